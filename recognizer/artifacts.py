@@ -1,0 +1,319 @@
+"""Files on disk: atomic writes, pose records as ``.npz``, safe pickles, digests.
+
+A file under its final name is always whole: everything is written to a scratch file on
+the same file system, synced, renamed, and the folder synced. Loading never runs code:
+``allow_pickle=False`` for arrays, and an unpickler that knows NumPy arrays and plain
+builtins only. ``.npz`` members carry a CRC, so that a damaged file is refused and never
+loads as something else.
+"""
+
+import contextlib
+import hashlib
+import io
+import json
+import os
+import pickle
+import secrets
+import shutil
+import struct
+import zipfile
+import zlib
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import IO, Any
+
+import numpy as np
+from numpy.lib import format as npy_format
+from numpy.typing import NDArray
+
+from recognizer.types import Poses, PoseSequence
+
+SCRATCH_FOLDER = ".scratch"
+POSE_SCHEMA = "recognizer.poses"
+POSE_SCHEMA_VERSION = 1
+_META_MEMBER = "meta.json"
+_MAX_META_BYTES = 64 * 2**20
+_CHUNK = 2**20
+
+
+class ArtifactError(ValueError):
+    """A file that is not what its name promises: damaged, of another kind, or hostile."""
+
+
+# --- digests -----------------------------------------------------------------------
+
+
+def sha256_file(path: Path) -> str:
+    """Return the SHA-256 of a file's content as hex."""
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while chunk := file.read(_CHUNK):
+            digest.update(chunk)
+    return digest.hexdigest()
+
+
+def short_digest(value: Any) -> str:
+    """Return eight hex digits that change when any part of a JSON-like value changes."""
+    text = json.dumps(value, sort_keys=True, default=str)
+    return hashlib.sha256(text.encode()).hexdigest()[:8]
+
+
+# --- atomic writes -----------------------------------------------------------------
+
+
+@contextlib.contextmanager
+def atomic_path(final: Path, root: Path) -> Iterator[Path]:
+    """Give a scratch path; what stands there at the end becomes ``final`` in one step.
+
+    Args:
+        final: where the file shall stand; its folder is made.
+        root: the folder whose ``.scratch`` takes unfinished files (same file system).
+
+    Raises:
+        OSError: the disk is full, read-only or not permitted. Nothing is left behind.
+
+    """
+    scratch_dir = root / SCRATCH_FOLDER
+    scratch_dir.mkdir(parents=True, exist_ok=True)
+    # The suffix stays, because writers such as PyAV choose the format by it.
+    scratch = scratch_dir / f"{secrets.token_hex(8)}{final.suffix[:16]}"
+    try:
+        yield scratch
+        with scratch.open("rb") as file:
+            os.fsync(file.fileno())
+        final.parent.mkdir(parents=True, exist_ok=True)
+        scratch.replace(final)
+        _sync_folder(final.parent)
+    finally:
+        scratch.unlink(missing_ok=True)
+
+
+def _sync_folder(folder: Path) -> None:
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def remove_stale_scratch(root: Path) -> None:
+    """Remove what a killed run left in ``root``'s scratch folder."""
+    shutil.rmtree(root / SCRATCH_FOLDER, ignore_errors=True)
+
+
+def write_atomic(final: Path, root: Path, write: Callable[[IO[bytes]], None]) -> None:
+    """Write a file through a function that fills an open binary file."""
+    with atomic_path(final, root) as scratch, scratch.open("wb") as file:
+        write(file)
+        file.flush()
+
+
+def json_bytes(value: Any) -> bytes:
+    """Return readable UTF-8 JSON with sorted keys; undecodable file names are escaped."""
+    text = json.dumps(value, indent=2, sort_keys=True, ensure_ascii=False, allow_nan=False)
+    return (text + "\n").encode("utf-8", "backslashreplace")
+
+
+def write_json(final: Path, root: Path, value: Any) -> None:
+    """Write a JSON file atomically."""
+    write_atomic(final, root, lambda file: _write_all(file, json_bytes(value)))
+
+
+def _write_all(file: IO[bytes], data: bytes) -> None:
+    file.write(data)
+
+
+# --- arrays with a JSON text beside them -------------------------------------------
+
+
+def write_npz(
+    final: Path, root: Path, arrays: Mapping[str, NDArray[Any]], meta: Mapping[str, Any]
+) -> None:
+    """Write arrays and a JSON text as one ``.npz``; equal input gives equal bytes.
+
+    Raises:
+        ValueError: an array of objects, which could not be read back safely.
+
+    """
+
+    def write(file: IO[bytes]) -> None:
+        with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as archive:
+            archive.writestr(zipfile.ZipInfo(_META_MEMBER), json_bytes(meta))
+            for name, array in arrays.items():
+                info = zipfile.ZipInfo(f"{name}.npy")  # its fixed date keeps bytes equal
+                info.compress_type = zipfile.ZIP_DEFLATED
+                with archive.open(info, "w", force_zip64=True) as member:
+                    np.save(member, np.ascontiguousarray(array), allow_pickle=False)
+
+    write_atomic(final, root, write)
+
+
+def read_npz_meta(path: Path, schema: str) -> dict[str, Any]:
+    """Read only the JSON text of an ``.npz``. Raises as ``read_npz``."""
+    with _open_archive(path) as archive:
+        return _read_meta(archive, path, schema)
+
+
+def read_npz(path: Path, schema: str) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:
+    """Read an ``.npz`` that ``write_npz`` made.
+
+    Raises:
+        FileNotFoundError: no such file.
+        ArtifactError: damaged, of another schema or version, or holding objects.
+
+    """
+    with _open_archive(path) as archive:
+        meta = _read_meta(archive, path, schema)
+        arrays = {}
+        for name in archive.namelist():
+            if name.endswith(".npy"):
+                with archive.open(name) as member:
+                    arrays[name[:-4]] = npy_format.read_array(member, allow_pickle=False)  # type: ignore[no-untyped-call]
+                    if member.read(1):
+                        raise ArtifactError(f"{path}: {name} holds more than its array")
+        return arrays, meta
+
+
+@contextlib.contextmanager
+def _open_archive(path: Path) -> Iterator[zipfile.ZipFile]:
+    if not path.is_file():
+        raise FileNotFoundError(f"expected a result file at {path}, found none")
+    try:
+        with zipfile.ZipFile(path) as archive:
+            yield archive
+    except ArtifactError:
+        raise
+    except (
+        zipfile.BadZipFile, zlib.error, ValueError, EOFError, KeyError, NotImplementedError,
+        RuntimeError, struct.error, SyntaxError, MemoryError, OverflowError,
+    ) as error:  # fmt: skip
+        reason = str(error) or type(error).__name__
+        raise ArtifactError(f"{path}: not a readable result file: {reason}") from error
+
+
+def _read_meta(archive: zipfile.ZipFile, path: Path, schema: str) -> dict[str, Any]:
+    if archive.getinfo(_META_MEMBER).file_size > _MAX_META_BYTES:
+        raise ArtifactError(f"{path}: {_META_MEMBER} is too large")
+    meta = json.loads(archive.read(_META_MEMBER))
+    if not isinstance(meta, dict) or meta.get("schema") != schema:
+        found = meta.get("schema") if isinstance(meta, dict) else None
+        raise ArtifactError(f"{path}: expected schema '{schema}', found {found!r}")
+    if meta.get("schema_version") != POSE_SCHEMA_VERSION:
+        raise ArtifactError(
+            f"{path}: expected schema version {POSE_SCHEMA_VERSION}, found "
+            f"{meta.get('schema_version')!r}; make the file again"
+        )
+    return meta
+
+
+# --- pose sequences ----------------------------------------------------------------
+
+
+def write_poses(
+    final: Path,
+    root: Path,
+    sequence: PoseSequence,
+    meta: Mapping[str, Any],
+    extra: Mapping[str, NDArray[Any]] | None = None,
+) -> None:
+    """Write a pose sequence, further per-track arrays and the facts about their making."""
+    poses = sequence.poses
+    arrays: dict[str, NDArray[Any]] = {
+        "keypoints": poses.keypoints,
+        "keypoint_scores": poses.keypoint_scores,
+        "boxes": poses.boxes,
+        "box_scores": poses.box_scores,
+        "track_ids": poses.track_ids,
+        "frame_offsets": sequence.frame_offsets,
+        "time_s": sequence.time_s,
+        "corrupt": sequence.corrupt,
+        **(extra or {}),
+    }
+    facts = {"schema": POSE_SCHEMA, "schema_version": POSE_SCHEMA_VERSION}
+    write_npz(final, root, arrays, {**facts, "size_wh": list(sequence.size_wh), **meta})
+
+
+def read_poses(path: Path) -> tuple[PoseSequence, dict[str, NDArray[Any]], dict[str, Any]]:
+    """Read a pose sequence, the further arrays, and the facts about their making.
+
+    Raises:
+        FileNotFoundError: no such file.
+        ArtifactError: damaged, hostile or of another kind.
+
+    """
+    arrays, meta = read_npz(path, POSE_SCHEMA)
+    names = ("keypoints", "keypoint_scores", "boxes", "box_scores", "track_ids")
+    try:
+        poses = Poses(*(arrays.pop(name) for name in names))
+        width, height = meta["size_wh"]
+        sequence = PoseSequence(
+            poses,
+            arrays.pop("frame_offsets"),
+            arrays.pop("time_s"),
+            arrays.pop("corrupt"),
+            (int(width), int(height)),
+        )
+    except (KeyError, TypeError, ValueError) as error:
+        raise ArtifactError(f"{path}: not a pose record: {error}") from error
+    return sequence, arrays, meta
+
+
+# --- pickles -----------------------------------------------------------------------
+
+
+class _StreamedList:
+    """Pickles as a genuine list while its items are made one after another."""
+
+    def __init__(self, items: Iterable[Any]) -> None:
+        self._items = items
+
+    def __reduce__(self) -> tuple[type, tuple[()], None, Iterator[Any]]:
+        return (list, (), None, iter(self._items))
+
+
+def write_pickle_list(final: Path, root: Path, items: Iterable[Any]) -> None:
+    """Pickle a list without ever holding all of its items."""
+
+    def write(file: IO[bytes]) -> None:
+        pickler = pickle.Pickler(file, protocol=4)
+        pickler.fast = True  # no memo: it would keep every item alive until the end
+        pickler.dump(_StreamedList(items))
+
+    write_atomic(final, root, write)
+
+
+_ALLOWED_GLOBALS = {
+    ("builtins", "list"),
+    ("numpy", "dtype"),
+    ("numpy", "ndarray"),
+    ("numpy.core.multiarray", "_reconstruct"),
+    ("numpy._core.multiarray", "_reconstruct"),
+    ("numpy.core.multiarray", "scalar"),
+    ("numpy._core.multiarray", "scalar"),
+    ("_codecs", "encode"),
+}
+
+
+class _SafeUnpickler(pickle.Unpickler):
+    def find_class(self, module: str, name: str) -> Any:
+        if (module, name) not in _ALLOWED_GLOBALS:
+            raise ArtifactError(f"refused: the pickle names {module}.{name}, which could run code")
+        return super().find_class(module, name)
+
+
+def read_pickle(path: Path) -> Any:
+    """Load a pickle that holds only NumPy arrays and plain builtins; nothing is executed.
+
+    Raises:
+        FileNotFoundError: no such file.
+        ArtifactError: damaged, or naming anything that could run code.
+
+    """
+    if not path.is_file():
+        raise FileNotFoundError(f"expected a pickle at {path}, found none")
+    try:
+        return _SafeUnpickler(io.BytesIO(path.read_bytes())).load()
+    except ArtifactError as error:
+        raise ArtifactError(f"{path}: {error}") from error
+    except Exception as error:  # a damaged pickle can raise nearly anything
+        raise ArtifactError(f"{path}: not a readable pickle: {error}") from error

@@ -1,0 +1,312 @@
+"""The application config: every section typed, with default and unit.
+
+``config_file.load_config`` makes a frozen ``Config`` of a YAML file. Each key's meaning
+stands beside its default in configs/config.yaml, and a test keeps the two equal.
+"""
+
+import re
+from pathlib import Path
+from typing import Annotated, Any, Literal, TypeVar
+
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    PositiveFloat,
+    PositiveInt,
+    ValidationInfo,
+    model_validator,
+)
+
+Unit = Annotated[float, Field(ge=0, le=1)]
+NonNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+
+
+class ShellText(str):
+    """Text that came with --set, whose relative paths are relative to the shell."""
+
+    __slots__ = ()
+
+
+def _to_path(value: Any, info: ValidationInfo) -> Path:
+    if isinstance(value, Path):
+        return value
+    if not isinstance(value, str) or not value or "\0" in value:
+        raise ValueError("expected a path as text")
+    folder = Path.cwd() if isinstance(value, ShellText) else (info.context or {}).get("folder")
+    path = Path(str(value)).expanduser()
+    return path if path.is_absolute() or folder is None else Path(folder) / path
+
+
+def _plain_name(value: str) -> str:
+    if value in {"", ".", ".."} or "/" in value or "\\" in value or "\0" in value:
+        raise ValueError("expected a plain name that can be a folder, without / or ..")
+    if len(value.encode()) > 100:
+        raise ValueError("expected a name of at most 100 bytes")
+    return value
+
+
+ConfigPath = Annotated[Path, BeforeValidator(_to_path)]
+PlainName = Annotated[str, AfterValidator(_plain_name)]
+SizeWH = Annotated[tuple[PositiveInt, PositiveInt], Field(strict=False)]
+Triple = Annotated[tuple[float, float, float], Field(strict=False)]
+
+
+class Section(BaseModel):
+    """A part of the config: no unknown keys, no silent conversions, no changes later."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
+
+
+class AnnotationSection(Section):
+    """Where videos are, where results go, how much runs at once."""
+
+    input: ConfigPath = Path("data")
+    dataset: PlainName = "dataset"
+    output_dir: ConfigPath = Path("output")
+    video_suffixes: list[str] = [".mp4", ".avi", ".mkv", ".mov", ".ts", ".webm", ".m4v", ".mpg"]
+    sample_fps: PositiveFloat | None = None
+    batch_size: Annotated[int, Field(ge=1, le=256)] = 8
+    workers: Literal["auto"] | Annotated[int, Field(ge=1, le=256)] = "auto"
+    gpus: list[Annotated[int, Field(ge=0)]] = []
+    stall_timeout_s: PositiveFloat = 120.0
+    worker_memory_gb: PositiveFloat | None = None
+    stage1_dir: ConfigPath | None = None
+    stage2_dir: ConfigPath | None = None
+
+
+class OnnxRuntimeOptions(Section):
+    """What ONNX Runtime is told; shared by every network it runs."""
+
+    device: Annotated[str, Field(pattern=r"^(cpu|cuda:\d+)$")] = "cpu"
+    threads: Literal["auto"] | Annotated[int, Field(ge=1, le=256)] = "auto"
+    allow_spinning: bool = False
+    execution_mode: Literal["ORT_SEQUENTIAL", "ORT_PARALLEL"] = "ORT_SEQUENTIAL"
+    graph_optimization_level: Literal[
+        "ORT_DISABLE_ALL", "ORT_ENABLE_BASIC", "ORT_ENABLE_EXTENDED", "ORT_ENABLE_ALL"
+    ] = "ORT_ENABLE_ALL"
+    enable_mem_pattern: bool = True
+    enable_cpu_mem_arena: bool = True
+    gpu_mem_limit_gb: PositiveFloat | None = None
+    arena_extend_strategy: Literal["kNextPowerOfTwo", "kSameAsRequested"] = "kNextPowerOfTwo"
+    tunable_op_enable: bool = False
+    tunable_op_tuning_enable: bool = False
+    cudnn_conv_algo_search: Literal["EXHAUSTIVE", "HEURISTIC", "DEFAULT"] = "EXHAUSTIVE"
+
+
+class OnnxPoseSection(OnnxRuntimeOptions):
+    """The pose network as an ONNX file."""
+
+    model_path: str = "end2end_l.onnx"
+    model_input_size: SizeWH | None = None
+    score_threshold: Unit = 0.3
+    nms_threshold: Unit = 0.45
+    keypoint_threshold: Unit = 0.3
+    max_detections: PositiveInt = 100
+
+
+class TorchPoseSection(Section):
+    """The pose network as an mmpose config and checkpoint."""
+
+    config_file: str = ""
+    checkpoint_path: str = ""
+    device: Annotated[str, Field(pattern=r"^(cpu|cuda:\d+)$")] = "cuda:0"
+    input_size: SizeWH = (640, 640)
+    score_threshold: Unit = 0.2
+    nms_threshold: Unit = 0.65
+    keypoint_threshold: Unit = 0.3
+    max_detections: PositiveInt = 100
+
+
+class TensorRTPoseSection(Section):
+    """The pose network as a TensorRT engine."""
+
+    model_path: str = ""
+    device: Annotated[str, Field(pattern=r"^cuda:\d+$")] = "cuda:0"
+    model_input_size: SizeWH = (640, 640)
+    score_threshold: Unit = 0.3
+    nms_threshold: Unit = 0.45
+    keypoint_threshold: Unit = 0.3
+    max_detections: PositiveInt = 100
+    fp16_mode: bool = False
+
+
+class DetectorSection(OnnxRuntimeOptions):
+    """The person detector in front of a top-down pose network (YOLOX raw output)."""
+
+    model_path: str = "yolox_nano.onnx"
+    score_threshold: Unit = 0.3
+    nms_threshold: Unit = 0.45
+    max_detections: PositiveInt = 30
+
+
+class TopDownSection(Section):
+    """How a top-down network sees one person and how its heatmaps are read."""
+
+    detector: DetectorSection = DetectorSection()
+    box_padding: Annotated[float, Field(ge=1, le=3)] = 1.25
+    decoding: Literal["dark", "quarter_offset"] = "dark"
+    dark_blur_kernel: Annotated[int, Field(ge=1, le=51)] = 11
+    flip_test: bool = False
+    mean_rgb: Triple = (123.675, 116.28, 103.53)
+    std_rgb: Triple = (58.395, 57.12, 57.375)
+
+    @model_validator(mode="after")
+    def _check(self) -> "TopDownSection":
+        if self.dark_blur_kernel % 2 == 0:
+            raise ValueError("dark_blur_kernel: expected an odd number of heatmap pixels")
+        if min(self.std_rgb) <= 0:
+            raise ValueError("std_rgb: expected three numbers above 0")
+        return self
+
+
+class PoseEstimationSection(Section):
+    """Which network sees people, and what runs it."""
+
+    kind: Literal["rtmo", "topdown"] = "rtmo"
+    inference_mode: Literal["pth", "onnx", "tensorrt"] = "onnx"
+    pth: TorchPoseSection = TorchPoseSection()
+    onnx: OnnxPoseSection = OnnxPoseSection()
+    tensorrt: TensorRTPoseSection = TensorRTPoseSection()
+    topdown: TopDownSection = TopDownSection()
+
+
+class ModelsSection(Section):
+    """Network files."""
+
+    weights_dirs: list[ConfigPath] = []
+    pose_estimation: PoseEstimationSection = PoseEstimationSection()
+
+
+class TrackingSection(Section):
+    """ByteTrack (Zhang et al. 2022), its names, with times in seconds."""
+
+    track_high_thresh: Unit = 0.5
+    track_low_thresh: Unit = 0.1
+    new_track_thresh: Unit = 0.6
+    match_thresh: Annotated[float, Field(gt=0, le=1)] = 0.8
+    track_buffer_s: NonNegative = 1.0
+    iou_weight: Unit = 0.7
+    keypoint_weight: Unit = 0.3
+    min_box_area: NonNegative = 100.0
+    max_gap_s: NonNegative = 0.5
+
+    @model_validator(mode="after")
+    def _check(self) -> "TrackingSection":
+        if self.track_low_thresh > self.track_high_thresh:
+            raise ValueError("track_low_thresh: expected at most track_high_thresh")
+        if self.iou_weight + self.keypoint_weight <= 0:
+            raise ValueError("iou_weight + keypoint_weight: expected more than 0")
+        return self
+
+
+class FightSection(Section):
+    """Weights of what makes somebody part of a fight; only their ratios count."""
+
+    movement: NonNegative = 0.35
+    interaction: NonNegative = 0.35
+    position: NonNegative = 0.1
+    temporal: NonNegative = 0.2
+
+    @model_validator(mode="after")
+    def _check(self) -> "FightSection":
+        return _some_weight(self)
+
+
+class FalldownSection(Section):
+    """Weights of what makes somebody one who falls; only their ratios count."""
+
+    height_change: NonNegative = 0.3
+    posture_angle: NonNegative = 0.25
+    movement_intensity: NonNegative = 0.2
+    persistence: NonNegative = 0.15
+    position: NonNegative = 0.1
+
+    @model_validator(mode="after")
+    def _check(self) -> "FalldownSection":
+        return _some_weight(self)
+
+
+S = TypeVar("S", bound=Section)
+
+
+def _some_weight(section: S) -> S:
+    if sum(section.model_dump().values()) <= 0:
+        raise ValueError("expected at least one weight above 0")
+    return section
+
+
+class ScoringSection(Section):
+    """Who matters in a clip, for each service."""
+
+    fight: FightSection = FightSection()
+    falldown: FalldownSection = FalldownSection()
+
+
+class SplitSection(Section):
+    """Which sample goes into train, val and test; never one source into two."""
+
+    by: Literal["auto", "source", "folders"] = "auto"
+    ratios: Triple = (0.7, 0.2, 0.1)
+    seed: Annotated[int, Field(ge=0, le=2**32 - 1)] = 0
+    sources: ConfigPath | None = None
+    source_regex: str | None = None
+
+    @model_validator(mode="after")
+    def _check(self) -> "SplitSection":
+        if min(self.ratios) < 0 or abs(sum(self.ratios) - 1) > 1e-6:
+            raise ValueError("ratios: expected three numbers >= 0 that sum to 1")
+        if self.source_regex is not None:
+            try:
+                groups = re.compile(self.source_regex).groups
+            except re.error as error:
+                raise ValueError(f"source_regex: not a regular expression: {error}") from error
+            if groups != 1:
+                raise ValueError("source_regex: expected exactly one group that names the source")
+        return self
+
+
+class DatasetSection(Section):
+    """How tracked people become labelled samples."""
+
+    service: Literal["fight", "falldown"] = "fight"
+    classes: dict[PlainName, Annotated[int, Field(ge=0)]] = {"NonFight": 0, "Fight": 1}
+    segments: ConfigPath | None = None
+    window_s: PositiveFloat | None = None
+    stride_s: PositiveFloat | None = None
+    num_person: Annotated[int, Field(ge=1, le=100)] = 4
+    min_frames: PositiveInt = 4
+    split: SplitSection = SplitSection()
+
+    @model_validator(mode="after")
+    def _check(self) -> "DatasetSection":
+        labels = sorted(self.classes.values())
+        if len(labels) < 2 or labels != list(range(len(labels))):
+            raise ValueError(
+                f"classes: expected two or more names with labels 0, 1, ... each once, got {labels}"
+            )
+        if self.stride_s is not None and self.window_s is None:
+            raise ValueError("stride_s: expected window_s beside it")
+        return self
+
+
+class VisualizeSection(Section):
+    """Overlay videos."""
+
+    stage: Literal["stage1", "stage2"] = "stage2"
+    skeleton_only: bool = False
+    limit: PositiveInt | None = None
+    crf: Annotated[int, Field(ge=0, le=51)] = 23
+
+
+class Config(Section):
+    """The whole application config."""
+
+    annotation: AnnotationSection = AnnotationSection()
+    models: ModelsSection = ModelsSection()
+    tracking: TrackingSection = TrackingSection()
+    scoring: ScoringSection = ScoringSection()
+    dataset: DatasetSection = DatasetSection()
+    visualize: VisualizeSection = VisualizeSection()

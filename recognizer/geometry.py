@@ -1,0 +1,144 @@
+"""Boxes, crops and the letterbox, there and back; all on plain arrays.
+
+Boxes are x1 y1 x2 y2 in pixels. OKS is the COCO keypoint similarity.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from recognizer.skeleton import OKS_SIGMAS
+from recognizer.types import FloatArray
+
+AnyFloat = NDArray[np.floating[Any]]
+LETTERBOX_GREY = 114
+
+
+@dataclass(frozen=True, slots=True)
+class Letterbox:
+    """An image scaled to fit a network's input, its corner at the top left.
+
+    Attributes:
+        scale: network pixels per image pixel.
+        inner_wh: size of the scaled image inside the input, pixels.
+        input_wh: size of the network's input, pixels.
+
+    """
+
+    scale: float
+    inner_wh: tuple[int, int]
+    input_wh: tuple[int, int]
+
+    @classmethod
+    def fit(cls, image_wh: tuple[int, int], input_wh: tuple[int, int]) -> "Letterbox":
+        """Return the letterbox that puts ``image_wh`` into ``input_wh``."""
+        if min(*image_wh, *input_wh) < 1:
+            raise ValueError(f"letterbox: expected sizes >= 1 px, got {image_wh} into {input_wh}")
+        scale = min(input_wh[0] / image_wh[0], input_wh[1] / image_wh[1])
+        inner = (max(1, int(image_wh[0] * scale)), max(1, int(image_wh[1] * scale)))
+        return cls(scale, inner, input_wh)
+
+    def to_image(self, points: AnyFloat) -> FloatArray:
+        """Map (..., 2) or (..., 4) network pixels back to image pixels."""
+        return np.asarray(points / self.scale, dtype=np.float32)
+
+    def to_input(self, points: AnyFloat) -> FloatArray:
+        """Map (..., 2) or (..., 4) image pixels to network pixels."""
+        return np.asarray(points * self.scale, dtype=np.float32)
+
+
+def box_area(boxes: AnyFloat) -> AnyFloat:
+    """Return the areas (N,) of boxes (N, 4) in square pixels; inside-out boxes have area 0."""
+    wh = np.maximum(boxes[..., 2:] - boxes[..., :2], 0)
+    area: AnyFloat = wh[..., 0] * wh[..., 1]
+    return area
+
+
+def box_iou(a: AnyFloat, b: AnyFloat) -> AnyFloat:
+    """Return the intersection over union (A, B) of boxes (A, 4) and (B, 4)."""
+    top_left = np.maximum(a[:, None, :2], b[None, :, :2])
+    bottom_right = np.minimum(a[:, None, 2:], b[None, :, 2:])
+    wh = np.maximum(bottom_right - top_left, 0)
+    overlap = wh[..., 0] * wh[..., 1]
+    union = box_area(a)[:, None] + box_area(b)[None] - overlap
+    iou: AnyFloat = overlap / np.maximum(union, 1e-9)
+    return iou
+
+
+def oks(
+    keypoints_a: AnyFloat,
+    keypoints_b: AnyFloat,
+    visible: NDArray[np.bool_],
+    areas: AnyFloat,
+) -> AnyFloat:
+    """Return object keypoint similarity (A, B).
+
+    Args:
+        keypoints_a: (A, K, 2) pixels.
+        keypoints_b: (B, K, 2) pixels.
+        visible: (A, B, K), which keypoints count for which pair.
+        areas: (A, B), the scale of each pair in square pixels.
+
+    Returns:
+        Mean over the counted keypoints of ``exp(-d^2 / (2 area (2 sigma)^2))``; 0 where
+        none counts. Source: the COCO keypoint evaluation.
+
+    """
+    d2 = np.square(keypoints_a[:, None] - keypoints_b[None]).sum(-1)  # (A, B, K)
+    variance = np.square(2 * OKS_SIGMAS)
+    similarity = np.exp(-d2 / (2 * variance * np.maximum(areas, 1e-9)[..., None]))
+    counted = visible.sum(-1)
+    mean: AnyFloat = (similarity * visible).sum(-1) / np.maximum(counted, 1)
+    return mean
+
+
+def nms(boxes: AnyFloat, scores: AnyFloat, iou_threshold: float) -> NDArray[np.int64]:
+    """Return the rows that survive greedy non-maximum suppression, best first.
+
+    Args:
+        boxes: (N, 4) pixels.
+        scores: (N,).
+        iou_threshold: a box overlapping a better one by more than this is dropped.
+
+    """
+    order = np.argsort(-scores, kind="stable")
+    overlaps = box_iou(boxes[order], boxes[order]) > iou_threshold
+    alive = np.ones(len(order), bool)
+    for i in range(len(order)):
+        if alive[i]:
+            alive[i + 1 :] &= ~overlaps[i, i + 1 :]
+    kept: NDArray[np.int64] = order[alive].astype(np.int64)
+    return kept
+
+
+def crop_affine(
+    boxes: AnyFloat, output_wh: tuple[int, int], padding: float
+) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
+    """Return the affine maps from image to crop pixels for top-down pose models.
+
+    The box is widened to the crop's aspect ratio around its centre and enlarged by
+    ``padding``; nothing is clipped, so a crop may reach outside the image. Pixel
+    corners map as in mmpose's TopdownAffine (size over size, not size - 1).
+
+    Args:
+        boxes: (N, 4) pixels.
+        output_wh: width and height of the crop.
+        padding: enlargement, 1.25 in the recipes of COCO models.
+
+    Returns:
+        matrices (N, 2, 3) image -> crop, centres (N, 2) and sizes (N, 2) in image pixels.
+
+    """
+    centres = (boxes[:, :2] + boxes[:, 2:]).astype(np.float64) / 2
+    wh = np.maximum((boxes[:, 2:] - boxes[:, :2]).astype(np.float64), 1e-3) * padding
+    aspect = output_wh[0] / output_wh[1]
+    sizes = np.stack(
+        [np.maximum(wh[:, 0], wh[:, 1] * aspect), np.maximum(wh[:, 1], wh[:, 0] / aspect)], axis=1
+    )
+    scale = output_wh[0] / sizes[:, 0]
+    matrices = np.zeros((len(boxes), 2, 3))
+    matrices[:, 0, 0] = matrices[:, 1, 1] = scale
+    matrices[:, :, 2] = np.asarray(output_wh) / 2 - scale[:, None] * centres
+    return matrices, centres, sizes
