@@ -1,0 +1,1 @@
+"""Folders of videos in, folders of results out; no algorithm of its own."""

@@ -1,0 +1,333 @@
+"""Where everything stands on disk, and the end state of every input.
+
+``output/<dataset>/stage1_poses/<name>-<digest>/<path of the video>.npz`` and so on. The
+digest covers only what the stage reads, so that changing the tracker never runs pose
+estimation again. A ``manifest.json`` in each stage's folder gives each input exactly one
+end state; it holds no times and no machine, so that equal work gives equal bytes.
+"""
+
+import contextlib
+import fcntl
+import hashlib
+import json
+import os
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from recognizer.artifacts import (
+    SCRATCH_FOLDER,
+    ArtifactError,
+    remove_stale_scratch,
+    sha256_file,
+    short_digest,
+    write_json,
+)
+from recognizer.config import Config, PoseEstimationSection
+from recognizer.config_file import ConfigError
+
+MANIFEST = "manifest.json"
+MANIFEST_SCHEMA = "recognizer.manifest"
+State = Literal["done", "damaged", "refused"]
+_MAX_NAME_BYTES = 255
+
+
+@dataclass(frozen=True, slots=True)
+class Video:
+    """An input video: its path inside the input folder (with /) and on disk."""
+
+    relative: str
+    path: Path
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """The end state of one input of a stage.
+
+    Attributes:
+        video: path inside the input folder.
+        state: ``done``; ``damaged``: done, with a damage report; ``refused``: no result.
+        reason: why it is damaged or refused, for a person; empty when done.
+        frames: frames in the result.
+
+    """
+
+    video: str
+    state: State
+    reason: str = ""
+    frames: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Manifest:
+    """What a finished stage did: its settings and one outcome per input, by name."""
+
+    stage: str
+    settings: dict[str, Any]
+    outcomes: tuple[Outcome, ...]
+
+
+def find_videos(folder: Path, suffixes: Sequence[str]) -> list[Video]:
+    """Return all files below ``folder`` with one of the suffixes, sorted by name.
+
+    Links to folders are followed once each, so that a loop of links ends.
+
+    Raises:
+        FileNotFoundError: no such folder.
+        ValueError: no video in it.
+
+    """
+    if not folder.is_dir():
+        raise FileNotFoundError(
+            f"annotation.input: expected a folder of videos, found none at {folder}"
+        )
+    wanted = {suffix.lower() for suffix in suffixes}
+    found: dict[str, Path] = {}
+    seen: set[str] = set()
+    for root, subfolders, files in os.walk(folder, followlinks=True):
+        real = os.path.realpath(root)
+        if real in seen:
+            subfolders.clear()
+            continue
+        seen.add(real)
+        subfolders.sort()
+        for name in files:
+            path = Path(root, name)
+            if path.suffix.lower() in wanted:
+                found[path.relative_to(folder).as_posix()] = path
+    if not found:
+        raise ValueError(
+            f"annotation.input: expected videos ({', '.join(sorted(wanted))}) below {folder}, "
+            "found none"
+        )
+    return [Video(name, found[name]) for name in sorted(found)]
+
+
+def result_path(stage_dir: Path, video: str, suffix: str) -> Path:
+    """Return where the result for ``video`` stands: its path, its suffix and ours.
+
+    Raises:
+        ValueError: the path would leave the stage's folder.
+
+    """
+    *folders, name = video.split("/")
+    parts = [*folders, name]
+    if not name or any(p in {"", ".", ".."} or "\0" in p for p in parts):
+        raise ValueError(f"expected a path inside the input folder, got {video!r}")
+    if len(os.fsencode(name + suffix)) > _MAX_NAME_BYTES:
+        digest = hashlib.sha256(os.fsencode(name)).hexdigest()[:16]
+        name = (
+            os.fsdecode(os.fsencode(name)[:200]).encode("utf-8", "ignore").decode() + "~" + digest
+        )
+    return stage_dir.joinpath(*folders, name + suffix)
+
+
+# --- the folder of each stage ------------------------------------------------------
+
+
+def dataset_dir(config: Config) -> Path:
+    """Return the folder of the data set's results."""
+    return config.annotation.output_dir / config.annotation.dataset
+
+
+def find_model_file(config: Config, name: str, key: str) -> Path:
+    """Return the model file that a config key names.
+
+    A relative name is looked for beside the shell, then in ``models.weights_dirs``.
+
+    Raises:
+        ConfigError: there is none; the message lists where it was looked for.
+
+    """
+    places = [Path(name).expanduser()]
+    if not places[0].is_absolute():
+        places += [folder / name for folder in config.models.weights_dirs]
+    for place in places:
+        if name and place.is_file():
+            return place.absolute()
+    looked = ", ".join(str(place.absolute()) for place in places)
+    raise ConfigError(f"{key}: expected a model file '{name}', found none at {looked}")
+
+
+def pose_model_files(config: Config) -> dict[str, Path]:
+    """Return the files of the pose model by role (``detector``, ``pose``)."""
+    pose = config.models.pose_estimation
+    prefix = f"models.pose_estimation.{pose.inference_mode}"
+    match pose.inference_mode:
+        case "onnx":
+            name, key = pose.onnx.model_path, f"{prefix}.model_path"
+        case "pth":
+            name, key = pose.pth.checkpoint_path, f"{prefix}.checkpoint_path"
+        case "tensorrt":
+            name, key = pose.tensorrt.model_path, f"{prefix}.model_path"
+    files = {"pose": find_model_file(config, name, key)}
+    if pose.kind == "topdown":
+        detector_key = "models.pose_estimation.topdown.detector.model_path"
+        files["detector"] = find_model_file(config, pose.topdown.detector.model_path, detector_key)
+    return files
+
+
+# What changes the speed, not the poses: left out of the digest.
+_EXECUTION_KEYS = {
+    "device", "threads", "allow_spinning", "execution_mode", "graph_optimization_level",
+    "enable_mem_pattern", "enable_cpu_mem_arena", "gpu_mem_limit_gb", "arena_extend_strategy",
+    "tunable_op_enable", "tunable_op_tuning_enable", "cudnn_conv_algo_search",
+    "model_path", "checkpoint_path", "config_file",
+}  # fmt: skip
+
+
+def stage1_settings(config: Config) -> dict[str, Any]:
+    """Return all that decides the poses: the network files' content and how they are read."""
+    pose = config.models.pose_estimation
+    return {
+        "pose": _pose_settings(pose),
+        "sample_fps": config.annotation.sample_fps,
+        "models": {
+            role: {"file": path.name, "sha256": sha256_file(path)}
+            for role, path in sorted(pose_model_files(config).items())
+        },
+    }
+
+
+def _pose_settings(pose: PoseEstimationSection) -> dict[str, Any]:
+    dumped = pose.model_dump(mode="json", include={"kind", "inference_mode", pose.inference_mode})
+    if pose.kind == "topdown":
+        dumped["topdown"] = pose.topdown.model_dump(mode="json")
+    return _without(dumped, _EXECUTION_KEYS)
+
+
+def _without(value: dict[str, Any], names: set[str]) -> dict[str, Any]:
+    return {
+        key: _without(item, names) if isinstance(item, dict) else item
+        for key, item in value.items()
+        if key not in names
+    }
+
+
+def stage1_dir(config: Config) -> Path:
+    """Return the folder of the poses, ``annotation.stage1_dir`` if that is set."""
+    if config.annotation.stage1_dir is not None:
+        return config.annotation.stage1_dir
+    settings = stage1_settings(config)
+    stems = "+".join(Path(m["file"]).stem[:40] for m in settings["models"].values())
+    return dataset_dir(config) / "stage1_poses" / f"{stems}-{short_digest(settings)}"
+
+
+def stage2_settings(config: Config, stage1: Manifest) -> dict[str, Any]:
+    """Return all that decides the tracks: the poses' settings, the tracker, the scorers."""
+    return {
+        "stage1": stage1.settings,
+        "tracking": config.tracking.model_dump(mode="json"),
+        "scoring": config.scoring.model_dump(mode="json"),
+    }
+
+
+def stage2_dir(config: Config) -> Path:
+    """Return the folder of the tracks, ``annotation.stage2_dir`` if that is set."""
+    if config.annotation.stage2_dir is not None:
+        return config.annotation.stage2_dir
+    settings = stage2_settings(config, read_manifest(stage1_dir(config)))
+    return dataset_dir(config) / "stage2_tracking" / f"bytetrack-{short_digest(settings)}"
+
+
+def stage3_settings(config: Config, stage2: Manifest) -> dict[str, Any]:
+    """Return all that decides the pickles; files the config names count by content."""
+    dataset = config.dataset.model_dump(mode="json")
+    segments, sources = config.dataset.segments, config.dataset.split.sources
+    dataset["segments"] = sha256_file(_existing(segments, "segments")) if segments else None
+    dataset["split"]["sources"] = (
+        sha256_file(_existing(sources, "split.sources")) if sources else None
+    )
+    return {"stage2": stage2.settings, "dataset": dataset}
+
+
+def _existing(path: Path, key: str) -> Path:
+    if not path.is_file():
+        raise ConfigError(f"dataset.{key}: expected a CSV file, found none at {path}")
+    return path
+
+
+def stage3_dir(config: Config) -> Path:
+    """Return the folder of the pickles."""
+    settings = stage3_settings(config, read_manifest(stage2_dir(config)))
+    window = config.dataset.window_s
+    kind = "clips" if window is None else f"{window:g}s"
+    name = f"{config.dataset.service}-{kind}-{short_digest(settings)}"
+    return dataset_dir(config) / "stage3_dataset" / name
+
+
+# --- one run at a time, and its manifest -------------------------------------------
+
+
+@contextlib.contextmanager
+def exclusive(stage_dir: Path) -> Iterator[None]:
+    """Hold a stage's folder for this run and remove what a killed run left half-done.
+
+    Raises:
+        BlockingIOError: another run is at work in this folder.
+        OSError: the folder cannot be made or written.
+
+    """
+    stage_dir.mkdir(parents=True, exist_ok=True)
+    with (stage_dir / ".lock").open("a") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise BlockingIOError(
+                f"another run is at work in {stage_dir}; wait for it or stop it"
+            ) from error
+        remove_stale_scratch(stage_dir)
+        try:
+            yield
+        finally:
+            with contextlib.suppress(OSError):
+                (stage_dir / SCRATCH_FOLDER).rmdir()
+
+
+def write_manifest(stage_dir: Path, manifest: Manifest) -> None:
+    """Write ``manifest.json``: settings, totals and one end state per input."""
+    counts = {state: 0 for state in ("done", "damaged", "refused")}
+    for outcome in manifest.outcomes:
+        counts[outcome.state] += 1
+    inputs = {}
+    for outcome in sorted(manifest.outcomes, key=lambda o: o.video):
+        inputs[outcome.video] = {k: v for k, v in asdict(outcome).items() if k != "video"}
+    value = {
+        "schema": MANIFEST_SCHEMA,
+        "stage": manifest.stage,
+        "settings": manifest.settings,
+        "totals": {**counts, "inputs": len(inputs)},
+        "inputs": inputs,
+    }
+    write_json(stage_dir / MANIFEST, stage_dir, value)
+
+
+def read_manifest(stage_dir: Path) -> Manifest:
+    """Read a stage's manifest.
+
+    Raises:
+        FileNotFoundError: the stage has not finished in this folder.
+        ArtifactError: the file is damaged or of another kind.
+
+    """
+    path = stage_dir / MANIFEST
+    if not path.is_file():
+        raise FileNotFoundError(
+            f"expected the results of a finished stage in {stage_dir}, found no {MANIFEST}; "
+            "run the stage before this one with the same config first"
+        )
+    try:
+        value = json.loads(path.read_bytes())
+        if value["schema"] != MANIFEST_SCHEMA:
+            raise ArtifactError(f"{path}: expected schema '{MANIFEST_SCHEMA}'")
+        outcomes = tuple(Outcome(video, **facts) for video, facts in value["inputs"].items())
+        return Manifest(str(value["stage"]), dict(value["settings"]), outcomes)
+    except ArtifactError:
+        raise
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        raise ArtifactError(f"{path}: not a readable manifest: {error}") from error
+
+
+Progress = Callable[[Outcome | None, int], None]
+"""Called with (an input's end state or None, frames since the last call)."""
