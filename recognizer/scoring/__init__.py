@@ -1,0 +1,1 @@
+"""Who matters: ``involvement`` of tracked people in a fight or a fall."""

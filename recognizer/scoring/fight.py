@@ -1,0 +1,135 @@
+"""Who is part of a fight: people whose limbs move fast close to somebody else."""
+
+import numpy as np
+
+from recognizer.scoring.measures import (
+    Array,
+    IntRows,
+    Rows,
+    person_quantile,
+    person_sum,
+    position,
+    presence,
+    reliability,
+    saturate,
+)
+from recognizer.skeleton import (
+    LEFT_ANKLE,
+    LEFT_ELBOW,
+    LEFT_HIP,
+    LEFT_KNEE,
+    LEFT_SHOULDER,
+    LEFT_WRIST,
+    NOSE,
+    RIGHT_ANKLE,
+    RIGHT_ELBOW,
+    RIGHT_HIP,
+    RIGHT_KNEE,
+    RIGHT_SHOULDER,
+    RIGHT_WRIST,
+)
+
+NAMES = ("movement", "interaction", "position", "temporal")
+
+_LIMBS = (
+    LEFT_WRIST, RIGHT_WRIST, LEFT_ELBOW, RIGHT_ELBOW,
+    LEFT_ANKLE, RIGHT_ANKLE, LEFT_KNEE, RIGHT_KNEE, NOSE,
+)  # fmt: skip
+_WRISTS = [LEFT_WRIST, RIGHT_WRIST]
+_TARGETS = [NOSE, LEFT_SHOULDER, RIGHT_SHOULDER, LEFT_HIP, RIGHT_HIP]
+_FASTEST = 6.0  # body sizes per second; above it a keypoint has jumped, not moved
+_NOISE = 0.15  # body sizes per second that keypoint noise shows on somebody at rest
+
+
+def measure(rows: Rows) -> Array:
+    """Return the measures (K, 4) in [0, 1], in the order of ``NAMES``.
+
+    - movement: the 80th percentile over time of the limbs' speed (``limb_speed``),
+      saturating with half its height at 1 body size per second.
+    - interaction: the 80th percentile over time of ``interaction``.
+    - position: nearness to the picture's and to the action's centre.
+    - temporal: half for the part of the sequence in which the person is seen, half for
+      the part in which the person is active near somebody.
+
+    Movement, interaction and position shrink with the person's ``reliability``.
+    """
+    active = saturate(limb_speed(rows) - _NOISE, 1.0)
+    together = interaction(rows, active)
+    sure = reliability(rows)
+    engaged = np.clip(together / 0.3, 0, 1)
+    engaged_part = person_sum(rows, engaged * rows.duration_s) / max(rows.clip_s, 1e-9)
+    return np.column_stack(
+        [
+            sure * person_quantile(rows, active, 0.8),
+            sure * person_quantile(rows, together, 0.8),
+            sure * position(rows, together),
+            (presence(rows) + np.clip(engaged_part, 0, 1)) / 2,
+        ]
+    )
+
+
+def limb_speed(rows: Rows) -> Array:
+    """Return the speed (N,) of the limbs relative to the trunk, body sizes per second.
+
+    The root of the trust-weighted mean square over wrists, elbows, knees, ankles and
+    nose; one fully trusted keypoint at rest is added, so that a body of which hardly
+    anything is seen does not look fast. Moving with the trunk leaves the camera's and
+    a walker's way out.
+    """
+    square, mass = np.zeros(len(rows)), np.ones(len(rows))
+    for joint in _LIMBS:
+        trust = rows.trust[:, joint]
+        velocity, sure = rows.velocity(rows.keypoints[:, joint] - rows.torso, trust)
+        speed = np.minimum(np.hypot(*velocity.T) / rows.size, _FASTEST)
+        square += sure * np.square(speed)
+        mass += sure
+    return np.asarray(np.sqrt(square / mass))
+
+
+def interaction(rows: Rows, active: Array) -> Array:
+    """Return how much (N,) a person has to do with the one most involved with it, [0, 1].
+
+    For two people in a frame it is ``near * (0.15 + 0.5 both + 0.35 reach)``: ``near``
+    by their distance, ``both`` how active the more active one and the two together are,
+    ``reach`` how close a wrist of one comes to head or trunk of the other, counted as
+    far as they are active.
+    """
+    result = np.zeros(len(rows))
+    order = np.lexsort((rows.person, rows.frame))
+    frame = rows.frame[order]
+    most = int(np.bincount(np.unique(frame, return_inverse=True)[1]).max(initial=0))
+    for step in range(1, most):
+        same = frame[step:] == frame[:-step]
+        a, b = order[:-step][same], order[step:][same]
+        near = closeness(rows, a, b)
+        either = np.maximum(active[a], active[b])
+        both = (either + np.sqrt(active[a] * active[b])) / 2
+        touch = np.maximum(reach(rows, a, b), reach(rows, b, a))
+        value = near * (0.15 + 0.5 * both + 0.35 * touch * np.sqrt(either))
+        np.maximum.at(result, a, value)
+        np.maximum.at(result, b, value)
+    return result
+
+
+def closeness(rows: Rows, a: IntRows, b: IntRows) -> Array:
+    """Return how near (P,) the people of rows ``a`` and ``b`` are, in [0, 1].
+
+    ``1 / (1 + (d / 0.6)^4)`` with the trunks' distance ``d`` in mean body sizes, times
+    the ratio of the sizes: one far behind the other is not near, however it looks.
+    """
+    size = (rows.size[a] + rows.size[b]) / 2
+    distance = np.hypot(*(rows.torso[a] - rows.torso[b]).T) / size
+    ratio = np.minimum(rows.size[a], rows.size[b]) / np.maximum(rows.size[a], rows.size[b])
+    return np.asarray(ratio / (1 + np.square(np.square(distance / 0.6))))
+
+
+def reach(rows: Rows, a: IntRows, b: IntRows) -> Array:
+    """Return how close (P,) a wrist of ``a`` comes to head or trunk of ``b``, in [0, 1].
+
+    ``exp(-(d / 0.2)^2)`` for the nearest trusted pair, ``d`` in body sizes of ``b``.
+    """
+    wrists, targets = rows.keypoints[a][:, _WRISTS], rows.keypoints[b][:, _TARGETS]
+    distance = np.hypot(*np.moveaxis(wrists[:, :, None] - targets[:, None], -1, 0))
+    trust = rows.trust[a][:, _WRISTS, None] * rows.trust[b][:, None, _TARGETS]
+    touch = np.exp(-np.square(distance / rows.size[b, None, None] / 0.2)) * trust
+    return np.asarray(touch.max(axis=(1, 2), initial=0))

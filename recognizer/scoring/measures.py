@@ -1,0 +1,281 @@
+"""What the scorers share: evidence rows, smoothed speeds, body sizes, per-person figures.
+
+Everything is kept as flat rows, person after person, so that memory grows with the people
+seen and not with people x frames. Lengths are in body sizes of the person and rates in
+seconds, so that neither the picture's size nor the frame rate matters.
+"""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from recognizer.skeleton import (
+    LEFT_HIP,
+    LEFT_SHOULDER,
+    RIGHT_HIP,
+    RIGHT_SHOULDER,
+)
+from recognizer.types import PoseSequence
+
+Array = NDArray[np.float64]
+IntRows = NDArray[np.int64]
+
+SMOOTHING_S = 0.2  # half-width of the window of a speed
+_TIME_TOLERANCE_S = 0.002  # time bases round to a millisecond
+_SIZE_WINDOW_S = 1.0
+_RELIABLE_AFTER_S = 0.5
+_TORSO = [LEFT_SHOULDER, RIGHT_SHOULDER, LEFT_HIP, RIGHT_HIP]
+_TORSO_PER_BODY = 0.3  # shoulders to hips, as a part of a standing person's height
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class Rows:
+    """The rows that count as evidence, person after person, each in order of time.
+
+    Attributes:
+        people: how many people there are (K), those without evidence included.
+        person: (N,) int64, 0 to K - 1, rising.
+        frame: (N,) int64.
+        time_s: (N,), from the start of the sequence.
+        duration_s: (N,), how much time a row stands for.
+        clip_s: length of the sequence.
+        keypoints: (N, 17, 2) pixels.
+        trust: (N, 17) in [0, 1]; 0 for keypoints that do not count.
+        boxes: (N, 4) pixels.
+        size: (N,) pixels, the person's own body size around that time.
+        torso: (N, 2) pixels, the middle of the trunk.
+        size_wh: width and height of the picture.
+
+    """
+
+    people: int
+    person: IntRows
+    frame: IntRows
+    time_s: Array
+    duration_s: Array
+    clip_s: float
+    keypoints: Array
+    trust: Array
+    boxes: Array
+    size_wh: tuple[int, int]
+    size: Array = field(init=False)
+    torso: Array = field(init=False)
+    _key: Array = field(init=False)
+
+    def __post_init__(self) -> None:
+        """Derive what all measures need."""
+        # One rising number per row lets one binary search serve all people at once.
+        stride = (
+            self.clip_s + 10 * (SMOOTHING_S + _SIZE_WINDOW_S) + float(self.time_s.max(initial=0))
+        )
+        object.__setattr__(self, "_key", self.person * stride + self.time_s)
+        object.__setattr__(self, "torso", _torso_centre(self))
+        object.__setattr__(self, "size", _body_size(self))
+
+    def __len__(self) -> int:
+        """Return the number of rows."""
+        return len(self.person)
+
+    def window(self, before_s: float, after_s: float) -> tuple[IntRows, IntRows]:
+        """Return, per row, the first and past-last row of its person in a span of time.
+
+        The span is ``[time - before_s, time + after_s]``. It may hold no row.
+        """
+        tolerance = _TIME_TOLERANCE_S
+        first = np.searchsorted(self._key, self._key - (before_s + tolerance))
+        last = np.searchsorted(self._key, self._key + (after_s + tolerance))
+        return first.astype(np.int64), last.astype(np.int64)
+
+    def mean(self, values: Array, bounds: tuple[IntRows, IntRows]) -> Array:
+        """Return the mean of (N,) or (N, D) values over each row's window; 0 where empty."""
+        first, last = bounds
+        count = np.maximum(last - first, 1)
+        total = window_sum(values, bounds)
+        return np.asarray(total / (count if values.ndim == 1 else count[:, None]))
+
+    def velocity(self, points: Array, trust: Array) -> tuple[Array, Array]:
+        """Return smoothed velocities (N, 2) in pixels per second and their trust (N,).
+
+        It is the trust-weighted mean position of the 0.2 s after a row less that of the
+        0.2 s before, over the difference of the mean times: the same low pass at every
+        frame rate. Where a track begins or ends the span is shorter but the divisor is
+        not, so that short tracks gain nothing from noise.
+        """
+        mass, past = self._half(points, trust, before=True)
+        mass_after, future = self._half(points, trust, before=False)
+        span = future[:, 2] - past[:, 2]
+        speed = (future[:, :2] - past[:, :2]) / np.maximum(span, SMOOTHING_S * 0.9)[:, None]
+        known = np.minimum(mass, mass_after)
+        return np.where((known > 0)[:, None], speed, 0.0), np.where(span > 0, known, 0.0)
+
+    def _half(self, points: Array, trust: Array, *, before: bool) -> tuple[Array, Array]:
+        """Return mean trust (N,) and trust-weighted mean x, y, time (N, 3) of a half window."""
+        first, last = self.window(SMOOTHING_S, 0) if before else self.window(0, SMOOTHING_S)
+        index = np.arange(len(self))
+        same = np.zeros(len(self), bool)
+        if before:  # at low frame rates the window reaches to the row before
+            same[1:] = self.person[1:] == self.person[:-1]
+            first = np.minimum(first, index - same)
+        else:
+            same[:-1] = same[:-1] | (self.person[1:] == self.person[:-1])
+            last = np.maximum(last, index + 1 + same)
+        columns = np.column_stack([points, self.time_s, np.ones(len(self))]) * trust[:, None]
+        total = window_sum(columns, (first, last))
+        mass = total[:, 3]
+        mean = total[:, :3] / np.maximum(mass, 1e-9)[:, None]
+        return mass / np.maximum(last - first, 1), mean
+
+
+def window_sum(values: Array, bounds: tuple[IntRows, IntRows]) -> Array:
+    """Return the sums of (N,) or (N, D) values over each row's window of rows."""
+    running = np.zeros((len(values) + 1, *values.shape[1:]))
+    np.cumsum(values, axis=0, out=running[1:])
+    total: Array = running[bounds[1]] - running[bounds[0]]
+    return total
+
+
+def evidence(sequence: PoseSequence) -> tuple[IntRows, Rows]:
+    """Return the ids (K,) of all tracked people and the rows that say something of them.
+
+    Interpolated rows (box score 0) are no evidence, nor are damaged frames as long as
+    most frames are whole. A keypoint's trust rises from 0 at a score of 0.2 to 1 at 0.6.
+    """
+    poses, frame = sequence.poses, sequence.frame_of_row
+    ids = np.unique(poses.track_ids[poses.track_ids >= 0])
+    counts = (poses.track_ids >= 0) & (poses.box_scores > 0)
+    counts &= np.isfinite(poses.boxes).all(axis=1)
+    if 2 * int(sequence.corrupt.sum()) < len(sequence):
+        counts &= ~sequence.corrupt[frame]
+    chosen = np.flatnonzero(counts)
+    chosen = chosen[np.argsort(poses.track_ids[chosen], kind="stable")]
+    time_s = sequence.time_s - sequence.time_s[0] if len(sequence) else sequence.time_s
+    durations = _frame_durations(time_s, sequence.frame_period_s)
+    keypoints = poses.keypoints[chosen].astype(np.float64)
+    trust = np.clip((poses.keypoint_scores[chosen].astype(np.float64) - 0.2) / 0.4, 0, 1)
+    finite = np.isfinite(keypoints).all(axis=2) & np.isfinite(trust)
+    rows = Rows(
+        people=len(ids),
+        person=np.searchsorted(ids, poses.track_ids[chosen]).astype(np.int64),
+        frame=frame[chosen],
+        time_s=time_s[frame[chosen]],
+        duration_s=durations[frame[chosen]],
+        clip_s=float(durations.sum()),
+        keypoints=np.where(finite[:, :, None], keypoints, 0.0),
+        trust=np.where(finite, trust, 0.0),
+        boxes=poses.boxes[chosen].astype(np.float64),
+        size_wh=sequence.size_wh,
+    )
+    return ids, rows
+
+
+def _frame_durations(time_s: Array, period_s: float) -> Array:
+    """Return (T,) seconds; a hole in the stream does not lengthen the frame before it."""
+    period_s = period_s if period_s > 0 else 1 / 30
+    return np.minimum(np.diff(time_s, append=time_s[-1:] + period_s), 2 * period_s)
+
+
+def _torso_centre(rows: Rows) -> Array:
+    """Return (N, 2): trusted shoulders and hips, and the box's centre where there are none."""
+    trust = rows.trust[:, _TORSO, None]
+    centre = (rows.boxes[:, :2] + rows.boxes[:, 2:]) / 2
+    total = (rows.keypoints[:, _TORSO] * trust).sum(axis=1) + 0.1 * centre
+    return np.asarray(total / (trust.sum(axis=1) + 0.1))
+
+
+def middle(rows: Rows, joints: list[int]) -> tuple[Array, Array]:
+    """Return the trust-weighted middle (N, 2) of some keypoints and its trust (N,)."""
+    trust = rows.trust[:, joints]
+    total = (rows.keypoints[:, joints] * trust[:, :, None]).sum(axis=1)
+    return total / np.maximum(trust.sum(axis=1), 1e-9)[:, None], trust.max(axis=1, initial=0)
+
+
+def _body_size(rows: Rows) -> Array:
+    """Return (N,) pixels: how long this person is, standing or lying, around this time.
+
+    The longer side of the box, or what the trunk's length says where the box shows only
+    a part of the person (at most 1.5 boxes), averaged over a second before and after.
+    """
+    wh = np.maximum(rows.boxes[:, 2:] - rows.boxes[:, :2], 0)
+    longest = wh.max(axis=1, initial=0)
+    shoulders, sure = middle(rows, [LEFT_SHOULDER, RIGHT_SHOULDER])
+    hips, sure_hips = middle(rows, [LEFT_HIP, RIGHT_HIP])
+    trunk = np.hypot(*(shoulders - hips).T) / _TORSO_PER_BODY * np.minimum(sure, sure_hips)
+    length = np.maximum(longest, np.minimum(trunk, 1.5 * longest))
+    smooth = rows.mean(length, rows.window(_SIZE_WINDOW_S, _SIZE_WINDOW_S))
+    return np.maximum(smooth, 1e-6)
+
+
+# --- figures per person ------------------------------------------------------------
+
+
+def person_sum(rows: Rows, values: Array) -> Array:
+    """Return the sum of (N,) values for every person, (K,)."""
+    total: Array = np.bincount(rows.person, values, minlength=rows.people).astype(np.float64)
+    return total
+
+
+def person_mean(rows: Rows, values: Array) -> Array:
+    """Return the mean over time of (N,) values for every person, (K,); 0 without rows."""
+    seen = person_sum(rows, rows.duration_s)
+    return np.asarray(person_sum(rows, values * rows.duration_s) / np.maximum(seen, 1e-9))
+
+
+def person_quantile(rows: Rows, values: Array, q: float) -> Array:
+    """Return the q-quantile of (N,) values for every person, (K,); 0 without rows."""
+    result = np.zeros(rows.people)
+    if not len(rows):
+        return result
+    ordered = values[np.lexsort((values, rows.person))]
+    counts = np.bincount(rows.person, minlength=rows.people)
+    place = np.cumsum(counts) - counts + q * np.maximum(counts - 1, 0)
+    low = np.minimum(place.astype(np.int64), len(rows) - 1)
+    high = np.minimum(np.ceil(place).astype(np.int64), len(rows) - 1)
+    part = place - low
+    value = ordered[low] * (1 - part) + ordered[high] * part
+    return np.where(counts > 0, value, result)
+
+
+def presence(rows: Rows) -> Array:
+    """Return for how much of the sequence every person was really seen, (K,) in [0, 1]."""
+    return np.clip(person_sum(rows, rows.duration_s) / max(rows.clip_s, 1e-9), 0, 1)
+
+
+def reliability(rows: Rows) -> Array:
+    """Return how far a person's figures can be believed, (K,) in [0, 1].
+
+    ``1 - exp(-seen / 0.5 s)``, times how well the body is seen on average. A flicker of
+    a detector that lasts 0.1 s keeps a fifth of what it seems to show.
+    """
+    seen_s = person_sum(rows, rows.duration_s)
+    clear = np.sqrt(np.clip(person_mean(rows, rows.trust.mean(axis=1)) / 0.4, 0, 1))
+    return np.asarray((1 - np.exp(-seen_s / _RELIABLE_AFTER_S)) * (0.3 + 0.7 * clear))
+
+
+def position(rows: Rows, activity: Array) -> Array:
+    """Return how central every person is, (K,) in [0, 1].
+
+    The mean of ``exp(-(d / a)^2)`` for the distance to the picture's centre (``a`` half
+    the picture's diagonal) and to the centre of all activity (``a`` two body sizes).
+
+    Args:
+        rows: the evidence.
+        activity: (N,) how active each row is.
+
+    """
+    if not len(rows):
+        return np.zeros(rows.people)
+    picture = np.asarray(rows.size_wh, np.float64)
+    to_picture = np.hypot(*(rows.torso - picture / 2).T) / max(np.hypot(*picture) / 2, 1e-9)
+    weight = (activity + 1e-6) * rows.duration_s
+    action = (rows.torso * weight[:, None]).sum(axis=0) / weight.sum()
+    to_action = np.hypot(*(rows.torso - action).T) / (2 * rows.size)
+    near = (np.exp(-np.square(to_picture)) + np.exp(-np.square(to_action))) / 2
+    return person_mean(rows, near)
+
+
+def saturate(values: Any, half: float) -> Array:
+    """Return ``v / (v + half)`` for values >= 0: 0 at 0, 0.5 at ``half``, 1 far beyond."""
+    values = np.maximum(values, 0.0)
+    return np.asarray(values / (values + half))
