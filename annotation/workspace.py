@@ -13,6 +13,7 @@ import json
 import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any, Literal
 
@@ -68,10 +69,15 @@ class Manifest:
     outcomes: tuple[Outcome, ...]
 
 
-def find_videos(folder: Path, suffixes: Sequence[str]) -> list[Video]:
+def find_videos(folder: Path, suffixes: Sequence[str], include: Sequence[str] = ()) -> list[Video]:
     """Return all files below ``folder`` with one of the suffixes, sorted by name.
 
     Links to folders are followed once each, so that a loop of links ends.
+
+    Args:
+        folder: the input folder.
+        suffixes: such as ``.mp4``, in any case.
+        include: patterns such as ``Fight/*``; a video must match one, if there are any.
 
     Raises:
         FileNotFoundError: no such folder.
@@ -96,12 +102,14 @@ def find_videos(folder: Path, suffixes: Sequence[str]) -> list[Video]:
             path = Path(root, name)
             if path.suffix.lower() in wanted:
                 found[path.relative_to(folder).as_posix()] = path
-    if not found:
+    names = [n for n in sorted(found) if not include or any(fnmatchcase(n, p) for p in include)]
+    if not names:
+        matching = f" and matching {', '.join(include)}" if include else ""
         raise ValueError(
-            f"annotation.input: expected videos ({', '.join(sorted(wanted))}) below {folder}, "
-            "found none"
+            f"annotation.input: expected videos ({', '.join(sorted(wanted))}){matching} below "
+            f"{folder}, found none"
         )
-    return [Video(name, found[name]) for name in sorted(found)]
+    return [Video(name, found[name]) for name in names]
 
 
 def result_path(stage_dir: Path, video: str, suffix: str) -> Path:

@@ -67,6 +67,7 @@ class AnnotationSection(Section):
     dataset: PlainName = "dataset"
     output_dir: ConfigPath = Path("output")
     video_suffixes: list[str] = [".mp4", ".avi", ".mkv", ".mov", ".ts", ".webm", ".m4v", ".mpg"]
+    include: list[str] = []
     sample_fps: PositiveFloat | None = None
     batch_size: Annotated[int, Field(ge=1, le=256)] = 8
     workers: Literal["auto"] | Annotated[int, Field(ge=1, le=256)] = "auto"

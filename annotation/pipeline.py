@@ -1,0 +1,61 @@
+"""The modes of the annotation pipeline: stages one after another, and what came of them."""
+
+import logging
+from collections import Counter
+from pathlib import Path
+
+from annotation.progress import Watch
+from annotation.stage1 import run_stage1
+from annotation.stage2 import run_stage2
+from annotation.stage3 import run_stage3
+from annotation.visualize import visualize
+from annotation.workspace import MANIFEST, read_manifest, stage2_dir
+from recognizer.config import Config
+
+logger = logging.getLogger(__name__)
+
+EXIT_DONE = 0
+EXIT_SOME_REFUSED = 3
+
+
+def stage1(config: Config, watch: Watch) -> int:
+    """Run stage 1 and return the exit code."""
+    return _report("stage 1", run_stage1(config, watch))
+
+
+def stage2(config: Config, watch: Watch) -> int:
+    """Run stage 2 and return the exit code."""
+    return _report("stage 2", run_stage2(config, watch))
+
+
+def stage3(config: Config, watch: Watch) -> int:
+    """Run stage 3 and return the exit code."""
+    total = len(read_manifest(stage2_dir(config)).outcomes)
+    with watch("stage 3: samples", total) as progress:
+        folder = run_stage3(config, progress)
+    logger.info("stage 3: pickles, metadata.json and report/ are in %s", folder)
+    return EXIT_DONE
+
+
+def pipeline(config: Config, watch: Watch) -> int:
+    """Run the three stages and return the worst exit code."""
+    codes = [stage1(config, watch), stage2(config, watch), stage3(config, watch)]
+    return max(codes)
+
+
+def overlay(config: Config, watch: Watch) -> int:
+    """Write overlay videos and return the exit code."""
+    with watch("overlay videos", 0) as progress:
+        folder = visualize(config, progress)
+    return _report("overlay videos", folder)
+
+
+def _report(title: str, folder: Path) -> int:
+    outcomes = read_manifest(folder).outcomes
+    counts = Counter(outcome.state for outcome in outcomes)
+    text = ", ".join(f"{counts[state]} {state}" for state in ("done", "damaged", "refused"))
+    logger.info("%s: %d inputs: %s; see %s", title, len(outcomes), text, folder / MANIFEST)
+    for outcome in outcomes:
+        if outcome.state == "refused":
+            logger.warning("%s: refused %s: %s", title, outcome.video, outcome.reason)
+    return EXIT_SOME_REFUSED if counts["refused"] else EXIT_DONE

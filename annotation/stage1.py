@@ -1,0 +1,209 @@
+"""Stage 1: video -> poses, one ``.npz`` per video, in worker processes.
+
+A video that cannot be read is refused with its reason; one that is damaged gives what
+it has, with a damage report. Finished videos are not done again.
+"""
+
+import os
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from annotation.batch import settle, worker_count
+from annotation.progress import Watch, silent
+from annotation.workers import Job, Report, StopRunError, Workforce
+from annotation.workspace import (
+    Manifest,
+    Outcome,
+    Video,
+    exclusive,
+    find_videos,
+    pose_model_files,
+    result_path,
+    stage1_dir,
+    stage1_settings,
+    write_manifest,
+)
+from recognizer.artifacts import (
+    POSE_SCHEMA,
+    ArtifactError,
+    read_npz_meta,
+    sha256_file,
+    write_poses,
+)
+from recognizer.config import Config
+from recognizer.pose.estimator import PoseModel, open_pose_model
+from recognizer.types import Frame, FrameAccount, PoseSequence, PoseSequenceBuilder
+from recognizer.video.prefetch import prefetch
+from recognizer.video.reader import VideoError, VideoInfo, VideoReader
+
+
+@dataclass(frozen=True, slots=True)
+class _WorkerPlan:
+    """What one worker is told once."""
+
+    config: Config
+    files: dict[str, Path]
+    settings: dict[str, Any]
+    folder: Path
+    threads: int
+    gpu: int | None
+
+
+def run_stage1(config: Config, watch: Watch = silent) -> Path:
+    """Extract the poses of every video below ``annotation.input``.
+
+    Returns:
+        The stage's folder; its manifest has the end state of every video.
+
+    Raises:
+        ConfigError, FileNotFoundError, ValueError: no videos, no model file.
+        RunError: the model does not load, or results cannot be written.
+
+    """
+    section = config.annotation
+    videos = find_videos(section.input, section.video_suffixes, section.include)
+    files, settings, folder = (
+        pose_model_files(config), stage1_settings(config), stage1_dir(config)
+    )  # fmt: skip
+    with exclusive(folder), watch("stage 1: poses", len(videos)) as progress:
+        finished = {v.relative: _finished(folder, v) for v in videos}
+        todo = [v for v in videos if finished[v.relative] is None]
+        todo.sort(key=lambda v: -_size(v.path))  # the longest first: no long tail at the end
+        outcomes = settle(
+            [outcome for outcome in finished.values() if outcome is not None],
+            [Job(v.relative, v) for v in todo],
+            _workforce(config, files, settings, folder),
+            progress,
+        )
+        write_manifest(folder, Manifest("stage1", settings, outcomes))
+    return folder
+
+
+def _workforce(
+    config: Config, files: dict[str, Path], settings: dict[str, Any], folder: Path
+) -> Workforce:
+    section = config.annotation
+    # One single-threaded worker per core beats fewer with more threads, on short clips.
+    count = worker_count(section)
+    threads = max(1, len(os.sched_getaffinity(0)) // count)
+    plans = []
+    for i in range(count):
+        gpu = section.gpus[i % len(section.gpus)] if section.gpus else None
+        plans.append((_WorkerPlan(config, files, settings, folder, threads, gpu),))
+    return Workforce(_PoseWorker, plans, section.stall_timeout_s, section.worker_memory_gb)
+
+
+def _size(path: Path) -> int:
+    try:
+        return path.stat().st_size
+    except OSError:
+        return 0
+
+
+def _finished(folder: Path, video: Video) -> Outcome | None:
+    """Return the outcome of a result that is there, whole, and of this very video."""
+    path = result_path(folder, video.relative, ".npz")
+    try:
+        meta = read_npz_meta(path, POSE_SCHEMA)
+        now, source = video.path.stat(), meta["source"]
+        same = now.st_size == source["size_bytes"]
+        # As make does: a file newer than its result is looked at again, by content.
+        if same and now.st_mtime > path.stat().st_mtime:
+            same = sha256_file(video.path) == source["sha256"]
+        if not same or meta["video"] != video.relative:
+            return None
+        return _outcome(video.relative, FrameAccount(**meta["frame_account"]), meta["frames"])
+    except (ArtifactError, OSError, KeyError, TypeError):
+        return None
+
+
+def _outcome(relative: str, account: FrameAccount, frames: int) -> Outcome:
+    if account.intact:
+        return Outcome(relative, "done", frames=frames)
+    return Outcome(relative, "damaged", describe_damage(account), frames)
+
+
+def describe_damage(account: FrameAccount) -> str:
+    """Return a sentence that says what of a video is missing or doubtful."""
+    parts = []
+    if account.damaged:
+        parts.append(f"{account.damaged} packets could not be decoded")
+    if account.corrupt:
+        parts.append(f"{account.corrupt} pictures are flagged as corrupt")
+    if account.ended_early:
+        held = "an unknown number" if account.container_frames is None else account.container_frames
+        parts.append(f"ended early: {account.decoded} of {held} frames")
+    return "; ".join([*parts, *account.notes])
+
+
+class _PoseWorker:
+    """One worker: a model opened once, then one video after another."""
+
+    def __init__(self, plan: _WorkerPlan) -> None:
+        import cv2
+
+        cv2.setNumThreads(1)  # its pool would fight the other workers for the cores
+        self._plan = plan
+        pose = plan.config.models.pose_estimation
+        self._model = open_pose_model(pose, plan.files, threads=plan.threads, gpu=plan.gpu)
+
+    def __call__(self, video: Video, report: Report) -> Outcome:
+        try:
+            sequence, account, info = self._poses(video, report)
+            source = {"sha256": sha256_file(video.path), "size_bytes": video.path.stat().st_size}
+        except (VideoError, OSError) as error:
+            return Outcome(video.relative, "refused", _reason(error, video))
+        meta = {
+            "video": video.relative,
+            "source": source,
+            "frames": len(sequence),
+            "video_info": asdict(info),
+            "frame_account": asdict(account),
+            "settings": self._plan.settings,
+        }
+        final = result_path(self._plan.folder, video.relative, ".npz")
+        try:
+            write_poses(final, self._plan.folder, sequence, meta)
+        except OSError as error:
+            raise StopRunError(f"cannot write {final}: {error}") from error
+        return _outcome(video.relative, account, len(sequence))
+
+    def _poses(self, video: Video, report: Report) -> tuple[PoseSequence, FrameAccount, VideoInfo]:
+        section = self._plan.config.annotation
+        builder = PoseSequenceBuilder()
+        with VideoReader(
+            video.path, sample_fps=section.sample_fps, threads=self._plan.threads
+        ) as reader:
+            # With a core to spare, the next frames are decoded while the network works.
+            spare = self._plan.threads > 1 or self._plan.gpu is not None
+            frames = prefetch(iter(reader), 2 * section.batch_size) if spare else iter(reader)
+            for batch in _batched(frames, section.batch_size):
+                _infer(self._model, batch, builder)
+                report(len(batch))
+            return builder.build(reader.size_wh), reader.account, reader.info
+
+
+def _infer(model: PoseModel, batch: list[Frame], builder: PoseSequenceBuilder) -> None:
+    for frame, poses in zip(batch, model([frame.image for frame in batch]), strict=True):
+        if not (np.isfinite(poses.keypoints).all() and np.isfinite(poses.boxes).all()):
+            raise StopRunError(
+                "the pose network gives numbers that are not finite (NaN); its file is broken or "
+                "was exported wrongly"
+            )
+        builder.append(poses, frame.time_s, corrupt=frame.corrupt)
+
+
+def _reason(error: Exception, video: Video) -> str:
+    """Return the error's text without this machine's folders, so that manifests compare."""
+    text = str(error) if not isinstance(error, OSError) else f"{error.strerror or error}"
+    return text.replace(str(video.path), video.relative)
+
+
+def _batched(frames: Iterator[Frame], size: int) -> Iterator[list[Frame]]:
+    while batch := list(islice(frames, size)):
+        yield batch

@@ -1,0 +1,149 @@
+"""Stage 2: poses -> people with ids, gaps filled, and how involved each of them is.
+
+Works on the results of stage 1 alone; the videos are not needed. Inputs that stage 1
+refused stay refused here, so that the last manifest accounts for every video.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from annotation.batch import settle, worker_count
+from annotation.progress import Watch, silent
+from annotation.workers import Job, Report, StopRunError, Workforce
+from annotation.workspace import (
+    Manifest,
+    Outcome,
+    exclusive,
+    read_manifest,
+    result_path,
+    stage1_dir,
+    stage2_dir,
+    stage2_settings,
+    write_manifest,
+)
+from recognizer.artifacts import (
+    POSE_SCHEMA,
+    ArtifactError,
+    read_npz_meta,
+    read_poses,
+    write_poses,
+)
+from recognizer.config import Config, TrackingSection
+from recognizer.scoring.ranking import Involvement, rank_people
+from recognizer.tracking.tracker import Tracker
+from recognizer.tracking.tracks import fill_gaps
+from recognizer.types import PoseSequence
+
+SERVICES = ("fight", "falldown")
+
+
+def run_stage2(config: Config, watch: Watch = silent) -> Path:
+    """Track the people of every video that stage 1 finished.
+
+    Returns:
+        The stage's folder; its manifest has the end state of every video.
+
+    Raises:
+        FileNotFoundError: stage 1 has not finished with this config.
+        RunError: results cannot be written.
+
+    """
+    poses_folder = stage1_dir(config)
+    stage1 = read_manifest(poses_folder)
+    folder = stage2_dir(config)
+    settings = stage2_settings(config, stage1)
+    with exclusive(folder), watch("stage 2: tracks", len(stage1.outcomes)) as progress:
+        settled, jobs = [], []
+        for before in stage1.outcomes:
+            if before.state == "refused":
+                settled.append(replace(before, reason=f"stage 1: {before.reason}"))
+            elif _is_finished(poses_folder, folder, before.video):
+                settled.append(before)
+            else:
+                jobs.append(Job(before.video, before))
+        workforce = _workforce(config, settings, poses_folder, folder)
+        outcomes = settle(settled, jobs, workforce, progress)
+        write_manifest(folder, Manifest("stage2", settings, outcomes))
+    return folder
+
+
+def _workforce(
+    config: Config, settings: dict[str, Any], poses_folder: Path, folder: Path
+) -> Workforce:
+    section = config.annotation
+    arguments = [(_WorkerPlan(config, settings, poses_folder, folder),)] * worker_count(section)
+    return Workforce(_TrackWorker, arguments, section.stall_timeout_s, section.worker_memory_gb)
+
+
+def _is_finished(poses_folder: Path, folder: Path, video: str) -> bool:
+    """Tell whether there is a result made from the poses that are there now."""
+    try:
+        poses_meta = read_npz_meta(result_path(poses_folder, video, ".npz"), POSE_SCHEMA)
+        meta = read_npz_meta(result_path(folder, video, ".npz"), POSE_SCHEMA)
+        return bool(meta["source"] == poses_meta["source"])
+    except (ArtifactError, OSError, KeyError):
+        return False
+
+
+@dataclass(frozen=True, slots=True)
+class _WorkerPlan:
+    config: Config
+    settings: dict[str, Any]
+    poses_folder: Path
+    folder: Path
+
+
+class _TrackWorker:
+    """One worker: one pose file after another."""
+
+    def __init__(self, plan: _WorkerPlan) -> None:
+        self._plan = plan
+
+    def __call__(self, before: Outcome, report: Report) -> Outcome:
+        plan = self._plan
+        path = result_path(plan.poses_folder, before.video, ".npz")
+        try:
+            sequence, _, meta = read_poses(path)
+        except (ArtifactError, OSError) as error:
+            text = str(error).replace(str(path), before.video)
+            return Outcome(before.video, "refused", f"stage 1 result: {text}")
+        tracked = fill_gaps(track(sequence, plan.config.tracking), plan.config.tracking.max_gap_s)
+        extra: dict[str, NDArray[Any]] = {}
+        names = {}
+        for service in SERVICES:
+            ranked = rank_people(tracked, service, plan.config.scoring)
+            extra |= _arrays(service, ranked)
+            names[service] = list(ranked.measure_names)
+        facts = {**meta, "settings": plan.settings, "measures": names}
+        final = result_path(plan.folder, before.video, ".npz")
+        try:
+            write_poses(final, plan.folder, tracked, facts, extra)
+        except OSError as error:
+            raise StopRunError(f"cannot write {final}: {error}") from error
+        report(len(tracked))
+        return before
+
+
+def track(sequence: PoseSequence, settings: TrackingSection) -> PoseSequence:
+    """Return the same people with ids."""
+    ids = list(_ids(sequence, Tracker(settings)))
+    everyone = np.concatenate(ids) if ids else np.zeros(0, np.int64)
+    return replace(sequence, poses=sequence.poses.with_ids(everyone))
+
+
+def _ids(sequence: PoseSequence, tracker: Tracker) -> Iterator[NDArray[np.int64]]:
+    for poses, time_s in zip(sequence.frames(), sequence.time_s, strict=True):
+        yield tracker.update(poses, float(time_s)).track_ids
+
+
+def _arrays(service: str, ranked: Involvement) -> dict[str, NDArray[Any]]:
+    return {
+        f"{service}_track_ids": ranked.track_ids,
+        f"{service}_involvement": ranked.involvement,
+        f"{service}_measures": ranked.measures,
+    }

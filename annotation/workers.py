@@ -1,0 +1,261 @@
+"""Worker processes that may die: a job costs its worker at most twice, never the run.
+
+``multiprocessing.Pool`` waits for ever on a killed worker and ``ProcessPoolExecutor``
+gives up every job, so the parent here watches each worker's pipe and its death itself.
+Every wait has a limit: a worker that says nothing for ``stall_timeout_s`` is killed.
+Workers end by themselves when their parent is gone.
+"""
+
+import logging
+import multiprocessing as mp
+import os
+import resource
+import signal
+import threading
+import time
+import traceback
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from multiprocessing.connection import Connection, wait
+from typing import Any
+
+logger = logging.getLogger(__name__)
+
+_MAX_ATTEMPTS = 2
+_MAX_DEATHS_AT_START = 3
+_POLL_S = 1.0
+_OUT_OF_MEMORY_EXIT = 70
+
+Report = Callable[[int], None]
+Handler = Callable[[Any, Report], Any]
+
+
+class RunError(RuntimeError):
+    """The whole run cannot go on: the model does not load, the disk is full."""
+
+
+class StopRunError(Exception):
+    """Raised by a handler when no further job can succeed; stops the run with its text."""
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """One piece of work: a name for reports, and what the handler gets."""
+
+    name: str
+    payload: Any
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """News of a job.
+
+    Attributes:
+        job: which job.
+        frames: frames done since the last event of the job.
+        result: what the handler returned, when it has.
+        lost: why the job has no result: it killed its worker twice, or raised.
+
+    """
+
+    job: Job
+    frames: int = 0
+    result: Any = None
+    lost: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Workforce:
+    """How to start workers.
+
+    Attributes:
+        start: module-level function that makes a worker's handler from its arguments.
+        arguments: one tuple per worker, so that each can have a device of its own.
+        stall_timeout_s: a worker silent for longer is killed.
+        memory_gb: address space a worker may use, None for no limit.
+
+    """
+
+    start: Callable[..., Handler]
+    arguments: Sequence[tuple[Any, ...]]
+    stall_timeout_s: float = 120.0
+    memory_gb: float | None = None
+
+
+@dataclass(eq=False, slots=True)
+class _Worker:
+    process: Any
+    pipe: Connection
+    arguments: tuple[Any, ...]
+    job: Job | None = None
+    ready: bool = False
+    heard: float = field(default_factory=time.monotonic)
+
+
+def run_jobs(jobs: Sequence[Job], workforce: Workforce) -> Iterator[Event]:
+    """Run every job once in one of the workers and yield what becomes of it.
+
+    Raises:
+        RunError: a worker cannot start, or a handler raised ``StopRunError``.
+
+    """
+    run = _Run(jobs, workforce)
+    try:
+        yield from run.events()
+    finally:
+        run.stop()
+
+
+class _Run:
+    def __init__(self, jobs: Sequence[Job], workforce: Workforce) -> None:
+        self._waiting = deque(jobs)
+        self._left = len(jobs)
+        self._attempts: dict[str, int] = {}
+        self._workforce = workforce
+        self._deaths_at_start = 0
+        arguments = workforce.arguments[: max(1, min(len(jobs), len(workforce.arguments)))]
+        self._workers = [self._hire(args) for args in arguments] if jobs else []
+
+    def events(self) -> Iterator[Event]:
+        while self._left:
+            ready = wait([w.pipe for w in self._workers], timeout=_POLL_S)
+            for worker in list(self._workers):
+                if worker.pipe in ready:
+                    yield from self._listen(worker)
+                elif time.monotonic() - worker.heard > self._workforce.stall_timeout_s:
+                    logger.warning("worker %d is silent; killing it", worker.process.pid)
+                    yield from self._bury(worker)
+
+    def stop(self) -> None:
+        for worker in self._workers:
+            worker.process.kill()
+        for worker in self._workers:
+            worker.process.join(10)
+            worker.pipe.close()
+
+    def _hire(self, arguments: tuple[Any, ...]) -> _Worker:
+        context = mp.get_context("spawn")
+        ours, theirs = context.Pipe()
+        process = context.Process(
+            target=_serve,
+            args=(theirs, self._workforce.start, arguments, self._workforce.memory_gb, os.getpid()),
+            daemon=True,
+        )
+        process.start()
+        theirs.close()  # so that the worker's death shows as the end of our pipe
+        return _Worker(process, ours, arguments)
+
+    def _listen(self, worker: _Worker) -> Iterator[Event]:
+        try:
+            kind, value = worker.pipe.recv()
+        except (EOFError, OSError):
+            yield from self._bury(worker)
+            return
+        worker.heard = time.monotonic()
+        job = worker.job
+        if kind == "ready":
+            worker.ready, self._deaths_at_start = True, 0
+            self._assign(worker)
+        elif kind == "stop" or job is None:
+            raise RunError(value)
+        elif kind == "frames":
+            yield Event(job, frames=value)
+        else:
+            self._left -= 1
+            worker.job = None
+            yield Event(job, result=value) if kind == "result" else Event(job, lost=value)
+            self._assign(worker)
+
+    def _assign(self, worker: _Worker) -> None:
+        if not self._waiting:
+            return
+        worker.job = self._waiting.popleft()
+        try:
+            worker.pipe.send(worker.job)
+        except OSError:  # it died between two jobs; its pipe's end will tell
+            logger.warning("worker %d died before its next job", worker.process.pid)
+
+    def _bury(self, worker: _Worker) -> Iterator[Event]:
+        """Replace a dead or silent worker; its job gets one more try."""
+        worker.process.kill()
+        worker.process.join(10)
+        worker.pipe.close()
+        self._workers.remove(worker)
+        how = _cause(worker.process.exitcode)
+        if not worker.ready:
+            self._deaths_at_start += 1
+            if self._deaths_at_start >= _MAX_DEATHS_AT_START:
+                raise RunError(f"workers die while they start ({how})")
+        job = worker.job
+        if job is not None:
+            attempts = self._attempts[job.name] = self._attempts.get(job.name, 0) + 1
+            logger.warning("%s: its worker died (%s), try %d", job.name, how, attempts)
+            if attempts < _MAX_ATTEMPTS:
+                self._waiting.appendleft(job)
+            else:
+                self._left -= 1
+                yield Event(job, lost=f"killed its worker {attempts} times; last: {how}")
+        if len(self._workers) < self._left:
+            self._workers.append(self._hire(worker.arguments))
+
+
+def _cause(exit_code: int | None) -> str:
+    if exit_code == _OUT_OF_MEMORY_EXIT:
+        return "out of memory"
+    if exit_code is not None and exit_code < 0:
+        name = signal.Signals(-exit_code).name
+        return f"{name}: killed from outside, by the memory guard, or silent too long"
+    return f"exit code {exit_code}"
+
+
+# --- inside the worker -------------------------------------------------------------
+
+
+def _serve(
+    pipe: Connection,
+    start: Callable[..., Handler],
+    arguments: tuple[Any, ...],
+    memory_gb: float | None,
+    parent: int,
+) -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides what Ctrl-C means
+    threading.Thread(target=_leave_with, args=(parent,), daemon=True).start()
+    if memory_gb is not None:
+        limit = int(memory_gb * 2**30)
+        resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
+    try:
+        handler = start(*arguments)
+    except MemoryError:
+        os._exit(_OUT_OF_MEMORY_EXIT)
+    except Exception as error:
+        logger.debug("start", exc_info=True)
+        pipe.send(("stop", str(error) or repr(error)))
+        return
+    pipe.send(("ready", None))
+    while True:
+        try:
+            job: Job = pipe.recv()
+        except EOFError:
+            return
+        pipe.send(_work(handler, job, lambda frames: pipe.send(("frames", frames))))
+
+
+def _work(handler: Handler, job: Job, report: Report) -> tuple[str, Any]:
+    try:
+        return "result", handler(job.payload, report)
+    except MemoryError:
+        os._exit(_OUT_OF_MEMORY_EXIT)
+    except StopRunError as error:
+        return "stop", str(error)
+    except Exception as error:  # noqa: BLE001 - one job's fault must not end the others
+        place = traceback.extract_tb(error.__traceback__)[-1]
+        where = f"{os.path.basename(place.filename)}:{place.lineno}"  # noqa: PTH119
+        return "lost", f"internal error in {where}: {type(error).__name__}: {error}"
+
+
+def _leave_with(parent: int) -> None:
+    """End this process once the parent is gone, also when it was killed."""
+    while os.getppid() == parent:
+        time.sleep(_POLL_S)
+    os._exit(1)

@@ -1,0 +1,114 @@
+"""Keypoint AP of the top-down path on COCO files, with true boxes and with the detector.
+
+    python benchmarks/coco_ap.py --coco ../shared/assets/coco
+
+Prints AP per split, box source and decoding, beside the figures that a plain reference
+(quarter offset, no flip) reached on exactly these files.
+"""
+
+import argparse
+import contextlib
+import io
+import json
+import sys
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from pycocotools.coco import COCO
+from pycocotools.cocoeval import COCOeval
+
+from annotation.workspace import pose_model_files
+from recognizer.backends.onnx import OnnxNetwork
+from recognizer.config_file import load_config
+from recognizer.pose.detector import Boxes, YoloxDetector
+from recognizer.pose.topdown import TopDownPose
+from recognizer.types import Poses
+from recognizer.video.reader import ArrayImage
+
+ROOT = Path(__file__).resolve().parents[1]
+REFERENCE = {("val2017", "true"): 0.586, ("train2017", "true"): 0.480,
+             ("val2017", "detector"): 0.539, ("train2017", "detector"): 0.455}  # fmt: skip
+KEYPOINT_FLOOR = 0.2
+
+
+def true_boxes(coco, image_id):
+    """Return the annotated boxes of people who have keypoints, all with score 1."""
+    people = [a for a in coco.imgToAnns[image_id] if a["num_keypoints"] and not a["iscrowd"]]
+    xywh = np.array([a["bbox"] for a in people], np.float32).reshape(-1, 4)
+    xyxy = np.concatenate([xywh[:, :2], xywh[:, :2] + xywh[:, 2:]], axis=1)
+    return Boxes(xyxy, np.ones(len(xyxy), np.float32))
+
+
+def detections(poses: Poses, image_id):
+    """Return COCO result rows, scored as box score x mean of the confident keypoints."""
+    rows = []
+    for keypoints, scores, box_score in zip(
+        poses.keypoints, poses.keypoint_scores, poses.box_scores, strict=True
+    ):
+        sure = scores > KEYPOINT_FLOOR
+        score = float(box_score * (scores[sure].mean() if sure.any() else 0))
+        flat = np.concatenate([keypoints, scores[:, None]], axis=1).ravel().tolist()
+        rows.append({"image_id": image_id, "category_id": 1, "keypoints": flat, "score": score})
+    return rows
+
+
+def average_precision(coco, rows):
+    with contextlib.redirect_stdout(io.StringIO()):
+        evaluation = COCOeval(coco, coco.loadRes(rows), "keypoints")
+        evaluation.evaluate()
+        evaluation.accumulate()
+        evaluation.summarize()
+    return float(evaluation.stats[0])
+
+
+def models(decoding, *, flip_test):
+    """Return a detector with a low threshold, as AP wants, and the pose model behind it."""
+    config = load_config(ROOT / "configs" / "config.yaml")
+    files = pose_model_files(config)
+    pose = config.models.pose_estimation
+    low = pose.topdown.detector.model_copy(
+        update={"score_threshold": 0.05, "nms_threshold": 0.65, "max_detections": 100}
+    )
+    topdown = pose.topdown.model_copy(update={"decoding": decoding, "flip_test": flip_test})
+    detector = YoloxDetector(OnnxNetwork(files["detector"], low), low)
+    return detector, TopDownPose(detector, OnnxNetwork(files["pose"], pose.onnx), topdown)
+
+
+def measure(coco_dir, split, decoding, *, flip_test):
+    """Return AP with true boxes and with the detector's."""
+    with contextlib.redirect_stdout(io.StringIO()):
+        coco = COCO(str(coco_dir / "annotations" / f"person_keypoints_{split}.json"))
+    detector, pose = models(decoding, flip_test=flip_test)
+    results = {"true": [], "detector": []}
+    for image_id, info in coco.imgs.items():
+        image = ArrayImage(cv2.imread(str(coco_dir / split / info["file_name"])))
+        boxes = {"true": true_boxes(coco, image_id), "detector": detector([image])[0]}
+        for source, rows in results.items():
+            rows += detections(pose.with_boxes([image], [boxes[source]])[0], image_id)
+    return {source: average_precision(coco, rows) for source, rows in results.items()}
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--coco", type=Path, default=ROOT.parent / "shared" / "assets" / "coco")
+    parser.add_argument("--json", type=Path)
+    arguments = parser.parse_args()
+    table = []
+    print(f"{'split':10} {'boxes':9} {'decoding':15} {'flip':5} {'AP':>6} {'reference':>9}")
+    for split in ("val2017", "train2017"):
+        for decoding, flip in (("quarter_offset", False), ("dark", False), ("dark", True)):
+            for source, ap in measure(arguments.coco, split, decoding, flip_test=flip).items():
+                reference = REFERENCE[split, source]
+                print(f"{split:10} {source:9} {decoding:15} {flip!s:5} {ap:6.3f} {reference:9.3f}")
+                table.append({"split": split, "boxes": source, "decoding": decoding,
+                              "flip_test": flip, "AP": ap})  # fmt: skip
+    if arguments.json:
+        arguments.json.write_text(json.dumps(table, indent=1))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,82 @@
+"""Run one mode of Recognizer: ``python main.py --mode annotation.pipeline``."""
+
+import argparse
+import importlib
+import logging
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent
+
+# mode -> (module, function, what it does); a module is imported only when it is wanted.
+MODES = {
+    "annotation.pipeline": ("annotation.pipeline", "pipeline", "stages 1, 2 and 3"),
+    "annotation.stage1": ("annotation.pipeline", "stage1", "video -> poses"),
+    "annotation.stage2": ("annotation.pipeline", "stage2", "poses -> tracked, ranked people"),
+    "annotation.stage3": ("annotation.pipeline", "stage3", "people -> train/val/test pickles"),
+    "annotation.visualize": ("annotation.pipeline", "overlay", "overlay videos of stage 1 or 2"),
+    "demo": ("annotation.demo", "demo", "the pipeline on samples/"),
+    "doctor": ("annotation.console", "doctor", "what is missing here, and what mends it"),
+}
+EXIT_FAILED, EXIT_BAD_CONFIG = 1, 2
+
+
+def _arguments(argv: list[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        prog="main.py", description="CCTV video to fight and fall detectors"
+    )
+    parser.add_argument(
+        "--mode", choices=MODES, metavar="MODE", help="what to do; see --list-modes"
+    )
+    parser.add_argument("--list-modes", action="store_true", help="list the modes and stop")
+    parser.add_argument("--config", type=Path, default=ROOT / "configs" / "config.yaml")
+    parser.add_argument(
+        "--set", action="append", default=[], metavar="KEY=VALUE", dest="overrides",
+        help="replace a key of the config, such as annotation.workers=2",
+    )  # fmt: skip
+    parser.add_argument("--debug", action="store_true", help="log more, and show tracebacks")
+    arguments = parser.parse_args(argv)
+    if not arguments.list_modes and arguments.mode is None:
+        parser.error("--mode or --list-modes is needed")
+    return arguments
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Parse the command line, load the config, run the mode; return the exit code."""
+    arguments = _arguments(argv)
+    if arguments.list_modes:
+        width = max(map(len, MODES))
+        sys.stdout.writelines(f"{name:{width}}  {text}\n" for name, (_, _, text) in MODES.items())
+        return 0
+    logging.basicConfig(
+        level=logging.DEBUG if arguments.debug else logging.INFO,
+        format="%(asctime)s %(levelname)s %(message)s",
+        datefmt="%H:%M:%S",
+    )
+    from recognizer.config_file import ConfigError, load_config
+
+    try:
+        config = load_config(arguments.config, arguments.overrides)
+        module, function, _ = MODES[arguments.mode]
+        from annotation.progress import on_console
+
+        code: int = getattr(importlib.import_module(module), function)(config, on_console)
+    except ConfigError as error:
+        return _fail(EXIT_BAD_CONFIG, error, show=arguments.debug)
+    except (ValueError, OSError, RuntimeError) as error:
+        return _fail(EXIT_FAILED, error, show=arguments.debug)
+    except KeyboardInterrupt:
+        sys.stderr.write("stopped; the same command goes on from here\n")
+        return 130
+    return code
+
+
+def _fail(code: int, error: Exception, *, show: bool) -> int:
+    if show:
+        raise error
+    sys.stderr.write(f"{type(error).__name__}: {error}\n")
+    return code
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,73 @@
+"""What every backend promises: named arrays in, named arrays out."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+class ModelError(ValueError):
+    """A network file that cannot be used here; the message says what would fit."""
+
+
+@dataclass(frozen=True, slots=True)
+class TensorSpec:
+    """Name, shape and element type of a network's input or output; None: any size."""
+
+    name: str
+    shape: tuple[int | None, ...]
+    dtype: str
+
+    def __str__(self) -> str:
+        """Return ``name (1,3,256,192)``."""
+        sizes = ",".join("?" if size is None else str(size) for size in self.shape)
+        return f"{self.name} ({sizes})"
+
+
+class Network(Protocol):
+    """A network that runs."""
+
+    @property
+    def inputs(self) -> tuple[TensorSpec, ...]:
+        """The inputs the network takes."""
+        ...
+
+    @property
+    def outputs(self) -> tuple[TensorSpec, ...]:
+        """The outputs the network gives."""
+        ...
+
+    def run(self, feeds: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
+        """Return every output for the given inputs."""
+        ...
+
+
+def describe(network: Network) -> str:
+    """Return inputs and outputs in one line, for error messages."""
+    ins = ", ".join(str(spec) for spec in network.inputs)
+    outs = ", ".join(str(spec) for spec in network.outputs)
+    return f"{ins} -> {outs}"
+
+
+def batches(total: int, network_batch: int | None, limit: int) -> list[tuple[int, int]]:
+    """Return (start, stop) of the runs that cover ``total`` items.
+
+    Args:
+        total: how many items there are.
+        network_batch: the batch size the network was exported with, None if it is free.
+        limit: the most items a run may hold where the network leaves it free; a small
+            limit keeps ONNX Runtime's arena, which never shrinks, small.
+
+    """
+    size = network_batch or limit
+    return [(start, min(start + size, total)) for start in range(0, total, size)]
+
+
+def pad_batch(array: NDArray[np.float32], network_batch: int | None) -> NDArray[np.float32]:
+    """Fill a last, short batch up to the size a fixed-batch network insists on."""
+    if network_batch is None or len(array) == network_batch:
+        return array
+    missing = network_batch - len(array)
+    return np.concatenate([array, np.zeros((missing, *array.shape[1:]), array.dtype)])

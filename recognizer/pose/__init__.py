@@ -1,0 +1,1 @@
+"""Image -> Poses: what a pose network means, whatever runs it."""

@@ -1,0 +1,112 @@
+"""Image -> person boxes, by a YOLOX network with raw output (Ge et al. 2021).
+
+Contract: input (B, 3, H, W) float32 BGR 0-255, letterboxed at the top left with 114;
+output (B, cells, 85) raw: centre and log size per grid cell of strides 8, 16 and 32,
+objectness, 80 class scores of which class 0 is the person.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from recognizer.backends.network import ModelError, Network, batches, describe, pad_batch
+from recognizer.config import DetectorSection
+from recognizer.geometry import LETTERBOX_GREY, Letterbox, nms
+from recognizer.types import FloatArray, Image
+
+_STRIDES = (8, 16, 32)
+_MAX_BATCH = 8
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class Boxes:
+    """Person boxes of one image: (N, 4) x1 y1 x2 y2 pixels and (N,) scores, best first."""
+
+    xyxy: FloatArray
+    scores: FloatArray
+
+
+class LetterboxBatch:
+    """A reused (B, 3, H, W) float32 buffer that images are letterboxed into."""
+
+    def __init__(self, input_wh: tuple[int, int]) -> None:
+        self._input_wh = input_wh
+        self._buffer = np.empty((0, 3, input_wh[1], input_wh[0]), np.float32)
+        self._inner: list[tuple[int, int]] = []
+
+    def fill(self, images: Sequence[Image]) -> tuple[FloatArray, list[Letterbox]]:
+        """Return the network's input (a view of the buffer) and each image's letterbox."""
+        if len(images) > len(self._buffer):
+            self._buffer = np.full(
+                (len(images), *self._buffer.shape[1:]), LETTERBOX_GREY, np.float32
+            )
+            self._inner = [(0, 0)] * len(images)
+        fits = [Letterbox.fit(image.size_wh, self._input_wh) for image in images]
+        for i, (image, fit) in enumerate(zip(images, fits, strict=True)):
+            if fit.inner_wh != self._inner[i]:
+                self._buffer[i] = LETTERBOX_GREY
+                self._inner[i] = fit.inner_wh
+            small = image.bgr(fit.inner_wh)
+            height, width = small.shape[:2]
+            self._buffer[i, :, :height, :width] = small.transpose(2, 0, 1)
+        return self._buffer[: len(images)], fits
+
+
+class YoloxDetector:
+    """Finds people in images."""
+
+    def __init__(self, network: Network, settings: DetectorSection) -> None:
+        """Check that the network keeps the contract; raise ModelError if not."""
+        self._network = network
+        self._settings = settings
+        self._input_name, self._batch, self._input_wh = _check(network)
+        self._letterboxes = LetterboxBatch(self._input_wh)
+        self._grid, self._stride = _grid(self._input_wh)
+
+    def __call__(self, images: Sequence[Image]) -> list[Boxes]:
+        """Return the people of each image."""
+        found: list[Boxes] = []
+        for start, stop in batches(len(images), self._batch, _MAX_BATCH):
+            pixels, fits = self._letterboxes.fill(images[start:stop])
+            feeds = {self._input_name: pad_batch(pixels, self._batch)}
+            (raw,) = self._network.run(feeds).values()
+            found += [self._decode(raw[i], fit) for i, fit in enumerate(fits)]
+        return found
+
+    def _decode(self, raw: FloatArray, fit: Letterbox) -> Boxes:
+        scores = raw[:, 4] * raw[:, 5]
+        likely = np.flatnonzero(scores > self._settings.score_threshold)
+        stride = self._stride[likely, None]
+        centres = (raw[likely, :2] + self._grid[likely]) * stride
+        half = np.exp(raw[likely, 2:4]) * stride / 2
+        boxes = np.concatenate([centres - half, centres + half], axis=1)
+        kept = nms(boxes, scores[likely], self._settings.nms_threshold)
+        kept = kept[: self._settings.max_detections]
+        return Boxes(fit.to_image(boxes[kept]), scores[likely][kept].astype(np.float32))
+
+
+def _check(network: Network) -> tuple[str, int | None, tuple[int, int]]:
+    fits = len(network.inputs) == 1 and len(network.outputs) == 1
+    if fits:
+        shape, out = network.inputs[0].shape, network.outputs[0].shape
+        fits = len(shape) == 4 and shape[1] == 3 and len(out) == 3 and out[2] == 85
+        fits = fits and None not in shape[2:]
+    if not fits:
+        raise ModelError(
+            "detector: expected a YOLOX network with raw output, (B,3,H,W) -> (B,cells,85), got "
+            f"{describe(network)}; set models.pose_estimation.topdown.detector.model_path"
+        )
+    batch, _, height, width = shape
+    return network.inputs[0].name, batch, (int(width or 0), int(height or 0))
+
+
+def _grid(input_wh: tuple[int, int]) -> tuple[FloatArray, NDArray[np.float32]]:
+    """Return the cell corner (cells, 2) and the stride (cells,) of every output row."""
+    corners, strides = [], []
+    for stride in _STRIDES:
+        xs, ys = np.meshgrid(np.arange(input_wh[0] // stride), np.arange(input_wh[1] // stride))
+        corners.append(np.stack([xs.ravel(), ys.ravel()], axis=1))
+        strides.append(np.full(xs.size, stride))
+    return np.concatenate(corners).astype(np.float32), np.concatenate(strides).astype(np.float32)

@@ -1,0 +1,87 @@
+"""One-stage pose estimation with RTMO (Lu et al. 2024), in mmdeploy's end2end contract.
+
+``input`` (B, 3, H, W) float32 BGR 0-255, letterboxed at the top left with 114 ->
+``dets`` (B, K, 5) boxes and score, ``keypoints`` (B, K, 17, 3) places and score, in
+network pixels. Non-maximum suppression is inside the graph and is not done again here:
+a second one would lose people who stand close together.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from recognizer.backends.network import ModelError, Network, batches, describe, pad_batch
+from recognizer.config import OnnxPoseSection
+from recognizer.geometry import Letterbox
+from recognizer.pose.detector import LetterboxBatch
+from recognizer.skeleton import NUM_KEYPOINTS
+from recognizer.types import FloatArray, Image, Poses
+
+_MAX_BATCH = 8
+
+
+class RtmoPose:
+    """Image -> Poses by one network.
+
+    Raises:
+        ModelError: the network does not keep the contract, or its fixed input size is
+            not ``model_input_size``.
+
+    """
+
+    def __init__(self, network: Network, settings: OnnxPoseSection) -> None:
+        self._network = network
+        self._settings = settings
+        self._input_name, self._batch, input_wh = _check(network, settings.model_input_size)
+        self._letterboxes = LetterboxBatch(input_wh)
+
+    def __call__(self, images: Sequence[Image]) -> list[Poses]:
+        """Return the people of each image, in image pixels, clipped to nothing."""
+        found: list[Poses] = []
+        for start, stop in batches(len(images), self._batch, _MAX_BATCH):
+            pixels, fits = self._letterboxes.fill(images[start:stop])
+            out = self._network.run({self._input_name: pad_batch(pixels, self._batch)})
+            for i, fit in enumerate(fits):
+                found.append(self._decode(out["dets"][i], out["keypoints"][i], fit))
+        return found
+
+    def _decode(self, dets: FloatArray, keypoints: FloatArray, fit: Letterbox) -> Poses:
+        settings = self._settings
+        order = np.argsort(-dets[:, 4], kind="stable")
+        order = order[dets[order, 4] > settings.score_threshold][: settings.max_detections]
+        scores = np.ascontiguousarray(keypoints[order, :, 2], np.float32)
+        points = fit.to_image(keypoints[order, :, :2])
+        missing = scores < settings.keypoint_threshold
+        scores[missing], points[missing] = 0, 0
+        box_scores = np.ascontiguousarray(dets[order, 4], np.float32)
+        return Poses.untracked(points, scores, fit.to_image(dets[order, :4]), box_scores)
+
+
+def _check(
+    network: Network, wanted: tuple[int, int] | None
+) -> tuple[str, int | None, tuple[int, int]]:
+    outputs = {spec.name: spec.shape for spec in network.outputs}
+    fits = len(network.inputs) == 1 and {"dets", "keypoints"} <= outputs.keys()
+    if fits:
+        shape = network.inputs[0].shape
+        fits = len(shape) == 4 and shape[1] == 3 and len(outputs["dets"]) == 3
+        points = outputs["keypoints"]
+        fits = fits and len(points) == 4 and points[2] in (NUM_KEYPOINTS, None)
+    if not fits:
+        raise ModelError(
+            "RTMO: expected input (B,3,H,W) -> dets (B,K,5), keypoints (B,K,17,3), got "
+            f"{describe(network)}; if this is a heatmap model, set models.pose_estimation.kind: "
+            "topdown"
+        )
+    batch, _, height, width = shape
+    own = (width, height)
+    if wanted is not None and any(
+        o is not None and o != w for o, w in zip(own, wanted, strict=True)
+    ):
+        raise ModelError(
+            f"RTMO: model_input_size is {wanted}, the file takes {own} (width, height)"
+        )
+    size = wanted or own
+    if size[0] is None or size[1] is None:
+        raise ModelError("RTMO: the file takes any input size; set model_input_size: [w, h]")
+    return network.inputs[0].name, batch, (size[0], size[1])

@@ -1,0 +1,145 @@
+"""Top-down pose estimation: a detector's boxes, then one heatmap network per person.
+
+Contract of the pose network (SDPose, PP-TinyPose, any COCO-17 heatmap model): input
+(B, 3, H, W) float32 RGB, ImageNet mean and standard deviation; output heatmaps
+(B, 17, h, w).
+"""
+
+from collections.abc import Callable, Sequence
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from recognizer.backends.network import ModelError, Network, batches, describe, pad_batch
+from recognizer.config import TopDownSection
+from recognizer.geometry import crop_affine
+from recognizer.pose.detector import Boxes
+from recognizer.pose.heatmaps import decode_dark, decode_quarter_offset
+from recognizer.skeleton import FLIP_INDEX, NUM_KEYPOINTS
+from recognizer.types import FloatArray, Image, ImageArray, Poses
+
+_MAX_BATCH = 16
+Detector = Callable[[Sequence[Image]], list[Boxes]]
+
+
+class TopDownPose:
+    """Image -> Poses by a person detector and a heatmap network.
+
+    Args:
+        detector: images to person boxes.
+        network: one crop to 17 heatmaps.
+        settings: crop, normalisation and decoding.
+        keypoint_threshold: keypoints scored below become missing (score 0, place 0).
+
+    Raises:
+        ModelError: the network does not keep the contract.
+
+    """
+
+    def __init__(
+        self,
+        detector: Detector,
+        network: Network,
+        settings: TopDownSection,
+        keypoint_threshold: float = 0.0,
+    ) -> None:
+        self._detector = detector
+        self._network = network
+        self._settings = settings
+        self._threshold = keypoint_threshold
+        self._input_name, self._batch, self._crop_wh = _check(network)
+        levels = np.arange(256, dtype=np.float32)[:, None]
+        # Value of each channel for each of the 256 levels: normalising is one look-up.
+        self._levels = (levels - np.array(settings.mean_rgb, np.float32)) / np.array(
+            settings.std_rgb, np.float32
+        )
+
+    def __call__(self, images: Sequence[Image]) -> list[Poses]:
+        """Return the people of each image, in image pixels, clipped to nothing."""
+        return self.with_boxes(images, self._detector(images))
+
+    def with_boxes(self, images: Sequence[Image], found: Sequence[Boxes]) -> list[Poses]:
+        """Return the poses of people whose boxes are known, in the order of the boxes."""
+        counts = [len(boxes.scores) for boxes in found]
+        if not sum(counts):
+            return [Poses.empty() for _ in images]
+        boxes = np.concatenate([b.xyxy for b in found])
+        matrices, centres, sizes = crop_affine(boxes, self._crop_wh, self._settings.box_padding)
+        crops = self._crop(images, counts, matrices)
+        heat_points, scores, heat_wh = self._infer(crops)
+        # Heatmap cells -> image pixels: scale to the crop's size in the image, move.
+        points = heat_points / np.asarray(heat_wh, np.float32) * sizes[:, None]
+        points += (centres - sizes / 2)[:, None]
+        keypoints = points.astype(np.float32)
+        missing = scores < self._threshold
+        scores[missing], keypoints[missing] = 0, 0
+        box_scores = np.concatenate([b.scores for b in found])
+        everyone = Poses.untracked(keypoints, scores, boxes.astype(np.float32), box_scores)
+        stops = np.cumsum(counts)
+        return [everyone[stop - n : stop] for n, stop in zip(counts, stops, strict=True)]
+
+    def _crop(
+        self, images: Sequence[Image], counts: Sequence[int], matrices: NDArray[np.float64]
+    ) -> FloatArray:
+        """Return normalised crops (N, 3, H, W), image after image."""
+        width, height = self._crop_wh
+        crops = np.empty((sum(counts), 3, height, width), np.float32)
+        row = 0
+        for image, count in zip(images, counts, strict=True):
+            if not count:
+                continue
+            pixels = image.bgr()
+            for _ in range(count):
+                crop: ImageArray = cv2.warpAffine(  # type: ignore[assignment]
+                    pixels, matrices[row], (width, height), flags=cv2.INTER_LINEAR
+                )
+                for channel in range(3):  # RGB wanted, BGR at hand
+                    np.take(
+                        self._levels[:, channel], crop[..., 2 - channel], out=crops[row, channel]
+                    )
+                row += 1
+        return crops
+
+    def _infer(self, crops: FloatArray) -> tuple[FloatArray, FloatArray, tuple[int, int]]:
+        points, scores = [], []
+        for start, stop in batches(len(crops), self._batch, _MAX_BATCH):
+            heatmaps = self._heatmaps(crops[start:stop])
+            if self._settings.decoding == "dark":
+                part, part_scores = decode_dark(heatmaps, self._settings.dark_blur_kernel)
+            else:
+                part, part_scores = decode_quarter_offset(heatmaps)
+            points.append(part)
+            scores.append(part_scores)
+        heat_wh = (heatmaps.shape[3], heatmaps.shape[2])
+        return np.concatenate(points), np.concatenate(scores).astype(np.float32), heat_wh
+
+    def _heatmaps(self, crops: FloatArray) -> FloatArray:
+        heatmaps = self._run(crops)
+        if self._settings.flip_test:
+            mirrored = self._run(np.ascontiguousarray(crops[..., ::-1]))
+            mirrored = mirrored[:, FLIP_INDEX, :, ::-1]
+            # Strided convolutions see a mirrored image one cell off; shift it back.
+            shifted = mirrored.copy()
+            shifted[..., 1:] = mirrored[..., :-1]
+            heatmaps = (heatmaps + shifted) / 2
+        return heatmaps
+
+    def _run(self, crops: FloatArray) -> FloatArray:
+        (heatmaps,) = self._network.run({self._input_name: pad_batch(crops, self._batch)}).values()
+        return np.asarray(heatmaps[: len(crops)], np.float32)
+
+
+def _check(network: Network) -> tuple[str, int | None, tuple[int, int]]:
+    fits = len(network.inputs) == 1 and len(network.outputs) == 1
+    if fits:
+        shape, out = network.inputs[0].shape, network.outputs[0].shape
+        fits = len(shape) == 4 and shape[1] == 3 and len(out) == 4 and out[1] == NUM_KEYPOINTS
+        fits = fits and None not in shape[2:]
+    if not fits:
+        raise ModelError(
+            "top-down pose network: expected (B,3,H,W) -> heatmaps (B,17,h,w), got "
+            f"{describe(network)}; if this is an RTMO file, set models.pose_estimation.kind: rtmo"
+        )
+    batch, _, height, width = shape
+    return network.inputs[0].name, batch, (int(width or 0), int(height or 0))
