@@ -1,0 +1,212 @@
+"""Skeletons, boxes, ids and captions on pictures: image in, new image out.
+
+Line widths and letters follow the picture's height. People of whom a row is only
+interpolated (box score 0) are drawn faint and dashed, so that nobody takes them for seen.
+"""
+
+import colorsys
+from collections.abc import Mapping
+from itertools import pairwise
+from typing import Any
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from recognizer.skeleton import EDGES
+from recognizer.types import ImageArray, Poses
+
+Color = tuple[int, int, int]
+"""Blue, green, red, 0 to 255."""
+
+KEYPOINT_THRESHOLD = 0.3
+_UNTRACKED_COLOR: Color = (200, 200, 200)
+_BLACK: Color = (0, 0, 0)
+_WHITE: Color = (255, 255, 255)
+_FONT = cv2.FONT_HERSHEY_SIMPLEX
+_FAINT = 0.45  # how much of an interpolated person covers the picture
+_FAR_OUTSIDE = 4  # picture sizes; OpenCV's coordinates overflow far beyond
+
+
+def color_of(track_id: int) -> Color:
+    """Return the colour of an id: always the same, and far from those of its neighbours."""
+    if track_id < 0:
+        return _UNTRACKED_COLOR
+    hue = track_id * 0.61803398875 % 1.0  # the golden ratio spreads hues evenly
+    saturation = (0.9, 0.6, 0.75)[track_id % 3]
+    red, green, blue = colorsys.hsv_to_rgb(hue, saturation, 1.0)
+    return round(blue * 255), round(green * 255), round(red * 255)
+
+
+def draw_skeleton(
+    image: ImageArray,
+    keypoints: NDArray[Any],
+    scores: NDArray[Any],
+    color: Color,
+    threshold: float = KEYPOINT_THRESHOLD,
+) -> ImageArray:
+    """Return the image with one skeleton.
+
+    Args:
+        image: (H, W, 3) uint8, BGR; it stays as it is.
+        keypoints: (17, 2) pixels; they may lie outside the image.
+        scores: (17,); keypoints below ``threshold``, with score 0 or that are not finite
+            are left out, and so are the limbs that end in them.
+        color: blue, green, red.
+        threshold: the lowest score that is drawn.
+
+    """
+    canvas = image.copy()
+    _skeleton(canvas, keypoints, scores, color, threshold)
+    return canvas
+
+
+def draw_people(
+    image: ImageArray, poses: Poses, involvement: Mapping[int, float] | None = None
+) -> ImageArray:
+    """Return the image with everybody's skeleton, box and label.
+
+    The label is the id, and beside it the involvement where one is given. The most
+    involved people are drawn last and lie on top.
+
+    Args:
+        image: (H, W, 3) uint8, BGR; it stays as it is.
+        poses: the people of this frame.
+        involvement: by id, in [0, 1].
+
+    """
+    canvas = image.copy()
+    involvement = involvement or {}
+    ids = poses.track_ids.tolist()
+    order = sorted(range(len(poses)), key=lambda row: involvement.get(ids[row], 0.0))
+    faint = [row for row in order if poses.box_scores[row] <= 0]
+    if faint:
+        layer = canvas.copy()
+        for row in faint:
+            _person(layer, poses, row, dashed=True)
+        cv2.addWeighted(layer, _FAINT, canvas, 1 - _FAINT, 0, dst=canvas)
+    for row in order:
+        if poses.box_scores[row] > 0:
+            _person(canvas, poses, row, dashed=False)
+    for row in order:
+        if ids[row] >= 0:
+            _label(canvas, poses.boxes[row], ids[row], involvement.get(ids[row]))
+    return canvas
+
+
+def draw_caption(image: ImageArray, text: str) -> ImageArray:
+    """Return the image with a line of text at its lower left, shrunk to fit the width."""
+    canvas = image.copy()
+    height, width = canvas.shape[:2]
+    text = _ascii(text)
+    scale = _text_scale(canvas)
+    (text_width, _), _ = cv2.getTextSize(text, _FONT, scale, _stroke(canvas))
+    scale *= min(1.0, 0.96 * width / max(text_width, 1))
+    _text(canvas, text, (round(0.02 * width), height - max(2, round(0.02 * height))), scale)
+    return canvas
+
+
+# --- parts -------------------------------------------------------------------------
+
+
+def _person(canvas: ImageArray, poses: Poses, row: int, *, dashed: bool) -> None:
+    color = color_of(int(poses.track_ids[row]))
+    corners = _inside_limits(canvas, poses.boxes[row].reshape(2, 2))
+    if corners is not None:
+        (x1, y1), (x2, y2) = corners
+        around = [(x1, y1), (x2, y1), (x2, y2), (x1, y2), (x1, y1)]
+        for start, stop in pairwise(around):
+            _line(canvas, start, stop, color, dashed=dashed)
+    _skeleton(canvas, poses.keypoints[row], poses.keypoint_scores[row], color, KEYPOINT_THRESHOLD)
+
+
+def _skeleton(
+    canvas: ImageArray,
+    keypoints: NDArray[Any],
+    scores: NDArray[Any],
+    color: Color,
+    threshold: float,
+) -> None:
+    drawn = {}
+    for joint in np.flatnonzero((scores > 0) & (scores >= threshold)):
+        point = _inside_limits(canvas, keypoints[joint][None])
+        if point is not None:
+            drawn[int(joint)] = point[0]
+    limbs = [(drawn[a], drawn[b]) for a, b in EDGES if a in drawn and b in drawn]
+    width = _stroke(canvas)
+    for start, stop in limbs:  # a dark rim keeps the lines readable on any ground
+        cv2.line(canvas, start, stop, _BLACK, width + 2, cv2.LINE_AA)
+    for start, stop in limbs:
+        cv2.line(canvas, start, stop, color, width, cv2.LINE_AA)
+    for place in drawn.values():
+        cv2.circle(canvas, place, width + 1, _BLACK, -1, cv2.LINE_AA)
+        cv2.circle(canvas, place, width, _WHITE, -1, cv2.LINE_AA)
+
+
+def _inside_limits(canvas: ImageArray, points: NDArray[Any]) -> list[tuple[int, int]] | None:
+    """Return points (N, 2) as whole pixels; None if one is not finite or absurdly far off."""
+    limit = _FAR_OUTSIDE * max(canvas.shape[:2])
+    if not np.isfinite(points).all() or np.abs(points).max() > limit:
+        return None
+    return [(round(float(x)), round(float(y))) for x, y in points]
+
+
+def _line(
+    canvas: ImageArray,
+    start: tuple[int, int],
+    stop: tuple[int, int],
+    color: Color,
+    *,
+    dashed: bool,
+) -> None:
+    width = max(1, _stroke(canvas) // 2)
+    if not dashed:
+        cv2.line(canvas, start, stop, color, width, cv2.LINE_AA)
+        return
+    a, b = np.asarray(start, float), np.asarray(stop, float)
+    dashes = max(1, round(float(np.hypot(*(b - a))) / (6 * width + 4)))
+    for i in range(dashes):
+        one, two = a + (b - a) * i / dashes, a + (b - a) * (i + 0.5) / dashes
+        cv2.line(canvas, _pixel(one), _pixel(two), color, width, cv2.LINE_AA)
+
+
+def _pixel(point: NDArray[Any]) -> tuple[int, int]:
+    return round(float(point[0])), round(float(point[1]))
+
+
+def _label(canvas: ImageArray, box: NDArray[Any], track_id: int, value: float | None) -> None:
+    """Write the id above the box, inside the picture; the involvement as a number beside it."""
+    corners = _inside_limits(canvas, box.reshape(2, 2))
+    if corners is None:
+        return
+    text = f"{track_id}" if value is None or not np.isfinite(value) else f"{track_id}  {value:.2f}"
+    scale = _text_scale(canvas) * 0.85
+    (width, height), base = cv2.getTextSize(text, _FONT, scale, 1)
+    pad = max(2, height // 4)
+    left = int(np.clip(corners[0][0], 0, max(0, canvas.shape[1] - width - 2 * pad)))
+    top = int(np.clip(corners[0][1] - height - base - pad, 0, max(0, canvas.shape[0] - height)))
+    color = color_of(track_id)
+    bottom = top + height + base + pad
+    cv2.rectangle(canvas, (left, top), (left + width + 2 * pad, bottom), color, -1)
+    ink = _BLACK if 0.114 * color[0] + 0.587 * color[1] + 0.299 * color[2] > 110 else _WHITE
+    place = (left + pad, bottom - base)
+    cv2.putText(canvas, text, place, _FONT, scale, ink, max(1, round(1.6 * scale)), cv2.LINE_AA)
+
+
+def _text(canvas: ImageArray, text: str, place: tuple[int, int], scale: float) -> None:
+    width = max(1, round(1.6 * scale))
+    cv2.putText(canvas, text, place, _FONT, scale, _BLACK, width + 2, cv2.LINE_AA)
+    cv2.putText(canvas, text, place, _FONT, scale, _WHITE, width, cv2.LINE_AA)
+
+
+def _ascii(text: str) -> str:
+    """Return text that OpenCV's letters can show; others become question marks."""
+    return "".join(c if " " <= c <= "~" else "?" for c in text)
+
+
+def _stroke(canvas: ImageArray) -> int:
+    return max(1, round(canvas.shape[0] / 270))
+
+
+def _text_scale(canvas: ImageArray) -> float:
+    return max(0.35, canvas.shape[0] / 900)
