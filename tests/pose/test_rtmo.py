@@ -1,0 +1,65 @@
+"""RTMO's contract: letterbox, batch, thresholds and the way back to image pixels."""
+
+import numpy as np
+import pytest
+
+from recognizer.backends.network import ModelError
+from recognizer.backends.onnx import OnnxNetwork
+from recognizer.config import OnnxPoseSection
+from recognizer.pose.rtmo import RtmoPose
+from recognizer.video.image import ArrayImage
+from tests import networks
+
+
+def picture(size_wh, dot, value=255):
+    image = np.zeros((size_wh[1], size_wh[0], 3), np.uint8)
+    x, y = dot
+    image[max(y - 4, 0) : y + 5, max(x - 4, 0) : x + 5, 0] = value // 2  # blue: BGR order counts
+    image[y, x, 0] = value
+    image[..., 2] = 255
+    return ArrayImage(image)
+
+
+def model(path, **settings):
+    return RtmoPose(OnnxNetwork(path, OnnxPoseSection()), OnnxPoseSection(**settings))
+
+
+@pytest.mark.parametrize("batch", ["B", 1, 3])
+@pytest.mark.parametrize("size_wh", [(64, 64), (128, 64), (40, 128)])
+def test_a_dot_comes_back_in_image_pixels_whatever_the_batch(tmp_path, batch, size_wh):
+    pose = model(networks.rtmo(tmp_path / "m.onnx", batch=batch))
+    dots = [(10, 20), (size_wh[0] - 12, size_wh[1] - 10), (16, 40), (30, 30), (20, 12)]
+    found = pose([picture(size_wh, dot) for dot in dots])
+    grain = max(size_wh) / 64 + 1
+    for poses, dot in zip(found, dots, strict=True):
+        assert len(poses) == 1
+        np.testing.assert_allclose(poses.keypoints[0], np.tile(dot, (17, 1)), atol=grain)
+        np.testing.assert_allclose(poses.boxes[0].reshape(2, 2).mean(0), dot, atol=grain)
+        assert poses.box_scores[0] == pytest.approx(0.9)
+
+
+def test_pictures_of_several_sizes_in_one_batch(tmp_path):
+    pose = model(networks.rtmo(tmp_path / "m.onnx"))
+    sizes = [(64, 64), (128, 64), (64, 128), (128, 64)]
+    for _ in range(2):  # the second time the letterbox buffer is full of old pixels
+        for poses, size in zip(pose([picture(s, (32, 32)) for s in sizes]), sizes, strict=True):
+            np.testing.assert_allclose(poses.keypoints[0, 0], (32, 32), atol=max(size) / 64 + 1)
+
+
+def test_nobody_scores_above_the_threshold(tmp_path):
+    pose = model(networks.rtmo(tmp_path / "m.onnx", score=0.2), score_threshold=0.3)
+    assert [len(p) for p in pose([picture((64, 64), (5, 5))] * 2)] == [0, 0]
+
+
+@pytest.mark.parametrize(
+    ("make", "settings", "text"),
+    [
+        (lambda p: networks.heatmap(p), {}, "kind: topdown"),
+        (lambda p: networks.rtmo(p), {"model_input_size": (640, 640)}, "model_input_size is"),
+        (lambda p: networks.rtmo(p, input_wh=(96, 64)), {"model_input_size": (64, 96)}, "takes"),
+    ],
+    ids=["a heatmap model", "another size", "height and width swapped"],
+)
+def test_a_model_that_does_not_fit_is_refused(tmp_path, make, settings, text):
+    with pytest.raises(ModelError, match=text):
+        model(make(tmp_path / "m.onnx"), **settings)

@@ -1,0 +1,148 @@
+"""Crops there and back, batches, the detector's grid, and the real weights on real people."""
+
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from recognizer.backends.network import ModelError
+from recognizer.backends.onnx import OnnxNetwork
+from recognizer.config import DetectorSection, OnnxRuntimeOptions, TopDownSection
+from recognizer.pose.detector import Boxes, YoloxDetector
+from recognizer.pose.topdown import TopDownPose
+from recognizer.video.image import ArrayImage
+from tests import networks
+
+ASSETS = Path(__file__).resolve().parents[3] / "shared" / "assets"
+needs_assets = pytest.mark.skipif(not ASSETS.is_dir(), reason="needs ../shared/assets")
+
+
+def open_network(path):
+    return OnnxNetwork(path, OnnxRuntimeOptions())
+
+
+@pytest.fixture(scope="module", params=["B", 1, 4])
+def dot_network(request, tmp_path_factory):
+    return open_network(networks.heatmap(tmp_path_factory.mktemp("m") / "m.onnx", batch=request.param))
+
+
+def dot_picture(dot, size_wh=(320, 240)):
+    image = np.zeros((size_wh[1], size_wh[0], 3), np.uint8)
+    cv2.circle(image, dot, 4, (255, 255, 255), -1)
+    return ArrayImage(image)
+
+
+boxes = st.tuples(st.integers(-40, 200), st.integers(-40, 120), st.integers(30, 200), st.integers(30, 200))
+
+
+@pytest.mark.parametrize("decoding", ["dark", "quarter_offset"])
+@pytest.mark.parametrize("flip_test", [False, True])
+@given(boxes, st.floats(0.2, 0.8), st.floats(0.2, 0.8))
+@settings(max_examples=25, deadline=None)
+def test_a_dot_comes_back_from_any_crop(dot_network, decoding, flip_test, box, fx, fy):
+    x, y, w, h = box
+    dot = (int(x + fx * w), int(y + fy * h))
+    if not (8 <= dot[0] < 312 and 8 <= dot[1] < 232):
+        return
+    pose = TopDownPose(
+        lambda images: [Boxes(np.float32([[x, y, x + w, y + h]] * 5), np.ones(5, np.float32))],
+        dot_network,
+        TopDownSection(decoding=decoding, flip_test=flip_test),
+    )
+    (poses,) = pose([dot_picture(dot)])
+    assert len(poses) == 5
+    # The pooled dot has a flat top, so the peak is only known to a few heatmap cells.
+    cell = 1.25 * max(w / 48, h / 64, 1)
+    assert np.abs(poses.keypoints - dot).max() <= 3 * cell + 5
+
+
+def test_nobody_in_some_frames_or_all_of_them(dot_network):
+    found = iter([0, 2, 0])
+    nobody = lambda images: [  # noqa: E731
+        Boxes(np.float32([[0, 0, 50, 90]] * n).reshape(-1, 4), np.ones(n, np.float32))
+        for n, _ in zip(found, images, strict=False)
+    ]
+    pose = TopDownPose(nobody, dot_network, TopDownSection())
+    assert [len(p) for p in pose([dot_picture((20, 20))] * 3)] == [0, 2, 0]
+    empty = TopDownPose(
+        lambda images: [Boxes(np.zeros((0, 4), np.float32), np.zeros(0, np.float32))] * len(images),
+        dot_network,
+        TopDownSection(),
+    )
+    assert [len(p) for p in empty([dot_picture((20, 20))] * 2)] == [0, 0]
+
+
+def test_keypoints_below_the_threshold_are_missing(dot_network):
+    def one(images):
+        return [Boxes(np.float32([[0, 0, 50, 90]]), np.ones(1, np.float32))]
+
+    (poses,) = TopDownPose(one, dot_network, TopDownSection(), 1e9)([dot_picture((20, 20))])
+    assert (poses.keypoint_scores == 0).all()
+    assert (poses.keypoints == 0).all()
+
+
+def row(score=0.8, offset=(0.5, 0.5), size=(16, 32), stride=8):
+    values = np.zeros(85, np.float32)
+    values[:4] = [*offset, np.log(size[0] / stride), np.log(size[1] / stride)]
+    values[4], values[5] = 1, score
+    return values
+
+
+def test_the_detector_reads_the_grid_of_every_stride(tmp_path):
+    # 64 x 64: 64 cells of stride 8, 16 of stride 16, 4 of stride 32.
+    rows = {9: row(), 64 + 5: row(0.7, stride=16), 64 + 16 + 3: row(0.6, stride=32)}
+    network = open_network(networks.constant_yolox(tmp_path / "d.onnx", rows))
+    detector = YoloxDetector(network, DetectorSection(nms_threshold=0.9))
+    (found,) = detector([ArrayImage(np.zeros((128, 128, 3), np.uint8))])  # scale 1/2
+    np.testing.assert_allclose(found.scores, [0.8, 0.7, 0.6], rtol=1e-5)
+    centres = [(12, 12), (24, 24), (48, 48)]
+    for box, (cx, cy) in zip(found.xyxy, centres, strict=True):
+        np.testing.assert_allclose(box, 2 * np.array([cx - 8, cy - 16, cx + 8, cy + 16]), rtol=1e-4)
+
+
+def test_the_detector_keeps_the_best_of_overlapping_boxes_and_drops_other_classes(tmp_path):
+    chair = row()
+    chair[5], chair[61] = 0, 0.9
+    rows = {9: row(0.8), 10: row(0.7, offset=(-0.4, 0.5)), 40: chair}
+    network = open_network(networks.constant_yolox(tmp_path / "d.onnx", rows, batch=1))
+    found = YoloxDetector(network, DetectorSection())([ArrayImage(np.zeros((64, 64, 3), np.uint8))] * 3)
+    assert [f.scores.tolist() for f in found] == [[pytest.approx(0.8)]] * 3
+
+
+def test_files_of_another_kind_are_refused_with_what_would_fit(tmp_path):
+    rtmo = open_network(networks.rtmo(tmp_path / "r.onnx"))
+    with pytest.raises(ModelError, match="kind: rtmo"):
+        TopDownPose(lambda images: [], rtmo, TopDownSection())
+    with pytest.raises(ModelError, match="YOLOX"):
+        YoloxDetector(rtmo, DetectorSection())
+    body16 = open_network(networks.heatmap(tmp_path / "h.onnx", channels=16))
+    with pytest.raises(ModelError, match=r"heatmaps \(B,17,h,w\)"):
+        TopDownPose(lambda images: [], body16, TopDownSection())
+
+
+@needs_assets
+def test_real_weights_find_the_people_of_real_photographs():
+    """COCO val2017 pictures with one annotated person: the pose lies on the annotation."""
+    import json
+
+    weights = ASSETS / "weights"
+    detector = YoloxDetector(open_network(weights / "yolox_nano.onnx"), DetectorSection())
+    pose = TopDownPose(detector, open_network(weights / "pp_tinypose_256x192.onnx"), TopDownSection())
+    truth = json.loads((ASSETS / "coco/annotations/person_keypoints_val2017.json").read_text())
+    close = total = 0
+    for note in [a for a in truth["annotations"] if a["num_keypoints"] >= 12][:8]:
+        info = next(i for i in truth["images"] if i["id"] == note["image_id"])
+        image = ArrayImage(cv2.imread(str(ASSETS / "coco/val2017" / info["file_name"])))
+        box = np.float32([note["bbox"]])
+        box[:, 2:] += box[:, :2]
+        (poses,) = pose.with_boxes([image], [Boxes(box, np.ones(1, np.float32))])
+        true = np.array(note["keypoints"]).reshape(17, 3)
+        seen = true[:, 2] > 0
+        away = np.linalg.norm(poses.keypoints[0, seen] - true[seen, :2], axis=1)
+        close += int((away < 0.1 * np.sqrt(note["area"])).sum())
+        total += int(seen.sum())
+    assert total > 80
+    assert close / total > 0.8
