@@ -1,0 +1,263 @@
+"""What each tracked video gives: clips with a label, their people, and figures about them."""
+
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from annotation.labels import (
+    LabelError,
+    Segment,
+    clip_segment,
+    label_from_folders,
+    label_of_window,
+)
+from annotation.workspace import Outcome, result_path
+from recognizer.artifacts import ArtifactError, read_poses
+from recognizer.config import Config
+from recognizer.dataset.samples import NobodyTrackedError, build_sample, choose_people
+from recognizer.dataset.windows import plan_windows, slice_sequence
+from recognizer.scoring.ranking import rank_people
+from recognizer.types import PoseSequence, Sample
+
+CONFIDENCE_BINS = 50
+_MAX_PEOPLE = 20  # the last bin of people per frame holds this many and more
+
+
+@dataclass(frozen=True, slots=True)
+class Clip:
+    """A sample to be: small enough to hold all of them while videos come and go.
+
+    Attributes:
+        name: unique name of the sample.
+        video: the video it is part of.
+        start_s: start in the video, seconds.
+        stop_s: its end, exclusive.
+        class_name: what it shows.
+        track_ids: who sits in the slots, most involved first.
+        frames: number of frames.
+
+    """
+
+    name: str
+    video: str
+    start_s: float
+    stop_s: float
+    class_name: str
+    track_ids: tuple[int, ...]
+    frames: int
+
+
+@dataclass(eq=False, slots=True)
+class ClassFigures:
+    """What the report shows of one class.
+
+    Attributes:
+        seconds: length of each clip.
+        people: (21,) frames with 0, 1, ... 20 and more people seen.
+        confidence: (50,) keypoints of people seen, by network confidence in [0, 1].
+
+    """
+
+    seconds: list[float] = field(default_factory=list)
+    people: NDArray[np.int64] = field(default_factory=lambda: np.zeros(_MAX_PEOPLE + 1, np.int64))
+    confidence: NDArray[np.int64] = field(
+        default_factory=lambda: np.zeros(CONFIDENCE_BINS, np.int64)
+    )
+
+    def add(self, clip: PoseSequence) -> None:
+        """Count one clip."""
+        self.seconds.append(clip.duration_s)
+        seen = clip.poses.keypoint_scores.any(axis=1) & (clip.poses.track_ids >= 0)
+        per_frame = np.bincount(clip.frame_of_row[seen], minlength=len(clip))
+        self.people += np.bincount(
+            np.minimum(per_frame, _MAX_PEOPLE), minlength=_MAX_PEOPLE + 1
+        ).astype(np.int64)
+        scores = clip.poses.keypoint_scores[seen]
+        self.confidence += np.histogram(scores.clip(0, 1), CONFIDENCE_BINS, (0, 1))[0]
+
+
+@dataclass(eq=False, slots=True)
+class VideoClips:
+    """What one video gives.
+
+    Attributes:
+        outcome: its end state in stage 3.
+        clips: its samples to be, in order of time.
+        problems: parts that were refused, each with its reason.
+        unlabelled_windows: windows of which no class covers half.
+        content: SHA-256 of the video file, to find copies; empty if not known.
+
+    """
+
+    outcome: Outcome
+    clips: list[Clip] = field(default_factory=list)
+    problems: list[str] = field(default_factory=list)
+    unlabelled_windows: int = 0
+    content: str = ""
+
+
+class ClipFinder:
+    """Finds the clips of one video after another and sums up figures per class."""
+
+    def __init__(
+        self, config: Config, folder: Path, segments: Mapping[str, tuple[Segment, ...]] | None
+    ) -> None:
+        self._dataset = config.dataset
+        self._scoring = config.scoring
+        self._folder = folder
+        self._segments = segments
+        self.figures = {name: ClassFigures() for name in config.dataset.classes}
+        self.reasons: Counter[str] = Counter()
+
+    def find(self, before: Outcome) -> VideoClips:
+        """Return what a video of stage 2 gives; what cannot be used is recorded, not raised."""
+        if before.state == "refused":
+            return self._refused(before, before.reason)
+        try:
+            sequence, meta = self._read(before.video)
+            found = self._clips(before, sequence)
+        except LabelError as error:
+            return self._refused(before, f"label: {error}")
+        except (ArtifactError, ValueError) as error:
+            return self._refused(before, f"stage 2 result: {error}")
+        source = meta.get("source")
+        if isinstance(source, dict):
+            found.content = str(source.get("sha256", ""))
+        return found
+
+    def _refused(self, before: Outcome, reason: str) -> VideoClips:
+        self.reasons[reason] += 1
+        return VideoClips(replace(before, state="refused", reason=reason, frames=0))
+
+    def _read(self, video: str) -> tuple[PoseSequence, dict[str, Any]]:
+        path = result_path(self._folder, video, ".npz")
+        try:
+            sequence, _, meta = read_poses(path)
+        except (ArtifactError, OSError) as error:
+            text = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+            raise ArtifactError(text.replace(str(path), video)) from error
+        if min(sequence.size_wh) < 1:
+            raise ArtifactError(f"expected a picture size above 0, got {sequence.size_wh}")
+        return sequence, meta
+
+    def _clips(self, before: Outcome, sequence: PoseSequence) -> VideoClips:
+        found = VideoClips(before)
+        names: set[str] = set()
+        for part in self._parts(before.video, sequence, found):
+            try:
+                clip = self._clip(before.video, sequence, part)
+                if clip.name in names:
+                    raise ValueError("the same part of the video a second time")
+            except ValueError as error:
+                where = "" if self._whole else f"{part.start_s:.3f}-{part.stop_s:.3f} s: "
+                found.problems.append(f"{where}{error}")
+                self.reasons[str(error)] += 1
+                continue
+            names.add(clip.name)
+            found.clips.append(clip)
+        found.outcome = _outcome(before, found)
+        return found
+
+    @property
+    def _whole(self) -> bool:
+        return self._segments is None and self._dataset.window_s is None
+
+    def _parts(self, video: str, sequence: PoseSequence, found: VideoClips) -> Iterator[Segment]:
+        """Yield the labelled parts of a video; note in ``found`` what is left out."""
+        dataset = self._dataset
+        if self._segments is None:
+            class_name = label_from_folders(video, dataset.classes)
+            for start, stop in self._windows(sequence):
+                yield Segment(start, stop, class_name)
+            return
+        if video not in self._segments:
+            raise LabelError("no row in the table of dataset.segments names it")
+        segments = self._inside(self._segments[video], sequence, found)
+        if dataset.window_s is None:
+            yield from segments
+            return
+        for start, stop in self._windows(sequence):
+            name = label_of_window(segments, start, stop)
+            if name is None:
+                found.unlabelled_windows += 1
+            else:
+                yield Segment(start, stop, name)
+
+    def _inside(
+        self, segments: tuple[Segment, ...], sequence: PoseSequence, found: VideoClips
+    ) -> list[Segment]:
+        """Return the segments clipped to the video; note in ``found`` those that cannot be."""
+        begin, end = _span(sequence)
+        inside = []
+        for segment in segments:
+            try:
+                inside.append(clip_segment(segment, begin, end))
+            except LabelError as error:
+                found.problems.append(str(error))
+                self.reasons["a segment outside its video"] += 1
+        return inside
+
+    def _windows(self, sequence: PoseSequence) -> list[tuple[float, float]]:
+        if self._dataset.window_s is None:
+            return [_span(sequence)]
+        return plan_windows(sequence, self._dataset.window_s, self._dataset.stride_s)
+
+    def _clip(self, video: str, sequence: PoseSequence, part: Segment) -> Clip:
+        """Return the clip of a part; building its sample once shows that it can be built."""
+        dataset = self._dataset
+        start, stop = round(part.start_s, 6), round(part.stop_s, 6)
+        cut = slice_sequence(sequence, start, stop)
+        if len(cut) < dataset.min_frames:
+            raise ValueError(f"fewer than dataset.min_frames = {dataset.min_frames} frames")
+        if not (cut.poses.track_ids >= 0).any():
+            raise NobodyTrackedError("nobody was tracked")
+        ranked = rank_people(cut, dataset.service, self._scoring).track_ids
+        people = choose_people(cut, ranked, dataset.num_person)
+        name = video if self._whole else f"{video}@{start:.3f}-{stop:.3f}"
+        name = name.encode("utf-8", "backslashreplace").decode()
+        label = dataset.classes[part.class_name]
+        build_sample(cut, people, dataset.num_person, name, label)
+        self.figures[part.class_name].add(cut)
+        ids = tuple(people.tolist())
+        return Clip(name, video, start, stop, part.class_name, ids, len(cut))
+
+    def samples(self, video: str, clips: list[Clip]) -> Iterator[Sample]:
+        """Yield the samples of clips of one video, reading it once more.
+
+        Raises:
+            ArtifactError: the result has changed since ``find`` read it.
+
+        """
+        sequence, _ = self._read(video)
+        for clip in clips:
+            cut = slice_sequence(sequence, clip.start_s, clip.stop_s)
+            if len(cut) != clip.frames:
+                raise ArtifactError(f"{video}: its stage 2 result changed during the run")
+            label = self._dataset.classes[clip.class_name]
+            yield build_sample(cut, clip.track_ids, len(clip.track_ids), clip.name, label)
+
+
+def _span(sequence: PoseSequence) -> tuple[float, float]:
+    if len(sequence) == 0:
+        return 0.0, 0.0
+    begin = float(sequence.time_s[0])
+    return begin, begin + sequence.duration_s
+
+
+def _outcome(before: Outcome, found: VideoClips) -> Outcome:
+    if not found.clips:
+        reasons = found.problems or [
+            f"no class covers half of any of its {found.unlabelled_windows} windows"
+        ]
+        return replace(before, state="refused", reason="; ".join(reasons), frames=0)
+    frames = sum(clip.frames for clip in found.clips)
+    if found.problems:
+        reasons = [before.reason] if before.reason else []
+        reason = "; ".join([*reasons, *(f"left out: {p}" for p in found.problems)])
+        return replace(before, state="damaged", reason=reason, frames=frames)
+    return replace(before, frames=frames)

@@ -1,0 +1,168 @@
+"""``metadata.json``: what is in the pickles, where from, and what was left out and why."""
+
+import json
+from collections import Counter
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from annotation.clips import ClassFigures, Clip, VideoClips
+from recognizer.artifacts import sha256_file
+from recognizer.config import DatasetSection
+from recognizer.dataset.split import SPLITS, class_weights
+
+METADATA = "metadata.json"
+SCHEMA = "recognizer.dataset"
+SCHEMA_VERSION = 1
+
+
+@dataclass(eq=False, slots=True)
+class Dataset:
+    """Everything about the data set but the keypoints themselves.
+
+    Attributes:
+        section: the ``dataset`` section of the config.
+        settings: what decided the result, of all stages, with the models' digests.
+        found: what each input gave, with its end state.
+        clips: all samples, sorted by name.
+        split_of: train, val or test, by video.
+        source_of: the recording, by video.
+        split_by: ``source`` or ``folders``.
+        proof: the table that shows that nothing is on two sides.
+        copies: groups of videos that are copies of one file.
+        figures: what the report shows, by class.
+        inputs_digest: of stage 2's manifest and results.
+
+    """
+
+    section: DatasetSection
+    settings: dict[str, Any]
+    found: list[VideoClips]
+    clips: list[Clip]
+    split_of: dict[str, str]
+    source_of: dict[str, str]
+    split_by: str
+    proof: str
+    copies: list[list[str]]
+    figures: dict[str, ClassFigures]
+    inputs_digest: str = field(default="")
+
+    def counts(self) -> dict[str, dict[str, int]]:
+        """Return the number of samples by split and class."""
+        counted = Counter((self.split_of[c.video], c.class_name) for c in self.clips)
+        return {s: {name: counted[s, name] for name in self.section.classes} for s in SPLITS}
+
+
+def describe(dataset: Dataset, folder: Path) -> dict[str, Any]:
+    """Return the content of ``metadata.json``; the pickles must be written already."""
+    counts = dataset.counts()
+    total = Counter(clip.class_name for clip in dataset.clips)
+    return {
+        "schema": SCHEMA,
+        "schema_version": SCHEMA_VERSION,
+        "service": dataset.section.service,
+        "classes": dataset.section.classes,
+        "num_person": dataset.section.num_person,
+        "totals": _totals(dataset),
+        "splits": {split: _split_facts(dataset, split, counts[split], folder) for split in SPLITS},
+        "class_balance": {n: total[n] / len(dataset.clips) for n in dataset.section.classes},
+        "class_weights": _weights(dataset, counts),
+        "split_by": dataset.split_by,
+        "no_leak": dataset.proof.splitlines(),
+        "copies": dataset.copies,
+        "warnings": _warnings(dataset, counts),
+        "samples": {clip.name: _sample_facts(dataset, clip) for clip in dataset.clips},
+        "failures": {
+            v.outcome.video: v.outcome.reason for v in dataset.found if v.outcome.state != "done"
+        },
+        "settings": dataset.settings,
+        "inputs_digest": dataset.inputs_digest,
+    }
+
+
+def _totals(dataset: Dataset) -> dict[str, int]:
+    states = Counter(video.outcome.state for video in dataset.found)
+    return {
+        "inputs": len(dataset.found),
+        "done": states["done"],
+        "damaged": states["damaged"],
+        "refused": states["refused"],
+        "samples": len(dataset.clips),
+        "parts_left_out": sum(len(video.problems) for video in dataset.found),
+        "windows_without_class": sum(video.unlabelled_windows for video in dataset.found),
+    }
+
+
+def _split_facts(
+    dataset: Dataset, split: str, counts: dict[str, int], folder: Path
+) -> dict[str, Any]:
+    videos = sorted(v for v, s in dataset.split_of.items() if s == split)
+    path = folder / f"{split}.pkl"
+    return {
+        "file": path.name,
+        "sha256": sha256_file(path),
+        "samples": sum(counts.values()),
+        "by_class": counts,
+        "videos": len(videos),
+        "sources": sorted({dataset.source_of[video] for video in videos}),
+    }
+
+
+def _sample_facts(dataset: Dataset, clip: Clip) -> dict[str, Any]:
+    return {
+        "video": clip.video,
+        "start_s": clip.start_s,
+        "stop_s": clip.stop_s,
+        "class": clip.class_name,
+        "label": dataset.section.classes[clip.class_name],
+        "split": dataset.split_of[clip.video],
+        "source": dataset.source_of[clip.video],
+        "people": len(clip.track_ids),
+        "track_ids": list(clip.track_ids),
+        "frames": clip.frames,
+    }
+
+
+def _weights(dataset: Dataset, counts: dict[str, dict[str, int]]) -> dict[str, float]:
+    """Return class weights from what is trained on; from all samples if there is no train."""
+    classes = dataset.section.classes
+    learnt = counts["train"]
+    if not sum(learnt.values()):
+        learnt = {name: sum(counts[split][name] for split in SPLITS) for name in classes}
+    weights = class_weights({label: learnt[name] for name, label in classes.items()})
+    return {name: round(weights[label], 6) for name, label in classes.items()}
+
+
+def _warnings(dataset: Dataset, counts: dict[str, dict[str, int]]) -> list[str]:
+    warnings = []
+    for split in SPLITS:
+        empty = [name for name, n in counts[split].items() if n == 0]
+        if len(empty) == len(counts[split]):
+            warnings.append(f"{split} is empty")
+        elif empty:
+            warnings.append(f"{split} has no sample of {', '.join(empty)}")
+    named = dataset.section.split.sources or dataset.section.split.source_regex
+    if dataset.split_by == "source" and not named:
+        warnings.append(
+            "every video counts as its own source; if several were cut from one recording, name "
+            "it with dataset.split.sources or source_regex"
+        )
+    warnings += [f"copies of one file, kept in one split: {', '.join(c)}" for c in dataset.copies]
+    return warnings
+
+
+def is_finished(folder: Path, inputs_digest: str) -> bool:
+    """Tell whether the folder holds the whole, undamaged result of these inputs."""
+    try:
+        metadata = json.loads((folder / METADATA).read_bytes())
+        return (
+            metadata["schema"] == SCHEMA
+            and metadata["schema_version"] == SCHEMA_VERSION
+            and metadata["inputs_digest"] == inputs_digest
+            and all(
+                sha256_file(folder / f"{split}.pkl") == metadata["splits"][split]["sha256"]
+                for split in SPLITS
+            )
+        )
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+        return False

@@ -1,0 +1,214 @@
+"""Pictures and a page of text beside the pickles, for a person who wants to look."""
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from annotation.clips import CONFIDENCE_BINS, ClassFigures
+from annotation.contact_sheet import MOMENTS, ContactSheets, Strip, slot_color
+from annotation.metadata import Dataset
+from recognizer.artifacts import atomic_path
+from recognizer.dataset.split import SPLITS
+
+REPORT = "report"
+# Okabe and Ito's colours, for classes in order.
+_COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#999999")
+_MAX_FAILURES = 200
+Figures = Mapping[str, ClassFigures]
+
+
+def write_report(
+    folder: Path, dataset: Dataset, metadata: Mapping[str, Any], sheets: ContactSheets
+) -> None:
+    """Write ``report/``: summary.txt, four charts and a contact sheet per class.
+
+    Equal input gives equal bytes. Files of an earlier report are removed.
+
+    Raises:
+        OSError: the disk is full or not writable.
+
+    """
+    report = folder / REPORT
+    if report.is_dir():
+        for old in report.iterdir():
+            old.unlink()
+    summary = summarise(metadata)
+    with atomic_path(report / "summary.txt", folder) as scratch:
+        scratch.write_bytes(summary.encode("utf-8", "backslashreplace"))
+    _save(report / "class_balance.png", folder, lambda f: _balance(f, dataset.counts()))
+    _save(report / "clip_lengths.png", folder, lambda f: _lengths(f, dataset.figures))
+    slots = dataset.section.num_person
+    _save(report / "people_per_frame.png", folder, lambda f: _people(f, dataset.figures, slots))
+    _save(report / "keypoint_confidence.png", folder, lambda f: _confidence(f, dataset.figures))
+    for name, strips in sheets.by_class().items():
+        final = report / f"skeletons_{name}.png"
+        _save(final, folder, lambda f, n=name, s=strips: _sheet(f, n, s))  # type: ignore[misc]
+
+
+def _save(final: Path, root: Path, draw: Callable[[Any], None]) -> None:
+    # Figure alone draws with Agg: no window system, no state shared with the caller's plots.
+    from matplotlib import rc_context
+    from matplotlib.figure import Figure
+
+    with rc_context({"font.size": 11, "axes.spines.top": False, "axes.spines.right": False}):
+        figure = Figure(figsize=(8, 4.5), dpi=100, layout="constrained")
+        draw(figure)
+        with atomic_path(final, root) as scratch:
+            # matplotlib's version in the file would make bytes depend on it.
+            figure.savefig(scratch, format="png", metadata={"Software": None})
+
+
+def plain(text: str) -> str:
+    """Return text that matplotlib shows as it is; it would take $...$ for a formula."""
+    printable = "".join(c if c.isprintable() else "?" for c in text)
+    return printable.replace("$", r"\$")
+
+
+def _color(position: int) -> str:
+    return _COLORS[position % len(_COLORS)]
+
+
+def _balance(figure: Any, counts: Mapping[str, Mapping[str, int]]) -> None:
+    axes = figure.subplots()
+    names = list(counts[SPLITS[0]])
+    width = 0.8 / len(names)
+    for i, name in enumerate(names):
+        at = np.arange(len(SPLITS)) + (i - (len(names) - 1) / 2) * width
+        values = [counts[split][name] for split in SPLITS]
+        bars = axes.bar(at, values, width * 0.95, color=_color(i), label=plain(name))
+        axes.bar_label(bars, padding=2)
+    totals = [sum(counts[split].values()) for split in SPLITS]
+    labels = [f"{split}\n{n} samples" for split, n in zip(SPLITS, totals, strict=True)]
+    axes.set_xticks(range(len(SPLITS)), labels)
+    axes.set_ylabel("samples")
+    axes.set_title("Samples by split and class")
+    axes.margins(y=0.12)
+    _legend(figure, axes)
+
+
+def _legend(figure: Any, axes: Any) -> None:
+    handles, labels = axes.get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside right upper", frameon=False)
+
+
+def _lengths(figure: Any, figures: Figures) -> None:
+    axes = figure.subplots()
+    longest = max((max(f.seconds) for f in figures.values() if f.seconds), default=1.0)
+    edges = np.linspace(0, longest * 1.001, 31)
+    values = [np.asarray(f.seconds) for f in figures.values()]
+    colors = [_color(i) for i in range(len(values))]
+    labels = [plain(name) for name in figures]
+    axes.hist(values, bins=edges, stacked=True, color=colors, label=labels)
+    axes.set_xlabel("length (s)")
+    axes.set_ylabel("samples")
+    axes.set_title("Length of the samples")
+    axes.set_xlim(0, longest * 1.02)
+    _legend(figure, axes)
+
+
+def _people(figure: Any, figures: Figures, slots: int) -> None:
+    axes = figure.subplots()
+    shares = {n: f.people / max(f.people.sum(), 1) for n, f in figures.items()}
+    last = max(int(np.flatnonzero(s).max(initial=0)) for s in shares.values())
+    last = max(last, slots)
+    width = 0.8 / len(shares)
+    for i, (name, share) in enumerate(shares.items()):
+        at = np.arange(last + 1) + (i - (len(shares) - 1) / 2) * width
+        axes.bar(at, share[: last + 1] * 100, width * 0.95, color=_color(i), label=plain(name))
+    axes.axvline(slots + 0.5, color="black", linestyle=":", linewidth=1.2)
+    axes.text(slots + 0.45, axes.get_ylim()[1], f"{slots} slots", ha="right", va="top")
+    top = next(iter(figures.values())).people.size - 1
+    ticks = range(last + 1)
+    axes.set_xticks(ticks, [f"{n}+" if n == top else str(n) for n in ticks])
+    axes.set_xlabel("tracked people in a frame")
+    axes.set_ylabel("frames (% of the class)")
+    axes.set_title("People per frame")
+    _legend(figure, axes)
+
+
+def _confidence(figure: Any, figures: Figures) -> None:
+    axes = figure.subplots()
+    edges = np.linspace(0, 1, CONFIDENCE_BINS + 1)
+    for i, (name, f) in enumerate(figures.items()):
+        share = f.confidence / max(f.confidence.sum(), 1) * 100
+        middle = (edges[:-1] + edges[1:]) / 2
+        mean = float((share * middle).sum() / max(share.sum(), 1e-9))
+        label = f"{plain(name)}, mean {mean:.2f}"
+        axes.stairs(share, edges, color=_color(i), linewidth=2, label=label)
+    axes.set_xlabel("keypoint score of the pose network")
+    axes.set_ylabel("keypoints (% of the class)")
+    axes.set_title("Keypoint confidence of the people seen")
+    axes.set_xlim(0, 1)
+    axes.set_ylim(0)
+    _legend(figure, axes)
+
+
+def _sheet(figure: Any, name: str, strips: list[Strip]) -> None:
+    figure.set_size_inches(13, 1.0 + 1.95 * max(len(strips), 1))
+    grid = figure.subplots(max(len(strips), 1), 1, squeeze=False)[:, 0]
+    for axes, strip in zip(grid, strips, strict=True):
+        axes.imshow(strip.image[..., ::-1], interpolation="antialiased")
+        axes.set_yticks([])
+        cell = strip.image.shape[1] / MOMENTS
+        at = [(i + 0.5) * cell for i in range(len(strip.seconds))]
+        axes.set_xticks(at, [f"{s:.1f} s" for s in strip.seconds], fontsize=8)
+        axes.tick_params(length=0, pad=2)
+        axes.spines[:].set_visible(False)
+        people = "1 person" if strip.people == 1 else f"{strip.people} people"
+        axes.set_title(f"{plain(strip.name)}: {people}", loc="left", fontsize=10, pad=3)
+    figure.suptitle(f"Class {plain(name)}: a few moments of {len(strips)} samples", fontsize=13)
+    _slot_legend(figure, max((strip.people for strip in strips), default=1))
+
+
+def _slot_legend(figure: Any, people: int) -> None:
+    from matplotlib.lines import Line2D
+
+    handles = []
+    for slot in range(min(people, 5)):
+        blue, green, red = slot_color(slot)
+        text = f"slot {slot + 1}" + (" (most involved)" if slot == 0 else "")
+        text = "further slots" if slot == 4 else text
+        color = (red / 255, green / 255, blue / 255)
+        handles.append(Line2D([], [], color=color, linewidth=5, label=text))
+    figure.legend(handles=handles, loc="outside lower center", ncols=5, frameon=False)
+
+
+# --- text --------------------------------------------------------------------------
+
+
+def summarise(metadata: Mapping[str, Any]) -> str:
+    """Return the page of text: counts, weights, the proof of no leak, what failed and why."""
+    totals = metadata["totals"]
+    lines = [
+        f"{totals['samples']} samples for {metadata['service']}, from {totals['inputs']} videos: "
+        f"{totals['done']} done, {totals['damaged']} damaged, {totals['refused']} refused",
+        f"left out: {totals['parts_left_out']} parts of videos, "
+        f"{totals['windows_without_class']} windows of which no class covers half",
+        "",
+        *_count_table(metadata),
+        "",
+        f"Split by {metadata['split_by']}. Nothing may be in two splits:",
+        *metadata["no_leak"],
+    ]
+    if metadata["warnings"]:
+        lines += ["", "Warnings:", *(f"- {text}" for text in metadata["warnings"])]
+    failures = list(metadata["failures"].items())
+    if failures:
+        lines += ["", "Refused or damaged:"]
+        lines += [f"- {video}: {reason}" for video, reason in failures[:_MAX_FAILURES]]
+        if len(failures) > _MAX_FAILURES:
+            lines.append(f"- and {len(failures) - _MAX_FAILURES} more; see metadata.json")
+    return "\n".join(lines) + "\n"
+
+
+def _count_table(metadata: Mapping[str, Any]) -> list[str]:
+    width = max(12, *(len(name) + 2 for name in metadata["classes"]))
+    header = f"{'':<{width}}" + "".join(f"{s:>8}" for s in SPLITS) + f"{'weight':>10}"
+    lines = [header]
+    for name in metadata["classes"]:
+        counts = (metadata["splits"][split]["by_class"][name] for split in SPLITS)
+        cells = "".join(f"{n:>8}" for n in counts)
+        lines.append(f"{name:<{width}}{cells}{metadata['class_weights'][name]:>10.3f}")
+    return lines

@@ -1,0 +1,100 @@
+"""Which recording a video was cut from, so that the split can keep recordings together."""
+
+import re
+from collections.abc import Collection, Mapping
+from pathlib import Path
+
+from annotation.tables import Names, Row, RowError, parse_rows, read_table
+from recognizer.config import SplitSection
+from recognizer.config_file import ConfigError
+
+
+def find_sources(
+    split: SplitSection, videos: Collection[str], class_of: Mapping[str, str]
+) -> dict[str, str]:
+    """Return the source of every video, as ``dataset.split`` says.
+
+    Args:
+        split: names a table, or a regular expression, or neither: then every video is its
+            own source.
+        videos: the videos that shall be split.
+        class_of: the class of each video that has one class throughout; a table that says
+            another is refused.
+
+    Raises:
+        ConfigError: a video without a source, or a table that cannot be used.
+
+    """
+    if split.sources is not None and split.source_regex is not None:
+        raise ConfigError("dataset.split: expected sources or source_regex, got both")
+    if split.sources is not None:
+        table = read_sources(split.sources, class_of)
+        by_name = Names(table)
+        return {video: table[_look_up(by_name, video, split.sources, videos)] for video in videos}
+    if split.source_regex is not None:
+        return _by_regex(split.source_regex, videos)
+    return {video: video for video in videos}
+
+
+def read_sources(path: Path, class_of: Mapping[str, str]) -> dict[str, str]:
+    """Read a table with the columns video and source, and class if it is there.
+
+    Raises:
+        ConfigError: not such a table, a video with two sources, or a class that is not the
+            one its folder says; with file and line.
+
+    """
+    rows = read_table(path, ("video", "source"), ("class",))
+    first: dict[str, Row] = {}
+
+    def parse(row: Row) -> tuple[str, str]:
+        video, source = row.cells["video"], row.cells["source"]
+        if not video or not source:
+            raise RowError("expected a video and a source, got an empty cell")
+        earlier = first.setdefault(video, row)
+        if earlier.cells["source"] != source:
+            raise RowError(
+                f"{video}: source {source!r}, but {earlier.cells['source']!r} on line "
+                f"{earlier.line}"
+            )
+        said, known = row.cells.get("class", ""), class_of.get(video, "")
+        if said and known and said != known:
+            raise RowError(f"{video}: class {said!r}, but its folder says {known!r}")
+        return video, source
+
+    return dict(parse_rows(path, rows, parse))
+
+
+def _look_up(names: Names, video: str, path: Path, videos: Collection[str]) -> str:
+    try:
+        return names.find(video)
+    except RowError:
+        missing = [v for v in sorted(videos) if not _knows(names, v)]
+        raise ConfigError(
+            f"{path}: expected a row for every video, {len(missing)} are missing: "
+            f"{_some(missing)}; add them with the recording they were cut from"
+        ) from None
+
+
+def _knows(names: Names, video: str) -> bool:
+    try:
+        names.find(video)
+    except RowError:
+        return False
+    return True
+
+
+def _by_regex(pattern: str, videos: Collection[str]) -> dict[str, str]:
+    found = {video: re.search(pattern, video) for video in videos}
+    sources = {video: match.group(1) for video, match in found.items() if match and match.group(1)}
+    missing = sorted(set(videos) - set(sources))
+    if missing:
+        raise ConfigError(
+            f"dataset.split.source_regex: expected {pattern!r} to find a source in every path, "
+            f"found none in {len(missing)}: {_some(missing)}"
+        )
+    return sources
+
+
+def _some(names: list[str]) -> str:
+    return ", ".join(names[:10]) + (f" and {len(names) - 10} more" if len(names) > 10 else "")

@@ -1,0 +1,205 @@
+"""Stage 3: people with ids and labels -> train, val and test pickles with a report.
+
+Two passes keep memory small: the first looks at every video and keeps only names, times
+and ids; then whole sources are dealt out to the splits; the second reads the videos again
+and streams each split into its pickle. ``metadata.json`` is written last: where it is,
+the folder is finished.
+"""
+
+import hashlib
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+from annotation.clips import Clip, ClipFinder, VideoClips
+from annotation.contact_sheet import ContactSheets
+from annotation.labels import read_segments
+from annotation.metadata import METADATA, Dataset, describe, is_finished
+from annotation.report import write_report
+from annotation.sources import find_sources
+from annotation.workspace import (
+    MANIFEST,
+    Manifest,
+    Progress,
+    exclusive,
+    read_manifest,
+    result_path,
+    stage2_dir,
+    stage3_dir,
+    stage3_settings,
+    write_manifest,
+)
+from recognizer.artifacts import POSE_SCHEMA, ArtifactError, read_npz_meta, write_json
+from recognizer.config import Config, DatasetSection
+from recognizer.config_file import ConfigError
+from recognizer.dataset.mmaction import write_split
+from recognizer.dataset.split import SPLITS, Member, check_no_leak, folder_split, split_by_source
+from recognizer.types import Sample
+
+
+def run_stage3(config: Config, progress: Progress | None = None) -> Path:
+    """Build the training pickles of everything that stage 2 finished.
+
+    Args:
+        config: the config; its ``dataset`` section decides labels, windows and split.
+        progress: hears of frames read and of each input's end state.
+
+    Returns:
+        The stage's folder, finished; one that was finished before is left as it is.
+
+    Raises:
+        FileNotFoundError: stage 2 has not finished with this config.
+        ConfigError: a table of segments or sources that cannot be used.
+        ValueError: no samples, a class without samples, or too few sources; nothing is
+            written then.
+        OSError: the folder is not writable or the disk is full.
+
+    """
+    _check_windows(config.dataset)
+    tracks = stage2_dir(config)
+    stage2 = read_manifest(tracks)
+    folder = stage3_dir(config)
+    tell = progress or (lambda outcome, frames: None)
+    with exclusive(folder):
+        inputs = _inputs_digest(tracks, stage2)
+        if is_finished(folder, inputs):
+            return folder
+        segments = None
+        if config.dataset.segments is not None:
+            videos = [outcome.video for outcome in stage2.outcomes]
+            segments = read_segments(config.dataset.segments, config.dataset.classes, videos)
+        finder = ClipFinder(config, tracks, segments)
+        found = []
+        for before in stage2.outcomes:
+            found.append(finder.find(before))
+            tell(found[-1].outcome if not found[-1].clips else None, before.frames)
+        dataset = _dataset(config, stage2, found, finder)
+        dataset.inputs_digest = inputs
+        _write(folder, dataset, finder, tell)
+    return folder
+
+
+def _check_windows(section: DatasetSection) -> None:
+    window, stride = section.window_s, section.stride_s
+    if window is not None and stride is not None and stride > window:
+        raise ConfigError(
+            f"dataset.stride_s: expected at most window_s = {window:g}, so that no frame is left "
+            f"out, got {stride:g}"
+        )
+
+
+def _inputs_digest(tracks: Path, stage2: Manifest) -> str:
+    """Return a digest of the inputs that changes when any of stage 2's results does."""
+    digest = hashlib.sha256((tracks / MANIFEST).read_bytes())
+    for outcome in stage2.outcomes:
+        facts: Any = outcome.state
+        if outcome.state != "refused":
+            try:
+                meta = read_npz_meta(result_path(tracks, outcome.video, ".npz"), POSE_SCHEMA)
+                facts = meta.get("source"), meta.get("frame_account")
+            except (ArtifactError, OSError) as error:
+                facts = type(error).__name__
+        digest.update(repr((outcome.video, facts)).encode("utf-8", "backslashreplace"))
+    return digest.hexdigest()
+
+
+def _dataset(
+    config: Config, stage2: Manifest, found: list[VideoClips], finder: ClipFinder
+) -> Dataset:
+    """Deal the clips out to the splits and prove that nothing is on two sides."""
+    section = config.dataset
+    clips = sorted((c for video in found for c in video.clips), key=lambda c: c.name)
+    _require_samples(clips, section, finder.reasons)
+    source_of, copies = _sources(section, found)
+    members = [
+        Member(c.name, c.video, source_of[c.video], section.classes[c.class_name]) for c in clips
+    ]
+    by, split_of_video = _split(section, members)
+    proof = check_no_leak((m, split_of_video[m.video]) for m in members)
+    return Dataset(
+        section=section,
+        settings=stage3_settings(config, stage2),
+        found=found,
+        clips=clips,
+        split_of=split_of_video,
+        source_of=source_of,
+        split_by=by,
+        proof=proof,
+        copies=copies,
+        figures=finder.figures,
+    )
+
+
+def _require_samples(clips: list[Clip], section: DatasetSection, reasons: Counter[str]) -> None:
+    counts = Counter(clip.class_name for clip in clips)
+    empty = [name for name in section.classes if not counts[name]]
+    if not empty:
+        return
+    what = f"no sample of {' and '.join(empty)}" if clips else "no sample at all"
+    why = "; ".join(f"{n} x {reason}" for reason, n in reasons.most_common(5))
+    raise ValueError(
+        f"stage 3: expected samples of every class, got {what} ({len(clips)} samples)"
+        f"{'; left out: ' + why if why else '; nothing was left out: is a class folder empty?'}"
+    )
+
+
+def _sources(
+    section: DatasetSection, found: Iterable[VideoClips]
+) -> tuple[dict[str, str], list[list[str]]]:
+    """Return each video's source, and the groups of videos that are copies of one file.
+
+    Copies under several names would leak as surely as cuts of one recording; the sources
+    that share a copy become one.
+    """
+    used = {video.outcome.video: video for video in found if video.clips}
+    class_of = {
+        name: video.clips[0].class_name for name, video in used.items() if not section.segments
+    }
+    source_of = find_sources(section.split, list(used), class_of)
+    by_content: dict[str, list[str]] = {}
+    for name in sorted(used):
+        if used[name].content:
+            by_content.setdefault(used[name].content, []).append(name)
+    copies = [names for names in by_content.values() if len(names) > 1]
+    for names in copies:
+        kept = min(source_of[name] for name in names)
+        merged = {source_of[name] for name in names}
+        source_of = {v: kept if s in merged else s for v, s in source_of.items()}
+    return source_of, sorted(copies)
+
+
+def _split(section: DatasetSection, members: list[Member]) -> tuple[str, dict[str, str]]:
+    """Return how the split was made and the split of each video."""
+    folders = {member.video: folder_split(member.video) for member in members}
+    without = sorted(video for video, split in folders.items() if split is None)
+    if section.split.by == "folders" and without:
+        raise ConfigError(
+            "dataset.split.by: folders: expected one train, val or test folder in every path, "
+            f"found none or several in {len(without)}: {', '.join(without[:10])}; use 'source'"
+        )
+    if section.split.by == "folders" or (section.split.by == "auto" and not without):
+        return "folders", {video: str(split) for video, split in folders.items()}
+    dealt = split_by_source(members, len(section.classes), section.split.ratios, section.split.seed)
+    return "source", {member.video: dealt[member.source] for member in members}
+
+
+def _write(folder: Path, dataset: Dataset, finder: ClipFinder, tell: Progress) -> None:
+    (folder / METADATA).unlink(missing_ok=True)
+    sheets = ContactSheets(dataset.clips)
+    for split in SPLITS:
+        samples = _samples(dataset, split, finder, tell)
+        write_split(folder / f"{split}.pkl", folder, sheets.watch(samples))
+    metadata = describe(dataset, folder)
+    outcomes = tuple(video.outcome for video in dataset.found)
+    write_report(folder, dataset, metadata, sheets)
+    write_manifest(folder, Manifest("stage3", dataset.settings, outcomes))
+    write_json(folder / METADATA, folder, metadata)
+
+
+def _samples(dataset: Dataset, split: str, finder: ClipFinder, tell: Progress) -> Iterator[Sample]:
+    """Yield the samples of one split, one video after another."""
+    for video in sorted(dataset.found, key=lambda v: v.outcome.video):
+        if video.clips and dataset.split_of[video.outcome.video] == split:
+            yield from finder.samples(video.outcome.video, video.clips)
+            tell(video.outcome, 0)

@@ -1,0 +1,153 @@
+"""CSV tables that people write by hand: every problem is named with file and line."""
+
+import csv
+import difflib
+import io
+import unicodedata
+from collections.abc import Callable, Collection, Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeVar
+
+from recognizer.config_file import ConfigError
+
+_MAX_BYTES = 64 * 2**20
+_MAX_PROBLEMS = 20
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One row of a table: the line it ends on (from 1) and its cells by column name."""
+
+    line: int
+    cells: dict[str, str]
+
+
+class RowError(ValueError):
+    """A row that cannot be used; the reader adds file and line."""
+
+
+def read_table(path: Path, columns: Sequence[str], optional: Sequence[str] = ()) -> list[Row]:
+    """Read a CSV file with a header; blanks around cells are dropped, empty lines skipped.
+
+    UTF-8 with or without a byte order mark, any line ends, quoted cells, columns in any
+    order; columns that nobody asked for are ignored.
+
+    Args:
+        path: the file.
+        columns: columns that must be there.
+        optional: columns that may be there.
+
+    Raises:
+        ConfigError: no such file, too large, not UTF-8, columns missing or twice, or rows
+            with more or fewer cells than the header; with file and line.
+
+    """
+    lines = csv.reader(io.StringIO(_read_text(path), newline=""), strict=True)
+    try:
+        header = [cell.strip() for cell in next(lines, [])]
+        _check_header(path, header, columns, optional)
+        rows = []
+        for cells in lines:
+            if not any(cell.strip() for cell in cells):
+                continue
+            if len(cells) != len(header):
+                raise ConfigError(
+                    f"{path}:{lines.line_num}: expected {len(header)} cells as in the header, "
+                    f"got {len(cells)}"
+                )
+            stripped = (cell.strip() for cell in cells)
+            rows.append(Row(lines.line_num, dict(zip(header, stripped, strict=True))))
+    except csv.Error as error:
+        raise ConfigError(f"{path}:{lines.line_num}: not a CSV table: {error}") from error
+    return rows
+
+
+def _read_text(path: Path) -> str:
+    if not path.is_file():
+        raise ConfigError(f"expected a CSV file, found none at {path}")
+    if path.stat().st_size > _MAX_BYTES:
+        raise ConfigError(f"{path}: expected a CSV file of at most {_MAX_BYTES} bytes")
+    data = path.read_bytes()
+    try:
+        return data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = data[: error.start].count(b"\n") + 1
+        raise ConfigError(
+            f"{path}:{line}: expected UTF-8 text, found the byte 0x{data[error.start]:02x}; "
+            "save the table as CSV in UTF-8"
+        ) from error
+
+
+def _check_header(
+    path: Path, header: Sequence[str], columns: Sequence[str], optional: Sequence[str]
+) -> None:
+    missing = [name for name in columns if name not in header]
+    if missing:
+        raise ConfigError(
+            f"{path}:1: expected the columns {','.join(columns)}, with commas between them; "
+            f"missing: {', '.join(missing)}; found: {', '.join(header) or 'nothing'}"
+        )
+    twice = sorted({n for n in (*columns, *optional) if list(header).count(n) > 1})
+    if twice:
+        raise ConfigError(f"{path}:1: expected every column once, got {', '.join(twice)} twice")
+
+
+def parse_rows(path: Path, rows: Iterable[Row], parse: Callable[[Row], T]) -> list[T]:
+    """Return what ``parse`` makes of each row.
+
+    Raises:
+        ConfigError: all rows (the first 20) for which ``parse`` raised RowError.
+
+    """
+    parsed, problems = [], []
+    for row in rows:
+        try:
+            parsed.append(parse(row))
+        except RowError as error:
+            problems.append(f"{path}:{row.line}: {error}")
+    if problems:
+        shown = problems[:_MAX_PROBLEMS]
+        if len(problems) > len(shown):
+            shown.append(f"... and {len(problems) - len(shown)} more")
+        raise ConfigError("\n".join(shown))
+    return parsed
+
+
+class Names:
+    """Known video names; a name in a table is only ever looked up here, never opened."""
+
+    def __init__(self, names: Collection[str]) -> None:
+        self._names = frozenset(names)
+        # The same text can be coded in two ways; file systems and editors differ in it.
+        self._by_normal_form: dict[str, list[str]] = {}
+        for name in names:
+            self._by_normal_form.setdefault(unicodedata.normalize("NFC", name), []).append(name)
+
+    def find(self, text: str) -> str:
+        """Return the known name that ``text`` means.
+
+        Raises:
+            RowError: there is none; the message suggests a similar one.
+
+        """
+        if text in self._names:
+            return text
+        same = self._by_normal_form.get(unicodedata.normalize("NFC", text), [])
+        if len(same) == 1:
+            return same[0]
+        raise RowError(f"unknown video {text!r}{self._suggestion(text)}")
+
+    def _suggestion(self, text: str) -> str:
+        slashed = text.replace("\\", "/")
+        last = slashed.rsplit("/", 1)[-1]
+        same_end = [n for n in sorted(self._names) if last and n.rsplit("/", 1)[-1] == last]
+        return did_you_mean(slashed, same_end or self._names)
+
+
+def did_you_mean(word: str, known: Collection[str]) -> str:
+    """Return '; did you mean ...?' with the most similar known word, or nothing."""
+    by_folded = {name.casefold(): name for name in sorted(known, reverse=True)}
+    close = difflib.get_close_matches(word.casefold(), list(by_folded), n=1, cutoff=0.6)
+    return f"; did you mean {by_folded[close[0]]!r}?" if close else ""

@@ -1,0 +1,74 @@
+"""From tracked people to the item that the action network learns from or judges."""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from recognizer.skeleton import NUM_KEYPOINTS
+from recognizer.types import IntArray, PoseSequence, Sample
+
+
+class NobodyTrackedError(ValueError):
+    """A clip or window in which nobody was tracked, so that there is nothing to learn."""
+
+
+def choose_people(
+    sequence: PoseSequence, ranked_ids: IntArray | Sequence[int], num_person: int
+) -> IntArray:
+    """Return the first ``num_person`` ids (M,) of a ranking that are people of a sequence.
+
+    Somebody who was never seen in it, of whom only a filled gap reaches into it, is not.
+
+    Raises:
+        NobodyTrackedError: nobody is left.
+
+    """
+    ids = np.asarray(ranked_ids, np.int64)
+    seen = sequence.poses.keypoint_scores.any(axis=1)
+    ids = ids[np.isin(ids, sequence.poses.track_ids[seen]) & (ids >= 0)][:num_person]
+    if len(ids) == 0:
+        raise NobodyTrackedError("nobody was tracked")
+    return ids
+
+
+def build_sample(
+    sequence: PoseSequence,
+    ranked_ids: IntArray | Sequence[int],
+    num_person: int,
+    name: str,
+    label: int,
+) -> Sample:
+    """Return the sample of the most involved people of a sequence.
+
+    Slot m is one human throughout. Where that human is absent, coordinates and scores are
+    0; where a short gap was filled, coordinates are the interpolated ones and scores 0.
+    There are ``min(num_person, people)`` slots: nobody is made up to fill the rest.
+
+    Args:
+        sequence: the frames of the sample, with track ids.
+        ranked_ids: (K,) ids, the most involved first.
+        num_person: slots at most.
+        name: unique name of the sample.
+        label: class index.
+
+    Raises:
+        NobodyTrackedError: nobody to put into a slot.
+        ValueError: an id twice in one frame or in the ranking, or a number that is not
+            finite.
+
+    """
+    ids = np.asarray(ranked_ids, np.int64)
+    if len(np.unique(ids)) < len(ids):
+        raise ValueError(f"{name}: expected every id once in the ranking, got {ids.tolist()}")
+    ids = choose_people(sequence, ids, num_person)
+    keypoints = np.zeros((len(ids), len(sequence), NUM_KEYPOINTS, 2), np.float32)
+    scores = np.zeros((len(ids), len(sequence), NUM_KEYPOINTS), np.float32)
+    frame_of_row = sequence.frame_of_row
+    for slot, track_id in enumerate(ids):
+        rows = np.flatnonzero(sequence.poses.track_ids == track_id)
+        frames = frame_of_row[rows]
+        if np.any(np.diff(frames) == 0):
+            raise ValueError(f"{name}: expected person {track_id} once per frame, found twice")
+        keypoints[slot, frames] = sequence.poses.keypoints[rows]
+        scores[slot, frames] = sequence.poses.keypoint_scores[rows]
+    return Sample(name, label, keypoints, scores, sequence.size_wh, ids)

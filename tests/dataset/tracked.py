@@ -1,0 +1,61 @@
+"""Tracked people with known positions, as stage 2 leaves them, for the tests of stage 3."""
+
+import numpy as np
+
+from annotation.workspace import Manifest, Outcome, result_path, write_manifest
+from recognizer.artifacts import write_poses
+from recognizer.types import Poses, PoseSequence, PoseSequenceBuilder
+
+SIZE_WH = (320, 240)
+STANDING = np.array(
+    [(0, -50), (2, -52), (-2, -52), (4, -50), (-4, -50), (10, -40), (-10, -40), (14, -25),
+     (-14, -25), (15, -10), (-15, -10), (7, -5), (-7, -5), (8, 20), (-8, 20), (8, 45), (-8, 45)],
+    np.float32,
+)  # fmt: skip
+
+
+def person(track_id, t, speed=20.0, filled=False):
+    """Return one row: a person who stands at a place that tells id and time."""
+    centre = np.array([60 + 50 * track_id + speed * t, 120], np.float32)
+    keypoints = (STANDING + centre)[None].astype(np.float32)
+    scores = np.full((1, 17), 0.0 if filled else 0.8, np.float32)
+    low, high = keypoints[0].min(0), keypoints[0].max(0)
+    boxes = np.concatenate([low, high])[None].astype(np.float32)
+    box_scores = np.full(1, 0.0 if filled else 0.9, np.float32)
+    return Poses(keypoints, scores, boxes, box_scores, np.array([track_id], np.int64))
+
+
+def sequence(seconds=2.0, fps=10.0, people=2, present=None, filled=None):
+    """Return a video in which ``present(track_id, t)`` tells who is there, in id order."""
+    present = present or (lambda track_id, t: True)
+    filled = filled or (lambda track_id, t: False)
+    builder = PoseSequenceBuilder()
+    for frame in range(round(seconds * fps)):
+        t = frame / fps
+        rows = [
+            person(i, t, filled=filled(i, t), speed=20.0 / (i + 1))
+            for i in range(people)
+            if present(i, t)
+        ]
+        builder.append(Poses.concatenate(rows), t)
+    return builder.build(SIZE_WH)
+
+
+def write_stage2(folder, videos, settings=None):
+    """Write a finished stage 2: ``videos`` maps a path to a PoseSequence or an Outcome."""
+    outcomes = []
+    for number, (video, value) in enumerate(sorted(videos.items())):
+        if isinstance(value, Outcome):
+            outcomes.append(value)
+            continue
+        meta = {
+            "video": video,
+            "source": {"sha256": f"{number:064x}", "size_bytes": 1},
+            "frame_account": {"decoded": len(value)},
+        }
+        assert isinstance(value, PoseSequence)
+        write_poses(result_path(folder, video, ".npz"), folder, value, meta)
+        outcomes.append(Outcome(video, "done", frames=len(value)))
+    settings = settings or {"stage1": {"models": {"pose": {"file": "x.onnx", "sha256": "00"}}}}
+    write_manifest(folder, Manifest("stage2", settings, tuple(outcomes)))
+    return folder
