@@ -1,0 +1,176 @@
+"""Open a video file, or say in one sentence why it cannot be read."""
+
+import os
+import struct
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import av
+
+# Containers of moving pictures. Play lists, which name other files, and plain text, which
+# ffmpeg would draw as pictures, are left out.
+_DEMUXERS = (
+    "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,mpegts,mpeg,mpegvideo,m4v,h264,hevc,vvc,obu,ivf,"
+    "flv,live_flv,asf,ogg,mxf,wtv,rm,nut,gif,mjpeg,mpjpeg,mjpeg_2000,dv,dhav,yuv4mpegpipe,gxf,"
+    "swf,evc,h263,h261,vc1,vc1test,dirac,amv,cine,r3d,film_cpk,nsv,pva,pmp"
+)
+_PLAUSIBLE_RATES = (Fraction(1, 3600), Fraction(1000))
+_MOV_BOXES = {b"ftyp", b"mdat", b"free", b"wide", b"moov", b"skip"}
+_MAX_BOXES = 10_000
+
+
+class VideoError(ValueError):
+    """A file of which nothing can be read as video."""
+
+
+@dataclass(frozen=True, slots=True)
+class VideoInfo:
+    """What the container and the first frame say about a video.
+
+    Attributes:
+        codec: such as ``h264``.
+        pix_fmt: pixel format of the first frame, such as ``yuv420p``.
+        coded_size_wh: size of the stored frames in pixels, before rotation.
+        rotation_deg: clockwise turn that showing needs: 0, 90, 180 or 270.
+        fps: average frames per second, None if unknown.
+        container: ffmpeg's name of the format, such as ``mov,mp4,m4a,3gp,3g2,mj2``.
+        duration_s: what the container announces, None if it does not.
+
+    """
+
+    codec: str
+    pix_fmt: str
+    coded_size_wh: tuple[int, int]
+    rotation_deg: int
+    fps: float | None
+    container: str
+    duration_s: float | None
+
+
+def reason_of(error: Exception) -> str:
+    """Return the short text of an error of PyAV or the system."""
+    return getattr(error, "strerror", None) or str(error) or type(error).__name__
+
+
+def open_container(path: Path) -> Any:
+    """Open a video file for reading.
+
+    Raises:
+        VideoError: not a regular file, not permitted, empty, or no video container.
+
+    """
+    where = f"{path}: expected a video file"
+    try:
+        if not path.is_file():
+            kind = "a folder" if path.is_dir() else "a device or pipe" if path.exists() else None
+            raise VideoError(f"{where}, got {kind}" if kind else f"{where}, found nothing")
+        if path.stat().st_size == 0:
+            raise VideoError(f"{where}, got 0 bytes; copy or record it again")
+        with path.open("rb"):  # says "permission denied" better than the demuxer
+            pass
+    except OSError as error:
+        raise VideoError(f"{where}, cannot read it: {reason_of(error)}") from error
+    try:
+        # "file:" keeps names such as "a:b.mp4" or "-i.mp4" from being read as anything else.
+        return av.open(
+            f"file:{path}",
+            container_options={"format_whitelist": _DEMUXERS, "protocol_whitelist": "file"},
+            metadata_errors="replace",
+        )
+    except (av.FFmpegError, OSError, ValueError) as error:
+        raise VideoError(f"{where}, {_why_unreadable(path, error)}") from error
+
+
+def _why_unreadable(path: Path, error: Exception) -> str:
+    boxes = _mov_boxes(path)
+    if boxes & _MOV_BOXES and b"moov" not in boxes:
+        return (
+            "got an mp4 without its index (moov box): the recording was cut off before its end; "
+            "copy it again, or rebuild the index with a repair tool such as untrunc"
+        )
+    return (
+        f"got nothing that can be read as one: {reason_of(error)}; "
+        "check that it plays elsewhere, copy it again or convert it to H.264 mp4"
+    )
+
+
+def _mov_boxes(path: Path) -> set[bytes]:
+    """Return the names of the top-level boxes of an mp4-like file."""
+    names: set[bytes] = set()
+    with path.open("rb") as file:
+        for _ in range(_MAX_BOXES):
+            header = file.read(16)
+            if len(header) < 8:
+                break
+            size, name = struct.unpack_from(">I4s", header)
+            if size == 1 and len(header) == 16:
+                size = struct.unpack_from(">Q", header, 8)[0]
+            if not names and name not in _MOV_BOXES:
+                break
+            names.add(name)
+            if size < 8:
+                break
+            file.seek(size - len(header), os.SEEK_CUR)
+    return names
+
+
+def video_stream(container: Any, path: Path) -> Any:
+    """Return the video stream to read: the largest one that is not a cover picture.
+
+    Raises:
+        VideoError: there is none, or no decoder for it.
+
+    """
+    streams = [s for s in container.streams.video if not _is_cover(s)]
+    if not streams:
+        kinds = sorted({s.type for s in container.streams}) or ["no stream"]
+        raise VideoError(
+            f"{path}: expected a video stream, got {', '.join(kinds)} only; leave this file out"
+        )
+    readable = [s for s in streams if s.codec_context is not None]
+    if not readable:
+        raise VideoError(
+            f"{path}: expected a video codec that this ffmpeg build decodes, got none; "
+            "convert the video to H.264"
+        )
+    return max(readable, key=lambda s: (s.codec_context.width * s.codec_context.height, -s.index))
+
+
+def _is_cover(stream: Any) -> bool:
+    return bool(stream.disposition & av.stream.Disposition.attached_pic)
+
+
+def frame_rate(stream: Any) -> Fraction | None:
+    """Return the average frames per second, None where nothing plausible is known."""
+    rates = [stream.average_rate, stream.guessed_rate]
+    if stream.start_time is None:  # a bare stream: only the codec's own header may know
+        rates.reverse()
+    for rate in rates:
+        if rate is not None and _PLAUSIBLE_RATES[0] <= rate <= _PLAUSIBLE_RATES[1]:
+            return Fraction(rate)
+    return None
+
+
+def announced_frames(container: Any, stream: Any) -> int | None:
+    """Return how many packets the container's index promises, None if it has no such index.
+
+    An mp4's index is taken after the edit list was applied to it.
+    """
+    if "mp4" in container.format.name:
+        return len(stream.index_entries) or None
+    return stream.frames or None
+
+
+def announced_duration_s(container: Any, stream: Any) -> float | None:
+    """Return the length of the video stream, or else of the file, None if not announced."""
+    if stream.duration is not None and stream.time_base:
+        return float(stream.duration * stream.time_base)
+    text = stream.metadata.get("DURATION", "")  # Matroska keeps it as hh:mm:ss.nnnnnnnnn
+    hours, *rest = text.split(":")
+    try:
+        return int(hours) * 3600 + int(rest[0]) * 60 + float(rest[1])
+    except (ValueError, IndexError):
+        pass
+    return container.duration / av.time_base if container.duration else None

@@ -1,0 +1,300 @@
+"""Read a video packet by packet: every frame with its time, and an account of the rest."""
+
+from collections import Counter
+from collections.abc import Generator, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import av
+
+from recognizer.types import Frame, FrameAccount
+from recognizer.video.container import (
+    VideoError,
+    VideoInfo,
+    announced_duration_s,
+    announced_frames,
+    frame_rate,
+    open_container,
+    reason_of,
+    video_stream,
+)
+from recognizer.video.image import ArrayImage, Converter, DecodedImage, Orientation, orientation_of
+from recognizer.video.timing import PresentationClock, on_grid
+
+__all__ = ["ArrayImage", "VideoError", "VideoInfo", "VideoReader"]
+
+_MAX_DEMUX_ERRORS = 100
+_FALLBACK_PERIOD_S = 1 / 25
+_WRAP_33_BITS = 2**33
+_MIN_MISSING_S = 0.1
+_PROBE_SIZE_WH = (16, 16)
+
+
+@dataclass(slots=True)
+class _Tally:
+    """What has come so far; becomes a ``FrameAccount``."""
+
+    packets: int = 0
+    pictures: int = 0
+    usable: int = 0
+    delivered: int = 0
+    corrupt: int = 0
+    missing: int = 0
+    ended_early: bool = False
+    skipped: Counter[str] = field(default_factory=Counter)
+    errors: Counter[str] = field(default_factory=Counter)
+    notes: list[str] = field(default_factory=list)
+    end_s: float = 0.0
+
+    def account(self) -> FrameAccount:
+        done = self.delivered + self.skipped.total()
+        container_frames = max(self.packets + self.missing, done)
+        errors = [f"{reason} ({n} times)" for reason, n in sorted(self.errors.items())]
+        return FrameAccount(
+            container_frames=container_frames,
+            decoded=self.delivered,
+            corrupt=self.corrupt,
+            damaged=container_frames - done,
+            skipped={k: n for k, n in sorted(self.skipped.items()) if n},
+            ended_early=self.ended_early,
+            notes=(*errors, *self.notes),
+        )
+
+
+class VideoReader:
+    """Iterate over the frames of a video file, in presentation order, once.
+
+    Reading does not stop at damage: a packet that cannot be decoded is counted, a frame that
+    the decoder flags is handed on with ``corrupt=True``, and ``account`` tells at the end
+    what became of everything. ``Frame.index`` counts all frames that came out of the
+    decoder, those that are left out included. ``Frame.time_s`` is explained at
+    ``recognizer.video.timing.PresentationClock``; it never falls.
+
+    Args:
+        path: a regular file.
+        sample_fps: keep only the frames nearest to a grid of so many points per second.
+        threads: threads of the decoder.
+
+    Raises:
+        VideoError: nothing can be read; the message says why and what to do.
+        ValueError: sample_fps or threads out of range.
+
+    """
+
+    def __init__(self, path: Path, *, sample_fps: float | None = None, threads: int = 1) -> None:
+        if sample_fps is not None and not 0 < sample_fps < float("inf"):
+            raise ValueError(f"sample_fps: expected a number above 0 or None, got {sample_fps}")
+        if threads < 1:
+            raise ValueError(f"threads: expected 1 or more, got {threads}")
+        self.path = path
+        self._sample_fps = sample_fps
+        self._tally = _Tally()
+        self._container = open_container(path)
+        try:
+            self._stream = video_stream(self._container, path)
+            self._set_threads(threads)
+            self._decoded = self._decode()
+            self._begin(next(self._decoded, None))
+        except BaseException:
+            self._container.close()
+            raise
+
+    def _set_threads(self, threads: int) -> None:
+        codec = self._stream.codec_context
+        codec.thread_count = threads
+        codec.thread_type = "NONE" if threads == 1 else "SLICE" if self._is_avi else "AUTO"
+
+    @property
+    def _is_avi(self) -> bool:
+        return bool(self._container.format.name == "avi")
+
+    def _begin(self, first: av.VideoFrame | None) -> None:
+        if first is None:
+            errors = "; ".join(self._tally.account().notes) or "no packet"
+            raise VideoError(
+                f"{self.path}: expected a video, got {self._tally.packets} packets of which none "
+                f"can be decoded: {errors}; copy it again or leave it out"
+            )
+        orientation = orientation_of(first)
+        if orientation is None:
+            angle = -first.rotation % 360
+            self._tally.notes.append(f"not turned: {angle} degrees is no multiple of 90")
+        self._converter = Converter(orientation or Orientation())
+        picture = DecodedImage(first, self._converter)
+        self.size_wh = picture.size_wh
+        self.info = self._describe(first)
+        try:
+            picture.bgr(_PROBE_SIZE_WH)
+        except ValueError as error:
+            raise VideoError(f"{self.path}: {error}; convert the video to H.264") from error
+        self._clock = self._make_clock()
+        self._frames = self._select(first)
+
+    def _describe(self, first: av.VideoFrame) -> VideoInfo:
+        rate = frame_rate(self._stream)
+        return VideoInfo(
+            codec=self._stream.codec_context.codec.canonical_name,
+            pix_fmt=first.format.name,
+            coded_size_wh=(first.width, first.height),
+            rotation_deg=self._converter.orientation.rotation_deg,
+            fps=float(rate) if rate else None,
+            container=self._container.format.name,
+            duration_s=announced_duration_s(self._container, self._stream),
+        )
+
+    def _make_clock(self) -> PresentationClock:
+        is_mpeg = self._container.format.name in {"mpegts", "mpeg"}
+        start = self._stream.start_time
+        if self._is_avi and start is not None:
+            delay_s = self._stream.codec_context.reorder_depth * self._period_s
+            start += round(delay_s / self._stream.time_base)
+        return PresentationClock(
+            self._stream.time_base, start, self._period_s, _WRAP_33_BITS if is_mpeg else None
+        )
+
+    @property
+    def _period_s(self) -> float:
+        return 1 / self.info.fps if self.info.fps else _FALLBACK_PERIOD_S
+
+    def __enter__(self) -> Self:
+        """Return the reader."""
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Close the file."""
+        self.close()
+
+    def close(self) -> None:
+        """Close the file; ``account`` keeps what was counted until then."""
+        self._frames.close()
+        self._decoded.close()
+        self._container.close()
+
+    def __iter__(self) -> Iterator[Frame]:
+        """Return the reader itself: a video is read once."""
+        return self
+
+    def __next__(self) -> Frame:
+        """Return the next frame."""
+        return next(self._frames)
+
+    @property
+    def account(self) -> FrameAccount:
+        """What became of the frames so far; complete once the iteration has ended."""
+        return self._tally.account()
+
+    # --- from packets to frames ------------------------------------------------------
+
+    def _packets(self) -> Iterator[Any]:
+        errors = 0
+        while errors < _MAX_DEMUX_ERRORS:
+            try:
+                # All streams are read, so that the end of the longest can be compared with
+                # the length that the container announces.
+                for packet in self._container.demux():
+                    self._note_end(packet)
+                    if packet.stream_index == self._stream.index:
+                        yield packet
+                return
+            except av.FFmpegError as error:
+                errors += 1
+                self._tally.errors[f"container: {reason_of(error)}"] += 1
+
+    def _note_end(self, packet: Any) -> None:
+        stamp = packet.pts if packet.pts is not None else packet.dts
+        if stamp is not None and packet.time_base:
+            # A stream's own duration counts from its start, a file's from zero.
+            start = packet.stream.start_time if packet.stream.duration is not None else 0
+            ticks = stamp - (start or 0) + (packet.duration or 0)
+            self._tally.end_s = max(self._tally.end_s, float(ticks * packet.time_base))
+
+    def _decode(self) -> Generator[av.VideoFrame, None, None]:
+        codec = self._stream.codec_context
+        for packet in self._packets():
+            if not packet.size:
+                continue  # the demuxer's own end mark, or "repeat the last picture" in AVI
+            self._tally.packets += 1
+            if packet.is_discard:
+                self._tally.skipped["before the edit list's start"] += 1
+            yield from self._decoded_from(codec, packet)
+        yield from self._decoded_from(codec, None)
+
+    def _decoded_from(self, codec: Any, packet: Any) -> list[av.VideoFrame]:
+        try:
+            frames: list[av.VideoFrame] = codec.decode(packet)
+        except av.FFmpegError as error:
+            self._tally.errors[f"decoder: {reason_of(error)}"] += 1
+            return []
+        return frames
+
+    # --- from frames to what is handed on --------------------------------------------
+
+    def _select(self, first: av.VideoFrame) -> Generator[Frame, None, None]:
+        frames = self._timed(first)
+        if self._sample_fps is None:
+            kept = frames
+        else:
+            kept = on_grid(((frame.time_s, frame) for frame in frames), self._sample_fps)
+        for frame in kept:
+            self._tally.delivered += 1
+            self._tally.corrupt += frame.corrupt
+            yield frame
+        self._finish()
+
+    def _timed(self, first: av.VideoFrame) -> Iterator[Frame]:
+        current: av.VideoFrame | None = first
+        while current is not None:
+            following = next(self._decoded, None)
+            time_s = self._clock.time_s(
+                self._stamp(current), self._stamp(following) if following else None
+            )
+            index = self._tally.pictures
+            self._tally.pictures += 1
+            if (current.width, current.height) == self.info.coded_size_wh:
+                self._tally.usable += 1
+                image = DecodedImage(current, self._converter)
+                yield Frame(image, index, time_s, bool(current.is_corrupt))
+            else:
+                self._tally.skipped[f"size {current.width}x{current.height}"] += 1
+            current = following
+
+    def _stamp(self, frame: av.VideoFrame) -> int | None:
+        # AVI holds no presentation times; what ffmpeg makes up as pts is in decoding order.
+        stamp: int | None = frame.dts if self._is_avi or frame.pts is None else frame.pts
+        return stamp
+
+    # --- at the end ------------------------------------------------------------------
+
+    def _finish(self) -> None:
+        tally, clock = self._tally, self._clock
+        if self._sample_fps is not None:
+            tally.skipped["sample_fps"] = tally.usable - tally.delivered
+        self._compare_with_announced()
+        times = [
+            (clock.outliers, "contradicted by its neighbours, replaced"),
+            (clock.falls, "went back, continued one frame period later"),
+            # The last frames of an AVI with B-frames never have one.
+            (0 if self._is_avi else clock.guessed, "missing, taken from the frame rate"),
+        ]
+        tally.notes += [f"timestamp {what} ({n} times)" for n, what in times if n]
+
+    def _compare_with_announced(self) -> None:
+        tally = self._tally
+        announced = announced_frames(self._container, self._stream)
+        if announced is not None:
+            tally.missing = max(announced - tally.packets, 0)
+            tally.ended_early = tally.missing > 0
+            expected, came = f"{announced} frames", f"{tally.packets}"
+        elif self.info.duration_s is not None:
+            slack_s = max(2 * self._period_s, _MIN_MISSING_S)
+            tally.ended_early = tally.end_s < self.info.duration_s - slack_s
+            expected, came = f"{self.info.duration_s:.2f} s", f"{tally.end_s:.2f} s"
+        if tally.ended_early:
+            tally.notes.append(f"ended early: {expected} announced, {came} in the file")

@@ -1,0 +1,117 @@
+"""From a stream's timestamps to seconds that never fall, and to a regular grid."""
+
+from collections.abc import Iterable, Iterator
+from fractions import Fraction
+from typing import TypeVar
+
+_MAX_WRAP_STEP_S = 60.0
+
+T = TypeVar("T")
+
+
+class PresentationClock:
+    """Turn presentation timestamps into seconds since the stream's start.
+
+    Zero is the stream's own start time, so the first picture to be shown is at about 0 even
+    where the container delays the stream against others; where the first pictures could
+    not be decoded the first frame is later than 0. Edit lists have been applied by then, as
+    ffmpeg applies them. A timestamp that the frames before and after it contradict is
+    replaced by their middle; a fall that stays (a camera that restarted, a counter that
+    wrapped) continues one frame period after the last frame. Both are counted.
+
+    Args:
+        time_base: seconds per timestamp unit.
+        start: the stream's start in such units, None if unknown.
+        period_s: nominal time between frames.
+        wrap: number of units after which the counter starts again, None if it never does.
+
+    """
+
+    def __init__(
+        self, time_base: Fraction, start: int | None, period_s: float, wrap: int | None = None
+    ) -> None:
+        self._time_base = time_base
+        self._start = start
+        self._period = max(round(period_s / time_base), 1)
+        self._wrap = wrap
+        self._origin: int | None = None
+        self._shift = 0
+        self._last = 0
+        self.outliers = 0
+        self.falls = 0
+        self.guessed = 0
+
+    def time_s(self, stamp: int | None, following: int | None) -> float:
+        """Return the time of the next frame.
+
+        Args:
+            stamp: its timestamp, None if it has none.
+            following: the timestamp of the frame after it, None if unknown.
+
+        """
+        if self._origin is None:
+            return self._first(stamp, following)
+        if stamp is None:
+            self.guessed += 1
+            ticks = self._last + self._period
+        else:
+            ticks = self._settle(stamp, following)
+        self._last = max(ticks, self._last)
+        return self._seconds(self._last)
+
+    def _first(self, stamp: int | None, following: int | None) -> float:
+        if stamp is None:
+            self.guessed += 1
+            stamp = self._start if self._start is not None else 0
+        elif following is not None and following < stamp:
+            self.outliers += 1
+            stamp = following
+        self._origin = stamp if self._start is None else min(self._start, stamp)
+        self._last = stamp
+        return self._seconds(stamp)
+
+    def _settle(self, stamp: int, following: int | None) -> int:
+        ticks = stamp + self._shift
+        after = None if following is None else following + self._shift
+        if after is not None and after >= self._last and not self._last <= ticks <= after:
+            self.outliers += 1
+            return (self._last + after) // 2
+        if ticks >= self._last:
+            return ticks
+        if self._wrap is not None:
+            step = ticks + self._wrap - self._last
+            if 0 <= step * self._time_base <= _MAX_WRAP_STEP_S:
+                self._shift += self._wrap
+                return ticks + self._wrap
+        self.falls += 1
+        self._shift += self._last + self._period - ticks
+        return self._last + self._period
+
+    def _seconds(self, ticks: int) -> float:
+        return float((ticks - (self._origin or 0)) * self._time_base)
+
+
+def on_grid(items: Iterable[tuple[float, T]], rate: float) -> Iterator[T]:
+    """Yield the items nearest to the points ``k / rate`` of a regular grid in seconds.
+
+    Every item belongs to the point whose half-open interval
+    ``[(k - 1/2) / rate, (k + 1/2) / rate)`` holds its time; the nearest of a point's items
+    is kept, the earlier of two equally near ones. A point without an item stays empty.
+
+    Args:
+        items: (time in seconds from 0, value), times never falling.
+        rate: points per second.
+
+    """
+    best: T | None = None
+    best_point, best_distance = -1, 0.0
+    for time_s, value in items:
+        point = int(time_s * rate + 0.5)
+        distance = abs(time_s * rate - point)
+        if point == best_point and distance >= best_distance:
+            continue
+        if best is not None and point != best_point:
+            yield best
+        best, best_point, best_distance = value, point, distance
+    if best is not None:
+        yield best
