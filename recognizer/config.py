@@ -43,13 +43,29 @@ def _to_path(value: Any, info: ValidationInfo) -> Path:
 def _plain_name(value: str) -> str:
     if value in {"", ".", ".."} or "/" in value or "\\" in value or "\0" in value:
         raise ValueError("expected a plain name that can be a folder, without / or ..")
+    if not value.isprintable():
+        raise ValueError("expected a name of visible characters")
     if len(value.encode()) > 100:
         raise ValueError("expected a name of at most 100 bytes")
     return value
 
 
+def _any_device(value: str) -> str:
+    if not re.fullmatch(r"cpu|cuda:\d{1,3}", value):
+        raise ValueError("expected cpu or cuda:N, such as cuda:0")
+    return value
+
+
+def _gpu(value: str) -> str:
+    if not re.fullmatch(r"cuda:\d{1,3}", value):
+        raise ValueError("expected cuda:N, such as cuda:0")
+    return value
+
+
 ConfigPath = Annotated[Path, BeforeValidator(_to_path)]
 PlainName = Annotated[str, AfterValidator(_plain_name)]
+Device = Annotated[str, AfterValidator(_any_device)]
+GpuDevice = Annotated[str, AfterValidator(_gpu)]
 SizeWH = Annotated[tuple[PositiveInt, PositiveInt], Field(strict=False)]
 Triple = Annotated[tuple[float, float, float], Field(strict=False)]
 
@@ -81,7 +97,7 @@ class AnnotationSection(Section):
 class OnnxRuntimeOptions(Section):
     """What ONNX Runtime is told; shared by every network it runs."""
 
-    device: Annotated[str, Field(pattern=r"^(cpu|cuda:\d+)$")] = "cpu"
+    device: Device = "cpu"
     threads: Literal["auto"] | Annotated[int, Field(ge=1, le=256)] = "auto"
     allow_spinning: bool = False
     execution_mode: Literal["ORT_SEQUENTIAL", "ORT_PARALLEL"] = "ORT_SEQUENTIAL"
@@ -113,7 +129,7 @@ class TorchPoseSection(Section):
 
     config_file: str = ""
     checkpoint_path: str = ""
-    device: Annotated[str, Field(pattern=r"^(cpu|cuda:\d+)$")] = "cuda:0"
+    device: Device = "cuda:0"
     input_size: SizeWH = (640, 640)
     score_threshold: Unit = 0.2
     nms_threshold: Unit = 0.65
@@ -125,7 +141,7 @@ class TensorRTPoseSection(Section):
     """The pose network as a TensorRT engine."""
 
     model_path: str = ""
-    device: Annotated[str, Field(pattern=r"^cuda:\d+$")] = "cuda:0"
+    device: GpuDevice = "cuda:0"
     model_input_size: SizeWH = (640, 640)
     score_threshold: Unit = 0.3
     nms_threshold: Unit = 0.45
@@ -157,9 +173,12 @@ class TopDownSection(Section):
     @model_validator(mode="after")
     def _check(self) -> "TopDownSection":
         if self.dark_blur_kernel % 2 == 0:
-            raise ValueError("dark_blur_kernel: expected an odd number of heatmap pixels")
+            raise ValueError(
+                "dark_blur_kernel: expected an odd number of heatmap pixels, got "
+                f"{self.dark_blur_kernel}"
+            )
         if min(self.std_rgb) <= 0:
-            raise ValueError("std_rgb: expected three numbers above 0")
+            raise ValueError(f"std_rgb: expected three numbers above 0, got {self.std_rgb}")
         return self
 
 
@@ -197,9 +216,12 @@ class TrackingSection(Section):
     @model_validator(mode="after")
     def _check(self) -> "TrackingSection":
         if self.track_low_thresh > self.track_high_thresh:
-            raise ValueError("track_low_thresh: expected at most track_high_thresh")
+            raise ValueError(
+                f"track_low_thresh: expected at most track_high_thresh ({self.track_high_thresh}), "
+                f"got {self.track_low_thresh}"
+            )
         if self.iou_weight + self.keypoint_weight <= 0:
-            raise ValueError("iou_weight + keypoint_weight: expected more than 0")
+            raise ValueError("iou_weight: expected more than 0 here or in keypoint_weight")
         return self
 
 
@@ -258,14 +280,22 @@ class SplitSection(Section):
     @model_validator(mode="after")
     def _check(self) -> "SplitSection":
         if min(self.ratios) < 0 or abs(sum(self.ratios) - 1) > 1e-6:
-            raise ValueError("ratios: expected three numbers >= 0 that sum to 1")
+            raise ValueError(
+                f"ratios: expected three numbers >= 0 that sum to 1, got {list(self.ratios)}"
+            )
         if self.source_regex is not None:
             try:
                 groups = re.compile(self.source_regex).groups
             except re.error as error:
-                raise ValueError(f"source_regex: not a regular expression: {error}") from error
+                raise ValueError(
+                    f"source_regex: expected a regular expression, got {self.source_regex!r}; "
+                    f"{error}"
+                ) from error
             if groups != 1:
-                raise ValueError("source_regex: expected exactly one group that names the source")
+                raise ValueError(
+                    "source_regex: expected one group (...) that names the source, got "
+                    f"{groups} in {self.source_regex!r}"
+                )
         return self
 
 
@@ -286,10 +316,11 @@ class DatasetSection(Section):
         labels = sorted(self.classes.values())
         if len(labels) < 2 or labels != list(range(len(labels))):
             raise ValueError(
-                f"classes: expected two or more names with labels 0, 1, ... each once, got {labels}"
+                f"classes: expected two or more names with labels 0, 1, ... each once, got "
+                f"{self.classes}"
             )
         if self.stride_s is not None and self.window_s is None:
-            raise ValueError("stride_s: expected window_s beside it")
+            raise ValueError("stride_s: expected window_s beside it, got none")
         return self
 
 

@@ -7,6 +7,7 @@ file; those of ``--set`` to the shell's folder.
 """
 
 import difflib
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,11 +15,15 @@ from typing import Any
 
 import yaml
 from pydantic import BaseModel, ValidationError
+from pydantic_core import ErrorDetails
 
 from recognizer.config import Config, ShellText
 
 KeyPath = tuple[str | int, ...]
-_MAX_BYTES = 1_000_000
+_MAX_BYTES = 100_000  # PyYAML takes 1.4 s for that; ours has 10,000
+_MAX_DIGITS = 100
+
+_TEXT, _INTEGER, _DATE = (f"tag:yaml.org,2002:{kind}" for kind in ("str", "int", "timestamp"))
 
 
 class ConfigError(ValueError):
@@ -67,43 +72,53 @@ def parse_yaml(text: str, path: Path) -> YamlSource:
         mark = getattr(error, "problem_mark", None)
         line = f":{mark.line + 1}" if mark else ""
         problem = getattr(error, "problem", None) or str(error).splitlines()[0]
-        raise ConfigError(f"{path}{line}: not valid YAML: {problem}") from error
+        raise ConfigError(f"{path}{line}: not readable YAML: {problem}") from error
     except RecursionError as error:
         raise ConfigError(f"{path}: nested too deeply") from error
     except ConfigError:
         raise
-    except ValueError as error:  # such as the date 2026-13-45
+    except ValueError as error:  # a forced tag, such as !!int on a word
         raise ConfigError(f"{path}: {error}") from error
 
 
+class _Loader(yaml.SafeLoader):
+    """Reads plain YAML; aliases, which can make a small file endless, are refused."""
+
+    def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
+        if self.check_event(yaml.AliasEvent):
+            mark = self.peek_event().start_mark  # type: ignore[no-untyped-call]
+            raise yaml.MarkedYAMLError(
+                problem="aliases (*name) are not supported; write it out", problem_mark=mark
+            )
+        return super().compose_node(parent, index)
+
+
 def _parse(text: str, path: Path) -> YamlSource:
-    for event in yaml.parse(text, Loader=yaml.SafeLoader):
-        if isinstance(event, yaml.AliasEvent):
-            line = event.start_mark.line + 1
-            raise ConfigError(f"{path}:{line}: aliases (*name) are not supported; write it out")
     lines: dict[KeyPath, int] = {}
-    node = yaml.compose(text, Loader=yaml.SafeLoader)
-    if node is not None:
+    loader = _Loader(text)
+    try:
+        node = loader.get_single_node()
+        if node is None:
+            return YamlSource(path, {}, lines)
         _walk(node, (), lines, path)
-    data = yaml.safe_load(text)
-    if data is None:
-        data = {}
+        data = loader.construct_document(node)
+    finally:
+        loader.dispose()
     if not isinstance(data, dict):
-        raise ConfigError(f"{path}: expected 'key: value' lines, got a {type(data).__name__}")
+        raise ConfigError(f"{path}: expected 'key: value' lines, got {data!r:.80}")
     return YamlSource(path, data, lines)
 
 
 def _walk(node: yaml.Node, key: KeyPath, lines: dict[KeyPath, int], path: Path) -> None:
+    """Note the line of every key; refuse what PyYAML would take silently."""
     if isinstance(node, yaml.MappingNode):
         for key_node, value_node in node.value:
+            child = (*key, _plain_key(key_node, path))
             line = key_node.start_mark.line + 1
-            if not isinstance(key_node, yaml.ScalarNode):
-                raise ConfigError(f"{path}:{line}: expected a plain word as key")
-            child = (*key, str(key_node.value))
             if child in lines:
                 dotted = ".".join(str(part) for part in child)
                 raise ConfigError(
-                    f"{path}:{line}: key '{dotted}' stands twice (first on line {lines[child]}); "
+                    f"{path}:{line}: {dotted}: stands twice (first on line {lines[child]}); "
                     "remove one"
                 )
             lines[child] = line
@@ -112,6 +127,23 @@ def _walk(node: yaml.Node, key: KeyPath, lines: dict[KeyPath, int], path: Path) 
         for i, item in enumerate(node.value):
             lines[(*key, i)] = item.start_mark.line + 1
             _walk(item, (*key, i), lines, path)
+    else:
+        _check_scalar(node, path)
+
+
+def _plain_key(node: yaml.Node, path: Path) -> str:
+    if node.tag != _TEXT:  # 1, no, null, << or [a, b]: none is a name of ours
+        line, came = node.start_mark.line + 1, str(node.value)
+        raise ConfigError(f"{path}:{line}: {came:.40}: expected text as key; put it in quotes")
+    return str(node.value)
+
+
+def _check_scalar(node: yaml.Node, path: Path) -> None:
+    line = node.start_mark.line + 1
+    if node.tag == _INTEGER and len(node.value) > _MAX_DIGITS:
+        raise ConfigError(f"{path}:{line}: expected a number of at most {_MAX_DIGITS} digits")
+    if node.tag == _DATE:
+        raise ConfigError(f"{path}:{line}: '{node.value}' is a date in YAML; put it in quotes")
 
 
 def load_config(path: Path, overrides: Sequence[str] = ()) -> Config:
@@ -127,7 +159,7 @@ def load_config(path: Path, overrides: Sequence[str] = ()) -> Config:
         ConfigError: anything that cannot be used, with file, line and key.
 
     """
-    source = read_yaml(path.absolute())
+    source = read_yaml(path)
     data = source.data
     for text in overrides:
         _apply_override(data, text)
@@ -166,20 +198,54 @@ def _from_shell(value: Any) -> Any:
     return value
 
 
+# What pydantic calls a problem -> what was expected, for a person.
+_EXPECTED = {
+    "literal_error": "{expected}",
+    "int_type": "a whole number",
+    "float_type": "a number",
+    "finite_number": "a finite number",
+    "bool_type": "true or false",
+    "string_type": "text",
+    "list_type": "a list, such as [a, b]",
+    "tuple_type": "a list of numbers, such as [1, 2]",
+    "missing": "a longer list",
+    "too_long": "a list of {max_length}",
+    "dict_type": "'name: value' lines",
+    "model_type": "a section of 'key: value' lines",
+    "greater_than": "more than {gt}",
+    "greater_than_equal": "at least {ge}",
+    "less_than_equal": "at most {le}",
+}
+
+
 def _explain(error: ValidationError, source: YamlSource, shell_keys: set[tuple[str, ...]]) -> str:
-    lines = []
+    """Return one line per key: where it stands, what was expected, what came."""
+    wanted: dict[KeyPath, list[str]] = {}
+    came: dict[KeyPath, str] = {}
     for problem in error.errors(include_url=False):
-        key: KeyPath = tuple(str(p) if not isinstance(p, int) else p for p in problem["loc"])
-        key = _real_key(key, source.data)
-        dotted = ".".join(str(part) for part in key) or "(whole file)"
-        from_shell = any(key[: len(s)] == s for s in shell_keys)
-        where = "--set" if from_shell else source.where(key)
-        if problem["type"] == "extra_forbidden":
-            text = f"unknown key{_did_you_mean(key)}"
-        else:
-            text = problem["msg"].removeprefix("Value error, ") + _hint(problem["input"])
-        lines.append(f"{where}: {dotted}: {text}")
-    return "\n".join(dict.fromkeys(lines))
+        key = _real_key(problem["loc"], source.data)
+        expected = _expected(problem)
+        name, colon, rest = expected.partition(": ")
+        if colon and name.isidentifier():  # a section's own check, which names the key it is about
+            key, expected = (*key, name), rest
+        # The members of a union ('auto' or a number) each complain about the same key.
+        wanted.setdefault(key, []).append(expected)
+        came[key] = _unknown(key) if problem["type"] == "extra_forbidden" else _came(problem)
+    lines = []
+    for key, texts in wanted.items():
+        dotted = ".".join(str(part) for part in key) or "the whole file"
+        expected = " or ".join(dict.fromkeys(t.removeprefix("expected ") for t in texts if t))
+        text = (f"expected {expected}" if expected else "") + came[key]
+        lines.append(f"{_where(key, source, shell_keys)}: {dotted}: {text}")
+    return "\n".join(lines)
+
+
+def _where(key: KeyPath, source: YamlSource, shell_keys: set[tuple[str, ...]]) -> str:
+    made_there = key not in source.lines
+    for shell in shell_keys:
+        if key[: len(shell)] == shell or (made_there and shell[: len(key)] == key):
+            return "--set"
+    return source.where(key)
 
 
 def _real_key(loc: KeyPath, data: Any) -> KeyPath:
@@ -195,15 +261,43 @@ def _real_key(loc: KeyPath, data: Any) -> KeyPath:
     return tuple(key)
 
 
-def _hint(value: Any) -> str:
-    if isinstance(value, str):
-        try:
-            float(value)
-        except ValueError:
-            pass
-        else:
-            return f"; '{value}' is text in YAML, write a plain number such as {float(value)!r}"
-    return f"; got {value!r}" if not isinstance(value, dict) else ""
+def _expected(problem: ErrorDetails) -> str:
+    kind = problem["type"]
+    if kind == "extra_forbidden":
+        return ""
+    if kind in _EXPECTED:
+        return _EXPECTED[kind].format(**problem.get("ctx", {}))
+    return problem["msg"].removeprefix("Value error, ")
+
+
+def _came(problem: ErrorDetails) -> str:
+    """Return what came instead, and how to write what was probably meant."""
+    kind, value = problem["type"], problem["input"]
+    if isinstance(value, dict) and kind == "value_error":
+        return ""  # a section's own check says itself what came
+    if value is None:
+        return "; got nothing"
+    if isinstance(value, str) and kind in {"int_type", "float_type"}:
+        number = _number(value)
+        if number is not None:
+            return f"; '{value}' is text in YAML, write a plain number such as {number}"
+    if kind == "string_type" and isinstance(value, bool | int | float):
+        return f"; got {value}, as YAML reads it; put it in quotes if it is text"
+    return f"; got {value!r:.80}"
+
+
+def _number(text: str) -> float | None:
+    try:
+        number = float(text)
+    except ValueError:
+        return None
+    if not math.isfinite(number):
+        return None
+    return int(number) if number.is_integer() else number
+
+
+def _unknown(key: KeyPath) -> str:
+    return f"unknown key{_did_you_mean(key)}"
 
 
 def known_keys(section: type[BaseModel] = Config, prefix: str = "") -> list[str]:

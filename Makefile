@@ -1,0 +1,87 @@
+# make demo        run the pipeline on samples/ (makes .venv with the runtime set first)
+# make setup       only make .venv with the runtime set
+# make test        run the tests (makes .venv with the dev set first)
+# make test-slow   also those that take minutes
+# make lint        ruff and mypy
+# make benchmark   every benchmark in benchmarks/, one after another
+# make clean-venv  remove .venv
+#
+# PYTHON=python3.11    the interpreter that .venv is made with
+# RUNTIME=gpu          install onnxruntime-gpu in place of onnxruntime
+PYTHON ?= $(shell command -v python3.11 || echo python3)
+RUNTIME ?= cpu
+
+VENV := .venv
+PY := $(VENV)/bin/python
+PIP := $(PY) -m pip install --disable-pip-version-check --quiet
+# One thread per process: spinning thread pools slow each other down on few cores.
+QUIET_CORES := OMP_NUM_THREADS=1 OMP_WAIT_POLICY=PASSIVE
+
+# A stamp is newer than the lists it was installed from, so that a second call does nothing.
+INTERPRETER := $(VENV)/.made
+RUNTIME_SET := $(VENV)/.runtime-$(RUNTIME)
+DEV_SET := $(VENV)/.dev
+RUNTIME_LISTS := requirements/base.txt requirements/$(RUNTIME).txt
+DEV_LISTS := requirements/training.txt requirements/openmmlab.txt requirements/dev.txt
+
+.PHONY: demo setup setup-dev test test-slow lint format benchmark clean-venv
+.DEFAULT_GOAL := demo
+
+demo: $(RUNTIME_SET)
+	$(PY) main.py --mode demo
+
+setup: $(RUNTIME_SET)
+
+setup-dev: $(DEV_SET)
+
+test: $(DEV_SET)
+	$(QUIET_CORES) $(PY) -m pytest $(ARGS)
+
+test-slow: $(DEV_SET)
+	$(QUIET_CORES) $(PY) -m pytest -m "slow or not slow" $(ARGS)
+
+lint: $(DEV_SET)
+	$(PY) -m ruff check .
+	$(PY) -m ruff format --check .
+	$(PY) -m mypy
+
+format: $(DEV_SET)
+	$(PY) -m ruff check --fix .
+	$(PY) -m ruff format .
+
+benchmark: $(DEV_SET)
+	@set -e; for file in benchmarks/*.py; do \
+		case "$$file" in */__init__.py) continue ;; esac; \
+		echo "== $$file"; $(QUIET_CORES) $(PY) "$$file"; \
+	done
+
+clean-venv:
+	rm -rf $(VENV)
+
+$(INTERPRETER):
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11))' 2>/dev/null || { \
+		echo "$(PYTHON) is not Python 3.11, which this project needs."; \
+		echo "Install it (Debian: apt-get install python3.11 python3.11-venv) or name one:"; \
+		echo "  make PYTHON=/path/to/python3.11 $(MAKECMDGOALS)"; exit 1; }
+	@echo "making $(VENV) with $(PYTHON)"
+	@$(PYTHON) -m venv $(VENV) || { rm -rf $(VENV); exit 1; }
+	@touch $@
+
+# onnxruntime and onnxruntime-gpu are one module: the set that was not asked for goes first.
+$(RUNTIME_SET): $(RUNTIME_LISTS) | $(INTERPRETER)
+	@echo "installing the $(RUNTIME) runtime set into $(VENV)"
+	@if [ $(RUNTIME) = gpu ] && [ -e $(VENV)/.runtime-cpu ]; then \
+		$(PY) -m pip uninstall --yes --quiet onnxruntime; fi
+	@if [ $(RUNTIME) = cpu ] && [ -e $(VENV)/.runtime-gpu ]; then \
+		$(PY) -m pip uninstall --yes --quiet onnxruntime-gpu; fi
+	@rm -f $(VENV)/.runtime-*
+	$(PIP) -r requirements/$(RUNTIME).txt
+	@$(PY) -c 'import cv2' || { \
+		echo "OpenCV needs two libraries of the system: apt-get install libgl1 libglib2.0-0"; exit 1; }
+	@touch $@
+
+$(DEV_SET): $(DEV_LISTS) $(RUNTIME_SET) | $(INTERPRETER)
+	@echo "installing the dev set into $(VENV) (torch is the largest part; minutes)"
+	$(PIP) -r requirements/dev.txt
+	$(PIP) --no-deps -r requirements/openmmlab.txt
+	@touch $@
