@@ -1,6 +1,6 @@
 """Keypoint AP of the top-down path on COCO files, with true boxes and with the detector.
 
-    python benchmarks/coco_ap.py --coco ../shared/assets/coco
+    python -m benchmarks.coco_ap --coco ../shared/assets/coco
 
 Prints AP per split, box source and decoding, beside the figures that a plain reference
 (quarter offset, no flip) reached on exactly these files.
@@ -10,14 +10,10 @@ import argparse
 import contextlib
 import io
 import json
-import sys
 from pathlib import Path
 
 import cv2
 import numpy as np
-
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 

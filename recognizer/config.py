@@ -154,8 +154,8 @@ class DetectorSection(OnnxRuntimeOptions):
     """The person detector in front of a top-down pose network (YOLOX raw output)."""
 
     model_path: str = "yolox_nano.onnx"
-    score_threshold: Unit = 0.3
-    nms_threshold: Unit = 0.45
+    score_threshold: Unit = 0.1
+    nms_threshold: Unit = 0.65
     max_detections: PositiveInt = 30
 
 

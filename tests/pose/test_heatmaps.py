@@ -36,7 +36,7 @@ def test_quarter_offset_is_within_half_a_cell_and_better_than_the_peak(centre):
 
 
 @pytest.mark.parametrize("decode", [decode_dark, decode_quarter_offset])
-@pytest.mark.parametrize("corner", [(0, 0), (WIDTH - 1, 0), (0, HEIGHT - 1), (WIDTH - 1, HEIGHT - 1)])
+@pytest.mark.parametrize("corner", [(0, 0), (WIDTH - 1, 0), (0, HEIGHT - 1), (47, 63)])
 def test_peaks_at_the_border_stay_inside(decode, corner):
     points, _ = decode(gaussian([corner]))
     np.testing.assert_allclose(points[0, 0], corner, atol=1)

@@ -26,7 +26,8 @@ def open_network(path):
 
 @pytest.fixture(scope="module", params=["B", 1, 4])
 def dot_network(request, tmp_path_factory):
-    return open_network(networks.heatmap(tmp_path_factory.mktemp("m") / "m.onnx", batch=request.param))
+    path = tmp_path_factory.mktemp("m") / "m.onnx"
+    return open_network(networks.heatmap(path, batch=request.param))
 
 
 def dot_picture(dot, size_wh=(320, 240)):
@@ -35,7 +36,8 @@ def dot_picture(dot, size_wh=(320, 240)):
     return ArrayImage(image)
 
 
-boxes = st.tuples(st.integers(-40, 200), st.integers(-40, 120), st.integers(30, 200), st.integers(30, 200))
+sides = st.integers(30, 200)
+boxes = st.tuples(st.integers(-40, 200), st.integers(-40, 120), sides, sides)
 
 
 @pytest.mark.parametrize("decoding", ["dark", "quarter_offset"])
@@ -60,12 +62,13 @@ def test_a_dot_comes_back_from_any_crop(dot_network, decoding, flip_test, box, f
 
 
 def test_nobody_in_some_frames_or_all_of_them(dot_network):
-    found = iter([0, 2, 0])
-    nobody = lambda images: [  # noqa: E731
-        Boxes(np.float32([[0, 0, 50, 90]] * n).reshape(-1, 4), np.ones(n, np.float32))
-        for n, _ in zip(found, images, strict=False)
-    ]
-    pose = TopDownPose(nobody, dot_network, TopDownSection())
+    def some(images):
+        return [
+            Boxes(np.float32([[0, 0, 50, 90]] * n).reshape(-1, 4), np.ones(n, np.float32))
+            for n in (0, 2, 0)
+        ]
+
+    pose = TopDownPose(some, dot_network, TopDownSection())
     assert [len(p) for p in pose([dot_picture((20, 20))] * 3)] == [0, 2, 0]
     empty = TopDownPose(
         lambda images: [Boxes(np.zeros((0, 4), np.float32), np.zeros(0, np.float32))] * len(images),
@@ -108,7 +111,8 @@ def test_the_detector_keeps_the_best_of_overlapping_boxes_and_drops_other_classe
     chair[5], chair[61] = 0, 0.9
     rows = {9: row(0.8), 10: row(0.7, offset=(-0.4, 0.5)), 40: chair}
     network = open_network(networks.constant_yolox(tmp_path / "d.onnx", rows, batch=1))
-    found = YoloxDetector(network, DetectorSection())([ArrayImage(np.zeros((64, 64, 3), np.uint8))] * 3)
+    nothing = ArrayImage(np.zeros((64, 64, 3), np.uint8))
+    found = YoloxDetector(network, DetectorSection())([nothing] * 3)
     assert [f.scores.tolist() for f in found] == [[pytest.approx(0.8)]] * 3
 
 
@@ -130,7 +134,8 @@ def test_real_weights_find_the_people_of_real_photographs():
 
     weights = ASSETS / "weights"
     detector = YoloxDetector(open_network(weights / "yolox_nano.onnx"), DetectorSection())
-    pose = TopDownPose(detector, open_network(weights / "pp_tinypose_256x192.onnx"), TopDownSection())
+    network = open_network(weights / "pp_tinypose_256x192.onnx")
+    pose = TopDownPose(detector, network, TopDownSection())
     truth = json.loads((ASSETS / "coco/annotations/person_keypoints_val2017.json").read_text())
     close = total = 0
     for note in [a for a in truth["annotations"] if a["num_keypoints"] >= 12][:8]:

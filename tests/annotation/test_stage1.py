@@ -1,0 +1,224 @@
+"""Stage 1 as a whole: real videos, a real network file, real processes, real faults."""
+
+import os
+import random
+import resource
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from annotation.stage1 import run_stage1
+from annotation.workers import RunError
+from annotation.workspace import read_manifest, result_path, stage1_dir
+from recognizer.artifacts import read_poses
+from recognizer.config_file import ConfigError, load_config
+from tests import networks
+from tests.annotation import clips
+from tests.bad_videos import make_corpus
+
+ROOT = Path(__file__).resolve().parents[2]
+MAIN = [sys.executable, str(ROOT / "main.py"), "--mode", "annotation.stage1", "--config"]
+
+
+@pytest.fixture
+def dataset(tmp_path):
+    return clips.make_dataset(tmp_path)
+
+
+def states(folder):
+    return {o.video: o.state for o in read_manifest(folder).outcomes}
+
+
+def test_the_dot_is_found_in_every_frame_at_its_time(dataset):
+    config = load_config(dataset)
+    folder = run_stage1(config)
+    assert states(folder) == {f"{c}/{c[0].lower()}{i}.mp4": "done"
+                              for c in ("Fight", "NonFight") for i in range(3)}  # fmt: skip
+    sequence, _, meta = read_poses(result_path(folder, "Fight/f1.mp4", ".npz"))
+    assert len(sequence) == 24
+    assert sequence.size_wh == clips.SIZE_WH
+    np.testing.assert_allclose(sequence.time_s, np.arange(24) / clips.FPS, atol=1e-6)
+    dots = np.array([clips.dot_place(t, 1) for t in range(24)])
+    assert np.abs(sequence.poses.keypoints[:, 0] - dots).max() <= 6
+    assert meta["frame_account"]["decoded"] == meta["frame_account"]["container_frames"] == 24
+    assert meta["source"]["size_bytes"] == (dataset.parent / "data/Fight/f1.mp4").stat().st_size
+
+
+def test_nobody_in_any_frame_goes_through(tmp_path):
+    folder = run_stage1(load_config(clips.make_dataset(tmp_path, clips=1, score=0.1)))
+    sequence, _, _ = read_poses(result_path(folder, "Fight/f0.mp4", ".npz"))
+    assert (len(sequence), len(sequence.poses)) == (24, 0)
+
+
+def test_finished_videos_are_not_done_again_and_changed_ones_are(dataset):
+    config = load_config(dataset)
+    folder = run_stage1(config)
+    before = {p: p.stat().st_mtime_ns for p in folder.rglob("*.npz")}
+    run_stage1(config)
+    assert {p: p.stat().st_mtime_ns for p in folder.rglob("*.npz")} == before
+    clips.write_clip(dataset.parent / "data/Fight/f0.mp4", 9, 12)
+    run_stage1(config)
+    changed = [p.name for p in before if p.stat().st_mtime_ns != before[p]]
+    assert changed == ["f0.mp4.npz"]
+    assert len(read_poses(folder / "Fight/f0.mp4.npz")[0]) == 12
+
+
+def test_a_damaged_result_is_made_again(dataset):
+    config = load_config(dataset)
+    folder = run_stage1(config)
+    good = clips.contents(folder)
+    victim = folder / "Fight/f0.mp4.npz"
+    victim.write_bytes(victim.read_bytes()[:500])
+    run_stage1(config)
+    assert clips.contents(folder) == good
+
+
+def test_the_worker_count_changes_no_byte(dataset):
+    config = load_config(dataset)
+    folder = run_stage1(config)
+    two = clips.contents(folder)
+    shutil.rmtree(folder)
+    run_stage1(load_config(dataset, ["annotation.workers=1", "annotation.batch_size=3"]))
+    assert clips.contents(folder) == two
+
+
+def test_odd_and_damaged_videos_each_get_one_end_state(tmp_path):
+    config = clips.make_dataset(tmp_path, clips=1)
+    corpus = make_corpus(tmp_path / "data" / "NonFight")
+    (tmp_path / "data/NonFight/folder.mp4").mkdir()
+    (tmp_path / "data/NonFight/gone.mp4").symlink_to(tmp_path / "nowhere.mp4")
+    folder = run_stage1(load_config(config, ["annotation.stall_timeout_s=60.0"]))
+    outcomes = {o.video: o for o in read_manifest(folder).outcomes}
+    assert len(corpus) >= 70
+    for bad in corpus:
+        outcome = outcomes[f"NonFight/{bad.path.name}"]
+        assert outcome.state == "done" or outcome.reason
+        assert "Traceback" not in outcome.reason
+        assert "internal error" not in outcome.reason
+        if outcome.state == "refused":
+            continue
+        sequence, _, meta = read_poses(result_path(folder, outcome.video, ".npz"))
+        account = meta["frame_account"]
+        assert len(sequence) == outcome.frames > 0
+        if outcome.state == "done":
+            skipped = sum(account["skipped"].values())
+            assert account["decoded"] + skipped >= bad.frames or bad.kind != "whole"
+    assert outcomes["NonFight/gone.mp4"].state == "refused"
+    assert outcomes["Fight/f0.mp4"].state == "done"
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
+def test_a_file_without_permission_is_refused_by_name(dataset):
+    path = dataset.parent / "data/Fight/f0.mp4"
+    path.chmod(0)
+    folder = run_stage1(load_config(dataset))
+    assert states(folder)["Fight/f0.mp4"] == "refused"
+
+
+def test_a_missing_model_file_says_where_it_was_looked_for(dataset):
+    key = "models.pose_estimation.onnx.model_path"
+    with pytest.raises(ConfigError, match=rf"{key}.*none\.onnx.*{dataset.parent}"):
+        run_stage1(load_config(dataset, [f"{key}=none.onnx"]))
+
+
+def test_a_model_of_another_kind_stops_the_run_with_the_remedy(dataset):
+    networks.heatmap(dataset.parent / "dot.onnx")
+    with pytest.raises(RunError, match="kind: topdown"):
+        run_stage1(load_config(dataset))
+
+
+def main(config, *sets, **options):
+    command = [*MAIN, str(config)]
+    for text in sets:
+        command += ["--set", text]
+    return subprocess.run(
+        command, capture_output=True, text=True, check=False, timeout=120, **options
+    )
+
+
+def test_a_full_disk_ends_with_a_message_and_nothing_half_written(dataset):
+    def small_disk():
+        resource.setrlimit(resource.RLIMIT_FSIZE, (2000, 2000))
+
+    out = main(dataset, preexec_fn=small_disk)
+    assert out.returncode == 1
+    assert "cannot write" in out.stderr
+    assert "Traceback" not in out.stderr
+    assert not list((dataset.parent / "out").rglob("*.npz"))
+    assert main(dataset).returncode == 0
+
+
+def test_an_output_place_that_cannot_be_written_is_named(dataset):
+    (dataset.parent / "file").touch()
+    out = main(dataset, f"annotation.output_dir={dataset.parent / 'file'}")
+    assert out.returncode == 1
+    assert str(dataset.parent / "file") in out.stderr
+    assert "Traceback" not in out.stderr
+
+
+def test_refused_videos_show_in_the_exit_code(dataset):
+    (dataset.parent / "data/Fight/text.mp4").write_text("not a video")
+    out = main(dataset)
+    assert out.returncode == 3
+    assert "refused Fight/text.mp4" in out.stderr
+
+
+def kill_and_finish(dataset, kills, seed):
+    """Kill the run at random moments, let it finish, return its files."""
+    rng = random.Random(seed)
+    for _ in range(kills):
+        process = subprocess.Popen(
+            [*MAIN, str(dataset)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        )
+        time.sleep(rng.uniform(0.3, 2.0))
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+    deadline = time.monotonic() + 60
+    while (out := main(dataset)).returncode != 0:  # an orphan may hold on for a second
+        assert time.monotonic() < deadline, out.stderr
+        time.sleep(0.5)
+    return clips.contents(dataset.parent / "out")
+
+
+@pytest.mark.parametrize("kills", [4, pytest.param(50, marks=pytest.mark.slow)])
+def test_killed_at_any_moment_the_end_is_the_same(tmp_path, kills):
+    undisturbed = clips.make_dataset(tmp_path / "a", clips=6, frames=60)
+    assert main(undisturbed).returncode == 0
+    disturbed = clips.make_dataset(tmp_path / "b", clips=6, frames=60)
+    assert kill_and_finish(disturbed, kills, seed=1) == clips.contents(undisturbed.parent / "out")
+
+
+@pytest.mark.parametrize("signal_sent", [signal.SIGKILL, signal.SIGSTOP])
+def test_killed_or_stopped_workers_lose_nothing(dataset, signal_sent):
+    process = subprocess.Popen(
+        [*MAIN, str(dataset), "--set", "annotation.stall_timeout_s=3.0"], stderr=subprocess.PIPE
+    )
+    hit = 0
+    deadline = time.monotonic() + 90
+    while process.poll() is None and time.monotonic() < deadline:
+        for pid in _workers(process.pid):
+            if hit < 1:
+                os.kill(pid, signal_sent)
+                hit += 1
+        time.sleep(0.05)
+    assert process.wait(timeout=90) == 0
+    assert hit
+    folder = stage1_dir(load_config(dataset))
+    assert set(states(folder).values()) == {"done"}
+
+
+def _workers(parent):
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            fields = stat.read_text().rpartition(")")[2].split()
+            command = (stat.parent / "cmdline").read_text()
+        except OSError:
+            continue
+        if int(fields[1]) == parent and "spawn_main" in command:
+            yield int(stat.parent.name)
