@@ -1,4 +1,4 @@
-"""Stage 1 against its two networks alone: how much of the time is not the networks?
+"""Measure stage 1 against its two networks alone: how much of the time is not theirs.
 
     python -m benchmarks.stage1_speed --clips 24 --rounds 3
 
@@ -17,7 +17,6 @@ from pathlib import Path
 
 import numpy as np
 
-ROOT = Path(__file__).resolve().parents[1]
 from annotation.stage1 import run_stage1
 from annotation.workspace import find_videos, pose_model_files, read_manifest, result_path
 from recognizer.artifacts import read_poses
