@@ -50,9 +50,9 @@ format: $(DEV_SET)
 	$(PY) -m ruff format .
 
 benchmark: $(DEV_SET)
-	@set -e; for file in benchmarks/*.py; do \
-		case "$$file" in */__init__.py) continue ;; esac; \
-		echo "== $$file"; $(QUIET_CORES) $(PY) "$$file"; \
+	@set -e; for file in $(filter-out benchmarks/_%,$(wildcard benchmarks/[a-z]*.py)); do \
+		name=$$(basename "$$file" .py); echo "== $$name"; \
+		$(QUIET_CORES) $(PY) -m "benchmarks.$$name"; \
 	done
 
 clean-venv:

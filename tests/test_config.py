@@ -1,0 +1,491 @@
+"""The config: the guide's YAML, the shipped file, paths, overrides, pleasant refusals."""
+
+import itertools
+import math
+import re
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from pydantic import BaseModel, ValidationError
+
+from recognizer.config import Config, OnnxPoseSection, TrackingSection
+from recognizer.config_file import ConfigError, known_keys, load_config, parse_yaml
+
+ROOT = Path(__file__).resolve().parents[1]
+SHIPPED = ROOT / "configs" / "config.yaml"
+
+# Where the shipped file differs from the schema, because this repository needs it.
+SHIPPED_DIFFERS = {
+    "annotation.input": ROOT / "configs" / ".." / "data",
+    "annotation.output_dir": ROOT / "configs" / ".." / "output",
+    "models.weights_dirs": [
+        ROOT / "configs" / ".." / "weights",
+        ROOT / "configs" / ".." / ".." / "shared" / "assets" / "weights",
+    ],
+    "models.pose_estimation.kind": "topdown",
+    # Every score is kept and handed on: thresholding is for the stages that know why.
+    "models.pose_estimation.onnx.keypoint_threshold": 0.0,
+    "models.pose_estimation.onnx.model_path": "pp_tinypose_256x192.onnx",
+}
+
+
+def write(folder: Path, text: str) -> Path:
+    path = folder / "config.yaml"
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+def refused(folder: Path, text: str, *overrides: str) -> str:
+    with pytest.raises(ConfigError) as caught:
+        load_config(write(folder, text), overrides)
+    return str(caught.value)
+
+
+def leaves(section: BaseModel, prefix: str = "") -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for name in type(section).model_fields:
+        value = getattr(section, name)
+        if isinstance(value, BaseModel):
+            found |= leaves(value, f"{prefix}{name}.")
+        else:
+            found[prefix + name] = value
+    return found
+
+
+# --- the user's guide, as it stands ------------------------------------------------
+
+GUIDE_PTH = """\
+models:
+  pose_estimation:
+    inference_mode: pth
+    pth:
+      config_file: /workspace/mmpose/configs/body_2d_keypoint/rtmo/body7/rtmo-l_16xb16-600e_body7-640x640.py
+      checkpoint_path: /workspace/mmpose/checkpoints/rtmo-l_16xb16-600e_body7-640x640-b37118ce_20231211.pth
+      device: cuda:0
+      input_size: [640, 640]
+      score_threshold: 0.2
+      nms_threshold: 0.65
+      keypoint_threshold: 0.3
+"""  # noqa: E501
+GUIDE_ONNX = """\
+models:
+  pose_estimation:
+    inference_mode: onnx
+    onnx:
+      model_path: /workspace/mmpose/checkpoints/end2end_l.onnx
+      device: cuda:0
+      model_input_size: [640, 640]
+      score_threshold: 0.3
+      nms_threshold: 0.45
+      keypoint_threshold: 0.3
+      max_detections: 100
+
+      # ONNX Runtime 최적화
+      execution_mode: ORT_SEQUENTIAL
+      graph_optimization_level: ORT_ENABLE_ALL
+      enable_mem_pattern: true
+      enable_cpu_mem_arena: true
+      gpu_mem_limit_gb: 8
+"""
+GUIDE_TENSORRT = """\
+models:
+  pose_estimation:
+    inference_mode: tensorrt
+    tensorrt:
+      model_path: /workspace/mmpose/checkpoints/rtmo.trt
+      device: cuda:0
+      model_input_size: [640, 640]
+      score_threshold: 0.3
+      nms_threshold: 0.45
+      fp16_mode: false
+"""
+# Section 1.4 shows two fragments; they stand under models.pose_estimation.
+GUIDE_MEMORY = """\
+models:
+  pose_estimation:
+    onnx:
+      gpu_mem_limit_gb: 8               # GPU 메모리 제한
+      arena_extend_strategy: kNextPowerOfTwo
+      enable_cpu_mem_arena: true
+      enable_mem_pattern: true
+"""
+GUIDE_SPEED = """\
+models:
+  pose_estimation:
+    onnx:
+      execution_mode: ORT_SEQUENTIAL    # 또는 ORT_PARALLEL
+      graph_optimization_level: ORT_ENABLE_ALL
+      tunable_op_enable: true
+      tunable_op_tuning_enable: true
+      cudnn_conv_algo_search: HEURISTIC
+"""
+
+
+@pytest.mark.parametrize(
+    ("text", "block"),
+    [
+        pytest.param(GUIDE_PTH, "pth", id="1.2-pth"),
+        pytest.param(GUIDE_ONNX, "onnx", id="1.2-onnx"),
+        pytest.param(GUIDE_TENSORRT, "tensorrt", id="1.2-tensorrt"),
+        pytest.param(GUIDE_MEMORY, "onnx", id="1.4-memory"),
+        pytest.param(GUIDE_SPEED, "onnx", id="1.4-speed"),
+    ],
+)
+def test_the_guides_yaml_loads_as_it_stands(tmp_path, text, block):
+    written = yaml.safe_load(text)["models"]["pose_estimation"]
+    pose = load_config(write(tmp_path, text)).models.pose_estimation
+    assert pose.inference_mode == written.get("inference_mode", "onnx")
+    for key, value in written[block].items():
+        came = getattr(getattr(pose, block), key)
+        assert (list(came) if isinstance(came, tuple) else came) == value, key
+
+
+# --- the shipped file --------------------------------------------------------------
+
+
+def test_shipped_file_has_every_key():
+    lines = parse_yaml(SHIPPED.read_text(encoding="utf-8"), SHIPPED).lines
+    stands = {".".join(key) for key in lines if all(isinstance(part, str) for part in key)}
+    stands -= {key for key in stands if key.startswith("dataset.classes.")}
+    assert stands == set(known_keys())
+
+
+def test_shipped_file_equals_the_defaults_but_for_the_list():
+    shipped, defaults = leaves(load_config(SHIPPED)), leaves(Config())
+    assert {key: shipped[key] for key in shipped if shipped[key] != defaults[key]} == (
+        SHIPPED_DIFFERS
+    )
+
+
+def test_every_key_of_the_shipped_file_is_explained():
+    """Each key has a comment above, in its block, or is explained by a block it repeats."""
+    text = SHIPPED.read_text(encoding="utf-8").splitlines()
+    explained: set[str] = set()
+    unexplained = []
+    for before, line in itertools.pairwise(text):
+        name = re.match(r"\s*([a-z_0-9]+):", line)
+        if not name:
+            continue
+        if before.lstrip().startswith("#"):
+            explained.add(name[1])
+        elif line.rstrip().endswith(":") or name[1] in explained:
+            continue  # a section's head, or a key whose meaning stands in an earlier block
+        else:
+            unexplained.append(line.strip())
+    # std_rgb shares mean_rgb's comment.
+    assert unexplained == ["std_rgb: [58.395, 57.12, 57.375]"]
+
+
+def test_loading_the_shipped_file_is_quick():
+    load_config(SHIPPED)
+    start = time.process_time()
+    load_config(SHIPPED)
+    assert time.process_time() - start < 0.3
+
+
+# --- paths -------------------------------------------------------------------------
+
+
+def test_paths_in_the_file_are_relative_to_the_file(tmp_path, monkeypatch):
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    (tmp_path / "conf").mkdir()
+    text = "annotation: {input: videos, output_dir: ../out}\nmodels: {weights_dirs: [w, /abs]}\n"
+    path = write(tmp_path / "conf", text)
+    monkeypatch.chdir(elsewhere)
+    for given in (path, Path("../conf/config.yaml")):
+        config = load_config(given)
+        assert config.annotation.input == tmp_path / "conf" / "videos" or (
+            config.annotation.input.resolve() == tmp_path / "conf" / "videos"
+        )
+        assert config.annotation.output_dir.resolve() == tmp_path / "out"
+        assert config.models.weights_dirs[0].resolve() == tmp_path / "conf" / "w"
+        assert config.models.weights_dirs[1] == Path("/abs")
+
+
+def test_paths_of_set_are_relative_to_the_shell(tmp_path, monkeypatch):
+    (tmp_path / "conf").mkdir()
+    path = write(tmp_path / "conf", "annotation: {output_dir: out}\n")
+    monkeypatch.chdir(tmp_path)
+    overrides = ["annotation.input=videos", "models.weights_dirs=[a, /b]"]
+    config = load_config(path, overrides)
+    assert config.annotation.input == tmp_path / "videos"
+    assert config.models.weights_dirs == [tmp_path / "a", Path("/b")]
+    assert config.annotation.output_dir == tmp_path / "conf" / "out"
+
+
+def test_tilde_is_the_home_folder(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    config = load_config(write(tmp_path, ""), ["annotation.input=~/videos"])
+    assert config.annotation.input == tmp_path / "videos"
+
+
+@pytest.mark.parametrize("name", ["a b", "a: b", "한국어", "a#b", "it's", "2024-01-01", "-x", "[a"])
+def test_set_takes_paths_that_are_not_yaml(tmp_path, monkeypatch, name):
+    monkeypatch.chdir(tmp_path)
+    config = load_config(write(tmp_path, ""), [f"annotation.input={name}"])
+    assert config.annotation.input == tmp_path / name
+
+
+# --- --set -------------------------------------------------------------------------
+
+
+def test_set_wins_over_the_file_and_the_last_set_wins(tmp_path):
+    path = write(tmp_path, "annotation: {workers: 1, batch_size: 2}\n")
+    config = load_config(path, ["annotation.workers=3", "annotation.workers=4"])
+    assert (config.annotation.workers, config.annotation.batch_size) == (4, 2)
+
+
+@pytest.mark.parametrize(
+    ("override", "read"),
+    [
+        ("annotation.gpus=[0, 1]", lambda c: c.annotation.gpus == [0, 1]),
+        ("annotation.sample_fps=null", lambda c: c.annotation.sample_fps is None),
+        ("annotation.sample_fps=12.5", lambda c: c.annotation.sample_fps == 12.5),
+        ("annotation.workers=auto", lambda c: c.annotation.workers == "auto"),
+        ("visualize.skeleton_only=true", lambda c: c.visualize.skeleton_only is True),
+        ("dataset.classes={ADL: 0, Fall: 1}", lambda c: c.dataset.classes == {"ADL": 0, "Fall": 1}),
+        ("dataset.split={seed: 3}", lambda c: c.dataset.split.seed == 3),
+        (
+            "models.pose_estimation.onnx.model_input_size=[256, 192]",
+            lambda c: c.models.pose_estimation.onnx.model_input_size == (256, 192),
+        ),
+        (
+            r"dataset.split.source_regex=([^/]+)_\d+\.mp4$",
+            lambda c: c.dataset.split.source_regex == r"([^/]+)_\d+\.mp4$",
+        ),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_set_reads_values_as_yaml(tmp_path, override, read):
+    assert read(load_config(write(tmp_path, ""), [override]))
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        (
+            "annotation.worker=2",
+            "--set: annotation.worker: unknown key; did you mean 'workers'?",
+        ),
+        ("anotation.workers=2", "--set: anotation: unknown key; did you mean 'annotation'?"),
+        (
+            "onnx.device=cpu",
+            "--set: onnx: unknown key; did you mean 'models.pose_estimation.onnx'?",
+        ),
+        ("nothing", "--set nothing: expected key.path=value, such as annotation.workers=2"),
+        ("=3", "--set =3: expected key.path=value, such as annotation.workers=2"),
+        ("a..b=3", "--set a..b=3: expected key.path=value, such as annotation.workers=2"),
+        ("annotation.input.x=3", "--set annotation.input.x=3: input is a value, not a section"),
+        (
+            "annotation.workers=many",
+            "--set: annotation.workers: expected 'auto' or a whole number; got 'many'",
+        ),
+        ("annotation.workers=0", "--set: annotation.workers: expected 'auto' or at least 1; got 0"),
+        ("annotation.input=", "--set: annotation.input: expected a path as text; got nothing"),
+        (
+            "tracking.track_low_thresh=0.9",
+            "--set: tracking.track_low_thresh: expected at most track_high_thresh (0.5), got 0.9",
+        ),
+        (
+            "annotation.dataset=no",
+            "--set: annotation.dataset: expected text; got False, as YAML reads it; "
+            "put it in quotes if it is text",
+        ),
+    ],
+    ids=lambda value: value.split("=")[0] if not value.startswith("--") else "",
+)
+def test_set_refuses_with_a_message_for_a_person(tmp_path, override, message):
+    text = "annotation: {input: videos, workers: 1}\n"
+    assert refused(tmp_path, text, override) == message
+
+
+# --- what is refused, and how ------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("text", "line", "message"),
+    [
+        pytest.param(
+            "tracking:\n  match_tresh: 0.8\n",
+            2,
+            "tracking.match_tresh: unknown key; did you mean 'match_thresh'?",
+            id="misspelt",
+        ),
+        pytest.param(
+            "tracking:\n  match_thresh: 1e-3\n",
+            2,
+            "tracking.match_thresh: expected a number; '1e-3' is text in YAML, "
+            "write a plain number such as 0.001",
+            id="1e-3",
+        ),
+        pytest.param(
+            "tracking:\n  match_thresh: 0.8\n  track_buffer_s: 1\n  match_thresh: 0.7\n",
+            4,
+            "tracking.match_thresh: stands twice (first on line 2); remove one",
+            id="duplicate",
+        ),
+        pytest.param(
+            "annotation: {workers: 1}\ntracking: {}\nannotation: {workers: 2}\n",
+            3,
+            "annotation: stands twice (first on line 1); remove one",
+            id="duplicate-section",
+        ),
+        pytest.param(
+            "dataset:\n  classes:\n    no: 0\n    yes: 1\n",
+            3,
+            "no: expected text as key; put it in quotes",
+            id="norway",
+        ),
+        pytest.param(
+            "annotation:\n  dataset: 2024-01-01\n",
+            2,
+            "'2024-01-01' is a date in YAML; put it in quotes",
+            id="date",
+        ),
+        pytest.param(
+            "dataset:\n  num_person: 0x" + "f" * 5000,
+            2,
+            "expected a number of at most 100 digits",
+            id="endless-number",
+        ),
+        pytest.param(
+            "annotation: &a {workers: 1}\ntracking: *a\n",
+            2,
+            "not readable YAML: aliases (*name) are not supported; write it out",
+            id="alias",
+        ),
+        pytest.param(
+            "dataset:\n  <<: {num_person: 4}\n",
+            2,
+            "<<: expected text as key; put it in quotes",
+            id="merge",
+        ),
+        pytest.param("tracking:\n\tmatch_thresh: 1", 2, "not readable YAML: found", id="tab"),
+        pytest.param(
+            "tracking:\n",
+            1,
+            "tracking: expected a section of 'key: value' lines; got nothing",
+            id="empty-section",
+        ),
+        pytest.param(
+            "dataset:\n  split:\n    ratios: [0.7, 0.2, 0.2]\n",
+            3,
+            "dataset.split.ratios: expected three numbers >= 0 that sum to 1, got [0.7, 0.2, 0.2]",
+            id="ratios",
+        ),
+        pytest.param(
+            "dataset:\n  split:\n    source_regex: abc\n",
+            3,
+            "dataset.split.source_regex: expected one group (...) that names the source, "
+            "got 0 in 'abc'",
+            id="regex-without-group",
+        ),
+        pytest.param(
+            "dataset:\n  split:\n    source_regex: (\n",
+            3,
+            "dataset.split.source_regex: expected a regular expression, got '('",
+            id="no-regex",
+        ),
+        pytest.param(
+            "dataset:\n  classes: {Fight: 1}\n",
+            2,
+            "dataset.classes: expected two or more names with labels 0, 1, ... each once, "
+            "got {'Fight': 1}",
+            id="one-class",
+        ),
+        pytest.param(
+            "dataset:\n  stride_s: 1.0\n",
+            2,
+            "dataset.stride_s: expected window_s beside it, got none",
+            id="stride-alone",
+        ),
+        pytest.param(
+            "scoring:\n  fight: {movement: 0, interaction: 0, position: 0, temporal: 0}\n",
+            2,
+            "scoring.fight: expected at least one weight above 0",
+            id="no-weight",
+        ),
+        pytest.param(
+            "models:\n  pose_estimation:\n    onnx:\n      device: gpu\n",
+            4,
+            "models.pose_estimation.onnx.device: expected cpu or cuda:N, such as cuda:0; got 'gpu'",
+            id="device",
+        ),
+        pytest.param(
+            "annotation:\n  dataset: ../up\n",
+            2,
+            "annotation.dataset: expected a plain name that can be a folder, without / or ..; "
+            "got '../up'",
+            id="name-that-climbs",
+        ),
+    ],
+)
+def test_refusals_name_file_line_and_key(tmp_path, text, line, message):
+    assert refused(tmp_path, text).startswith(f"{tmp_path / 'config.yaml'}:{line}: {message}")
+
+
+def test_all_mistakes_are_told_at_once(tmp_path):
+    text = "tracking:\n  match_thresh: 7\n  track_bufer_s: 1\nvisualize:\n  crf: 60\n"
+    lines = refused(tmp_path, text).splitlines()
+    assert [line.split(": ")[0].rpartition(":")[2] for line in lines] == ["2", "3", "5"]
+
+
+@pytest.mark.parametrize("name", ["", ".", "..", "a/b", "a\\b", "x" * 101, "\ud800", "a\nb"])
+def test_a_data_set_name_is_a_plain_folder_name(name):
+    with pytest.raises(ValidationError):
+        Config.model_validate({"annotation": {"dataset": name}})
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["[1, 2]", "hello", "a: 1\n---\nb: 2", "a: \0", '"\\ud800": 1', "!!int x: 1", "a: !!int x",
+     "a: !!python/object/apply:os.getcwd []", "a: !!binary '%'", "? [a]\n: 1", "[" * 20000],
+    ids=range(11),
+)  # fmt: skip
+def test_what_is_no_config_is_refused(tmp_path, text):
+    start = time.process_time()
+    assert str(tmp_path / "config.yaml") in refused(tmp_path, text)
+    assert time.process_time() - start < 10
+
+
+def test_a_file_too_large_is_refused_at_once(tmp_path):
+    assert "at most" in refused(tmp_path, "a: 1\n" * 100_000)
+
+
+def test_latin1_is_refused(tmp_path):
+    path = tmp_path / "config.yaml"
+    path.write_bytes("annotation: {dataset: caf\xe9}".encode("latin-1"))
+    with pytest.raises(ConfigError, match="expected UTF-8 text"):
+        load_config(path)
+
+
+def test_no_file(tmp_path):
+    with pytest.raises(FileNotFoundError, match=r"expected a YAML file, found none at .*gone"):
+        load_config(tmp_path / "gone.yaml")
+
+
+@pytest.mark.parametrize("text", ["", "# only a comment\n", "{}"], ids=["empty", "comment", "map"])
+def test_an_empty_file_is_all_defaults(tmp_path, text):
+    assert load_config(write(tmp_path, text)).tracking == TrackingSection()
+
+
+def test_values_cannot_change_later():
+    with pytest.raises(ValidationError):
+        Config().tracking.match_thresh = 0.1  # type: ignore[misc]
+
+
+def test_a_whole_number_is_a_number_but_a_bool_is_none(tmp_path):
+    assert load_config(write(tmp_path, "tracking: {track_buffer_s: 2}")).tracking == (
+        TrackingSection(track_buffer_s=2.0)
+    )
+    assert "expected a number; got True" in refused(tmp_path, "tracking: {track_buffer_s: true}")
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
+def test_numbers_are_finite(value):
+    with pytest.raises(ValidationError):
+        OnnxPoseSection(gpu_mem_limit_gb=value)
