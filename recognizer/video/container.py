@@ -19,6 +19,8 @@ _DEMUXERS = (
 _PLAUSIBLE_RATES = (Fraction(1, 3600), Fraction(1000))
 _MOV_BOXES = {b"ftyp", b"mdat", b"free", b"wide", b"moov", b"skip"}
 _MAX_BOXES = 10_000
+_TS_PACKET_BYTES = (188, 192, 204)
+_EBML_HEAD_BYTES = 4096
 
 
 class VideoError(ValueError):
@@ -153,13 +155,16 @@ def frame_rate(stream: Any) -> Fraction | None:
     return None
 
 
-def announced_frames(container: Any, stream: Any) -> int | None:
-    """Return how many packets the container's index promises, None if it has no such index.
+def indexed_frames(container: Any, stream: Any) -> int | None:
+    """Return how many packets the container's index lists, None if it has no full index.
 
     An mp4's index is taken after the edit list was applied to it.
     """
     if "mp4" in container.format.name:
         return len(stream.index_entries) or None
+    if container.format.name == "avi":
+        # An entry without bytes repeats the picture before; the demuxer passes over it.
+        return max(stream.frames - sum(not e.size for e in stream.index_entries), 0) or None
     return stream.frames or None
 
 
@@ -174,3 +179,31 @@ def announced_duration_s(container: Any, stream: Any) -> float | None:
     except (ValueError, IndexError):
         pass
     return container.duration / av.time_base if container.duration else None
+
+
+def cut_off(path: Path, format_name: str) -> list[str]:
+    """Return a note if a file without a full index ends where no such file ends."""
+    size = path.stat().st_size
+    if format_name == "mpegts" and all(size % packet for packet in _TS_PACKET_BYTES):
+        return ["cut off: the file ends inside a transport packet"]
+    if "matroska" in format_name:
+        with path.open("rb") as file:
+            expected = _segment_end(file.read(_EBML_HEAD_BYTES))
+        if expected is not None and expected > size:
+            return [f"cut off: {expected} bytes announced, {size} in the file"]
+    return []
+
+
+def _segment_end(head: bytes) -> int | None:
+    """Return where a Matroska file's segment ends, None if it does not say (RFC 8794, 4)."""
+    at = 0
+    for name in (b"\x1a\x45\xdf\xa3", b"\x18\x53\x80\x67"):
+        if head[at : at + 4] != name or len(head) < at + 12:
+            return None
+        length = 9 - head[at + 4].bit_length()
+        bits = 7 * length
+        value = int.from_bytes(head[at + 4 : at + 4 + length], "big") & ((1 << bits) - 1)
+        if length > 8 or value == (1 << bits) - 1:
+            return None
+        at += 4 + length + value
+    return at

@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Generator, Iterator
 from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -14,22 +15,26 @@ from recognizer.video.container import (
     VideoError,
     VideoInfo,
     announced_duration_s,
-    announced_frames,
+    cut_off,
     frame_rate,
+    indexed_frames,
     open_container,
     reason_of,
     video_stream,
 )
 from recognizer.video.image import ArrayImage, Converter, DecodedImage, Orientation, orientation_of
-from recognizer.video.timing import PresentationClock, on_grid
+from recognizer.video.timing import PresentationClock, frames_in_gaps, on_grid
 
 __all__ = ["ArrayImage", "VideoError", "VideoInfo", "VideoReader"]
 
 _MAX_DEMUX_ERRORS = 100
 _FALLBACK_PERIOD_S = 1 / 25
 _WRAP_33_BITS = 2**33
-_MIN_MISSING_S = 0.1
+_SLACK_PERIODS = 1.5
 _PROBE_SIZE_WH = (16, 16)
+_VP8_SHOW = 0x10
+EDIT_LIST = "outside the edit list"
+HIDDEN = "never shown"
 
 
 @dataclass(slots=True)
@@ -37,27 +42,35 @@ class _Tally:
     """What has come so far; becomes a ``FrameAccount``."""
 
     packets: int = 0
+    discarded: int = 0
+    hidden: int = 0
+    errors: Counter[str] = field(default_factory=Counter)
+    end_s: float = 0.0
     pictures: int = 0
     usable: int = 0
     delivered: int = 0
     corrupt: int = 0
-    missing: int = 0
+    absent: int = 0
     ended_early: bool = False
     skipped: Counter[str] = field(default_factory=Counter)
-    errors: Counter[str] = field(default_factory=Counter)
     notes: list[str] = field(default_factory=list)
-    end_s: float = 0.0
+
+    def restart(self) -> None:
+        """Forget what the packets said, not what was made of the pictures."""
+        self.packets, self.discarded, self.hidden, self.end_s = 0, 0, 0, 0.0
+        self.errors.clear()
 
     def account(self) -> FrameAccount:
-        done = self.delivered + self.skipped.total()
-        container_frames = max(self.packets + self.missing, done)
+        skipped = self.skipped + Counter({EDIT_LIST: self.discarded, HIDDEN: self.hidden})
+        done = self.delivered + skipped.total()
+        container_frames = max(self.packets + self.absent, done)
         errors = [f"{reason} ({n} times)" for reason, n in sorted(self.errors.items())]
         return FrameAccount(
             container_frames=container_frames,
             decoded=self.delivered,
             corrupt=self.corrupt,
             damaged=container_frames - done,
-            skipped={k: n for k, n in sorted(self.skipped.items()) if n},
+            skipped=dict(sorted(skipped.items())),
             ended_early=self.ended_early,
             notes=(*errors, *self.notes),
         )
@@ -91,19 +104,21 @@ class VideoReader:
         self.path = path
         self._sample_fps = sample_fps
         self._tally = _Tally()
+        self._threads = threads
         self._container = open_container(path)
         try:
-            self._stream = video_stream(self._container, path)
-            self._set_threads(threads)
+            self._open_stream(threads)
             self._decoded = self._decode()
             self._begin(next(self._decoded, None))
         except BaseException:
             self._container.close()
             raise
 
-    def _set_threads(self, threads: int) -> None:
+    def _open_stream(self, threads: int) -> None:
+        self._stream = video_stream(self._container, self.path)
         codec = self._stream.codec_context
         codec.thread_count = threads
+        # Frame threads would delay the only timestamps that AVI has.
         codec.thread_type = "NONE" if threads == 1 else "SLICE" if self._is_avi else "AUTO"
 
     @property
@@ -206,23 +221,51 @@ class VideoReader:
             except av.FFmpegError as error:
                 errors += 1
                 self._tally.errors[f"container: {reason_of(error)}"] += 1
+            except IndexError:
+                # PyAV's end mark for a stream that appeared midway; everything was read.
+                self._tally.errors["container: further streams appear midway, not read"] += 1
+                return
 
     def _note_end(self, packet: Any) -> None:
         stamp = packet.pts if packet.pts is not None else packet.dts
-        if stamp is not None and packet.time_base:
-            # A stream's own duration counts from its start, a file's from zero.
-            start = packet.stream.start_time if packet.stream.duration is not None else 0
-            ticks = stamp - (start or 0) + (packet.duration or 0)
-            self._tally.end_s = max(self._tally.end_s, float(ticks * packet.time_base))
+        if stamp is None or packet.is_discard or not packet.time_base:
+            return
+        # A stream's own duration counts from its start, a file's from zero.
+        start = packet.stream.start_time if packet.stream.duration is not None else 0
+        ticks = stamp - (start or 0) + (packet.duration or 0)
+        self._tally.end_s = max(self._tally.end_s, float(ticks * packet.time_base))
 
     def _decode(self) -> Generator[av.VideoFrame, None, None]:
+        """Yield all pictures; start again with one thread where threads would lose some.
+
+        After an error, a decoder with frame threads drops intact frames that other threads
+        were working on. Those already yielded are the same, and are not yielded again.
+        """
+        done = 0
+        for frame in self._pictures():
+            if self._threads > 1 and (frame.is_corrupt or self._tally.errors):
+                break
+            done += 1
+            yield frame
+        else:
+            if self._threads == 1 or not self._tally.errors:
+                return
+        self._container.close()
+        self._container = open_container(self.path)
+        self._open_stream(1)
+        self._tally.restart()
+        yield from islice(self._pictures(), done, None)
+
+    def _pictures(self) -> Iterator[av.VideoFrame]:
         codec = self._stream.codec_context
+        is_vp8 = codec.codec.canonical_name == "vp8"
         for packet in self._packets():
             if not packet.size:
                 continue  # the demuxer's own end mark, or "repeat the last picture" in AVI
             self._tally.packets += 1
-            if packet.is_discard:
-                self._tally.skipped["before the edit list's start"] += 1
+            self._tally.discarded += bool(packet.is_discard)
+            # A VP8 picture without the show bit is only there to predict others from.
+            self._tally.hidden += is_vp8 and not memoryview(packet)[0] & _VP8_SHOW
             yield from self._decoded_from(codec, packet)
         yield from self._decoded_from(codec, None)
 
@@ -286,15 +329,29 @@ class VideoReader:
         tally.notes += [f"timestamp {what} ({n} times)" for n, what in times if n]
 
     def _compare_with_announced(self) -> None:
-        tally = self._tally
-        announced = announced_frames(self._container, self._stream)
-        if announced is not None:
-            tally.missing = max(announced - tally.packets, 0)
-            tally.ended_early = tally.missing > 0
-            expected, came = f"{announced} frames", f"{tally.packets}"
-        elif self.info.duration_s is not None:
-            slack_s = max(2 * self._period_s, _MIN_MISSING_S)
-            tally.ended_early = tally.end_s < self.info.duration_s - slack_s
-            expected, came = f"{self.info.duration_s:.2f} s", f"{tally.end_s:.2f} s"
-        if tally.ended_early:
-            tally.notes.append(f"ended early: {expected} announced, {came} in the file")
+        tally, container, stream = self._tally, self._container, self._stream
+        index = indexed_frames(container, stream)
+        if index is None:
+            tally.notes += cut_off(self.path, container.format.name)
+            lost = frames_in_gaps(self._clock.gaps) - max(tally.packets - tally.pictures, 0)
+            if lost > 0:
+                tally.notes.append(f"gaps in a regular stream: about {lost} frames are missing")
+        else:
+            # What an mp4 stores but does not list is what its edit list leaves out; if that
+            # is not all, its duration tells.
+            unlisted = max(stream.frames - max(index, tally.packets), 0)
+            tally.skipped[EDIT_LIST] += unlisted
+            missing = max(index - tally.packets, 0)
+            tally.absent = missing + unlisted
+            if missing:
+                self._note_early_end(f"{index} frames", str(tally.packets))
+                return
+        duration_s = self.info.duration_s
+        slack_s = _SLACK_PERIODS * self._period_s
+        trusted = index is None or tally.skipped[EDIT_LIST] > 0
+        if trusted and duration_s is not None and tally.end_s < duration_s - slack_s:
+            self._note_early_end(f"{duration_s:.2f} s", f"{tally.end_s:.2f} s")
+
+    def _note_early_end(self, announced: str, came: str) -> None:
+        self._tally.ended_early = True
+        self._tally.notes.append(f"ended early: {announced} announced, {came} in the file")

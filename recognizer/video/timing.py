@@ -1,10 +1,13 @@
 """From a stream's timestamps to seconds that never fall, and to a regular grid."""
 
-from collections.abc import Iterable, Iterator
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
 from fractions import Fraction
 from typing import TypeVar
 
 _MAX_WRAP_STEP_S = 60.0
+_REGULAR_SHARE = 0.8
+_REGULAR_TOLERANCE = 0.25
 
 T = TypeVar("T")
 
@@ -40,6 +43,7 @@ class PresentationClock:
         self.outliers = 0
         self.falls = 0
         self.guessed = 0
+        self.gaps: Counter[int] = Counter()
 
     def time_s(self, stamp: int | None, following: int | None) -> float:
         """Return the time of the next frame.
@@ -56,7 +60,9 @@ class PresentationClock:
             ticks = self._last + self._period
         else:
             ticks = self._settle(stamp, following)
-        self._last = max(ticks, self._last)
+        ticks = max(ticks, self._last)
+        self.gaps[ticks - self._last] += 1
+        self._last = ticks
         return self._seconds(self._last)
 
     def _first(self, stamp: int | None, following: int | None) -> float:
@@ -89,6 +95,30 @@ class PresentationClock:
 
     def _seconds(self, ticks: int) -> float:
         return float((ticks - (self._origin or 0)) * self._time_base)
+
+
+def frames_in_gaps(gaps: Mapping[int, int]) -> int:
+    """Return how many frames are missing between those of a stream of constant rate.
+
+    Args:
+        gaps: how often each time between neighbours occurred, in any unit.
+
+    Returns:
+        0 where fewer than four in five gaps are alike: such a stream has no rate.
+
+    """
+    total = sum(gaps.values())
+    middle, seen = 0, 0
+    for gap in sorted(gaps):
+        seen += gaps[gap]
+        if 2 * seen >= total:
+            middle = gap
+            break
+    slack = max(_REGULAR_TOLERANCE * middle, 1)
+    alike = sum(n for gap, n in gaps.items() if abs(gap - middle) <= slack)
+    if middle == 0 or alike < _REGULAR_SHARE * total:
+        return 0
+    return sum((round(gap / middle) - 1) * n for gap, n in gaps.items() if gap > middle + slack)
 
 
 def on_grid(items: Iterable[tuple[float, T]], rate: float) -> Iterator[T]:
