@@ -155,17 +155,33 @@ def frame_rate(stream: Any) -> Fraction | None:
     return None
 
 
-def indexed_frames(container: Any, stream: Any) -> int | None:
-    """Return how many packets the container's index lists, None if it has no full index.
+def indexed_frames(container: Any, stream: Any) -> tuple[int | None, int]:
+    """Return how many packets the container's index lists and how many it stores besides.
 
-    An mp4's index is taken after the edit list was applied to it.
+    An mp4 does not list what its edit list leaves out. The first number is None where there
+    is no full index.
     """
     if "mp4" in container.format.name:
-        return len(stream.index_entries) or None
+        listed = len(stream.index_entries)
+        return listed or None, max(stream.frames - listed, 0) if listed else 0
     if container.format.name == "avi":
-        # An entry without bytes repeats the picture before; the demuxer passes over it.
-        return max(stream.frames - sum(not e.size for e in stream.index_entries), 0) or None
-    return stream.frames or None
+        return _avi_pictures(stream.frames, [e.timestamp for e in stream.index_entries]) or None, 0
+    return stream.frames or None, 0
+
+
+def _avi_pictures(chunks: int, at: list[int]) -> int:
+    """Return how many of an AVI's chunks hold a picture.
+
+    Chunks without bytes repeat the picture before; the index numbers chunks and names only
+    those with a picture.
+    """
+    if len(at) < 2:
+        return chunks
+    repeats = at[-1] + 1 - len(at)
+    after_last = chunks - (at[-1] + 1)
+    if 0 < after_last < at[-1] - at[-2]:
+        repeats += after_last
+    return max(chunks - repeats, 0)
 
 
 def announced_duration_s(container: Any, stream: Any) -> float | None:

@@ -330,16 +330,14 @@ class VideoReader:
 
     def _compare_with_announced(self) -> None:
         tally, container, stream = self._tally, self._container, self._stream
-        index = indexed_frames(container, stream)
+        index, unlisted = indexed_frames(container, stream)
         if index is None:
             tally.notes += cut_off(self.path, container.format.name)
             lost = frames_in_gaps(self._clock.gaps) - max(tally.packets - tally.pictures, 0)
             if lost > 0:
                 tally.notes.append(f"gaps in a regular stream: about {lost} frames are missing")
         else:
-            # What an mp4 stores but does not list is what its edit list leaves out; if that
-            # is not all, its duration tells.
-            unlisted = max(stream.frames - max(index, tally.packets), 0)
+            # If the edit list is not all that left them out, the duration below tells.
             tally.skipped[EDIT_LIST] += unlisted
             missing = max(index - tally.packets, 0)
             tally.absent = missing + unlisted
