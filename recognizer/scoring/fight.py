@@ -39,31 +39,34 @@ _WRISTS = [LEFT_WRIST, RIGHT_WRIST]
 _TARGETS = [NOSE, LEFT_SHOULDER, RIGHT_SHOULDER, LEFT_HIP, RIGHT_HIP]
 _FASTEST = 6.0  # body sizes per second; above it a keypoint has jumped, not moved
 _NOISE = 0.15  # body sizes per second that keypoint noise shows on somebody at rest
+_IN_CONTACT = 0.5  # an interaction that is as much as there can be
+_ENGAGED = 0.3  # an interaction that counts as taking part
 
 
 def measure(rows: Rows) -> Array:
     """Return the measures (K, 4) in [0, 1], in the order of ``NAMES``.
 
     - movement: the 80th percentile over time of the limbs' speed (``limb_speed``),
-      saturating with half its height at 1 body size per second.
-    - interaction: the 80th percentile over time of ``interaction``.
+      saturating with half its height at 0.7 body sizes per second
+      above the noise.
+    - interaction: the 80th percentile over time of ``interaction``, 1 from 0.5 on.
     - position: nearness to the picture's and to the action's centre.
-    - temporal: half for the part of the sequence in which the person is seen, half for
-      the part in which the person is active near somebody.
+    - temporal: a third for the part of the sequence in which the person is seen, two
+      thirds for the part in which the person is active near somebody.
 
     Movement, interaction and position shrink with the person's ``reliability``.
     """
-    active = saturate(limb_speed(rows) - _NOISE, 1.0)
+    active = saturate(limb_speed(rows) - _NOISE, 0.7)
     together = interaction(rows, active)
     sure = reliability(rows)
-    engaged = np.clip(together / 0.3, 0, 1)
+    engaged = np.minimum(together / _ENGAGED, 1)
     engaged_part = person_sum(rows, engaged * rows.duration_s) / max(rows.clip_s, 1e-9)
     return np.column_stack(
         [
             sure * person_quantile(rows, active, 0.8),
-            sure * person_quantile(rows, together, 0.8),
+            sure * np.minimum(person_quantile(rows, together, 0.8) / _IN_CONTACT, 1),
             sure * position(rows, together),
-            (presence(rows) + np.clip(engaged_part, 0, 1)) / 2,
+            (presence(rows) + 2 * np.clip(engaged_part, 0, 1)) / 3,
         ]
     )
 
@@ -89,7 +92,7 @@ def limb_speed(rows: Rows) -> Array:
 def interaction(rows: Rows, active: Array) -> Array:
     """Return how much (N,) a person has to do with the one most involved with it, [0, 1].
 
-    For two people in a frame it is ``near * (0.15 + 0.5 both + 0.35 reach)``: ``near``
+    For two people in a frame it is ``near * (0.05 + 0.6 both + 0.35 reach)``: ``near``
     by their distance, ``both`` how active the more active one and the two together are,
     ``reach`` how close a wrist of one comes to head or trunk of the other, counted as
     far as they are active.
@@ -105,7 +108,7 @@ def interaction(rows: Rows, active: Array) -> Array:
         either = np.maximum(active[a], active[b])
         both = (either + np.sqrt(active[a] * active[b])) / 2
         touch = np.maximum(reach(rows, a, b), reach(rows, b, a))
-        value = near * (0.15 + 0.5 * both + 0.35 * touch * np.sqrt(either))
+        value = near * (0.05 + 0.6 * both + 0.35 * touch * np.sqrt(either))
         np.maximum.at(result, a, value)
         np.maximum.at(result, b, value)
     return result
