@@ -127,10 +127,8 @@ def video_stream(container: Any, path: Path) -> Any:
     """
     streams = [s for s in container.streams.video if not _is_cover(s)]
     if not streams:
-        kinds = sorted({s.type for s in container.streams}) or ["no stream"]
-        raise VideoError(
-            f"{path}: expected a video stream, got {', '.join(kinds)} only; leave this file out"
-        )
+        kinds = ", ".join(sorted({s.type for s in container.streams})) or "no stream"
+        raise VideoError(f"{path}: expected a video stream, got {kinds}; leave this file out")
     readable = [s for s in streams if s.codec_context is not None]
     if not readable:
         raise VideoError(
@@ -175,11 +173,11 @@ def _avi_pictures(chunks: int, at: list[int]) -> int:
     Chunks without bytes repeat the picture before; the index numbers chunks and names only
     those with a picture.
     """
-    if len(at) < 2:
+    if not at:
         return chunks
     repeats = at[-1] + 1 - len(at)
     after_last = chunks - (at[-1] + 1)
-    if 0 < after_last < at[-1] - at[-2]:
+    if len(at) > 1 and 0 < after_last < at[-1] - at[-2]:
         repeats += after_last
     return max(chunks - repeats, 0)
 

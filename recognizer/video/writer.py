@@ -1,0 +1,147 @@
+"""Write H.264 mp4 files that browsers play."""
+
+from fractions import Fraction
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+import av
+import numpy as np
+from av.video.reformatter import ColorRange, Colorspace, VideoReformatter
+
+from recognizer.types import ImageArray
+
+# 1/90000 s holds the frame times of all common rates, and browsers know it.
+_TIME_BASE = Fraction(1, 90_000)
+_BT709 = 1  # the same number for primaries, transfer and matrix (ITU-T H.273)
+_MAX_SIDE = 16_384
+
+
+class VideoWriter:
+    """Write frames with their times to an H.264 mp4.
+
+    ``yuv420p`` with the index in front, so that it plays while it loads. Odd sizes are padded by
+    one black row or column, as H.264 needs even ones. Times are kept, so that a variable
+    frame rate stays one; they count from the first frame's.
+
+    The file is complete only after a normal end of the ``with`` block: give it a scratch
+    path (``recognizer.artifacts.atomic_path``).
+
+    Args:
+        path: an ``.mp4`` to make.
+        size_wh: width and height of the frames in pixels.
+        fps: nominal frames per second; only tells players how long the last frame stays.
+        crf: quality, 0 (lossless) to 51 (worst).
+
+    Raises:
+        ValueError: a size or rate that no video has.
+        OSError: the file cannot be written (disk full, not permitted); names the path.
+
+    """
+
+    def __init__(self, path: Path, size_wh: tuple[int, int], fps: float, *, crf: int = 23) -> None:
+        if not all(0 < side <= _MAX_SIDE for side in size_wh):
+            raise ValueError(f"size_wh: expected 1 to {_MAX_SIDE} pixels a side, got {size_wh}")
+        if not 0 < fps <= 1000:
+            raise ValueError(f"fps: expected a rate from 0 to 1000, got {fps}")
+        self.path = path
+        self._size_wh = size_wh
+        width, height = (side + side % 2 for side in size_wh)
+        self._canvas = np.zeros((height, width, 3), np.uint8)
+        self._last: int | None = None
+        self._start_s = 0.0
+        self._step = max(round(1 / fps / _TIME_BASE), 1)
+        try:
+            self._container = av.open(
+                f"file:{path}", "w", format="mp4", options={"movflags": "+faststart"}
+            )
+        except (av.FFmpegError, OSError) as error:
+            raise self._failed(error) from error
+        stream = self._container.add_stream("libx264", rate=Fraction(fps).limit_denominator(1001))
+        stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
+        stream.time_base = stream.codec_context.time_base = _TIME_BASE
+        stream.codec_context.thread_count = 1
+        stream.options = {"preset": "veryfast", "crf": str(crf)}
+        # Untagged colours are read as BT.601 by some players and as BT.709 by others.
+        codec = stream.codec_context
+        codec.colorspace = codec.color_primaries = codec.color_trc = _BT709
+        codec.color_range = ColorRange.MPEG
+        self._stream = stream
+        self._reformatter = VideoReformatter()
+
+    def write(self, bgr: ImageArray, time_s: float) -> None:
+        """Append a frame.
+
+        Args:
+            bgr: (H, W, 3) uint8 of the writer's size.
+            time_s: when it is shown; not later than the frame before shifts it by 1/90000 s.
+
+        Raises:
+            ValueError: another shape, type, or a time that is no number.
+            OSError: as at the constructor.
+
+        """
+        width, height = self._size_wh
+        if bgr.shape != (height, width, 3) or bgr.dtype != np.uint8:
+            raise ValueError(
+                f"frame: expected ({height}, {width}, 3) uint8, got {bgr.shape} {bgr.dtype}"
+            )
+        if not np.isfinite(time_s):
+            raise ValueError(f"time_s: expected a finite number of seconds, got {time_s}")
+        if self._last is None:
+            self._start_s = time_s
+        stamp = round((time_s - self._start_s) / _TIME_BASE)
+        stamp = stamp if self._last is None else max(stamp, self._last + 1)
+        self._canvas[:height, :width] = bgr
+        frame = self._reformatter.reformat(
+            av.VideoFrame.from_ndarray(self._canvas, format="bgr24"),
+            format="yuv420p",
+            dst_colorspace=Colorspace.ITU709,
+            dst_color_range=ColorRange.MPEG,
+            threads=1,
+        )
+        frame.pts, frame.time_base, frame.duration = stamp, _TIME_BASE, self._step
+        self._last = stamp
+        try:
+            self._container.mux(self._stream.encode(frame))
+        except (av.FFmpegError, OSError) as error:
+            raise self._failed(error) from error
+
+    def close(self) -> None:
+        """Write what is left and the index.
+
+        Raises:
+            OSError: the file is not complete.
+
+        """
+        try:
+            try:
+                self._container.mux(self._stream.encode(None))
+            finally:
+                self._container.close()
+        except (av.FFmpegError, OSError) as error:
+            raise self._failed(error) from error
+
+    def _failed(self, error: Exception) -> OSError:
+        number = getattr(error, "errno", None)
+        text = getattr(error, "strerror", None) or str(error)
+        return OSError(number, f"cannot write the video: {text}; is the disk full?", str(self.path))
+
+    def __enter__(self) -> Self:
+        """Return the writer."""
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Finish the file; after an error in the block only let go of it."""
+        if kind is None:
+            self.close()
+            return
+        try:
+            self._container.close()
+        except (av.FFmpegError, OSError):
+            return  # the error that is on its way says more
