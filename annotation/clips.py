@@ -60,6 +60,7 @@ class ClassFigures:
         seconds: length of each clip.
         people: (21,) frames with 0, 1, ... 20 and more people seen.
         confidence: (50,) keypoints of people seen, by network confidence in [0, 1].
+        confidence_sum: sum of these confidences.
 
     """
 
@@ -69,6 +70,8 @@ class ClassFigures:
         default_factory=lambda: np.zeros(CONFIDENCE_BINS, np.int64)
     )
 
+    confidence_sum: float = 0.0
+
     def add(self, clip: PoseSequence) -> None:
         """Count one clip."""
         self.seconds.append(clip.duration_s)
@@ -77,8 +80,9 @@ class ClassFigures:
         self.people += np.bincount(
             np.minimum(per_frame, _MAX_PEOPLE), minlength=_MAX_PEOPLE + 1
         ).astype(np.int64)
-        scores = clip.poses.keypoint_scores[seen]
-        self.confidence += np.histogram(scores.clip(0, 1), CONFIDENCE_BINS, (0, 1))[0]
+        scores = clip.poses.keypoint_scores[seen].clip(0, 1)
+        self.confidence += np.histogram(scores, CONFIDENCE_BINS, (0, 1))[0]
+        self.confidence_sum += float(scores.sum(dtype=np.float64))
 
 
 @dataclass(eq=False, slots=True)

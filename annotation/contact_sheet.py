@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from annotation.clips import Clip
-from recognizer.draw import draw_skeleton
+from recognizer.skeleton import EDGES
 from recognizer.types import ImageArray, Sample
 
 SAMPLES_PER_CLASS = 8
@@ -21,6 +21,7 @@ SLOT_COLORS = ((0, 159, 230), (233, 180, 86), (115, 158, 0), (167, 121, 204))
 _GREY = (170, 170, 170)
 _GROUND = 34
 _MARGIN = 0.12
+_LINE_PX = 3
 _DRAWN_AT = 0.2  # the lowest keypoint score that is drawn
 
 
@@ -128,8 +129,23 @@ def _cell(
     high = np.clip((np.array(size_wh) - corner) * scale, -1, CELL_WH).round().astype(int)
     cv2.rectangle(cell, low.tolist(), (high - 1).tolist(), (_GROUND,) * 3, -1)
     for slot in reversed(range(len(keypoints))):  # the most involved lies on top
-        cell = draw_skeleton(cell, keypoints[slot], scores[slot], slot_color(slot), _DRAWN_AT)
+        _draw(cell, keypoints[slot], scores[slot] >= _DRAWN_AT, slot_color(slot))
     return cell
+
+
+def _draw(
+    cell: ImageArray,
+    keypoints: NDArray[Any],
+    seen: NDArray[np.bool_],
+    color: tuple[int, int, int],
+) -> None:
+    """Draw a stick figure; bolder than on a video, because a cell is shown small."""
+    points = [(round(float(x)), round(float(y))) for x, y in keypoints]
+    for a, b in EDGES:
+        if seen[a] and seen[b]:
+            cv2.line(cell, points[a], points[b], color, _LINE_PX, cv2.LINE_AA)
+    for joint in np.flatnonzero(seen):
+        cv2.circle(cell, points[joint], _LINE_PX, color, -1, cv2.LINE_AA)
 
 
 def slot_color(slot: int) -> tuple[int, int, int]:

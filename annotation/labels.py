@@ -20,6 +20,7 @@ _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")
 # A window belongs to a class that fills at least this part of it.
 _MIN_COVER = 0.5
 _ROUNDING_S = 1e-6
+_MAX_PROBLEMS = 20
 
 
 class LabelError(ValueError):
@@ -79,7 +80,7 @@ def read_segments(
         table.setdefault(video, []).append(segment)
     problems = [p for video, segments in table.items() for p in _conflicts(path, video, segments)]
     if problems:
-        raise ConfigError("\n".join(problems))
+        raise ConfigError("\n".join(problems[:_MAX_PROBLEMS]))
     return {v: tuple(sorted(s, key=lambda x: (x.start_s, x.stop_s))) for v, s in table.items()}
 
 

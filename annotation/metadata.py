@@ -163,6 +163,7 @@ def is_finished(folder: Path, inputs_digest: str) -> bool:
                 sha256_file(folder / f"{split}.pkl") == metadata["splits"][split]["sha256"]
                 for split in SPLITS
             )
+            and all((folder / name).is_file() for name in metadata["report"])
         )
     except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return False

@@ -1,6 +1,7 @@
 """Pictures and a page of text beside the pickles, for a person who wants to look."""
 
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -21,30 +22,35 @@ Figures = Mapping[str, ClassFigures]
 
 def write_report(
     folder: Path, dataset: Dataset, metadata: Mapping[str, Any], sheets: ContactSheets
-) -> None:
+) -> list[str]:
     """Write ``report/``: summary.txt, four charts and a contact sheet per class.
 
-    Equal input gives equal bytes. Files of an earlier report are removed.
+    Returns:
+        The names of its files, relative to ``folder``.
+
+    Equal input gives equal bytes. Sheets of an earlier run are removed.
 
     Raises:
         OSError: the disk is full or not writable.
 
     """
     report = folder / REPORT
-    if report.is_dir():
-        for old in report.iterdir():
-            old.unlink()
-    summary = summarise(metadata)
-    with atomic_path(report / "summary.txt", folder) as scratch:
-        scratch.write_bytes(summary.encode("utf-8", "backslashreplace"))
-    _save(report / "class_balance.png", folder, lambda f: _balance(f, dataset.counts()))
-    _save(report / "clip_lengths.png", folder, lambda f: _lengths(f, dataset.figures))
+    for old in report.glob("skeletons_*.png"):  # of a class that is no more
+        old.unlink()
     slots = dataset.section.num_person
-    _save(report / "people_per_frame.png", folder, lambda f: _people(f, dataset.figures, slots))
-    _save(report / "keypoint_confidence.png", folder, lambda f: _confidence(f, dataset.figures))
+    pictures: dict[str, Callable[[Any], None]] = {
+        "class_balance.png": lambda f: _balance(f, dataset.counts()),
+        "clip_lengths.png": lambda f: _lengths(f, dataset.figures),
+        "people_per_frame.png": lambda f: _people(f, dataset.figures, slots),
+        "keypoint_confidence.png": lambda f: _confidence(f, dataset.figures),
+    }
     for name, strips in sheets.by_class().items():
-        final = report / f"skeletons_{name}.png"
-        _save(final, folder, lambda f, n=name, s=strips: _sheet(f, n, s))  # type: ignore[misc]
+        pictures[f"skeletons_{name}.png"] = partial(_sheet, name=name, strips=strips)
+    for name, draw in pictures.items():
+        _save(report / name, folder, draw)
+    with atomic_path(report / "summary.txt", folder) as scratch:
+        scratch.write_bytes(summarise(metadata).encode("utf-8", "backslashreplace"))
+    return sorted(f"{REPORT}/{name}" for name in [*pictures, "summary.txt"])
 
 
 def _save(final: Path, root: Path, draw: Callable[[Any], None]) -> None:
@@ -132,10 +138,9 @@ def _confidence(figure: Any, figures: Figures) -> None:
     axes = figure.subplots()
     edges = np.linspace(0, 1, CONFIDENCE_BINS + 1)
     for i, (name, f) in enumerate(figures.items()):
-        share = f.confidence / max(f.confidence.sum(), 1) * 100
-        middle = (edges[:-1] + edges[1:]) / 2
-        mean = float((share * middle).sum() / max(share.sum(), 1e-9))
-        label = f"{plain(name)}, mean {mean:.2f}"
+        total = max(int(f.confidence.sum()), 1)
+        share = f.confidence / total * 100
+        label = f"{plain(name)}, mean {f.confidence_sum / total:.2f}"
         axes.stairs(share, edges, color=_color(i), linewidth=2, label=label)
     axes.set_xlabel("keypoint score of the pose network")
     axes.set_ylabel("keypoints (% of the class)")
@@ -204,10 +209,11 @@ def summarise(metadata: Mapping[str, Any]) -> str:
 
 
 def _count_table(metadata: Mapping[str, Any]) -> list[str]:
-    width = max(12, *(len(name) + 2 for name in metadata["classes"]))
+    names = sorted(metadata["classes"], key=lambda name: int(metadata["classes"][name]))
+    width = max(12, *(len(name) + 2 for name in names))
     header = f"{'':<{width}}" + "".join(f"{s:>8}" for s in SPLITS) + f"{'weight':>10}"
     lines = [header]
-    for name in metadata["classes"]:
+    for name in names:
         counts = (metadata["splits"][split]["by_class"][name] for split in SPLITS)
         cells = "".join(f"{n:>8}" for n in counts)
         lines.append(f"{name:<{width}}{cells}{metadata['class_weights'][name]:>10.3f}")

@@ -192,7 +192,7 @@ def _write(folder: Path, dataset: Dataset, finder: ClipFinder, tell: Progress) -
         write_split(folder / f"{split}.pkl", folder, sheets.watch(samples))
     metadata = describe(dataset, folder)
     outcomes = tuple(video.outcome for video in dataset.found)
-    write_report(folder, dataset, metadata, sheets)
+    metadata["report"] = write_report(folder, dataset, metadata, sheets)
     write_manifest(folder, Manifest("stage3", dataset.settings, outcomes))
     write_json(folder / METADATA, folder, metadata)
 

@@ -98,20 +98,21 @@ def parse_rows(path: Path, rows: Iterable[Row], parse: Callable[[Row], T]) -> li
     """Return what ``parse`` makes of each row.
 
     Raises:
-        ConfigError: all rows (the first 20) for which ``parse`` raised RowError.
+        ConfigError: the first rows (up to 20) for which ``parse`` raised RowError.
 
     """
-    parsed, problems = [], []
+    parsed: list[T] = []
+    problems: list[str] = []
     for row in rows:
+        if len(problems) == _MAX_PROBLEMS:
+            problems.append("... the rows after these have not been looked at")
+            break
         try:
             parsed.append(parse(row))
         except RowError as error:
             problems.append(f"{path}:{row.line}: {error}")
     if problems:
-        shown = problems[:_MAX_PROBLEMS]
-        if len(problems) > len(shown):
-            shown.append(f"... and {len(problems) - len(shown)} more")
-        raise ConfigError("\n".join(shown))
+        raise ConfigError("\n".join(problems))
     return parsed
 
 
@@ -143,11 +144,13 @@ class Names:
         slashed = text.replace("\\", "/")
         last = slashed.rsplit("/", 1)[-1]
         same_end = [n for n in sorted(self._names) if last and n.rsplit("/", 1)[-1] == last]
-        return did_you_mean(slashed, same_end or self._names)
+        if same_end:
+            return did_you_mean(slashed, same_end, at_least=0.0)
+        return did_you_mean(slashed, self._names)
 
 
-def did_you_mean(word: str, known: Collection[str]) -> str:
+def did_you_mean(word: str, known: Collection[str], at_least: float = 0.6) -> str:
     """Return '; did you mean ...?' with the most similar known word, or nothing."""
     by_folded = {name.casefold(): name for name in sorted(known, reverse=True)}
-    close = difflib.get_close_matches(word.casefold(), list(by_folded), n=1, cutoff=0.6)
+    close = difflib.get_close_matches(word.casefold(), list(by_folded), n=1, cutoff=at_least)
     return f"; did you mean {by_folded[close[0]]!r}?" if close else ""

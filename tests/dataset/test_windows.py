@@ -1,0 +1,100 @@
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from recognizer.dataset.windows import frame_range, plan_windows, slice_sequence
+from recognizer.types import Poses, PoseSequence
+from tests.dataset.tracked import SIZE_WH, sequence
+
+
+def at_times(times):
+    times = np.asarray(times, np.float64)
+    zeros = np.zeros(len(times), np.bool_)
+    return PoseSequence(Poses.empty(), np.zeros(len(times) + 1, np.int64), times, zeros, SIZE_WH)
+
+
+@given(
+    steps=st.lists(st.floats(0.001, 0.5), max_size=200),
+    length=st.floats(0.05, 20),
+    stride=st.floats(0.05, 1),
+    start=st.floats(0, 100),
+)
+def test_windows_cover_every_frame(steps, length, stride, start):
+    video = at_times(start + np.cumsum([0.0, *steps]))
+    windows = plan_windows(video, length, stride * length)
+    covered = np.zeros(len(video), int)
+    for window in windows:
+        first, stop = frame_range(video, *window)
+        assert stop > first, "no window without frames"
+        covered[first:stop] += 1
+    assert covered.all()
+    assert windows == sorted(windows)
+    assert windows[-1][1] <= start + sum(steps) + video.frame_period_s + 1e-6
+    if video.duration_s >= length:
+        assert all(stop - begin == pytest.approx(length) for begin, stop in windows)
+    else:
+        assert windows == [(pytest.approx(start), pytest.approx(start + video.duration_s))]
+
+
+@pytest.mark.parametrize(("length", "stride"), [(2.0, 1.0), (1.5, None), (3.0, 0.7)])
+def test_meaning_does_not_change_with_fps(length, stride):
+    plans = {
+        fps: plan_windows(at_times(np.arange(round(7.2 * fps)) / fps), length, stride)
+        for fps in (10, 15, 25, 30)
+    }
+    for fps, plan in plans.items():
+        assert np.asarray(plan) == pytest.approx(np.asarray(plans[10]), abs=1e-9), f"{fps} fps"
+        video = at_times(np.arange(round(7.2 * fps)) / fps)
+        for window in plan:
+            first, stop = frame_range(video, *window)
+            assert stop - first == pytest.approx(length * fps, abs=1)
+
+
+def test_default_stride_overlaps_by_half():
+    windows = plan_windows(at_times(np.arange(60) / 10), 2.0)
+    assert windows == [(float(k), float(k + 2)) for k in range(5)]
+
+
+def test_last_window_is_moved_back_to_the_end():
+    windows = plan_windows(at_times(np.arange(50) / 10), 2.0, 2.0)
+    assert np.asarray(windows) == pytest.approx(np.array([(0, 2), (2, 4), (3, 5)]))
+
+
+def test_windows_are_half_open():
+    video = at_times(np.arange(30) / 10)
+    assert frame_range(video, 1.0, 2.0) == (10, 20)
+    assert frame_range(video, 1.05, 1.05) == (11, 11)
+
+
+def test_a_hole_in_the_recording_gives_no_empty_window():
+    video = at_times([*np.arange(20) / 10, *(60 + np.arange(20) / 10)])
+    windows = plan_windows(video, 1.0, 1.0)
+    assert np.asarray(windows)[:, 0] == pytest.approx([0, 1, 60, 61])
+
+
+def test_no_frames_no_windows():
+    assert plan_windows(at_times([]), 2.0) == []
+
+
+@pytest.mark.parametrize(
+    ("length", "stride"), [(0.0, 1.0), (1.0, 0.0), (1.0, -1.0), (1.0, 1.5), (1.0, float("nan"))]
+)
+def test_refuses_windows_that_leave_frames_out(length, stride):
+    with pytest.raises(ValueError, match="stride_s"):
+        plan_windows(at_times([0.0, 0.1]), length, stride)
+
+
+def test_slice_keeps_people_times_and_shares_memory():
+    video = sequence(seconds=3, fps=10, people=3, present=lambda i, t: (i + round(t * 10)) % 2)
+    cut = slice_sequence(video, 0.75, 2.0)
+    assert len(cut) == 12
+    assert cut.time_s[0] == pytest.approx(0.8)
+    for t in range(len(cut)):
+        np.testing.assert_array_equal(cut.frame(t).keypoints, video.frame(t + 8).keypoints)
+    assert np.shares_memory(cut.poses.keypoints, video.poses.keypoints)
+
+
+def test_slice_of_nothing_is_empty():
+    cut = slice_sequence(sequence(seconds=1), 5.0, 6.0)
+    assert (len(cut), len(cut.poses)) == (0, 0)
