@@ -1,0 +1,1 @@
+"""Poses -> poses with ids -> tracks."""

@@ -1,0 +1,354 @@
+"""ByteTrack: give the people of successive frames ids that stay with them.
+
+Confident detections are matched first, then the others to tracks that are left, so that a
+half-hidden person, who scores low, keeps the id. A newcomer counts once seen twice. Tracks
+that nobody matches stay lost for a while and may come back.
+
+With ``keypoint_weight`` 0 and 30 frames/s this gives the ids of the original, except that a
+score equal to a threshold counts as above it. Beyond it:
+
+- Likeness is a weighted mean of box overlap and keypoint similarity (OKS).
+- Time is in seconds. At low frame rates somebody who walks leaves the own box from one frame
+  to the next, and no newcomer would ever be seen twice; so boxes are enlarged for matching, in
+  proportion to the time between frames beyond 1/15 s (buffered IoU).
+
+Source: Zhang et al. 2022, ByteTrack: Multi-Object Tracking by Associating Every Detection
+Box; Yang et al. 2023, Hard to Track Objects with Irregular Motions and Similar Appearances?
+"""
+
+import math
+from dataclasses import dataclass, fields
+from typing import Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from recognizer.config import TrackingSection
+from recognizer.skeleton import NUM_KEYPOINTS
+from recognizer.tracking import matching, motion
+from recognizer.tracking.matching import Array, Rows
+from recognizer.types import UNTRACKED, FloatArray, IntArray, Poses
+
+Mask = NDArray[np.bool_]
+
+# ByteTrack's own constants.
+_LEAST_GAIN_UNSURE = 0.5  # second match, of low scores
+_LEAST_GAIN_NEWCOMER = 0.3  # third match, of newcomers
+_DUPLICATE_OVERLAP = 0.85
+# The original forgets a track two frames after its buffer has run out; half a frame for rounding.
+_GRACE_S = 2.5 / motion.REFERENCE_FPS
+_ROUNDING_S = 1e-6
+
+_LEAST_STEP = 1e-3  # reference frames, for two frames of the same time
+_PAUSE_S = 1.0  # after a longer break than this and the buffer, nobody is the same
+_NO_ENLARGING_S = 1 / 15
+_ENLARGING_PER_S = 1.7  # heights on each side; somebody brisk walks 1.5 heights/s
+_MOST_ENLARGING = 0.6  # heights
+_KEYPOINT_SEEN = 0.2  # keypoint score from which its place says something
+
+
+@dataclass(slots=True)
+class _People:
+    """The m detections that take part: the confident first, then those that score low."""
+
+    rows: Rows  # (m,) rows of the frame's Poses
+    confident: int
+    corners: Array  # (4, m) x1 y1 x2 y2
+    scores: FloatArray  # (m,)
+    looks: FloatArray | None  # (m, 17, 3) x, y, 1 where the keypoint was seen
+
+
+@dataclass(slots=True)
+class _Tracks:
+    """All n tracks: ``confirmed`` of them come first, then newcomers, seen once."""
+
+    confirmed: int
+    motion: Array  # (5, 4, n)
+    ids: IntArray
+    first_s: Array
+    last_s: Array  # when last seen
+    lost: Mask
+    expired: Mask  # lost for too long once: gone at the next chance
+    looks: FloatArray  # (n, 17, 3) x, y in heights from the box's centre, 1 where seen
+
+    @classmethod
+    def none(cls) -> Self:
+        return cls(
+            0,
+            motion.no_motion(),
+            np.zeros(0, np.int64),
+            np.zeros(0),
+            np.zeros(0),
+            np.zeros(0, np.bool_),
+            np.zeros(0, np.bool_),
+            np.zeros((0, NUM_KEYPOINTS, 3), np.float32),
+        )
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def remove(self, gone: Mask) -> None:
+        """Forget the tracks of a mask (n,); the others keep their order."""
+        stay = np.flatnonzero(~gone)
+        self.confirmed = int(np.searchsorted(stay, self.confirmed))
+        self.motion = self.motion[..., stay]
+        for name in _PER_TRACK:
+            setattr(self, name, getattr(self, name)[stay])
+
+    def add(self, newcomers: "_Tracks") -> None:
+        """Append newcomers."""
+        self.motion = np.concatenate([self.motion, newcomers.motion], axis=-1)
+        for name in _PER_TRACK:
+            joined = np.concatenate([getattr(self, name), getattr(newcomers, name)])
+            setattr(self, name, joined)
+
+
+_PER_TRACK = [f.name for f in fields(_Tracks) if f.name not in ("confirmed", "motion")]
+
+
+class Tracker:
+    """Ids for the people of one camera, frame after frame; they start at 1."""
+
+    def __init__(self, config: TrackingSection) -> None:
+        self._config = config
+        self._uses_keypoints = config.keypoint_weight > 0
+        self.reset()
+
+    def reset(self) -> None:
+        """Forget everybody and start the ids again, as for another video."""
+        self._tracks = _Tracks.none()
+        self._time_s: float | None = None
+        self._next_id = 1
+
+    def update(self, poses: Poses, time_s: float) -> Poses:
+        """Return the same people in the same order with their ids.
+
+        Args:
+            poses: the people of the next frame; ids in them are ignored.
+            time_s: when the frame was taken; later than the frame before.
+
+        Returns:
+            ``poses`` with ``track_ids``; -1 for who is not tracked: newcomers before they
+            are seen twice (except in the very first frame), low scores that match nobody,
+            boxes below ``min_box_area``.
+
+        Raises:
+            ValueError: the time falls or is not finite, or a row holds NaN or infinity.
+
+        """
+        _require_finite(poses)
+        first = self._time_s is None
+        step_s = self._advance(time_s)
+        people = self._select(poses)
+        tracks = self._tracks
+        enlarging = self._predict(step_s, time_s)
+        seen, by = self._match(self._likeness(people, enlarging), people)
+
+        track_ids = np.full(len(poses), UNTRACKED, np.int64)
+        track_ids[people.rows[by]] = tracks.ids[seen]
+        self._see(seen, people, by, time_s)
+        self._miss(seen, time_s)
+        new = self._newcomers(people, by)
+        if len(new):
+            born = self._welcome(people, new, time_s)
+            if first:
+                tracks.confirmed = len(tracks)
+                track_ids[people.rows[new]] = born
+        if tracks.lost.any():
+            twins = self._remove_duplicates()
+            track_ids[np.isin(track_ids, twins)] = UNTRACKED
+        return poses.with_ids(track_ids)
+
+    def _advance(self, time_s: float) -> float:
+        """Take the time of the next frame and return the seconds since the last one."""
+        before = self._time_s
+        if not math.isfinite(time_s) or (before is not None and time_s < before):
+            raise ValueError(
+                f"time_s: expected a time not before the last frame's ({before}), got {time_s}; "
+                "call reset() before another video"
+            )
+        self._time_s = time_s
+        return 0.0 if before is None else time_s - before
+
+    def _select(self, poses: Poses) -> _People:
+        config = self._config
+        corners = np.ascontiguousarray(poses.boxes.T, dtype=np.float64)
+        scores = poses.box_scores
+        width, height = corners[2:] - corners[:2]
+        usable = (height > 0) & (width * height >= max(config.min_box_area, 1e-12))
+        high = usable & (scores >= config.track_high_thresh)
+        rows = np.flatnonzero(high)
+        confident = len(rows)
+        if confident < len(scores):
+            low = usable & ~high & (scores >= config.track_low_thresh)
+            rows = np.concatenate([rows, np.flatnonzero(low)])
+            corners, scores = corners[:, rows], scores[rows]
+        looks = None
+        if self._uses_keypoints:
+            visible = poses.keypoint_scores[rows] >= _KEYPOINT_SEEN
+            looks = np.dstack([poses.keypoints[rows], visible.astype(np.float32)])
+        return _People(rows, confident, corners, scores, looks)
+
+    def _predict(self, step_s: float, time_s: float) -> float:
+        """Move all tracks on to ``time_s``; return how far to enlarge boxes, in heights."""
+        tracks, buffer_s = self._tracks, self._config.track_buffer_s
+        if step_s > max(buffer_s, _PAUSE_S):
+            tracks.remove(np.ones(len(tracks), np.bool_))
+        elif tracks.lost.any():
+            gone = tracks.lost & (time_s - tracks.last_s > buffer_s + _GRACE_S)
+            if gone.any():
+                tracks.remove(gone)
+        elapsed = max(step_s * motion.REFERENCE_FPS, _LEAST_STEP)
+        motion.predict(tracks.motion[..., : tracks.confirmed], elapsed)
+        # The original does not predict newcomers, one frame old: here, one reference frame.
+        if elapsed > 1 and tracks.confirmed < len(tracks):
+            motion.predict(tracks.motion[..., tracks.confirmed :], elapsed - 1)
+        enlarging = _ENLARGING_PER_S * (step_s - _NO_ENLARGING_S)
+        return min(max(enlarging, 0.0), _MOST_ENLARGING)
+
+    def _likeness(self, people: _People, enlarging: float) -> Array:
+        """Return how alike each track (n) and each detection (m) are, (n, m) in [0, 1]."""
+        tracks, config = self._tracks, self._config
+        expected, found = motion.corners_of(tracks.motion), people.corners
+        if enlarging > 0:
+            expected = matching.enlarged(expected, enlarging)
+            found = matching.enlarged(found, enlarging)
+        likeness = matching.overlaps(expected, found)
+        if people.looks is None:
+            return likeness
+        # Bodies in boxes that do not even touch are taken as not alike.
+        rows, columns = np.nonzero(likeness)
+        centres, heights = tracks.motion[0, :2].T[:, None], tracks.motion[0, motion.HEIGHT]
+        looks = tracks.looks.copy()
+        looks[..., :2] = looks[..., :2] * heights[:, None, None] + centres
+        x1, y1, x2, y2 = people.corners[:, columns]
+        bodies, meaningful = matching.keypoint_likeness(
+            looks[rows], people.looks[columns], (x2 - x1) * (y2 - y1), enlarging * heights[rows]
+        )
+        rows, columns = rows[meaningful], columns[meaningful]
+        mixed = config.iou_weight * likeness[rows, columns]
+        mixed += config.keypoint_weight * bodies[meaningful]
+        likeness[rows, columns] = mixed / (config.iou_weight + config.keypoint_weight)
+        return likeness
+
+    def _match(self, likeness: Array, people: _People) -> tuple[Rows, Rows]:
+        """Return tracks and the detections they are matched with, in three rounds."""
+        tracks, old, sure = self._tracks, self._tracks.confirmed, people.confident
+        least = 1 - self._config.match_thresh
+        by_score = likeness[:, :sure] * people.scores[:sure]
+        seen, by = matching.assign(by_score[:old], least)
+        rounds = [(seen, by)]
+        if sure < len(people.rows):
+            waiting = ~tracks.lost[:old]
+            waiting[seen] = False
+            rows = np.flatnonzero(waiting)
+            i, j = matching.assign(likeness[rows, sure:], _LEAST_GAIN_UNSURE)
+            rounds.append((rows[i], sure + j))
+        if old < len(tracks) and len(by) < sure:
+            free = _others(by, sure)
+            i, j = matching.assign(by_score[old:, free], _LEAST_GAIN_NEWCOMER)
+            rounds.append((old + i, free[j]))
+        if len(rounds) == 1:
+            return seen, by
+        return np.concatenate([r for r, _ in rounds]), np.concatenate([c for _, c in rounds])
+
+    def _see(self, seen: Rows, people: _People, by: Rows, time_s: float) -> None:
+        tracks = self._tracks
+        measured = motion.measure(people.corners[:, by])
+        state = motion.correct(tracks.motion[..., seen], measured)
+        tracks.motion[..., seen] = state
+        tracks.last_s[seen] = time_s
+        tracks.lost[seen] = False
+        if people.looks is not None:
+            tracks.looks[seen] = _relative(people.looks[by], state)
+
+    def _miss(self, seen: Rows, time_s: float) -> None:
+        """Mark who was not seen as lost; forget newcomers of one frame and the long lost."""
+        tracks = self._tracks
+        if len(seen) == len(tracks):
+            tracks.confirmed = len(tracks)
+            return
+        lost_since = time_s - tracks.last_s
+        late = tracks.lost & (lost_since > self._config.track_buffer_s + _ROUNDING_S)
+        unseen = _others(seen, len(tracks))
+        tracks.lost[unseen] = True
+        tracks.motion[motion.SPEED, motion.HEIGHT, unseen] = 0
+        gone = tracks.lost & tracks.expired
+        gone[tracks.confirmed :] |= tracks.lost[tracks.confirmed :]
+        tracks.expired |= late
+        if gone.any():
+            tracks.remove(gone)
+        tracks.confirmed = len(tracks)
+
+    def _newcomers(self, people: _People, by: Rows) -> Rows:
+        if len(by) == len(people.rows):
+            return by[:0]
+        free = _others(by, len(people.rows))
+        free = free[free < people.confident]
+        return free[people.scores[free] >= self._config.new_track_thresh]
+
+    def _welcome(self, people: _People, new: Rows, time_s: float) -> IntArray:
+        """Start tracks of the detections ``new`` and return their ids."""
+        count = len(new)
+        ids = np.arange(self._next_id, self._next_id + count, dtype=np.int64)
+        self._next_id += count
+        state = motion.start(motion.measure(people.corners[:, new]))
+        if people.looks is None:
+            looks = np.zeros((count, NUM_KEYPOINTS, 3), np.float32)
+        else:
+            looks = _relative(people.looks[new], state)
+        now, no = np.full(count, time_s), np.zeros(count, np.bool_)
+        self._tracks.add(_Tracks(0, state, ids, now, now, no, no, looks))
+        return ids
+
+    def _remove_duplicates(self) -> IntArray:
+        """Remove the shorter-lived of a seen and a lost track in one place; return their ids."""
+        tracks = self._tracks
+        corners = motion.corners_of(tracks.motion)
+        seen, lost = np.flatnonzero(~tracks.lost), np.flatnonzero(tracks.lost)
+        i, j = np.nonzero(
+            matching.overlaps(corners[:, seen], corners[:, lost]) > _DUPLICATE_OVERLAP
+        )
+        if not len(i):
+            return tracks.ids[:0]
+        lived = tracks.last_s - tracks.first_s
+        longer = lived[seen[i]] > lived[lost[j]] + _ROUNDING_S
+        gone = np.zeros(len(tracks), np.bool_)
+        gone[np.where(longer, lost[j], seen[i])] = True
+        ids: IntArray = tracks.ids[gone]
+        tracks.remove(gone)
+        return ids
+
+
+def _others(numbers: Rows, stop: int) -> Rows:
+    """Return the numbers in ``range(stop)`` that are not among ``numbers``."""
+    others = np.ones(stop, np.bool_)
+    others[numbers[numbers < stop]] = False
+    return np.flatnonzero(others)
+
+
+def _relative(looks: FloatArray, state: Array) -> FloatArray:
+    """Return keypoints (n, 17, 3) from pixels to heights from the box's centre."""
+    relative = looks.copy()
+    relative[..., :2] -= state[0, :2].T[:, None]
+    relative[..., :2] /= state[0, motion.HEIGHT][:, None, None]
+    return relative
+
+
+def _require_finite(poses: Poses) -> None:
+    arrays = {
+        "keypoints": poses.keypoints,
+        "keypoint_scores": poses.keypoint_scores,
+        "boxes": poses.boxes,
+        "box_scores": poses.box_scores,
+    }
+    for name, array in arrays.items():
+        # The sum of squares is the quickest way to tell that all is well.
+        if not math.isfinite(np.vdot(array, array)):
+            finite = np.isfinite(array.reshape(len(array), -1)).all(axis=1)
+            if not finite.all():
+                row = int(np.flatnonzero(~finite)[0])
+                raise ValueError(
+                    f"{name}: expected finite numbers, got NaN or infinity in row {row} of "
+                    f"{len(array)}; the pose model or the file they come from is at fault"
+                )

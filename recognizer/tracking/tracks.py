@@ -1,0 +1,119 @@
+"""From tracked people frame by frame to one track per person, and gaps filled."""
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from recognizer.types import FloatArray, IntArray, Poses, PoseSequence, Track
+
+_ROUNDING_S = 1e-6
+
+
+def split_tracks(sequence: PoseSequence) -> list[Track]:
+    """Return one track per id, in order of the ids; rows without an id are left out.
+
+    Raises:
+        ValueError: an id stands twice in one frame.
+
+    """
+    rows, frames = _by_person(sequence)
+    ids = sequence.poses.track_ids[rows]
+    ordered = sequence.poses[rows]
+    starts = np.flatnonzero(np.diff(ids, prepend=-1))
+    stops = np.append(starts[1:], len(ids))
+    return [
+        Track(int(ids[start]), frames[start:stop], ordered[start:stop])
+        for start, stop in zip(starts, stops, strict=True)
+    ]
+
+
+def fill_gaps(sequence: PoseSequence, max_gap_s: float) -> PoseSequence:
+    """Add people where they were missed for a short time.
+
+    Between two sightings of an id at most ``max_gap_s`` apart, every frame gets a row with
+    box and keypoints on the straight line between them. Its ``box_scores`` and
+    ``keypoint_scores`` are 0, so that it stays visible that nobody was seen there. A keypoint
+    missing at either end (score 0) is missing in between, with coordinates 0. New rows come
+    after the rows of their frame.
+
+    Args:
+        sequence: tracked people; rows without an id are never joined.
+        max_gap_s: longest time between the sightings on both sides, seconds.
+
+    Raises:
+        ValueError: an id stands twice in one frame, or ``max_gap_s`` is negative or NaN.
+
+    """
+    if not max_gap_s >= 0:
+        raise ValueError(f"max_gap_s: expected 0 or more seconds, got {max_gap_s}")
+    gaps = _find_gaps(sequence, max_gap_s)
+    if not len(gaps.frames):
+        return sequence
+    everyone = Poses.concatenate([sequence.poses, _between(sequence.poses, gaps)])
+    frames = np.concatenate([sequence.frame_of_row, gaps.frames])
+    counts = np.bincount(frames, minlength=len(sequence))
+    return replace(
+        sequence,
+        poses=everyone[np.argsort(frames, kind="stable")],
+        frame_offsets=np.concatenate([[0], np.cumsum(counts)]).astype(np.int64),
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class _Gaps:
+    """One entry per row to add: its frame, the rows around it, how near it is to the later."""
+
+    frames: IntArray
+    before: IntArray
+    after: IntArray
+    weight: FloatArray
+
+
+def _by_person(sequence: PoseSequence) -> tuple[IntArray, IntArray]:
+    """Return the rows that have an id, sorted by id and frame, and their frames."""
+    ids = sequence.poses.track_ids
+    rows = np.argsort(ids, kind="stable")  # rows come frame by frame
+    rows = rows[np.searchsorted(ids[rows], 0) :]
+    frames = sequence.frame_of_row[rows]
+    twice = np.flatnonzero((np.diff(frames) == 0) & (np.diff(ids[rows]) == 0))
+    if len(twice):
+        row = rows[twice[0]]
+        raise ValueError(
+            f"track_ids: expected each id once per frame, got id {ids[row]} twice in frame "
+            f"{frames[twice[0]]}; ids must come from one tracker"
+        )
+    return rows, frames
+
+
+def _find_gaps(sequence: PoseSequence, max_gap_s: float) -> _Gaps:
+    rows, frames = _by_person(sequence)
+    ids, time_s = sequence.poses.track_ids[rows], sequence.time_s
+    missing = np.diff(frames) - 1
+    short = np.diff(time_s[frames]) <= max_gap_s + _ROUNDING_S
+    ends = np.flatnonzero((np.diff(ids) == 0) & (missing > 0) & short)
+    lengths = missing[ends]
+    gap = np.repeat(ends, lengths)
+    nth = np.arange(len(gap)) - np.repeat(np.cumsum(lengths) - lengths, lengths) + 1
+    added = frames[gap] + nth
+    elapsed = time_s[added] - time_s[frames[gap]]
+    whole = time_s[frames[gap + 1]] - time_s[frames[gap]]
+    # Frames that share one time are spread by their number.
+    weight = np.where(whole > 0, elapsed / np.where(whole > 0, whole, 1), nth / (missing[gap] + 1))
+    return _Gaps(added, rows[gap], rows[gap + 1], weight.astype(np.float32))
+
+
+def _between(poses: Poses, gaps: _Gaps) -> Poses:
+    count, weight = len(gaps.frames), gaps.weight[:, None]
+    start, end = poses.boxes[gaps.before], poses.boxes[gaps.after]
+    boxes: FloatArray = start * (1 - weight) + end * weight
+    known = (poses.keypoint_scores[gaps.before] > 0) & (poses.keypoint_scores[gaps.after] > 0)
+    start, end = poses.keypoints[gaps.before], poses.keypoints[gaps.after]
+    keypoints: FloatArray = start * (1 - weight[..., None]) + end * weight[..., None]
+    keypoints *= known[..., None]
+    return Poses(
+        keypoints,
+        np.zeros((count, keypoints.shape[1]), np.float32),
+        boxes,
+        np.zeros(count, np.float32),
+        poses.track_ids[gaps.before],
+    )
