@@ -59,8 +59,9 @@ class ClassFigures:
     Attributes:
         seconds: length of each clip.
         people: (21,) frames with 0, 1, ... 20 and more people seen.
-        confidence: (50,) keypoints of people seen, by network confidence in [0, 1].
+        confidence: (50,) keypoints found on people, by network confidence in (0, 1].
         confidence_sum: sum of these confidences.
+        missing: keypoints of people seen that were not found.
 
     """
 
@@ -71,6 +72,7 @@ class ClassFigures:
     )
 
     confidence_sum: float = 0.0
+    missing: int = 0
 
     def add(self, clip: PoseSequence) -> None:
         """Count one clip."""
@@ -80,7 +82,9 @@ class ClassFigures:
         self.people += np.bincount(
             np.minimum(per_frame, _MAX_PEOPLE), minlength=_MAX_PEOPLE + 1
         ).astype(np.int64)
-        scores = clip.poses.keypoint_scores[seen].clip(0, 1)
+        scores = clip.poses.keypoint_scores[seen]
+        self.missing += int((scores <= 0).sum())
+        scores = scores[scores > 0].clip(0, 1)
         self.confidence += np.histogram(scores, CONFIDENCE_BINS, (0, 1))[0]
         self.confidence_sum += float(scores.sum(dtype=np.float64))
 
@@ -92,16 +96,18 @@ class VideoClips:
     Attributes:
         outcome: its end state in stage 3.
         clips: its samples to be, in order of time.
-        problems: parts that were refused, each with its reason.
+        problems: parts that were refused: (part, reason); the part is empty for the whole.
         unlabelled_windows: windows of which no class covers half.
+        empty_windows: windows in which nobody was tracked, as is usual for a camera.
         content: SHA-256 of the video file, to find copies; empty if not known.
 
     """
 
     outcome: Outcome
     clips: list[Clip] = field(default_factory=list)
-    problems: list[str] = field(default_factory=list)
+    problems: list[tuple[str, str]] = field(default_factory=list)
     unlabelled_windows: int = 0
+    empty_windows: int = 0
     content: str = ""
 
 
@@ -158,14 +164,20 @@ class ClipFinder:
                 if clip.name in names:
                     raise ValueError("the same part of the video a second time")
             except ValueError as error:
-                where = "" if self._whole else f"{part.start_s:.3f}-{part.stop_s:.3f} s: "
-                found.problems.append(f"{where}{error}")
-                self.reasons[str(error)] += 1
+                self._leave_out(found, part, error)
                 continue
             names.add(clip.name)
             found.clips.append(clip)
         found.outcome = _outcome(before, found)
         return found
+
+    def _leave_out(self, found: VideoClips, part: Segment, error: ValueError) -> None:
+        self.reasons[str(error)] += 1
+        if isinstance(error, NobodyTrackedError) and self._dataset.window_s is not None:
+            found.empty_windows += 1
+        else:
+            where = "" if self._whole else f"{part.start_s:.2f}-{part.stop_s:.2f} s"
+            found.problems.append((where, str(error)))
 
     @property
     def _whole(self) -> bool:
@@ -202,7 +214,7 @@ class ClipFinder:
             try:
                 inside.append(clip_segment(segment, begin, end))
             except LabelError as error:
-                found.problems.append(str(error))
+                found.problems.append(("", str(error)))
                 self.reasons["a segment outside its video"] += 1
         return inside
 
@@ -254,14 +266,30 @@ def _span(sequence: PoseSequence) -> tuple[float, float]:
 
 
 def _outcome(before: Outcome, found: VideoClips) -> Outcome:
-    if not found.clips:
-        reasons = found.problems or [
-            f"no class covers half of any of its {found.unlabelled_windows} windows"
-        ]
-        return replace(before, state="refused", reason="; ".join(reasons), frames=0)
     frames = sum(clip.frames for clip in found.clips)
+    if not found.clips:
+        reasons = _grouped(found.problems)
+        if found.empty_windows:
+            reasons.append(f"windows in which nobody was tracked: {found.empty_windows}")
+        if found.unlabelled_windows:
+            reasons.append(f"windows of which no class covers half: {found.unlabelled_windows}")
+        return replace(
+            before, state="refused", reason="; ".join(reasons or ["no frames"]), frames=0
+        )
     if found.problems:
-        reasons = [before.reason] if before.reason else []
-        reason = "; ".join([*reasons, *(f"left out: {p}" for p in found.problems)])
-        return replace(before, state="damaged", reason=reason, frames=frames)
+        reasons = [*filter(None, [before.reason]), *_grouped(found.problems, "left out: ")]
+        return replace(before, state="damaged", reason="; ".join(reasons), frames=frames)
     return replace(before, frames=frames)
+
+
+def _grouped(problems: list[tuple[str, str]], prefix: str = "") -> list[str]:
+    """Return one text per reason, with the first few parts that it concerns."""
+    parts: dict[str, list[str]] = {}
+    for where, reason in problems:
+        parts.setdefault(reason, []).append(where)
+    texts = []
+    for reason, places in parts.items():
+        shown = ", ".join(place for place in places[:3] if place)
+        more = f" and {len(places) - 3} more" if len(places) > 3 else ""
+        texts.append(f"{prefix}{shown}{more}: {reason}" if shown else f"{prefix}{reason}")
+    return texts

@@ -33,6 +33,7 @@ class Strip:
         name: the sample's name.
         seconds: when each moment is, from the start of the sample.
         people: how many slots it has.
+        seen: share of the frames in which somebody is seen.
         image: BGR pixels.
 
     """
@@ -40,6 +41,7 @@ class Strip:
     name: str
     seconds: tuple[float, ...]
     people: int
+    seen: float
     image: ImageArray
 
 
@@ -79,7 +81,9 @@ class ContactSheets:
 
 
 def draw_strip(sample: Sample, duration_s: float) -> Strip:
-    """Return evenly spread moments of a sample, seen through one window that holds everybody.
+    """Return moments of a sample, seen through one window that holds everybody.
+
+    They are spread evenly over the frames in which somebody is seen.
 
     Args:
         sample: the sample.
@@ -87,7 +91,10 @@ def draw_strip(sample: Sample, duration_s: float) -> Strip:
 
     """
     total = sample.keypoints.shape[1]
-    frames = np.unique((np.arange(MOMENTS) * 2 + 1) * total // (2 * MOMENTS))
+    seen = np.flatnonzero((sample.keypoint_scores >= _DRAWN_AT).any(axis=(0, 2)))
+    candidates = seen if len(seen) else np.arange(total)
+    picks = np.unique((np.arange(MOMENTS) * 2 + 1) * len(candidates) // (2 * MOMENTS))
+    frames = candidates[picks]
     keypoints, scores = sample.keypoints[:, frames], sample.keypoint_scores[:, frames]
     corner, scale = _view(keypoints, scores >= _DRAWN_AT, sample.size_wh)
     cells = [
@@ -97,7 +104,7 @@ def draw_strip(sample: Sample, duration_s: float) -> Strip:
     blank = np.full_like(cells[0], 255)
     cells += [blank] * (MOMENTS - len(cells))
     seconds = tuple(float(frame) / total * duration_s for frame in frames)
-    return Strip(sample.name, seconds, len(keypoints), _side_by_side(cells))
+    return Strip(sample.name, seconds, len(keypoints), len(seen) / total, _side_by_side(cells))
 
 
 def _view(

@@ -89,6 +89,7 @@ def _totals(dataset: Dataset) -> dict[str, int]:
         "refused": states["refused"],
         "samples": len(dataset.clips),
         "parts_left_out": sum(len(video.problems) for video in dataset.found),
+        "windows_without_people": sum(video.empty_windows for video in dataset.found),
         "windows_without_class": sum(video.unlabelled_windows for video in dataset.found),
     }
 

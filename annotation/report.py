@@ -140,10 +140,11 @@ def _confidence(figure: Any, figures: Figures) -> None:
     for i, (name, f) in enumerate(figures.items()):
         total = max(int(f.confidence.sum()), 1)
         share = f.confidence / total * 100
-        label = f"{plain(name)}, mean {f.confidence_sum / total:.2f}"
+        missing = 100 * f.missing / (total + f.missing)
+        label = f"{plain(name)}\nmean {f.confidence_sum / total:.2f}, {missing:.0f} % missing"
         axes.stairs(share, edges, color=_color(i), linewidth=2, label=label)
     axes.set_xlabel("keypoint score of the pose network")
-    axes.set_ylabel("keypoints (% of the class)")
+    axes.set_ylabel("keypoints found (% of the class)")
     axes.set_title("Keypoint confidence of the people seen")
     axes.set_xlim(0, 1)
     axes.set_ylim(0)
@@ -162,7 +163,8 @@ def _sheet(figure: Any, name: str, strips: list[Strip]) -> None:
         axes.tick_params(length=0, pad=2)
         axes.spines[:].set_visible(False)
         people = "1 person" if strip.people == 1 else f"{strip.people} people"
-        axes.set_title(f"{plain(strip.name)}: {people}", loc="left", fontsize=10, pad=3)
+        title = f"{plain(strip.name)}: {people}, seen in {strip.seen:.0%} of the frames"
+        axes.set_title(title, loc="left", fontsize=10, pad=3)
     figure.suptitle(f"Class {plain(name)}: a few moments of {len(strips)} samples", fontsize=13)
     _slot_legend(figure, max((strip.people for strip in strips), default=1))
 
@@ -190,6 +192,7 @@ def summarise(metadata: Mapping[str, Any]) -> str:
         f"{totals['samples']} samples for {metadata['service']}, from {totals['inputs']} videos: "
         f"{totals['done']} done, {totals['damaged']} damaged, {totals['refused']} refused",
         f"left out: {totals['parts_left_out']} parts of videos, "
+        f"{totals['windows_without_people']} windows in which nobody was tracked, "
         f"{totals['windows_without_class']} windows of which no class covers half",
         "",
         *_count_table(metadata),

@@ -18,9 +18,9 @@ def plan_windows(
 ) -> list[tuple[float, float]]:
     """Return the windows (start_s, stop_s) that cover every frame of a video.
 
-    The last window is moved back so that it ends with the video. A video that is not
-    longer than one window gives one window with everything, a video with no frames none;
-    a window that falls into a hole of the recording, with no frame in it, is left out.
+    Where frames remain, a last window is moved back so that it ends with the video. A video
+    that is not longer than one window gives one window with everything, a video with no
+    frames none; a window that falls into a hole of the recording is left out.
 
     Args:
         sequence: the video.
@@ -47,7 +47,7 @@ def plan_windows(
         return [(begin, end)]
     whole = int((sequence.duration_s - length_s + _ROUNDING_S) / stride_s)
     starts = [begin + k * stride_s for k in range(whole + 1)]
-    if starts[-1] + length_s < end - _ROUNDING_S:
+    if frame_range(sequence, starts[-1] + length_s, end)[0] < len(sequence):
         starts.append(end - length_s)
     windows = [(start, start + length_s) for start in starts]
     return [w for w in windows if np.diff(frame_range(sequence, *w))[0] > 0]

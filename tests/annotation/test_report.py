@@ -97,12 +97,20 @@ def test_strip_shows_people_in_the_colours_of_their_slots():
     video = sequence(2.0, people=2, present=lambda i, t: i == 0 or t >= 1)
     strip = draw_strip(build_sample(video, [1, 0], 2, "a", 0), 2.0)
     assert strip.seconds == pytest.approx((0.1, 0.5, 0.8, 1.1, 1.5, 1.8))
+    assert strip.seen == 1.0
     assert strip.image.shape == (CELL_WH[1], MOMENTS * CELL_WH[0] + 4 * (MOMENTS - 1), 3)
     for moment in range(MOMENTS):
         left = moment * (CELL_WH[0] + 4)
         cell = strip.image[:, left : left + CELL_WH[0]]
         drawn = [(cell == color).all(axis=2).sum() > 50 for color in SLOT_COLORS]
         assert drawn == [moment >= 3, True, False, False]
+
+
+def test_strip_shows_the_moments_in_which_somebody_is():
+    video = sequence(10.0, people=1, present=lambda i, t: 3.0 <= t < 3.6)
+    strip = draw_strip(build_sample(video, [0], 1, "a", 0), 10.0)
+    assert strip.seconds == pytest.approx((3.0, 3.1, 3.2, 3.3, 3.4, 3.5))
+    assert strip.seen == pytest.approx(0.06)
 
 
 @pytest.mark.parametrize("frames", [1, 4, 5, 7])
@@ -135,6 +143,7 @@ def test_figures_count_people_who_are_seen():
     )
     assert figures.people[:3].tolist() == [7, 0, 3]
     assert figures.confidence.sum() == 3 * 2 * 17
+    assert figures.missing == 0
     assert figures.confidence_sum == pytest.approx(3 * 2 * 17 * 0.8)
     assert figures.seconds == [pytest.approx(1.0)]
 

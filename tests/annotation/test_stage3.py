@@ -88,7 +88,7 @@ def test_clips_become_three_pickles_that_mmaction_reads(tmp_path):
     metadata = facts(folder)
     assert metadata["totals"] == {
         "inputs": 22, "done": 21, "damaged": 0, "refused": 1, "samples": 21,
-        "parts_left_out": 0, "windows_without_class": 0,
+        "parts_left_out": 0, "windows_without_class": 0, "windows_without_people": 0,
     }  # fmt: skip
     assert metadata["failures"] == {"Fight/gone.mp4": "stage 1: no video stream"}
     assert {n: s.label for n, s in all_samples(folder).items()} == {
@@ -218,6 +218,29 @@ def test_windows_over_segments_take_the_class_that_covers_half(tmp_path):
         3.0: "Falldown",
     }  # fmt: skip
     assert metadata["totals"]["windows_without_class"] == 3
+
+
+def test_windows_without_people_are_counted_and_no_damage(tmp_path):
+    videos = {
+        f"{n}/{i}.mp4": sequence(6.0, present=lambda i, t: t < 2)
+        for n in ("Fight", "NonFight")
+        for i in range(3)
+    }
+    videos["Fight/nobody.mp4"] = sequence(3.0, people=0)
+    metadata = facts(run_stage3(config(tmp_path, videos, window_s=1.0, stride_s=1.0)))
+    assert metadata["totals"]["samples"] == 6 * 2
+    assert metadata["totals"]["windows_without_people"] == 6 * 4 + 3
+    assert metadata["failures"] == {"Fight/nobody.mp4": "windows in which nobody was tracked: 3"}
+
+
+def test_many_parts_left_out_for_one_reason_are_one_sentence(tmp_path):
+    rows = [f"cam0/x.mp4,{i / 10},{i / 10 + 0.1},Normal" for i in range(5)]
+    rows += [row for row in ROWS if not row.startswith("cam0")]
+    folder = run_stage3(with_segments(tmp_path, [*rows, "cam0/x.mp4,2,4,Falldown"]))
+    assert facts(folder)["failures"]["cam0/x.mp4"] == (
+        "left out: 0.00-0.10 s, 0.10-0.20 s, 0.20-0.30 s and 2 more: "
+        "fewer than dataset.min_frames = 4 frames"
+    )
 
 
 def test_a_bad_table_stops_before_any_work(tmp_path):

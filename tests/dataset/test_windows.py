@@ -61,6 +61,11 @@ def test_last_window_is_moved_back_to_the_end():
     assert np.asarray(windows) == pytest.approx(np.array([(0, 2), (2, 4), (3, 5)]))
 
 
+def test_no_second_window_for_a_rest_without_frames():
+    """29.97 frames/s: 60 frames last 2.002 s, and all of them are in the first 2 s."""
+    assert plan_windows(at_times(np.arange(60) * 1001 / 30000), 2.0) == [(0.0, 2.0)]
+
+
 def test_windows_are_half_open():
     video = at_times(np.arange(30) / 10)
     assert frame_range(video, 1.0, 2.0) == (10, 20)
