@@ -105,7 +105,8 @@ def dying_start(folder):
 
 
 @pytest.mark.parametrize(
-    ("start", "text"), [(broken_start, "the model does not load"), (dying_start, "while they start")]
+    ("start", "text"),
+    [(broken_start, "the model does not load"), (dying_start, "while they start")],
 )
 def test_workers_that_cannot_start_stop_the_run(tmp_path, start, text):
     with pytest.raises(RunError, match=text):
