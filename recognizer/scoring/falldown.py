@@ -108,7 +108,7 @@ def lying(rows: Rows) -> Array:
 
 def body_speed(rows: Rows) -> Array:
     """Return the trunk's speed (N,), body sizes per second, sideways motion halved."""
-    velocity, _ = rows.velocity(rows.torso, np.ones(len(rows)))
+    velocity = rows.trunk_velocity()
     return np.asarray(np.hypot(velocity[:, 0] / 2, velocity[:, 1]) / rows.size)
 
 

@@ -27,6 +27,7 @@ _TIME_TOLERANCE_S = 0.002  # time bases round to a millisecond
 _SIZE_WINDOW_S = 1.0
 _RELIABLE_AFTER_S = 0.5
 _TORSO = [LEFT_SHOULDER, RIGHT_SHOULDER, LEFT_HIP, RIGHT_HIP]
+_BOX_TRUST = 0.1  # of a box's centre beside keypoints
 _TORSO_PER_BODY = 0.3  # shoulders to hips, as a part of a standing person's height
 
 
@@ -63,6 +64,8 @@ class Rows:
     size: Array = field(init=False)
     torso: Array = field(init=False)
     _key: Array = field(init=False)
+    _before: tuple[IntRows, IntRows] = field(init=False)
+    _after: tuple[IntRows, IntRows] = field(init=False)
 
     def __post_init__(self) -> None:
         """Derive what all measures need."""
@@ -73,6 +76,9 @@ class Rows:
         object.__setattr__(self, "_key", self.person * stride + self.time_s)
         object.__setattr__(self, "torso", _torso_centre(self))
         object.__setattr__(self, "size", _body_size(self))
+        before, after = _halves(self)
+        object.__setattr__(self, "_before", before)
+        object.__setattr__(self, "_after", after)
 
     def __len__(self) -> int:
         """Return the number of rows."""
@@ -103,29 +109,58 @@ class Rows:
         frame rate. Where a track begins or ends the span is shorter but the divisor is
         not, so that short tracks gain nothing from noise.
         """
-        mass, past = self._half(points, trust, before=True)
-        mass_after, future = self._half(points, trust, before=False)
+        columns = np.column_stack([points, self.time_s, np.ones(len(self))]) * trust[:, None]
+        mass, past = _centroid(columns, self._before)
+        mass_after, future = _centroid(columns, self._after)
         span = future[:, 2] - past[:, 2]
         speed = (future[:, :2] - past[:, :2]) / np.maximum(span, SMOOTHING_S * 0.9)[:, None]
-        known = np.minimum(mass, mass_after)
-        return np.where((known > 0)[:, None], speed, 0.0), np.where(span > 0, known, 0.0)
+        known = np.where(span > 0, np.minimum(mass, mass_after), 0.0)
+        return np.where((known > 0)[:, None], speed, 0.0), known
 
-    def _half(self, points: Array, trust: Array, *, before: bool) -> tuple[Array, Array]:
-        """Return mean trust (N,) and trust-weighted mean x, y, time (N, 3) of a half window."""
-        first, last = self.window(SMOOTHING_S, 0) if before else self.window(0, SMOOTHING_S)
-        index = np.arange(len(self))
-        same = np.zeros(len(self), bool)
-        if before:  # at low frame rates the window reaches to the row before
-            same[1:] = self.person[1:] == self.person[:-1]
-            first = np.minimum(first, index - same)
-        else:
-            same[:-1] = same[:-1] | (self.person[1:] == self.person[:-1])
-            last = np.maximum(last, index + 1 + same)
-        columns = np.column_stack([points, self.time_s, np.ones(len(self))]) * trust[:, None]
-        total = window_sum(columns, (first, last))
-        mass = total[:, 3]
-        mean = total[:, :3] / np.maximum(mass, 1e-9)[:, None]
-        return mass / np.maximum(last - first, 1), mean
+    def trunk_velocity(self) -> Array:
+        """Return the trunk's velocity (N, 2), pixels per second.
+
+        The mean of the velocities of shoulders and hips, not the velocity of their mean,
+        which would jump whenever one of them is not seen; hardly any of the box's, which
+        is all there is where none is seen.
+        """
+        centre = (self.boxes[:, :2] + self.boxes[:, 2:]) / 2
+        velocity, mass = self.velocity(centre, np.full(len(self), _BOX_TRUST))
+        total = velocity * mass[:, None]
+        for joint in _TORSO:
+            velocity, known = self.velocity(self.keypoints[:, joint], self.trust[:, joint])
+            total += velocity * known[:, None]
+            mass = mass + known
+        return np.asarray(total / np.maximum(mass, 1e-9)[:, None])
+
+
+def _halves(rows: Rows) -> tuple[tuple[IntRows, IntRows], tuple[IntRows, IntRows]]:
+    """Return the windows of the 0.2 s before and after every row, itself included.
+
+    At low frame rates they reach to the person's next row, however far away it is.
+    """
+    index = np.arange(len(rows))
+    first, last = rows.window(SMOOTHING_S, SMOOTHING_S)
+    joined = rows.person[1:] == rows.person[:-1]
+    follows, precedes = np.zeros(len(rows), bool), np.zeros(len(rows), bool)
+    follows[1:], precedes[:-1] = joined, joined
+    before = (np.minimum(first, index - follows), index + 1)
+    return before, (index, np.maximum(last, index + 1 + precedes))
+
+
+def _centroid(columns: Array, bounds: tuple[IntRows, IntRows]) -> tuple[Array, Array]:
+    """Return mean trust (N,) and the trust-weighted means (N, D - 1) over each row's window.
+
+    The last column is the trust itself, the others are multiplied by it. Rows at the
+    window's ends count half, as in the trapezoidal rule.
+    """
+    first, last = bounds
+    several = (last - first > 1)[:, None]
+    total = window_sum(columns, bounds)
+    total -= np.where(several, (columns[first] + columns[last - 1]) / 2, 0.0)
+    mass = total[:, -1]
+    mean = total[:, :-1] / np.maximum(mass, 1e-9)[:, None]
+    return mass / np.maximum(last - first - several[:, 0], 1), mean
 
 
 def window_sum(values: Array, bounds: tuple[IntRows, IntRows]) -> Array:
@@ -180,8 +215,8 @@ def _torso_centre(rows: Rows) -> Array:
     """Return (N, 2): trusted shoulders and hips, and the box's centre where there are none."""
     trust = rows.trust[:, _TORSO, None]
     centre = (rows.boxes[:, :2] + rows.boxes[:, 2:]) / 2
-    total = (rows.keypoints[:, _TORSO] * trust).sum(axis=1) + 0.1 * centre
-    return np.asarray(total / (trust.sum(axis=1) + 0.1))
+    total = (rows.keypoints[:, _TORSO] * trust).sum(axis=1) + _BOX_TRUST * centre
+    return np.asarray(total / (trust.sum(axis=1) + _BOX_TRUST))
 
 
 def middle(rows: Rows, joints: list[int]) -> tuple[Array, Array]:
