@@ -152,14 +152,15 @@ def _warnings(dataset: Dataset, counts: dict[str, dict[str, int]]) -> list[str]:
     return warnings
 
 
-def is_finished(folder: Path, inputs_digest: str) -> bool:
-    """Tell whether the folder holds the whole, undamaged result of these inputs."""
+def is_finished(folder: Path, inputs_digest: str, settings: dict[str, Any]) -> bool:
+    """Tell whether the folder holds the whole, undamaged result of inputs and settings."""
     try:
         metadata = json.loads((folder / METADATA).read_bytes())
         return (
             metadata["schema"] == SCHEMA
             and metadata["schema_version"] == SCHEMA_VERSION
             and metadata["inputs_digest"] == inputs_digest
+            and metadata["settings"] == settings
             and all(
                 sha256_file(folder / f"{split}.pkl") == metadata["splits"][split]["sha256"]
                 for split in SPLITS

@@ -30,7 +30,7 @@ from annotation.workspace import (
     stage3_settings,
     write_manifest,
 )
-from recognizer.artifacts import POSE_SCHEMA, ArtifactError, read_npz_meta, write_json
+from recognizer.artifacts import POSE_SCHEMA, read_npz_meta, write_json
 from recognizer.config import Config, DatasetSection
 from recognizer.config_file import ConfigError
 from recognizer.dataset.mmaction import write_split
@@ -63,7 +63,7 @@ def run_stage3(config: Config, progress: Progress | None = None) -> Path:
     tell = progress or (lambda outcome, frames: None)
     with exclusive(folder):
         inputs = _inputs_digest(tracks, stage2)
-        if is_finished(folder, inputs):
+        if is_finished(folder, inputs, stage3_settings(config, stage2)):
             return folder
         segments = None
         if config.dataset.segments is not None:
@@ -98,7 +98,7 @@ def _inputs_digest(tracks: Path, stage2: Manifest) -> str:
             try:
                 meta = read_npz_meta(result_path(tracks, outcome.video, ".npz"), POSE_SCHEMA)
                 facts = meta.get("source"), meta.get("frame_account")
-            except (ArtifactError, OSError) as error:
+            except (ValueError, OSError) as error:
                 facts = type(error).__name__
         digest.update(repr((outcome.video, facts)).encode("utf-8", "backslashreplace"))
     return digest.hexdigest()

@@ -365,6 +365,23 @@ def test_bad_inputs_are_recorded_and_cost_nobody_else(tmp_path):
     assert str(tmp_path) not in json.dumps(metadata)
 
 
+def test_names_cannot_leave_the_folder_and_odd_ones_work(tmp_path):
+    odd = ["Fight/\udcff.mp4", "Fight/-rf *.mp4", "Fight/" + "x" * 250 + ".mp4", "Fight/a\nb.mp4"]
+    videos = clips(2) | {name: sequence() for name in odd}
+    write_stage2(tmp_path / "stage2", videos)
+    manifest = tmp_path / "stage2" / "manifest.json"
+    content = json.loads(manifest.read_text(encoding="utf-8"))
+    bad = ["../../Fight/evil.mp4", "/Fight/evil.mp4", "Fight/../evil.mp4", "Fight/\0.mp4"]
+    content["inputs"] |= {name: {"state": "done", "reason": "", "frames": 9} for name in bad}
+    manifest.write_text(json.dumps(content))
+    folder = run_stage3(config(tmp_path))
+    metadata = facts(folder)
+    assert metadata["totals"]["samples"] == 4 + len(odd)
+    assert sorted(metadata["failures"]) == sorted(bad)
+    assert all("inside the input folder" in reason for reason in metadata["failures"].values())
+    assert "Fight/\\udcff.mp4" in all_samples(folder)
+
+
 NOT_ENOUGH = {
     "no class folder": ({"a.mp4": sequence()}, "no sample at all.*no folder of its path"),
     "all refused": (
