@@ -14,6 +14,7 @@ import json
 import math
 import os
 import pickle
+import re
 import secrets
 import shutil
 import struct
@@ -24,7 +25,6 @@ from pathlib import Path
 from typing import IO, Any
 
 import numpy as np
-from numpy.lib import format as npy_format
 from numpy.typing import NDArray
 
 from recognizer import safe_pickle
@@ -36,6 +36,10 @@ POSE_SCHEMA_VERSION = 1
 _META_MEMBER = "meta.json"
 _MAX_META_BYTES = 64 * 2**20
 _CHUNK = 2**20
+_NPY_HEADER = re.compile(
+    rb"\{'descr': '([<|][biufU]\d{1,9})', 'fortran_order': False, "
+    rb"'shape': \(((?:\d{1,18}, )*\d{0,18},?)\), \} *\n"
+)
 # A record of a day without anybody unpacks to 45 MB from next to nothing; real poses to twice
 # their file. What is far beyond both was made to fill the memory.
 _SMALL = 64 * 2**20
@@ -177,19 +181,28 @@ def read_npz(path: Path, schema: str) -> tuple[dict[str, NDArray[Any]], dict[str
 def _read_array(archive: zipfile.ZipFile, info: zipfile.ZipInfo, path: Path) -> NDArray[Any]:
     """Read one array; its size is checked before any memory is asked for."""
     with archive.open(info) as member:
-        version = npy_format.read_magic(member)  # type: ignore[no-untyped-call]
-        if version != (1, 0):
-            raise ArtifactError(f"{path}: {info.filename} is of version {version}, not (1, 0)")
-        shape, fortran, dtype = npy_format.read_array_header_1_0(member)  # type: ignore[no-untyped-call]
-        if fortran or dtype.kind not in "biufU":
-            raise ArtifactError(f"{path}: {info.filename} holds {dtype}, not plain numbers or text")
+        dtype, shape = _read_header(member, f"{path}: {info.filename}")
         size = math.prod(shape) * dtype.itemsize
-        if min(shape, default=0) < 0 or size != info.file_size - member.tell():
+        if size != info.file_size - member.tell():
             raise ArtifactError(f"{path}: {info.filename} announces {shape} but holds other")
         data = bytearray(size)
         if member.readinto(data) != size or member.read(1):  # type: ignore[attr-defined]
             raise ArtifactError(f"{path}: {info.filename} is not as long as it says")
     return np.frombuffer(data, dtype).reshape(shape)
+
+
+def _read_header(member: IO[bytes], name: str) -> tuple[np.dtype[Any], tuple[int, ...]]:
+    """Read the one kind of .npy header that np.save writes for plain C-ordered arrays.
+
+    NumPy's own reader takes more: it hands the header to Python's parser.
+    """
+    start = member.read(10)
+    if start[:8] != b"\x93NUMPY\x01\x00" or len(start) < 10:
+        raise ArtifactError(f"{name} is no array as we write it")
+    header = _NPY_HEADER.fullmatch(member.read(int.from_bytes(start[8:], "little")))
+    if header is None:
+        raise ArtifactError(f"{name} holds other than plain numbers or text in C order")
+    return np.dtype(header[1].decode()), tuple(int(n) for n in header[2].split(b",") if n.strip())
 
 
 @contextlib.contextmanager
