@@ -82,7 +82,10 @@ class AnnotationSection(Section):
     input: ConfigPath = Path("data")
     dataset: PlainName = "dataset"
     output_dir: ConfigPath = Path("output")
-    video_suffixes: list[str] = [".mp4", ".avi", ".mkv", ".mov", ".ts", ".webm", ".m4v", ".mpg"]
+    video_suffixes: list[str] = [
+        ".mp4", ".avi", ".mkv", ".mov", ".ts", ".mts", ".webm", ".m4v", ".mpg", ".mpeg", ".flv", ".wmv",
+        ".3gp",
+    ]  # fmt: skip
     include: list[str] = []
     sample_fps: PositiveFloat | None = None
     batch_size: Annotated[int, Field(ge=1, le=256)] = 8
