@@ -25,15 +25,15 @@ def plan_windows(
     Args:
         sequence: the video.
         length_s: length of a window, seconds.
-        stride_s: from one start to the next, seconds; half the length if None, so that
-            what happens on a border is whole in the next window.
+        stride_s: from one start to the next, seconds; the length if None, so that only the
+            last two windows may overlap.
 
     Raises:
         ValueError: a length or stride that is not above 0, or a stride longer than the
             window, which would leave frames out.
 
     """
-    stride_s = length_s / 2 if stride_s is None else stride_s
+    stride_s = length_s if stride_s is None else stride_s
     if not 0 < stride_s <= length_s:
         raise ValueError(
             "windows: expected 0 < stride_s <= window_s, so that no frame is left out, got "

@@ -51,9 +51,10 @@ def test_meaning_does_not_change_with_fps(length, stride):
             assert stop - first == pytest.approx(length * fps, abs=1)
 
 
-def test_default_stride_overlaps_by_half():
-    windows = plan_windows(at_times(np.arange(60) / 10), 2.0)
-    assert windows == [(float(k), float(k + 2)) for k in range(5)]
+def test_stride():
+    video = at_times(np.arange(60) / 10)
+    assert plan_windows(video, 2.0, 1.0) == [(float(k), float(k + 2)) for k in range(5)]
+    assert plan_windows(video, 2.0) == [(0.0, 2.0), (2.0, 4.0), (4.0, 6.0)]
 
 
 def test_last_window_is_moved_back_to_the_end():
