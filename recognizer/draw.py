@@ -135,7 +135,7 @@ def _skeleton(
     limbs = [(drawn[a], drawn[b]) for a, b in EDGES if a in drawn and b in drawn]
     width = _stroke(canvas)
     for start, stop in limbs:  # a dark rim keeps the lines readable on any ground
-        cv2.line(canvas, start, stop, _BLACK, width + 2, cv2.LINE_AA)
+        cv2.line(canvas, start, stop, _BLACK, width + max(2, width // 2 * 2), cv2.LINE_AA)
     for start, stop in limbs:
         cv2.line(canvas, start, stop, color, width, cv2.LINE_AA)
     for place in drawn.values():

@@ -42,6 +42,7 @@ _WRISTS = [LEFT_WRIST, RIGHT_WRIST]
 _TARGETS = [NOSE, LEFT_SHOULDER, RIGHT_SHOULDER, LEFT_HIP, RIGHT_HIP]
 _FASTEST = 6.0  # body sizes per second; above it a keypoint has jumped, not moved
 _NOISE = 0.15  # body sizes per second that keypoint noise shows on somebody at rest
+_FAR = 0.02  # a closeness that is not worth looking at
 _IN_CONTACT = 0.5  # an interaction that is as much as there can be
 _ENGAGED = 0.3  # an interaction that counts as taking part
 
@@ -110,6 +111,8 @@ def interaction(rows: Rows, active: Array) -> Array:
         same = frame[step:] == frame[:-step]
         a, b = order[:-step][same], order[step:][same]
         near = closeness(rows, a, b)
+        worth = near > _FAR
+        a, b, near = a[worth], b[worth], near[worth]
         either = np.maximum(active[a], active[b])
         both = (either + np.sqrt(active[a] * active[b])) / 2
         touch = np.maximum(reach(rows, a, b), reach(rows, b, a))
