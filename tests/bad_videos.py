@@ -263,8 +263,8 @@ def _odd(folder: Path) -> list[BadVideo]:
         whole.append((path, FRAMES))
     edited = make_edit_lists(folder, mp4)
     whole += [(edited[0], 110), (edited[1], 75), (make_wrapping(folder), FRAMES)]
-    whole.append((encode(folder / "one_frame.mp4", frames=[7]), 1))
-    whole.append((encode(folder / "one_frame.avi", Recipe("mpeg4"), frames=[7]), 1))
+    for name, recipe in (("one_frame.mp4", Recipe()), ("one_frame.avi", Recipe("mpeg4"))):
+        whole.append((encode(folder / name, recipe, [7], lambda _: Fraction(0)), 1))
     whole.append((add_sound(folder / "long_sound.mp4", 7, mp4), FRAMES))
     small, large = folder / "h264.ts", folder / "larger.ts"
     encode(large, Recipe(size_wh=(192, 112)), range(60), lambda i: Fraction(i + FRAMES, FPS))

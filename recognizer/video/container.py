@@ -75,14 +75,32 @@ def open_container(path: Path) -> Any:
     except OSError as error:
         raise VideoError(f"{where}, cannot read it: {reason_of(error)}") from error
     try:
-        # "file:" keeps names such as "a:b.mp4" or "-i.mp4" from being read as anything else.
-        return av.open(
-            f"file:{path}",
-            container_options={"format_whitelist": _DEMUXERS, "protocol_whitelist": "file"},
-            metadata_errors="replace",
-        )
+        container = _demuxer(path, {})
+        if _edit_list_hides_all(container):
+            container.close()
+            container = _demuxer(path, {"ignore_editlist": "1"})
     except (av.FFmpegError, OSError, ValueError) as error:
         raise VideoError(f"{where}, {_why_unreadable(path, error)}") from error
+    return container
+
+
+def _demuxer(path: Path, options: dict[str, str]) -> Any:
+    # "file:" keeps names such as "a:b.mp4" or "-i.mp4" from being read as anything else.
+    return av.open(
+        f"file:{path}",
+        container_options={
+            "format_whitelist": _DEMUXERS, "protocol_whitelist": "file", **options
+        },
+        metadata_errors="replace",
+    )  # fmt: skip
+
+
+def _edit_list_hides_all(container: Any) -> bool:
+    """Tell whether an mp4 stores frames of which its (damaged) edit list shows none."""
+    streams = container.streams.video
+    return "mp4" in container.format.name and any(
+        s.frames and not len(s.index_entries) for s in streams
+    )
 
 
 def _why_unreadable(path: Path, error: Exception) -> str:

@@ -60,7 +60,12 @@ class _Tally:
         self.packets, self.discarded, self.hidden, self.end_s = 0, 0, 0, 0.0
         self.errors.clear()
 
+    def all_came(self, pictures: int) -> bool:
+        """Tell whether every packet that should give a picture gave one, without an error."""
+        return not self.errors and pictures >= self.packets - self.discarded - self.hidden
+
     def account(self) -> FrameAccount:
+        """Return the account of what has come so far."""
         skipped = self.skipped + Counter({EDIT_LIST: self.discarded, HIDDEN: self.hidden})
         done = self.delivered + skipped.total()
         container_frames = max(self.packets + self.absent, done)
@@ -239,7 +244,8 @@ class VideoReader:
         """Yield all pictures; start again with one thread where threads would lose some.
 
         After an error, a decoder with frame threads drops intact frames that other threads
-        were working on. Those already yielded are the same, and are not yielded again.
+        were working on, at the end even without saying so. Those already yielded are the
+        same, and are not yielded again.
         """
         done = 0
         for frame in self._pictures():
@@ -248,7 +254,7 @@ class VideoReader:
             done += 1
             yield frame
         else:
-            if self._threads == 1 or not self._tally.errors:
+            if self._threads == 1 or self._tally.all_came(done):
                 return
         self._container.close()
         self._container = open_container(self.path)

@@ -6,6 +6,7 @@ from fractions import Fraction
 from typing import TypeVar
 
 _MAX_WRAP_STEP_S = 60.0
+_GRID_SLACK_S = 1e-6
 _REGULAR_SHARE = 0.8
 _REGULAR_TOLERANCE = 0.25
 
@@ -126,7 +127,8 @@ def on_grid(items: Iterable[tuple[float, T]], rate: float) -> Iterator[T]:
 
     Every item belongs to the point whose half-open interval
     ``[(k - 1/2) / rate, (k + 1/2) / rate)`` holds its time; the nearest of a point's items
-    is kept, the earlier of two equally near ones. A point without an item stays empty.
+    is kept, the earlier of two equally near ones. A point without an item stays empty, and
+    so does one that lies behind the end of the stream, one step after the last item.
 
     Args:
         items: (time in seconds from 0, value), times never falling.
@@ -135,7 +137,9 @@ def on_grid(items: Iterable[tuple[float, T]], rate: float) -> Iterator[T]:
     """
     best: T | None = None
     best_point, best_distance = -1, 0.0
+    last_s = step_s = 0.0
     for time_s, value in items:
+        step_s, last_s = time_s - last_s, time_s
         point = int(time_s * rate + 0.5)
         distance = abs(time_s * rate - point)
         if point == best_point and distance >= best_distance:
@@ -143,5 +147,6 @@ def on_grid(items: Iterable[tuple[float, T]], rate: float) -> Iterator[T]:
         if best is not None and point != best_point:
             yield best
         best, best_point, best_distance = value, point, distance
-    if best is not None:
+    inside = best_point == 0 or best_point / rate < last_s + step_s - _GRID_SLACK_S
+    if best is not None and inside:
         yield best

@@ -3,7 +3,7 @@
 from fractions import Fraction
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 import av
 import numpy as np
@@ -55,9 +55,15 @@ class VideoWriter:
             self._container = av.open(
                 f"file:{path}", "w", format="mp4", options={"movflags": "+faststart"}
             )
+            self._stream = self._add_stream(width, height, fps, crf)
+            self._container.start_encoding()  # opens the file, so that a bad path shows now
         except (av.FFmpegError, OSError) as error:
             raise self._failed(error) from error
-        stream = self._container.add_stream("libx264", rate=Fraction(fps).limit_denominator(1001))
+        self._reformatter = VideoReformatter()
+
+    def _add_stream(self, width: int, height: int, fps: float, crf: int) -> Any:
+        rate = Fraction(fps).limit_denominator(1001)
+        stream: Any = self._container.add_stream("libx264", rate=rate)
         stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
         stream.time_base = stream.codec_context.time_base = _TIME_BASE
         stream.codec_context.thread_count = 1
@@ -66,8 +72,7 @@ class VideoWriter:
         codec = stream.codec_context
         codec.colorspace = codec.color_primaries = codec.color_trc = _BT709
         codec.color_range = ColorRange.MPEG
-        self._stream = stream
-        self._reformatter = VideoReformatter()
+        return stream
 
     def write(self, bgr: ImageArray, time_s: float) -> None:
         """Append a frame.
