@@ -1,0 +1,184 @@
+"""The one place that knows how to import mmpose and mmaction2 on today's torch.
+
+mmpose's models name three things of packages that are seldom there (full mmcv, mmdet,
+torchvision) and that no model of ours builds. Where such a package is missing, a stand-in
+holds its place while mmpose is imported and is taken away again, so that nobody else
+mistakes it for the real one; where it is installed, nothing is done.
+
+Their registries know one current scope, which decides what the name of a type means.
+``scope`` sets it for a block and puts back what was there: neither library leaks into
+the other.
+"""
+
+import contextlib
+import importlib
+import importlib.util
+import sys
+import warnings
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import ModuleType
+from typing import Any, Literal
+
+Library = Literal["mmaction", "mmpose"]
+
+# The modules whose import registers everything that configs can name.
+_REGISTERING: dict[Library, tuple[str, ...]] = {
+    "mmaction": ("datasets", "engine", "evaluation", "models", "structures", "visualization"),
+    "mmpose": ("codecs", "datasets", "engine", "evaluation", "models", "visualization"),
+}
+_INSTALL = (
+    "run `make setup-dev`, or: pip install -r requirements/training.txt && "
+    "pip install --no-deps -r requirements/openmmlab.txt"
+)
+
+
+def load_mmaction() -> ModuleType:
+    """Import mmaction2 and everything it registers; the current scope stays as it is.
+
+    Raises:
+        ImportError: the training set is not installed, with the command that does it.
+
+    """
+    return _load("mmaction")
+
+
+def load_mmpose() -> ModuleType:
+    """Import mmpose and everything it registers. Raises as ``load_mmaction``."""
+    return _load("mmpose")
+
+
+@contextlib.contextmanager
+def scope(library: Library) -> Iterator[None]:
+    """Build by the names of one library inside the block, and as before after it.
+
+    Raises:
+        ImportError: as ``load_mmaction``.
+
+    """
+    _load(library)
+    from mmengine.registry import DefaultScope
+
+    with DefaultScope.overwrite_default_scope(library):
+        yield
+
+
+def shipped_config(library: Library, name: str) -> Path:
+    """Return the path of a config that comes with the library.
+
+    Args:
+        library: whose config.
+        name: path below its ``configs`` folder, such as
+            ``body_2d_keypoint/rtmo/body7/rtmo-s_8xb32-600e_body7-640x640.py``.
+
+    Raises:
+        FileNotFoundError: the library ships no such config.
+        ImportError: as ``load_mmaction``.
+
+    """
+    path = Path(str(_load(library).__file__)).parent / ".mim" / "configs" / name
+    if not path.is_file():
+        raise FileNotFoundError(f"{library}: expected a shipped config at {path}, found none")
+    return path
+
+
+def _load(library: Library) -> ModuleType:
+    try:
+        with warnings.catch_warnings(), _stand_ins():
+            # Deprecations inside these libraries and a note that mmcv is mmcv-lite.
+            warnings.simplefilter("ignore")
+            for part in _REGISTERING[library]:
+                importlib.import_module(f"{library}.{part}")
+    except ImportError as error:
+        raise ImportError(
+            f"{library}: expected the training set, but {error}; {_INSTALL}", name=error.name
+        ) from error
+    return sys.modules[library]
+
+
+@contextlib.contextmanager
+def _stand_ins() -> Iterator[None]:
+    """Hold the places of missing modules while mmpose is imported."""
+    placed = []
+    for name, make in _MISSING_MODULES.items():
+        if name not in sys.modules and not _is_installed(name):
+            for module in _with_parents(make(name)):
+                sys.modules[module.__name__] = module
+                placed.append(module)
+    try:
+        yield
+    finally:
+        for module in placed:
+            if sys.modules.get(module.__name__) is module:
+                del sys.modules[module.__name__]
+
+
+def _is_installed(name: str) -> bool:
+    try:
+        importlib.import_module(name)
+    except ModuleNotFoundError:
+        return False
+    except (RuntimeError, OSError) as error:
+        package = name.partition(".")[0]
+        raise ImportError(
+            f"{package} does not work with this torch ({error}); pip uninstall {package}",
+            name=package,
+        ) from error
+    return True
+
+
+def _with_parents(module: ModuleType) -> Iterator[ModuleType]:
+    parent = module.__name__.rpartition(".")[0]
+    if parent and parent not in sys.modules and importlib.util.find_spec(parent) is None:
+        yield ModuleType(parent, "Stand-in for a package that is not installed.")
+    yield module
+
+
+def _unavailable(name: str, remedy: str) -> type:
+    """Return a class that can be named and asked for with isinstance, but not made."""
+
+    def refuse(self: Any, *_: Any, **__: Any) -> None:
+        raise NotImplementedError(f"{name} is not installed; {remedy}")
+
+    return type(name.rpartition(".")[2], (), {"__init__": refuse, "__doc__": f"No {name} here."})
+
+
+def _mmcv_ops(name: str) -> ModuleType:
+    module = ModuleType(name)
+    module.MultiScaleDeformableAttention = _unavailable(  # type: ignore[attr-defined]
+        "mmcv.ops.MultiScaleDeformableAttention", "build full mmcv 2.1 in place of mmcv-lite"
+    )
+    return module
+
+
+def _mmdet_utils(name: str) -> ModuleType:
+    module = ModuleType(name)
+    module.ConfigType = dict  # type: ignore[attr-defined]  # only ever an annotation
+    module.reduce_mean = _mean_over_processes  # type: ignore[attr-defined]
+    return module
+
+
+def _torchvision_transforms(name: str) -> ModuleType:
+    module = ModuleType(name)
+    module.ToPILImage = _unavailable(  # type: ignore[attr-defined]
+        "torchvision.transforms.ToPILImage", "install the torchvision of this torch"
+    )
+    return module
+
+
+def _mean_over_processes(tensor: Any) -> Any:
+    """Return the mean of a tensor over all training processes (RTMO's loss calls this)."""
+    from torch import distributed
+
+    if not (distributed.is_available() and distributed.is_initialized()):
+        return tensor
+    total = tensor.clone()
+    distributed.all_reduce(total)
+    return total / distributed.get_world_size()
+
+
+_MISSING_MODULES: dict[str, Callable[[str], ModuleType]] = {
+    "mmcv.ops": _mmcv_ops,
+    "mmdet.utils": _mmdet_utils,
+    "torchvision.transforms": _torchvision_transforms,
+}
