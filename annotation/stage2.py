@@ -34,12 +34,12 @@ from recognizer.artifacts import (
     write_poses,
 )
 from recognizer.config import Config, TrackingSection
-from recognizer.scoring.ranking import Involvement, rank_people
+from recognizer.scoring.ranking import Involvement, Service, rank_people
 from recognizer.tracking.tracker import Tracker
 from recognizer.tracking.tracks import fill_gaps
 from recognizer.types import PoseSequence
 
-SERVICES = ("fight", "falldown")
+SERVICES: tuple[Service, ...] = ("fight", "falldown")
 
 
 def run_stage2(config: Config, watch: Watch = silent) -> Path:

@@ -83,8 +83,8 @@ class AnnotationSection(Section):
     dataset: PlainName = "dataset"
     output_dir: ConfigPath = Path("output")
     video_suffixes: list[str] = [
-        ".mp4", ".avi", ".mkv", ".mov", ".ts", ".mts", ".webm", ".m4v", ".mpg", ".mpeg", ".flv", ".wmv",
-        ".3gp",
+        ".mp4", ".avi", ".mkv", ".mov", ".ts", ".mts", ".webm", ".m4v", ".mpg", ".mpeg", ".flv",
+        ".wmv", ".3gp",
     ]  # fmt: skip
     include: list[str] = []
     sample_fps: PositiveFloat | None = None
