@@ -94,7 +94,7 @@ def _choose(outcomes: tuple[Outcome, ...], limit: int | None) -> list[Outcome]:
     """Return at most ``limit`` inputs, spread over the list so that all classes show."""
     if limit is None or limit >= len(outcomes):
         return list(outcomes)
-    return [outcomes[i * len(outcomes) // limit] for i in range(limit)]
+    return [outcomes[(2 * i + 1) * len(outcomes) // (2 * limit)] for i in range(limit)]
 
 
 def _drop_other_settings(
