@@ -52,17 +52,18 @@ class Frame:
 class FrameAccount:
     """What became of the frames a container holds.
 
-    ``decoded + damaged + sum(skipped.values()) == container_frames`` whenever the
-    container's own number is known; the difference is never silent.
+    ``decoded + damaged + sum(skipped.values()) == container_frames``: the difference is never
+    silent.
 
     Attributes:
-        container_frames: packets of the video stream, or None when nothing could be read.
-        decoded: frames that came out of the decoder, corrupt ones included.
+        container_frames: pictures that the container's index lists or, without a full index,
+            that its packets hold; None when nothing could be read.
+        decoded: frames that were handed on, corrupt ones included.
         corrupt: those of ``decoded`` that the decoder flagged as damaged pictures.
-        damaged: packets that gave no frame because they could not be decoded.
-        skipped: frames left out on purpose, by reason.
+        damaged: pictures that could not be decoded or are not in the file.
+        skipped: frames left out on purpose, by reason, such as ``sample_fps``.
         ended_early: the container announced more than was there.
-        notes: sentences for the report, such as a change of resolution.
+        notes: sentences about damage for the report, such as a hole or a clock that restarts.
 
     """
 

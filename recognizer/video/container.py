@@ -171,18 +171,32 @@ def frame_rate(stream: Any) -> Fraction | None:
     return None
 
 
-def indexed_frames(container: Any, stream: Any) -> tuple[int | None, int]:
-    """Return how many packets the container's index lists and how many it stores besides.
+@dataclass(frozen=True, slots=True)
+class Index:
+    """What a container lists about its video stream.
 
-    An mp4 does not list what its edit list leaves out. The first number is None where there
-    is no full index.
+    Attributes:
+        frames: how many packets are listed, None without any list.
+        unlisted: how many are stored besides; an mp4 does not list what its edit list hides.
+        full: the list was made for the whole file, so that nothing can be missing from it.
+
     """
+
+    frames: int | None
+    unlisted: int = 0
+    full: bool = True
+
+
+def read_index(container: Any, stream: Any) -> Index:
+    """Return what the container lists, at the end of reading."""
     if "mp4" in container.format.name:
         listed = len(stream.index_entries)
-        return listed or None, max(stream.frames - listed, 0) if listed else 0
-    if container.format.name == "avi":
-        return _avi_pictures(stream.frames, [e.timestamp for e in stream.index_entries]) or None, 0
-    return stream.frames or None, 0
+        # The pieces of a fragmented mp4 list their own frames only.
+        fragmented = not stream.frames
+        return Index(listed, 0 if fragmented else max(stream.frames - listed, 0), not fragmented)
+    if container.format.name == "avi" and stream.frames:
+        return Index(_avi_pictures(stream.frames, [e.timestamp for e in stream.index_entries]))
+    return Index(stream.frames or None, full=bool(stream.frames))
 
 
 def _avi_pictures(chunks: int, at: list[int]) -> int:
@@ -200,17 +214,25 @@ def _avi_pictures(chunks: int, at: list[int]) -> int:
     return max(chunks - repeats, 0)
 
 
-def announced_duration_s(container: Any, stream: Any) -> float | None:
-    """Return the length of the video stream, or else of the file, None if not announced."""
+@dataclass(frozen=True, slots=True)
+class Announced:
+    """A length in seconds, None if unknown, and whether it is the video stream's own."""
+
+    seconds: float | None
+    own: bool
+
+
+def announced_duration(container: Any, stream: Any) -> Announced:
+    """Return the length of the video stream, or else of the file."""
     if stream.duration is not None and stream.time_base:
-        return float(stream.duration * stream.time_base)
+        return Announced(float(stream.duration * stream.time_base), True)
     text = stream.metadata.get("DURATION", "")  # Matroska keeps it as hh:mm:ss.nnnnnnnnn
     hours, *rest = text.split(":")
     try:
-        return int(hours) * 3600 + int(rest[0]) * 60 + float(rest[1])
+        return Announced(int(hours) * 3600 + int(rest[0]) * 60 + float(rest[1]), True)
     except (ValueError, IndexError):
         pass
-    return container.duration / av.time_base if container.duration else None
+    return Announced(container.duration / av.time_base if container.duration else None, False)
 
 
 def cut_off(path: Path, format_name: str) -> list[str]:

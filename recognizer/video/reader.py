@@ -14,11 +14,11 @@ from recognizer.types import Frame, FrameAccount
 from recognizer.video.container import (
     VideoError,
     VideoInfo,
-    announced_duration_s,
+    announced_duration,
     cut_off,
     frame_rate,
-    indexed_frames,
     open_container,
+    read_index,
     reason_of,
     video_stream,
 )
@@ -30,7 +30,9 @@ __all__ = ["ArrayImage", "VideoError", "VideoInfo", "VideoReader"]
 _MAX_DEMUX_ERRORS = 100
 _FALLBACK_PERIOD_S = 1 / 25
 _WRAP_33_BITS = 2**33
-_SLACK_PERIODS = 1.5
+# A file's length is that of its longest stream, rounded to that stream's packets.
+_SLACK_PERIODS_OWN = 0.75
+_SLACK_PERIODS_FILE = 1.5
 _PROBE_SIZE_WH = (16, 16)
 _VP8_SHOW = 0x10
 EDIT_LIST = "outside the edit list"
@@ -53,6 +55,7 @@ class _Tally:
     absent: int = 0
     ended_early: bool = False
     skipped: Counter[str] = field(default_factory=Counter)
+    other_sizes: Counter[str] = field(default_factory=Counter)
     notes: list[str] = field(default_factory=list)
 
     def restart(self) -> None:
@@ -66,7 +69,11 @@ class _Tally:
 
     def account(self) -> FrameAccount:
         """Return the account of what has come so far."""
-        skipped = self.skipped + Counter({EDIT_LIST: self.discarded, HIDDEN: self.hidden})
+        skipped = (
+            self.skipped
+            + self.other_sizes
+            + Counter({EDIT_LIST: self.discarded, HIDDEN: self.hidden})
+        )
         done = self.delivered + skipped.total()
         container_frames = max(self.packets + self.absent, done)
         errors = [f"{reason} ({n} times)" for reason, n in sorted(self.errors.items())]
@@ -121,6 +128,7 @@ class VideoReader:
 
     def _open_stream(self, threads: int) -> None:
         self._stream = video_stream(self._container, self.path)
+        self._announced = announced_duration(self._container, self._stream)
         codec = self._stream.codec_context
         codec.thread_count = threads
         # Frame threads would delay the only timestamps that AVI has.
@@ -161,7 +169,7 @@ class VideoReader:
             rotation_deg=self._converter.orientation.rotation_deg,
             fps=float(rate) if rate else None,
             container=self._container.format.name,
-            duration_s=announced_duration_s(self._container, self._stream),
+            duration_s=self._announced.seconds,
         )
 
     def _make_clock(self) -> PresentationClock:
@@ -234,6 +242,8 @@ class VideoReader:
     def _note_end(self, packet: Any) -> None:
         stamp = packet.pts if packet.pts is not None else packet.dts
         if stamp is None or packet.is_discard or not packet.time_base:
+            return
+        if self._announced.own and packet.stream_index != self._stream.index:
             return
         # A stream's own duration counts from its start, a file's from zero.
         start = packet.stream.start_time if packet.stream.duration is not None else 0
@@ -311,7 +321,7 @@ class VideoReader:
                 image = DecodedImage(current, self._converter)
                 yield Frame(image, index, time_s, bool(current.is_corrupt))
             else:
-                self._tally.skipped[f"size {current.width}x{current.height}"] += 1
+                self._tally.other_sizes[f"size {current.width}x{current.height}"] += 1
             current = following
 
     def _stamp(self, frame: av.VideoFrame) -> int | None:
@@ -325,6 +335,9 @@ class VideoReader:
         tally, clock = self._tally, self._clock
         if self._sample_fps is not None:
             tally.skipped["sample_fps"] = tally.usable - tally.delivered
+        for size, count in sorted(tally.other_sizes.items()):
+            first = "x".join(map(str, self.info.coded_size_wh))
+            tally.notes.append(f"left out {count} frames of {size}: the first is {first}")
         self._compare_with_announced()
         times = [
             (clock.outliers, "contradicted by its neighbours, replaced"),
@@ -336,25 +349,28 @@ class VideoReader:
 
     def _compare_with_announced(self) -> None:
         tally, container, stream = self._tally, self._container, self._stream
-        index, unlisted = indexed_frames(container, stream)
-        if index is None:
+        index = read_index(container, stream)
+        if index.frames is not None:
+            # If the edit list is not all that left some out, the duration below tells.
+            tally.skipped[EDIT_LIST] += index.unlisted
+            missing = max(index.frames - tally.packets, 0)
+            tally.absent = missing + index.unlisted
+            if missing:
+                self._note_early_end(f"{index.frames} frames", str(tally.packets))
+                return
+        if not index.full:
             tally.notes += cut_off(self.path, container.format.name)
             lost = frames_in_gaps(self._clock.gaps) - max(tally.packets - tally.pictures, 0)
             if lost > 0:
                 tally.notes.append(f"gaps in a regular stream: about {lost} frames are missing")
-        else:
-            # If the edit list is not all that left them out, the duration below tells.
-            tally.skipped[EDIT_LIST] += unlisted
-            missing = max(index - tally.packets, 0)
-            tally.absent = missing + unlisted
-            if missing:
-                self._note_early_end(f"{index} frames", str(tally.packets))
-                return
-        duration_s = self.info.duration_s
-        slack_s = _SLACK_PERIODS * self._period_s
-        trusted = index is None or tally.skipped[EDIT_LIST] > 0
-        if trusted and duration_s is not None and tally.end_s < duration_s - slack_s:
-            self._note_early_end(f"{duration_s:.2f} s", f"{tally.end_s:.2f} s")
+        if not index.full or tally.skipped[EDIT_LIST]:
+            self._compare_durations()
+
+    def _compare_durations(self) -> None:
+        announced_s, came_s = self._announced.seconds, self._tally.end_s
+        slack = _SLACK_PERIODS_OWN if self._announced.own else _SLACK_PERIODS_FILE
+        if announced_s is not None and came_s < announced_s - slack * self._period_s:
+            self._note_early_end(f"{announced_s:.2f} s", f"{came_s:.2f} s")
 
     def _note_early_end(self, announced: str, came: str) -> None:
         self._tally.ended_early = True
