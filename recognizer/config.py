@@ -210,6 +210,7 @@ class TrackingSection(Section):
     track_low_thresh: Unit = 0.1
     new_track_thresh: Unit = 0.6
     match_thresh: Annotated[float, Field(gt=0, le=1)] = 0.8
+    fuse_score: bool = True
     track_buffer_s: NonNegative = 1.0
     iou_weight: Unit = 0.7
     keypoint_weight: Unit = 0.3
