@@ -158,7 +158,7 @@ def _write(
 ) -> None:
     """Write the overlay of one video under its final name, or nothing."""
     final = result_path(folder, video, ".mp4")
-    involvement: dict[int, float] = {}
+    involvement: dict[int, float] | None = None
     if config.visualize.stage == "stage2":
         involvement = rank_people(sequence, config.dataset.service, config.scoring).by_id()
     try:
@@ -190,7 +190,7 @@ def _open_writer(path: Path, sequence: PoseSequence, crf: int) -> VideoWriter:
 def _overlays(
     sequence: PoseSequence,
     pictures: Iterator[ImageArray],
-    involvement: Mapping[int, float],
+    involvement: Mapping[int, float] | None,
     video: str,
 ) -> Generator[tuple[ImageArray, float]]:
     """Yield every frame of the result, drawn, with its time in seconds."""

@@ -72,21 +72,23 @@ def draw_people(
     Args:
         image: (H, W, 3) uint8, BGR; it stays as it is.
         poses: the people of this frame.
-        involvement: by id, in [0, 1].
+        involvement: by id, in [0, 1]. If given, even empty, people without an id are
+            faint; if not, nobody is expected to have one.
 
     """
     canvas = image.copy()
-    involvement = involvement or {}
     ids = poses.track_ids.tolist()
+    guessed = poses.box_scores <= 0
+    aside = guessed if involvement is None else guessed | (poses.track_ids < 0)
+    involvement = involvement or {}
     order = sorted(range(len(poses)), key=lambda row: involvement.get(ids[row], 0.0))
-    faint = [row for row in order if poses.box_scores[row] <= 0]
-    if faint:
+    if aside.any():
         layer = canvas.copy()
-        for row in faint:
-            _person(layer, poses, row, dashed=True)
+        for row in np.flatnonzero(aside).tolist():
+            _person(layer, poses, row, dashed=bool(guessed[row]))
         cv2.addWeighted(layer, _FAINT, canvas, 1 - _FAINT, 0, dst=canvas)
     for row in order:
-        if poses.box_scores[row] > 0:
+        if not aside[row]:
             _person(canvas, poses, row, dashed=False)
     for row in order:
         if ids[row] >= 0:

@@ -116,6 +116,13 @@ def test_interpolated_people_are_fainter():
     assert 0 < guessed[40:].sum(dtype=int) < 0.6 * seen[40:].sum(dtype=int)
 
 
+def test_people_without_id_are_faint_only_beside_tracked_ones():
+    image = canvas(grey=0)
+    stage1 = draw_people(image, people([-1]), None)
+    stage2 = draw_people(image, people([-1]), {})
+    assert 0 < stage2.sum(dtype=int) < 0.6 * stage1.sum(dtype=int)
+
+
 def test_label_tells_the_involvement_and_untracked_people_have_none():
     image = canvas()
     plain, told = draw_people(image, people([7])), draw_people(image, people([7]), {7: 0.5})
