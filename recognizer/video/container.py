@@ -19,6 +19,7 @@ _DEMUXERS = (
 _PLAUSIBLE_RATES = (Fraction(1, 3600), Fraction(1000))
 _MOV_BOXES = {b"ftyp", b"mdat", b"free", b"wide", b"moov", b"skip"}
 _MAX_BOXES = 10_000
+MPEG_FORMATS = {"mpegts", "mpeg"}  # no length, and a clock of 33 bits
 _TS_PACKET_BYTES = (188, 192, 204)
 _EBML_HEAD_BYTES = 4096
 
@@ -216,7 +217,10 @@ def _avi_pictures(chunks: int, at: list[int]) -> int:
 
 @dataclass(frozen=True, slots=True)
 class Announced:
-    """A length in seconds, None if unknown, and whether it is the video stream's own."""
+    """A length in seconds, None if unknown, and whether it is the video stream's own.
+
+    It is not where it is the length of the file, or was only estimated from the last packets.
+    """
 
     seconds: float | None
     own: bool
@@ -225,7 +229,8 @@ class Announced:
 def announced_duration(container: Any, stream: Any) -> Announced:
     """Return the length of the video stream, or else of the file."""
     if stream.duration is not None and stream.time_base:
-        return Announced(float(stream.duration * stream.time_base), True)
+        estimated = container.format.name in MPEG_FORMATS
+        return Announced(float(stream.duration * stream.time_base), not estimated)
     text = stream.metadata.get("DURATION", "")  # Matroska keeps it as hh:mm:ss.nnnnnnnnn
     hours, *rest = text.split(":")
     try:

@@ -12,6 +12,7 @@ import av
 
 from recognizer.types import Frame, FrameAccount
 from recognizer.video.container import (
+    MPEG_FORMATS,
     VideoError,
     VideoInfo,
     announced_duration,
@@ -173,7 +174,7 @@ class VideoReader:
         )
 
     def _make_clock(self) -> PresentationClock:
-        is_mpeg = self._container.format.name in {"mpegts", "mpeg"}
+        is_mpeg = self._container.format.name in MPEG_FORMATS
         start = self._stream.start_time
         if self._is_avi and start is not None:
             delay_s = self._stream.codec_context.reorder_depth * self._period_s
