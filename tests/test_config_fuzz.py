@@ -22,7 +22,7 @@ SCHEMA = Config.model_json_schema()
 KEYS = [key for key in known_keys()]
 # Keys for which nothing of the right type is out of range.
 NO_RANGE = re.compile(
-    r"\.(allow_spinning|enable_\w+|tunable_\w+|flip_test|fp16_mode|skeleton_only|model_path"
+    r"\.(allow_spinning|fuse_score|enable_\w+|tunable_\w+|flip_test|fp16_mode|skeleton_only|model_path"
     r"|config_file|checkpoint_path|video_suffixes)$"
 )
 
