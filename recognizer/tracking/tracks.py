@@ -103,17 +103,20 @@ def _find_gaps(sequence: PoseSequence, max_gap_s: float) -> _Gaps:
 
 
 def _between(poses: Poses, gaps: _Gaps) -> Poses:
-    count, weight = len(gaps.frames), gaps.weight[:, None]
-    start, end = poses.boxes[gaps.before], poses.boxes[gaps.after]
-    boxes: FloatArray = start * (1 - weight) + end * weight
-    known = (poses.keypoint_scores[gaps.before] > 0) & (poses.keypoint_scores[gaps.after] > 0)
-    start, end = poses.keypoints[gaps.before], poses.keypoints[gaps.after]
-    keypoints: FloatArray = start * (1 - weight[..., None]) + end * weight[..., None]
-    keypoints *= known[..., None]
+    count = len(gaps.frames)
+    scores = poses.keypoint_scores
+    known = (scores[gaps.before] > 0) & (scores[gaps.after] > 0)
     return Poses(
-        keypoints,
-        np.zeros((count, keypoints.shape[1]), np.float32),
-        boxes,
+        _mix(poses.keypoints, gaps) * known[..., None].astype(np.float32),
+        np.zeros((count, scores.shape[1]), np.float32),
+        _mix(poses.boxes, gaps),
         np.zeros(count, np.float32),
         poses.track_ids[gaps.before],
     )
+
+
+def _mix(values: FloatArray, gaps: _Gaps) -> FloatArray:
+    """Return ``values`` (N, ...) in the gaps, on the straight line between their ends."""
+    weight = gaps.weight.reshape(-1, *[1] * (values.ndim - 1))
+    mixed = values[gaps.before] * (1 - weight) + values[gaps.after] * weight
+    return mixed.astype(np.float32, copy=False)
