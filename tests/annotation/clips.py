@@ -39,6 +39,7 @@ def make_dataset(folder: Path, *, clips: int = 3, score: float = 0.9, frames: in
     for i in range(clips):
         write_clip(folder / "data/Fight" / f"f{i}.mp4", i, frames)
         write_clip(folder / "data/NonFight" / f"n{i}.mp4", 50 + i, frames)
+    folder.mkdir(parents=True, exist_ok=True)
     networks.rtmo(folder / "dot.onnx", input_wh=SIZE_WH, score=score)
     config = folder / "config.yaml"
     config.write_text(

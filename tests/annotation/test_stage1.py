@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from annotation.stage1 import run_stage1
+from annotation.stage1 import _workforce, run_stage1
 from annotation.workers import RunError
 from annotation.workspace import read_manifest, result_path, stage1_dir
 from recognizer.artifacts import read_poses
@@ -131,6 +131,34 @@ def test_a_model_of_another_kind_stops_the_run_with_the_remedy(dataset):
     networks.heatmap(dataset.parent / "dot.onnx")
     with pytest.raises(RunError, match="kind: topdown"):
         run_stage1(load_config(dataset))
+
+
+@pytest.mark.parametrize(
+    ("sets", "gpus"),
+    [
+        ([], [None] * len(os.sched_getaffinity(0))),
+        (["annotation.workers=3", "annotation.gpus=[0, 1]"], [0, 1, 0]),
+        (["annotation.workers=1", "annotation.gpus=[2]"], [2]),
+    ],
+)
+def test_workers_take_the_gpus_in_turn(dataset, sets, gpus):
+    config = load_config(dataset, ["annotation.workers=auto", *sets])
+    force = _workforce(config, {}, {}, dataset.parent)
+    assert [plan.gpu for (plan,) in force.arguments] == gpus
+
+
+def test_memory_does_not_grow_with_the_length_of_a_video(tmp_path):
+    """Ten times the frames may cost their poses (300 bytes a person) and no pictures."""
+    peaks = []
+    for frames in (300, 3000):
+        config = clips.make_dataset(tmp_path / str(frames), clips=0)
+        clips.write_clip(tmp_path / str(frames) / "data/Fight/f.mp4", 1, frames)
+        process = subprocess.Popen([*MAIN, str(config)], stderr=subprocess.DEVNULL)
+        _, status, usage = os.wait4(process.pid, 0)
+        process.returncode = status
+        assert status == 0
+        peaks.append(usage.ru_maxrss)
+    assert peaks[1] - peaks[0] < 16 * 1024  # kB; 2700 pictures of this size are 50 MB
 
 
 def main(config, *sets, **options):
