@@ -19,7 +19,7 @@ from annotation.contact_sheet import (
 from annotation.report import plain, summarise
 from annotation.stage3 import run_stage3
 from recognizer.dataset.samples import build_sample
-from tests.annotation.test_stage3 import clips, config, digests, facts
+from tests.annotation.datasets import clips, config, digests, facts
 from tests.dataset.tracked import sequence
 
 ROOT = Path(__file__).resolve().parents[2]
