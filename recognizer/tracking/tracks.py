@@ -1,6 +1,7 @@
 """From tracked people frame by frame to one track per person, and gaps filled."""
 
 from dataclasses import dataclass, replace
+from itertools import pairwise
 
 import numpy as np
 
@@ -20,10 +21,9 @@ def split_tracks(sequence: PoseSequence) -> list[Track]:
     ids = sequence.poses.track_ids[rows]
     ordered = sequence.poses[rows]
     starts = np.flatnonzero(np.diff(ids, prepend=-1))
-    stops = np.append(starts[1:], len(ids))
     return [
         Track(int(ids[start]), frames[start:stop], ordered[start:stop])
-        for start, stop in zip(starts, stops, strict=True)
+        for start, stop in pairwise([*starts.tolist(), len(ids)])
     ]
 
 

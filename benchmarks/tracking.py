@@ -1,0 +1,151 @@
+"""Measure the tracker against the ByteTracks of supervision 0.26 and roboflow trackers 2.1.
+
+    python3.11 -m venv .venv-benchmark
+    .venv-benchmark/bin/pip install -r requirements/benchmark.txt
+    .venv-benchmark/bin/python benchmarks/tracking.py
+
+films 5, 20 and 100 synthetic people (boxes and scores, 30 frames/s), and gives the same frames to
+all trackers in turn, a few seconds of film each, over and over, one thread, CPU time. Inputs are
+prepared outside the measurement. Peers that are not installed are left out, and that is said.
+Then 24,000 frames with people coming and going: memory, and speed at the end against the start.
+"""
+
+import argparse
+import os
+import statistics
+import sys
+import time
+import warnings
+from pathlib import Path
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT))
+
+import numpy as np  # noqa: E402
+
+from recognizer.config import TrackingSection  # noqa: E402
+from recognizer.tracking.tracker import Tracker  # noqa: E402
+from tests.people import Camera, Shot, crowd, film  # noqa: E402
+
+CAMERA = Camera(jitter=0.01, missed=0.03, low=0.05)
+TARGETS = {"supervision": {5: 3, 20: 5, 100: 9}, "trackers": {5: 2, 20: 4, 100: 8}}
+
+
+def ours(keypoint_weight):
+    settings = TrackingSection(keypoint_weight=keypoint_weight, min_box_area=0.0)
+
+    def start():
+        tracker = Tracker(settings)
+        return lambda shot, _: tracker.update(shot.poses, shot.time_s)
+
+    return start
+
+
+def peers():
+    """Return the peers that are installed: name -> function that starts one."""
+    found = {}
+    try:
+        import supervision
+
+        found["supervision"] = lambda: _on_detections(
+            supervision.ByteTrack(track_activation_threshold=0.5).update_with_detections
+        )
+        import trackers
+
+        found["trackers"] = lambda: _on_detections(
+            trackers.ByteTrackTracker(
+                track_activation_threshold=0.6, high_conf_det_threshold=0.5
+            ).update
+        )
+    except ImportError as error:
+        print(f"left out: {error}; see requirements/benchmark.txt")
+    return found
+
+
+def _on_detections(update):
+    return lambda _, detections: update(detections)
+
+
+def detections_of(shots):
+    try:
+        import supervision
+    except ImportError:
+        return [None] * len(shots)
+    return [
+        supervision.Detections(
+            xyxy=shot.poses.boxes,
+            confidence=shot.poses.box_scores,
+            class_id=np.zeros(len(shot.poses), int),
+        )
+        for shot in shots
+    ]
+
+
+def measure(people, starts, rounds, frames):
+    """Return CPU microseconds per frame of each tracker, one value per round, interleaved."""
+    spent = {name: [] for name in starts}
+    for seed in range(rounds):
+        shots = list(film(crowd(people, seed), 30, frames / 30, CAMERA, seed))
+        inputs = list(zip(shots, detections_of(shots), strict=True))
+        for name, start in starts.items():
+            update = start()
+            begin = time.process_time()
+            for shot, detections in inputs:
+                update(shot, detections)
+            spent[name].append((time.process_time() - begin) / frames * 1e6)
+    return spent
+
+
+def compare(rounds, frames):
+    others = peers()
+    starts = {"ours": ours(0.0), "ours, keypoints 0.3": ours(0.3), **others}
+    for people in (5, 20, 100):
+        spent = measure(people, starts, rounds, frames)
+        print(f"{people} people, CPU us/frame (median of {rounds} rounds of {frames} frames):")
+        for name, values in spent.items():
+            middle = statistics.median(values)
+            line = f"  {name:20} {middle:8.0f}  ({1e6 / middle:6.0f} frames/s)"
+            if name in others:
+                ratios = [b / a for a, b in zip(spent["ours"], values, strict=True)]
+                line += (
+                    f"  ours {statistics.median(ratios):5.1f} x faster "
+                    f"(least {min(ratios):.1f}, wanted {TARGETS[name][people]})"
+                )
+            print(line, flush=True)
+
+
+def churn(frames=24_000):
+    print(f"{frames} frames, about 10 people who stay for a second:")
+    shots = list(film(crowd(10, 0, seconds=40, stay_s=1.0), 30, 40, Camera(missed=0.05)))
+    for name, weight in (("ours", 0.0), ("ours, keypoints 0.3", 0.3)):
+        update = ours(weight)()
+        spent, resident, last_id = np.zeros(frames), [], 0
+        for i in range(frames):
+            shot = Shot(i / 30, shots[i % len(shots)].poses, None)
+            begin = time.perf_counter()
+            ids = update(shot, None).track_ids
+            spent[i] = time.perf_counter() - begin
+            last_id = max(last_id, int(ids.max(initial=0)))
+            if (i + 1) % (frames // 6) == 0:
+                resident.append(int(Path("/proc/self/statm").read_text().split()[1]) / 256)
+        # Medians of single frames: what else runs on the machine moves a sum by tens of percent.
+        first, *_, last = np.median(spent.reshape(6, -1), axis=1)
+        print(
+            f"  {name:20} speed last / first sixth {first / last:.2f} (wanted 0.95), "
+            f"resident memory {resident[0]:.1f} -> {resident[-1]:.1f} MiB after {last_id} ids"
+        )
+
+
+def main():
+    warnings.simplefilter("ignore")
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--frames", type=int, default=150, help="frames per round")
+    args = parser.parse_args()
+    compare(args.rounds, args.frames)
+    churn()
+
+
+if __name__ == "__main__":
+    main()
