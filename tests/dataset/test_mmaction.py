@@ -131,11 +131,8 @@ def test_a_hostile_pickle_does_not_run(tmp_path):
 READ_WITH_MMACTION = """
 import json, sys
 import numpy as np
-try:
-    from recognizer.openmmlab import load_mmaction
-    load_mmaction()
-except ImportError:
-    pass
+from recognizer.openmmlab import load_mmaction
+load_mmaction()
 from mmaction.datasets import PoseDataset
 from mmengine.registry import init_default_scope
 init_default_scope("mmaction")
