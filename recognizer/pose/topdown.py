@@ -20,6 +20,7 @@ from recognizer.skeleton import FLIP_INDEX, NUM_KEYPOINTS
 from recognizer.types import FloatArray, Image, ImageArray, Poses
 
 _MAX_BATCH = 16
+_DECODED_TOGETHER = 64  # heatmaps of so many people are decoded in one go
 Detector = Callable[[Sequence[Image]], list[Boxes]]
 
 
@@ -49,11 +50,12 @@ class TopDownPose:
         self._settings = settings
         self._threshold = keypoint_threshold
         self._input_name, self._batch, self._crop_wh = _check(network)
-        levels = np.arange(256, dtype=np.float32)[:, None]
-        # Value of each channel for each of the 256 levels: normalising is one look-up.
-        self._levels = (levels - np.array(settings.mean_rgb, np.float32)) / np.array(
-            settings.std_rgb, np.float32
-        )
+        levels = np.arange(256, dtype=np.float32)
+        # Value of each level in each channel (3, 256): normalising a crop is one look-up.
+        self._levels = np.stack(
+            [(levels - np.float32(m)) / np.float32(s)
+             for m, s in zip(settings.mean_rgb, settings.std_rgb, strict=True)]
+        )  # fmt: skip
 
     def __call__(self, images: Sequence[Image]) -> list[Poses]:
         """Return the people of each image, in image pixels, clipped to nothing."""
@@ -94,16 +96,15 @@ class TopDownPose:
                 crop: ImageArray = cv2.warpAffine(  # type: ignore[assignment]
                     pixels, matrices[row], (width, height), flags=cv2.INTER_LINEAR
                 )
-                for channel in range(3):  # RGB wanted, BGR at hand
-                    np.take(
-                        self._levels[:, channel], crop[..., 2 - channel], out=crops[row, channel]
-                    )
+                blue, green, red = cv2.split(crop)
+                for channel, plane in enumerate((red, green, blue)):
+                    cv2.LUT(plane, self._levels[channel], dst=crops[row, channel])
                 row += 1
         return crops
 
     def _infer(self, crops: FloatArray) -> tuple[FloatArray, FloatArray, tuple[int, int]]:
         points, scores = [], []
-        for start, stop in batches(len(crops), self._batch, _MAX_BATCH):
+        for start, stop in batches(len(crops), None, _DECODED_TOGETHER):
             heatmaps = self._heatmaps(crops[start:stop])
             if self._settings.decoding == "dark":
                 part, part_scores = decode_dark(heatmaps, self._settings.dark_blur_kernel)
@@ -126,8 +127,12 @@ class TopDownPose:
         return heatmaps
 
     def _run(self, crops: FloatArray) -> FloatArray:
-        (heatmaps,) = self._network.run({self._input_name: pad_batch(crops, self._batch)}).values()
-        return np.asarray(heatmaps[: len(crops)], np.float32)
+        parts = []
+        for start, stop in batches(len(crops), self._batch, _MAX_BATCH):
+            feeds = {self._input_name: pad_batch(crops[start:stop], self._batch)}
+            (heatmaps,) = self._network.run(feeds).values()
+            parts.append(heatmaps[: stop - start])
+        return np.asarray(np.concatenate(parts), np.float32)
 
 
 def _check(network: Network) -> tuple[str, int | None, tuple[int, int]]:
