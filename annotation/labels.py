@@ -15,7 +15,7 @@ from recognizer.config_file import ConfigError
 
 SEGMENT_COLUMNS = ("video", "start_s", "stop_s", "class")
 # Segments are written by hand; a second's rounding at a video's end is no mistake.
-END_TOLERANCE_S = 0.5
+END_TOLERANCE_S = 1.0
 _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")
 # A window belongs to a class that fills at least this part of it.
 _MIN_COVER = 0.5

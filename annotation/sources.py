@@ -25,8 +25,6 @@ def find_sources(
         ConfigError: a video without a source, or a table that cannot be used.
 
     """
-    if split.sources is not None and split.source_regex is not None:
-        raise ConfigError("dataset.split: expected sources or source_regex, got both")
     if split.sources is not None:
         table = read_sources(split.sources, class_of)
         by_name = Names(table)

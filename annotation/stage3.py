@@ -56,7 +56,6 @@ def run_stage3(config: Config, progress: Progress | None = None) -> Path:
         OSError: the folder is not writable or the disk is full.
 
     """
-    _check_windows(config.dataset)
     tracks = stage2_dir(config)
     stage2 = read_manifest(tracks)
     folder = stage3_dir(config)
@@ -78,15 +77,6 @@ def run_stage3(config: Config, progress: Progress | None = None) -> Path:
         dataset.inputs_digest = inputs
         _write(folder, dataset, finder, tell)
     return folder
-
-
-def _check_windows(section: DatasetSection) -> None:
-    window, stride = section.window_s, section.stride_s
-    if window is not None and stride is not None and stride > window:
-        raise ConfigError(
-            f"dataset.stride_s: expected at most window_s = {window:g}, so that no frame is left "
-            f"out, got {stride:g}"
-        )
 
 
 def _inputs_digest(tracks: Path, stage2: Manifest) -> str:

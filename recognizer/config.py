@@ -287,6 +287,8 @@ class SplitSection(Section):
             raise ValueError(
                 f"ratios: expected three numbers >= 0 that sum to 1, got {list(self.ratios)}"
             )
+        if self.sources is not None and self.source_regex is not None:
+            raise ValueError("sources: expected this or source_regex, got both")
         if self.source_regex is not None:
             try:
                 groups = re.compile(self.source_regex).groups
@@ -325,6 +327,11 @@ class DatasetSection(Section):
             )
         if self.stride_s is not None and self.window_s is None:
             raise ValueError("stride_s: expected window_s beside it, got none")
+        if self.stride_s is not None and self.stride_s > (self.window_s or 0):
+            raise ValueError(
+                f"stride_s: expected at most window_s ({self.window_s}), got {self.stride_s}; "
+                "frames between two windows would be lost"
+            )
         return self
 
 

@@ -173,8 +173,8 @@ def test_missing_table(tmp_path):
     [
         ((1, 3), (1, 3)),
         ((0, 10.4), (0.5, 10)),
-        ((9.9, 10.5), (9.9, 10)),
-        ((0, 10.6), "reaches beyond the video's end at 10.00 s"),
+        ((9.9, 11), (9.9, 10)),
+        ((0, 11.1), "reaches beyond the video's end at 10.00 s"),
         ((0, 0.4), "is outside the video"),
         ((10, 10.2), "is outside the video"),
         ((50, 60), "reaches beyond"),

@@ -63,6 +63,5 @@ def test_a_path_without_source_is_refused_by_name(pattern):
 
 
 def test_table_and_regex_together_are_refused(tmp_path):
-    split = SplitSection(sources=tmp_path / "x.csv", source_regex="(a)")
-    with pytest.raises(ConfigError, match="got both"):
-        find_sources(split, VIDEOS, {})
+    with pytest.raises(ValueError, match="sources: expected this or source_regex, got both"):
+        SplitSection(sources=tmp_path / "x.csv", source_regex="(a)")
