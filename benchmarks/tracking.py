@@ -7,7 +7,7 @@
 films 5, 20 and 100 synthetic people (boxes and scores, 30 frames/s), and gives the same frames to
 all trackers in turn, a few seconds of film each, over and over, one thread, CPU time. Inputs are
 prepared outside the measurement. Peers that are not installed are left out, and that is said.
-Then 24,000 frames with people coming and going: memory, and speed at the end against the start.
+Then 24,000 frames with people coming and going: memory, and speed late against early.
 """
 
 import argparse
@@ -116,25 +116,36 @@ def compare(rounds, frames):
 
 
 def churn(frames=24_000):
+    """Print memory, and speed in the last sixth of a long film against a first sixth.
+
+    The first sixth is a fresh tracker's, fed with the same frames in turn with the old one:
+    what else runs on the machine then slows both alike.
+    """
     print(f"{frames} frames, about 10 people who stay for a second:")
     shots = list(film(crowd(10, 0, seconds=40, stay_s=1.0), 30, 40, Camera(missed=0.05)))
+    sixth = frames // 6
     for name, weight in (("ours", 0.0), ("ours, keypoints 0.3", 0.3)):
-        update = ours(weight)()
-        spent, resident, last_id = np.zeros(frames), [], 0
+        old, fresh = ours(weight)(), ours(weight)()
+        resident, spent, last_id = [], [], 0
         for i in range(frames):
             shot = Shot(i / 30, shots[i % len(shots)].poses, None)
-            begin = time.perf_counter()
-            ids = update(shot, None).track_ids
-            spent[i] = time.perf_counter() - begin
-            last_id = max(last_id, int(ids.max(initial=0)))
-            if (i + 1) % (frames // 6) == 0:
+            seconds, poses = _timed(old, shot)
+            last_id = max(last_id, int(poses.track_ids.max(initial=0)))
+            if i >= frames - sixth:
+                spent.append((_timed(fresh, shot)[0], seconds))
+            if (i + 1) % sixth == 0:
                 resident.append(int(Path("/proc/self/statm").read_text().split()[1]) / 256)
-        # Medians of single frames: what else runs on the machine moves a sum by tens of percent.
-        first, *_, last = np.median(spent.reshape(6, -1), axis=1)
+        first, last = np.median(spent, axis=0)
         print(
             f"  {name:20} speed last / first sixth {first / last:.2f} (wanted 0.95), "
             f"resident memory {resident[0]:.1f} -> {resident[-1]:.1f} MiB after {last_id} ids"
         )
+
+
+def _timed(update, shot):
+    begin = time.perf_counter()
+    poses = update(shot, None)
+    return time.perf_counter() - begin, poses
 
 
 def main():
