@@ -12,7 +12,6 @@ from annotation.pipeline import EXIT_DONE, overlay, stage1, stage2, stage3
 from annotation.progress import Watch
 from annotation.workspace import (
     dataset_dir,
-    find_videos,
     pose_model_files,
     read_manifest,
     stage3_dir,
@@ -22,17 +21,19 @@ from recognizer.config_file import ConfigError
 
 logger = logging.getLogger(__name__)
 
-SAMPLES = Path(__file__).resolve().parents[1] / "samples"
+ROOT = Path(__file__).resolve().parents[1]
+SAMPLES = ROOT / "samples"
+# Where the clips that the samples were made from may lie, beside annotation.input.
+_CLIPS = ROOT.parent / "shared" / "assets" / "fight_surv"
 _SKELETON_VIDEOS = 2
 
 
 def demo(config: Config, watch: Watch) -> int:
     """Run the pipeline on the samples, write skeleton videos, log where everything is."""
     names = [o.video for o in read_manifest(SAMPLES / "stage1").outcomes]
-    from_video = _can_start_from_video(config, names)
+    clips = _find_clips(config, names)
     annotation: dict[str, Any] = {"dataset": "demo", "include": names}
-    if not from_video:
-        annotation["stage1_dir"] = SAMPLES / "stage1"
+    annotation |= {"input": clips} if clips else {"stage1_dir": SAMPLES / "stage1"}
     split = config.dataset.split.model_copy(update={"sources": SAMPLES / "sources.csv"})
     config = config.model_copy(
         update={
@@ -43,7 +44,8 @@ def demo(config: Config, watch: Watch) -> int:
             ),
         }
     )
-    if from_video:
+    if clips:
+        logger.info("starting from the video clips in %s", clips)
         stage1(config, watch)
     else:
         logger.info("no pose weights or clips found: starting from the poses in samples/stage1")
@@ -55,11 +57,13 @@ def demo(config: Config, watch: Watch) -> int:
     return EXIT_DONE
 
 
-def _can_start_from_video(config: Config, names: list[str]) -> bool:
-    """Tell whether the pose weights and every clip of the samples are at hand."""
+def _find_clips(config: Config, names: list[str]) -> Path | None:
+    """Return the folder with every clip of the samples, if that and pose weights are at hand."""
     try:
         pose_model_files(config)
-        videos = find_videos(config.annotation.input, config.annotation.video_suffixes)
-    except (ConfigError, FileNotFoundError, ValueError):
-        return False
-    return set(names) <= {video.relative for video in videos}
+    except ConfigError:
+        return None
+    for folder in (config.annotation.input, _CLIPS):
+        if all((folder / name).is_file() for name in names):
+            return folder
+    return None

@@ -9,7 +9,7 @@ from annotation.stage1 import run_stage1
 from annotation.stage2 import run_stage2
 from annotation.stage3 import run_stage3
 from annotation.visualize import visualize
-from annotation.workspace import MANIFEST, read_manifest, stage2_dir
+from annotation.workspace import MANIFEST, read_manifest, stage1_dir, stage2_dir
 from recognizer.config import Config
 
 logger = logging.getLogger(__name__)
@@ -45,7 +45,10 @@ def pipeline(config: Config, watch: Watch) -> int:
 
 def overlay(config: Config, watch: Watch) -> int:
     """Write overlay videos and return the exit code."""
-    with watch("overlay videos", 0) as progress:
+    section = config.visualize
+    source = stage1_dir(config) if section.stage == "stage1" else stage2_dir(config)
+    total = sum(outcome.state != "refused" for outcome in read_manifest(source).outcomes)
+    with watch("overlay videos", min(total, section.limit or total)) as progress:
         folder = visualize(config, progress)
     return _report("overlay videos", folder)
 
