@@ -61,6 +61,8 @@ def main(argv: list[str] | None = None) -> int:
         from annotation.progress import on_console
 
         code: int = getattr(importlib.import_module(module), function)(config, on_console)
+    except ModuleNotFoundError as error:
+        return _fail(EXIT_FAILED, _advice(error), show=arguments.debug)
     except ConfigError as error:
         return _fail(EXIT_BAD_CONFIG, error, show=arguments.debug)
     except (ValueError, OSError, RuntimeError) as error:
@@ -69,6 +71,14 @@ def main(argv: list[str] | None = None) -> int:
         sys.stderr.write("stopped; the same command goes on from here\n")
         return 130
     return code
+
+
+def _advice(error: ModuleNotFoundError) -> RuntimeError:
+    wanted = ROOT / ".venv" / "bin" / "python"
+    return RuntimeError(
+        f"the package {error.name} is not installed for {sys.executable}; run `make setup` in "
+        f"{ROOT} and start with {wanted}"
+    )
 
 
 def _fail(code: int, error: Exception, *, show: bool) -> int:

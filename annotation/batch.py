@@ -1,11 +1,14 @@
 """One stage over all its inputs: what is settled stays, the rest goes to the workers."""
 
+import logging
 import os
 from collections.abc import Sequence
 
 from annotation.workers import Job, Workforce, run_jobs
 from annotation.workspace import Outcome, Progress
 from recognizer.config import AnnotationSection
+
+logger = logging.getLogger(__name__)
 
 
 def settle(
@@ -24,6 +27,8 @@ def settle(
 
     """
     outcomes = list(settled)
+    if settled and jobs:
+        logger.info("%d of %d inputs are settled already", len(settled), len(settled) + len(jobs))
     for outcome in settled:
         progress(outcome, 0)
     for event in run_jobs(jobs, workforce):

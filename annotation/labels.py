@@ -51,15 +51,16 @@ def label_from_folders(video: str, classes: Collection[str]) -> str:
     if found:
         raise LabelError(f"expected one class among its folders, found {' and '.join(found)}")
     seen = ", ".join(folders) or "none"
-    hint = next((h for f in reversed(folders) if (h := did_you_mean(f, classes))), "")
+    # Close on purpose: 'Fight' is no good guess for 'NonFight'.
+    hint = next((h for f in reversed(folders) if (h := did_you_mean(f, classes, 0.8))), "")
     raise LabelError(
         f"no folder of its path is a class ({', '.join(sorted(classes))}); its folders: {seen}"
-        f"{hint or '; name it in dataset.classes'}"
+        f"{hint or '; name it in dataset.classes, or give a table in dataset.segments'}"
     )
 
 
 def read_segments(
-    path: Path, classes: Collection[str], videos: Collection[str]
+    path: Path, classes: Collection[str], videos: Collection[str], *, partial: bool = False
 ) -> dict[str, tuple[Segment, ...]]:
     """Read a table of segments, sorted by time for each video.
 
@@ -67,6 +68,7 @@ def read_segments(
         path: the CSV file.
         classes: known class names.
         videos: known videos; a name is only looked up among them.
+        partial: the videos are a part of those the table is about; other rows are left out.
 
     Raises:
         ConfigError: the table or any row cannot be used; with file and line.
@@ -74,6 +76,8 @@ def read_segments(
     """
     names = Names(videos)
     rows = read_table(path, SEGMENT_COLUMNS)
+    if partial:
+        rows = [row for row in rows if names.knows(row.cells["video"])]
     parsed = parse_rows(path, rows, lambda row: _parse_segment(row, names, classes))
     table: dict[str, list[Segment]] = {}
     for video, segment in parsed:

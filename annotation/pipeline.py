@@ -1,9 +1,13 @@
 """The modes of the annotation pipeline: stages one after another, and what came of them."""
 
+import json
 import logging
+import re
 from collections import Counter
 from pathlib import Path
 
+from annotation.metadata import METADATA
+from annotation.preflight import check_labels
 from annotation.progress import Watch
 from annotation.stage1 import run_stage1
 from annotation.stage2 import run_stage2
@@ -33,12 +37,18 @@ def stage3(config: Config, watch: Watch) -> int:
     total = len(read_manifest(stage2_dir(config)).outcomes)
     with watch("stage 3: samples", total) as progress:
         folder = run_stage3(config, progress)
+    summary = (folder / "report" / "summary.txt").read_text(encoding="utf-8")
+    # What was refused has been said already, input by input; warnings follow.
+    logger.info("stage 3: %s", re.split(r"\n\n(?:Refused|Warnings)", summary)[0])
+    for warning in json.loads((folder / METADATA).read_bytes())["warnings"]:
+        logger.warning("stage 3: %s", warning)
     logger.info("stage 3: pickles, metadata.json and report/ are in %s", folder)
     return EXIT_DONE
 
 
 def pipeline(config: Config, watch: Watch) -> int:
     """Run the three stages and return the worst exit code."""
+    check_labels(config)
     codes = [stage1(config, watch), stage2(config, watch), stage3(config, watch)]
     return max(codes)
 

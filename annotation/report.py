@@ -163,7 +163,7 @@ def _sheet(figure: Any, name: str, strips: list[Strip]) -> None:
         axes.tick_params(length=0, pad=2)
         axes.spines[:].set_visible(False)
         people = "1 person" if strip.people == 1 else f"{strip.people} people"
-        title = f"{plain(strip.name)}: {people}, seen in {strip.seen:.0%} of the frames"
+        title = f"{plain(strip.name)}: {people}, somebody seen in {strip.seen:.0%} of the frames"
         axes.set_title(title, loc="left", fontsize=10, pad=3)
     figure.suptitle(f"Class {plain(name)}: a few moments of {len(strips)} samples", fontsize=13)
     _slot_legend(figure, max((strip.people for strip in strips), default=1))

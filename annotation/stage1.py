@@ -22,6 +22,7 @@ from annotation.workspace import (
     Video,
     exclusive,
     find_videos,
+    outcomes_before,
     pose_model_files,
     result_path,
     stage1_dir,
@@ -66,6 +67,7 @@ def run_stage1(config: Config, watch: Watch = silent) -> Path:
 
     """
     section = config.annotation
+    present = find_videos(section.input, section.video_suffixes)
     videos = find_videos(section.input, section.video_suffixes, section.include)
     files, settings, folder = (
         pose_model_files(config), stage1_settings(config), stage1_dir(config)
@@ -80,7 +82,10 @@ def run_stage1(config: Config, watch: Watch = silent) -> Path:
             _workforce(config, files, settings, folder),
             progress,
         )
-        write_manifest(folder, Manifest("stage1", settings, outcomes))
+        # A narrower annotation.include does not forget what a wider run has done.
+        others = {v.relative for v in present} - {v.relative for v in videos}
+        kept = [o for video, o in outcomes_before(folder).items() if video in others]
+        write_manifest(folder, Manifest("stage1", settings, (*outcomes, *kept)))
     return folder
 
 

@@ -4,6 +4,7 @@ Works on the results of stage 1 alone; the videos are not needed. Inputs that st
 refused stay refused here, so that the last manifest accounts for every video.
 """
 
+import logging
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -19,6 +20,9 @@ from annotation.workspace import (
     Manifest,
     Outcome,
     exclusive,
+    find_videos,
+    is_included,
+    outcomes_before,
     read_manifest,
     result_path,
     stage1_dir,
@@ -39,6 +43,8 @@ from recognizer.tracking.tracker import Tracker
 from recognizer.tracking.tracks import fill_gaps
 from recognizer.types import PoseSequence
 
+logger = logging.getLogger(__name__)
+
 SERVICES: tuple[Service, ...] = ("fight", "falldown")
 
 
@@ -57,9 +63,12 @@ def run_stage2(config: Config, watch: Watch = silent) -> Path:
     stage1 = read_manifest(poses_folder)
     folder = stage2_dir(config)
     settings = stage2_settings(config, stage1)
-    with exclusive(folder), watch("stage 2: tracks", len(stage1.outcomes)) as progress:
+    include = config.annotation.include
+    selected = [o for o in stage1.outcomes if is_included(o.video, include)]
+    _warn_of_missing(config, {outcome.video for outcome in stage1.outcomes})
+    with exclusive(folder), watch("stage 2: tracks", len(selected)) as progress:
         settled, jobs = [], []
-        for before in stage1.outcomes:
+        for before in selected:
             if before.state == "refused":
                 settled.append(replace(before, reason=f"stage 1: {before.reason}"))
             elif _is_finished(poses_folder, folder, before.video):
@@ -68,8 +77,24 @@ def run_stage2(config: Config, watch: Watch = silent) -> Path:
                 jobs.append(Job(before.video, before))
         workforce = _workforce(config, settings, poses_folder, folder)
         outcomes = settle(settled, jobs, workforce, progress)
-        write_manifest(folder, Manifest("stage2", settings, outcomes))
+        others = {o.video for o in stage1.outcomes} - {o.video for o in selected}
+        kept = [o for video, o in outcomes_before(folder).items() if video in others]
+        write_manifest(folder, Manifest("stage2", settings, (*outcomes, *kept)))
     return folder
+
+
+def _warn_of_missing(config: Config, known: set[str]) -> None:
+    """Say it when the input folder holds videos that stage 1 has not seen."""
+    section = config.annotation
+    if section.stage1_dir is not None or not section.input.is_dir():
+        return
+    present = {v.relative for v in find_videos(section.input, section.video_suffixes)}
+    wanted = {video for video in present - known if is_included(video, section.include)}
+    if wanted:
+        logger.warning(
+            "stage 2: %d videos of annotation.input have no poses yet, such as %s; run "
+            "--mode annotation.stage1 to add them", len(wanted), min(wanted),
+        )  # fmt: skip
 
 
 def _workforce(

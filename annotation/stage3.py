@@ -9,6 +9,7 @@ the folder is finished.
 import hashlib
 from collections import Counter
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,7 @@ from annotation.workspace import (
     Manifest,
     Progress,
     exclusive,
+    is_included,
     read_manifest,
     result_path,
     stage2_dir,
@@ -58,6 +60,9 @@ def run_stage3(config: Config, progress: Progress | None = None) -> Path:
     """
     tracks = stage2_dir(config)
     stage2 = read_manifest(tracks)
+    include = config.annotation.include
+    chosen = tuple(o for o in stage2.outcomes if is_included(o.video, include))
+    stage2 = replace(stage2, outcomes=chosen)
     folder = stage3_dir(config)
     tell = progress or (lambda outcome, frames: None)
     with exclusive(folder):
@@ -67,7 +72,9 @@ def run_stage3(config: Config, progress: Progress | None = None) -> Path:
         segments = None
         if config.dataset.segments is not None:
             videos = [outcome.video for outcome in stage2.outcomes]
-            segments = read_segments(config.dataset.segments, config.dataset.classes, videos)
+            segments = read_segments(
+                config.dataset.segments, config.dataset.classes, videos, partial=bool(include)
+            )
         finder = ClipFinder(config, tracks, segments)
         found = []
         for before in stage2.outcomes:

@@ -140,13 +140,21 @@ class Names:
             return same[0]
         raise RowError(f"unknown video {text!r}{self._suggestion(text)}")
 
+    def knows(self, text: str) -> bool:
+        """Tell whether ``find`` would find it."""
+        try:
+            self.find(text)
+        except RowError:
+            return False
+        return True
+
     def _suggestion(self, text: str) -> str:
         slashed = text.replace("\\", "/")
         last = slashed.rsplit("/", 1)[-1]
         same_end = [n for n in sorted(self._names) if last and n.rsplit("/", 1)[-1] == last]
         if same_end:
             return did_you_mean(slashed, same_end, at_least=0.0)
-        return did_you_mean(slashed, self._names)
+        return did_you_mean(slashed, self._names, at_least=0.9)
 
 
 def did_you_mean(word: str, known: Collection[str], at_least: float = 0.6) -> str:

@@ -196,7 +196,9 @@ def _overlays(
     """Yield every frame of the result, drawn, with its time in seconds."""
     for t, image in enumerate(pictures):
         time_s = float(sequence.time_s[t])
-        caption = f"{video}  {time_s:.2f} s" + ("  damaged frame" if sequence.corrupt[t] else "")
+        caption = f"{video}  {time_s:.2f} s"
+        caption += "  damaged frame" if sequence.corrupt[t] else ""
+        caption += "" if involvement is None else "   (box: id, involvement)"
         yield draw_caption(draw_people(image, sequence.frame(t), involvement), caption), time_s
 
 

@@ -32,6 +32,10 @@ MANIFEST = "manifest.json"
 MANIFEST_SCHEMA = "recognizer.manifest"
 State = Literal["done", "damaged", "refused"]
 _MAX_NAME_BYTES = 255
+_MODE_OF = {
+    "stage1_poses": "--mode annotation.stage1",
+    "stage2_tracking": "--mode annotation.stage2",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,8 +89,9 @@ def find_videos(folder: Path, suffixes: Sequence[str], include: Sequence[str] = 
 
     """
     if not folder.is_dir():
+        found_there = "a file" if folder.exists() else "nothing"
         raise FileNotFoundError(
-            f"annotation.input: expected a folder of videos, found none at {folder}"
+            f"annotation.input: expected a folder of videos, found {found_there} at {folder}"
         )
     wanted = {suffix.lower() for suffix in suffixes}
     found: dict[str, Path] = {}
@@ -102,7 +107,7 @@ def find_videos(folder: Path, suffixes: Sequence[str], include: Sequence[str] = 
             path = Path(root, name)
             if path.suffix.lower() in wanted:
                 found[path.relative_to(folder).as_posix()] = path
-    names = [n for n in sorted(found) if not include or any(fnmatchcase(n, p) for p in include)]
+    names = [name for name in sorted(found) if is_included(name, include)]
     if not names:
         matching = f" and matching {', '.join(include)}" if include else ""
         raise ValueError(
@@ -110,6 +115,11 @@ def find_videos(folder: Path, suffixes: Sequence[str], include: Sequence[str] = 
             f"{folder}, found none"
         )
     return [Video(name, found[name]) for name in names]
+
+
+def is_included(video: str, include: Sequence[str]) -> bool:
+    """Tell whether ``annotation.include`` selects a video; without patterns it selects all."""
+    return not include or any(fnmatchcase(video, pattern) for pattern in include)
 
 
 def result_path(stage_dir: Path, video: str, suffix: str) -> Path:
@@ -155,21 +165,22 @@ def find_model_file(config: Config, name: str, key: str) -> Path:
         if name and place.is_file():
             return place.absolute()
     looked = ", ".join(str(place.absolute()) for place in places)
-    raise ConfigError(f"{key}: expected a model file '{name}', found none at {looked}")
+    raise ConfigError(
+        f"{key}: expected a model file '{name}', found none at {looked}; put it into one of "
+        "these places, or --set models.weights_dirs=[<folder>]"
+    )
 
 
 def pose_model_files(config: Config) -> dict[str, Path]:
     """Return the files of the pose model by role (``detector``, ``pose``)."""
     pose = config.models.pose_estimation
-    prefix = f"models.pose_estimation.{pose.inference_mode}"
-    match pose.inference_mode:
-        case "onnx":
-            name, key = pose.onnx.model_path, f"{prefix}.model_path"
-        case "pth":
-            name, key = pose.pth.checkpoint_path, f"{prefix}.checkpoint_path"
-        case "tensorrt":
-            name, key = pose.tensorrt.model_path, f"{prefix}.model_path"
-    files = {"pose": find_model_file(config, name, key)}
+    if pose.inference_mode != "onnx":
+        raise ConfigError(
+            f"models.pose_estimation.inference_mode: {pose.inference_mode} cannot run yet in this "
+            "version; export the model to ONNX and set inference_mode: onnx"
+        )
+    key = "models.pose_estimation.onnx.model_path"
+    files = {"pose": find_model_file(config, pose.onnx.model_path, key)}
     if pose.kind == "topdown":
         detector_key = "models.pose_estimation.topdown.detector.model_path"
         files["detector"] = find_model_file(config, pose.topdown.detector.model_path, detector_key)
@@ -217,9 +228,22 @@ def stage1_dir(config: Config) -> Path:
     """Return the folder of the poses, ``annotation.stage1_dir`` if that is set."""
     if config.annotation.stage1_dir is not None:
         return config.annotation.stage1_dir
-    settings = stage1_settings(config)
+    try:
+        settings = stage1_settings(config)
+    except ConfigError as error:
+        return _only_poses(config, error)
     stems = "+".join(Path(m["file"]).stem[:40] for m in settings["models"].values())
     return dataset_dir(config) / "stage1_poses" / f"{stems}-{short_digest(settings)}"
+
+
+def _only_poses(config: Config, error: ConfigError) -> Path:
+    """Return the one folder of finished poses there is; they need no model file any more."""
+    folders = sorted((dataset_dir(config) / "stage1_poses").glob(f"*/{MANIFEST}"))
+    if len(folders) == 1:
+        return folders[0].parent
+    raise ConfigError(
+        f"{error}\nTo go on from finished poses without it, --set annotation.stage1_dir=<folder>"
+    ) from error
 
 
 def stage2_settings(config: Config, stage1: Manifest) -> dict[str, Any]:
@@ -247,7 +271,8 @@ def stage3_settings(config: Config, stage2: Manifest) -> dict[str, Any]:
     dataset["split"]["sources"] = (
         sha256_file(_existing(sources, "split.sources")) if sources else None
     )
-    return {"stage2": stage2.settings, "dataset": dataset}
+    selected = {"include": config.annotation.include} if config.annotation.include else {}
+    return {"stage2": stage2.settings, "dataset": dataset, **selected}
 
 
 def _existing(path: Path, key: str) -> Path:
@@ -277,8 +302,15 @@ def exclusive(stage_dir: Path) -> Iterator[None]:
         OSError: the folder cannot be made or written.
 
     """
-    stage_dir.mkdir(parents=True, exist_ok=True)
-    with (stage_dir / ".lock").open("a") as lock:
+    try:
+        stage_dir.mkdir(parents=True, exist_ok=True)
+        lock = (stage_dir / ".lock").open("a")
+    except OSError as error:
+        raise OSError(
+            f"annotation.output_dir: expected a place that can be written, got {stage_dir}: "
+            f"{error.strerror or error}"
+        ) from error
+    with lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
@@ -311,6 +343,14 @@ def write_manifest(stage_dir: Path, manifest: Manifest) -> None:
     write_json(stage_dir / MANIFEST, stage_dir, value)
 
 
+def outcomes_before(stage_dir: Path) -> dict[str, Outcome]:
+    """Return the end states of an earlier run in this folder, none if there was no such run."""
+    try:
+        return {outcome.video: outcome for outcome in read_manifest(stage_dir).outcomes}
+    except (FileNotFoundError, ArtifactError):
+        return {}
+
+
 def read_manifest(stage_dir: Path) -> Manifest:
     """Read a stage's manifest.
 
@@ -323,7 +363,8 @@ def read_manifest(stage_dir: Path) -> Manifest:
     if not path.is_file():
         raise FileNotFoundError(
             f"expected the results of a finished stage in {stage_dir}, found no {MANIFEST}; "
-            "run the stage before this one with the same config first"
+            f"run the stage before this one ({_MODE_OF.get(stage_dir.parent.name, 'see README')}) "
+            "with the same config first"
         )
     try:
         value = json.loads(path.read_bytes())

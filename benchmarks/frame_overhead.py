@@ -4,7 +4,9 @@
 
 CPU milliseconds per frame at 720p and 1080p with a null network (the same five people in
 both), against OpenCV's reader + rtmlib's pre-processing for RTMO + the original ByteTrack
-(package bytetracker) + a list of dicts pickled at the end. Needs requirements/benchmark.txt.
+(package bytetracker) + a list of dicts pickled at the end. The peers, beside the dev set:
+
+    .venv/bin/pip install --no-deps rtmlib==0.0.16 bytetracker==0.3.2 lap==0.5.13
 """
 
 import argparse

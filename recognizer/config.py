@@ -4,6 +4,7 @@
 stands beside its default in configs/config.yaml, and a test keeps the two equal.
 """
 
+import os
 import re
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
@@ -37,7 +38,8 @@ def _to_path(value: Any, info: ValidationInfo) -> Path:
         raise ValueError("expected a path as text")
     folder = Path.cwd() if isinstance(value, ShellText) else (info.context or {}).get("folder")
     path = Path(str(value)).expanduser()
-    return path if path.is_absolute() or folder is None else Path(folder) / path
+    # Without "..", so that messages show a place a person would write.
+    return Path(os.path.normpath(path if folder is None else Path(folder) / path))
 
 
 def _plain_name(value: str) -> str:

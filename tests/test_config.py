@@ -18,11 +18,11 @@ SHIPPED = ROOT / "configs" / "config.yaml"
 
 # Where the shipped file differs from the schema, because this repository needs it.
 SHIPPED_DIFFERS = {
-    "annotation.input": ROOT / "configs" / ".." / "data",
-    "annotation.output_dir": ROOT / "configs" / ".." / "output",
+    "annotation.input": ROOT / "data",
+    "annotation.output_dir": ROOT / "output",
     "models.weights_dirs": [
-        ROOT / "configs" / ".." / "weights",
-        ROOT / "configs" / ".." / ".." / "shared" / "assets" / "weights",
+        ROOT / "weights",
+        ROOT.parent / "shared" / "assets" / "weights",
     ],
     "models.pose_estimation.kind": "topdown",
     # Every score is kept and handed on: thresholding is for the stages that know why.

@@ -122,3 +122,22 @@ def test_nobody_at_all_is_tracked_as_nobody(tmp_path):
     run_stage1(config)
     sequence, extra, _ = read_poses(run_stage2(config) / "Fight/f0.mp4.npz")
     assert (len(sequence), len(sequence.poses), len(extra["fight_track_ids"])) == (24, 0, 0)
+
+
+def test_a_narrower_include_forgets_nothing_of_a_wider_run(dataset, caplog):
+    wide, narrow = load_config(dataset), load_config(dataset, ["annotation.include=[Fight/*]"])
+    run_stage2(wide)
+    for run in (run_stage1, run_stage2):
+        assert len(read_manifest(run(narrow)).outcomes) == 4
+        assert len(read_manifest(run(wide)).outcomes) == 4
+
+
+def test_videos_without_poses_are_named(dataset, caplog):
+    clips.write_clip(dataset.parent / "data/Fight/new.mp4", 9, 12)
+    run_stage2(load_config(dataset))
+    assert "1 videos of annotation.input have no poses yet, such as Fight/new.mp4" in caplog.text
+
+
+def test_finished_poses_need_no_model_file(dataset):
+    (dataset.parent / "dot.onnx").unlink()
+    assert len(read_manifest(run_stage2(load_config(dataset))).outcomes) == 4
