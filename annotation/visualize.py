@@ -41,6 +41,7 @@ from recognizer.video.reader import VideoError, VideoReader
 from recognizer.video.writer import VideoWriter
 
 _SETTINGS = "settings.json"
+_LEGEND_WIDTH_PX = 320  # in a narrower picture it would leave no room for the rest
 
 
 class SourceVideoError(ValueError):
@@ -198,7 +199,8 @@ def _overlays(
         time_s = float(sequence.time_s[t])
         caption = f"{video}  {time_s:.2f} s"
         caption += "  damaged frame" if sequence.corrupt[t] else ""
-        caption += "" if involvement is None else "   (box: id, involvement)"
+        if involvement is not None and image.shape[1] >= _LEGEND_WIDTH_PX:
+            caption += "   (box: id, involvement)"
         yield draw_caption(draw_people(image, sequence.frame(t), involvement), caption), time_s
 
 
