@@ -53,6 +53,16 @@ def main(argv: list[str] | None = None) -> int:
         format="%(asctime)s %(levelname)s %(message)s",
         datefmt="%H:%M:%S",
     )
+    try:
+        return _run(arguments)
+    except KeyboardInterrupt:
+        sys.stderr.write("stopped; the same command goes on from here\n")
+        return 130
+    except ModuleNotFoundError as error:
+        return _fail(EXIT_FAILED, _advice(error), show=arguments.debug)
+
+
+def _run(arguments: argparse.Namespace) -> int:
     from recognizer.config_file import ConfigError, load_config
 
     try:
@@ -61,15 +71,13 @@ def main(argv: list[str] | None = None) -> int:
         from annotation.progress import on_console
 
         code: int = getattr(importlib.import_module(module), function)(config, on_console)
-    except ModuleNotFoundError as error:
-        return _fail(EXIT_FAILED, _advice(error), show=arguments.debug)
     except ConfigError as error:
         return _fail(EXIT_BAD_CONFIG, error, show=arguments.debug)
     except (ValueError, OSError, RuntimeError) as error:
         return _fail(EXIT_FAILED, error, show=arguments.debug)
-    except KeyboardInterrupt:
-        sys.stderr.write("stopped; the same command goes on from here\n")
-        return 130
+    except (ArithmeticError, LookupError, TypeError, AttributeError, MemoryError) as error:
+        fault = RuntimeError(f"internal error: {type(error).__name__}: {error}; see --debug")
+        return _fail(EXIT_FAILED, error if arguments.debug else fault, show=arguments.debug)
     return code
 
 

@@ -43,7 +43,7 @@ def stage3(config: Config, watch: Watch) -> int:
     for warning in json.loads((folder / METADATA).read_bytes())["warnings"]:
         logger.warning("stage 3: %s", warning)
     logger.info("stage 3: pickles, metadata.json and report/ are in %s", folder)
-    return EXIT_DONE
+    return _report("stage 3", folder)
 
 
 def pipeline(config: Config, watch: Watch) -> int:
@@ -68,7 +68,4 @@ def _report(title: str, folder: Path) -> int:
     counts = Counter(outcome.state for outcome in outcomes)
     text = ", ".join(f"{counts[state]} {state}" for state in ("done", "damaged", "refused"))
     logger.info("%s: %d inputs: %s; see %s", title, len(outcomes), text, folder / MANIFEST)
-    for outcome in outcomes:
-        if outcome.state == "refused":
-            logger.warning("%s: refused %s: %s", title, outcome.video, outcome.reason)
     return EXIT_SOME_REFUSED if counts["refused"] else EXIT_DONE

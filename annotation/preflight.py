@@ -2,9 +2,9 @@
 
 from collections import Counter
 
+from annotation.inputs import list_videos
 from annotation.labels import LabelError, label_from_folders, read_segments
 from annotation.sources import find_sources
-from annotation.workspace import find_videos
 from recognizer.config import Config
 from recognizer.config_file import ConfigError
 
@@ -18,9 +18,7 @@ def check_labels(config: Config) -> None:
 
     """
     section, dataset = config.annotation, config.dataset
-    videos = [
-        v.relative for v in find_videos(section.input, section.video_suffixes, section.include)
-    ]
+    videos = [video.relative for video in list_videos(section)]
     counts: Counter[str] = Counter()
     unlabelled: list[str] = []
     if dataset.segments is not None:

@@ -75,11 +75,7 @@ def _look_up(names: Names, video: str, path: Path, videos: Collection[str]) -> s
 
 
 def _knows(names: Names, video: str) -> bool:
-    try:
-        names.find(video)
-    except RowError:
-        return False
-    return True
+    return names.knows(video)
 
 
 def _by_regex(pattern: str, videos: Collection[str]) -> dict[str, str]:

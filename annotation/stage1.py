@@ -14,14 +14,13 @@ from typing import Any
 import numpy as np
 
 from annotation.batch import settle, worker_count
+from annotation.inputs import Video, list_videos
 from annotation.progress import Watch, silent
 from annotation.workers import Job, Report, StopRunError, Workforce
 from annotation.workspace import (
     Manifest,
     Outcome,
-    Video,
     exclusive,
-    find_videos,
     outcomes_before,
     pose_model_files,
     result_path,
@@ -36,6 +35,7 @@ from recognizer.artifacts import (
     sha256_file,
     write_poses,
 )
+from recognizer.backends.network import ModelError
 from recognizer.config import Config
 from recognizer.pose.estimator import PoseModel, open_pose_model
 from recognizer.types import Frame, FrameAccount, PoseSequence, PoseSequenceBuilder
@@ -66,14 +66,13 @@ def run_stage1(config: Config, watch: Watch = silent) -> Path:
         RunError: the model does not load, or results cannot be written.
 
     """
-    section = config.annotation
-    present = find_videos(section.input, section.video_suffixes)
-    videos = find_videos(section.input, section.video_suffixes, section.include)
+    present = list_videos(config.annotation, selected=False)
+    videos = list_videos(config.annotation)
     files, settings, folder = (
         pose_model_files(config), stage1_settings(config), stage1_dir(config)
     )  # fmt: skip
     with exclusive(folder), watch("stage 1: poses", len(videos)) as progress:
-        finished = {v.relative: _finished(folder, v) for v in videos}
+        finished = {v.relative: _finished(folder, settings, v) for v in videos}
         todo = [v for v in videos if finished[v.relative] is None]
         todo.sort(key=lambda v: -_size(v.path))  # the longest first: no long tail at the end
         outcomes = settle(
@@ -110,8 +109,8 @@ def _size(path: Path) -> int:
         return 0
 
 
-def _finished(folder: Path, video: Video) -> Outcome | None:
-    """Return the outcome of a result that is there, whole, and of this very video."""
+def _finished(folder: Path, settings: dict[str, Any], video: Video) -> Outcome | None:
+    """Return the outcome of a result that is there, of this very video and these settings."""
     path = result_path(folder, video.relative, ".npz")
     try:
         meta = read_npz_meta(path, POSE_SCHEMA)
@@ -120,7 +119,7 @@ def _finished(folder: Path, video: Video) -> Outcome | None:
         # As make does: a file newer than its result is looked at again, by content.
         if same and now.st_mtime > path.stat().st_mtime:
             same = sha256_file(video.path) == source["sha256"]
-        if not same or meta["video"] != video.relative:
+        if not same or meta["video"] != video.relative or meta["settings"] != settings:
             return None
         return _outcome(video.relative, FrameAccount(**meta["frame_account"]), meta["frames"])
     except (ArtifactError, OSError, KeyError, TypeError):
@@ -160,7 +159,10 @@ class _PoseWorker:
     def __call__(self, video: Video, report: Report) -> Outcome:
         try:
             sequence, account, info = self._poses(video, report)
+            report(0)  # a sign of life before the file is read once more
             source = {"sha256": sha256_file(video.path), "size_bytes": video.path.stat().st_size}
+        except ModelError as error:
+            raise StopRunError(str(error)) from error
         except (VideoError, OSError) as error:
             return Outcome(video.relative, "refused", _reason(error, video))
         meta = {
@@ -195,7 +197,8 @@ class _PoseWorker:
 
 def _infer(model: PoseModel, batch: list[Frame], builder: PoseSequenceBuilder) -> None:
     for frame, poses in zip(batch, model([frame.image for frame in batch]), strict=True):
-        if not (np.isfinite(poses.keypoints).all() and np.isfinite(poses.boxes).all()):
+        arrays = (poses.keypoints, poses.keypoint_scores, poses.boxes, poses.box_scores)
+        if not all(np.isfinite(array).all() for array in arrays):
             raise StopRunError(
                 "the pose network gives numbers that are not finite (NaN); its file is broken or "
                 "was exported wrongly"

@@ -14,14 +14,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from annotation.batch import settle, worker_count
+from annotation.inputs import is_included, list_videos
 from annotation.progress import Watch, silent
 from annotation.workers import Job, Report, StopRunError, Workforce
 from annotation.workspace import (
     Manifest,
     Outcome,
     exclusive,
-    find_videos,
-    is_included,
     outcomes_before,
     read_manifest,
     result_path,
@@ -45,6 +44,7 @@ from recognizer.types import PoseSequence
 
 logger = logging.getLogger(__name__)
 
+_FRAMES_A_REPORT = 1000
 SERVICES: tuple[Service, ...] = ("fight", "falldown")
 
 
@@ -71,7 +71,7 @@ def run_stage2(config: Config, watch: Watch = silent) -> Path:
         for before in selected:
             if before.state == "refused":
                 settled.append(replace(before, reason=f"stage 1: {before.reason}"))
-            elif _is_finished(poses_folder, folder, before.video):
+            elif _is_finished(poses_folder, folder, settings, before.video):
                 settled.append(before)
             else:
                 jobs.append(Job(before.video, before))
@@ -88,8 +88,7 @@ def _warn_of_missing(config: Config, known: set[str]) -> None:
     section = config.annotation
     if section.stage1_dir is not None or not section.input.is_dir():
         return
-    present = {v.relative for v in find_videos(section.input, section.video_suffixes)}
-    wanted = {video for video in present - known if is_included(video, section.include)}
+    wanted = {v.relative for v in list_videos(section)} - known
     if wanted:
         logger.warning(
             "stage 2: %d videos of annotation.input have no poses yet, such as %s; run "
@@ -105,12 +104,12 @@ def _workforce(
     return Workforce(_TrackWorker, arguments, section.stall_timeout_s, section.worker_memory_gb)
 
 
-def _is_finished(poses_folder: Path, folder: Path, video: str) -> bool:
-    """Tell whether there is a result made from the poses that are there now."""
+def _is_finished(poses_folder: Path, folder: Path, settings: dict[str, Any], video: str) -> bool:
+    """Tell whether there is a result of these settings made from the poses there are now."""
     try:
         poses_meta = read_npz_meta(result_path(poses_folder, video, ".npz"), POSE_SCHEMA)
         meta = read_npz_meta(result_path(folder, video, ".npz"), POSE_SCHEMA)
-        return bool(meta["source"] == poses_meta["source"])
+        return bool(meta["source"] == poses_meta["source"] and meta["settings"] == settings)
     except (ArtifactError, OSError, KeyError):
         return False
 
@@ -136,8 +135,12 @@ class _TrackWorker:
             sequence, _, meta = read_poses(path)
         except (ArtifactError, OSError) as error:
             text = str(error).replace(str(path), before.video)
-            return Outcome(before.video, "refused", f"stage 1 result: {text}")
-        tracked = fill_gaps(track(sequence, plan.config.tracking), plan.config.tracking.max_gap_s)
+            return Outcome(
+                before.video, "refused", f"stage 1 result: {text}; delete it, run stage 1"
+            )
+        tracked = fill_gaps(
+            track(sequence, plan.config.tracking, report), plan.config.tracking.max_gap_s
+        )
         extra: dict[str, NDArray[Any]] = {}
         names = {}
         for service in SERVICES:
@@ -150,13 +153,19 @@ class _TrackWorker:
             write_poses(final, plan.folder, tracked, facts, extra)
         except OSError as error:
             raise StopRunError(f"cannot write {final}: {error}") from error
-        report(len(tracked))
+        report(len(tracked) % _FRAMES_A_REPORT)
         return before
 
 
-def track(sequence: PoseSequence, settings: TrackingSection) -> PoseSequence:
-    """Return the same people with ids."""
-    ids = list(_ids(sequence, Tracker(settings)))
+def track(
+    sequence: PoseSequence, settings: TrackingSection, report: Report = lambda frames: None
+) -> PoseSequence:
+    """Return the same people with ids; ``report`` hears of every thousand frames."""
+    ids = []
+    for i, row_ids in enumerate(_ids(sequence, Tracker(settings)), start=1):
+        ids.append(row_ids)
+        if i % _FRAMES_A_REPORT == 0:
+            report(_FRAMES_A_REPORT)
     everyone = np.concatenate(ids) if ids else np.zeros(0, np.int64)
     return replace(sequence, poses=sequence.poses.with_ids(everyone))
 

@@ -15,6 +15,7 @@ from typing import Any
 
 from annotation.clips import Clip, ClipFinder, VideoClips
 from annotation.contact_sheet import ContactSheets
+from annotation.inputs import is_included
 from annotation.labels import read_segments
 from annotation.metadata import METADATA, Dataset, describe, is_finished
 from annotation.report import write_report
@@ -24,7 +25,6 @@ from annotation.workspace import (
     Manifest,
     Progress,
     exclusive,
-    is_included,
     read_manifest,
     result_path,
     stage2_dir,
@@ -182,7 +182,9 @@ def _split(section: DatasetSection, members: list[Member]) -> tuple[str, dict[st
 
 
 def _write(folder: Path, dataset: Dataset, finder: ClipFinder, tell: Progress) -> None:
-    (folder / METADATA).unlink(missing_ok=True)
+    # Nothing old may stand beside something new: two halves of different splits would leak.
+    for name in (METADATA, MANIFEST, *(f"{split}.pkl" for split in SPLITS)):
+        (folder / name).unlink(missing_ok=True)
     sheets = ContactSheets(dataset.clips)
     for split in SPLITS:
         samples = _samples(dataset, split, finder, tell)

@@ -133,20 +133,20 @@ class Names:
             RowError: there is none; the message suggests a similar one.
 
         """
+        name = self._known(text)
+        if name is None:
+            raise RowError(f"unknown video {text!r}{self._suggestion(text)}")
+        return name
+
+    def _known(self, text: str) -> str | None:
         if text in self._names:
             return text
         same = self._by_normal_form.get(unicodedata.normalize("NFC", text), [])
-        if len(same) == 1:
-            return same[0]
-        raise RowError(f"unknown video {text!r}{self._suggestion(text)}")
+        return same[0] if len(same) == 1 else None
 
     def knows(self, text: str) -> bool:
         """Tell whether ``find`` would find it."""
-        try:
-            self.find(text)
-        except RowError:
-            return False
-        return True
+        return self._known(text) is not None
 
     def _suggestion(self, text: str) -> str:
         slashed = text.replace("\\", "/")

@@ -6,6 +6,7 @@ needs no source video and shows nobody's face.
 """
 
 import contextlib
+import errno
 from collections.abc import Generator, Iterator, Mapping
 from itertools import repeat
 from pathlib import Path
@@ -41,6 +42,10 @@ from recognizer.video.reader import VideoError, VideoReader
 from recognizer.video.writer import VideoWriter
 
 _SETTINGS = "settings.json"
+_DISK_ERRORS = {
+    errno.ENOSPC, errno.EFBIG, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO,
+    errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.ENAMETOOLONG, errno.EMFILE,
+}  # fmt: skip
 _LEGEND_WIDTH_PX = 320  # in a narrower picture it would leave no room for the rest
 
 
@@ -173,6 +178,8 @@ def _write(
                 if progress is not None:
                     progress(None, 1)
     except OSError as error:
+        if error.errno not in _DISK_ERRORS:  # FFmpeg's own, such as times weeks apart
+            raise SourceVideoError(f"cannot be written as video: {error.strerror}") from error
         raise OSError(
             error.errno, f"cannot write the overlay video ({error.strerror})", str(final)
         ) from error

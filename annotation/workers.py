@@ -6,6 +6,7 @@ Every wait has a limit: a worker that says nothing for ``stall_timeout_s`` is ki
 Workers end by themselves when their parent is gone.
 """
 
+import contextlib
 import logging
 import multiprocessing as mp
 import os
@@ -142,7 +143,12 @@ class _Run:
             args=(theirs, self._workforce.start, arguments, self._workforce.memory_gb, os.getpid()),
             daemon=True,
         )
-        process.start()
+        # A worker that starts ignores Ctrl-C from its first instruction on.
+        before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+        try:
+            process.start()
+        finally:
+            signal.signal(signal.SIGINT, before)
         theirs.close()  # so that the worker's death shows as the end of our pipe
         return _Worker(process, ours, arguments)
 
@@ -196,7 +202,10 @@ class _Run:
             else:
                 self._left -= 1
                 yield Event(job, lost=f"killed its worker {attempts} times; last: {how}")
-        if len(self._workers) < self._left:
+        for idle in self._workers:
+            if idle.ready and idle.job is None:
+                self._assign(idle)
+        if self._waiting or len(self._workers) < self._left:
             self._workers.append(self._hire(worker.arguments))
 
 
@@ -204,7 +213,8 @@ def _cause(exit_code: int | None) -> str:
     if exit_code == _OUT_OF_MEMORY_EXIT:
         return "out of memory"
     if exit_code is not None and exit_code < 0:
-        name = signal.Signals(-exit_code).name
+        known = -exit_code in set(signal.Signals)
+        name = signal.Signals(-exit_code).name if known else f"signal {-exit_code}"
         return f"{name}: killed from outside, by the memory guard, or silent too long"
     return f"exit code {exit_code}"
 
@@ -232,13 +242,11 @@ def _serve(
         logger.debug("start", exc_info=True)
         pipe.send(("stop", str(error) or repr(error)))
         return
-    pipe.send(("ready", None))
-    while True:
-        try:
+    with contextlib.suppress(EOFError, OSError):  # the parent is gone: so is the work
+        pipe.send(("ready", None))
+        while True:
             job: Job = pipe.recv()
-        except EOFError:
-            return
-        pipe.send(_work(handler, job, lambda frames: pipe.send(("frames", frames))))
+            pipe.send(_work(handler, job, lambda frames: pipe.send(("frames", frames))))
 
 
 def _work(handler: Handler, job: Job, report: Report) -> tuple[str, Any]:

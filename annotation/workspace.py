@@ -10,15 +10,14 @@ import contextlib
 import fcntl
 import hashlib
 import json
+import logging
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
-from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any, Literal
 
 from recognizer.artifacts import (
-    SCRATCH_FOLDER,
     ArtifactError,
     remove_stale_scratch,
     sha256_file,
@@ -28,6 +27,8 @@ from recognizer.artifacts import (
 from recognizer.config import Config, PoseEstimationSection
 from recognizer.config_file import ConfigError
 
+logger = logging.getLogger(__name__)
+
 MANIFEST = "manifest.json"
 MANIFEST_SCHEMA = "recognizer.manifest"
 State = Literal["done", "damaged", "refused"]
@@ -36,14 +37,6 @@ _MODE_OF = {
     "stage1_poses": "--mode annotation.stage1",
     "stage2_tracking": "--mode annotation.stage2",
 }
-
-
-@dataclass(frozen=True, slots=True)
-class Video:
-    """An input video: its path inside the input folder (with /) and on disk."""
-
-    relative: str
-    path: Path
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,55 +64,6 @@ class Manifest:
     stage: str
     settings: dict[str, Any]
     outcomes: tuple[Outcome, ...]
-
-
-def find_videos(folder: Path, suffixes: Sequence[str], include: Sequence[str] = ()) -> list[Video]:
-    """Return all files below ``folder`` with one of the suffixes, sorted by name.
-
-    Links to folders are followed once each, so that a loop of links ends.
-
-    Args:
-        folder: the input folder.
-        suffixes: such as ``.mp4``, in any case.
-        include: patterns such as ``Fight/*``; a video must match one, if there are any.
-
-    Raises:
-        FileNotFoundError: no such folder.
-        ValueError: no video in it.
-
-    """
-    if not folder.is_dir():
-        found_there = "a file" if folder.exists() else "nothing"
-        raise FileNotFoundError(
-            f"annotation.input: expected a folder of videos, found {found_there} at {folder}"
-        )
-    wanted = {suffix.lower() for suffix in suffixes}
-    found: dict[str, Path] = {}
-    seen: set[str] = set()
-    for root, subfolders, files in os.walk(folder, followlinks=True):
-        real = os.path.realpath(root)
-        if real in seen:
-            subfolders.clear()
-            continue
-        seen.add(real)
-        subfolders.sort()
-        for name in files:
-            path = Path(root, name)
-            if path.suffix.lower() in wanted:
-                found[path.relative_to(folder).as_posix()] = path
-    names = [name for name in sorted(found) if is_included(name, include)]
-    if not names:
-        matching = f" and matching {', '.join(include)}" if include else ""
-        raise ValueError(
-            f"annotation.input: expected videos ({', '.join(sorted(wanted))}){matching} below "
-            f"{folder}, found none"
-        )
-    return [Video(name, found[name]) for name in names]
-
-
-def is_included(video: str, include: Sequence[str]) -> bool:
-    """Tell whether ``annotation.include`` selects a video; without patterns it selects all."""
-    return not include or any(fnmatchcase(video, pattern) for pattern in include)
 
 
 def result_path(stage_dir: Path, video: str, suffix: str) -> Path:
@@ -321,8 +265,7 @@ def exclusive(stage_dir: Path) -> Iterator[None]:
         try:
             yield
         finally:
-            with contextlib.suppress(OSError):
-                (stage_dir / SCRATCH_FOLDER).rmdir()
+            remove_stale_scratch(stage_dir)
 
 
 def write_manifest(stage_dir: Path, manifest: Manifest) -> None:
@@ -371,6 +314,10 @@ def read_manifest(stage_dir: Path) -> Manifest:
         if value["schema"] != MANIFEST_SCHEMA:
             raise ArtifactError(f"{path}: expected schema '{MANIFEST_SCHEMA}'")
         outcomes = tuple(Outcome(video, **facts) for video, facts in value["inputs"].items())
+        for o in outcomes:
+            fits = isinstance(o.reason, str) and type(o.frames) is int and o.frames >= 0
+            if not fits or o.state not in ("done", "damaged", "refused"):
+                raise ArtifactError(f"{path}: not an end state: {o}")
         return Manifest(str(value["stage"]), dict(value["settings"]), outcomes)
     except ArtifactError:
         raise

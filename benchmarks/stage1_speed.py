@@ -17,8 +17,9 @@ from pathlib import Path
 
 import numpy as np
 
+from annotation.inputs import find_videos
 from annotation.stage1 import run_stage1
-from annotation.workspace import find_videos, pose_model_files, read_manifest, result_path
+from annotation.workspace import pose_model_files, read_manifest, result_path
 from recognizer.artifacts import read_poses
 from recognizer.backends.onnx import OnnxNetwork
 from recognizer.config_file import load_config

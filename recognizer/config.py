@@ -37,7 +37,10 @@ def _to_path(value: Any, info: ValidationInfo) -> Path:
     if not isinstance(value, str) or not value or "\0" in value:
         raise ValueError("expected a path as text")
     folder = Path.cwd() if isinstance(value, ShellText) else (info.context or {}).get("folder")
-    path = Path(str(value)).expanduser()
+    try:
+        path = Path(str(value)).expanduser()
+    except RuntimeError as error:
+        raise ValueError(f"expected a path, got {value!r}; there is no such user") from error
     # Without "..", so that messages show a place a person would write.
     return Path(os.path.normpath(path if folder is None else Path(folder) / path))
 
@@ -313,8 +316,8 @@ class DatasetSection(Section):
     service: Literal["fight", "falldown"] = "fight"
     classes: dict[PlainName, Annotated[int, Field(ge=0)]] = {"NonFight": 0, "Fight": 1}
     segments: ConfigPath | None = None
-    window_s: PositiveFloat | None = None
-    stride_s: PositiveFloat | None = None
+    window_s: Annotated[float, Field(ge=0.1)] | None = None
+    stride_s: Annotated[float, Field(ge=0.02)] | None = None
     num_person: Annotated[int, Field(ge=1, le=100)] = 4
     min_frames: PositiveInt = 4
     split: SplitSection = SplitSection()

@@ -175,10 +175,13 @@ def _apply_override(data: dict[str, Any], text: str) -> None:
     parts = key.strip().split(".")
     if not equals or not all(parts):
         raise ConfigError(f"--set {text}: expected key.path=value, such as annotation.workers=2")
+    value = value.strip()
     try:
         parsed = parse_yaml(f"value: {value}", Path(f"--set {key}")).data["value"]
     except ConfigError:
         parsed = value  # a path or name that happens not to be YAML, such as "a: b"
+    if isinstance(parsed, str) and value[:1] not in {"'", '"'}:
+        parsed = value  # YAML would cut "data #2" and "&x y" short
     target = data
     for part in parts[:-1]:
         child = target.setdefault(part, {})

@@ -226,7 +226,9 @@ def test_tilde_is_the_home_folder(tmp_path, monkeypatch):
     assert config.annotation.input == tmp_path / "videos"
 
 
-@pytest.mark.parametrize("name", ["a b", "a: b", "한국어", "a#b", "it's", "2024-01-01", "-x", "[a"])
+@pytest.mark.parametrize(
+    "name", ["a b", "a: b", "한국어", "a#b", "a #b", "&x y", "it's", "2024-01-01", "-x", "[a"]
+)
 def test_set_takes_paths_that_are_not_yaml(tmp_path, monkeypatch, name):
     monkeypatch.chdir(tmp_path)
     config = load_config(write(tmp_path, ""), [f"annotation.input={name}"])

@@ -72,6 +72,14 @@ def test_the_pipeline_from_video_to_pickles_and_an_overlay(tmp_path):
     assert len(list((tmp_path / "out/dots/visualize").rglob("*.mp4"))) == 1
 
 
+def test_a_video_without_a_label_shows_in_the_exit_code(tmp_path):
+    config = clips.make_dataset(tmp_path, clips=4)
+    clips.write_clip(tmp_path / "data/fihgt/x.mp4", 3)
+    out = run("--mode", "annotation.pipeline", "--config", config)
+    assert out.returncode == 3, out.stderr
+    assert "did you mean 'Fight'" in out.stderr
+
+
 def test_a_stage_1_start_imports_no_torch_and_no_mm():
     code = (
         "import sys; import annotation.stage1, recognizer.pose.estimator, onnxruntime\n"

@@ -46,8 +46,13 @@ def plan_windows(
     if sequence.duration_s <= length_s + _ROUNDING_S:
         return [(begin, end)]
     whole = int((sequence.duration_s - length_s + _ROUNDING_S) / stride_s)
-    starts = [begin + k * stride_s for k in range(whole + 1)]
-    if frame_range(sequence, starts[-1] + length_s, end)[0] < len(sequence):
+    # Only windows near a frame: a hole of weeks in the clock must not make millions of them.
+    near = np.unique(((sequence.time_s - begin) / stride_s + _ROUNDING_S).astype(np.int64))
+    before = np.arange(int(np.ceil(length_s / stride_s)) + 1)
+    numbers = np.unique(near[:, None] - before)
+    numbers = numbers[(numbers >= 0) & (numbers <= whole)]
+    starts = [begin + float(k) * stride_s for k in numbers]
+    if frame_range(sequence, begin + whole * stride_s + length_s, end)[0] < len(sequence):
         starts.append(end - length_s)
     windows = [(start, start + length_s) for start in starts]
     return [w for w in windows if np.diff(frame_range(sequence, *w))[0] > 0]

@@ -79,6 +79,13 @@ def test_a_damaged_result_is_made_again(dataset):
     assert clips.contents(folder) == good
 
 
+def test_a_folder_named_by_hand_keeps_no_results_of_other_settings(dataset):
+    place = f"annotation.stage1_dir={dataset.parent / 'by_hand'}"
+    folder = run_stage1(load_config(dataset, [place]))
+    run_stage1(load_config(dataset, [place, "annotation.sample_fps=5.0"]))
+    assert len(read_poses(folder / "Fight/f0.mp4.npz")[0]) == 6
+
+
 def test_the_worker_count_changes_no_byte(dataset):
     config = load_config(dataset)
     folder = run_stage1(config)
@@ -194,7 +201,7 @@ def test_refused_videos_show_in_the_exit_code(dataset):
     (dataset.parent / "data/Fight/text.mp4").write_text("not a video")
     out = main(dataset)
     assert out.returncode == 3
-    assert "refused Fight/text.mp4" in out.stderr
+    assert "Fight/text.mp4: refused: " in out.stderr
 
 
 def kill_and_finish(dataset, kills, seed):

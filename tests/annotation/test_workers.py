@@ -27,6 +27,9 @@ class Handler:
         first = not marker.exists()
         marker.touch()
         report(3)
+        if what == "late-kill-once" and first:
+            time.sleep(1.5)
+            os.kill(os.getpid(), signal.SIGKILL)
         if what == "kill" or (what == "kill-once" and first):
             os.kill(os.getpid(), signal.SIGKILL)
         elif what == "stop" or (what == "stop-once" and first):
@@ -76,6 +79,14 @@ def test_a_worker_that_dies_costs_its_job_one_retry(tmp_path, fault):
     done, lost, _ = run(tmp_path, ["work", fault, fault, "work"])
     assert sorted(done) == ["0", "1", "2", "3"]
     assert not lost
+
+
+def test_the_job_of_a_dead_worker_goes_to_an_idle_one_at_once(tmp_path):
+    started = time.monotonic()
+    done, lost, _ = run(tmp_path, ["work", "late-kill-once"], stall=60.0)
+    assert sorted(done) == ["0", "1"]
+    assert not lost
+    assert time.monotonic() - started < 30  # not the 60 s after which an idle worker is silent
 
 
 def test_many_deaths_in_a_row(tmp_path):

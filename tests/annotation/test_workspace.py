@@ -1,5 +1,6 @@
 """Where results stand: sixty hostile or odd names, links, locks, manifests, digests."""
 
+import json
 import os
 import subprocess
 import sys
@@ -10,17 +11,18 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from annotation.inputs import find_videos, list_videos
 from annotation.workspace import (
     Manifest,
     Outcome,
     exclusive,
-    find_videos,
     read_manifest,
     result_path,
     stage1_settings,
     write_manifest,
 )
 from recognizer.artifacts import ArtifactError, short_digest
+from recognizer.config import AnnotationSection
 from recognizer.config_file import load_config
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -97,6 +99,36 @@ def test_videos_are_found_by_suffix_sorted_and_through_links(tmp_path):
     assert [v.relative for v in find_videos(data, [".mp4"], ["b/*"])] == ["b/1.mp4", "b/2.MP4"]
 
 
+def test_results_inside_the_input_folder_are_no_input(tmp_path):
+    for name in ("Fight/1.mp4", "out/set/visualize/Fight/1.mp4.mp4"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).touch()
+    section = AnnotationSection(input=tmp_path, output_dir=tmp_path / "out")
+    assert [v.relative for v in list_videos(section)] == ["Fight/1.mp4"]
+
+
+def test_a_folder_keeps_its_own_name_when_a_link_to_it_comes_first(tmp_path):
+    (tmp_path / "Fight").mkdir()
+    (tmp_path / "Fight" / "1.mp4").touch()
+    (tmp_path / "A_link").symlink_to(tmp_path / "Fight", target_is_directory=True)
+    assert [v.relative for v in find_videos(tmp_path, [".mp4"])] == ["Fight/1.mp4"]
+
+
+def test_a_folder_that_cannot_be_listed_is_an_error(tmp_path, monkeypatch):
+    real = os.scandir
+
+    def locked(path):
+        if str(path).endswith("locked"):
+            raise PermissionError(13, "Permission denied", str(path))
+        return real(path)
+
+    (tmp_path / "locked").mkdir()
+    (tmp_path / "1.mp4").touch()
+    monkeypatch.setattr(os, "scandir", locked)
+    with pytest.raises(OSError, match=r"cannot list .*locked"):
+        find_videos(tmp_path, [".mp4"])
+
+
 def test_a_folder_without_videos_says_what_was_looked_for(tmp_path):
     with pytest.raises(ValueError, match=r"expected videos \(\.mp4\) below"):
         find_videos(tmp_path, [".mp4"])
@@ -148,6 +180,26 @@ def test_manifests_hold_one_end_state_per_input_and_come_back(tmp_path):
 )
 def test_a_damaged_manifest_is_refused_by_name(tmp_path, text):
     (tmp_path / "manifest.json").write_text(text)
+    with pytest.raises(ArtifactError, match=r"manifest\.json"):
+        read_manifest(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "facts",
+    [
+        {"state": "weird", "reason": "", "frames": 1},
+        {"state": None, "reason": "", "frames": 1},
+        {"state": ["done"], "reason": "", "frames": 1},
+        {"state": "done", "reason": None, "frames": 1},
+        {"state": "done", "reason": "", "frames": "abc"},
+        {"state": "done", "reason": "", "frames": -1},
+        {"state": "done", "more": 1},
+    ],
+)
+def test_a_manifest_with_impossible_end_states_is_refused(tmp_path, facts):
+    write_manifest(tmp_path, Manifest("stage1", {}, ()))
+    value = json.loads((tmp_path / "manifest.json").read_text())
+    (tmp_path / "manifest.json").write_text(json.dumps(value | {"inputs": {"a.mp4": facts}}))
     with pytest.raises(ArtifactError, match=r"manifest\.json"):
         read_manifest(tmp_path)
 

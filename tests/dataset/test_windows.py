@@ -79,6 +79,13 @@ def test_a_hole_in_the_recording_gives_no_empty_window():
     assert np.asarray(windows)[:, 0] == pytest.approx([0, 1, 60, 61])
 
 
+def test_a_hole_of_weeks_makes_no_millions_of_windows():
+    windows = plan_windows(at_times([0.0, 0.1, 0.2, 1e7, 1e7 + 0.1]), 1.0, 0.5)
+    assert 2 <= len(windows) <= 8
+    assert windows[0][0] == 0
+    assert windows[-1][1] > 1e7
+
+
 def test_no_frames_no_windows():
     assert plan_windows(at_times([]), 2.0) == []
 
