@@ -79,11 +79,14 @@ def _patches(
 ) -> FloatArray:
     """Cut (M, S, S) around each peak, S = 5 + kernel - 1, zero outside the heatmap."""
     margin = 2 + blur_kernel // 2
-    padded = np.pad(maps, ((0, 0), (margin, margin), (margin, margin)))
-    span = np.arange(2 * margin + 1)
-    rows = y[:, None, None] + span[None, :, None]
-    cols = x[:, None, None] + span[None, None, :]
-    patches: FloatArray = padded[np.arange(len(maps))[:, None, None], rows, cols]
+    span = np.arange(-margin, margin + 1)
+    height, width = maps.shape[1:]
+    rows, cols = y[:, None] + span, x[:, None] + span  # (M, S)
+    inside_rows, inside_cols = (rows >= 0) & (rows < height), (cols >= 0) & (cols < width)
+    # Clipped and then blanked: padding every heatmap would copy all for a few cells of each.
+    rows, cols = rows.clip(0, height - 1)[:, :, None], cols.clip(0, width - 1)[:, None, :]
+    patches: FloatArray = maps[np.arange(len(maps))[:, None, None], rows, cols]
+    patches *= inside_rows[:, :, None] & inside_cols[:, None, :]
     return patches
 
 
