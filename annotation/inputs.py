@@ -27,7 +27,9 @@ def list_videos(section: AnnotationSection, *, selected: bool = True) -> list[Vi
     as ``find_videos``.
     """
     include = section.include if selected else ()
-    return find_videos(section.input, section.video_suffixes, include, section.output_dir)
+    same = os.path.realpath(section.output_dir) == os.path.realpath(section.input)
+    results = section.output_dir / section.dataset if same else section.output_dir
+    return find_videos(section.input, section.video_suffixes, include, results)
 
 
 def find_videos(

@@ -67,15 +67,11 @@ def _look_up(names: Names, video: str, path: Path, videos: Collection[str]) -> s
     try:
         return names.find(video)
     except RowError:
-        missing = [v for v in sorted(videos) if not _knows(names, v)]
+        missing = [v for v in sorted(videos) if not names.knows(v)]
         raise ConfigError(
             f"{path}: expected a row for every video, {len(missing)} are missing: "
             f"{_some(missing)}; add them with the recording they were cut from"
         ) from None
-
-
-def _knows(names: Names, video: str) -> bool:
-    return names.knows(video)
 
 
 def _by_regex(pattern: str, videos: Collection[str]) -> dict[str, str]:

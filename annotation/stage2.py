@@ -88,7 +88,10 @@ def _warn_of_missing(config: Config, known: set[str]) -> None:
     section = config.annotation
     if section.stage1_dir is not None or not section.input.is_dir():
         return
-    wanted = {v.relative for v in list_videos(section)} - known
+    try:
+        wanted = {v.relative for v in list_videos(section)} - known
+    except (ValueError, OSError):  # the videos are gone or locked: their poses are enough here
+        return
     if wanted:
         logger.warning(
             "stage 2: %d videos of annotation.input have no poses yet, such as %s; run "

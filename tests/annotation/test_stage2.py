@@ -124,7 +124,7 @@ def test_nobody_at_all_is_tracked_as_nobody(tmp_path):
     assert (len(sequence), len(sequence.poses), len(extra["fight_track_ids"])) == (24, 0, 0)
 
 
-def test_a_narrower_include_forgets_nothing_of_a_wider_run(dataset, caplog):
+def test_a_narrower_include_forgets_nothing_of_a_wider_run(dataset):
     wide, narrow = load_config(dataset), load_config(dataset, ["annotation.include=[Fight/*]"])
     run_stage2(wide)
     for run in (run_stage1, run_stage2):
@@ -140,4 +140,10 @@ def test_videos_without_poses_are_named(dataset, caplog):
 
 def test_finished_poses_need_no_model_file(dataset):
     (dataset.parent / "dot.onnx").unlink()
+    assert len(read_manifest(run_stage2(load_config(dataset))).outcomes) == 4
+
+
+def test_finished_poses_need_no_videos(dataset):
+    for path in (dataset.parent / "data").rglob("*.mp4"):
+        path.unlink()
     assert len(read_manifest(run_stage2(load_config(dataset))).outcomes) == 4

@@ -107,6 +107,14 @@ def test_results_inside_the_input_folder_are_no_input(tmp_path):
     assert [v.relative for v in list_videos(section)] == ["Fight/1.mp4"]
 
 
+def test_results_in_the_input_folder_itself_hide_only_themselves(tmp_path):
+    for name in ("Fight/1.mp4", "set/visualize/Fight/1.mp4.mp4"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).touch()
+    section = AnnotationSection(input=tmp_path, output_dir=tmp_path, dataset="set")
+    assert [v.relative for v in list_videos(section)] == ["Fight/1.mp4"]
+
+
 def test_a_folder_keeps_its_own_name_when_a_link_to_it_comes_first(tmp_path):
     (tmp_path / "Fight").mkdir()
     (tmp_path / "Fight" / "1.mp4").touch()
