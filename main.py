@@ -2,9 +2,11 @@
 
 import argparse
 import importlib
+import json
 import logging
 import sys
 from pathlib import Path
+from typing import Any
 
 ROOT = Path(__file__).resolve().parent
 
@@ -15,29 +17,44 @@ MODES = {
     "annotation.stage2": ("annotation.pipeline", "stage2", "poses -> tracked, ranked people"),
     "annotation.stage3": ("annotation.pipeline", "stage3", "people -> train/val/test pickles"),
     "annotation.visualize": ("annotation.pipeline", "overlay", "overlay videos of stage 1 or 2"),
-    "demo": ("annotation.demo", "demo", "the pipeline on samples/"),
+    "train.fight": ("training.train", "train_fight", "pickles -> a trained fight classifier"),
+    "train.falldown": ("training.train", "train_falldown", "the same for falls"),
+    "test.fight": ("training.test", "test_fight", "how good a fight classifier is: numbers, plots"),
+    "test.falldown": ("training.test", "test_falldown", "the same for falls"),
+    "test.crossval": ("training.crossval", "crossval", "k-fold cross-validation by source"),
+    "inference.analysis": ("analysis.run", "analyse", "new video -> events, JSON, overlay"),
+    "deploy.export": ("deploy.export", "export", "checkpoint -> ONNX file, verified"),
+    "demo": ("training.demo", "demo", "the pipeline and a short training on samples/"),
     "doctor": ("annotation.console", "doctor", "what is missing here, and what mends it"),
+}
+# flag -> (the key that it sets, how it is read)
+SHORTCUTS: dict[str, tuple[str, dict[str, Any]]] = {
+    "--train-config": ("train.config_file", {"metavar": "FILE", "help": "mmaction2 config"}),
+    "--cfg-options": ("train.cfg_options", {"nargs": "+", "metavar": "KEY=VALUE"}),
+    "--resume": ("train.resume", {"action": "store_true", "help": "go on with a training"}),
+    "--checkpoint": ("test.checkpoint", {"nargs": "+", "metavar": "FILE"}),
 }
 EXIT_FAILED, EXIT_BAD_CONFIG = 1, 2
 
 
 def _arguments(argv: list[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        prog="main.py", description="CCTV video to fight and fall detectors"
-    )
-    parser.add_argument(
-        "--mode", choices=MODES, metavar="MODE", help="what to do; see --list-modes"
-    )
+    parser = argparse.ArgumentParser("main.py", description="CCTV video to fight, fall detectors")
+    parser.add_argument("--mode", choices=MODES, metavar="MODE", help="see --list-modes")
     parser.add_argument("--list-modes", action="store_true", help="list the modes and stop")
     parser.add_argument("--config", type=Path, default=ROOT / "configs" / "config.yaml")
     parser.add_argument(
         "--set", action="append", default=[], metavar="KEY=VALUE", dest="overrides",
         help="replace a key of the config, such as annotation.workers=2",
     )  # fmt: skip
+    for flag, (_, options) in SHORTCUTS.items():
+        parser.add_argument(flag, **options)
     parser.add_argument("--debug", action="store_true", help="log more, and show tracebacks")
     arguments = parser.parse_args(argv)
     if not arguments.list_modes and arguments.mode is None:
         parser.error("--mode or --list-modes is needed")
+    for flag, (key, _) in SHORTCUTS.items():
+        if value := getattr(arguments, flag[2:].replace("-", "_")):
+            arguments.overrides.append(f"{key}={json.dumps(value)}")
     return arguments
 
 

@@ -10,8 +10,10 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
-PARTS = ("recognizer", "annotation", "deploy", "benchmarks", "tests", "configs")
-MAX_LINES, MAX_FUNCTION_LINES, MAX_MAIN_LINES = 400, 50, 100
+PARTS = (
+    "recognizer", "annotation", "training", "analysis", "deploy", "benchmarks", "tests", "configs",
+)  # fmt: skip
+MAX_LINES, MAX_FUNCTION_LINES, MAX_MAIN_LINES = 400, 50, 120
 
 # What a module right below recognizer/ may take from recognizer/. The order is the direction.
 SPINE: dict[str, set[str]] = {
@@ -27,8 +29,17 @@ SPINE: dict[str, set[str]] = {
     "draw": {"skeleton", "types", "geometry"},
 }
 # What a folder below recognizer/ may take besides its own files and the spine.
-SIBLINGS: dict[str, set[str]] = {"pose": {"backends"}, "action": {"backends"}}
+SIBLINGS: dict[str, set[str]] = {"pose": {"backends"}, "action": {"backends", "dataset"}}
 FOLDERS = ("video", "backends", "pose", "tracking", "scoring", "dataset", "action", "sdpose")
+
+# The folders above recognizer/ and which of each other they may use: training and analysis run
+# the stages of annotation, which knows neither.
+LAYERS: dict[str, set[str]] = {
+    "annotation": set(),
+    "training": {"annotation"},
+    "analysis": {"annotation"},
+    "deploy": set(),
+}
 
 # A large package -> the only parts of recognizer/ that may name it.
 HEAVY = {
@@ -102,14 +113,14 @@ def test_the_library_imports_in_one_direction(path):
 @pytest.mark.parametrize("path", named(LIBRARY))
 def test_the_library_knows_nothing_above_it(path):
     tops = {name.partition(".")[0] for name in imports(path)}
-    assert not tops & {"annotation", "deploy", "main", "tests", "benchmarks", "configs"}
+    assert not tops & {*LAYERS, "main", "tests", "benchmarks", "configs"}
 
 
-@pytest.mark.parametrize("path", named(sources("annotation", "deploy")))
-def test_the_layers_above_do_not_know_each_other(path):
+@pytest.mark.parametrize("path", named(sources(*LAYERS)))
+def test_the_layers_above_know_only_what_they_may(path):
     tops = {name.partition(".")[0] for name in imports(path)}
     own = path.relative_to(ROOT).parts[0]
-    assert not tops & ({"annotation", "deploy", "main", "tests", "benchmarks"} - {own})
+    assert not tops & ({*LAYERS, "main", "tests", "benchmarks"} - {own} - LAYERS[own])
 
 
 @pytest.mark.parametrize("path", named(LIBRARY))
@@ -119,7 +130,7 @@ def test_large_packages_are_named_only_where_they_belong(path):
     assert not wrong
 
 
-@pytest.mark.parametrize("path", named(sources("recognizer", "annotation")))
+@pytest.mark.parametrize("path", named(sources("recognizer", *LAYERS)))
 def test_no_print_no_argv_no_exit(path):
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         if isinstance(node, ast.Call) and isinstance(node.func, ast.Name):
@@ -133,11 +144,13 @@ def test_one_file_spells_the_keys_of_mmaction2():
     keys = {"frame_dir", "img_shape", "original_shape", "keypoint_score"}
     spelt = {
         path.relative_to(ROOT).as_posix()
-        for path in sources("recognizer", "annotation")
+        for path in sources("recognizer", *LAYERS)
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
         if isinstance(node, ast.Constant) and isinstance(node.value, str) and node.value in keys
     }
-    assert spelt <= {"recognizer/dataset/mmaction.py"}
+    # A transform of mmaction2's pipeline reads and writes its keys; nobody else does.
+    pipeline = {"recognizer/action/transforms.py", "recognizer/action/augmentation.py"}
+    assert spelt <= {"recognizer/dataset/mmaction.py"} | pipeline
 
 
 @pytest.mark.parametrize("path", named(sources(*PARTS)))
@@ -146,7 +159,7 @@ def test_files_are_short_and_named_for_what_they_are(path):
     assert path.stem not in VAGUE_FILES
 
 
-@pytest.mark.parametrize("path", named(sources("recognizer", "annotation", "deploy")))
+@pytest.mark.parametrize("path", named(sources("recognizer", *LAYERS)))
 def test_functions_are_short_and_classes_named_for_what_they_are(path):
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):

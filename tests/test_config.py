@@ -32,6 +32,8 @@ SHIPPED_DIFFERS = {
     "tracking.track_high_thresh": 0.25,
     "tracking.new_track_thresh": 0.3,
     "tracking.fuse_score": False,
+    "inference.input": ROOT / "data",
+    "inference.output_dir": ROOT / "output" / "analysis",
 }
 
 

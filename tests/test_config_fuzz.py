@@ -21,7 +21,10 @@ DATA = CONFIG.model_dump(mode="json")
 SCHEMA = Config.model_json_schema()
 KEYS = [key for key in known_keys()]
 # Texts and lists of texts of which none is out of range.
-ANY_TEXT = re.compile(r"\.(model_path|config_file|checkpoint_path|video_suffixes|include)$")
+ANY_TEXT = re.compile(
+    r"\.(model_path|config_file|checkpoint_path|video_suffixes|include|cfg_options|checkpoint"
+    r"|config_files)$"
+)
 
 
 def schema_of(key: str) -> list[dict[str, Any]]:
@@ -119,6 +122,8 @@ def wrong_type(key: str) -> Any:
     if is_section(key):
         return 3
     kinds = {option.get("type") for option in schema_of(key)}
+    if {"array", "string"} <= kinds:
+        return 3
     if kinds & {"array", "object"}:
         return "word"
     return 3 if kinds & {"string"} and not kinds & {"number", "integer"} else "word"

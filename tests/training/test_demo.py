@@ -5,10 +5,10 @@ from pathlib import Path
 
 import pytest
 
-from annotation.demo import SAMPLES, demo
 from annotation.progress import silent
 from annotation.workspace import read_manifest
 from recognizer.config_file import load_config
+from training.demo import SAMPLES, demo
 
 ROOT = Path(__file__).resolve().parents[2]
 

@@ -1,0 +1,1 @@
+"""What runs once, when a trained model is shipped."""

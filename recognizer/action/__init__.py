@@ -1,0 +1,1 @@
+"""ST-GCN++: from samples to probabilities."""

@@ -1,0 +1,1 @@
+"""Training and measuring of the classifiers: files and reports, no algorithm of its own."""
