@@ -4,81 +4,31 @@
 stands beside its default in configs/config.yaml, and a test keeps the two equal.
 """
 
-import os
 import re
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Literal, TypeVar
 
-from pydantic import (
-    AfterValidator,
-    BaseModel,
-    BeforeValidator,
-    ConfigDict,
-    Field,
-    PositiveFloat,
-    PositiveInt,
-    ValidationInfo,
-    model_validator,
+from pydantic import Field, PositiveFloat, PositiveInt, model_validator
+
+from recognizer.config_action import (
+    CrossvalSection,
+    DeploySection,
+    InferenceSection,
+    TestSection,
+    TrainSection,
 )
-
-Unit = Annotated[float, Field(ge=0, le=1)]
-NonNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
-
-
-class ShellText(str):
-    """Text that came with --set, whose relative paths are relative to the shell."""
-
-    __slots__ = ()
-
-
-def _to_path(value: Any, info: ValidationInfo) -> Path:
-    if isinstance(value, Path):
-        return value
-    if not isinstance(value, str) or not value or "\0" in value:
-        raise ValueError("expected a path as text")
-    folder = Path.cwd() if isinstance(value, ShellText) else (info.context or {}).get("folder")
-    try:
-        path = Path(str(value)).expanduser()
-    except RuntimeError as error:
-        raise ValueError(f"expected a path, got {value!r}; there is no such user") from error
-    # Without "..", so that messages show a place a person would write.
-    return Path(os.path.normpath(path if folder is None else Path(folder) / path))
-
-
-def _plain_name(value: str) -> str:
-    if value in {"", ".", ".."} or "/" in value or "\\" in value or "\0" in value:
-        raise ValueError("expected a plain name that can be a folder, without / or ..")
-    if not value.isprintable():
-        raise ValueError("expected a name of visible characters")
-    if len(value.encode()) > 100:
-        raise ValueError("expected a name of at most 100 bytes")
-    return value
-
-
-def _any_device(value: str) -> str:
-    if not re.fullmatch(r"cpu|cuda:\d{1,3}", value):
-        raise ValueError("expected cpu or cuda:N, such as cuda:0")
-    return value
-
-
-def _gpu(value: str) -> str:
-    if not re.fullmatch(r"cuda:\d{1,3}", value):
-        raise ValueError("expected cuda:N, such as cuda:0")
-    return value
-
-
-ConfigPath = Annotated[Path, BeforeValidator(_to_path)]
-PlainName = Annotated[str, AfterValidator(_plain_name)]
-Device = Annotated[str, AfterValidator(_any_device)]
-GpuDevice = Annotated[str, AfterValidator(_gpu)]
-SizeWH = Annotated[tuple[PositiveInt, PositiveInt], Field(strict=False)]
-Triple = Annotated[tuple[float, float, float], Field(strict=False)]
-
-
-class Section(BaseModel):
-    """A part of the config: no unknown keys, no silent conversions, no changes later."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
+from recognizer.config_types import (
+    ConfigPath,
+    Device,
+    GpuDevice,
+    NonNegative,
+    OnnxRuntimeOptions,
+    PlainName,
+    Section,
+    SizeWH,
+    Triple,
+    Unit,
+)
 
 
 class AnnotationSection(Section):
@@ -100,25 +50,6 @@ class AnnotationSection(Section):
     worker_memory_gb: PositiveFloat | None = None
     stage1_dir: ConfigPath | None = None
     stage2_dir: ConfigPath | None = None
-
-
-class OnnxRuntimeOptions(Section):
-    """What ONNX Runtime is told; shared by every network it runs."""
-
-    device: Device = "cpu"
-    threads: Literal["auto"] | Annotated[int, Field(ge=1, le=256)] = "auto"
-    allow_spinning: bool = False
-    execution_mode: Literal["ORT_SEQUENTIAL", "ORT_PARALLEL"] = "ORT_SEQUENTIAL"
-    graph_optimization_level: Literal[
-        "ORT_DISABLE_ALL", "ORT_ENABLE_BASIC", "ORT_ENABLE_EXTENDED", "ORT_ENABLE_ALL"
-    ] = "ORT_ENABLE_ALL"
-    enable_mem_pattern: bool = True
-    enable_cpu_mem_arena: bool = True
-    gpu_mem_limit_gb: PositiveFloat | None = None
-    arena_extend_strategy: Literal["kNextPowerOfTwo", "kSameAsRequested"] = "kNextPowerOfTwo"
-    tunable_op_enable: bool = False
-    tunable_op_tuning_enable: bool = False
-    cudnn_conv_algo_search: Literal["EXHAUSTIVE", "HEURISTIC", "DEFAULT"] = "EXHAUSTIVE"
 
 
 class OnnxPoseSection(OnnxRuntimeOptions):
@@ -347,78 +278,6 @@ class VisualizeSection(Section):
     skeleton_only: bool = False
     limit: PositiveInt | None = None
     crf: Annotated[int, Field(ge=0, le=51)] = 23
-
-
-Seed = Annotated[int, Field(ge=0, le=2**32 - 1)]
-
-
-def _as_list(value: Path | list[Path]) -> list[Path]:
-    return value if isinstance(value, list) else [value]
-
-
-ConfigPaths = Annotated[list[ConfigPath] | ConfigPath, AfterValidator(_as_list)]
-
-
-class TrainSection(Section):
-    """Training of a classifier; what the network is stands in an mmaction2 config."""
-
-    config_file: ConfigPath | None = None
-    dataset_dir: ConfigPath | None = None
-    work_dir: ConfigPath | None = None
-    seed: Seed = 0
-    resume: bool = False
-    cfg_options: list[str] = []
-
-
-class TestSection(Section):
-    """Measuring trained classifiers."""
-
-    __test__ = False  # not a test, whatever pytest thinks of the name
-
-    checkpoint: ConfigPaths = []
-    ann_file: ConfigPath | None = None
-    output_dir: ConfigPath | None = None
-    bootstrap: Annotated[int, Field(ge=0, le=1_000_000)] = 2000
-    worst: Annotated[int, Field(ge=0, le=1000)] = 10
-
-
-class CrossvalSection(Section):
-    """K-fold cross-validation grouped by source."""
-
-    config_files: ConfigPaths = []
-    folds: Annotated[int, Field(ge=2, le=1000)] = 5
-    seeds: list[Seed] = [0, 1, 2]
-    output_dir: ConfigPath | None = None
-
-
-class ClassifierSection(OnnxRuntimeOptions):
-    """One trained classifier as an ONNX file."""
-
-    model_path: str = ""
-    threshold: Unit | None = None
-
-
-class InferenceSection(Section):
-    """From new video to windows, probabilities and events."""
-
-    input: ConfigPath = Path("data")
-    output_dir: ConfigPath = Path("output/analysis")
-    services: list[Literal["fight", "falldown"]] = ["fight", "falldown"]
-    fight: ClassifierSection = ClassifierSection(model_path="fight.onnx")
-    falldown: ClassifierSection = ClassifierSection(model_path="falldown.onnx")
-    stride_s: Annotated[float, Field(ge=0.02)] | None = None
-    merge_gap_s: NonNegative = 1.0
-    min_event_s: NonNegative = 0.0
-    labels: ConfigPath | None = None
-    overlay: bool = True
-
-
-class DeploySection(Section):
-    """Shipping a trained model as a file."""
-
-    model: Literal["fight", "falldown"] = "fight"
-    checkpoint: ConfigPaths = []
-    output: ConfigPath | None = None
 
 
 class Config(Section):

@@ -17,7 +17,8 @@ import yaml
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
-from recognizer.config import Config, ShellText
+from recognizer.config import Config
+from recognizer.config_types import ShellText
 
 KeyPath = tuple[str | int, ...]
 _MAX_BYTES = 100_000  # PyYAML takes 1.4 s for that; ours has 10,000

@@ -18,14 +18,16 @@ MAX_LINES, MAX_FUNCTION_LINES, MAX_MAIN_LINES = 400, 50, 120
 # What a module right below recognizer/ may take from recognizer/. The order is the direction.
 SPINE: dict[str, set[str]] = {
     "skeleton": set(),
-    "config": set(),
+    "config_types": set(),
+    "config_action": {"config_types"},
+    "config": {"config_types", "config_action"},
     "safe_pickle": set(),
     "openmmlab": set(),
     "types": {"skeleton"},
     "geometry": {"skeleton", "types"},
     "artifacts": {"safe_pickle", "types"},
-    "config_file": {"config"},
-    "doctor": {"config"},
+    "config_file": {"config", "config_types"},
+    "doctor": {"config", "config_types"},
     "draw": {"skeleton", "types", "geometry"},
 }
 # What a folder below recognizer/ may take besides its own files and the spine.

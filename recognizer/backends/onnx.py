@@ -7,7 +7,7 @@ from typing import Any
 from numpy.typing import NDArray
 
 from recognizer.backends.network import ModelError, TensorSpec
-from recognizer.config import OnnxRuntimeOptions
+from recognizer.config_types import OnnxRuntimeOptions
 
 _PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
 

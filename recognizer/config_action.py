@@ -1,0 +1,79 @@
+"""The config's sections on classifiers: training, measuring, shipping, reading new video."""
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import AfterValidator, Field
+
+from recognizer.config_types import ConfigPath, NonNegative, OnnxRuntimeOptions, Section, Unit
+
+Seed = Annotated[int, Field(ge=0, le=2**32 - 1)]
+
+
+def _as_list(value: Path | list[Path]) -> list[Path]:
+    return value if isinstance(value, list) else [value]
+
+
+ConfigPaths = Annotated[list[ConfigPath] | ConfigPath, AfterValidator(_as_list)]
+
+
+class TrainSection(Section):
+    """Training of a classifier; what the network is stands in an mmaction2 config."""
+
+    config_file: ConfigPath | None = None
+    dataset_dir: ConfigPath | None = None
+    work_dir: ConfigPath | None = None
+    seed: Seed = 0
+    resume: bool = False
+    cfg_options: list[str] = []
+
+
+class TestSection(Section):
+    """Measuring trained classifiers."""
+
+    __test__ = False  # not a test, whatever pytest thinks of the name
+
+    checkpoint: ConfigPaths = []
+    ann_file: ConfigPath | None = None
+    output_dir: ConfigPath | None = None
+    bootstrap: Annotated[int, Field(ge=0, le=1_000_000)] = 2000
+    worst: Annotated[int, Field(ge=0, le=1000)] = 10
+
+
+class CrossvalSection(Section):
+    """K-fold cross-validation grouped by source."""
+
+    config_files: ConfigPaths = []
+    folds: Annotated[int, Field(ge=2, le=1000)] = 5
+    seeds: list[Seed] = [0, 1, 2]
+    output_dir: ConfigPath | None = None
+
+
+class ClassifierSection(OnnxRuntimeOptions):
+    """One trained classifier as an ONNX file."""
+
+    model_path: str = ""
+    threshold: Unit | None = None
+
+
+class InferenceSection(Section):
+    """From new video to windows, probabilities and events."""
+
+    input: ConfigPath = Path("data")
+    output_dir: ConfigPath = Path("output/analysis")
+    services: list[Literal["fight", "falldown"]] = ["fight", "falldown"]
+    fight: ClassifierSection = ClassifierSection(model_path="fight.onnx")
+    falldown: ClassifierSection = ClassifierSection(model_path="falldown.onnx")
+    stride_s: Annotated[float, Field(ge=0.02)] | None = None
+    merge_gap_s: NonNegative = 1.0
+    min_event_s: NonNegative = 0.0
+    labels: ConfigPath | None = None
+    overlay: bool = True
+
+
+class DeploySection(Section):
+    """Shipping a trained model as a file."""
+
+    model: Literal["fight", "falldown"] = "fight"
+    checkpoint: ConfigPaths = []
+    output: ConfigPath | None = None

@@ -1,0 +1,95 @@
+"""What config sections are made of: the base class, paths, and texts with rules."""
+
+import os
+import re
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    PositiveFloat,
+    PositiveInt,
+    ValidationInfo,
+)
+
+Unit = Annotated[float, Field(ge=0, le=1)]
+NonNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+
+
+class ShellText(str):
+    """Text that came with --set, whose relative paths are relative to the shell."""
+
+    __slots__ = ()
+
+
+def _to_path(value: Any, info: ValidationInfo) -> Path:
+    if isinstance(value, Path):
+        return value
+    if not isinstance(value, str) or not value or "\0" in value:
+        raise ValueError("expected a path as text")
+    folder = Path.cwd() if isinstance(value, ShellText) else (info.context or {}).get("folder")
+    try:
+        path = Path(str(value)).expanduser()
+    except RuntimeError as error:
+        raise ValueError(f"expected a path, got {value!r}; there is no such user") from error
+    # Without "..", so that messages show a place a person would write.
+    return Path(os.path.normpath(path if folder is None else Path(folder) / path))
+
+
+def _plain_name(value: str) -> str:
+    if value in {"", ".", ".."} or "/" in value or "\\" in value or "\0" in value:
+        raise ValueError("expected a plain name that can be a folder, without / or ..")
+    if not value.isprintable():
+        raise ValueError("expected a name of visible characters")
+    if len(value.encode()) > 100:
+        raise ValueError("expected a name of at most 100 bytes")
+    return value
+
+
+def _any_device(value: str) -> str:
+    if not re.fullmatch(r"cpu|cuda:\d{1,3}", value):
+        raise ValueError("expected cpu or cuda:N, such as cuda:0")
+    return value
+
+
+def _gpu(value: str) -> str:
+    if not re.fullmatch(r"cuda:\d{1,3}", value):
+        raise ValueError("expected cuda:N, such as cuda:0")
+    return value
+
+
+ConfigPath = Annotated[Path, BeforeValidator(_to_path)]
+PlainName = Annotated[str, AfterValidator(_plain_name)]
+Device = Annotated[str, AfterValidator(_any_device)]
+GpuDevice = Annotated[str, AfterValidator(_gpu)]
+SizeWH = Annotated[tuple[PositiveInt, PositiveInt], Field(strict=False)]
+Triple = Annotated[tuple[float, float, float], Field(strict=False)]
+
+
+class Section(BaseModel):
+    """A part of the config: no unknown keys, no silent conversions, no changes later."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
+
+
+class OnnxRuntimeOptions(Section):
+    """What ONNX Runtime is told; shared by every network it runs."""
+
+    device: Device = "cpu"
+    threads: Literal["auto"] | Annotated[int, Field(ge=1, le=256)] = "auto"
+    allow_spinning: bool = False
+    execution_mode: Literal["ORT_SEQUENTIAL", "ORT_PARALLEL"] = "ORT_SEQUENTIAL"
+    graph_optimization_level: Literal[
+        "ORT_DISABLE_ALL", "ORT_ENABLE_BASIC", "ORT_ENABLE_EXTENDED", "ORT_ENABLE_ALL"
+    ] = "ORT_ENABLE_ALL"
+    enable_mem_pattern: bool = True
+    enable_cpu_mem_arena: bool = True
+    gpu_mem_limit_gb: PositiveFloat | None = None
+    arena_extend_strategy: Literal["kNextPowerOfTwo", "kSameAsRequested"] = "kNextPowerOfTwo"
+    tunable_op_enable: bool = False
+    tunable_op_tuning_enable: bool = False
+    cudnn_conv_algo_search: Literal["EXHAUSTIVE", "HEURISTIC", "DEFAULT"] = "EXHAUSTIVE"
