@@ -18,11 +18,11 @@ from annotation.labels import (
 )
 from annotation.workspace import Outcome, result_path
 from recognizer.artifacts import ArtifactError, read_poses
-from recognizer.config import Config
+from recognizer.config import Config, ScoringSection
 from recognizer.dataset.samples import NobodyTrackedError, build_sample, choose_people
 from recognizer.dataset.windows import plan_windows, slice_sequence
-from recognizer.scoring.ranking import rank_people
-from recognizer.types import PoseSequence, Sample
+from recognizer.scoring.ranking import Involvement, Service, rank_people
+from recognizer.types import IntArray, PoseSequence, Sample
 
 CONFIDENCE_BINS = 50
 _MAX_PEOPLE = 20  # the last bin of people per frame holds this many and more
@@ -208,7 +208,7 @@ class ClipFinder:
         self, segments: tuple[Segment, ...], sequence: PoseSequence, found: VideoClips
     ) -> list[Segment]:
         """Return the segments clipped to the video; note in ``found`` those that cannot be."""
-        begin, end = _span(sequence)
+        begin, end = span_of(sequence)
         inside = []
         for segment in segments:
             try:
@@ -220,7 +220,7 @@ class ClipFinder:
 
     def _windows(self, sequence: PoseSequence) -> list[tuple[float, float]]:
         if self._dataset.window_s is None:
-            return [_span(sequence)]
+            return [span_of(sequence)]
         return plan_windows(sequence, self._dataset.window_s, self._dataset.stride_s)
 
     def _clip(self, video: str, sequence: PoseSequence, part: Segment) -> Clip:
@@ -230,10 +230,7 @@ class ClipFinder:
         cut = slice_sequence(sequence, start, stop)
         if len(cut) < dataset.min_frames:
             raise ValueError(f"fewer than dataset.min_frames = {dataset.min_frames} frames")
-        if not (cut.poses.track_ids >= 0).any():
-            raise NobodyTrackedError("nobody was tracked")
-        ranked = rank_people(cut, dataset.service, self._scoring).track_ids
-        people = choose_people(cut, ranked, dataset.num_person)
+        people, _ = people_of(cut, dataset.service, self._scoring, dataset.num_person)
         name = video if self._whole else f"{video}@{start:.3f}-{stop:.3f}"
         name = name.encode("utf-8", "backslashreplace").decode()
         label = dataset.classes[part.class_name]
@@ -258,7 +255,25 @@ class ClipFinder:
             yield build_sample(cut, clip.track_ids, len(clip.track_ids), clip.name, label)
 
 
-def _span(sequence: PoseSequence) -> tuple[float, float]:
+def people_of(
+    clip: PoseSequence, service: Service, scoring: ScoringSection, num_person: int
+) -> tuple[IntArray, Involvement]:
+    """Return whom a clip or window is about, (M,) ids, and the whole ranking behind it.
+
+    The samples to learn from and the windows of new video are made by this one function.
+
+    Raises:
+        NobodyTrackedError: nobody was tracked in it.
+
+    """
+    if not (clip.poses.track_ids >= 0).any():
+        raise NobodyTrackedError("nobody was tracked")
+    ranked = rank_people(clip, service, scoring)
+    return choose_people(clip, ranked.track_ids, num_person), ranked
+
+
+def span_of(sequence: PoseSequence) -> tuple[float, float]:
+    """Return start and stop of a video, seconds; 0 and 0 for one without frames."""
     if len(sequence) == 0:
         return 0.0, 0.0
     begin = float(sequence.time_s[0])

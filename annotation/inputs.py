@@ -23,9 +23,12 @@ class Video:
 def list_videos(section: AnnotationSection, *, selected: bool = True) -> list[Video]:
     """Return the videos of ``annotation.input``: those ``include`` selects, or all.
 
-    Results are no input: an output folder inside the input folder is not searched. Raises
+    A file is taken as a folder with this video alone, whatever its suffix. Results are no
+    input: an output folder inside the input folder is not searched. Raises
     as ``find_videos``.
     """
+    if section.input.is_file():
+        return [Video(section.input.name, section.input)]
     include = section.include if selected else ()
     same = os.path.realpath(section.output_dir) == os.path.realpath(section.input)
     results = section.output_dir / section.dataset if same else section.output_dir

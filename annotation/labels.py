@@ -60,7 +60,12 @@ def label_from_folders(video: str, classes: Collection[str]) -> str:
 
 
 def read_segments(
-    path: Path, classes: Collection[str], videos: Collection[str], *, partial: bool = False
+    path: Path,
+    classes: Collection[str],
+    videos: Collection[str],
+    *,
+    partial: bool = False,
+    not_ours: Collection[str] = (),
 ) -> dict[str, tuple[Segment, ...]]:
     """Read a table of segments, sorted by time for each video.
 
@@ -69,6 +74,7 @@ def read_segments(
         classes: known class names.
         videos: known videos; a name is only looked up among them.
         partial: the videos are a part of those the table is about; other rows are left out.
+        not_ours: classes of which the table may speak as well; their rows are left out.
 
     Raises:
         ConfigError: the table or any row cannot be used; with file and line.
@@ -78,6 +84,7 @@ def read_segments(
     rows = read_table(path, SEGMENT_COLUMNS)
     if partial:
         rows = [row for row in rows if names.knows(row.cells["video"])]
+    rows = [row for row in rows if row.cells["class"] not in not_ours]
     parsed = parse_rows(path, rows, lambda row: _parse_segment(row, names, classes))
     table: dict[str, list[Segment]] = {}
     for video, segment in parsed:

@@ -7,8 +7,8 @@ needs no source video and shows nobody's face.
 
 import contextlib
 import errno
-from collections.abc import Generator, Iterator, Mapping
-from itertools import repeat
+from collections.abc import Callable, Generator, Iterator, Mapping
+from itertools import chain, repeat
 from pathlib import Path
 from typing import Any
 
@@ -133,8 +133,8 @@ def _one(
         if config.visualize.skeleton_only:
             pictures = _black(sequence)
         else:
-            _check_source(source, meta)
-            pictures = _pictures(source, sequence, _sample_fps(meta))
+            check_source(source, meta)
+            pictures = pictures_of(source, sequence, sample_fps_of(meta))
         _write(config, sequence, pictures, folder, entry.video, progress)
     except (SourceVideoError, VideoError) as error:
         return Outcome(entry.video, "refused", _without_folder(error, source, entry.video))
@@ -167,16 +167,44 @@ def _write(
     involvement: dict[int, float] | None = None
     if config.visualize.stage == "stage2":
         involvement = rank_people(sequence, config.dataset.service, config.scoring).by_id()
+    frames = _overlays(sequence, pictures, involvement, video)
+    tell = (lambda n: progress(None, n)) if progress is not None else (lambda n: None)
+    write_frames(final, folder, frames, sequence.frame_period_s, config.visualize.crf, tell)
+
+
+def write_frames(
+    final: Path,
+    root: Path,
+    frames: Generator[tuple[ImageArray, float]],
+    period_s: float,
+    crf: int,
+    tell: Callable[[int], None],
+) -> None:
+    """Write pictures of one size with their times as a video, whole or not at all.
+
+    Args:
+        final: the ``.mp4`` to make.
+        root: the folder whose scratch folder is used.
+        frames: picture and time in seconds; closed at the end.
+        period_s: time from frame to frame, as players are told.
+        crf: H.264 quality.
+        tell: hears of every frame.
+
+    Raises:
+        SourceVideoError: no frames, or nothing that H.264 can hold.
+        OSError: the file cannot be written; names its path.
+
+    """
     try:
-        with (
-            atomic_path(final, folder) as scratch,
-            _open_writer(scratch, sequence, config.visualize.crf) as writer,
-            contextlib.closing(_overlays(sequence, pictures, involvement, video)) as overlays,
-        ):
-            for image, time_s in overlays:
-                writer.write(image, time_s)
-                if progress is not None:
-                    progress(None, 1)
+        with contextlib.closing(frames), atomic_path(final, root) as scratch:
+            first = next(frames, None)
+            if first is None:
+                raise SourceVideoError("the result has no frame to draw")
+            height, width = first[0].shape[:2]
+            with _open_writer(scratch, (width, height), period_s, crf) as writer:
+                for image, time_s in chain([first], frames):
+                    writer.write(image, time_s)
+                    tell(1)
     except OSError as error:
         if error.errno not in _DISK_ERRORS:  # FFmpeg's own, such as times weeks apart
             raise SourceVideoError(f"cannot be written as video: {error.strerror}") from error
@@ -185,12 +213,10 @@ def _write(
         ) from error
 
 
-def _open_writer(path: Path, sequence: PoseSequence, crf: int) -> VideoWriter:
-    if not len(sequence):
-        raise SourceVideoError("the result has no frame to draw")
-    period_s = float(np.clip(sequence.frame_period_s, 1e-3, 60.0))
+def _open_writer(path: Path, size_wh: tuple[int, int], period_s: float, crf: int) -> VideoWriter:
+    period_s = float(np.clip(period_s, 1e-3, 60.0))
     try:
-        return VideoWriter(path, sequence.size_wh, 1 / period_s, crf=crf)
+        return VideoWriter(path, size_wh, 1 / period_s, crf=crf)
     except ValueError as error:
         raise SourceVideoError(f"cannot become an H.264 video: {error}") from error
 
@@ -217,7 +243,7 @@ def _black(sequence: PoseSequence) -> Iterator[ImageArray]:
     return repeat(np.zeros((height, width, 3), np.uint8), len(sequence))
 
 
-def _check_source(source: Path, meta: Mapping[str, Any]) -> None:
+def check_source(source: Path, meta: Mapping[str, Any]) -> None:
     """Refuse a source video that is not there or not the one that stage 1 read."""
     if not source.is_file():
         raise SourceVideoError(
@@ -232,14 +258,14 @@ def _check_source(source: Path, meta: Mapping[str, Any]) -> None:
         raise SourceVideoError("the source video is not the one that stage 1 read; run it again")
 
 
-def _sample_fps(meta: Mapping[str, Any]) -> float | None:
+def sample_fps_of(meta: Mapping[str, Any]) -> float | None:
     """Return the frame rate to which stage 1 thinned the video, None if it did not."""
     settings = meta.get("settings", {})
     rate = settings.get("stage1", settings).get("sample_fps")
     return None if rate is None else float(rate)
 
 
-def _pictures(
+def pictures_of(
     source: Path, sequence: PoseSequence, sample_fps: float | None
 ) -> Iterator[ImageArray]:
     """Yield the picture of every frame of the result.
