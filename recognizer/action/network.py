@@ -1,0 +1,236 @@
+"""FastSTGCN: mmaction2's STGCN with the same parameters and results, computed in another order.
+
+Three things differ from mmaction2's forward, none of them in what it returns:
+
+- joints are mixed before channels, and what they exchange is never kept (``graphconv``);
+- the 1x1 convolutions that open the branches of the temporal part are one convolution, their
+  batch norms one batch norm, and everything runs in channels_last;
+- absent persons, which FormatGCNInput fills with zeros, are equal in every layer: one of them is
+  computed and counts as often as it was there (``batchnorm``).
+
+Parameter names, shapes and initialisation come from mmaction2's own constructor, so a checkpoint
+moves between STGCN and FastSTGCN unchanged, in both directions.
+"""
+
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+from torch import nn
+from torch.nn import functional
+from torch.utils.checkpoint import checkpoint
+
+from recognizer.action.batchnorm import batch_norm, supports
+from recognizer.action.graphconv import graph_conv
+from recognizer.openmmlab import load_mmaction
+
+load_mmaction()
+from mmaction.models.backbones.stgcn import STGCN  # noqa: E402
+from mmaction.models.utils import mstcn, unit_gcn, unit_tcn  # noqa: E402
+from mmaction.registry import MODELS  # noqa: E402
+
+
+@MODELS.register_module()
+class FastSTGCN(STGCN):  # type: ignore[misc]
+    """STGCN of mmaction2, restructured; takes its arguments and ``with_cp``.
+
+    Absent persons are skipped with ``data_bn_type='VC'`` (the default) or none; with 'MVC' the
+    slots have weights of their own, so all are computed. So they are where dropout inside the
+    temporal part makes equal persons differ; its masks are then drawn in another order than
+    mmaction2 draws them. Norms other than BatchNorm2d (SyncBatchNorm, say) run mmaction2's own
+    forward.
+
+    Args:
+        with_cp: keep only the blocks' inputs for backward and compute the rest again there.
+        pooled: return means over frames and joints, (N, M, C', 1, 1), which GCNHead pools to the
+            same result; saves writing the features of absent persons out.
+
+    """
+
+    def __init__(
+        self, *args: Any, with_cp: bool = False, pooled: bool = False, **kwargs: Any
+    ) -> None:
+        super().__init__(*args, **kwargs)
+        self.with_cp = with_cp
+        self.pooled = pooled
+
+    def forward(self, x: Any) -> Any:
+        """Return the features (N, M, C', T', V) of skeletons (N, M, T, V, C).
+
+        Raises:
+            ValueError: ``with_cp`` with a norm that mmaction2's own forward has to run.
+
+        """
+        if not all(supports(norm) for norm in _norms(self)):
+            if self.with_cp and self.training:
+                raise ValueError(
+                    "FastSTGCN: with_cp works with BatchNorm only, found another norm layer; "
+                    "set with_cp=False or leave sync_bn out"
+                )
+            return super().forward(x)
+        number, slots = x.shape[:2]
+        if self.data_bn_type == "MVC":
+            x = self.data_bn(x.permute(0, 1, 3, 4, 2).reshape(number, -1, x.shape[2])).view(
+                number, slots, *x.shape[3:], -1
+            )
+            people, owners, repeats = x.permute(0, 1, 4, 2, 3).flatten(0, 1), None, 1
+        else:
+            people, owners, repeats = _distinct(x.flatten(0, 1), skip=not _has_dropout(self))
+        y = self._features(people, repeats)
+        if self.pooled:
+            y = y.mean((2, 3), keepdim=True)
+        if owners is not None:
+            y = y.index_select(0, owners)
+        return y.unflatten(0, (number, slots))
+
+    def _features(self, people: Any, repeats: int) -> Any:
+        """Return (P, C', T', V) of (P, T, V, C), whose last item stands for ``repeats`` people."""
+        if self.data_bn_type == "VC":
+            channels = people.flatten(2).transpose(1, 2).unsqueeze(-1)
+            y = batch_norm(channels, [self.data_bn], repeats, update=True)
+            people = y.squeeze(-1).transpose(1, 2).reshape(people.shape)
+        x = people.permute(0, 3, 1, 2)
+        for block in self.gcn:
+            if self.with_cp and torch.is_grad_enabled():
+                x = checkpoint(_Once(block, repeats), x, use_reentrant=False)
+            else:
+                x = _block(block, x, repeats, update=True)
+        return x
+
+
+def pooled_features(backbone: Any, persons: Any) -> Any:
+    """Return what the head averages over persons: (P, C') of skeletons (P, T, V, C).
+
+    Every row is one person, zeros too. Made of operations that torch.onnx exports; P may be
+    dynamic.
+
+    Raises:
+        ValueError: the backbone is in training mode, or its persons are not independent (MVC).
+
+    """
+    if backbone.training:
+        raise ValueError("pooled_features: expected eval mode, got a training backbone; .eval()")
+    if backbone.data_bn_type == "MVC":
+        raise ValueError("pooled_features: data_bn_type 'MVC' normalises slots, not persons")
+    return FastSTGCN._features(backbone, persons, 1).mean((2, 3))
+
+
+def _distinct(people: Any, *, skip: bool) -> tuple[Any, Any, int]:
+    """Return the people that differ, where each went, and for how many the last one stands.
+
+    people (P, T, V, C) -> (D, T, V, C) with D <= P, (P,) or None, repeats >= 1.
+    """
+    present = people.flatten(1).ne(0).any(1)
+    chosen = present.nonzero().squeeze(1)
+    repeats = len(people) - len(chosen)
+    if not skip or repeats < 2:
+        return people.contiguous(), None, 1
+    distinct = torch.cat([people[chosen], people.new_zeros(1, *people.shape[1:])])
+    owners = torch.where(present, present.cumsum(0) - 1, len(chosen))
+    return distinct, owners, repeats
+
+
+class _Once:
+    """One block for torch's checkpoint: running statistics move the first time it is called."""
+
+    def __init__(self, block: Any, repeats: int) -> None:
+        self.block, self.repeats, self.update = block, repeats, True
+
+    def __call__(self, x: Any) -> Any:
+        update, self.update = self.update, False
+        return _block(self.block, x, self.repeats, update=update)
+
+
+def _block(block: Any, x: Any, repeats: int, *, update: bool) -> Any:
+    """Run an STGCNBlock on (P, C, T, V)."""
+    y = _unit_gcn(block.gcn, x, repeats, update=update)
+    if isinstance(block.tcn, mstcn):
+        y = _multi_scale(block.tcn, y, repeats, update=update)
+    else:
+        y = _unit_tcn(block.tcn, y, repeats, update=update)
+    if isinstance(block.residual, nn.Module):
+        y = y + _unit_tcn(block.residual, x, repeats, update=update)
+    else:
+        y = y + block.residual(x)
+    return _activate(block.relu, y)
+
+
+def _unit_gcn(gcn: Any, x: Any, repeats: int, *, update: bool) -> Any:
+    y = graph_conv(x, _adjacency(gcn), *_graph_weights(gcn))
+    y = batch_norm(y, [gcn.bn], repeats, update=update)
+    down: Any = gcn.down if gcn.with_res else None
+    if isinstance(down, nn.Sequential):
+        y = y + batch_norm(down[0](x), [down[1]], repeats, update=update)
+    elif gcn.with_res:
+        y = y + x
+    return _activate(gcn.act, y)
+
+
+def _adjacency(gcn: Any) -> Any:
+    if gcn.adaptive == "offset":
+        return gcn.A + gcn.PA
+    if gcn.adaptive == "importance":
+        return gcn.A * gcn.PA
+    return gcn.A
+
+
+def _graph_weights(gcn: Any) -> tuple[Any, Any]:
+    """Return the 1x1 convolution of the graph part as (K, C, D) and (V, D)."""
+    weight = gcn.conv.weight.flatten(1)
+    if gcn.conv_pos == "post":
+        weight = weight.view(gcn.out_channels, gcn.num_subsets, -1).permute(1, 2, 0)
+        return weight, gcn.conv.bias.expand(gcn.A.shape[-1], -1)
+    weight = weight.view(gcn.num_subsets, gcn.out_channels, -1).transpose(1, 2)
+    # A bias added before the joints are mixed reaches each joint as often as joints send to it.
+    bias = gcn.conv.bias.view(gcn.num_subsets, -1)
+    return weight, _adjacency(gcn).sum(1).t() @ bias
+
+
+def _multi_scale(tcn: Any, x: Any, repeats: int, *, update: bool) -> Any:
+    """Run an mstcn on (P, C, T, V): the branches' opening convolutions in one."""
+    opened: list[Any] = [branch for branch in tcn.branches if not isinstance(branch, nn.Conv2d)]
+    weight = torch.cat([branch[0].weight for branch in opened])
+    bias = torch.cat([branch[0].bias for branch in opened])
+    y = functional.conv2d(x, weight, bias)
+    y = _activate(tcn.act, batch_norm(y, [b[1] for b in opened], repeats, update=update))
+    parts = iter(y.split([branch[0].out_channels for branch in opened], 1))
+    y = torch.cat(
+        [
+            branch(x)
+            if isinstance(branch, nn.Conv2d)
+            else branch[3](next(parts).contiguous(memory_format=torch.channels_last))
+            for branch in tcn.branches
+        ],
+        1,
+    )
+    norm, act, conv = tcn.transform
+    y = conv(_activate(act, batch_norm(y, [norm], repeats, update=update)))
+    return tcn.drop(batch_norm(y, [tcn.bn], repeats, update=update))
+
+
+def _unit_tcn(tcn: Any, x: Any, repeats: int, *, update: bool) -> Any:
+    return tcn.drop(batch_norm(tcn.conv(x), [tcn.bn], repeats, update=update))
+
+
+def _activate(act: Any, x: Any) -> Any:
+    return x.relu_() if type(act) is nn.ReLU else act(x)
+
+
+def _norms(backbone: Any) -> Iterator[Any]:
+    """Yield the norm layers by their place, whatever they are."""
+    if not isinstance(backbone.data_bn, nn.Identity):
+        yield backbone.data_bn
+    for module in backbone.modules():
+        if isinstance(module, unit_gcn):
+            yield module.bn
+            if isinstance(getattr(module, "down", None), nn.Module):
+                yield module.down[1]
+        elif isinstance(module, unit_tcn) and not isinstance(module.bn, nn.Identity):
+            yield module.bn
+        elif isinstance(module, mstcn):
+            yield from (module.bn, module.transform[0])
+            yield from (b[1] for b in module.branches if not isinstance(b, nn.Conv2d))
+
+
+def _has_dropout(backbone: Any) -> bool:
+    return any(isinstance(m, nn.Dropout) and m.training and m.p > 0 for m in backbone.modules())
