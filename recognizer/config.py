@@ -96,6 +96,7 @@ class DetectorSection(OnnxRuntimeOptions):
     score_threshold: Unit = 0.1
     nms_threshold: Unit = 0.65
     max_detections: PositiveInt = 30
+    tiles: bool = False
 
 
 class TopDownSection(Section):

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from recognizer.backends.network import ModelError, Network, batches, describe, pad_batch
 from recognizer.config import DetectorSection
 from recognizer.geometry import LETTERBOX_GREY, Letterbox, nms
+from recognizer.pose.tiles import cut_tiles, whole_boxes
 from recognizer.types import FloatArray, Image
 
 _STRIDES = (8, 16, 32)
@@ -67,6 +68,26 @@ class YoloxDetector:
 
     def __call__(self, images: Sequence[Image]) -> list[Boxes]:
         """Return the people of each image."""
+        found = self._look(images)
+        if not self._settings.tiles:
+            return found
+        return [self._with_tiles(image, whole) for image, whole in zip(images, found, strict=True)]
+
+    def _with_tiles(self, image: Image, whole: Boxes) -> Boxes:
+        """Add what is seen in the squares of an image to what is seen in all of it."""
+        boxes, scores = [whole.xyxy], [whole.scores]
+        tiles = cut_tiles(image)
+        for tile, seen in zip(tiles, self._look(tiles), strict=True):
+            kept = whole_boxes(seen.xyxy, tile, image.size_wh)
+            boxes.append(seen.xyxy[kept] + np.array([tile.left, tile.top] * 2, np.float32))
+            scores.append(seen.scores[kept])
+        return self._best(np.concatenate(boxes), np.concatenate(scores))
+
+    def _best(self, boxes: FloatArray, scores: FloatArray) -> Boxes:
+        kept = nms(boxes, scores, self._settings.nms_threshold)[: self._settings.max_detections]
+        return Boxes(boxes[kept], scores[kept])
+
+    def _look(self, images: Sequence[Image]) -> list[Boxes]:
         found: list[Boxes] = []
         for start, stop in batches(len(images), self._batch, _MAX_BATCH):
             pixels, fits = self._letterboxes.fill(images[start:stop])
@@ -82,9 +103,7 @@ class YoloxDetector:
         centres = (raw[likely, :2] + self._grid[likely]) * stride
         half = np.exp(raw[likely, 2:4]) * stride / 2
         boxes = np.concatenate([centres - half, centres + half], axis=1)
-        kept = nms(boxes, scores[likely], self._settings.nms_threshold)
-        kept = kept[: self._settings.max_detections]
-        return Boxes(fit.to_image(boxes[kept]), scores[likely][kept].astype(np.float32))
+        return self._best(fit.to_image(boxes), scores[likely].astype(np.float32))
 
 
 def _check(network: Network) -> tuple[str, int | None, tuple[int, int]]:
