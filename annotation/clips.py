@@ -99,6 +99,8 @@ class VideoClips:
         problems: parts that were refused: (part, reason); the part is empty for the whole.
         unlabelled_windows: windows of which no class covers half.
         empty_windows: windows in which nobody was tracked, as is usual for a camera.
+        nobody: labelled parts in which nobody was tracked, windows among them: no samples,
+            but part of the truth that a classifier is measured on.
         content: SHA-256 of the video file, to find copies; empty if not known.
 
     """
@@ -108,6 +110,7 @@ class VideoClips:
     problems: list[tuple[str, str]] = field(default_factory=list)
     unlabelled_windows: int = 0
     empty_windows: int = 0
+    nobody: list[Segment] = field(default_factory=list)
     content: str = ""
 
 
@@ -173,6 +176,8 @@ class ClipFinder:
 
     def _leave_out(self, found: VideoClips, part: Segment, error: ValueError) -> None:
         self.reasons[str(error)] += 1
+        if isinstance(error, NobodyTrackedError):
+            found.nobody.append(part)
         if isinstance(error, NobodyTrackedError) and self._dataset.window_s is not None:
             found.empty_windows += 1
         else:
@@ -231,8 +236,7 @@ class ClipFinder:
         if len(cut) < dataset.min_frames:
             raise ValueError(f"fewer than dataset.min_frames = {dataset.min_frames} frames")
         people, _ = people_of(cut, dataset.service, self._scoring, dataset.num_person)
-        name = video if self._whole else f"{video}@{start:.3f}-{stop:.3f}"
-        name = name.encode("utf-8", "backslashreplace").decode()
+        name = clip_name(video, start, stop, whole=self._whole)
         label = dataset.classes[part.class_name]
         build_sample(cut, people, dataset.num_person, name, label)
         self.figures[part.class_name].add(cut)
@@ -253,6 +257,12 @@ class ClipFinder:
                 raise ArtifactError(f"{video}: its stage 2 result changed during the run")
             label = self._dataset.classes[clip.class_name]
             yield build_sample(cut, clip.track_ids, len(clip.track_ids), clip.name, label)
+
+
+def clip_name(video: str, start_s: float, stop_s: float, *, whole: bool) -> str:
+    """Return the name of a sample: its video's, with the time where it is only a part."""
+    name = video if whole else f"{video}@{start_s:.3f}-{stop_s:.3f}"
+    return name.encode("utf-8", "backslashreplace").decode()
 
 
 def people_of(

@@ -6,10 +6,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from annotation.clips import ClassFigures, Clip, VideoClips
+from annotation.clips import ClassFigures, Clip, VideoClips, clip_name
 from recognizer.artifacts import sha256_file
 from recognizer.config import DatasetSection
-from recognizer.dataset.split import SPLITS, class_weights
+from recognizer.dataset.split import SPLITS, class_weights, folder_split
 
 METADATA = "metadata.json"
 SCHEMA = "recognizer.dataset"
@@ -72,6 +72,7 @@ def describe(dataset: Dataset, folder: Path) -> dict[str, Any]:
         "copies": dataset.copies,
         "warnings": _warnings(dataset, counts),
         "samples": {clip.name: _sample_facts(dataset, clip) for clip in dataset.clips},
+        "nobody_tracked": _nobody_tracked(dataset),
         "failures": {
             v.outcome.video: v.outcome.reason for v in dataset.found if v.outcome.state != "done"
         },
@@ -124,6 +125,33 @@ def _sample_facts(dataset: Dataset, clip: Clip) -> dict[str, Any]:
     }
 
 
+def _nobody_tracked(dataset: Dataset) -> dict[str, Any]:
+    """Return the labelled parts that are no samples because nobody was tracked in them.
+
+    Their split is that of their source; None if none of it came into a split.
+    """
+    section = dataset.section
+    whole = section.segments is None and section.window_s is None
+    of_source = {dataset.source_of[video]: split for video, split in dataset.split_of.items()}
+    facts = {}
+    for found in dataset.found:
+        video = found.outcome.video
+        for part in found.nobody:
+            source = dataset.source_of[video]
+            split = folder_split(video) if dataset.split_by == "folders" else of_source.get(source)
+            start, stop = round(part.start_s, 6), round(part.stop_s, 6)
+            facts[clip_name(video, start, stop, whole=whole)] = {
+                "video": video,
+                "start_s": start,
+                "stop_s": stop,
+                "class": part.class_name,
+                "label": section.classes[part.class_name],
+                "split": split,
+                "source": source,
+            }
+    return facts
+
+
 def _weights(dataset: Dataset, counts: dict[str, dict[str, int]]) -> dict[str, float]:
     """Return class weights from what is trained on; from all samples if there is no train."""
     classes = dataset.section.classes
@@ -161,6 +189,7 @@ def is_finished(folder: Path, inputs_digest: str, settings: dict[str, Any]) -> b
             and metadata["schema_version"] == SCHEMA_VERSION
             and metadata["inputs_digest"] == inputs_digest
             and metadata["settings"] == settings
+            and "nobody_tracked" in metadata
             and all(
                 sha256_file(folder / f"{split}.pkl") == metadata["splits"][split]["sha256"]
                 for split in SPLITS

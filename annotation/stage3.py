@@ -149,9 +149,11 @@ def _sources(
     Copies under several names would leak as surely as cuts of one recording; the sources
     that share a copy become one.
     """
-    used = {video.outcome.video: video for video in found if video.clips}
+    used = {video.outcome.video: video for video in found if video.clips or video.nobody}
     class_of = {
-        name: video.clips[0].class_name for name, video in used.items() if not section.segments
+        name: (video.clips[0] if video.clips else video.nobody[0]).class_name
+        for name, video in used.items()
+        if not section.segments
     }
     source_of = find_sources(section.split, list(used), class_of)
     by_content: dict[str, list[str]] = {}
