@@ -36,10 +36,10 @@ def batch_norm(x: Any, norms: Sequence[Any], repeats: int, *, update: bool) -> A
         ValueError: one value per channel in training, as in nn.BatchNorm2d.
 
     """
-    weight, bias = _joined(norms, "weight"), _joined(norms, "bias")
+    weight, bias = joined(norms, "weight"), joined(norms, "bias")
     first = norms[0]
     if not first.training:
-        mean, var = _joined(norms, "running_mean"), _joined(norms, "running_var")
+        mean, var = joined(norms, "running_mean"), joined(norms, "running_var")
         return functional.batch_norm(x, mean, var, weight, bias, False, 0.0, first.eps)
     count = (x.shape[0] + repeats - 1) * x.shape[2] * x.shape[3]
     if count < 2:
@@ -50,6 +50,18 @@ def batch_norm(x: Any, norms: Sequence[Any], repeats: int, *, update: bool) -> A
     if update:
         _update(norms, mean, var * (count / (count - 1)))
     return _Weighted.apply(x, weight, bias, mean, var, repeats, first.eps)  # type: ignore[no-untyped-call]
+
+
+def joined(modules: Sequence[Any], name: str) -> Any:
+    """Return a parameter or buffer of several modules, end to end."""
+    values = [getattr(module, name) for module in modules]
+    return values[0] if len(values) == 1 else torch.cat(values)
+
+
+def as_affine(norms: Sequence[Any]) -> tuple[Any, Any]:
+    """Return scale and shift (C,) of several BatchNorm modules in eval mode, side by side."""
+    scale = joined(norms, "weight") * torch.rsqrt(joined(norms, "running_var") + norms[0].eps)
+    return scale, joined(norms, "bias") - joined(norms, "running_mean") * scale
 
 
 class _Weighted(torch.autograd.Function):
@@ -118,8 +130,3 @@ def _update(norms: Sequence[Any], mean: Any, var: Any) -> None:
             norm.num_batches_tracked += 1
             norm.running_mean.lerp_(mean[part].to(norm.running_mean.dtype), norm.momentum)
             norm.running_var.lerp_(var[part].to(norm.running_var.dtype), norm.momentum)
-
-
-def _joined(norms: Sequence[Any], name: str) -> Any:
-    values = [getattr(norm, name) for norm in norms]
-    return values[0] if len(values) == 1 else torch.cat(values)

@@ -31,11 +31,15 @@ def graph_conv(x: Any, adjacency: Any, weight: Any, offset: Any) -> Any:
     people, _, frames, joints = x.shape
     subsets, channels, wide = weight.shape
     mix = adjacency.permute(2, 0, 1).reshape(joints * subsets, joints)
-    rows = x.permute(0, 2, 3, 1).reshape(people * frames, joints, channels)
+    rows = x.permute(0, 2, 3, 1)
     dense = weight.reshape(subsets * channels, wide)
+    if torch.onnx.is_in_onnx_export():
+        mixed = (mix @ rows).reshape(people, frames, joints, subsets * channels)
+        return (mixed @ dense + offset).permute(0, 3, 1, 2)
     if torch.is_autocast_enabled(x.device.type):
         kind = torch.get_autocast_dtype(x.device.type)
         rows, mix, dense, offset = (value.to(kind) for value in (rows, mix, dense, offset))
+    rows = rows.reshape(people * frames, joints, channels)
     y = _JointsFirst.apply(rows, mix, dense, offset)  # type: ignore[no-untyped-call]
     return y.view(people, frames, joints, wide).permute(0, 3, 1, 2)
 

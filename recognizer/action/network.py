@@ -12,7 +12,7 @@ Parameter names, shapes and initialisation come from mmaction2's own constructor
 moves between STGCN and FastSTGCN unchanged, in both directions.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import torch
@@ -20,7 +20,7 @@ from torch import nn
 from torch.nn import functional
 from torch.utils.checkpoint import checkpoint
 
-from recognizer.action.batchnorm import batch_norm, supports
+from recognizer.action.batchnorm import as_affine, batch_norm, joined, supports
 from recognizer.action.graphconv import graph_conv
 from recognizer.openmmlab import load_mmaction
 
@@ -37,8 +37,8 @@ class FastSTGCN(STGCN):  # type: ignore[misc]
     Absent persons are skipped with ``data_bn_type='VC'`` (the default) or none; with 'MVC' the
     slots have weights of their own, so all are computed. So they are where dropout inside the
     temporal part makes equal persons differ; its masks are then drawn in another order than
-    mmaction2 draws them. Norms other than BatchNorm2d (SyncBatchNorm, say) run mmaction2's own
-    forward.
+    mmaction2 draws them. Norms other than BatchNorm (SyncBatchNorm, say), and norms of which some
+    are frozen, run mmaction2's own forward.
 
     Args:
         with_cp: keep only the blocks' inputs for backward and compute the rest again there.
@@ -61,11 +61,11 @@ class FastSTGCN(STGCN):  # type: ignore[misc]
             ValueError: ``with_cp`` with a norm that mmaction2's own forward has to run.
 
         """
-        if not all(supports(norm) for norm in _norms(self)):
+        if not _understood(self):
             if self.with_cp and self.training:
                 raise ValueError(
-                    "FastSTGCN: with_cp works with BatchNorm only, found another norm layer; "
-                    "set with_cp=False or leave sync_bn out"
+                    "FastSTGCN: with_cp expects BatchNorm layers, all in training mode or all in "
+                    "eval mode, found others; set with_cp=False or leave sync_bn out"
                 )
             return super().forward(x)
         number, slots = x.shape[:2]
@@ -149,20 +149,25 @@ def _block(block: Any, x: Any, repeats: int, *, update: bool) -> Any:
     else:
         y = _unit_tcn(block.tcn, y, repeats, update=update)
     if isinstance(block.residual, nn.Module):
-        y = y + _unit_tcn(block.residual, x, repeats, update=update)
+        y = _add(y, _unit_tcn(block.residual, x, repeats, update=update))
     else:
-        y = y + block.residual(x)
+        y = _add(y, block.residual(x))
     return _activate(block.relu, y)
 
 
 def _unit_gcn(gcn: Any, x: Any, repeats: int, *, update: bool) -> Any:
-    y = graph_conv(x, _adjacency(gcn), *_graph_weights(gcn))
-    y = batch_norm(y, [gcn.bn], repeats, update=update)
+    weight, offset = _graph_weights(gcn)
+    if gcn.bn.training:
+        y = graph_conv(x, _adjacency(gcn), weight, offset)
+        y = batch_norm(y, [gcn.bn], repeats, update=update)
+    else:
+        scale, shift = as_affine([gcn.bn])
+        y = graph_conv(x, _adjacency(gcn), weight * scale, offset * scale + shift)
     down: Any = gcn.down if gcn.with_res else None
     if isinstance(down, nn.Sequential):
-        y = y + batch_norm(down[0](x), [down[1]], repeats, update=update)
+        y = _add(y, _conv_norm([down[0]], [down[1]], x, repeats, update=update))
     elif gcn.with_res:
-        y = y + x
+        y = _add(y, x)
     return _activate(gcn.act, y)
 
 
@@ -189,11 +194,9 @@ def _graph_weights(gcn: Any) -> tuple[Any, Any]:
 def _multi_scale(tcn: Any, x: Any, repeats: int, *, update: bool) -> Any:
     """Run an mstcn on (P, C, T, V): the branches' opening convolutions in one."""
     opened: list[Any] = [branch for branch in tcn.branches if not isinstance(branch, nn.Conv2d)]
-    weight = torch.cat([branch[0].weight for branch in opened])
-    bias = torch.cat([branch[0].bias for branch in opened])
-    y = functional.conv2d(x, weight, bias)
-    y = _activate(tcn.act, batch_norm(y, [b[1] for b in opened], repeats, update=update))
-    parts = iter(y.split([branch[0].out_channels for branch in opened], 1))
+    convs, norms = [branch[0] for branch in opened], [branch[1] for branch in opened]
+    y = _activate(tcn.act, _conv_norm(convs, norms, x, repeats, update=update))
+    parts = iter(y.split([conv.out_channels for conv in convs], 1))
     y = torch.cat(
         [
             branch(x)
@@ -204,16 +207,41 @@ def _multi_scale(tcn: Any, x: Any, repeats: int, *, update: bool) -> Any:
         1,
     )
     norm, act, conv = tcn.transform
-    y = conv(_activate(act, batch_norm(y, [norm], repeats, update=update)))
-    return tcn.drop(batch_norm(y, [tcn.bn], repeats, update=update))
+    y = _activate(act, batch_norm(y, [norm], repeats, update=update))
+    return tcn.drop(_conv_norm([conv], [tcn.bn], y, repeats, update=update))
 
 
 def _unit_tcn(tcn: Any, x: Any, repeats: int, *, update: bool) -> Any:
-    return tcn.drop(batch_norm(tcn.conv(x), [tcn.bn], repeats, update=update))
+    return tcn.drop(_conv_norm([tcn.conv], [tcn.bn], x, repeats, update=update))
+
+
+def _conv_norm(
+    convs: Sequence[Any], norms: Sequence[Any], x: Any, repeats: int, *, update: bool
+) -> Any:
+    """Convolve and normalise, several pairs side by side as one, folded into one in eval mode."""
+    first = convs[0]
+    weight, bias = joined(convs, "weight"), joined(convs, "bias")
+    if not norms[0].training:
+        scale, shift = as_affine(norms)
+        weight, bias = weight * scale.view(-1, 1, 1, 1), bias * scale + shift
+    y = functional.conv2d(x, weight, bias, first.stride, first.padding, first.dilation)
+    return batch_norm(y, norms, repeats, update=update) if norms[0].training else y
+
+
+def _add(y: Any, other: Any) -> Any:
+    """Add in place what no backward needs as it was; mmaction2's missing residual is the int 0."""
+    if not isinstance(other, torch.Tensor):
+        return y
+    return y.add_(other) if y.dtype == other.dtype else y + other
 
 
 def _activate(act: Any, x: Any) -> Any:
     return x.relu_() if type(act) is nn.ReLU else act(x)
+
+
+def _understood(backbone: Any) -> bool:
+    norms = list(_norms(backbone))
+    return all(supports(norm) for norm in norms) and len({norm.training for norm in norms}) == 1
 
 
 def _norms(backbone: Any) -> Iterator[Any]:

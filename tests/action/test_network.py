@@ -11,8 +11,10 @@ pytest.importorskip("mmaction")
 
 from mmaction.models.backbones.stgcn import STGCN  # noqa: E402
 from mmaction.registry import MODELS  # noqa: E402
+from mmaction.structures import ActionDataSample  # noqa: E402
 
-from recognizer.action.network import FastSTGCN  # noqa: E402
+from recognizer.action.network import FastSTGCN, pooled_features  # noqa: E402
+from recognizer.openmmlab import scope  # noqa: E402
 
 COCO = {"layout": "coco", "mode": "spatial"}
 PLUS = {"graph_cfg": COCO, "gcn_adaptive": "init", "gcn_with_res": True, "tcn_type": "mstcn"}
@@ -136,3 +138,176 @@ def test_configs_name_it():
     assert isinstance(net, FastSTGCN)
     with pytest.raises(AssertionError, match="Invalid arguments"):
         MODELS.build({"type": "FastSTGCN", **SMALL, "no_such": 1})
+
+
+def test_pooled_output_pools_to_the_same():
+    wide, narrow = build(FastSTGCN, SMALL).eval(), build(FastSTGCN, SMALL).eval()
+    narrow.pooled = True
+    x = skeletons()
+    with torch.no_grad():
+        y = narrow(x)
+        torch.testing.assert_close(y, wide(x).mean((3, 4), keepdim=True))
+    assert y.shape == (3, 4, 24, 1, 1)
+
+
+def test_checkpointing_changes_nothing_and_moves_statistics_once():
+    plain, fast = (build(FastSTGCN, {**SMALL, "with_cp": cp}) for cp in (False, True))
+    x = skeletons()
+    y, expected = gradients(plain, x)
+    z, got = gradients(fast, x)
+    assert torch.equal(y, z)
+    assert all(torch.equal(expected[name], got[name]) for name in expected)
+    for name, value in plain.state_dict().items():
+        assert torch.equal(fast.state_dict()[name], value), name
+    assert int(fast.gcn[0].gcn.bn.num_batches_tracked) == 1
+
+
+def saved_bytes(net, x):
+    """Return how much a training step keeps for backward."""
+    sizes = {}
+
+    def keep(tensor):
+        sizes[tensor.data_ptr()] = tensor.untyped_storage().nbytes()
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+        net.train()(x)
+    return sum(sizes.values())
+
+
+def test_checkpointing_keeps_less():
+    plain, fast = (build(FastSTGCN, {**SMALL, "with_cp": cp}) for cp in (False, True))
+    x = skeletons(frames=64)
+    assert saved_bytes(fast, x) < saved_bytes(plain, x) / 4
+
+
+@pytest.mark.parametrize("with_cp", [False, True])
+def test_bfloat16_is_as_close_as_that_of_mmaction2(with_cp):
+    x = skeletons(frames=32)
+    exact, expected = gradients(build(STGCN, SMALL), x)
+    errors = []
+    for net in (build(STGCN, SMALL), build(FastSTGCN, {**SMALL, "with_cp": with_cp})):
+        with torch.autocast("cpu", torch.bfloat16):
+            y, got = gradients(net, x)
+        assert y.dtype == torch.bfloat16
+        assert all(grad.dtype == torch.float32 for grad in got.values())
+        total = sum((got[name] - grad).square().sum() for name, grad in expected.items())
+        scale = sum(grad.square().sum() for grad in expected.values())
+        errors.append(((y - exact).square().mean().sqrt().item(), (total / scale).sqrt().item()))
+    assert errors[1][0] < 1.2 * errors[0][0]
+    assert errors[1][1] < 1.2 * errors[0][1] < 0.5
+
+
+def test_dropout_between_frames_keeps_every_person():
+    net = build(FastSTGCN, {**SMALL, "tcn_dropout": 0.5}).train()
+    y = net(skeletons((1, 1)))
+    assert not torch.equal(y[0, 2], y[0, 3])  # two absent persons, two masks
+    net.eval()
+    assert torch.equal(*net(skeletons((1, 1)))[0, 2:])
+
+
+def test_norms_it_does_not_know_run_as_in_mmaction2():
+    settings = {**SMALL, "gcn_norm": {"type": "GN", "num_groups": 2}}
+    plain, fast = (build(kind, settings).double() for kind in (STGCN, FastSTGCN))
+    assert_equal_steps(plain, fast, skeletons().double())
+    fast.with_cp = True
+    with pytest.raises(ValueError, match="with_cp expects BatchNorm"):
+        fast(skeletons().double())
+
+
+def test_frozen_norms_run_as_in_mmaction2():
+    nets = [build(kind, SMALL).double().train() for kind in (STGCN, FastSTGCN)]
+    for net in nets:
+        net.gcn[1].tcn.bn.eval()
+    y, z = (net(skeletons().double()) for net in nets)
+    assert torch.equal(y, z)
+
+
+def recognizer(kind, **settings):
+    """Return the guide's model around a backbone, small."""
+    torch.manual_seed(0)
+    loss = {"type": "CrossEntropyLoss", "class_weight": [1.2, 1.0]}
+    head = {"type": "GCNHead", "num_classes": 2, "in_channels": 24, "dropout": 0.3,
+            "loss_cls": loss}  # fmt: skip
+    with scope("mmaction"):
+        net = MODELS.build({"type": "RecognizerGCN", "cls_head": head,
+                            "backbone": {"type": kind, **SMALL, **settings}})  # fmt: skip
+    net.init_weights()
+    return net.train()
+
+
+def losses(net, steps=6):
+    """Train on a few batches and return their losses; dropout draws the same each time."""
+    optimizer = torch.optim.AdamW(net.parameters(), lr=1e-3)
+    found = []
+    for step in range(steps):
+        torch.manual_seed(step)
+        samples = [ActionDataSample().set_gt_labels(i % 2) for i in range(3)]
+        loss = net.loss(skeletons(seed=step)[:, None], samples)["loss_cls"]
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        found.append(loss.item())
+    return found
+
+
+@pytest.mark.parametrize("settings", [{}, {"pooled": True}, {"with_cp": True}], ids=str)
+def test_training_the_guides_model_gives_the_same_losses(settings):
+    expected = losses(recognizer("STGCN"))
+    assert losses(recognizer("FastSTGCN", **settings)) == pytest.approx(expected, abs=2e-4)
+    assert len(set(expected)) == len(expected)
+
+
+class OnePersonPerRow(torch.nn.Module):
+    """What is exported: persons in, features out."""
+
+    def __init__(self, backbone):
+        super().__init__()
+        self.backbone = backbone
+
+    def forward(self, persons):
+        return pooled_features(self.backbone, persons)
+
+
+def trained(settings):
+    """Return a backbone whose running statistics are not those it was born with."""
+    net = build(FastSTGCN, settings)
+    with torch.no_grad():
+        net.train()(skeletons())
+    return net.eval()
+
+
+def test_pooled_features_are_those_that_the_head_averages():
+    net = trained(SMALL)
+    plain = build(STGCN, SMALL).eval()
+    plain.load_state_dict(net.state_dict())
+    x = skeletons()
+    with torch.no_grad():
+        features = pooled_features(net, x.flatten(0, 1)).view(3, 4, -1)
+        torch.testing.assert_close(features, plain(x).mean((3, 4)), rtol=1e-4, atol=1e-5)
+
+
+def test_pooled_features_say_what_they_need():
+    with pytest.raises(ValueError, match="eval mode"):
+        pooled_features(build(FastSTGCN, SMALL).train(), skeletons()[0])
+    slots = build(FastSTGCN, {**SMALL, "data_bn_type": "MVC", "num_person": 4}).eval()
+    with pytest.raises(ValueError, match="slots"):
+        pooled_features(slots, skeletons()[0])
+
+
+@pytest.mark.parametrize("name", ["guide", "ST-GCN", "convolution after"])
+def test_onnx_export_is_exact_for_any_number_of_persons(name, tmp_path):
+    onnxruntime = pytest.importorskip("onnxruntime")
+    net = trained(NETWORKS[name])
+    x = skeletons(frames=100).flatten(0, 1)
+    path = str(tmp_path / "features.onnx")
+    torch.onnx.export(
+        OnePersonPerRow(net).eval(), (x[:2],), path, input_names=["persons"], output_names=["features"],
+        dynamic_axes={"persons": {0: "P"}, "features": {0: "P"}}, opset_version=17, dynamo=False,
+    )  # fmt: skip
+    session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
+    for people in (1, 3, 12):
+        (got,) = session.run(None, {"persons": x[:people].numpy()})
+        with torch.no_grad():
+            expected = pooled_features(net, x[:people])
+        torch.testing.assert_close(torch.from_numpy(got), expected, rtol=1e-4, atol=1e-5)
