@@ -1,0 +1,284 @@
+"""What the action network is given: from keypoints to its input, the same offline and online.
+
+The registered transforms (training, tests) and the classifier (live inference) call these
+functions, so what was trained on is what is judged. The order is: choose frames and people,
+normalise, join joints to bones, take differences in time. Choosing first and computing after
+gives exactly what mmaction2's PreNormalize2D, GenSkeFeat, UniformSampleFrames, PoseDecode and
+FormatGCNInput give, which compute everything and choose last.
+
+NumPy only: neither torch nor mm* is needed to judge a clip.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, fields
+from typing import Any, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from recognizer.action.frames import SAMPLINGS, TEST_SEED, judged_frames, needed_frames
+from recognizer.skeleton import LEFT_HIP, LEFT_SHOULDER, NUM_KEYPOINTS, RIGHT_HIP, RIGHT_SHOULDER
+from recognizer.types import FloatArray, IntArray, Sample
+
+# Joints, bones and their motions: three channels each, (x, y, score).
+FEATS = ("j", "b", "jm", "bm")
+MOTIONS = {"jm": "j", "bm": "b"}
+
+# The other end of each keypoint's bone. mmaction2 has two skeletons: its bones join the hips to
+# the nose ("mmaction", what published bone checkpoints come from), its graph joins them to the
+# shoulders ("skeleton").
+_TO_NOSE: IntArray = np.array([0, 0, 0, 1, 2, 0, 0, 5, 6, 7, 8, 0, 0, 11, 12, 13, 14], np.int64)
+_TO_SHOULDERS = _TO_NOSE.copy()
+_TO_SHOULDERS[[LEFT_HIP, RIGHT_HIP]] = LEFT_SHOULDER, RIGHT_SHOULDER
+BONES: Mapping[str, IntArray] = {"mmaction": _TO_NOSE, "skeleton": _TO_SHOULDERS}
+
+
+@dataclass(frozen=True)
+class FeatureSettings:
+    """How keypoints become the network's input; part of what a trained model is.
+
+    Attributes:
+        clip_len: frames of the input.
+        num_person: people at most, the first ones of a sample.
+        normalize: "image": the image's half width and half height are 1, its centre 0, as
+            PreNormalize2D does it.
+        feats: streams, joined along the channels: "j", "b", "jm", "bm", 3 channels each.
+        sampling: which frames: "uniform" as mmaction2's UniformSampleFrames in test mode,
+            "even" as ``even_frames``.
+        bones: the bones' other ends, a name of ``BONES``.
+        extras: further channels by name; there are none yet.
+
+    """
+
+    clip_len: int = 100
+    num_person: int = 4
+    normalize: str = "image"
+    feats: tuple[str, ...] = ("b",)
+    sampling: str = "uniform"
+    bones: str = "mmaction"
+    extras: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        """Refuse values that are not known, with those that are."""
+        for name in ("clip_len", "num_person"):
+            value = getattr(self, name)
+            if type(value) is not int or value < 1:
+                raise ValueError(f"features: expected {name} to be a number >= 1, got {value!r}")
+        for name, known in (
+            ("normalize", tuple(_INPUTS)),
+            ("sampling", SAMPLINGS),
+            ("bones", tuple(BONES)),
+        ):
+            _refuse_unknown(name, [getattr(self, name)], known)
+        for name, known in (("feats", FEATS), ("extras", _EXTRAS)):
+            value = getattr(self, name)
+            if not isinstance(value, tuple):
+                raise ValueError(f"features: expected {name} to be a tuple, got {value!r}")
+            _refuse_unknown(name, value, known)
+        if not self.feats or len(set(self.feats)) < len(self.feats):
+            raise ValueError(f"features: expected feats to name each stream once, got {self.feats}")
+
+    @property
+    def channels(self) -> int:
+        """Return the number of channels of the input."""
+        return 3 * len(self.feats)
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the settings as JSON values."""
+        return {
+            name: list(value) if isinstance(value, tuple) else value
+            for name, value in asdict(self).items()
+        }
+
+    @classmethod
+    def from_json(cls, value: Any) -> Self:
+        """Read what ``to_json`` wrote.
+
+        Raises:
+            ValueError: not a mapping, an unknown key, or a value that is not known.
+
+        """
+        if not isinstance(value, Mapping):
+            raise ValueError(f"features: expected a mapping, got {value!r}")
+        _refuse_unknown("settings", list(value), tuple(field.name for field in fields(cls)))
+        values: dict[str, Any] = {
+            key: tuple(v) if isinstance(v, list) else v for key, v in value.items()
+        }
+        return cls(**values)
+
+
+def _refuse_unknown(name: str, values: Sequence[Any], known: tuple[str, ...]) -> None:
+    wrong = [value for value in values if value not in known]
+    if wrong:
+        names = ", ".join(repr(k) for k in known) or "none"
+        raise ValueError(f"features: unknown {name} {wrong[0]!r}; known: {names}")
+
+
+# --- the whole way -----------------------------------------------------------------
+
+
+def network_input(sample: Sample, settings: FeatureSettings) -> FloatArray:
+    """Return what the network is given of a sample's people: (P, clip_len, 17, C) float32.
+
+    P is at most ``num_person``. Somebody of whom nothing is left in the input (all zeros) is
+    left out: to the network, that is an empty slot. In "image" mode a missing point is not
+    zeros but (-1, -1) with score 0, as PreNormalize2D makes it; so with joints, somebody
+    seen only between the chosen frames stays in, and with bones, whose zeros cancel, does
+    not: mmaction2's pipeline shows the network the same.
+
+    Raises:
+        ValueError: a sample without frames.
+
+    """
+    everyone = _INPUTS[settings.normalize](sample, settings)
+    present: FloatArray = everyone[everyone.any(axis=(1, 2, 3))]
+    return present
+
+
+def _image_input(sample: Sample, settings: FeatureSettings) -> FloatArray:
+    keypoints, scores = sample.keypoints[: settings.num_person], sample.keypoint_scores
+    frames = judged_frames(keypoints.shape[1], settings.clip_len, settings.sampling)
+    rows, at = needed_frames(
+        frames, keypoints.shape[1], motion=bool(MOTIONS.keys() & settings.feats)
+    )
+    points = normalize_image(keypoints[:, rows], sample.size_wh)
+    scores = scores[: settings.num_person, rows]
+    return skeleton_features(points, scores, at, settings.feats, BONES[settings.bones])
+
+
+# What ``normalize`` may be, and who makes the input then; all people, absent ones too.
+_INPUTS: Mapping[str, Callable[[Sample, FeatureSettings], FloatArray]] = {"image": _image_input}
+_EXTRAS: tuple[str, ...] = ()
+
+
+# --- normalisation -----------------------------------------------------------------
+
+
+def normalize_image(keypoints: FloatArray, size_wh: tuple[int, int]) -> FloatArray:
+    """Return keypoints (..., 2) in half widths and half heights from the image's centre."""
+    half: NDArray[np.float32] = np.array(size_wh, np.float32) / np.float32(2)
+    out: FloatArray = (keypoints - half) / half
+    return out
+
+
+# --- streams -----------------------------------------------------------------------
+
+
+def skeleton_features(
+    points: FloatArray, scores: FloatArray, at: IntArray, feats: Sequence[str], parents: IntArray
+) -> FloatArray:
+    """Return the streams at the chosen frames, (P, clip_len, 17, 3 * len(feats)) float32.
+
+    Args:
+        points: (P, N, 17, 2) normalised keypoints of the needed frames.
+        scores: (P, N, 17).
+        at: (clip_len,) the chosen frames' rows in N; see ``needed_frames``.
+        feats: names of ``FEATS``.
+        parents: (17,) the bones' other ends, from ``BONES``.
+
+    """
+    joints = np.empty((*points.shape[:2], NUM_KEYPOINTS, 3), np.float32)
+    joints[..., :2], joints[..., 2] = points, scores
+    out = np.empty((len(points), len(at), NUM_KEYPOINTS, 3 * len(feats)), np.float32)
+    for i, feat in enumerate(feats):
+        base = bones(joints, parents) if "b" in feat else joints
+        out[..., 3 * i : 3 * i + 3] = motion(base, at) if feat in MOTIONS else base[:, at]
+    return out
+
+
+def bones(joints: FloatArray, parents: IntArray) -> FloatArray:
+    """Return each joint's vector from its parent and the mean of both scores, (..., 17, 3)."""
+    other = joints[..., parents, :]
+    out: FloatArray = joints - other
+    out[..., 2] = (joints[..., 2] + other[..., 2]) / np.float32(2)
+    return out
+
+
+def motion(stream: FloatArray, at: IntArray) -> FloatArray:
+    """Return the step from the chosen rows to the next rows and the mean of both scores.
+
+    stream (P, N, 17, 3), at (L,) -> (P, L, 17, 3); after the last row there is no step: zeros.
+    """
+    here = stream[:, at]
+    there = stream[:, np.minimum(at + 1, stream.shape[1] - 1)]
+    out: FloatArray = there - here
+    out[..., 2] = (here[..., 2] + there[..., 2]) / np.float32(2)
+    out[:, at == stream.shape[1] - 1] = 0
+    return out
+
+
+# --- settings from a config --------------------------------------------------------
+
+# A test pipeline of mmaction2's steps: what each may set, with the value it must have, or the
+# name of the setting that it is. Steps in this order only: another one means another input.
+_PLAIN: Mapping[str, Mapping[str, Any]] = {
+    "PreNormalize2D": {"img_shape": None},  # samples have their own
+    "GenSkeFeat": {"dataset": ("coco",), "feats": "feats", "axis": (-1,)},
+    "UniformSampleFrames": {
+        "clip_len": "clip_len", "num_clips": (1,), "test_mode": (True,), "seed": (TEST_SEED,),
+    },
+    "PoseDecode": {},
+    "FormatGCNInput": {"num_person": "num_person", "mode": ("zero",)},
+    "PackActionInputs": {"meta_keys": None},
+}  # fmt: skip
+# The same of ours, which choose first.
+_SAMPLED: Mapping[str, Mapping[str, Any]] = {
+    "SampleSkeleton": {
+        "clip_len": "clip_len", "num_person": "num_person", "num_clips": (1,),
+        "sampling": "sampling", "test_mode": (True,),
+    },
+    "SkeletonInput": {"feats": "feats", "normalize": "normalize", "bones": "bones"},
+    "PackActionInputs": {"meta_keys": None},
+}  # fmt: skip
+# Defaults of mmaction2's arguments that differ from ``FeatureSettings``' or must be changed.
+_DEFAULTS: Mapping[str, Any] = {
+    "GenSkeFeat.feats": ("j",),
+    "GenSkeFeat.dataset": "nturgb+d",
+    "FormatGCNInput.num_person": 2,
+    "UniformSampleFrames.test_mode": False,
+    "SampleSkeleton.test_mode": False,
+}
+
+
+def from_pipeline(steps: Sequence[Mapping[str, Any]]) -> FeatureSettings:
+    """Read a config's test pipeline, of mmaction2's steps or of ours.
+
+    Raises:
+        ValueError: an unknown step, steps in another order, or an argument that inference
+            does not reproduce; named.
+
+    """
+    names = [str(step.get("type")).removeprefix("mmaction.") for step in steps]
+    layout = _SAMPLED if "SampleSkeleton" in names else _PLAIN
+    for name in names:
+        if name not in layout:
+            raise ValueError(
+                f"test pipeline: inference does not know the step {name!r}; known, in this "
+                f"order: {', '.join(layout)}"
+            )
+    if names != list(layout):
+        raise ValueError(f"test pipeline: expected {', '.join(layout)}; got {', '.join(names)}")
+    settings: dict[str, Any] = {}
+    for name, step in zip(names, steps, strict=True):
+        settings.update(_read_step(name, step, layout[name]))
+    return FeatureSettings(**settings)
+
+
+def _read_step(name: str, step: Mapping[str, Any], known: Mapping[str, Any]) -> dict[str, Any]:
+    given = {key: value for key, value in step.items() if key != "type"}
+    for key in known:
+        if f"{name}.{key}" in _DEFAULTS:
+            given.setdefault(key, _DEFAULTS[f"{name}.{key}"])
+    settings = {}
+    for key, value in given.items():
+        if key not in known:
+            raise ValueError(f"test pipeline: inference does not know {key!r} of {name}")
+        target = known.get(key)
+        if isinstance(target, tuple) and value not in target:
+            raise ValueError(
+                f"test pipeline: expected {key}={target[0]!r} in {name}, got {value!r}; "
+                "inference does it so only"
+            )
+        if isinstance(target, str):
+            settings[target] = tuple(value) if isinstance(value, list | tuple) else value
+    return settings

@@ -1,0 +1,77 @@
+"""Real clips of samples/ and mmaction2's pipelines, for the tests of recognizer/action."""
+
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+
+from annotation.stage2 import track
+from recognizer.artifacts import read_poses
+from recognizer.config import Config
+from recognizer.dataset.mmaction import to_mmaction
+from recognizer.dataset.samples import NobodyTrackedError, build_sample
+from recognizer.scoring.ranking import rank_people
+from recognizer.tracking.tracks import fill_gaps
+from recognizer.types import Sample
+
+STAGE1 = Path(__file__).resolve().parents[2] / "samples" / "stage1"
+
+
+@cache
+def real_samples() -> tuple[Sample, ...]:
+    """Return the clips of samples/ in which somebody is: up to 6 people each."""
+    config = Config()
+    samples = []
+    for path in sorted(STAGE1.rglob("*.npz")):
+        sequence = fill_gaps(track(read_poses(path)[0], config.tracking), 0.5)
+        ranked = rank_people(sequence, "fight", config.scoring)
+        name, label = path.relative_to(STAGE1).as_posix(), int(path.parent.name == "Fight")
+        try:
+            samples.append(build_sample(sequence, ranked.track_ids, 6, name, label))
+        except NobodyTrackedError:
+            continue
+    return tuple(samples)
+
+
+def still(people=2, frames=20, size_wh=(320, 240), seed=0, present=None):
+    """Return a made sample; ``present`` (M, T) says who is there, otherwise all zeros."""
+    random = np.random.default_rng(seed)
+    keypoints = random.uniform(20, 200, (people, frames, 17, 2)).astype(np.float32)
+    scores = random.uniform(0.3, 1, (people, frames, 17)).astype(np.float32)
+    if present is not None:
+        keypoints[~present], scores[~present] = 0, 0
+    ids = np.arange(people, dtype=np.int64)
+    return Sample("made.mp4", 0, keypoints, scores, size_wh, ids)
+
+
+def plain_steps(feats, clip_len=100, num_person=4, test_mode=True, first=()):
+    """Return the guide's pipeline, of mmaction2's own steps."""
+    sampling = {"type": "UniformSampleFrames", "clip_len": clip_len}
+    if test_mode:
+        sampling |= {"num_clips": 1, "test_mode": True}
+    return [
+        {"type": "PreNormalize2D"},
+        *first,
+        {"type": "GenSkeFeat", "dataset": "coco", "feats": feats},
+        sampling,
+        {"type": "PoseDecode"},
+        {"type": "FormatGCNInput", "num_person": num_person},
+        {"type": "PackActionInputs"},
+    ]
+
+
+def compose(steps):
+    """Build a pipeline by the names of mmaction2's registry."""
+    from mmengine.dataset import Compose
+
+    from recognizer.openmmlab import scope
+
+    with scope("mmaction"):
+        return Compose([dict(step) for step in steps])
+
+
+def item(sample):
+    """Return a sample as PoseDataset hands it to a pipeline: a copy of everything."""
+    found = to_mmaction(sample)
+    arrays = {key: value.copy() for key, value in found.items() if hasattr(value, "copy")}
+    return {**found, **arrays, "start_index": 0, "modality": "Pose"}
