@@ -47,13 +47,14 @@ def write_report(
     for name, strips in sheets.by_class().items():
         pictures[f"skeletons_{name}.png"] = partial(_sheet, name=name, strips=strips)
     for name, draw in pictures.items():
-        _save(report / name, folder, draw)
+        save_figure(report / name, folder, draw)
     with atomic_path(report / "summary.txt", folder) as scratch:
         scratch.write_bytes(summarise(metadata).encode("utf-8", "backslashreplace"))
     return sorted(f"{REPORT}/{name}" for name in [*pictures, "summary.txt"])
 
 
-def _save(final: Path, root: Path, draw: Callable[[Any], None]) -> None:
+def save_figure(final: Path, root: Path, draw: Callable[[Any], None]) -> None:
+    """Write the picture that ``draw`` makes of a matplotlib figure as PNG, atomically."""
     # Figure alone draws with Agg: no window system, no state shared with the caller's plots.
     from matplotlib import rc_context
     from matplotlib.figure import Figure

@@ -68,6 +68,7 @@ class InferenceSection(Section):
     merge_gap_s: NonNegative = 1.0
     min_event_s: NonNegative = 0.0
     labels: ConfigPath | None = None
+    tolerance_s: NonNegative = 0.0
     overlay: bool = True
 
 

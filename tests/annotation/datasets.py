@@ -19,7 +19,7 @@ def quick_pictures(monkeypatch):
         with atomic_path(final, root) as scratch:
             scratch.write_bytes(b"a picture")
 
-    monkeypatch.setattr(annotation.report, "_save", save)
+    monkeypatch.setattr(annotation.report, "save_figure", save)
 
 
 def clips(count=10, seconds=1.0):

@@ -1,0 +1,299 @@
+"""How right an analysis is where it is known what really happens.
+
+By windows: every window gets the class that fills at least half of it, as in training.
+By events: see ``recognizer.action.events``. What nobody labelled is not counted.
+"""
+
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+
+from analysis.record import Record
+from annotation.labels import (
+    LabelError,
+    Segment,
+    clip_segment,
+    label_from_folders,
+    label_of_window,
+    read_segments,
+)
+from annotation.report import plain, save_figure
+from recognizer.action.evaluation import at_threshold, measure
+from recognizer.action.events import EventScores, Footage, alarm_rate_curve, event_scores
+from recognizer.artifacts import write_json
+from recognizer.config import Config
+
+logger = logging.getLogger(__name__)
+
+FOLDER = "evaluation"
+SCHEMA = "recognizer.analysis_report"
+_THRESHOLDS = np.round(np.linspace(0.01, 0.99, 99), 2)
+
+
+@dataclass(frozen=True, slots=True)
+class Truth:
+    """What really happens, as far as one service asks.
+
+    Attributes:
+        origin: a table of segments, or the folders that videos are in.
+        segments: by video, what its rows say, or the class that the whole video shows. What
+            no row of a video names is normal; a video that is missing here is not counted.
+
+    """
+
+    origin: Literal["table", "folders"]
+    segments: Mapping[str, tuple[Segment, ...] | str]
+
+
+@dataclass(eq=False, slots=True)
+class Evaluation:
+    """What is collected of one service while its videos go by.
+
+    Attributes:
+        classes: names in the order of labels.
+        truth: what really happens.
+        rules: threshold, merge_gap_s, min_event_s.
+        footage: by class of events, one entry per video.
+        labels: of the windows that count.
+        probabilities: their probabilities, in the order of the classes.
+        groups: their videos.
+        ambiguous: windows of which no class fills half.
+        not_judged: windows with too few frames.
+        problems: labels that cannot be used.
+
+    """
+
+    classes: Sequence[str]
+    truth: Truth
+    rules: Mapping[str, float]
+    footage: dict[str, list[Footage]] = field(default_factory=dict)
+    labels: list[int] = field(default_factory=list)
+    probabilities: list[list[float]] = field(default_factory=list)
+    groups: list[str] = field(default_factory=list)
+    ambiguous: int = 0
+    not_judged: int = 0
+    problems: list[str] = field(default_factory=list)
+
+    def add(self, record: Record, service: str) -> None:
+        """Compare one video with the truth; one without labels is left out."""
+        known = self.truth.segments.get(record.video)
+        if known is None:
+            return
+        result, (begin, end) = record.services[service], record.span_s
+        segments = self._inside(record, known)
+        events = [s for s in segments if s.class_name != self.classes[0]]
+        for name in self.classes[1:]:
+            spans = [(s.start_s, s.stop_s) for s in events if s.class_name == name]
+            truth = np.array(spans, np.float64).reshape(-1, 2)
+            footage = Footage(result.spans(), result.probabilities(name), truth, (begin, end))
+            self.footage.setdefault(name, []).append(footage)
+        everything = [*events, *_between(events, begin, end, self.classes[0])]
+        for window in result.windows:
+            name_of = label_of_window(everything, window.start_s, window.stop_s)
+            if window.state == "too_few_frames":
+                self.not_judged += 1
+            elif name_of is None:
+                self.ambiguous += 1
+            else:
+                self.labels.append(self.classes.index(name_of))
+                self.probabilities.append([window.probabilities[c] for c in self.classes])
+                self.groups.append(record.video)
+
+    def _inside(self, record: Record, known: tuple[Segment, ...] | str) -> list[Segment]:
+        begin, end = record.span_s
+        if isinstance(known, str):
+            return [Segment(begin, end, known)]
+        inside = []
+        for segment in known:
+            try:
+                inside.append(clip_segment(segment, begin, end))
+            except LabelError as error:
+                self.problems.append(f"{record.video}: {error}")
+        return inside
+
+
+def _between(events: Sequence[Segment], begin: float, end: float, name: str) -> list[Segment]:
+    """Return the time of a video in which nothing happens, as segments."""
+    free, reached = [], begin
+    for event in sorted(events, key=lambda e: e.start_s):
+        if event.start_s > reached:
+            free.append(Segment(reached, event.start_s, name))
+        reached = max(reached, event.stop_s)
+    if end > reached:
+        free.append(Segment(reached, end, name))
+    return free
+
+
+def read_truth(
+    config: Config, classes: Mapping[str, Sequence[str]], videos: Sequence[str]
+) -> dict[str, Truth]:
+    """Return what really happens, for the services about which something is known.
+
+    Args:
+        config: its ``inference.labels`` names the table; without one, folders of the
+            videos' paths that are named like a class count.
+        classes: of each service.
+        videos: the inputs.
+
+    Raises:
+        ConfigError: a table that cannot be used, or that says nothing of these videos.
+
+    """
+    found: dict[str, Truth] = {}
+    for service, names in classes.items():
+        if config.inference.labels is not None:
+            others = {name for known in classes.values() for name in known} - set(names)
+            # A single video is a part of what a table is about.
+            partial = config.inference.input.is_file()
+            segments = read_segments(
+                config.inference.labels, names, videos, partial=partial, not_ours=others
+            )
+            if segments:
+                found[service] = Truth("table", segments)
+            else:
+                logger.warning("inference.labels: no row of these videos is about %s", service)
+        elif by_folder := _by_folder(names, videos):
+            found[service] = Truth("folders", by_folder)
+    return found
+
+
+def _by_folder(classes: Sequence[str], videos: Sequence[str]) -> dict[str, str]:
+    labels = {}
+    for video in videos:
+        try:
+            labels[video] = label_from_folders(video, classes)
+        except LabelError:
+            logger.debug("%s: no class among its folders", video)
+    return labels
+
+
+def remove_evaluations(folder: Path) -> None:
+    """Remove the reports of an earlier run, so that none outlives what it measured."""
+    for path in (folder / FOLDER).glob("*"):
+        if path.suffix in {".json", ".png"}:
+            path.unlink()
+
+
+def write_evaluation(
+    config: Config, folder: Path, service: str, evaluation: Evaluation, videos: Sequence[str]
+) -> dict[str, Any]:
+    """Write the report of one service as JSON and PNG and return it.
+
+    Args:
+        config: for the tolerance and the bootstrap.
+        folder: the analysis's folder.
+        service: fight or falldown.
+        evaluation: what was collected.
+        videos: the inputs that were analysed.
+
+    """
+    tolerance_s = config.inference.tolerance_s
+    merge = {key: value for key, value in evaluation.rules.items() if key != "threshold"}
+    events: dict[str, Any] = {}
+    curves: dict[str, tuple[EventScores, list[EventScores]]] = {}
+    for name, footage in evaluation.footage.items():
+        chosen = event_scores(footage, **evaluation.rules, tolerance_s=tolerance_s)
+        curve = alarm_rate_curve(footage, _THRESHOLDS, **merge, tolerance_s=tolerance_s)
+        curves[name] = chosen, curve
+        events[name] = {"chosen": chosen.to_json(), "curve": [s.to_json() for s in curve]}
+    known = set(evaluation.truth.segments)
+    report = {
+        "schema": SCHEMA,
+        "schema_version": 1,
+        "service": service,
+        "classes": list(evaluation.classes),
+        "labels_from": evaluation.truth.origin,
+        "rules": {**evaluation.rules, "tolerance_s": tolerance_s},
+        "videos": len(known & set(videos)),
+        "unlabelled": sorted(set(videos) - known),
+        "not_analysed": sorted(known - set(videos)),
+        "problems": evaluation.problems,
+        "windows": _windows(config, evaluation),
+        "events": events,
+    }
+    place = folder / FOLDER
+    write_json(place / f"{service}.json", folder, report)
+    if curves:
+        save_figure(place / f"{service}.png", folder, lambda figure: _draw(figure, curves))
+    return report
+
+
+def _windows(config: Config, evaluation: Evaluation) -> dict[str, Any]:
+    """Return the test report on windows, without scores where no window counts."""
+    left_out = {"ambiguous": evaluation.ambiguous, "not_judged": evaluation.not_judged}
+    if not evaluation.labels:
+        return {"count": 0, **left_out}
+    labels, rows = np.array(evaluation.labels), np.array(evaluation.probabilities)
+    scores = measure(
+        labels, rows, evaluation.classes,
+        bootstrap=config.test.bootstrap, seed=config.train.seed, groups=evaluation.groups,
+    )  # fmt: skip
+    value = {"count": len(labels), **left_out, "scores": scores.to_json()}
+    if len(evaluation.classes) == 2:
+        value["at_threshold"] = at_threshold(labels, rows, evaluation.rules["threshold"])
+    return value
+
+
+def summarise(service: str, report: Mapping[str, Any]) -> list[str]:
+    """Return lines for a log: what was found, what was not, and how many false alarms."""
+    lines = []
+    for name, scores in report["events"].items():
+        chosen = scores["chosen"]
+        rate = chosen["false_alarms_per_hour"]
+        precision = chosen["precision"]
+        parts = [
+            f"{chosen['found']} of {chosen['events']} events found",
+            f"{chosen['false_alarms']} of {chosen['alarms']} alarms false",
+            "precision unknown" if precision is None else f"precision {precision:.2f}",
+            "no normal footage" if rate is None else f"{rate:.1f} false alarms per hour",
+        ]
+        threshold = f"at {chosen['threshold']:.2f}"
+        lines.append(f"{service}: {name} {threshold}: {', '.join(parts)}")
+    return lines
+
+
+def _draw(figure: Any, curves: Mapping[str, tuple[EventScores, list[EventScores]]]) -> None:
+    figure.set_size_inches(10, 4.5)
+    trade, against = figure.subplots(1, 2)
+    for number, (name, (chosen, curve)) in enumerate(curves.items()):
+        color = f"C{number}"
+        _draw_trade(trade, plain(name), color, chosen, curve)
+        x = [s.threshold for s in curve]
+        against.plot(
+            x, [_or_nan(s.recall) for s in curve], color=color, label=f"{plain(name)}: recall"
+        )
+        precision = [_or_nan(s.precision) for s in curve]
+        against.plot(x, precision, color=color, ls="--", label=f"{plain(name)}: precision")
+        against.axvline(chosen.threshold, color="0.6", lw=1)
+    trade.set(
+        xlabel="false alarms per hour of normal video", ylabel="events found", ylim=(-0.02, 1.05)
+    )
+    against.set(xlabel="threshold", xlim=(0, 1), ylim=(-0.02, 1.05))
+    for axes in (trade, against):
+        axes.grid(alpha=0.3)
+        axes.legend(frameon=False, fontsize=9)
+
+
+def _draw_trade(
+    axes: Any, name: str, color: str, chosen: EventScores, curve: Sequence[EventScores]
+) -> None:
+    points = [(_or_nan(s.false_alarms_per_hour), _or_nan(s.recall)) for s in curve]
+    rate, recall = np.array(points).T
+    axes.plot(rate, recall, color=color, marker=".", ms=3, lw=1.2, label=name)
+    here = _or_nan(chosen.false_alarms_per_hour), _or_nan(chosen.recall)
+    if np.isfinite(here).all():
+        label = f"threshold {chosen.threshold:.2f}"
+        axes.plot(*here, "o", ms=9, mfc="none", color=color, label=label)
+    if np.nanmax([*rate, 0]) > 20:
+        axes.set_xscale("symlog", linthresh=1)
+    if not np.isfinite(rate).any() or not np.isfinite(recall).any():
+        why = "no normal footage" if not np.isfinite(rate).any() else "no event in it"
+        axes.text(0.5, 0.5, why, ha="center", transform=axes.transAxes, color="0.4")
+
+
+def _or_nan(value: float | None) -> float:
+    return float("nan") if value is None else value

@@ -1,0 +1,142 @@
+"""The overlay video of an analysis: people, whom an event is about, and the timeline."""
+
+import math
+from collections.abc import Generator, Iterator, Sequence
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from analysis.record import Record, Window
+from analysis.timeline import LANE_COLORS, Color, Lane, Timeline
+from recognizer.draw import draw_caption, draw_people
+from recognizer.types import ImageArray, Poses, PoseSequence
+
+_MIN_WIDTH_PX = 480  # narrower pictures are enlarged, so that letters can be read
+_MAX_ENLARGEMENT = 4
+_FONT = cv2.FONT_HERSHEY_SIMPLEX
+_INK: Color = (20, 20, 20)
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class _Watched:
+    """A lane of the timeline and the windows behind it."""
+
+    lane: Lane
+    windows: Sequence[Window]
+
+    def people_at(self, time_s: float) -> set[int]:
+        """Return whom the windows at or above the threshold around a time are about."""
+        lane = self.lane
+        inside = (lane.windows[:, 0] <= time_s) & (time_s < lane.windows[:, 1])
+        chosen = np.flatnonzero(inside & (lane.probabilities >= lane.threshold))
+        return {p.track_id for i in chosen.tolist() for p in self.windows[i].people}
+
+
+def overlay_frames(
+    record: Record, sequence: PoseSequence, pictures: Iterator[ImageArray]
+) -> Generator[tuple[ImageArray, float]]:
+    """Yield every frame of a video, drawn, with its time in seconds.
+
+    People have boxes and ids; those whom an event is about have a thick frame with its
+    class and current probability; the timeline stands below the picture and hides nothing.
+
+    Args:
+        record: what was found.
+        sequence: the tracks that it was found in.
+        pictures: the frames of the video, (H, W, 3) uint8 BGR, one per frame of the tracks.
+
+    """
+    width, height = sequence.size_wh
+    factor = min(_MAX_ENLARGEMENT, max(1, math.ceil(_MIN_WIDTH_PX / width)))
+    watched = _watch(record)
+    lanes = [w.lane for w in watched]
+    timeline = Timeline(lanes, record.span_s, factor * width, factor * height)
+    for t, picture in enumerate(pictures):
+        time_s = float(sequence.time_s[t])
+        image, poses = picture, sequence.frame(t)
+        if factor > 1:
+            image = np.asarray(cv2.resize(picture, None, fx=factor, fy=factor), np.uint8)
+            poses = _enlarged(poses, factor)
+        image = draw_people(image, poses, {})
+        _alarm(image, poses, watched, time_s)
+        caption = f"{record.video}  {time_s:.2f} s"
+        caption += "  damaged frame" if sequence.corrupt[t] else ""
+        image = draw_caption(image, caption)
+        yield np.concatenate([image, timeline.draw(time_s)]), time_s
+
+
+def _watch(record: Record) -> list[_Watched]:
+    watched: list[_Watched] = []
+    for result in record.services.values():
+        for name in result.classifier["classes"][1:]:
+            events = [(e.start_s, e.stop_s) for e in result.events if e.class_name == name]
+            lane = Lane(
+                name=name,
+                color=LANE_COLORS[len(watched) % len(LANE_COLORS)],
+                windows=result.spans(),
+                probabilities=result.probabilities(name),
+                threshold=result.rules["threshold"],
+                events=np.array(events, np.float64).reshape(-1, 2),
+            )
+            watched.append(_Watched(lane, result.windows))
+    return watched
+
+
+def _enlarged(poses: Poses, factor: int) -> Poses:
+    return Poses(
+        poses.keypoints * np.float32(factor),
+        poses.keypoint_scores,
+        poses.boxes * np.float32(factor),
+        poses.box_scores,
+        poses.track_ids,
+    )
+
+
+def _alarm(canvas: ImageArray, poses: Poses, watched: Sequence[_Watched], time_s: float) -> None:
+    """Draw into ``canvas`` thick frames around everybody whom an event is about now.
+
+    Somebody in events of two classes gets two frames, one inside the other.
+    """
+    thick = max(2, round(canvas.shape[0] / 160))
+    about = [(w.lane, w.people_at(time_s)) for w in watched if w.lane.is_event(time_s)]
+    for box, track_id in zip(poses.boxes, poses.track_ids.tolist(), strict=True):
+        lanes = [lane for lane, ids in about if track_id in ids]
+        for number, lane in enumerate(lanes):
+            corners = _inside(canvas, box, number * (thick + 1), thick)
+            if corners is not None:
+                cv2.rectangle(canvas, *corners, lane.color, thick)
+        corners = _inside(canvas, box, 0, thick)
+        if lanes and corners is not None:
+            _tag(canvas, corners, lanes)
+
+
+def _inside(
+    canvas: ImageArray, box: NDArray[np.float32], inset: int, thick: int
+) -> tuple[tuple[int, int], tuple[int, int]] | None:
+    """Return the corners of a box cut to the picture, None where too little of it is inside."""
+    if not np.isfinite(box).all():
+        return None
+    height, width = canvas.shape[:2]
+    x1, y1, x2, y2 = np.clip(box, 0, (width - 1, height - 1, width - 1, height - 1)).tolist()
+    if min(x2 - x1, y2 - y1) < 2 * (inset + thick):
+        return None
+    return (round(x1) + inset, round(y1) + inset), (round(x2) - inset, round(y2) - inset)
+
+
+def _tag(
+    canvas: ImageArray, corners: tuple[tuple[int, int], tuple[int, int]], lanes: Sequence[Lane]
+) -> None:
+    """Write what happens below a frame, or inside it where the picture ends."""
+    scale = max(0.34, canvas.shape[0] / 1100)
+    (left, _), (_, top) = corners
+    sizes = [cv2.getTextSize(lane.name, _FONT, scale, 1) for lane in lanes]
+    width, height = max(w for (w, _), _ in sizes) + 6, max(h + base for (_, h), base in sizes) + 3
+    left = min(left, max(0, canvas.shape[1] - width))
+    top = min(top, canvas.shape[0] - len(lanes) * height)
+    for lane, ((_, letter), _) in zip(lanes, sizes, strict=True):
+        cv2.rectangle(canvas, (left, top), (left + width, top + height), lane.color, -1)
+        place = (left + 3, top + letter + 2)
+        cv2.putText(canvas, lane.name, place, _FONT, scale, _INK, 1, cv2.LINE_AA)
+        top += height

@@ -1,0 +1,227 @@
+"""The JSON file of one analysed video, as values and as text.
+
+``schema.json`` beside this file describes it (JSON Schema, draft 2020-12). It holds no
+times of day and no machine, so that equal work gives equal bytes. One window and one
+event stand on one line each: a day of video stays readable and small.
+"""
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from recognizer.artifacts import ArtifactError, atomic_path
+
+SCHEMA = "recognizer.analysis"
+SCHEMA_VERSION = 1
+SCHEMA_FILE = Path(__file__).with_name("schema.json")
+# Rounded when they are made, so that what is computed from a file and from memory agrees.
+TIME_DIGITS, PROBABILITY_DIGITS, INVOLVEMENT_DIGITS, BOX_DIGITS = 6, 6, 4, 1
+
+WindowState = Literal["judged", "nobody", "too_few_frames"]
+
+
+@dataclass(frozen=True, slots=True)
+class Person:
+    """Somebody whom a window or event is about.
+
+    Attributes:
+        track_id: the id in the video's tracks.
+        involvement: how much a part of it, in [0, 1].
+        box: smallest rectangle around all places where seen, x1 y1 x2 y2 pixels.
+        first_s: first time seen in it.
+        last_s: last time seen in it.
+
+    """
+
+    track_id: int
+    involvement: float
+    box: tuple[float, float, float, float]
+    first_s: float
+    last_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class Window:
+    """What a classifier says about a window.
+
+    Attributes:
+        start_s: its start.
+        stop_s: its end, exclusive.
+        frames: frames in it.
+        state: ``judged`` by the network; ``nobody`` was tracked, so that it is normal by
+            definition; ``too_few_frames`` to say anything.
+        probabilities: by class name; empty where the frames are too few.
+        people: those whom the network saw, most involved first.
+
+    """
+
+    start_s: float
+    stop_s: float
+    frames: int
+    state: WindowState
+    probabilities: dict[str, float]
+    people: tuple[Person, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """Windows of one class above the threshold, merged.
+
+    Attributes:
+        class_name: what happens.
+        start_s: start of its first window.
+        stop_s: end of its last.
+        peak_probability: highest probability in it.
+        peak_s: middle of the window with that.
+        windows: number of windows above the threshold.
+        people: everybody whom these windows are about, most involved first.
+
+    """
+
+    class_name: str
+    start_s: float
+    stop_s: float
+    peak_probability: float
+    peak_s: float
+    windows: int
+    people: tuple[Person, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class ServiceResult:
+    """What one classifier found in a video.
+
+    Attributes:
+        classifier: all that decides the windows: file, sha256, classes, window_s, ...
+        rules: how windows become events: threshold, merge_gap_s, min_event_s.
+        windows: in order of time.
+        events: in order of time.
+
+    """
+
+    classifier: dict[str, Any]
+    rules: dict[str, float]
+    windows: tuple[Window, ...]
+    events: tuple[Event, ...]
+
+    def probabilities(self, class_name: str) -> NDArray[np.float64]:
+        """Return the probability of a class for every window, NaN where not judged."""
+        values = [w.probabilities.get(class_name, np.nan) for w in self.windows]
+        return np.array(values, np.float64)
+
+    def spans(self) -> NDArray[np.float64]:
+        """Return start and stop of every window, (N, 2)."""
+        return np.array([(w.start_s, w.stop_s) for w in self.windows]).reshape(-1, 2)
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """Everything said about one video.
+
+    Attributes:
+        video: its path inside the input folder.
+        source: sha256 and size_bytes of the file.
+        state: ``done`` or ``damaged``.
+        damage: what is missing or doubtful, for a person.
+        size_wh: width and height, pixels.
+        frames: frames looked at.
+        span_s: start and stop.
+        made_from: folders of the poses and tracks, whose names change with their settings.
+        services: by service.
+
+    """
+
+    video: str
+    source: dict[str, Any]
+    state: Literal["done", "damaged"]
+    damage: str
+    size_wh: tuple[int, int]
+    frames: int
+    span_s: tuple[float, float]
+    made_from: dict[str, str]
+    services: dict[str, ServiceResult] = field(default_factory=dict)
+
+
+def to_json(record: Record) -> dict[str, Any]:
+    """Return the record as the schema describes it."""
+    value = asdict(record)
+    start_s, stop_s = value.pop("span_s")
+    for result in value["services"].values():
+        for event in result["events"]:
+            event["class"] = event.pop("class_name")
+    return {
+        "schema": SCHEMA, "schema_version": SCHEMA_VERSION,
+        **value, "start_s": start_s, "stop_s": stop_s,
+    }  # fmt: skip
+
+
+def record_bytes(record: Record) -> bytes:
+    """Return the JSON text, UTF-8; undecodable file names are escaped."""
+    return (_text(to_json(record)) + "\n").encode("utf-8", "backslashreplace")
+
+
+def _text(value: Any, indent: str = "") -> str:
+    """Return JSON with a line for every key, and for every object in a list."""
+    inner = indent + "  "
+    if isinstance(value, Mapping) and value:
+        rows = [f"{inner}{_line(key)}: {_text(value[key], inner)}" for key in sorted(value)]
+        return "{\n" + ",\n".join(rows) + f"\n{indent}}}"
+    if isinstance(value, list | tuple) and value and isinstance(value[0], Mapping):
+        return "[\n" + ",\n".join(f"{inner}{_line(item)}" for item in value) + f"\n{indent}]"
+    return _line(value)
+
+
+def _line(value: Any) -> str:
+    return json.dumps(value, sort_keys=True, ensure_ascii=False, allow_nan=False)
+
+
+def write_record(final: Path, root: Path, record: Record) -> None:
+    """Write the file atomically."""
+    with atomic_path(final, root) as scratch:
+        scratch.write_bytes(record_bytes(record))
+
+
+def read_record(path: Path) -> Record:
+    """Read a file that ``write_record`` made.
+
+    Raises:
+        FileNotFoundError: no such file.
+        ArtifactError: damaged, or of another schema or version.
+
+    """
+    try:
+        value = json.loads(path.read_bytes())
+        if (value["schema"], value["schema_version"]) != (SCHEMA, SCHEMA_VERSION):
+            raise ArtifactError(
+                f"{path}: expected schema '{SCHEMA}' version {SCHEMA_VERSION}, found "
+                f"{value['schema']!r} version {value['schema_version']!r}"
+            )
+        del value["schema"], value["schema_version"]
+        services = {name: _service(result) for name, result in value.pop("services").items()}
+        size_wh = tuple(value.pop("size_wh"))
+        span_s = (value.pop("start_s"), value.pop("stop_s"))
+        return Record(**value, size_wh=size_wh, span_s=span_s, services=services)
+    except ArtifactError:
+        raise
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        raise ArtifactError(f"{path}: not a readable analysis: {error}") from error
+
+
+def _service(value: dict[str, Any]) -> ServiceResult:
+    windows = tuple(Window(**{**w, "people": _people(w)}) for w in value.pop("windows"))
+    events = tuple(_event(event) for event in value.pop("events"))
+    return ServiceResult(**value, windows=windows, events=events)
+
+
+def _event(value: dict[str, Any]) -> Event:
+    facts = {**value, "people": _people(value)}
+    return Event(class_name=facts.pop("class"), **facts)
+
+
+def _people(value: dict[str, Any]) -> tuple[Person, ...]:
+    return tuple(Person(**{**p, "box": tuple(p["box"])}) for p in value["people"])

@@ -1,0 +1,193 @@
+"""Mode inference.analysis: new video -> poses and tracks once -> events of both services.
+
+``<output_dir>/videos/<path of the video>.json`` and ``.mp4``, ``summary.csv``,
+``evaluation/`` where it is known what really happens, and ``manifest.json`` with one end
+state for every input. Poses and tracks stand below ``work/``, made by stages 1 and 2 of
+the annotation. What is finished is not done again: a new threshold asks no network, a new
+classifier no pose network.
+"""
+
+import logging
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+from analysis.evaluate import (
+    Evaluation,
+    Truth,
+    read_truth,
+    remove_evaluations,
+    summarise,
+    write_evaluation,
+)
+from analysis.record import Record, read_record
+from analysis.services import describe_classifier, event_rules, find_classifier, open_classifier
+from analysis.summary import Rows, summary_rows, write_summary
+from analysis.video import AnalysisPlan, Input, VideoWorker, finished, forget, record_path
+from annotation.batch import settle, worker_count
+from annotation.inputs import Video, list_videos
+from annotation.pipeline import EXIT_DONE, EXIT_SOME_REFUSED
+from annotation.progress import Watch
+from annotation.stage1 import run_stage1
+from annotation.stage2 import run_stage2
+from annotation.workers import Job, Workforce
+from annotation.workspace import (
+    MANIFEST,
+    Manifest,
+    Outcome,
+    exclusive,
+    read_manifest,
+    write_manifest,
+)
+from recognizer.config import Config
+from recognizer.config_file import ConfigError
+from recognizer.scoring.ranking import Service
+
+logger = logging.getLogger(__name__)
+
+_WORK = "work"
+
+
+def analyse(config: Config, watch: Watch) -> int:
+    """Analyse every video of ``inference.input`` and return the exit code.
+
+    Raises:
+        ConfigError: no classifier, a setting or table that cannot be used; before any work.
+        FileNotFoundError, ValueError: no videos.
+        RunError: a network does not load, or results cannot be written.
+
+    """
+    services = _services(config)
+    config = _pointed_at_input(config)
+    videos = _videos(config)
+    files = {service: find_classifier(config, service) for service in services}
+    facts, rules = _ask_classifiers(config, files)
+    names = [video.relative for video in videos]
+    truth = read_truth(config, {s: facts[s]["classes"] for s in services}, names)
+    folder = config.inference.output_dir
+    with exclusive(folder):
+        poses = run_stage1(config, watch)
+        tracks = run_stage2(config, watch)
+        made_from = {"poses": poses.name, "tracks": tracks.name}
+        plan = AnalysisPlan(config, folder, tracks, made_from, files, facts, rules)
+        outcomes = _analyse_videos(plan, videos, watch)
+        _conclude(plan, outcomes, truth)
+    return _report(folder, outcomes)
+
+
+def _services(config: Config) -> tuple[Service, ...]:
+    services = config.inference.services
+    if not services or len(set(services)) != len(services):
+        raise ConfigError(
+            f"inference.services: expected fight, falldown or both, each once, got {services}"
+        )
+    return tuple(services)
+
+
+def _pointed_at_input(config: Config) -> Config:
+    """Return the config with stages 1 and 2 pointed at the input and the analysis's folder.
+
+    Raises:
+        ConfigError: the output folder holds the input, so that results would become inputs.
+
+    """
+    section = config.inference
+    given, output = section.input.resolve(), section.output_dir.resolve()
+    if given == output or output in given.parents:
+        raise ConfigError(
+            f"inference.output_dir: expected a folder that does not hold inference.input "
+            f"({section.input}), got {section.output_dir}; results would be taken for videos"
+        )
+    annotation = {
+        "input": section.input, "dataset": _WORK, "output_dir": section.output_dir, "include": [],
+        "stage1_dir": None, "stage2_dir": None,
+    }  # fmt: skip
+    return config.model_copy(update={"annotation": config.annotation.model_copy(update=annotation)})
+
+
+def _videos(config: Config) -> list[Video]:
+    try:
+        return list_videos(config.annotation)
+    except (OSError, ValueError) as error:
+        raise type(error)(str(error).replace("annotation.input", "inference.input")) from error
+
+
+def _ask_classifiers(
+    config: Config, files: dict[Service, Path]
+) -> tuple[dict[Service, dict[str, Any]], dict[Service, dict[str, float]]]:
+    """Open every classifier once, so that a bad file shows before hours of work."""
+    facts, rules = {}, {}
+    for service, path in files.items():
+        classifier = open_classifier(config, service, path)
+        facts[service] = describe_classifier(config, classifier, path)
+        rules[service] = event_rules(config, classifier)
+    return facts, rules
+
+
+def _analyse_videos(plan: AnalysisPlan, videos: list[Video], watch: Watch) -> tuple[Outcome, ...]:
+    """Bring every video to its end state and write the manifest."""
+    section, paths = plan.config.annotation, {v.relative: v.path for v in videos}
+    tracked = read_manifest(plan.tracks).outcomes
+    with watch("analysis", len(tracked)) as progress:
+        settled, jobs = [], []
+        for before in tracked:
+            if before.state == "refused":
+                settled.append(before)
+            elif (outcome := finished(plan, before)) is not None:
+                settled.append(outcome)
+            else:
+                jobs.append(Job(before.video, Input(before, paths[before.video])))
+        jobs.sort(key=lambda job: -job.payload.before.frames)  # no long tail at the end
+        arguments = [(plan,)] * worker_count(section)
+        workforce = Workforce(
+            VideoWorker, arguments, section.stall_timeout_s, section.worker_memory_gb
+        )
+        return settle(settled, jobs, workforce, progress)
+
+
+def _conclude(plan: AnalysisPlan, outcomes: tuple[Outcome, ...], truth: dict[str, Truth]) -> None:
+    """Write the summary, the reports where the truth is known, and last the manifest."""
+    services = list(plan.files)
+    evaluations = {
+        service: Evaluation(
+            plan.classifiers[service]["classes"], truth[service], plan.rules[service]
+        )
+        for service in services
+        if service in truth
+    }
+    rows: Rows = []
+    analysed = []
+    for outcome in sorted(outcomes, key=lambda o: o.video):
+        record = _record_of(plan, outcome)
+        rows += summary_rows(outcome, record, services)
+        if record is not None:
+            analysed.append(outcome.video)
+            for service, evaluation in evaluations.items():
+                evaluation.add(record, service)
+    write_summary(plan.folder, rows)
+    remove_evaluations(plan.folder)
+    for service, evaluation in evaluations.items():
+        report = write_evaluation(plan.config, plan.folder, service, evaluation, analysed)
+        for problem in evaluation.problems:
+            logger.warning("labels of %s: %s", service, problem)
+        for line in summarise(service, report):
+            logger.info("%s", line)
+    settings = {
+        "made_from": plan.made_from,
+        "services": {s: {**plan.classifiers[s], **plan.rules[s]} for s in services},
+    }
+    write_manifest(plan.folder, Manifest("analysis", settings, outcomes))
+
+
+def _record_of(plan: AnalysisPlan, outcome: Outcome) -> Record | None:
+    if outcome.state == "refused":
+        forget(plan.folder, outcome.video)  # what an earlier run said of it holds no more
+        return None
+    return read_record(record_path(plan.folder, outcome.video))
+
+
+def _report(folder: Path, outcomes: tuple[Outcome, ...]) -> int:
+    counts = Counter(outcome.state for outcome in outcomes)
+    text = ", ".join(f"{counts[state]} {state}" for state in ("done", "damaged", "refused"))
+    logger.info("analysis: %d inputs: %s; see %s", len(outcomes), text, folder / MANIFEST)
+    return EXIT_SOME_REFUSED if counts["refused"] else EXIT_DONE

@@ -1,0 +1,198 @@
+"""The strip below an overlay: probability over time, threshold, events, and where we are."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from recognizer.types import ImageArray
+
+Color = tuple[int, int, int]
+"""Blue, green, red, 0 to 255."""
+
+LANE_COLORS: tuple[Color, ...] = ((70, 90, 255), (40, 180, 255), (255, 170, 60), (190, 110, 240))
+_GROUND: Color = (28, 26, 24)
+_LANE_GROUND: Color = (46, 42, 40)
+_AXIS: Color = (150, 146, 142)
+_TEXT: Color = (225, 222, 220)
+_FONT = cv2.FONT_HERSHEY_SIMPLEX
+_STEPS_S = (0.5, 1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 14400, 43200, 86400)
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class Lane:
+    """One class of one service over the time of a video.
+
+    Attributes:
+        name: what is written at the left.
+        color: of curve and events.
+        windows: (N, 2) start and stop, seconds.
+        probabilities: (N,), NaN where not judged.
+        threshold: of the events.
+        events: (E, 2) start and stop.
+
+    """
+
+    name: str
+    color: Color
+    windows: NDArray[np.float64]
+    probabilities: NDArray[np.float64]
+    threshold: float
+    events: NDArray[np.float64]
+
+    def at(self, time_s: float) -> float | None:
+        """Return the highest probability of the windows around a time, None without one."""
+        inside = (self.windows[:, 0] <= time_s) & (time_s < self.windows[:, 1])
+        values = self.probabilities[inside]
+        values = values[~np.isnan(values)]
+        return float(values.max()) if len(values) else None
+
+    def is_event(self, time_s: float) -> bool:
+        """Tell whether a time is inside an event."""
+        return bool(((self.events[:, 0] <= time_s) & (time_s < self.events[:, 1])).any())
+
+
+class Timeline:
+    """Draws the strip: what stands still once, the moving part for each frame.
+
+    Where windows overlap, the curve is the highest of them: it is at or above the
+    threshold just where a window that counts is.
+
+    Args:
+        lanes: from top to bottom.
+        span_s: start and stop of the video.
+        width: of the strip, pixels.
+        picture_height: of the picture above it; sizes follow it.
+
+    """
+
+    def __init__(
+        self, lanes: Sequence[Lane], span_s: tuple[float, float], width: int, picture_height: int
+    ) -> None:
+        self._lanes = lanes
+        self._begin, end = span_s
+        self._seconds = max(end - self._begin, 1e-3)
+        self._scale = max(0.38, min(picture_height / 1000, width / 1100))
+        self._letter = cv2.getTextSize("0", _FONT, self._scale, 1)[0][1]
+        self._pad = max(4, round(0.6 * self._letter))
+        names = [cv2.getTextSize(lane.name, _FONT, self._scale, 1)[0][0] for lane in lanes]
+        value = cv2.getTextSize("0.00", _FONT, 1.25 * self._scale, 2)[0][0]
+        self._left = 2 * self._pad + max([*names, value])
+        self._columns = max(width - self._left - 2 * self._pad, 8)
+        self._lane_height = max(round(0.085 * picture_height), 4 * self._letter + 2)
+        axis = self._letter + 2 * self._pad
+        height = len(lanes) * (self._lane_height + self._pad) + self._pad + axis
+        self._still = np.full((height + height % 2, width, 3), _GROUND, np.uint8)
+        for number, lane in enumerate(lanes):
+            self._lane(lane, self._top(number))
+        self._axis(self._top(len(lanes)))
+
+    @property
+    def height(self) -> int:
+        """Height of the strip, pixels."""
+        return int(self._still.shape[0])
+
+    def draw(self, time_s: float) -> ImageArray:
+        """Return the strip (height, width, 3) at a time of the video."""
+        strip = self._still.copy()
+        x = self._x(time_s)
+        bottom = self._top(len(self._lanes)) - self._pad
+        cv2.line(strip, (x, self._pad // 2), (x, bottom + self._pad // 2), (255, 255, 255), 1)
+        for number, lane in enumerate(self._lanes):
+            self._value(strip, lane, self._top(number), time_s)
+        return strip
+
+    def _top(self, number: int) -> int:
+        return self._pad + number * (self._lane_height + self._pad)
+
+    def _x(self, time_s: float) -> int:
+        share = min(max((time_s - self._begin) / self._seconds, 0.0), 1.0)
+        return self._left + round(share * (self._columns - 1))
+
+    def _lane(self, lane: Lane, top: int) -> None:
+        still, height = self._still, self._lane_height
+        right, bottom = self._left + self._columns, top + height
+        cv2.rectangle(still, (self._left, top), (right - 1, bottom - 1), _LANE_GROUND, -1)
+        for start, stop in lane.events.tolist():
+            area = still[top:bottom, self._x(start) : self._x(stop) + 1]
+            area[:] = (0.78 * area + 0.22 * np.array(lane.color)).astype(np.uint8)
+        self._curve(lane, top)
+        y = round(bottom - 1 - lane.threshold * (height - 1))
+        for x in range(self._left, right, 8):
+            cv2.line(still, (x, y), (min(x + 3, right - 1), y), _TEXT, 1)
+        for start, stop in lane.events.tolist():  # a solid bar on top, also where it is narrow
+            thick = max(2, height // 14)
+            cv2.rectangle(
+                still, (self._x(start), top), (self._x(stop), top + thick), lane.color, -1
+            )
+        self._write(still, lane.name, (self._pad, top + self._letter), _TEXT)
+
+    def _curve(self, lane: Lane, top: int) -> None:
+        """Draw the highest probability of each column, filled below."""
+        columns = np.full(self._columns, np.nan)
+        for (start, stop), value in zip(lane.windows.tolist(), lane.probabilities, strict=True):
+            first, last = self._x(start) - self._left, self._x(stop) - self._left
+            part = columns[first : max(last, first + 1)]
+            np.fmax(part, value, out=part)
+        bottom = top + self._lane_height - 1
+        known = ~np.isnan(columns)
+        levels = np.round(bottom - np.nan_to_num(columns) * (self._lane_height - 1)).astype(int)
+        fill = _mixed(lane.color, _LANE_GROUND, 0.5)
+        edge = _mixed(lane.color, (255, 255, 255), 0.6)
+        for x in np.flatnonzero(known).tolist():
+            cv2.line(self._still, (self._left + x, bottom), (self._left + x, levels[x]), fill, 1)
+            near = levels[x - 1] if x and known[x - 1] else levels[x]
+            ends = (self._left + x, near), (self._left + x, levels[x])
+            cv2.line(self._still, *ends, edge, 2 if self._lane_height > 60 else 1)
+
+    def _axis(self, top: int) -> None:
+        widest = cv2.getTextSize(_clock(self._begin + self._seconds), _FONT, self._scale, 1)[0][0]
+        room = self._columns / (1.8 * widest)
+        step = next((s for s in _STEPS_S if self._seconds / s <= room), _STEPS_S[-1])
+        first = math.ceil(self._begin / step - 1e-9)
+        for number in range(first, math.floor((self._begin + self._seconds) / step + 1e-9) + 1):
+            x, text = self._x(number * step), _clock(number * step)
+            cv2.line(self._still, (x, top - self._pad), (x, top - self._pad + 3), _AXIS, 1)
+            width = cv2.getTextSize(text, _FONT, 0.85 * self._scale, 1)[0][0]
+            left = min(max(x - width // 2, 0), self._still.shape[1] - width - 1)
+            self._write(self._still, text, (left, top + self._letter), _AXIS, 0.85)
+
+    def _value(self, strip: ImageArray, lane: Lane, top: int, time_s: float) -> None:
+        value = lane.at(time_s)
+        text = "-" if value is None else f"{value:.2f}"
+        color = lane.color if lane.is_event(time_s) else _TEXT
+        place = (self._pad, top + self._lane_height - max(2, self._letter // 3))
+        self._write(strip, text, place, color, 1.25, bold=lane.is_event(time_s))
+
+    def _write(
+        self,
+        canvas: ImageArray,
+        text: str,
+        place: tuple[int, int],
+        color: Color,
+        size: float = 1.0,
+        *,
+        bold: bool = False,
+    ) -> None:
+        width = max(1, round(1.6 * size * self._scale)) + bold
+        cv2.putText(canvas, text, place, _FONT, size * self._scale, color, width, cv2.LINE_AA)
+
+
+def _mixed(one: Color, other: Color, share: float) -> Color:
+    """Return a colour between two, ``share`` of it the first."""
+    blue, green, red = (round(share * a + (1 - share) * b) for a, b in zip(one, other, strict=True))
+    return blue, green, red
+
+
+def _clock(time_s: float) -> str:
+    """Return such as ``7``, ``7.5``, ``1:05`` or ``2:03:20``."""
+    if abs(time_s - round(time_s)) > 1e-6:
+        return f"{time_s:.1f}"
+    minutes, seconds = divmod(round(time_s), 60)
+    hours, minutes = divmod(minutes, 60)
+    if hours:
+        return f"{hours}:{minutes:02}:{seconds:02}"
+    return f"{minutes}:{seconds:02}" if minutes else f"{seconds}"

@@ -1,0 +1,47 @@
+"""Records made by hand, for what only reads them."""
+
+from analysis.events import find_events
+from analysis.record import Person, Record, ServiceResult, Window
+
+CLASSES = {"fight": ["NonFight", "Fight"], "falldown": ["Normal", "Falldown"]}
+RULES = {"threshold": 0.5, "merge_gap_s": 0.0, "min_event_s": 0.0}
+
+
+def person(track_id, start_s, stop_s, involvement=0.5, box=(10.0, 12.0, 40.0, 60.0)):
+    return Person(track_id, involvement, box, start_s, stop_s)
+
+
+def window(start_s, probability, *, service="fight", people=(), state="judged", length_s=2.0):
+    normal, event = CLASSES[service]
+    stop_s = start_s + length_s
+    values = {normal: 1 - probability, event: probability} if state != "too_few_frames" else {}
+    everybody = tuple(person(track_id, start_s, stop_s) for track_id in people)
+    return Window(start_s, stop_s, 20, state, values, everybody)
+
+
+def result(windows, *, service="fight", rules=RULES):
+    facts = {
+        "file": f"{service}.onnx", "sha256": "ab" * 32, "classes": CLASSES[service],
+        "window_s": 2.0, "stride_s": 1.0, "num_person": 4, "min_frames": 4,
+    }  # fmt: skip
+    windows = tuple(windows)
+    return ServiceResult(facts, rules, windows, find_events(windows, CLASSES[service], rules))
+
+
+def record(services, *, video="Fight/a.mp4", stop_s=10.0, size_wh=(96, 64)):
+    return Record(
+        video=video,
+        source={"sha256": "cd" * 32, "size_bytes": 1234},
+        state="done",
+        damage="",
+        size_wh=size_wh,
+        frames=200,
+        span_s=(0.0, stop_s),
+        made_from={"poses": "dot-12345678", "tracks": "bytetrack-12345678"},
+        services=services,
+    )
+
+
+def sliding(probabilities, **options):
+    """Return windows of 2 s, one each second."""
+    return [window(float(t), value, **options) for t, value in enumerate(probabilities)]

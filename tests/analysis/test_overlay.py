@@ -1,0 +1,162 @@
+"""The overlay: the picture stays whole, the strip tells time, probability and events."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from analysis.overlay import overlay_frames
+from analysis.timeline import LANE_COLORS, Lane, Timeline
+from recognizer.types import Poses, PoseSequence
+from tests.analysis.records import record, result, sliding, window
+
+SPAN_S = (0.0, 10.0)
+
+
+def lane(values, events=(), threshold=0.5):
+    windows = sliding(values)
+    return Lane(
+        "Fight",
+        LANE_COLORS[0],
+        np.array([(w.start_s, w.stop_s) for w in windows]).reshape(-1, 2),
+        np.array(values, float),
+        threshold,
+        np.array(events, float).reshape(-1, 2),
+    )
+
+
+def cursor_column(strip, still):
+    """Return the column that differs most between two strips."""
+    return int(np.abs(strip.astype(int) - still.astype(int))[:, 60:].sum(axis=(0, 2)).argmax()) + 60
+
+
+def test_the_value_at_a_time_is_the_highest_around_it():
+    one = lane([0.1, 0.9, np.nan, 0.3])
+    assert [one.at(t) for t in (0.5, 1.5, 2.5, 3.5, 4.5, 5.0)] == [0.1, 0.9, 0.9, 0.3, 0.3, None]
+
+
+def test_an_event_is_half_open():
+    one = lane([0.9], [(0.0, 2.0)])
+    assert [one.is_event(t) for t in (0.0, 1.99, 2.0)] == [True, True, False]
+
+
+@pytest.mark.parametrize("size", [(160, 120), (640, 360), (1920, 1080), (240, 640)])
+@pytest.mark.parametrize("lanes", [1, 2, 4])
+def test_the_strip_fits_its_picture(size, lanes):
+    width, height = size
+    timeline = Timeline([lane([0.2, 0.8])] * lanes, SPAN_S, width, height)
+    strip = timeline.draw(3.0)
+    assert strip.shape == (timeline.height, width, 3)
+    assert strip.dtype == np.uint8
+    assert timeline.height % 2 == 0
+
+
+def test_the_cursor_moves_with_time():
+    timeline = Timeline([lane([])], SPAN_S, 640, 360)
+    strips = [timeline.draw(t) for t in (0.0, 2.5, 5.0, 7.5, 10.0)]
+    columns = [cursor_column(strips[k], strips[(k + 2) % 5]) for k in range(5)]
+    white = [
+        int(np.flatnonzero((s == 255).all(axis=2).sum(axis=0) > timeline.height // 2)[0])
+        for s in strips
+    ]
+    steps = np.diff(white)
+    assert steps.min() > 0
+    assert steps.max() - steps.min() <= 2
+    assert all(
+        c in (w, white[(k + 2) % 5]) for k, (c, w) in enumerate(zip(columns, white, strict=True))
+    )
+
+
+def test_a_higher_probability_fills_more_of_the_lane():
+    filled = []
+    for value in (0.0, 0.3, 0.6, 1.0):
+        quiet = Timeline([lane([])], SPAN_S, 640, 360).draw(9.0).astype(int)
+        strip = Timeline([lane([value] * 8)], SPAN_S, 640, 360).draw(9.0).astype(int)
+        filled.append(int((strip[:, 200] != quiet[:, 200]).any(axis=1).sum()))
+    assert filled == sorted(filled)
+    assert filled[0] <= 2
+    assert filled[3] > 1.5 * filled[2] > 2 * filled[1]
+
+
+def test_an_event_shows_in_its_colour_and_nowhere_else():
+    strip = Timeline([lane([], [(4.0, 6.0)])], SPAN_S, 640, 360).draw(10.0)
+    columns = np.flatnonzero((strip == LANE_COLORS[0]).all(axis=2).any(axis=0))
+    everything = Timeline([lane([], [(0.0, 10.0)])], SPAN_S, 640, 360).draw(10.0)
+    whole = np.flatnonzero((everything == LANE_COLORS[0]).all(axis=2).any(axis=0))
+    begin, width = whole[0], whole[-1] - whole[0]
+    assert columns[0] - begin == pytest.approx(0.4 * width, abs=2)
+    assert columns[-1] - begin == pytest.approx(0.6 * width, abs=2)
+
+
+# --- the whole picture -----------------------------------------------------------------
+
+
+def tracks(frames=50, size_wh=(96, 64)):
+    """Return two people standing still for five seconds."""
+    boxes = np.tile(np.array([[8, 10, 28, 58], [60, 10, 80, 58]], np.float32), (frames, 1))
+    keypoints = np.zeros((2 * frames, 17, 2), np.float32)
+    poses = Poses(
+        keypoints,
+        np.zeros((2 * frames, 17), np.float32),
+        boxes,
+        np.ones(2 * frames, np.float32),
+        np.tile(np.array([1, 2], np.int64), frames),
+    )
+    offsets = np.arange(0, 2 * frames + 1, 2, dtype=np.int64)
+    times = np.arange(frames) / 10
+    return PoseSequence(poses, offsets, times, np.zeros(frames, bool), size_wh)
+
+
+def drawn(services, sequence=None):
+    sequence = sequence or tracks()
+    width, height = sequence.size_wh
+    pictures = iter([np.full((height, width, 3), 90, np.uint8)] * len(sequence))
+    one = replace(record(services, stop_s=5.0), size_wh=sequence.size_wh)
+    return list(overlay_frames(one, sequence, pictures))
+
+
+def near(image, color):
+    return int((np.abs(image.astype(int) - np.array(color)).max(axis=2) < 10).sum())
+
+
+def test_those_of_an_event_are_framed_while_it_lasts():
+    windows = [window(0.0, 0.1, people=(1, 2)), window(2.0, 0.9, people=(2,))]
+    frames = drawn({"fight": result(windows)})
+    assert len(frames) == 50
+    scale = frames[0][0].shape[1] // 96
+    calm, alarm = frames[10][0][: 64 * scale], frames[30][0][: 64 * scale]
+    assert near(calm, LANE_COLORS[0]) == 0
+    left, right = alarm[:, : 44 * scale], alarm[:, 44 * scale :]
+    assert near(left, LANE_COLORS[0]) == 0
+    assert near(right, LANE_COLORS[0]) > 500
+
+
+def test_two_alarms_on_one_person_both_show():
+    fight = result([window(0.0, 0.9, people=(1,), length_s=5.0)])
+    fall = result(
+        [window(0.0, 0.8, people=(1,), length_s=5.0, service="falldown")], service="falldown"
+    )
+    image = drawn({"fight": fight, "falldown": fall})[20][0]
+    scale = image.shape[1] // 96
+    person = image[: 64 * scale, : 44 * scale]
+    assert near(person, LANE_COLORS[0]) > 200
+    assert near(person, LANE_COLORS[1]) > 200
+
+
+@pytest.mark.parametrize("size_wh", [(32, 24), (96, 64), (479, 361), (1280, 720)])
+def test_all_frames_have_one_size_and_the_small_are_enlarged(size_wh):
+    windows = result([window(0.0, 0.9, people=(1,), length_s=5.0)])
+    frames = drawn({"fight": windows}, tracks(3, size_wh))
+    shapes = {image.shape for image, _ in frames}
+    assert len(shapes) == 1
+    (_, width, _) = shapes.pop()
+    assert width % size_wh[0] == 0
+    assert width >= min(480, 4 * size_wh[0])
+    assert [time for _, time in frames] == [0.0, 0.1, 0.2]
+
+
+def test_a_video_without_anybody_or_any_window_is_drawn():
+    empty = PoseSequence(
+        Poses.empty(), np.zeros(3, np.int64), np.array([0.0, 0.1]), np.zeros(2, bool), (96, 64)
+    )
+    assert len(drawn({"fight": result([])}, empty)) == 2
