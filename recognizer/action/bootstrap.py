@@ -55,13 +55,6 @@ def interval(draws: Floats) -> tuple[float, float] | None:
     return float(low), float(high)
 
 
-def mean_interval(values: Floats, unit: Ints, resamples: int, seed: int) -> list[float] | None:
-    """Return the 95 % interval of the mean of values (N,), None if it has none."""
-    parts = [(w @ values) / w.sum(1) for w in weights(unit, resamples, seed)]
-    ends = interval(np.concatenate(parts)) if parts else None
-    return None if ends is None else list(ends)
-
-
 def figures(labels: Ints, probabilities: Floats, w: Floats) -> dict[str, Floats]:
     """Return every figure of every resample, (B,) each, NaN where it is undefined.
 

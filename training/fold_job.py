@@ -1,0 +1,155 @@
+"""One training of the cross-validation, in a worker process of its own.
+
+A worker learns from a fold's training part and predicts its test part. What it trains on
+is written out without the test part, so that nothing in a config can reach it.
+"""
+
+import os
+import shutil
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from annotation.workers import Handler, Report
+from annotation.workspace import Outcome
+from recognizer.artifacts import ArtifactError, read_npz, short_digest, write_npz
+from recognizer.dataset.mmaction import read_split, write_split
+from recognizer.dataset.split import SPLITS, Member, split_by_source
+from recognizer.types import Sample
+
+SCHEMA = "recognizer.crossval_fold"
+RESULT = "predictions.npz"
+_INNER_RATIOS = (0.8, 0.2, 0.0)  # of the training part, where a config asks for validation
+
+
+@dataclass(frozen=True, slots=True)
+class FoldJob:
+    """One fold of one seed with one config.
+
+    Attributes:
+        name: such as ``bone/seed0_fold1``.
+        config_file: the mmaction2 config.
+        options: changes to it.
+        seed: of weights, order and augmentation.
+        folder: where it works; the result stands there.
+        key: all that decides the result; another key is another result.
+        train: names of the samples to learn from.
+        test: names of the samples to predict.
+        source_of: the source of each of ``train``, for the inner validation part.
+
+    """
+
+    name: str
+    config_file: Path
+    options: tuple[str, ...]
+    seed: int
+    folder: Path
+    key: str
+    train: tuple[str, ...]
+    test: tuple[str, ...]
+    source_of: Mapping[str, str]
+
+
+def job_key(facts: Mapping[str, Any], train: Sequence[str], test: Sequence[str]) -> str:
+    """Return the digest of all that decides a fold's predictions."""
+    return short_digest({**facts, "train": sorted(train), "test": sorted(test)})
+
+
+def read_result(job: FoldJob) -> NDArray[np.float64] | None:
+    """Return the finished probabilities (N, K) in the order of ``job.test``, None if not done."""
+    try:
+        arrays, meta = read_npz(job.folder / RESULT, SCHEMA)
+    except (FileNotFoundError, ArtifactError):
+        return None
+    if meta.get("key") != job.key or tuple(meta.get("names", ())) != job.test:
+        return None
+    return arrays["probabilities"]
+
+
+def start(dataset_dir: Path) -> Handler:
+    """Read the data set once and return what trains a fold."""
+    os.environ |= {"OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "PASSIVE"}  # before torch loads
+    samples = {
+        sample.name: sample
+        for split in SPLITS
+        for sample in read_split(dataset_dir / f"{split}.pkl")
+    }
+
+    def handle(job: FoldJob, report: Report) -> Outcome:
+        run_fold(job, samples)
+        return Outcome(job.name, "done")
+
+    return handle
+
+
+def run_fold(job: FoldJob, samples: Mapping[str, Sample]) -> None:
+    """Train on a fold, predict its test part and write the result.
+
+    A training that was killed goes on from its last checkpoint. With a ``val_dataloader``
+    in the config a fifth of the training part, whole sources, chooses the best epoch;
+    without, the last epoch is taken. The test part chooses nothing.
+    """
+    from recognizer.action.training import load_train_config, predict, train
+
+    cfg = load_train_config(job.config_file, list(job.options))
+    if job.folder.is_dir() and _interrupted_key(job.folder) != job.key:
+        shutil.rmtree(job.folder)
+    job.folder.mkdir(parents=True, exist_ok=True)
+    (job.folder / "key").write_text(job.key, encoding="utf-8")
+    learnt = [samples[name] for name in job.train]
+    pickles = _write_parts(job, learnt, inner=cfg.get("val_dataloader") is not None)
+    _point(cfg, pickles, job)
+    checkpoint = train(cfg, resume=(job.folder / "last_checkpoint").is_file())
+    probabilities = np.asarray(predict(checkpoint, [samples[n] for n in job.test]), np.float64)
+    meta = {"schema": SCHEMA, "schema_version": 1, "key": job.key, "names": list(job.test)}
+    write_npz(job.folder / RESULT, job.folder, {"probabilities": probabilities}, meta)
+    for path in (*pickles.values(), *job.folder.glob("*.pth")):  # a hundred of them fill a disk
+        path.unlink(missing_ok=True)
+
+
+def _interrupted_key(folder: Path) -> str:
+    path = folder / "key"
+    return path.read_text(encoding="utf-8") if path.is_file() else ""
+
+
+def _write_parts(job: FoldJob, learnt: list[Sample], *, inner: bool) -> dict[str, Path]:
+    """Write what is trained on, and the inner validation part if there is one."""
+    part_of = {sample.name: "train" for sample in learnt}
+    if inner:
+        members = [Member(s.name, s.name, job.source_of[s.name], s.label) for s in learnt]
+        classes = max(member.label for member in members) + 1
+        dealt = split_by_source(members, classes, _INNER_RATIOS, job.seed)
+        part_of = {member.name: dealt[member.source] for member in members}
+    pickles = {}
+    for part in ("train", "val") if inner else ("train",):
+        pickles[part] = job.folder / f"{part}.pkl"
+        chosen = (sample for sample in learnt if part_of[sample.name] == part)
+        write_split(pickles[part], job.folder, chosen)
+    return pickles
+
+
+def _point(cfg: Any, pickles: Mapping[str, Path], job: FoldJob) -> None:
+    """Point a training config at the fold's pickles; workers of workers are not allowed."""
+    cfg.work_dir = str(job.folder)
+    cfg.randomness = {**(cfg.get("randomness") or {}), "seed": job.seed}
+    for part in ("train", "val", "test"):
+        loader = cfg.get(f"{part}_dataloader")
+        if loader is None:
+            continue
+        loader.num_workers = 0
+        loader.persistent_workers = False
+        for key in ("prefetch_factor", "pin_memory"):
+            loader.pop(key, None)
+        # The test loader's pipeline is what predict uses; its data must not be the test part.
+        innermost(loader.dataset).ann_file = str(pickles.get(part, pickles["train"]))
+
+
+def innermost(dataset: Any) -> Any:
+    """Return the data set inside wrappers such as RepeatDataset."""
+    while "ann_file" not in dataset and "dataset" in dataset:
+        dataset = dataset["dataset"]
+    return dataset

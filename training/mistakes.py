@@ -1,0 +1,207 @@
+"""Skeleton videos of what a classifier got wrong, on black: nobody's face is in them."""
+
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from annotation.contact_sheet import Strip, draw_strip, slot_color
+from annotation.progress import Watch
+from annotation.report import save_figure
+from annotation.workspace import Outcome
+from recognizer.artifacts import atomic_path
+from recognizer.draw import draw_skeleton
+from recognizer.types import ImageArray, Sample
+from recognizer.video.writer import VideoWriter
+from training.report import draw_mistakes
+from training.truth import Predictions
+
+FOLDER = "mistakes"
+HEIGHT_PX = 480
+_SHEET_ROWS = 12
+_MAX_WIDTH_PX = 1280
+_BAND_PX = 64
+_GROUND = 24
+_BAND = 60
+_DRAWN_AT = 0.2  # the lowest keypoint score that is drawn
+_DEFAULT_FPS = 25.0
+_RIGHT, _WRONG, _WHITE = (115, 200, 0), (80, 110, 255), (240, 240, 240)
+_FONT = cv2.FONT_HERSHEY_SIMPLEX
+
+
+@dataclass(frozen=True, slots=True)
+class Mistake:
+    """What to write above a skeleton video.
+
+    Attributes:
+        rank: place among the worst, from 1.
+        truth: name of the true class.
+        predicted: name of what was said.
+        probabilities: of every class, by name.
+        seconds: length of the sample; None where nobody knows.
+
+    """
+
+    rank: int
+    truth: str
+    predicted: str
+    probabilities: Mapping[str, float]
+    seconds: float | None
+
+
+def write_mistakes(
+    folder: Path,
+    tested: tuple[Predictions, Mapping[str, Sample]],
+    seconds: Mapping[str, float],
+    count: int,
+    watch: Watch,
+) -> None:
+    """Write skeleton videos of the worst mistakes and one contact sheet of them.
+
+    Args:
+        folder: the report's folder; videos go to ``mistakes/``, those of an earlier run
+            are removed.
+        tested: what was said, and the samples by name; clips in which nobody was tracked
+            have none and no video.
+        seconds: length of the samples, where known.
+        count: at most this many.
+        watch: hears of each video.
+
+    """
+    said, samples = tested
+    for old in (folder / FOLDER).glob("*.mp4"):
+        old.unlink()
+    said = said[said.tracked]
+    rows = said.worst(count)
+    strips = []
+    with watch("videos of the worst mistakes", len(rows)) as progress:
+        for rank, i in enumerate(rows, 1):
+            sample = samples[said.names[i]]
+            mistake = Mistake(
+                rank=rank,
+                truth=said.classes[said.labels[i]],
+                predicted=said.classes[said.predicted[i]],
+                probabilities=dict(zip(said.classes, said.probabilities[i].tolist(), strict=True)),
+                seconds=seconds.get(sample.name),
+            )
+            write_video(folder / FOLDER / video_name(rank, sample.name), folder, sample, mistake)
+            strips.append((_title(sample, mistake), _strip(sample, mistake)))
+            progress(Outcome(sample.name, "done"), 0)
+    draw = partial(draw_mistakes, strips=strips[:_SHEET_ROWS])
+    save_figure(folder / f"{FOLDER}.png", folder, draw)
+
+
+def _strip(sample: Sample, mistake: Mistake) -> Strip:
+    return draw_strip(sample, mistake.seconds or sample.keypoints.shape[1] / _DEFAULT_FPS)
+
+
+def _title(sample: Sample, mistake: Mistake) -> str:
+    said = mistake.probabilities[mistake.predicted]
+    return (
+        f"{mistake.rank}. {sample.name}: {mistake.truth}, said {mistake.predicted} with {said:.2f}"
+    )
+
+
+def video_name(rank: int, sample: str) -> str:
+    """Return the file name of a mistake's video: its rank, and the sample's name in plain."""
+    plain = re.sub(r"[^A-Za-z0-9._@-]+", "_", sample.removesuffix(".mp4")).strip("._")[-80:]
+    return f"{rank:02d}_{plain}.mp4"
+
+
+def write_video(path: Path, root: Path, sample: Sample, mistake: Mistake) -> None:
+    """Write one sample as a skeleton video with its truth and what was said of it.
+
+    Raises:
+        OSError: the disk is full or not writable.
+
+    """
+    frames = sample.keypoints.shape[1]
+    fps = frames / mistake.seconds if mistake.seconds else _DEFAULT_FPS
+    fps = float(np.clip(fps, 1.0, 240.0))
+    width, height = _canvas_wh(sample.size_wh)
+    with (
+        atomic_path(path, root) as scratch,
+        VideoWriter(scratch, (width, height + _BAND_PX), fps) as writer,
+    ):
+        for t, picture in enumerate(draw_frames(sample, mistake)):
+            writer.write(picture, t / fps)
+
+
+def _canvas_wh(size_wh: tuple[int, int]) -> tuple[int, int]:
+    """Return the size of the drawing area: always tall enough for readable letters."""
+    scale = min(HEIGHT_PX / size_wh[1], _MAX_WIDTH_PX / size_wh[0])
+    width, height = (max(64, round(side * scale)) for side in size_wh)
+    return max(width, 360), height
+
+
+def draw_frames(sample: Sample, mistake: Mistake) -> Iterator[ImageArray]:
+    """Yield every frame: people by slot with their rank, below a band of text."""
+    width, height = _canvas_wh(sample.size_wh)
+    scale = np.float32(min(width / sample.size_wh[0], height / sample.size_wh[1]))
+    band = _band(width, sample.name, mistake)
+    people, frames = sample.keypoint_scores.shape[:2]
+    for t in range(frames):
+        picture: ImageArray = np.full((height, width, 3), _GROUND, np.uint8)
+        for slot in reversed(range(people)):  # the most involved lies on top
+            points, scores = sample.keypoints[slot, t] * scale, sample.keypoint_scores[slot, t]
+            picture = draw_skeleton(picture, points, scores, slot_color(slot), _DRAWN_AT)
+            _write_rank(picture, points[scores >= _DRAWN_AT], slot)
+        seen = (sample.keypoint_scores[:, t] >= _DRAWN_AT).any()
+        _write_time(picture, t, frames, mistake.seconds, nobody=not seen)
+        yield np.concatenate([band, picture])
+
+
+def _write_rank(picture: ImageArray, points: NDArray[np.float32], slot: int) -> None:
+    """Write the slot's number above its highest keypoint, inside the picture."""
+    if len(points) == 0:
+        return
+    top = points[points[:, 1].argmin()]
+    x = int(np.clip(round(float(top[0])) - 6, 2, picture.shape[1] - 16))
+    y = int(np.clip(round(float(top[1])) - 10, 16, picture.shape[0] - 4))
+    cv2.putText(picture, str(slot + 1), (x, y), _FONT, 0.55, slot_color(slot), 2, cv2.LINE_AA)
+
+
+def _write_time(
+    picture: ImageArray, frame: int, frames: int, seconds: float | None, *, nobody: bool
+) -> None:
+    text = f"frame {frame + 1}/{frames}"
+    text += f"  {frame / frames * seconds:.2f} s" if seconds else ""
+    text += "  nobody seen" if nobody else ""
+    place = (8, picture.shape[0] - 10)
+    cv2.putText(picture, text, place, _FONT, 0.45, (160, 160, 160), 1, cv2.LINE_AA)
+
+
+def _band(width: int, name: str, mistake: Mistake) -> ImageArray:
+    """Return the text above the picture: the name, the truth, and what was said."""
+    band: ImageArray = np.full((_BAND_PX, width, 3), _BAND, np.uint8)
+    _fit(band, f"{mistake.rank}. {name}", 20, _WHITE, 0.55)
+    said = mistake.probabilities[mistake.predicted]
+    truth = mistake.probabilities[mistake.truth]
+    left = f"truth {mistake.truth} ({truth:.2f})"
+    used = _fit(band, left, 48, _RIGHT, 0.55, share=0.5)
+    _fit(band, f"said {mistake.predicted} ({said:.2f})", 48, _WRONG, 0.55, left=used + 16)
+    return band
+
+
+def _fit(  # noqa: PLR0913
+    band: ImageArray,
+    text: str,
+    bottom: int,
+    ink: tuple[int, int, int],
+    scale: float,
+    *,
+    left: int = 8,
+    share: float = 1.0,
+) -> int:
+    """Write text, shrunk to what is left of the width; return where it ends."""
+    text = "".join(c if " " <= c <= "~" else "?" for c in text)
+    room = max(8, round(band.shape[1] * share) - left - 8)
+    wide = cv2.getTextSize(text, _FONT, scale, 1)[0][0]
+    scale *= min(1.0, room / max(wide, 1))
+    cv2.putText(band, text, (left, bottom), _FONT, scale, ink, 1, cv2.LINE_AA)
+    return left + round(min(wide, room))

@@ -1,0 +1,328 @@
+"""Modes test.fight and test.falldown: how good trained classifiers are, and where they fail.
+
+The report holds no date and no folder of this machine: equal checkpoints and equal data
+give equal bytes.
+"""
+
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from annotation.progress import Watch
+from annotation.report import save_figure
+from annotation.workspace import Outcome, Progress, exclusive
+from recognizer.action.evaluation import Scores, at_threshold, choose_threshold, fuse
+from recognizer.artifacts import sha256_file, write_atomic, write_json
+from recognizer.config import Config
+from recognizer.config_action import ClassifierSection
+from recognizer.config_file import ConfigError
+from recognizer.dataset.mmaction import read_split
+from recognizer.types import Sample
+from training import report
+from training.mistakes import write_mistakes
+from training.places import as_list, best_checkpoint, find_pickle
+from training.truth import (
+    Facts,
+    Predictions,
+    Truth,
+    read_truth,
+    worst_json,
+    write_predictions,
+)
+
+logger = logging.getLogger(__name__)
+
+SCHEMA, SCHEMA_VERSION = "recognizer.test_report", 1
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class Measured:
+    """Everything that the report is made of.
+
+    Attributes:
+        service: fight or falldown.
+        checkpoints: files whose probabilities were averaged.
+        ann_file: the pickle that was tested on.
+        samples: what stands in it.
+        said: predictions of these samples, in their order.
+        whole: the same with the labelled clips in which nobody was tracked.
+        seconds: length of the samples, by name, where known.
+        threshold: chosen on the validation split, None where that cannot be.
+        notes: sentences for the summary.
+
+    """
+
+    service: str
+    checkpoints: Sequence[Path]
+    ann_file: Path
+    samples: Sequence[Sample]
+    said: Predictions
+    whole: Predictions
+    seconds: dict[str, float]
+    threshold: dict[str, Any] | None
+    notes: tuple[str, ...]
+
+
+def test_fight(config: Config, watch: Watch) -> int:
+    """Measure the fight classifier and return the exit code."""
+    return _test(config, "fight", watch)
+
+
+def test_falldown(config: Config, watch: Watch) -> int:
+    """Measure the fall-down classifier and return the exit code."""
+    return _test(config, "falldown", watch)
+
+
+def _test(config: Config, service: str, watch: Watch) -> int:
+    section = config.test
+    checkpoints = as_list(section.checkpoint) or [best_checkpoint(config, service)]
+    for path in checkpoints:
+        if not path.is_file():
+            raise ConfigError(f"test.checkpoint: expected a file, found none at {path}")
+    ann_file = section.ann_file or find_pickle(config, service, "test")
+    folder = section.output_dir or checkpoints[0].parent / "report"
+    measured = _measure(config, service, checkpoints, ann_file, watch)
+    parts = {"tracked": measured.said.scores(section.bootstrap, config.train.seed)}
+    if len(measured.whole.names) > len(measured.said.names):
+        parts = {"all": measured.whole.scores(section.bootstrap, config.train.seed)} | parts
+    with exclusive(folder):
+        _write(folder, measured, parts, section.worst, watch)
+    logger.info("%s", (folder / "summary.txt").read_text(encoding="utf-8"))
+    logger.info("the report is in %s", folder)
+    return 0
+
+
+# --- predictions -------------------------------------------------------------------
+
+
+def _measure(
+    config: Config, service: str, checkpoints: Sequence[Path], ann_file: Path, watch: Watch
+) -> Measured:
+    samples = read_split(ann_file)
+    if not samples:
+        raise ValueError(f"{ann_file}: expected samples to test on, the pickle is empty")
+    truth = _truth_of(ann_file, service)
+    probabilities = _predict(checkpoints, samples, "test: predictions", watch)
+    classes = _classes(config, truth, probabilities.shape[1])
+    said = _predictions(samples, probabilities, classes, truth)
+    nobody, notes = _nobody(truth, ann_file)
+    threshold = None
+    if len(classes) == 2:
+        threshold = _threshold(checkpoints, ann_file, said, watch)
+    return Measured(
+        service=service,
+        checkpoints=checkpoints,
+        ann_file=ann_file,
+        samples=samples,
+        said=said,
+        whole=said.with_nobody(nobody),
+        seconds={} if truth is None else {n: f.seconds for n, f in truth.samples.items()},
+        threshold=threshold,
+        notes=notes,
+    )
+
+
+def _truth_of(ann_file: Path, service: str) -> Truth | None:
+    """Return what stage 3 says of the pickle, None if it is not one of stage 3's."""
+    try:
+        truth = read_truth(ann_file.parent)
+    except FileNotFoundError:
+        return None
+    if truth.sha256.get(ann_file.stem) != sha256_file(ann_file):
+        raise ValueError(
+            f"{ann_file}: is not the pickle that metadata.json beside it is about; run "
+            "--mode annotation.stage3 again"
+        )
+    if truth.service != service:
+        raise ConfigError(
+            f"{ann_file}: expected a data set for {service}, it was made for {truth.service}"
+        )
+    return truth
+
+
+def _predict(
+    checkpoints: Sequence[Path], samples: Sequence[Sample], title: str, watch: Watch
+) -> NDArray[np.float64]:
+    """Return the probabilities (N, K), averaged over the checkpoints."""
+    with watch(title, len(checkpoints) * len(samples)) as progress:
+        return fuse([_predict_one(path, samples, progress) for path in checkpoints])
+
+
+def _predict_one(
+    checkpoint: Path, samples: Sequence[Sample], progress: Progress
+) -> NDArray[np.float64]:
+    """Return the probabilities (N, K) of one checkpoint, or of a shipped ONNX file."""
+    if checkpoint.suffix == ".onnx":
+        from recognizer.action.classifier import Classifier
+
+        classifier = Classifier(checkpoint, ClassifierSection())
+        rows = []
+        for sample in samples:
+            rows.append(classifier.probabilities(sample))
+            progress(Outcome(sample.name, "done"), 0)
+        return np.stack(rows)
+    from recognizer.action.training import predict
+
+    probabilities = np.asarray(predict(checkpoint, list(samples)), np.float64)
+    for sample in samples:
+        progress(Outcome(sample.name, "done"), 0)
+    return probabilities
+
+
+def _classes(config: Config, truth: Truth | None, count: int) -> tuple[str, ...]:
+    if truth is not None:
+        classes = truth.classes
+    else:
+        named = config.dataset.classes
+        classes = tuple(sorted(named, key=lambda name: named[name]))
+    if len(classes) != count:
+        where = "metadata.json" if truth is not None else "dataset.classes"
+        raise ValueError(
+            f"the checkpoint knows {count} classes, {where} names {len(classes)} "
+            f"({', '.join(classes)}); they do not belong together"
+        )
+    return classes
+
+
+def _predictions(
+    samples: Sequence[Sample],
+    probabilities: NDArray[np.float64],
+    classes: tuple[str, ...],
+    truth: Truth | None,
+) -> Predictions:
+    sources = None
+    if truth is not None:
+        sources = tuple(truth.samples[sample.name].source for sample in samples)
+    return Predictions(
+        classes=classes,
+        names=tuple(sample.name for sample in samples),
+        labels=np.array([sample.label for sample in samples], np.int64),
+        probabilities=probabilities,
+        sources=sources,
+        tracked=np.ones(len(samples), np.bool_),
+    )
+
+
+def _nobody(truth: Truth | None, ann_file: Path) -> tuple[dict[str, Facts], tuple[str, ...]]:
+    """Return the clips of this split in which nobody was tracked, and what to say of it."""
+    if truth is None or truth.nobody is None:
+        return {}, (
+            "Labelled clips in which nobody was tracked are not counted: the pickle's "
+            "metadata.json does not name them.",
+        )
+    here = {n: f for n, f in truth.nobody.items() if f.split == ann_file.stem}
+    lost = sum(f.split is None for f in truth.nobody.values())
+    notes = [
+        f"In {len(here)} labelled clips of this split nobody was tracked; with them counted as "
+        f"{truth.classes[0]}, probability 1, the figures are those of 'all'."
+        if here
+        else "There is no labelled clip in this split in which nobody was tracked."
+    ]
+    if lost:
+        notes.append(
+            f"{lost} more such clips are of sources that came into no split, and count nowhere."
+        )
+    return here, tuple(notes)
+
+
+def _threshold(
+    checkpoints: Sequence[Path], ann_file: Path, said: Predictions, watch: Watch
+) -> dict[str, Any] | None:
+    """Return the threshold that is best on the validation split, and what it gives here."""
+    path = ann_file.with_name("val.pkl")
+    if not path.is_file() or path.samefile(ann_file):
+        return None
+    samples = read_split(path)
+    labels = np.array([sample.label for sample in samples], np.int64)
+    if len(np.unique(labels)) < 2:
+        return None
+    rows = _predict(checkpoints, samples, "test: threshold on val", watch)
+    chosen = choose_threshold(labels, rows)
+    return {
+        "chosen_on": {"file": path.name, "sha256": sha256_file(path), "samples": len(samples)},
+        "for": "balanced accuracy",
+        "on_val": at_threshold(labels, rows, chosen),
+        "tracked": at_threshold(said.labels, said.probabilities, chosen),
+    }
+
+
+# --- the report --------------------------------------------------------------------
+
+
+def _write(
+    folder: Path, measured: Measured, parts: dict[str, Scores], worst: int, watch: Watch
+) -> None:
+    """Write the report's files; what an earlier run left is removed first."""
+    name, scores = next(iter(parts.items()))
+    said = measured.whole if name == "all" else measured.said
+    for old in folder.glob("*.png"):
+        old.unlink()
+    (folder / "report.json").unlink(missing_ok=True)
+    pictures = {
+        "confusion_matrix.png": partial(report.draw_confusion, scores=scores),
+        "roc.png": partial(report.draw_roc, said=said, scores=scores),
+        "precision_recall.png": partial(report.draw_precision_recall, said=said, scores=scores),
+        "calibration.png": partial(report.draw_calibration, said=said, scores=scores),
+    }
+    for file, draw in pictures.items():
+        save_figure(folder / file, folder, draw)
+    write_predictions(folder / "predictions.csv", folder, measured.whole)
+    samples = {sample.name: sample for sample in measured.samples}
+    write_mistakes(folder, (measured.said, samples), measured.seconds, worst, watch)
+    title = f"{measured.service}: {measured.ann_file.name} with " + ", ".join(
+        path.name for path in measured.checkpoints
+    )
+    text = report.summarise(title, parts, [*measured.notes, *_threshold_text(measured)])
+    data = text.encode("utf-8", "backslashreplace")
+    write_atomic(folder / "summary.txt", folder, lambda file: _write_all(file, data))
+    # Last: where it stands, the report is whole.
+    write_json(folder / "report.json", folder, _to_json(measured, parts, worst))
+
+
+def _write_all(file: Any, data: bytes) -> None:
+    file.write(data)
+
+
+def _threshold_text(measured: Measured) -> list[str]:
+    if measured.threshold is None:
+        return []
+    here = measured.threshold["tracked"]
+    return [
+        f"With the threshold that is best on val ({here['threshold']:.3f}): accuracy "
+        f"{here['accuracy']:.3f}, balanced accuracy {here['balanced_accuracy']:.3f} (tracked)."
+    ]
+
+
+def _to_json(measured: Measured, parts: dict[str, Scores], worst: int) -> dict[str, Any]:
+    nobody = measured.whole[~measured.whole.tracked]
+    names = " ".join(path.name for path in measured.checkpoints)
+    return {
+        "schema": SCHEMA,
+        "schema_version": SCHEMA_VERSION,
+        "command": f"main.py --mode test.{measured.service} --checkpoint {names}",
+        "service": measured.service,
+        "classes": list(measured.said.classes),
+        "checkpoints": [
+            {"file": path.name, "sha256": sha256_file(path)} for path in measured.checkpoints
+        ],
+        "dataset": {
+            "file": measured.ann_file.name,
+            "sha256": sha256_file(measured.ann_file),
+            "samples": len(measured.samples),
+        },
+        "nobody_tracked": {
+            "clips": list(nobody.names),
+            "counted_as": measured.said.classes[0],
+            "right": int((nobody.predicted == nobody.labels).sum()),
+        },
+        "scores": {name: scores.to_json() for name, scores in parts.items()},
+        "threshold": measured.threshold,
+        "worst": worst_json(measured.whole, measured.whole.worst(worst)),
+        "notes": list(measured.notes),
+    }

@@ -1,0 +1,198 @@
+"""What is true of the samples: label, source, split; and what a classifier said of them.
+
+Stage 3 leaves out clips in which nobody was tracked: there is nothing to learn from. But
+they were labelled, and the running system will answer "normal" on them. An honest report
+counts them as such, right or wrong.
+"""
+
+import csv
+import io
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from annotation.metadata import METADATA, SCHEMA
+from recognizer.action.evaluation import Scores, measure
+from recognizer.artifacts import ArtifactError, write_atomic
+
+NORMAL = 0  # the label of "nothing happens", by the contract of the classifiers
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """What stage 3 says of one labelled clip; ``split`` is None if it came into none."""
+
+    label: int
+    source: str
+    split: str | None
+    seconds: float
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class Truth:
+    """What stage 3's metadata says of a data set.
+
+    Attributes:
+        service: fight or falldown.
+        classes: names in the order of labels.
+        samples: facts of each sample, by name.
+        nobody: the same of clips in which nobody was tracked; None if the file is of an
+            older version, which did not say.
+        sha256: of each split's pickle.
+
+    """
+
+    service: str
+    classes: tuple[str, ...]
+    samples: Mapping[str, Facts]
+    nobody: Mapping[str, Facts] | None
+    sha256: Mapping[str, str]
+
+
+def read_truth(folder: Path) -> Truth:
+    """Read ``metadata.json`` of a finished stage 3.
+
+    Raises:
+        FileNotFoundError: there is none.
+        ArtifactError: it is damaged or of another kind.
+
+    """
+    path = folder / METADATA
+    if not path.is_file():
+        raise FileNotFoundError(
+            f"expected {METADATA} of a finished stage 3 in {folder}, found none; run "
+            "--mode annotation.stage3"
+        )
+    try:
+        value = json.loads(path.read_bytes())
+        if value["schema"] != SCHEMA:
+            raise ArtifactError(f"{path}: expected schema '{SCHEMA}', found {value['schema']!r}")
+        labels: dict[str, int] = value["classes"]
+        nobody = value.get("nobody_tracked")
+        return Truth(
+            service=str(value["service"]),
+            classes=tuple(sorted(labels, key=lambda name: labels[name])),
+            samples={name: _facts(facts) for name, facts in value["samples"].items()},
+            nobody=None if nobody is None else {n: _facts(f) for n, f in nobody.items()},
+            sha256={split: str(facts["sha256"]) for split, facts in value["splits"].items()},
+        )
+    except ArtifactError:
+        raise
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        raise ArtifactError(f"{path}: not readable metadata of stage 3: {error!r}") from error
+
+
+def _facts(value: Mapping[str, Any]) -> Facts:
+    seconds = float(value["stop_s"]) - float(value["start_s"])
+    return Facts(int(value["label"]), str(value["source"]), value["split"], seconds)
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class Predictions:
+    """What was said of each sample, and what is true.
+
+    Attributes:
+        classes: names in the order of labels.
+        names: (N,) sample names.
+        labels: (N,) the truth.
+        probabilities: (N, K).
+        sources: (N,) or None where nobody knows.
+        tracked: (N,) False where nobody was tracked: "normal" by definition.
+
+    """
+
+    classes: tuple[str, ...]
+    names: tuple[str, ...]
+    labels: NDArray[np.int64]
+    probabilities: NDArray[np.float64]
+    sources: tuple[str, ...] | None
+    tracked: NDArray[np.bool_]
+
+    def __getitem__(self, rows: NDArray[Any]) -> "Predictions":
+        """Return the samples that a mask or an index array selects."""
+        chosen = np.arange(len(self.names))[rows].tolist()
+        return Predictions(
+            self.classes,
+            tuple(self.names[i] for i in chosen),
+            self.labels[rows],
+            self.probabilities[rows],
+            None if self.sources is None else tuple(self.sources[i] for i in chosen),
+            self.tracked[rows],
+        )
+
+    def with_nobody(self, nobody: Mapping[str, Facts]) -> "Predictions":
+        """Return the same and the clips without anybody: the normal class, probability 1."""
+        facts = list(nobody.values())
+        certain = np.eye(len(self.classes))[np.full(len(facts), NORMAL)]
+        sources = None
+        if self.sources is not None:
+            sources = (*self.sources, *(f.source for f in facts))
+        return Predictions(
+            self.classes,
+            (*self.names, *nobody),
+            np.concatenate([self.labels, np.array([f.label for f in facts], np.int64)]),
+            np.concatenate([self.probabilities, certain]),
+            sources,
+            np.concatenate([self.tracked, np.zeros(len(facts), np.bool_)]),
+        )
+
+    @property
+    def predicted(self) -> NDArray[np.int64]:
+        """The class of the highest probability, (N,)."""
+        return np.asarray(self.probabilities.argmax(1), np.int64)
+
+    def scores(self, bootstrap: int, seed: int) -> Scores:
+        """Return how right they are; whole sources are resampled where these are known."""
+        return measure(
+            self.labels,
+            self.probabilities,
+            self.classes,
+            bootstrap=bootstrap,
+            seed=seed,
+            groups=self.sources,
+        )
+
+    def worst(self, count: int) -> list[int]:
+        """Return the mistakes, the least probability of the truth first; equals by name."""
+        true = np.take_along_axis(self.probabilities, self.labels[:, None], 1)[:, 0]
+        wrong = np.flatnonzero(self.predicted != self.labels).tolist()
+        return sorted(wrong, key=lambda i: (true[i], self.names[i]))[:count]
+
+
+def write_predictions(path: Path, root: Path, said: Predictions) -> None:
+    """Write one row per sample: name, source, truth, prediction, tracked, probabilities."""
+    text = io.StringIO(newline="")
+    table = csv.writer(text, lineterminator="\n")
+    header = ["sample", "source", "class", "predicted", "tracked"]
+    table.writerow([*header, *(f"probability_{name}" for name in said.classes)])
+    for i, name in enumerate(said.names):
+        source = "" if said.sources is None else said.sources[i]
+        truth, predicted = (said.classes[k] for k in (said.labels[i], said.predicted[i]))
+        rows = (f"{p:.6f}" for p in said.probabilities[i])
+        table.writerow([name, source, truth, predicted, int(said.tracked[i]), *rows])
+    data = text.getvalue().encode("utf-8", "backslashreplace")
+    write_atomic(path, root, lambda file: _write_all(file, data))
+
+
+def _write_all(file: Any, data: bytes) -> None:
+    file.write(data)
+
+
+def worst_json(said: Predictions, rows: Sequence[int]) -> list[dict[str, Any]]:
+    """Return the given samples as plain values for a report."""
+    return [
+        {
+            "sample": said.names[i],
+            "source": None if said.sources is None else said.sources[i],
+            "class": said.classes[said.labels[i]],
+            "predicted": said.classes[said.predicted[i]],
+            "probability_of_truth": float(said.probabilities[i, said.labels[i]]),
+            "tracked": bool(said.tracked[i]),
+        }
+        for i in rows
+    ]
