@@ -14,7 +14,6 @@ from dataclasses import asdict, dataclass, fields
 from typing import Any, Self
 
 import numpy as np
-from numpy.typing import NDArray
 
 from recognizer.action.frames import SAMPLINGS, TEST_SEED, judged_frames, needed_frames
 from recognizer.skeleton import LEFT_HIP, LEFT_SHOULDER, NUM_KEYPOINTS, RIGHT_HIP, RIGHT_SHOULDER
@@ -155,56 +154,80 @@ _EXTRAS: tuple[str, ...] = ()
 
 
 def normalize_image(keypoints: FloatArray, size_wh: tuple[int, int]) -> FloatArray:
-    """Return keypoints (..., 2) in half widths and half heights from the image's centre."""
-    half: NDArray[np.float32] = np.array(size_wh, np.float32) / np.float32(2)
-    out: FloatArray = (keypoints - half) / half
-    return out
+    """Return keypoints (..., 17, 2) in half widths and half heights from the image's centre."""
+    half = np.tile(np.array(size_wh, np.float32) / np.float32(2), keypoints.shape[-2])
+    flat = keypoints.reshape(*keypoints.shape[:-2], len(half)) - half  # long rows: 3 x faster
+    flat /= half
+    return flat.reshape(keypoints.shape)
 
 
 # --- streams -----------------------------------------------------------------------
 
 
 def skeleton_features(
-    points: FloatArray, scores: FloatArray, at: IntArray, feats: Sequence[str], parents: IntArray
+    points: FloatArray,
+    scores: FloatArray,
+    at: IntArray,
+    feats: Sequence[str],
+    parents: IntArray,
+    slots: int = 0,
 ) -> FloatArray:
-    """Return the streams at the chosen frames, (P, clip_len, 17, 3 * len(feats)) float32.
+    """Return the streams at the chosen frames, (max(P, slots), L, 17, 3 * len(feats)) float32.
 
     Args:
         points: (P, N, 17, 2) normalised keypoints of the needed frames.
         scores: (P, N, 17).
-        at: (clip_len,) the chosen frames' rows in N; see ``needed_frames``.
+        at: (L,) the chosen frames' rows in N; see ``needed_frames``.
         feats: names of ``FEATS``.
         parents: (17,) the bones' other ends, from ``BONES``.
+        slots: people at least; zeros where there are fewer.
 
     """
-    joints = np.empty((*points.shape[:2], NUM_KEYPOINTS, 3), np.float32)
-    joints[..., :2], joints[..., 2] = points, scores
-    out = np.empty((len(points), len(at), NUM_KEYPOINTS, 3 * len(feats)), np.float32)
+    people, rows = points.shape[:2]
+    if len(at) < rows and not MOTIONS.keys() & feats:  # no other frame is needed
+        points, scores, rows = points.take(at, axis=1), scores.take(at, axis=1), len(at)
+        at = np.arange(rows, dtype=np.int64)
+    # One plane per channel: NumPy is slow on rows of two or three numbers.
+    joints = np.stack([points[..., 0], points[..., 1], scores])
+    streams = {"j": joints}
+    streams["b"] = bones(joints, parents) if {"b", "bm"} & set(feats) else joints
+    full = np.empty((people, rows, NUM_KEYPOINTS, 3 * len(feats)), np.float32)
     for i, feat in enumerate(feats):
-        base = bones(joints, parents) if "b" in feat else joints
-        out[..., 3 * i : 3 * i + 3] = motion(base, at) if feat in MOTIONS else base[:, at]
+        stream = motion(streams[MOTIONS[feat]]) if feat in MOTIONS else streams[feat]
+        for c, plane in enumerate(stream):
+            full[..., 3 * i + c] = plane
+    out = np.empty((max(people, slots), len(at), *full.shape[2:]), np.float32)
+    np.take(full, at, axis=1, out=out[:people], mode="clip")  # "raise" would copy once more
+    out[people:] = 0
     return out
 
 
 def bones(joints: FloatArray, parents: IntArray) -> FloatArray:
-    """Return each joint's vector from its parent and the mean of both scores, (..., 17, 3)."""
-    other = joints[..., parents, :]
-    out: FloatArray = joints - other
-    out[..., 2] = (joints[..., 2] + other[..., 2]) / np.float32(2)
-    return out
+    """Return each joint's vector from its parent and the mean of both scores.
 
-
-def motion(stream: FloatArray, at: IntArray) -> FloatArray:
-    """Return the step from the chosen rows to the next rows and the mean of both scores.
-
-    stream (P, N, 17, 3), at (L,) -> (P, L, 17, 3); after the last row there is no step: zeros.
+    (3, ..., 17) -> the same shape: planes of x, y and score.
     """
-    here = stream[:, at]
-    there = stream[:, np.minimum(at + 1, stream.shape[1] - 1)]
-    out: FloatArray = there - here
-    out[..., 2] = (here[..., 2] + there[..., 2]) / np.float32(2)
-    out[:, at == stream.shape[1] - 1] = 0
+    other = joints.take(parents, axis=-1)
+    out: FloatArray = joints - other
+    out[2] = _means(joints[2], other[2])
     return out
+
+
+def motion(stream: FloatArray) -> FloatArray:
+    """Return the step from each frame to the next and the mean of both scores.
+
+    (3, P, N, 17) -> the same shape; zeros at the last frame, from which there is no step.
+    """
+    out = np.zeros_like(stream)
+    np.subtract(stream[:, :, 1:], stream[:, :, :-1], out=out[:, :, :-1])
+    out[2, :, :-1] = _means(stream[2, :, :-1], stream[2, :, 1:])
+    return out
+
+
+def _means(a: FloatArray, b: FloatArray) -> FloatArray:
+    total: FloatArray = a + b
+    total /= 2
+    return total
 
 
 # --- settings from a config --------------------------------------------------------

@@ -1,5 +1,5 @@
 """Everything of ours that a config of mmaction2 may name: import it, and names are known."""
 
-from recognizer.action import network
+from recognizer.action import network, pose_dataset, transforms
 
-__all__ = ["network"]
+__all__ = ["network", "pose_dataset", "transforms"]
