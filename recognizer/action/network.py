@@ -26,6 +26,7 @@ from recognizer.openmmlab import load_mmaction
 
 load_mmaction()
 from mmaction.models.backbones.stgcn import STGCN  # noqa: E402
+from mmaction.models.heads.gcn_head import GCNHead  # noqa: E402
 from mmaction.models.utils import mstcn, unit_gcn, unit_tcn  # noqa: E402
 from mmaction.registry import MODELS  # noqa: E402
 
@@ -96,6 +97,20 @@ class FastSTGCN(STGCN):  # type: ignore[misc]
             else:
                 x = _block(block, x, repeats, update=True)
         return x
+
+
+@MODELS.register_module()
+class Float32GCNHead(GCNHead):  # type: ignore[misc]
+    """mmaction2's GCNHead in float32 also under autocast; parameters and results are the same.
+
+    GCNHead itself hands its scores to NumPy, which has no bfloat16: training with bfloat16
+    autocast stops there with a TypeError. The head is one small matrix, so nothing is lost.
+    """
+
+    def forward(self, x: Any, **kwargs: Any) -> Any:
+        """Return class scores (N, classes) of features (N, M, C, T, V)."""
+        with torch.autocast(x.device.type, enabled=False):
+            return super().forward(x.float(), **kwargs)
 
 
 def pooled_features(backbone: Any, persons: Any) -> Any:
