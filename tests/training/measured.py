@@ -1,8 +1,11 @@
 """A small stage-3 folder of made-up people, and predictions of it."""
 
 import numpy as np
+import pytest
 
+import annotation.report
 from annotation.stage3 import run_stage3
+from recognizer.artifacts import write_atomic
 from recognizer.config_file import load_config
 from tests.annotation.datasets import config as stage3_config
 from tests.dataset.tracked import sequence
@@ -21,11 +24,18 @@ def dataset(folder, clips=9, sources=6, lost=2):
     rows = [f"{name},s{i % sources}\n" for i, name in enumerate(sorted(videos))]
     table.write_text("video,source\n" + "".join(rows))
     split = {"sources": str(table), "ratios": [0.5, 0.25, 0.25]}
-    return run_stage3(stage3_config(folder, videos, split))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(annotation.report, "save_figure", _no_picture)
+        return run_stage3(stage3_config(folder, videos, split))
+
+
+def _no_picture(final, root, draw):
+    write_atomic(final, root, lambda file: file.write(b"a picture"))
 
 
 def settings(tmp_path, *sets):
     """Return the plain config with some keys set."""
+    tmp_path.mkdir(parents=True, exist_ok=True)
     path = tmp_path / "config.yaml"
     path.write_text("{}\n")
     return load_config(path, list(sets))
@@ -37,3 +47,13 @@ def guesses(labels, seed=0, skill=1.6):
     logit = random.normal(size=len(labels)) * 1.3 + skill * (2 * np.asarray(labels) - 1)
     one = 1 / (1 + np.exp(-logit))
     return np.stack([1 - one, one], 1)
+
+
+# Small enough that a training takes seconds on one core.
+TINY = [
+    "model.backbone.base_channels=8",
+    "model.cls_head.in_channels=16",
+    "train_cfg.max_epochs=1",
+    "train_dataloader.batch_size=8",
+    "val_dataloader.batch_size=8",
+]

@@ -1,0 +1,209 @@
+"""Cross-validation: real trainings of tiny networks, nothing leaks, nothing is done twice."""
+
+import csv
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from annotation.progress import silent
+from recognizer.config_file import ConfigError
+from recognizer.dataset.mmaction import read_split
+from tests.training.measured import TINY, dataset, guesses, settings
+from training.crossval import crossval
+from training.crossval_report import Result, fold_rows, join, mean_over_seeds, source_rows
+from training.fold_job import FoldJob, _write_parts, innermost, read_result
+from training.truth import Predictions, read_truth
+
+ROOT = Path(__file__).resolve().parents[2]
+CONFIG = ROOT / "configs/skeleton/stgcnpp/stgcnpp_enhanced_fight_detection_stable.py"
+
+
+@pytest.fixture(scope="module")
+def stage3(tmp_path_factory):
+    return dataset(tmp_path_factory.mktemp("data"))
+
+
+def config(tmp_path, stage3, *more):
+    return settings(
+        tmp_path,
+        f"train.dataset_dir={stage3}",
+        f"train.cfg_options={json.dumps(TINY)}",
+        f"train.config_file={CONFIG}",
+        f"crossval.output_dir={tmp_path / 'out'}",
+        "crossval.folds=2",
+        "crossval.seeds=[0]",
+        "annotation.workers=1",
+        "test.bootstrap=100",
+        *more,
+    )
+
+
+# --- the whole, with real networks -------------------------------------------------
+
+
+def test_every_clip_is_tested_once_per_seed_and_finished_folds_are_kept(tmp_path, stage3):
+    assert crossval(config(tmp_path, stage3), silent) == 0
+    out = tmp_path / "out"
+    value = json.loads((out / "report.json").read_text())
+    truth = read_truth(stage3)
+    assert len(truth.nobody) == 2
+    everything = {**truth.samples, **truth.nobody}
+    with (out / "predictions.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert {row["sample"] for row in rows} == set(everything)
+    assert value["scores"]["all"]["samples"] == len(everything) == len(rows)
+    assert value["scores"]["tracked"]["samples"] == len(truth.samples)
+    assert value["scores"]["all"]["bootstrap"]["unit"] == "source"
+    first, second = (set(row["sources"]) for row in value["by_fold"])
+    assert not first & second
+    assert value["over_folds"]["accuracy"]["values"] == 2
+    for name in ("crossval.png", "confusion_matrix.png", "roc.png", "mistakes.png"):
+        assert (out / name).stat().st_size > 1000
+    assert not list(out.rglob("*.pth"))
+    assert not list(out.glob("*/*/*.pkl"))
+
+    results = {path: path.stat().st_mtime_ns for path in out.rglob("predictions.npz")}
+    assert len(results) == 2
+    report = (out / "report.json").read_bytes()
+    assert crossval(config(tmp_path, stage3), silent) == 0
+    assert results == {path: path.stat().st_mtime_ns for path in out.rglob("predictions.npz")}
+    assert (out / "report.json").read_bytes() == report
+
+    lost = sorted(results)[0]
+    lost.write_bytes(lost.read_bytes()[:-40])  # damaged: done again, the other is kept
+    assert crossval(config(tmp_path, stage3), silent) == 0
+    assert (out / "report.json").read_bytes() == report
+
+
+@pytest.mark.slow
+def test_a_killed_run_goes_on_and_ends_the_same(tmp_path, stage3):
+    assert crossval(config(tmp_path, stage3), silent) == 0
+    whole = (tmp_path / "out" / "report.json").read_bytes()
+    again = tmp_path / "again"
+    command = [
+        sys.executable, "main.py", "--mode", "test.crossval",
+        "--set", f"train.dataset_dir={stage3}", "--set", f"train.cfg_options={json.dumps(TINY)}",
+        "--set", f"train.config_file={CONFIG}", "--set", f"crossval.output_dir={again}",
+        "--set", "crossval.folds=2", "--set", "crossval.seeds=[0]",
+        "--set", "annotation.workers=1", "--set", "test.bootstrap=100",
+    ]  # fmt: skip
+    process = subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE, text=True)
+    limit = time.monotonic() + 300
+    while not list(again.rglob("predictions.npz")) and time.monotonic() < limit:
+        time.sleep(0.2)
+    process.send_signal(signal.SIGINT)
+    _, text = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert "the same command goes on from here" in text
+    assert len(list(again.rglob("predictions.npz"))) == 1
+    assert not (again / "report.json").exists()
+    done = subprocess.run(command, cwd=ROOT, check=False, env={**os.environ})
+    assert done.returncode == 0
+    assert (again / "report.json").read_bytes() == whole
+
+
+def test_a_training_that_fails_is_named_and_the_run_ends_with_an_error(tmp_path, stage3):
+    broken = tmp_path / "broken.py"
+    broken.write_text(f"_base_ = [{str(CONFIG)!r}]\nmodel = dict(backbone=dict(type='Nothing'))\n")
+    with pytest.raises(RuntimeError, match=r"2 of 2 trainings failed, the first: broken/seed0"):
+        crossval(config(tmp_path, stage3, f"train.config_file={broken}"), silent)
+    assert not (tmp_path / "out" / "report.json").exists()
+
+
+# --- refusals ----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("sets", "text"),
+    [
+        (["crossval.config_files=[missing.py]"], "found none at"),
+        (["crossval.seeds=[1, 1]"], "different seeds"),
+        (["crossval.seeds=[]"], "one or more"),
+        (["dataset.service=falldown"], "was made for fight"),
+        (["crossval.folds=9"], "expected 2 to 6, the number of sources, got 9"),
+    ],
+)
+def test_what_cannot_be_is_refused_before_any_training(tmp_path, stage3, sets, text):
+    with pytest.raises((ConfigError, ValueError), match=text):
+        crossval(config(tmp_path, stage3, *sets), silent)
+    assert not list((tmp_path / "out").rglob("*.npz"))
+
+
+def test_a_pickle_that_is_not_the_metadatas_is_refused(tmp_path):
+    folder = dataset(tmp_path / "data", clips=4, sources=4)
+    path = folder / "val.pkl"
+    path.write_bytes((folder / "test.pkl").read_bytes())
+    with pytest.raises(ValueError, match=r"val\.pkl: is not the pickle"):
+        crossval(config(tmp_path, folder), silent)
+
+
+# --- parts -------------------------------------------------------------------------
+
+
+def test_the_inner_validation_part_shares_no_source_with_what_is_learnt(tmp_path, stage3):
+    truth = read_truth(stage3)
+    samples = {s.name: s for split in ("train", "val", "test") for s in read_split(
+        stage3 / f"{split}.pkl")}  # fmt: skip
+    names = tuple(sorted(samples))
+    job = FoldJob("x", CONFIG, (), 0, tmp_path, "key", names, (),
+                  {n: truth.samples[n].source for n in names})  # fmt: skip
+    pickles = _write_parts(job, list(samples.values()), inner=True)
+    sides = {
+        part: {truth.samples[s.name].source for s in read_split(path)}
+        for part, path in pickles.items()
+    }
+    assert set(sides) == {"train", "val"}
+    assert not sides["train"] & sides["val"]
+    assert sum(len(read_split(path)) for path in pickles.values()) == len(names)
+    (only,) = _write_parts(job, list(samples.values()), inner=False)
+    assert only == "train"
+
+
+def test_a_result_of_other_settings_counts_as_none(tmp_path):
+    job = FoldJob("x", CONFIG, (), 0, tmp_path, "key", (), ("a",), {})
+    assert read_result(job) is None
+
+
+def test_the_data_set_inside_a_wrapper_is_found():
+    inner = {"type": "PoseDataset", "ann_file": "x"}
+    assert innermost({"type": "RepeatDataset", "dataset": inner}) is inner
+    assert innermost(inner) is inner
+
+
+def predictions(seed, names="abcdef"):
+    labels = np.arange(len(names)) % 2
+    return Predictions(
+        ("No", "Yes"), tuple(names), labels, guesses(labels, seed),
+        tuple("ssttuu"[: len(names)]), np.ones(len(names), bool),
+    )  # fmt: skip
+
+
+def test_seeds_are_averaged_clip_by_clip():
+    one, two = predictions(0), predictions(1)
+    mean = mean_over_seeds(join([one, two[np.arange(6)[::-1]]]))
+    assert mean.names == tuple("abcdef")
+    assert mean.probabilities == pytest.approx((one.probabilities + two.probabilities) / 2)
+    assert mean.labels.tolist() == one.labels.tolist()
+
+
+def test_the_accuracy_of_a_source_counts_all_seeds():
+    said = predictions(0)
+    right = said.predicted == said.labels
+    rows = {row["source"]: row for row in source_rows(join([said, said]))}
+    assert rows["s"] == {"source": "s", "clips": 2, "accuracy": right[:2].mean()}
+    accuracies = [row["accuracy"] for row in source_rows(join([said, said]))]
+    assert accuracies == sorted(accuracies)
+
+
+def test_a_fold_of_one_class_has_no_auc():
+    said = predictions(0)[np.array([0, 2, 4])]
+    (row,) = fold_rows([Result(0, 0, said, {"joint": said})])
+    assert row["roc_auc"] is None
+    assert row["accuracy"] == row["accuracy_of_stream"]["joint"]

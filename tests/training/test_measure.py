@@ -1,0 +1,175 @@
+"""Test mode: from checkpoints and a pickle to a report that hides nothing."""
+
+import csv
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import training.test as mode
+from annotation.progress import silent
+from recognizer.config_file import ConfigError
+from recognizer.dataset.mmaction import read_split, write_split
+from tests.training.measured import TINY, dataset, settings
+from training.fold_job import innermost
+from training.truth import read_truth
+
+ROOT = Path(__file__).resolve().parents[2]
+CONFIG = ROOT / "configs/skeleton/stgcnpp/stgcnpp_enhanced_fight_detection_stable.py"
+
+
+@pytest.fixture(scope="module")
+def stage3(tmp_path_factory):
+    return dataset(tmp_path_factory.mktemp("data"), clips=14, lost=6)
+
+
+@pytest.fixture(scope="module")
+def checkpoints(tmp_path_factory, stage3):
+    """Train two tiny networks: what test mode is for is real checkpoints."""
+    from recognizer.action.training import load_train_config, train
+
+    found = []
+    for seed in range(2):
+        cfg = load_train_config(CONFIG, TINY)
+        cfg.work_dir = str(tmp_path_factory.mktemp(f"work{seed}"))
+        cfg.randomness = {"seed": seed}
+        for split in ("train", "val", "test"):
+            loader = cfg[f"{split}_dataloader"]
+            loader.num_workers, loader.persistent_workers = 0, False
+            innermost(loader.dataset).ann_file = str(stage3 / f"{split}.pkl")
+        found.append(train(cfg, resume=False))
+    return found
+
+
+def run(tmp_path, stage3, checkpoints, *sets):
+    paths = json.dumps([str(path) for path in checkpoints])
+    config = settings(
+        tmp_path,
+        f"train.dataset_dir={stage3}",
+        f"test.checkpoint={paths}",
+        f"test.output_dir={tmp_path / 'report'}",
+        "test.bootstrap=200",
+        "test.worst=3",
+        *sets,
+    )
+    assert mode.test_fight(config, silent) == 0
+    return tmp_path / "report"
+
+
+def test_the_report_has_every_figure_and_every_clip(tmp_path, stage3, checkpoints):
+    report = run(tmp_path, stage3, checkpoints[:1])
+    value = json.loads((report / "report.json").read_text())
+    truth = read_truth(stage3)
+    lost = {name for name, facts in truth.nobody.items() if facts.split == "test"}
+    assert lost, "the data set is made so that the test split has such clips"
+    samples = read_split(stage3 / "test.pkl")
+    assert value["scores"]["tracked"]["samples"] == len(samples)
+    assert value["scores"]["all"]["samples"] == len(samples) + len(lost)
+    assert set(value["nobody_tracked"]["clips"]) == lost
+    assert value["nobody_tracked"]["right"] == len(lost)  # all of them are NonFight
+    assert set(value["scores"]["all"]["overall"]) == {
+        "accuracy", "balanced_accuracy", "roc_auc", "average_precision", "log_loss",
+        "calibration_error",
+    }  # fmt: skip
+    assert value["scores"]["all"]["bootstrap"]["unit"] == "source"
+    assert value["threshold"]["chosen_on"]["file"] == "val.pkl"
+    with (report / "predictions.csv").open(newline="") as file:
+        rows = {row["sample"]: row for row in csv.DictReader(file)}
+    assert set(rows) == {sample.name for sample in samples} | lost
+    for name in lost:
+        assert (rows[name]["tracked"], rows[name]["probability_NonFight"]) == ("0", "1.000000")
+    text = (report / "summary.txt").read_text()
+    assert f"In {len(lost)} labelled clips of this split nobody was tracked" in text
+
+
+def test_equal_input_gives_equal_bytes_and_no_folder_of_this_machine(tmp_path, stage3, checkpoints):
+    first = run(tmp_path / "a", stage3, checkpoints[:1])
+    second = run(tmp_path / "b", stage3, checkpoints[:1])
+    names = {p.relative_to(first) for p in first.rglob("*") if p.is_file()}
+    assert names == {p.relative_to(second) for p in second.rglob("*") if p.is_file()}
+    for name in names:
+        assert (first / name).read_bytes() == (second / name).read_bytes(), name
+    for name in ("report.json", "summary.txt", "predictions.csv"):
+        assert str(tmp_path) not in (first / name).read_text()
+        assert str(stage3) not in (first / name).read_text()
+
+
+def probabilities(report):
+    with (report / "predictions.csv").open(newline="") as file:
+        return np.array([float(row["probability_Fight"]) for row in csv.DictReader(file)])
+
+
+def test_several_checkpoints_are_fused_by_their_mean(tmp_path, stage3, checkpoints):
+    one, two = (probabilities(run(tmp_path / str(i), stage3, [c])) for i, c in
+                enumerate(checkpoints))  # fmt: skip
+    both = probabilities(run(tmp_path / "both", stage3, checkpoints))
+    assert np.abs(one - two).max() > 1e-4
+    assert both == pytest.approx((one + two) / 2, abs=2e-6)
+
+
+def test_the_probabilities_are_the_networks_own(tmp_path, stage3, checkpoints):
+    from recognizer.action.training import predict
+
+    samples = read_split(stage3 / "test.pkl")
+    own = predict(checkpoints[0], samples)
+    got = probabilities(run(tmp_path, stage3, checkpoints[:1]))
+    assert got[: len(samples)] == pytest.approx(own[:, 1], abs=1e-6)
+
+
+def test_a_pickle_of_ones_own_has_no_sources_and_says_so(tmp_path, stage3, checkpoints):
+    samples = read_split(stage3 / "test.pkl")
+    path = tmp_path / "mine" / "clips.pkl"
+    path.parent.mkdir()
+    write_split(path, path.parent, samples)
+    report = run(tmp_path, stage3, checkpoints[:1], f"test.ann_file={path}")
+    value = json.loads((report / "report.json").read_text())
+    assert list(value["scores"]) == ["tracked"]
+    assert value["scores"]["tracked"]["bootstrap"]["unit"] == "sample"
+    assert value["threshold"] is None
+    assert "are not counted" in (report / "summary.txt").read_text()
+
+
+def test_clips_of_one_class_only_can_be_tested(tmp_path, stage3, checkpoints):
+    samples = [s for s in read_split(stage3 / "test.pkl") if s.label == 1]
+    path = tmp_path / "fights.pkl"
+    write_split(path, tmp_path, samples)
+    report = run(tmp_path, stage3, checkpoints[:1], f"test.ann_file={path}")
+    overall = json.loads((report / "report.json").read_text())["scores"]["tracked"]["overall"]
+    assert overall["roc_auc"]["value"] is None
+    assert "one class" in overall["roc_auc"]["reason"]
+    assert (report / "roc.png").is_file()
+
+
+def test_what_does_not_fit_is_refused(tmp_path, stage3, checkpoints):
+    with pytest.raises(ConfigError, match="expected a file, found none"):
+        run(tmp_path, stage3, [tmp_path / "missing.pth"])
+    with pytest.raises(ConfigError, match=r"expected a best_\*\.pth in .*train.fight first"):
+        run(tmp_path, stage3, [], f"train.work_dir={tmp_path / 'nothing'}")
+    with pytest.raises(ConfigError, match=r"expected test\.pkl in .*annotation\.pipeline"):
+        run(tmp_path, tmp_path, checkpoints)
+    config = settings(tmp_path, f"train.dataset_dir={stage3}", f"test.checkpoint={checkpoints[0]}")
+    with pytest.raises(ConfigError, match="expected a data set for falldown, it was made for"):
+        mode.test_falldown(config, silent)
+
+
+def test_an_empty_pickle_is_refused(tmp_path, stage3, checkpoints):
+    path = tmp_path / "none.pkl"
+    write_split(path, tmp_path, [])
+    with pytest.raises(ValueError, match="expected samples to test on"):
+        run(tmp_path, stage3, checkpoints, f"test.ann_file={path}")
+
+
+def test_a_pickle_that_is_not_the_metadatas_is_refused(tmp_path, checkpoints):
+    folder = dataset(tmp_path / "data", clips=4, sources=4)
+    (folder / "test.pkl").write_bytes((folder / "val.pkl").read_bytes())
+    with pytest.raises(ValueError, match=r"test\.pkl: is not the pickle"):
+        run(tmp_path, folder, checkpoints)
+
+
+def test_the_best_checkpoint_of_the_work_dir_is_taken(tmp_path, stage3, checkpoints):
+    best = tmp_path / "best_acc_top1_epoch_1.pth"
+    best.write_bytes(checkpoints[1].read_bytes())
+    report = run(tmp_path, stage3, [], f"train.work_dir={tmp_path}")
+    value = json.loads((report / "report.json").read_text())
+    assert [c["file"] for c in value["checkpoints"]] == [best.name]
