@@ -108,6 +108,7 @@ def _measure(
     if not samples:
         raise ValueError(f"{ann_file}: expected samples to test on, the pickle is empty")
     truth = _truth_of(ann_file, service)
+    _check_shipped(checkpoints, service, truth)
     probabilities = _predict(checkpoints, samples, "test: predictions", watch)
     classes = _classes(config, truth, probabilities.shape[1])
     said = _predictions(samples, probabilities, classes, truth)
@@ -144,6 +145,26 @@ def _truth_of(ann_file: Path, service: str) -> Truth | None:
             f"{ann_file}: expected a data set for {service}, it was made for {truth.service}"
         )
     return truth
+
+
+def _check_shipped(checkpoints: Sequence[Path], service: str, truth: Truth | None) -> None:
+    """Refuse ONNX files that say themselves that they are for something else."""
+    from recognizer.action.classifier import Classifier
+
+    for path in checkpoints:
+        if path.suffix != ".onnx":
+            continue
+        classifier = Classifier(path, ClassifierSection())
+        if classifier.service != service:
+            raise ConfigError(
+                f"test.checkpoint: expected a classifier for {service}, {path} is one for "
+                f"{classifier.service}"
+            )
+        if truth is not None and classifier.classes != truth.classes:
+            raise ConfigError(
+                f"test.checkpoint: the data set's classes are {', '.join(truth.classes)}, those "
+                f"of {path} {', '.join(classifier.classes)}"
+            )
 
 
 def _predict(

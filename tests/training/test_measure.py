@@ -2,6 +2,8 @@
 
 import csv
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -9,8 +11,11 @@ import pytest
 
 import training.test as mode
 from annotation.progress import silent
+from recognizer.action.classifier import Classifier
+from recognizer.config_action import ClassifierSection
 from recognizer.config_file import ConfigError
 from recognizer.dataset.mmaction import read_split, write_split
+from tests.analysis.classifiers import place_classifier
 from tests.training.measured import TINY, dataset, settings
 from training.fold_job import innermost
 from training.truth import read_truth
@@ -173,3 +178,32 @@ def test_the_best_checkpoint_of_the_work_dir_is_taken(tmp_path, stage3, checkpoi
     report = run(tmp_path, stage3, [], f"train.work_dir={tmp_path}")
     value = json.loads((report / "report.json").read_text())
     assert [c["file"] for c in value["checkpoints"]] == [best.name]
+
+
+# --- a shipped ONNX file -----------------------------------------------------------
+
+
+def test_a_shipped_onnx_file_is_measured_without_torch(tmp_path, stage3):
+    classifier = place_classifier(tmp_path / "fight.onnx")
+    command = (
+        "import sys; from pathlib import Path; import training.test as mode; "
+        "from annotation.progress import silent; from recognizer.config_file import load_config; "
+        f"path = Path({str(tmp_path / 'config.yaml')!r}); path.write_text('{{}}'); "
+        f"sets = ['train.dataset_dir={stage3}', 'test.checkpoint={classifier}', "
+        f"'test.output_dir={tmp_path / 'report'}', 'test.bootstrap=50']; "
+        "assert mode.test_fight(load_config(path, sets), silent) == 0; "
+        "assert not {'torch', 'mmengine', 'mmaction'} & set(sys.modules)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", command], cwd=ROOT, check=False, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    opened = Classifier(classifier, ClassifierSection())
+    own = [opened.probabilities(sample)[1] for sample in read_split(stage3 / "test.pkl")]
+    assert probabilities(tmp_path / "report")[: len(own)] == pytest.approx(own, abs=1e-6)
+
+
+def test_a_shipped_file_for_something_else_is_refused(tmp_path, stage3):
+    falldown = place_classifier(tmp_path / "falldown.onnx", "falldown")
+    with pytest.raises(ConfigError, match=r"expected a classifier for fight, .* one for falldown"):
+        run(tmp_path, stage3, [falldown])
