@@ -1,5 +1,21 @@
 """Everything of ours that a config of mmaction2 may name: import it, and names are known."""
 
-from recognizer.action import network, pose_dataset, transforms
+from recognizer.action import (
+    augmentation,
+    body_transform,
+    hooks,
+    network,
+    pose_dataset,
+    seeding,
+    transforms,
+)
 
-__all__ = ["network", "pose_dataset", "transforms"]
+__all__ = [
+    "augmentation",
+    "body_transform",
+    "hooks",
+    "network",
+    "pose_dataset",
+    "seeding",
+    "transforms",
+]
