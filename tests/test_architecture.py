@@ -25,13 +25,14 @@ SPINE: dict[str, set[str]] = {
     "openmmlab": set(),
     "types": {"skeleton"},
     "geometry": {"skeleton", "types"},
-    "artifacts": {"safe_pickle", "types"},
+    "compact": {"skeleton", "types"},
+    "artifacts": {"compact", "safe_pickle", "types"},
     "config_file": {"config", "config_types"},
     "doctor": {"config", "config_types"},
     "draw": {"skeleton", "types", "geometry"},
 }
 # What a folder below recognizer/ may take besides its own files and the spine.
-SIBLINGS: dict[str, set[str]] = {"pose": {"backends"}, "action": {"backends", "dataset"}}
+SIBLINGS: dict[str, set[str]] = {"pose": {"backends"}, "action": {"backends", "dataset", "scoring"}}
 FOLDERS = ("video", "backends", "pose", "tracking", "scoring", "dataset", "action", "sdpose")
 
 # The folders above recognizer/ and which of each other they may use: training and analysis run

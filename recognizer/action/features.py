@@ -9,12 +9,15 @@ FormatGCNInput give, which compute everything and choose last.
 NumPy only: neither torch nor mm* is needed to judge a clip.
 """
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from typing import Any, Self
 
 import numpy as np
 
+from recognizer.action.bodyframe import BODY_FEATS, body_input
+from recognizer.action.bodyframe import channels as body_channels
 from recognizer.action.frames import SAMPLINGS, TEST_SEED, judged_frames, needed_frames
 from recognizer.skeleton import LEFT_HIP, LEFT_SHOULDER, NUM_KEYPOINTS, RIGHT_HIP, RIGHT_SHOULDER
 from recognizer.types import FloatArray, IntArray, Sample
@@ -40,12 +43,13 @@ class FeatureSettings:
         clip_len: frames of the input.
         num_person: people at most, the first ones of a sample.
         normalize: "image": the image's half width and half height are 1, its centre 0, as
-            PreNormalize2D does it.
-        feats: streams, joined along the channels: "j", "b", "jm", "bm", 3 channels each.
+            PreNormalize2D does it. "body": body sizes and seconds, see ``bodyframe``.
+        feats: streams, joined along the channels: "j", "b", "jm", "bm", 3 channels each; for
+            "body" the names of ``bodyframe.BODY_FEATS``.
         sampling: which frames: "uniform" as mmaction2's UniformSampleFrames in test mode,
             "even" as ``even_frames``.
         bones: the bones' other ends, a name of ``BONES``.
-        extras: further channels by name; there are none yet.
+        span_s: seconds that a sample lasts; only "body" asks.
 
     """
 
@@ -55,7 +59,7 @@ class FeatureSettings:
     feats: tuple[str, ...] = ("b",)
     sampling: str = "uniform"
     bones: str = "mmaction"
-    extras: tuple[str, ...] = ()
+    span_s: float = 2.0
 
     def __post_init__(self) -> None:
         """Refuse values that are not known, with those that are."""
@@ -69,18 +73,22 @@ class FeatureSettings:
             ("bones", tuple(BONES)),
         ):
             _refuse_unknown(name, [getattr(self, name)], known)
-        for name, known in (("feats", FEATS), ("extras", _EXTRAS)):
-            value = getattr(self, name)
-            if not isinstance(value, tuple):
-                raise ValueError(f"features: expected {name} to be a tuple, got {value!r}")
-            _refuse_unknown(name, value, known)
+        if not isinstance(self.feats, tuple):
+            raise ValueError(f"features: expected feats to be a tuple, got {self.feats!r}")
+        _refuse_unknown("feats", self.feats, tuple(BODY_FEATS) if self._body else FEATS)
         if not self.feats or len(set(self.feats)) < len(self.feats):
             raise ValueError(f"features: expected feats to name each stream once, got {self.feats}")
+        if not isinstance(self.span_s, float) or not 0 < self.span_s < math.inf:
+            raise ValueError(f"features: expected span_s to be seconds > 0, got {self.span_s!r}")
 
     @property
     def channels(self) -> int:
         """Return the number of channels of the input."""
-        return 3 * len(self.feats)
+        return body_channels(self.feats) if self._body else 3 * len(self.feats)
+
+    @property
+    def _body(self) -> bool:
+        return self.normalize == "body"
 
     def to_json(self) -> dict[str, Any]:
         """Return the settings as JSON values."""
@@ -145,9 +153,20 @@ def _image_input(sample: Sample, settings: FeatureSettings) -> FloatArray:
     return skeleton_features(points, scores, at, settings.feats, BONES[settings.bones])
 
 
+def _body_input(sample: Sample, settings: FeatureSettings) -> FloatArray:
+    return body_input(
+        sample.keypoints[: settings.num_person],
+        sample.keypoint_scores[: settings.num_person],
+        (settings.clip_len, settings.feats, settings.span_s),
+        BONES[settings.bones],
+    )
+
+
 # What ``normalize`` may be, and who makes the input then; all people, absent ones too.
-_INPUTS: Mapping[str, Callable[[Sample, FeatureSettings], FloatArray]] = {"image": _image_input}
-_EXTRAS: tuple[str, ...] = ()
+_INPUTS: Mapping[str, Callable[[Sample, FeatureSettings], FloatArray]] = {
+    "image": _image_input,
+    "body": _body_input,
+}
 
 
 # --- normalisation -----------------------------------------------------------------
@@ -253,11 +272,20 @@ _SAMPLED: Mapping[str, Mapping[str, Any]] = {
     "SkeletonInput": {"feats": "feats", "normalize": "normalize", "bones": "bones"},
     "PackActionInputs": {"meta_keys": None},
 }  # fmt: skip
+# One step for everything.
+_BODY: Mapping[str, Mapping[str, Any]] = {
+    "BodyInput": {
+        "clip_len": "clip_len", "num_person": "num_person", "feats": "feats",
+        "span_s": "span_s", "bones": "bones",
+    },
+    "PackActionInputs": {"meta_keys": None},
+}  # fmt: skip
 # Defaults of mmaction2's arguments that differ from ``FeatureSettings``' or must be changed.
 _DEFAULTS: Mapping[str, Any] = {
     "GenSkeFeat.feats": ("j",),
     "GenSkeFeat.dataset": "nturgb+d",
     "FormatGCNInput.num_person": 2,
+    "BodyInput.num_person": 2,
     "UniformSampleFrames.test_mode": False,
     "SampleSkeleton.test_mode": False,
 }
@@ -272,7 +300,13 @@ def from_pipeline(steps: Sequence[Mapping[str, Any]]) -> FeatureSettings:
 
     """
     names = [str(step.get("type")).removeprefix("mmaction.") for step in steps]
-    layout = _SAMPLED if "SampleSkeleton" in names else _PLAIN
+    layout = _PLAIN
+    settings: dict[str, Any] = {}
+    if "SampleSkeleton" in names:
+        layout = _SAMPLED
+    elif "BodyInput" in names:
+        layout = _BODY
+        settings = {"normalize": "body", "sampling": "even"}
     for name in names:
         if name not in layout:
             raise ValueError(
@@ -281,7 +315,6 @@ def from_pipeline(steps: Sequence[Mapping[str, Any]]) -> FeatureSettings:
             )
     if names != list(layout):
         raise ValueError(f"test pipeline: expected {', '.join(layout)}; got {', '.join(names)}")
-    settings: dict[str, Any] = {}
     for name, step in zip(names, steps, strict=True):
         settings.update(_read_step(name, step, layout[name]))
     return FeatureSettings(**settings)

@@ -60,7 +60,7 @@ def measure(rows: Rows) -> Array:
 
     Movement, interaction and position shrink with the person's ``reliability``.
     """
-    active = saturate(limb_speed(rows) - _NOISE, 0.7)
+    active = activity(rows)
     together = interaction(rows, active)
     sure = reliability(rows)
     engaged = np.minimum(together / _ENGAGED, 1)
@@ -73,6 +73,11 @@ def measure(rows: Rows) -> Array:
             (presence(rows) + 2 * np.clip(engaged_part, 0, 1)) / 3,
         ]
     )
+
+
+def activity(rows: Rows) -> Array:
+    """Return how active (N,) a person is, in [0, 1): the limbs' speed above the noise."""
+    return saturate(limb_speed(rows) - _NOISE, 0.7)
 
 
 def limb_speed(rows: Rows) -> Array:

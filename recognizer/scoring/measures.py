@@ -186,7 +186,7 @@ def evidence(sequence: PoseSequence) -> tuple[IntRows, Rows]:
     chosen = np.flatnonzero(counts)
     chosen = chosen[np.argsort(poses.track_ids[chosen], kind="stable")]
     time_s = sequence.time_s - sequence.time_s[0] if len(sequence) else sequence.time_s
-    durations = _frame_durations(time_s, sequence.frame_period_s)
+    durations = frame_durations(time_s, sequence.frame_period_s)
     keypoints = poses.keypoints[chosen].astype(np.float64)
     trust = np.clip((poses.keypoint_scores[chosen].astype(np.float64) - 0.2) / 0.4, 0, 1)
     finite = np.isfinite(keypoints).all(axis=2) & np.isfinite(trust)
@@ -205,7 +205,7 @@ def evidence(sequence: PoseSequence) -> tuple[IntRows, Rows]:
     return ids, rows
 
 
-def _frame_durations(time_s: Array, period_s: float) -> Array:
+def frame_durations(time_s: Array, period_s: float) -> Array:
     """Return (T,) seconds; a hole in the stream does not lengthen the frame before it."""
     period_s = period_s if period_s > 0 else 1 / 30
     return np.minimum(np.diff(time_s, append=time_s[-1:] + period_s), 2 * period_s)

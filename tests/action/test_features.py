@@ -180,7 +180,7 @@ def test_settings_there_and_back_through_text():
         ({"feats": []}, "each stream once"),
         ({"feats": ["b", "b"]}, "each stream once"),
         ({"feats": "b"}, "to be a tuple"),
-        ({"extras": ["magic"]}, "unknown extras 'magic'"),
+        ({"extras": ["magic"]}, "unknown settings 'extras'"),
         ({"clip_len": 0}, "clip_len to be a number >= 1"),
         ({"clip_len": 10.5}, "clip_len to be a number >= 1"),
         ({"num_person": True}, "num_person to be a number >= 1"),
