@@ -1,0 +1,264 @@
+"""Checkpoints of mmengine that hold tensors, numbers and text, and are read as nothing else.
+
+mmengine pickles objects of its own and NumPy's into a checkpoint, which torch >= 2.6 refuses to
+load, for good reason: a pickle can run code. So before saving, everything is turned into tensors
+and plain values (``to_plain``), and such a file loads with ``weights_only`` as it is. What other
+programs saved is read too: mmengine's and NumPy's objects in it, which are log histories, become
+``Dropped`` marks, never objects, so that nothing named in a file is ever called.
+
+The config text in a checkpoint is Python. It is read as literals and never executed, and the
+types it names are names of a registry, never of a module's function.
+"""
+
+import ast
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from mmengine.config import Config
+
+CONFIG_PARTS = ("model", "test_dataloader", "val_dataloader")
+_STEP_FILE = re.compile(r"(?:epoch|iter)_(\d+)\.pth")
+_PLAIN = (bool, int, float, str, bytes, type(None), torch.Tensor, torch.dtype, torch.Size)
+_MAX_TEXT = 4 * 2**20
+
+# What mmengine's own checkpoints name besides tensors; none of it is needed to use them.
+_FOREIGN = (
+    "mmengine.logging.history_buffer.HistoryBuffer",
+    "mmengine.logging.logger.HistoryBuffer",
+    "numpy.ndarray",
+    "numpy.dtype",
+    "builtins.getattr",
+    "builtins.slice",
+    "_codecs.encode",
+    *(
+        f"numpy.{core}.multiarray.{name}"
+        for core in ("core", "_core")
+        for name in ("_reconstruct", "scalar")
+    ),
+    *(
+        f"numpy.dtypes.{name}DType"
+        for name in ("Bool", "Int8", "Int16", "Int32", "Int64", "UInt8", "UInt16", "UInt32",
+                     "UInt64", "Float16", "Float32", "Float64", "Str", "Bytes", "Object")
+    ),
+)  # fmt: skip
+
+
+class CheckpointError(ValueError):
+    """A checkpoint that is damaged, of another kind, or asks for code to be run."""
+
+
+class Dropped:
+    """What stands where a foreign checkpoint holds an object: nothing."""
+
+    def __new__(cls, *_: Any, **__: Any) -> "Dropped":
+        """Take any arguments and keep none."""
+        return super().__new__(cls)
+
+    def __setstate__(self, state: Any) -> None:
+        """Take any state and keep none of it."""
+
+    def __repr__(self) -> str:
+        """Return a short mark."""
+        return "<dropped>"
+
+
+def load_checkpoint(path: Path, *, device: str = "cpu") -> dict[str, Any]:
+    """Read a checkpoint; nothing in it is executed, whoever wrote it.
+
+    Returns:
+        at least ``state_dict``, tensors by name. A bare state dict is wrapped so.
+
+    Raises:
+        FileNotFoundError: no such file.
+        CheckpointError: damaged, of another kind, or naming what could run code.
+
+    """
+    if not path.is_file():
+        raise FileNotFoundError(f"expected a checkpoint at {path}, found none")
+    stand_ins: list[Any] = [(Dropped, name) for name in _FOREIGN]
+    try:
+        with torch.serialization.safe_globals(stand_ins):
+            loaded = torch.load(path, map_location=device, weights_only=True)
+    except Exception as error:  # a damaged file can raise nearly anything
+        raise CheckpointError(f"{path}: {_reason(error)}") from error
+    return _checked(loaded, path)
+
+
+def _reason(error: Exception) -> str:
+    text = str(error)
+    named = re.search(r"(?:Unsupported global: GLOBAL|global:?) ([\w.]+)", text)
+    if named:
+        return (
+            f"expected tensors and plain values, but it names {named[1]}, which could run code; "
+            "it was not loaded. Use a checkpoint from a source you trust that holds weights only"
+        )
+    first = (text.splitlines() or [""])[0][:200]
+    return f"damaged, or not a checkpoint of torch ({type(error).__name__}: {first})"
+
+
+def _checked(loaded: Any, path: Path) -> dict[str, Any]:
+    if not isinstance(loaded, dict):
+        raise CheckpointError(f"{path}: expected a dict, got {type(loaded).__name__}")
+    if "state_dict" not in loaded:
+        loaded = {"state_dict": loaded}
+    weights = loaded["state_dict"]
+    named = isinstance(weights, Mapping) and all(isinstance(key, str) for key in weights)
+    if not named or not weights or not all(torch.is_tensor(v) for v in weights.values()):
+        raise CheckpointError(f"{path}: expected state_dict to hold tensors by name")
+    meta = loaded.setdefault("meta", {})
+    if not isinstance(meta, dict):
+        raise CheckpointError(f"{path}: expected meta to be a dict, got {type(meta).__name__}")
+    meta.pop("config", None)  # mmengine's resume would execute it; ``cfg`` is what we read
+    return dict(loaded)
+
+
+# --- which file to go on from ------------------------------------------------------
+
+
+def last_checkpoint(work_dir: Path) -> Path | None:
+    """Return the checkpoint that training in this folder goes on from, None if there is none.
+
+    ``last_checkpoint`` names it; where that file is missing or empty (a run was killed), it is
+    the latest ``epoch_N.pth``.
+
+    Raises:
+        CheckpointError: ``last_checkpoint`` names a file outside the folder, or none.
+
+    """
+    pointer = work_dir / "last_checkpoint"
+    text = pointer.read_text(encoding="utf-8", errors="replace").strip() if pointer.exists() else ""
+    if not text:
+        steps = {
+            int(match[1]): path
+            for path in work_dir.glob("*.pth")
+            if (match := _STEP_FILE.fullmatch(path.name))
+        }
+        return inside(steps[max(steps)], work_dir) if steps else None
+    found = inside(Path(text), work_dir)
+    if not found.is_file():
+        raise CheckpointError(
+            f"{pointer}: names {text}, which is not there; delete {pointer} to go on from the "
+            "latest epoch_N.pth beside it"
+        )
+    return found
+
+
+def inside(path: Path, work_dir: Path) -> Path:
+    """Return the path if it lies in the run's own folder, links followed.
+
+    Raises:
+        CheckpointError: it lies elsewhere.
+
+    """
+    folder = work_dir.resolve()
+    resolved = (path if path.is_absolute() else Path.cwd() / path).resolve()
+    if resolved.parent != folder:
+        raise CheckpointError(
+            f"resume: expected a checkpoint of this run, in {folder}, got {resolved}; if the "
+            f"folder was moved, delete {folder / 'last_checkpoint'}; to start from other weights, "
+            "use --cfg-options load_from=<file> without --resume"
+        )
+    return resolved
+
+
+# --- plain values ------------------------------------------------------------------
+
+
+def to_plain(value: Any, name: str = "checkpoint") -> Any:
+    """Return nested tensors, numbers and text; NumPy's and mmengine's objects are replaced.
+
+    Raises:
+        TypeError: a value that has no plain form; the message says which.
+
+    """
+    if isinstance(value, np.ndarray) and value.dtype.kind in "biuf":
+        return torch.from_numpy(value.copy())
+    if isinstance(value, np.generic):
+        return value.item()
+    if isinstance(value, Mapping):
+        return {
+            _plain_key(key, name): to_plain(item, f"{name}.{key}")
+            for key, item in value.items()
+            if not callable(item) or torch.is_tensor(item)  # a scheduler's own function
+        }
+    if isinstance(value, list | tuple) and type(value) is not torch.Size:
+        items = [to_plain(item, f"{name}[{i}]") for i, item in enumerate(value)]
+        return items if isinstance(value, list) else tuple(items)
+    if type(value) in _PLAIN or torch.is_tensor(value):
+        return value.detach() if torch.is_tensor(value) else value
+    if isinstance(value, Path):
+        return str(value)
+    raise TypeError(f"{name}: expected a tensor, a number or text, got {type(value).__name__}")
+
+
+def _plain_key(key: Any, name: str) -> Any:
+    if not isinstance(key, str | int | float):
+        raise TypeError(f"{name}: expected text or a number as key, got {type(key).__name__}")
+    return key
+
+
+# --- the config in a checkpoint ----------------------------------------------------
+
+
+def checkpoint_config(checkpoint: Mapping[str, Any], where: str = "checkpoint") -> Config:
+    """Return the training config that a checkpoint holds, of literals only.
+
+    Raises:
+        CheckpointError: there is none, it is more than literals, or it names a type by the
+            path of a module.
+
+    """
+    text = checkpoint.get("meta", {}).get("cfg")
+    if not isinstance(text, str):
+        raise CheckpointError(f"{where}: expected a config in meta['cfg'], found none")
+    if len(text) > _MAX_TEXT:
+        raise CheckpointError(f"{where}: a config of {len(text)} characters is none of ours")
+    try:
+        values = {}
+        for statement in ast.parse(text).body:
+            if not isinstance(statement, ast.Assign) or not isinstance(
+                statement.targets[0], ast.Name
+            ):
+                raise ValueError(f"line {statement.lineno}: expected name = value")
+            values[statement.targets[0].id] = ast.literal_eval(_Literals().visit(statement.value))
+    except (ValueError, SyntaxError, RecursionError, MemoryError, TypeError) as error:
+        raise CheckpointError(f"{where}: its config is more than plain values: {error}") from error
+    for part in CONFIG_PARTS:
+        _refuse_paths(values.get(part), f"{where}: {part}")
+    return Config(values)
+
+
+class _Literals(ast.NodeTransformer):
+    """Writes ``dict(a=1)``, ``inf`` and ``float('inf')`` as literals; the rest stays."""
+
+    def visit_Call(self, node: ast.Call) -> ast.AST:
+        self.generic_visit(node)
+        match node:
+            case ast.Call(func=ast.Name(id="dict"), args=[]):
+                keys = [ast.Constant(k.arg) if k.arg else None for k in node.keywords]
+                return ast.Dict(list(keys), [k.value for k in node.keywords])
+            case ast.Call(func=ast.Name(id="float"), args=[ast.Constant(str(text))], keywords=[]):
+                return ast.Constant(float(text))
+        return node
+
+    def visit_Name(self, node: ast.Name) -> ast.AST:
+        return ast.Constant(float(node.id)) if node.id in ("inf", "nan") else node
+
+
+def _refuse_paths(value: Any, where: str) -> None:
+    """Refuse ``type='os.system'``: mmengine would import it and call it."""
+    if isinstance(value, Mapping):
+        kind = value.get("type")
+        if kind is not None and not (isinstance(kind, str) and kind.isidentifier()):
+            raise CheckpointError(
+                f"{where}: expected the name of a registered type, got {kind!r}; not built"
+            )
+        for key, item in value.items():
+            _refuse_paths(item, f"{where}.{key}")
+    elif isinstance(value, list | tuple):
+        for item in value:
+            _refuse_paths(item, where)

@@ -1,0 +1,335 @@
+"""Hooks of ours that configs may name, registered with mmaction2.
+
+``PlainCheckpointHook`` keeps checkpoints free of code and makes resuming exact;
+``FiniteLossHook`` stops where the loss is not a number; ``EarlyStoppingHook`` keeps its state
+and finds its metric; ``LrSchedulerHook`` watches the learning rate.
+"""
+
+import logging
+import math
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from mmengine.hooks import EarlyStoppingHook as MmengineEarlyStopping
+from mmengine.hooks import Hook, ParamSchedulerHook
+from mmengine.logging import HistoryBuffer
+
+from recognizer.action.checkpoints import CheckpointError, to_plain
+from recognizer.action.seeding import SeededDataset, reseed
+from recognizer.artifacts import write_json
+from recognizer.openmmlab import load_mmaction
+
+load_mmaction()
+from mmaction.registry import HOOKS, OPTIM_WRAPPERS  # noqa: E402
+from mmengine.optim import AmpOptimWrapper as MmengineAmp  # noqa: E402
+from mmengine.optim import OptimWrapper  # noqa: E402
+
+logger = logging.getLogger(__name__)
+
+FACTS = "recognizer"
+NOT_FINITE = "not_finite.json"
+
+
+class NotFiniteError(RuntimeError):
+    """The loss became NaN or infinite."""
+
+
+# --- hooks -------------------------------------------------------------------------
+
+
+@HOOKS.register_module()
+class PlainCheckpointHook(Hook):  # type: ignore[misc]
+    """Save tensors and plain values only, and go on exactly where a checkpoint was made.
+
+    Each epoch starts from random states that follow from seed, epoch and process. A checkpoint
+    saved before its epoch was validated is validated on resuming. Gradients of an unfinished
+    accumulation are kept.
+
+    Args:
+        facts: what else to save under ``meta['recognizer']``: plain values by name.
+
+    """
+
+    priority = "LOWEST"
+
+    def __init__(self, facts: Mapping[str, Any] | None = None) -> None:
+        self.facts = dict(facts or {})
+        self.validated = 0
+        self.resumed: int | None = None
+        self.gradients: dict[str, Any] = {}
+
+    def before_save_checkpoint(self, runner: Any, checkpoint: dict[str, Any]) -> None:
+        """Replace every object by plain values and add our facts."""
+        hub = checkpoint["message_hub"]
+        hub["log_scalars"] = {key: _history(value) for key, value in hub["log_scalars"].items()}
+        checkpoint["meta"][FACTS] = {**self.facts, "validated_epoch": self.validated}
+        checkpoint["gradients"] = _pending_gradients(runner)
+        plain = to_plain(checkpoint)
+        checkpoint.clear()
+        checkpoint.update(plain)
+
+    def after_load_checkpoint(self, runner: Any, checkpoint: dict[str, Any]) -> None:
+        """Make of plain values what mmengine's resume expects."""
+        hub = checkpoint.get("message_hub")
+        if not isinstance(hub, dict) or "log_scalars" not in hub:
+            return
+        hub["log_scalars"] = {key: _buffer(value) for key, value in hub["log_scalars"].items()}
+        _stay_inside(hub.get("runtime_info", {}), Path(runner.work_dir))
+        self.validated = int(checkpoint["meta"].get(FACTS, {}).get("validated_epoch", 0))
+        self.resumed = int(checkpoint["meta"].get("epoch", 0))
+        self.gradients = checkpoint.pop("gradients", {})
+
+    def before_train(self, runner: Any) -> None:
+        """Validate the epoch of the checkpoint if that was still to be done."""
+        for name, parameter in _module(runner).named_parameters():
+            if name in self.gradients:
+                parameter.grad = self.gradients[name].to(parameter.device)
+        epoch, loop = self.resumed, runner.train_loop
+        self.resumed, self.gradients = None, {}
+        if not epoch or epoch != loop.epoch or self.validated >= epoch:
+            return
+        last = epoch == loop.max_epochs
+        due = epoch >= loop.val_begin and (epoch % loop.val_interval == 0 or last)
+        if runner.val_loop is not None and due:
+            runner.val_loop.run()
+
+    def before_train_epoch(self, runner: Any) -> None:
+        """Start the epoch from random states of its own."""
+        reseed(runner.seed or 0, runner.epoch, runner.rank)
+
+    def before_val_epoch(self, runner: Any) -> None:
+        """Remember that this epoch is validated; checkpoints of its outcome say so."""
+        self.validated = runner.epoch
+
+
+def _history(value: Any) -> Any:
+    if not isinstance(value, HistoryBuffer):
+        return value
+    log, count = value.data
+    return {"log": log, "count": count, "max_length": value.max_length}
+
+
+def _buffer(value: Any) -> Any:
+    if not isinstance(value, Mapping) or set(value) != {"log", "count", "max_length"}:
+        return value
+    return HistoryBuffer(
+        value["log"].tolist(), value["count"].tolist(), max_length=value["max_length"]
+    )
+
+
+def _stay_inside(info: dict[str, Any], work_dir: Path) -> None:
+    """Keep what mmengine deletes later (old and former best checkpoints) in the work_dir."""
+    for key in [k for k in info if k == "last_ckpt" or k.startswith("best_ckpt")]:
+        if info[key] is not None:
+            info[key] = str(work_dir / Path(str(info[key])).name)
+    steps = info.get("keep_ckpt_ids", [])
+    if not isinstance(steps, list) or any(type(step) is not int for step in steps):
+        raise CheckpointError(f"keep_ckpt_ids: expected a list of epochs, got {steps!r}")
+
+
+def _pending_gradients(runner: Any) -> dict[str, Any]:
+    wrapper = runner.optim_wrapper
+    if not isinstance(wrapper, OptimWrapper) or (
+        wrapper._inner_count % wrapper._accumulative_counts == 0
+    ):
+        return {}
+    return {
+        name: parameter.grad.detach().cpu()
+        for name, parameter in _module(runner).named_parameters()
+        if parameter.grad is not None
+    }
+
+
+def _module(runner: Any) -> Any:
+    return getattr(runner.model, "module", runner.model)
+
+
+@HOOKS.register_module()
+class FiniteLossHook(Hook):  # type: ignore[misc]
+    """Stop where the loss is not a number, and save which samples were in the batch."""
+
+    priority = "VERY_HIGH"
+
+    def after_train_iter(
+        self, runner: Any, batch_idx: int, data_batch: Any = None, outputs: Any = None
+    ) -> None:
+        """Look at the loss of the iteration.
+
+        Raises:
+            NotFiniteError: it is NaN or infinite.
+
+        """
+        loss = (outputs or {}).get("loss")
+        value = _number(loss) if loss is not None else 0.0
+        if math.isfinite(value):
+            return
+        names = _batch_names(runner, data_batch)
+        path = Path(runner.work_dir) / NOT_FINITE
+        if runner.rank:
+            path = path.with_stem(f"{path.stem}_rank{runner.rank}")
+        facts = {"epoch": runner.epoch + 1, "iteration": runner.iter + 1, "batch": batch_idx + 1}
+        text = {key: str(_number(item)) for key, item in outputs.items() if torch.is_tensor(item)}
+        write_json(path, path.parent, {**facts, "losses": text, "samples": names})
+        raise NotFiniteError(
+            f"the loss is {value} at iteration {facts['iteration']} (epoch {facts['epoch']}, batch "
+            f"{facts['batch']}); the samples of the batch are in {path}. Look at them, lower "
+            "optim_wrapper.optimizer.lr, or set optim_wrapper.clip_grad.max_norm lower"
+        )
+
+
+def _number(value: Any) -> float:
+    return float(value.detach() if torch.is_tensor(value) else value)
+
+
+def _batch_names(runner: Any, data_batch: Any) -> list[str]:
+    samples = data_batch.get("data_samples", []) if isinstance(data_batch, Mapping) else []
+    dataset = runner.train_dataloader.dataset
+    names = []
+    for sample in samples:
+        index = sample.metainfo.get("sample_index")
+        known = index is not None and isinstance(dataset, SeededDataset)
+        names.append(dataset.name_of(index) if known else "unknown")
+    return names
+
+
+@HOOKS.register_module()
+class EarlyStoppingHook(MmengineEarlyStopping):  # type: ignore[misc]
+    """mmengine's, with its state in the checkpoint and the metric found by either spelling.
+
+    ``val/acc_top1``, ``acc_top1`` and ``acc/top1`` all mean mmengine's ``acc/top1``. A metric
+    that no validation gives is an error, unless ``strict=False``.
+    """
+
+    priority = "LOW"  # before CheckpointHook, which then saves the state after this validation
+
+    def __init__(self, monitor: str = "acc/top1", strict: bool = True, **options: Any) -> None:
+        super().__init__(monitor=monitor, strict=strict, **options)
+        self.wanted = monitor
+
+    def after_val_epoch(self, runner: Any, metrics: dict[str, float] | None = None) -> None:
+        """Judge the metric of this validation."""
+        monitor = self.wanted
+        wanted = monitor.removeprefix("val/").replace("/", "_")
+        for key in metrics or {}:
+            if key.replace("/", "_") == wanted:
+                monitor = key
+        self.monitor = monitor
+        super().after_val_epoch(runner, metrics)
+
+    def before_save_checkpoint(self, runner: Any, checkpoint: dict[str, Any]) -> None:
+        """Save how long there was no better result, and whether that was long enough."""
+        checkpoint["early_stopping"] = {
+            "best_score": float(self.best_score),
+            "wait_count": int(self.wait_count),
+        }
+
+    def after_load_checkpoint(self, runner: Any, checkpoint: dict[str, Any]) -> None:
+        """Go on counting."""
+        state = checkpoint.get("early_stopping")
+        if isinstance(state, dict):
+            self.best_score, self.wait_count = state["best_score"], state["wait_count"]
+
+
+@HOOKS.register_module()
+class LrSchedulerHook(Hook):  # type: ignore[misc]
+    """Log the learning rate as it changes; ParamSchedulerHook, always there, changes it.
+
+    Args:
+        by_epoch: log at the start of each epoch; otherwise at each iteration.
+
+    """
+
+    def __init__(self, by_epoch: bool = True) -> None:
+        self.by_epoch = by_epoch
+
+    def before_train(self, runner: Any) -> None:
+        """Make sure that somebody changes the rate.
+
+        Raises:
+            ValueError: ParamSchedulerHook was taken out.
+
+        """
+        if not any(isinstance(hook, ParamSchedulerHook) for hook in runner.hooks):
+            raise ValueError(
+                "LrSchedulerHook watches the learning rate and ParamSchedulerHook changes it: "
+                "expected default_hooks.param_scheduler=dict(type='ParamSchedulerHook'), found none"
+            )
+
+    def before_train_epoch(self, runner: Any) -> None:
+        """Log the rate the epoch starts with."""
+        if self.by_epoch:
+            _log_rate(runner, f"epoch {runner.epoch + 1}")
+
+    def before_train_iter(self, runner: Any, batch_idx: int, data_batch: Any = None) -> None:
+        """Log the rate of the iteration."""
+        if not self.by_epoch:
+            _log_rate(runner, f"iteration {runner.iter + 1}")
+
+
+def _log_rate(runner: Any, when: str) -> None:
+    rates = ", ".join(f"{rate:.3g}" for rate in runner.optim_wrapper.get_lr()["lr"])
+    runner.logger.info(f"learning rate at {when}: {rates}")
+
+
+# --- mixed precision ---------------------------------------------------------------
+
+
+@OPTIM_WRAPPERS.register_module(name="AmpOptimWrapper")
+class CpuOrGpuAmp(MmengineAmp):  # type: ignore[misc]
+    """mmengine's AmpOptimWrapper, which on a CPU computes in bfloat16 (no loss scaling)."""
+
+    def __init__(self, loss_scale: Any = "dynamic", dtype: Any = None, **options: Any) -> None:
+        if torch.cuda.is_available():
+            super().__init__(loss_scale=loss_scale, dtype=dtype, **options)
+            return
+        if dtype not in (None, "bfloat16", torch.bfloat16):
+            raise ValueError(
+                f"AmpOptimWrapper: a CPU computes in bfloat16 only, got dtype {dtype}; set "
+                "optim_wrapper.dtype=bfloat16, or optim_wrapper.type=OptimWrapper"
+            )
+        OptimWrapper.__init__(self, **options)
+        self._scale_update_param = None
+        self.loss_scaler = torch.amp.GradScaler("cpu", enabled=False)
+        self.cast_dtype = torch.bfloat16
+
+
+class ProgressHook(Hook):  # type: ignore[misc]
+    """Tell somebody of every iteration, and log one line per epoch."""
+
+    priority = "VERY_LOW"
+
+    def __init__(self, heard: Any) -> None:
+        self.heard = heard
+        self.started = time.monotonic()
+        self.sum, self.count = 0.0, 0
+
+    def before_train_epoch(self, runner: Any) -> None:
+        """Start the epoch's mean."""
+        self.started, self.sum, self.count = time.monotonic(), 0.0, 0
+
+    def after_train_iter(
+        self, runner: Any, batch_idx: int, data_batch: Any = None, outputs: Any = None
+    ) -> None:
+        """Count the iteration."""
+        loss = (outputs or {}).get("loss", 0.0)
+        self.sum, self.count = self.sum + _number(loss), self.count + 1
+        self.heard(runner.iter + 1, runner.max_iters)
+
+    def after_train_epoch(self, runner: Any) -> None:
+        """Log the mean loss."""
+        if runner.rank == 0:
+            logger.info(
+                "epoch %d of %d: loss %.4f, lr %.3g, %.1f s", runner.epoch + 1, runner.max_epochs,
+                self.sum / max(self.count, 1), runner.optim_wrapper.get_lr()["lr"][0],
+                time.monotonic() - self.started,
+            )  # fmt: skip
+
+    def after_val_epoch(self, runner: Any, metrics: dict[str, float] | None = None) -> None:
+        """Log what the validation gave."""
+        if runner.rank == 0:
+            text = ", ".join(f"{key} {value:.4f}" for key, value in (metrics or {}).items()
+                             if "time" not in key)  # fmt: skip
+            logger.info("epoch %d validated: %s", runner.epoch, text)

@@ -1,0 +1,90 @@
+"""What is drawn at random in training, made to depend on seed, epoch and sample only.
+
+Not on the number of workers or processes, nor on where a run was interrupted: mmengine seeds a
+worker once, so that workers that start anew in each epoch repeat their augmentation, and those
+that persist cannot be continued by another run.
+"""
+
+import random
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import numpy as np
+import torch
+from torch.utils.data import Dataset, Sampler
+
+from recognizer.dataset.mmaction import name_of
+from recognizer.openmmlab import load_mmaction
+
+load_mmaction()
+from mmaction.registry import DATA_SAMPLERS, DATASETS  # noqa: E402
+
+
+def reseed(*parts: int) -> None:
+    """Seed Python, NumPy and torch by a few whole numbers."""
+    state = np.random.SeedSequence(parts).generate_state(3)
+    random.seed(int(state[0]))
+    np.random.seed(int(state[1]))  # noqa: NPY002 - mmaction2's transforms draw from it
+    torch.manual_seed(int(state[2]))
+
+
+@DATA_SAMPLERS.register_module()
+class EpochSampler(Sampler[tuple[int, int]]):
+    """Give (epoch, index) in the order of another sampler, for ``SeededDataset``."""
+
+    def __init__(self, dataset: Any, sampler: Mapping[str, Any], seed: int | None = None) -> None:
+        self.inner = DATA_SAMPLERS.build(
+            dict(sampler), default_args={"dataset": dataset, "seed": seed}
+        )
+        self.epoch = 0
+
+    def set_epoch(self, epoch: int) -> None:
+        """Shuffle as in this epoch."""
+        self.epoch = epoch
+        if hasattr(self.inner, "set_epoch"):
+            self.inner.set_epoch(epoch)
+
+    def __iter__(self) -> Iterator[tuple[int, int]]:
+        return ((self.epoch, index) for index in self.inner)
+
+    def __len__(self) -> int:
+        return len(self.inner)
+
+
+@DATASETS.register_module()
+class SeededDataset(Dataset[Any]):
+    """Seed Python, NumPy and torch for each sample, and put them back afterwards."""
+
+    def __init__(self, dataset: Mapping[str, Any] | Any, seed: int) -> None:
+        self.inner = DATASETS.build(dataset) if isinstance(dataset, Mapping) else dataset
+        self.seed = seed
+
+    @property
+    def metainfo(self) -> Any:
+        """What the data set says about itself."""
+        return self.inner.metainfo
+
+    def full_init(self) -> None:
+        """Read the annotations, if that is still to be done."""
+        self.inner.full_init()
+
+    def __getitem__(self, place: tuple[int, int]) -> Any:
+        epoch, index = place
+        before = random.getstate(), np.random.get_state()  # noqa: NPY002
+        with torch.random.fork_rng(devices=[]):
+            reseed(self.seed, epoch, index)
+            try:
+                item = self.inner[index]
+            finally:
+                random.setstate(before[0])
+                np.random.set_state(before[1])  # noqa: NPY002
+        if isinstance(item, dict) and hasattr(item.get("data_samples"), "set_metainfo"):
+            item["data_samples"].set_metainfo({"sample_index": index})
+        return item
+
+    def __len__(self) -> int:
+        return len(self.inner)
+
+    def name_of(self, index: int) -> str:
+        """Return the name of a sample."""
+        return name_of(self.inner.get_data_info(index))

@@ -1,0 +1,190 @@
+"""Train the fight or fall-down classifier: settings, data and work_dir in, a checkpoint out."""
+
+import contextlib
+import json
+import logging
+import os
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+# Before torch loads: at a barrier its threads would otherwise spin, which slows everything
+# many times over as soon as other processes want the same cores.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+
+from annotation.metadata import METADATA, SCHEMA
+from annotation.progress import Watch
+from annotation.workspace import Outcome, Progress, exclusive, stage3_dir
+from recognizer.config import Config
+from recognizer.config_file import ConfigError
+from recognizer.dataset.check import check_splits
+from recognizer.dataset.mmaction import read_split
+from recognizer.dataset.split import class_weights
+from training.places import ROOT, train_config
+
+if TYPE_CHECKING:
+    from mmengine.config import Config as TrainConfig
+
+logger = logging.getLogger(__name__)
+
+_LEARNT_FROM = ("train", "val")
+
+
+def train_fight(config: Config, watch: Watch) -> int:
+    """Train the fight classifier (``--mode train.fight``)."""
+    return _train(config, watch, "fight")
+
+
+def train_falldown(config: Config, watch: Watch) -> int:
+    """Train the fall-down classifier (``--mode train.falldown``)."""
+    return _train(config, watch, "falldown")
+
+
+def _train(config: Config, watch: Watch, service: str) -> int:
+    from recognizer.action.training import train
+
+    cfg = prepare(config, service)
+    first = os.environ.get("RANK", "0") == "0"
+    if not first:  # under torchrun one process speaks, and holds the folder
+        logging.getLogger().setLevel(logging.WARNING)
+        train(cfg, resume=config.train.resume)
+        return 0
+    with exclusive(Path(cfg.work_dir)), _bar(watch, f"training {service}") as heard:
+        best = train(cfg, resume=config.train.resume, heard=heard)
+    logger.info("best checkpoint: %s", best)
+    logger.info("to test it:      python main.py --mode test.%s --checkpoint %s", service, best)
+    return 0
+
+
+@contextlib.contextmanager
+def _bar(watch: Watch, title: str) -> Iterator[Callable[[int, int], None]]:
+    """Give what hears of iterations; the bar starts when their number is known."""
+    with contextlib.ExitStack() as stack:
+        advance: Progress | None = None
+        last = 0
+
+        def heard(done: int, total: int) -> None:
+            nonlocal advance, last
+            if advance is None:
+                advance = stack.enter_context(watch(title, total))
+            for _ in range(done - last):  # a resumed training starts where it was
+                advance(Outcome(title, "done"), 0)
+            last = done
+
+        yield heard
+
+
+# --- settings ----------------------------------------------------------------------
+
+
+def prepare(config: Config, service: str) -> "TrainConfig":
+    """Return the training config with data, work_dir, seed and facts of the data set filled in.
+
+    Raises:
+        ConfigError: no such config file, a bad option, no pickles.
+        ValueError: the pickles are not fit to train on; each fault is named.
+
+    """
+    from recognizer.action.train_config import FACTS, datasets, load_train_config
+
+    section = config.train
+    try:
+        cfg = load_train_config(train_config(config, service), section.cfg_options)
+    except (ValueError, FileNotFoundError) as error:
+        raise ConfigError(f"train.config_file, train.cfg_options: {error}") from error
+    _point_to_data(config, datasets(cfg), service)
+    work_dir = section.work_dir or cfg.get("work_dir")
+    name = Path(cfg.filename).stem
+    cfg.work_dir = str(Path(work_dir).absolute() if work_dir else ROOT / "work_dirs" / name)
+    if "randomness" not in cfg:
+        cfg.randomness = {"seed": section.seed}
+    metadata = _metadata(Path(datasets(cfg)["train"].ann_file).parent)
+    classes = _classes(config, metadata)
+    _check(datasets(cfg), classes)
+    _weigh(cfg, classes, metadata)
+    cfg[FACTS] = {
+        "service": service,
+        "classes": list(classes),
+        "window_s": _window_s(config, metadata),
+        **dict(cfg.get(FACTS) or {}),
+    }
+    return cfg
+
+
+def _point_to_data(config: Config, datasets: Mapping[str, Any], service: str) -> None:
+    """Point the loaders at train.dataset_dir or stage 3's result, else leave the config's files."""
+    reason, folder = "", config.train.dataset_dir
+    if folder is None:
+        try:
+            folder = stage3_dir(config)
+        except (FileNotFoundError, ConfigError, ValueError) as error:
+            reason = str(error)
+    if folder is not None and (folder / "train.pkl").is_file():
+        for split, dataset in datasets.items():
+            dataset.ann_file = str(folder.absolute() / f"{split}.pkl")
+        logger.info("data: %s", folder)
+    elif config.train.dataset_dir is not None:
+        raise ConfigError(f"train.dataset_dir: expected train.pkl in {folder}, found none")
+    missing = [
+        Path(dataset.ann_file).absolute()
+        for split, dataset in datasets.items()
+        if split in _LEARNT_FROM and not Path(dataset.ann_file).is_file()
+    ]
+    if missing:
+        stage3 = f"stage 3's result in {folder}" if folder else f"a result of stage 3 ({reason})"
+        raise ConfigError(
+            f"expected pickles to train on: neither {stage3}, nor the config's own "
+            f"{', '.join(map(str, missing))}; run --mode annotation.pipeline with the same config "
+            f"(dataset.service={service}), or --set train.dataset_dir=<folder with the pickles>"
+        )
+
+
+def _metadata(folder: Path) -> dict[str, Any]:
+    """Return stage 3's metadata beside the pickles, {} where there is none."""
+    path = folder / METADATA
+    if not path.is_file():
+        return {}
+    try:
+        value = json.loads(path.read_bytes())
+        if value["schema"] != SCHEMA:
+            raise ValueError(f"expected schema {SCHEMA!r}, got {value['schema']!r}")
+        return dict(value)
+    except (ValueError, KeyError, TypeError) as error:
+        raise ConfigError(f"{path}: not stage 3's metadata: {error}") from error
+
+
+def _classes(config: Config, metadata: Mapping[str, Any]) -> list[str]:
+    """Return the classes in the order of their labels."""
+    classes: Mapping[str, int] = metadata.get("classes") or config.dataset.classes
+    return sorted(classes, key=lambda name: classes[name])
+
+
+def _window_s(config: Config, metadata: Mapping[str, Any]) -> float | None:
+    dataset = metadata.get("settings", {}).get("dataset", {})
+    value = dataset.get("window_s", config.dataset.window_s)
+    return float(value) if value is not None else None
+
+
+def _check(datasets: Mapping[str, Any], classes: list[str]) -> None:
+    """Look at all samples before anything is trained on them."""
+    paths = {split: Path(dataset.ann_file) for split, dataset in datasets.items()}
+    if "test" in paths and not paths["test"].is_file():
+        del paths["test"]  # it is not needed in training
+    check_splits(paths, len(classes))
+
+
+def _weigh(cfg: "TrainConfig", classes: list[str], metadata: Mapping[str, Any]) -> None:
+    """Set the loss's class weights from the data, if the config asks for it."""
+    source = cfg.get("class_weight_from")
+    if source is None or source == "config":
+        return
+    if source != "metadata":
+        raise ConfigError(f"class_weight_from: expected config or metadata, got {source!r}")
+    if "class_weights" in metadata:
+        weights = [float(metadata["class_weights"][name]) for name in classes]
+    else:
+        labels = [s.label for s in read_split(Path(cfg.train_dataloader.dataset.ann_file))]
+        found = class_weights({label: labels.count(label) for label in range(len(classes))})
+        weights = [found[label] for label in range(len(classes))]
+    cfg.model.cls_head.loss_cls.class_weight = weights
+    logger.info("class weights: %s", ", ".join(f"{w:.3f}" for w in weights))
