@@ -9,7 +9,6 @@ whose features are a constant of the weights, and that constant stands in the fi
 """
 
 import json
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -315,7 +314,8 @@ def _classes(value: Any) -> tuple[str, ...]:
 
 def _number(value: Mapping[str, Any], key: str, low: float, high: float) -> float:
     number: Any = value.get(key)
-    if type(number) not in (int, float) or not math.isfinite(number) or not low <= number <= high:
+    # NaN is not between anything either.
+    if type(number) not in (int, float) or not low <= number <= high:
         raise ValueError(f"{key}: expected {low:g} to {high:g}, got {_short(number)}")
     return float(number)
 

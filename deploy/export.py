@@ -1,0 +1,234 @@
+"""Ship trained checkpoints as one ONNX file: written, checked, compared, and only then there.
+
+The file is opened by the classifier of live inference and its probabilities are compared with
+mmaction2's own pipeline and recognizer on real clips and on made skeletons of one person up to
+all slots. A file that differs by more than 1e-4 is not kept.
+"""
+
+import logging
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from recognizer import __version__
+from recognizer.action.classifier import Classifier, ClassifierFacts
+from recognizer.artifacts import atomic_path, sha256_file
+from recognizer.backends.network import ModelError
+from recognizer.config import Config
+from recognizer.config_action import ClassifierSection
+from recognizer.config_file import ConfigError
+from recognizer.dataset.mmaction import read_split
+from recognizer.skeleton import NUM_KEYPOINTS
+from recognizer.types import Sample
+
+logger = logging.getLogger(__name__)
+
+EXIT_DONE = 0
+TOLERANCE = 1e-4
+_REAL_SAMPLES = 24
+_DEFAULT_THRESHOLD = 0.5
+
+
+def export(config: Config, watch: Any) -> int:
+    """Write ``deploy.checkpoint`` as the ONNX file ``deploy.output``; return the exit code.
+
+    Raises:
+        ConfigError: no checkpoint, or facts that neither it nor the config knows.
+        FileNotFoundError: a checkpoint that is not there.
+        ValueError: a checkpoint that cannot be shipped, or a file whose probabilities differ.
+
+    """
+    paths = checkpoint_paths(config)
+    output = config.deploy.output or paths[0].with_name(f"{config.deploy.model}.onnx")
+    if output.suffix != ".onnx":
+        raise ConfigError(f"deploy.output: expected a file name ending in .onnx, got {output}")
+    with watch(f"export {output.name}", 1) as advance:
+        largest, compared = write_classifier(output, paths, config)
+        advance("done", compared)
+    logger.info(
+        "%s: %.2f MB; %d samples, largest difference of a probability to mmaction2: %.1e",
+        output, output.stat().st_size / 1e6, compared, largest,
+    )  # fmt: skip
+    return EXIT_DONE
+
+
+def checkpoint_paths(config: Config) -> list[Path]:
+    """Return the checkpoints of ``deploy.checkpoint``; raise ConfigError without one."""
+    value = config.deploy.checkpoint
+    paths = value if isinstance(value, list) else [value]
+    if not paths:
+        raise ConfigError(
+            "deploy.checkpoint: expected one checkpoint or more, got none; "
+            f"--set deploy.checkpoint=<best_*.pth of --mode train.{config.deploy.model}>"
+        )
+    for path in paths:
+        if not path.is_file():
+            raise FileNotFoundError(f"deploy.checkpoint: expected a checkpoint at {path}")
+    return paths
+
+
+def write_classifier(output: Path, paths: Sequence[Path], config: Config) -> tuple[float, int]:
+    """Write and compare the file; return the largest difference and how many samples it is of.
+
+    Raises:
+        ValueError: see ``export``; nothing is left under ``output`` that was not there before.
+
+    """
+    from recognizer.action.graphs import load_member, write_onnx
+
+    members = [load_member(path) for path in paths]
+    facts = describe(paths, members, config)
+    samples = [*real_samples(members), *made_samples(facts.num_person)]
+    with atomic_path(output, output.parent) as scratch:
+        write_onnx(scratch, members, facts)
+        largest = largest_difference(scratch, members, samples)
+        if not largest <= TOLERANCE:
+            raise ModelError(
+                f"{output}: not written: its probabilities differ from mmaction2's by {largest:.1e}"
+                f" on {len(samples)} samples, expected at most {TOLERANCE:.0e}"
+            )
+    return largest, len(samples)
+
+
+def largest_difference(path: Path, members: Sequence[Any], samples: Sequence[Sample]) -> float:
+    """Return the largest difference of a probability between the file and mmaction2.
+
+    Samples in which mmaction2's pipeline shows nobody are left out: there the classifier does
+    not ask the network.
+    """
+    from recognizer.action.graphs import reference_probabilities
+
+    classifier = Classifier.open(ClassifierSection(model_path=str(path.absolute())))
+    differences = [0.0]
+    for sample in samples:
+        judged = classifier.judge(sample)
+        if judged.nobody:
+            continue
+        reference = np.mean([reference_probabilities(m, sample) for m in members], axis=0)
+        differences.append(float(np.abs(judged.probabilities - reference).max()))
+    # Not max(): a NaN must not be lost.
+    return float(np.max(differences))
+
+
+# --- what the file says ------------------------------------------------------------
+
+
+def describe(paths: Sequence[Path], members: Sequence[Any], config: Config) -> ClassifierFacts:
+    """Return the facts of the file: from the checkpoints, else from the config's data set.
+
+    Raises:
+        ConfigError: checkpoints that contradict each other or the config, or facts that are
+            missing.
+
+    """
+    metas = [member.meta for member in members]
+    service = _agreed(metas, "service", None) or config.deploy.model
+    if service != config.deploy.model:
+        raise ConfigError(
+            f"deploy.model: it says {config.deploy.model}, the checkpoint was trained for "
+            f"{service}; --set deploy.model={service}"
+        )
+    training = {
+        "checkpoints": [
+            {"file": path.name, "sha256": sha256_file(path), **_plain_facts(meta)}
+            for path, meta in zip(paths, metas, strict=True)
+        ]
+    }
+    return ClassifierFacts(
+        service=service,
+        classes=tuple(_agreed(metas, "classes", None) or _default_classes(config)),
+        window_s=float(_agreed(metas, "window_s", None) or _default_window_s(config)),
+        threshold=float(_threshold(metas)),
+        features=tuple(member.features for member in members),
+        training=training,
+        created_by=f"recognizer {__version__}",
+    )
+
+
+def _agreed(metas: Sequence[Mapping[str, Any]], key: str, default: Any) -> Any:
+    values = [meta[key] for meta in metas if meta.get(key) is not None]
+    for value in values[1:]:
+        if value != values[0]:
+            raise ConfigError(
+                f"deploy.checkpoint: expected checkpoints of one {key}, got {values[0]} and {value}"
+            )
+    return values[0] if values else default
+
+
+def _plain_facts(meta: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what training wrote about itself and the file's own keys do not say."""
+    own = {"service", "classes", "window_s", "threshold", "file", "sha256"}
+    return {str(key): value for key, value in meta.items() if key not in own}
+
+
+def _default_classes(config: Config) -> list[str]:
+    _require_same_service(config, "classes")
+    classes = config.dataset.classes
+    names = sorted(classes, key=lambda name: classes[name])
+    logger.info("the checkpoint does not name its classes: %s of dataset.classes", names)
+    return names
+
+
+def _default_window_s(config: Config) -> float:
+    _require_same_service(config, "window_s")
+    if config.dataset.window_s is None:
+        raise ConfigError(
+            "dataset.window_s: the checkpoint does not say how long its windows were and the "
+            "config has none; --set dataset.window_s=<seconds of a training clip>"
+        )
+    logger.info("the checkpoint does not say its window: %g s of dataset", config.dataset.window_s)
+    return config.dataset.window_s
+
+
+def _require_same_service(config: Config, what: str) -> None:
+    if config.dataset.service != config.deploy.model:
+        raise ConfigError(
+            f"deploy.model: the checkpoint does not say its {what}, and the config's data set is "
+            f"one for {config.dataset.service}, not {config.deploy.model}; --set dataset.service="
+            f"{config.deploy.model} with the classes and window it was trained on"
+        )
+
+
+def _threshold(metas: Sequence[Mapping[str, Any]]) -> float:
+    # Members trained apart have thresholds apart; the mean of probabilities goes with their mean.
+    values = [float(meta["threshold"]) for meta in metas if meta.get("threshold") is not None]
+    return float(np.mean(values)) if len(values) == len(metas) else _DEFAULT_THRESHOLD
+
+
+# --- samples to compare on ---------------------------------------------------------
+
+
+def real_samples(members: Sequence[Any]) -> list[Sample]:
+    """Return clips of the pickles that the checkpoints' configs test on, where they still are."""
+    for name in dict.fromkeys(name for member in members for name in member.ann_files):
+        path = Path(name)
+        if path.is_file():
+            samples = read_split(path)
+            step = max(1, len(samples) // _REAL_SAMPLES)
+            logger.info("comparing on %s", path)
+            return samples[::step][:_REAL_SAMPLES]
+    logger.info("the checkpoint's test pickle is not here: comparing on made skeletons only")
+    return []
+
+
+def made_samples(num_person: int) -> list[Sample]:
+    """Return skeletons that walk about, one person up to ``num_person``, clips short and long."""
+    random = np.random.default_rng(0)
+    samples = []
+    for people in range(1, num_person + 1):
+        frames = int(random.integers(30, 260))
+        shape = (people, frames, NUM_KEYPOINTS)
+        steps = random.normal(0, 2, (*shape[:2], 1, 2)).cumsum(axis=1)
+        keypoints = random.uniform(100, 380, (people, 1, NUM_KEYPOINTS, 2)) + steps
+        scores = random.uniform(0.2, 1, shape)
+        unseen = random.random(shape[:2]) < 0.1  # frames without the person
+        keypoints[unseen], scores[unseen] = 0, 0
+        samples.append(
+            Sample(
+                f"made {people}", 0, keypoints.astype(np.float32), scores.astype(np.float32),
+                (640, 480), np.arange(people, dtype=np.int64),
+            )
+        )  # fmt: skip
+    return samples
