@@ -209,6 +209,7 @@ def loaded_by(*command: str) -> set[str]:
         ("recognizer.doctor", set()),
         ("recognizer.openmmlab", set()),
         ("recognizer.pose.estimator", {"cv2", "onnxruntime"}),
+        ("recognizer.action.classifier", {"onnxruntime"}),
         ("annotation.stage1", {"cv2", "av", "onnxruntime"}),
     ],
 )

@@ -346,7 +346,8 @@ class TemporalSpeed(BaseTransform):  # type: ignore[misc]
     """Play equal parts of the clip faster or slower, each at a speed of its own.
 
     Frames are left out or repeated, none is made up. Sampling spreads the chosen frames evenly
-    over a clip, so with one part, only motions and clips shorter than clip_len change.
+    over a clip, so with one part, only motions and clips shorter than clip_len change. For
+    BodyInput, which counts in seconds, the clip lasts as much shorter or longer.
 
     Args:
         factor: lowest and highest speed; 2 is twice as fast.
@@ -383,9 +384,12 @@ def _skeletons_in_time(results: dict[str, Any], who: object) -> _Skeletons:
 
 
 def _at(results: dict[str, Any], rows: NDArray[np.int64]) -> dict[str, Any]:
+    """Return the results with other frames; as many as they are, so long does the clip last."""
+    part = len(rows) / results["keypoint"].shape[1]
     return {
         **results,
         "keypoint": results["keypoint"].take(rows, axis=1),
         "keypoint_score": results["keypoint_score"].take(rows, axis=1),
         "total_frames": len(rows),
+        "part_of_clip": part * results.get("part_of_clip", 1.0),
     }
