@@ -27,11 +27,14 @@ class _Watched:
     windows: Sequence[Window]
 
     def people_at(self, time_s: float) -> set[int]:
-        """Return whom the windows at or above the threshold around a time are about."""
+        """Return whom the most probable window around a time is about, if it counts."""
         lane = self.lane
         inside = (lane.windows[:, 0] <= time_s) & (time_s < lane.windows[:, 1])
         chosen = np.flatnonzero(inside & (lane.probabilities >= lane.threshold))
-        return {p.track_id for i in chosen.tolist() for p in self.windows[i].people}
+        if not len(chosen):
+            return set()
+        best = int(chosen[np.argmax(lane.probabilities[chosen])])
+        return {person.track_id for person in self.windows[best].people}
 
 
 def overlay_frames(

@@ -21,7 +21,7 @@ from analysis.evaluate import (
     write_evaluation,
 )
 from analysis.record import Record, read_record
-from analysis.services import describe_classifier, event_rules, find_classifier, open_classifier
+from analysis.services import classifier_path, describe_classifier, event_rules, open_classifier
 from analysis.summary import Rows, summary_rows, write_summary
 from analysis.video import AnalysisPlan, Input, VideoWorker, finished, forget, record_path
 from annotation.batch import settle, worker_count
@@ -60,7 +60,7 @@ def analyse(config: Config, watch: Watch) -> int:
     services = _services(config)
     config = _pointed_at_input(config)
     videos = _videos(config)
-    files = {service: find_classifier(config, service) for service in services}
+    files = {service: classifier_path(config, service) for service in services}
     facts, rules = _ask_classifiers(config, files)
     names = [video.relative for video in videos]
     truth = read_truth(config, {s: facts[s]["classes"] for s in services}, names)
@@ -119,7 +119,7 @@ def _ask_classifiers(
     facts, rules = {}, {}
     for service, path in files.items():
         classifier = open_classifier(config, service, path)
-        facts[service] = describe_classifier(config, classifier, path)
+        facts[service] = describe_classifier(config, service, classifier)
         rules[service] = event_rules(config, classifier)
     return facts, rules
 

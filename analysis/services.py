@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Any
 
 from analysis.windows import WindowPlan
-from recognizer.action.classifier import Classifier
+from recognizer.action.classifier import Classifier, find_classifier
 from recognizer.artifacts import sha256_file
 from recognizer.config import Config
 from recognizer.config_action import ClassifierSection
@@ -20,7 +20,7 @@ def classifier_section(config: Config, service: Service) -> ClassifierSection:
     return inference.fight if service == "fight" else inference.falldown
 
 
-def find_classifier(config: Config, service: Service) -> Path:
+def classifier_path(config: Config, service: Service) -> Path:
     """Return the file of a service's classifier.
 
     A relative name is looked for beside the shell, in ``models.weights_dirs``, then in
@@ -31,20 +31,15 @@ def find_classifier(config: Config, service: Service) -> Path:
 
     """
     name = classifier_section(config, service).model_path
-    places = [Path(name).expanduser()]
-    if not places[0].is_absolute():
-        places += [folder / name for folder in [*config.models.weights_dirs, MODELS]]
-    for place in places:
-        if name and place.is_file():
-            return place.absolute()
-    looked = ", ".join(str(place.absolute()) for place in places)
-    wanted = ", ".join(config.inference.services)
-    raise ConfigError(
-        f"inference.{service}.model_path: inference.services wants {wanted}, so expected a "
-        f"classifier file {name!r}, found none at {looked}; make one (--mode train.{service}, then "
-        f"--mode deploy.export --set deploy.model={service}) and put it into one of these places, "
-        f"or leave {service} out of inference.services"
-    )
+    try:
+        return find_classifier(name, [*config.models.weights_dirs, MODELS])
+    except FileNotFoundError as error:
+        wanted = ", ".join(config.inference.services)
+        raise ConfigError(
+            f"inference.{service}.{error}. inference.services wants {wanted}: train one (--mode "
+            f"train.{service}) and ship it (--mode deploy.export --set deploy.model={service}), "
+            f"or leave {service} out of inference.services"
+        ) from error
 
 
 def open_classifier(config: Config, service: Service, path: Path) -> Classifier:
@@ -55,9 +50,8 @@ def open_classifier(config: Config, service: Service, path: Path) -> Classifier:
         ConfigError: the classifier of another service.
 
     """
-    section = classifier_section(config, service)
-    section = section.model_copy(update={"model_path": str(path)})
-    classifier = Classifier.open(section, config.models.weights_dirs)
+    # One thread, whatever the machine: the workers share the cores, and results stay equal.
+    classifier = Classifier(path, classifier_section(config, service), threads=1)
     if classifier.service != service:
         raise ConfigError(
             f"inference.{service}.model_path: expected a classifier for {service}, {path} is one "
@@ -66,7 +60,7 @@ def open_classifier(config: Config, service: Service, path: Path) -> Classifier:
     return classifier
 
 
-def window_plan(config: Config, classifier: Classifier) -> WindowPlan:
+def window_plan(config: Config, service: Service, classifier: Classifier) -> WindowPlan:
     """Return the windows that a classifier is shown.
 
     Raises:
@@ -76,31 +70,31 @@ def window_plan(config: Config, classifier: Classifier) -> WindowPlan:
     length_s, stride_s = classifier.window_s, config.inference.stride_s
     if stride_s is not None and stride_s > length_s:
         raise ConfigError(
-            f"inference.stride_s: expected at most the window of {classifier.service}, "
+            f"inference.stride_s: expected at most the window of {service}, "
             f"{length_s:g} s, got {stride_s:g}; frames between two windows would be lost"
         )
-    return WindowPlan(length_s, stride_s or length_s / 2, config.dataset.min_frames)
+    stride_s = length_s / 2 if stride_s is None else stride_s
+    return WindowPlan(service, length_s, stride_s, config.dataset.min_frames)
 
 
-def describe_classifier(config: Config, classifier: Classifier, path: Path) -> dict[str, Any]:
+def describe_classifier(config: Config, service: Service, classifier: Classifier) -> dict[str, Any]:
     """Return all that decides the windows of a service, for its result."""
-    plan = window_plan(config, classifier)
+    plan = window_plan(config, service, classifier)
     return {
-        "file": path.name,
-        "sha256": sha256_file(path),
+        "file": classifier.path.name,
+        "sha256": sha256_file(classifier.path),
         "classes": list(classifier.classes),
         "window_s": plan.length_s,
         "stride_s": plan.stride_s,
-        "num_person": classifier.features.num_person,
+        "num_person": classifier.facts.num_person,
         "min_frames": plan.min_frames,
     }
 
 
 def event_rules(config: Config, classifier: Classifier) -> dict[str, float]:
     """Return how windows become events; the file's threshold where the config has none."""
-    threshold = classifier_section(config, classifier.service).threshold
     return {
-        "threshold": classifier.threshold if threshold is None else threshold,
+        "threshold": classifier.threshold,
         "merge_gap_s": config.inference.merge_gap_s,
         "min_event_s": config.inference.min_event_s,
     }

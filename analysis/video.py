@@ -184,7 +184,7 @@ class VideoWorker:
                 windows = before.windows
             else:
                 windows = judge_windows(
-                    sequence, classifier, window_plan(plan.config, classifier),
+                    sequence, classifier, window_plan(plan.config, service, classifier),
                     plan.config.scoring, report,
                 )  # fmt: skip
             events = find_events(windows, facts["classes"], rules)

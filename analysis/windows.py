@@ -22,7 +22,7 @@ from recognizer.action.classifier import Classifier
 from recognizer.config import ScoringSection
 from recognizer.dataset.samples import NobodyTrackedError, build_sample
 from recognizer.dataset.windows import plan_windows, slice_sequence
-from recognizer.scoring.ranking import Involvement
+from recognizer.scoring.ranking import Involvement, Service
 from recognizer.types import PoseSequence
 
 _NO_LABEL = 0  # a sample needs a label; a classifier does not look at it
@@ -33,12 +33,14 @@ class WindowPlan:
     """Which windows a video is cut into.
 
     Attributes:
+        service: how people are ranked.
         length_s: length of each, seconds.
         stride_s: from one start to the next, seconds.
         min_frames: windows with fewer frames are not judged.
 
     """
 
+    service: Service
     length_s: float
     stride_s: float
     min_frames: int
@@ -68,7 +70,7 @@ def judge_windows(
     for start, stop in plan_windows(sequence, plan.length_s, plan.stride_s):
         span = round(start, TIME_DIGITS), round(stop, TIME_DIGITS)
         cut = slice_sequence(sequence, *span)
-        windows.append(_judge(cut, span, classifier, plan.min_frames, scoring))
+        windows.append(_judge(cut, span, classifier, plan, scoring))
         report(0)
     return tuple(windows)
 
@@ -77,22 +79,24 @@ def _judge(
     cut: PoseSequence,
     span: tuple[float, float],
     classifier: Classifier,
-    min_frames: int,
+    plan: WindowPlan,
     scoring: ScoringSection,
 ) -> Window:
     start, stop = span
-    if len(cut) < min_frames:
+    if len(cut) < plan.min_frames:
         return Window(start, stop, len(cut), "too_few_frames", {})
-    slots = classifier.features.num_person
+    slots = classifier.facts.num_person
     try:
-        ids, ranked = people_of(cut, classifier.service, scoring, slots)
+        ids, ranked = people_of(cut, plan.service, scoring, slots)
     except NobodyTrackedError:
         normal, *others = classifier.classes
         return Window(start, stop, len(cut), "nobody", {normal: 1.0, **dict.fromkeys(others, 0.0)})
     sample = build_sample(cut, ids, slots, f"{start:.3f}-{stop:.3f} s", _NO_LABEL)
-    values = classifier.probabilities(sample)
-    rounded = [round(float(value), PROBABILITY_DIGITS) for value in values]
+    judged = classifier.judge(sample)
+    rounded = [round(float(value), PROBABILITY_DIGITS) for value in judged.probabilities]
     probabilities = dict(zip(classifier.classes, rounded, strict=True))
+    if judged.nobody:  # tracked, but nothing of them is left in what the network sees
+        return Window(start, stop, len(cut), "nobody", probabilities)
     return Window(start, stop, len(cut), "judged", probabilities, people_in(cut, ids, ranked))
 
 

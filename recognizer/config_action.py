@@ -56,14 +56,27 @@ class ClassifierSection(OnnxRuntimeOptions):
     threshold: Unit | None = None
 
 
+# Types of their own, so that a config that sets another key alone keeps the file's name.
+class FightClassifierSection(ClassifierSection):
+    """The classifier of fights."""
+
+    model_path: str = "fight.onnx"
+
+
+class FalldownClassifierSection(ClassifierSection):
+    """The classifier of falls."""
+
+    model_path: str = "falldown.onnx"
+
+
 class InferenceSection(Section):
     """From new video to windows, probabilities and events."""
 
     input: ConfigPath = Path("data")
     output_dir: ConfigPath = Path("output/analysis")
     services: list[Literal["fight", "falldown"]] = ["fight", "falldown"]
-    fight: ClassifierSection = ClassifierSection(model_path="fight.onnx")
-    falldown: ClassifierSection = ClassifierSection(model_path="falldown.onnx")
+    fight: FightClassifierSection = FightClassifierSection()
+    falldown: FalldownClassifierSection = FalldownClassifierSection()
     stride_s: Annotated[float, Field(ge=0.02)] | None = None
     merge_gap_s: NonNegative = 1.0
     min_event_s: NonNegative = 0.0

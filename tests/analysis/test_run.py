@@ -1,0 +1,337 @@
+"""Mode inference.analysis as a whole: real videos, real network files, real processes."""
+
+import csv
+import fcntl
+import json
+import random
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import av
+import numpy as np
+import pytest
+
+from analysis.record import SCHEMA_FILE, read_record
+from analysis.run import analyse
+from annotation.progress import silent
+from recognizer.config_file import ConfigError, load_config
+from tests.analysis.classifiers import place_classifier
+from tests.analysis.schema import problems
+from tests.annotation import clips
+from tests.test_architecture import loaded_by
+
+ROOT = Path(__file__).resolve().parents[2]
+MAIN = [sys.executable, str(ROOT / "main.py"), "--mode", "inference.analysis"]
+SCHEMA = json.loads(SCHEMA_FILE.read_bytes())
+
+
+def make_place(folder, *, count=1, frames=50, score=0.9):
+    """Write videos with a moving dot, networks that find it and say where it is, a config."""
+    config = clips.make_dataset(folder, clips=count, frames=frames, score=score)
+    place_classifier(folder / "fight.onnx", "fight", window_s=1.0, threshold=0.5)
+    place_classifier(folder / "falldown.onnx", "falldown", window_s=1.5, threshold=0.7)
+    # The dot is small and jumps about: whoever is seen is the one seen before.
+    lenient = "tracking: {min_box_area: 1.0, match_thresh: 1.0, fuse_score: false,"
+    text = config.read_text().replace("tracking: {min_box_area: 1.0", f"{lenient} iou_weight: 1.0")
+    config.write_text(
+        text + "inference: {input: data, output_dir: analysis}\ntest: {bootstrap: 10}\n"
+    )
+    return config
+
+
+@pytest.fixture
+def place(tmp_path):
+    return make_place(tmp_path)
+
+
+@pytest.fixture(scope="module")
+def analysed_once(tmp_path_factory):
+    config = make_place(tmp_path_factory.mktemp("place"))
+    assert run(config) == 0
+    return config
+
+
+@pytest.fixture
+def analysed(analysed_once, tmp_path):
+    """Return a copy of a finished analysis."""
+    shutil.copytree(analysed_once.parent, tmp_path / "copy")  # with its times
+    return tmp_path / "copy" / analysed_once.name
+
+
+def run(config, *overrides):
+    return analyse(load_config(config, list(overrides)), silent)
+
+
+def out(config):
+    return config.parent / "analysis"
+
+
+def record_of(config, video):
+    return read_record(out(config) / "videos" / f"{video}.json")
+
+
+def summary(config):
+    with (out(config) / "summary.csv").open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def states(config):
+    inputs = json.loads((out(config) / "manifest.json").read_bytes())["inputs"]
+    return {video: facts["state"] for video, facts in inputs.items()}
+
+
+def files(folder, pattern):
+    return {p.relative_to(folder): p.stat().st_mtime_ns for p in folder.rglob(pattern)}
+
+
+def contents(config):
+    """Return all results but the overlays, whose bytes are x264's affair, and their frames."""
+    found = clips.contents(out(config))
+    names = {name for name in found if name.endswith(".mp4")}
+    return {k: v for k, v in found.items() if k not in names}, names
+
+
+def test_windows_tell_where_the_dot_is(analysed):
+    record = record_of(analysed, "Fight/f0.mp4")
+    assert record.span_s == (0.0, 2.5)
+    assert (record.size_wh, record.frames, record.state) == (clips.SIZE_WH, 50, "done")
+    fight = record.services["fight"]
+    assert [(w.start_s, w.stop_s) for w in fight.windows] == [
+        (0.0, 1.0), (0.5, 1.5), (1.0, 2.0), (1.5, 2.5),
+    ]  # fmt: skip
+    for window in fight.windows[:2]:  # in the others the dot leaves and comes back as another
+        frames = range(round(window.start_s * clips.FPS), round(window.stop_s * clips.FPS))
+        dot = np.mean([clips.dot_place(t, 0)[0] for t in frames])
+        assert window.probabilities["Fight"] == pytest.approx(dot / clips.SIZE_WH[0], abs=0.03)
+        assert len(window.people) == 1
+    falls = record.services["falldown"]
+    assert [(w.start_s, w.stop_s) for w in falls.windows] == [(0.0, 1.5), (0.75, 2.25), (1.0, 2.5)]
+
+
+def test_every_file_is_what_the_schema_says(analysed):
+    found = sorted((out(analysed) / "videos").rglob("*.json"))
+    assert len(found) == 2
+    for path in found:
+        assert problems(json.loads(path.read_bytes()), SCHEMA) == []
+
+
+def test_events_summary_and_report_follow_from_the_windows(place):
+    run(place, "inference.fight.threshold=0.45")
+    record = record_of(place, "Fight/f0.mp4")
+    above = [w for w in record.services["fight"].windows if w.probabilities["Fight"] >= 0.45]
+    (event,) = record.services["fight"].events
+    assert (event.start_s, event.stop_s) == (above[0].start_s, above[-1].stop_s)
+    rows = {(row["video"], row["service"]): row for row in summary(place)}
+    assert len(rows) == 4
+    row = rows["Fight/f0.mp4", "fight"]
+    assert row["events"] == "1"
+    assert row["times_s"] == f"{event.start_s:.2f}-{event.stop_s:.2f} Fight"
+    assert float(row["peak_probability"]) == pytest.approx(event.peak_probability, abs=1e-4)
+    report = json.loads((out(place) / "evaluation" / "fight.json").read_bytes())
+    assert report["labels_from"] == "folders"
+    assert report["events"]["Fight"]["chosen"]["events"] == 1
+    assert not (out(place) / "evaluation" / "falldown.json").exists()  # no folder is named so
+
+
+def test_the_overlay_has_every_frame_at_its_time(analysed):
+    with av.open(str(out(analysed) / "videos" / "Fight" / "f0.mp4.mp4")) as container:
+        frames = list(container.decode(video=0))
+    assert len(frames) == 50
+    np.testing.assert_allclose([float(f.time) for f in frames], np.arange(50) / 20, atol=1e-3)
+    first = frames[0].to_ndarray(format="bgr24")
+    assert first.shape[0] > 64 * first.shape[1] / 96  # the strip is below the picture
+
+
+def test_without_overlays_none_are_written(place):
+    run(place, "inference.overlay=false")
+    assert not files(out(place), "*.mp4")
+    assert len(files(out(place) / "videos", "*.json")) == 2
+
+
+def test_nobody_at_all(tmp_path):
+    place = make_place(tmp_path, score=0.1)
+    assert run(place) == 0
+    record = record_of(place, "Fight/f0.mp4")
+    windows = [w for result in record.services.values() for w in result.windows]
+    assert {w.state for w in windows} == {"nobody"}
+    assert (
+        problems(json.loads((out(place) / "videos/Fight/f0.mp4.json").read_bytes()), SCHEMA) == []
+    )
+
+
+# --- bad input -------------------------------------------------------------------------
+
+
+def test_a_refused_video_is_accounted_for_and_forgotten(analysed):
+    bad = analysed.parent / "data" / "Fight" / "f0.mp4"
+    bad.write_bytes(bad.read_bytes()[:300])
+    assert run(analysed) == 3
+    assert states(analysed) == {"Fight/f0.mp4": "refused", "NonFight/n0.mp4": "done"}
+    assert {p.as_posix() for p in files(out(analysed) / "videos", "*.*")} == {
+        "NonFight/n0.mp4.json", "NonFight/n0.mp4.mp4",
+    }  # fmt: skip
+    rows = [row for row in summary(analysed) if row["video"] == "Fight/f0.mp4"]
+    assert [row["state"] for row in rows] == ["refused"] * 2
+    assert rows[0]["reason"].startswith("stage 1: Fight/f0.mp4: ")
+    assert str(analysed.parent) not in (out(analysed) / "manifest.json").read_text()
+
+
+def test_a_damaged_result_is_made_again(analysed):
+    before = contents(analysed)
+    path = out(analysed) / "videos" / "Fight" / "f0.mp4.json"
+    path.write_bytes(path.read_bytes()[:200])
+    run(analysed)
+    assert contents(analysed) == before
+
+
+def test_windows_too_short_to_judge_are_said(place):
+    assert run(place, "annotation.sample_fps=2", "dataset.min_frames=3") == 0
+    assert set(states(place).values()) == {"damaged"}
+    assert "fewer than dataset.min_frames" in summary(place)[0]["reason"]
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        (["inference.fight.model_path=no.onnx"], r"(?s)no\.onnx.*samples/models.*inference\."
+         r"services wants fight, falldown.*train\.fight.*deploy\.export"),
+        (["inference.fight.model_path=falldown.onnx"], "one for falldown"),
+        (["inference.services=[]"], "expected fight, falldown or both"),
+        (["inference.services=[fight, fight]"], "each once"),
+        (["inference.stride_s=1.2"], "at most the window of fight, 1 s, got 1.2"),
+        (["inference.output_dir={here}/data"], "does not hold inference.input"),
+        (["inference.output_dir={here}"], "does not hold inference.input"),
+        (["inference.labels={here}/config.yaml"], "expected the columns"),
+    ],
+)  # fmt: skip
+def test_bad_settings_stop_before_any_work(place, overrides, message):
+    here = str(place.parent)
+    with pytest.raises(ConfigError, match=message):
+        run(place, *(o.replace("{here}", here) for o in overrides))
+    assert not (out(place) / "work").exists()
+
+
+def test_bad_inputs_and_models_name_themselves(place):
+    with pytest.raises(FileNotFoundError, match=r"inference\.input: .*found nothing"):
+        run(place, f"inference.input={place.parent / 'nowhere'}")
+    (place.parent / "empty").mkdir()
+    with pytest.raises(ValueError, match=r"inference\.input: expected videos"):
+        run(place, f"inference.input={place.parent / 'empty'}")
+    with pytest.raises(ValueError, match=re.escape("a pose model belongs to")):
+        run(place, "inference.fight.model_path=dot.onnx")
+    assert not (out(place) / "work").exists()
+
+
+# --- one video, one service ------------------------------------------------------------
+
+
+def test_a_single_video_is_enough(place):
+    video = place.parent / "data" / "Fight" / "f0.mp4"
+    (place.parent / "data" / "NonFight" / "n0.mp4").unlink()
+    assert run(place, f"inference.input={video}", "inference.services=[fight]") == 0
+    assert states(place) == {"f0.mp4": "done"}
+    assert set(record_of(place, "f0.mp4").services) == {"fight"}
+    assert (out(place) / "videos" / "f0.mp4.mp4").is_file()
+
+
+# --- nothing twice ---------------------------------------------------------------------
+
+
+def test_a_finished_analysis_is_left_as_it_is(analysed):
+    before = files(out(analysed) / "videos", "*.*"), contents(analysed)
+    run(analysed)
+    assert (files(out(analysed) / "videos", "*.*"), contents(analysed)) == before
+
+
+def test_a_new_threshold_asks_no_network(analysed):
+    work = files(out(analysed) / "work", "*.npz")
+    windows = record_of(analysed, "Fight/f0.mp4").services["fight"].windows
+    # The file's content and name are part of what decides the windows; the network is gone.
+    run(analysed, "inference.fight.threshold=0.9", "inference.merge_gap_s=0")
+    fight = record_of(analysed, "Fight/f0.mp4").services["fight"]
+    assert fight.windows == windows
+    assert fight.events == ()
+    assert fight.rules == {"threshold": 0.9, "merge_gap_s": 0.0, "min_event_s": 0.0}
+    assert files(out(analysed) / "work", "*.npz") == work
+
+
+def test_going_back_gives_the_same_bytes(analysed):
+    before = contents(analysed)
+    run(analysed, "inference.fight.threshold=0.9", "inference.stride_s=0.25")
+    assert contents(analysed)[0] != before[0]
+    run(analysed)
+    assert contents(analysed) == before
+
+
+def test_a_new_classifier_asks_only_itself(analysed):
+    work, before = files(out(analysed) / "work", "*.npz"), record_of(analysed, "Fight/f0.mp4")
+    overlay = out(analysed) / "videos" / "Fight" / "f0.mp4.mp4"
+    drawn = overlay.stat().st_mtime_ns
+    place_classifier(analysed.parent / "fight.onnx", "fight", mirrored=True)
+    run(analysed)
+    after = record_of(analysed, "Fight/f0.mp4")
+    for one, other in zip(
+        before.services["fight"].windows, after.services["fight"].windows, strict=True
+    ):
+        assert one.probabilities["Fight"] == pytest.approx(
+            other.probabilities["NonFight"], abs=2e-6
+        )
+    assert after.services["falldown"] == before.services["falldown"]
+    assert files(out(analysed) / "work", "*.npz") == work
+    assert overlay.stat().st_mtime_ns > drawn
+
+
+def test_a_lost_overlay_is_drawn_again(analysed):
+    overlay = out(analysed) / "videos" / "Fight" / "f0.mp4.mp4"
+    overlay.unlink()
+    record = overlay.with_name("f0.mp4.json").stat().st_mtime_ns
+    run(analysed)
+    assert overlay.is_file()
+    assert overlay.with_name("f0.mp4.json").stat().st_mtime_ns == record
+
+
+def test_two_runs_at_once_are_refused(place):
+    out(place).mkdir()
+    with (out(place) / ".lock").open("a") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        with pytest.raises(BlockingIOError, match="another run"):
+            run(place)
+
+
+def test_workers_and_the_mode_load_no_training_library():
+    assert not loaded_by("import analysis.video") & {"torch", "mmengine", "matplotlib", "sklearn"}
+    assert not loaded_by("import analysis.run") & {"torch", "mmengine", "matplotlib"}
+
+
+def main(config):
+    return subprocess.run(
+        [*MAIN, "--config", str(config)], capture_output=True, text=True, check=False, timeout=300
+    )
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kills", [3, 25])
+def test_killed_at_any_moment_the_end_is_the_same(tmp_path, kills):
+    calm = make_place(tmp_path / "a", count=2)
+    shutil.copytree(tmp_path / "a", tmp_path / "b")  # copied: x264 writes other bytes each time
+    disturbed = tmp_path / "b" / calm.name
+    assert main(calm).returncode == 0
+    rng = random.Random(kills)
+    for _ in range(kills):
+        process = subprocess.Popen(
+            [*MAIN, "--config", str(disturbed)], stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )  # fmt: skip
+        time.sleep(rng.uniform(0.5, 6.0))
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+    deadline = time.monotonic() + 120
+    while (done := main(disturbed)).returncode != 0:  # an orphan may hold on for a second
+        assert time.monotonic() < deadline, done.stderr
+        time.sleep(0.5)
+    assert contents(disturbed) == contents(calm)
