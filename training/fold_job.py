@@ -6,6 +6,7 @@ is written out without the test part, so that nothing in a config can reach it.
 
 import os
 import shutil
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,7 +19,7 @@ from annotation.workers import Handler, Report
 from annotation.workspace import Outcome
 from recognizer.artifacts import ArtifactError, read_npz, short_digest, write_npz
 from recognizer.dataset.mmaction import read_split, write_split
-from recognizer.dataset.split import SPLITS, Member, split_by_source
+from recognizer.dataset.split import SPLITS, Member, class_weights, split_by_source
 from recognizer.types import Sample
 
 SCHEMA = "recognizer.crossval_fold"
@@ -102,12 +103,13 @@ def run_fold(job: FoldJob, samples: Mapping[str, Sample]) -> None:
     (job.folder / "key").write_text(job.key, encoding="utf-8")
     learnt = [samples[name] for name in job.train]
     pickles = _write_parts(job, learnt, inner=cfg.get("val_dataloader") is not None)
-    _point(cfg, pickles, job)
-    checkpoint = train(cfg, resume=(job.folder / "last_checkpoint").is_file())
+    _point(cfg, pickles, job, learnt)
+    checkpoint = train(cfg, resume=True)
     probabilities = np.asarray(predict(checkpoint, [samples[n] for n in job.test]), np.float64)
     meta = {"schema": SCHEMA, "schema_version": 1, "key": job.key, "names": list(job.test)}
     write_npz(job.folder / RESULT, job.folder, {"probabilities": probabilities}, meta)
-    for path in (*pickles.values(), *job.folder.glob("*.pth")):  # a hundred of them fill a disk
+    # A hundred trainings would fill a disk.
+    for path in (*pickles.values(), *job.folder.glob("*.pth"), job.folder / "last_checkpoint"):
         path.unlink(missing_ok=True)
 
 
@@ -132,24 +134,18 @@ def _write_parts(job: FoldJob, learnt: list[Sample], *, inner: bool) -> dict[str
     return pickles
 
 
-def _point(cfg: Any, pickles: Mapping[str, Path], job: FoldJob) -> None:
+def _point(cfg: Any, pickles: Mapping[str, Path], job: FoldJob, learnt: Sequence[Sample]) -> None:
     """Point a training config at the fold's pickles; workers of workers are not allowed."""
+    from recognizer.action.train_config import datasets
+
     cfg.work_dir = str(job.folder)
     cfg.randomness = {**(cfg.get("randomness") or {}), "seed": job.seed}
-    for part in ("train", "val", "test"):
-        loader = cfg.get(f"{part}_dataloader")
-        if loader is None:
-            continue
-        loader.num_workers = 0
-        loader.persistent_workers = False
-        for key in ("prefetch_factor", "pin_memory"):
-            loader.pop(key, None)
+    for part, dataset in datasets(cfg).items():
+        cfg[f"{part}_dataloader"].num_workers = 0
         # The test loader's pipeline is what predict uses; its data must not be the test part.
-        innermost(loader.dataset).ann_file = str(pickles.get(part, pickles["train"]))
-
-
-def innermost(dataset: Any) -> Any:
-    """Return the data set inside wrappers such as RepeatDataset."""
-    while "ann_file" not in dataset and "dataset" in dataset:
-        dataset = dataset["dataset"]
-    return dataset
+        dataset.ann_file = str(pickles.get(part, pickles["train"]))
+    if cfg.pop("class_weight_from", None) is not None:
+        counts = Counter(sample.label for sample in learnt)
+        classes = range(int(cfg.model.cls_head.num_classes))
+        weights = class_weights({label: counts[label] for label in classes})
+        cfg.model.cls_head.loss_cls.class_weight = [weights[label] for label in classes]

@@ -54,6 +54,8 @@ TINY = [
     "model.backbone.base_channels=8",
     "model.cls_head.in_channels=16",
     "train_cfg.max_epochs=1",
+    "param_scheduler.1.begin=0",
     "train_dataloader.batch_size=8",
     "val_dataloader.batch_size=8",
+    *(f"{part}_dataloader.dataset.pipeline.2.clip_len=20" for part in ("train", "val", "test")),
 ]

@@ -18,7 +18,7 @@ from recognizer.dataset.mmaction import read_split
 from tests.training.measured import TINY, dataset, guesses, settings
 from training.crossval import crossval
 from training.crossval_report import Result, fold_rows, join, mean_over_seeds, source_rows
-from training.fold_job import FoldJob, _write_parts, innermost, read_result
+from training.fold_job import FoldJob, _write_parts, read_result
 from training.truth import Predictions, read_truth
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -169,12 +169,6 @@ def test_the_inner_validation_part_shares_no_source_with_what_is_learnt(tmp_path
 def test_a_result_of_other_settings_counts_as_none(tmp_path):
     job = FoldJob("x", CONFIG, (), 0, tmp_path, "key", (), ("a",), {})
     assert read_result(job) is None
-
-
-def test_the_data_set_inside_a_wrapper_is_found():
-    inner = {"type": "PoseDataset", "ann_file": "x"}
-    assert innermost({"type": "RepeatDataset", "dataset": inner}) is inner
-    assert innermost(inner) is inner
 
 
 def predictions(seed, names="abcdef"):

@@ -17,7 +17,6 @@ from recognizer.config_file import ConfigError
 from recognizer.dataset.mmaction import read_split, write_split
 from tests.analysis.classifiers import place_classifier
 from tests.training.measured import TINY, dataset, settings
-from training.fold_job import innermost
 from training.truth import read_truth
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -32,6 +31,7 @@ def stage3(tmp_path_factory):
 @pytest.fixture(scope="module")
 def checkpoints(tmp_path_factory, stage3):
     """Train two tiny networks: what test mode is for is real checkpoints."""
+    from recognizer.action.train_config import datasets
     from recognizer.action.training import load_train_config, train
 
     found = []
@@ -39,10 +39,8 @@ def checkpoints(tmp_path_factory, stage3):
         cfg = load_train_config(CONFIG, TINY)
         cfg.work_dir = str(tmp_path_factory.mktemp(f"work{seed}"))
         cfg.randomness = {"seed": seed}
-        for split in ("train", "val", "test"):
-            loader = cfg[f"{split}_dataloader"]
-            loader.num_workers, loader.persistent_workers = 0, False
-            innermost(loader.dataset).ann_file = str(stage3 / f"{split}.pkl")
+        for split, part in datasets(cfg).items():
+            part.ann_file = str(stage3 / f"{split}.pkl")
         found.append(train(cfg, resume=False))
     return found
 
