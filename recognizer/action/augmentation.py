@@ -334,11 +334,7 @@ class TemporalCrop(BaseTransform):  # type: ignore[misc]
         length = max(1, round(total * GLOBAL_RANDOM.uniform(*self.ratio)))
         start = int(GLOBAL_RANDOM.randint(0, total - length + 1))
         rows = np.arange(start, start + length)
-        if not results["keypoint_score"][:, rows].any():
-            return results
-        results = _at(results, rows)
-        results["part_of_clip"] = results.get("part_of_clip", 1.0) * length / total
-        return results
+        return _at(results, rows) if results["keypoint_score"][:, rows].any() else results
 
 
 @TRANSFORMS.register_module()

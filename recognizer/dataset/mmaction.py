@@ -28,6 +28,11 @@ def to_mmaction(sample: Sample) -> dict[str, Any]:
     }
 
 
+def name_of(item: Mapping[str, Any]) -> str:
+    """Return the name of a PoseDataset item."""
+    return str(item["frame_dir"])
+
+
 def write_split(path: Path, root: Path, samples: Iterable[Sample]) -> int:
     """Write one split's pickle while its samples are made, and return their number.
 
@@ -65,54 +70,80 @@ def read_split(path: Path) -> list[Sample]:
             message names it.
 
     """
+    samples, faults = examine_split(path)
+    if faults:
+        raise ArtifactError(f"{path}: {faults[0]}")
+    return samples
+
+
+def examine_split(path: Path) -> tuple[list[Sample], list[str]]:
+    """Read a pickle in PoseDataset's list layout; return the good samples and all faults.
+
+    A fault is a sentence that begins with the sample's number and name.
+
+    Raises:
+        FileNotFoundError: no such file.
+        ArtifactError: the file as a whole is damaged, hostile or of another layout.
+
+    """
     value = read_pickle(path)
     if not isinstance(value, list):
         raise ArtifactError(
             f"{path}: expected a list of samples, got {type(value).__name__}; of PoseDataset's "
             "two layouts (a list, or a dict with split and annotations) only the list is read"
         )
-    samples = [_from_mmaction(item, f"{path}: sample {i}") for i, item in enumerate(value)]
+    samples: list[Sample] = []
+    faults: list[str] = []
     names: set[str] = set()
-    for sample in samples:
-        if sample.name in names:
-            raise ArtifactError(f"{path}: two samples are called {sample.name!r}")
-        names.add(sample.name)
-    return samples
+    for i, item in enumerate(value):
+        sample, wrong = _from_mmaction(item)
+        if sample is not None and sample.name in names:
+            wrong = [f"two samples are called {sample.name!r}"]
+        elif sample is not None:
+            samples.append(sample)
+            names.add(sample.name)
+        name = f" {item.get('frame_dir')!r}" if isinstance(item, Mapping) else ""
+        faults += [f"sample {i}{name}: {text}" for text in wrong]
+    return samples, faults
 
 
-def _from_mmaction(item: Any, where: str) -> Sample:
+def _from_mmaction(item: Any) -> tuple[Sample | None, list[str]]:
+    """Return a sample, or None and what is wrong with it."""
     if not isinstance(item, Mapping):
-        raise ArtifactError(f"{where}: expected a dict, got {type(item).__name__}")
-    where += f" {item.get('frame_dir')!r}"
+        return None, [f"expected a dict, got {type(item).__name__}"]
+    keys = ("frame_dir", "total_frames", "img_shape", "label", "keypoint", "keypoint_score")
+    missing = [f"the key {key!r} is missing" for key in keys if key not in item]
+    if missing:
+        return None, missing
+    faults = list(_scalar_faults(item))
+    keypoints = item["keypoint"]
     try:
-        keypoints, scores = item["keypoint"], item["keypoint_score"]
         height, width = item["img_shape"]
         sample = Sample(
             item["frame_dir"],
             item["label"],
             keypoints,
-            scores,
+            item["keypoint_score"],
             (int(width), int(height)),
             np.full(len(keypoints), UNTRACKED, np.int64),
         )
-    except KeyError as error:
-        raise ArtifactError(f"{where}: the key {error} is missing") from error
-    except (TypeError, ValueError, AttributeError) as error:
-        raise ArtifactError(f"{where}: {error}") from error
-    _check_scalars(sample, item, where)
-    return sample
+    except (TypeError, ValueError, AttributeError, OverflowError) as error:
+        return None, [*faults, str(error)]
+    faults += _size_faults(sample, item["total_frames"])
+    return (None, faults) if faults else (sample, [])
 
 
-def _check_scalars(sample: Sample, item: Mapping[str, Any], where: str) -> None:
-    if not isinstance(sample.name, str) or not sample.name:
-        raise ArtifactError(f"{where}: expected a name as frame_dir")
-    if type(sample.label) is not int or sample.label < 0:
-        raise ArtifactError(f"{where}: expected a label >= 0, got {sample.label!r}")
+def _scalar_faults(item: Mapping[str, Any]) -> Iterator[str]:
+    name, label = item["frame_dir"], item["label"]
+    if not isinstance(name, str) or not name:
+        yield "expected a name as frame_dir"
+    if type(label) is not int or label < 0:
+        yield f"expected a label >= 0, got {label!r}"
+
+
+def _size_faults(sample: Sample, total_frames: Any) -> Iterator[str]:
     frames = sample.keypoints.shape[1]
-    if item.get("total_frames") != frames:
-        raise ArtifactError(
-            f"{where}: expected total_frames {frames} as in keypoint, got "
-            f"{item.get('total_frames')!r}"
-        )
+    if total_frames != frames:
+        yield f"expected total_frames {frames} as in keypoint, got {total_frames!r}"
     if frames == 0 or len(sample.keypoints) == 0 or min(sample.size_wh) < 1:
-        raise ArtifactError(f"{where}: expected at least one person, one frame and one pixel")
+        yield "expected at least one person, one frame and one pixel"

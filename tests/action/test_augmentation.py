@@ -286,6 +286,8 @@ def test_speed_changes_the_number_of_frames_and_keeps_their_order():
     assert np.ptp(lengths) > 15
     fast = run({"type": "TemporalSpeed", "factor": (2, 2), "parts": 1}, item(sample))
     assert fast["keypoint"][0, :, 0, 0].tolist() == list(range(2, 52, 2))
+    twice = run({"type": "TemporalCrop", "ratio": (0.4, 0.4)}, fast)
+    assert (fast["part_of_clip"], twice["part_of_clip"]) == pytest.approx((0.5, 0.2))
 
 
 @pytest.mark.parametrize("name", [*SPACE, *TIME])
