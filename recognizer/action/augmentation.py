@@ -334,7 +334,10 @@ class TemporalCrop(BaseTransform):  # type: ignore[misc]
         length = max(1, round(total * GLOBAL_RANDOM.uniform(*self.ratio)))
         start = int(GLOBAL_RANDOM.randint(0, total - length + 1))
         rows = np.arange(start, start + length)
-        return _at(results, rows) if results["keypoint_score"][:, rows].any() else results
+        if not results["keypoint_score"][:, rows].any():
+            return results
+        part = results.get("part_of_clip", 1.0) * length / total  # BodyInput counts in seconds
+        return {**_at(results, rows), "part_of_clip": part}
 
 
 @TRANSFORMS.register_module()
