@@ -5,6 +5,7 @@ mmaction2's own pipeline and recognizer on real clips and on made skeletons of o
 all slots. A file that differs by more than 1e-4 is not kept.
 """
 
+import json
 import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -79,7 +80,13 @@ def write_classifier(output: Path, paths: Sequence[Path], config: Config) -> tup
     from recognizer.action.graphs import load_member, write_onnx
 
     members = [load_member(path) for path in paths]
-    facts = describe(paths, members, config)
+    try:
+        facts = describe(paths, members, config)
+        facts.to_text()
+    except (TypeError, OverflowError) as error:
+        raise ValueError(
+            f"{paths[0]}: meta['recognizer']: expected plain values: {error}"
+        ) from error
     samples = [*real_samples(members), *made_samples(facts.num_person)]
     with atomic_path(output, output.parent) as scratch:
         write_onnx(scratch, members, facts)
@@ -139,7 +146,7 @@ def describe(paths: Sequence[Path], members: Sequence[Any], config: Config) -> C
     return ClassifierFacts(
         service=service,
         classes=tuple(_agreed(metas, "classes", None) or _default_classes(config)),
-        window_s=float(_agreed(metas, "window_s", None) or _default_window_s(config)),
+        window_s=float(_agreed(metas, "window_s", None) or _default_window_s(members, config)),
         threshold=float(_threshold(metas)),
         features=tuple(member.features for member in members),
         training=training,
@@ -171,15 +178,36 @@ def _default_classes(config: Config) -> list[str]:
     return names
 
 
-def _default_window_s(config: Config) -> float:
-    _require_same_service(config, "window_s")
-    if config.dataset.window_s is None:
+def _default_window_s(members: Sequence[Any], config: Config) -> float:
+    dataset = config.dataset
+    if dataset.service == config.deploy.model and dataset.window_s is not None:
+        logger.info("the checkpoint does not say its window: %g s of dataset", dataset.window_s)
+        return dataset.window_s
+    found = _clip_length_s(members)
+    if found is None:
         raise ConfigError(
-            "dataset.window_s: the checkpoint does not say how long its windows were and the "
-            "config has none; --set dataset.window_s=<seconds of a training clip>"
+            "dataset.window_s: the checkpoint does not say how long its windows were, and neither "
+            "the config nor metadata.json beside its pickles does; --set dataset.service="
+            f"{config.deploy.model} --set dataset.window_s=<seconds of a training clip>"
         )
-    logger.info("the checkpoint does not say its window: %g s of dataset", config.dataset.window_s)
-    return config.dataset.window_s
+    logger.info("trained on whole clips: the window is their median length, %g s", found)
+    return found
+
+
+def _clip_length_s(members: Sequence[Any]) -> float | None:
+    """Return the median length of the clips of the first data set that is still there."""
+    for name in dict.fromkeys(name for member in members for name in member.ann_files):
+        path = Path(name).with_name("metadata.json")
+        if not path.is_file():
+            continue
+        try:
+            samples = json.loads(path.read_bytes())["samples"].values()
+            lengths = [float(sample["stop_s"]) - float(sample["start_s"]) for sample in samples]
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            raise ValueError(f"{path}: not stage 3's metadata: {error!r}") from error
+        if lengths:
+            return round(float(np.median(lengths)), 3)
+    return None
 
 
 def _require_same_service(config: Config, what: str) -> None:
@@ -187,7 +215,7 @@ def _require_same_service(config: Config, what: str) -> None:
         raise ConfigError(
             f"deploy.model: the checkpoint does not say its {what}, and the config's data set is "
             f"one for {config.dataset.service}, not {config.deploy.model}; --set dataset.service="
-            f"{config.deploy.model} with the classes and window it was trained on"
+            f"{config.deploy.model} with the {what} it was trained on"
         )
 
 

@@ -1,5 +1,6 @@
 """Mode deploy.export: a file that says what mmaction2 says, or no file."""
 
+import json
 import logging
 import os
 import pickle
@@ -94,6 +95,28 @@ def test_what_a_checkpoint_does_not_say_comes_from_the_config(tmp_path, caplog):
         export(settings([checkpoint]), silent)
     with pytest.raises(ConfigError, match=r"set dataset\.service=fight"):
         export(settings([checkpoint], service="falldown", window_s=1.5), silent)
+
+
+def test_a_model_of_whole_clips_gets_their_median_length(tmp_path):
+    pickled = tmp_path / "test.pkl"
+    write_split(pickled, tmp_path, real_samples()[:2])
+    samples = {str(i): {"start_s": 0.0, "stop_s": stop} for i, stop in enumerate((1.0, 2.5, 9.0))}
+    (tmp_path / "metadata.json").write_text(json.dumps({"samples": samples}))
+    meta = {**META, "window_s": None}
+    checkpoint = save(tmp_path / "best.pth", train_config(ann_file=pickled), meta=meta)
+    export(settings([checkpoint]), silent)
+    assert opened(tmp_path / "fight.onnx").window_s == 2.5
+
+
+def test_facts_that_are_no_facts_are_refused(tmp_path):
+    for facts in ({"window_s": [2.0]}, {"train_sha256": torch.zeros(2)}):
+        checkpoint = save(tmp_path / "best.pth", train_config(), meta={**META, **facts})
+        with pytest.raises(ValueError, match="expected plain values"):
+            export(settings([checkpoint]), silent)
+    checkpoint = save(tmp_path / "best.pth", train_config(), meta={**META, "classes": [0, 1]})
+    with pytest.raises(ValueError, match="classes: expected two or more different names"):
+        export(settings([checkpoint]), silent)
+    assert left_in(tmp_path) == []
 
 
 def test_contradictions_are_named(tmp_path):
