@@ -1,0 +1,21 @@
+"""The fight detector with augmentation (6.3 of the guide) of keypoints in pixels."""
+
+_base_ = "stgcnpp_enhanced_fight_detection_stable.py"
+
+train_pipeline = [
+    dict(type="TemporalCrop", ratio=(0.7, 1.0)),
+    dict(type="TemporalSpeed", factor=(0.8, 1.25)),
+    dict(type="RandomShift", shift_ratio=0.1),
+    dict(type="RandomRotate", angle=15),
+    dict(type="RandomRescale", scale_factor=(0.8, 1.2)),
+    dict(type="FlipSkeleton", prob=0.5),
+    dict(type="KeypointDropout", prob=0.05),
+    dict(type="KeypointJitter", sigma=0.01),
+    dict(type="PreNormalize2D"),
+    dict(type="GenSkeFeat", dataset="coco", feats=["b"]),
+    dict(type="UniformSampleFrames", clip_len=100),
+    dict(type="PoseDecode"),
+    dict(type="FormatGCNInput", num_person=4),
+    dict(type="PackActionInputs"),
+]
+train_dataloader = dict(dataset=dict(pipeline=train_pipeline))
