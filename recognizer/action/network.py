@@ -43,17 +43,12 @@ class FastSTGCN(STGCN):  # type: ignore[misc]
 
     Args:
         with_cp: keep only the blocks' inputs for backward and compute the rest again there.
-        pooled: return means over frames and joints, (N, M, C', 1, 1), which GCNHead pools to the
-            same result; saves writing the features of absent persons out.
 
     """
 
-    def __init__(
-        self, *args: Any, with_cp: bool = False, pooled: bool = False, **kwargs: Any
-    ) -> None:
+    def __init__(self, *args: Any, with_cp: bool = False, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.with_cp = with_cp
-        self.pooled = pooled
 
     def forward(self, x: Any) -> Any:
         """Return the features (N, M, C', T', V) of skeletons (N, M, T, V, C).
@@ -77,26 +72,11 @@ class FastSTGCN(STGCN):  # type: ignore[misc]
             people, owners, repeats = x.permute(0, 1, 4, 2, 3).flatten(0, 1), None, 1
         else:
             people, owners, repeats = _distinct(x.flatten(0, 1), skip=not _has_dropout(self))
-        y = self._features(people, repeats)
-        if self.pooled:
-            y = y.mean((2, 3), keepdim=True)
+        with_cp = self.with_cp and torch.is_grad_enabled()
+        y = _features(self, people, repeats, with_cp=with_cp)
         if owners is not None:
             y = y.index_select(0, owners)
         return y.unflatten(0, (number, slots))
-
-    def _features(self, people: Any, repeats: int) -> Any:
-        """Return (P, C', T', V) of (P, T, V, C), whose last item stands for ``repeats`` people."""
-        if self.data_bn_type == "VC":
-            channels = people.flatten(2).transpose(1, 2).unsqueeze(-1)
-            y = batch_norm(channels, [self.data_bn], repeats, update=True)
-            people = y.squeeze(-1).transpose(1, 2).reshape(people.shape)
-        x = people.permute(0, 3, 1, 2)
-        for block in self.gcn:
-            if self.with_cp and torch.is_grad_enabled():
-                x = checkpoint(_Once(block, repeats), x, use_reentrant=False)
-            else:
-                x = _block(block, x, repeats, update=True)
-        return x
 
 
 @MODELS.register_module()
@@ -116,18 +96,40 @@ class Float32GCNHead(GCNHead):  # type: ignore[misc]
 def pooled_features(backbone: Any, persons: Any) -> Any:
     """Return what the head averages over persons: (P, C') of skeletons (P, T, V, C).
 
-    Every row is one person, zeros too. Made of operations that torch.onnx exports; P may be
-    dynamic.
+    Every row is one person, zeros too. Made of operations that torch.onnx exports
+    (``dynamo=False``); P may be dynamic.
+
+    Args:
+        backbone: FastSTGCN or mmaction2's own STGCN, in eval mode.
+        persons: (P, T, V, C).
 
     Raises:
-        ValueError: the backbone is in training mode, or its persons are not independent (MVC).
+        ValueError: the backbone is in training mode, its persons are not independent (MVC), or
+            its norms are not BatchNorm.
 
     """
     if backbone.training:
         raise ValueError("pooled_features: expected eval mode, got a training backbone; .eval()")
     if backbone.data_bn_type == "MVC":
         raise ValueError("pooled_features: data_bn_type 'MVC' normalises slots, not persons")
-    return FastSTGCN._features(backbone, persons, 1).mean((2, 3))
+    if not _understood(backbone):
+        raise ValueError("pooled_features: expected BatchNorm layers only, got another norm")
+    return _features(backbone, persons, 1, with_cp=False).mean((2, 3))
+
+
+def _features(backbone: Any, people: Any, repeats: int, *, with_cp: bool) -> Any:
+    """Return (P, C', T', V) of (P, T, V, C), whose last item stands for ``repeats`` people."""
+    if backbone.data_bn_type == "VC":
+        channels = people.flatten(2).transpose(1, 2).unsqueeze(-1)
+        y = batch_norm(channels, [backbone.data_bn], repeats, update=True)
+        people = y.squeeze(-1).transpose(1, 2).reshape(people.shape)
+    x = people.permute(0, 3, 1, 2)
+    for block in backbone.gcn:
+        if with_cp:
+            x = checkpoint(_Once(block, repeats), x, use_reentrant=False)
+        else:
+            x = _block(block, x, repeats, update=True)
+    return x
 
 
 def _distinct(people: Any, *, skip: bool) -> tuple[Any, Any, int]:
