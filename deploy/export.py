@@ -35,6 +35,10 @@ _DEFAULT_THRESHOLD = 0.5
 def export(config: Config, watch: Any) -> int:
     """Write ``deploy.checkpoint`` as the ONNX file ``deploy.output``; return the exit code.
 
+    Args:
+        config: the whole config.
+        watch: what every mode is given to show progress; this one takes seconds and logs.
+
     Raises:
         ConfigError: no checkpoint, or facts that neither it nor the config knows.
         FileNotFoundError: a checkpoint that is not there.
@@ -45,9 +49,8 @@ def export(config: Config, watch: Any) -> int:
     output = config.deploy.output or paths[0].with_name(f"{config.deploy.model}.onnx")
     if output.suffix != ".onnx":
         raise ConfigError(f"deploy.output: expected a file name ending in .onnx, got {output}")
-    with watch(f"export {output.name}", 1) as advance:
-        largest, compared = write_classifier(output, paths, config)
-        advance("done", compared)
+    logger.info("exporting %s", ", ".join(str(path) for path in paths))
+    largest, compared = write_classifier(output, paths, config)
     logger.info(
         "%s: %.2f MB; %d samples, largest difference of a probability to mmaction2: %.1e",
         output, output.stat().st_size / 1e6, compared, largest,

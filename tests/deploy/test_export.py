@@ -12,7 +12,7 @@ torch = pytest.importorskip("torch")
 pytest.importorskip("mmaction")
 
 import deploy.export as deploy_export  # noqa: E402
-from annotation.progress import silent  # noqa: E402
+from annotation.progress import on_console, silent  # noqa: E402
 from deploy.export import export  # noqa: E402
 from recognizer.action.classifier import Classifier  # noqa: E402
 from recognizer.artifacts import sha256_file  # noqa: E402
@@ -45,7 +45,7 @@ def test_exported_and_compared_on_the_clips_of_the_config(tmp_path, caplog):
     pickled = tmp_path / "data" / "test.pkl"
     write_split(pickled, tmp_path, real_samples()[:6])
     checkpoint = save(tmp_path / "best.pth", train_config(ann_file=pickled))
-    assert export(settings([checkpoint]), silent) == 0
+    assert export(settings([checkpoint]), on_console) == 0
     assert f"comparing on {pickled}" in caplog.text
     assert "10 samples, largest difference" in caplog.text  # 6 real ones, 1 to 4 people
     classifier = opened(tmp_path / "fight.onnx")
