@@ -19,6 +19,7 @@ from analysis.record import (
 )
 from annotation.clips import people_of
 from recognizer.action.classifier import Classifier
+from recognizer.backends.network import ModelError
 from recognizer.config import ScoringSection
 from recognizer.dataset.samples import NobodyTrackedError, build_sample
 from recognizer.dataset.windows import plan_windows, slice_sequence
@@ -64,6 +65,7 @@ def judge_windows(
 
     Raises:
         ValueError: a stride longer than the window.
+        ModelError: a classifier that gives no numbers.
 
     """
     windows = []
@@ -93,6 +95,11 @@ def _judge(
         return Window(start, stop, len(cut), "nobody", {normal: 1.0, **dict.fromkeys(others, 0.0)})
     sample = build_sample(cut, ids, slots, f"{start:.3f}-{stop:.3f} s", _NO_LABEL)
     judged = classifier.judge(sample)
+    if not np.isfinite(judged.probabilities).all():
+        raise ModelError(
+            f"{classifier.path}: the classifier gives numbers that are not finite (NaN); its file "
+            "is broken or was exported from a training that went wrong"
+        )
     rounded = [round(float(value), PROBABILITY_DIGITS) for value in judged.probabilities]
     probabilities = dict(zip(classifier.classes, rounded, strict=True))
     if judged.nobody:  # tracked, but nothing of them is left in what the network sees

@@ -1,5 +1,6 @@
 """The overlay: the picture stays whole, the strip tells time, probability and events."""
 
+import tracemalloc
 from dataclasses import replace
 
 import numpy as np
@@ -160,3 +161,18 @@ def test_a_video_without_anybody_or_any_window_is_drawn():
         Poses.empty(), np.zeros(3, np.int64), np.array([0.0, 0.1]), np.zeros(2, bool), (96, 64)
     )
     assert len(drawn({"fight": result([])}, empty)) == 2
+
+
+def test_memory_does_not_grow_with_the_video():
+    peaks = []
+    for frames in (20, 200):
+        windows = result([window(0.0, 0.9, people=(1,), length_s=frames / 10)])
+        video = tracks(frames)
+        one = record({"fight": windows}, stop_s=frames / 10)
+        pictures = (np.full((64, 96, 3), 90, np.uint8) for _ in range(frames))
+        tracemalloc.start()
+        for _ in overlay_frames(one, video, pictures):
+            pass
+        peaks.append(tracemalloc.get_traced_memory()[1])
+        tracemalloc.stop()
+    assert peaks[1] < 1.1 * peaks[0]

@@ -19,6 +19,7 @@ import pytest
 from analysis.record import SCHEMA_FILE, read_record
 from analysis.run import analyse
 from annotation.progress import silent
+from annotation.workers import RunError
 from recognizer.config_file import ConfigError, load_config
 from tests.analysis.classifiers import place_classifier
 from tests.analysis.schema import problems
@@ -227,6 +228,20 @@ def test_bad_inputs_and_models_name_themselves(place):
     assert not (out(place) / "work").exists()
 
 
+def test_a_classifier_that_gives_no_numbers_stops_the_run(analysed):
+    place_classifier(analysed.parent / "fight.onnx", "fight", slope=float("nan"))
+    with pytest.raises(RunError, match=r"fight\.onnx: .*not finite"):
+        run(analysed)
+
+
+def test_results_inside_the_input_folder_are_no_input(place):
+    inside = f"inference.output_dir={place.parent / 'data' / 'found'}"
+    for _ in range(2):
+        assert run(place, inside) == 0
+    manifest = json.loads((place.parent / "data" / "found" / "manifest.json").read_bytes())
+    assert set(manifest["inputs"]) == {"Fight/f0.mp4", "NonFight/n0.mp4"}
+
+
 # --- one video, one service ------------------------------------------------------------
 
 
@@ -272,7 +287,7 @@ def test_a_new_classifier_asks_only_itself(analysed):
     work, before = files(out(analysed) / "work", "*.npz"), record_of(analysed, "Fight/f0.mp4")
     overlay = out(analysed) / "videos" / "Fight" / "f0.mp4.mp4"
     drawn = overlay.stat().st_mtime_ns
-    place_classifier(analysed.parent / "fight.onnx", "fight", mirrored=True)
+    place_classifier(analysed.parent / "fight.onnx", "fight", slope=-0.5)
     run(analysed)
     after = record_of(analysed, "Fight/f0.mp4")
     for one, other in zip(
