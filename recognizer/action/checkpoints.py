@@ -90,7 +90,7 @@ def load_checkpoint(path: Path, *, device: str = "cpu") -> dict[str, Any]:
 
 def _reason(error: Exception) -> str:
     text = str(error)
-    named = re.search(r"(?:Unsupported global: GLOBAL|global:?) ([\w.]+)", text)
+    named = re.search(r"GLOBAL ([\w.]+)", text)
     if named:
         return (
             f"expected tensors and plain values, but it names {named[1]}, which could run code; "
@@ -241,6 +241,8 @@ class _Literals(ast.NodeTransformer):
             case ast.Call(func=ast.Name(id="dict"), args=[]):
                 keys = [ast.Constant(k.arg) if k.arg else None for k in node.keywords]
                 return ast.Dict(list(keys), [k.value for k in node.keywords])
+            case ast.Call(func=ast.Name(id="dict"), args=[ast.Dict() as literal], keywords=[]):
+                return literal
             case ast.Call(func=ast.Name(id="float"), args=[ast.Constant(str(text))], keywords=[]):
                 return ast.Constant(float(text))
         return node

@@ -48,6 +48,7 @@ Heard = Callable[[int, int], None]
 """Called after each iteration with how many are done and how many there will be."""
 
 _BATCH = 32
+_NEVER = 10**9
 _count = itertools.count()
 
 
@@ -221,15 +222,11 @@ def _prepare(cfg: Config, facts: Mapping[str, Any]) -> None:
     if randomness.get("seed") is None:
         randomness["seed"] = random.SystemRandom().randrange(2**31)
     cfg.randomness = randomness
-    cores = len(os.sched_getaffinity(0))
-    for split in datasets(cfg):
-        loader = cfg[f"{split}_dataloader"]
-        loader.num_workers = min(loader.get("num_workers", 0), cores if cores > 2 else 0)
-        if not loader.num_workers:
-            loader.persistent_workers = False
-            loader.pop("prefetch_factor", None)
-        if not torch.cuda.is_available():
-            loader.pop("pin_memory", None)
+    _fit_loaders(cfg)
+    schedulers = cfg.get("param_scheduler") or []
+    for scheduler in schedulers if isinstance(schedulers, list) else [schedulers]:
+        if scheduler.get("begin", 0) >= cfg.train_cfg.get("max_epochs", _NEVER):
+            scheduler.setdefault("end", _NEVER)  # its turn never comes; mmengine would refuse
     if cfg.train_cfg.get("type", "EpochBasedTrainLoop") == "EpochBasedTrainLoop":
         loader = cfg.train_dataloader
         loader.dataset = {
@@ -242,6 +239,19 @@ def _prepare(cfg: Config, facts: Mapping[str, Any]) -> None:
     if not any(hook["type"] == "FiniteLossHook" for hook in hooks):
         hooks.append({"type": "FiniteLossHook"})
     cfg.custom_hooks = [*hooks, {"type": "PlainCheckpointHook", "facts": dict(facts)}]
+
+
+def _fit_loaders(cfg: Config) -> None:
+    """Ask for no more workers than there are cores, and for nothing they or a CPU lack."""
+    cores = len(os.sched_getaffinity(0))
+    for split in datasets(cfg):
+        loader = cfg[f"{split}_dataloader"]
+        loader.num_workers = min(loader.get("num_workers", 0), cores)
+        if not loader.num_workers:
+            loader.persistent_workers = False
+            loader.pop("prefetch_factor", None)
+        if not torch.cuda.is_available():
+            loader.pop("pin_memory", None)
 
 
 @contextlib.contextmanager

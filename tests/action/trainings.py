@@ -1,0 +1,61 @@
+"""Small trainings on real clips, for the tests of training: data, configs, recorded losses."""
+
+from pathlib import Path
+
+from recognizer.dataset.mmaction import write_split
+from tests.action.clips import real_samples
+
+CONFIGS = Path(__file__).resolve().parents[2] / "configs" / "skeleton" / "stgcnpp"
+FIGHT = CONFIGS / "stgcnpp_enhanced_fight_detection_stable.py"
+FALLDOWN = CONFIGS / "stgcnpp_enhanced_falldown_detection_stable.py"
+LOADERS = ("train", "val", "test")
+
+# The guide's network, narrow and on short clips.
+TINY = (
+    "model.backbone.base_channels=16", "model.cls_head.in_channels=32",
+    *(f"{split}_dataloader.dataset.pipeline.2.clip_len=12" for split in LOADERS),
+    *(f"{split}_dataloader.batch_size=4" for split in LOADERS),
+    *(f"{split}_dataloader.num_workers=0" for split in LOADERS),
+    *(f"{split}_dataloader.persistent_workers=False" for split in LOADERS),
+    "default_hooks.checkpoint.interval=2", "train_cfg.max_epochs=4", "randomness.seed=7",
+    "visualizer.vis_backends=[]",
+)  # fmt: skip
+
+
+def write_data(folder):
+    """Write train.pkl (10 clips, 5 of each class), val.pkl (6) and test.pkl (4)."""
+    folder.mkdir(parents=True, exist_ok=True)
+    by_class = [[s for s in real_samples() if s.label == label] for label in (0, 1)]
+    for split, start, stop in (("train", 0, 5), ("val", 5, 8), ("test", 8, 10)):
+        write_split(folder / f"{split}.pkl", folder, [s for c in by_class for s in c[start:stop]])
+    return folder
+
+
+def options(data, *more):
+    files = [f"{split}_dataloader.dataset.ann_file={data}/{split}.pkl" for split in LOADERS]
+    return [*TINY, *files, *more]
+
+
+def tiny(data, work_dir, *more, path=FIGHT):
+    """Return the guide's config made small."""
+    from recognizer.action.training import load_train_config
+
+    cfg = load_train_config(path, options(data, *more))
+    cfg.work_dir = str(work_dir)
+    return cfg
+
+
+def record_losses(cfg):
+    """Let a config's training record its losses; return where they go, by iteration."""
+    from mmaction.registry import HOOKS
+    from mmengine.hooks import Hook
+
+    losses = {}
+
+    class RecordLosses(Hook):
+        def after_train_iter(self, runner, batch_idx, data_batch=None, outputs=None):
+            losses[runner.iter] = outputs["loss"].item()
+
+    HOOKS.register_module(module=RecordLosses, force=True)
+    cfg.custom_hooks = [*cfg.custom_hooks, {"type": "RecordLosses"}]
+    return losses
