@@ -14,6 +14,7 @@ import numpy as np
 
 from analysis.record import Record
 from annotation.labels import (
+    SEGMENT_COLUMNS,
     LabelError,
     Segment,
     clip_segment,
@@ -22,10 +23,12 @@ from annotation.labels import (
     read_segments,
 )
 from annotation.report import plain, save_figure
+from annotation.tables import Names, read_table
 from recognizer.action.evaluation import at_threshold, measure
 from recognizer.action.events import EventScores, Footage, alarm_rate_curve, event_scores
 from recognizer.artifacts import write_json
 from recognizer.config import Config
+from recognizer.config_file import ConfigError
 
 logger = logging.getLogger(__name__)
 
@@ -143,22 +146,36 @@ def read_truth(
         ConfigError: a table that cannot be used, or that says nothing of these videos.
 
     """
+    table = config.inference.labels
+    if table is None:
+        by_folder = {service: _by_folder(names, videos) for service, names in classes.items()}
+        return {s: Truth("folders", labels) for s, labels in by_folder.items() if labels}
+    _warn_of_others(table, videos)
     found: dict[str, Truth] = {}
     for service, names in classes.items():
-        if config.inference.labels is not None:
-            others = {name for known in classes.values() for name in known} - set(names)
-            # A single video is a part of what a table is about.
-            partial = config.inference.input.is_file()
-            segments = read_segments(
-                config.inference.labels, names, videos, partial=partial, not_ours=others
-            )
-            if segments:
-                found[service] = Truth("table", segments)
-            else:
-                logger.warning("inference.labels: no row of these videos is about %s", service)
-        elif by_folder := _by_folder(names, videos):
-            found[service] = Truth("folders", by_folder)
+        others = {name for known in classes.values() for name in known} - set(names)
+        # The table may be about more videos than are looked at this time.
+        segments = read_segments(table, names, videos, partial=True, not_ours=others)
+        if segments:
+            found[service] = Truth("table", segments)
+    if not found:
+        raise ConfigError(
+            f"inference.labels: expected rows about videos of inference.input, such as "
+            f"{videos[0]!r}, found none in {table}"
+        )
     return found
+
+
+def _warn_of_others(table: Path, videos: Sequence[str]) -> None:
+    """Say it when a table names videos that are not there: it may be a slip of the pen."""
+    known = Names(videos)
+    named = {row.cells["video"] for row in read_table(table, SEGMENT_COLUMNS)}
+    others = sorted(name for name in named if not known.knows(name))
+    if others:
+        logger.warning(
+            "inference.labels: %d of %d videos in it are not in inference.input, such as %r",
+            len(others), len(named), others[0],
+        )  # fmt: skip
 
 
 def _by_folder(classes: Sequence[str], videos: Sequence[str]) -> dict[str, str]:

@@ -137,19 +137,22 @@ def test_a_table_speaks_of_both_services(tmp_path):
 
 @pytest.mark.parametrize(
     ("row", "message"),
-    [("a.mp4,1,2,Fihgt", "did you mean 'Fight'"), ("x.mp4,1,2,Fight", "unknown video")],
+    [
+        ("a.mp4,1,2,Fihgt", "did you mean 'Fight'"),
+        ("x.mp4,1,2,Fight", "such as 'a.mp4', found none"),
+    ],
 )
 def test_a_table_with_a_slip_is_refused(tmp_path, row, message):
     with pytest.raises(ConfigError, match=message):
         read_truth(config(labels=table(tmp_path, row), input=tmp_path), CLASSES, ["a.mp4"])
 
 
-def test_a_table_may_name_other_videos_than_the_one_looked_at(tmp_path):
+def test_a_table_may_name_other_videos_and_says_so(tmp_path, caplog):
     path = table(tmp_path, "a.mp4,1,2,Fight", "x.mp4,1,2,Fight")
-    (tmp_path / "a.mp4").touch()
-    truth = read_truth(config(labels=path, input=tmp_path / "a.mp4"), CLASSES, ["a.mp4"])
+    truth = read_truth(config(labels=path), CLASSES, ["a.mp4"])
     assert set(truth) == {"fight"}
     assert set(truth["fight"].segments) == {"a.mp4"}
+    assert "1 of 2 videos in it are not in inference.input, such as 'x.mp4'" in caplog.text
 
 
 def test_folders_are_the_truth_without_a_table():
