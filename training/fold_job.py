@@ -144,7 +144,9 @@ def _point(cfg: Any, pickles: Mapping[str, Path], job: FoldJob, learnt: Sequence
         cfg[f"{part}_dataloader"].num_workers = 0
         # The test loader's pipeline is what predict uses; its data must not be the test part.
         dataset.ann_file = str(pickles.get(part, pickles["train"]))
-    if cfg.pop("class_weight_from", None) is not None:
+    # The workers are spawned; mmengine would switch them to fork, with a warning.
+    cfg.env_cfg = {**(cfg.get("env_cfg") or {}), "mp_cfg": {"mp_start_method": "spawn"}}
+    if cfg.get("class_weight_from") == "metadata":
         counts = Counter(sample.label for sample in learnt)
         classes = range(int(cfg.model.cls_head.num_classes))
         weights = class_weights({label: counts[label] for label in classes})

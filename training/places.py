@@ -22,32 +22,51 @@ def train_config(config: Config, service: str) -> Path:
 
 
 def find_pickle(config: Config, service: str, split: str) -> Path:
-    """Return a split's pickle in ``train.dataset_dir``, or in stage 3's folder.
+    """Return a split's pickle, where training too would look for it.
+
+    That is ``train.dataset_dir`` or, if that is null, stage 3's folder, else what the mmaction2
+    config itself names.
 
     Raises:
         ConfigError: there is none; the message says where it was looked for.
 
     """
-    folder = config.train.dataset_dir
+    looked, folder = "", config.train.dataset_dir
     if folder is None:
         try:
             folder = stage3_dir(config)
-        except (FileNotFoundError, ConfigError) as error:
-            raise ConfigError(
-                f"expected {split}.pkl of a finished stage 3, but {error}\nRun --mode "
-                "annotation.pipeline, or --set train.dataset_dir=<folder with the pickles>"
-            ) from error
-    path = folder / f"{split}.pkl"
+        except (FileNotFoundError, ConfigError, ValueError) as error:
+            looked = f"stage 3's result ({error})"
+    if folder is not None:
+        path = folder / f"{split}.pkl"
+        if path.is_file():
+            return path
+        looked = str(path)
+    if config.train.dataset_dir is None:
+        own = _named_in_config(config, service, split)
+        if own is not None and own.is_file():
+            return own
+        looked += f", {own}" if own is not None else ""
+    raise ConfigError(
+        f"expected {split}.pkl, found none at {looked}; run --mode annotation.pipeline with the "
+        f"same config (dataset.service={service}), or --set train.dataset_dir=<folder with the "
+        "pickles>"
+    )
+
+
+def _named_in_config(config: Config, service: str, split: str) -> Path | None:
+    """Return the pickle that the mmaction2 config names, None if it names none."""
+    from recognizer.action.train_config import datasets, load_train_config
+
+    path = train_config(config, service)
     if not path.is_file():
-        raise ConfigError(
-            f"expected {split}.pkl in {folder}, found none; run --mode annotation.pipeline, or "
-            f"--set train.dataset_dir=<folder with the pickles> ({service})"
-        )
-    return path
+        return None
+    dataset = datasets(load_train_config(path, config.train.cfg_options)).get(split)
+    return None if dataset is None else Path(dataset.ann_file).absolute()
 
 
 def best_checkpoint(config: Config, service: str) -> Path:
-    """Return the best checkpoint of the work_dir that training would use.
+    """Return the best checkpoint of the work_dir, the last one if none was validated.
 
     Raises:
         ConfigError: there is none.
@@ -55,6 +74,8 @@ def best_checkpoint(config: Config, service: str) -> Path:
     """
     folder = config.train.work_dir or ROOT / "work_dirs" / train_config(config, service).stem
     found = sorted(folder.glob("best_*.pth"), key=lambda path: path.stat().st_mtime_ns)
+    if not found:
+        found = sorted(folder.glob("epoch_*.pth"), key=lambda path: path.stat().st_mtime_ns)
     if not found:
         raise ConfigError(
             f"test.checkpoint: expected a best_*.pth in {folder}, found none; run --mode "

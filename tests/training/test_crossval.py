@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +19,7 @@ from recognizer.dataset.mmaction import read_split
 from tests.training.measured import TINY, dataset, guesses, settings
 from training.crossval import crossval
 from training.crossval_report import Result, fold_rows, join, mean_over_seeds, source_rows
-from training.fold_job import FoldJob, _write_parts, read_result
+from training.fold_job import FoldJob, _point, _write_parts, read_result, run_fold
 from training.truth import Predictions, read_truth
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -45,9 +46,63 @@ def config(tmp_path, stage3, *more):
     )
 
 
+# --- one fold, with a real network -------------------------------------------------
+
+
+def fold_job(folder, stage3, key="key", options=tuple(TINY)):
+    truth = read_truth(stage3)
+    test = tuple(name for name, facts in truth.samples.items() if facts.source in {"s0", "s1"})
+    train = tuple(name for name in truth.samples if name not in test)
+    sources = {name: truth.samples[name].source for name in train}
+    return FoldJob("x", CONFIG, tuple(options), 3, folder, key, train, test, sources)
+
+
+def test_a_fold_is_learnt_without_its_test_part_and_predicted_as_the_checkpoint_does(
+    tmp_path, stage3, monkeypatch
+):
+    import recognizer.action.training as training
+
+    seen = []
+    predict = training.predict
+
+    def spy(checkpoint, samples):
+        seen.append(predict(checkpoint, samples))
+        assert [s.name for s in samples] == list(job.test)
+        learnt = {s.name for part in ("train", "val") for s in read_split(tmp_path / f"{part}.pkl")}
+        assert learnt == set(job.train)
+        return seen[-1]
+
+    monkeypatch.setattr(training, "predict", spy)
+    samples = {
+        s.name: s for split in ("train", "val", "test") for s in read_split(stage3 / f"{split}.pkl")
+    }
+    job = fold_job(tmp_path, stage3)
+    run_fold(job, samples)
+    assert read_result(job) == pytest.approx(seen[0])
+    assert read_result(replace(job, key="other settings")) is None
+    assert read_result(replace(job, test=job.test[1:])) is None
+    assert not list(tmp_path.glob("*.p*th")) + list(tmp_path.glob("*.pkl"))
+
+    first = (tmp_path / "predictions.npz").read_bytes()
+    run_fold(job, samples)  # the same seed: the same result to the bit
+    assert (tmp_path / "predictions.npz").read_bytes() == first
+
+
+def test_classes_are_weighed_by_what_a_fold_learns_from(tmp_path, stage3):
+    from recognizer.action.training import load_train_config
+
+    cfg = load_train_config(CONFIG, TINY)
+    cfg.class_weight_from = "metadata"
+    learnt = read_split(stage3 / "train.pkl")
+    few = [s for s in learnt if s.label == 1][:2] + [s for s in learnt if s.label == 0][:4]
+    _point(cfg, {"train": tmp_path / "train.pkl"}, fold_job(tmp_path, stage3), few)
+    assert cfg.model.cls_head.loss_cls.class_weight == pytest.approx([2 / 3, 4 / 3])
+
+
 # --- the whole, with real networks -------------------------------------------------
 
 
+@pytest.mark.slow
 def test_every_clip_is_tested_once_per_seed_and_finished_folds_are_kept(tmp_path, stage3):
     assert crossval(config(tmp_path, stage3), silent) == 0
     out = tmp_path / "out"
@@ -109,6 +164,7 @@ def test_a_killed_run_goes_on_and_ends_the_same(tmp_path, stage3):
     assert (again / "report.json").read_bytes() == whole
 
 
+@pytest.mark.slow
 def test_a_training_that_fails_is_named_and_the_run_ends_with_an_error(tmp_path, stage3):
     broken = tmp_path / "broken.py"
     broken.write_text(f"_base_ = [{str(CONFIG)!r}]\nmodel = dict(backbone=dict(type='Nothing'))\n")

@@ -149,7 +149,7 @@ def test_what_does_not_fit_is_refused(tmp_path, stage3, checkpoints):
         run(tmp_path, stage3, [tmp_path / "missing.pth"])
     with pytest.raises(ConfigError, match=r"expected a best_\*\.pth in .*train.fight first"):
         run(tmp_path, stage3, [], f"train.work_dir={tmp_path / 'nothing'}")
-    with pytest.raises(ConfigError, match=r"expected test\.pkl in .*annotation\.pipeline"):
+    with pytest.raises(ConfigError, match=r"expected test\.pkl, .*annotation\.pipeline"):
         run(tmp_path, tmp_path, checkpoints)
     config = settings(tmp_path, f"train.dataset_dir={stage3}", f"test.checkpoint={checkpoints[0]}")
     with pytest.raises(ConfigError, match="expected a data set for falldown, it was made for"):
