@@ -43,10 +43,11 @@ def train_falldown(config: Config, watch: Watch) -> int:
 def _train(config: Config, watch: Watch, service: str) -> int:
     from recognizer.action.training import train
 
-    cfg = prepare(config, service)
     first = os.environ.get("RANK", "0") == "0"
     if not first:  # under torchrun one process speaks, and holds the folder
         logging.getLogger().setLevel(logging.WARNING)
+    cfg = prepare(config, service)
+    if not first:
         train(cfg, resume=config.train.resume)
         return 0
     with exclusive(Path(cfg.work_dir)), _bar(watch, f"training {service}") as heard:

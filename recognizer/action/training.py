@@ -9,6 +9,7 @@ import itertools
 import logging
 import os
 import random
+import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,7 @@ import numpy as np
 import torch
 from mmengine.config import Config
 from mmengine.dataset import Compose, pseudo_collate
-from mmengine.dist import is_main_process, master_only
+from mmengine.dist import master_only
 from mmengine.model import MMDistributedDataParallel
 from mmengine.runner import Runner
 from mmengine.runner.checkpoint import load_state_dict
@@ -56,22 +57,23 @@ class _Runner(Runner):  # type: ignore[misc]
     """mmengine's Runner with safe, atomic checkpoints; on CPUs too where processes join."""
 
     def build_logger(self, *args: Any, **kwargs: Any) -> Any:
-        """Log to the work_dir; of that, the console sees warnings."""
+        """Log to the work_dir; of that, the console sees errors."""
         log = super().build_logger(*args, **kwargs)
         for handler in log.handlers:
             if type(handler) is logging.StreamHandler:
-                handler.setLevel(max(handler.level, logging.WARNING))
+                handler.setLevel(max(handler.level, logging.ERROR))
         return log
 
     def wrap_model(self, model_wrapper_cfg: Any, model: Any) -> Any:
         """Wrap the model for several processes; mmengine's way needs GPUs."""
         if not self.distributed or torch.cuda.is_available() or model_wrapper_cfg is not None:
             return super().wrap_model(model_wrapper_cfg, model)
-        return MMDistributedDataParallel(
-            module=model,
-            broadcast_buffers=False,
-            find_unused_parameters=self.cfg.get("find_unused_parameters", False),
-        )
+        unused = self.cfg.get("find_unused_parameters", False)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", FutureWarning)  # of mmengine's own way to say it
+            return MMDistributedDataParallel(
+                module=model, broadcast_buffers=False, find_unused_parameters=unused
+            )
 
     def load_checkpoint(
         self, filename: str, map_location: Any = "cpu", strict: bool = False, revise_keys: Any = ()
@@ -174,7 +176,7 @@ def _source(work_dir: Path, *, resume: bool) -> Path | None:
             f"{work_dir} holds a training ({source.name}); go on with it (--resume), choose "
             "another folder (--set train.work_dir=...), or delete this one"
         )
-    if source is None and is_main_process():
+    if source is None and os.environ.get("RANK", "0") == "0":
         remove_stale_scratch(work_dir)
         for stale in work_dir.glob("best_*.pth"):
             logger.info("removing %s of a run that saved nothing to go on from", stale.name)
@@ -261,6 +263,7 @@ def _processes() -> Iterator[None]:
     if not joined or torch.cuda.is_available() or distributed.is_initialized():
         yield
         return
+    os.environ.setdefault("MKL_NUM_THREADS", os.environ.get("OMP_NUM_THREADS", "1"))
     distributed.init_process_group("gloo")
     try:
         yield

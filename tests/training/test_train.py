@@ -1,0 +1,138 @@
+"""The modes train.fight and train.falldown: what they read, refuse, write and say."""
+
+import json
+import logging
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+torch = pytest.importorskip("torch")
+pytest.importorskip("mmaction")
+
+from annotation.progress import silent  # noqa: E402
+from recognizer.action.checkpoints import load_checkpoint  # noqa: E402
+from recognizer.config import Config  # noqa: E402
+from recognizer.config_file import ConfigError  # noqa: E402
+from recognizer.dataset.check import DatasetError  # noqa: E402
+from recognizer.dataset.mmaction import read_split, write_split  # noqa: E402
+from tests.action.trainings import TINY, write_data  # noqa: E402
+from training.train import prepare, train_falldown, train_fight  # noqa: E402
+
+ROOT = Path(__file__).resolve().parents[2]
+SHORT = [*TINY, "train_cfg.max_epochs=1"]
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    return write_data(tmp_path_factory.mktemp("data"))
+
+
+def config(data, work_dir, *options, **more):
+    section = {"dataset_dir": str(data), "work_dir": str(work_dir), "cfg_options": [*options]}
+    return Config.model_validate({"train": {**section, **more}})
+
+
+def metadata(folder, **facts):
+    value = {"schema": "recognizer.dataset", "classes": {"Fight": 1, "NonFight": 0}, **facts}
+    (folder / "metadata.json").write_text(json.dumps(value))
+
+
+def test_a_training_ends_with_a_checkpoint_and_the_command_to_test_it(data, tmp_path, caplog):
+    with caplog.at_level(logging.INFO):
+        assert train_fight(config(data, tmp_path / "w", *SHORT), silent) == 0
+    assert "--mode test.fight --checkpoint" in caplog.text
+    (best,) = (tmp_path / "w").glob("best_*.pth")
+    facts = load_checkpoint(best)["meta"]["recognizer"]
+    assert facts["service"] == "fight"
+    assert facts["classes"] == ["NonFight", "Fight"]
+    assert facts["window_s"] is None
+    with pytest.raises(FileExistsError, match="--resume"):
+        train_fight(config(data, tmp_path / "w", *SHORT), silent)
+
+
+def test_settings_come_from_the_service_the_seed_and_the_metadata(data, tmp_path):
+    folder = write_data(tmp_path / "d")
+    metadata(folder, class_weights={"Fight": 0.7, "NonFight": 1.3},
+             settings={"dataset": {"window_s": 2.5}})  # fmt: skip
+    options = ["class_weight_from=metadata"]
+    cfg = prepare(config(folder, tmp_path, *options, seed=5), "falldown")
+    assert cfg.model.cls_head.dropout == 0.2
+    assert cfg.randomness.seed == 5
+    assert cfg.model.cls_head.loss_cls.class_weight == [1.3, 0.7]
+    assert cfg.recognizer.window_s == 2.5
+    given = prepare(config(folder, tmp_path, "randomness.seed=9"), "fight")
+    assert given.randomness.seed == 9
+    assert given.model.cls_head.loss_cls.class_weight == [1.2, 1.0]
+
+
+def test_without_metadata_class_weights_are_counted(data, tmp_path):
+    cfg = prepare(config(data, tmp_path, "class_weight_from=metadata"), "fight")
+    assert cfg.model.cls_head.loss_cls.class_weight == [1.0, 1.0]  # five of each
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (["train_pipeline=[]"], "no aliases"),
+        (["ann_file_train=x.pkl"], "no aliases"),
+        (["optim_wraper.type=X"], "did you mean optim_wrapper"),
+        (["max_epochs"], "key=value"),
+        (["class_weight_from=thin_air"], "config or metadata"),
+        (["fp16.loss_scale=512.0"], "bfloat16"),
+    ],
+)
+def test_an_option_that_would_do_nothing_is_refused(data, tmp_path, options, said):
+    if "fp16" in options[0] and torch.cuda.is_available():
+        pytest.skip("a GPU takes fp16")
+    with pytest.raises(ConfigError, match=said):
+        prepare(config(data, tmp_path, *options), "fight")
+
+
+def test_no_pickles_names_both_places_and_the_command(tmp_path):
+    section = {"annotation": {"output_dir": str(tmp_path)}, "train": {"work_dir": str(tmp_path)}}
+    with pytest.raises(ConfigError, match=r"data/fight/train\.pkl.*annotation\.pipeline"):
+        prepare(Config.model_validate(section), "fight")
+    with pytest.raises(ConfigError, match="dataset_dir"):
+        prepare(config(tmp_path, tmp_path), "fight")
+
+
+def test_bad_samples_are_named_before_training(data, tmp_path):
+    folder = write_data(tmp_path / "d")
+    samples = read_split(folder / "train.pkl")
+    samples[2].keypoints[0, 0, 0, 0] = float("nan")
+    write_split(folder / "train.pkl", folder, samples)
+    with pytest.raises(DatasetError, match=samples[2].name):
+        train_falldown(config(folder, tmp_path / "w", *SHORT), silent)
+    assert not (tmp_path / "w").exists()
+
+
+@pytest.mark.slow
+def test_two_processes_of_torchrun_learn_what_one_does(data, tmp_path):
+    """With statistics of the batch norms fixed, two half batches are one batch."""
+    shared = [*TINY, "train_cfg.max_epochs=2", "model.cls_head.dropout=0.0",
+              "train_dataloader.dataset.pipeline.2.test_mode=True",
+              "train_dataloader.dataset.pipeline.2.num_clips=1"]  # fmt: skip
+    (tmp_path / "data").symlink_to(data)
+    found = {}
+    for processes, size in ((1, 10), (2, 5)):
+        work_dir = tmp_path / f"w{processes}"
+        command = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node",
+                   str(processes), "--master_port", "29611", str(ROOT / "main.py"), "--mode",
+                   "train.fight", "--set", f"train.dataset_dir={data}", "--set",
+                   f"train.work_dir={work_dir}", "--cfg-options", *shared,
+                   f"train_dataloader.batch_size={size}"]  # fmt: skip
+        done = subprocess.run(
+            command, cwd=ROOT, capture_output=True, text=True, check=False, timeout=600,
+            env={**os.environ, "OMP_NUM_THREADS": "1"},
+        )  # fmt: skip
+        assert done.returncode == 0, done.stderr[-3000:]
+        assert done.stderr.count("best checkpoint") == 1  # one process speaks
+        found[processes] = load_checkpoint(work_dir / "epoch_2.pth")
+    assert found[1]["meta"]["iter"] == found[2]["meta"]["iter"] == 2
+    one, two = found[1]["state_dict"], found[2]["state_dict"]
+    for key in one:
+        if key.endswith(".weight"):  # the same rate, 10 samples a step; norms see halves
+            torch.testing.assert_close(two[key], one[key], atol=2e-4, rtol=1e-2)
