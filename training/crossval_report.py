@@ -92,9 +92,8 @@ def write_report(
     write_predictions(folder / "predictions.csv", folder, mean)
     value = _to_json(setup, truth, results, {"all": scores, "tracked": tracked})
     value["worst"] = worst_json(mean, mean.worst(setup.worst))
-    text = summarise(
-        setup, value, {f"all, of {len(setup.seeds)} seeds": scores, "tracked": tracked}
-    )
+    every_seed = f"all, of {len(setup.seeds)} seeds" if len(setup.seeds) > 1 else "all"
+    text = summarise(setup, value, {every_seed: scores, "tracked": tracked})
     data = text.encode("utf-8", "backslashreplace")
     write_atomic(folder / "summary.txt", folder, lambda file: _write_all(file, data))
     write_json(folder / "report.json", folder, value)
