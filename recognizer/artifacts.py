@@ -27,12 +27,14 @@ from typing import IO, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from recognizer import safe_pickle
+from recognizer import compact, safe_pickle
 from recognizer.types import Poses, PoseSequence
 
 SCRATCH_FOLDER = ".scratch"
 POSE_SCHEMA = "recognizer.poses"
 POSE_SCHEMA_VERSION = 1
+POSE_COMPACT_VERSION = 2  # the same poses, rounded and coded as ``recognizer.compact`` says
+_VERSIONS = {POSE_SCHEMA: (POSE_SCHEMA_VERSION, POSE_COMPACT_VERSION)}
 _META_MEMBER = "meta.json"
 _MAX_META_BYTES = 64 * 2**20
 _CHUNK = 2**20
@@ -137,9 +139,16 @@ def _write_all(file: IO[bytes], data: bytes) -> None:
 
 
 def write_npz(
-    final: Path, root: Path, arrays: Mapping[str, NDArray[Any]], meta: Mapping[str, Any]
+    final: Path,
+    root: Path,
+    arrays: Mapping[str, NDArray[Any]],
+    meta: Mapping[str, Any],
+    *,
+    small: bool = False,
 ) -> None:
     """Write arrays and a JSON text as one ``.npz``; equal input gives equal bytes.
+
+    With ``small`` the JSON text is packed as well, no longer to be read with any pager.
 
     Raises:
         ValueError: an array of objects, which could not be read back safely.
@@ -148,7 +157,8 @@ def write_npz(
 
     def write(file: IO[bytes]) -> None:
         with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as archive:
-            archive.writestr(zipfile.ZipInfo(_META_MEMBER), json_bytes(meta))
+            packing = zipfile.ZIP_DEFLATED if small else zipfile.ZIP_STORED
+            archive.writestr(zipfile.ZipInfo(_META_MEMBER), json_bytes(meta), packing)
             for name, array in arrays.items():
                 info = zipfile.ZipInfo(f"{name}.npy")  # its fixed date keeps bytes equal
                 info.compress_type = zipfile.ZIP_DEFLATED
@@ -248,15 +258,18 @@ def _read_meta(archive: zipfile.ZipFile, path: Path, schema: str) -> dict[str, A
     if not isinstance(meta, dict) or meta.get("schema") != schema:
         found = meta.get("schema") if isinstance(meta, dict) else None
         raise ArtifactError(f"{path}: expected schema '{schema}', found {found!r}")
-    if meta.get("schema_version") != POSE_SCHEMA_VERSION:
+    known = _VERSIONS.get(schema, (1,))
+    if meta.get("schema_version") not in known:
         raise ArtifactError(
-            f"{path}: expected schema version {POSE_SCHEMA_VERSION}, found "
+            f"{path}: expected schema version {' or '.join(map(str, known))}, found "
             f"{meta.get('schema_version')!r}; make the file again"
         )
     return meta
 
 
 # --- pose sequences ----------------------------------------------------------------
+
+_PEOPLE = ("keypoints", "keypoint_scores", "boxes", "box_scores", "track_ids")
 
 
 def write_poses(
@@ -265,26 +278,44 @@ def write_poses(
     sequence: PoseSequence,
     meta: Mapping[str, Any],
     extra: Mapping[str, NDArray[Any]] | None = None,
+    *,
+    small: bool = False,
 ) -> None:
-    """Write a pose sequence, further per-track arrays and the facts about their making."""
+    """Write a pose sequence, further per-track arrays and the facts about their making.
+
+    Args:
+        final: where the file shall stand.
+        root: the folder whose ``.scratch`` takes unfinished files.
+        sequence: the poses.
+        meta: the facts.
+        extra: the further arrays.
+        small: round the poses as ``recognizer.compact`` says: a third of the size.
+
+    Raises:
+        ValueError: poses that have no compact form, if that was asked for.
+
+    """
     poses = sequence.poses
+    people = compact.pack(poses) if small else {name: getattr(poses, name) for name in _PEOPLE}
     arrays: dict[str, NDArray[Any]] = {
-        "keypoints": poses.keypoints,
-        "keypoint_scores": poses.keypoint_scores,
-        "boxes": poses.boxes,
-        "box_scores": poses.box_scores,
-        "track_ids": poses.track_ids,
+        **people,
         "frame_offsets": sequence.frame_offsets,
         "time_s": sequence.time_s,
         "corrupt": sequence.corrupt,
         **(extra or {}),
     }
-    facts = {"schema": POSE_SCHEMA, "schema_version": POSE_SCHEMA_VERSION}
-    write_npz(final, root, arrays, {**facts, "size_wh": list(sequence.size_wh), **meta})
+    facts = {
+        "schema": POSE_SCHEMA,
+        "schema_version": POSE_COMPACT_VERSION if small else POSE_SCHEMA_VERSION,
+        "size_wh": list(sequence.size_wh),
+    }
+    write_npz(final, root, arrays, {**meta, **facts}, small=small)
 
 
 def read_poses(path: Path) -> tuple[PoseSequence, dict[str, NDArray[Any]], dict[str, Any]]:
     """Read a pose sequence, the further arrays, and the facts about their making.
+
+    The file says itself whether it is in the full or in the compact form.
 
     Raises:
         FileNotFoundError: no such file.
@@ -292,9 +323,11 @@ def read_poses(path: Path) -> tuple[PoseSequence, dict[str, NDArray[Any]], dict[
 
     """
     arrays, meta = read_npz(path, POSE_SCHEMA)
-    names = ("keypoints", "keypoint_scores", "boxes", "box_scores", "track_ids")
     try:
-        poses = Poses(*(arrays.pop(name) for name in names))
+        if meta["schema_version"] == POSE_COMPACT_VERSION:
+            poses = compact.unpack(arrays)
+        else:
+            poses = Poses(*(arrays.pop(name) for name in _PEOPLE))
         width, height = meta["size_wh"]
         sequence = PoseSequence(
             poses,

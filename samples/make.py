@@ -1,0 +1,113 @@
+"""Make samples/stage1 and samples/falls_stage1 from finished stage-1 folders.
+
+    python -m samples.make --fight <stage-1 folder> --falls <stage-1 folder> --sources <CSV>
+
+``--sources`` is the data set's table with the columns video and source; only the clips that
+there are go into samples/sources.csv. The README beside this file says where each comes from.
+``--compare`` then tracks and ranks the people of both forms and says what rounding changed.
+"""
+
+import argparse
+import csv
+import io
+import sys
+from pathlib import Path
+
+import numpy as np
+
+from annotation.clips import people_of
+from annotation.compact import compact_results
+from annotation.progress import on_console
+from annotation.stage2 import SERVICES, track
+from annotation.workspace import read_manifest, result_path
+from recognizer.artifacts import read_poses, remove_stale_scratch, write_atomic
+from recognizer.config import Config
+from recognizer.config_file import load_config
+from recognizer.dataset.samples import NobodyTrackedError
+from recognizer.tracking.tracks import fill_gaps
+from recognizer.types import PoseSequence
+
+SAMPLES = Path(__file__).resolve().parent
+MAX_BYTES = 8_000_000
+
+
+def main() -> int:
+    """Write the samples; return 1 if they are larger than they may be."""
+    parser = argparse.ArgumentParser("python -m samples.make")
+    parser.add_argument("--fight", type=Path, required=True, help="stage 1 of fight_surv")
+    parser.add_argument("--falls", type=Path, required=True, help="stage 1 of the falls")
+    parser.add_argument("--sources", type=Path, required=True, help="CSV with video, source")
+    parser.add_argument("--compare", action="store_true", help="say what rounding changed")
+    arguments = parser.parse_args()
+    fight = compact_results(arguments.fight, SAMPLES / "stage1", on_console)
+    compact_results(arguments.falls, SAMPLES / "falls_stage1", on_console)
+    write_sources(arguments.sources, {outcome.video for outcome in fight.outcomes})
+    remove_stale_scratch(SAMPLES)
+    size = sum(path.stat().st_size for path in SAMPLES.rglob("*") if path.is_file())
+    sys.stdout.write(f"{size / 1e6:.2f} MB in {SAMPLES}\n")
+    if arguments.compare:
+        compare(arguments.fight, SAMPLES / "stage1")
+        compare(arguments.falls, SAMPLES / "falls_stage1")
+    return int(size > MAX_BYTES)
+
+
+def write_sources(table: Path, videos: set[str]) -> None:
+    """Write samples/sources.csv: the source of each of ``videos``, by name."""
+    with table.open(encoding="utf-8", newline="") as file:
+        source_of = {row["video"]: row["source"] for row in csv.DictReader(file)}
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(["video", "source"])
+    writer.writerows([video, source_of[video]] for video in sorted(videos))
+    data = text.getvalue().encode()
+    write_atomic(SAMPLES / "sources.csv", SAMPLES, lambda file: _write_all(file, data))
+
+
+def _write_all(file: io.BufferedIOBase, data: bytes) -> None:
+    file.write(data)
+
+
+def compare(full: Path, compact: Path) -> None:
+    """Print how many videos keep their tracks and ranking, and how far keypoints moved."""
+    config = load_config(SAMPLES.parent / "configs" / "config.yaml")
+    videos = [o.video for o in read_manifest(compact).outcomes if o.state != "refused"]
+    same_tracks = same_people = 0
+    px = score = 0.0
+    for video in videos:
+        before, after = (
+            tracked(config, result_path(folder, video, ".npz")) for folder in (full, compact)
+        )
+        if not np.array_equal(before.poses.track_ids, after.poses.track_ids):
+            continue
+        same_tracks += 1
+        same_people += people(config, before) == people(config, after)
+        moved = np.abs(before.poses.keypoints - after.poses.keypoints)
+        px = max(px, float(moved.max(initial=0)))
+        changed = np.abs(before.poses.keypoint_scores - after.poses.keypoint_scores)
+        score = max(score, float(changed.max(initial=0)))
+    sys.stdout.write(
+        f"{compact.name}: of {len(videos)} videos {same_tracks} have the same tracks, {same_people}"
+        f" the same people in the same slots; in these keypoints differ by at most {px:.4f} px, "
+        f"their scores by {score:.6f}\n"
+    )
+
+
+def tracked(config: Config, path: Path) -> PoseSequence:
+    """Return the people of a stage-1 result as stage 2 makes them."""
+    return fill_gaps(track(read_poses(path)[0], config.tracking), config.tracking.max_gap_s)
+
+
+def people(config: Config, sequence: PoseSequence) -> list[list[int]]:
+    """Return whom the samples of each service hold, slot by slot."""
+    chosen = []
+    for service in SERVICES:
+        try:
+            ids, _ = people_of(sequence, service, config.scoring, config.dataset.num_person)
+        except NobodyTrackedError:
+            ids = np.zeros(0, np.int64)
+        chosen.append(ids.tolist())
+    return chosen
+
+
+if __name__ == "__main__":
+    sys.exit(main())
