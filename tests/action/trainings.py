@@ -23,7 +23,7 @@ TINY = (
 
 
 def write_data(folder):
-    """Write train.pkl (10 clips, 5 of each class), val.pkl (6) and test.pkl (4)."""
+    """Write train.pkl (10 clips, 5 of each class), val.pkl (6) and test.pkl (the rest)."""
     folder.mkdir(parents=True, exist_ok=True)
     by_class = [[s for s in real_samples() if s.label == label] for label in (0, 1)]
     for split, start, stop in (("train", 0, 5), ("val", 5, 8), ("test", 8, 10)):
