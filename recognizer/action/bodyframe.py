@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from recognizer.scoring import fight
+from recognizer.scoring import falldown, fight
 from recognizer.scoring.measures import Array, Rows, frame_durations
 from recognizer.skeleton import NUM_KEYPOINTS
 from recognizer.types import FloatArray, IntArray
@@ -24,9 +24,14 @@ BODY_FEATS: Mapping[str, int] = {
     "a": 1,  # activity of the person (fight.limb_speed), the same at every joint
     "i": 1,  # interaction of the person (fight.interaction)
     "p": 3,  # peaks of both over the window: 80th percentile of each, 95th of the activity
+    "t": 2,  # velocity of the trunk itself, saturated as "v", the same at every joint
+    "f": 3,  # a fall as it happens: how far the head came down, lying, its height over the feet
+    "q": 3,  # its peaks over the window: the largest drop, 90th percentile of lying, 95th of speed
 }
 _FAST = 1.0  # body sizes per second that saturate to a half
+_WHOLE_DROP = 0.6  # body sizes that a head comes down in a whole fall
 _PEAKS = ((0, 0.8), (1, 0.8), (0, 0.95))
+_FALL_PEAKS = ((0, 1.0), (1, 0.9), (2, 0.95))
 _BOX_MARGIN = 0.05  # a box is a little larger than the keypoints in it
 
 
@@ -107,7 +112,15 @@ def _streams(rows: Rows, feats: Sequence[str], parents: IntArray) -> list[Array]
         active = fight.activity(rows)
         together = fight.interaction(rows, active)
         made["a"], made["i"] = _everywhere(active), _everywhere(2 * together)
-        made["p"] = _everywhere(_peaks(rows, (active, together)))
+        made["p"] = _everywhere(_peaks(rows, (active, together), _PEAKS))
+    if "t" in feats:
+        trunk = rows.trunk_velocity() / rows.size[:, None]
+        speed = np.linalg.norm(trunk, axis=1, keepdims=True)
+        made["t"] = _everywhere(trunk / (speed + _FAST))
+    if {"f", "q"} & set(feats):
+        fallen, lying, height, speed = _falling(rows)
+        made["f"] = _everywhere(np.stack([fallen, lying, height], axis=1))
+        made["q"] = _everywhere(_peaks(rows, (fallen, lying, speed), _FALL_PEAKS))
     return [*(made[feat] for feat in feats), rows.trust[:, :, None]]
 
 
@@ -130,13 +143,21 @@ def _everywhere(values: Array) -> Array:
     return np.repeat(columns, NUM_KEYPOINTS, axis=1)
 
 
-def _peaks(rows: Rows, values: Sequence[Array]) -> Array:
-    """Return, for each row, percentiles over its person's rows, (N, 3)."""
-    result = np.zeros((len(rows), len(_PEAKS)))
+def _falling(rows: Rows) -> tuple[Array, Array, Array, Array]:
+    """Return how far heads came down, lying, heights and saturated speeds, (N,) each."""
+    height, head_y = falldown.head_height(rows)
+    fallen = np.clip(falldown.drop(rows, height, head_y) / _WHOLE_DROP, 0, 1)
+    speed = falldown.body_speed(rows)
+    return fallen, falldown.lying(rows), height, speed / (speed + _FAST)
+
+
+def _peaks(rows: Rows, values: Sequence[Array], wanted: Sequence[tuple[int, float]]) -> Array:
+    """Return, for each row, percentiles over its person's rows, (N, len(wanted))."""
+    result = np.zeros((len(rows), len(wanted)))
     for person in range(rows.people):
         own = rows.person == person
         if own.any():
-            result[own] = [np.quantile(values[which][own], q) for which, q in _PEAKS]
+            result[own] = [np.quantile(values[which][own], q) for which, q in wanted]
     return result
 
 

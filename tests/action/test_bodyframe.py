@@ -41,7 +41,7 @@ def test_shape_and_channels():
     x = network_input(sample(), SETTINGS)
     assert x.shape == (2, 16, 17, channels(FEATS))
     assert x.dtype == np.float32
-    assert SETTINGS.channels == x.shape[-1] == 11
+    assert SETTINGS.channels == x.shape[-1] == 19
     assert np.all(x[..., -1] == 1)  # a score of 0.9 is fully trusted
 
 
@@ -85,9 +85,28 @@ def test_the_mirror_image_has_mirrored_vectors_and_equal_amounts():
         s.keypoint_scores, s.size_wh, s.track_ids,
     )  # fmt: skip
     a, b = network_input(s, SETTINGS), network_input(mirrored, SETTINGS)
-    assert np.allclose(stream(a, "b") * [-1, 1], stream(b, "b"), atol=1e-4)
-    for name in ("s", "a", "i", "p"):
+    for name in ("b", "t"):
+        assert np.allclose(stream(a, name) * [-1, 1], stream(b, name), atol=1e-4)
+    for name in ("s", "a", "i", "p", "f", "q"):
         assert np.allclose(stream(a, name), stream(b, name), atol=1e-4)
+
+
+def test_a_fall_shows_as_it_happens_and_in_its_peaks():
+    s = sample(frames=60)
+    angle = np.clip(np.linspace(-1, 2, 60), 0, 1) * np.pi / 2  # upright, falls, lies
+    turn = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
+    feet = np.array([11.0, 55.0]) + (300, 200)
+    s.keypoints[0] = np.einsum("ijt,tkj->tki", turn, s.keypoints[0] - feet) + feet
+    x = network_input(s, SETTINGS)
+    fallen, lying, height = np.moveaxis(stream(x, "f")[:, :, 0], -1, 0)
+    assert fallen[0, :3].max() < 0.05
+    assert fallen[0].max() == 1
+    assert lying[0, -1] > 0.9 > 0.1 > lying[0, 0]
+    assert height[0, -1] < 0.5 * height[0, 0]
+    assert stream(x, "t")[0, :, 0, 1].max() > 0.3  # downwards
+    peaks = stream(x, "q")
+    assert peaks[0].min() > 0.3
+    assert peaks[1].max() < 0.1  # who stands beside
 
 
 def test_frames_without_the_person_are_zeros_and_an_absent_person_is_left_out():
@@ -104,10 +123,10 @@ def test_frames_without_the_person_are_zeros_and_an_absent_person_is_left_out():
 
 def test_one_frame_and_nobody():
     s = sample(frames=1)
-    assert network_input(s, SETTINGS).shape == (2, 16, 17, 11)
+    assert network_input(s, SETTINGS).shape == (2, 16, 17, 19)
     none = np.zeros((1, 5, 17, 2), np.float32)
     x = body_input(none, none[..., 0], (8, FEATS, 2.0), BONES["mmaction"])
-    assert x.shape == (1, 8, 17, 11)
+    assert x.shape == (1, 8, 17, 19)
     assert not x.any()
 
 
@@ -122,7 +141,7 @@ def test_the_transform_gives_the_network_what_inference_gives():
     s = sample(swing_px=25)
     arguments = {k: v for k, v in step.items() if k != "type"}
     x = BodyInput(**arguments).transform(to_mmaction(s))["keypoint"]
-    assert x.shape == (1, 3, 16, 17, 11)
+    assert x.shape == (1, 3, 16, 17, 19)
     assert np.array_equal(x[0, :2], network_input(s, settings))
     assert not x[0, 2].any()
 
