@@ -95,7 +95,7 @@ def test_a_fall_shows_as_it_happens_and_in_its_peaks():
     s = sample(frames=60)
     angle = np.clip(np.linspace(-1, 2, 60), 0, 1) * np.pi / 2  # upright, falls, lies
     turn = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
-    feet = np.array([11.0, 55.0]) + (300, 200)
+    feet = np.add((300, 200), (11, 55))
     s.keypoints[0] = np.einsum("ijt,tkj->tki", turn, s.keypoints[0] - feet) + feet
     x = network_input(s, SETTINGS)
     fallen, lying, height = np.moveaxis(stream(x, "f")[:, :, 0], -1, 0)
