@@ -1,5 +1,6 @@
-# make demo        run the pipeline on samples/ (makes .venv with the runtime set first)
-# make setup       only make .venv with the runtime set
+# make demo        from samples/ to a trained, tested classifier (makes .venv with the training set)
+# make setup       only make .venv with the runtime set: what video, stages and inference need
+# make setup-train the runtime and the training set (torch, mmengine, mmaction2)
 # make test        run the tests (makes .venv with the dev set first)
 # make test-slow   also those that take minutes
 # make lint        ruff and mypy
@@ -20,17 +21,21 @@ QUIET_CORES := OMP_NUM_THREADS=1 OMP_WAIT_POLICY=PASSIVE
 # A stamp is newer than the lists it was installed from, so that a second call does nothing.
 INTERPRETER := $(VENV)/.made
 RUNTIME_SET := $(VENV)/.runtime-$(RUNTIME)
+TRAIN_SET := $(VENV)/.training
 DEV_SET := $(VENV)/.dev
 RUNTIME_LISTS := requirements/base.txt requirements/$(RUNTIME).txt
-DEV_LISTS := requirements/training.txt requirements/openmmlab.txt requirements/dev.txt
+TRAIN_LISTS := requirements/training.txt requirements/openmmlab.txt
+DEV_LISTS := $(TRAIN_LISTS) requirements/dev.txt
 
-.PHONY: demo setup setup-dev test test-slow lint format benchmark clean-venv
+.PHONY: demo setup setup-train setup-dev test test-slow lint format benchmark clean-venv
 .DEFAULT_GOAL := demo
 
-demo: $(RUNTIME_SET)
+demo: $(TRAIN_SET)
 	$(PY) main.py --mode demo
 
 setup: $(RUNTIME_SET)
+
+setup-train: $(TRAIN_SET)
 
 setup-dev: $(DEV_SET)
 
@@ -80,8 +85,14 @@ $(RUNTIME_SET): $(RUNTIME_LISTS) | $(INTERPRETER)
 		echo "OpenCV needs two libraries of the system: apt-get install libgl1 libglib2.0-0"; exit 1; }
 	@touch $@
 
+$(TRAIN_SET): $(TRAIN_LISTS) $(RUNTIME_SET) | $(INTERPRETER)
+	@echo "installing the training set into $(VENV) (torch is the largest part; minutes)"
+	$(PIP) -r requirements/training.txt
+	$(PIP) --no-deps -r requirements/openmmlab.txt
+	@touch $@
+
 $(DEV_SET): $(DEV_LISTS) $(RUNTIME_SET) | $(INTERPRETER)
 	@echo "installing the dev set into $(VENV) (torch is the largest part; minutes)"
 	$(PIP) -r requirements/dev.txt
 	$(PIP) --no-deps -r requirements/openmmlab.txt
-	@touch $@
+	@touch $(TRAIN_SET) $@
