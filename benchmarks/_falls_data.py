@@ -1,0 +1,144 @@
+"""Lay out the footage that falls are measured on: one folder of videos, and tables about it.
+
+``<out>/videos/`` gets the fall clips as they are, every view of the collages as a video of its
+own, and what is normal: people who walk, exercise, stand about in front of security cameras.
+``segments.csv`` (video, start_s, stop_s, class) labels what to learn from, ``events.csv`` the falls
+to find, and ``sources.csv`` (video, source) names each video's group: a person who falls, with a
+share of the normal footage.
+"""
+
+import csv
+import shutil
+from pathlib import Path
+
+import av
+
+from recognizer.artifacts import atomic_path
+from recognizer.video.reader import VideoReader
+from recognizer.video.writer import VideoWriter
+
+# Where the views stand inside a collage, x1 y1 x2 y2; the rest is black, or the time of day.
+VIEWS = {"view1": (0, 0, 852, 640), "view2": (854, 0, 1280, 320)}
+# When people fall in the collages, and until when they lie, seconds: seen frame by frame.
+FALLS = {
+    "fall/05_vertical_fall_faint.mp4": (2.3, 15.1),
+    "fall/07_fall_to_knees_forward.mp4": (1.2, 9.05),
+}
+# One woman, or several in the same shirt on the same day, makes the daily activities and one fall.
+PEOPLE = {"fall/05_vertical_fall_faint.mp4": "Faint"}
+OTHERS = "Knees"
+# What is learnt as a fall is the falling, from just before its start until somebody is down: a
+# detector loses people who lie, and lying alone is no fall. Seconds before and after the start.
+FALLING_S = (0.3, 1.3)
+# What ends less than this before a fall is neither: seconds without a class.
+UNSURE_S = 0.8
+NORMAL, FALL = "Normal", "Falldown"
+
+
+def lay_out(assets: Path, segments: Path, out: Path) -> None:
+    """Write the folder of videos and the three tables; videos that are there are kept."""
+    rows, groups = [], {}
+    with segments.open(encoding="utf-8", newline="") as file:
+        for row in csv.DictReader(file):
+            name = f"falls/{row['video']}"
+            rows.append((name, float(row["start_s"]), float(row["stop_s"]), row["class"]))
+            groups[name] = row["video"].split("/")[0]
+    for name in groups:
+        _copy(assets / name, out / "videos" / name)
+    for path in sorted((assets / "multiview_falls").glob("*/*.mp4")):
+        clip = path.relative_to(assets / "multiview_falls").as_posix()
+        for view, box in VIEWS.items():
+            name = f"multiview/{clip.removesuffix('.mp4')}_{view}.mp4"
+            _crop(path, out / "videos" / name, box, out)
+            rows += _labels(name, FALLS.get(clip), _duration(path))
+            groups[name] = PEOPLE.get(clip, OTHERS)
+    normal = _normal(assets)
+    for name, (path, _) in normal.items():
+        _copy(path, out / "videos" / name)
+        rows.append((name, 0.0, _duration(path), NORMAL))
+    groups |= _deal(normal, sorted(set(groups.values())))
+    _write(out / "segments.csv", ("video", "start_s", "stop_s", "class"), _to_learn(rows))
+    falls = [row for row in rows if row[3] == FALL]
+    _write(out / "events.csv", ("video", "start_s", "stop_s", "class"), falls)
+    _write(out / "sources.csv", ("video", "source"), sorted(groups.items()))
+
+
+def _labels(name, fall, duration):
+    if fall is None:
+        return [(name, 0.0, duration, NORMAL)]
+    return [(name, 0.0, fall[0], NORMAL), (name, *fall, FALL)]
+
+
+def _to_learn(rows):
+    """Return the rows to learn from: falling alone, and what is normal well before it."""
+    starts = {(name, start) for name, start, _, kind in rows if kind == FALL}
+    kept = []
+    for name, start, stop, kind in rows:
+        if kind == FALL:
+            kept.append((name, max(start - FALLING_S[0], 0.0), start + FALLING_S[1], kind))
+            continue
+        first = min((s for n, s in starts if n == name), default=stop + UNSURE_S)
+        if (stop := min(stop, first - UNSURE_S)) > start:
+            kept.append((name, start, stop, kind))
+    return [(name, round(a, 3), round(b, 3), kind) for name, a, b, kind in kept]
+
+
+def _normal(assets):
+    """Return name -> (file, recording it was cut from) of the footage without falls."""
+    with (assets / "fight_surv" / "sources.csv").open(encoding="utf-8", newline="") as file:
+        recordings = {row["video"]: row["source"] for row in csv.DictReader(file)}
+    found = {}
+    for path in sorted((assets / "fight_surv" / "NonFight").iterdir()):
+        found[f"NonFight/{path.name}"] = (path, recordings[f"NonFight/{path.name}"])
+    for path in sorted((assets / "videos").iterdir()):
+        found[f"street/{path.name}"] = (path, path.name)
+    return found
+
+
+def _deal(normal, groups):
+    """Deal whole recordings to the groups, the longest first, each to the shortest so far."""
+    seconds, videos = {}, {}
+    for name, (path, recording) in normal.items():
+        seconds[recording] = seconds.get(recording, 0.0) + _duration(path)
+        videos.setdefault(recording, []).append(name)
+    dealt, filled = {}, dict.fromkeys(groups, 0.0)
+    for recording in sorted(seconds, key=lambda r: (-seconds[r], r)):
+        group = min(filled, key=lambda g: (filled[g], g))
+        filled[group] += seconds[recording]
+        dealt |= dict.fromkeys(videos[recording], group)
+    return dealt
+
+
+def _duration(path):
+    with av.open(str(path)) as container:
+        stream = container.streams.video[0]
+        if stream.duration is not None:
+            return round(float(stream.duration * stream.time_base), 3)
+        return round(container.duration / av.time_base, 3)
+
+
+def _copy(path, final):
+    final.parent.mkdir(parents=True, exist_ok=True)
+    if not final.exists():
+        shutil.copy2(path, final)
+
+
+def _crop(path, final, box, root):
+    if final.exists():
+        return
+    x1, y1, x2, y2 = box
+    with VideoReader(path) as reader, atomic_path(final, root) as scratch:
+        fps = reader.info.fps
+        with VideoWriter(scratch, (x2 - x1, y2 - y1), fps, crf=12) as writer:
+            for frame in reader:
+                picture = frame.image.bgr()
+                if picture.shape != (720, 1280, 3):
+                    raise ValueError(f"{path}: expected a collage of 1280x720, got {picture.shape}")
+                writer.write(picture[y1:y2, x1:x2], frame.time_s)
+
+
+def _write(path, columns, rows):
+    with path.open("w", encoding="utf-8", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(columns)
+        writer.writerows(rows)
