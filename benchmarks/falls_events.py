@@ -136,18 +136,29 @@ def judge_by_network(config_file, options, folder, seed):
     return judge
 
 
+def to_learn(windows):
+    """Tell which windows are learnt from: of what is normal every other one.
+
+    Neighbours share three quarters of their frames. The shipped model learns from as many normal
+    ones for each fall as those that are measured: its threshold is theirs.
+    """
+    falls = CLASSES["Falldown"]
+    return np.array(
+        [
+            w.sample is not None and w.label is not None and (w.label == falls or i % 2 == 0)
+            for i, w in enumerate(windows)
+        ]
+    )
+
+
 def leave_one_out(windows, group_of, judge_of):
     """Return the probability of a fall in each window, from a model without its group."""
     groups = np.array([group_of[w.video] for w in windows])
     there = np.array([w.sample is not None for w in windows])
-    labelled = there & np.array([w.label is not None for w in windows])
-    # Neighbours share three quarters of their frames: of what is normal, every other one will do.
-    labelled &= np.array(
-        [w.label == CLASSES["Falldown"] or i % 2 == 0 for i, w in enumerate(windows)]
-    )
+    learnt = to_learn(windows)
     said = np.zeros(len(windows))  # nobody is there: nobody falls
     for group in sorted(set(groups)):
-        train = np.flatnonzero(labelled & (groups != group))
+        train = np.flatnonzero(learnt & (groups != group))
         test = np.flatnonzero(there & (groups == group))
         said[test] = judge_of(group)(windows, train, test)
     return said
@@ -226,9 +237,9 @@ def _best(curve):
 
 
 def write_everything(out, windows):
-    """Write all labelled windows as train.pkl: what the shipped model learns from."""
-    known = [w for w in windows if w.label is not None and w.sample is not None]
-    write_split(out / "everything" / "train.pkl", out, (w.sample for w in known))
+    """Write what all groups together have to learn from: the shipped model's train.pkl."""
+    chosen = np.flatnonzero(to_learn(windows))
+    write_split(out / "everything" / "train.pkl", out, (windows[i].sample for i in chosen))
 
 
 def draw(path, root, results):
