@@ -171,7 +171,7 @@ def _check(datasets: Mapping[str, Any], classes: list[str]) -> None:
     paths = {split: Path(dataset.ann_file) for split, dataset in datasets.items()}
     if "test" in paths and not paths["test"].is_file():
         del paths["test"]  # it is not needed in training
-    check_splits(paths, len(classes))
+    check_splits(paths, len(classes), may_be_empty=["test"])
 
 
 def _weigh(cfg: "TrainConfig", classes: list[str], metadata: Mapping[str, Any]) -> None:

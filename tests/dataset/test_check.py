@@ -133,6 +133,13 @@ def test_only_the_training_split_needs_every_class(tmp_path):
         check_splits(splits, 2)
 
 
+def test_a_split_that_may_be_empty(tmp_path):
+    splits = {"train": written(tmp_path, GOOD), "test": written(tmp_path, [], "test.pkl")}
+    assert check_splits(splits, 2, may_be_empty=["test"])["test"] == []
+    with pytest.raises(DatasetError, match="test: expected at least 1 samples"):
+        check_splits(splits, 2)
+
+
 def test_a_name_in_two_splits(tmp_path):
     splits = {
         "train": written(tmp_path, GOOD),
