@@ -252,6 +252,7 @@ def draw(path, root, results):
         axes.axhline(WANTED_RECALL, color="0.6", lw=0.8)
         axes.set(xlabel="false alarms per 10 minutes", ylabel="falls found", ylim=(0, 1.02))
         axes.set_xscale("symlog", linthresh=2)
+        axes.set_xlim(left=0)
         axes.legend()
 
     save_figure(path, root, paint)
