@@ -1,8 +1,8 @@
 """Measure how many real falls are found at how many false alarms, one subject left out at a time.
 
-    python benchmarks/falls_events.py --out OUT --assets ../shared/assets
+    python benchmarks/falls_events.py --out OUT
 
-lays out the footage (see ``_falls_data.py``), runs stages 1 and 2 on it, cuts it into windows as
+works in OUT (output/falls_events), lays out the footage of ../shared/assets (see ``_falls_data.py``), runs stages 1 and 2 on it, cuts it into windows as
 stage 3 and the analysis do, and for every group (a person who falls, with a share of the normal
 footage) trains each config on the other groups and asks it about every window of this one. The
 configs' probabilities are averaged. What counts is events: windows at or above the threshold that
@@ -289,11 +289,11 @@ def table(results):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--out", type=Path, required=True, help="folder to work in")
+    parser.add_argument("--out", type=Path, default=ROOT / "output" / "falls_events")
     parser.add_argument("--assets", type=Path, default=ROOT.parent / "shared" / "assets")
     parser.add_argument("--config", type=Path, default=ROOT / "configs" / "config.yaml")
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE")
-    parser.add_argument("--configs", type=Path, nargs="*", default=[], help="mmaction2 configs")
+    parser.add_argument("--configs", type=Path, nargs="*", default=[NETWORK], help="mmaction2's")
     parser.add_argument("--cfg-options", nargs="*", default=[])
     parser.add_argument("--seeds", type=int, nargs="+", default=[0])
     parser.add_argument("--name", default="report")

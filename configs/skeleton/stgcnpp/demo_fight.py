@@ -4,7 +4,7 @@ The same input and the same small network as its base, with somewhat fewer epoch
 every few epochs lets an interrupted demo go on.
 """
 
-_base_ = "stgcnpp_body_bone_fight.py"
+_base_ = "stgcnpp_body_motion_fight.py"
 
 max_epochs = 20
 
