@@ -50,8 +50,9 @@ def check_splits(
 
     Every split: readable, safe, PoseDataset's list layout; every sample: name, label, shapes,
     types, finite numbers, as many frames as it says, a picture size that fits its keypoints and
-    is not swapped, keypoints in pixels, scores from 0 to about 1, somebody in it; no name twice, in other splits neither; at least one sample.
-    The one that is trained on: at least ``MIN_SAMPLES``, and some of each class.
+    is not swapped, keypoints in pixels, scores from 0 to about 1, somebody in it; no name twice,
+    in other splits neither; at least one sample. The one that is trained on: at least
+    ``MIN_SAMPLES``, and some of each class.
 
     Args:
         splits: the pickle of each split by name, such as train, val and test.
@@ -119,7 +120,7 @@ def _unit_fault(sample: Sample) -> str:
             f"{scores.max():.3g}"
         )
     points, (width, height) = sample.keypoints[scores > 0], sample.size_wh
-    away = np.abs(points / np.float32([width, height])).max()
+    away = np.abs(points / np.array([width, height], np.float32)).max()
     if away > _PICTURES_AWAY:
         return (
             f"expected keypoints in pixels of a picture {width} wide and {height} high, got some "

@@ -13,6 +13,8 @@ import numpy as np
 from recognizer.artifacts import ArtifactError, read_pickle, write_pickle_list
 from recognizer.types import UNTRACKED, Sample
 
+_MAX_SIDE = 100_000  # pixels; far above any camera
+
 
 def to_mmaction(sample: Sample) -> dict[str, Any]:
     """Return the sample as one item of a PoseDataset pickle."""
@@ -116,9 +118,10 @@ def _from_mmaction(item: Any) -> tuple[Sample | None, list[str]]:
     if missing:
         return None, missing
     faults = list(_scalar_faults(item))
-    keypoints = item["keypoint"]
+    if wrong := list(_form_faults(item)):
+        return None, [*faults, *wrong]
+    keypoints, (height, width) = item["keypoint"], item["img_shape"]
     try:
-        height, width = item["img_shape"]
         sample = Sample(
             item["frame_dir"],
             item["label"],
@@ -127,7 +130,7 @@ def _from_mmaction(item: Any) -> tuple[Sample | None, list[str]]:
             (int(width), int(height)),
             np.full(len(keypoints), UNTRACKED, np.int64),
         )
-    except (TypeError, ValueError, AttributeError, OverflowError) as error:
+    except ValueError as error:
         return None, [*faults, str(error)]
     faults += _size_faults(sample, item["total_frames"])
     return (None, faults) if faults else (sample, [])
@@ -141,9 +144,31 @@ def _scalar_faults(item: Mapping[str, Any]) -> Iterator[str]:
         yield f"expected a label >= 0, got {label!r}"
 
 
+def _is_size(value: Any) -> bool:
+    pair = isinstance(value, list | tuple | np.ndarray) and np.shape(value) == (2,)
+    return pair and all(
+        isinstance(side, int | np.integer) and 1 <= side <= _MAX_SIDE for side in value
+    )
+
+
+def _form_faults(item: Mapping[str, Any]) -> Iterator[str]:
+    shape = item["img_shape"]
+    if not _is_size(shape):
+        yield (
+            f"expected img_shape (height, width), whole numbers of pixels from 1 to {_MAX_SIDE}, "
+            f"got {repr(shape)[:60]}"
+        )
+    for key, form in (("keypoint", "(people, frames, 17, 2)"),
+                      ("keypoint_score", "(people, frames, 17)")):  # fmt: skip
+        value = item[key]
+        if not isinstance(value, np.ndarray) or value.ndim != form.count(",") + 1:
+            shape = f"{value.shape} " if isinstance(value, np.ndarray) else ""
+            yield f"expected {key} as an array {form}, got {shape}{type(value).__name__}"
+
+
 def _size_faults(sample: Sample, total_frames: Any) -> Iterator[str]:
     frames = sample.keypoints.shape[1]
     if total_frames != frames:
         yield f"expected total_frames {frames} as in keypoint, got {total_frames!r}"
-    if frames == 0 or len(sample.keypoints) == 0 or min(sample.size_wh) < 1:
-        yield "expected at least one person, one frame and one pixel"
+    if frames == 0 or len(sample.keypoints) == 0:
+        yield "expected at least one person and one frame"

@@ -64,10 +64,10 @@ def test_real_samples_with_swapped_sizes_are_found():
     assert all("img_shape is (height, width)" in fault for fault in faults)
 
 
+SHAPE = (2, 20, 17, 2)
 BAD = {
     "coco 18": (changed(keypoint=np.zeros((2, 20, 18, 2), np.float32)), "got (2, 20, 18, 2)"),
-    "flat": (changed(keypoint=np.zeros((20, 34), np.float32)), "keypoints: expected"),
-    "text": (changed(keypoint="x"), "'bad.mp4'"),
+    "flat": (changed(keypoint=np.zeros((20, 34), np.float32)), "got (20, 34) ndarray"),
     "float64": (changed(keypoint=np.zeros((2, 20, 17, 2))), "float32"),
     "scores": (changed(keypoint_score=np.zeros((2, 19, 17), np.float32)), "keypoint_scores"),
     "NaN": (changed(keypoint=np.full((2, 20, 17, 2), np.nan, np.float32)), "NaN"),
@@ -80,8 +80,27 @@ BAD = {
     "no name": (changed(frame_dir=""), "expected a name"),
     "no key": (changed(keypoint_score=None), "'keypoint_score' is missing"),
     "frames": (changed(total_frames=19), "expected total_frames 20 as in keypoint, got 19"),
-    "size": (changed(img_shape=(0, 320)), "one pixel"),
-    "size text": (changed(img_shape="big"), "'bad.mp4'"),
+    "size": (changed(img_shape=(0, 320)), "expected img_shape (height, width)"),
+    "size text": (changed(img_shape="big"), "pixels from 1 to 100000, got 'big'"),
+    "size of letters": (changed(img_shape=("2", "3")), "expected img_shape (height, width)"),
+    "size of three": (changed(img_shape=(240, 320, 3)), "got (240, 320, 3)"),
+    "size in parts": (changed(img_shape=(240.5, 320)), "whole numbers of pixels"),
+    "size beyond floats": (changed(img_shape=(10**400, 10**400)), "from 1 to 100000"),
+    "points in a list": (changed(keypoint=[[1.0]]), "(people, frames, 17, 2), got list"),
+    "points that are text": (changed(keypoint="x"), "expected keypoint as an array"),
+    "far out": (made("bad.mp4", keypoints=np.full(SHAPE, 1e30, np.float32)), "some at 1e+30"),
+    "below the scale": (
+        made("bad.mp4", scores=np.full(SHAPE[:3], -0.5, np.float32)),
+        "got -0.5 to -0.5",
+    ),
+    "above the scale": (
+        made("bad.mp4", scores=np.full(SHAPE[:3], 1e20, np.float32)),
+        "got 1e+20 to 1e+20",
+    ),
+    "parts of the picture": (
+        made("bad.mp4", keypoints=np.full(SHAPE, 0.4, np.float32)),
+        "parts of the picture",
+    ),
     "nobody": (changed(keypoint_score=np.zeros((2, 20, 17), np.float32)), "nobody is seen"),
     "no slot": (
         changed(

@@ -102,7 +102,7 @@ BAD = {
         "at least one person",
     ),
     "text as keypoints": (_changed(keypoint="x"), "bad.mp4"),
-    "size": (_changed(img_shape=(0, 320)), "one pixel"),
+    "size": (_changed(img_shape=(0, 320)), "whole numbers of pixels"),
 }
 
 
