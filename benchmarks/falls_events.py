@@ -2,8 +2,8 @@
 
     python benchmarks/falls_events.py --out OUT
 
-works in OUT (output/falls_events), lays out the footage of ../shared/assets (see ``_falls_data.py``), runs stages 1 and 2 on it, cuts it into windows as
-stage 3 and the analysis do, and for every group (a person who falls, with a share of the normal
+works in OUT (output/falls_events): it lays out the footage of ../shared/assets (see
+``_falls_data.py``), runs stages 1 and 2 on it, cuts it into windows as stage 3 and the analysis do, and for every group (a person who falls, with a share of the normal
 footage) trains each config on the other groups and asks it about every window of this one. The
 configs' probabilities are averaged. What counts is events: windows at or above the threshold that
 touch are one alarm, an alarm that overlaps a fall finds it, any other is false. Reported are the
@@ -45,6 +45,7 @@ from recognizer.dataset.windows import plan_windows, slice_sequence  # noqa: E40
 from recognizer.types import Sample  # noqa: E402
 
 CLASSES = {"Normal": 0, "Falldown": 1}
+NETWORK = ROOT / "configs" / "skeleton" / "stgcnpp" / "falldown_body.py"
 WANTED_RECALL, WANTED_PER_HOUR = 0.9, 6.0  # one in ten minutes
 
 
