@@ -3,12 +3,13 @@
     python benchmarks/falls_events.py --out OUT
 
 works in OUT (output/falls_events): it lays out the footage of ../shared/assets (see
-``_falls_data.py``), runs stages 1 and 2 on it, cuts it into windows as stage 3 and the analysis do, and for every group (a person who falls, with a share of the normal
-footage) trains each config on the other groups and asks it about every window of this one. The
-configs' probabilities are averaged. What counts is events: windows at or above the threshold that
-touch are one alarm, an alarm that overlaps a fall finds it, any other is false. Reported are the
-curve over all thresholds, and what comes of a threshold that is chosen, for each group, on the
-other groups' windows. Beside it, in the same run: a logistic regression on the five measures of
+``_falls_data.py``), runs stages 1 and 2 on it and cuts it into windows as stage 3 and the
+analysis do. For every group (a person who falls, with a share of the normal footage) it trains
+each config on the other groups and asks it about every window of this one; the configs'
+probabilities are averaged. What counts is events: windows at or above the threshold that touch
+are one alarm, an alarm that overlaps a fall finds it, any other is false. Reported are the curve
+over all thresholds, and what comes of a threshold that is chosen, for each group, on the other
+groups' windows. Beside it, in the same run: a logistic regression on the five measures of
 ``recognizer.scoring.falldown``, the least that a network has to beat.
 """
 
