@@ -103,7 +103,9 @@ def _streams(rows: Rows, feats: Sequence[str], parents: IntArray) -> list[Array]
     made: dict[str, Array] = {}
     size = rows.size[:, None, None]
     if "b" in feats:
-        made["b"] = 2 * (rows.keypoints - rows.keypoints[:, parents]) / size
+        there = rows.keypoints.any(axis=2, keepdims=True)  # a missing keypoint is at (0, 0)
+        bones = 2 * (rows.keypoints - rows.keypoints[:, parents]) / size
+        made["b"] = np.where(there & there[:, parents], bones, 0.0)
     if {"v", "s"} & set(feats):
         velocity = joint_velocity(rows)
         speed = np.linalg.norm(velocity, axis=2, keepdims=True)

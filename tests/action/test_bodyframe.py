@@ -121,6 +121,17 @@ def test_frames_without_the_person_are_zeros_and_an_absent_person_is_left_out():
     assert len(network_input(s, SETTINGS)) == 1
 
 
+def test_a_missing_keypoint_makes_no_bone():
+    whole, part = sample(), sample()
+    part.keypoints[:, :, [5, 9]] = 0
+    part.keypoint_scores[:, :, [5, 9]] = 0
+    bones, left = (stream(network_input(s, SETTINGS), "b") for s in (whole, part))
+    ends = [5, 7, 9]  # elbow and wrist hang on the shoulder, the wrist is missing itself
+    assert not left[:, :, ends].any()
+    others = np.setdiff1d(np.arange(17), ends)
+    assert np.allclose(left[:, :, others], bones[:, :, others], atol=0.05)
+
+
 def test_one_frame_and_nobody():
     s = sample(frames=1)
     assert network_input(s, SETTINGS).shape == (2, 16, 17, 19)
