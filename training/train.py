@@ -4,7 +4,7 @@ import contextlib
 import json
 import logging
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +15,7 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 from annotation.metadata import METADATA, SCHEMA
 from annotation.progress import Watch
 from annotation.workspace import Outcome, Progress, exclusive, stage3_dir
+from recognizer.artifacts import sha256_file
 from recognizer.config import Config
 from recognizer.config_file import ConfigError
 from recognizer.dataset.check import check_splits
@@ -41,17 +42,21 @@ def train_falldown(config: Config, watch: Watch) -> int:
 
 
 def _train(config: Config, watch: Watch, service: str) -> int:
+    from recognizer.action.train_config import TrainConfigError
     from recognizer.action.training import train
 
     first = os.environ.get("RANK", "0") == "0"
     if not first:  # under torchrun one process speaks, and holds the folder
         logging.getLogger().setLevel(logging.WARNING)
     cfg = prepare(config, service)
-    if not first:
-        train(cfg, resume=config.train.resume)
-        return 0
-    with exclusive(Path(cfg.work_dir)), _bar(watch, f"training {service}") as heard:
-        best = train(cfg, resume=config.train.resume, heard=heard)
+    try:
+        if not first:
+            train(cfg, resume=config.train.resume)
+            return 0
+        with exclusive(Path(cfg.work_dir)), _bar(watch, f"training {service}") as heard:
+            best = train(cfg, resume=config.train.resume, heard=heard)
+    except TrainConfigError as error:
+        raise ConfigError(f"train.config_file, train.cfg_options: {error}") from error
     logger.info("best checkpoint: %s", best)
     logger.info("to test it:      python main.py --mode test.%s --checkpoint %s", service, best)
     return 0
@@ -91,25 +96,57 @@ def prepare(config: Config, service: str) -> "TrainConfig":
     section = config.train
     try:
         cfg = load_train_config(train_config(config, service), section.cfg_options)
+        loaded = datasets(cfg)
     except (ValueError, FileNotFoundError) as error:
         raise ConfigError(f"train.config_file, train.cfg_options: {error}") from error
-    _point_to_data(config, datasets(cfg), service)
+    _point_to_data(config, loaded, service)
     work_dir = section.work_dir or cfg.get("work_dir")
     name = Path(cfg.filename).stem
     cfg.work_dir = str(Path(work_dir).absolute() if work_dir else ROOT / "work_dirs" / name)
     if "randomness" not in cfg:
         cfg.randomness = {"seed": section.seed}
-    metadata = _metadata(Path(datasets(cfg)["train"].ann_file).parent)
+    pickle = Path(datasets(cfg)["train"].ann_file)
+    metadata = _metadata(pickle, service)
     classes = _classes(config, metadata)
+    _check_network(cfg, classes)
     _check(datasets(cfg), classes)
     _weigh(cfg, classes, metadata)
-    cfg[FACTS] = {
-        "service": service,
-        "classes": list(classes),
-        "window_s": _window_s(config, metadata),
-        **dict(cfg.get(FACTS) or {}),
-    }
+    facts = {"service": service, "classes": classes, "window_s": _window_s(config, metadata)}
+    cfg[FACTS] = {**facts, **_own_facts(cfg.get(FACTS), service, classes)}
     return cfg
+
+
+def _check_network(cfg: "TrainConfig", classes: list[str]) -> None:
+    """Refuse a network that tells apart more or fewer classes than the data set has."""
+    head = cfg.model.get("cls_head")
+    count = head.get("num_classes") if isinstance(head, Mapping) else None
+    if count is not None and count != len(classes):
+        raise ConfigError(
+            f"model.cls_head.num_classes: expected {len(classes)}, as many as the data set has "
+            f"classes ({', '.join(classes)}), got {count!r}"
+        )
+
+
+def _own_facts(value: Any, service: str, classes: list[str]) -> dict[str, Any]:
+    """Return what the config itself says of its classifier, such as its threshold.
+
+    Raises:
+        ConfigError: it contradicts the data, or is out of range.
+
+    """
+    if value is not None and not isinstance(value, Mapping):
+        raise ConfigError(f"recognizer: expected a dict in the training config, got {value!r}")
+    own = dict(value or {})
+    for key, known in (("service", service), ("classes", classes)):
+        if key in own and own[key] != known:
+            raise ConfigError(
+                f"recognizer.{key}: expected {known!r} as of the data, got {own[key]!r}"
+            )
+    for key, most in (("threshold", 1.0), ("window_s", 3600.0)):
+        number = own.get(key)
+        if number is not None and (type(number) not in (int, float) or not 0 < number <= most):
+            raise ConfigError(f"recognizer.{key}: expected above 0 to {most:g}, got {number!r}")
+    return own
 
 
 def _point_to_data(config: Config, datasets: Mapping[str, Any], service: str) -> None:
@@ -121,6 +158,7 @@ def _point_to_data(config: Config, datasets: Mapping[str, Any], service: str) ->
         except (FileNotFoundError, ConfigError, ValueError) as error:
             reason = str(error)
     if folder is not None and (folder / "train.pkl").is_file():
+        _refuse_two_places(config.train.cfg_options, folder)
         for split, dataset in datasets.items():
             dataset.ann_file = str(folder.absolute() / f"{split}.pkl")
         logger.info("data: %s", folder)
@@ -140,30 +178,59 @@ def _point_to_data(config: Config, datasets: Mapping[str, Any], service: str) ->
         )
 
 
-def _metadata(folder: Path) -> dict[str, Any]:
-    """Return stage 3's metadata beside the pickles, {} where there is none."""
-    path = folder / METADATA
+def _refuse_two_places(options: Sequence[str], folder: Path) -> None:
+    """Refuse --cfg-options that name pickles where a folder of pickles is taken."""
+    for option in options:
+        key = option.partition("=")[0]
+        if key.endswith("ann_file"):
+            raise ConfigError(
+                f"train.cfg_options: {key} would change nothing: the pickles of {folder} are "
+                "taken; --set train.dataset_dir=<folder with train.pkl> names others"
+            )
+
+
+def _metadata(pickle: Path, service: str) -> dict[str, Any]:
+    """Return stage 3's metadata beside the pickle, {} where there is none."""
+    path = pickle.with_name(METADATA)
     if not path.is_file():
         return {}
     try:
         value = json.loads(path.read_bytes())
         if value["schema"] != SCHEMA:
             raise ValueError(f"expected schema {SCHEMA!r}, got {value['schema']!r}")
-        return dict(value)
-    except (ValueError, KeyError, TypeError) as error:
-        raise ConfigError(f"{path}: not stage 3's metadata: {error}") from error
+        labels = value["classes"]
+        if sorted(labels.values()) != list(range(len(labels))):
+            raise ValueError(f"expected classes with labels from 0, each once, got {labels!r}")
+        about = value.get("splits", {}).get("train", {}).get("sha256")
+        made_for = value.get("service", service)
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        raise ConfigError(f"{path}: not stage 3's metadata: {error!r}") from error
+    if made_for != service:
+        raise ConfigError(f"{path}: expected a data set for {service}, it was made for {made_for}")
+    if about is not None and about != sha256_file(pickle):
+        raise ConfigError(
+            f"{pickle}: is not the pickle that {METADATA} beside it is about; run "
+            "--mode annotation.stage3 again"
+        )
+    return dict(value)
 
 
 def _classes(config: Config, metadata: Mapping[str, Any]) -> list[str]:
     """Return the classes in the order of their labels."""
     classes: Mapping[str, int] = metadata.get("classes") or config.dataset.classes
+    if not metadata:
+        logger.warning("no metadata.json beside the pickles: classes as in dataset.classes, %s",
+                       dict(classes))  # fmt: skip
     return sorted(classes, key=lambda name: classes[name])
 
 
 def _window_s(config: Config, metadata: Mapping[str, Any]) -> float | None:
-    dataset = metadata.get("settings", {}).get("dataset", {})
-    value = dataset.get("window_s", config.dataset.window_s)
-    return float(value) if value is not None else None
+    try:
+        dataset = metadata.get("settings", {}).get("dataset", {})
+        value = dataset.get("window_s", config.dataset.window_s)
+        return float(value) if value is not None else None
+    except (AttributeError, TypeError, ValueError) as error:
+        raise ConfigError(f"{METADATA}: settings.dataset.window_s: {error}") from error
 
 
 def _check(datasets: Mapping[str, Any], classes: list[str]) -> None:

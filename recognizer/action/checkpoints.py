@@ -96,6 +96,8 @@ def _reason(error: Exception) -> str:
             f"expected tensors and plain values, but it names {named[1]}, which could run code; "
             "it was not loaded. Use a checkpoint from a source you trust that holds weights only"
         )
+    if "weights_only" in text:  # torch would advise to load it unsafely
+        return "damaged, or not a checkpoint of torch"
     first = (text.splitlines() or [""])[0][:200]
     return f"damaged, or not a checkpoint of torch ({type(error).__name__}: {first})"
 
@@ -138,8 +140,17 @@ def last_checkpoint(work_dir: Path) -> Path | None:
             if (match := _STEP_FILE.fullmatch(path.name))
         }
         return inside(steps[max(steps)], work_dir) if steps else None
-    found = inside(Path(text), work_dir)
-    if not found.is_file():
+    try:
+        found = inside(Path(text), work_dir)
+        there = found.is_file()
+    except CheckpointError:
+        raise
+    except (ValueError, OSError) as error:  # no name that a file can have
+        raise CheckpointError(
+            f"{pointer}: expected the name of a checkpoint ({error}); delete {pointer} to go on "
+            "from the latest epoch_N.pth beside it"
+        ) from error
+    if not there:
         raise CheckpointError(
             f"{pointer}: names {text}, which is not there; delete {pointer} to go on from the "
             "latest epoch_N.pth beside it"

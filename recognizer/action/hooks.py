@@ -34,7 +34,7 @@ NOT_FINITE = "not_finite.json"
 
 
 class NotFiniteError(RuntimeError):
-    """The loss became NaN or infinite."""
+    """The loss or a weight became NaN or infinite."""
 
 
 # --- hooks -------------------------------------------------------------------------
@@ -62,7 +62,19 @@ class PlainCheckpointHook(Hook):  # type: ignore[misc]
         self.gradients: dict[str, Any] = {}
 
     def before_save_checkpoint(self, runner: Any, checkpoint: dict[str, Any]) -> None:
-        """Replace every object by plain values and add our facts."""
+        """Replace every object by plain values and add our facts.
+
+        Raises:
+            NotFiniteError: a weight is NaN or infinite: the last step went wrong.
+
+        """
+        for key, value in checkpoint["state_dict"].items():
+            if value.is_floating_point() and not torch.isfinite(value).all():
+                raise NotFiniteError(
+                    f"after epoch {runner.epoch + 1} the weight {key} is NaN or infinite; nothing "
+                    "was saved. Lower optim_wrapper.optimizer.lr, or set "
+                    "optim_wrapper.clip_grad.max_norm lower"
+                )
         hub = checkpoint["message_hub"]
         hub["log_scalars"] = {key: _history(value) for key, value in hub["log_scalars"].items()}
         checkpoint["meta"][FACTS] = {**self.facts, "validated_epoch": self.validated}

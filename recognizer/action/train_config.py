@@ -1,9 +1,10 @@
 """Training configs: read, changed from the command line, and what the guide writes made to work."""
 
+import contextlib
 import difflib
 import inspect
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -21,6 +22,13 @@ _READ = {
     "fp16", "sync_bn", "model_wrapper_cfg", "find_unused_parameters", "compile",
     "activation_checkpointing", "efficient_conv_bn_eval",
 } - {"self", "cfg"}  # fmt: skip
+
+
+_NEEDED = ("model", "train_dataloader", "train_cfg", "optim_wrapper")
+
+
+class TrainConfigError(ValueError):
+    """A config that can be read, but of which no training can be built."""
 
 
 def load_train_config(path: Path, options: Sequence[str] = ()) -> Config:
@@ -43,14 +51,19 @@ def load_train_config(path: Path, options: Sequence[str] = ()) -> Config:
         raise FileNotFoundError(f"expected a training config at {path}, found none")
     try:
         cfg = Config.fromfile(str(path))
-    except (SyntaxError, TypeError, KeyError, ValueError, NameError, ImportError) as error:
-        raise ValueError(f"{path}: not a config of mmengine: {error}") from error
+    except Exception as error:  # it is a program: it can raise anything
+        what = f"{type(error).__name__}: {error}"
+        raise ValueError(f"{path}: not a config of mmengine: {what}") from error
     changes = _parse(options)
     _check_changes(cfg, changes)
     try:
         cfg.merge_from_dict(changes)
-    except (KeyError, TypeError, IndexError, AssertionError) as error:
+    except (KeyError, TypeError, IndexError, AssertionError, AttributeError) as error:
         raise ValueError(f"--cfg-options {' '.join(options)}: {error}") from error
+    for name in _NEEDED:
+        if not isinstance(cfg.get(name), Mapping):
+            found = repr(cfg.get(name))[:60]
+            raise ValueError(f"{path}: expected {name} = dict(...) to train with, got {found}")
     modernise(cfg)
     return cfg
 
@@ -127,14 +140,44 @@ def modernise(cfg: Config) -> None:
             backbone.pop("with_cp")
 
 
+@contextlib.contextmanager
+def config_faults(cfg: Config, begun: Callable[[], bool], source: Path | None) -> Iterator[None]:
+    """Say of what mmengine or torch cannot build that it is the config, not the program.
+
+    Args:
+        cfg: what is built.
+        begun: tells whether an iteration has gone well; what fails later is something else.
+        source: the checkpoint that is gone on from.
+
+    Raises:
+        TrainConfigError: a misspelt key, a wrong type, sizes that do not fit each other.
+
+    """
+    try:
+        yield
+    except (AssertionError, AttributeError, LookupError, TypeError, RuntimeError) as error:
+        own = isinstance(error, RuntimeError) and type(error) is not RuntimeError
+        if own or begun():
+            raise
+        wanted = " or ".join(filter(None, [str(cfg.filename or "the config"), str(source or "")]))
+        raise TrainConfigError(
+            f"no training can be built: {type(error).__name__}: {error}; look in {wanted} (and "
+            "--cfg-options) for a misspelt key, a value of the wrong type, or sizes that do not "
+            "fit each other"
+        ) from error
+
+
 def datasets(cfg: Config) -> dict[str, ConfigDict]:
     """Return the innermost data set's config of each loader there is, by train, val, test."""
     found = {}
     for split in ("train", "val", "test"):
         loader = cfg.get(f"{split}_dataloader")
-        if loader is not None:
-            dataset = loader.dataset
-            while "ann_file" not in dataset and "dataset" in dataset:
-                dataset = dataset.dataset
-            found[split] = dataset
+        if loader is None:
+            continue
+        dataset = loader.get("dataset") if isinstance(loader, Mapping) else None
+        while isinstance(dataset, Mapping) and "ann_file" not in dataset:
+            dataset = dataset.get("dataset")
+        if not isinstance(dataset, Mapping) or not isinstance(dataset["ann_file"], str):
+            raise TrainConfigError(f"{split}_dataloader: expected a dataset with an ann_file")
+        found[split] = dataset
     return found

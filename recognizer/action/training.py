@@ -35,7 +35,7 @@ from recognizer.action.checkpoints import (
     load_checkpoint,
 )
 from recognizer.action.hooks import ProgressHook
-from recognizer.action.train_config import FACTS, datasets, load_train_config
+from recognizer.action.train_config import FACTS, config_faults, datasets, load_train_config
 from recognizer.artifacts import atomic_path, remove_stale_scratch, sha256_file
 from recognizer.dataset.mmaction import read_split, to_mmaction
 from recognizer.openmmlab import scope
@@ -140,7 +140,8 @@ def train(cfg: Config, *, resume: bool = False, heard: Heard | None = None) -> P
         FileExistsError: not resuming, but the work_dir holds a training.
         ArtifactError, FileNotFoundError: a pickle that is not as it should be.
         CheckpointError: a checkpoint to start from that is damaged or of something else.
-        NotFiniteError: the loss became NaN or infinite.
+        NotFiniteError: the loss or a weight became NaN or infinite.
+        TrainConfigError: nothing can be built of the config, or of the checkpoint's parts.
 
     """
     cfg = cfg.copy()
@@ -152,11 +153,18 @@ def train(cfg: Config, *, resume: bool = False, heard: Heard | None = None) -> P
     if source is not None:
         cfg.load_from = str(source)
         _go_on(cfg, facts, load_checkpoint(source), source)
-    _prepare(cfg, facts)
-    with _processes(), _global_state(), scope("mmaction"):
-        runner = _Runner.from_cfg(cfg)
+    begun: list[int] = []
+
+    def count(done: int, total: int) -> None:
+        begun[:] = [done]
         if heard is not None:
-            runner.register_hook(ProgressHook(heard))
+            heard(done, total)
+
+    faults = config_faults(cfg, lambda: bool(begun), source)
+    with _processes(), _global_state(), scope("mmaction"), faults:
+        _prepare(cfg, facts)
+        runner = _Runner.from_cfg(cfg)
+        runner.register_hook(ProgressHook(count))
         try:
             runner.train()
         finally:
@@ -211,8 +219,10 @@ def _go_on(cfg: Config, facts: dict[str, Any], checkpoint: Mapping[str, Any], pa
             "needs the same pickle, otherwise train in another work_dir"
         )
     seed = meta.get("seed")
-    if seed is not None and cfg.get("randomness", {}).get("seed") not in (None, seed):
-        logger.warning("going on with the seed of the run, %d", seed)
+    if type(seed) is not int or type(meta.get("epoch")) is not int or meta["epoch"] < 0:
+        raise CheckpointError(f"{path}: expected a seed and an epoch in it, whole numbers")
+    if cfg.get("randomness", {}).get("seed") not in (None, seed):
+        logger.warning("going on with the seed of the run, %s", seed)
     cfg.randomness = {**(cfg.get("randomness") or {}), "seed": seed}
 
 

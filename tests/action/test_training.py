@@ -245,6 +245,38 @@ def test_a_loss_that_is_no_number_stops_and_names_the_batch(data, tmp_path):
     assert not list((tmp_path / "w").glob("best_*"))
 
 
+def test_weights_that_are_no_numbers_are_not_saved(data, tmp_path):
+    cfg = tiny(
+        data, tmp_path / "w", "optim_wrapper.optimizer.lr=inf", "train_cfg.max_epochs=1",
+        "train_dataloader.batch_size=16", "param_scheduler=[]", "optim_wrapper.clip_grad=None",
+    )  # fmt: skip
+    with pytest.raises(NotFiniteError, match=r"the weight .* is NaN"):
+        train(cfg)
+    assert not list((tmp_path / "w").glob("*.pth"))
+
+
+@pytest.mark.parametrize(
+    ("part", "value", "said"),
+    [
+        ("optimizer", 5, "no training can be built"),
+        ("message_hub", 5, "no training can be built"),
+        ("param_schedulers", [1, 2], "no training can be built"),
+        ("seed", "abc", "expected a seed"),
+        ("epoch", -5, "expected a seed and an epoch"),
+    ],
+)
+def test_a_checkpoint_with_odd_parts_is_not_gone_on_from(
+    data, tmp_path, trained, part, value, said
+):
+    source = max(trained[2].parent.glob("epoch_*.pth"))
+    checkpoint = torch.load(source, weights_only=True)
+    (checkpoint if part in checkpoint else checkpoint["meta"])[part] = value
+    (tmp_path / "w").mkdir()
+    torch.save(checkpoint, tmp_path / "w" / source.name)
+    with pytest.raises(ValueError, match=said):
+        train(tiny(data, tmp_path / "w", "train_cfg.max_epochs=9"), resume=True)
+
+
 def test_a_hostile_pickle_is_not_executed(data, tmp_path):
     class Bomb:
         def __reduce__(self):

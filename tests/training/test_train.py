@@ -91,6 +91,66 @@ def test_an_option_that_would_do_nothing_is_refused(data, tmp_path, options, sai
         prepare(config(data, tmp_path, *options), "fight")
 
 
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (["model.cls_head.num_classes=3"], "expected 2, as many as the data set has classes"),
+        (["recognizer.service=falldown"], "recognizer.service: expected 'fight'"),
+        (["recognizer.classes=[Fight,NonFight]"], "recognizer.classes: expected"),
+        (["recognizer.threshold=7"], "recognizer.threshold: expected above 0 to 1, got 7"),
+        (["recognizer.window_s=long"], "recognizer.window_s"),
+        (["recognizer=3"], "recognizer: expected a dict"),
+        (["train_dataloader.dataset.ann_file=x.pkl"], "would change nothing: the pickles of"),
+        (["train_dataloader=None"], "expected train_dataloader = dict"),
+        (["model=3"], "expected model = dict"),
+        (["train_dataloader.dataset=3"], "expected a dataset with an ann_file"),
+    ],
+)
+def test_a_config_that_contradicts_the_data_is_refused(data, tmp_path, options, said):
+    with pytest.raises(ConfigError, match=said):
+        prepare(config(data, tmp_path, *options), "fight")
+
+
+@pytest.mark.parametrize(
+    ("option", "said"),
+    [
+        ("train_cfg.max_epoch=3", "unexpected keyword argument 'max_epoch'"),
+        ("train_cfg.max_epochs=1.5", "integer"),
+        ("train_cfg.max_epochs=many", "TypeError"),
+        ("model.backbone.base_chanels=16", "base_chanels"),
+        ("model.backbone.base_channels=2", "RuntimeError"),
+        ("model.cls_head.loss_cls.class_weight=[1.0,2.0,3.0]", "RuntimeError"),
+        ("optim_wrapper.type=Nope", "Nope"),
+    ],
+)
+def test_what_cannot_be_built_is_the_configs_fault(data, tmp_path, option, said):
+    with pytest.raises(ConfigError, match=f"no training can be built: .*{said}.*misspelt key"):
+        train_fight(config(data, tmp_path / "w", *SHORT, option), silent)
+
+
+def test_a_config_that_is_no_config_names_itself(data, tmp_path):
+    for name, text in (("a.py", "x = 1 / 0"), ("b.txt", "{"), ("c.py", ""), ("d.py", "x = = 1")):
+        (tmp_path / name).write_text(text)
+        with pytest.raises(ConfigError, match=name):
+            prepare(config(data, tmp_path, config_file=str(tmp_path / name)), "fight")
+
+
+def test_metadata_of_other_pickles_is_not_believed(data, tmp_path):
+    folder = write_data(tmp_path / "d")
+    metadata(folder, service="falldown")
+    with pytest.raises(ConfigError, match="expected a data set for fight, it was made for falld"):
+        prepare(config(folder, tmp_path), "fight")
+    metadata(folder, splits={"train": {"sha256": "0" * 64}})
+    with pytest.raises(ConfigError, match=r"is not the pickle that metadata\.json"):
+        prepare(config(folder, tmp_path), "fight")
+    metadata(folder, classes={"Fight": 1, "NonFight": 1})
+    with pytest.raises(ConfigError, match="each once"):
+        prepare(config(folder, tmp_path), "fight")
+    (folder / "metadata.json").write_text("[" * 100_000)
+    with pytest.raises(ConfigError, match="not stage 3's metadata"):
+        prepare(config(folder, tmp_path), "fight")
+
+
 def test_no_pickles_names_both_places_and_the_command(tmp_path):
     section = {"annotation": {"output_dir": str(tmp_path)}, "train": {"work_dir": str(tmp_path)}}
     with pytest.raises(ConfigError, match=r"data/fight/train\.pkl.*annotation\.pipeline"):
