@@ -205,11 +205,31 @@ def read_record(path: Path) -> Record:
         services = {name: _service(result) for name, result in value.pop("services").items()}
         size_wh = tuple(value.pop("size_wh"))
         span_s = (value.pop("start_s"), value.pop("stop_s"))
-        return Record(**value, size_wh=size_wh, span_s=span_s, services=services)
+        record = Record(**value, size_wh=size_wh, span_s=span_s, services=services)
+        _check(record)
+        return record
     except ArtifactError:
         raise
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise ArtifactError(f"{path}: not a readable analysis: {error}") from error
+
+
+def _check(record: Record) -> None:
+    """Raise ValueError where numbers are none, as in a file that was changed by hand."""
+    begin, end = record.span_s
+    if not 0 <= float(end) - float(begin) < np.inf or len(record.size_wh) != 2:
+        raise ValueError(f"expected start_s, stop_s and size_wh, got {begin!r}, {end!r}")
+    for name, result in record.services.items():
+        classes = result.classifier["classes"]
+        for w in result.windows:
+            if not w.start_s < w.stop_s or (
+                w.probabilities and set(w.probabilities) != set(classes)
+            ):
+                raise ValueError(f"{name}: not a window: {w.start_s!r} to {w.stop_s!r}")
+            if not all(
+                0 <= float(p) <= 1 and not isinstance(p, str) for p in w.probabilities.values()
+            ):
+                raise ValueError(f"{name}: expected probabilities at {w.start_s!r}")
 
 
 def _service(value: dict[str, Any]) -> ServiceResult:

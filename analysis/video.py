@@ -145,6 +145,10 @@ class VideoWorker:
             forget(plan.folder, video)
             text = str(error).replace(str(tracks), video)
             return Outcome(video, "refused", f"stage 2 result: {text}; delete it, run again")
+        if len(sequence) > 1 and sequence.duration_s <= 0:
+            forget(plan.folder, video)
+            reason = f"all {len(sequence)} frames carry the same time: there is no time to judge"
+            return Outcome(video, "refused", f"{reason}; write the file anew with its frame rate")
         try:
             services = self._services(sequence, _earlier(plan, video, meta), report)
         except ModelError as error:

@@ -251,7 +251,7 @@ def exclusive(stage_dir: Path) -> Iterator[None]:
         lock = (stage_dir / ".lock").open("a")
     except OSError as error:
         raise OSError(
-            f"annotation.output_dir: expected a place that can be written, got {stage_dir}: "
+            f"output folder: expected a place that can be written, got {stage_dir}: "
             f"{error.strerror or error}"
         ) from error
     with lock:

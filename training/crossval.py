@@ -22,10 +22,9 @@ from recognizer.action.evaluation import fuse
 from recognizer.artifacts import sha256_file
 from recognizer.config import Config
 from recognizer.config_file import ConfigError
+from recognizer.dataset.check import check_splits
 from recognizer.dataset.folds import source_folds
-from recognizer.dataset.mmaction import read_split
 from recognizer.dataset.split import SPLITS
-from recognizer.types import Sample
 from training.crossval_report import Result, Setup, write_report
 from training.fold_job import FoldJob, job_key, read_result, start
 from training.places import ROOT, as_list, find_pickle, train_config
@@ -61,7 +60,9 @@ def crossval(config: Config, watch: Watch) -> int:
             "metadata.json does not say in which clips nobody was tracked; they are not counted. "
             "Run --mode annotation.stage3 again"
         )
-    samples = {s.name: s for split in SPLITS for s in _read(setup.dataset_dir, split, truth)}
+    paths = {split: _pickle(setup.dataset_dir, split, truth) for split in SPLITS}
+    found = check_splits(paths, len(truth.classes), training="", may_be_empty=SPLITS)
+    samples = {sample.name: sample for split in SPLITS for sample in found[split]}
     everything = {**truth.samples, **(truth.nobody or {})}
     parts = _parts(setup, everything, set(samples))
     folder = config.crossval.output_dir or ROOT / "work_dirs" / "crossval" / configs[0].stem
@@ -99,14 +100,14 @@ def _setup(config: Config, service: str, configs: Sequence[Path]) -> Setup:
     )
 
 
-def _read(folder: Path, split: str, truth: Truth) -> list[Sample]:
+def _pickle(folder: Path, split: str, truth: Truth) -> Path:
     path = folder / f"{split}.pkl"
     if not path.is_file() or sha256_file(path) != truth.sha256[split]:
         raise ValueError(
             f"{path}: is not the pickle that metadata.json beside it is about; run --mode "
             "annotation.stage3 again"
         )
-    return read_split(path)
+    return path
 
 
 def _parts(setup: Setup, everything: Mapping[str, Facts], tracked: set[str]) -> list[Part]:

@@ -1,6 +1,9 @@
 """Where pickles and checkpoints stand that the config does not name."""
 
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from annotation.workspace import stage3_dir
 from recognizer.config import Config
@@ -63,6 +66,52 @@ def _named_in_config(config: Config, service: str, split: str) -> Path | None:
         return None
     dataset = datasets(load_train_config(path, config.train.cfg_options)).get(split)
     return None if dataset is None else Path(dataset.ann_file).absolute()
+
+
+@dataclass(frozen=True, slots=True)
+class CheckpointFacts:
+    """What a trained classifier says of itself; empty where it does not say.
+
+    Attributes:
+        service: fight or falldown.
+        classes: names in the order of labels.
+        learnt_from: SHA-256 of the pickles it learnt from.
+
+    """
+
+    service: str
+    classes: tuple[str, ...]
+    learnt_from: frozenset[str]
+
+
+def facts_of(path: Path) -> CheckpointFacts:
+    """Return what a checkpoint or a shipped ONNX file says of itself.
+
+    Raises:
+        FileNotFoundError, ValueError: a file that cannot be used.
+
+    """
+    if path.suffix == ".onnx":
+        from recognizer.action.classifier import Classifier
+        from recognizer.config_action import ClassifierSection
+
+        facts = Classifier(path, ClassifierSection()).facts
+        members = facts.training.get("checkpoints")
+        return CheckpointFacts(facts.service, facts.classes, _learnt_from(members))
+    from recognizer.action.checkpoints import load_checkpoint
+
+    own = load_checkpoint(path)["meta"].get("recognizer")
+    if not isinstance(own, Mapping):
+        return CheckpointFacts("", (), frozenset())
+    classes = own.get("classes")
+    names = tuple(map(str, classes)) if isinstance(classes, list | tuple) else ()
+    return CheckpointFacts(str(own.get("service") or ""), names, _learnt_from([own]))
+
+
+def _learnt_from(members: Any) -> frozenset[str]:
+    rows = members if isinstance(members, list) else []
+    digests = [row.get("train_sha256") for row in rows if isinstance(row, Mapping)]
+    return frozenset(digest for digest in digests if isinstance(digest, str))
 
 
 def best_checkpoint(config: Config, service: str) -> Path:

@@ -22,11 +22,12 @@ from recognizer.artifacts import sha256_file, write_atomic, write_json
 from recognizer.config import Config
 from recognizer.config_action import ClassifierSection
 from recognizer.config_file import ConfigError
+from recognizer.dataset.check import check_splits
 from recognizer.dataset.mmaction import read_split
 from recognizer.types import Sample
 from training import report
 from training.mistakes import write_mistakes
-from training.places import as_list, best_checkpoint, find_pickle
+from training.places import CheckpointFacts, as_list, best_checkpoint, facts_of, find_pickle
 from training.truth import (
     Facts,
     Predictions,
@@ -104,15 +105,29 @@ def _test(config: Config, service: str, watch: Watch) -> int:
 def _measure(
     config: Config, service: str, checkpoints: Sequence[Path], ann_file: Path, watch: Watch
 ) -> Measured:
-    samples = read_split(ann_file)
+    truth = _truth_of(ann_file, service)
+    known = [facts_of(path) for path in checkpoints]
+    classes = _classes(config, truth, list(zip(checkpoints, known, strict=True)), service)
+    val = ann_file.with_name("val.pkl")
+    looked_at = {ann_file.stem: ann_file} | ({"val": val} if val.is_file() else {})
+    found = check_splits(looked_at, len(classes), training="", may_be_empty=list(looked_at))
+    samples = found[ann_file.stem]
     if not samples:
         raise ValueError(f"{ann_file}: expected samples to test on, the pickle is empty")
-    truth = _truth_of(ann_file, service)
-    _check_shipped(checkpoints, service, truth)
     probabilities = _predict(checkpoints, samples, "test: predictions", watch)
-    classes = _classes(config, truth, probabilities.shape[1])
+    if probabilities.shape[1] != len(classes):
+        raise ValueError(
+            f"test.checkpoint: the data set has {len(classes)} classes ({', '.join(classes)}), "
+            f"the checkpoint knows {probabilities.shape[1]}; they do not belong together"
+        )
     said = _predictions(samples, probabilities, classes, truth)
     nobody, notes = _nobody(truth, ann_file)
+    if any(sha256_file(ann_file) in facts.learnt_from for facts in known):
+        notes = (
+            f"The classifier learnt from {ann_file.name} itself: no figure here is a test.",
+            *notes,
+        )
+        logger.warning("%s", notes[0])
     threshold = None
     if len(classes) == 2:
         threshold = _threshold(checkpoints, ann_file, said, watch)
@@ -147,26 +162,6 @@ def _truth_of(ann_file: Path, service: str) -> Truth | None:
     return truth
 
 
-def _check_shipped(checkpoints: Sequence[Path], service: str, truth: Truth | None) -> None:
-    """Refuse ONNX files that say themselves that they are for something else."""
-    from recognizer.action.classifier import Classifier
-
-    for path in checkpoints:
-        if path.suffix != ".onnx":
-            continue
-        classifier = Classifier(path, ClassifierSection())
-        if classifier.service != service:
-            raise ConfigError(
-                f"test.checkpoint: expected a classifier for {service}, {path} is one for "
-                f"{classifier.service}"
-            )
-        if truth is not None and classifier.classes != truth.classes:
-            raise ConfigError(
-                f"test.checkpoint: the data set's classes are {', '.join(truth.classes)}, those "
-                f"of {path} {', '.join(classifier.classes)}"
-            )
-
-
 def _predict(
     checkpoints: Sequence[Path], samples: Sequence[Sample], title: str, watch: Watch
 ) -> NDArray[np.float64]:
@@ -196,18 +191,33 @@ def _predict_one(
     return probabilities
 
 
-def _classes(config: Config, truth: Truth | None, count: int) -> tuple[str, ...]:
-    if truth is not None:
-        classes = truth.classes
-    else:
-        named = config.dataset.classes
-        classes = tuple(sorted(named, key=lambda name: named[name]))
-    if len(classes) != count:
-        where = "metadata.json" if truth is not None else "dataset.classes"
-        raise ValueError(
-            f"the checkpoint knows {count} classes, {where} names {len(classes)} "
-            f"({', '.join(classes)}); they do not belong together"
-        )
+def _classes(
+    config: Config,
+    truth: Truth | None,
+    known: Sequence[tuple[Path, CheckpointFacts]],
+    service: str,
+) -> tuple[str, ...]:
+    """Return the classes in the order of labels: the data's, else the checkpoint's own.
+
+    Raises:
+        ConfigError: a checkpoint of another service, or of other classes or another order.
+
+    """
+    own = [facts.classes for _, facts in known if facts.classes]
+    named = config.dataset.classes
+    usual = tuple(sorted(named, key=lambda name: named[name]))
+    classes = truth.classes if truth is not None else own[0] if own else usual
+    for path, facts in known:
+        if facts.service not in ("", service):
+            raise ConfigError(
+                f"test.checkpoint: expected a classifier for {service}, {path} is one for "
+                f"{facts.service}"
+            )
+        if facts.classes not in ((), classes):
+            raise ConfigError(
+                f"test.checkpoint: the classes are {', '.join(classes)}, those of {path} "
+                f"{', '.join(facts.classes)}"
+            )
     return classes
 
 

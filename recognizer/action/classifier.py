@@ -32,7 +32,7 @@ OUTPUT = "probabilities"
 _MAX_TEXT = 2**20
 # Far above any trained model; what lies beyond was made to fill the memory.
 _MAX_MEMBERS, _MAX_CLASSES, _MAX_CLIP_LEN, _MAX_PEOPLE = 32, 1000, 10_000, 100
-_MAX_WINDOW_S = 3600.0
+_MIN_WINDOW_S, _MAX_WINDOW_S = 0.02, 3600.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,7 +137,7 @@ class ClassifierFacts:
         facts = cls(
             service=value["service"],
             classes=_classes(value.get("classes")),
-            window_s=_number(value, "window_s", 0.0, _MAX_WINDOW_S),
+            window_s=_number(value, "window_s", _MIN_WINDOW_S, _MAX_WINDOW_S),
             threshold=_number(value, "threshold", 0.0, 1.0),
             features=_features(value.get("features")),
             training=value["training"],
@@ -306,7 +306,8 @@ def _json_object(text: str) -> dict[str, Any]:
 
 def _classes(value: Any) -> tuple[str, ...]:
     names = value if isinstance(value, list) else []
-    right = all(isinstance(name, str) and name.strip() for name in names)
+    # Names go to the console, and control characters would steer it.
+    right = all(isinstance(n, str) and n.strip() and n.isprintable() for n in names)
     if not (right and 2 <= len(names) <= _MAX_CLASSES and len(set(names)) == len(names)):
         raise ValueError(f"classes: expected two or more different names, got {_short(value)}")
     return tuple(names)

@@ -109,3 +109,30 @@ def test_a_record_of_another_shape_is_refused(tmp_path):
     path.write_text(json.dumps(value))
     with pytest.raises(ArtifactError, match="not a readable analysis"):
         read_record(path)
+
+
+@pytest.mark.parametrize(
+    ("key", "odd"),
+    [
+        ("start_s", 99.0), ("start_s", "soon"), ("stop_s", None), ("probabilities", {"Fight": 0.5}),
+        ("probabilities", {"NonFight": "1", "Fight": "0"}),
+        ("probabilities", {"NonFight": -1.0, "Fight": 2.0}),
+    ],
+)  # fmt: skip
+def test_a_record_changed_by_hand_is_refused_and_so_made_again(tmp_path, key, odd):
+    value = as_read(full_record())
+    value["services"]["fight"]["windows"][1][key] = odd
+    path = tmp_path / "x.json"
+    path.write_text(json.dumps(value))
+    with pytest.raises(ArtifactError, match="not a readable analysis"):
+        read_record(path)
+
+
+@pytest.mark.parametrize("odd", ["a", None, -5.0, float("inf")])
+def test_a_record_of_no_time_is_refused(tmp_path, odd):
+    value = as_read(full_record())
+    value["stop_s"] = odd
+    path = tmp_path / "x.json"
+    path.write_text(json.dumps(value))
+    with pytest.raises(ArtifactError, match="not a readable analysis"):
+        read_record(path)

@@ -182,6 +182,27 @@ def test_a_refused_video_is_accounted_for_and_forgotten(analysed):
     assert str(analysed.parent) not in (out(analysed) / "manifest.json").read_text()
 
 
+def test_frames_that_all_carry_one_time_are_refused(analysed):
+    video = analysed.parent / "data" / "Fight" / "f0.mp4"
+    with av.open(str(video), "w") as container:
+        stream = container.add_stream("libx264", rate=10)
+        stream.width, stream.height, stream.pix_fmt = 160, 96, "yuv420p"
+        stream.codec_context.max_b_frames = 0
+        packets = []
+        for i in range(12):
+            frame = av.VideoFrame.from_ndarray(np.full((96, 160, 3), 20 * i, np.uint8), "bgr24")
+            frame.pts = i
+            packets += stream.encode(frame)
+        for packet in [*packets, *stream.encode()]:
+            packet.pts = packet.dts = 0
+            container.mux(packet)
+    assert run(analysed) == 3
+    assert states(analysed)["Fight/f0.mp4"] == "refused"
+    rows = [row for row in summary(analysed) if row["video"] == "Fight/f0.mp4"]
+    assert "frames carry the same time" in rows[0]["reason"]
+    assert not (out(analysed) / "videos" / "Fight" / "f0.mp4.json").exists()
+
+
 def test_a_damaged_result_is_made_again(analysed):
     before = contents(analysed)
     path = out(analysed) / "videos" / "Fight" / "f0.mp4.json"

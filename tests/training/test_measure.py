@@ -14,6 +14,7 @@ from annotation.progress import silent
 from recognizer.action.classifier import Classifier
 from recognizer.config_action import ClassifierSection
 from recognizer.config_file import ConfigError
+from recognizer.dataset.check import DatasetError
 from recognizer.dataset.mmaction import read_split, write_split
 from tests.analysis.classifiers import place_classifier
 from tests.training.measured import TINY, dataset, settings
@@ -176,6 +177,51 @@ def test_the_best_checkpoint_of_the_work_dir_is_taken(tmp_path, stage3, checkpoi
     report = run(tmp_path, stage3, [], f"train.work_dir={tmp_path}")
     value = json.loads((report / "report.json").read_text())
     assert [c["file"] for c in value["checkpoints"]] == [best.name]
+
+
+def with_facts(path, source, **facts):
+    """Save a checkpoint that says other things of itself; return its path."""
+    import torch
+
+    checkpoint = torch.load(source, weights_only=True)
+    checkpoint["meta"]["recognizer"] = {**checkpoint["meta"]["recognizer"], **facts}
+    torch.save(checkpoint, path)
+    return path
+
+
+def test_a_checkpoint_for_something_else_is_refused(tmp_path, stage3, checkpoints):
+    other = with_facts(tmp_path / "other.pth", checkpoints[0], service="falldown")
+    with pytest.raises(ConfigError, match=r"expected a classifier for fight, .* one for falldown"):
+        run(tmp_path, stage3, [other])
+    turned = with_facts(tmp_path / "turned.pth", checkpoints[0], classes=["Fight", "NonFight"])
+    with pytest.raises(ConfigError, match=r"the classes are NonFight, Fight, those of .* Fight, N"):
+        run(tmp_path, stage3, [turned])
+    assert not (tmp_path / "report").exists()
+
+
+def test_without_metadata_the_checkpoints_own_classes_count(tmp_path, stage3, checkpoints):
+    path = tmp_path / "mine" / "clips.pkl"
+    path.parent.mkdir()
+    write_split(path, path.parent, read_split(stage3 / "test.pkl"))
+    own = with_facts(tmp_path / "own.pth", checkpoints[0], classes=["Calm", "Brawl"])
+    report = run(tmp_path, stage3, [own], f"test.ann_file={path}")
+    assert json.loads((report / "report.json").read_text())["classes"] == ["Calm", "Brawl"]
+
+
+def test_measuring_on_what_was_learnt_from_is_said(tmp_path, stage3, checkpoints):
+    report = run(tmp_path, stage3, checkpoints[:1], f"test.ann_file={stage3 / 'train.pkl'}")
+    assert "learnt from train.pkl itself" in (report / "summary.txt").read_text()
+    report = run(tmp_path, stage3, checkpoints[:1])
+    assert "itself" not in (report / "summary.txt").read_text()
+
+
+def test_bad_samples_are_named_before_anything_is_predicted(tmp_path, stage3, checkpoints):
+    samples = read_split(stage3 / "test.pkl")
+    samples[1].keypoints[:] = 3e38
+    path = tmp_path / "clips.pkl"
+    write_split(path, tmp_path, samples)
+    with pytest.raises(DatasetError, match=f"clips: '{samples[1].name}': expected keypoints in p"):
+        run(tmp_path, stage3, checkpoints[:1], f"test.ann_file={path}")
 
 
 # --- a shipped ONNX file -----------------------------------------------------------
