@@ -5,9 +5,10 @@ mmaction2's own pipeline and recognizer on real clips and on made skeletons of o
 all slots. A file that differs by more than 1e-4 is not kept.
 """
 
+import contextlib
 import json
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -85,13 +86,15 @@ def write_classifier(output: Path, paths: Sequence[Path], config: Config) -> tup
     members = [load_member(path) for path in paths]
     try:
         facts = describe(paths, members, config)
-        facts.to_text()
-    except (TypeError, OverflowError) as error:
+        ClassifierFacts.from_text(facts.to_text())  # what inference would refuse is not written
+    except ConfigError:
+        raise
+    except (TypeError, OverflowError, ValueError) as error:
         raise ValueError(
             f"{paths[0]}: meta['recognizer']: expected plain values: {error}"
         ) from error
     samples = [*real_samples(members), *made_samples(facts.num_person)]
-    with atomic_path(output, output.parent) as scratch:
+    with _writable(output), atomic_path(output, output.parent) as scratch:
         write_onnx(scratch, members, facts)
         largest = largest_difference(scratch, members, samples)
         if not largest <= TOLERANCE:
@@ -100,6 +103,17 @@ def write_classifier(output: Path, paths: Sequence[Path], config: Config) -> tup
                 f" on {len(samples)} samples, expected at most {TOLERANCE:.0e}"
             )
     return largest, len(samples)
+
+
+@contextlib.contextmanager
+def _writable(output: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise OSError(
+            f"deploy.output: expected a file that can be written, got {output}: "
+            f"{error.strerror or error}"
+        ) from error
 
 
 def largest_difference(path: Path, members: Sequence[Any], samples: Sequence[Sample]) -> float:
@@ -146,9 +160,12 @@ def describe(paths: Sequence[Path], members: Sequence[Any], config: Config) -> C
             for path, meta in zip(paths, metas, strict=True)
         ]
     }
+    classes = _agreed(metas, "classes", None) or _default_classes(config)
+    if not isinstance(classes, list | tuple):  # a text would become its letters
+        raise TypeError(f"expected classes as a list, got {classes!r}")
     return ClassifierFacts(
         service=service,
-        classes=tuple(_agreed(metas, "classes", None) or _default_classes(config)),
+        classes=tuple(classes),
         window_s=float(_agreed(metas, "window_s", None) or _default_window_s(members, config)),
         threshold=float(_threshold(metas)),
         features=tuple(member.features for member in members),

@@ -109,13 +109,27 @@ def test_a_model_of_whole_clips_gets_their_median_length(tmp_path):
 
 
 def test_facts_that_are_no_facts_are_refused(tmp_path):
-    for facts in ({"window_s": [2.0]}, {"train_sha256": torch.zeros(2)}):
+    for facts in (
+        {"window_s": [2.0]}, {"window_s": "long"}, {"window_s": float("nan")}, {"window_s": -1.0},
+        {"threshold": 7.0}, {"classes": "AB"}, {"train_sha256": torch.zeros(2)},
+    ):  # fmt: skip
         checkpoint = save(tmp_path / "best.pth", train_config(), meta={**META, **facts})
-        with pytest.raises(ValueError, match="expected plain values"):
+        with pytest.raises(
+            ValueError, match=r"best\.pth: meta\['recognizer'\]: expected plain val"
+        ):
             export(settings([checkpoint]), silent)
     checkpoint = save(tmp_path / "best.pth", train_config(), meta={**META, "classes": [0, 1]})
     with pytest.raises(ValueError, match="classes: expected two or more different names"):
         export(settings([checkpoint]), silent)
+    assert left_in(tmp_path) == []
+
+
+def test_a_place_that_cannot_be_written_is_named(tmp_path):
+    checkpoint = save(tmp_path / "best.pth", train_config())
+    (tmp_path / "folder.onnx").mkdir()
+    for output in (tmp_path / "folder.onnx", checkpoint / "x.onnx"):
+        with pytest.raises(OSError, match=r"deploy\.output: expected a file that can be written"):
+            export(settings([checkpoint], output), silent)
     assert left_in(tmp_path) == []
 
 
