@@ -27,8 +27,8 @@ from recognizer.dataset.folds import source_folds
 from recognizer.dataset.split import SPLITS
 from training.crossval_report import Result, Setup, write_report
 from training.fold_job import FoldJob, job_key, read_result, start
-from training.places import ROOT, as_list, find_pickle, train_config
-from training.truth import Facts, Predictions, Truth, read_truth
+from training.places import ROOT, as_list, check_network, find_pickle, train_config
+from training.truth import Facts, Predictions, Truth, check_agreement, read_truth
 
 logger = logging.getLogger(__name__)
 
@@ -63,6 +63,9 @@ def crossval(config: Config, watch: Watch) -> int:
     paths = {split: _pickle(setup.dataset_dir, split, truth) for split in SPLITS}
     found = check_splits(paths, len(truth.classes), training="", may_be_empty=SPLITS)
     samples = {sample.name: sample for split in SPLITS for sample in found[split]}
+    check_agreement(truth, list(samples.values()), setup.dataset_dir)
+    if lost := sorted(truth.samples.keys() - samples):
+        raise ValueError(f"{setup.dataset_dir}: metadata.json names {lost[0]!r}, no pickle has it")
     everything = {**truth.samples, **(truth.nobody or {})}
     parts = _parts(setup, everything, set(samples))
     folder = config.crossval.output_dir or ROOT / "work_dirs" / "crossval" / configs[0].stem
@@ -133,7 +136,12 @@ def _jobs(
 
     jobs = {}
     for stream, path in setup.configs.items():
-        text = load_train_config(path, list(setup.options)).pretty_text
+        try:
+            cfg = load_train_config(path, list(setup.options))
+        except ValueError as error:
+            raise ConfigError(f"crossval.config_files, train.cfg_options: {error}") from error
+        check_network(cfg, truth.classes)
+        text = cfg.pretty_text
         facts = {
             "config": hashlib.sha256(text.encode()).hexdigest(),
             "pickles": dict(truth.sha256),

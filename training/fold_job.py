@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from annotation.workers import Handler, Report
+from annotation.workers import Handler, Report, StopRunError
 from annotation.workspace import Outcome
 from recognizer.artifacts import ArtifactError, read_npz, short_digest, write_npz
 from recognizer.dataset.mmaction import read_split, write_split
@@ -81,7 +81,14 @@ def start(dataset_dir: Path) -> Handler:
     }
 
     def handle(job: FoldJob, report: Report) -> Outcome:
-        run_fold(job, samples)
+        from recognizer.action.train_config import TrainConfigError
+
+        try:
+            run_fold(job, samples)
+        except TrainConfigError as error:  # the others would fail on it as well
+            raise StopRunError(str(error)) from error
+        except RuntimeError as error:  # a loss that is no number, memory that is full
+            return Outcome(job.name, "refused", f"{type(error).__name__}: {error}")
         return Outcome(job.name, "done")
 
     return handle

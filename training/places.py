@@ -1,6 +1,6 @@
 """Where pickles and checkpoints stand that the config does not name."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,6 +22,22 @@ def train_config(config: Config, service: str) -> Path:
     """Return the mmaction2 config: ``train.config_file``, or the one of the service."""
     usual = CONFIGS / f"stgcnpp_enhanced_{service}_detection_stable.py"
     return config.train.config_file or usual
+
+
+def check_network(cfg: Any, classes: Sequence[str]) -> None:
+    """Refuse a network that tells apart more or fewer classes than the data set has.
+
+    Raises:
+        ConfigError: the config's num_classes is another number.
+
+    """
+    head = cfg.model.get("cls_head")
+    count = head.get("num_classes") if isinstance(head, Mapping) else None
+    if count is not None and count != len(classes):
+        raise ConfigError(
+            f"model.cls_head.num_classes: expected {len(classes)}, as many as the data set has "
+            f"classes ({', '.join(classes)}), got {count!r}"
+        )
 
 
 def find_pickle(config: Config, service: str, split: str) -> Path:

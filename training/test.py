@@ -32,6 +32,7 @@ from training.truth import (
     Facts,
     Predictions,
     Truth,
+    check_agreement,
     read_truth,
     worst_json,
     write_predictions,
@@ -114,6 +115,8 @@ def _measure(
     samples = found[ann_file.stem]
     if not samples:
         raise ValueError(f"{ann_file}: expected samples to test on, the pickle is empty")
+    if truth is not None:
+        check_agreement(truth, samples, ann_file.parent)
     probabilities = _predict(checkpoints, samples, "test: predictions", watch)
     if probabilities.shape[1] != len(classes):
         raise ValueError(

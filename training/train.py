@@ -21,7 +21,7 @@ from recognizer.config_file import ConfigError
 from recognizer.dataset.check import check_splits
 from recognizer.dataset.mmaction import read_split
 from recognizer.dataset.split import class_weights
-from training.places import ROOT, train_config
+from training.places import ROOT, check_network, train_config
 
 if TYPE_CHECKING:
     from mmengine.config import Config as TrainConfig
@@ -108,23 +108,12 @@ def prepare(config: Config, service: str) -> "TrainConfig":
     pickle = Path(datasets(cfg)["train"].ann_file)
     metadata = _metadata(pickle, service)
     classes = _classes(config, metadata)
-    _check_network(cfg, classes)
+    check_network(cfg, classes)
     _check(datasets(cfg), classes)
     _weigh(cfg, classes, metadata)
     facts = {"service": service, "classes": classes, "window_s": _window_s(config, metadata)}
     cfg[FACTS] = {**facts, **_own_facts(cfg.get(FACTS), service, classes)}
     return cfg
-
-
-def _check_network(cfg: "TrainConfig", classes: list[str]) -> None:
-    """Refuse a network that tells apart more or fewer classes than the data set has."""
-    head = cfg.model.get("cls_head")
-    count = head.get("num_classes") if isinstance(head, Mapping) else None
-    if count is not None and count != len(classes):
-        raise ConfigError(
-            f"model.cls_head.num_classes: expected {len(classes)}, as many as the data set has "
-            f"classes ({', '.join(classes)}), got {count!r}"
-        )
 
 
 def _own_facts(value: Any, service: str, classes: list[str]) -> dict[str, Any]:

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from annotation.metadata import METADATA, SCHEMA
 from recognizer.action.evaluation import Scores, measure
 from recognizer.artifacts import ArtifactError, write_atomic
+from recognizer.types import Sample
 
 NORMAL = 0  # the label of "nothing happens", by the contract of the classifiers
 
@@ -72,7 +73,9 @@ def read_truth(folder: Path) -> Truth:
         value = json.loads(path.read_bytes())
         if value["schema"] != SCHEMA:
             raise ArtifactError(f"{path}: expected schema '{SCHEMA}', found {value['schema']!r}")
-        labels: dict[str, int] = value["classes"]
+        labels: dict[str, int] = dict(value["classes"])
+        if sorted(labels.values()) != list(range(len(labels))) or len(labels) < 2:
+            raise ValueError(f"expected classes with labels from 0, each once, got {labels!r}")
         nobody = value.get("nobody_tracked")
         return Truth(
             service=str(value["service"]),
@@ -83,8 +86,25 @@ def read_truth(folder: Path) -> Truth:
         )
     except ArtifactError:
         raise
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+    except (ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
         raise ArtifactError(f"{path}: not readable metadata of stage 3: {error!r}") from error
+
+
+def check_agreement(truth: Truth, samples: Sequence[Sample], folder: Path) -> None:
+    """Refuse metadata that says other things of samples than their pickle does.
+
+    Raises:
+        ArtifactError: a sample that it does not know, or gives another label.
+
+    """
+    for sample in samples:
+        facts = truth.samples.get(sample.name)
+        if facts is None or facts.label != sample.label:
+            said = "nothing" if facts is None else f"label {facts.label}"
+            raise ArtifactError(
+                f"{folder / METADATA}: expected label {sample.label} for {sample.name!r}, as in "
+                f"the pickle, found {said}; run --mode annotation.stage3 again"
+            )
 
 
 def _facts(value: Mapping[str, Any]) -> Facts:

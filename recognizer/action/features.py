@@ -134,9 +134,14 @@ def network_input(sample: Sample, settings: FeatureSettings) -> FloatArray:
     not: mmaction2's pipeline shows the network the same.
 
     Raises:
-        ValueError: a sample without frames.
+        ValueError: a sample without frames, or of a picture without pixels.
 
     """
+    if sample.keypoints.shape[1] == 0 or min(sample.size_wh) < 1:
+        raise ValueError(
+            f"{sample.name}: expected a clip of at least one frame, got "
+            f"{sample.keypoints.shape[1]}, of a picture of at least one pixel, got {sample.size_wh}"
+        )
     everyone = _INPUTS[settings.normalize](sample, settings)
     present: FloatArray = everyone[everyone.any(axis=(1, 2, 3))]
     return present

@@ -80,6 +80,17 @@ def test_no_frames_is_an_error():
         network_input(sample, FeatureSettings())
 
 
+@pytest.mark.parametrize("normalize", ["image", "body"])
+@pytest.mark.parametrize(("frames", "size_wh"), [(0, (320, 240)), (5, (0, 240)), (5, (320, -1))])
+def test_a_sample_of_nothing_is_an_error(normalize, frames, size_wh):
+    sample = Sample(
+        "odd", 0, np.ones((1, frames, 17, 2), np.float32), np.ones((1, frames, 17), np.float32),
+        size_wh, np.array([0], np.int64),
+    )  # fmt: skip
+    with pytest.raises(ValueError, match="odd: expected a clip of at least one frame"):
+        network_input(sample, FeatureSettings(clip_len=8, normalize=normalize, feats=("b",)))
+
+
 def test_inputs_stay_as_they_were_and_so_does_the_global_generator():
     sample = still()
     before = sample.keypoints.copy()

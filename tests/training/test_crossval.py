@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 
 from annotation.progress import silent
+from annotation.workers import RunError
 from recognizer.config_file import ConfigError
 from recognizer.dataset.mmaction import read_split
 from tests.training.measured import TINY, dataset, guesses, settings
@@ -166,10 +167,13 @@ def test_a_killed_run_goes_on_and_ends_the_same(tmp_path, stage3):
 
 @pytest.mark.slow
 def test_a_training_that_fails_is_named_and_the_run_ends_with_an_error(tmp_path, stage3):
-    broken = tmp_path / "broken.py"
-    broken.write_text(f"_base_ = [{str(CONFIG)!r}]\nmodel = dict(backbone=dict(type='Nothing'))\n")
-    with pytest.raises(RuntimeError, match=r"2 of 2 trainings failed, the first: broken/seed0"):
-        crossval(config(tmp_path, stage3, f"train.config_file={broken}"), silent)
+    options = json.dumps(
+        [*TINY, "optim_wrapper.optimizer.lr=1e30", "optim_wrapper.clip_grad=None",
+         "param_scheduler=[]", "train_cfg.max_epochs=3"]
+    )  # fmt: skip
+    said = r"(?s)2 of 2 trainings failed, the first: .*/seed0.*: NotFiniteError: the loss is"
+    with pytest.raises(RuntimeError, match=said):
+        crossval(config(tmp_path, stage3, f"train.cfg_options={options}"), silent)
     assert not (tmp_path / "out" / "report.json").exists()
 
 
@@ -190,6 +194,45 @@ def test_what_cannot_be_is_refused_before_any_training(tmp_path, stage3, sets, t
     with pytest.raises((ConfigError, ValueError), match=text):
         crossval(config(tmp_path, stage3, *sets), silent)
     assert not list((tmp_path / "out").rglob("*.npz"))
+
+
+def changed_metadata(folder, change):
+    """Return a small stage 3 whose metadata says something else."""
+    place = dataset(folder, clips=4, sources=4)
+    value = json.loads((place / "metadata.json").read_text())
+    change(value)
+    (place / "metadata.json").write_text(json.dumps(value))
+    return place
+
+
+def first_sample(value):
+    return next(iter(value["samples"].values()))
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (lambda v: [f.update(label=1 - f["label"]) for f in v["samples"].values()], "found label"),
+        (lambda v: v["samples"].pop(next(iter(v["samples"]))), "found nothing"),
+        (lambda v: v["samples"].update({"ghost": first_sample(v)}), "names 'ghost', no pickle has"),
+        (lambda v: v.update(classes=[1]), "not readable metadata"),
+        (lambda v: v.update(classes={"A": 0}), "each once"),
+    ],
+)
+def test_metadata_that_contradicts_the_pickles_is_refused(tmp_path, change, said):
+    place = changed_metadata(tmp_path / "data", change)
+    with pytest.raises(ValueError, match=said):
+        crossval(config(tmp_path, place), silent)
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_config_that_cannot_be_built_stops_the_run(tmp_path, stage3):
+    options = json.dumps([*TINY, "model.cls_head.num_classes=3"])
+    with pytest.raises(ConfigError, match="num_classes: expected 2"):
+        crossval(config(tmp_path, stage3, f"train.cfg_options={options}"), silent)
+    options = json.dumps([*TINY, "optim_wrapper.optimizer.lrr=1"])
+    with pytest.raises(RunError, match=r"no training can be built: TypeError.*lrr"):
+        crossval(config(tmp_path, stage3, f"train.cfg_options={options}"), silent)
 
 
 def test_a_pickle_that_is_not_the_metadatas_is_refused(tmp_path):
