@@ -116,6 +116,7 @@ def test_a_config_that_contradicts_the_data_is_refused(data, tmp_path, options, 
     [
         ("train_cfg.max_epoch=3", "unexpected keyword argument 'max_epoch'"),
         ("train_cfg.max_epochs=1.5", "integer"),
+        ("default_hooks.checkpoint.intervall=1", "'intervall'"),
         ("train_cfg.max_epochs=many", "TypeError"),
         ("model.backbone.base_chanels=16", "base_chanels"),
         ("model.backbone.base_channels=2", "RuntimeError"),
