@@ -249,15 +249,14 @@ def _threshold(metas: Sequence[Mapping[str, Any]]) -> float:
 
 
 def real_samples(members: Sequence[Any]) -> list[Sample]:
-    """Return clips of the pickles that the checkpoints' configs test on, where they still are."""
+    """Return clips of the first pickle of the checkpoints' configs that is there and not empty."""
     for name in dict.fromkeys(name for member in members for name in member.ann_files):
         path = Path(name)
-        if path.is_file():
-            samples = read_split(path)
+        if path.is_file() and (samples := read_split(path)):
             step = max(1, len(samples) // _REAL_SAMPLES)
             logger.info("comparing on %s", path)
             return samples[::step][:_REAL_SAMPLES]
-    logger.info("the checkpoint's test pickle is not here: comparing on made skeletons only")
+    logger.info("the checkpoint's pickles are not here: comparing on made skeletons only")
     return []
 
 

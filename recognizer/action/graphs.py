@@ -49,7 +49,8 @@ class Member:
         recognizer: mmaction2's RecognizerGCN with its plain STGCN, in eval mode.
         features: what it is given, read from its test pipeline.
         pipeline: that pipeline's steps.
-        ann_files: the pickles of its test and validation loaders, as the config names them.
+        ann_files: the pickles of its test, validation and training loaders, as the config names
+            them.
         meta: what the checkpoint says about itself, ``meta['recognizer']``; empty if nothing.
 
     """
@@ -98,8 +99,10 @@ def load_member(path: Path) -> Member:
 
 
 def _ann_files(config: Mapping[str, Any]) -> list[str]:
-    loaders = [config.get("test_dataloader"), config.get("val_dataloader")]
-    files = [loader.get("dataset", {}).get("ann_file") for loader in loaders if loader]
+    loaders = [config.get(f"{part}_dataloader") for part in ("test", "val", "train")]
+    datasets = [loader.get("dataset", {}) for loader in loaders if loader]
+    # Training wraps its data set, for seeds by epoch and sample.
+    files = [dataset.get("dataset", dataset).get("ann_file") for dataset in datasets]
     return list(dict.fromkeys(file for file in files if isinstance(file, str) and file))
 
 
