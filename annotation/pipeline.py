@@ -43,6 +43,8 @@ def stage3(config: Config, watch: Watch) -> int:
     for warning in json.loads((folder / METADATA).read_bytes())["warnings"]:
         logger.warning("stage 3: %s", warning)
     logger.info("stage 3: pickles, metadata.json and report/ are in %s", folder)
+    service = config.dataset.service
+    logger.info("to train: --mode train.%s --set train.dataset_dir=%s", service, folder)
     return _report("stage 3", folder)
 
 

@@ -42,7 +42,7 @@ def train_falldown(config: Config, watch: Watch) -> int:
 
 
 def _train(config: Config, watch: Watch, service: str) -> int:
-    from recognizer.action.train_config import TrainConfigError
+    from recognizer.action.train_config import TrainConfigError, datasets
     from recognizer.action.training import train
 
     first = os.environ.get("RANK", "0") == "0"
@@ -57,8 +57,12 @@ def _train(config: Config, watch: Watch, service: str) -> int:
             best = train(cfg, resume=config.train.resume, heard=heard)
     except TrainConfigError as error:
         raise ConfigError(f"train.config_file, train.cfg_options: {error}") from error
-    logger.info("best checkpoint: %s", best)
-    logger.info("to test it:      python main.py --mode test.%s --checkpoint %s", service, best)
+    logger.info("checkpoint: %s", best)
+    data = Path(datasets(cfg)["train"].ann_file).parent
+    logger.info(
+        "to test it: python main.py --mode test.%s --checkpoint %s --set train.dataset_dir=%s",
+        service, best, data,
+    )  # fmt: skip
     return 0
 
 
