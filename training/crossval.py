@@ -68,9 +68,8 @@ def crossval(config: Config, watch: Watch) -> int:
         raise ValueError(f"{setup.dataset_dir}: metadata.json names {lost[0]!r}, no pickle has it")
     everything = {**truth.samples, **(truth.nobody or {})}
     parts = _parts(setup, everything, set(samples))
-    folder = config.crossval.output_dir or ROOT / "work_dirs" / "crossval" / "+".join(
-        path.stem for path in configs
-    )
+    names = "+".join(path.stem for path in configs)
+    folder = config.crossval.output_dir or ROOT / "work_dirs" / "crossval" / names
     jobs = _jobs(folder, setup, truth, parts)
     with exclusive(folder):
         _train(config, setup, list(jobs.values()), watch)
