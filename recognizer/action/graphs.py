@@ -37,8 +37,8 @@ _MODEL_TYPES = _BACKBONES | _HEADS | {
     "RecognizerGCN", "CrossEntropyLoss", "ActionDataPreprocessor",
     "BN", "BN1d", "BN2d", "ReLU",
 }  # fmt: skip
-# FastSTGCN's own arguments, which mmaction2's STGCN does not take; none changes the result.
-_OURS_ONLY = ("with_cp", "pooled")
+# FastSTGCN's own argument, which mmaction2's STGCN does not take; it does not change the result.
+_OURS_ONLY = ("with_cp",)
 
 
 @dataclass(frozen=True)
@@ -187,7 +187,7 @@ def _restructured(backbone: Any) -> Any:
     """Return FastSTGCN with the weights of an STGCN: its forward is the one that is exported."""
     fast = copy.deepcopy(backbone)
     fast.__class__ = FastSTGCN
-    fast.with_cp, fast.pooled = False, False
+    fast.with_cp = False
     return fast
 
 

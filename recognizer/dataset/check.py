@@ -88,11 +88,6 @@ def check_splits(
     return found
 
 
-def check_split(path: Path, num_classes: int) -> list[Sample]:
-    """Read the pickle to train on, or refuse it as ``check_splits`` does."""
-    return check_splits({"train": path}, num_classes)["train"]
-
-
 def sample_faults(samples: Sequence[Sample], num_classes: int) -> Iterator[str]:
     """Yield what is wrong with single samples, whatever else is in the data set."""
     for sample in samples:

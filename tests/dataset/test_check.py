@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from recognizer.artifacts import write_pickle_list
-from recognizer.dataset.check import DatasetError, check_split, check_splits, sample_faults
+from recognizer.dataset.check import DatasetError, check_splits, sample_faults
 from recognizer.dataset.mmaction import to_mmaction, write_split
 from recognizer.types import Sample
 from tests.action.clips import real_samples
@@ -29,6 +29,10 @@ def written(folder, items, name="train.pkl"):
     items = [to_mmaction(item) if isinstance(item, Sample) else item for item in items]
     write_pickle_list(folder / name, folder, items)
     return folder / name
+
+
+def check_split(path, num_classes):
+    return check_splits({"train": path}, num_classes)["train"]
 
 
 def changed(**changes):
