@@ -24,8 +24,9 @@ from recognizer.artifacts import (
     short_digest,
     write_json,
 )
-from recognizer.config import Config, PoseEstimationSection
+from recognizer.config import Config
 from recognizer.config_file import ConfigError
+from recognizer.config_models import PoseEstimationSection
 
 logger = logging.getLogger(__name__)
 

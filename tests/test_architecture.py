@@ -20,7 +20,8 @@ SPINE: dict[str, set[str]] = {
     "skeleton": set(),
     "config_types": set(),
     "config_action": {"config_types"},
-    "config": {"config_types", "config_action"},
+    "config_models": {"config_types"},
+    "config": {"config_types", "config_action", "config_models"},
     "safe_pickle": set(),
     "openmmlab": set(),
     "types": {"skeleton"},
@@ -28,12 +29,18 @@ SPINE: dict[str, set[str]] = {
     "compact": {"skeleton", "types"},
     "artifacts": {"compact", "safe_pickle", "types"},
     "config_file": {"config", "config_types"},
-    "doctor": {"config", "config_types"},
+    "doctor": {"config", "config_models", "config_types"},
     "draw": {"skeleton", "types", "geometry"},
 }
 # What a folder below recognizer/ may take besides its own files and the spine.
-SIBLINGS: dict[str, set[str]] = {"pose": {"backends"}, "action": {"backends", "dataset", "scoring"}}
-FOLDERS = ("video", "backends", "pose", "tracking", "scoring", "dataset", "action", "sdpose")
+SIBLINGS: dict[str, set[str]] = {
+    "pose": {"backends"},
+    "action": {"backends", "dataset", "runner", "scoring"},
+    "sdpose": {"backends", "runner"},
+}
+FOLDERS = (
+    "video", "backends", "pose", "tracking", "scoring", "dataset", "runner", "action", "sdpose",
+)  # fmt: skip
 
 # The folders above recognizer/ and which of each other they may use: training and analysis run
 # the stages of annotation, which knows neither.
@@ -47,10 +54,10 @@ LAYERS: dict[str, set[str]] = {
 # A large package -> the only parts of recognizer/ that may name it.
 HEAVY = {
     "onnxruntime": {"backends"},
-    "torch": {"backends", "action", "sdpose", "openmmlab"},
+    "torch": {"backends", "runner", "action", "sdpose", "openmmlab"},
     "tensorrt": {"backends"},
     "av": {"video"},
-    "mmengine": {"action", "sdpose", "openmmlab"},
+    "mmengine": {"runner", "action", "sdpose", "openmmlab"},
     "mmcv": {"action", "openmmlab"},
     "mmpose": {"sdpose", "openmmlab"},
     "mmaction": {"action", "openmmlab"},

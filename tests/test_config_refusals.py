@@ -7,8 +7,9 @@ from pathlib import Path
 import pytest
 from pydantic import ValidationError
 
-from recognizer.config import Config, OnnxPoseSection, TrackingSection
+from recognizer.config import Config, TrackingSection
 from recognizer.config_file import ConfigError, load_config
+from recognizer.config_models import OnnxPoseSection
 
 
 def write(folder: Path, text: str) -> Path:

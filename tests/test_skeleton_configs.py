@@ -13,8 +13,9 @@ pytest.importorskip("mmaction")
 import mmaction  # noqa: E402
 from mmengine.config import Config  # noqa: E402
 
-from recognizer.action.train_config import datasets, load_train_config  # noqa: E402
+from recognizer.action.train_config import load_train_config  # noqa: E402
 from recognizer.openmmlab import scope  # noqa: E402
+from recognizer.runner.train_config import datasets  # noqa: E402
 from tests.action.trainings import CONFIGS, FALLDOWN, FIGHT, options, write_data  # noqa: E402
 
 ROOT = Path(__file__).resolve().parents[1]

@@ -117,8 +117,8 @@ def _can_train() -> bool:
 
 def _train_and_test(config: Config, watch: Watch) -> Path:
     """Train the demo's network unless that was done, test it, and return the report's folder."""
-    from recognizer.action.checkpoints import last_checkpoint
     from recognizer.action.train_config import load_train_config
+    from recognizer.runner.checkpoints import last_checkpoint
 
     pickles = stage3_dir(config)
     cfg = load_train_config(TRAIN_CONFIG, config.train.cfg_options)

@@ -81,7 +81,7 @@ def start(dataset_dir: Path) -> Handler:
     }
 
     def handle(job: FoldJob, report: Report) -> Outcome:
-        from recognizer.action.train_config import TrainConfigError
+        from recognizer.runner.train_config import TrainConfigError
 
         try:
             run_fold(job, samples)
@@ -143,7 +143,7 @@ def _write_parts(job: FoldJob, learnt: list[Sample], *, inner: bool) -> dict[str
 
 def _point(cfg: Any, pickles: Mapping[str, Path], job: FoldJob, learnt: Sequence[Sample]) -> None:
     """Point a training config at the fold's pickles; workers of workers are not allowed."""
-    from recognizer.action.train_config import datasets
+    from recognizer.runner.train_config import datasets
 
     cfg.work_dir = str(job.folder)
     cfg.randomness = {**(cfg.get("randomness") or {}), "seed": job.seed}

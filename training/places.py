@@ -75,7 +75,8 @@ def find_pickle(config: Config, service: str, split: str) -> Path:
 
 def _named_in_config(config: Config, service: str, split: str) -> Path | None:
     """Return the pickle that the mmaction2 config names, None if it names none."""
-    from recognizer.action.train_config import datasets, load_train_config
+    from recognizer.action.train_config import load_train_config
+    from recognizer.runner.train_config import datasets
 
     path = train_config(config, service)
     if not path.is_file():
@@ -114,7 +115,7 @@ def facts_of(path: Path) -> CheckpointFacts:
         facts = Classifier(path, ClassifierSection()).facts
         members = facts.training.get("checkpoints")
         return CheckpointFacts(facts.service, facts.classes, _learnt_from(members))
-    from recognizer.action.checkpoints import load_checkpoint
+    from recognizer.runner.checkpoints import load_checkpoint
 
     own = load_checkpoint(path)["meta"].get("recognizer")
     if not isinstance(own, Mapping):

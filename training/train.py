@@ -42,8 +42,8 @@ def train_falldown(config: Config, watch: Watch) -> int:
 
 
 def _train(config: Config, watch: Watch, service: str) -> int:
-    from recognizer.action.train_config import TrainConfigError, datasets
     from recognizer.action.training import train
+    from recognizer.runner.train_config import TrainConfigError, datasets
 
     first = os.environ.get("RANK", "0") == "0"
     if not first:  # under torchrun one process speaks, and holds the folder
@@ -95,7 +95,8 @@ def prepare(config: Config, service: str) -> "TrainConfig":
         ValueError: the pickles are not fit to train on; each fault is named.
 
     """
-    from recognizer.action.train_config import FACTS, datasets, load_train_config
+    from recognizer.action.train_config import load_train_config
+    from recognizer.runner.train_config import FACTS, datasets
 
     section = config.train
     try:

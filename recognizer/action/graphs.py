@@ -19,13 +19,13 @@ from numpy.typing import NDArray
 from torch import nn
 
 import recognizer.action.registered  # noqa: F401  (configs name what it registers)
-from recognizer.action.checkpoints import checkpoint_config, load_checkpoint
 from recognizer.action.classifier import METADATA_KEY, OUTPUT, ClassifierFacts
 from recognizer.action.features import FeatureSettings, from_pipeline
 from recognizer.action.network import FastSTGCN, pooled_features
 from recognizer.backends.network import ModelError
 from recognizer.dataset.mmaction import to_mmaction
 from recognizer.openmmlab import scope
+from recognizer.runner.checkpoints import checkpoint_config, load_checkpoint
 from recognizer.skeleton import NUM_KEYPOINTS
 from recognizer.types import Sample
 

@@ -1,136 +1,26 @@
-"""Training configs: read, changed from the command line, and what the guide writes made to work."""
+"""Training configs of classifiers: mmaction2's, and what the guide writes made to work."""
 
-import contextlib
-import difflib
-import inspect
 import logging
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from types import SimpleNamespace
-from typing import Any
 
-import torch
-from mmengine.config import Config, ConfigDict, DictAction
-from mmengine.runner import Runner
+from mmengine.config import Config
+
+from recognizer.runner.train_config import read_train_config
 
 logger = logging.getLogger(__name__)
-
-FACTS = "recognizer"
-# Keys at the top of a config that mmengine's Runner or we read.
-_READ = {
-    *inspect.signature(Runner.__init__).parameters, "custom_imports", "class_weight_from", FACTS,
-    "fp16", "sync_bn", "model_wrapper_cfg", "find_unused_parameters", "compile",
-    "activation_checkpointing", "efficient_conv_bn_eval",
-} - {"self", "cfg"}  # fmt: skip
-
-
-_NEEDED = ("model", "train_dataloader", "train_cfg", "optim_wrapper")
-
-
-class TrainConfigError(ValueError):
-    """A config that can be read, but of which no training can be built."""
 
 
 def load_train_config(path: Path, options: Sequence[str] = ()) -> Config:
     """Read an mmaction2 config and change it as ``--cfg-options`` say.
 
-    ``fp16 = dict(loss_scale=...)`` becomes AmpOptimWrapper, and a backbone STGCN with ``with_cp``
-    becomes FastSTGCN, which takes it and has the same weights.
-
-    Args:
-        path: a config file.
-        options: changes such as ``train_cfg.max_epochs=50``; lists are written ``[15,25]``, and
-            their items are reached by number.
+    A backbone STGCN with ``with_cp`` becomes FastSTGCN, which takes it and has the same weights.
 
     Raises:
-        FileNotFoundError: no such file.
-        ValueError: it cannot be read, or a change that would change nothing.
+        FileNotFoundError, ValueError: as ``read_train_config``.
 
     """
-    if not path.is_file():
-        raise FileNotFoundError(f"expected a training config at {path}, found none")
-    try:
-        cfg = Config.fromfile(str(path))
-    except Exception as error:  # it is a program: it can raise anything
-        what = f"{type(error).__name__}: {error}"
-        raise ValueError(f"{path}: not a config of mmengine: {what}") from error
-    changes = _parse(options)
-    _check_changes(cfg, changes)
-    try:
-        cfg.merge_from_dict(changes)
-    except (KeyError, TypeError, IndexError, AssertionError, AttributeError) as error:
-        raise ValueError(f"--cfg-options {' '.join(options)}: {error}") from error
-    for name in _NEEDED:
-        if not isinstance(cfg.get(name), Mapping):
-            found = repr(cfg.get(name))[:60]
-            raise ValueError(f"{path}: expected {name} = dict(...) to train with, got {found}")
-    modernise(cfg)
-    return cfg
-
-
-def _parse(options: Sequence[str]) -> dict[str, Any]:
-    for option in options:
-        key, equals, _ = option.partition("=")
-        if not equals or not key:
-            raise ValueError(f"--cfg-options: expected key=value, got {option!r}")
-    holder = SimpleNamespace(changes={})
-    try:
-        DictAction([], "changes")(None, holder, list(options))
-    except (ValueError, AssertionError) as error:
-        raise ValueError(f"--cfg-options {' '.join(options)}: {error}") from error
-    return dict(holder.changes)
-
-
-def _check_changes(cfg: Config, changes: Mapping[str, Any]) -> None:
-    """Refuse what nobody reads: a misspelt key, or a variable that was only used above."""
-    for key in changes:
-        top = key.partition(".")[0]
-        if top not in _READ:
-            close = difflib.get_close_matches(top, _READ, 1, 0.7)
-            hint = f"; did you mean {close[0]}?" if close else ""
-            if top in cfg:
-                hint = (
-                    "; mmengine keeps no aliases, so change it where it is used, such as "
-                    "train_dataloader.dataset.ann_file or train_dataloader.dataset.pipeline.1.feats"
-                )
-            raise ValueError(f"--cfg-options {key}: changing it would change nothing{hint}")
-        if not _has(cfg, key):
-            logger.info("--cfg-options %s: a key that the config did not have", key)
-
-
-def _has(value: Any, key: str) -> bool:
-    for part in key.split("."):
-        if isinstance(value, list | tuple):
-            if not part.isdigit() or int(part) >= len(value):
-                return False
-            value = value[int(part)]
-        elif isinstance(value, Mapping | Config) and part in value:
-            value = value[part]
-        else:
-            return False
-    return True
-
-
-def modernise(cfg: Config) -> None:
-    """Turn keys of the guide that today's libraries do not read into those they read.
-
-    Raises:
-        ValueError: fp16 on a machine without a GPU, with what works there.
-
-    """
-    if (half := cfg.get("fp16")) is not None:
-        if not torch.cuda.is_available():
-            raise ValueError(
-                "fp16: a CPU computes in bfloat16 only; take fp16 out and use --cfg-options "
-                "optim_wrapper.type=AmpOptimWrapper optim_wrapper.dtype=bfloat16"
-            )
-        scale = half.get("loss_scale", "dynamic")
-        scale = float(scale) if isinstance(scale, int) else scale
-        cfg.optim_wrapper.type = "AmpOptimWrapper"
-        cfg.optim_wrapper.loss_scale = scale
-        cfg.optim_wrapper.dtype = "float16"
-        cfg.pop("fp16")
-        logger.info("fp16: training with AmpOptimWrapper, loss_scale %s", scale)
+    cfg = read_train_config(path, options)
     backbone = cfg.get("model", {}).get("backbone", {})
     if backbone.get("type") == "STGCN" and "with_cp" in backbone:
         if backbone.with_cp:
@@ -138,48 +28,4 @@ def modernise(cfg: Config) -> None:
             logger.info("with_cp: training FastSTGCN, STGCN's equal that takes it")
         else:
             backbone.pop("with_cp")
-
-
-@contextlib.contextmanager
-def config_faults(cfg: Config, begun: Callable[[], bool], source: Path | None) -> Iterator[None]:
-    """Say of what mmengine or torch cannot build that it is the config, not the program.
-
-    Args:
-        cfg: what is built.
-        begun: tells whether an iteration has gone well; what fails later is something else.
-        source: the checkpoint that is gone on from.
-
-    Raises:
-        TrainConfigError: a misspelt key, a wrong type, sizes that do not fit each other.
-
-    """
-    try:
-        yield
-    except (AssertionError, AttributeError, LookupError, TypeError, RuntimeError) as error:
-        own = isinstance(error, RuntimeError) and type(error) is not RuntimeError
-        # mmengine hands what a hook does not know on to what it calls at the first epoch's end.
-        late = begun() and "unexpected keyword argument" not in str(error)
-        if own or late:
-            raise
-        wanted = " or ".join(filter(None, [str(cfg.filename or "the config"), str(source or "")]))
-        raise TrainConfigError(
-            f"no training can be built: {type(error).__name__}: {error}; look in {wanted} (and "
-            "--cfg-options) for a misspelt key, a value of the wrong type, or sizes that do not "
-            "fit each other"
-        ) from error
-
-
-def datasets(cfg: Config) -> dict[str, ConfigDict]:
-    """Return the innermost data set's config of each loader there is, by train, val, test."""
-    found = {}
-    for split in ("train", "val", "test"):
-        loader = cfg.get(f"{split}_dataloader")
-        if loader is None:
-            continue
-        dataset = loader.get("dataset") if isinstance(loader, Mapping) else None
-        while isinstance(dataset, Mapping) and "ann_file" not in dataset:
-            dataset = dataset.get("dataset")
-        if not isinstance(dataset, Mapping) or not isinstance(dataset["ann_file"], str):
-            raise TrainConfigError(f"{split}_dataloader: expected a dataset with an ann_file")
-        found[split] = dataset
-    return found
+    return cfg

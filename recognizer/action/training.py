@@ -1,16 +1,6 @@
-"""Train a classifier with mmengine's Runner, and ask a trained one.
+"""Train a classifier on mmaction2, and ask a trained one."""
 
-Around the Runner: checkpoints that hold no code, resuming that is exact, a quiet console, and
-nothing left behind in mmengine's global tables, so that trainings can follow one another.
-"""
-
-import contextlib
-import itertools
-import logging
-import os
-import random
-import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,118 +8,25 @@ import numpy as np
 import torch
 from mmengine.config import Config
 from mmengine.dataset import Compose, pseudo_collate
-from mmengine.dist import master_only
-from mmengine.model import MMDistributedDataParallel
-from mmengine.runner import Runner
-from mmengine.runner.checkpoint import load_state_dict
-from mmengine.utils import ManagerMixin
 from numpy.typing import NDArray
-from torch import distributed
 
 from recognizer.action import registered
-from recognizer.action.checkpoints import (
-    CheckpointError,
-    checkpoint_config,
-    inside,
-    last_checkpoint,
-    load_checkpoint,
-)
-from recognizer.action.hooks import ProgressHook
-from recognizer.action.train_config import FACTS, config_faults, datasets, load_train_config
-from recognizer.artifacts import atomic_path, remove_stale_scratch, sha256_file
-from recognizer.dataset.mmaction import read_split, to_mmaction
+from recognizer.action.train_config import load_train_config
+from recognizer.artifacts import sha256_file
+from recognizer.dataset.mmaction import NAME_KEY, read_split, to_mmaction
 from recognizer.openmmlab import scope
+from recognizer.runner.checkpoints import CheckpointError, checkpoint_config, load_checkpoint
+from recognizer.runner.run import Heard, Kind, global_state, load_weights, run
+from recognizer.runner.train_config import datasets
 from recognizer.types import Sample
 
 __all__ = ["load_train_config", "model_of", "predict", "registered", "train"]
 
-logger = logging.getLogger(__name__)
-
-Heard = Callable[[int, int], None]
-"""Called after each iteration with how many are done and how many there will be."""
-
 _BATCH = 32
-_NEVER = 10**9
-_count = itertools.count()
-
-
-class _Runner(Runner):  # type: ignore[misc]
-    """mmengine's Runner with safe, atomic checkpoints; on CPUs too where processes join."""
-
-    def build_logger(self, *args: Any, **kwargs: Any) -> Any:
-        """Log to the work_dir; of that, the console sees errors."""
-        log = super().build_logger(*args, **kwargs)
-        for handler in log.handlers:
-            if type(handler) is logging.StreamHandler:
-                handler.setLevel(max(handler.level, logging.ERROR))
-        return log
-
-    def wrap_model(self, model_wrapper_cfg: Any, model: Any) -> Any:
-        """Wrap the model for several processes; mmengine's way needs GPUs."""
-        if not self.distributed or torch.cuda.is_available() or model_wrapper_cfg is not None:
-            return super().wrap_model(model_wrapper_cfg, model)
-        unused = self.cfg.get("find_unused_parameters", False)
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", FutureWarning)  # of mmengine's own way to say it
-            return MMDistributedDataParallel(
-                module=model, broadcast_buffers=False, find_unused_parameters=unused
-            )
-
-    def load_checkpoint(
-        self, filename: str, map_location: Any = "cpu", strict: bool = False, revise_keys: Any = ()
-    ) -> dict[str, Any]:
-        """Load weights; on resuming every weight must be there and fit."""
-        path = Path(filename)
-        if self._resume:
-            inside(path, Path(self.work_dir))
-        checkpoint = load_checkpoint(path, device=str(map_location))
-        self.call_hook("after_load_checkpoint", checkpoint=checkpoint)
-        _load_weights(
-            getattr(self.model, "module", self.model), checkpoint, path, whole=self._resume
-        )
-        self._has_loaded = True
-        return checkpoint
-
-    @master_only  # type: ignore[untyped-decorator]
-    def save_checkpoint(self, out_dir: str, filename: str, *args: Any, **kwargs: Any) -> None:
-        """Save a checkpoint whole or not at all."""
-        final = Path(out_dir) / filename
-        with atomic_path(final, final.parent) as scratch:
-            super().save_checkpoint(str(scratch.parent), scratch.name, *args, **kwargs)
-
-
-def _load_weights(model: Any, checkpoint: Mapping[str, Any], path: Path, *, whole: bool) -> None:
-    """Put weights into a model.
-
-    Raises:
-        CheckpointError: ``whole`` and a weight is missing, left over or of another shape; or none
-            of the weights fits.
-
-    """
-    weights = {key.removeprefix("module."): v for key, v in checkpoint["state_dict"].items()}
-    wanted = model.state_dict()
-    fits = {k for k, v in weights.items() if k in wanted and v.shape == wanted[k].shape}
-    wrong = sorted((weights.keys() | wanted.keys()) - fits)
-    if (whole and wrong) or not fits:
-        raise CheckpointError(
-            f"{path}: its weights are of another network: {len(wrong)} of {len(wanted)} do not "
-            f"fit, such as {', '.join(wrong[:3])}"
-        )
-    if wrong:
-        logger.warning("%s: %d weights do not fit and stay as they were: %s", path, len(wrong),
-                       ", ".join(wrong[:5]))  # fmt: skip
-    load_state_dict(model, {k: weights[k] for k in fits}, strict=False, logger="silent")
-
-
-# --- training ----------------------------------------------------------------------
 
 
 def train(cfg: Config, *, resume: bool = False, heard: Heard | None = None) -> Path:
-    """Train as the config says and return the best checkpoint, or the last one without val.
-
-    Under torchrun all processes train together. A run that is interrupted and resumed gives the
-    losses of one that was not, to the bit on a CPU; for that, each epoch and each sample draws
-    from a seed of its own.
+    """Train a classifier and return the best checkpoint, or the last one without val.
 
     Args:
         cfg: of ``load_train_config``; ``cfg.work_dir`` is where everything goes.
@@ -137,64 +34,16 @@ def train(cfg: Config, *, resume: bool = False, heard: Heard | None = None) -> P
         heard: hears of every iteration.
 
     Raises:
-        FileExistsError: not resuming, but the work_dir holds a training.
         ArtifactError, FileNotFoundError: a pickle that is not as it should be.
-        CheckpointError: a checkpoint to start from that is damaged or of something else.
-        NotFiniteError: the loss or a weight became NaN or infinite.
-        TrainConfigError: nothing can be built of the config, or of the checkpoint's parts.
+        FileExistsError, CheckpointError, NotFiniteError, TrainConfigError: as ``runner.run``.
 
     """
-    cfg = cfg.copy()
-    work_dir = Path(cfg.work_dir).absolute()
-    cfg.work_dir = str(work_dir)
-    source = _source(work_dir, resume=resume)
-    facts = _facts(cfg)
-    cfg.resume = source is not None
-    if source is not None:
-        cfg.load_from = str(source)
-        _go_on(cfg, facts, load_checkpoint(source), source)
-    begun: list[int] = []
-
-    def count(done: int, total: int) -> None:
-        begun[:] = [done]
-        if heard is not None:
-            heard(done, total)
-
-    faults = config_faults(cfg, lambda: bool(begun), source)
-    with _processes(), _global_state(), scope("mmaction"), faults:
-        _prepare(cfg, facts)
-        runner = _Runner.from_cfg(cfg)
-        runner.register_hook(ProgressHook(count))
-        try:
-            runner.train()
-        finally:
-            _close(runner)
-        info = runner.message_hub.runtime_info
-        best = info.get("best_ckpt") or info.get("last_ckpt")
-        if not best:
-            raise RuntimeError(f"{work_dir}: nothing was saved; set default_hooks.checkpoint")
-        return Path(best)
-
-
-def _source(work_dir: Path, *, resume: bool) -> Path | None:
-    """Return the checkpoint to go on from; remove what a run left that saved none."""
-    source = last_checkpoint(work_dir)
-    if source is not None and not resume:
-        raise FileExistsError(
-            f"{work_dir} holds a training ({source.name}); go on with it (--resume), choose "
-            "another folder (--set train.work_dir=...), or delete this one"
-        )
-    if source is None and os.environ.get("RANK", "0") == "0":
-        remove_stale_scratch(work_dir)
-        for stale in work_dir.glob("best_*.pth"):
-            logger.info("removing %s of a run that saved nothing to go on from", stale.name)
-            stale.unlink()
-    return source
+    return run(cfg, Kind("mmaction", _facts, (NAME_KEY,)), resume=resume, heard=heard)
 
 
 def _facts(cfg: Config) -> dict[str, Any]:
-    """Check the pickles of the config and return what the checkpoints say of themselves."""
-    own = {"config": Path(cfg.filename).stem if cfg.filename else "", **dict(cfg.get(FACTS) or {})}
+    """Check the pickles of the config and return what the checkpoints say of them."""
+    own = {}
     for split, dataset in datasets(cfg).items():
         path = Path(dataset.ann_file)
         if split == "test" and not path.is_file():
@@ -202,117 +51,6 @@ def _facts(cfg: Config) -> dict[str, Any]:
         read_split(path)  # mmaction2 would execute what a pickle says
         own[f"{split}_sha256"] = sha256_file(path)
     return own
-
-
-def _go_on(cfg: Config, facts: dict[str, Any], checkpoint: Mapping[str, Any], path: Path) -> None:
-    """Take the seed of the run that goes on, and refuse to go on with other data."""
-    meta = checkpoint["meta"]
-    before = meta.get(FACTS)
-    if not isinstance(before, Mapping) or not {"optimizer", "message_hub"} <= checkpoint.keys():
-        raise CheckpointError(
-            f"{path}: expected a checkpoint that this program saved to go on from; to start from "
-            "its weights, use --cfg-options load_from=<file> without --resume"
-        )
-    if before.get("train_sha256") != facts.get("train_sha256"):
-        raise CheckpointError(
-            f"{path}: was trained on other data than {datasets(cfg)['train'].ann_file}; resuming "
-            "needs the same pickle, otherwise train in another work_dir"
-        )
-    seed = meta.get("seed")
-    if type(seed) is not int or type(meta.get("epoch")) is not int or meta["epoch"] < 0:
-        raise CheckpointError(f"{path}: expected a seed and an epoch in it, whole numbers")
-    if cfg.get("randomness", {}).get("seed") not in (None, seed):
-        logger.warning("going on with the seed of the run, %s", seed)
-    cfg.randomness = {**(cfg.get("randomness") or {}), "seed": seed}
-
-
-def _prepare(cfg: Config, facts: Mapping[str, Any]) -> None:
-    """Change a config of mmaction2 into what we run."""
-    cfg.experiment_name = f"{facts['config'] or 'training'}_{os.getpid()}_{next(_count)}"
-    cfg.launcher = "pytorch" if {"RANK", "WORLD_SIZE"} <= os.environ.keys() else "none"
-    randomness = {**(cfg.get("randomness") or {})}
-    if randomness.get("seed") is None:
-        randomness["seed"] = random.SystemRandom().randrange(2**31)
-    cfg.randomness = randomness
-    _fit_loaders(cfg)
-    schedulers = cfg.get("param_scheduler") or []
-    for scheduler in schedulers if isinstance(schedulers, list) else [schedulers]:
-        if scheduler.get("begin", 0) >= cfg.train_cfg.get("max_epochs", _NEVER):
-            scheduler.setdefault("end", _NEVER)  # its turn never comes; mmengine would refuse
-    if cfg.train_cfg.get("type", "EpochBasedTrainLoop") == "EpochBasedTrainLoop":
-        loader = cfg.train_dataloader
-        loader.dataset = {
-            "type": "SeededDataset", "dataset": loader.dataset, "seed": randomness["seed"],
-        }  # fmt: skip
-        loader.sampler = {"type": "EpochSampler", "sampler": loader.sampler}
-    else:
-        logger.info("train_cfg counts iterations: resuming will not repeat the data's order")
-    hooks = [h for h in cfg.get("custom_hooks") or [] if h["type"] != "PlainCheckpointHook"]
-    if not any(hook["type"] == "FiniteLossHook" for hook in hooks):
-        hooks.append({"type": "FiniteLossHook"})
-    cfg.custom_hooks = [*hooks, {"type": "PlainCheckpointHook", "facts": dict(facts)}]
-
-
-def _fit_loaders(cfg: Config) -> None:
-    """Ask for no more workers than there are cores, and for nothing they or a CPU lack."""
-    cores = len(os.sched_getaffinity(0))
-    for split in datasets(cfg):
-        loader = cfg[f"{split}_dataloader"]
-        loader.num_workers = min(loader.get("num_workers", 0), cores)
-        if not loader.num_workers:
-            loader.persistent_workers = False
-            loader.pop("prefetch_factor", None)
-        if not torch.cuda.is_available():
-            loader.pop("pin_memory", None)
-
-
-@contextlib.contextmanager
-def _processes() -> Iterator[None]:
-    """Join the other processes of torchrun, over gloo where there is no GPU."""
-    joined = {"RANK", "WORLD_SIZE"} <= os.environ.keys()
-    if not joined or torch.cuda.is_available() or distributed.is_initialized():
-        yield
-        return
-    os.environ.setdefault("MKL_NUM_THREADS", os.environ.get("OMP_NUM_THREADS", "1"))
-    distributed.init_process_group("gloo")
-    try:
-        yield
-    finally:
-        distributed.destroy_process_group()
-
-
-@contextlib.contextmanager
-def _global_state() -> Iterator[None]:
-    """Take out of mmengine's global tables what is put in meanwhile, and put random states back."""
-    before = {kind: set(kind._instance_dict) for kind in _kinds(ManagerMixin)}
-    states = random.getstate(), np.random.get_state(), torch.get_rng_state()  # noqa: NPY002
-    try:
-        yield
-    finally:
-        for kind in _kinds(ManagerMixin):
-            for name in set(kind._instance_dict) - before.get(kind, set()):
-                held = kind._instance_dict.pop(name)
-                for handler in list(getattr(held, "handlers", [])):
-                    handler.close()
-        random.setstate(states[0])
-        np.random.set_state(states[1])  # noqa: NPY002
-        torch.set_rng_state(states[2])
-
-
-def _kinds(kind: Any) -> Iterator[Any]:
-    for child in kind.__subclasses__():
-        yield child
-        yield from _kinds(child)
-
-
-def _close(runner: Any) -> None:
-    """End the loaders' worker processes and the writers of curves."""
-    runner.visualizer.close()
-    for loop in (runner._train_loop, runner._val_loop):
-        iterator = getattr(getattr(loop, "dataloader", None), "_iterator", None)
-        if iterator is not None:
-            loop.dataloader._iterator = None
-            iterator._shutdown_workers()
 
 
 # --- asking a trained one ----------------------------------------------------------
@@ -339,7 +77,7 @@ def model_of(path: Path, device: str = "cpu") -> tuple[Any, Config, dict[str, An
             model = MODELS.build(cfg.model)
     except (KeyError, TypeError, ValueError, AssertionError) as error:
         raise CheckpointError(f"{path}: the model in it cannot be built: {error}") from error
-    _load_weights(model, checkpoint, path, whole=True)
+    load_weights(model, checkpoint, path, whole=True)
     return model.to(device).eval(), cfg, checkpoint
 
 
@@ -364,7 +102,7 @@ def predict(
         raise CheckpointError(f"{checkpoint}: its config has neither test nor val pipeline")
     dataset = found.get("test") or found["val"]
     rows = []
-    with scope("mmaction"), _global_state():
+    with scope("mmaction"), global_state():
         pipeline = Compose(list(dataset.pipeline))
         for start in range(0, len(samples), _BATCH):
             part = samples[start : start + _BATCH]

@@ -13,6 +13,7 @@ import numpy as np
 from recognizer.artifacts import ArtifactError, read_pickle, write_pickle_list
 from recognizer.types import UNTRACKED, Sample
 
+NAME_KEY = "frame_dir"
 _MAX_SIDE = 100_000  # pixels; far above any camera
 
 
@@ -28,11 +29,6 @@ def to_mmaction(sample: Sample) -> dict[str, Any]:
         "keypoint": np.ascontiguousarray(sample.keypoints),
         "keypoint_score": np.ascontiguousarray(sample.keypoint_scores),
     }
-
-
-def name_of(item: Mapping[str, Any]) -> str:
-    """Return the name of a PoseDataset item."""
-    return str(item["frame_dir"])
 
 
 def write_split(path: Path, root: Path, samples: Iterable[Sample]) -> int:

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from recognizer.backends.network import ModelError, Network, batches, describe, pad_batch
-from recognizer.config import DetectorSection
+from recognizer.config_models import DetectorSection
 from recognizer.geometry import LETTERBOX_GREY, Letterbox, nms
 from recognizer.pose.tiles import cut_tiles, whole_boxes
 from recognizer.types import FloatArray, Image

@@ -6,7 +6,7 @@ from typing import Protocol
 
 from recognizer.backends.network import Network
 from recognizer.backends.onnx import OnnxNetwork
-from recognizer.config import PoseEstimationSection
+from recognizer.config_models import PoseEstimationSection
 from recognizer.config_types import OnnxRuntimeOptions
 from recognizer.pose.detector import YoloxDetector
 from recognizer.pose.rtmo import RtmoPose

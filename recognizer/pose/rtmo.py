@@ -11,7 +11,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from recognizer.backends.network import ModelError, Network, batches, describe, pad_batch
-from recognizer.config import OnnxPoseSection
+from recognizer.config_models import OnnxPoseSection
 from recognizer.geometry import Letterbox
 from recognizer.pose.detector import LetterboxBatch
 from recognizer.skeleton import NUM_KEYPOINTS

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from recognizer.backends.network import ModelError, Network, batches, describe, pad_batch
-from recognizer.config import TopDownSection
+from recognizer.config_models import TopDownSection
 from recognizer.geometry import crop_affine
 from recognizer.pose.detector import Boxes
 from recognizer.pose.heatmaps import decode_dark, decode_quarter_offset

@@ -14,11 +14,11 @@ pytest.importorskip("mmaction")
 from mmengine.logging import MessageHub, MMLogger  # noqa: E402
 from mmengine.registry import DefaultScope  # noqa: E402
 
-from recognizer.action.checkpoints import CheckpointError, load_checkpoint  # noqa: E402
-from recognizer.action.hooks import NOT_FINITE, NotFiniteError  # noqa: E402
 from recognizer.action.training import model_of, predict, train  # noqa: E402
 from recognizer.dataset.mmaction import read_split, write_split  # noqa: E402
 from recognizer.openmmlab import scope  # noqa: E402
+from recognizer.runner.checkpoints import CheckpointError, load_checkpoint  # noqa: E402
+from recognizer.runner.hooks import NOT_FINITE, NotFiniteError  # noqa: E402
 from recognizer.types import Sample  # noqa: E402
 from tests.action.trainings import record_losses, tiny, write_data  # noqa: E402
 

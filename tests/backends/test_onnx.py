@@ -6,7 +6,7 @@ import pytest
 
 from recognizer.backends.network import ModelError, batches, pad_batch
 from recognizer.backends.onnx import OnnxNetwork
-from recognizer.config import OnnxPoseSection
+from recognizer.config_models import OnnxPoseSection
 from recognizer.config_types import OnnxRuntimeOptions
 from tests import networks
 

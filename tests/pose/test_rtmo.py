@@ -5,7 +5,7 @@ import pytest
 
 from recognizer.backends.network import ModelError
 from recognizer.backends.onnx import OnnxNetwork
-from recognizer.config import OnnxPoseSection
+from recognizer.config_models import OnnxPoseSection
 from recognizer.pose.rtmo import RtmoPose
 from recognizer.video.image import ArrayImage
 from tests import networks

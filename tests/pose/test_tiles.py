@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from recognizer.backends.onnx import OnnxNetwork
-from recognizer.config import DetectorSection
+from recognizer.config_models import DetectorSection
 from recognizer.config_types import OnnxRuntimeOptions
 from recognizer.geometry import box_iou
 from recognizer.pose.detector import YoloxDetector

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from recognizer.backends.network import ModelError
 from recognizer.backends.onnx import OnnxNetwork
-from recognizer.config import DetectorSection, TopDownSection
+from recognizer.config_models import DetectorSection, TopDownSection
 from recognizer.config_types import OnnxRuntimeOptions
 from recognizer.pose.detector import Boxes, YoloxDetector
 from recognizer.pose.topdown import TopDownPose

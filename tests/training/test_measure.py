@@ -32,8 +32,8 @@ def stage3(tmp_path_factory):
 @pytest.fixture(scope="module")
 def checkpoints(tmp_path_factory, stage3):
     """Train two tiny networks: what test mode is for is real checkpoints."""
-    from recognizer.action.train_config import datasets
     from recognizer.action.training import load_train_config, train
+    from recognizer.runner.train_config import datasets
 
     found = []
     for seed in range(2):

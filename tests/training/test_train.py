@@ -13,11 +13,11 @@ torch = pytest.importorskip("torch")
 pytest.importorskip("mmaction")
 
 from annotation.progress import silent  # noqa: E402
-from recognizer.action.checkpoints import load_checkpoint  # noqa: E402
 from recognizer.config import Config  # noqa: E402
 from recognizer.config_file import ConfigError  # noqa: E402
 from recognizer.dataset.check import DatasetError  # noqa: E402
 from recognizer.dataset.mmaction import read_split, write_split  # noqa: E402
+from recognizer.runner.checkpoints import load_checkpoint  # noqa: E402
 from tests.action.trainings import TINY, write_data  # noqa: E402
 from training.train import prepare, train_falldown, train_fight  # noqa: E402
 

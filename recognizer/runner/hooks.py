@@ -1,4 +1,4 @@
-"""Hooks of ours that configs may name, registered with mmaction2.
+"""Hooks that configs of both libraries may name, registered with mmengine's root registries.
 
 ``PlainCheckpointHook`` keeps checkpoints free of code and makes resuming exact;
 ``FiniteLossHook`` stops where the loss is not a number; ``EarlyStoppingHook`` keeps its state
@@ -16,16 +16,13 @@ import torch
 from mmengine.hooks import EarlyStoppingHook as MmengineEarlyStopping
 from mmengine.hooks import Hook, ParamSchedulerHook
 from mmengine.logging import HistoryBuffer
+from mmengine.optim import AmpOptimWrapper as MmengineAmp
+from mmengine.optim import OptimWrapper
+from mmengine.registry import HOOKS
 
-from recognizer.action.checkpoints import CheckpointError, to_plain
-from recognizer.action.seeding import SeededDataset, reseed
 from recognizer.artifacts import write_json
-from recognizer.openmmlab import load_mmaction
-
-load_mmaction()
-from mmaction.registry import HOOKS, OPTIM_WRAPPERS  # noqa: E402
-from mmengine.optim import AmpOptimWrapper as MmengineAmp  # noqa: E402
-from mmengine.optim import OptimWrapper  # noqa: E402
+from recognizer.runner.checkpoints import CheckpointError, to_plain
+from recognizer.runner.seeding import SeededDataset, reseed
 
 logger = logging.getLogger(__name__)
 
@@ -207,7 +204,6 @@ def _batch_names(runner: Any, data_batch: Any) -> list[str]:
     return names
 
 
-@HOOKS.register_module()
 class EarlyStoppingHook(MmengineEarlyStopping):  # type: ignore[misc]
     """mmengine's, with its state in the checkpoint and the metric found by either spelling.
 
@@ -289,7 +285,6 @@ def _log_rate(runner: Any, when: str) -> None:
 # --- mixed precision ---------------------------------------------------------------
 
 
-@OPTIM_WRAPPERS.register_module(name="AmpOptimWrapper")
 class CpuOrGpuAmp(MmengineAmp):  # type: ignore[misc]
     """mmengine's AmpOptimWrapper, which on a CPU computes in bfloat16 (no loss scaling)."""
 
@@ -306,6 +301,12 @@ class CpuOrGpuAmp(MmengineAmp):  # type: ignore[misc]
         self._scale_update_param = None
         self.loss_scaler = torch.amp.GradScaler("cpu", enabled=False)
         self.cast_dtype = torch.bfloat16
+
+
+def take_the_place(hooks: Any, optim_wrappers: Any) -> None:
+    """Let a library's registries give ours where a config names mmengine's."""
+    hooks.register_module(module=EarlyStoppingHook)
+    optim_wrappers.register_module(name="AmpOptimWrapper", module=CpuOrGpuAmp)
 
 
 class ProgressHook(Hook):  # type: ignore[misc]

@@ -15,7 +15,7 @@ pytest.importorskip("mmengine")
 from mmengine.config import Config  # noqa: E402
 from mmengine.logging import HistoryBuffer  # noqa: E402
 
-from recognizer.action.checkpoints import (  # noqa: E402
+from recognizer.runner.checkpoints import (  # noqa: E402
     CheckpointError,
     Dropped,
     checkpoint_config,

@@ -6,25 +6,20 @@ that persist cannot be continued by another run.
 """
 
 import random
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import torch
+from mmengine.registry import DATA_SAMPLERS, DATASETS
 from torch.utils.data import Dataset, Sampler
-
-from recognizer.dataset.mmaction import name_of
-from recognizer.openmmlab import load_mmaction
-
-load_mmaction()
-from mmaction.registry import DATA_SAMPLERS, DATASETS  # noqa: E402
 
 
 def reseed(*parts: int) -> None:
     """Seed Python, NumPy and torch by a few whole numbers."""
     state = np.random.SeedSequence(parts).generate_state(3)
     random.seed(int(state[0]))
-    np.random.seed(int(state[1]))  # noqa: NPY002 - mmaction2's transforms draw from it
+    np.random.seed(int(state[1]))  # noqa: NPY002 - the libraries' transforms draw from it
     torch.manual_seed(int(state[2]))
 
 
@@ -53,11 +48,21 @@ class EpochSampler(Sampler[tuple[int, int]]):
 
 @DATASETS.register_module()
 class SeededDataset(Dataset[Any]):
-    """Seed Python, NumPy and torch for each sample, and put them back afterwards."""
+    """Seed Python, NumPy and torch for each sample, and put them back afterwards.
 
-    def __init__(self, dataset: Mapping[str, Any] | Any, seed: int) -> None:
+    Args:
+        dataset: another data set, or its config.
+        seed: of the run.
+        named_by: the keys of its items whose values together name a sample.
+
+    """
+
+    def __init__(
+        self, dataset: Mapping[str, Any] | Any, seed: int, named_by: Sequence[str] = ()
+    ) -> None:
         self.inner = DATASETS.build(dataset) if isinstance(dataset, Mapping) else dataset
         self.seed = seed
+        self.named_by = tuple(named_by)
 
     @property
     def metainfo(self) -> Any:
@@ -87,4 +92,5 @@ class SeededDataset(Dataset[Any]):
 
     def name_of(self, index: int) -> str:
         """Return the name of a sample."""
-        return name_of(self.inner.get_data_info(index))
+        item = self.inner.get_data_info(index)
+        return " ".join(str(item[key]) for key in self.named_by) or str(index)

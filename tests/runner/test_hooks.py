@@ -12,11 +12,12 @@ pytest.importorskip("mmaction")
 from mmengine.config import Config  # noqa: E402
 from mmengine.registry import HOOKS  # noqa: E402
 
-from recognizer.action import hooks  # noqa: E402
-from recognizer.action.checkpoints import CheckpointError  # noqa: E402
-from recognizer.action.seeding import EpochSampler, SeededDataset  # noqa: E402
-from recognizer.action.train_config import load_train_config, modernise  # noqa: E402
+from recognizer.action.train_config import load_train_config  # noqa: E402
 from recognizer.openmmlab import scope  # noqa: E402
+from recognizer.runner import hooks  # noqa: E402
+from recognizer.runner.checkpoints import CheckpointError  # noqa: E402
+from recognizer.runner.seeding import EpochSampler, SeededDataset  # noqa: E402
+from recognizer.runner.train_config import modernise  # noqa: E402
 from tests.action.trainings import FIGHT  # noqa: E402
 
 

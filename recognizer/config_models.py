@@ -1,0 +1,104 @@
+"""The config's sections on network files: what sees people, and what runs it."""
+
+from typing import Annotated, Literal
+
+from pydantic import Field, PositiveInt, model_validator
+
+from recognizer.config_types import (
+    ConfigPath,
+    Device,
+    GpuDevice,
+    OnnxRuntimeOptions,
+    Section,
+    SizeWH,
+    Triple,
+    Unit,
+)
+
+
+class OnnxPoseSection(OnnxRuntimeOptions):
+    """The pose network as an ONNX file."""
+
+    model_path: str = "end2end_l.onnx"
+    model_input_size: SizeWH | None = None
+    score_threshold: Unit = 0.3
+    nms_threshold: Unit = 0.45
+    keypoint_threshold: Unit = 0.3
+    max_detections: PositiveInt = 100
+
+
+class TorchPoseSection(Section):
+    """The pose network as an mmpose config and checkpoint."""
+
+    config_file: str = ""
+    checkpoint_path: str = ""
+    device: Device = "cuda:0"
+    input_size: SizeWH = (640, 640)
+    score_threshold: Unit = 0.2
+    nms_threshold: Unit = 0.65
+    keypoint_threshold: Unit = 0.3
+    max_detections: PositiveInt = 100
+
+
+class TensorRTPoseSection(Section):
+    """The pose network as a TensorRT engine."""
+
+    model_path: str = ""
+    device: GpuDevice = "cuda:0"
+    model_input_size: SizeWH = (640, 640)
+    score_threshold: Unit = 0.3
+    nms_threshold: Unit = 0.45
+    keypoint_threshold: Unit = 0.3
+    max_detections: PositiveInt = 100
+    fp16_mode: bool = False
+
+
+class DetectorSection(OnnxRuntimeOptions):
+    """The person detector in front of a top-down pose network (YOLOX raw output)."""
+
+    model_path: str = "yolox_nano.onnx"
+    score_threshold: Unit = 0.1
+    nms_threshold: Unit = 0.65
+    max_detections: PositiveInt = 30
+    tiles: bool = False
+
+
+class TopDownSection(Section):
+    """How a top-down network sees one person and how its heatmaps are read."""
+
+    detector: DetectorSection = DetectorSection()
+    box_padding: Annotated[float, Field(ge=1, le=3)] = 1.25
+    decoding: Literal["dark", "quarter_offset"] = "dark"
+    dark_blur_kernel: Annotated[int, Field(ge=1, le=51)] = 11
+    flip_test: bool = False
+    mean_rgb: Triple = (123.675, 116.28, 103.53)
+    std_rgb: Triple = (58.395, 57.12, 57.375)
+
+    @model_validator(mode="after")
+    def _check(self) -> "TopDownSection":
+        if self.dark_blur_kernel % 2 == 0:
+            raise ValueError(
+                "dark_blur_kernel: expected an odd number of heatmap pixels, got "
+                f"{self.dark_blur_kernel}"
+            )
+        if min(self.std_rgb) <= 0:
+            raise ValueError(f"std_rgb: expected three numbers above 0, got {self.std_rgb}")
+        return self
+
+
+class PoseEstimationSection(Section):
+    """Which network sees people, and what runs it."""
+
+    kind: Literal["rtmo", "topdown"] = "rtmo"
+    inference_mode: Literal["pth", "onnx", "tensorrt"] = "onnx"
+    pth: TorchPoseSection = TorchPoseSection()
+    onnx: OnnxPoseSection = OnnxPoseSection()
+    tensorrt: TensorRTPoseSection = TensorRTPoseSection()
+    topdown: TopDownSection = TopDownSection()
+
+
+class ModelsSection(Section):
+    """Network files."""
+
+    weights_dirs: list[ConfigPath] = []
+    pose_estimation: PoseEstimationSection = PoseEstimationSection()

@@ -1,0 +1,1 @@
+"""mmengine's Runner, wrapped once: safe checkpoints, exact resume, for action and pose alike."""
