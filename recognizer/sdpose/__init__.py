@@ -1,0 +1,1 @@
+"""SDPose: a token-based pose network that distils itself; registered with mmpose."""
