@@ -19,20 +19,29 @@ MODES = {
     "annotation.visualize": ("annotation.pipeline", "overlay", "overlay videos of stage 1 or 2"),
     "train.fight": ("training.train", "train_fight", "pickles -> a trained fight classifier"),
     "train.falldown": ("training.train", "train_falldown", "the same for falls"),
+    "train.pose": ("training.pose", "train_pose", "COCO-format data -> a trained SDPose"),
+    "train.check": ("training.pose_check", "check", "some iterations of train.pose, looked at"),
+    "train.ablation": ("training.ablation", "ablation", "several configs trained and compared"),
     "test.fight": ("training.test", "test_fight", "how good a fight classifier is: numbers, plots"),
     "test.falldown": ("training.test", "test_falldown", "the same for falls"),
+    "test.pose": ("training.pose", "test_pose", "AP of a trained pose network on COCO"),
     "test.crossval": ("training.crossval", "crossval", "k-fold cross-validation by source"),
     "inference.analysis": ("analysis.run", "analyse", "new video -> events, JSON, overlay"),
     "deploy.export": ("deploy.export", "export", "checkpoint -> ONNX file, verified"),
+    "convert.sdpose": ("training.convert", "convert", "a published SDPose checkpoint -> ours"),
     "demo": ("training.demo", "demo", "the pipeline and a short training on samples/"),
     "doctor": ("annotation.console", "doctor", "what is missing here, and what mends it"),
 }
 # flag -> (the key that it sets, how it is read)
 SHORTCUTS: dict[str, tuple[str, dict[str, Any]]] = {
-    "--train-config": ("train.config_file", {"metavar": "FILE", "help": "mmaction2 config"}),
+    "--train-config": ("train.config_file", {"nargs": "+", "metavar": "FILE"}),
     "--cfg-options": ("train.cfg_options", {"nargs": "+", "metavar": "KEY=VALUE"}),
     "--resume": ("train.resume", {"action": "store_true", "help": "go on with a training"}),
+    "--iterations": ("train.check_iterations", {"type": int, "metavar": "N"}),
+    "--seeds": ("ablation.seeds", {"nargs": "+", "type": int, "metavar": "SEED"}),
     "--checkpoint": ("test.checkpoint", {"nargs": "+", "metavar": "FILE"}),
+    "--source": ("convert.source", {"metavar": "FILE", "help": "a published checkpoint"}),
+    "--out": ("convert.out", {"metavar": "FILE", "help": "the file to write"}),
 }
 EXIT_FAILED, EXIT_BAD_CONFIG = 1, 2
 
@@ -53,7 +62,8 @@ def _arguments(argv: list[str] | None) -> argparse.Namespace:
     if not arguments.list_modes and arguments.mode is None:
         parser.error("--mode or --list-modes is needed")
     for flag, (key, _) in SHORTCUTS.items():
-        if value := getattr(arguments, flag[2:].replace("-", "_")):
+        value = getattr(arguments, flag[2:].replace("-", "_"))
+        if value not in (None, False):
             arguments.overrides.append(f"{key}={json.dumps(value)}")
     return arguments
 

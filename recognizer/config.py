@@ -11,6 +11,8 @@ from typing import Annotated, Literal, TypeVar
 from pydantic import Field, PositiveFloat, PositiveInt, model_validator
 
 from recognizer.config_action import (
+    AblationSection,
+    ConvertSection,
     CrossvalSection,
     DeploySection,
     InferenceSection,
@@ -195,5 +197,7 @@ class Config(Section):
     train: TrainSection = TrainSection()
     test: TestSection = TestSection()
     crossval: CrossvalSection = CrossvalSection()
+    ablation: AblationSection = AblationSection()
+    convert: ConvertSection = ConvertSection()
     inference: InferenceSection = InferenceSection()
     deploy: DeploySection = DeploySection()

@@ -18,14 +18,16 @@ ConfigPaths = Annotated[list[ConfigPath] | ConfigPath, AfterValidator(_as_list)]
 
 
 class TrainSection(Section):
-    """Training of a classifier; what the network is stands in an mmaction2 config."""
+    """Training; what the network is stands in a config of mmaction2 or mmpose."""
 
-    config_file: ConfigPath | None = None
+    config_file: ConfigPaths = []
     dataset_dir: ConfigPath | None = None
+    data_root: ConfigPath | None = None
     work_dir: ConfigPath | None = None
     seed: Seed = 0
     resume: bool = False
     cfg_options: list[str] = []
+    check_iterations: Annotated[int, Field(ge=1, le=100_000)] = 10
 
 
 class TestSection(Section):
@@ -47,6 +49,20 @@ class CrossvalSection(Section):
     folds: Annotated[int, Field(ge=2, le=1000)] = 5
     seeds: list[Seed] = [0, 1, 2]
     output_dir: ConfigPath | None = None
+
+
+class AblationSection(Section):
+    """Several configs of a pose network, trained alike and compared."""
+
+    seeds: Annotated[list[Seed], Field(min_length=1)] = [0]
+    output_dir: ConfigPath | None = None
+
+
+class ConvertSection(Section):
+    """A published SDPose checkpoint made one of ours."""
+
+    source: ConfigPath | None = None
+    out: ConfigPath | None = None
 
 
 class ClassifierSection(OnnxRuntimeOptions):

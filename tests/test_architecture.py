@@ -13,7 +13,7 @@ ROOT = Path(__file__).resolve().parents[1]
 PARTS = (
     "recognizer", "annotation", "training", "analysis", "deploy", "benchmarks", "tests", "configs",
 )  # fmt: skip
-MAX_LINES, MAX_FUNCTION_LINES, MAX_MAIN_LINES = 400, 50, 120
+MAX_LINES, MAX_FUNCTION_LINES, MAX_MAIN_LINES = 400, 50, 140
 
 # What a module right below recognizer/ may take from recognizer/. The order is the direction.
 SPINE: dict[str, set[str]] = {

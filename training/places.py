@@ -20,8 +20,24 @@ def as_list(paths: list[Path] | Path) -> list[Path]:
 
 def train_config(config: Config, service: str) -> Path:
     """Return the mmaction2 config: ``train.config_file``, or the one of the service."""
-    usual = CONFIGS / f"stgcnpp_enhanced_{service}_detection_stable.py"
-    return config.train.config_file or usual
+    return named_config(config) or CONFIGS / f"stgcnpp_enhanced_{service}_detection_stable.py"
+
+
+def named_config(config: Config) -> Path | None:
+    """Return the one config that ``train.config_file`` names, None if it names none.
+
+    Raises:
+        ConfigError: it names several.
+
+    """
+    named = as_list(config.train.config_file)
+    if len(named) > 1:
+        names = ", ".join(path.name for path in named)
+        raise ConfigError(
+            f"train.config_file: expected one config, got {len(named)} ({names}); only --mode "
+            "train.ablation takes several"
+        )
+    return named[0] if named else None
 
 
 def check_network(cfg: Any, classes: Sequence[str]) -> None:

@@ -1,10 +1,9 @@
 """Train the fight or fall-down classifier: settings, data and work_dir in, a checkpoint out."""
 
-import contextlib
 import json
 import logging
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,7 +13,7 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 from annotation.metadata import METADATA, SCHEMA
 from annotation.progress import Watch
-from annotation.workspace import Outcome, Progress, exclusive, stage3_dir
+from annotation.workspace import stage3_dir
 from recognizer.artifacts import sha256_file
 from recognizer.config import Config
 from recognizer.config_file import ConfigError
@@ -22,6 +21,7 @@ from recognizer.dataset.check import check_splits
 from recognizer.dataset.mmaction import read_split
 from recognizer.dataset.split import class_weights
 from training.places import ROOT, check_network, train_config
+from training.processes import one_speaks
 
 if TYPE_CHECKING:
     from mmengine.config import Config as TrainConfig
@@ -45,15 +45,9 @@ def _train(config: Config, watch: Watch, service: str) -> int:
     from recognizer.action.training import train
     from recognizer.runner.train_config import TrainConfigError, datasets
 
-    first = os.environ.get("RANK", "0") == "0"
-    if not first:  # under torchrun one process speaks, and holds the folder
-        logging.getLogger().setLevel(logging.WARNING)
     cfg = prepare(config, service)
     try:
-        if not first:
-            train(cfg, resume=config.train.resume)
-            return 0
-        with exclusive(Path(cfg.work_dir)), _bar(watch, f"training {service}") as heard:
+        with one_speaks(Path(cfg.work_dir), watch, f"training {service}") as heard:
             best = train(cfg, resume=config.train.resume, heard=heard)
     except TrainConfigError as error:
         raise ConfigError(f"train.config_file, train.cfg_options: {error}") from error
@@ -64,24 +58,6 @@ def _train(config: Config, watch: Watch, service: str) -> int:
         service, best, data,
     )  # fmt: skip
     return 0
-
-
-@contextlib.contextmanager
-def _bar(watch: Watch, title: str) -> Iterator[Callable[[int, int], None]]:
-    """Give what hears of iterations; the bar starts when their number is known."""
-    with contextlib.ExitStack() as stack:
-        advance: Progress | None = None
-        last = 0
-
-        def heard(done: int, total: int) -> None:
-            nonlocal advance, last
-            if advance is None:
-                advance = stack.enter_context(watch(title, total))
-            for _ in range(done - last):  # a resumed training starts where it was
-                advance(Outcome(title, "done"), 0)
-            last = done
-
-        yield heard
 
 
 # --- settings ----------------------------------------------------------------------

@@ -31,7 +31,7 @@ class TrainConfigError(ValueError):
     """A config that can be read, but of which no training can be built."""
 
 
-def read_train_config(path: Path, options: Sequence[str] = ()) -> Config:
+def read_train_config(path: Path, options: Sequence[str] = (), known: Sequence[str] = ()) -> Config:
     """Read a config of mmengine and change it as ``--cfg-options`` say.
 
     ``fp16 = dict(loss_scale=...)`` becomes AmpOptimWrapper.
@@ -40,6 +40,7 @@ def read_train_config(path: Path, options: Sequence[str] = ()) -> Config:
         path: a config file.
         options: changes such as ``train_cfg.max_epochs=50``; lists are written ``[15,25]``, and
             their items are reached by number.
+        known: keys at the top of a config that the caller reads, besides the Runner's.
 
     Raises:
         FileNotFoundError: no such file.
@@ -54,7 +55,7 @@ def read_train_config(path: Path, options: Sequence[str] = ()) -> Config:
         what = f"{type(error).__name__}: {error}"
         raise ValueError(f"{path}: not a config of mmengine: {what}") from error
     changes = _parse(options)
-    _check_changes(cfg, changes)
+    _check_changes(cfg, changes, {*_READ, *known})
     try:
         cfg.merge_from_dict(changes)
     except (KeyError, TypeError, IndexError, AssertionError, AttributeError) as error:
@@ -80,12 +81,12 @@ def _parse(options: Sequence[str]) -> dict[str, Any]:
     return dict(holder.changes)
 
 
-def _check_changes(cfg: Config, changes: Mapping[str, Any]) -> None:
+def _check_changes(cfg: Config, changes: Mapping[str, Any], read: set[str]) -> None:
     """Refuse what nobody reads: a misspelt key, or a variable that was only used above."""
     for key in changes:
         top = key.partition(".")[0]
-        if top not in _READ:
-            close = difflib.get_close_matches(top, _READ, 1, 0.7)
+        if top not in read:
+            close = difflib.get_close_matches(top, read, 1, 0.7)
             hint = f"; did you mean {close[0]}?" if close else ""
             if top in cfg:
                 hint = (

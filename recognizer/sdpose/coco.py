@@ -1,0 +1,147 @@
+"""COCO-format annotations, looked at before anything is trained on them.
+
+mmpose finds a missing picture in the middle of an epoch and takes a file without keypoints for
+an empty data set; here every fault is found first and named.
+"""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from recognizer.skeleton import NUM_KEYPOINTS
+
+_NAMED = 5  # of many equal faults, how many a message names
+
+
+@dataclass(frozen=True)
+class CocoFacts:
+    """What a COCO annotation file holds.
+
+    Attributes:
+        images: pictures listed.
+        persons: annotated persons that are not crowds.
+        with_keypoints: those of them with at least one labelled keypoint: what is trained on.
+
+    """
+
+    images: int
+    persons: int
+    with_keypoints: int
+
+
+def examine(ann_file: Path, image_dir: Path) -> CocoFacts:
+    """Read a COCO keypoint file and say what it holds.
+
+    Args:
+        ann_file: such as ``annotations/person_keypoints_train2017.json``.
+        image_dir: where its pictures are.
+
+    Raises:
+        FileNotFoundError: the file, the folder or a picture is not there.
+        ValueError: not a COCO keypoint file of 17 keypoints, or nobody in it to train on.
+
+    """
+    if not ann_file.is_file():
+        raise FileNotFoundError(
+            f"expected COCO annotations at {ann_file}, found none; --set train.data_root=<folder "
+            "with annotations/, train2017/ and val2017/>, or data_root in the config"
+        )
+    if not image_dir.is_dir():
+        raise FileNotFoundError(f"expected the pictures of {ann_file.name} in {image_dir}/")
+    content = _content(ann_file)
+    _check_categories(content["categories"], ann_file)
+    files = _files(content["images"], ann_file)
+    persons = [_person(a, i, files, ann_file) for i, a in enumerate(content["annotations"])]
+    persons = [person for person in persons if not person.get("iscrowd")]
+    labelled = [person for person in persons if any(person["keypoints"][2::3])]
+    if not labelled:
+        raise ValueError(
+            f"{ann_file}: expected persons with labelled keypoints, found {len(persons)} persons "
+            f"in {len(files)} images and none of them has any; this is nothing to train on or "
+            "measure with"
+        )
+    _check_pictures({files[p["image_id"]] for p in labelled}, image_dir, ann_file)
+    return CocoFacts(len(files), len(persons), len(labelled))
+
+
+def _content(path: Path) -> Mapping[str, Any]:
+    try:
+        content = json.loads(path.read_bytes())
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"{path}: not JSON: {str(error)[:200]}") from error
+    for key in ("images", "annotations", "categories"):
+        rows = content.get(key) if isinstance(content, dict) else None
+        if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
+            raise ValueError(
+                f"{path}: expected a COCO file with a list of dicts {key!r}, found none"
+            )
+    return dict(content)
+
+
+def _check_categories(categories: Sequence[Mapping[str, Any]], path: Path) -> None:
+    named = [category for category in categories if category.get("name") == "person"]
+    if not named:
+        raise ValueError(f"{path}: expected a category named person, found none")
+    keypoints = named[0].get("keypoints")
+    if keypoints is None:
+        return  # some tools leave the names out; the annotations are checked one by one
+    if not isinstance(keypoints, list) or len(keypoints) != NUM_KEYPOINTS:
+        count = len(keypoints) if isinstance(keypoints, list) else repr(keypoints)[:40]
+        raise ValueError(
+            f"{path}: expected the {NUM_KEYPOINTS} keypoints of COCO in category person, got "
+            f"{count}; convert the annotations to COCO-17 first"
+        )
+
+
+def _files(images: Sequence[Mapping[str, Any]], path: Path) -> dict[int, str]:
+    files: dict[int, str] = {}
+    for row, image in enumerate(images):
+        number, name = image.get("id"), image.get("file_name")
+        if type(number) is not int or not isinstance(name, str) or not name:
+            raise ValueError(f"{path}: images[{row}]: expected an id and a file_name, got {image}")
+        if PurePosixPath(name).is_absolute() or ".." in PurePosixPath(name).parts:
+            raise ValueError(f"{path}: images[{row}]: {name!r} would leave the folder of pictures")
+        if number in files:
+            raise ValueError(f"{path}: images[{row}]: the id {number} is there twice")
+        files[number] = name
+    return files
+
+
+def _person(
+    annotation: Mapping[str, Any], row: int, files: Mapping[int, str], path: Path
+) -> Mapping[str, Any]:
+    where = f"{path}: annotations[{row}]"
+    if "keypoints" not in annotation:
+        raise ValueError(
+            f"{where}: expected keypoints, found none; is this an instances_*.json? Take "
+            "person_keypoints_*.json"
+        )
+    keypoints, box = annotation["keypoints"], annotation.get("bbox")
+    if not _numbers(keypoints) or len(keypoints) != 3 * NUM_KEYPOINTS:
+        count = f"{len(keypoints) / 3:g}" if isinstance(keypoints, list) else repr(keypoints)[:40]
+        raise ValueError(
+            f"{where}: expected {NUM_KEYPOINTS} keypoints as x, y, visibility, got {count}; "
+            "convert the annotations to COCO-17 first"
+        )
+    if not _numbers(box) or len(box) != 4:
+        raise ValueError(f"{where}: expected bbox as x, y, width, height, got {box!r}")
+    if annotation.get("image_id") not in files:
+        raise ValueError(f"{where}: image_id {annotation.get('image_id')!r} is no listed image")
+    return annotation
+
+
+def _numbers(value: Any) -> bool:
+    return isinstance(value, list) and all(
+        type(item) in (int, float) and abs(item) < 1e9 for item in value
+    )
+
+
+def _check_pictures(names: set[str], folder: Path, ann_file: Path) -> None:
+    missing = sorted(name for name in names if not (folder / name).is_file())
+    if missing:
+        raise FileNotFoundError(
+            f"{folder}: {len(missing)} of {len(names)} pictures that {ann_file.name} names are not "
+            f"there, such as {', '.join(missing[:_NAMED])}"
+        )

@@ -1,0 +1,112 @@
+"""Train a pose network on COCO-format data, and measure a trained one, with mmpose."""
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from mmengine.config import Config, ConfigDict
+
+from recognizer.artifacts import sha256_file
+from recognizer.runner.run import Heard, Kind, run
+from recognizer.runner.train_config import TrainConfigError, datasets, read_train_config
+from recognizer.sdpose import registered
+from recognizer.sdpose.coco import examine
+
+__all__ = ["load_pose_config", "named_work_dir", "registered", "train"]
+
+# The keys of an item of CocoDataset that together name a person.
+_NAMED_BY = ("img_path", "id")
+_OWN_KEYS = ("data_root", "exp_name")  # keys of our configs that mmengine does not read
+
+
+def load_pose_config(
+    path: Path, options: Sequence[str] = (), data_root: Path | None = None
+) -> Config:
+    """Read an mmpose config, change it as ``--cfg-options`` say, and point it to its data.
+
+    mmengine keeps no aliases, so a child's ``data_root`` alone would change nothing: it is put
+    into every loader here, and every evaluator is given its loader's annotations.
+
+    Args:
+        path: a config file.
+        options: changes such as ``train_cfg.max_epochs=50``.
+        data_root: the folder of the data in place of the config's.
+
+    Raises:
+        FileNotFoundError, ValueError: as ``read_train_config``.
+
+    """
+    cfg = read_train_config(path, options, _OWN_KEYS)
+    root = data_root or cfg.get("data_root")
+    for split, dataset in datasets(cfg).items():
+        own = f"{split}_dataloader.dataset.data_root"
+        changed = any(option.startswith(own) for option in options)
+        if root is not None and (data_root is not None or not changed):
+            dataset.data_root = str(root)
+        _follow(cfg.get(f"{split}_evaluator"), str(_below(dataset, dataset.ann_file)))
+    return cfg
+
+
+def _follow(evaluator: Any, ann_file: str) -> None:
+    """Let evaluators that read annotations read those of the loader."""
+    for one in evaluator if isinstance(evaluator, list | tuple) else [evaluator]:
+        if isinstance(one, Mapping) and "ann_file" in one:
+            one["ann_file"] = ann_file
+
+
+def _below(dataset: ConfigDict, name: str) -> Path:
+    return Path(dataset.get("data_root") or "") / name
+
+
+def named_work_dir(cfg: Config, root: Path) -> Path:
+    """Return where a training of this config goes: its work_dir, else work_dirs/<exp_name>."""
+    if cfg.get("work_dir"):
+        return Path(cfg.work_dir).absolute()
+    name = cfg.get("exp_name") or Path(cfg.filename).stem
+    if not isinstance(name, str) or Path(name).name != name:
+        raise ValueError(f"exp_name: expected a plain name for a folder, got {name!r}")
+    return root / "work_dirs" / name
+
+
+def train(
+    cfg: Config,
+    *,
+    resume: bool = False,
+    heard: Heard | None = None,
+    hooks: Sequence[Callable[..., Any]] = (),
+) -> Path:
+    """Train a pose network and return the best checkpoint, or the last one without val.
+
+    Args:
+        cfg: of ``load_pose_config``; ``cfg.work_dir`` is where everything goes.
+        resume: go on from the work_dir's last checkpoint; start if there is none.
+        heard: hears of every iteration.
+        hooks: more hooks of mmengine.
+
+    Raises:
+        FileNotFoundError, ValueError: data that is not as it should be, see ``coco.examine``.
+        FileExistsError, CheckpointError, NotFiniteError, TrainConfigError: as ``runner.run``.
+
+    """
+    return run(cfg, Kind("mmpose", examine_data, _NAMED_BY, hooks), resume=resume, heard=heard)
+
+
+def examine_data(cfg: Config) -> dict[str, Any]:
+    """Check the data of the train and val loaders; return what checkpoints say of it.
+
+    Raises:
+        FileNotFoundError, ValueError: as ``coco.examine``.
+
+    """
+    own: dict[str, Any] = {}
+    for split, dataset in datasets(cfg).items():
+        if split == "test":
+            continue  # not read in training
+        prefix = dataset.get("data_prefix", {}).get("img", "")
+        ann_file = _below(dataset, dataset.ann_file)
+        facts = examine(ann_file, _below(dataset, prefix))
+        own[f"{split}_persons"] = facts.with_keypoints
+        own[f"{split}_sha256"] = sha256_file(ann_file)
+    if "train_sha256" not in own:
+        raise TrainConfigError("train_dataloader: expected a data set with an ann_file")
+    return own

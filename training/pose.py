@@ -1,0 +1,123 @@
+"""Train a pose network on COCO-format data and measure it: modes train.pose and test.pose."""
+
+import logging
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+# Before torch loads: at a barrier its threads would otherwise spin.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+
+from annotation.progress import Watch
+from recognizer.config import Config
+from recognizer.config_file import ConfigError
+from training.places import ROOT, as_list, named_config
+from training.processes import one_speaks
+
+if TYPE_CHECKING:
+    from mmengine.config import Config as PoseConfig
+
+logger = logging.getLogger(__name__)
+
+CONFIGS = ROOT / "configs" / "body_2d_keypoint" / "sdpose" / "coco"
+
+
+def train_pose(config: Config, watch: Watch) -> int:
+    """Train the pose network of ``train.config_file`` (``--mode train.pose``)."""
+    from recognizer.runner.train_config import TrainConfigError
+    from recognizer.sdpose.training import train
+    from training.pose_curves import CurvesHook
+
+    path = pose_config(config)
+    cfg = prepare(config, path)
+    work_dir = Path(cfg.work_dir)
+    try:
+        with one_speaks(work_dir, watch, f"training {work_dir.name}") as heard:
+            hooks = [CurvesHook()] if heard else []
+            best = train(cfg, resume=config.train.resume, heard=heard, hooks=hooks)
+    except TrainConfigError as error:
+        raise ConfigError(f"train.config_file, train.cfg_options: {error}") from error
+    except RuntimeError as error:
+        if advice := memory_advice(error, cfg):
+            raise RuntimeError(advice) from error
+        raise
+    logger.info("checkpoint: %s", best)
+    logger.info(
+        "to test it: python main.py --mode test.pose --train-config %s --checkpoint %s", path, best
+    )
+    return 0
+
+
+def test_pose(config: Config, watch: Watch) -> int:
+    """Measure one checkpoint on the test images (``--mode test.pose``)."""
+    from recognizer.sdpose.evaluation import evaluate
+    from training.pose_report import write_report
+
+    cfg = prepare(config, pose_config(config))
+    named = as_list(config.test.checkpoint)
+    if len(named) != 1:
+        raise ConfigError(
+            f"test.checkpoint: expected one checkpoint, got {len(named)}; --checkpoint <file>"
+        )
+    output = config.test.output_dir or named[0].parent / "report"
+    with watch("testing", None) as _:
+        scores = evaluate(cfg, named[0], output)
+    write_report(scores, output)
+    return 0
+
+
+def pose_config(config: Config) -> Path:
+    """Return the mmpose config that ``train.config_file`` names.
+
+    Raises:
+        ConfigError: it names none or several.
+
+    """
+    path = named_config(config)
+    if path is None:
+        names = ", ".join(sorted(path.name for path in CONFIGS.glob("*.py")))
+        raise ConfigError(
+            "train.config_file: expected an mmpose config (--train-config), got none; in "
+            f"{CONFIGS} there are {names}"
+        )
+    return path
+
+
+def prepare(config: Config, path: Path) -> "PoseConfig":
+    """Return the training config with data, work_dir and seed filled in.
+
+    Raises:
+        ConfigError: no such config file, or a bad option.
+
+    """
+    from recognizer.sdpose.training import load_pose_config, named_work_dir
+
+    section = config.train
+    if section.dataset_dir is not None:
+        raise ConfigError(
+            f"train.dataset_dir: names pickles of classifiers ({section.dataset_dir}); a pose "
+            "network is trained on COCO-format data: set train.data_root"
+        )
+    try:
+        cfg = load_pose_config(path, section.cfg_options, section.data_root)
+        cfg.work_dir = str((section.work_dir or named_work_dir(cfg, ROOT)).absolute())
+    except (ValueError, FileNotFoundError) as error:
+        raise ConfigError(f"train.config_file, train.cfg_options: {error}") from error
+    if "randomness" not in cfg:
+        cfg.randomness = {"seed": section.seed}
+    return cfg
+
+
+def memory_advice(error: RuntimeError, cfg: "PoseConfig") -> str:
+    """Return what to do where the device's memory ran out, "" if that is not what happened."""
+    text = str(error)
+    if "out of memory" not in text.lower() and "can't allocate memory" not in text:
+        return ""
+    size = cfg.train_dataloader.get("batch_size")
+    return (
+        f"out of memory with train_dataloader.batch_size={size}: {text.splitlines()[0][:200]}; "
+        f"halve it (--cfg-options train_dataloader.batch_size={max(1, (size or 2) // 2)} "
+        "auto_scale_lr.enable=True), keep the effective batch with "
+        "optim_wrapper.accumulative_counts=2, or train in half precision "
+        "(optim_wrapper.type=AmpOptimWrapper optim_wrapper.dtype=bfloat16)"
+    )

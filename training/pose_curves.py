@@ -1,0 +1,108 @@
+"""Losses and AP of a pose training over its epochs: a table and a picture in the work_dir."""
+
+import csv
+import io
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from mmengine.hooks import Hook
+
+from recognizer.artifacts import atomic_path
+
+TABLE, PICTURE = "learning_curve.csv", "learning_curve.png"
+
+Row = dict[str, float]
+
+
+class CurvesHook(Hook):  # type: ignore[misc]
+    """Add a row to the table and draw the picture anew after each evaluation.
+
+    A row has ``epoch``, ``iteration``, the mean of each loss over that epoch and the metrics.
+    The losses come from mmengine's history, which checkpoints keep, so that a resumed training
+    goes on with the same table.
+    """
+
+    priority = "LOW"
+
+    def after_val_epoch(self, runner: Any, metrics: dict[str, float] | None = None) -> None:
+        """Write both files; rows of epochs that are trained again are replaced."""
+        folder = Path(runner.work_dir)
+        rows = [row for row in read_curve(folder / TABLE) if row["epoch"] < runner.epoch]
+        rows.append({**_losses(runner), **{k: float(v) for k, v in (metrics or {}).items()}})
+        write_curve(folder / TABLE, rows)
+        draw_curves(folder / PICTURE, {Path(runner.work_dir).name: rows})
+
+
+def _losses(runner: Any) -> Row:
+    """Return the place and the means over the last epoch."""
+    row = {"epoch": float(runner.epoch), "iteration": float(runner.iter)}
+    steps = max(len(runner.train_dataloader), 1)
+    for key, history in runner.message_hub.log_scalars.items():
+        name = key.removeprefix("train/")
+        if key.startswith("train/") and "loss" in name and len(history.data[0]):
+            row[name] = float(history.mean(steps))
+    return row
+
+
+def read_curve(path: Path) -> list[Row]:
+    """Return the rows of a table, none where there is no table.
+
+    Raises:
+        ValueError: it is no such table.
+
+    """
+    if not path.is_file():
+        return []
+    try:
+        with path.open(newline="", encoding="utf-8") as stream:
+            rows = [{k: float(v) for k, v in row.items() if v} for row in csv.DictReader(stream)]
+        if any("epoch" not in row for row in rows):
+            raise ValueError("expected a column epoch")
+    except (ValueError, TypeError, AttributeError, csv.Error) as error:
+        raise ValueError(f"{path}: not a learning curve ({error}); delete it to go on") from error
+    return rows
+
+
+def write_curve(path: Path, rows: Sequence[Row]) -> None:
+    """Write the table, whole or not at all."""
+    columns = list(dict.fromkeys(key for row in rows for key in row))
+    text = io.StringIO()
+    writer = csv.DictWriter(text, columns, lineterminator="\n")
+    writer.writeheader()
+    writer.writerows({key: f"{value:.6g}" for key, value in row.items()} for row in rows)
+    with atomic_path(path, path.parent) as scratch:
+        scratch.write_text(text.getvalue(), encoding="utf-8")
+
+
+def draw_curves(path: Path, runs: Mapping[str, Sequence[Row]]) -> None:
+    """Draw heatmap loss, distillation losses and AP of one or several trainings over epochs."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(13, 4), layout="constrained")
+    heatmap, distillation, ap = figure.subplots(1, 3)
+    for index, (name, rows) in enumerate(runs.items()):
+        colour = f"C{index % 10}"
+        _line(heatmap, rows, "heatmap_loss", color=colour, label=name)
+        _line(distillation, rows, "vis_dist_loss", color=colour, label=f"{name}: visual tokens")
+        _line(distillation, rows, "kpt_dist_loss", color=colour, linestyle="--",
+              label=f"{name}: keypoint tokens")  # fmt: skip
+        _line(ap, rows, "coco/AP", color=colour, marker=".", label=name)
+    for axes, title in ((heatmap, "heatmap loss (sum over cycles)"),
+                        (distillation, "distillation losses"), (ap, "COCO AP")):  # fmt: skip
+        axes.set(title=title, xlabel="epoch")
+        axes.grid(alpha=0.3)
+        if axes.lines:
+            axes.legend(fontsize="x-small")
+    for axes in (heatmap, distillation):
+        if axes.lines:
+            axes.set_yscale("log")
+    ap.set_ylim(0, 1)
+    with atomic_path(path, path.parent) as scratch:
+        figure.savefig(scratch, format="png", dpi=100)
+
+
+def _line(axes: Any, rows: Sequence[Row], key: str, **style: Any) -> None:
+    points = [(row["epoch"], row[key]) for row in rows if key in row]
+    if points:
+        axes.plot(*zip(*points, strict=True), **style)
