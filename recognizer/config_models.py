@@ -2,7 +2,7 @@
 
 from typing import Annotated, Literal
 
-from pydantic import Field, PositiveInt, model_validator
+from pydantic import Field, PositiveFloat, PositiveInt, model_validator
 
 from recognizer.config_types import (
     ConfigPath,
@@ -14,6 +14,8 @@ from recognizer.config_types import (
     Triple,
     Unit,
 )
+
+Batch = Annotated[int, Field(ge=1, le=256)]
 
 
 class OnnxPoseSection(OnnxRuntimeOptions):
@@ -51,6 +53,34 @@ class TensorRTPoseSection(Section):
     keypoint_threshold: Unit = 0.3
     max_detections: PositiveInt = 100
     fp16_mode: bool = False
+    min_batch: Batch = 1
+    opt_batch: Batch = 8
+    max_batch: Batch = 8
+    min_input_size: SizeWH | None = None
+    max_input_size: SizeWH | None = None
+    workspace_gb: PositiveFloat | None = None
+    optimization_level: Annotated[int, Field(ge=0, le=5)] = 3
+    allow_tf32: bool = True
+    engine_dir: ConfigPath | None = None
+    timing_cache: ConfigPath | None = None
+    trust_model_path: bool = False
+
+    @model_validator(mode="after")
+    def _check(self) -> "TensorRTPoseSection":
+        if not self.min_batch <= self.opt_batch <= self.max_batch:
+            raise ValueError(
+                "min_batch: expected min_batch <= opt_batch <= max_batch, got "
+                f"{self.min_batch}, {self.opt_batch}, {self.max_batch}"
+            )
+        tuned = self.model_input_size
+        small, large = self.min_input_size or tuned, self.max_input_size or tuned
+        for side in range(2):
+            if not small[side] <= tuned[side] <= large[side]:
+                raise ValueError(
+                    "min_input_size: expected min_input_size <= model_input_size <= "
+                    f"max_input_size, got {list(small)}, {list(tuned)}, {list(large)}"
+                )
+        return self
 
 
 class DetectorSection(OnnxRuntimeOptions):
