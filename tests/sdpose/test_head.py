@@ -300,8 +300,10 @@ def test_compiled_training_gives_the_same_losses():
     for items in (expected, losses):
         sum(value for key, value in items.items() if "loss" in key).backward()
     for (name, a), b in zip(plain.named_parameters(), compiled.parameters(), strict=True):
-        scale = a.grad.abs().max().item()
-        torch.testing.assert_close(b.grad, a.grad, rtol=0, atol=2e-3 * scale + 1e-9, msg=name)
+        apart = (a.grad - b.grad).norm() / a.grad.norm()
+        # Batch norms make the stem's gradients ill-conditioned: eager float32 is up to 2 % off
+        # double precision there.
+        assert apart < (1e-4 if name.startswith("head") else 0.05), name
 
 
 def test_flip_pairs_are_those_of_coco():
