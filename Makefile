@@ -5,6 +5,7 @@
 # make test-slow   also those that take minutes
 # make lint        ruff and mypy
 # make benchmark   every benchmark in benchmarks/, one after another
+# make test-image  build deploy/Dockerfile in a bare Debian root and try it; root and debootstrap
 # make clean-venv  remove .venv
 #
 # PYTHON=python3.11    the interpreter that .venv is made with
@@ -27,7 +28,7 @@ RUNTIME_LISTS := requirements/base.txt requirements/$(RUNTIME).txt
 TRAIN_LISTS := requirements/training.txt requirements/openmmlab.txt
 DEV_LISTS := $(TRAIN_LISTS) requirements/dev.txt
 
-.PHONY: demo setup setup-train setup-dev test test-slow lint format benchmark clean-venv
+.PHONY: demo setup setup-train setup-dev test test-slow lint format benchmark test-image clean-venv
 .DEFAULT_GOAL := demo
 
 demo: $(TRAIN_SET)
@@ -59,6 +60,10 @@ benchmark: $(DEV_SET)
 		name=$$(basename "$$file" .py); echo "== $$name"; \
 		$(QUIET_CORES) $(PY) -m "benchmarks.$$name"; \
 	done
+
+# TARGET=training: the training image.
+test-image:
+	deploy/image_test.sh $(TARGET)
 
 clean-venv:
 	rm -rf $(VENV)

@@ -1,0 +1,27 @@
+#!/bin/sh
+# Start a container: stay up idle for `docker exec`, or run the command that was given.
+#
+#   docker compose up -d                                           idle
+#   docker compose run --rm cpu python3 main.py --mode doctor      a command
+#   docker compose run --rm cpu --mode doctor                      the same: flags are main.py's
+set -eu
+
+for folder in output weights work_dirs; do
+    if [ ! -w "$folder" ]; then
+        echo "$PWD/$folder: not writable for user $(id -u), group $(id -g); on the host make its" \
+            "folder theirs (chown), or build with your own numbers: USER_ID, GROUP_ID in .env" >&2
+    fi
+done
+
+case "${1:-idle}" in
+    idle)
+        # Process 1 hears no signal that it does not ask for: without the trap `docker stop`
+        # would wait its ten seconds and then kill.
+        trap 'kill "$sleeper" 2>/dev/null; exit 0' TERM INT HUP
+        sleep infinity &
+        sleeper=$!
+        wait "$sleeper"
+        ;;
+    -*) exec python3 main.py "$@" ;;
+    *) exec "$@" ;;
+esac
