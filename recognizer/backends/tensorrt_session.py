@@ -1,0 +1,224 @@
+"""What touches TensorRT itself: the log, an open engine, one run. Needs the package ``tensorrt``.
+
+Written against the Python API of TensorRT 10 and 11 (``execute_async_v3``, tensors by name);
+imported only when an engine is opened or built, after the GPU was found.
+"""
+
+import logging
+from collections import deque
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tensorrt as trt
+from numpy.typing import NDArray
+
+from recognizer.backends.cuda import Stream
+from recognizer.backends.engine_shapes import (
+    ELEMENT_TYPES,
+    ShapeRange,
+    numpy_type,
+    plan,
+)
+from recognizer.backends.network import ModelError, TensorSpec
+
+logger = logging.getLogger(__name__)
+
+_KEPT_PROBLEMS = 4
+
+
+class Log(trt.ILogger):  # type: ignore[misc]
+    """TensorRT's messages, in our log; the last errors are kept for the message of a refusal."""
+
+    def __init__(self) -> None:
+        trt.ILogger.__init__(self)
+        self._problems: deque[str] = deque(maxlen=_KEPT_PROBLEMS)
+        severity = trt.ILogger.Severity
+        self._levels = {
+            int(severity.INTERNAL_ERROR): logging.ERROR,
+            int(severity.ERROR): logging.ERROR,
+            int(severity.WARNING): logging.WARNING,
+        }
+
+    def log(self, severity: Any, msg: str) -> None:
+        """Hear one message; called by TensorRT, from any of its threads."""
+        level = self._levels.get(int(severity), logging.DEBUG)
+        if level == logging.ERROR:  # it is raised as the reason of what failed
+            self._problems.append(msg.strip())
+            level = logging.DEBUG
+        logger.log(level, "TensorRT: %s", msg.strip())
+
+    def reason(self) -> str:
+        """Return the last errors in one line, and forget them."""
+        said = "; ".join(self._problems) or "it gave no reason"
+        self._problems.clear()
+        return said
+
+
+class _OutputMemory(trt.IOutputAllocator):  # type: ignore[misc]
+    """Memory for one output whose size only the data decides."""
+
+    def __init__(self, stream: Stream) -> None:
+        trt.IOutputAllocator.__init__(self)
+        self._stream = stream
+        self.address = 0
+        self.shape: tuple[int, ...] | None = None
+        self.problem: ModelError | None = None
+
+    def reallocate_output_async(
+        self, tensor_name: str, memory: int | None, size: int, alignment: int, stream: int
+    ) -> int:
+        """Give memory; called by TensorRT in the middle of a run. 0: there is none."""
+        try:
+            self.address = self._stream.reserve(tensor_name, int(size))
+        except ModelError as error:  # an exception cannot pass through TensorRT's own code
+            self.problem, self.address = error, 0
+        return self.address
+
+    def reallocate_output(
+        self, tensor_name: str, memory: int | None, size: int, alignment: int
+    ) -> int:
+        """Give memory; the name of the call in early versions of TensorRT 10."""
+        return self.reallocate_output_async(tensor_name, memory, size, alignment, 0)
+
+    def notify_shape(self, tensor_name: str, shape: Any) -> None:
+        """Hear the shape that the output has."""
+        self.shape = tuple(shape)
+
+
+class Session:
+    """An open engine on one GPU; one thread at a time may run it.
+
+    Args:
+        engine: the engine's bytes, checked by the caller.
+        path: where they came from, for messages.
+        device: ``cuda:N``, already chosen for the calling thread.
+
+    Raises:
+        ModelError: TensorRT does not take the bytes, or the engine has inputs or outputs that
+            arrays cannot be.
+
+    """
+
+    def __init__(self, engine: bytes, path: Path, device: str) -> None:
+        self._path = path
+        self._log = Log()
+        self._runtime = trt.Runtime(self._log)
+        self._engine = self._runtime.deserialize_cuda_engine(engine)
+        if self._engine is None:
+            raise ModelError(
+                f"{path}: expected an engine that TensorRT {trt.__version__} can open, it said: "
+                f"{self._log.reason()}; build it here with --mode deploy.tensorrt. (Engines with "
+                "plugins, such as mmdeploy's, need none when built from our ONNX files)"
+            )
+        self._context = self._engine.create_execution_context()
+        if self._context is None:
+            raise ModelError(
+                f"{path}: expected memory for the engine on {device}, TensorRT said: "
+                f"{self._log.reason()}; free GPU memory or build with a smaller max_batch"
+            )
+        self._stream = Stream(device)
+        names = [self._engine.get_tensor_name(i) for i in range(self._engine.num_io_tensors)]
+        inputs = [n for n in names if self._engine.get_tensor_mode(n) == trt.TensorIOMode.INPUT]
+        self.ranges = tuple(self._range(name) for name in inputs)
+        self.inputs = tuple(self._spec(span.name, span.free()) for span in self.ranges)
+        self.outputs = tuple(self._spec(name) for name in names if name not in inputs)
+        self._allocators: dict[str, _OutputMemory] = {}
+
+    def _range(self, name: str) -> ShapeRange:
+        # The shape of a fixed input is its range; the profile need not have one.
+        shape = tuple(self._engine.get_tensor_shape(name))
+        if min(shape, default=0) >= 0:
+            return ShapeRange(name, shape, shape, shape)
+        low, tuned, high = (tuple(d) for d in self._engine.get_tensor_profile_shape(name, 0))
+        return ShapeRange(name, low, tuned, high)
+
+    def _spec(self, name: str, shape: tuple[int | None, ...] | None = None) -> TensorSpec:
+        kind = self._engine.get_tensor_dtype(name).name
+        placed = self._engine.get_tensor_location(name)
+        layout = self._engine.get_tensor_format(name)
+        if (
+            kind not in ELEMENT_TYPES
+            or placed != trt.TensorLocation.DEVICE
+            or layout != trt.TensorFormat.LINEAR
+        ):
+            raise ModelError(
+                f"{self._path}: {name}: expected a plain array of {', '.join(ELEMENT_TYPES)} on "
+                f"the GPU, got {kind}, {layout}, {placed}; export the network with float32 inputs "
+                "and outputs, and build it with --mode deploy.tensorrt"
+            )
+        if shape is None:
+            sizes = tuple(self._engine.get_tensor_shape(name))
+            shape = tuple(size if size >= 0 else None for size in sizes)
+        return TensorSpec(name, shape, ELEMENT_TYPES[kind][0])
+
+    def run(self, feeds: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
+        """Return every output for inputs that the caller has checked.
+
+        Raises:
+            ModelError: TensorRT or CUDA failed; the reason is in the message.
+
+        """
+        self._stream.enter()
+        held = self._queue_inputs(feeds)
+        known = self._place_outputs()
+        done = self._context.execute_async_v3(self._stream.handle)
+        for memory in self._allocators.values():
+            if memory.problem is not None:
+                raise memory.problem
+        if not done:
+            raise ModelError(f"{self._path}: the run failed: {self._log.reason()}")
+        results = {}
+        for spec in self.outputs:
+            address, shape = known.get(spec.name) or self._found(spec.name)
+            results[spec.name] = self._stream.download(address, shape, numpy_type(spec))
+        self._stream.wait()
+        del held  # the copies to the GPU read it until here
+        return results
+
+    def _place_outputs(self) -> dict[str, tuple[int, tuple[int, ...]]]:
+        """Return address and shape of every output whose size is known before the run."""
+        shapes = {s.name: tuple(self._context.get_tensor_shape(s.name)) for s in self.outputs}
+        known = {}
+        for buffer in plan(self.outputs, shapes):
+            address = self._stream.reserve(buffer.name, buffer.nbytes)
+            self._bind(buffer.name, address)
+            known[buffer.name] = address, buffer.shape
+        for spec in self.outputs:
+            if spec.name not in known:
+                self._ask_later(spec.name)
+        return known
+
+    def _queue_inputs(self, feeds: Mapping[str, NDArray[Any]]) -> list[NDArray[Any]]:
+        held = []
+        for spec in self.inputs:
+            array = np.ascontiguousarray(feeds[spec.name])
+            held.append(array)
+            if not self._context.set_input_shape(spec.name, array.shape):
+                raise ModelError(f"{self._path}: {spec}: {self._log.reason()}")
+            address = self._stream.reserve(spec.name, array.nbytes)
+            self._bind(spec.name, address)
+            self._stream.upload(array, address)
+        missing = self._context.infer_shapes()
+        if missing:
+            raise ModelError(f"{self._path}: TensorRT wants shapes of {', '.join(missing)}, too")
+        return held
+
+    def _bind(self, name: str, address: int) -> None:
+        if not self._context.set_tensor_address(name, address):
+            raise ModelError(f"{self._path}: {name}: {self._log.reason()}")
+
+    def _ask_later(self, name: str) -> None:
+        if name not in self._allocators:
+            self._allocators[name] = _OutputMemory(self._stream)
+            if not self._context.set_output_allocator(name, self._allocators[name]):
+                raise ModelError(f"{self._path}: {name}: {self._log.reason()}")
+        memory = self._allocators[name]
+        memory.shape, memory.problem = None, None
+
+    def _found(self, name: str) -> tuple[int, tuple[int, ...]]:
+        memory = self._allocators[name]
+        if memory.shape is None:
+            raise ModelError(f"{self._path}: {name}: TensorRT did not say how large it became")
+        return memory.address, memory.shape
