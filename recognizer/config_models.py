@@ -1,8 +1,16 @@
 """The config's sections on network files: what sees people, and what runs it."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
+from urllib.parse import urlsplit
 
-from pydantic import Field, PositiveFloat, PositiveInt, model_validator
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    Field,
+    PositiveFloat,
+    PositiveInt,
+    model_validator,
+)
 
 from recognizer.config_types import (
     ConfigPath,
@@ -127,8 +135,30 @@ class PoseEstimationSection(Section):
     topdown: TopDownSection = TopDownSection()
 
 
+def _as_list(value: Any) -> Any:
+    if value is None:  # --set models.fetch=
+        return []
+    return [value] if isinstance(value, str) else value
+
+
+def _address(value: str) -> str:
+    parts = urlsplit(value)
+    plain = parts.scheme == "http" and parts.hostname == "127.0.0.1"
+    if not (plain or parts.scheme == "https") or not parts.hostname:
+        raise ValueError("expected https://<host>; plain http is for 127.0.0.1 only")
+    if {"@", "?", "#"} & set(value) or not value.isprintable() or " " in value:
+        raise ValueError("expected https://<host>/<folder>, without a password, ? or #")
+    return value.rstrip("/")
+
+
+Names = Annotated[list[str], BeforeValidator(_as_list)]
+Mirror = Annotated[str, AfterValidator(_address)]
+
+
 class ModelsSection(Section):
     """Network files."""
 
     weights_dirs: list[ConfigPath] = []
+    fetch: Names = []
+    mirror: Mirror | None = None
     pose_estimation: PoseEstimationSection = PoseEstimationSection()
