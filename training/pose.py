@@ -50,20 +50,54 @@ def train_pose(config: Config, watch: Watch) -> int:
 
 def test_pose(config: Config, watch: Watch) -> int:
     """Measure one checkpoint on the test images (``--mode test.pose``)."""
+    from recognizer.runner.train_config import TrainConfigError
     from recognizer.sdpose.evaluation import evaluate
     from training.pose_report import write_report
 
-    cfg = prepare(config, pose_config(config))
-    named = as_list(config.test.checkpoint)
-    if len(named) != 1:
-        raise ConfigError(
-            f"test.checkpoint: expected one checkpoint, got {len(named)}; --checkpoint <file>"
-        )
-    output = config.test.output_dir or named[0].parent / "report"
-    with watch("testing", None) as _:
-        scores = evaluate(cfg, named[0], output)
-    write_report(scores, output)
+    one_process("test.pose")
+    path = pose_config(config)
+    cfg = prepare(config, path)
+    checkpoint = _checkpoint(config, Path(cfg.work_dir), path)
+    output = config.test.output_dir or checkpoint.parent / "report"
+    if not checkpoint.is_file():
+        raise FileNotFoundError(f"expected a checkpoint at {checkpoint}, found none")
+    try:
+        with one_speaks(output, watch, f"testing {checkpoint.name}") as heard:
+            scores = evaluate(cfg, checkpoint, output, heard=heard)
+            text = write_report(cfg, scores, output)
+    except TrainConfigError as error:
+        raise ConfigError(f"train.config_file, train.cfg_options: {error}") from error
+    logger.info("%s", text)
+    logger.info("the report is in %s", output)
     return 0
+
+
+def one_process(mode: str) -> None:
+    """Refuse to run under torchrun what one process does.
+
+    Raises:
+        ConfigError: there are several processes.
+
+    """
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        raise ConfigError(f"--mode {mode} runs in one process: start it without torchrun")
+
+
+def _checkpoint(config: Config, work_dir: Path, path: Path) -> Path:
+    """Return the checkpoint to test: the named one, else the best one of the work_dir."""
+    named = as_list(config.test.checkpoint)
+    if len(named) > 1:
+        raise ConfigError(f"test.checkpoint: expected one checkpoint, got {len(named)}")
+    if named:
+        return named[0]
+    for pattern in ("best_*.pth", "epoch_*.pth"):
+        found = sorted(work_dir.glob(pattern), key=lambda file: file.stat().st_mtime_ns)
+        if found:
+            return found[-1]
+    raise ConfigError(
+        f"test.checkpoint: expected a best_*.pth in {work_dir}, found none; run python main.py "
+        f"--mode train.pose --train-config {path} first, or name one with --checkpoint <file>"
+    )
 
 
 def pose_config(config: Config) -> Path:

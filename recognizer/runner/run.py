@@ -231,7 +231,7 @@ def _prepare(cfg: Config, facts: Mapping[str, Any], kind: Kind) -> None:
     if randomness.get("seed") is None:
         randomness["seed"] = random.SystemRandom().randrange(2**31)
     cfg.randomness = randomness
-    _fit_loaders(cfg)
+    fit_loaders(cfg)
     schedulers = cfg.get("param_scheduler") or []
     for scheduler in schedulers if isinstance(schedulers, list) else [schedulers]:
         if scheduler.get("begin", 0) >= cfg.train_cfg.get("max_epochs", _NEVER):
@@ -251,7 +251,7 @@ def _prepare(cfg: Config, facts: Mapping[str, Any], kind: Kind) -> None:
     cfg.custom_hooks = [*hooks, {"type": "PlainCheckpointHook", "facts": dict(facts)}]
 
 
-def _fit_loaders(cfg: Config) -> None:
+def fit_loaders(cfg: Config) -> None:
     """Ask for no more workers than there are cores, and for nothing they or a CPU lack."""
     cores = len(os.sched_getaffinity(0))
     for split in datasets(cfg):

@@ -1,0 +1,277 @@
+"""How good a pose network is on COCO-format data: AP and AR, and where people overlap.
+
+mmpose's own test runs once; what it found, after its OKS-NMS, is then scored again on subsets of
+the images. Foreground distillation is meant to help where people stand before each other, so
+images with overlapping people are scored by themselves.
+"""
+
+import contextlib
+import io
+import os
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from mmengine.config import Config
+from mmengine.hooks import Hook
+from xtcocotools.cocoeval import COCOeval  # type: ignore[import-untyped]
+
+from recognizer.artifacts import atomic_path, sha256_file
+from recognizer.geometry import box_iou
+from recognizer.openmmlab import scope
+from recognizer.runner.checkpoints import load_checkpoint
+from recognizer.runner.run import Heard, SafeRunner, fit_loaders, global_state, load_weights
+from recognizer.runner.train_config import TrainConfigError, config_faults, datasets
+from recognizer.sdpose import registered
+from recognizer.sdpose.coco import examine
+
+__all__ = ["Figures", "PoseScores", "evaluate", "overlapping_images", "registered"]
+
+OVERLAP_IOU = 0.1
+"""Two people overlap where the IoU of their boxes is above this."""
+DETECTIONS = "detections.json"
+
+# Where COCOeval puts each figure. Kinds of size are of the annotated area in square pixels:
+# medium from 32 x 32 to 96 x 96, large above.
+_AT = {"ap": 0, "ap50": 1, "ap75": 2, "ap_medium": 3, "ap_large": 4, "ar": 5}
+_NAMES = {"ap": "AP", "ap50": "AP50", "ap75": "AP75", "ap_medium": "AP(M)", "ap_large": "AP(L)",
+          "ar": "AR"}  # fmt: skip
+_OWN_LOSSES = "head.loss_"  # weights that a loss learns; inference has no use for them
+_TRAINING = ("train_dataloader", "train_cfg", "optim_wrapper", "param_scheduler", "custom_hooks",
+             "val_dataloader", "val_cfg", "val_evaluator", "load_from")  # fmt: skip
+# mmengine's own hooks that a test does without; its LoggerHook would leave files behind.
+_HOOKS = ("timer", "logger", "param_scheduler", "checkpoint", "sampler_seed")
+
+
+@dataclass(frozen=True, slots=True)
+class Figures:
+    """COCO's figures on some images; None where nobody of that kind is in them.
+
+    Attributes:
+        images: how many, those without people included.
+        persons: those with labelled keypoints, crowds aside.
+        ap, ap50, ap75: mean over OKS .5 to .95; at OKS .5; at OKS .75.
+        ap_medium, ap_large: of people of that size.
+        ar: average recall over OKS .5 to .95.
+
+    """
+
+    images: int
+    persons: int
+    ap: float | None = None
+    ap50: float | None = None
+    ap75: float | None = None
+    ap_medium: float | None = None
+    ap_large: float | None = None
+    ar: float | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        """Return plain values under COCO's names: AP, AP50, AP75, AP(M), AP(L), AR."""
+        return {_NAMES.get(key, key): value for key, value in asdict(self).items()}
+
+
+@dataclass(frozen=True, slots=True)
+class PoseScores:
+    """What one checkpoint reaches on a test set.
+
+    Attributes:
+        every: on all images.
+        overlapping: on those in which boxes of two people overlap.
+        others: on the rest.
+        boxes: "annotated", or the detector's file whose boxes the people were cut out by.
+        flip_test: whether heatmaps of the mirrored image were averaged in.
+        facts: checkpoint, its sha256 and epoch, annotations and their sha256.
+
+    """
+
+    every: Figures
+    overlapping: Figures
+    others: Figures
+    boxes: str
+    flip_test: bool
+    facts: Mapping[str, Any]
+
+    def to_json(self) -> dict[str, Any]:
+        """Return plain values."""
+        return {
+            "all": self.every.to_json(),
+            "overlapping": self.overlapping.to_json(),
+            "others": self.others.to_json(),
+            "overlap_iou": OVERLAP_IOU,
+            "boxes": self.boxes,
+            "flip_test": self.flip_test,
+            **self.facts,
+        }
+
+
+def evaluate(
+    cfg: Config, checkpoint: Path, output: Path, *, heard: Heard | None = None
+) -> PoseScores:
+    """Test a checkpoint with the config's test loader and evaluator; on a GPU if there is one.
+
+    What was found, after OKS-NMS, goes to ``detections.json`` in COCO's form for results.
+
+    Args:
+        cfg: of ``load_pose_config``.
+        checkpoint: of a training, or a bare state dict such as that of ``convert.sdpose``.
+        output: the folder for the detections.
+        heard: hears of every batch.
+
+    Raises:
+        FileNotFoundError: the checkpoint, annotations, pictures or detected boxes are not there.
+        CheckpointError: the checkpoint is damaged or of another network.
+        TrainConfigError: no test can be built of the config.
+        ValueError: annotations that cannot be measured with, see ``coco.examine``.
+
+    """
+    cfg = cfg.copy()
+    loaded = load_checkpoint(checkpoint)
+    dataset, metric = _tested(cfg)
+    ann_file = Path(dataset.get("data_root") or "") / dataset.ann_file
+    prefix = dataset.get("data_prefix", {}).get("img", "")
+    examine(ann_file, Path(dataset.get("data_root") or "") / prefix)
+    boxes = dataset.get("bbox_file")
+    if boxes and not Path(boxes).is_file():
+        raise FileNotFoundError(
+            f"test_dataloader.dataset.bbox_file: expected detected boxes at {boxes}, found none; "
+            "None takes the annotated boxes"
+        )
+    output.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=output, prefix=".testing-") as scratch:
+        metric["outfile_prefix"] = str(Path(scratch) / "found")
+        with _silent_stdout():
+            splits = _run(cfg, (loaded, checkpoint), Path(scratch), heard)
+        with atomic_path(output / DETECTIONS, output) as final:
+            final.write_bytes((Path(scratch) / "found.keypoints.json").read_bytes())
+    epoch = loaded["meta"].get("epoch")
+    facts = {
+        "checkpoint": str(checkpoint), "checkpoint_sha256": sha256_file(checkpoint),
+        "epoch": epoch if type(epoch) is int else None,
+        "annotations": str(ann_file), "annotations_sha256": sha256_file(ann_file),
+    }  # fmt: skip
+    flip = bool((cfg.model.get("test_cfg") or {}).get("flip_test", False))
+    return PoseScores(*splits, str(boxes or "annotated"), flip, facts)
+
+
+def _tested(cfg: Config) -> tuple[Any, Any]:
+    """Return the test data set's config and that of its CocoMetric."""
+    dataset = datasets(cfg).get("test")
+    if dataset is None:
+        raise TrainConfigError("test_dataloader: expected a data set to test on, got none")
+    evaluators = cfg.get("test_evaluator")
+    listed = evaluators if isinstance(evaluators, list | tuple) else [evaluators]
+    metrics = [one for one in listed if isinstance(one, Mapping) and one["type"] == "CocoMetric"]
+    kinds = [metric.get("iou_type", "keypoints") for metric in metrics]
+    if kinds != ["keypoints"] or metrics[0].get("format_only"):
+        raise TrainConfigError(
+            f"test_evaluator: expected one CocoMetric of keypoints that measures, got {listed}"
+        )
+    return dataset, metrics[0]
+
+
+def _run(
+    cfg: Config, weights: tuple[Mapping[str, Any], Path], scratch: Path, heard: Heard | None
+) -> tuple[Figures, Figures, Figures]:
+    """Run mmpose's test and score what it found."""
+    for name in _TRAINING:
+        cfg[name] = None
+    cfg.update(work_dir=str(scratch), launcher="none", resume=False)
+    cfg.experiment_name = f"test_{os.getpid()}_{scratch.name}"
+    cfg.default_hooks = dict.fromkeys(_HOOKS)
+    cfg.visualizer = {"type": "mmengine.Visualizer", "vis_backends": []}
+    cfg.test_cfg = {} if cfg.get("test_cfg") is None else cfg.test_cfg
+    for loss in [key for key in cfg.model.get("head") or {} if key.startswith("loss_")]:
+        cfg.model.head[loss] = None
+    fit_loaders(cfg)
+    cfg.test_dataloader.persistent_workers = False  # they end with the loop
+    begun: list[int] = []
+    with global_state(), scope("mmpose"):
+        with config_faults(cfg, lambda: bool(begun), None):
+            runner = SafeRunner.from_cfg(cfg)
+        loaded, path = weights
+        kept = {k: v for k, v in loaded["state_dict"].items() if _OWN_LOSSES not in k}
+        load_weights(runner.model, {"state_dict": kept}, path, whole=True)
+        runner.register_hook(_Heard(begun, heard))
+        with config_faults(cfg, lambda: bool(begun), None):
+            runner.test()
+        (metric,) = [m for m in runner.test_evaluator.metrics if type(m).__name__ == "CocoMetric"]
+        return _score(metric, scratch / "found.keypoints.json")
+
+
+class _Heard(Hook):  # type: ignore[misc]
+    """Tell somebody of every batch."""
+
+    def __init__(self, begun: list[int], heard: Heard | None) -> None:
+        self.begun, self.heard = begun, heard
+
+    def after_test_iter(
+        self, runner: Any, batch_idx: int, data_batch: Any = None, outputs: Any = None
+    ) -> None:
+        self.begun[:] = [batch_idx + 1]
+        if self.heard is not None:
+            self.heard(batch_idx + 1, len(runner.test_dataloader))
+
+
+# --- subsets of the images ---------------------------------------------------------
+
+
+def overlapping_images(annotations: Sequence[Mapping[str, Any]]) -> set[int]:
+    """Return the ids of images in which the boxes of two people overlap, crowds aside.
+
+    Args:
+        annotations: COCO's; ``bbox`` is x, y, width, height.
+
+    """
+    boxes: dict[int, list[Any]] = {}
+    for annotation in annotations:
+        if not annotation.get("iscrowd"):
+            boxes.setdefault(annotation["image_id"], []).append(annotation["bbox"])
+    found = set()
+    for image, rows in boxes.items():
+        corners = np.array(rows, np.float64)  # (N, 4)
+        corners[:, 2:] += corners[:, :2]
+        if (np.triu(box_iou(corners, corners), 1) > OVERLAP_IOU).any():
+            found.add(image)
+    return found
+
+
+def _score(metric: Any, found: Path) -> tuple[Figures, Figures, Figures]:
+    """Score all images, those with overlapping people, and the others."""
+    truth = metric.coco
+    detections = truth.loadRes(str(found))
+    images = set(truth.getImgIds())
+    overlapping = overlapping_images(list(truth.anns.values())) & images
+    every, some, rest = (
+        _figures(metric, detections, part) for part in (images, overlapping, images - overlapping)
+    )
+    return every, some, rest
+
+
+def _figures(metric: Any, detections: Any, images: set[int]) -> Figures:
+    persons = sum(
+        not row.get("iscrowd") and row["image_id"] in images and any(row["keypoints"][2::3])
+        for row in metric.coco.anns.values()
+    )
+    if not images or not persons:
+        return Figures(len(images), persons)
+    scored = COCOeval(
+        metric.coco, detections, metric.iou_type, metric.dataset_meta["sigmas"], metric.use_area
+    )
+    scored.params.useSegm = None
+    scored.params.imgIds = sorted(images)
+    scored.evaluate()
+    scored.accumulate()
+    scored.summarize()
+    # COCO says -1 where there is nobody to find.
+    figures = {k: float(scored.stats[i]) if scored.stats[i] >= 0 else None for k, i in _AT.items()}
+    return Figures(len(images), persons, **figures)
+
+
+@contextlib.contextmanager
+def _silent_stdout() -> Iterator[None]:
+    """Swallow what COCO's tools print."""
+    with contextlib.redirect_stdout(io.StringIO()):
+        yield
