@@ -1,0 +1,280 @@
+"""Pose networks as the modules that torch runs and that export writes: one and the same.
+
+``RtmoGraph`` gives RTMO (Lu et al. 2024) mmdeploy's end2end contract, which rtmlib's files keep
+too: suppression of double boxes is inside, and keypoints are decoded only for the boxes that
+survive it. ``HeatmapGraph`` gives any top-down heatmap network the contract of ``pose/topdown``.
+Nothing here knows files, and nothing is built here: the networks come from ``openmmlab``.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from recognizer.backends.network import ModelError, TensorSpec
+
+IMAGE_MEAN_RGB = (123.675, 116.28, 103.53)
+IMAGE_STD_RGB = (58.395, 57.12, 57.375)
+
+
+@dataclass(frozen=True)
+class Suppression:
+    """Which boxes of one image stay.
+
+    Attributes:
+        score_threshold: boxes scored at most this are dropped, 0-1.
+        nms_threshold: of two boxes that overlap by more (IoU, 0-1) the better scored stays.
+        max_detections: most boxes that stay.
+
+    """
+
+    score_threshold: float
+    nms_threshold: float
+    max_detections: int
+
+
+class _Nms(torch.autograd.Function):
+    """Greedy suppression: the operator NonMaxSuppression in a file, the same in torch here."""
+
+    @staticmethod
+    def forward(ctx: Any, boxes: Tensor, scores: Tensor, rule: Suppression) -> Tensor:
+        """Return (image, 0, box) of the boxes that stay (S, 3), boxes (B,N,4), scores (B,1,N)."""
+        rows = []
+        for image, (corners, score) in enumerate(zip(boxes, scores[:, 0], strict=True)):
+            for box in _survivors(corners, score, rule):
+                rows.append((image, 0, box))
+        return torch.tensor(rows, dtype=torch.int64, device=boxes.device).reshape(-1, 3)
+
+    @staticmethod
+    def symbolic(g: Any, boxes: Any, scores: Any, rule: Suppression) -> Any:
+        """Write the operator."""
+        most = g.op("Constant", value_t=torch.tensor([rule.max_detections], dtype=torch.int64))
+        overlap = g.op("Constant", value_t=torch.tensor([rule.nms_threshold]))
+        least = g.op("Constant", value_t=torch.tensor([rule.score_threshold]))
+        return g.op("NonMaxSuppression", boxes, scores, most, overlap, least)
+
+
+def _survivors(boxes: Tensor, scores: Tensor, rule: Suppression) -> list[int]:
+    """Return the indices of the boxes that stay, best first; boxes (N, 4), scores (N,)."""
+    candidates = torch.nonzero(scores > rule.score_threshold)[:, 0]
+    candidates = candidates[scores[candidates].argsort(descending=True, stable=True)]
+    kept: list[int] = []
+    while len(candidates) and len(kept) < rule.max_detections:
+        best, candidates = candidates[0], candidates[1:]
+        kept.append(int(best))
+        candidates = candidates[_iou(boxes[best], boxes[candidates]) <= rule.nms_threshold]
+    return kept
+
+
+def _iou(box: Tensor, boxes: Tensor) -> Tensor:
+    """Return the overlaps of one box (4,) with others (N, 4)."""
+    top_left, bottom_right = (
+        torch.maximum(box[:2], boxes[:, :2]),
+        torch.minimum(box[2:], boxes[:, 2:]),
+    )
+    shared = (bottom_right - top_left).clamp(min=0).prod(1)
+    areas = (boxes[:, 2:] - boxes[:, :2]).prod(1)
+    return shared / ((box[2:] - box[:2]).prod() + areas - shared).clamp(min=1e-12)
+
+
+class RtmoGraph(nn.Module):
+    """Images -> ``dets`` (B, K, 5), ``keypoints`` (B, K, 17, 3), in network pixels.
+
+    K is the most boxes that any image of the batch keeps, at least 1; what an image has fewer is
+    filled with boxes of score 0. ``dets`` are x1, y1, x2, y2, score, best first.
+
+    Args:
+        model: mmpose's BottomupPoseEstimator with an RTMOHead, in eval mode.
+        rule: which boxes stay.
+        uint8: take images (B, H, W, 3) uint8 in place of (B, 3, H, W) float32; BGR 0-255 in both.
+        half: run backbone, neck and head in float16. Boxes and keypoints are decoded in float32:
+            a float16 is half a pixel wrong beyond 512 pixels.
+
+    Raises:
+        ModelError: the model is no RTMO of 17 keypoints.
+
+    """
+
+    def __init__(
+        self, model: Any, rule: Suppression, *, uint8: bool = False, half: bool = False
+    ) -> None:
+        super().__init__()
+        head = model.head
+        if type(head).__name__ != "RTMOHead" or head.num_keypoints != 17:
+            raise ModelError(f"expected an RTMO of 17 keypoints, got {type(head).__name__}")
+        self.backbone, self.neck = model.backbone, model.neck
+        self.layers, self.decoder = head.head_module, head.dcc
+        self.strides, self.padding = tuple(head.featmap_strides), head.bbox_padding
+        own = head.prior_generator
+        self.offsets = tuple(
+            (stride - 1) / 2 if own.centralize_points else own.offset * stride
+            for stride in self.strides
+        )
+        self.rule, self.uint8, self.half_layers = rule, uint8, half
+        if half:
+            for part in (self.backbone, self.neck, self.layers):
+                part.half()
+            self.neck.sincos_pos_enc = _HalfPositions(self.neck.sincos_pos_enc)
+        mean, std = _normalisation(model)
+        self.register_buffer("mean", mean)
+        self.register_buffer("std", std)
+        self.to_rgb = bool(getattr(model.data_preprocessor, "_channel_conversion", False))
+        self.eval()
+
+    def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        """Return ``dets`` and ``keypoints``."""
+        pixels = self._prepared(images)
+        size = pixels.shape[2:]
+        scores, boxes, visible, vectors, cells = self._predictions(pixels)
+        keep = _Nms.apply(boxes, scores.unsqueeze(1), self.rule)  # (S, 3)
+        kept = torch.zeros_like(scores)
+        kept[keep[:, 0], keep[:, 2]] = 1.0
+        most = kept.sum(1).max().clamp(min=1).to(torch.int64)
+        ranked, order = (scores * kept).sort(dim=1, descending=True)
+        ranked, order = ranked[:, :most], order[:, :most]  # (B, K)
+        boxes = _taken(boxes, order)
+        keypoints = self._decode(boxes, _taken(vectors, order), cells[order])
+        visible = _taken(visible, order).unsqueeze(-1)
+        edge = torch.stack([torch.as_tensor(n, dtype=boxes.dtype, device=boxes.device)
+                            for n in (size[1], size[0], size[1], size[0])])  # fmt: skip
+        boxes = torch.minimum(boxes.clamp(min=0), edge)
+        return torch.cat([boxes, ranked.unsqueeze(-1)], -1), torch.cat([keypoints, visible], -1)
+
+    def _prepared(self, images: Tensor) -> Tensor:
+        """Return what the backbone takes, (B, 3, H, W)."""
+        pixels = images.permute(0, 3, 1, 2).float() if self.uint8 else images
+        if self.to_rgb:
+            pixels = pixels.flip(1)
+        return (pixels - self.mean) / self.std
+
+    def _predictions(self, pixels: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+        """Return scores (B,N), boxes (B,N,4), visibility (B,N,17), vectors (B,N,C), cells (N,2)."""
+        features = self.backbone(pixels.half() if self.half_layers else pixels)
+        for i, level in enumerate(self.neck.use_encoder_idx):
+            # What the neck takes in an export; on a fixed size it would be a constant.
+            table = _sine_table(features[level], self.neck.sincos_pos_enc.dim_t)
+            setattr(self.neck, f"pos_enc_{i}", table)
+        maps = self.layers(self.neck(features))
+        cells, strides = _cells(maps[0], self.strides, self.offsets)  # (N, 2), (N, 1)
+        scores, boxes, visible, vectors = (_flat(maps[i]).float() for i in (0, 1, 3, 4))
+        centres = boxes[..., :2] * strides + cells
+        halves = boxes[..., 2:].exp() * strides / 2
+        boxes = torch.cat([centres - halves, centres + halves], -1)
+        return scores[..., 0].sigmoid(), boxes, visible.sigmoid(), vectors, cells
+
+    def _decode(self, boxes: Tensor, vectors: Tensor, cells: Tensor) -> Tensor:
+        """Return keypoints (B, K, 17, 2) of boxes (B,K,4), vectors (B,K,C), cells (B,K,2)."""
+        corners = boxes.reshape(-1, 4)
+        centre = (corners[:, :2] + corners[:, 2:]) / 2
+        scale = (corners[:, 2:] - corners[:, :2]) * self.padding
+        points = self.decoder.forward_test(
+            vectors.reshape(-1, vectors.shape[-1]),
+            torch.cat([centre, scale], 1),
+            cells.reshape(-1, 2),
+        )
+        return points.reshape(boxes.shape[0], boxes.shape[1], 17, 2)
+
+
+def _taken(values: Tensor, order: Tensor) -> Tensor:
+    """Return rows (B, K, C) of values (B, N, C) by order (B, K)."""
+    return values.gather(1, order.unsqueeze(-1).expand(-1, -1, values.shape[-1]))
+
+
+def _flat(maps: list[Tensor]) -> Tensor:
+    """Return (B, N, C) of one map (B, C, h, w) per level."""
+    return torch.cat([one.flatten(2).transpose(1, 2) for one in maps], 1)
+
+
+def _cells(
+    maps: list[Tensor], strides: tuple[int, ...], offsets: tuple[float, ...]
+) -> tuple[Tensor, Tensor]:
+    """Return the centres (N, 2) and strides (N, 1) of all cells, in network pixels."""
+    centres, sizes = [], []
+    for one, stride, offset in zip(maps, strides, offsets, strict=True):
+        y, x = _grid(one)
+        centre = torch.stack([x, y], -1) * stride + offset
+        centres.append(centre)
+        sizes.append(torch.full_like(centre[:, :1], float(stride)))
+    return torch.cat(centres), torch.cat(sizes)
+
+
+def _grid(feature: Tensor) -> tuple[Tensor, Tensor]:
+    """Return row and column of each cell of a map (B, C, h, w), each (h * w,)."""
+    height, width = feature.shape[2], feature.shape[3]
+    rows = torch.arange(height, dtype=torch.float32, device=feature.device)
+    columns = torch.arange(width, dtype=torch.float32, device=feature.device)
+    y, x = torch.meshgrid(rows, columns, indexing="ij")
+    return y.flatten(), x.flatten()
+
+
+def _sine_table(feature: Tensor, periods: Tensor) -> Tensor:
+    """Return the neck's position table (1, h * w, D) for a map, in the map's type.
+
+    mmpose interleaves rows' and columns' halves: (D / 2, 2) transposed and flattened.
+    """
+    angles = [where.unsqueeze(-1) / periods.float() for where in _grid(feature)]
+    halves = [torch.cat([angle.cos(), angle.sin()], -1) for angle in angles]  # (h * w, D / 2)
+    return torch.cat(halves, -1).unsqueeze(0).to(feature.dtype)
+
+
+def _normalisation(model: Any) -> tuple[Tensor, Tensor]:
+    """Return mean and standard deviation (1, 3, 1, 1) that the model's pictures are given."""
+    own = model.data_preprocessor
+    if not getattr(own, "_enable_normalize", False):
+        return torch.zeros(1, 3, 1, 1), torch.ones(1, 3, 1, 1)
+    return own.mean.detach().float()[None].cpu(), own.std.detach().float()[None].cpu()
+
+
+class _HalfPositions(nn.Module):
+    """mmpose's position table, computed in float32 and given in float16."""
+
+    def __init__(self, positions: Any) -> None:
+        super().__init__()
+        self.positions = positions.float()
+
+    @property
+    def dim_t(self) -> Tensor:
+        """The periods of the sines."""
+        periods: Tensor = self.positions.dim_t
+        return periods
+
+    def forward(self, size: Any) -> Tensor:
+        """Return the table for a map of this (height, width)."""
+        table: Tensor = self.positions(size=size)
+        return table.half()
+
+
+class HeatmapGraph(nn.Module):
+    """Crops (B, 3, H, W) -> ``heatmaps`` (B, 17, h, w) float32.
+
+    Args:
+        model: mmpose's TopdownPoseEstimator, in eval mode; SDPose runs one cycle then.
+        uint8: take crops (B, H, W, 3) uint8 BGR and normalise them inside, in place of
+            normalised RGB float32.
+        half: run in float16.
+
+    """
+
+    def __init__(self, model: Any, *, uint8: bool = False, half: bool = False) -> None:
+        super().__init__()
+        self.backbone, self.head = model.backbone, model.head
+        self.neck = model.neck if getattr(model, "with_neck", False) else nn.Identity()
+        self.uint8, self.half_layers = uint8, half
+        if half:
+            for part in (self.backbone, self.neck, self.head):
+                part.half()
+        mean, std = _normalisation(model)
+        self.register_buffer("mean", mean)
+        self.register_buffer("std", std)
+        self.eval()
+
+    def forward(self, crops: Tensor) -> Tensor:
+        """Return the heatmaps."""
+        if self.uint8:
+            crops = (crops.permute(0, 3, 1, 2).flip(1).float() - self.mean) / self.std
+        if self.half_layers:
+            crops = crops.half()
+        heatmaps: Tensor = self.head(self.neck(self.backbone(crops)))
+        return heatmaps.float()
