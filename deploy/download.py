@@ -251,12 +251,11 @@ def _total(answer: Any, offset: int, wanted: Wanted) -> int | None:
 
 
 def _copy(answer: Any, wanted: Wanted, file: IO[bytes], sha256: Any, part: Path) -> None:
-    total = _total(answer, file.tell(), wanted)
+    start = file.tell()
+    total = _total(answer, start, wanted)
     free = shutil.disk_usage(part.parent).free
-    if total is not None and total - file.tell() > free:
-        raise OSError(
-            errno.ENOSPC, f"{total - file.tell()} bytes are wanted, {free} are free", str(part)
-        )
+    if total is not None and total - start > free:
+        raise OSError(errno.ENOSPC, f"{total - start} bytes are wanted, {free} are free", str(part))
     while chunk := _read(answer, file, total, wanted.url):
         if file.tell() == 0 and chunk.lstrip()[:1] == b"<":
             raise ArtifactError(_page(answer.geturl(), wanted.url))
@@ -269,7 +268,8 @@ def _copy(answer: Any, wanted: Wanted, file: IO[bytes], sha256: Any, part: Path)
             raise OSError(error.errno, f"cannot write: {error.strerror}", str(part)) from error
         sha256.update(chunk)
         wanted.hear(file.tell(), total)
-    if total is not None and file.tell() != total:
+    # A header that was cut short reads like one that ends: then no byte follows.
+    if file.tell() != total if total is not None else not file.tell() > start:
         raise ConnectionError(_broke_off(wanted.url, file.tell(), total))
 
 

@@ -1,0 +1,93 @@
+"""A real HTTP server on 127.0.0.1 that serves one file well or badly, as a test asks for."""
+
+import contextlib
+import socket
+import socketserver
+import threading
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+
+
+@dataclass
+class Request:
+    path: str
+    headers: dict[str, str]
+
+    @property
+    def offset(self) -> int:
+        return int(self.headers.get("range", "bytes=0-").removeprefix("bytes=").rstrip("-"))
+
+
+Answer = Callable[[Request], bytes]
+"""The raw bytes to answer with; the connection is closed after them."""
+
+
+@dataclass
+class Server:
+    base: str
+    requests: list[Request] = field(default_factory=list)
+
+
+def raw(status: str, body: bytes, **headers: object) -> bytes:
+    """Return an answer; Content-Length is the body's unless it is given (None: left out)."""
+    lines = {"content-type": "application/octet-stream", "content-length": len(body)}
+    lines |= {name.replace("_", "-"): value for name, value in headers.items()}
+    text = "".join(f"{name}: {value}\r\n" for name, value in lines.items() if value is not None)
+    return f"HTTP/1.1 {status}\r\n{text}connection: close\r\n\r\n".encode() + body
+
+
+def good(body: bytes, etag: str | None = '"one"', *, resumes: bool = True) -> Answer:
+    """Answer as a good server does: ranges, If-Range, 416 past the end."""
+
+    def answer(request: Request) -> bytes:
+        offset = request.offset
+        if offset == 0 or not resumes or request.headers.get("if-range", etag) != etag:
+            return raw("200 OK", body, etag=etag)
+        if offset >= len(body):
+            return raw("416 Range Not Satisfiable", b"", content_range=f"bytes */{len(body)}")
+        span = f"bytes {offset}-{len(body) - 1}/{len(body)}"
+        return raw("206 Partial Content", body[offset:], content_range=span, etag=etag)
+
+    return answer
+
+
+def cut(answer: Answer, sent: int) -> Answer:
+    """Let the connection break after so many bytes, the header's included."""
+    return lambda request: answer(request)[:sent]
+
+
+@contextlib.contextmanager
+def serving(*answers: Answer) -> Iterator[Server]:
+    """Answer the first request by the first answer and so on, the last one again and again."""
+    left = list(answers)
+
+    class Handler(socketserver.StreamRequestHandler):
+        timeout = 20
+
+        def handle(self) -> None:
+            first = self.rfile.readline().decode("latin-1").split()
+            headers = {}
+            while line := self.rfile.readline().strip():
+                name, _, value = line.decode("latin-1").partition(":")
+                headers[name.lower()] = value.strip()
+            request = Request(first[1], headers)
+            server.requests.append(request)
+            answer = left.pop(0) if len(left) > 1 else left[0]
+            with contextlib.suppress(ConnectionError):
+                self.wfile.write(answer(request))
+                self.wfile.flush()
+                self.connection.shutdown(socket.SHUT_WR)
+
+    class Threads(socketserver.ThreadingTCPServer):
+        daemon_threads = True
+        allow_reuse_address = True
+
+    with Threads(("127.0.0.1", 0), Handler) as threads:
+        server = Server(f"http://127.0.0.1:{threads.server_address[1]}")
+        thread = threading.Thread(target=threads.serve_forever, args=(0.02,), daemon=True)
+        thread.start()
+        try:
+            yield server
+        finally:
+            threads.shutdown()
+            thread.join()

@@ -1,0 +1,44 @@
+"""What the tests of models.fetch share: two small official files, and how they are fetched."""
+
+import hashlib
+import io
+import zipfile
+
+import numpy as np
+
+from annotation.progress import silent
+from deploy import official
+from deploy.fetch import fetch
+from recognizer.config import Config
+
+WEIGHTS = np.random.default_rng(0).bytes(300_000)
+SHA256 = hashlib.sha256(WEIGHTS).hexdigest()
+NETWORK = np.random.default_rng(1).bytes(200_000)
+FILE = official.OfficialFile("tiny", f"/mm/tiny_8xb32-{SHA256[:8]}_20231211.pth", "a test's")
+ARCHIVE = official.OfficialFile(
+    "tiny-onnx", "/mm/sdk/tiny-0badc0de_20231211.zip", "t", "end2end.onnx"
+)
+
+
+def settings(folder, server, *names, **models):
+    section = {"fetch": list(names) or ["tiny"], "weights_dirs": [folder], **models}
+    return Config.model_validate({"models": {**section, "mirror": server and server.base}})
+
+
+def run(folder, server, *names):
+    return fetch(settings(folder, server, *names), silent)
+
+
+def left(folder):
+    return sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*"))
+
+
+def archived(*members, method=zipfile.ZIP_DEFLATED):
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w", method) as archive:
+        for name, content in members:
+            archive.writestr(name, content)
+    return buffer.getvalue()
+
+
+SDK = archived(("20231211/rtmo/deploy.json", b"{}"), ("20231211/rtmo/end2end.onnx", NETWORK))

@@ -1,0 +1,250 @@
+"""Mode models.fetch: what is asked for, what is there already, archives good and bad."""
+
+import hashlib
+import importlib.util
+import logging
+import re
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+import yaml
+
+from annotation.progress import silent
+from deploy import official
+from deploy.fetch import fetch
+from recognizer.artifacts import ArtifactError, sha256_file
+from recognizer.config import Config
+from recognizer.config_file import ConfigError, load_config
+from tests.deploy.bad_server import good, raw, serving
+from tests.deploy.fetching import (
+    FILE,
+    NETWORK,
+    SDK,
+    SHA256,
+    WEIGHTS,
+    archived,
+    left,
+    run,
+    settings,
+)
+
+ROOT = Path(__file__).resolve().parents[2]
+pytestmark = pytest.mark.usefixtures("own_files")
+
+
+# --- all is well -------------------------------------------------------------------
+
+
+def test_a_checkpoint_arrives_whole_and_its_digest_is_told(tmp_path, caplog):
+    caplog.set_level(logging.INFO)
+    with serving(good(WEIGHTS)) as server:
+        assert run(tmp_path / "weights", server) == 0
+    assert (tmp_path / "weights" / FILE.file_name).read_bytes() == WEIGHTS
+    assert SHA256 in caplog.text
+    assert left(tmp_path / "weights") == [FILE.file_name]
+    assert [request.path for request in server.requests] == [FILE.path]
+
+
+def test_a_second_call_says_so_and_asks_nobody(tmp_path, caplog):
+    caplog.set_level(logging.INFO)
+    (tmp_path / FILE.file_name).write_bytes(WEIGHTS)
+    with serving(good(WEIGHTS)) as server:
+        assert run(tmp_path, server) == 0
+    assert "already there" in caplog.text
+    assert SHA256 in caplog.text
+    assert server.requests == []
+
+
+def test_an_archive_leaves_the_network_and_its_digest(tmp_path):
+    with serving(good(SDK)) as server:
+        assert run(tmp_path, server, "tiny-onnx", "tiny-onnx") == 0
+        assert run(tmp_path, server, "tiny-onnx") == 0
+    assert (tmp_path / "tiny-onnx.onnx").read_bytes() == NETWORK
+    assert left(tmp_path) == ["tiny-onnx.onnx", "tiny-onnx.onnx.sha256"]
+    assert len(server.requests) == 1
+    line = (tmp_path / "tiny-onnx.onnx.sha256").read_text()
+    assert line == f"{sha256_file(tmp_path / 'tiny-onnx.onnx')}  tiny-onnx.onnx\n"
+
+
+def test_it_goes_to_the_first_folder_that_can_be_written_to(tmp_path):
+    (tmp_path / "file").write_text("no folder")
+    folders = [tmp_path / "file" / "weights", tmp_path / "new" / "weights", tmp_path / "other"]
+    with serving(good(WEIGHTS)) as server:
+        fetch(settings(tmp_path, server, weights_dirs=folders), silent)
+        assert left(tmp_path / "new") == ["weights", f"weights/{FILE.file_name}"]
+        # and is found wherever it is
+        fetch(settings(tmp_path, server, weights_dirs=folders[::-1]), silent)
+    assert len(server.requests) == 1
+
+
+@pytest.mark.parametrize("headers", [{"transfer_encoding": "chunked"}, {}])
+def test_a_server_that_does_not_say_how_long_it_is(tmp_path, headers):
+    chunks = b"%x\r\n%b\r\n0\r\n\r\n" % (len(WEIGHTS), WEIGHTS) if headers else WEIGHTS
+    with serving(lambda _: raw("200 OK", chunks, content_length=None, **headers)) as server:
+        run(tmp_path, server)
+    assert left(tmp_path) == [FILE.file_name]
+
+
+@pytest.mark.parametrize("names", [[], ["list"]])
+def test_the_list(capsys, monkeypatch, names):
+    monkeypatch.undo()
+    assert fetch(Config.model_validate({"models": {"fetch": names}}), silent) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) == 2 + len(official.FILES)
+    assert all("Apache-2.0" in line for line in lines[1:-1])
+    assert "research only" in lines[-1]
+
+
+# --- what is asked for -------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("text", "names"),
+    [
+        ("models.fetch=rtmo-l", ["rtmo-l"]), ("models.fetch=[a, b]", ["a", "b"]),
+        ("models.fetch=", []), ("models.fetch=list", ["list"]),
+    ],
+)  # fmt: skip
+def test_names_on_the_command_line(text, names):
+    assert load_config(ROOT / "configs" / "config.yaml", [text]).models.fetch == names
+
+
+def test_an_unknown_name_is_refused_before_any_work(tmp_path):
+    with serving(good(WEIGHTS)) as server, pytest.raises(ConfigError, match="did you mean tiny"):
+        run(tmp_path, server, "tiny", "tinny")
+    assert server.requests == []
+    assert left(tmp_path) == []
+
+
+def test_no_folder_to_write_to(tmp_path):
+    (tmp_path / "file").write_text("")
+    for folders in ([], [tmp_path / "file"]):
+        with pytest.raises(ConfigError, match="weights_dirs"):
+            fetch(settings(tmp_path, None, weights_dirs=folders), silent)
+
+
+@pytest.mark.parametrize(
+    "mirror",
+    [
+        "http://example.org", "http://localhost:1", "http://127.0.0.1.example.org", "ftp://a.org",
+        "file:///etc", "https://", "https://me:secret@example.org", "https://a.org/?x=", "a.org",
+        "https://a.org/a b", "https://[::1",
+    ],
+)  # fmt: skip
+def test_a_mirror_that_will_not_do(mirror):
+    with pytest.raises(ConfigError, match=r"models\.mirror"):
+        load_config(ROOT / "configs" / "config.yaml", [f"models.mirror='{mirror}'"])
+
+
+def test_a_mirror_has_the_official_paths_below_its_own():
+    mirror = Config.model_validate({"models": {"mirror": "https://a.org/mm/"}}).models.mirror
+    assert mirror == "https://a.org/mm"
+
+
+def test_the_table_is_what_the_packages_say(monkeypatch):
+    monkeypatch.undo()
+    found = set()
+    for package, pattern in [("mmpose", "rtmo/body7/*.yml"), ("mmaction", "stgcnpp/metafile.yml")]:
+        spec = importlib.util.find_spec(package)  # an import would take seconds
+        if spec is None or spec.origin is None:
+            pytest.skip(f"{package} is not installed")
+        place = Path(spec.origin).parent
+        for path in Path(place, ".mim", "configs").glob(f"*/{pattern}"):
+            models = yaml.safe_load(path.read_text(encoding="utf-8"))["Models"]
+            found |= {model["Weights"] for model in models}
+    weights = [file for file in official.FILES.values() if file.member is None]
+    assert len(weights) == 8
+    for file in weights:
+        assert official.HOST + file.path in found
+        assert re.fullmatch("[0-9a-f]{8}", file.sha256_start)
+    for file in official.FILES.values():
+        if file.member:
+            twin = official.FILES[file.name.removesuffix("-onnx")]
+            assert file.path == twin.path.replace("/rtmo/", "/rtmo/onnx_sdk/")[:-3] + "zip"
+            assert file.sha256_start is None
+
+
+# --- what is there already ---------------------------------------------------------
+
+
+def test_another_file_of_that_name_is_kept_and_refused(tmp_path):
+    (tmp_path / FILE.file_name).write_bytes(b"mine")
+    with serving(good(WEIGHTS)) as server, pytest.raises(ArtifactError) as caught:
+        run(tmp_path, server)
+    mine = hashlib.sha256(b"mine").hexdigest()
+    assert mine in str(caught.value)
+    assert SHA256[:8] in str(caught.value)
+    assert "delete" in str(caught.value)
+    assert (tmp_path / FILE.file_name).read_bytes() == b"mine"
+    assert server.requests == []
+
+
+def test_a_network_that_nothing_vouches_for_is_refused(tmp_path):
+    path = tmp_path / "tiny-onnx.onnx"
+    path.write_bytes(NETWORK)
+    beside = path.with_name("tiny-onnx.onnx.sha256")
+    for text in (None, "", "nonsense", f"{SHA256}  tiny-onnx.onnx\n"):
+        if text is not None:
+            beside.write_text(text)
+        with pytest.raises(ArtifactError, match="is there already"):
+            run(tmp_path, None, "tiny-onnx")
+    assert path.read_bytes() == NETWORK
+
+
+def test_a_folder_or_a_dead_link_of_that_name(tmp_path):
+    (tmp_path / FILE.file_name).mkdir()
+    with pytest.raises(ArtifactError, match="neither"):
+        run(tmp_path, None)
+
+
+# --- archives ----------------------------------------------------------------------
+
+
+def link(target):
+    info = zipfile.ZipInfo("a/end2end.onnx")
+    info.external_attr = 0o120777 << 16
+    return info, target
+
+
+BAD_ARCHIVES = {
+    "no archive": WEIGHTS,
+    "truncated": SDK[:-100],
+    "no network in it": archived(("a/other.onnx", NETWORK)),
+    "two networks": archived(("a/end2end.onnx", NETWORK), ("b/end2end.onnx", NETWORK)),
+    "leaves upwards": archived(("../end2end.onnx", NETWORK)),
+    "leaves by a folder": archived(("a/../../end2end.onnx", NETWORK)),
+    "leaves from the root": archived(("/tmp/end2end.onnx", NETWORK)),
+    "leaves another way": archived(("end2end.onnx", NETWORK), ("..\\evil", b"x")),
+    "a link": archived(link(b"/etc/passwd")),
+    "a bomb": archived(("end2end.onnx", bytes(40_000_000))),
+    "a flipped bit": SDK.replace(NETWORK[5000:5004], b"flip")
+    if NETWORK[5000:5004] in SDK
+    else SDK[:9000] + b"flip" + SDK[9004:],
+    "too many": archived(*((f"{i}", b"") for i in range(1001)), ("end2end.onnx", NETWORK)),
+}
+
+
+@pytest.mark.parametrize("content", BAD_ARCHIVES.values(), ids=BAD_ARCHIVES)
+def test_a_bad_archive_leaves_nothing(tmp_path, content):
+    folder = tmp_path / "weights"
+    with serving(good(content)) as server, pytest.raises(ArtifactError):
+        run(folder, server, "tiny-onnx")
+    assert left(tmp_path) == ["weights"]
+
+
+def test_damaged_archives_leave_nothing_or_the_network(tmp_path):
+    random = np.random.default_rng(3)
+    small = archived(("a/b.json", b"{}" * 50), ("a/end2end.onnx", NETWORK[:3000]))
+    for i in range(100):
+        damaged = bytearray(small)
+        damaged[random.integers(len(small))] ^= 1 << int(random.integers(8))
+        folder = tmp_path / str(i)
+        with serving(good(bytes(damaged))) as server:
+            try:
+                run(folder, server, "tiny-onnx")
+            except ArtifactError:
+                assert left(folder) == []
+            else:
+                assert (folder / "tiny-onnx.onnx").read_bytes() == NETWORK[:3000]
