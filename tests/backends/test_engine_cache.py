@@ -145,7 +145,7 @@ def test_the_engine_of_an_onnx_file_is_found(onnx_file):
 
 
 def test_without_an_engine_the_message_has_the_command(onnx_file):
-    with pytest.raises(ModelError, match=r"found none; build it with `python main\.py --mode deploy"):
+    with pytest.raises(ModelError, match=r"found none; build it with `python main"):
         engine_cache.cached_engine(onnx_file, section(), HERE)
 
 
