@@ -95,8 +95,8 @@ val_dataloader = dict(
         data_root=data_root,
         data_mode="topdown",
         ann_file="annotations/person_keypoints_val2017.json",
-        # Annotated boxes. Published figures are on a detector's, which cost about two points:
-        # --cfg-options val_dataloader.dataset.bbox_file=<COCO_val2017_detections_AP_H_56_person.json>
+        # Annotated boxes. Published figures are on a detector's boxes:
+        # --cfg-options val_dataloader.dataset.bbox_file=COCO_val2017_detections_AP_H_56_person.json
         bbox_file=None,
         data_prefix=dict(img="val2017/"),
         test_mode=True,

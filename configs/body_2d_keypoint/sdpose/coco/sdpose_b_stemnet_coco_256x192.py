@@ -1,4 +1,4 @@
-"""SDPose-B: HRNet-W32 without its fourth stage as stem, otherwise as S-V1."""
+"""SDPose-B: HRNet-W32 without its fourth stage as stem, otherwise as S-V1; 8 GPUs x 32 images."""
 
 _base_ = "../_base_/sdpose_coco_256x192.py"
 
@@ -8,3 +8,5 @@ load_from = None  # weights to start from, such as those of convert.sdpose
 resume = False  # or --resume: go on from the last checkpoint in work_dirs/<exp_name>
 
 model = dict(backbone=dict(_delete_=True, type="HRNetStem"), head=dict(in_channels=32))
+train_dataloader = dict(batch_size=32)
+auto_scale_lr = dict(base_batch_size=256)

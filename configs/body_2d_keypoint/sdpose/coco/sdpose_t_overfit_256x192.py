@@ -1,5 +1,7 @@
-"""SDPose-T learning one small data set by heart: proof that network, targets, losses, decoding and
-metric fit together. It is measured on the pictures it was trained on and says nothing else.
+"""SDPose-T learning one small data set by heart.
+
+It is measured on the pictures it was trained on: a proof that network, targets, losses, decoding
+and metric fit together, and of nothing else.
 """
 
 _base_ = "./sdpose_t_stemnet_coco_256x192.py"
