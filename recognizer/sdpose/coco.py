@@ -13,6 +13,8 @@ from typing import Any
 from recognizer.skeleton import NUM_KEYPOINTS
 
 _NAMED = 5  # of many equal faults, how many a message names
+_LARGEST, _LARGEST_ID = 10**9, 10**15  # in pixels; ids of crowds are long
+_LONGEST_SIDE = 10**6
 
 
 @dataclass(frozen=True)
@@ -54,6 +56,7 @@ def examine(ann_file: Path, image_dir: Path) -> CocoFacts:
     _check_categories(content["categories"], ann_file)
     files = _files(content["images"], ann_file)
     persons = [_person(a, i, files, ann_file) for i, a in enumerate(content["annotations"])]
+    _check_ids(persons, ann_file)
     persons = [person for person in persons if not person.get("iscrowd")]
     labelled = [person for person in persons if any(person["keypoints"][2::3])]
     if not labelled:
@@ -100,9 +103,16 @@ def _files(images: Sequence[Mapping[str, Any]], path: Path) -> dict[int, str]:
     for row, image in enumerate(images):
         number, name = image.get("id"), image.get("file_name")
         if type(number) is not int or not isinstance(name, str) or not name:
-            raise ValueError(f"{path}: images[{row}]: expected an id and a file_name, got {image}")
+            raise ValueError(
+                f"{path}: images[{row}]: expected an id and a file_name, got {image!r:.200}"
+            )
         if PurePosixPath(name).is_absolute() or ".." in PurePosixPath(name).parts:
             raise ValueError(f"{path}: images[{row}]: {name!r} would leave the folder of pictures")
+        if not all(_size(image.get(side)) for side in ("width", "height")):
+            raise ValueError(
+                f"{path}: images[{row}]: {name}: expected width and height in pixels, got "
+                f"{image.get('width')!r:.40} and {image.get('height')!r:.40}"
+            )
         if number in files:
             raise ValueError(f"{path}: images[{row}]: the id {number} is there twice")
         files[number] = name
@@ -125,16 +135,37 @@ def _person(
             f"{where}: expected {NUM_KEYPOINTS} keypoints as x, y, visibility, got {count}; "
             "convert the annotations to COCO-17 first"
         )
-    if not _numbers(box) or len(box) != 4:
-        raise ValueError(f"{where}: expected bbox as x, y, width, height, got {box!r}")
-    if annotation.get("image_id") not in files:
-        raise ValueError(f"{where}: image_id {annotation.get('image_id')!r} is no listed image")
+    if not isinstance(box, list) or not _numbers(box) or len(box) != 4:
+        raise ValueError(f"{where}: expected bbox as x, y, width, height, got {box!r:.80}")
+    for key in ("id", "image_id", "iscrowd", "area"):
+        whole = key != "area"
+        if not _numbers([annotation.get(key)], _LARGEST_ID) or (
+            whole and type(annotation[key]) is not int
+        ):
+            expected = "a whole number" if whole else "a number (that of the box will do)"
+            raise ValueError(
+                f"{where}: {key}: expected {expected}, got {annotation.get(key)!r:.80}"
+            )
+    if annotation["image_id"] not in files:
+        raise ValueError(f"{where}: image_id {annotation['image_id']} is no listed image")
     return annotation
 
 
-def _numbers(value: Any) -> bool:
+def _check_ids(persons: Sequence[Mapping[str, Any]], path: Path) -> None:
+    seen: set[int] = set()
+    for row, person in enumerate(persons):
+        if person["id"] in seen:
+            raise ValueError(f"{path}: annotations[{row}]: the id {person['id']} is there twice")
+        seen.add(person["id"])
+
+
+def _size(value: Any) -> bool:
+    return type(value) is int and 0 < value < _LONGEST_SIDE
+
+
+def _numbers(value: Any, most: int = _LARGEST) -> bool:
     return isinstance(value, list) and all(
-        type(item) in (int, float) and abs(item) < 1e9 for item in value
+        type(item) in (int, float) and abs(item) < most for item in value
     )
 
 

@@ -1,6 +1,6 @@
 """Train a pose network on COCO-format data, and measure a trained one, with mmpose."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -50,7 +50,7 @@ def load_pose_config(
 def _follow(evaluator: Any, ann_file: str) -> None:
     """Let evaluators that read annotations read those of the loader."""
     for one in evaluator if isinstance(evaluator, list | tuple) else [evaluator]:
-        if isinstance(one, Mapping) and "ann_file" in one:
+        if isinstance(one, dict) and "ann_file" in one:
             one["ann_file"] = ann_file
 
 
