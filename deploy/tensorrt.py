@@ -79,7 +79,12 @@ def build(config: Config, watch: Any) -> int:
     with atomic_path(engine, engine.parent) as scratch:
         scratch.write_bytes(build_engine(source, section, ranges, key))
     engine_cache.write_sidecar(engine, key, facts.weights, facts.metadata)
-    network = TensorRTNetwork(engine, section.device)  # an engine that does not open is no engine
+    try:
+        network = TensorRTNetwork(engine, section.device)
+    except ModelError:  # an engine that does not open is no engine
+        engine_cache.sidecar_path(engine).unlink()
+        engine.unlink()
+        raise
     logger.info(
         "%s: %.1f MB in %.0f s: %s", engine, engine.stat().st_size / _DECIMAL_MB,
         time.monotonic() - start, describe(network),
@@ -216,9 +221,9 @@ def build_engine(
     """
     import tensorrt as trt
 
-    from recognizer.backends.tensorrt_session import Log
+    from recognizer.backends.tensorrt_session import BuildProgress, Log
 
-    log = Log()
+    log, progress = Log(), BuildProgress()
     builder = trt.Builder(log)
     network = builder.create_network(1 << int(trt.NetworkDefinitionCreationFlag.STRONGLY_TYPED))
     parser = trt.OnnxParser(network, log)
@@ -231,6 +236,7 @@ def build_engine(
             f"write it again with `{engine_cache.EXPORT}`, or run it with inference_mode: onnx"
         )
     settings = builder.create_builder_config()
+    settings.progress_monitor = progress
     settings.builder_optimization_level = section.optimization_level
     if not section.allow_tf32:
         settings.clear_flag(trt.BuilderFlag.TF32)

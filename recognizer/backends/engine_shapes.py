@@ -229,7 +229,7 @@ def check_batch(ranges: Sequence[ShapeRange], batch: int | None) -> int:
         ModelError: an engine built for a smaller batch.
 
     """
-    largest = min(span.largest[0] for span in ranges)
+    largest = min((span.largest[0] for span in ranges if span.largest), default=1)
     if batch is not None and batch > largest:
         raise ModelError(
             f"expected an engine for batches of {batch}, got one built for at most {largest}; set "

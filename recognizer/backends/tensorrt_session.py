@@ -5,6 +5,7 @@ imported only when an engine is opened or built, after the GPU was found.
 """
 
 import logging
+import time
 from collections import deque
 from collections.abc import Mapping
 from pathlib import Path
@@ -56,6 +57,32 @@ class Log(trt.ILogger):  # type: ignore[misc]
         return said
 
 
+class BuildProgress(trt.IProgressMonitor):  # type: ignore[misc]
+    """Says how far a build is, now and then; a build has phases inside phases."""
+
+    def __init__(self, every_s: float = 15.0) -> None:
+        trt.IProgressMonitor.__init__(self)
+        self._every_s = every_s
+        self._said = time.monotonic()
+        self._steps: dict[str, int] = {}
+
+    def phase_start(self, phase_name: str, parent_phase: str | None, num_steps: int) -> None:
+        """Hear of a phase; called by TensorRT, from any of its threads."""
+        self._steps[phase_name] = num_steps
+
+    def step_complete(self, phase_name: str, step: int) -> bool:
+        """Hear of a step; True: go on."""
+        if time.monotonic() - self._said >= self._every_s:
+            self._said = time.monotonic()
+            total = self._steps.get(phase_name, step + 1)
+            logger.info("TensorRT: %s: step %d of %d", phase_name, step + 1, total)
+        return True
+
+    def phase_finish(self, phase_name: str) -> None:
+        """Hear that a phase is over."""
+        self._steps.pop(phase_name, None)
+
+
 class _OutputMemory(trt.IOutputAllocator):  # type: ignore[misc]
     """Memory for one output whose size only the data decides."""
 
@@ -89,6 +116,8 @@ class _OutputMemory(trt.IOutputAllocator):  # type: ignore[misc]
 
 class Session:
     """An open engine on one GPU; one thread at a time may run it.
+
+    ``Runtime.engine_host_code_allowed`` stays off: an engine may bring code for the GPU only.
 
     Args:
         engine: the engine's bytes, checked by the caller.
@@ -219,6 +248,8 @@ class Session:
 
     def _found(self, name: str) -> tuple[int, tuple[int, ...]]:
         memory = self._allocators[name]
+        if memory.shape is None:  # promised before the run's call returns; by its end at the latest
+            self._stream.wait()
         if memory.shape is None:
             raise ModelError(f"{self._path}: {name}: TensorRT did not say how large it became")
         return memory.address, memory.shape

@@ -140,6 +140,7 @@ def test_the_smallest_maximum_of_all_inputs_counts():
     other = ShapeRange("mask", (1, 1), (1, 1), (4, 1))
     assert check_batch([SPAN], None) == 8
     assert check_batch([SPAN, other], 4) == 4
+    assert check_batch([SPAN, ShapeRange("scale", (), (), ())], 8) == 8
     with pytest.raises(ModelError, match=r"expected an engine for batches of 5, got .* at most 4"):
         check_batch([SPAN, other], 5)
 

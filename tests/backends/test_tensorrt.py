@@ -14,6 +14,7 @@ from recognizer.backends.cuda import use_device
 from recognizer.backends.engine_cache import Machine
 from recognizer.backends.network import ModelError
 from recognizer.backends.tensorrt import TensorRTNetwork, imported
+from recognizer.config_file import ConfigError, load_config
 from recognizer.config_models import TensorRTPoseSection
 from tests import networks
 
@@ -125,3 +126,30 @@ def test_our_files_do_not_hide_the_package(monkeypatch):
     monkeypatch.syspath_prepend(ROOT)
     found = importlib.util.find_spec("tensorrt")
     assert found is None or ROOT not in Path(found.origin).parents
+
+
+# --- the config --------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("min_batch: 0", "min_batch"),
+        ("max_batch: 257", "max_batch"),
+        ("opt_batch: 16", "expected min_batch <= opt_batch <= max_batch, got 1, 16, 8"),
+        ("min_batch: 9", "got 9, 8, 8"),
+        ("min_input_size: [641, 640]", "got [641, 640], [640, 640], [640, 640]"),
+        ("max_input_size: [640, 384]", "expected min_input_size <= model_input_size <= max_in"),
+        ("workspace_gb: 0", "workspace_gb"),
+        ("optimization_level: 6", "optimization_level"),
+        ("device: cpu", "expected cuda:N"),
+        ("trust_model_path: 1", "trust_model_path"),
+        ("max_bach: 4", "did you mean 'max_batch'"),
+    ],
+)
+def test_settings_that_make_no_sense_are_refused_by_name(tmp_path, text, said):
+    path = tmp_path / "config.yaml"
+    path.write_text(f"models: {{pose_estimation: {{tensorrt: {{{text}}}}}}}\n", encoding="utf-8")
+    with pytest.raises(ConfigError) as caught:
+        load_config(path)
+    assert said in str(caught.value)

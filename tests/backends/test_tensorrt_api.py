@@ -88,6 +88,21 @@ def test_they_are_in_the_published_bindings(version):
     assert not missing
 
 
+@pytest.mark.parametrize("version", KNOWN)
+def test_what_tensorrt_calls_is_there(version):
+    classes = [
+        node
+        for path in FILES
+        for node in ast.parse(path.read_text(encoding="utf-8")).body
+        if isinstance(node, ast.ClassDef) and node.bases
+    ]
+    assert len(classes) == 3  # log, progress of a build, memory of an output
+    for node in classes:
+        base = chain(node.bases[0])[-1]
+        called = {name for name in KNOWN[version][base] if name.islower()}
+        assert called <= {item.name for item in node.body if isinstance(item, ast.FunctionDef)}
+
+
 def test_the_version_that_is_installed_is_among_them():
     text = (ROOT / "requirements/tensorrt.txt").read_text(encoding="utf-8")
     assert re.search(r"^tensorrt-cu12==(\S+)", text, re.MULTILINE)[1] in KNOWN
