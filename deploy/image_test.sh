@@ -91,6 +91,7 @@ in_root() { # USER FOLDER NAME=VALUE... -- COMMAND...
     shift
     local settings=()
     [ "$user" != 0:0 ] || mapfile -t settings < <(outside)
+    # shellcheck disable=SC2016 # expanded inside
     ${AS_ITSELF:-} env -i PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin HOME=/tmp \
         LC_ALL=C.UTF-8 DEBIAN_FRONTEND=noninteractive "${settings[@]}" "${variables[@]}" \
         chroot --userspec="$user" "$root" \
@@ -173,7 +174,7 @@ if [ "$target" = runtime ]; then
 fi
 
 say "idle: up until it is told to stop"
-AS_ITSELF=exec as_user &  # so that the process to stop is the container's first one
+AS_ITSELF="exec" as_user &  # so that the process to stop is the container's first one
 idle=$!
 sleep 2
 kill -0 "$idle" 2>/dev/null || fail "the idle container ended by itself"
