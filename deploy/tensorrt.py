@@ -7,7 +7,7 @@ ONNX file. Written against the Python API of TensorRT 10 and 11.
 
 import logging
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -144,18 +144,20 @@ def read_onnx(path: Path) -> OnnxFacts:
         model = onnx.load(str(path), load_external_data=False)
         # By path: so it looks at external data, too, and refuses what is outside of the folder.
         onnx.checker.check_model(str(path))
+        return _facts(model, path.parent, onnx.TensorProto.DataType.Name)
     except (damaged, onnx.checker.ValidationError, ValueError, RuntimeError) as error:
         reason = str(error).strip().splitlines()[0][:300] if str(error).strip() else repr(error)
         raise ModelError(f"{path}: expected an ONNX network: {reason}") from error
+
+
+def _facts(model: Any, folder: Path, type_name: Callable[[int], str]) -> OnnxFacts:
     graph, tensors = model.graph, list(_tensors(model.graph))
     weights = {weight.name for weight in graph.initializer}
     return OnnxFacts(
         inputs=tuple(_spec(value) for value in graph.input if value.name not in weights),
         metadata={entry.key: entry.value for entry in model.metadata_props},
-        weights={name: sha256_file(path.parent / name) for name in _external(tensors)},
-        element_types=frozenset(
-            onnx.TensorProto.DataType.Name(tensor.data_type) for tensor in tensors
-        ),
+        weights={name: sha256_file(folder / name) for name in _external(tensors)},
+        element_types=frozenset(type_name(tensor.data_type) for tensor in tensors),
     )
 
 

@@ -165,6 +165,30 @@ def test_a_cut_off_network_is_refused(tmp_path, share):
         read_onnx(path)
 
 
+def test_changed_bytes_are_refused_in_words_or_harmless(tmp_path):
+    good = networks.rtmo(tmp_path / "good.onnx").read_bytes()
+    random = np.random.default_rng(1)
+    wanted = TensorRTPoseSection(model_input_size=(64, 64))
+    refused = 0
+    for _ in range(300):
+        content = bytearray(good)
+        content[random.integers(len(good))] = random.integers(256)
+        (tmp_path / "m.onnx").write_bytes(content)
+        try:
+            profile(read_onnx(tmp_path / "m.onnx").inputs, wanted)
+        except ModelError:
+            refused += 1
+    assert 100 < refused < 300
+
+
+def test_a_weight_of_no_known_type_is_refused(tmp_path):
+    model = onnx.load(str(weighed(tmp_path / "m.onnx")))
+    model.graph.initializer[0].data_type = 82
+    (tmp_path / "m.onnx").write_bytes(model.SerializeToString())
+    with pytest.raises(ModelError, match=r"m\.onnx: expected an ONNX network"):
+        read_onnx(tmp_path / "m.onnx")
+
+
 def external(path, location):
     """Save a network whose weight stands in another file."""
     model = onnx.load(str(weighed(path)))
