@@ -35,11 +35,11 @@ def train_pose(config: Config, watch: Watch) -> int:
         with one_speaks(work_dir, watch, f"training {work_dir.name}") as heard:
             hooks = [CurvesHook()] if heard else []
             best = train(cfg, resume=config.train.resume, heard=heard, hooks=hooks)
-    except TrainConfigError as error:
-        raise ConfigError(f"train.config_file, train.cfg_options: {error}") from error
-    except RuntimeError as error:
+    except (RuntimeError, TrainConfigError) as error:  # the first iteration's is of the second kind
         if advice := memory_advice(error, cfg):
             raise RuntimeError(advice) from error
+        if isinstance(error, TrainConfigError):
+            raise ConfigError(f"train.config_file, train.cfg_options: {error}") from error
         raise
     logger.info("checkpoint: %s", best)
     logger.info(
@@ -142,7 +142,7 @@ def prepare(config: Config, path: Path) -> "PoseConfig":
     return cfg
 
 
-def memory_advice(error: RuntimeError, cfg: "PoseConfig") -> str:
+def memory_advice(error: Exception, cfg: "PoseConfig") -> str:
     """Return what to do where the device's memory ran out, "" if that is not what happened."""
     text = str(error)
     if "out of memory" not in text.lower() and "can't allocate memory" not in text:

@@ -75,8 +75,19 @@ def write_curve(path: Path, rows: Sequence[Row]) -> None:
         scratch.write_text(text.getvalue(), encoding="utf-8")
 
 
-def draw_curves(path: Path, runs: Mapping[str, Sequence[Row]]) -> None:
-    """Draw heatmap loss, distillation losses and AP of one or several trainings over epochs."""
+def draw_curves(
+    path: Path,
+    runs: Mapping[str, Sequence[Row]],
+    bands: Mapping[str, Sequence[tuple[float, float, float]]] | None = None,
+) -> None:
+    """Draw heatmap loss, distillation losses and AP of one or several trainings over epochs.
+
+    Args:
+        path: the PNG.
+        runs: rows of each training, or their means, by name.
+        bands: epoch, lowest and highest AP where a name stands for several trainings.
+
+    """
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(13, 4), layout="constrained")
@@ -88,6 +99,8 @@ def draw_curves(path: Path, runs: Mapping[str, Sequence[Row]]) -> None:
         _line(distillation, rows, "kpt_dist_loss", color=colour, linestyle="--",
               label=f"{name}: keypoint tokens")  # fmt: skip
         _line(ap, rows, "coco/AP", color=colour, marker=".", label=name)
+        if band := (bands or {}).get(name):
+            ap.fill_between(*zip(*band, strict=True), color=colour, alpha=0.15, linewidth=0)
     for axes, title in ((heatmap, "heatmap loss (sum over cycles)"),
                         (distillation, "distillation losses"), (ap, "COCO AP")):  # fmt: skip
         axes.set(title=title, xlabel="epoch")
@@ -97,7 +110,9 @@ def draw_curves(path: Path, runs: Mapping[str, Sequence[Row]]) -> None:
     for axes in (heatmap, distillation):
         if axes.lines:
             axes.set_yscale("log")
-    ap.set_ylim(0, 1)
+    # A small AP is still to be seen, and noise below 0.1 does not fill the picture.
+    highest = max((row.get("coco/AP", 0.0) for rows in runs.values() for row in rows), default=0.0)
+    ap.set_ylim(0, min(1.0, max(0.1, 1.2 * highest)))
     with atomic_path(path, path.parent) as scratch:
         figure.savefig(scratch, format="png", dpi=100)
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import cv2
 import numpy as np
+
 from annotation.report import plain, save_figure
 from recognizer.artifacts import write_atomic, write_json
 from recognizer.draw import color_of, draw_skeleton
@@ -114,7 +115,9 @@ def draw_sheet(figure: Any, truth: Row, found: Sequence[Row], images: Path) -> N
         if picture is None:
             raise ValueError(f"{images / names[image]}: expected a picture, it cannot be decoded")
         pair = [_people(picture.astype(np.uint8), part[image]) for part in (annotated, predicted)]
-        axes.imshow(np.hstack(pair)[..., ::-1], interpolation="antialiased")
+        gap = np.full((_CELL_HEIGHT_PX, 6, 3), 255, np.uint8)
+        joined = np.hstack([pair[0], gap, pair[1]])
+        axes.imshow(joined[..., ::-1], interpolation="antialiased")
         count = f"{len(annotated[image])} annotated, {len(predicted[image])} found"
         axes.set_title(f"{plain(names[image])}: {count}", loc="left", fontsize=10)
     if not chosen:

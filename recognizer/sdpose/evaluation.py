@@ -9,6 +9,7 @@ import contextlib
 import io
 import os
 import tempfile
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -28,7 +29,16 @@ from recognizer.runner.train_config import TrainConfigError, config_faults, data
 from recognizer.sdpose import registered
 from recognizer.sdpose.coco import examine
 
-__all__ = ["Figures", "PoseScores", "evaluate", "overlapping_images", "registered"]
+__all__ = [
+    "Figures",
+    "PoseScores",
+    "count_parameters",
+    "evaluate",
+    "overlapping_images",
+    "quietly",
+    "registered",
+    "score_subsets",
+]
 
 OVERLAP_IOU = 0.1
 """Two people overlap where the IoU of their boxes is above this."""
@@ -142,7 +152,7 @@ def evaluate(
     output.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=output, prefix=".testing-") as scratch:
         metric["outfile_prefix"] = str(Path(scratch) / "found")
-        with _silent_stdout():
+        with quietly():
             splits = _run(cfg, (loaded, checkpoint), Path(scratch), heard)
         with atomic_path(output / DETECTIONS, output) as final:
             final.write_bytes((Path(scratch) / "found.keypoints.json").read_bytes())
@@ -192,13 +202,14 @@ def _run(
         with config_faults(cfg, lambda: bool(begun), None):
             runner = SafeRunner.from_cfg(cfg)
         loaded, path = weights
-        kept = {k: v for k, v in loaded["state_dict"].items() if _OWN_LOSSES not in k}
+        named = {k.removeprefix("module."): v for k, v in loaded["state_dict"].items()}
+        kept = {k: v for k, v in named.items() if not k.startswith(_OWN_LOSSES)}
         load_weights(runner.model, {"state_dict": kept}, path, whole=True)
         runner.register_hook(_Heard(begun, heard))
         with config_faults(cfg, lambda: bool(begun), None):
             runner.test()
         (metric,) = [m for m in runner.test_evaluator.metrics if type(m).__name__ == "CocoMetric"]
-        return _score(metric, scratch / "found.keypoints.json")
+        return score_subsets(metric, scratch / "found.keypoints.json")
 
 
 class _Heard(Hook):  # type: ignore[misc]
@@ -213,6 +224,24 @@ class _Heard(Hook):  # type: ignore[misc]
         self.begun[:] = [batch_idx + 1]
         if self.heard is not None:
             self.heard(batch_idx + 1, len(runner.test_dataloader))
+
+
+def count_parameters(cfg: Config) -> int:
+    """Build the config's network and return its trainable parameters, those of losses aside.
+
+    Raises:
+        TrainConfigError: it cannot be built.
+
+    """
+    from mmpose.registry import MODELS
+
+    with global_state(), scope("mmpose"), config_faults(cfg, lambda: False, None):
+        model = MODELS.build(cfg.model)
+    return sum(
+        weight.numel()
+        for name, weight in model.named_parameters()
+        if weight.requires_grad and not name.startswith(_OWN_LOSSES)
+    )
 
 
 # --- subsets of the images ---------------------------------------------------------
@@ -238,8 +267,14 @@ def overlapping_images(annotations: Sequence[Mapping[str, Any]]) -> set[int]:
     return found
 
 
-def _score(metric: Any, found: Path) -> tuple[Figures, Figures, Figures]:
-    """Score all images, those with overlapping people, and the others."""
+def score_subsets(metric: Any, found: Path) -> tuple[Figures, Figures, Figures]:
+    """Score all images, those with overlapping people, and the others.
+
+    Args:
+        metric: a CocoMetric that knows its annotations.
+        found: a file of detections in COCO's form.
+
+    """
     truth = metric.coco
     detections = truth.loadRes(str(found))
     images = set(truth.getImgIds())
@@ -271,7 +306,8 @@ def _figures(metric: Any, detections: Any, images: set[int]) -> Figures:
 
 
 @contextlib.contextmanager
-def _silent_stdout() -> Iterator[None]:
-    """Swallow what COCO's tools print."""
-    with contextlib.redirect_stdout(io.StringIO()):
+def quietly() -> Iterator[None]:
+    """Swallow what COCO's tools print, and mmpose's note on where it found COCO's keypoints."""
+    with contextlib.redirect_stdout(io.StringIO()), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "The metainfo config file", UserWarning)
         yield

@@ -1,0 +1,229 @@
+"""Mode train.ablation: several configs of a pose network, trained alike and compared.
+
+Every (config, seed) is one training. The seed decides order, batches and augmentation, whatever
+the config; what was really seen is recorded and compared. Finished trainings are kept.
+"""
+
+import logging
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from annotation.progress import Watch
+from annotation.workspace import exclusive
+from recognizer.artifacts import sha256_file, short_digest
+from recognizer.config import Config
+from recognizer.config_file import ConfigError
+from training.places import ROOT, as_list
+from training.pose import CONFIGS, one_process  # first: it sets up threads before torch loads
+
+logger = logging.getLogger(__name__)
+
+EXIT_SOME_FAILED = 3
+# What has to be equal for configs to be compared; the rest of a config is what is compared.
+_ALIKE = (
+    "train_dataloader", "val_dataloader", "test_dataloader", "val_evaluator", "test_evaluator",
+    "train_cfg", "param_scheduler", "optim_wrapper", "auto_scale_lr", "load_from",
+)  # fmt: skip
+_MISSING = object()
+
+
+def ablation(config: Config, watch: Watch) -> int:
+    """Train and measure every config with every seed and return the exit code."""
+    one_process("train.ablation")
+    from training.ablation_report import write_report
+    from training.ablation_run import MISSING, carry_out, read_result
+
+    setup, runs = _setup(config)
+    with exclusive(setup.folder):
+        results = {run: read_result(run) or MISSING for run in runs}
+        finished = sum(result.state == "done" for result in results.values())
+        if finished:
+            logger.info("%d of %d trainings are already finished", finished, len(runs))
+        for number, run in enumerate(runs, 1):
+            if results[run].state != "done":
+                title = f"{run.config}, seed {run.seed} ({number} of {len(runs)})"
+                logger.info("%s: %s", title, run.folder)
+                results[run] = carry_out(run, watch, title)
+                write_report(setup, results)  # what there is, should it end here
+        text = write_report(setup, results)
+    logger.info("%s", text)
+    logger.info("table and curves are in %s", setup.folder)
+    failed = [run for run, result in results.items() if result.state != "done"]
+    return EXIT_SOME_FAILED if failed else 0
+
+
+# --- what is compared --------------------------------------------------------------
+
+
+def _setup(config: Config) -> tuple[Any, list[Any]]:
+    """Return what is compared, and its runs: all configs with the first seed, then the next."""
+    from training.ablation_report import Setup
+    from training.ablation_run import Run
+
+    folder = config.ablation.output_dir or ROOT / "work_dirs" / "ablation"
+    paths, seeds = _named(config)
+    cfgs, options = _configs(config, paths)
+    facts = {name: _facts(cfg) for name, cfg in cfgs.items()}
+    first = next(iter(cfgs.values()))
+    differences = {name: list(_differences(first, cfg)) for name, cfg in cfgs.items()}
+    for name, found in differences.items():
+        if found:
+            logger.warning("%s is not like the first config in data or schedule: %s", name,
+                           "; ".join(found))  # fmt: skip
+    runs = []
+    for seed in seeds:
+        for name, cfg in cfgs.items():
+            key = short_digest({"config": cfg.pretty_text, "seed": seed, **facts[name]["files"]})
+            runs.append(Run(name, seed, folder / f"{name}-seed{seed}-{key}", key, cfg))
+    setup = Setup(
+        folder=folder,
+        configs=dict(zip(cfgs, paths, strict=True)),
+        seeds=seeds,
+        options=options,
+        facts=facts,
+        differences=differences,
+    )
+    return setup, runs
+
+
+def _named(config: Config) -> tuple[list[Path], tuple[int, ...]]:
+    """Return configs and seeds, each there once."""
+    paths, seeds = as_list(config.train.config_file), tuple(config.ablation.seeds)
+    section = config.train
+    if not paths:
+        raise ConfigError(
+            "train.config_file: expected mmpose configs to compare (--train-config A B C), got "
+            f"none; look in {CONFIGS}"
+        )
+    if len(set(seeds)) != len(seeds):
+        raise ConfigError(f"ablation.seeds: expected different seeds, got {list(seeds)}")
+    resolved = [path.resolve() for path in paths]
+    for path in resolved:
+        if resolved.count(path) > 1:
+            raise ConfigError(f"train.config_file: {path} is named twice")
+    for key in ("dataset_dir", "work_dir"):
+        if getattr(section, key) is not None:
+            raise ConfigError(
+                f"train.{key}: is not for an ablation; set train.data_root (COCO-format data) and "
+                "ablation.output_dir (where everything goes)"
+            )
+    return paths, seeds
+
+
+def _configs(config: Config, paths: Sequence[Path]) -> tuple[dict[str, Any], tuple[str, ...]]:
+    """Return the effective configs by name, and the options that changed them."""
+    from recognizer.runner.train_config import TrainConfigError
+    from recognizer.sdpose.evaluation import count_parameters
+    from recognizer.sdpose.training import load_pose_config
+
+    options, root = tuple(config.train.cfg_options), config.train.data_root
+    cfgs: dict[str, Any] = {}
+    try:
+        names = [_name(load_pose_config(path, (), root), path) for path in paths]
+        for name in names:
+            if names.count(name) > 1:
+                raise ConfigError(
+                    f"exp_name: {name!r} names several of the configs; give each its own"
+                )
+        for option in options:
+            _check_prefix(option, [*names, *(path.stem for path in paths)])
+        for name, path in zip(names, paths, strict=True):
+            cfg = load_pose_config(path, options_for({name, path.stem}, options), root)
+            cfg.pop("work_dir", None)
+            cfg.resume = False
+            count_parameters(cfg)  # better now than after hours
+            cfgs[name] = cfg
+    except (TrainConfigError, ValueError, FileNotFoundError) as error:
+        if isinstance(error, ConfigError):
+            raise
+        raise ConfigError(f"train.config_file, train.cfg_options: {error}") from error
+    return cfgs, options
+
+
+def _name(cfg: Any, path: Path) -> str:
+    name = cfg.get("exp_name") or path.stem
+    if not isinstance(name, str) or Path(name).name != name:
+        raise ConfigError(f"{path}: exp_name: expected a plain name for a folder, got {name!r}")
+    return name
+
+
+def options_for(names: set[str], options: Sequence[str]) -> list[str]:
+    """Return the options that apply to a config.
+
+    ``key=value`` applies to all; ``name:key=value`` to the config of that exp_name or file.
+    """
+    chosen = []
+    for option in options:
+        prefix, own = split_option(option)
+        if not prefix or prefix in names:
+            chosen.append(own)
+    return chosen
+
+
+def split_option(option: str) -> tuple[str, str]:
+    """Return the config's name, "" for all configs, and the option itself."""
+    key, equals, value = option.partition("=")
+    prefix, colon, own = key.rpartition(":")
+    return (prefix, f"{own}{equals}{value}") if colon else ("", option)
+
+
+def _check_prefix(option: str, names: Sequence[str]) -> None:
+    prefix, _ = split_option(option)
+    if prefix and prefix not in names:
+        raise ConfigError(
+            f"train.cfg_options: {option}: no config is called {prefix!r}; expected one of "
+            f"{', '.join(dict.fromkeys(names))}"
+        )
+
+
+def _facts(cfg: Any) -> dict[str, Any]:
+    """Check the data; return its size by split, what files decide the result, and the network's.
+
+    Raises:
+        FileNotFoundError, ValueError: as ``coco.examine``.
+
+    """
+    from recognizer.runner.train_config import datasets
+    from recognizer.sdpose.coco import examine
+    from recognizer.sdpose.evaluation import count_parameters
+
+    facts: dict[str, Any] = {"parameters": count_parameters(cfg), "files": {}}
+    facts["epochs"] = cfg.train_cfg.get("max_epochs")
+    facts["batch_size"] = cfg.train_dataloader.get("batch_size")
+    found = datasets(cfg)
+    if missing := [split for split in ("train", "test") if split not in found]:
+        raise ConfigError(f"{cfg.filename}: expected a {missing[0]}_dataloader, got none")
+    for split, dataset in found.items():
+        root = Path(dataset.get("data_root") or "")
+        ann_file = root / dataset.ann_file
+        seen = examine(ann_file, root / dataset.get("data_prefix", {}).get("img", ""))
+        digest = sha256_file(ann_file)
+        facts[split] = {"images": seen.images, "persons": seen.with_keypoints,
+                        "file": ann_file.name, "sha256": digest}  # fmt: skip
+        facts["files"][split] = digest
+    if cfg.get("load_from"):
+        facts["files"]["load_from"] = sha256_file(Path(cfg.load_from))
+    return facts
+
+
+def _differences(first: Any, other: Any) -> Iterator[str]:
+    """Yield in what of data and schedule a config is not like the first one."""
+    one, two = ({k: v for name in _ALIKE for k, v in _flat(name, cfg.get(name))}
+                for cfg in (first, other))  # fmt: skip
+    for key in dict.fromkeys([*one, *two]):
+        before, after = one.get(key, _MISSING), two.get(key, _MISSING)
+        if before != after:
+            texts = ["none" if value is _MISSING else repr(value) for value in (before, after)]
+            yield f"{key}: {texts[1]} instead of {texts[0]}"
+
+
+def _flat(name: str, value: Any) -> Iterator[tuple[str, Any]]:
+    if isinstance(value, Mapping):
+        for key, item in value.items():
+            yield from _flat(f"{name}.{key}", item)
+    elif isinstance(value, list | tuple) and any(isinstance(item, Mapping) for item in value):
+        for index, item in enumerate(value):
+            yield from _flat(f"{name}.{index}", item)
+    elif value is not None:
+        yield name, list(value) if isinstance(value, list | tuple) else value
