@@ -15,6 +15,14 @@ from mmengine.registry import DATA_SAMPLERS, DATASETS
 from torch.utils.data import Dataset, Sampler
 
 
+class SampleError(RuntimeError):
+    """A sample that cannot be made: its file is damaged, or a transform cannot take it."""
+
+    def __init__(self, message: str) -> None:
+        # A worker process hands the error on with its traceback in front; the end says it all.
+        super().__init__(message.rpartition(f"{type(self).__name__}: ")[2].strip())
+
+
 def reseed(*parts: int) -> None:
     """Seed Python, NumPy and torch by a few whole numbers."""
     state = np.random.SeedSequence(parts).generate_state(3)
@@ -74,12 +82,24 @@ class SeededDataset(Dataset[Any]):
         self.inner.full_init()
 
     def __getitem__(self, place: tuple[int, int]) -> Any:
+        """Return what the data set makes of the sample with this index in this epoch.
+
+        Raises:
+            SampleError: it cannot; the message names the sample.
+
+        """
         epoch, index = place
         before = random.getstate(), np.random.get_state()  # noqa: NPY002
         with torch.random.fork_rng(devices=[]):
             reseed(self.seed, epoch, index)
             try:
                 item = self.inner[index]
+            except Exception as error:  # files and transforms fail in any way there is
+                raise SampleError(
+                    f"sample {self.name_of(index)}: {type(error).__name__}: {str(error)[:500]}; "
+                    "mend this file or take it out of the annotations; if no sample can be made, "
+                    "look at train_dataloader.dataset.pipeline"
+                ) from error
             finally:
                 random.setstate(before[0])
                 np.random.set_state(before[1])  # noqa: NPY002

@@ -24,6 +24,7 @@ _READ = {
 } - {"self", "cfg"}  # fmt: skip
 
 
+_PLAIN = (RuntimeError, ValueError)  # what is derived from them says itself what it is
 _NEEDED = ("model", "train_dataloader", "train_cfg", "optim_wrapper")
 
 
@@ -148,8 +149,8 @@ def config_faults(cfg: Config, begun: Callable[[], bool], source: Path | None) -
     """
     try:
         yield
-    except (AssertionError, AttributeError, LookupError, TypeError, RuntimeError) as error:
-        own = isinstance(error, RuntimeError) and type(error) is not RuntimeError
+    except (AssertionError, AttributeError, LookupError, TypeError, *_PLAIN) as error:
+        own = isinstance(error, _PLAIN) and type(error) not in _PLAIN
         # mmengine hands what a hook does not know on to what it calls at the first epoch's end.
         late = begun() and "unexpected keyword argument" not in str(error)
         if own or late:

@@ -64,8 +64,12 @@ def test_what_is_counted_is_what_mmpose_trains_on(tmp_path):
     rows["annotations"][3]["iscrowd"] = 1
     write_annotations(data, "train", rows)
     with scope("mmpose"):
-        dataset = DATASETS.build({"type": "CocoDataset", "data_root": str(data),
-            "ann_file": str(path), "data_prefix": {"img": "train2017/"}, "pipeline": []})  # fmt: skip
+        dataset = DATASETS.build(
+            {
+                "type": "CocoDataset", "data_root": str(data), "ann_file": str(path),
+                "data_prefix": {"img": "train2017/"}, "pipeline": [],
+            }
+        )  # fmt: skip
     assert examine(path, data / "train2017") == CocoFacts(8, 7, 6)
     assert len(dataset) == 6
 

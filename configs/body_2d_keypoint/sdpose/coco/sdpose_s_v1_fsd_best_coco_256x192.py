@@ -27,7 +27,12 @@ model = dict(
         ),
     )
 )
-optim_wrapper = dict(clip_grad=dict(max_norm=1.0, norm_type=2))
+optim_wrapper = dict(
+    clip_grad=dict(max_norm=1.0, norm_type=2),
+    # Whatever the weight decay is: it would pull the learnt weights of the keypoints together.
+    optimizer=dict(weight_decay=0.0),
+    paramwise_cfg=dict(custom_keys={"keypoint_logits": dict(decay_mult=0.0)}),
+)
 param_scheduler = [
     dict(type="LinearLR", start_factor=0.001, by_epoch=False, begin=0, end=1000),  # warm-up
     dict(type="MultiStepLR", milestones=[200, 260], gamma=0.1, by_epoch=True, begin=0, end=300),

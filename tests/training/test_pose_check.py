@@ -1,0 +1,268 @@
+"""The mode train.check: what it reports, and that each real failure ends it with a message."""
+
+import logging
+
+import pytest
+
+torch = pytest.importorskip("torch")
+pytest.importorskip("mmpose")
+
+from main import main  # noqa: E402
+from tests.sdpose import small_coco  # noqa: E402
+from tests.sdpose.small_coco import BASELINE, CONFIGS, TINY  # noqa: E402
+from training import pose_look  # noqa: E402
+from training.pose_look import heatmaps_of, judge_heatmaps  # noqa: E402
+
+BEST = CONFIGS / "sdpose_s_v1_fsd_best_coco_256x192.py"
+
+# Heads and losses with one fault each, for configs to name.
+FAULTY = """
+import torch
+from mmpose.registry import MODELS
+from recognizer.sdpose.head import SDPoseHead
+from recognizer.sdpose.losses import TokenDistilLoss
+
+
+@MODELS.register_module(force=True)
+class NanDistilLoss(TokenDistilLoss):
+    def weigh(self, error, *_):
+        return error.mean() * float("nan")
+
+
+@MODELS.register_module(force=True)
+class ForgetfulHead(SDPoseHead):
+    def loss(self, *arguments, **more):
+        losses = super().loss(*arguments, **more)
+        losses.pop("kpt_dist_loss")
+        return losses
+
+
+@MODELS.register_module(force=True)
+class UnusedHead(SDPoseHead):
+    def __init__(self, **options):
+        super().__init__(**options)
+        self.spare = torch.nn.Linear(3, 4)
+
+
+@MODELS.register_module(force=True)
+class FrozenHead(SDPoseHead):
+    def __init__(self, **options):
+        super().__init__(**options)
+        self.transformer.keypoint_tokens.requires_grad = False
+
+
+@MODELS.register_module(force=True)
+class HungryHead(SDPoseHead):
+    def loss(self, *arguments, **more):
+        torch.empty(10**15)
+"""
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    if not small_coco.ASSETS.is_dir():
+        pytest.skip("needs ../shared/assets/coco")
+    return small_coco.write_data(tmp_path_factory.mktemp("data"))
+
+
+@pytest.fixture
+def look(data, capsys, caplog, monkeypatch, tmp_path):
+    """Run train.check; return its exit code, what it logged and what it said at the end."""
+    monkeypatch.setenv("TMPDIR", str(tmp_path / "tmp"))
+    (tmp_path / "tmp").mkdir()
+    monkeypatch.setattr("tempfile.tempdir", None)
+
+    def run(*options, config=BASELINE, iterations=2, settings=()):
+        given = ["--mode", "train.check", "--train-config", str(config), "--iterations",
+                 str(iterations), "--set", f"train.data_root={data}",
+                 "--set", f"train.work_dir={tmp_path / 'work'}", *settings]  # fmt: skip
+        with caplog.at_level(logging.INFO):
+            code = main([*given, "--cfg-options", *TINY, *options])
+        assert list((tmp_path / "tmp").glob("recognizer*")) == []
+        assert not (tmp_path / "work").exists()
+        return code, caplog.text, capsys.readouterr().err
+
+    return run
+
+
+@pytest.fixture
+def faulty(tmp_path, monkeypatch):
+    """Write a child of the baseline that uses faulty parts, and return a function to do so."""
+    monkeypatch.syspath_prepend(tmp_path)
+    (tmp_path / "faulty_parts.py").write_text(FAULTY)
+
+    def write(text):
+        path = tmp_path / "faulty.py"
+        imports = ["recognizer.sdpose.registered", "faulty_parts"]
+        path.write_text(
+            f"_base_ = {str(BASELINE)!r}\ncustom_imports = dict(imports={imports!r})\n{text}\n"
+        )
+        return path
+
+    return write
+
+
+def test_a_sound_config_passes_and_is_described(look):
+    code, log, said = look(config=BEST, iterations=3)
+    assert code == 0, said
+    for text in (
+        "training data: 8 people, 2 iterations per epoch of 4",
+        "validation data: 4 people; 4 of them decoded and measured",
+        "coco/AP ", "trainable (", "GMACs of 2 cycles", "as published",
+        "  heatmap_loss: 0.", "  vis_dist_loss: ", "  kpt_dist_loss: ", " .. ", " -> ",
+        "s per iteration", "GiB of", "parameters have one", "heatmaps differ between people by",
+        "nothing is wrong after 3 iterations",
+    ):  # fmt: skip
+        assert text in log, text
+    assert "epoch 1 validated" not in log
+
+
+def test_a_baseline_without_distillation_expects_no_such_items(look):
+    options = ("model.head.loss_vis_token_dist=None", "model.head.loss_kpt_token_dist=None")
+    code, log, said = look(*options)
+    assert code == 0, said
+    assert "dist_loss" not in log
+
+
+def test_it_fails_where_a_loss_is_no_number(look, faulty):
+    path = faulty("model = dict(head=dict(loss_vis_token_dist=dict(type='NanDistilLoss')))")
+    code, _, said = look(config=path)
+    assert code == 1
+    assert "loss item vis_dist_loss: is nan at iteration 1" in said
+    assert "loss item loss: is nan" in said
+    assert "heatmap_loss" not in said
+
+
+def test_it_fails_where_training_diverges(look):
+    options = ("optim_wrapper.optimizer.lr=1e30", "param_scheduler=[]")
+    code, _, said = look(*options, iterations=4)
+    assert code == 1
+    assert "loss item heatmap_loss: is nan" in said or "loss item heatmap_loss: is inf" in said
+    assert "optim_wrapper.optimizer.lr" in said
+
+
+def test_it_fails_where_a_loss_item_is_missing(look, faulty):
+    code, _, said = look(config=faulty("model = dict(head=dict(type='ForgetfulHead'))"))
+    assert code == 1
+    assert "loss item kpt_dist_loss: expected it of this config, but the head gives only" in said
+    assert "1 found wrong" in said
+
+
+def test_it_fails_where_a_parameter_gets_no_gradient(look, faulty):
+    code, _, said = look(config=faulty("model = dict(head=dict(type='UnusedHead'))"))
+    assert code == 1
+    assert "2 parameters get no gradient" in said
+    assert "head.spare.weight, head.spare.bias; use them" in said
+
+
+def test_what_is_frozen_on_purpose_needs_no_gradient(look, faulty):
+    code, log, said = look(config=faulty("model = dict(head=dict(type='FrozenHead'))"))
+    assert code == 0, said
+    assert f"{17 * 48} numbers are frozen" in log
+
+
+def test_it_fails_where_a_gradient_is_always_0(look):
+    """What the learnt weights of the joints get without a weight of their loss."""
+    code, _, said = look("model.head.loss_kpt_token_dist.loss_weight=0.0", config=BEST)
+    assert code == 1
+    assert "gradient of exactly 0 in every iteration: head.loss_kpt_token_dist.keypoint" in said
+
+
+def test_it_fails_where_heatmaps_are_flat(look, faulty):
+    path = faulty(
+        "model = dict(head=dict(init_cfg=[dict(type='Constant', val=0, layer='Linear')]))\n"
+        "param_scheduler = [dict(type='ConstantLR', factor=1e-6, by_epoch=False)]"
+    )
+    code, _, said = look("param_scheduler.0.end=9", config=path)
+    assert code == 1
+    assert "heatmaps of joints 0, 1, 2," in said
+    assert "the same value everywhere" in said
+
+
+def test_it_fails_where_heatmaps_are_the_same_for_everybody(look, faulty):
+    """A stem of zeros hands nothing of the picture on."""
+    zero = "[dict(type='Constant', val=0, layer=['Conv2d', 'BatchNorm2d'])]"
+    code, _, said = look(config=faulty(f"model = dict(backbone=dict(init_cfg={zero}))"))
+    assert code == 1
+    assert "heatmaps: the same for every person of a batch" in said
+    assert "backbone.conv1.weight" in said  # its gradient is 0, too
+
+
+def test_a_loss_that_does_not_fall_is_a_warning(look):
+    code, log, said = look("optim_wrapper.optimizer.lr=0.0", "train_dataloader.batch_size=8",
+                           "train_dataloader.dataset.pipeline.2.prob=0.0",
+                           "train_dataloader.dataset.pipeline.3.prob=0.0",
+                           "train_dataloader.dataset.pipeline.4.shift_prob=0.0",
+                           "train_dataloader.dataset.pipeline.4.rotate_prob=0.0",
+                           "train_dataloader.dataset.pipeline.4.scale_prob=0.0")  # fmt: skip
+    assert code == 0, said
+    assert "heatmap_loss has not fallen in 2 iterations" in log
+
+
+def test_memory_that_runs_out_is_advised_on(look, faulty):
+    code, _, said = look(config=faulty("model = dict(head=dict(type='HungryHead'))"))
+    assert code == 1
+    assert "out of memory with train_dataloader.batch_size=4" in said
+    assert "train_dataloader.batch_size=2" in said
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (["model.head.cycles=1"], "expected cycles >= 2"),
+        (["model.head.loss_vis_token_dist.type=NoSuchLoss"], "NoSuchLoss"),
+        (["model.head.patch_size=(5,3)"], "whole patches"),
+        (["modell.head.depth=2"], "did you mean model"),
+    ],
+)
+def test_a_config_that_cannot_be_built_is_exit_code_2(look, options, said):
+    code, _, text = look(*options)
+    assert code == 2
+    assert said in text
+
+
+def test_several_processes_are_refused(look, monkeypatch):
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    code, _, said = look()
+    assert code == 2
+    assert "not torchrun" in said
+
+
+def test_more_iterations_than_an_epoch_has_are_run(look):
+    code, log, said = look("train_cfg.max_epochs=1", iterations=5)
+    assert code == 0, said
+    assert "nothing is wrong after 5 iterations" in log
+
+
+# --- the thresholds ------------------------------------------------------------------
+
+
+def test_flat_and_alike_are_told_apart():
+    torch.manual_seed(0)
+    base = torch.rand(1, 17, 8, 6)
+    assert judge_heatmaps(base.repeat(4, 1, 1, 1)) == ([], 0.0)
+    rounding = base.repeat(4, 1, 1, 1) + 1e-7 * torch.randn(4, 17, 8, 6)
+    assert judge_heatmaps(rounding)[1] < pose_look.ALIKE / 10
+    assert judge_heatmaps(torch.rand(4, 17, 8, 6))[1] > 100 * pose_look.ALIKE
+    assert judge_heatmaps(base)[1] is None, "one person cannot be compared"
+    flat = base.repeat(2, 1, 1, 1)
+    flat[:, 5] = 0.3
+    assert judge_heatmaps(flat) == ([5], None)
+    flat[1, 5, 0, 0] = 0.4
+    assert judge_heatmaps(flat)[0] == [], "flat for one person only"
+    flat[:, 2] = float("nan")
+    assert judge_heatmaps(flat)[0] == [2]
+
+
+@pytest.mark.parametrize("name", ["t", "s_v1"])
+def test_networks_at_their_start_are_far_from_alike(name):
+    from tests.sdpose.golden import batch, variant
+
+    model = variant(name)
+    images, samples = batch(2)
+    before = {key: value.clone() for key, value in model.state_dict().items()}
+    heatmaps = heatmaps_of(model, {"inputs": list(images), "data_samples": samples})
+    flat, alike = judge_heatmaps(heatmaps)
+    assert not flat
+    assert alike > 100 * pose_look.ALIKE
+    assert all(torch.equal(value, before[key]) for key, value in model.state_dict().items())
