@@ -4,7 +4,7 @@
 #   docker compose up -d                                           idle
 #   docker compose run --rm cpu python3 main.py --mode doctor      a command
 #   docker compose run --rm cpu --mode doctor                      the same: flags are main.py's
-set -eu
+set -e
 
 for folder in output weights work_dirs; do
     if [ ! -w "$folder" ]; then
@@ -17,10 +17,9 @@ case "${1:-idle}" in
     idle)
         # Process 1 hears no signal that it does not ask for: without the trap `docker stop`
         # would wait its ten seconds and then kill.
-        trap 'kill "$sleeper" 2>/dev/null; exit 0' TERM INT HUP
+        trap 'kill "$!" 2>/dev/null || true; wait "$!" 2>/dev/null || true; exit 0' TERM INT HUP
         sleep infinity &
-        sleeper=$!
-        wait "$sleeper"
+        wait "$!"
         ;;
     -*) exec python3 main.py "$@" ;;
     *) exec "$@" ;;
