@@ -3,6 +3,7 @@
 import contextlib
 import socket
 import socketserver
+import ssl
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -57,7 +58,7 @@ def cut(answer: Answer, sent: int) -> Answer:
 
 
 @contextlib.contextmanager
-def serving(*answers: Answer) -> Iterator[Server]:
+def serving(*answers: Answer, tls: ssl.SSLContext | None = None) -> Iterator[Server]:
     """Answer the first request by the first answer and so on, the last one again and again."""
     left = list(answers)
 
@@ -83,7 +84,11 @@ def serving(*answers: Answer) -> Iterator[Server]:
         allow_reuse_address = True
 
     with Threads(("127.0.0.1", 0), Handler) as threads:
-        server = Server(f"http://127.0.0.1:{threads.server_address[1]}")
+        scheme = "http" if tls is None else "https"
+        server = Server(f"{scheme}://127.0.0.1:{threads.server_address[1]}")
+        if tls is not None:  # a client that breaks off the handshake is the client's matter
+            threads.socket = tls.wrap_socket(threads.socket, server_side=True)
+            threads.handle_error = lambda *_: None
         thread = threading.Thread(target=threads.serve_forever, args=(0.02,), daemon=True)
         thread.start()
         try:

@@ -2,6 +2,8 @@
 
 import hashlib
 import logging
+import shutil
+import ssl
 import subprocess
 import sys
 import textwrap
@@ -209,6 +211,61 @@ def test_a_redirect_on_the_same_server_keeps_the_range(tmp_path):
         run(tmp_path, server)
     assert [(r.path, r.offset) for r in server.requests] == [(FILE.path, 1000), ("/there", 1000)]
     assert sha256_file(tmp_path / FILE.file_name) == SHA256
+
+
+@pytest.fixture
+def certificate(tmp_path_factory):
+    """Make a certificate that nobody trusts unless told; return its file and a TLS context."""
+    if shutil.which("openssl") is None:
+        pytest.skip("openssl is not installed")
+    folder = tmp_path_factory.mktemp("tls")
+    path, key = folder / "certificate.pem", folder / "key.pem"
+    subprocess.run(
+        [
+            "openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2",
+            "-subj", "/CN=test", "-addext", "subjectAltName=IP:127.0.0.1", "-out", path,
+            "-keyout", key,
+        ],
+        check=True, capture_output=True, timeout=60,
+    )  # fmt: skip
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(path, key)
+    return path, context
+
+
+def test_a_redirect_to_another_host_by_https(tmp_path, monkeypatch, certificate):
+    path, context = certificate
+    monkeypatch.setenv("SSL_CERT_FILE", str(path))
+    with serving(good(WEIGHTS), tls=context) as other:
+        away = raw("302 Found", b"", location=f"{other.base}/there")
+        with serving(lambda _: away) as server:
+            run(tmp_path, server)
+    assert [request.path for request in other.requests] == ["/there"]
+    assert sha256_file(tmp_path / FILE.file_name) == SHA256
+
+
+def test_no_way_back_from_https(tmp_path, monkeypatch, certificate):
+    path, context = certificate
+    monkeypatch.setenv("SSL_CERT_FILE", str(path))
+    with serving(good(WEIGHTS)) as plain:
+        away = raw("302 Found", b"", location=f"{plain.base}/there")
+        with (
+            serving(lambda _: away, tls=context) as server,
+            pytest.raises(ConnectionError, match="expected https"),
+        ):
+            run(tmp_path, server)
+    assert plain.requests == []
+
+
+def test_a_certificate_that_nobody_trusts(tmp_path, certificate):
+    _, context = certificate
+    with (
+        serving(good(WEIGHTS), tls=context) as server,
+        pytest.raises(ConnectionError, match="SSL_CERT_FILE"),
+    ):
+        run(tmp_path, server)
+    assert server.requests == []
+    assert left(tmp_path) == []
 
 
 def test_redirects_without_end(tmp_path):
