@@ -4,6 +4,10 @@ import hashlib
 import importlib.util
 import logging
 import re
+import signal
+import subprocess
+import sys
+import textwrap
 import zipfile
 from pathlib import Path
 
@@ -193,10 +197,41 @@ def test_a_network_that_nothing_vouches_for_is_refused(tmp_path):
     assert path.read_bytes() == NETWORK
 
 
-def test_a_folder_or_a_dead_link_of_that_name(tmp_path):
+def test_a_folder_of_that_name(tmp_path):
     (tmp_path / FILE.file_name).mkdir()
     with pytest.raises(ArtifactError, match="neither"):
         run(tmp_path, None)
+
+
+# --- killed ------------------------------------------------------------------------
+
+
+def test_killed_again_and_again_it_ends_with_the_same_bytes(tmp_path):
+    program = """
+        import os, signal, sys
+        from pathlib import Path
+        from deploy import download
+
+        def hear(done, total):
+            if done > int(sys.argv[3]):
+                os.kill(os.getpid(), signal.SIGKILL)
+
+        with download.downloaded(download.Wanted(sys.argv[1], None, hear), Path(sys.argv[2])):
+            pass
+        """
+    part = tmp_path / f"{FILE.file_name}.part"
+    with serving(good(WEIGHTS)) as server:
+        for limit in ("1", "100000", "200000"):
+            command = [sys.executable, "-c", textwrap.dedent(program), server.base, part, limit]
+            done = subprocess.run(command, cwd=ROOT, check=False, timeout=60)
+            assert done.returncode == -signal.SIGKILL
+            assert left(tmp_path) == [part.name, f"{part.name}.tag"]
+        assert run(tmp_path, server) == 0
+    offsets = [request.offset for request in server.requests]
+    assert offsets == sorted(set(offsets))  # each went on where the one before was killed
+    assert offsets[-1] > 200_000
+    assert sha256_file(tmp_path / FILE.file_name) == SHA256
+    assert left(tmp_path) == [FILE.file_name]
 
 
 # --- archives ----------------------------------------------------------------------
