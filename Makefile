@@ -10,6 +10,7 @@
 #
 # PYTHON=python3.11    the interpreter that .venv is made with
 # RUNTIME=gpu          install onnxruntime-gpu in place of onnxruntime
+# RUNTIME=openvino     install onnxruntime-openvino in place of onnxruntime
 PYTHON ?= $(shell command -v python3.11 || echo python3)
 RUNTIME ?= cpu
 
@@ -77,13 +78,13 @@ $(INTERPRETER):
 	@$(PYTHON) -m venv $(VENV) || { rm -rf $(VENV); exit 1; }
 	@touch $@
 
-# onnxruntime and onnxruntime-gpu are one module: the set that was not asked for goes first.
+# onnxruntime, onnxruntime-gpu and onnxruntime-openvino are one module: the set that was not asked for goes first.
 $(RUNTIME_SET): $(RUNTIME_LISTS) | $(INTERPRETER)
 	@echo "installing the $(RUNTIME) runtime set into $(VENV)"
-	@if [ $(RUNTIME) = gpu ] && [ -e $(VENV)/.runtime-cpu ]; then \
-		$(PY) -m pip uninstall --yes --quiet onnxruntime; fi
-	@if [ $(RUNTIME) = cpu ] && [ -e $(VENV)/.runtime-gpu ]; then \
-		$(PY) -m pip uninstall --yes --quiet onnxruntime-gpu; fi
+	@for other in cpu gpu openvino; do \
+		if [ $$other != $(RUNTIME) ] && [ -e $(VENV)/.runtime-$$other ]; then \
+			$(PY) -m pip uninstall --yes --quiet $$(grep -o '^onnxruntime[a-z-]*' requirements/$$other.txt); \
+		fi; done
 	@rm -f $(VENV)/.runtime-*
 	$(PIP) -r requirements/$(RUNTIME).txt
 	@$(PY) -c 'import cv2' || { \

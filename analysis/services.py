@@ -5,7 +5,7 @@ from typing import Any
 
 from analysis.windows import WindowPlan
 from recognizer.action.classifier import Classifier, find_classifier
-from recognizer.artifacts import sha256_file
+from recognizer.backends.onnx_files import model_digest
 from recognizer.config import Config
 from recognizer.config_action import ClassifierSection
 from recognizer.config_file import ConfigError
@@ -82,7 +82,7 @@ def describe_classifier(config: Config, service: Service, classifier: Classifier
     plan = window_plan(config, service, classifier)
     return {
         "file": classifier.path.name,
-        "sha256": sha256_file(classifier.path),
+        "sha256": model_digest(classifier.path),
         "classes": list(classifier.classes),
         "window_s": plan.length_s,
         "stride_s": plan.stride_s,

@@ -3,7 +3,7 @@
 import os
 import re
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import (
     AfterValidator,
@@ -14,6 +14,7 @@ from pydantic import (
     PositiveFloat,
     PositiveInt,
     ValidationInfo,
+    model_validator,
 )
 
 Unit = Annotated[float, Field(ge=0, le=1)]
@@ -80,6 +81,9 @@ class OnnxRuntimeOptions(Section):
     """What ONNX Runtime is told; shared by every network it runs."""
 
     device: Device = "cpu"
+    provider: Literal["native", "tensorrt", "openvino"] = "native"
+    openvino_precision: Literal["f32", "bf16", "f16"] = "f32"
+    tensorrt_cache_dir: ConfigPath | None = None
     threads: Literal["auto"] | Annotated[int, Field(ge=1, le=256)] = "auto"
     allow_spinning: bool = False
     execution_mode: Literal["ORT_SEQUENTIAL", "ORT_PARALLEL"] = "ORT_SEQUENTIAL"
@@ -93,3 +97,17 @@ class OnnxRuntimeOptions(Section):
     tunable_op_enable: bool = False
     tunable_op_tuning_enable: bool = False
     cudnn_conv_algo_search: Literal["EXHAUSTIVE", "HEURISTIC", "DEFAULT"] = "EXHAUSTIVE"
+
+    @model_validator(mode="after")
+    def _check_provider(self) -> Self:
+        fits = {"tensorrt": "cuda:N", "openvino": "cpu"}.get(self.provider)
+        if fits is not None and not self.device.startswith(fits.removesuffix("N")):
+            raise ValueError(
+                f"provider: {self.provider} runs on device: {fits}, got device: {self.device}"
+            )
+        if self.openvino_precision != "f32" and self.provider != "openvino":
+            raise ValueError(
+                f"openvino_precision: {self.openvino_precision} needs provider: openvino, got "
+                f"{self.provider}"
+            )
+        return self

@@ -4,100 +4,137 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from numpy.typing import NDArray
 
 from recognizer.backends.network import ModelError, TensorSpec
+from recognizer.backends.onnx_files import check_file
+from recognizer.backends.onnx_options import choose_provider, session_options
 from recognizer.config_types import OnnxRuntimeOptions
-
-_PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
 
 
 class OnnxNetwork:
     """A network file in an ONNX Runtime session.
 
+    On a GPU, inputs and outputs are bound to its memory (``BoundRuns``).
+
     Args:
-        path: the ``.onnx`` file.
+        path: the ``.onnx`` file; its external data must lie in its folder.
         options: what the session is told.
         threads: threads inside one operator, used where ``options.threads`` is ``auto``.
 
+    Attributes:
+        inputs: what goes in.
+        outputs: what comes out.
+        metadata: what the file says of itself.
+        provider: name of the provider that runs it.
+
     Raises:
-        ModelError: not an ONNX file that this runtime can load, or the wanted device is
-            not there; the message names the remedy.
+        ModelError: not an ONNX file that this runtime can load, external data that leaves its
+            folder, or a wanted device or provider that is not there; the message names the
+            remedy.
 
     """
 
     def __init__(self, path: Path, options: OnnxRuntimeOptions, threads: int = 1) -> None:
         import onnxruntime as ort
 
-        provider, provider_options = _provider(options, ort.get_available_providers())
+        check_file(path)
+        choice = choose_provider(options, threads, ort.get_available_providers())
         try:
             self._session = ort.InferenceSession(
-                str(path), _session_options(options, threads), [(provider, provider_options)]
-            )
+                str(path), session_options(options, threads), list(choice.providers),
+                enable_fallback=0,
+            )  # fmt: skip
         except Exception as error:  # its exception classes share no public base
-            reason = str(error).strip().splitlines()[0][:300]
-            raise ModelError(f"{path}: ONNX Runtime cannot load this file: {reason}") from error
-        if self._session.get_providers()[0] != provider:
-            raise ModelError(
-                f"{options.device}: expected {provider}, ONNX Runtime gave "
-                f"{self._session.get_providers()[0]}; check the driver and CUDA libraries, or set "
-                "device: cpu"
+            raise ModelError(f"{path}: ONNX Runtime cannot load this file: {_first(error)}") from (
+                error
             )
+        given = self._session.get_providers()
+        if given[0] != choice.wanted:
+            raise ModelError(
+                f"{options.device}: expected {choice.wanted}, ONNX Runtime gave {given[0]}; check "
+                "the driver and CUDA libraries, or set device: cpu"
+            )
+        self._path = path
+        self.provider = choice.wanted
         self.inputs = tuple(_spec(node) for node in self._session.get_inputs())
         self.outputs = tuple(_spec(node) for node in self._session.get_outputs())
         self._output_names = [spec.name for spec in self.outputs]
         self.metadata: dict[str, str] = dict(self._session.get_modelmeta().custom_metadata_map)
+        kind, _, index = options.device.partition(":")
+        self._bound = BoundRuns(self._session, kind, int(index)) if kind == "cuda" else None
 
     def run(self, feeds: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
-        """Return every output for the given inputs."""
-        values = self._session.run(self._output_names, dict(feeds))
+        """Return every output for the given inputs.
+
+        Raises:
+            ModelError: inputs that the network does not take, or a run that failed.
+
+        """
+        try:
+            if self._bound is not None:
+                return self._bound(feeds)
+            values = self._session.run(self._output_names, dict(feeds))
+        except Exception as error:  # its exception classes share no public base
+            given = ", ".join(f"{name} {a.shape} {a.dtype}" for name, a in feeds.items())
+            wanted = ", ".join(f"{spec} {spec.dtype}" for spec in self.inputs)
+            raise ModelError(
+                f"{self._path}: the run failed: {_first(error)} (it takes {wanted}; given {given})"
+            ) from error
         return dict(zip(self._output_names, values, strict=True))
+
+
+class BoundRuns:
+    """Runs of a session with inputs and outputs bound to a device's memory.
+
+    An input of the shape of the run before goes into the memory that is there already. One
+    thread at a time.
+
+    Args:
+        session: the InferenceSession.
+        device: ``cuda`` or ``cpu``, where the memory is.
+        index: which of them.
+
+    """
+
+    def __init__(self, session: Any, device: str, index: int = 0) -> None:
+        self._session = session
+        self._binding = session.io_binding()
+        self._device, self._index = device, index
+        self._names = [node.name for node in session.get_outputs()]
+        self._values: dict[str, Any] = {}
+
+    def __call__(self, feeds: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
+        """Return every output for the given inputs."""
+        for name, array in feeds.items():
+            self._place(name, np.ascontiguousarray(array))
+        for name in self._names:  # anew: their sizes may be others each time
+            self._binding.bind_output(name, self._device, self._index)
+        self._binding.synchronize_inputs()
+        self._session.run_with_iobinding(self._binding)
+        self._binding.synchronize_outputs()
+        results = self._binding.copy_outputs_to_cpu()
+        return dict(zip(self._names, results, strict=True))
+
+    def _place(self, name: str, array: NDArray[Any]) -> None:
+        from onnxruntime import OrtValue
+
+        here = self._values.get(name)
+        if here is not None and here[0] == (array.shape, array.dtype):
+            here[1].update_inplace(array)
+            return
+        value = OrtValue.ortvalue_from_numpy(array, self._device, self._index)
+        if self._device == "cpu":  # such a value is the array itself, which is the caller's
+            value = OrtValue.ortvalue_from_numpy(array.copy(), self._device, self._index)
+        self._values[name] = (array.shape, array.dtype), value
+        self._binding.bind_ortvalue_input(name, value)
+
+
+def _first(error: Exception) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0][:300]
 
 
 def _spec(node: Any) -> TensorSpec:
     shape = tuple(size if isinstance(size, int) and size > 0 else None for size in node.shape)
     return TensorSpec(node.name, shape, node.type)
-
-
-def _provider(
-    options: OnnxRuntimeOptions, available: list[str]
-) -> tuple[str, dict[str, str | int | bool]]:
-    kind, _, index = options.device.partition(":")
-    provider = _PROVIDERS[kind]
-    if provider not in available:
-        raise ModelError(
-            f"device {options.device}: {provider} is not in this ONNX Runtime (it has "
-            f"{', '.join(available)}); install requirements/gpu.txt, or set device: cpu"
-        )
-    if kind == "cpu":
-        return provider, {"arena_extend_strategy": options.arena_extend_strategy}
-    settings: dict[str, str | int | bool] = {
-        "device_id": int(index),
-        "arena_extend_strategy": options.arena_extend_strategy,
-        "cudnn_conv_algo_search": options.cudnn_conv_algo_search,
-        "tunable_op_enable": options.tunable_op_enable,
-        "tunable_op_tuning_enable": options.tunable_op_tuning_enable,
-    }
-    if options.gpu_mem_limit_gb is not None:
-        settings["gpu_mem_limit"] = int(options.gpu_mem_limit_gb * 2**30)
-    return provider, settings
-
-
-def _session_options(options: OnnxRuntimeOptions, threads: int) -> Any:
-    import onnxruntime as ort
-
-    session = ort.SessionOptions()
-    session.log_severity_level = 3
-    session.intra_op_num_threads = threads if options.threads == "auto" else options.threads
-    session.inter_op_num_threads = 1 if options.execution_mode == "ORT_SEQUENTIAL" else 2
-    session.execution_mode = getattr(ort.ExecutionMode, options.execution_mode)
-    session.graph_optimization_level = getattr(
-        ort.GraphOptimizationLevel, options.graph_optimization_level
-    )
-    session.enable_mem_pattern = options.enable_mem_pattern
-    session.enable_cpu_mem_arena = options.enable_cpu_mem_arena
-    # Spinning pools of several sessions on the same cores fight each other.
-    spin = "1" if options.allow_spinning else "0"
-    session.add_session_config_entry("session.intra_op.allow_spinning", spin)
-    session.add_session_config_entry("session.inter_op.allow_spinning", spin)
-    return session

@@ -1,11 +1,15 @@
 """ONNX Runtime: every option of the guide reaches the session; nothing falls back."""
 
+import json
+from pathlib import Path
+
 import numpy as np
 import onnxruntime as ort
 import pytest
 
 from recognizer.backends.network import ModelError, batches, pad_batch
-from recognizer.backends.onnx import OnnxNetwork
+from recognizer.backends.onnx import BoundRuns, OnnxNetwork
+from recognizer.backends.onnx_options import choose_provider
 from recognizer.config_models import OnnxPoseSection
 from recognizer.config_types import OnnxRuntimeOptions
 from tests import networks
@@ -17,8 +21,8 @@ def recorded(monkeypatch):
     seen = {}
     real = ort.InferenceSession
 
-    def record(path, options, providers):
-        seen.update(options=options, providers=providers)
+    def record(path, options, providers, enable_fallback):
+        seen.update(options=options, providers=providers, fallback=enable_fallback)
         return real(path, options, [("CPUExecutionProvider", {})])
 
     monkeypatch.setattr(ort, "InferenceSession", record)
@@ -76,6 +80,144 @@ def test_a_file_that_is_no_network_is_refused_by_name(tmp_path, content):
     path.write_bytes(content)
     with pytest.raises(ModelError, match=r"broken\.onnx"):
         OnnxNetwork(path, OnnxRuntimeOptions())
+
+
+def test_what_the_session_says_of_itself_is_what_was_asked(tmp_path):
+    options = OnnxRuntimeOptions(
+        execution_mode="ORT_PARALLEL", graph_optimization_level="ORT_DISABLE_ALL",
+        enable_mem_pattern=False, enable_cpu_mem_arena=False, threads=2, allow_spinning=True,
+    )  # fmt: skip
+    network = OnnxNetwork(networks.rtmo(tmp_path / "m.onnx"), options)
+    session = network._session.get_session_options()
+    assert session.execution_mode == ort.ExecutionMode.ORT_PARALLEL
+    assert session.graph_optimization_level == ort.GraphOptimizationLevel.ORT_DISABLE_ALL
+    assert (session.enable_mem_pattern, session.enable_cpu_mem_arena) == (False, False)
+    assert (session.intra_op_num_threads, session.inter_op_num_threads) == (2, 2)
+    assert session.get_session_config_entry("session.intra_op.allow_spinning") == "1"
+    assert network.provider == "CPUExecutionProvider"
+    assert network._session.get_providers() == [network.provider]
+
+
+def test_no_provider_is_tried_after_the_wanted_one(tmp_path, recorded):
+    OnnxNetwork(networks.rtmo(tmp_path / "m.onnx"), OnnxRuntimeOptions())
+    assert recorded["fallback"] == 0
+
+
+ALL = ["TensorrtExecutionProvider", "CUDAExecutionProvider", "OpenVINOExecutionProvider",
+       "CPUExecutionProvider"]  # fmt: skip
+
+
+def test_the_tensorrt_provider_gets_its_options_and_cuda_the_rest(tmp_path):
+    options = OnnxRuntimeOptions(
+        device="cuda:2", provider="tensorrt", tensorrt_cache_dir=tmp_path / "engines",
+        gpu_mem_limit_gb=2,
+    )  # fmt: skip
+    choice = choose_provider(options, 1, ALL)
+    (first, settings), (second, cuda) = choice.providers
+    assert (choice.wanted, first, second) == (ALL[0], ALL[0], ALL[1])
+    folder = str(tmp_path / "engines")
+    assert settings == {
+        "device_id": 2, "trt_max_workspace_size": 2 * 2**30,
+        "trt_engine_cache_enable": True, "trt_engine_cache_path": folder,
+        "trt_timing_cache_enable": True, "trt_timing_cache_path": folder,
+    }  # fmt: skip
+    assert cuda["device_id"] == 2
+    assert (tmp_path / "engines").is_dir()
+    plain = choose_provider(OnnxRuntimeOptions(device="cuda:0", provider="tensorrt"), 1, ALL)
+    assert plain.providers[0][1] == {"device_id": 0}
+
+
+def test_openvino_is_told_threads_and_precision():
+    options = OnnxRuntimeOptions(provider="openvino", openvino_precision="bf16")
+    ((name, settings),) = choose_provider(options, 3, ALL).providers
+    assert name == "OpenVINOExecutionProvider"
+    assert (settings["device_type"], settings["num_of_threads"]) == ("CPU", 3)
+    assert json.loads(settings["load_config"]) == {"CPU": {"INFERENCE_PRECISION_HINT": "bf16"}}
+
+
+@pytest.mark.parametrize(
+    ("change", "remedy"),
+    [
+        ({"device": "cuda:0"}, "requirements/gpu.txt"),
+        ({"device": "cuda:0", "provider": "tensorrt"}, "requirements/gpu.txt"),
+        ({"provider": "openvino"}, "requirements/openvino.txt"),
+    ],
+)
+def test_a_provider_that_is_not_there_is_refused_with_the_command(change, remedy):
+    with pytest.raises(ModelError, match="is not in this ONNX Runtime") as caught:
+        choose_provider(OnnxRuntimeOptions(**change), 1, ["CPUExecutionProvider"])
+    assert remedy in str(caught.value)
+    named = remedy.partition("/")[2]
+    assert (Path(__file__).resolve().parents[2] / "requirements" / named).is_file()
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"provider": "tensorrt"}, {"provider": "openvino", "device": "cuda:0"},
+     {"openvino_precision": "bf16"}, {"device": "tensorrt:0"}],
+)  # fmt: skip
+def test_a_provider_and_a_device_that_do_not_fit_are_refused(change):
+    with pytest.raises(ValueError, match=r"provider: |device"):
+        OnnxRuntimeOptions(**change)
+
+
+@pytest.mark.skipif(
+    "OpenVINOExecutionProvider" not in ort.get_available_providers(),
+    reason="needs onnxruntime-openvino (requirements/openvino.txt)",
+)
+def test_openvino_gives_what_the_cpu_provider_gives(tmp_path):
+    path = networks.rtmo(tmp_path / "m.onnx")
+    image = np.random.default_rng(0).uniform(0, 255, (2, 3, 64, 64)).astype(np.float32)
+    plain = OnnxNetwork(path, OnnxRuntimeOptions()).run({"input": image})
+    network = OnnxNetwork(path, OnnxRuntimeOptions(provider="openvino"))
+    assert network.provider == "OpenVINOExecutionProvider"
+    for name, values in network.run({"input": image}).items():
+        np.testing.assert_allclose(values, plain[name], atol=1e-5)
+
+
+def test_bound_runs_give_what_plain_runs_give(tmp_path):
+    """The way of a GPU, with the CPU as the device: this machine has no other."""
+    session = ort.InferenceSession(str(networks.rtmo(tmp_path / "m.onnx")))
+    bound = BoundRuns(session, "cpu")
+    random = np.random.default_rng(0)
+    kept = []
+    for batch in (1, 1, 3, 3, 2, 1):  # the same shape again, and others
+        image = random.uniform(0, 255, (batch, 3, 64, 64)).astype(np.float32)
+        before = image.copy()
+        results = bound({"input": image})
+        assert np.array_equal(image, before)
+        kept.append((results, session.run(None, {"input": image})))
+    for results, plain in kept:  # what a run gave stays when others come after it
+        assert list(results) == ["dets", "keypoints"]
+        for values, expected in zip(results.values(), plain, strict=True):
+            assert np.array_equal(values, expected)
+
+
+def test_bound_runs_take_pixels_that_do_not_lie_side_by_side(tmp_path):
+    session = ort.InferenceSession(str(networks.rtmo(tmp_path / "m.onnx")))
+    image = np.random.default_rng(0).uniform(0, 255, (1, 64, 64, 3)).astype(np.float32)
+    turned = image.transpose(0, 3, 1, 2)
+    (dets, _), expected = BoundRuns(session, "cpu")({"input": turned}).values(), session.run(
+        None, {"input": np.ascontiguousarray(turned)}
+    )  # fmt: skip
+    assert np.array_equal(dets, expected[0])
+
+
+@pytest.mark.parametrize(
+    "feeds",
+    [
+        {"input": np.zeros((1, 3, 32, 64), np.float32)},
+        {"input": np.zeros((1, 3, 64, 64), np.uint8)},
+        {"image": np.zeros((1, 3, 64, 64), np.float32)},
+    ],
+    ids=["size", "type", "name"],
+)
+def test_an_input_that_does_not_fit_is_named(tmp_path, feeds):
+    network = OnnxNetwork(networks.rtmo(tmp_path / "m.onnx"), OnnxRuntimeOptions())
+    with pytest.raises(
+        ModelError, match=r"m\.onnx: the run failed: .*it takes input \(\?,3,64,64\)"
+    ):
+        network.run(feeds)
 
 
 def test_batches_cover_every_item_once():
