@@ -81,6 +81,7 @@ def _setup(config: Config) -> tuple[Any, list[Any]]:
         configs=dict(zip(cfgs, paths, strict=True)),
         seeds=seeds,
         options=options,
+        data_root=config.train.data_root,
         facts=facts,
         differences=differences,
     )

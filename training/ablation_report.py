@@ -3,6 +3,7 @@
 import csv
 import io
 import logging
+import os
 import statistics
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -22,6 +23,7 @@ ENOUGH_PERSONS = 1000  # with fewer to measure on, nothing is said about which c
 CURVES = "learning_curves.png"
 _OVERLAPPING, _OTHERS, _BEST = "AP overlapping", "AP others", "best AP"
 _DIFFERENCE = "AP - first"
+_OF_TRAINING = ("heatmap_loss", "step_s")
 FIGURES = (*COLUMNS, _OVERLAPPING, _OTHERS, _BEST, _DIFFERENCE)
 
 
@@ -34,6 +36,7 @@ class Setup:
         configs: file of each config, by name.
         seeds: each config is trained once with each.
         options: changes to the configs, as given.
+        data_root: the folder of the data, None where the configs say it.
         facts: sizes of the data by split, epochs, batch_size, parameters, by config.
         differences: in what of data and schedule each is not like the first.
 
@@ -43,6 +46,7 @@ class Setup:
     configs: Mapping[str, Path]
     seeds: tuple[int, ...]
     options: tuple[str, ...]
+    data_root: Path | None
     facts: Mapping[str, Mapping[str, Any]]
     differences: Mapping[str, Sequence[str]]
 
@@ -78,7 +82,8 @@ def to_json(setup: Setup, results: Mapping[Run, Result]) -> dict[str, Any]:
         row = {
             "config": run.config, "seed": run.seed, "folder": run.folder.name,
             "state": result.state, "reason": result.reason, "step_s": result.step_s,
-            "batches": result.batches, "last": result.last, "best": result.best,
+            "heatmap_loss": result.heatmap_loss, "batches": result.batches,
+            "last": result.last, "best": result.best,
         }  # fmt: skip
         runs.append({**row, "figures": _figures(result, reference[run.seed])})
     configs: list[dict[str, Any]] = []
@@ -88,7 +93,7 @@ def to_json(setup: Setup, results: Mapping[Run, Result]) -> dict[str, Any]:
             "config": name,
             "seeds_done": sum(run["state"] == "done" for run in own),
             **{key: spread([run["figures"][key] for run in own]) for key in FIGURES},
-            "step_s": spread([run["step_s"] for run in own]),
+            **{key: spread([run[key] for run in own]) for key in _OF_TRAINING},
             **{key: setup.facts[name][key] for key in ("parameters", "epochs", "batch_size")},
             "data": {k: v for k, v in setup.facts[name].items() if k in ("train", "val", "test")},
             "not_like_the_first": list(setup.differences[name]),
@@ -143,13 +148,20 @@ def same_batches(results: Mapping[Run, Result]) -> bool | None:
 
 def command(setup: Setup) -> str:
     """Return the command that makes this table."""
-    paths = [path.relative_to(ROOT) if path.is_relative_to(ROOT) else path
-             for path in setup.configs.values()]  # fmt: skip
-    words = ["python main.py --mode train.ablation --train-config", *map(str, paths), "--seeds",
-             *map(str, setup.seeds)]  # fmt: skip
+    words = ["python main.py --mode train.ablation", "--train-config"]
+    words += [_from_root(path) for path in setup.configs.values()]
+    words += ["--seeds", *map(str, setup.seeds)]
+    if setup.data_root is not None:
+        words += ["--set", f"train.data_root={_from_root(setup.data_root)}"]
     if setup.options:
         words += ["--cfg-options", *setup.options]
     return " ".join(words)
+
+
+def _from_root(path: Path) -> str:
+    """Return a path near the program as it would be typed in its folder."""
+    near = path.is_relative_to(ROOT.parent)
+    return os.path.relpath(path, ROOT) if near else str(path)
 
 
 # --- text --------------------------------------------------------------------------
@@ -157,8 +169,8 @@ def command(setup: Setup) -> str:
 
 def to_markdown(setup: Setup, value: Mapping[str, Any]) -> str:
     """Return the table with its caption."""
-    head = ["config", *FIGURES[:-1], "AP, lowest to highest", _DIFFERENCE, "s / iteration",
-            "parameters"]  # fmt: skip
+    head = ["config", *FIGURES[:-1], "AP, lowest to highest", _DIFFERENCE, "training loss",
+            "s / iteration", "parameters"]  # fmt: skip
     lines = ["# Ablation", "", *_caption(setup, value), ""]
     lines += [_table_row(head), _table_row(["---", *["---:"] * (len(head) - 1)])]
     lines += [_table_row(_cells(config)) for config in value["configs"]]
@@ -180,6 +192,7 @@ def _cells(config: Mapping[str, Any]) -> list[str]:
         *(_with_spread(config[key]) for key in FIGURES[:-1]),
         between if config["seeds_done"] > 1 else "-",
         _with_spread(config[_DIFFERENCE], sign="+"),
+        number(config["heatmap_loss"]["mean"], 4),
         number(config["step_s"]["mean"]),
         f"{config['parameters']:,}",
     ]
@@ -202,8 +215,8 @@ def _caption(setup: Setup, value: Mapping[str, Any]) -> Iterator[str]:
     if done:
         part = done[0]["overlapping"]
         how = (
-            f" {part['persons']} of these persons are in {part['images']} images with overlapping "
-            f"people (boxes with an IoU above {done[0]['overlap_iou']}). Boxes: "
+            f" With overlapping people (boxes with an IoU above {done[0]['overlap_iou']}): persons "
+            f"{part['persons']}, images {part['images']}. Boxes: "
             f"{done[0]['boxes']}; flip test: {'yes' if done[0]['flip_test'] else 'no'}."
         )
     yield (
@@ -242,8 +255,9 @@ def _notes(setup: Setup, value: Mapping[str, Any]) -> Iterator[str]:
             yield f"{name} is not like the first config in more than its losses: {'; '.join(found)}"
     yield from _unfinished(value["runs"])
     yield (
-        "s / iteration: median of forward, backward and update, without waiting for data; it says "
-        "little where other programs ran beside it."
+        "Training loss: mean heatmap loss of the last epoch. s / iteration: median of forward, "
+        "backward and update, without waiting for data; it says little where other programs ran "
+        "beside it."
     )
 
 
@@ -265,7 +279,7 @@ def _to_csv(value: Mapping[str, Any]) -> str:
     rows = []
     for config in value["configs"]:
         row = {"config": config["config"], "seeds_done": config["seeds_done"]}
-        for key in (*FIGURES, "step_s"):
+        for key in (*FIGURES, *_OF_TRAINING):
             row |= {f"{key} {part}": number(v, 6) for part, v in config[key].items()}
         rows.append({**row, "parameters": config["parameters"], "epochs": config["epochs"]})
     writer = csv.DictWriter(text, list(rows[0]), lineterminator="\n")

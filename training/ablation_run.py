@@ -22,7 +22,7 @@ from recognizer.runner.checkpoints import last_checkpoint
 from recognizer.sdpose.evaluation import evaluate, quietly
 from recognizer.sdpose.training import train
 from training.pose import memory_advice
-from training.pose_curves import CurvesHook
+from training.pose_curves import TABLE, CurvesHook, read_curve
 from training.processes import one_speaks
 
 logger = logging.getLogger(__name__)
@@ -60,6 +60,7 @@ class Result:
         reason: why it failed.
         last: the scores of the last epoch's checkpoint, as ``PoseScores.to_json``.
         best: those of the checkpoint with the best validation; None without validation.
+        heatmap_loss: the mean over the last epoch that was validated, in training.
         step_s: seconds of one iteration without waiting for data, the median.
         batches: digest of all batches it was trained on, pixel by pixel.
 
@@ -69,6 +70,7 @@ class Result:
     reason: str = ""
     last: Mapping[str, Any] | None = None
     best: Mapping[str, Any] | None = None
+    heatmap_loss: float | None = None
     step_s: float | None = None
     batches: str = ""
 
@@ -125,7 +127,9 @@ def _measure(cfg: Any, folder: Path) -> Result:
     epochs = read_epochs(folder).values()
     digest = hashlib.sha256("".join(epoch["batches"] for epoch in epochs).encode()).hexdigest()
     step_s = statistics.median(epoch["step_s"] for epoch in epochs) if epochs else None
-    return Result("done", "", scores, chosen, step_s, digest if epochs else "")
+    rows = read_curve(folder / TABLE)
+    loss = rows[-1].get("heatmap_loss") if rows else None
+    return Result("done", "", scores, chosen, loss, step_s, digest if epochs else "")
 
 
 # --- what it was trained on --------------------------------------------------------

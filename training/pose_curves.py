@@ -105,6 +105,7 @@ def draw_curves(
                         (distillation, "distillation losses"), (ap, "COCO AP")):  # fmt: skip
         axes.set(title=title, xlabel="epoch")
         axes.grid(alpha=0.3)
+        axes.xaxis.get_major_locator().set_params(integer=True)
         if axes.lines:
             axes.legend(fontsize="x-small")
     for axes in (heatmap, distillation):
