@@ -192,6 +192,7 @@ class FixedNormsHook(Hook):
 """
 
 
+@pytest.mark.slow
 def test_two_processes_of_torchrun_learn_what_one_does(data, tmp_path):
     (tmp_path / "fixed_norms.py").write_text(FIXED)
     config = tmp_path / "fixed.py"
