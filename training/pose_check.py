@@ -139,8 +139,8 @@ class Seen:
 
     Attributes:
         items: the values of each loss item, by iteration.
-        gradients: of each trainable parameter, the largest gradient of all iterations; None
-            where there was none.
+        gradients: of each trainable parameter, the largest gradient of all iterations, a scalar
+            on its device; None where there was none.
         frozen: how many parameters are not trained at all.
         waits_s: seconds until each batch was there.
         steps_s: seconds of each forward, backward and step.
@@ -151,7 +151,7 @@ class Seen:
     """
 
     items: dict[str, list[float]] = field(default_factory=dict)
-    gradients: dict[str, float | None] = field(default_factory=dict)
+    gradients: dict[str, Any] = field(default_factory=dict)
     frozen: int = 0
     waits_s: list[float] = field(default_factory=list)
     steps_s: list[float] = field(default_factory=list)
@@ -182,10 +182,9 @@ class Examiner(Hook):  # type: ignore[misc]
 
     def _listener(self, name: str) -> Any:
         def listen(parameter: Any) -> None:
-            largest = parameter.grad.detach().abs().max().item()
-            before = self.seen.gradients[name] or 0.0
-            # NaN, which half precision gives now and then before its scale is found, is a gradient.
-            self.seen.gradients[name] = before if largest <= before else largest
+            # NaN, which half precision gives now and then before its scale is found, is one too.
+            largest, before = parameter.grad.detach().abs().max(), self.seen.gradients[name]
+            self.seen.gradients[name] = largest if before is None else before.maximum(largest)
 
         return listen
 
@@ -228,7 +227,7 @@ class Examiner(Hook):  # type: ignore[misc]
             f"  {name}: {min(values):.6g} .. {max(values):.6g}, {values[0]:.6g} -> {values[-1]:.6g}"
             for name, values in seen.items.items()
         ]
-        told = [value for value in seen.gradients.values() if value]
+        told = [value for value in seen.gradients.values() if value is not None and value != 0]
         frozen = f", {seen.frozen} numbers are frozen" if seen.frozen else ""
         lines.append(f"gradients: {len(told)} of {len(seen.gradients)} parameters have one{frozen}")
         step, wait = _usual(seen.steps_s), _usual(seen.waits_s)
@@ -283,12 +282,18 @@ def _usual(seconds: Sequence[float]) -> float:
     return statistics.median(seconds[1:] or seconds)
 
 
-def _still(gradients: Mapping[str, float | None]) -> list[str]:
+def _still(gradients: Mapping[str, Any]) -> list[str]:
     """Name the parameters that are to be trained and cannot be."""
     found = []
     for text, names in (
-        ("no gradient: the loss does not depend on them", _with(gradients, None)),
-        ("a gradient of exactly 0 in every iteration", _with(gradients, 0.0)),
+        (
+            "no gradient: the loss does not depend on them",
+            [name for name, largest in gradients.items() if largest is None],
+        ),
+        (
+            "a gradient of exactly 0 in every iteration",
+            [name for name, largest in gradients.items() if largest is not None and largest == 0],
+        ),
     ):
         if names:
             more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
@@ -297,10 +302,6 @@ def _still(gradients: Mapping[str, float | None]) -> list[str]:
                 "take them out, or freeze them (requires_grad=False)"
             )
     return found
-
-
-def _with(gradients: Mapping[str, float | None], value: float | None) -> list[str]:
-    return [name for name, largest in gradients.items() if largest == value]
 
 
 def _degenerate(seen: Seen) -> list[str]:
