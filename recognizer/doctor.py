@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from recognizer.config import Config
+from recognizer.config_types import OnnxRuntimeOptions
 
 _REQUIREMENTS = Path(__file__).resolve().parents[1] / "requirements"
 _SETUP = "make setup"
@@ -53,8 +54,9 @@ def examine(config: Config | None) -> list[Finding]:
 
     """
     findings = [_python(), *_runtime_packages(), _opencv(), *_codecs(), _machine()]
+    findings += _backends(config)
     if config is not None:
-        findings += [_devices(config), *_model_files(config), _input(config), _output(config)]
+        findings += [*_model_files(config), _input(config), _output(config)]
     findings += [_training_set(), *_misfits()]
     return findings
 
@@ -110,7 +112,11 @@ def _runtime_packages() -> list[Finding]:
 
 def _onnxruntime() -> Finding:
     name = "ONNX Runtime"
-    kinds = {"onnxruntime": "cpu.txt", "onnxruntime-gpu": "gpu.txt"}
+    kinds = {
+        "onnxruntime": "cpu.txt",
+        "onnxruntime-gpu": "gpu.txt",
+        "onnxruntime-openvino": "openvino.txt",
+    }
     here = [kind for kind in kinds if _installed(kind)]
     if not here:
         return Finding(name, False, "missing", f"{_SETUP} (with a GPU: {_SETUP} RUNTIME=gpu)")
@@ -124,7 +130,8 @@ def _onnxruntime() -> Finding:
     found = f"{kind} {_installed(kind)}"
     if _fits(kind, pin):
         return Finding(name, True, found)
-    remedy = _SETUP if kind == "onnxruntime" else f"{_SETUP} RUNTIME=gpu"
+    runtime = kinds[kind].removesuffix(".txt")
+    remedy = _SETUP if runtime == "cpu" else f"{_SETUP} RUNTIME={runtime}"
     return Finding(name, False, f"{found} (wanted {pin})", remedy)
 
 
@@ -188,23 +195,106 @@ def _has_codec(codec: type, name: str, mode: str) -> bool:
     return True
 
 
-def _devices(config: Config) -> Finding:
+# --- what can run a network --------------------------------------------------------
+
+_DRIVER = Path("/proc/driver/nvidia/version")
+_NO_DRIVER = "no NVIDIA driver on this machine"
+_PROVIDERS = {  # ONNX Runtime's name -> (what the config calls it, the command that brings it)
+    "CPUExecutionProvider": ("cpu", _SETUP),
+    "CUDAExecutionProvider": ("cuda", f"{_SETUP} RUNTIME=gpu"),
+    "TensorrtExecutionProvider": ("tensorrt provider", f"{_SETUP} RUNTIME=gpu"),
+    "OpenVINOExecutionProvider": ("openvino", f"{_SETUP} RUNTIME=openvino"),
+}
+_INSTALL_TENSORRT = "pip install -r requirements/tensorrt.txt"
+_INSTALL_DRIVER = "apt-get install nvidia-driver (then `nvidia-smi` must show the GPU)"
+
+
+def _backends(config: Config | None) -> list[Finding]:
+    """Return what is ready to run networks; what the config wants must be, the rest may.
+
+    Looks at names and versions of packages; of them only onnxruntime is imported.
+    """
+    wanted: set[str] = set() if config is None else _wanted(config)
+    return [_torch(config, wanted), *_onnx(wanted), _tensorrt(wanted)]
+
+
+def _wanted(config: Config) -> set[str]:
+    """Return the backends of the config's pose network: pth, tensorrt, providers' names."""
     pose = config.models.pose_estimation
-    wanted = {f"cuda:{gpu}" for gpu in config.annotation.gpus}
-    if not wanted:
-        wanted = {pose.onnx.device}
-        if pose.kind == "topdown":
-            wanted.add(pose.topdown.detector.device)
+    wanted: set[str] = {pose.inference_mode} - {"onnx"}
+    sections: list[OnnxRuntimeOptions] = [pose.onnx] if pose.inference_mode == "onnx" else []
+    if pose.kind == "topdown":
+        sections.append(pose.topdown.detector)
+    for section in sections:
+        gpu = bool(config.annotation.gpus) or section.device != "cpu"
+        native = "CUDAExecutionProvider" if gpu else "CPUExecutionProvider"
+        names = {"tensorrt": "TensorrtExecutionProvider", "openvino": "OpenVINOExecutionProvider"}
+        wanted.add(names.get(section.provider, native))
+    return wanted
+
+
+def _backend(name: str, found: str, remedy: str, *, wanted: bool) -> Finding:
+    """Return a finding; ``remedy`` is empty where the backend is ready."""
+    ok = None if remedy and not wanted else not remedy
+    return Finding(
+        f"backend {name}", ok, found + ("" if wanted or remedy else ", not used"), remedy
+    )
+
+
+def _torch(config: Config | None, wanted: set[str]) -> Finding:
+    needed = ["torch", "mmengine", "mmpose", "mmcv" if _installed("mmcv") else "mmcv-lite"]
+    missing = [name for name in needed if not _installed(name)]
+    used = "pth" in wanted
+    if missing:
+        return _backend("pth", f"{', '.join(missing)} missing", "make setup-train", wanted=used)
+    version = _installed("torch") or ""
+    if used and config is not None and config.models.pose_estimation.pth.device != "cpu":
+        device = config.models.pose_estimation.pth.device
+        remedy = "--set models.pose_estimation.pth.device=cpu"
+        if version.endswith("+cpu"):
+            return _backend(
+                "pth", f"{device} wanted, torch {version} is for CPUs", remedy, wanted=True
+            )
+        if not _DRIVER.exists():
+            return _backend("pth", f"{device} wanted, {_NO_DRIVER}", remedy, wanted=True)
+    return _backend("pth", f"torch {version}, mmpose {_installed('mmpose')}", "", wanted=used)
+
+
+def _onnx(wanted: set[str]) -> Iterable[Finding]:
     try:
         available = importlib.import_module("onnxruntime").get_available_providers()
     except ImportError as error:
-        return Finding("devices", False, str(error), _SETUP)
-    short = [provider.removesuffix("ExecutionProvider") for provider in available]
-    found = f"{', '.join(sorted(wanted))} wanted; ONNX Runtime offers {', '.join(short)}"
-    if any(device != "cpu" for device in wanted) and "CUDAExecutionProvider" not in available:
-        remedy = f"{_SETUP} RUNTIME=gpu and an NVIDIA driver, or device: cpu in the config"
-        return Finding("devices", False, found, remedy)
-    return Finding("devices", True, found)
+        yield Finding("backend onnx", False, str(error), _SETUP)
+        return
+    for provider, (name, install) in _PROVIDERS.items():
+        used = provider in wanted
+        gpu = provider in {"CUDAExecutionProvider", "TensorrtExecutionProvider"}
+        if provider not in available:
+            found, remedy = f"{provider} is not in this ONNX Runtime", install
+        elif gpu and not _DRIVER.exists():
+            found, remedy = f"{provider}, but {_NO_DRIVER}", _INSTALL_DRIVER
+        elif provider == "TensorrtExecutionProvider" and not _tensorrt_package():
+            found, remedy = f"{provider}, but TensorRT is missing", _INSTALL_TENSORRT
+        else:
+            found, remedy = provider, ""
+        yield _backend(f"onnx, {name}", found, remedy, wanted=used)
+
+
+def _tensorrt_package() -> str | None:
+    names = ("tensorrt", "tensorrt-cu12", "tensorrt-cu13")
+    return next((f"{name} {_installed(name)}" for name in names if _installed(name)), None)
+
+
+def _tensorrt(wanted: set[str]) -> Finding:
+    used, here = "tensorrt" in wanted, _tensorrt_package()
+    missing = [*([] if here else ["tensorrt"]),
+               *(["cuda-bindings"] if not _installed("cuda-bindings") else [])]  # fmt: skip
+    if missing:
+        found = f"{', '.join(missing)} missing" + ("" if _DRIVER.exists() else f"; {_NO_DRIVER}")
+        return _backend("tensorrt", found, _INSTALL_TENSORRT, wanted=used)
+    if not _DRIVER.exists():
+        return _backend("tensorrt", f"{here}, but {_NO_DRIVER}", _INSTALL_DRIVER, wanted=used)
+    return _backend("tensorrt", str(here), "", wanted=used)
 
 
 # --- the machine and its files -----------------------------------------------------

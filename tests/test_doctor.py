@@ -62,9 +62,12 @@ def test_a_machine_that_has_all_is_told_so(versions, tmp_path):
     overrides = [f"annotation.output_dir={tmp_path}/new/out", f"annotation.input={tmp_path}",
                  f"models.weights_dirs=[{weights}]"]  # fmt: skip
     findings = examine(load_config(SHIPPED, overrides))
-    assert [f for f in findings if not f.ok] == []
-    assert [f for f in findings if f.remedy] == []
-    assert len({f.name for f in findings}) == len(findings) >= 11
+    others = [f for f in findings if f.ok is None]  # backends that this config does not use
+    assert all(f.name.startswith("backend ") for f in others)
+    assert [f for f in findings if f.ok is False] == []
+    assert [f for f in findings if f.remedy] == others
+    assert len({f.name for f in findings}) == len(findings) >= 16
+    assert one(findings, "backend onnx, cpu").ok is True
     model = one(findings, "models.pose_estimation.onnx.model_path")
     assert model.found.startswith(str(weights / "pp_tinypose_256x192.onnx"))
     assert not (tmp_path / "new").exists()  # looking makes nothing
@@ -107,6 +110,10 @@ def test_a_cpu_torch_counts_as_the_pinned_one(versions):
         pytest.param(
             {"onnxruntime": "1.0"}, "ONNX Runtime", False, "onnxruntime 1.0 (wanted", "make setup",
             id="old-onnxruntime",
+        ),
+        pytest.param(
+            {"onnxruntime": None, "onnxruntime-openvino": "1.0"}, "ONNX Runtime", False,
+            "onnxruntime-openvino 1.0 (wanted", "make setup RUNTIME=openvino", id="old-openvino",
         ),
         pytest.param(
             {"torch": None, "mmpose": None}, "training set", None, "2 of",
@@ -153,7 +160,7 @@ def test_nothing_installed_at_all(versions, modules):
     for name in ("cv2", "av.codec", "onnxruntime"):
         modules[name] = ModuleNotFoundError(f"No module named '{name}'")
     findings = examine(Config())
-    for name in ("OpenCV", "video", "devices"):
+    for name in ("OpenCV", "video", "backend onnx"):
         finding = one(findings, name)
         assert (finding.ok, finding.remedy) == (False, "make setup")
 
@@ -172,30 +179,118 @@ def test_a_pyav_without_codecs(versions, modules):
         assert "pip install --force-reinstall av==" in one(findings, name).remedy
 
 
+CPU, CUDA, TRT, OPENVINO = (
+    f"{name}ExecutionProvider" for name in ("CPU", "CUDA", "Tensorrt", "OpenVINO")
+)
+POSE = "models.pose_estimation"
+
+
+@pytest.fixture
+def driver(tmp_path, monkeypatch):
+    """Return the file that NVIDIA's driver makes; it is there unless a test removes it."""
+    path = tmp_path / "driver"
+    path.write_text("NVRM version: ...")
+    monkeypatch.setattr(doctor, "_DRIVER", path)
+    return path
+
+
 @pytest.mark.parametrize(
-    ("overrides", "offered", "ok"),
+    ("overrides", "offered", "name", "ok"),
     [
-        ([], ["CPUExecutionProvider"], True),
-        (["models.pose_estimation.onnx.device=cuda:0"], ["CPUExecutionProvider"], False),
+        ([], [CPU], "cpu", True),
+        ([f"{POSE}.onnx.device=cuda:0"], [CPU], "cuda", False),
+        ([f"{POSE}.onnx.device=cuda:0"], [CUDA, CPU], "cuda", True),
+        ([f"{POSE}.topdown.detector.device=cuda:1"], [CPU], "cuda", False),
+        (["annotation.gpus=[0, 1]"], [CPU], "cuda", False),
+        (["annotation.gpus=[0]"], [CUDA, CPU], "cuda", True),
+        ([f"{POSE}.kind=rtmo", f"{POSE}.topdown.detector.device=cuda:1"], [CPU], "cuda", None),
+        ([f"{POSE}.onnx.provider=openvino"], [CPU], "openvino", False),
+        ([f"{POSE}.onnx.provider=openvino"], [OPENVINO, CPU], "openvino", True),
+        ([], [CPU], "openvino", None),
         (
-            ["models.pose_estimation.topdown.detector.device=cuda:1"],
-            ["CPUExecutionProvider"], False,
-        ),
-        (["annotation.gpus=[0, 1]"], ["CPUExecutionProvider"], False),
-        (["annotation.gpus=[0]"], ["CUDAExecutionProvider", "CPUExecutionProvider"], True),
-        (
-            ["models.pose_estimation.kind=rtmo",
-             "models.pose_estimation.topdown.detector.device=cuda:1"],
-            ["CPUExecutionProvider"], True,
+            [f"{POSE}.onnx.device=cuda:0", f"{POSE}.onnx.provider=tensorrt"], [TRT, CUDA, CPU],
+            "tensorrt provider", False,
         ),
     ],
-    ids=["cpu", "pose-on-gpu", "detector-on-gpu", "gpus", "gpus-there", "unused-detector"],
+    ids=["cpu", "pose-on-gpu", "pose-on-gpu-there", "detector-on-gpu", "gpus", "gpus-there",
+         "unused-detector", "openvino", "openvino-there", "openvino-unused", "no-tensorrt"],
 )  # fmt: skip
-def test_devices(versions, modules, overrides, offered, ok):
+def test_what_onnx_runtime_offers(versions, modules, driver, overrides, offered, name, ok):
     modules["onnxruntime"] = type("module", (), {"get_available_providers": lambda: offered})
-    finding = one(examine(load_config(SHIPPED, overrides)), "devices")
+    finding = one(examine(load_config(SHIPPED, overrides)), f"backend onnx, {name}")
     assert finding.ok is ok
-    assert ok or "make setup RUNTIME=gpu" in finding.remedy
+    command = {
+        "cpu": "",
+        "cuda": "make setup RUNTIME=gpu",
+        "openvino": "make setup RUNTIME=openvino",
+        "tensorrt provider": "pip install -r requirements/tensorrt.txt",
+    }
+    assert finding.remedy == ("" if ok else command[name])
+
+
+def test_a_gpu_without_its_driver(versions, modules, driver):
+    modules["onnxruntime"] = type("module", (), {"get_available_providers": lambda: [CUDA, CPU]})
+    driver.unlink()
+    config = load_config(SHIPPED, [f"{POSE}.onnx.device=cuda:0"])
+    finding = one(examine(config), "backend onnx, cuda")
+    assert finding.ok is False
+    assert "no NVIDIA driver" in finding.found
+    assert "nvidia-driver" in finding.remedy
+
+
+@pytest.mark.parametrize(
+    ("device", "version", "found", "remedy"),
+    [
+        ("cpu", "2.13.0+cpu", "torch 2.13.0+cpu", ""),
+        ("cuda:0", "2.13.0", "torch 2.13.0", ""),
+        ("cuda:0", "2.13.0+cpu", "is for CPUs", f"--set {POSE}.pth.device=cpu"),
+        ("cpu", None, "torch missing", "make setup-train"),
+    ],
+)
+def test_torch_as_a_backend(versions, driver, device, version, found, remedy):
+    versions["torch"] = version
+    if version is None:
+        del versions["torch"]
+    overrides = [f"{POSE}.inference_mode=pth", f"{POSE}.pth.device={device}"]
+    finding = one(examine(load_config(SHIPPED, overrides)), "backend pth")
+    assert (finding.ok, finding.remedy) == (not remedy, remedy)
+    assert found in finding.found
+    unused = one(examine(load_config(SHIPPED)), "backend pth")
+    assert unused.ok is (None if version is None else True)
+
+
+def test_torch_for_a_gpu_that_has_no_driver(versions, driver):
+    driver.unlink()
+    finding = one(examine(load_config(SHIPPED, [f"{POSE}.inference_mode=pth"])), "backend pth")
+    assert (finding.ok, finding.remedy) == (False, f"--set {POSE}.pth.device=cpu")
+
+
+def test_tensorrt_as_a_backend(versions, driver):
+    config = load_config(SHIPPED, [f"{POSE}.inference_mode=tensorrt"])
+    finding = one(examine(config), "backend tensorrt")
+    assert (finding.ok, finding.found) == (False, "tensorrt, cuda-bindings missing")
+    assert finding.remedy == "pip install -r requirements/tensorrt.txt"
+    versions |= {"tensorrt-cu12": "11.4.0.106", "cuda-bindings": "12.9.7"}
+    assert one(examine(config), "backend tensorrt").ok is True
+    driver.unlink()
+    gone = one(examine(config), "backend tensorrt")
+    assert (gone.ok, "no NVIDIA driver" in gone.found) == (False, True)
+    assert one(examine(load_config(SHIPPED)), "backend tensorrt").ok is None
+
+
+def test_looking_at_torch_does_not_import_it():
+    code = (
+        "import sys\n"
+        "from recognizer.config import Config\n"
+        "from recognizer.doctor import examine\n"
+        "assert any(f.name == 'backend pth' for f in examine(Config()))\n"
+        "print(sorted({'torch', 'tensorrt', 'mmengine', 'mmpose', 'openvino'} & set(sys.modules)))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True,
+        env={**os.environ},
+    )  # fmt: skip
+    assert done.stdout == "[]\n"
 
 
 def test_model_files_that_are_not_there(versions, tmp_path):

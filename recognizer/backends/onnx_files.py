@@ -32,7 +32,7 @@ _FIELDS: dict[str, dict[int, str]] = {
     "Training": {1: "Graph", 2: "Graph"},
     "Tensor": {13: "Entry"},
 }  # fmt: skip
-_OP_TYPE, _ENTRY_KEY, _ENTRY_VALUE = 4, 1, 2
+_OP_TYPE, _METADATA, _ENTRY_KEY, _ENTRY_VALUE = 4, 14, 1, 2
 _VARINT, _FIXED64, _LENGTH, _FIXED32 = 0, 1, 2, 5
 _FIXED = {_FIXED64: 8, _FIXED32: 4}
 _MAX_VARINT_BYTES = 10
@@ -108,6 +108,26 @@ def model_digest(path: Path) -> str:
     names = [os.path.relpath(file, path.parent.resolve()) for file in files]
     lines = [own, *(f"{name} {sha256_file(file)}" for name, file in zip(names, files, strict=True))]
     return hashlib.sha256("\n".join(lines).encode()).hexdigest()
+
+
+def read_metadata(path: Path) -> dict[str, str]:
+    """Return what a network says of itself, as ONNX Runtime's ``custom_metadata_map`` does.
+
+    Raises:
+        ModelError: as ``check_file``.
+
+    """
+    check_file(path)
+    with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
+        whole = _Part("Model", 0, len(data), 0)
+        try:
+            return dict(
+                _entry(data, _Part("Entry", start, stop, 1))
+                for number, start, stop in _fields(data, whole)
+                if number == _METADATA
+            )
+        except ValueError as error:
+            raise ModelError(f"{path}: expected metadata as text: {error}") from error
 
 
 def _inside(path: Path, location: str) -> Path:

@@ -8,7 +8,7 @@ from onnx import TensorProto, helper, numpy_helper
 from recognizer.artifacts import sha256_file
 from recognizer.backends.network import ModelError
 from recognizer.backends.onnx import OnnxNetwork
-from recognizer.backends.onnx_files import check_file, model_digest
+from recognizer.backends.onnx_files import check_file, model_digest, read_metadata
 from recognizer.config_types import OnnxRuntimeOptions
 from tests import networks
 
@@ -193,6 +193,19 @@ def test_a_reference_to_a_compiled_network_is_refused(folder):
     )
     with pytest.raises(ModelError, match="EPContext"):
         check_file(save(folder / "m.onnx", [node], []))
+
+
+def test_metadata_is_what_onnx_runtime_reads(tmp_path):
+    path = networks.rtmo(tmp_path / "m.onnx")
+    assert read_metadata(path) == {}
+    model = onnx.load(str(path))
+    facts = {"recognizer": '{"a": 1}', "names": "{0: 'Mensch \u2603'}", "empty": ""}
+    helper.set_model_props(model, facts)
+    onnx.save(model, str(path))
+    assert read_metadata(path) == facts == OnnxNetwork(path, OnnxRuntimeOptions()).metadata
+    path.write_bytes(b"x")
+    with pytest.raises(ModelError, match="expected an ONNX network"):
+        read_metadata(path)
 
 
 def test_files_that_are_no_network(tmp_path):
