@@ -4,6 +4,7 @@ import csv
 import io
 import logging
 import os
+import shlex
 import statistics
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -148,14 +149,14 @@ def same_batches(results: Mapping[Run, Result]) -> bool | None:
 
 def command(setup: Setup) -> str:
     """Return the command that makes this table."""
-    words = ["python main.py --mode train.ablation", "--train-config"]
+    words = ["python", "main.py", "--mode", "train.ablation", "--train-config"]
     words += [_from_root(path) for path in setup.configs.values()]
     words += ["--seeds", *map(str, setup.seeds)]
     if setup.data_root is not None:
         words += ["--set", f"train.data_root={_from_root(setup.data_root)}"]
     if setup.options:
         words += ["--cfg-options", *setup.options]
-    return " ".join(words)
+    return shlex.join(words)
 
 
 def _from_root(path: Path) -> str:
