@@ -25,6 +25,7 @@ CONFIGS = ROOT / "configs" / "body_2d_keypoint" / "sdpose" / "coco"
 def train_pose(config: Config, watch: Watch) -> int:
     """Train the pose network of ``train.config_file`` (``--mode train.pose``)."""
     from recognizer.runner.train_config import TrainConfigError
+    from recognizer.sdpose.evaluation import quietly
     from recognizer.sdpose.training import train
     from training.pose_curves import CurvesHook
 
@@ -32,7 +33,7 @@ def train_pose(config: Config, watch: Watch) -> int:
     cfg = prepare(config, path)
     work_dir = Path(cfg.work_dir)
     try:
-        with one_speaks(work_dir, watch, f"training {work_dir.name}") as heard:
+        with one_speaks(work_dir, watch, f"training {work_dir.name}") as heard, quietly():
             hooks = [CurvesHook()] if heard else []
             best = train(cfg, resume=config.train.resume, heard=heard, hooks=hooks)
     except (RuntimeError, TrainConfigError) as error:  # the first iteration's is of the second kind
