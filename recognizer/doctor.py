@@ -221,7 +221,7 @@ def _backends(config: Config | None) -> list[Finding]:
 def _wanted(config: Config) -> set[str]:
     """Return the backends of the config's pose network: pth, tensorrt, providers' names."""
     pose = config.models.pose_estimation
-    wanted: set[str] = {pose.inference_mode} - {"onnx"}
+    wanted = {str(pose.inference_mode)} - {"onnx"}
     sections: list[OnnxRuntimeOptions] = [pose.onnx] if pose.inference_mode == "onnx" else []
     if pose.kind == "topdown":
         sections.append(pose.topdown.detector)
