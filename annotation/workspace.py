@@ -24,9 +24,11 @@ from recognizer.artifacts import (
     short_digest,
     write_json,
 )
+from recognizer.backends.onnx_files import model_digest
 from recognizer.config import Config
 from recognizer.config_file import ConfigError
 from recognizer.config_models import PoseEstimationSection
+from recognizer.openmmlab import find_pose_config, read_pose_config
 
 logger = logging.getLogger(__name__)
 
@@ -117,19 +119,28 @@ def find_model_file(config: Config, name: str, key: str) -> Path:
 
 
 def pose_model_files(config: Config) -> dict[str, Path]:
-    """Return the files of the pose model by role (``detector``, ``pose``)."""
+    """Return the files of the pose model by role (``detector``, ``pose``, mmpose's ``config``)."""
     pose = config.models.pose_estimation
-    if pose.inference_mode != "onnx":
-        raise ConfigError(
-            f"models.pose_estimation.inference_mode: {pose.inference_mode} cannot run yet in this "
-            "version; export the model to ONNX and set inference_mode: onnx"
-        )
-    key = "models.pose_estimation.onnx.model_path"
-    files = {"pose": find_model_file(config, pose.onnx.model_path, key)}
+    key = f"models.pose_estimation.{pose.inference_mode}"
+    if pose.inference_mode == "pth":
+        files = {
+            "config": _pose_config(pose.pth.config_file),
+            "pose": find_model_file(config, pose.pth.checkpoint_path, f"{key}.checkpoint_path"),
+        }
+    else:
+        name = getattr(pose, pose.inference_mode).model_path
+        files = {"pose": find_model_file(config, name, f"{key}.model_path")}
     if pose.kind == "topdown":
         detector_key = "models.pose_estimation.topdown.detector.model_path"
         files["detector"] = find_model_file(config, pose.topdown.detector.model_path, detector_key)
     return files
+
+
+def _pose_config(name: str) -> Path:
+    try:
+        return find_pose_config(name)
+    except FileNotFoundError as error:
+        raise ConfigError(str(error)) from error
 
 
 # What changes the speed, not the poses: left out of the digest.
@@ -138,7 +149,11 @@ _EXECUTION_KEYS = {
     "enable_mem_pattern", "enable_cpu_mem_arena", "gpu_mem_limit_gb", "arena_extend_strategy",
     "tunable_op_enable", "tunable_op_tuning_enable", "cudnn_conv_algo_search",
     "model_path", "checkpoint_path", "config_file",
+    "min_batch", "opt_batch", "max_batch", "workspace_gb", "optimization_level", "engine_dir",
+    "timing_cache", "trust_model_path", "channels_last", "provider", "tensorrt_cache_dir",
 }  # fmt: skip
+# Younger than results that are kept: counted only where it is not what those had.
+_UNLESS = (("openvino_precision", "f32"),)
 
 
 def stage1_settings(config: Config) -> dict[str, Any]:
@@ -148,10 +163,19 @@ def stage1_settings(config: Config) -> dict[str, Any]:
         "pose": _pose_settings(pose),
         "sample_fps": config.annotation.sample_fps,
         "models": {
-            role: {"file": path.name, "sha256": sha256_file(path)}
+            role: {"file": path.name, "sha256": _digest(role, path)}
             for role, path in sorted(pose_model_files(config).items())
         },
     }
+
+
+def _digest(role: str, path: Path) -> str:
+    """Return the SHA-256 of a network; of a config what it comes to, its bases included."""
+    if role != "config":
+        return model_digest(path)
+    config = read_pose_config(path)
+    decides = {key: config.get(key) for key in ("model", "codec")}
+    return hashlib.sha256(json.dumps(decides, sort_keys=True, default=str).encode()).hexdigest()
 
 
 def _pose_settings(pose: PoseEstimationSection) -> dict[str, Any]:
@@ -165,7 +189,7 @@ def _without(value: dict[str, Any], names: set[str]) -> dict[str, Any]:
     return {
         key: _without(item, names) if isinstance(item, dict) else item
         for key, item in value.items()
-        if key not in names
+        if key not in names and (key, item) not in _UNLESS
     }
 
 

@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, Field
+from pydantic import AfterValidator, Field, PositiveFloat
 
 from recognizer.config_types import ConfigPath, NonNegative, OnnxRuntimeOptions, Section, Unit
 
@@ -104,6 +104,21 @@ class InferenceSection(Section):
 class DeploySection(Section):
     """Shipping a trained model as a file."""
 
-    model: Literal["fight", "falldown"] = "fight"
+    model: Literal["fight", "falldown", "pose"] = "fight"
     checkpoint: ConfigPaths = []
     output: ConfigPath | None = None
+    precision: Literal["both", "fp32", "fp16"] = "both"
+    int8: bool = False
+    uint8_input: bool = False
+    dynamic_size: bool = True
+    static_batch: Annotated[int, Field(ge=1, le=256)] | None = None
+    frames_dir: ConfigPath | None = None
+    frames: Annotated[int, Field(ge=1, le=10_000)] = 100
+    fp16_tolerance_px: PositiveFloat = 0.5
+    int8_tolerance_px: PositiveFloat = 5.0
+    tolerance_px: PositiveFloat = 0.01
+    worst_px: PositiveFloat = 0.5
+    rectangle_tolerance_px: PositiveFloat = 1.0
+    output_dir: ConfigPath | None = None
+    batch_sizes: Annotated[list[Annotated[int, Field(ge=1, le=256)]], Field(min_length=1)] = [1, 8]
+    warm_up: Annotated[int, Field(ge=0, le=1000)] = 3

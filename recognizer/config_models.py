@@ -43,11 +43,13 @@ class TorchPoseSection(Section):
     config_file: str = ""
     checkpoint_path: str = ""
     device: Device = "cuda:0"
-    input_size: SizeWH = (640, 640)
+    input_size: SizeWH | None = None
     score_threshold: Unit = 0.2
     nms_threshold: Unit = 0.65
     keypoint_threshold: Unit = 0.3
     max_detections: PositiveInt = 100
+    precision: Literal["fp32", "fp16", "bf16"] = "fp32"
+    channels_last: bool = False
 
 
 class TensorRTPoseSection(Section):

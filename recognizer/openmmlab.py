@@ -182,3 +182,97 @@ _MISSING_MODULES: dict[str, Callable[[str], ModuleType]] = {
     "mmdet.utils": _mmdet_utils,
     "torchvision.transforms": _torchvision_transforms,
 }
+
+
+# --- pose networks -----------------------------------------------------------------
+
+SHIPPED = "mmpose::"
+
+
+def find_pose_config(name: str) -> Path:
+    """Return the file that ``models.pose_estimation.pth.config_file`` names.
+
+    Args:
+        name: a path, or ``mmpose::<path below mmpose's configs folder>``.
+
+    Raises:
+        FileNotFoundError: no such file; where mmpose ships one of this file name, it is suggested.
+        ImportError: as ``load_mmaction``, for a shipped config only.
+
+    """
+    key = "models.pose_estimation.pth.config_file"
+    if name.startswith(SHIPPED):
+        wanted = name.removeprefix(SHIPPED)
+        if ".." in Path(wanted).parts or Path(wanted).is_absolute():
+            raise FileNotFoundError(f"{key}: expected mmpose::<path in its configs>, got {name}")
+        return shipped_config("mmpose", wanted)
+    path = Path(name).expanduser()
+    if name and path.is_file():
+        return path.absolute()
+    same = _shipped_like(path.name)
+    hint = f"; mmpose ships one of this name: {key}: {SHIPPED}{same}" if same else ""
+    raise FileNotFoundError(f"{key}: expected a config of mmpose at '{name}', found none{hint}")
+
+
+def _shipped_like(file_name: str) -> str | None:
+    """Return the path below mmpose's configs of a file of this name; mmpose is not imported."""
+    found = importlib.util.find_spec("mmpose")
+    if not file_name or found is None or found.origin is None:
+        return None
+    folder = Path(found.origin).parent / ".mim" / "configs"
+    same = sorted(path for path in folder.rglob("*.py") if path.name == file_name)
+    return same[0].relative_to(folder).as_posix() if same else None
+
+
+def read_pose_config(path: Path) -> Any:
+    """Read a config of mmpose; it is a program and runs here.
+
+    Raises:
+        ValueError: it cannot be read, or it has no model.
+        ImportError: as ``load_mmaction``.
+
+    """
+    load_mmpose()
+    from mmengine.config import Config
+
+    try:
+        config = Config.fromfile(str(path))
+    except Exception as error:  # it can raise anything
+        what = f"{type(error).__name__}: {error}"
+        raise ValueError(f"{path}: not a config of mmpose: {what}") from error
+    if not isinstance(config.get("model"), dict) or "type" not in config.model:
+        raise ValueError(f"{path}: expected model = dict(type=...), found none")
+    return config
+
+
+def build_pose_model(config: Any) -> Any:
+    """Build the network of a config, in eval mode, with the weights it is born with.
+
+    ``init_cfg`` and ``pretrained`` are left out: they would fetch files, and the weights come from
+    the checkpoint.
+
+    Args:
+        config: of ``read_pose_config``.
+
+    Raises:
+        ValueError: nothing can be built of it.
+
+    """
+    model = _without_initial(config.model.to_dict())
+    with scope("mmpose"), warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # where mmpose found its own file on joints' names
+        from mmpose.registry import MODELS
+
+        try:
+            return MODELS.build(model).eval()
+        except (KeyError, TypeError, ValueError, AttributeError, AssertionError) as error:
+            raise ValueError(f"{config.filename}: cannot be built: {error}") from error
+
+
+def _without_initial(value: Any) -> Any:
+    if isinstance(value, dict):
+        kept = {k: v for k, v in value.items() if k not in {"init_cfg", "pretrained"}}
+        return {key: _without_initial(part) for key, part in kept.items()}
+    if isinstance(value, list | tuple):
+        return type(value)(_without_initial(part) for part in value)
+    return value

@@ -34,6 +34,7 @@ SPINE: dict[str, set[str]] = {
 }
 # What a folder below recognizer/ may take besides its own files and the spine.
 SIBLINGS: dict[str, set[str]] = {
+    "backends": {"runner"},  # a network of torch is a config and a checkpoint
     "pose": {"backends"},
     "action": {"backends", "dataset", "runner", "scoring"},
     "sdpose": {"backends", "runner"},

@@ -6,17 +6,13 @@ survive it. ``HeatmapGraph`` gives any top-down heatmap network the contract of 
 Nothing here knows files, and nothing is built here: the networks come from ``openmmlab``.
 """
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from recognizer.backends.network import ModelError, TensorSpec
-
-IMAGE_MEAN_RGB = (123.675, 116.28, 103.53)
-IMAGE_STD_RGB = (58.395, 57.12, 57.375)
+from recognizer.backends.network import ModelError
 
 
 @dataclass(frozen=True)
@@ -89,16 +85,24 @@ class RtmoGraph(nn.Module):
         model: mmpose's BottomupPoseEstimator with an RTMOHead, in eval mode.
         rule: which boxes stay.
         uint8: take images (B, H, W, 3) uint8 in place of (B, 3, H, W) float32; BGR 0-255 in both.
-        half: run backbone, neck and head in float16. Boxes and keypoints are decoded in float32:
-            a float16 is half a pixel wrong beyond 512 pixels.
+        dtype: what backbone, neck and head run in. Boxes and keypoints are decoded in float32: a
+            float16 is half a pixel wrong beyond 512 pixels, a bfloat16 four.
 
     Raises:
         ModelError: the model is no RTMO of 17 keypoints.
 
     """
 
+    mean: Tensor
+    std: Tensor
+
     def __init__(
-        self, model: Any, rule: Suppression, *, uint8: bool = False, half: bool = False
+        self,
+        model: Any,
+        rule: Suppression,
+        *,
+        uint8: bool = False,
+        dtype: torch.dtype = torch.float32,
     ) -> None:
         super().__init__()
         head = model.head
@@ -112,11 +116,11 @@ class RtmoGraph(nn.Module):
             (stride - 1) / 2 if own.centralize_points else own.offset * stride
             for stride in self.strides
         )
-        self.rule, self.uint8, self.half_layers = rule, uint8, half
-        if half:
+        self.rule, self.uint8, self.dtype = rule, uint8, dtype
+        if dtype != torch.float32:
             for part in (self.backbone, self.neck, self.layers):
-                part.half()
-            self.neck.sincos_pos_enc = _HalfPositions(self.neck.sincos_pos_enc)
+                part.to(dtype)
+            self.neck.sincos_pos_enc = _CastPositions(self.neck.sincos_pos_enc, dtype)
         mean, std = _normalisation(model)
         self.register_buffer("mean", mean)
         self.register_buffer("std", std)
@@ -128,7 +132,7 @@ class RtmoGraph(nn.Module):
         pixels = self._prepared(images)
         size = pixels.shape[2:]
         scores, boxes, visible, vectors, cells = self._predictions(pixels)
-        keep = _Nms.apply(boxes, scores.unsqueeze(1), self.rule)  # (S, 3)
+        keep = _Nms.apply(boxes, scores.unsqueeze(1), self.rule)  # type: ignore[no-untyped-call]
         kept = torch.zeros_like(scores)
         kept[keep[:, 0], keep[:, 2]] = 1.0
         most = kept.sum(1).max().clamp(min=1).to(torch.int64)
@@ -151,7 +155,7 @@ class RtmoGraph(nn.Module):
 
     def _predictions(self, pixels: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
         """Return scores (B,N), boxes (B,N,4), visibility (B,N,17), vectors (B,N,C), cells (N,2)."""
-        features = self.backbone(pixels.half() if self.half_layers else pixels)
+        features = self.backbone(pixels.to(self.dtype))
         for i, level in enumerate(self.neck.use_encoder_idx):
             # What the neck takes in an export; on a fixed size it would be a constant.
             table = _sine_table(features[level], self.neck.sincos_pos_enc.dim_t)
@@ -169,7 +173,7 @@ class RtmoGraph(nn.Module):
         corners = boxes.reshape(-1, 4)
         centre = (corners[:, :2] + corners[:, 2:]) / 2
         scale = (corners[:, 2:] - corners[:, :2]) * self.padding
-        points = self.decoder.forward_test(
+        points: Tensor = self.decoder.forward_test(
             vectors.reshape(-1, vectors.shape[-1]),
             torch.cat([centre, scale], 1),
             cells.reshape(-1, 2),
@@ -227,12 +231,12 @@ def _normalisation(model: Any) -> tuple[Tensor, Tensor]:
     return own.mean.detach().float()[None].cpu(), own.std.detach().float()[None].cpu()
 
 
-class _HalfPositions(nn.Module):
-    """mmpose's position table, computed in float32 and given in float16."""
+class _CastPositions(nn.Module):
+    """mmpose's position table, computed in float32 and given in a shorter type."""
 
-    def __init__(self, positions: Any) -> None:
+    def __init__(self, positions: Any, dtype: torch.dtype) -> None:
         super().__init__()
-        self.positions = positions.float()
+        self.positions, self.dtype = positions.float(), dtype
 
     @property
     def dim_t(self) -> Tensor:
@@ -243,7 +247,7 @@ class _HalfPositions(nn.Module):
     def forward(self, size: Any) -> Tensor:
         """Return the table for a map of this (height, width)."""
         table: Tensor = self.positions(size=size)
-        return table.half()
+        return table.to(self.dtype)
 
 
 class HeatmapGraph(nn.Module):
@@ -253,18 +257,22 @@ class HeatmapGraph(nn.Module):
         model: mmpose's TopdownPoseEstimator, in eval mode; SDPose runs one cycle then.
         uint8: take crops (B, H, W, 3) uint8 BGR and normalise them inside, in place of
             normalised RGB float32.
-        half: run in float16.
+        dtype: what the network runs in.
 
     """
 
-    def __init__(self, model: Any, *, uint8: bool = False, half: bool = False) -> None:
+    mean: Tensor
+    std: Tensor
+
+    def __init__(
+        self, model: Any, *, uint8: bool = False, dtype: torch.dtype = torch.float32
+    ) -> None:
         super().__init__()
         self.backbone, self.head = model.backbone, model.head
         self.neck = model.neck if getattr(model, "with_neck", False) else nn.Identity()
-        self.uint8, self.half_layers = uint8, half
-        if half:
-            for part in (self.backbone, self.neck, self.head):
-                part.half()
+        self.uint8, self.dtype = uint8, dtype
+        for part in (self.backbone, self.neck, self.head):
+            part.to(dtype)
         mean, std = _normalisation(model)
         self.register_buffer("mean", mean)
         self.register_buffer("std", std)
@@ -274,7 +282,5 @@ class HeatmapGraph(nn.Module):
         """Return the heatmaps."""
         if self.uint8:
             crops = (crops.permute(0, 3, 1, 2).flip(1).float() - self.mean) / self.std
-        if self.half_layers:
-            crops = crops.half()
-        heatmaps: Tensor = self.head(self.neck(self.backbone(crops)))
+        heatmaps: Tensor = self.head(self.neck(self.backbone(crops.to(self.dtype))))
         return heatmaps.float()

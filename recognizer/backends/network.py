@@ -65,7 +65,12 @@ def batches(total: int, network_batch: int | None, limit: int) -> list[tuple[int
     return [(start, min(start + size, total)) for start in range(0, total, size)]
 
 
-def pad_batch(array: NDArray[np.float32], network_batch: int | None) -> NDArray[np.float32]:
+def run_limit(network: Network, limit: int) -> int:
+    """Return the most items of one run: ``limit``, or what the network was built for if less."""
+    return min(limit, getattr(network, "max_batch", limit))
+
+
+def pad_batch(array: NDArray[Any], network_batch: int | None) -> NDArray[Any]:
     """Fill a last, short batch up to the size a fixed-batch network insists on."""
     if network_batch is None or len(array) == network_batch:
         return array

@@ -7,7 +7,9 @@ objectness, 80 class scores of which class 0 is the person.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -30,19 +32,30 @@ class Boxes:
 
 
 class LetterboxBatch:
-    """A reused (B, 3, H, W) float32 buffer that images are letterboxed into."""
+    """A reused buffer that images are letterboxed into.
 
-    def __init__(self, input_wh: tuple[int, int]) -> None:
+    Args:
+        input_wh: size of the network's input, pixels.
+        uint8: make (B, H, W, 3) uint8 in place of (B, 3, H, W) float32.
+
+    """
+
+    def __init__(self, input_wh: tuple[int, int], *, uint8: bool = False) -> None:
         self._input_wh = input_wh
-        self._buffer = np.empty((0, 3, input_wh[1], input_wh[0]), np.float32)
+        width, height = input_wh
+        self._uint8 = uint8
+        self._buffer: NDArray[Any] = (
+            np.empty((0, height, width, 3), np.uint8)
+            if uint8
+            else np.empty((0, 3, height, width), np.float32)
+        )
         self._inner: list[tuple[int, int]] = []
 
-    def fill(self, images: Sequence[Image]) -> tuple[FloatArray, list[Letterbox]]:
+    def fill(self, images: Sequence[Image]) -> tuple[NDArray[Any], list[Letterbox]]:
         """Return the network's input (a view of the buffer) and each image's letterbox."""
         if len(images) > len(self._buffer):
-            self._buffer = np.full(
-                (len(images), *self._buffer.shape[1:]), LETTERBOX_GREY, np.float32
-            )
+            shape = (len(images), *self._buffer.shape[1:])
+            self._buffer = np.full(shape, LETTERBOX_GREY, self._buffer.dtype)
             self._inner = [(0, 0)] * len(images)
         fits = [Letterbox.fit(image.size_wh, self._input_wh) for image in images]
         for i, (image, fit) in enumerate(zip(images, fits, strict=True)):
@@ -51,7 +64,12 @@ class LetterboxBatch:
                 self._inner[i] = fit.inner_wh
             small = image.bgr(fit.inner_wh)
             height, width = small.shape[:2]
-            self._buffer[i, :, :height, :width] = small.transpose(2, 0, 1)
+            if self._uint8:
+                self._buffer[i, :height, :width] = small
+            else:
+                # Planes side by side first: numbers that lie apart convert half as fast.
+                for channel, plane in enumerate(cv2.split(small)):
+                    self._buffer[i, channel, :height, :width] = plane
         return self._buffer[: len(images)], fits
 
 

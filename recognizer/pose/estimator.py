@@ -2,16 +2,19 @@
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, TypeVar
 
+from recognizer.backends.facts import PoseFacts, PoseSection, check
 from recognizer.backends.network import Network
 from recognizer.backends.onnx import OnnxNetwork
 from recognizer.config_models import PoseEstimationSection
-from recognizer.config_types import OnnxRuntimeOptions
+from recognizer.config_types import Section
 from recognizer.pose.detector import YoloxDetector
 from recognizer.pose.rtmo import RtmoPose
 from recognizer.pose.topdown import TopDownPose
 from recognizer.types import Image, Poses
+
+_Section = TypeVar("_Section", bound=Section)
 
 
 class PoseModel(Protocol):
@@ -33,33 +36,79 @@ def open_pose_model(
 
     Args:
         settings: the config's section.
-        files: where the ``pose`` network and, for top-down, the ``detector`` are.
+        files: where the ``pose`` network and, for top-down, the ``detector`` are; for
+            ``inference_mode: pth`` also mmpose's ``config``.
         threads: CPU threads for each network where the config says ``auto``.
         gpu: device number that replaces the config's, where several are used in turn.
 
     Raises:
-        ModelError: a file of another kind, or a device that is not there.
-        NotImplementedError: a backend that this version does not have.
+        ModelError: a file of another kind, thresholds other than those inside of it, or a device
+            that is not there.
+        FileNotFoundError, CheckpointError, ValueError: as ``backends.torch.load_pose``.
+        ImportError: ``pth`` without the training set.
 
     """
-
-    def open_network(path: Path, options: OnnxRuntimeOptions) -> Network:
-        if gpu is not None:
-            options = options.model_copy(update={"device": f"cuda:{gpu}"})
-        return OnnxNetwork(path, options, threads)
-
-    if settings.inference_mode != "onnx":
-        raise NotImplementedError(
-            f"models.pose_estimation.inference_mode: {settings.inference_mode} is not there yet; "
-            "export the model to ONNX and set inference_mode: onnx"
-        )
-    network = open_network(files["pose"], settings.onnx)
+    network = _open(settings, files, threads, gpu)
+    facts = PoseFacts.of(network.metadata)
+    check(facts, settings)
     match settings.kind:
         case "rtmo":
-            return RtmoPose(network, settings.onnx)
+            wanted = _input_size(settings)
+            if wanted is None and facts is not None:
+                wanted = facts.input_size
+            return RtmoPose(network, _block(settings), wanted)
         case "topdown":
             topdown = settings.topdown
-            boxes = YoloxDetector(
-                open_network(files["detector"], topdown.detector), topdown.detector
-            )
-            return TopDownPose(boxes, network, topdown, settings.onnx.keypoint_threshold)
+            detector = OnnxNetwork(files["detector"], _on_gpu(topdown.detector, gpu), threads)
+            boxes = YoloxDetector(detector, topdown.detector)
+            return TopDownPose(boxes, network, topdown, _block(settings).keypoint_threshold)
+
+
+class _Described(Network, Protocol):
+    """A network that may say something of itself."""
+
+    @property
+    def metadata(self) -> Mapping[str, str]:
+        """What the file says."""
+        ...
+
+
+def _open(
+    settings: PoseEstimationSection, files: Mapping[str, Path], threads: int, gpu: int | None
+) -> _Described:
+    match settings.inference_mode:
+        case "onnx":
+            return OnnxNetwork(files["pose"], _on_gpu(settings.onnx, gpu), threads)
+        case "pth":
+            from recognizer.backends.torch import open_pose
+
+            return open_pose(files["config"], files["pose"], _on_gpu(settings.pth, gpu), threads)
+        case "tensorrt":
+            from recognizer.backends.tensorrt import TensorRTNetwork
+
+            section = _on_gpu(settings.tensorrt, gpu)
+            return TensorRTNetwork(files["pose"], section.device, section=section)
+
+
+def _on_gpu(section: _Section, gpu: int | None) -> _Section:
+    return section if gpu is None else section.model_copy(update={"device": f"cuda:{gpu}"})
+
+
+def _block(settings: PoseEstimationSection) -> PoseSection:
+    match settings.inference_mode:
+        case "onnx":
+            return settings.onnx
+        case "pth":
+            return settings.pth
+        case "tensorrt":
+            return settings.tensorrt
+
+
+def _input_size(settings: PoseEstimationSection) -> tuple[int, int] | None:
+    match settings.inference_mode:
+        case "onnx":
+            return settings.onnx.model_input_size
+        case "pth":
+            return settings.pth.input_size
+        case "tensorrt":
+            return settings.tensorrt.model_input_size

@@ -2,43 +2,60 @@
 
 ``input`` (B, 3, H, W) float32 BGR 0-255, letterboxed at the top left with 114 ->
 ``dets`` (B, K, 5) boxes and score, ``keypoints`` (B, K, 17, 3) places and score, in
-network pixels. Non-maximum suppression is inside the graph and is not done again here:
-a second one would lose people who stand close together.
+network pixels. A file may take (B, H, W, 3) uint8 instead (``deploy.uint8_input``).
+Non-maximum suppression is inside the graph and is not done again here: a second one would
+lose people who stand close together.
 """
 
 from collections.abc import Sequence
 
 import numpy as np
 
-from recognizer.backends.network import ModelError, Network, batches, describe, pad_batch
-from recognizer.config_models import OnnxPoseSection
+from recognizer.backends.facts import PoseSection
+from recognizer.backends.network import (
+    ModelError,
+    Network,
+    batches,
+    describe,
+    pad_batch,
+    run_limit,
+)
 from recognizer.geometry import Letterbox
 from recognizer.pose.detector import LetterboxBatch
 from recognizer.skeleton import NUM_KEYPOINTS
 from recognizer.types import FloatArray, Image, Poses
 
 _MAX_BATCH = 8
+_STRIDE = 32
 
 
 class RtmoPose:
-    """Image -> Poses by one network.
+    """Image -> Poses by one network, whatever runs it.
+
+    Args:
+        network: one that keeps the contract.
+        settings: the config's block of the backend: its thresholds for people and keypoints.
+        input_wh: width and height of the input, pixels; None: as the network says.
 
     Raises:
         ModelError: the network does not keep the contract, or its fixed input size is
-            not ``model_input_size``.
+            not ``input_wh``.
 
     """
 
-    def __init__(self, network: Network, settings: OnnxPoseSection) -> None:
+    def __init__(
+        self, network: Network, settings: PoseSection, input_wh: tuple[int, int] | None = None
+    ) -> None:
         self._network = network
         self._settings = settings
-        self._input_name, self._batch, input_wh = _check(network, settings.model_input_size)
-        self._letterboxes = LetterboxBatch(input_wh)
+        self._input_name, self._batch, fits, uint8 = _check(network, input_wh)
+        self._limit = run_limit(network, _MAX_BATCH)
+        self._letterboxes = LetterboxBatch(fits, uint8=uint8)
 
     def __call__(self, images: Sequence[Image]) -> list[Poses]:
         """Return the people of each image, in image pixels, clipped to nothing."""
         found: list[Poses] = []
-        for start, stop in batches(len(images), self._batch, _MAX_BATCH):
+        for start, stop in batches(len(images), self._batch, self._limit):
             pixels, fits = self._letterboxes.fill(images[start:stop])
             out = self._network.run({self._input_name: pad_batch(pixels, self._batch)})
             for i, fit in enumerate(fits):
@@ -59,12 +76,13 @@ class RtmoPose:
 
 def _check(
     network: Network, wanted: tuple[int, int] | None
-) -> tuple[str, int | None, tuple[int, int]]:
+) -> tuple[str, int | None, tuple[int, int], bool]:
+    """Return the input's name, batch, (width, height), and whether it is of 8-bit pixels."""
     outputs = {spec.name: spec.shape for spec in network.outputs}
     fits = len(network.inputs) == 1 and {"dets", "keypoints"} <= outputs.keys()
     if fits:
-        shape = network.inputs[0].shape
-        fits = len(shape) == 4 and shape[1] == 3 and len(outputs["dets"]) == 3
+        shape, uint8 = network.inputs[0].shape, network.inputs[0].dtype == "tensor(uint8)"
+        fits = len(shape) == 4 and shape[3 if uint8 else 1] == 3 and len(outputs["dets"]) == 3
         points = outputs["keypoints"]
         fits = fits and len(points) == 4 and points[2] in (NUM_KEYPOINTS, None)
     if not fits:
@@ -73,7 +91,7 @@ def _check(
             f"{describe(network)}; if this is a heatmap model, set models.pose_estimation.kind: "
             "topdown"
         )
-    batch, _, height, width = shape
+    batch, height, width = (shape[i] for i in ((0, 1, 2) if uint8 else (0, 2, 3)))
     own = (width, height)
     if wanted is not None and any(
         o is not None and o != w for o, w in zip(own, wanted, strict=True)
@@ -81,7 +99,11 @@ def _check(
         raise ModelError(
             f"RTMO: model_input_size is {wanted}, the file takes {own} (width, height)"
         )
-    size = wanted or own
-    if size[0] is None or size[1] is None:
+    columns, rows = wanted or own
+    if columns is None or rows is None:
         raise ModelError("RTMO: the file takes any input size; set model_input_size: [w, h]")
-    return network.inputs[0].name, batch, (size[0], size[1])
+    if None in own and (columns % _STRIDE or rows % _STRIDE):
+        raise ModelError(
+            f"RTMO: model_input_size: expected multiples of {_STRIDE}, got {columns, rows}"
+        )
+    return network.inputs[0].name, batch, (columns, rows), uint8

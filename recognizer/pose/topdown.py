@@ -2,16 +2,24 @@
 
 Contract of the pose network (SDPose, PP-TinyPose, any COCO-17 heatmap model): input
 (B, 3, H, W) float32 RGB, ImageNet mean and standard deviation; output heatmaps
-(B, 17, h, w).
+(B, 17, h, w). A file may take (B, H, W, 3) uint8 BGR instead (``deploy.uint8_input``).
 """
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from recognizer.backends.network import ModelError, Network, batches, describe, pad_batch
+from recognizer.backends.network import (
+    ModelError,
+    Network,
+    batches,
+    describe,
+    pad_batch,
+    run_limit,
+)
 from recognizer.config_models import TopDownSection
 from recognizer.geometry import crop_affine
 from recognizer.pose.detector import Boxes
@@ -49,7 +57,8 @@ class TopDownPose:
         self._network = network
         self._settings = settings
         self._threshold = keypoint_threshold
-        self._input_name, self._batch, self._crop_wh = _check(network)
+        self._input_name, self._batch, self._crop_wh, self._uint8 = _check(network)
+        self._limit = run_limit(network, _MAX_BATCH)
         levels = np.arange(256, dtype=np.float32)
         # Value of each level in each channel (3, 256): normalising a crop is one look-up.
         self._levels = np.stack(
@@ -83,10 +92,14 @@ class TopDownPose:
 
     def _crop(
         self, images: Sequence[Image], counts: Sequence[int], matrices: NDArray[np.float64]
-    ) -> FloatArray:
-        """Return normalised crops (N, 3, H, W), image after image."""
+    ) -> NDArray[Any]:
+        """Return crops, image after image: normalised (N, 3, H, W), or uint8 (N, H, W, 3)."""
         width, height = self._crop_wh
-        crops = np.empty((sum(counts), 3, height, width), np.float32)
+        crops: NDArray[Any] = (
+            np.empty((sum(counts), height, width, 3), np.uint8)
+            if self._uint8
+            else np.empty((sum(counts), 3, height, width), np.float32)
+        )
         row = 0
         for image, count in zip(images, counts, strict=True):
             if not count:
@@ -96,13 +109,19 @@ class TopDownPose:
                 crop: ImageArray = cv2.warpAffine(  # type: ignore[assignment]
                     pixels, matrices[row], (width, height), flags=cv2.INTER_LINEAR
                 )
-                blue, green, red = cv2.split(crop)
-                for channel, plane in enumerate((red, green, blue)):
-                    cv2.LUT(plane, self._levels[channel], dst=crops[row, channel])
+                if self._uint8:
+                    crops[row] = crop
+                else:
+                    self._normalise(crop, crops[row])
                 row += 1
         return crops
 
-    def _infer(self, crops: FloatArray) -> tuple[FloatArray, FloatArray, tuple[int, int]]:
+    def _normalise(self, crop: ImageArray, into: FloatArray) -> None:
+        blue, green, red = cv2.split(crop)
+        for channel, plane in enumerate((red, green, blue)):
+            cv2.LUT(plane, self._levels[channel], dst=into[channel])
+
+    def _infer(self, crops: NDArray[Any]) -> tuple[FloatArray, FloatArray, tuple[int, int]]:
         points, scores = [], []
         for start, stop in batches(len(crops), None, _DECODED_TOGETHER):
             heatmaps = self._heatmaps(crops[start:stop])
@@ -115,10 +134,11 @@ class TopDownPose:
         heat_wh = (heatmaps.shape[3], heatmaps.shape[2])
         return np.concatenate(points), np.concatenate(scores).astype(np.float32), heat_wh
 
-    def _heatmaps(self, crops: FloatArray) -> FloatArray:
+    def _heatmaps(self, crops: NDArray[Any]) -> FloatArray:
         heatmaps = self._run(crops)
         if self._settings.flip_test:
-            mirrored = self._run(np.ascontiguousarray(crops[..., ::-1]))
+            columns = crops[:, :, ::-1] if self._uint8 else crops[..., ::-1]
+            mirrored = self._run(np.ascontiguousarray(columns))
             mirrored = mirrored[:, FLIP_INDEX, :, ::-1]
             # Strided convolutions see a mirrored image one cell off; shift it back.
             shifted = mirrored.copy()
@@ -126,25 +146,27 @@ class TopDownPose:
             heatmaps = (heatmaps + shifted) / 2
         return heatmaps
 
-    def _run(self, crops: FloatArray) -> FloatArray:
+    def _run(self, crops: NDArray[Any]) -> FloatArray:
         parts = []
-        for start, stop in batches(len(crops), self._batch, _MAX_BATCH):
+        for start, stop in batches(len(crops), self._batch, self._limit):
             feeds = {self._input_name: pad_batch(crops[start:stop], self._batch)}
             (heatmaps,) = self._network.run(feeds).values()
             parts.append(heatmaps[: stop - start])
         return np.asarray(np.concatenate(parts), np.float32)
 
 
-def _check(network: Network) -> tuple[str, int | None, tuple[int, int]]:
+def _check(network: Network) -> tuple[str, int | None, tuple[int, int], bool]:
+    """Return the input's name, batch, (width, height), and whether it is of 8-bit pixels."""
     fits = len(network.inputs) == 1 and len(network.outputs) == 1
     if fits:
         shape, out = network.inputs[0].shape, network.outputs[0].shape
-        fits = len(shape) == 4 and shape[1] == 3 and len(out) == 4 and out[1] == NUM_KEYPOINTS
-        fits = fits and None not in shape[2:]
+        uint8 = network.inputs[0].dtype == "tensor(uint8)"
+        fits = len(shape) == 4 and len(out) == 4 and out[1] == NUM_KEYPOINTS
+        fits = fits and shape[3 if uint8 else 1] == 3 and None not in shape[1:]
     if not fits:
         raise ModelError(
             "top-down pose network: expected (B,3,H,W) -> heatmaps (B,17,h,w), got "
             f"{describe(network)}; if this is an RTMO file, set models.pose_estimation.kind: rtmo"
         )
-    batch, _, height, width = shape
-    return network.inputs[0].name, batch, (int(width or 0), int(height or 0))
+    batch, height, width = (shape[i] for i in ((0, 1, 2) if uint8 else (0, 2, 3)))
+    return network.inputs[0].name, batch, (int(width or 0), int(height or 0)), uint8

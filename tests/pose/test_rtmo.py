@@ -20,8 +20,8 @@ def picture(size_wh, dot, value=255):
     return ArrayImage(image)
 
 
-def model(path, **settings):
-    return RtmoPose(OnnxNetwork(path, OnnxPoseSection()), OnnxPoseSection(**settings))
+def model(path, input_wh=None, **settings):
+    return RtmoPose(OnnxNetwork(path, OnnxPoseSection()), OnnxPoseSection(**settings), input_wh)
 
 
 @pytest.mark.parametrize("batch", ["B", 1, 3])
@@ -55,8 +55,8 @@ def test_nobody_scores_above_the_threshold(tmp_path):
     ("make", "settings", "text"),
     [
         (lambda p: networks.heatmap(p), {}, "kind: topdown"),
-        (lambda p: networks.rtmo(p), {"model_input_size": (640, 640)}, "model_input_size is"),
-        (lambda p: networks.rtmo(p, input_wh=(96, 64)), {"model_input_size": (64, 96)}, "takes"),
+        (lambda p: networks.rtmo(p), {"input_wh": (640, 640)}, "model_input_size is"),
+        (lambda p: networks.rtmo(p, input_wh=(96, 64)), {"input_wh": (64, 96)}, "takes"),
     ],
     ids=["a heatmap model", "another size", "height and width swapped"],
 )

@@ -1,0 +1,170 @@
+"""What a pose network of ours says about itself, in ONNX metadata under the key ``recognizer``.
+
+``deploy.export`` writes it, an engine hands it on, and a network that torch runs has the same. So
+every backend knows what is fixed inside the network, and a config that asks for something else is
+refused, not half obeyed. Files that others made have no such text and are taken as they are.
+"""
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any, Literal, get_args
+
+from recognizer.backends.network import ModelError
+from recognizer.config_models import (
+    OnnxPoseSection,
+    PoseEstimationSection,
+    TensorRTPoseSection,
+    TorchPoseSection,
+)
+
+METADATA_KEY = "recognizer"
+SCHEMA, SCHEMA_VERSION = "recognizer.pose", 1
+Kind = Literal["rtmo", "topdown"]
+PoseSection = OnnxPoseSection | TorchPoseSection | TensorRTPoseSection
+_MAX_TEXT = 2**16
+_EXPORT = "python main.py --mode deploy.export --set deploy.model=pose"
+_SAME = 1e-6
+
+
+@dataclass(frozen=True, slots=True)
+class Thresholds:
+    """What non-maximum suppression inside an RTMO file does; as in the config's blocks."""
+
+    score_threshold: float
+    nms_threshold: float
+    max_detections: int
+
+
+@dataclass(frozen=True, slots=True)
+class PoseFacts:
+    """What stands in a pose network's file beside the network.
+
+    Attributes:
+        kind: ``rtmo`` (images in, people out) or ``topdown`` (crops in, heatmaps out).
+        input_size: width and height, pixels; of an RTMO file of free size, the trained ones.
+        layout: ``NCHW float32`` or ``NHWC uint8``.
+        normalised_inside: whether pixels go in as they are, BGR 0-255, and not normalised RGB.
+        mean_rgb, std_rgb: what the network's training subtracted and divided by.
+        thresholds: fixed inside; None for top-down networks.
+        precision: fp32, fp16, bf16 or int8, of the layers.
+        opset: of ONNX; None where torch runs it.
+        config: name of mmpose's config.
+        checkpoint: name of the weights' file.
+        checkpoint_sha256: its digest.
+        created_by: version that made it.
+
+    """
+
+    kind: Kind
+    input_size: tuple[int, int]
+    layout: str
+    normalised_inside: bool
+    mean_rgb: tuple[float, float, float]
+    std_rgb: tuple[float, float, float]
+    thresholds: Thresholds | None
+    precision: str
+    opset: int | None
+    config: str
+    checkpoint: str
+    checkpoint_sha256: str
+    created_by: str
+
+    def to_text(self) -> str:
+        """Return the text that is put into metadata; the same facts give the same text."""
+        facts = {"schema": SCHEMA, "schema_version": SCHEMA_VERSION, **asdict(self)}
+        return json.dumps(facts, sort_keys=True)
+
+    @classmethod
+    def of(cls, metadata: Mapping[str, str]) -> "PoseFacts | None":
+        """Return the facts in a network's metadata, None where it is a file of somebody else.
+
+        Raises:
+            ModelError: a text that is damaged, of a later version, or of another kind of network.
+
+        """
+        text = metadata.get(METADATA_KEY)
+        if text is None:
+            return None
+        try:
+            if len(text) > _MAX_TEXT:
+                raise ValueError("too long")
+            return _read(json.loads(text))
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+            raise ModelError(
+                f"metadata '{METADATA_KEY}': expected the facts of a pose network ({SCHEMA} "
+                f"{SCHEMA_VERSION}): {error}; write the file again with `{_EXPORT}`"
+            ) from error
+
+
+def _read(value: dict[str, Any]) -> PoseFacts:
+    schema = (value.pop("schema"), value.pop("schema_version"))
+    if schema != (SCHEMA, SCHEMA_VERSION):
+        raise ValueError(f"got {schema[0]!r} {schema[1]!r}")
+    if value["kind"] not in get_args(Kind):
+        raise ValueError(f"kind {value['kind']!r}")
+    width, height = (int(size) for size in value.pop("input_size"))
+    mean, std = (tuple(float(v) for v in value.pop(name)) for name in ("mean_rgb", "std_rgb"))
+    if len(mean) != 3 or len(std) != 3 or min(width, height) < 1:
+        raise ValueError("input_size, mean_rgb or std_rgb")
+    inside = value.pop("thresholds")
+    if (inside is None) == (value["kind"] == "rtmo"):
+        raise ValueError("thresholds")
+    thresholds = inside and Thresholds(
+        float(inside["score_threshold"]), float(inside["nms_threshold"]),
+        int(inside["max_detections"]),
+    )  # fmt: skip
+    return PoseFacts(
+        input_size=(width, height), mean_rgb=mean, std_rgb=std, thresholds=thresholds, **value
+    )
+
+
+def check(facts: PoseFacts | None, settings: PoseEstimationSection) -> None:
+    """Refuse a config that asks for what the network cannot do any more.
+
+    Args:
+        facts: of the network that the config names; None: nothing is known, nothing refused.
+        settings: the config's section.
+
+    Raises:
+        ModelError: another kind of network, thresholds that the ones inside have cut off already,
+            or another normalisation.
+
+    """
+    if facts is None:
+        return
+    if facts.kind != settings.kind:
+        raise ModelError(
+            f"models.pose_estimation.kind: it says {settings.kind}, the network is one for "
+            f"{facts.kind}; --set models.pose_estimation.kind={facts.kind}"
+        )
+    if facts.thresholds is not None:
+        mode = settings.inference_mode
+        _check_thresholds(facts.thresholds, getattr(settings, mode), mode)
+    if not facts.normalised_inside:
+        for name in ("mean_rgb", "std_rgb"):
+            wanted, own = getattr(settings.topdown, name), getattr(facts, name)
+            if max(abs(a - b) for a, b in zip(wanted, own, strict=True)) > _SAME * 255:
+                raise ModelError(
+                    f"models.pose_estimation.topdown.{name}: the network was trained with "
+                    f"{list(own)}, the config says {list(wanted)}"
+                )
+
+
+def _check_thresholds(inside: Thresholds, wanted: PoseSection, mode: str) -> None:
+    key = f"models.pose_estimation.{mode}"
+    asked = {name: getattr(wanted, name) for name in ("score_threshold", "nms_threshold")}
+    wrong = None
+    if abs(asked["nms_threshold"] - inside.nms_threshold) > _SAME:
+        wrong = "nms_threshold", asked["nms_threshold"], f"{inside.nms_threshold:g}"
+    elif asked["score_threshold"] < inside.score_threshold - _SAME:
+        wrong = "score_threshold", asked["score_threshold"], f"{inside.score_threshold:g} or more"
+    elif wanted.max_detections > inside.max_detections:
+        wrong = "max_detections", wanted.max_detections, f"{inside.max_detections} or less"
+    if wrong is not None:
+        name, value, fits = wrong
+        raise ModelError(
+            f"{key}.{name}: suppression is inside this file, and with {value:g} it would have to "
+            f"be another: set {name}: {fits}, or write the file again with `{_EXPORT} --set "
+            f"models.pose_estimation.onnx.{name}={value:g}`"
+        )

@@ -1,0 +1,375 @@
+"""PyTorch: a network of mmpose with a checkpoint's weights, run as the graph that export writes.
+
+A config of mmpose is a program and runs when it is read. A checkpoint is data: it is read with
+``load_checkpoint``, which executes nothing, and its weights must fit the network one by one.
+"""
+
+import logging
+import warnings
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import nn
+
+from recognizer import __version__
+from recognizer.artifacts import sha256_file
+from recognizer.backends.facts import METADATA_KEY, Kind, PoseFacts, Thresholds
+from recognizer.backends.graphs import HeatmapGraph, RtmoGraph, Suppression
+from recognizer.backends.network import ModelError, TensorSpec
+from recognizer.config_models import TorchPoseSection
+from recognizer.openmmlab import build_pose_model, read_pose_config
+from recognizer.runner.checkpoints import load_checkpoint
+
+logger = logging.getLogger(__name__)
+
+INPUT = "input"
+OUTPUTS: dict[Kind, tuple[str, ...]] = {"rtmo": ("dets", "keypoints"), "topdown": ("heatmaps",)}
+DTYPES = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
+STRIDE = 32
+"""Sides of an RTMO's input are multiples of it."""
+_SHOWN = 5
+# Buffers with which batch norm works; other buffers are constants that the network computes.
+_STATISTICS = ("running_mean", "running_var")
+_OWN_LOSSES = "head.loss_"  # weights that a loss learns; only training reads them
+_ELEMENTS = {"tensor(float)": np.float32, "tensor(uint8)": np.uint8}
+
+
+class TorchNetwork:
+    """A module of torch on one device.
+
+    Args:
+        graph: takes one tensor, gives one or a tuple of them.
+        inputs: the one input.
+        outputs: as many as the module gives.
+        device: ``cpu`` or ``cuda:N``.
+        channels_last: keep the pixels' channels side by side in memory.
+        threads: CPU threads; torch has one pool per process, so the last one opened decides.
+        metadata: what is said of the network.
+
+    Raises:
+        ModelError: no such device.
+
+    """
+
+    def __init__(  # noqa: PLR0913
+        self,
+        graph: nn.Module,
+        inputs: tuple[TensorSpec, ...],
+        outputs: tuple[TensorSpec, ...],
+        *,
+        device: str = "cpu",
+        channels_last: bool = False,
+        threads: int | None = None,
+        metadata: Mapping[str, str] | None = None,
+    ) -> None:
+        _check_device(device)
+        if threads is not None:
+            torch.set_num_threads(threads)
+        self._format = torch.channels_last if channels_last else torch.contiguous_format
+        self._device = torch.device(device)
+        self._graph = graph.eval().to(self._device)
+        if channels_last:
+            # torch's own types do not know this form of it.
+            self._graph.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.inputs, self.outputs = inputs, outputs
+        self.metadata: dict[str, str] = dict(metadata or {})
+
+    def run(self, feeds: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
+        """Return every output for the given input.
+
+        Raises:
+            ModelError: an input of another name, shape or element type, or a run that failed.
+
+        """
+        (spec,) = self.inputs
+        array = feeds.get(spec.name)
+        if array is None or len(feeds) != 1 or not _fits(array, spec):
+            given = ", ".join(f"{name} {a.shape} {a.dtype}" for name, a in feeds.items())
+            raise ModelError(f"expected {spec} {spec.dtype}, got {given or 'nothing'}")
+        try:
+            with torch.inference_mode(), warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # deprecations inside mmpose
+                pixels = torch.from_numpy(np.ascontiguousarray(array)).to(self._device)
+                if spec.dtype != "tensor(uint8)":  # NHWC as it comes is channels_last already
+                    pixels = pixels.contiguous(memory_format=self._format)
+                given = self._graph(pixels)
+                values = given if isinstance(given, tuple) else (given,)
+                return {
+                    one.name: value.cpu().numpy()
+                    for one, value in zip(self.outputs, values, strict=True)
+                }
+        except RuntimeError as error:
+            first = (str(error).splitlines() or [""])[0][:300]
+            raise ModelError(f"torch on {self._device}: the run failed: {first}") from error
+
+
+def _fits(array: NDArray[Any], spec: TensorSpec) -> bool:
+    return (
+        array.dtype == _ELEMENTS[spec.dtype]
+        and array.ndim == len(spec.shape)
+        and all(own in (None, size) for own, size in zip(spec.shape, array.shape, strict=True))
+    )
+
+
+def _check_device(device: str) -> None:
+    kind, _, index = device.partition(":")
+    if kind == "cpu":
+        return
+    count = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    if int(index or 0) >= count:
+        build = "for CPUs only" if torch.version.cuda is None else f"for CUDA {torch.version.cuda}"
+        raise ModelError(
+            f"device {device}: torch {torch.__version__} (built {build}) sees {count} GPUs here; "
+            "install the torch of your driver's CUDA (nvidia-smi shows it), or set "
+            "models.pose_estimation.pth.device: cpu"
+        )
+
+
+# --- a trained network -------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class TrainedPose:
+    """A network of mmpose with its trained weights, on the CPU.
+
+    Attributes:
+        model: mmpose's estimator, in eval mode.
+        facts: what is known of it, in single precision and without thresholds.
+
+    """
+
+    model: Any
+    facts: PoseFacts
+
+
+def load_pose(config_file: Path, checkpoint: Path) -> TrainedPose:
+    """Build the network of a config and put a checkpoint's weights into it.
+
+    Raises:
+        FileNotFoundError: no such file.
+        ValueError: a config of which nothing can be built.
+        CheckpointError: a checkpoint that is damaged, or that holds code, which does not run.
+        ModelError: a network that is neither RTMO nor top-down with heatmaps of COCO's 17
+            keypoints, or weights of another network.
+
+    """
+    config = read_pose_config(config_file)
+    weights = load_checkpoint(checkpoint)["state_dict"]
+    model = build_pose_model(config)
+    kind, input_size = _kind_and_size(model, config)
+    put_weights(model, weights, checkpoint)
+    mean, std = _levels(model)
+    facts = PoseFacts(
+        kind=kind,
+        input_size=input_size,
+        layout="NCHW float32",
+        normalised_inside=kind == "rtmo",
+        mean_rgb=mean,
+        std_rgb=std,
+        thresholds=None,
+        precision="fp32",
+        opset=None,
+        config=config_file.name,
+        checkpoint=checkpoint.name,
+        checkpoint_sha256=sha256_file(checkpoint),
+        created_by=f"recognizer {__version__}",
+    )
+    return TrainedPose(model, facts)
+
+
+def _kind_and_size(model: Any, config: Any) -> tuple[Kind, tuple[int, int]]:
+    """Return what the network is and the width and height of its input."""
+    head, found = model.head, type(model).__name__
+    kind: Kind
+    if type(head).__name__ == "RTMOHead":
+        kind, size = "rtmo", (config.get("codec") or {}).get("input_size")
+    elif found == "TopdownPoseEstimator" and hasattr(head, "forward"):
+        kind, size = "topdown", getattr(getattr(head, "decoder", None), "input_size", None)
+        own = model.data_preprocessor
+        if not (own._enable_normalize and own._channel_conversion):
+            raise ModelError(
+                f"{config.filename}: expected a data_preprocessor with mean, std and bgr_to_rgb"
+            )
+    else:
+        raise ModelError(
+            f"{config.filename}: expected an RTMO or a top-down heatmap network, got {found} with "
+            f"{type(head).__name__}"
+        )
+    if size is None or getattr(head, "num_keypoints", 17) != 17:
+        raise ModelError(
+            f"{config.filename}: expected COCO's 17 keypoints and a codec with an input_size"
+        )
+    return kind, (int(size[0]), int(size[1]))
+
+
+def _levels(model: Any) -> tuple[Any, Any]:
+    """Return mean and standard deviation of the levels 0-255, each (R, G, B) for top-down."""
+    own = model.data_preprocessor
+    if not getattr(own, "_enable_normalize", False):
+        return (0.0, 0.0, 0.0), (1.0, 1.0, 1.0)
+    mean, std = (
+        # Six digits are what float32 holds of the numbers in the config.
+        tuple(float(f"{v:.6g}") for v in part.flatten().tolist() for _ in range(3 // part.numel()))
+        for part in (own.mean, own.std)
+    )
+    return mean, std
+
+
+def put_weights(model: Any, weights: Mapping[str, Any], where: Path) -> None:
+    """Put weights into a model: all that it uses, each of its shape.
+
+    Constants that the network computes itself and what only losses read may be missing; weights
+    that it does not have are named in a warning.
+
+    Raises:
+        ModelError: weights that are missing or of another shape, by name.
+
+    """
+    given = {name.removeprefix("module."): value for name, value in weights.items()}
+    wanted = model.state_dict()
+    parameters = {name for name, _ in model.named_parameters()}
+    needed = {
+        name for name in wanted
+        if (name in parameters or name.endswith(_STATISTICS)) and not name.startswith(_OWN_LOSSES)
+    }  # fmt: skip
+    wrong = [
+        f"{name}: expected {tuple(wanted[name].shape)}, got {tuple(given[name].shape)}"
+        for name in wanted
+        if name in given and given[name].shape != wanted[name].shape
+    ]
+    missing = sorted(needed - given.keys())
+    if missing or wrong:
+        raise ModelError(
+            f"{where}: its weights are of another network than the config's: "
+            + "; ".join(filter(None, [_some("missing", missing), _some("wrong shape", wrong)]))
+        )
+    extra = sorted(given.keys() - wanted.keys())
+    if extra:
+        logger.warning("%s: not used: %s", where, _some("weights", extra))
+    model.load_state_dict({n: v for n, v in given.items() if n in wanted}, strict=False)
+
+
+def _some(what: str, names: list[str]) -> str:
+    if not names:
+        return ""
+    more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
+    return f"{what} ({len(names)}): {', '.join(names[:_SHOWN])}{more}"
+
+
+# --- as a graph --------------------------------------------------------------------
+
+
+def make_graph(pose: TrainedPose, facts: PoseFacts) -> nn.Module:
+    """Return the module that gives what ``facts`` say; the model is used up by shorter types.
+
+    Args:
+        pose: the network.
+        facts: its own, with thresholds (RTMO), layout and precision as they shall be.
+
+    """
+    uint8, dtype = facts.layout == "NHWC uint8", DTYPES[facts.precision]
+    if facts.thresholds is None:
+        return HeatmapGraph(pose.model, uint8=uint8, dtype=dtype)
+    inside = facts.thresholds
+    rule = Suppression(inside.score_threshold, inside.nms_threshold, inside.max_detections)
+    return RtmoGraph(pose.model, rule, uint8=uint8, dtype=dtype)
+
+
+def with_options(
+    facts: PoseFacts, thresholds: Thresholds, *, precision: str = "fp32", uint8: bool = False
+) -> PoseFacts:
+    """Return the facts of a network that is run or written in a certain way."""
+    return replace(
+        facts,
+        thresholds=thresholds if facts.kind == "rtmo" else None,
+        precision=precision,
+        layout="NHWC uint8" if uint8 else "NCHW float32",
+        normalised_inside=uint8 or facts.kind == "rtmo",
+    )
+
+
+def check_input_size(facts: PoseFacts, wanted: tuple[int, int] | None) -> tuple[int, int]:
+    """Return width and height of the input: those wanted, else the config's.
+
+    Raises:
+        ModelError: a size that the network cannot take.
+
+    """
+    if wanted is None:
+        wanted = facts.input_size
+    if facts.kind == "topdown" and wanted != facts.input_size:
+        raise ModelError(
+            f"models.pose_estimation.pth.input_size: {facts.config} takes {list(facts.input_size)} "
+            f"(width, height) and nothing else, got {list(wanted)}; set input_size: null"
+        )
+    if facts.kind == "rtmo" and any(side % STRIDE for side in wanted):
+        raise ModelError(
+            f"models.pose_estimation.pth.input_size: expected multiples of {STRIDE} (width, "
+            f"height), got {list(wanted)}"
+        )
+    return wanted
+
+
+def input_spec(facts: PoseFacts, batch: int | None, *, any_size: bool) -> TensorSpec:
+    """Return the input of a network with these facts."""
+    width, height = (None, None) if any_size else facts.input_size
+    if facts.layout == "NHWC uint8":
+        return TensorSpec(INPUT, (batch, height, width, 3), "tensor(uint8)")
+    return TensorSpec(INPUT, (batch, 3, height, width), "tensor(float)")
+
+
+def open_graph(
+    pose: TrainedPose, facts: PoseFacts, section: TorchPoseSection | None = None,
+    threads: int | None = None,
+) -> TorchNetwork:  # fmt: skip
+    """Return a network that runs; in a shorter type the model is used up.
+
+    Args:
+        pose: the network.
+        facts: as for ``make_graph``.
+        section: device and memory format; None: the CPU.
+        threads: as for ``TorchNetwork``.
+
+    """
+    graph = make_graph(pose, facts)
+    spec = input_spec(facts, None, any_size=False)
+    shapes: tuple[tuple[int | None, ...], ...] = ((None, None, 5), (None, None, 17, 3))
+    if facts.kind == "topdown":
+        size = [size or 1 for size in spec.shape]
+        element = torch.uint8 if spec.dtype == "tensor(uint8)" else torch.float32
+        with torch.inference_mode():
+            shapes = ((None, *graph(torch.zeros(size, dtype=element)).shape[1:]),)
+    return TorchNetwork(
+        graph,
+        (spec,),
+        tuple(
+            TensorSpec(name, shape, "tensor(float)")
+            for name, shape in zip(OUTPUTS[facts.kind], shapes, strict=True)
+        ),
+        device="cpu" if section is None else section.device,
+        channels_last=section is not None and section.channels_last,
+        threads=threads,
+        metadata={METADATA_KEY: facts.to_text()},
+    )
+
+
+def open_pose(
+    config_file: Path, checkpoint: Path, section: TorchPoseSection, threads: int | None = None
+) -> TorchNetwork:
+    """Open a trained pose network as the config says. Raises as ``load_pose``."""
+    _check_device(section.device)
+    if section.device == "cpu" and section.precision == "fp16":
+        raise ModelError(
+            "models.pose_estimation.pth.precision: fp16 takes a GPU; torch computes it on a CPU up "
+            "to 70 times slower than fp32. Set precision: fp32 or bf16"
+        )
+    pose = load_pose(config_file, checkpoint)
+    size = check_input_size(pose.facts, section.input_size)
+    inside = Thresholds(section.score_threshold, section.nms_threshold, section.max_detections)
+    facts = with_options(pose.facts, inside, precision=section.precision)
+    return open_graph(pose, replace(facts, input_size=size), section, threads)
