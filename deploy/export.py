@@ -1,5 +1,7 @@
 """Ship trained checkpoints as one ONNX file: written, checked, compared, and only then there.
 
+Pose networks go their own way: see ``pose_export``.
+
 The file is opened by the classifier of live inference and its probabilities are compared with
 mmaction2's own pipeline and recognizer on real clips and on made skeletons of one person up to
 all slots. A file that differs by more than 1e-4 is not kept.
@@ -46,6 +48,10 @@ def export(config: Config, watch: Any) -> int:
         ValueError: a checkpoint that cannot be shipped, or a file whose probabilities differ.
 
     """
+    if config.deploy.model == "pose":
+        from deploy.pose_export import export_pose
+
+        return export_pose(config)
     paths = checkpoint_paths(config)
     output = config.deploy.output or paths[0].with_name(f"{config.deploy.model}.onnx")
     if output.suffix != ".onnx":
