@@ -1,0 +1,215 @@
+"""Time every backend that is here, from decoded frame to Poses, one process for each.
+
+A process of its own gives each backend its own peak of memory, and nothing of the one before it.
+Frames are decoded before the clock starts; batches go through one after the other. Wall time is
+what a user waits and depends on what else the machine does; CPU time depends on it much less.
+"""
+
+import importlib.metadata
+import logging
+import multiprocessing
+import sys
+import time
+from collections.abc import Sequence
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from deploy.candidates import CANNOT_OPEN, Candidate, Skipped, candidates, cores, frames, report_dir
+from recognizer.artifacts import atomic_path, write_json
+from recognizer.backends.onnx_options import choose_provider
+from recognizer.config import Config
+from recognizer.config_file import ConfigError
+
+logger = logging.getLogger(__name__)
+
+EXIT_DONE = 0
+_MIN_CALLS = 20
+_MB = 1e6
+
+
+@dataclass(frozen=True, slots=True)
+class Timing:
+    """One backend at one batch size.
+
+    Attributes:
+        name: the backend.
+        provider: what runs it, with its version.
+        batch: frames of one call.
+        calls: how many were timed.
+        p50_ms, p90_ms, p99_ms: wall time of a call that so many of 100 keep.
+        frames_per_s: frames over wall time.
+        cpu_ms: CPU time of all threads per frame.
+        memory_mb: what the network added to the process at its peak.
+        gpu_mb: the same of the GPU's, where torch runs it; None: not known.
+        people: seen in all frames, so that two backends are known to do the same work.
+
+    """
+
+    name: str
+    provider: str
+    batch: int
+    calls: int
+    p50_ms: float
+    p90_ms: float
+    p99_ms: float
+    frames_per_s: float
+    cpu_ms: float
+    memory_mb: float
+    gpu_mb: float | None
+    people: int
+
+
+def benchmark(config: Config, watch: Any) -> int:
+    """Time every backend that is here (``--mode deploy.benchmark``); return the exit code.
+
+    Args:
+        config: the whole config.
+        watch: what every mode is given to show progress; this one logs.
+
+    Raises:
+        ConfigError: no backend can run here.
+        FileNotFoundError, ModelError: a file that is not there or cannot be used.
+
+    """
+    found, skipped = candidates(config)
+    timings: list[Timing] = []
+    for candidate in found:
+        for batch in config.deploy.batch_sizes:
+            try:
+                timings.append(_alone(config, candidate, batch))
+            except CANNOT_OPEN as error:
+                skipped.append(Skipped(candidate.name, str(error)))
+                logger.warning("%s: left out: %s", candidate.name, error)
+                break
+            logger.info("%s", line(timings[-1]))
+    if not timings:
+        raise ConfigError(
+            "deploy.benchmark: expected a backend that can run here, got none; "
+            + "; ".join(f"{one.name}: {one.reason}" for one in skipped)
+        )
+    _report(config, timings, skipped)
+    return EXIT_DONE
+
+
+def _alone(config: Config, candidate: Candidate, batch: int) -> Timing:
+    """Measure in a fresh process; its errors are raised here."""
+    fresh = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(max_workers=1, mp_context=fresh) as pool:
+        try:
+            return pool.submit(measure, config, candidate, batch).result()
+        except BrokenProcessPool as error:
+            raise RuntimeError(
+                f"batch {batch}: its process was killed; there may be too little memory"
+            ) from error
+
+
+def measure(config: Config, candidate: Candidate, batch: int) -> Timing:
+    """Open a backend and time it in this process.
+
+    Raises:
+        ValueError, OSError, ImportError, RuntimeError: it cannot run here.
+
+    """
+    pictures, _ = frames(config)
+    before_mb = _memory_mb("VmRSS")
+    model = candidate.open(cores())
+    groups = [
+        [pictures[(start + i) % len(pictures)] for i in range(batch)]
+        for start in range(0, len(pictures), batch)
+    ]
+    for call in range(config.deploy.warm_up):
+        model(groups[call % len(groups)])
+    calls = max(_MIN_CALLS, len(groups))
+    wall_s, people = [], 0
+    cpu, begin = time.process_time(), time.perf_counter()
+    for call in range(calls):
+        start = time.perf_counter()
+        seen = model(groups[call % len(groups)])
+        wall_s.append(time.perf_counter() - start)
+        people += sum(len(poses) for poses in seen) if call < len(groups) else 0
+    took_s, cpu_s = time.perf_counter() - begin, time.process_time() - cpu
+    p50, p90, p99 = (float(q) * 1e3 for q in np.quantile(wall_s, (0.5, 0.9, 0.99)))
+    return Timing(
+        candidate.name, provider_of(candidate), batch, calls, p50, p90, p99,
+        calls * batch / took_s, cpu_s / (calls * batch) * 1e3,
+        _memory_mb("VmHWM") - before_mb, _gpu_mb(), people,
+    )  # fmt: skip
+
+
+def provider_of(candidate: Candidate) -> str:
+    """Return what runs a backend, with its version."""
+    match candidate.settings.inference_mode:
+        case "onnx":
+            import onnxruntime
+
+            here = onnxruntime.get_available_providers()
+            wanted = choose_provider(candidate.settings.onnx, 1, here).wanted
+            return f"{wanted} (ONNX Runtime {onnxruntime.__version__})"
+        case "pth":
+            return f"torch {importlib.metadata.version('torch')}"
+        case "tensorrt":
+            return f"TensorRT {sys.modules['tensorrt'].__version__}"
+
+
+def _memory_mb(key: str) -> float:
+    """Return this process's memory now (VmRSS) or at its peak (VmHWM); 0 where Linux is not."""
+    status = Path("/proc/self/status")
+    if not status.is_file():
+        return 0.0
+    lines = status.read_text(encoding="ascii").splitlines()
+    found = [row.split()[1] for row in lines if row.startswith(f"{key}:")]
+    return int(found[0]) * 1024 / _MB if found else 0.0
+
+
+def _gpu_mb() -> float | None:
+    torch = sys.modules.get("torch")
+    if torch is None or not torch.cuda.is_initialized():
+        return None
+    return float(torch.cuda.max_memory_allocated()) / _MB
+
+
+# --- the report --------------------------------------------------------------------
+
+_HEAD = (
+    "| backend | run by | batch | p50 / p90 / p99 of a call (ms) | frames/s | CPU (ms/frame) | "
+    "memory (MB) | people |"
+)
+
+
+def line(timing: Timing) -> str:
+    """Return one row of the table in Markdown."""
+    t = timing
+    memory = f"{t.memory_mb:.0f}" + (f" + GPU {t.gpu_mb:.0f}" if t.gpu_mb is not None else "")
+    return (
+        f"| {t.name} | {t.provider} | {t.batch} | {t.p50_ms:.1f} / {t.p90_ms:.1f} / "
+        f"{t.p99_ms:.1f} | {t.frames_per_s:.1f} | {t.cpu_ms:.1f} | {memory} | {t.people} |"
+    )
+
+
+def table(timings: Sequence[Timing], skipped: Sequence[Skipped]) -> str:
+    """Return all of it as a table in Markdown."""
+    lines = [_HEAD, "|---" * 8 + "|", *(line(timing) for timing in timings)]
+    lines += [f"| {one.name} | left out: {one.reason} | | | | | | |" for one in skipped]
+    return "\n".join(lines)
+
+
+def _report(config: Config, timings: Sequence[Timing], skipped: Sequence[Skipped]) -> None:
+    folder = report_dir(config)
+    text = table(timings, skipped)
+    for row in text.splitlines():
+        logger.info("%s", row)
+    value = {
+        "cores": cores(),
+        "warm_up": config.deploy.warm_up,
+        "rows": [asdict(timing) for timing in timings],
+        "left_out": [asdict(one) for one in skipped],
+    }
+    write_json(folder / "benchmark.json", folder, value)
+    with atomic_path(folder / "benchmark.md", folder) as scratch:
+        scratch.write_text(text + "\n", encoding="utf-8")
+    logger.info("%s", folder / "benchmark.md")

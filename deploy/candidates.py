@@ -1,0 +1,217 @@
+"""Which backends can run the configured pose network here, all told to do the same.
+
+One threshold for people, one for suppression and none for keypoints stand in every block,
+whatever the config says in each of them, so that what differs is the backend alone.
+"""
+
+import os
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from deploy.pose_parity import frames_of
+from recognizer.backends.facts import PoseFacts
+from recognizer.backends.onnx_files import read_metadata
+from recognizer.config import Config
+from recognizer.config_models import PoseEstimationSection
+from recognizer.openmmlab import find_pose_config
+from recognizer.pose.estimator import PoseModel, open_pose_model
+from recognizer.types import Image
+
+_KEY = "models.pose_estimation"
+_SHORTER = ("_fp16", "_int8")
+CANNOT_OPEN = (ValueError, OSError, ImportError, RuntimeError)
+"""What opening a backend that is not there raises; the message says what mends it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """A backend that the config knows the files of.
+
+    Attributes:
+        name: for a table, such as ``onnx cpu fp16``.
+        settings: the config's section, made to run this one.
+        files: by role, as ``open_pose_model`` wants them.
+        precision: fp32, fp16, bf16 or int8.
+
+    """
+
+    name: str
+    settings: PoseEstimationSection
+    files: Mapping[str, Path]
+    precision: str
+
+    def open(self, threads: int) -> PoseModel:
+        """Return the model; raise one of ``CANNOT_OPEN`` where it cannot run here."""
+        return open_pose_model(self.settings, self.files, threads=threads)
+
+
+@dataclass(frozen=True, slots=True)
+class Skipped:
+    """A backend that does not take part, and why."""
+
+    name: str
+    reason: str
+
+
+def cores() -> int:
+    """Return how many CPU cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def candidates(config: Config) -> tuple[list[Candidate], list[Skipped]]:
+    """Return the backends whose files are here, the most exact first, and the others.
+
+    Raises:
+        ModelError: an ONNX file whose own facts are damaged.
+
+    """
+    found: list[Candidate] = []
+    skipped: list[Skipped] = []
+    alike = _alike(config)
+    for name, look in (("pth", _torch), ("onnx", _onnx), ("tensorrt", _tensorrt)):
+        try:
+            found += look(config, alike)
+        except (FileNotFoundError, ImportError) as error:
+            skipped.append(Skipped(name, str(error)))
+    return found, skipped
+
+
+def frames(config: Config) -> tuple[list[Image], str]:
+    """Return ``deploy.frames`` frames, and where they come from.
+
+    Those of ``deploy.frames_dir``, else of ``annotation.input`` where it has videos, else made.
+    """
+    section = config.deploy
+    folder = section.frames_dir
+    if folder is None and config.annotation.input.is_dir():
+        try:
+            own = frames_of(config.annotation.input, section.frames)
+        except FileNotFoundError:
+            own = []
+        if own:
+            return own, str(config.annotation.input)
+    return frames_of(folder, section.frames), "made pictures" if folder is None else str(folder)
+
+
+def report_dir(config: Config) -> Path:
+    """Return where reports go."""
+    return config.deploy.output_dir or config.annotation.output_dir / "deploy"
+
+
+# --- one backend after the other ---------------------------------------------------
+
+
+def _torch(config: Config, alike: PoseEstimationSection) -> Iterator[Candidate]:
+    named = config.deploy.checkpoint
+    checkpoint: Any = named if config.deploy.model == "pose" and named else None
+    if isinstance(checkpoint, list):
+        checkpoint = checkpoint[0]
+    checkpoint = checkpoint or alike.pth.checkpoint_path
+    if not checkpoint or not alike.pth.config_file:
+        raise FileNotFoundError(
+            f"not configured: set {_KEY}.pth.config_file and {_KEY}.pth.checkpoint_path"
+        )
+    files = {
+        "config": find_pose_config(alike.pth.config_file),
+        "pose": _file(config, str(checkpoint), "pth.checkpoint_path"),
+        **_detector(config, alike),
+    }
+    wanted = alike.pth.precision
+    for precision in dict.fromkeys(("fp32", wanted)):
+        pth = alike.pth.model_copy(update={"precision": precision})
+        settings = alike.model_copy(update={"inference_mode": "pth", "pth": pth})
+        yield Candidate(f"pth {pth.device} {precision}", settings, files, precision)
+
+
+def _onnx(config: Config, alike: PoseEstimationSection) -> Iterator[Candidate]:
+    own = alike.onnx
+    if not own.model_path:
+        raise FileNotFoundError(f"not configured: set {_KEY}.onnx.model_path")
+    path = _file(config, own.model_path, "onnx.model_path")
+    detector = _detector(config, alike)
+    plain = {"device": "cpu", "provider": "native", "openvino_precision": "f32"}
+    sections = [own.model_copy(update=plain), own]
+    twins = [path.with_name(f"{path.stem}{ending}.onnx") for ending in _SHORTER]
+    seen = set()
+    for file in (path, *(twin for twin in twins if twin.is_file())):
+        for section in sections:
+            precision = _precision(file, section.openvino_precision)
+            where = section.device if section.provider == "native" else (
+                f"{section.provider} {section.device}"
+            )  # fmt: skip
+            name = f"onnx {where} {precision}"
+            if name in seen:
+                continue
+            seen.add(name)
+            settings = alike.model_copy(update={"inference_mode": "onnx", "onnx": section})
+            yield Candidate(name, settings, {"pose": file, **detector}, precision)
+
+
+def _precision(file: Path, openvino: str) -> str:
+    facts = PoseFacts.of(read_metadata(file))
+    if facts is not None:
+        own = facts.precision
+    else:
+        own = next((e.removeprefix("_") for e in _SHORTER if file.stem.endswith(e)), "fp32")
+    shorter = {"bf16": "bf16", "f16": "fp16"}
+    return own if own == "int8" else shorter.get(openvino, own)
+
+
+def _tensorrt(config: Config, alike: PoseEstimationSection) -> Iterator[Candidate]:
+    own = alike.tensorrt
+    if not own.model_path:
+        raise FileNotFoundError(f"not configured: set {_KEY}.tensorrt.model_path")
+    files = {
+        "pose": _file(config, own.model_path, "tensorrt.model_path"),
+        **_detector(config, alike),
+    }
+    precision = "fp16" if own.fp16_mode else "fp32"
+    settings = alike.model_copy(update={"inference_mode": "tensorrt"})
+    yield Candidate(f"tensorrt {own.device} {precision}", settings, files, precision)
+
+
+def _detector(config: Config, alike: PoseEstimationSection) -> dict[str, Path]:
+    if alike.kind != "topdown":
+        return {}
+    name = alike.topdown.detector.model_path
+    return {"detector": _file(config, name, "topdown.detector.model_path")}
+
+
+def _file(config: Config, name: str, key: str) -> Path:
+    """Return a file by the rules of stage 1; raise FileNotFoundError."""
+    places = [Path(name).expanduser()]
+    if not places[0].is_absolute():
+        places += [folder / name for folder in config.models.weights_dirs]
+    for place in places:
+        if place.is_file():
+            return place.absolute()
+    looked = ", ".join(str(place.absolute()) for place in places)
+    raise FileNotFoundError(f"{_KEY}.{key}: expected a file '{name}', found none at {looked}")
+
+
+def _alike(config: Config) -> PoseEstimationSection:
+    """Return the config's section with the same rules and input size in every block."""
+    pose = config.models.pose_estimation
+    rules: Any = pose.onnx
+    try:
+        path = _file(config, pose.onnx.model_path, "onnx.model_path")
+        facts = PoseFacts.of(read_metadata(path))
+    except FileNotFoundError:
+        facts = None
+    if facts is not None and facts.thresholds is not None:
+        rules = facts.thresholds  # they stand inside the file: nobody can change them
+    update = {
+        name: getattr(rules, name)
+        for name in ("score_threshold", "nms_threshold", "max_detections")
+    } | {"keypoint_threshold": 0.0}
+    size = pose.onnx.model_input_size
+    sizes = {} if size is None or pose.kind != "rtmo" else {"input_size": size}
+    return pose.model_copy(
+        update={
+            "pth": pose.pth.model_copy(update=update | sizes),
+            "onnx": pose.onnx.model_copy(update=update),
+            "tensorrt": pose.tensorrt.model_copy(update=update),
+        }
+    )
