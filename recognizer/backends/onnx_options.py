@@ -53,10 +53,16 @@ def choose_provider(
         available: what this ONNX Runtime has.
 
     Raises:
-        ModelError: the wanted one is not there; the message names the command that brings it.
+        ModelError: the wanted one is not there, or not one of the device; the message names the
+            command that brings it.
 
     """
     kind, _, index = options.device.partition(":")
+    if (options.provider, kind) in {("openvino", "cuda"), ("tensorrt", "cpu")}:
+        raise ModelError(  # annotation.gpus puts another device in place of the config's
+            f"provider: {options.provider} does not run on device: {options.device}; set provider: "
+            "native, or leave annotation.gpus empty"
+        )
     providers: tuple[tuple[str, dict[str, Setting]], ...]
     if options.provider == "openvino":
         providers = ((OPENVINO, _openvino(options, threads)),)

@@ -161,6 +161,26 @@ def test_a_provider_and_a_device_that_do_not_fit_are_refused(change):
         OnnxRuntimeOptions(**change)
 
 
+def test_gpus_do_not_move_openvino_silently():
+    options = OnnxRuntimeOptions(provider="openvino").model_copy(update={"device": "cuda:0"})
+    with pytest.raises(ModelError, match=r"openvino does not run on device: cuda:0.*gpus"):
+        choose_provider(options, 1, ALL)
+
+
+@pytest.mark.skipif(
+    "CUDAExecutionProvider" not in ort.get_available_providers(), reason="needs CUDA"
+)
+def test_cuda_gives_what_the_cpu_gives(tmp_path):
+    path = networks.rtmo(tmp_path / "m.onnx")
+    network = OnnxNetwork(path, OnnxRuntimeOptions(device="cuda:0"))
+    plain = OnnxNetwork(path, OnnxRuntimeOptions())
+    for batch in (2, 2, 1):
+        image = np.random.default_rng(batch).uniform(0, 255, (batch, 3, 64, 64))
+        feeds = {"input": image.astype(np.float32)}
+        for name, values in network.run(feeds).items():
+            np.testing.assert_allclose(values, plain.run(feeds)[name], atol=1e-4)
+
+
 @pytest.mark.skipif(
     "OpenVINOExecutionProvider" not in ort.get_available_providers(),
     reason="needs onnxruntime-openvino (requirements/openvino.txt)",
