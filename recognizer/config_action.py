@@ -116,6 +116,7 @@ class DeploySection(Section):
     frames: Annotated[int, Field(ge=1, le=10_000)] = 100
     fp16_tolerance_px: PositiveFloat = 0.5
     int8_tolerance_px: PositiveFloat = 5.0
+    tolerance_missed: Unit = 0.05
     tolerance_px: PositiveFloat = 0.01
     worst_px: PositiveFloat = 0.5
     rectangle_tolerance_px: PositiveFloat = 1.0
