@@ -84,7 +84,7 @@ def calibrate_rtmo(model, side=416, shown=None):
         if kind == "cls":
             layer.bias.copy_(-values.quantile(1 - SHARE, dim=0))
         else:
-            layer.weight[2:].mul_(0.3)
+            layer.weight[2:].mul_(0.1)
             layer.bias.copy_(torch.tensor([0, 0, 1.6, 1.8]))  # exp(1.6) cells wide
     # Keypoints are means over bins: between far bins of equal weight rounding would decide.
     for layer in (model.head.dcc.x_fc, model.head.dcc.y_fc):
