@@ -90,12 +90,7 @@ class SDPoseHead(BaseHead):  # type: ignore[misc]
         super().__init__(init_cfg=list(_INIT) if init_cfg is None else init_cfg)
         self._grid = _grid(feature_size, patch_size)
         _check_widths(embed_dims, num_heads, depth)
-        distils = loss_vis_token_dist is not None or loss_kpt_token_dist is not None
-        if cycles < 1 + distils:
-            raise ValueError(
-                f"SDPoseHead: expected cycles >= {1 + distils} "
-                f"({'with' if distils else 'without'} distillation losses), got {cycles}"
-            )
+        _check_cycles(cycles, loss_vis_token_dist or loss_kpt_token_dist)
         self.in_channels, self.num_keypoints, self.cycles = in_channels, num_keypoints, cycles
         self.feature_size = (feature_size[0], feature_size[1])
         self.heatmap_size = (heatmap_size[0], heatmap_size[1])
@@ -289,6 +284,15 @@ def _grid(feature_size: Sequence[int], patch_size: Sequence[int]) -> tuple[int, 
             f"columns in patches of {rows} x {columns}"
         )
     return height // rows, width // columns
+
+
+def _check_cycles(cycles: int, distillation: Any) -> None:
+    least = 1 if distillation is None else 2
+    if cycles < least:
+        raise ValueError(
+            f"SDPoseHead: expected cycles >= {least} "
+            f"({'without' if distillation is None else 'with'} distillation losses), got {cycles}"
+        )
 
 
 def _check_widths(embed_dims: int, num_heads: int, depth: int) -> None:

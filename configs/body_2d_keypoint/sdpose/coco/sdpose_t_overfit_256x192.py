@@ -27,7 +27,7 @@ model = dict(
 )  # fmt: skip
 train_cfg = dict(max_epochs=150, val_interval=10)
 # Adam's usual 0.999 remembers the first, large gradients for a thousand steps.
-optim_wrapper = dict(optimizer=dict(type="Adam", lr=3e-4, betas=(0.9, 0.99)))
+optim_wrapper = dict(optimizer=dict(type="Adam", lr=5e-4, betas=(0.9, 0.99)))
 param_scheduler = [
     dict(type="LinearLR", start_factor=0.01, by_epoch=False, begin=0, end=30),  # warm-up
     dict(type="MultiStepLR", milestones=[110, 135], gamma=0.3, by_epoch=True, begin=0, end=150),
