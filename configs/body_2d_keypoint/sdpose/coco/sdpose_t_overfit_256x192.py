@@ -17,7 +17,7 @@ model = dict(
         token_std=0.5,
         init_cfg=[
             dict(
-                type="Xavier", distribution="uniform", layer="Linear",
+                type="Xavier", distribution="uniform", gain=1.4, layer="Linear",
                 override=dict(type="TruncNormal", std=0.001, layer="Linear", name="heatmap_head"),
             ),
             dict(type="TruncNormal", std=0.02, layer="Conv2d"),
@@ -27,7 +27,7 @@ model = dict(
 )  # fmt: skip
 train_cfg = dict(max_epochs=150, val_interval=10)
 # Adam's usual 0.999 remembers the first, large gradients for a thousand steps.
-optim_wrapper = dict(optimizer=dict(type="Adam", lr=5e-4, betas=(0.9, 0.99)))
+optim_wrapper = dict(optimizer=dict(type="Adam", lr=1e-3, betas=(0.9, 0.99)))
 param_scheduler = [
     dict(type="LinearLR", start_factor=0.01, by_epoch=False, begin=0, end=30),  # warm-up
     dict(type="MultiStepLR", milestones=[110, 135], gamma=0.3, by_epoch=True, begin=0, end=150),
@@ -45,7 +45,7 @@ train_pipeline = [  # nothing but what the flip test asks for
     dict(type="PackPoseInputs"),
 ]
 ann_file = "annotations/person_keypoints_train2017.json"
-train_dataloader = dict(batch_size=8, dataset=dict(pipeline=train_pipeline))
+train_dataloader = dict(batch_size=16, dataset=dict(pipeline=train_pipeline))
 val_dataloader = dict(dataset=dict(ann_file=ann_file, data_prefix=dict(img="train2017/")))
 test_dataloader = val_dataloader
 val_evaluator = dict(ann_file=data_root + ann_file)
