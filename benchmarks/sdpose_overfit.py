@@ -58,6 +58,7 @@ def main():
     epochs = options.epochs
     changes = [
         f"train_cfg.max_epochs={epochs}", "train_dataloader.num_workers=0",
+        f"train_dataloader.batch_size={min(persons, 32)}",  # all of them: no noise but the flips
         "val_dataloader.num_workers=0", f"train_dataloader.dataset.ann_file={part}",
         f"val_dataloader.dataset.ann_file={part}", f"param_scheduler.1.end={epochs}",
         f"param_scheduler.1.milestones=[{epochs * 3 // 4},{epochs * 9 // 10}]",
