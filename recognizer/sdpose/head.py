@@ -60,7 +60,6 @@ class SDPoseHead(BaseHead):  # type: ignore[misc]
         loss_vis_token_dist: config of the distillation loss of the visual tokens; None: none.
         loss_kpt_token_dist: the same for the keypoint tokens.
         decoder: config of the codec that finds keypoints in heatmaps; None: ``predict`` fails.
-        token_std: spread of the keypoint tokens at the start.
         init_cfg: mmengine's initialisation; None: as published.
 
     Raises:
@@ -84,7 +83,6 @@ class SDPoseHead(BaseHead):  # type: ignore[misc]
         loss_vis_token_dist: Mapping[str, Any] | None = None,
         loss_kpt_token_dist: Mapping[str, Any] | None = None,
         decoder: Mapping[str, Any] | None = None,
-        token_std: float = 0.02,
         init_cfg: Any = None,
     ) -> None:
         super().__init__(init_cfg=list(_INIT) if init_cfg is None else init_cfg)
@@ -103,7 +101,6 @@ class SDPoseHead(BaseHead):  # type: ignore[misc]
             depth=depth,
             heads=num_heads,
             hidden=round(embed_dims * mlp_ratio),
-            token_std=token_std,
         )
         self.heatmap_head = nn.Sequential(
             nn.LayerNorm(embed_dims),

@@ -113,12 +113,11 @@ class TokenTransformer(nn.Module):
         depth: int,
         heads: int,
         hidden: int,
-        token_std: float = 0.02,
     ) -> None:
         super().__init__()
         self.patch_embedding = nn.Conv2d(in_channels, dims, patch_size, stride=patch_size)
         self.keypoint_tokens = nn.Parameter(torch.zeros(1, num_keypoints, dims))
-        nn.init.trunc_normal_(self.keypoint_tokens, std=token_std)
+        nn.init.trunc_normal_(self.keypoint_tokens, std=0.02)
         # Zeros in front let one addition reach the whole sequence: keypoints have no position.
         table = torch.cat([torch.zeros(1, num_keypoints, dims), sine_table(*grid, dims)], 1)
         self.register_buffer("table", table, persistent=False)  # (1, J + P, D)

@@ -9,22 +9,6 @@ _base_ = "./sdpose_t_stemnet_coco_256x192.py"
 exp_name = "sdpose_t_overfit"
 data_root = "data/coco/"
 
-# Another start, for the few steps that there are. Heatmaps begin near zero: from the published one
-# the first hundred steps only shrink them, and what tells one picture from another goes with it.
-# Weights and keypoint tokens begin larger, so that tokens differ by picture and by keypoint.
-model = dict(
-    head=dict(
-        token_std=0.5,
-        init_cfg=[
-            dict(
-                type="Xavier", distribution="uniform", gain=1.4, layer="Linear",
-                override=dict(type="TruncNormal", std=0.001, layer="Linear", name="heatmap_head"),
-            ),
-            dict(type="TruncNormal", std=0.02, layer="Conv2d"),
-            dict(type="Constant", val=1, layer="LayerNorm"),
-        ],
-    )
-)  # fmt: skip
 train_cfg = dict(max_epochs=150, val_interval=10)
 # Adam's usual 0.999 remembers the first, large gradients for a thousand steps.
 optim_wrapper = dict(optimizer=dict(type="Adam", lr=1e-3, betas=(0.9, 0.99)))
