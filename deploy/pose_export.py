@@ -98,6 +98,8 @@ def resolve(config: Config) -> Plan:
         raise ConfigError(f"deploy.checkpoint: expected one for a pose network, got {len(given)}")
     name = config.models.pose_estimation.pth.checkpoint_path
     checkpoint = given[0] if given else find_file(config, name, f"{_KEY}.checkpoint_path")
+    if not checkpoint.is_file():
+        raise ConfigError(f"deploy.checkpoint: expected a file, found none at {checkpoint}")
     try:
         config_file = find_pose_config(config.models.pose_estimation.pth.config_file)
     except FileNotFoundError as error:

@@ -205,13 +205,20 @@ def find_pose_config(name: str) -> Path:
         wanted = name.removeprefix(SHIPPED)
         if ".." in Path(wanted).parts or Path(wanted).is_absolute():
             raise FileNotFoundError(f"{key}: expected mmpose::<path in its configs>, got {name}")
-        return shipped_config("mmpose", wanted)
+        try:
+            return shipped_config("mmpose", wanted)
+        except FileNotFoundError as error:
+            raise FileNotFoundError(f"{key}: {error}{_hint(key, Path(wanted))}") from error
     path = Path(name).expanduser()
     if name and path.is_file():
         return path.absolute()
+    where = f"{key}: expected a config of mmpose at '{name}', found none"
+    raise FileNotFoundError(where + _hint(key, path))
+
+
+def _hint(key: str, path: Path) -> str:
     same = _shipped_like(path.name)
-    hint = f"; mmpose ships one of this name: {key}: {SHIPPED}{same}" if same else ""
-    raise FileNotFoundError(f"{key}: expected a config of mmpose at '{name}', found none{hint}")
+    return f"; mmpose ships one of this name: {key}: {SHIPPED}{same}" if same else ""
 
 
 def _shipped_like(file_name: str) -> str | None:
@@ -238,7 +245,7 @@ def read_pose_config(path: Path) -> Any:
     try:
         config = Config.fromfile(str(path))
     except Exception as error:  # it can raise anything
-        what = f"{type(error).__name__}: {error}"
+        what = ": ".join(filter(None, (type(error).__name__, str(error))))
         raise ValueError(f"{path}: not a config of mmpose: {what}") from error
     if not isinstance(config.get("model"), dict) or "type" not in config.model:
         raise ValueError(f"{path}: expected model = dict(type=...), found none")

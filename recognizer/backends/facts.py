@@ -98,7 +98,8 @@ class PoseFacts:
 
 
 def _read(value: dict[str, Any]) -> PoseFacts:
-    schema = (value.pop("schema"), value.pop("schema_version"))
+    # A classifier of ours has its facts under the same key, and they are others.
+    schema = (value.pop("schema", None), value.pop("schema_version", None))
     if schema != (SCHEMA, SCHEMA_VERSION):
         raise ValueError(f"got {schema[0]!r} {schema[1]!r}")
     if value["kind"] not in get_args(Kind):

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Protocol, TypeVar
 
 from recognizer.backends.facts import PoseFacts, PoseSection, check
-from recognizer.backends.network import Network
+from recognizer.backends.network import ModelError, Network
 from recognizer.backends.onnx import OnnxNetwork
 from recognizer.config_models import PoseEstimationSection
 from recognizer.config_types import Section
@@ -49,7 +49,10 @@ def open_pose_model(
 
     """
     network = _open(settings, files, threads, gpu)
-    facts = PoseFacts.of(network.metadata)
+    try:
+        facts = PoseFacts.of(network.metadata)
+    except ModelError as error:
+        raise ModelError(f"{files['pose']}: {error}") from error
     check(facts, settings)
     match settings.kind:
         case "rtmo":

@@ -16,6 +16,7 @@ from recognizer.backends.network import ModelError, TensorSpec  # noqa: E402
 from recognizer.backends.torch import TorchNetwork, load_pose, open_pose  # noqa: E402
 from recognizer.config_models import PoseEstimationSection, TorchPoseSection  # noqa: E402
 from recognizer.openmmlab import find_pose_config, read_pose_config  # noqa: E402
+from recognizer.pose.estimator import open_pose_model  # noqa: E402
 from recognizer.runner.checkpoints import CheckpointError  # noqa: E402
 from tests.backends import hostile, pose_models  # noqa: E402
 
@@ -45,8 +46,10 @@ def test_a_config_is_a_path_or_one_that_mmpose_ships(tmp_path):
     assert shipped.is_file()
     assert find_pose_config(str(shipped)) == shipped
     for away in ("mmpose::../../../os.py", "mmpose::/etc/passwd", "mmpose::none.py"):
-        with pytest.raises(FileNotFoundError):
+        with pytest.raises(FileNotFoundError, match=r"^models\.pose_estimation\.pth\.config_file"):
             find_pose_config(away)
+    with pytest.raises(FileNotFoundError, match=f"mmpose::{pose_models.RTMO_T}"):
+        find_pose_config(f"mmpose::{pose_models.RTMO_T.rpartition('/')[2]}")
 
 
 def test_a_config_that_is_not_there_is_answered_with_the_shipped_one_of_its_name():
@@ -199,6 +202,13 @@ def test_facts_come_back_and_damaged_ones_are_refused():
     for text in ("", "[]", "{", "[" * 10_000, '{"schema": "recognizer.classifier"}'):
         with pytest.raises(ModelError):
             PoseFacts.of({"recognizer": text})
+
+
+def test_a_classifier_in_the_place_of_a_pose_network_is_named_as_one():
+    section = PoseEstimationSection(kind="rtmo")
+    path = pose_models.ROOT / "samples/models/fight.onnx"
+    with pytest.raises(ModelError, match=r"fight\.onnx: .* got 'recognizer\.classifier'"):
+        open_pose_model(section, {"pose": path})
 
 
 def test_thresholds_that_the_file_has_cut_off_already_are_refused():

@@ -164,6 +164,7 @@ def _write_video(path):
         ({"output": "x_fp16.onnx"}, "rtmo", "_fp16"),
         ({"output": "x.pt"}, "rtmo", r"\.onnx"),
         ({"checkpoint": ["a.pth", "b.pth"]}, "rtmo", "expected one"),
+        ({"checkpoint": ["a.pth"]}, "rtmo", "deploy.checkpoint: expected a file"),
         ({}, "topdown", "kind: expected rtmo"),
         ({"int8": True, "precision": "fp16"}, "rtmo", "precision"),
     ],
