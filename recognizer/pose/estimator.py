@@ -64,7 +64,10 @@ def open_pose_model(
             topdown = settings.topdown
             detector = OnnxNetwork(files["detector"], _on_gpu(topdown.detector, gpu), threads)
             boxes = YoloxDetector(detector, topdown.detector)
-            return TopDownPose(boxes, network, topdown, _block(settings).keypoint_threshold)
+            model = TopDownPose(boxes, network, topdown, _block(settings).keypoint_threshold)
+            if settings.inference_mode == "onnx":  # pth has refused it, engines bring their own
+                _check_size(settings.onnx.model_input_size, model.input_wh, files["pose"])
+            return model
 
 
 class _Described(Network, Protocol):
@@ -91,6 +94,14 @@ def _open(
 
             section = _on_gpu(settings.tensorrt, gpu)
             return TensorRTNetwork(files["pose"], section.device, section=section)
+
+
+def _check_size(wanted: tuple[int, int] | None, own: tuple[int, int], file: Path) -> None:
+    if wanted not in (None, own):
+        raise ModelError(
+            f"models.pose_estimation.onnx.model_input_size: {file} takes {list(own)} (width, "
+            f"height) and nothing else, got {wanted and list(wanted)}; set model_input_size: null"
+        )
 
 
 def _on_gpu(section: _Section, gpu: int | None) -> _Section:

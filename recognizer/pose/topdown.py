@@ -66,6 +66,11 @@ class TopDownPose:
              for m, s in zip(settings.mean_rgb, settings.std_rgb, strict=True)]
         )  # fmt: skip
 
+    @property
+    def input_wh(self) -> tuple[int, int]:
+        """Return width and height of what the network is shown of a person."""
+        return self._crop_wh
+
     def __call__(self, images: Sequence[Image]) -> list[Poses]:
         """Return the people of each image, in image pixels, clipped to nothing."""
         return self.with_boxes(images, self._detector(images))

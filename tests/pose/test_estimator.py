@@ -86,6 +86,18 @@ def test_another_normalisation_is_refused(tmp_path, sdpose):
         open_pose_model(section.model_copy(update={"topdown": topdown}), files)
 
 
+def test_another_size_of_a_persons_crop_is_refused(tmp_path):
+    files = {
+        "detector": networks.constant_yolox(tmp_path / "d.onnx", {}),
+        "pose": networks.heatmap(tmp_path / "p.onnx"),
+    }
+    width, height = 192, 256
+    own = settings("topdown", "onnx", model_input_size=(width, height))
+    assert open_pose_model(own, files) is not None
+    with pytest.raises(ModelError, match=rf"p\.onnx takes \[{width}, {height}\]"):
+        open_pose_model(settings("topdown", "onnx", model_input_size=(640, 640)), files)
+
+
 def config(config_file, checkpoint):
     section = {"config_file": str(config_file), "checkpoint_path": str(checkpoint)}
     pose = {"inference_mode": "pth", "pth": section}
