@@ -36,14 +36,16 @@ MODES = {
     "demo": ("training.demo", "demo", "the pipeline and a short training on samples/"),
     "doctor": ("annotation.console", "doctor", "what is missing here, and what mends it"),
 }
+# Of a flag that is given twice, both count.
+_SEVERAL: dict[str, Any] = {"nargs": "+", "action": "extend"}
 # flag -> (the key that it sets, how it is read)
 SHORTCUTS: dict[str, tuple[str, dict[str, Any]]] = {
-    "--train-config": ("train.config_file", {"nargs": "+", "metavar": "FILE"}),
-    "--cfg-options": ("train.cfg_options", {"nargs": "+", "metavar": "KEY=VALUE"}),
+    "--train-config": ("train.config_file", {**_SEVERAL, "metavar": "FILE"}),
+    "--cfg-options": ("train.cfg_options", {**_SEVERAL, "metavar": "KEY=VALUE"}),
     "--resume": ("train.resume", {"action": "store_true", "help": "go on with a training"}),
     "--iterations": ("train.check_iterations", {"type": int, "metavar": "N"}),
-    "--seeds": ("ablation.seeds", {"nargs": "+", "type": int, "metavar": "SEED"}),
-    "--checkpoint": ("test.checkpoint", {"nargs": "+", "metavar": "FILE"}),
+    "--seeds": ("ablation.seeds", {**_SEVERAL, "type": int, "metavar": "SEED"}),
+    "--checkpoint": ("test.checkpoint", {**_SEVERAL, "metavar": "FILE"}),
     "--source": ("convert.source", {"metavar": "FILE", "help": "a published checkpoint"}),
     "--out": ("convert.out", {"metavar": "FILE", "help": "the file to write"}),
 }
@@ -67,7 +69,7 @@ def _arguments(argv: list[str] | None) -> argparse.Namespace:
         parser.error("--mode or --list-modes is needed")
     for flag, (key, _) in SHORTCUTS.items():
         value = getattr(arguments, flag[2:].replace("-", "_"))
-        if value not in (None, False):
+        if value is not None and value is not False:  # 0 is a value
             arguments.overrides.append(f"{key}={json.dumps(value)}")
     return arguments
 
@@ -87,7 +89,7 @@ def main(argv: list[str] | None = None) -> int:
     try:
         return _run(arguments)
     except KeyboardInterrupt:
-        sys.stderr.write("stopped; the same command goes on from here\n")
+        sys.stderr.write("stopped; the same command goes on from here, a training with --resume\n")
         return 130
     except ModuleNotFoundError as error:
         return _fail(EXIT_FAILED, _advice(error), show=arguments.debug)

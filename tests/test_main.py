@@ -46,6 +46,7 @@ def test_every_mode_has_its_function(mode):
         (["--mode", "doctor", "--config", "no.yaml"], 1, "no.yaml"),
         (["--mode", "doctor", "--set", "tracking.match_tresh=1"], 2, "did you mean 'match_thresh'"),
         (["--mode", "doctor", "--set", "tracking"], 2, "expected key.path=value"),
+        (["--mode", "doctor", "--iterations", "0"], 2, "check_iterations: expected at least 1"),
         (["--mode", "annotation.stage1", "--set", "annotation.input=/nowhere"], 1, "/nowhere"),
         (["--mode", "annotation.stage2", "--set", "annotation.stage1_dir=/nowhere"], 1, "/nowhere"),
         (["--mode", "annotation.stage3", "--set", "annotation.stage2_dir=/nowhere"], 1, "/nowhere"),
@@ -57,6 +58,11 @@ def test_mistakes_end_with_a_message_and_an_exit_code(arguments, code, says):
     assert out.returncode == code
     assert says in out.stderr
     assert "Traceback" not in out.stderr
+
+
+def test_of_a_flag_that_is_given_twice_both_count():
+    arguments = main._arguments(["--mode", "doctor", "--seeds", "0", "1", "--seeds", "2"])
+    assert arguments.overrides == ["ablation.seeds=[0, 1, 2]"]
 
 
 def test_the_pipeline_from_video_to_pickles_and_an_overlay(tmp_path):
