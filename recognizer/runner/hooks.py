@@ -106,7 +106,17 @@ class PlainCheckpointHook(Hook):  # type: ignore[misc]
             runner.val_loop.run()
 
     def before_train_epoch(self, runner: Any) -> None:
-        """Start the epoch from random states of its own."""
+        """Start the epoch from random states of its own.
+
+        Raises:
+            ValueError: there is nothing to train on in it.
+
+        """
+        if not len(runner.train_dataloader):
+            raise ValueError(
+                "train_dataloader: an epoch has no batch: fewer samples than batch_size, and "
+                "drop_last=True; lower batch_size"
+            )
         reseed(runner.seed or 0, runner.epoch, runner.rank)
 
     def before_val_epoch(self, runner: Any) -> None:

@@ -128,15 +128,18 @@ def _person(
             f"{where}: expected keypoints, found none; is this an instances_*.json? Take "
             "person_keypoints_*.json"
         )
-    keypoints, box = annotation["keypoints"], annotation.get("bbox")
-    if not _numbers(keypoints) or len(keypoints) != 3 * NUM_KEYPOINTS:
+    keypoints = annotation["keypoints"]
+    if isinstance(keypoints, list) and not _numbers(keypoints):
+        wrong = next(value for value in keypoints if not _numbers([value]))
+        raise ValueError(f"{where}: keypoints: expected numbers in pixels, got {wrong!r:.80}")
+    if not isinstance(keypoints, list) or len(keypoints) != 3 * NUM_KEYPOINTS:
         count = f"{len(keypoints) / 3:g}" if isinstance(keypoints, list) else repr(keypoints)[:40]
         raise ValueError(
             f"{where}: expected {NUM_KEYPOINTS} keypoints as x, y, visibility, got {count}; "
             "convert the annotations to COCO-17 first"
         )
-    if not isinstance(box, list) or not _numbers(box) or len(box) != 4:
-        raise ValueError(f"{where}: expected bbox as x, y, width, height, got {box!r:.80}")
+    used = any(keypoints[2::3]) and not annotation.get("iscrowd")
+    _check_box(annotation.get("bbox"), where, used=used)
     for key in ("id", "image_id", "iscrowd", "area"):
         whole = key != "area"
         if not _numbers([annotation.get(key)], _LARGEST_ID) or (
@@ -149,6 +152,16 @@ def _person(
     if annotation["image_id"] not in files:
         raise ValueError(f"{where}: image_id {annotation['image_id']} is no listed image")
     return annotation
+
+
+def _check_box(box: Any, where: str, *, used: bool) -> None:
+    if not isinstance(box, list) or not _numbers(box) or len(box) != 4:
+        raise ValueError(f"{where}: expected bbox as x, y, width, height, got {box!r:.80}")
+    if used and min(box[2:]) <= 0:  # mmpose would leave this person out and not say so
+        raise ValueError(
+            f"{where}: bbox: expected a width and a height above 0, got {box!r:.80}; give the "
+            "person a box, or set its visibilities to 0"
+        )
 
 
 def _check_ids(persons: Sequence[Mapping[str, Any]], path: Path) -> None:

@@ -76,7 +76,7 @@ def test_what_is_counted_is_what_mmpose_trains_on(tmp_path):
 
 def test_one_person_is_enough_and_crowds_do_not_count(look):
     crowd = person(900_100_184_613, iscrowd=1, keypoints=[0] * 51)
-    unlabelled = person(3, keypoints=[0] * 51)
+    unlabelled = person(3, keypoints=[0] * 51, bbox=[3, 3, 0, 0])
     assert look(content(person(), crowd, unlabelled)) == CocoFacts(1, 2, 1)
 
 
@@ -113,8 +113,13 @@ def test_one_person_is_enough_and_crowds_do_not_count(look):
         (content(person(bbox=[0, 0, float("nan"), 5])), "expected bbox"),
         (content(person(keypoints=[1, 1, 2] * 16)), "expected 17 keypoints .* got 16"),
         (content(person(keypoints="many")), "expected 17 keypoints"),
-        (content(person(keypoints=[1, 1, float("inf")] * 17)), "expected 17 keypoints"),
-        (content(person(keypoints=[10**30, 1, 2] * 17)), "expected 17 keypoints"),
+        (
+            content(person(keypoints=[1, 1, float("inf")] * 17)),
+            "expected numbers in pixels, got inf",
+        ),
+        (content(person(keypoints=[10**30, 1, 2] * 17)), "expected numbers in pixels, got 1000"),
+        (content(person(bbox=[3, 3, 0, 5])), r"annotations\[0\]: bbox: .* above 0, got"),
+        (content(person(bbox=[3, 3, 5, -5])), "a width and a height above 0"),
         (content({k: v for k, v in person().items() if k != "keypoints"}), "instances_"),
         (content(person(keypoints=[0] * 51)), "found 1 persons in 1 images and none"),
         (content(annotations=[]), "found 0 persons in 1 images"),
