@@ -2,6 +2,7 @@
 
 import logging
 import os
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -43,10 +44,19 @@ def train_pose(config: Config, watch: Watch) -> int:
             raise ConfigError(f"train.config_file, train.cfg_options: {error}") from error
         raise
     logger.info("checkpoint: %s", best)
-    logger.info(
-        "to test it: python main.py --mode test.pose --train-config %s --checkpoint %s", path, best
-    )
+    logger.info("to test it: %s", _test_command(config, path, best))
     return 0
+
+
+def _test_command(config: Config, path: Path, checkpoint: Path) -> str:
+    """Return the command that measures a checkpoint with the data and options it learnt with."""
+    words = ["python", "main.py", "--mode", "test.pose", "--train-config", str(path)]
+    words += ["--checkpoint", str(checkpoint)]
+    if config.train.data_root is not None:
+        words += ["--set", f"train.data_root={config.train.data_root}"]
+    if config.train.cfg_options:
+        words += ["--cfg-options", *config.train.cfg_options]
+    return shlex.join(words)
 
 
 def test_pose(config: Config, watch: Watch) -> int:

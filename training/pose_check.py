@@ -109,10 +109,11 @@ def _shorten(cfg: "PoseConfig", iterations: int) -> None:
 def _run(cfg: "PoseConfig", examiner: "Examiner", watch: Watch) -> None:
     from recognizer.runner.hooks import NotFiniteError
     from recognizer.runner.train_config import TrainConfigError
+    from recognizer.sdpose.evaluation import quietly
     from recognizer.sdpose.training import train
 
     try:
-        with one_speaks(Path(cfg.work_dir), watch, "checking") as heard:
+        with one_speaks(Path(cfg.work_dir), watch, "checking") as heard, quietly():
 
             def count(done: int, total: int) -> None:
                 if heard is not None:

@@ -105,7 +105,7 @@ def draw_curves(
                         (distillation, "distillation losses"), (ap, "COCO AP")):  # fmt: skip
         axes.set(title=title, xlabel="epoch")
         axes.grid(alpha=0.3)
-        axes.xaxis.get_major_locator().set_params(integer=True)
+        axes.xaxis.get_major_locator().set_params(integer=True, min_n_ticks=1)
         if axes.lines:
             axes.legend(fontsize="x-small")
     for axes in (heatmap, distillation):
@@ -121,4 +121,5 @@ def draw_curves(
 def _line(axes: Any, rows: Sequence[Row], key: str, **style: Any) -> None:
     points = [(row["epoch"], row[key]) for row in rows if key in row]
     if points:
-        axes.plot(*zip(*points, strict=True), **style)
+        shown = {"marker": "."} if len(points) == 1 else {}  # a line of one point is invisible
+        axes.plot(*zip(*points, strict=True), **{**shown, **style})

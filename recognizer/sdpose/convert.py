@@ -137,8 +137,10 @@ def _read(source: Path) -> Mapping[str, Tensor]:
         loaded: Any = torch.load(source, map_location="cpu", weights_only=True)
     except Exception as error:  # unpickling a foreign file fails in any way there is
         raise ArtifactError(
-            f"convert SDPose: {source} cannot be read as tensors and plain values ({error}); "
-            "save its state_dict alone with the torch that wrote it"
+            # Not torch's own text, which advises to run the code in the file.
+            f"convert SDPose: {source} cannot be read as tensors and plain values "
+            f"({type(error).__name__}): it is damaged, no checkpoint, or holds code, which is not "
+            "run; if you trust it, save its state_dict alone with the torch that wrote it"
         ) from error
     if isinstance(loaded, dict) and isinstance(loaded.get("state_dict"), dict):
         loaded = loaded["state_dict"]

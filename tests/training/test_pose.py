@@ -2,6 +2,7 @@
 
 import json
 import logging
+import shlex
 from pathlib import Path
 
 import pytest
@@ -50,7 +51,10 @@ def test_a_training_leaves_what_the_guide_promises(run, data, tmp_path):
     curves = [option for option in SHORT if "vis_backends" not in option]
     code, log, said = run(data, "custom_hooks.1.interval=1", base=curves)
     assert code == 0, said
-    assert "--mode test.pose --train-config" in log
+    (command,) = [line for line in log.splitlines() if "to test it: " in line]
+    again = shlex.split(command.partition("to test it: python main.py ")[2])
+    assert main(again) == 0  # as it stands
+    assert (tmp_path / "work" / "report" / "metrics.json").is_file()
     work = tmp_path / "work"
     assert {path.name for path in work.iterdir()} >= {
         "training_stats.txt", "learning_curve.csv", "learning_curve.png", "epoch_1.pth",
@@ -194,6 +198,13 @@ def test_a_config_that_cannot_work_is_exit_code_2(run, data, option, said):
     assert code == 2
     assert said in text
     assert "train.config_file" in text
+
+
+def test_an_epoch_without_a_batch_is_refused(run, data, tmp_path):
+    code, _, text = run(data, "train_dataloader.batch_size=9", "train_dataloader.drop_last=True")
+    assert code == 2
+    assert "an epoch has no batch" in text
+    assert not list((tmp_path / "work").glob("*.pth"))
 
 
 def test_a_file_that_is_no_config_is_exit_code_2(run, data, tmp_path):
