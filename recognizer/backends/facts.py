@@ -7,7 +7,8 @@ refused, not half obeyed. Files that others made have no such text and are taken
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, astuple, dataclass
+from math import isfinite
 from typing import Any, Literal, get_args
 
 from recognizer.backends.network import ModelError
@@ -25,6 +26,8 @@ PoseSection = OnnxPoseSection | TorchPoseSection | TensorRTPoseSection
 _MAX_TEXT = 2**16
 _EXPORT = "python main.py --mode deploy.export --set deploy.model=pose"
 _SAME = 1e-6
+_SIDE = 8192  # pixels; a larger picture would not fit into memory
+_PRECISIONS = ("fp32", "fp16", "bf16", "int8")
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +93,9 @@ class PoseFacts:
             if len(text) > _MAX_TEXT:
                 raise ValueError("too long")
             return _read(json.loads(text))
-        except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        except (
+            ValueError, OverflowError, KeyError, TypeError, AttributeError, RecursionError
+        ) as error:  # fmt: skip
             raise ModelError(
                 f"metadata '{METADATA_KEY}': expected the facts of a pose network ({SCHEMA} "
                 f"{SCHEMA_VERSION}): {error}; write the file again with `{_EXPORT}`"
@@ -106,8 +111,14 @@ def _read(value: dict[str, Any]) -> PoseFacts:
         raise ValueError(f"kind {value['kind']!r}")
     width, height = (int(size) for size in value.pop("input_size"))
     mean, std = (tuple(float(v) for v in value.pop(name)) for name in ("mean_rgb", "std_rgb"))
-    if len(mean) != 3 or len(std) != 3 or min(width, height) < 1:
+    if (
+        len(mean) != 3
+        or len(std) != 3
+        or not 1 <= min(width, height) <= max(width, height) <= _SIDE
+    ):
         raise ValueError("input_size, mean_rgb or std_rgb")
+    if value["precision"] not in _PRECISIONS:
+        raise ValueError(f"precision {value['precision']!r}")
     inside = value.pop("thresholds")
     if (inside is None) == (value["kind"] == "rtmo"):
         raise ValueError("thresholds")
@@ -115,6 +126,9 @@ def _read(value: dict[str, Any]) -> PoseFacts:
         float(inside["score_threshold"]), float(inside["nms_threshold"]),
         int(inside["max_detections"]),
     )  # fmt: skip
+    numbers = (*mean, *std, *(astuple(thresholds) if thresholds else ()))
+    if not all(map(isfinite, numbers)):
+        raise ValueError("numbers that are not finite")
     return PoseFacts(
         input_size=(width, height), mean_rgb=mean, std_rgb=std, thresholds=thresholds, **value
     )

@@ -195,7 +195,9 @@ def test_facts_come_back_and_damaged_ones_are_refused():
     value = json.loads(RTMO.to_text())
     for change in (
         {"schema_version": 2}, {"kind": "face"}, {"thresholds": None}, {"input_size": [0, 1]},
-        {"mean_rgb": [1]}, {"extra": 1}, {"input_size": "ab"},
+        {"mean_rgb": [1]}, {"extra": 1}, {"input_size": "ab"}, {"input_size": [10**7, 10**7]},
+        {"input_size": [1e400, 1]}, {"std_rgb": [float("nan")] * 3}, {"precision": ["fp32"]},
+        {"thresholds": {**value["thresholds"], "nms_threshold": float("nan")}},
     ):  # fmt: skip
         with pytest.raises(ModelError, match=r"deploy\.export"):
             PoseFacts.of({"recognizer": json.dumps({**value, **change})})
