@@ -1,6 +1,7 @@
 """docker-compose.yml and .env: one container of three kinds, whose folders the config reads."""
 
 import os
+import signal
 import re
 import subprocess
 from pathlib import Path, PurePosixPath
@@ -125,6 +126,8 @@ def start(folder, *arguments):
     return subprocess.Popen(
         [str(ENTRYPOINT), *arguments], cwd=folder, text=True,
         stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+        # Where the tests run in a shell's background, INT is ignored, and a shell cannot trap that.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )  # fmt: skip
 
 
