@@ -1,8 +1,8 @@
 """docker-compose.yml and .env: one container of three kinds, whose folders the config reads."""
 
 import os
-import signal
 import re
+import signal
 import subprocess
 from pathlib import Path, PurePosixPath
 
