@@ -7,18 +7,18 @@ mmaction2's own pipeline and recognizer on real clips and on made skeletons of o
 all slots. A file that differs by more than 1e-4 is not kept.
 """
 
-import contextlib
 import json
 import logging
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from deploy.writing import written
 from recognizer import __version__
 from recognizer.action.classifier import Classifier, ClassifierFacts
-from recognizer.artifacts import atomic_path, sha256_file
+from recognizer.artifacts import sha256_file
 from recognizer.backends.network import ModelError
 from recognizer.config import Config
 from recognizer.config_action import ClassifierSection
@@ -100,7 +100,7 @@ def write_classifier(output: Path, paths: Sequence[Path], config: Config) -> tup
             f"{paths[0]}: meta['recognizer']: expected plain values: {error}"
         ) from error
     samples = [*real_samples(members), *made_samples(facts.num_person)]
-    with _writable(output), atomic_path(output, output.parent) as scratch:
+    with written(output) as scratch:
         write_onnx(scratch, members, facts)
         largest = largest_difference(scratch, members, samples)
         if not largest <= TOLERANCE:
@@ -109,17 +109,6 @@ def write_classifier(output: Path, paths: Sequence[Path], config: Config) -> tup
                 f" on {len(samples)} samples, expected at most {TOLERANCE:.0e}"
             )
     return largest, len(samples)
-
-
-@contextlib.contextmanager
-def _writable(output: Path) -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        raise OSError(
-            f"deploy.output: expected a file that can be written, got {output}: "
-            f"{error.strerror or error}"
-        ) from error
 
 
 def largest_difference(path: Path, members: Sequence[Any], samples: Sequence[Sample]) -> float:

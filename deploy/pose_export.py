@@ -5,7 +5,6 @@ heatmap network. Every file goes through the very pre- and post-processing that 
 must see what torch sees; the half-precision and 8-bit ones as closely as the config asks.
 """
 
-import contextlib
 import logging
 import shutil
 from collections.abc import Iterator, Sequence
@@ -18,7 +17,8 @@ from numpy.typing import NDArray
 
 from deploy.pose_graph import calibration_batch, write_graph, write_int8
 from deploy.pose_parity import Parity, compare, frames_of
-from recognizer.artifacts import atomic_path, sha256_file
+from deploy.writing import written
+from recognizer.artifacts import sha256_file
 from recognizer.backends.facts import PoseFacts, Thresholds
 from recognizer.backends.network import ModelError, Network, TensorSpec
 from recognizer.backends.onnx import OnnxNetwork
@@ -225,7 +225,7 @@ def _write(
     # A graph in half precision uses its model up, so each file is built anew.
     pose = load_pose(plan.config_file, plan.checkpoint)
     facts = facts_of(pose, config, precision)
-    with _writable(output), atomic_path(output, output.parent) as scratch:
+    with written(output) as scratch:
         if precision == "int8":
             inputs = looker.inputs(facts, section.static_batch)
             count = write_int8(scratch, plan.output, facts, inputs)
@@ -274,17 +274,6 @@ def judge(
         )
 
 
-@contextlib.contextmanager
-def _writable(output: Path) -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        raise OSError(
-            f"deploy.output: expected a file that can be written, got {output}: "
-            f"{error.strerror or error}"
-        ) from error
-
-
 def pass_detector(config: Config, folder: Path) -> None:
     """Check the person detector that a top-down network needs and copy it beside, as it is.
 
@@ -302,6 +291,6 @@ def pass_detector(config: Config, folder: Path) -> None:
     YoloxDetector(OnnxNetwork(source, DetectorSection()), section)
     target = folder / source.name
     if not (target.exists() and target.samefile(source)):
-        with _writable(target), atomic_path(target, folder) as scratch:
+        with written(target) as scratch:
             shutil.copyfile(source, scratch)
     logger.info("%s: the detector, SHA-256 %s", target, sha256_file(target))

@@ -26,8 +26,8 @@ from recognizer.pose.rtmo import RtmoPose  # noqa: E402
 from recognizer.types import Poses  # noqa: E402
 from tests.backends import pose_models  # noqa: E402
 
-RULE = Thresholds(0.3, 0.45, 100)
-SECTION = OnnxPoseSection(score_threshold=0.3, keypoint_threshold=0.0)
+RULE = Thresholds(0.1, 0.45, 100)
+SECTION = OnnxPoseSection(score_threshold=0.1, keypoint_threshold=0.0)
 
 
 @pytest.fixture(scope="module")
@@ -50,7 +50,7 @@ def config_of(files, kind, *, pth=None, **deploy):
                     "kind": kind,
                     "pth": {"config_file": str(config), "checkpoint_path": str(checkpoint),
                             **(pth or {})},
-                    "onnx": {"score_threshold": 0.3},
+                    "onnx": {"score_threshold": 0.1},
                     "topdown": {"detector": {"model_path": "none.onnx"}},
                 }
             },
@@ -78,7 +78,7 @@ def test_every_way_of_writing_rtmo_says_what_torch_says(tmp_path, rtmo, uint8, b
         reference = RtmoPose(
             open_graph(pose, pose_export.replace(facts, input_size=size)), SECTION
         )(shown)  # fmt: skip
-        parity = compare(reference, RtmoPose(network, SECTION, size)(shown), threshold=0.3)
+        parity = compare(reference, RtmoPose(network, SECTION, size)(shown), threshold=0.1)
         assert parity.people > 3
         assert parity.only_one == 0
         assert parity.median_px <= 0.01
@@ -104,10 +104,10 @@ def test_rtmo_is_exported_in_both_precisions_and_runs(tmp_path, rtmo):
         assert str(tmp_path).encode() not in path.read_bytes()
     # The file's own size is taken where it leaves it free; other thresholds are refused.
     settings = PoseEstimationSection.model_validate(
-        {"kind": "rtmo", "onnx": {"score_threshold": 0.3}}
+        {"kind": "rtmo", "onnx": {"score_threshold": 0.1}}
     )
     assert len(open_pose_model(settings, {"pose": single})(pose_models.pictures(2))) == 2
-    for onnx_block in ({"score_threshold": 0.3, "nms_threshold": 0.65}, {"score_threshold": 0.2}):
+    for onnx_block in ({"score_threshold": 0.1, "nms_threshold": 0.65}, {"score_threshold": 0.05}):
         settings = PoseEstimationSection.model_validate({"kind": "rtmo", "onnx": onnx_block})
         with pytest.raises(ModelError, match=r"deploy\.export"):
             open_pose_model(settings, {"pose": single})
