@@ -22,7 +22,8 @@ from typing import IO, Any
 
 from deploy.download import Hear, Wanted, downloaded
 from deploy.official import HOST, OfficialFile, named, table
-from recognizer.artifacts import SCRATCH_FOLDER, ArtifactError, atomic_path, sha256_file
+from deploy.writing import tidy
+from recognizer.artifacts import ArtifactError, atomic_path, sha256_file
 from recognizer.config import Config
 from recognizer.config_file import ConfigError
 
@@ -149,8 +150,7 @@ def _tidy(folder: Path) -> Iterator[None]:
     try:
         yield
     finally:
-        with contextlib.suppress(OSError):  # another process uses it
-            (folder / SCRATCH_FOLDER).rmdir()
+        tidy(folder)
 
 
 @contextlib.contextmanager

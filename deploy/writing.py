@@ -24,5 +24,10 @@ def written(output: Path) -> Iterator[Path]:
             f"{error.strerror or error}"
         ) from error
     finally:
-        with contextlib.suppress(OSError):  # not empty: another process writes here
-            (output.parent / SCRATCH_FOLDER).rmdir()
+        tidy(output.parent)
+
+
+def tidy(folder: Path) -> None:
+    """Remove the folder of unfinished files, unless another process has one in it."""
+    with contextlib.suppress(OSError):
+        (folder / SCRATCH_FOLDER).rmdir()
