@@ -74,6 +74,8 @@ def main():
     parser.add_argument("--data", type=Path, required=True, help="COCO folder")
     parser.add_argument("--persons", type=int, default=24)
     parser.add_argument("--epochs", type=int, default=150)
+    parser.add_argument("--batch-size", type=int, help="all of them: no noise but the flips")
+    parser.add_argument("--start", type=Path, help="first weights: those of an earlier run")
     parser.add_argument("--work-dir", type=Path, default=ROOT / "work_dirs" / "sdpose_t_overfit")
     parser.add_argument("--bf16", action="store_true", help="half precision in training")
     options = parser.parse_args()
@@ -87,7 +89,7 @@ def main():
     epochs = options.epochs
     changes = [
         f"train_cfg.max_epochs={epochs}", "train_dataloader.num_workers=0",
-        f"train_dataloader.batch_size={min(persons, 32)}",  # all of them: no noise but the flips
+        f"train_dataloader.batch_size={options.batch_size or persons}",
         "val_dataloader.num_workers=0", f"train_dataloader.dataset.ann_file={part}",
         f"val_dataloader.dataset.ann_file={part}", f"param_scheduler.1.end={epochs}",
         f"param_scheduler.1.milestones=[{epochs * 3 // 4},{epochs * 9 // 10}]",
@@ -98,8 +100,9 @@ def main():
     cfg = load_pose_config(CONFIG, changes, options.data.absolute())
     cfg.work_dir = str(options.work_dir.absolute())
     cfg.randomness = {"seed": 0}
-    cfg.load_from = str(part.with_name("start.pth"))
-    write_start(cfg, Path(cfg.load_from))
+    cfg.load_from = str((options.start or part.with_name("start.pth")).absolute())
+    if options.start is None:
+        write_start(cfg, Path(cfg.load_from))
     with quietly():
         train(cfg, resume=True, hooks=[CurvesHook()])
     last = read_curve(options.work_dir / TABLE)[-1]

@@ -47,8 +47,9 @@ def convert(config: Config, watch: Watch) -> int:
         source, variant.upper().replace("_", "-"), len(weights), f"{numbers:,}", out,
     )  # fmt: skip
     logger.info(
-        "to start from it: python main.py --mode train.pose --train-config %s --cfg-options "
-        "load_from=%s; to test it: --mode test.pose --train-config ... --checkpoint %s",
+        "to start from it: python main.py --mode train.pose --train-config %s --set "
+        "train.data_root=<COCO folder> --cfg-options load_from=%s; to test it: --mode test.pose, "
+        "the same --train-config and --set, --checkpoint %s",
         _CONFIGS.format(variant), out, out,
     )  # fmt: skip
     return 0

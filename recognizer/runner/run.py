@@ -37,6 +37,7 @@ Heard = Callable[[int, int], None]
 """Called after each iteration with how many are done and how many there will be."""
 
 _NEVER = 10**9
+_PUBLISHED = "patch_to_embedding.weight"  # as SDPose's authors name it
 _count = itertools.count()
 
 
@@ -115,15 +116,22 @@ def load_weights(model: Any, checkpoint: Mapping[str, Any], path: Path, *, whole
     weights = {key.removeprefix("module."): v for key, v in checkpoint["state_dict"].items()}
     wanted = model.state_dict()
     fits = {k for k, v in weights.items() if k in wanted and v.shape == wanted[k].shape}
-    wrong = sorted((weights.keys() | wanted.keys()) - fits)
-    if (whole and wrong) or not fits:
+    without, left_over = sorted(wanted.keys() - fits), sorted(weights.keys() - wanted.keys())
+    if (whole and (without or left_over)) or not fits:
+        published = any(key.endswith(_PUBLISHED) for key in weights)
+        hint = "; if it is a published SDPose, convert it first: --mode convert.sdpose"
         raise CheckpointError(
-            f"{path}: its weights are of another network: {len(wrong)} of {len(wanted)} do not "
-            f"fit, such as {', '.join(wrong[:3])}"
+            f"{path}: its weights are of another network: it has none that fit {len(without)} of "
+            f"the {len(wanted)} wanted, such as {', '.join(without[:3]) or '-'}, and "
+            f"{len(left_over)} with names unknown here, such as {', '.join(left_over[:3]) or '-'}"
+            f"{hint if published else ''}"
         )
-    if wrong:
-        logger.warning("%s: %d weights do not fit and stay as they were: %s", path, len(wrong),
-                       ", ".join(wrong[:5]))  # fmt: skip
+    if without or left_over:
+        logger.warning(
+            "%s: %d of %d weights are missing or of another shape and stay as they were (%s); %d "
+            "with unknown names are left out (%s)", path, len(without), len(wanted),
+            ", ".join(without[:5]) or "-", len(left_over), ", ".join(left_over[:5]) or "-",
+        )  # fmt: skip
     load_state_dict(model, {k: weights[k] for k in fits}, strict=False, logger="silent")
 
 

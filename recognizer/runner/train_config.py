@@ -65,6 +65,10 @@ def read_train_config(path: Path, options: Sequence[str] = (), known: Sequence[s
         if not isinstance(cfg.get(name), Mapping):
             found = repr(cfg.get(name))[:60]
             raise ValueError(f"{path}: expected {name} = dict(...) to train with, got {found}")
+    for key in ("max_epochs", "max_iters"):
+        most = cfg.get("train_cfg", {}).get(key, 1)
+        if most is not None and (type(most) is not int or most < 1):
+            raise ValueError(f"{path}: train_cfg.{key}: expected a number above 0, got {most!r}")
     modernise(cfg)
     return cfg
 

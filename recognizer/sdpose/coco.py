@@ -57,6 +57,7 @@ def examine(ann_file: Path, image_dir: Path) -> CocoFacts:
     files = _files(content["images"], ann_file)
     persons = [_person(a, i, files, ann_file) for i, a in enumerate(content["annotations"])]
     _check_ids(persons, ann_file)
+    _check_inside(content["images"], persons, ann_file)
     persons = [person for person in persons if not person.get("iscrowd")]
     labelled = [person for person in persons if any(person["keypoints"][2::3])]
     if not labelled:
@@ -162,6 +163,24 @@ def _check_box(box: Any, where: str, *, used: bool) -> None:
             f"{where}: bbox: expected a width and a height above 0, got {box!r:.80}; give the "
             "person a box, or set its visibilities to 0"
         )
+
+
+def _check_inside(
+    images: Sequence[Mapping[str, Any]], persons: Sequence[Mapping[str, Any]], path: Path
+) -> None:
+    """Refuse a box that mmpose, which cuts it off at the borders, would leave out unsaid."""
+    last = {image["id"]: (image["width"] - 1, image["height"] - 1) for image in images}
+    for row, person in enumerate(persons):
+        if person.get("iscrowd") or not any(person["keypoints"][2::3]):
+            continue
+        sides = zip(person["bbox"][:2], person["bbox"][2:], last[person["image_id"]], strict=True)
+        if any(min(start + length, end) <= max(start, 0) for start, length, end in sides):
+            width, height = (side + 1 for side in last[person["image_id"]])
+            raise ValueError(
+                f"{path}: annotations[{row}]: bbox: expected part of it inside the picture of "
+                f"{width} x {height} pixels, got {person['bbox']!r:.80}; correct the box, or set "
+                "the person's visibilities to 0"
+            )
 
 
 def _check_ids(persons: Sequence[Mapping[str, Any]], path: Path) -> None:

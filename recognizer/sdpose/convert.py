@@ -116,7 +116,7 @@ def convert_file(source: Path, out: Path) -> str:
 
     Raises:
         FileNotFoundError: there is no source.
-        ArtifactError: it is no checkpoint that can be read safely.
+        ArtifactError: it is no checkpoint that can be read safely, or out cannot be written.
         ValueError: as ``convert_state_dict``.
 
     """
@@ -126,9 +126,12 @@ def convert_file(source: Path, out: Path) -> str:
     weights = convert_state_dict(published)
     variant = recognise(published)
     meta = {"variant": variant, "source": source.name, "source_sha256": sha256_file(source)}
-    out.parent.mkdir(parents=True, exist_ok=True)
-    with atomic_path(out, out.parent) as scratch:
-        torch.save({"state_dict": weights, "meta": meta}, scratch)
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        with atomic_path(out, out.parent) as scratch:
+            torch.save({"state_dict": weights, "meta": meta}, scratch)
+    except OSError as error:
+        raise ArtifactError(f"convert SDPose: {out} cannot be written: {error}") from error
     return variant
 
 

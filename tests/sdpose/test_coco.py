@@ -120,6 +120,8 @@ def test_one_person_is_enough_and_crowds_do_not_count(look):
         (content(person(keypoints=[10**30, 1, 2] * 17)), "expected numbers in pixels, got 1000"),
         (content(person(bbox=[3, 3, 0, 5])), r"annotations\[0\]: bbox: .* above 0, got"),
         (content(person(bbox=[3, 3, 5, -5])), "a width and a height above 0"),
+        (content(person(bbox=[9000, 3, 5, 5])), r"annotations\[0\]: bbox: .* inside the picture"),
+        (content(person(bbox=[3, -9, 5, 9])), "part of it inside the picture of"),
         (content({k: v for k, v in person().items() if k != "keypoints"}), "instances_"),
         (content(person(keypoints=[0] * 51)), "found 1 persons in 1 images and none"),
         (content(annotations=[]), "found 0 persons in 1 images"),

@@ -145,3 +145,10 @@ def test_files_that_are_no_checkpoints_are_refused(tmp_path, published):
             convert_file(source, out)
         assert "weights_only" not in str(caught.value)  # torch's advice to run the code in it
     assert not out.exists()
+
+
+def test_a_place_that_cannot_be_written_is_named(tmp_path, published):
+    source, out = tmp_path / "published.pth", tmp_path / "published.pth" / "new.pth"
+    torch.save(published, source)
+    with pytest.raises(ArtifactError, match="new.pth cannot be written: .*published.pth"):
+        convert_file(source, out)

@@ -136,6 +136,13 @@ def test_annotations_that_cannot_be_used_are_named(run, own, tmp_path, split, ch
     assert not list((tmp_path / "work").glob("*.pth"))
 
 
+@pytest.mark.parametrize("epochs", ["0", "-3", "1.5"])
+def test_a_number_of_epochs_that_is_none_is_named(run, own, epochs):
+    code, _, said = run(own, f"train_cfg.max_epochs={epochs}")
+    assert code == 2
+    assert f"train_cfg.max_epochs: expected a number above 0, got {epochs}" in said
+
+
 @pytest.mark.parametrize("text", ["[]", "{", "[" * 100_000, ""], ids=["list", "cut", "deep", "no"])
 def test_files_that_are_no_annotations_are_named(run, own, text):
     write_annotations(own, "train", text)
