@@ -274,11 +274,36 @@ def test_options_change_what_they_name():
         ("train_pipeline=[]", "no aliases"),
         ("optim_wraper.optimizer.lr=1", "did you mean optim_wrapper"),
         ("exp_nam=x", "would change nothing"),
+        ("total_epochs=50", "mmengine reads train_cfg.max_epochs in its place"),
+        ("data.samples_per_gpu=32", "mmengine reads train_dataloader, val_dataloader"),
+        ("optimizer.lr=1e-4", "mmengine reads optim_wrapper.optimizer in its place"),
     ],
 )
 def test_an_option_that_would_do_nothing_is_refused(option, said):
     with pytest.raises(ValueError, match=said):
         load_pose_config(path_of("s_v1_stemnet"), [option])
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        ("total_epochs = 50", "total_epochs is now train_cfg.max_epochs"),
+        ("resume_from = './epoch_100.pth'", "resume_from is now --resume"),
+        ("optimizer_config = dict(grad_clip=dict(max_norm=1.0))", "now optim_wrapper.clip_grad"),
+        ("lr_config = dict(step=[200, 260])", "lr_config is now param_scheduler"),
+        ("evaluation = dict(interval=5)", "evaluation is now train_cfg.val_interval"),
+        ("data = dict(samples_per_gpu=32)", "data is now train_dataloader, val_dataloader"),
+    ],
+)
+def test_keys_of_old_guides_in_a_config_are_not_passed_over(tmp_path, line, said):
+    with pytest.raises(ValueError, match=said):
+        load_pose_config(child(tmp_path, line))
+
+
+def test_names_that_only_look_like_old_keys_are_left_alone(tmp_path):
+    lines = "data = dict(source='here')\noptimizer = dict(type='Adam', lr=3e-4)\n"
+    cfg = load_pose_config(child(tmp_path, f"{lines}optim_wrapper = dict(optimizer=optimizer)"))
+    assert cfg.optim_wrapper.optimizer.lr == 3e-4
 
 
 def test_the_seed_is_the_applications_unless_the_config_has_one(tmp_path):

@@ -161,8 +161,8 @@ def memory_advice(error: Exception, cfg: "PoseConfig") -> str:
     size = cfg.train_dataloader.get("batch_size")
     return (
         f"out of memory with train_dataloader.batch_size={size}: {text.splitlines()[0][:200]}; "
-        f"halve it (--cfg-options train_dataloader.batch_size={max(1, (size or 2) // 2)} "
-        "auto_scale_lr.enable=True), keep the effective batch with "
-        "optim_wrapper.accumulative_counts=2, or train in half precision "
+        f"halve it and add up two batches for each update, so that the learning rate still fits "
+        f"(--cfg-options train_dataloader.batch_size={max(1, (size or 2) // 2)} "
+        "optim_wrapper.accumulative_counts=2), or train in half precision "
         "(optim_wrapper.type=AmpOptimWrapper optim_wrapper.dtype=bfloat16)"
     )

@@ -345,7 +345,7 @@ class ProgressHook(Hook):  # type: ignore[misc]
         """Log the mean loss."""
         if runner.rank == 0:
             logger.info(
-                "epoch %d of %d: loss %.4f, lr %.3g, %.1f s", runner.epoch + 1, runner.max_epochs,
+                "epoch %d of %d: loss %.4g, lr %.3g, %.1f s", runner.epoch + 1, runner.max_epochs,
                 self.sum / max(self.count, 1), runner.optim_wrapper.get_lr()["lr"][0],
                 time.monotonic() - self.started,
             )  # fmt: skip

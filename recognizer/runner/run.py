@@ -19,7 +19,7 @@ import numpy as np
 import torch
 from mmengine.config import Config
 from mmengine.dist import master_only
-from mmengine.model import MMDistributedDataParallel
+from mmengine.model import MMDistributedDataParallel, is_model_wrapper
 from mmengine.runner import Runner
 from mmengine.runner.checkpoint import load_state_dict
 from mmengine.utils import ManagerMixin
@@ -104,6 +104,18 @@ class SafeRunner(Runner):  # type: ignore[misc]
         with atomic_path(final, final.parent) as scratch:
             super().save_checkpoint(str(scratch.parent), scratch.name, *args, **kwargs)
 
+    def _maybe_compile(self, target: str) -> None:
+        """Compile the loss of the model where the config says ``compile``.
+
+        mmengine would compile the whole train_step: the batch's pictures and names, and the
+        optimiser with its ever new rates, of which torch traces some and refuses the others.
+        """
+        wanted = self.cfg.get("compile")
+        if wanted:
+            model = self.model.module if is_model_wrapper(self.model) else self.model
+            model.loss = torch.compile(model.loss, **({} if wanted is True else dict(wanted)))
+            logger.info("the loss is compiled; the first iterations take minutes on a CPU")
+
 
 def load_weights(model: Any, checkpoint: Mapping[str, Any], path: Path, *, whole: bool) -> None:
     """Put weights into a model.
@@ -148,7 +160,8 @@ def run(cfg: Config, kind: Kind, *, resume: bool = False, heard: Heard | None = 
     Args:
         cfg: a training config; ``cfg.work_dir`` is where everything goes.
         kind: what the library's own are.
-        resume: go on from the work_dir's last checkpoint; start if there is none.
+        resume: go on from the work_dir's last checkpoint; start if there is none. So does
+            ``resume = True`` in the config.
         heard: hears of every iteration.
 
     Raises:
@@ -162,7 +175,7 @@ def run(cfg: Config, kind: Kind, *, resume: bool = False, heard: Heard | None = 
     cfg = cfg.copy()
     work_dir = Path(cfg.work_dir).absolute()
     cfg.work_dir = str(work_dir)
-    source = _source(work_dir, resume=resume)
+    source = _source(work_dir, resume=resume or bool(cfg.get("resume")))
     name = Path(cfg.filename).stem if cfg.filename else ""
     facts = {"config": name, **dict(cfg.get(FACTS) or {}), **kind.facts(cfg)}
     cfg.resume = source is not None

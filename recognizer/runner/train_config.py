@@ -24,6 +24,22 @@ _READ = {
 } - {"self", "cfg"}  # fmt: skip
 
 
+# Keys of mmcv 1.x, which guides still name, and what mmengine reads in their place.
+_OLD = {
+    "total_epochs": "train_cfg.max_epochs",
+    "resume_from": "--resume, or load_from for weights alone",
+    "lr_config": "param_scheduler",
+    "optimizer_config": "optim_wrapper.clip_grad",
+    "evaluation": "train_cfg.val_interval and default_hooks.checkpoint.save_best",
+    "checkpoint_config": "default_hooks.checkpoint",
+    "log_config": "default_hooks.logger and vis_backends",
+    "data": "train_dataloader, val_dataloader and test_dataloader",
+    "samples_per_gpu": "train_dataloader.batch_size",
+    "workers_per_gpu": "train_dataloader.num_workers",
+    "optimizer": "optim_wrapper.optimizer",
+}
+# Some names may as well be variables of a modern config.
+_OLD_PARTS = {"data": ("samples_per_gpu", "workers_per_gpu", "train", "val", "test")}
 _PLAIN = (RuntimeError, ValueError)  # what is derived from them says itself what it is
 _NEEDED = ("model", "train_dataloader", "train_cfg", "optim_wrapper")
 
@@ -55,6 +71,7 @@ def read_train_config(path: Path, options: Sequence[str] = (), known: Sequence[s
     except Exception as error:  # it is a program: it can raise anything
         what = f"{type(error).__name__}: {error}"
         raise ValueError(f"{path}: not a config of mmengine: {what}") from error
+    _refuse_old(cfg, path)
     changes = _parse(options)
     _check_changes(cfg, changes, {*_READ, *known})
     try:
@@ -71,6 +88,25 @@ def read_train_config(path: Path, options: Sequence[str] = (), known: Sequence[s
             raise ValueError(f"{path}: train_cfg.{key}: expected a number above 0, got {most!r}")
     modernise(cfg)
     return cfg
+
+
+def _refuse_old(cfg: Config, path: Path) -> None:
+    """Refuse keys of a config that would be read by nobody and change nothing."""
+    found = [
+        f"{key} is now {today}"
+        for key, today in _OLD.items()
+        if key in cfg and key != "optimizer" and _is_old(key, cfg[key])
+    ]
+    if found:
+        raise ValueError(
+            f"{path}: expected a config of mmengine, got keys of mmcv 1.x that nobody reads: "
+            f"{'; '.join(found)}"
+        )
+
+
+def _is_old(key: str, value: Any) -> bool:
+    parts = _OLD_PARTS.get(key)
+    return parts is None or (isinstance(value, Mapping) and any(part in value for part in parts))
 
 
 def _parse(options: Sequence[str]) -> dict[str, Any]:
@@ -93,7 +129,9 @@ def _check_changes(cfg: Config, changes: Mapping[str, Any], read: set[str]) -> N
         if top not in read:
             close = difflib.get_close_matches(top, read, 1, 0.7)
             hint = f"; did you mean {close[0]}?" if close else ""
-            if top in cfg:
+            if top in _OLD:
+                hint = f"; mmengine reads {_OLD[top]} in its place"
+            elif top in cfg:
                 hint = (
                     "; mmengine keeps no aliases, so change it where it is used, such as "
                     "train_dataloader.dataset.ann_file or train_dataloader.dataset.pipeline.1.feats"

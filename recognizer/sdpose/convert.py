@@ -9,12 +9,12 @@ import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from recognizer.artifacts import ArtifactError, atomic_path, sha256_file
+from recognizer.runner.checkpoints import CheckpointError, load_checkpoint
 from recognizer.sdpose.head import SDPoseHead
 from recognizer.sdpose.stem import HRNetStem, SDPoseStem
 from recognizer.sdpose.transformer import sine_table
@@ -137,21 +137,10 @@ def convert_file(source: Path, out: Path) -> str:
 
 def _read(source: Path) -> Mapping[str, Tensor]:
     try:
-        loaded: Any = torch.load(source, map_location="cpu", weights_only=True)
-    except Exception as error:  # unpickling a foreign file fails in any way there is
-        raise ArtifactError(
-            # Not torch's own text, which advises to run the code in the file.
-            f"convert SDPose: {source} cannot be read as tensors and plain values "
-            f"({type(error).__name__}): it is damaged, no checkpoint, or holds code, which is not "
-            "run; if you trust it, save its state_dict alone with the torch that wrote it"
-        ) from error
-    if isinstance(loaded, dict) and isinstance(loaded.get("state_dict"), dict):
-        loaded = loaded["state_dict"]
-    if not isinstance(loaded, dict) or not all(isinstance(v, Tensor) for v in loaded.values()):
-        raise ArtifactError(
-            f"convert SDPose: expected a state dict of tensors in {source}, got something else"
-        )
-    return loaded
+        weights: Mapping[str, Tensor] = load_checkpoint(source)["state_dict"]
+    except CheckpointError as error:
+        raise ArtifactError(f"convert SDPose: {error}") from error
+    return weights
 
 
 def _without_prefix(published: Mapping[str, Tensor]) -> Mapping[str, Tensor]:

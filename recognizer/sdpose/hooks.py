@@ -4,6 +4,7 @@
 every loss item. The texts are those of the user's guide to monitoring, which people grep for.
 """
 
+import logging
 import math
 from collections import deque
 from collections.abc import Mapping
@@ -15,6 +16,8 @@ from mmengine.hooks import Hook
 from mmengine.registry import HOOKS
 
 from recognizer.artifacts import write_atomic
+
+logger = logging.getLogger(__name__)
 
 STATE = "training_monitor"
 STATS_FILE = "training_stats.txt"
@@ -229,7 +232,8 @@ class TrainingMonitorHook(Hook):  # type: ignore[misc]
 
     def _warn_now(self, runner: Any, text: str) -> None:
         if runner.rank == 0:
-            runner.logger.warning(f"WARNING: {text}")
+            runner.logger.warning(f"WARNING: {text}")  # the log in the work_dir
+            logger.warning(text)  # the console, where mmengine's log shows errors only
 
     def _write(self, runner: Any) -> None:
         if runner.rank != 0 or not (self.stats.count or self.stats.not_finite):

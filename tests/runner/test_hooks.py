@@ -12,6 +12,7 @@ pytest.importorskip("mmaction")
 from mmengine.config import Config  # noqa: E402
 from mmengine.registry import HOOKS  # noqa: E402
 
+from recognizer.action import registered  # noqa: E402, F401
 from recognizer.action.train_config import load_train_config  # noqa: E402
 from recognizer.openmmlab import scope  # noqa: E402
 from recognizer.runner import hooks  # noqa: E402

@@ -246,10 +246,10 @@ def test_what_cannot_be_tested_is_refused(data, tmp_path):
     with pytest.raises(CheckpointError, match="damaged"):
         evaluate(cfg, path, tmp_path / "r")
     torch.save(network(tiny(data, tmp_path, "model.head.depth=1")).state_dict(), path)
-    with pytest.raises(CheckpointError, match="another network: it has none that fit .* and 0 wi"):
+    with pytest.raises(CheckpointError, match=r"none that fit .* and 0 with names"):
         evaluate(cfg, path, tmp_path / "r")
     torch.save({"keypoint_head.tokenpose.patch_to_embedding.weight": torch.zeros(3)}, path)
-    with pytest.raises(CheckpointError, match="convert it first: --mode convert.sdpose"):
+    with pytest.raises(CheckpointError, match="convert it first: --mode"):
         evaluate(cfg, path, tmp_path / "r")
     assert not list((tmp_path / "r").glob("*.json"))
     without = copy.deepcopy(cfg)

@@ -16,6 +16,7 @@ from recognizer.runner.seeding import SampleError  # noqa: E402
 from tests.sdpose import small_coco  # noqa: E402
 from tests.sdpose.small_coco import BASELINE, TINY, annotations, write_annotations  # noqa: E402
 from training.pose import memory_advice  # noqa: E402
+from training.pose_curves import TABLE, read_curve  # noqa: E402
 
 pytestmark = small_coco.needs_coco
 SHORT = (*TINY, "train_cfg.max_epochs=1")
@@ -70,6 +71,45 @@ def test_a_training_leaves_what_the_guide_promises(run, data, tmp_path):
     before = (work / "epoch_1.pth").stat().st_mtime_ns
     assert run(data, more=["--resume"])[0] == 0
     assert (work / "epoch_1.pth").stat().st_mtime_ns == before
+
+
+def test_resume_in_the_config_goes_on_as_well(run, data, tmp_path):
+    assert run(data)[0] == 0
+    code, log, said = run(data, "resume=True", "train_cfg.max_epochs=2")
+    assert code == 0, said
+    assert "epoch 2 of 2" in log
+    assert (tmp_path / "work" / "epoch_2.pth").is_file()
+
+
+def test_bfloat16_trains(run, data):
+    code, log, said = run(data, "optim_wrapper.type=AmpOptimWrapper",
+                          "optim_wrapper.dtype=bfloat16")  # fmt: skip
+    assert code == 0, said
+    assert "epoch 1 of 1: loss 0.0" in log
+
+
+@pytest.mark.slow
+def test_a_compiled_training_learns_the_same(run, data, tmp_path):
+    heatmap_losses = []
+    for mode in ("False", "True"):
+        code, log, said = run(data, f"compile={mode}", "train_cfg.max_epochs=3",
+                              "train_cfg.val_interval=1")  # fmt: skip
+        assert code == 0, said
+        rows = read_curve(tmp_path / "work" / TABLE)
+        heatmap_losses.append([row["heatmap_loss"] for row in rows])
+        (tmp_path / "work").rename(tmp_path / f"compiled-{mode}")
+    assert "the loss is compiled" in log
+    assert len(heatmap_losses[0]) == 3
+    assert heatmap_losses[1] == pytest.approx(heatmap_losses[0], rel=1e-3)
+
+
+def test_a_spike_is_told_on_the_console(run, data):
+    code, log, _ = run(data, "custom_hooks.0.interval=1", "custom_hooks.0.window=1",
+                       "custom_hooks.0.spike_ratio=1.0001", "optim_wrapper.optimizer.lr=0.5",
+                       "param_scheduler=[]", "train_cfg.max_epochs=2")  # fmt: skip
+    assert code == 0
+    assert "recognizer.sdpose.hooks" in log
+    assert "Loss spike detected!" in log
 
 
 def test_a_loss_that_is_no_number_stops_and_names_the_people(run, data, tmp_path):
