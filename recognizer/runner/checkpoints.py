@@ -141,7 +141,8 @@ def last_checkpoint(work_dir: Path) -> Path | None:
         }
         return inside(steps[max(steps)], work_dir) if steps else None
     try:
-        found = inside(Path(text), work_dir)
+        name = Path(text)  # a bare one, written by hand to go back, is of this folder
+        found = inside(work_dir / name if name.name == text else name, work_dir)
         there = found.is_file()
     except CheckpointError:
         raise

@@ -141,6 +141,8 @@ def test_the_pointer_is_followed_inside_the_folder_only(tmp_path):
     assert last_checkpoint(run) == (run / "epoch_10.pth").resolve()
     (run / "last_checkpoint").write_text(str(run / "epoch_9.pth"))
     assert last_checkpoint(run) == (run / "epoch_9.pth").resolve()
+    (run / "last_checkpoint").write_text("epoch_9.pth\n")  # by hand
+    assert last_checkpoint(run) == (run / "epoch_9.pth").resolve()
     (run / "last_checkpoint").write_text("")  # killed while writing it
     assert last_checkpoint(run) == (run / "epoch_10.pth").resolve()
     for outside in (other / "epoch_9.pth", run / ".." / "other" / "epoch_9.pth", Path("/etc/x")):

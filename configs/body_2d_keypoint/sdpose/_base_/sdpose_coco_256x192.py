@@ -1,6 +1,6 @@
 """SDPose-S-V1 on COCO: everything that the configs beside this folder share.
 
-Li et al., "SDPose: Tokenized Pose Estimation via Circulation-Guide Self-Distillation", CVPR 2024.
+Chen et al., "SDPose: Tokenized Pose Estimation via Circulation-Guide Self-Distillation", CVPR 2024.
 Edit a child, not this file: mmengine keeps no aliases, so a child's ``data_root`` reaches the
 loaders only through ``main.py`` (or ``--set train.data_root=...``).
 """
@@ -95,8 +95,9 @@ val_dataloader = dict(
         data_root=data_root,
         data_mode="topdown",
         ann_file="annotations/person_keypoints_val2017.json",
-        # Annotated boxes. Published figures are on a detector's boxes:
-        # --cfg-options val_dataloader.dataset.bbox_file=COCO_val2017_detections_AP_H_56_person.json
+        # Annotated boxes. Published figures are on a detector's boxes: --cfg-options
+        # test_dataloader.dataset.bbox_file=<path>/COCO_val2017_detections_AP_H_56_person.json for
+        # test.pose, val_dataloader... for evaluation in training.
         bbox_file=None,
         data_prefix=dict(img="val2017/"),
         test_mode=True,

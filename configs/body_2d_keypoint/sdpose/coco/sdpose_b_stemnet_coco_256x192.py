@@ -1,4 +1,7 @@
-"""SDPose-B: HRNet-W32 without its fourth stage as stem, otherwise as S-V1; 8 GPUs x 32 images."""
+"""SDPose-B: HRNet-W32 without its fourth stage as stem, otherwise as S-V1; 8 GPUs x 32 images.
+
+Its HRNet starts from random weights, not from ImageNet's, unless ``load_from`` names some.
+"""
 
 _base_ = "../_base_/sdpose_coco_256x192.py"
 

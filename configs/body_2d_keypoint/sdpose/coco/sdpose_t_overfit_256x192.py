@@ -1,7 +1,7 @@
 """SDPose-T learning one small data set by heart.
 
 It is measured on the pictures it was trained on: a proof that network, targets, losses, decoding
-and metric fit together, and of nothing else.
+and metric fit together, and of nothing else. ``benchmarks/sdpose_overfit.py`` runs it.
 """
 
 _base_ = "./sdpose_t_stemnet_coco_256x192.py"
