@@ -12,7 +12,7 @@ from annotation.report import plain, save_figure
 from recognizer.artifacts import write_atomic, write_json
 from recognizer.draw import color_of, draw_skeleton
 from recognizer.sdpose.evaluation import DETECTIONS, OVERLAP_IOU, Figures, PoseScores
-from recognizer.types import ImageArray
+from recognizer.types import FloatArray, ImageArray
 
 if TYPE_CHECKING:
     from mmengine.config import Config as PoseConfig
@@ -114,7 +114,9 @@ def draw_sheet(figure: Any, truth: Row, found: Sequence[Row], images: Path) -> N
         picture = cv2.imread(str(images / names[image]))
         if picture is None:
             raise ValueError(f"{images / names[image]}: expected a picture, it cannot be decoded")
-        pair = [_people(picture.astype(np.uint8), part[image]) for part in (annotated, predicted)]
+        true, seen = _keypoints(annotated[image]), _keypoints(predicted[image])
+        parts = (true, range(len(true))), (seen, _nearest(true, seen))
+        pair = [_people(picture.astype(np.uint8), *part) for part in parts]
         gap = np.full((_CELL_HEIGHT_PX, 6, 3), 255, np.uint8)
         joined = np.hstack([pair[0], gap, pair[1]])
         axes.imshow(joined[..., ::-1], interpolation="antialiased")
@@ -139,15 +141,26 @@ def _choose(ids: Sequence[int], count: int) -> list[int]:
     return [ids[(2 * i + 1) * len(ids) // (2 * count)] for i in range(count)]
 
 
-def _people(picture: ImageArray, rows: Sequence[Row]) -> ImageArray:
+def _keypoints(rows: Sequence[Row]) -> FloatArray:  # (P, 17, 3): x, y, visibility or score
+    return np.array([row["keypoints"] for row in rows], np.float32).reshape(-1, 17, 3)
+
+
+def _nearest(true: FloatArray, found: FloatArray) -> Sequence[int]:
+    """Return for each found person which annotated one it lies on, so that both look alike."""
+    apart = np.linalg.norm(found[:, None, :, :2] - true[None, :, :, :2], axis=-1)  # (F, P, 17)
+    labelled = (true[..., 2] > 0)[None]  # of persons with none at all, nobody is annotated
+    nearest: list[int] = ((apart * labelled).sum(-1) / labelled.sum(-1)).argmin(1).tolist()
+    return nearest
+
+
+def _people(picture: ImageArray, people: FloatArray, colors: Sequence[int]) -> ImageArray:
     """Return the picture in the sheet's height with everybody's skeleton."""
     scale = _CELL_HEIGHT_PX / picture.shape[0]
     size = max(1, round(picture.shape[1] * scale)), _CELL_HEIGHT_PX
     canvas: Any = cv2.resize(picture, size, interpolation=cv2.INTER_AREA)
-    for index, row in enumerate(rows):
-        values = np.array(row["keypoints"], np.float32).reshape(-1, 3)  # (17, 3)
+    for values, color in zip(people, colors, strict=True):
         canvas = draw_skeleton(
-            canvas, values[:, :2] * scale, values[:, 2], color_of(index), _DRAWN_AT
+            canvas, values[:, :2] * scale, values[:, 2], color_of(color), _DRAWN_AT
         )
     drawn: ImageArray = canvas
     return drawn
