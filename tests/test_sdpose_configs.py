@@ -275,8 +275,13 @@ def test_options_change_what_they_name():
         ("optim_wraper.optimizer.lr=1", "did you mean optim_wrapper"),
         ("exp_nam=x", "would change nothing"),
         ("total_epochs=50", "mmengine reads train_cfg.max_epochs in its place"),
-        ("data.samples_per_gpu=32", "mmengine reads train_dataloader, val_dataloader"),
+        ("data.samples_per_gpu=32", "mmengine reads train_dataloader.batch_size in its place"),
         ("optimizer.lr=1e-4", "mmengine reads optim_wrapper.optimizer in its place"),
+        ("train_dataloader.samples_per_gpu=3", "mmengine reads train_dataloader.batch_size in"),
+        ("resume=no", "resume: expected True or False, got 'no'"),
+        ("compile=3", "compile: expected True, False or options of torch.compile"),
+        ("compile.backend=nope", r"compile\.backend: expected one of .*inductor.*, got 'nope'"),
+        ("train_cfg.max_epochs=None", "expected a number above 0, got None"),
     ],
 )
 def test_an_option_that_would_do_nothing_is_refused(option, said):
@@ -293,6 +298,10 @@ def test_an_option_that_would_do_nothing_is_refused(option, said):
         ("lr_config = dict(step=[200, 260])", "lr_config is now param_scheduler"),
         ("evaluation = dict(interval=5)", "evaluation is now train_cfg.val_interval"),
         ("data = dict(samples_per_gpu=32)", "data is now train_dataloader, val_dataloader"),
+        ("optimizer = dict(type='Adam', lr=1)", "optimizer is now optim_wrapper.optimizer"),
+        ("max_epochs = 3", "max_epochs is now train_cfg.max_epochs"),
+        ("runner = dict(max_epochs=3)", "runner is now train_cfg"),
+        ("raise SystemExit(0)", "not a config of mmengine: SystemExit"),
     ],
 )
 def test_keys_of_old_guides_in_a_config_are_not_passed_over(tmp_path, line, said):

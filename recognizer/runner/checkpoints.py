@@ -24,6 +24,7 @@ CONFIG_PARTS = ("model", "test_dataloader", "val_dataloader")
 _STEP_FILE = re.compile(r"(?:epoch|iter)_(\d+)\.pth")
 _PLAIN = (bool, int, float, str, bytes, type(None), torch.Tensor, torch.dtype, torch.Size)
 _MAX_TEXT = 4 * 2**20
+_LONGEST_NAME = 4096  # of a path, on Linux
 
 # What mmengine's own checkpoints name besides tensors; none of it is needed to use them.
 _FOREIGN = (
@@ -111,6 +112,12 @@ def _checked(loaded: Any, path: Path) -> dict[str, Any]:
     named = isinstance(weights, Mapping) and all(isinstance(key, str) for key in weights)
     if not named or not weights or not all(torch.is_tensor(v) for v in weights.values()):
         raise CheckpointError(f"{path}: expected state_dict to hold tensors by name")
+    for key, tensor in weights.items():
+        if tensor.layout is not torch.strided or tensor.is_meta:
+            raise CheckpointError(
+                f"{path}: expected plain tensors with values, got {key} of layout {tensor.layout} "
+                f"on {tensor.device}"
+            )
     meta = loaded.setdefault("meta", {})
     if not isinstance(meta, dict):
         raise CheckpointError(f"{path}: expected meta to be a dict, got {type(meta).__name__}")
@@ -132,7 +139,8 @@ def last_checkpoint(work_dir: Path) -> Path | None:
 
     """
     pointer = work_dir / "last_checkpoint"
-    text = pointer.read_text(encoding="utf-8", errors="replace").strip() if pointer.exists() else ""
+    there = pointer.is_file()
+    text = pointer.read_text(encoding="utf-8", errors="replace").strip() if there else ""
     if not text:
         steps = {
             int(match[1]): path
@@ -143,7 +151,7 @@ def last_checkpoint(work_dir: Path) -> Path | None:
     try:
         name = Path(text)  # a bare one, written by hand to go back, is of this folder
         found = inside(work_dir / name if name.name == text else name, work_dir)
-        there = found.is_file()
+        there = len(text) < _LONGEST_NAME and found.is_file()
     except CheckpointError:
         raise
     except (ValueError, OSError) as error:  # no name that a file can have
@@ -153,8 +161,8 @@ def last_checkpoint(work_dir: Path) -> Path | None:
         ) from error
     if not there:
         raise CheckpointError(
-            f"{pointer}: names {text}, which is not there; delete {pointer} to go on from the "
-            "latest epoch_N.pth beside it"
+            f"{pointer}: names {text!r:.90}, which is not there; delete {pointer} to go on from "
+            "the latest epoch_N.pth beside it"
         )
     return found
 
@@ -170,9 +178,9 @@ def inside(path: Path, work_dir: Path) -> Path:
     resolved = (path if path.is_absolute() else Path.cwd() / path).resolve()
     if resolved.parent != folder:
         raise CheckpointError(
-            f"resume: expected a checkpoint of this run, in {folder}, got {resolved}; if the "
-            f"folder was moved, delete {folder / 'last_checkpoint'}; to start from other weights, "
-            "use --cfg-options load_from=<file> without --resume"
+            f"resume: expected a checkpoint of this run, in {folder}, got {str(resolved)!r:.200}; "
+            f"if the folder was moved, delete {folder / 'last_checkpoint'}; to start from other "
+            "weights, use --cfg-options load_from=<file> without --resume"
         )
     return resolved
 

@@ -9,6 +9,7 @@ import itertools
 import logging
 import os
 import random
+import time
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -129,8 +130,8 @@ def load_weights(model: Any, checkpoint: Mapping[str, Any], path: Path, *, whole
     wanted = model.state_dict()
     fits = {k for k, v in weights.items() if k in wanted and v.shape == wanted[k].shape}
     without, left_over = sorted(wanted.keys() - fits), sorted(weights.keys() - wanted.keys())
-    if (whole and (without or left_over)) or not fits:
-        published = any(key.endswith(_PUBLISHED) for key in weights)
+    published = any(key.endswith(_PUBLISHED) for key in weights)
+    if (whole and (without or left_over)) or published or not fits:
         hint = "; if it is a published SDPose, convert it first: --mode convert.sdpose"
         raise CheckpointError(
             f"{path}: its weights are of another network: it has none that fit {len(without)} of "
@@ -207,7 +208,7 @@ def run(cfg: Config, kind: Kind, *, resume: bool = False, heard: Heard | None = 
 
 
 def _source(work_dir: Path, *, resume: bool) -> Path | None:
-    """Return the checkpoint to go on from; remove what a run left that saved none."""
+    """Return the checkpoint to go on from; put aside the best one of a run that left none."""
     source = last_checkpoint(work_dir)
     if source is not None and not resume:
         raise FileExistsError(
@@ -217,8 +218,12 @@ def _source(work_dir: Path, *, resume: bool) -> Path | None:
     if source is None and os.environ.get("RANK", "0") == "0":
         remove_stale_scratch(work_dir)
         for stale in work_dir.glob("best_*.pth"):
-            logger.info("removing %s of a run that saved nothing to go on from", stale.name)
-            stale.unlink()
+            aside = stale.with_name(f"{stale.name}.earlier{time.time_ns()}")
+            logger.info("%s is of a run that left nothing to go on from: kept as %s", stale.name,
+                        aside.name)  # fmt: skip
+            stale.rename(aside)
+    if resume:
+        logger.info("going on from %s", source or "nothing: no training in this folder yet")
     return source
 
 

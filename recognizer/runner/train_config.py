@@ -37,9 +37,17 @@ _OLD = {
     "samples_per_gpu": "train_dataloader.batch_size",
     "workers_per_gpu": "train_dataloader.num_workers",
     "optimizer": "optim_wrapper.optimizer",
+    "max_epochs": "train_cfg.max_epochs",
+    "runner": "train_cfg",
+    "workflow": "train_cfg.val_interval",
+    "total_iters": "train_cfg.max_iters",
 }
-# Some names may as well be variables of a modern config.
-_OLD_PARTS = {"data": ("samples_per_gpu", "workers_per_gpu", "train", "val", "test")}
+# Some names may as well be variables of a modern config: those with the value that is read ...
+_VARIABLES = {
+    "optimizer": ("optim_wrapper", "optimizer"),
+    "max_epochs": ("train_cfg", "max_epochs"),
+}
+_OLD_DATA = ("samples_per_gpu", "workers_per_gpu", "train", "val", "test")  # ... or without these
 _PLAIN = (RuntimeError, ValueError)  # what is derived from them says itself what it is
 _NEEDED = ("model", "train_dataloader", "train_cfg", "optim_wrapper")
 
@@ -68,7 +76,7 @@ def read_train_config(path: Path, options: Sequence[str] = (), known: Sequence[s
         raise FileNotFoundError(f"expected a training config at {path}, found none")
     try:
         cfg = Config.fromfile(str(path))
-    except Exception as error:  # it is a program: it can raise anything
+    except (Exception, SystemExit) as error:  # it is a program: it can raise anything
         what = f"{type(error).__name__}: {error}"
         raise ValueError(f"{path}: not a config of mmengine: {what}") from error
     _refuse_old(cfg, path)
@@ -82,21 +90,34 @@ def read_train_config(path: Path, options: Sequence[str] = (), known: Sequence[s
         if not isinstance(cfg.get(name), Mapping):
             found = repr(cfg.get(name))[:60]
             raise ValueError(f"{path}: expected {name} = dict(...) to train with, got {found}")
-    for key in ("max_epochs", "max_iters"):
-        most = cfg.get("train_cfg", {}).get(key, 1)
-        if most is not None and (type(most) is not int or most < 1):
-            raise ValueError(f"{path}: train_cfg.{key}: expected a number above 0, got {most!r}")
+    _check_values(cfg, path)
     modernise(cfg)
     return cfg
 
 
+def _check_values(cfg: Config, path: Path) -> None:
+    """Refuse values that mmengine would find wrong late, in words of its own."""
+    for key in ("max_epochs", "max_iters"):
+        most = cfg.train_cfg.get(key, 1)
+        if type(most) is not int or most < 1:
+            raise ValueError(f"{path}: train_cfg.{key}: expected a number above 0, got {most!r}")
+    resume, mode = cfg.get("resume"), cfg.get("compile")
+    if resume is not None and not isinstance(resume, bool):
+        raise ValueError(f"{path}: resume: expected True or False, got {resume!r}")
+    if mode is not None and not isinstance(mode, bool | Mapping):
+        raise ValueError(
+            f"{path}: compile: expected True, False or options of torch.compile such as "
+            f"dict(mode='reduce-overhead'), got {mode!r}"
+        )
+    backend = mode.get("backend") if isinstance(mode, Mapping) else None
+    known = torch.compiler.list_backends(exclude_tags=()) if backend is not None else []
+    if isinstance(backend, str) and backend not in known:
+        raise ValueError(f"{path}: compile.backend: expected one of {known}, got {backend!r}")
+
+
 def _refuse_old(cfg: Config, path: Path) -> None:
     """Refuse keys of a config that would be read by nobody and change nothing."""
-    found = [
-        f"{key} is now {today}"
-        for key, today in _OLD.items()
-        if key in cfg and key != "optimizer" and _is_old(key, cfg[key])
-    ]
+    found = [f"{key} is now {_OLD[key]}" for key in _OLD if key in cfg and _is_old(cfg, key)]
     if found:
         raise ValueError(
             f"{path}: expected a config of mmengine, got keys of mmcv 1.x that nobody reads: "
@@ -104,9 +125,12 @@ def _refuse_old(cfg: Config, path: Path) -> None:
         )
 
 
-def _is_old(key: str, value: Any) -> bool:
-    parts = _OLD_PARTS.get(key)
-    return parts is None or (isinstance(value, Mapping) and any(part in value for part in parts))
+def _is_old(cfg: Config, key: str) -> bool:
+    value = cfg[key]
+    if key in _VARIABLES:
+        section, name = _VARIABLES[key]
+        return bool(value != (cfg.get(section) or {}).get(name))
+    return key != "data" or (isinstance(value, Mapping) and any(x in value for x in _OLD_DATA))
 
 
 def _parse(options: Sequence[str]) -> dict[str, Any]:
@@ -130,7 +154,8 @@ def _check_changes(cfg: Config, changes: Mapping[str, Any], read: set[str]) -> N
             close = difflib.get_close_matches(top, read, 1, 0.7)
             hint = f"; did you mean {close[0]}?" if close else ""
             if top in _OLD:
-                hint = f"; mmengine reads {_OLD[top]} in its place"
+                last = key.rpartition(".")[2]
+                hint = f"; mmengine reads {_OLD.get(last, _OLD[top])} in its place"
             elif top in cfg:
                 hint = (
                     "; mmengine keeps no aliases, so change it where it is used, such as "
@@ -138,6 +163,8 @@ def _check_changes(cfg: Config, changes: Mapping[str, Any], read: set[str]) -> N
                 )
             raise ValueError(f"--cfg-options {key}: changing it would change nothing{hint}")
         if not _has(cfg, key):
+            if (last := key.rpartition(".")[2]) in _OLD:
+                raise ValueError(f"--cfg-options {key}: mmengine reads {_OLD[last]} in its place")
             logger.info("--cfg-options %s: a key that the config did not have", key)
 
 

@@ -86,8 +86,8 @@ def _content(path: Path) -> Mapping[str, Any]:
 
 def _check_categories(categories: Sequence[Mapping[str, Any]], path: Path) -> None:
     named = [category for category in categories if category.get("name") == "person"]
-    if not named:
-        raise ValueError(f"{path}: expected a category named person, found none")
+    if not named or type(named[0].get("id")) is not int:
+        raise ValueError(f"{path}: expected a category named person, with an id, found none")
     keypoints = named[0].get("keypoints")
     if keypoints is None:
         return  # some tools leave the names out; the annotations are checked one by one
@@ -141,7 +141,8 @@ def _person(
         )
     used = any(keypoints[2::3]) and not annotation.get("iscrowd")
     _check_box(annotation.get("bbox"), where, used=used)
-    for key in ("id", "image_id", "iscrowd", "area"):
+    _check_counted(annotation, where, used=used)
+    for key in ("id", "image_id", "category_id", "iscrowd", "area"):
         whole = key != "area"
         if not _numbers([annotation.get(key)], _LARGEST_ID) or (
             whole and type(annotation[key]) is not int
@@ -155,9 +156,26 @@ def _person(
     return annotation
 
 
+def _check_counted(annotation: Mapping[str, Any], where: str, *, used: bool) -> None:
+    """Refuse whom mmpose would leave out and not say so."""
+    labelled, keypoints = annotation.get("num_keypoints"), annotation["keypoints"]
+    furthest = max(*keypoints[::3], *keypoints[1::3])
+    if used and (labelled == 0 or furthest <= 0):
+        raise ValueError(
+            f"{where}: expected num_keypoints and coordinates that fit the visibilities, got "
+            f"num_keypoints {labelled!r:.40} and nothing above {furthest}, but keypoints marked "
+            "as labelled; correct them, or set the person's visibilities to 0"
+        )
+    crowd = annotation.get("iscrowd")
+    if type(crowd) is int and crowd not in (0, 1):
+        raise ValueError(f"{where}: iscrowd: expected 0 or 1, got {crowd}")
+
+
 def _check_box(box: Any, where: str, *, used: bool) -> None:
     if not isinstance(box, list) or not _numbers(box) or len(box) != 4:
-        raise ValueError(f"{where}: expected bbox as x, y, width, height, got {box!r:.80}")
+        raise ValueError(
+            f"{where}: expected bbox as x, y, width, height, below {_LARGEST}, got {box!r:.80}"
+        )
     if used and min(box[2:]) <= 0:  # mmpose would leave this person out and not say so
         raise ValueError(
             f"{where}: bbox: expected a width and a height above 0, got {box!r:.80}; give the "

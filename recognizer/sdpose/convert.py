@@ -86,6 +86,7 @@ def convert_state_dict(published: Mapping[str, Tensor]) -> dict[str, Tensor]:
     problems += _patch_as_convolution(ours, variant)
     problems += _misfits(ours, variant)
     problems += _table_misfits(weights, variant)
+    problems += [f"{k}: NaN or infinity" for k, v in weights.items() if not v.isfinite().all()]
     if problems:
         raise ValueError(
             "convert SDPose: expected the keys and shapes of a published checkpoint, got\n  "
@@ -123,8 +124,10 @@ def convert_file(source: Path, out: Path) -> str:
     if not source.is_file():
         raise FileNotFoundError(f"convert SDPose: expected a checkpoint at {source}, found none")
     published = _read(source)
-    weights = convert_state_dict(published)
-    variant = recognise(published)
+    try:
+        weights, variant = convert_state_dict(published), recognise(published)
+    except ValueError as error:
+        raise ValueError(f"{source}: {error}") from error
     meta = {"variant": variant, "source": source.name, "source_sha256": sha256_file(source)}
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
@@ -227,6 +230,11 @@ def _table_misfits(weights: Mapping[str, Tensor], variant: Variant) -> Iterator[
     table = weights[_TABLE].float().cpu()
     if table.shape != expected.shape:
         yield f"{_TABLE} of shape {tuple(table.shape)}, expected {tuple(expected.shape)}"
-    elif not torch.allclose(table, expected, rtol=0, atol=_TABLE_TOLERANCE):
+    elif not torch.allclose(table, expected, rtol=0, atol=_tolerance(weights[_TABLE].dtype)):
         off = (table - expected).abs().max().item()
         yield f"{_TABLE} is not the fixed sine table: it is off by up to {off:.3g}"
+
+
+def _tolerance(dtype: torch.dtype) -> float:
+    """Return how far the table may be off: in half precision, by what its rounding takes."""
+    return max(_TABLE_TOLERANCE, torch.finfo(dtype).eps) if dtype.is_floating_point else 0.0

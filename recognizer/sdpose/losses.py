@@ -39,11 +39,10 @@ def token_error(student: Any, teacher: Any) -> Any:
 class _DistilLoss(nn.Module):
     """Checks what comes in and scales what goes out; ``weigh`` is the loss itself."""
 
-    detach_teacher = True
-
-    def __init__(self, loss_weight: float) -> None:
+    def __init__(self, loss_weight: float, detach_teacher: bool) -> None:
         super().__init__()
         self.loss_weight = _at_least_zero(self, "loss_weight", loss_weight)
+        self.detach_teacher = bool(detach_teacher)
 
     def forward(
         self,
@@ -149,16 +148,17 @@ class TokenDistilLoss(_DistilLoss):
         loss_weight: factor of the loss.
         dist_type: 'L2', the only one there is.
         detach_teacher: give the teacher no gradient. False is what the public SDPose does: both
-            cycles then move towards each other.
+            cycles then move towards each other. A detached teacher runs ahead of its student,
+            because both are made by the same blocks: in a small ablation (README) such losses
+            grew without bound.
 
     """
 
     def __init__(
         self, loss_weight: float = 5e-6, dist_type: str = "L2", detach_teacher: bool = False
     ) -> None:
-        super().__init__(loss_weight)
+        super().__init__(loss_weight, detach_teacher)
         _option(self, "dist_type", dist_type, dist_type == "L2", "'L2'")
-        self.detach_teacher = bool(detach_teacher)
 
 
 @MODELS.register_module()
@@ -176,10 +176,11 @@ class ForegroundTokenDistilLoss(_DistilLoss):
         threshold: the heatmap's value on the border of the foreground.
         temperature: how soft the border is; 0.5 is sharp, 2 is soft.
         use_spatial_weight: False makes every weight 1.
+        detach_teacher: as in TokenDistilLoss, see there before leaving it on.
 
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913
         self,
         loss_weight: float = 5e-6,
         foreground_weight: float = 2.0,
@@ -187,8 +188,9 @@ class ForegroundTokenDistilLoss(_DistilLoss):
         threshold: float = 0.1,
         temperature: float = 1.0,
         use_spatial_weight: bool = True,
+        detach_teacher: bool = True,
     ) -> None:
-        super().__init__(loss_weight)
+        super().__init__(loss_weight, detach_teacher)
         self.foreground_weight = _at_least_zero(self, "foreground_weight", foreground_weight)
         self.background_weight = _at_least_zero(self, "background_weight", background_weight)
         self.threshold = _above_zero(self, "threshold", threshold)
@@ -223,12 +225,11 @@ class DynamicForegroundDistilLoss(ForegroundTokenDistilLoss):
         end_epoch: from here on the weights are the two below.
         max_fg_weight: weight of the foreground at the end.
         min_bg_weight: weight of the background at the end.
-        threshold: as in ForegroundTokenDistilLoss.
-        temperature: as in ForegroundTokenDistilLoss.
+        threshold, temperature, detach_teacher: as in ForegroundTokenDistilLoss.
 
     """
 
-    def __init__(  # noqa: PLR0913 - the options of the guides
+    def __init__(  # noqa: PLR0913
         self,
         loss_weight: float = 5e-6,
         start_epoch: float = 50,
@@ -237,10 +238,12 @@ class DynamicForegroundDistilLoss(ForegroundTokenDistilLoss):
         min_bg_weight: float = 0.3,
         threshold: float = 0.1,
         temperature: float = 1.0,
+        detach_teacher: bool = True,
     ) -> None:
         _at_least_zero(self, "max_fg_weight", max_fg_weight)
         _at_least_zero(self, "min_bg_weight", min_bg_weight)
-        super().__init__(loss_weight, max_fg_weight, min_bg_weight, threshold, temperature)
+        super().__init__(loss_weight, max_fg_weight, min_bg_weight, threshold, temperature,
+                         True, detach_teacher)  # fmt: skip
         self.start_epoch = _at_least_zero(self, "start_epoch", start_epoch)
         fits = start_epoch <= end_epoch < math.inf
         self.end_epoch = _option(self, "end_epoch", end_epoch, fits, f">= {start_epoch}")
@@ -301,6 +304,7 @@ class AdaptiveForegroundDistilLoss(_DistilLoss):
         num_keypoints: J; as many parameters are learnt, none without guidance.
         use_keypoint_guidance: False makes the weights of all visible joints 1.
         balance: factor of the second term.
+        detach_teacher: as in TokenDistilLoss.
 
     """
 
@@ -310,12 +314,12 @@ class AdaptiveForegroundDistilLoss(_DistilLoss):
         num_keypoints: int = 17,
         use_keypoint_guidance: bool = True,
         balance: float = 1.0,
+        detach_teacher: bool = True,
     ) -> None:
-        super().__init__(loss_weight)
+        super().__init__(loss_weight, detach_teacher)
         whole = isinstance(num_keypoints, int) and num_keypoints > 0
-        self.num_keypoints = _option(
-            self, "num_keypoints", num_keypoints, whole, "a whole number > 0"
-        )
+        self.num_keypoints = num_keypoints
+        _option(self, "num_keypoints", num_keypoints, whole, "a whole number > 0")
         self.balance = _at_least_zero(self, "balance", balance)
         self.use_keypoint_guidance = bool(use_keypoint_guidance)
         if self.use_keypoint_guidance:
@@ -360,20 +364,22 @@ class MaskedTokenDistilLoss(_DistilLoss):
         mask_strategy: 'random', or 'importance': the lowest in the teacher's heatmaps are left
             out, visual tokens by their cell's foreground, keypoint tokens by their joint's peak
             times its visibility.
+        detach_teacher: as in TokenDistilLoss.
 
     """
 
     def __init__(
-        self, loss_weight: float = 1e-5, mask_ratio: float = 0.3, mask_strategy: str = "random"
+        self,
+        loss_weight: float = 1e-5,
+        mask_ratio: float = 0.3,
+        mask_strategy: str = "random",
+        detach_teacher: bool = True,
     ) -> None:
-        super().__init__(loss_weight)
-        self.mask_ratio = _option(
-            self, "mask_ratio", mask_ratio, 0 <= mask_ratio < 1, "a number in [0, 1)"
-        )
+        super().__init__(loss_weight, detach_teacher)
+        self.mask_ratio, self.mask_strategy = mask_ratio, mask_strategy
+        _option(self, "mask_ratio", mask_ratio, 0 <= mask_ratio < 1, "a number in [0, 1)")
         known = mask_strategy in ("random", "importance")
-        self.mask_strategy = _option(
-            self, "mask_strategy", mask_strategy, known, "'random' or 'importance'"
-        )
+        _option(self, "mask_strategy", mask_strategy, known, "'random' or 'importance'")
 
     def weigh(self, error: Any, heatmaps: Any, grid: tuple[int, int] | None, visible: Any) -> Any:
         """Return the mean of the errors (N, T) that are kept."""

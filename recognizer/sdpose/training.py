@@ -61,6 +61,8 @@ def _below(dataset: ConfigDict, name: str) -> Path:
 def named_work_dir(cfg: Config, root: Path) -> Path:
     """Return where a training of this config goes: its work_dir, else work_dirs/<exp_name>."""
     if cfg.get("work_dir"):
+        if not isinstance(cfg.work_dir, str):
+            raise ValueError(f"work_dir: expected a folder, got {cfg.work_dir!r}")
         return Path(cfg.work_dir).absolute()
     name = cfg.get("exp_name") or Path(cfg.filename).stem
     if not isinstance(name, str) or Path(name).name != name:

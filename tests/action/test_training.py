@@ -162,12 +162,14 @@ def test_a_finished_run_can_be_made_longer(data, tmp_path):
     assert (tmp_path / "w" / "epoch_3.pth").is_file()
 
 
-def test_resuming_an_empty_folder_starts_and_removes_a_stale_best(data, tmp_path):
+def test_resuming_an_empty_folder_starts_and_puts_a_stale_best_aside(data, tmp_path):
     (tmp_path / "w").mkdir()
     (tmp_path / "w" / "best_acc_top1_epoch_9.pth").write_bytes(b"stale")
     cfg = tiny(data, tmp_path / "w", "train_cfg.max_epochs=1")
     best = train(cfg, resume=True)
-    assert list((tmp_path / "w").glob("best_*")) == [best]
+    assert list((tmp_path / "w").glob("best_*.pth")) == [best]
+    (aside,) = (tmp_path / "w").glob("best_acc_top1_epoch_9.pth.earlier*")
+    assert aside.read_bytes() == b"stale"
 
 
 def test_resuming_with_other_data_is_refused(data, tmp_path, trained):

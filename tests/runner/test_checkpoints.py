@@ -154,8 +154,12 @@ def test_the_pointer_is_followed_inside_the_folder_only(tmp_path):
         last_checkpoint(run)
     for odd in (b"a\0b", b"x" * 5000):
         (run / "last_checkpoint").write_bytes(odd)
-        with pytest.raises(CheckpointError):
+        with pytest.raises(CheckpointError) as caught:
             last_checkpoint(run)
+        assert len(str(caught.value)) < 700
+    (run / "last_checkpoint").unlink()
+    (run / "last_checkpoint").mkdir()
+    assert last_checkpoint(run) == (run / "epoch_10.pth").resolve()
     assert last_checkpoint(tmp_path) is None
 
 

@@ -149,6 +149,19 @@ def test_files_that_are_no_checkpoints_are_refused(tmp_path, published):
     assert not out.exists()
 
 
+def test_half_precision_is_taken_and_numbers_that_are_none_are_not(tmp_path, published):
+    source, out = tmp_path / "published.pth", tmp_path / "new.pth"
+    torch.save({key: tensor.half() for key, tensor in published.items()}, source)
+    assert convert_file(source, out) == "t"
+    broken = {**published, "backbone.bn1.weight": published["backbone.bn1.weight"] * np.nan}
+    torch.save(broken, source)
+    with pytest.raises(ValueError, match=r"published\.pth: .*\n  backbone\.bn1\.weight: NaN"):
+        convert_file(source, tmp_path / "other.pth")
+    torch.save({key: tensor.to_sparse() for key, tensor in published.items()}, source)
+    with pytest.raises(ArtifactError, match=r"expected plain tensors with values, got \S+ of layo"):
+        convert_file(source, tmp_path / "other.pth")
+
+
 def test_a_place_that_cannot_be_written_is_named(tmp_path, published):
     source, out = tmp_path / "published.pth", tmp_path / "published.pth" / "new.pth"
     torch.save(published, source)

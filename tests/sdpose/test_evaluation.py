@@ -14,7 +14,8 @@ from mmpose.evaluation.metrics import CocoMetric  # noqa: E402
 from mmpose.registry import DATASETS, MODELS  # noqa: E402
 
 from recognizer.openmmlab import scope  # noqa: E402
-from recognizer.runner.checkpoints import CheckpointError  # noqa: E402
+from recognizer.runner.checkpoints import CheckpointError, load_checkpoint  # noqa: E402
+from recognizer.runner.run import load_weights  # noqa: E402
 from recognizer.runner.train_config import TrainConfigError  # noqa: E402
 from recognizer.sdpose.evaluation import (  # noqa: E402
     OVERLAP_IOU,
@@ -251,6 +252,10 @@ def test_what_cannot_be_tested_is_refused(data, tmp_path):
     torch.save({"keypoint_head.tokenpose.patch_to_embedding.weight": torch.zeros(3)}, path)
     with pytest.raises(CheckpointError, match="convert it first: --mode"):
         evaluate(cfg, path, tmp_path / "r")
+    model = network(tiny(data, tmp_path))
+    weights = {**model.state_dict(), **load_checkpoint(path)["state_dict"]}
+    with pytest.raises(CheckpointError, match="convert it first: --mode"):  # its stem would fit
+        load_weights(model, {"state_dict": weights}, path, whole=False)
     assert not list((tmp_path / "r").glob("*.json"))
     without = copy.deepcopy(cfg)
     without.test_dataloader = None

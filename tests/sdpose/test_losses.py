@@ -58,6 +58,22 @@ def test_teacher_and_heatmaps_get_no_gradient(case, seed):
 
 
 @every
+@given(seed=seeds)
+@few
+def test_a_teacher_that_is_not_detached_moves_towards_the_student(case, seed):
+    given_ = inputs(case, seed)
+    torch.manual_seed(0)  # what a mask leaves out
+    detached = case.build()(**given_).item()
+    torch.manual_seed(0)
+    loss = case.build(detach_teacher=False)(**given_)
+    assert loss.item() == detached
+    loss.backward()
+    torch.testing.assert_close(given_["teacher"].grad, -given_["student"].grad)
+    assert given_["student"].grad.abs().sum() > 0
+    assert given_["heatmaps"].grad is None
+
+
+@every
 @given(seed=seeds, order=st.permutations(range(4)))
 @few
 def test_the_order_of_the_batch_does_not_matter(case, seed, order):
