@@ -90,24 +90,26 @@ def draw_curves(
     """
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(13, 4), layout="constrained")
+    figure = Figure(figsize=(13, 4.3), layout="constrained")
     heatmap, distillation, ap = figure.subplots(1, 3)
     for index, (name, rows) in enumerate(runs.items()):
         colour = f"C{index % 10}"
         _line(heatmap, rows, "heatmap_loss", color=colour, label=name)
-        _line(distillation, rows, "vis_dist_loss", color=colour, label=f"{name}: visual tokens")
-        _line(distillation, rows, "kpt_dist_loss", color=colour, linestyle="--",
-              label=f"{name}: keypoint tokens")  # fmt: skip
+        _line(distillation, rows, "vis_dist_loss", color=colour)
+        _line(distillation, rows, "kpt_dist_loss", color=colour, linestyle="--")
         _line(ap, rows, "coco/AP", color=colour, marker=".", label=name)
         if band := (bands or {}).get(name):
             ap.fill_between(*zip(*band, strict=True), color=colour, alpha=0.15, linewidth=0)
     for axes, title in ((heatmap, "heatmap loss (sum over cycles)"),
-                        (distillation, "distillation losses"), (ap, "COCO AP")):  # fmt: skip
+                        (distillation, "distillation: visual tokens, keypoint tokens (dashed)"),
+                        (ap, "COCO AP")):  # fmt: skip
         axes.set(title=title, xlabel="epoch")
         axes.grid(alpha=0.3)
         axes.xaxis.get_major_locator().set_params(integer=True, min_n_ticks=1)
-        if axes.lines:
-            axes.legend(fontsize="x-small")
+    named = next((axes for axes in (heatmap, ap) if axes.lines), heatmap)
+    handles, labels = named.get_legend_handles_labels()
+    if handles:  # below: over the curves it would hide some
+        figure.legend(handles, labels, loc="outside lower center", ncols=5, fontsize="small")
     for axes in (heatmap, distillation):
         if axes.lines:
             axes.set_yscale("log")

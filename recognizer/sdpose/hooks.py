@@ -89,7 +89,9 @@ class TrainingMonitorHook(Hook):  # type: ignore[misc]
 
     The loss of every iteration counts for the statistics. Each ``interval`` iterations the mean
     loss since the last time is remembered, ``window`` of them; an iteration whose loss is
-    ``spike_ratio`` times their mean is a spike. At most one warning of a kind per interval.
+    ``spike_ratio`` times their mean is a spike. At the same time distillation losses are compared
+    with the heatmap loss: above it, they have outgrown what they are to help with (a detached
+    teacher can run away from its student). At most one warning of a kind per interval.
 
     The main process writes ``training_stats.txt`` into the work_dir after each epoch, each
     validation and at the end. Its losses are the main process's own. Everything is kept in the
@@ -159,6 +161,7 @@ class TrainingMonitorHook(Hook):  # type: ignore[misc]
             self._warn(runner, f"NaN or Inf loss detected!\n   Iteration: {runner.iter + 1}\n"
                        f"   Losses: {items}")  # fmt: skip
         if self.every_n_train_iters(runner, self.interval):
+            self._compare(runner, loss_items(outputs))
             if self.count:
                 self.recent.append(self.sum / self.count)
             self.sum, self.count, self.warned = 0.0, 0, set()
@@ -221,6 +224,18 @@ class TrainingMonitorHook(Hook):  # type: ignore[misc]
                 runner,
                 f"Loss spike detected!\n   Iteration: {runner.iter + 1}\n   Current: {value:.6g}\n"
                 f"   Recent avg: {usual:.6g}\n   Ratio: {ratio}",
+            )
+
+    def _compare(self, runner: Any, items: Mapping[str, float]) -> None:
+        distilled = sum(value for key, value in items.items() if key.endswith("_dist_loss"))
+        heatmap = items.get("heatmap_loss", math.inf)
+        if heatmap < distilled < math.inf:
+            self._warn_now(
+                runner,
+                f"Distillation exceeds the heatmap loss!\n   Iteration: {runner.iter + 1}\n"
+                f"   Distillation: {distilled:.6g}\n   Heatmaps: {heatmap:.6g}\n   Where it keeps "
+                "rising, set detach_teacher=False in the distillation losses, or lower their "
+                "loss_weight",
             )
 
     def _warn(self, runner: Any, text: str) -> None:

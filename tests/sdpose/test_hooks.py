@@ -26,15 +26,17 @@ CALM = [1.0, 1.2, 0.8, 1.0, 1.1, 0.9, 1.0, 1.0]
 class Scale(BaseModel):
     """One weight that stays at 0, so that the loss is the target."""
 
-    def __init__(self):
+    def __init__(self, distilled=0.25):
         super().__init__()
+        self.distilled = distilled  # how much of the loss is distillation
         self.weight = torch.nn.Parameter(torch.zeros(1))
 
     def forward(self, target, mode="tensor"):
         if mode == "predict":
             return [None]
         error = target.mean() + self.weight.square().sum()
-        return {"heatmap_loss": 0.75 * error, "vis_dist_loss": 0.25 * error, "acc_pose": error}
+        taught, rest = self.distilled * error, (1 - self.distilled) * error
+        return {"heatmap_loss": rest, "vis_dist_loss": taught, "acc_pose": error}
 
 
 class Given(BaseMetric):
@@ -131,6 +133,15 @@ def test_a_spike_is_told_with_its_ratio_and_only_once_an_interval(tmp_path):
 def test_a_spike_is_twice_the_mean_of_the_last_five(tmp_path, losses, spikes):
     _, log = train(tmp_path, monitor(interval=1), [float(loss) for loss in losses])
     assert log.count("Loss spike detected") == spikes
+
+
+@pytest.mark.parametrize(("distilled", "told"), [(0.49, 0), (0.75, 2)])
+def test_distillation_above_the_heatmap_loss_is_told_once_an_interval(tmp_path, distilled, told):
+    _, log = train(tmp_path, monitor(interval=4), model=Scale(distilled))
+    assert log.count("WARNING: Distillation exceeds the heatmap loss!") == told
+    if told:
+        assert "   Iteration: 4\n   Distillation: 0.75\n   Heatmaps: 0.25\n" in log
+        assert "detach_teacher=False" in log
 
 
 def test_a_drop_of_the_ap_is_told_against_the_best_one(tmp_path):
