@@ -42,6 +42,7 @@ _OLD = {
     "workflow": "train_cfg.val_interval",
     "total_iters": "train_cfg.max_iters",
 }
+_OLD_ANYWHERE = ("samples_per_gpu", "workers_per_gpu", "total_epochs")
 # Some names may as well be variables of a modern config: those with the value that is read ...
 _VARIABLES = {
     "optimizer": ("optim_wrapper", "optimizer"),
@@ -163,7 +164,7 @@ def _check_changes(cfg: Config, changes: Mapping[str, Any], read: set[str]) -> N
                 )
             raise ValueError(f"--cfg-options {key}: changing it would change nothing{hint}")
         if not _has(cfg, key):
-            if (last := key.rpartition(".")[2]) in _OLD:
+            if (last := key.rpartition(".")[2]) in _OLD_ANYWHERE:
                 raise ValueError(f"--cfg-options {key}: mmengine reads {_OLD[last]} in its place")
             logger.info("--cfg-options %s: a key that the config did not have", key)
 
