@@ -148,7 +148,7 @@ def _keypoints(rows: Sequence[Row]) -> FloatArray:  # (P, 17, 3): x, y, visibili
 def _nearest(true: FloatArray, found: FloatArray) -> Sequence[int]:
     """Return for each found person which annotated one it lies on, so that both look alike."""
     apart = np.linalg.norm(found[:, None, :, :2] - true[None, :, :, :2], axis=-1)  # (F, P, 17)
-    labelled = (true[..., 2] > 0)[None]  # of persons with none at all, nobody is annotated
+    labelled = (true[..., 2] > 0)[None]  # at least one of each person is
     nearest: list[int] = ((apart * labelled).sum(-1) / labelled.sum(-1)).argmin(1).tolist()
     return nearest
 

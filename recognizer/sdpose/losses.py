@@ -148,9 +148,9 @@ class TokenDistilLoss(_DistilLoss):
         loss_weight: factor of the loss.
         dist_type: 'L2', the only one there is.
         detach_teacher: give the teacher no gradient. False is what the public SDPose does: both
-            cycles then move towards each other. A detached teacher runs ahead of its student,
-            because both are made by the same blocks: in a small ablation (README) such losses
-            grew without bound.
+            cycles then move towards each other. In a small ablation (README) the losses of
+            detached teachers grew without bound; both being made by the same blocks, a teacher
+            may run ahead of the student that follows it.
 
     """
 
@@ -180,7 +180,7 @@ class ForegroundTokenDistilLoss(_DistilLoss):
 
     """
 
-    def __init__(  # noqa: PLR0913
+    def __init__(  # noqa: PLR0913 - the options of the guides
         self,
         loss_weight: float = 5e-6,
         foreground_weight: float = 2.0,
@@ -229,7 +229,7 @@ class DynamicForegroundDistilLoss(ForegroundTokenDistilLoss):
 
     """
 
-    def __init__(  # noqa: PLR0913
+    def __init__(  # noqa: PLR0913 - the options of the guides
         self,
         loss_weight: float = 5e-6,
         start_epoch: float = 50,

@@ -4,6 +4,7 @@ import json
 import logging
 
 import cv2
+import numpy as np
 import pytest
 
 torch = pytest.importorskip("torch")
@@ -18,7 +19,7 @@ from recognizer.openmmlab import scope  # noqa: E402
 from recognizer.sdpose.evaluation import Figures, PoseScores  # noqa: E402
 from tests.sdpose.small_coco import BASELINE, TINY, needs_coco, tiny, write_data  # noqa: E402
 from training.pose import test_pose as run_test  # noqa: E402 - pytest would take it for a test
-from training.pose_report import summarise  # noqa: E402
+from training.pose_report import _nearest, summarise  # noqa: E402
 
 
 @pytest.fixture(scope="module")
@@ -102,3 +103,14 @@ def test_a_figure_that_does_not_exist_is_a_dash():
     assert rows["overlapping people"] == ["4", "0", "-", "-", "-", "-", "-", "-"]
     assert rows["all images"] == ["2", "3", "0.500", "0.750", "0.250", "-", "0.500", "0.625"]
     assert "flip test: no" in text
+
+
+def test_who_is_found_is_drawn_as_the_annotated_person_below():
+    """Keypoints without a label lie at (0, 0) in COCO and must not draw anybody there."""
+    true = np.zeros((2, 17, 3), np.float32)
+    true[0, :, :] = (100, 100, 2)
+    true[1, :3, :] = (20, 20, 2)
+    found = np.zeros((3, 17, 3), np.float32)
+    found[0, :, :2], found[1, :, :2], found[2, :, :2] = 22, 95, (98, 101)
+    found[0, 3:, :2] = 300  # far off, but not labelled
+    assert _nearest(true, found) == [1, 0, 0]
