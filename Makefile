@@ -6,10 +6,12 @@
 # make lint        ruff and mypy
 # make benchmark   every benchmark in benchmarks/, one after another
 # make test-image  build deploy/Dockerfile in a bare Debian root and try it; root and debootstrap
+# make check-gpu-libs  unpack the pinned wheels (gigabytes) and prove that no library is missing
 # make clean-venv  remove .venv
 #
 # PYTHON=python3.11    the interpreter that .venv is made with
-# RUNTIME=gpu          install onnxruntime-gpu in place of onnxruntime
+# RUNTIME=gpu          install onnxruntime-gpu and CUDA 13's libraries in place of onnxruntime
+# RUNTIME=tensorrt     the same and TensorRT 10, from NVIDIA's package index
 # RUNTIME=openvino     install onnxruntime-openvino in place of onnxruntime
 PYTHON ?= $(shell command -v python3.11 || echo python3)
 RUNTIME ?= cpu
@@ -25,11 +27,12 @@ INTERPRETER := $(VENV)/.made
 RUNTIME_SET := $(VENV)/.runtime-$(RUNTIME)
 TRAIN_SET := $(VENV)/.training
 DEV_SET := $(VENV)/.dev
-RUNTIME_LISTS := requirements/base.txt requirements/$(RUNTIME).txt
+RUNTIME_LISTS := requirements/base.txt requirements/$(RUNTIME).txt \
+	$(if $(filter tensorrt,$(RUNTIME)),requirements/gpu.txt)
 TRAIN_LISTS := requirements/training.txt requirements/openmmlab.txt
 DEV_LISTS := $(TRAIN_LISTS) requirements/dev.txt
 
-.PHONY: demo setup setup-train setup-dev test test-slow lint format benchmark test-image clean-venv
+.PHONY: demo setup setup-train setup-dev test test-slow lint format benchmark test-image check-gpu-libs clean-venv
 .DEFAULT_GOAL := demo
 
 demo: $(TRAIN_SET)
@@ -66,6 +69,10 @@ benchmark: $(DEV_SET)
 test-image:
 	deploy/image_test.sh $(TARGET)
 
+# ARGS="--cache DIR": keep what was downloaded.
+check-gpu-libs: $(DEV_SET)
+	$(PY) -m deploy.gpu_libs $(ARGS)
+
 clean-venv:
 	rm -rf $(VENV)
 
@@ -78,11 +85,12 @@ $(INTERPRETER):
 	@$(PYTHON) -m venv $(VENV) || { rm -rf $(VENV); exit 1; }
 	@touch $@
 
-# onnxruntime, onnxruntime-gpu and onnxruntime-openvino are one module: the set that was not asked for goes first.
+# onnxruntime, onnxruntime-gpu and onnxruntime-openvino are one module: those of the sets that were
+# not asked for go first. (The set tensorrt is gpu and more.)
 $(RUNTIME_SET): $(RUNTIME_LISTS) | $(INTERPRETER)
 	@echo "installing the $(RUNTIME) runtime set into $(VENV)"
-	@for other in cpu gpu openvino; do \
-		if [ $$other != $(RUNTIME) ] && [ -e $(VENV)/.runtime-$$other ]; then \
+	@for other in $(filter-out $(RUNTIME:tensorrt=gpu),cpu gpu openvino); do \
+		if [ -e $(VENV)/.runtime-$$other ] || { [ $$other = gpu ] && [ -e $(VENV)/.runtime-tensorrt ]; }; then \
 			$(PY) -m pip uninstall --yes --quiet $$(grep -o '^onnxruntime[a-z-]*' requirements/$$other.txt); \
 		fi; done
 	@rm -f $(VENV)/.runtime-*

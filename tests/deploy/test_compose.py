@@ -1,4 +1,4 @@
-"""docker-compose.yml and .env: one container of three kinds, whose folders the config reads."""
+"""docker-compose.yml and .env: one container of four kinds, whose folders the config reads."""
 
 import os
 import re
@@ -25,7 +25,7 @@ from tests.deploy.test_container import (
 EXAMPLE = ROOT / ".env.example"
 
 
-def test_three_kinds_of_one_container():
+def test_four_kinds_of_one_container():
     assert set(SERVICES) == {*KINDS, "folders"}
     for kind in KINDS:
         service = SERVICES[kind]
@@ -40,7 +40,12 @@ def test_three_kinds_of_one_container():
 
 def test_each_is_built_from_a_stage_with_arguments_that_the_dockerfile_knows():
     known = set(re.findall(r"^ARG (\w+)", TEXT, re.MULTILINE))
-    expected = {"cpu": ("runtime", "cpu"), "gpu": ("runtime", "gpu"), "train": ("training", "gpu")}
+    expected = {
+        "cpu": ("runtime", "cpu"),
+        "gpu": ("runtime", "gpu"),
+        "tensorrt": ("runtime", "tensorrt"),
+        "train": ("training", "gpu"),
+    }
     for kind, (target, runtime) in expected.items():
         build = SERVICES[kind]["build"]
         assert (build["target"], build["args"]["RUNTIME"]) == (target, runtime)
@@ -51,7 +56,7 @@ def test_each_is_built_from_a_stage_with_arguments_that_the_dockerfile_knows():
 
 def test_gpus_and_shared_memory():
     assert "deploy" not in SERVICES["cpu"]
-    for kind in ("gpu", "train"):
+    for kind in ("gpu", "tensorrt", "train"):
         (device,) = SERVICES[kind]["deploy"]["resources"]["reservations"]["devices"]
         assert device["driver"] == "nvidia"
         assert device["capabilities"] == ["gpu"]

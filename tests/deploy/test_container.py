@@ -25,7 +25,7 @@ TARGETS = ("runtime", "training")
 COMPOSE_TEXT = (ROOT / "docker-compose.yml").read_text(encoding="utf-8")
 COMPOSE = yaml.safe_load(COMPOSE_TEXT)
 SERVICES = COMPOSE["services"]
-KINDS = ("cpu", "gpu", "train")
+KINDS = ("cpu", "gpu", "tensorrt", "train")
 WORK_DIR = PurePosixPath("/workspace/recognizer")
 ENTRYPOINT = ROOT / "deploy" / "entrypoint.sh"
 
