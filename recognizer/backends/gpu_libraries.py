@@ -26,15 +26,21 @@ _FILES = {
 _TENSORRT = re.compile(r"libnv(infer|onnxparser)")
 
 
-def preload(provider: str) -> None:
-    """Load what a provider links to; missing ones are left for ``check_provider`` to name."""
+def preload(provider: str, device: str) -> None:
+    """Load what a provider links to; missing ones are left for ``check_provider`` to name.
+
+    Raises:
+        ModelError: TensorRT is here, and no GPU: it would crash the process.
+
+    """
     if provider not in _FILES:
         return
     preload_cuda()
     if provider == "TensorrtExecutionProvider":
-        # The package loads its libraries when it is imported.
         with contextlib.suppress(ImportError):
-            import tensorrt  # noqa: F401
+            import tensorrt  # noqa: F401 - which loads its libraries
+
+            use_device(device)
 
 
 def preload_cuda() -> None:

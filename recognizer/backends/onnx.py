@@ -42,7 +42,7 @@ class OnnxNetwork:
 
         check_file(path)
         choice = choose_provider(options, threads, ort.get_available_providers())
-        preload(choice.wanted)
+        preload(choice.wanted, options.device)
         try:
             self._session = ort.InferenceSession(
                 str(path), session_options(options, threads), list(choice.providers),
