@@ -7,6 +7,7 @@ import numpy as np
 import onnxruntime as ort
 import pytest
 
+from recognizer.backends.cuda import driver_version
 from recognizer.backends.network import ModelError, batches, pad_batch
 from recognizer.backends.onnx import BoundRuns, OnnxNetwork
 from recognizer.backends.onnx_options import choose_provider
@@ -168,7 +169,8 @@ def test_gpus_do_not_move_openvino_silently():
 
 
 @pytest.mark.skipif(
-    "CUDAExecutionProvider" not in ort.get_available_providers(), reason="needs CUDA"
+    "CUDAExecutionProvider" not in ort.get_available_providers() or not driver_version(),
+    reason="needs onnxruntime-gpu and a GPU",
 )
 def test_cuda_gives_what_the_cpu_gives(tmp_path):
     path = networks.rtmo(tmp_path / "m.onnx")
