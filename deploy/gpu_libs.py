@@ -4,7 +4,7 @@
 folder for temporary files) fetches the wheels that requirements/gpu.txt, tensorrt.txt and
 training.txt pin, reads the dynamic section of each shared library in them, and looks up every
 NEEDED name, the libraries of libraries too. A name comes from a package of the list, the NVIDIA
-driver or the system (glibc, zlib, what GCC links to), or it is missing. TensorRT's libraries come from
+driver or the system (glibc, zlib, GCC), or it is missing. TensorRT's libraries come from
 NVIDIA's own package index: where that is out of reach they are unproven, which is said, and is no
 success.
 
