@@ -145,12 +145,13 @@ def _onnx_providers(tried: set[tuple[str, str]]) -> Iterable[Finding]:
     for provider, (name, install) in _PROVIDERS.items():
         if name in names:
             continue
+        device, _, kind = name.partition(" ")
+        found, remedy = f"{provider} is not in this ONNX Runtime", install
         if provider in available:
             found = f"{provider} is in this ONNX Runtime; not configured, so not tried"
-            yield Finding(f"backend onnx, {name}", True, found)
-        else:
-            found = f"{provider} is not in this ONNX Runtime"
-            yield Finding(f"backend onnx, {name}", None, found, install)
+            device = "cuda:0" if device == "cuda" else device
+            remedy = _try_it(f"onnx.device={device}", f"onnx.provider={kind or 'native'}")
+        yield Finding(f"backend onnx, {name}", None, found, remedy)
 
 
 def _missing_for_torch() -> list[str]:
@@ -161,8 +162,10 @@ def _missing_for_torch() -> list[str]:
 def _torch() -> Finding:
     if missing := _missing_for_torch():
         return Finding("backend pth", None, f"{', '.join(missing)} missing", "make setup-train")
-    found = f"torch {installed('torch')}, mmpose {installed('mmpose')}; not configured"
-    return Finding("backend pth", True, found)
+    found = (
+        f"torch {installed('torch')}, mmpose {installed('mmpose')}; not configured, so not tried"
+    )
+    return Finding("backend pth", None, found, _try_it("inference_mode=pth"))
 
 
 def _tensorrt() -> Finding:
@@ -173,7 +176,13 @@ def _tensorrt() -> Finding:
     if missing:
         remedy = "make setup RUNTIME=tensorrt"
         return Finding("backend tensorrt", None, f"{', '.join(missing)} missing", remedy)
-    return Finding("backend tensorrt", True, f"{here}; not configured, so not tried")
+    found = f"{here}; not configured, so not tried"
+    return Finding("backend tensorrt", None, found, _try_it("inference_mode=tensorrt"))
+
+
+def _try_it(*settings: str) -> str:
+    flags = " ".join(f"--set models.pose_estimation.{setting}" for setting in settings)
+    return f"to try it: --mode doctor {flags}"
 
 
 def _misfits() -> Iterable[Finding]:

@@ -191,7 +191,8 @@ def test_what_is_not_configured_is_listed_and_not_opened():
     findings = {finding.name: finding for finding in examine_backends(load_config(SHIPPED))}
     assert findings["backend onnx, cpu"].ok is True
     openvino = findings["backend onnx, cpu openvino"]
-    assert openvino.ok in (None, True)
-    assert openvino.ok or openvino.remedy == "make setup RUNTIME=openvino"
-    assert "not configured" in findings["backend pth"].found or findings["backend pth"].remedy
+    assert (openvino.ok, openvino.remedy) == (None, "make setup RUNTIME=openvino")
+    torch_here = findings["backend pth"]
+    assert (torch_here.ok, "not configured, so not tried" in torch_here.found) == (None, True)
+    assert torch_here.remedy == f"to try it: --mode doctor --set {POSE}.inference_mode=pth"
     assert [finding.name for finding in examine_backends(None)].count("backend onnx, cpu") == 1
