@@ -3,7 +3,6 @@
 import os
 import struct
 from dataclasses import dataclass
-from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +15,6 @@ _DEMUXERS = (
     "flv,live_flv,asf,ogg,mxf,wtv,rm,nut,gif,mjpeg,mpjpeg,mjpeg_2000,dv,dhav,yuv4mpegpipe,gxf,"
     "swf,evc,h263,h261,vc1,vc1test,dirac,amv,cine,r3d,film_cpk,nsv,pva,pmp"
 )
-_PLAUSIBLE_RATES = (Fraction(1, 3600), Fraction(1000))
 _MOV_BOXES = {b"ftyp", b"mdat", b"free", b"wide", b"moov", b"skip"}
 _MAX_BOXES = 10_000
 MPEG_FORMATS = {"mpegts", "mpeg"}  # no length, and a clock of 33 bits
@@ -35,11 +33,14 @@ class VideoInfo:
     Attributes:
         codec: such as ``h264``.
         pix_fmt: pixel format of the first frame, such as ``yuv420p``.
-        coded_size_wh: size of the stored frames in pixels, before rotation.
-        rotation_deg: clockwise turn that showing needs: 0, 90, 180 or 270.
+        coded_size_wh: size of the stored frames in pixels, before all that showing does.
+        rotation_deg: clockwise turn that showing needs, 0 to 359.
         fps: average frames per second, None if unknown.
         container: ffmpeg's name of the format, such as ``mov,mp4,m4a,3gp,3g2,mj2``.
         duration_s: what the container announces, None if it does not.
+        pixel_aspect: width to height of a stored pixel, such as ``4:3``.
+        crop_ltrb: pixels that the container cuts off at left, top, right and bottom.
+        transfer: ``PQ`` or ``HLG`` for high dynamic range, which is shown as BT.709.
 
     """
 
@@ -50,6 +51,9 @@ class VideoInfo:
     fps: float | None
     container: str
     duration_s: float | None
+    pixel_aspect: str = "1:1"
+    crop_ltrb: tuple[int, int, int, int] = (0, 0, 0, 0)
+    transfer: str | None = None
 
 
 def reason_of(error: Exception) -> str:
@@ -135,41 +139,6 @@ def _mov_boxes(path: Path) -> set[bytes]:
                 break
             file.seek(size - len(header), os.SEEK_CUR)
     return names
-
-
-def video_stream(container: Any, path: Path) -> Any:
-    """Return the video stream to read: the largest one that is not a cover picture.
-
-    Raises:
-        VideoError: there is none, or no decoder for it.
-
-    """
-    streams = [s for s in container.streams.video if not _is_cover(s)]
-    if not streams:
-        kinds = ", ".join(sorted({s.type for s in container.streams})) or "no stream"
-        raise VideoError(f"{path}: expected a video stream, got {kinds}; leave this file out")
-    readable = [s for s in streams if s.codec_context is not None]
-    if not readable:
-        raise VideoError(
-            f"{path}: expected a video codec that this ffmpeg build decodes, got none; "
-            "convert the video to H.264"
-        )
-    return max(readable, key=lambda s: (s.codec_context.width * s.codec_context.height, -s.index))
-
-
-def _is_cover(stream: Any) -> bool:
-    return bool(stream.disposition & av.stream.Disposition.attached_pic)
-
-
-def frame_rate(stream: Any) -> Fraction | None:
-    """Return the average frames per second, None where nothing plausible is known."""
-    rates = [stream.average_rate, stream.guessed_rate]
-    if stream.start_time is None:  # a bare stream: only the codec's own header may know
-        rates.reverse()
-    for rate in rates:
-        if rate is not None and _PLAUSIBLE_RATES[0] <= rate <= _PLAUSIBLE_RATES[1]:
-            return Fraction(rate)
-    return None
 
 
 @dataclass(frozen=True, slots=True)
