@@ -1,5 +1,6 @@
 """Open a video file, or say in one sentence why it cannot be read."""
 
+import io
 import os
 import struct
 from dataclasses import dataclass
@@ -12,9 +13,11 @@ import av
 # ffmpeg would draw as pictures, are left out.
 _DEMUXERS = (
     "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,mpegts,mpeg,mpegvideo,m4v,h264,hevc,vvc,obu,ivf,"
-    "flv,live_flv,asf,ogg,mxf,wtv,rm,nut,gif,mjpeg,mpjpeg,mjpeg_2000,dv,dhav,yuv4mpegpipe,gxf,"
+    "flv,live_flv,asf,ogg,mxf,wtv,rm,nut,gif,mjpeg,jpeg_pipe,mpjpeg,mjpeg_2000,dv,dhav,yuv4mpegpipe,gxf,"
     "swf,evc,h263,h261,vc1,vc1test,dirac,amv,cine,r3d,film_cpk,nsv,pva,pmp"
 )
+_LISTS = {b"#EXTM3U": "m3u8", b"ffconcat": "ffconcat", b"[playlist]": "pls", b"<MPD": "dash"}
+_PROBE_BYTES = 1 << 20
 _MOV_BOXES = {b"ftyp", b"mdat", b"free", b"wide", b"moov", b"skip"}
 _MAX_BOXES = 10_000
 MPEG_FORMATS = {"mpegts", "mpeg"}  # no length, and a clock of 33 bits
@@ -115,10 +118,36 @@ def _why_unreadable(path: Path, error: Exception) -> str:
             "got an mp4 without its index (moov box): the recording was cut off before its end; "
             "copy it again, or rebuild the index with a repair tool such as untrunc"
         )
+    if what := _other_format(path):
+        return f"got {what}"
     return (
         f"got nothing that can be read as one: {reason_of(error)}; "
         "check that it plays elsewhere, copy it again or convert it to H.264 mp4"
     )
+
+
+def _other_format(path: Path) -> str:
+    """Say which format that we leave out a file has, as far as ffmpeg knows it.
+
+    The demuxer gets the first bytes alone, so that it can open no other file.
+    """
+    with path.open("rb") as file:
+        head = file.read(_PROBE_BYTES)
+    start = head.lstrip(b"\xef\xbb\xbf \r\n\t")
+    if kind := next((kind for mark, kind in _LISTS.items() if start.startswith(mark)), ""):
+        return f"a play list ({kind}), which only names other files; give the files it names"
+    try:
+        with av.open(
+            io.BytesIO(head),
+            container_options={"protocol_whitelist": "none"},
+            metadata_errors="replace",
+        ) as container:
+            name, kinds = container.format.name, {stream.type for stream in container.streams}
+    except (av.FFmpegError, OSError, ValueError):
+        return ""
+    if "video" not in kinds:
+        return f"the format {name} without pictures; leave this file out"
+    return f"the format {name}, which is not read as video; convert it to H.264 mp4"
 
 
 def _mov_boxes(path: Path) -> set[bytes]:

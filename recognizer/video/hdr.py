@@ -42,10 +42,12 @@ def to_sdr(rgb: NDArray[np.uint16], transfer: int, primaries: int) -> ImageArray
     if transfer == HLG:
         luma = cv2.transform(light, _LUMA)
         light *= (_PEAK * np.power(luma, _HLG_GAMMA - 1))[..., None]
-    if primaries in {_BT2020, _UNSPECIFIED}:
-        light = np.asarray(cv2.transform(light, _BT2020_TO_BT709), np.float32)
-    index = np.sqrt(np.clip(light / 10_000, 0, 1)) * (_CODES - 1) + 0.5
-    return np.ascontiguousarray(_screen_table()[index.astype(np.uint16)][..., ::-1])
+    wide = primaries in {_BT2020, _UNSPECIFIED}
+    to_bgr = (_BT2020_TO_BT709 if wide else np.eye(3, dtype=np.float32))[::-1]
+    bgr = np.asarray(cv2.transform(light, np.ascontiguousarray(to_bgr)), np.float32)
+    np.sqrt(np.maximum(bgr, 0, out=bgr), out=bgr)
+    bgr *= _CODES / 100
+    return np.take(_screen_table(), bgr.astype(np.uint16), mode="clip")
 
 
 @cache
@@ -81,7 +83,7 @@ def _hlg_light(code: NDArray[np.float64]) -> NDArray[np.float64]:
 @cache
 def _screen_table() -> NDArray[np.uint8]:
     """Return the 8-bit code for light whose square root is evenly spaced."""
-    light = 10_000 * np.square(np.arange(_CODES, dtype=np.float64) / (_CODES - 1))
+    light = 10_000 * np.square((np.arange(_CODES, dtype=np.float64) + 0.5) / _CODES)
     shown = _pq_light(_squeezed(_pq_code(light), *_pq_code(np.array([_PEAK, _WHITE]))))
     code = 255 * np.power(np.clip(shown / _WHITE, 0, 1), 1 / _SDR_GAMMA)
     table: NDArray[np.uint8] = np.round(code).astype(np.uint8)

@@ -17,6 +17,9 @@ _MAX_REFORMATTERS = 4
 # moves the picture by up to 1.4 (small) pixels to the left: too much for keypoints.
 _SCALING = Interpolation.AREA
 _UNSPECIFIED = 2
+# Colour matrices (ITU-T H.273, table 4) that swscale knows, and those it does not name.
+_MATRICES = {0, 1, 2, 4, 5, 6, 7, 9}
+_SAME_MATRIX = {3: Colorspace.ITU601, 10: Colorspace.BT2020}
 
 
 class Converter:
@@ -61,12 +64,10 @@ class Converter:
         return np.ascontiguousarray(_resized(shown, size_wh or display.size_wh))
 
     def _scaled(self, frame: av.VideoFrame, size_wh: tuple[int, int]) -> ImageArray:
-        transfer = int(frame.color_trc)
+        transfer, matrix = int(frame.color_trc), source_matrix(frame)
         if transfer not in hdr.NAMES:
-            bgr: ImageArray = self._pixels(frame, size_wh, "bgr24")
+            bgr: ImageArray = self._pixels(frame, size_wh, "bgr24", matrix)
             return bgr
-        # Untagged colours of such video are BT.2020, not BT.601.
-        matrix = Colorspace.BT2020 if frame.colorspace == _UNSPECIFIED else None
         rgb = self._pixels(frame, size_wh, "rgb48le", matrix)
         return hdr.to_sdr(rgb, transfer, int(frame.color_primaries))
 
@@ -75,7 +76,7 @@ class Converter:
         frame: av.VideoFrame,
         size_wh: tuple[int, int],
         pixel_format: str,
-        matrix: Colorspace | None = None,
+        matrix: Colorspace | None,
     ) -> Any:
         try:
             with self._lock:
@@ -96,6 +97,21 @@ class Converter:
                 self._reformatters.pop(next(iter(self._reformatters)))
             self._reformatters[size_wh] = VideoReformatter()
         return self._reformatters[size_wh]
+
+
+def is_matrix_known(frame: av.VideoFrame) -> bool:
+    """Tell whether the colours come out as the frame's matrix says; else BT.601 is taken."""
+    return int(frame.colorspace) in _MATRICES | set(_SAME_MATRIX)
+
+
+def source_matrix(frame: av.VideoFrame) -> Colorspace | None:
+    """Return the matrix to read a frame by, None for that of its tag."""
+    tag = int(frame.colorspace)
+    if tag == _UNSPECIFIED and int(frame.color_trc) in hdr.NAMES:
+        return Colorspace.BT2020
+    if tag in _MATRICES:
+        return None
+    return _SAME_MATRIX.get(tag, Colorspace.ITU601)
 
 
 class DecodedImage:

@@ -14,7 +14,7 @@ from recognizer.video.deinterlace import Deinterlacer, Picture
 from recognizer.video.display import is_plausible
 from recognizer.video.encryption import encryption_of
 from recognizer.video.hdr import NAMES as HDR_NAMES
-from recognizer.video.image import ArrayImage, Converter, DecodedImage
+from recognizer.video.image import ArrayImage, Converter, DecodedImage, is_matrix_known
 from recognizer.video.streams import display_of, frame_rate
 from recognizer.video.timing import PresentationClock, frames_in_gaps, on_grid
 
@@ -87,6 +87,9 @@ class VideoReader:
         self._first = (first.size_wh, first.aspect)
         display, notes = display_of(self._container, self._stream, first.frame, first.aspect)
         self._tally.notes += notes
+        if not is_matrix_known(first.frame):
+            number = int(first.frame.colorspace)
+            self._tally.notes.append(f"colours are wrong: matrix {number} is read as BT.601")
         self._tally.facts += self._decoder.not_read
         self._converter = Converter(display)
         self.size_wh = display.size_wh
