@@ -13,6 +13,7 @@ import av
 from recognizer.types import FrameAccount
 from recognizer.video.container import announced_duration, open_container, reason_of
 from recognizer.video.deinterlace import Picture
+from recognizer.video.fields import FieldPairs
 from recognizer.video.streams import choose_stream, pixel_aspect
 
 _MAX_DEMUX_ERRORS = 100
@@ -28,7 +29,7 @@ class Tally:
     packets: int = 0
     discarded: int = 0
     hidden: int = 0
-    encrypted: int = 0
+    second_fields: int = 0
     errors: Counter[str] = field(default_factory=Counter)
     end_s: float = 0.0
     pictures: int = 0
@@ -45,12 +46,13 @@ class Tally:
     def restart(self) -> None:
         """Forget what the packets said, not what was made of the pictures."""
         self.packets, self.discarded, self.hidden, self.end_s = 0, 0, 0, 0.0
-        self.encrypted = 0
+        self.second_fields = 0
         self.errors.clear()
 
     def all_came(self, pictures: int) -> bool:
         """Tell whether every packet that should give a picture gave one, without an error."""
-        return not self.errors and pictures >= self.packets - self.discarded - self.hidden
+        expected = self.packets - self.second_fields - self.discarded - self.hidden
+        return not self.errors and pictures >= expected
 
     def account(self) -> FrameAccount:
         """Return the account of what has come so far."""
@@ -60,7 +62,7 @@ class Tally:
             + Counter({EDIT_LIST: self.discarded, HIDDEN: self.hidden})
         )
         done = self.delivered + skipped.total()
-        container_frames = max(self.packets + self.absent, done)
+        container_frames = max(self.packets - self.second_fields + self.absent, done)
         errors = [f"{reason} ({n} times)" for reason, n in sorted(self.errors.items())]
         return FrameAccount(
             container_frames=container_frames,
@@ -170,7 +172,7 @@ class Decoder:
         self._tally.end_s = max(self._tally.end_s, float(ticks * packet.time_base))
 
     def _pictures(self) -> Iterator[Picture]:
-        codec, tally = self.stream.codec_context, self._tally
+        codec, tally, pairs = self.stream.codec_context, self._tally, FieldPairs()
         is_vp8 = codec.codec.canonical_name == "vp8"
         for packet in self._packets():
             if not packet.size:
@@ -180,13 +182,19 @@ class Decoder:
             # A VP8 picture without the show bit is only there to predict others from.
             tally.hidden += is_vp8 and not memoryview(packet)[0] & _VP8_SHOW
             if packet.has_sidedata("encryption_info"):
-                tally.encrypted += 1
                 tally.errors["decoder: encrypted, and no key for it"] += 1
                 continue
+            pairs.add_packet(packet.pts)
             frames = self._decoded_from(codec, packet)
             self._note_aspect(packet)
-            yield from map(self._picture, frames)
-        yield from map(self._picture, self._decoded_from(codec, None))
+            for frame in frames:
+                pairs.add_picture(frame)
+                yield self._picture(frame)
+        for frame in self._decoded_from(codec, None):
+            pairs.add_picture(frame)
+            yield self._picture(frame)
+        if not tally.errors:  # else a packet without a picture is rather a lost one
+            tally.second_fields = pairs.second_fields
 
     def _decoded_from(self, codec: Any, packet: Any) -> list[av.VideoFrame]:
         try:

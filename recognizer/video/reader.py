@@ -206,9 +206,7 @@ class VideoReader:
         size_wh, aspect = picture.size_wh, picture.aspect
         if (size_wh, aspect) == self._first:
             return True
-        name = f"size {size_wh[0]}x{size_wh[1]}"
-        if aspect != self._first[1]:
-            name += f", pixels {_ratio(aspect)}"
+        name = f"size {_form(size_wh, aspect, self._first[1])}"
         if is_plausible(size_wh, aspect) and self._converter.display.is_alike(size_wh, aspect):
             self._scaled[name] += 1
             return True
@@ -221,7 +219,7 @@ class VideoReader:
         tally, clock = self._tally, self._clock
         if self._sample_fps is not None:
             tally.skipped["sample_fps"] = tally.usable - tally.delivered
-        first = "x".join(map(str, self.info.coded_size_wh))
+        first = _form(*self._first, Fraction(1))
         for size, count in sorted(tally.other_sizes.items()):
             tally.notes.append(f"left out {count} frames of {size}: the first is {first}")
         for size, count in sorted(self._scaled.items()):
@@ -251,7 +249,9 @@ class VideoReader:
                 return
         if not index.full:
             tally.notes += cut_off(self.path, container.format.name)
-            lost = frames_in_gaps(self._clock.gaps) - max(tally.packets - tally.pictures, 0)
+            lost = frames_in_gaps(self._clock.gaps) - max(
+                tally.packets - tally.second_fields - tally.pictures, 0
+            )
             if lost > 0:
                 tally.notes.append(f"gaps in a regular stream: about {lost} frames are missing")
         if not index.full or tally.skipped[EDIT_LIST]:
@@ -267,6 +267,11 @@ class VideoReader:
     def _note_early_end(self, announced: str, came: str) -> None:
         self._tally.ended_early = True
         self._tally.notes.append(f"ended early: {announced} announced, {came} in the file")
+
+
+def _form(size_wh: tuple[int, int], aspect: Fraction, usual: Fraction) -> str:
+    size = f"{size_wh[0]}x{size_wh[1]}"
+    return size if aspect == usual else f"{size}, pixels {_ratio(aspect)}"
 
 
 def _ratio(aspect: Fraction) -> str:

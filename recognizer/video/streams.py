@@ -18,6 +18,7 @@ from recognizer.video.encryption import encryption_of
 _STILL = Disposition.still_image | Disposition.timed_thumbnails
 _PACKETS_LOOKED_AT = 2000
 _STILL_SHARE = 10
+_PICTURE_CODECS = {"mjpeg", "png", "bmp", "webp", "gif", "tiff", "jpeg2000"}
 _PLAUSIBLE_RATES = (Fraction(1, 3600), Fraction(1000))
 # Containers that say themselves how wide pixels are; it holds for the whole stream then.
 _SAY_ASPECT = ("mp4", "matroska")
@@ -36,8 +37,9 @@ class Choice:
 def choose_stream(container: Any, path: Path) -> Choice:
     """Choose the video stream to read: the largest one that moves.
 
-    A cover picture is no video. A stream with less than a tenth of the pictures of another
-    one, such as a still or thumbnails that a camera stores besides, is not the video either.
+    A cover picture is no video; nor are the still or the thumbnails that a camera stores
+    besides: one picture, less than a tenth of those of another stream, or half of them and
+    each coded as a picture.
 
     Raises:
         VideoError: there is none, or no decoder for it.
@@ -49,8 +51,7 @@ def choose_stream(container: Any, path: Path) -> Choice:
         raise VideoError(f"{path}: expected a video stream, got {kinds}; leave this file out")
     counts = _pictures(streams, path)
     most = max(counts.values())
-    moving = [s for s in streams if _STILL_SHARE * counts[s.index] >= most]
-    moving = [s for s in moving if not s.disposition & _STILL] or moving
+    moving = [s for s in streams if not _is_still(s, counts[s.index], most)] or streams
     readable = [s for s in moving if s.codec_context is not None]
     if not readable:
         raise VideoError(
@@ -59,6 +60,13 @@ def choose_stream(container: Any, path: Path) -> Choice:
     chosen = max(readable, key=_size)
     others = [s for s in container.streams.video if s is not chosen]
     return Choice(chosen, tuple(_name(s, s not in moving) for s in others))
+
+
+def _is_still(stream: Any, pictures: int, most: int) -> bool:
+    if stream.disposition & _STILL or pictures == 1 < most or _STILL_SHARE * pictures < most:
+        return True
+    codec = stream.codec_context
+    return codec is not None and codec.name in _PICTURE_CODECS and 2 * pictures <= most
 
 
 def _size(stream: Any) -> tuple[int, int]:
