@@ -101,6 +101,7 @@ class Decoder:
         choice = choose_stream(self.container, self._path)
         self.stream, self.not_read = choice.stream, choice.not_read
         self.announced = announced_duration(self.container, self.stream)
+        self._in_order = threads == 1
         codec = self.stream.codec_context
         codec.thread_count = threads
         # Frame threads would delay the only timestamps that AVI has.
@@ -218,6 +219,7 @@ class Decoder:
     def _picture(self, frame: av.VideoFrame) -> Picture:
         # AVI holds no presentation times; what ffmpeg makes up as pts is in decoding order.
         stamp: int | None = frame.dts if self.is_avi or frame.pts is None else frame.pts
-        old = stamp is not None and stamp < self._aspect_from
+        # With threads the decoder speaks of the picture that it gives, not of the last packet.
+        old = self._in_order and stamp is not None and stamp < self._aspect_from
         aspect: Fraction = self._aspect_before if old else self._aspect
         return Picture(frame, stamp, bool(frame.is_corrupt), aspect)
