@@ -12,7 +12,7 @@ from recognizer.video.container import MPEG_FORMATS, VideoError, VideoInfo, cut_
 from recognizer.video.decoder import EDIT_LIST, Decoder, Tally
 from recognizer.video.deinterlace import Deinterlacer, Picture
 from recognizer.video.display import is_plausible
-from recognizer.video.encryption import encryption_of
+from recognizer.video.encryption import encrypted
 from recognizer.video.hdr import NAMES as HDR_NAMES
 from recognizer.video.image import ArrayImage, Converter, DecodedImage, is_matrix_known
 from recognizer.video.streams import display_of, frame_rate
@@ -102,13 +102,11 @@ class VideoReader:
         self._frames = self._select(first)
 
     def _why_nothing(self) -> str:
-        tally = self._tally
-        encrypted = encryption_of(self.path, self._container.format.name)
-        if encrypted:
-            return encrypted
-        errors = "; ".join(tally.account().notes) or "no packet"
+        if how := encrypted(self.path, self._container.format.name):
+            return f"one that is {how}"
+        errors = "; ".join(self._tally.account().notes) or "no packet"
         return (
-            f"{tally.packets} packets of which none can be decoded: {errors}; "
+            f"{self._tally.packets} packets of which none can be decoded: {errors}; "
             "copy it again or leave it out"
         )
 
@@ -228,6 +226,9 @@ class VideoReader:
             tally.facts.append(f"{self._deinterlacer.interlaced} interlaced frames, deinterlaced")
         tally.notes += [f"{why} ({n} times)" for why, n in self._deinterlacer.problems.items()]
         self._compare_with_announced()
+        if tally.errors or tally.ended_early:
+            how = encrypted(self.path, self._container.format.name)
+            tally.notes += [f"part of it is {how}"] if how else []
         times = [
             (clock.outliers, "contradicted by its neighbours, replaced"),
             (clock.falls, "went back, continued one frame period later"),

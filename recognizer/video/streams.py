@@ -13,7 +13,7 @@ from av.stream import Disposition
 
 from recognizer.video.container import VideoError, open_container
 from recognizer.video.display import Crop, Display, is_plausible, orientation_of
-from recognizer.video.encryption import encryption_of
+from recognizer.video.encryption import encrypted
 
 _STILL = Disposition.still_image | Disposition.timed_thumbnails
 _PACKETS_LOOKED_AT = 2000
@@ -48,15 +48,16 @@ def choose_stream(container: Any, path: Path) -> Choice:
     streams = [s for s in container.streams.video if not s.disposition & Disposition.attached_pic]
     if not streams:
         kinds = ", ".join(sorted({s.type for s in container.streams})) or "no stream"
-        raise VideoError(f"{path}: expected a video stream, got {kinds}; leave this file out")
+        what = encrypted(path, container.format.name) or f"{kinds}; leave this file out"
+        raise VideoError(f"{path}: expected a video stream, got {what}")
     counts = _pictures(streams, path)
     most = max(counts.values())
     moving = [s for s in streams if not _is_still(s, counts[s.index], most)] or streams
     readable = [s for s in moving if s.codec_context is not None]
     if not readable:
-        raise VideoError(
-            f"{path}: expected a video that can be decoded, got {_unreadable(container, path)}"
-        )
+        unknown = "a codec that this ffmpeg build does not decode; convert the video to H.264"
+        what = encrypted(path, container.format.name) or unknown
+        raise VideoError(f"{path}: expected a video that can be decoded, got {what}")
     chosen = max(readable, key=_size)
     others = [s for s in container.streams.video if s is not chosen]
     return Choice(chosen, tuple(_name(s, s not in moving) for s in others))
@@ -72,13 +73,6 @@ def _is_still(stream: Any, pictures: int, most: int) -> bool:
 def _size(stream: Any) -> tuple[int, int]:
     codec = stream.codec_context
     return codec.width * codec.height, -stream.index
-
-
-def _unreadable(container: Any, path: Path) -> str:
-    encrypted = encryption_of(path, container.format.name)
-    if encrypted:
-        return encrypted
-    return "a codec that this ffmpeg build does not decode; convert the video to H.264"
 
 
 def _pictures(streams: list[Any], path: Path) -> dict[int, int]:

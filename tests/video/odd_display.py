@@ -167,7 +167,7 @@ def field_coded(path: Path, luma: list[np.ndarray]) -> Path:
     height, width = luma[0].shape
     sps = _Bits().u((8, 77), (8, 0), (8, 30)).ue(0, 4, 0, 4, 1).u((1, 0))
     sps.ue(width // 16 - 1, height // 32 - 1).u((1, 0), (1, 0), (1, 1), (1, 0), (1, 1))
-    sps.u((4, 0), (1, 0), (1, 1), (32, 1), (32, 2 * FPS), (1, 1), (4, 0))  # VUI: the rate
+    sps.u((4, 0), (1, 1), (32, 1), (32, 2 * FPS), (1, 1), (4, 0))  # VUI: the rate
     pps = _Bits().ue(0, 0).u((2, 0)).ue(0, 0, 0).u((3, 0)).ue(0, 0, 0).u((3, 0))
     parameters = sps.nal(0x67) + pps.nal(0x68)
     stream = b""
