@@ -29,7 +29,7 @@ class FieldPairs:
         if stamp is not None:
             self._number_at[stamp] = self._packets
             self._has_times = True
-        if len(self._number_at) > 2 * _DELAY or len(self._candidates) > 2 * _DELAY:
+        if self._packets % _DELAY == 0:
             self._forget(self._packets - _DELAY)
 
     def add_picture(self, frame: av.VideoFrame) -> None:
