@@ -20,7 +20,7 @@ from analysis.windows import judge_windows
 from annotation.clips import span_of
 from annotation.visualize import SourceVideoError, pictures_of, sample_fps_of, write_frames
 from annotation.workers import Report, StopRunError
-from annotation.workspace import Outcome, result_path
+from annotation.workspace import Outcome, State, result_path
 from recognizer.artifacts import POSE_SCHEMA, ArtifactError, read_npz_meta, read_poses
 from recognizer.backends.network import ModelError
 from recognizer.config import Config
@@ -119,7 +119,8 @@ def _settled(before: Outcome, services: Mapping[str, ServiceResult], frames: int
         if (count := sum(w.state == "too_few_frames" for w in result.windows))
     ]
     reason = "; ".join(filter(None, [before.reason, *silent]))
-    return Outcome(before.video, "damaged" if reason else "done", reason, frames)
+    state: State = "damaged" if reason else "done"
+    return Outcome(before.video, state, reason, frames, before.notes)
 
 
 class VideoWorker:

@@ -4,9 +4,10 @@ A video that cannot be read is refused with its reason; one that is damaged give
 it has, with a damage report. Finished videos are not done again.
 """
 
+import logging
 import os
-from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from collections.abc import Iterable, Iterator
+from dataclasses import asdict, dataclass, replace
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from annotation.inputs import Video, list_videos
 from annotation.progress import Watch, silent
 from annotation.workers import Job, Report, StopRunError, Workforce
 from annotation.workspace import (
+    MANIFEST,
     Manifest,
     Outcome,
     exclusive,
@@ -41,6 +43,9 @@ from recognizer.pose.estimator import PoseModel, open_pose_model
 from recognizer.types import Frame, FrameAccount, PoseSequence, PoseSequenceBuilder
 from recognizer.video.prefetch import prefetch
 from recognizer.video.reader import VideoError, VideoInfo, VideoReader
+from recognizer.video.writer import describe_holes
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +90,15 @@ def run_stage1(config: Config, watch: Watch = silent) -> Path:
         others = {v.relative for v in present} - {v.relative for v in videos}
         kept = [o for video, o in outcomes_before(folder).items() if video in others]
         write_manifest(folder, Manifest("stage1", settings, (*outcomes, *kept)))
+    _log_notes(outcomes, folder)
     return folder
+
+
+def _log_notes(outcomes: Iterable[Outcome], folder: Path) -> None:
+    noted = [outcome for outcome in outcomes if outcome.notes]
+    if noted:
+        example = f"{noted[0].video}: {'; '.join(noted[0].notes)}"
+        logger.info("notes on %d videos in %s, such as %s", len(noted), folder / MANIFEST, example)
 
 
 def _workforce(
@@ -121,15 +134,18 @@ def _finished(folder: Path, settings: dict[str, Any], video: Video) -> Outcome |
             same = sha256_file(video.path) == source["sha256"]
         if not same or meta["video"] != video.relative or meta["settings"] != settings:
             return None
+        if "pixel_aspect" not in meta["video_info"]:
+            return None  # made when pictures were read as stored, not as they are shown
         return _outcome(video.relative, FrameAccount(**meta["frame_account"]), meta["frames"])
     except (ArtifactError, OSError, KeyError, TypeError):
         return None
 
 
 def _outcome(relative: str, account: FrameAccount, frames: int) -> Outcome:
+    notes = tuple(account.facts)
     if account.intact:
-        return Outcome(relative, "done", frames=frames)
-    return Outcome(relative, "damaged", describe_damage(account), frames)
+        return Outcome(relative, "done", frames=frames, notes=notes)
+    return Outcome(relative, "damaged", describe_damage(account), frames, notes)
 
 
 def describe_damage(account: FrameAccount) -> str:
@@ -192,7 +208,9 @@ class _PoseWorker:
             for batch in _batched(frames, section.batch_size):
                 _infer(self._model, batch, builder)
                 report(len(batch))
-            return builder.build(reader.size_wh), reader.account, reader.info
+            sequence, account = builder.build(reader.size_wh), reader.account
+            holes = describe_holes(sequence.time_s, sequence.frame_period_s)
+            return sequence, replace(account, facts=(*account.facts, *holes)), reader.info
 
 
 def _infer(model: PoseModel, batch: list[Frame], builder: PoseSequenceBuilder) -> None:

@@ -123,7 +123,7 @@ def _one(
         return Outcome(entry.video, "refused", f"no result to draw: {entry.reason}")
     result = result_path(stage_dir, entry.video, ".npz")
     if _is_current(result_path(folder, entry.video, ".mp4"), result):
-        return Outcome(entry.video, "done", frames=entry.frames)
+        return Outcome(entry.video, "done", frames=entry.frames, notes=entry.notes)
     try:
         sequence, _, meta = read_poses(result)
     except (ArtifactError, OSError) as error:
@@ -138,7 +138,7 @@ def _one(
         _write(config, sequence, pictures, folder, entry.video, progress)
     except (SourceVideoError, VideoError) as error:
         return Outcome(entry.video, "refused", _without_folder(error, source, entry.video))
-    return Outcome(entry.video, "done", frames=len(sequence))
+    return Outcome(entry.video, "done", frames=len(sequence), notes=entry.notes)
 
 
 def _is_current(final: Path, result: Path) -> bool:
@@ -206,7 +206,7 @@ def write_frames(
                     writer.write(image, time_s)
                     tell(1)
     except OSError as error:
-        if error.errno not in _DISK_ERRORS:  # FFmpeg's own, such as times weeks apart
+        if error.errno not in _DISK_ERRORS:  # FFmpeg's own
             raise SourceVideoError(f"cannot be written as video: {error.strerror}") from error
         raise OSError(
             error.errno, f"cannot write the overlay video ({error.strerror})", str(final)

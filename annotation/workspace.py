@@ -51,6 +51,7 @@ class Outcome:
         state: ``done``; ``damaged``: done, with a damage report; ``refused``: no result.
         reason: why it is damaged or refused, for a person; empty when done.
         frames: frames in the result.
+        notes: what else is to be known, such as streams that were not read; no damage.
 
     """
 
@@ -58,6 +59,7 @@ class Outcome:
     state: State
     reason: str = ""
     frames: int = 0
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -301,6 +303,8 @@ def write_manifest(stage_dir: Path, manifest: Manifest) -> None:
     inputs = {}
     for outcome in sorted(manifest.outcomes, key=lambda o: o.video):
         inputs[outcome.video] = {k: v for k, v in asdict(outcome).items() if k != "video"}
+        if not outcome.notes:
+            del inputs[outcome.video]["notes"]
     value = {
         "schema": MANIFEST_SCHEMA,
         "stage": manifest.stage,
@@ -338,7 +342,10 @@ def read_manifest(stage_dir: Path) -> Manifest:
         value = json.loads(path.read_bytes())
         if value["schema"] != MANIFEST_SCHEMA:
             raise ArtifactError(f"{path}: expected schema '{MANIFEST_SCHEMA}'")
-        outcomes = tuple(Outcome(video, **facts) for video, facts in value["inputs"].items())
+        outcomes = tuple(
+            Outcome(video, **{**facts, "notes": tuple(facts.get("notes", ()))})
+            for video, facts in value["inputs"].items()
+        )
         for o in outcomes:
             fits = isinstance(o.reason, str) and type(o.frames) is int and o.frames >= 0
             if not fits or o.state not in ("done", "damaged", "refused"):

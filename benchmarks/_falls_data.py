@@ -110,7 +110,7 @@ def _deal(normal, groups):
 
 
 def _duration(path):
-    with av.open(str(path)) as container:
+    with av.open(str(path), metadata_errors="replace") as container:
         stream = container.streams.video[0]
         if stream.duration is not None:
             return round(float(stream.duration * stream.time_base), 3)

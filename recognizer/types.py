@@ -64,6 +64,7 @@ class FrameAccount:
         skipped: frames left out on purpose, by reason, such as ``sample_fps``.
         ended_early: the container announced more than was there.
         notes: sentences about damage for the report, such as a hole or a clock that restarts.
+        facts: sentences about what is no damage, such as streams that are not read.
 
     """
 
@@ -74,6 +75,7 @@ class FrameAccount:
     skipped: Mapping[str, int] = field(default_factory=dict)
     ended_early: bool = False
     notes: tuple[str, ...] = ()
+    facts: tuple[str, ...] = ()
 
     @property
     def intact(self) -> bool:

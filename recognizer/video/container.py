@@ -1,9 +1,9 @@
 """Open a video file, or say in one sentence why it cannot be read."""
 
+import io
 import os
 import struct
 from dataclasses import dataclass
-from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -13,10 +13,11 @@ import av
 # ffmpeg would draw as pictures, are left out.
 _DEMUXERS = (
     "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,mpegts,mpeg,mpegvideo,m4v,h264,hevc,vvc,obu,ivf,"
-    "flv,live_flv,asf,ogg,mxf,wtv,rm,nut,gif,mjpeg,mpjpeg,mjpeg_2000,dv,dhav,yuv4mpegpipe,gxf,"
+    "flv,live_flv,asf,ogg,mxf,wtv,rm,nut,gif,mjpeg,jpeg_pipe,mpjpeg,mjpeg_2000,dv,dhav,yuv4mpegpipe,gxf,"
     "swf,evc,h263,h261,vc1,vc1test,dirac,amv,cine,r3d,film_cpk,nsv,pva,pmp"
 )
-_PLAUSIBLE_RATES = (Fraction(1, 3600), Fraction(1000))
+_LISTS = {b"#EXTM3U": "m3u8", b"ffconcat": "ffconcat", b"[playlist]": "pls", b"<MPD": "dash"}
+_PROBE_BYTES = 1 << 20
 _MOV_BOXES = {b"ftyp", b"mdat", b"free", b"wide", b"moov", b"skip"}
 _MAX_BOXES = 10_000
 MPEG_FORMATS = {"mpegts", "mpeg"}  # no length, and a clock of 33 bits
@@ -35,11 +36,14 @@ class VideoInfo:
     Attributes:
         codec: such as ``h264``.
         pix_fmt: pixel format of the first frame, such as ``yuv420p``.
-        coded_size_wh: size of the stored frames in pixels, before rotation.
-        rotation_deg: clockwise turn that showing needs: 0, 90, 180 or 270.
+        coded_size_wh: size of the stored frames in pixels, before all that showing does.
+        rotation_deg: clockwise turn that showing needs, 0 to 359.
         fps: average frames per second, None if unknown.
         container: ffmpeg's name of the format, such as ``mov,mp4,m4a,3gp,3g2,mj2``.
         duration_s: what the container announces, None if it does not.
+        pixel_aspect: width to height of a stored pixel, such as ``4:3``.
+        crop_ltrb: pixels that the container cuts off at left, top, right and bottom.
+        transfer: ``PQ`` or ``HLG`` for high dynamic range, which is shown as BT.709.
 
     """
 
@@ -50,6 +54,9 @@ class VideoInfo:
     fps: float | None
     container: str
     duration_s: float | None
+    pixel_aspect: str = "1:1"
+    crop_ltrb: tuple[int, int, int, int] = (0, 0, 0, 0)
+    transfer: str | None = None
 
 
 def reason_of(error: Exception) -> str:
@@ -111,10 +118,36 @@ def _why_unreadable(path: Path, error: Exception) -> str:
             "got an mp4 without its index (moov box): the recording was cut off before its end; "
             "copy it again, or rebuild the index with a repair tool such as untrunc"
         )
+    if what := _other_format(path):
+        return f"got {what}"
     return (
         f"got nothing that can be read as one: {reason_of(error)}; "
         "check that it plays elsewhere, copy it again or convert it to H.264 mp4"
     )
+
+
+def _other_format(path: Path) -> str:
+    """Say which format that we leave out a file has, as far as ffmpeg knows it.
+
+    The demuxer gets the first bytes alone, so that it can open no other file.
+    """
+    with path.open("rb") as file:
+        head = file.read(_PROBE_BYTES)
+    start = head.lstrip(b"\xef\xbb\xbf \r\n\t")
+    if kind := next((kind for mark, kind in _LISTS.items() if start.startswith(mark)), ""):
+        return f"a play list ({kind}), which only names other files; give the files it names"
+    try:
+        with av.open(
+            io.BytesIO(head),
+            container_options={"protocol_whitelist": "none"},
+            metadata_errors="replace",
+        ) as container:
+            name, kinds = container.format.name, {stream.type for stream in container.streams}
+    except (av.FFmpegError, OSError, ValueError):
+        return ""
+    if "video" not in kinds:
+        return f"the format {name} without pictures; leave this file out"
+    return f"the format {name}, which is not read as video; convert it to H.264 mp4"
 
 
 def _mov_boxes(path: Path) -> set[bytes]:
@@ -135,41 +168,6 @@ def _mov_boxes(path: Path) -> set[bytes]:
                 break
             file.seek(size - len(header), os.SEEK_CUR)
     return names
-
-
-def video_stream(container: Any, path: Path) -> Any:
-    """Return the video stream to read: the largest one that is not a cover picture.
-
-    Raises:
-        VideoError: there is none, or no decoder for it.
-
-    """
-    streams = [s for s in container.streams.video if not _is_cover(s)]
-    if not streams:
-        kinds = ", ".join(sorted({s.type for s in container.streams})) or "no stream"
-        raise VideoError(f"{path}: expected a video stream, got {kinds}; leave this file out")
-    readable = [s for s in streams if s.codec_context is not None]
-    if not readable:
-        raise VideoError(
-            f"{path}: expected a video codec that this ffmpeg build decodes, got none; "
-            "convert the video to H.264"
-        )
-    return max(readable, key=lambda s: (s.codec_context.width * s.codec_context.height, -s.index))
-
-
-def _is_cover(stream: Any) -> bool:
-    return bool(stream.disposition & av.stream.Disposition.attached_pic)
-
-
-def frame_rate(stream: Any) -> Fraction | None:
-    """Return the average frames per second, None where nothing plausible is known."""
-    rates = [stream.average_rate, stream.guessed_rate]
-    if stream.start_time is None:  # a bare stream: only the codec's own header may know
-        rates.reverse()
-    for rate in rates:
-        if rate is not None and _PLAUSIBLE_RATES[0] <= rate <= _PLAUSIBLE_RATES[1]:
-            return Fraction(rate)
-    return None
 
 
 @dataclass(frozen=True, slots=True)

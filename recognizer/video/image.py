@@ -1,125 +1,95 @@
 """Pictures that become BGR pixels only when, and only as large as, somebody asks."""
 
 import threading
-from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import av
 import cv2
 import numpy as np
-from av.video.reformatter import Interpolation, VideoReformatter
+from av.video.reformatter import Colorspace, Interpolation, VideoReformatter
 
 from recognizer.types import ImageArray
+from recognizer.video import hdr
+from recognizer.video.display import Display
 
 _MAX_REFORMATTERS = 4
-_MATRIX_ENTRIES = 9
 # Averaging keeps pixel centres in place and costs what swscale's FAST_BILINEAR costs, which
 # moves the picture by up to 1.4 (small) pixels to the left: too much for keypoints.
 _SCALING = Interpolation.AREA
-
-
-@dataclass(frozen=True, slots=True)
-class Orientation:
-    """How a stored picture is turned for showing: transposed first, then mirrored.
-
-    Attributes:
-        transpose: x and y change places.
-        flip_x: then left and right change places.
-        flip_y: then top and bottom change places.
-
-    """
-
-    transpose: bool = False
-    flip_x: bool = False
-    flip_y: bool = False
-
-    @classmethod
-    def from_matrix(cls, matrix: Sequence[int]) -> "Orientation | None":
-        """Read a display matrix (3 x 3, row by row, as in ISO 14496-12, 6.2.2).
-
-        A stored point (x, y) is shown at (a x + c y, b x + d y) with a, b, c, d the entries
-        0, 1, 3, 4. Scale and shift do not matter to us.
-
-        Returns:
-            None where the angle is no multiple of 90 degrees.
-
-        """
-        a, b, c, d = (int(matrix[i]) for i in (0, 1, 3, 4))
-        straight, crossed = max(abs(a), abs(d)), max(abs(b), abs(c))
-        if straight == crossed == 0:
-            return cls()
-        if min(straight, crossed) * 50 > max(straight, crossed):
-            return None
-        if straight > crossed:
-            return cls(False, a < 0, d < 0)
-        return cls(True, c < 0, b < 0)
-
-    @property
-    def rotation_deg(self) -> int:
-        """Clockwise turn in degrees; of a mirrored picture the turn after a left-right flip."""
-        if self.transpose:
-            return 90 if self.flip_x else 270
-        return 180 if self.flip_y else 0
-
-    def turn_size(self, size_wh: tuple[int, int]) -> tuple[int, int]:
-        """Return the shown size of a stored size, and the other way round."""
-        return (size_wh[1], size_wh[0]) if self.transpose else size_wh
-
-    def apply(self, bgr: ImageArray) -> ImageArray:
-        """Return the picture as it is shown, (H, W, 3) contiguous."""
-        shown: Any = cv2.transpose(bgr) if self.transpose else bgr
-        if self.flip_x or self.flip_y:
-            shown = cv2.flip(shown, -1 if self.flip_x and self.flip_y else int(self.flip_x))
-        return np.ascontiguousarray(shown)
-
-
-def orientation_of(frame: av.VideoFrame) -> Orientation | None:
-    """Return how a decoded frame is to be turned; None for an angle that is not right."""
-    data: Any = frame.side_data.get("DISPLAYMATRIX")
-    if data is None:
-        return Orientation()
-    matrix = np.frombuffer(bytes(data), np.int32)
-    return Orientation.from_matrix(matrix.tolist()) if len(matrix) == _MATRIX_ENTRIES else None
+_UNSPECIFIED = 2
+# Colour matrices (ITU-T H.273, table 4) that swscale knows, and those it does not name.
+_MATRICES = {0, 1, 2, 4, 5, 6, 7, 9}
+_SAME_MATRIX = {3: Colorspace.ITU601, 10: Colorspace.BT2020}
 
 
 class Converter:
-    """Turn decoded frames of one video into BGR; shared by all its frames.
+    """Turn decoded frames of one video into BGR as it is shown; shared by all its frames.
 
     One scaling context per wanted size is kept, so that a detector that asks for a small
     picture and a pose network that asks for the whole one do not rebuild it in turn.
     """
 
-    def __init__(self, orientation: Orientation) -> None:
-        self.orientation = orientation
+    def __init__(self, display: Display) -> None:
+        self.display = display
         self._reformatters: dict[tuple[int, int], VideoReformatter] = {}
         self._lock = threading.Lock()
 
     def bgr(self, frame: av.VideoFrame, size_wh: tuple[int, int] | None) -> ImageArray:
-        """Return BGR pixels, scaled to ``size_wh`` (after rotation) and turned.
+        """Return BGR pixels as shown, scaled to ``size_wh`` if given.
 
         Colour matrix and range are those the frame is tagged with; untagged means BT.601 with
-        limited range, as in ffmpeg and OpenCV.
+        limited range, as in ffmpeg and OpenCV. High dynamic range becomes BT.709.
 
         Raises:
             ValueError: a size below one pixel, or a pixel format that cannot become BGR.
 
         """
         _check_size(size_wh)
-        stored = (frame.width, frame.height)
-        wanted = stored if size_wh is None else self.orientation.turn_size(size_wh)
+        display = self.display
+        if display.crop or display.orientation.tilt is not None:
+            return self._step_by_step(frame, size_wh)
+        shown = size_wh or display.size_wh
+        return display.orientation.apply(self._scaled(frame, display.orientation.turn_size(shown)))
+
+    def _step_by_step(self, frame: av.VideoFrame, size_wh: tuple[int, int] | None) -> ImageArray:
+        """Crop, scale to square pixels, turn, and only then scale to what was asked for."""
+        display, crop = self.display, self.display.crop
+        if crop:
+            stored = self._scaled(frame, display.stored_wh)
+            inside = stored[crop.top :, crop.left :][: -crop.bottom or None, : -crop.right or None]
+            square = _resized(inside, display.square_wh)
+        else:
+            square = self._scaled(frame, display.square_wh)
+        shown = display.orientation.apply(square)
+        return np.ascontiguousarray(_resized(shown, size_wh or display.size_wh))
+
+    def _scaled(self, frame: av.VideoFrame, size_wh: tuple[int, int]) -> ImageArray:
+        transfer, matrix = int(frame.color_trc), source_matrix(frame)
+        if transfer not in hdr.NAMES:
+            bgr: ImageArray = self._pixels(frame, size_wh, "bgr24", matrix)
+            return bgr
+        rgb = self._pixels(frame, size_wh, "rgb48le", matrix)
+        return hdr.to_sdr(rgb, transfer, int(frame.color_primaries))
+
+    def _pixels(
+        self,
+        frame: av.VideoFrame,
+        size_wh: tuple[int, int],
+        pixel_format: str,
+        matrix: Colorspace | None,
+    ) -> Any:
         try:
             with self._lock:
-                picture: Any = self._reformatter(wanted).reformat(
-                    frame, *wanted, format="bgr24", interpolation=_SCALING,
-                    threads=1,
+                picture: Any = self._reformatter(size_wh).reformat(
+                    frame, *size_wh, format=pixel_format, interpolation=_SCALING,
+                    src_colorspace=matrix, threads=1,
                 )  # fmt: skip
         except av.FFmpegError as error:
             raise ValueError(
                 f"expected pixels that can become BGR, got format {frame.format.name} at "
                 f"{frame.width}x{frame.height}: {error}"
             ) from error
-        return self.orientation.apply(picture.to_ndarray())
+        return picture.to_ndarray()
 
     def _reformatter(self, size_wh: tuple[int, int]) -> VideoReformatter:
         if size_wh not in self._reformatters:
@@ -127,6 +97,21 @@ class Converter:
                 self._reformatters.pop(next(iter(self._reformatters)))
             self._reformatters[size_wh] = VideoReformatter()
         return self._reformatters[size_wh]
+
+
+def is_matrix_known(frame: av.VideoFrame) -> bool:
+    """Tell whether the colours come out as the frame's matrix says; else BT.601 is taken."""
+    return int(frame.colorspace) in _MATRICES | set(_SAME_MATRIX)
+
+
+def source_matrix(frame: av.VideoFrame) -> Colorspace | None:
+    """Return the matrix to read a frame by, None for that of its tag."""
+    tag = int(frame.colorspace)
+    if tag == _UNSPECIFIED and int(frame.color_trc) in hdr.NAMES:
+        return Colorspace.BT2020
+    if tag in _MATRICES:
+        return None
+    return _SAME_MATRIX.get(tag, Colorspace.ITU601)
 
 
 class DecodedImage:
@@ -140,8 +125,8 @@ class DecodedImage:
 
     @property
     def size_wh(self) -> tuple[int, int]:
-        """Width and height in pixels, after rotation."""
-        return self._converter.orientation.turn_size((self._frame.width, self._frame.height))
+        """Width and height in pixels, as shown."""
+        return self._converter.display.size_wh
 
     def bgr(self, size_wh: tuple[int, int] | None = None) -> ImageArray:
         """Return BGR pixels (H, W, 3), scaled to ``size_wh`` if given. Raises as Converter."""
@@ -180,6 +165,14 @@ class ArrayImage:
             return self._bgr
         scaled: Any = cv2.resize(self._bgr, size_wh, interpolation=cv2.INTER_LINEAR)
         return np.asarray(scaled, np.uint8)
+
+
+def _resized(bgr: ImageArray, size_wh: tuple[int, int]) -> ImageArray:
+    if (bgr.shape[1], bgr.shape[0]) == size_wh:
+        return bgr
+    larger = size_wh[0] > bgr.shape[1] or size_wh[1] > bgr.shape[0]
+    how = cv2.INTER_LINEAR if larger else cv2.INTER_AREA
+    return np.asarray(cv2.resize(bgr, size_wh, interpolation=how), np.uint8)
 
 
 def _check_size(size_wh: tuple[int, int] | None) -> None:

@@ -2,95 +2,37 @@
 
 from collections import Counter
 from collections.abc import Generator, Iterator
-from dataclasses import dataclass, field
-from itertools import islice
+from fractions import Fraction
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-import av
-
 from recognizer.types import Frame, FrameAccount
-from recognizer.video.container import (
-    MPEG_FORMATS,
-    VideoError,
-    VideoInfo,
-    announced_duration,
-    cut_off,
-    frame_rate,
-    open_container,
-    read_index,
-    reason_of,
-    video_stream,
-)
-from recognizer.video.image import ArrayImage, Converter, DecodedImage, Orientation, orientation_of
+from recognizer.video.container import MPEG_FORMATS, VideoError, VideoInfo, cut_off, read_index
+from recognizer.video.decoder import EDIT_LIST, Decoder, Tally
+from recognizer.video.deinterlace import Deinterlacer, Picture
+from recognizer.video.display import is_plausible
+from recognizer.video.encryption import encrypted
+from recognizer.video.hdr import NAMES as HDR_NAMES
+from recognizer.video.image import ArrayImage, Converter, DecodedImage, is_matrix_known
+from recognizer.video.streams import display_of, frame_rate
 from recognizer.video.timing import PresentationClock, frames_in_gaps, on_grid
 
 __all__ = ["ArrayImage", "VideoError", "VideoInfo", "VideoReader"]
 
-_MAX_DEMUX_ERRORS = 100
 _FALLBACK_PERIOD_S = 1 / 25
 _WRAP_33_BITS = 2**33
 # A file's length is that of its longest stream, rounded to that stream's packets.
 _SLACK_PERIODS_OWN = 0.75
 _SLACK_PERIODS_FILE = 1.5
 _PROBE_SIZE_WH = (16, 16)
-_VP8_SHOW = 0x10
-EDIT_LIST = "outside the edit list"
-HIDDEN = "never shown"
-
-
-@dataclass(slots=True)
-class _Tally:
-    """What has come so far; becomes a ``FrameAccount``."""
-
-    packets: int = 0
-    discarded: int = 0
-    hidden: int = 0
-    errors: Counter[str] = field(default_factory=Counter)
-    end_s: float = 0.0
-    pictures: int = 0
-    usable: int = 0
-    delivered: int = 0
-    corrupt: int = 0
-    absent: int = 0
-    ended_early: bool = False
-    skipped: Counter[str] = field(default_factory=Counter)
-    other_sizes: Counter[str] = field(default_factory=Counter)
-    notes: list[str] = field(default_factory=list)
-
-    def restart(self) -> None:
-        """Forget what the packets said, not what was made of the pictures."""
-        self.packets, self.discarded, self.hidden, self.end_s = 0, 0, 0, 0.0
-        self.errors.clear()
-
-    def all_came(self, pictures: int) -> bool:
-        """Tell whether every packet that should give a picture gave one, without an error."""
-        return not self.errors and pictures >= self.packets - self.discarded - self.hidden
-
-    def account(self) -> FrameAccount:
-        """Return the account of what has come so far."""
-        skipped = (
-            self.skipped
-            + self.other_sizes
-            + Counter({EDIT_LIST: self.discarded, HIDDEN: self.hidden})
-        )
-        done = self.delivered + skipped.total()
-        container_frames = max(self.packets + self.absent, done)
-        errors = [f"{reason} ({n} times)" for reason, n in sorted(self.errors.items())]
-        return FrameAccount(
-            container_frames=container_frames,
-            decoded=self.delivered,
-            corrupt=self.corrupt,
-            damaged=container_frames - done,
-            skipped=dict(sorted(skipped.items())),
-            ended_early=self.ended_early,
-            notes=(*errors, *self.notes),
-        )
 
 
 class VideoReader:
     """Iterate over the frames of a video file, in presentation order, once.
+
+    Pictures are those that a player shows: cropped as the file asks, in square pixels, turned
+    and made whole where they are interlaced; HDR becomes BT.709. ``size_wh`` is their size.
 
     Reading does not stop at damage: a packet that cannot be decoded is counted, a frame that
     the decoder flags is handed on with ``corrupt=True``, and ``account`` tells at the end
@@ -116,61 +58,72 @@ class VideoReader:
             raise ValueError(f"threads: expected 1 or more, got {threads}")
         self.path = path
         self._sample_fps = sample_fps
-        self._tally = _Tally()
-        self._threads = threads
-        self._container = open_container(path)
+        self._tally = Tally()
+        self._scaled: Counter[str] = Counter()
+        self._decoder = Decoder(path, threads, self._tally)
+        self._deinterlacer = Deinterlacer()
         try:
-            self._open_stream(threads)
-            self._decoded = self._decode()
-            self._begin(next(self._decoded, None))
+            self._pictures = self._deinterlacer(self._decoder.pictures())
+            self._begin(next(self._pictures, None))
         except BaseException:
-            self._container.close()
+            self._decoder.close()
             raise
-
-    def _open_stream(self, threads: int) -> None:
-        self._stream = video_stream(self._container, self.path)
-        self._announced = announced_duration(self._container, self._stream)
-        codec = self._stream.codec_context
-        codec.thread_count = threads
-        # Frame threads would delay the only timestamps that AVI has.
-        codec.thread_type = "NONE" if threads == 1 else "SLICE" if self._is_avi else "AUTO"
 
     @property
     def _is_avi(self) -> bool:
-        return bool(self._container.format.name == "avi")
+        return self._decoder.is_avi
 
-    def _begin(self, first: av.VideoFrame | None) -> None:
+    @property
+    def _container(self) -> Any:
+        return self._decoder.container
+
+    @property
+    def _stream(self) -> Any:
+        return self._decoder.stream
+
+    def _begin(self, first: Picture | None) -> None:
         if first is None:
-            errors = "; ".join(self._tally.account().notes) or "no packet"
-            raise VideoError(
-                f"{self.path}: expected a video, got {self._tally.packets} packets of which none "
-                f"can be decoded: {errors}; copy it again or leave it out"
-            )
-        orientation = orientation_of(first)
-        if orientation is None:
-            angle = -first.rotation % 360
-            self._tally.notes.append(f"not turned: {angle} degrees is no multiple of 90")
-        self._converter = Converter(orientation or Orientation())
-        picture = DecodedImage(first, self._converter)
-        self.size_wh = picture.size_wh
+            raise VideoError(f"{self.path}: expected a video, got {self._why_nothing()}")
+        self._first = (first.size_wh, first.aspect)
+        display, notes = display_of(self._container, self._stream, first.frame, first.aspect)
+        self._tally.notes += notes
+        if not is_matrix_known(first.frame):
+            number = int(first.frame.colorspace)
+            self._tally.notes.append(f"colours are wrong: matrix {number} is read as BT.601")
+        self._tally.facts += self._decoder.not_read
+        self._converter = Converter(display)
+        self.size_wh = display.size_wh
         self.info = self._describe(first)
         try:
-            picture.bgr(_PROBE_SIZE_WH)
+            DecodedImage(first.frame, self._converter).bgr(_PROBE_SIZE_WH)
         except ValueError as error:
             raise VideoError(f"{self.path}: {error}; convert the video to H.264") from error
         self._clock = self._make_clock()
         self._frames = self._select(first)
 
-    def _describe(self, first: av.VideoFrame) -> VideoInfo:
-        rate = frame_rate(self._stream)
+    def _why_nothing(self) -> str:
+        if how := encrypted(self.path, self._container.format.name):
+            return f"one that is {how}"
+        errors = "; ".join(self._tally.account().notes) or "no packet"
+        return (
+            f"{self._tally.packets} packets of which none can be decoded: {errors}; "
+            "copy it again or leave it out"
+        )
+
+    def _describe(self, first: Picture) -> VideoInfo:
+        rate, display = frame_rate(self._stream), self._converter.display
+        crop = display.crop
         return VideoInfo(
             codec=self._stream.codec_context.codec.canonical_name,
-            pix_fmt=first.format.name,
-            coded_size_wh=(first.width, first.height),
-            rotation_deg=self._converter.orientation.rotation_deg,
+            pix_fmt=first.frame.format.name,
+            coded_size_wh=first.size_wh,
+            rotation_deg=display.orientation.rotation_deg,
             fps=float(rate) if rate else None,
             container=self._container.format.name,
-            duration_s=self._announced.seconds,
+            duration_s=self._decoder.announced.seconds,
+            pixel_aspect=_ratio(display.aspect),
+            crop_ltrb=(crop.left, crop.top, crop.right, crop.bottom),
+            transfer=HDR_NAMES.get(int(first.frame.color_trc)),
         )
 
     def _make_clock(self) -> PresentationClock:
@@ -203,8 +156,8 @@ class VideoReader:
     def close(self) -> None:
         """Close the file; ``account`` keeps what was counted until then."""
         self._frames.close()
-        self._decoded.close()
-        self._container.close()
+        self._pictures.close()
+        self._decoder.close()
 
     def __iter__(self) -> Iterator[Frame]:
         """Return the reader itself: a video is read once."""
@@ -219,84 +172,9 @@ class VideoReader:
         """What became of the frames so far; complete once the iteration has ended."""
         return self._tally.account()
 
-    # --- from packets to frames ------------------------------------------------------
-
-    def _packets(self) -> Iterator[Any]:
-        errors = 0
-        while errors < _MAX_DEMUX_ERRORS:
-            try:
-                # All streams are read, so that the end of the longest can be compared with
-                # the length that the container announces.
-                for packet in self._container.demux():
-                    self._note_end(packet)
-                    if packet.stream_index == self._stream.index:
-                        yield packet
-                return
-            except av.FFmpegError as error:
-                errors += 1
-                self._tally.errors[f"container: {reason_of(error)}"] += 1
-            except IndexError:
-                # PyAV's end mark for a stream that appeared midway; everything was read.
-                self._tally.errors["container: further streams appear midway, not read"] += 1
-                return
-
-    def _note_end(self, packet: Any) -> None:
-        stamp = packet.pts if packet.pts is not None else packet.dts
-        if stamp is None or packet.is_discard or not packet.time_base:
-            return
-        if self._announced.own and packet.stream_index != self._stream.index:
-            return
-        # A stream's own duration counts from its start, a file's from zero.
-        start = packet.stream.start_time if packet.stream.duration is not None else 0
-        ticks = stamp - (start or 0) + (packet.duration or 0)
-        self._tally.end_s = max(self._tally.end_s, float(ticks * packet.time_base))
-
-    def _decode(self) -> Generator[av.VideoFrame, None, None]:
-        """Yield all pictures; start again with one thread where threads would lose some.
-
-        After an error, a decoder with frame threads drops intact frames that other threads
-        were working on, at the end even without saying so. Those already yielded are the
-        same, and are not yielded again.
-        """
-        done = 0
-        for frame in self._pictures():
-            if self._threads > 1 and (frame.is_corrupt or self._tally.errors):
-                break
-            done += 1
-            yield frame
-        else:
-            if self._threads == 1 or self._tally.all_came(done):
-                return
-        self._container.close()
-        self._container = open_container(self.path)
-        self._open_stream(1)
-        self._tally.restart()
-        yield from islice(self._pictures(), done, None)
-
-    def _pictures(self) -> Iterator[av.VideoFrame]:
-        codec = self._stream.codec_context
-        is_vp8 = codec.codec.canonical_name == "vp8"
-        for packet in self._packets():
-            if not packet.size:
-                continue  # the demuxer's own end mark, or "repeat the last picture" in AVI
-            self._tally.packets += 1
-            self._tally.discarded += bool(packet.is_discard)
-            # A VP8 picture without the show bit is only there to predict others from.
-            self._tally.hidden += is_vp8 and not memoryview(packet)[0] & _VP8_SHOW
-            yield from self._decoded_from(codec, packet)
-        yield from self._decoded_from(codec, None)
-
-    def _decoded_from(self, codec: Any, packet: Any) -> list[av.VideoFrame]:
-        try:
-            frames: list[av.VideoFrame] = codec.decode(packet)
-        except av.FFmpegError as error:
-            self._tally.errors[f"decoder: {reason_of(error)}"] += 1
-            return []
-        return frames
-
     # --- from frames to what is handed on --------------------------------------------
 
-    def _select(self, first: av.VideoFrame) -> Generator[Frame, None, None]:
+    def _select(self, first: Picture) -> Generator[Frame, None, None]:
         frames = self._timed(first)
         if self._sample_fps is None:
             kept = frames
@@ -308,27 +186,30 @@ class VideoReader:
             yield frame
         self._finish()
 
-    def _timed(self, first: av.VideoFrame) -> Iterator[Frame]:
-        current: av.VideoFrame | None = first
+    def _timed(self, first: Picture) -> Iterator[Frame]:
+        current: Picture | None = first
         while current is not None:
-            following = next(self._decoded, None)
-            time_s = self._clock.time_s(
-                self._stamp(current), self._stamp(following) if following else None
-            )
+            following = next(self._pictures, None)
+            time_s = self._clock.time_s(current.stamp, following.stamp if following else None)
             index = self._tally.pictures
             self._tally.pictures += 1
-            if (current.width, current.height) == self.info.coded_size_wh:
+            if self._is_usable(current):
                 self._tally.usable += 1
-                image = DecodedImage(current, self._converter)
-                yield Frame(image, index, time_s, bool(current.is_corrupt))
-            else:
-                self._tally.other_sizes[f"size {current.width}x{current.height}"] += 1
+                image = DecodedImage(current.frame, self._converter)
+                yield Frame(image, index, time_s, current.corrupt)
             current = following
 
-    def _stamp(self, frame: av.VideoFrame) -> int | None:
-        # AVI holds no presentation times; what ffmpeg makes up as pts is in decoding order.
-        stamp: int | None = frame.dts if self._is_avi or frame.pts is None else frame.pts
-        return stamp
+    def _is_usable(self, picture: Picture) -> bool:
+        """Tell whether a picture shows what the first shows, and count those that differ."""
+        size_wh, aspect = picture.size_wh, picture.aspect
+        if (size_wh, aspect) == self._first:
+            return True
+        name = f"size {_form(size_wh, aspect, self._first[1])}"
+        if is_plausible(size_wh, aspect) and self._converter.display.is_alike(size_wh, aspect):
+            self._scaled[name] += 1
+            return True
+        self._tally.other_sizes[name] += 1
+        return False
 
     # --- at the end ------------------------------------------------------------------
 
@@ -336,10 +217,18 @@ class VideoReader:
         tally, clock = self._tally, self._clock
         if self._sample_fps is not None:
             tally.skipped["sample_fps"] = tally.usable - tally.delivered
+        first = _form(*self._first, Fraction(1))
         for size, count in sorted(tally.other_sizes.items()):
-            first = "x".join(map(str, self.info.coded_size_wh))
             tally.notes.append(f"left out {count} frames of {size}: the first is {first}")
+        for size, count in sorted(self._scaled.items()):
+            tally.facts.append(f"{count} frames of {size} scaled to the first, {first}")
+        if self._deinterlacer.interlaced:
+            tally.facts.append(f"{self._deinterlacer.interlaced} interlaced frames, deinterlaced")
+        tally.notes += [f"{why} ({n} times)" for why, n in self._deinterlacer.problems.items()]
         self._compare_with_announced()
+        if tally.errors or tally.ended_early:
+            how = encrypted(self.path, self._container.format.name)
+            tally.notes += [f"part of it is {how}"] if how else []
         times = [
             (clock.outliers, "contradicted by its neighbours, replaced"),
             (clock.falls, "went back, continued one frame period later"),
@@ -361,18 +250,30 @@ class VideoReader:
                 return
         if not index.full:
             tally.notes += cut_off(self.path, container.format.name)
-            lost = frames_in_gaps(self._clock.gaps) - max(tally.packets - tally.pictures, 0)
+            lost = frames_in_gaps(self._clock.gaps) - max(
+                tally.packets - tally.second_fields - tally.pictures, 0
+            )
             if lost > 0:
                 tally.notes.append(f"gaps in a regular stream: about {lost} frames are missing")
         if not index.full or tally.skipped[EDIT_LIST]:
             self._compare_durations()
 
     def _compare_durations(self) -> None:
-        announced_s, came_s = self._announced.seconds, self._tally.end_s
-        slack = _SLACK_PERIODS_OWN if self._announced.own else _SLACK_PERIODS_FILE
+        announced = self._decoder.announced
+        announced_s, came_s = announced.seconds, self._tally.end_s
+        slack = _SLACK_PERIODS_OWN if announced.own else _SLACK_PERIODS_FILE
         if announced_s is not None and came_s < announced_s - slack * self._period_s:
             self._note_early_end(f"{announced_s:.2f} s", f"{came_s:.2f} s")
 
     def _note_early_end(self, announced: str, came: str) -> None:
         self._tally.ended_early = True
         self._tally.notes.append(f"ended early: {announced} announced, {came} in the file")
+
+
+def _form(size_wh: tuple[int, int], aspect: Fraction, usual: Fraction) -> str:
+    size = f"{size_wh[0]}x{size_wh[1]}"
+    return size if aspect == usual else f"{size}, pixels {_ratio(aspect)}"
+
+
+def _ratio(aspect: Fraction) -> str:
+    return f"{aspect.numerator}:{aspect.denominator}"

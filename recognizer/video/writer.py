@@ -8,6 +8,7 @@ from typing import Any, Self
 import av
 import numpy as np
 from av.video.reformatter import ColorRange, Colorspace, VideoReformatter
+from numpy.typing import NDArray
 
 from recognizer.types import ImageArray
 
@@ -15,6 +16,30 @@ from recognizer.types import ImageArray
 _TIME_BASE = Fraction(1, 90_000)
 _BT709 = 1  # the same number for primaries, transfer and matrix (ITU-T H.273)
 _MAX_SIDE = 16_384
+_MAX_GAP_S, _MAX_GAP_PERIODS, _LONGEST_GAP_S = 60.0, 10, 600.0
+
+
+def max_gap_s(period_s: float) -> float:
+    """Return the longest time between frames that is kept: a minute, more for slow video."""
+    return min(max(_MAX_GAP_S, _MAX_GAP_PERIODS * period_s), _LONGEST_GAP_S)
+
+
+def describe_holes(time_s: NDArray[np.float64], period_s: float) -> tuple[str, ...]:
+    """Say which holes of a video ``VideoWriter`` shows shorter than they are.
+
+    Args:
+        time_s: (T,) times of its frames in seconds.
+        period_s: nominal time from frame to frame.
+
+    """
+    longest = max_gap_s(period_s)
+    holes = np.diff(time_s)[np.diff(time_s) > longest]
+    if not len(holes):
+        return ()
+    return (
+        f"{len(holes)} holes of more than {longest:.0f} s, {holes.sum():.0f} s in all, are "
+        f"{longest:.0f} s long in overlay videos; the times written there are the true ones",
+    )
 
 
 class VideoWriter:
@@ -22,7 +47,8 @@ class VideoWriter:
 
     ``yuv420p`` with the index in front, so that it plays while it loads. Odd sizes are padded by
     one black row or column, as H.264 needs even ones. Times are kept, so that a variable
-    frame rate stays one; they count from the first frame's.
+    frame rate stays one; they count from the first frame's. A hole longer than ``max_gap_s``
+    gives is shown as one of that length, as mp4 cannot hold hours and nobody waits for them.
 
     The file is complete only after a normal end of the ``with`` block: give it a scratch
     path (``recognizer.artifacts.atomic_path``).
@@ -50,6 +76,7 @@ class VideoWriter:
         self._canvas = np.zeros((height, width, 3), np.uint8)
         self._last: int | None = None
         self._start_s = 0.0
+        self._max_gap = round(max_gap_s(1 / fps) / _TIME_BASE)
         self._step = max(round(1 / fps / _TIME_BASE), 1)
         try:
             self._container = av.open(
@@ -96,7 +123,7 @@ class VideoWriter:
         if self._last is None:
             self._start_s = time_s
         stamp = round((time_s - self._start_s) / _TIME_BASE)
-        stamp = stamp if self._last is None else max(stamp, self._last + 1)
+        stamp = stamp if self._last is None else self._after_last(stamp)
         self._canvas[:height, :width] = bgr
         frame = self._reformatter.reformat(
             av.VideoFrame.from_ndarray(self._canvas, format="bgr24"),
@@ -111,6 +138,15 @@ class VideoWriter:
             self._container.mux(self._stream.encode(frame))
         except (av.FFmpegError, OSError) as error:
             raise self._failed(error) from error
+
+    def _after_last(self, stamp: int) -> int:
+        """Return when the next frame is shown: after the last one, but not too long after."""
+        last = self._last or 0
+        excess = stamp - last - self._max_gap
+        if excess > 0:
+            self._start_s += float(excess * _TIME_BASE)
+            return last + self._max_gap
+        return max(stamp, last + 1)
 
     def close(self) -> None:
         """Write what is left and the index.
@@ -130,7 +166,7 @@ class VideoWriter:
     def _failed(self, error: Exception) -> OSError:
         number = getattr(error, "errno", None)
         text = getattr(error, "strerror", None) or str(error)
-        return OSError(number, f"cannot write the video: {text}; is the disk full?", str(self.path))
+        return OSError(number, f"cannot write the video: {text}", str(self.path))
 
     def __enter__(self) -> Self:
         """Return the writer."""

@@ -11,7 +11,7 @@ import pytest
 
 from recognizer.artifacts import atomic_path
 from recognizer.video.reader import VideoReader
-from recognizer.video.writer import VideoWriter
+from recognizer.video.writer import VideoWriter, describe_holes
 from tests.bad_videos import burn_number, mp4_boxes, read_number
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -53,6 +53,32 @@ def test_times_that_do_not_rise_are_kept_apart(tmp_path: Path) -> None:
     with VideoReader(tmp_path / "a.mp4") as reader:
         times = [frame.time_s for frame in reader]
     np.testing.assert_allclose(times, [0, 0, 0.5, 0.5, 0.6], atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("hole_s", "shown_s", "fps"),
+    [
+        (59, 59, 30),
+        (61, 60, 30),
+        (7 * 3600, 60, 30),
+        (9e8, 60, 30),
+        (400, 60, 0.2),
+        (400, 100, 0.1),
+    ],
+)
+def test_long_holes_are_shortened_and_described(
+    tmp_path: Path, hole_s: float, shown_s: float, fps: float
+) -> None:
+    times = np.array([0, 1 / fps, 2 / fps, 2 / fps + hole_s, 3 / fps + hole_s])
+    with VideoWriter(tmp_path / "a.mp4", (64, 48), fps) as writer:
+        for time_s in times:
+            writer.write(np.zeros((48, 64, 3), np.uint8), float(time_s))
+    with VideoReader(tmp_path / "a.mp4") as reader:
+        came = [frame.time_s for frame in reader]
+    expected = [0, 1 / fps, 2 / fps, 2 / fps + shown_s, 3 / fps + shown_s]
+    np.testing.assert_allclose(came, expected, atol=1e-3)
+    said = describe_holes(times, 1 / fps)
+    assert bool(said) == (shown_s < hole_s), said
 
 
 def test_colours_come_back(tmp_path: Path) -> None:
@@ -102,8 +128,9 @@ def test_an_error_in_the_block_is_not_hidden(tmp_path: Path) -> None:
 @pytest.mark.parametrize("where", ["missing/a.mp4", "file/a.mp4"])
 def test_a_place_that_cannot_be_written_is_named(tmp_path: Path, where: str) -> None:
     (tmp_path / "file").write_text("")
-    with pytest.raises(OSError, match=r"a\.mp4"):
+    with pytest.raises(OSError, match=r"a\.mp4") as caught:
         VideoWriter(tmp_path / where, (160, 96), 30)
+    assert "disk" not in str(caught.value), "no guess"
 
 
 # Tried in a process of its own, as the limit cannot be taken back.
