@@ -65,7 +65,7 @@ def batch(cfg, data, size):
             dataset.data_root = str(data)
             items = DATASETS.build(dataset)
             return pseudo_collate([items[i % len(items)] for i in range(size)])
-        steps = [TRANSFORMS.build(step) for step in cfg.train_pipeline[1:]]
+        steps = [TRANSFORMS.build(step) for step in cfg.train_dataloader.dataset.pipeline[1:]]
         rng = np.random.default_rng(0)
         rows = []
         for i in range(size):

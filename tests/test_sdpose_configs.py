@@ -293,7 +293,6 @@ def test_an_option_that_would_do_nothing_is_refused(option, said):
     ("line", "said"),
     [
         ("total_epochs = 50", "total_epochs is now train_cfg.max_epochs"),
-        ("resume_from = './epoch_100.pth'", "resume_from is now --resume"),
         ("optimizer_config = dict(grad_clip=dict(max_norm=1.0))", "now optim_wrapper.clip_grad"),
         ("lr_config = dict(step=[200, 260])", "lr_config is now param_scheduler"),
         ("evaluation = dict(interval=5)", "evaluation is now train_cfg.val_interval"),
@@ -310,9 +309,11 @@ def test_keys_of_old_guides_in_a_config_are_not_passed_over(tmp_path, line, said
 
 
 def test_names_that_only_look_like_old_keys_are_left_alone(tmp_path):
-    lines = "data = dict(source='here')\noptimizer = dict(type='Adam', lr=3e-4)\n"
-    cfg = load_pose_config(child(tmp_path, f"{lines}optim_wrapper = dict(optimizer=optimizer)"))
+    lines = "data = dict(root='/mine')\noptimizer = dict(type='Adam', lr=3e-4)\n"
+    lines += "data_root = data['root']\noptim_wrapper = dict(optimizer=optimizer)"
+    cfg = load_pose_config(child(tmp_path, lines))
     assert cfg.optim_wrapper.optimizer.lr == 3e-4
+    assert cfg.train_dataloader.dataset.data_root == "/mine"
 
 
 def test_the_seed_is_the_applications_unless_the_config_has_one(tmp_path):

@@ -136,20 +136,44 @@ def test_every_config_builds_and_takes_a_step(path, data):
     assert len(model.backbone.gcn) == depth
 
 
+def mmaction2s_own_tool(path, folder, changes, *more):
+    """Run tools/train.py of mmaction2; return its exit code and what it said of errors."""
+    tool = Path(mmaction.__file__).parent / ".mim" / "tools" / "train.py"
+    done = subprocess.run(
+        [sys.executable, str(tool), str(path), "--work-dir", str(folder), *more,
+         "--cfg-options", *changes],
+        cwd=folder, capture_output=True, text=True, check=False, timeout=600,
+        env={**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"},
+    )  # fmt: skip
+    return done.returncode, done.stderr[-3000:]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["stable", "cosine"])
+def test_mmaction2s_own_tool_trains_a_single_epoch(name, data, tmp_path):
+    changes = [o for o in options(data) if "max_epochs" not in o] + ["train_cfg.max_epochs=1"]
+    path = CONFIGS / f"stgcnpp_enhanced_fight_detection_{name}.py"
+    assert mmaction2s_own_tool(path, tmp_path, changes)[0] == 0
+    assert (tmp_path / "epoch_1.pth").is_file()
+
+
+@pytest.mark.slow
+def test_mmaction2s_own_tool_says_what_takes_with_cp(data, tmp_path):
+    code, said = mmaction2s_own_tool(
+        FIGHT, tmp_path, [*options(data), "model.backbone.with_cp=True"]
+    )
+    assert code == 1
+    assert "STGCN takes no with_cp; write type='FastSTGCN'" in said
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("path", [FIGHT, FALLDOWN], ids=["fight", "falldown"])
 def test_mmaction2s_own_tool_trains_and_resumes(path, data, tmp_path):
-    tool = Path(mmaction.__file__).parent / ".mim" / "tools" / "train.py"
     changes = [o for o in options(data) if "vis_backends" not in o]
 
     def run(*more):
-        done = subprocess.run(
-            [sys.executable, str(tool), str(path), "--work-dir", str(tmp_path), *more,
-             "--cfg-options", *changes],
-            cwd=tmp_path, capture_output=True, text=True, check=False, timeout=600,
-            env={**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"},
-        )  # fmt: skip
-        assert done.returncode == 0, done.stderr[-3000:]
+        code, said = mmaction2s_own_tool(path, tmp_path, changes, *more)
+        assert code == 0, said
 
     run()
     assert (tmp_path / "epoch_4.pth").is_file()

@@ -31,6 +31,19 @@ from mmaction.models.utils import mstcn, unit_gcn, unit_tcn  # noqa: E402
 from mmaction.registry import MODELS  # noqa: E402
 
 
+@MODELS.register_module(name="STGCN", force=True)
+class PlainSTGCN(STGCN):  # type: ignore[misc]
+    """STGCN of mmaction2 as it is, which says what to do where ``with_cp`` is asked of it."""
+
+    def __init__(self, *args: Any, with_cp: bool = False, **kwargs: Any) -> None:
+        if with_cp:
+            raise ValueError(
+                "STGCN takes no with_cp; write type='FastSTGCN' beside it (model.backbone.type="
+                "FastSTGCN), which has the same weights and results"
+            )
+        super().__init__(*args, **kwargs)
+
+
 @MODELS.register_module()
 class FastSTGCN(STGCN):  # type: ignore[misc]
     """STGCN of mmaction2, restructured; takes its arguments and ``with_cp``.

@@ -1,14 +1,18 @@
 """Training configs of classifiers: mmaction2's, and what the guide writes made to work."""
 
+import inspect
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
-from mmengine.config import Config
+from mmengine.config import Config, ConfigDict
 
-from recognizer.runner.train_config import read_train_config
+from recognizer.runner.train_config import Rules, read_train_config
 
 logger = logging.getLogger(__name__)
+
+_STGCN = ("STGCN", "FastSTGCN")
 
 
 def load_train_config(path: Path, options: Sequence[str] = ()) -> Config:
@@ -17,15 +21,49 @@ def load_train_config(path: Path, options: Sequence[str] = ()) -> Config:
     A backbone STGCN with ``with_cp`` becomes FastSTGCN, which takes it and has the same weights.
 
     Raises:
-        FileNotFoundError, ValueError: as ``read_train_config``.
+        FileNotFoundError, ValueError: as ``read_train_config``, and a head that does not take as
+            many channels as the backbone gives.
 
     """
-    cfg = read_train_config(path, options)
-    backbone = cfg.get("model", {}).get("backbone", {})
-    if backbone.get("type") == "STGCN" and "with_cp" in backbone:
+    return read_train_config(path, options, Rules("mmaction", adapt=_adapt, lacks=_lacks))
+
+
+def _adapt(cfg: Config) -> None:
+    backbone = cfg.model.get("backbone")
+    if (
+        isinstance(backbone, ConfigDict)
+        and backbone.get("type") == "STGCN"
+        and "with_cp" in backbone
+    ):
         if backbone.with_cp:
             backbone.type = "FastSTGCN"
             logger.info("with_cp: training FastSTGCN, STGCN's equal that takes it")
         else:
             backbone.pop("with_cp")
-    return cfg
+
+
+def _lacks(sections: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the head's in_channels where it is not what STGCN's last stage gives."""
+    model = sections.get("model")
+    parts = model if isinstance(model, Mapping) else {}
+    backbone, head = parts.get("backbone"), parts.get("cls_head")
+    if not isinstance(backbone, Mapping) or not isinstance(head, Mapping):
+        return {}
+    if backbone.get("type") not in _STGCN or "in_channels" not in head:
+        return {}
+    try:
+        channels = _channels(backbone)
+    except (TypeError, ValueError):
+        return {}  # values of a wrong type: what builds the network says so
+    return {} if head["in_channels"] == channels else {"model.cls_head.in_channels": channels}
+
+
+def _channels(backbone: Mapping[str, Any]) -> int:
+    """Return how many channels STGCN gives: multiplied at each of ``inflate_stages`` it has."""
+    from recognizer.action.network import FastSTGCN
+
+    known = inspect.signature(FastSTGCN.__mro__[1].__init__).parameters
+    names = ("base_channels", "ch_ratio", "num_stages", "inflate_stages")
+    base, ratio, stages, inflated = (backbone.get(key, known[key].default) for key in names)
+    times = sum(2 <= stage <= stages for stage in set(inflated))
+    return int(base * ratio**times + 1e-4)

@@ -8,7 +8,7 @@ from mmengine.config import Config, ConfigDict
 
 from recognizer.artifacts import sha256_file
 from recognizer.runner.run import Heard, Kind, run
-from recognizer.runner.train_config import TrainConfigError, datasets, read_train_config
+from recognizer.runner.train_config import Rules, TrainConfigError, datasets, read_train_config
 from recognizer.sdpose import registered
 from recognizer.sdpose.coco import examine
 
@@ -16,7 +16,7 @@ __all__ = ["load_pose_config", "named_work_dir", "registered", "train"]
 
 # The keys of an item of CocoDataset that together name a person.
 _NAMED_BY = ("img_path", "id")
-_OWN_KEYS = ("data_root", "exp_name")  # keys of our configs that mmengine does not read
+_OWN_KEYS = frozenset({"data_root", "exp_name"})  # keys of our configs that mmengine does not read
 
 
 def load_pose_config(
@@ -36,7 +36,7 @@ def load_pose_config(
         FileNotFoundError, ValueError: as ``read_train_config``.
 
     """
-    cfg = read_train_config(path, options, _OWN_KEYS)
+    cfg = read_train_config(path, options, Rules("mmpose", _OWN_KEYS))
     root = data_root or cfg.get("data_root")
     for split, dataset in datasets(cfg).items():
         own = f"{split}_dataloader.dataset.data_root"

@@ -11,5 +11,5 @@ param_scheduler = [
         end=5,
         convert_to_iter_based=True,
     ),
-    dict(type="CosineAnnealingLR", by_epoch=True, begin=5, T_max=25, eta_min=1e-6),
+    dict(type="CosineAnnealingLR", by_epoch=True, begin=5, end=1000, T_max=25, eta_min=1e-6),
 ]

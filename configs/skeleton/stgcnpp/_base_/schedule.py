@@ -14,7 +14,14 @@ param_scheduler = [
         end=3,
         convert_to_iter_based=True,
     ),
-    dict(type="MultiStepLR", by_epoch=True, begin=3, milestones=[15, 25], gamma=0.5),
+    dict(
+        type="MultiStepLR",
+        by_epoch=True,
+        begin=3,
+        end=1000,  # without it, the last epoch, which mmengine refuses below begin
+        milestones=[15, 25],
+        gamma=0.5,
+    ),
 ]
 
 train_cfg = dict(type="EpochBasedTrainLoop", max_epochs=30, val_begin=1, val_interval=2)

@@ -1,0 +1,289 @@
+"""Where a key of a training config belongs: by what the config holds and what its classes take."""
+
+import difflib
+import inspect
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from functools import cache
+from typing import Any
+
+import mmengine.registry as registries
+from mmengine.config import Config
+from mmengine.hooks import CheckpointHook, Hook
+from mmengine.optim import OptimWrapper, _ParamScheduler
+from mmengine.runner import Runner
+from torch import optim
+from torch.utils.data import DataLoader
+
+_REGISTRIES = (
+    "MODELS", "DATASETS", "TRANSFORMS", "DATA_SAMPLERS", "HOOKS", "OPTIM_WRAPPERS", "OPTIMIZERS",
+    "PARAM_SCHEDULERS", "METRICS", "VISUALIZERS", "VISBACKENDS", "LOOPS", "LOG_PROCESSORS",
+)  # fmt: skip
+_EVERYWHERE = {"type", "_scope_"}
+# What the builders take out before they call the class.
+_BUILT_WITH: tuple[tuple[type, set[str]], ...] = (
+    (OptimWrapper, {"constructor", "paramwise_cfg", "optimizer"}),
+    (DataLoader, {"num_batch_per_epoch", "disable_subprocess_warning"}),
+    (_ParamScheduler, {"convert_to_iter_based"}),
+)
+# What the builders themselves give: no key of a config.
+_GIVEN = {"self", "params", "optimizer", "param_name", "model", "runner", "dataloader", "evaluator"}
+# Keys of the libraries' earlier versions, and their names of today.
+RENAMED = {
+    "samples_per_gpu": "batch_size", "workers_per_gpu": "num_workers", "total_epochs": "max_epochs",
+    "keypoint_head": "head", "grad_clip": "clip_grad", "img_prefix": "data_prefix",
+    "loss_keypoint": "loss", "channel_cfg": "num_keypoints", "out_channels": "num_keypoints",
+    "learning_rate": "lr", "epochs": "max_epochs",
+}  # fmt: skip
+_SAVED_WITH = set(inspect.signature(Runner.save_checkpoint).parameters) - {"self"}
+_NAMED = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
+_MOST = 6
+
+
+@dataclass(frozen=True)
+class Advice:
+    """Where a key belongs.
+
+    Attributes:
+        said: the places in words, "" if none was found.
+        changes: what to write there, by dotted path.
+
+    """
+
+    said: str
+    changes: dict[str, Any] = field(default_factory=dict)
+
+
+@cache
+def accepted(kind: Any) -> frozenset[str] | None:
+    """Return the keys that a config may give to a class or function; None if that is unknown.
+
+    Arguments are followed through ``**kwargs`` to the next class that names its own.
+    """
+    found = set(_EVERYWHERE)
+    for one in kind.__mro__ if isinstance(kind, type) else (kind,):
+        call = one.__dict__.get("__init__") if isinstance(kind, type) else one
+        if call is None:
+            continue
+        try:
+            parameters = inspect.signature(call).parameters.values()
+        except (TypeError, ValueError):
+            return None
+        found |= {each.name for each in parameters if each.kind in _NAMED}
+        if not any(each.kind is inspect.Parameter.VAR_KEYWORD for each in parameters):
+            return _completed(found, kind)
+        if one is CheckpointHook:  # which hands the rest on, at the end of the first epoch
+            return frozenset(found | _SAVED_WITH)
+    return None
+
+
+def _completed(found: set[str], kind: Any) -> frozenset[str]:
+    found -= _GIVEN
+    for base, more in _BUILT_WITH:
+        if isinstance(kind, type) and issubclass(kind, base):
+            found |= more
+    return frozenset(found)
+
+
+def class_of(name: Any) -> Any:
+    """Return what is registered under a type's name in the current scope, None if nothing is."""
+    if isinstance(name, type):
+        return name
+    found = _registered(name) if isinstance(name, str) else None
+    return found[1] if found else None
+
+
+def _registered(name: str) -> tuple[Any, Any] | None:
+    scope = registries.DefaultScope.get_current_instance()
+    return _looked_up(name, scope.scope_name if scope is not None else "mmengine")
+
+
+@cache
+def _looked_up(name: str, scope: str) -> tuple[Any, Any] | None:
+    for key in _REGISTRIES:
+        with getattr(registries, key).switch_scope_and_registry(scope) as registry:
+            if (found := registry.get(name)) is not None:
+                return registry, found
+    return None
+
+
+def is_hook(name: Any) -> bool:
+    """Tell whether a type's name is that of a hook."""
+    kind = class_of(name)
+    return isinstance(kind, type) and issubclass(kind, Hook)
+
+
+def others_with(name: str, key: str) -> list[str]:
+    """Return the types registered beside a type, in one module with it, that take a key."""
+    found = _registered(name)
+    if found is None or found[1].__module__.startswith(optim.__name__):
+        return []
+    registry, kind = found
+    return [
+        other
+        for other, one in registry.module_dict.items()
+        if one.__module__ == kind.__module__ and key in (accepted(one) or ())
+    ]
+
+
+# --- where a key belongs -----------------------------------------------------------
+
+
+def walk(value: Any, place: str = "") -> Iterator[tuple[str, Any]]:
+    """Yield each dotted path below a config and what is there."""
+    if isinstance(value, Mapping):
+        pairs = [(str(key), one) for key, one in value.items()]
+    elif isinstance(value, list | tuple):
+        pairs = [(str(index), one) for index, one in enumerate(value)]
+    else:
+        return
+    for key, one in pairs:
+        below = f"{place}.{key}" if place else key
+        yield below, one
+        yield from walk(one, below)
+
+
+def advise(
+    name: str,
+    value: Any,
+    config: Mapping[str, Any],
+    near: str = "",
+    known: Iterable[str] = (),
+) -> Advice:
+    """Say where a key belongs that nothing reads where it is.
+
+    Args:
+        name: the key.
+        value: what was to be set.
+        config: the sections that are read, by name.
+        near: the dotted path of the section that the key was found in, "" for the top.
+        known: the keys that may stand there.
+
+    """
+    ways: tuple[Callable[[], list[str]], ...] = (
+        lambda: _taken(RENAMED.get(name, ""), config, near) if near else [],
+        lambda: _held(name, config, near),
+        lambda: _alike(name, [f"{near}.{key}" if near else key for key in known or config]),
+        lambda: _taken(name, config, near),
+    )
+    for find in ways:
+        if found := find():
+            return _advice(found, value, config)
+    if isinstance(value, Mapping) and is_hook(value.get("type")):
+        return _advice([f"default_hooks.{name}"], value, config)
+    if beside := _beside(name, value, config, near):
+        return beside
+    places = _all_places(config)
+    for find in (
+        lambda: _taken(RENAMED.get(name, ""), config, near),
+        lambda: _alike(name, [each for each in places if near and each.startswith(f"{near}.")]),
+        lambda: _alike(name, places),
+    ):
+        if found := find():
+            return _advice(found, value, config)
+    return Advice("")
+
+
+def _advice(found: list[str], value: Any, config: Mapping[str, Any]) -> Advice:
+    named = " or ".join(found[:_MOST])
+    changes: dict[str, Any] = {}
+    for place in found[:_MOST]:
+        changes |= replaced(place, value, at(config, place))
+    return Advice(named, changes)
+
+
+def replaced(place: str, value: Any, held: Any) -> dict[str, Any]:
+    """Return the change that puts a value where another one is; of another type, in its stead."""
+    if isinstance(value, tuple) and len(value) == 1 and isinstance(value[0], Mapping):
+        value = value[0]  # a comma at the end of the line
+    if isinstance(value, Mapping) and isinstance(held, Mapping):
+        old, new = held.get("type"), value.get("type")
+        if new is not None and old is not None and old != new:
+            return {place: {"_delete_": True, **value}}
+        if any(map(str.isdigit, place.split("."))):
+            return {place: {**held, **value}}
+        return {f"{place}.{key}": one for key, one in value.items()} or {place: {}}
+    return {place: value}
+
+
+def at(config: Any, place: str) -> Any:
+    """Return what is at a dotted path, None if nothing is."""
+    for part in place.split(".") if place else []:
+        if isinstance(config, list | tuple) and part.isdigit() and int(part) < len(config):
+            config = config[int(part)]
+        else:
+            config = config.get(part) if isinstance(config, Mapping | Config) else None
+    return config
+
+
+def _held(name: str, config: Mapping[str, Any], near: str) -> list[str]:
+    """Return the places that hold the key; those of the same split, if it names one."""
+    found = [place for place, _ in walk(config) if place.rpartition(".")[2] == name]
+    inside = [place for place in found if near and place.startswith(f"{near}.")]
+    return _of_split(name, inside or found)
+
+
+def _of_split(name: str, found: list[str]) -> list[str]:
+    for split in ("train", "val", "test"):
+        if split in name.split("_"):
+            return [place for place in found if place.startswith(split)] or found
+    return found
+
+
+def _alike(name: str, places: list[str]) -> list[str]:
+    """Return the places whose key is spelt almost like the name."""
+    by_key: dict[str, list[str]] = {}
+    for place in places:
+        key = place.rpartition(".")[2]
+        if not key.isdigit() and key != name:
+            by_key.setdefault(key, []).append(place)
+    close = difflib.get_close_matches(name, by_key, 1, 0.75)
+    close = close or [key for key in by_key if _contains(key, name) or _contains(name, key)][:1]
+    return list(dict.fromkeys(by_key[close[0]])) if close else []
+
+
+def _contains(longer: str, shorter: str) -> bool:
+    return len(shorter) > 3 and len(longer) <= 2 * len(shorter) and shorter in longer
+
+
+def _taken(name: str, config: Mapping[str, Any], near: str) -> list[str]:
+    """Return the places that hold no such key, but whose class takes it."""
+    if not name:
+        return []
+    found = []
+    for place, section in [("", config), *walk(config)]:
+        if isinstance(section, Mapping) and name in _options(place, section):
+            found.append(f"{place}.{name}" if place else name)
+    inside = [place for place in found if near and place.startswith(f"{near}.")]
+    return _of_split(name, inside or found)
+
+
+def _options(place: str, section: Mapping[str, Any]) -> frozenset[str]:
+    if place.endswith("_dataloader"):
+        return accepted(DataLoader) or frozenset()
+    kind = class_of(section.get("type"))
+    taken = accepted(kind) if kind is not None else None
+    return (taken or frozenset()) - _EVERYWHERE
+
+
+def _beside(name: str, value: Any, config: Mapping[str, Any], near: str) -> Advice | None:
+    """Say which other type would take the key, and where it would stand."""
+    for place, section in walk(config):
+        kind = section.get("type") if isinstance(section, Mapping) else None
+        if not isinstance(kind, str) or not place.startswith(near):
+            continue
+        if others := others_with(kind, name):
+            takes = accepted(class_of(others[0])) or ()
+            kept = {key: one for key, one in section.items() if key in takes and key != "type"}
+            inherited = {"_delete_": True, "type": others[0], **kept, name: value}
+            said = f"{place}.{name}, which {kind} does not take and {' or '.join(others)} does"
+            return Advice(said, {place: inherited})
+    return None
+
+
+def _all_places(config: Mapping[str, Any]) -> list[str]:
+    found = [place for place, _ in walk(config)]
+    for place, section in walk(config):
+        if isinstance(section, Mapping):
+            found += [f"{place}.{key}" for key in sorted(_options(place, section))]
+    return list(dict.fromkeys(found))
