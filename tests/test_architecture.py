@@ -30,7 +30,8 @@ SPINE: dict[str, set[str]] = {
     "artifacts": {"compact", "safe_pickle", "types"},
     "config_file": {"config", "config_types"},
     "doctor": {"config", "config_models", "config_types"},
-    "draw": {"skeleton", "types", "geometry"},
+    "text": set(),
+    "draw": {"skeleton", "text", "types", "geometry"},
 }
 # What a folder below recognizer/ may take besides its own files and the spine.
 SIBLINGS: dict[str, set[str]] = {

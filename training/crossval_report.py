@@ -274,7 +274,7 @@ def _draw_sources(axes: Any, sources: Sequence[Mapping[str, Any]]) -> None:
     at: NDArray[np.int64] = np.arange(len(sources))[::-1]
     values = [row["accuracy"] for row in sources]
     axes.barh(at, values, color=report.color(0), height=0.7)
-    names = [f"{plain(row['source'])[:28]} ({row['clips']})" for row in sources]
+    names = [f"{plain(row['source'][:28])} ({row['clips']})" for row in sources]
     axes.set_yticks(at, names, fontsize=8)
     axes.set_xlim(0, 1)
     axes.set_ylim(-0.7, len(sources) - 0.3)

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -16,6 +15,7 @@ from annotation.report import save_figure
 from annotation.workspace import Outcome
 from recognizer.artifacts import atomic_path
 from recognizer.draw import draw_skeleton
+from recognizer.text import Color, TextStyle, draw_tag, draw_text, fit_text, readable_on, text_width
 from recognizer.types import ImageArray, Sample
 from recognizer.video.writer import VideoWriter
 from training.report import draw_mistakes
@@ -31,7 +31,8 @@ _BAND = 60
 _DRAWN_AT = 0.2  # the lowest keypoint score that is drawn
 _DEFAULT_FPS = 25.0
 _RIGHT, _WRONG, _WHITE = (115, 200, 0), (80, 110, 255), (240, 240, 240)
-_FONT = cv2.FONT_HERSHEY_SIMPLEX
+_TEXT_PX = 17
+_PALE: Color = (190, 190, 190)
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,10 +161,10 @@ def _write_rank(picture: ImageArray, points: NDArray[np.float32], slot: int) -> 
     """Write the slot's number above its highest keypoint, inside the picture."""
     if len(points) == 0:
         return
-    top = points[points[:, 1].argmin()]
-    x = int(np.clip(round(float(top[0])) - 6, 2, picture.shape[1] - 16))
-    y = int(np.clip(round(float(top[1])) - 10, 16, picture.shape[0] - 4))
-    cv2.putText(picture, str(slot + 1), (x, y), _FONT, 0.55, slot_color(slot), 2, cv2.LINE_AA)
+    left, top = points[points[:, 1].argmin()].tolist()
+    style = TextStyle(14, readable_on(slot_color(slot)), bold=True)
+    place = (round(left) - 6, round(top) - style.height - 6)
+    draw_tag(picture, str(slot + 1), place, style, slot_color(slot))
 
 
 def _write_time(
@@ -172,36 +173,27 @@ def _write_time(
     text = f"frame {frame + 1}/{frames}"
     text += f"  {frame / frames * seconds:.2f} s" if seconds else ""
     text += "  nobody seen" if nobody else ""
-    place = (8, picture.shape[0] - 10)
-    cv2.putText(picture, text, place, _FONT, 0.45, (160, 160, 160), 1, cv2.LINE_AA)
+    style = TextStyle(14, _PALE)
+    draw_text(picture, text, (8, picture.shape[0] - style.height - 4), style)
 
 
 def _band(width: int, name: str, mistake: Mistake) -> ImageArray:
     """Return the text above the picture: the name, the truth, and what was said."""
     band: ImageArray = np.full((_BAND_PX, width, 3), _BAND, np.uint8)
-    _fit(band, f"{mistake.rank}. {name}", 20, _WHITE, 0.55)
+    _write(band, f"{mistake.rank}. {name}", (8, 6), _WHITE, width - 16)
     said = mistake.probabilities[mistake.predicted]
     truth = mistake.probabilities[mistake.truth]
+    second = _BAND_PX // 2 + 4
     left = f"truth {mistake.truth} ({truth:.2f})"
-    used = _fit(band, left, 48, _RIGHT, 0.55, share=0.5)
-    _fit(band, f"said {mistake.predicted} ({said:.2f})", 48, _WRONG, 0.55, left=used + 16)
+    used = _write(band, left, (8, second), _RIGHT, width // 2 - 16)
+    right = f"said {mistake.predicted} ({said:.2f})"
+    _write(band, right, (used + 16, second), _WRONG, width - used - 24)
     return band
 
 
-def _fit(  # noqa: PLR0913
-    band: ImageArray,
-    text: str,
-    bottom: int,
-    ink: tuple[int, int, int],
-    scale: float,
-    *,
-    left: int = 8,
-    share: float = 1.0,
-) -> int:
-    """Write text, shrunk to what is left of the width; return where it ends."""
-    text = "".join(c if " " <= c <= "~" else "?" for c in text)
-    room = max(8, round(band.shape[1] * share) - left - 8)
-    wide = cv2.getTextSize(text, _FONT, scale, 1)[0][0]
-    scale *= min(1.0, room / max(wide, 1))
-    cv2.putText(band, text, (left, bottom), _FONT, scale, ink, 1, cv2.LINE_AA)
-    return left + round(min(wide, room))
+def _write(band: ImageArray, text: str, place: tuple[int, int], ink: Color, room: int) -> int:
+    """Write text, shortened to the room there is; return where it ends."""
+    style = TextStyle(_TEXT_PX, ink)
+    text = fit_text(text, style, room)
+    draw_text(band, text, place, style)
+    return place[0] + text_width(text, style)

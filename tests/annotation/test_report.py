@@ -167,7 +167,7 @@ def test_summary_says_what_is_in_and_what_is_not(tmp_path):
 
 def test_plain_text():
     assert plain("a$b") == r"a\$b"
-    assert plain("a\nb") == "a?b"
+    assert plain("a\nb") == "a[U+000A]b"
 
 
 def test_matplotlib_loads_late():
