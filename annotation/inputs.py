@@ -9,6 +9,7 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 
 from annotation.tables import nfc
+from annotation.workspace import result_path
 from recognizer.config import AnnotationSection
 from recognizer.config_file import ConfigError
 
@@ -49,6 +50,11 @@ def list_videos(section: AnnotationSection, *, selected: bool = True) -> list[Vi
     same = os.path.realpath(section.output_dir) == os.path.realpath(section.input)
     results = section.output_dir / section.dataset if same else section.output_dir
     return find_videos(section.input, section.video_suffixes, include, results)
+
+
+def video_path(section: AnnotationSection, relative: str) -> Path:
+    """Return where a video of ``annotation.input`` is, which may be that file itself."""
+    return section.input if section.input.is_file() else result_path(section.input, relative, "")
 
 
 def find_videos(

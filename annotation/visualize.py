@@ -14,6 +14,8 @@ from typing import Any
 
 import numpy as np
 
+from annotation import stills
+from annotation.inputs import video_path
 from annotation.workspace import (
     Manifest,
     Outcome,
@@ -128,7 +130,7 @@ def _one(
         sequence, _, meta = read_poses(result)
     except (ArtifactError, OSError) as error:
         return Outcome(entry.video, "refused", _without_folder(error, result, entry.video))
-    source = result_path(config.annotation.input, entry.video, "")
+    source = video_path(config.annotation, entry.video)
     try:
         if config.visualize.skeleton_only:
             pictures = _black(sequence)
@@ -260,9 +262,7 @@ def check_source(source: Path, meta: Mapping[str, Any]) -> None:
 
 def sample_fps_of(meta: Mapping[str, Any]) -> float | None:
     """Return the frame rate to which stage 1 thinned the video, None if it did not."""
-    settings = meta.get("settings", {})
-    rate = settings.get("stage1", settings).get("sample_fps")
-    return None if rate is None else float(rate)
+    return stills.sample_fps_of(meta.get("settings", {}))
 
 
 def pictures_of(
