@@ -1,6 +1,7 @@
-"""Skeleton videos of what a classifier got wrong, on black: nobody's face is in them."""
+"""What a classifier got wrong: a sheet on the videos' pictures, and skeleton videos on black."""
 
 import re
+import unicodedata
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
@@ -9,9 +10,10 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from annotation.contact_sheet import Strip, draw_strip, slot_color
+from annotation.contact_sheet import Plan, Strip, draw_plan, plan_strip, slot_color
 from annotation.progress import Watch
 from annotation.report import save_figure
+from annotation.stills import Stills
 from annotation.workspace import Outcome
 from recognizer.artifacts import atomic_path
 from recognizer.draw import draw_skeleton
@@ -19,12 +21,13 @@ from recognizer.text import Color, TextStyle, draw_tag, draw_text, fit_text, rea
 from recognizer.types import ImageArray, Sample
 from recognizer.video.writer import VideoWriter
 from training.report import draw_mistakes
-from training.truth import Predictions
+from training.truth import Facts, Predictions
 
 FOLDER = "mistakes"
 HEIGHT_PX = 480
 _SHEET_ROWS = 12
 _MAX_WIDTH_PX = 1280
+_NAME_LETTERS = 60  # of up to 4 bytes; a file's name may have 255
 _BAND_PX = 64
 _GROUND = 24
 _BAND = 60
@@ -58,9 +61,11 @@ class Mistake:
 def write_mistakes(
     folder: Path,
     tested: tuple[Predictions, Mapping[str, Sample]],
-    seconds: Mapping[str, float],
+    facts: Mapping[str, Facts],
     count: int,
     watch: Watch,
+    *,
+    stills: Stills | None = None,
 ) -> None:
     """Write skeleton videos of the worst mistakes and one contact sheet of them.
 
@@ -69,9 +74,10 @@ def write_mistakes(
             are removed.
         tested: what was said, and the samples by name; clips in which nobody was tracked
             have none and no video.
-        seconds: length of the samples, where known.
+        facts: of the samples, where known.
         count: at most this many.
         watch: hears of each video.
+        stills: where the sheet's pictures come from; None: on grey.
 
     """
     said, samples = tested
@@ -79,26 +85,41 @@ def write_mistakes(
         old.unlink()
     said = said[said.tracked]
     rows = said.worst(count)
-    strips = []
+    plans: dict[str, Plan] = {}  # by title, the worst first
     with watch("videos of the worst mistakes", len(rows)) as progress:
         for rank, i in enumerate(rows, 1):
             sample = samples[said.names[i]]
+            known = facts.get(sample.name)
             mistake = Mistake(
                 rank=rank,
                 truth=said.classes[said.labels[i]],
                 predicted=said.classes[said.predicted[i]],
                 probabilities=dict(zip(said.classes, said.probabilities[i].tolist(), strict=True)),
-                seconds=seconds.get(sample.name),
+                seconds=None if known is None else known.seconds,
             )
             write_video(folder / FOLDER / video_name(rank, sample.name), folder, sample, mistake)
-            strips.append((_title(sample, mistake), _strip(sample, mistake)))
+            if rank <= _SHEET_ROWS:
+                plans[_title(sample, mistake)] = _plan(sample, mistake)
             progress(Outcome(sample.name, "done"), 0)
-    draw = partial(draw_mistakes, strips=strips[:_SHEET_ROWS])
+    draw = partial(draw_mistakes, strips=_strips(plans, facts, stills))
     save_figure(folder / f"{FOLDER}.png", folder, draw)
 
 
-def _strip(sample: Sample, mistake: Mistake) -> Strip:
-    return draw_strip(sample, mistake.seconds or sample.keypoints.shape[1] / _DEFAULT_FPS)
+def _plan(sample: Sample, mistake: Mistake) -> Plan:
+    return plan_strip(sample, mistake.seconds or sample.keypoints.shape[1] / _DEFAULT_FPS)
+
+
+def _strips(
+    plans: Mapping[str, Plan], facts: Mapping[str, Facts], stills: Stills | None
+) -> list[tuple[str, Strip]]:
+    wanted = {}
+    for plan in plans.values():
+        known = facts.get(plan.name)
+        if known is not None and known.video:
+            stop_s = known.start_s + known.seconds
+            wanted[plan.name] = plan.moments(known.video, known.start_s, stop_s)
+    grounds = {} if stills is None else stills.read(wanted)
+    return [(title, draw_plan(plan, grounds.get(plan.name))) for title, plan in plans.items()]
 
 
 def _title(sample: Sample, mistake: Mistake) -> str:
@@ -110,7 +131,8 @@ def _title(sample: Sample, mistake: Mistake) -> str:
 
 def video_name(rank: int, sample: str) -> str:
     """Return the file name of a mistake's video: its rank, and the sample's name in plain."""
-    plain = re.sub(r"[^A-Za-z0-9._@-]+", "_", sample.removesuffix(".mp4")).strip("._")[-80:]
+    composed = unicodedata.normalize("NFC", sample.removesuffix(".mp4"))
+    plain = re.sub(r"[^\w.@-]+", "_", composed).strip("._")[-_NAME_LETTERS:]
     return f"{rank:02d}_{plain}.mp4"
 
 

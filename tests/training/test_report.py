@@ -1,5 +1,7 @@
 """The pictures and pages of the report, drawn for real, also in odd cases."""
 
+import os
+
 import cv2
 import numpy as np
 import pytest
@@ -11,7 +13,7 @@ from recognizer.video.reader import VideoReader
 from tests.training.measured import guesses
 from training import report
 from training.mistakes import Mistake, draw_frames, video_name, write_mistakes
-from training.truth import Predictions
+from training.truth import Facts, Predictions
 
 
 def said(labels, rows=None, classes=("NonFight", "Fight"), tracked=None):
@@ -79,8 +81,6 @@ def test_the_summary_says_what_is_undefined():
 
 
 def test_clips_without_anybody_count_as_normal():
-    from training.truth import Facts
-
     nobody = {"NonFight/x": Facts(0, "s9", "test", 2.0), "Fight/y": Facts(1, "s9", "test", 2.0)}
     whole = CASES["two"].with_nobody(nobody)
     assert whole.names[-2:] == ("NonFight/x", "Fight/y")
@@ -135,7 +135,8 @@ def test_the_worst_mistakes_become_videos_that_play_as_long_as_the_sample(tmp_pa
     stale = tmp_path / "mistakes" / "07_old.mp4"
     stale.parent.mkdir()
     stale.touch()
-    write_mistakes(tmp_path, (predictions, samples), {names[0]: 0.6}, 2, silent)
+    facts = {names[0]: Facts(1, "s", "test", 0.6)}
+    write_mistakes(tmp_path, (predictions, samples), facts, 2, silent)
     found = sorted(p.name for p in (tmp_path / "mistakes").iterdir())
     assert found == ["01_Fight_.._c.mp4", "02_Fight_a_b.mp4"]
     with VideoReader(tmp_path / "mistakes" / "02_Fight_a_b.mp4") as reader:
@@ -154,5 +155,7 @@ def test_no_mistake_is_a_page_that_says_so(tmp_path):
 
 def test_names_of_videos_stay_inside_their_folder():
     assert video_name(3, "../../etc/passwd") == "03_etc_passwd.mp4"
+    assert video_name(1, "싸움/복도 1.mp4") == "01_싸움_복도_1.mp4"
+    assert len(os.fsencode(video_name(1, "𠀀" * 500))) <= 255
     assert "/" not in video_name(1, "a/b\0c\n/d.mp4@0.000-2.000")
     assert len(video_name(12, "x" * 500)) < 100
