@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Generator, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import cv2
 import numpy as np
@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 
 from analysis.record import Record, Window
 from analysis.timeline import LANE_COLORS, Lane, Timeline
-from recognizer.draw import draw_caption, draw_people
-from recognizer.text import TextStyle, draw_tag, readable_on
+from recognizer.draw import caption_height, draw_caption, draw_people
+from recognizer.text import Tag, TextStyle, readable_on
 from recognizer.types import ImageArray, Poses, PoseSequence
 
 _MIN_WIDTH_PX = 480  # narrower pictures are enlarged, so that letters can be read
@@ -125,8 +125,11 @@ def _alarm(
         corners = _inside(canvas, box, 0, thick)
         if lanes and corners is not None:
             tagged.append((corners, lanes))
+    taken: list[tuple[int, int, int, int]] = []
     for corners, lanes in tagged:  # on top of all frames
-        _tags(canvas, corners, lanes, time_s)
+        for tag in _tags(canvas.shape[0], corners, lanes, time_s):
+            free = _free(tag, taken, (canvas.shape[1], canvas.shape[0]))
+            free.draw(canvas)
 
 
 def _inside(
@@ -143,19 +146,28 @@ def _inside(
 
 
 def _tags(
-    canvas: ImageArray,
+    height: int,
     corners: tuple[tuple[int, int], tuple[int, int]],
     lanes: Sequence[Lane],
     time_s: float,
-) -> None:
-    """Write what happens below a frame, or inside it where the picture or its caption is."""
-    size_px = max(12, round(canvas.shape[0] / 38))
-    caption = round(1.5 * canvas.shape[0] / 32)
-    (left, _), (_, top) = corners
-    height = TextStyle(size_px).height
-    top = min(top, canvas.shape[0] - caption - len(lanes) * height)
-    for lane in lanes:
+) -> Iterator[Tag]:
+    """Yield what happens below a frame, or inside it where the picture or its caption is."""
+    size_px = max(12, round(height / 38))
+    line = TextStyle(size_px).height
+    (left, _), (_, bottom) = corners
+    top = min(bottom, height - caption_height(height) - len(lanes) * line)
+    for number, lane in enumerate(lanes):
         value = lane.at(time_s)
         text = lane.name if value is None else f"{lane.name} {value:.2f}"
         style = TextStyle(size_px, readable_on(lane.color), bold=True)
-        top = draw_tag(canvas, text, (left, top), style, lane.color)
+        yield Tag(text, left, top + number * line, style, lane.color)
+
+
+def _free(tag: Tag, taken: list[tuple[int, int, int, int]], size_wh: tuple[int, int]) -> Tag:
+    """Return the tag moved below those that it would cover, and note its place."""
+    for left, top, right, bottom in sorted(taken, key=lambda box: box[1]):
+        x1, y1, x2, y2 = tag.box(size_wh)
+        if x1 < right and left < x2 and y1 < bottom and top < y2:
+            tag = replace(tag, top=bottom)
+    taken.append(tag.box(size_wh))
+    return tag

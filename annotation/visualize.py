@@ -48,6 +48,7 @@ _DISK_ERRORS = {
     errno.ENOSPC, errno.EFBIG, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO,
     errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.ENAMETOOLONG, errno.EMFILE,
 }  # fmt: skip
+_LEGEND = "box: id, involvement; dashed: interpolated; grey: no track"
 _LEGEND_WIDTH_PX = 320  # in a narrower picture it would leave no room for the rest
 
 
@@ -234,9 +235,10 @@ def _overlays(
         time_s = float(sequence.time_s[t])
         caption = f"{video}  {time_s:.2f} s"
         caption += "  damaged frame" if sequence.corrupt[t] else ""
+        drawn = draw_people(image, sequence.frame(t), involvement)
         if involvement is not None and image.shape[1] >= _LEGEND_WIDTH_PX:
-            caption += "   (box: id, involvement)"
-        yield draw_caption(draw_people(image, sequence.frame(t), involvement), caption), time_s
+            drawn = draw_caption(drawn, _LEGEND, line=1)
+        yield draw_caption(drawn, caption), time_s
 
 
 def _black(sequence: PoseSequence) -> Iterator[ImageArray]:

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from recognizer.skeleton import EDGES
-from recognizer.text import Color, TextStyle, draw_tag, draw_text, fit_text, readable_on, text_width
+from recognizer.text import Color, Tag, TextStyle, draw_text, fit_text, readable_on, text_width
 from recognizer.types import ImageArray, Poses
 
 KEYPOINT_THRESHOLD = 0.3
@@ -110,21 +110,33 @@ def _tag(track_id: int, involvement: Mapping[int, float]) -> str:
     return f"{track_id}" if value is None or not np.isfinite(value) else f"{track_id}  {value:.2f}"
 
 
-def draw_caption(image: ImageArray, text: str) -> ImageArray:
-    """Return the image with a line of text at its lower left, shortened to fit the width."""
+def draw_caption(image: ImageArray, text: str, line: int = 0) -> ImageArray:
+    """Return the image with a line of text at its lower left, shortened to fit the width.
+
+    Args:
+        image: (H, W, 3) uint8, BGR; it stays as it is.
+        text: any text; without one nothing is drawn.
+        line: which line, counted from below.
+
+    """
     canvas = image.copy()
     if not text:
         return canvas
     height, width = canvas.shape[:2]
-    style = TextStyle(_text_px(canvas))
+    style = TextStyle(_text_px(canvas.shape[0]))
     left = round(0.02 * width)
     text = fit_text(text, style, width - 2 * left)
-    top = max(0, height - style.height - max(2, round(0.01 * height)))
+    top = max(0, height - (line + 1) * style.height - _below(height))
     # Darker below the letters, so that they are readable on any ground.
     ground = canvas[top : top + style.height, max(left - 3, 0) : left + text_width(text, style) + 3]
     ground //= 3
     draw_text(canvas, text, (left, top), style)
     return canvas
+
+
+def caption_height(height: int) -> int:
+    """Return how many pixels one line of caption takes at the lower edge of a picture."""
+    return TextStyle(_text_px(height)).height + _below(height)
 
 
 # --- parts -------------------------------------------------------------------------
@@ -199,14 +211,20 @@ def _label(canvas: ImageArray, box: NDArray[Any], color: Color, text: str) -> No
     corners = _inside_limits(canvas, box.reshape(2, 2))
     if corners is None:
         return
-    style = TextStyle(max(_MIN_TEXT_PX, round(0.85 * _text_px(canvas))), readable_on(color))
+    style = TextStyle(
+        max(_MIN_TEXT_PX, round(0.85 * _text_px(canvas.shape[0]))), readable_on(color)
+    )
     left, top = corners[0]
-    draw_tag(canvas, text, (left, top - style.height), style, color)
+    Tag(text, left, top - style.height, style, color).draw(canvas)
 
 
 def _stroke(canvas: ImageArray) -> int:
     return max(1, round(canvas.shape[0] / 270))
 
 
-def _text_px(canvas: ImageArray) -> int:
-    return max(_MIN_TEXT_PX, round(canvas.shape[0] / 32))
+def _text_px(height: int) -> int:
+    return max(_MIN_TEXT_PX, round(height / 32))
+
+
+def _below(height: int) -> int:
+    return max(2, round(0.01 * height))

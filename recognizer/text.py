@@ -92,32 +92,36 @@ def draw_text(
     patch[:] = (mixed + 127) // 255
 
 
-def draw_tag(
-    canvas: NDArray[np.uint8],
-    text: str,
-    place: tuple[int, int],
-    style: TextStyle,
-    ground: Color,
-) -> int:
-    """Write text on a plate of one colour, all of it inside the picture; return its lower edge.
+@dataclass(frozen=True, slots=True)
+class Tag:
+    """Text on a plate of one colour; ``left`` and ``top`` are where the plate should be, pixels."""
 
-    Args:
-        canvas: (H, W, 3) uint8, BGR; it is changed.
-        text: any text; shortened where the picture is too narrow.
-        place: where left and top of the plate would be best, pixels.
-        style: of the letters.
-        ground: colour of the plate.
+    text: str
+    left: int
+    top: int
+    style: TextStyle
+    ground: Color
 
-    """
-    height, width = canvas.shape[:2]
-    pad = max(2, style.size_px // 4)
-    text = fit_text(text, style, max(width - 2 * pad, 1))
-    wide, high = text_width(text, style) + 2 * pad, style.height
-    left = min(max(place[0], 0), max(width - wide, 0))
-    top = min(max(place[1], 0), max(height - high, 0))
-    canvas[top : top + high, left : left + wide] = ground
-    draw_text(canvas, text, (left + pad, top), style)
-    return top + high
+    def box(self, size_wh: tuple[int, int]) -> tuple[int, int, int, int]:
+        """Return left, top, right and bottom of the plate, all of it inside the picture."""
+        width, height = size_wh
+        wide = min(text_width(self.text, self.style) + 2 * self._pad, width)
+        high = min(self.style.height, height)
+        left = min(max(self.left, 0), width - wide)
+        top = min(max(self.top, 0), height - high)
+        return left, top, left + wide, top + high
+
+    def draw(self, canvas: NDArray[np.uint8]) -> None:
+        """Draw into a picture (H, W, 3) uint8 BGR; text is shortened to its width."""
+        height, width = canvas.shape[:2]
+        left, top, right, bottom = self.box((width, height))
+        canvas[top:bottom, left:right] = self.ground
+        text = fit_text(self.text, self.style, max(width - 2 * self._pad, 1))
+        draw_text(canvas, text, (left + self._pad, top), self.style)
+
+    @property
+    def _pad(self) -> int:
+        return max(2, self.style.size_px // 4)
 
 
 def readable_on(ground: Color) -> Color:

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from recognizer import text as text_module
 from recognizer.draw import draw_caption
-from recognizer.text import TextStyle, draw_tag, draw_text, fit_text, readable, text_width
+from recognizer.text import Tag, TextStyle, draw_text, fit_text, readable, text_width
 
 STYLE = TextStyle(20)
 ROOT = Path(__file__).resolve().parents[1]
@@ -128,7 +128,7 @@ def test_long_names_keep_both_ends(name, room):
 def test_any_text_at_any_place(text, size, place):
     canvas = np.full((*size, 3), 90, np.uint8)
     draw_text(canvas, text, place, STYLE)
-    draw_tag(canvas, text, place, TextStyle(12), (0, 0, 255))
+    Tag(text, *place, TextStyle(12), (0, 0, 255)).draw(canvas)
     assert canvas.shape == (*size, 3)
 
 
@@ -136,12 +136,14 @@ def test_any_text_at_any_place(text, size, place):
 def test_a_tag_lies_inside_the_picture_with_all_its_letters(place):
     def tagged(where):
         canvas = np.full((100, 200, 3), 90, np.uint8)
-        bottom = draw_tag(canvas, "Fight 0.98", where, STYLE, (0, 0, 255))
-        return canvas, bottom
+        tag = Tag("Fight 0.98", *where, STYLE, (0, 0, 255))
+        tag.draw(canvas)
+        return canvas, tag.box((200, 100))
 
     middle, _ = tagged((40, 40))
-    canvas, bottom = tagged(place)
-    assert bottom <= 100
+    canvas, (left, top, right, bottom) = tagged(place)
+    assert 0 <= left < right <= 200
+    assert 0 <= top < bottom <= 100
     assert (canvas != 90).any(axis=2).sum() == (middle != 90).any(axis=2).sum()
     assert canvas.sum(dtype=int) == middle.sum(dtype=int)
 

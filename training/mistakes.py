@@ -17,7 +17,7 @@ from annotation.stills import Stills
 from annotation.workspace import Outcome
 from recognizer.artifacts import atomic_path
 from recognizer.draw import draw_skeleton
-from recognizer.text import Color, TextStyle, draw_tag, draw_text, fit_text, readable_on, text_width
+from recognizer.text import Color, Tag, TextStyle, draw_text, fit_text, readable_on, text_width
 from recognizer.types import ImageArray, Sample
 from recognizer.video.writer import VideoWriter
 from training.report import draw_mistakes
@@ -186,7 +186,7 @@ def _write_rank(picture: ImageArray, points: NDArray[np.float32], slot: int) -> 
     left, top = points[points[:, 1].argmin()].tolist()
     style = TextStyle(14, readable_on(slot_color(slot)), bold=True)
     place = (round(left) - 6, round(top) - style.height - 6)
-    draw_tag(picture, str(slot + 1), place, style, slot_color(slot))
+    Tag(str(slot + 1), *place, style, slot_color(slot)).draw(picture)
 
 
 def _write_time(
