@@ -75,7 +75,8 @@ def overlay_frames(
         image = draw_people(image, poses, {}, marked or None)
         _alarm(image, poses, about, time_s)
         caption = f"{record.video}  {time_s:.2f} s"
-        caption += "  damaged frame" if sequence.corrupt[t] else ""
+        if sequence.corrupt[t]:  # first: where the picture is narrow, the name is shortened
+            caption = f"damaged frame  {caption}"
         image = draw_caption(image, caption)
         yield np.concatenate([image, timeline.draw(time_s)]), time_s
 

@@ -234,7 +234,8 @@ def _overlays(
     for t, image in enumerate(pictures):
         time_s = float(sequence.time_s[t])
         caption = f"{video}  {time_s:.2f} s"
-        caption += "  damaged frame" if sequence.corrupt[t] else ""
+        if sequence.corrupt[t]:  # first: where the picture is narrow, the name is shortened
+            caption = f"damaged frame  {caption}"
         drawn = draw_people(image, sequence.frame(t), involvement)
         if involvement is not None and image.shape[1] >= _LEGEND_WIDTH_PX:
             drawn = draw_caption(drawn, _LEGEND, line=1)
