@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from annotation.progress import Watch
 from annotation.report import save_figure
 from annotation.stills import Stills, stills_of
+from annotation.tables import nfc
 from annotation.workspace import Outcome, Progress, exclusive
 from recognizer.action.evaluation import Scores, at_threshold, choose_threshold, fuse
 from recognizer.artifacts import sha256_file, write_atomic, write_json
@@ -220,7 +221,7 @@ def _classes(
                 f"test.checkpoint: expected a classifier for {service}, {path} is one for "
                 f"{facts.service}"
             )
-        if facts.classes not in ((), classes):
+        if facts.classes and list(map(nfc, facts.classes)) != list(map(nfc, classes)):
             raise ConfigError(
                 f"test.checkpoint: the classes are {', '.join(classes)}, those of {path} "
                 f"{', '.join(facts.classes)}"
