@@ -1,5 +1,6 @@
 """Pictures and a page of text beside the pickles, for a person who wants to look."""
 
+import unicodedata
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -235,13 +236,28 @@ def summarise(metadata: Mapping[str, Any]) -> str:
     return "\n".join(lines) + "\n"
 
 
+def columns(text: str) -> int:
+    """Return how many columns of a page of text a text takes: Hangul and Han letters take two."""
+    return sum(2 if unicodedata.east_asian_width(char) in "WF" else 1 for char in text)
+
+
+def left(text: str, width: int) -> str:
+    """Return text filled up with blanks to a number of columns."""
+    return text + " " * (width - columns(text))
+
+
+def right(text: str, width: int) -> str:
+    """Return text with blanks before it, to a number of columns."""
+    return " " * (width - columns(text)) + text
+
+
 def _count_table(metadata: Mapping[str, Any]) -> list[str]:
     names = sorted(metadata["classes"], key=lambda name: int(metadata["classes"][name]))
-    width = max(12, *(len(name) + 2 for name in names))
+    width = max(12, *(columns(name) + 2 for name in names))
     header = f"{'':<{width}}" + "".join(f"{s:>8}" for s in SPLITS) + f"{'weight':>10}"
     lines = [header]
     for name in names:
         counts = (metadata["splits"][split]["by_class"][name] for split in SPLITS)
         cells = "".join(f"{n:>8}" for n in counts)
-        lines.append(f"{name:<{width}}{cells}{metadata['class_weights'][name]:>10.3f}")
+        lines.append(f"{left(name, width)}{cells}{metadata['class_weights'][name]:>10.3f}")
     return lines

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from annotation.progress import silent
-from annotation.report import save_figure
+from annotation.report import columns, save_figure
 from recognizer.types import Sample
 from recognizer.video.reader import VideoReader
 from tests.training.measured import guesses
@@ -72,6 +72,17 @@ def test_the_summary_states_the_figures_the_matrix_and_what_was_resampled():
     assert text.splitlines()[-1] == "a note"
     (right, _), _ = scores.confusion
     assert f"  NonFight            {right:>10}" in text
+
+
+def test_columns_of_the_summary_stand_below_each_other_in_hangul():
+    labels = [0, 1] * 10
+    texts = [
+        report.summarise("t", {"all": said(labels, classes=classes).scores(0, 0)}, [])
+        for classes in (("normal__", "fight___"), ("정상상태", "싸움중임"))  # as wide as each other
+    ]
+    assert [columns(line) for line in texts[0].splitlines()] == [
+        columns(line) for line in texts[1].splitlines()
+    ]
 
 
 def test_the_summary_says_what_is_undefined():
