@@ -172,9 +172,11 @@ def _warn_of_others(table: Path, videos: Sequence[str]) -> None:
     named = {row.cells["video"] for row in read_table(table, SEGMENT_COLUMNS)}
     others = sorted(name for name in named if not known.knows(name))
     if others:
+        similar = known.similar(others[0])
         logger.warning(
-            "inference.labels: %d of %d videos in it are not in inference.input, such as %r",
+            "inference.labels: %d of %d videos in it are not in inference.input, such as %r%s",
             len(others), len(named), others[0],
+            "" if similar is None else f"; did you mean {similar!r}?",
         )  # fmt: skip
 
 

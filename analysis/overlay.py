@@ -2,39 +2,46 @@
 
 import math
 from collections.abc import Generator, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from analysis.record import Record, Window
-from analysis.timeline import LANE_COLORS, Color, Lane, Timeline
-from recognizer.draw import draw_caption, draw_people
+from analysis.timeline import LANE_COLORS, Lane, Timeline
+from recognizer.draw import caption_height, draw_caption, draw_people
+from recognizer.text import Tag, TextStyle, readable_on
 from recognizer.types import ImageArray, Poses, PoseSequence
 
 _MIN_WIDTH_PX = 480  # narrower pictures are enlarged, so that letters can be read
 _MAX_ENLARGEMENT = 4
-_FONT = cv2.FONT_HERSHEY_SIMPLEX
-_INK: Color = (20, 20, 20)
+# Of the people whom a window's network saw, how many an event is about: two fight, one falls.
+_ABOUT = {"fight": 2, "falldown": 1}
 
 
 @dataclass(frozen=True, eq=False, slots=True)
 class _Watched:
-    """A lane of the timeline and the windows behind it."""
+    """A lane of the timeline, the windows behind it, and how many people an event is about."""
 
     lane: Lane
     windows: Sequence[Window]
+    people: int
 
     def people_at(self, time_s: float) -> set[int]:
-        """Return whom the most probable window around a time is about, if it counts."""
+        """Return the most involved people of the most probable window around a time.
+
+        Nobody where there is no event, or no window around that counts.
+        """
         lane = self.lane
+        if not lane.is_event(time_s):
+            return set()
         inside = (lane.windows[:, 0] <= time_s) & (time_s < lane.windows[:, 1])
         chosen = np.flatnonzero(inside & (lane.probabilities >= lane.threshold))
         if not len(chosen):
             return set()
         best = int(chosen[np.argmax(lane.probabilities[chosen])])
-        return {person.track_id for person in self.windows[best].people}
+        return {person.track_id for person in self.windows[best].people[: self.people]}
 
 
 def overlay_frames(
@@ -42,8 +49,9 @@ def overlay_frames(
 ) -> Generator[tuple[ImageArray, float]]:
     """Yield every frame of a video, drawn, with its time in seconds.
 
-    People have boxes and ids; those whom an event is about have a thick frame with its
-    class and current probability; the timeline stands below the picture and hides nothing.
+    People have boxes and ids. During an event those whom it is about, the two most involved
+    of a fight or the one of a fall, have a thick frame with its class and current probability,
+    and the others are grey. The timeline stands below the picture and hides nothing.
 
     Args:
         record: what was found.
@@ -62,17 +70,20 @@ def overlay_frames(
         if factor > 1:
             image = np.asarray(cv2.resize(picture, None, fx=factor, fy=factor), np.uint8)
             poses = _enlarged(poses, factor)
-        image = draw_people(image, poses, {})
-        _alarm(image, poses, watched, time_s)
+        about = [(w.lane, w.people_at(time_s)) for w in watched if w.lane.is_event(time_s)]
+        marked = frozenset[int]().union(*(ids for _, ids in about))
+        image = draw_people(image, poses, {}, marked or None)
+        _alarm(image, poses, about, time_s)
         caption = f"{record.video}  {time_s:.2f} s"
-        caption += "  damaged frame" if sequence.corrupt[t] else ""
+        if sequence.corrupt[t]:  # first: where the picture is narrow, the name is shortened
+            caption = f"damaged frame  {caption}"
         image = draw_caption(image, caption)
         yield np.concatenate([image, timeline.draw(time_s)]), time_s
 
 
 def _watch(record: Record) -> list[_Watched]:
     watched: list[_Watched] = []
-    for result in record.services.values():
+    for service, result in record.services.items():
         for name in result.classifier["classes"][1:]:
             events = [(e.start_s, e.stop_s) for e in result.events if e.class_name == name]
             lane = Lane(
@@ -83,7 +94,7 @@ def _watch(record: Record) -> list[_Watched]:
                 threshold=result.rules["threshold"],
                 events=np.array(events, np.float64).reshape(-1, 2),
             )
-            watched.append(_Watched(lane, result.windows))
+            watched.append(_Watched(lane, result.windows, _ABOUT[service]))
     return watched
 
 
@@ -97,13 +108,15 @@ def _enlarged(poses: Poses, factor: int) -> Poses:
     )
 
 
-def _alarm(canvas: ImageArray, poses: Poses, watched: Sequence[_Watched], time_s: float) -> None:
+def _alarm(
+    canvas: ImageArray, poses: Poses, about: Sequence[tuple[Lane, set[int]]], time_s: float
+) -> None:
     """Draw into ``canvas`` thick frames around everybody whom an event is about now.
 
     Somebody in events of two classes gets two frames, one inside the other.
     """
     thick = max(2, round(canvas.shape[0] / 160))
-    about = [(w.lane, w.people_at(time_s)) for w in watched if w.lane.is_event(time_s)]
+    tagged = []
     for box, track_id in zip(poses.boxes, poses.track_ids.tolist(), strict=True):
         lanes = [lane for lane, ids in about if track_id in ids]
         for number, lane in enumerate(lanes):
@@ -112,7 +125,12 @@ def _alarm(canvas: ImageArray, poses: Poses, watched: Sequence[_Watched], time_s
                 cv2.rectangle(canvas, *corners, lane.color, thick)
         corners = _inside(canvas, box, 0, thick)
         if lanes and corners is not None:
-            _tag(canvas, corners, lanes)
+            tagged.append((corners, lanes))
+    taken: list[tuple[int, int, int, int]] = []
+    for corners, lanes in tagged:  # on top of all frames
+        for tag in _tags(canvas.shape[0], corners, lanes, time_s):
+            free = _free(tag, taken, (canvas.shape[1], canvas.shape[0]))
+            free.draw(canvas)
 
 
 def _inside(
@@ -128,18 +146,29 @@ def _inside(
     return (round(x1) + inset, round(y1) + inset), (round(x2) - inset, round(y2) - inset)
 
 
-def _tag(
-    canvas: ImageArray, corners: tuple[tuple[int, int], tuple[int, int]], lanes: Sequence[Lane]
-) -> None:
-    """Write what happens below a frame, or inside it where the picture ends."""
-    scale = max(0.34, canvas.shape[0] / 1100)
-    (left, _), (_, top) = corners
-    sizes = [cv2.getTextSize(lane.name, _FONT, scale, 1) for lane in lanes]
-    width, height = max(w for (w, _), _ in sizes) + 6, max(h + base for (_, h), base in sizes) + 3
-    left = min(left, max(0, canvas.shape[1] - width))
-    top = min(top, canvas.shape[0] - len(lanes) * height)
-    for lane, ((_, letter), _) in zip(lanes, sizes, strict=True):
-        cv2.rectangle(canvas, (left, top), (left + width, top + height), lane.color, -1)
-        place = (left + 3, top + letter + 2)
-        cv2.putText(canvas, lane.name, place, _FONT, scale, _INK, 1, cv2.LINE_AA)
-        top += height
+def _tags(
+    height: int,
+    corners: tuple[tuple[int, int], tuple[int, int]],
+    lanes: Sequence[Lane],
+    time_s: float,
+) -> Iterator[Tag]:
+    """Yield what happens below a frame, or inside it where the picture or its caption is."""
+    size_px = max(12, round(height / 38))
+    line = TextStyle(size_px).height
+    (left, _), (_, bottom) = corners
+    top = min(bottom, height - caption_height(height) - len(lanes) * line)
+    for number, lane in enumerate(lanes):
+        value = lane.at(time_s)
+        text = lane.name if value is None else f"{lane.name} {value:.2f}"
+        style = TextStyle(size_px, readable_on(lane.color), bold=True)
+        yield Tag(text, left, top + number * line, style, lane.color)
+
+
+def _free(tag: Tag, taken: list[tuple[int, int, int, int]], size_wh: tuple[int, int]) -> Tag:
+    """Return the tag moved below those that it would cover, and note its place."""
+    for left, top, right, bottom in sorted(taken, key=lambda box: box[1]):
+        x1, y1, x2, y2 = tag.box(size_wh)
+        if x1 < right and left < x2 and y1 < bottom and top < y2:
+            tag = replace(tag, top=bottom)
+    taken.append(tag.box(size_wh))
+    return tag

@@ -8,17 +8,16 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from recognizer.text import Color, TextStyle, draw_text, fit_text, text_width
 from recognizer.types import ImageArray
-
-Color = tuple[int, int, int]
-"""Blue, green, red, 0 to 255."""
 
 LANE_COLORS: tuple[Color, ...] = ((70, 90, 255), (40, 180, 255), (255, 170, 60), (190, 110, 240))
 _GROUND: Color = (28, 26, 24)
 _LANE_GROUND: Color = (46, 42, 40)
 _AXIS: Color = (150, 146, 142)
 _TEXT: Color = (225, 222, 220)
-_FONT = cv2.FONT_HERSHEY_SIMPLEX
+# What the boxes above mean; nothing else in the picture says it.
+LEGEND = "thick: whom an event is about   grey: others, or not tracked   dashed: interpolated"
 _STEPS_S = (0.5, 1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 14400, 43200, 86400)
 
 
@@ -75,20 +74,23 @@ class Timeline:
         self._lanes = lanes
         self._begin, end = span_s
         self._seconds = max(end - self._begin, 1e-3)
-        self._scale = max(0.38, min(picture_height / 1000, width / 1100))
-        self._letter = cv2.getTextSize("0", _FONT, self._scale, 1)[0][1]
-        self._pad = max(4, round(0.6 * self._letter))
-        names = [cv2.getTextSize(lane.name, _FONT, self._scale, 1)[0][0] for lane in lanes]
-        value = cv2.getTextSize("0.00", _FONT, 1.25 * self._scale, 2)[0][0]
-        self._left = 2 * self._pad + max([*names, value])
+        size_px = max(12, round(min(picture_height / 36, width / 40)))
+        self._text = TextStyle(size_px, _TEXT)
+        self._small = TextStyle(max(11, round(0.85 * size_px)), _AXIS)
+        self._pad = max(4, round(0.35 * size_px))
+        room = max(width // 4, 40)  # names leave most of the width to the curves
+        self._names = [fit_text(lane.name, self._text, room) for lane in lanes]
+        widest = [text_width(text, self._text) for text in self._names]
+        self._left = 2 * self._pad + max([*widest, text_width("0.00", self._value_style(_TEXT))])
         self._columns = max(width - self._left - 2 * self._pad, 8)
-        self._lane_height = max(round(0.085 * picture_height), 4 * self._letter + 2)
-        axis = self._letter + 2 * self._pad
-        height = len(lanes) * (self._lane_height + self._pad) + self._pad + axis
+        self._lane_height = max(round(0.085 * picture_height), round(2.6 * self._text.height))
+        below = 2 * self._small.height + 2 * self._pad  # the axis and the legend
+        height = len(lanes) * (self._lane_height + self._pad) + self._pad + below
         self._still = np.full((height + height % 2, width, 3), _GROUND, np.uint8)
         for number, lane in enumerate(lanes):
-            self._lane(lane, self._top(number))
+            self._lane(lane, self._names[number], self._top(number))
         self._axis(self._top(len(lanes)))
+        self._legend(self._top(len(lanes)) + self._small.height + self._pad // 2)
 
     @property
     def height(self) -> int:
@@ -112,7 +114,7 @@ class Timeline:
         share = min(max((time_s - self._begin) / self._seconds, 0.0), 1.0)
         return self._left + round(share * (self._columns - 1))
 
-    def _lane(self, lane: Lane, top: int) -> None:
+    def _lane(self, lane: Lane, name: str, top: int) -> None:
         still, height = self._still, self._lane_height
         right, bottom = self._left + self._columns, top + height
         cv2.rectangle(still, (self._left, top), (right - 1, bottom - 1), _LANE_GROUND, -1)
@@ -128,7 +130,7 @@ class Timeline:
             cv2.rectangle(
                 still, (self._x(start), top), (self._x(stop), top + thick), lane.color, -1
             )
-        self._write(still, lane.name, (self._pad, top + self._letter), _TEXT)
+        draw_text(still, name, (self._pad, top), self._text)
 
     def _curve(self, lane: Lane, top: int) -> None:
         """Draw the highest probability of each column, filled below."""
@@ -149,36 +151,31 @@ class Timeline:
             cv2.line(self._still, *ends, edge, 2 if self._lane_height > 60 else 1)
 
     def _axis(self, top: int) -> None:
-        widest = cv2.getTextSize(_clock(self._begin + self._seconds), _FONT, self._scale, 1)[0][0]
+        widest = text_width(_clock(self._begin + self._seconds), self._small)
         room = self._columns / (1.8 * widest)
         step = next((s for s in _STEPS_S if self._seconds / s <= room), _STEPS_S[-1])
         first = math.ceil(self._begin / step - 1e-9)
         for number in range(first, math.floor((self._begin + self._seconds) / step + 1e-9) + 1):
             x, text = self._x(number * step), _clock(number * step)
             cv2.line(self._still, (x, top - self._pad), (x, top - self._pad + 3), _AXIS, 1)
-            width = cv2.getTextSize(text, _FONT, 0.85 * self._scale, 1)[0][0]
+            width = text_width(text, self._small)
             left = min(max(x - width // 2, 0), self._still.shape[1] - width - 1)
-            self._write(self._still, text, (left, top + self._letter), _AXIS, 0.85)
+            draw_text(self._still, text, (left, top), self._small)
+
+    def _legend(self, top: int) -> None:
+        room = self._still.shape[1] - 2 * self._pad
+        text = fit_text(LEGEND, self._small, room)
+        draw_text(self._still, text, (self._pad, top), self._small)
+
+    def _value_style(self, color: Color, *, bold: bool = False) -> TextStyle:
+        return TextStyle(round(1.25 * self._text.size_px), color, bold)
 
     def _value(self, strip: ImageArray, lane: Lane, top: int, time_s: float) -> None:
         value = lane.at(time_s)
         text = "-" if value is None else f"{value:.2f}"
-        color = lane.color if lane.is_event(time_s) else _TEXT
-        place = (self._pad, top + self._lane_height - max(2, self._letter // 3))
-        self._write(strip, text, place, color, 1.25, bold=lane.is_event(time_s))
-
-    def _write(
-        self,
-        canvas: ImageArray,
-        text: str,
-        place: tuple[int, int],
-        color: Color,
-        size: float = 1.0,
-        *,
-        bold: bool = False,
-    ) -> None:
-        width = max(1, round(1.6 * size * self._scale)) + bold
-        cv2.putText(canvas, text, place, _FONT, size * self._scale, color, width, cv2.LINE_AA)
+        event = lane.is_event(time_s)
+        style = self._value_style(lane.color if event else _TEXT, bold=event)
+        draw_text(strip, text, (self._pad, top + self._lane_height - style.height), style)
 
 
 def _mixed(one: Color, other: Color, share: float) -> Color:

@@ -1,4 +1,7 @@
-"""A page of skeletons per class, so that a person sees what the network shall learn."""
+"""A page of skeletons per class, so that a person sees what the network shall learn.
+
+They lie on the video's pictures where the video is at hand, else on grey.
+"""
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -9,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from annotation.clips import Clip
+from annotation.stills import Moments, Stills
 from recognizer.skeleton import EDGES
 from recognizer.types import ImageArray, Sample
 
@@ -22,6 +26,7 @@ _GREY = (170, 170, 170)
 _GROUND = 34
 _MARGIN = 0.12
 _LINE_PX = 3
+_DARKER = 0.75  # of a picture's brightness below skeletons
 _DRAWN_AT = 0.2  # the lowest keypoint score that is drawn
 
 
@@ -53,14 +58,57 @@ def choose(clips: Sequence[Clip], count: int = SAMPLES_PER_CLASS) -> list[Clip]:
     return [ordered[(2 * i + 1) * len(ordered) // (2 * count)] for i in range(count)]
 
 
+@dataclass(frozen=True, eq=False, slots=True)
+class Plan:
+    """A strip before it is drawn: small, so that many can wait for their pictures.
+
+    Attributes:
+        name: the sample's name.
+        seconds: when each moment is, from the start of the sample.
+        seen: share of the frames in which somebody is seen.
+        frames: number of frames of the sample.
+        picks: the moments' frames, (P,).
+        keypoints: (M, P, 17, 2) pixels of the picture.
+        scores: (M, P, 17).
+        size_wh: size of the picture, pixels.
+        corner: place of the cells' upper left in the picture, (2,).
+        scale: cell pixels per picture pixel.
+
+    """
+
+    name: str
+    seconds: tuple[float, ...]
+    seen: float
+    frames: int
+    picks: NDArray[np.int64]
+    keypoints: NDArray[Any]
+    scores: NDArray[Any]
+    size_wh: tuple[int, int]
+    corner: NDArray[np.float64]
+    scale: float
+
+    def moments(self, video: str, start_s: float, stop_s: float) -> Moments:
+        """Return which pictures the strip needs, of a sample that is this part of a video."""
+        picks = tuple(self.picks.tolist())
+        return Moments(video, start_s, stop_s, self.frames, picks, self.size_wh, self._crop)
+
+    def _crop(self, picture: ImageArray) -> ImageArray:
+        """Return what a cell shows of a picture, darker, so that skeletons stand out."""
+        x, y = (-self.corner * self.scale).tolist()
+        matrix = np.array([[self.scale, 0, x], [0, self.scale, y]])
+        cell = cv2.warpAffine(picture, matrix, CELL_WH, flags=cv2.INTER_LINEAR)
+        return np.asarray(cv2.convertScaleAbs(cell, alpha=_DARKER), np.uint8)
+
+
 class ContactSheets:
     """Picks samples of each class out of the stream as they pass by."""
 
-    def __init__(self, clips: Sequence[Clip]) -> None:
+    def __init__(self, clips: Sequence[Clip], stills: Stills | None = None) -> None:
+        self._stills = stills
         self._wanted: dict[str, Clip] = {}
-        self._strips: dict[str, dict[str, Strip]] = {}
+        self._plans: dict[str, dict[str, Plan]] = {}
         for name in sorted({clip.class_name for clip in clips}):
-            self._strips[name] = {}
+            self._plans[name] = {}
             of_class = [clip for clip in clips if clip.class_name == name]
             self._wanted |= {clip.name: clip for clip in choose(of_class)}
 
@@ -69,18 +117,26 @@ class ContactSheets:
         for sample in samples:
             clip = self._wanted.get(sample.name)
             if clip is not None:
-                strip = draw_strip(sample, clip.stop_s - clip.start_s)
-                self._strips[clip.class_name][sample.name] = strip
+                plan = plan_strip(sample, clip.stop_s - clip.start_s)
+                self._plans[clip.class_name][sample.name] = plan
             yield sample
 
     def by_class(self) -> dict[str, list[Strip]]:
         """Return the strips of each class, in order of name."""
+        plans = {name: plan for part in self._plans.values() for name, plan in part.items()}
+        spans = {name: self._wanted[name] for name in plans}
+        wanted = {
+            name: plans[name].moments(clip.video, clip.start_s, clip.stop_s)
+            for name, clip in spans.items()
+        }
+        grounds = {} if self._stills is None else self._stills.read(wanted)
         return {
-            name: [strips[key] for key in sorted(strips)] for name, strips in self._strips.items()
+            name: [draw_plan(part[key], grounds.get(key)) for key in sorted(part)]
+            for name, part in self._plans.items()
         }
 
 
-def draw_strip(sample: Sample, duration_s: float) -> Strip:
+def plan_strip(sample: Sample, duration_s: float) -> Plan:
     """Return moments of a sample, seen through one window that holds everybody.
 
     They are spread evenly over the frames in which somebody is seen.
@@ -97,14 +153,29 @@ def draw_strip(sample: Sample, duration_s: float) -> Strip:
     frames = candidates[picks]
     keypoints, scores = sample.keypoints[:, frames], sample.keypoint_scores[:, frames]
     corner, scale = _view(keypoints, scores >= _DRAWN_AT, sample.size_wh)
+    seconds = tuple(float(frame) / total * duration_s for frame in frames)
+    share = len(seen) / total
+    return Plan(
+        sample.name, seconds, share, total, frames, keypoints, scores, sample.size_wh, corner, scale
+    )
+
+
+def draw_plan(plan: Plan, grounds: Sequence[ImageArray] | None = None) -> Strip:
+    """Draw a strip on the cells' pictures, on grey without them."""
+    if grounds is None:
+        grounds = [_grey(plan)] * len(plan.picks)
     cells = [
-        _cell((keypoints[:, i] - corner) * scale, scores[:, i], sample.size_wh, corner, scale)
-        for i in range(len(frames))
+        _cell(ground, (plan.keypoints[:, i] - plan.corner) * plan.scale, plan.scores[:, i])
+        for i, ground in enumerate(grounds)
     ]
     blank = np.full_like(cells[0], 255)
     cells += [blank] * (MOMENTS - len(cells))
-    seconds = tuple(float(frame) / total * duration_s for frame in frames)
-    return Strip(sample.name, seconds, len(keypoints), len(seen) / total, _side_by_side(cells))
+    return Strip(plan.name, plan.seconds, len(plan.keypoints), plan.seen, _side_by_side(cells))
+
+
+def draw_strip(sample: Sample, duration_s: float) -> Strip:
+    """Return moments of a sample on grey."""
+    return draw_plan(plan_strip(sample, duration_s))
 
 
 def _view(
@@ -122,19 +193,19 @@ def _view(
     return centre - np.array(CELL_WH) / scale / 2, scale
 
 
-def _cell(
-    keypoints: NDArray[Any],
-    scores: NDArray[Any],
-    size_wh: tuple[int, int],
-    corner: NDArray[np.float64],
-    scale: float,
-) -> ImageArray:
+def _grey(plan: Plan) -> ImageArray:
     width, height = CELL_WH
     cell: ImageArray = np.full((height, width, 3), _GROUND // 2, np.uint8)
     # The picture's area is a little lighter, so that its edges are seen.
-    low = np.clip((0 - corner) * scale, -1, CELL_WH).round().astype(int)
-    high = np.clip((np.array(size_wh) - corner) * scale, -1, CELL_WH).round().astype(int)
+    low = np.clip((0 - plan.corner) * plan.scale, -1, CELL_WH).round().astype(int)
+    far = (np.array(plan.size_wh) - plan.corner) * plan.scale
+    high = np.clip(far, -1, CELL_WH).round().astype(int)
     cv2.rectangle(cell, low.tolist(), (high - 1).tolist(), (_GROUND,) * 3, -1)
+    return cell
+
+
+def _cell(ground: ImageArray, keypoints: NDArray[Any], scores: NDArray[Any]) -> ImageArray:
+    cell = ground.copy()
     for slot in reversed(range(len(keypoints))):  # the most involved lies on top
         _draw(cell, keypoints[slot], scores[slot] >= _DRAWN_AT, slot_color(slot))
     return cell
@@ -148,9 +219,11 @@ def _draw(
 ) -> None:
     """Draw a stick figure; bolder than on a video, because a cell is shown small."""
     points = [(round(float(x)), round(float(y))) for x, y in keypoints]
-    for a, b in EDGES:
-        if seen[a] and seen[b]:
-            cv2.line(cell, points[a], points[b], color, _LINE_PX, cv2.LINE_AA)
+    limbs = [(points[a], points[b]) for a, b in EDGES if seen[a] and seen[b]]
+    for start, stop in limbs:  # a dark rim keeps the lines readable on any ground
+        cv2.line(cell, start, stop, (0, 0, 0), _LINE_PX + 2, cv2.LINE_AA)
+    for start, stop in limbs:
+        cv2.line(cell, start, stop, color, _LINE_PX, cv2.LINE_AA)
     for joint in np.flatnonzero(seen):
         cv2.circle(cell, points[joint], _LINE_PX, color, -1, cv2.LINE_AA)
 

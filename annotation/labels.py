@@ -10,7 +10,16 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from annotation.tables import Names, Row, RowError, did_you_mean, parse_rows, read_table
+from annotation.tables import (
+    Names,
+    Row,
+    RowError,
+    did_you_mean,
+    known_as,
+    nfc,
+    parse_rows,
+    read_table,
+)  # fmt: skip
 from recognizer.config_file import ConfigError
 
 SEGMENT_COLUMNS = ("video", "start_s", "stop_s", "class")
@@ -45,7 +54,8 @@ def label_from_folders(video: str, classes: Collection[str]) -> str:
 
     """
     folders = video.split("/")[:-1]
-    found = sorted({folder for folder in folders if folder in classes})
+    known = {nfc(name): name for name in classes}
+    found = sorted({known[nfc(folder)] for folder in folders if nfc(folder) in known})
     if len(found) == 1:
         return found[0]
     if found:
@@ -83,8 +93,8 @@ def read_segments(
     names = Names(videos)
     rows = read_table(path, SEGMENT_COLUMNS)
     if partial:
-        rows = [row for row in rows if names.knows(row.cells["video"])]
-    rows = [row for row in rows if row.cells["class"] not in not_ours]
+        rows = [row for row in rows if names.means(row.cells["video"])]
+    rows = [row for row in rows if known_as(row.cells["class"], not_ours) is None]
     parsed = parse_rows(path, rows, lambda row: _parse_segment(row, names, classes))
     table: dict[str, list[Segment]] = {}
     for video, segment in parsed:
@@ -98,11 +108,12 @@ def read_segments(
 def _parse_segment(row: Row, names: Names, classes: Collection[str]) -> tuple[str, Segment]:
     video = names.find(row.cells["video"])
     start, stop = (_seconds(row, column) for column in ("start_s", "stop_s"))
-    class_name = row.cells["class"]
-    if class_name not in classes:
+    class_name = known_as(row.cells["class"], classes)
+    if class_name is None:
+        unknown = row.cells["class"]
         raise RowError(
-            f"unknown class {class_name!r}, expected one of {', '.join(sorted(classes))}"
-            f"{did_you_mean(class_name, classes)}"
+            f"unknown class {unknown!r}, expected one of {', '.join(sorted(classes))}"
+            f"{did_you_mean(unknown, classes)}"
         )
     if stop <= start:
         raise RowError(f"expected stop_s after start_s, got {start:g} to {stop:g}")

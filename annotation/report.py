@@ -1,6 +1,7 @@
 """Pictures and a page of text beside the pickles, for a person who wants to look."""
 
-from collections.abc import Callable, Mapping
+import unicodedata
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ from annotation.contact_sheet import MOMENTS, ContactSheets, Strip, slot_color
 from annotation.metadata import Dataset
 from recognizer.artifacts import atomic_path
 from recognizer.dataset.split import SPLITS
+from recognizer.text import font_files, readable
 
 REPORT = "report"
 # Okabe and Ito's colours, for classes in order.
@@ -54,23 +56,45 @@ def write_report(
 
 
 def save_figure(final: Path, root: Path, draw: Callable[[Any], None]) -> None:
-    """Write the picture that ``draw`` makes of a matplotlib figure as PNG, atomically."""
+    """Write the picture that ``draw`` makes of a matplotlib figure as PNG, atomically.
+
+    ``draw`` may be called twice: names may need further fonts, which must be known before.
+    """
     # Figure alone draws with Agg: no window system, no state shared with the caller's plots.
     from matplotlib import rc_context
     from matplotlib.figure import Figure
 
-    with rc_context({"font.size": 11, "axes.spines.top": False, "axes.spines.right": False}):
-        figure = Figure(figsize=(8, 4.5), dpi=100, layout="constrained")
-        draw(figure)
-        with atomic_path(final, root) as scratch:
-            # matplotlib's version in the file would make bytes depend on it.
-            figure.savefig(scratch, format="png", metadata={"Software": None})
+    style: Any = {"font.size": 11, "axes.spines.top": False, "axes.spines.right": False}
+    fonts: tuple[Path, ...] = ()
+    while fonts != font_files():
+        fonts = font_files()
+        with rc_context({**style, "font.family": _families(fonts)}):
+            figure = Figure(figsize=(8, 4.5), dpi=100, layout="constrained")
+            draw(figure)
+            if fonts == font_files():
+                _save(figure, final, root)
+
+
+def _save(figure: Any, final: Path, root: Path) -> None:
+    with atomic_path(final, root) as scratch:
+        # matplotlib's version in the file would make bytes depend on it.
+        figure.savefig(scratch, format="png", metadata={"Software": None})
+
+
+def _families(fonts: Sequence[Path]) -> list[str]:
+    """Return matplotlib's names of font files, after telling it of them."""
+    from matplotlib import font_manager
+
+    known = {font.fname for font in font_manager.fontManager.ttflist}
+    for path in fonts:
+        if str(path) not in known:
+            font_manager.fontManager.addfont(str(path))
+    return [font_manager.get_font(str(path)).family_name for path in fonts]
 
 
 def plain(text: str) -> str:
     """Return text that matplotlib shows as it is; it would take $...$ for a formula."""
-    printable = "".join(c if c.isprintable() else "?" for c in text)
-    return printable.replace("$", r"\$")
+    return readable(text).replace("$", r"\$")
 
 
 def _color(position: int) -> str:
@@ -212,13 +236,28 @@ def summarise(metadata: Mapping[str, Any]) -> str:
     return "\n".join(lines) + "\n"
 
 
+def columns(text: str) -> int:
+    """Return how many columns of a page of text a text takes: Hangul and Han letters take two."""
+    return sum(2 if unicodedata.east_asian_width(char) in "WF" else 1 for char in text)
+
+
+def left(text: str, width: int) -> str:
+    """Return text filled up with blanks to a number of columns."""
+    return text + " " * (width - columns(text))
+
+
+def right(text: str, width: int) -> str:
+    """Return text with blanks before it, to a number of columns."""
+    return " " * (width - columns(text)) + text
+
+
 def _count_table(metadata: Mapping[str, Any]) -> list[str]:
     names = sorted(metadata["classes"], key=lambda name: int(metadata["classes"][name]))
-    width = max(12, *(len(name) + 2 for name in names))
+    width = max(12, *(columns(name) + 2 for name in names))
     header = f"{'':<{width}}" + "".join(f"{s:>8}" for s in SPLITS) + f"{'weight':>10}"
     lines = [header]
     for name in names:
         counts = (metadata["splits"][split]["by_class"][name] for split in SPLITS)
         cells = "".join(f"{n:>8}" for n in counts)
-        lines.append(f"{name:<{width}}{cells}{metadata['class_weights'][name]:>10.3f}")
+        lines.append(f"{left(name, width)}{cells}{metadata['class_weights'][name]:>10.3f}")
     return lines

@@ -4,7 +4,7 @@ import re
 from collections.abc import Collection, Mapping
 from pathlib import Path
 
-from annotation.tables import Names, Row, RowError, parse_rows, read_table
+from annotation.tables import Names, Row, RowError, nfc, parse_rows, read_table
 from recognizer.config import SplitSection
 from recognizer.config_file import ConfigError
 
@@ -44,21 +44,22 @@ def read_sources(path: Path, class_of: Mapping[str, str]) -> dict[str, str]:
     """
     rows = read_table(path, ("video", "source"), ("class",))
     first: dict[str, Row] = {}
+    classes = {nfc(video): name for video, name in class_of.items()}
 
     def parse(row: Row) -> tuple[str, str]:
-        video, source = row.cells["video"], row.cells["source"]
+        video, source = row.cells["video"], nfc(row.cells["source"])
         if not video or not source:
             raise RowError("expected a video and a source, got an empty cell")
-        earlier = first.setdefault(video, row)
-        if earlier.cells["source"] != source:
+        earlier = first.setdefault(nfc(video), row)
+        if nfc(earlier.cells["source"]) != source:
             raise RowError(
                 f"{video}: source {source!r}, but {earlier.cells['source']!r} on line "
                 f"{earlier.line}"
             )
-        said, known = row.cells.get("class", ""), class_of.get(video, "")
-        if said and known and said != known:
+        said, known = row.cells.get("class", ""), classes.get(nfc(video), "")
+        if said and known and nfc(said) != nfc(known):
             raise RowError(f"{video}: class {said!r}, but its folder says {known!r}")
-        return video, source
+        return earlier.cells["video"], source
 
     return dict(parse_rows(path, rows, parse))
 
@@ -68,14 +69,19 @@ def _look_up(names: Names, video: str, path: Path, videos: Collection[str]) -> s
         return names.find(video)
     except RowError:
         missing = [v for v in sorted(videos) if not names.knows(v)]
+        similar = ((v, names.similar(v)) for v in missing)
+        meant = next(((v, row) for v, row in similar if row is not None), None)
+        hint = "add them with the recording they were cut from"
+        if meant is not None:
+            hint = f"of its row {meant[1]!r}: did you mean {meant[0]!r}?"
         raise ConfigError(
             f"{path}: expected a row for every video, {len(missing)} are missing: "
-            f"{_some(missing)}; add them with the recording they were cut from"
+            f"{_some(missing)}; {hint}"
         ) from None
 
 
 def _by_regex(pattern: str, videos: Collection[str]) -> dict[str, str]:
-    found = {video: re.search(pattern, video) for video in videos}
+    found = {video: re.search(nfc(pattern), nfc(video)) for video in videos}
     sources = {video: match.group(1) for video, match in found.items() if match and match.group(1)}
     missing = sorted(set(videos) - set(sources))
     if missing:

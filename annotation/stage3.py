@@ -20,6 +20,7 @@ from annotation.labels import read_segments
 from annotation.metadata import METADATA, Dataset, describe, is_finished
 from annotation.report import write_report
 from annotation.sources import find_sources
+from annotation.stills import sample_fps_of, stills_of
 from annotation.workspace import (
     MANIFEST,
     Manifest,
@@ -82,7 +83,8 @@ def run_stage3(config: Config, progress: Progress | None = None) -> Path:
             tell(found[-1].outcome if not found[-1].clips else None, before.frames)
         dataset = _dataset(config, stage2, found, finder)
         dataset.inputs_digest = inputs
-        _write(folder, dataset, finder, tell)
+        sheets = ContactSheets(dataset.clips, stills_of(config, sample_fps_of(stage2.settings)))
+        _write(folder, dataset, finder, sheets, tell)
     return folder
 
 
@@ -183,11 +185,12 @@ def _split(section: DatasetSection, members: list[Member]) -> tuple[str, dict[st
     return "source", {member.video: dealt[member.source] for member in members}
 
 
-def _write(folder: Path, dataset: Dataset, finder: ClipFinder, tell: Progress) -> None:
+def _write(
+    folder: Path, dataset: Dataset, finder: ClipFinder, sheets: ContactSheets, tell: Progress
+) -> None:
     # Nothing old may stand beside something new: two halves of different splits would leak.
     for name in (METADATA, MANIFEST, *(f"{split}.pkl" for split in SPLITS)):
         (folder / name).unlink(missing_ok=True)
-    sheets = ContactSheets(dataset.clips)
     for split in SPLITS:
         samples = _samples(dataset, split, finder, tell)
         write_split(folder / f"{split}.pkl", folder, sheets.watch(samples))

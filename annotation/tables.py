@@ -116,15 +116,27 @@ def parse_rows(path: Path, rows: Iterable[Row], parse: Callable[[Row], T]) -> li
     return parsed
 
 
+def nfc(text: str) -> str:
+    """Return text in the form in which names are compared (Unicode NFC).
+
+    The same letters can be coded in two ways; file systems and editors differ in it.
+    """
+    return unicodedata.normalize("NFC", text)
+
+
+def known_as(text: str, names: Collection[str]) -> str | None:
+    """Return which of the names a text is, None if it is none of them."""
+    return text if text in names else next((n for n in names if nfc(n) == nfc(text)), None)
+
+
 class Names:
     """Known video names; a name in a table is only ever looked up here, never opened."""
 
     def __init__(self, names: Collection[str]) -> None:
         self._names = frozenset(names)
-        # The same text can be coded in two ways; file systems and editors differ in it.
         self._by_normal_form: dict[str, list[str]] = {}
         for name in names:
-            self._by_normal_form.setdefault(unicodedata.normalize("NFC", name), []).append(name)
+            self._by_normal_form.setdefault(nfc(name), []).append(name)
 
     def find(self, text: str) -> str:
         """Return the known name that ``text`` means.
@@ -135,30 +147,43 @@ class Names:
         """
         name = self._known(text)
         if name is None:
-            raise RowError(f"unknown video {text!r}{self._suggestion(text)}")
+            similar = self.similar(text)
+            hint = "" if similar is None else f"; did you mean {similar!r}?"
+            raise RowError(f"unknown video {text!r}{hint}")
         return name
 
     def _known(self, text: str) -> str | None:
         if text in self._names:
             return text
-        same = self._by_normal_form.get(unicodedata.normalize("NFC", text), [])
+        same = self._by_normal_form.get(nfc(text), [])
         return same[0] if len(same) == 1 else None
 
     def knows(self, text: str) -> bool:
         """Tell whether ``find`` would find it."""
         return self._known(text) is not None
 
-    def _suggestion(self, text: str) -> str:
-        slashed = text.replace("\\", "/")
-        last = slashed.rsplit("/", 1)[-1]
-        same_end = [n for n in sorted(self._names) if last and n.rsplit("/", 1)[-1] == last]
-        if same_end:
-            return did_you_mean(slashed, same_end, at_least=0.0)
-        return did_you_mean(slashed, self._names, at_least=0.9)
+    def means(self, text: str) -> bool:
+        """Tell whether it is a known name, or one written with Windows separators."""
+        return self.knows(text) or self.knows(text.replace("\\", "/"))
+
+    def similar(self, text: str) -> str | None:
+        """Return the known name that an unknown one probably means, None without one."""
+        by_path = {nfc(name.replace("\\", "/")): name for name in sorted(self._names)}
+        path = nfc(text.replace("\\", "/"))
+        last = path.rsplit("/", 1)[-1]
+        same_end = [known for known in by_path if last and known.rsplit("/", 1)[-1] == last]
+        close = closest(path, same_end or by_path, 0.0 if same_end else 0.9)
+        return None if close is None else by_path[close]
+
+
+def closest(word: str, known: Collection[str], at_least: float = 0.6) -> str | None:
+    """Return the most similar known word, None if none is similar enough."""
+    by_folded = {name.casefold(): name for name in sorted(known, reverse=True)}
+    close = difflib.get_close_matches(word.casefold(), list(by_folded), n=1, cutoff=at_least)
+    return by_folded[close[0]] if close else None
 
 
 def did_you_mean(word: str, known: Collection[str], at_least: float = 0.6) -> str:
     """Return '; did you mean ...?' with the most similar known word, or nothing."""
-    by_folded = {name.casefold(): name for name in sorted(known, reverse=True)}
-    close = difflib.get_close_matches(word.casefold(), list(by_folded), n=1, cutoff=at_least)
-    return f"; did you mean {by_folded[close[0]]!r}?" if close else ""
+    close = closest(word, known, at_least)
+    return "" if close is None else f"; did you mean {close!r}?"

@@ -14,6 +14,8 @@ from typing import Any
 
 import numpy as np
 
+from annotation import stills
+from annotation.inputs import video_path
 from annotation.workspace import (
     Manifest,
     Outcome,
@@ -46,6 +48,7 @@ _DISK_ERRORS = {
     errno.ENOSPC, errno.EFBIG, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO,
     errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.ENAMETOOLONG, errno.EMFILE,
 }  # fmt: skip
+_LEGEND = "box: id, involvement; dashed: interpolated; grey: no track"
 _LEGEND_WIDTH_PX = 320  # in a narrower picture it would leave no room for the rest
 
 
@@ -128,7 +131,7 @@ def _one(
         sequence, _, meta = read_poses(result)
     except (ArtifactError, OSError) as error:
         return Outcome(entry.video, "refused", _without_folder(error, result, entry.video))
-    source = result_path(config.annotation.input, entry.video, "")
+    source = video_path(config.annotation, entry.video)
     try:
         if config.visualize.skeleton_only:
             pictures = _black(sequence)
@@ -231,10 +234,12 @@ def _overlays(
     for t, image in enumerate(pictures):
         time_s = float(sequence.time_s[t])
         caption = f"{video}  {time_s:.2f} s"
-        caption += "  damaged frame" if sequence.corrupt[t] else ""
+        if sequence.corrupt[t]:  # first: where the picture is narrow, the name is shortened
+            caption = f"damaged frame  {caption}"
+        drawn = draw_people(image, sequence.frame(t), involvement)
         if involvement is not None and image.shape[1] >= _LEGEND_WIDTH_PX:
-            caption += "   (box: id, involvement)"
-        yield draw_caption(draw_people(image, sequence.frame(t), involvement), caption), time_s
+            drawn = draw_caption(drawn, _LEGEND, line=1)
+        yield draw_caption(drawn, caption), time_s
 
 
 def _black(sequence: PoseSequence) -> Iterator[ImageArray]:
@@ -260,9 +265,7 @@ def check_source(source: Path, meta: Mapping[str, Any]) -> None:
 
 def sample_fps_of(meta: Mapping[str, Any]) -> float | None:
     """Return the frame rate to which stage 1 thinned the video, None if it did not."""
-    settings = meta.get("settings", {})
-    rate = settings.get("stage1", settings).get("sample_fps")
-    return None if rate is None else float(rate)
+    return stills.sample_fps_of(meta.get("settings", {}))
 
 
 def pictures_of(

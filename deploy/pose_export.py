@@ -278,7 +278,7 @@ def pass_detector(config: Config, folder: Path) -> None:
     """Check the person detector that a top-down network needs and copy it beside, as it is.
 
     Raises:
-        ModelError: a file that is no YOLOX with raw output.
+        ModelError: a file that is no YOLOX without NMS.
 
     """
     section: DetectorSection = config.models.pose_estimation.topdown.detector

@@ -30,8 +30,10 @@ class AnnotationSection(Section):
     dataset: PlainName = "dataset"
     output_dir: ConfigPath = Path("output")
     video_suffixes: list[str] = [
-        ".mp4", ".avi", ".mkv", ".mov", ".ts", ".mts", ".webm", ".m4v", ".mpg", ".mpeg", ".flv",
-        ".wmv", ".3gp",
+        ".mp4", ".avi", ".mkv", ".mov", ".ts", ".mts", ".m2ts", ".webm", ".m4v", ".mpg", ".mpeg",
+        ".mpe", ".m2v", ".vob", ".flv", ".f4v", ".wmv", ".asf", ".3gp", ".3g2", ".ogv", ".mxf",
+        ".dv", ".divx", ".rm", ".rmvb", ".qt", ".dav", ".264", ".h264", ".265", ".h265", ".hevc",
+        ".mjpg", ".mjpeg", ".ivf",
     ]  # fmt: skip
     include: list[str] = []
     sample_fps: PositiveFloat | None = None

@@ -94,7 +94,7 @@ class TensorRTPoseSection(Section):
 
 
 class DetectorSection(OnnxRuntimeOptions):
-    """The person detector in front of a top-down pose network (YOLOX raw output)."""
+    """The person detector in front of a top-down pose network (YOLOX without NMS)."""
 
     model_path: str = "yolox_nano.onnx"
     score_threshold: Unit = 0.1

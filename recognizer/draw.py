@@ -5,7 +5,7 @@ interpolated (box score 0) are drawn faint and dashed, so that nobody takes them
 """
 
 import colorsys
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from itertools import pairwise
 from typing import Any
 
@@ -14,16 +14,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from recognizer.skeleton import EDGES
+from recognizer.text import Color, Tag, TextStyle, draw_text, fit_text, readable_on, text_width
 from recognizer.types import ImageArray, Poses
-
-Color = tuple[int, int, int]
-"""Blue, green, red, 0 to 255."""
 
 KEYPOINT_THRESHOLD = 0.3
 _UNTRACKED_COLOR: Color = (200, 200, 200)
 _BLACK: Color = (0, 0, 0)
 _WHITE: Color = (255, 255, 255)
-_FONT = cv2.FONT_HERSHEY_SIMPLEX
+_MIN_TEXT_PX = 12  # smaller Hangul cannot be read
 _FAINT = 0.45  # how much of an interpolated person covers the picture
 _FAR_OUTSIDE = 4  # picture sizes; OpenCV's coordinates overflow far beyond
 
@@ -62,7 +60,10 @@ def draw_skeleton(
 
 
 def draw_people(
-    image: ImageArray, poses: Poses, involvement: Mapping[int, float] | None = None
+    image: ImageArray,
+    poses: Poses,
+    involvement: Mapping[int, float] | None = None,
+    about: Collection[int] | None = None,
 ) -> ImageArray:
     """Return the image with everybody's skeleton, box and label.
 
@@ -74,6 +75,7 @@ def draw_people(
         poses: the people of this frame.
         involvement: by id, in [0, 1]. If given, even empty, people without an id are
             faint; if not, nobody is expected to have one.
+        about: ids that the picture is about: everybody else is thin and grey. None: all.
 
     """
     canvas = image.copy()
@@ -81,38 +83,66 @@ def draw_people(
     guessed = poses.box_scores <= 0
     aside = guessed if involvement is None else guessed | (poses.track_ids < 0)
     involvement = involvement or {}
-    order = sorted(range(len(poses)), key=lambda row: involvement.get(ids[row], 0.0))
+    colors = [color_of(i) if about is None or i in about else _UNTRACKED_COLOR for i in ids]
+    order = sorted(range(len(poses)), key=lambda row: _rank(ids[row], involvement, about))
     if aside.any():
         layer = canvas.copy()
         for row in np.flatnonzero(aside).tolist():
-            _person(layer, poses, row, dashed=bool(guessed[row]))
+            _person(layer, poses, row, colors[row], dashed=bool(guessed[row]))
         cv2.addWeighted(layer, _FAINT, canvas, 1 - _FAINT, 0, dst=canvas)
     for row in order:
         if not aside[row]:
-            _person(canvas, poses, row, dashed=False)
+            _person(canvas, poses, row, colors[row], dashed=False)
     for row in order:
         if ids[row] >= 0:
-            _label(canvas, poses.boxes[row], ids[row], involvement.get(ids[row]))
+            _label(canvas, poses.boxes[row], colors[row], _tag(ids[row], involvement))
     return canvas
 
 
-def draw_caption(image: ImageArray, text: str) -> ImageArray:
-    """Return the image with a line of text at its lower left, shrunk to fit the width."""
+def _rank(
+    track_id: int, involvement: Mapping[int, float], about: Collection[int] | None
+) -> tuple[bool, float]:
+    return about is not None and track_id in about, involvement.get(track_id, 0.0)
+
+
+def _tag(track_id: int, involvement: Mapping[int, float]) -> str:
+    value = involvement.get(track_id)
+    return f"{track_id}" if value is None or not np.isfinite(value) else f"{track_id}  {value:.2f}"
+
+
+def draw_caption(image: ImageArray, text: str, line: int = 0) -> ImageArray:
+    """Return the image with a line of text at its lower left, shortened to fit the width.
+
+    Args:
+        image: (H, W, 3) uint8, BGR; it stays as it is.
+        text: any text; without one nothing is drawn.
+        line: which line, counted from below.
+
+    """
     canvas = image.copy()
+    if not text:
+        return canvas
     height, width = canvas.shape[:2]
-    text = _ascii(text)
-    scale = _text_scale(canvas)
-    (text_width, _), _ = cv2.getTextSize(text, _FONT, scale, _stroke(canvas))
-    scale *= min(1.0, 0.96 * width / max(text_width, 1))
-    _text(canvas, text, (round(0.02 * width), height - max(2, round(0.02 * height))), scale)
+    style = TextStyle(_text_px(canvas.shape[0]))
+    left = round(0.02 * width)
+    text = fit_text(text, style, width - 2 * left)
+    top = max(0, height - (line + 1) * style.height - _below(height))
+    # Darker below the letters, so that they are readable on any ground.
+    ground = canvas[top : top + style.height, max(left - 3, 0) : left + text_width(text, style) + 3]
+    ground //= 3
+    draw_text(canvas, text, (left, top), style)
     return canvas
+
+
+def caption_height(height: int) -> int:
+    """Return how many pixels one line of caption takes at the lower edge of a picture."""
+    return TextStyle(_text_px(height)).height + _below(height)
 
 
 # --- parts -------------------------------------------------------------------------
 
 
-def _person(canvas: ImageArray, poses: Poses, row: int, *, dashed: bool) -> None:
-    color = color_of(int(poses.track_ids[row]))
+def _person(canvas: ImageArray, poses: Poses, row: int, color: Color, *, dashed: bool) -> None:
     corners = _inside_limits(canvas, poses.boxes[row].reshape(2, 2))
     if corners is not None:
         (x1, y1), (x2, y2) = corners
@@ -176,39 +206,25 @@ def _pixel(point: NDArray[Any]) -> tuple[int, int]:
     return round(float(point[0])), round(float(point[1]))
 
 
-def _label(canvas: ImageArray, box: NDArray[Any], track_id: int, value: float | None) -> None:
-    """Write the id above the box, inside the picture; the involvement as a number beside it."""
+def _label(canvas: ImageArray, box: NDArray[Any], color: Color, text: str) -> None:
+    """Write text above a box, inside the picture."""
     corners = _inside_limits(canvas, box.reshape(2, 2))
     if corners is None:
         return
-    text = f"{track_id}" if value is None or not np.isfinite(value) else f"{track_id}  {value:.2f}"
-    scale = _text_scale(canvas) * 0.85
-    (width, height), base = cv2.getTextSize(text, _FONT, scale, 1)
-    pad = max(2, height // 4)
-    left = int(np.clip(corners[0][0], 0, max(0, canvas.shape[1] - width - 2 * pad)))
-    top = int(np.clip(corners[0][1] - height - base - pad, 0, max(0, canvas.shape[0] - height)))
-    color = color_of(track_id)
-    bottom = top + height + base + pad
-    cv2.rectangle(canvas, (left, top), (left + width + 2 * pad, bottom), color, -1)
-    ink = _BLACK if 0.114 * color[0] + 0.587 * color[1] + 0.299 * color[2] > 110 else _WHITE
-    place = (left + pad, bottom - base)
-    cv2.putText(canvas, text, place, _FONT, scale, ink, max(1, round(1.6 * scale)), cv2.LINE_AA)
-
-
-def _text(canvas: ImageArray, text: str, place: tuple[int, int], scale: float) -> None:
-    width = max(1, round(1.6 * scale))
-    cv2.putText(canvas, text, place, _FONT, scale, _BLACK, width + 2, cv2.LINE_AA)
-    cv2.putText(canvas, text, place, _FONT, scale, _WHITE, width, cv2.LINE_AA)
-
-
-def _ascii(text: str) -> str:
-    """Return text that OpenCV's letters can show; others become question marks."""
-    return "".join(c if " " <= c <= "~" else "?" for c in text)
+    style = TextStyle(
+        max(_MIN_TEXT_PX, round(0.85 * _text_px(canvas.shape[0]))), readable_on(color)
+    )
+    left, top = corners[0]
+    Tag(text, left, top - style.height, style, color).draw(canvas)
 
 
 def _stroke(canvas: ImageArray) -> int:
     return max(1, round(canvas.shape[0] / 270))
 
 
-def _text_scale(canvas: ImageArray) -> float:
-    return max(0.35, canvas.shape[0] / 900)
+def _text_px(height: int) -> int:
+    return max(_MIN_TEXT_PX, round(height / 32))
+
+
+def _below(height: int) -> int:
+    return max(2, round(0.01 * height))

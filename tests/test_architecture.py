@@ -31,7 +31,8 @@ SPINE: dict[str, set[str]] = {
     "config_file": {"config", "config_types"},
     "doctor_backends": {"config", "config_types"},
     "doctor": {"config", "doctor_backends"},
-    "draw": {"skeleton", "types", "geometry"},
+    "text": set(),
+    "draw": {"skeleton", "text", "types", "geometry"},
 }
 # What a folder below recognizer/ may take besides its own files and the spine.
 SIBLINGS: dict[str, set[str]] = {

@@ -8,7 +8,7 @@ as many folds as sources it is leave-one-source-out.
 import hashlib
 import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from annotation.batch import settle, worker_count
 from annotation.progress import Watch
+from annotation.stills import stills_of
 from annotation.workers import Job, Workforce
 from annotation.workspace import Outcome, exclusive
 from recognizer.action.evaluation import fuse
@@ -55,6 +56,7 @@ def crossval(config: Config, watch: Watch) -> int:
         raise ConfigError(
             f"dataset.service: {service}, but {setup.dataset_dir} was made for {truth.service}"
         )
+    setup = replace(setup, stills=stills_of(config, truth.sample_fps))
     if truth.nobody is None:
         logger.warning(
             "metadata.json does not say in which clips nobody was tracked; they are not counted. "

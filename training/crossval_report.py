@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from annotation.progress import Watch
 from annotation.report import plain, save_figure
+from annotation.stills import Stills
 from recognizer.action.evaluation import Scores
 from recognizer.artifacts import write_atomic, write_json
 from recognizer.types import Sample
@@ -36,6 +37,7 @@ class Setup:
         seeds: the whole is done once for each.
         bootstrap: resamples behind the intervals.
         worst: skeleton videos of at most this many mistakes.
+        stills: where the pictures below skeletons come from, None: grey.
 
     """
 
@@ -47,6 +49,7 @@ class Setup:
     seeds: tuple[int, ...]
     bootstrap: int
     worst: int
+    stills: Stills | None = None
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -87,8 +90,7 @@ def write_report(
     }
     for name, draw in pictures.items():
         save_figure(folder / name, folder, draw)
-    seconds = {name: facts.seconds for name, facts in truth.samples.items()}
-    write_mistakes(folder, (mean, samples), seconds, setup.worst, watch)
+    write_mistakes(folder, (mean, samples), truth.samples, setup.worst, watch, stills=setup.stills)
     write_predictions(folder / "predictions.csv", folder, mean)
     value = _to_json(setup, truth, results, {"all": scores, "tracked": tracked})
     value["worst"] = worst_json(mean, mean.worst(setup.worst))
@@ -274,7 +276,7 @@ def _draw_sources(axes: Any, sources: Sequence[Mapping[str, Any]]) -> None:
     at: NDArray[np.int64] = np.arange(len(sources))[::-1]
     values = [row["accuracy"] for row in sources]
     axes.barh(at, values, color=report.color(0), height=0.7)
-    names = [f"{plain(row['source'])[:28]} ({row['clips']})" for row in sources]
+    names = [f"{plain(row['source'][:28])} ({row['clips']})" for row in sources]
     axes.set_yticks(at, names, fontsize=8)
     axes.set_xlim(0, 1)
     axes.set_ylim(-0.7, len(sources) - 0.3)

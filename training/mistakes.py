@@ -1,37 +1,41 @@
-"""Skeleton videos of what a classifier got wrong, on black: nobody's face is in them."""
+"""What a classifier got wrong: a sheet on the videos' pictures, and skeleton videos on black."""
 
 import re
+import unicodedata
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from annotation.contact_sheet import Strip, draw_strip, slot_color
+from annotation.contact_sheet import Plan, Strip, draw_plan, plan_strip, slot_color
 from annotation.progress import Watch
 from annotation.report import save_figure
+from annotation.stills import Stills
 from annotation.workspace import Outcome
 from recognizer.artifacts import atomic_path
 from recognizer.draw import draw_skeleton
+from recognizer.text import Color, Tag, TextStyle, draw_text, fit_text, readable_on, text_width
 from recognizer.types import ImageArray, Sample
 from recognizer.video.writer import VideoWriter
 from training.report import draw_mistakes
-from training.truth import Predictions
+from training.truth import Facts, Predictions
 
 FOLDER = "mistakes"
 HEIGHT_PX = 480
 _SHEET_ROWS = 12
 _MAX_WIDTH_PX = 1280
+_NAME_LETTERS = 60  # of up to 4 bytes; a file's name may have 255
 _BAND_PX = 64
 _GROUND = 24
 _BAND = 60
 _DRAWN_AT = 0.2  # the lowest keypoint score that is drawn
 _DEFAULT_FPS = 25.0
 _RIGHT, _WRONG, _WHITE = (115, 200, 0), (80, 110, 255), (240, 240, 240)
-_FONT = cv2.FONT_HERSHEY_SIMPLEX
+_TEXT_PX = 17
+_PALE: Color = (190, 190, 190)
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,9 +61,11 @@ class Mistake:
 def write_mistakes(
     folder: Path,
     tested: tuple[Predictions, Mapping[str, Sample]],
-    seconds: Mapping[str, float],
+    facts: Mapping[str, Facts],
     count: int,
     watch: Watch,
+    *,
+    stills: Stills | None = None,
 ) -> None:
     """Write skeleton videos of the worst mistakes and one contact sheet of them.
 
@@ -68,9 +74,10 @@ def write_mistakes(
             are removed.
         tested: what was said, and the samples by name; clips in which nobody was tracked
             have none and no video.
-        seconds: length of the samples, where known.
+        facts: of the samples, where known.
         count: at most this many.
         watch: hears of each video.
+        stills: where the sheet's pictures come from; None: on grey.
 
     """
     said, samples = tested
@@ -78,26 +85,41 @@ def write_mistakes(
         old.unlink()
     said = said[said.tracked]
     rows = said.worst(count)
-    strips = []
+    plans: dict[str, Plan] = {}  # by title, the worst first
     with watch("videos of the worst mistakes", len(rows)) as progress:
         for rank, i in enumerate(rows, 1):
             sample = samples[said.names[i]]
+            known = facts.get(sample.name)
             mistake = Mistake(
                 rank=rank,
                 truth=said.classes[said.labels[i]],
                 predicted=said.classes[said.predicted[i]],
                 probabilities=dict(zip(said.classes, said.probabilities[i].tolist(), strict=True)),
-                seconds=seconds.get(sample.name),
+                seconds=None if known is None else known.seconds,
             )
             write_video(folder / FOLDER / video_name(rank, sample.name), folder, sample, mistake)
-            strips.append((_title(sample, mistake), _strip(sample, mistake)))
+            if rank <= _SHEET_ROWS:
+                plans[_title(sample, mistake)] = _plan(sample, mistake)
             progress(Outcome(sample.name, "done"), 0)
-    draw = partial(draw_mistakes, strips=strips[:_SHEET_ROWS])
+    draw = partial(draw_mistakes, strips=_strips(plans, facts, stills))
     save_figure(folder / f"{FOLDER}.png", folder, draw)
 
 
-def _strip(sample: Sample, mistake: Mistake) -> Strip:
-    return draw_strip(sample, mistake.seconds or sample.keypoints.shape[1] / _DEFAULT_FPS)
+def _plan(sample: Sample, mistake: Mistake) -> Plan:
+    return plan_strip(sample, mistake.seconds or sample.keypoints.shape[1] / _DEFAULT_FPS)
+
+
+def _strips(
+    plans: Mapping[str, Plan], facts: Mapping[str, Facts], stills: Stills | None
+) -> list[tuple[str, Strip]]:
+    wanted = {}
+    for plan in plans.values():
+        known = facts.get(plan.name)
+        if known is not None and known.video:
+            stop_s = known.start_s + known.seconds
+            wanted[plan.name] = plan.moments(known.video, known.start_s, stop_s)
+    grounds = {} if stills is None else stills.read(wanted)
+    return [(title, draw_plan(plan, grounds.get(plan.name))) for title, plan in plans.items()]
 
 
 def _title(sample: Sample, mistake: Mistake) -> str:
@@ -109,7 +131,8 @@ def _title(sample: Sample, mistake: Mistake) -> str:
 
 def video_name(rank: int, sample: str) -> str:
     """Return the file name of a mistake's video: its rank, and the sample's name in plain."""
-    plain = re.sub(r"[^A-Za-z0-9._@-]+", "_", sample.removesuffix(".mp4")).strip("._")[-80:]
+    composed = unicodedata.normalize("NFC", sample.removesuffix(".mp4"))
+    plain = re.sub(r"[^\w.@-]+", "_", composed).strip("._")[-_NAME_LETTERS:]
     return f"{rank:02d}_{plain}.mp4"
 
 
@@ -160,10 +183,10 @@ def _write_rank(picture: ImageArray, points: NDArray[np.float32], slot: int) -> 
     """Write the slot's number above its highest keypoint, inside the picture."""
     if len(points) == 0:
         return
-    top = points[points[:, 1].argmin()]
-    x = int(np.clip(round(float(top[0])) - 6, 2, picture.shape[1] - 16))
-    y = int(np.clip(round(float(top[1])) - 10, 16, picture.shape[0] - 4))
-    cv2.putText(picture, str(slot + 1), (x, y), _FONT, 0.55, slot_color(slot), 2, cv2.LINE_AA)
+    left, top = points[points[:, 1].argmin()].tolist()
+    style = TextStyle(14, readable_on(slot_color(slot)), bold=True)
+    place = (round(left) - 6, round(top) - style.height - 6)
+    Tag(str(slot + 1), *place, style, slot_color(slot)).draw(picture)
 
 
 def _write_time(
@@ -172,36 +195,27 @@ def _write_time(
     text = f"frame {frame + 1}/{frames}"
     text += f"  {frame / frames * seconds:.2f} s" if seconds else ""
     text += "  nobody seen" if nobody else ""
-    place = (8, picture.shape[0] - 10)
-    cv2.putText(picture, text, place, _FONT, 0.45, (160, 160, 160), 1, cv2.LINE_AA)
+    style = TextStyle(14, _PALE)
+    draw_text(picture, text, (8, picture.shape[0] - style.height - 4), style)
 
 
 def _band(width: int, name: str, mistake: Mistake) -> ImageArray:
     """Return the text above the picture: the name, the truth, and what was said."""
     band: ImageArray = np.full((_BAND_PX, width, 3), _BAND, np.uint8)
-    _fit(band, f"{mistake.rank}. {name}", 20, _WHITE, 0.55)
+    _write(band, f"{mistake.rank}. {name}", (8, 6), _WHITE, width - 16)
     said = mistake.probabilities[mistake.predicted]
     truth = mistake.probabilities[mistake.truth]
+    second = _BAND_PX // 2 + 4
     left = f"truth {mistake.truth} ({truth:.2f})"
-    used = _fit(band, left, 48, _RIGHT, 0.55, share=0.5)
-    _fit(band, f"said {mistake.predicted} ({said:.2f})", 48, _WRONG, 0.55, left=used + 16)
+    used = _write(band, left, (8, second), _RIGHT, width // 2 - 16)
+    right = f"said {mistake.predicted} ({said:.2f})"
+    _write(band, right, (used + 16, second), _WRONG, width - used - 24)
     return band
 
 
-def _fit(  # noqa: PLR0913
-    band: ImageArray,
-    text: str,
-    bottom: int,
-    ink: tuple[int, int, int],
-    scale: float,
-    *,
-    left: int = 8,
-    share: float = 1.0,
-) -> int:
-    """Write text, shrunk to what is left of the width; return where it ends."""
-    text = "".join(c if " " <= c <= "~" else "?" for c in text)
-    room = max(8, round(band.shape[1] * share) - left - 8)
-    wide = cv2.getTextSize(text, _FONT, scale, 1)[0][0]
-    scale *= min(1.0, room / max(wide, 1))
-    cv2.putText(band, text, (left, bottom), _FONT, scale, ink, 1, cv2.LINE_AA)
-    return left + round(min(wide, room))
+def _write(band: ImageArray, text: str, place: tuple[int, int], ink: Color, room: int) -> int:
+    """Write text, shortened to the room there is; return where it ends."""
+    style = TextStyle(_TEXT_PX, ink)
+    text = fit_text(text, style, room)
+    draw_text(band, text, place, style)
+    return place[0] + text_width(text, style)

@@ -3,16 +3,19 @@
 import csv
 import io
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from mmengine.hooks import Hook
 
+from annotation.report import plain, save_figure
 from recognizer.artifacts import atomic_path
 
 TABLE, PICTURE = "learning_curve.csv", "learning_curve.png"
 
 Row = dict[str, float]
+_MARKED_EPOCHS = 50  # more points than that would make a thick line
 
 
 class CurvesHook(Hook):  # type: ignore[misc]
@@ -88,22 +91,29 @@ def draw_curves(
         bands: epoch, lowest and highest AP where a name stands for several trainings.
 
     """
-    from matplotlib.figure import Figure
+    save_figure(path, path.parent, partial(_curves, runs=runs, bands=bands or {}))
 
-    figure = Figure(figsize=(13, 4.3), layout="constrained")
+
+def _curves(
+    figure: Any,
+    runs: Mapping[str, Sequence[Row]],
+    bands: Mapping[str, Sequence[tuple[float, float, float]]],
+) -> None:
+    figure.set_size_inches(13, 4.3)
     heatmap, distillation, ap = figure.subplots(1, 3)
     for index, (name, rows) in enumerate(runs.items()):
-        colour = f"C{index % 10}"
-        _line(heatmap, rows, "heatmap_loss", color=colour, label=name)
+        colour, label = f"C{index % 10}", plain(name)
+        _line(heatmap, rows, "heatmap_loss", color=colour, label=label)
         _line(distillation, rows, "vis_dist_loss", color=colour)
         _line(distillation, rows, "kpt_dist_loss", color=colour, linestyle="--")
-        _line(ap, rows, "coco/AP", color=colour, marker=".", label=name)
-        if band := (bands or {}).get(name):
+        _line(ap, rows, "coco/AP", color=colour, label=label)
+        if band := bands.get(name):
             ap.fill_between(*zip(*band, strict=True), color=colour, alpha=0.15, linewidth=0)
     for axes, title in ((heatmap, "heatmap loss (sum over cycles)"),
                         (distillation, "distillation: visual tokens, keypoint tokens (dashed)"),
                         (ap, "COCO AP")):  # fmt: skip
-        axes.set(title=title, xlabel="epoch")
+        axes.set_title(title, fontsize="medium")
+        axes.set_xlabel("epoch")
         axes.grid(alpha=0.3)
         axes.xaxis.get_major_locator().set_params(integer=True, min_n_ticks=1)
     named = next((axes for axes in (heatmap, ap) if axes.lines), heatmap)
@@ -111,17 +121,28 @@ def draw_curves(
     if handles:  # below: over the curves it would hide some
         figure.legend(handles, labels, loc="outside lower center", ncols=5, fontsize="small")
     for axes in (heatmap, distillation):
-        if axes.lines:
-            axes.set_yscale("log")
+        _loss_axis(axes)
     # A small AP is still to be seen, and noise below 0.1 does not fill the picture.
     highest = max((row.get("coco/AP", 0.0) for rows in runs.values() for row in rows), default=0.0)
     ap.set_ylim(0, min(1.0, max(0.1, 1.2 * highest)))
-    with atomic_path(path, path.parent) as scratch:
-        figure.savefig(scratch, format="png", dpi=100)
+
+
+def _loss_axis(axes: Any) -> None:
+    """Make the y axis logarithmic where losses span more than a decade; plain numbers anyway."""
+    from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+
+    values = [y for line in axes.lines for y in line.get_ydata() if y > 0]
+    if values and max(values) > 10 * min(values):
+        axes.set_yscale("log")
+        few = max(values) < 1e4 * min(values)  # over more decades there is no room for these
+        axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5) if few else (1,)))
+        axes.yaxis.set_minor_formatter(NullFormatter())
+    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:.4g}"))
 
 
 def _line(axes: Any, rows: Sequence[Row], key: str, **style: Any) -> None:
     points = [(row["epoch"], row[key]) for row in rows if key in row]
     if points:
-        shown = {"marker": "."} if len(points) == 1 else {}  # a line of one point is invisible
-        axes.plot(*zip(*points, strict=True), **{**shown, **style})
+        # A line of one point is invisible, and of few it does not show where they are.
+        marker = "." if len(points) <= _MARKED_EPOCHS else ""
+        axes.plot(*zip(*points, strict=True), marker=marker, **style)

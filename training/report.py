@@ -7,7 +7,7 @@ import numpy as np
 from sklearn import metrics
 
 from annotation.contact_sheet import MOMENTS, Strip, slot_color
-from annotation.report import plain
+from annotation.report import columns, left, plain, right
 from recognizer.action.evaluation import CALIBRATION_BINS, Estimate, Scores
 from training.truth import Predictions
 
@@ -190,12 +190,12 @@ def label(key: str) -> str:
 
 
 def _class_table(scores: Scores) -> list[str]:
-    width = max(10, *(len(name) + 2 for name in scores.classes))
+    width = max(10, *(columns(name) + 2 for name in scores.classes))
     keys = ("precision", "recall", "f1")
     lines = ["  " + " " * width + "".join(f"{key:<24}" for key in keys).rstrip()]
     for name, figures in scores.by_class.items():
         cells = "".join(f"{_short(figures[key]):<24}" for key in keys)
-        lines.append(f"  {name:<{width}}{cells}".rstrip())
+        lines.append(f"  {left(name, width)}{cells}".rstrip())
     return lines
 
 
@@ -204,11 +204,11 @@ def _short(value: Estimate) -> str:
 
 
 def _confusion_text(scores: Scores) -> list[str]:
-    width = max(10, *(len(name) + 2 for name in scores.classes))
-    header = "".join(f"{name:>{width}}" for name in scores.classes)
+    width = max(10, *(columns(name) + 2 for name in scores.classes))
+    header = "".join(right(name, width) for name in scores.classes)
     lines = [f"  {'truth / predicted':<20}{header}"]
     for name, row in zip(scores.classes, scores.confusion, strict=True):
-        lines.append(f"  {name:<20}" + "".join(f"{n:>{width}}" for n in row))
+        lines.append(f"  {left(name, 20)}" + "".join(f"{n:>{width}}" for n in row))
     return lines
 
 

@@ -5,7 +5,7 @@ give equal bytes.
 """
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -16,6 +16,8 @@ from numpy.typing import NDArray
 
 from annotation.progress import Watch
 from annotation.report import save_figure
+from annotation.stills import Stills, stills_of
+from annotation.tables import nfc
 from annotation.workspace import Outcome, Progress, exclusive
 from recognizer.action.evaluation import Scores, at_threshold, choose_threshold, fuse
 from recognizer.artifacts import sha256_file, write_atomic, write_json
@@ -54,7 +56,8 @@ class Measured:
         samples: what stands in it.
         said: predictions of these samples, in their order.
         whole: the same with the labelled clips in which nobody was tracked.
-        seconds: length of the samples, by name, where known.
+        facts: of the samples, by name, where known.
+        stills: where the pictures below skeletons come from, None: grey.
         threshold: chosen on the validation split, None where that cannot be.
         notes: sentences for the summary.
 
@@ -66,7 +69,8 @@ class Measured:
     samples: Sequence[Sample]
     said: Predictions
     whole: Predictions
-    seconds: dict[str, float]
+    facts: Mapping[str, Facts]
+    stills: Stills | None
     threshold: dict[str, Any] | None
     notes: tuple[str, ...]
 
@@ -141,7 +145,8 @@ def _measure(
         samples=samples,
         said=said,
         whole=said.with_nobody(nobody),
-        seconds={} if truth is None else {n: f.seconds for n, f in truth.samples.items()},
+        facts={} if truth is None else truth.samples,
+        stills=None if truth is None else stills_of(config, truth.sample_fps),
         threshold=threshold,
         notes=notes,
     )
@@ -216,7 +221,7 @@ def _classes(
                 f"test.checkpoint: expected a classifier for {service}, {path} is one for "
                 f"{facts.service}"
             )
-        if facts.classes not in ((), classes):
+        if facts.classes and list(map(nfc, facts.classes)) != list(map(nfc, classes)):
             raise ConfigError(
                 f"test.checkpoint: the classes are {', '.join(classes)}, those of {path} "
                 f"{', '.join(facts.classes)}"
@@ -308,7 +313,9 @@ def _write(
         save_figure(folder / file, folder, draw)
     write_predictions(folder / "predictions.csv", folder, measured.whole)
     samples = {sample.name: sample for sample in measured.samples}
-    write_mistakes(folder, (measured.said, samples), measured.seconds, worst, watch)
+    write_mistakes(
+        folder, (measured.said, samples), measured.facts, worst, watch, stills=measured.stills
+    )
     title = f"{measured.service}: {measured.ann_file.name} with " + ", ".join(
         path.name for path in measured.checkpoints
     )

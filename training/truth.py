@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from annotation.metadata import METADATA, SCHEMA
+from annotation.stills import sample_fps_of
 from recognizer.action.evaluation import Scores, measure
 from recognizer.artifacts import ArtifactError, write_atomic
 from recognizer.types import Sample
@@ -26,12 +27,24 @@ NORMAL = 0  # the label of "nothing happens", by the contract of the classifiers
 
 @dataclass(frozen=True, slots=True)
 class Facts:
-    """What stage 3 says of one labelled clip; ``split`` is None if it came into none."""
+    """What stage 3 says of one labelled clip.
+
+    Attributes:
+        label: its class.
+        source: the recording.
+        split: None if it came into none.
+        seconds: its length.
+        video: the video it is part of, empty where nobody knows.
+        start_s: its start in the video.
+
+    """
 
     label: int
     source: str
     split: str | None
     seconds: float
+    video: str = ""
+    start_s: float = 0.0
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -45,6 +58,7 @@ class Truth:
         nobody: the same of clips in which nobody was tracked; None if the file is of an
             older version, which did not say.
         sha256: of each split's pickle.
+        sample_fps: frame rate to which the videos were thinned, None if they were not.
 
     """
 
@@ -53,6 +67,7 @@ class Truth:
     samples: Mapping[str, Facts]
     nobody: Mapping[str, Facts] | None
     sha256: Mapping[str, str]
+    sample_fps: float | None = None
 
 
 def read_truth(folder: Path) -> Truth:
@@ -83,6 +98,7 @@ def read_truth(folder: Path) -> Truth:
             samples={name: _facts(facts) for name, facts in value["samples"].items()},
             nobody=None if nobody is None else {n: _facts(f) for n, f in nobody.items()},
             sha256={split: str(facts["sha256"]) for split, facts in value["splits"].items()},
+            sample_fps=sample_fps_of(value.get("settings", {}).get("stage2", {})),
         )
     except ArtifactError:
         raise
@@ -108,8 +124,9 @@ def check_agreement(truth: Truth, samples: Sequence[Sample], folder: Path) -> No
 
 
 def _facts(value: Mapping[str, Any]) -> Facts:
-    seconds = float(value["stop_s"]) - float(value["start_s"])
-    return Facts(int(value["label"]), str(value["source"]), value["split"], seconds)
+    start_s, stop_s = float(value["start_s"]), float(value["stop_s"])
+    label, source, video = int(value["label"]), str(value["source"]), str(value["video"])
+    return Facts(label, source, value["split"], stop_s - start_s, video, start_s)
 
 
 @dataclass(frozen=True, eq=False, slots=True)

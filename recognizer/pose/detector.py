@@ -1,8 +1,10 @@
-"""Image -> person boxes, by a YOLOX network with raw output (Ge et al. 2021).
+"""Image -> person boxes, by a YOLOX network (Ge et al. 2021).
 
 Contract: input (B, 3, H, W) float32 BGR 0-255, letterboxed at the top left with 114;
-output (B, cells, 85) raw: centre and log size per grid cell of strides 8, 16 and 32,
-objectness, 80 class scores of which class 0 is the person.
+output (B, cells, 85): centre and size per grid cell of strides 8, 16 and 32, objectness, 80
+class scores of which class 0 is the person. Centre and size are raw (offset in the cell and
+log size, in strides) or, as ``--decode_in_inference`` exports them, in pixels of the input;
+which of them is seen from the first output.
 """
 
 from collections.abc import Sequence
@@ -21,6 +23,8 @@ from recognizer.types import FloatArray, Image
 
 _STRIDES = (8, 16, 32)
 _MAX_BATCH = 8
+_WHICH = "person detector"
+_SET = "set models.pose_estimation.topdown.detector.model_path"
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -83,6 +87,7 @@ class YoloxDetector:
         self._input_name, self._batch, self._input_wh = _check(network)
         self._letterboxes = LetterboxBatch(self._input_wh)
         self._grid, self._stride = _grid(self._input_wh)
+        self._decoded: bool | None = None  # centre and size in pixels; None: not seen yet
 
     def __call__(self, images: Sequence[Image]) -> list[Boxes]:
         """Return the people of each image."""
@@ -111,15 +116,35 @@ class YoloxDetector:
             pixels, fits = self._letterboxes.fill(images[start:stop])
             feeds = {self._input_name: pad_batch(pixels, self._batch)}
             (raw,) = self._network.run(feeds).values()
+            self._check_output(raw)
             found += [self._decode(raw[i], fit) for i, fit in enumerate(fits)]
         return found
+
+    def _check_output(self, raw: NDArray[Any]) -> None:
+        """Refuse what is no output of YOLOX, and see whether it is decoded."""
+        if raw.shape[1] != len(self._grid):
+            raise ModelError(
+                f"{_WHICH}: expected {len(self._grid)} cells of strides 8, 16 and 32 for "
+                f"{self._input_wh[0]}x{self._input_wh[1]} pixels, got {raw.shape[1]}; {_SET}"
+            )
+        if not np.isfinite(raw).all():
+            raise ModelError(
+                f"{_WHICH} gives numbers that are not finite (NaN); its file is broken or was "
+                f"exported wrongly; {_SET}"
+            )
+        if self._decoded is None:
+            # Offsets within a cell are small, centres in pixels are spread over the input.
+            self._decoded = float(np.median(np.abs(raw[..., :2]))) > _STRIDES[0]
 
     def _decode(self, raw: FloatArray, fit: Letterbox) -> Boxes:
         scores = raw[:, 4] * raw[:, 5]
         likely = np.flatnonzero(scores > self._settings.score_threshold)
-        stride = self._stride[likely, None]
-        centres = (raw[likely, :2] + self._grid[likely]) * stride
-        half = np.exp(raw[likely, 2:4]) * stride / 2
+        if self._decoded:
+            centres, half = raw[likely, :2], raw[likely, 2:4] / 2
+        else:
+            stride = self._stride[likely, None]
+            centres = (raw[likely, :2] + self._grid[likely]) * stride
+            half = np.exp(raw[likely, 2:4]) * stride / 2
         boxes = np.concatenate([centres - half, centres + half], axis=1)
         return self._best(fit.to_image(boxes), scores[likely].astype(np.float32))
 
@@ -132,8 +157,8 @@ def _check(network: Network) -> tuple[str, int | None, tuple[int, int]]:
         fits = fits and None not in shape[2:]
     if not fits:
         raise ModelError(
-            "detector: expected a YOLOX network with raw output, (B,3,H,W) -> (B,cells,85), got "
-            f"{describe(network)}; set models.pose_estimation.topdown.detector.model_path"
+            f"{_WHICH}: expected a YOLOX network without NMS, (B,3,H,W) -> (B,cells,85), got "
+            f"{describe(network)}; {_SET}"
         )
     batch, _, height, width = shape
     return network.inputs[0].name, batch, (int(width or 0), int(height or 0))

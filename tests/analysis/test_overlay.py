@@ -7,7 +7,9 @@ import numpy as np
 import pytest
 
 from analysis.overlay import overlay_frames
-from analysis.timeline import LANE_COLORS, Lane, Timeline
+from analysis.timeline import LANE_COLORS, LEGEND, Lane, Timeline
+from recognizer.draw import color_of
+from recognizer.text import TextStyle
 from recognizer.types import Poses, PoseSequence
 from tests.analysis.records import record, result, sliding, window
 
@@ -130,6 +132,85 @@ def test_those_of_an_event_are_framed_while_it_lasts():
     left, right = alarm[:, : 44 * scale], alarm[:, 44 * scale :]
     assert near(left, LANE_COLORS[0]) == 0
     assert near(right, LANE_COLORS[0]) > 500
+
+
+def crowd(frames=50):
+    """Return four people beside each other for five seconds, in a picture of 480 x 270."""
+    boxes = np.array([[20 + 115 * i, 80, 100 + 115 * i, 180] for i in range(4)], np.float32)
+    count = 4 * frames
+    poses = Poses(
+        np.zeros((count, 17, 2), np.float32),
+        np.zeros((count, 17), np.float32),
+        np.tile(boxes, (frames, 1)),
+        np.ones(count, np.float32),
+        np.tile(np.arange(1, 5), frames),
+    )
+    offsets = np.arange(0, count + 1, 4, dtype=np.int64)
+    return PoseSequence(poses, offsets, np.arange(frames) / 10, np.zeros(frames, bool), (480, 270))
+
+
+def marked(image, color):
+    """Return which of the crowd's boxes have a thick frame: colour at their left edge."""
+    return [near(image[95:165, 18 + 115 * i : 26 + 115 * i], color) > 100 for i in range(4)]
+
+
+@pytest.mark.parametrize(
+    ("service", "expected"),
+    [("fight", [False, True, True, False]), ("falldown", [False, False, True, False])],
+)
+def test_only_those_whom_an_event_is_about_are_marked(service, expected):
+    """The two most involved of a fight, the one of a fall; the others lose their colours."""
+    windows = [window(2.0, 0.9, people=(3, 2, 4, 1), service=service)]
+    frames = drawn({service: result(windows, service=service)}, crowd())
+    assert marked(frames[30][0], LANE_COLORS[0]) == expected
+    assert marked(frames[5][0], LANE_COLORS[0]) == [False] * 4
+    for i in range(4):
+        own, frame = color_of(i + 1), slice(15 + 115 * i, 105 + 115 * i)
+        assert near(frames[5][0][60:185, frame], own) > 100
+        kept = near(frames[30][0][60:185, frame], own) > 100  # the plate of the id
+        assert kept == expected[i]
+
+
+@pytest.mark.parametrize(
+    "box", [(0, 0, 40, 63), (70, 0, 95, 63), (60, 30, 95, 63), (0, 40, 95, 60)]
+)
+def test_tags_at_the_edges_are_whole(box):
+    """A tag is as large at the edge of the picture as in its middle."""
+    letters = []
+    for place in (box, (30, 5, 60, 30)):
+        video = tracks(20)
+        video.poses.boxes[::2] = place
+        video.poses.boxes[1::2] = 48, 20, 56, 24
+        windows = [window(0.0, 0.9, people=(1,))]
+        image = drawn({"fight": result(windows)}, video)[5][0][: 64 * 5]
+        letters.append(int((image.astype(int).sum(axis=2) < 60).sum()))
+    assert letters[0] == letters[1] > 100
+
+
+def test_tags_of_neighbours_do_not_cover_each_other():
+    video = tracks(20, (480, 270))
+    video.poses.boxes[::2] = 100, 60, 140, 150
+    video.poses.boxes[1::2] = 110, 60, 150, 152
+    image = drawn({"fight": result([window(0.0, 0.9, people=(1, 2))])}, video)[5][0]
+    rows = (np.abs(image[140:230].astype(int) - LANE_COLORS[0]).max(axis=2) < 10).sum(axis=1)
+    line = TextStyle(12).height
+    assert (rows > 30).sum() >= 2 * line - 2
+
+
+@pytest.mark.parametrize("names", [("싸움", "정상"), ("бой", "μάχη")])
+def test_names_of_classes_are_read_in_the_strip_and_the_tags(names):
+    one, other = (replace(lane([0.2, 0.8], [(0.0, 2.0)]), name=name) for name in names)
+    strips = [Timeline([each], SPAN_S, 640, 360).draw(1.0) for each in (one, other)]
+    changed = (strips[0] != strips[1]).any(axis=2)
+    assert changed[:, :60].any()
+    assert all((strip[:30, :60] > 180).any() for strip in strips)
+
+
+def test_the_strip_says_what_the_boxes_mean():
+    quiet = Timeline([lane([])], SPAN_S, 960, 540)
+    below = quiet.draw(9.0)[-TextStyle(13).height - 6 :]
+    assert (below > 100).any(axis=2).sum() > 300
+    assert all(word in LEGEND for word in ("thick", "grey", "dashed"))
 
 
 def test_two_alarms_on_one_person_both_show():

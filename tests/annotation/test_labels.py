@@ -1,4 +1,5 @@
 import csv
+import unicodedata
 from pathlib import Path
 
 import pytest
@@ -39,6 +40,14 @@ def test_label_from_folder(video, name):
     assert label_from_folders(video, {"Fight": 1, "NonFight": 0}) == name
 
 
+@pytest.mark.parametrize("on_disk", ["NFC", "NFD"])
+@pytest.mark.parametrize("typed", ["NFC", "NFD"])
+def test_label_from_a_folder_in_either_coding(on_disk, typed):
+    classes = {unicodedata.normalize(typed, name): i for i, name in enumerate(("정상", "싸움"))}
+    video = unicodedata.normalize(on_disk, "싸움/복도.mp4")
+    assert label_from_folders(video, classes) == list(classes)[1]
+
+
 @pytest.mark.parametrize(
     ("video", "texts"),
     [
@@ -63,6 +72,26 @@ def read(tmp_path, content, videos=VIDEOS):
     path = tmp_path / "segments.csv"
     path.write_bytes(content.encode() if isinstance(content, str) else content)
     return read_segments(path, CLASSES, videos)
+
+
+@pytest.mark.parametrize("on_disk", ["NFC", "NFD"])
+@pytest.mark.parametrize("typed", ["NFC", "NFD"])
+def test_a_table_in_either_coding(tmp_path, on_disk, typed):
+    path, video = tmp_path / "t.csv", unicodedata.normalize(on_disk, "복도/é.mp4")
+    text = "video,start_s,stop_s,class\n복도/é.mp4,0,1,싸움\n복도/é.mp4,1,2,걷기\n"
+    path.write_text(unicodedata.normalize(typed, text), encoding="utf-8")
+    classes = [unicodedata.normalize(on_disk, name) for name in ("정상", "싸움")]
+    others = [unicodedata.normalize(on_disk, "걷기")]
+    table = read_segments(path, classes, [video], not_ours=others)
+    assert [segment.class_name for segment in table[video]] == [classes[1]]
+
+
+@pytest.mark.parametrize("partial", [False, True])
+def test_windows_separators_are_answered(tmp_path, partial):
+    path = tmp_path / "t.csv"
+    path.write_text("video,start_s,stop_s,class\nFall\\a.mp4,0,1,Falldown\n", encoding="utf-8")
+    with pytest.raises(ConfigError, match=r"t\.csv:2: .*did you mean 'Fall/a\.mp4'"):
+        read_segments(path, CLASSES, ["Fall/a.mp4", "Fall/b.mp4"], partial=partial)
 
 
 GOOD = 'a.mp4,1,2.5,Falldown\n"Subject 1/Fall/ünï,code.mp4",0,3,Normal\n'

@@ -16,7 +16,7 @@ from annotation.contact_sheet import (
     choose,
     draw_strip,
 )
-from annotation.report import plain, summarise
+from annotation.report import plain, save_figure, summarise
 from annotation.stage3 import run_stage3
 from recognizer.dataset.samples import build_sample
 from tests.annotation.datasets import clips, config, digests, facts
@@ -61,6 +61,24 @@ def test_names_that_look_like_formulas_are_shown(tmp_path):
     }
     folder = run_stage3(config(tmp_path, videos, classes={"A $1$ frac{": 0, "B%_é": 1}))
     assert (folder / "report" / "skeletons_B%_é.png").is_file()
+
+
+def titled(path, name):
+    save_figure(path, path.parent, lambda figure: figure.text(0.1, 0.5, plain(name), fontsize=40))
+    return cv2.imread(str(path))
+
+
+def test_two_hangul_names_are_two_pictures_and_no_boxes(tmp_path, recwarn):
+    """Letters that no font has would be boxes, the same for each, with a warning."""
+    pictures = [titled(tmp_path / f"{i}.png", c) for i, c in enumerate("싸움정상가나다라")]
+    assert len({picture.tobytes() for picture in pictures}) == len(pictures)
+    assert not [w for w in recwarn if "missing from font" in str(w.message)]
+
+
+def test_a_letter_that_no_packaged_font_has_is_shown_as_it_can_be(tmp_path, recwarn):
+    one, other = (titled(tmp_path / f"{i}.png", f"a{c}$x$") for i, c in enumerate("\ue000\ue001"))
+    assert (one != other).any()
+    assert not [w for w in recwarn if "missing from font" in str(w.message)]
 
 
 def test_many_classes_and_slots(tmp_path):
@@ -167,7 +185,7 @@ def test_summary_says_what_is_in_and_what_is_not(tmp_path):
 
 def test_plain_text():
     assert plain("a$b") == r"a\$b"
-    assert plain("a\nb") == "a?b"
+    assert plain("a\nb") == "a[U+000A]b"
 
 
 def test_matplotlib_loads_late():

@@ -1,3 +1,4 @@
+import unicodedata
 from pathlib import Path
 
 import pytest
@@ -65,3 +66,37 @@ def test_a_path_without_source_is_refused_by_name(pattern):
 def test_table_and_regex_together_are_refused(tmp_path):
     with pytest.raises(ValueError, match="sources: expected this or source_regex, got both"):
         SplitSection(sources=tmp_path / "x.csv", source_regex="(a)")
+
+
+@pytest.mark.parametrize("on_disk", ["NFC", "NFD"])
+@pytest.mark.parametrize("typed", ["NFC", "NFD"])
+def test_names_in_either_coding(tmp_path, on_disk, typed):
+    """Rows of both codings of one recording name one source: no leak between splits."""
+    videos = [unicodedata.normalize(on_disk, name) for name in ("싸움/1.mp4", "싸움/2.mp4")]
+    text = "video,source,class\n싸움/1.mp4,복도,싸움\n" + unicodedata.normalize(
+        typed, "싸움/2.mp4,복도,싸움\n"
+    )
+    path = tmp_path / "sources.csv"
+    path.write_text(text, encoding="utf-8")
+    class_of = dict.fromkeys(videos, unicodedata.normalize(on_disk, "싸움"))
+    found = find_sources(SplitSection(sources=path), videos, class_of)
+    assert list(found) == videos
+    assert len(set(found.values())) == 1
+    by_path = find_sources(SplitSection(source_regex="^(싸움)/"), videos, {})
+    assert set(by_path.values()) == {"싸움"}
+
+
+def test_one_video_in_two_codings_has_one_source(tmp_path):
+    twice = [unicodedata.normalize(form, "복도.mp4") for form in ("NFC", "NFD")]
+    text = f"video,source\n{twice[0]},1\n{twice[1]},2\n"
+    with pytest.raises(ConfigError, match=r":3: .*source '2', but '1' on line 2"):
+        sources(tmp_path, text)
+
+
+@pytest.mark.parametrize(
+    "row", ["Fight\\a.mp4", "C:\\data\\Fight\\a.mp4", "data/Fight/a.mp4", "Fight/A.mp4"]
+)
+def test_a_row_that_means_a_missing_video_is_suggested(tmp_path, row):
+    with pytest.raises(ConfigError) as error:
+        sources(tmp_path, GOOD.replace("Fight/a.mp4", row, 1))
+    assert f"of its row {row!r}: did you mean 'Fight/a.mp4'?" in str(error.value)

@@ -155,3 +155,37 @@ def test_real_weights_find_the_people_of_real_photographs():
         total += int(seen.sum())
     assert total > 80
     assert close / total > 0.8
+
+
+@needs_assets
+def test_a_decoded_export_finds_what_the_raw_one_finds():
+    image = ArrayImage(cv2.imread(str(next((ASSETS / "coco/val2017").glob("*.jpg")))))
+    raw, decoded = (
+        YoloxDetector(open_network(path), DetectorSection())([image])[0]
+        for path in (ASSETS / "weights/yolox_nano.onnx", ASSETS / "faults/yolox_decoded.onnx")
+    )
+    assert len(raw.scores)
+    np.testing.assert_allclose(decoded.scores, raw.scores, atol=1e-4)
+    np.testing.assert_allclose(decoded.xyxy, raw.xyxy, atol=0.1)
+
+
+def every_cell(value):
+    return dict.fromkeys(range(64 + 16 + 4), np.full(85, value, np.float32))
+
+
+def test_decoded_rows_are_pixels_of_the_input(tmp_path):
+    rows = every_cell(0)
+    for cell in rows:
+        rows[cell] = np.float32([8 + cell % 48, 30, 16, 32, *[0] * 81])
+    rows[9][4:6] = 1, 0.8
+    network = open_network(networks.constant_yolox(tmp_path / "d.onnx", rows))
+    (found,) = YoloxDetector(network, DetectorSection())(
+        [ArrayImage(np.zeros((128, 128, 3), np.uint8))]
+    )
+    np.testing.assert_allclose(found.xyxy, [[2 * (17 - 8), 28, 2 * (17 + 8), 92]], rtol=1e-5)
+
+
+def test_a_detector_that_gives_no_numbers_is_named(tmp_path):
+    network = open_network(networks.constant_yolox(tmp_path / "d.onnx", every_cell(np.nan)))
+    with pytest.raises(ModelError, match=r"person detector gives numbers that are not finite"):
+        YoloxDetector(network, DetectorSection())([ArrayImage(np.zeros((64, 64, 3), np.uint8))])

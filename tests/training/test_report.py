@@ -1,17 +1,19 @@
 """The pictures and pages of the report, drawn for real, also in odd cases."""
 
+import os
+
 import cv2
 import numpy as np
 import pytest
 
 from annotation.progress import silent
-from annotation.report import save_figure
+from annotation.report import columns, save_figure
 from recognizer.types import Sample
 from recognizer.video.reader import VideoReader
 from tests.training.measured import guesses
 from training import report
 from training.mistakes import Mistake, draw_frames, video_name, write_mistakes
-from training.truth import Predictions
+from training.truth import Facts, Predictions
 
 
 def said(labels, rows=None, classes=("NonFight", "Fight"), tracked=None):
@@ -72,6 +74,17 @@ def test_the_summary_states_the_figures_the_matrix_and_what_was_resampled():
     assert f"  NonFight            {right:>10}" in text
 
 
+def test_columns_of_the_summary_stand_below_each_other_in_hangul():
+    labels = [0, 1] * 10
+    texts = [
+        report.summarise("t", {"all": said(labels, classes=classes).scores(0, 0)}, [])
+        for classes in (("normal__", "fight___"), ("정상상태", "싸움중임"))  # as wide as each other
+    ]
+    assert [columns(line) for line in texts[0].splitlines()] == [
+        columns(line) for line in texts[1].splitlines()
+    ]
+
+
 def test_the_summary_says_what_is_undefined():
     text = report.summarise("title", {"all": CASES["one class"].scores(0, 0)}, [])
     assert "ROC-AUC             undefined: the labels are of one class only" in text
@@ -79,8 +92,6 @@ def test_the_summary_says_what_is_undefined():
 
 
 def test_clips_without_anybody_count_as_normal():
-    from training.truth import Facts
-
     nobody = {"NonFight/x": Facts(0, "s9", "test", 2.0), "Fight/y": Facts(1, "s9", "test", 2.0)}
     whole = CASES["two"].with_nobody(nobody)
     assert whole.names[-2:] == ("NonFight/x", "Fight/y")
@@ -135,7 +146,8 @@ def test_the_worst_mistakes_become_videos_that_play_as_long_as_the_sample(tmp_pa
     stale = tmp_path / "mistakes" / "07_old.mp4"
     stale.parent.mkdir()
     stale.touch()
-    write_mistakes(tmp_path, (predictions, samples), {names[0]: 0.6}, 2, silent)
+    facts = {names[0]: Facts(1, "s", "test", 0.6)}
+    write_mistakes(tmp_path, (predictions, samples), facts, 2, silent)
     found = sorted(p.name for p in (tmp_path / "mistakes").iterdir())
     assert found == ["01_Fight_.._c.mp4", "02_Fight_a_b.mp4"]
     with VideoReader(tmp_path / "mistakes" / "02_Fight_a_b.mp4") as reader:
@@ -154,5 +166,7 @@ def test_no_mistake_is_a_page_that_says_so(tmp_path):
 
 def test_names_of_videos_stay_inside_their_folder():
     assert video_name(3, "../../etc/passwd") == "03_etc_passwd.mp4"
+    assert video_name(1, "싸움/복도 1.mp4") == "01_싸움_복도_1.mp4"
+    assert len(os.fsencode(video_name(1, "𠀀" * 500))) <= 255
     assert "/" not in video_name(1, "a/b\0c\n/d.mp4@0.000-2.000")
     assert len(video_name(12, "x" * 500)) < 100
