@@ -20,14 +20,13 @@ FACTS = "recognizer"
 _READ = {
     *inspect.signature(Runner.__init__).parameters, "custom_imports", "class_weight_from", FACTS,
     "fp16", "sync_bn", "model_wrapper_cfg", "find_unused_parameters", "compile",
-    "activation_checkpointing", "efficient_conv_bn_eval",
+    "activation_checkpointing", "efficient_conv_bn_eval", "resume_from",
 } - {"self", "cfg"}  # fmt: skip
 
 
 # Keys of mmcv 1.x, which guides still name, and what mmengine reads in their place.
 _OLD = {
     "total_epochs": "train_cfg.max_epochs",
-    "resume_from": "--resume, or load_from for weights alone",
     "lr_config": "param_scheduler",
     "optimizer_config": "optim_wrapper.clip_grad",
     "evaluation": "train_cfg.val_interval and default_hooks.checkpoint.save_best",
@@ -110,6 +109,9 @@ def _check_values(cfg: Config, path: Path) -> None:
             f"{path}: compile: expected True, False or options of torch.compile such as "
             f"dict(mode='reduce-overhead'), got {mode!r}"
         )
+    named = cfg.get("resume_from")
+    if named is not None and not isinstance(named, str):
+        raise ValueError(f"{path}: resume_from: expected the path of a checkpoint, got {named!r}")
     backend = mode.get("backend") if isinstance(mode, Mapping) else None
     known = torch.compiler.list_backends(exclude_tags=()) if backend is not None else []
     if isinstance(backend, str) and backend not in known:
