@@ -78,7 +78,7 @@ def _plain(value: Any) -> Any:
 
 
 class _Format(logging.Formatter):
-    """Time and message; the level only where it is not INFO, which a search for 'inf' would find."""
+    """Time and message, and the level but for INFO, which a search for 'inf' would find."""
 
     def format(self, record: logging.LogRecord) -> str:
         level = "" if record.levelno == logging.INFO else f"{record.levelname} - "
@@ -89,9 +89,9 @@ class LatestLogHook(Hook):  # type: ignore[misc]
     """Write ``latest.log`` and ``latest.log.json`` into the work_dir.
 
     ``latest.log`` has all that is logged from the first iteration on; config and environment stand
-    in the log of the start, which it names. ``latest.log.json`` has one JSON object a line: ``mode``
-    (train or val), ``epoch``, ``iter`` (from the start of the training), and the values of the
-    log line. A resumed training adds to both; rows of iterations that are repeated are replaced.
+    in the log of the start, which it names. ``latest.log.json`` has one JSON object a line:
+    ``mode`` (train or val), ``epoch``, ``iter`` (from the start of the training), and the values
+    of the log line. A resumed training adds to both; rows that come again are replaced.
     """
 
     priority = "HIGHEST"  # what other hooks say before the first iteration is to be heard
@@ -107,8 +107,8 @@ class LatestLogHook(Hook):  # type: ignore[misc]
         handler.addFilter(lambda record: "will be deprecated" not in record.getMessage())
         runner.logger.addHandler(handler)
         runner.logger.info(
-            f"start: epoch {runner.epoch + 1} of {runner.max_epochs}; config and environment are in "
-            f"{runner.timestamp}/{runner.timestamp}.log"
+            f"start: epoch {runner.epoch + 1} of {runner.max_epochs}; config and environment are "
+            f"in {runner.timestamp}/{runner.timestamp}.log"
         )
         rows = JsonRows(folder / LATEST_JSON, runner.iter)
         if isinstance(runner.log_processor, LogLines):

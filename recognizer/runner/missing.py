@@ -20,7 +20,7 @@ def missing_checkpoint(path: Path) -> str:
     names = sorted((file.name for file in folder.glob("*.pth")), key=_by_number)
     if not names:
         return f"{text}; no *.pth is in {folder}"
-    near = difflib.get_close_matches(path.name, names, 1, 0.6)
+    near = difflib.get_close_matches(path.name, names, 1, 0.75)
     hint = f"did you mean {near[0]}? " if near else ""
     more = f" and {len(names) - _MOST_NAMES} more" if len(names) > _MOST_NAMES else ""
     return f"{text}; {hint}There are {', '.join(names[-_MOST_NAMES:])}{more}"

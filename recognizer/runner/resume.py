@@ -101,7 +101,8 @@ def settle_best(work_dir: Path, source: Path, checkpoint: Mapping[str, Any]) -> 
         for path in work_dir.glob("best_*.pth")
         if (match := _STEP.search(path.name)) and int(match[2]) > (step[match[1]] or 0)
     )
-    info = checkpoint["message_hub"].get("runtime_info", {})
+    hub = checkpoint["message_hub"]
+    info = hub.get("runtime_info", {}) if isinstance(hub, Mapping) else {}
     names = [Path(str(path)).name for key, path in info.items() if key.startswith("best_ckpt")]
     for name in names:
         if (source.parent / name).is_file() and not (work_dir / name).exists():
