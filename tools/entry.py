@@ -9,7 +9,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
-sys.path[0] = str(ROOT)  # instead of this folder, whose names are those of other modules
+# This folder's own names are those of other modules: the project's folder takes its place.
+sys.path[:] = [str(ROOT), *(place for place in sys.path if Path(place) != ROOT / "tools")]
 
 FAILED, BAD_CONFIG = 1, 2
 
