@@ -102,6 +102,14 @@ def test_the_list(capsys, monkeypatch, names):
     assert "research only" in lines[-1]
 
 
+@pytest.mark.parametrize("name", ["end2end_l", "end2end_l.onnx"])
+def test_the_guides_name_is_another_one_of_the_official_file(name, monkeypatch):
+    monkeypatch.undo()
+    file = official.named(name)
+    assert file.path == official.FILES["rtmo-l-onnx"].path
+    assert file.file_name == "end2end_l.onnx"  # what configs look for
+
+
 # --- what is asked for -------------------------------------------------------------
 
 

@@ -1,6 +1,11 @@
 """Where a training goes on: from any checkpoint, in its folder or another, with nothing mixed."""
 
+from pathlib import Path
+
 import pytest
+
+import main
+from recognizer.config_file import ConfigError, load_config
 
 torch = pytest.importorskip("torch")
 pytest.importorskip("mmaction")
@@ -34,8 +39,7 @@ def weights(path):
     return load_checkpoint(path)["state_dict"]
 
 
-@pytest.mark.parametrize("kind", ["epoch_1.pth", "best_*.pth"])
-@pytest.mark.parametrize("said", ["argument", "config"])
+@pytest.mark.parametrize(("kind", "said"), [("epoch_1.pth", "argument"), ("best_*.pth", "config")])
 def test_any_checkpoint_goes_on_as_if_nobody_had_stopped(data, whole, tmp_path, kind, said):
     folder, losses = whole
     (source,) = folder.glob(kind)
@@ -52,14 +56,39 @@ def test_any_checkpoint_goes_on_as_if_nobody_had_stopped(data, whole, tmp_path, 
     assert best.is_file()
     assert best.parent == tmp_path / "other"
     for path in (tmp_path / "other").glob("epoch_[23].pth"):
-        assert all(torch.equal(w, weights(path)[k]) for k, w in weights(folder / path.name).items())
+        one, other = weights(path), weights(folder / path.name)
+        assert all(torch.equal(value, other[key]) for key, value in one.items())
 
 
 def test_a_finished_training_says_that_nothing_is_left(data, whole, tmp_path, caplog):
-    cfg = tiny(data, tmp_path / "other", *EPOCHS, "default_hooks.checkpoint.save_best=None")
+    lone = tmp_path / "lone" / "epoch_3.pth"  # its best one is not beside it
+    lone.parent.mkdir()
+    lone.write_bytes((whole[0] / LATEST).read_bytes())
     with pytest.raises(ValueError, match="max_epochs is 3: nothing is left to train"):
-        train(cfg, resume=whole[0] / LATEST)
+        train(tiny(data, tmp_path / "other", *EPOCHS), resume=lone)
     assert "nothing is left to train" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("words", "value"),
+    [
+        ([], False),
+        (["--resume"], True),
+        (["--resume", "auto"], True),
+        (["--resume", "a/epoch_1.pth"], Path("a/epoch_1.pth").absolute()),
+        (["--set", "train.resume=true"], True),
+        (["--set", "train.resume=auto"], True),
+        (["--set", "train.resume=a/epoch_1.pth"], Path("a/epoch_1.pth").absolute()),
+        (["--set", "train.resume=3"], None),
+    ],
+)
+def test_the_command_line_names_it(words, value):
+    overrides = main._arguments(["--mode", "train.pose", *words]).overrides
+    if value is None:
+        with pytest.raises(ConfigError, match="resume"):
+            load_config(main.ROOT / "configs/config.yaml", overrides)
+        return
+    assert load_config(main.ROOT / "configs/config.yaml", overrides).train.resume == value
 
 
 # --- which checkpoint ---------------------------------------------------------------
