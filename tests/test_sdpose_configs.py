@@ -293,7 +293,6 @@ def test_an_option_that_would_do_nothing_is_refused(option, said):
     ("line", "said"),
     [
         ("total_epochs = 50", "total_epochs is now train_cfg.max_epochs"),
-        ("resume_from = './epoch_100.pth'", "resume_from is now --resume"),
         ("optimizer_config = dict(grad_clip=dict(max_norm=1.0))", "now optim_wrapper.clip_grad"),
         ("lr_config = dict(step=[200, 260])", "lr_config is now param_scheduler"),
         ("evaluation = dict(interval=5)", "evaluation is now train_cfg.val_interval"),

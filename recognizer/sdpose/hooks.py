@@ -23,7 +23,7 @@ logger = logging.getLogger(__name__)
 STATE = "training_monitor"
 STATS_FILE = "training_stats.txt"
 SCALE = (
-    "heatmap_loss is a mean over pixels, summed over the cycles: about 0.1 at the start, and at "
+    "heatmap_loss is a mean over pixels, summed over the cycles: some tenths at the start, and at "
     "most 0.0041 a cycle as soon as no keypoint is predicted anywhere. The guides' figures (about "
     "2.0; above 5.0 is wrong) are of another scale: compare with the start of the run instead"
 )
