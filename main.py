@@ -42,7 +42,7 @@ _SEVERAL: dict[str, Any] = {"nargs": "+", "action": "extend"}
 SHORTCUTS: dict[str, tuple[str, dict[str, Any]]] = {
     "--train-config": ("train.config_file", {**_SEVERAL, "metavar": "FILE"}),
     "--cfg-options": ("train.cfg_options", {**_SEVERAL, "metavar": "KEY=VALUE"}),
-    "--resume": ("train.resume", {"action": "store_true", "help": "go on with a training"}),
+    "--resume": ("train.resume", {"nargs": "?", "const": True, "metavar": "auto|FILE"}),
     "--iterations": ("train.check_iterations", {"type": int, "metavar": "N"}),
     "--seeds": ("ablation.seeds", {**_SEVERAL, "type": int, "metavar": "SEED"}),
     "--checkpoint": ("test.checkpoint", {**_SEVERAL, "metavar": "FILE"}),

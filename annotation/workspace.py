@@ -28,6 +28,7 @@ from recognizer.backends.onnx_files import model_digest
 from recognizer.config import Config
 from recognizer.config_file import ConfigError
 from recognizer.config_models import PoseEstimationSection
+from recognizer.model_files import fetch_hint
 from recognizer.openmmlab import find_pose_config, read_pose_config
 
 logger = logging.getLogger(__name__)
@@ -116,7 +117,7 @@ def find_model_file(config: Config, name: str, key: str) -> Path:
     looked = ", ".join(str(place.absolute()) for place in places)
     raise ConfigError(
         f"{key}: expected a model file '{name}', found none at {looked}; put it into one of "
-        "these places, or --set models.weights_dirs=[<folder>]"
+        f"these places, or --set models.weights_dirs=[<folder>]{fetch_hint(name, key)}"
     )
 
 

@@ -15,6 +15,7 @@ from recognizer.backends.facts import PoseFacts
 from recognizer.backends.onnx_files import read_metadata
 from recognizer.config import Config
 from recognizer.config_models import PoseEstimationSection
+from recognizer.model_files import fetch_hint
 from recognizer.openmmlab import find_pose_config
 from recognizer.pose.estimator import PoseModel, open_pose_model
 from recognizer.types import Image
@@ -188,7 +189,9 @@ def _file(config: Config, name: str, key: str) -> Path:
         if place.is_file():
             return place.absolute()
     looked = ", ".join(str(place.absolute()) for place in places)
-    raise FileNotFoundError(f"{_KEY}.{key}: expected a file '{name}', found none at {looked}")
+    key = f"{_KEY}.{key}"
+    hint = fetch_hint(name, key)
+    raise FileNotFoundError(f"{key}: expected a file '{name}', found none at {looked}{hint}")
 
 
 def _alike(config: Config) -> PoseEstimationSection:

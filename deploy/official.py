@@ -10,7 +10,7 @@ Both projects and their weights are under the Apache License 2.0.
 
 import difflib
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 HOST = "https://download.openmmlab.com"
 _DIGITS = re.compile(r"[-_]([0-9a-f]{8})(?:_\d{8})?\.pth")
@@ -90,13 +90,19 @@ def _stgcnpp() -> list[OfficialFile]:
 
 
 FILES: dict[str, OfficialFile] = {file.name: file for file in (*_rtmo(), *_stgcnpp())}
+# The guide's names of the ONNX files: kept as end2end_l.onnx, which its configs look for.
+ALIASES = {
+    f"end2end_{size}": replace(FILES[f"rtmo-{size}-onnx"], name=f"end2end_{size}")
+    for size, *_ in _RTMO
+}
 
 
 def named(name: str) -> OfficialFile:
     """Return the file of that name; raise KeyError with the nearest names otherwise."""
-    if name in FILES:
-        return FILES[name]
-    near = difflib.get_close_matches(name, FILES, n=3, cutoff=0.5)
+    known = {**FILES, **ALIASES}
+    if name.removesuffix(".onnx") in known:
+        return known[name.removesuffix(".onnx")]
+    near = difflib.get_close_matches(name, known, n=3, cutoff=0.5)
     raise KeyError(f"did you mean {' or '.join(near)}?" if near else f"known: {', '.join(FILES)}")
 
 
@@ -106,6 +112,9 @@ def table() -> str:
     for file in FILES.values():
         size = f"{file.size_mb} MB" if file.size_mb else "not known"
         lines.append(f"{file.name:26}{size:>10}  {file.licence:12}{file.about}")
+    lines.append(
+        f"Also known: {', '.join(ALIASES)}: the ONNX files under the names of guides and configs."
+    )
     lines.append(
         "The licence is that of the weights; the data they were trained on has terms of its own "
         "(NTU RGB+D: research only)."

@@ -22,6 +22,7 @@ from recognizer.backends.tensorrt import TensorRTNetwork, imported, machine
 from recognizer.config import Config
 from recognizer.config_file import ConfigError
 from recognizer.config_models import TensorRTPoseSection
+from recognizer.model_files import fetch_hint
 
 if TYPE_CHECKING:
     import tensorrt as trt
@@ -123,7 +124,7 @@ def onnx_file(config: Config) -> Path:
     looked = ", ".join(str(place.absolute()) for place in places)
     raise ConfigError(
         f"{_KEY}.model_path: expected the ONNX file '{name}', found none at {looked}; write it "
-        f"with `{engine_cache.EXPORT}`"
+        f"with `{engine_cache.EXPORT}`{fetch_hint(name, f'{_KEY}.model_path')}"
     )
 
 

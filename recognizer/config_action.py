@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, Field, PositiveFloat
+from pydantic import AfterValidator, BeforeValidator, Field, PositiveFloat
 
 from recognizer.config_types import ConfigPath, NonNegative, OnnxRuntimeOptions, Section, Unit
 
@@ -17,6 +17,12 @@ def _as_list(value: Path | list[Path]) -> list[Path]:
 ConfigPaths = Annotated[list[ConfigPath] | ConfigPath, AfterValidator(_as_list)]
 
 
+# The last checkpoint (true, auto), or the one that is named.
+Resume = Annotated[
+    bool | ConfigPath, BeforeValidator(lambda value: True if value == "auto" else value)
+]
+
+
 class TrainSection(Section):
     """Training; what the network is stands in a config of mmaction2 or mmpose."""
 
@@ -25,7 +31,7 @@ class TrainSection(Section):
     data_root: ConfigPath | None = None
     work_dir: ConfigPath | None = None
     seed: Seed = 0
-    resume: bool = False
+    resume: Resume = False
     cfg_options: list[str] = []
     check_iterations: Annotated[int, Field(ge=1, le=100_000)] = 10
 

@@ -15,6 +15,7 @@ from pathlib import Path
 
 from recognizer.config import Config
 from recognizer.doctor_backends import Finding, examine_backends, installed
+from recognizer.model_files import fetch_hint
 
 _REQUIREMENTS = Path(__file__).resolve().parents[1] / "requirements"
 _SETUP = "make setup"
@@ -202,6 +203,7 @@ def _model_file(config: Config, key: str, name: str) -> Finding:
             return Finding(key, True, f"{place.resolve()} ({place.stat().st_size / 1e6:.1f} MB)")
     looked = ", ".join(str(folder) for folder in config.models.weights_dirs) or "no folder"
     remedy = f"put it into one of models.weights_dirs ({looked}), or set {key}"
+    remedy += fetch_hint(name, key)
     return Finding(key, None, f"'{name}' not found; the demo and stages 2 and 3 need none", remedy)
 
 

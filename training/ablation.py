@@ -14,7 +14,7 @@ from annotation.workspace import exclusive
 from recognizer.artifacts import sha256_file, short_digest
 from recognizer.config import Config
 from recognizer.config_file import ConfigError
-from training.places import ROOT, as_list
+from training.places import ROOT, as_list, existing_config
 from training.pose import CONFIGS, one_process  # first: it sets up threads before torch loads
 
 logger = logging.getLogger(__name__)
@@ -90,7 +90,8 @@ def _setup(config: Config) -> tuple[Any, list[Any]]:
 
 def _named(config: Config) -> tuple[list[Path], tuple[int, ...]]:
     """Return configs and seeds, each there once."""
-    paths, seeds = as_list(config.train.config_file), tuple(config.ablation.seeds)
+    paths = [existing_config(path) for path in as_list(config.train.config_file)]
+    seeds = tuple(config.ablation.seeds)
     section = config.train
     if not paths:
         raise ConfigError(

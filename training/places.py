@@ -1,5 +1,7 @@
 """Where pickles and checkpoints stand that the config does not name."""
 
+import difflib
+import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,9 +10,13 @@ from typing import Any
 from annotation.workspace import stage3_dir
 from recognizer.config import Config
 from recognizer.config_file import ConfigError
+from recognizer.dataset.mmaction import read_split
+
+logger = logging.getLogger(__name__)
 
 ROOT = Path(__file__).resolve().parents[1]
 CONFIGS = ROOT / "configs" / "skeleton" / "stgcnpp"
+_SMALL = 1024  # bytes: no pickle with a sample in it is as small
 
 
 def as_list(paths: list[Path] | Path) -> list[Path]:
@@ -37,7 +43,31 @@ def named_config(config: Config) -> Path | None:
             f"train.config_file: expected one config, got {len(named)} ({names}); only --mode "
             "train.ablation takes several"
         )
-    return named[0] if named else None
+    return existing_config(named[0]) if named else None
+
+
+def existing_config(path: Path) -> Path:
+    """Return the config if it is there, else ours of that name in place of an older folder's.
+
+    Guides name ``configs/body/2d_kpt_sview_rgb_img/sdpose/coco/<name>.py``, and folders of other
+    checkouts.
+
+    Raises:
+        ConfigError: there is none; the message names the nearest ones.
+
+    """
+    if path.is_file():
+        return path
+    ours = {file.name: file for file in sorted((ROOT / "configs").rglob("*.py"))
+            if file.parent.name != "_base_"}  # fmt: skip
+    if path.name in ours and "configs" in path.parts:
+        logger.warning("%s is not there; taking %s", path, ours[path.name])
+        return ours[path.name]
+    near = [str(ours[name]) for name in difflib.get_close_matches(path.name, ours, 3, 0.6)]
+    hint = f"did you mean {' or '.join(near)}?" if near else f"ours are in {ROOT / 'configs'}"
+    raise ConfigError(
+        f"train.config_file: expected a training config at {path}, found none; {hint}"
+    )
 
 
 def check_network(cfg: Any, classes: Sequence[str]) -> None:
@@ -86,6 +116,31 @@ def find_pickle(config: Config, service: str, split: str) -> Path:
         f"expected {split}.pkl, found none at {looked}; run --mode annotation.pipeline with the "
         f"same config (dataset.service={service}), or --set train.dataset_dir=<folder with the "
         "pickles>"
+    )
+
+
+def find_test_pickle(config: Config, service: str) -> tuple[Path, str]:
+    """Return the pickle to test on, and what to say where it is val's for want of a test split.
+
+    Raises:
+        ConfigError: there is neither.
+
+    """
+    try:
+        path = find_pickle(config, service, "test")
+        if path.stat().st_size > _SMALL or read_split(path):
+            return path, ""
+        val = path.with_name("val.pkl")
+    except ConfigError as error:
+        try:
+            val = find_pickle(config, service, "val")
+        except ConfigError:
+            raise error from None
+    if not val.is_file():
+        return path, ""  # that it is empty is said where it is read
+    return val, (
+        f"The data set has no test split: tested on {val.name} instead, by which training chose "
+        "its best epoch, so the figures are optimistic."
     )
 
 

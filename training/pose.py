@@ -61,6 +61,7 @@ def _test_command(config: Config, path: Path, checkpoint: Path) -> str:
 
 def test_pose(config: Config, watch: Watch) -> int:
     """Measure one checkpoint on the test images (``--mode test.pose``)."""
+    from recognizer.runner.missing import missing_checkpoint
     from recognizer.runner.train_config import TrainConfigError
     from recognizer.sdpose.evaluation import evaluate
     from training.pose_report import write_report
@@ -71,7 +72,7 @@ def test_pose(config: Config, watch: Watch) -> int:
     checkpoint = _checkpoint(config, Path(cfg.work_dir), path)
     output = config.test.output_dir or checkpoint.parent / "report"
     if not checkpoint.is_file():
-        raise FileNotFoundError(f"expected a checkpoint at {checkpoint}, found none")
+        raise FileNotFoundError(missing_checkpoint(checkpoint))
     try:
         with one_speaks(output, watch, f"testing {checkpoint.name}") as heard:
             scores = evaluate(cfg, checkpoint, output, heard=heard)

@@ -101,6 +101,7 @@ def _shorten(cfg: "PoseConfig", iterations: int) -> None:
     key = "max_epochs" if cfg.train_cfg.get("by_epoch", True) else "max_iters"
     cfg.train_cfg[key] = max(cfg.train_cfg.get(key) or 0, iterations + 1)
     cfg.train_cfg.val_begin = _NEVER
+    cfg.update(resume=False, resume_from=None)
     cfg.default_hooks = {**(cfg.get("default_hooks") or {}), "checkpoint": None}
     if "visualizer" in cfg:
         cfg.visualizer.vis_backends = []

@@ -6,7 +6,7 @@ give equal bytes.
 
 import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -26,10 +26,11 @@ from recognizer.config_action import ClassifierSection
 from recognizer.config_file import ConfigError
 from recognizer.dataset.check import check_splits
 from recognizer.dataset.mmaction import read_split
+from recognizer.runner.missing import missing_checkpoint
 from recognizer.types import Sample
 from training import report
 from training.mistakes import write_mistakes
-from training.places import CheckpointFacts, as_list, best_checkpoint, facts_of, find_pickle
+from training.places import CheckpointFacts, as_list, best_checkpoint, facts_of, find_test_pickle
 from training.truth import (
     Facts,
     Predictions,
@@ -90,10 +91,15 @@ def _test(config: Config, service: str, watch: Watch) -> int:
     checkpoints = as_list(section.checkpoint) or [best_checkpoint(config, service)]
     for path in checkpoints:
         if not path.is_file():
-            raise ConfigError(f"test.checkpoint: expected a file, found none at {path}")
-    ann_file = section.ann_file or find_pickle(config, service, "test")
+            raise ConfigError(f"test.checkpoint: {missing_checkpoint(path)}")
+    ann_file, note = section.ann_file, ""
+    if ann_file is None:
+        ann_file, note = find_test_pickle(config, service)
     folder = section.output_dir or checkpoints[0].parent / "report"
     measured = _measure(config, service, checkpoints, ann_file, watch)
+    if note:
+        logger.warning("%s", note)
+        measured = replace(measured, notes=(note, *measured.notes))
     parts = {"tracked": measured.said.scores(section.bootstrap, config.train.seed)}
     if len(measured.whole.names) > len(measured.said.names):
         parts = {"all": measured.whole.scores(section.bootstrap, config.train.seed)} | parts

@@ -25,12 +25,13 @@ __all__ = ["load_train_config", "model_of", "predict", "registered", "train"]
 _BATCH = 32
 
 
-def train(cfg: Config, *, resume: bool = False, heard: Heard | None = None) -> Path:
+def train(cfg: Config, *, resume: bool | Path = False, heard: Heard | None = None) -> Path:
     """Train a classifier and return the best checkpoint, or the last one without val.
 
     Args:
         cfg: of ``load_train_config``; ``cfg.work_dir`` is where everything goes.
-        resume: go on from the work_dir's last checkpoint; start if there is none.
+        resume: go on from the work_dir's last checkpoint (start if there is none), or from the
+            checkpoint that is named.
         heard: hears of every iteration.
 
     Raises:

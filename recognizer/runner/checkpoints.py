@@ -20,6 +20,8 @@ import numpy as np
 import torch
 from mmengine.config import Config
 
+from recognizer.runner.missing import missing_checkpoint
+
 CONFIG_PARTS = ("model", "test_dataloader", "val_dataloader")
 _STEP_FILE = re.compile(r"(?:epoch|iter)_(\d+)\.pth")
 _PLAIN = (bool, int, float, str, bytes, type(None), torch.Tensor, torch.dtype, torch.Size)
@@ -79,7 +81,7 @@ def load_checkpoint(path: Path, *, device: str = "cpu") -> dict[str, Any]:
 
     """
     if not path.is_file():
-        raise FileNotFoundError(f"expected a checkpoint at {path}, found none")
+        raise FileNotFoundError(missing_checkpoint(path))
     stand_ins: list[Any] = [(Dropped, name) for name in _FOREIGN]
     try:
         with torch.serialization.safe_globals(stand_ins):

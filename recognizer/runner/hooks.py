@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from mmengine.hooks import CheckpointHook, Hook, ParamSchedulerHook
 from mmengine.hooks import EarlyStoppingHook as MmengineEarlyStopping
-from mmengine.hooks import Hook, ParamSchedulerHook
 from mmengine.logging import HistoryBuffer
 from mmengine.optim import AmpOptimWrapper as MmengineAmp
 from mmengine.optim import OptimWrapper
@@ -356,3 +356,16 @@ class ProgressHook(Hook):  # type: ignore[misc]
             text = ", ".join(f"{key} {value:.4f}" for key, value in (metrics or {}).items()
                              if "time" not in key)  # fmt: skip
             logger.info("epoch %d validated: %s", runner.epoch, text)
+
+
+def tell_best(runner: Any, hook: CheckpointHook, name: str) -> None:
+    """Log that a checkpoint is the best so far: ``Current best AP: 73.68``."""
+    info = runner.message_hub.runtime_info
+    for key in hook.key_indicators:
+        score = info.get("best_score", info.get(f"best_score_{key}"))
+        if score is not None and name.startswith(f"best_{key.replace('/', '_')}_"):
+            metric = key.removeprefix("coco/")
+            value = f"{100 * score:.2f}" if metric == "AP" else f"{score:.4f}"
+            text = f"Current best {metric}: {value} (best_{metric} at epoch {runner.epoch}: {name})"
+            runner.logger.info(text)
+            logger.info(text)

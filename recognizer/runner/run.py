@@ -9,7 +9,6 @@ import itertools
 import logging
 import os
 import random
-import time
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -20,16 +19,19 @@ import numpy as np
 import torch
 from mmengine.config import Config
 from mmengine.dist import master_only
+from mmengine.hooks import CheckpointHook
 from mmengine.model import MMDistributedDataParallel, is_model_wrapper
 from mmengine.runner import Runner
 from mmengine.runner.checkpoint import load_state_dict
 from mmengine.utils import ManagerMixin
 from torch import distributed
 
-from recognizer.artifacts import atomic_path, remove_stale_scratch
+from recognizer.artifacts import atomic_path
 from recognizer.openmmlab import Library, scope
-from recognizer.runner.checkpoints import CheckpointError, inside, last_checkpoint, load_checkpoint
-from recognizer.runner.hooks import ProgressHook
+from recognizer.runner.checkpoints import CheckpointError, load_checkpoint
+from recognizer.runner.hooks import ProgressHook, tell_best
+from recognizer.runner.logs import LatestLogHook, LogLines
+from recognizer.runner.resume import LATEST, find_source, link, settle_best, tell_place
 from recognizer.runner.train_config import FACTS, config_faults, datasets
 
 logger = logging.getLogger(__name__)
@@ -88,8 +90,6 @@ class SafeRunner(Runner):  # type: ignore[misc]
     ) -> dict[str, Any]:
         """Load weights; on resuming every weight must be there and fit."""
         path = Path(filename)
-        if self._resume:
-            inside(path, Path(self.work_dir))
         checkpoint = load_checkpoint(path, device=str(map_location))
         self.call_hook("after_load_checkpoint", checkpoint=checkpoint)
         load_weights(
@@ -98,12 +98,34 @@ class SafeRunner(Runner):  # type: ignore[misc]
         self._has_loaded = True
         return checkpoint
 
+    def build_log_processor(self, log_processor: Any) -> Any:
+        """Write log lines with digits that tell, and rows beside them."""
+        if log_processor.get("type", "LogProcessor") != "LogProcessor":
+            return super().build_log_processor(log_processor)
+        return LogLines(**{key: log_processor[key] for key in log_processor if key != "type"})
+
+    def register_hooks(self, *args: Any, **kwargs: Any) -> None:
+        """Register the hook of the work_dir's logs first, so that it hears all others."""
+        self.register_hook(LatestLogHook())
+        super().register_hooks(*args, **kwargs)
+
     @master_only  # type: ignore[untyped-decorator]
     def save_checkpoint(self, out_dir: str, filename: str, *args: Any, **kwargs: Any) -> None:
-        """Save a checkpoint whole or not at all."""
+        """Save a checkpoint whole or not at all; ``latest.pth`` is another name of the last one.
+
+        mmengine leaves the optimiser out of the best one, from which nothing could go on then.
+        """
         final = Path(out_dir) / filename
+        hooks = [hook for hook in self.hooks if isinstance(hook, CheckpointHook)]
+        is_best = filename.startswith("best_") and bool(hooks)
+        if is_best:
+            kwargs["save_optimizer"] = hooks[0].save_optimizer
+            kwargs["save_param_scheduler"] = hooks[0].save_param_scheduler
         with atomic_path(final, final.parent) as scratch:
             super().save_checkpoint(str(scratch.parent), scratch.name, *args, **kwargs)
+        link(final, Path(self.work_dir) / LATEST)
+        if is_best:
+            tell_best(self, hooks[0], filename)
 
     def _maybe_compile(self, target: str) -> None:
         """Compile the loss of the model where the config says ``compile``.
@@ -151,7 +173,9 @@ def load_weights(model: Any, checkpoint: Mapping[str, Any], path: Path, *, whole
 # --- training ----------------------------------------------------------------------
 
 
-def run(cfg: Config, kind: Kind, *, resume: bool = False, heard: Heard | None = None) -> Path:
+def run(
+    cfg: Config, kind: Kind, *, resume: bool | Path = False, heard: Heard | None = None
+) -> Path:
     """Train as the config says and return the best checkpoint, or the last one without val.
 
     Under torchrun all processes train together. A run that is interrupted and resumed gives the
@@ -161,11 +185,12 @@ def run(cfg: Config, kind: Kind, *, resume: bool = False, heard: Heard | None = 
     Args:
         cfg: a training config; ``cfg.work_dir`` is where everything goes.
         kind: what the library's own are.
-        resume: go on from the work_dir's last checkpoint; start if there is none. So does
-            ``resume = True`` in the config.
+        resume: go on from the work_dir's last checkpoint (start if there is none), or from the
+            checkpoint that is named. So do ``resume = True`` and ``resume_from`` in the config.
         heard: hears of every iteration.
 
     Raises:
+        FileNotFoundError: the checkpoint to go on from is not there.
         FileExistsError: not resuming, but the work_dir holds a training.
         CheckpointError: a checkpoint to start from that is damaged or of something else.
         NotFiniteError: the loss or a weight became NaN or infinite.
@@ -176,13 +201,15 @@ def run(cfg: Config, kind: Kind, *, resume: bool = False, heard: Heard | None = 
     cfg = cfg.copy()
     work_dir = Path(cfg.work_dir).absolute()
     cfg.work_dir = str(work_dir)
-    source = _source(work_dir, resume=resume or bool(cfg.get("resume")))
+    source = find_source(cfg, work_dir, resume)
     name = Path(cfg.filename).stem if cfg.filename else ""
     facts = {"config": name, **dict(cfg.get(FACTS) or {}), **kind.facts(cfg)}
     cfg.resume = source is not None
     if source is not None:
-        cfg.load_from = str(source)
-        _go_on(cfg, facts, load_checkpoint(source), source)
+        cfg.load_from, checkpoint = str(source), load_checkpoint(source)
+        _go_on(cfg, facts, checkpoint, source)
+        tell_place(cfg, source, checkpoint)
+        settle_best(work_dir, source, checkpoint)
     begun: list[int] = []
 
     def count(done: int, total: int) -> None:
@@ -198,33 +225,27 @@ def run(cfg: Config, kind: Kind, *, resume: bool = False, heard: Heard | None = 
             runner.register_hook(hook)
         try:
             runner.train()
+        except BaseException as error:
+            runner.logger.warning(f"stopped: {type(error).__name__}: {error}")
+            raise
         finally:
             _close(runner)
-        info = runner.message_hub.runtime_info
-        best = info.get("best_ckpt") or info.get("last_ckpt")
-        if not best:
-            raise RuntimeError(f"{work_dir}: nothing was saved; set default_hooks.checkpoint")
-        return Path(best)
+        return _result(runner, source)
 
 
-def _source(work_dir: Path, *, resume: bool) -> Path | None:
-    """Return the checkpoint to go on from; put aside the best one of a run that left none."""
-    source = last_checkpoint(work_dir)
-    if source is not None and not resume:
-        raise FileExistsError(
-            f"{work_dir} holds a training ({source.name}); go on with it (--resume), choose "
-            "another folder (--set train.work_dir=...), or delete this one"
+def _result(runner: Any, source: Path | None) -> Path:
+    """Return the best checkpoint, the last one where none was the best."""
+    info = runner.message_hub.runtime_info
+    saved = [Path(info[key]) for key in ("best_ckpt", "last_ckpt") if info.get(key)]
+    for path in saved:
+        if path.is_file():
+            return path
+    if source is not None and runner.epoch >= runner.max_epochs:
+        raise ValueError(
+            f"{source}: was trained for {runner.epoch} epochs and train_cfg.max_epochs is "
+            f"{runner.max_epochs}: nothing is left to train; set it higher"
         )
-    if source is None and os.environ.get("RANK", "0") == "0":
-        remove_stale_scratch(work_dir)
-        for stale in work_dir.glob("best_*.pth"):
-            aside = stale.with_name(f"{stale.name}.earlier{time.time_ns()}")
-            logger.info("%s is of a run that left nothing to go on from: kept as %s", stale.name,
-                        aside.name)  # fmt: skip
-            stale.rename(aside)
-    if resume:
-        logger.info("going on from %s", source or "nothing: no training in this folder yet")
-    return source
+    raise RuntimeError(f"{runner.work_dir}: nothing was saved; set default_hooks.checkpoint")
 
 
 def _go_on(cfg: Config, facts: dict[str, Any], checkpoint: Mapping[str, Any], path: Path) -> None:
@@ -233,8 +254,8 @@ def _go_on(cfg: Config, facts: dict[str, Any], checkpoint: Mapping[str, Any], pa
     before = meta.get(FACTS)
     if not isinstance(before, Mapping) or not {"optimizer", "message_hub"} <= checkpoint.keys():
         raise CheckpointError(
-            f"{path}: expected a checkpoint that this program saved to go on from; to start from "
-            "its weights, use --cfg-options load_from=<file> without --resume"
+            f"{path}: expected a checkpoint that this program saved, with its optimizer, to go on "
+            "from; to start from its weights, use --cfg-options load_from=<file> without --resume"
         )
     if before.get("train_sha256") != facts.get("train_sha256"):
         raise CheckpointError(

@@ -131,6 +131,9 @@ def _check_values(cfg: Config, path: Path) -> None:
             f"{path}: compile: expected True, False or options of torch.compile such as "
             f"dict(mode='reduce-overhead'), got {mode!r}"
         )
+    named = cfg.get("resume_from")
+    if named is not None and not isinstance(named, str):
+        raise ValueError(f"{path}: resume_from: expected the path of a checkpoint, got {named!r}")
     backend = mode.get("backend") if isinstance(mode, Mapping) else None
     known = torch.compiler.list_backends(exclude_tags=()) if backend is not None else []
     if isinstance(backend, str) and backend not in known:

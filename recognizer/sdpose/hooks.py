@@ -16,11 +16,17 @@ from mmengine.hooks import Hook
 from mmengine.registry import HOOKS
 
 from recognizer.artifacts import write_atomic
+from recognizer.runner.logs import digits
 
 logger = logging.getLogger(__name__)
 
 STATE = "training_monitor"
 STATS_FILE = "training_stats.txt"
+SCALE = (
+    "heatmap_loss is a mean over pixels, summed over the cycles: some tenths at the start, and at "
+    "most 0.0041 a cycle as soon as no keypoint is predicted anywhere. The guides' figures (about "
+    "2.0; above 5.0 is wrong) are of another scale: compare with the start of the run instead"
+)
 _ROUNDING = 1e-9  # 0.72 - 0.67 is less than 0.05 in floating point
 
 
@@ -131,7 +137,10 @@ class TrainingMonitorHook(Hook):  # type: ignore[misc]
         self.loaded: tuple[int, dict[str, Any]] | None = None
 
     def before_train(self, runner: Any) -> None:
-        """Take up the statistics of the run that is resumed."""
+        """Take up the statistics of the run that is resumed; say of which scale losses are."""
+        if runner.rank == 0:
+            runner.logger.info(SCALE)
+            logger.info(SCALE)
         loaded, self.loaded = self.loaded, None
         if loaded is not None and loaded[0] == runner.iter:
             self._restore(loaded[1])
@@ -278,7 +287,7 @@ class DetailedLossLogHook(Hook):  # type: ignore[misc]
         """Log the losses of the iteration."""
         if runner.rank == 0 and self.every_n_train_iters(runner, self.interval):
             items = loss_items(outputs or {})
-            text = ", ".join(f"{key}: {_digits(value)}" for key, value in items.items())
+            text = ", ".join(f"{key}: {digits(value)}" for key, value in items.items())
             runner.logger.info(f"Iter [{runner.iter + 1}] {text}")
 
 
@@ -292,12 +301,6 @@ def loss_items(outputs: Mapping[str, Any]) -> dict[str, float]:
 def _number(value: Any) -> float:
     """Return a number; mmengine's RuntimeInfoHook asks for it too, so no device waits for us."""
     return float(value.detach() if hasattr(value, "detach") else value)
-
-
-def _digits(value: float) -> str:
-    """Write six digits after the point, and four that count where the value is small."""
-    small = math.isfinite(value) and 0 < abs(value) < 1e-3
-    return f"{value:.3e}" if small and abs(value) < 1e-4 else f"{value:{'.4g' if small else '.6f'}}"
 
 
 def _positive(name: str, value: int) -> int:

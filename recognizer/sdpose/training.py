@@ -73,7 +73,7 @@ def named_work_dir(cfg: Config, root: Path) -> Path:
 def train(
     cfg: Config,
     *,
-    resume: bool = False,
+    resume: bool | Path = False,
     heard: Heard | None = None,
     hooks: Sequence[Callable[..., Any]] = (),
 ) -> Path:
@@ -81,7 +81,8 @@ def train(
 
     Args:
         cfg: of ``load_pose_config``; ``cfg.work_dir`` is where everything goes.
-        resume: go on from the work_dir's last checkpoint; start if there is none.
+        resume: go on from the work_dir's last checkpoint (start if there is none), or from the
+            checkpoint that is named.
         heard: hears of every iteration.
         hooks: more hooks of mmengine.
 

@@ -96,9 +96,18 @@ def test_the_list(capsys, monkeypatch, names):
     monkeypatch.undo()
     assert fetch(Config.model_validate({"models": {"fetch": names}}), silent) == 0
     lines = capsys.readouterr().out.splitlines()
-    assert len(lines) == 2 + len(official.FILES)
-    assert all("Apache-2.0" in line for line in lines[1:-1])
+    assert len(lines) == 3 + len(official.FILES)
+    assert all("Apache-2.0" in line for line in lines[1:-2])
+    assert "end2end_l" in lines[-2]
     assert "research only" in lines[-1]
+
+
+@pytest.mark.parametrize("name", ["end2end_l", "end2end_l.onnx"])
+def test_the_guides_name_is_another_one_of_the_official_file(name, monkeypatch):
+    monkeypatch.undo()
+    file = official.named(name)
+    assert file.path == official.FILES["rtmo-l-onnx"].path
+    assert file.file_name == "end2end_l.onnx"  # what configs look for
 
 
 # --- what is asked for -------------------------------------------------------------

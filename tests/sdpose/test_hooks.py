@@ -319,7 +319,7 @@ def test_every_loss_item_is_logged_every_so_often(tmp_path):
      (math.nan, "nan"), (-math.inf, "-inf")],
 )  # fmt: skip
 def test_small_losses_keep_their_digits(tmp_path, value, text):
-    assert hooks._digits(value) == text
+    assert hooks.digits(value) == text
 
 
 def test_an_interval_of_nothing_is_refused():

@@ -251,3 +251,21 @@ def test_a_shipped_file_for_something_else_is_refused(tmp_path, stage3):
     falldown = place_classifier(tmp_path / "falldown.onnx", "falldown")
     with pytest.raises(ConfigError, match=r"expected a classifier for fight, .* one for falldown"):
         run(tmp_path, stage3, [falldown])
+
+
+def test_without_a_test_split_val_is_taken_and_that_is_said(tmp_path, stage3, checkpoints, caplog):
+    """RWF-2000 has train/ and val/ only; stage 3 then writes an empty test.pkl."""
+    for missing in (False, True):
+        folder = tmp_path / f"missing_{missing}"
+        folder.mkdir()
+        for split in ("train", "val"):
+            (folder / f"{split}.pkl").write_bytes((stage3 / f"{split}.pkl").read_bytes())
+        if not missing:
+            write_split(folder / "test.pkl", folder, [])
+        caplog.clear()
+        report = run(folder, folder, checkpoints[:1])
+        value = json.loads((report / "report.json").read_text())
+        assert value["dataset"]["file"] == "val.pkl"
+        assert "no test split: tested on val.pkl" in value["notes"][0]
+        assert "no test split" in caplog.text
+        assert value["threshold"] is None
