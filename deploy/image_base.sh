@@ -48,9 +48,12 @@ find_python_image() { # sets PYTHON_IMAGE, which docker-compose.yml reads
         touch "$work/root/.complete"
     fi
     offer_packages
-    tar -C "$work/root" --exclude=./dev --exclude=./proc/* --exclude=./sys/* -cf - . | docker import \
-        --change "ENV PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin" \
-        - "$PYTHON_IMAGE" >/dev/null
+    # Made once in a kept folder: a new one would have the build install everything again.
+    docker image inspect "$PYTHON_IMAGE" >/dev/null 2>&1 ||
+        tar -C "$work/root" --exclude=./dev --exclude='./proc/*' --exclude='./sys/*' -cf - . |
+        docker import \
+            --change "ENV PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin" \
+            - "$PYTHON_IMAGE" >/dev/null
 }
 
 # pip in that root works as it does outside: with its settings and the files they name; its local

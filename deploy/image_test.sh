@@ -19,6 +19,7 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 
 python=${PYTHON:-python3}
+home=/workspace/recognizer
 clips=${IMAGE_TEST_CLIPS:-../shared/assets/fight_surv}
 weights=${IMAGE_TEST_WEIGHTS:-../shared/assets/weights}
 export USER_ID=${USER_ID:-1234} GROUP_ID=${GROUP_ID:-4321} COMPOSE_PROFILES=cpu
@@ -49,8 +50,16 @@ source deploy/image_base.sh
 compose() {
     docker compose --project-name recognizer-test --file docker-compose.yml --file "$work/test.yml" "$@"
 }
-take_down() { compose --profile '*' down --timeout 2 --remove-orphans; }
-exit_state() { docker inspect --format '{{.State.Status}} {{.State.ExitCode}}' mmlabs; }
+take_down() {
+    docker rm --force recognizer-test >/dev/null 2>&1 || true
+    compose --profile '*' down --timeout 5 --remove-orphans
+}
+stopped_as() { # CONTAINER CODE: stop it and compare; killed because it did not hear is 137
+    local code
+    docker stop --time 20 "$1" >/dev/null
+    code=$(docker inspect --format '{{.State.ExitCode}}' "$1")
+    [ "$code" = "$2" ] || fail "docker stop: $1 ended with $code, expected $2"
+}
 inside() { docker exec mmlabs "$@"; }
 wait_until() { # SECONDS WHAT COMMAND...
     local seconds=$1 what=$2
@@ -140,14 +149,16 @@ owned() { # all that the container wrote belongs to the user of the image
     say "$(find "$OUTPUT_DIR" -type f | wc -l) files of $USER_ID:$GROUP_ID in output"
 }
 
-some_results() { [ -n "$(find "$OUTPUT_DIR" -name '*.npz' -print -quit)" ]; }
+results() { find "$OUTPUT_DIR" -name '*.npz' | wc -l; }
+more_results_than() { [ "$(results)" -gt "$1" ]; }
 digests() { (cd "$OUTPUT_DIR" && find . -name '*.npz' -o -name manifest.json -o -name '*.pkl') | sort |
     (cd "$OUTPUT_DIR" && xargs sha256sum); }
 
 use() { # NAME: the image to start
-    ! docker container inspect mmlabs >/dev/null 2>&1 || fail "a container mmlabs is there already"
-    ended+=(take_down)
     lay_out
+    ended+=(take_down)
+    take_down >/dev/null 2>&1 # what a run that was killed has left
+    ! docker container inspect mmlabs >/dev/null 2>&1 || fail "a container mmlabs of yours is there"
     say "docker compose up -d"
     compose up --detach --no-build
     wait_until 120 "healthy" health_is healthy
@@ -162,17 +173,26 @@ use() { # NAME: the image to start
     owned
     digests >"$work/first"
 
-    say "docker stop"
-    docker stop --time 20 mmlabs >/dev/null
-    [ "$(exit_state)" = "exited 0" ] || fail "stopped as: $(exit_state); expected: exited 0"
-    say "docker compose up -d, stage 1 again, docker restart in the middle, and on"
+    say "docker stop, idle"
+    stopped_as mmlabs 0
+    say "stage 1 again as process 1 of a container, docker stop in the middle"
     rm -rf "${OUTPUT_DIR:?}"/dataset
+    docker run --detach --name recognizer-test --network none --volume "$DATA_DIR:$home/data:ro" \
+        --volume "$WEIGHTS_DIR:$home/weights" --volume "$OUTPUT_DIR:$home/output" \
+        "recognizer-test:$1" --mode annotation.stage1 >/dev/null
+    wait_until 200 "a first result" more_results_than 0
+    stopped_as recognizer-test 130
+    docker logs recognizer-test 2>&1 | tail -1
+    docker rm recognizer-test >/dev/null
+    say "docker compose up -d, on from $(results) of $count results, docker restart in the middle"
     compose up --detach --no-build
-    inside bash -c "cd /workspace/recognizer && python3 main.py --mode annotation.stage1" >"$work/cut.log" 2>&1 &
-    wait_until 120 "a first result" some_results
+    local before
+    before=$(results)
+    inside bash -c "cd $home && python3 main.py --mode annotation.stage1" >"$work/cut.log" 2>&1 &
+    wait_until 200 "another result" more_results_than "$before"
     docker restart --time 20 mmlabs >/dev/null
     ! wait $! || fail "stage 1 ended before the restart; nothing was cut off"
-    say "cut off with $(find "$OUTPUT_DIR" -name '*.npz' | wc -l) of $count results"
+    say "on from $(results) of $count results"
     guide
     digests >"$work/second"
     cmp "$work/first" "$work/second" || fail "the results differ after a restart"
