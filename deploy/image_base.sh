@@ -28,6 +28,8 @@ start_engine() { # its own data, socket and process: an engine of yours is never
 stop_engine() {
     kill "$engine" 2>/dev/null || true
     wait "$engine" 2>/dev/null || true
+    # It leaves the mount of a network namespace behind.
+    grep -oE " $work/(exec|engine)/[^ ]+" /proc/self/mountinfo | tac | xargs -r umount
 }
 
 find_python_image() { # sets PYTHON_IMAGE, which docker-compose.yml reads

@@ -154,6 +154,13 @@ more_results_than() { [ "$(results)" -gt "$1" ]; }
 digests() { (cd "$OUTPUT_DIR" && find . -name '*.npz' -o -name manifest.json -o -name '*.pkl') | sort |
     (cd "$OUTPUT_DIR" && xargs sha256sum); }
 
+run_shut_in() { # as tightly as an engine can: nothing but the mounted folders can be written
+    docker run --network none --read-only --tmpfs /tmp --cap-drop ALL \
+        --security-opt no-new-privileges --volume "$DATA_DIR:$home/data:ro" \
+        --volume "$WEIGHTS_DIR:$home/weights" --volume "$OUTPUT_DIR:$home/output" \
+        --volume "$WORK_DIRS:$home/work_dirs" "$@"
+}
+
 use() { # NAME: the image to start
     lay_out
     ended+=(take_down)
@@ -177,9 +184,7 @@ use() { # NAME: the image to start
     stopped_as mmlabs 0
     say "stage 1 again as process 1 of a container, docker stop in the middle"
     rm -rf "${OUTPUT_DIR:?}"/dataset
-    docker run --detach --name recognizer-test --network none --volume "$DATA_DIR:$home/data:ro" \
-        --volume "$WEIGHTS_DIR:$home/weights" --volume "$OUTPUT_DIR:$home/output" \
-        "recognizer-test:$1" --mode annotation.stage1 >/dev/null
+    run_shut_in --detach --name recognizer-test "recognizer-test:$1" --mode annotation.stage1 >/dev/null
     wait_until 200 "a first result" more_results_than 0
     stopped_as recognizer-test 130
     docker logs recognizer-test 2>&1 | tail -1
@@ -198,8 +203,10 @@ use() { # NAME: the image to start
     cmp "$work/first" "$work/second" || fail "the results differ after a restart"
     owned
 
-    say "docker compose run --rm cpu --mode demo"
-    compose run --rm cpu --mode demo >"$work/demo.log" 2>&1 ||
+    say "docker compose run --rm cpu python3 main.py --mode doctor"
+    compose run --rm cpu python3 main.py --mode doctor
+    say "main.py --mode demo"
+    run_shut_in --rm "recognizer-test:$1" --mode demo >"$work/demo.log" 2>&1 ||
         { tail -30 "$work/demo.log" >&2; fail "the demo failed"; }
     tail -12 "$work/demo.log"
     owned
