@@ -101,6 +101,8 @@ PYTHON
         >"$work/packages.log" 2>&1 &
     server=$!
     ended+=(stop_server)
+    sleep 1
+    kill -0 "$server" 2>/dev/null || fail "port $port is taken; name another: IMAGE_TEST_PORT"
 }
 stop_server() {
     kill "$server" 2>/dev/null || true
