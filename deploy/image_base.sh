@@ -62,7 +62,7 @@ find_python_image() { # sets PYTHON_IMAGE, which docker-compose.yml reads
 # folders of packages are served on the loopback interface, which a build on the host's network has.
 offer_packages() {
     local port=${IMAGE_TEST_PORT:-8461}
-    rm -rf "$work/packages"
+    rm -rf "$work/packages" "$work/packages.log"
     mkdir -p "$work/packages"
     "$python" -m pip config list >"$work/pip-config" 2>/dev/null || true
     "$python" - "$work" "http://127.0.0.1:$port" <<'PYTHON'
@@ -97,12 +97,14 @@ for line in (work / "pip-config").read_text(encoding="utf-8").splitlines():
 text = "".join(f"{name} = {value}\n" for name, value in sorted(settings.items()))
 (root / "etc" / "pip.conf").write_text(f"[global]\n{text}", encoding="utf-8")
 PYTHON
-    "$python" -m http.server "$port" --bind 127.0.0.1 --directory "$work/packages" \
+    "$python" -u -m http.server "$port" --bind 127.0.0.1 --directory "$work/packages" \
         >"$work/packages.log" 2>&1 &
     server=$!
     ended+=(stop_server)
-    sleep 1
-    kill -0 "$server" 2>/dev/null || fail "port $port is taken; name another: IMAGE_TEST_PORT"
+    until grep -qs "^Serving" "$work/packages.log"; do
+        kill -0 "$server" 2>/dev/null || fail "port $port is taken; name another: IMAGE_TEST_PORT"
+        sleep 0.2
+    done
 }
 stop_server() {
     kill "$server" 2>/dev/null || true
