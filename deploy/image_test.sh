@@ -5,7 +5,7 @@
 #   sudo make test-image TARGET=training    the same with the training image (torch for CPUs)
 #   sudo make test-image TARGET=gpu         another kind of docker-compose.yml: built (several GB to
 #                                           download) and loaded; it is not started without a GPU
-#   sudo make test-image TARGET=all         all of them
+#   sudo make test-image TARGET="cpu gpu"   several; all: every one of them
 #
 # Wanted: Compose 2 (`docker compose version`) and an engine, or root and Debian's docker.io; where
 # no registry answers, debootstrap as well. An engine that runs is used; one that this starts is
@@ -77,7 +77,7 @@ build() { # SERVICE NAME LINE...: build one service under a name of its own
     local service=$1 name=$2
     shift 2
     printf '%s\n' "services:" "  $service:" "    image: recognizer-test:$name" \
-        "    healthcheck: {interval: 5s, timeout: 60s}" "    build:" "      network: host" \
+        "    healthcheck: {interval: 20s}" "    build:" "      network: host" \
         "$@" >"$work/test.yml"
     say "docker compose build $service ($name)"
     compose build --progress plain "$service" >"$work/build-$name.log" 2>&1 ||
@@ -168,7 +168,7 @@ use() { # NAME: the image to start
     ! docker container inspect mmlabs >/dev/null 2>&1 || fail "a container mmlabs of yours is there"
     say "docker compose up -d"
     compose up --detach --no-build
-    wait_until 120 "healthy" health_is healthy
+    wait_until 600 "healthy" health_is healthy
     say "healthy; who runs it: $(inside id -u):$(inside id -g)"
     [ "$(inside id -u):$(inside id -g)" = "$USER_ID:$GROUP_ID" ] || fail "not $USER_ID:$GROUP_ID"
     ! inside sh -c 'echo x >>main.py' 2>/dev/null || fail "the program can be changed by its user"
@@ -185,7 +185,7 @@ use() { # NAME: the image to start
     say "stage 1 again as process 1 of a container, docker stop in the middle"
     rm -rf "${OUTPUT_DIR:?}"/dataset
     run_shut_in --detach --name recognizer-test "recognizer-test:$1" --mode annotation.stage1 >/dev/null
-    wait_until 200 "a first result" more_results_than 0
+    wait_until 900 "a first result" more_results_than 0
     stopped_as recognizer-test 130
     docker logs recognizer-test 2>&1 | tail -1
     docker rm recognizer-test >/dev/null
@@ -194,7 +194,7 @@ use() { # NAME: the image to start
     local before
     before=$(results)
     inside bash -c "cd $home && python3 main.py --mode annotation.stage1" >"$work/cut.log" 2>&1 &
-    wait_until 200 "another result" more_results_than "$before"
+    wait_until 900 "another result" more_results_than "$before"
     docker restart --time 20 mmlabs >/dev/null
     ! wait $! || fail "stage 1 ended before the restart; nothing was cut off"
     say "on from $(results) of $count results"
@@ -227,7 +227,7 @@ docker compose version >/dev/null 2>&1 ||
   IMAGE_TEST_CLIPS (videos in a folder per class), IMAGE_TEST_WEIGHTS (networks of configs/config.yaml)"
 start_engine
 find_python_image
-kinds=${1:-cpu}
+kinds=${*:-cpu}
 if [ "$kinds" = all ]; then
     kinds="cpu training $("$python" -c '
 import yaml
