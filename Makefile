@@ -5,7 +5,7 @@
 # make test-slow   also those that take minutes
 # make lint        ruff and mypy
 # make benchmark   every benchmark in benchmarks/, one after another
-# make test-image  build deploy/Dockerfile in a bare Debian root and try it; root and debootstrap
+# make test-image  build and use the container; needs Compose 2, and an engine or root
 # make check-gpu-libs  fetch the pinned wheels (gigabytes) and prove that no library is missing
 # make clean-venv  remove .venv
 #
@@ -65,7 +65,7 @@ benchmark: $(DEV_SET)
 		$(QUIET_CORES) $(PY) -m "benchmarks.$$name"; \
 	done
 
-# TARGET=training: the training image.
+# TARGET=training, gpu, tensorrt, train or all: other images; deploy/image_test.sh tells more.
 test-image:
 	deploy/image_test.sh $(TARGET)
 

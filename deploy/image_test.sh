@@ -1,184 +1,236 @@
 #!/usr/bin/env bash
-# Build and try the image without a Docker engine: every step of deploy/Dockerfile, read from it,
-# in a bare Debian root (debootstrap), in which the program then runs as the image's user.
+# Build the images with Docker Compose, and use the container as the guides do.
 #
-#   sudo make test-image                      the runtime image
-#   sudo make test-image TARGET=training      the training image as well: larger, longer
+#   sudo make test-image                    the container without a GPU: minutes, 4 GB of disk
+#   sudo make test-image TARGET=training    the same with the training image (torch for CPUs)
+#   sudo make test-image TARGET=gpu         another kind of docker-compose.yml: built (several GB to
+#                                           download) and loaded; it is not started without a GPU
+#   sudo make test-image TARGET="cpu gpu"   several; all: every one of them
 #
-# Debian, root, and `apt-get install debootstrap` are needed. Debian's own Python 3.11 stands in
-# for the one of the python image. pip works as it does outside: its settings, certificates and
-# local package folders are taken along.
+# Wanted: Compose 2 (`docker compose version`) and an engine, or root and Debian's docker.io; where
+# no registry answers, debootstrap as well. An engine that runs is used; one that this starts is
+# ended again, with all that it held. Settings of pip are taken along into the build.
 #
-# IMAGE_TEST_ROOT    where to work (some GB); default: a new folder in /tmp, removed at the end
-# IMAGE_TEST_KEEP=1  keep that folder
+# IMAGE_TEST_CLIPS    folder of videos in folders by class   ../shared/assets/fight_surv
+# IMAGE_TEST_WEIGHTS  folder with the networks of configs/config.yaml   ../shared/assets/weights
+# IMAGE_TEST_ROOT     where to work, kept afterwards: a second run is faster; default: a new
+#                     folder in /tmp, removed at the end
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
-target=${1:-runtime}
 python=${PYTHON:-python3}
-suite=bookworm
-user_id=${USER_ID:-1234}
-group_id=${GROUP_ID:-4321}
-
+home=/workspace/recognizer
+clips=${IMAGE_TEST_CLIPS:-../shared/assets/fight_surv}
+weights=${IMAGE_TEST_WEIGHTS:-../shared/assets/weights}
+export USER_ID=${USER_ID:-1234} GROUP_ID=${GROUP_ID:-4321} COMPOSE_PROFILES=cpu
 say() { printf '== %s\n' "$*"; }
 fail() { printf 'image test: %s\n' "$*" >&2; exit 1; }
 
-[ "$(id -u)" -eq 0 ] || fail "expected root, for chroot and mounts; run: sudo make test-image"
-command -v debootstrap >/dev/null || fail "debootstrap is missing; run: apt-get install debootstrap"
-
 work=${IMAGE_TEST_ROOT:-$(mktemp -d /tmp/recognizer-image.XXXXXX)}
-root=$work/root
-stages=$work/stages
-mkdir -p "$root" "$stages"
-mounted=()
-
+mkdir -p "$work"
+work=$(realpath "$work")
+ended=()
 clean() {
-    local point
-    # Never remove what is mounted: these are folders of this machine.
-    for ((i = ${#mounted[@]} - 1; i >= 0; i--)); do
-        point=${mounted[i]}
-        umount "$point" || { say "cannot unmount $point: nothing is removed"; return; }
-    done
-    if [ -n "${IMAGE_TEST_KEEP:-}" ]; then
+    local i
+    for ((i = ${#ended[@]} - 1; i >= 0; i--)); do "${ended[i]}" || true; done
+    if [ -n "${IMAGE_TEST_ROOT:-}" ]; then
         say "kept: $work"
+    elif grep -qF " $work/" /proc/self/mountinfo; then
+        say "something is still mounted below $work: nothing is removed"
     else
         rm -rf --one-file-system "$work"
     fi
 }
 trap clean EXIT
+trap 'exit 130' INT TERM
 
-bring() { # a folder of this machine into the root, at the same place, read-only
-    mkdir -p "$root$1"
-    mount --bind "$1" "$root$1"
-    mounted+=("$root$1")
-    mount -o remount,bind,ro "$root$1" 2>/dev/null || true
+# shellcheck source=deploy/image_base.sh
+source deploy/image_base.sh
+
+compose() {
+    docker compose --project-name recognizer-test --file docker-compose.yml --file "$work/test.yml" "$@"
 }
-
-# --- a bare root ---------------------------------------------------------------------------
-if [ ! -x "$root/usr/bin/apt-get" ]; then
-    say "debootstrap $suite (minbase and Python)"
-    debootstrap --variant=minbase --include=python3,python3-venv,ca-certificates "$suite" "$root" \
-        >"$work/debootstrap.log" 2>&1 || { tail -20 "$work/debootstrap.log" >&2; exit 1; }
-fi
-mkdir -p "$root/proc" "$root/dev/shm"
-mount -t proc proc "$root/proc" && mounted+=("$root/proc")
-mount -t tmpfs tmpfs "$root/dev/shm" && mounted+=("$root/dev/shm")
-cp /etc/resolv.conf "$root/etc/resolv.conf"
-
-# How pip reaches packages here: its settings and every file or folder that they name.
-"$python" -m pip config list >"$work/pip-config" 2>/dev/null || true
-sed -nE "s/^[^:.]+\.([a-z-]+)='(.*)'\$/\1 = \2/p" "$work/pip-config" | sort -u |
-    { echo '[global]'; cat; } >"$root/etc/pip.conf"
-# A local index links to files beside itself, so its parent comes along.
-grep -oE "(file:/+)?/[^' ]+" "$work/pip-config" |
-    sed -E 's#^file:/*(/.*)/[^/]*/?$#\1#' | sort -u >"$work/places"
-while read -r place; do
-    if [ -d "$place" ] && [ "$place" != / ]; then
-        bring "$place"
-    elif [ -f "$place" ]; then
-        install -D -m 644 "$place" "$root$place"
-    fi
-done <"$work/places"
-
-# --- the steps of the Dockerfile, as deploy/dockerfile.py names them --------------------------
-# Variables of this shell that say how to reach packages; the image itself never sees them.
-outside() { env | grep -E '^(PIP_[A-Z_]+|SSL_CERT_(FILE|DIR)|REQUESTS_CA_BUNDLE|https?_proxy|HTTPS?_PROXY|no_proxy|NO_PROXY)=' || true; }
-
-in_root() { # USER FOLDER NAME=VALUE... -- COMMAND...
-    local user=$1 folder=$2 variables=()
+take_down() {
+    docker rm --force recognizer-test >/dev/null 2>&1 || true
+    compose --profile '*' down --timeout 5 --remove-orphans
+}
+stopped_as() { # CONTAINER CODE: stop it and compare; killed because it did not hear is 137
+    local code
+    docker stop --time 20 "$1" >/dev/null
+    code=$(docker inspect --format '{{.State.ExitCode}}' "$1")
+    [ "$code" = "$2" ] || fail "docker stop: $1 ended with $code, expected $2"
+}
+inside() { docker exec mmlabs "$@"; }
+wait_until() { # SECONDS WHAT COMMAND...
+    local seconds=$1 what=$2
     shift 2
-    while [ "$1" != -- ]; do variables+=("$1"); shift; done
-    shift
-    local settings=()
-    [ "$user" != 0:0 ] || mapfile -t settings < <(outside)
-    # shellcheck disable=SC2016 # expanded inside
-    ${AS_ITSELF:-} env -i PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin HOME=/tmp \
-        LC_ALL=C.UTF-8 DEBIAN_FRONTEND=noninteractive "${settings[@]}" "${variables[@]}" \
-        chroot --userspec="$user" "$root" \
-        /bin/sh -c 'cd "$1" && shift && exec "$@"' sh "$folder" "$@"
+    for ((; seconds > 0; seconds--)); do "$@" && return; sleep 1; done
+    docker logs --tail 20 mmlabs >&2 || true
+    docker inspect --format '{{json .State}}' mmlabs >&2 || true
+    fail "$what: not within its time"
+}
+health_is() { [ "$(docker inspect --format '{{.State.Health.Status}}' mmlabs)" = "$1" ]; }
+
+# --- what differs from docker-compose.yml here: names, where the build finds packages, and how
+# often the image's own health check is made (every five minutes is too seldom for a test) --------
+build() { # SERVICE NAME LINE...: build one service under a name of its own
+    local service=$1 name=$2
+    shift 2
+    printf '%s\n' "services:" "  $service:" "    image: recognizer-test:$name" \
+        "    healthcheck: {interval: 20s}" "    build:" "      network: host" \
+        "$@" >"$work/test.yml"
+    say "docker compose build $service ($name)"
+    compose build --progress plain "$service" >"$work/build-$name.log" 2>&1 ||
+        { tail -40 "$work/build-$name.log" >&2; fail "the build of $name failed"; }
+    say "built: $(docker image inspect --format '{{.Size}}' "recognizer-test:$name" | numfmt --to=si)B"
 }
 
-step_run() {
-    local words=("$@")
-    say "RUN as $1: ${words[-1]}"
-    unset 'words[-1]'
-    in_root "${words[@]}" /bin/sh -c "${!#}"
+try_loading() { # NAME: an image whose GPU is not here
+    local offered
+    docker run --rm --network none "recognizer-test:$1" --list-modes >/dev/null
+    offered=$(docker run --rm --network none "recognizer-test:$1" python3 -c \
+        'import onnxruntime; print(*onnxruntime.get_available_providers())')
+    say "$1 offers: $offered"
+    case $offered in *CUDA*) ;; *) fail "$1 does not offer CUDA" ;; esac
 }
-step_workdir() { mkdir -p "$root$1"; }
-step_stage() { mkdir -p "$stages/$1"; }
-step_fill() { local stage=$1; shift; put . "$stages/$stage" "$@"; }
-step_copy() {
-    local from=. folder=$2
-    [ "$1" = . ] || from=$stages/$1
-    shift 2
-    case ${!#} in /*) put "$from" "$root" "$@" ;; *) put "$from" "$root$folder" "$@" ;; esac
-}
-put() { # FROM TO SOURCE... GOAL: as COPY does, the content of a folder, not the folder
-    local from=$1 goal=$2/${!#} source
-    shift 2
-    for source in "${@:1:$#-1}"; do
-        if [ -d "$from/$source" ]; then
-            mkdir -p "$goal"
-            tar -C "$from/$source" --exclude=__pycache__ --exclude='*.pyc' -cf - . |
-                tar -C "$goal" --no-same-owner -xf -
-        else
-            case $goal in */) mkdir -p "$goal" ;; esac
-            cp "$from/$source" "$goal"
-        fi
+
+# --- the container as the guides use it ----------------------------------------------------
+lay_out() { # new folders as after a clone: videos and networks are there, the others are not
+    rm -rf "$work/host"
+    mkdir -p "$work/host/data" "$work/host/weights"
+    local class found
+    for class in "$clips"/*/; do
+        mkdir -p "$work/host/data/$(basename "$class")"
+        mapfile -t found < <(find "$class" -type f | sort | head -3)
+        [ "${#found[@]}" -gt 0 ] || continue
+        cp "${found[@]}" "$work/host/data/$(basename "$class")"
     done
+    cp "$weights"/*.onnx "$work/host/weights"
+    chown -R "$USER_ID:$GROUP_ID" "$work/host/weights"
+    export DATA_DIR=$work/host/data WEIGHTS_DIR=$work/host/weights
+    export OUTPUT_DIR=$work/host/output WORK_DIRS=$work/host/work_dirs
+    count=$(find "$DATA_DIR" -type f | wc -l)
+    [ "$count" -gt 1 ] || fail "$clips: expected folders with videos"
 }
-step_end() { ending=("$@"); }
 
-# The Dockerfile's default PATH is that of its image.
-"$python" - "$target" "$user_id" "$group_id" >"$work/steps" <<'PYTHON'
+guide() { # the three lines of the guide, word for word
+    docker exec mmlabs bash -c "cd /workspace/recognizer && python3 main.py --mode annotation.stage1"
+    docker exec mmlabs bash -c "cd /workspace/recognizer && python3 main.py --mode annotation.stage2"
+    docker exec mmlabs bash -c "cd /workspace/recognizer && python3 main.py --mode annotation.stage3"
+}
+
+all_accounted() { # every clip has an end state in each stage, and every other one is not lost
+    "$python" - "$OUTPUT_DIR/dataset" "$count" <<'PYTHON'
+import json
 import sys
+from collections import Counter
 from pathlib import Path
 
-from deploy.dockerfile import shell_lines
-
-usual = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
-target, user_id, group_id = sys.argv[1:]
-text = "ARG PATH\n" + Path("deploy/Dockerfile").read_text(encoding="utf-8")
-given = {"PATH": usual, "USER_ID": user_id, "GROUP_ID": group_id, "RUNTIME": "cpu"}
-sys.stdout.writelines(f"{line}\n" for line in shell_lines(text, target, given))
+dataset, count = Path(sys.argv[1]), int(sys.argv[2])
+for stage in ("stage1_poses", "stage2_tracking", "stage3_dataset"):
+    (manifest,) = dataset.glob(f"{stage}/*/manifest.json")
+    inputs = json.loads(manifest.read_text(encoding="utf-8"))["inputs"]
+    states = Counter(entry["state"] for entry in inputs.values())
+    sys.stdout.write(f"== {stage}: {dict(states)}\n")
+    if len(inputs) != count or not states["done"]:
+        sys.exit(f"{manifest}: expected {count} inputs, some done")
+    if stage == "stage1_poses" and states["done"] != count:
+        sys.exit(f"{manifest}: expected all {count} done")
+(folder,) = dataset.glob("stage3_dataset/*")
+if not any((folder / f"{name}.pkl").stat().st_size for name in ("train", "val", "test")):
+    sys.exit(f"{folder}: no pickle")
 PYTHON
-ending=()
-# shellcheck source=/dev/null
-source "$work/steps"
-size=$(du -sh "${mounted[@]/#/--exclude=}" "$root" | cut -f1)
-say "built: $size ($(grep -c ^step_run "$work/steps") RUN, $(grep -c ^step_copy "$work/steps") COPY steps)"
+}
 
-# --- what the image must do ------------------------------------------------------------------
-as_user() { in_root "${ending[@]}" -- ./deploy/entrypoint.sh "$@"; }
+owned() { # all that the container wrote belongs to the user of the image
+    local others
+    others=$(find "$OUTPUT_DIR" "$WORK_DIRS" ! -user "$USER_ID" -o ! -group "$GROUP_ID" | head -5)
+    [ -z "$others" ] || fail "not of user $USER_ID, group $GROUP_ID: $others"
+    say "$(find "$OUTPUT_DIR" -type f | wc -l) files of $USER_ID:$GROUP_ID in output"
+}
 
-[ "${ending[0]}" = "$user_id:$group_id" ] || fail "ends as ${ending[0]}, expected $user_id:$group_id"
-say "who runs it: $(as_user id -u):$(as_user id -g)"
-say "main.py --list-modes"
-as_user python3 main.py --list-modes
-say "main.py --mode doctor"
-as_user python3 main.py --mode doctor
-say "main.py --mode demo"
-as_user --mode demo >"$work/demo.log" 2>&1 || { tail -30 "$work/demo.log"; fail "the demo failed"; }
-tail -12 "$work/demo.log"
+results() { find "$OUTPUT_DIR" -name '*.npz' | wc -l; }
+more_results_than() { [ "$(results)" -gt "$1" ]; }
+digests() { (cd "$OUTPUT_DIR" && find . -name '*.npz' -o -name manifest.json -o -name '*.pkl') | sort |
+    (cd "$OUTPUT_DIR" && xargs sha256sum); }
 
-output=$root/workspace/recognizer/output
-for name in train val test; do
-    find "$output" -name "$name.pkl" -size +0 | grep -q . || fail "the demo left no $name.pkl"
-done
-others=$(find "$output" ! -user "$user_id" -o ! -group "$group_id" | head -5)
-[ -z "$others" ] || fail "not of user $user_id, group $group_id: $others"
-if as_user sh -c 'echo x >>main.py' 2>/dev/null; then fail "the program can be changed by its user"; fi
-if [ "$target" = runtime ]; then
-    as_user python3 -c 'import torch' 2>/dev/null && fail "the runtime image has torch"
-    [ "$(as_user python3 -c 'import sys; print(sys.prefix)')" = /opt/venv ] || fail "not the venv"
+run_shut_in() { # as tightly as an engine can: nothing but the mounted folders can be written
+    docker run --network none --read-only --tmpfs /tmp --cap-drop ALL \
+        --security-opt no-new-privileges --volume "$DATA_DIR:$home/data:ro" \
+        --volume "$WEIGHTS_DIR:$home/weights" --volume "$OUTPUT_DIR:$home/output" \
+        --volume "$WORK_DIRS:$home/work_dirs" "$@"
+}
+
+use() { # NAME: the image to start
+    lay_out
+    ended+=(take_down)
+    take_down >/dev/null 2>&1 # what a run that was killed has left
+    ! docker container inspect mmlabs >/dev/null 2>&1 || fail "a container mmlabs of yours is there"
+    say "docker compose up -d"
+    compose up --detach --no-build
+    wait_until 600 "healthy" health_is healthy
+    say "healthy; who runs it: $(inside id -u):$(inside id -g)"
+    [ "$(inside id -u):$(inside id -g)" = "$USER_ID:$GROUP_ID" ] || fail "not $USER_ID:$GROUP_ID"
+    ! inside sh -c 'echo x >>main.py' 2>/dev/null || fail "the program can be changed by its user"
+    [ "$1" != cpu ] || ! inside python3 -c 'import torch' 2>/dev/null || fail "the image has torch"
+
+    say "the guide's lines on $count clips"
+    guide
+    all_accounted
+    owned
+    digests >"$work/first"
+
+    say "docker stop, idle"
+    stopped_as mmlabs 0
+    say "stage 1 again as process 1 of a container, docker stop in the middle"
+    rm -rf "${OUTPUT_DIR:?}"/dataset
+    run_shut_in --detach --name recognizer-test "recognizer-test:$1" --mode annotation.stage1 >/dev/null
+    wait_until 900 "a first result" more_results_than 0
+    stopped_as recognizer-test 130
+    docker logs recognizer-test 2>&1 | tail -1
+    docker rm recognizer-test >/dev/null
+    say "docker compose up -d, on from $(results) of $count results, docker restart in the middle"
+    compose up --detach --no-build
+    local before
+    before=$(results)
+    inside bash -c "cd $home && python3 main.py --mode annotation.stage1" >"$work/cut.log" 2>&1 &
+    wait_until 900 "another result" more_results_than "$before"
+    docker restart --time 20 mmlabs >/dev/null
+    ! wait $! || fail "stage 1 ended before the restart; nothing was cut off"
+    say "on from $(results) of $count results"
+    guide
+    digests >"$work/second"
+    cmp "$work/first" "$work/second" || fail "the results differ after a restart"
+    owned
+
+    say "docker compose run --rm cpu python3 main.py --mode doctor"
+    compose run --rm cpu python3 main.py --mode doctor
+    say "main.py --mode demo"
+    run_shut_in --rm "recognizer-test:$1" --mode demo >"$work/demo.log" 2>&1 ||
+        { tail -30 "$work/demo.log" >&2; fail "the demo failed"; }
+    tail -12 "$work/demo.log"
+    owned
+    take_down
+}
+
+test_one() {
+    case $1 in
+        cpu) build cpu cpu; use cpu ;;
+        training) build cpu training "      target: training"; use training ;;
+        *) build "$1" "$1"; try_loading "$1" ;;
+    esac
+}
+
+docker compose version >/dev/null 2>&1 ||
+    fail "Compose 2 is missing (docker compose version): Docker's docker-compose-plugin, or from Debian 13 on docker-compose"
+[ -d "$clips" ] && [ -d "$weights" ] || fail "$clips, $weights: expected folders; name yours:
+  IMAGE_TEST_CLIPS (videos in a folder per class), IMAGE_TEST_WEIGHTS (networks of configs/config.yaml)"
+start_engine
+find_python_image
+kinds=${*:-cpu}
+if [ "$kinds" = all ]; then
+    kinds="cpu training $(docker compose --profile '*' config --services |
+        grep -vxE 'cpu|folders' | sort | xargs)"
 fi
-
-say "idle: up until it is told to stop"
-AS_ITSELF="exec" as_user &  # so that the process to stop is the container's first one
-idle=$!
-sleep 2
-kill -0 "$idle" 2>/dev/null || fail "the idle container ended by itself"
-kill -TERM "$idle"
-wait "$idle" || fail "the idle container ended with $?, expected 0 after TERM"
-
-say "$(find "$output" -type f | wc -l) files of user $user_id in output; everything as expected"
+for kind in $kinds; do test_one "$kind"; done
+say "everything as expected: $kinds"
