@@ -186,8 +186,8 @@ def _facts(cfg: Any) -> dict[str, Any]:
 
     """
     from recognizer.runner.train_config import datasets
-    from recognizer.sdpose.coco import examine
     from recognizer.sdpose.evaluation import count_parameters
+    from recognizer.sdpose.preflight import annotations_of, examine_dataset
 
     facts: dict[str, Any] = {"parameters": count_parameters(cfg), "files": {}}
     facts["epochs"] = cfg.train_cfg.get("max_epochs")
@@ -196,9 +196,8 @@ def _facts(cfg: Any) -> dict[str, Any]:
     if missing := [split for split in ("train", "test") if split not in found]:
         raise ConfigError(f"{cfg.filename}: expected a {missing[0]}_dataloader, got none")
     for split, dataset in found.items():
-        root = Path(dataset.get("data_root") or "")
-        ann_file = root / dataset.ann_file
-        seen = examine(ann_file, root / dataset.get("data_prefix", {}).get("img", ""))
+        ann_file = annotations_of(dataset)
+        seen = examine_dataset(dataset)
         digest = sha256_file(ann_file)
         facts[split] = {"images": seen.images, "persons": seen.with_keypoints,
                         "file": ann_file.name, "sha256": digest}  # fmt: skip
