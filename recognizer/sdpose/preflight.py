@@ -1,6 +1,5 @@
 """The data that an mmpose config names, checked before anything runs on it."""
 
-import logging
 from collections.abc import Iterator
 from functools import lru_cache
 from pathlib import Path
@@ -9,12 +8,10 @@ from typing import Any
 from mmengine.config import Config, ConfigDict
 
 from recognizer.artifacts import sha256_file
-from recognizer.runner.batches import check_batches
+from recognizer.runner.preflight import check_batches, warn
 from recognizer.runner.train_config import TrainConfigError, datasets
 from recognizer.sdpose.coco import CocoFacts, examine
 from recognizer.sdpose.pictures import Heard, Looking, is_turned
-
-logger = logging.getLogger(__name__)
 
 
 def annotations_of(dataset: ConfigDict) -> Path:
@@ -64,8 +61,7 @@ def _examine(
 ) -> CocoFacts:
     ann_file, folder, boxes = paths
     facts = examine(ann_file, folder, Looking(turned, boxes, listener.heard))
-    for warning in facts.warnings:
-        logger.warning("%s", warning)
+    warn(facts.warnings)
     return facts
 
 
@@ -102,8 +98,7 @@ def examine_data(cfg: Config, heard: Heard | None = None) -> dict[str, Any]:
         raise type(faults[0])("\n".join(map(str, faults))) from faults[0]
     if "train_sha256" not in own:
         raise TrainConfigError("train_dataloader: expected a data set with an ann_file")
-    for warning in _shared(datasets(cfg)):
-        logger.warning("%s", warning)
+    warn(_shared(datasets(cfg)))
     return own
 
 
