@@ -23,7 +23,7 @@ class Faults:
         self._counts[kind] = self._counts.get(kind, 0) + 1
         if self._counts[kind] <= _NAMED:
             text = got if isinstance(got, str) else repr(got)
-            self._found.setdefault(kind, []).append((where, text[:_LONGEST]))
+            self._found.setdefault(kind, []).append((where[:_LONGEST], text[:_LONGEST]))
 
     def merge(self, others: "Faults") -> None:
         """Take in all faults of others, whose kinds are not here yet."""

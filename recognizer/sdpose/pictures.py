@@ -176,8 +176,11 @@ def _reason(path: Path, error: Exception) -> str:
         return "a file that may not be read"
     if "truncated" in str(error):
         return "one that is cut off: copy it again"
-    with path.open("rb") as file:
-        kind = content_kind(file.read(512))
+    try:
+        with path.open("rb") as file:
+            kind = content_kind(file.read(512))
+    except (OSError, ValueError) as unopened:
+        return f"a file that cannot be opened ({type(unopened).__name__}: {str(unopened)[:40]})"
     if kind and "picture" not in kind:
         return f"a file that is {kind}"
     return f"a damaged one ({type(error).__name__}): copy it again"

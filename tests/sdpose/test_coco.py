@@ -15,6 +15,7 @@ from .small_coco import ASSETS, annotations, needs_coco, write_annotations, writ
 
 KEYPOINTS = [4, 8, 2] * 17
 NAMES = list(KEYPOINT_NAMES)
+IMAGE = {"id": 1, "file_name": "a.jpg", "width": 20, "height": 30}
 
 
 def person(number=1, image=1, **more):
@@ -24,7 +25,7 @@ def person(number=1, image=1, **more):
 
 def content(*persons, **more):
     return {
-        "images": [{"id": 1, "file_name": "a.jpg", "width": 20, "height": 30}],
+        "images": [IMAGE],
         "categories": [{"id": 1, "name": "person", "keypoints": NAMES}],
         "annotations": list(persons) or [person()],
         **more,
@@ -105,6 +106,15 @@ def test_one_person_is_enough_and_crowds_do_not_count(look):
         (content(categories=[{"id": 1, "name": "person", "keypoints": 17}]), "got 17; convert"),
         (content(images=[{"id": "1", "file_name": "a.jpg"}]), "expected an id .* and a file_name"),
         (content(images=[{"id": 1}]), "expected an id .* and a file_name"),
+        (
+            content(images=[{**IMAGE, "file_name": "a\0.jpg"}]),
+            "cannot be opened .ValueError: embedded null",
+        ),
+        (content(images=[{**IMAGE, "file_name": "\ud800.jpg"}]), "cannot be opened"),
+        (
+            content(images=[{**IMAGE, "file_name": "x" * 5000}]),
+            "cannot be opened .OSError: .*too long",
+        ),
         (content(images=[{"id": 1, "file_name": "../a.jpg", "width": 2, "height": 2}]), "leave"),
         (content(images=[{"id": 1, "file_name": "/a.jpg", "width": 2, "height": 2}]), "leave"),
         (content(images=[{"id": 1, "file_name": "a.jpg"}]), "width and height in pixels"),
