@@ -5,7 +5,7 @@ the config; what was really seen is recorded and compared. Finished trainings ar
 """
 
 import logging
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ from annotation.workspace import exclusive
 from recognizer.artifacts import sha256_file, short_digest
 from recognizer.config import Config
 from recognizer.config_file import ConfigError
+from training.picture_bar import picture_bar
 from training.places import ROOT, as_list, existing_config
 from training.pose import CONFIGS, one_process  # first: it sets up threads before torch loads
 
@@ -34,7 +35,8 @@ def ablation(config: Config, watch: Watch) -> int:
     from training.ablation_report import write_report
     from training.ablation_run import MISSING, carry_out, read_result
 
-    setup, runs = _setup(config)
+    with picture_bar(watch) as looking:
+        setup, runs = _setup(config, looking)
     with exclusive(setup.folder):
         results = {run: read_result(run) or MISSING for run in runs}
         finished = sum(result.state == "done" for result in results.values())
@@ -56,7 +58,7 @@ def ablation(config: Config, watch: Watch) -> int:
 # --- what is compared --------------------------------------------------------------
 
 
-def _setup(config: Config) -> tuple[Any, list[Any]]:
+def _setup(config: Config, looking: Callable[[int, int], None]) -> tuple[Any, list[Any]]:
     """Return what is compared, and its runs: all configs with the first seed, then the next."""
     from training.ablation_report import Setup
     from training.ablation_run import Run
@@ -64,7 +66,7 @@ def _setup(config: Config) -> tuple[Any, list[Any]]:
     folder = config.ablation.output_dir or ROOT / "work_dirs" / "ablation"
     paths, seeds = _named(config)
     cfgs, options = _configs(config, paths)
-    facts = {name: _facts(cfg) for name, cfg in cfgs.items()}
+    facts = {name: _facts(cfg, looking) for name, cfg in cfgs.items()}
     first = next(iter(cfgs.values()))
     differences = {name: list(_differences(first, cfg)) for name, cfg in cfgs.items()}
     for name, found in differences.items():
@@ -133,7 +135,7 @@ def _configs(config: Config, paths: Sequence[Path]) -> tuple[dict[str, Any], tup
         for name, path in zip(names, paths, strict=True):
             cfg = load_pose_config(path, options_for({name, path.stem}, options), root)
             cfg.pop("work_dir", None)
-            cfg.resume = False
+            cfg.resume, cfg.resume_from = False, None
             count_parameters(cfg)  # better now than after hours
             cfgs[name] = cfg
     except (TrainConfigError, ValueError, FileNotFoundError) as error:
@@ -179,7 +181,7 @@ def _check_prefix(option: str, names: Sequence[str]) -> None:
         )
 
 
-def _facts(cfg: Any) -> dict[str, Any]:
+def _facts(cfg: Any, looking: Callable[[int, int], None]) -> dict[str, Any]:
     """Check the data; return its size by split, what files decide the result, and the network's.
 
     Raises:
@@ -187,8 +189,8 @@ def _facts(cfg: Any) -> dict[str, Any]:
 
     """
     from recognizer.runner.train_config import datasets
-    from recognizer.sdpose.coco import examine
     from recognizer.sdpose.evaluation import count_parameters
+    from recognizer.sdpose.preflight import annotations_of, examine_dataset
 
     facts: dict[str, Any] = {"parameters": count_parameters(cfg), "files": {}}
     facts["epochs"] = cfg.train_cfg.get("max_epochs")
@@ -197,9 +199,8 @@ def _facts(cfg: Any) -> dict[str, Any]:
     if missing := [split for split in ("train", "test") if split not in found]:
         raise ConfigError(f"{cfg.filename}: expected a {missing[0]}_dataloader, got none")
     for split, dataset in found.items():
-        root = Path(dataset.get("data_root") or "")
-        ann_file = root / dataset.ann_file
-        seen = examine(ann_file, root / dataset.get("data_prefix", {}).get("img", ""))
+        ann_file = annotations_of(dataset)
+        seen = examine_dataset(dataset, looking)
         digest = sha256_file(ann_file)
         facts[split] = {"images": seen.images, "persons": seen.with_keypoints,
                         "file": ann_file.name, "sha256": digest}  # fmt: skip

@@ -2,6 +2,7 @@
 
 import difflib
 import logging
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -74,7 +75,8 @@ def check_network(cfg: Any, classes: Sequence[str]) -> None:
     """Refuse a network that tells apart more or fewer classes than the data set has.
 
     Raises:
-        ConfigError: the config's num_classes is another number.
+        ConfigError: the config's num_classes is another number, or its class_weight has not one
+            number for each class.
 
     """
     head = cfg.model.get("cls_head")
@@ -84,6 +86,22 @@ def check_network(cfg: Any, classes: Sequence[str]) -> None:
             f"model.cls_head.num_classes: expected {len(classes)}, as many as the data set has "
             f"classes ({', '.join(classes)}), got {count!r}"
         )
+    loss = head.get("loss_cls") if isinstance(head, Mapping) else None
+    weights = loss.get("class_weight") if isinstance(loss, Mapping) else None
+    if weights is not None and not _is_weights(weights, len(classes)):
+        raise ConfigError(
+            f"model.cls_head.loss_cls.class_weight: expected {len(classes)} numbers from 0, not "
+            f"all 0, one for each class ({', '.join(classes)}), got {weights!r:.100}"
+        )
+
+
+def _is_weights(weights: Any, count: int) -> bool:
+    numbers = isinstance(weights, list | tuple) and len(weights) == count
+    return (
+        numbers
+        and all(type(w) in (int, float) and 0 <= w < math.inf for w in weights)
+        and any(weights)
+    )
 
 
 def find_pickle(config: Config, service: str, split: str) -> Path:

@@ -12,6 +12,7 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 from annotation.progress import Watch
 from recognizer.config import Config
 from recognizer.config_file import ConfigError
+from training.picture_bar import picture_bar
 from training.places import ROOT, as_list, named_config
 from training.processes import one_speaks
 
@@ -34,9 +35,18 @@ def train_pose(config: Config, watch: Watch) -> int:
     cfg = prepare(config, path)
     work_dir = Path(cfg.work_dir)
     try:
-        with one_speaks(work_dir, watch, f"training {work_dir.name}") as heard, quietly():
-            hooks = [CurvesHook()] if heard else []
-            best = train(cfg, resume=config.train.resume, heard=heard, hooks=hooks)
+        with (
+            one_speaks(work_dir, watch, f"training {work_dir.name}") as heard,
+            picture_bar(watch) as looking,
+            quietly(),
+        ):
+            best = train(
+                cfg,
+                resume=config.train.resume,
+                heard=heard,
+                hooks=[CurvesHook()] if heard else [],
+                looking=looking if heard else None,
+            )
     except (RuntimeError, TrainConfigError) as error:  # the first iteration's is of the second kind
         if advice := memory_advice(error, cfg):
             raise RuntimeError(advice) from error
@@ -74,8 +84,11 @@ def test_pose(config: Config, watch: Watch) -> int:
     if not checkpoint.is_file():
         raise FileNotFoundError(missing_checkpoint(checkpoint))
     try:
-        with one_speaks(output, watch, f"testing {checkpoint.name}") as heard:
-            scores = evaluate(cfg, checkpoint, output, heard=heard)
+        with (
+            one_speaks(output, watch, f"testing {checkpoint.name}") as heard,
+            picture_bar(watch) as looking,
+        ):
+            scores = evaluate(cfg, checkpoint, output, heard=heard, looking=looking)
             text = write_report(cfg, scores, output)
     except TrainConfigError as error:
         raise ConfigError(f"train.config_file, train.cfg_options: {error}") from error

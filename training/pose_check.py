@@ -24,6 +24,7 @@ from mmengine.hooks import Hook
 from annotation.progress import Watch
 from recognizer.config import Config
 from recognizer.config_file import ConfigError
+from training.picture_bar import picture_bar
 from training.pose import memory_advice, pose_config, prepare
 from training.pose_look import (
     ALIKE,
@@ -114,13 +115,17 @@ def _run(cfg: "PoseConfig", examiner: "Examiner", watch: Watch) -> None:
     from recognizer.sdpose.training import train
 
     try:
-        with one_speaks(Path(cfg.work_dir), watch, "checking") as heard, quietly():
+        with (
+            one_speaks(Path(cfg.work_dir), watch, "checking") as heard,
+            picture_bar(watch) as looking,
+            quietly(),
+        ):
 
             def count(done: int, total: int) -> None:
                 if heard is not None:
                     heard(done, examiner.iterations)
 
-            train(cfg, heard=count, hooks=[examiner])
+            train(cfg, heard=count, hooks=[examiner], looking=looking)
     except _EnoughError:
         return
     except NotFiniteError:

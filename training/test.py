@@ -24,7 +24,8 @@ from recognizer.artifacts import sha256_file, write_atomic, write_json
 from recognizer.config import Config
 from recognizer.config_action import ClassifierSection
 from recognizer.config_file import ConfigError
-from recognizer.dataset.check import check_splits
+from recognizer.dataset.check import DatasetError, check_splits
+from recognizer.dataset.class_check import class_faults, class_warnings
 from recognizer.dataset.mmaction import read_split
 from recognizer.runner.missing import missing_checkpoint
 from recognizer.types import Sample
@@ -125,6 +126,10 @@ def _measure(
     samples = found[ann_file.stem]
     if not samples:
         raise ValueError(f"{ann_file}: expected samples to test on, the pickle is empty")
+    if faults := list(class_faults(samples, classes)):
+        raise DatasetError(faults)
+    for warning in class_warnings({"test": samples}, classes):
+        logger.warning("%s", warning)
     if truth is not None:
         check_agreement(truth, samples, ann_file.parent)
     probabilities = _predict(checkpoints, samples, "test: predictions", watch)

@@ -17,7 +17,8 @@ from annotation.workspace import stage3_dir
 from recognizer.artifacts import sha256_file
 from recognizer.config import Config
 from recognizer.config_file import ConfigError
-from recognizer.dataset.check import check_splits
+from recognizer.dataset.check import DatasetError, check_splits
+from recognizer.dataset.class_check import class_faults
 from recognizer.dataset.mmaction import read_split
 from recognizer.dataset.split import class_weights
 from training.places import ROOT, check_network, train_config
@@ -88,7 +89,7 @@ def prepare(config: Config, service: str) -> "TrainConfig":
         cfg.randomness = {"seed": section.seed}
     pickle = Path(datasets(cfg)["train"].ann_file)
     metadata = _metadata(pickle, service)
-    classes = _classes(config, metadata)
+    classes = _classes(config, metadata, service)
     check_network(cfg, classes)
     _check(datasets(cfg), classes)
     _weigh(cfg, classes, metadata)
@@ -185,8 +186,20 @@ def _metadata(pickle: Path, service: str) -> dict[str, Any]:
     return dict(value)
 
 
-def _classes(config: Config, metadata: Mapping[str, Any]) -> list[str]:
-    """Return the classes in the order of their labels."""
+def _classes(config: Config, metadata: Mapping[str, Any], service: str) -> list[str]:
+    """Return the classes in the order of their labels.
+
+    Raises:
+        ConfigError: nothing says what the classes of this service are.
+
+    """
+    if not metadata and config.dataset.service != service:
+        raise ConfigError(
+            f"dataset.service: expected {service}, as the mode trains it, got "
+            f"{config.dataset.service}, and no {METADATA} beside the pickles says otherwise; if "
+            f"they are for {service}: --set dataset.service={service} --set "
+            '"dataset.classes={<name>: 0, <name>: 1}"'
+        )
     classes: Mapping[str, int] = metadata.get("classes") or config.dataset.classes
     if not metadata:
         logger.warning("no metadata.json beside the pickles: classes as in dataset.classes, %s",
@@ -208,7 +221,10 @@ def _check(datasets: Mapping[str, Any], classes: list[str]) -> None:
     paths = {split: Path(dataset.ann_file) for split, dataset in datasets.items()}
     if "test" in paths and not paths["test"].is_file():
         del paths["test"]  # it is not needed in training
-    check_splits(paths, len(classes), may_be_empty=["test"])
+    found = check_splits(paths, len(classes), may_be_empty=["test"])
+    samples = [sample for part in found.values() for sample in part]
+    if faults := list(class_faults(samples, classes)):
+        raise DatasetError(faults)
 
 
 def _weigh(cfg: "TrainConfig", classes: list[str], metadata: Mapping[str, Any]) -> None:
@@ -219,10 +235,20 @@ def _weigh(cfg: "TrainConfig", classes: list[str], metadata: Mapping[str, Any]) 
     if source != "metadata":
         raise ConfigError(f"class_weight_from: expected config or metadata, got {source!r}")
     if "class_weights" in metadata:
-        weights = [float(metadata["class_weights"][name]) for name in classes]
+        weights = _written_weights(metadata["class_weights"], classes)
     else:
         labels = [s.label for s in read_split(Path(cfg.train_dataloader.dataset.ann_file))]
         found = class_weights({label: labels.count(label) for label in range(len(classes))})
         weights = [found[label] for label in range(len(classes))]
     cfg.model.cls_head.loss_cls.class_weight = weights
     logger.info("class weights: %s", ", ".join(f"{w:.3f}" for w in weights))
+
+
+def _written_weights(written: Any, classes: list[str]) -> list[float]:
+    try:
+        return [float(written[name]) for name in classes]
+    except (LookupError, TypeError, ValueError) as error:
+        raise ConfigError(
+            f"{METADATA}: class_weights: expected a number for each of {', '.join(classes)}, got "
+            f"{written!r:.200}; run --mode annotation.stage3 again"
+        ) from error

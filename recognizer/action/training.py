@@ -13,11 +13,13 @@ from numpy.typing import NDArray
 from recognizer.action import registered
 from recognizer.action.train_config import load_train_config
 from recognizer.artifacts import sha256_file
+from recognizer.dataset.class_check import class_warnings
 from recognizer.dataset.mmaction import NAME_KEY, read_split, to_mmaction
 from recognizer.openmmlab import scope
 from recognizer.runner.checkpoints import CheckpointError, checkpoint_config, load_checkpoint
+from recognizer.runner.preflight import check_batches, warn
 from recognizer.runner.run import Heard, Kind, global_state, load_weights, run
-from recognizer.runner.train_config import datasets
+from recognizer.runner.train_config import FACTS, datasets
 from recognizer.types import Sample
 
 __all__ = ["load_train_config", "model_of", "predict", "registered", "train"]
@@ -44,13 +46,16 @@ def train(cfg: Config, *, resume: bool | Path = False, heard: Heard | None = Non
 
 def _facts(cfg: Config) -> dict[str, Any]:
     """Check the pickles of the config and return what the checkpoints say of them."""
-    own = {}
+    own, found = {}, {}
     for split, dataset in datasets(cfg).items():
         path = Path(dataset.ann_file)
         if split == "test" and not path.is_file():
             continue  # not read in training; its pipeline says how to judge
-        read_split(path)  # mmaction2 would execute what a pickle says
+        found[split] = read_split(path)  # mmaction2 would execute what a pickle says
         own[f"{split}_sha256"] = sha256_file(path)
+        if split != "test":
+            check_batches(cfg, split, len(found[split]), "samples")
+    warn(class_warnings(found, (cfg.get(FACTS) or {}).get("classes")))
     return own
 
 

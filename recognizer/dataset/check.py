@@ -71,6 +71,9 @@ def check_splits(
     found: dict[str, list[Sample]] = {}
     problems: list[str] = []
     for split, path in splits.items():
+        if path.is_file() and not path.stat().st_size:
+            problems.append(f"{split}: {path}: the file is empty; copy it again, or run stage 3")
+            continue
         try:
             found[split], faults = examine_split(path)
         except (ArtifactError, OSError) as error:

@@ -31,6 +31,7 @@ from recognizer.openmmlab import Library, scope
 from recognizer.runner.checkpoints import CheckpointError, load_checkpoint
 from recognizer.runner.hooks import ProgressHook, tell_best
 from recognizer.runner.logs import LatestLogHook, LogLines
+from recognizer.runner.preflight import check_same_task
 from recognizer.runner.resume import LATEST, find_source, link, settle_best, tell_place
 from recognizer.runner.train_config import FACTS, config_faults, datasets
 
@@ -262,6 +263,7 @@ def _go_on(cfg: Config, facts: dict[str, Any], checkpoint: Mapping[str, Any], pa
             f"{path}: was trained on other data than {datasets(cfg)['train'].ann_file}; resuming "
             "needs the same file, otherwise train in another work_dir"
         )
+    check_same_task(before, facts, path)
     seed = meta.get("seed")
     if type(seed) is not int or type(meta.get("epoch")) is not int or meta["epoch"] < 0:
         raise CheckpointError(f"{path}: expected a seed and an epoch in it, whole numbers")

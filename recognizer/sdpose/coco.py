@@ -1,20 +1,70 @@
 """COCO-format annotations, looked at before anything is trained on them.
 
-mmpose finds a missing picture in the middle of an epoch and takes a file without keypoints for
-an empty data set; here every fault is found first and named.
+mmpose finds a missing picture in the middle of an epoch, takes a file without keypoints for an
+empty data set, and never asks whether names, categories and sizes are those of the data: here
+every fault is found first, counted and named.
 """
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+from recognizer.sdpose.categories import person_category
+from recognizer.sdpose.detections import check_detections
+from recognizer.sdpose.faults import Faults
+from recognizer.sdpose.json_file import read_json
+from recognizer.sdpose.pictures import Looking, check_pictures
+from recognizer.sdpose.plausibility import check_plausible
 from recognizer.skeleton import NUM_KEYPOINTS
 
-_NAMED = 5  # of many equal faults, how many a message names
 _LARGEST, _LARGEST_ID = 10**9, 10**15  # in pixels; ids of crowds are long
 _LONGEST_SIDE = 10**6
+_VISIBILITIES = (0, 1, 2)
+
+# --- kinds of faults: what is expected, what came, what to do ---------------------------
+_NO_FILE = "expected an id (a whole number) and a file_name, got {got}"
+_LEAVES = "{got} would leave the folder of pictures; name files relative to it"
+_NO_SIZE = "expected width and height in pixels, got {got}"
+_TWICE = "the id {got} is there twice; give each its own"
+_NO_KEYPOINTS = (
+    "expected keypoints, found none; is this an instances_*.json? Take person_keypoints_*.json"
+)
+_NO_NUMBERS = "keypoints: expected numbers in pixels, got {got}"
+_COUNT = (
+    f"expected {NUM_KEYPOINTS} keypoints as x, y, visibility, got {{got}}; convert the annotations "
+    "to COCO-17 first"
+)
+_VISIBILITY = (
+    "keypoints: expected visibilities 0 (not labelled), 1 (hidden) or 2 (visible), got {got}; "
+    "scores of a network are none"
+)
+_NO_BOX = f"expected bbox as x, y, width, height, below {_LARGEST}, got {{got}}"
+_FLAT_BOX = (  # mmpose would leave this person out and not say so
+    "bbox: expected a width and a height above 0, got {got}; give the person a box, or set its "
+    "visibilities to 0"
+)
+_OUTSIDE = (  # mmpose cuts it off at the borders and leaves the person out
+    "bbox: expected part of it inside the picture, got {got}; correct the box, or set the person's "
+    "visibilities to 0"
+)
+_UNCOUNTED = (
+    "expected num_keypoints and coordinates that fit the visibilities, got {got}, but keypoints "
+    "marked as labelled; correct them, or set the person's visibilities to 0"
+)
+_CROWD = "iscrowd: expected 0 or 1, got {got}"
+_WHOLE = {
+    key: f"{key}: expected a whole number, got {{got}}"
+    for key in ("id", "image_id", "category_id", "iscrowd")
+}
+_AREA = "area: expected a number above 0 (that of the box will do), got {got}"
+_NO_IMAGE = "image_id {got} is no listed image; add it to images, or take the annotation out"
+_NO_CATEGORY = "category_id {got} is no listed category; expected that of person"
+_OTHER = (
+    "expected annotations of people alone, got one of category {got}; mmpose trains on all of them "
+    "as people and its metric needs keypoints of all: take the others out, or give them "
+    "the category of person if they are people"
+)
 
 
 @dataclass(frozen=True)
@@ -25,24 +75,28 @@ class CocoFacts:
         images: pictures listed.
         persons: annotated persons that are not crowds.
         with_keypoints: those of them with at least one labelled keypoint: what is trained on.
+        warnings: what may or may not be wrong, a sentence each.
 
     """
 
     images: int
     persons: int
     with_keypoints: int
+    warnings: tuple[str, ...] = ()
 
 
-def examine(ann_file: Path, image_dir: Path) -> CocoFacts:
-    """Read a COCO keypoint file and say what it holds.
+def examine(ann_file: Path, image_dir: Path, looking: Looking | None = None) -> CocoFacts:
+    """Read a COCO keypoint file, look at its pictures and say what it holds.
 
     Args:
         ann_file: such as ``annotations/person_keypoints_train2017.json``.
         image_dir: where its pictures are.
+        looking: how pictures are looked at.
 
     Raises:
-        FileNotFoundError: the file, the folder or a picture is not there.
-        ValueError: not a COCO keypoint file of 17 keypoints, or nobody in it to train on.
+        FileNotFoundError: the file, the folder, a picture or the detected boxes are not there.
+        ValueError: not a COCO keypoint file of 17 keypoints, pictures that are not those of the
+            annotations, or nobody in it to train on.
 
     """
     if not ann_file.is_file():
@@ -52,29 +106,38 @@ def examine(ann_file: Path, image_dir: Path) -> CocoFacts:
         )
     if not image_dir.is_dir():
         raise FileNotFoundError(f"expected the pictures of {ann_file.name} in {image_dir}/")
-    content = _content(ann_file)
-    _check_categories(content["categories"], ann_file)
-    files = _files(content["images"], ann_file)
-    persons = [_person(a, i, files, ann_file) for i, a in enumerate(content["annotations"])]
-    _check_ids(persons, ann_file)
-    _check_inside(content["images"], persons, ann_file)
-    persons = [person for person in persons if not person.get("iscrowd")]
-    labelled = [person for person in persons if any(person["keypoints"][2::3])]
+    looking = looking or Looking()
+    content, faults = read_coco(ann_file), Faults()
+    category, warnings = person_category(content["categories"], ann_file)
+    images = _images(content["images"], faults)
+    people = _people(content, category, images, faults)
+    faults.refuse(ann_file)
+    labelled = [person for person in people if any(person["keypoints"][2::3])]
     if not labelled:
         raise ValueError(
-            f"{ann_file}: expected persons with labelled keypoints, found {len(persons)} persons "
-            f"in {len(files)} images and none of them has any; this is nothing to train on or "
+            f"{ann_file}: expected persons with labelled keypoints, found {len(people)} persons "
+            f"in {len(images)} images and none of them has any; this is nothing to train on or "
             "measure with"
         )
-    _check_pictures({files[p["image_id"]] for p in labelled}, image_dir, ann_file)
-    return CocoFacts(len(files), len(persons), len(labelled))
+    warnings += check_plausible(labelled, images, faults)
+    ids = {person["image_id"] for person in labelled}
+    if looking.boxes is not None:
+        named, notes = check_detections(looking.boxes, images, category)
+        ids |= named
+        warnings += notes
+    warnings += check_pictures([images[i] for i in sorted(ids)], image_dir, faults, looking)
+    faults.refuse(ann_file)
+    return CocoFacts(len(images), len(people), len(labelled), tuple(warnings))
 
 
-def _content(path: Path) -> Mapping[str, Any]:
-    try:
-        content = json.loads(path.read_bytes())
-    except (ValueError, RecursionError) as error:
-        raise ValueError(f"{path}: not JSON: {str(error)[:200]}") from error
+def read_coco(path: Path) -> Mapping[str, Any]:
+    """Return a COCO file's content, with its three lists of dicts.
+
+    Raises:
+        ValueError: it is something else.
+
+    """
+    content = read_json(path)
     for key in ("images", "annotations", "categories"):
         rows = content.get(key) if isinstance(content, dict) else None
         if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
@@ -84,132 +147,133 @@ def _content(path: Path) -> Mapping[str, Any]:
     return dict(content)
 
 
-def _check_categories(categories: Sequence[Mapping[str, Any]], path: Path) -> None:
-    named = [category for category in categories if category.get("name") == "person"]
-    if not named or type(named[0].get("id")) is not int:
-        raise ValueError(f"{path}: expected a category named person, with an id, found none")
-    keypoints = named[0].get("keypoints")
-    if keypoints is None:
-        return  # some tools leave the names out; the annotations are checked one by one
-    if not isinstance(keypoints, list) or len(keypoints) != NUM_KEYPOINTS:
-        count = len(keypoints) if isinstance(keypoints, list) else repr(keypoints)[:40]
-        raise ValueError(
-            f"{path}: expected the {NUM_KEYPOINTS} keypoints of COCO in category person, got "
-            f"{count}; convert the annotations to COCO-17 first"
-        )
-
-
-def _files(images: Sequence[Mapping[str, Any]], path: Path) -> dict[int, str]:
-    files: dict[int, str] = {}
-    for row, image in enumerate(images):
-        number, name = image.get("id"), image.get("file_name")
+def _images(rows: Sequence[Mapping[str, Any]], faults: Faults) -> dict[int, Mapping[str, Any]]:
+    images: dict[int, Mapping[str, Any]] = {}
+    for row, image in enumerate(rows):
+        where, number, name = f"images[{row}]", image.get("id"), image.get("file_name")
         if type(number) is not int or not isinstance(name, str) or not name:
-            raise ValueError(
-                f"{path}: images[{row}]: expected an id and a file_name, got {image!r:.200}"
-            )
-        if PurePosixPath(name).is_absolute() or ".." in PurePosixPath(name).parts:
-            raise ValueError(f"{path}: images[{row}]: {name!r} would leave the folder of pictures")
-        if not all(_size(image.get(side)) for side in ("width", "height")):
-            raise ValueError(
-                f"{path}: images[{row}]: {name}: expected width and height in pixels, got "
-                f"{image.get('width')!r:.40} and {image.get('height')!r:.40}"
-            )
-        if number in files:
-            raise ValueError(f"{path}: images[{row}]: the id {number} is there twice")
-        files[number] = name
-    return files
+            faults.add(_NO_FILE, where, image)
+        elif PurePosixPath(name).is_absolute() or ".." in PurePosixPath(name).parts:
+            faults.add(_LEAVES, where, name)
+        elif not all(_is_side(image.get(side)) for side in ("width", "height")):
+            sizes = f"{image.get('width')!r:.30} and {image.get('height')!r:.30}"
+            faults.add(_NO_SIZE, f"{where} ({name})", sizes)
+        elif number in images:
+            faults.add(_TWICE, where, number)
+        if type(number) is int:
+            images.setdefault(number, image)
+    return images
 
 
-def _person(
-    annotation: Mapping[str, Any], row: int, files: Mapping[int, str], path: Path
-) -> Mapping[str, Any]:
-    where = f"{path}: annotations[{row}]"
+def _people(
+    content: Mapping[str, Any],
+    category: int,
+    images: Mapping[int, Mapping[str, Any]],
+    faults: Faults,
+) -> list[Mapping[str, Any]]:
+    """Return the persons that are not crowds."""
+    names = {row.get("id"): row.get("name") for row in content["categories"]
+             if type(row.get("id")) is int}  # fmt: skip
+    seen: set[int] = set()
+    people = []
+    for row, annotation in enumerate(content["annotations"]):
+        fault = _annotation_fault(annotation, images)
+        number = annotation.get("category_id")
+        if fault is None and number != category and number not in names:
+            fault = _NO_CATEGORY, number
+        elif number != category and type(number) is int and _has_labels(annotation):
+            fault = _OTHER, f"{names.get(number)!r} (id {number})"
+        elif fault is None and annotation["id"] in seen:
+            fault = _TWICE, annotation["id"]
+        if fault is not None:
+            faults.add(fault[0], f"annotations[{row}] (id {annotation.get('id')!r:.20})", fault[1])
+            continue
+        seen.add(annotation["id"])
+        if not annotation["iscrowd"] and number == category:
+            people.append(annotation)
+    return people
+
+
+def _has_labels(annotation: Mapping[str, Any]) -> bool:
+    """Tell whether an annotation of another category would count as a person, or fail."""
+    keypoints = annotation.get("keypoints")
+    return not isinstance(keypoints, list) or any(keypoints[2::3])
+
+
+def _annotation_fault(
+    annotation: Mapping[str, Any], images: Mapping[int, Mapping[str, Any]]
+) -> tuple[str, Any] | None:
+    """Return the first thing that is wrong with an annotation: its kind, and what came."""
     if "keypoints" not in annotation:
-        raise ValueError(
-            f"{where}: expected keypoints, found none; is this an instances_*.json? Take "
-            "person_keypoints_*.json"
-        )
+        return _NO_KEYPOINTS, ""
     keypoints = annotation["keypoints"]
-    if isinstance(keypoints, list) and not _numbers(keypoints):
-        wrong = next(value for value in keypoints if not _numbers([value]))
-        raise ValueError(f"{where}: keypoints: expected numbers in pixels, got {wrong!r:.80}")
-    if not isinstance(keypoints, list) or len(keypoints) != 3 * NUM_KEYPOINTS:
-        count = f"{len(keypoints) / 3:g}" if isinstance(keypoints, list) else repr(keypoints)[:40]
-        raise ValueError(
-            f"{where}: expected {NUM_KEYPOINTS} keypoints as x, y, visibility, got {count}; "
-            "convert the annotations to COCO-17 first"
-        )
+    fault = _keypoint_fault(keypoints)
+    if fault is not None:
+        return fault
     used = any(keypoints[2::3]) and not annotation.get("iscrowd")
-    _check_box(annotation.get("bbox"), where, used=used)
-    _check_counted(annotation, where, used=used)
-    for key in ("id", "image_id", "category_id", "iscrowd", "area"):
-        whole = key != "area"
-        if not _numbers([annotation.get(key)], _LARGEST_ID) or (
-            whole and type(annotation[key]) is not int
-        ):
-            expected = "a whole number" if whole else "a number (that of the box will do)"
-            raise ValueError(
-                f"{where}: {key}: expected {expected}, got {annotation.get(key)!r:.80}"
-            )
-    if annotation["image_id"] not in files:
-        raise ValueError(f"{where}: image_id {annotation['image_id']} is no listed image")
-    return annotation
+    return (
+        _box_fault(annotation.get("bbox"), used=used)
+        or _number_fault(annotation, used=used)
+        or _count_fault(annotation, used=used)
+        or _place_fault(annotation, images, used=used)
+    )
 
 
-def _check_counted(annotation: Mapping[str, Any], where: str, *, used: bool) -> None:
+def _keypoint_fault(keypoints: Any) -> tuple[str, Any] | None:
+    if isinstance(keypoints, list) and not _numbers(keypoints):
+        return _NO_NUMBERS, next(value for value in keypoints if not _numbers([value]))
+    if not isinstance(keypoints, list) or len(keypoints) != 3 * NUM_KEYPOINTS:
+        return _COUNT, f"{len(keypoints) / 3:g}" if isinstance(
+            keypoints, list
+        ) else f"{keypoints!r:.80}"
+    wrong = [value for value in keypoints[2::3] if value not in _VISIBILITIES]
+    return (_VISIBILITY, wrong[0]) if wrong else None
+
+
+def _box_fault(box: Any, *, used: bool) -> tuple[str, Any] | None:
+    if not isinstance(box, list) or not _numbers(box) or len(box) != 4:
+        return _NO_BOX, box
+    return (_FLAT_BOX, box) if used and min(box[2:]) <= 0 else None
+
+
+def _number_fault(annotation: Mapping[str, Any], *, used: bool) -> tuple[str, Any] | None:
+    for key, kind in _WHOLE.items():
+        value = annotation.get(key)
+        if type(value) is not int or abs(value) >= _LARGEST_ID:
+            return kind, f"{value!r:.80}"
+    area: Any = annotation.get("area")
+    if not _numbers([area], _LARGEST_ID) or (used and area <= 0):
+        return _AREA, f"{area!r:.80}"
+    return None
+
+
+def _count_fault(annotation: Mapping[str, Any], *, used: bool) -> tuple[str, Any] | None:
     """Refuse whom mmpose would leave out and not say so."""
     labelled, keypoints = annotation.get("num_keypoints"), annotation["keypoints"]
     furthest = max(*keypoints[::3], *keypoints[1::3])
     if used and (labelled == 0 or furthest <= 0):
-        raise ValueError(
-            f"{where}: expected num_keypoints and coordinates that fit the visibilities, got "
-            f"num_keypoints {labelled!r:.40} and nothing above {furthest}, but keypoints marked "
-            "as labelled; correct them, or set the person's visibilities to 0"
-        )
-    crowd = annotation.get("iscrowd")
-    if type(crowd) is int and crowd not in (0, 1):
-        raise ValueError(f"{where}: iscrowd: expected 0 or 1, got {crowd}")
+        return _UNCOUNTED, f"num_keypoints {labelled!r:.30} and nothing above {furthest}"
+    crowd = annotation["iscrowd"]
+    return (_CROWD, crowd) if crowd not in (0, 1) else None
 
 
-def _check_box(box: Any, where: str, *, used: bool) -> None:
-    if not isinstance(box, list) or not _numbers(box) or len(box) != 4:
-        raise ValueError(
-            f"{where}: expected bbox as x, y, width, height, below {_LARGEST}, got {box!r:.80}"
-        )
-    if used and min(box[2:]) <= 0:  # mmpose would leave this person out and not say so
-        raise ValueError(
-            f"{where}: bbox: expected a width and a height above 0, got {box!r:.80}; give the "
-            "person a box, or set its visibilities to 0"
-        )
+def _place_fault(
+    annotation: Mapping[str, Any], images: Mapping[int, Mapping[str, Any]], *, used: bool
+) -> tuple[str, Any] | None:
+    image = images.get(annotation["image_id"])
+    if image is None:
+        return _NO_IMAGE, annotation["image_id"]
+    last: list[Any] = [image.get("width"), image.get("height")]
+    if not used or not all(map(_is_side, last)):
+        return None
+    box = annotation["bbox"]
+    sides = zip(box[:2], box[2:], (last[0] - 1, last[1] - 1), strict=True)
+    if any(min(start + length, end) <= max(start, 0) for start, length, end in sides):
+        return _OUTSIDE, f"{box} in one of {last[0]} x {last[1]} pixels"
+    return None
 
 
-def _check_inside(
-    images: Sequence[Mapping[str, Any]], persons: Sequence[Mapping[str, Any]], path: Path
-) -> None:
-    """Refuse a box that mmpose, which cuts it off at the borders, would leave out unsaid."""
-    last = {image["id"]: (image["width"] - 1, image["height"] - 1) for image in images}
-    for row, person in enumerate(persons):
-        if person.get("iscrowd") or not any(person["keypoints"][2::3]):
-            continue
-        sides = zip(person["bbox"][:2], person["bbox"][2:], last[person["image_id"]], strict=True)
-        if any(min(start + length, end) <= max(start, 0) for start, length, end in sides):
-            width, height = (side + 1 for side in last[person["image_id"]])
-            raise ValueError(
-                f"{path}: annotations[{row}]: bbox: expected part of it inside the picture of "
-                f"{width} x {height} pixels, got {person['bbox']!r:.80}; correct the box, or set "
-                "the person's visibilities to 0"
-            )
-
-
-def _check_ids(persons: Sequence[Mapping[str, Any]], path: Path) -> None:
-    seen: set[int] = set()
-    for row, person in enumerate(persons):
-        if person["id"] in seen:
-            raise ValueError(f"{path}: annotations[{row}]: the id {person['id']} is there twice")
-        seen.add(person["id"])
-
-
-def _size(value: Any) -> bool:
+def _is_side(value: Any) -> bool:
     return type(value) is int and 0 < value < _LONGEST_SIDE
 
 
@@ -217,12 +281,3 @@ def _numbers(value: Any, most: int = _LARGEST) -> bool:
     return isinstance(value, list) and all(
         type(item) in (int, float) and abs(item) < most for item in value
     )
-
-
-def _check_pictures(names: set[str], folder: Path, ann_file: Path) -> None:
-    missing = sorted(name for name in names if not (folder / name).is_file())
-    if missing:
-        raise FileNotFoundError(
-            f"{folder}: {len(missing)} of {len(names)} pictures that {ann_file.name} names are not "
-            f"there, such as {', '.join(missing[:_NAMED])}"
-        )

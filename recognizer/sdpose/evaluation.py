@@ -27,7 +27,7 @@ from recognizer.runner.checkpoints import load_checkpoint
 from recognizer.runner.run import Heard, SafeRunner, fit_loaders, global_state, load_weights
 from recognizer.runner.train_config import TrainConfigError, config_faults, datasets
 from recognizer.sdpose import registered
-from recognizer.sdpose.coco import examine
+from recognizer.sdpose.preflight import annotations_of, examine_dataset
 
 __all__ = [
     "Figures",
@@ -118,7 +118,12 @@ class PoseScores:
 
 
 def evaluate(
-    cfg: Config, checkpoint: Path, output: Path, *, heard: Heard | None = None
+    cfg: Config,
+    checkpoint: Path,
+    output: Path,
+    *,
+    heard: Heard | None = None,
+    looking: Heard | None = None,
 ) -> PoseScores:
     """Test a checkpoint with the config's test loader and evaluator; on a GPU if there is one.
 
@@ -129,6 +134,7 @@ def evaluate(
         checkpoint: of a training, or a bare state dict such as that of ``convert.sdpose``.
         output: the folder for the detections.
         heard: hears of every batch.
+        looking: hears of every picture that is looked at before.
 
     Raises:
         FileNotFoundError: the checkpoint, annotations, pictures or detected boxes are not there.
@@ -140,15 +146,8 @@ def evaluate(
     cfg = cfg.copy()
     loaded = load_checkpoint(checkpoint)
     dataset, metric = _tested(cfg)
-    ann_file = Path(dataset.get("data_root") or "") / dataset.ann_file
-    prefix = dataset.get("data_prefix", {}).get("img", "")
-    examine(ann_file, Path(dataset.get("data_root") or "") / prefix)
-    boxes = dataset.get("bbox_file")
-    if boxes and not Path(boxes).is_file():
-        raise FileNotFoundError(
-            f"test_dataloader.dataset.bbox_file: expected detected boxes at {boxes}, found none; "
-            "None takes the annotated boxes"
-        )
+    ann_file, boxes = annotations_of(dataset), dataset.get("bbox_file")
+    examine_dataset(dataset, looking)
     output.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=output, prefix=".testing-") as scratch:
         metric["outfile_prefix"] = str(Path(scratch) / "found")

@@ -1,16 +1,16 @@
 """Train a pose network on COCO-format data, and measure a trained one, with mmpose."""
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from mmengine.config import Config, ConfigDict
+from mmengine.config import Config
 
-from recognizer.artifacts import sha256_file
 from recognizer.runner.run import Heard, Kind, run
 from recognizer.runner.train_config import Rules, TrainConfigError, datasets, read_train_config
 from recognizer.sdpose import registered
-from recognizer.sdpose.coco import examine
+from recognizer.sdpose.preflight import annotations_of, examine_data
 
 __all__ = ["load_pose_config", "named_work_dir", "registered", "train"]
 
@@ -43,7 +43,7 @@ def load_pose_config(
         changed = any(option.startswith(own) for option in options)
         if root is not None and (data_root is not None or not changed):
             dataset.data_root = str(root)
-        _follow(cfg.get(f"{split}_evaluator"), str(_below(dataset, dataset.ann_file)))
+        _follow(cfg.get(f"{split}_evaluator"), str(annotations_of(dataset)))
     return cfg
 
 
@@ -52,10 +52,6 @@ def _follow(evaluator: Any, ann_file: str) -> None:
     for one in evaluator if isinstance(evaluator, list | tuple) else [evaluator]:
         if isinstance(one, dict) and "ann_file" in one:
             one["ann_file"] = ann_file
-
-
-def _below(dataset: ConfigDict, name: str) -> Path:
-    return Path(dataset.get("data_root") or "") / name
 
 
 def named_work_dir(cfg: Config, root: Path) -> Path:
@@ -76,6 +72,7 @@ def train(
     resume: bool | Path = False,
     heard: Heard | None = None,
     hooks: Sequence[Callable[..., Any]] = (),
+    looking: Heard | None = None,
 ) -> Path:
     """Train a pose network and return the best checkpoint, or the last one without val.
 
@@ -85,31 +82,12 @@ def train(
             checkpoint that is named.
         heard: hears of every iteration.
         hooks: more hooks of mmengine.
+        looking: hears of every picture that is looked at before.
 
     Raises:
         FileNotFoundError, ValueError: data that is not as it should be, see ``coco.examine``.
         FileExistsError, CheckpointError, NotFiniteError, TrainConfigError: as ``runner.run``.
 
     """
-    return run(cfg, Kind("mmpose", examine_data, _NAMED_BY, hooks), resume=resume, heard=heard)
-
-
-def examine_data(cfg: Config) -> dict[str, Any]:
-    """Check the data of the train and val loaders; return what checkpoints say of it.
-
-    Raises:
-        FileNotFoundError, ValueError: as ``coco.examine``.
-
-    """
-    own: dict[str, Any] = {}
-    for split, dataset in datasets(cfg).items():
-        if split == "test":
-            continue  # not read in training
-        prefix = dataset.get("data_prefix", {}).get("img", "")
-        ann_file = _below(dataset, dataset.ann_file)
-        facts = examine(ann_file, _below(dataset, prefix))
-        own[f"{split}_persons"] = facts.with_keypoints
-        own[f"{split}_sha256"] = sha256_file(ann_file)
-    if "train_sha256" not in own:
-        raise TrainConfigError("train_dataloader: expected a data set with an ann_file")
-    return own
+    kind = Kind("mmpose", partial(examine_data, heard=looking), _NAMED_BY, hooks)
+    return run(cfg, kind, resume=resume, heard=heard)

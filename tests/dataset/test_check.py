@@ -213,6 +213,12 @@ def test_other_layouts(tmp_path, value, message):
         check_split(tmp_path / "train.pkl", 2)
 
 
+def test_a_file_without_a_byte_is_called_empty(tmp_path):
+    (tmp_path / "train.pkl").touch()
+    with pytest.raises(DatasetError, match=r"train\.pkl: the file is empty; copy it again"):
+        check_split(tmp_path / "train.pkl", 2)
+
+
 def test_damaged_and_hostile_files(tmp_path):
     path = written(tmp_path, GOOD)
     path.write_bytes(path.read_bytes()[:-100])

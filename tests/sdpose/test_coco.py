@@ -1,14 +1,21 @@
 """Annotations that are looked at before training: what is counted, what is refused and how."""
 
 import json
+import re
+import subprocess
+import sys
 
 import pytest
+from PIL import Image
 
 from recognizer.sdpose.coco import CocoFacts, examine
+from recognizer.skeleton import KEYPOINT_NAMES
 
 from .small_coco import ASSETS, annotations, needs_coco, write_annotations, write_data
 
-KEYPOINTS = [10, 20, 2] * 17
+KEYPOINTS = [4, 8, 2] * 17
+NAMES = list(KEYPOINT_NAMES)
+IMAGE = {"id": 1, "file_name": "a.jpg", "width": 20, "height": 30}
 
 
 def person(number=1, image=1, **more):
@@ -18,8 +25,8 @@ def person(number=1, image=1, **more):
 
 def content(*persons, **more):
     return {
-        "images": [{"id": 1, "file_name": "a.jpg", "width": 20, "height": 30}],
-        "categories": [{"id": 1, "name": "person"}],
+        "images": [IMAGE],
+        "categories": [{"id": 1, "name": "person", "keypoints": NAMES}],
         "annotations": list(persons) or [person()],
         **more,
     }
@@ -29,7 +36,7 @@ def content(*persons, **more):
 def look(tmp_path):
     """Write annotations beside one picture and examine them."""
     (tmp_path / "train2017").mkdir()
-    (tmp_path / "train2017" / "a.jpg").touch()
+    Image.new("RGB", (20, 30)).save(tmp_path / "train2017" / "a.jpg")
 
     def examine_it(value):
         write_annotations(tmp_path, "train", value)
@@ -83,7 +90,10 @@ def test_one_person_is_enough_and_crowds_do_not_count(look):
 @pytest.mark.parametrize(
     ("value", "said"),
     [
-        ("", "not JSON"),
+        ("", "the file is empty"),
+        ("<!DOCTYPE html><html>", "the file is an HTML or XML page"),
+        ("version https://git-lfs.github.com/spec/v1", "git lfs pull"),
+        ('{"images": [], "images": []}', "the key 'images' is there twice"),
         ("{", "not JSON"),
         ("[" * 100_000, "not JSON"),
         ("1" * 10_000, "not JSON"),
@@ -94,14 +104,24 @@ def test_one_person_is_enough_and_crowds_do_not_count(look):
         (content(categories=[]), "a category named person"),
         (content(categories=[{"id": 1, "name": "person", "keypoints": ["nose"] * 16}]), "got 16"),
         (content(categories=[{"id": 1, "name": "person", "keypoints": 17}]), "got 17; convert"),
-        (content(images=[{"id": "1", "file_name": "a.jpg"}]), "expected an id and a file_name"),
-        (content(images=[{"id": 1}]), "expected an id and a file_name"),
+        (content(images=[{"id": "1", "file_name": "a.jpg"}]), "expected an id .* and a file_name"),
+        (content(images=[{"id": 1}]), "expected an id .* and a file_name"),
+        (
+            content(images=[{**IMAGE, "file_name": "a\0.jpg"}]),
+            "cannot be opened .ValueError: embedded null",
+        ),
+        (content(images=[{**IMAGE, "file_name": "\ud800.jpg"}]), "cannot be opened"),
+        (
+            content(images=[{**IMAGE, "file_name": "x" * 5000}]),
+            "cannot be opened .OSError: .*too long",
+        ),
         (content(images=[{"id": 1, "file_name": "../a.jpg", "width": 2, "height": 2}]), "leave"),
         (content(images=[{"id": 1, "file_name": "/a.jpg", "width": 2, "height": 2}]), "leave"),
         (content(images=[{"id": 1, "file_name": "a.jpg"}]), "width and height in pixels"),
         (content(images=[{"id": 1, "file_name": "a.jpg", "width": 1e999, "height": 2}]), "width"),
-        (content(images=content()["images"] * 2), "the id 1 is there twice"),
-        (content(person(), person()), r"annotations\[1\]: the id 1 is there twice"),
+        (content(images=[{"id": True, "file_name": "a.jpg"}]), "an id .a whole number"),
+        (content(images=content()["images"] * 2), r"images\[1\]: the id 1 is there twice"),
+        (content(person(), person()), r"annotations\[1\] \(id 1\): the id 1 is there twice"),
         (content(person(image=9)), "image_id 9 is no listed image"),
         (content(person(image=[1])), "image_id: expected a whole number"),
         (content(person(number=1.5)), "id: expected a whole number"),
@@ -123,12 +143,22 @@ def test_one_person_is_enough_and_crowds_do_not_count(look):
             "expected numbers in pixels, got inf",
         ),
         (content(person(keypoints=[10**30, 1, 2] * 17)), "expected numbers in pixels, got 1000"),
-        (content(person(bbox=[3, 3, 0, 5])), r"annotations\[0\]: bbox: .* above 0, got"),
+        (content(person(bbox=[3, 3, 0, 5])), r"annotations\[0\] \(id 1\): bbox: .* above 0, got"),
         (content(person(bbox=[3, 3, 5, -5])), "a width and a height above 0"),
-        (content(person(bbox=[9000, 3, 5, 5])), r"annotations\[0\]: bbox: .* inside the picture"),
-        (content(person(bbox=[3, -9, 5, 9])), "part of it inside the picture of"),
+        (
+            content(person(bbox=[9000, 3, 5, 5])),
+            r"annotations\[0\] .*: bbox: .* inside the picture",
+        ),
+        (content(person(bbox=[3, -9, 5, 9])), r"part of it inside the picture, got .* 20 x 30"),
         (content({k: v for k, v in person().items() if k != "keypoints"}), "instances_"),
         (content(person(keypoints=[0] * 51)), "found 1 persons in 1 images and none"),
+        (content(person(keypoints=[4, 8, 3] * 17)), "visibilities 0 .* got 3"),
+        (content(person(keypoints=[4, 8, 0.87] * 17)), "visibilities 0 .* got 0.87"),
+        (content(person(keypoints=[4, 8, -1] * 17)), "visibilities 0 .* got -1"),
+        (content(person(area=0)), "area: expected a number above 0"),
+        (content(person(number=True)), "id: expected a whole number, got True"),
+        (content(person(image="1")), "image_id: expected a whole number, got '1'"),
+        (content(person(category_id=7)), "category_id 7 is no listed category"),
         (content(annotations=[]), "found 0 persons in 1 images"),
         (content(images=[], annotations=[]), "found 0 persons in 0 images"),
     ],
@@ -149,7 +179,9 @@ def test_what_is_not_there_is_named(look, tmp_path):
         examine(path, tmp_path / "val2017")
     rows = [{**content()["images"][0], "id": i, "file_name": f"{i}.jpg"} for i in range(9)]
     people = [person(i, i) for i in range(9)]
-    with pytest.raises(FileNotFoundError, match=r"9 of 9 pictures .* such as 0\.jpg, 1\.jpg") as e:
+    with pytest.raises(
+        FileNotFoundError, match=r"9 of 9 pictures .* there: 0\.jpg: .* also 1\.jpg"
+    ) as e:
         look(content(*people, images=rows))
     assert "8.jpg" not in str(e.value)
 
@@ -157,3 +189,181 @@ def test_what_is_not_there_is_named(look, tmp_path):
 def test_pictures_of_nobody_may_be_missing(look):
     empty = {"id": 2, "file_name": "none.jpg", "width": 20, "height": 30}
     assert look(content(images=[*content()["images"], empty])).images == 2
+
+
+# --- names and categories ------------------------------------------------------------
+
+
+def named(names, **more):
+    return content(categories=[{"id": 1, "name": "person", "keypoints": names, **more}])
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        [name.replace("_", " ").title() for name in NAMES],
+        [name.title().replace("_", "") for name in NAMES],
+        [name.replace("left_", "l_").replace("right_", "R-") for name in NAMES],
+        ["_".join(reversed(name.split("_"))) for name in NAMES],
+        [name.replace("_", "") for name in NAMES],
+    ],
+    ids=["blanks", "one word", "l and r", "side last", "no separator"],
+)
+def test_names_may_be_written_otherwise(look, names):
+    assert look(named(names)) == CocoFacts(1, 1, 1)
+
+
+@pytest.mark.parametrize(
+    ("names", "said"),
+    [
+        (NAMES[::-1], "16 of 17 differ: number 1 is 'right_ankle', expected nose.*another order"),
+        ([NAMES[0], NAMES[2], NAMES[1], *NAMES[3:]], "2 of 17 differ: .*in another order"),
+        ([*NAMES[:16], "neck"], "number 17 is 'neck', expected right_ankle; if the keypoints are"),
+        ([*NAMES[:16], NAMES[15]], "1 of 17 differ"),
+        ([None] * 17, "17 of 17 differ"),
+    ],
+)
+def test_other_names_and_another_order_are_refused(look, names, said):
+    with pytest.raises(ValueError, match=said):
+        look(named(names))
+
+
+@pytest.mark.parametrize("names", [None, []])
+def test_no_names_are_warned_of(look, names):
+    (warning,) = look(named(names)).warnings
+    assert "category person names no keypoints" in warning
+
+
+def test_the_category_is_person_in_any_case(look):
+    assert look(named(NAMES, name="Person ")).persons == 1
+
+
+@pytest.mark.parametrize(
+    ("categories", "said"),
+    [
+        ([{"id": 1, "name": "dog"}], "found none among 'dog'"),
+        ([{"id": 1, "name": "person"}, {"id": 2, "name": "Person"}], "got 2 .ids 1, 2"),
+        ([{"id": 1, "name": "person"}, {"id": 1, "name": "dog"}], "the id 1 of person is .* twice"),
+        ([{"id": "1", "name": "person"}], "with an id .a whole number"),
+    ],
+)
+def test_categories_that_are_not_one_person(look, categories, said):
+    with pytest.raises(ValueError, match=said):
+        look(content(categories=categories))
+
+
+def test_annotations_of_other_categories(look):
+    categories = [{"id": 1, "name": "person", "keypoints": NAMES}, {"id": 2, "name": "dog"}]
+    dogs = [person(number, category_id=2) for number in range(2, 10)]
+    with pytest.raises(ValueError, match=r"annotations\[1\] .id 2.: .*category 'dog'.*8 in all"):
+        look(content(person(), *dogs, categories=categories))
+    boxes = {key: value for key, value in dogs[0].items() if key != "keypoints"}
+    with pytest.raises(ValueError, match="its metric needs keypoints of all"):
+        look(content(person(), boxes, categories=categories))
+    unlabelled = person(2, category_id=2, keypoints=[0] * 51, num_keypoints=0)
+    assert look(content(person(), unlabelled, categories=categories)) == CocoFacts(1, 1, 1)
+
+
+# --- many faults, encodings ----------------------------------------------------------
+
+
+def test_equal_faults_are_counted_and_the_first_five_named(look):
+    people = [person(number, bbox=None) for number in range(300)]
+    with pytest.raises(ValueError, match=r"annotations\[0\] .id 0.: expected bbox") as caught:
+        look(content(*people, person(900, area=None)))
+    text = str(caught.value)
+    assert "301 faults of 2 kinds" in text
+    assert "300 in all" in text
+    assert "annotations[4]" in text
+    assert "annotations[5]" not in text
+    assert "annotations[300] (id 900): area" in text
+
+
+@pytest.mark.parametrize(
+    ("encoding", "said"),
+    [("utf-8-sig", "byte order mark"), ("utf-16", "got UTF-16"), ("utf-32", "got UTF-32")],
+)
+def test_other_encodings_are_named_and_the_remedy_mends_them(look, tmp_path, encoding, said):
+    look(content())
+    path = tmp_path / "annotations" / "person_keypoints_train2017.json"
+    path.write_bytes(path.read_text(encoding="utf-8").encode(encoding))
+    with pytest.raises(ValueError, match=said) as caught:
+        examine(path, tmp_path / "train2017")
+    remedy = re.search(r'-c "(.*)"', str(caught.value))[1]
+    subprocess.run([sys.executable, "-c", remedy], check=True)
+    assert examine(path, tmp_path / "train2017") == CocoFacts(1, 1, 1)
+
+
+def test_latin_1_is_named(look, tmp_path):
+    look(content())
+    path = tmp_path / "annotations" / "person_keypoints_train2017.json"
+    path.write_bytes(b'{"info": "caf\xe9"}')
+    with pytest.raises(ValueError, match="byte 0xe9 at 13"):
+        examine(path, tmp_path / "train2017")
+
+
+# --- what cannot be right ------------------------------------------------------------
+
+
+def crowd(change, count=20, size=(200, 300)):
+    """Return people of whom ``change`` makes the keypoints and box."""
+    people = []
+    for number in range(count):
+        x, y = 20 + 5 * number, 40 + 6 * number
+        box, points = change([x, y, 50, 80], [x + 20, y + 30, 2] * 17, number)
+        people.append(person(number, bbox=box, keypoints=points, area=4000))
+    image = {"id": 1, "file_name": "a.jpg", "width": size[0], "height": size[1]}
+    return content(*people, images=[image])
+
+
+def corners(box, points, number):
+    return [box[0], box[1], box[0] + box[2], box[1] + box[3]], points
+
+
+def in_parts(box, points, number):
+    return [0.1, 0.1, 0.3, 0.3], [0.2, 0.2, 2] * 17
+
+
+def shifted(box, points, number):
+    return box, [150 - points[0], 10, 2] * 17
+
+
+def off(box, points, number):
+    return box, [5000, 20, 2] * 17
+
+
+@pytest.fixture
+def big(look, tmp_path):
+    Image.new("RGB", (200, 300)).save(tmp_path / "train2017" / "a.jpg")
+    return look
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (corners, "read like x1, y1, x2, y2"),
+        (in_parts, "read like parts of the picture"),
+        (shifted, "inside the person's bbox, .*20 in all"),
+        (off, "labelled ones inside the picture"),
+    ],
+)
+def test_what_most_people_have_is_refused(big, change, said):
+    with pytest.raises(ValueError, match=said):
+        big(crowd(change))
+
+
+def test_what_few_people_have_is_warned_of(big):
+    def change(box, points, number):
+        return (off if number == 3 else lambda *given: given[:2])(box, points, number)
+
+    facts = big(crowd(change))
+    assert facts.with_keypoints == 20
+    assert "annotation 3 (image 1): keypoints: expected labelled ones inside" in facts.warnings[0]
+    assert "17 of 340 labelled keypoints lie outside" in facts.warnings[1]
+
+
+def test_keypoints_that_are_not_there_but_labelled(big):
+    facts = big(crowd(lambda box, points, number: (box, [0, 0, 2, *points[3:]])))
+    assert facts.warnings == (
+        "20 of 340 labelled keypoints are at 0, 0; a keypoint that is not there has visibility 0",
+    )

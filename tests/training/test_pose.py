@@ -1,11 +1,13 @@
 """The modes train.pose and what they refuse, through the command line."""
 
+import io
 import json
 import logging
 import shlex
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 torch = pytest.importorskip("torch")
 pytest.importorskip("mmpose")
@@ -207,16 +209,28 @@ def test_data_that_is_not_there_is_named(run, own, tmp_path):
         path.unlink()
     code, _, said = run(own)
     assert code == 1
-    assert "3 of 8 pictures that person_keypoints_train2017.json names are not there" in said
+    assert "3 of 8 pictures that the annotations name are not there" in said
 
 
-@pytest.mark.parametrize(
-    ("content", "workers"), [(b"", 0), (b"\xff\xd8\xff\xe0 and no more", 0), (b"text", 1)]
-)
-def test_a_damaged_picture_in_an_epoch_is_named(run, own, workers, content):
+@pytest.mark.parametrize("content", [b"", b"\xff\xd8\xff\xe0 and no more", b"text"])
+def test_a_damaged_picture_is_named_before_an_epoch(run, own, content):
     picture = sorted((own / "train2017").iterdir())[5]
     picture.unlink()
     picture.write_bytes(content)
+    code, _, said = run(own)
+    assert code == 1
+    assert f"{picture.name}: expected a picture that can be decoded, got a" in said
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_a_picture_that_only_looks_whole_is_named_in_the_epoch(run, own, workers):
+    """Its header and its end are there, its pixels are not."""
+    picture = sorted((own / "train2017").iterdir())[5]
+    png = io.BytesIO()
+    with Image.open(picture) as image:
+        image.save(png, "PNG")
+    picture.unlink()
+    picture.write_bytes(png.getvalue()[:33] + png.getvalue()[-12:])
     code, _, said = run(own, f"train_dataloader.num_workers={workers}",
                         "train_dataloader.batch_size=1")  # fmt: skip
     assert code == 1
@@ -257,7 +271,7 @@ def test_a_config_that_cannot_work_is_exit_code_2(run, data, option, said):
 def test_an_epoch_without_a_batch_is_refused(run, data, tmp_path):
     code, _, text = run(data, "train_dataloader.batch_size=9", "train_dataloader.drop_last=True")
     assert code == 2
-    assert "an epoch has no batch" in text
+    assert "the train data holds 8 people, which fill no batch" in text
     assert not list((tmp_path / "work").glob("*.pth"))
 
 

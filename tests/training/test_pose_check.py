@@ -268,3 +268,62 @@ def test_networks_at_their_start_are_far_from_alike(name):
     assert not flat
     assert alike > 100 * pose_look.ALIKE
     assert all(torch.equal(value, before[key]) for key, value in model.state_dict().items())
+
+
+# --- data that is not what it says ----------------------------------------------------
+
+FAULTS = small_coco.ASSETS.parent / "faults"
+
+
+@pytest.mark.parametrize("mode", ["train.check", "train.pose", "train.ablation"])
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("order", "number 1 is 'right_ankle', expected nose"),
+        ("exif", "EXIF orientation 6"),
+        ("resized", "the pictures were resized after they were annotated"),
+        ("twocat", "one of category 'dog'"),
+        ("bom", "UTF-8 with a byte order mark"),
+        ("html", "000000466137.jpg: expected a picture that can be decoded, got a file that is an"),
+    ],
+)
+def test_data_that_is_not_what_it_says_is_refused(tmp_path, capsys, mode, name, said):
+    folder = FAULTS / f"coco_v_{name}"
+    if not folder.is_dir():
+        pytest.skip("needs ../shared/assets/faults")
+    own = f"ablation.output_dir={tmp_path}" if "ablation" in mode else f"train.work_dir={tmp_path}"
+    options = ["--set", own, "--set", f"train.data_root={folder}", "--cfg-options", *TINY]
+    assert main(["--mode", mode, "--train-config", str(BASELINE), *options]) == 1
+    err = capsys.readouterr().err
+    assert said in err
+    assert str(folder / "annotations" / "person_keypoints_train2017.json") in err
+
+
+def test_good_data_beside_them_passes(look):
+    folder = FAULTS / "coco_base"
+    if not folder.is_dir():
+        pytest.skip("needs ../shared/assets/faults")
+    code, _, said = look(iterations=1, settings=["--set", f"train.data_root={folder}"])
+    assert code == 0, said
+
+
+def test_a_batch_that_is_never_full_is_refused(look):
+    code, _, said = look("train_dataloader.batch_size=99", "train_dataloader.drop_last=True")
+    assert code == 2
+    assert "at most 8 with drop_last=True, got 99: the train data holds 8 people" in said
+
+
+def test_detected_boxes_of_others_are_refused(look, tmp_path):
+    path = tmp_path / "boxes.json"
+    path.write_text('[{"image_id": 1, "category_id": 1, "bbox": [1, 2, 3, 4], "score": 0.5}]')
+    code, _, said = look(f"val_dataloader.dataset.bbox_file={path}")
+    assert code == 1
+    assert "boxes.json: detections[0]: image_id 1 is no image of the annotations" in said
+
+
+def test_the_same_people_for_training_and_validation_are_warned_of(look):
+    split = "val_dataloader.dataset"
+    code, log, said = look(f"{split}.ann_file=annotations/person_keypoints_train2017.json",
+                           f"{split}.data_prefix.img=train2017/", iterations=1)  # fmt: skip
+    assert code == 0, said
+    assert "the best epoch is chosen on the people that were trained on" in log

@@ -17,7 +17,7 @@ from recognizer.config import Config  # noqa: E402
 from recognizer.config_file import ConfigError  # noqa: E402
 from recognizer.dataset.check import DatasetError  # noqa: E402
 from recognizer.dataset.mmaction import read_split, write_split  # noqa: E402
-from recognizer.runner.checkpoints import load_checkpoint  # noqa: E402
+from recognizer.runner.checkpoints import CheckpointError, load_checkpoint  # noqa: E402
 from tests.action.trainings import TINY, write_data  # noqa: E402
 from training.train import prepare, train_falldown, train_fight  # noqa: E402
 
@@ -100,6 +100,9 @@ def test_an_option_that_would_do_nothing_is_refused(data, tmp_path, options, sai
         (["recognizer.threshold=7"], "recognizer.threshold: expected above 0 to 1, got 7"),
         (["recognizer.window_s=long"], "recognizer.window_s"),
         (["recognizer=3"], "recognizer: expected a dict"),
+        (["model.cls_head.loss_cls.class_weight=[1.0,2.0,3.0]"], "class_weight: expected 2 numb"),
+        (["model.cls_head.loss_cls.class_weight=[0.0,0.0]"], "not all 0, one for each class"),
+        (["model.cls_head.loss_cls.class_weight=[1.0,-1.0]"], "class_weight: expected 2 numbers"),
         (["train_dataloader.dataset.ann_file=x.pkl"], "would change nothing: the pickles of"),
         (["train_dataloader=None"], "expected train_dataloader = dict"),
         (["model=3"], "expected model = dict"),
@@ -114,7 +117,6 @@ def test_a_config_that_contradicts_the_data_is_refused(data, tmp_path, options, 
 @pytest.mark.parametrize(
     ("option", "said"),
     [
-        ("model.cls_head.loss_cls.class_weight=[1.0,2.0,3.0]", "RuntimeError"),
         ("optim_wrapper.type=Nope", "Nope"),
     ],
 )
@@ -185,8 +187,56 @@ def test_bad_samples_are_named_before_training(data, tmp_path):
     samples[2].keypoints[0, 0, 0, 0] = float("nan")
     write_split(folder / "train.pkl", folder, samples)
     with pytest.raises(DatasetError, match=samples[2].name):
+        train_fight(config(folder, tmp_path / "w", *SHORT), silent)
+    assert not (tmp_path / "w").exists()
+
+
+# --- data of another service, of other classes, or too little of it -------------------
+
+
+def test_fight_pickles_are_no_data_for_falls(data, tmp_path):
+    with pytest.raises(ConfigError, match=r"dataset\.service: expected falldown, .*got fight"):
+        train_falldown(config(data, tmp_path / "w", *SHORT), silent)
+    metadata(folder := write_data(tmp_path / "d"), service="fight")
+    with pytest.raises(ConfigError, match="expected a data set for falldown, it was made for fig"):
         train_falldown(config(folder, tmp_path / "w", *SHORT), silent)
     assert not (tmp_path / "w").exists()
+
+
+def with_classes(value, **classes):
+    return value.model_copy(
+        update={"dataset": value.dataset.model_copy(update={"classes": classes})}
+    )
+
+
+def test_resuming_with_other_classes_is_refused(data, tmp_path):
+    train_fight(config(data, tmp_path / "w", *SHORT), silent)
+    again = config(data, tmp_path / "w", *TINY, "train_cfg.max_epochs=2", resume=True)
+    with pytest.raises(DatasetError, match="folder Fight has label 1, which is NonFight"):
+        train_fight(with_classes(again, Fight=0, NonFight=1), silent)
+    with pytest.raises(CheckpointError, match=r"learnt classes \['NonFight', 'Fight'\], which are"):
+        train_fight(with_classes(again, Calm=0, Violence=1), silent)
+    assert train_fight(again, silent) == 0
+
+
+def test_a_batch_that_is_never_full_is_refused_with_the_numbers(data, tmp_path):
+    options = [*SHORT, "train_dataloader.batch_size=1000", "train_dataloader.drop_last=True"]
+    with pytest.raises(ConfigError, match=r"at most 10 with drop_last=True, got 1000: .*10 samp"):
+        train_fight(config(data, tmp_path / "w", *options), silent)
+
+
+def test_validation_of_one_class_is_warned_of(data, tmp_path, caplog):
+    folder = write_data(tmp_path / "d")
+    kept = [sample for sample in read_split(folder / "val.pkl") if sample.label]
+    write_split(folder / "val.pkl", folder, kept)
+    assert train_fight(config(folder, tmp_path / "w", *SHORT), silent) == 0
+    assert "none of NonFight: its accuracy says nothing about telling them apart" in caplog.text
+
+
+def test_class_weights_that_metadata_lacks_are_named(data, tmp_path):
+    metadata(folder := write_data(tmp_path / "d"), class_weights={"Fight": 0.7})
+    with pytest.raises(ConfigError, match="class_weights: expected a number for each of NonFight"):
+        prepare(config(folder, tmp_path, "class_weight_from=metadata"), "fight")
 
 
 @pytest.mark.slow

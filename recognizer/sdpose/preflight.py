@@ -1,0 +1,114 @@
+"""The data that an mmpose config names, checked before anything runs on it."""
+
+from collections.abc import Iterator
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from mmengine.config import Config, ConfigDict
+
+from recognizer.artifacts import sha256_file
+from recognizer.runner.preflight import check_batches, warn
+from recognizer.runner.train_config import TrainConfigError, datasets
+from recognizer.sdpose.coco import CocoFacts, examine
+from recognizer.sdpose.pictures import Heard, Looking, is_turned
+
+
+def annotations_of(dataset: ConfigDict) -> Path:
+    """Return the annotation file of a data set of a config."""
+    return Path(dataset.get("data_root") or "") / str(dataset.ann_file)
+
+
+def examine_dataset(dataset: ConfigDict, heard: Heard | None = None) -> CocoFacts:
+    """Check annotations, pictures and detected boxes of a data set of a config.
+
+    Warnings are logged. Data that passed once is not looked at again by the same process, as long
+    as neither the files nor the list of pictures change.
+
+    Args:
+        dataset: of ``datasets(cfg)``.
+        heard: hears of every picture.
+
+    Raises:
+        FileNotFoundError, ValueError: as ``coco.examine``.
+
+    """
+    root = Path(dataset.get("data_root") or "")
+    folder = root / dataset.get("data_prefix", {}).get("img", "")
+    boxes = Path(dataset.bbox_file) if dataset.get("bbox_file") else None
+    ann_file = annotations_of(dataset)
+    state = tuple(_state(path) for path in (ann_file, folder, boxes) if path is not None)
+    turned = is_turned(dataset.get("pipeline") or [])
+    return _examine((ann_file, folder, boxes), turned, state, _Listener(heard))
+
+
+class _Listener:
+    """Holds what hears of pictures; all are equal, so that they do not count as another call."""
+
+    def __init__(self, heard: Heard | None) -> None:
+        self.heard = heard
+
+    def __hash__(self) -> int:
+        return 0
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _Listener)
+
+
+@lru_cache(maxsize=16)
+def _examine(
+    paths: tuple[Path, Path, Path | None], turned: bool, state: Any, listener: _Listener
+) -> CocoFacts:
+    ann_file, folder, boxes = paths
+    facts = examine(ann_file, folder, Looking(turned, boxes, listener.heard))
+    warn(facts.warnings)
+    return facts
+
+
+def _state(path: Path) -> tuple[int, int]:
+    try:
+        found = path.stat()
+    except OSError:
+        return 0, 0
+    return found.st_mtime_ns, found.st_size
+
+
+def examine_data(cfg: Config, heard: Heard | None = None) -> dict[str, Any]:
+    """Check the data of the train and val loaders; return what checkpoints say of it.
+
+    Raises:
+        FileNotFoundError, ValueError: as ``coco.examine``.
+        TrainConfigError: a batch that is larger than what there is, where the rest is dropped.
+
+    """
+    own: dict[str, Any] = {}
+    faults: list[ValueError | OSError] = []
+    for split, dataset in datasets(cfg).items():
+        if split == "test":
+            continue  # not read in training
+        try:
+            facts = examine_dataset(dataset, heard)
+        except (ValueError, FileNotFoundError) as error:
+            faults.append(error)
+            continue
+        check_batches(cfg, split, facts.with_keypoints, "people")
+        own[f"{split}_persons"] = facts.with_keypoints
+        own[f"{split}_sha256"] = sha256_file(annotations_of(dataset))
+    if faults:
+        raise type(faults[0])("\n".join(map(str, faults))) from faults[0]
+    if "train_sha256" not in own:
+        raise TrainConfigError("train_dataloader: expected a data set with an ann_file")
+    warn(_shared(datasets(cfg)))
+    return own
+
+
+def _shared(found: dict[str, ConfigDict]) -> Iterator[str]:
+    """Yield what is trained on and validated with at once."""
+    if not {"train", "val"} <= found.keys():
+        return
+    train, val = (annotations_of(found[split]) for split in ("train", "val"))
+    if sha256_file(train) == sha256_file(val):
+        yield (
+            f"{train} and {val} are the same: the best epoch is chosen on the people that were "
+            "trained on"
+        )
