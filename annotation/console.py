@@ -2,8 +2,11 @@
 
 import sys
 
+from annotation.pose_kind import pose_settings
 from annotation.progress import Watch
+from annotation.workspace import pose_model_files
 from recognizer.config import Config
+from recognizer.config_file import ConfigError
 from recognizer.doctor import examine
 
 _SIGNS = {True: "ok      ", False: "MEND    ", None: "optional"}
@@ -11,9 +14,19 @@ _SIGNS = {True: "ok      ", False: "MEND    ", None: "optional"}
 
 def doctor(config: Config, watch: Watch) -> int:
     """Show what is here, what is missing and what mends it; 1 if anything must be mended."""
-    findings = examine(config)
+    findings = examine(_with_kind(config))
     for finding in findings:  # plain lines: a remedy that a table cuts short helps nobody
         sys.stdout.write(f"{_SIGNS[finding.ok]}  {finding.name}: {finding.found}\n")
         if finding.remedy:
             sys.stdout.write(f"          -> {finding.remedy}\n")
     return int(any(finding.ok is False for finding in findings))
+
+
+def _with_kind(config: Config) -> Config:
+    """Return the config with the pose network's kind, as it is where the file is missing."""
+    try:
+        pose = pose_settings(config, pose_model_files(config))
+    except (ConfigError, ImportError, ValueError, OSError):  # the findings say what is missing
+        return config
+    models = config.models.model_copy(update={"pose_estimation": pose})
+    return config.model_copy(update={"models": models})

@@ -76,10 +76,11 @@ def export_pose(config: Config) -> int:
     shown = config.deploy.frames_dir or "made pictures"
     logger.info("exporting %s, compared on %d frames of %s", plan.checkpoint, len(frames), shown)
     pose = load_pose(plan.config_file, plan.checkpoint)
-    if pose.facts.kind != config.models.pose_estimation.kind:
+    asked = config.models.pose_estimation.kind
+    if asked not in ("auto", pose.facts.kind):
         raise ConfigError(
             f"models.pose_estimation.kind: expected {pose.facts.kind} for {plan.config_file.name}, "
-            f"got {config.models.pose_estimation.kind}"
+            f"got {asked}; set auto"
         )
     looker = Looker(config, pose.facts.kind, frames)
     reference = looker.look(reference_network(pose, config))
