@@ -1,13 +1,15 @@
 """What a person reads on the console beside the log: the doctor's findings."""
 
 import sys
+from collections.abc import Sequence
 
 from annotation.pose_kind import pose_settings
 from annotation.progress import Watch
 from annotation.workspace import pose_model_files
+from recognizer.command import next_command
 from recognizer.config import Config
 from recognizer.config_file import ConfigError
-from recognizer.doctor import examine
+from recognizer.doctor import Finding, examine
 
 _SIGNS = {True: "ok      ", False: "MEND    ", None: "optional"}
 
@@ -19,7 +21,20 @@ def doctor(config: Config, watch: Watch) -> int:
         sys.stdout.write(f"{_SIGNS[finding.ok]}  {finding.name}: {finding.found}\n")
         if finding.remedy:
             sys.stdout.write(f"          -> {finding.remedy}\n")
+    sys.stdout.write(f"{_ending(config, findings)}\n")
     return int(any(finding.ok is False for finding in findings))
+
+
+def _ending(config: Config, findings: Sequence[Finding]) -> str:
+    """Return what was found in one line, and what comes next."""
+    again = next_command(config, "doctor")
+    if missing := sum(finding.ok is False for finding in findings):
+        return f"{missing} to mend (the lines with MEND); then once more: {again}"
+    if any(one.name.startswith("models.") and one.remedy for one in findings):
+        return f"nothing to mend, but reading video needs the networks above; then: {again}"
+    ready = config.annotation.input.is_dir()
+    changes = {} if ready else {"annotation.input": "<folder with one sub-folder per class>"}
+    return f"nothing to mend; next: {next_command(config, 'annotation.pipeline', changes)}"
 
 
 def _with_kind(config: Config) -> Config:

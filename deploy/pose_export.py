@@ -30,6 +30,7 @@ from recognizer.backends.torch import (
     open_graph,
     with_options,
 )
+from recognizer.command import next_command
 from recognizer.config import Config
 from recognizer.config_file import ConfigError
 from recognizer.config_models import DetectorSection, OnnxPoseSection
@@ -88,6 +89,8 @@ def export_pose(config: Config) -> int:
         _write(plan, precision, config, looker, reference)
     if pose.facts.kind == "topdown":
         pass_detector(config, plan.output.parent)
+    changes = {"models.pose_estimation.onnx.model_path": plan.output.absolute()}
+    logger.info("next: %s", next_command(config, "deploy.verify", changes))
     return EXIT_DONE
 
 

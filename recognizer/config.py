@@ -7,8 +7,9 @@ stands beside its default in configs/config.yaml, and a test keeps the two equal
 import re
 from typing import Annotated, Literal, TypeVar
 
-from pydantic import Field, PositiveFloat, PositiveInt, model_validator
+from pydantic import Field, PositiveFloat, PositiveInt, PrivateAttr, model_validator
 
+from recognizer.command import Given
 from recognizer.config_action import (
     AblationSection,
     ConvertSection,
@@ -237,3 +238,15 @@ class Config(Section):
     convert: ConvertSection = ConvertSection()
     inference: InferenceSection = InferenceSection()
     deploy: DeploySection = DeploySection()
+    _given: Given = PrivateAttr(default=Given())
+
+    @property
+    def given(self) -> Given:
+        """Return what the user typed to get this config; it decides nothing."""
+        return self._given
+
+    def with_given(self, given: Given) -> "Config":
+        """Return the config that knows what the user typed."""
+        config = self.model_copy()
+        config._given = given
+        return config

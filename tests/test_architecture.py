@@ -18,17 +18,18 @@ MAX_LINES, MAX_FUNCTION_LINES, MAX_MAIN_LINES = 400, 50, 140
 # What a module right below recognizer/ may take from recognizer/. The order is the direction.
 SPINE: dict[str, set[str]] = {
     "skeleton": set(),
+    "command": {"config"},
     "config_types": set(),
     "config_action": {"config_types"},
     "config_models": {"config_types"},
-    "config": {"config_types", "config_action", "config_models"},
+    "config": {"command", "config_types", "config_action", "config_models"},
     "safe_pickle": set(),
     "openmmlab": set(),
     "types": {"skeleton"},
     "geometry": {"skeleton", "types"},
     "compact": {"skeleton", "types"},
     "artifacts": {"compact", "safe_pickle", "types"},
-    "config_file": {"config", "config_types"},
+    "config_file": {"command", "config", "config_types"},
     "doctor": {"config", "config_models", "config_types"},
     "draw": {"skeleton", "types", "geometry"},
 }

@@ -15,6 +15,7 @@ from annotation.metadata import METADATA, SCHEMA
 from annotation.progress import Watch
 from annotation.workspace import stage3_dir
 from recognizer.artifacts import sha256_file
+from recognizer.command import next_command
 from recognizer.config import Config
 from recognizer.config_file import ConfigError
 from recognizer.dataset.check import check_splits
@@ -53,10 +54,8 @@ def _train(config: Config, watch: Watch, service: str) -> int:
         raise ConfigError(f"train.config_file, train.cfg_options: {error}") from error
     logger.info("checkpoint: %s", best)
     data = Path(datasets(cfg)["train"].ann_file).parent
-    logger.info(
-        "to test it: python main.py --mode test.%s --checkpoint %s --set train.dataset_dir=%s",
-        service, best, data,
-    )  # fmt: skip
+    changes = {"test.checkpoint": [best], "train.dataset_dir": data}
+    logger.info("next: %s", next_command(config, f"test.{service}", changes))
     return 0
 
 
