@@ -64,7 +64,7 @@ def event_lines(records: Sequence[Record], rules: Mapping[str, Mapping[str, floa
     ]
     if not events:
         thresholds = ", ".join(f"{name} {rule['threshold']:g}" for name, rule in rules.items())
-        return [f"no event in {len(records)} videos (thresholds: {thresholds})"]
+        return [f"no event in {len(records)} of {len(records)} videos (thresholds: {thresholds})"]
     videos = len({video for video, _ in events})
     noun = "event" if len(events) == 1 else "events"
     lines = [f"{len(events)} {noun} in {videos} of {len(records)} videos:"]

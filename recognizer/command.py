@@ -165,10 +165,12 @@ def next_command(config: "Config", mode: str, changes: Mapping[str, Any] | None 
         key, _, value = text.partition("=")
         if _is_read(key.strip(), mode) and key.strip() not in changes:
             kept[key.strip()] = value.strip()
-    for key, value in kept.items():
-        words += _setting(key, _parsed(value), mode)
+    for key, text in kept.items():
+        named = _flag_of(key, mode)
+        words += ["--set", f"{key}={text}"] if named is None else _flag_words(named, _parsed(text))
     for key, value in changes.items():
-        words += _setting(key, value, mode)
+        named = _flag_of(key, mode)
+        words += ["--set", f"{key}={_text(value)}"] if named is None else _flag_words(named, value)
     return shlex.join(words)
 
 
@@ -177,23 +179,27 @@ def _is_read(key: str, mode: str) -> bool:
     return any(f"{key}.".startswith(f"{s}.") or f"{s}.".startswith(f"{key}.") for s in sections)
 
 
+def _flag_of(key: str, mode: str) -> str | None:
+    return next((flag.name for flag in FLAGS if flag.modes.get(mode) == key), None)
+
+
+def _flag_words(name: str, value: Any) -> list[str]:
+    if isinstance(value, bool):
+        return [name] if value else []
+    return [name, *map(str, value if isinstance(value, list) else [value])]
+
+
 def _parsed(text: str) -> Any:
-    """Return what a flag had said; what was typed after --set stays as it was typed."""
+    """Return what a flag said, which is noted as JSON, or a text that was typed after --set."""
     try:
-        value = json.loads(text)
+        return json.loads(text)
     except ValueError:
         return text
-    return value if isinstance(value, list) else text
 
 
-def _setting(key: str, value: Any, mode: str) -> list[str]:
-    for flag in FLAGS:
-        if flag.modes.get(mode) == key:
-            if value in (True, "true"):
-                return [flag.name]
-            return [flag.name, *map(str, value if isinstance(value, list) else [value])]
-    text = json.dumps(value, default=str) if isinstance(value, list | dict | bool) else str(value)
-    return ["--set", f"{key}={text}"]
+def _text(value: Any) -> str:
+    plain = not isinstance(value, list | dict | bool)
+    return str(value) if plain else json.dumps(value, default=str)
 
 
 def _program() -> Sequence[str]:
