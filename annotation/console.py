@@ -32,9 +32,7 @@ def _ending(config: Config, findings: Sequence[Finding]) -> str:
         return f"{missing} to mend (the lines with MEND); then once more: {again}"
     if any(one.name.startswith("models.") and one.remedy for one in findings):
         return f"nothing to mend, but reading video needs the networks above; then: {again}"
-    ready = config.annotation.input.is_dir()
-    changes = {} if ready else {"annotation.input": "<folder with one sub-folder per class>"}
-    return f"nothing to mend; next: {next_command(config, 'annotation.pipeline', changes)}"
+    return f"nothing to mend; next: {next_command(config, 'annotation.pipeline')}"
 
 
 def _with_kind(config: Config) -> Config:

@@ -23,7 +23,7 @@ QUICK = {
     "classifier_speed": ["--rounds", "5"],
     "coco_ap": ["--images", "5"],
     "data_pipeline": ["--rounds", "1", "--samples", "20"],
-    "falls_events": ["--out", "output/benchmark_quick/falls_events",
+    "falls_events": ["--out", "output/benchmark_quick/falls_events", "--few",
                      "--set", "annotation.sample_fps=3.0",
                      "--cfg-options", "train_cfg.max_epochs=1"],
     "frame_overhead": ["--rounds", "1", "--videos", "1"],

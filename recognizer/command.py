@@ -139,6 +139,16 @@ FINDS: dict[str, tuple[str, ...]] = {
 }
 
 
+# mode -> its input and what to put there, where the default has nothing yet.
+_INPUT = {
+    "inference.analysis": ("inference", "<video or folder>"),
+    **dict.fromkeys(
+        ("annotation.pipeline", "annotation.stage1"),
+        ("annotation", "<folder with one sub-folder per class>"),
+    ),
+}
+
+
 @dataclass(frozen=True, slots=True)
 class Given:
     """What the user typed: the config file, None for the shipped one, and ``key=value`` texts."""
@@ -168,6 +178,10 @@ def next_command(config: "Config", mode: str, changes: Mapping[str, Any] | None 
     for key, text in kept.items():
         named = _flag_of(key, mode)
         words += ["--set", f"{key}={text}"] if named is None else _flag_words(named, _parsed(text))
+    section, hint = _INPUT.get(mode, ("", ""))
+    key = f"{section}.input"
+    if section and key not in {**kept, **changes} and not getattr(config, section).input.exists():
+        changes = {key: hint, **changes}
     for key, value in changes.items():
         named = _flag_of(key, mode)
         words += ["--set", f"{key}={_text(value)}"] if named is None else _flag_words(named, value)

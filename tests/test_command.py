@@ -27,11 +27,11 @@ def words(config, mode, changes=None):
         ([], "annotation.stage2", []),
         (["annotation.workers=2"], "annotation.stage2", "annotation.workers=2"),
         (["train.seed=3"], "annotation.stage2", None),
-        (["annotation.include=[a b/*]"], "annotation.stage1", "annotation.include=[a b/*]"),
+        (["annotation.include=[a b/*]"], "annotation.stage2", "annotation.include=[a b/*]"),
         (["tracking={match_thresh: 0.7}"], "annotation.stage2", "tracking={match_thresh: 0.7}"),
         (["annotation.workers=2", "annotation.workers=3"], "demo", "annotation.workers=3"),
         (["dataset.split.seed=3"], "train.fight", "dataset.split.seed=3"),
-        (["annotation.dataset='no'"], "annotation.stage1", "annotation.dataset='no'"),
+        (["annotation.dataset='no'"], "annotation.stage2", "annotation.dataset='no'"),
     ],
 )
 def test_what_was_typed_and_is_read_is_kept(overrides, mode, expected):
@@ -61,7 +61,7 @@ def test_changes_win_over_what_was_typed_and_use_short_flags(tmp_path):
 def test_what_was_typed_goes_along_with_a_changed_config():
     config = load_config(SHIPPED, ["annotation.workers=2"])
     changed = config.model_copy(update={"annotation": config.annotation})
-    assert words(changed, "annotation.stage1")[-1] == "annotation.workers=2"
+    assert words(changed, "annotation.stage2")[-1] == "annotation.workers=2"
 
 
 @pytest.mark.parametrize(
@@ -82,3 +82,14 @@ def test_the_command_for_the_same_mode_comes_to_the_same_config(typed, monkeypat
     again = main._arguments(["--mode", *words(config, first.mode)])
     came = load_config(again.config, again.overrides)
     assert came.model_dump() == config.model_dump()
+
+
+@pytest.mark.parametrize(
+    ("mode", "section"), [("inference.analysis", "inference"), ("annotation.stage1", "annotation")]
+)
+def test_an_input_that_is_not_there_yet_is_asked_for(tmp_path, mode, section):
+    own = tmp_path / "own.yaml"
+    own.write_text(f"{section}: {{input: nowhere}}")
+    assert words(load_config(own), mode)[-1].startswith(f"{section}.input=<")
+    own.write_text(f"{section}: {{input: .}}")
+    assert words(load_config(own), mode) == [mode, "--config", str(own)]

@@ -12,7 +12,7 @@ from annotation.progress import Watch
 from recognizer.command import next_command
 from recognizer.config import Config
 from recognizer.config_file import ConfigError
-from training.places import ROOT, as_list, named_config
+from training.places import ROOT, as_list, named_config, validation_score
 from training.processes import one_speaks
 
 if TYPE_CHECKING:
@@ -43,7 +43,7 @@ def train_pose(config: Config, watch: Watch) -> int:
         if isinstance(error, TrainConfigError):
             raise ConfigError(f"train.config_file, train.cfg_options: {error}") from error
         raise
-    logger.info("checkpoint: %s", best)
+    logger.info("checkpoint: %s%s", best, f": {score}" if (score := validation_score(best)) else "")
     logger.info("next: %s", next_command(config, "test.pose", {"test.checkpoint": [best]}))
     return 0
 

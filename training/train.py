@@ -21,7 +21,7 @@ from recognizer.config_file import ConfigError
 from recognizer.dataset.check import check_splits
 from recognizer.dataset.mmaction import read_split
 from recognizer.dataset.split import class_weights
-from training.places import ROOT, check_network, train_config
+from training.places import ROOT, check_network, train_config, validation_score
 from training.processes import one_speaks
 
 if TYPE_CHECKING:
@@ -52,7 +52,7 @@ def _train(config: Config, watch: Watch, service: str) -> int:
             best = train(cfg, resume=config.train.resume, heard=heard)
     except TrainConfigError as error:
         raise ConfigError(f"train.config_file, train.cfg_options: {error}") from error
-    logger.info("checkpoint: %s", best)
+    logger.info("checkpoint: %s%s", best, f": {score}" if (score := validation_score(best)) else "")
     data = Path(datasets(cfg)["train"].ann_file).parent
     changes = {"test.checkpoint": [best], "train.dataset_dir": data}
     logger.info("next: %s", next_command(config, f"test.{service}", changes))
