@@ -223,7 +223,7 @@ def _wanted(config: Config) -> set[str]:
     pose = config.models.pose_estimation
     wanted = {str(pose.inference_mode)} - {"onnx"}
     sections: list[OnnxRuntimeOptions] = [pose.onnx] if pose.inference_mode == "onnx" else []
-    if pose.kind == "topdown":
+    if pose.kind != "rtmo":  # auto is either, until the file is here
         sections.append(pose.topdown.detector)
     for section in sections:
         gpu = bool(config.annotation.gpus) or section.device != "cpu"
@@ -317,7 +317,7 @@ def _model_files(config: Config) -> list[Finding]:
         "tensorrt": ("tensorrt.model_path", pose.tensorrt.model_path),
     }
     wanted = [names[pose.inference_mode]]
-    if pose.kind == "topdown":
+    if pose.kind != "rtmo":  # auto is either, until the file is here
         wanted.append(("topdown.detector.model_path", pose.topdown.detector.model_path))
     return [_model_file(config, f"models.pose_estimation.{key}", name) for key, name in wanted]
 

@@ -128,6 +128,15 @@ def test_the_guides_yaml_loads_as_it_stands(tmp_path, text, block):
         assert (list(came) if isinstance(came, tuple) else came) == value, key
 
 
+def test_a_guides_file_of_its_own_keeps_the_shipped_defaults(tmp_path):
+    """It changes what it names, and nothing else: no kind, so that the network's own counts."""
+    block = yaml.safe_load(GUIDE_ONNX)["models"]["pose_estimation"]["onnx"]
+    prefix = "models.pose_estimation.onnx."
+    own, shipped = leaves(load_config(write(tmp_path, GUIDE_ONNX))), leaves(load_config(SHIPPED))
+    assert {key for key in own if own[key] != shipped[key]} <= {f"{prefix}{key}" for key in block}
+    assert own["models.pose_estimation.kind"] == "auto"
+
+
 # --- the shipped file --------------------------------------------------------------
 
 
