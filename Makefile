@@ -4,7 +4,9 @@
 # make test        run the tests (makes .venv with the dev set first)
 # make test-slow   also those that take minutes
 # make lint        ruff and mypy
-# make benchmark   every benchmark in benchmarks/, one after another
+# make benchmark   every benchmark in benchmarks/, one after another, with its peers (hours);
+#                  ARGS=--quick small, in minutes; ARGS="tracking rtmo_speed" these
+# make setup-benchmark  the dev set and the peers that benchmarks compare with
 # make test-image  build and use the container; needs Compose 2, and an engine or root
 # make check-gpu-libs  fetch the pinned wheels (gigabytes) and prove that no library is missing
 # make clean-venv  remove .venv
@@ -27,12 +29,14 @@ INTERPRETER := $(VENV)/.made
 RUNTIME_SET := $(VENV)/.runtime-$(RUNTIME)
 TRAIN_SET := $(VENV)/.training
 DEV_SET := $(VENV)/.dev
+PEERS := $(VENV)/.benchmark
 RUNTIME_LISTS := requirements/base.txt requirements/$(RUNTIME).txt \
 	$(if $(filter tensorrt,$(RUNTIME)),requirements/gpu.txt)
 TRAIN_LISTS := requirements/training.txt requirements/openmmlab.txt
 DEV_LISTS := $(TRAIN_LISTS) requirements/dev.txt
 
-.PHONY: demo setup setup-train setup-dev test test-slow lint format benchmark test-image check-gpu-libs clean-venv
+.PHONY: demo setup setup-train setup-dev setup-benchmark test test-slow lint format benchmark \
+	test-image check-gpu-libs clean-venv
 .DEFAULT_GOAL := demo
 
 demo: $(TRAIN_SET)
@@ -43,6 +47,8 @@ setup: $(RUNTIME_SET)
 setup-train: $(TRAIN_SET)
 
 setup-dev: $(DEV_SET)
+
+setup-benchmark: $(PEERS)
 
 test: $(DEV_SET)
 	$(QUIET_CORES) $(PY) -m pytest $(ARGS)
@@ -59,11 +65,8 @@ format: $(DEV_SET)
 	$(PY) -m ruff check --fix .
 	$(PY) -m ruff format .
 
-benchmark: $(DEV_SET)
-	@set -e; for file in $(filter-out benchmarks/_%,$(wildcard benchmarks/[a-z]*.py)); do \
-		name=$$(basename "$$file" .py); echo "== $$name"; \
-		$(QUIET_CORES) $(PY) -m "benchmarks.$$name"; \
-	done
+benchmark: $(PEERS)
+	$(QUIET_CORES) $(PY) -m benchmarks $(ARGS)
 
 # TARGET=training, gpu, tensorrt, train or all: other images; deploy/image_test.sh tells more.
 test-image:
@@ -110,3 +113,8 @@ $(DEV_SET): $(DEV_LISTS) $(RUNTIME_SET) | $(INTERPRETER)
 	$(PIP) -r requirements/dev.txt
 	$(PIP) --no-deps -r requirements/openmmlab.txt
 	@touch $(TRAIN_SET) $@
+
+$(PEERS): requirements/benchmark.txt $(DEV_SET) | $(INTERPRETER)
+	@echo "installing the benchmarks' peers into $(VENV)"
+	$(PIP) --no-deps -r requirements/benchmark.txt
+	@touch $@

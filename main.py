@@ -1,12 +1,14 @@
 """Run one mode of Recognizer: ``python main.py --mode annotation.pipeline``."""
 
 import argparse
+import difflib
 import importlib
 import json
 import logging
 import sys
 from pathlib import Path
-from typing import Any
+
+from recognizer.command import FLAGS, SHIPPED_CONFIG
 
 ROOT = Path(__file__).resolve().parent
 
@@ -36,50 +38,49 @@ MODES = {
     "demo": ("training.demo", "demo", "the pipeline and a short training on samples/"),
     "doctor": ("annotation.console", "doctor", "what is missing here, and what mends it"),
 }
-# Of a flag that is given twice, both count.
-_SEVERAL: dict[str, Any] = {"nargs": "+", "action": "extend"}
-# flag -> (the key that it sets, how it is read)
-SHORTCUTS: dict[str, tuple[str, dict[str, Any]]] = {
-    "--train-config": ("train.config_file", {**_SEVERAL, "metavar": "FILE"}),
-    "--cfg-options": ("train.cfg_options", {**_SEVERAL, "metavar": "KEY=VALUE"}),
-    "--resume": ("train.resume", {"nargs": "?", "const": True, "metavar": "auto|FILE"}),
-    "--iterations": ("train.check_iterations", {"type": int, "metavar": "N"}),
-    "--seeds": ("ablation.seeds", {**_SEVERAL, "type": int, "metavar": "SEED"}),
-    "--checkpoint": ("test.checkpoint", {**_SEVERAL, "metavar": "FILE"}),
-    "--source": ("convert.source", {"metavar": "FILE", "help": "a published checkpoint"}),
-    "--out": ("convert.out", {"metavar": "FILE", "help": "the file to write"}),
-}
 EXIT_FAILED, EXIT_BAD_CONFIG = 1, 2
 
 
 def _arguments(argv: list[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser("main.py", description="CCTV video to fight, fall detectors")
-    parser.add_argument("--mode", choices=MODES, metavar="MODE", help="see --list-modes")
-    parser.add_argument("--list-modes", action="store_true", help="list the modes and stop")
-    parser.add_argument("--config", type=Path, default=ROOT / "configs" / "config.yaml")
-    parser.add_argument(
-        "--set", action="append", default=[], metavar="KEY=VALUE", dest="overrides",
-        help="replace a key of the config, such as annotation.workers=2",
-    )  # fmt: skip
-    for flag, (_, options) in SHORTCUTS.items():
-        parser.add_argument(flag, **options)
-    parser.add_argument("--debug", action="store_true", help="log more, and show tracebacks")
+    parser = argparse.ArgumentParser("main.py", add_help=False, allow_abbrev=False)
+    parser.add_argument("--mode")
+    parser.add_argument("--list-modes", action="store_true")
+    parser.add_argument("--config", type=Path, default=SHIPPED_CONFIG)
+    parser.add_argument("--set", action="append", default=[], dest="overrides")
+    for flag in FLAGS:  # not given, and given as 0 or false, are two things
+        parser.add_argument(flag.name, default=None, **flag.options)
+    parser.add_argument("--debug", action="store_true")
+    parser.add_argument("-h", "--help", action="store_true")
+    parser.usage = "main.py --mode MODE [--config FILE] [--set KEY=VALUE ...]; --help shows more"
     arguments = parser.parse_args(argv)
-    if not arguments.list_modes and arguments.mode is None:
+    if arguments.mode is None and not (arguments.list_modes or arguments.help):
         parser.error("--mode or --list-modes is needed")
-    for flag, (key, _) in SHORTCUTS.items():
-        value = getattr(arguments, flag[2:].replace("-", "_"))
-        if value is not None and value is not False:  # 0 is a value
-            arguments.overrides.append(f"{key}={json.dumps(value)}")
+    if arguments.mode is not None and arguments.mode not in MODES:
+        close = difflib.get_close_matches(arguments.mode, MODES, n=1, cutoff=0.5)
+        guess = f"did you mean {close[0]}?" if close else "--list-modes shows all"
+        parser.error(f"--mode {arguments.mode}: there is no such mode; {guess}")
+    for flag in FLAGS:
+        value = getattr(arguments, flag.name[2:].replace("-", "_"))
+        if value is None or arguments.mode is None:
+            continue
+        if arguments.mode not in flag.modes:
+            parser.error(
+                f"{flag.name}: --mode {arguments.mode} does not take it; it belongs to "
+                f"{', '.join(flag.modes)}"
+            )
+        arguments.overrides.append(f"{flag.modes[arguments.mode]}={json.dumps(value)}")
     return arguments
 
 
 def main(argv: list[str] | None = None) -> int:
     """Parse the command line, load the config, run the mode; return the exit code."""
     arguments = _arguments(argv)
-    if arguments.list_modes:
-        width = max(map(len, MODES))
-        sys.stdout.writelines(f"{name:{width}}  {text}\n" for name, (_, _, text) in MODES.items())
+    if arguments.help or arguments.list_modes:
+        from annotation.mode_help import help_text, list_text
+
+        about = {name: text for name, (_, _, text) in MODES.items()}
+        text = help_text(about, arguments.mode) if arguments.help else list_text(about)
+        sys.stdout.write(text)
         return 0
     logging.basicConfig(
         level=logging.DEBUG if arguments.debug else logging.INFO,

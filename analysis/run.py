@@ -22,8 +22,17 @@ from analysis.evaluate import (
 )
 from analysis.record import Record, read_record
 from analysis.services import classifier_path, describe_classifier, event_rules, open_classifier
-from analysis.summary import Rows, summary_rows, write_summary
-from analysis.video import AnalysisPlan, Input, VideoWorker, finished, forget, record_path
+from analysis.summary import SUMMARY, Rows, event_lines, summary_rows, write_summary
+from analysis.video import (
+    VIDEOS,
+    AnalysisPlan,
+    Input,
+    VideoWorker,
+    finished,
+    forget,
+    overlay_path,
+    record_path,
+)
 from annotation.batch import settle, worker_count
 from annotation.inputs import Video, list_videos
 from annotation.pipeline import EXIT_DONE, EXIT_SOME_REFUSED
@@ -39,6 +48,7 @@ from annotation.workspace import (
     read_manifest,
     write_manifest,
 )
+from recognizer.command import next_command
 from recognizer.config import Config
 from recognizer.config_file import ConfigError
 from recognizer.scoring.ranking import Service
@@ -71,8 +81,8 @@ def analyse(config: Config, watch: Watch) -> int:
         made_from = {"poses": poses.name, "tracks": tracks.name}
         plan = AnalysisPlan(config, folder, tracks, made_from, files, facts, rules)
         outcomes = _analyse_videos(plan, videos, watch)
-        _conclude(plan, outcomes, truth)
-    return _report(folder, outcomes)
+        records = _conclude(plan, outcomes, truth)
+    return _report(config, plan, outcomes, records)
 
 
 def _services(config: Config) -> tuple[Service, ...]:
@@ -145,8 +155,15 @@ def _analyse_videos(plan: AnalysisPlan, videos: list[Video], watch: Watch) -> tu
         return settle(settled, jobs, workforce, progress)
 
 
-def _conclude(plan: AnalysisPlan, outcomes: tuple[Outcome, ...], truth: dict[str, Truth]) -> None:
-    """Write the summary, the reports where the truth is known, and last the manifest."""
+def _conclude(
+    plan: AnalysisPlan, outcomes: tuple[Outcome, ...], truth: dict[str, Truth]
+) -> list[Record]:
+    """Write the summary, the reports where the truth is known, and last the manifest.
+
+    Returns:
+        What was found in each video that was not refused, by name.
+
+    """
     services = list(plan.files)
     evaluations = {
         service: Evaluation(
@@ -156,15 +173,16 @@ def _conclude(plan: AnalysisPlan, outcomes: tuple[Outcome, ...], truth: dict[str
         if service in truth
     }
     rows: Rows = []
-    analysed = []
+    records = []
     for outcome in sorted(outcomes, key=lambda o: o.video):
         record = _record_of(plan, outcome)
         rows += summary_rows(outcome, record, services)
         if record is not None:
-            analysed.append(outcome.video)
+            records.append(record)
             for service, evaluation in evaluations.items():
                 evaluation.add(record, service)
     write_summary(plan.folder, rows)
+    analysed = [record.video for record in records]
     remove_evaluations(plan.folder)
     for service, evaluation in evaluations.items():
         report = write_evaluation(plan.config, plan.folder, service, evaluation, analysed)
@@ -177,6 +195,7 @@ def _conclude(plan: AnalysisPlan, outcomes: tuple[Outcome, ...], truth: dict[str
         "services": {s: {**plan.classifiers[s], **plan.rules[s]} for s in services},
     }
     write_manifest(plan.folder, Manifest("analysis", settings, outcomes))
+    return records
 
 
 def _record_of(plan: AnalysisPlan, outcome: Outcome) -> Record | None:
@@ -186,8 +205,35 @@ def _record_of(plan: AnalysisPlan, outcome: Outcome) -> Record | None:
     return read_record(record_path(plan.folder, outcome.video))
 
 
-def _report(folder: Path, outcomes: tuple[Outcome, ...]) -> int:
+def _report(
+    config: Config, plan: AnalysisPlan, outcomes: tuple[Outcome, ...], records: list[Record]
+) -> int:
+    folder = plan.folder
     counts = Counter(outcome.state for outcome in outcomes)
     text = ", ".join(f"{counts[state]} {state}" for state in ("done", "damaged", "refused"))
     logger.info("analysis: %d inputs: %s; see %s", len(outcomes), text, folder / MANIFEST)
+    for line in event_lines(records, {s: plan.rules[s] for s in plan.files}):
+        logger.info("%s", line)
+    drawn = [path for r in records if (path := overlay_path(folder, r.video)).is_file()]
+    if drawn:
+        logger.info("overlays: %d videos below %s, such as %s", len(drawn), folder / VIDEOS,
+                    _first_to_see(plan, records) or drawn[0])  # fmt: skip
+    logger.info("table: %s; details beside each overlay, as .json", folder / SUMMARY)
+    service, rules = next(iter(plan.rules.items()))
+    higher = round((1 + rules["threshold"]) / 2, 2)
+    key = f"inference.{service}.threshold"
+    again = next_command(config, "inference.analysis", {key: higher})
+    logger.info("next: see the overlays; another threshold asks no network again: %s", again)
     return EXIT_SOME_REFUSED if counts["refused"] else EXIT_DONE
+
+
+def _first_to_see(plan: AnalysisPlan, records: list[Record]) -> Path | None:
+    """Return the overlay of the video with the most probable event."""
+    events = [
+        (event.peak_probability, path)
+        for record in records
+        for result in record.services.values()
+        for event in result.events
+        if (path := overlay_path(plan.folder, record.video)).is_file()
+    ]
+    return max(events, key=lambda pair: pair[0])[1] if events else None

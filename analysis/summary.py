@@ -2,7 +2,7 @@
 
 import csv
 import io
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from analysis.record import Record
@@ -10,6 +10,7 @@ from annotation.workspace import Outcome
 from recognizer.artifacts import atomic_path
 
 SUMMARY = "summary.csv"
+SHOWN = 20
 COLUMNS = (
     "video", "state", "service", "events", "times_s", "peak_probability", "peak_s", "seconds",
     "windows", "nobody", "not_judged", "reason",
@@ -48,6 +49,34 @@ def summary_rows(outcome: Outcome, record: Record | None, services: Sequence[str
             ]
         )  # fmt: skip
     return rows
+
+
+def event_lines(records: Sequence[Record], rules: Mapping[str, Mapping[str, float]]) -> list[str]:
+    """Return what was found, for the console: an event a line, the first ``SHOWN`` of them.
+
+    Args:
+        records: of the videos, in the order of the table.
+        rules: of each service; its threshold is named where nothing was found.
+
+    """
+    events = [
+        (r.video, e) for r in records for result in r.services.values() for e in result.events
+    ]
+    if not events:
+        thresholds = ", ".join(f"{name} {rule['threshold']:g}" for name, rule in rules.items())
+        return [f"no event in {len(records)} of {len(records)} videos (thresholds: {thresholds})"]
+    videos = len({video for video, _ in events})
+    noun = "event" if len(events) == 1 else "events"
+    lines = [f"{len(events)} {noun} in {videos} of {len(records)} videos:"]
+    for video, event in events[:SHOWN]:
+        ids = ", ".join(str(person.track_id) for person in event.people) or "nobody"
+        lines.append(
+            f"  {video}  {event.start_s:.2f}-{event.stop_s:.2f} s  {event.class_name} "
+            f"{event.peak_probability:.2f}  people (track ids): {ids}"
+        )
+    if len(events) > SHOWN:
+        lines.append(f"  and {len(events) - SHOWN} more in {SUMMARY}")
+    return lines
 
 
 def write_summary(folder: Path, rows: Sequence[Sequence[object]]) -> Path:

@@ -1,19 +1,45 @@
 """What a person reads on the console beside the log: the doctor's findings."""
 
 import sys
+from collections.abc import Sequence
 
+from annotation.pose_kind import pose_settings
 from annotation.progress import Watch
+from annotation.workspace import pose_model_files
+from recognizer.command import next_command
 from recognizer.config import Config
-from recognizer.doctor import examine
+from recognizer.config_file import ConfigError
+from recognizer.doctor import Finding, examine
 
 _SIGNS = {True: "ok      ", False: "MEND    ", None: "optional"}
 
 
 def doctor(config: Config, watch: Watch) -> int:
     """Show what is here, what is missing and what mends it; 1 if anything must be mended."""
-    findings = examine(config)
+    findings = examine(_with_kind(config))
     for finding in findings:  # plain lines: a remedy that a table cuts short helps nobody
         sys.stdout.write(f"{_SIGNS[finding.ok]}  {finding.name}: {finding.found}\n")
         if finding.remedy:
             sys.stdout.write(f"          -> {finding.remedy}\n")
+    sys.stdout.write(f"{_ending(config, findings)}\n")
     return int(any(finding.ok is False for finding in findings))
+
+
+def _ending(config: Config, findings: Sequence[Finding]) -> str:
+    """Return what was found in one line, and what comes next."""
+    again = next_command(config, "doctor")
+    if missing := sum(finding.ok is False for finding in findings):
+        return f"{missing} to mend (the lines with MEND); then once more: {again}"
+    if any(one.name.startswith("models.") and one.remedy for one in findings):
+        return f"nothing to mend, but reading video needs the networks above; then: {again}"
+    return f"nothing to mend; next: {next_command(config, 'annotation.pipeline')}"
+
+
+def _with_kind(config: Config) -> Config:
+    """Return the config with the pose network's kind, as it is where the file is missing."""
+    try:
+        pose = pose_settings(config, pose_model_files(config))
+    except (ConfigError, ImportError, ValueError, OSError):  # the findings say what is missing
+        return config
+    models = config.models.model_copy(update={"pose_estimation": pose})
+    return config.model_copy(update={"models": models})

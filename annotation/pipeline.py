@@ -13,7 +13,8 @@ from annotation.stage1 import run_stage1
 from annotation.stage2 import run_stage2
 from annotation.stage3 import run_stage3
 from annotation.visualize import visualize
-from annotation.workspace import MANIFEST, read_manifest, stage1_dir, stage2_dir
+from annotation.workspace import MANIFEST, read_manifest, stage1_dir, stage2_dir, stage3_dir
+from recognizer.command import next_command
 from recognizer.config import Config
 
 logger = logging.getLogger(__name__)
@@ -23,17 +24,61 @@ EXIT_SOME_REFUSED = 3
 
 
 def stage1(config: Config, watch: Watch) -> int:
-    """Run stage 1 and return the exit code."""
-    return _report("stage 1", run_stage1(config, watch))
+    """Run stage 1 and return the exit code (``--mode annotation.stage1``)."""
+    code = report_stage1(config, watch)
+    logger.info("next: %s", next_command(config, "annotation.stage2"))
+    return code
 
 
 def stage2(config: Config, watch: Watch) -> int:
-    """Run stage 2 and return the exit code."""
-    return _report("stage 2", run_stage2(config, watch))
+    """Run stage 2 and return the exit code (``--mode annotation.stage2``)."""
+    code = report_stage2(config, watch)
+    logger.info("to see them: %s", next_command(config, "annotation.visualize"))
+    logger.info("next: %s", next_command(config, "annotation.stage3"))
+    return code
 
 
 def stage3(config: Config, watch: Watch) -> int:
-    """Run stage 3 and return the exit code."""
+    """Run stage 3 and return the exit code (``--mode annotation.stage3``)."""
+    code = report_stage3(config, watch)
+    train, data = f"train.{config.dataset.service}", {"train.dataset_dir": stage3_dir(config)}
+    logger.info("next: %s", next_command(config, train, data))
+    return code
+
+
+def pipeline(config: Config, watch: Watch) -> int:
+    """Run the three stages and return the worst exit code (``--mode annotation.pipeline``)."""
+    check_labels(config)
+    return max(report_stage1(config, watch), report_stage2(config, watch), stage3(config, watch))
+
+
+def overlay(config: Config, watch: Watch) -> int:
+    """Write overlay videos and return the exit code (``--mode annotation.visualize``)."""
+    code = report_overlay(config, watch)
+    after = "annotation.stage2" if config.visualize.stage == "stage1" else "annotation.stage3"
+    logger.info("next: %s", next_command(config, after))
+    return code
+
+
+# --- one stage, and what came of it ------------------------------------------------
+
+
+def report_stage1(config: Config, watch: Watch) -> int:
+    """Run stage 1, say what came of it and return the exit code."""
+    folder = run_stage1(config, watch)
+    logger.info("poses, one .npz a video, are in %s", folder)
+    return _report("stage 1", folder)
+
+
+def report_stage2(config: Config, watch: Watch) -> int:
+    """Run stage 2, say what came of it and return the exit code."""
+    folder = run_stage2(config, watch)
+    logger.info("tracks, one .npz a video, are in %s", folder)
+    return _report("stage 2", folder)
+
+
+def report_stage3(config: Config, watch: Watch) -> int:
+    """Run stage 3, say what came of it and return the exit code."""
     total = len(read_manifest(stage2_dir(config)).outcomes)
     with watch("stage 3: samples", total) as progress:
         folder = run_stage3(config, progress)
@@ -43,25 +88,17 @@ def stage3(config: Config, watch: Watch) -> int:
     for warning in json.loads((folder / METADATA).read_bytes())["warnings"]:
         logger.warning("stage 3: %s", warning)
     logger.info("stage 3: pickles, metadata.json and report/ are in %s", folder)
-    service = config.dataset.service
-    logger.info("to train: --mode train.%s --set train.dataset_dir=%s", service, folder)
     return _report("stage 3", folder)
 
 
-def pipeline(config: Config, watch: Watch) -> int:
-    """Run the three stages and return the worst exit code."""
-    check_labels(config)
-    codes = [stage1(config, watch), stage2(config, watch), stage3(config, watch)]
-    return max(codes)
-
-
-def overlay(config: Config, watch: Watch) -> int:
-    """Write overlay videos and return the exit code."""
+def report_overlay(config: Config, watch: Watch) -> int:
+    """Write overlay videos, say where they are and return the exit code."""
     section = config.visualize
     source = stage1_dir(config) if section.stage == "stage1" else stage2_dir(config)
     total = sum(outcome.state != "refused" for outcome in read_manifest(source).outcomes)
     with watch("overlay videos", min(total, section.limit or total)) as progress:
         folder = visualize(config, progress)
+    logger.info("overlay videos are below %s", folder)
     return _report("overlay videos", folder)
 
 
@@ -69,5 +106,9 @@ def _report(title: str, folder: Path) -> int:
     outcomes = read_manifest(folder).outcomes
     counts = Counter(outcome.state for outcome in outcomes)
     text = ", ".join(f"{counts[state]} {state}" for state in ("done", "damaged", "refused"))
-    logger.info("%s: %d inputs: %s; see %s", title, len(outcomes), text, folder / MANIFEST)
+    frames = sum(outcome.frames for outcome in outcomes)
+    logger.info(
+        "%s: %d inputs, %d frames: %s; see %s",
+        title, len(outcomes), frames, text, folder / MANIFEST,
+    )  # fmt: skip
     return EXIT_SOME_REFUSED if counts["refused"] else EXIT_DONE

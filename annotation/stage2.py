@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from annotation.batch import settle, worker_count
 from annotation.inputs import is_included, list_videos
+from annotation.pose_kind import tracking_settings
 from annotation.progress import Watch, silent
 from annotation.workers import Job, Report, StopRunError, Workforce
 from annotation.workspace import (
@@ -75,7 +76,10 @@ def run_stage2(config: Config, watch: Watch = silent) -> Path:
                 settled.append(before)
             else:
                 jobs.append(Job(before.video, before))
-        workforce = _workforce(config, settings, poses_folder, folder)
+        tracking = tracking_settings(config, stage1.settings)
+        workforce = _workforce(
+            config.model_copy(update={"tracking": tracking}), settings, poses_folder, folder
+        )
         outcomes = settle(settled, jobs, workforce, progress)
         others = {o.video for o in stage1.outcomes} - {o.video for o in selected}
         kept = [o for video, o in outcomes_before(folder).items() if video in others]

@@ -17,6 +17,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from annotation.pose_kind import pose_settings, tracking_settings
 from recognizer.artifacts import (
     ArtifactError,
     remove_stale_scratch,
@@ -133,9 +134,17 @@ def pose_model_files(config: Config) -> dict[str, Path]:
     else:
         name = getattr(pose, pose.inference_mode).model_path
         files = {"pose": find_model_file(config, name, f"{key}.model_path")}
-    if pose.kind == "topdown":
+    if pose_settings(config, files).kind == "topdown":
         detector_key = "models.pose_estimation.topdown.detector.model_path"
-        files["detector"] = find_model_file(config, pose.topdown.detector.model_path, detector_key)
+        try:
+            files["detector"] = find_model_file(
+                config, pose.topdown.detector.model_path, detector_key
+            )
+        except ConfigError as error:
+            raise ConfigError(
+                f"{files['pose']} sees one person at a time (kind: topdown) and needs a person "
+                f"detector.\n{error}"
+            ) from error
     return files
 
 
@@ -161,13 +170,13 @@ _UNLESS = (("openvino_precision", "f32"),)
 
 def stage1_settings(config: Config) -> dict[str, Any]:
     """Return all that decides the poses: the network files' content and how they are read."""
-    pose = config.models.pose_estimation
+    files = pose_model_files(config)
     return {
-        "pose": _pose_settings(pose),
+        "pose": _pose_settings(pose_settings(config, files)),
         "sample_fps": config.annotation.sample_fps,
         "models": {
             role: {"file": path.name, "sha256": _digest(role, path)}
-            for role, path in sorted(pose_model_files(config).items())
+            for role, path in sorted(files.items())
         },
     }
 
@@ -222,7 +231,7 @@ def stage2_settings(config: Config, stage1: Manifest) -> dict[str, Any]:
     """Return all that decides the tracks: the poses' settings, the tracker, the scorers."""
     return {
         "stage1": stage1.settings,
-        "tracking": config.tracking.model_dump(mode="json"),
+        "tracking": tracking_settings(config, stage1.settings).model_dump(mode="json"),
         "scoring": config.scoring.model_dump(mode="json"),
     }
 

@@ -9,6 +9,7 @@ share of the normal footage.
 
 import csv
 import shutil
+from itertools import islice
 from pathlib import Path
 
 import av
@@ -33,10 +34,14 @@ FALLING_S = (0.3, 1.3)
 # What ends less than this before a fall is neither: seconds without a class.
 UNSURE_S = 0.8
 NORMAL, FALL = "Normal", "Falldown"
+_FEW = 6
 
 
-def lay_out(assets: Path, segments: Path, out: Path) -> None:
-    """Write the folder of videos and the three tables; videos that are there are kept."""
+def lay_out(assets: Path, segments: Path, out: Path, *, few: bool = False) -> None:
+    """Write the folder of videos and the three tables; videos that are there are kept.
+
+    With ``few`` the collages and most of the normal footage are left out.
+    """
     rows, groups = [], {}
     with segments.open(encoding="utf-8", newline="") as file:
         for row in csv.DictReader(file):
@@ -45,14 +50,14 @@ def lay_out(assets: Path, segments: Path, out: Path) -> None:
             groups[name] = row["video"].split("/")[0]
     for name in groups:
         _copy(assets / name, out / "videos" / name)
-    for path in sorted((assets / "multiview_falls").glob("*/*.mp4")):
+    for path in [] if few else sorted((assets / "multiview_falls").glob("*/*.mp4")):
         clip = path.relative_to(assets / "multiview_falls").as_posix()
         for view, box in VIEWS.items():
             name = f"multiview/{clip.removesuffix('.mp4')}_{view}.mp4"
             _crop(path, out / "videos" / name, box, out)
             rows += _labels(name, FALLS.get(clip), _duration(path))
             groups[name] = PEOPLE.get(clip, OTHERS)
-    normal = _normal(assets)
+    normal = dict(islice(_normal(assets).items(), _FEW if few else None))
     for name, (path, _) in normal.items():
         _copy(path, out / "videos" / name)
         rows.append((name, 0.0, _duration(path), NORMAL))

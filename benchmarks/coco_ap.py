@@ -18,6 +18,7 @@ from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
 from annotation.workspace import pose_model_files
+from benchmarks._needs import need
 from recognizer.backends.onnx import OnnxNetwork
 from recognizer.config_file import load_config
 from recognizer.pose.detector import Boxes, YoloxDetector
@@ -52,9 +53,10 @@ def detections(poses: Poses, image_id):
     return rows
 
 
-def average_precision(coco, rows):
+def average_precision(coco, rows, image_ids):
     with contextlib.redirect_stdout(io.StringIO()):
         evaluation = COCOeval(coco, coco.loadRes(rows), "keypoints")
+        evaluation.params.imgIds = image_ids
         evaluation.evaluate()
         evaluation.accumulate()
         evaluation.summarize()
@@ -74,30 +76,37 @@ def models(decoding, *, flip_test):
     return detector, TopDownPose(detector, OnnxNetwork(files["pose"], pose.onnx), topdown)
 
 
-def measure(coco_dir, split, decoding, *, flip_test):
-    """Return AP with true boxes and with the detector's."""
+def measure(coco_dir, split, decoding, *, flip_test, images=None):
+    """Return AP with true boxes and with the detector's, on the first ``images`` pictures."""
     with contextlib.redirect_stdout(io.StringIO()):
         coco = COCO(str(coco_dir / "annotations" / f"person_keypoints_{split}.json"))
     detector, pose = models(decoding, flip_test=flip_test)
     results = {"true": [], "detector": []}
-    for image_id, info in coco.imgs.items():
+    image_ids = list(coco.imgs)[:images]
+    for image_id in image_ids:
+        info = coco.imgs[image_id]
         image = ArrayImage(cv2.imread(str(coco_dir / split / info["file_name"])))
         boxes = {"true": true_boxes(coco, image_id), "detector": detector([image])[0]}
         for source, rows in results.items():
             rows += detections(pose.with_boxes([image], [boxes[source]])[0], image_id)
-    return {source: average_precision(coco, rows) for source, rows in results.items()}
+    return {source: average_precision(coco, rows, image_ids) for source, rows in results.items()}
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--coco", type=Path, default=ROOT.parent / "shared" / "assets" / "coco")
     parser.add_argument("--json", type=Path)
+    parser.add_argument("--images", type=int, help="only so many of each split; default: all")
     arguments = parser.parse_args()
+    need(files=[arguments.coco])
     table = []
     print(f"{'split':10} {'boxes':9} {'decoding':15} {'flip':5} {'AP':>6} {'reference':>9}")
     for split in ("val2017", "train2017"):
         for decoding, flip in (("quarter_offset", False), ("dark", False), ("dark", True)):
-            for source, ap in measure(arguments.coco, split, decoding, flip_test=flip).items():
+            found = measure(
+                arguments.coco, split, decoding, flip_test=flip, images=arguments.images
+            )
+            for source, ap in found.items():
                 reference = REFERENCE[split, source]
                 print(f"{split:10} {source:9} {decoding:15} {flip!s:5} {ap:6.3f} {reference:9.3f}")
                 table.append({"split": split, "boxes": source, "decoding": decoding,

@@ -37,6 +37,7 @@ from annotation.stage1 import run_stage1  # noqa: E402
 from annotation.stage2 import run_stage2  # noqa: E402
 from annotation.workspace import read_manifest, result_path  # noqa: E402
 from benchmarks._falls_data import lay_out  # noqa: E402
+from benchmarks._needs import need  # noqa: E402
 from recognizer.action.events import Footage, alarm_rate_curve, event_scores  # noqa: E402
 from recognizer.artifacts import read_poses  # noqa: E402
 from recognizer.config_file import load_config  # noqa: E402
@@ -299,9 +300,11 @@ def main():
     parser.add_argument("--cfg-options", nargs="*", default=[])
     parser.add_argument("--seeds", type=int, nargs="+", default=[0])
     parser.add_argument("--name", default="report")
+    parser.add_argument("--few", action="store_true", help="a small part of the footage")
     args = parser.parse_args()
+    need(files=[args.assets])
     logging.basicConfig(level=logging.INFO, format="%(message)s")
-    lay_out(args.assets, ROOT / "samples" / "falls_segments.csv", args.out)
+    lay_out(args.assets, ROOT / "samples" / "falls_segments.csv", args.out, few=args.few)
     config = load(args)
     run_stage1(config, on_console)
     windows, spans = cut(config)

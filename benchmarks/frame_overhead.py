@@ -4,9 +4,7 @@
 
 CPU milliseconds per frame at 720p and 1080p with a null network (the same five people in
 both), against OpenCV's reader + rtmlib's pre-processing for RTMO + the original ByteTrack
-(package bytetracker) + a list of dicts pickled at the end. The peers, beside the dev set:
-
-    .venv/bin/pip install --no-deps rtmlib==0.0.16 bytetracker==0.3.2 lap==0.5.13
+(package bytetracker) + a list of dicts pickled at the end. `make setup-benchmark` brings the peers.
 """
 
 import argparse
@@ -19,9 +17,8 @@ from pathlib import Path
 import cv2
 import numpy as np
 import torch
-from bytetracker import BYTETracker
-from rtmlib import RTMO
 
+from benchmarks._needs import need
 from recognizer.artifacts import write_poses
 from recognizer.config import TrackingSection
 from recognizer.pose.detector import LetterboxBatch
@@ -60,6 +57,9 @@ def ours(path, folder):
 
 def theirs(path, folder):
     """Run the peers' frame loop; return the number of frames."""
+    from bytetracker import BYTETracker
+    from rtmlib import RTMO
+
     network = RTMO.__new__(RTMO)  # its preprocess() uses nothing of the network but this
     network.model_input_size, network.mean, network.std = INPUT_WH, None, None
     tracker = BYTETracker(track_thresh=0.5, match_thresh=0.8, track_buffer=30, frame_rate=30)
@@ -97,7 +97,9 @@ def cpu_ms(run, paths, folder):
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--videos", type=int, help="most videos of each size; default: all")
     arguments = parser.parse_args()
+    need(["bytetracker", "rtmlib", "lap"], [ASSETS / "multiview_falls", ASSETS / "fight_surv"])
     torch.set_num_threads(1)
     hd = sorted((ASSETS / "multiview_falls/adl").glob("*.mp4"))
     full_hd = [
@@ -106,7 +108,8 @@ def main():
         if cv2.VideoCapture(str(p)).get(cv2.CAP_PROP_FRAME_HEIGHT) == 1080
     ]
     with tempfile.TemporaryDirectory() as name:
-        for label, paths in (("720p", hd), ("1080p", full_hd)):
+        for label, found in (("720p", hd), ("1080p", full_hd)):
+            paths = found[: arguments.videos]
             rows = [
                 (cpu_ms(ours, paths, Path(name)), cpu_ms(theirs, paths, Path(name)))
                 for _ in range(arguments.rounds)

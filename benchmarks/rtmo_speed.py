@@ -2,7 +2,7 @@
 
     python -m benchmarks.rtmo_speed [--model rtmo-s.onnx] [--threads 1] [--rounds 20]
 
-Needs rtmlib (requirements/benchmark.txt). The weights are made from a seed (needs the training
+Needs rtmlib (`make setup-benchmark`). The weights are made from a seed (needs the training
 set; RTMO's time does not depend on what it has learnt) unless --model names an RTMO file of free
 size; a file of its name with _int8 takes part. rtmlib: its RTMO class as it is, 640x640, its ONNX
 Runtime session made anew with --threads threads and no spinning, as ours. Ours: the same file at
@@ -228,6 +228,9 @@ def main():
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--rounds", type=int, default=20)
     args = parser.parse_args()
+    from benchmarks._needs import need
+
+    need(["rtmlib", "tqdm"], [args.video])
     warnings.simplefilter("ignore")
     import cv2
     import onnxruntime as ort

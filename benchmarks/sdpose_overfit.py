@@ -19,6 +19,7 @@ from pathlib import Path
 
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 ROOT = Path(__file__).resolve().parents[1]
+COCO = ROOT.parent / "shared" / "assets" / "coco"
 sys.path.insert(0, str(ROOT))
 CONFIG = ROOT / "configs/body_2d_keypoint/sdpose/coco/sdpose_t_overfit_256x192.py"
 TARGET = 0.9
@@ -133,7 +134,7 @@ def learn(options, persons, epochs, batch, work_dir, start):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--data", type=Path, required=True, help="COCO folder")
+    parser.add_argument("--data", type=Path, default=COCO, help="COCO folder")
     parser.add_argument("--persons", type=int, default=86, help="and all others of their pictures")
     parser.add_argument("--epochs", type=int, default=120)
     parser.add_argument("--batch-size", type=int, default=22)
@@ -142,6 +143,9 @@ def main():
     parser.add_argument("--work-dir", type=Path, default=ROOT / "work_dirs" / "sdpose_t_overfit")
     parser.add_argument("--bf16", action="store_true", help="half precision in training")
     options = parser.parse_args()
+    from benchmarks._needs import need
+
+    need(files=[options.data])
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
     from recognizer.sdpose.evaluation import quietly
     from training.pose_curves import TABLE, read_curve

@@ -20,6 +20,7 @@ import numpy as np
 from annotation.inputs import find_videos
 from annotation.stage1 import run_stage1
 from annotation.workspace import pose_model_files, read_manifest, result_path
+from benchmarks._needs import need
 from recognizer.artifacts import read_poses
 from recognizer.backends.onnx import OnnxNetwork
 from recognizer.config_file import load_config
@@ -110,6 +111,7 @@ def main():
     parser.add_argument("--clips", type=int, default=24)
     parser.add_argument("--rounds", type=int, default=3)
     arguments = parser.parse_args()
+    need(files=[arguments.input])
     videos = find_videos(arguments.input, [".mp4"])
     videos = videos[:: max(1, len(videos) // arguments.clips)][: arguments.clips]
     ratios = []

@@ -1,13 +1,12 @@
 """Measure the tracker against the ByteTracks of supervision 0.26 and roboflow trackers 2.1.
 
-    python3.11 -m venv .venv-benchmark
-    .venv-benchmark/bin/pip install -r requirements/benchmark.txt
-    .venv-benchmark/bin/python benchmarks/tracking.py
+    make setup-benchmark                # brings the peers
+    python -m benchmarks.tracking
 
 films 5, 20 and 100 synthetic people (boxes and scores, 30 frames/s), and gives the same frames to
 all trackers in turn, a few seconds of film each, over and over, one thread, CPU time. Inputs are
-prepared outside the measurement. Peers that are not installed are left out, and that is said.
-Then 24,000 frames with people coming and going: memory, and speed late against early.
+prepared outside the measurement. Then 24,000 frames with people coming and going: memory, and
+speed late against early.
 """
 
 import argparse
@@ -24,6 +23,7 @@ sys.path.insert(0, str(ROOT))
 
 import numpy as np  # noqa: E402
 
+from benchmarks._needs import need  # noqa: E402
 from recognizer.config import TrackingSection  # noqa: E402
 from recognizer.tracking.tracker import Tracker  # noqa: E402
 from tests.people import Camera, Shot, crowd, film  # noqa: E402
@@ -43,24 +43,20 @@ def ours(keypoint_weight):
 
 
 def peers():
-    """Return the peers that are installed: name -> function that starts one."""
-    found = {}
-    try:
-        import supervision
+    """Return the peers: name -> function that starts one."""
+    import supervision
+    import trackers
 
-        found["supervision"] = lambda: _on_detections(
+    return {
+        "supervision": lambda: _on_detections(
             supervision.ByteTrack(track_activation_threshold=0.5).update_with_detections
-        )
-        import trackers
-
-        found["trackers"] = lambda: _on_detections(
+        ),
+        "trackers": lambda: _on_detections(
             trackers.ByteTrackTracker(
                 track_activation_threshold=0.6, high_conf_det_threshold=0.5
             ).update
-        )
-    except ImportError as error:
-        print(f"left out: {error}; see requirements/benchmark.txt")
-    return found
+        ),
+    }
 
 
 def _on_detections(update):
@@ -68,10 +64,8 @@ def _on_detections(update):
 
 
 def detections_of(shots):
-    try:
-        import supervision
-    except ImportError:
-        return [None] * len(shots)
+    import supervision
+
     return [
         supervision.Detections(
             xyxy=shot.poses.boxes,
@@ -157,6 +151,7 @@ def main():
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--frames", type=int, default=150, help="frames per round")
     args = parser.parse_args()
+    need(["supervision", "trackers"])
     compare(args.rounds, args.frames)
     churn()
 

@@ -22,6 +22,7 @@ import numpy as np
 from deploy.candidates import CANNOT_OPEN, Candidate, Skipped, candidates, cores, frames, report_dir
 from recognizer.artifacts import atomic_path, write_json
 from recognizer.backends.onnx_options import choose_provider
+from recognizer.command import next_command
 from recognizer.config import Config
 from recognizer.config_file import ConfigError
 
@@ -212,4 +213,10 @@ def _report(config: Config, timings: Sequence[Timing], skipped: Sequence[Skipped
     write_json(folder / "benchmark.json", folder, value)
     with atomic_path(folder / "benchmark.md", folder) as scratch:
         scratch.write_text(text + "\n", encoding="utf-8")
-    logger.info("%s", folder / "benchmark.md")
+    logger.info("the report is in %s", folder / "benchmark.md")
+    fastest = max(timings, key=lambda timing: timing.frames_per_s)
+    logger.info("fastest here: %s, batch %d, %.1f frames a second",
+                fastest.name, fastest.batch, fastest.frames_per_s)  # fmt: skip
+    changes = {"models.pose_estimation.inference_mode": fastest.name.split()[0],
+               "annotation.batch_size": fastest.batch}  # fmt: skip
+    logger.info("next: %s", next_command(config, "annotation.stage1", changes))

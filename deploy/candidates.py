@@ -13,6 +13,7 @@ from typing import Any
 from deploy.pose_parity import frames_of
 from recognizer.backends.facts import PoseFacts
 from recognizer.backends.onnx_files import read_metadata
+from recognizer.backends.pose_kind import read_kind
 from recognizer.config import Config
 from recognizer.config_models import PoseEstimationSection
 from recognizer.model_files import fetch_hint
@@ -194,9 +195,28 @@ def _file(config: Config, name: str, key: str) -> Path:
     raise FileNotFoundError(f"{key}: expected a file '{name}', found none at {looked}{hint}")
 
 
+def _with_kind(config: Config) -> PoseEstimationSection:
+    """Return the config's section for the kind of the first of its networks that is here."""
+    pose = config.models.pose_estimation
+    for mode, name in (
+        ("onnx", pose.onnx.model_path),
+        ("pth", pose.pth.checkpoint_path),
+        ("tensorrt", pose.tensorrt.model_path),
+    ):
+        section = pose.model_copy(update={"inference_mode": mode})
+        try:
+            files = {"pose": _file(config, name, mode)}
+            if mode == "pth":
+                files["config"] = find_pose_config(pose.pth.config_file)
+            return pose.for_kind(read_kind(section, files))
+        except (FileNotFoundError, ImportError):
+            continue
+    return pose
+
+
 def _alike(config: Config) -> PoseEstimationSection:
     """Return the config's section with the same rules and input size in every block."""
-    pose = config.models.pose_estimation
+    pose = _with_kind(config)
     rules: Any = pose.onnx
     try:
         path = _file(config, pose.onnx.model_path, "onnx.model_path")

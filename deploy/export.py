@@ -20,6 +20,7 @@ from recognizer import __version__
 from recognizer.action.classifier import Classifier, ClassifierFacts
 from recognizer.artifacts import sha256_file
 from recognizer.backends.network import ModelError
+from recognizer.command import next_command
 from recognizer.config import Config
 from recognizer.config_action import ClassifierSection
 from recognizer.config_file import ConfigError
@@ -62,6 +63,8 @@ def export(config: Config, watch: Any) -> int:
         "%s: %.2f MB; %d samples, largest difference of a probability to mmaction2: %.1e",
         output, output.stat().st_size / 1e6, compared, largest,
     )  # fmt: skip
+    used = {f"inference.{config.deploy.model}.model_path": output.absolute()}
+    logger.info("next: %s", next_command(config, "inference.analysis", used))
     return EXIT_DONE
 
 

@@ -24,6 +24,7 @@ from deploy.download import Hear, Wanted, downloaded
 from deploy.official import HOST, OfficialFile, named, table
 from deploy.writing import tidy
 from recognizer.artifacts import ArtifactError, atomic_path, sha256_file
+from recognizer.command import next_command
 from recognizer.config import Config
 from recognizer.config_file import ConfigError
 
@@ -53,10 +54,13 @@ def fetch(config: Config, watch: Any) -> int:
     """
     names = list(dict.fromkeys(config.models.fetch))
     if names in ([], [_LIST]):
-        sys.stdout.write(table())
+        example = next_command(config, "models.fetch", {"models.fetch": ["rtmo-s-onnx"]})
+        sys.stdout.write(f"{table()}next: {example}\n")
         return EXIT_DONE
+    fetched = []
     for file in [_wanted(name) for name in names]:  # all names are known before any work
         path = _place(file, config.models.weights_dirs)
+        fetched.append((file, path))
         if path.exists():
             logger.info("%s: already there; SHA-256 %s", path, check_present(file, path))
             continue
@@ -64,7 +68,23 @@ def fetch(config: Config, watch: Any) -> int:
         digest = _fetch(file, base + file.path, path)
         logger.info("%s: %.1f MB, SHA-256 %s", path, path.stat().st_size / 1e6, digest)
         logger.info("%s: %s; licence %s", file.name, file.about, file.licence)
+    for file, path in fetched:
+        logger.info("%s is in %s; next: %s", file.name, path, _next(config, file, path))
     return EXIT_DONE
+
+
+def _next(config: Config, file: OfficialFile, path: Path) -> str:
+    """Return the command that uses a fetched file."""
+    key = "models.pose_estimation"
+    if path.suffix == ".onnx":
+        changes = {f"{key}.inference_mode": "onnx", f"{key}.onnx.model_path": path.name}
+        return next_command(config, "annotation.stage1", changes)
+    if file.name.startswith("rtmo"):
+        mmpose = f"mmpose::body_2d_keypoint/rtmo/body7/{path.stem.rpartition('-')[0]}.py"
+        changes = {"deploy.model": "pose", f"{key}.pth.config_file": mmpose,
+                   f"{key}.pth.checkpoint_path": path.name}  # fmt: skip
+        return next_command(config, "deploy.export", changes)
+    return next_command(config, "train.fight", {"train.cfg_options": [f"load_from={path}"]})
 
 
 def _wanted(name: str) -> OfficialFile:

@@ -30,6 +30,7 @@ from recognizer.backends.torch import (
     open_graph,
     with_options,
 )
+from recognizer.command import next_command
 from recognizer.config import Config
 from recognizer.config_file import ConfigError
 from recognizer.config_models import DetectorSection, OnnxPoseSection
@@ -76,10 +77,11 @@ def export_pose(config: Config) -> int:
     shown = config.deploy.frames_dir or "made pictures"
     logger.info("exporting %s, compared on %d frames of %s", plan.checkpoint, len(frames), shown)
     pose = load_pose(plan.config_file, plan.checkpoint)
-    if pose.facts.kind != config.models.pose_estimation.kind:
+    asked = config.models.pose_estimation.kind
+    if asked not in ("auto", pose.facts.kind):
         raise ConfigError(
             f"models.pose_estimation.kind: expected {pose.facts.kind} for {plan.config_file.name}, "
-            f"got {config.models.pose_estimation.kind}"
+            f"got {asked}; set auto"
         )
     looker = Looker(config, pose.facts.kind, frames)
     reference = looker.look(reference_network(pose, config))
@@ -87,6 +89,8 @@ def export_pose(config: Config) -> int:
         _write(plan, precision, config, looker, reference)
     if pose.facts.kind == "topdown":
         pass_detector(config, plan.output.parent)
+    changes = {"models.pose_estimation.onnx.model_path": plan.output.absolute()}
+    logger.info("next: %s", next_command(config, "deploy.verify", changes))
     return EXIT_DONE
 
 

@@ -19,6 +19,7 @@ from recognizer.backends.engine_cache import EngineKey
 from recognizer.backends.engine_shapes import ShapeRange, profile
 from recognizer.backends.network import ModelError, TensorSpec, describe
 from recognizer.backends.tensorrt import TensorRTNetwork, imported, machine
+from recognizer.command import next_command
 from recognizer.config import Config
 from recognizer.config_file import ConfigError
 from recognizer.config_models import TensorRTPoseSection
@@ -74,7 +75,7 @@ def build(config: Config, watch: Any) -> int:
     engine = engine_cache.engine_path(source, key, section.engine_dir)
     if engine_cache.is_current(engine, key, source.parent):
         logger.info("%s is there and fits; nothing to build", engine)
-        return EXIT_DONE
+        return _done(config)
     logger.info("building %s (minutes) for %s", engine, "; ".join(str(span) for span in ranges))
     start = time.monotonic()
     with atomic_path(engine, engine.parent) as scratch:
@@ -90,6 +91,13 @@ def build(config: Config, watch: Any) -> int:
         "%s: %.1f MB in %.0f s: %s", engine, engine.stat().st_size / _DECIMAL_MB,
         time.monotonic() - start, describe(network),
     )  # fmt: skip
+    return _done(config)
+
+
+def _done(config: Config) -> int:
+    """Say what comes next; a classifier's engine has no mode that runs it."""
+    if config.deploy.model == "pose":
+        logger.info("next: %s", next_command(config, "deploy.verify"))
     return EXIT_DONE
 
 

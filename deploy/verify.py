@@ -19,6 +19,7 @@ from recognizer.action.classifier import find_classifier
 from recognizer.artifacts import atomic_path, write_json
 from recognizer.backends.facts import PoseFacts
 from recognizer.backends.onnx_files import read_metadata
+from recognizer.command import next_command
 from recognizer.config import Config
 from recognizer.config_action import DeploySection
 from recognizer.config_file import ConfigError
@@ -103,7 +104,15 @@ def verify(config: Config, watch: Any) -> int:
     _report(config, rows, skipped, source)
     if not people:
         logger.error("nobody was seen by two backends: this proves nothing; set deploy.frames_dir")
-    return EXIT_APART if not people or any(row.wrong for row in rows) else EXIT_DONE
+        return EXIT_APART
+    wrong = [row.name for row in rows if row.wrong]
+    if wrong:
+        logger.error("%d of %d comparisons are over their tolerance: %s",
+                     len(wrong), len(rows), ", ".join(wrong))  # fmt: skip
+        return EXIT_APART
+    logger.info("all %d comparisons are within their tolerance", len(rows))
+    logger.info("next: %s", next_command(config, "deploy.benchmark"))
+    return EXIT_DONE
 
 
 def look(
@@ -253,7 +262,7 @@ def _report(config: Config, rows: Sequence[Row], skipped: Sequence[Skipped], sou
     write_json(folder / "verify.json", folder, value)
     with atomic_path(folder / "verify.md", folder) as scratch:
         scratch.write_text(text + "\n", encoding="utf-8")
-    logger.info("%s", folder / "verify.md")
+    logger.info("the report is in %s", folder / "verify.md")
 
 
 # --- the classifiers ---------------------------------------------------------------
@@ -292,4 +301,11 @@ def _verify_classifier(config: Config) -> int:
     }
     folder = report_dir(config)
     write_json(folder / f"verify_{service}.json", folder, value)
+    logger.info("the report is in %s", folder / f"verify_{service}.json")
+    used = {f"inference.{service}.model_path": path}
+    if ok:
+        logger.info("next: %s", next_command(config, "inference.analysis", used))
+    else:
+        changes = {"deploy.output": path}
+        logger.error("write the file again: %s", next_command(config, "deploy.export", changes))
     return EXIT_DONE if ok else EXIT_APART

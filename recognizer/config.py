@@ -5,11 +5,11 @@ stands beside its default in configs/config.yaml, and a test keeps the two equal
 """
 
 import re
-from pathlib import Path
 from typing import Annotated, Literal, TypeVar
 
-from pydantic import Field, PositiveFloat, PositiveInt, model_validator
+from pydantic import Field, PositiveFloat, PositiveInt, PrivateAttr, model_validator
 
+from recognizer.command import Given
 from recognizer.config_action import (
     AblationSection,
     ConvertSection,
@@ -20,15 +20,31 @@ from recognizer.config_action import (
     TrainSection,
 )
 from recognizer.config_models import ModelsSection
-from recognizer.config_types import ConfigPath, NonNegative, PlainName, Section, Triple, Unit
+from recognizer.config_types import (
+    PROJECT,
+    ConfigPath,
+    NonNegative,
+    PlainName,
+    PoseKind,
+    Section,
+    Triple,
+    Unit,
+)
+
+# What null means: ByteTrack's own values fit RTMO and other strong detectors. The small detector in
+# front of a top-down network sees people who fight at 0.2 to 0.4.
+TRACKING_BY_KIND: dict[PoseKind, dict[str, float | bool]] = {
+    "rtmo": {"track_high_thresh": 0.5, "new_track_thresh": 0.6, "fuse_score": True},
+    "topdown": {"track_high_thresh": 0.25, "new_track_thresh": 0.3, "fuse_score": False},
+}
 
 
 class AnnotationSection(Section):
     """Where videos are, where results go, how much runs at once."""
 
-    input: ConfigPath = Path("data")
+    input: ConfigPath = PROJECT / "data"
     dataset: PlainName = "dataset"
-    output_dir: ConfigPath = Path("output")
+    output_dir: ConfigPath = PROJECT / "output"
     video_suffixes: list[str] = [
         ".mp4", ".avi", ".mkv", ".mov", ".ts", ".mts", ".m2ts", ".webm", ".m4v", ".mpg", ".mpeg",
         ".mpe", ".m2v", ".vob", ".flv", ".f4v", ".wmv", ".asf", ".3gp", ".3g2", ".ogv", ".mxf",
@@ -49,11 +65,11 @@ class AnnotationSection(Section):
 class TrackingSection(Section):
     """ByteTrack (Zhang et al. 2022), its names, with times in seconds."""
 
-    track_high_thresh: Unit = 0.5
+    track_high_thresh: Unit | None = None
     track_low_thresh: Unit = 0.1
-    new_track_thresh: Unit = 0.6
+    new_track_thresh: Unit | None = None
     match_thresh: Annotated[float, Field(gt=0, le=1)] = 0.8
-    fuse_score: bool = True
+    fuse_score: bool | None = None
     track_buffer_s: NonNegative = 1.0
     iou_weight: Unit = 0.7
     keypoint_weight: Unit = 0.3
@@ -62,14 +78,35 @@ class TrackingSection(Section):
 
     @model_validator(mode="after")
     def _check(self) -> "TrackingSection":
-        if self.track_low_thresh > self.track_high_thresh:
+        highest, text = self.track_high_thresh, str(self.track_high_thresh)
+        if highest is None:  # by kind, which is not known yet
+            by_kind = {k: float(own["track_high_thresh"]) for k, own in TRACKING_BY_KIND.items()}
+            highest = max(by_kind.values())
+            text = ", ".join(f"{value:g} for {kind}" for kind, value in by_kind.items())
+        if self.track_low_thresh > highest:
             raise ValueError(
-                f"track_low_thresh: expected at most track_high_thresh ({self.track_high_thresh}), "
-                f"got {self.track_low_thresh}"
+                f"track_low_thresh: expected at most track_high_thresh ({text}), got "
+                f"{self.track_low_thresh}"
             )
         if self.iou_weight + self.keypoint_weight <= 0:
             raise ValueError("iou_weight: expected more than 0 here or in keypoint_weight")
         return self
+
+    def for_kind(self, kind: PoseKind) -> "TrackingSection":
+        """Return the section with what is null filled in for this kind of pose network.
+
+        Raises:
+            ValueError: ``track_low_thresh`` above the ``track_high_thresh`` of this kind.
+
+        """
+        own = {k: v for k, v in TRACKING_BY_KIND[kind].items() if getattr(self, k) is None}
+        filled = self.model_copy(update=own)
+        if filled.track_low_thresh > (filled.track_high_thresh or 0):
+            raise ValueError(
+                f"tracking.track_low_thresh: expected at most track_high_thresh, which is "
+                f"{filled.track_high_thresh} for {kind} pose networks, got {self.track_low_thresh}"
+            )
+        return filled
 
 
 class FightSection(Section):
@@ -203,3 +240,15 @@ class Config(Section):
     convert: ConvertSection = ConvertSection()
     inference: InferenceSection = InferenceSection()
     deploy: DeploySection = DeploySection()
+    _given: Given = PrivateAttr(default=Given())
+
+    @property
+    def given(self) -> Given:
+        """Return what the user typed to get this config; it decides nothing."""
+        return self._given
+
+    def with_given(self, given: Given) -> "Config":
+        """Return the config that knows what the user typed."""
+        config = self.model_copy()
+        config._given = given
+        return config

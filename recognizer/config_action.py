@@ -5,7 +5,14 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field, PositiveFloat
 
-from recognizer.config_types import ConfigPath, NonNegative, OnnxRuntimeOptions, Section, Unit
+from recognizer.config_types import (
+    PROJECT,
+    ConfigPath,
+    NonNegative,
+    OnnxRuntimeOptions,
+    Section,
+    Unit,
+)
 
 Seed = Annotated[int, Field(ge=0, le=2**32 - 1)]
 
@@ -94,8 +101,8 @@ class FalldownClassifierSection(ClassifierSection):
 class InferenceSection(Section):
     """From new video to windows, probabilities and events."""
 
-    input: ConfigPath = Path("data")
-    output_dir: ConfigPath = Path("output/analysis")
+    input: ConfigPath = PROJECT / "data"
+    output_dir: ConfigPath = PROJECT / "output" / "analysis"
     services: list[Literal["fight", "falldown"]] = ["fight", "falldown"]
     fight: FightClassifierSection = FightClassifierSection()
     falldown: FalldownClassifierSection = FalldownClassifierSection()

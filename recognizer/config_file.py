@@ -17,6 +17,7 @@ import yaml
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
+from recognizer.command import SHIPPED_CONFIG, Given
 from recognizer.config import Config
 from recognizer.config_types import ShellText
 
@@ -165,10 +166,12 @@ def load_config(path: Path, overrides: Sequence[str] = ()) -> Config:
     for text in overrides:
         _apply_override(data, text)
     try:
-        return Config.model_validate(data, context={"folder": path.absolute().parent})
+        config = Config.model_validate(data, context={"folder": path.absolute().parent})
     except ValidationError as error:
         shell_keys = {tuple(text.split("=", 1)[0].strip().split(".")) for text in overrides}
         raise ConfigError(_explain(error, source, shell_keys)) from error
+    own = None if path.resolve() == SHIPPED_CONFIG else path
+    return config.with_given(Given(own, tuple(overrides)))
 
 
 def _apply_override(data: dict[str, Any], text: str) -> None:

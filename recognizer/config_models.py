@@ -1,6 +1,6 @@
 """The config's sections on network files: what sees people, and what runs it."""
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 from urllib.parse import urlsplit
 
 from pydantic import (
@@ -13,10 +13,12 @@ from pydantic import (
 )
 
 from recognizer.config_types import (
+    PROJECT,
     ConfigPath,
     Device,
     GpuDevice,
     OnnxRuntimeOptions,
+    PoseKind,
     Section,
     SizeWH,
     Triple,
@@ -24,16 +26,19 @@ from recognizer.config_types import (
 )
 
 Batch = Annotated[int, Field(ge=1, le=256)]
+# What keypoint_threshold: null means. RTMO gives 17 keypoints of everybody, also those out of the
+# picture; scores of heatmaps are all handed on, for the stages that know why.
+KEYPOINT_THRESHOLD: dict[PoseKind, float] = {"rtmo": 0.3, "topdown": 0.0}
 
 
 class OnnxPoseSection(OnnxRuntimeOptions):
     """The pose network as an ONNX file."""
 
-    model_path: str = "end2end_l.onnx"
+    model_path: str = "pp_tinypose_256x192.onnx"
     model_input_size: SizeWH | None = None
     score_threshold: Unit = 0.3
     nms_threshold: Unit = 0.45
-    keypoint_threshold: Unit = 0.3
+    keypoint_threshold: Unit | None = None
     max_detections: PositiveInt = 100
 
 
@@ -46,7 +51,7 @@ class TorchPoseSection(Section):
     input_size: SizeWH | None = None
     score_threshold: Unit = 0.2
     nms_threshold: Unit = 0.65
-    keypoint_threshold: Unit = 0.3
+    keypoint_threshold: Unit | None = None
     max_detections: PositiveInt = 100
     precision: Literal["fp32", "fp16", "bf16"] = "fp32"
     channels_last: bool = False
@@ -60,7 +65,7 @@ class TensorRTPoseSection(Section):
     model_input_size: SizeWH = (640, 640)
     score_threshold: Unit = 0.3
     nms_threshold: Unit = 0.45
-    keypoint_threshold: Unit = 0.3
+    keypoint_threshold: Unit | None = None
     max_detections: PositiveInt = 100
     fp16_mode: bool = False
     min_batch: Batch = 1
@@ -129,12 +134,22 @@ class TopDownSection(Section):
 class PoseEstimationSection(Section):
     """Which network sees people, and what runs it."""
 
-    kind: Literal["rtmo", "topdown"] = "rtmo"
+    kind: Literal["auto", "rtmo", "topdown"] = "auto"
     inference_mode: Literal["pth", "onnx", "tensorrt"] = "onnx"
     pth: TorchPoseSection = TorchPoseSection()
     onnx: OnnxPoseSection = OnnxPoseSection()
     tensorrt: TensorRTPoseSection = TensorRTPoseSection()
     topdown: TopDownSection = TopDownSection()
+
+    def for_kind(self, kind: PoseKind) -> Self:
+        """Return the section for a network of this kind: no ``auto`` and no null by kind left."""
+        update: dict[str, Any] = {"kind": kind}
+        for mode in ("pth", "onnx", "tensorrt"):
+            block = getattr(self, mode)
+            if block.keypoint_threshold is None:
+                own = {"keypoint_threshold": KEYPOINT_THRESHOLD[kind]}
+                update[mode] = block.model_copy(update=own)
+        return self.model_copy(update=update)
 
 
 def _as_list(value: Any) -> Any:
@@ -160,7 +175,10 @@ Mirror = Annotated[str, AfterValidator(_address)]
 class ModelsSection(Section):
     """Network files."""
 
-    weights_dirs: list[ConfigPath] = []
+    weights_dirs: list[ConfigPath] = [
+        PROJECT / "weights",
+        PROJECT.parent / "shared" / "assets" / "weights",
+    ]
     fetch: Names = []
     mirror: Mirror | None = None
     pose_estimation: PoseEstimationSection = PoseEstimationSection()

@@ -189,7 +189,7 @@ def _model_files(config: Config) -> list[Finding]:
         "tensorrt": ("tensorrt.model_path", pose.tensorrt.model_path),
     }
     wanted = [names[pose.inference_mode]]
-    if pose.kind == "topdown":
+    if pose.kind != "rtmo":  # auto is either, until the file is here
         wanted.append(("topdown.detector.model_path", pose.topdown.detector.model_path))
     return [_model_file(config, f"models.pose_estimation.{key}", name) for key, name in wanted]
 

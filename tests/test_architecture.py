@@ -19,10 +19,11 @@ MAX_LINES, MAX_FUNCTION_LINES, MAX_MAIN_LINES = 400, 50, 140
 # What a module right below recognizer/ may take from recognizer/. The order is the direction.
 SPINE: dict[str, set[str]] = {
     "skeleton": set(),
+    "command": {"config"},
     "config_types": set(),
     "config_action": {"config_types"},
     "config_models": {"config_types"},
-    "config": {"config_types", "config_action", "config_models"},
+    "config": {"command", "config_types", "config_action", "config_models"},
     "safe_pickle": set(),
     "openmmlab": set(),
     "model_files": set(),
@@ -30,7 +31,7 @@ SPINE: dict[str, set[str]] = {
     "geometry": {"skeleton", "types"},
     "compact": {"skeleton", "types"},
     "artifacts": {"compact", "safe_pickle", "types"},
-    "config_file": {"config", "config_types"},
+    "config_file": {"command", "config", "config_types"},
     "doctor_backends": {"config", "config_types"},
     "doctor": {"config", "doctor_backends", "model_files"},
     "text": set(),

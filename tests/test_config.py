@@ -16,26 +16,6 @@ from recognizer.config_file import ConfigError, known_keys, load_config, parse_y
 ROOT = Path(__file__).resolve().parents[1]
 SHIPPED = ROOT / "configs" / "config.yaml"
 
-# Where the shipped file differs from the schema, because this repository needs it.
-SHIPPED_DIFFERS = {
-    "annotation.input": ROOT / "data",
-    "annotation.output_dir": ROOT / "output",
-    "models.weights_dirs": [
-        ROOT / "weights",
-        ROOT.parent / "shared" / "assets" / "weights",
-    ],
-    "models.pose_estimation.kind": "topdown",
-    # Every score is kept and handed on: thresholding is for the stages that know why.
-    "models.pose_estimation.onnx.keypoint_threshold": 0.0,
-    "models.pose_estimation.onnx.model_path": "pp_tinypose_256x192.onnx",
-    # ByteTrack's own values fit a stronger detector than the small one found in weights_dirs.
-    "tracking.track_high_thresh": 0.25,
-    "tracking.new_track_thresh": 0.3,
-    "tracking.fuse_score": False,
-    "inference.input": ROOT / "data",
-    "inference.output_dir": ROOT / "output" / "analysis",
-}
-
 
 def write(folder: Path, text: str) -> Path:
     path = folder / "config.yaml"
@@ -148,6 +128,15 @@ def test_the_guides_yaml_loads_as_it_stands(tmp_path, text, block):
         assert (list(came) if isinstance(came, tuple) else came) == value, key
 
 
+def test_a_guides_file_of_its_own_keeps_the_shipped_defaults(tmp_path):
+    """It changes what it names, and nothing else: no kind, so that the network's own counts."""
+    block = yaml.safe_load(GUIDE_ONNX)["models"]["pose_estimation"]["onnx"]
+    prefix = "models.pose_estimation.onnx."
+    own, shipped = leaves(load_config(write(tmp_path, GUIDE_ONNX))), leaves(load_config(SHIPPED))
+    assert {key for key in own if own[key] != shipped[key]} <= {f"{prefix}{key}" for key in block}
+    assert own["models.pose_estimation.kind"] == "auto"
+
+
 # --- the shipped file --------------------------------------------------------------
 
 
@@ -158,11 +147,12 @@ def test_shipped_file_has_every_key():
     assert stands == set(known_keys())
 
 
-def test_shipped_file_equals_the_defaults_but_for_the_list():
-    shipped, defaults = leaves(load_config(SHIPPED)), leaves(Config())
-    assert {key: shipped[key] for key in shipped if shipped[key] != defaults[key]} == (
-        SHIPPED_DIFFERS
-    )
+def test_there_is_one_set_of_defaults(tmp_path):
+    """A file without a key, wherever it stands, means what configs/config.yaml shows."""
+    shipped = leaves(load_config(SHIPPED))
+    assert leaves(load_config(write(tmp_path, ""))) == shipped
+    assert leaves(Config()) == shipped
+    assert "built-in" not in SHIPPED.read_text(encoding="utf-8")
 
 
 def test_every_key_of_the_shipped_file_is_explained():
@@ -295,7 +285,8 @@ def test_set_reads_values_as_yaml(tmp_path, override, read):
         ("annotation.input=", "--set: annotation.input: expected a path as text; got nothing"),
         (
             "tracking.track_low_thresh=0.9",
-            "--set: tracking.track_low_thresh: expected at most track_high_thresh (0.5), got 0.9",
+            "--set: tracking.track_low_thresh: expected at most track_high_thresh (0.5 for rtmo, "
+            "0.25 for topdown), got 0.9",
         ),
         (
             "annotation.dataset=no",

@@ -52,7 +52,8 @@ LEAVES = [key for key in KEYS if not is_section(key)]
 NUMBERS = [k for k in LEAVES if any(o.get("type") in {"number", "integer"} for o in schema_of(k))]
 WITH_RANGE = [
     k for k in LEAVES
-    if not ANY_TEXT.search(k) and not all(o.get("type") == "boolean" for o in schema_of(k))
+    if not ANY_TEXT.search(k)
+    and not all(o.get("type") in {"boolean", "null"} for o in schema_of(k))
 ]  # fmt: skip
 LISTS_OF_NUMBERS = [
     k for k in LEAVES

@@ -12,6 +12,7 @@ from recognizer import doctor
 from recognizer.config import Config
 from recognizer.config_file import load_config
 from recognizer.doctor import Finding, examine, read_pins
+from tests import networks
 
 ROOT = Path(__file__).resolve().parents[1]
 SHIPPED = ROOT / "configs" / "config.yaml"
@@ -230,6 +231,7 @@ def test_it_finds_the_model_files_that_stage_1_finds(versions, tmp_path, monkeyp
         folder.mkdir()
         for name in names:
             (folder / name).write_bytes(b"x")
+    networks.heatmap(first / "pose.onnx")  # stage 1 asks what it is
     monkeypatch.chdir(tmp_path)
     (tmp_path / "det.onnx").write_bytes(b"x")
     config = load_config(

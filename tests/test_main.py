@@ -8,7 +8,9 @@ from pathlib import Path
 import pytest
 
 import main
-from recognizer.config_file import load_config
+from recognizer.command import FINDS, FLAGS, READS
+from recognizer.config import Config
+from recognizer.config_file import known_keys, load_config, parse_yaml
 from tests.annotation import clips
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -42,11 +44,17 @@ def test_every_mode_has_its_function(mode):
     ("arguments", "code", "says"),
     [
         ([], 2, "--mode or --list-modes"),
-        (["--mode", "annotation.stage9"], 2, "invalid choice"),
+        (["--mode", "annotation.stage9"], 2, "did you mean annotation.stage"),
+        (["--mode", "train"], 2, "there is no such mode"),
+        (["--mode", "doctor", "--iter", "3"], 2, "unrecognized arguments: --iter"),
         (["--mode", "doctor", "--config", "no.yaml"], 1, "no.yaml"),
         (["--mode", "doctor", "--set", "tracking.match_tresh=1"], 2, "did you mean 'match_thresh'"),
         (["--mode", "doctor", "--set", "tracking"], 2, "expected key.path=value"),
-        (["--mode", "doctor", "--iterations", "0"], 2, "check_iterations: expected at least 1"),
+        (
+            ["--mode", "train.check", "--iterations", "0"],
+            2,
+            "check_iterations: expected at least 1",
+        ),
         (["--mode", "annotation.stage1", "--set", "annotation.input=/nowhere"], 1, "/nowhere"),
         (["--mode", "annotation.stage2", "--set", "annotation.stage1_dir=/nowhere"], 1, "/nowhere"),
         (["--mode", "annotation.stage3", "--set", "annotation.stage2_dir=/nowhere"], 1, "/nowhere"),
@@ -60,9 +68,77 @@ def test_mistakes_end_with_a_message_and_an_exit_code(arguments, code, says):
     assert "Traceback" not in out.stderr
 
 
-def test_of_a_flag_that_is_given_twice_both_count():
-    arguments = main._arguments(["--mode", "doctor", "--seeds", "0", "1", "--seeds", "2"])
-    assert arguments.overrides == ["ablation.seeds=[0, 1, 2]"]
+@pytest.mark.parametrize(
+    ("arguments", "override"),
+    [
+        ("train.ablation --seeds 0 1 --seeds 2", "ablation.seeds=[0, 1, 2]"),
+        ("test.crossval --seeds 9", "crossval.seeds=[9]"),
+        ("test.crossval --train-config a.py b.py", 'crossval.config_files=["a.py", "b.py"]'),
+        ("train.fight --train-config a.py", 'train.config_file=["a.py"]'),
+        ("test.fight --checkpoint a.pth", 'test.checkpoint=["a.pth"]'),
+        ("deploy.export --checkpoint a.pth b.pth", 'deploy.checkpoint=["a.pth", "b.pth"]'),
+        ("deploy.export --out a.onnx", 'deploy.output="a.onnx"'),
+        ("convert.sdpose --out a.pth", 'convert.out="a.pth"'),
+        ("train.pose --resume", "train.resume=true"),
+        ("train.check --iterations 0", "train.check_iterations=0"),
+    ],
+)
+def test_a_short_flag_sets_the_key_that_its_mode_reads(arguments, override):
+    assert main._arguments(["--mode", *arguments.split()]).overrides == [override]
+
+
+@pytest.mark.parametrize("mode", sorted(main.MODES))
+def test_a_short_flag_is_refused_by_all_other_modes(mode, capsys):
+    for flag in FLAGS:
+        if mode in flag.modes:
+            continue
+        value = [] if flag.options.get("action") == "store_true" else ["1"]
+        with pytest.raises(SystemExit) as caught:
+            main._arguments(["--mode", mode, flag.name, *value])
+        assert caught.value.code == 2
+        said = capsys.readouterr().err
+        assert f"{flag.name}: --mode {mode} does not take it" in said
+        assert all(one in said for one in flag.modes)
+
+
+def test_flags_and_sections_are_those_of_modes_and_keys_that_exist():
+    keys = set(known_keys())
+    assert set(READS) == set(main.MODES)
+    assert set(FINDS) <= set(main.MODES)
+    assert {mode for flag in FLAGS for mode in flag.modes} <= set(main.MODES)
+    assert {key for flag in FLAGS for key in flag.modes.values()} <= keys
+    assert {key for named in (*READS.values(), *FINDS.values()) for key in named} <= keys
+    for flag in FLAGS:  # what a flag sets is among what its mode reads, and so in its --help
+        for mode, key in flag.modes.items():
+            assert any(f"{key}.".startswith(f"{one}.") for one in READS[mode]), (mode, key)
+
+
+def test_help_says_what_each_mode_and_flag_is():
+    out = run("--help")
+    assert out.returncode == 0
+    for mode, (_, _, about) in main.MODES.items():
+        assert f"{mode} " in out.stdout
+        assert about in out.stdout
+    for flag in FLAGS:
+        assert f"  {flag.name}" in out.stdout
+
+
+@pytest.mark.parametrize("mode", sorted(main.MODES))
+def test_help_of_a_mode_shows_its_flags_and_every_key_that_it_reads(mode, capsys):
+    assert main.main(["--mode", mode, "--help"]) == 0
+    text = capsys.readouterr().out
+    assert f"--mode {mode}: {main.MODES[mode][2]}" in text
+    for flag in FLAGS:
+        assert (f"  {flag.name}" in text) == (mode in flag.modes)
+    start = text.index("config.yaml):") + len("config.yaml):")
+    shown = parse_yaml(text[start:], Path("help"))
+    lines = {".".join(map(str, key)) for key in shown.lines}
+    wanted = {
+        key for key in known_keys()
+        if any(f"{key}.".startswith(f"{one}.") for one in READS[mode])
+    }  # fmt: skip
+    assert wanted <= lines
+    Config.model_validate(shown.data, context={"folder": ROOT / "configs"})  # it can be pasted
 
 
 def test_the_pipeline_from_video_to_pickles_and_an_overlay(tmp_path):

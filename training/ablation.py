@@ -12,11 +12,16 @@ from typing import Any
 from annotation.progress import Watch
 from annotation.workspace import exclusive
 from recognizer.artifacts import sha256_file, short_digest
+from recognizer.command import next_command
 from recognizer.config import Config
 from recognizer.config_file import ConfigError
 from training.picture_bar import picture_bar
 from training.places import ROOT, as_list, existing_config
-from training.pose import CONFIGS, one_process  # first: it sets up threads before torch loads
+from training.pose import (
+    CONFIGS,
+    find_checkpoint,
+    one_process,
+)  # first: it sets up threads before torch loads
 
 logger = logging.getLogger(__name__)
 
@@ -52,7 +57,28 @@ def ablation(config: Config, watch: Watch) -> int:
     logger.info("%s", text)
     logger.info("table and curves are in %s", setup.folder)
     failed = [run for run, result in results.items() if result.state != "done"]
+    if failed:
+        logger.error("%d of %d trainings failed, such as %s; the same command tries them again",
+                     len(failed), len(runs), failed[0].folder)  # fmt: skip
+    if len(failed) < len(runs):
+        logger.info("next, the best of them again: %s", _next(config, setup, results))
     return EXIT_SOME_FAILED if failed else 0
+
+
+def _next(config: Config, setup: Any, results: Mapping[Any, Any]) -> str:
+    """Return the command that measures the best training's checkpoint."""
+    from training.ablation_report import ap_of
+
+    run = max(
+        (r for r in results if results[r].state == "done"), key=lambda r: ap_of(results[r]) or 0.0
+    )
+    path = setup.configs[run.config]
+    changes = {
+        "train.config_file": [path],
+        "train.cfg_options": options_for({run.config, path.stem}, setup.options),
+        "test.checkpoint": [find_checkpoint(run.folder)],
+    }
+    return next_command(config, "test.pose", {k: v for k, v in changes.items() if v})
 
 
 # --- what is compared --------------------------------------------------------------

@@ -77,7 +77,7 @@ def _write(path: Path, text: str) -> None:
 def to_json(setup: Setup, results: Mapping[Run, Result]) -> dict[str, Any]:
     """Return all that is known of configs and runs as plain values."""
     first = next(iter(setup.configs))
-    reference = {run.seed: _ap(result) for run, result in results.items() if run.config == first}
+    reference = {run.seed: ap_of(result) for run, result in results.items() if run.config == first}
     runs: list[dict[str, Any]] = []
     for run, result in results.items():
         row = {
@@ -109,7 +109,8 @@ def to_json(setup: Setup, results: Mapping[Run, Result]) -> dict[str, Any]:
     }
 
 
-def _ap(result: Result) -> float | None:
+def ap_of(result: Result) -> float | None:
+    """Return the AP of the last epoch, None where there is none."""
     return result.last["all"]["AP"] if result.last else None
 
 
@@ -117,7 +118,7 @@ def _figures(result: Result, reference: float | None) -> dict[str, float | None]
     """Return a run's figures; the difference is to the first config with the same seed."""
     if result.last is None:
         return dict.fromkeys(FIGURES)
-    ap = _ap(result)
+    ap = ap_of(result)
     figures: dict[str, float | None] = {name: result.last["all"][name] for name in COLUMNS}
     figures[_OVERLAPPING] = result.last["overlapping"]["AP"]
     figures[_OTHERS] = result.last["others"]["AP"]

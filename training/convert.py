@@ -5,8 +5,10 @@ import logging
 
 from annotation.progress import Watch
 from recognizer.artifacts import SCRATCH_FOLDER
+from recognizer.command import next_command
 from recognizer.config import Config
 from recognizer.config_file import ConfigError
+from recognizer.config_types import PROJECT
 
 logger = logging.getLogger(__name__)
 
@@ -46,10 +48,12 @@ def convert(config: Config, watch: Watch) -> int:
         "%s: SDPose-%s, %d tensors with %s numbers, every key mapped, written to %s",
         source, variant.upper().replace("_", "-"), len(weights), f"{numbers:,}", out,
     )  # fmt: skip
-    logger.info(
-        "to start from it: python main.py --mode train.pose --train-config %s --set "
-        "train.data_root=<COCO folder> --cfg-options load_from=%s; to test it: --mode test.pose, "
-        "the same --train-config and --set, --checkpoint %s",
-        _CONFIGS.format(variant), out, out,
-    )  # fmt: skip
+    changes = {"train.config_file": [PROJECT / _CONFIGS.format(variant)],
+               "train.data_root": "<COCO folder>"}  # fmt: skip
+    test = next_command(config, "test.pose", {**changes, "test.checkpoint": [out]})
+    logger.info("to test it: %s", test)
+    start = next_command(
+        config, "train.pose", {**changes, "train.cfg_options": [f"load_from={out}"]}
+    )
+    logger.info("next, a training that starts from it: %s", start)
     return 0

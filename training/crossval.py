@@ -21,6 +21,7 @@ from annotation.workers import Job, Workforce
 from annotation.workspace import Outcome, exclusive
 from recognizer.action.evaluation import fuse
 from recognizer.artifacts import sha256_file
+from recognizer.command import next_command
 from recognizer.config import Config
 from recognizer.config_file import ConfigError
 from recognizer.dataset.check import check_splits
@@ -79,6 +80,9 @@ def crossval(config: Config, watch: Watch) -> int:
         summary = write_report(folder, setup, truth, (results, samples), watch)
     logger.info("%s", summary)
     logger.info("the report is in %s", folder)
+    logger.info("next, a classifier of all but the test sources, for each config: %s", "; ".join(
+        next_command(config, f"train.{service}", {"train.config_file": [path]}) for path in configs
+    ))  # fmt: skip
     return 0
 
 

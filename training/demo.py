@@ -12,10 +12,17 @@ from pathlib import Path
 from typing import Any
 
 from annotation.metadata import METADATA
-from annotation.pipeline import EXIT_DONE, overlay, stage1, stage2, stage3
+from annotation.pipeline import (
+    EXIT_DONE,
+    report_overlay,
+    report_stage1,
+    report_stage2,
+    report_stage3,
+)
 from annotation.progress import Watch
 from annotation.workspace import dataset_dir, pose_model_files, stage3_dir
 from recognizer.artifacts import short_digest
+from recognizer.command import next_command
 from recognizer.config import Config, DatasetSection
 from recognizer.config_file import ConfigError
 from training.places import CONFIGS
@@ -37,11 +44,11 @@ _TRAINING_PACKAGES = ("torch", "mmengine", "mmcv", "mmaction")
 def demo(config: Config, watch: Watch) -> int:
     """Run the stages on the samples, train and test a small classifier; log what came of it."""
     _from_video(config, watch)
-    config = _on_samples(config)
+    given, config = config, _on_samples(config)
     logger.info("starting from the poses in %s", config.annotation.stage1_dir)
-    stage2(config, watch)
-    stage3(config, watch)
-    overlay(config, watch)
+    report_stage2(config, watch)
+    report_stage3(config, watch)
+    report_overlay(config, watch)
     report = _train_and_test(config, watch) if _can_train() else None
     logger.info("pickles and what is in them: %s", stage3_dir(config))
     logger.info("skeleton videos:             %s", dataset_dir(config) / "visualize")
@@ -53,6 +60,8 @@ def demo(config: Config, watch: Watch) -> int:
     else:
         logger.info("report of the test:          %s", report)
         logger.info("%s", _in_words(stage3_dir(config), report))
+    own = {"annotation.input": "<folder with one sub-folder per class>"}
+    logger.info("next, your own videos: %s", next_command(given, "annotation.pipeline", own))
     return EXIT_DONE
 
 
@@ -92,7 +101,7 @@ def _from_video(config: Config, watch: Watch) -> None:
         annotation={"dataset": "demo_video", "include": list(_FROM_VIDEO), "input": folder},
         visualize={"stage": "stage2", "skeleton_only": False, "limit": None},
     )
-    for run in (stage1, stage2, overlay):
+    for run in (report_stage1, report_stage2, report_overlay):
         run(config, watch)
     logger.info("overlays on these clips:     %s", dataset_dir(config) / "visualize")
 

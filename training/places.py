@@ -1,8 +1,10 @@
 """Where pickles and checkpoints stand that the config does not name."""
 
 import difflib
+import json
 import logging
 import math
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -237,3 +239,23 @@ def best_checkpoint(config: Config, service: str) -> Path:
             f"train.{service} first, or name a checkpoint with --checkpoint"
         )
     return found[-1]
+
+
+def validation_score(checkpoint: Path) -> str:
+    """Return what a ``best_<metric>_epoch_<n>.pth`` reached on val, as mmengine wrote it down.
+
+    Returns:
+        Such as ``acc/top1 0.8125 on val after epoch 7``; "" for another checkpoint.
+
+    """
+    named = re.fullmatch(r"best_(.+)_epoch_(\d+)", checkpoint.stem)
+    if named is None:
+        return ""
+    found = ""
+    for log in sorted(checkpoint.parent.glob("*/vis_data/scalars.json")):
+        for line in log.read_text(encoding="utf-8").splitlines():
+            row = json.loads(line)
+            for key, value in row.items():
+                if row.get("step") == int(named[2]) and key.replace("/", "_") == named[1]:
+                    found = f"{key} {value:.4f} on val after epoch {named[2]}"
+    return found

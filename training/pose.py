@@ -2,7 +2,6 @@
 
 import logging
 import os
-import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -10,10 +9,11 @@ from typing import TYPE_CHECKING
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 from annotation.progress import Watch
+from recognizer.command import next_command
 from recognizer.config import Config
 from recognizer.config_file import ConfigError
 from training.picture_bar import picture_bar
-from training.places import ROOT, as_list, named_config
+from training.places import ROOT, as_list, named_config, validation_score
 from training.processes import one_speaks
 
 if TYPE_CHECKING:
@@ -53,20 +53,9 @@ def train_pose(config: Config, watch: Watch) -> int:
         if isinstance(error, TrainConfigError):
             raise ConfigError(f"train.config_file, train.cfg_options: {error}") from error
         raise
-    logger.info("checkpoint: %s", best)
-    logger.info("to test it: %s", _test_command(config, path, best))
+    logger.info("checkpoint: %s%s", best, f": {score}" if (score := validation_score(best)) else "")
+    logger.info("next: %s", next_command(config, "test.pose", {"test.checkpoint": [best]}))
     return 0
-
-
-def _test_command(config: Config, path: Path, checkpoint: Path) -> str:
-    """Return the command that measures a checkpoint with the data and options it learnt with."""
-    words = ["python", "main.py", "--mode", "test.pose", "--train-config", str(path)]
-    words += ["--checkpoint", str(checkpoint)]
-    if config.train.data_root is not None:
-        words += ["--set", f"train.data_root={config.train.data_root}"]
-    if config.train.cfg_options:
-        words += ["--cfg-options", *config.train.cfg_options]
-    return shlex.join(words)
 
 
 def test_pose(config: Config, watch: Watch) -> int:
@@ -94,6 +83,11 @@ def test_pose(config: Config, watch: Watch) -> int:
         raise ConfigError(f"train.config_file, train.cfg_options: {error}") from error
     logger.info("%s", text)
     logger.info("the report is in %s", output)
+    changes = {
+        "deploy.model": "pose", "models.pose_estimation.pth.config_file": path,
+        "deploy.checkpoint": [checkpoint],
+    }  # fmt: skip
+    logger.info("next: %s", next_command(config, "deploy.export", changes))
     return 0
 
 
@@ -115,14 +109,21 @@ def _checkpoint(config: Config, work_dir: Path, path: Path) -> Path:
         raise ConfigError(f"test.checkpoint: expected one checkpoint, got {len(named)}")
     if named:
         return named[0]
-    for pattern in ("best_*.pth", "epoch_*.pth"):
-        found = sorted(work_dir.glob(pattern), key=lambda file: file.stat().st_mtime_ns)
-        if found:
-            return found[-1]
+    if (found := find_checkpoint(work_dir)) is not None:
+        return found
     raise ConfigError(
         f"test.checkpoint: expected a best_*.pth in {work_dir}, found none; run python main.py "
         f"--mode train.pose --train-config {path} first, or name one with --checkpoint <file>"
     )
+
+
+def find_checkpoint(work_dir: Path) -> Path | None:
+    """Return the best checkpoint of a folder, the last one without validation, None without any."""
+    for pattern in ("best_*.pth", "epoch_*.pth"):
+        found = sorted(work_dir.glob(pattern), key=lambda file: file.stat().st_mtime_ns)
+        if found:
+            return found[-1]
+    return None
 
 
 def pose_config(config: Config) -> Path:

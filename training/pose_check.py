@@ -22,6 +22,7 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 from mmengine.hooks import Hook
 
 from annotation.progress import Watch
+from recognizer.command import next_command
 from recognizer.config import Config
 from recognizer.config_file import ConfigError
 from training.picture_bar import picture_bar
@@ -85,8 +86,8 @@ def check(config: Config, watch: Watch) -> int:
         logger.warning("%s", warning)
     if faults := examiner.faults():
         raise PoseCheckError(f"{path.name}: {len(faults)} found wrong\n- " + "\n- ".join(faults))
-    logger.info("nothing is wrong after %d iterations; train it with --mode train.pose",
-                examiner.iterations)  # fmt: skip
+    logger.info("nothing is wrong after %d iterations", examiner.iterations)
+    logger.info("next: %s", next_command(config, "train.pose"))
     return 0
 
 

@@ -21,6 +21,7 @@ from annotation.tables import nfc
 from annotation.workspace import Outcome, Progress, exclusive
 from recognizer.action.evaluation import Scores, at_threshold, choose_threshold, fuse
 from recognizer.artifacts import sha256_file, write_atomic, write_json
+from recognizer.command import next_command
 from recognizer.config import Config
 from recognizer.config_action import ClassifierSection
 from recognizer.config_file import ConfigError
@@ -108,7 +109,16 @@ def _test(config: Config, service: str, watch: Watch) -> int:
         _write(folder, measured, parts, section.worst, watch)
     logger.info("%s", (folder / "summary.txt").read_text(encoding="utf-8"))
     logger.info("the report is in %s", folder)
+    logger.info("next: %s", _next(config, service, checkpoints))
     return 0
+
+
+def _next(config: Config, service: str, checkpoints: Sequence[Path]) -> str:
+    if checkpoints[0].suffix == ".onnx":
+        used = {f"inference.{service}.model_path": checkpoints[0]}
+        return next_command(config, "inference.analysis", used)
+    shipped = {"deploy.model": service, "deploy.checkpoint": list(checkpoints)}
+    return next_command(config, "deploy.export", shipped)
 
 
 # --- predictions -------------------------------------------------------------------

@@ -15,13 +15,14 @@ from annotation.metadata import METADATA, SCHEMA
 from annotation.progress import Watch
 from annotation.workspace import stage3_dir
 from recognizer.artifacts import sha256_file
+from recognizer.command import next_command
 from recognizer.config import Config
 from recognizer.config_file import ConfigError
 from recognizer.dataset.check import DatasetError, check_splits
 from recognizer.dataset.class_check import class_faults
 from recognizer.dataset.mmaction import read_split
 from recognizer.dataset.split import class_weights
-from training.places import ROOT, check_network, train_config
+from training.places import ROOT, check_network, train_config, validation_score
 from training.processes import one_speaks
 
 if TYPE_CHECKING:
@@ -52,12 +53,10 @@ def _train(config: Config, watch: Watch, service: str) -> int:
             best = train(cfg, resume=config.train.resume, heard=heard)
     except TrainConfigError as error:
         raise ConfigError(f"train.config_file, train.cfg_options: {error}") from error
-    logger.info("checkpoint: %s", best)
+    logger.info("checkpoint: %s%s", best, f": {score}" if (score := validation_score(best)) else "")
     data = Path(datasets(cfg)["train"].ann_file).parent
-    logger.info(
-        "to test it: python main.py --mode test.%s --checkpoint %s --set train.dataset_dir=%s",
-        service, best, data,
-    )  # fmt: skip
+    changes = {"test.checkpoint": [best], "train.dataset_dir": data}
+    logger.info("next: %s", next_command(config, f"test.{service}", changes))
     return 0
 
 

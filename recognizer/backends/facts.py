@@ -9,7 +9,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import asdict, astuple, dataclass
 from math import isfinite
-from typing import Any, Literal, get_args
+from typing import Any, get_args
 
 from recognizer.backends.network import ModelError
 from recognizer.config_models import (
@@ -18,10 +18,11 @@ from recognizer.config_models import (
     TensorRTPoseSection,
     TorchPoseSection,
 )
+from recognizer.config_types import PoseKind
 
 METADATA_KEY = "recognizer"
 SCHEMA, SCHEMA_VERSION = "recognizer.pose", 1
-Kind = Literal["rtmo", "topdown"]
+Kind = PoseKind
 PoseSection = OnnxPoseSection | TorchPoseSection | TensorRTPoseSection
 _MAX_TEXT = 2**16
 _EXPORT = "python main.py --mode deploy.export --set deploy.model=pose"

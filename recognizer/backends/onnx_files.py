@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from recognizer.artifacts import sha256_file
-from recognizer.backends.network import ModelError
+from recognizer.backends.network import ModelError, TensorSpec
 
 # Message -> {number of a field: the message in it}, as in onnx.proto.
 _FIELDS: dict[str, dict[int, str]] = {
@@ -32,6 +32,9 @@ _FIELDS: dict[str, dict[int, str]] = {
     "Training": {1: "Graph", 2: "Graph"},
     "Tensor": {13: "Entry"},
 }  # fmt: skip
+# Of the wire format of an output: Graph.output -> ValueInfo.type -> Type.tensor_type ->
+# Tensor.shape -> Shape.dim; each dim is a number (its field 1) or a name.
+_GRAPH, _OUTPUT, _VALUE_NAME, _TO_DIMS, _DIM_VALUE = 7, 12, 1, (2, 1, 2, 1), 0x08
 _OP_TYPE, _METADATA, _ENTRY_KEY, _ENTRY_VALUE = 4, 14, 1, 2
 _VARINT, _FIXED64, _LENGTH, _FIXED32 = 0, 1, 2, 5
 _FIXED = {_FIXED64: 8, _FIXED32: 4}
@@ -128,6 +131,46 @@ def read_metadata(path: Path) -> dict[str, str]:
             )
         except ValueError as error:
             raise ModelError(f"{path}: expected metadata as text: {error}") from error
+
+
+def read_outputs(path: Path) -> tuple[TensorSpec, ...]:
+    """Return names and shapes of a network's outputs; their element types are not read.
+
+    Raises:
+        ModelError: as ``check_file``.
+
+    """
+    check_file(path)
+    with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
+        whole = _Part("Model", 0, len(data), 0)
+        try:
+            return tuple(
+                _output(data, value)
+                for graph in _inner(data, whole, _GRAPH)
+                for value in _inner(data, graph, _OUTPUT)
+            )
+        except ValueError as error:
+            raise ModelError(f"{path}: expected outputs with names: {error}") from error
+
+
+def _output(data: mmap.mmap, value: _Part) -> TensorSpec:
+    names = [data[part.start : part.stop].decode() for part in _inner(data, value, _VALUE_NAME)]
+    parts = [value]
+    for number in _TO_DIMS:
+        parts = [inner for part in parts for inner in _inner(data, part, number)]
+    return TensorSpec("".join(names), tuple(_size(data, part) for part in parts), "")
+
+
+def _size(data: mmap.mmap, dim: _Part) -> int | None:
+    if dim.start == dim.stop or data[dim.start] != _DIM_VALUE:
+        return None
+    return _varint(data, dim.start + 1, dim.stop)[0]
+
+
+def _inner(data: mmap.mmap, part: _Part, wanted: int) -> list[_Part]:
+    return [
+        _Part("", start, stop, 0) for number, start, stop in _fields(data, part) if number == wanted
+    ]
 
 
 def _inside(path: Path, location: str) -> Path:

@@ -7,6 +7,7 @@ from typing import Protocol, TypeVar
 from recognizer.backends.facts import PoseFacts, PoseSection, check
 from recognizer.backends.network import ModelError, Network
 from recognizer.backends.onnx import OnnxNetwork
+from recognizer.backends.pose_kind import kind_of_outputs
 from recognizer.config_models import PoseEstimationSection
 from recognizer.config_types import Section
 from recognizer.pose.detector import YoloxDetector
@@ -42,8 +43,8 @@ def open_pose_model(
         gpu: device number that replaces the config's, where several are used in turn.
 
     Raises:
-        ModelError: a file of another kind, thresholds other than those inside of it, or a device
-            that is not there.
+        ModelError: a file of neither kind or of another than is set, thresholds other than those
+            inside of it, or a device that is not there.
         FileNotFoundError, CheckpointError, ValueError: as ``backends.torch.load_pose``.
         ImportError: ``pth`` without the training set.
 
@@ -53,8 +54,10 @@ def open_pose_model(
         facts = PoseFacts.of(network.metadata)
     except ModelError as error:
         raise ModelError(f"{files['pose']}: {error}") from error
+    kind = kind_of_outputs(settings.kind, network.outputs, files["pose"])
+    settings = settings.for_kind(kind)
     check(facts, settings)
-    match settings.kind:
+    match kind:
         case "rtmo":
             wanted = _input_size(settings)
             if wanted is None and facts is not None:
@@ -64,7 +67,7 @@ def open_pose_model(
             topdown = settings.topdown
             detector = OnnxNetwork(files["detector"], _on_gpu(topdown.detector, gpu), threads)
             boxes = YoloxDetector(detector, topdown.detector)
-            model = TopDownPose(boxes, network, topdown, _block(settings).keypoint_threshold)
+            model = TopDownPose(boxes, network, topdown, _block(settings).keypoint_threshold or 0.0)
             if settings.inference_mode == "onnx":  # pth has refused it, engines bring their own
                 _check_size(settings.onnx.model_input_size, model.input_wh, files["pose"])
             return model

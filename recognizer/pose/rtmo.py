@@ -20,6 +20,7 @@ from recognizer.backends.network import (
     pad_batch,
     run_limit,
 )
+from recognizer.config_models import KEYPOINT_THRESHOLD
 from recognizer.geometry import Letterbox
 from recognizer.pose.detector import LetterboxBatch
 from recognizer.skeleton import NUM_KEYPOINTS
@@ -48,6 +49,8 @@ class RtmoPose:
     ) -> None:
         self._network = network
         self._settings = settings
+        asked = settings.keypoint_threshold
+        self._keypoint_threshold = KEYPOINT_THRESHOLD["rtmo"] if asked is None else asked
         self._input_name, self._batch, fits, uint8 = _check(network, input_wh)
         self._limit = run_limit(network, _MAX_BATCH)
         self._letterboxes = LetterboxBatch(fits, uint8=uint8)
@@ -68,7 +71,7 @@ class RtmoPose:
         order = order[dets[order, 4] > settings.score_threshold][: settings.max_detections]
         scores = np.ascontiguousarray(keypoints[order, :, 2], np.float32)
         points = fit.to_image(keypoints[order, :, :2])
-        missing = scores < settings.keypoint_threshold
+        missing = scores < self._keypoint_threshold
         scores[missing], points[missing] = 0, 0
         box_scores = np.ascontiguousarray(dets[order, 4], np.float32)
         return Poses.untracked(points, scores, fit.to_image(dets[order, :4]), box_scores)

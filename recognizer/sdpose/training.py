@@ -8,7 +8,7 @@ from typing import Any
 from mmengine.config import Config
 
 from recognizer.runner.run import Heard, Kind, run
-from recognizer.runner.train_config import Rules, TrainConfigError, datasets, read_train_config
+from recognizer.runner.train_config import Rules, datasets, read_train_config
 from recognizer.sdpose import registered
 from recognizer.sdpose.preflight import annotations_of, examine_data
 

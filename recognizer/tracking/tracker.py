@@ -110,10 +110,17 @@ _PER_TRACK = [f.name for f in fields(_Tracks) if f.name not in ("confirmed", "mo
 
 
 class Tracker:
-    """Ids for the people of one camera, frame after frame; they start at 1."""
+    """Ids for the people of one camera, frame after frame; they start at 1.
+
+    Args:
+        config: the config's section; thresholds that are null there are ByteTrack's own.
+
+    """
 
     def __init__(self, config: TrackingSection) -> None:
-        self._config = config
+        self._config = config = config.for_kind("rtmo")
+        self._high_thresh = config.track_high_thresh or 0.0
+        self._new_thresh = config.new_track_thresh or 0.0
         self._uses_keypoints = config.keypoint_weight > 0
         self.reset()
 
@@ -179,7 +186,7 @@ class Tracker:
         scores = poses.box_scores
         width, height = corners[2:] - corners[:2]
         usable = (height > 0) & (width * height >= max(config.min_box_area, 1e-12))
-        high = usable & (scores >= config.track_high_thresh)
+        high = usable & (scores >= self._high_thresh)
         rows = np.flatnonzero(high)
         confident = len(rows)
         if confident < len(scores):
@@ -294,7 +301,7 @@ class Tracker:
             return by[:0]
         free = _others(by, len(people.rows))
         free = free[free < people.confident]
-        return free[people.scores[free] >= self._config.new_track_thresh]
+        return free[people.scores[free] >= self._new_thresh]
 
     def _welcome(self, people: _People, new: Rows, time_s: float) -> IntArray:
         """Start tracks of the detections ``new`` and return their ids."""

@@ -14,7 +14,6 @@ import numpy as np
 import pytest
 
 from annotation.stage1 import _workforce, run_stage1
-from annotation.workers import RunError
 from annotation.workspace import read_manifest, result_path, stage1_dir
 from recognizer.artifacts import read_poses
 from recognizer.config_file import ConfigError, load_config
@@ -136,7 +135,9 @@ def test_a_missing_model_file_says_where_it_was_looked_for(dataset):
 
 def test_a_model_of_another_kind_stops_the_run_with_the_remedy(dataset):
     networks.heatmap(dataset.parent / "dot.onnx")
-    with pytest.raises(RunError, match="kind: topdown"):
+    with pytest.raises(ConfigError, match=r"says rtmo, .*dot\.onnx is a network of kind: topdown"):
+        run_stage1(load_config(dataset, ["models.pose_estimation.kind=rtmo"]))
+    with pytest.raises(ConfigError, match=r"needs a person detector\.\n.*yolox_nano\.onnx"):
         run_stage1(load_config(dataset))
 
 

@@ -24,6 +24,7 @@ from annotation.workspace import (
 from recognizer.artifacts import ArtifactError, short_digest
 from recognizer.config import AnnotationSection
 from recognizer.config_file import load_config
+from tests import networks
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -220,8 +221,8 @@ def test_a_missing_manifest_says_which_stage_to_run(tmp_path):
 @pytest.fixture
 def digest(tmp_path):
     (tmp_path / "config.yaml").write_text("{}")
-    for name in ("a.onnx", "b.onnx"):
-        (tmp_path / name).write_bytes(name.encode())
+    for name, score in (("a.onnx", 0.9), ("b.onnx", 0.8)):
+        networks.rtmo(tmp_path / name, score=score)
 
     def of(*overrides, model="a.onnx"):
         key = "models.pose_estimation.onnx.model_path"
@@ -242,6 +243,10 @@ def digest(tmp_path):
         ("models.pose_estimation.pth.score_threshold=0.9", False),
         ("models.pose_estimation.onnx.score_threshold=0.9", True),
         ("annotation.sample_fps=5.0", True),
+        # What null and auto come to counts, not how it is written.
+        ("models.pose_estimation.kind=rtmo", False),
+        ("models.pose_estimation.onnx.keypoint_threshold=0.3", False),
+        ("models.pose_estimation.onnx.keypoint_threshold=0.0", True),
     ],
 )
 def test_the_digest_covers_what_decides_the_poses_and_nothing_else(digest, override, changes):
@@ -250,6 +255,6 @@ def test_the_digest_covers_what_decides_the_poses_and_nothing_else(digest, overr
 
 def test_the_digest_follows_the_models_content_not_its_place(digest, tmp_path):
     (tmp_path / "copy").mkdir()
-    (tmp_path / "copy" / "a.onnx").write_bytes(b"a.onnx")
+    (tmp_path / "copy" / "a.onnx").write_bytes((tmp_path / "a.onnx").read_bytes())
     assert digest() == digest(model="copy/a.onnx")
     assert digest() != digest(model="b.onnx")

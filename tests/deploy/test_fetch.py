@@ -96,10 +96,11 @@ def test_the_list(capsys, monkeypatch, names):
     monkeypatch.undo()
     assert fetch(Config.model_validate({"models": {"fetch": names}}), silent) == 0
     lines = capsys.readouterr().out.splitlines()
-    assert len(lines) == 3 + len(official.FILES)
-    assert all("Apache-2.0" in line for line in lines[1:-2])
-    assert "end2end_l" in lines[-2]
-    assert "research only" in lines[-1]
+    assert len(lines) == 4 + len(official.FILES)
+    assert all("Apache-2.0" in line for line in lines[1:-3])
+    assert "end2end_l" in lines[-3]
+    assert "research only" in lines[-2]
+    assert lines[-1].startswith("next: ")
 
 
 @pytest.mark.parametrize("name", ["end2end_l", "end2end_l.onnx"])

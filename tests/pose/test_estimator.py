@@ -98,24 +98,30 @@ def test_another_size_of_a_persons_crop_is_refused(tmp_path):
         open_pose_model(settings("topdown", "onnx", model_input_size=(640, 640)), files)
 
 
-def config(config_file, checkpoint):
+def config(config_file, checkpoint, folder):
     section = {"config_file": str(config_file), "checkpoint_path": str(checkpoint)}
     pose = {"inference_mode": "pth", "pth": section}
-    return Config.model_validate({"models": {"pose_estimation": pose}})
+    return Config.model_validate({"models": {"weights_dirs": [folder], "pose_estimation": pose}})
 
 
 def test_stage_1_finds_the_files_and_their_digest_covers_config_and_weights(tmp_path, sdpose):
-    first = config(*sdpose)
-    assert pose_model_files(first) == {"config": sdpose[0], "pose": sdpose[1]}
+    first = config(*sdpose, tmp_path)
+    with pytest.raises(ConfigError, match=r"needs a person detector(.|\n)*yolox_nano"):
+        pose_model_files(first)
+    detector = networks.constant_yolox(tmp_path / "yolox_nano.onnx", {})
+    files = {"config": sdpose[0], "pose": sdpose[1], "detector": detector}
+    assert pose_model_files(first) == files
     models = stage1_settings(first)["models"]
     child = tmp_path / sdpose[0].name
     child.write_text(f"_base_ = {str(sdpose[0])!r}\n")
-    assert stage1_settings(config(child, sdpose[1]))["models"] == models, "it comes to the same"
+    assert stage1_settings(config(child, sdpose[1], tmp_path))["models"] == models, (
+        "it comes to the same"
+    )
     child.write_text(f"_base_ = {str(sdpose[0])!r}\nmodel = dict(head=dict(cycles=2))\n")
-    changed = stage1_settings(config(child, sdpose[1]))["models"]
+    changed = stage1_settings(config(child, sdpose[1], tmp_path))["models"]
     assert changed["config"]["sha256"] != models["config"]["sha256"]
     assert changed["pose"] == models["pose"]
     with pytest.raises(ConfigError, match="mmpose::body_2d_keypoint"):
-        pose_model_files(config("/x/rtmo-s_8xb32-600e_body7-640x640.py", sdpose[1]))
+        pose_model_files(config("/x/rtmo-s_8xb32-600e_body7-640x640.py", sdpose[1], tmp_path))
     with pytest.raises(ConfigError, match="checkpoint_path"):
-        pose_model_files(config(sdpose[0], "none.pth"))
+        pose_model_files(config(sdpose[0], "none.pth", tmp_path))

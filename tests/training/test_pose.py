@@ -54,8 +54,9 @@ def test_a_training_leaves_what_the_guide_promises(run, data, tmp_path):
     curves = [option for option in SHORT if "vis_backends" not in option]
     code, log, said = run(data, "custom_hooks.1.interval=1", base=curves)
     assert code == 0, said
-    (command,) = [line for line in log.splitlines() if "to test it: " in line]
-    again = shlex.split(command.partition("to test it: python main.py ")[2])
+    (command,) = [line for line in log.splitlines() if "next: " in line]
+    _, script, *again = shlex.split(command.partition("next: ")[2])
+    assert script.endswith("main.py")
     assert main(again) == 0  # as it stands
     assert (tmp_path / "work" / "report" / "metrics.json").is_file()
     work = tmp_path / "work"

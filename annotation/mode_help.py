@@ -1,0 +1,105 @@
+"""``--help`` and ``--mode X --help``: what a mode does, its flags and the settings it reads."""
+
+import re
+import textwrap
+from collections.abc import Iterator, Mapping, Sequence
+
+from recognizer.command import FINDS, FLAGS, READS, SHIPPED_CONFIG, Flag
+
+_WIDTH = 100
+
+
+def help_text(modes: Mapping[str, str], mode: str | None) -> str:
+    """Return the text of ``--help``.
+
+    Args:
+        modes: name -> what it does.
+        mode: the mode that was named beside it, None: the general help.
+
+    """
+    return _general(modes) if mode is None else _of_mode(mode, modes[mode])
+
+
+def list_text(modes: Mapping[str, str]) -> str:
+    """Return the text of ``--list-modes``; ``modes`` as for ``help_text``."""
+    width = max(map(len, modes))
+    return "".join(f"{name:{width}}  {about}\n" for name, about in modes.items())
+
+
+def _general(modes: Mapping[str, str]) -> str:
+    lines = [
+        "usage: main.py --mode MODE [--config FILE] [--set KEY=VALUE ...] [flags of the mode]", "",
+        "CCTV video to fight and fall detectors.", "", "modes:",
+        *(f"  {line}" for line in list_text(modes).splitlines()), "",
+        "main.py --mode MODE --help shows a mode's flags and settings with their defaults.", "",
+        *_common_flags(), "", "flags of some modes, refused by the others:",
+        *(line for flag in FLAGS for line in _flag(flag, of_modes=True)), "",
+        "Exit codes: 0 done, 1 failed, 2 bad command or config, 3 some inputs refused, "
+        "130 stopped.",
+    ]  # fmt: skip
+    return "\n".join(lines) + "\n"
+
+
+def _of_mode(mode: str, about: str) -> str:
+    own = [flag for flag in FLAGS if mode in flag.modes]
+    lines = [f"--mode {mode}: {about}", "", *_common_flags()]
+    if own:
+        lines += ["", "flags of this mode:"]
+        lines += [
+            line for flag in own for line in _flag(flag, f" Sets {flag.modes[mode]}.")
+        ]  # fmt: skip
+    finds = FINDS.get(mode, ())
+    if finds:
+        lines += ["", *textwrap.wrap(
+            "It finds what earlier modes left by the same settings as theirs: "
+            f"{', '.join(name for name in finds if name not in READS[mode])}.", _WIDTH
+        )]  # fmt: skip
+    lines += ["", f"settings that it reads, with their defaults ({SHIPPED_CONFIG}):", ""]
+    text = SHIPPED_CONFIG.read_text(encoding="utf-8").splitlines()
+    lines += _blocks(text, READS[mode])
+    return "\n".join(lines) + "\n"
+
+
+def _common_flags() -> list[str]:
+    return [
+        "flags of every mode:",
+        "  --config FILE     settings of your own; what it leaves out has the default",
+        "  --set KEY=VALUE   replace one setting, such as annotation.workers=2; again for more",
+        "  --debug           log more, and show tracebacks",
+        "  --list-modes      list the modes and stop",
+    ]
+
+
+def _flag(flag: Flag, more: str = "", *, of_modes: bool = False) -> Iterator[str]:
+    metavar = flag.options.get("metavar", "")
+    several = " ..." if flag.options.get("nargs") == "+" else ""
+    yield f"  {' '.join(filter(None, [flag.name, metavar]))}{several}"
+    text = flag.about[0].upper() + flag.about[1:] + "." + more
+    if of_modes:
+        text += f" Modes: {', '.join(flag.modes)}."
+    yield from textwrap.wrap(
+        text, _WIDTH, initial_indent="      ", subsequent_indent="      ", break_on_hyphens=False
+    )
+
+
+def _blocks(text: Sequence[str], wanted: Sequence[str]) -> list[str]:
+    """Return the lines of the config file that are about these sections or keys.
+
+    A key brings the comment above it, a section also the heads of the sections around it.
+    """
+    kept: list[str] = []
+    path: list[str] = []
+    comment: list[str] = []
+    for line in text:
+        key = re.match(r"( *)([A-Za-z_0-9]+):", line)
+        if key is None:
+            comment = [*comment, line] if line.strip().startswith("#") else []
+            continue
+        depth = len(key[1]) // 2
+        path = [*path[:depth], key[2]]
+        name = ".".join(path)
+        inside = any(f"{name}.".startswith(f"{one}.") for one in wanted)
+        if inside or any(one.startswith(f"{name}.") for one in wanted):
+            kept += [*(comment if inside else []), line]
+        comment = []
+    return kept

@@ -1,0 +1,59 @@
+"""Settings that go by the kind of the pose network: of the network itself, and of the tracker."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, get_args
+
+from recognizer.backends.network import ModelError
+from recognizer.backends.pose_kind import read_kind
+from recognizer.config import Config, TrackingSection
+from recognizer.config_file import ConfigError
+from recognizer.config_models import PoseEstimationSection
+from recognizer.config_types import PoseKind
+
+
+def pose_settings(config: Config, files: Mapping[str, Path]) -> PoseEstimationSection:
+    """Return ``models.pose_estimation`` for the kind of network that its file holds.
+
+    Args:
+        config: the whole config.
+        files: where the ``pose`` network and, for ``pth``, mmpose's ``config`` are.
+
+    Raises:
+        ConfigError: a file of neither kind, or of another kind than ``kind`` says.
+
+    """
+    pose = config.models.pose_estimation
+    try:
+        return pose.for_kind(read_kind(pose, files))
+    except ModelError as error:
+        raise ConfigError(str(error)) from error
+
+
+def tracking_settings(config: Config, stage1: Mapping[str, Any]) -> TrackingSection:
+    """Return ``tracking`` for the kind of network that the poses come from.
+
+    Args:
+        config: the whole config.
+        stage1: the settings in the manifest of the poses.
+
+    Raises:
+        ConfigError: poses that do not say it, or thresholds that contradict each other.
+
+    """
+    section = config.tracking
+    pose = stage1.get("pose")
+    named = pose.get("kind") if isinstance(pose, dict) else None
+    kind: PoseKind | None = next((one for one in get_args(PoseKind) if one == named), None)
+    if kind is None:
+        if None not in (section.track_high_thresh, section.new_track_thresh, section.fuse_score):
+            return section
+        raise ConfigError(
+            "tracking: these poses do not say which kind of network they come from, got "
+            f"{named!r}; set tracking.track_high_thresh, tracking.new_track_thresh and "
+            "tracking.fuse_score"
+        )
+    try:
+        return section.for_kind(kind)
+    except ValueError as error:
+        raise ConfigError(str(error)) from error

@@ -1,0 +1,228 @@
+"""The command line as data: which sections a mode reads, which short flags it takes, what to type.
+
+``main.py`` makes its parser and ``--help`` of these tables; modes end by the command that comes
+next, with what the user set and that command reads.
+"""
+
+import json
+import os
+import shlex
+import shutil
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from recognizer.config import Config
+
+_ROOT = Path(__file__).resolve().parents[1]
+SHIPPED_CONFIG = _ROOT / "configs" / "config.yaml"
+
+
+@dataclass(frozen=True, slots=True)
+class Flag:
+    """A short flag: a config key of some modes, refused in all others.
+
+    Attributes:
+        name: such as ``--seeds``.
+        about: for ``--help``.
+        modes: mode -> the key that the flag sets there.
+        options: for argparse.
+
+    """
+
+    name: str
+    about: str
+    modes: Mapping[str, str]
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+
+def _several(metavar: str) -> dict[str, Any]:
+    # Of a flag that is given twice, both count.
+    return {"nargs": "+", "action": "extend", "metavar": metavar}
+
+
+_TRAIN = ("train.fight", "train.falldown", "train.pose", "train.check", "train.ablation")
+_TEST = ("test.fight", "test.falldown", "test.pose")
+FLAGS = (
+    Flag(
+        "--train-config", "config of mmaction2 or, for pose networks, mmpose; several for "
+        "train.ablation and test.crossval",
+        {**dict.fromkeys((*_TRAIN, *_TEST), "train.config_file"),
+         "test.crossval": "crossval.config_files"},
+        _several("FILE"),
+    ),
+    Flag(
+        "--cfg-options", "changes to that config, such as train_cfg.max_epochs=50",
+        dict.fromkeys((*_TRAIN, *_TEST, "test.crossval", "demo"), "train.cfg_options"),
+        _several("KEY=VALUE"),
+    ),
+    Flag(
+        "--resume", "go on from the work_dir's last checkpoint (auto), or from the one named",
+        dict.fromkeys(("train.fight", "train.falldown", "train.pose"), "train.resume"),
+        {"nargs": "?", "const": True, "metavar": "auto|FILE"},
+    ),
+    Flag(
+        "--iterations", "how many iterations to look at", {"train.check": "train.check_iterations"},
+        {"type": int, "metavar": "N"},
+    ),
+    Flag(
+        "--seeds", "the whole is done once per seed",
+        {"train.ablation": "ablation.seeds", "test.crossval": "crossval.seeds"},
+        {**_several("SEED"), "type": int},
+    ),
+    Flag(
+        "--checkpoint", "trained weights; several: their probabilities are averaged",
+        {**dict.fromkeys(_TEST, "test.checkpoint"),
+         **dict.fromkeys(("deploy.export", "deploy.verify", "deploy.benchmark"),
+                         "deploy.checkpoint")},
+        _several("FILE"),
+    ),
+    Flag(
+        "--source", "a published checkpoint", {"convert.sdpose": "convert.source"},
+        {"metavar": "FILE"},
+    ),
+    Flag(
+        "--out", "the file to write",
+        {"convert.sdpose": "convert.out", "deploy.export": "deploy.output"}, {"metavar": "FILE"},
+    ),
+)  # fmt: skip
+
+_POSES = ("annotation", "models")
+_TRACKS = (*_POSES, "tracking", "scoring")
+_SAMPLES = (*_TRACKS, "dataset")
+_FRAMES = ("annotation.input", "annotation.output_dir")
+# mode -> the sections and keys that it reads itself.
+READS: dict[str, tuple[str, ...]] = {
+    "annotation.pipeline": _SAMPLES,
+    "annotation.stage1": _POSES,
+    "annotation.stage2": ("annotation", "tracking", "scoring"),
+    "annotation.stage3": ("annotation", "dataset"),
+    "annotation.visualize": ("annotation", "visualize", "dataset.service"),
+    "train.fight": ("train",),
+    "train.falldown": ("train",),
+    "train.pose": ("train",),
+    "train.check": ("train",),
+    "train.ablation": ("ablation", "train"),
+    "test.fight": ("test", "train"),
+    "test.falldown": ("test", "train"),
+    "test.pose": ("test", "train"),
+    "test.crossval": (
+        "crossval", "train", "test.bootstrap", "test.worst", "dataset.service",
+        "annotation.workers", "annotation.worker_memory_gb",
+    ),
+    "inference.analysis": (
+        "inference", *_TRACKS, "dataset.min_frames", "visualize.crf",
+    ),
+    "models.fetch": ("models.weights_dirs", "models.fetch", "models.mirror"),
+    "deploy.export": ("deploy", "models", "dataset"),
+    "deploy.tensorrt": ("deploy.model", "models", "inference"),
+    "deploy.verify": ("deploy", "models", "inference", *_FRAMES),
+    "deploy.benchmark": ("deploy", "models", *_FRAMES),
+    "convert.sdpose": ("convert",),
+    "demo": (
+        *_TRACKS, "train.seed", "train.cfg_options", "test.bootstrap", "test.worst",
+        "visualize.crf",
+    ),
+    "doctor": _POSES,
+}  # fmt: skip
+# mode -> the sections by which it finds what an earlier mode left.
+FINDS: dict[str, tuple[str, ...]] = {
+    "annotation.stage2": ("models",),
+    "annotation.stage3": ("models", "tracking", "scoring"),
+    "annotation.visualize": ("models", "tracking", "scoring"),
+    **dict.fromkeys(
+        ("train.fight", "train.falldown", "test.fight", "test.falldown", "test.crossval"), _SAMPLES
+    ),
+}
+
+
+# mode -> its input and what to put there, where the default has nothing yet.
+_INPUT = {
+    "inference.analysis": ("inference", "<video or folder>"),
+    **dict.fromkeys(
+        ("annotation.pipeline", "annotation.stage1"),
+        ("annotation", "<folder with one sub-folder per class>"),
+    ),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Given:
+    """What the user typed: the config file, None for the shipped one, and ``key=value`` texts."""
+
+    config: Path | None = None
+    overrides: tuple[str, ...] = ()
+
+
+def next_command(config: "Config", mode: str, changes: Mapping[str, Any] | None = None) -> str:
+    """Return the command that runs a mode with what the user set and that mode reads.
+
+    Args:
+        config: the config of this run; it knows what was typed.
+        mode: what comes next.
+        changes: keys to set besides; a value is a path, text, number, or a list of these.
+
+    """
+    words = [*_program(), "--mode", mode]
+    given, changes = config.given, changes or {}
+    if given.config is not None:
+        words += ["--config", str(given.config)]
+    kept = {}
+    for text in given.overrides:
+        key, _, value = text.partition("=")
+        if _is_read(key.strip(), mode) and key.strip() not in changes:
+            kept[key.strip()] = value.strip()
+    for key, text in kept.items():
+        named = _flag_of(key, mode)
+        words += ["--set", f"{key}={text}"] if named is None else _flag_words(named, _parsed(text))
+    section, hint = _INPUT.get(mode, ("", ""))
+    key = f"{section}.input"
+    if section and key not in {**kept, **changes} and not getattr(config, section).input.exists():
+        changes = {key: hint, **changes}
+    for key, value in changes.items():
+        named = _flag_of(key, mode)
+        words += ["--set", f"{key}={_text(value)}"] if named is None else _flag_words(named, value)
+    return shlex.join(words)
+
+
+def _is_read(key: str, mode: str) -> bool:
+    sections = (*READS[mode], *FINDS.get(mode, ()))
+    return any(f"{key}.".startswith(f"{s}.") or f"{s}.".startswith(f"{key}.") for s in sections)
+
+
+def _flag_of(key: str, mode: str) -> str | None:
+    return next((flag.name for flag in FLAGS if flag.modes.get(mode) == key), None)
+
+
+def _flag_words(name: str, value: Any) -> list[str]:
+    if isinstance(value, bool):
+        return [name] if value else []
+    return [name, *map(str, value if isinstance(value, list) else [value])]
+
+
+def _parsed(text: str) -> Any:
+    """Return what a flag said, which is noted as JSON, or a text that was typed after --set."""
+    try:
+        return json.loads(text)
+    except ValueError:
+        return text
+
+
+def _text(value: Any) -> str:
+    plain = not isinstance(value, list | dict | bool)
+    return str(value) if plain else json.dumps(value, default=str)
+
+
+def _program() -> Sequence[str]:
+    """Return how this interpreter and main.py are called from the shell's folder."""
+    running = sys.executable or "python"
+    named = next((name for name in ("python", "python3") if shutil.which(name) == running), None)
+    return named or _from_here(Path(running)), _from_here(_ROOT / "main.py")
+
+
+def _from_here(path: Path) -> str:
+    here = Path(os.path.realpath(Path.cwd()))
+    return str(path.relative_to(here)) if path.is_relative_to(here) else str(path)

@@ -1,0 +1,73 @@
+"""Nulls by kind: RTMO gets the thresholds of ByteTrack itself, the small detector lower ones."""
+
+import pytest
+
+from annotation.pose_kind import tracking_settings
+from annotation.stage1 import run_stage1
+from annotation.stage2 import run_stage2
+from annotation.workspace import read_manifest, stage1_dir, stage2_dir
+from recognizer.config_file import ConfigError, load_config
+from tests import networks
+from tests.annotation import clips
+
+RTMO = {"track_high_thresh": 0.5, "new_track_thresh": 0.6, "fuse_score": True}
+TOPDOWN = {"track_high_thresh": 0.25, "new_track_thresh": 0.3, "fuse_score": False}
+
+
+def load(folder, *overrides):
+    path = folder / "empty.yaml"
+    path.write_text("")
+    return load_config(path, overrides)
+
+
+def thresholds(section):
+    return {name: getattr(section, name) for name in RTMO}
+
+
+@pytest.mark.parametrize(
+    ("kind", "overrides", "expected"),
+    [
+        ("rtmo", [], RTMO),
+        ("topdown", [], TOPDOWN),
+        ("rtmo", ["tracking.new_track_thresh=0.7"], {**RTMO, "new_track_thresh": 0.7}),
+        ("topdown", ["tracking.fuse_score=true"], {**TOPDOWN, "fuse_score": True}),
+    ],
+)
+def test_thresholds_that_are_null_go_by_the_kind_of_the_poses(tmp_path, kind, overrides, expected):
+    section = tracking_settings(load(tmp_path, *overrides), {"pose": {"kind": kind}})
+    assert thresholds(section) == expected
+
+
+def test_thresholds_that_contradict_each_other_for_this_kind_are_refused(tmp_path):
+    config = load(tmp_path, "tracking.track_low_thresh=0.4")
+    assert tracking_settings(config, {"pose": {"kind": "rtmo"}}).track_low_thresh == 0.4
+    with pytest.raises(ConfigError, match=r"track_high_thresh, which is 0\.25 for topdown"):
+        tracking_settings(config, {"pose": {"kind": "topdown"}})
+
+
+@pytest.mark.parametrize("settings", [{}, {"pose": None}, {"pose": {"kind": "face"}}])
+def test_poses_that_do_not_say_their_kind_need_thresholds(tmp_path, settings):
+    with pytest.raises(ConfigError, match="which kind of network"):
+        tracking_settings(load(tmp_path), settings)
+    own = [f"tracking.{name}={str(value).lower()}" for name, value in TOPDOWN.items()]
+    assert thresholds(tracking_settings(load(tmp_path, *own), settings)) == TOPDOWN
+
+
+def test_the_results_of_both_kinds_hold_the_numbers_that_were_used(tmp_path):
+    """From video: auto finds the kind, and folders do not depend on how it was written."""
+    config = clips.make_dataset(tmp_path, clips=1)
+    networks.heatmap(tmp_path / "heat.onnx")
+    networks.constant_yolox(tmp_path / "yolox_nano.onnx", {})
+    key = "models.pose_estimation.onnx.model_path"
+    for kind, sets, expected in (
+        ("rtmo", [], RTMO), ("topdown", [f"{key}={tmp_path / 'heat.onnx'}"], TOPDOWN),
+    ):  # fmt: skip
+        auto = load_config(config, sets)
+        poses = run_stage1(auto)
+        pose = read_manifest(poses).settings["pose"]
+        threshold = {"rtmo": 0.3, "topdown": 0.0}[kind]
+        assert (pose["kind"], pose["onnx"]["keypoint_threshold"]) == (kind, threshold)
+        tracking = read_manifest(run_stage2(auto)).settings["tracking"]
+        assert {name: tracking[name] for name in RTMO} == expected
+        explicit = load_config(config, [*sets, f"models.pose_estimation.kind={kind}"])
+        assert (stage1_dir(explicit), stage2_dir(explicit)) == (poses, stage2_dir(auto))

@@ -1,0 +1,87 @@
+"""The kind of a pose network, read from its own file."""
+
+import onnx
+import pytest
+from onnx import helper
+
+from recognizer.backends.network import ModelError
+from recognizer.backends.onnx import OnnxNetwork
+from recognizer.backends.onnx_files import read_outputs
+from recognizer.backends.pose_kind import read_kind
+from recognizer.config_models import OnnxPoseSection, PoseEstimationSection
+from recognizer.openmmlab import SHIPPED, find_pose_config
+from tests import networks
+
+TOPDOWN = "body_2d_keypoint/topdown_heatmap/coco/td-hm_hrnet-w32_8xb64-210e_coco-256x192.py"
+RTMO = "body_2d_keypoint/rtmo/body7/rtmo-s_8xb32-600e_body7-640x640.py"
+BOTTOM_UP = "body_2d_keypoint/dekr/coco/dekr_hrnet-w32_8xb10-140e_coco-512x512.py"
+
+
+def asking(kind="auto", mode="onnx"):
+    return PoseEstimationSection.model_validate({"kind": kind, "inference_mode": mode})
+
+
+def yolox(path):
+    return networks.constant_yolox(path, {})
+
+
+@pytest.mark.parametrize("batch", ["B", 1])
+@pytest.mark.parametrize("write", [networks.rtmo, networks.heatmap, yolox])
+def test_outputs_are_read_as_onnx_runtime_reads_them(tmp_path, write, batch):
+    path = write(tmp_path / "n.onnx") if write is yolox else write(tmp_path / "n.onnx", batch=batch)
+    opened = OnnxNetwork(path, OnnxPoseSection())
+    assert [(s.name, s.shape) for s in read_outputs(path)] == [
+        (s.name, s.shape) for s in opened.outputs
+    ]
+
+
+@pytest.mark.parametrize(
+    ("write", "kind"), [(networks.rtmo, "rtmo"), (networks.heatmap, "topdown")]
+)
+def test_an_onnx_file_says_its_kind(tmp_path, write, kind):
+    path = write(tmp_path / "n.onnx")
+    other = {"rtmo": "topdown", "topdown": "rtmo"}[kind]
+    for mode in ("onnx", "tensorrt"):
+        assert read_kind(asking(mode=mode), {"pose": path}) == kind
+        assert read_kind(asking(kind, mode), {"pose": path}) == kind
+        with pytest.raises(
+            ModelError, match=f"says {other}, .*n.onnx is a network of kind: {kind}"
+        ):
+            read_kind(asking(other, mode), {"pose": path})
+
+
+def test_heatmaps_of_any_number_of_channels_are_top_down(tmp_path):
+    path = networks.heatmap(tmp_path / "n.onnx")
+    model = onnx.load(str(path))
+    model.graph.output[0].CopyFrom(
+        helper.make_tensor_value_info("heatmaps", 1, ["a", "b", "c", "d"])
+    )
+    onnx.save(model, str(path))
+    assert read_kind(asking(), {"pose": path}) == "topdown"
+
+
+@pytest.mark.parametrize("kind", ["auto", "rtmo", "topdown"])
+@pytest.mark.parametrize("write", [yolox, lambda path: networks.heatmap(path, channels=5)])
+def test_a_network_of_neither_kind_is_refused_with_its_outputs(tmp_path, write, kind):
+    path = write(tmp_path / "n.onnx")
+    name = str(read_outputs(path)[0]).replace("(", r"\(").replace(")", r"\)").replace("?", r"\?")
+    with pytest.raises(ModelError, match=f"expected a pose network.*outputs {name}"):
+        read_kind(asking(kind), {"pose": path})
+
+
+@pytest.mark.parametrize(("shipped", "kind"), [(RTMO, "rtmo"), (TOPDOWN, "topdown")])
+def test_a_config_of_mmpose_says_its_kind(tmp_path, shipped, kind):
+    pytest.importorskip("mmpose")
+    files = {"config": find_pose_config(SHIPPED + shipped), "pose": tmp_path / "w.pth"}
+    assert read_kind(asking(mode="pth"), files) == kind
+    other = {"rtmo": "topdown", "topdown": "rtmo"}[kind]
+    with pytest.raises(ModelError, match=f"says {other}, .* kind: {kind}"):
+        read_kind(asking(other, "pth"), files)
+
+
+@pytest.mark.parametrize("shipped", [BOTTOM_UP])
+def test_another_network_of_mmpose_is_refused_by_name(tmp_path, shipped):
+    pytest.importorskip("mmpose")
+    files = {"config": find_pose_config(SHIPPED + shipped), "pose": tmp_path / "w.pth"}
+    with pytest.raises(ModelError, match="got BottomupPoseEstimator with DEKRHead"):
+        read_kind(asking(mode="pth"), files)

@@ -1,0 +1,95 @@
+"""The command that comes next: with what was typed and the next mode reads, and nothing else."""
+
+import shlex
+from pathlib import Path
+
+import pytest
+
+import main
+from recognizer.command import Given, next_command
+from recognizer.config import Config
+from recognizer.config_file import load_config
+
+ROOT = Path(__file__).resolve().parents[1]
+SHIPPED = ROOT / "configs" / "config.yaml"
+
+
+def words(config, mode, changes=None):
+    """Return the command after ``python main.py --mode``, as a shell would split it."""
+    _, script, flag, *rest = shlex.split(next_command(config, mode, changes))
+    assert (Path(script).name, flag) == ("main.py", "--mode")
+    return rest
+
+
+@pytest.mark.parametrize(
+    ("overrides", "mode", "expected"),
+    [
+        ([], "annotation.stage2", []),
+        (["annotation.workers=2"], "annotation.stage2", "annotation.workers=2"),
+        (["train.seed=3"], "annotation.stage2", None),
+        (["annotation.include=[a b/*]"], "annotation.stage2", "annotation.include=[a b/*]"),
+        (["tracking={match_thresh: 0.7}"], "annotation.stage2", "tracking={match_thresh: 0.7}"),
+        (["annotation.workers=2", "annotation.workers=3"], "demo", "annotation.workers=3"),
+        (["dataset.split.seed=3"], "train.fight", "dataset.split.seed=3"),
+        (["annotation.dataset='no'"], "annotation.stage2", "annotation.dataset='no'"),
+    ],
+)
+def test_what_was_typed_and_is_read_is_kept(overrides, mode, expected):
+    assert words(load_config(SHIPPED, overrides), mode) == [
+        mode,
+        *(["--set", expected] if expected else []),
+    ]
+
+
+def test_a_config_of_ones_own_is_named_the_shipped_one_is_not(tmp_path):
+    own = tmp_path / "my settings.yaml"
+    own.write_text("")
+    assert words(load_config(own), "doctor") == ["doctor", "--config", str(own)]
+    assert load_config(SHIPPED).given == Given()
+    assert words(Config(), "doctor") == ["doctor"]
+
+
+def test_changes_win_over_what_was_typed_and_use_short_flags(tmp_path):
+    config = load_config(SHIPPED, ["train.dataset_dir=/a", 'train.config_file=["a.py"]'])
+    changes = {"train.dataset_dir": Path("/b c"), "test.checkpoint": [Path("/x.pth")]}
+    assert words(config, "test.fight", changes) == [
+        "test.fight", "--train-config", "a.py", "--set", "train.dataset_dir=/b c",
+        "--checkpoint", "/x.pth",
+    ]  # fmt: skip
+
+
+def test_what_was_typed_goes_along_with_a_changed_config():
+    config = load_config(SHIPPED, ["annotation.workers=2"])
+    changed = config.model_copy(update={"annotation": config.annotation})
+    assert words(changed, "annotation.stage2")[-1] == "annotation.workers=2"
+
+
+@pytest.mark.parametrize(
+    "typed",
+    [
+        "train.fight --train-config a.py b.py --cfg-options x=1 'y=[1, 2]' --resume",
+        "deploy.export --checkpoint a.pth --out o.onnx --set deploy.precision=fp32",
+        "test.crossval --seeds 1 2 --set 'dataset.classes={A: 0, B: 1}' --set annotation.input=a#b",
+        "annotation.stage1 --set annotation.include= --set 'annotation.input=it is'",
+    ],
+)
+def test_the_command_for_the_same_mode_comes_to_the_same_config(typed, monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    first = main._arguments(["--mode", *shlex.split(typed)])
+    if "include=" in typed:
+        first.overrides[0] = "annotation.include=[]"
+    config = load_config(first.config, first.overrides)
+    again = main._arguments(["--mode", *words(config, first.mode)])
+    came = load_config(again.config, again.overrides)
+    assert came.model_dump() == config.model_dump()
+
+
+@pytest.mark.parametrize(
+    ("mode", "section"), [("inference.analysis", "inference"), ("annotation.stage1", "annotation")]
+)
+def test_an_input_that_is_not_there_yet_is_asked_for(tmp_path, mode, section):
+    own = tmp_path / "own.yaml"
+    own.write_text(f"{section}: {{input: nowhere}}")
+    assert words(load_config(own), mode)[-1].startswith(f"{section}.input=<")
+    own.write_text(f"{section}: {{input: .}}")
+    assert words(load_config(own), mode) == [mode, "--config", str(own)]
