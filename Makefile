@@ -6,7 +6,7 @@
 # make lint        ruff and mypy
 # make benchmark   every benchmark in benchmarks/, one after another
 # make test-image  build and use the container; needs Compose 2, and an engine or root
-# make check-gpu-libs  unpack the pinned wheels (gigabytes) and prove that no library is missing
+# make check-gpu-libs  fetch the pinned wheels (gigabytes) and prove that no library is missing
 # make clean-venv  remove .venv
 #
 # PYTHON=python3.11    the interpreter that .venv is made with
@@ -69,7 +69,7 @@ benchmark: $(DEV_SET)
 test-image:
 	deploy/image_test.sh $(TARGET)
 
-# ARGS="--cache DIR": keep what was downloaded.
+# ARGS="--image gpu": that one alone (gpu, tensorrt, train).
 check-gpu-libs: $(DEV_SET)
 	$(PY) -m deploy.gpu_libs $(ARGS)
 

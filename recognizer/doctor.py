@@ -1,7 +1,8 @@
 """What is here, what is missing, and which command mends it.
 
-``examine`` looks and tells, and changes nothing: versions against the pinned ones, devices,
-video codecs, model files, folders. Whoever shows the findings decides how.
+``examine`` looks and tells, and changes nothing: versions against the pinned ones, video codecs,
+devices (``recognizer.doctor_backends`` tries them), model files, folders. Whoever shows the
+findings decides how.
 """
 
 import importlib
@@ -10,12 +11,10 @@ import os
 import re
 import shutil
 import sys
-from collections.abc import Iterable
-from dataclasses import dataclass
 from pathlib import Path
 
 from recognizer.config import Config
-from recognizer.config_types import OnnxRuntimeOptions
+from recognizer.doctor_backends import Finding, examine_backends, installed
 
 _REQUIREMENTS = Path(__file__).resolve().parents[1] / "requirements"
 _SETUP = "make setup"
@@ -28,24 +27,6 @@ _MIN_FREE_GB = 2.0
 _MIN_MEMORY_GB = 2.0
 
 
-@dataclass(frozen=True, slots=True)
-class Finding:
-    """One thing that was looked at.
-
-    Attributes:
-        name: what was looked at.
-        ok: True: as it should be; False: must be mended; None: missing, and only some need it.
-        found: what is there.
-        remedy: what to do, a command where there is one; empty when ok.
-
-    """
-
-    name: str
-    ok: bool | None
-    found: str
-    remedy: str = ""
-
-
 def examine(config: Config | None) -> list[Finding]:
     """Look at this machine and return what was found, the basics first.
 
@@ -54,10 +35,10 @@ def examine(config: Config | None) -> list[Finding]:
 
     """
     findings = [_python(), *_runtime_packages(), _opencv(), *_codecs(), _machine()]
-    findings += _backends(config)
+    findings += examine_backends(config)
     if config is not None:
         findings += [*_model_files(config), _input(config), _output(config)]
-    findings += [_training_set(), *_misfits()]
+    findings += [_training_set()]
     return findings
 
 
@@ -72,22 +53,15 @@ def read_pins(path: Path) -> dict[str, str]:
     return {match[1]: match[2] for line in lines if (match := _PIN.match(line))}
 
 
-def _installed(name: str) -> str | None:
-    try:
-        return importlib.metadata.version(name)
-    except importlib.metadata.PackageNotFoundError:
-        return None
-
-
 def _fits(name: str, pin: str) -> bool:
-    version = _installed(name)
+    version = installed(name)
     return version is not None and version.partition("+")[0] == pin  # 2.13.0+cpu is 2.13.0
 
 
 def _off(pins: dict[str, str]) -> list[str]:
     """Return how each package that is not as pinned is off."""
     return [
-        f"{name} {_installed(name) or 'missing'} (wanted {pin})"
+        f"{name} {installed(name) or 'missing'} (wanted {pin})"
         for name, pin in pins.items()
         if not _fits(name, pin)
     ]
@@ -117,7 +91,7 @@ def _onnxruntime() -> Finding:
         "onnxruntime-gpu": "gpu.txt",
         "onnxruntime-openvino": "openvino.txt",
     }
-    here = [kind for kind in kinds if _installed(kind)]
+    here = [kind for kind in kinds if installed(kind)]
     if not here:
         return Finding(name, False, "missing", f"{_SETUP} (with a GPU: {_SETUP} RUNTIME=gpu)")
     if len(here) > 1:
@@ -126,13 +100,19 @@ def _onnxruntime() -> Finding:
             f"pip uninstall {' '.join(here)}, then {_SETUP} or {_SETUP} RUNTIME=gpu",
         )  # fmt: skip
     (kind,) = here
-    pin = read_pins(_REQUIREMENTS / kinds[kind]).get(kind, "")
-    found = f"{kind} {_installed(kind)}"
-    if _fits(kind, pin):
-        return Finding(name, True, found)
     runtime = kinds[kind].removesuffix(".txt")
+    pins = read_pins(_REQUIREMENTS / kinds[kind])
+    if runtime == "gpu" and installed("tensorrt-cu13"):
+        runtime = "tensorrt"
+        pins |= read_pins(_REQUIREMENTS / "tensorrt.txt")
+    found = f"{kind} {installed(kind)}"
     remedy = _SETUP if runtime == "cpu" else f"{_SETUP} RUNTIME={runtime}"
-    return Finding(name, False, f"{found} (wanted {pin})", remedy)
+    pin = pins.pop(kind, "")
+    if not _fits(kind, pin):
+        return Finding(name, False, f"{found} (wanted {pin})", remedy)
+    if off := _off(pins):  # libraries of the system may do as well: trying a device tells
+        return Finding(name, None, f"{found}; {', '.join(off)}", remedy)
+    return Finding(name, True, found)
 
 
 def _training_set() -> Finding:
@@ -140,16 +120,9 @@ def _training_set() -> Finding:
     off = _off(pins)
     if not off:
         return Finding("training set", True, f"{len(pins)} packages as pinned")
-    missing = [name for name in pins if not _installed(name)]
+    missing = [name for name in pins if not installed(name)]
     found = f"{len(missing)} of {len(pins)} packages missing" if missing else ", ".join(off)
     return Finding("training set", None, found, _SETUP_TRAINING)
-
-
-def _misfits() -> Iterable[Finding]:
-    torch = _installed("torch") or ""
-    if _installed("torchvision") and torch.endswith("+cpu"):
-        found = f"torchvision {_installed('torchvision')} beside torch {torch}"
-        yield Finding("torchvision", None, found, "pip uninstall torchvision if it is a CUDA build")
 
 
 # --- what the packages can do ------------------------------------------------------
@@ -193,108 +166,6 @@ def _has_codec(codec: type, name: str, mode: str) -> bool:
     except ValueError:  # UnknownCodecError is one
         return False
     return True
-
-
-# --- what can run a network --------------------------------------------------------
-
-_DRIVER = Path("/proc/driver/nvidia/version")
-_NO_DRIVER = "no NVIDIA driver on this machine"
-_PROVIDERS = {  # ONNX Runtime's name -> (what the config calls it, the command that brings it)
-    "CPUExecutionProvider": ("cpu", _SETUP),
-    "CUDAExecutionProvider": ("cuda", f"{_SETUP} RUNTIME=gpu"),
-    "TensorrtExecutionProvider": ("tensorrt provider", f"{_SETUP} RUNTIME=gpu"),
-    "OpenVINOExecutionProvider": ("openvino", f"{_SETUP} RUNTIME=openvino"),
-}
-_INSTALL_TENSORRT = "pip install -r requirements/tensorrt.txt"
-_INSTALL_DRIVER = "apt-get install nvidia-driver (then `nvidia-smi` must show the GPU)"
-
-
-def _backends(config: Config | None) -> list[Finding]:
-    """Return what is ready to run networks; what the config wants must be, the rest may.
-
-    Looks at names and versions of packages; of them only onnxruntime is imported.
-    """
-    wanted: set[str] = set() if config is None else _wanted(config)
-    return [_torch(config, wanted), *_onnx(wanted), _tensorrt(wanted)]
-
-
-def _wanted(config: Config) -> set[str]:
-    """Return the backends of the config's pose network: pth, tensorrt, providers' names."""
-    pose = config.models.pose_estimation
-    wanted = {str(pose.inference_mode)} - {"onnx"}
-    sections: list[OnnxRuntimeOptions] = [pose.onnx] if pose.inference_mode == "onnx" else []
-    if pose.kind == "topdown":
-        sections.append(pose.topdown.detector)
-    for section in sections:
-        gpu = bool(config.annotation.gpus) or section.device != "cpu"
-        native = "CUDAExecutionProvider" if gpu else "CPUExecutionProvider"
-        names = {"tensorrt": "TensorrtExecutionProvider", "openvino": "OpenVINOExecutionProvider"}
-        wanted.add(names.get(section.provider, native))
-    return wanted
-
-
-def _backend(name: str, found: str, remedy: str, *, wanted: bool) -> Finding:
-    """Return a finding; ``remedy`` is empty where the backend is ready."""
-    ok = None if remedy and not wanted else not remedy
-    return Finding(
-        f"backend {name}", ok, found + ("" if wanted or remedy else ", not used"), remedy
-    )
-
-
-def _torch(config: Config | None, wanted: set[str]) -> Finding:
-    needed = ["torch", "mmengine", "mmpose", "mmcv" if _installed("mmcv") else "mmcv-lite"]
-    missing = [name for name in needed if not _installed(name)]
-    used = "pth" in wanted
-    if missing:
-        return _backend("pth", f"{', '.join(missing)} missing", "make setup-train", wanted=used)
-    version = _installed("torch") or ""
-    if used and config is not None and config.models.pose_estimation.pth.device != "cpu":
-        device = config.models.pose_estimation.pth.device
-        remedy = "--set models.pose_estimation.pth.device=cpu"
-        if version.endswith("+cpu"):
-            return _backend(
-                "pth", f"{device} wanted, torch {version} is for CPUs", remedy, wanted=True
-            )
-        if not _DRIVER.exists():
-            return _backend("pth", f"{device} wanted, {_NO_DRIVER}", remedy, wanted=True)
-    return _backend("pth", f"torch {version}, mmpose {_installed('mmpose')}", "", wanted=used)
-
-
-def _onnx(wanted: set[str]) -> Iterable[Finding]:
-    try:
-        available = importlib.import_module("onnxruntime").get_available_providers()
-    except ImportError as error:
-        yield Finding("backend onnx", False, str(error), _SETUP)
-        return
-    for provider, (name, install) in _PROVIDERS.items():
-        used = provider in wanted
-        gpu = provider in {"CUDAExecutionProvider", "TensorrtExecutionProvider"}
-        if provider not in available:
-            found, remedy = f"{provider} is not in this ONNX Runtime", install
-        elif gpu and not _DRIVER.exists():
-            found, remedy = f"{provider}, but {_NO_DRIVER}", _INSTALL_DRIVER
-        elif provider == "TensorrtExecutionProvider" and not _tensorrt_package():
-            found, remedy = f"{provider}, but TensorRT is missing", _INSTALL_TENSORRT
-        else:
-            found, remedy = provider, ""
-        yield _backend(f"onnx, {name}", found, remedy, wanted=used)
-
-
-def _tensorrt_package() -> str | None:
-    names = ("tensorrt", "tensorrt-cu12", "tensorrt-cu13")
-    return next((f"{name} {_installed(name)}" for name in names if _installed(name)), None)
-
-
-def _tensorrt(wanted: set[str]) -> Finding:
-    used, here = "tensorrt" in wanted, _tensorrt_package()
-    missing = [*([] if here else ["tensorrt"]),
-               *(["cuda-bindings"] if not _installed("cuda-bindings") else [])]  # fmt: skip
-    if missing:
-        found = f"{', '.join(missing)} missing" + ("" if _DRIVER.exists() else f"; {_NO_DRIVER}")
-        return _backend("tensorrt", found, _INSTALL_TENSORRT, wanted=used)
-    if not _DRIVER.exists():
-        return _backend("tensorrt", f"{here}, but {_NO_DRIVER}", _INSTALL_DRIVER, wanted=used)
-    return _backend("tensorrt", str(here), "", wanted=used)
 
 
 # --- the machine and its files -----------------------------------------------------

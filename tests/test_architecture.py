@@ -29,7 +29,8 @@ SPINE: dict[str, set[str]] = {
     "compact": {"skeleton", "types"},
     "artifacts": {"compact", "safe_pickle", "types"},
     "config_file": {"config", "config_types"},
-    "doctor": {"config", "config_models", "config_types"},
+    "doctor_backends": {"config", "config_types"},
+    "doctor": {"config", "doctor_backends"},
     "draw": {"skeleton", "types", "geometry"},
 }
 # What a folder below recognizer/ may take besides its own files and the spine.

@@ -17,6 +17,9 @@ ROOT = Path(__file__).resolve().parents[1]
 SHIPPED = ROOT / "configs" / "config.yaml"
 
 
+GPU_PINS = read_pins(ROOT / "requirements" / "gpu.txt")
+
+
 def one(findings: list[Finding], name: str) -> Finding:
     (finding,) = [f for f in findings if f.name == name]
     return finding
@@ -35,6 +38,8 @@ def versions(monkeypatch):
         return pins[name]
 
     monkeypatch.setattr(importlib.metadata, "version", version)
+    asks = ["filelock", 'nvidia-cudnn-cu12==9.1; platform_system == "Linux"']  # a torch of CUDA 12
+    monkeypatch.setattr(importlib.metadata, "requires", lambda name: asks)
     return pins
 
 
@@ -104,8 +109,23 @@ def test_a_cpu_torch_counts_as_the_pinned_one(versions):
             "pip uninstall onnxruntime onnxruntime-gpu", id="both-onnxruntimes",
         ),
         pytest.param(
-            {"onnxruntime": None, "onnxruntime-gpu": "1.31.1"}, "ONNX Runtime", True,
+            {"onnxruntime": None, **GPU_PINS}, "ONNX Runtime", True,
             "onnxruntime-gpu 1.31.1", "", id="gpu-onnxruntime",
+        ),
+        pytest.param(
+            {"onnxruntime": None, **GPU_PINS, "nvidia-cublas": None, "nvidia-cufft": "11.0"},
+            "ONNX Runtime", None, "nvidia-cublas missing (wanted 13.1.1.3), nvidia-cufft 11.0 (",
+            "make setup RUNTIME=gpu", id="gpu-onnxruntime-without-a-library",
+        ),
+        pytest.param(
+            {"onnxruntime": None, **GPU_PINS, "tensorrt-cu13": "11.4.0.106"}, "ONNX Runtime", None,
+            "tensorrt-cu13 11.4.0.106 (wanted 10.14.1", "make setup RUNTIME=tensorrt",
+            id="tensorrt-that-onnx-runtime-does-not-load",
+        ),
+        pytest.param(
+            {"onnxruntime": None, **GPU_PINS, "torch": "2.13.0"}, "CUDA of torch", False,
+            "torch 2.13.0 brings CUDA 12, onnxruntime-gpu uses CUDA 13", "make setup-train",
+            id="torch-of-another-cuda",
         ),
         pytest.param(
             {"onnxruntime": "1.0"}, "ONNX Runtime", False, "onnxruntime 1.0 (wanted", "make setup",
@@ -177,105 +197,6 @@ def test_a_pyav_without_codecs(versions, modules):
     for name in ("video reading", "video writing"):
         assert one(findings, name).ok is False
         assert "pip install --force-reinstall av==" in one(findings, name).remedy
-
-
-CPU, CUDA, TRT, OPENVINO = (
-    f"{name}ExecutionProvider" for name in ("CPU", "CUDA", "Tensorrt", "OpenVINO")
-)
-POSE = "models.pose_estimation"
-
-
-@pytest.fixture
-def driver(tmp_path, monkeypatch):
-    """Return the file that NVIDIA's driver makes; it is there unless a test removes it."""
-    path = tmp_path / "driver"
-    path.write_text("NVRM version: ...")
-    monkeypatch.setattr(doctor, "_DRIVER", path)
-    return path
-
-
-@pytest.mark.parametrize(
-    ("overrides", "offered", "name", "ok"),
-    [
-        ([], [CPU], "cpu", True),
-        ([f"{POSE}.onnx.device=cuda:0"], [CPU], "cuda", False),
-        ([f"{POSE}.onnx.device=cuda:0"], [CUDA, CPU], "cuda", True),
-        ([f"{POSE}.topdown.detector.device=cuda:1"], [CPU], "cuda", False),
-        (["annotation.gpus=[0, 1]"], [CPU], "cuda", False),
-        (["annotation.gpus=[0]"], [CUDA, CPU], "cuda", True),
-        ([f"{POSE}.kind=rtmo", f"{POSE}.topdown.detector.device=cuda:1"], [CPU], "cuda", None),
-        ([f"{POSE}.onnx.provider=openvino"], [CPU], "openvino", False),
-        ([f"{POSE}.onnx.provider=openvino"], [OPENVINO, CPU], "openvino", True),
-        ([], [CPU], "openvino", None),
-        (
-            [f"{POSE}.onnx.device=cuda:0", f"{POSE}.onnx.provider=tensorrt"], [TRT, CUDA, CPU],
-            "tensorrt provider", False,
-        ),
-    ],
-    ids=["cpu", "pose-on-gpu", "pose-on-gpu-there", "detector-on-gpu", "gpus", "gpus-there",
-         "unused-detector", "openvino", "openvino-there", "openvino-unused", "no-tensorrt"],
-)  # fmt: skip
-def test_what_onnx_runtime_offers(versions, modules, driver, overrides, offered, name, ok):
-    modules["onnxruntime"] = type("module", (), {"get_available_providers": lambda: offered})
-    finding = one(examine(load_config(SHIPPED, overrides)), f"backend onnx, {name}")
-    assert finding.ok is ok
-    command = {
-        "cpu": "",
-        "cuda": "make setup RUNTIME=gpu",
-        "openvino": "make setup RUNTIME=openvino",
-        "tensorrt provider": "pip install -r requirements/tensorrt.txt",
-    }
-    assert finding.remedy == ("" if ok else command[name])
-
-
-def test_a_gpu_without_its_driver(versions, modules, driver):
-    modules["onnxruntime"] = type("module", (), {"get_available_providers": lambda: [CUDA, CPU]})
-    driver.unlink()
-    config = load_config(SHIPPED, [f"{POSE}.onnx.device=cuda:0"])
-    finding = one(examine(config), "backend onnx, cuda")
-    assert finding.ok is False
-    assert "no NVIDIA driver" in finding.found
-    assert "nvidia-driver" in finding.remedy
-
-
-@pytest.mark.parametrize(
-    ("device", "version", "found", "remedy"),
-    [
-        ("cpu", "2.13.0+cpu", "torch 2.13.0+cpu", ""),
-        ("cuda:0", "2.13.0", "torch 2.13.0", ""),
-        ("cuda:0", "2.13.0+cpu", "is for CPUs", f"--set {POSE}.pth.device=cpu"),
-        ("cpu", None, "torch missing", "make setup-train"),
-    ],
-)
-def test_torch_as_a_backend(versions, driver, device, version, found, remedy):
-    versions["torch"] = version
-    if version is None:
-        del versions["torch"]
-    overrides = [f"{POSE}.inference_mode=pth", f"{POSE}.pth.device={device}"]
-    finding = one(examine(load_config(SHIPPED, overrides)), "backend pth")
-    assert (finding.ok, finding.remedy) == (not remedy, remedy)
-    assert found in finding.found
-    unused = one(examine(load_config(SHIPPED)), "backend pth")
-    assert unused.ok is (None if version is None else True)
-
-
-def test_torch_for_a_gpu_that_has_no_driver(versions, driver):
-    driver.unlink()
-    finding = one(examine(load_config(SHIPPED, [f"{POSE}.inference_mode=pth"])), "backend pth")
-    assert (finding.ok, finding.remedy) == (False, f"--set {POSE}.pth.device=cpu")
-
-
-def test_tensorrt_as_a_backend(versions, driver):
-    config = load_config(SHIPPED, [f"{POSE}.inference_mode=tensorrt"])
-    finding = one(examine(config), "backend tensorrt")
-    assert (finding.ok, finding.found) == (False, "tensorrt, cuda-bindings missing")
-    assert finding.remedy == "pip install -r requirements/tensorrt.txt"
-    versions |= {"tensorrt-cu12": "11.4.0.106", "cuda-bindings": "12.9.7"}
-    assert one(examine(config), "backend tensorrt").ok is True
-    driver.unlink()
-    gone = one(examine(config), "backend tensorrt")
-    assert (gone.ok, "no NVIDIA driver" in gone.found) == (False, True)
-    assert one(examine(load_config(SHIPPED)), "backend tensorrt").ok is None
 
 
 def test_looking_at_torch_does_not_import_it():

@@ -6,7 +6,9 @@ does not need, and ctypes on ``libcudart`` the layout of structures that changes
 """
 
 import importlib
+import re
 import weakref
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,6 +16,10 @@ from numpy.typing import NDArray
 
 from recognizer.backends.engine_shapes import capacity
 from recognizer.backends.network import ModelError
+
+DRIVER_FLOOR = 580
+"""The oldest NVIDIA driver that CUDA 13 runs on."""
+_DRIVER_VERSION = Path("/proc/driver/nvidia/version")
 
 
 def runtime() -> Any:
@@ -58,8 +64,8 @@ def use_device(device: str) -> tuple[str, str]:
     if int(code) != 0 or count == 0:
         raise ModelError(
             f"device {device}: expected an NVIDIA GPU and its driver, CUDA said {code.name}: "
-            f"{_reason(code)}; install or update the driver (nvidia-smi shows it; in a container: "
-            "--gpus all), or set inference_mode: onnx"
+            f"{_reason(code)}",
+            remedy=driver_remedy(),
         )
     if index >= count:
         raise ModelError(
@@ -68,6 +74,26 @@ def use_device(device: str) -> tuple[str, str]:
     checked(cudart.cudaSetDevice(index), f"choosing {device}")
     facts = checked(cudart.cudaGetDeviceProperties(index), f"asking {device} what it is")
     return facts.name.split(b"\0")[0].decode(), f"{facts.major}.{facts.minor}"
+
+
+def driver_remedy() -> str:
+    """Return how to get a driver that is new enough, and the version that is here."""
+    return (
+        f"install NVIDIA's driver {DRIVER_FLOOR} or newer (here: {driver_version() or 'none'}; "
+        "nvidia-smi shows it); a container gets the host's by the NVIDIA Container Toolkit and "
+        "--gpus all or a Compose profile with a GPU; or run on the CPU (inference_mode: onnx, "
+        "device: cpu)"
+    )
+
+
+def driver_version() -> str:
+    """Return the version of the kernel's NVIDIA driver; empty where there is none to be seen."""
+    try:
+        text = _DRIVER_VERSION.read_text(encoding="utf-8")
+    except OSError:
+        return ""
+    found = re.search(r"\b\d{3,}(\.\d+)+\b", text)
+    return found[0] if found else ""
 
 
 class Stream:

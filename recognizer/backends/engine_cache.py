@@ -109,7 +109,7 @@ def precision(onnx: Path) -> str:
 def source_file(onnx: Path, *, fp16: bool) -> Path:
     """Return the ONNX file to build from: with ``fp16`` its half-precision twin.
 
-    TensorRT 11 has strongly typed networks only: precision is a property of the ONNX file.
+    Networks are built strongly typed: precision is a property of the ONNX file.
 
     Raises:
         ModelError: not an ONNX file, or a twin that is not there.

@@ -9,7 +9,20 @@ from numpy.typing import NDArray
 
 
 class ModelError(ValueError):
-    """A network file that cannot be used here; the message says what would fit."""
+    """A network file that cannot be used here; the message says what would fit.
+
+    Args:
+        message: what was expected and what was found.
+        remedy: what to do about it; it ends the message.
+
+    Attributes:
+        remedy: the same, for those who show it apart.
+
+    """
+
+    def __init__(self, message: str, remedy: str = "") -> None:
+        super().__init__(f"{message}; {remedy}" if remedy else message)
+        self.remedy = remedy
 
 
 @dataclass(frozen=True, slots=True)

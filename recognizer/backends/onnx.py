@@ -7,9 +7,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from recognizer.backends.gpu_libraries import check_provider, preload
 from recognizer.backends.network import ModelError, TensorSpec
 from recognizer.backends.onnx_files import check_file
-from recognizer.backends.onnx_options import choose_provider, session_options
+from recognizer.backends.onnx_options import ProviderChoice, choose_provider, session_options
 from recognizer.config_types import OnnxRuntimeOptions
 
 
@@ -41,21 +42,18 @@ class OnnxNetwork:
 
         check_file(path)
         choice = choose_provider(options, threads, ort.get_available_providers())
+        preload(choice.wanted, options.device)
         try:
             self._session = ort.InferenceSession(
                 str(path), session_options(options, threads), list(choice.providers),
                 enable_fallback=0,
             )  # fmt: skip
         except Exception as error:  # its exception classes share no public base
+            check_provider(choice.wanted, options.device)
             raise ModelError(f"{path}: ONNX Runtime cannot load this file: {_first(error)}") from (
                 error
             )
-        given = self._session.get_providers()
-        if given[0] != choice.wanted:
-            raise ModelError(
-                f"{options.device}: expected {choice.wanted}, ONNX Runtime gave {given[0]}; check "
-                "the driver and CUDA libraries, or set device: cpu"
-            )
+        _check_given(self._session.get_providers(), choice, options.device)
         self._path = path
         self.provider = choice.wanted
         self.inputs = tuple(_spec(node) for node in self._session.get_inputs())
@@ -129,6 +127,19 @@ class BoundRuns:
             value = OrtValue.ortvalue_from_numpy(array.copy(), self._device, self._index)
         self._values[name] = (array.shape, array.dtype), value
         self._binding.bind_ortvalue_input(name, value)
+
+
+def _check_given(given: list[str], choice: ProviderChoice, device: str) -> None:
+    """Refuse a session whose providers are not all those that were asked for."""
+    missing = [name for name, _ in choice.providers if name not in given]
+    for name in missing:
+        check_provider(name, device)
+    if missing:
+        raise ModelError(
+            f"device {device}: expected {', '.join(missing)}, ONNX Runtime gave "
+            f"{', '.join(given)} and no reason",
+            remedy="look at --mode doctor, or set device: cpu",
+        )
 
 
 def _first(error: Exception) -> str:

@@ -17,10 +17,9 @@ from recognizer.config_types import OnnxRuntimeOptions
 Setting = str | int | bool
 CPU, CUDA = "CPUExecutionProvider", "CUDAExecutionProvider"
 TENSORRT, OPENVINO = "TensorrtExecutionProvider", "OpenVINOExecutionProvider"
-_GPU_SET = "pip uninstall -y onnxruntime && pip install -r requirements/gpu.txt"
 REMEDIES = {
-    CUDA: _GPU_SET,
-    TENSORRT: _GPU_SET,
+    CUDA: "pip uninstall -y onnxruntime && pip install -r requirements/gpu.txt",
+    TENSORRT: "pip uninstall -y onnxruntime && pip install -r requirements/tensorrt.txt",
     OPENVINO: "pip uninstall -y onnxruntime && pip install -r requirements/openvino.txt",
 }
 """The command that brings a provider."""
@@ -76,8 +75,9 @@ def choose_provider(
     if wanted not in available:
         raise ModelError(
             f"device: {options.device}, provider: {options.provider}: {wanted} is not in this ONNX "
-            f"Runtime (it has {', '.join(available)}); run `{REMEDIES.get(wanted, 'make setup')}`, "
-            "or set device: cpu and provider: native"
+            f"Runtime (it has {', '.join(available)})",
+            remedy=f"run `{REMEDIES.get(wanted, 'make setup')}`, or set device: cpu and provider: "
+            "native",
         )
     return ProviderChoice(providers)
 

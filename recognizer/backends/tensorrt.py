@@ -16,10 +16,10 @@ from recognizer.backends import engine_cache
 from recognizer.backends.cuda import use_device
 from recognizer.backends.engine_cache import Machine, Sidecar
 from recognizer.backends.engine_shapes import check_batch, check_feeds, check_size
+from recognizer.backends.gpu_libraries import INSTALL_TENSORRT, preload_cuda
 from recognizer.backends.network import ModelError, TensorSpec
 from recognizer.config_models import TensorRTPoseSection
 
-INSTALL = "pip install -r requirements/tensorrt.txt"
 _OLDEST = 10
 
 
@@ -112,13 +112,14 @@ def machine(device: str) -> Machine:
 
 def _version() -> str:
     """Return TensorRT's version once both packages can be imported."""
+    preload_cuda()  # TensorRT's libraries may link to CUDA's
     found = imported("tensorrt", "tensorrt")
     imported("cuda.bindings.runtime", "cuda-bindings")
     version = str(getattr(found, "__version__", "0"))
     if int(version.partition(".")[0]) < _OLDEST:
         raise ModelError(
-            f"inference_mode: tensorrt: expected TensorRT {_OLDEST} or newer, got {version}; run "
-            f"`{INSTALL}`"
+            f"inference_mode: tensorrt: expected TensorRT {_OLDEST} or newer, got {version}",
+            remedy=f"run `{INSTALL_TENSORRT}`",
         )
     return version
 
@@ -135,11 +136,14 @@ def imported(module: str, package: str) -> Any:
     except ModuleNotFoundError as error:
         raise ModelError(
             f"inference_mode: tensorrt: expected the package {package}, it is not installed "
-            f"({error}); run `{INSTALL}` on the machine with the GPU, or set inference_mode: onnx"
+            f"({error})",
+            remedy=f"run `{INSTALL_TENSORRT}` on the machine with the GPU, or set inference_mode: "
+            "onnx",
         ) from error
     except ImportError as error:
         raise ModelError(
             f"inference_mode: tensorrt: the package {package} is there, a library of it is not: "
-            f"{error}; run `{INSTALL}` again (it brings NVIDIA's libraries), or set "
-            "inference_mode: onnx"
+            f"{error}",
+            remedy=f"run `{INSTALL_TENSORRT}` again (it brings NVIDIA's libraries), or set "
+            "inference_mode: onnx",
         ) from error

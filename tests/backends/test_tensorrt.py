@@ -113,10 +113,10 @@ def test_fp16_without_its_file(built):
 
 
 def test_a_missing_library_is_told_from_a_missing_package(tmp_path, monkeypatch):
-    text = "raise ImportError('libnvinfer.so.11: cannot open shared object file')\n"
+    text = "raise ImportError('libnvinfer.so.10: cannot open shared object file')\n"
     (tmp_path / "half_installed.py").write_text(text, encoding="utf-8")
     monkeypatch.syspath_prepend(tmp_path)
-    with pytest.raises(ModelError, match=r"a library of it is not: libnvinfer\.so\.11.*again"):
+    with pytest.raises(ModelError, match=r"a library of it is not: libnvinfer\.so\.10.*again"):
         imported("half_installed", "tensorrt")
     with pytest.raises(ModelError, match="expected the package tensorrt, it is not installed"):
         imported("nowhere_to_be_found", "tensorrt")

@@ -1,8 +1,9 @@
 """Every name of TensorRT that the code uses exists in NVIDIA's bindings, oldest to newest.
 
-``tensorrt_api.json`` holds what ``dir()`` lists of the classes in question in three published
-wheels of tensorrt-cu12-bindings: the first release of TensorRT 10, the last of it, and the one that
-requirements/tensorrt.txt installs. Where the package itself is installed, it is asked as well.
+``tensorrt_api.json`` holds what ``dir()`` lists of the classes in question in published wheels of
+NVIDIA's bindings: the first release of TensorRT 10, the one that requirements/tensorrt.txt
+installs, the last of TensorRT 10 and one of 11. Where the package itself is installed, it is asked
+as well.
 """
 
 import ast
@@ -105,7 +106,7 @@ def test_what_tensorrt_calls_is_there(version):
 
 def test_the_version_that_is_installed_is_among_them():
     text = (ROOT / "requirements/tensorrt.txt").read_text(encoding="utf-8")
-    assert re.search(r"^tensorrt-cu12==(\S+)", text, re.MULTILINE)[1] in KNOWN
+    assert re.search(r"^tensorrt-cu13==(\S+)", text, re.MULTILINE)[1] in KNOWN
 
 
 def test_they_are_in_the_package_here():

@@ -1,0 +1,100 @@
+"""The libraries that ONNX Runtime's GPU providers link to: load them first, say which is missing.
+
+The providers name libraries of CUDA, cuDNN and TensorRT and no folder; pip puts these into
+site-packages, where the system's loader does not look. A library that is loaded already serves
+whoever asks for its name later, so each is loaded from its package before the first session.
+"""
+
+import contextlib
+import ctypes
+import io
+import logging
+import re
+from pathlib import Path
+
+from recognizer.backends.cuda import driver_remedy, use_device
+from recognizer.backends.network import ModelError
+
+logger = logging.getLogger(__name__)
+
+INSTALL_GPU = "pip install -r requirements/gpu.txt"
+INSTALL_TENSORRT = "pip install -r requirements/tensorrt.txt"
+_FILES = {
+    "CUDAExecutionProvider": "libonnxruntime_providers_cuda.so",
+    "TensorrtExecutionProvider": "libonnxruntime_providers_tensorrt.so",
+}
+_TENSORRT = re.compile(r"libnv(infer|onnxparser)")
+
+
+def preload(provider: str, device: str) -> None:
+    """Load what a provider links to; missing ones are left for ``check_provider`` to name.
+
+    Raises:
+        ModelError: TensorRT is here, and no GPU: it would crash the process.
+
+    """
+    if provider not in _FILES:
+        return
+    preload_cuda()
+    if provider == "TensorrtExecutionProvider":
+        with contextlib.suppress(ImportError):
+            import tensorrt  # noqa: F401 - which loads its libraries
+
+            use_device(device)
+
+
+def preload_cuda() -> None:
+    """Load CUDA's and cuDNN's libraries from their packages, where there are any."""
+    try:
+        import onnxruntime
+    except ImportError:
+        return
+    said = io.StringIO()
+    with contextlib.redirect_stdout(said):  # it prints what it does not find
+        onnxruntime.preload_dlls()
+    if said.getvalue():
+        logger.debug("preloading CUDA: %s", " ".join(said.getvalue().split()))
+
+
+def check_provider(provider: str, device: str) -> None:
+    """Say why a provider gave no session, where that is a library, the driver or the GPU.
+
+    To be called after ONNX Runtime has tried: a provider that is loaded before the runtime has
+    introduced itself cannot be used any more.
+
+    Args:
+        provider: ONNX Runtime's name.
+        device: ``cuda:N``.
+
+    Raises:
+        ModelError: a library does not load (in the loader's own words), or CUDA gives no such
+            device (in CUDA's). The remedy names the command.
+
+    """
+    if provider not in _FILES:
+        return
+    said = _loader_error(provider)
+    if said:
+        raise ModelError(
+            f"device {device}: {provider} cannot be loaded: {said}", remedy=_remedy(said)
+        )
+    with contextlib.suppress(ImportError):  # without cuda-bindings there is nobody to ask
+        use_device(device)
+
+
+def _loader_error(provider: str) -> str:
+    """Return what the system's loader says of a provider's library; nothing if it loads."""
+    import onnxruntime
+
+    folder = Path(onnxruntime.__file__).parent / "capi"
+    try:
+        ctypes.CDLL(str(folder / _FILES[provider]))
+    except OSError as error:
+        return str(error)
+    return ""
+
+
+def _remedy(said: str) -> str:
+    if "libcuda.so" in said:
+        return driver_remedy()
+    return f"run `{INSTALL_TENSORRT if _TENSORRT.search(said) else INSTALL_GPU}`"
