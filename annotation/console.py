@@ -9,7 +9,8 @@ from annotation.workspace import pose_model_files
 from recognizer.command import next_command
 from recognizer.config import Config
 from recognizer.config_file import ConfigError
-from recognizer.doctor import Finding, examine
+from recognizer.doctor import examine
+from recognizer.doctor_backends import Finding
 
 _SIGNS = {True: "ok      ", False: "MEND    ", None: "optional"}
 
