@@ -62,6 +62,7 @@ def test_the_compose_file_fits_the_specification():
     )
 
 
+@pytest.mark.slow  # the client was seen to spin for ever while it talks to its plugin
 def test_compose_itself_starts_one_kind_at_a_time():
     docker = tool("docker")
     probe = [docker, "compose", "version"]
