@@ -244,6 +244,8 @@ class VideoReader:
         if self._is_bare or none_at_all:
             rate = f"{1 / self._period_s:.5g} frames per second"
             tally.facts.append(f"times are computed from {rate}: the stream holds none")
+        if self._is_bare:
+            tally.facts.append("a bare stream has no length: a cut at its end may go unnoticed")
         # The last frames of an AVI with B-frames never have one.
         expected = self._is_bare or none_at_all or self._decoder.decoding_times
         times = [

@@ -120,6 +120,7 @@ def test_a_bare_stream_has_the_times_of_its_rate(tmp_path: Path) -> None:
     assert reader.account.intact
     assert reader.account.facts == (
         "times are computed from 30 frames per second: the stream holds none",
+        "a bare stream has no length: a cut at its end may go unnoticed",
     )
 
 
