@@ -59,9 +59,10 @@ def test_a_healthy_file_is_intact_and_has_its_times(
 ) -> None:
     numbers, times, reader = read(encode(tmp_path / name, recipe, range(FRAMES)))
     assert numbers == list(range(FRAMES))
-    np.testing.assert_allclose(times, np.arange(FRAMES) / FPS, atol=0.3 / FPS)
+    rate = 25 if name.startswith("mjpeg.mj") else FPS  # such a stream does not know its rate
+    np.testing.assert_allclose(times, np.arange(FRAMES) / rate, atol=0.3 / FPS)
     assert reader.account.intact, reader.account
-    facts = [fact for fact in reader.account.facts if "times are computed from 30 frames" in fact]
+    facts = [fact for fact in reader.account.facts if f"computed from {rate} frames" in fact]
     assert len(facts) == computed, reader.account.facts
 
 
@@ -71,6 +72,7 @@ def add_wma(path: Path, seconds: int, frames: int) -> Path:
         video = container.add_stream("wmv2", rate=FPS)
         video.width, video.height, video.pix_fmt = 160, 96, "yuv420p"
         sound = container.add_stream("wmav2", rate=16_000, layout="mono")
+        sound.bit_rate = 32_000
         for index in range(frames):
             frame = av.VideoFrame.from_ndarray(burn_number(index), format="bgr24")
             frame.pts, frame.time_base = index, Fraction(1, FPS)
