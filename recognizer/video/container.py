@@ -23,6 +23,16 @@ _MAX_BOXES = 10_000
 MPEG_FORMATS = {"mpegts", "mpeg"}  # no length, and a clock of 33 bits
 _TS_PACKET_BYTES = (188, 192, 204)
 _EBML_HEAD_BYTES = 4096
+_ASF_HEAD_BYTES = 1 << 16
+# Objects of ASF are named by GUIDs, stored with their first three parts turned round.
+_ASF_HEADER = bytes.fromhex("3026b2758e66cf11a6d900aa0062ce6c")
+_ASF_FILE_PROPERTIES = bytes.fromhex("a1dcab8c47a9cf118ee400c00c205365")
+# Streams without a container: what ffmpeg makes up as times counts packets, at a rate that
+# the codec's header names or that is ffmpeg's default.
+BARE_FORMATS = {
+    "h264", "hevc", "vvc", "evc", "obu", "mpegvideo", "h263", "h261", "vc1", "mjpeg", "mpjpeg",
+    "mjpeg_2000", "jpeg_pipe",
+}  # fmt: skip
 
 
 class VideoError(ValueError):
@@ -218,17 +228,20 @@ class Announced:
     """A length in seconds, None if unknown, and whether it is the video stream's own.
 
     It is not where it is the length of the file, or was only estimated from the last packets.
+    ``from_zero``: it counts from time zero, not from the first packet of a stream.
     """
 
     seconds: float | None
     own: bool
+    from_zero: bool = False
 
 
 def announced_duration(container: Any, stream: Any) -> Announced:
     """Return the length of the video stream, or else of the file."""
     if stream.duration is not None and stream.time_base:
-        estimated = container.format.name in MPEG_FORMATS
-        return Announced(float(stream.duration * stream.time_base), not estimated)
+        name, seconds = container.format.name, float(stream.duration * stream.time_base)
+        # ASF knows only the length of the file, which ffmpeg copies to every stream.
+        return Announced(seconds, name not in {*MPEG_FORMATS, "asf"}, name == "asf")
     text = stream.metadata.get("DURATION", "")  # Matroska keeps it as hh:mm:ss.nnnnnnnnn
     hours, *rest = text.split(":")
     try:
@@ -243,12 +256,39 @@ def cut_off(path: Path, format_name: str) -> list[str]:
     size = path.stat().st_size
     if format_name == "mpegts" and all(size % packet for packet in _TS_PACKET_BYTES):
         return ["cut off: the file ends inside a transport packet"]
-    if "matroska" in format_name:
-        with path.open("rb") as file:
-            expected = _segment_end(file.read(_EBML_HEAD_BYTES))
-        if expected is not None and expected > size:
-            return [f"cut off: {expected} bytes announced, {size} in the file"]
+    if format_name == "mjpeg" and not _ends_jpeg(path, size):
+        return ["cut off: the file ends inside a picture"]
+    expected = _announced_size(path, format_name)
+    if expected is not None and expected > size:
+        return [f"cut off: {expected} bytes announced, {size} in the file"]
     return []
+
+
+def _ends_jpeg(path: Path, size: int) -> bool:
+    """Tell whether the last JPEG picture of a file is complete; padding may follow it."""
+    with path.open("rb") as file:
+        file.seek(max(size - _PROBE_BYTES, 0))
+        tail = file.read()
+    return tail.rfind(b"\xff\xd9") > tail.rfind(b"\xff\xd8")
+
+
+def _announced_size(path: Path, format_name: str) -> int | None:
+    with path.open("rb") as file:
+        if "matroska" in format_name:
+            return _segment_end(file.read(_EBML_HEAD_BYTES))
+        if format_name == "asf":
+            return _asf_size(file.read(_ASF_HEAD_BYTES))
+    return None
+
+
+def _asf_size(head: bytes) -> int | None:
+    """Return how long an ASF file says it is, None if it does not (ASF specification, 3.2)."""
+    at = head.find(_ASF_FILE_PROPERTIES)
+    if not head.startswith(_ASF_HEADER) or at < 0 or len(head) < at + 104:
+        return None
+    size, flags = struct.unpack_from("<Q", head, at + 40)[0], head[at + 88]
+    is_broadcast = flags & 1  # its size was not known when the header was written
+    return None if is_broadcast else int(size)
 
 
 def _segment_end(head: bytes) -> int | None:

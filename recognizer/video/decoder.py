@@ -11,13 +11,20 @@ from typing import Any
 import av
 
 from recognizer.types import FrameAccount
-from recognizer.video.container import announced_duration, open_container, reason_of
+from recognizer.video.container import (
+    BARE_FORMATS,
+    announced_duration,
+    open_container,
+    reason_of,
+)
 from recognizer.video.deinterlace import Picture
 from recognizer.video.fields import FieldPairs
-from recognizer.video.streams import choose_stream, pixel_aspect
+from recognizer.video.streams import choose_stream, frame_rate, pixel_aspect
 
 _MAX_DEMUX_ERRORS = 100
 _VP8_SHOW = 0x10
+_NO_PRESENTATION_TIMES = {"avi", "asf"}
+_MAYBE_NO_PRESENTATION_TIMES = {"mxf"}  # where its index does not say how to reorder
 EDIT_LIST = "outside the edit list"
 HIDDEN = "never shown"
 
@@ -104,15 +111,16 @@ class Decoder:
         self._in_order = threads == 1
         codec = self.stream.codec_context
         codec.thread_count = threads
+        name = self.container.format.name
+        self.decoding_times = name in _NO_PRESENTATION_TIMES
+        self._made_up = name in BARE_FORMATS
         # Frame threads would delay the only timestamps that AVI has.
-        codec.thread_type = "NONE" if threads == 1 else "SLICE" if self.is_avi else "AUTO"
+        ordered = self.decoding_times or name in _MAYBE_NO_PRESENTATION_TIMES
+        codec.thread_type = "NONE" if threads == 1 else "SLICE" if ordered else "AUTO"
+        self._delays: set[int] = set()
+        self._next_stamp = 0
         self._aspect = pixel_aspect(self.container, self.stream)
         self._aspect_before, self._aspect_from = self._aspect, 0
-
-    @property
-    def is_avi(self) -> bool:
-        """Tell whether the file is an AVI, which holds no presentation times."""
-        return bool(self.container.format.name == "avi")
 
     def close(self) -> None:
         """Close the file."""
@@ -168,9 +176,12 @@ class Decoder:
         if self.announced.own and packet.stream_index != self.stream.index:
             return
         # A stream's own duration counts from its start, a file's from zero.
-        start = packet.stream.start_time if packet.stream.duration is not None else 0
-        ticks = stamp - (start or 0) + (packet.duration or 0)
-        self._tally.end_s = max(self._tally.end_s, float(ticks * packet.time_base))
+        from_zero = self.announced.from_zero or packet.stream.duration is None
+        start = 0 if from_zero else packet.stream.start_time or 0
+        end_s = float((stamp - start + (packet.duration or 0)) * packet.time_base)
+        if not packet.duration:
+            end_s += _usual_duration_s(packet.stream)
+        self._tally.end_s = max(self._tally.end_s, end_s)
 
     def _pictures(self) -> Iterator[Picture]:
         codec, tally, pairs = self.stream.codec_context, self._tally, FieldPairs()
@@ -186,6 +197,7 @@ class Decoder:
                 tally.errors["decoder: encrypted, and no key for it"] += 1
                 continue
             pairs.add_packet(packet.pts)
+            self._note_delay(packet)
             frames = self._decoded_from(codec, packet)
             self._note_aspect(packet)
             for frame in frames:
@@ -213,13 +225,49 @@ class Decoder:
         aspect = pixel_aspect(self.container, self.stream)
         if aspect != self._aspect:
             self._aspect_before, self._aspect = self._aspect, aspect
-            stamp = packet.dts if self.is_avi or packet.pts is None else packet.pts
+            stamp = packet.dts if self.decoding_times or packet.pts is None else packet.pts
             self._aspect_from = stamp or 0
 
-    def _picture(self, frame: av.VideoFrame) -> Picture:
+    def _note_delay(self, packet: Any) -> None:
+        """Learn from the packets before the first picture whether an MXF holds their order.
+
+        Each packet of a codec that reorders pictures is delayed by its own time, unless the
+        container only counted them.
+        """
+        is_mxf = self.container.format.name in _MAYBE_NO_PRESENTATION_TIMES
+        if is_mxf and not self._tally.pictures and None not in (packet.pts, packet.dts):
+            self._delays.add(packet.pts - packet.dts)
+            reorders = self.stream.codec_context.reorder_depth > 0
+            self.decoding_times = reorders and len(self._delays) == 1
+
+    def _stamp(self, frame: av.VideoFrame) -> int | None:
+        if self._made_up:
+            return self._counted_stamp(frame)
         # AVI holds no presentation times; what ffmpeg makes up as pts is in decoding order.
-        stamp: int | None = frame.dts if self.is_avi or frame.pts is None else frame.pts
+        return frame.dts if self.decoding_times or frame.pts is None else frame.pts
+
+    def _counted_stamp(self, frame: av.VideoFrame) -> int | None:
+        """Return the time of a bare stream's picture: MPEG says how long each is shown."""
+        if self.container.format.name != "mpegvideo" or not frame.duration:
+            return None
+        stamp = self._next_stamp
+        self._next_stamp += frame.duration
+        return stamp
+
+    def _picture(self, frame: av.VideoFrame) -> Picture:
+        stamp = self._stamp(frame)
         # With threads the decoder speaks of the picture that it gives, not of the last packet.
         old = self._in_order and stamp is not None and stamp < self._aspect_from
         aspect: Fraction = self._aspect_before if old else self._aspect
         return Picture(frame, stamp, bool(frame.is_corrupt), aspect)
+
+
+def _usual_duration_s(stream: Any) -> float:
+    """Return how long a packet lasts that does not say so; 0 where nothing is known."""
+    codec = stream.codec_context
+    if codec is None:
+        return 0.0
+    if stream.type == "audio":
+        return codec.frame_size / codec.sample_rate if codec.sample_rate else 0.0
+    rate = frame_rate(stream) if stream.type == "video" else None
+    return float(1 / rate) if rate else 0.0

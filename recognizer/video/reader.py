@@ -8,7 +8,14 @@ from types import TracebackType
 from typing import Any, Self
 
 from recognizer.types import Frame, FrameAccount
-from recognizer.video.container import MPEG_FORMATS, VideoError, VideoInfo, cut_off, read_index
+from recognizer.video.container import (
+    BARE_FORMATS,
+    MPEG_FORMATS,
+    VideoError,
+    VideoInfo,
+    cut_off,
+    read_index,
+)
 from recognizer.video.decoder import EDIT_LIST, Decoder, Tally
 from recognizer.video.deinterlace import Deinterlacer, Picture
 from recognizer.video.display import is_plausible
@@ -70,8 +77,8 @@ class VideoReader:
             raise
 
     @property
-    def _is_avi(self) -> bool:
-        return self._decoder.is_avi
+    def _is_bare(self) -> bool:
+        return self._container.format.name in BARE_FORMATS
 
     @property
     def _container(self) -> Any:
@@ -129,7 +136,7 @@ class VideoReader:
     def _make_clock(self) -> PresentationClock:
         is_mpeg = self._container.format.name in MPEG_FORMATS
         start = self._stream.start_time
-        if self._is_avi and start is not None:
+        if self._decoder.decoding_times and start is not None:
             delay_s = self._stream.codec_context.reorder_depth * self._period_s
             start += round(delay_s / self._stream.time_base)
         return PresentationClock(
@@ -214,7 +221,7 @@ class VideoReader:
     # --- at the end ------------------------------------------------------------------
 
     def _finish(self) -> None:
-        tally, clock = self._tally, self._clock
+        tally = self._tally
         if self._sample_fps is not None:
             tally.skipped["sample_fps"] = tally.usable - tally.delivered
         first = _form(*self._first, Fraction(1))
@@ -229,13 +236,24 @@ class VideoReader:
         if tally.errors or tally.ended_early:
             how = encrypted(self.path, self._container.format.name)
             tally.notes += [f"part of it is {how}"] if how else []
+        tally.notes += self._time_problems()
+
+    def _time_problems(self) -> list[str]:
+        clock, tally = self._clock, self._tally
+        none_at_all = clock.guessed == tally.pictures and not self._decoder.decoding_times
+        if self._is_bare or none_at_all:
+            rate = f"{1 / self._period_s:.5g} frames per second"
+            tally.facts.append(f"times are computed from {rate}: the stream holds none")
+        if self._is_bare:
+            tally.facts.append("a bare stream has no length: a cut at its end may go unnoticed")
+        # The last frames of an AVI with B-frames never have one.
+        expected = self._is_bare or none_at_all or self._decoder.decoding_times
         times = [
             (clock.outliers, "contradicted by its neighbours, replaced"),
             (clock.falls, "went back, continued one frame period later"),
-            # The last frames of an AVI with B-frames never have one.
-            (0 if self._is_avi else clock.guessed, "missing, taken from the frame rate"),
+            (0 if expected else clock.guessed, "missing, taken from the frame rate"),
         ]
-        tally.notes += [f"timestamp {what} ({n} times)" for n, what in times if n]
+        return [f"timestamp {what} ({n} times)" for n, what in times if n]
 
     def _compare_with_announced(self) -> None:
         tally, container, stream = self._tally, self._container, self._stream
@@ -250,13 +268,20 @@ class VideoReader:
                 return
         if not index.full:
             tally.notes += cut_off(self.path, container.format.name)
-            lost = frames_in_gaps(self._clock.gaps) - max(
-                tally.packets - tally.second_fields - tally.pictures, 0
-            )
-            if lost > 0:
-                tally.notes.append(f"gaps in a regular stream: about {lost} frames are missing")
+            self._count_gaps()
         if not index.full or tally.skipped[EDIT_LIST]:
             self._compare_durations()
+
+    def _count_gaps(self) -> None:
+        tally, clock = self._tally, self._clock
+        if self._is_bare:
+            return  # its times are made up, so that they show nothing of what is missing
+        lost = frames_in_gaps(clock.gaps, clock.in_runs)
+        if slower := frames_in_gaps(clock.gaps) - lost:
+            tally.facts.append(f"variable frame rate: {slower} frames fewer than at a constant one")
+        lost -= max(tally.packets - tally.second_fields - tally.pictures, 0)
+        if lost > 0:
+            tally.notes.append(f"gaps in a regular stream: about {lost} frames are missing")
 
     def _compare_durations(self) -> None:
         announced = self._decoder.announced

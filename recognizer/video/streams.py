@@ -106,7 +106,10 @@ def frame_rate(stream: Any) -> Fraction | None:
     rates = [stream.average_rate, stream.guessed_rate]
     if stream.start_time is None:  # a bare stream: only the codec's own header may know
         rates.reverse()
+    # With one picture, ffmpeg takes a clock of 1/1000 s for the rate.
     for rate in rates:
+        if rate == 1000 and stream.time_base == Fraction(1, 1000):
+            continue
         if rate is not None and _PLAUSIBLE_RATES[0] <= rate <= _PLAUSIBLE_RATES[1]:
             return Fraction(rate)
     return None

@@ -9,6 +9,8 @@ _MAX_WRAP_STEP_S = 60.0
 _GRID_SLACK_S = 1e-6
 _REGULAR_SHARE = 0.8
 _REGULAR_TOLERANCE = 0.25
+_RUN = 3  # equal long gaps in a row: the rate changed; losses are seldom so regular
+_RUN_TOLERANCE = 0.02
 
 T = TypeVar("T")
 
@@ -45,6 +47,8 @@ class PresentationClock:
         self.falls = 0
         self.guessed = 0
         self.gaps: Counter[int] = Counter()
+        self.in_runs: Counter[int] = Counter()
+        self._run: list[int] = []
 
     def time_s(self, stamp: int | None, following: int | None) -> float:
         """Return the time of the next frame.
@@ -62,9 +66,20 @@ class PresentationClock:
         else:
             ticks = self._settle(stamp, following)
         ticks = max(ticks, self._last)
-        self.gaps[ticks - self._last] += 1
+        self._note_gap(ticks - self._last)
         self._last = ticks
         return self._seconds(self._last)
+
+    def _note_gap(self, gap: int) -> None:
+        self.gaps[gap] += 1
+        if self._run and abs(gap - self._run[0]) > max(_RUN_TOLERANCE * gap, 1):
+            self._run.clear()
+        if len(self._run) < _RUN:
+            self._run.append(gap)
+            if len(self._run) == _RUN:
+                self.in_runs.update(self._run)
+        else:
+            self.in_runs[gap] += 1
 
     def _first(self, stamp: int | None, following: int | None) -> float:
         if stamp is None:
@@ -98,11 +113,13 @@ class PresentationClock:
         return float((ticks - (self._origin or 0)) * self._time_base)
 
 
-def frames_in_gaps(gaps: Mapping[int, int]) -> int:
+def frames_in_gaps(gaps: Mapping[int, int], in_runs: Mapping[int, int] | None = None) -> int:
     """Return how many frames are missing between those of a stream of constant rate.
 
     Args:
         gaps: how often each time between neighbours occurred, in any unit.
+        in_runs: how often of these it was one of several equal ones in a row: there the rate
+            is another, and nothing is missing.
 
     Returns:
         0 where fewer than four in five gaps are alike: such a stream has no rate.
@@ -119,7 +136,12 @@ def frames_in_gaps(gaps: Mapping[int, int]) -> int:
     alike = sum(n for gap, n in gaps.items() if abs(gap - middle) <= slack)
     if middle == 0 or alike < _REGULAR_SHARE * total:
         return 0
-    return sum((round(gap / middle) - 1) * n for gap, n in gaps.items() if gap > middle + slack)
+    steady = in_runs or {}
+    return sum(
+        (round(gap / middle) - 1) * (n - steady.get(gap, 0))
+        for gap, n in gaps.items()
+        if gap > middle + slack
+    )
 
 
 def on_grid(items: Iterable[tuple[float, T]], rate: float) -> Iterator[T]:
