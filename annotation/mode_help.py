@@ -90,10 +90,14 @@ def _blocks(text: Sequence[str], wanted: Sequence[str]) -> list[str]:
     kept: list[str] = []
     path: list[str] = []
     comment: list[str] = []
+    inside = False
     for line in text:
         key = re.match(r"( *)([A-Za-z_0-9]+):", line)
         if key is None:
-            comment = [*comment, line] if line.strip().startswith("#") else []
+            is_comment = line.strip().startswith("#")
+            if inside and line.strip() and not is_comment:  # a value that goes on
+                kept.append(line)
+            comment = [*comment, line] if is_comment else []
             continue
         depth = len(key[1]) // 2
         path = [*path[:depth], key[2]]

@@ -264,9 +264,9 @@ def test_what_cannot_be_tested_is_refused(data, tmp_path):
     crowd = tiny(data, tmp_path, "test_evaluator.iou_type=keypoints_crowd")
     with pytest.raises(TrainConfigError, match="CocoMetric of keypoints"):
         evaluate(crowd, path, tmp_path / "r")
-    misspelt = tiny(data, tmp_path, "model.head.no_such_key=1")
-    with pytest.raises(TrainConfigError, match="no_such_key"):
-        evaluate(misspelt, path, tmp_path / "r")
+    unknown = tiny(data, tmp_path, "model.head.loss.type=NoSuchLoss")
+    with pytest.raises(TrainConfigError, match="NoSuchLoss"):
+        evaluate(unknown, path, tmp_path / "r")
     cfg.test_dataloader.dataset.ann_file = "annotations/none.json"
     with pytest.raises(FileNotFoundError, match=r"none\.json"):
         evaluate(cfg, path, tmp_path / "r")

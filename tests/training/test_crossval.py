@@ -231,7 +231,10 @@ def test_a_config_that_cannot_be_built_stops_the_run(tmp_path, stage3):
     with pytest.raises(ConfigError, match="num_classes: expected 2"):
         crossval(config(tmp_path, stage3, f"train.cfg_options={options}"), silent)
     options = json.dumps([*TINY, "optim_wrapper.optimizer.lrr=1"])
-    with pytest.raises(RunError, match=r"no training can be built: TypeError.*lrr"):
+    with pytest.raises(ConfigError, match=r"did you mean optim_wrapper\.optimizer\.lr"):
+        crossval(config(tmp_path, stage3, f"train.cfg_options={options}"), silent)
+    options = json.dumps([*TINY, "optim_wrapper.type=NoSuchWrapper"])
+    with pytest.raises(RunError, match=r"no training can be built: .*NoSuchWrapper"):
         crossval(config(tmp_path, stage3, f"train.cfg_options={options}"), silent)
 
 

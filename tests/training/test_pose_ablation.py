@@ -107,7 +107,7 @@ def test_last_and_best_checkpoint_are_measured_and_kept(done):
         assert run["last"]["epoch"] == 2
         assert run["best"]["epoch"] in (1, 2)
         kept = [path.name for path in (done / run["folder"]).glob("*.pth")]
-        assert sorted(name.split("_")[0] for name in kept) == ["best", "epoch"]
+        assert sorted(name.split("_")[0] for name in kept) == ["best", "epoch", "latest.pth"]
 
 
 @needs_coco
