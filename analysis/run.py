@@ -218,7 +218,7 @@ def _report(
     config: Config, plan: AnalysisPlan, outcomes: tuple[Outcome, ...], found: list[Found]
 ) -> int:
     folder = plan.folder
-    rules = {service: plan.rules[service] for service in plan.files}
+    rules: dict[str, dict[str, float]] = {s: plan.rules[s] for s in plan.files}
     counts = Counter(outcome.state for outcome in outcomes)
     text = ", ".join(f"{counts[state]} {state}" for state in ("done", "damaged", "refused"))
     logger.info("analysis: %d inputs: %s; see %s", len(outcomes), text, folder / MANIFEST)
@@ -240,7 +240,7 @@ def _most_probable(found: Found) -> float:
     return max(peaks, default=0.0)
 
 
-def _next(config: Config, found: list[Found], rules: Mapping[Service, Mapping[str, float]]) -> str:
+def _next(config: Config, found: list[Found], rules: Mapping[str, Mapping[str, float]]) -> str:
     look = "see the overlays" if any(one.overlay for one in found) else f"see {SUMMARY}"
     if (other := other_rule(found, rules)) is None:
         return look

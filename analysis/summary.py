@@ -118,17 +118,18 @@ def other_rule(
 ) -> tuple[str, dict[str, float]] | None:
     """Return what to try next: why, and the config key with its value; None: nothing would help.
 
-    Fewer events of the service with most of them, its most probable one kept; where there is no
-    event, the one that was most nearly found.
+    Fewer events of the service with most of them, its most probable one kept; more, if it is the
+    only one; where there is no event, the one that was most nearly found.
     """
     counts = {name: sum(len(one.events[name]) for one in found) for name in rules}
     most = max(counts, key=lambda name: counts[name])
     if counts[most]:
         low = rules[most]["threshold"]
+        if counts[most] == 1:
+            return _changed(f"more events of {most} (threshold {low:g})", most, _short(low / 2, 0))
         high = max(e.peak_probability for one in found for e in one.events[most])
-        value = _short((low + high) / 2, low)
         text = f"fewer events of {most} (threshold {low:g})"
-        return None if value is None else (text, {f"inference.{most}.threshold": value})
+        return _changed(text, most, _short((low + high) / 2, low))
     near = [
         (one.peaks[name] - rules[name]["threshold"], name, one)
         for one in found
@@ -141,14 +142,20 @@ def other_rule(
     text = f"{name} is most probable in {one.video}, {one.peaks[name]:.3g}"
     if over >= 0:
         return f"{text}, but shorter than inference.min_event_s", {"inference.min_event_s": 0}
-    value = _short(one.peaks[name], 0)
-    return None if value is None else (text, {f"inference.{name}.threshold": value})
+    return _changed(text, name, _short(one.peaks[name], 0))
+
+
+def _changed(
+    text: str, service: str, threshold: float | None
+) -> tuple[str, dict[str, float]] | None:
+    return None if threshold is None else (text, {f"inference.{service}.threshold": threshold})
 
 
 def _short(value: float, above: float) -> float | None:
     """Return the shortest decimal number at most ``value`` and above ``above``; None without."""
     for digits in range(2, PROBABILITY_DIGITS + 1):
-        cut = math.floor(value * 10**digits) / 10**digits
+        scale = float(f"1e{digits}")
+        cut = math.floor(value * scale) / scale
         if above < cut <= value:
             return cut
     return None

@@ -61,9 +61,11 @@ NOBODY = Found("n.mp4", {"fight": (), "falldown": ()}, {}, None)
 @pytest.mark.parametrize(
     ("found", "text", "changes"),
     [
-        ([judged(fight=0.3, falldown=0.9)], "fewer events of falldown (threshold 0.625)",
+        ([judged(fight=0.3, falldown=0.9)], "more events of falldown (threshold 0.625)",
+         {"inference.falldown.threshold": 0.31}),
+        ([judged(fight=0.3, falldown=0.9)] * 2, "fewer events of falldown (threshold 0.625)",
          {"inference.falldown.threshold": 0.76}),
-        ([judged(fight=0.504, falldown=0.1)], "fewer events of fight (threshold 0.5)",
+        ([judged(fight=0.504, falldown=0.1)] * 2, "fewer events of fight (threshold 0.5)",
          {"inference.fight.threshold": 0.502}),
         ([judged(fight=0.1, falldown=0.1), judged("b.mp4", fight=0.2, falldown=0.555)],
          "falldown is most probable in b.mp4, 0.555", {"inference.falldown.threshold": 0.55}),
@@ -79,7 +81,8 @@ def test_the_next_run_shows_other_events(found, text, changes):
 
 
 @pytest.mark.parametrize(
-    "found", [[], [NOBODY], [judged(fight=0.0, falldown=0.0)], [judged(fight=0.5, falldown=0.1)]]
+    "found",
+    [[], [NOBODY], [judged(fight=0.0, falldown=0.0)], [judged(fight=0.5, falldown=0.1)] * 2],
 )
 def test_where_no_threshold_shows_other_events_none_is_proposed(found):
     assert other_rule(found, RULES) is None
