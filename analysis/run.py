@@ -9,6 +9,7 @@ classifier no pose network.
 
 import logging
 from collections import Counter
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,15 @@ from analysis.evaluate import (
 )
 from analysis.record import Record, read_record
 from analysis.services import classifier_path, describe_classifier, event_rules, open_classifier
-from analysis.summary import SUMMARY, Rows, event_lines, summary_rows, write_summary
+from analysis.summary import (
+    SUMMARY,
+    Found,
+    Rows,
+    event_lines,
+    other_rule,
+    summary_rows,
+    write_summary,
+)
 from analysis.video import (
     VIDEOS,
     AnalysisPlan,
@@ -81,8 +90,8 @@ def analyse(config: Config, watch: Watch) -> int:
         made_from = {"poses": poses.name, "tracks": tracks.name}
         plan = AnalysisPlan(config, folder, tracks, made_from, files, facts, rules)
         outcomes = _analyse_videos(plan, videos, watch)
-        records = _conclude(plan, outcomes, truth)
-    return _report(config, plan, outcomes, records)
+        found = _conclude(plan, outcomes, truth)
+    return _report(config, plan, outcomes, found)
 
 
 def _services(config: Config) -> tuple[Service, ...]:
@@ -157,7 +166,7 @@ def _analyse_videos(plan: AnalysisPlan, videos: list[Video], watch: Watch) -> tu
 
 def _conclude(
     plan: AnalysisPlan, outcomes: tuple[Outcome, ...], truth: dict[str, Truth]
-) -> list[Record]:
+) -> list[Found]:
     """Write the summary, the reports where the truth is known, and last the manifest.
 
     Returns:
@@ -173,16 +182,16 @@ def _conclude(
         if service in truth
     }
     rows: Rows = []
-    records = []
+    found = []
     for outcome in sorted(outcomes, key=lambda o: o.video):
         record = _record_of(plan, outcome)
         rows += summary_rows(outcome, record, services)
         if record is not None:
-            records.append(record)
+            found.append(Found.of(record, overlay_path(plan.folder, record.video)))
             for service, evaluation in evaluations.items():
                 evaluation.add(record, service)
     write_summary(plan.folder, rows)
-    analysed = [record.video for record in records]
+    analysed = [one.video for one in found]
     remove_evaluations(plan.folder)
     for service, evaluation in evaluations.items():
         report = write_evaluation(plan.config, plan.folder, service, evaluation, analysed)
@@ -195,7 +204,7 @@ def _conclude(
         "services": {s: {**plan.classifiers[s], **plan.rules[s]} for s in services},
     }
     write_manifest(plan.folder, Manifest("analysis", settings, outcomes))
-    return records
+    return found
 
 
 def _record_of(plan: AnalysisPlan, outcome: Outcome) -> Record | None:
@@ -206,34 +215,35 @@ def _record_of(plan: AnalysisPlan, outcome: Outcome) -> Record | None:
 
 
 def _report(
-    config: Config, plan: AnalysisPlan, outcomes: tuple[Outcome, ...], records: list[Record]
+    config: Config, plan: AnalysisPlan, outcomes: tuple[Outcome, ...], found: list[Found]
 ) -> int:
     folder = plan.folder
+    rules: dict[str, dict[str, float]] = {s: plan.rules[s] for s in plan.files}
     counts = Counter(outcome.state for outcome in outcomes)
     text = ", ".join(f"{counts[state]} {state}" for state in ("done", "damaged", "refused"))
     logger.info("analysis: %d inputs: %s; see %s", len(outcomes), text, folder / MANIFEST)
-    for line in event_lines(records, {s: plan.rules[s] for s in plan.files}):
+    for line in event_lines(found, rules):
         logger.info("%s", line)
-    drawn = [path for r in records if (path := overlay_path(folder, r.video)).is_file()]
+    drawn = [one for one in found if one.overlay is not None]
     if drawn:
+        first = max(drawn, key=_most_probable)
         logger.info("overlays: %d videos below %s, such as %s", len(drawn), folder / VIDEOS,
-                    _first_to_see(plan, records) or drawn[0])  # fmt: skip
-    logger.info("table: %s; details beside each overlay, as .json", folder / SUMMARY)
-    service, rules = next(iter(plan.rules.items()))
-    higher = round((1 + rules["threshold"]) / 2, 2)
-    key = f"inference.{service}.threshold"
-    again = next_command(config, "inference.analysis", {key: higher})
-    logger.info("next: see the overlays; another threshold asks no network again: %s", again)
+                    first.overlay)  # fmt: skip
+    logger.info("table: %s; details of each video below %s, as .json", folder / SUMMARY,
+                folder / VIDEOS)  # fmt: skip
+    logger.info("next: %s", _next(config, found, rules))
     return EXIT_SOME_REFUSED if counts["refused"] else EXIT_DONE
 
 
-def _first_to_see(plan: AnalysisPlan, records: list[Record]) -> Path | None:
-    """Return the overlay of the video with the most probable event."""
-    events = [
-        (event.peak_probability, path)
-        for record in records
-        for result in record.services.values()
-        for event in result.events
-        if (path := overlay_path(plan.folder, record.video)).is_file()
-    ]
-    return max(events, key=lambda pair: pair[0])[1] if events else None
+def _most_probable(found: Found) -> float:
+    peaks = [event.peak_probability for events in found.events.values() for event in events]
+    return max(peaks, default=0.0)
+
+
+def _next(config: Config, found: list[Found], rules: Mapping[str, Mapping[str, float]]) -> str:
+    look = "see the overlays" if any(one.overlay for one in found) else f"see {SUMMARY}"
+    if (other := other_rule(found, rules)) is None:
+        return look
+    text, changes = other
+    again = next_command(config, "inference.analysis", changes)
+    return f"{look}; {text}; without asking a network again: {again}"

@@ -1,11 +1,13 @@
-"""The summary table: one row for each video and service."""
+"""The summary table, one row for each video and service, and what the console is told."""
 
 import csv
 import io
+import math
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
-from analysis.record import Record
+from analysis.record import PROBABILITY_DIGITS, Event, Record, ServiceResult, Window
 from annotation.workspace import Outcome
 from recognizer.artifacts import atomic_path
 
@@ -17,6 +19,45 @@ COLUMNS = (
 )  # fmt: skip
 
 Rows = list[list[object]]
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """What is kept of a video until the end of a run: its windows stay in its file.
+
+    Attributes:
+        video: its path inside the input folder.
+        events: of each service.
+        peaks: highest probability of an event's class, of each service that judged a window.
+        overlay: the overlay's file; None where there is none.
+
+    """
+
+    video: str
+    events: Mapping[str, tuple[Event, ...]]
+    peaks: Mapping[str, float]
+    overlay: Path | None
+
+    @classmethod
+    def of(cls, record: Record, overlay: Path) -> "Found":
+        """Return the events of a record; ``overlay`` need not be there."""
+        peaks = {name: _peak(result) for name, result in record.services.items()}
+        return cls(
+            record.video,
+            {name: result.events for name, result in record.services.items()},
+            {name: peak[0] for name, peak in peaks.items() if peak is not None},
+            overlay if overlay.is_file() else None,
+        )
+
+
+def _peak(result: ServiceResult) -> tuple[float, Window] | None:
+    """Return the highest probability of an event's class and its window; None: none judged."""
+    values = [
+        (max(w.probabilities[name] for name in result.classifier["classes"][1:]), w)
+        for w in result.windows
+        if w.probabilities
+    ]
+    return max(values, key=lambda pair: pair[0], default=None)
 
 
 def summary_rows(outcome: Outcome, record: Record | None, services: Sequence[str]) -> Rows:
@@ -32,12 +73,7 @@ def summary_rows(outcome: Outcome, record: Record | None, services: Sequence[str
     for service in services:
         result = record.services[service]
         times = [f"{e.start_s:.2f}-{e.stop_s:.2f} {e.class_name}" for e in result.events]
-        values = [
-            (max(w.probabilities[name] for name in result.classifier["classes"][1:]), w)
-            for w in result.windows
-            if w.probabilities
-        ]
-        peak, window = max(values, key=lambda pair: pair[0], default=(None, None))
+        peak, window = _peak(result) or (None, None)
         states = [w.state for w in result.windows]
         rows.append(
             [
@@ -51,23 +87,21 @@ def summary_rows(outcome: Outcome, record: Record | None, services: Sequence[str
     return rows
 
 
-def event_lines(records: Sequence[Record], rules: Mapping[str, Mapping[str, float]]) -> list[str]:
+def event_lines(found: Sequence[Found], rules: Mapping[str, Mapping[str, float]]) -> list[str]:
     """Return what was found, for the console: an event a line, the first ``SHOWN`` of them.
 
     Args:
-        records: of the videos, in the order of the table.
+        found: in each video, in the order of the table.
         rules: of each service; its threshold is named where nothing was found.
 
     """
-    events = [
-        (r.video, e) for r in records for result in r.services.values() for e in result.events
-    ]
+    events = [(one.video, e) for one in found for own in one.events.values() for e in own]
     if not events:
         thresholds = ", ".join(f"{name} {rule['threshold']:g}" for name, rule in rules.items())
-        return [f"no event in {len(records)} of {len(records)} videos (thresholds: {thresholds})"]
+        return [f"no event in {len(found)} of {len(found)} videos (thresholds: {thresholds})"]
     videos = len({video for video, _ in events})
     noun = "event" if len(events) == 1 else "events"
-    lines = [f"{len(events)} {noun} in {videos} of {len(records)} videos:"]
+    lines = [f"{len(events)} {noun} in {videos} of {len(found)} videos:"]
     for video, event in events[:SHOWN]:
         ids = ", ".join(str(person.track_id) for person in event.people) or "nobody"
         lines.append(
@@ -77,6 +111,54 @@ def event_lines(records: Sequence[Record], rules: Mapping[str, Mapping[str, floa
     if len(events) > SHOWN:
         lines.append(f"  and {len(events) - SHOWN} more in {SUMMARY}")
     return lines
+
+
+def other_rule(
+    found: Sequence[Found], rules: Mapping[str, Mapping[str, float]]
+) -> tuple[str, dict[str, float]] | None:
+    """Return what to try next: why, and the config key with its value; None: nothing would help.
+
+    Fewer events of the service with most of them, its most probable one kept; more, if it is the
+    only one; where there is no event, the one that was most nearly found.
+    """
+    counts = {name: sum(len(one.events[name]) for one in found) for name in rules}
+    most = max(counts, key=lambda name: counts[name])
+    if counts[most]:
+        low = rules[most]["threshold"]
+        if counts[most] == 1:
+            return _changed(f"more events of {most} (threshold {low:g})", most, _short(low / 2, 0))
+        high = max(e.peak_probability for one in found for e in one.events[most])
+        text = f"fewer events of {most} (threshold {low:g})"
+        return _changed(text, most, _short((low + high) / 2, low))
+    near = [
+        (one.peaks[name] - rules[name]["threshold"], name, one)
+        for one in found
+        for name in rules
+        if name in one.peaks
+    ]
+    if not near:
+        return None
+    over, name, one = max(near, key=lambda row: row[0])
+    text = f"{name} is most probable in {one.video}, {one.peaks[name]:.3g}"
+    if over >= 0:
+        return f"{text}, but shorter than inference.min_event_s", {"inference.min_event_s": 0}
+    return _changed(text, name, _short(one.peaks[name], 0))
+
+
+def _changed(
+    text: str, service: str, threshold: float | None
+) -> tuple[str, dict[str, float]] | None:
+    return None if threshold is None else (text, {f"inference.{service}.threshold": threshold})
+
+
+def _short(value: float, above: float) -> float | None:
+    """Return the shortest decimal number at most ``value`` and above ``above``; None without."""
+    for digits in range(2, PROBABILITY_DIGITS + 1):
+        scale = float(f"1e{digits}")
+        cut = math.floor(value * scale) / scale
+        if above < cut <= value:
+            return cut
+    return None
 
 
 def write_summary(folder: Path, rows: Sequence[Sequence[object]]) -> Path:

@@ -93,7 +93,10 @@ def benchmark(config: Config, watch: Any) -> int:
             "deploy.benchmark: expected a backend that can run here, got none; "
             + "; ".join(f"{one.name}: {one.reason}" for one in skipped)
         )
-    _report(config, timings, skipped)
+    fastest = _report(config, timings, skipped)
+    (candidate,) = [one for one in found if one.name == fastest.name]
+    changes = {**candidate.changes(config), "annotation.batch_size": fastest.batch}
+    logger.info("next: %s", next_command(config, "annotation.stage1", changes))
     return EXIT_DONE
 
 
@@ -199,7 +202,8 @@ def table(timings: Sequence[Timing], skipped: Sequence[Skipped]) -> str:
     return "\n".join(lines)
 
 
-def _report(config: Config, timings: Sequence[Timing], skipped: Sequence[Skipped]) -> None:
+def _report(config: Config, timings: Sequence[Timing], skipped: Sequence[Skipped]) -> Timing:
+    """Write and show the table; return the fastest."""
     folder = report_dir(config)
     text = table(timings, skipped)
     for row in text.splitlines():
@@ -217,6 +221,4 @@ def _report(config: Config, timings: Sequence[Timing], skipped: Sequence[Skipped
     fastest = max(timings, key=lambda timing: timing.frames_per_s)
     logger.info("fastest here: %s, batch %d, %.1f frames a second",
                 fastest.name, fastest.batch, fastest.frames_per_s)  # fmt: skip
-    changes = {"models.pose_estimation.inference_mode": fastest.name.split()[0],
-               "annotation.batch_size": fastest.batch}  # fmt: skip
-    logger.info("next: %s", next_command(config, "annotation.stage1", changes))
+    return fastest

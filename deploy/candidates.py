@@ -23,6 +23,8 @@ from recognizer.types import Image
 
 _KEY = "models.pose_estimation"
 _SHORTER = ("_fp16", "_int8")
+_RULES = ("score_threshold", "nms_threshold", "max_detections", "keypoint_threshold")
+_SIZES = ("input_size", "model_input_size")
 CANNOT_OPEN = (ValueError, OSError, ImportError, RuntimeError)
 """What opening a backend that is not there raises; the message says what mends it."""
 
@@ -47,6 +49,20 @@ class Candidate:
     def open(self, threads: int) -> PoseModel:
         """Return the model; raise one of ``CANNOT_OPEN`` where it cannot run here."""
         return open_pose_model(self.settings, self.files, threads=threads)
+
+    def changes(self, config: Config) -> dict[str, Any]:
+        """Return the config keys that make stage 1 run this backend, with their values.
+
+        The rules for people stay the user's: they are alike in all candidates.
+        """
+        mode = self.settings.inference_mode
+        own, block = (getattr(s, mode) for s in (config.models.pose_estimation, self.settings))
+        changes: dict[str, Any] = {f"{_KEY}.inference_mode": mode}
+        for name in type(block).model_fields:
+            value = getattr(block, name)
+            if name not in _RULES and value != getattr(own, name):
+                changes[f"{_KEY}.{mode}.{name}"] = list(value) if name in _SIZES else value
+        return changes
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,7 +138,8 @@ def _torch(config: Config, alike: PoseEstimationSection) -> Iterator[Candidate]:
     }
     wanted = alike.pth.precision
     for precision in dict.fromkeys(("fp32", wanted)):
-        pth = alike.pth.model_copy(update={"precision": precision})
+        update = {"precision": precision, "checkpoint_path": str(checkpoint)}
+        pth = alike.pth.model_copy(update=update)
         settings = alike.model_copy(update={"inference_mode": "pth", "pth": pth})
         yield Candidate(f"pth {pth.device} {precision}", settings, files, precision)
 
@@ -147,7 +164,9 @@ def _onnx(config: Config, alike: PoseEstimationSection) -> Iterator[Candidate]:
             if name in seen:
                 continue
             seen.add(name)
-            settings = alike.model_copy(update={"inference_mode": "onnx", "onnx": section})
+            named = str(Path(own.model_path).with_name(file.name))  # a twin stands beside it
+            onnx = section.model_copy(update={"model_path": named})
+            settings = alike.model_copy(update={"inference_mode": "onnx", "onnx": onnx})
             yield Candidate(name, settings, {"pose": file, **detector}, precision)
 
 
@@ -225,10 +244,7 @@ def _alike(config: Config) -> PoseEstimationSection:
         facts = None
     if facts is not None and facts.thresholds is not None:
         rules = facts.thresholds  # they stand inside the file: nobody can change them
-    update = {
-        name: getattr(rules, name)
-        for name in ("score_threshold", "nms_threshold", "max_detections")
-    } | {"keypoint_threshold": 0.0}
+    update = {name: getattr(rules, name) for name in _RULES[:3]} | {"keypoint_threshold": 0.0}
     size = pose.onnx.model_input_size
     sizes = {} if size is None or pose.kind != "rtmo" else {"input_size": size}
     return pose.model_copy(

@@ -126,7 +126,7 @@ READS: dict[str, tuple[str, ...]] = {
         *_TRACKS, "train.seed", "train.cfg_options", "test.bootstrap", "test.worst",
         "visualize.crf",
     ),
-    "doctor": _POSES,
+    "doctor": (*_POSES, "inference"),
 }  # fmt: skip
 # mode -> the sections by which it finds what an earlier mode left.
 FINDS: dict[str, tuple[str, ...]] = {

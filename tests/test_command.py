@@ -1,14 +1,17 @@
 """The command that comes next: with what was typed and the next mode reads, and nothing else."""
 
+import contextlib
+import importlib
 import shlex
 from pathlib import Path
 
 import pytest
 
 import main
-from recognizer.command import Given, next_command
+from annotation.progress import silent
+from recognizer.command import FINDS, READS, Given, next_command
 from recognizer.config import Config
-from recognizer.config_file import load_config
+from recognizer.config_file import ConfigError, load_config
 
 ROOT = Path(__file__).resolve().parents[1]
 SHIPPED = ROOT / "configs" / "config.yaml"
@@ -93,3 +96,22 @@ def test_an_input_that_is_not_there_yet_is_asked_for(tmp_path, mode, section):
     assert words(load_config(own), mode)[-1].startswith(f"{section}.input=<")
     own.write_text(f"{section}: {{input: .}}")
     assert words(load_config(own), mode) == [mode, "--config", str(own)]
+
+
+@pytest.mark.parametrize("mode", ["doctor", "models.fetch", "convert.sdpose"])
+def test_a_mode_reads_the_sections_that_the_table_says(mode, monkeypatch, tmp_path):
+    config = load_config(SHIPPED, [f"annotation.output_dir={tmp_path}"])
+    read, real = set(), Config.__getattribute__
+
+    def hear(self, name):
+        if name in Config.model_fields:
+            read.add(name)
+        return real(self, name)
+
+    monkeypatch.setattr(Config, "__getattribute__", hear)
+    module, function, _ = main.MODES[mode]
+    with contextlib.suppress(ConfigError):  # convert.source is not named
+        getattr(importlib.import_module(module), function)(config, silent)
+    known = {key.partition(".")[0] for key in (*READS[mode], *FINDS.get(mode, ()))}
+    assert read, "nothing was heard"
+    assert read <= known

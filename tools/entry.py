@@ -49,7 +49,7 @@ def run(arguments: argparse.Namespace, mode: Callable[[str], str], extra: Sequen
         return _fail("--launcher pytorch: expected to be started by torchrun or "
                      "torch.distributed.launch: tools/dist_train.sh CONFIG N")  # fmt: skip
     if os.environ.get("RANK", "0") != "0":
-        logging.getLogger().setLevel(logging.ERROR)  # one process speaks
+        logging.disable(logging.WARNING)  # one process speaks, whatever level main.py sets
     try:
         from training.by_config import kind_of, own_data, read
         from training.places import existing_config

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from annotation.workspace import stage3_dir
+from recognizer.command import next_command
 from recognizer.config import Config
 from recognizer.config_file import ConfigError
 from recognizer.dataset.mmaction import read_split
@@ -235,8 +236,8 @@ def best_checkpoint(config: Config, service: str) -> Path:
         found = sorted(folder.glob("epoch_*.pth"), key=lambda path: path.stat().st_mtime_ns)
     if not found:
         raise ConfigError(
-            f"test.checkpoint: expected a best_*.pth in {folder}, found none; run --mode "
-            f"train.{service} first, or name a checkpoint with --checkpoint"
+            f"test.checkpoint: expected a best_*.pth in {folder}, found none; name one with "
+            f"--checkpoint <file>, or train first: {next_command(config, f'train.{service}')}"
         )
     return found[-1]
 

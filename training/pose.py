@@ -68,7 +68,7 @@ def test_pose(config: Config, watch: Watch) -> int:
     one_process("test.pose")
     path = pose_config(config)
     cfg = prepare(config, path)
-    checkpoint = _checkpoint(config, Path(cfg.work_dir), path)
+    checkpoint = _checkpoint(config, Path(cfg.work_dir))
     output = config.test.output_dir or checkpoint.parent / "report"
     if not checkpoint.is_file():
         raise FileNotFoundError(missing_checkpoint(checkpoint))
@@ -102,7 +102,7 @@ def one_process(mode: str) -> None:
         raise ConfigError(f"--mode {mode} runs in one process: start it without torchrun")
 
 
-def _checkpoint(config: Config, work_dir: Path, path: Path) -> Path:
+def _checkpoint(config: Config, work_dir: Path) -> Path:
     """Return the checkpoint to test: the named one, else the best one of the work_dir."""
     named = as_list(config.test.checkpoint)
     if len(named) > 1:
@@ -112,8 +112,8 @@ def _checkpoint(config: Config, work_dir: Path, path: Path) -> Path:
     if (found := find_checkpoint(work_dir)) is not None:
         return found
     raise ConfigError(
-        f"test.checkpoint: expected a best_*.pth in {work_dir}, found none; run python main.py "
-        f"--mode train.pose --train-config {path} first, or name one with --checkpoint <file>"
+        f"test.checkpoint: expected a best_*.pth in {work_dir}, found none; name one with "
+        f"--checkpoint <file>, or train first: {next_command(config, 'train.pose')}"
     )
 
 

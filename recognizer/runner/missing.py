@@ -21,9 +21,9 @@ def missing_checkpoint(path: Path) -> str:
     if not names:
         return f"{text}; no *.pth is in {folder}"
     near = difflib.get_close_matches(path.name, names, 1, 0.75)
-    hint = f"did you mean {near[0]}? " if near else ""
+    hint = f"; did you mean {near[0]}?" if near else ""
     more = f" and {len(names) - _MOST_NAMES} more" if len(names) > _MOST_NAMES else ""
-    return f"{text}; {hint}There are {', '.join(names[-_MOST_NAMES:])}{more}"
+    return f"{text}; {folder} holds {', '.join(names[-_MOST_NAMES:])}{more}{hint}"
 
 
 def _by_number(name: str) -> tuple[str, int]:

@@ -148,8 +148,11 @@ def test_the_overlay_has_every_frame_at_its_time(analysed):
     assert first.shape[0] > 64 * first.shape[1] / 96  # the strip is below the picture
 
 
-def test_without_overlays_none_are_written(place):
+def test_without_overlays_none_are_written_or_spoken_of(place, caplog):
+    caplog.set_level("INFO", "analysis.run")
     run(place, "inference.overlay=false")
+    assert "next: see summary.csv" in caplog.text
+    assert not any(word in caplog.text for word in ("overlays:", "see the overlay"))
     assert not files(out(place), "*.mp4")
     assert len(files(out(place) / "videos", "*.json")) == 2
 

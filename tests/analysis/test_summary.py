@@ -1,9 +1,12 @@
 """What an analysis says at its end: each event by video, time, class, probability and people."""
 
 from dataclasses import replace
+from pathlib import Path
+
+import pytest
 
 from analysis.record import Event, Person
-from analysis.summary import SHOWN, event_lines
+from analysis.summary import SHOWN, Found, event_lines, other_rule
 from tests.analysis.records import record, result, window
 
 RULES = {"fight": {"threshold": 0.5}, "falldown": {"threshold": 0.625}}
@@ -16,7 +19,7 @@ def event(start_s, people=(3, 5)):
 
 def with_events(video, events):
     service = replace(result([window(0.0, 0.1)]), events=tuple(events))
-    return record({"fight": service}, video=video)
+    return Found.of(record({"fight": service}, video=video), Path("not/there.mp4"))
 
 
 def test_events_are_named():
@@ -39,3 +42,54 @@ def test_of_many_events_the_first_are_named_and_the_table_has_the_rest():
 def test_nothing_found_is_said_with_the_thresholds():
     lines = event_lines([with_events("a.mp4", [])], RULES)
     assert lines == ["no event in 1 of 1 videos (thresholds: fight 0.5, falldown 0.625)"]
+
+
+def judged(video="a.mp4", **peaks):
+    """Return what is found where each service judged one window, with this probability."""
+    services = {
+        name: result([window(0.0, peak, service=name)], service=name, rules={**RULES_OF, **rule})
+        for name, peak in peaks.items()
+        for rule in [RULES[name]]
+    }
+    return Found.of(record(services, video=video), Path("not/there.mp4"))
+
+
+RULES_OF = {"merge_gap_s": 0.0, "min_event_s": 0.0}
+NOBODY = Found("n.mp4", {"fight": (), "falldown": ()}, {}, None)
+
+
+@pytest.mark.parametrize(
+    ("found", "text", "changes"),
+    [
+        ([judged(fight=0.3, falldown=0.9)], "more events of falldown (threshold 0.625)",
+         {"inference.falldown.threshold": 0.31}),
+        ([judged(fight=0.3, falldown=0.9)] * 2, "fewer events of falldown (threshold 0.625)",
+         {"inference.falldown.threshold": 0.76}),
+        ([judged(fight=0.504, falldown=0.1)] * 2, "fewer events of fight (threshold 0.5)",
+         {"inference.fight.threshold": 0.502}),
+        ([judged(fight=0.1, falldown=0.1), judged("b.mp4", fight=0.2, falldown=0.555)],
+         "falldown is most probable in b.mp4, 0.555", {"inference.falldown.threshold": 0.55}),
+        ([judged(fight=0.00345, falldown=0.0), NOBODY],
+         "fight is most probable in a.mp4, 0.00345", {"inference.fight.threshold": 0.003}),
+        ([Found("a.mp4", {"fight": (), "falldown": ()}, {"fight": 0.8}, None)],
+         "fight is most probable in a.mp4, 0.8, but shorter than inference.min_event_s",
+         {"inference.min_event_s": 0}),
+    ],
+)  # fmt: skip
+def test_the_next_run_shows_other_events(found, text, changes):
+    assert other_rule(found, RULES) == (text, changes)
+
+
+@pytest.mark.parametrize(
+    "found",
+    [[], [NOBODY], [judged(fight=0.0, falldown=0.0)], [judged(fight=0.5, falldown=0.1)] * 2],
+)
+def test_where_no_threshold_shows_other_events_none_is_proposed(found):
+    assert other_rule(found, RULES) is None
+
+
+def test_windows_are_not_kept_until_the_end():
+    kept = judged(fight=0.9, falldown=0.2)
+    assert kept.peaks == {"fight": 0.9, "falldown": 0.2}
+    assert len(kept.events["fight"]) == 1
+    assert not hasattr(kept, "services")

@@ -130,6 +130,21 @@ def test_every_block_is_told_the_same(folder):
         assert (block.max_detections, block.keypoint_threshold) == (7, 0.0)
 
 
+def test_a_candidate_knows_the_keys_that_run_it(folder):
+    moved(folder / "m.onnx", folder / "m_fp16.onnx")
+    config = config_of(folder, onnx={"device": "cuda:0", "score_threshold": 0.4})
+    found, _ = candidates(config)
+    key, mode = "models.pose_estimation", {"models.pose_estimation.inference_mode": "onnx"}
+    twin = {f"{key}.onnx.model_path": str(folder / "m_fp16.onnx")}
+    cpu = {f"{key}.onnx.device": "cpu"}
+    assert {one.name: one.changes(config) for one in found} == {
+        "onnx cpu fp32": mode | cpu,
+        "onnx cuda:0 fp32": mode,
+        "onnx cpu fp16": mode | twin | cpu,
+        "onnx cuda:0 fp16": mode | twin,
+    }
+
+
 def test_another_shape_is_compared_with_the_square(folder):
     """A network of free size that looks for a dot sees it at either size; a broken one does not."""
     free_size(folder / "m.onnx")

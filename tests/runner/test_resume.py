@@ -183,7 +183,7 @@ def test_a_second_name_is_a_copy_where_there_are_no_hard_links(tmp_path, monkeyp
     ("name", "said"),
     [
         ("best_AP_epoch_280.pth", "did you mean best_coco_AP_epoch_275.pth?"),
-        ("epoch_100.pth", "There are best_coco_AP_epoch_275.pth, epoch_9.pth, epoch_10.pth"),
+        ("epoch_100.pth", " holds best_coco_AP_epoch_275.pth, epoch_9.pth, epoch_10.pth"),
         ("../gone/epoch_1.pth", "there is no folder"),
         (".", "got the folder"),
         ("empty/epoch_1.pth", "no *.pth is in"),
