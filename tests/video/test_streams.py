@@ -179,8 +179,26 @@ def test_signs_of_other_protections(tmp_path: Path, format_name: str, sign: str)
     noise = np.random.default_rng(1).bytes(60_000)
     path.write_bytes(noise)
     assert encrypted(path, format_name) == ""
-    path.write_bytes(noise[:5000] + bytes.fromhex(sign) + noise)
+    box = noise[:5000] + bytes.fromhex(sign) + noise
+    if "mp4" in format_name:  # after the pictures; the sizes of 64 bits
+        sizes = [(1).to_bytes(4, "big") + name for name in (b"mdat", b"moov")]
+        data, index = (
+            s + (len(b) + 16).to_bytes(8, "big") for s, b in zip(sizes, (noise, box), strict=True)
+        )
+        box = data + noise + index + box
+    path.write_bytes(box)
     assert encrypted(path, format_name).startswith("encrypted (")
+
+
+@pytest.mark.parametrize(
+    "head",
+    ["", "00", "00000008 6d6f6f76", "0000000c 66726565" * 9, "00000000 6d646174" + "00" * 99,
+     "00000001 6d646174" + "ff" * 8, "00000001 6d6f6f76" + "ff" * 20, "ffffffff 66726565"],
+)  # fmt: skip
+def test_damaged_boxes_are_no_sign_of_protection(tmp_path: Path, head: str) -> None:
+    path = tmp_path / "a.mp4"
+    path.write_bytes(bytes.fromhex(head))
+    assert encrypted(path, "mov,mp4,m4a") == ""
 
 
 def test_a_damaged_video_is_not_called_encrypted(tmp_path: Path) -> None:
