@@ -121,7 +121,7 @@ def _from_mmaction(item: Any) -> tuple[Sample | None, list[str]]:
     try:
         sample = Sample(
             item["frame_dir"],
-            int(item["label"]),
+            item["label"] if faults else int(item["label"]),
             keypoints,
             item["keypoint_score"],
             (int(width), int(height)),
