@@ -5,6 +5,7 @@ Its pickle is a list of dicts. ``frame_dir`` names the sample and must be unique
 """
 
 from collections.abc import Iterable, Iterator, Mapping
+from numbers import Integral
 from pathlib import Path
 from typing import Any
 
@@ -120,7 +121,7 @@ def _from_mmaction(item: Any) -> tuple[Sample | None, list[str]]:
     try:
         sample = Sample(
             item["frame_dir"],
-            item["label"],
+            item["label"] if faults else int(item["label"]),
             keypoints,
             item["keypoint_score"],
             (int(width), int(height)),
@@ -136,8 +137,12 @@ def _scalar_faults(item: Mapping[str, Any]) -> Iterator[str]:
     name, label = item["frame_dir"], item["label"]
     if not isinstance(name, str) or not name:
         yield "expected a name as frame_dir"
-    if type(label) is not int or label < 0:
-        yield f"expected a label >= 0, got {label!r}"
+    if isinstance(label, bool) or not isinstance(label, Integral):
+        yield (
+            f"expected a label that is a whole number, got {label!r:.60} ({type(label).__name__})"
+        )
+    elif int(label) < 0:
+        yield f"expected a label >= 0, got {label}"
 
 
 def _is_size(value: Any) -> bool:
@@ -164,7 +169,7 @@ def _form_faults(item: Mapping[str, Any]) -> Iterator[str]:
 
 def _size_faults(sample: Sample, total_frames: Any) -> Iterator[str]:
     frames = sample.keypoints.shape[1]
-    if total_frames != frames:
+    if not isinstance(total_frames, Integral) or int(total_frames) != frames:
         yield f"expected total_frames {frames} as in keypoint, got {total_frames!r}"
     if frames == 0 or len(sample.keypoints) == 0:
         yield "expected at least one person and one frame"

@@ -119,7 +119,7 @@ def examine(ann_file: Path, image_dir: Path, looking: Looking | None = None) -> 
             f"in {len(images)} images and none of them has any; this is nothing to train on or "
             "measure with"
         )
-    warnings += check_plausible(labelled, images, faults)
+    warnings += [f"{ann_file}: {text}" for text in check_plausible(labelled, images, faults)]
     ids = {person["image_id"] for person in labelled}
     if looking.boxes is not None:
         named, notes = check_detections(looking.boxes, images, category)

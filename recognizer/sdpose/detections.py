@@ -4,11 +4,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from recognizer.sdpose.faults import Faults
+from recognizer.sdpose.faults import Faults, are_many
 from recognizer.sdpose.json_file import read_json
 
 _LARGEST, _SOME_PX = 10**9, 32
-_MANY = 0.05  # of the detections; fewer odd ones are warned of
 _PERSON = 1  # the category that mmpose takes, whatever the annotations call it
 
 _NO_DICT = "expected a detection as a dict, got {got}"
@@ -64,7 +63,7 @@ def check_detections(
                 odd.add(fault[0], f"detections[{number}]", fault[1])
         else:
             others[row["category_id"]] = others.get(row["category_id"], 0) + 1
-    if len(odd) > _MANY * len(people):
+    if are_many(len(odd), len(people)):
         faults.merge(odd)
     faults.refuse(path)
     _check_category(path, len(people), others, person_id)

@@ -5,6 +5,12 @@ from pathlib import Path
 
 _NAMED = 5  # of many equal faults, how many a message names
 _LONGEST = 160  # characters of a wrong value
+_MANY, _FEW = 0.05, 5  # a share of all; so few are never many unless they are most of all
+
+
+def are_many(found: int, total: int) -> bool:
+    """Tell whether so many of all have a fault that the conversion is at fault, not they."""
+    return found > max(_MANY * total, min(_FEW, total / 2))
 
 
 class Faults:
@@ -26,9 +32,11 @@ class Faults:
             self._found.setdefault(kind, []).append((where[:_LONGEST], text[:_LONGEST]))
 
     def merge(self, others: "Faults") -> None:
-        """Take in all faults of others, whose kinds are not here yet."""
-        self._found |= others._found
-        self._counts |= others._counts
+        """Take in all faults of others; those of a kind that is here already add up."""
+        for kind, count in others._counts.items():
+            named = self._found.get(kind, []) + others._found[kind]
+            self._found[kind] = named[:_NAMED]
+            self._counts[kind] = self._counts.get(kind, 0) + count
 
     def __len__(self) -> int:
         return sum(self._counts.values())

@@ -27,6 +27,7 @@ _BOMS: tuple[tuple[bytes, str, str], ...] = (
     (codecs.BOM_UTF16_LE, "UTF-16", "utf-16"),
     (codecs.BOM_UTF16_BE, "UTF-16", "utf-16"),
 )
+_HEAD_BYTES = 512
 _PAGES = (b"<!doctype", b"<html", b"<?xml", b"<head", b"<body")
 
 
@@ -51,27 +52,33 @@ def read_json(path: Path) -> Any:
         ValueError: no JSON, another encoding than plain UTF-8, or one key twice in an object.
 
     """
-    data = path.read_bytes()
-    if kind := content_kind(data[:512]):
+    with path.open("rb") as file:
+        head = file.read(_HEAD_BYTES)
+    if kind := content_kind(head):
         raise ValueError(f"{path}: not JSON: the file is {kind}")
     for mark, name, encoding in _BOMS:
-        if data.startswith(mark):
+        if head.startswith(mark):
             raise ValueError(
                 f"{path}: expected JSON in plain UTF-8, which COCO's tools read, got {name}; "
                 f'convert it: python -c "from pathlib import Path; p = Path({str(path)!r}); '
                 f"p.write_bytes(p.read_text('{encoding}').encode())\""
             )
+    text = _decoded(path)
     try:
-        text = data.decode()
+        return json.loads(text, object_pairs_hook=_unique)
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"{path}: not JSON: {str(error)[:200]}") from error
+
+
+def _decoded(path: Path) -> str:
+    """Return the text alone: its bytes are let go before it is parsed."""
+    try:
+        return path.read_bytes().decode()
     except UnicodeDecodeError as error:
         raise ValueError(
             f"{path}: expected JSON in UTF-8, got byte {error.object[error.start]:#04x} at "
             f"{error.start}; convert it, such as with iconv -f <its encoding> -t UTF-8"
         ) from error
-    try:
-        return json.loads(text, object_pairs_hook=_unique)
-    except (ValueError, RecursionError) as error:
-        raise ValueError(f"{path}: not JSON: {str(error)[:200]}") from error
 
 
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

@@ -10,14 +10,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from recognizer.sdpose.faults import Faults
+from recognizer.sdpose.faults import Faults, are_many
 from recognizer.skeleton import NUM_KEYPOINTS
 
-_MANY = 0.05  # of the labelled persons; fewer are warned of
 _TINY_PX, _SOME_PX = 2, 32  # who is within 2 pixels of the corner is given in parts of a picture
 _PADDING = 1.25  # mmpose's crop is that much larger than the box
 _BEYOND = 1.05  # a box may reach a little over the border
 _CORNERS, _OVER = 0.95, 0.2  # so many could be corners, so many are too large as sizes
+_REACH = 0.1  # of a box: so far beyond it keypoints of COCO's own lie at one person in eight
+_CUT, _MENDED = 0.5, 1 / 3  # so many such persons are no accident; what may be left of them
 
 _PARTS = (
     "expected keypoints and bbox in pixels, got all within {got} of the picture's corner; they "
@@ -27,11 +28,16 @@ _XYXY = (
     "bbox: expected x, y, width, height, got {got}, which reaches beyond the picture; all boxes of "
     "this file read like x1, y1, x2, y2: convert them"
 )
+_CENTERS = (
+    "bbox: expected x, y, width, height, got {got}, beside which its keypoints lie; the boxes of "
+    "this file read like center x, center y, width, height: convert them"
+)
 _AWAY = (
     "keypoints: expected labelled ones inside the person's bbox, which is all that the network "
     "sees, got none there: {got}; compare units and order of keypoints and bbox"
 )
 _OFF = "keypoints: expected labelled ones inside the picture, got none there: {got}"
+_COPY = "expected every person once, got the keypoints of {got} again; both count: take one out"
 
 
 def check_plausible(
@@ -57,8 +63,10 @@ def check_plausible(
     if table.judge(_PARTS, parts, lambda i: f"{xy[i][labelled[i]].max():.3g} pixels"):
         return []  # the rest follows from it
     corners = _are_corners(boxes, sizes)
-    if corners.any():
-        table.judge(_XYXY, corners, lambda i: str(persons[i]["bbox"]))
+    if table.judge(_XYXY, corners, lambda i: str(persons[i]["bbox"])):
+        return []
+    centers = _are_centers(boxes, xy, labelled)
+    if table.judge(_CENTERS, centers, lambda i: str(persons[i]["bbox"])):
         return []
     off = ~(labelled & _inside(xy, np.zeros_like(sizes), sizes)).any(1)
     center, half = boxes[:, :2] + boxes[:, 2:] / 2, boxes[:, 2:] / 2 * _PADDING
@@ -66,7 +74,44 @@ def check_plausible(
     for kind, mask in ((_OFF, off), (_AWAY, away)):
         table.judge(kind, mask, lambda i: f"bbox {persons[i]['bbox']}, "
                     f"first keypoint {xy[i][labelled[i]][0].tolist()}")  # fmt: skip
-    return [*table.warnings, *_point_warnings(xy, labelled, sizes)]
+    return [
+        *table.warnings,
+        *_copies(persons),
+        *_cut_off(_reach_beyond(boxes, xy, labelled)),
+        *_point_warnings(xy, labelled, sizes),
+    ]
+
+
+def _copies(persons: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Return a warning of persons that are there again under another id."""
+    first: dict[tuple[int, tuple[float, ...]], int] = {}
+    copies = Faults()
+    for person in persons:
+        number, image = person["id"], person["image_id"]
+        known = first.setdefault((image, tuple(person["keypoints"])), number)
+        if known != number:
+            copies.add(_COPY, f"annotation {number} (image {image})", f"annotation {known}")
+    return copies.lines()
+
+
+def _reach_beyond(
+    boxes: NDArray[np.float64], xy: NDArray[np.float64], labelled: NDArray[np.bool_]
+) -> NDArray[np.bool_]:
+    """Return who has a keypoint well outside the box."""
+    reach = _REACH * boxes[:, 2:]
+    inside = _inside(xy, boxes[:, :2] - reach, boxes[:, :2] + boxes[:, 2:] + reach)
+    return np.asarray((labelled & ~inside).any(1))
+
+
+def _are_centers(
+    boxes: NDArray[np.float64], xy: NDArray[np.float64], labelled: NDArray[np.bool_]
+) -> NDArray[np.bool_]:
+    """Return who reaches beyond the box if most do, and few if boxes are center and size."""
+    beyond = _reach_beyond(boxes, xy, labelled)
+    moved = np.hstack((boxes[:, :2] - boxes[:, 2:] / 2, boxes[:, 2:]))
+    still = _reach_beyond(moved, xy, labelled)
+    alike = beyond.mean() > _CUT and still.mean() <= beyond.mean() * _MENDED
+    return beyond if alike else np.zeros(len(boxes), np.bool_)
 
 
 class _Table:
@@ -82,13 +127,13 @@ class _Table:
         """Take in the persons of a mask; tell whether they are a fault."""
         found = np.flatnonzero(mask)
         few = Faults()
-        many = len(found) > _MANY * self.total
+        many = are_many(len(found), self.total)
         for i in found:
             person = self.persons[i]
             where = f"annotation {person['id']} (image {person['image_id']})"
             (self.faults if many else few).add(kind, where, got(i))
         self.warnings += few.lines()
-        return bool(many and len(found))
+        return many
 
 
 def _in_parts(
@@ -113,6 +158,15 @@ def _inside(
     xy: NDArray[np.float64], start: NDArray[np.float64], stop: NDArray[np.float64]
 ) -> NDArray[np.bool_]:
     return np.asarray(((xy >= start[:, None]) & (xy <= stop[:, None])).all(2))
+
+
+def _cut_off(beyond: NDArray[np.bool_]) -> list[str]:
+    if beyond.mean() <= _CUT:
+        return []
+    return [
+        f"{beyond.sum()} of {len(beyond)} boxes do not hold all keypoints of their person, and the "
+        "network sees little beyond them; compare units and order of keypoints and bbox"
+    ]
 
 
 def _point_warnings(

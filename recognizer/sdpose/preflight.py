@@ -1,7 +1,6 @@
 """The data that an mmpose config names, checked before anything runs on it."""
 
 from collections.abc import Iterator
-from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +12,9 @@ from recognizer.runner.train_config import TrainConfigError, datasets
 from recognizer.sdpose.coco import CocoFacts, examine
 from recognizer.sdpose.pictures import Heard, Looking, is_turned
 
+# Facts of data that passed, by its paths and their states; a process sees few data sets.
+_passed: dict[tuple[Any, ...], CocoFacts] = {}
+
 
 def annotations_of(dataset: ConfigDict) -> Path:
     """Return the annotation file of a data set of a config."""
@@ -23,7 +25,8 @@ def examine_dataset(dataset: ConfigDict, heard: Heard | None = None) -> CocoFact
     """Check annotations, pictures and detected boxes of a data set of a config.
 
     Warnings are logged. Data that passed once is not looked at again by the same process, as long
-    as neither the files nor the list of pictures change.
+    as the sizes and times of the JSON files and of the folder of pictures stay. A picture that is
+    overwritten in place, or changes in a folder below, is not seen.
 
     Args:
         dataset: of ``datasets(cfg)``.
@@ -39,30 +42,12 @@ def examine_dataset(dataset: ConfigDict, heard: Heard | None = None) -> CocoFact
     ann_file = annotations_of(dataset)
     state = tuple(_state(path) for path in (ann_file, folder, boxes) if path is not None)
     turned = is_turned(dataset.get("pipeline") or [])
-    return _examine((ann_file, folder, boxes), turned, state, _Listener(heard))
-
-
-class _Listener:
-    """Holds what hears of pictures; all are equal, so that they do not count as another call."""
-
-    def __init__(self, heard: Heard | None) -> None:
-        self.heard = heard
-
-    def __hash__(self) -> int:
-        return 0
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, _Listener)
-
-
-@lru_cache(maxsize=16)
-def _examine(
-    paths: tuple[Path, Path, Path | None], turned: bool, state: Any, listener: _Listener
-) -> CocoFacts:
-    ann_file, folder, boxes = paths
-    facts = examine(ann_file, folder, Looking(turned, boxes, listener.heard))
-    warn(facts.warnings)
-    return facts
+    key = (ann_file, folder, boxes, turned, state)
+    if key not in _passed:
+        facts = examine(ann_file, folder, Looking(turned, boxes, heard))
+        warn(facts.warnings)
+        _passed[key] = facts
+    return _passed[key]
 
 
 def _state(path: Path) -> tuple[int, int]:

@@ -1,11 +1,12 @@
 """Tell whether a video that cannot be decoded is encrypted, and by what."""
 
-import os
 import re
 from pathlib import Path
+from typing import BinaryIO
 
 _REMEDY = "decrypt it, or export it again without protection"
-_HEAD_BYTES = 1 << 26
+_HEAD_BYTES, _INDEX_BYTES = 1 << 22, 1 << 26
+_MOST_BOXES, _LARGEST = 10_000, 1 << 42
 _TS_SYNC = 0x47
 _TS_PACKETS = 20_000
 _TS_SCRAMBLED_SHARE = 0.2
@@ -24,12 +25,25 @@ _MATROSKA = re.compile(rb"\x6d\x80.{1,8}\x62\x40.{1,64}?\x50\x35", re.DOTALL)
 def encrypted(path: Path, format_name: str) -> str:
     """Say how a file is encrypted and what to do, or nothing where no sign of it is found."""
     with path.open("rb") as file:
-        head = file.read(_HEAD_BYTES)
-        if len(head) == _HEAD_BYTES:  # the index of a long mp4 stands at its end
-            file.seek(-_HEAD_BYTES, os.SEEK_END)
-            head += file.read()
+        head = _index(file) if "mp4" in format_name else file.read(_HEAD_BYTES)
     scheme = _scheme(head, format_name)
     return f"encrypted ({scheme}); {_REMEDY}" if scheme else ""
+
+
+def _index(file: BinaryIO) -> bytes:
+    """Return an mp4's box moov, wherever it stands, or nothing where the boxes are damaged."""
+    for _ in range(_MOST_BOXES):
+        header = file.read(16)
+        size, name, read = int.from_bytes(header[:4], "big"), header[4:8], len(header)
+        if size == 1:
+            size = int.from_bytes(header[8:], "big")
+        if name == b"moov":
+            rest = min(size or _INDEX_BYTES, _INDEX_BYTES) - read
+            return header[8:] + file.read(max(rest, 0))
+        if not 8 <= size < _LARGEST:  # up to the end of the file, or no box
+            break
+        file.seek(size - read, 1)
+    return b""
 
 
 def _scheme(head: bytes, format_name: str) -> str:
@@ -49,7 +63,8 @@ def _is_scrambled(head: bytes) -> bool:
     """Tell whether many packets carry scrambling bits (ISO/IEC 13818-1, 2.4.3.3)."""
     for size in (188, 192, 204):
         start = head.find(_TS_SYNC)
-        packets = [head[at : at + 4] for at in range(start, len(head) - 4, size)][:_TS_PACKETS]
+        stop = min(len(head) - 4, start + size * _TS_PACKETS)
+        packets = [head[at : at + 4] for at in range(start, stop, size)]
         if packets and all(p[0] == _TS_SYNC for p in packets[:8]):
             return sum(p[3] >> 7 for p in packets) > _TS_SCRAMBLED_SHARE * len(packets)
     return False

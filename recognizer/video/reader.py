@@ -251,6 +251,7 @@ class VideoReader:
         times = [
             (clock.outliers, "contradicted by its neighbours, replaced"),
             (clock.falls, "went back, continued one frame period later"),
+            (clock.repeated, "that of the frame before, taken from the frame rate"),
             (0 if expected else clock.guessed, "missing, taken from the frame rate"),
         ]
         return [f"timestamp {what} ({n} times)" for n, what in times if n]

@@ -9,6 +9,7 @@ _MAX_WRAP_STEP_S = 60.0
 _GRID_SLACK_S = 1e-6
 _REGULAR_SHARE = 0.8
 _REGULAR_TOLERANCE = 0.25
+_ALIKE = 0.01  # of a frame period: no camera is so fast
 _RUN = 3  # equal long gaps in a row: the rate changed; losses are seldom so regular
 _RUN_TOLERANCE = 0.02
 
@@ -23,7 +24,9 @@ class PresentationClock:
     not be decoded the first frame is later than 0. Edit lists have been applied by then, as
     ffmpeg applies them. A timestamp that the frames before and after it contradict is
     replaced by their middle; a fall that stays (a camera that restarted, a counter that
-    wrapped) continues one frame period after the last frame. Both are counted.
+    wrapped) continues one frame period after the last frame. Where three or more frames in a
+    row have one timestamp, it is that of the first, and each other comes one frame period after
+    the one before it. All are counted.
 
     Args:
         time_base: seconds per timestamp unit.
@@ -40,12 +43,17 @@ class PresentationClock:
         self._start = start
         self._period = max(round(period_s / time_base), 1)
         self._wrap = wrap
+        self._period_s = period_s
+        self._previous: int | None = None
+        self._after_s = 0.0  # the last frame's time after that of a timestamp that stands still
+        self._latest_s = 0.0
         self._origin: int | None = None
         self._shift = 0
         self._last = 0
         self.outliers = 0
         self.falls = 0
         self.guessed = 0
+        self.repeated = 0
         self.gaps: Counter[int] = Counter()
         self.in_runs: Counter[int] = Counter()
         self._run: list[int] = []
@@ -59,16 +67,39 @@ class PresentationClock:
 
         """
         if self._origin is None:
-            return self._first(stamp, following)
+            self._latest_s = self._first(stamp, following)
+        elif self._stands_still(stamp, following):
+            self.repeated += 1
+            self._after_s += self._period_s
+            self._latest_s = self._seconds(self._last) + self._after_s
+        else:
+            self._latest_s = max(self._next(stamp, following), self._latest_s)
+        self._previous = stamp
+        return self._latest_s
+
+    def _stands_still(self, stamp: int | None, following: int | None) -> bool:
+        """Tell whether a timestamp is that of its neighbours; two alike are left as they are."""
+        going_on = self._are_alike(stamp, following) or self._after_s > 0
+        return going_on and self._are_alike(self._previous, stamp)
+
+    def _are_alike(self, stamp: int | None, following: int | None) -> bool:
+        if stamp is None or following is None:
+            return False  # writers that need rising timestamps add one unit to equal ones
+        return 0 <= following - stamp <= _ALIKE * self._period
+
+    def _next(self, stamp: int | None, following: int | None) -> float:
+        begun = self._last + round(self._after_s / self._time_base)
+        if stamp is None or (self._previous is not None and stamp < self._previous):
+            self._last = begun
         if stamp is None:
             self.guessed += 1
-            ticks = self._last + self._period
+            ticks = begun + self._period
         else:
             ticks = self._settle(stamp, following)
         ticks = max(ticks, self._last)
-        self._note_gap(ticks - self._last)
-        self._last = ticks
-        return self._seconds(self._last)
+        self._note_gap(max(ticks - begun, 0))
+        self._last, self._after_s = ticks, 0.0
+        return self._seconds(ticks)
 
     def _note_gap(self, gap: int) -> None:
         self.gaps[gap] += 1

@@ -87,7 +87,12 @@ BAD = {
     "missing shape": (_changed(img_shape=None), "'img_shape' is missing"),
     "no name": (_changed(frame_dir=""), "expected a name"),
     "same name": (_changed(frame_dir="good.mp4"), "two samples are called 'good.mp4'"),
-    "label text": (_changed(label="1"), "expected a label"),
+    "label text": (_changed(label="1"), "a whole number, got '1' (str)"),
+    "label float": (_changed(label=1.0), "a whole number, got 1.0 (float)"),
+    "label bool": (_changed(label=True), "a whole number, got True (bool)"),
+    "label NumPy's bool": (_changed(label=np.bool_(1)), "a whole number, got"),
+    "frames as text": (_changed(total_frames="4"), "expected total_frames"),
+    "frames as an array": (_changed(total_frames=np.array([4, 4])), "expected total_frames"),
     "label negative": (_changed(label=-1), "expected a label"),
     "length": (_changed(total_frames=19), "expected total_frames 20"),
     "float64": (_changed(keypoint=np.zeros((2, 20, 17, 2))), "float32"),
@@ -115,6 +120,14 @@ def test_bad_pickles_are_refused_by_sample(tmp_path, name):
         read_split(path)
     assert message in str(error.value)
     assert str(path) in str(error.value)
+
+
+def test_a_label_may_be_a_number_of_numpy(tmp_path):
+    path = tmp_path / "train.pkl"
+    path.write_bytes(pickle.dumps(_changed(label=np.int64(0), total_frames=np.int32(20))))
+    labels = [one.label for one in read_split(path)]
+    assert labels == [1, 0]
+    assert [type(label) for label in labels] == [int, int]
 
 
 def test_a_hostile_pickle_does_not_run(tmp_path):

@@ -33,6 +33,11 @@ def run_clock(
         pytest.param([2, 3, 4], 5, [0, 1, 2], id="start too late"),
         pytest.param([3, 4, 5], None, [0, 1, 2], id="start unknown"),
         pytest.param([0, 1, 1, 2], 0, [0, 1, 1, 2], id="the same time twice"),
+        pytest.param([0, 0, 0, 0], 0, [0, 1, 2, 3], id="all the same"),
+        pytest.param([0, 1, 1, 1, 4, 5], 0, [0, 1, 2, 3, 4, 5], id="bursts"),
+        pytest.param([0, 0, 0, 0, 1, 2, 5], 0, [0, 1, 2, 3, 3, 3, 5], id="stood still, then late"),
+        pytest.param([0, 0, 0, None, None], 0, [0, 1, 2, 3, 4], id="the same, then missing"),
+        pytest.param([5, 5, 5, 0, 1], 5, [0, 1, 2, 3, 4], id="stood still, then restarted"),
         pytest.param([0, 1, 900, 3, 4], 0, [0, 1, 2, 3, 4], id="one stamp far ahead"),
         pytest.param([5, 6, 0, 8, 9], 5, [0, 1, 2, 3, 4], id="one stamp far behind"),
         pytest.param([900, 1, 2, 3], 0, [1, 1, 2, 3], id="first stamp far ahead"),
@@ -74,8 +79,25 @@ def test_time_never_falls_and_starts_at_zero_or_later(
     assert np.all(np.diff(times) >= 0)
 
 
-@given(st.lists(st.integers(0, 500), min_size=1, max_size=60))
+@pytest.mark.parametrize("step", [0, 1])
+@pytest.mark.parametrize("count", [3, 36, 1000])
+def test_a_stamp_that_stands_still_is_counted(count: int, step: int) -> None:
+    times, clock = run_clock([7 + step * i for i in range(count)], 7)
+    assert times == list(range(count))
+    assert (clock.repeated, clock.falls, clock.outliers) == (count - 1, 0, 0)
+
+
+def test_bursts_lose_no_frame() -> None:
+    stamps = [FRAME * (i - i % 4) for i in range(40)]
+    times, clock = run_clock(stamps, 0)
+    assert times == list(range(40))
+    assert frames_in_gaps(clock.gaps, clock.in_runs) == 0
+
+
+@given(st.lists(st.integers(31, 500) | st.just(0), min_size=1, max_size=60))
 def test_rising_stamps_are_kept_exactly(steps: list[int]) -> None:
+    # two alike are kept, three are not
+    steps = [step or 31 * int(i > 0 and steps[i - 1] == 0) for i, step in enumerate(steps)]
     stamps = np.cumsum(steps).tolist()
     times, clock = run_clock(stamps, stamps[0])
     assert times == [round((s - stamps[0]) / FRAME, 3) for s in stamps]
