@@ -38,7 +38,6 @@ def words(config, mode, changes=None):
             for mode in (
                 "annotation.stage2",
                 "annotation.stage3",
-                "annotation.pipeline",
                 "annotation.visualize",
                 "train.fight",
                 "test.fight",

@@ -398,10 +398,10 @@ def test_hears_of_every_input_once(tmp_path):
     @contextlib.contextmanager
     def watch(title, total):
         totals.append(total)
-        yield hear
+        yield hear if title == "stage 3: samples" else lambda outcome, frames: None
 
     run_stage3(config(tmp_path, videos), watch)
-    assert totals == [len(videos)]
+    assert totals[0] == len(videos)
     names = {outcome.video for outcome in read_manifest(tmp_path / "stage2").outcomes}
     assert sorted(name for name in heard if name) == sorted(names)
     assert sum(frames) == sum(len(v) for v in videos.values() if not isinstance(v, Outcome))
@@ -434,4 +434,4 @@ def test_what_is_not_included_is_not_waited_for(tmp_path):
     included = [f"{name}/0[012].mp4" for name in ("Fight", "NonFight")]
     section = app.annotation.model_copy(update={"include": included})
     run_stage3(app.model_copy(update={"annotation": section}), watch)
-    assert totals == [6]
+    assert totals[0] == 6
