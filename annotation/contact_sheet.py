@@ -12,7 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from annotation.clips import Clip
-from annotation.stills import Moments, Stills
+from annotation.progress import Watch, silent
+from annotation.stills import LATEST_S, Moments, Stills
 from recognizer.skeleton import EDGES
 from recognizer.types import ImageArray, Sample
 
@@ -51,7 +52,17 @@ class Strip:
 
 
 def choose(clips: Sequence[Clip], count: int = SAMPLES_PER_CLASS) -> list[Clip]:
-    """Return ``count`` clips spread evenly over all of a class, in order of name."""
+    """Return ``count`` clips spread evenly over all of a class, in order of name.
+
+    Those that are late in their video, which are drawn without its pictures, are chosen only
+    where the others do not suffice; privacy does not change the choice.
+    """
+    early = _spread([clip for clip in clips if clip.stop_s <= LATEST_S], count)
+    late = _spread([clip for clip in clips if clip.stop_s > LATEST_S], count - len(early))
+    return sorted([*early, *late], key=lambda clip: clip.name)
+
+
+def _spread(clips: Sequence[Clip], count: int) -> list[Clip]:
     ordered = sorted(clips, key=lambda clip: clip.name)
     if len(ordered) <= count:
         return ordered
@@ -121,15 +132,15 @@ class ContactSheets:
                 self._plans[clip.class_name][sample.name] = plan
             yield sample
 
-    def by_class(self) -> dict[str, list[Strip]]:
-        """Return the strips of each class, in order of name."""
+    def by_class(self, watch: Watch = silent) -> dict[str, list[Strip]]:
+        """Return the strips of each class, in order of name; ``watch`` hears of videos read."""
         plans = {name: plan for part in self._plans.values() for name, plan in part.items()}
         spans = {name: self._wanted[name] for name in plans}
         wanted = {
             name: plans[name].moments(clip.video, clip.start_s, clip.stop_s)
             for name, clip in spans.items()
         }
-        grounds = {} if self._stills is None else self._stills.read(wanted)
+        grounds = {} if self._stills is None else self._stills.read(wanted, watch)
         return {
             name: [draw_plan(part[key], grounds.get(key)) for key in sorted(part)]
             for name, part in self._plans.items()
@@ -171,11 +182,6 @@ def draw_plan(plan: Plan, grounds: Sequence[ImageArray] | None = None) -> Strip:
     blank = np.full_like(cells[0], 255)
     cells += [blank] * (MOMENTS - len(cells))
     return Strip(plan.name, plan.seconds, len(plan.keypoints), plan.seen, _side_by_side(cells))
-
-
-def draw_strip(sample: Sample, duration_s: float) -> Strip:
-    """Return moments of a sample on grey."""
-    return draw_plan(plan_strip(sample, duration_s))
 
 
 def _view(

@@ -14,6 +14,7 @@ from recognizer.dataset.split import SPLITS, class_weights, folder_split
 METADATA = "metadata.json"
 SCHEMA = "recognizer.dataset"
 SCHEMA_VERSION = 1
+SHOWS_VIDEO = "report_shows_video"
 
 
 @dataclass(eq=False, slots=True)
@@ -32,6 +33,8 @@ class Dataset:
         copies: groups of videos that are copies of one file.
         figures: what the report shows, by class.
         inputs_digest: of stage 2's manifest and results.
+        report_shows_video: whether the report's sheets lie on the video's pictures, where the
+            video is at hand; False hides faces.
 
     """
 
@@ -46,6 +49,7 @@ class Dataset:
     copies: list[list[str]]
     figures: dict[str, ClassFigures]
     inputs_digest: str = field(default="")
+    report_shows_video: bool = True
 
     def counts(self) -> dict[str, dict[str, int]]:
         """Return the number of samples by split and class."""
@@ -78,6 +82,7 @@ def describe(dataset: Dataset, folder: Path) -> dict[str, Any]:
         },
         "settings": dataset.settings,
         "inputs_digest": dataset.inputs_digest,
+        SHOWS_VIDEO: dataset.report_shows_video,
     }
 
 
@@ -181,7 +186,10 @@ def _warnings(dataset: Dataset, counts: dict[str, dict[str, int]]) -> list[str]:
 
 
 def is_finished(folder: Path, inputs_digest: str, settings: dict[str, Any]) -> bool:
-    """Tell whether the folder holds the whole, undamaged result of inputs and settings."""
+    """Tell whether the folder holds the whole, undamaged result of inputs and settings.
+
+    How the report's sheets are drawn is no part of it: see ``SHOWS_VIDEO``.
+    """
     try:
         metadata = json.loads((folder / METADATA).read_bytes())
         return (
@@ -198,3 +206,14 @@ def is_finished(folder: Path, inputs_digest: str, settings: dict[str, Any]) -> b
         )
     except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return False
+
+
+def clips_of(metadata: dict[str, Any]) -> list[Clip]:
+    """Return the samples that ``metadata.json`` names, sorted by name."""
+    return [
+        Clip(
+            name, facts["video"], facts["start_s"], facts["stop_s"], facts["class"],
+            tuple(facts["track_ids"]), facts["frames"],
+        )
+        for name, facts in sorted(metadata["samples"].items())
+    ]  # fmt: skip

@@ -79,9 +79,7 @@ def report_stage2(config: Config, watch: Watch) -> int:
 
 def report_stage3(config: Config, watch: Watch) -> int:
     """Run stage 3, say what came of it and return the exit code."""
-    total = len(read_manifest(stage2_dir(config)).outcomes)
-    with watch("stage 3: samples", total) as progress:
-        folder = run_stage3(config, progress)
+    folder = run_stage3(config, watch)
     summary = (folder / "report" / "summary.txt").read_text(encoding="utf-8")
     # What was refused has been said already, input by input; warnings follow.
     logger.info("stage 3: %s", re.split(r"\n\n(?:Refused|Warnings)", summary)[0])
@@ -95,7 +93,7 @@ def report_overlay(config: Config, watch: Watch) -> int:
     """Write overlay videos, say where they are and return the exit code."""
     section = config.visualize
     source = stage1_dir(config) if section.stage == "stage1" else stage2_dir(config)
-    total = sum(outcome.state != "refused" for outcome in read_manifest(source).outcomes)
+    total = len(read_manifest(source).outcomes)  # what was refused is heard of as well
     with watch("overlay videos", min(total, section.limit or total)) as progress:
         folder = visualize(config, progress)
     logger.info("overlay videos are below %s", folder)

@@ -11,6 +11,7 @@ import numpy as np
 from annotation.clips import CONFIDENCE_BINS, ClassFigures
 from annotation.contact_sheet import MOMENTS, ContactSheets, Strip, slot_color
 from annotation.metadata import Dataset
+from annotation.progress import Watch
 from recognizer.artifacts import atomic_path
 from recognizer.dataset.split import SPLITS
 from recognizer.text import font_files, readable
@@ -23,22 +24,20 @@ Figures = Mapping[str, ClassFigures]
 
 
 def write_report(
-    folder: Path, dataset: Dataset, metadata: Mapping[str, Any], sheets: ContactSheets
+    folder: Path, dataset: Dataset, metadata: Mapping[str, Any], sheets: ContactSheets, watch: Watch
 ) -> list[str]:
     """Write ``report/``: summary.txt, four charts and a contact sheet per class.
 
     Returns:
         The names of its files, relative to ``folder``.
 
-    Equal input gives equal bytes. Sheets of an earlier run are removed.
+    Equal input gives equal bytes.
 
     Raises:
         OSError: the disk is full or not writable.
 
     """
     report = folder / REPORT
-    for old in report.glob("skeletons_*.png"):  # of a class that is no more
-        old.unlink()
     slots = dataset.section.num_person
     pictures: dict[str, Callable[[Any], None]] = {
         "class_balance.png": lambda f: _balance(f, dataset.counts()),
@@ -46,13 +45,27 @@ def write_report(
         "people_per_frame.png": lambda f: _people(f, dataset.figures, slots),
         "keypoint_confidence.png": lambda f: _confidence(f, dataset.figures),
     }
-    for name, strips in sheets.by_class().items():
-        pictures[f"skeletons_{name}.png"] = partial(_sheet, name=name, strips=strips)
     for name, draw in pictures.items():
         save_figure(report / name, folder, draw)
+    sheet_names = write_sheets(folder, sheets, watch)
     with atomic_path(report / "summary.txt", folder) as scratch:
         scratch.write_bytes(summarise(metadata).encode("utf-8", "backslashreplace"))
-    return sorted(f"{REPORT}/{name}" for name in [*pictures, "summary.txt"])
+    return sorted([*sheet_names, *(f"{REPORT}/{name}" for name in [*pictures, "summary.txt"])])
+
+
+def write_sheets(folder: Path, sheets: ContactSheets, watch: Watch) -> list[str]:
+    """Write a contact sheet per class; return their names, relative to ``folder``.
+
+    Those of an earlier run are removed first: they may show classes that are no more, or faces
+    that shall not be seen any longer.
+    """
+    for old in (folder / REPORT).glob("skeletons_*.png"):
+        old.unlink()
+    names = []
+    for name, strips in sheets.by_class(watch).items():
+        names.append(f"{REPORT}/skeletons_{name}.png")
+        save_figure(folder / names[-1], folder, partial(_sheet, name=name, strips=strips))
+    return names
 
 
 def save_figure(final: Path, root: Path, draw: Callable[[Any], None]) -> None:

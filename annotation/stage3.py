@@ -7,6 +7,8 @@ the folder is finished.
 """
 
 import hashlib
+import json
+import logging
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
@@ -17,10 +19,18 @@ from annotation.clips import Clip, ClipFinder, VideoClips
 from annotation.contact_sheet import ContactSheets
 from annotation.inputs import is_included
 from annotation.labels import read_segments
-from annotation.metadata import METADATA, Dataset, describe, is_finished
-from annotation.report import write_report
+from annotation.metadata import (
+    METADATA,
+    SHOWS_VIDEO,
+    Dataset,
+    clips_of,
+    describe,
+    is_finished,
+)
+from annotation.progress import Watch, silent
+from annotation.report import write_report, write_sheets
 from annotation.sources import find_sources
-from annotation.stills import sample_fps_of, stills_of
+from annotation.stills import Stills, sample_fps_of, stills_of
 from annotation.workspace import (
     MANIFEST,
     Manifest,
@@ -36,20 +46,23 @@ from annotation.workspace import (
 from recognizer.artifacts import POSE_SCHEMA, read_npz_meta, write_json
 from recognizer.config import Config, DatasetSection
 from recognizer.config_file import ConfigError
-from recognizer.dataset.mmaction import write_split
+from recognizer.dataset.mmaction import read_split, write_split
 from recognizer.dataset.split import SPLITS, Member, check_no_leak, folder_split, split_by_source
 from recognizer.types import Sample
 
+logger = logging.getLogger(__name__)
 
-def run_stage3(config: Config, progress: Progress | None = None) -> Path:
+
+def run_stage3(config: Config, watch: Watch = silent) -> Path:
     """Build the training pickles of everything that stage 2 finished.
 
     Args:
         config: the config; its ``dataset`` section decides labels, windows and split.
-        progress: hears of frames read and of each input's end state.
+        watch: hears of each input's end state, and of the videos read for the sheets.
 
     Returns:
-        The stage's folder, finished; one that was finished before is left as it is.
+        The stage's folder, finished. Of one that was finished before only the report's sheets
+        are drawn again, where ``visualize.skeleton_only`` has changed since.
 
     Raises:
         FileNotFoundError: stage 2 has not finished with this config.
@@ -65,10 +78,11 @@ def run_stage3(config: Config, progress: Progress | None = None) -> Path:
     chosen = tuple(o for o in stage2.outcomes if is_included(o.video, include))
     stage2 = replace(stage2, outcomes=chosen)
     folder = stage3_dir(config)
-    tell = progress or (lambda outcome, frames: None)
+    stills = stills_of(config, sample_fps_of(stage2.settings))
     with exclusive(folder):
         inputs = _inputs_digest(tracks, stage2)
         if is_finished(folder, inputs, stage3_settings(config, stage2)):
+            _redraw(folder, stills, watch)
             return folder
         segments = None
         if config.dataset.segments is not None:
@@ -77,15 +91,37 @@ def run_stage3(config: Config, progress: Progress | None = None) -> Path:
                 config.dataset.segments, config.dataset.classes, videos, partial=bool(include)
             )
         finder = ClipFinder(config, tracks, segments)
-        found = []
-        for before in stage2.outcomes:
-            found.append(finder.find(before))
-            tell(found[-1].outcome if not found[-1].clips else None, before.frames)
-        dataset = _dataset(config, stage2, found, finder)
-        dataset.inputs_digest = inputs
-        sheets = ContactSheets(dataset.clips, stills_of(config, sample_fps_of(stage2.settings)))
-        _write(folder, dataset, finder, sheets, tell)
+        with watch("stage 3: samples", len(stage2.outcomes)) as tell:
+            found = []
+            for before in stage2.outcomes:
+                found.append(finder.find(before))
+                tell(found[-1].outcome if not found[-1].clips else None, before.frames)
+            dataset = _dataset(config, stage2, found, finder)
+            dataset.inputs_digest, dataset.report_shows_video = inputs, stills is not None
+            sheets = ContactSheets(dataset.clips, stills)
+            _write_splits(folder, dataset, finder, sheets, tell)
+        _describe(folder, dataset, sheets, watch)
     return folder
+
+
+def _redraw(folder: Path, stills: Stills | None, watch: Watch) -> None:
+    """Draw the sheets of a finished folder again where they show the video and shall not.
+
+    And where they do not show it and shall. Nothing else is touched but what ``metadata.json``
+    says of it; stopped on the way, the folder is not finished, and all is made again.
+    """
+    metadata = json.loads((folder / METADATA).read_bytes())
+    shown = stills is not None
+    if metadata.get(SHOWS_VIDEO) is shown:
+        return
+    logger.info("stage 3: the report's sheets are drawn again, %s the video's pictures",
+                "on" if shown else "without")  # fmt: skip
+    sheets = ContactSheets(clips_of(metadata), stills)
+    for split in SPLITS:
+        for _ in sheets.watch(read_split(folder / f"{split}.pkl")):
+            pass
+    write_sheets(folder, sheets, watch)
+    write_json(folder / METADATA, folder, {**metadata, SHOWS_VIDEO: shown})
 
 
 def _inputs_digest(tracks: Path, stage2: Manifest) -> str:
@@ -114,7 +150,12 @@ def _dataset(
     members = [
         Member(c.name, c.video, source_of[c.video], section.classes[c.class_name]) for c in clips
     ]
-    by, split_of_video = _split(section, members)
+    try:
+        by, split_of_video = _split(section, members)
+    except ConfigError:
+        raise
+    except ValueError as error:  # too few sources: say where the others went
+        raise ValueError(f"stage 3: {error}{_without_sample(found)}") from error
     proof = check_no_leak((m, split_of_video[m.video]) for m in members)
     return Dataset(
         section=section,
@@ -141,6 +182,16 @@ def _require_samples(clips: list[Clip], section: DatasetSection, reasons: Counte
         f"stage 3: expected samples of every class, got {what} ({len(clips)} samples)"
         f"{'; left out: ' + why if why else '; nothing was left out: is a class folder empty?'}"
     )
+
+
+def _without_sample(found: list[VideoClips]) -> str:
+    """Return how many videos gave no sample and why, as the end of a sentence."""
+    reasons = Counter(video.outcome.reason for video in found if not video.clips)
+    if not reasons:
+        return ""
+    why = "; ".join(f"{n} x {reason}" for reason, n in reasons.most_common(5))
+    more = f"; and {len(reasons) - 5} further reasons" if len(reasons) > 5 else ""
+    return f". {reasons.total()} of {len(found)} videos gave no sample: {why}{more}"
 
 
 def _sources(
@@ -185,7 +236,7 @@ def _split(section: DatasetSection, members: list[Member]) -> tuple[str, dict[st
     return "source", {member.video: dealt[member.source] for member in members}
 
 
-def _write(
+def _write_splits(
     folder: Path, dataset: Dataset, finder: ClipFinder, sheets: ContactSheets, tell: Progress
 ) -> None:
     # Nothing old may stand beside something new: two halves of different splits would leak.
@@ -194,9 +245,12 @@ def _write(
     for split in SPLITS:
         samples = _samples(dataset, split, finder, tell)
         write_split(folder / f"{split}.pkl", folder, sheets.watch(samples))
+
+
+def _describe(folder: Path, dataset: Dataset, sheets: ContactSheets, watch: Watch) -> None:
     metadata = describe(dataset, folder)
     outcomes = tuple(video.outcome for video in dataset.found)
-    metadata["report"] = write_report(folder, dataset, metadata, sheets)
+    metadata["report"] = write_report(folder, dataset, metadata, sheets, watch)
     write_manifest(folder, Manifest("stage3", dataset.settings, outcomes))
     write_json(folder / METADATA, folder, metadata)
 

@@ -1,6 +1,7 @@
 """Single pictures of videos, for sheets that show what the skeletons were seen on."""
 
 import logging
+import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import takewhile
@@ -8,6 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from annotation.inputs import video_path
+from annotation.progress import Watch, silent
+from annotation.workspace import Outcome, Progress
 from recognizer.config import Config
 from recognizer.types import ImageArray
 
@@ -15,7 +18,8 @@ logger = logging.getLogger(__name__)
 
 # There is no jump into a video that would give exactly the frames of a run, so everything before
 # a picture is decoded; what comes later than this would keep a report waiting.
-_LATEST_S = 300.0
+LATEST_S = 60.0
+_MAX_THREADS = 8  # of the decoder; more do not make it faster
 _ROUNDING_S = 1e-6  # as windows are cut, recognizer.dataset.windows
 
 
@@ -50,8 +54,12 @@ class Stills:
     config: Config
     sample_fps: float | None
 
-    def read(self, wanted: Mapping[str, Moments]) -> dict[str, list[ImageArray]]:
+    def read(
+        self, wanted: Mapping[str, Moments], watch: Watch = silent
+    ) -> dict[str, list[ImageArray]]:
         """Return the pictures by name; without those whose video is not at hand.
+
+        At most the first ``LATEST_S`` seconds of each video are decoded; ``watch`` hears of it.
 
         Samples whose video is missing, cannot be read or gives other frames, or that are late
         in it, are counted in the log.
@@ -59,19 +67,22 @@ class Stills:
         by_video: dict[str, dict[str, Moments]] = {}
         late: list[str] = []
         for name, part in wanted.items():
-            if part.stop_s > _LATEST_S:
+            if part.stop_s > LATEST_S:
                 late.append(part.video)
             else:
                 by_video.setdefault(part.video, {})[name] = part
-        problems = {f"later in the video than {_LATEST_S:g} s": late} if late else {}
+        problems = {f"later in the video than {LATEST_S:g} s": late} if late else {}
         found: dict[str, list[ImageArray]] = {}
-        for video, parts in by_video.items():
-            path = video_path(self.config.annotation, video)
-            try:
-                found |= _read_parts(path, parts, self.sample_fps)
-            except (ValueError, OSError) as error:
-                text = str(error).replace(str(path), "the video")
-                problems.setdefault(text, []).append(video)
+        if by_video:
+            with watch("pictures for the sheets: videos", len(by_video)) as progress:
+                for video, parts in by_video.items():
+                    path = video_path(self.config.annotation, video)
+                    try:
+                        found |= _read_parts(path, parts, self.sample_fps, progress)
+                    except (ValueError, OSError) as error:
+                        text = str(error).replace(str(path), "the video")
+                        problems.setdefault(text, []).extend([video] * len(parts))
+                    progress(Outcome(video, "done"), 0)  # problems are counted below
         for problem, videos in problems.items():
             logger.warning(
                 "%d samples are drawn without their video's pictures, such as one of %s: %s",
@@ -81,7 +92,7 @@ class Stills:
 
 
 def _read_parts(
-    path: Path, parts: Mapping[str, Moments], sample_fps: float | None
+    path: Path, parts: Mapping[str, Moments], sample_fps: float | None, progress: Progress
 ) -> dict[str, list[ImageArray]]:
     """Return the pictures of some parts of one video, by name.
 
@@ -95,14 +106,15 @@ def _read_parts(
     counts = dict.fromkeys(parts, 0)
     kept: dict[str, list[ImageArray]] = {name: [] for name in parts}
     last_s = max(part.stop_s for part in parts.values())
-    with VideoReader(path, sample_fps=sample_fps) as reader:
-        frames = takewhile(lambda frame: frame.time_s < last_s - _ROUNDING_S, reader)
-        for frame, name in ((frame, name) for frame in frames for name in parts):
-            part = parts[name]
-            if part.start_s - _ROUNDING_S <= frame.time_s < part.stop_s - _ROUNDING_S:
-                if counts[name] in part.picks:
-                    kept[name].append(part.crop(_pixels(frame, part.size_wh)))
-                counts[name] += 1
+    threads = min(len(os.sched_getaffinity(0)), _MAX_THREADS)
+    with VideoReader(path, sample_fps=sample_fps, threads=threads) as reader:
+        for frame in takewhile(lambda frame: frame.time_s < last_s - _ROUNDING_S, reader):
+            progress(None, 1)
+            for name, part in parts.items():
+                if part.start_s - _ROUNDING_S <= frame.time_s < part.stop_s - _ROUNDING_S:
+                    if counts[name] in part.picks:
+                        kept[name].append(part.crop(_pixels(frame, part.size_wh)))
+                    counts[name] += 1
     for name, part in parts.items():
         if counts[name] != part.frames:
             raise ValueError(
@@ -119,7 +131,12 @@ def _pixels(frame: Any, size_wh: tuple[int, int]) -> ImageArray:
 
 def stills_of(config: Config, sample_fps: float | None) -> Stills | None:
     """Return where a sheet's pictures come from; None where faces shall not be shown."""
-    return None if config.visualize.skeleton_only else Stills(config, sample_fps)
+    return Stills(config, sample_fps) if shows_video(config) else None
+
+
+def shows_video(config: Config) -> bool:
+    """Tell whether sheets may show the video's pictures, and faces with them."""
+    return not config.visualize.skeleton_only
 
 
 def sample_fps_of(settings: Mapping[str, Any]) -> float | None:

@@ -94,24 +94,26 @@ _POSES = ("annotation", "models")
 _TRACKS = (*_POSES, "tracking", "scoring")
 _SAMPLES = (*_TRACKS, "dataset")
 _FRAMES = ("annotation.input", "annotation.output_dir")
+# Typed once, it goes along through modes that draw nothing to those that could show faces.
+_PRIVACY = ("visualize.skeleton_only",)
 # mode -> the sections and keys that it reads itself.
 READS: dict[str, tuple[str, ...]] = {
-    "annotation.pipeline": _SAMPLES,
+    "annotation.pipeline": (*_SAMPLES, *_PRIVACY),
     "annotation.stage1": _POSES,
     "annotation.stage2": ("annotation", "tracking", "scoring"),
-    "annotation.stage3": ("annotation", "dataset"),
+    "annotation.stage3": ("annotation", "dataset", *_PRIVACY),
     "annotation.visualize": ("annotation", "visualize", "dataset.service"),
     "train.fight": ("train",),
     "train.falldown": ("train",),
     "train.pose": ("train",),
     "train.check": ("train",),
     "train.ablation": ("ablation", "train"),
-    "test.fight": ("test", "train"),
-    "test.falldown": ("test", "train"),
+    "test.fight": ("test", "train", *_PRIVACY),
+    "test.falldown": ("test", "train", *_PRIVACY),
     "test.pose": ("test", "train"),
     "test.crossval": (
         "crossval", "train", "test.bootstrap", "test.worst", "dataset.service",
-        "annotation.workers", "annotation.worker_memory_gb",
+        "annotation.workers", "annotation.worker_memory_gb", *_PRIVACY,
     ),
     "inference.analysis": (
         "inference", *_TRACKS, "dataset.min_frames", "visualize.crf",
@@ -160,6 +162,8 @@ class Given:
 def next_command(config: "Config", mode: str, changes: Mapping[str, Any] | None = None) -> str:
     """Return the command that runs a mode with what the user set and that mode reads.
 
+    ``visualize.skeleton_only`` goes along in any case, so that later modes hide faces too.
+
     Args:
         config: the config of this run; it knows what was typed.
         mode: what comes next.
@@ -189,7 +193,7 @@ def next_command(config: "Config", mode: str, changes: Mapping[str, Any] | None 
 
 
 def _is_read(key: str, mode: str) -> bool:
-    sections = (*READS[mode], *FINDS.get(mode, ()))
+    sections = (*READS[mode], *FINDS.get(mode, ()), *_PRIVACY)
     return any(f"{key}.".startswith(f"{s}.") or f"{s}.".startswith(f"{key}.") for s in sections)
 
 

@@ -35,6 +35,20 @@ def words(config, mode, changes=None):
         (["annotation.workers=2", "annotation.workers=3"], "demo", "annotation.workers=3"),
         (["dataset.split.seed=3"], "train.fight", "dataset.split.seed=3"),
         (["annotation.dataset='no'"], "annotation.stage2", "annotation.dataset='no'"),
+        (["visualize.crf=3"], "annotation.stage3", None),
+        *[
+            (["visualize.skeleton_only=true"], mode, "visualize.skeleton_only=true")
+            for mode in (
+                "annotation.stage2",
+                "annotation.stage3",
+                "annotation.visualize",
+                "train.fight",
+                "test.fight",
+                "test.falldown",
+                "test.crossval",
+            )
+        ],
+        (["visualize={skeleton_only: true}"], "test.fight", "visualize={skeleton_only: true}"),
     ],
 )
 def test_what_was_typed_and_is_read_is_kept(overrides, mode, expected):

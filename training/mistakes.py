@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from annotation.contact_sheet import Plan, Strip, draw_plan, plan_strip, slot_color
+from annotation.contact_sheet import Plan, draw_plan, plan_strip, slot_color
 from annotation.progress import Watch
 from annotation.report import save_figure
 from annotation.stills import Stills
@@ -76,7 +76,7 @@ def write_mistakes(
             have none and no video.
         facts: of the samples, where known.
         count: at most this many.
-        watch: hears of each video.
+        watch: hears of each video written, and of those read for the sheet.
         stills: where the sheet's pictures come from; None: on grey.
 
     """
@@ -101,7 +101,9 @@ def write_mistakes(
             if rank <= _SHEET_ROWS:
                 plans[_title(sample, mistake)] = _plan(sample, mistake)
             progress(Outcome(sample.name, "done"), 0)
-    draw = partial(draw_mistakes, strips=_strips(plans, facts, stills))
+    grounds = _grounds(plans, facts, stills, watch)
+    strips = [(title, draw_plan(plan, grounds.get(plan.name))) for title, plan in plans.items()]
+    draw = partial(draw_mistakes, strips=strips)
     save_figure(folder / f"{FOLDER}.png", folder, draw)
 
 
@@ -109,17 +111,19 @@ def _plan(sample: Sample, mistake: Mistake) -> Plan:
     return plan_strip(sample, mistake.seconds or sample.keypoints.shape[1] / _DEFAULT_FPS)
 
 
-def _strips(
-    plans: Mapping[str, Plan], facts: Mapping[str, Facts], stills: Stills | None
-) -> list[tuple[str, Strip]]:
+def _grounds(
+    plans: Mapping[str, Plan], facts: Mapping[str, Facts], stills: Stills | None, watch: Watch
+) -> dict[str, list[ImageArray]]:
+    """Return the videos' pictures by sample, of those that have them."""
+    if stills is None:
+        return {}
     wanted = {}
     for plan in plans.values():
         known = facts.get(plan.name)
         if known is not None and known.video:
             stop_s = known.start_s + known.seconds
             wanted[plan.name] = plan.moments(known.video, known.start_s, stop_s)
-    grounds = {} if stills is None else stills.read(wanted)
-    return [(title, draw_plan(plan, grounds.get(plan.name))) for title, plan in plans.items()]
+    return stills.read(wanted, watch)
 
 
 def _title(sample: Sample, mistake: Mistake) -> str:

@@ -1,6 +1,7 @@
 import struct
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -14,7 +15,8 @@ from annotation.contact_sheet import (
     SLOT_COLORS,
     ContactSheets,
     choose,
-    draw_strip,
+    draw_plan,
+    plan_strip,
 )
 from annotation.report import plain, save_figure, summarise
 from annotation.stage3 import run_stage3
@@ -101,6 +103,10 @@ def clip(name, class_name="Fight"):
     return Clip(name, name, 0.0, 1.0, class_name, (0,), 10)
 
 
+def strip_of(sample, duration_s):
+    return draw_plan(plan_strip(sample, duration_s))
+
+
 @pytest.mark.parametrize("count", [0, 1, 8, 9, 100])
 def test_chosen_samples_are_spread_over_the_class(count):
     chosen = choose([clip(f"{i:03d}") for i in reversed(range(count))])
@@ -111,9 +117,19 @@ def test_chosen_samples_are_spread_over_the_class(count):
         assert np.diff([int(n) for n in names]).tolist() == pytest.approx([12.5] * 7, abs=0.6)
 
 
+@pytest.mark.parametrize(("early", "late"), [(0, 20), (3, 20), (8, 20), (20, 20), (5, 2)])
+def test_samples_whose_pictures_can_be_read_soon_come_first(early, late):
+    soon = [clip(f"a{i:02d}") for i in range(early)]
+    far = [replace(clip(f"b{i:02d}"), start_s=400.0, stop_s=401.0) for i in range(late)]
+    names = [c.name for c in choose([*far, *soon])]
+    assert names == sorted(set(names))
+    assert len(names) == min(8, early + late)
+    assert sum(name.startswith("a") for name in names) == min(8, early)
+
+
 def test_strip_shows_people_in_the_colours_of_their_slots():
     video = sequence(2.0, people=2, present=lambda i, t: i == 0 or t >= 1)
-    strip = draw_strip(build_sample(video, [1, 0], 2, "a", 0), 2.0)
+    strip = strip_of(build_sample(video, [1, 0], 2, "a", 0), 2.0)
     assert strip.seconds == pytest.approx((0.1, 0.5, 0.8, 1.1, 1.5, 1.8))
     assert strip.seen == 1.0
     assert strip.image.shape == (CELL_WH[1], MOMENTS * CELL_WH[0] + 4 * (MOMENTS - 1), 3)
@@ -126,7 +142,7 @@ def test_strip_shows_people_in_the_colours_of_their_slots():
 
 def test_strip_shows_the_moments_in_which_somebody_is():
     video = sequence(10.0, people=1, present=lambda i, t: 3.0 <= t < 3.6)
-    strip = draw_strip(build_sample(video, [0], 1, "a", 0), 10.0)
+    strip = strip_of(build_sample(video, [0], 1, "a", 0), 10.0)
     assert strip.seconds == pytest.approx((3.0, 3.1, 3.2, 3.3, 3.4, 3.5))
     assert strip.seen == pytest.approx(0.06)
 
@@ -134,7 +150,7 @@ def test_strip_shows_the_moments_in_which_somebody_is():
 @pytest.mark.parametrize("frames", [1, 4, 5, 7])
 def test_strip_of_few_frames(frames):
     video = sequence(frames / 10, people=1)
-    strip = draw_strip(build_sample(video, [0], 1, "a", 0), frames / 10)
+    strip = strip_of(build_sample(video, [0], 1, "a", 0), frames / 10)
     assert len(strip.seconds) == min(frames, MOMENTS)
     assert strip.image.shape[1] == MOMENTS * CELL_WH[0] + 4 * (MOMENTS - 1)
 
@@ -143,7 +159,7 @@ def test_strip_survives_absurd_coordinates():
     video = sequence(1.0, people=2)
     video.poses.keypoints[3] = 1e30
     video.poses.keypoints[5, :3] = -1e12
-    assert draw_strip(build_sample(video, [0, 1], 2, "a", 0), 1.0).image.any()
+    assert strip_of(build_sample(video, [0, 1], 2, "a", 0), 1.0).image.any()
 
 
 def test_sheets_pass_samples_on_unchanged():

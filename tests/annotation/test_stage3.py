@@ -384,17 +384,3 @@ def test_a_second_run_at_the_same_time_is_refused(tmp_path):
         fcntl.flock(lock, fcntl.LOCK_EX)
         with pytest.raises(BlockingIOError, match="another run"):
             run_stage3(settings)
-
-
-def test_hears_of_every_input_once(tmp_path):
-    videos = clips(3) | {"odd/x.mp4": sequence(), "Fight/gone.mp4": Outcome("x", "refused", "no")}
-    heard, frames = [], []
-
-    def hear(outcome, count):
-        heard.append(outcome.video if outcome else None)
-        frames.append(count)
-
-    run_stage3(config(tmp_path, videos), hear)
-    names = {outcome.video for outcome in read_manifest(tmp_path / "stage2").outcomes}
-    assert sorted(name for name in heard if name) == sorted(names)
-    assert sum(frames) == sum(len(v) for v in videos.values() if not isinstance(v, Outcome))

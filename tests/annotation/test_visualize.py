@@ -1,3 +1,4 @@
+import contextlib
 import json
 import os
 import resource
@@ -6,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from annotation.pipeline import report_overlay
 from annotation.visualize import visualize
 from annotation.workspace import Manifest, Outcome, read_manifest, result_path, write_manifest
 from recognizer.artifacts import sha256_file, write_poses
@@ -319,3 +321,21 @@ def test_names_that_leave_the_folder_are_refused(place, name):
 def test_stage_that_has_not_run(tmp_path):
     with pytest.raises(FileNotFoundError, match="run the stage before"):
         visualize(config(tmp_path))
+
+
+@pytest.mark.parametrize("limit", [None, 2, 3, 9])
+def test_as_many_videos_are_heard_of_as_were_announced(place, limit):
+    """Those that the stage refused are heard of, and counted, as well."""
+    stage = read_manifest(place / "stage2")
+    refused = Outcome(VIDEOS[1], "refused", "no video")
+    outcomes = (stage.outcomes[0], refused, stage.outcomes[2])
+    write_manifest(place / "stage2", Manifest("stage2", {"a": 1}, outcomes))
+    totals, heard = [], []
+
+    @contextlib.contextmanager
+    def watch(title, total):
+        totals.append(total)
+        yield lambda outcome, frames: heard.append(outcome) if outcome else None
+
+    report_overlay(config(place, limit=limit), watch)
+    assert totals == [len(heard)] == [min(3, limit or 3)]
