@@ -218,3 +218,20 @@ def test_mmaction2s_network_says_what_takes_with_cp():
 )
 def test_what_builders_and_classes_take_of_their_own_is_left_alone(tmp_path, lines):
     classifier(tmp_path, lines)
+
+
+def test_the_file_or_the_options_are_blamed_by_whose_fault_it_is(tmp_path):
+    line, option = "train_dataloader = dict(batch_sise=8)", "train_dataloader.num_workers=0"
+    said = refusal(classifier, tmp_path, line, option)
+    assert said.startswith(f"{tmp_path / 'mine.py'}: these would change nothing:")
+    assert written(said) == "train_dataloader = dict(batch_size=8)"
+    said = refusal(classifier, tmp_path, line, "train_dataloader.batch_sise=16")
+    assert written(said) == "train_dataloader = dict(batch_size=8)"
+    said = refusal(classifier, tmp_path, "", option, "train_dataloader.batch_sise=16")
+    assert written(said) == "--cfg-options train_dataloader.batch_size=16"
+    wider = "model = dict(backbone=dict(base_channels=32))"
+    said = refusal(classifier, tmp_path, wider, "model.cls_head.dropout=0.1")
+    assert written(said) == "model = dict(cls_head=dict(in_channels=64))"
+    said = refusal(classifier, tmp_path, "", "model.backbone.base_channels=32")
+    assert written(said) == "--cfg-options model.cls_head.in_channels=64"
+    classifier(tmp_path, wider, "model.cls_head.in_channels=64")
