@@ -20,6 +20,7 @@ from recognizer.runner.config_lines import Fault
 from recognizer.runner.config_places import RENAMED, Advice, accepted, advise, at, class_of, walk
 
 _OURS = {"early_stopping": "EarlyStoppingHook", "lr_scheduler": "LrSchedulerHook"}
+_PARAMWISE, _CONSTRUCTOR = "optim_wrapper.paramwise_cfg", "DefaultOptimWrapperConstructor"
 _HOOKS = ("runtime_info", "timer", "logger", "param_scheduler", "checkpoint", "sampler_seed")
 _TEST_CFG = {
     "flip_test", "flip_mode", "shift_heatmap", "shift_coords", "output_heatmaps", "align_corners",
@@ -53,8 +54,7 @@ _SECTIONS: dict[str, set[str]] = {
     "optim_wrapper.clip_grad": {"type", *_arguments(clip_grad_norm_, clip_grad_value_)},
     "optim_wrapper.paramwise_cfg": {
         "custom_keys", "bias_lr_mult", "bias_decay_mult", "norm_decay_mult", "dwconv_decay_mult",
-        "flat_decay_mult", "bypass_duplicate", "dcn_offset_lr_mult", "num_layers",
-        "layer_decay_rate", "decay_rate", "decay_type",
+        "flat_decay_mult", "bypass_duplicate", "dcn_offset_lr_mult",
     },
     "optim_wrapper.paramwise_cfg.custom_keys.*": {"lr_mult", "decay_mult"},
 }  # fmt: skip
@@ -90,7 +90,7 @@ def unknown_keys(
         known, reader = _known(place, section, config)
         if known is None:
             continue
-        unknown = [key for key in section if key not in known and not _handed_on(key, reader)]
+        unknown = [key for key in section if key not in known]
         left, rest = _left_over(place, section, unknown, ancestors)
         found += left
         wrong += [(place, key, reader, sorted(known - {"type", "_scope_"})) for key in rest]
@@ -132,12 +132,12 @@ def _known(
         return accepted(kind), kind.__name__
     if last.endswith("_dataloader") and not above:
         return accepted(DataLoader), "DataLoader"
+    if place.startswith(_PARAMWISE) and config["optim_wrapper"].get("constructor") not in (
+        None,
+        _CONSTRUCTOR,
+    ):  # which reads keys of its own
+        return None, place
     return _SECTIONS.get(place) or _SECTIONS.get(f"{above}.*"), place
-
-
-def _handed_on(key: str, reader: str) -> bool:
-    """Tell whether STGCN hands the key on to its blocks, which refuse what they do not take."""
-    return reader.endswith("STGCN") and key.startswith(("gcn_", "tcn_"))
 
 
 def _left_over(

@@ -73,34 +73,41 @@ def refuse_options(
 
 def refuse_keys(
     cfg: Config,
+    before: Config,
     read: set[str],
     made_of: Callable[[], Sequence[Mapping[str, Any]]],
-    changes: Mapping[str, Any],
 ) -> None:
     """Refuse keys inside the sections that their classes do not take.
 
     Args:
         cfg: the config, changed by the options.
+        before: the config without them.
         read: the keys at its top that are read.
         made_of: gives the configs that it was made of, the nearest first.
-        changes: the options.
 
     Raises:
         ValueError: there are some, with what to write in their place.
 
     """
-    _refuse(cfg, unknown_keys(sections_of(cfg, read), made_of), changes, "would change nothing")
+
+    def find(one: Config) -> list[Fault]:
+        return unknown_keys(sections_of(one, read), made_of)
+
+    _refuse(cfg, before, find, "would change nothing")
 
 
-def refuse_lacks(cfg: Config, read: set[str], lacks: Lacks, changes: Mapping[str, Any]) -> None:
+def refuse_lacks(cfg: Config, before: Config, read: set[str], lacks: Lacks) -> None:
     """Refuse values that do not fit those that they follow from.
 
     Raises:
         ValueError: there are some, with what to write in their place.
 
     """
-    faults = list(_following([], sections_of(cfg, read), lacks))
-    _refuse(cfg, faults, changes, "do not fit the others")
+
+    def find(one: Config) -> list[Fault]:
+        return list(_following([], sections_of(one, read), lacks))
+
+    _refuse(cfg, before, find, "do not fit the others")
 
 
 def sections_of(cfg: Config, read: set[str]) -> dict[str, Any]:
@@ -108,15 +115,17 @@ def sections_of(cfg: Config, read: set[str]) -> dict[str, Any]:
     return {key: cfg[key] for key in cfg if key in read}
 
 
-def _refuse(cfg: Config, faults: list[Fault], changes: Mapping[str, Any], what: str) -> None:
+def _refuse(cfg: Config, before: Config, find: Callable[[Config], list[Fault]], what: str) -> None:
+    """Refuse the faults of a config: those that the file has without the options, else theirs."""
+    faults = find(cfg)
     if not faults:
         return
-    tops = {fault.key.partition(".")[0] for fault in faults}
-    by_option = any(key.partition(".")[0] in tops for key in changes)
-    if not by_option:  # items of lists cannot be inherited: the user's own line is to be mended
-        faults = [replace(each, changes=_plain(each.changes)) for each in faults]
-    where = "--cfg-options" if by_option else cfg.filename
-    raise ValueError(f"{where}: these {what}:{told(faults, as_options=by_option)}")
+    keys = {fault.key for fault in faults}
+    if own := [fault for fault in find(before) if fault.key in keys]:
+        # items of lists cannot be inherited: the user's own line is to be mended
+        faults = [replace(each, changes=_plain(each.changes)) for each in own]
+    where = cfg.filename if own else "--cfg-options"
+    raise ValueError(f"{where}: these {what}:{told(faults, as_options=not own)}")
 
 
 def _plain(changes: Mapping[str, Any]) -> dict[str, Any]:

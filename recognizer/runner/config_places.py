@@ -1,7 +1,10 @@
 """Where a key of a training config belongs: by what the config holds and what its classes take."""
 
+import ast
 import difflib
 import inspect
+import re
+import textwrap
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cache
@@ -12,7 +15,7 @@ from mmengine.config import Config
 from mmengine.hooks import CheckpointHook, Hook
 from mmengine.optim import OptimWrapper, _ParamScheduler
 from mmengine.runner import Runner
-from torch import optim
+from torch import nn, optim
 from torch.utils.data import DataLoader
 
 _REGISTRIES = (
@@ -20,14 +23,17 @@ _REGISTRIES = (
     "PARAM_SCHEDULERS", "METRICS", "VISUALIZERS", "VISBACKENDS", "LOOPS", "LOG_PROCESSORS",
 )  # fmt: skip
 _EVERYWHERE = {"type", "_scope_"}
+_NORMS = (nn.modules.batchnorm._NormBase, nn.GroupNorm, nn.LayerNorm)
 # What the builders take out before they call the class.
 _BUILT_WITH: tuple[tuple[type, set[str]], ...] = (
     (OptimWrapper, {"constructor", "paramwise_cfg", "optimizer"}),
     (DataLoader, {"num_batch_per_epoch", "disable_subprocess_warning"}),
-    (_ParamScheduler, {"convert_to_iter_based"}),
+    (_ParamScheduler, {"convert_to_iter_based", "epoch_length"}),
+    (Hook, {"priority"}),
+    *((norm, {"requires_grad"}) for norm in _NORMS),
 )
 # What the builders themselves give: no key of a config.
-_GIVEN = {"self", "params", "optimizer", "param_name", "model", "runner", "dataloader", "evaluator"}
+_GIVEN = {"self", "params", "optimizer", "model", "runner", "dataloader", "evaluator"}
 # Keys of the libraries' earlier versions, and their names of today.
 RENAMED = {
     "samples_per_gpu": "batch_size", "workers_per_gpu": "num_workers", "total_epochs": "max_epochs",
@@ -56,11 +62,19 @@ class Advice:
 
 @cache
 def accepted(kind: Any) -> frozenset[str] | None:
-    """Return the keys that a config may give to a class or function; None if that is unknown.
+    """Return the keys that a config may give to a class or function; None if they may be any."""
+    names, closed = _signature(kind)
+    return names if closed else None
 
-    Arguments are followed through ``**kwargs`` to the next class that names its own.
+
+@cache
+def _signature(kind: Any) -> tuple[frozenset[str], bool]:
+    """Return the keys that a class or function names, and whether it takes no others.
+
+    Arguments are followed to the next class where ``**kwargs`` are handed on to it; what else is
+    done with them, such as AAGCN giving ``gcn_attention`` to its blocks, no signature tells.
     """
-    found = set(_EVERYWHERE)
+    found, closed = set(_EVERYWHERE), False
     for one in kind.__mro__ if isinstance(kind, type) else (kind,):
         call = one.__dict__.get("__init__") if isinstance(kind, type) else one
         if call is None:
@@ -68,21 +82,36 @@ def accepted(kind: Any) -> frozenset[str] | None:
         try:
             parameters = inspect.signature(call).parameters.values()
         except (TypeError, ValueError):
-            return None
+            break
         found |= {each.name for each in parameters if each.kind in _NAMED}
-        if not any(each.kind is inspect.Parameter.VAR_KEYWORD for each in parameters):
-            return _completed(found, kind)
+        rest = [each.name for each in parameters if each.kind is inspect.Parameter.VAR_KEYWORD]
         if one is CheckpointHook:  # which hands the rest on, at the end of the first epoch
-            return frozenset(found | _SAVED_WITH)
-    return None
-
-
-def _completed(found: set[str], kind: Any) -> frozenset[str]:
+            found |= _SAVED_WITH
+        closed = not rest or one is CheckpointHook
+        if closed or not _is_handed_on(call, rest[0]):
+            break
     found -= _GIVEN
     for base, more in _BUILT_WITH:
         if isinstance(kind, type) and issubclass(kind, base):
             found |= more
-    return frozenset(found)
+    return frozenset(found), closed
+
+
+def _is_handed_on(call: Any, name: str) -> bool:
+    """Tell whether an ``__init__`` does nothing with its ``**name`` but give it to its super's."""
+    try:
+        tree = ast.parse(textwrap.dedent(inspect.getsource(call)))
+    except (OSError, TypeError, SyntaxError):
+        return False
+    uses = sum(isinstance(node, ast.Name) and node.id == name for node in ast.walk(tree))
+    handed = [
+        each
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Call) and re.match(r"super\(.*\)\.__init__\(", ast.unparse(node))
+        for each in node.keywords
+        if each.arg is None and ast.unparse(each.value) == name
+    ]
+    return uses == len(handed) == 1
 
 
 def class_of(name: Any) -> Any:
@@ -122,7 +151,7 @@ def others_with(name: str, key: str) -> list[str]:
     return [
         other
         for other, one in registry.module_dict.items()
-        if one.__module__ == kind.__module__ and key in (accepted(one) or ())
+        if one.__module__ == kind.__module__ and key in _signature(one)[0]
     ]
 
 
@@ -260,10 +289,9 @@ def _taken(name: str, config: Mapping[str, Any], near: str) -> list[str]:
 
 def _options(place: str, section: Mapping[str, Any]) -> frozenset[str]:
     if place.endswith("_dataloader"):
-        return accepted(DataLoader) or frozenset()
+        return _signature(DataLoader)[0]
     kind = class_of(section.get("type"))
-    taken = accepted(kind) if kind is not None else None
-    return (taken or frozenset()) - _EVERYWHERE
+    return _signature(kind)[0] - _EVERYWHERE if kind is not None else frozenset()
 
 
 def _beside(name: str, value: Any, config: Mapping[str, Any], near: str) -> Advice | None:
@@ -273,7 +301,7 @@ def _beside(name: str, value: Any, config: Mapping[str, Any], near: str) -> Advi
         if not isinstance(kind, str) or not place.startswith(near):
             continue
         if others := others_with(kind, name):
-            takes = accepted(class_of(others[0])) or ()
+            takes, _ = _signature(class_of(others[0]))
             kept = {key: one for key, one in section.items() if key in takes and key != "type"}
             inherited = {"_delete_": True, "type": others[0], **kept, name: value}
             said = f"{place}.{name}, which {kind} does not take and {' or '.join(others)} does"

@@ -99,8 +99,9 @@ def read_train_config(path: Path, options: Sequence[str], rules: Rules) -> Confi
         _check_values(cfg, path)
         modernise(cfg)
         rules.adapt(cfg)
-        refuse_keys(cfg, read, lambda: [before, *_bases(sources)], changes)
-        refuse_lacks(cfg, read, rules.lacks, changes)
+        before = before if changes else cfg
+        refuse_keys(cfg, before, read, lambda: [before, *_bases(sources)])
+        refuse_lacks(cfg, before, read, rules.lacks)
     for name in set(cfg.keys()) - read:  # mmengine writes down what ran: no variables of old values
         cfg.pop(name)
     return cfg

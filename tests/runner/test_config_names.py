@@ -189,3 +189,49 @@ def test_mmaction2s_network_says_what_takes_with_cp():
             MODELS.build({**backbone, "with_cp": True})
         plain, usual = (MODELS.build({**backbone, **more}) for more in ({"with_cp": False}, {}))
     assert plain.state_dict().keys() == usual.state_dict().keys()
+
+
+@pytest.mark.parametrize(
+    "lines",
+    [
+        "custom_hooks = [dict(type='EarlyStoppingHook', monitor='acc/top1', priority='LOW')]",
+        "default_hooks = dict(checkpoint=dict(priority='LOW'), timer=dict(priority=40))",
+        "optim_wrapper = dict(constructor='SwinOptimWrapperConstructor', paramwise_cfg=dict("
+        "norm=dict(decay_mult=0.0)))",
+        "param_scheduler = [dict(type='CosineAnnealingLR', T_max=30, convert_to_iter_based=True, "
+        "epoch_length=9), dict(type='LinearParamScheduler', param_name='weight_decay', end=3)]",
+        "train_dataloader = dict(persistent_workers=True, num_batch_per_epoch=3, pin_memory=True, "
+        "collate_fn=dict(type='default_collate'), dataset=dict(lazy_init=True), "
+        "worker_init_fn=dict(type='worker_init_fn', seed=3), batch_sampler=dict("
+        "type='BatchSampler', drop_last=True))",
+        "visualizer = dict(name='mine', save_dir='x')",
+        "val_evaluator = dict(_delete_=True, type='Evaluator', metrics=[dict(type='AccMetric', "
+        "prefix='x', collect_device='gpu')])",
+        "model = dict(data_preprocessor=dict(type='ActionDataPreprocessor'), backbone=dict("
+        "init_cfg=dict(type='Pretrained', checkpoint='x.pth', prefix='backbone')))",
+        "model_wrapper_cfg = dict(type='MMDistributedDataParallel', broadcast_buffers=True)",
+        "model = dict(backbone=dict(_delete_=True, type='AAGCN', gcn_attention=False, "
+        "graph_cfg=dict(layout='coco', mode='spatial')), cls_head=dict(in_channels=256))",
+        "model = dict(backbone=dict(_delete_=True, type='ResNet3d', depth=50, pretrained=None, "
+        "norm_cfg=dict(type='SyncBN', requires_grad=True)))",
+    ],
+)
+def test_what_builders_and_classes_take_of_their_own_is_left_alone(tmp_path, lines):
+    classifier(tmp_path, lines)
+
+
+def test_the_file_or_the_options_are_blamed_by_whose_fault_it_is(tmp_path):
+    line, option = "train_dataloader = dict(batch_sise=8)", "train_dataloader.num_workers=0"
+    said = refusal(classifier, tmp_path, line, option)
+    assert said.startswith(f"{tmp_path / 'mine.py'}: these would change nothing:")
+    assert written(said) == "train_dataloader = dict(batch_size=8)"
+    said = refusal(classifier, tmp_path, line, "train_dataloader.batch_sise=16")
+    assert written(said) == "train_dataloader = dict(batch_size=8)"
+    said = refusal(classifier, tmp_path, "", option, "train_dataloader.batch_sise=16")
+    assert written(said) == "--cfg-options train_dataloader.batch_size=16"
+    wider = "model = dict(backbone=dict(base_channels=32))"
+    said = refusal(classifier, tmp_path, wider, "model.cls_head.dropout=0.1")
+    assert written(said) == "model = dict(cls_head=dict(in_channels=64))"
+    said = refusal(classifier, tmp_path, "", "model.backbone.base_channels=32")
+    assert written(said) == "--cfg-options model.cls_head.in_channels=64"
+    classifier(tmp_path, wider, "model.cls_head.in_channels=64")
