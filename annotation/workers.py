@@ -124,9 +124,14 @@ class _Run:
             for worker in list(self._workers):
                 if worker.pipe in ready:
                     yield from self._listen(worker)
-                elif time.monotonic() - worker.heard > self._workforce.stall_timeout_s:
-                    logger.warning("worker %d is silent; killing it", worker.process.pid)
-                    yield from self._bury(worker)
+                elif self._is_silent(worker):
+                    yield from self._bury(worker, silent=True)
+
+    def _is_silent(self, worker: _Worker) -> bool:
+        """Tell whether a worker that starts or has a job was not heard of for too long."""
+        if worker.ready and worker.job is None:
+            return False  # nothing to tell
+        return time.monotonic() - worker.heard > self._workforce.stall_timeout_s
 
     def stop(self) -> None:
         for worker in self._workers:
@@ -177,18 +182,24 @@ class _Run:
         if not self._waiting:
             return
         worker.job = self._waiting.popleft()
+        worker.heard = time.monotonic()  # it may have been idle for long
         try:
             worker.pipe.send(worker.job)
         except OSError:  # it died between two jobs; its pipe's end will tell
             logger.warning("worker %d died before its next job", worker.process.pid)
 
-    def _bury(self, worker: _Worker) -> Iterator[Event]:
+    def _bury(self, worker: _Worker, *, silent: bool = False) -> Iterator[Event]:
         """Replace a dead or silent worker; its job gets one more try."""
         worker.process.kill()
         worker.process.join(10)
         worker.pipe.close()
         self._workers.remove(worker)
         how = _cause(worker.process.exitcode)
+        if silent:
+            how = (
+                f"silent for {self._workforce.stall_timeout_s:g} s (annotation.stall_timeout_s; "
+                "on an overloaded machine set it higher)"
+            )
         if not worker.ready:
             self._deaths_at_start += 1
             if self._deaths_at_start >= _MAX_DEATHS_AT_START:
@@ -215,7 +226,7 @@ def _cause(exit_code: int | None) -> str:
     if exit_code is not None and exit_code < 0:
         known = -exit_code in set(signal.Signals)
         name = signal.Signals(-exit_code).name if known else f"signal {-exit_code}"
-        return f"{name}: killed from outside, by the memory guard, or silent too long"
+        return f"{name}: killed from outside or by the memory guard"
     return f"exit code {exit_code}"
 
 

@@ -42,6 +42,10 @@ class Handler:
             raise StopRunError("disk full")
         elif what == "sleep":
             time.sleep(60)
+        elif what == "long":
+            for _ in range(30):
+                time.sleep(0.2)
+                report(1)
         return f"{name} by a worker"
 
 
@@ -87,6 +91,18 @@ def test_the_job_of_a_dead_worker_goes_to_an_idle_one_at_once(tmp_path):
     assert sorted(done) == ["0", "1"]
     assert not lost
     assert time.monotonic() - started < 30  # not the 60 s after which an idle worker is silent
+
+
+def test_a_worker_without_a_job_is_not_silent(tmp_path, caplog):
+    done, lost, _ = run(tmp_path, ["work", "long"], stall=3.0)
+    assert sorted(done) == ["0", "1"]
+    assert not lost
+    assert "died" not in caplog.text
+
+
+def test_silence_is_named_with_the_key_that_sets_its_limit(tmp_path):
+    _, lost, _ = run(tmp_path, ["stop"])
+    assert "silent for 2 s (annotation.stall_timeout_s" in lost["0"]
 
 
 def test_many_deaths_in_a_row(tmp_path):
