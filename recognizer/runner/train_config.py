@@ -5,6 +5,7 @@ import inspect
 import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -21,6 +22,7 @@ from recognizer.runner.config_names import (
     refuse_options,
 )
 from recognizer.runner.config_source import Source, read_sources
+from recognizer.runner.config_validation import refuse_unvalidated
 
 logger = logging.getLogger(__name__)
 
@@ -99,8 +101,10 @@ def read_train_config(path: Path, options: Sequence[str], rules: Rules) -> Confi
         _check_values(cfg, path)
         modernise(cfg)
         rules.adapt(cfg)
-        refuse_keys(cfg, read, lambda: [before, *_bases(sources)], changes)
+        made_of = cache(lambda: [before, *_bases(sources)])
+        refuse_keys(cfg, read, made_of, changes)
         refuse_lacks(cfg, read, rules.lacks, changes)
+        refuse_unvalidated(cfg, rules.library, made_of, changes)
     for name in set(cfg.keys()) - read:  # mmengine writes down what ran: no variables of old values
         cfg.pop(name)
     return cfg
