@@ -35,8 +35,8 @@ def refuse_unvalidated(
     Args:
         cfg: the config, changed by the options.
         library: whose config it is.
-        made_of: gives what it was made of: the file without the options, then its bases, the nearest
-            first.
+        made_of: gives what it was made of: the file without the options, then its bases, the
+            nearest first.
         changes: the options.
 
     Raises:

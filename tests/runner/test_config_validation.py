@@ -66,9 +66,8 @@ def test_who_takes_the_validation_out_is_told_what_it_leaves_idle(tmp_path, capl
     pose(tmp_path, "", *NO_VAL)
     assert "default_hooks.checkpoint.save_best (the best by coco/AP) will do nothing" in caplog.text
     assert "sdpose_s_v1_stemnet" in caplog.text
-    said = refusal(
-        pose, tmp_path, PLATEAU.replace("acc/top1", "coco/AP"), "train_cfg.val_begin=999"
-    )
+    late = f"{PLATEAU}\ntrain_cfg = dict(val_begin=999)".replace("acc/top1", "coco/AP")
+    said = refusal(pose, tmp_path, late)
     assert "validation never begins (train_cfg.val_begin 999" in said
 
 
