@@ -209,8 +209,8 @@ def config_faults(cfg: Config, begun: Callable[[], bool], source: Path | None) -
         wanted = " or ".join(filter(None, [str(cfg.filename or "the config"), str(source or "")]))
         raise TrainConfigError(
             f"no training can be built: {type(error).__name__}: {in_words(error)}; look in "
-            f"{wanted} (and --cfg-options) for a misspelt key, a value of the wrong type, or sizes that do not "
-            "fit each other"
+            f"{wanted} (and --cfg-options) for a misspelt key, a value of the wrong "
+            "type, or sizes that do not fit each other"
         ) from error
 
 
