@@ -194,12 +194,8 @@ class _Run:
         worker.process.join(10)
         worker.pipe.close()
         self._workers.remove(worker)
-        how = _cause(worker.process.exitcode)
-        if silent:
-            how = (
-                f"silent for {self._workforce.stall_timeout_s:g} s (annotation.stall_timeout_s; "
-                "on an overloaded machine set it higher)"
-            )
+        limit_s = self._workforce.stall_timeout_s
+        how = _silence(limit_s) if silent else _cause(worker.process.exitcode)
         if not worker.ready:
             self._deaths_at_start += 1
             if self._deaths_at_start >= _MAX_DEATHS_AT_START:
@@ -218,6 +214,13 @@ class _Run:
                 self._assign(idle)
         if self._waiting or len(self._workers) < self._left:
             self._workers.append(self._hire(worker.arguments))
+
+
+def _silence(limit_s: float) -> str:
+    return (
+        f"silent for {limit_s:g} s (annotation.stall_timeout_s; on an overloaded machine set it "
+        "higher)"
+    )
 
 
 def _cause(exit_code: int | None) -> str:

@@ -29,7 +29,7 @@ from recognizer.backends.onnx_files import model_digest
 from recognizer.config import Config
 from recognizer.config_file import ConfigError
 from recognizer.config_models import PoseEstimationSection
-from recognizer.model_files import fetch_hint
+from recognizer.model_files import fetch_hint, unset
 from recognizer.openmmlab import find_pose_config, read_pose_config
 
 logger = logging.getLogger(__name__)
@@ -109,11 +109,13 @@ def find_model_file(config: Config, name: str, key: str) -> Path:
         ConfigError: there is none; the message lists where it was looked for.
 
     """
+    if not name:
+        raise ConfigError(unset(key))
     places = [Path(name).expanduser()]
     if not places[0].is_absolute():
         places += [folder / name for folder in config.models.weights_dirs]
     for place in places:
-        if name and place.is_file():
+        if place.is_file():
             return place.absolute()
     looked = ", ".join(str(place.absolute()) for place in places)
     raise ConfigError(

@@ -34,6 +34,7 @@ from recognizer.command import next_command
 from recognizer.config import Config
 from recognizer.config_file import ConfigError
 from recognizer.config_models import DetectorSection, OnnxPoseSection
+from recognizer.model_files import unset
 from recognizer.openmmlab import find_pose_config
 from recognizer.pose.detector import Boxes, LetterboxBatch, YoloxDetector
 from recognizer.pose.rtmo import RtmoPose
@@ -127,9 +128,11 @@ def resolve(config: Config) -> Plan:
 
 def find_file(config: Config, name: str, key: str) -> Path:
     """Return the file of that name, beside the shell or in weights_dirs; raise ConfigError."""
+    if not name:
+        raise ConfigError(unset(key))
     folders = [Path(), *config.models.weights_dirs]
     for place in [folder / Path(name).expanduser() for folder in folders]:
-        if name and place.is_file():
+        if place.is_file():
             return place.absolute()
     looked = ", ".join(str(folder.absolute()) for folder in folders)
     raise ConfigError(f"{key}: expected a file '{name}', found none in {looked}; set {key}")

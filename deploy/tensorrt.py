@@ -118,6 +118,12 @@ def onnx_file(config: Config) -> Path:
         section = getattr(config.inference, service)
         return find_classifier(section.model_path, [*config.models.weights_dirs, _SHIPPED])
     name = config.models.pose_estimation.tensorrt.model_path
+    if not name:
+        raise ConfigError(
+            f"{_KEY}.model_path is not set: expected the .onnx file to build from; "
+            f"--set {_KEY}.model_path=<file>.onnx, one of a pose network that deploy.export wrote "
+            "or models.fetch fetched"
+        )
     if not name.endswith(".onnx"):
         raise ConfigError(
             f"{_KEY}.model_path: expected the .onnx file to build from, got {name!r}; "

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from recognizer.config import Config
 from recognizer.doctor_backends import Finding, examine_backends, installed
-from recognizer.model_files import fetch_hint
+from recognizer.model_files import fetch_hint, unset
 
 _REQUIREMENTS = Path(__file__).resolve().parents[1] / "requirements"
 _SETUP = "make setup"
@@ -195,11 +195,19 @@ def _model_files(config: Config) -> list[Finding]:
 
 
 def _model_file(config: Config, key: str, name: str) -> Finding:
+    if not name:
+        found, _, remedy = unset(key).partition(": ")
+        return Finding(
+            key,
+            None,
+            f"{found.removeprefix(f'{key} ')}; the demo and stages 2 and 3 need none",
+            remedy,
+        )
     # Beside the shell first, then the folders of the config: where stage 1 looks.
     places = [Path(name).expanduser()]
     places += [folder / name for folder in config.models.weights_dirs]
     for place in places:
-        if name and place.is_file():
+        if place.is_file():
             return Finding(key, True, f"{place.resolve()} ({place.stat().st_size / 1e6:.1f} MB)")
     looked = ", ".join(str(folder) for folder in config.models.weights_dirs) or "no folder"
     remedy = f"put it into one of models.weights_dirs ({looked}), or set {key}"

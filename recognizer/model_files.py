@@ -7,6 +7,32 @@ from pathlib import Path
 _RTMO = re.compile(r"(end2end_|rtmo-)([tsml])(?:[-_].*)?\.(onnx|pth)")
 
 
+_POSE = "models.pose_estimation"
+# What to set, by how a key ends.
+_NEXT = {
+    "tensorrt.model_path": (
+        "inference_mode tensorrt runs an ONNX file by the engine that `python main.py --mode "
+        f"deploy.tensorrt --set deploy.model=pose --set {_POSE}.tensorrt.model_path=<file>.onnx` "
+        f"builds of it; then --set {_POSE}.tensorrt.model_path=<file>.onnx here too"
+    ),
+    "pth.checkpoint_path": (
+        f"set it to the .pth that was trained with {_POSE}.pth.config_file, an mmpose config; "
+        "official ones: python main.py --mode models.fetch --set models.fetch=rtmo-l"
+    ),
+    "onnx.model_path": (
+        "set it to an ONNX file of a pose network; official ones: python main.py --mode "
+        "models.fetch --set models.fetch=rtmo-l-onnx"
+    ),
+    "detector.model_path": "set it to an ONNX file of a YOLOX person detector",
+}  # fmt: skip
+
+
+def unset(key: str) -> str:
+    """Return what to say of a key that names no model file, and what to do next."""
+    wanted = [text for end, text in _NEXT.items() if key.endswith(end)]
+    return f"{key} is not set: {wanted[0] if wanted else 'set it to a model file'}"
+
+
 def fetch_hint(name: str, key: str) -> str:
     """Return how a missing model file can be fetched, "" for one that is none of the official.
 

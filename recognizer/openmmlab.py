@@ -209,8 +209,15 @@ def find_pose_config(name: str) -> Path:
             return shipped_config("mmpose", wanted)
         except FileNotFoundError as error:
             raise FileNotFoundError(f"{key}: {error}{_hint(key, Path(wanted))}") from error
+    if not name:
+        raise FileNotFoundError(
+            f"{key} is not set: inference_mode pth and deploy.export run a checkpoint (pth."
+            f"checkpoint_path) by its mmpose config; set it to that file, or to one that mmpose "
+            f"ships ({SHIPPED}body_2d_keypoint/rtmo/body7/rtmo-l_16xb16-600e_body7-640x640.py) "
+            "with its checkpoint: python main.py --mode models.fetch --set models.fetch=rtmo-l"
+        )
     path = Path(name).expanduser()
-    if name and path.is_file():
+    if path.is_file():
         return path.absolute()
     where = f"{key}: expected a config of mmpose at '{name}', found none"
     raise FileNotFoundError(where + _hint(key, path))

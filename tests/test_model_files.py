@@ -2,11 +2,11 @@
 
 import pytest
 
-from annotation.workspace import find_model_file
+from annotation.workspace import find_model_file, pose_model_files
 from deploy import official
 from recognizer.config import Config
 from recognizer.config_file import ConfigError
-from recognizer.model_files import fetch_hint
+from recognizer.model_files import fetch_hint, unset
 
 KEY = "models.pose_estimation.onnx.model_path"
 
@@ -34,3 +34,25 @@ def test_a_missing_file_names_the_mode(tmp_path):
     guide = "/workspace/mmpose/checkpoints/end2end_l.onnx"
     with pytest.raises(ConfigError, match=rf"into models.weights_dirs, then --set {KEY}=end2end_l"):
         find_model_file(config, guide, KEY)
+
+
+@pytest.mark.parametrize(
+    ("pose", "said"),
+    [
+        ({"inference_mode": "tensorrt"}, r"tensorrt\.model_path is not set: .*deploy.tensorrt"),
+        ({"inference_mode": "pth"}, r"pth\.config_file is not set: .*mmpose.*--mode models.fetch"),
+        ({"inference_mode": "pth", "pth": {"config_file": __file__}},
+         r"pth\.checkpoint_path is not set: .*\.pth that was trained with .*--mode models.fetch"),
+        ({"onnx": {"model_path": ""}}, r"onnx\.model_path is not set: .*--mode models.fetch"),
+    ],
+)  # fmt: skip
+def test_a_file_that_nobody_named_is_not_looked_for(pose, said):
+    config = Config.model_validate({"models": {"pose_estimation": pose}})
+    with pytest.raises(ConfigError, match=said) as caught:
+        pose_model_files(config)
+    assert "''" not in str(caught.value)
+
+
+@pytest.mark.parametrize("key", ["topdown.detector.model_path", "other.model_path"])
+def test_every_key_has_a_next_step(key):
+    assert unset(key).startswith(f"{key} is not set: set it to ")

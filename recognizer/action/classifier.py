@@ -262,11 +262,16 @@ def find_classifier(name: str, weights_dirs: Sequence[Path]) -> Path:
         FileNotFoundError: there is none; the message lists where it was looked for.
 
     """
+    if not name:
+        raise FileNotFoundError(
+            "model_path: is not set; set it to a classifier file (.onnx), which --mode "
+            "deploy.export makes"
+        )
     places = [Path(name).expanduser()]
     if not places[0].is_absolute():
         places += [folder / name for folder in weights_dirs]
     for place in places:
-        if name and place.is_file():
+        if place.is_file():
             return place.absolute()
     looked = ", ".join(str(place.absolute()) for place in places)
     raise FileNotFoundError(

@@ -11,6 +11,7 @@ types it names are names of a registry, never of a module's function.
 """
 
 import ast
+import logging
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -21,6 +22,8 @@ import torch
 from mmengine.config import Config
 
 from recognizer.runner.missing import missing_checkpoint
+
+logger = logging.getLogger(__name__)
 
 CONFIG_PARTS = ("model", "test_dataloader", "val_dataloader")
 _STEP_FILE = re.compile(r"(?:epoch|iter)_(\d+)\.pth")
@@ -134,26 +137,20 @@ def last_checkpoint(work_dir: Path) -> Path | None:
     """Return the checkpoint that training in this folder goes on from, None if there is none.
 
     ``last_checkpoint`` names it; where that file is missing or empty (a run was killed), it is
-    the latest ``epoch_N.pth``.
+    the latest ``epoch_N.pth``. In a folder that was copied or renamed the name is of the old
+    place: the file of this name here is taken.
 
     Raises:
         CheckpointError: ``last_checkpoint`` names a file outside the folder, or none.
 
     """
     pointer = work_dir / "last_checkpoint"
-    there = pointer.is_file()
-    text = pointer.read_text(encoding="utf-8", errors="replace").strip() if there else ""
+    text = _pointed(work_dir)
     if not text:
-        steps = {
-            int(match[1]): path
-            for path in work_dir.glob("*.pth")
-            if (match := _STEP_FILE.fullmatch(path.name))
-        }
-        return inside(steps[max(steps)], work_dir) if steps else None
+        latest = _latest_step(work_dir)
+        return None if latest is None else inside(latest, work_dir)
     try:
-        name = Path(text)  # a bare one, written by hand to go back, is of this folder
-        found = inside(work_dir / name if name.name == text else name, work_dir)
-        there = len(text) < _LONGEST_NAME and found.is_file()
+        return _followed(text, work_dir)
     except CheckpointError:
         raise
     except (ValueError, OSError) as error:  # no name that a file can have
@@ -161,12 +158,50 @@ def last_checkpoint(work_dir: Path) -> Path | None:
             f"{pointer}: expected the name of a checkpoint ({error}); delete {pointer} to go on "
             "from the latest epoch_N.pth beside it"
         ) from error
-    if not there:
-        raise CheckpointError(
-            f"{pointer}: names {text!r:.90}, which is not there; delete {pointer} to go on from "
-            "the latest epoch_N.pth beside it"
-        )
-    return found
+
+
+def held_checkpoint(work_dir: Path) -> Path | None:
+    """Return a checkpoint of the training that the folder holds, None if it holds none."""
+    try:
+        return last_checkpoint(work_dir)
+    except CheckpointError:
+        return _latest_step(work_dir)
+
+
+def _followed(text: str, work_dir: Path) -> Path:
+    """Return the checkpoint that the words in ``last_checkpoint`` name."""
+    named, pointer = Path(text), work_dir / "last_checkpoint"
+    here = work_dir / named.name
+    if len(text) < _LONGEST_NAME and here.is_file():
+        if here.resolve() != (here if named.name == text else named).resolve():
+            logger.warning(
+                "%s names %s, of another folder (was this one copied or renamed?); going on from "
+                "%s, of the same name in this folder", pointer, text, here,
+            )  # fmt: skip
+        return inside(here, work_dir)
+    found = inside(here if named.name == text else named, work_dir)
+    if len(text) < _LONGEST_NAME and found.is_file():
+        return found
+    raise CheckpointError(
+        f"{pointer}: names {text!r:.90}, which is not there; delete {pointer} to go on from "
+        "the latest epoch_N.pth beside it"
+    )
+
+
+def _pointed(work_dir: Path) -> str:
+    pointer = work_dir / "last_checkpoint"
+    if not pointer.is_file():
+        return ""
+    return pointer.read_text(encoding="utf-8", errors="replace").strip()
+
+
+def _latest_step(work_dir: Path) -> Path | None:
+    steps = {
+        int(match[1]): path
+        for path in work_dir.glob("*.pth")
+        if (match := _STEP_FILE.fullmatch(path.name))
+    }
+    return steps[max(steps)] if steps else None
 
 
 def inside(path: Path, work_dir: Path) -> Path:
@@ -181,7 +216,8 @@ def inside(path: Path, work_dir: Path) -> Path:
     if resolved.parent != folder:
         raise CheckpointError(
             f"resume: expected a checkpoint of this run, in {folder}, got {str(resolved)!r:.200}; "
-            f"if the folder was moved, delete {folder / 'last_checkpoint'}; to start from other "
+            f"delete {folder / 'last_checkpoint'} to go on from the latest epoch_N.pth there; "
+            "name another checkpoint to go on from with --resume <file>; to start from other "
             "weights, use --cfg-options load_from=<file> without --resume"
         )
     return resolved

@@ -21,6 +21,8 @@ from recognizer.runner.config_places import RENAMED, Advice, accepted, advise, a
 
 _OURS = {"early_stopping": "EarlyStoppingHook", "lr_scheduler": "LrSchedulerHook"}
 _PARAMWISE, _CONSTRUCTOR = "optim_wrapper.paramwise_cfg", "DefaultOptimWrapperConstructor"
+# What tells two hooks of one class apart.
+_APART = ("monitor", "out_dir", "by_epoch", "interval")
 _HOOKS = ("runtime_info", "timer", "logger", "param_scheduler", "checkpoint", "sampler_seed")
 _TEST_CFG = {
     "flip_test", "flip_mode", "shift_heatmap", "shift_coords", "output_heatmaps", "align_corners",
@@ -169,20 +171,29 @@ def _hooks(config: Mapping[str, Any]) -> list[Fault]:
     if not isinstance(default, Mapping):
         return []
     found: list[Fault] = []
-    seen: dict[str, str] = {}
+    seen: dict[str, list[str]] = {}
     places = [(f"default_hooks.{key}", hook) for key, hook in default.items()]
     places += [(f"custom_hooks.{index}", hook) for index, hook in enumerate(custom)]
     for place, hook in places:
         kind = hook.get("type") if isinstance(hook, Mapping) else None
         if isinstance(hook, Mapping) and kind is None:
             found.append(_untyped(place, hook))
-        elif isinstance(kind, str) and kind in seen:
-            said = f"a second {kind} beside {seen[kind]}; change that one"
-            own = {key: value for key, value in hook.items() if key != "type"}
-            found.append(Fault(place, said, {f"{seen[kind]}.{k}": v for k, v in own.items()}))
         elif isinstance(kind, str):
-            seen[kind] = place
+            same = [old for old in seen.get(kind, []) if not _differs(hook, at(config, old))]
+            found += [_second(place, hook, old) for old in same[:1]]
+            seen.setdefault(kind, []).append(place)
     return found
+
+
+def _differs(hook: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
+    """Tell whether a hook says that it is another one than the first of its class."""
+    return any(key in hook and hook[key] != other.get(key) for key in _APART)
+
+
+def _second(place: str, hook: Mapping[str, Any], first: str) -> Fault:
+    said = f"a second {hook['type']} beside {first}; change that one"
+    own = {key: value for key, value in hook.items() if key != "type"}
+    return Fault(place, said, {f"{first}.{key}": value for key, value in own.items()})
 
 
 def _untyped(place: str, hook: Mapping[str, Any]) -> Fault:

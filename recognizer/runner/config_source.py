@@ -129,6 +129,14 @@ def _as_list(value: Any) -> list[Any]:
     return value if isinstance(value, list) else [value]
 
 
+def read_base_files(path: Path) -> list[str]:
+    """Return the files that a config imports by ``with read_base():``; [] if it is no Python."""
+    try:
+        return _read_bases_of(ast.parse(path.read_text(encoding="utf-8")))
+    except (OSError, ValueError, SyntaxError):
+        return []
+
+
 def _read_bases_of(tree: ast.Module) -> list[str]:
     """Return the files that ``with read_base():`` imports by relative names."""
     found = []

@@ -237,16 +237,24 @@ class EarlyStoppingHook(MmengineEarlyStopping):  # type: ignore[misc]
         self.monitor = monitor
         super().after_val_epoch(runner, metrics)
 
+    def _key(self, runner: Any) -> str:
+        """Return where its state is in a checkpoint; a second hook has a place of its own."""
+        first = next(
+            (hook for hook in getattr(runner, "hooks", ()) if isinstance(hook, EarlyStoppingHook)),
+            self,
+        )
+        return "early_stopping" if first is self else f"early_stopping.{self.wanted}"
+
     def before_save_checkpoint(self, runner: Any, checkpoint: dict[str, Any]) -> None:
         """Save how long there was no better result, and whether that was long enough."""
-        checkpoint["early_stopping"] = {
+        checkpoint[self._key(runner)] = {
             "best_score": float(self.best_score),
             "wait_count": int(self.wait_count),
         }
 
     def after_load_checkpoint(self, runner: Any, checkpoint: dict[str, Any]) -> None:
         """Go on counting."""
-        state = checkpoint.get("early_stopping")
+        state = checkpoint.get(self._key(runner))
         if isinstance(state, dict):
             self.best_score, self.wait_count = state["best_score"], state["wait_count"]
 

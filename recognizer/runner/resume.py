@@ -12,13 +12,14 @@ from typing import Any
 from mmengine.config import Config
 
 from recognizer.artifacts import atomic_path, remove_stale_scratch
-from recognizer.runner.checkpoints import last_checkpoint
+from recognizer.runner.checkpoints import held_checkpoint, last_checkpoint
 from recognizer.runner.logs import LATEST_JSON, LATEST_LOG
 from recognizer.runner.missing import missing_checkpoint
 
 logger = logging.getLogger(__name__)
 
 LATEST = "latest.pth"
+_OF_ONE_TRAINING = ("last_checkpoint", LATEST, LATEST_LOG, LATEST_JSON)
 _STEP = re.compile(r"_(epoch|iter)_(\d+)\.pth$")
 
 
@@ -34,24 +35,26 @@ def find_source(cfg: Config, work_dir: Path, resume: bool | Path) -> Path | None
     Raises:
         FileNotFoundError: no such checkpoint; the message says which ones there are.
         FileExistsError: the work_dir holds a training that this one is not to go on with.
-        CheckpointError: ``last_checkpoint`` in the folder cannot be followed.
+        CheckpointError: ``last_checkpoint`` is to be followed and cannot be.
 
     """
     resume = resume or bool(cfg.get("resume"))
-    last, named = last_checkpoint(work_dir), _named(cfg, resume)
-    source = last if resume is True and last is not None else named
+    source = _named(cfg, resume)
+    if resume is True:
+        source = last_checkpoint(work_dir) or source
     if source is not None and not source.is_file():
         raise FileNotFoundError(f"resume: {missing_checkpoint(source)}")
     here = source is not None and source.resolve().parent == work_dir.resolve()
-    if last is not None and not here:
+    held = None if here else held_checkpoint(work_dir)
+    if held is not None:
         raise FileExistsError(
-            f"{work_dir} holds a training ({last.name}); go on with it (--resume), choose "
+            f"{work_dir} holds a training ({held.name}); go on with it (--resume), choose "
             "another folder (--set train.work_dir=...), or delete this one"
         )
     if not here and _is_main():
         remove_stale_scratch(work_dir)
         put_aside([*work_dir.glob("best_*.pth"),
-                   *(work_dir / name for name in (LATEST, LATEST_LOG, LATEST_JSON))])  # fmt: skip
+                   *(work_dir / name for name in _OF_ONE_TRAINING)])  # fmt: skip
     if resume and source is None:
         logger.info("going on from nothing: no training in this folder yet")
     return source

@@ -117,7 +117,7 @@ class SafeRunner(Runner):  # type: ignore[misc]
         mmengine leaves the optimiser out of the best one, from which nothing could go on then.
         """
         final = Path(out_dir) / filename
-        hooks = [hook for hook in self.hooks if isinstance(hook, CheckpointHook)]
+        hooks = [h for h in self.hooks if isinstance(h, CheckpointHook) and h.save_best]
         is_best = filename.startswith("best_") and bool(hooks)
         if is_best:
             kwargs["save_optimizer"] = hooks[0].save_optimizer

@@ -5,6 +5,7 @@ import inspect
 import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -14,6 +15,7 @@ from mmengine.config import Config, ConfigDict, DictAction
 from mmengine.runner import Runner
 
 from recognizer.openmmlab import Library, scope
+from recognizer.runner.config_faults import in_words, not_merged, unread
 from recognizer.runner.config_names import (
     refuse_keys,
     refuse_lacks,
@@ -21,6 +23,7 @@ from recognizer.runner.config_names import (
     refuse_options,
 )
 from recognizer.runner.config_source import Source, read_sources
+from recognizer.runner.config_validation import refuse_unvalidated
 
 logger = logging.getLogger(__name__)
 
@@ -83,8 +86,7 @@ def read_train_config(path: Path, options: Sequence[str], rules: Rules) -> Confi
         cfg = Config.fromfile(str(path))
         sources = read_sources(path)
     except (Exception, SystemExit) as error:  # it is a program: it can raise anything
-        what = f"{type(error).__name__}: {error}"
-        raise ValueError(f"{path}: not a config of mmengine: {what}") from error
+        raise ValueError(f"{path}: not a config of mmengine: {unread(path, error)}") from error
     changes = _parse(options)
     read = {*_READ, *rules.known}
     with scope(rules.library):
@@ -94,14 +96,17 @@ def read_train_config(path: Path, options: Sequence[str], rules: Rules) -> Confi
         try:
             cfg.merge_from_dict(changes)
         except (KeyError, TypeError, IndexError, AssertionError, AttributeError) as error:
-            raise ValueError(f"--cfg-options {' '.join(options)}: {error}") from error
+            said = not_merged(before, changes, error)
+            raise ValueError(f"--cfg-options {said}") from error
         _check_needed(cfg, path)
         _check_values(cfg, path)
         modernise(cfg)
         rules.adapt(cfg)
-        before = before if changes else cfg
-        refuse_keys(cfg, before, read, lambda: [before, *_bases(sources)])
-        refuse_lacks(cfg, before, read, rules.lacks)
+        made_of = cache(lambda: [before, *_bases(sources)])
+        alone = before if changes else cfg  # what the file says without the options
+        refuse_keys(cfg, alone, read, made_of)
+        refuse_lacks(cfg, alone, read, rules.lacks)
+        refuse_unvalidated(cfg, rules.library, made_of, changes)
     for name in set(cfg.keys()) - read:  # mmengine writes down what ran: no variables of old values
         cfg.pop(name)
     return cfg
@@ -204,9 +209,9 @@ def config_faults(cfg: Config, begun: Callable[[], bool], source: Path | None) -
             raise
         wanted = " or ".join(filter(None, [str(cfg.filename or "the config"), str(source or "")]))
         raise TrainConfigError(
-            f"no training can be built: {type(error).__name__}: {error}; look in {wanted} (and "
-            "--cfg-options) for a misspelt key, a value of the wrong type, or sizes that do not "
-            "fit each other"
+            f"no training can be built: {type(error).__name__}: {in_words(error)}; look in "
+            f"{wanted} (and --cfg-options) for a misspelt key, a value of the wrong "
+            "type, or sizes that do not fit each other"
         ) from error
 
 
@@ -218,8 +223,15 @@ def datasets(cfg: Config) -> dict[str, ConfigDict]:
         if loader is None:
             continue
         dataset = loader.get("dataset") if isinstance(loader, Mapping) else None
-        while isinstance(dataset, Mapping) and "ann_file" not in dataset:
+        while isinstance(dataset, Mapping) and not {"ann_file", "datasets"} & dataset.keys():
             dataset = dataset.get("dataset")
+        if isinstance(dataset, Mapping) and "datasets" in dataset:
+            raise TrainConfigError(
+                f"{split}_dataloader: a data set of several ({dataset.get('type')}) is not "
+                "supported: the annotations of the splits are checked and compared file by file, "
+                "and each split is one file; merge the files into one and name it by ann_file (to "
+                "see samples more often, use RepeatDataset around it)"
+            )
         if not isinstance(dataset, Mapping) or not isinstance(dataset["ann_file"], str):
             raise TrainConfigError(f"{split}_dataloader: expected a dataset with an ann_file")
         found[split] = dataset

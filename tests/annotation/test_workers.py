@@ -15,6 +15,15 @@ from annotation.workers import Job, RunError, StopRunError, Workforce, run_jobs
 ROOT = Path(__file__).resolve().parents[2]
 
 
+def pass_time(what, report):
+    if what == "sleep":
+        time.sleep(60)
+    elif what == "long":
+        for _ in range(30):
+            time.sleep(0.2)
+            report(1)
+
+
 class Handler:
     """Does what the job's text says; a marker file tells the second try from the first."""
 
@@ -40,12 +49,8 @@ class Handler:
             raise KeyError("lost key")
         elif what == "disk":
             raise StopRunError("disk full")
-        elif what == "sleep":
-            time.sleep(60)
-        elif what == "long":
-            for _ in range(30):
-                time.sleep(0.2)
-                report(1)
+        else:
+            pass_time(what, report)
         return f"{name} by a worker"
 
 

@@ -131,7 +131,7 @@ def test_a_missing_file_is_named(tmp_path):
 # --- which file to go on from ------------------------------------------------------
 
 
-def test_the_pointer_is_followed_inside_the_folder_only(tmp_path):
+def test_the_pointer_is_followed_inside_the_folder_only(tmp_path, caplog):
     run, other = tmp_path / "run", tmp_path / "other"
     run.mkdir()
     other.mkdir()
@@ -145,7 +145,12 @@ def test_the_pointer_is_followed_inside_the_folder_only(tmp_path):
     assert last_checkpoint(run) == (run / "epoch_9.pth").resolve()
     (run / "last_checkpoint").write_text("")  # killed while writing it
     assert last_checkpoint(run) == (run / "epoch_10.pth").resolve()
-    for outside in (other / "epoch_9.pth", run / ".." / "other" / "epoch_9.pth", Path("/etc/x")):
+    for copied in (other / "epoch_9.pth", run / ".." / "gone" / "epoch_9.pth"):
+        caplog.clear()
+        (run / "last_checkpoint").write_text(str(copied))
+        assert last_checkpoint(run) == (run / "epoch_9.pth").resolve()
+        assert "of the same name in this folder" in caplog.text
+    for outside in (other / "epoch_8.pth", run / ".." / "other" / "epoch_8.pth", Path("/etc/x")):
         (run / "last_checkpoint").write_text(str(outside))
         with pytest.raises(CheckpointError, match="of this run"):
             last_checkpoint(run)

@@ -158,8 +158,19 @@ def test_a_section_of_another_type_names_delete(tmp_path):
 def test_a_second_hook_of_a_kind_is_refused(tmp_path):
     said = refusal(classifier, tmp_path, "default_hooks = dict(ckpt=dict(type='CheckpointHook'))")
     assert "a second CheckpointHook beside default_hooks.checkpoint" in said
-    said = refusal(classifier, tmp_path, "custom_hooks = [dict(type='LoggerHook', interval=3)]")
-    assert written(said) == "default_hooks = dict(logger=dict(interval=3))"
+    line = "custom_hooks = [dict(type='LoggerHook', interval=20, ignore_last=True)]"
+    said = refusal(classifier, tmp_path, line)
+    assert written(said) == "default_hooks = dict(logger=dict(interval=20, ignore_last=True))"
+
+
+def test_hooks_of_a_kind_that_say_what_tells_them_apart_may_stand(tmp_path):
+    cfg = classifier(
+        tmp_path,
+        "custom_hooks = [dict(type='CheckpointHook', interval=1, out_dir='each'),"
+        "dict(type='EarlyStoppingHook', monitor='acc/top1'),"
+        "dict(type='EarlyStoppingHook', monitor='acc/mean1')]",
+    )
+    assert len(cfg.custom_hooks) == 3
 
 
 def test_a_config_that_mmengine_wrote_can_be_trained_again(tmp_path):

@@ -139,8 +139,37 @@ def test_the_checkpoint_that_is_gone_on_from(
     assert source == (expected and tmp_path / expected)
 
 
+@pytest.mark.parametrize(
+    ("resume", "expected"),
+    [
+        (True, "run/epoch_2.pth"),
+        ("run/epoch_1.pth", "run/epoch_1.pth"),
+        ("run/epoch_7.pth", "There are epoch_1.pth, epoch_2.pth"),
+        ("run", "got the folder"),
+        ("other.pth", r"holds a training \(epoch_2.pth\); go on with it"),
+        (False, r"holds a training \(epoch_2.pth\); go on with it"),
+    ],
+)
+@pytest.mark.parametrize("pointer", ["/gone/run/epoch_2.pth", "/gone/run/epoch_9.pth"])
+def test_a_folder_that_was_copied(tmp_path, monkeypatch, pointer, resume, expected):
+    """Only what follows ``last_checkpoint`` can be led astray by it."""
+    monkeypatch.chdir(tmp_path)
+    folder = folder_of(tmp_path, "epoch_1.pth", "epoch_2.pth")
+    (tmp_path / "other.pth").write_bytes(b"x")
+    (folder / "last_checkpoint").write_text(pointer)
+    if resume is True and "9" in pointer:
+        expected = "delete .*last_checkpoint to go on from the latest"
+    resume = tmp_path / resume if isinstance(resume, str) else resume
+    if (tmp_path / expected).exists():
+        assert find_source(Config({}), folder, resume) == tmp_path / expected
+        return
+    with pytest.raises((OSError, ValueError), match=expected):
+        find_source(Config({}), folder, resume)
+
+
 def test_what_an_earlier_training_left_is_put_aside(tmp_path):
-    names = ["best_acc_top1_epoch_9.pth", LATEST, "latest.log", "latest.log.json"]
+    names = ["last_checkpoint", "best_acc_top1_epoch_9.pth", LATEST, "latest.log",
+             "latest.log.json"]  # fmt: skip
     folder = folder_of(tmp_path, *names, "notes.txt")
     assert find_source(Config({}), folder, resume=False) is None
     left = {path.name.partition(".earlier")[0] for path in folder.glob("*.earlier*")}

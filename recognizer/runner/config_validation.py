@@ -1,0 +1,121 @@
+"""What a config asks of validation where nothing validates: mmengine trains on without a word."""
+
+import logging
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
+
+from mmengine.config import Config
+from mmengine.hooks import EarlyStoppingHook
+from mmengine.optim.scheduler import ReduceOnPlateauParamScheduler
+
+from recognizer.openmmlab import Library
+from recognizer.runner.config_places import at, class_of, walk
+
+logger = logging.getLogger(__name__)
+
+# A config of each library that validates.
+_EXAMPLE: dict[Library, str] = {
+    "mmaction": "configs/skeleton/stgcnpp/stgcnpp_enhanced_fight_detection_stable.py",
+    "mmpose": "configs/body_2d_keypoint/sdpose/coco/sdpose_s_v1_stemnet_coco_256x192.py",
+}
+_SECTIONS = ("default_hooks", "custom_hooks", "param_scheduler")
+
+
+def refuse_unvalidated(
+    cfg: Config,
+    library: Library,
+    made_of: Callable[[], Sequence[Mapping[str, Any]]],
+    changes: Mapping[str, Any],
+) -> None:
+    """Refuse hooks and schedules that follow a validation, in a config that has none.
+
+    Of a config that validates, its child may take the validation out: what it inherits then only
+    gives a warning, and so do numbers that say when to validate.
+
+    Args:
+        cfg: the config, changed by the options.
+        library: whose config it is.
+        made_of: gives what it was made of: the file without the options, then its bases, the
+            nearest first.
+        changes: the options.
+
+    Raises:
+        ValueError: there are some, with the cure.
+
+    """
+    why = _why_not(cfg)
+    if not why:
+        return
+    ancestors = made_of()
+    wishes = dict(_wishes(cfg))
+    refused = {
+        place: said
+        for place, said in wishes.items()
+        if not any((place, said) in _wishes(old) and _is_innocent(old) for old in ancestors)
+    }
+    cure = _cure(why, library)
+    if refused:
+        lines = "".join(f"\n  {place}: {said}" for place, said in refused.items())
+        raise ValueError(f"{cfg.filename}: {why}, so that these would never act:{lines}\n{cure}")
+    idle = [*(f"{place} ({said})" for place, said in wishes.items())]
+    idle += _idle_numbers(cfg, ancestors, changes)
+    if idle:
+        logger.warning("%s: %s: %s will do nothing; %s", cfg.filename, why, ", ".join(idle), cure)
+
+
+def _why_not(config: Mapping[str, Any]) -> str:
+    """Return why a config never validates, "" if it does."""
+    if config.get("val_dataloader") is None:
+        return "there is no validation (val_dataloader is None)"
+    loop = config.get("train_cfg") or {}
+    begin = loop.get("val_begin", 1)
+    most = loop.get("max_epochs", loop.get("max_iters"))
+    if type(begin) is int and type(most) is int and begin > most:
+        return f"validation never begins (train_cfg.val_begin {begin} is after the end, {most})"
+    return ""
+
+
+def _cure(why: str, library: Library) -> str:
+    if "val_begin" in why:
+        return "lower train_cfg.val_begin"
+    return (
+        "add val_dataloader, val_cfg and val_evaluator, as in "
+        f"{_EXAMPLE[library]}, or take what follows them out"
+    )
+
+
+def _is_innocent(config: Mapping[str, Any]) -> bool:
+    """Tell whether a config may have such wishes: it validates, or is a part without data."""
+    return config.get("train_dataloader") is None or not _why_not(config)
+
+
+def _wishes(config: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    """Yield what acts on the outcome of a validation: the place, and what it is."""
+    for place, section in walk({key: config.get(key) for key in _SECTIONS}):
+        if not isinstance(section, Mapping):
+            continue
+        kind = class_of(section.get("type"))
+        if isinstance(kind, type) and issubclass(
+            kind, EarlyStoppingHook | ReduceOnPlateauParamScheduler
+        ):
+            yield place, f"{section['type']} of {section.get('monitor', 'its metric')}"
+        best = section.get("save_best")
+        if best is not None and best != "auto":
+            yield f"{place}.save_best", f"the best by {best}"
+
+
+def _idle_numbers(
+    cfg: Config, ancestors: Sequence[Mapping[str, Any]], changes: Mapping[str, Any]
+) -> Iterator[str]:
+    """Yield when to validate, where the options or the file itself say so."""
+    if cfg.get("val_dataloader") is not None:
+        return
+    own, base = ancestors[0], ancestors[1] if len(ancestors) > 1 else None
+    for key, least in (("val_interval", cfg.train_cfg.get("max_epochs")), ("val_begin", None)):
+        place = f"train_cfg.{key}"
+        value = at(cfg, place)
+        written = base is not None and _why_not(own) and at(own, place) != at(base, place)
+        # val_interval=max_epochs is how a config without validation says so.
+        asked = value is not None and (least is None or value < least)
+        if asked and (place in changes or written):
+            yield f"{place}={value}"
