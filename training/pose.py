@@ -60,7 +60,7 @@ def train_pose(config: Config, watch: Watch) -> int:
 
 def test_pose(config: Config, watch: Watch) -> int:
     """Measure one checkpoint on the test images (``--mode test.pose``)."""
-    from recognizer.runner.missing import missing_checkpoint
+    from recognizer.runner.missing import missing_checkpoint, todays_checkpoint
     from recognizer.runner.train_config import TrainConfigError
     from recognizer.sdpose.evaluation import evaluate
     from training.pose_report import write_report
@@ -68,7 +68,7 @@ def test_pose(config: Config, watch: Watch) -> int:
     one_process("test.pose")
     path = pose_config(config)
     cfg = prepare(config, path)
-    checkpoint = _checkpoint(config, Path(cfg.work_dir))
+    checkpoint = todays_checkpoint(_checkpoint(config, Path(cfg.work_dir)))
     output = config.test.output_dir or checkpoint.parent / "report"
     if not checkpoint.is_file():
         raise FileNotFoundError(missing_checkpoint(checkpoint))

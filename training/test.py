@@ -28,7 +28,7 @@ from recognizer.config_file import ConfigError
 from recognizer.dataset.check import DatasetError, check_splits
 from recognizer.dataset.class_check import class_faults, class_warnings
 from recognizer.dataset.mmaction import read_split
-from recognizer.runner.missing import missing_checkpoint
+from recognizer.runner.missing import missing_checkpoint, todays_checkpoint
 from recognizer.types import Sample
 from training import report
 from training.mistakes import write_mistakes
@@ -91,6 +91,7 @@ def test_falldown(config: Config, watch: Watch) -> int:
 def _test(config: Config, service: str, watch: Watch) -> int:
     section = config.test
     checkpoints = as_list(section.checkpoint) or [best_checkpoint(config, service)]
+    checkpoints = [todays_checkpoint(path) for path in checkpoints]
     for path in checkpoints:
         if not path.is_file():
             raise ConfigError(f"test.checkpoint: {missing_checkpoint(path)}")

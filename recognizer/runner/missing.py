@@ -1,11 +1,31 @@
-"""What to say of a checkpoint that is not there: which ones are."""
+"""A checkpoint that is not there: take it by today's name, or say which ones there are."""
 
 import difflib
+import logging
 import re
 from pathlib import Path
 
+logger = logging.getLogger(__name__)
+
 _MOST_NAMES = 12
+_OLD_BEST = re.compile(r"best_(AP|top1_acc)_(epoch_\d+\.pth)")
+_METRIC = {"AP": "coco_AP", "top1_acc": "acc_top1"}
 _NUMBER = re.compile(r"\d+")
+
+
+def todays_checkpoint(path: Path) -> Path:
+    """Return the path, or where only that is there the name that mmengine gives such a file.
+
+    mmcv 1.x and the guides say ``best_AP_epoch_280.pth``, mmengine ``best_coco_AP_epoch_280.pth``.
+    """
+    old = _OLD_BEST.fullmatch(path.name)
+    if path.exists() or old is None:
+        return path
+    today = path.with_name(f"best_{_METRIC[old[1]]}_{old[2]}")
+    if not today.is_file():
+        return path
+    logger.warning("%s is called %s today: taking that", path, today.name)
+    return today
 
 
 def missing_checkpoint(path: Path) -> str:

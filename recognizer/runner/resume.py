@@ -14,7 +14,7 @@ from mmengine.config import Config
 from recognizer.artifacts import atomic_path, remove_stale_scratch
 from recognizer.runner.checkpoints import held_checkpoint, last_checkpoint
 from recognizer.runner.logs import LATEST_JSON, LATEST_LOG
-from recognizer.runner.missing import missing_checkpoint
+from recognizer.runner.missing import missing_checkpoint, todays_checkpoint
 
 logger = logging.getLogger(__name__)
 
@@ -63,7 +63,7 @@ def find_source(cfg: Config, work_dir: Path, resume: bool | Path) -> Path | None
 def _named(cfg: Config, resume: bool | Path) -> Path | None:
     """Return the checkpoint that was named, on the command line or in the config."""
     named = resume if isinstance(resume, Path) else cfg.get("resume_from")
-    return None if named is None else Path(named).expanduser().absolute()
+    return None if named is None else todays_checkpoint(Path(named).expanduser().absolute())
 
 
 def _is_main() -> bool:

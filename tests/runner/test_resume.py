@@ -14,7 +14,7 @@ from mmengine.config import Config  # noqa: E402
 
 from recognizer.action.training import train  # noqa: E402
 from recognizer.runner.checkpoints import load_checkpoint  # noqa: E402
-from recognizer.runner.missing import missing_checkpoint  # noqa: E402
+from recognizer.runner.missing import missing_checkpoint, todays_checkpoint  # noqa: E402
 from recognizer.runner.resume import LATEST, find_source, link, settle_best  # noqa: E402
 from tests.action.trainings import record_losses, tiny, write_data  # noqa: E402
 
@@ -222,3 +222,18 @@ def test_a_checkpoint_that_is_not_there_is_answered_by_those_that_are(tmp_path, 
     folder = folder_of(tmp_path, "best_coco_AP_epoch_275.pth", "epoch_9.pth", "epoch_10.pth")
     (folder / "empty").mkdir()
     assert said in missing_checkpoint(folder / name)
+
+
+@pytest.mark.parametrize(
+    ("typed", "today"),
+    [
+        ("best_AP_epoch_3.pth", "best_coco_AP_epoch_3.pth"),
+        ("best_top1_acc_epoch_3.pth", "best_acc_top1_epoch_3.pth"),
+    ],
+)
+def test_a_best_checkpoint_is_found_by_its_name_in_older_guides(tmp_path, typed, today):
+    assert todays_checkpoint(tmp_path / typed) == tmp_path / typed  # neither is there
+    (tmp_path / today).touch()
+    assert todays_checkpoint(tmp_path / typed) == tmp_path / today
+    (tmp_path / typed).touch()
+    assert todays_checkpoint(tmp_path / typed) == tmp_path / typed
