@@ -144,7 +144,7 @@ def test_the_checkpoint_that_is_gone_on_from(
     [
         (True, "run/epoch_2.pth"),
         ("run/epoch_1.pth", "run/epoch_1.pth"),
-        ("run/epoch_7.pth", "There are epoch_1.pth, epoch_2.pth"),
+        ("run/epoch_7.pth", "holds epoch_1.pth, epoch_2.pth"),
         ("run", "got the folder"),
         ("other.pth", r"holds a training \(epoch_2.pth\); go on with it"),
         (False, r"holds a training \(epoch_2.pth\); go on with it"),
