@@ -185,7 +185,7 @@ def test_a_refused_video_is_accounted_for_and_forgotten(analysed):
     assert str(analysed.parent) not in (out(analysed) / "manifest.json").read_text()
 
 
-def test_frames_that_all_carry_one_time_are_refused(analysed):
+def test_frames_that_all_carry_one_time_take_theirs_from_the_frame_rate(analysed):
     video = analysed.parent / "data" / "Fight" / "f0.mp4"
     with av.open(str(video), "w") as container:
         stream = container.add_stream("libx264", rate=10)
@@ -199,11 +199,10 @@ def test_frames_that_all_carry_one_time_are_refused(analysed):
         for packet in [*packets, *stream.encode()]:
             packet.pts = packet.dts = 0
             container.mux(packet)
-    assert run(analysed) == 3
-    assert states(analysed)["Fight/f0.mp4"] == "refused"
+    assert run(analysed) == 0
+    assert states(analysed)["Fight/f0.mp4"] == "damaged"
     rows = [row for row in summary(analysed) if row["video"] == "Fight/f0.mp4"]
-    assert "frames carry the same time" in rows[0]["reason"]
-    assert not (out(analysed) / "videos" / "Fight" / "f0.mp4.json").exists()
+    assert "taken from the frame rate" in rows[0]["reason"]
 
 
 def test_a_damaged_result_is_made_again(analysed):
