@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path
 
-from annotation.tables import nfc
 from annotation.workspace import result_path
 from recognizer.config import AnnotationSection
 from recognizer.config_file import ConfigError
+from recognizer.names import nfc
 
 logger = logging.getLogger(__name__)
 

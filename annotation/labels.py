@@ -16,11 +16,11 @@ from annotation.tables import (
     RowError,
     did_you_mean,
     known_as,
-    nfc,
     parse_rows,
     read_table,
 )  # fmt: skip
 from recognizer.config_file import ConfigError
+from recognizer.names import nfc
 
 SEGMENT_COLUMNS = ("video", "start_s", "stop_s", "class")
 # Segments are written by hand; a second's rounding at a video's end is no mistake.

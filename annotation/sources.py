@@ -4,9 +4,10 @@ import re
 from collections.abc import Collection, Mapping
 from pathlib import Path
 
-from annotation.tables import Names, Row, RowError, nfc, parse_rows, read_table
+from annotation.tables import Names, Row, RowError, parse_rows, read_table
 from recognizer.config import SplitSection
 from recognizer.config_file import ConfigError
+from recognizer.names import nfc
 
 
 def find_sources(

@@ -3,13 +3,13 @@
 import csv
 import difflib
 import io
-import unicodedata
 from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
 from recognizer.config_file import ConfigError
+from recognizer.names import nfc
 
 _MAX_BYTES = 64 * 2**20
 _MAX_PROBLEMS = 20
@@ -114,14 +114,6 @@ def parse_rows(path: Path, rows: Iterable[Row], parse: Callable[[Row], T]) -> li
     if problems:
         raise ConfigError("\n".join(problems))
     return parsed
-
-
-def nfc(text: str) -> str:
-    """Return text in the form in which names are compared (Unicode NFC).
-
-    The same letters can be coded in two ways; file systems and editors differ in it.
-    """
-    return unicodedata.normalize("NFC", text)
 
 
 def known_as(text: str, names: Collection[str]) -> str | None:

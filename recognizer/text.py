@@ -19,6 +19,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont, features
 
+from recognizer.names import nfc
+
 logger = logging.getLogger(__name__)
 
 Color = tuple[int, int, int]
@@ -139,7 +141,7 @@ def fit_text(text: str, style: TextStyle, room_px: int) -> str:
     """Return the text, or its beginning and end around an ellipsis, as wide as there is room."""
     if text_width(text, style) <= room_px:
         return text
-    letters = unicodedata.normalize("NFC", text)
+    letters = nfc(text)
     low, high = 0, len(letters)  # the most letters that fit are in [low, high)
     while high - low > 1:
         kept = (low + high) // 2
@@ -161,7 +163,7 @@ def readable(text: str) -> str:
     Composed (NFC); control characters, bytes that are no text and letters that no font has
     become their code points, such as ``[U+0E01]``; marks without a form are dropped.
     """
-    return "".join(_shown(c) for c in unicodedata.normalize("NFC", text))
+    return "".join(_shown(c) for c in nfc(text))
 
 
 def font_files() -> tuple[Path, ...]:

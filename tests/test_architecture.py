@@ -27,6 +27,7 @@ SPINE: dict[str, set[str]] = {
     "safe_pickle": set(),
     "openmmlab": set(),
     "model_files": set(),
+    "names": set(),
     "types": {"skeleton"},
     "geometry": {"skeleton", "types"},
     "compact": {"skeleton", "types"},
@@ -34,7 +35,7 @@ SPINE: dict[str, set[str]] = {
     "config_file": {"command", "config", "config_types"},
     "doctor_backends": {"config", "config_types"},
     "doctor": {"config", "doctor_backends", "model_files"},
-    "text": set(),
+    "text": {"names"},
     "draw": {"skeleton", "text", "types", "geometry"},
 }
 # What a folder below recognizer/ may take besides its own files and the spine.

@@ -1,7 +1,6 @@
 """What a classifier got wrong: a sheet on the videos' pictures, and skeleton videos on black."""
 
 import re
-import unicodedata
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
@@ -17,6 +16,7 @@ from annotation.stills import Stills
 from annotation.workspace import Outcome
 from recognizer.artifacts import atomic_path
 from recognizer.draw import draw_skeleton
+from recognizer.names import nfc
 from recognizer.text import Color, Tag, TextStyle, draw_text, fit_text, readable_on, text_width
 from recognizer.types import ImageArray, Sample
 from recognizer.video.writer import VideoWriter
@@ -135,7 +135,7 @@ def _title(sample: Sample, mistake: Mistake) -> str:
 
 def video_name(rank: int, sample: str) -> str:
     """Return the file name of a mistake's video: its rank, and the sample's name in plain."""
-    composed = unicodedata.normalize("NFC", sample.removesuffix(".mp4"))
+    composed = nfc(sample.removesuffix(".mp4"))
     plain = re.sub(r"[^\w.@-]+", "_", composed).strip("._")[-_NAME_LETTERS:]
     return f"{rank:02d}_{plain}.mp4"
 

@@ -17,7 +17,6 @@ from numpy.typing import NDArray
 from annotation.progress import Watch
 from annotation.report import save_figure
 from annotation.stills import Stills, stills_of
-from annotation.tables import nfc
 from annotation.workspace import Outcome, Progress, exclusive
 from recognizer.action.evaluation import Scores, at_threshold, choose_threshold, fuse
 from recognizer.artifacts import sha256_file, write_atomic, write_json
@@ -28,6 +27,7 @@ from recognizer.config_file import ConfigError
 from recognizer.dataset.check import DatasetError, check_splits
 from recognizer.dataset.class_check import class_faults, class_warnings
 from recognizer.dataset.mmaction import read_split
+from recognizer.names import nfc
 from recognizer.runner.missing import missing_checkpoint, todays_checkpoint
 from recognizer.types import Sample
 from training import report

@@ -11,15 +11,16 @@ over, so that a large file costs what a small one does.
 import hashlib
 import mmap
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 from recognizer.artifacts import sha256_file
 from recognizer.backends.network import ModelError, TensorSpec
 
 # Message -> {number of a field: the message in it}, as in onnx.proto.
+_T = TypeVar("_T")
 _FIELDS: dict[str, dict[int, str]] = {
     "Model": {7: "Graph", 8: "Opset", 20: "Training", 25: "Function"},
     "Graph": {1: "Node", 5: "Tensor", 15: "Sparse"},
@@ -120,17 +121,15 @@ def read_metadata(path: Path) -> dict[str, str]:
         ModelError: as ``check_file``.
 
     """
-    check_file(path)
-    with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
-        whole = _Part("Model", 0, len(data), 0)
-        try:
-            return dict(
-                _entry(data, _Part("Entry", start, stop, 1))
-                for number, start, stop in _fields(data, whole)
-                if number == _METADATA
-            )
-        except ValueError as error:
-            raise ModelError(f"{path}: expected metadata as text: {error}") from error
+
+    def entries(data: mmap.mmap, whole: _Part) -> dict[str, str]:
+        return dict(
+            _entry(data, _Part("Entry", start, stop, 1))
+            for number, start, stop in _fields(data, whole)
+            if number == _METADATA
+        )
+
+    return _parsed(path, entries, "metadata as text")
 
 
 def read_outputs(path: Path) -> tuple[TensorSpec, ...]:
@@ -140,17 +139,24 @@ def read_outputs(path: Path) -> tuple[TensorSpec, ...]:
         ModelError: as ``check_file``.
 
     """
+
+    def outputs(data: mmap.mmap, whole: _Part) -> tuple[TensorSpec, ...]:
+        return tuple(
+            _output(data, value)
+            for graph in _inner(data, whole, _GRAPH)
+            for value in _inner(data, graph, _OUTPUT)
+        )
+
+    return _parsed(path, outputs, "outputs with names")
+
+
+def _parsed(path: Path, parse: Callable[[mmap.mmap, _Part], _T], expected: str) -> _T:
     check_file(path)
     with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
-        whole = _Part("Model", 0, len(data), 0)
         try:
-            return tuple(
-                _output(data, value)
-                for graph in _inner(data, whole, _GRAPH)
-                for value in _inner(data, graph, _OUTPUT)
-            )
+            return parse(data, _Part("Model", 0, len(data), 0))
         except ValueError as error:
-            raise ModelError(f"{path}: expected outputs with names: {error}") from error
+            raise ModelError(f"{path}: expected {expected}: {error}") from error
 
 
 def _output(data: mmap.mmap, value: _Part) -> TensorSpec:

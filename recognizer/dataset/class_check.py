@@ -1,11 +1,11 @@
 """Classes of a data set compared with what else the samples say: folders, splits, copies."""
 
 import hashlib
-import unicodedata
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import PurePosixPath
 
+from recognizer.names import folded
 from recognizer.types import Sample
 
 _NAMED = 5  # of many equal faults, how many a message names
@@ -23,11 +23,11 @@ def class_faults(samples: Sequence[Sample], classes: Sequence[str]) -> Iterator[
         classes: names in the order of labels.
 
     """
-    labels_of = {_plain(name): label for label, name in enumerate(classes)}
+    labels_of = {folded(name): label for label, name in enumerate(classes)}
     found: dict[int, Counter[int]] = defaultdict(Counter)
     for sample in samples:
         for folder in PurePosixPath(sample.name).parts[:-1]:
-            if (label := labels_of.get(_plain(folder))) is not None:
+            if (label := labels_of.get(folded(folder))) is not None:
                 found[label][sample.label] += 1
     usual = {label: counts.most_common(1)[0][0] for label, counts in found.items()}
     moved = {label: other for label, other in usual.items() if label != other}
@@ -66,11 +66,11 @@ def class_warnings(
 
 def _strange_folders(samples: Sequence[Sample], classes: Sequence[str]) -> str:
     """Return a warning where each label has a folder of its own, none called as a class."""
-    known = {_plain(name) for name in classes}
+    known = {folded(name) for name in classes}
     labels: dict[str, set[int]] = defaultdict(set)
     for sample in samples:
         parts = PurePosixPath(sample.name).parts
-        if len(parts) < 2 or any(_plain(part) in known for part in parts[:-1]):
+        if len(parts) < 2 or any(folded(part) in known for part in parts[:-1]):
             return ""
         labels[parts[0]].add(sample.label)
     paired = all(len(of) == 1 for of in labels.values()) and len(labels) == len(classes)
@@ -117,7 +117,3 @@ def _copies(found: Mapping[str, Sequence[Sample]], training: str) -> Iterator[st
 
 def _digest(sample: Sample) -> bytes:
     return hashlib.sha256(sample.keypoints.tobytes()).digest()
-
-
-def _plain(name: str) -> str:
-    return unicodedata.normalize("NFC", name).casefold()

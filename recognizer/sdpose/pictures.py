@@ -5,7 +5,6 @@ a picture as its EXIF orientation says, unless the config asks for the stored pi
 """
 
 import os
-import unicodedata
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -17,6 +16,7 @@ import cv2
 import numpy as np
 from PIL import Image
 
+from recognizer.names import folded
 from recognizer.sdpose.faults import Faults
 from recognizer.sdpose.json_file import content_kind
 
@@ -216,11 +216,7 @@ def _written_otherwise(folder: Path, name: str) -> str:
     path = folder / name
     if (folder / path.name).is_file():
         return f"; {path.name} itself is in the folder: file_name is relative to it"
-    wanted = _alike(path.name)
+    wanted = folded(path.name)
     there = path.parent.iterdir() if path.parent.is_dir() else ()
-    close = next((file.name for file in there if _alike(file.name) == wanted), None)
+    close = next((file.name for file in there if folded(file.name) == wanted), None)
     return f"; there is {close!r}, written otherwise (case, or Unicode NFC/NFD)" if close else ""
-
-
-def _alike(name: str) -> str:
-    return unicodedata.normalize("NFC", name).casefold()
