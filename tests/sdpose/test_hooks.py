@@ -9,16 +9,16 @@ import pytest
 torch = pytest.importorskip("torch")
 pytest.importorskip("mmpose")
 
-from mmengine.evaluator import BaseMetric, Evaluator  # noqa: E402
+from mmengine.evaluator import Evaluator  # noqa: E402
 from mmengine.model import BaseModel  # noqa: E402
 from mmengine.registry import HOOKS  # noqa: E402
 from mmengine.runner import Runner  # noqa: E402
-from torch.utils.data import DataLoader  # noqa: E402
 
 from recognizer.openmmlab import scope  # noqa: E402
 from recognizer.runner.hooks import PlainCheckpointHook  # noqa: E402
 from recognizer.sdpose import hooks  # noqa: E402
 from recognizer.sdpose.losses import DynamicForegroundDistilLoss  # noqa: E402
+from tests.runner.small_runs import GivenAP, loader  # noqa: E402
 
 CALM = [1.0, 1.2, 0.8, 1.0, 1.1, 0.9, 1.0, 1.0]
 
@@ -39,29 +39,11 @@ class Scale(BaseModel):
         return {"heatmap_loss": rest, "vis_dist_loss": taught, "acc_pose": error}
 
 
-class Given(BaseMetric):
-    """Gives one value after another, NaN too."""
-
-    def __init__(self, values, name="coco"):
-        super().__init__(prefix=name)
-        self.values = iter(values)
-
-    def process(self, data_batch, data_samples):
-        self.results.append(0)
-
-    def compute_metrics(self, results):
-        return {"AP": next(self.values)}
-
-
-def loader(losses):
-    return DataLoader([{"target": torch.tensor(float(value))} for value in losses], batch_size=1)
-
-
 def build(folder, hook, losses=CALM, aps=None, **options):
     """Return a runner of one epoch over ``losses``, or as many as there are ``aps``."""
     validated = {
         "val_dataloader": loader([0.0]), "val_cfg": {"type": "ValLoop"},
-        "val_evaluator": Evaluator([Given(aps)]),
+        "val_evaluator": Evaluator([GivenAP(aps)]),
     } if aps else {}  # fmt: skip
     epochs = options.pop("epochs", len(aps or [0]))
     return Runner(**{
