@@ -4,6 +4,9 @@ import json
 from pathlib import Path
 
 import pytest
+from PIL import Image
+
+from recognizer.sdpose.coco import examine
 
 ASSETS = Path(__file__).resolve().parents[3] / "shared" / "assets" / "coco"
 CONFIGS = Path(__file__).resolve().parents[2] / "configs" / "body_2d_keypoint" / "sdpose" / "coco"
@@ -86,3 +89,12 @@ def record_losses(cfg):
     HOOKS.register_module(module=RecordItems, force=True)
     cfg.custom_hooks = [*cfg.custom_hooks, {"type": "RecordItems"}]
     return losses
+
+
+def examine_beside_a_picture(folder, value, size_wh):
+    """Write annotations beside one picture of that size and examine them."""
+    pictures = folder / "train2017"
+    pictures.mkdir(exist_ok=True)
+    Image.new("RGB", size_wh).save(pictures / "a.jpg")
+    write_annotations(folder, "train", value)
+    return examine(folder / "annotations" / "person_keypoints_train2017.json", pictures)

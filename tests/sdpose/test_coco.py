@@ -4,14 +4,21 @@ import json
 import re
 import subprocess
 import sys
+from functools import partial
 
 import pytest
-from PIL import Image
 
 from recognizer.sdpose.coco import CocoFacts, examine
 from recognizer.skeleton import KEYPOINT_NAMES
 
-from .small_coco import ASSETS, annotations, needs_coco, write_annotations, write_data
+from .small_coco import (
+    ASSETS,
+    annotations,
+    examine_beside_a_picture,
+    needs_coco,
+    write_annotations,
+    write_data,
+)
 
 KEYPOINTS = [4, 8, 2] * 17
 NAMES = list(KEYPOINT_NAMES)
@@ -34,16 +41,7 @@ def content(*persons, **more):
 
 @pytest.fixture
 def look(tmp_path):
-    """Write annotations beside one picture and examine them."""
-    (tmp_path / "train2017").mkdir()
-    Image.new("RGB", (20, 30)).save(tmp_path / "train2017" / "a.jpg")
-
-    def examine_it(value):
-        write_annotations(tmp_path, "train", value)
-        path = tmp_path / "annotations" / "person_keypoints_train2017.json"
-        return examine(path, tmp_path / "train2017")
-
-    return examine_it
+    return partial(examine_beside_a_picture, tmp_path, size_wh=(20, 30))
 
 
 @needs_coco

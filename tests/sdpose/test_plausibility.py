@@ -1,14 +1,14 @@
 """Annotations that are well formed and cannot be right: many are refused, few warned of."""
 
 import json
+from functools import partial
 
 import pytest
-from PIL import Image
 
 from recognizer.sdpose.coco import examine
 from recognizer.sdpose.faults import Faults
 
-from .small_coco import ASSETS, needs_coco, write_annotations
+from .small_coco import ASSETS, examine_beside_a_picture, needs_coco, write_annotations
 from .test_coco import content, person
 
 
@@ -44,16 +44,7 @@ BOX, POINTS = [20, 40, 50, 80], [40, 70, 2] * 17
 
 @pytest.fixture
 def big(tmp_path):
-    """Write annotations beside one picture and examine them."""
-    (tmp_path / "train2017").mkdir()
-    Image.new("RGB", (200, 300)).save(tmp_path / "train2017" / "a.jpg")
-
-    def examine_it(value):
-        write_annotations(tmp_path, "train", value)
-        path = tmp_path / "annotations" / "person_keypoints_train2017.json"
-        return examine(path, tmp_path / "train2017")
-
-    return examine_it
+    return partial(examine_beside_a_picture, tmp_path, size_wh=(200, 300))
 
 
 @pytest.mark.parametrize(
