@@ -1,0 +1,88 @@
+"""What every part of the kit shares: its arguments, its clock and its results file.
+
+A part is a module with ``main()``. It writes ``<out>/<part>.json`` after every measurement, so
+that a part that is stopped at its limit loses only what it was measuring, and goes on from there
+when it is called again with the same ``--out``.
+"""
+
+import argparse
+import json
+import os
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parents[2]
+PACK = ROOT / ".gpu"
+"""Where ``benchmarks.gpu.pack`` puts what travels; git ignores it."""
+
+
+@dataclass(frozen=True)
+class Options:
+    """What a part is told.
+
+    Attributes:
+        out: folder of the results.
+        device: ``cuda:0``, or ``cpu`` in a dry run.
+        seconds: the part's time; it begins nothing that cannot end within it.
+        tiny: smallest sizes, to see that everything runs.
+        data: folder with the packed data.
+        until: end of that time, by ``time.monotonic``.
+
+    """
+
+    out: Path
+    device: str
+    seconds: float
+    tiny: bool
+    data: Path
+    until: float
+
+    @property
+    def left(self) -> float:
+        """Seconds that are left."""
+        return self.until - time.monotonic()
+
+
+def parse(doc: str | None, argv: list[str] | None = None) -> Options:
+    """Read a part's command line; every part takes the same."""
+    parser = argparse.ArgumentParser(description=(doc or "").strip().splitlines()[0])
+    parser.add_argument("--out", type=Path, default=ROOT / "output" / "gpu")
+    parser.add_argument("--device", default="cuda:0")
+    parser.add_argument("--seconds", type=float, default=120)
+    parser.add_argument("--tiny", action="store_true", help="smallest sizes: does it run")
+    parser.add_argument("--data", type=Path, default=PACK / "data")
+    given = parser.parse_args(argv)
+    given.out.mkdir(parents=True, exist_ok=True)
+    until = time.monotonic() + given.seconds
+    return Options(given.out, given.device, given.seconds, given.tiny, given.data, until)
+
+
+@dataclass
+class Results:
+    """Measurements by key, kept in a JSON file that is whole at any moment."""
+
+    path: Path
+    values: dict[str, Any] = field(default_factory=dict)
+
+    @classmethod
+    def open(cls, options: Options, part: str) -> "Results":
+        """Open a part's results: those of an earlier call, if there was one."""
+        path = options.out / f"{part}.json"
+        values = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+        return cls(path, values)
+
+    def __contains__(self, key: str) -> bool:
+        return key in self.values
+
+    def put(self, key: str, value: Any) -> None:
+        """Keep a measurement and write the file."""
+        self.values[key] = value
+        scratch = self.path.with_suffix(".part")
+        scratch.write_text(json.dumps(self.values, indent=1) + "\n", encoding="utf-8")
+        os.replace(scratch, self.path)
+
+    def finish(self) -> None:
+        """Say that nothing is left to measure: a second call skips this part."""
+        self.put("complete", True)
