@@ -1,5 +1,6 @@
 """What card this is, and how fast it multiplies and copies: the roofline of every other figure."""
 
+import itertools
 import platform
 import statistics
 import subprocess
@@ -83,8 +84,8 @@ def median_seconds(work: Callable[[], Any], device: str, repeats: int = REPEATS)
         work()
         mark.record()
     torch.cuda.synchronize(device)
-    pairs = zip(marks, marks[1:], strict=False)
-    return statistics.median(a.elapsed_time(b) for a, b in pairs) / 1000
+    spans = (a.elapsed_time(b) for a, b in itertools.pairwise(marks))
+    return statistics.median(spans) / 1000
 
 
 def _matmul(device: str, size: int, dtype: torch.dtype) -> float:
