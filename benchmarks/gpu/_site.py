@@ -1,5 +1,6 @@
 """The packages that travel: one archive, unpacked where they are missing. Standard library only."""
 
+import compileall
 import hashlib
 import importlib.util
 import os
@@ -50,5 +51,6 @@ def unpack(archive: Path = ARCHIVE, folder: Path = SITE) -> Path:
         folder.mkdir(parents=True, exist_ok=True)
         with tarfile.open(archive) as packed:
             packed.extractall(folder, filter="data")
+        compileall.compile_dir(str(folder), quiet=2, workers=0)  # by all cores, not by each part
         mark.write_text(digest)
     return folder
