@@ -1,16 +1,60 @@
 """What card this is, and how fast it multiplies and copies: the roofline of every other figure."""
 
+import argparse
+import itertools
+import json
 import platform
 import statistics
 import subprocess
+import sys
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import torch
 
 REPEATS = 10
 FLOPS = 1e12
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Write ``<out>/card.json``; refuse a device that is not there and results of another kind."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--device", default="cuda:0")
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--tiny", action="store_true")
+    given = parser.parse_args(argv)
+    refusal = _refusal(given.device)
+    path, kind = given.out / "card.json", {"device": given.device, "tiny": given.tiny}
+    if not refusal and path.is_file():
+        before = json.loads(path.read_text(encoding="utf-8"))
+        kind["name"] = name(given.device)["name"]
+        refusal = "".join(
+            f"{path}: made with {key} {before.get(key)!r}, now {value!r}; choose another --out"
+            for key, value in kind.items()
+            if before.get(key) != value
+        )
+    elif not refusal:
+        path.write_text(json.dumps(kind | measure(given.device), indent=1) + "\n")
+    if refusal:
+        sys.stderr.write(f"{refusal}\n")
+        return 1
+    print(path.read_text(encoding="utf-8"), end="")
+    return 0
+
+
+def _refusal(device: str) -> str:
+    """Return why a device cannot be used, or ''."""
+    wanted = torch.device(device)
+    count = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    if wanted.type != "cuda" or (wanted.index or 0) < count:
+        return ""
+    return (
+        f"{device}: torch {torch.__version__} (CUDA {torch.version.cuda}) sees {count} GPUs here; "
+        "run this on a machine with one (`python -m benchmarks.gpu.pack` gathers what travels), or "
+        "see with --dry-run that everything runs on the CPU"
+    )
 
 
 def measure(device: str) -> dict[str, Any]:
@@ -83,8 +127,8 @@ def median_seconds(work: Callable[[], Any], device: str, repeats: int = REPEATS)
         work()
         mark.record()
     torch.cuda.synchronize(device)
-    pairs = zip(marks, marks[1:], strict=False)
-    return statistics.median(a.elapsed_time(b) for a, b in pairs) / 1000
+    spans = (a.elapsed_time(b) for a, b in itertools.pairwise(marks))
+    return statistics.median(spans) / 1000
 
 
 def _matmul(device: str, size: int, dtype: torch.dtype) -> float:
@@ -109,3 +153,7 @@ def _driver() -> str | None:
     except (OSError, subprocess.SubprocessError):
         return None
     return said.stdout.strip().splitlines()[0] if said.stdout.strip() else None
+
+
+if __name__ == "__main__":
+    sys.exit(main())
