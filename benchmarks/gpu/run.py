@@ -186,7 +186,8 @@ def _start(
 ) -> subprocess.Popen[bytes]:
     command = [
         sys.executable, "-m", f"{settings.package}.{part}", "--out", str(settings.out),
-        "--device", settings.device, "--seconds", f"{max(1.0, seconds - START_S):.1f}", "--data", str(settings.data),
+        "--device", settings.device, "--seconds", f"{max(1.0, seconds - START_S):.1f}",
+        "--data", str(settings.data),
         *(["--tiny"] if settings.tiny else []),
     ]  # fmt: skip
     with (settings.out / f"{part}.log").open("ab") as log:
