@@ -29,7 +29,7 @@ from recognizer.skeleton import FLIP_INDEX, NUM_KEYPOINTS
 from recognizer.types import FloatArray, Image, ImageArray, Poses
 
 _MAX_BATCH = 16
-_DECODED_TOGETHER = 64  # heatmaps of so many people are decoded in one go
+_DECODED_TOGETHER = 64  # heatmaps of so many people, or of one run, are decoded in one go
 Detector = Callable[[Sequence[Image]], list[Boxes]]
 
 
@@ -136,7 +136,7 @@ class TopDownPose:
 
     def _infer(self, crops: NDArray[Any]) -> tuple[FloatArray, FloatArray, tuple[int, int]]:
         points, scores = [], []
-        for start, stop in batches(len(crops), None, _DECODED_TOGETHER):
+        for start, stop in batches(len(crops), None, max(self._limit, _DECODED_TOGETHER)):
             heatmaps = self._heatmaps(crops[start:stop])
             if self._settings.decoding == "dark":
                 part, part_scores = decode_dark(heatmaps, self._settings.dark_blur_kernel)
