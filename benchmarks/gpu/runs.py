@@ -58,7 +58,7 @@ def main(argv: list[str] | None = None) -> int:
             poses(name, options, results, (variant,))
     if all(_is_there(results, key) for key in wanted(options)):
         results.finish()
-    _runs_table.write(options.out / f"{PART}.md", results.values)
+    _runs_table.write(results.path.with_suffix(".md"), results.values)
     return 0
 
 
@@ -90,6 +90,7 @@ def try_to(results: Results, key: str, measure: Callable[[], dict[str, Any]]) ->
         traceback.print_exc()
         results.put(key, {"error": f"{type(error).__name__}: {error}"[:500]})
     print(key, results.values[key], flush=True)
+    _runs_table.write(results.path.with_suffix(".md"), results.values)
 
 
 # --- pose networks -----------------------------------------------------------------
@@ -147,21 +148,22 @@ def _pose(
     section = TorchPoseSection(
         device=options.device, precision=variant[:4], channels_last="channels-last" in variant
     )
+    compiled, pixels = variant.endswith("compile"), reference["pixels"]
     with _strict(variant == "fp32 strict"), peak_memory(options.device) as memory:
-        network = subject.open(section)
-        even = network if subject.even is subject.pose else subject.open(section, even=True)
-        if variant.endswith("compile"):
-            for one in {id(one): one for one in (network, even)}.values():
-                _compile(one, options)
-        pixels = reference["pixels"]
-        said = _networks.outputs(even, pixels, options.device)
+        network = subject.open(section, even=compiled)
+        if compiled:
+            _compile(network, options)
+        same = compiled or subject.even is subject.pose
+        even = network if same else subject.open(section, even=True)
+        # A hook would be compiled, and its removal would have everything compiled again.
+        said = _networks.outputs(even, pixels, options.device, features=not compiled)
         call = subject.poses(network, section)
         found = {
             "errors": {
-                name: _networks.error(value, said[name])
-                for name, value in reference["outputs"].items()
+                name: _networks.error(reference["outputs"][name], value)
+                for name, value in said.items()
             },
-            "keypoints": _networks.distance(reference["poses"], call()),
+            "keypoints": None if compiled else _networks.distance(reference["poses"], call()),
             "batch": len(pixels),
             "network_ms": _milliseconds(lambda: network.run({"input": pixels}), options),
             "poses_ms": _milliseconds(call, options),
