@@ -7,6 +7,7 @@ AmpOptimWrapper as it comes (float16); for ST-GCN++ mmaction2's own STGCN.
 """
 
 import copy
+import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -171,6 +172,7 @@ class ActionSteps:
         # mmaction2's own head cannot be trained in bfloat16.
         head = "Float32GCNHead" if way.dtype == "bf16" else "GCNHead"
         kind = "STGCN" if way.peer else "FastSTGCN"
+        logging.disable(logging.CRITICAL)  # mmengine tells of every weight it makes
         torch.manual_seed(0)
         with scope("mmaction"):
             model = MODELS.build(
