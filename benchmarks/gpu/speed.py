@@ -108,7 +108,8 @@ def compiled(options: Options, results: Results) -> list[str]:
     ways = speed_training.compiled_ways(options.device)
     keys = speed_training.keys_of(options, ways, speed_compiled.BATCHES)
     known = [results.values.get(key) for key in keys]
-    left = min(options.left - END_S, COMPILE_MOST_S)
+    left = options.left - END_S
+    left = left if options.tiny else min(left, COMPILE_MOST_S)
     if all(one is not None and not is_error(one) for one in known):
         return keys
     if left < (END_S if options.tiny else COMPILE_S):
