@@ -165,9 +165,10 @@ _EXECUTION_KEYS = {
     "model_path", "checkpoint_path", "config_file",
     "min_batch", "opt_batch", "max_batch", "workspace_gb", "optimization_level", "engine_dir",
     "timing_cache", "trust_model_path", "channels_last", "provider", "tensorrt_cache_dir",
+    "batch_sizes", "cuda_graph",
 }  # fmt: skip
 # Younger than results that are kept: counted only where it is not what those had.
-_UNLESS = (("openvino_precision", "f32"),)
+_UNLESS = (("openvino_precision", "f32"), ("uint8_input", False))
 
 
 def stage1_settings(config: Config) -> dict[str, Any]:

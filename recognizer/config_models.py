@@ -26,6 +26,15 @@ from recognizer.config_types import (
 )
 
 Batch = Annotated[int, Field(ge=1, le=256)]
+
+
+def _ascending(sizes: list[int] | None) -> list[int] | None:
+    if sizes is not None and (not sizes or sizes != sorted(set(sizes))):
+        raise ValueError(f"expected batch sizes, each larger than the one before, got {sizes}")
+    return sizes
+
+
+BatchSizes = Annotated[list[Batch] | None, AfterValidator(_ascending)]
 # What keypoint_threshold: null means. RTMO gives 17 keypoints of everybody, also those out of the
 # picture; scores of heatmaps are all handed on, for the stages that know why.
 KEYPOINT_THRESHOLD: dict[PoseKind, float] = {"rtmo": 0.3, "topdown": 0.0}
@@ -55,6 +64,9 @@ class TorchPoseSection(Section):
     max_detections: PositiveInt = 100
     precision: Literal["fp32", "fp16", "bf16"] = "fp32"
     channels_last: bool = False
+    uint8_input: bool = False
+    batch_sizes: BatchSizes = None
+    cuda_graph: bool = False
 
 
 class TensorRTPoseSection(Section):

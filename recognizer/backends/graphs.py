@@ -6,29 +6,17 @@ survive it. ``HeatmapGraph`` gives any top-down heatmap network the contract of 
 Nothing here knows files, and nothing is built here: the networks come from ``openmmlab``.
 """
 
-from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from recognizer.backends.network import ModelError
+from recognizer.backends.suppression import Suppression, rank, survivors
 
-
-@dataclass(frozen=True)
-class Suppression:
-    """Which boxes of one image stay.
-
-    Attributes:
-        score_threshold: boxes scored at most this are dropped, 0-1.
-        nms_threshold: of two boxes that overlap by more (IoU, 0-1) the better scored stays.
-        max_detections: most boxes that stay.
-
-    """
-
-    score_threshold: float
-    nms_threshold: float
-    max_detections: int
+STATIC_CANDIDATES, STATIC_PEOPLE, STATIC_ROUNDS = 512, 32, 16
+"""What ``RtmoGraph.static`` holds for an image: boxes above the threshold, people, and rounds of
+suppression, one for each box in the longest row of boxes that hang on one another."""
 
 
 class _Nms(torch.autograd.Function):
@@ -37,11 +25,8 @@ class _Nms(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, boxes: Tensor, scores: Tensor, rule: Suppression) -> Tensor:
         """Return (image, 0, box) of the boxes that stay (S, 3), boxes (B,N,4), scores (B,1,N)."""
-        rows = []
-        for image, (corners, score) in enumerate(zip(boxes, scores[:, 0], strict=True)):
-            for box in _survivors(corners, score, rule):
-                rows.append((image, 0, box))
-        return torch.tensor(rows, dtype=torch.int64, device=boxes.device).reshape(-1, 3)
+        image, box = survivors(boxes, scores[:, 0], rule).nonzero(as_tuple=True)
+        return torch.stack([image, torch.zeros_like(image), box], 1)
 
     @staticmethod
     def symbolic(g: Any, boxes: Any, scores: Any, rule: Suppression) -> Any:
@@ -50,29 +35,6 @@ class _Nms(torch.autograd.Function):
         overlap = g.op("Constant", value_t=torch.tensor([rule.nms_threshold]))
         least = g.op("Constant", value_t=torch.tensor([rule.score_threshold]))
         return g.op("NonMaxSuppression", boxes, scores, most, overlap, least)
-
-
-def _survivors(boxes: Tensor, scores: Tensor, rule: Suppression) -> list[int]:
-    """Return the indices of the boxes that stay, best first; boxes (N, 4), scores (N,)."""
-    candidates = torch.nonzero(scores > rule.score_threshold)[:, 0]
-    candidates = candidates[scores[candidates].argsort(descending=True, stable=True)]
-    kept: list[int] = []
-    while len(candidates) and len(kept) < rule.max_detections:
-        best, candidates = candidates[0], candidates[1:]
-        kept.append(int(best))
-        candidates = candidates[_iou(boxes[best], boxes[candidates]) <= rule.nms_threshold]
-    return kept
-
-
-def _iou(box: Tensor, boxes: Tensor) -> Tensor:
-    """Return the overlaps of one box (4,) with others (N, 4)."""
-    top_left, bottom_right = (
-        torch.maximum(box[:2], boxes[:, :2]),
-        torch.minimum(box[2:], boxes[:, 2:]),
-    )
-    shared = (bottom_right - top_left).clamp(min=0).prod(1)
-    areas = (boxes[:, 2:] - boxes[:, :2]).prod(1)
-    return shared / ((box[2:] - box[:2]).prod() + areas - shared).clamp(min=1e-12)
 
 
 class RtmoGraph(nn.Module):
@@ -131,18 +93,46 @@ class RtmoGraph(nn.Module):
         """Return ``dets`` and ``keypoints``."""
         pixels = self._prepared(images)
         size = pixels.shape[2:]
-        scores, boxes, visible, vectors, cells = self._predictions(pixels)
+        found = self._predictions(pixels)
+        scores, boxes = found[:2]
         keep = _Nms.apply(boxes, scores.unsqueeze(1), self.rule)  # type: ignore[no-untyped-call]
         kept = torch.zeros_like(scores)
         kept[keep[:, 0], keep[:, 2]] = 1.0
         most = kept.sum(1).max().clamp(min=1).to(torch.int64)
         ranked, order = (scores * kept).sort(dim=1, descending=True)
         ranked, order = ranked[:, :most], order[:, :most]  # (B, K)
+        return self._people(found, ranked, order, size)
+
+    def static(self, images: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Return what ``forward`` does in shapes that no image changes, for a CUDA graph.
+
+        K is ``max_detections`` or ``STATIC_PEOPLE``, whatever is less. The last value, a bool,
+        says whether these are the people that ``forward`` finds; where it is False there were
+        more candidates or people than these shapes hold.
+        """
+        pixels = self._prepared(images)
+        size = pixels.shape[2:]
+        found = self._predictions(pixels)
+        scores, boxes = found[:2]
+        count = min(scores.shape[1], STATIC_CANDIDATES)
+        likely = (scores > self.rule.score_threshold).sum(1)
+        best = rank(boxes, scores, self.rule, count, STATIC_ROUNDS)
+        people = min(self.rule.max_detections, STATIC_PEOPLE, count)
+        fits = (likely <= count).all() & (best.kept.sum(1) <= people).all() & best.settled
+        first = best.kept.int().sort(dim=1, descending=True, stable=True).indices[:, :people]
+        ranked = (best.scores * best.kept).gather(1, first)
+        dets, keypoints = self._people(found, ranked, best.order.gather(1, first), size)
+        return dets, keypoints, fits
+
+    def _people(
+        self, found: tuple[Tensor, ...], ranked: Tensor, order: Tensor, size: Any
+    ) -> tuple[Tensor, Tensor]:
+        """Return ``dets`` and ``keypoints`` of the rows ``order`` (B, K), scored ``ranked``."""
+        _, boxes, visible, vectors, cells = found
         boxes = _taken(boxes, order)
         keypoints = self._decode(boxes, _taken(vectors, order), cells[order])
         visible = _taken(visible, order).unsqueeze(-1)
-        edge = torch.stack([torch.as_tensor(n, dtype=boxes.dtype, device=boxes.device)
-                            for n in (size[1], size[0], size[1], size[0])])  # fmt: skip
+        edge = _edge(size, boxes)
         boxes = torch.minimum(boxes.clamp(min=0), edge)
         return torch.cat([boxes, ranked.unsqueeze(-1)], -1), torch.cat([keypoints, visible], -1)
 
@@ -179,6 +169,17 @@ class RtmoGraph(nn.Module):
             cells.reshape(-1, 2),
         )
         return points.reshape(boxes.shape[0], boxes.shape[1], 17, 2)
+
+
+def _edge(size: Any, boxes: Tensor) -> Tensor:
+    """Return the network's (width, height, width, height) as the boxes' type, (4,)."""
+    height, width = size
+    sides = (width, height, width, height)
+    if torch.onnx.is_in_onnx_export():  # an input of any size: the sides are part of the graph
+        return torch.stack(
+            [torch.as_tensor(n, dtype=boxes.dtype, device=boxes.device) for n in sides]
+        )
+    return torch.cat([boxes.new_full((1,), float(n)) for n in sides])
 
 
 def _taken(values: Tensor, order: Tensor) -> Tensor:

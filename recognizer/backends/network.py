@@ -1,6 +1,6 @@
 """What every backend promises: named arrays in, named arrays out."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -37,6 +37,9 @@ class TensorSpec:
         """Return ``name (1,3,256,192)``."""
         sizes = ",".join("?" if size is None else str(size) for size in self.shape)
         return f"{self.name} ({sizes})"
+
+
+HostArrays = Callable[[tuple[int, ...], Any], NDArray[Any]]
 
 
 class Network(Protocol):
@@ -79,8 +82,15 @@ def batches(total: int, network_batch: int | None, limit: int) -> list[tuple[int
 
 
 def run_limit(network: Network, limit: int) -> int:
-    """Return the most items of one run: ``limit``, or what the network was built for if less."""
-    return min(limit, getattr(network, "max_batch", limit))
+    """Return the most items of one run: what the network was built for, else ``limit``."""
+    own: int | None = getattr(network, "max_batch", None)
+    return limit if own is None else own
+
+
+def host_arrays(network: Network) -> HostArrays:
+    """Return what makes arrays, given shape and type, that the network reads fastest."""
+    made: HostArrays = getattr(network, "host_array", np.empty)
+    return made
 
 
 def pad_batch(array: NDArray[Any], network_batch: int | None) -> NDArray[Any]:

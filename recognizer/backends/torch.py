@@ -5,22 +5,21 @@ A config of mmpose is a program and runs when it is read. A checkpoint is data: 
 """
 
 import logging
-import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import nn
 
 from recognizer import __version__
 from recognizer.artifacts import sha256_file
 from recognizer.backends.facts import METADATA_KEY, Kind, PoseFacts, Thresholds
-from recognizer.backends.graphs import HeatmapGraph, RtmoGraph, Suppression
+from recognizer.backends.graphs import HeatmapGraph, RtmoGraph
 from recognizer.backends.network import ModelError, TensorSpec
+from recognizer.backends.suppression import Suppression
+from recognizer.backends.torch_network import Execution, TorchNetwork, check_device
 from recognizer.config_models import TorchPoseSection
 from recognizer.openmmlab import build_pose_model, read_pose_config
 from recognizer.runner.checkpoints import load_checkpoint
@@ -30,104 +29,14 @@ logger = logging.getLogger(__name__)
 INPUT = "input"
 OUTPUTS: dict[Kind, tuple[str, ...]] = {"rtmo": ("dets", "keypoints"), "topdown": ("heatmaps",)}
 DTYPES = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
+RECORDED: dict[Kind, tuple[int, ...]] = {"rtmo": (1, 2, 4, 8), "topdown": (1, 4, 16)}
+"""Batch sizes of CUDA graphs where ``batch_sizes`` says nothing."""
 STRIDE = 32
 """Sides of an RTMO's input are multiples of it."""
 _SHOWN = 5
 # Buffers with which batch norm works; other buffers are constants that the network computes.
 _STATISTICS = ("running_mean", "running_var")
 _OWN_LOSSES = "head.loss_"  # weights that a loss learns; only training reads them
-_ELEMENTS = {"tensor(float)": np.float32, "tensor(uint8)": np.uint8}
-
-
-class TorchNetwork:
-    """A module of torch on one device.
-
-    Args:
-        graph: takes one tensor, gives one or a tuple of them.
-        inputs: the one input.
-        outputs: as many as the module gives.
-        device: ``cpu`` or ``cuda:N``.
-        channels_last: keep the pixels' channels side by side in memory.
-        threads: CPU threads; torch has one pool per process, so the last one opened decides.
-        metadata: what is said of the network.
-
-    Raises:
-        ModelError: no such device.
-
-    """
-
-    def __init__(  # noqa: PLR0913
-        self,
-        graph: nn.Module,
-        inputs: tuple[TensorSpec, ...],
-        outputs: tuple[TensorSpec, ...],
-        *,
-        device: str = "cpu",
-        channels_last: bool = False,
-        threads: int | None = None,
-        metadata: Mapping[str, str] | None = None,
-    ) -> None:
-        _check_device(device)
-        if threads is not None:
-            torch.set_num_threads(threads)
-        self._format = torch.channels_last if channels_last else torch.contiguous_format
-        self._device = torch.device(device)
-        self._graph = graph.eval().to(self._device)
-        if channels_last:
-            # torch's own types do not know this form of it.
-            self._graph.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        self.inputs, self.outputs = inputs, outputs
-        self.metadata: dict[str, str] = dict(metadata or {})
-
-    def run(self, feeds: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
-        """Return every output for the given input.
-
-        Raises:
-            ModelError: an input of another name, shape or element type, or a run that failed.
-
-        """
-        (spec,) = self.inputs
-        array = feeds.get(spec.name)
-        if array is None or len(feeds) != 1 or not _fits(array, spec):
-            given = ", ".join(f"{name} {a.shape} {a.dtype}" for name, a in feeds.items())
-            raise ModelError(f"expected {spec} {spec.dtype}, got {given or 'nothing'}")
-        try:
-            with torch.inference_mode(), warnings.catch_warnings():
-                warnings.simplefilter("ignore")  # deprecations inside mmpose
-                pixels = torch.from_numpy(np.ascontiguousarray(array)).to(self._device)
-                if spec.dtype != "tensor(uint8)":  # NHWC as it comes is channels_last already
-                    pixels = pixels.contiguous(memory_format=self._format)
-                given = self._graph(pixels)
-                values = given if isinstance(given, tuple) else (given,)
-                return {
-                    one.name: value.cpu().numpy()
-                    for one, value in zip(self.outputs, values, strict=True)
-                }
-        except RuntimeError as error:
-            first = (str(error).splitlines() or [""])[0][:300]
-            raise ModelError(f"torch on {self._device}: the run failed: {first}") from error
-
-
-def _fits(array: NDArray[Any], spec: TensorSpec) -> bool:
-    return (
-        array.dtype == _ELEMENTS[spec.dtype]
-        and array.ndim == len(spec.shape)
-        and all(own in (None, size) for own, size in zip(spec.shape, array.shape, strict=True))
-    )
-
-
-def _check_device(device: str) -> None:
-    kind, _, index = device.partition(":")
-    if kind == "cpu":
-        return
-    count = torch.cuda.device_count() if torch.cuda.is_available() else 0
-    if int(index or 0) >= count:
-        build = "for CPUs only" if torch.version.cuda is None else f"for CUDA {torch.version.cuda}"
-        raise ModelError(
-            f"device {device}: torch {torch.__version__} (built {build}) sees {count} GPUs here; "
-            "install the torch of your driver's CUDA (nvidia-smi shows it), or set "
-            "models.pose_estimation.pth.device: cpu"
-        )
 
 
 # --- a trained network -------------------------------------------------------------
@@ -332,8 +241,11 @@ def open_graph(
     Args:
         pose: the network.
         facts: as for ``make_graph``.
-        section: device and memory format; None: the CPU.
-        threads: as for ``TorchNetwork``.
+        section: device, memory format and batches; None: the CPU.
+        threads: as for ``Execution``.
+
+    Raises:
+        ModelError: as ``TorchNetwork``.
 
     """
     graph = make_graph(pose, facts)
@@ -351,10 +263,21 @@ def open_graph(
             TensorSpec(name, shape, "tensor(float)")
             for name, shape in zip(OUTPUTS[facts.kind], shapes, strict=True)
         ),
-        device="cpu" if section is None else section.device,
-        channels_last=section is not None and section.channels_last,
-        threads=threads,
+        _execution(section, facts.kind, threads),
         metadata={METADATA_KEY: facts.to_text()},
+    )
+
+
+def _execution(section: TorchPoseSection | None, kind: Kind, threads: int | None) -> Execution:
+    if section is None:
+        return Execution(threads=threads)
+    sizes = section.batch_sizes or (RECORDED[kind] if section.cuda_graph else ())
+    return Execution(
+        device=section.device,
+        channels_last=section.channels_last,
+        threads=threads,
+        batch_sizes=tuple(sizes),
+        cuda_graph=section.cuda_graph,
     )
 
 
@@ -362,14 +285,19 @@ def open_pose(
     config_file: Path, checkpoint: Path, section: TorchPoseSection, threads: int | None = None
 ) -> TorchNetwork:
     """Open a trained pose network as the config says. Raises as ``load_pose``."""
-    _check_device(section.device)
+    check_device(section.device)
     if section.device == "cpu" and section.precision == "fp16":
         raise ModelError(
             "models.pose_estimation.pth.precision: fp16 takes a GPU; torch computes it on a CPU up "
             "to 70 times slower than fp32. Set precision: fp32 or bf16"
         )
+    if section.device == "cpu" and section.cuda_graph:
+        raise ModelError(
+            "models.pose_estimation.pth.cuda_graph: it takes a GPU, got device: cpu; set "
+            "cuda_graph: false, or device: cuda:0"
+        )
     pose = load_pose(config_file, checkpoint)
     size = check_input_size(pose.facts, section.input_size)
     inside = Thresholds(section.score_threshold, section.nms_threshold, section.max_detections)
-    facts = with_options(pose.facts, inside, precision=section.precision)
+    facts = with_options(pose.facts, inside, precision=section.precision, uint8=section.uint8_input)
     return open_graph(pose, replace(facts, input_size=size), section, threads)

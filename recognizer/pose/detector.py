@@ -15,7 +15,14 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from recognizer.backends.network import ModelError, Network, batches, describe, pad_batch
+from recognizer.backends.network import (
+    HostArrays,
+    ModelError,
+    Network,
+    batches,
+    describe,
+    pad_batch,
+)
 from recognizer.config_models import DetectorSection
 from recognizer.geometry import LETTERBOX_GREY, Letterbox, nms
 from recognizer.pose.tiles import cut_tiles, whole_boxes
@@ -41,11 +48,14 @@ class LetterboxBatch:
     Args:
         input_wh: size of the network's input, pixels.
         uint8: make (B, H, W, 3) uint8 in place of (B, 3, H, W) float32.
+        make: makes the buffer, given shape and type.
 
     """
 
-    def __init__(self, input_wh: tuple[int, int], *, uint8: bool = False) -> None:
-        self._input_wh = input_wh
+    def __init__(
+        self, input_wh: tuple[int, int], *, uint8: bool = False, make: HostArrays = np.empty
+    ) -> None:
+        self._input_wh, self._make = input_wh, make
         width, height = input_wh
         self._uint8 = uint8
         self._buffer: NDArray[Any] = (
@@ -59,7 +69,8 @@ class LetterboxBatch:
         """Return the network's input (a view of the buffer) and each image's letterbox."""
         if len(images) > len(self._buffer):
             shape = (len(images), *self._buffer.shape[1:])
-            self._buffer = np.full(shape, LETTERBOX_GREY, self._buffer.dtype)
+            self._buffer = self._make(shape, self._buffer.dtype)
+            self._buffer[:] = LETTERBOX_GREY
             self._inner = [(0, 0)] * len(images)
         fits = [Letterbox.fit(image.size_wh, self._input_wh) for image in images]
         for i, (image, fit) in enumerate(zip(images, fits, strict=True)):

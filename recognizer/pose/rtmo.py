@@ -17,6 +17,7 @@ from recognizer.backends.network import (
     Network,
     batches,
     describe,
+    host_arrays,
     pad_batch,
     run_limit,
 )
@@ -53,7 +54,7 @@ class RtmoPose:
         self._keypoint_threshold = KEYPOINT_THRESHOLD["rtmo"] if asked is None else asked
         self._input_name, self._batch, fits, uint8 = _check(network, input_wh)
         self._limit = run_limit(network, _MAX_BATCH)
-        self._letterboxes = LetterboxBatch(fits, uint8=uint8)
+        self._letterboxes = LetterboxBatch(fits, uint8=uint8, make=host_arrays(network))
 
     def __call__(self, images: Sequence[Image]) -> list[Poses]:
         """Return the people of each image, in image pixels, clipped to nothing."""

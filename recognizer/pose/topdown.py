@@ -17,6 +17,7 @@ from recognizer.backends.network import (
     Network,
     batches,
     describe,
+    host_arrays,
     pad_batch,
     run_limit,
 )
@@ -28,7 +29,7 @@ from recognizer.skeleton import FLIP_INDEX, NUM_KEYPOINTS
 from recognizer.types import FloatArray, Image, ImageArray, Poses
 
 _MAX_BATCH = 16
-_DECODED_TOGETHER = 64  # heatmaps of so many people are decoded in one go
+_DECODED_TOGETHER = 64  # heatmaps of so many people, or of one run, are decoded in one go
 Detector = Callable[[Sequence[Image]], list[Boxes]]
 
 
@@ -58,7 +59,13 @@ class TopDownPose:
         self._settings = settings
         self._threshold = keypoint_threshold
         self._input_name, self._batch, self._crop_wh, self._uint8 = _check(network)
-        self._limit = run_limit(network, _MAX_BATCH)
+        self._limit, self._make = run_limit(network, _MAX_BATCH), host_arrays(network)
+        width, height = self._crop_wh
+        self._buffer: NDArray[Any] = (
+            np.empty((0, height, width, 3), np.uint8)
+            if self._uint8
+            else np.empty((0, 3, height, width), np.float32)
+        )
         levels = np.arange(256, dtype=np.float32)
         # Value of each level in each channel (3, 256): normalising a crop is one look-up.
         self._levels = np.stack(
@@ -100,12 +107,7 @@ class TopDownPose:
     ) -> NDArray[Any]:
         """Return crops, image after image: normalised (N, 3, H, W), or uint8 (N, H, W, 3)."""
         width, height = self._crop_wh
-        crops: NDArray[Any] = (
-            np.empty((sum(counts), height, width, 3), np.uint8)
-            if self._uint8
-            else np.empty((sum(counts), 3, height, width), np.float32)
-        )
-        row = 0
+        crops, row = self._buffer_of(sum(counts)), 0
         for image, count in zip(images, counts, strict=True):
             if not count:
                 continue
@@ -121,6 +123,12 @@ class TopDownPose:
                 row += 1
         return crops
 
+    def _buffer_of(self, count: int) -> NDArray[Any]:
+        """Return room for ``count`` crops; it is used again by the next call."""
+        if count > len(self._buffer):
+            self._buffer = self._make((count, *self._buffer.shape[1:]), self._buffer.dtype)
+        return self._buffer[:count]
+
     def _normalise(self, crop: ImageArray, into: FloatArray) -> None:
         blue, green, red = cv2.split(crop)
         for channel, plane in enumerate((red, green, blue)):
@@ -128,7 +136,7 @@ class TopDownPose:
 
     def _infer(self, crops: NDArray[Any]) -> tuple[FloatArray, FloatArray, tuple[int, int]]:
         points, scores = [], []
-        for start, stop in batches(len(crops), None, _DECODED_TOGETHER):
+        for start, stop in batches(len(crops), None, max(self._limit, _DECODED_TOGETHER)):
             heatmaps = self._heatmaps(crops[start:stop])
             if self._settings.decoding == "dark":
                 part, part_scores = decode_dark(heatmaps, self._settings.dark_blur_kernel)

@@ -1,0 +1,206 @@
+"""A module of torch on one device as a network: pixels up, run, results down."""
+
+import warnings
+from bisect import bisect_left
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from recognizer.backends.cuda_graph import CudaGraphs, Outputs
+from recognizer.backends.network import ModelError, TensorSpec
+
+_ELEMENTS = {"tensor(float)": np.float32, "tensor(uint8)": np.uint8}
+_UINT8 = "tensor(uint8)"
+
+
+@dataclass(frozen=True)
+class Execution:
+    """How a module runs.
+
+    Attributes:
+        device: ``cpu`` or ``cuda:N``.
+        channels_last: keep the pixels' channels side by side in memory.
+        threads: CPU threads; torch has one pool per process, so the last one opened decides.
+        batch_sizes: the only batch sizes that run, ascending: fewer items are filled up with
+            zeros, more are the caller's to split; empty: any size.
+        cuda_graph: record the module for each of ``batch_sizes`` and replay it. A module whose
+            outputs have no fixed shape has a method ``static``, see ``RtmoGraph``.
+
+    """
+
+    device: str = "cpu"
+    channels_last: bool = False
+    threads: int | None = None
+    batch_sizes: tuple[int, ...] = field(default=())
+    cuda_graph: bool = False
+
+
+class TorchNetwork:
+    """A module of torch on one device.
+
+    Args:
+        graph: takes one tensor, gives one or a tuple of them.
+        inputs: the one input.
+        outputs: as many as the module gives.
+        execution: how it runs.
+        metadata: what is said of the network.
+
+    Attributes:
+        max_batch: the most items of one run; None: any number.
+
+    Raises:
+        ModelError: no such device, or a module that cannot be recorded.
+
+    """
+
+    def __init__(
+        self,
+        graph: nn.Module,
+        inputs: tuple[TensorSpec, ...],
+        outputs: tuple[TensorSpec, ...],
+        execution: Execution | None = None,
+        metadata: Mapping[str, str] | None = None,
+    ) -> None:
+        execution = execution or Execution()
+        check_device(execution.device)
+        if execution.threads is not None:
+            torch.set_num_threads(execution.threads)
+        last = execution.channels_last
+        self._format = torch.channels_last if last else torch.contiguous_format
+        self._device = torch.device(execution.device)
+        self._graph = graph.eval().to(self._device)
+        if last:
+            # torch's own types do not know this form of it.
+            self._graph.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.inputs, self.outputs = inputs, outputs
+        self.metadata: dict[str, str] = dict(metadata or {})
+        self._sizes = execution.batch_sizes
+        self.max_batch = self._sizes[-1] if self._sizes else None
+        self._recorded = self._record() if execution.cuda_graph else None
+
+    def host_array(self, shape: tuple[int, ...], dtype: Any) -> NDArray[Any]:
+        """Return an array of any content from which pixels reach the device fastest.
+
+        For a GPU its memory is pinned: the copy then needs no other in between. It may be written
+        again as soon as ``run`` has returned.
+        """
+        if self._device.type != "cuda":
+            return np.empty(shape, dtype)
+        element = torch.from_numpy(np.empty(0, dtype)).dtype
+        pinned: NDArray[Any] = torch.empty(shape, dtype=element, pin_memory=True).numpy()
+        return pinned
+
+    def run(self, feeds: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
+        """Return every output for the given input.
+
+        Raises:
+            ModelError: an input of another name, shape or element type, more items than
+                ``max_batch``, or a run that failed.
+
+        """
+        (spec,) = self.inputs
+        array = feeds.get(spec.name)
+        if array is None or len(feeds) != 1 or not _fits(array, spec):
+            given = ", ".join(f"{name} {a.shape} {a.dtype}" for name, a in feeds.items())
+            raise ModelError(f"expected {spec} {spec.dtype}, got {given or 'nothing'}")
+        if self.max_batch is not None and len(array) > self.max_batch:
+            raise ModelError(
+                f"expected at most {self.max_batch} items at once, got {len(array)}; add a larger "
+                "size to models.pose_estimation.pth.batch_sizes"
+            )
+        try:
+            with torch.inference_mode(), warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # deprecations inside mmpose
+                values = self._values(torch.from_numpy(np.ascontiguousarray(array)))
+                arrays = _to_host([value[: len(array)] for value in values])
+        except RuntimeError as error:
+            first = (str(error).splitlines() or [""])[0][:300]
+            raise ModelError(f"torch on {self._device}: the run failed: {first}") from error
+        return {one.name: value for one, value in zip(self.outputs, arrays, strict=True)}
+
+    def _values(self, pixels: Tensor) -> Outputs:
+        """Return the outputs on the device, of the batch as it runs."""
+        size = self._sizes[bisect_left(self._sizes, len(pixels))] if self._sizes else len(pixels)
+        if self._recorded is not None:
+            values, fits = self._recorded.run(pixels, size)
+            if fits is None or bool(fits):
+                return values
+        there = pixels.to(self._device, non_blocking=True)
+        if size > len(pixels):
+            filling = there.new_zeros((size - len(pixels), *there.shape[1:]))
+            there = torch.cat([there, filling])
+        return _tuple(self._graph(self._laid_out(there)))
+
+    def _laid_out(self, pixels: Tensor) -> Tensor:
+        if self.inputs[0].dtype == _UINT8:  # NHWC as it comes is channels_last already
+            return pixels
+        return pixels.contiguous(memory_format=self._format)
+
+    def _record(self) -> CudaGraphs:
+        (spec,) = self.inputs
+        if not self._sizes or None in spec.shape[1:]:
+            raise ModelError(f"a CUDA graph: expected batch sizes and a fixed input, got {spec}")
+        element = torch.uint8 if spec.dtype == _UINT8 else torch.float32
+        shape = [size or 1 for size in spec.shape]
+        with torch.inference_mode(), warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            given = torch.zeros(shape, dtype=element, device=self._device)
+            return CudaGraphs(self._static, given, self._sizes)
+
+    def _static(self, pixels: Tensor) -> tuple[Outputs, Tensor | None]:
+        """Return the outputs in fixed shapes, and whether they are those of the module."""
+        pixels = self._laid_out(pixels)
+        static: Any = getattr(self._graph, "static", None)
+        if static is not None:
+            *values, fits = static(pixels)
+            return tuple(values), fits
+        return _tuple(self._graph(pixels)), None
+
+
+def _tuple(given: Any) -> Outputs:
+    return given if isinstance(given, tuple) else (given,)
+
+
+def _to_host(values: list[Tensor]) -> list[NDArray[Any]]:
+    """Return the values as arrays that are the caller's own; waits for a GPU once."""
+    if values[0].device.type != "cuda":
+        return [value.cpu().numpy() for value in values]
+    # torch keeps pinned memory that is no longer used and hands it out again.
+    hosts = [torch.empty(value.shape, dtype=value.dtype, pin_memory=True) for value in values]
+    for host, value in zip(hosts, values, strict=True):
+        host.copy_(value, non_blocking=True)
+    torch.cuda.current_stream(values[0].device).synchronize()
+    return [host.numpy() for host in hosts]
+
+
+def _fits(array: NDArray[Any], spec: TensorSpec) -> bool:
+    return (
+        array.dtype == _ELEMENTS[spec.dtype]
+        and array.ndim == len(spec.shape)
+        and all(own in (None, size) for own, size in zip(spec.shape, array.shape, strict=True))
+    )
+
+
+def check_device(device: str) -> None:
+    """Refuse a device that is not there.
+
+    Raises:
+        ModelError: no such GPU, with what this torch was built for.
+
+    """
+    kind, _, index = device.partition(":")
+    if kind == "cpu":
+        return
+    count = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    if int(index or 0) >= count:
+        build = "for CPUs only" if torch.version.cuda is None else f"for CUDA {torch.version.cuda}"
+        raise ModelError(
+            f"device {device}: torch {torch.__version__} (built {build}) sees {count} GPUs here; "
+            "install the torch of your driver's CUDA (nvidia-smi shows it), or set "
+            "models.pose_estimation.pth.device: cpu"
+        )
