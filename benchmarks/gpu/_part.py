@@ -7,7 +7,6 @@ when it is called again with the same ``--out``.
 
 import argparse
 import json
-import os
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -81,7 +80,7 @@ class Results:
         self.values[key] = value
         scratch = self.path.with_suffix(".part")
         scratch.write_text(json.dumps(self.values, indent=1) + "\n", encoding="utf-8")
-        os.replace(scratch, self.path)
+        scratch.replace(self.path)
 
     def finish(self) -> None:
         """Say that nothing is left to measure: a second call skips this part."""

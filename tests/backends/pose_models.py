@@ -102,13 +102,13 @@ def save_rtmo(folder, name=RTMO_T, side=416, shown=None):
     return config, path
 
 
-def save_sdpose(folder):
-    """Write a checkpoint of SDPose-T; return the config's path and the checkpoint's."""
-    path = Path(folder) / "sdpose_t.pth"
-    model = random_model(SDPOSE_T)
+def save_sdpose(folder, config=SDPOSE_T):
+    """Write a checkpoint of an SDPose; return the config's path and the checkpoint's."""
+    path = Path(folder) / f"{config.stem}.pth"
+    model = random_model(config)
     with torch.no_grad():  # born small: heatmaps of no height would all decode alike
         for name, value in model.named_parameters():
             if name.startswith("head.") and value.ndim > 1:
                 value.normal_(0, 0.1, generator=torch.Generator().manual_seed(1))
     torch.save({"state_dict": model.state_dict(), "meta": {}}, path)
-    return SDPOSE_T, path
+    return config, path

@@ -1,0 +1,57 @@
+"""One page of everything a run has measured, and of what it has not."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+NAME = "summary.md"
+CARD = "card.json"
+_CARD_ROWS = (
+    ("memory_gib", "memory, GiB"), ("driver", "driver"), ("torch", "torch"), ("cuda", "CUDA"),
+    ("cudnn", "cuDNN"), ("python", "Python"), ("bf16_tflops", "bf16 matmul, TFLOP/s"),
+    ("fp16_tflops", "fp16 matmul, TFLOP/s"), ("tf32_tflops", "tf32 matmul, TFLOP/s"),
+    ("fp32_tflops", "fp32 matmul, TFLOP/s"), ("copy_tbps", "copy, read and written, TB/s"),
+)  # fmt: skip
+
+
+def read(path: Path) -> dict[str, Any]:
+    """Return what a results file holds; nothing where there is none or it is cut off."""
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def is_complete(out: Path, part: str) -> bool:
+    """Tell whether nothing is left to measure in a part."""
+    return read(out / f"{part}.json").get("complete") is True
+
+
+def errors(values: dict[str, Any]) -> dict[str, str]:
+    """Return the measurements that failed, by key, with the first line of what was said."""
+    found = {}
+    for key, value in values.items():
+        if isinstance(value, dict) and value.get("error"):
+            found[key] = str(value["error"]).strip().splitlines()[0][:200]
+    return found
+
+
+def write(out: Path, parts: list[str]) -> None:
+    """Write the page."""
+    card = read(out / CARD)
+    lines = [f"# {card.get('name', 'card unknown')}", ""]
+    if card.get("tiny"):
+        lines += ["Smallest sizes: these figures show that everything runs, nothing else.", ""]
+    lines += ["| card | |", "| --- | --- |"]
+    lines += [f"| {text} | {card[key]} |" for key, text in _CARD_ROWS if card.get(key) is not None]
+    missing = []
+    for part in parts:
+        table, values = out / f"{part}.md", read(out / f"{part}.json")
+        body = table.read_text(encoding="utf-8").strip() if table.is_file() else "No table."
+        lines += ["", f"## {part}", "", body]
+        if values.get("complete") is not True:
+            missing.append(f"- {part}: " + ("not complete" if values else "nothing measured"))
+        missing += [f"- {part}, {key}: {said}" for key, said in errors(values).items()]
+    lines += ["", "## Missing", "", *(missing or ["Nothing."]), ""]
+    (out / NAME).write_text("\n".join(lines), encoding="utf-8")

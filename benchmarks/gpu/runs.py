@@ -1,0 +1,258 @@
+"""Part (a): do the networks run on the GPU, and do they say there what they say on the CPU.
+
+RTMO-s/m/l and SDPose T / S-V1 / B through the backend ``pth``, ST-GCN++ through its recognizer;
+weights from a seed. Each in fp32, fp16 and bf16, channels last and not, two of them compiled.
+
+Weights from a seed make far more of a rounding than trained ones do: RTMO's last layers are scaled
+up until they tell cells apart, SDPose's heatmaps have many peaks of almost one height. So the
+features' error is what speaks of a precision; keypoints speak of fp32 only.
+"""
+
+import sys
+import traceback
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+
+from benchmarks.gpu import _runs_table
+from benchmarks.gpu._card import median_seconds
+from benchmarks.gpu._card import name as card_name
+from benchmarks.gpu._part import Options, Results, parse
+
+PART = "runs"
+VARIANTS = (
+    "fp32 strict", "fp32", "fp16", "bf16", "fp16 channels-last", "bf16 channels-last",
+    "fp32 channels-last",
+)  # fmt: skip
+"""Strict: no TF32 in convolutions, which torch allows unless told otherwise."""
+POSES = ("rtmo-s", "sdpose-s_v1", "rtmo-l", "sdpose-t", "rtmo-m", "sdpose-b")
+TINY_POSES = ("rtmo-s", "sdpose-t")
+COMPILED = (("sdpose-s_v1", "bf16 compile"), ("rtmo-s", "bf16 compile"))
+COMPILE_S = 12.0
+"""No compilation begins with less time left."""
+SHORT = {"fp16": torch.float16, "bf16": torch.bfloat16}
+
+
+def main(argv: list[str] | None = None) -> int:
+    options = parse(__doc__, argv)
+    results = Results.open(options, PART)
+    warnings.simplefilter("ignore")
+    from recognizer.openmmlab import load_mmaction, load_mmpose
+
+    load_mmpose()
+    load_mmaction()
+    results.put("card", card_name(options.device))
+    names = TINY_POSES if options.tiny else POSES
+    for name in (*names[:2], "stgcn++", *names[2:]):
+        if options.left < 1:
+            break
+        measure = actions if name == "stgcn++" else poses
+        measure(name, options, results)
+    for name, variant in COMPILED[: 1 if options.tiny else None]:
+        if options.left > COMPILE_S or options.tiny:
+            poses("sdpose-t" if options.tiny else name, options, results, (variant,))
+    if all(_is_there(results, key) for key in wanted(options)):
+        results.finish()
+    _runs_table.write(options.out / f"{PART}.md", results.values)
+    return 0
+
+
+def wanted(options: Options) -> list[str]:
+    """Return the keys of all measurements."""
+    names = TINY_POSES if options.tiny else POSES
+    keys = [f"{name}, {one}" for name in names for one in variants(options.device)]
+    keys += [f"stgcn++, {one}" for one in action_variants()]
+    compiled = (("sdpose-t", "bf16 compile"),) if options.tiny else COMPILED
+    return keys + [f"{name}, {one}" for name, one in compiled]
+
+
+def variants(device: str) -> tuple[str, ...]:
+    """Return the variants of a device; a CPU computes float16 far too slowly."""
+    cpu = torch.device(device).type == "cpu"
+    return tuple(one for one in VARIANTS if not (cpu and one.startswith("fp16")))
+
+
+def _is_there(results: Results, key: str) -> bool:
+    value = results.values.get(key)
+    return isinstance(value, dict) and "error" not in value
+
+
+def try_to(results: Results, key: str, measure: Callable[[], dict[str, Any]]) -> None:
+    """Keep what a measurement gives, or why it failed."""
+    try:
+        results.put(key, measure())
+    except Exception as error:  # noqa: BLE001  # the next measurement may still succeed
+        traceback.print_exc()
+        results.put(key, {"error": f"{type(error).__name__}: {error}"[:500]})
+    print(key, results.values[key], flush=True)
+
+
+# --- pose networks -----------------------------------------------------------------
+
+
+def poses(
+    name: str, options: Options, results: Results, only: tuple[str, ...] | None = None
+) -> None:
+    """Measure a pose network in all variants that are not measured yet."""
+    missing = [
+        one for one in only or variants(options.device) if not _is_there(results, f"{name}, {one}")
+    ]
+    if not missing:
+        return
+    try:
+        subject, reference = _prepared(name, options)
+    except Exception as error:  # noqa: BLE001  # the next network may still succeed
+        traceback.print_exc()
+        for one in missing:
+            results.put(f"{name}, {one}", {"error": f"not built: {error}"[:500]})
+        return
+    for one in missing:
+        if options.left < 1:
+            return
+        key = f"{name}, {one}"
+        try_to(results, key, lambda one=one: _pose(subject, one, reference, options))
+
+
+def _prepared(name: str, options: Options) -> tuple[Any, dict[str, Any]]:
+    """Return a network and what it says on the CPU."""
+    from benchmarks.gpu import _networks
+
+    count = 2 if options.tiny else 8
+    if name in _networks.RTMO:
+        side = 160 if options.tiny else 640
+        subject = _networks.rtmo(name, options.data, count, side)
+    else:
+        subject = _networks.sdpose(name, options.data, count)
+    pixels, network = subject.pixels(), subject.open(_networks.CPU)
+    reference = {
+        "pixels": pixels,
+        "outputs": _networks.outputs(network, pixels, "cpu"),
+        "poses": subject.poses(network, _networks.CPU)(),
+    }
+    return subject, reference
+
+
+def _pose(
+    subject: Any, variant: str, reference: dict[str, Any], options: Options
+) -> dict[str, Any]:
+    """Return errors against the CPU's fp32, median times and the peak of the memory."""
+    from benchmarks.gpu import _networks
+    from recognizer.config_models import TorchPoseSection
+
+    section = TorchPoseSection(
+        device=options.device, precision=variant[:4], channels_last="channels-last" in variant
+    )
+    with _strict(variant == "fp32 strict"), peak_memory(options.device) as memory:
+        network = subject.open(section)
+        if variant.endswith("compile"):
+            _compile(network, options)
+        pixels = reference["pixels"]
+        said = _networks.outputs(network, pixels, options.device)
+        call = subject.poses(network, section)
+        found = {
+            "errors": {
+                name: _networks.error(value, said[name])
+                for name, value in reference["outputs"].items()
+            },
+            "keypoints": _networks.distance(reference["poses"], call()),
+            "batch": len(pixels),
+            "network_ms": _milliseconds(lambda: network.run({"input": pixels}), options),
+            "poses_ms": _milliseconds(call, options),
+        }
+    return found | memory
+
+
+def _milliseconds(work: Callable[[], Any], options: Options) -> float:
+    repeats = 2 if options.tiny else 5
+    return 1000 * median_seconds(work, options.device, repeats)
+
+
+def _compile(network: Any, options: Options) -> None:
+    """Compile what holds the work; choosing people stays as it is."""
+    backend = "aot_eager" if options.tiny else "inductor"
+    graph = network._graph
+    for part in (graph.backbone, graph.layers if hasattr(graph, "layers") else graph.head):
+        part.compile(backend=backend)
+
+
+@contextmanager
+def _strict(wanted: bool) -> Iterator[None]:
+    before = torch.backends.cudnn.allow_tf32
+    torch.backends.cudnn.allow_tf32 = before and not wanted
+    try:
+        yield
+    finally:
+        torch.backends.cudnn.allow_tf32 = before
+
+
+@contextmanager
+def peak_memory(device: str) -> Iterator[dict[str, Any]]:
+    """Fill in ``peak_mib``: the most that tensors took inside the block; None on a CPU."""
+    found: dict[str, Any] = {"peak_mib": None}
+    cuda = torch.device(device).type == "cuda"
+    if cuda:
+        torch.cuda.empty_cache()
+        torch.cuda.reset_peak_memory_stats(device)
+    yield found
+    if cuda:
+        found["peak_mib"] = torch.cuda.max_memory_allocated(device) / 2**20
+
+
+# --- ST-GCN++ ----------------------------------------------------------------------
+
+
+def action_variants() -> list[str]:
+    """Return the variants of ST-GCN++: mmaction2's and ours, fp32 and autocast."""
+    return [
+        f"{kind} {how}"
+        for kind in ("STGCN", "FastSTGCN")
+        for how in ("fp32 strict", "fp32", "bf16")
+    ]
+
+
+def actions(name: str, options: Options, results: Results) -> None:
+    """Measure ST-GCN++ on real clips: forward against the CPU's, forward and backward in time."""
+    missing = [one for one in action_variants() if not _is_there(results, f"{name}, {one}")]
+    for one in missing:
+        try_to(results, f"{name}, {one}", lambda one=one: _action(one, options))
+
+
+def _action(variant: str, options: Options) -> dict[str, Any]:
+    from benchmarks.gpu._networks import error
+    from tests.action import checkpoints
+
+    kind, _, how = variant.partition(" ")
+    config = checkpoints.train_config(kind=kind, width=16 if options.tiny else 64, clip_len=100)
+    from recognizer.action import registered  # noqa: F401
+
+    network = checkpoints.random_recognizer(config)
+    clips = checkpoints.real_slots(
+        checkpoints.from_pipeline(config.test_dataloader.dataset.pipeline)
+    )[: 2 if options.tiny else 8]
+    with torch.inference_mode():
+        wanted = network.backbone(clips).mean((1, 3, 4))
+    with _strict(how == "fp32 strict"), peak_memory(options.device) as memory:
+        network, given = network.to(options.device), clips.to(options.device)
+
+        def forward() -> torch.Tensor:
+            kind = torch.device(options.device).type
+            with torch.autocast(kind, torch.bfloat16, enabled=how == "bf16"):
+                return network.backbone(given).float().mean((1, 3, 4))
+
+        with torch.inference_mode():
+            found = {
+                "errors": {"features": error(wanted, forward().cpu())},
+                "batch": len(given),
+                "network_ms": _milliseconds(forward, options),
+            }
+        forward().square().mean().backward()
+        gradients = [p.grad for p in network.backbone.parameters() if p.grad is not None]
+        found["gradients_finite"] = all(bool(g.isfinite().all()) for g in gradients)
+    return found | memory
+
+
+if __name__ == "__main__":
+    sys.exit(main())
