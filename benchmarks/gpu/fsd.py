@@ -122,8 +122,7 @@ def prepare(options: Options, plan: Plan) -> Ground:
     folder = options.data / PART
     train = fsd_batch.load(folder / "train.npz", device, limit)
     measured = {
-        name: fsd_batch.load(folder / f"{name}.npz", device, few)
-        for name in ("lspet", "coco")
+        name: fsd_batch.load(folder / f"{name}.npz", device, few) for name in ("lspet", "coco")
     }
     return Ground(train, measured, next(fsd_batch.batches(train, plan.batch, 0))[1], device)
 
@@ -249,6 +248,11 @@ class Record:
                       if v["heatmap_loss"] == v["heatmap_loss"]), default=1.0)  # fmt: skip
         return lowest > STUCK * last["empty"]
 
+    @property
+    def ended(self) -> bool:
+        """Tell whether this is the whole training."""
+        return bool(self.about["outcome"] != "running")
+
     def to_json(self) -> dict[str, Any]:
         """Return everything."""
         return {**self.about, "names": self.names, "windows": self.windows,
@@ -297,7 +301,7 @@ def run_start(
 ) -> None:
     """Train from each start in turn, as far as the time goes, and write what is seen."""
     for number, start in enumerate(plan.starts):
-        key = f"{'tiny ' if options.tiny else ''}{start}, seed {plan.seed}"
+        key = f"{start}, seed {plan.seed}"
         if results.values.get(key, {}).get("outcome", "running") != "running":
             continue
         seconds = options.left - RESERVE
@@ -311,7 +315,7 @@ def run_start(
         for record in train(ground, runners, plan, Clock(seconds, plan.steps), not last):
             record.about["seconds"] = round(time.monotonic() - begun, 1)
             results.put(key, record.to_json())
-            fsd_report.write(options.out, results.values)
+            fsd_report.write(options.out, results.values, curves=record.ended)
             if plan.steps and options.left < RESERVE:
                 break
         if results.values[key]["outcome"] == "finished" and not options.tiny:
@@ -323,10 +327,13 @@ def main(argv: list[str] | None = None) -> int:
     plan, rest = plan_of(sys.argv[1:] if argv is None else argv)
     options = parse(__doc__, rest)
     warnings.filterwarnings("ignore")
-    logging.getLogger("mmengine").setLevel(logging.ERROR)
+    logging.disable(logging.INFO)  # mmengine names every weight that it initialises
     results = Results.open(options, PART)
-    if results.values.get("complete") and not options.tiny:
+    if results.values.get("tiny") != options.tiny:  # sizes of a dry run are no measurement
+        results.values.clear()
+    if "complete" in results:
         return 0
+    results.put("tiny", options.tiny)
     if not (options.data / PART / "train.npz").is_file():
         note(results, f"expected {options.data / PART}/train.npz, found none: run the pack first")
         print(results.values["faults"][-1], file=sys.stderr)
@@ -342,8 +349,7 @@ def main(argv: list[str] | None = None) -> int:
     results.put("step_ms", measure_steps(ground, runners, 1 if ground.device.type == "cpu" else 10))
     print(json.dumps(results.values["step_ms"]), flush=True)
     run_start(options, plan, ground, runners, results)
-    if not options.tiny:
-        results.finish()
+    results.finish()
     return 0
 
 

@@ -219,9 +219,14 @@ def pack(
     seen = np.stack([p.visible for p in sports])
     face = np.arange(17) < FACE
     added = (scores >= sure) & face & (seen == 0)
-    notes = {"teacher_pck_train": pck(points, true, seen), "face_points": int(added.sum()),
-             "face_sure": float(added[:, face].mean()), "sure": sure, "lspet_train": len(sports),
-             "teacher_pck_train_where_sure": pck(points, true, seen * (scores >= sure))}  # fmt: skip
+    notes = {
+        "lspet_train": len(sports),
+        "teacher_pck_train": pck(points, true, seen),
+        "teacher_pck_train_where_sure": pck(points, true, seen * (scores >= sure)),
+        "face_points": int(added.sum()),
+        "face_sure": float(added[:, face].mean()),
+        "sure": sure,
+    }
     for person, place, which in zip(sports, points, added, strict=True):
         person.keypoints[which], person.visible[which] = place[which], 1
     part = coco / "annotations"

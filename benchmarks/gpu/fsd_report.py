@@ -4,10 +4,23 @@ import math
 from pathlib import Path
 from typing import Any
 
-PANELS = (("heatmap_loss", "heatmap loss (sum of 2 cycles)"),
-          ("distillation", "distillation losses, summed"), ("max_token", "largest |token|"))  # fmt: skip
-SCORES = (("lspet_pck", "PCK@0.2 of the torso, LSPET val"), ("lspet_ap", "AP, LSPET val (12 points)"),
-          ("coco_ap", "AP, COCO val (25 people)"))  # fmt: skip
+PANELS = (
+    ("heatmap_loss", "heatmap loss (sum of 2 cycles)"),
+    ("distillation", "distillation losses, summed"),
+    ("max_token", "largest |token|"),
+)
+SCORES = (
+    ("lspet_pck", "PCK@0.2 of the torso, LSPET val"),
+    ("lspet_ap", "AP, LSPET val (12 points)"),
+    ("coco_ap", "AP, COCO val (25 people)"),
+)
+COLOURS = {
+    "baseline": "black",
+    "fsd": "tab:blue",
+    "fsd_best": "tab:red",
+    "fsd_dynamic": "tab:green",
+    "maskedkd": "tab:purple",
+}
 
 
 def ran_away(record: dict[str, Any], name: str) -> int | None:
@@ -64,9 +77,9 @@ def text(values: dict[str, Any]) -> str:
         f"Trained on {data['lspet_train']} people of LSPET (12 points) and {data['coco_train']} of "
         f"COCO; {data['face_points']} face points of LSPET by PP-TinyPose at score >= "
         f"{data['sure']} ({data['face_sure']:.0%} of all). PP-TinyPose itself on the 12 true "
-        f"points: PCK {data['teacher_pck_train']:.3f} (train; {data['teacher_pck_train_where_sure']:.3f} "
-        f"where as sure), {data['teacher_pck_val']:.3f} (val). PCK@0.2 of the torso, left shoulder "
-        "to right hip. AP with true boxes and flip test.", "",
+        f"points: PCK {data['teacher_pck_train']:.3f} (train; where as sure: "
+        f"{data['teacher_pck_train_where_sure']:.3f}), {data['teacher_pck_val']:.3f} (val). "
+        "PCK@0.2 of the torso, left shoulder to right hip. AP with true boxes and flip test.", "",
         "Kinds are as shipped (fsd, fsd_best, fsd_dynamic, maskedkd: visual teacher detached; "
         "fsd_best: keypoint teacher too; baseline: token loss of SDPose, gradient to the teacher) "
         "or with gradient to every teacher. One seed ranks nothing by small differences.", "",
@@ -79,9 +92,11 @@ def text(values: dict[str, Any]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def write(folder: Path, values: dict[str, Any]) -> None:
-    """Write fsd.md and a picture of curves for each training."""
+def write(folder: Path, values: dict[str, Any], *, curves: bool) -> None:
+    """Write fsd.md and, where they are wanted, a picture of curves for each training."""
     (folder / "fsd.md").write_text(text(values), encoding="utf-8")
+    if not curves:
+        return
     for number, (key, record) in enumerate(trainings(values).items()):
         name = "fsd_curves.png" if not number else f"fsd_curves_{number + 1}.png"
         draw(folder / name, key, record)
@@ -95,10 +110,8 @@ def draw(file: Path, title: str, record: dict[str, Any]) -> None:
     from matplotlib import pyplot
 
     figure, axes = pyplot.subplots(2, 3, figsize=(16, 8.5), layout="constrained")
-    colours = dict(zip(("baseline", "fsd", "fsd_best", "fsd_dynamic", "maskedkd"),
-                       ("black", "tab:blue", "tab:red", "tab:green", "tab:purple"), strict=True))  # fmt: skip
     for name in record["names"]:
-        style = {"color": colours[name.split(",")[0]], "lw": 1.3, "label": name,
+        style = {"color": COLOURS[name.split(",")[0]], "lw": 1.3, "label": name,
                  "ls": "--" if "," in name else "-"}  # fmt: skip
         for axis, (item, _) in zip(axes[0], PANELS, strict=True):
             points = [(w["step"], value_of(w["runs"][name], item)) for w in record["windows"]]

@@ -7,7 +7,7 @@ bfloat16 needs no loss scaling, so there is none. On a GPU a whole step is one C
 """
 
 import contextlib
-import logging
+import io
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -107,9 +107,8 @@ def first_weights(start: str, seed: int, recipe: Recipe) -> dict[str, Any]:
     cfg = configured(KINDS[0], recipe, torch.device("cpu"))
     with scope("mmpose"):
         model = MODELS.build(cfg.model)
-    logging.disable(logging.CRITICAL)
-    model.init_weights()
-    logging.disable(logging.NOTSET)
+    with contextlib.redirect_stdout(io.StringIO()):  # the name of every weight
+        model.init_weights()
     if start == "spread":
         spread_tokens(model)
     return {name: value.clone() for name, value in model.state_dict().items()}
