@@ -7,8 +7,7 @@ bfloat16 needs no loss scaling, so there is none. On a GPU a whole step is one C
 """
 
 import contextlib
-import io
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -107,8 +106,7 @@ def first_weights(start: str, seed: int, recipe: Recipe) -> dict[str, Any]:
     cfg = configured(KINDS[0], recipe, torch.device("cpu"))
     with scope("mmpose"):
         model = MODELS.build(cfg.model)
-    with contextlib.redirect_stdout(io.StringIO()):  # the name of every weight
-        model.init_weights()
+    model.init_weights()
     if start == "spread":
         spread_tokens(model)
     return {name: value.clone() for name, value in model.state_dict().items()}
@@ -216,6 +214,11 @@ class Contender:
         with torch.cuda.graph(graph, stream=self.stream):
             self.compute()
         self.graph = graph
+
+    def run_plainly(self) -> None:
+        """Go on without graph and compiled blocks, after one of them has failed."""
+        self.graph, self.recipe = None, replace(self.recipe, compiled=False)
+        self.train(True)
 
     def read(self) -> dict[str, float]:
         """Return mean losses and the largest token since the last reading."""
