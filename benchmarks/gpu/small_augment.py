@@ -81,8 +81,8 @@ class Strength:
 
     full_circle: float = 0.3  # share of pictures turned by any angle
     turn: float = 30.0  # degrees, of the others
-    scale: tuple[float, float] = (0.55, 1.9)
-    shift: float = 0.25  # of the picture's side
+    scale: tuple[float, float] = (0.65, 1.9)
+    shift: float = 0.18  # of the picture's side
     mosaic: float = 0.25  # share of pictures put together from four
 
 

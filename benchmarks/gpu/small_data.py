@@ -30,17 +30,21 @@ _CRF = "25"
 
 @dataclass(frozen=True, eq=False)
 class Data:
-    """Pictures (N, 416, 416, 3) BGR uint8, ``Labels`` with one more axis, splits (N,)."""
+    """Pictures (N, 416, 416, 3) BGR uint8, ``Labels`` with one more axis, splits and groups (N,).
+
+    A group is the data set that a picture is of.
+    """
 
     pictures: NDArray[np.uint8]
     labels: Labels
     splits: NDArray[np.uint8]
+    groups: NDArray[np.str_]
 
     def part(self, *splits: int) -> "Data":
         """Return some splits."""
         rows = np.flatnonzero(np.isin(self.splits, splits))
         labels = Labels(*(getattr(self.labels, name)[rows] for name in _NAMES))
-        return Data(self.pictures[rows], labels, self.splits[rows])
+        return Data(self.pictures[rows], labels, self.splits[rows], self.groups[rows])
 
 
 # --- here: gather ------------------------------------------------------------------
@@ -208,7 +212,8 @@ def load(folder: Path, most: int | None = None) -> Data:
         pictures[len(frames) + i] = _boxed(decoded)  # type: ignore[arg-type]
     rows = np.r_[: len(frames), count : count + rest]
     labels = Labels(*(arrays[name][rows] for name in _NAMES))
-    return Data(pictures, labels, arrays["splits"][rows])
+    groups = [str(video).split("/")[0] for video in arrays["videos"]] + ["coco"] * rest
+    return Data(pictures, labels, arrays["splits"][rows], np.array(groups)[rows])
 
 
 def _read_video(path: Path, count: int) -> NDArray[np.uint8]:
