@@ -14,10 +14,11 @@ from pydantic import (
 
 from recognizer.config_types import (
     PROJECT,
+    Batch,
     ConfigPath,
     Device,
     GpuDevice,
-    OnnxRuntimeOptions,
+    OnnxImageOptions,
     PoseKind,
     Section,
     SizeWH,
@@ -25,13 +26,12 @@ from recognizer.config_types import (
     Unit,
 )
 
-Batch = Annotated[int, Field(ge=1, le=256)]
 # What keypoint_threshold: null means. RTMO gives 17 keypoints of everybody, also those out of the
 # picture; scores of heatmaps are all handed on, for the stages that know why.
 KEYPOINT_THRESHOLD: dict[PoseKind, float] = {"rtmo": 0.3, "topdown": 0.0}
 
 
-class OnnxPoseSection(OnnxRuntimeOptions):
+class OnnxPoseSection(OnnxImageOptions):
     """The pose network as an ONNX file."""
 
     model_path: str = "pp_tinypose_256x192.onnx"
@@ -79,6 +79,9 @@ class TensorRTPoseSection(Section):
     engine_dir: ConfigPath | None = None
     timing_cache: ConfigPath | None = None
     trust_model_path: bool = False
+    pinned_memory: bool = True
+    static_batch: Batch | None = None
+    cuda_graph: bool = False
 
     @model_validator(mode="after")
     def _check(self) -> "TensorRTPoseSection":
@@ -86,6 +89,12 @@ class TensorRTPoseSection(Section):
             raise ValueError(
                 "min_batch: expected min_batch <= opt_batch <= max_batch, got "
                 f"{self.min_batch}, {self.opt_batch}, {self.max_batch}"
+            )
+        batch = self.static_batch
+        if batch is not None and not self.min_batch <= batch <= self.max_batch:
+            raise ValueError(
+                f"static_batch: expected min_batch..max_batch ({self.min_batch} to "
+                f"{self.max_batch}), got {batch}"
             )
         tuned = self.model_input_size
         small, large = self.min_input_size or tuned, self.max_input_size or tuned
@@ -98,7 +107,7 @@ class TensorRTPoseSection(Section):
         return self
 
 
-class DetectorSection(OnnxRuntimeOptions):
+class DetectorSection(OnnxImageOptions):
     """The person detector in front of a top-down pose network (YOLOX without NMS)."""
 
     model_path: str = "yolox_nano.onnx"

@@ -1,11 +1,11 @@
 """What every backend promises: named arrays in, named arrays out."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import DTypeLike, NDArray
 
 
 class ModelError(ValueError):
@@ -89,3 +89,25 @@ def pad_batch(array: NDArray[Any], network_batch: int | None) -> NDArray[Any]:
         return array
     missing = network_batch - len(array)
     return np.concatenate([array, np.zeros((missing, *array.shape[1:]), array.dtype)])
+
+
+def check_batch(
+    feeds: Mapping[str, NDArray[Any]], inputs: Sequence[TensorSpec], batch: int | None
+) -> None:
+    """Refuse inputs of another batch than the one of every run.
+
+    Raises:
+        ModelError: another number of items.
+
+    """
+    for spec in inputs if batch is not None else ():
+        came = feeds[spec.name].shape[:1] if spec.name in feeds else (batch,)
+        if came != (batch,):
+            raise ModelError(f"{spec}: expected {batch} items (static_batch), got {came}")
+
+
+def host_array(network: Network, shape: tuple[int, ...], dtype: DTypeLike) -> NDArray[Any]:
+    """Return an array to fill again and again for ``run``, of the memory that suits a network."""
+    make = getattr(network, "host_array", None)
+    made: NDArray[Any] = np.empty(shape, dtype) if make is None else make(shape, dtype)
+    return made

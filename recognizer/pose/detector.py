@@ -15,7 +15,14 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from recognizer.backends.network import ModelError, Network, batches, describe, pad_batch
+from recognizer.backends.network import (
+    ModelError,
+    Network,
+    batches,
+    describe,
+    host_array,
+    pad_batch,
+)
 from recognizer.config_models import DetectorSection
 from recognizer.geometry import LETTERBOX_GREY, Letterbox, nms
 from recognizer.pose.tiles import cut_tiles, whole_boxes
@@ -41,11 +48,14 @@ class LetterboxBatch:
     Args:
         input_wh: size of the network's input, pixels.
         uint8: make (B, H, W, 3) uint8 in place of (B, 3, H, W) float32.
+        network: whose ``host_array`` gives the buffer; None: ordinary memory.
 
     """
 
-    def __init__(self, input_wh: tuple[int, int], *, uint8: bool = False) -> None:
-        self._input_wh = input_wh
+    def __init__(
+        self, input_wh: tuple[int, int], *, uint8: bool = False, network: Network | None = None
+    ) -> None:
+        self._input_wh, self._network = input_wh, network
         width, height = input_wh
         self._uint8 = uint8
         self._buffer: NDArray[Any] = (
@@ -59,7 +69,12 @@ class LetterboxBatch:
         """Return the network's input (a view of the buffer) and each image's letterbox."""
         if len(images) > len(self._buffer):
             shape = (len(images), *self._buffer.shape[1:])
-            self._buffer = np.full(shape, LETTERBOX_GREY, self._buffer.dtype)
+            kind = self._buffer.dtype
+            self._buffer = (
+                np.empty(shape, kind) if self._network is None
+                else host_array(self._network, shape, kind)
+            )  # fmt: skip
+            self._buffer[...] = LETTERBOX_GREY
             self._inner = [(0, 0)] * len(images)
         fits = [Letterbox.fit(image.size_wh, self._input_wh) for image in images]
         for i, (image, fit) in enumerate(zip(images, fits, strict=True)):
@@ -85,7 +100,7 @@ class YoloxDetector:
         self._network = network
         self._settings = settings
         self._input_name, self._batch, self._input_wh = _check(network)
-        self._letterboxes = LetterboxBatch(self._input_wh)
+        self._letterboxes = LetterboxBatch(self._input_wh, network=network)
         self._grid, self._stride = _grid(self._input_wh)
         self._decoded: bool | None = None  # centre and size in pixels; None: not seen yet
 

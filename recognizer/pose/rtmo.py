@@ -53,7 +53,7 @@ class RtmoPose:
         self._keypoint_threshold = KEYPOINT_THRESHOLD["rtmo"] if asked is None else asked
         self._input_name, self._batch, fits, uint8 = _check(network, input_wh)
         self._limit = run_limit(network, _MAX_BATCH)
-        self._letterboxes = LetterboxBatch(fits, uint8=uint8)
+        self._letterboxes = LetterboxBatch(fits, uint8=uint8, network=network)
 
     def __call__(self, images: Sequence[Image]) -> list[Poses]:
         """Return the people of each image, in image pixels, clipped to nothing."""

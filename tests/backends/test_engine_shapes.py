@@ -9,10 +9,10 @@ from recognizer.backends.engine_shapes import (
     Buffer,
     ShapeRange,
     capacity,
-    check_batch,
     check_feeds,
     check_size,
     inside,
+    most_items,
     plan,
     profile,
 )
@@ -138,11 +138,11 @@ def test_inputs_that_do_not_fit_are_refused(feeds, said):
 
 def test_the_smallest_maximum_of_all_inputs_counts():
     other = ShapeRange("mask", (1, 1), (1, 1), (4, 1))
-    assert check_batch([SPAN], None) == 8
-    assert check_batch([SPAN, other], 4) == 4
-    assert check_batch([SPAN, ShapeRange("scale", (), (), ())], 8) == 8
+    assert most_items([SPAN], None) == 8
+    assert most_items([SPAN, other], 4) == 4
+    assert most_items([SPAN, ShapeRange("scale", (), (), ())], 8) == 8
     with pytest.raises(ModelError, match=r"expected an engine for batches of 5, got .* at most 4"):
-        check_batch([SPAN, other], 5)
+        most_items([SPAN, other], 5)
 
 
 @pytest.mark.parametrize("size", [(64, 64), (65, 64), (64, 63), (96, 96)])

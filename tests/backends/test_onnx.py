@@ -9,7 +9,8 @@ import pytest
 
 from recognizer.backends.cuda import driver_version
 from recognizer.backends.network import ModelError, batches, pad_batch
-from recognizer.backends.onnx import BoundRuns, OnnxNetwork
+from recognizer.backends.onnx import OnnxNetwork
+from recognizer.backends.onnx_binding import BoundRuns
 from recognizer.backends.onnx_options import choose_provider
 from recognizer.config_models import OnnxPoseSection
 from recognizer.config_types import OnnxRuntimeOptions
