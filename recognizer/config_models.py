@@ -14,11 +14,10 @@ from pydantic import (
 
 from recognizer.config_types import (
     PROJECT,
-    Batch,
     ConfigPath,
     Device,
     GpuDevice,
-    OnnxImageOptions,
+    OnnxRuntimeOptions,
     PoseKind,
     Section,
     SizeWH,
@@ -26,9 +25,26 @@ from recognizer.config_types import (
     Unit,
 )
 
+Batch = Annotated[int, Field(ge=1, le=256)]
 # What keypoint_threshold: null means. RTMO gives 17 keypoints of everybody, also those out of the
 # picture; scores of heatmaps are all handed on, for the stages that know why.
 KEYPOINT_THRESHOLD: dict[PoseKind, float] = {"rtmo": 0.3, "topdown": 0.0}
+
+
+class OnnxImageOptions(OnnxRuntimeOptions):
+    """What is beyond that for networks that see pictures, batch after batch."""
+
+    pinned_memory: bool = True
+    static_batch: Batch | None = None
+    cuda_graph: bool = False
+
+    @model_validator(mode="after")
+    def _check_graph(self) -> Self:
+        if self.cuda_graph and not self.device.startswith("cuda"):
+            raise ValueError(f"cuda_graph: true needs device: cuda:N, got device: {self.device}")
+        if self.cuda_graph and not self.pinned_memory:
+            raise ValueError("cuda_graph: true needs pinned_memory: true, got false")
+        return self
 
 
 class OnnxPoseSection(OnnxImageOptions):

@@ -66,7 +66,6 @@ def _gpu(value: str) -> str:
     return value
 
 
-Batch = Annotated[int, Field(ge=1, le=256)]
 ConfigPath = Annotated[Path, BeforeValidator(_to_path)]
 PlainName = Annotated[str, AfterValidator(_plain_name)]
 Device = Annotated[str, AfterValidator(_any_device)]
@@ -114,20 +113,4 @@ class OnnxRuntimeOptions(Section):
                 f"openvino_precision: {self.openvino_precision} needs provider: openvino, got "
                 f"{self.provider}"
             )
-        return self
-
-
-class OnnxImageOptions(OnnxRuntimeOptions):
-    """What is beyond that for networks that see pictures, batch after batch."""
-
-    pinned_memory: bool = True
-    static_batch: Batch | None = None
-    cuda_graph: bool = False
-
-    @model_validator(mode="after")
-    def _check_graph(self) -> Self:
-        if self.cuda_graph and not self.device.startswith("cuda"):
-            raise ValueError(f"cuda_graph: true needs device: cuda:N, got device: {self.device}")
-        if self.cuda_graph and not self.pinned_memory:
-            raise ValueError("cuda_graph: true needs pinned_memory: true, got false")
         return self

@@ -13,7 +13,8 @@ from recognizer.backends.network import ModelError, TensorSpec, check_batch
 from recognizer.backends.onnx_binding import BoundRuns, PinnedRuns, check_fixed
 from recognizer.backends.onnx_files import check_file
 from recognizer.backends.onnx_options import ProviderChoice, choose_provider, session_options
-from recognizer.config_types import OnnxImageOptions, OnnxRuntimeOptions
+from recognizer.config_models import OnnxImageOptions
+from recognizer.config_types import OnnxRuntimeOptions
 
 
 class OnnxNetwork:

@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from recognizer.backends.network import ModelError
-from recognizer.config_types import OnnxImageOptions, OnnxRuntimeOptions
+from recognizer.config_models import OnnxImageOptions
+from recognizer.config_types import OnnxRuntimeOptions
 
 Setting = str | int | bool
 CPU, CUDA = "CPUExecutionProvider", "CUDAExecutionProvider"
