@@ -16,7 +16,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -63,11 +63,13 @@ class Outcome:
 
 def plan(out: Path, videos: Sequence[Path], *, tiny: bool, minutes: float) -> list[Step]:
     """Return the steps in their order; later ones use what earlier ones left in ``out``."""
-    streams = [("streams", str(count)) for count in (STREAMS_TINY if tiny else STREAMS)]
+    counts = STREAMS_TINY if tiny else STREAMS
     named = [
-        ("machine", ""), ("networks", ""), ("onnx_cpu", "reference"), ("onnx_cuda", ""),
-        ("onnx_tensorrt", ""), ("engine", ""), ("tests", "onnx"),
-        ("tests", "tensorrt"), ("decode", ""), *streams,
+        ("machine", ""), ("copies", ""), ("networks", ""), ("onnx_cpu", "reference"),
+        ("onnx_cuda", ""), ("onnx_graph", ""), ("onnx_tensorrt", ""), ("engine", ""),
+        ("engine_graph", ""), ("tests", "onnx"), ("tests", "tensorrt"), ("decode", ""),
+        ("nvdec", ""), *(("streams", str(count)) for count in counts),
+        *(("streams_nvdec", str(count)) for count in counts[::2]),
     ]  # fmt: skip
     steps = []
     for name, argument in named:
@@ -77,7 +79,7 @@ def plan(out: Path, videos: Sequence[Path], *, tiny: bool, minutes: float) -> li
             "--result", str(result), "--video", *map(str, videos),
             *(["--argument", argument] if argument else []), *(["--tiny"] if tiny else []),
         ]  # fmt: skip
-        title = f"{name} {argument}" if name in ("streams", "tests") else name
+        title = name if argument in ("", "reference") else f"{name} {argument}"
         steps.append(Step(title, tuple(command), result))
     kit = [
         sys.executable, "-m", "benchmarks.gpu.run", "--minutes", str(minutes), "--parts", "runs",
@@ -124,15 +126,20 @@ def run(step: Step, limit_s: float) -> Outcome:
 # --- the table ---------------------------------------------------------------------
 
 
-def table(outcomes: Sequence[Outcome]) -> str:
-    """Return all of it in Markdown."""
+def table(outcomes: Sequence[Outcome], kit: Path) -> str:
+    """Return all of it in Markdown; ``kit``: the folder of what the kit's parts have written."""
     machine = next((one.figures for one in outcomes if one.name == "machine"), {})
     lines = ["# GPU check", "", *_TABLE]
+    said: set[str] = set()
     for one in outcomes:
-        lines += _rows(one)
+        lines += _rows(replace(one, remedy="as above") if one.remedy in said else one)
+        said |= {one.remedy} - {""}
     facts = machine.get("facts", {})
     lines += ["", "## Machine", "", *(f"- {name}: {value}" for name, value in facts.items())]
     lines += ["", "## Doctor", "", *(f"- {line}" for line in machine.get("doctor", []))]
+    summary = kit / "summary.md"
+    if summary.is_file():
+        lines += ["", "## Kit", "", summary.read_text(encoding="utf-8").strip()]
     return "\n".join(lines) + "\n"
 
 
@@ -164,7 +171,8 @@ def text(figures: dict[str, Any]) -> str:
             parts.append(f"{key}: {text(value)}")
         elif isinstance(value, float):
             name, unit = _unit(key)
-            parts.append(f"{name} {value:.3g} {unit}".strip())
+            shown = f"{value:.0f}" if abs(value) >= 100 else f"{value:.3g}"
+            parts.append(f"{name} {shown} {unit}".strip())
         else:
             parts.append(f"{key} {value}")
     return ", ".join(parts)
@@ -231,8 +239,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         outcomes.append(run(step, _LIMIT_TINY_S if asked.dry_run else _LIMIT_S))
         for row in _rows(outcomes[-1]):
             print(row, flush=True)
-        (out / "check.md").write_text(table(outcomes), encoding="utf-8")
-    print(f"\n{table(outcomes)}\nThe table is in {out / 'check.md'}")
+        (out / "check.md").write_text(table(outcomes, out / "kit"), encoding="utf-8")
+    whole = table(outcomes, out / "kit")
+    print(f"\n{whole}\nThe table is in {out / 'check.md'}")
     return int(any(one.state == "failed" for one in outcomes))
 
 

@@ -2,7 +2,9 @@
 
 import importlib.util
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
+from typing import Any
 
 from recognizer.backends.cuda import driver_remedy, driver_version
 from recognizer.command import SHIPPED_CONFIG
@@ -11,6 +13,7 @@ from recognizer.config_file import load_config
 
 NOT_HERE = 77
 POSE = "models.pose_estimation"
+ON_CUDA = (f"{POSE}.onnx.device=cuda:0", f"{POSE}.topdown.detector.device=cuda:0")
 NETWORKS = ("pair", "rtmo", "rtmo_uint8")
 """The configured detector and pose network; RTMO-s of seed weights, of float and 8-bit input."""
 NO_DRIVER = "no NVIDIA driver"
@@ -115,3 +118,15 @@ def present(given: Given) -> list[str]:
             f"put the two networks of configs/config.yaml into weights/, and {INSTALL}",
         )
     return found
+
+
+def pictures(given: Given, count: int) -> list[Any]:
+    """Return frames of the first videos, two per second, as arrays."""
+    from recognizer.video.image import ArrayImage
+    from recognizer.video.reader import VideoReader
+
+    found: list[Any] = []
+    for video in given.videos:
+        with VideoReader(video, sample_fps=2.0) as reader:
+            found += [ArrayImage(frame.image.bgr().copy()) for frame in islice(reader, count)]
+    return found[:count]

@@ -15,16 +15,18 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Sequence
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from benchmarks.gpu import check_video
 from benchmarks.gpu._part import ROOT
 from benchmarks.gpu.check_needs import (
     INSTALL,
+    INSTALL_GPU,
     NOT_HERE,
+    ON_CUDA,
     POSE,
     Given,
     NotHereError,
@@ -32,6 +34,7 @@ from benchmarks.gpu.check_needs import (
     need_gpu,
     need_package,
     need_provider,
+    pictures,
     present,
 )
 from recognizer.backends.cuda import driver_version
@@ -88,6 +91,42 @@ def facts() -> dict[str, str]:
     return found
 
 
+def copies(given: Given) -> dict[str, Any]:
+    """Copy to the GPU and back by page-locked and by ordinary memory; record a CUDA graph."""
+    need_gpu()
+    need_package("cuda", INSTALL_GPU)
+    from recognizer.backends.cuda import Stream, use_device
+
+    use_device("cuda:0")
+    array = np.random.default_rng(0).integers(0, 255, (32, 640, 640, 3)).astype(np.uint8)
+    found = {}
+    for pinned in (True, False):
+        stream = Stream("cuda:0", pinned=pinned)
+        source = stream.host_array(array.shape, array.dtype)
+        source[...] = array
+        times = []
+        for _ in range(20):
+            start = time.perf_counter()
+            address = stream.upload("x", source)
+            stream.wait()
+            times.append(time.perf_counter() - start)
+        came = stream.download("x", address, array.shape, array.dtype)
+        stream.wait()
+        if not np.array_equal(came, array):
+            raise ModelError(f"copies, pinned={pinned}: other bytes came back")
+        name = "pinned" if pinned else "pageable"
+        found[f"{name} up GB/s"] = array.nbytes / float(np.median(times)) / 1e9
+    target = stream.reserve("y", array.nbytes)
+    kind = stream.cudart.cudaMemcpyKind.cudaMemcpyDeviceToDevice
+    graph = stream.capture(lambda: stream.copy(target, address, array.nbytes, kind))
+    stream.launch(graph)
+    came = stream.download("y", target, array.shape, array.dtype)
+    stream.wait()
+    if not np.array_equal(came, array):
+        raise ModelError("CUDA graph: other bytes came back")
+    return {**found, "graph": "recorded and replayed"}
+
+
 def networks(given: Given) -> dict[str, Any]:
     """Export RTMO-s of seed weights, with float and with 8-bit input, through deploy's code."""
     for package in ("torch", "mmpose", "onnx"):
@@ -112,21 +151,8 @@ def networks(given: Given) -> dict[str, Any]:
     return sizes
 
 
-def pictures(given: Given, count: int) -> list[Any]:
-    """Return frames of the first videos, two per second, as arrays."""
-    from recognizer.video.image import ArrayImage
-    from recognizer.video.reader import VideoReader
-
-    found: list[Any] = []
-    for video in given.videos:
-        with VideoReader(video, sample_fps=2.0) as reader:
-            found += [ArrayImage(frame.image.bgr().copy()) for frame in islice(reader, count)]
-    return found[:count]
-
-
 # --- backends ----------------------------------------------------------------------
 
-ON_CUDA = (f"{POSE}.onnx.device=cuda:0", f"{POSE}.topdown.detector.device=cuda:0")
 PROVIDER = (f"{POSE}.onnx.provider=tensorrt", f"{POSE}.topdown.detector.provider=tensorrt")
 
 
@@ -139,6 +165,15 @@ def onnx_cuda(given: Given) -> dict[str, Any]:
     """Time every network with the CUDA provider and compare it with the CPU."""
     need_provider("CUDAExecutionProvider")
     return {n: timed(given, config_of(given, n, *ON_CUDA), n) for n in present(given)}
+
+
+def onnx_graph(given: Given) -> dict[str, Any]:
+    """Time the pair as CUDA graphs; RTMO's suppression inside fits into none."""
+    need_provider("CUDAExecutionProvider")
+    if "pair" not in present(given):
+        raise NotHereError("the configured pair is not here", "put the two files into weights/")
+    graphs = [f"{POSE}.{key}.cuda_graph=true" for key in ("onnx", "topdown.detector")]
+    return {"pair": timed(given, config_of(given, "pair", *ON_CUDA, *graphs), "pair")}
 
 
 def onnx_tensorrt(given: Given) -> dict[str, Any]:
@@ -168,6 +203,19 @@ def engine(given: Given) -> dict[str, Any]:
         built_s = time.perf_counter() - start
         found[network] = {"build_s": built_s, **timed(given, config, network)}
     return found
+
+
+def engine_graph(given: Given) -> dict[str, Any]:
+    """Run the pair's engine, built by the step before, as a CUDA graph."""
+    need_gpu()
+    need_package("tensorrt", INSTALL)
+    if "pair" not in present(given):
+        raise NotHereError("the configured pair is not here", "put the two files into weights/")
+    from annotation.workspace import pose_model_files
+
+    path = pose_model_files(config_of(given, "pair"))["pose"]
+    own = (*engine_settings(given, "pair", path), f"{POSE}.tensorrt.cuda_graph=true")
+    return {"pair": timed(given, config_of(given, "pair", ON_CUDA[1], *own), "pair")}
 
 
 def engine_settings(given: Given, network: str, path: Path) -> tuple[str, ...]:
@@ -247,11 +295,11 @@ def cores() -> int:
     return len(os.sched_getaffinity(0))
 
 
-# --- tests, video, streams, the kit's parts ----------------------------------------
+# --- tests -------------------------------------------------------------------------
 
 TESTS = {
-    "onnx": ("tests/backends/test_onnx.py",),
-    "tensorrt": ("tests/backends/test_tensorrt.py", "tests/backends/test_tensorrt_api.py",
+    "onnx": ("tests/backends/test_cuda.py", "tests/backends/test_onnx.py"),
+    "tensorrt": ("tests/backends/test_tensorrt_api.py", "tests/backends/test_tensorrt.py",
                  "tests/deploy/test_tensorrt.py"),
 }  # fmt: skip
 _WAITS = re.compile(r"SKIPPED.*(needs a GPU|cannot build here|needs onnxruntime-gpu)")
@@ -265,8 +313,9 @@ def tests(given: Given) -> dict[str, Any]:
         need_provider("CUDAExecutionProvider")
     if not given.tiny and given.argument == "tensorrt":
         need_package("tensorrt", INSTALL)
+    asked = TESTS[given.argument][: 1 if given.tiny else None]
     done = subprocess.run(
-        [sys.executable, "-m", "pytest", "-q", "-rs", *TESTS[given.argument]], cwd=ROOT,
+        [sys.executable, "-m", "pytest", "-q", "-rs", *asked], cwd=ROOT,
         capture_output=True, text=True, check=False,
     )  # fmt: skip
     log = given.out / f"tests_{given.argument}.log"
@@ -279,53 +328,21 @@ def tests(given: Given) -> dict[str, Any]:
     return counts
 
 
-def decode(given: Given) -> dict[str, Any]:
-    """Time decoding by the CPU and by NVDEC, from file to BGR pixels."""
-    return {"cpu": _decoded(given)}
-
-
-def _decoded(given: Given, **options: Any) -> dict[str, float]:
-    from recognizer.video.reader import VideoReader
-
-    most = 5 if given.tiny else 300
-    frames, start = 0, time.perf_counter()
-    for video in given.videos:
-        with VideoReader(video, **options) as reader:
-            for frame in islice(reader, most):
-                frame.image.bgr()
-                frames += 1
-    return {"frames": frames, "frames_per_s": frames / (time.perf_counter() - start)}
-
-
-def streams(given: Given) -> dict[str, Any]:
-    """Serve so many streams at once with every network, on the GPU where there is one."""
-    from benchmarks.gpu.streams import serve
-
-    count = int(given.argument)
-    where: tuple[str, ...] = ()
-    if not given.tiny:
-        need_provider("CUDAExecutionProvider")
-        where = ON_CUDA
-    seconds, warm_up = (0.5, 0.0) if given.tiny else (15.0, 5.0)
-    return {
-        network: serve(
-            config_of(given, network, *where), given.videos, count, seconds=seconds,
-            warm_up=warm_up,
-        )
-        for network in present(given)
-    }  # fmt: skip
-
-
 STEPS: dict[str, Callable[[Given], dict[str, Any]]] = {
     "machine": machine,
+    "copies": copies,
     "networks": networks,
     "onnx_cpu": onnx_cpu,
     "onnx_cuda": onnx_cuda,
+    "onnx_graph": onnx_graph,
     "onnx_tensorrt": onnx_tensorrt,
     "engine": engine,
+    "engine_graph": engine_graph,
     "tests": tests,
-    "decode": decode,
-    "streams": streams,
+    "decode": check_video.decode,
+    "nvdec": check_video.nvdec,
+    "streams": check_video.streams,
+    "streams_nvdec": check_video.streams_nvdec,
 }
 
 

@@ -39,7 +39,13 @@ class _Decoded:
 
 
 def serve(
-    config: Config, videos: Sequence[Path], streams: int, *, seconds: float, warm_up: float
+    config: Config,
+    videos: Sequence[Path],
+    streams: int,
+    *,
+    seconds: float,
+    warm_up: float,
+    gpu: int | None = None,
 ) -> dict[str, Any]:
     """Return what this machine does for so many streams at once.
 
@@ -49,6 +55,7 @@ def serve(
         streams: how many are read at once.
         seconds: time that is counted.
         warm_up: time before that.
+        gpu: which decodes; None: the CPU, a thread for each stream.
 
     Returns:
         ``frames`` counted, ``frames_per_s`` of all, ``real_time_streams`` (how many
@@ -67,7 +74,7 @@ def serve(
     stop = threading.Event()
     readers = [
         threading.Thread(
-            target=_read, args=(i, videos[i % len(videos)], waiting, stop), daemon=True
+            target=_read, args=(videos[i % len(videos)], i, gpu, waiting, stop), daemon=True
         )
         for i in range(streams)
     ]
@@ -87,12 +94,12 @@ def serve(
 
 
 def _read(
-    stream: int, video: Path, waiting: "queue.Queue[_Decoded | BaseException]", stop: Any
+    video: Path, stream: int, gpu: int | None, waiting: "queue.Queue[Any]", stop: Any
 ) -> None:
     """Decode a file again and again until ``stop``; an error goes to the one who waits."""
     try:
         for _ in repeat(None):
-            with VideoReader(video) as reader:
+            with VideoReader(video, gpu=gpu) as reader:
                 for number, frame in enumerate(reader):
                     item = _Decoded(stream, frame, time.perf_counter(), number == 0)
                     if not _put(waiting, item, stop):

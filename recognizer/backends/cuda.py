@@ -144,17 +144,17 @@ class Stream:
     """
 
     def __init__(self, device: str, *, pinned: bool = True) -> None:
-        self._cudart = runtime()
+        self.cudart = runtime()
         self._index = int(device.partition(":")[2])
         self._is_pinned = pinned
-        self._stream = checked(self._cudart.cudaStreamCreate(), "making a CUDA stream")
+        self._stream = checked(self.cudart.cudaStreamCreate(), "making a CUDA stream")
         self._memory: dict[str, tuple[int, int]] = {}  # name -> (address, bytes)
         self._graphs: list[Any] = []
         self._pinned: dict[str, PinnedMemory] = {}
         self._lent: weakref.WeakSet[PinnedMemory] = weakref.WeakSet()
         self._uploading: list[NDArray[Any]] = []
         self._downloading: list[tuple[NDArray[Any], NDArray[Any]]] = []
-        weakref.finalize(self, _release, self._cudart, self._stream, self._memory, self._graphs)
+        weakref.finalize(self, _release, self.cudart, self._stream, self._memory, self._graphs)
 
     @property
     def handle(self) -> int:
@@ -163,7 +163,7 @@ class Stream:
 
     def enter(self) -> None:
         """Make the GPU the calling thread's: CUDA keeps the choice per thread."""
-        checked(self._cudart.cudaSetDevice(self._index), f"choosing cuda:{self._index}")
+        checked(self.cudart.cudaSetDevice(self._index), f"choosing cuda:{self._index}")
 
     def reserve(self, name: str, nbytes: int) -> int:
         """Return the address of ``nbytes`` of GPU memory; what was held grows where needed.
@@ -177,8 +177,8 @@ class Stream:
         if wanted != held:
             if held:
                 del self._memory[name]
-                checked(self._cudart.cudaFree(address), f"freeing {name}")
-            address = int(checked(self._cudart.cudaMalloc(wanted), f"{wanted} bytes for {name}"))
+                checked(self.cudart.cudaFree(address), f"freeing {name}")
+            address = int(checked(self.cudart.cudaMalloc(wanted), f"{wanted} bytes for {name}"))
             self._memory[name] = (address, wanted)
         return address
 
@@ -199,8 +199,8 @@ class Stream:
         address = self.reserve(name, array.nbytes)
         source = self._source(name, array)
         self._uploading.append(source)
-        kind = self._cudart.cudaMemcpyKind.cudaMemcpyHostToDevice
-        self._copy(address, source.ctypes.data, source.nbytes, kind)
+        kind = self.cudart.cudaMemcpyKind.cudaMemcpyHostToDevice
+        self.copy(address, source.ctypes.data, source.nbytes, kind)
         return address
 
     def _source(self, name: str, array: NDArray[Any]) -> NDArray[Any]:
@@ -220,8 +220,8 @@ class Stream:
         if self._is_pinned:
             target = self._staged(f"from {name}", shape, dtype)
             self._downloading.append((target, array))
-        kind = self._cudart.cudaMemcpyKind.cudaMemcpyDeviceToHost
-        self._copy(target.ctypes.data, address, array.nbytes, kind)
+        kind = self.cudart.cudaMemcpyKind.cudaMemcpyDeviceToHost
+        self.copy(target.ctypes.data, address, array.nbytes, kind)
         return array
 
     def _staged(self, name: str, shape: tuple[int, ...], dtype: DTypeLike) -> NDArray[Any]:
@@ -232,15 +232,16 @@ class Stream:
             self._pinned[name] = here = PinnedMemory(capacity(0, nbytes))
         return here.array(shape, dtype)
 
-    def _copy(self, target: int, source: int, nbytes: int, kind: Any) -> None:
+    def copy(self, target: int, source: int, nbytes: int, kind: Any) -> None:
+        """Queue a copy between two addresses; ``kind`` is one of CUDA's cudaMemcpyKind."""
         if nbytes:
-            answer = self._cudart.cudaMemcpyAsync(target, source, nbytes, kind, self._stream)
+            answer = self.cudart.cudaMemcpyAsync(target, source, nbytes, kind, self._stream)
             checked(answer, f"copying {nbytes} bytes")
 
     def wait(self) -> None:
         """Return when everything queued is done; raise ModelError if any of it failed."""
         try:
-            checked(self._cudart.cudaStreamSynchronize(self._stream), "running the network")
+            checked(self.cudart.cudaStreamSynchronize(self._stream), "running the network")
             for staged, array in self._downloading:
                 np.copyto(array, staged)
         finally:
@@ -256,7 +257,7 @@ class Stream:
             ModelError: it does what no graph can hold, such as waiting for the GPU.
 
         """
-        cudart = self._cudart
+        cudart = self.cudart
         mode = cudart.cudaStreamCaptureMode.cudaStreamCaptureModeThreadLocal
         what = "recording a CUDA graph (cuda_graph: false runs without one)"
         checked(cudart.cudaStreamBeginCapture(self._stream, mode), what)
@@ -275,7 +276,7 @@ class Stream:
 
     def launch(self, graph: Any) -> None:
         """Queue the work of a graph; it reads and writes where it did when it was recorded."""
-        checked(self._cudart.cudaGraphLaunch(graph, self._stream), "running a CUDA graph")
+        checked(self.cudart.cudaGraphLaunch(graph, self._stream), "running a CUDA graph")
 
 
 def _release(

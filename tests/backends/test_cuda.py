@@ -179,8 +179,8 @@ def test_copies_and_graphs_on_a_gpu():
     source = stream.upload("x", np.arange(6, dtype=np.float32))
     target = stream.reserve("y", 24)
     stream.wait()
-    kind = cuda.runtime().cudaMemcpyKind.cudaMemcpyDeviceToDevice
-    graph = stream.capture(lambda: stream._copy(target, source, 24, kind))
+    kind = stream.cudart.cudaMemcpyKind.cudaMemcpyDeviceToDevice
+    graph = stream.capture(lambda: stream.copy(target, source, 24, kind))
     stream.upload("x", np.arange(6, 12, dtype=np.float32))
     stream.launch(graph)
     came = stream.download("y", target, (6,), np.dtype(np.float32))

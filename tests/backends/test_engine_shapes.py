@@ -1,5 +1,7 @@
 """Shapes and buffers of an engine: arithmetic and its refusals, no GPU."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -10,11 +12,13 @@ from recognizer.backends.engine_shapes import (
     ShapeRange,
     capacity,
     check_feeds,
+    check_fixed,
     check_size,
     inside,
     most_items,
     plan,
     profile,
+    static_inputs,
 )
 from recognizer.backends.network import ModelError, TensorSpec
 from recognizer.config_models import TensorRTPoseSection
@@ -202,3 +206,17 @@ def test_memory_grows_and_never_shrinks(needs):
         assert now == held or now < needed + 257
         held = now
     assert capacity(held, max(needs)) == held
+
+
+def test_a_static_batch_is_one_that_the_engine_was_built_for():
+    span = ShapeRange("input", (1, 3, 64, 64), (4, 3, 64, 64), (8, 3, 64, 64))
+    spec = TensorSpec("input", span.free(), "tensor(float)")
+    assert static_inputs((spec,), [span], None) == (spec,)
+    (fixed,) = static_inputs((spec,), [span], 6)
+    assert fixed.shape == (6, 3, 64, 64)
+    check_fixed(Path("m.engine"), (fixed,))
+    with pytest.raises(ModelError, match=r"m\.engine: cuda_graph: .*input \(\?,3,64,64\); "):
+        check_fixed(Path("m.engine"), (spec,))
+    for batch in (0, 9):
+        with pytest.raises(ModelError, match=r"static_batch: .*\(1,3,64,64\)..\(8,3,64,64\)"):
+            static_inputs((spec,), [span], batch)
