@@ -346,7 +346,7 @@ STEPS: dict[str, Callable[[Given], dict[str, Any]]] = {
 }
 
 
-def main() -> int:
+def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("name", choices=STEPS)
     parser.add_argument("--argument", default="", help="number of streams; which tests; reference")
@@ -354,7 +354,7 @@ def main() -> int:
     parser.add_argument("--result", type=Path, required=True)
     parser.add_argument("--video", type=Path, nargs="*", default=[])
     parser.add_argument("--tiny", action="store_true")
-    asked = parser.parse_args()
+    asked = parser.parse_args(argv)
     logging.basicConfig(level=logging.INFO, format="%(levelname)s %(message)s")
     given = Given(asked.out, tuple(asked.video), asked.tiny, asked.argument)
     code, answer = 0, {}
