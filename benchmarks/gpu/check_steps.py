@@ -298,7 +298,8 @@ def cores() -> int:
 # --- tests -------------------------------------------------------------------------
 
 TESTS = {
-    "onnx": ("tests/backends/test_cuda.py", "tests/backends/test_onnx.py"),
+    "onnx": ("tests/backends/test_cuda.py", "tests/backends/test_onnx.py",
+             "tests/backends/test_onnx_runs.py"),
     "tensorrt": ("tests/backends/test_tensorrt_api.py", "tests/backends/test_tensorrt.py",
                  "tests/deploy/test_tensorrt.py"),
 }  # fmt: skip
