@@ -160,19 +160,23 @@ def people(coco: Path, count: int) -> tuple[list[Image], list[Boxes]]:
 
 
 @torch.inference_mode()
-def outputs(network: TorchNetwork, pixels: np.ndarray, device: str) -> dict[str, torch.Tensor]:
+def outputs(
+    network: TorchNetwork, pixels: np.ndarray, device: str, *, features: bool = True
+) -> dict[str, torch.Tensor]:
     """Return what a network says before anything is chosen, in float32 on the CPU.
 
     Returns:
-        ``features`` (what the head takes, all levels in one row) and ``heatmaps``, or an RTMO's
+        ``features`` where asked for (what the head takes, all levels in one row), and ``heatmaps``, or an RTMO's
         ``scores``, ``boxes``, ``visible``, ``vectors``.
 
     """
     graph, given = network._graph, torch.from_numpy(pixels).to(device)
     seen: dict[str, torch.Tensor] = {}
     is_rtmo = hasattr(graph, "layers")
-    part = graph.neck if is_rtmo else graph.backbone
-    hook = part.register_forward_hook(lambda *call: seen.update(features=_row(call[2])))
+    part, hooks = graph.neck if is_rtmo else graph.backbone, []
+    if features:
+        keep = lambda *call: seen.update(features=_row(call[2]))  # noqa: E731
+        hooks.append(part.register_forward_hook(keep))
     try:
         if is_rtmo:
             found = graph._predictions(graph._prepared(given))
@@ -180,7 +184,8 @@ def outputs(network: TorchNetwork, pixels: np.ndarray, device: str) -> dict[str,
         else:
             seen["heatmaps"] = graph(given)
     finally:
-        hook.remove()
+        for hook in hooks:
+            hook.remove()
     return {name: value.float().cpu() for name, value in seen.items()}
 
 

@@ -20,7 +20,6 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.gpu import check_video
 from benchmarks.gpu._part import ROOT
 from benchmarks.gpu.check_needs import (
     INSTALL,
@@ -298,7 +297,8 @@ def cores() -> int:
 # --- tests -------------------------------------------------------------------------
 
 TESTS = {
-    "onnx": ("tests/backends/test_cuda.py", "tests/backends/test_onnx.py"),
+    "onnx": ("tests/backends/test_cuda.py", "tests/backends/test_onnx.py",
+             "tests/backends/test_onnx_runs.py"),
     "tensorrt": ("tests/backends/test_tensorrt_api.py", "tests/backends/test_tensorrt.py",
                  "tests/deploy/test_tensorrt.py"),
 }  # fmt: skip
@@ -328,6 +328,15 @@ def tests(given: Given) -> dict[str, Any]:
     return counts
 
 
+def _video(name: str) -> Callable[[Given], dict[str, Any]]:
+    def step(given: Given) -> dict[str, Any]:
+        from benchmarks.gpu import check_video  # PyAV: the other steps can do without
+
+        return getattr(check_video, name)(given)
+
+    return step
+
+
 STEPS: dict[str, Callable[[Given], dict[str, Any]]] = {
     "machine": machine,
     "copies": copies,
@@ -339,10 +348,10 @@ STEPS: dict[str, Callable[[Given], dict[str, Any]]] = {
     "engine": engine,
     "engine_graph": engine_graph,
     "tests": tests,
-    "decode": check_video.decode,
-    "nvdec": check_video.nvdec,
-    "streams": check_video.streams,
-    "streams_nvdec": check_video.streams_nvdec,
+    "decode": _video("decode"),
+    "nvdec": _video("nvdec"),
+    "streams": _video("streams"),
+    "streams_nvdec": _video("streams_nvdec"),
 }
 
 

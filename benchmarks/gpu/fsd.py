@@ -185,8 +185,8 @@ def wait(device: torch.device) -> None:
         torch.cuda.synchronize(device)
 
 
-def step_together(runners: list[Contender]) -> None:
-    """Let all take a step; graphs side by side, each on its own stream."""
+def launch(runners: list[Contender]) -> None:
+    """Let all take a step; graphs side by side, each on its own stream, not waited for."""
     recorded = [each for each in runners if each.graph]
     if recorded:
         main = torch.cuda.current_stream()
@@ -199,8 +199,19 @@ def step_together(runners: list[Contender]) -> None:
     for each in runners:
         if not each.graph:
             each.step()
-    for each in recorded:
-        main.wait_event(each.done)
+
+
+def join(runners: list[Contender]) -> None:
+    """Let what comes next wait for the graphs."""
+    for each in runners:
+        if each.graph:
+            torch.cuda.current_stream().wait_event(each.done)
+
+
+def step_together(runners: list[Contender]) -> None:
+    """Let all take a step, to its end."""
+    launch(runners)
+    join(runners)
 
 
 def measure_steps(ground: Ground, runners: list[Contender], rounds: int) -> dict[str, float]:
@@ -289,13 +300,15 @@ def train(
     stream = batches_of(ground, size, plan.seed)
     empty, step, due = torch.zeros((), device=ground.device), 0, 0.0
     window = 1 if plan.steps and plan.steps < 10 else 10
+    epochs, batch = next(stream)
     while (progress := clock.progress(step)) < 1:
-        epochs, batch = next(stream)
         ground.fill(batch)
         empty += ground.empty_loss()
         for each in runners:
             each.set_progress(step, progress)
-        step_together(runners)
+        launch(runners)
+        epochs, batch = next(stream)  # made while they run
+        join(runners)
         step += 1
         if step % window == 0:
             runs = {each.kind.name: each.read() for each in runners}

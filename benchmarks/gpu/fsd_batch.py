@@ -4,6 +4,7 @@ The same numbers as mmpose's TopdownAffine, MSRAHeatmap and PoseDataPreprocessor
 batch at once. Places are (x, y) in pixels; pictures are RGB.
 """
 
+import functools
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -147,10 +148,20 @@ def warp(pictures: Any, matrices: Any) -> Any:
     )
 
 
+@functools.cache
+def constants(device: torch.device) -> tuple[Any, Any, Any]:
+    """Return mean and deviation (1, 3, 1, 1) and the order of mirrored keypoints (17,).
+
+    Made once: a copy to the device at each step would wait for all that it is doing.
+    """
+    mean, std = (torch.tensor(each, device=device).view(1, 3, 1, 1) for each in (MEAN, STD))
+    return mean, std, torch.as_tensor(FLIP_INDEX, device=device)
+
+
 def normalise(images: Any) -> Any:
     """Return RGB images of 0..255 as the network wants them."""
-    mean = torch.tensor(MEAN, device=images.device).view(1, 3, 1, 1)
-    return (images - mean) / torch.tensor(STD, device=images.device).view(1, 3, 1, 1)
+    mean, std, _ = constants(images.device)
+    return (images - mean) / std
 
 
 def move(keypoints: Any, matrices: Any) -> Any:
@@ -165,9 +176,10 @@ def targets(keypoints: Any, visible: Any) -> tuple[Any, Any]:
     lies outside has weight 0.
     """
     centre = keypoints / STRIDE
-    size = torch.tensor(HEATMAP, device=keypoints.device)
     reach = 3 * SIGMA
-    inside = ((centre - reach < size) & (centre + reach + 1 >= 0)).all(-1)
+    inside = (centre + reach + 1 >= 0).all(-1)
+    for axis in (0, 1):
+        inside &= centre[..., axis] - reach < HEATMAP[axis]
     weights = visible * inside
     x = torch.arange(HEATMAP[0], device=keypoints.device)
     y = torch.arange(HEATMAP[1], device=keypoints.device)
@@ -181,7 +193,7 @@ def make(people: People, rows: Any, epoch: int) -> Batch:
     number = epoch % len(people.matrices)
     matrices, flipped = people.matrices[number, rows], people.mirrored[number, rows]
     images = normalise(warp(people.pictures[rows], matrices))
-    order = torch.as_tensor(FLIP_INDEX, device=images.device)
+    order = constants(images.device)[2]
     places, visible = move(people.keypoints[rows], matrices), people.visible[rows]
     places = torch.where(flipped[:, None, None], places[:, order], places)
     visible = torch.where(flipped[:, None], visible[:, order], visible)

@@ -69,10 +69,9 @@ class Pool:
         return len(self.pictures)
 
     def draw(self, size: int) -> Batch:
-        """Return pictures as they are (float16 on a GPU)."""
+        """Return pictures as they are."""
         rows = torch.multinomial(self.chances, size, replacement=True)
-        kind = torch.float16 if rows.is_cuda else torch.float32
-        return Batch(self.pictures[rows].to(kind), *(part[rows] for part in self.labels))
+        return Batch(self.pictures[rows].float(), *(part[rows] for part in self.labels))
 
 
 @dataclass(frozen=True)

@@ -13,6 +13,8 @@ from numpy.typing import NDArray
 from recognizer.geometry import box_area, box_iou, oks
 from recognizer.types import FloatArray
 
+SIDE = 416
+"""Long side of the pictures, pixels: the input of the small network."""
 PERSON, DOUBT, CROWD = 1, 2, 3
 SLOTS = 24
 """People and doubts of a picture; the largest are kept."""
@@ -52,6 +54,19 @@ class Labels:
                                          self.kinds, self.areas)))  # fmt: skip
 
 
+def is_there(scores: FloatArray) -> NDArray[np.bool_]:
+    """Return (N,) whether opinions on a box are enough for a person.
+
+    Args:
+        scores: (N, 3) of the detector upright, of the detector's best view, of MoveNet.
+
+    """
+    detector, movenet = scores[:, 1], scores[:, 2]
+    both = (detector >= 0.15) & (movenet > 0)
+    there: NDArray[np.bool_] = (detector >= 0.35) | (movenet >= 0.2) | both
+    return there
+
+
 def choose(seen: Mapping[str, NDArray[Any]]) -> Labels:
     """Return the labels of a picture from a teacher's candidates (``small_labels``)."""
     boxes, keypoints = seen["boxes"].astype(np.float32), seen["keypoints"].astype(np.float32)
@@ -59,10 +74,11 @@ def choose(seen: Mapping[str, NDArray[Any]]) -> Labels:
     upright = seen["scores"][:, 0]
     points = keypoints[..., 2]
     mean, good = points.mean(1), (points >= 0.35).sum(1)
-    there = (detector >= 0.35) | (movenet >= 0.2) | ((detector >= 0.15) & (movenet > 0))
-    posed = there & (good >= 5) & (mean >= 0.28)
+    # A box that only a turned view has is often a piece of furniture.
+    least = np.where((upright < 0.15) & (movenet == 0), 0.42, 0.28)
+    posed = is_there(seen["scores"]) & (good >= 5) & (mean >= least)
     plain = (upright >= 0.5) & ~posed
-    doubtful = ~posed & ~plain & ((detector >= 0.15) | (movenet >= 0.15) | (mean >= 0.3))
+    doubtful = ~posed & ~plain & ((detector >= 0.12) | (movenet >= 0.12) | (mean >= 0.2))
     trust = np.maximum(detector, 2 * movenet) * np.maximum(mean, 0.05) + posed
     kept = _without_twins(boxes, keypoints, trust, posed | plain)
     rows = np.flatnonzero(kept | doubtful)

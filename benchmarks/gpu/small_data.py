@@ -14,8 +14,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks.gpu.small_choice import CROWD, DOUBT, PERSON, Labels, choose
-from benchmarks.gpu.small_labels import ROOT, SIDE
+from benchmarks.gpu._part import PACK, ROOT
+from benchmarks.gpu.small_choice import CROWD, DOUBT, PERSON, SIDE, Labels, choose
 from benchmarks.gpu.small_network import read_start
 from recognizer.geometry import LETTERBOX_GREY, Letterbox
 from recognizer.types import ImageArray
@@ -226,3 +226,7 @@ def _read_video(path: Path, count: int) -> NDArray[np.uint8]:
         frames[i] = frame
     video.release()
     return frames
+
+
+if __name__ == "__main__":
+    pack(PACK / "data" / "small")

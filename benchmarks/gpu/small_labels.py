@@ -23,6 +23,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from benchmarks.gpu._part import ROOT
+from benchmarks.gpu.small_choice import SIDE, is_there
 from recognizer.backends.onnx import OnnxNetwork
 from recognizer.config_models import DetectorSection, TopDownSection
 from recognizer.config_types import OnnxRuntimeOptions
@@ -33,9 +35,6 @@ from recognizer.types import FloatArray, ImageArray, Poses
 from recognizer.video.image import ArrayImage
 from recognizer.video.reader import VideoReader
 
-ROOT = Path(__file__).resolve().parents[2]
-SIDE = 416
-"""Long side of the kept pictures, pixels: the input of the small network."""
 PER_ROUND = 3
 TURNED_BOX = 0.9  # factor of a box found on a turned picture
 UPRIGHT_POSE = 1.1  # an upright pose is kept unless a turned one is this much better
@@ -204,10 +203,14 @@ class Teacher:
         movenet = movenet[: len(boxes) + len(rest)]
         everybody = np.concatenate([boxes, other[rest]]).astype(np.float32)
         ranks = np.concatenate([scores, np.zeros((len(rest), 2), np.float32)])
-        keypoints, pose = self._poses(views, turns, everybody)
+        scores = np.concatenate([ranks, movenet[:, 55:]], axis=1)
+        worth = is_there(scores)  # the others stay doubts, whatever their pose
+        keypoints = np.zeros((len(everybody), 17, 3), np.float32)
+        pose = np.zeros((len(everybody), 4), np.float32)
+        keypoints[worth], pose[worth] = self._poses(views, turns, everybody[worth])
         return {
             "boxes": everybody,
-            "scores": np.concatenate([ranks, movenet[:, 55:]], axis=1),
+            "scores": scores,
             "keypoints": keypoints,
             "movenet": movenet[:, :51].reshape(-1, 17, 3),
             "pose": pose,

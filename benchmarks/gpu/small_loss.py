@@ -5,6 +5,7 @@ Cells are assigned as in YOLOX (dynamic k by overlap), for a whole batch at once
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache
 
 import torch
 from torch import Tensor
@@ -136,10 +137,14 @@ def _giou(a: Tensor, b: Tensor) -> Tensor:
     return shared / union - (around - union) / around
 
 
+@cache
+def _sigmas(device: torch.device) -> Tensor:
+    return torch.as_tensor(OKS_SIGMAS, dtype=torch.float32, device=device)
+
+
 def _distances(keypoints: Tensor, wanted: Tensor, areas: Tensor) -> Tensor:
     """Return (P, 17) squared distances over the variance of OKS."""
-    sigmas = torch.as_tensor(OKS_SIGMAS, dtype=torch.float32, device=wanted.device)
-    variance = (2 * sigmas).square() * areas[:, None].clamp(min=64)
+    variance = (2 * _sigmas(wanted.device)).square() * areas[:, None].clamp(min=64)
     return (keypoints[..., :2] - wanted[..., :2]).square().sum(-1) / (2 * variance)
 
 

@@ -16,7 +16,7 @@ from benchmarks.gpu.small_loss import losses
 from benchmarks.gpu.small_network import Cells, SmallPose, start_layers
 
 _WARM_UP = 0.03  # of the training
-_AVERAGE = 2000  # steps over which weights are averaged, at most
+_AVERAGE = 1000  # steps over which weights are averaged, at most
 
 
 @dataclass(frozen=True)
@@ -94,9 +94,12 @@ class Trainer:
         if self.mode.channels_last:
             self.network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         side = self.pool.pictures.shape[-1]
-        example = torch.rand(self.recipe.batch, 3, side, side, device=self.pool.pictures.device)
+        device = self.pool.pictures.device
+        example = torch.rand(self.recipe.batch, 3, side, side, device=device)
         with self._cast():
-            flat = torch.cuda.make_graphed_callables(_Flat(self.network), (self._order(example),))
+            flat = torch.cuda.make_graphed_callables(
+                _Flat(self.network), (self._order(example),), allow_unused_input=True
+            )  # the poses' perceptrons are not recorded
         return lambda x: Cells(*flat(x))
 
     def _order(self, pictures: Tensor) -> Tensor:

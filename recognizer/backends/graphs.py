@@ -138,7 +138,7 @@ class RtmoGraph(nn.Module):
 
     def _prepared(self, images: Tensor) -> Tensor:
         """Return what the backbone takes, (B, 3, H, W)."""
-        pixels = images.permute(0, 3, 1, 2).float() if self.uint8 else images
+        pixels = images.float().permute(0, 3, 1, 2) if self.uint8 else images
         if self.to_rgb:
             pixels = pixels.flip(1)
         return (pixels - self.mean) / self.std
@@ -282,6 +282,6 @@ class HeatmapGraph(nn.Module):
     def forward(self, crops: Tensor) -> Tensor:
         """Return the heatmaps."""
         if self.uint8:
-            crops = (crops.permute(0, 3, 1, 2).flip(1).float() - self.mean) / self.std
+            crops = (crops.float().permute(0, 3, 1, 2).flip(1) - self.mean) / self.std
         heatmaps: Tensor = self.head(self.neck(self.backbone(crops.to(self.dtype))))
         return heatmaps.float()
