@@ -4,12 +4,12 @@ import threading
 from typing import Any
 
 import av
-import cv2
 import numpy as np
 from av.video.reformatter import Colorspace, Interpolation, VideoReformatter
 
 from recognizer.types import ImageArray
 from recognizer.video import hdr
+from recognizer.video.array import check_size, resized
 from recognizer.video.display import Display
 
 _MAX_REFORMATTERS = 4
@@ -48,7 +48,7 @@ class Converter:
             ValueError: a size below one pixel, or a pixel format that cannot become BGR.
 
         """
-        _check_size(size_wh)
+        check_size(size_wh)
         display = self.display
         if display.crop or display.orientation.tilt is not None:
             return self._step_by_step(frame, size_wh)
@@ -61,11 +61,11 @@ class Converter:
         if crop:
             stored = self._scaled(frame, display.stored_wh)
             inside = stored[crop.top :, crop.left :][: -crop.bottom or None, : -crop.right or None]
-            square = _resized(inside, display.square_wh)
+            square = resized(inside, display.square_wh)
         else:
             square = self._scaled(frame, display.square_wh)
         shown = display.orientation.apply(square)
-        return np.ascontiguousarray(_resized(shown, size_wh or display.size_wh))
+        return np.ascontiguousarray(resized(shown, size_wh or display.size_wh))
 
     def _scaled(self, frame: av.VideoFrame, size_wh: tuple[int, int]) -> ImageArray:
         transfer, matrix = int(frame.color_trc), source_matrix(frame)
@@ -139,50 +139,3 @@ class DecodedImage:
     def bgr(self, size_wh: tuple[int, int] | None = None) -> ImageArray:
         """Return BGR pixels (H, W, 3), scaled to ``size_wh`` if given. Raises as Converter."""
         return self._converter.bgr(self._frame, size_wh)
-
-
-class ArrayImage:
-    """A picture that is already an array; satisfies ``recognizer.types.Image``.
-
-    Args:
-        bgr: (H, W, 3) uint8.
-
-    Raises:
-        ValueError: another shape or type, or no pixel at all.
-
-    """
-
-    __slots__ = ("_bgr",)
-
-    def __init__(self, bgr: ImageArray) -> None:
-        fits = isinstance(bgr, np.ndarray) and bgr.dtype == np.uint8
-        if not fits or bgr.ndim != 3 or bgr.shape[2] != 3 or bgr.size == 0:
-            came = f"{bgr.shape} {bgr.dtype}" if hasattr(bgr, "dtype") else repr(bgr)[:50]
-            raise ValueError(f"image: expected (H, W, 3) uint8 BGR pixels, got {came}")
-        self._bgr = bgr
-
-    @property
-    def size_wh(self) -> tuple[int, int]:
-        """Width and height in pixels."""
-        return self._bgr.shape[1], self._bgr.shape[0]
-
-    def bgr(self, size_wh: tuple[int, int] | None = None) -> ImageArray:
-        """Return BGR pixels (H, W, 3), scaled bilinearly to ``size_wh`` if given."""
-        _check_size(size_wh)
-        if size_wh is None or size_wh == self.size_wh:
-            return self._bgr
-        scaled: Any = cv2.resize(self._bgr, size_wh, interpolation=cv2.INTER_LINEAR)
-        return np.asarray(scaled, np.uint8)
-
-
-def _resized(bgr: ImageArray, size_wh: tuple[int, int]) -> ImageArray:
-    if (bgr.shape[1], bgr.shape[0]) == size_wh:
-        return bgr
-    larger = size_wh[0] > bgr.shape[1] or size_wh[1] > bgr.shape[0]
-    how = cv2.INTER_LINEAR if larger else cv2.INTER_AREA
-    return np.asarray(cv2.resize(bgr, size_wh, interpolation=how), np.uint8)
-
-
-def _check_size(size_wh: tuple[int, int] | None) -> None:
-    if size_wh is not None and min(size_wh) < 1:
-        raise ValueError(f"size_wh: expected at least 1 x 1 pixels, got {size_wh}")

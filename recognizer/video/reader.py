@@ -8,6 +8,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from recognizer.types import Frame, FrameAccount
+from recognizer.video.array import ArrayImage
 from recognizer.video.container import (
     BARE_FORMATS,
     MPEG_FORMATS,
@@ -21,7 +22,7 @@ from recognizer.video.deinterlace import Deinterlacer, Picture
 from recognizer.video.display import is_plausible
 from recognizer.video.encryption import encrypted
 from recognizer.video.hdr import NAMES as HDR_NAMES
-from recognizer.video.image import ArrayImage, Converter, DecodedImage, is_matrix_known
+from recognizer.video.image import Converter, DecodedImage, is_matrix_known
 from recognizer.video.streams import display_of, frame_rate
 from recognizer.video.timing import PresentationClock, frames_in_gaps, on_grid
 

@@ -1,0 +1,57 @@
+"""Pictures that are arrays of pixels already. Imports no decoder."""
+
+from typing import Any
+
+import cv2
+import numpy as np
+
+from recognizer.types import ImageArray
+
+
+class ArrayImage:
+    """A picture that is already an array; satisfies ``recognizer.types.Image``.
+
+    Args:
+        bgr: (H, W, 3) uint8.
+
+    Raises:
+        ValueError: another shape or type, or no pixel at all.
+
+    """
+
+    __slots__ = ("_bgr",)
+
+    def __init__(self, bgr: ImageArray) -> None:
+        fits = isinstance(bgr, np.ndarray) and bgr.dtype == np.uint8
+        if not fits or bgr.ndim != 3 or bgr.shape[2] != 3 or bgr.size == 0:
+            came = f"{bgr.shape} {bgr.dtype}" if hasattr(bgr, "dtype") else repr(bgr)[:50]
+            raise ValueError(f"image: expected (H, W, 3) uint8 BGR pixels, got {came}")
+        self._bgr = bgr
+
+    @property
+    def size_wh(self) -> tuple[int, int]:
+        """Width and height in pixels."""
+        return self._bgr.shape[1], self._bgr.shape[0]
+
+    def bgr(self, size_wh: tuple[int, int] | None = None) -> ImageArray:
+        """Return BGR pixels (H, W, 3), scaled bilinearly to ``size_wh`` if given."""
+        check_size(size_wh)
+        if size_wh is None or size_wh == self.size_wh:
+            return self._bgr
+        scaled: Any = cv2.resize(self._bgr, size_wh, interpolation=cv2.INTER_LINEAR)
+        return np.asarray(scaled, np.uint8)
+
+
+def resized(bgr: ImageArray, size_wh: tuple[int, int]) -> ImageArray:
+    """Return pixels of that size: averaged where they become fewer, else bilinear."""
+    if (bgr.shape[1], bgr.shape[0]) == size_wh:
+        return bgr
+    larger = size_wh[0] > bgr.shape[1] or size_wh[1] > bgr.shape[0]
+    how = cv2.INTER_LINEAR if larger else cv2.INTER_AREA
+    return np.asarray(cv2.resize(bgr, size_wh, interpolation=how), np.uint8)
+
+
+def check_size(size_wh: tuple[int, int] | None) -> None:
+    """Raise ValueError for a size without pixels."""
+    if size_wh is not None and min(size_wh) < 1:
+        raise ValueError(f"size_wh: expected at least 1 x 1 pixels, got {size_wh}")
