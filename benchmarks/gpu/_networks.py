@@ -166,7 +166,8 @@ def outputs(
     """Return what a network says before anything is chosen, in float32 on the CPU.
 
     Returns:
-        ``features`` where asked for (what the head takes, all levels in one row), and ``heatmaps``, or an RTMO's
+        ``features`` where asked for (what the head takes, all levels in one row), and
+        ``heatmaps``, or an RTMO's
         ``scores``, ``boxes``, ``visible``, ``vectors``.
 
     """

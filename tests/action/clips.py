@@ -1,16 +1,17 @@
 """Real clips of samples/ and mmaction2's pipelines, for the tests of recognizer/action."""
 
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 
 import numpy as np
 
-from annotation.stage2 import track
 from recognizer.artifacts import read_poses
 from recognizer.config import Config
 from recognizer.dataset.mmaction import to_mmaction
 from recognizer.dataset.samples import NobodyTrackedError, build_sample
 from recognizer.scoring.ranking import rank_people
+from recognizer.tracking.tracker import Tracker
 from recognizer.tracking.tracks import fill_gaps
 from recognizer.types import Sample
 
@@ -23,7 +24,7 @@ def real_samples() -> tuple[Sample, ...]:
     config = Config()
     samples = []
     for path in sorted(STAGE1.rglob("*.npz"))[::9]:
-        sequence = fill_gaps(track(read_poses(path)[0], config.tracking), 0.5)
+        sequence = fill_gaps(track(read_poses(path)[0], Tracker(config.tracking)), 0.5)
         ranked = rank_people(sequence, "fight", config.scoring)
         name, label = path.relative_to(STAGE1).as_posix(), int(path.parent.name == "Fight")
         try:
@@ -31,6 +32,13 @@ def real_samples() -> tuple[Sample, ...]:
         except NobodyTrackedError:
             continue
     return tuple(samples)
+
+
+def track(sequence, tracker):
+    """Return the same people with ids, as stage 2 does; that one needs PyAV."""
+    frames = zip(sequence.frames(), sequence.time_s, strict=True)
+    ids = [tracker.update(poses, float(time_s)).track_ids for poses, time_s in frames]
+    return replace(sequence, poses=sequence.poses.with_ids(np.concatenate(ids)))
 
 
 def still(people=2, frames=20, size_wh=(320, 240), seed=0, present=None):
