@@ -277,12 +277,15 @@ def main() -> int:
     parser.add_argument("--minutes", type=float, default=60)
     parser.add_argument("--part", default="0/1", help="i/n: every n-th clip, from the i-th")
     parser.add_argument("--rounds", type=int, default=12)
+    parser.add_argument("--backwards", action="store_true", help="beside another run: last first")
     given = parser.parse_args()
     given.out.mkdir(parents=True, exist_ok=True)
     cv2.setNumThreads(1)
     teacher = Teacher(given.assets / "weights")
     first, step = (int(n) for n in given.part.split("/"))
     mine = clips(given.assets)[first::step]
+    if given.backwards:
+        mine.reverse()
     start, done = time.monotonic(), 0
     for turn in range(given.rounds):
         for clip in mine:

@@ -243,9 +243,8 @@ class Again(nn.Module):
         at = places[:, :, None] + looks * scale[:, None, None, None]  # (N, 17, 5, 2)
         seen = _sample(detail, at.reshape(n, -1, 2), images)
         seen = seen.reshape(n, POINTS, -1).transpose(0, 1)  # (17, N, 240)
-        each = functional.silu(
-            torch.baddbmm(self.bias.to(seen.dtype), seen, self.each.to(seen.dtype))
-        )
+        kind = seen.dtype
+        each = functional.silu(torch.baddbmm(self.bias.to(kind), seen, self.each.to(kind)))
         rest = (places - centre[:, None]) / scale[:, None, None]
         rest = torch.cat([rest, first[..., 2:].detach().clamp(-6, 6) / 4], -1).flatten(1)
         flat = each.transpose(0, 1).reshape(n, -1)
