@@ -25,7 +25,7 @@ ASSETS = ROOT.parent / "shared" / "assets"
 LABELLED = ROOT / "output" / "small_labels"
 _HELD_OUT = 9  # one source of so many is kept for validation
 NAMES = tuple(field.name for field in fields(Labels))
-_CRF = "25"
+_CRF = "21"
 
 
 @dataclass(frozen=True, eq=False)
