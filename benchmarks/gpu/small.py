@@ -8,8 +8,6 @@ labels), upright and turned. Leaves ``small.pth`` (weights averaged over the tra
 ``small.json``, ``small.md`` and ``small.png``; goes on from ``small_state.pth`` in a later call.
 """
 
-import os
-import threading
 import time
 from pathlib import Path
 from typing import Any
@@ -19,7 +17,7 @@ import torch
 
 from benchmarks.gpu._part import Options, Results, parse
 from benchmarks.gpu.small_augment import Pool, Strength
-from benchmarks.gpu.small_data import CCTV_VAL, COCO_TRAIN, COCO_VAL, TRAIN, Data, load
+from benchmarks.gpu.small_data import CCTV_VAL, COCO_TRAIN, COCO_VAL, NAMES, TRAIN, Data, load
 from benchmarks.gpu.small_eval import average_precision, look, turned
 from benchmarks.gpu.small_network import SmallPose, load_start
 from benchmarks.gpu.small_report import write_report
@@ -29,7 +27,8 @@ _SHARES = {"coco": 0.25, "fight_surv": 0.45, "bed_falls": 0.08, "multiview_falls
            "assets": 0.05}  # fmt: skip
 _REST = 0.13  # falls, whose folders are named by the person
 _RESERVE_S = 14.0  # for the last evaluation and the files
-_EVERY_S = 45.0  # between evaluations
+_EVERY_S = 55.0  # between evaluations
+_TESTED = 160  # pictures of a test, at most
 _TINY = Recipe(batch=4, strength=Strength(mosaic=0.25))
 
 
@@ -88,18 +87,19 @@ def _describe(data: Data) -> dict[str, Any]:
 
 
 def _tests(data: Data, options: Options) -> dict[str, Data]:
+    most = 4 if options.tiny else _TESTED
     upright = {"COCO val2017": data.part(COCO_VAL), "CCTV held out": data.part(CCTV_VAL)}
-    if options.tiny:
-        upright = {name: _first(part, 4) for name, part in upright.items()}
+    upright = {name: _some(part, most) for name, part in upright.items()}
     sides = {f"{name}, turned": turned(part) for name, part in upright.items()}
     tests: dict[str, Data] = {**upright, **sides}
     return {name: part for name, part in tests.items() if len(part.splits)}
 
 
-def _first(data: Data, count: int) -> Data:
-    names = ("boxes", "keypoints", "scores", "kinds", "areas")
-    labels = type(data.labels)(*(getattr(data.labels, n)[:count] for n in names))
-    return Data(data.pictures[:count], labels, data.splits[:count], data.groups[:count])
+def _some(data: Data, most: int) -> Data:
+    """Return at most so many pictures, spread over all."""
+    step = max(1, -(-len(data.splits) // most))
+    labels = type(data.labels)(*(getattr(data.labels, n)[::step] for n in NAMES))
+    return Data(data.pictures[::step], labels, data.splits[::step], data.groups[::step])
 
 
 def _fastest(
@@ -114,7 +114,7 @@ def _fastest(
             continue
         try:
             known[mode.name] = round(measure(network, pool, recipe, mode, 9), 2)
-        except Exception as error:  # one mode that fails must not end the training
+        except Exception as error:  # noqa: BLE001 - one mode that fails must not end the training
             known[mode.name] = f"{type(error).__name__}: {error}"[:300]
         torch.cuda.empty_cache()
         results.put("step_ms", known)
@@ -140,7 +140,6 @@ class _Run:
             state = torch.load(path, map_location=options.device, weights_only=True)
             trainer.restore(state)
             self.begun = float(state["progress"])
-        self.writing: threading.Thread | None = None
 
     def _path(self, end: str) -> Path:
         return self.options.out / f"{self.name}{end}"
@@ -166,8 +165,6 @@ class _Run:
                 looked, sums, steps = time.monotonic(), {}, 0
         self.note(1.0, steps, sums)
         self.save(1.0)
-        if self.writing:
-            self.writing.join()
         if not self.options.tiny:
             self.results.finish()
 
@@ -180,19 +177,20 @@ class _Run:
                 seen = look(self.trainer.average, part.pictures, self.options.device)
                 scores = average_precision(seen, part.labels)
                 row[name] = {key: round(value, 4) for key, value in scores.items()}
-            except Exception as error:  # an evaluation that fails must not end the training
+            except Exception as error:  # noqa: BLE001 - nor must an evaluation
                 row[name] = {"error": f"{type(error).__name__}: {error}"[:300]}
         self.curve.append(row)
         self.results.put("curve", self.curve)
         print(row, flush=True)
         try:
             write_report(self.options.out, self.name, self.results.values, self.options.device)
-        except Exception as error:  # nor may a picture
+        except Exception as error:  # noqa: BLE001 - nor a picture
             self.results.put("report_error", str(error)[:300])
 
     def save(self, progress: float) -> None:
         """Write the averaged weights, and the state that a later call goes on from."""
-        weights = {k: v.detach().float().cpu() for k, v in self.trainer.average.state_dict().items()}
+        average = self.trainer.average.state_dict()
+        weights = {name: value.detach().float().cpu() for name, value in average.items()}
         recipe = self.trainer.recipe
         facts = {"steps": self.trainer.steps, "progress": progress, "batch": recipe.batch,
                  "rate": recipe.rate, "rate_start": recipe.rate_start}  # fmt: skip
@@ -203,7 +201,7 @@ class _Run:
 def _write(path: Path, content: dict[str, Any]) -> None:
     scratch = path.with_suffix(".part")
     torch.save(content, scratch)
-    os.replace(scratch, path)
+    scratch.replace(path)
 
 
 if __name__ == "__main__":

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
+from torch.nn import functional
 
-from benchmarks.gpu.small_choice import CROWD, DOUBT, PERSON
+from benchmarks.gpu.small_choice import CROWD, DOUBT, PERSON, SLOTS
 from benchmarks.gpu.small_data import Data
 from recognizer.skeleton import FLIP_INDEX
 
@@ -140,9 +140,9 @@ def _warp(pictures: Tensor, linear: Tensor, shift: Tensor) -> Tensor:
     half = side / 2
     offset = (inverse @ (half - shift)[..., None])[..., 0] / half - 1
     theta = torch.cat([inverse, offset[..., None]], -1)
-    grid = F.affine_grid(theta, list(pictures.shape), align_corners=False)
+    grid = functional.affine_grid(theta, list(pictures.shape), align_corners=False)
     lifted = pictures - _GREY
-    return F.grid_sample(lifted, grid.to(lifted.dtype), align_corners=False) + _GREY
+    return functional.grid_sample(lifted, grid.to(lifted.dtype), align_corners=False) + _GREY
 
 
 def _move_labels(
@@ -200,22 +200,15 @@ def _split(batch: Batch, first: int) -> tuple[Batch, Batch]:
 
 
 def _join(a: Batch, b: Batch) -> Batch:
-    """Return both batches as one, with as many slots as the larger of the two."""
-    slots = max(a.kinds.shape[1], b.kinds.shape[1])
-
-    def wide(part: Tensor) -> Tensor:
-        missing = slots - part.shape[1]
-        return F.pad(part, [0, 0] * (part.dim() - 2) + [0, missing]) if missing else part
-
     pairs = zip(a.labels(), b.labels(), strict=True)
-    labels = [torch.cat([wide(x), wide(y)]) for x, y in pairs]
+    labels = [torch.cat([x, y]) for x, y in pairs]
     return Batch(torch.cat([a.pictures, b.pictures]), *labels)
 
 
-def _mosaic(batch: Batch, slots: int = 40) -> Batch:
+def _mosaic(batch: Batch, slots: int = SLOTS) -> Batch:
     """Return a quarter as many pictures, each of four at half their size."""
     n, side = len(batch.kinds) // 4, batch.pictures.shape[-1]
-    half = F.avg_pool2d(batch.pictures, 2).unflatten(0, (n, 4))
+    half = functional.avg_pool2d(batch.pictures, 2).unflatten(0, (n, 4))
     rows = [torch.cat([half[:, i], half[:, i + 1]], -1) for i in (0, 2)]
     corner = torch.tensor([[0, 0], [1, 0], [0, 1], [1, 1]], device=half.device) * side / 2
     place = corner.repeat(n, 1)[:, None]
@@ -248,7 +241,7 @@ def _colour(pictures: Tensor) -> Tensor:
     grey = x.mean(1, keepdim=True)
     colour = torch.where(chance(0.2), 0.0, _uniform(n, 0.4, 1.4, device).view(shape))
     x = grey + (x - grey) * colour
-    soft = F.avg_pool2d(x, 3, 1, 1, count_include_pad=False)
+    soft = functional.avg_pool2d(x, 3, 1, 1, count_include_pad=False)
     x = torch.where(chance(0.2), soft, x)
     noise = torch.randn_like(x) * torch.where(chance(0.3), 0.04, 0.0)
     return (x + noise).clamp(0, 1) * 255

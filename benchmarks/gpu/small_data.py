@@ -24,8 +24,8 @@ TRAIN, CCTV_VAL, COCO_VAL, COCO_TRAIN = range(4)
 ASSETS = ROOT.parent / "shared" / "assets"
 LABELLED = ROOT / "output" / "small_labels"
 _HELD_OUT = 9  # one source of so many is kept for validation
-_NAMES = tuple(field.name for field in fields(Labels))
-_CRF = "25"
+NAMES = tuple(field.name for field in fields(Labels))
+_CRF = "21"
 
 
 @dataclass(frozen=True, eq=False)
@@ -43,7 +43,7 @@ class Data:
     def part(self, *splits: int) -> "Data":
         """Return some splits."""
         rows = np.flatnonzero(np.isin(self.splits, splits))
-        labels = Labels(*(getattr(self.labels, name)[rows] for name in _NAMES))
+        labels = Labels(*(getattr(self.labels, name)[rows] for name in NAMES))
         return Data(self.pictures[rows], labels, self.splits[rows], self.groups[rows])
 
 
@@ -64,6 +64,7 @@ def pack(target: Path, labelled: Path = LABELLED, assets: Path = ASSETS) -> None
             f"{labelled}: expected labelled frames; run python -m benchmarks.gpu.small_labels"
         )
     labels = [f[3].padded() for f in frames]
+    inner = [f[2].shape[:2] for f in frames]
     splits = [f[4] for f in frames]
     _write_video(target / "frames.mp4", [_boxed(f[2]) for f in frames])
     jpegs = {}
@@ -73,10 +74,15 @@ def pack(target: Path, labelled: Path = LABELLED, assets: Path = ASSETS) -> None
             jpegs[f"jpeg_{len(jpegs)}"] = cv2.imencode(".jpg", picture, quality)[1]
             labels.append(seen.padded())
             splits.append(number)
-    arrays = {name: np.stack([getattr(seen, name) for seen in labels]) for name in _NAMES}
+    arrays = {name: np.stack([getattr(seen, name) for seen in labels]) for name in NAMES}
     videos = np.array([f"{f[0]} {f[1]:.2f}" for f in frames])
     np.savez_compressed(
-        target / "labels.npz", splits=np.array(splits, np.uint8), videos=videos, **arrays, **jpegs
+        target / "labels.npz",
+        splits=np.array(splits, np.uint8),
+        videos=videos,
+        inner=np.array(inner, np.int16),
+        **arrays,
+        **jpegs,
     )
     start = read_start(assets / "weights" / "yolox_nano.onnx")
     np.savez(target / "start.npz", **{k: v.astype(np.float16) for k, v in start.items()})  # type: ignore[arg-type]
@@ -115,7 +121,7 @@ def _write_video(path: Path, pictures: list[ImageArray]) -> None:
         stream = file.add_stream("libx264", rate=25)
         stream.width = stream.height = SIDE
         stream.pix_fmt = "yuv420p"
-        stream.options = {"crf": _CRF, "preset": "slow", "threads": "1"}
+        stream.options = {"crf": _CRF, "preset": "fast", "threads": "1"}
         for picture in pictures:
             file.mux(stream.encode(av.VideoFrame.from_ndarray(picture, format="bgr24")))
         file.mux(stream.encode())
@@ -207,11 +213,13 @@ def load(folder: Path, most: int | None = None) -> Data:
     rest = len(arrays["splits"]) - count
     pictures = np.empty((len(frames) + rest, SIDE, SIDE, 3), np.uint8)
     pictures[: len(frames)] = frames
+    for picture, (height, width) in zip(pictures, arrays["inner"], strict=False):
+        picture[height:], picture[:, width:] = LETTERBOX_GREY, LETTERBOX_GREY
     for i in range(rest):
         decoded = cv2.imdecode(arrays[f"jpeg_{i}"], cv2.IMREAD_COLOR)
         pictures[len(frames) + i] = _boxed(decoded)  # type: ignore[arg-type]
     rows = np.r_[: len(frames), count : count + rest]
-    labels = Labels(*(arrays[name][rows] for name in _NAMES))
+    labels = Labels(*(arrays[name][rows] for name in NAMES))
     groups = [str(video).split("/")[0] for video in arrays["videos"]] + ["coco"] * rest
     return Data(pictures, labels, arrays["splits"][rows], np.array(groups)[rows])
 

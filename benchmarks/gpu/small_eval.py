@@ -113,7 +113,7 @@ def _match(
     skipped = np.zeros_like(hit)
     for t, threshold in enumerate(_THRESHOLDS):
         taken = np.zeros(len(rows), bool)
-        for d in range(len(order)):
+        for d in np.flatnonzero(alike.max(1, initial=0) >= threshold):
             free = (~taken | crowd) & (alike[d] >= threshold)
             wanted = free & counts if (free & counts).any() else free
             if wanted.any():
@@ -135,14 +135,13 @@ def _alike(keypoints: FloatArray, there: Labels) -> NDArray[np.floating]:
     visible = np.repeat((there.keypoints[..., 2] > 0)[None], len(keypoints), 0)
     areas = np.repeat(there.areas[None], len(keypoints), 0)
     alike = oks(keypoints[..., :2], there.keypoints[..., :2], visible, areas)
-    half = (there.boxes[:, 2:] - there.boxes[:, :2])
+    half = there.boxes[:, 2:] - there.boxes[:, :2]
     low, high = there.boxes[:, :2] - half, there.boxes[:, 2:] + half
+    everything = np.ones((len(keypoints), 1, 17), bool)
     for m in np.flatnonzero(~visible[0].any(-1)) if len(keypoints) else ():
         outside = np.maximum(low[m] - keypoints[..., :2], 0)
         outside += np.maximum(keypoints[..., :2] - high[m], 0)
-        wide = np.concatenate([outside, np.zeros_like(outside[..., :1])], -1)
-        alike[:, m] = oks(wide[..., :2], np.zeros((1, 17, 2)), np.ones((len(keypoints), 1, 17), bool),
-                          areas[:, m : m + 1])[:, 0]  # fmt: skip
+        alike[:, m : m + 1] = oks(outside, np.zeros((1, 17, 2)), everything, areas[:, m : m + 1])
     return alike
 
 
@@ -182,5 +181,3 @@ def turned(data: Data) -> Data:
     boxes = np.stack([b[..., 1], side - b[..., 2], b[..., 3], side - b[..., 0]], -1)
     labels = Labels(boxes, keypoints, seen.scores, seen.kinds, seen.areas)
     return Data(pictures, labels, data.splits, data.groups)
-
-

@@ -13,7 +13,6 @@ clip of a round is one file, written whole; what is there is not labelled again.
 
 import argparse
 import csv
-import os
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -129,9 +128,7 @@ class Teacher:
     def __init__(self, weights: Path) -> None:
         settings = DetectorSection(score_threshold=LEAST_BOX, nms_threshold=0.65)
         plain, mirrored = TopDownSection(), TopDownSection(flip_test=True)
-        self._detector = YoloxDetector(
-            OnnxNetwork(weights / "yolox_nano.onnx", settings), settings
-        )
+        self._detector = YoloxDetector(OnnxNetwork(weights / "yolox_nano.onnx", settings), settings)
         network = OnnxNetwork(weights / "pp_tinypose_256x192.onnx", OnnxRuntimeOptions())
         self._pose = TopDownPose(self._detector, network, plain)
         self._pose_mirrored = TopDownPose(self._detector, network, mirrored)
@@ -268,7 +265,7 @@ def label_clip(teacher: Teacher, clip: Clip, turn: int, target: Path) -> int:
     scratch = target.with_suffix(".part")
     with scratch.open("wb") as file:
         np.savez(file, **arrays)  # type: ignore[arg-type]
-    os.replace(scratch, target)
+    scratch.replace(target)
     return len(frames)
 
 
@@ -280,12 +277,15 @@ def main() -> int:
     parser.add_argument("--minutes", type=float, default=60)
     parser.add_argument("--part", default="0/1", help="i/n: every n-th clip, from the i-th")
     parser.add_argument("--rounds", type=int, default=12)
+    parser.add_argument("--backwards", action="store_true", help="beside another run: last first")
     given = parser.parse_args()
     given.out.mkdir(parents=True, exist_ok=True)
     cv2.setNumThreads(1)
     teacher = Teacher(given.assets / "weights")
     first, step = (int(n) for n in given.part.split("/"))
     mine = clips(given.assets)[first::step]
+    if given.backwards:
+        mine.reverse()
     start, done = time.monotonic(), 0
     for turn in range(given.rounds):
         for clip in mine:

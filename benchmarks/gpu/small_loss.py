@@ -9,7 +9,7 @@ from functools import cache
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
+from torch.nn import functional
 
 from benchmarks.gpu.small_augment import Batch
 from benchmarks.gpu.small_choice import CROWD, DOUBT, PERSON
@@ -113,9 +113,7 @@ def losses(
     else:
         kept = torch.arange(len(found.image), device=boxes.device)
     image, cell, person = found.image[kept], found.cell[kept], found.person[kept]
-    first, second = network.poses(
-        boxes[kept], cells.features[image, cell], cells.detail, image
-    )
+    first, second = network.poses(boxes[kept], cells.features[image, cell], cells.detail, image)
     keypoints, scores = batch.keypoints[image, person], batch.scores[image, person]
     areas = batch.areas[image, person]
     out["first"] = _place(first, keypoints, areas)
@@ -166,7 +164,7 @@ def similarity(keypoints: Tensor, wanted: Tensor, areas: Tensor) -> Tensor:
 
 def _keypoint_score(keypoints: Tensor, wanted: Tensor) -> Tensor:
     known = (wanted >= 0).float()
-    wrong = F.binary_cross_entropy_with_logits(
+    wrong = functional.binary_cross_entropy_with_logits(
         keypoints[..., 2], wanted.clamp(0, 1), reduction="none"
     )
     return (wrong * known).sum() / known.sum().clamp(min=1)
@@ -177,7 +175,7 @@ def _score(cells: Cells, found: Assigned, quality: Tensor) -> Tensor:
     target = torch.zeros_like(cells.boxes[..., 0])
     good = found.overlap.clamp(0, 1) * (0.5 + 0.5 * quality)
     target[found.image, found.cell] = good
-    logs = F.logsigmoid(cells.logits.float()).sum(-1).clamp(max=-1e-6)
+    logs = functional.logsigmoid(cells.logits.float()).sum(-1).clamp(max=-1e-6)
     rest = (-torch.expm1(logs)).clamp(min=1e-6).log()
     score = logs.exp().detach()
     empty = (target == 0) & ~found.doubtful

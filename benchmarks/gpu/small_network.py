@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
-from torch.nn import functional as F
+from torch.nn import functional
 
 STRIDES = (8, 16, 32)
 POINTS = 17
@@ -74,7 +74,7 @@ class _Pyramid(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         x = self.conv1(x)
-        pools = [F.max_pool2d(x, k, 1, k // 2) for k in (5, 9, 13)]
+        pools = [functional.max_pool2d(x, k, 1, k // 2) for k in (5, 9, 13)]
         return cast(Tensor, self.conv2(torch.cat([x, *pools], 1)))
 
 
@@ -112,7 +112,7 @@ class _Trunk(nn.Module):
 
 
 def _twice(x: Tensor) -> Tensor:
-    return F.interpolate(x, scale_factor=2.0, mode="nearest")
+    return functional.interpolate(x, scale_factor=2.0, mode="nearest")
 
 
 class _Level(nn.Module):
@@ -243,7 +243,8 @@ class Again(nn.Module):
         at = places[:, :, None] + looks * scale[:, None, None, None]  # (N, 17, 5, 2)
         seen = _sample(detail, at.reshape(n, -1, 2), images)
         seen = seen.reshape(n, POINTS, -1).transpose(0, 1)  # (17, N, 240)
-        each = F.silu(torch.baddbmm(self.bias.to(seen.dtype), seen, self.each.to(seen.dtype)))
+        kind = seen.dtype
+        each = functional.silu(torch.baddbmm(self.bias.to(kind), seen, self.each.to(kind)))
         rest = (places - centre[:, None]) / scale[:, None, None]
         rest = torch.cat([rest, first[..., 2:].detach().clamp(-6, 6) / 4], -1).flatten(1)
         flat = each.transpose(0, 1).reshape(n, -1)
@@ -319,13 +320,13 @@ def load_start(network: SmallPose, start: Any) -> None:
         raise ValueError(f"start: expected {len(layers)} convolutions as in YOLOX-nano")
     with torch.no_grad():
         for i, layer in enumerate(layers):
-            weight = torch.from_numpy(np.asarray(start[f"w{i}"], np.float32))
+            weight = torch.tensor(start[f"w{i}"], dtype=torch.float32)
             if weight.shape != layer.weight.shape:
                 raise ValueError(
                     f"start: convolution {i}: expected {tuple(layer.weight.shape)}, got "
                     f"{tuple(weight.shape)}"
                 )
             layer.weight.copy_(weight)
-            cast(Tensor, layer.bias).copy_(torch.from_numpy(np.asarray(start[f"b{i}"], np.float32)))
+            cast(Tensor, layer.bias).copy_(torch.tensor(start[f"b{i}"]))
     for level, tower in zip(network.levels, network.pose, strict=True):
         tower.load_state_dict(cast(nn.Module, level.boxes).state_dict())

@@ -21,8 +21,8 @@ def write_report(out: Path, name: str, values: dict[str, Any], device: str) -> N
               for key, value in values.get("step_ms", {}).items()]  # fmt: skip
     if "peak_gib" in values:
         lines += [f"Peak memory: {values['peak_gib']} GiB"]
-    lines += ["", "| part of the training | steps | " + " | ".join(f"{t}: AP / found" for t in tests)
-              + " |", "|---" * (2 + len(tests)) + "|"]  # fmt: skip
+    names = " | ".join(f"{test}: AP / found" for test in tests)
+    lines += ["", f"| part of the training | steps | {names} |", "|---" * (2 + len(tests)) + "|"]
     for row in curve:
         cells = [_cell(row.get(test, {})) for test in tests]
         lines.append(f"| {row['progress']:.2f} | {row['steps']} | " + " | ".join(cells) + " |")

@@ -5,7 +5,7 @@ import math
 import time
 from collections.abc import Callable
 from contextlib import nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -24,11 +24,11 @@ class Recipe:
     """How the network is trained."""
 
     batch: int = 128
-    rate: float = 1.2e-3  # of new layers
+    rate: float = 1.5e-3  # of new layers
     rate_start: float = 4e-4  # of the layers that begin with YOLOX-nano's weights
     decay: float = 0.05
     clip: float = 10.0
-    strength: Strength = Strength()
+    strength: Strength = field(default_factory=Strength)
 
 
 @dataclass(frozen=True)
@@ -122,7 +122,9 @@ class Trainer:
         for group in self._optimizer.param_groups:
             group["lr"] = group["base"] * max(factor, 1e-3)
         parts = self.backward()
-        nn.utils.clip_grad_norm_(self.network.parameters(), self.recipe.clip)
+        norm = nn.utils.clip_grad_norm_(self.network.parameters(), self.recipe.clip)
+        # A step whose gradients are not finite is left out, on the device: nobody waits for it.
+        self._optimizer.found_inf = (~norm.isfinite()).float()  # type: ignore[attr-defined]
         self._optimizer.step()
         self._optimizer.zero_grad(set_to_none=not self.mode.graph)
         self.steps += 1
@@ -163,7 +165,7 @@ def _optimizer(network: SmallPose, recipe: Recipe) -> torch.optim.Optimizer:
          "weight_decay": recipe.decay if decays else 0.0}
         for (is_old, decays), members in groups.items()
     ]  # fmt: skip
-    return torch.optim.AdamW(rates, lr=recipe.rate)
+    return torch.optim.AdamW(rates, lr=recipe.rate, fused=True)
 
 
 def measure(network: SmallPose, pool: Pool, recipe: Recipe, mode: Mode, steps: int) -> float:
