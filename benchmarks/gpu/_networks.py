@@ -19,7 +19,7 @@ from recognizer.pose.detector import Boxes, LetterboxBatch
 from recognizer.pose.rtmo import RtmoPose
 from recognizer.pose.topdown import TopDownPose
 from recognizer.types import Image, Poses
-from recognizer.video.array import ArrayImage
+from recognizer.video.array_image import ArrayImage
 from tests.backends import pose_models
 
 CONFIGS = pose_models.ROOT / "configs" / "body_2d_keypoint" / "sdpose" / "coco"

@@ -4,12 +4,13 @@ import statistics
 import time
 import traceback
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 import torch
 
+from benchmarks.gpu._card import median_seconds
 from benchmarks.gpu._part import Options, Results
 
 MS = 1e3
@@ -72,6 +73,12 @@ class Clock:
         """Return the most memory that tensors took since the clock was warm, MiB; CPU: 0."""
         return torch.cuda.max_memory_allocated(self.device) / MIB if self.cuda else 0.0
 
+    def network_ms(self, work: Callable[[], Any]) -> float:
+        """Return the median time of what runs on the device alone, by events on a GPU."""
+        if not self.cuda:
+            return self.median_ms(work)
+        return MS * median_seconds(work, self.device, min(self.most, 10))
+
     def median_ms(self, call: Callable[[], Any]) -> float:
         """Return the median of ``latencies``."""
         return self.latencies(call)["p50_ms"]
@@ -85,19 +92,21 @@ class Book:
         options: of the part.
         results: of the part.
         until: seconds that must be left of the part's time to begin another measurement.
+        failed: what has failed in this process and is not tried again in it.
 
     """
 
     options: Options
     results: Results
     until: float = 0.0
+    failed: set[str] = field(default_factory=set)
 
     def measure(self, key: str, work: Callable[[], Any]) -> Any:
         """Return a measurement: the known one, or a new one, or None where it failed or is late."""
         known = self.results.values.get(key)
         if known is not None and not is_error(known):
             return known
-        if self.options.left <= self.until:
+        if self.late or key in self.failed:
             return None
         try:
             value = work()
@@ -105,6 +114,7 @@ class Book:
             line = traceback.extract_tb(error.__traceback__)[-1]
             said = f"{type(error).__name__}: {error} ({line.name}:{line.lineno})"
             self.results.put(key, {"error": said[:1000]})
+            self.failed.add(key)
             value = None
         else:
             self.results.put(key, value)
@@ -113,8 +123,9 @@ class Book:
         return value
 
     def has(self, keys: Iterable[str]) -> bool:
-        """Tell whether all of these are measured, so that nothing need be built for them."""
-        found = [self.results.values.get(key) for key in keys]
+        """Tell whether nothing is left to do for these, so that nothing need be built."""
+        missing = [key for key in keys if key not in self.failed]
+        found = [self.results.values.get(key) for key in missing]
         return all(one is not None and not is_error(one) for one in found)
 
     @property

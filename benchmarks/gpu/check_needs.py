@@ -122,7 +122,7 @@ def present(given: Given) -> list[str]:
 
 def pictures(given: Given, count: int) -> list[Any]:
     """Return frames of the first videos, two per second, as arrays."""
-    from recognizer.video.array import ArrayImage
+    from recognizer.video.array_image import ArrayImage
     from recognizer.video.reader import VideoReader
 
     found: list[Any] = []

@@ -99,7 +99,7 @@ def label(persons: list[Person]) -> tuple[Any, Any]:
     from recognizer.config_file import load_config
     from recognizer.pose.detector import Boxes
     from recognizer.pose.topdown import TopDownPose
-    from recognizer.video.array import ArrayImage
+    from recognizer.video.array_image import ArrayImage
 
     pose = load_config(ROOT / "configs" / "config.yaml").models.pose_estimation
     settings = pose.topdown.model_copy(update={"decoding": "dark", "flip_test": True})

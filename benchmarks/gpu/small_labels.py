@@ -31,7 +31,7 @@ from recognizer.geometry import Letterbox, box_iou, nms
 from recognizer.pose.detector import Boxes, YoloxDetector
 from recognizer.pose.topdown import TopDownPose
 from recognizer.types import FloatArray, ImageArray, Poses
-from recognizer.video.array import ArrayImage
+from recognizer.video.array_image import ArrayImage
 from recognizer.video.reader import VideoReader
 
 PER_ROUND = 3

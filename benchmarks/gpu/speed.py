@@ -1,38 +1,97 @@
-"""Speed: RTMO and SDPose from frames to people, training steps, shares of the card's roofline.
+"""Part (b): speed of RTMO and SDPose from pixels to people, of training steps, and the roofline.
 
     python -m benchmarks.gpu.speed --seconds 120 --out output/gpu --device cuda:0
 
-Results are kept after each measurement; what is most worth knowing is measured first.
+What is most worth knowing is measured first; each subject has a share of the time, and what a
+share did not hold is measured afterwards, as far as time allows.
 """
 
+import json
+import subprocess
 import sys
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
 
-from benchmarks.gpu import _card, _summary, speed_pose, speed_training
-from benchmarks.gpu._part import Options, Results, parse
-from benchmarks.gpu._speed import Book, Clock
+from benchmarks.gpu import _card, _summary, speed_compiled, speed_pose, speed_training
+from benchmarks.gpu._part import ROOT, Options, Results, parse
+from benchmarks.gpu._speed import Book, Clock, is_error
 
 PART = "speed"
 END_S = 3.0
 """Left at the end for the tables."""
+COMPILE_S = 20.0
+"""Nothing is compiled with less time left."""
+
+
+@dataclass(frozen=True)
+class Subject:
+    """One subject: its share of the part's time, what measures it, and the keys of its results."""
+
+    share: float
+    measure: Callable[[Book], None]
+    keys: list[str]
 
 
 def main(argv: list[str] | None = None) -> int:
     options = parse(__doc__, argv)
+    warnings.simplefilter("ignore")
     results = Results.open(options, PART)
     book = Book(options, results, END_S)
     if "card" not in results:
         known = _summary.read(options.out / _summary.CARD)
         results.put("card", known if "copy_tbps" in known else _card.measure(options.device))
-    short, steps = clocks(options)
-    for name in ("rtmo-s", "rtmo-l")[: 1 if options.tiny else 2]:
-        speed_pose.rtmo(book, short, name)
-    for name in ("sdpose-t", "sdpose-s_v1")[: 1 if options.tiny else 2]:
-        speed_pose.sdpose(book, short, name)
-    speed_training.run(book, steps, speed_training.POSE_WAYS, speed_training.PoseSteps)
-    speed_training.run(book, steps, speed_training.ACTION_WAYS, speed_training.ActionSteps)
-    path = options.out / f"{PART}.md"
-    path.write_text(speed_pose.render(results.values) + speed_training.render(results.values))
+    subjects = subjects_of(options)
+    for one in subjects:
+        book.until = max(END_S, options.left - one.share * options.seconds)
+        one.measure(book)
+        write(options, results)
+    book.until = END_S
+    for one in subjects:
+        one.measure(book)
+        write(options, results)
+    keys = [key for one in subjects for key in one.keys]
+    keys += compiled(options, results)
+    write(options, results)
+    values = [results.values.get(key) for key in keys]
+    if all(value is not None and not is_error(value) for value in values):
+        results.finish()
     return 0
+
+
+def subjects_of(options: Options) -> list[Subject]:
+    """Return what is measured, most worth knowing first."""
+    call, step = clocks(options)
+    cuda = call.cuda
+    modes = speed_pose.RTMO_MODES if cuda else speed_pose.CPU_MODES
+    crops = speed_pose.SDPOSE_MODES if cuda else speed_pose.CPU_MODES[:2]
+    tiny = options.tiny
+    frames = speed_pose.TINY_BATCHES if tiny else speed_pose.BATCHES
+    people = speed_pose.TINY_BATCHES if tiny else speed_pose.CROP_BATCHES
+
+    def rtmo(name: str, share: float) -> Subject:
+        keys = speed_pose.keys_of(name, modes, frames)
+        return Subject(share, lambda book: speed_pose.rtmo(book, call, name), keys)
+
+    def sdpose(name: str, share: float) -> Subject:
+        keys = speed_pose.keys_of(name, crops, people)
+        return Subject(share, lambda book: speed_pose.sdpose(book, call, name), keys)
+
+    def steps(ways: tuple[speed_training.Way, ...], kind: Any, share: float) -> Subject:
+        keys = speed_training.keys_of(options, ways)
+        return Subject(share, lambda book: speed_training.run(book, step, ways, kind), keys)
+
+    training = [
+        steps(speed_training.POSE_WAYS, speed_training.PoseSteps, 0.2),
+        steps(speed_training.ACTION_WAYS, speed_training.ActionSteps, 0.1),
+    ]
+    if tiny:
+        return [rtmo("rtmo-s", 0.3), sdpose("sdpose-t", 0.2), *training]
+    return [
+        rtmo("rtmo-s", 0.25), *training, rtmo("rtmo-l", 0.2), sdpose("sdpose-s_v1", 0.08),
+        sdpose("sdpose-t", 0.07),
+    ]  # fmt: skip
 
 
 def clocks(options: Options) -> tuple[Clock, Clock]:
@@ -40,7 +99,52 @@ def clocks(options: Options) -> tuple[Clock, Clock]:
     if options.tiny:
         once = Clock(options.device, 0.0, 1, least=1, warm_ups=0)
         return once, once
-    return Clock(options.device, 0.6, 200), Clock(options.device, 0.8, 20)
+    return Clock(options.device, 0.5, 200), Clock(options.device, 0.8, 20)
+
+
+def compiled(options: Options, results: Results) -> list[str]:
+    """Measure compiled steps in another process, which ends in time; return their keys."""
+    keys = speed_training.keys_of(options, speed_training.COMPILED, speed_compiled.BATCHES)
+    known = [results.values.get(key) for key in keys]
+    left = options.left - END_S
+    if all(one is not None and not is_error(one) for one in known):
+        return keys
+    if left < (END_S if options.tiny else COMPILE_S):
+        return keys
+    command = [
+        sys.executable, "-m", speed_compiled.__name__, "--out", str(options.out),
+        "--device", options.device, "--seconds", f"{left:.1f}",
+        *(["--tiny"] if options.tiny else []),
+    ]  # fmt: skip
+    try:
+        subprocess.run(command, cwd=ROOT, timeout=left, check=False)
+    except subprocess.TimeoutExpired:
+        print(f"compiled steps: stopped after {left:.0f} s", flush=True)
+    path = options.out / f"{speed_compiled.PART}.json"
+    found = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    for key, value in found.items():
+        results.put(key, value)
+    return keys
+
+
+def write(options: Options, results: Results) -> None:
+    """Write the tables of what is measured so far."""
+    card = results.values.get("card", {})
+    parts = [
+        f"{card.get('name', '?')}, torch {card.get('torch', '?')}. Measured there: "
+        + ", ".join(f"{key.removesuffix('_tflops')} {card[key]:,.3g} TFLOP/s" for key in card
+                    if key.endswith("_tflops") and card[key])
+        + f", copies {card.get('copy_tbps', 0):,.3g} TB/s.",
+        "From BGR frames (1280x720; SDPose: people's boxes) in memory to Poses. Shares are of the "
+        "network alone: its products of the card's matrix products, and what its layers read and "
+        "write, once each, of the card's copies. Weights from a seed.",
+        speed_pose.render(results.values),
+        "Training steps on data that is on the device; mm*: as mmengine, mmpose and mmaction2 run "
+        "without us.",
+        speed_training.render(results.values),
+    ]  # fmt: skip
+    path = options.out / f"{PART}.md"
+    path.write_text("\n\n".join(part for part in parts if part) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

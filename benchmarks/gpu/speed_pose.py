@@ -27,7 +27,7 @@ from recognizer.pose.detector import Boxes, LetterboxBatch
 from recognizer.pose.rtmo import RtmoPose
 from recognizer.pose.topdown import TopDownPose
 from recognizer.types import Image, Poses
-from recognizer.video.array import ArrayImage
+from recognizer.video.array_image import ArrayImage
 
 FRAME_WH = (1280, 720)
 BATCHES, CROP_BATCHES = (1, 8, 32), (32, 128)

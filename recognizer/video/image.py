@@ -4,13 +4,16 @@ import threading
 from typing import Any
 
 import av
+import cv2
 import numpy as np
 from av.video.reformatter import Colorspace, Interpolation, VideoReformatter
 
 from recognizer.types import ImageArray
 from recognizer.video import hdr
-from recognizer.video.array import check_size, resized
+from recognizer.video.array_image import ArrayImage, check_size
 from recognizer.video.display import Display
+
+__all__ = ["ArrayImage", "Converter", "DecodedImage", "is_matrix_known", "source_matrix"]
 
 _MAX_REFORMATTERS = 4
 # Averaging keeps pixel centres in place and costs what swscale's FAST_BILINEAR costs, which
@@ -19,9 +22,6 @@ _SCALING = Interpolation.AREA
 _UNSPECIFIED = 2
 # Colour matrices (ITU-T H.273, table 4) that swscale knows, and those it does not name.
 _MATRICES = {0, 1, 2, 4, 5, 6, 7, 9}
-# swscale blends the colours of formats with interleaved colour planes in another way: so that
-# pictures of a GPU's decoder look as those of a CPU's, they are sorted into planes first.
-_PLANAR = {"nv12": "yuv420p", "p010le": "yuv420p10le"}
 _SAME_MATRIX = {3: Colorspace.ITU601, 10: Colorspace.BT2020}
 
 
@@ -35,7 +35,6 @@ class Converter:
     def __init__(self, display: Display) -> None:
         self.display = display
         self._reformatters: dict[tuple[int, int], VideoReformatter] = {}
-        self._sorter = VideoReformatter()
         self._lock = threading.Lock()
 
     def bgr(self, frame: av.VideoFrame, size_wh: tuple[int, int] | None) -> ImageArray:
@@ -61,11 +60,11 @@ class Converter:
         if crop:
             stored = self._scaled(frame, display.stored_wh)
             inside = stored[crop.top :, crop.left :][: -crop.bottom or None, : -crop.right or None]
-            square = resized(inside, display.square_wh)
+            square = _resized(inside, display.square_wh)
         else:
             square = self._scaled(frame, display.square_wh)
         shown = display.orientation.apply(square)
-        return np.ascontiguousarray(resized(shown, size_wh or display.size_wh))
+        return np.ascontiguousarray(_resized(shown, size_wh or display.size_wh))
 
     def _scaled(self, frame: av.VideoFrame, size_wh: tuple[int, int]) -> ImageArray:
         transfer, matrix = int(frame.color_trc), source_matrix(frame)
@@ -85,7 +84,7 @@ class Converter:
         try:
             with self._lock:
                 picture: Any = self._reformatter(size_wh).reformat(
-                    self._planar(frame), *size_wh, format=pixel_format, interpolation=_SCALING,
+                    frame, *size_wh, format=pixel_format, interpolation=_SCALING,
                     src_colorspace=matrix, threads=1,
                 )  # fmt: skip
         except av.FFmpegError as error:
@@ -94,10 +93,6 @@ class Converter:
                 f"{frame.width}x{frame.height}: {error}"
             ) from error
         return picture.to_ndarray()
-
-    def _planar(self, frame: av.VideoFrame) -> av.VideoFrame:
-        planar = _PLANAR.get(frame.format.name)
-        return frame if planar is None else self._sorter.reformat(frame, format=planar, threads=1)
 
     def _reformatter(self, size_wh: tuple[int, int]) -> VideoReformatter:
         if size_wh not in self._reformatters:
@@ -139,3 +134,11 @@ class DecodedImage:
     def bgr(self, size_wh: tuple[int, int] | None = None) -> ImageArray:
         """Return BGR pixels (H, W, 3), scaled to ``size_wh`` if given. Raises as Converter."""
         return self._converter.bgr(self._frame, size_wh)
+
+
+def _resized(bgr: ImageArray, size_wh: tuple[int, int]) -> ImageArray:
+    if (bgr.shape[1], bgr.shape[0]) == size_wh:
+        return bgr
+    larger = size_wh[0] > bgr.shape[1] or size_wh[1] > bgr.shape[0]
+    how = cv2.INTER_LINEAR if larger else cv2.INTER_AREA
+    return np.asarray(cv2.resize(bgr, size_wh, interpolation=how), np.uint8)

@@ -8,7 +8,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from recognizer.types import Frame, FrameAccount
-from recognizer.video.array import ArrayImage
+from recognizer.video.array_image import ArrayImage
 from recognizer.video.container import (
     BARE_FORMATS,
     MPEG_FORMATS,

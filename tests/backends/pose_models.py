@@ -11,7 +11,7 @@ import torch
 
 from recognizer.openmmlab import build_pose_model, read_pose_config, shipped_config
 from recognizer.pose.detector import LetterboxBatch
-from recognizer.video.array import ArrayImage
+from recognizer.video.array_image import ArrayImage
 
 ROOT = Path(__file__).resolve().parents[2]
 RTMO_T = "body_2d_keypoint/rtmo/body7/rtmo-t_8xb32-600e_body7-416x416.py"

@@ -16,7 +16,7 @@ from recognizer.backends.onnx_options import choose_provider
 from recognizer.config_models import OnnxPoseSection
 from recognizer.config_types import OnnxRuntimeOptions
 from recognizer.pose.rtmo import RtmoPose
-from recognizer.video.array import ArrayImage
+from recognizer.video.array_image import ArrayImage
 from tests import networks
 from tests.backends.host_cuda import HostCuda
 from tests.backends.pose_models import picture

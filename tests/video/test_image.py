@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from recognizer.video.array import ArrayImage
+from recognizer.video.array_image import ArrayImage
 from recognizer.video.display import Display, Orientation
 from recognizer.video.image import Converter, DecodedImage
 from recognizer.video.reader import VideoReader

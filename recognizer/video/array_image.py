@@ -1,4 +1,4 @@
-"""Pictures that are arrays of pixels already. Imports no decoder."""
+"""A picture that is an array already, whatever it came from; needs no decoder."""
 
 from typing import Any
 
@@ -42,16 +42,7 @@ class ArrayImage:
         return np.asarray(scaled, np.uint8)
 
 
-def resized(bgr: ImageArray, size_wh: tuple[int, int]) -> ImageArray:
-    """Return pixels of that size: averaged where they become fewer, else bilinear."""
-    if (bgr.shape[1], bgr.shape[0]) == size_wh:
-        return bgr
-    larger = size_wh[0] > bgr.shape[1] or size_wh[1] > bgr.shape[0]
-    how = cv2.INTER_LINEAR if larger else cv2.INTER_AREA
-    return np.asarray(cv2.resize(bgr, size_wh, interpolation=how), np.uint8)
-
-
 def check_size(size_wh: tuple[int, int] | None) -> None:
-    """Raise ValueError for a size without pixels."""
+    """Refuse a size below one pixel; raises ValueError."""
     if size_wh is not None and min(size_wh) < 1:
         raise ValueError(f"size_wh: expected at least 1 x 1 pixels, got {size_wh}")
