@@ -109,9 +109,11 @@ def name(device: str) -> dict[str, Any]:
     return found
 
 
-def median_seconds(work: Callable[[], Any], device: str, repeats: int = REPEATS) -> float:
+def median_seconds(
+    work: Callable[[], Any], device: str, repeats: int = REPEATS, warm_up: int = 2
+) -> float:
     """Return the median time of ``work`` in seconds, by CUDA events where there are any."""
-    for _ in range(2):
+    for _ in range(warm_up):
         work()
     if torch.device(device).type != "cuda":
         times = []

@@ -33,6 +33,7 @@ SDPOSE = {
     for name in ("t", "s_v1", "b")
 }
 SCORE, NMS, MOST = 0.3, 0.45, 50
+LEVELS = 255
 CPU = TorchPoseSection(device="cpu")
 
 
@@ -42,6 +43,8 @@ class Subject:
 
     Attributes:
         pose: the network, as ``load_pose`` gives it.
+        even: the same network with weights that make no more of a rounding than trained ones;
+            its errors speak of a precision, while ``pose`` finds people.
         images: whole pictures.
         boxes: where people are in them, for a top-down network.
         input_wh: width and height of the input.
@@ -49,15 +52,15 @@ class Subject:
     """
 
     pose: TrainedPose
+    even: TrainedPose
     images: list[Image]
     boxes: list[Boxes]
     input_wh: tuple[int, int]
 
-    def open(self, section: TorchPoseSection) -> TorchNetwork:
+    def open(self, section: TorchPoseSection, *, even: bool = False) -> TorchNetwork:
         """Return the network as the backend runs it with these settings."""
-        facts = self.facts(section.precision)
-        pose = TrainedPose(copy.deepcopy(self.pose.model), facts)
-        return open_graph(pose, facts, section)
+        facts, chosen = self.facts(section.precision), self.even if even else self.pose
+        return open_graph(TrainedPose(copy.deepcopy(chosen.model), facts), facts, section)
 
     def facts(self, precision: str) -> PoseFacts:
         """Return what is known of it, run in a precision."""
@@ -103,7 +106,11 @@ def rtmo(name: str, data: Path, count: int, side: int = 640) -> Subject:
     with tempfile.TemporaryDirectory() as folder:
         saved = pose_models.save_rtmo(folder, RTMO[name], side, images[:4])
         pose = load_pose(*saved)
-    return Subject(pose, images, [], (side, side))
+    model = pose_models.random_model(saved[0])
+    with torch.no_grad():  # as if levels were 0-1: as born its values outgrow float16
+        stem = next(one for one in model.backbone.modules() if isinstance(one, torch.nn.Conv2d))
+        stem.weight.div_(LEVELS)
+    return Subject(pose, TrainedPose(model, pose.facts), images, [], (side, side))
 
 
 def sdpose(name: str, data: Path, count: int) -> Subject:
@@ -111,7 +118,7 @@ def sdpose(name: str, data: Path, count: int) -> Subject:
     with tempfile.TemporaryDirectory() as folder:
         pose = load_pose(*pose_models.save_sdpose(folder, SDPOSE[name]))
     images, boxes = people(data / "coco", count)
-    return Subject(pose, images, boxes, pose.facts.input_size)
+    return Subject(pose, pose, images, boxes, pose.facts.input_size)
 
 
 def frames(video: Path, count: int) -> list[Image]:
@@ -153,19 +160,23 @@ def people(coco: Path, count: int) -> tuple[list[Image], list[Boxes]]:
 
 
 @torch.inference_mode()
-def outputs(network: TorchNetwork, pixels: np.ndarray, device: str) -> dict[str, torch.Tensor]:
+def outputs(
+    network: TorchNetwork, pixels: np.ndarray, device: str, *, features: bool = True
+) -> dict[str, torch.Tensor]:
     """Return what a network says before anything is chosen, in float32 on the CPU.
 
     Returns:
-        ``features`` (what the head takes, all levels in one row) and ``heatmaps``, or an RTMO's
+        ``features`` where asked for (what the head takes, all levels in one row), and ``heatmaps``, or an RTMO's
         ``scores``, ``boxes``, ``visible``, ``vectors``.
 
     """
     graph, given = network._graph, torch.from_numpy(pixels).to(device)
     seen: dict[str, torch.Tensor] = {}
     is_rtmo = hasattr(graph, "layers")
-    part = graph.neck if is_rtmo else graph.backbone
-    hook = part.register_forward_hook(lambda *call: seen.update(features=_row(call[2])))
+    part, hooks = graph.neck if is_rtmo else graph.backbone, []
+    if features:
+        keep = lambda *call: seen.update(features=_row(call[2]))  # noqa: E731
+        hooks.append(part.register_forward_hook(keep))
     try:
         if is_rtmo:
             found = graph._predictions(graph._prepared(given))
@@ -173,7 +184,8 @@ def outputs(network: TorchNetwork, pixels: np.ndarray, device: str) -> dict[str,
         else:
             seen["heatmaps"] = graph(given)
     finally:
-        hook.remove()
+        for hook in hooks:
+            hook.remove()
     return {name: value.float().cpu() for name, value in seen.items()}
 
 
