@@ -302,8 +302,20 @@ def timed(bench: Bench, mode: Mode, network: TorchNetwork, count: int) -> dict[s
     return found | {
         "network": bench.name, "mode": mode.name, "batch": count, "dtype": mode.dtype,
         "per_s": count / found["p50_ms"] * MS, "network_ms": alone, "apart": apart,
+        "recorded": is_recorded(bench, network, compared),
         "gflops": flops / 1e9, "layers_mib": moved / 2**20, **shares,
     }  # fmt: skip
+
+
+def is_recorded(bench: Bench, network: TorchNetwork, count: int) -> bool | None:
+    """Tell whether the recording held everybody; None where nothing is recorded."""
+    if network._recorded is None or not bench.is_rtmo:
+        return None
+    room = LetterboxBatch(bench.subject.input_wh, uint8=network.inputs[0].dtype == "tensor(uint8)")
+    pixels = torch.from_numpy(room.fill(bench.subject.images[:count])[0])
+    with torch.inference_mode():
+        _, fits = network._recorded.run(pixels, network._size(count))
+    return bool(fits)
 
 
 def peak_of(mode: Mode) -> str:
