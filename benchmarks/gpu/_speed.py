@@ -108,6 +108,7 @@ class Book:
             return known
         if self.late or key in self.failed:
             return None
+        start = time.monotonic()
         try:
             value = work()
         except Exception as error:  # noqa: BLE001  # one failure must not end the others
@@ -118,6 +119,8 @@ class Book:
             value = None
         else:
             self.results.put(key, value)
+        took = time.monotonic() - start
+        print(f"{key}: {took:.1f} s" + ("" if value else ", failed"), flush=True)
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
         return value

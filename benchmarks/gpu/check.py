@@ -69,7 +69,7 @@ def plan(out: Path, videos: Sequence[Path], *, tiny: bool, minutes: float) -> li
         ("onnx_cuda", ""), ("onnx_graph", ""), ("onnx_tensorrt", ""), ("engine", ""),
         ("engine_graph", ""), ("tests", "onnx"), ("tests", "tensorrt"), ("decode", ""),
         ("nvdec", ""), *(("streams", str(count)) for count in counts),
-        *(("streams_nvdec", str(count)) for count in counts[::2]),
+        *(("streams_nvdec", str(count)) for count in counts[::2]), ("kit", f"{minutes:g}"),
     ]  # fmt: skip
     steps = []
     for name, argument in named:
@@ -79,13 +79,9 @@ def plan(out: Path, videos: Sequence[Path], *, tiny: bool, minutes: float) -> li
             "--result", str(result), "--video", *map(str, videos),
             *(["--argument", argument] if argument else []), *(["--tiny"] if tiny else []),
         ]  # fmt: skip
-        title = name if argument in ("", "reference") else f"{name} {argument}"
+        title = name if name in ("kit", "onnx_cpu") or not argument else f"{name} {argument}"
         steps.append(Step(title, tuple(command), result))
-    kit = [
-        sys.executable, "-m", "benchmarks.gpu.run", "--minutes", str(minutes), "--parts", "runs",
-        "speed", "--out", str(out / "kit"), *(["--dry-run"] if tiny else []),
-    ]  # fmt: skip
-    return [*steps, Step("kit: runs, speed", tuple(kit), out / "kit.step.json")]
+    return steps
 
 
 def run(step: Step, limit_s: float) -> Outcome:
@@ -109,11 +105,9 @@ def run(step: Step, limit_s: float) -> Outcome:
     more = f"see {log}"
     if code is None:
         return Outcome(step.name, "failed", {}, f"no end in {limit_s:g} s", more, took)
-    if not step.result.is_file():  # it crashed, or is a part of the kit, which writes its own
+    if not step.result.is_file():  # it crashed
         lines = log.read_text(encoding="utf-8", errors="replace").strip().splitlines()
         last = lines[-1] if lines else "it said nothing"
-        if code == 0:
-            return Outcome(step.name, "ok", {"report": str(step.result.parent)}, "", "", took)
         how = f"signal {-code}" if code < 0 else f"exit code {code}"
         return Outcome(step.name, "failed", {}, f"{how}: {last}", more, took)
     told = json.loads(step.result.read_text(encoding="utf-8"))

@@ -10,7 +10,6 @@ import json
 import logging
 import os
 import pickle
-import re
 import subprocess
 import sys
 import time
@@ -20,7 +19,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.gpu._part import ROOT
+from benchmarks.gpu import check_programs
 from benchmarks.gpu.check_needs import (
     INSTALL,
     INSTALL_GPU,
@@ -294,40 +293,6 @@ def cores() -> int:
     return len(os.sched_getaffinity(0))
 
 
-# --- tests -------------------------------------------------------------------------
-
-TESTS = {
-    "onnx": ("tests/backends/test_cuda.py", "tests/backends/test_onnx.py",
-             "tests/backends/test_onnx_runs.py"),
-    "tensorrt": ("tests/backends/test_tensorrt_api.py", "tests/backends/test_tensorrt.py",
-                 "tests/deploy/test_tensorrt.py"),
-}  # fmt: skip
-_WAITS = re.compile(r"SKIPPED.*(needs a GPU|cannot build here|needs onnxruntime-gpu)")
-_COUNT = re.compile(r"(\d+) (passed|failed|skipped|error)")
-
-
-def tests(given: Given) -> dict[str, Any]:
-    """Run the tests that wait for a GPU and TensorRT; none of those may be skipped here."""
-    need_package("pytest", "make setup-dev RUNTIME=tensorrt (the same RUNTIME as before)")
-    if not given.tiny:
-        need_provider("CUDAExecutionProvider")
-    if not given.tiny and given.argument == "tensorrt":
-        need_package("tensorrt", INSTALL)
-    asked = TESTS[given.argument][: 1 if given.tiny else None]
-    done = subprocess.run(
-        [sys.executable, "-m", "pytest", "-q", "-rs", *asked], cwd=ROOT,
-        capture_output=True, text=True, check=False,
-    )  # fmt: skip
-    log = given.out / f"tests_{given.argument}.log"
-    log.write_text(done.stdout + done.stderr, encoding="utf-8")
-    counts = {name: int(number) for number, name in _COUNT.findall(done.stdout)}
-    waiting = [line for line in done.stdout.splitlines() if _WAITS.search(line)]
-    if done.returncode or (waiting and not given.tiny):
-        last = (waiting or done.stdout.strip().splitlines() or ["no output"])[-1]
-        raise ModelError(f"pytest: {last}", remedy=f"see {log}")
-    return counts
-
-
 def _video(name: str) -> Callable[[Given], dict[str, Any]]:
     def step(given: Given) -> dict[str, Any]:
         from benchmarks.gpu import check_video  # PyAV: the other steps can do without
@@ -347,7 +312,8 @@ STEPS: dict[str, Callable[[Given], dict[str, Any]]] = {
     "onnx_tensorrt": onnx_tensorrt,
     "engine": engine,
     "engine_graph": engine_graph,
-    "tests": tests,
+    "tests": check_programs.tests,
+    "kit": check_programs.kit,
     "decode": _video("decode"),
     "nvdec": _video("nvdec"),
     "streams": _video("streams"),

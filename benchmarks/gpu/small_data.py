@@ -66,7 +66,9 @@ def pack(target: Path, labelled: Path = LABELLED, assets: Path = ASSETS) -> None
     labels = [f[3].padded() for f in frames]
     inner = [f[2].shape[:2] for f in frames]
     splits = [f[4] for f in frames]
-    _write_video(target / "frames.mp4", [_boxed(f[2]) for f in frames])
+    scratch = target / "scratch"
+    scratch.mkdir(exist_ok=True)
+    _write_video(scratch / "frames.mp4", [_boxed(f[2]) for f in frames])
     jpegs = {}
     for split, number in (("train2017", COCO_TRAIN), ("val2017", COCO_VAL)):
         for picture, seen in _coco(assets / "coco", split):
@@ -77,7 +79,7 @@ def pack(target: Path, labelled: Path = LABELLED, assets: Path = ASSETS) -> None
     arrays = {name: np.stack([getattr(seen, name) for seen in labels]) for name in NAMES}
     videos = np.array([f"{f[0]} {f[1]:.2f}" for f in frames])
     np.savez_compressed(
-        target / "labels.npz",
+        scratch / "labels.npz",
         splits=np.array(splits, np.uint8),
         videos=videos,
         inner=np.array(inner, np.int16),
@@ -85,7 +87,10 @@ def pack(target: Path, labelled: Path = LABELLED, assets: Path = ASSETS) -> None
         **jpegs,
     )
     start = read_start(assets / "weights" / "yolox_nano.onnx")
-    np.savez(target / "start.npz", **{k: v.astype(np.float16) for k, v in start.items()})  # type: ignore[arg-type]
+    np.savez(scratch / "start.npz", **{k: v.astype(np.float16) for k, v in start.items()})  # type: ignore[arg-type]
+    for path in scratch.iterdir():  # all at once: nobody copies half of a pack
+        path.replace(target / path.name)
+    scratch.rmdir()
 
 
 def _frames(folder: Path) -> Iterator[tuple[str, float, ImageArray, Labels, int]]:

@@ -16,7 +16,6 @@ import torch
 from torch.nn import functional
 
 from benchmarks.gpu import _networks
-from benchmarks.gpu._card import median_seconds
 from benchmarks.gpu._speed import MS, Book, Clock, cost, number, percent, roofline, table
 from recognizer.backends.facts import Thresholds
 from recognizer.backends.torch import TorchNetwork, TrainedPose, open_graph, with_options
@@ -31,7 +30,7 @@ from recognizer.video.array_image import ArrayImage
 
 FRAME_WH = (1280, 720)
 BATCHES, CROP_BATCHES = (1, 8, 32), (32, 128)
-TINY_BATCHES, TINY_SIDE = (1, 2), 160
+TINY_BATCHES, TINY_SIDE = (2,), 96
 COMPARED = 8
 """Frames, or people, that a mode is compared on."""
 
@@ -88,6 +87,7 @@ SDPOSE_MODES = (
     Mode("fp32"), Mode("bf16"), Mode("bf16", (BYTES,)), Mode("bf16", (BYTES, GRAPH)),
     Mode("fp16", (BYTES, GRAPH)), Mode("bf16", (LAST, BYTES, GRAPH)),
 )  # fmt: skip
+CPU_MODES = (Mode("fp32"), Mode("fp32", (BYTES,)), Mode("fp32", (BYTES,), resize=True))
 STAGES = (Mode("fp16", (LAST,)), Mode("fp16", (LAST, BYTES)))
 
 
@@ -224,9 +224,13 @@ def key_of(name: str, mode: Mode, count: int) -> str:
     return f"pose|{name}|{mode.name}|{count}"
 
 
-def rtmo(book: Book, clock: Clock, name: str, modes: tuple[Mode, ...] = RTMO_MODES) -> None:
+def keys_of(name: str, modes: tuple[Mode, ...], batches: tuple[int, ...]) -> list[str]:
+    return [key_of(name, mode, count) for mode in modes for count in batches]
+
+
+def rtmo(book: Book, clock: Clock, name: str) -> None:
     """Measure an RTMO in all modes and batches."""
-    tiny = book.options.tiny
+    tiny, modes = book.options.tiny, RTMO_MODES if clock.cuda else CPU_MODES
     batches = TINY_BATCHES if tiny else BATCHES
 
     def make() -> _networks.Subject:
@@ -237,8 +241,9 @@ def rtmo(book: Book, clock: Clock, name: str, modes: tuple[Mode, ...] = RTMO_MOD
     measure(book, clock, name, modes, batches, make)
 
 
-def sdpose(book: Book, clock: Clock, name: str, modes: tuple[Mode, ...] = SDPOSE_MODES) -> None:
+def sdpose(book: Book, clock: Clock, name: str) -> None:
     """Measure an SDPose in all modes and batches."""
+    modes = SDPOSE_MODES if clock.cuda else CPU_MODES[:2]
     batches = TINY_BATCHES if book.options.tiny else CROP_BATCHES
     measure(book, clock, name, modes, batches,
             lambda: _networks.sdpose(name, book.options.data, batches[-1]))  # fmt: skip
@@ -253,8 +258,7 @@ def measure(
     make: Callable[[], _networks.Subject],
 ) -> None:
     """Measure a network in all modes and batches that are not known yet."""
-    modes = tuple(mode for mode in modes if clock.cuda or on_cpu(mode))
-    if book.late or book.has(key_of(name, mode, count) for mode in modes for count in batches):
+    if book.late or book.has(keys_of(name, modes, batches)):
         return
     bench = Bench(name, make(), clock, batches, book.results.values.get("card", {}))
     for mode in modes:
@@ -263,15 +267,8 @@ def measure(
             measure_mode(book, bench, mode)
             torch.backends.cudnn.benchmark = False
     if bench.is_rtmo:
-        for mode in STAGES:
-            if clock.cuda or on_cpu(replace(mode, dtype="fp32")):
-                own = mode if clock.cuda else replace(mode, dtype="fp32")
-                book.measure(f"stages|{name}|{own.name}", lambda own=own: stages(bench, own))
-
-
-def on_cpu(mode: Mode) -> bool:
-    """Tell whether a CPU runs it at all."""
-    return mode.dtype != "fp16" and GRAPH not in mode.options
+        for mode in STAGES if clock.cuda else CPU_MODES[:1]:
+            book.measure(f"stages|{name}|{mode.name}", lambda mode=mode: stages(bench, mode))
 
 
 def measure_mode(book: Book, bench: Bench, mode: Mode) -> None:
@@ -296,14 +293,26 @@ def timed(bench: Bench, mode: Mode, network: TorchNetwork, count: int) -> dict[s
     element = torch.uint8 if spec.dtype == "tensor(uint8)" else torch.float32
     given = torch.full(shape, LETTERBOX_GREY, dtype=element, device=bench.clock.device)
     with torch.inference_mode():
-        alone = MS * median_seconds(lambda: network._values(given), bench.clock.device, 5)
+        alone = bench.clock.network_ms(lambda: network._values(given))
     flops, moved = bench.cost_of(network, count, mode.dtype)
     shares = roofline({"p50_ms": alone}, bench.card, peak_of(mode), flops, moved)
     return found | {
         "network": bench.name, "mode": mode.name, "batch": count, "dtype": mode.dtype,
         "per_s": count / found["p50_ms"] * MS, "network_ms": alone, "apart": apart,
+        "recorded": is_recorded(bench, network, compared),
         "gflops": flops / 1e9, "layers_mib": moved / 2**20, **shares,
     }  # fmt: skip
+
+
+def is_recorded(bench: Bench, network: TorchNetwork, count: int) -> bool | None:
+    """Tell whether the recording held everybody; None where nothing is recorded."""
+    if network._recorded is None or not bench.is_rtmo:
+        return None
+    room = LetterboxBatch(bench.subject.input_wh, uint8=network.inputs[0].dtype == "tensor(uint8)")
+    pixels = torch.from_numpy(room.fill(bench.subject.images[:count])[0])
+    with torch.inference_mode():
+        _, fits = network._recorded.run(pixels, network._size(count))
+    return bool(fits)
 
 
 def peak_of(mode: Mode) -> str:
@@ -353,10 +362,11 @@ def render(values: dict[str, Any]) -> str:
                 number(one["p90_ms"]), number(one["p99_ms"]), number(one["per_s"]),
                 number(one["network_ms"]), number(one["tflops"]), percent(one.get("of_matmul")),
                 percent(one.get("of_copy")), number(one["peak_mib"]),
-                f"{apart['found']} of {apart['people']}, {number(apart['worst_px'], 2)} px",
+                f"{apart['found']} of {apart['people']}, {number(apart['median_px'], 2)} / "
+                f"{number(apart['worst_px'], 2)} px",
             ])  # fmt: skip
     head = ["network", "mode", "batch", "p50 ms", "p90 ms", "p99 ms", "per s", "network ms",
-            "TFLOP/s", "of matmul", "of copy", "peak MiB", "people, apart at most"]  # fmt: skip
+            "TFLOP/s", "of matmul", "of copy", "peak MiB", "people, apart"]  # fmt: skip
     text = table(head, rows) if rows else ""
     parts = [one for key, one in values.items() if key.startswith("stages|") and "ms" in one]
     if parts:

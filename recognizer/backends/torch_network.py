@@ -125,7 +125,7 @@ class TorchNetwork:
 
     def _values(self, pixels: Tensor) -> Outputs:
         """Return the outputs on the device, of the batch as it runs."""
-        size = self._sizes[bisect_left(self._sizes, len(pixels))] if self._sizes else len(pixels)
+        size = self._size(len(pixels))
         if self._recorded is not None:
             values, fits = self._recorded.run(pixels, size)
             if fits is None or bool(fits):
@@ -135,6 +135,10 @@ class TorchNetwork:
             filling = there.new_zeros((size - len(pixels), *there.shape[1:]))
             there = torch.cat([there, filling])
         return _tuple(self._graph(self._laid_out(there)))
+
+    def _size(self, count: int) -> int:
+        """Return the size of the batch that ``count`` items run in."""
+        return self._sizes[bisect_left(self._sizes, count)] if self._sizes else count
 
     def _laid_out(self, pixels: Tensor) -> Tensor:
         if self.inputs[0].dtype == _UINT8:  # NHWC as it comes is channels_last already

@@ -9,6 +9,7 @@ pytest.importorskip("mmpose")
 from mmengine.structures import InstanceData  # noqa: E402
 from mmpose.structures import PoseDataSample  # noqa: E402
 
+from recognizer.backends import graphs  # noqa: E402
 from recognizer.backends.graphs import HeatmapGraph, RtmoGraph, Suppression  # noqa: E402
 from recognizer.backends.network import ModelError  # noqa: E402
 from recognizer.openmmlab import shipped_config  # noqa: E402
@@ -107,6 +108,28 @@ def test_an_image_says_the_same_alone_and_in_a_batch(rtmo):
     together = run(graph, pixels)
     for i in range(3):
         assert_same(run(graph, pixels[i : i + 1]), together[i : i + 1])
+
+
+def test_fixed_shapes_say_the_same_or_that_they_cannot(rtmo, monkeypatch):
+    _, pixels = stack(3, (320, 256))
+    graph = RtmoGraph(rtmo, Suppression(0.4, 0.45, 100))
+    wanted = run(graph, pixels)
+    most = max(len(dets) for dets, _ in wanted)
+    assert 1 < most <= graphs.STATIC_PEOPLE
+    with torch.inference_mode():
+        *_, fits = graph.static(pixels)
+        assert fits
+        assert_same(run(lambda x: graph.static(x)[:2], pixels), wanted)
+        for name, small in (("PEOPLE", most - 1), ("CANDIDATES", most - 1), ("ROUNDS", 1)):
+            with monkeypatch.context() as patch:
+                patch.setattr(graphs, f"STATIC_{name}", small)
+                assert not graph.static(pixels)[2], name
+        few = RtmoGraph(rtmo, Suppression(0.4, 0.45, most - 1))
+        monkeypatch.setattr(graphs, "STATIC_PEOPLE", most)
+        dets, keypoints, fits = few.static(pixels)
+    assert fits
+    assert dets.shape == (3, most - 1, 5)
+    assert keypoints.shape == (3, most - 1, 17, 3)
 
 
 def test_8_bit_pictures_say_the_same(rtmo, sdpose):

@@ -1,0 +1,91 @@
+"""Suppression of a batch at once, against the textbook's loop over one box after the other."""
+
+import pytest
+
+torch = pytest.importorskip("torch")
+
+from recognizer.backends import suppression  # noqa: E402
+from recognizer.backends.suppression import Suppression, overlaps, rank, survivors  # noqa: E402
+
+
+def crowd(images, boxes, seed=0, spread=60.0):
+    random = torch.Generator().manual_seed(seed)
+    corner = torch.rand(images, boxes, 2, generator=random) * spread
+    size = torch.rand(images, boxes, 2, generator=random) * 40 + 1
+    scores = torch.rand(images, boxes, generator=random)
+    return torch.cat([corner, corner + size], -1), scores
+
+
+def iou(a, b):
+    width, height = (min(a[i + 2], b[i + 2]) - max(a[i], b[i]) for i in range(2))
+    shared = max(width, 0) * max(height, 0)
+    areas = [(box[2] - box[0]) * (box[3] - box[1]) for box in (a, b)]
+    return shared / (sum(areas) - shared)
+
+
+def greedy(boxes, scores, rule):
+    """Return the rows that stay, best first."""
+    rows = sorted(range(len(scores)), key=lambda row: -scores[row])  # stable: ties by row
+    kept = []
+    for row in rows:
+        if scores[row] <= rule.score_threshold or len(kept) == rule.max_detections:
+            break
+        if all(iou(boxes[other], boxes[row]) <= rule.nms_threshold for other in kept):
+            kept.append(row)
+    return kept
+
+
+RULES = [
+    Suppression(0.3, 0.45, 100), Suppression(0.0, 0.05, 100), Suppression(0.5, 0.9, 4),
+    Suppression(1.0, 0.5, 10), Suppression(0.2, 0.0, 1), Suppression(0.1, 1.0, 1000),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("rule", RULES)
+@pytest.mark.parametrize("together", [None, 1])
+def test_those_stay_that_a_loop_keeps(rule, together, monkeypatch):
+    if together:  # images of their own
+        monkeypatch.setattr(suppression, "_PAIRS", together)
+    boxes, scores = crowd(3, 70)
+    scores[1, ::3] = scores[1, 0]  # ties: the first row wins
+    scores[2] = scores[2] * (scores[2] > 0.9)  # few candidates
+    stay = survivors(boxes, scores, rule)
+    for i in range(3):
+        wanted = greedy(boxes[i].double().tolist(), scores[i].tolist(), rule)
+        assert stay[i].nonzero().flatten().tolist() == sorted(wanted)
+
+
+def test_nobody_and_nothing():
+    rule = Suppression(0.5, 0.5, 10)
+    boxes, scores = crowd(2, 5)
+    assert not survivors(boxes, scores * 0, rule).any()
+    assert survivors(boxes[:, :0], scores[:, :0], rule).shape == (2, 0)
+    broken = boxes.clone()
+    broken[0, 0] = float("nan")  # what overlaps by no number is dropped, or drops
+    assert survivors(broken, scores, rule).shape == (2, 5)
+
+
+def test_few_rounds_say_whether_they_were_enough():
+    # Box i overlaps only its neighbours: each hangs on all before it.
+    left = torch.arange(20.0) * 6
+    boxes = torch.stack([left, left * 0, left + 10, left * 0 + 10], 1)[None]
+    scores = torch.linspace(0.9, 0.5, 20)[None]
+    rule = Suppression(0.3, 0.2, 100)
+    every_other = torch.arange(20) % 2 == 0
+    exact = rank(boxes, scores, rule, 20, None)
+    assert exact.settled
+    assert torch.equal(exact.kept[0], every_other)
+    short, long = (rank(boxes, scores, rule, 20, rounds) for rounds in (5, 25))
+    assert not short.settled
+    assert torch.equal(short.kept[0, :5], every_other[:5])
+    assert long.settled
+    assert torch.equal(long.kept[0], every_other)
+
+
+def test_overlaps_are_those_of_pairs():
+    boxes, _ = crowd(2, 9)
+    found = overlaps(boxes)
+    for i in range(2):
+        rows = boxes[i].double().tolist()
+        wanted = torch.tensor([[iou(a, b) for b in rows] for a in rows])
+        torch.testing.assert_close(found[i], wanted, rtol=1e-5, atol=1e-6)
