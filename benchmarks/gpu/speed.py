@@ -105,7 +105,8 @@ def compiled(options: Options, results: Results) -> list[str]:
 
     Compiling takes so long that it has a share of its own, after everything's first round.
     """
-    keys = speed_training.keys_of(options, speed_training.COMPILED, speed_compiled.BATCHES)
+    ways = speed_training.compiled_ways(options.device)
+    keys = speed_training.keys_of(options, ways, speed_compiled.BATCHES)
     known = [results.values.get(key) for key in keys]
     left = min(options.left - END_S, COMPILE_MOST_S)
     if all(one is not None and not is_error(one) for one in known):
@@ -140,8 +141,8 @@ def write(options: Options, results: Results) -> None:
         "network alone: its products of the card's matrix products, and what its layers read and "
         "write, once each, of the card's copies. Weights from a seed.",
         speed_pose.render(results.values),
-        "Training steps on data that is on the device: made people; clips of 100 frames with 2 of 4 "
-        "people there. mm*: as mmengine, mmpose and mmaction2 run without us.",
+        "Training steps on data that is on the device: made people; clips of 100 frames with 2 of "
+        "4 people there. mm*: as mmengine, mmpose and mmaction2 run without us.",
         speed_training.render(results.values),
     ]  # fmt: skip
     path = options.out / f"{PART}.md"

@@ -23,7 +23,7 @@ def main(argv: list[str] | None = None) -> int:
     clock = Clock(options.device, 0.8, 20)
     if options.tiny:
         clock = Clock(options.device, 0.0, 1, least=1, warm_ups=0)
-    for way in speed_training.COMPILED:
+    for way in speed_training.compiled_ways(options.device):
         kind = speed_training.ActionSteps
         if way.network != "stgcnpp":
             kind = speed_training.PoseSteps

@@ -71,9 +71,10 @@ ACTION_WAYS = (
     Way("stgcnpp", "bf16", peer=True),
 )  # fmt: skip
 COMPILED = (
-    Way("s_v1_stemnet", "bf16", compiled=True), Way("stgcnpp", "bf16", compiled=True),
-    Way("s_v1_fsd_best", "bf16", compiled=True),
+    Way("s_v1_stemnet", "bf16", compiled=True), Way("s_v1_fsd_best", "bf16", compiled=True),
+    Way("stgcnpp", "bf16", compiled=True),
 )  # fmt: skip
+COMPILED_ON_CPU = (Way("s_v1_stemnet", "fp32", compiled=True),)
 
 
 # --- SDPose ------------------------------------------------------------------------
@@ -252,6 +253,11 @@ def measure_step(steps: Any, way: Way, size: int, book: Book, clock: Clock) -> d
 
 def key_of(way: Way, size: int) -> str:
     return f"step|{way.name}|{size}"
+
+
+def compiled_ways(device: str) -> tuple[Way, ...]:
+    """Return the compiled ways of a device."""
+    return COMPILED if device.startswith("cuda") else COMPILED_ON_CPU
 
 
 def keys_of(
