@@ -130,3 +130,44 @@ def test_stuck_is_nobody_below_the_loss_of_empty_heatmaps():
 
     assert record(0.0039, 0.5, float("nan")).stuck()
     assert not record(0.0039, 0.003).stuck()
+
+
+class Oracle:
+    """Gives the true heatmaps of measured people, batch after batch."""
+
+    def __init__(self, people):
+        self.people, self.shown = people, 0
+
+    def train(self, training):
+        self.training = training
+
+    def heatmaps(self, images):
+        rows = slice(self.shown, self.shown + len(images))
+        self.shown += len(images)
+        moved = fsd_batch.move(self.people.keypoints[rows], self.people.matrices[0, rows])
+        return fsd_batch.targets(moved, self.people.visible[rows])[0]
+
+
+def test_true_heatmaps_are_measured_as_perfect():
+    rng = np.random.default_rng(0)
+    count = fsd.CHUNK + 2  # two batches
+    keypoints = rng.uniform((40, 40), (100, 130), (count, 17, 2)).astype(np.float32)
+    boxes = np.tile(np.array([30, 25, 110, 145], np.float32), (count, 1))
+    centre, width = fsd_batch.box_regions(boxes)
+    notes = {
+        "keypoints": keypoints.copy(), "visible": np.ones((count, 17), np.uint8),
+        "area": np.full(count, 8000.0), "image": np.arange(count) // 2,
+        "origin": rng.uniform(0.5, 2, (count, 4)).astype(np.float32),
+    }  # fmt: skip
+    people = fsd_batch.People(
+        torch.zeros(count, 3, 8, 8, dtype=torch.uint8), torch.from_numpy(keypoints),
+        torch.ones(count, 17),
+        torch.from_numpy(fsd_batch.warp_matrices(centre, width, np.zeros(count)))[None].float(),
+        torch.zeros(1, count, dtype=torch.bool), notes,
+    )  # fmt: skip
+    ground = fsd.Ground(None, {"people": people}, None, torch.device("cpu"))
+    oracle = Oracle(people)
+    assert fsd.evaluate(ground, oracle) == {"people_ap": 1, "people_ap50": 1, "people_pck": 1}
+    assert oracle.training
+    people.keypoints[::2] += 40  # every other person's truth moves away from the notes
+    assert fsd.evaluate(ground, Oracle(people))["people_pck"] < 0.7
