@@ -8,6 +8,9 @@
 #                  ARGS=--quick small, in minutes; ARGS="tracking rtmo_speed" these
 # make setup-benchmark  the dev set and the peers that benchmarks compare with
 # make test-image  build and use the container; needs Compose 2, and an engine or root
+# make check-gpu   on a GPU server, after make setup-train RUNTIME=tensorrt (or gpu): whatever runs
+#                  on a GPU is run and timed; one table for a report. ARGS="--video FILE ...",
+#                  ARGS=--dry-run on a CPU
 # make check-gpu-libs  fetch the pinned wheels (gigabytes) and prove that no library is missing
 # make clean-venv  remove .venv
 #
@@ -36,7 +39,7 @@ TRAIN_LISTS := requirements/training.txt requirements/openmmlab.txt
 DEV_LISTS := $(TRAIN_LISTS) requirements/dev.txt
 
 .PHONY: demo setup setup-train setup-dev setup-benchmark test test-slow lint format benchmark \
-	test-image check-gpu-libs clean-venv
+	test-image check-gpu check-gpu-libs clean-venv
 .DEFAULT_GOAL := demo
 
 demo: $(TRAIN_SET)
@@ -71,6 +74,12 @@ benchmark: $(PEERS)
 # TARGET=training, gpu, tensorrt, train or all: other images; deploy/image_test.sh tells more.
 test-image:
 	deploy/image_test.sh $(TARGET)
+
+# No prerequisite: a RUNTIME that is not given would take onnxruntime-gpu away.
+check-gpu:
+	@$(PY) -c 'import onnxruntime' 2>/dev/null || { \
+		echo "first: make setup-train RUNTIME=tensorrt (or RUNTIME=gpu)"; exit 1; }
+	$(PY) -m benchmarks.gpu.check $(ARGS)
 
 # ARGS="--image gpu": that one alone (gpu, tensorrt, train).
 check-gpu-libs: $(DEV_SET)

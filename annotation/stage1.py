@@ -41,6 +41,7 @@ from recognizer.backends.network import ModelError
 from recognizer.config import Config
 from recognizer.pose.estimator import PoseModel, open_pose_model
 from recognizer.types import Frame, FrameAccount, PoseSequence, PoseSequenceBuilder
+from recognizer.video.nvdec import check_nvdec
 from recognizer.video.prefetch import prefetch
 from recognizer.video.reader import VideoError, VideoInfo, VideoReader
 from recognizer.video.writer import describe_holes
@@ -161,6 +162,18 @@ def describe_damage(account: FrameAccount) -> str:
     return "; ".join([*parts, *account.notes])
 
 
+def _decoder_gpu(plan: _WorkerPlan) -> int | None:
+    """Return the number of the GPU that decodes, None for the CPU; refuse one that cannot."""
+    if plan.config.annotation.decoder == "cpu":
+        return None
+    pose = plan.config.models.pose_estimation
+    device = getattr(pose, pose.inference_mode).device
+    own = int(device.partition(":")[2]) if device.startswith("cuda") else 0
+    gpu = own if plan.gpu is None else plan.gpu
+    check_nvdec(gpu)
+    return gpu
+
+
 class _PoseWorker:
     """One worker: a model opened once, then one video after another."""
 
@@ -170,6 +183,7 @@ class _PoseWorker:
         cv2.setNumThreads(1)  # its pool would fight the other workers for the cores
         self._plan = plan
         pose = plan.config.models.pose_estimation
+        self._decoder_gpu = _decoder_gpu(plan)
         self._model = open_pose_model(pose, plan.files, threads=plan.threads, gpu=plan.gpu)
 
     def __call__(self, video: Video, report: Report) -> Outcome:
@@ -200,8 +214,9 @@ class _PoseWorker:
         section = self._plan.config.annotation
         builder = PoseSequenceBuilder()
         with VideoReader(
-            video.path, sample_fps=section.sample_fps, threads=self._plan.threads
-        ) as reader:
+            video.path, sample_fps=section.sample_fps, threads=self._plan.threads,
+            gpu=self._decoder_gpu,
+        ) as reader:  # fmt: skip
             # With a core to spare, the next frames are decoded while the network works.
             spare = self._plan.threads > 1 or self._plan.gpu is not None
             frames = prefetch(iter(reader), 2 * section.batch_size) if spare else iter(reader)

@@ -24,7 +24,7 @@ from recognizer.config_file import load_config
 from recognizer.pose.detector import Boxes, YoloxDetector
 from recognizer.pose.topdown import TopDownPose
 from recognizer.types import Poses
-from recognizer.video.image import ArrayImage
+from recognizer.video.array_image import ArrayImage
 
 ROOT = Path(__file__).resolve().parents[1]
 REFERENCE = {("val2017", "true"): 0.586, ("train2017", "true"): 0.480,

@@ -95,7 +95,7 @@ def contenders(path, threads, frames):
     """Return calls by name; each takes the number of a frame and looks at that frame."""
     import onnxruntime as ort
 
-    from recognizer.video.image import ArrayImage
+    from recognizer.video.array_image import ArrayImage
 
     images = [ArrayImage(frame) for frame in frames]
     peer = rtmlib_model(path, threads)
@@ -123,7 +123,7 @@ def contenders(path, threads, frames):
 def letterboxes(path, frames, images):
     """Return calls that make the network's input of a BGR array, or of the decoder's frame."""
     from recognizer.pose.detector import LetterboxBatch
-    from recognizer.video.image import ArrayImage
+    from recognizer.video.array_image import ArrayImage
 
     peer = rtmlib_model(path, 1)
     arrays = [ArrayImage(frame) for frame in frames]
@@ -176,7 +176,7 @@ def agreement(path, frames):
     """Print how many people both see at 640x640, and how far their keypoints are apart."""
     import numpy as np
 
-    from recognizer.video.image import ArrayImage
+    from recognizer.video.array_image import ArrayImage
 
     peer, own = rtmlib_model(path, 1), ours(path, 1, SQUARE, keypoint_threshold=0.0)
     seen, apart = [0, 0], []
@@ -194,7 +194,7 @@ def agreement(path, frames):
 
 def side_by_side(path, frames, rounds):
     """Print frames/s of one session of two threads and of two sessions of one, in turns."""
-    from recognizer.video.image import ArrayImage
+    from recognizer.video.array_image import ArrayImage
 
     images = [ArrayImage(frame) for frame in frames]
     pair = [ours(path, 1, RECTANGLE) for _ in range(2)]

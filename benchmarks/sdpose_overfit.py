@@ -42,13 +42,28 @@ def write_part(data, persons, path):
     return len(content["images"]), sum(a["num_keypoints"] > 0 for a in content["annotations"])
 
 
-def write_start(cfg, path):
-    """Write first weights for the few steps that there are.
+def spread_tokens(model):
+    """Change a model's published first weights for the few steps that there are.
 
     From the published start the first hundred steps only shrink the heatmaps, and what tells one
     picture from another goes with it. Here heatmaps begin near zero, and tokens differ by picture
     and by keypoint.
     """
+    import torch
+
+    with torch.no_grad():
+        for module in model.head.transformer.modules():
+            if isinstance(module, torch.nn.Linear):
+                torch.nn.init.xavier_uniform_(module.weight)
+        for block in model.head.transformer.blocks:
+            queries_and_keys = 2 * block.attention.qkv.in_features
+            block.attention.qkv.weight[:queries_and_keys] *= 2
+        model.head.transformer.keypoint_tokens *= 25
+        model.head.heatmap_head[-1].weight *= 0.02
+
+
+def write_start(cfg, path):
+    """Write first weights, see ``spread_tokens``, as a checkpoint."""
     import torch
     from mmpose.registry import MODELS
 
@@ -60,15 +75,7 @@ def write_start(cfg, path):
     logging.disable(logging.INFO)
     model.init_weights()
     logging.disable(logging.NOTSET)
-    with torch.no_grad():
-        for module in model.head.transformer.modules():
-            if isinstance(module, torch.nn.Linear):
-                torch.nn.init.xavier_uniform_(module.weight)
-        for block in model.head.transformer.blocks:
-            queries_and_keys = 2 * block.attention.qkv.in_features
-            block.attention.qkv.weight[:queries_and_keys] *= 2
-        model.head.transformer.keypoint_tokens *= 25
-        model.head.heatmap_head[-1].weight *= 0.02
+    spread_tokens(model)
     torch.save({"state_dict": model.state_dict(), "meta": {}}, path)
 
 

@@ -150,7 +150,8 @@ def _onnx(config: Config, alike: PoseEstimationSection) -> Iterator[Candidate]:
         raise FileNotFoundError(f"not configured: set {_KEY}.onnx.model_path")
     path = _file(config, own.model_path, "onnx.model_path")
     detector = _detector(config, alike)
-    plain = {"device": "cpu", "provider": "native", "openvino_precision": "f32"}
+    plain = {"device": "cpu", "provider": "native", "openvino_precision": "f32",
+             "cuda_graph": False}  # fmt: skip
     sections = [own.model_copy(update=plain), own]
     twins = [path.with_name(f"{path.stem}{ending}.onnx") for ending in _SHORTER]
     seen = set()

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from recognizer.types import Image, Poses
-from recognizer.video.image import ArrayImage
+from recognizer.video.array_image import ArrayImage
 from recognizer.video.reader import VideoReader
 
 VIDEO_SUFFIXES = {".mp4", ".avi", ".mkv", ".mov", ".webm", ".m4v", ".mpg", ".mpeg", ".ts"}

@@ -40,7 +40,23 @@ BatchSizes = Annotated[list[Batch] | None, AfterValidator(_ascending)]
 KEYPOINT_THRESHOLD: dict[PoseKind, float] = {"rtmo": 0.3, "topdown": 0.0}
 
 
-class OnnxPoseSection(OnnxRuntimeOptions):
+class OnnxImageOptions(OnnxRuntimeOptions):
+    """What is beyond that for networks that see pictures, batch after batch."""
+
+    pinned_memory: bool = True
+    static_batch: Batch | None = None
+    cuda_graph: bool = False
+
+    @model_validator(mode="after")
+    def _check_graph(self) -> Self:
+        if self.cuda_graph and not self.device.startswith("cuda"):
+            raise ValueError(f"cuda_graph: true needs device: cuda:N, got device: {self.device}")
+        if self.cuda_graph and not self.pinned_memory:
+            raise ValueError("cuda_graph: true needs pinned_memory: true, got false")
+        return self
+
+
+class OnnxPoseSection(OnnxImageOptions):
     """The pose network as an ONNX file."""
 
     model_path: str = "pp_tinypose_256x192.onnx"
@@ -91,6 +107,9 @@ class TensorRTPoseSection(Section):
     engine_dir: ConfigPath | None = None
     timing_cache: ConfigPath | None = None
     trust_model_path: bool = False
+    pinned_memory: bool = True
+    static_batch: Batch | None = None
+    cuda_graph: bool = False
 
     @model_validator(mode="after")
     def _check(self) -> "TensorRTPoseSection":
@@ -98,6 +117,12 @@ class TensorRTPoseSection(Section):
             raise ValueError(
                 "min_batch: expected min_batch <= opt_batch <= max_batch, got "
                 f"{self.min_batch}, {self.opt_batch}, {self.max_batch}"
+            )
+        batch = self.static_batch
+        if batch is not None and not self.min_batch <= batch <= self.max_batch:
+            raise ValueError(
+                f"static_batch: expected min_batch..max_batch ({self.min_batch} to "
+                f"{self.max_batch}), got {batch}"
             )
         tuned = self.model_input_size
         small, large = self.min_input_size or tuned, self.max_input_size or tuned
@@ -110,7 +135,7 @@ class TensorRTPoseSection(Section):
         return self
 
 
-class DetectorSection(OnnxRuntimeOptions):
+class DetectorSection(OnnxImageOptions):
     """The person detector in front of a top-down pose network (YOLOX without NMS)."""
 
     model_path: str = "yolox_nano.onnx"

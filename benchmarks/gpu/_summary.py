@@ -23,9 +23,15 @@ def read(path: Path) -> dict[str, Any]:
     return found if isinstance(found, dict) else {}
 
 
+def file_of(out: Path, part: str, suffix: str) -> Path:
+    """Return a part's file; a part may keep what it measured in its smallest size apart."""
+    small = out / f"{part}_tiny{suffix}"
+    return small if small.is_file() else out / f"{part}{suffix}"
+
+
 def is_complete(out: Path, part: str) -> bool:
     """Tell whether nothing is left to measure in a part."""
-    return read(out / f"{part}.json").get("complete") is True
+    return read(file_of(out, part, ".json")).get("complete") is True
 
 
 def errors(values: dict[str, Any]) -> dict[str, str]:
@@ -47,7 +53,7 @@ def write(out: Path, parts: list[str]) -> None:
     lines += [f"| {text} | {card[key]} |" for key, text in _CARD_ROWS if card.get(key) is not None]
     missing = []
     for part in parts:
-        table, values = out / f"{part}.md", read(out / f"{part}.json")
+        table, values = file_of(out, part, ".md"), read(file_of(out, part, ".json"))
         body = table.read_text(encoding="utf-8").strip() if table.is_file() else "No table."
         lines += ["", f"## {part}", "", body]
         if values.get("complete") is not True:

@@ -41,6 +41,7 @@ COMPILE_S = 12.0
 def main(argv: list[str] | None = None) -> int:
     options = parse(__doc__, argv)
     results = Results.open(options, PART)
+    print(f"begins with {options.left:.1f} s left", flush=True)
     warnings.simplefilter("ignore")
     from recognizer.openmmlab import load_mmaction, load_mmpose
 
@@ -105,10 +106,12 @@ def poses(
     ]
     if not missing:
         return
+    print(f"{name}: {options.left:.1f} s left", flush=True)
     try:
         subject, reference = _prepared(name, options)
     except Exception as error:  # noqa: BLE001  # the next network may still succeed
         traceback.print_exc()
+        print(f"{name}: not built", flush=True)
         for one in missing:
             results.put(f"{name}, {one}", {"error": f"not built: {error}"[:500]})
         return

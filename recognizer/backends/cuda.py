@@ -6,13 +6,15 @@ does not need, and ctypes on ``libcudart`` the layout of structures that changes
 """
 
 import importlib
+import math
 import re
 import weakref
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import DTypeLike, NDArray
 
 from recognizer.backends.engine_shapes import capacity
 from recognizer.backends.network import ModelError
@@ -96,15 +98,63 @@ def driver_version() -> str:
     return found[0] if found else ""
 
 
-class Stream:
-    """A queue of work on one GPU, and memory on it that is reused from run to run."""
+class PinnedMemory:
+    """Page-locked memory of the host, which a GPU reads and writes by itself; freed at its end.
 
-    def __init__(self, device: str) -> None:
-        self._cudart = runtime()
+    NumPy makes an array of it by ``__array_interface__``, and keeps it as long as the array.
+
+    Args:
+        nbytes: size, at least 1.
+
+    Raises:
+        ModelError: the system gives no more of it.
+
+    """
+
+    def __init__(self, nbytes: int) -> None:
+        cudart = runtime()
+        self.nbytes = max(nbytes, 1)
+        answer = cudart.cudaHostAlloc(self.nbytes, cudart.cudaHostAllocPortable)
+        self.address = int(checked(answer, f"{nbytes} bytes of page-locked memory"))
+        self.__array_interface__ = {
+            "shape": (self.nbytes,), "typestr": "|u1", "data": (self.address, False), "version": 3,
+        }  # fmt: skip
+        weakref.finalize(self, cudart.cudaFreeHost, self.address)
+
+    def array(self, shape: tuple[int, ...], dtype: DTypeLike) -> NDArray[Any]:
+        """Return the beginning of it as an array; a later one shares the same bytes."""
+        kind = np.dtype(dtype)
+        nbytes = math.prod(shape) * kind.itemsize
+        return np.asarray(self)[:nbytes].view(kind).reshape(shape)
+
+    def holds(self, array: NDArray[Any]) -> bool:
+        """Return whether an array lies in it, side by side."""
+        start = array.ctypes.data - self.address
+        return array.flags.c_contiguous and 0 <= start <= self.nbytes - array.nbytes
+
+
+class Stream:
+    """A queue of work on one GPU, and memory on it that is reused from run to run.
+
+    Args:
+        device: ``cuda:N``.
+        pinned: copy by way of page-locked memory, which is reused, too. A copy from or to other
+            memory makes the driver do the same in small pieces, and the caller wait for each.
+
+    """
+
+    def __init__(self, device: str, *, pinned: bool = True) -> None:
+        self.cudart = runtime()
         self._index = int(device.partition(":")[2])
-        self._stream = checked(self._cudart.cudaStreamCreate(), "making a CUDA stream")
+        self._is_pinned = pinned
+        self._stream = checked(self.cudart.cudaStreamCreate(), "making a CUDA stream")
         self._memory: dict[str, tuple[int, int]] = {}  # name -> (address, bytes)
-        weakref.finalize(self, _release, self._cudart, self._stream, self._memory)
+        self._graphs: list[Any] = []
+        self._pinned: dict[str, PinnedMemory] = {}
+        self._lent: weakref.WeakSet[PinnedMemory] = weakref.WeakSet()
+        self._uploading: list[NDArray[Any]] = []
+        self._downloading: list[tuple[NDArray[Any], NDArray[Any]]] = []
+        weakref.finalize(self, _release, self.cudart, self._stream, self._memory, self._graphs)
 
     @property
     def handle(self) -> int:
@@ -113,7 +163,7 @@ class Stream:
 
     def enter(self) -> None:
         """Make the GPU the calling thread's: CUDA keeps the choice per thread."""
-        checked(self._cudart.cudaSetDevice(self._index), f"choosing cuda:{self._index}")
+        checked(self.cudart.cudaSetDevice(self._index), f"choosing cuda:{self._index}")
 
     def reserve(self, name: str, nbytes: int) -> int:
         """Return the address of ``nbytes`` of GPU memory; what was held grows where needed.
@@ -127,36 +177,115 @@ class Stream:
         if wanted != held:
             if held:
                 del self._memory[name]
-                checked(self._cudart.cudaFree(address), f"freeing {name}")
-            address = int(checked(self._cudart.cudaMalloc(wanted), f"{wanted} bytes for {name}"))
+                checked(self.cudart.cudaFree(address), f"freeing {name}")
+            address = int(checked(self.cudart.cudaMalloc(wanted), f"{wanted} bytes for {name}"))
             self._memory[name] = (address, wanted)
         return address
 
-    def upload(self, array: NDArray[Any], address: int) -> None:
-        """Queue a copy to the GPU; the array must be contiguous and live until ``wait``."""
-        kind = self._cudart.cudaMemcpyKind.cudaMemcpyHostToDevice
-        self._copy(address, array.ctypes.data, array.nbytes, kind)
+    def host_array(self, shape: tuple[int, ...], dtype: DTypeLike) -> NDArray[Any]:
+        """Return an array that is uploaded as it is: of page-locked memory, where that is used."""
+        if not self._is_pinned:
+            return np.empty(shape, dtype)
+        self.enter()
+        memory = PinnedMemory(math.prod(shape) * np.dtype(dtype).itemsize)
+        self._lent.add(memory)
+        return memory.array(shape, dtype)
 
-    def download(self, address: int, shape: tuple[int, ...], dtype: np.dtype[Any]) -> NDArray[Any]:
+    def upload(self, name: str, array: NDArray[Any]) -> int:
+        """Queue a copy into GPU memory of this name and return its address.
+
+        The array may be changed again after ``wait``.
+        """
+        address = self.reserve(name, array.nbytes)
+        source = self._source(name, array)
+        self._uploading.append(source)
+        kind = self.cudart.cudaMemcpyKind.cudaMemcpyHostToDevice
+        self.copy(address, source.ctypes.data, source.nbytes, kind)
+        return address
+
+    def _source(self, name: str, array: NDArray[Any]) -> NDArray[Any]:
+        """Return the array, side by side, in the memory that it is copied from."""
+        if not self._is_pinned or any(memory.holds(array) for memory in self._lent):
+            return np.ascontiguousarray(array)
+        staged = self._staged(f"to {name}", array.shape, array.dtype)
+        np.copyto(staged, array)
+        return staged
+
+    def download(
+        self, name: str, address: int, shape: tuple[int, ...], dtype: np.dtype[Any]
+    ) -> NDArray[Any]:
         """Queue a copy from the GPU into a new array, which is filled after ``wait``."""
         array = np.empty(shape, dtype)
-        kind = self._cudart.cudaMemcpyKind.cudaMemcpyDeviceToHost
-        self._copy(array.ctypes.data, address, array.nbytes, kind)
+        target = array
+        if self._is_pinned:
+            target = self._staged(f"from {name}", shape, dtype)
+            self._downloading.append((target, array))
+        kind = self.cudart.cudaMemcpyKind.cudaMemcpyDeviceToHost
+        self.copy(target.ctypes.data, address, array.nbytes, kind)
         return array
 
-    def _copy(self, target: int, source: int, nbytes: int, kind: Any) -> None:
+    def _staged(self, name: str, shape: tuple[int, ...], dtype: DTypeLike) -> NDArray[Any]:
+        nbytes = math.prod(shape) * np.dtype(dtype).itemsize
+        here = self._pinned.get(name)
+        if here is None or here.nbytes < nbytes:
+            self._pinned.pop(name, None)  # freed before more is asked for
+            self._pinned[name] = here = PinnedMemory(capacity(0, nbytes))
+        return here.array(shape, dtype)
+
+    def copy(self, target: int, source: int, nbytes: int, kind: Any) -> None:
+        """Queue a copy between two addresses; ``kind`` is one of CUDA's cudaMemcpyKind."""
         if nbytes:
-            answer = self._cudart.cudaMemcpyAsync(target, source, nbytes, kind, self._stream)
+            answer = self.cudart.cudaMemcpyAsync(target, source, nbytes, kind, self._stream)
             checked(answer, f"copying {nbytes} bytes")
 
     def wait(self) -> None:
         """Return when everything queued is done; raise ModelError if any of it failed."""
-        checked(self._cudart.cudaStreamSynchronize(self._stream), "running the network")
+        try:
+            checked(self.cudart.cudaStreamSynchronize(self._stream), "running the network")
+            for staged, array in self._downloading:
+                np.copyto(array, staged)
+        finally:
+            self._uploading.clear()
+            self._downloading.clear()
+
+    def capture(self, work: Callable[[], None]) -> Any:
+        """Return a CUDA graph of what ``work`` queues on this stream; nothing of it runs.
+
+        ``work`` must have run before: what is loaded at the first run cannot be recorded.
+
+        Raises:
+            ModelError: it does what no graph can hold, such as waiting for the GPU.
+
+        """
+        cudart = self.cudart
+        mode = cudart.cudaStreamCaptureMode.cudaStreamCaptureModeThreadLocal
+        what = "recording a CUDA graph (cuda_graph: false runs without one)"
+        checked(cudart.cudaStreamBeginCapture(self._stream, mode), what)
+        try:
+            work()
+        except BaseException:
+            cudart.cudaStreamEndCapture(self._stream)
+            raise
+        graph = checked(cudart.cudaStreamEndCapture(self._stream), what)
+        try:
+            executable = checked(cudart.cudaGraphInstantiate(graph, 0), what)
+        finally:
+            cudart.cudaGraphDestroy(graph)
+        self._graphs.append(executable)
+        return executable
+
+    def launch(self, graph: Any) -> None:
+        """Queue the work of a graph; it reads and writes where it did when it was recorded."""
+        checked(self.cudart.cudaGraphLaunch(graph, self._stream), "running a CUDA graph")
 
 
-def _release(cudart: Any, stream: Any, memory: dict[str, tuple[int, int]]) -> None:
+def _release(
+    cudart: Any, stream: Any, memory: dict[str, tuple[int, int]], graphs: list[Any]
+) -> None:
     # Nobody is left to hear of an error here, and at the end of a process the driver may be gone.
     cudart.cudaStreamSynchronize(stream)
+    for graph in graphs:
+        cudart.cudaGraphExecDestroy(graph)
     for address, _ in memory.values():
         cudart.cudaFree(address)
     cudart.cudaStreamDestroy(stream)

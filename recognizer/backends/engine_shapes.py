@@ -7,7 +7,8 @@ largest) of each input whose size the ONNX file leaves free. The rules of a prof
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -222,7 +223,44 @@ def inside(shape: Shape, span: ShapeRange) -> bool:
     )
 
 
-def check_batch(ranges: Sequence[ShapeRange], batch: int | None) -> int:
+def static_inputs(
+    specs: tuple[TensorSpec, ...], ranges: Sequence[ShapeRange], batch: int | None
+) -> tuple[TensorSpec, ...]:
+    """Return the inputs of an engine that is always given ``batch`` items (None: as it is).
+
+    Raises:
+        ModelError: the engine was built for other batches.
+
+    """
+    if batch is None:
+        return specs
+    for spec, span in zip(specs, ranges, strict=True):
+        if not span.largest or not span.smallest[0] <= batch <= span.largest[0]:
+            raise ModelError(
+                f"static_batch: expected a batch that the engine was built for ({span}), got "
+                f"{batch} for {spec.name}; change min_batch and max_batch and build again with "
+                "--mode deploy.tensorrt"
+            )
+    return tuple(replace(spec, shape=(batch, *spec.shape[1:])) for spec in specs)
+
+
+def check_fixed(path: Path, specs: Sequence[TensorSpec]) -> None:
+    """Refuse a CUDA graph of an engine that takes several shapes.
+
+    Raises:
+        ModelError: an input of a free size.
+
+    """
+    free = [str(spec) for spec in specs if None in spec.shape]
+    if free:
+        raise ModelError(
+            f"{path}: cuda_graph: expected an engine whose inputs are all of fixed size, got "
+            f"{', '.join(free)}; set static_batch where only the batch is free, leave "
+            "min_input_size and max_input_size null, or set cuda_graph: false"
+        )
+
+
+def most_items(ranges: Sequence[ShapeRange], batch: int | None) -> int:
     """Return the most items of one run; refuse an engine that holds fewer than ``batch``.
 
     Raises:

@@ -37,6 +37,25 @@ class _Nms(torch.autograd.Function):
         return g.op("NonMaxSuppression", boxes, scores, most, overlap, least)
 
 
+def suppressed(boxes: Tensor, scores: Tensor, rule: Suppression) -> tuple[Tensor, Tensor]:
+    """Return scores and indices (B, K) of the boxes that stay, best first.
+
+    K is the most that any image keeps, at least 1; what an image has fewer has score 0.
+
+    Args:
+        boxes: (B, N, 4) x1, y1, x2, y2.
+        scores: (B, N), 0-1.
+        rule: which boxes stay.
+
+    """
+    keep = _Nms.apply(boxes, scores.unsqueeze(1), rule)  # type: ignore[no-untyped-call]
+    kept = torch.zeros_like(scores)
+    kept[keep[:, 0], keep[:, 2]] = 1.0
+    most = kept.sum(1).max().clamp(min=1).to(torch.int64)
+    ranked, order = (scores * kept).sort(dim=1, descending=True)
+    return ranked[:, :most], order[:, :most]
+
+
 class RtmoGraph(nn.Module):
     """Images -> ``dets`` (B, K, 5), ``keypoints`` (B, K, 17, 3), in network pixels.
 
@@ -95,12 +114,7 @@ class RtmoGraph(nn.Module):
         size = pixels.shape[2:]
         found = self._predictions(pixels)
         scores, boxes = found[:2]
-        keep = _Nms.apply(boxes, scores.unsqueeze(1), self.rule)  # type: ignore[no-untyped-call]
-        kept = torch.zeros_like(scores)
-        kept[keep[:, 0], keep[:, 2]] = 1.0
-        most = kept.sum(1).max().clamp(min=1).to(torch.int64)
-        ranked, order = (scores * kept).sort(dim=1, descending=True)
-        ranked, order = ranked[:, :most], order[:, :most]  # (B, K)
+        ranked, order = suppressed(boxes, scores, self.rule)
         return self._people(found, ranked, order, size)
 
     def static(self, images: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -138,7 +152,7 @@ class RtmoGraph(nn.Module):
 
     def _prepared(self, images: Tensor) -> Tensor:
         """Return what the backbone takes, (B, 3, H, W)."""
-        pixels = images.permute(0, 3, 1, 2).float() if self.uint8 else images
+        pixels = images.float().permute(0, 3, 1, 2) if self.uint8 else images
         if self.to_rgb:
             pixels = pixels.flip(1)
         return (pixels - self.mean) / self.std
@@ -282,6 +296,6 @@ class HeatmapGraph(nn.Module):
     def forward(self, crops: Tensor) -> Tensor:
         """Return the heatmaps."""
         if self.uint8:
-            crops = (crops.permute(0, 3, 1, 2).flip(1).float() - self.mean) / self.std
+            crops = (crops.float().permute(0, 3, 1, 2).flip(1) - self.mean) / self.std
         heatmaps: Tensor = self.head(self.neck(self.backbone(crops.to(self.dtype))))
         return heatmaps.float()

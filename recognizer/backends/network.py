@@ -1,6 +1,6 @@
 """What every backend promises: named arrays in, named arrays out."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -99,3 +99,18 @@ def pad_batch(array: NDArray[Any], network_batch: int | None) -> NDArray[Any]:
         return array
     missing = network_batch - len(array)
     return np.concatenate([array, np.zeros((missing, *array.shape[1:]), array.dtype)])
+
+
+def check_batch(
+    feeds: Mapping[str, NDArray[Any]], inputs: Sequence[TensorSpec], batch: int | None
+) -> None:
+    """Refuse inputs of another batch than the one of every run.
+
+    Raises:
+        ModelError: another number of items.
+
+    """
+    for spec in inputs if batch is not None else ():
+        came = feeds[spec.name].shape[:1] if spec.name in feeds else (batch,)
+        if came != (batch,):
+            raise ModelError(f"{spec}: expected {batch} items (static_batch), got {came}")

@@ -5,27 +5,30 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import DTypeLike, NDArray
 
-from recognizer.backends.gpu_libraries import check_provider, preload
-from recognizer.backends.network import ModelError, TensorSpec
+from recognizer.backends.cuda import Stream, runtime
+from recognizer.backends.gpu_libraries import INSTALL_GPU, check_provider, preload
+from recognizer.backends.network import ModelError, TensorSpec, check_batch
+from recognizer.backends.onnx_binding import BoundRuns, PinnedRuns, check_fixed
 from recognizer.backends.onnx_files import check_file
 from recognizer.backends.onnx_options import ProviderChoice, choose_provider, session_options
+from recognizer.config_models import OnnxImageOptions
 from recognizer.config_types import OnnxRuntimeOptions
 
 
 class OnnxNetwork:
     """A network file in an ONNX Runtime session.
 
-    On a GPU, inputs and outputs are bound to its memory (``BoundRuns``).
+    On a GPU, inputs and outputs are bound to its memory (``onnx_binding``).
 
     Args:
         path: the ``.onnx`` file; its external data must lie in its folder.
-        options: what the session is told.
+        options: what the session is told; with ``OnnxImageOptions`` also the batch of every run.
         threads: threads inside one operator, used where ``options.threads`` is ``auto``.
 
     Attributes:
-        inputs: what goes in.
+        inputs: what goes in; of the batch ``static_batch`` where that is set: callers fill up.
         outputs: what comes out.
         metadata: what the file says of itself.
         provider: name of the provider that runs it.
@@ -56,12 +59,35 @@ class OnnxNetwork:
         _check_given(self._session.get_providers(), choice, options.device)
         self._path = path
         self.provider = choice.wanted
-        self.inputs = tuple(_spec(node) for node in self._session.get_inputs())
-        self.outputs = tuple(_spec(node) for node in self._session.get_outputs())
+        self._options = options if isinstance(options, OnnxImageOptions) else OnnxImageOptions()
+        self.inputs, self.outputs = _specs(self._session, self._options.static_batch, path)
         self._output_names = [spec.name for spec in self.outputs]
         self.metadata: dict[str, str] = dict(self._session.get_modelmeta().custom_metadata_map)
-        kind, _, index = options.device.partition(":")
-        self._bound = BoundRuns(self._session, kind, int(index)) if kind == "cuda" else None
+        if self._options.cuda_graph:
+            check_fixed(path, self.inputs, self.outputs)
+        self._bound = self._bind(options.device)
+
+    def _bind(self, device: str) -> BoundRuns | PinnedRuns | None:
+        kind, _, index = device.partition(":")
+        if kind != "cuda":
+            return None
+        if not self._options.pinned_memory:
+            return BoundRuns(self._session, kind, int(index))
+        stream = Stream(device) if _has_cuda_bindings() else None
+        if stream is None:
+            raise ModelError(
+                "pinned_memory: expected the package cuda-bindings, it is not installed",
+                remedy=f"run `{INSTALL_GPU}`, or set pinned_memory: false",
+            )
+        return PinnedRuns(
+            self._session, self.outputs, stream, kind, int(index), fixed=self._options.cuda_graph
+        )
+
+    def host_array(self, shape: tuple[int, ...], dtype: DTypeLike) -> NDArray[Any]:
+        """Return an array to fill for a run, of the memory that gets to the device fastest."""
+        return (
+            np.empty(shape, dtype) if self._bound is None else self._bound.host_array(shape, dtype)
+        )
 
     def run(self, feeds: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
         """Return every output for the given inputs.
@@ -71,6 +97,7 @@ class OnnxNetwork:
 
         """
         try:
+            check_batch(feeds, self.inputs, self._options.static_batch)
             if self._bound is not None:
                 return self._bound(feeds)
             values = self._session.run(self._output_names, dict(feeds))
@@ -81,52 +108,6 @@ class OnnxNetwork:
                 f"{self._path}: the run failed: {_first(error)} (it takes {wanted}; given {given})"
             ) from error
         return dict(zip(self._output_names, values, strict=True))
-
-
-class BoundRuns:
-    """Runs of a session with inputs and outputs bound to a device's memory.
-
-    An input of the shape of the run before goes into the memory that is there already. One
-    thread at a time.
-
-    Args:
-        session: the InferenceSession.
-        device: ``cuda`` or ``cpu``, where the memory is.
-        index: which of them.
-
-    """
-
-    def __init__(self, session: Any, device: str, index: int = 0) -> None:
-        self._session = session
-        self._binding = session.io_binding()
-        self._device, self._index = device, index
-        self._names = [node.name for node in session.get_outputs()]
-        self._values: dict[str, Any] = {}
-
-    def __call__(self, feeds: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
-        """Return every output for the given inputs."""
-        for name, array in feeds.items():
-            self._place(name, np.ascontiguousarray(array))
-        for name in self._names:  # anew: their sizes may be others each time
-            self._binding.bind_output(name, self._device, self._index)
-        self._binding.synchronize_inputs()
-        self._session.run_with_iobinding(self._binding)
-        self._binding.synchronize_outputs()
-        results = self._binding.copy_outputs_to_cpu()
-        return dict(zip(self._names, results, strict=True))
-
-    def _place(self, name: str, array: NDArray[Any]) -> None:
-        from onnxruntime import OrtValue
-
-        here = self._values.get(name)
-        if here is not None and here[0] == (array.shape, array.dtype):
-            here[1].update_inplace(array)
-            return
-        value = OrtValue.ortvalue_from_numpy(array, self._device, self._index)
-        if self._device == "cpu":  # such a value is the array itself, which is the caller's
-            value = OrtValue.ortvalue_from_numpy(array.copy(), self._device, self._index)
-        self._values[name] = (array.shape, array.dtype), value
-        self._binding.bind_ortvalue_input(name, value)
 
 
 def _check_given(given: list[str], choice: ProviderChoice, device: str) -> None:
@@ -146,6 +127,33 @@ def _first(error: Exception) -> str:
     return (str(error).strip().splitlines() or [type(error).__name__])[0][:300]
 
 
-def _spec(node: Any) -> TensorSpec:
-    shape = tuple(size if isinstance(size, int) and size > 0 else None for size in node.shape)
+def _has_cuda_bindings() -> bool:
+    try:
+        runtime()
+    except ImportError:
+        return False
+    return True
+
+
+def _specs(
+    session: Any, batch: int | None, path: Path
+) -> tuple[tuple[TensorSpec, ...], tuple[TensorSpec, ...]]:
+    """Return inputs and outputs, with a free batch replaced by ``batch`` where that is set."""
+    inputs, outputs = session.get_inputs(), session.get_outputs()
+    free = {node.shape[0] for node in inputs if node.shape and isinstance(node.shape[0], str)}
+    sizes = {} if batch is None else dict.fromkeys(free, batch)
+    known = tuple(_spec(node, sizes) for node in inputs)
+    for spec in known:
+        if batch is not None and spec.shape[:1] != (batch,):
+            raise ModelError(
+                f"{path}: static_batch: expected {spec.shape[:1] or 'no batch'}, which the file's "
+                f"{spec.name} was exported for, got {batch}",
+                remedy="set static_batch: null, or export the file with a free batch",
+            )
+    return known, tuple(_spec(node, sizes) for node in outputs)
+
+
+def _spec(node: Any, sizes: Mapping[str, int]) -> TensorSpec:
+    named = [sizes.get(size, size) if isinstance(size, str) else size for size in node.shape]
+    shape = tuple(size if isinstance(size, int) and size > 0 else None for size in named)
     return TensorSpec(node.name, shape, node.type)

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from recognizer.backends.network import ModelError
+from recognizer.config_models import OnnxImageOptions
 from recognizer.config_types import OnnxRuntimeOptions
 
 Setting = str | int | bool
@@ -57,6 +58,8 @@ def choose_provider(
 
     """
     kind, _, index = options.device.partition(":")
+    if _records(options) and kind == "cpu":
+        raise ModelError("cuda_graph: true does not run on device: cpu; set cuda_graph: false")
     if (options.provider, kind) in {("openvino", "cuda"), ("tensorrt", "cpu")}:
         raise ModelError(  # annotation.gpus puts another device in place of the config's
             f"provider: {options.provider} does not run on device: {options.device}; set provider: "
@@ -97,6 +100,8 @@ def _cuda(options: OnnxRuntimeOptions, index: int) -> dict[str, Setting]:
     }
     if options.gpu_mem_limit_gb is not None:
         settings["gpu_mem_limit"] = int(options.gpu_mem_limit_gb * 2**30)
+    if options.provider == "native" and _records(options):
+        settings["enable_cuda_graph"] = True
     return settings
 
 
@@ -108,7 +113,13 @@ def _tensorrt(options: OnnxRuntimeOptions, index: int) -> dict[str, Setting]:
         folder = _folder(options.tensorrt_cache_dir)
         settings["trt_engine_cache_enable"] = settings["trt_timing_cache_enable"] = True
         settings["trt_engine_cache_path"] = settings["trt_timing_cache_path"] = str(folder)
+    if _records(options):
+        settings["trt_cuda_graph_enable"] = True
     return settings
+
+
+def _records(options: OnnxRuntimeOptions) -> bool:
+    return isinstance(options, OnnxImageOptions) and options.cuda_graph
 
 
 def _folder(path: Path) -> Path:

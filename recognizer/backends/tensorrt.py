@@ -10,14 +10,20 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from numpy.typing import NDArray
+from numpy.typing import DTypeLike, NDArray
 
 from recognizer.backends import engine_cache
 from recognizer.backends.cuda import use_device
 from recognizer.backends.engine_cache import Machine, Sidecar
-from recognizer.backends.engine_shapes import check_batch, check_feeds, check_size
+from recognizer.backends.engine_shapes import (
+    check_feeds,
+    check_fixed,
+    check_size,
+    most_items,
+    static_inputs,
+)
 from recognizer.backends.gpu_libraries import INSTALL_TENSORRT, preload_cuda
-from recognizer.backends.network import ModelError, TensorSpec
+from recognizer.backends.network import ModelError, TensorSpec, check_batch
 from recognizer.config_models import TensorRTPoseSection
 
 _OLDEST = 10
@@ -33,7 +39,8 @@ class TensorRTNetwork:
         section: what the engine was built with; None: the defaults.
 
     Attributes:
-        inputs: what goes in; None in a shape: free within the engine's range.
+        inputs: what goes in; None in a shape: free within the engine's range. Of the batch
+            ``static_batch`` where that is set: callers fill up.
         outputs: what comes out; None in a shape: decided by the input.
         metadata: what the ONNX file said of itself when the engine was built.
         max_batch: the most items that one run takes.
@@ -59,13 +66,23 @@ class TensorRTNetwork:
         engine, content, sidecar = _open(path, device, settings)
         from recognizer.backends.tensorrt_session import Session
 
-        self._session = Session(content, engine, device)
+        self._session = Session(
+            content, engine, device, pinned=settings.pinned_memory, cuda_graph=settings.cuda_graph
+        )
         self._lock = threading.Lock()
-        self.inputs, self.outputs = self._session.inputs, self._session.outputs
+        self._static = settings.static_batch
+        self.inputs = static_inputs(self._session.inputs, self._session.ranges, self._static)
+        self.outputs = self._session.outputs
+        if settings.cuda_graph:
+            check_fixed(engine, self.inputs)
         self.metadata: dict[str, str] = dict(sidecar.metadata) if sidecar else {}
         if section is not None:
             check_size(self.inputs, self._session.ranges, section.model_input_size)
-        self.max_batch = check_batch(self._session.ranges, max_batch)
+        self.max_batch = most_items(self._session.ranges, max_batch)
+
+    def host_array(self, shape: tuple[int, ...], dtype: DTypeLike) -> NDArray[Any]:
+        """Return an array to fill for a run, of the memory that gets to the GPU fastest."""
+        return self._session.host_array(shape, dtype)
 
     def run(self, feeds: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
         """Return every output for the given inputs; threads take turns.
@@ -75,6 +92,7 @@ class TensorRTNetwork:
 
         """
         check_feeds(feeds, self.inputs, self._session.ranges)
+        check_batch(feeds, self.inputs, self._static)
         with self._lock:
             return self._session.run(feeds)
 

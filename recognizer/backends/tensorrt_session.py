@@ -11,9 +11,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import tensorrt as trt
-from numpy.typing import NDArray
+from numpy.typing import DTypeLike, NDArray
 
 from recognizer.backends.cuda import Stream
 from recognizer.backends.engine_shapes import (
@@ -26,6 +25,7 @@ from recognizer.backends.network import ModelError, TensorSpec
 
 logger = logging.getLogger(__name__)
 
+_Places = dict[str, tuple[int, tuple[int, ...]]]  # output -> (address, shape)
 _KEPT_PROBLEMS = 4
 
 
@@ -123,6 +123,8 @@ class Session:
         engine: the engine's bytes, checked by the caller.
         path: where they came from, for messages.
         device: ``cuda:N``, already chosen for the calling thread.
+        pinned: copy by way of page-locked memory.
+        cuda_graph: record the first run as a CUDA graph; all later ones are of the same shapes.
 
     Raises:
         ModelError: TensorRT does not take the bytes, or the engine has inputs or outputs that
@@ -130,7 +132,10 @@ class Session:
 
     """
 
-    def __init__(self, engine: bytes, path: Path, device: str) -> None:
+    def __init__(
+        self, engine: bytes, path: Path, device: str, *, pinned: bool = True,
+        cuda_graph: bool = False,
+    ) -> None:  # fmt: skip
         self._path = path
         self._log = Log()
         self._runtime = trt.Runtime(self._log)
@@ -147,7 +152,9 @@ class Session:
                 f"{path}: expected memory for the engine on {device}, TensorRT said: "
                 f"{self._log.reason()}; free GPU memory or build with a smaller max_batch"
             )
-        self._stream = Stream(device)
+        self._stream = Stream(device, pinned=pinned)
+        self._wants_graph = cuda_graph
+        self._recorded: tuple[Any, _Places] | None = None
         names = [self._engine.get_tensor_name(i) for i in range(self._engine.num_io_tensors)]
         inputs = [n for n in names if self._engine.get_tensor_mode(n) == trt.TensorIOMode.INPUT]
         self.ranges = tuple(self._range(name) for name in inputs)
@@ -182,6 +189,10 @@ class Session:
             shape = tuple(size if size >= 0 else None for size in sizes)
         return TensorSpec(name, shape, ELEMENT_TYPES[kind][0])
 
+    def host_array(self, shape: tuple[int, ...], dtype: DTypeLike) -> NDArray[Any]:
+        """Return an array whose content gets to the GPU fastest."""
+        return self._stream.host_array(shape, dtype)
+
     def run(self, feeds: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
         """Return every output for inputs that the caller has checked.
 
@@ -190,23 +201,55 @@ class Session:
 
         """
         self._stream.enter()
-        held = self._queue_inputs(feeds)
+        if self._recorded is not None:
+            return self._replay(feeds, *self._recorded)
+        self._queue_inputs(feeds)
         known = self._place_outputs()
+        self._check_recordable(known)
+        self._execute()
+        results = self._queue_results(known)
+        self._stream.wait()
+        if self._wants_graph:  # after a run, which has loaded all that it needs
+            self._recorded = self._stream.capture(self._execute), known
+        return results
+
+    def _replay(
+        self, feeds: Mapping[str, NDArray[Any]], graph: Any, known: _Places
+    ) -> dict[str, NDArray[Any]]:
+        # The context stays as it was when the graph was recorded: NVIDIA allows nothing else.
+        for spec in self.inputs:
+            self._stream.upload(spec.name, feeds[spec.name])
+        self._stream.launch(graph)
+        results = self._queue_results(known)
+        self._stream.wait()
+        return results
+
+    def _execute(self) -> None:
         done = self._context.execute_async_v3(self._stream.handle)
         for memory in self._allocators.values():
             if memory.problem is not None:
                 raise memory.problem
         if not done:
             raise ModelError(f"{self._path}: the run failed: {self._log.reason()}")
+
+    def _queue_results(self, known: _Places) -> dict[str, NDArray[Any]]:
         results = {}
         for spec in self.outputs:
             address, shape = known.get(spec.name) or self._found(spec.name)
-            results[spec.name] = self._stream.download(address, shape, numpy_type(spec))
-        self._stream.wait()
-        del held  # the copies to the GPU read it until here
+            kind = numpy_type(spec)
+            results[spec.name] = self._stream.download(spec.name, address, shape, kind)
         return results
 
-    def _place_outputs(self) -> dict[str, tuple[int, tuple[int, ...]]]:
+    def _check_recordable(self, known: _Places) -> None:
+        sized = [str(spec) for spec in self.outputs if spec.name not in known]
+        if self._wants_graph and sized:
+            raise ModelError(
+                f"{self._path}: cuda_graph: expected outputs whose sizes the inputs decide, got "
+                f"{', '.join(sized)}, sized by what is seen (suppression is inside)",
+                remedy="set cuda_graph: false for this network",
+            )
+
+    def _place_outputs(self) -> _Places:
         """Return address and shape of every output whose size is known before the run."""
         shapes = {s.name: tuple(self._context.get_tensor_shape(s.name)) for s in self.outputs}
         known = {}
@@ -219,20 +262,15 @@ class Session:
                 self._ask_later(spec.name)
         return known
 
-    def _queue_inputs(self, feeds: Mapping[str, NDArray[Any]]) -> list[NDArray[Any]]:
-        held = []
+    def _queue_inputs(self, feeds: Mapping[str, NDArray[Any]]) -> None:
         for spec in self.inputs:
-            array = np.ascontiguousarray(feeds[spec.name])
-            held.append(array)
+            array = feeds[spec.name]
             if not self._context.set_input_shape(spec.name, array.shape):
                 raise ModelError(f"{self._path}: {spec}: {self._log.reason()}")
-            address = self._stream.reserve(spec.name, array.nbytes)
-            self._bind(spec.name, address)
-            self._stream.upload(array, address)
+            self._bind(spec.name, self._stream.upload(spec.name, array))
         missing = self._context.infer_shapes()
         if missing:
             raise ModelError(f"{self._path}: TensorRT wants shapes of {', '.join(missing)}, too")
-        return held
 
     def _bind(self, name: str, address: int) -> None:
         if not self._context.set_tensor_address(name, address):

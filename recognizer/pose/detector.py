@@ -21,6 +21,7 @@ from recognizer.backends.network import (
     Network,
     batches,
     describe,
+    host_arrays,
     pad_batch,
 )
 from recognizer.config_models import DetectorSection
@@ -96,7 +97,7 @@ class YoloxDetector:
         self._network = network
         self._settings = settings
         self._input_name, self._batch, self._input_wh = _check(network)
-        self._letterboxes = LetterboxBatch(self._input_wh)
+        self._letterboxes = LetterboxBatch(self._input_wh, make=host_arrays(network))
         self._grid, self._stride = _grid(self._input_wh)
         self._decoded: bool | None = None  # centre and size in pixels; None: not seen yet
 

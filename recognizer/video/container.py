@@ -74,8 +74,12 @@ def reason_of(error: Exception) -> str:
     return getattr(error, "strerror", None) or str(error) or type(error).__name__
 
 
-def open_container(path: Path) -> Any:
+def open_container(path: Path, hwaccel: Any = None) -> Any:
     """Open a video file for reading.
+
+    Args:
+        path: the file.
+        hwaccel: what decodes in place of the CPU, see ``nvdec.accelerator``.
 
     Raises:
         VideoError: not a regular file, not permitted, empty, or no video container.
@@ -93,23 +97,23 @@ def open_container(path: Path) -> Any:
     except OSError as error:
         raise VideoError(f"{where}, cannot read it: {reason_of(error)}") from error
     try:
-        container = _demuxer(path, {})
+        container = _demuxer(path, {}, hwaccel)
         if _edit_list_hides_all(container):
             container.close()
-            container = _demuxer(path, {"ignore_editlist": "1"})
+            container = _demuxer(path, {"ignore_editlist": "1"}, hwaccel)
     except (av.FFmpegError, OSError, ValueError) as error:
         raise VideoError(f"{where}, {_why_unreadable(path, error)}") from error
     return container
 
 
-def _demuxer(path: Path, options: dict[str, str]) -> Any:
+def _demuxer(path: Path, options: dict[str, str], hwaccel: Any) -> Any:
     # "file:" keeps names such as "a:b.mp4" or "-i.mp4" from being read as anything else.
     return av.open(
         f"file:{path}",
         container_options={
             "format_whitelist": _DEMUXERS, "protocol_whitelist": "file", **options
         },
-        metadata_errors="replace",
+        metadata_errors="replace", hwaccel=hwaccel,
     )  # fmt: skip
 
 

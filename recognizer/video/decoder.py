@@ -11,6 +11,7 @@ from typing import Any
 import av
 
 from recognizer.types import FrameAccount
+from recognizer.video import nvdec
 from recognizer.video.container import (
     BARE_FORMATS,
     announced_duration,
@@ -86,6 +87,12 @@ class Tally:
 class Decoder:
     """Open a file and decode its video stream.
 
+    Args:
+        path: a regular file.
+        threads: of the CPU's decoder.
+        tally: what is counted.
+        gpu: number of the NVIDIA GPU that decodes (``nvdec``); None: the CPU.
+
     Attributes:
         stream: the stream that is read.
         not_read: a sentence for every other video stream.
@@ -95,9 +102,13 @@ class Decoder:
 
     """
 
-    def __init__(self, path: Path, threads: int, tally: Tally) -> None:
+    def __init__(self, path: Path, threads: int, tally: Tally, gpu: int | None = None) -> None:
+        threads = threads if gpu is None else 1  # the GPU decodes, one after the other
         self._path, self._threads, self._tally = path, threads, tally
-        self.container = open_container(path)
+        if gpu is not None:
+            nvdec.check_nvdec(gpu)
+        self._hwaccel = None if gpu is None else nvdec.accelerator(gpu)
+        self.container = open_container(path, self._hwaccel)
         try:
             self._open_stream(threads)
         except BaseException:
@@ -110,6 +121,8 @@ class Decoder:
         self.announced = announced_duration(self.container, self.stream)
         self._in_order = threads == 1
         codec = self.stream.codec_context
+        if self._hwaccel is not None:
+            nvdec.check_codec(codec, self._path)
         codec.thread_count = threads
         name = self.container.format.name
         self.decoding_times = name in _NO_PRESENTATION_TIMES
@@ -145,7 +158,7 @@ class Decoder:
             if self._threads == 1 or self._tally.all_came(done):
                 return
         self.container.close()
-        self.container = open_container(self._path)
+        self.container = open_container(self._path, self._hwaccel)
         self._open_stream(1)
         self._tally.restart()
         yield from islice(self._pictures(), done, None)

@@ -22,6 +22,9 @@ _SCALING = Interpolation.AREA
 _UNSPECIFIED = 2
 # Colour matrices (ITU-T H.273, table 4) that swscale knows, and those it does not name.
 _MATRICES = {0, 1, 2, 4, 5, 6, 7, 9}
+# swscale blends the colours of formats with interleaved colour planes in another way: so that
+# pictures of a GPU's decoder look as those of a CPU's, they are sorted into planes first.
+_PLANAR = {"nv12": "yuv420p", "p010le": "yuv420p10le"}
 _SAME_MATRIX = {3: Colorspace.ITU601, 10: Colorspace.BT2020}
 
 
@@ -35,6 +38,7 @@ class Converter:
     def __init__(self, display: Display) -> None:
         self.display = display
         self._reformatters: dict[tuple[int, int], VideoReformatter] = {}
+        self._sorter = VideoReformatter()
         self._lock = threading.Lock()
 
     def bgr(self, frame: av.VideoFrame, size_wh: tuple[int, int] | None) -> ImageArray:
@@ -84,7 +88,7 @@ class Converter:
         try:
             with self._lock:
                 picture: Any = self._reformatter(size_wh).reformat(
-                    frame, *size_wh, format=pixel_format, interpolation=_SCALING,
+                    self._planar(frame), *size_wh, format=pixel_format, interpolation=_SCALING,
                     src_colorspace=matrix, threads=1,
                 )  # fmt: skip
         except av.FFmpegError as error:
@@ -93,6 +97,10 @@ class Converter:
                 f"{frame.width}x{frame.height}: {error}"
             ) from error
         return picture.to_ndarray()
+
+    def _planar(self, frame: av.VideoFrame) -> av.VideoFrame:
+        planar = _PLANAR.get(frame.format.name)
+        return frame if planar is None else self._sorter.reformat(frame, format=planar, threads=1)
 
     def _reformatter(self, size_wh: tuple[int, int]) -> VideoReformatter:
         if size_wh not in self._reformatters:

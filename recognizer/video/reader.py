@@ -8,6 +8,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from recognizer.types import Frame, FrameAccount
+from recognizer.video.array_image import ArrayImage
 from recognizer.video.container import (
     BARE_FORMATS,
     MPEG_FORMATS,
@@ -21,7 +22,7 @@ from recognizer.video.deinterlace import Deinterlacer, Picture
 from recognizer.video.display import is_plausible
 from recognizer.video.encryption import encrypted
 from recognizer.video.hdr import NAMES as HDR_NAMES
-from recognizer.video.image import ArrayImage, Converter, DecodedImage, is_matrix_known
+from recognizer.video.image import Converter, DecodedImage, is_matrix_known
 from recognizer.video.streams import display_of, frame_rate
 from recognizer.video.timing import PresentationClock, frames_in_gaps, on_grid
 
@@ -51,14 +52,19 @@ class VideoReader:
         path: a regular file.
         sample_fps: keep only the frames nearest to a grid of so many points per second.
         threads: threads of the decoder.
+        gpu: number of the NVIDIA GPU whose decoder is used; None: the CPU decodes.
 
     Raises:
-        VideoError: nothing can be read; the message says why and what to do.
+        VideoError: nothing can be read, or no GPU decodes here; the message says why and what to
+            do.
         ValueError: sample_fps or threads out of range.
 
     """
 
-    def __init__(self, path: Path, *, sample_fps: float | None = None, threads: int = 1) -> None:
+    def __init__(
+        self, path: Path, *, sample_fps: float | None = None, threads: int = 1,
+        gpu: int | None = None,
+    ) -> None:  # fmt: skip
         if sample_fps is not None and not 0 < sample_fps < float("inf"):
             raise ValueError(f"sample_fps: expected a number above 0 or None, got {sample_fps}")
         if threads < 1:
@@ -67,7 +73,7 @@ class VideoReader:
         self._sample_fps = sample_fps
         self._tally = Tally()
         self._scaled: Counter[str] = Counter()
-        self._decoder = Decoder(path, threads, self._tally)
+        self._decoder = Decoder(path, threads, self._tally, gpu)
         self._deinterlacer = Deinterlacer()
         try:
             self._pictures = self._deinterlacer(self._decoder.pictures())
@@ -112,6 +118,8 @@ class VideoReader:
         if how := encrypted(self.path, self._container.format.name):
             return f"one that is {how}"
         errors = "; ".join(self._tally.account().notes) or "no packet"
+        if self._stream.codec_context.is_hwaccel:
+            errors += "; where the CPU decodes it, set annotation.decoder: cpu"
         return (
             f"{self._tally.packets} packets of which none can be decoded: {errors}; "
             "copy it again or leave it out"

@@ -1,5 +1,7 @@
 """Shapes and buffers of an engine: arithmetic and its refusals, no GPU."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -9,12 +11,14 @@ from recognizer.backends.engine_shapes import (
     Buffer,
     ShapeRange,
     capacity,
-    check_batch,
     check_feeds,
+    check_fixed,
     check_size,
     inside,
+    most_items,
     plan,
     profile,
+    static_inputs,
 )
 from recognizer.backends.network import ModelError, TensorSpec
 from recognizer.config_models import TensorRTPoseSection
@@ -138,11 +142,11 @@ def test_inputs_that_do_not_fit_are_refused(feeds, said):
 
 def test_the_smallest_maximum_of_all_inputs_counts():
     other = ShapeRange("mask", (1, 1), (1, 1), (4, 1))
-    assert check_batch([SPAN], None) == 8
-    assert check_batch([SPAN, other], 4) == 4
-    assert check_batch([SPAN, ShapeRange("scale", (), (), ())], 8) == 8
+    assert most_items([SPAN], None) == 8
+    assert most_items([SPAN, other], 4) == 4
+    assert most_items([SPAN, ShapeRange("scale", (), (), ())], 8) == 8
     with pytest.raises(ModelError, match=r"expected an engine for batches of 5, got .* at most 4"):
-        check_batch([SPAN, other], 5)
+        most_items([SPAN, other], 5)
 
 
 @pytest.mark.parametrize("size", [(64, 64), (65, 64), (64, 63), (96, 96)])
@@ -202,3 +206,17 @@ def test_memory_grows_and_never_shrinks(needs):
         assert now == held or now < needed + 257
         held = now
     assert capacity(held, max(needs)) == held
+
+
+def test_a_static_batch_is_one_that_the_engine_was_built_for():
+    span = ShapeRange("input", (1, 3, 64, 64), (4, 3, 64, 64), (8, 3, 64, 64))
+    spec = TensorSpec("input", span.free(), "tensor(float)")
+    assert static_inputs((spec,), [span], None) == (spec,)
+    (fixed,) = static_inputs((spec,), [span], 6)
+    assert fixed.shape == (6, 3, 64, 64)
+    check_fixed(Path("m.engine"), (fixed,))
+    with pytest.raises(ModelError, match=r"m\.engine: cuda_graph: .*input \(\?,3,64,64\); "):
+        check_fixed(Path("m.engine"), (spec,))
+    for batch in (0, 9):
+        with pytest.raises(ModelError, match=r"static_batch: .*\(1,3,64,64\)..\(8,3,64,64\)"):
+            static_inputs((spec,), [span], batch)

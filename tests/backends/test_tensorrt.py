@@ -144,6 +144,7 @@ def test_our_files_do_not_hide_the_package(monkeypatch):
         ("optimization_level: 6", "optimization_level"),
         ("device: cpu", "expected cuda:N"),
         ("trust_model_path: 1", "trust_model_path"),
+        ("static_batch: 9", "expected min_batch..max_batch (1 to 8), got 9"),
         ("max_bach: 4", "did you mean 'max_batch'"),
     ],
 )

@@ -13,14 +13,20 @@ from deploy import pose_export, pose_parity  # noqa: E402
 from deploy.export import export  # noqa: E402
 from deploy.pose_graph import write_graph  # noqa: E402
 from deploy.pose_parity import Parity, compare  # noqa: E402
+from deploy.tensorrt import read_onnx  # noqa: E402
 from recognizer.artifacts import sha256_file  # noqa: E402
+from recognizer.backends.engine_shapes import profile  # noqa: E402
 from recognizer.backends.facts import PoseFacts, Thresholds  # noqa: E402
 from recognizer.backends.network import ModelError  # noqa: E402
 from recognizer.backends.onnx import OnnxNetwork  # noqa: E402
 from recognizer.backends.torch import load_pose, open_graph, with_options  # noqa: E402
 from recognizer.config import Config  # noqa: E402
 from recognizer.config_file import ConfigError  # noqa: E402
-from recognizer.config_models import OnnxPoseSection, PoseEstimationSection  # noqa: E402
+from recognizer.config_models import (  # noqa: E402
+    OnnxPoseSection,
+    PoseEstimationSection,
+    TensorRTPoseSection,
+)
 from recognizer.pose.estimator import open_pose_model  # noqa: E402
 from recognizer.pose.rtmo import RtmoPose  # noqa: E402
 from recognizer.types import Poses  # noqa: E402
@@ -131,6 +137,20 @@ def test_sdpose_is_exported_also_with_8_bit_input(tmp_path, sdpose, uint8):
     facts = json.loads(network.metadata["recognizer"])
     assert facts["normalised_inside"] == uint8
     assert facts["mean_rgb"] == [123.675, 116.28, 103.53]
+    if uint8:
+        _check_first_step_is_a_cast(output)
+
+
+def _check_first_step_is_a_cast(path):
+    """TensorRT takes an 8-bit input only where it is converted first (its DataType.UINT8)."""
+    graph = onnx.load(str(path)).graph
+    (given,) = graph.input
+    assert {node.op_type for node in graph.node if given.name in node.input} == {"Cast"}
+    (span,) = profile(
+        read_onnx(path).inputs, TensorRTPoseSection(model_input_size=(192, 256), max_batch=4,
+                                                    opt_batch=4),
+    )  # fmt: skip
+    assert (span.smallest, span.largest) == ((1, 256, 192, 3), (4, 256, 192, 3))
 
 
 def test_8_bit_weights_are_calibrated_on_videos(tmp_path, sdpose):

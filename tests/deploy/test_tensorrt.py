@@ -287,6 +287,23 @@ def test_an_engine_says_what_onnx_runtime_says(tmp_path, caplog):
 
 
 @needs_gpu
+def test_an_engine_as_a_cuda_graph_says_the_same(tmp_path):
+    path = networks.rtmo(tmp_path / "rtmo.onnx")
+    config = settings(path, allow_tf32=False, static_batch=4, cuda_graph=True)
+    build(config, silent)
+    section = config.models.pose_estimation.tensorrt
+    network = TensorRTNetwork(path, "cuda:0", section=section)
+    assert network.inputs[0].shape[0] == 4
+    reference = OnnxNetwork(path, OnnxRuntimeOptions())
+    for seed in range(3):
+        feeds = {"input": np.random.default_rng(seed).random((4, 3, 64, 64), np.float32)}
+        for name, values in reference.run(feeds).items():
+            np.testing.assert_allclose(network.run(feeds)[name], values, atol=1e-4)
+    with pytest.raises(ModelError, match="expected 4 items"):
+        network.run({"input": np.zeros((3, 3, 64, 64), np.float32)})
+
+
+@needs_gpu
 def test_outputs_that_only_the_data_sizes(tmp_path):
     path = data_dependent(tmp_path / "m.onnx")
     config = settings(path)

@@ -12,7 +12,7 @@ from recognizer.config_types import OnnxRuntimeOptions
 from recognizer.geometry import LETTERBOX_GREY
 from recognizer.pose.detector import LetterboxBatch
 from recognizer.pose.rtmo import RtmoPose
-from recognizer.video.image import ArrayImage
+from recognizer.video.array_image import ArrayImage
 from tests import networks
 
 SIZES = [(64, 36), (36, 64), (64, 64), (200, 100), (17, 90), (1, 1)]

@@ -7,7 +7,7 @@ from recognizer.backends.network import ModelError
 from recognizer.backends.onnx import OnnxNetwork
 from recognizer.config_models import OnnxPoseSection
 from recognizer.pose.rtmo import RtmoPose
-from recognizer.video.image import ArrayImage
+from recognizer.video.array_image import ArrayImage
 from tests import networks
 
 

@@ -13,7 +13,7 @@ from recognizer.config_types import OnnxRuntimeOptions
 from recognizer.geometry import box_iou
 from recognizer.pose.detector import YoloxDetector
 from recognizer.pose.tiles import cut_tiles, whole_boxes
-from recognizer.video.image import ArrayImage
+from recognizer.video.array_image import ArrayImage
 
 ASSETS = Path(__file__).resolve().parents[3] / "shared" / "assets"
 

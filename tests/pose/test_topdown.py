@@ -14,7 +14,7 @@ from recognizer.config_models import DetectorSection, TopDownSection
 from recognizer.config_types import OnnxRuntimeOptions
 from recognizer.pose.detector import Boxes, YoloxDetector
 from recognizer.pose.topdown import TopDownPose
-from recognizer.video.image import ArrayImage
+from recognizer.video.array_image import ArrayImage
 from tests import networks
 
 ASSETS = Path(__file__).resolve().parents[3] / "shared" / "assets"

@@ -11,8 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
+from recognizer.video.array_image import ArrayImage
 from recognizer.video.display import Display, Orientation
-from recognizer.video.image import ArrayImage, Converter, DecodedImage
+from recognizer.video.image import Converter, DecodedImage
 from recognizer.video.reader import VideoReader
 from tests.bad_videos import PLAIN, burn_number, encode, set_rotation
 

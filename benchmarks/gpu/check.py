@@ -1,0 +1,243 @@
+"""Check a GPU server: every part of this project that a GPU runs, in one table for a report.
+
+    make check-gpu                                   # after make setup-train RUNTIME=tensorrt
+    make check-gpu ARGS="--video a.mp4 b.mp4"        # with your own footage
+    make check-gpu ARGS=--dry-run                    # smallest sizes, on a CPU: about two minutes
+
+Each step runs in a process of its own; one that fails or lacks something is told with its cause
+and the command that mends it, and the others go on. Videos: those named, else the ones of
+../shared/assets/videos, else a clip made here. Exit code 0: every step that can run here ran;
+1: one failed; 77: no GPU server (what is missing is said at once, and nothing is run).
+"""
+
+import argparse
+import json
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from benchmarks.gpu._part import ROOT
+from benchmarks.gpu.check_needs import INSTALL, NO_DRIVER, NOT_HERE, missing
+
+VIDEOS = ROOT.parent / "shared" / "assets" / "videos"
+STREAMS = (1, 4, 16, 64)
+STREAMS_TINY = (1, 4)
+_LIMIT_S, _LIMIT_TINY_S = 1800, 300
+_TABLE = ("| step | state | what came of it |", "|---|---|---|")
+
+
+@dataclass(frozen=True)
+class Step:
+    """One step: its name in the table, its command, and the file it leaves."""
+
+    name: str
+    command: tuple[str, ...]
+    result: Path
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of a step.
+
+    Attributes:
+        name: the step's.
+        state: ``ok``, ``failed`` or ``not here``.
+        figures: what it measured.
+        cause: why it did not run to its end.
+        remedy: the command that mends that, or where more is said; may be empty.
+        seconds: how long it took.
+
+    """
+
+    name: str
+    state: str
+    figures: dict[str, Any]
+    cause: str
+    remedy: str
+    seconds: float
+
+
+def plan(out: Path, videos: Sequence[Path], *, tiny: bool, minutes: float) -> list[Step]:
+    """Return the steps in their order; later ones use what earlier ones left in ``out``."""
+    counts = STREAMS_TINY if tiny else STREAMS
+    named = [
+        ("machine", ""), ("copies", ""), ("networks", ""), ("onnx_cpu", "reference"),
+        ("onnx_cuda", ""), ("onnx_graph", ""), ("onnx_tensorrt", ""), ("engine", ""),
+        ("engine_graph", ""), ("tests", "onnx"), ("tests", "tensorrt"), ("decode", ""),
+        ("nvdec", ""), *(("streams", str(count)) for count in counts),
+        *(("streams_nvdec", str(count)) for count in counts[::2]), ("kit", f"{minutes:g}"),
+    ]  # fmt: skip
+    steps = []
+    for name, argument in named:
+        result = out / f"{name}_{argument}.step.json" if argument else out / f"{name}.step.json"
+        command = [
+            sys.executable, "-m", "benchmarks.gpu.check_steps", name, "--out", str(out),
+            "--result", str(result), "--video", *map(str, videos),
+            *(["--argument", argument] if argument else []), *(["--tiny"] if tiny else []),
+        ]  # fmt: skip
+        title = name if name in ("kit", "onnx_cpu") or not argument else f"{name} {argument}"
+        steps.append(Step(title, tuple(command), result))
+    return steps
+
+
+def run(step: Step, limit_s: float) -> Outcome:
+    """Run a step in a process of its own and return what became of it; its output is kept."""
+    step.result.unlink(missing_ok=True)
+    log = step.result.with_suffix(".log")
+    start = time.monotonic()
+    with log.open("w", encoding="utf-8") as file:
+        try:
+            code: int | None = subprocess.run(
+                step.command,
+                cwd=ROOT,
+                stdout=file,
+                stderr=subprocess.STDOUT,
+                check=False,
+                timeout=limit_s,
+            ).returncode
+        except subprocess.TimeoutExpired:
+            code = None
+    took = time.monotonic() - start
+    more = f"see {log}"
+    if code is None:
+        return Outcome(step.name, "failed", {}, f"no end in {limit_s:g} s", more, took)
+    if not step.result.is_file():  # it crashed
+        lines = log.read_text(encoding="utf-8", errors="replace").strip().splitlines()
+        last = lines[-1] if lines else "it said nothing"
+        how = f"signal {-code}" if code < 0 else f"exit code {code}"
+        return Outcome(step.name, "failed", {}, f"{how}: {last}", more, took)
+    told = json.loads(step.result.read_text(encoding="utf-8"))
+    remedy = told.get("remedy") or (more if told["state"] == "failed" else "")
+    return Outcome(
+        step.name, told["state"], told.get("figures", {}), told.get("cause", ""), remedy, took
+    )
+
+
+# --- the table ---------------------------------------------------------------------
+
+
+def table(outcomes: Sequence[Outcome], kit: Path) -> str:
+    """Return all of it in Markdown; ``kit``: the folder of what the kit's parts have written."""
+    machine = next((one.figures for one in outcomes if one.name == "machine"), {})
+    lines = ["# GPU check", "", *_TABLE]
+    said: set[str] = set()
+    for one in outcomes:
+        lines += _rows(replace(one, remedy="as above") if one.remedy in said else one)
+        said |= {one.remedy} - {""}
+    facts = machine.get("facts", {})
+    lines += ["", "## Machine", "", *(f"- {name}: {value}" for name, value in facts.items())]
+    lines += ["", "## Doctor", "", *(f"- {line}" for line in machine.get("doctor", []))]
+    summary = kit / "summary.md"
+    if summary.is_file():
+        lines += ["", "## Kit", "", summary.read_text(encoding="utf-8").strip()]
+    return "\n".join(lines) + "\n"
+
+
+def _rows(one: Outcome) -> Iterator[str]:
+    if one.state != "ok":
+        said = f"{one.cause} -> {one.remedy}" if one.remedy else one.cause
+        yield _row(one.name, one.state, said)
+    elif one.name == "machine":
+        mend = [line for line in one.figures["doctor"] if line.startswith("mend")]
+        yield _row(one.name, "ok", f"{one.figures['facts']['card']}; {len(mend)} to mend, below")
+    else:
+        parts = {key: value for key, value in one.figures.items() if isinstance(value, dict)}
+        rest = {key: value for key, value in one.figures.items() if key not in parts}
+        if rest:
+            yield _row(one.name, "ok", f"{text(rest)} ({one.seconds:.0f} s)")
+        for key, value in parts.items():
+            yield _row(f"{one.name}: {key}", "ok", text(value))
+
+
+def _row(*cells: str) -> str:
+    return "| " + " | ".join(" ".join(cell.split()).replace("|", "\\|") for cell in cells) + " |"
+
+
+def text(figures: dict[str, Any]) -> str:
+    """Return figures in one line, with the units that end their names."""
+    parts = []
+    for key, value in figures.items():
+        if isinstance(value, dict):
+            parts.append(f"{key}: {text(value)}")
+        elif isinstance(value, float):
+            name, unit = _unit(key)
+            shown = f"{value:.0f}" if abs(value) >= 100 else f"{value:.3g}"
+            parts.append(f"{name} {shown} {unit}".strip())
+        else:
+            parts.append(f"{key} {value}")
+    return ", ".join(parts)
+
+
+def _unit(key: str) -> tuple[str, str]:
+    if key == "frames_per_s":
+        return "", "frames/s"
+    for ending, unit in (("_ms", "ms"), ("_s", "s")):
+        if key.endswith(ending):
+            return key.removesuffix(ending), unit
+    return key, ""
+
+
+# --- the whole ---------------------------------------------------------------------
+
+
+def footage(given: Sequence[Path], out: Path, *, tiny: bool) -> list[Path]:
+    """Return the videos to use: those given, the shared ones, or a clip that is made here."""
+    if given:
+        return [path.resolve() for path in given]
+    shared = sorted(VIDEOS.glob("*.mp4")) if VIDEOS.is_dir() else []
+    return shared[-1:] if tiny and shared else shared or [made_clip(out / "clip.mp4")]
+
+
+def made_clip(path: Path, frames: int = 50) -> Path:
+    """Write a clip of soft blots that move, 640 x 360 at 25 frames a second."""
+    import numpy as np
+
+    from deploy.pose_parity import made_picture
+    from recognizer.video.writer import VideoWriter
+
+    picture = made_picture(0, (640, 360))
+    with VideoWriter(path, (640, 360), 25.0) as writer:
+        for number in range(frames):
+            writer.write(np.ascontiguousarray(np.roll(picture, 4 * number, 1)), number / 25)
+    return path
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(
+        "benchmarks.gpu.check", description=__doc__, formatter_class=argparse.RawTextHelpFormatter
+    )
+    parser.add_argument("--video", type=Path, nargs="+", default=[], metavar="FILE")
+    parser.add_argument("--out", type=Path, default=ROOT / "output" / "check_gpu")
+    parser.add_argument("--minutes", type=float, default=5, help="for the kit's runs and speed")
+    parser.add_argument("--dry-run", action="store_true", help="smallest sizes, on a CPU")
+    asked = parser.parse_args(argv)
+    if absent := [str(path) for path in asked.video if not path.is_file()]:
+        parser.error(f"--video: expected files, found none at {', '.join(absent)}")
+    lacking = [] if asked.dry_run else missing()
+    if any(cause == NO_DRIVER for cause, _ in lacking):
+        print("This is no GPU server yet. Missing:")
+        for cause, remedy in lacking:
+            print(f"  {cause} -> {remedy}")
+        print(f"Then: {INSTALL} && make check-gpu (or, without a GPU, ARGS=--dry-run)")
+        return NOT_HERE
+    out = asked.out.resolve()
+    out.mkdir(parents=True, exist_ok=True)
+    videos = footage(asked.video, out, tiny=asked.dry_run)
+    outcomes: list[Outcome] = []
+    for step in plan(out, videos, tiny=asked.dry_run, minutes=asked.minutes):
+        print(f"{step.name} ...", flush=True)
+        outcomes.append(run(step, _LIMIT_TINY_S if asked.dry_run else _LIMIT_S))
+        for row in _rows(outcomes[-1]):
+            print(row, flush=True)
+        (out / "check.md").write_text(table(outcomes, out / "kit"), encoding="utf-8")
+    whole = table(outcomes, out / "kit")
+    print(f"\n{whole}\nThe table is in {out / 'check.md'}")
+    return int(any(one.state == "failed" for one in outcomes))
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

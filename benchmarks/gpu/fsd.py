@@ -1,0 +1,395 @@
+"""Measure foreground self-distillation: five kinds of SDPose-S-V1, teachers detached or not.
+
+    python -m benchmarks.gpu.fsd --seconds 390 --out output/gpu --device cuda:0
+
+Nine trainings go on at the same time, in lock-step: each step, all of them learn from the very
+same batch. Their schedules run by the share of the time that is over, as the configs' by epochs
+(x 0.1 at 200 and 260 of 300; the dynamic weights grow from 50 to 150), so all nine end together,
+after equally many steps. If none has left the plateau of near-zero heatmaps after ``--patience``
+of the time, the record says so and the rest of the time goes to another start. No weights are
+kept. The question: do distillation losses run away where the teacher gets no gradient, and should
+the shipped configs set ``detach_teacher``?
+"""
+
+import argparse
+import json
+import logging
+import sys
+import time
+import traceback
+import warnings
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+
+from benchmarks.gpu import fsd_batch, fsd_report, fsd_run, fsd_score
+from benchmarks.gpu._part import Options, Results, parse
+from benchmarks.gpu.fsd_run import KINDS, Contender, Recipe
+
+PART = "fsd"
+STUCK = 0.85  # of the loss of empty heatmaps: above it, nothing is learnt
+EVALUATIONS = 8
+CHUNK = 128  # people in a batch of the evaluation
+RESERVE = 12.0  # seconds, for the last evaluation and the pictures
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The options of this part alone, see ``plan_of``."""
+
+    starts: list[str]
+    batch: int
+    steps: int
+    patience: float
+    seed: int
+    graph: bool
+    only: list[str]
+    recipe: Recipe
+
+
+@dataclass
+class Ground:
+    """What all contenders share."""
+
+    train: Any
+    measured: dict[str, Any]  # name -> People
+    batch: Any  # what a step reads
+    device: torch.device
+    shown: dict[str, list[Any]] = field(default_factory=dict)  # name -> images in chunks
+
+    def images(self, name: str) -> list[Any]:
+        """Return what the network sees of measured people, (B, 3, 256, 192) each; kept."""
+        if name not in self.shown:
+            people = self.measured[name]
+            matrices = people.matrices[0].split(CHUNK)
+            pictures = people.pictures.split(CHUNK)
+            self.shown[name] = [
+                fsd_batch.normalise(fsd_batch.warp(*pair))
+                for pair in zip(pictures, matrices, strict=True)
+            ]
+        return self.shown[name]
+
+    def fill(self, batch: Any) -> None:
+        """Let the next step read another batch."""
+        for name in ("images", "heatmaps", "weights"):
+            getattr(self.batch, name).copy_(getattr(batch, name))
+
+    def empty_loss(self) -> Any:
+        """Return what the heatmap loss of empty heatmaps is on the current batch (2 cycles)."""
+        return 2 * (self.batch.heatmaps**2 * self.batch.weights[..., None, None]).mean()
+
+
+@dataclass
+class Clock:
+    """How far a training is: by steps where their number is given, else by time."""
+
+    seconds: float
+    steps: int
+    begun: float = field(default_factory=time.monotonic)
+
+    def progress(self, step: int) -> float:
+        """Return the share in [0, 1]."""
+        if self.steps:
+            return min(1.0, step / self.steps)
+        return min(1.0, (time.monotonic() - self.begun) / max(self.seconds, 1e-3))
+
+
+def plan_of(argv: list[str]) -> tuple[Plan, list[str]]:
+    """Read this part's own options; return the rest of the command line too."""
+    own = argparse.ArgumentParser(add_help=False)
+    own.add_argument("--starts", nargs="+", default=list(fsd_run.STARTS), choices=fsd_run.STARTS)
+    own.add_argument("--batch", type=int, default=64)
+    own.add_argument("--steps", type=int, default=0, help="0: as many as the time allows")
+    own.add_argument("--patience", type=float, default=0.4)
+    own.add_argument("--seed", type=int, default=0)
+    own.add_argument("--no-graph", action="store_true")
+    own.add_argument("--kinds", nargs="+", default=[], help="names; default: all")
+    own.add_argument("--lr", type=float, default=1e-3)
+    own.add_argument("--beta2", type=float, default=0.999)
+    own.add_argument("--warmup", type=int, default=100)
+    own.add_argument("--fp32", action="store_true")
+    own.add_argument("--compile", action="store_true")
+    given, rest = own.parse_known_args(argv)
+    tiny, cpu = "--tiny" in rest, "cpu" in rest
+    least = tiny and cpu  # a network of one block, one person a step, the five kinds as shipped
+    shipped = [kind.name for kind in KINDS if kind.detached is None]
+    recipe = Recipe(given.lr, given.beta2, given.warmup, not (given.fp32 or least), given.compile,
+                    1 if least else None)  # fmt: skip
+    batch, steps = (1, 2) if least else (given.batch, given.steps or (20 if tiny else 0))
+    plan = Plan(given.starts, batch, steps, given.patience, given.seed,
+                not (given.no_graph or cpu),
+                given.kinds or (shipped if least else []), recipe)  # fmt: skip
+    return plan, rest
+
+
+# --- preparation -----------------------------------------------------------------------------
+
+
+def prepare(options: Options, plan: Plan) -> Ground:
+    """Read the packed data onto the device."""
+    device = torch.device(options.device)
+    torch.backends.cudnn.benchmark = device.type == "cuda"
+    limit = 3 * plan.batch if options.tiny else None
+    few = 1 if options.tiny else None
+    folder = options.data / PART
+    train = fsd_batch.load(folder / "train.npz", device, limit)
+    measured = {
+        name: fsd_batch.load(folder / f"{name}.npz", device, few) for name in ("lspet", "coco")
+    }
+    return Ground(train, measured, next(fsd_batch.batches(train, plan.batch, 0))[1], device)
+
+
+def contenders(ground: Ground, plan: Plan, results: Results) -> list[Contender]:
+    """Build the nine, each with its graph.
+
+    One that cannot be built is named in the results and left out; one whose graph cannot be
+    recorded is named too and runs without.
+    """
+    built = []
+    for kind in KINDS:
+        if plan.only and kind.name not in plan.only:
+            continue
+        try:
+            each = Contender(kind, plan.recipe, ground.batch)
+            each.train(True)
+            if plan.graph:
+                record_graph(each, results)
+            built.append(each)
+        except Exception as error:  # noqa: BLE001  # the others are still to be measured
+            note(results, f"{kind.name}: left out: {error!r}")
+            traceback.print_exc()
+    return built
+
+
+def record_graph(each: Contender, results: Results) -> None:
+    """Record a contender's graph, or let it run without. Raises where memory is short."""
+    try:
+        each.capture()
+    except torch.OutOfMemoryError:
+        raise
+    except Exception as error:  # noqa: BLE001  # whatever capturing or compiling may raise
+        note(results, f"{each.kind.name}: no graph: {error!r}")
+        traceback.print_exc()
+        each.run_plainly()
+
+
+def note(results: Results, text: str) -> None:
+    """Add a line to the part's list of faults."""
+    results.put("faults", [*results.values.get("faults", []), text[:600]])
+
+
+def wait(device: torch.device) -> None:
+    """Wait for the device."""
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+
+
+def launch(runners: list[Contender]) -> None:
+    """Let all take a step; graphs side by side, each on its own stream, not waited for."""
+    recorded = [each for each in runners if each.graph]
+    if recorded:
+        main = torch.cuda.current_stream()
+        ready = main.record_event()
+    for each in recorded:
+        each.stream.wait_event(ready)
+        with torch.cuda.stream(each.stream):
+            each.step()
+            each.done.record(each.stream)
+    for each in runners:
+        if not each.graph:
+            each.step()
+
+
+def join(runners: list[Contender]) -> None:
+    """Let what comes next wait for the graphs."""
+    for each in runners:
+        if each.graph:
+            torch.cuda.current_stream().wait_event(each.done)
+
+
+def step_together(runners: list[Contender]) -> None:
+    """Let all take a step, to its end."""
+    launch(runners)
+    join(runners)
+
+
+def measure_steps(ground: Ground, runners: list[Contender], rounds: int) -> dict[str, float]:
+    """Return milliseconds of a step: the first alone, without and with its graph; all together."""
+
+    def timed(run: Any) -> float:
+        run()
+        wait(ground.device)
+        begun = time.perf_counter()
+        for _ in range(rounds):
+            run()
+        wait(ground.device)
+        return round((time.perf_counter() - begun) / rounds * 1000, 2)
+
+    first = runners[0]
+    stream = batches_of(ground, len(ground.batch.images), 1)
+    found = {"batch": timed(lambda: ground.fill(next(stream)[1])), "eager": timed(first.compute)}
+    if first.graph:
+        found["graph"] = timed(lambda: step_together([first]))
+    found["together"] = timed(lambda: step_together(runners))
+    found["runs"] = len(runners)
+    if ground.device.type == "cuda":
+        found["peak_GiB"] = round(torch.cuda.max_memory_reserved() / 2**30, 1)
+        torch.cuda.empty_cache()
+    return found
+
+
+def batches_of(ground: Ground, size: int, seed: int) -> Any:
+    """Return the endless stream of training batches."""
+    return fsd_batch.batches(ground.train, size, seed)
+
+
+# --- training ----------------------------------------------------------------------------------
+
+
+def evaluate(ground: Ground, runner: Contender) -> dict[str, float]:
+    """Return AP and PCK of a contender on what is measured."""
+    runner.train(False)
+    figures = {}
+    for name, people in ground.measured.items():
+        decoded = [fsd_batch.decode(runner.heatmaps(images)) for images in ground.images(name)]
+        place, scores = (torch.cat(part) for part in zip(*decoded, strict=True))
+        matrices = people.matrices[0]
+        back = torch.linalg.inv(matrices[:, :, :2]).transpose(1, 2)
+        points = (place - matrices[:, None, :, 2]) @ back
+        found = points.cpu().numpy(), scores.cpu().numpy()
+        for figure, value in fsd_score.figures(*found, people.notes).items():
+            figures[f"{name}_{figure}"] = round(value, 4)
+    runner.train(True)
+    return figures
+
+
+@dataclass
+class Record:
+    """What a training of all contenders shows, as it goes on."""
+
+    names: list[str]
+    about: dict[str, Any]
+    windows: list[dict[str, Any]] = field(default_factory=list)
+    evaluations: list[dict[str, Any]] = field(default_factory=list)
+
+    def stuck(self) -> bool:
+        """Tell whether no contender's last window is below the loss of empty heatmaps."""
+        last = self.windows[-1]
+        lowest = min((v["heatmap_loss"] for v in last["runs"].values()
+                      if v["heatmap_loss"] == v["heatmap_loss"]), default=1.0)  # fmt: skip
+        return lowest > STUCK * last["empty"]
+
+    @property
+    def ended(self) -> bool:
+        """Tell whether this is the whole training."""
+        return bool(self.about["outcome"] != "running")
+
+    def to_json(self) -> dict[str, Any]:
+        """Return everything."""
+        return {**self.about, "names": self.names, "windows": self.windows,
+                "evaluations": self.evaluations}  # fmt: skip
+
+
+def train(
+    ground: Ground, runners: list[Contender], plan: Plan, clock: Clock, may_give_up: bool
+) -> Any:
+    """Train all contenders side by side; yield the record after each evaluation."""
+    size = len(ground.batch.images)
+    record = Record([each.kind.name for each in runners], {"batch": size, "outcome": "running"})
+    stream = batches_of(ground, size, plan.seed)
+    empty, step, due = torch.zeros((), device=ground.device), 0, 0.0
+    window = 1 if plan.steps and plan.steps < 10 else 10
+    epochs, batch = next(stream)
+    while (progress := clock.progress(step)) < 1:
+        ground.fill(batch)
+        empty += ground.empty_loss()
+        for each in runners:
+            each.set_progress(step, progress)
+        launch(runners)
+        epochs, batch = next(stream)  # made while they run
+        join(runners)
+        step += 1
+        if step % window == 0:
+            runs = {each.kind.name: each.read() for each in runners}
+            record.windows.append({"step": step, "empty": empty.item() / window, "runs": runs})
+            empty.zero_()
+        if progress >= due and record.windows:
+            due = (int(progress * EVALUATIONS) + 1) / EVALUATIONS
+            found = {each.kind.name: evaluate(ground, each) for each in runners}
+            record.evaluations.append({"step": step, "runs": found})
+            record.about |= {"steps": step, "epochs": round(epochs, 2)}
+            yield record
+            if may_give_up and progress >= plan.patience and record.stuck():
+                record.about["outcome"] = f"plateau of empty heatmaps at {progress:.0%} of its time"
+                yield record
+                return
+    found = {each.kind.name: evaluate(ground, each) for each in runners}
+    record.evaluations.append({"step": step, "runs": found})
+    record.about |= {"steps": step, "epochs": round(epochs, 2), "outcome": "finished"}
+    yield record
+
+
+def run_start(
+    options: Options, plan: Plan, ground: Ground, runners: list[Contender], results: Results
+) -> None:
+    """Train from each start in turn, as far as the time goes, and write what is seen."""
+    for number, start in enumerate(plan.starts):
+        key = f"{start}, seed {plan.seed}"
+        if results.values.get(key, {}).get("outcome", "running") != "running":
+            continue
+        seconds = options.left - RESERVE
+        if seconds < 20 and not plan.steps:
+            break
+        weights = fsd_run.first_weights(start, plan.seed, plan.recipe)
+        for each in runners:
+            each.reset(weights)
+        last = number == len(plan.starts) - 1
+        begun = time.monotonic()
+        for record in train(ground, runners, plan, Clock(seconds, plan.steps), not last):
+            record.about["seconds"] = round(time.monotonic() - begun, 1)
+            results.put(key, record.to_json())
+            fsd_report.write(options.out, results.values, curves=record.ended)
+            if plan.steps and options.left < RESERVE:
+                break
+        if results.values[key]["outcome"] == "finished" and not options.tiny:
+            break
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Measure within the time; return 0 where everything ran that the time allowed."""
+    plan, rest = plan_of(sys.argv[1:] if argv is None else argv)
+    options = parse(__doc__, rest)
+    warnings.filterwarnings("ignore")
+    logging.disable(logging.INFO)  # mmengine names every weight that it initialises
+    results = Results.open(options, PART)
+    if results.values.get("tiny") != options.tiny:  # sizes of a dry run are no measurement
+        results.values.clear()
+    if "complete" in results:
+        return 0
+    results.put("tiny", options.tiny)
+    if not (options.data / PART / "train.npz").is_file():
+        note(results, f"expected {options.data / PART}/train.npz, found none: run the pack first")
+        print(results.values["faults"][-1], file=sys.stderr)
+        return 1
+    ground = prepare(options, plan)
+    notes = json.loads((options.data / PART / "notes.json").read_text(encoding="utf-8"))
+    card = torch.cuda.get_device_name() if ground.device.type == "cuda" else "CPU"
+    results.put("about", {"card": card, "data": notes, "recipe": vars(plan.recipe),
+                          "torch": torch.__version__, "plan": {"batch": plan.batch}})  # fmt: skip
+    runners = contenders(ground, plan, results)
+    if not runners:
+        return 1
+    try:
+        rounds = 1 if ground.device.type == "cpu" else 10
+        results.put("step_ms", measure_steps(ground, runners, rounds))
+        print(json.dumps(results.values["step_ms"]), flush=True)
+    except torch.OutOfMemoryError as error:  # a step without graph needs more
+        note(results, f"step times: {error!r}")
+    run_start(options, plan, ground, runners, results)
+    results.finish()
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,222 @@
+"""The small pose network: its start, its batches, and what it is taught."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from benchmarks.gpu.small_augment import Batch, Pool, Strength, augment
+from benchmarks.gpu.small_choice import DOUBT, PERSON, SLOTS, Labels, choose
+from benchmarks.gpu.small_data import Data, load, pack, split_of
+from benchmarks.gpu.small_labels import Turn
+from benchmarks.gpu.small_loss import assign, losses, similarity
+from benchmarks.gpu.small_network import SmallPose, load_start, read_start
+from benchmarks.gpu.small_train import PLAIN, Recipe, Trainer
+
+ASSETS = Path(__file__).resolve().parents[4] / "shared" / "assets"
+needs_assets = pytest.mark.skipif(not ASSETS.is_dir(), reason="needs ../shared/assets")
+SIDE = 128
+STILL = Strength(full_circle=0, turn=0, scale=(1, 1), shift=0, mosaic=0)
+
+
+def _person(box=(30, 20, 70, 110)):
+    """Return one picture of grey with a white person whose keypoints lie on a diagonal."""
+    x1, y1, x2, y2 = box
+    pictures = np.full((1, SIDE, SIDE, 3), 114, np.uint8)
+    pictures[0, y1:y2, x1:x2] = 255
+    along = np.linspace(0.1, 0.9, 17)
+    keypoints = np.stack([x1 + along * (x2 - x1), y1 + along * (y2 - y1), np.ones(17)], -1)
+    labels = Labels(
+        np.array([box], np.float32), keypoints[None].astype(np.float32),
+        np.ones((1, 17), np.float32), np.array([PERSON], np.uint8),
+        np.array([2000], np.float32),
+    ).padded()  # fmt: skip
+    stacked = Labels(*(value[None] for value in (labels.boxes, labels.keypoints, labels.scores,
+                                                 labels.kinds, labels.areas)))  # fmt: skip
+    return Data(pictures, stacked, np.zeros(1, np.uint8), np.array(["a"]))
+
+
+def _batch(strength, size=4):
+    torch.manual_seed(0)
+    return augment(Pool(_person(), torch.ones(1), "cpu"), size, strength)
+
+
+@needs_assets
+def test_the_start_says_what_the_public_file_says():
+    import onnxruntime as ort
+
+    path = ASSETS / "weights" / "yolox_nano.onnx"
+    network = SmallPose()
+    load_start(network, read_start(path))
+    picture = np.random.default_rng(0).integers(0, 256, (1, 3, 416, 416)).astype(np.float32)
+    session = ort.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+    (wanted,) = session.run(None, {"images": picture})
+    with torch.no_grad():
+        cells = network(torch.from_numpy(picture))
+    score = wanted[0, :, 4] * wanted[0, :, 5]
+    assert np.abs(cells.scores[0].numpy() - score).max() < 1e-4
+    extent = (cells.boxes[0, :, 2:] - cells.boxes[0, :, :2]).log().numpy()
+    strides = np.repeat([8, 16, 32], [52 * 52, 26 * 26, 13 * 13])[:, None]
+    assert np.abs(extent - np.log(strides) - wanted[0, :, 2:4]).max() < 1e-3
+
+
+def test_a_start_of_another_network_is_refused():
+    with pytest.raises(ValueError, match="convolutions as in YOLOX-nano"):
+        load_start(SmallPose(), {"w0": np.zeros((1, 1, 1, 1)), "b0": np.zeros(1)})
+
+
+@pytest.mark.parametrize("strength", [
+    Strength(mosaic=0), Strength(full_circle=1, mosaic=0), Strength(mosaic=1),
+])  # fmt: skip
+def test_labels_move_with_their_picture(strength):
+    batch = _batch(strength, 8)
+    assert batch.pictures.shape == (8, 3, SIDE, SIDE)
+    light = batch.pictures.mean(1)
+    rows = (batch.kinds == PERSON).nonzero().tolist()
+    assert rows
+    seen = []
+    for i, m in rows:
+        inner = batch.keypoints[i, m, 4:13]  # away from the person's edge
+        for x, y, weight in inner.tolist():
+            if weight:
+                seen.append(float(light[i, int(y), int(x)] - light[i].median()))
+    assert np.mean(np.array(seen) > 0) > 0.9
+
+
+def test_mirrored_people_change_sides():
+    batch = _batch(STILL, 32)
+    first = batch.keypoints[:, 0]
+    slope = (first[:, 1, 0] - first[:, 2, 0]).sign()
+    # Left eye and right eye lie on the diagonal in their order, and mirrored as well.
+    mirrored = first[:, 0, 0] > SIDE / 2 + 4
+    assert mirrored.any()
+    assert not mirrored.all()
+    assert (slope[mirrored] == -1).all() or (slope[mirrored] == 1).all()
+
+
+def test_who_is_outside_becomes_a_doubt():
+    batch = _batch(Strength(full_circle=0, turn=0, scale=(1, 1), shift=0.9, mosaic=0), 64)
+    inside = (batch.boxes[:, 0, 2:] - batch.boxes[:, 0, :2]).prod(-1) / (40 * 90)
+    assert (batch.kinds[:, 0][inside > 0.35] == PERSON).all()
+    assert (batch.kinds[:, 0][(inside < 0.25) & (inside > 0.05)] == DOUBT).all()
+
+
+def test_cells_near_a_person_answer_for_it_and_none_for_a_doubt():
+    torch.manual_seed(0)
+    network, batch = SmallPose(), _batch(STILL, 2)
+    sizes = [(SIDE // s, SIDE // s) for s in (8, 16, 32)]
+    with torch.no_grad():
+        cells = network(batch.pictures)
+        found = assign(cells, batch, sizes)
+        assert set(found.image.tolist()) == {0, 1}
+        answers = list(zip(found.image.tolist(), found.cell.tolist(), strict=True))
+        assert len(set(answers)) == len(answers)
+        kinds = torch.where(batch.kinds == PERSON, DOUBT, batch.kinds)
+        doubts = Batch(batch.pictures, batch.boxes, batch.keypoints, batch.scores, kinds,
+                       batch.areas)  # fmt: skip
+        assert not len(assign(cells, doubts, sizes).cell)
+
+
+def test_every_weight_learns_and_a_pose_in_place_is_like_itself():
+    torch.manual_seed(0)
+    network, batch = SmallPose(), _batch(Strength(mosaic=0.5), 4)
+    parts = losses(network, batch)
+    torch.stack(list(parts.values())).sum().backward()
+    assert all(p.grad is not None and p.grad.isfinite().all() for p in network.parameters())
+    there = batch.kinds == PERSON
+    alike = similarity(batch.keypoints[there], batch.keypoints[there], batch.areas[there])
+    assert alike.min() == 1
+
+
+def test_steps_make_the_losses_small_and_can_be_resumed():
+    torch.manual_seed(0)
+    recipe = Recipe(batch=2, strength=STILL, rate=2e-3, rate_start=2e-3)
+    pool = Pool(_person(), torch.ones(1), "cpu")
+    trainer = Trainer(SmallPose(), pool, recipe, PLAIN)
+    sums = [sum(float(v.detach()) for v in trainer.step(i / 40).values()) for i in range(30)]
+    assert np.mean(sums[-5:]) < 0.8 * np.mean(sums[:5])
+    other = Trainer(SmallPose(), pool, recipe, PLAIN)
+    other.restore(trainer.state())
+    assert other.steps == 30
+    for a, b in zip(trainer.average.parameters(), other.average.parameters(), strict=True):
+        assert torch.equal(a, b)
+
+
+def test_a_step_that_is_not_finite_changes_nothing():
+    torch.manual_seed(0)
+    data = _person()
+    data.labels.areas[0, 0] = np.nan
+    trainer = Trainer(SmallPose(), Pool(data, torch.ones(1), "cpu"), Recipe(batch=1), PLAIN)
+    before = [p.clone() for p in trainer.network.parameters()]
+    trainer.step(0.5)
+    for a, b in zip(before, trainer.network.parameters(), strict=True):
+        assert torch.equal(a, b)
+
+
+@pytest.mark.parametrize("quarters", [0, 1, 3])
+def test_turns_there_and_back(quarters):
+    turn = Turn((60, 40), quarters)
+    picture = np.zeros((40, 60, 3), np.uint8)
+    picture[10, 50] = 255
+    place = np.array([[50.5, 10.5]], np.float32)  # centre of that pixel
+    x, y = turn.points(place)[0]
+    assert turn.picture(picture)[int(y), int(x), 0] == 255
+    assert turn.back(turn.points(place)) == pytest.approx(place)
+    boxes = np.array([[5, 6, 20, 30]], np.float32)
+    assert turn.boxes(turn.boxes(boxes), back=True) == pytest.approx(boxes)
+
+
+@pytest.mark.parametrize(("scores", "points", "kinds"), [
+    ([0.8, 0.8, 0.3], 0.7, [PERSON]),  # seen by both, good pose
+    ([0.8, 0.8, 0.0], 0.1, [PERSON]),  # a clear box; its pose is not known
+    ([0.0, 0.4, 0.0], 0.3, [DOUBT]),  # only turned, poor pose
+    ([0.2, 0.2, 0.0], 0.7, [DOUBT]),  # one weak opinion
+    ([0.1, 0.1, 0.0], 0.05, []),  # nothing
+])  # fmt: skip
+def test_opinions_make_people_doubts_or_nothing(scores, points, kinds):
+    keypoints = np.full((1, 17, 3), 50, np.float32)
+    keypoints[..., 0] += np.arange(17)
+    keypoints[..., 2] = points
+    seen = choose({
+        "boxes": np.array([[40, 40, 80, 120]], np.float32), "keypoints": keypoints,
+        "scores": np.array([scores], np.float32), "movenet": np.zeros((1, 17, 3), np.float32),
+    })  # fmt: skip
+    assert seen.kinds.tolist() == kinds
+    if kinds == [PERSON]:
+        assert (seen.keypoints[..., 2] > 0).all() == (points > 0.3)
+        assert (seen.scores >= 0).all() == (points > 0.3)
+
+
+def test_a_recording_is_on_one_side():
+    sources = [f"fight/{i:08x}" for i in range(200)]
+    held_out = np.mean([split_of(s) for s in sources])
+    assert 0.05 < held_out < 0.2
+    assert split_of("falls/Subject_2") != split_of("falls/Subject_1")
+
+
+@needs_assets
+def test_what_is_packed_comes_out_again(tmp_path):
+    frame = np.full((234, 416, 3), 60, np.uint8)
+    import cv2
+
+    jpeg = cv2.imencode(".jpg", frame)[1]
+    keypoints = np.full((1, 17, 3), 0.8, np.float32)
+    keypoints[0, :, 0] = np.linspace(100, 140, 17)
+    keypoints[0, :, 1] = np.linspace(60, 200, 17)
+    arrays = {"boxes": np.array([[90, 50, 150, 210]], np.float32), "keypoints": keypoints,
+              "scores": np.array([[0.8, 0.8, 0.4]], np.float32), "movenet": keypoints,
+              "pose": np.zeros((1, 4), np.float32), "jpeg": jpeg}  # fmt: skip
+    labelled = tmp_path / "labelled"
+    labelled.mkdir()
+    np.savez(labelled / "a.npz", times=np.array([0.5]), source=np.array("fight/a"),
+             video=np.array("fight_surv/Fight/a.mp4"),
+             **{f"{name}_0": value for name, value in arrays.items()})  # fmt: skip
+    pack(tmp_path / "packed", labelled, ASSETS)
+    data = load(tmp_path / "packed")
+    assert data.pictures.shape[1:] == (416, 416, 3)
+    assert abs(float(data.pictures[0, :200].mean()) - 60) < 3
+    assert (data.pictures[0, 234:] == 114).all()
+    assert data.labels.kinds[0].tolist() == [PERSON] + [0] * (SLOTS - 1)
+    assert data.groups[:2].tolist() == ["fight_surv", "coco"]
+    assert np.bincount(data.splits)[2] == 40

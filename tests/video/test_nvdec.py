@@ -1,0 +1,126 @@
+"""The GPU's decoder: what is refused without one, and that its pictures would look the same."""
+
+from fractions import Fraction
+from pathlib import Path
+from types import SimpleNamespace
+
+import av
+import numpy as np
+import pytest
+
+from annotation.stage1 import run_stage1
+from annotation.workers import RunError
+from recognizer.config_file import load_config
+from recognizer.video import nvdec
+from recognizer.video.container import VideoError, open_container
+from recognizer.video.display import Crop, Display, Orientation
+from recognizer.video.image import Converter, DecodedImage
+from recognizer.video.nvdec import check_codec, check_nvdec
+from recognizer.video.reader import VideoReader
+from recognizer.video.writer import VideoWriter
+from tests import networks
+
+SIZE_WH = (64, 48)
+
+
+def here():
+    try:
+        check_nvdec(0)
+    except VideoError:
+        return False
+    return True
+
+
+HERE = here()
+
+
+def clip(path, frames=10):
+    random = np.random.default_rng(0)
+    with VideoWriter(path, SIZE_WH, 10.0) as writer:
+        for number in range(frames):
+            ramp = np.linspace(0, 250, SIZE_WH[0], dtype=np.uint8)[None, :, None]
+            picture = np.roll(np.broadcast_to(ramp, (48, 64, 3)), 5 * number, 1).copy()
+            picture[10:20, 10:20] = random.integers(0, 255, 3)
+            writer.write(picture, number / 10)
+    return path
+
+
+@pytest.mark.skipif(HERE, reason="a GPU decodes here")
+def test_without_a_gpu_the_message_says_what_to_do(tmp_path):
+    path = clip(tmp_path / "a.mp4")
+    with pytest.raises(VideoError, match=r"nvdec: expected NVIDIA's driver and GPU number 0, .*"
+                       r"nvidia-smi.*or set annotation\.decoder: cpu"):  # fmt: skip
+        VideoReader(path, gpu=0)
+    with VideoReader(path) as reader:
+        assert len(list(reader)) == 10
+
+
+@pytest.mark.skipif(HERE, reason="a GPU decodes here")
+def test_stage_1_stops_before_any_work(tmp_path):
+    (tmp_path / "in").mkdir()
+    clip(tmp_path / "in" / "a.mp4")
+    networks.rtmo(tmp_path / "rtmo.onnx")
+    shipped = Path(__file__).resolve().parents[2] / "configs" / "config.yaml"
+    config = load_config(
+        shipped,
+        [f"annotation.input={tmp_path / 'in'}", f"annotation.output_dir={tmp_path / 'out'}",
+         f"models.pose_estimation.onnx.model_path={tmp_path / 'rtmo.onnx'}",
+         "annotation.decoder=nvdec", "annotation.workers=1"],
+    )  # fmt: skip
+    with pytest.raises(RunError, match=r"annotation\.decoder: nvdec: expected NVIDIA's driver"):
+        run_stage1(config)
+    assert not list((tmp_path / "out").rglob("*.npz"))
+
+
+def test_a_pyav_without_nvdec_is_told_from_a_missing_gpu(monkeypatch):
+    def none(*arguments, **options):
+        raise NotImplementedError("No supported hardware config")
+
+    check_nvdec.cache_clear()
+    monkeypatch.setattr(nvdec, "accelerator", lambda gpu: SimpleNamespace(create=none))
+    with pytest.raises(VideoError, match=r"expected a PyAV with NVDEC.*pip install"):
+        check_nvdec(0)
+    check_nvdec.cache_clear()
+
+
+def test_this_pyav_has_nvdec_for_the_codecs_of_cameras():
+    for name in ("h264", "hevc", "av1", "mjpeg", "mpeg4", "mpeg2video", "vp9"):
+        kinds = {config.device_type.name for config in av.Codec(name, "r").hardware_configs or ()}
+        assert "cuda" in kinds, name
+
+
+def test_a_codec_that_the_gpu_does_not_know_is_named(tmp_path):
+    with open_container(clip(tmp_path / "a.mp4")) as container:
+        codec = container.streams.video[0].codec_context  # a CPU's: what PyAV leaves of such a one
+        with pytest.raises(VideoError, match=r"a\.mp4: .*nvdec: expected a codec.*got h264; set"):
+            check_codec(codec, tmp_path / "a.mp4")
+
+
+@pytest.mark.parametrize(
+    ("planar", "interleaved"), [("yuv420p", "nv12"), ("yuv420p10le", "p010le")]
+)
+@pytest.mark.parametrize("asked", [None, (32, 24)])
+@pytest.mark.parametrize(("matrix", "levels"), [(2, 0), (1, 1), (1, 2), (9, 1)])
+def test_pictures_as_the_gpu_gives_them_look_the_same(planar, interleaved, asked, matrix, levels):
+    random = np.random.default_rng(3)
+    noise = random.integers(16, 235, (*SIZE_WH[::-1], 3)).astype(np.uint8)
+    frame = av.VideoFrame.from_ndarray(noise, format="bgr24").reformat(format=planar)
+    other = frame.reformat(format=interleaved)
+    for one in (frame, other):  # as the stream tags them
+        one.colorspace, one.color_range = matrix, levels
+    display = Display(SIZE_WH, Crop(), Fraction(1), Orientation())
+    first, second = (DecodedImage(f, Converter(display)).bgr(asked) for f in (frame, other))
+    assert first.shape == second.shape
+    np.testing.assert_array_equal(first, second)
+
+
+@pytest.mark.skipif(not HERE, reason="needs a GPU")
+def test_the_gpu_decodes_what_the_cpu_decodes(tmp_path):
+    path = clip(tmp_path / "a.mp4", 50)
+    with VideoReader(path) as plain, VideoReader(path, gpu=0) as fast:
+        pairs = list(zip(plain, fast, strict=True))
+        assert plain.size_wh == fast.size_wh
+    assert plain.account == fast.account
+    for one, other in pairs:
+        assert (one.index, one.time_s, one.corrupt) == (other.index, other.time_s, other.corrupt)
+        np.testing.assert_array_equal(one.image.bgr(), other.image.bgr())
