@@ -93,6 +93,7 @@ class Book:
         results: of the part.
         until: seconds that must be left of the part's time to begin another measurement.
         failed: what has failed in this process and is not tried again in it.
+        kept: what took time to build and serves again, by name.
 
     """
 
@@ -100,6 +101,7 @@ class Book:
     results: Results
     until: float = 0.0
     failed: set[str] = field(default_factory=set)
+    kept: dict[str, Any] = field(default_factory=dict)
 
     def measure(self, key: str, work: Callable[[], Any]) -> Any:
         """Return a measurement: the known one, or a new one, or None where it failed or is late."""
@@ -124,6 +126,12 @@ class Book:
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
         return value
+
+    def build(self, name: str, make: Callable[[], Any]) -> Any:
+        """Return what ``make`` builds, built once."""
+        if name not in self.kept:
+            self.kept[name] = make()
+        return self.kept[name]
 
     def has(self, keys: Iterable[str]) -> bool:
         """Tell whether nothing is left to do for these, so that nothing need be built."""

@@ -9,6 +9,7 @@ share did not hold is measured afterwards, as far as time allows.
 import json
 import subprocess
 import sys
+import traceback
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -45,17 +46,28 @@ def main(argv: list[str] | None = None) -> int:
     subjects = subjects_of(options)
     for one in subjects:
         book.until = max(END_S, options.left - one.share * options.seconds)
-        one.measure(book)
-        write(options, results)
+        attempt(one, book)
     keys = [key for one in subjects for key in one.keys] + compiled(options, results)
     book.until = END_S
     for one in subjects:
-        one.measure(book)
-        write(options, results)
+        attempt(one, book)
     values = [results.values.get(key) for key in keys]
     if all(value is not None and not is_error(value) for value in values):
         results.finish()
     return 0
+
+
+def attempt(subject: Subject, book: Book) -> None:
+    """Measure a subject; what cannot even be built is a failure of all that is missing of it."""
+    try:
+        subject.measure(book)
+    except Exception as error:  # noqa: BLE001  # the next subject may still succeed
+        traceback.print_exc()
+        for key in subject.keys:
+            if not book.has([key]):
+                book.results.put(key, {"error": f"{type(error).__name__}: {error}"[:1000]})
+                book.failed.add(key)
+    write(book.options, book.results)
 
 
 def subjects_of(options: Options) -> list[Subject]:

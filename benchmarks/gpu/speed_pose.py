@@ -260,7 +260,8 @@ def measure(
     """Measure a network in all modes and batches that are not known yet."""
     if book.late or book.has(keys_of(name, modes, batches)):
         return
-    bench = Bench(name, make(), clock, batches, book.results.values.get("card", {}))
+    card = book.results.values.get("card", {})
+    bench = book.build(name, lambda: Bench(name, make(), clock, batches, card))
     for mode in modes:
         if not book.has(key_of(name, mode, count) for count in batches):
             torch.backends.cudnn.benchmark = mode.tuned

@@ -285,7 +285,8 @@ def run(
     keys = keys_of(book.options, ways, batches)
     if book.late or book.has(keys):
         return
-    steps = make(book.options.device, tiny=book.options.tiny)
+    tiny = book.options.tiny
+    steps = book.build(make.__name__, lambda: make(book.options.device, tiny=tiny))
     for size in TINY_BATCHES if book.options.tiny else batches:
         for way in ways:
             if key_of(way, size) not in keys:

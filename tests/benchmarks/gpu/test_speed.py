@@ -67,6 +67,17 @@ def test_nothing_begins_late(tmp_path):
     assert not late.results.values
 
 
+def test_what_cannot_be_built_fails_alone(tmp_path):
+    one = book(tmp_path)  # no data there: frames cannot be read
+    for subject in speed.subjects_of(one.options)[:1]:
+        speed.attempt(subject, one)
+        speed.attempt(subject, one)
+        assert subject.keys
+        for key in subject.keys:
+            assert "OpenCV reads no frame" in one.results.values[key]["error"]
+    assert (tmp_path / "speed.md").is_file()
+
+
 def test_the_cost_of_layers_is_what_they_multiply_and_move():
     net = torch.nn.Sequential(torch.nn.Conv2d(3, 8, 3, padding=1, bias=False), torch.nn.ReLU())
     flops, moved = _speed.cost(net, torch.zeros(2, 3, 10, 12))
