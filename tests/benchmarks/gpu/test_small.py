@@ -244,8 +244,9 @@ def test_the_file_says_what_torch_says_and_stage_one_reads_it(tmp_path):
     pictures = torch.from_numpy(np.stack(frames)).permute(0, 3, 1, 2).float()
     wanted = SmallGraph(network, Suppression(0.1, 0.65, 30))(pictures)
     got = found.run({"input": pictures.numpy()})
+    real = wanted[0][..., 4].detach().numpy() > 0  # the rest fills up
+    assert real.sum() > 3
     for name, reference in zip(("dets", "keypoints"), wanted, strict=True):
-        assert np.abs(got[name] - reference.detach().numpy()).max() < 0.05
-    assert got["dets"].shape[1] > 1
+        assert np.abs(got[name] - reference.detach().numpy())[real].max() < 0.05
     seen = RtmoPose(found, OnnxPoseSection())([ArrayImage(frame) for frame in frames])
     assert sum(len(poses.box_scores) for poses in seen) > 3
