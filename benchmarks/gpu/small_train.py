@@ -41,11 +41,9 @@ class Mode:
     graph: bool = False
 
 
+# channels_last is left out: the first step takes 10 s (H200, cuDNN 9.19) and the others are slower.
 MODES = (
-    Mode("bf16 channels-last"),
     Mode("bf16", channels_last=False),
-    Mode("fp32 (tf32) channels-last", bf16=False),
-    Mode("bf16 channels-last, CUDA graph", graph=True),
     Mode("bf16, CUDA graph", channels_last=False, graph=True),
 )
 PLAIN = Mode("fp32", bf16=False, channels_last=False)
