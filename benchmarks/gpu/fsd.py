@@ -99,9 +99,9 @@ def plan_of(argv: list[str]) -> tuple[Plan, list[str]]:
     """Read this part's own options; return the rest of the command line too."""
     own = argparse.ArgumentParser(add_help=False)
     own.add_argument("--starts", nargs="+", default=list(fsd_run.STARTS), choices=fsd_run.STARTS)
-    own.add_argument("--batch", type=int, default=64)
+    own.add_argument("--batch", type=int, default=32)
     own.add_argument("--steps", type=int, default=0, help="0: as many as the time allows")
-    own.add_argument("--patience", type=float, default=0.4)
+    own.add_argument("--patience", type=float, default=0.3)
     own.add_argument("--seed", type=int, default=0)
     own.add_argument("--no-graph", action="store_true")
     own.add_argument("--kinds", nargs="+", default=[], help="names; default: all")
