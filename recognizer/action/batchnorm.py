@@ -77,12 +77,13 @@ class _Weighted(torch.autograd.Function):
     def backward(ctx: Any, grad: Any) -> tuple[Any, ...]:
         x, weight, mean, var = ctx.saved_tensors
         grad = grad.contiguous(memory_format=torch.channels_last)
-        # The gradient of an item that stands for several is already the sum over them.
+        inverse = torch.rsqrt(var + ctx.eps)
+        # The gradient of an item that stands for several is already the sum over them. CUDA's
+        # kernel wants mean and inverse deviation a second time, as saved ones.
         _, grad_weight, grad_bias = torch.ops.aten.native_batch_norm_backward(
-            grad, x, weight, mean, var, None, None, False, ctx.eps, [False, True, True]
+            grad, x, weight, mean, var, mean, inverse, False, ctx.eps, [False, True, True]
         )
         count = (x.shape[0] + ctx.repeats - 1) * x.shape[2] * x.shape[3]
-        inverse = torch.rsqrt(var + ctx.eps)
         scale = weight * inverse
         # d/dx of the statistics: -scale / count * (grad_bias + normalised x * grad_weight).
         slope = -scale * inverse * grad_weight / count

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 import torch
@@ -9,10 +10,18 @@ import torch
 from benchmarks.gpu.small_augment import Batch, Pool, Strength, augment
 from benchmarks.gpu.small_choice import DOUBT, PERSON, SLOTS, Labels, choose
 from benchmarks.gpu.small_data import Data, load, pack, split_of
+from benchmarks.gpu.small_export import SmallGraph, write
 from benchmarks.gpu.small_labels import Turn
 from benchmarks.gpu.small_loss import assign, losses, similarity
 from benchmarks.gpu.small_network import SmallPose, load_start, read_start
 from benchmarks.gpu.small_train import PLAIN, Recipe, Trainer
+from recognizer.backends.facts import PoseFacts
+from recognizer.backends.graphs import Suppression
+from recognizer.backends.onnx import OnnxNetwork
+from recognizer.config_models import OnnxPoseSection
+from recognizer.config_types import OnnxRuntimeOptions
+from recognizer.pose.rtmo import RtmoPose
+from recognizer.video.image import ArrayImage
 
 ASSETS = Path(__file__).resolve().parents[4] / "shared" / "assets"
 needs_assets = pytest.mark.skipif(not ASSETS.is_dir(), reason="needs ../shared/assets")
@@ -198,8 +207,6 @@ def test_a_recording_is_on_one_side():
 @needs_assets
 def test_what_is_packed_comes_out_again(tmp_path):
     frame = np.full((234, 416, 3), 60, np.uint8)
-    import cv2
-
     jpeg = cv2.imencode(".jpg", frame)[1]
     keypoints = np.full((1, 17, 3), 0.8, np.float32)
     keypoints[0, :, 0] = np.linspace(100, 140, 17)
@@ -220,3 +227,26 @@ def test_what_is_packed_comes_out_again(tmp_path):
     assert data.labels.kinds[0].tolist() == [PERSON] + [0] * (SLOTS - 1)
     assert data.groups[:2].tolist() == ["fight_surv", "coco"]
     assert np.bincount(data.splits)[2] == 40
+
+
+@needs_assets
+def test_the_file_says_what_torch_says_and_stage_one_reads_it(tmp_path):
+    torch.manual_seed(0)
+    network = SmallPose()  # with the start it sees people, whose keypoints are anywhere
+    load_start(network, read_start(ASSETS / "weights" / "yolox_nano.onnx"))
+    weights, path = tmp_path / "small.pth", tmp_path / "small.onnx"
+    torch.save({"state_dict": network.state_dict()}, weights)
+    write(weights, path)
+    found = OnnxNetwork(path, OnnxRuntimeOptions())
+    assert PoseFacts.of(found.metadata).kind == "rtmo"
+    files = sorted((ASSETS / "coco" / "val2017").glob("*.jpg"))[:6]
+    frames = [cv2.resize(cv2.imread(str(file)), (416, 416)) for file in files]
+    pictures = torch.from_numpy(np.stack(frames)).permute(0, 3, 1, 2).float()
+    wanted = SmallGraph(network, Suppression(0.1, 0.65, 30))(pictures)
+    got = found.run({"input": pictures.numpy()})
+    real = wanted[0][..., 4].detach().numpy() > 0  # the rest fills up
+    assert real.sum() > 3
+    for name, reference in zip(("dets", "keypoints"), wanted, strict=True):
+        assert np.abs(got[name] - reference.detach().numpy())[real].max() < 0.05
+    seen = RtmoPose(found, OnnxPoseSection())([ArrayImage(frame) for frame in frames])
+    assert sum(len(poses.box_scores) for poses in seen) > 3
