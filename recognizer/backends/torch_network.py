@@ -111,7 +111,7 @@ class TorchNetwork:
         if self.max_batch is not None and len(array) > self.max_batch:
             raise ModelError(
                 f"expected at most {self.max_batch} items at once, got {len(array)}; add a larger "
-                "size to models.pose_estimation.pth.batch_sizes"
+                "size to models.pose_estimation.pth.static_batch"
             )
         try:
             with torch.inference_mode(), warnings.catch_warnings():
