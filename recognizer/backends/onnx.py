@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
 from recognizer.backends.cuda import Stream, runtime
-from recognizer.backends.gpu_libraries import INSTALL_GPU, check_provider, preload
+from recognizer.backends.gpu_libraries import check_provider, install, preload
 from recognizer.backends.network import ModelError, TensorSpec, check_batch
 from recognizer.backends.onnx_binding import BoundRuns, PinnedRuns, check_fixed
 from recognizer.backends.onnx_files import check_file
@@ -77,7 +77,7 @@ class OnnxNetwork:
         if stream is None:
             raise ModelError(
                 "pinned_memory: expected the package cuda-bindings, it is not installed",
-                remedy=f"run `{INSTALL_GPU}`, or set pinned_memory: false",
+                remedy=f"{install('gpu')}, or set pinned_memory: false",
             )
         return PinnedRuns(
             self._session, self.outputs, stream, kind, int(index), fixed=self._options.cuda_graph
@@ -146,8 +146,8 @@ def _specs(
     for spec in known:
         if batch is not None and spec.shape[:1] != (batch,):
             raise ModelError(
-                f"{path}: static_batch: expected {spec.shape[:1] or 'no batch'}, which the file's "
-                f"{spec.name} was exported for, got {batch}",
+                f"{path}: static_batch: expected {spec.shape[0] if spec.shape else 'none'}, which "
+                f"the file's {spec.name} was exported for, got {batch}",
                 remedy="set static_batch: null, or export the file with a free batch",
             )
     return known, tuple(_spec(node, sizes) for node in outputs)
