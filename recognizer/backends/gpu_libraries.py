@@ -17,6 +17,8 @@ from recognizer.backends.network import ModelError
 
 logger = logging.getLogger(__name__)
 
+CUDA_TORCH = "pip uninstall -y torch && make setup-train RUNTIME=gpu"
+"""The command that replaces a torch for CPUs."""
 _FILES = {
     "CUDAExecutionProvider": "libonnxruntime_providers_cuda.so",
     "TensorrtExecutionProvider": "libonnxruntime_providers_tensorrt.so",
