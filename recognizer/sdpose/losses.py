@@ -148,12 +148,10 @@ class TokenDistilLoss(_DistilLoss):
         loss_weight: factor of the loss.
         dist_type: 'L2', the only one there is.
         detach_teacher: give the teacher no gradient. False is what the public SDPose and the
-            shipped configs do: both cycles then move towards each other. With True, in each of
-            the four foreground and masked configs, distillation exceeded the heatmap loss within
-            250 to 520 steps of 32 people from the published start and within 50 from another
-            (bf16, Adam 1e-3, one seed: docs/gpu/nvidia_h200/fsd.md), and went on growing; with
-            False in none, within 554 and 745 steps. Both cycles being made by the same blocks, a
-            teacher may run ahead of the student that follows it.
+            shipped configs do: both cycles then move towards each other. With True, distillation
+            outgrew the heatmap loss in all four foreground and masked configs, within 250 to 520
+            steps of 32 people from the published start; with False in none within 554 (one seed:
+            docs/gpu/nvidia_h200/fsd.md). A teacher, the same blocks once more, may run ahead.
 
     """
 
