@@ -237,11 +237,11 @@ def train(
             due = (int(progress * EVALUATIONS) + 1) / EVALUATIONS
             evaluate_all(ground, runners, clock, record)
             yield progress
-    evaluate_all(ground, runners, clock, record)
-    if progress >= 1:
-        record.about["outcome"] = "finished"
-    else:
-        record.stop()
+    if record.windows:
+        evaluate_all(ground, runners, clock, record)
+        if progress >= 1:
+            record.about["outcome"] = "finished"
+    record.stop()
     yield progress
 
 
@@ -269,10 +269,12 @@ def train_from(
     for each in runners:
         each.reset(weights)
     clock = Clock(options.until, plan.steps)
-    about = {"batch": plan.batch, "outcome": RUNNING, "seconds": 0.0}
+    about = {"batch": plan.batch, "outcome": RUNNING, "steps": 0, "epochs": 0.0, "seconds": 0.0}
     record = Record([each.kind.name for each in runners], about)
 
     def write() -> None:
+        if not record.evaluations:
+            return
         about["seconds"] = round(time.monotonic() - clock.begun, 1)
         results.put(f"{start}, seed {plan.seed}", record.to_json())
         fsd_report.write(options.out, results.values, curves=about["outcome"] != RUNNING)
@@ -286,8 +288,7 @@ def train_from(
                 break
     except KeyboardInterrupt:
         record.stop()
-        if record.evaluations:
-            write()
+        write()
         raise
     return record
 

@@ -3,6 +3,7 @@
 import json
 import os
 import signal
+import time
 
 import pytest
 import torch
@@ -43,7 +44,9 @@ def notes():
     return json.loads((DOCS / "fsd.json").read_text(encoding="utf-8"))["about"]
 
 
-def test_what_is_asked_to_end_keeps_its_windows_and_says_so(tmp_path, monkeypatch, notes):
+@pytest.fixture
+def run(tmp_path, monkeypatch, notes):
+    """Return a call that trains one runner for at most nine steps, and the results."""
     batch = fsd.fsd_batch.Batch(torch.zeros(1, 3, 8, 8), torch.zeros(1, 17, 8, 8),
                                 torch.ones(1, 17))  # fmt: skip
     ground = fsd.Ground(None, {}, batch, torch.device("cpu"))
@@ -52,22 +55,36 @@ def test_what_is_asked_to_end_keeps_its_windows_and_says_so(tmp_path, monkeypatc
     monkeypatch.setattr(fsd, "evaluate", lambda *_: figures)
     monkeypatch.setattr(fsd_run, "first_weights", lambda *_: {})
     plan, _ = plan_of(["--steps", "9", "--starts", "spread"])
-    options = Options(tmp_path, "cpu", 60, True, tmp_path, fsd.time.monotonic() + 60)
     results = Results(tmp_path / "fsd.json", {"about": notes})
-    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
-    try:
-        with pytest.raises(KeyboardInterrupt):
+
+    def call(seconds):
+        options = Options(tmp_path, "cpu", seconds, True, tmp_path, time.monotonic() + seconds)
+        before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+        try:
             fsd.run_starts(options, plan, ground, [Runner("fsd, teacher detached")], results)
-    finally:
-        signal.signal(signal.SIGTERM, before)
+        finally:
+            signal.signal(signal.SIGTERM, before)
+
+    return call, results
+
+
+def test_what_is_asked_to_end_keeps_its_windows_and_says_so(run, tmp_path):
+    call, _ = run
+    with pytest.raises(KeyboardInterrupt):
+        call(600)
     record = json.loads((tmp_path / "fsd.json").read_text())["spread, seed 0"]
     assert record["outcome"] == "stopped at its limit"
     assert [window["step"] for window in record["windows"]] == [1, 2, 3]
     assert record["evaluations"][0]["seconds"] >= 0
-    assert (
-        "stopped at its limit. Ran away: 0 of 1 with detached" in (tmp_path / "fsd.md").read_text()
-    )
+    report = (tmp_path / "fsd.md").read_text()
+    assert "stopped at its limit. Ran away: 0 of 1 with detached" in report
     assert (tmp_path / "fsd_curves.png").is_file()
+
+
+def test_without_time_for_a_step_nothing_is_claimed(run):
+    call, results = run
+    call(3)
+    assert list(results.values) == ["about"]
 
 
 def test_kept_report_says_what_the_kept_figures_say(notes):
