@@ -20,7 +20,7 @@ def iou(a, b):
     width, height = (min(a[i + 2], b[i + 2]) - max(a[i], b[i]) for i in range(2))
     shared = max(width, 0) * max(height, 0)
     areas = [(box[2] - box[0]) * (box[3] - box[1]) for box in (a, b)]
-    return shared / (sum(areas) - shared)
+    return shared / max(sum(areas) - shared, 1e-12)
 
 
 def greedy(boxes, scores, rule):
@@ -63,6 +63,27 @@ def test_nobody_and_nothing():
     broken = boxes.clone()
     broken[0, 0] = float("nan")  # what overlaps by no number is dropped, or drops
     assert survivors(broken, scores, rule).shape == (2, 5)
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_boxes_on_a_grid_scores_in_steps_and_no_numbers(seed):
+    """Equal boxes, boxes without area, ties, scores that are NaN or infinite."""
+    random = torch.Generator().manual_seed(seed)
+    corner, size = (torch.randint(0, n, (3, 90, 2), generator=random).float() for n in (20, 9))
+    boxes = torch.cat([corner, corner + size], -1)
+    scores = torch.randint(0, 7, (3, 90), generator=random).float() / 7
+    scores[torch.rand(3, 90, generator=random) < 0.2] = float("nan")
+    scores[torch.rand(3, 90, generator=random) < 0.05] = float("inf")
+    for rule in RULES:
+        stay = survivors(boxes, scores, rule)
+        fixed = rank(boxes, scores, rule, 90, 90)
+        assert fixed.settled
+        same = torch.zeros_like(stay).scatter(1, fixed.order, fixed.kept)
+        assert torch.equal(same, stay)
+        for i in range(3):
+            plain = scores[i].nan_to_num(nan=-1.0, posinf=float("inf")).tolist()
+            wanted = greedy(boxes[i].double().tolist(), plain, rule)
+            assert stay[i].nonzero().flatten().tolist() == sorted(wanted)
 
 
 def test_few_rounds_say_whether_they_were_enough():

@@ -152,9 +152,8 @@ def test_an_archive_that_is_damaged_or_tampered_with_leaves_nothing(tmp_path, mo
         site_of(bad, (tarfile.TarInfo("first.py"), b"B = 2\n"), (HARMFUL[kind], b""))
     else:
         whole = good.read_bytes()
-        bad.write_bytes(
-            {"cut": whole[: len(whole) // 2], "noise": b"\xfd7zXZ\0" + b"!" * 99, "empty": b""}[kind]
-        )
+        noise = b"\xfd7zXZ\0" + b"!" * 99
+        bad.write_bytes({"cut": whole[: len(whole) // 2], "noise": noise, "empty": b""}[kind])
     with pytest.raises(RuntimeError, match=r"bad\.tar\.xz: expected an archive.*--only site"):
         _site.unpack(bad, site)
     assert (site / "a.py").is_file()  # what was there stays
