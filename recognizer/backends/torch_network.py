@@ -1,8 +1,10 @@
 """A module of torch on one device as a network: pixels up, run, results down."""
 
+import threading
 import warnings
 from bisect import bisect_left
 from collections.abc import Mapping
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -83,6 +85,8 @@ class TorchNetwork:
         self.metadata: dict[str, str] = dict(metadata or {})
         self._sizes = execution.batch_sizes
         self.max_batch = self._sizes[-1] if self._sizes else None
+        # A recording's outputs hold until its next run: threads take turns.
+        self._turn: Any = threading.Lock() if execution.cuda_graph else nullcontext()
         self._recorded = self._record() if execution.cuda_graph else None
 
     def host_array(self, shape: tuple[int, ...], dtype: Any) -> NDArray[Any]:
@@ -116,7 +120,7 @@ class TorchNetwork:
                 "size to models.pose_estimation.pth.static_batch"
             )
         try:
-            with torch.inference_mode(), warnings.catch_warnings():
+            with self._turn, torch.inference_mode(), warnings.catch_warnings():
                 warnings.simplefilter("ignore")  # deprecations inside mmpose
                 values = self._values(torch.from_numpy(np.ascontiguousarray(array)))
                 arrays = _to_host([value[: len(array)] for value in values])
