@@ -90,9 +90,9 @@ SDPOSE_MODES = (
 CPU_MODES = (Mode("fp32"), Mode("fp32", (BYTES,)), Mode("fp32", (BYTES,), resize=True))
 STAGES = (Mode("fp16", (LAST,)), Mode("fp16", (LAST, BYTES)))
 AGAIN = (
-    "*: some of the frames take more candidates, people or rounds of suppression than the recording "
-    "has room for; a call that shows such a frame computes the network once more, without it. The "
-    "network's time alone is of grey frames, which fit."
+    "*: some of the frames take more candidates, people or rounds of suppression than the "
+    "recording has room for; a call that shows such a frame computes the network once more, "
+    "without it. The network's time alone is of grey frames, which fit."
 )
 
 
