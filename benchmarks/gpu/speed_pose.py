@@ -19,7 +19,7 @@ from benchmarks.gpu import _networks
 from benchmarks.gpu._speed import MS, Book, Clock, cost, number, percent, roofline, table
 from recognizer.backends.facts import Thresholds
 from recognizer.backends.torch import TorchNetwork, TrainedPose, open_graph, with_options
-from recognizer.backends.torch_network import _to_host
+from recognizer.backends.torch_network import to_host
 from recognizer.config_models import TopDownSection, TorchPoseSection
 from recognizer.geometry import LETTERBOX_GREY, Letterbox
 from recognizer.pose.detector import Boxes, LetterboxBatch
@@ -202,7 +202,7 @@ def resized(
         for i, image in enumerate(images):
             room[i] = image.bgr()
         frames = torch.from_numpy(room).to(network._device, non_blocking=True)
-        dets, points = _to_host(list(network._values(letterboxed(frames, fit))))
+        dets, points = to_host(list(network._values(letterboxed(frames, fit))))
         return [model._decode(dets[i], points[i], fit) for i in range(len(images))]
 
     return call
@@ -335,13 +335,13 @@ def stages(bench: Bench, mode: Mode) -> dict[str, Any]:
     with torch.inference_mode():
         there = host.to(device)
         values = network._values(there)
-        dets, points = _to_host(list(values))
+        dets, points = to_host(list(values))
         parts = {
             "letterbox": lambda: room.fill(images),
             "upload": lambda: host.to(device, non_blocking=True),
             "network": lambda: maps(network._laid_out(there)),
             "network, suppression, keypoints": lambda: network._values(there),
-            "download": lambda: _to_host(list(values)),
+            "download": lambda: to_host(list(values)),
             "people": lambda: [model._decode(dets[i], points[i], fits[i]) for i in range(count)],
             "whole call": lambda: model(images),
         }

@@ -1,4 +1,4 @@
-"""The little of CUDA that a TensorRT network needs: a device, a stream, memory, copies.
+"""The little of CUDA that TensorRT and ONNX Runtime networks need: device, stream, memory, copies.
 
 Of the ways to get there NVIDIA's ``cuda-bindings`` is the smallest: one wheel of the ordinary
 package index that holds the CUDA runtime itself. torch would bring gigabytes that inference
@@ -147,6 +147,7 @@ class Stream:
         self.cudart = runtime()
         self._index = int(device.partition(":")[2])
         self._is_pinned = pinned
+        self.enter()  # a stream belongs to the GPU that is chosen when it is made
         self._stream = checked(self.cudart.cudaStreamCreate(), "making a CUDA stream")
         self._memory: dict[str, tuple[int, int]] = {}  # name -> (address, bytes)
         self._graphs: list[Any] = []

@@ -20,7 +20,7 @@ from recognizer.config_types import OnnxRuntimeOptions
 class OnnxNetwork:
     """A network file in an ONNX Runtime session.
 
-    On a GPU, inputs and outputs are bound to its memory (``onnx_binding``).
+    On a GPU, inputs and outputs are bound to its memory (``onnx_binding``): one thread at a time.
 
     Args:
         path: the ``.onnx`` file; its external data must lie in its folder.
@@ -73,15 +73,15 @@ class OnnxNetwork:
             return None
         if not self._options.pinned_memory:
             return BoundRuns(self._session, kind, int(index))
-        stream = Stream(device) if _has_cuda_bindings() else None
-        if stream is None:
+        if not _has_cuda_bindings():
             raise ModelError(
                 "pinned_memory: expected the package cuda-bindings, it is not installed",
                 remedy=f"run `{INSTALL_GPU}`, or set pinned_memory: false",
             )
         return PinnedRuns(
-            self._session, self.outputs, stream, kind, int(index), fixed=self._options.cuda_graph
-        )
+            self._session, self.outputs, Stream(device), kind, int(index),
+            fixed=self._options.cuda_graph,
+        )  # fmt: skip
 
     def host_array(self, shape: tuple[int, ...], dtype: DTypeLike) -> NDArray[Any]:
         """Return an array to fill for a run, of the memory that gets to the device fastest."""

@@ -36,7 +36,7 @@ class BoundRuns:
         self._values: dict[str, Any] = {}
 
     def host_array(self, shape: tuple[int, ...], dtype: DTypeLike) -> NDArray[Any]:
-        """Return an array to fill for a run; of ordinary memory."""
+        """Return an uninitialised array of ordinary memory, to fill for a run."""
         return np.empty(shape, dtype)
 
     def __call__(self, feeds: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
@@ -58,19 +58,21 @@ class BoundRuns:
         if here is not None and here[0] == (array.shape, array.dtype):
             here[1].update_inplace(array)
             return
-        value = OrtValue.ortvalue_from_numpy(array, self._device, self._index)
-        if self._device == "cpu":  # such a value is the array itself, which is the caller's
-            value = OrtValue.ortvalue_from_numpy(array.copy(), self._device, self._index)
+        # On the CPU the value is the array itself, which is the caller's.
+        own = array.copy() if self._device == "cpu" else array
+        value = OrtValue.ortvalue_from_numpy(own, self._device, self._index)
         self._values[name] = (array.shape, array.dtype), value
         self._binding.bind_ortvalue_input(name, value)
 
 
 class PinnedRuns:
-    """The same with memory of our own, reached by way of page-locked memory.
+    """Runs of a session with inputs in a stream's GPU memory, copied by way of page-locked memory.
+
+    One thread at a time.
 
     Args:
         session: the InferenceSession.
-        outputs: what it gives, in order.
+        outputs: its outputs, in order.
         stream: whose memory is used.
         device: ``cuda``, or ``cpu`` where the stream's memory is the host's.
         index: which of them.

@@ -6,7 +6,7 @@ wait reads old bytes. Every call is written down by name.
 
 import ctypes
 import enum
-import inspect
+import sys
 
 
 class Code(enum.IntEnum):
@@ -36,12 +36,13 @@ class HostCuda:
         self.calls, self.blocks, self.pinned, self.graphs = [], {}, {}, {}
         self.queue, self.capturing, self.numbers = [], None, 1000
         self.refuse = set()  # names of calls that fail
+        self.device, self.streams = 0, {}
 
     def names(self, *wanted):
         return [name for name in self.calls if not wanted or name in wanted]
 
     def _called(self):
-        name = inspect.stack()[1].function
+        name = sys._getframe(1).f_code.co_name
         self.calls.append(name)
         return Code.cudaErrorMemoryAllocation if name in self.refuse else Code.cudaSuccess
 
@@ -57,10 +58,13 @@ class HostCuda:
         return Code.cudaSuccess, code.name.encode()
 
     def cudaSetDevice(self, index):  # noqa: N802
+        self.device = index
         return (self._called(),)
 
     def cudaStreamCreate(self):  # noqa: N802
-        return self._called(), self._number()
+        number = self._number()
+        self.streams[number] = self.device
+        return self._called(), number
 
     def cudaStreamDestroy(self, stream):  # noqa: N802
         return (self._called(),)
