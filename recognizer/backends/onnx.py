@@ -9,12 +9,17 @@ from numpy.typing import DTypeLike, NDArray
 
 from recognizer.backends.cuda import Stream, runtime
 from recognizer.backends.gpu_libraries import INSTALL_GPU, check_provider, preload
-from recognizer.backends.network import ModelError, TensorSpec, check_batch
-from recognizer.backends.onnx_binding import BoundRuns, PinnedRuns, check_fixed
+from recognizer.backends.network import ModelError, TensorSpec, check_batch, check_fixed
+from recognizer.backends.onnx_binding import BoundRuns, PinnedRuns
 from recognizer.backends.onnx_files import check_file
 from recognizer.backends.onnx_options import ProviderChoice, choose_provider, session_options
 from recognizer.config_models import OnnxImageOptions
 from recognizer.config_types import OnnxRuntimeOptions
+
+_FIX_SIZES = (
+    "set static_batch where only the batch is free; a network with suppression inside (rtmo) gives "
+    "as many people as there are: set cuda_graph: false for it"
+)
 
 
 class OnnxNetwork:
@@ -64,7 +69,7 @@ class OnnxNetwork:
         self._output_names = [spec.name for spec in self.outputs]
         self.metadata: dict[str, str] = dict(self._session.get_modelmeta().custom_metadata_map)
         if self._options.cuda_graph:
-            check_fixed(path, self.inputs, self.outputs)
+            check_fixed(path, (*self.inputs, *self.outputs), _FIX_SIZES)
         self._bound = self._bind(options.device)
 
     def _bind(self, device: str) -> BoundRuns | PinnedRuns | None:

@@ -12,7 +12,7 @@ from numpy.typing import DTypeLike, NDArray
 
 from recognizer.backends.cuda import Stream
 from recognizer.backends.engine_shapes import numpy_type
-from recognizer.backends.network import ModelError, TensorSpec
+from recognizer.backends.network import TensorSpec
 
 
 class BoundRuns:
@@ -131,20 +131,3 @@ class PinnedRuns:
                 name, self._device, self._index, array.dtype.type, list(array.shape), address
             )
             self._bound[name] = place
-
-
-def check_fixed(path: Any, inputs: tuple[TensorSpec, ...], outputs: tuple[TensorSpec, ...]) -> None:
-    """Refuse a CUDA graph of a network some of whose sizes are free.
-
-    Raises:
-        ModelError: the message names them.
-
-    """
-    free = [str(spec) for spec in (*inputs, *outputs) if None in spec.shape]
-    if free:
-        raise ModelError(
-            f"{path}: cuda_graph: expected a network whose sizes are all fixed, got "
-            f"{', '.join(free)}",
-            remedy="set static_batch where only the batch is free; a network with suppression "
-            "inside (rtmo) gives as many people as it sees: set cuda_graph: false for it",
-        )
