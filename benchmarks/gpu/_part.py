@@ -1,4 +1,4 @@
-"""What every part of the kit shares: its arguments, its clock and its results file.
+"""Arguments, clock and results file, which every part of the kit shares.
 
 A part is a module with ``main()``. It writes ``<out>/<part>.json`` after every measurement, so
 that a part that is stopped at its limit loses only what it was measuring, and goes on from there
@@ -19,7 +19,7 @@ PACK = ROOT / ".gpu"
 
 @dataclass(frozen=True)
 class Options:
-    """What a part is told.
+    """Arguments of a part.
 
     Attributes:
         out: folder of the results.

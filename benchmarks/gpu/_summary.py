@@ -24,7 +24,7 @@ def read(path: Path) -> dict[str, Any]:
 
 
 def file_of(out: Path, part: str, suffix: str) -> Path:
-    """Return a part's file; a part may keep what it measured in its smallest size apart."""
+    """Return a part's file; a part may have files of its own for its smallest size."""
     small = out / f"{part}_tiny{suffix}"
     return small if small.is_file() else out / f"{part}{suffix}"
 
@@ -35,7 +35,7 @@ def is_complete(out: Path, part: str) -> bool:
 
 
 def errors(values: dict[str, Any]) -> dict[str, str]:
-    """Return the measurements that failed, by key, with the first line of what was said."""
+    """Return the measurements that failed, by key, with the first line of the error."""
     found = {}
     for key, value in values.items():
         if isinstance(value, dict) and value.get("error"):
@@ -58,6 +58,6 @@ def write(out: Path, parts: list[str]) -> None:
         lines += ["", f"## {part}", "", body]
         if values.get("complete") is not True:
             missing.append(f"- {part}: " + ("not complete" if values else "nothing measured"))
-        missing += [f"- {part}, {key}: {said}" for key, said in errors(values).items()]
+        missing += [f"- {part}, {key}: {error}" for key, error in errors(values).items()]
     lines += ["", "## Missing", "", *(missing or ["Nothing."]), ""]
     (out / NAME).write_text("\n".join(lines), encoding="utf-8")

@@ -4,14 +4,16 @@
     make check-gpu ARGS="--video a.mp4 b.mp4"        # with your own footage
     make check-gpu ARGS=--dry-run                    # smallest sizes, on a CPU: about two minutes
 
-Each step runs in a process of its own; one that fails or lacks something is told with its cause
+Each step runs in a process of its own; one that fails or lacks something is listed with its cause
 and the command that mends it, and the others go on. Videos: those named, else the ones of
 ../shared/assets/videos, else a clip made here. Exit code 0: every step that can run here ran;
-1: one failed; 77: no GPU server (what is missing is said at once, and nothing is run).
+1: one failed; 77: no GPU server (what is missing is printed at once, and nothing is run).
 """
 
 import argparse
 import json
+import os
+import signal
 import subprocess
 import sys
 import time
@@ -22,11 +24,13 @@ from typing import Any
 
 from benchmarks.gpu._part import ROOT
 from benchmarks.gpu.check_needs import INSTALL, NO_DRIVER, NOT_HERE, missing
+from benchmarks.gpu.run import POLL_S, signal_group
 
 VIDEOS = ROOT.parent / "shared" / "assets" / "videos"
 STREAMS = (1, 4, 16, 64)
 STREAMS_TINY = (1, 4)
 _LIMIT_S, _LIMIT_TINY_S = 1800, 300
+_GRACE_S = 15.0  # from the request to end to the kill: the kit ends its own parts meanwhile
 _TABLE = ("| step | state | what came of it |", "|---|---|---|")
 
 
@@ -90,31 +94,50 @@ def run(step: Step, limit_s: float) -> Outcome:
     log = step.result.with_suffix(".log")
     start = time.monotonic()
     with log.open("w", encoding="utf-8") as file:
+        process = subprocess.Popen(
+            step.command, cwd=ROOT, stdout=file, stderr=subprocess.STDOUT, process_group=0
+        )
         try:
-            code: int | None = subprocess.run(
-                step.command,
-                cwd=ROOT,
-                stdout=file,
-                stderr=subprocess.STDOUT,
-                check=False,
-                timeout=limit_s,
-            ).returncode
+            code: int | None = process.wait(limit_s)
         except subprocess.TimeoutExpired:
             code = None
+        finally:
+            end_group(process)
     took = time.monotonic() - start
     more = f"see {log}"
     if code is None:
         return Outcome(step.name, "failed", {}, f"no end in {limit_s:g} s", more, took)
     if not step.result.is_file():  # it crashed
         lines = log.read_text(encoding="utf-8", errors="replace").strip().splitlines()
-        last = lines[-1] if lines else "it said nothing"
+        last = lines[-1] if lines else "no output"
         how = f"signal {-code}" if code < 0 else f"exit code {code}"
         return Outcome(step.name, "failed", {}, f"{how}: {last}", more, took)
-    told = json.loads(step.result.read_text(encoding="utf-8"))
-    remedy = told.get("remedy") or (more if told["state"] == "failed" else "")
+    answer = json.loads(step.result.read_text(encoding="utf-8"))
+    state, remedy = answer["state"], answer.get("remedy", "")
+    if state == "failed":
+        remedy = remedy or more
     return Outcome(
-        step.name, told["state"], told.get("figures", {}), told.get("cause", ""), remedy, took
+        step.name, state, answer.get("figures", {}), answer.get("cause", ""), remedy, took
     )
+
+
+def end_group(process: subprocess.Popen[bytes], grace_s: float = _GRACE_S) -> None:
+    """End the leader of a process group and all that it started: ask, wait, then kill."""
+    signal_group(process, signal.SIGTERM)
+    until = time.monotonic() + grace_s
+    while _group_exists(process) and time.monotonic() < until:
+        process.poll()
+        time.sleep(POLL_S)
+    signal_group(process, signal.SIGKILL)
+    process.wait()
+
+
+def _group_exists(process: subprocess.Popen[bytes]) -> bool:
+    try:
+        os.killpg(process.pid, 0)
+    except ProcessLookupError:
+        return False
+    return True
 
 
 # --- the table ---------------------------------------------------------------------
@@ -124,10 +147,10 @@ def table(outcomes: Sequence[Outcome], kit: Path) -> str:
     """Return all of it in Markdown; ``kit``: the folder of what the kit's parts have written."""
     machine = next((one.figures for one in outcomes if one.name == "machine"), {})
     lines = ["# GPU check", "", *_TABLE]
-    said: set[str] = set()
+    shown: set[str] = set()
     for one in outcomes:
-        lines += _rows(replace(one, remedy="as above") if one.remedy in said else one)
-        said |= {one.remedy} - {""}
+        lines += _rows(replace(one, remedy="as above") if one.remedy in shown else one)
+        shown |= {one.remedy} - {""}
     facts = machine.get("facts", {})
     lines += ["", "## Machine", "", *(f"- {name}: {value}" for name, value in facts.items())]
     lines += ["", "## Doctor", "", *(f"- {line}" for line in machine.get("doctor", []))]
@@ -139,8 +162,7 @@ def table(outcomes: Sequence[Outcome], kit: Path) -> str:
 
 def _rows(one: Outcome) -> Iterator[str]:
     if one.state != "ok":
-        said = f"{one.cause} -> {one.remedy}" if one.remedy else one.cause
-        yield _row(one.name, one.state, said)
+        yield _row(one.name, one.state, " -> ".join(filter(None, (one.cause, one.remedy))))
     elif one.name == "machine":
         mend = [line for line in one.figures["doctor"] if line.startswith("mend")]
         yield _row(one.name, "ok", f"{one.figures['facts']['card']}; {len(mend)} to mend, below")

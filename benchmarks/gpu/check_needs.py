@@ -1,4 +1,4 @@
-"""What the steps of ``benchmarks.gpu.check`` need, what is missing here, and their configs."""
+"""Needs of the steps of ``benchmarks.gpu.check``, what this machine lacks, and their configs."""
 
 import importlib.util
 from dataclasses import dataclass
@@ -31,7 +31,7 @@ class NotHereError(Exception):
 
 @dataclass(frozen=True)
 class Given:
-    """What a step is told."""
+    """Arguments of a step."""
 
     out: Path
     videos: tuple[Path, ...]
@@ -73,7 +73,7 @@ def need_package(module: str, remedy: str) -> None:
 def missing() -> list[tuple[str, str]]:
     """Return what a GPU server should have and this machine lacks: cause and command."""
     found = []
-    for look in (
+    for check in (
         need_gpu,
         lambda: need_provider("CUDAExecutionProvider"),
         lambda: need_provider("TensorrtExecutionProvider"),
@@ -81,7 +81,7 @@ def missing() -> list[tuple[str, str]]:
         lambda: need_package("mmpose", INSTALL),
     ):
         try:
-            look()
+            check()
         except NotHereError as lacking:
             found.append((str(lacking), lacking.remedy))
     return list(dict.fromkeys(found))

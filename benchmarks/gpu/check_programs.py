@@ -50,7 +50,7 @@ def tests(given: Given) -> dict[str, Any]:
 
 ASSETS = ROOT.parent / "shared" / "assets"
 DATA = ("coco", "videos")
-"""What the parts ``runs`` and ``speed`` look at, as ``benchmarks.gpu.pack`` cuts it to size."""
+"""Data of the parts ``runs`` and ``speed``, as ``benchmarks.gpu.pack`` cuts it to size."""
 
 
 def kit(given: Given) -> dict[str, Any]:
@@ -64,21 +64,21 @@ def kit(given: Given) -> dict[str, Any]:
         data = given.out / "kit_data" / "data"
         _pack(given, data)
     parts = ["runs"] if given.tiny else ["runs", "speed"]
-    said = _program(
+    done = _program(
         "benchmarks.gpu.run", "--minutes", given.argument, "--parts", *parts, "--out",
         str(given.out / "kit"), "--data", str(data), *(["--dry-run"] if given.tiny else []),
     )  # fmt: skip
-    if said.returncode:
-        raise ModelError(f"exit code {said.returncode}: {_missing(given, said)}")
+    if done.returncode:
+        raise ModelError(f"exit code {done.returncode}: {_missing(given, done)}")
     return {"tables": "below"}
 
 
-def _missing(given: Given, said: Any) -> str:
-    """Return what the kit's summary lists as missing, else the last line that was said."""
+def _missing(given: Given, done: Any) -> str:
+    """Return what the kit's summary lists as missing, else its last line of output."""
     summary = given.out / "kit" / "summary.md"
     text = summary.read_text(encoding="utf-8") if summary.is_file() else ""
     listed = [line[2:] for line in text.partition("## Missing")[2].splitlines() if line[:2] == "- "]
-    lines = (said.stdout + said.stderr).strip().splitlines() or ["no output"]
+    lines = (done.stdout + done.stderr).strip().splitlines() or ["no output"]
     return "; ".join(listed[:3]) or lines[-1]
 
 
@@ -89,9 +89,9 @@ def _pack(given: Given, data: Any) -> None:
             "on the machine that has them: python -m benchmarks.gpu.pack --only shared; then copy "
             "its folder .gpu here",
         )
-    said = _program("benchmarks.gpu.pack", "--only", "shared", "--target", str(data.parent))
+    done = _program("benchmarks.gpu.pack", "--only", "shared", "--target", str(data.parent))
     if not all((data / name).is_dir() for name in DATA):
-        raise ModelError(f"benchmarks.gpu.pack: {said.stderr.strip() or said.stdout.strip()}")
+        raise ModelError(f"benchmarks.gpu.pack: {done.stderr.strip() or done.stdout.strip()}")
 
 
 def _program(*command: str) -> Any:

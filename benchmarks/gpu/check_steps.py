@@ -1,4 +1,4 @@
-"""The steps of ``benchmarks.gpu.check``: each looks at one thing, in a process of its own.
+"""The steps of ``benchmarks.gpu.check``: each checks one thing, in a process of its own.
 
     python -m benchmarks.gpu.check_steps NAME --out DIR [--video FILE ...] [--tiny]
 
@@ -47,7 +47,7 @@ MEDIAN_PX = 0.5
 
 
 def machine(given: Given) -> dict[str, Any]:
-    """Return the card, the versions and what the doctor says."""
+    """Return the card, the versions and the doctor's lines."""
     from recognizer.doctor import examine
 
     where = "cuda:0" if driver_version() else "cpu"
@@ -155,7 +155,7 @@ PROVIDER = (f"{POSE}.onnx.provider=tensorrt", f"{POSE}.topdown.detector.provider
 
 
 def onnx_cpu(given: Given) -> dict[str, Any]:
-    """Time every network on the CPU and keep what it saw: the reference of the others."""
+    """Time every network on the CPU and keep its poses: the reference of the others."""
     return {network: timed(given, config_of(given, network), network) for network in present(given)}
 
 
@@ -239,7 +239,7 @@ def timed(given: Given, config: Config, network: str) -> dict[str, Any]:
         frames to Poses; ``against_cpu``, where the reference is here.
 
     Raises:
-        ModelError: it cannot run, or a trained network sees something else than on the CPU.
+        ModelError: it cannot run, or a trained network's people are not those of the CPU.
 
     """
     from annotation.workspace import pose_model_files
@@ -249,9 +249,9 @@ def timed(given: Given, config: Config, network: str) -> dict[str, Any]:
     files = pose_model_files(config)
     model = open_pose_model(config.models.pose_estimation, files, threads=cores())
     images = pictures(given, 2 if given.tiny else 16)
-    seen = model(images)
+    poses = model(images)
     found: dict[str, Any] = {"open_s": time.perf_counter() - start}
-    found |= compared(given, network, seen)
+    found |= compared(given, network, poses)
     for batch in (1, 2) if given.tiny else (1, 8, 32):
         found[f"batch {batch}"] = call_times(model, images, batch, given)
     return found
@@ -271,18 +271,18 @@ def call_times(model: Any, images: Sequence[Any], batch: int, given: Given) -> d
     return {"p50_ms": float(p50), "p99_ms": float(p99), "frames_per_s": batch * calls / sum(kept)}
 
 
-def compared(given: Given, network: str, seen: Sequence[Any]) -> dict[str, str]:
-    """Keep what the CPU saw, or compare with it; raise ModelError for a trained network."""
+def compared(given: Given, network: str, found: Sequence[Any]) -> dict[str, str]:
+    """Keep the CPU's poses, or compare with them; a trained network's must be near (ModelError)."""
     from deploy.pose_parity import compare
 
     path = given.out / f"reference_{network}.pkl"
     if given.argument == "reference":
-        path.write_bytes(pickle.dumps(list(seen)))
-        return {"people": str(sum(len(poses) for poses in seen))}
+        path.write_bytes(pickle.dumps(list(found)))
+        return {"people": str(sum(len(poses) for poses in found))}
     if not path.is_file():
         return {}
     # Written by the step before, in the same folder: no foreign pickle.
-    parity = compare(pickle.loads(path.read_bytes()), seen, edge=0.05)
+    parity = compare(pickle.loads(path.read_bytes()), found, edge=0.05)
     if network == "pair" and not parity.median_px <= MEDIAN_PX:
         raise ModelError(f"expected the people of the CPU within {MEDIAN_PX} px, got {parity}")
     return {"against_cpu": str(parity)}

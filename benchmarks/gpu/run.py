@@ -39,7 +39,7 @@ ARCHIVE_LIMIT, FILE_LIMIT = 15 * 2**20, 8 * 2**20
 
 @dataclass(frozen=True)
 class Settings:
-    """What a run is told.
+    """Arguments of a run.
 
     Attributes:
         out: folder of the results.
@@ -71,7 +71,7 @@ def main(argv: list[str] | None = None) -> int:
     except RuntimeError as error:
         sys.stderr.write(f"{error}\n")
         return 2
-    refusal = look_at_card(settings, environment)
+    refusal = measure_card(settings, environment)
     if refusal:
         sys.stderr.write(f"{refusal}\n")
         return 2
@@ -111,19 +111,19 @@ def _interrupt(*_: object) -> None:
     raise KeyboardInterrupt
 
 
-def look_at_card(settings: Settings, environment: dict[str, str]) -> str:
+def measure_card(settings: Settings, environment: dict[str, str]) -> str:
     """Name and measure the card in a process of its own; return why it cannot be used, or ''."""
     command = [
         sys.executable, "-m", "benchmarks.gpu._card", "--device", settings.device,
         "--out", str(settings.out), *(["--tiny"] if settings.tiny else []),
     ]  # fmt: skip
-    seen = subprocess.run(
+    done = subprocess.run(
         command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False
     )
-    print(seen.stdout, end="", flush=True)
-    if seen.returncode == 0:
+    print(done.stdout, end="", flush=True)
+    if done.returncode == 0:
         return ""
-    lines = seen.stderr.strip().splitlines() or [f"exit code {seen.returncode}"]
+    lines = done.stderr.strip().splitlines() or [f"exit code {done.returncode}"]
     return lines[-1]
 
 
@@ -210,7 +210,7 @@ def _end(running: dict[str, subprocess.Popen[bytes]], ended: dict[str, str], gra
     _collect(running, ended)
     late = [part for part in running if part not in ended]
     for part in late:
-        _signal(running[part], signal.SIGTERM)
+        signal_group(running[part], signal.SIGTERM)
     until = time.monotonic() + grace
     while any(running[part].poll() is None for part in late) and time.monotonic() < until:
         time.sleep(POLL_S)
@@ -218,11 +218,12 @@ def _end(running: dict[str, subprocess.Popen[bytes]], ended: dict[str, str], gra
         if part in late:
             ended[part] = "killed" if process.poll() is None else "stopped"
             ended[part] += " at its limit"
-        _signal(process, signal.SIGKILL)
+        signal_group(process, signal.SIGKILL)
         process.wait()
 
 
-def _signal(process: subprocess.Popen[bytes], number: int) -> None:
+def signal_group(process: subprocess.Popen[bytes], number: int) -> None:
+    """Send a signal to a process that leads a group and to those that it has started."""
     try:
         os.killpg(process.pid, number)
     except ProcessLookupError:

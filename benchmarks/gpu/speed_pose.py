@@ -1,4 +1,4 @@
-"""From pixels to people: RTMO from 720p frames, SDPose from people's boxes, through our own path.
+"""Speed from pixels to poses: RTMO from 720p frames, SDPose from people's boxes.
 
 RtmoPose and TopDownPose over the backend ``pth``. A call begins with BGR arrays in the CPU's
 memory and ends with Poses there. Weights are from a seed, and find about as many people as are
@@ -93,7 +93,7 @@ STAGES = (Mode("fp16", (LAST,)), Mode("fp16", (LAST, BYTES)))
 
 @dataclass
 class Bench:
-    """One network, what it is shown, and what is known of it.
+    """One network, its input, and what is measured of it once.
 
     Attributes:
         name: of the network.
@@ -114,7 +114,7 @@ class Bench:
 
     @property
     def is_rtmo(self) -> bool:
-        """Whether the network sees whole frames."""
+        """Whether the network takes whole frames."""
         return self.subject.pose.facts.kind == "rtmo"
 
     def open(self, mode: Mode) -> TorchNetwork:
@@ -285,9 +285,9 @@ def measure_mode(book: Book, bench: Bench, mode: Mode) -> None:
 
 
 def timed(bench: Bench, mode: Mode, network: TorchNetwork, count: int) -> dict[str, Any]:
-    """Return the times of a call and of the network alone, and how far its people are apart."""
+    """Return the times of a call and of the network alone, and the deviation of its people."""
     compared = min(COMPARED, bench.batches[-1])
-    apart = _networks.distance(bench.reference(mode), bench.people(mode, network, compared)())
+    deviation = _networks.distance(bench.reference(mode), bench.people(mode, network, compared)())
     found = bench.clock.latencies(bench.people(mode, network, count))
     (spec,) = network.inputs
     shape = [count, *(size or 1 for size in spec.shape[1:])]
@@ -299,7 +299,7 @@ def timed(bench: Bench, mode: Mode, network: TorchNetwork, count: int) -> dict[s
     shares = roofline({"p50_ms": alone}, bench.card, peak_of(mode), flops, moved)
     return found | {
         "network": bench.name, "mode": mode.name, "batch": count, "dtype": mode.dtype,
-        "per_s": count / found["p50_ms"] * MS, "network_ms": alone, "apart": apart,
+        "per_s": count / found["p50_ms"] * MS, "network_ms": alone, "deviation": deviation,
         "recorded": is_recorded(bench, network, compared),
         "gflops": flops / 1e9, "layers_mib": moved / 2**20, **shares,
     }  # fmt: skip
@@ -357,17 +357,17 @@ def render(values: dict[str, Any]) -> str:
     rows = []
     for key, one in values.items():
         if key.startswith("pose|") and "per_s" in one:
-            apart = one["apart"]
+            far = one["deviation"]
             rows.append([
                 one["network"], one["mode"], str(one["batch"]), number(one["p50_ms"]),
                 number(one["p90_ms"]), number(one["p99_ms"]), number(one["per_s"]),
                 number(one["network_ms"]), number(one["tflops"]), percent(one.get("of_matmul")),
                 percent(one.get("of_copy")), number(one["peak_mib"]),
-                f"{apart['found']} of {apart['people']}, {number(apart['median_px'], 2)} / "
-                f"{number(apart['worst_px'], 2)} px",
+                f"{far['found']} of {far['people']}, {number(far['median_px'], 2)} / "
+                f"{number(far['worst_px'], 2)} px",
             ])  # fmt: skip
     head = ["network", "mode", "batch", "p50 ms", "p90 ms", "p99 ms", "per s", "network ms",
-            "TFLOP/s", "of matmul", "of copy", "peak MiB", "people, apart"]  # fmt: skip
+            "TFLOP/s", "of matmul", "of copy", "peak MiB", "people, deviation"]  # fmt: skip
     text = table(head, rows) if rows else ""
     parts = [one for key, one in values.items() if key.startswith("stages|") and "ms" in one]
     if parts:

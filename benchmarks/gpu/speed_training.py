@@ -34,7 +34,7 @@ class Way:
     Attributes:
         network: which, by name.
         dtype: ``fp32``, ``tf32``, ``fp16`` or ``bf16``.
-        peer: as somebody would run it without us.
+        peer: as mmengine and mmpose or mmaction2 run it without this project.
         compiled: through torch.compile.
 
     """
@@ -143,7 +143,7 @@ def with_mmpose_accuracy(work: Callable[[], Any]) -> Callable[[], Any]:
 def mmengine_step(
     model: Any, wrapper: Any, inputs: torch.Tensor, samples: Any
 ) -> Callable[[], torch.Tensor]:
-    """Return mmengine's train_step of data that the preprocessor has seen already."""
+    """Return mmengine's train_step of data that is preprocessed already."""
 
     def step() -> torch.Tensor:
         with wrapper.optim_context(model):
@@ -176,7 +176,7 @@ class ActionSteps:
         # mmaction2's own head cannot be trained in bfloat16.
         head = "Float32GCNHead" if way.dtype == "bf16" else "GCNHead"
         kind = "STGCN" if way.peer else "FastSTGCN"
-        logging.disable(logging.CRITICAL)  # mmengine tells of every weight it makes
+        logging.disable(logging.CRITICAL)  # mmengine logs every weight that it makes
         torch.manual_seed(0)
         with scope("mmaction"):
             model = MODELS.build(

@@ -1,6 +1,7 @@
 """``make check-gpu``: what is run, what a step that fails looks like, and all of it on a CPU."""
 
 import json
+import subprocess
 import sys
 from pathlib import Path
 
@@ -10,6 +11,7 @@ from benchmarks.gpu import check, check_programs, check_steps
 from benchmarks.gpu.check import Outcome, Step
 from benchmarks.gpu.check_needs import NO_DRIVER, NOT_HERE, Given, missing
 from recognizer.backends.cuda import driver_version
+from tests.benchmarks.gpu.processes import is_ended
 
 no_driver = pytest.mark.skipif(bool(driver_version()), reason="there is an NVIDIA driver")
 
@@ -58,17 +60,33 @@ def test_the_plan_holds_what_the_issue_asks_for(tmp_path):
     ("code", "state", "said"),
     [
         ("print('last words'); raise SystemExit(3)", "failed", "exit code 3: last words"),
-        ("import os; os.kill(os.getpid(), 11)", "failed", "signal 11: it said nothing"),
-        ("import time; time.sleep(60)", "failed", "no end in 2 s"),
-        ("pass", "failed", "exit code 0: it said nothing"),
+        ("import os; os.kill(os.getpid(), 11)", "failed", "signal 11: no output"),
+        ("import time; time.sleep(600)", "failed", "no end in 1 s"),
+        ("pass", "failed", "exit code 0: no output"),
     ],
 )
 def test_a_step_that_does_not_answer(tmp_path, code, state, said):
     result = tmp_path / "x.step.json"
     result.write_text("{}", encoding="utf-8")  # of an earlier call: not taken for this one's
-    outcome = check.run(Step("x", (sys.executable, "-c", code), result), 2)
+    limit_s = 1 if "no end" in said else 120
+    outcome = check.run(Step("x", (sys.executable, "-c", code), result), limit_s)
     assert (outcome.state, outcome.cause) == (state, said)
     assert str(result.with_suffix(".log")) in outcome.remedy
+
+
+def test_a_step_is_ended_with_the_processes_that_it_started():
+    child = "import time; time.sleep(600)"
+    code = (f"import subprocess, sys, time\n"
+            f"print(subprocess.Popen([sys.executable, '-c', {child!r}]).pid, flush=True)\n"
+            "time.sleep(600)")  # fmt: skip
+    process = subprocess.Popen(
+        [sys.executable, "-c", code], stdout=subprocess.PIPE, process_group=0
+    )
+    with process:
+        pid = int(process.stdout.readline())
+        assert not is_ended(pid)
+        check.end_group(process)
+    assert is_ended(pid)
 
 
 @pytest.mark.parametrize(

@@ -9,12 +9,12 @@ import sys
 import tarfile
 import time
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 
 from benchmarks.gpu import _summary, run
 from benchmarks.gpu._part import PACK, ROOT
+from tests.benchmarks.gpu.processes import is_ended
 
 COMMON = """
 import json, os, signal, subprocess, sys, time
@@ -66,12 +66,6 @@ def kit(tmp_path):
     return call
 
 
-def ended(pid):
-    """Tell whether a process is gone, or only waits to be taken off the list."""
-    status = Path(f"/proc/{pid}/stat")
-    return not status.exists() or status.read_text().rpartition(")")[2].split()[0] == "Z"
-
-
 def test_a_second_call_skips_what_is_complete_and_goes_on_with_the_rest(kit, capsys):
     first = kit(runs=DONE, speed=FAILING)
     assert first["runs"]["calls"] == 1
@@ -98,19 +92,14 @@ def test_the_two_long_parts_run_at_the_same_time(kit):
     assert all(values["complete"] for values in found.values())
 
 
-def test_a_part_past_its_limit_is_ended_and_what_it_measured_stays(kit, capsys):
-    # Its share of the time: enough for a start on a busy machine.
-    found = kit(seconds=8.0, speed=SLEEPING)
-    assert found["speed"] == {"a": 1}
-    said = capsys.readouterr().out
-    assert "speed: stopped at its limit\nmeasuring" in said
-
-
-def test_a_part_that_will_not_end_is_killed_with_its_own_processes(kit, capsys):
-    found = kit(seconds=8.0, fsd=STUBBORN, small=DONE)
-    assert found["small"]["complete"]
-    assert "fsd: killed at its limit" in capsys.readouterr().out
-    assert ended(found["fsd"]["child"])
+def test_parts_past_their_limit_are_ended_and_what_they_measured_stays(kit, capsys):
+    # Time enough for a start on a busy machine.
+    found = kit(seconds=8.0, fsd=STUBBORN, small=SLEEPING)
+    assert found["small"] == {"a": 1}
+    printed = capsys.readouterr().out
+    assert "small: stopped at its limit\nmeasuring" in printed
+    assert "fsd: killed at its limit" in printed
+    assert is_ended(found["fsd"]["child"])  # with the processes that it started
 
 
 def test_nothing_begins_after_the_budget(kit, capsys):
