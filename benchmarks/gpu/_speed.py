@@ -84,7 +84,7 @@ class Clock:
 
 
 @dataclass
-class Book:
+class MeasurementLog:
     """Measurements by key: skips known ones and begins none when the time is nearly over.
 
     Attributes:

@@ -16,7 +16,7 @@ import torch
 from torch.nn import functional
 
 from benchmarks.gpu import _networks
-from benchmarks.gpu._speed import MS, Book, Clock, cost, number, percent, roofline, table
+from benchmarks.gpu._speed import MS, Clock, MeasurementLog, cost, number, percent, roofline, table
 from recognizer.backends.facts import Thresholds
 from recognizer.backends.torch import TorchNetwork, TrainedPose, open_graph, with_options
 from recognizer.backends.torch_network import to_host
@@ -228,29 +228,29 @@ def keys_of(name: str, modes: tuple[Mode, ...], batches: tuple[int, ...]) -> lis
     return [key_of(name, mode, count) for mode in modes for count in batches]
 
 
-def rtmo(book: Book, clock: Clock, name: str) -> None:
+def rtmo(log: MeasurementLog, clock: Clock, name: str) -> None:
     """Measure an RTMO in all modes and batches."""
-    tiny, modes = book.options.tiny, RTMO_MODES if clock.cuda else CPU_MODES
+    tiny, modes = log.options.tiny, RTMO_MODES if clock.cuda else CPU_MODES
     batches = TINY_BATCHES if tiny else BATCHES
 
     def make() -> _networks.Subject:
-        found = _networks.rtmo(name, book.options.data, batches[-1], TINY_SIDE if tiny else 640)
+        found = _networks.rtmo(name, log.options.data, batches[-1], TINY_SIDE if tiny else 640)
         shown = [ArrayImage(cv2.resize(one.bgr(), FRAME_WH)) for one in found.images]
         return replace(found, images=shown)
 
-    measure(book, clock, name, modes, batches, make)
+    measure(log, clock, name, modes, batches, make)
 
 
-def sdpose(book: Book, clock: Clock, name: str) -> None:
+def sdpose(log: MeasurementLog, clock: Clock, name: str) -> None:
     """Measure an SDPose in all modes and batches."""
     modes = SDPOSE_MODES if clock.cuda else CPU_MODES[:2]
-    batches = TINY_BATCHES if book.options.tiny else CROP_BATCHES
-    measure(book, clock, name, modes, batches,
-            lambda: _networks.sdpose(name, book.options.data, batches[-1]))  # fmt: skip
+    batches = TINY_BATCHES if log.options.tiny else CROP_BATCHES
+    measure(log, clock, name, modes, batches,
+            lambda: _networks.sdpose(name, log.options.data, batches[-1]))  # fmt: skip
 
 
 def measure(
-    book: Book,
+    log: MeasurementLog,
     clock: Clock,
     name: str,
     modes: tuple[Mode, ...],
@@ -258,21 +258,21 @@ def measure(
     make: Callable[[], _networks.Subject],
 ) -> None:
     """Measure a network in all modes and batches that are not known yet."""
-    if book.late or book.has(keys_of(name, modes, batches)):
+    if log.late or log.has(keys_of(name, modes, batches)):
         return
-    card = book.results.values.get("card", {})
-    bench = book.build(name, lambda: Bench(name, make(), clock, batches, card))
+    card = log.results.values.get("card", {})
+    bench = log.build(name, lambda: Bench(name, make(), clock, batches, card))
     for mode in modes:
-        if not book.has(key_of(name, mode, count) for count in batches):
+        if not log.has(key_of(name, mode, count) for count in batches):
             torch.backends.cudnn.benchmark = mode.tuned
-            measure_mode(book, bench, mode)
+            measure_mode(log, bench, mode)
             torch.backends.cudnn.benchmark = False
     if bench.is_rtmo:
         for mode in STAGES if clock.cuda else CPU_MODES[:1]:
-            book.measure(f"stages|{name}|{mode.name}", lambda mode=mode: stages(bench, mode))
+            log.measure(f"stages|{name}|{mode.name}", lambda mode=mode: stages(bench, mode))
 
 
-def measure_mode(book: Book, bench: Bench, mode: Mode) -> None:
+def measure_mode(log: MeasurementLog, bench: Bench, mode: Mode) -> None:
     opened: list[TorchNetwork] = []
 
     def work(count: int) -> dict[str, Any]:
@@ -281,7 +281,7 @@ def measure_mode(book: Book, bench: Bench, mode: Mode) -> None:
         return timed(bench, mode, opened[0], count)
 
     for count in bench.batches:
-        book.measure(key_of(bench.name, mode, count), lambda count=count: work(count))
+        log.measure(key_of(bench.name, mode, count), lambda count=count: work(count))
 
 
 def timed(bench: Bench, mode: Mode, network: TorchNetwork, count: int) -> dict[str, Any]:

@@ -153,15 +153,13 @@ def test_without_a_gpu_it_says_what_to_do(tmp_path):
     assert "--dry-run" in seen.stderr
 
 
-def test_results_of_different_kinds_are_not_mixed(tmp_path):
-    need_training_set()
+def test_results_of_different_kinds_are_not_mixed(tmp_path, capsys):
+    pytest.importorskip("torch")
+    from benchmarks.gpu import _card
+
     (tmp_path / "card.json").write_text(json.dumps({"device": "cuda:0", "tiny": False}))
-    seen = subprocess.run(
-        command("--dry-run", "--out", tmp_path, "--parts", "runs"), cwd=ROOT,
-        capture_output=True, text=True, check=False,
-    )  # fmt: skip
-    assert seen.returncode == 2
-    assert "choose another --out" in seen.stderr
+    assert _card.main(["--device", "cpu", "--tiny", "--out", str(tmp_path)]) == 1
+    assert "made with device 'cuda:0', now 'cpu'" in capsys.readouterr().err
 
 
 @pytest.mark.slow
