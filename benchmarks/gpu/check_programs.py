@@ -17,6 +17,7 @@ from benchmarks.gpu.check_needs import (
 from recognizer.backends.network import ModelError
 
 TESTS = {
+    "torch": ("tests/backends/test_torch_network.py",),
     "onnx": ("tests/backends/test_cuda.py", "tests/backends/test_onnx.py",
              "tests/backends/test_onnx_runs.py"),
     "tensorrt": ("tests/backends/test_tensorrt_api.py", "tests/backends/test_tensorrt.py",
@@ -27,12 +28,16 @@ _COUNT = re.compile(r"(\d+) (passed|failed|skipped|error)")
 
 
 def tests(given: Given) -> dict[str, Any]:
-    """Run the tests that wait for a GPU and TensorRT; none of those may be skipped here."""
+    """Run the tests of a backend that need a GPU; none of those may be skipped here."""
     need_package("pytest", "make setup-dev RUNTIME=tensorrt (the same RUNTIME as before)")
     if not given.tiny:
-        need_provider("CUDAExecutionProvider")
-    if not given.tiny and given.argument == "tensorrt":
-        need_package("tensorrt", INSTALL)
+        need_gpu()
+        if given.argument == "torch":
+            need_package("mmpose", INSTALL)
+        else:
+            need_provider("CUDAExecutionProvider")
+        if given.argument == "tensorrt":
+            need_package("tensorrt", INSTALL)
     asked = TESTS[given.argument][: 1 if given.tiny else None]
     done = subprocess.run(
         [sys.executable, "-m", "pytest", "-q", "-rs", *asked], cwd=ROOT,

@@ -324,7 +324,7 @@ STEPS: dict[str, Callable[[Given], dict[str, Any]]] = {
 def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("name", choices=STEPS)
-    parser.add_argument("--argument", default="", help="number of streams; which tests; reference")
+    parser.add_argument("--argument", default="", help="streams; which tests; minutes; reference")
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--result", type=Path, required=True)
     parser.add_argument("--video", type=Path, nargs="*", default=[])

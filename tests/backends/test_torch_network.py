@@ -24,7 +24,7 @@ from tests.backends import pose_models  # noqa: E402
 CPU = {"device": "cpu", "keypoint_threshold": 0.0}
 # Pixels of keypoints up to 1,000 pixels away: sums of other shapes are rounded in another way.
 NEAR = 0.5
-GPU = pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA GPU")
+GPU = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
 
 
 @pytest.fixture(scope="module")

@@ -42,7 +42,7 @@ def test_the_plan_holds_what_the_issue_asks_for(tmp_path):
     steps = check.plan(tmp_path, [Path("a.mp4")], tiny=False, minutes=3)
     names = [step.name for step in steps]
     assert names[-1] == "kit"
-    for name in ("onnx_cuda", "onnx_tensorrt", "engine", "tests tensorrt", "nvdec"):
+    for name in ("onnx_cuda", "onnx_tensorrt", "engine", "tests tensorrt", "tests torch", "nvdec"):
         assert name in names
     assert [name for name in names if name.startswith("streams ")] == [
         "streams 1", "streams 4", "streams 16", "streams 64",
