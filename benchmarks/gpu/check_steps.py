@@ -32,6 +32,7 @@ from benchmarks.gpu.check_needs import (
     need_gpu,
     need_package,
     need_provider,
+    need_topdown,
     pictures,
     present,
 )
@@ -52,7 +53,7 @@ def machine(given: Given) -> dict[str, Any]:
 
     where = "cuda:0" if driver_version() else "cpu"
     keys = ("onnx", "topdown.detector")
-    config = config_of(given, "pair", *(f"{POSE}.{key}.device={where}" for key in keys))
+    config = config_of(given, "topdown", *(f"{POSE}.{key}.device={where}" for key in keys))
     lines = [
         f"{ {True: 'ok', False: 'mend', None: 'note'}[one.ok] }: {one.name}: {one.found}"
         + (f" -> {one.remedy}" if one.remedy else "")
@@ -166,12 +167,11 @@ def onnx_cuda(given: Given) -> dict[str, Any]:
 
 
 def onnx_graph(given: Given) -> dict[str, Any]:
-    """Time the pair as CUDA graphs; RTMO's suppression inside fits into none."""
+    """Time the top-down networks as CUDA graphs; RTMO's suppression inside fits into none."""
     need_provider("CUDAExecutionProvider")
-    if "pair" not in present(given):
-        raise NotHereError("the configured pair is not here", "put the two files into weights/")
+    need_topdown(given)
     graphs = [f"{POSE}.{key}.cuda_graph=true" for key in ("onnx", "topdown.detector")]
-    return {"pair": timed(given, config_of(given, "pair", *ON_CUDA, *graphs), "pair")}
+    return {"topdown": timed(given, config_of(given, "topdown", *ON_CUDA, *graphs), "topdown")}
 
 
 def onnx_tensorrt(given: Given) -> dict[str, Any]:
@@ -204,16 +204,15 @@ def engine(given: Given) -> dict[str, Any]:
 
 
 def engine_graph(given: Given) -> dict[str, Any]:
-    """Run the pair's engine, built by the step before, as a CUDA graph."""
+    """Run the top-down engine, built by the step before, as a CUDA graph."""
     need_gpu()
     need_package("tensorrt", INSTALL)
-    if "pair" not in present(given):
-        raise NotHereError("the configured pair is not here", "put the two files into weights/")
+    need_topdown(given)
     from annotation.workspace import pose_model_files
 
-    path = pose_model_files(config_of(given, "pair"))["pose"]
-    own = (*engine_settings(given, "pair", path), f"{POSE}.tensorrt.cuda_graph=true")
-    return {"pair": timed(given, config_of(given, "pair", ON_CUDA[1], *own), "pair")}
+    path = pose_model_files(config_of(given, "topdown"))["pose"]
+    own = (*engine_settings(given, "topdown", path), f"{POSE}.tensorrt.cuda_graph=true")
+    return {"topdown": timed(given, config_of(given, "topdown", ON_CUDA[1], *own), "topdown")}
 
 
 def engine_settings(given: Given, network: str, path: Path) -> tuple[str, ...]:
@@ -224,7 +223,7 @@ def engine_settings(given: Given, network: str, path: Path) -> tuple[str, ...]:
     own = [f"{POSE}.inference_mode=tensorrt", f"{POSE}.tensorrt.model_path={path}",
            f"{POSE}.tensorrt.engine_dir={given.out / 'engines'}"]  # fmt: skip
     batch, _, height, width = OnnxNetwork(path, OnnxRuntimeOptions()).inputs[0].shape
-    if network == "pair":
+    if network == "topdown":
         own.append(f"{POSE}.tensorrt.model_input_size=[{width}, {height}]")
     if batch is not None:
         own += [f"{POSE}.tensorrt.{key}_batch={batch}" for key in ("min", "opt", "max")]
@@ -283,7 +282,7 @@ def compared(given: Given, network: str, found: Sequence[Any]) -> dict[str, str]
         return {}
     # Written by the step before, in the same folder: no foreign pickle.
     parity = compare(pickle.loads(path.read_bytes()), found, edge=0.05)
-    if network == "pair" and not parity.median_px <= MEDIAN_PX:
+    if network == "topdown" and not parity.median_px <= MEDIAN_PX:
         raise ModelError(f"expected the people of the CPU within {MEDIAN_PX} px, got {parity}")
     return {"against_cpu": str(parity)}
 

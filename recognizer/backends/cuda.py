@@ -119,7 +119,8 @@ class PinnedMemory:
         self.__array_interface__ = {
             "shape": (self.nbytes,), "typestr": "|u1", "data": (self.address, False), "version": 3,
         }  # fmt: skip
-        weakref.finalize(self, cudart.cudaFreeHost, self.address)
+        # Not at the end of the process: arrays of it may still be in use there.
+        weakref.finalize(self, cudart.cudaFreeHost, self.address).atexit = False
 
     def array(self, shape: tuple[int, ...], dtype: DTypeLike) -> NDArray[Any]:
         """Return the beginning of it as an array; a later one shares the same bytes."""
@@ -265,7 +266,9 @@ class Stream:
         try:
             work()
         except BaseException:
-            cudart.cudaStreamEndCapture(self._stream)
+            code, graph = cudart.cudaStreamEndCapture(self._stream)
+            if int(code) == 0:
+                cudart.cudaGraphDestroy(graph)
             raise
         graph = checked(cudart.cudaStreamEndCapture(self._stream), what)
         try:

@@ -146,6 +146,7 @@ def test_what_cannot_be_recorded_leaves_no_recording_behind(host):
     with pytest.raises(ModelError, match="not this"):
         stream.capture(work)
     assert host.capturing is None
+    assert not host.graphs
     host.refuse.add("cudaGraphInstantiate")
     with pytest.raises(ModelError, match=r"cuda_graph: false"):
         stream.capture(lambda: None)

@@ -120,13 +120,15 @@ def test_the_table_is_markdown_with_units(tmp_path):
     facts = {"card": "H100", "driver": "580.1"}
     outcomes = [
         Outcome("machine", "ok", {"facts": facts, "doctor": ["mend: x: y -> z"]}, "", "", 1.0),
-        Outcome("onnx_cuda", "ok", {"pair": {"p50_ms": 1.234, "frames_per_s": 810.4}}, "", "", 2.0),
+        Outcome(
+            "onnx_cuda", "ok", {"topdown": {"p50_ms": 1.234, "frames_per_s": 810.4}}, "", "", 2.0
+        ),
         Outcome("engine", "not here", {}, "a | b", "make it", 0.1),
         Outcome("nvdec", "failed", {}, "no", "make it", 0.1),
     ]
     rows = check.table(outcomes, tmp_path).splitlines()
     assert "| machine | ok | H100; 1 to mend, below |" in rows
-    assert "| onnx_cuda: pair | ok | p50 1.23 ms, 810 frames/s |" in rows
+    assert "| onnx_cuda: topdown | ok | p50 1.23 ms, 810 frames/s |" in rows
     assert r"| engine | not here | a \| b -> make it |" in rows
     assert "| nvdec | failed | no -> as above |" in rows
     assert "- driver: 580.1" in rows
