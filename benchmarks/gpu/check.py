@@ -52,7 +52,7 @@ class Outcome:
         state: ``ok``, ``failed`` or ``not here``.
         figures: what it measured.
         cause: why it did not run to its end.
-        remedy: the command that mends that, or where more is said; may be empty.
+        remedy: the command that mends that, or the log to read; may be empty.
         seconds: how long it took.
 
     """

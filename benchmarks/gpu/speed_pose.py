@@ -306,7 +306,7 @@ def timed(bench: Bench, mode: Mode, network: TorchNetwork, count: int) -> dict[s
 
 
 def is_recorded(bench: Bench, network: TorchNetwork, count: int) -> bool | None:
-    """Tell whether the recording held everybody; None where nothing is recorded."""
+    """Return whether the recording holds all people; None where nothing is recorded."""
     if network._recorded is None or not bench.is_rtmo:
         return None
     room = LetterboxBatch(bench.subject.input_wh, uint8=network.inputs[0].dtype == "tensor(uint8)")

@@ -236,7 +236,7 @@ def measure_step(
     torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = allowed
     try:
         step = steps.step(way, size)
-        torch.manual_seed(1)  # the same dropout for everyone
+        torch.manual_seed(1)  # the same dropout in all ways
         first, flops = (float(step()), None) if way.compiled else counted(step)
         found = clock.latencies(step)
     finally:

@@ -1,7 +1,7 @@
 """CUDA's runtime as far as ``backends.cuda`` asks it, on the host's memory, late as a GPU is.
 
-What is queued on a stream happens when somebody waits for the stream, not before: who forgets to
-wait reads old bytes. Every call is written down by name.
+What is queued on a stream runs when the stream is waited for, not before: without the wait, old
+bytes are read. Every call is kept by name.
 """
 
 import ctypes
@@ -71,7 +71,7 @@ class HostCuda:
 
     def cudaStreamSynchronize(self, stream):  # noqa: N802
         code = self._called()
-        assert self.capturing is None, "nobody may wait while a graph is recorded"
+        assert self.capturing is None, "no wait while a graph is recorded"
         for work in self.queue:
             work()
         self.queue.clear()
