@@ -14,6 +14,8 @@ from typing import Any
 
 import torch
 
+from benchmarks.gpu import _summary
+
 REPEATS = 10
 FLOPS = 1e12
 
@@ -27,8 +29,8 @@ def main(argv: list[str] | None = None) -> int:
     given = parser.parse_args(argv)
     refusal = _refusal(given.device)
     path, kind = given.out / "card.json", {"device": given.device, "tiny": given.tiny}
-    if not refusal and path.is_file():
-        before = json.loads(path.read_text(encoding="utf-8"))
+    before = _summary.read(path)
+    if not refusal and before:
         kind["name"] = name(given.device)["name"]
         refusal = "".join(
             f"{path}: made with {key} {before.get(key)!r}, now {value!r}; choose another --out"

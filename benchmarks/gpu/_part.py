@@ -7,10 +7,13 @@ when it is called again with the same ``--out``.
 
 import argparse
 import json
+import math
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+
+from benchmarks.gpu import _summary
 
 ROOT = Path(__file__).resolve().parents[2]
 PACK = ROOT / ".gpu"
@@ -44,12 +47,23 @@ class Options:
         return self.until - time.monotonic()
 
 
+def positive(text: str) -> float:
+    """Read a time on a command line: a number above 0, not nan nor inf."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not 0 < value < math.inf:
+        raise argparse.ArgumentTypeError(f"expected a number above 0, got {text!r}")
+    return value
+
+
 def parse(doc: str | None, argv: list[str] | None = None) -> Options:
     """Read a part's command line; every part takes the same."""
     parser = argparse.ArgumentParser(description=(doc or "").strip().splitlines()[0])
     parser.add_argument("--out", type=Path, default=ROOT / "output" / "gpu")
     parser.add_argument("--device", default="cuda:0")
-    parser.add_argument("--seconds", type=float, default=120)
+    parser.add_argument("--seconds", type=positive, default=120)
     parser.add_argument("--tiny", action="store_true", help="smallest sizes: does it run")
     parser.add_argument("--data", type=Path, default=PACK / "data")
     given = parser.parse_args(argv)
@@ -67,9 +81,15 @@ class Results:
 
     @classmethod
     def open(cls, options: Options, part: str) -> "Results":
-        """Open a part's results: those of an earlier call, if there was one."""
+        """Open a part's results: those of an earlier call, if there was one.
+
+        What cannot be read is set aside as ``<part>.broken``, and the part begins anew.
+        """
         path = options.out / f"{part}.json"
-        values = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+        values = _summary.read(path)
+        if not values and path.is_file():
+            path.replace(path.with_suffix(".broken"))
+            print(f"{path}: damaged, set aside as {part}.broken", flush=True)
         return cls(path, values)
 
     def __contains__(self, key: str) -> bool:

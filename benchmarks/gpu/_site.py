@@ -3,7 +3,9 @@
 import compileall
 import hashlib
 import importlib.util
+import lzma
 import os
+import shutil
 import sys
 import tarfile
 from pathlib import Path
@@ -13,6 +15,7 @@ from benchmarks.gpu._part import PACK, ROOT
 ARCHIVE = PACK / "site.tar.xz"
 SITE = ROOT / "output" / "gpu_site"
 """Where the archive is unpacked; not below ``.gpu``, so that it does not travel twice."""
+MARK = "archive.sha256"
 PYTHON = (3, 12)
 """What the archive's compiled packages are built for."""
 
@@ -46,11 +49,30 @@ def unpack(archive: Path = ARCHIVE, folder: Path = SITE) -> Path:
             f"{sys.version_info[0]}.{sys.version_info[1]}; run `make setup-dev`"
         )
     digest = hashlib.sha256(archive.read_bytes()).hexdigest()
-    mark = folder / "archive.sha256"
-    if not (mark.is_file() and mark.read_text() == digest):
-        folder.mkdir(parents=True, exist_ok=True)
-        with tarfile.open(archive) as packed:
-            packed.extractall(folder, filter="data")
-        compileall.compile_dir(str(folder), quiet=2, workers=0)  # by all cores, not by each part
-        mark.write_text(digest)
+    mark = folder / MARK
+    if mark.is_file() and mark.read_bytes() == digest.encode():
+        return folder
+    scratch = folder.with_name(f"{folder.name}.{os.getpid()}")
+    try:
+        _extract(archive, scratch, folder)
+        (scratch / MARK).write_text(digest)
+        shutil.rmtree(folder, ignore_errors=True)  # what an older archive brought
+        scratch.rename(folder)
+    except (OSError, EOFError, tarfile.TarError, lzma.LZMAError) as error:
+        raise RuntimeError(
+            f"{archive}: expected an archive that can be unpacked into {folder}: {error}; free "
+            "room there, or make it again with `python -m benchmarks.gpu.pack --only site`"
+        ) from error
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)
     return folder
+
+
+def _extract(archive: Path, scratch: Path, folder: Path) -> None:
+    """Unpack and compile into ``scratch`` what will lie in ``folder``."""
+    with tarfile.open(archive, "r:xz") as packed:
+        packed.extractall(scratch, filter="data")
+    # By all cores, not by each part. Tracebacks name the files where they will be.
+    compileall.compile_dir(
+        str(scratch), quiet=2, workers=0, stripdir=str(scratch), prependdir=str(folder)
+    )

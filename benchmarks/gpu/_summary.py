@@ -39,7 +39,7 @@ def errors(values: dict[str, Any]) -> dict[str, str]:
     found = {}
     for key, value in values.items():
         if isinstance(value, dict) and value.get("error"):
-            found[key] = str(value["error"]).strip().splitlines()[0][:200]
+            found[key] = (str(value["error"]).strip().splitlines() or ["?"])[0][:200]
     return found
 
 
@@ -54,7 +54,11 @@ def write(out: Path, parts: list[str]) -> None:
     missing = []
     for part in parts:
         table, values = file_of(out, part, ".md"), read(file_of(out, part, ".json"))
-        body = table.read_text(encoding="utf-8").strip() if table.is_file() else "No table."
+        body = (
+            table.read_text(encoding="utf-8", errors="replace").strip()
+            if table.is_file()
+            else "No table."
+        )
         lines += ["", f"## {part}", "", body]
         if values.get("complete") is not True:
             missing.append(f"- {part}: " + ("not complete" if values else "nothing measured"))

@@ -11,9 +11,6 @@ and the command that mends it, and the others go on. Videos: those named, else t
 """
 
 import argparse
-import json
-import os
-import signal
 import subprocess
 import sys
 import time
@@ -22,7 +19,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from benchmarks.gpu._part import ROOT
+from benchmarks.gpu import _summary
+from benchmarks.gpu._part import ROOT, positive
+from benchmarks.gpu._processes import claim, end_group, tail
 from benchmarks.gpu.check_needs import INSTALL, NO_DRIVER, NOT_HERE, missing
 from benchmarks.gpu.run import POLL_S, signal_group
 
@@ -30,7 +29,10 @@ VIDEOS = ROOT.parent / "shared" / "assets" / "videos"
 STREAMS = (1, 4, 16, 64)
 STREAMS_TINY = (1, 4)
 _LIMIT_S, _LIMIT_TINY_S = 1800, 300
-_GRACE_S = 15.0  # from the request to end to the kill: the kit ends its own parts meanwhile
+_GRACE_S = 15.0
+"""From a request to end to a kill: the kit ends its own parts meanwhile."""
+_STATES = ("ok", "failed", "not here")
+_LINE = 300
 _TABLE = ("| step | state | what came of it |", "|---|---|---|")
 
 
@@ -95,28 +97,27 @@ def run(step: Step, limit_s: float) -> Outcome:
     log = step.result.with_suffix(".log")
     start = time.monotonic()
     with log.open("w", encoding="utf-8") as file:
+        # A group of its own: what a step starts ends with it.
         process = subprocess.Popen(
-            step.command, cwd=ROOT, stdout=file, stderr=subprocess.STDOUT, process_group=0
-        )
+            step.command, cwd=ROOT, stdin=subprocess.DEVNULL, stdout=file,
+            stderr=subprocess.STDOUT, process_group=0,
+        )  # fmt: skip
         try:
             code: int | None = process.wait(limit_s)
         except subprocess.TimeoutExpired:
             code = None
         finally:
-            end_group(process)
+            end_group(process, _GRACE_S)
     took = time.monotonic() - start
     more = f"see {log}"
     if code is None:
         return Outcome(step.name, "failed", {}, f"no end in {limit_s:g} s", more, took)
-    if not step.result.is_file():  # it crashed
-        lines = log.read_text(encoding="utf-8", errors="replace").strip().splitlines()
-        last = lines[-1] if lines else "no output"
+    told = _summary.read(step.result)
+    if told.get("state") not in _STATES:  # it crashed
+        last = (tail(log, 1, _LINE) or ["it said nothing"])[0]
         how = f"signal {-code}" if code < 0 else f"exit code {code}"
         return Outcome(step.name, "failed", {}, f"{how}: {last}", more, took)
-    answer = json.loads(step.result.read_text(encoding="utf-8"))
-    state, remedy = answer["state"], answer.get("remedy", "")
-    if state == "failed":
-        remedy = remedy or more
+    remedy = told.get("remedy") or (more if told["state"] == "failed" else "")
     return Outcome(
         step.name, state, answer.get("figures", {}), answer.get("cause", ""), remedy, took
     )
@@ -235,11 +236,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("--video", type=Path, nargs="+", default=[], metavar="FILE")
     parser.add_argument("--out", type=Path, default=ROOT / "output" / "check_gpu")
-    parser.add_argument("--minutes", type=float, default=5, help="for the kit's runs and speed")
+    parser.add_argument("--minutes", type=positive, default=5, help="for the kit's runs and speed")
     parser.add_argument("--dry-run", action="store_true", help="smallest sizes, on a CPU")
     asked = parser.parse_args(argv)
     if absent := [str(path) for path in asked.video if not path.is_file()]:
         parser.error(f"--video: expected files, found none at {', '.join(absent)}")
+    if unread := _unreadable(asked.video):
+        parser.error(f"--video: {unread}")
     lacking = [] if asked.dry_run else missing()
     if any(cause == NO_DRIVER for cause, _ in lacking):
         print("This is no GPU server yet. Missing:")
@@ -248,7 +251,39 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"Then: {INSTALL} && make check-gpu (or, without a GPU, ARGS=--dry-run)")
         return NOT_HERE
     out = asked.out.resolve()
-    out.mkdir(parents=True, exist_ok=True)
+    try:
+        with claim(out):
+            return _check(asked, out)
+    except RuntimeError as error:
+        sys.stderr.write(f"{error}\n")
+        return 2
+
+
+def _unreadable(videos: Sequence[Path]) -> str:
+    """Return why the first file that is no video cannot be read, or ''."""
+    from recognizer.video.reader import VideoError, VideoReader
+
+    for path in videos:
+        try:
+            VideoReader(path).close()
+        except VideoError as error:
+            return str(error)
+    return ""
+
+
+def _forget(out: Path) -> None:
+    """Delete what an earlier check has left that would pass for results of this one."""
+    parts = [f"{part}{size}{kind}" for part in ("runs", "speed") for size in ("", "_tiny")
+             for kind in (".json", ".md")]  # fmt: skip
+    for name in (_summary.NAME, _summary.CARD, *parts):
+        (out / "kit" / name).unlink(missing_ok=True)
+    for path in out.glob("reference_*.pkl"):
+        path.unlink()
+
+
+def _check(asked: argparse.Namespace, out: Path) -> int:
+    """Run every step and write the table; return the exit code."""
+    _forget(out)
     videos = footage(asked.video, out, tiny=asked.dry_run)
     outcomes: list[Outcome] = []
     for step in plan(out, videos, tiny=asked.dry_run, minutes=asked.minutes):

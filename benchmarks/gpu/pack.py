@@ -19,6 +19,7 @@ import subprocess
 import sys
 import tarfile
 import zipfile
+import zlib
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -31,6 +32,12 @@ JPEG_QUALITY = 85
 CACHE = ROOT / "output" / "gpu_wheels"
 ASSETS = ROOT.parent / "shared" / "assets"
 VIDEOS = ("street_14_people.mp4", "street_5_frames.mp4")
+SPLITS = ("train2017", "val2017")
+ASKED = (
+    *(f"coco/annotations/person_keypoints_{split}.json" for split in SPLITS),
+    *(f"videos/{name}" for name in VIDEOS),
+)
+"""Files of the assets without which nothing shared is packed."""
 PARTS = ("fsd", "small")
 PACKAGES = (
     "mmengine", "mmcv-lite", "mmpose", "mmaction2", "addict", "yapf", "termcolor", "platformdirs",
@@ -58,16 +65,32 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--only", nargs="+", choices=["site", "shared", *PARTS], help="pack anew")
     given = parser.parse_args(argv)
     wanted = given.only or ["site", "shared", *PARTS]
-    data = given.target / "data"
+    try:
+        pack(wanted, given.assets, given.target)
+        return report(sizes(given.target))
+    except (OSError, ValueError, KeyError, RuntimeError, subprocess.SubprocessError) as error:
+        print(f"nothing more packed: {error}", file=sys.stderr)
+        return 2
+
+
+def pack(wanted: list[str], assets: Path, target: Path) -> None:
+    """Pack these parts of it; what is not there is said before any work.
+
+    Raises:
+        RuntimeError, OSError, ValueError, KeyError, SubprocessError: something cannot be had.
+
+    """
+    if "shared" in wanted and (absent := [n for n in ASKED if not (assets / n).is_file()]):
+        raise RuntimeError(f"--assets {assets}: expected {', '.join(absent)} there")
+    data = target / "data"
     if "site" in wanted:
-        pack_site(given.target / "site.tar.xz")
+        pack_site(target / "site.tar.xz")
     if "shared" in wanted:
-        pack_coco(given.assets / "coco", data / "coco")
-        pack_videos(given.assets / "videos", data / "videos")
+        pack_coco(assets / "coco", data / "coco")
+        pack_videos(assets / "videos", data / "videos")
     for part in PARTS:
         if part in wanted:
             pack_part(part, data / part)
-    return report(sizes(given.target))
 
 
 # --- packages ----------------------------------------------------------------------
@@ -78,12 +101,15 @@ def pack_site(archive: Path, cache: Path = CACHE) -> None:
     archive.parent.mkdir(parents=True, exist_ok=True)
     scratch = archive.with_suffix(".part")
     preset = 9 | lzma.PRESET_EXTREME
-    with tarfile.open(scratch, "w:xz", preset=preset) as packed:
-        for name, body in sorted(site_files(fetch(cache)).items()):
-            member = tarfile.TarInfo(name)
-            member.size = len(body)
-            packed.addfile(member, io.BytesIO(body))
-    scratch.replace(archive)
+    try:
+        with tarfile.open(scratch, "w:xz", preset=preset) as packed:
+            for name, body in sorted(site_files(fetch(cache)).items()):
+                member = tarfile.TarInfo(name)
+                member.size = len(body)
+                packed.addfile(member, io.BytesIO(body))
+        scratch.replace(archive)
+    finally:
+        scratch.unlink(missing_ok=True)  # it would travel
 
 
 def fetch(cache: Path) -> list[Path]:
@@ -141,10 +167,13 @@ def site_files(wheels: list[Path]) -> dict[str, bytes]:
 
 def _wheel_files(wheel: Path) -> Iterator[tuple[str, bytes]]:
     package = wheel.name.partition("-")[0]
-    with zipfile.ZipFile(wheel) as packed:
-        for info in packed.infolist():
-            if not info.is_dir() and _is_needed(package, info.filename):
-                yield info.filename.removeprefix(_VENDORED), packed.read(info)
+    try:
+        with zipfile.ZipFile(wheel) as packed:
+            for info in packed.infolist():
+                if not info.is_dir() and _is_needed(package, info.filename):
+                    yield info.filename.removeprefix(_VENDORED), packed.read(info)
+    except (zipfile.BadZipFile, zlib.error, EOFError) as error:
+        raise RuntimeError(f"{wheel}: damaged ({error}); delete it and run this again") from error
 
 
 def _is_needed(package: str, name: str) -> bool:
@@ -167,7 +196,7 @@ def pack_coco(source: Path, target: Path) -> None:
     network with annotated boxes. Sizes stay, so the annotations do; the quality is
     ``JPEG_QUALITY`` as the originals would take four times the room (they are at about 95).
     """
-    for split in ("train2017", "val2017"):
+    for split in SPLITS:
         name = f"annotations/person_keypoints_{split}.json"
         given = json.loads((source / name).read_text(encoding="utf-8"))
         shown = {one["image_id"] for one in given["annotations"] if one["num_keypoints"] > 0}

@@ -21,7 +21,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from benchmarks.gpu import _site, _summary
-from benchmarks.gpu._part import PACK, ROOT
+from benchmarks.gpu._part import PACK, ROOT, positive
+from benchmarks.gpu._processes import LOCK, POLL_S, claim, kill, send, tail
 
 STAGES = ((("runs",), 40.0), (("speed",), 120.0), (("fsd", "small"), 420.0))
 """Parts that run at the same time, and their share of the time."""
@@ -32,7 +33,8 @@ GRACE_S = 4.0
 """From a request to end to a kill."""
 START_S = 2.0
 """Of a part's time, until its own clock runs."""
-POLL_S = 0.1
+CARD_S = 180.0
+"""For naming and measuring the card; a driver that hangs takes longer."""
 TAIL_LINES, TAIL_WIDTH = 12, 160
 ARCHIVE_LIMIT, FILE_LIMIT = 15 * 2**20, 8 * 2**20
 
@@ -65,31 +67,26 @@ def main(argv: list[str] | None = None) -> int:
     given = _arguments(argv)
     settings = _settings(given)
     signal.signal(signal.SIGTERM, _interrupt)
-    settings.out.mkdir(parents=True, exist_ok=True)
     try:
-        environment = _site.environment()
+        with claim(settings.out):
+            environment = _site.environment()
+            look_at_card(settings, environment)
+            try:
+                run_stages(stages_of(given.parts), settings, environment, given.archive)
+            except KeyboardInterrupt:
+                print("interrupted; what was measured stays")
+            finally:
+                report(settings.out, given.parts, given.archive)
     except RuntimeError as error:
         sys.stderr.write(f"{error}\n")
         return 2
-    refusal = measure_card(settings, environment)
-    if refusal:
-        sys.stderr.write(f"{refusal}\n")
-        return 2
-    try:
-        run_stages(stages_of(given.parts), settings, environment, given.archive)
-    except KeyboardInterrupt:
-        print("interrupted; what was measured stays")
-    finally:
-        _summary.write(settings.out, given.parts)
-        if given.archive:
-            archive(settings.out, given.archive)
     print(f"summary: {settings.out / _summary.NAME}")
     return 0 if all(_summary.is_complete(settings.out, part) for part in given.parts) else 1
 
 
 def _arguments(argv: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--minutes", type=float, default=12.0, help="for everything together")
+    parser.add_argument("--minutes", type=positive, default=12.0, help="for everything together")
     parser.add_argument("--parts", nargs="+", choices=PARTS, default=list(PARTS))
     parser.add_argument("--out", type=Path, help="default: output/gpu, tiny: output/gpu_tiny")
     parser.add_argument("--data", type=Path, default=PACK / "data")
@@ -97,7 +94,11 @@ def _arguments(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--tiny", action="store_true", help="smallest sizes: does it run")
     parser.add_argument("--dry-run", action="store_true", help="as --tiny --device cpu")
     parser.add_argument("--archive", type=Path, help="pack the results into this .tar.gz, too")
-    return parser.parse_args(argv)
+    given = parser.parse_args(argv)
+    given.parts = list(dict.fromkeys(given.parts))
+    if given.archive and given.archive.is_dir():
+        parser.error(f"--archive: expected a file, got the folder {given.archive}")
+    return given
 
 
 def _settings(given: argparse.Namespace) -> Settings:
@@ -111,20 +112,30 @@ def _interrupt(*_: object) -> None:
     raise KeyboardInterrupt
 
 
-def measure_card(settings: Settings, environment: dict[str, str]) -> str:
-    """Name and measure the card in a process of its own; return why it cannot be used, or ''."""
+def look_at_card(settings: Settings, environment: dict[str, str]) -> None:
+    """Name and measure the card in a process of its own.
+
+    Raises:
+        RuntimeError: it cannot be used, and why.
+
+    """
     command = [
         sys.executable, "-m", "benchmarks.gpu._card", "--device", settings.device,
         "--out", str(settings.out), *(["--tiny"] if settings.tiny else []),
     ]  # fmt: skip
-    done = subprocess.run(
-        command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False
-    )
-    print(done.stdout, end="", flush=True)
-    if done.returncode == 0:
-        return ""
-    lines = done.stderr.strip().splitlines() or [f"exit code {done.returncode}"]
-    return lines[-1]
+    try:
+        seen = subprocess.run(
+            command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False,
+            timeout=CARD_S,
+        )  # fmt: skip
+    except subprocess.TimeoutExpired as error:
+        raise RuntimeError(
+            f"{settings.device}: no answer in {CARD_S:g} s; see whether nvidia-smi answers"
+        ) from error
+    print(seen.stdout, end="", flush=True)
+    if seen.returncode:
+        lines = seen.stderr.strip().splitlines() or [f"exit code {seen.returncode}"]
+        raise RuntimeError(lines[-1])
 
 
 # --- stages ------------------------------------------------------------------------
@@ -156,9 +167,7 @@ def run_stages(
             print(f"{', '.join(parts)}: no time left")
             continue
         run_side_by_side(parts, seconds, settings, environment)
-        _summary.write(settings.out, [part for stage, _ in stages for part in stage])
-        if pack_to:
-            archive(settings.out, pack_to)
+        report(settings.out, [part for stage, _ in stages for part in stage], pack_to)
 
 
 def run_side_by_side(
@@ -168,17 +177,23 @@ def run_side_by_side(
     limit = time.monotonic() + seconds
     cores = str(max(1, (os.cpu_count() or 1) // len(parts)))
     own = {"PYTHONUNBUFFERED": "1", "OMP_NUM_THREADS": cores, **environment}
-    running = {part: _start(part, seconds, settings, own) for part in parts}
     print(f"{', '.join(parts)}: at most {seconds:.0f} s", flush=True)
+    running: dict[str, subprocess.Popen[bytes]] = {}
     ended: dict[str, str] = {}
     try:
-        while len(ended) < len(running) and time.monotonic() < limit:
+        for part in parts:
+            try:
+                running[part] = _start(part, seconds, settings, own)
+            except OSError as error:
+                ended[part] = f"not started: {error}"
+        while len(ended) < len(parts) and time.monotonic() < limit:
             _collect(running, ended)
             time.sleep(POLL_S)
     finally:
         _end(running, ended, settings.grace)
     for part, how in ended.items():
-        print(f"--- {part}: {how}\n{tail(settings.out / f'{part}.log')}", flush=True)
+        last = tail(settings.out / f"{part}.log", TAIL_LINES, TAIL_WIDTH)
+        print("\n".join([f"--- {part}: {how}", *last]), flush=True)
 
 
 def _start(
@@ -210,7 +225,7 @@ def _end(running: dict[str, subprocess.Popen[bytes]], ended: dict[str, str], gra
     _collect(running, ended)
     late = [part for part in running if part not in ended]
     for part in late:
-        signal_group(running[part], signal.SIGTERM)
+        send(running[part], signal.SIGTERM)
     until = time.monotonic() + grace
     while any(running[part].poll() is None for part in late) and time.monotonic() < until:
         time.sleep(POLL_S)
@@ -218,39 +233,37 @@ def _end(running: dict[str, subprocess.Popen[bytes]], ended: dict[str, str], gra
         if part in late:
             ended[part] = "killed" if process.poll() is None else "stopped"
             ended[part] += " at its limit"
-        signal_group(process, signal.SIGKILL)
-        process.wait()
+        if not kill(process):
+            ended[part] += f"; process {process.pid} does not end"
 
 
-def signal_group(process: subprocess.Popen[bytes], number: int) -> None:
-    """Send a signal to a process that leads a group and to those that it has started."""
+def report(out: Path, parts: list[str], pack_to: Path | None) -> None:
+    """Write the summary and the archive; where one cannot be written, say so and go on."""
     try:
-        os.killpg(process.pid, number)
-    except ProcessLookupError:
-        return
-
-
-def tail(log: Path) -> str:
-    """Return the last lines of a log, cut to a width."""
-    lines = log.read_text(encoding="utf-8", errors="replace").splitlines()[-TAIL_LINES:]
-    return "\n".join(line[:TAIL_WIDTH] for line in lines)
+        _summary.write(out, parts)
+        if pack_to:
+            archive(out, pack_to)
+    except OSError as error:
+        print(f"summary or archive: not written: {error}", flush=True)
 
 
 def archive(out: Path, target: Path) -> None:
     """Pack the results, smallest files first; what is too large to travel is named and left."""
     target.parent.mkdir(parents=True, exist_ok=True)
     files = sorted((path for path in out.rglob("*") if path.is_file()), key=_size)
-    room = ARCHIVE_LIMIT
-    with tarfile.open(target, "w:gz") as packed:
+    room, scratch = ARCHIVE_LIMIT, target.with_name(f"{target.name}.part")
+    own = {target.absolute(), scratch.absolute(), (out / LOCK).absolute()}
+    with tarfile.open(scratch, "w:gz") as packed:
         for path in files:
-            size = _size(path)
-            if path.absolute() == target.absolute():
+            if path.absolute() in own:
                 continue
+            size = _size(path)
             if size > min(room, FILE_LIMIT):
                 print(f"{path.relative_to(out)}: {size / 2**20:.1f} MiB, not archived")
                 continue
             packed.add(path, path.relative_to(out).as_posix())
             room -= size
+    scratch.replace(target)
 
 
 def _size(path: Path) -> int:

@@ -6,7 +6,6 @@ What is most worth knowing is measured first; each subject has a share of the ti
 share did not hold is measured afterwards, as far as time allows.
 """
 
-import json
 import subprocess
 import sys
 import traceback
@@ -136,8 +135,7 @@ def compiled(options: Options, results: Results) -> list[str]:
     except subprocess.TimeoutExpired:
         print(f"compiled steps: stopped after {left:.0f} s", flush=True)
     path = options.out / f"{speed_compiled.PART}.json"
-    found = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
-    for key, value in found.items():
+    for key, value in _summary.read(path).items():
         results.put(key, value)
     return keys
 

@@ -133,6 +133,7 @@ class RtmoGraph(nn.Module):
         best = rank(boxes, scores, self.rule, count, STATIC_ROUNDS)
         people = min(self.rule.max_detections, STATIC_PEOPLE, count)
         fits = (likely <= count).all() & (best.kept.sum(1) <= people).all() & best.settled
+        fits = fits & scores.isfinite().all()  # else ``forward`` shows what is wrong
         first = best.kept.int().sort(dim=1, descending=True, stable=True).indices[:, :people]
         ranked = (best.scores * best.kept).gather(1, first)
         dets, keypoints = self._people(found, ranked, best.order.gather(1, first), size)

@@ -40,6 +40,7 @@ class TensorSpec:
         return f"{self.name} ({sizes})"
 
 
+FLOAT, UINT8 = "tensor(float)", "tensor(uint8)"
 HostArrays = Callable[[tuple[int, ...], Any], NDArray[Any]]
 
 
@@ -62,10 +63,33 @@ class Network(Protocol):
 
 
 def describe(network: Network) -> str:
-    """Return inputs and outputs in one line, for error messages."""
-    ins = ", ".join(str(spec) for spec in network.inputs)
+    """Return inputs and outputs in one line, for error messages; types where not float32."""
+    ins = ", ".join(
+        str(spec) if spec.dtype == FLOAT else f"{spec} {spec.dtype}" for spec in network.inputs
+    )
     outs = ", ".join(str(spec) for spec in network.outputs)
     return f"{ins} -> {outs}"
+
+
+def has_pixels(spec: TensorSpec) -> bool:
+    """Tell whether an input is of pictures as we give them: (B,3,H,W) float, (B,H,W,3) uint8."""
+    axis = {FLOAT: 1, UINT8: 3}.get(spec.dtype)
+    return axis is not None and len(spec.shape) == 4 and spec.shape[axis] == 3
+
+
+def check_finite(values: Sequence[NDArray[Any]], which: str) -> None:
+    """Refuse results that are no numbers: they would pass for nobody, or for a place.
+
+    Raises:
+        ModelError: NaN or infinity; ``which`` network gave it.
+
+    """
+    if not all(np.isfinite(array).all() for array in values):
+        raise ModelError(
+            f"{which} gives numbers that are not finite (NaN)",
+            remedy="use fp32 or bf16 where it runs or was built in fp16; otherwise its file is "
+            "broken or was exported wrongly",
+        )
 
 
 def batches(total: int, network_batch: int | None, limit: int) -> list[tuple[int, int]]:

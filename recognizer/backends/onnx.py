@@ -1,6 +1,8 @@
 """ONNX Runtime: every option of the config reaches the session, nothing falls back."""
 
+import threading
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -71,6 +73,7 @@ class OnnxNetwork:
         if self._options.cuda_graph:
             check_fixed(path, (*self.inputs, *self.outputs), _FIX_SIZES)
         self._bound = self._bind(options.device)
+        self._turn = threading.Lock()  # bound memory serves one run after the other
 
     def _bind(self, device: str) -> BoundRuns | PinnedRuns | None:
         kind, _, index = device.partition(":")
@@ -104,7 +107,8 @@ class OnnxNetwork:
         try:
             check_batch(feeds, self.inputs, self._options.static_batch)
             if self._bound is not None:
-                return self._bound(feeds)
+                with self._turn:
+                    return self._bound(feeds)
             values = self._session.run(self._output_names, dict(feeds))
         except Exception as error:  # its exception classes share no public base
             given = ", ".join(f"{name} {a.shape} {a.dtype}" for name, a in feeds.items())
@@ -147,7 +151,7 @@ def _specs(
     inputs, outputs = session.get_inputs(), session.get_outputs()
     free = {node.shape[0] for node in inputs if node.shape and isinstance(node.shape[0], str)}
     sizes = {} if batch is None else dict.fromkeys(free, batch)
-    known = tuple(_spec(node, sizes) for node in inputs)
+    known = tuple(_with_batch(_spec(node, sizes), batch) for node in inputs)
     for spec in known:
         if batch is not None and spec.shape[:1] != (batch,):
             raise ModelError(
@@ -156,6 +160,13 @@ def _specs(
                 remedy="set static_batch: null, or export the file with a free batch",
             )
     return known, tuple(_spec(node, sizes) for node in outputs)
+
+
+def _with_batch(spec: TensorSpec, batch: int | None) -> TensorSpec:
+    """Return an input with a free first size, which a file may leave unnamed, as ``batch``."""
+    if batch is None or spec.shape[:1] != (None,):
+        return spec
+    return replace(spec, shape=(batch, *spec.shape[1:]))
 
 
 def _spec(node: Any, sizes: Mapping[str, int]) -> TensorSpec:

@@ -62,14 +62,16 @@ def rank(
 
     Args:
         boxes: (B, N, 4) x1 y1 x2 y2.
-        scores: (B, N).
+        scores: (B, N), at least 0; those that are NaN are dropped.
         rule: which stay.
         count: how many are compared, T, at most N; those beyond are dropped.
         rounds: how often the rule is applied; None: until nothing changes, which asks the device
             after every round.
 
     """
-    ranked, order = scores.sort(dim=1, descending=True, stable=True)
+    # What is no number comes last, not first as a sort has it: it must not crowd out the others.
+    known = torch.where(scores.isnan(), 0.0, scores)
+    ranked, order = known.sort(dim=1, descending=True, stable=True)
     ranked, order = ranked[:, :count], order[:, :count]
     likely = ranked > rule.score_threshold
     corners = boxes.gather(1, order.unsqueeze(-1).expand(-1, -1, 4))

@@ -3,8 +3,9 @@
 import threading
 import warnings
 from bisect import bisect_left
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping
+from contextlib import nullcontext
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -82,7 +83,8 @@ class TorchNetwork:
         self.metadata: dict[str, str] = dict(metadata or {})
         self._sizes = execution.batch_sizes
         self.max_batch = self._sizes[-1] if self._sizes else None
-        self._lock = threading.Lock()  # a recording has one input and one place for its outputs
+        # A recording's outputs hold until its next run: threads take turns.
+        self._turn: Any = threading.Lock() if execution.cuda_graph else nullcontext()
         self._recorded = self._record() if execution.cuda_graph else None
 
     def host_array(self, shape: tuple[int, ...], dtype: DTypeLike) -> NDArray[Any]:
@@ -116,7 +118,7 @@ class TorchNetwork:
                 "size to models.pose_estimation.pth.batch_sizes"
             )
         try:
-            with self._lock, torch.inference_mode(), warnings.catch_warnings():
+            with self._turn, torch.inference_mode(), warnings.catch_warnings():
                 warnings.simplefilter("ignore")  # deprecations inside mmpose
                 values = self._values(torch.from_numpy(np.ascontiguousarray(array)))
                 arrays = to_host([value[: len(array)] for value in values])

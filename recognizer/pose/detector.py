@@ -20,7 +20,9 @@ from recognizer.backends.network import (
     ModelError,
     Network,
     batches,
+    check_finite,
     describe,
+    has_pixels,
     host_arrays,
     pad_batch,
 )
@@ -139,11 +141,7 @@ class YoloxDetector:
                 f"{_WHICH}: expected {len(self._grid)} cells of strides 8, 16 and 32 for "
                 f"{self._input_wh[0]}x{self._input_wh[1]} pixels, got {raw.shape[1]}; {_SET}"
             )
-        if not np.isfinite(raw).all():
-            raise ModelError(
-                f"{_WHICH} gives numbers that are not finite (NaN); its file is broken or was "
-                f"exported wrongly; {_SET}"
-            )
+        check_finite([raw], _WHICH)
         if self._decoded is None:
             # Offsets within a cell are small, centres in pixels are spread over the input.
             self._decoded = float(np.median(np.abs(raw[..., :2]))) > _STRIDES[0]
@@ -165,12 +163,12 @@ def _check(network: Network) -> tuple[str, int | None, tuple[int, int]]:
     fits = len(network.inputs) == 1 and len(network.outputs) == 1
     if fits:
         shape, out = network.inputs[0].shape, network.outputs[0].shape
-        fits = len(shape) == 4 and shape[1] == 3 and len(out) == 3 and out[2] == 85
-        fits = fits and None not in shape[2:]
+        fits = has_pixels(network.inputs[0]) and shape[1] == 3
+        fits = fits and len(out) == 3 and out[2] == 85 and None not in shape[2:]
     if not fits:
         raise ModelError(
-            f"{_WHICH}: expected a YOLOX network without NMS, (B,3,H,W) -> (B,cells,85), got "
-            f"{describe(network)}; {_SET}"
+            f"{_WHICH}: expected a YOLOX network without NMS, (B,3,H,W) float32 -> (B,cells,85), "
+            f"got {describe(network)}; {_SET}"
         )
     batch, _, height, width = shape
     return network.inputs[0].name, batch, (int(width or 0), int(height or 0))

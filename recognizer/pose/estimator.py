@@ -19,7 +19,7 @@ _Section = TypeVar("_Section", bound=Section)
 
 
 class PoseModel(Protocol):
-    """Anything that sees people in images."""
+    """Anything that sees people in images; for one thread at a time, as its buffers are reused."""
 
     def __call__(self, images: Sequence[Image]) -> list[Poses]:
         """Return the people of each image, in image pixels."""

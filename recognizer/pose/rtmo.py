@@ -13,10 +13,13 @@ import numpy as np
 
 from recognizer.backends.facts import PoseSection
 from recognizer.backends.network import (
+    UINT8,
     ModelError,
     Network,
     batches,
+    check_finite,
     describe,
+    has_pixels,
     host_arrays,
     pad_batch,
     run_limit,
@@ -68,8 +71,10 @@ class RtmoPose:
 
     def _decode(self, dets: FloatArray, keypoints: FloatArray, fit: Letterbox) -> Poses:
         settings = self._settings
+        check_finite([dets[:, 4]], "RTMO")
         order = np.argsort(-dets[:, 4], kind="stable")
         order = order[dets[order, 4] > settings.score_threshold][: settings.max_detections]
+        check_finite([dets[order], keypoints[order]], "RTMO")
         scores = np.ascontiguousarray(keypoints[order, :, 2], np.float32)
         points = fit.to_image(keypoints[order, :, :2])
         missing = scores < self._keypoint_threshold
@@ -85,13 +90,14 @@ def _check(
     outputs = {spec.name: spec.shape for spec in network.outputs}
     fits = len(network.inputs) == 1 and {"dets", "keypoints"} <= outputs.keys()
     if fits:
-        shape, uint8 = network.inputs[0].shape, network.inputs[0].dtype == "tensor(uint8)"
-        fits = len(shape) == 4 and shape[3 if uint8 else 1] == 3 and len(outputs["dets"]) == 3
+        shape, uint8 = network.inputs[0].shape, network.inputs[0].dtype == UINT8
+        fits = has_pixels(network.inputs[0]) and len(outputs["dets"]) == 3
         points = outputs["keypoints"]
         fits = fits and len(points) == 4 and points[2] in (NUM_KEYPOINTS, None)
     if not fits:
         raise ModelError(
-            "RTMO: expected input (B,3,H,W) -> dets (B,K,5), keypoints (B,K,17,3), got "
+            "RTMO: expected input (B,3,H,W) float32 or (B,H,W,3) uint8 -> dets (B,K,5), "
+            "keypoints (B,K,17,3), got "
             f"{describe(network)}; if this is a heatmap model, set models.pose_estimation.kind: "
             "topdown"
         )

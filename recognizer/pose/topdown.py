@@ -13,10 +13,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from recognizer.backends.network import (
+    UINT8,
     ModelError,
     Network,
     batches,
+    check_finite,
     describe,
+    has_pixels,
     host_arrays,
     pad_batch,
     run_limit,
@@ -29,7 +32,7 @@ from recognizer.skeleton import FLIP_INDEX, NUM_KEYPOINTS
 from recognizer.types import FloatArray, Image, ImageArray, Poses
 
 _MAX_BATCH = 16
-_DECODED_TOGETHER = 64  # heatmaps of so many people, or of one run, are decoded in one go
+_TOGETHER = 64  # so many people, or those of one run, are cropped and decoded in one go
 Detector = Callable[[Sequence[Image]], list[Boxes]]
 
 
@@ -89,8 +92,8 @@ class TopDownPose:
             return [Poses.empty() for _ in images]
         boxes = np.concatenate([b.xyxy for b in found])
         matrices, centres, sizes = crop_affine(boxes, self._crop_wh, self._settings.box_padding)
-        crops = self._crop(images, counts, matrices)
-        heat_points, scores, heat_wh = self._infer(crops)
+        owners = np.repeat(np.arange(len(images)), counts)
+        heat_points, scores, heat_wh = self._infer(images, owners, matrices)
         # Heatmap cells -> image pixels: scale to the crop's size in the image, move.
         points = heat_points / np.asarray(heat_wh, np.float32) * sizes[:, None]
         points += (centres - sizes / 2)[:, None]
@@ -103,24 +106,20 @@ class TopDownPose:
         return [everyone[stop - n : stop] for n, stop in zip(counts, stops, strict=True)]
 
     def _crop(
-        self, images: Sequence[Image], counts: Sequence[int], matrices: NDArray[np.float64]
+        self, images: Sequence[Image], owners: NDArray[np.int64], matrices: NDArray[np.float64]
     ) -> NDArray[Any]:
-        """Return crops, image after image: normalised (N, 3, H, W), or uint8 (N, H, W, 3)."""
-        width, height = self._crop_wh
-        crops, row = self._buffer_of(sum(counts)), 0
-        for image, count in zip(images, counts, strict=True):
-            if not count:
-                continue
-            pixels = image.bgr()
-            for _ in range(count):
-                crop: ImageArray = cv2.warpAffine(  # type: ignore[assignment]
-                    pixels, matrices[row], (width, height), flags=cv2.INTER_LINEAR
-                )
-                if self._uint8:
-                    crops[row] = crop
-                else:
-                    self._normalise(crop, crops[row])
-                row += 1
+        """Return crops of people (N,) of images: normalised (N,3,H,W), or uint8 (N,H,W,3)."""
+        crops, seen = self._buffer_of(len(owners)), -1
+        for row, owner in enumerate(owners):
+            if owner != seen:
+                seen, pixels = int(owner), images[owner].bgr()
+            crop: ImageArray = cv2.warpAffine(
+                pixels, matrices[row], self._crop_wh, flags=cv2.INTER_LINEAR
+            )
+            if self._uint8:
+                crops[row] = crop
+            else:
+                self._normalise(crop, crops[row])
         return crops
 
     def _buffer_of(self, count: int) -> NDArray[Any]:
@@ -134,16 +133,20 @@ class TopDownPose:
         for channel, plane in enumerate((red, green, blue)):
             cv2.LUT(plane, self._levels[channel], dst=into[channel])
 
-    def _infer(self, crops: NDArray[Any]) -> tuple[FloatArray, FloatArray, tuple[int, int]]:
+    def _infer(
+        self, images: Sequence[Image], owners: NDArray[np.int64], matrices: NDArray[np.float64]
+    ) -> tuple[FloatArray, FloatArray, tuple[int, int]]:
         points, scores = [], []
-        for start, stop in batches(len(crops), None, max(self._limit, _DECODED_TOGETHER)):
-            heatmaps = self._heatmaps(crops[start:stop])
+        for start, stop in batches(len(owners), None, max(self._limit, _TOGETHER)):
+            part = slice(start, stop)
+            heatmaps = self._heatmaps(self._crop(images, owners[part], matrices[part]))
+            check_finite([heatmaps.max((2, 3))], "top-down pose network")  # NaN is its maximum
             if self._settings.decoding == "dark":
-                part, part_scores = decode_dark(heatmaps, self._settings.dark_blur_kernel)
+                found, heights = decode_dark(heatmaps, self._settings.dark_blur_kernel)
             else:
-                part, part_scores = decode_quarter_offset(heatmaps)
-            points.append(part)
-            scores.append(part_scores)
+                found, heights = decode_quarter_offset(heatmaps)
+            points.append(found)
+            scores.append(heights)
         heat_wh = (heatmaps.shape[3], heatmaps.shape[2])
         return np.concatenate(points), np.concatenate(scores).astype(np.float32), heat_wh
 
@@ -173,12 +176,13 @@ def _check(network: Network) -> tuple[str, int | None, tuple[int, int], bool]:
     fits = len(network.inputs) == 1 and len(network.outputs) == 1
     if fits:
         shape, out = network.inputs[0].shape, network.outputs[0].shape
-        uint8 = network.inputs[0].dtype == "tensor(uint8)"
-        fits = len(shape) == 4 and len(out) == 4 and out[1] == NUM_KEYPOINTS
-        fits = fits and shape[3 if uint8 else 1] == 3 and None not in shape[1:]
+        uint8 = network.inputs[0].dtype == UINT8
+        fits = has_pixels(network.inputs[0]) and len(out) == 4 and out[1] == NUM_KEYPOINTS
+        fits = fits and None not in shape[1:]
     if not fits:
         raise ModelError(
-            "top-down pose network: expected (B,3,H,W) -> heatmaps (B,17,h,w), got "
+            "top-down pose network: expected (B,3,H,W) float32 or (B,H,W,3) uint8 -> heatmaps "
+            "(B,17,h,w), got "
             f"{describe(network)}; if this is an RTMO file, set models.pose_estimation.kind: rtmo"
         )
     batch, height, width = (shape[i] for i in ((0, 1, 2) if uint8 else (0, 2, 3)))

@@ -24,7 +24,7 @@ _UNSPECIFIED = 2
 _MATRICES = {0, 1, 2, 4, 5, 6, 7, 9}
 # swscale blends the colours of formats with interleaved colour planes in another way: so that
 # pictures of a GPU's decoder look as those of a CPU's, they are sorted into planes first.
-_PLANAR = {"nv12": "yuv420p", "p010le": "yuv420p10le"}
+_PLANAR = {"nv12": "yuv420p", "nv16": "yuv422p", "p010le": "yuv420p10le"}
 _SAME_MATRIX = {3: Colorspace.ITU601, 10: Colorspace.BT2020}
 
 

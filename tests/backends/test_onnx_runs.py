@@ -4,6 +4,7 @@ The last test needs a GPU.
 """
 
 import numpy as np
+import onnx
 import onnxruntime as ort
 import pytest
 
@@ -132,6 +133,18 @@ def test_a_static_batch_that_the_file_does_not_take_is_refused(tmp_path):
     OnnxNetwork(path, OnnxPoseSection(static_batch=2))
     with pytest.raises(ModelError, match=r"static_batch: expected \(2,\).* got 4; set st"):
         OnnxNetwork(path, OnnxPoseSection(static_batch=4))
+
+
+@pytest.mark.parametrize("batch", [1, 4])
+def test_a_file_may_leave_its_free_batch_without_a_name(tmp_path, batch):
+    path = networks.rtmo(tmp_path / "m.onnx")
+    model = onnx.load(path)
+    model.graph.input[0].type.tensor_type.shape.dim[0].Clear()
+    onnx.save(model, str(path))
+    section = OnnxPoseSection(static_batch=batch)
+    network = OnnxNetwork(path, section)
+    assert network.inputs[0].shape == (batch, 3, 64, 64)
+    assert len(RtmoPose(network, section)([ArrayImage(picture(seed)) for seed in range(5)])) == 5
 
 
 # --- CUDA graphs -------------------------------------------------------------------

@@ -5,6 +5,7 @@ import pytest
 torch = pytest.importorskip("torch")
 
 from recognizer.backends import suppression  # noqa: E402
+from recognizer.backends.graphs import STATIC_PEOPLE, RtmoGraph  # noqa: E402
 from recognizer.backends.suppression import Suppression, overlaps, rank, survivors  # noqa: E402
 
 
@@ -20,7 +21,7 @@ def iou(a, b):
     width, height = (min(a[i + 2], b[i + 2]) - max(a[i], b[i]) for i in range(2))
     shared = max(width, 0) * max(height, 0)
     areas = [(box[2] - box[0]) * (box[3] - box[1]) for box in (a, b)]
-    return shared / (sum(areas) - shared)
+    return shared / max(sum(areas) - shared, 1e-12)
 
 
 def greedy(boxes, scores, rule):
@@ -65,6 +66,27 @@ def test_nobody_and_nothing():
     assert survivors(broken, scores, rule).shape == (2, 5)
 
 
+@pytest.mark.parametrize("seed", range(8))
+def test_boxes_on_a_grid_scores_in_steps_and_no_numbers(seed):
+    """Equal boxes, boxes without area, ties, scores that are NaN or infinite."""
+    random = torch.Generator().manual_seed(seed)
+    corner, size = (torch.randint(0, n, (3, 90, 2), generator=random).float() for n in (20, 9))
+    boxes = torch.cat([corner, corner + size], -1)
+    scores = torch.randint(0, 7, (3, 90), generator=random).float() / 7
+    scores[torch.rand(3, 90, generator=random) < 0.2] = float("nan")
+    scores[torch.rand(3, 90, generator=random) < 0.05] = float("inf")
+    for rule in RULES:
+        stay = survivors(boxes, scores, rule)
+        fixed = rank(boxes, scores, rule, 90, 90)
+        assert fixed.settled
+        same = torch.zeros_like(stay).scatter(1, fixed.order, fixed.kept)
+        assert torch.equal(same, stay)
+        for i in range(3):
+            plain = scores[i].nan_to_num(nan=-1.0, posinf=float("inf")).tolist()
+            wanted = greedy(boxes[i].double().tolist(), plain, rule)
+            assert stay[i].nonzero().flatten().tolist() == sorted(wanted)
+
+
 def test_few_rounds_say_whether_they_were_enough():
     # Box i overlaps only its neighbours: each hangs on all before it.
     left = torch.arange(20.0) * 6
@@ -89,3 +111,57 @@ def test_overlaps_are_those_of_pairs():
         rows = boxes[i].double().tolist()
         wanted = torch.tensor([[iou(a, b) for b in rows] for a in rows])
         torch.testing.assert_close(found[i], wanted, rtol=1e-5, atol=1e-6)
+
+
+class Found(RtmoGraph):
+    """An RTMO without a network: what it predicts is given."""
+
+    def __init__(self, rule, found):
+        torch.nn.Module.__init__(self)
+        self.rule, self._found = rule, found
+
+    def _prepared(self, images):
+        return images
+
+    def _predictions(self, pixels):
+        return self._found
+
+    def _decode(self, boxes, vectors, cells):
+        return boxes[..., None, :2] + vectors.unflatten(-1, (17, 2))
+
+
+def people(dets, points, least):
+    """Return the people of one image as rows; equal scores may come in any order."""
+    rows = torch.cat([dets, points.flatten(1)], 1)[dets[:, 4] > least]
+    return sorted(map(tuple, rows.tolist()))
+
+
+@pytest.mark.parametrize("rule", RULES)
+def test_fixed_shapes_hold_the_people_of_free_ones_or_say_that_they_do_not(rule):
+    """Up to 700 boxes, equal ones, ties, boxes without area; nothing wrong passes for right."""
+    random = torch.Generator().manual_seed(0)
+    held = 0
+    for boxes_each, edge in ((15, 300), (40, 9), (700, 60), (700, 2)):
+        corner, size = (
+            torch.randint(0, most, (2, boxes_each, 2), generator=random).float()
+            for most in (400, edge)
+        )
+        scores = (torch.rand(2, boxes_each, generator=random) * 20).floor() / 20
+        vectors = torch.rand(2, boxes_each, 34, generator=random)
+        found = (
+            scores, torch.cat([corner, corner + size], -1), vectors[..., :17], vectors,
+            torch.zeros(boxes_each, 2),
+        )  # fmt: skip
+        graph = Found(rule, found)
+        dets, points = graph.forward(torch.zeros(2, 3, 640, 640))
+        fixed, fixed_points, fits = graph.static(torch.zeros(2, 3, 640, 640))
+        least = rule.score_threshold
+        assert fits or int((scores > least).sum(1).max()) > STATIC_PEOPLE
+        for i in range(2 if fits else 0):
+            held += 1
+            wanted = people(dets[i], points[i], least)
+            assert people(fixed[i], fixed_points[i], least) == wanted
+    assert held
+    scores[0, 0] = float("nan")  # forward shows it, and so its user refuses it
+    assert not graph.static(torch.zeros(2, 3, 640, 640))[2]
+    assert graph.forward(torch.zeros(2, 3, 640, 640))[0].isnan().any()

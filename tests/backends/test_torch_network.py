@@ -1,7 +1,7 @@
 """Batches that are filled up, bytes in place of floats, and CUDA graphs, where there is a GPU."""
 
+import threading
 import time
-from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -11,6 +11,7 @@ pytest.importorskip("mmpose")
 
 from pydantic import ValidationError  # noqa: E402
 
+from recognizer.backends import torch_network  # noqa: E402
 from recognizer.backends.cuda_graph import CudaGraphs  # noqa: E402
 from recognizer.backends.network import ModelError, TensorSpec, host_arrays, run_limit  # noqa: E402
 from recognizer.backends.torch import open_pose  # noqa: E402
@@ -44,10 +45,12 @@ class Sums(torch.nn.Module):
         return pixels.flatten(1).sum(1), torch.full((len(pixels),), float(len(pixels)))
 
 
-def sums(*sizes):
+def sums(*sizes, cuda_graph=False):
     spec = TensorSpec("input", (None, 3, 4), "tensor(float)")
     outputs = tuple(TensorSpec(name, (None,), "tensor(float)") for name in ("sum", "ran"))
-    return TorchNetwork(Sums(), (spec,), outputs, Execution(batch_sizes=sizes))
+    return TorchNetwork(
+        Sums(), (spec,), outputs, Execution(batch_sizes=sizes, cuda_graph=cuda_graph)
+    )
 
 
 # --- batches -----------------------------------------------------------------------
@@ -155,6 +158,37 @@ def test_arrays_come_from_the_network_where_it_makes_them(rtmo):
     np.testing.assert_array_equal(filled, plain)
     batch.fill(images[:1])
     assert made == [((2, 64, 64, 3), np.dtype(np.uint8))]
+
+
+def test_threads_take_turns_with_a_recording(monkeypatch):
+    """One memory, as a recording has: whoever runs next overwrites it."""
+
+    class Recorded:
+        memory = torch.zeros(1)
+
+        def run(self, pixels, size):
+            self.memory[:] = pixels.sum()
+            return (self.memory, self.memory), None
+
+    def to_host(values):  # as from a GPU: copies, after a while
+        time.sleep(0.002)
+        return [value.clone().numpy() for value in values]
+
+    monkeypatch.setattr(torch_network, "_to_host", to_host)
+    monkeypatch.setattr(TorchNetwork, "_record", lambda _: Recorded())
+    network = sums(1, cuda_graph=True)
+    found = {}
+
+    def one(number):
+        pixels = np.full((1, 3, 4), number, np.float32)
+        found[number] = [float(network.run({"input": pixels})["sum"].item()) for _ in range(5)]
+
+    threads = [threading.Thread(target=one, args=(number,)) for number in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert found == {number: [12.0 * number] * 5 for number in range(4)}
 
 
 # --- CUDA graphs -------------------------------------------------------------------

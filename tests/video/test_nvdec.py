@@ -97,7 +97,15 @@ def test_a_codec_that_the_gpu_does_not_know_is_named(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("planar", "interleaved"), [("yuv420p", "nv12"), ("yuv420p10le", "p010le")]
+    ("planar", "interleaved"),
+    [
+        ("yuv420p", "nv12"),
+        ("yuv422p", "nv16"),
+        ("yuv420p10le", "p010le"),
+        ("yuv422p10le", "p210le"),
+        ("yuv420p12le", "p012le"),
+        ("yuv420p16le", "p016le"),
+    ],
 )
 @pytest.mark.parametrize("asked", [None, (32, 24)])
 @pytest.mark.parametrize(("matrix", "levels"), [(2, 0), (1, 1), (1, 2), (9, 1)])

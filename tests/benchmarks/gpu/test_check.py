@@ -8,10 +8,11 @@ from pathlib import Path
 import pytest
 
 from benchmarks.gpu import check, check_programs, check_steps
+from benchmarks.gpu._processes import claim
 from benchmarks.gpu.check import Outcome, Step
 from benchmarks.gpu.check_needs import NO_DRIVER, NOT_HERE, Given, missing
 from recognizer.backends.cuda import driver_version
-from tests.benchmarks.gpu.processes import is_ended
+from tests.benchmarks.gpu.test_run import ended
 
 no_driver = pytest.mark.skipif(bool(driver_version()), reason="there is an NVIDIA driver")
 
@@ -32,9 +33,9 @@ def test_everything_missing_has_a_command():
 
 
 def test_a_video_that_is_not_there_is_refused(tmp_path, capsys):
-    with pytest.raises(SystemExit) as ended:
+    with pytest.raises(SystemExit) as left:
         check.main(["--video", str(tmp_path / "none.mp4")])
-    assert ended.value.code == 2
+    assert left.value.code == 2
     assert "--video: expected files, found none at" in capsys.readouterr().err
 
 
@@ -141,6 +142,79 @@ def test_the_kit_without_its_data_says_how_to_get_them(tmp_path, monkeypatch):
     with pytest.raises(check_steps.NotHereError, match="neither in") as caught:
         check_programs.kit(Given(tmp_path, (), True, "1"))
     assert "python -m benchmarks.gpu.pack --only shared" in caught.value.remedy
+
+
+def test_a_step_past_its_limit_ends_with_all_that_it_has_started(tmp_path, monkeypatch):
+    monkeypatch.setattr(check, "_GRACE_S", 0.5)
+    code = """
+import pathlib, signal, subprocess, sys, time
+signal.signal(signal.SIGTERM, signal.SIG_IGN)
+child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"])
+pathlib.Path(sys.argv[1]).write_text(str(child.pid))
+time.sleep(600)
+"""
+    note = tmp_path / "pid"
+    step = Step("x", (sys.executable, "-c", code, str(note)), tmp_path / "x.step.json")
+    assert check.run(step, 2).cause == "no end in 2 s"
+    assert ended(int(note.read_text()))
+
+
+@pytest.mark.parametrize("answer", ["", "{", '{"state": "odd"}', "[]", "3"])
+def test_an_answer_that_is_none_is_a_crash(tmp_path, answer):
+    result = tmp_path / "x.step.json"
+    code = f"import pathlib; pathlib.Path({str(result)!r}).write_text({answer!r}); print('so far')"
+    outcome = check.run(Step("x", (sys.executable, "-c", code), result), 20)
+    assert (outcome.state, outcome.cause) == ("failed", "exit code 0: so far")
+
+
+def test_a_log_without_end_is_told_by_its_last_line(tmp_path):
+    code = "import os; os.write(1, b'x' * 50_000_000 + b'\\n\\xff\\x00'); raise SystemExit(3)"
+    outcome = check.run(Step("x", (sys.executable, "-c", code), tmp_path / "x.step.json"), 20)
+    assert outcome.cause == "exit code 3: \ufffd?"
+
+
+@pytest.mark.parametrize("name", ["empty.mp4", "글자 만.mp4", "a: b #1.mp4"])
+def test_a_file_that_is_no_video_is_refused_at_once(tmp_path, capsys, name):
+    path = tmp_path / name
+    path.write_text("" if name.startswith("empty") else "no pictures", encoding="utf-8")
+    with pytest.raises(SystemExit) as left:
+        check.main(["--dry-run", "--video", str(path), "--out", str(tmp_path / "out")])
+    assert left.value.code == 2
+    assert f"--video: {path}: expected a video file" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_video_of_any_name_is_taken(tmp_path, monkeypatch):
+    video = check.made_clip(tmp_path / "현관 카메라: 1 #2.mp4", frames=3)
+    monkeypatch.setattr(check, "plan", lambda *arguments, **options: [])
+    assert check.main(["--dry-run", "--video", str(video), "--out", str(tmp_path / "o")]) == 0
+
+
+@pytest.mark.parametrize("minutes", ["0", "-3", "nan", "inf"])
+def test_minutes_that_are_none_are_refused_at_once(minutes, capsys):
+    with pytest.raises(SystemExit):
+        check.main([f"--minutes={minutes}", "--dry-run"])
+    assert "--minutes: expected a number above 0" in capsys.readouterr().err
+
+
+def test_results_of_an_earlier_check_do_not_pass_for_those_of_this_one(tmp_path, monkeypatch):
+    kit = tmp_path / "kit"
+    kit.mkdir()
+    old = [tmp_path / "reference_pair.pkl", kit / "summary.md", kit / "card.json",
+           kit / "runs.json", kit / "speed_tiny.json"]  # fmt: skip
+    for path in (*old, kit / "mine.txt"):
+        path.write_text("old", encoding="utf-8")
+    monkeypatch.setattr(check, "plan", lambda *arguments, **options: [])
+    monkeypatch.setattr(check, "footage", lambda *arguments, **options: [])
+    assert check.main(["--dry-run", "--out", str(tmp_path)]) == 0
+    assert not any(path.exists() for path in old)
+    assert (kit / "mine.txt").exists()
+
+
+def test_two_checks_do_not_share_a_folder(tmp_path, capsys):
+    with claim(tmp_path):
+        assert check.main(["--dry-run", "--out", str(tmp_path)]) == 2
+    assert "another run writes into" in capsys.readouterr().err
 
 
 @pytest.mark.slow

@@ -1,9 +1,12 @@
 """What travels: the files of wheels that are needed, pictures of people, and not too much."""
 
+import io
 import json
+import random
 import sys
 import tarfile
 import zipfile
+from pathlib import Path
 
 import pytest
 
@@ -111,3 +114,90 @@ def test_sizes_count_sources_and_every_folder_of_the_pack_once(tmp_path):
     found = pack.sizes(tmp_path)
     assert found.pop("sources") > pack.MIB
     assert found == {"site.tar.xz": 5, "data/fsd": 3}
+
+
+# --- what cannot be packed or unpacked ------------------------------------------------
+
+
+def site_of(path, *members):
+    with tarfile.open(path, "w:xz") as made:
+        for member, body in members:
+            member.size = len(body)
+            made.addfile(member, io.BytesIO(body))
+    return path
+
+
+def linked(name, target):
+    member = tarfile.TarInfo(name)
+    member.type, member.linkname = tarfile.SYMTYPE, target
+    return member
+
+
+HARMFUL = {
+    "climbs": tarfile.TarInfo("../../evil.py"),
+    "link outside": linked("a", "../../../etc"),
+    "pipe": tarfile.TarInfo("pipe"),
+}
+HARMFUL["pipe"].type = tarfile.FIFOTYPE
+
+
+@pytest.mark.parametrize("kind", [*HARMFUL, "cut", "noise", "empty"])
+def test_an_archive_that_is_damaged_or_tampered_with_leaves_nothing(tmp_path, monkeypatch, kind):
+    monkeypatch.setattr(_site, "PYTHON", sys.version_info[:2])
+    site = tmp_path / "a" / "b" / "site"
+    good = site_of(tmp_path / "good.tar.xz", (tarfile.TarInfo("a.py"), random.randbytes(50_000)))
+    _site.unpack(good, site)
+    bad = tmp_path / "bad.tar.xz"
+    if kind in HARMFUL:
+        site_of(bad, (tarfile.TarInfo("first.py"), b"B = 2\n"), (HARMFUL[kind], b""))
+    else:
+        whole = good.read_bytes()
+        noise = b"\xfd7zXZ\0" + b"!" * 99
+        bad.write_bytes({"cut": whole[: len(whole) // 2], "noise": noise, "empty": b""}[kind])
+    with pytest.raises(RuntimeError, match=r"bad\.tar\.xz: expected an archive.*--only site"):
+        _site.unpack(bad, site)
+    assert (site / "a.py").is_file()  # what was there stays
+    assert [path.name for path in site.parent.iterdir()] == ["site"]
+    assert not list(tmp_path.rglob("evil.py"))
+    assert _site.unpack(good, site) == site
+
+
+def test_a_newer_archive_leaves_nothing_of_the_older(tmp_path, monkeypatch):
+    monkeypatch.setattr(_site, "PYTHON", sys.version_info[:2])
+    old = site_of(tmp_path / "old.tar.xz", (tarfile.TarInfo("old.py"), b"A = 1\n"))
+    new = site_of(tmp_path / "new.tar.xz", (tarfile.TarInfo("new.py"), b"B = 2\n"))
+    site = tmp_path / "site"
+    _site.unpack(old, site)
+    (site / _site.MARK).write_bytes(b"\xff")  # damaged: unpacked again
+    _site.unpack(old, site)
+    _site.unpack(new, site)
+    assert {path.name for path in site.glob("*.py")} == {"new.py"}
+    (compiled,) = (site / "__pycache__").glob("new.*.pyc")
+    assert str(site / "new.py").encode() in compiled.read_bytes()  # as tracebacks name it
+
+
+def test_without_the_assets_it_says_so_before_any_work(tmp_path, capsys):
+    told = ["--assets", str(tmp_path / "none"), "--target", str(tmp_path / "pack")]
+    assert pack.main(told) == 2
+    assert "person_keypoints_train2017.json" in capsys.readouterr().err
+    assert not (tmp_path / "pack").exists()
+
+
+def test_a_damaged_wheel_is_named_and_nothing_half_done_travels(tmp_path, monkeypatch, capsys):
+    wheel = tmp_path / "mmpose-1-py3-none-any.whl"
+    wheel.write_bytes(b"PK cut off")
+    monkeypatch.setattr(pack, "fetch", lambda _: [wheel])
+    assert pack.main(["--only", "site", "--target", str(tmp_path / "pack")]) == 2
+    assert f"{wheel}: damaged" in capsys.readouterr().err
+    assert not list((tmp_path / "pack").rglob("*"))
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
+def test_a_full_disk_is_said(tmp_path, monkeypatch, capsys):
+    def full(*arguments):
+        with Path("/dev/full").open("wb", buffering=0) as file:
+            file.write(b"x")
+
+    monkeypatch.setattr(pack, "pack_site", full)
+    assert pack.main(["--only", "site", "--target", str(tmp_path)]) == 2
+    assert "No space left" in capsys.readouterr().err

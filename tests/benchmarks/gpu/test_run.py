@@ -14,7 +14,7 @@ import pytest
 
 from benchmarks.gpu import _summary, run
 from benchmarks.gpu._part import PACK, ROOT
-from tests.benchmarks.gpu.processes import is_ended
+from benchmarks.gpu._processes import claim
 
 COMMON = """
 import json, os, signal, subprocess, sys, time
@@ -64,6 +64,16 @@ def kit(tmp_path):
 
     call.out = out
     return call
+
+
+def ended(pid):
+    """Tell whether a killed process is gone, or only waits to be taken off the list."""
+    status = Path(f"/proc/{pid}/stat")
+    for _ in range(50):
+        if not status.exists() or status.read_text().rpartition(")")[2].split()[0] == "Z":
+            return True
+        time.sleep(0.1)
+    return False
 
 
 def test_a_second_call_skips_what_is_complete_and_goes_on_with_the_rest(kit, capsys):
@@ -128,6 +138,107 @@ def test_the_archive_holds_results_and_leaves_out_what_is_too_large(kit, monkeyp
         names = set(packed.getnames())
     assert {"runs.json", "runs.log", _summary.NAME} <= names
     assert "large.pth" not in names
+
+
+# --- parts and folders that are not as they should be --------------------------------
+
+FLOODING = """
+os.write(1, b"\\x00\\xff\\x1b[2J binary\\n" + b"x" * 50_000_000 + b"\\nlast \\x1b[31mwords\\n")
+sys.exit(0)
+"""
+LEAVING = """
+child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"])
+results.put("child", child.pid)
+results.finish()
+"""
+HALF = "results.path.write_text('{\\n \"a\": 1,\\n')\n"
+
+
+def test_a_log_of_any_size_and_content_is_told_by_its_end(kit, capsys):
+    found = kit(runs=FLOODING)
+    assert found["runs"] == {}
+    said = capsys.readouterr().out
+    assert "runs: done" in said
+    assert said.rstrip().endswith("last ?[31mwords")
+    assert "\x1b" not in said
+    assert len(said) < 1000
+    assert not _summary.is_complete(kit.out, "runs")
+
+
+def test_what_a_part_leaves_running_ends_with_its_stage(kit):
+    found = kit(runs=LEAVING)
+    assert ended(found["runs"]["child"])
+
+
+@pytest.mark.parametrize("text", [b'{"a": 1,', b"\xff\x00", b"[1]", b"", b"3"])
+def test_damaged_results_are_set_aside_and_measured_again(kit, text):
+    (kit.out / "runs.json").write_bytes(text)
+    assert kit(runs=DONE)["runs"]["complete"]
+    assert (kit.out / "runs.broken").read_bytes() == text
+
+
+def test_half_a_file_of_results_and_a_table_of_no_text_end_nothing(kit):
+    (kit.out / "runs.md").write_bytes(b"| \xff |\n")
+    found = kit(runs=HALF, speed=DONE)
+    assert found["speed"]["complete"]
+    assert "- runs: nothing measured" in (kit.out / _summary.NAME).read_text()
+    assert kit(runs=DONE)["runs"]["complete"]
+
+
+def test_a_part_that_cannot_start_does_not_leave_the_other_behind(kit, capsys):
+    (kit.out / "small.log").mkdir()
+    found = kit(fsd=DONE, small=DONE)
+    assert found["fsd"]["complete"]
+    assert "small: not started: " in capsys.readouterr().out
+
+
+def test_an_archive_that_cannot_be_written_ends_nothing(kit, capsys, tmp_path):
+    (tmp_path / "file").write_text("")
+    found = kit(runs=DONE, speed=DONE, archive=tmp_path / "file" / "r.tar.gz")
+    assert found["speed"]["complete"]
+    assert "archive: not written" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("minutes", ["0", "-1", "nan", "inf", "soon", ""])
+def test_a_budget_that_is_no_time_is_refused(minutes, capsys):
+    with pytest.raises(SystemExit) as caught:
+        run.main([f"--minutes={minutes}"])
+    assert caught.value.code == 2
+    assert f"--minutes: expected a number above 0, got {minutes!r}" in capsys.readouterr().err
+
+
+def test_an_archive_that_is_a_folder_is_refused_before_any_work(tmp_path, capsys):
+    with pytest.raises(SystemExit):
+        run.main(["--archive", str(tmp_path), "--out", str(tmp_path / "out")])
+    assert "--archive: expected a file, got the folder" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
+def test_two_runs_do_not_share_a_folder(tmp_path, capsys):
+    with claim(tmp_path):
+        assert run.main(["--dry-run", "--out", str(tmp_path)]) == 2
+    assert "another run writes into" in capsys.readouterr().err
+    claim(tmp_path).close()
+    (tmp_path / "file").write_text("")
+    assert run.main(["--dry-run", "--out", str(tmp_path / "file")]) == 2
+    assert "--out: expected a folder that can be written" in capsys.readouterr().err
+
+
+def test_a_card_that_does_not_answer_is_refused(tmp_path, monkeypatch):
+    monkeypatch.setattr(run, "CARD_S", 0.01)
+    settings = run.Settings(tmp_path, "cpu", True, tmp_path, "parts", 0.0)
+    with pytest.raises(RuntimeError, match=r"cpu: no answer in 0\.01 s; .*nvidia-smi"):
+        run.look_at_card(settings, dict(os.environ))
+
+
+@pytest.mark.parametrize("text", ["", "{", "[1, 2]"])
+def test_a_damaged_card_file_is_measured_again(tmp_path, text):
+    pytest.importorskip("torch")
+    from benchmarks.gpu import _card
+
+    (tmp_path / "card.json").write_text(text)
+    assert _card.main(["--device", "cpu", "--out", str(tmp_path), "--tiny"]) == 0
+    assert _summary.read(tmp_path / "card.json")["device"] == "cpu"
 
 
 def command(*arguments):
