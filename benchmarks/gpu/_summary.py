@@ -6,6 +6,8 @@ from typing import Any
 
 NAME = "summary.md"
 CARD = "card.json"
+ENDS = "ends.json"
+"""How each part ended the last time it ran."""
 _CARD_ROWS = (
     ("memory_gib", "memory, GiB"), ("driver", "driver"), ("torch", "torch"), ("cuda", "CUDA"),
     ("cudnn", "cuDNN"), ("python", "Python"), ("bf16_tflops", "bf16 matmul, TFLOP/s"),
@@ -34,6 +36,12 @@ def is_complete(out: Path, part: str) -> bool:
     return read(file_of(out, part, ".json")).get("complete") is True
 
 
+def note_end(out: Path, part: str, how: str) -> None:
+    """Keep how a part ended, for the page."""
+    known = read(out / ENDS) | {part: how}
+    (out / ENDS).write_text(json.dumps(known, indent=1) + "\n", encoding="utf-8")
+
+
 def errors(values: dict[str, Any]) -> dict[str, str]:
     """Return the measurements that failed, by key, with the first line of the error."""
     found = {}
@@ -51,7 +59,7 @@ def write(out: Path, parts: list[str]) -> None:
         lines += ["Smallest sizes: these figures show that everything runs, nothing else.", ""]
     lines += ["| card | |", "| --- | --- |"]
     lines += [f"| {text} | {card[key]} |" for key, text in _CARD_ROWS if card.get(key) is not None]
-    missing = []
+    missing, ends = [], read(out / ENDS)
     for part in parts:
         table, values = file_of(out, part, ".md"), read(file_of(out, part, ".json"))
         body = (
@@ -61,7 +69,9 @@ def write(out: Path, parts: list[str]) -> None:
         )
         lines += ["", f"## {part}", "", body]
         if values.get("complete") is not True:
-            missing.append(f"- {part}: " + ("not complete" if values else "nothing measured"))
-        missing += [f"- {part}, {key}: {error}" for key, error in errors(values).items()]
+            how = ends.get(part)
+            said = "not complete" if values else "nothing measured"
+            missing.append(f"- {part}: {said}" + (f"; {how}" if how else ""))
+        missing += [f"- {part}, {key}: {said}" for key, said in errors(values).items()]
     lines += ["", "## Missing", "", *(missing or ["Nothing."]), ""]
     (out / NAME).write_text("\n".join(lines), encoding="utf-8")

@@ -29,10 +29,13 @@ VIDEOS = ROOT.parent / "shared" / "assets" / "videos"
 STREAMS = (1, 4, 16, 64)
 STREAMS_TINY = (1, 4)
 _LIMIT_S, _LIMIT_TINY_S = 1800, 300
-_GRACE_S = 15.0
-"""From a request to end to a kill: the kit ends its own parts meanwhile."""
-_STATES = ("ok", "failed", "not here")
-_LINE = 300
+_LEGEND = (
+    "not here: this machine lacks it, nothing failed. batch: frames in a call, from BGR pixels in "
+    "memory to poses. streams: videos read and posed together; real_time_streams: how many of "
+    "their own frame rate that serves; lag: from a decoded frame to its tracked people under full "
+    "load; mean_batch: frames in a call of the network. people: found in the frames compared; in "
+    "streams, tracked in a frame."
+)
 _TABLE = ("| step | state | what came of it |", "|---|---|---|")
 
 
@@ -149,10 +152,9 @@ def table(outcomes: Sequence[Outcome], kit: Path) -> str:
     """Return all of it in Markdown; ``kit``: the folder of what the kit's parts have written."""
     machine = next((one.figures for one in outcomes if one.name == "machine"), {})
     lines = ["# GPU check", "", *_TABLE]
-    shown: set[str] = set()
-    for one in outcomes:
-        lines += _rows(replace(one, remedy="as above") if one.remedy in shown else one)
-        shown |= {one.remedy} - {""}
+    for number, one in enumerate(outcomes):
+        lines += _rows(_short(one, outcomes[:number]))
+    lines += ["", _LEGEND]
     facts = machine.get("facts", {})
     lines += ["", "## Machine", "", *(f"- {name}: {value}" for name, value in facts.items())]
     lines += ["", "## Doctor", "", *(f"- {line}" for line in machine.get("doctor", []))]
@@ -160,6 +162,12 @@ def table(outcomes: Sequence[Outcome], kit: Path) -> str:
     if summary.is_file():
         lines += ["", "## Kit", "", summary.read_text(encoding="utf-8").strip()]
     return "\n".join(lines) + "\n"
+
+
+def _short(one: Outcome, earlier: Sequence[Outcome]) -> Outcome:
+    """Return an outcome that does not repeat a remedy."""
+    told = one.remedy and any(other.remedy == one.remedy for other in earlier)
+    return replace(one, remedy="as above") if told else one
 
 
 def _rows(one: Outcome) -> Iterator[str]:
@@ -289,7 +297,7 @@ def _check(asked: argparse.Namespace, out: Path) -> int:
     for step in plan(out, videos, tiny=asked.dry_run, minutes=asked.minutes):
         print(f"{step.name} ...", flush=True)
         outcomes.append(run(step, _LIMIT_TINY_S if asked.dry_run else _LIMIT_S))
-        for row in _rows(outcomes[-1]):
+        for row in _rows(_short(outcomes[-1], outcomes[:-1])):
             print(row, flush=True)
         (out / "check.md").write_text(table(outcomes, out / "kit"), encoding="utf-8")
     whole = table(outcomes, out / "kit")

@@ -90,8 +90,16 @@ def try_to(results: Results, key: str, measure: Callable[[], dict[str, Any]]) ->
     except Exception as error:  # noqa: BLE001  # the next measurement may still succeed
         traceback.print_exc()
         results.put(key, {"error": f"{type(error).__name__}: {error}"[:500]})
-    print(key, results.values[key], flush=True)
+    print(f"{key}: {short(results.values[key])}", flush=True)
     _runs_table.write(results.path.with_suffix(".md"), results.values)
+
+
+def short(found: dict[str, Any]) -> str:
+    """Return a measurement in a few words, for the log."""
+    if "error" in found:
+        return str(found["error"]).splitlines()[0]
+    worst = max(found["errors"].values())
+    return f"error {worst:.1e}, network {found['network_ms']:.1f} ms"
 
 
 # --- pose networks -----------------------------------------------------------------

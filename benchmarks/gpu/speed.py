@@ -21,8 +21,8 @@ from benchmarks.gpu._speed import Clock, MeasurementLog, is_error
 PART = "speed"
 END_S = 3.0
 """Left at the end for the tables."""
-COMPILE_S, COMPILE_MOST_S = 20.0, 45.0
-"""Nothing is compiled with less time left; and it takes no more."""
+COMPILE_S, COMPILE_MOST_S = 45.0, 90.0
+"""Nothing is compiled with less time left, and it takes no more: 26 s were too few on an H200."""
 
 
 @dataclass(frozen=True)
@@ -38,11 +38,14 @@ def main(argv: list[str] | None = None) -> int:
     options = parse(__doc__, argv)
     warnings.simplefilter("ignore")
     results = Results.open(options, PART)
-    log = MeasurementLog(options, results, END_S)
+    book = Book(options, results, END_S)
+    again = any(key.startswith("pose|") for key in results.values)
     if "card" not in results:
         known = _summary.read(options.out / _summary.CARD)
         results.put("card", known if "copy_tbps" in known else _card.measure(options.device))
     subjects = subjects_of(options)
+    if again:  # an earlier call has had the time for everything else
+        compiled(options, results)
     for one in subjects:
         log.until = max(END_S, options.left - one.share * options.seconds)
         attempt(one, log)
@@ -114,7 +117,8 @@ def clocks(options: Options) -> tuple[Clock, Clock]:
 def compiled(options: Options, results: Results) -> list[str]:
     """Measure compiled steps in another process, which ends in time; return their keys.
 
-    Compiling takes so long that it has a share of its own, after everything's first round.
+    Compiling takes so long that it has a share of its own: after everything's first round, or
+    before everything in a second call.
     """
     ways = speed_training.compiled_ways(options.device)
     keys = speed_training.keys_of(options, ways, speed_compiled.BATCHES)

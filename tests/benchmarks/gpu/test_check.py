@@ -132,6 +132,7 @@ def test_the_table_is_markdown_with_units(tmp_path):
     assert "| onnx_cuda: topdown | ok | p50 1.23 ms, 810 frames/s |" in rows
     assert r"| engine | not here | a \| b -> make it |" in rows
     assert "| nvdec | failed | no -> as above |" in rows
+    assert any("real_time_streams: how many" in row for row in rows)
     assert "- driver: 580.1" in rows
     assert rows[-1] == "| kit |"
 
