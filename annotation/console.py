@@ -17,13 +17,37 @@ _SIGNS = {True: "ok      ", False: "MEND    ", None: "optional"}
 
 def doctor(config: Config, watch: Watch) -> int:
     """Show what is here, what is missing and what mends it; 1 if anything must be mended."""
-    findings = examine(_with_kind(config))
+    findings = [*examine(_with_kind(config)), *_decoders(config)]
     for finding in findings:  # plain lines: a remedy that a table cuts short helps nobody
         sys.stdout.write(f"{_SIGNS[finding.ok]}  {finding.name}: {finding.found}\n")
         if finding.remedy:
             sys.stdout.write(f"          -> {finding.remedy}\n")
     sys.stdout.write(f"{_ending(config, findings)}\n")
     return int(any(finding.ok is False for finding in findings))
+
+
+def _decoders(config: Config) -> list[Finding]:
+    """Return how each GPU that shall decode answers; nothing where the CPU decodes."""
+    if config.annotation.decoder == "cpu":
+        return []
+    try:  # the video packages may be missing, which other findings say
+        from annotation.stage1 import decoder_gpu
+        from recognizer.video.container import VideoError
+    except ImportError as error:
+        return [Finding("annotation.decoder: nvdec", False, str(error), "make setup")]
+    findings = []
+    gpus: list[int | None] = [*config.annotation.gpus] or [None]
+    for gpu in gpus:
+        name = (
+            "annotation.decoder: nvdec" if gpu is None else f"annotation.decoder: nvdec, GPU {gpu}"
+        )
+        try:
+            found = f"GPU number {decoder_gpu(config, gpu)} decodes"
+            findings.append(Finding(name, True, found))
+        except VideoError as error:
+            said, _, remedy = str(error).removeprefix("annotation.decoder: nvdec: ").partition("; ")
+            findings.append(Finding(name, False, said, remedy))
+    return findings
 
 
 def _ending(config: Config, findings: Sequence[Finding]) -> str:

@@ -162,14 +162,23 @@ def describe_damage(account: FrameAccount) -> str:
     return "; ".join([*parts, *account.notes])
 
 
-def _decoder_gpu(plan: _WorkerPlan) -> int | None:
-    """Return the number of the GPU that decodes, None for the CPU; refuse one that cannot."""
-    if plan.config.annotation.decoder == "cpu":
+def decoder_gpu(config: Config, gpu: int | None) -> int | None:
+    """Return the number of the GPU that decodes, None for the CPU; refuse one that cannot.
+
+    Args:
+        config: the settings.
+        gpu: the worker's of ``annotation.gpus``; None: that of the pose network's device.
+
+    Raises:
+        VideoError: as ``check_nvdec``.
+
+    """
+    if config.annotation.decoder == "cpu":
         return None
-    pose = plan.config.models.pose_estimation
-    device = getattr(pose, pose.inference_mode).device
-    own = int(device.partition(":")[2]) if device.startswith("cuda") else 0
-    gpu = own if plan.gpu is None else plan.gpu
+    if gpu is None:
+        pose = config.models.pose_estimation
+        device = getattr(pose, pose.inference_mode).device
+        gpu = int(device.partition(":")[2]) if device.startswith("cuda") else 0
     check_nvdec(gpu)
     return gpu
 
@@ -183,7 +192,7 @@ class _PoseWorker:
         cv2.setNumThreads(1)  # its pool would fight the other workers for the cores
         self._plan = plan
         pose = plan.config.models.pose_estimation
-        self._decoder_gpu = _decoder_gpu(plan)
+        self._decoder_gpu = decoder_gpu(plan.config, plan.gpu)
         self._model = open_pose_model(pose, plan.files, threads=plan.threads, gpu=plan.gpu)
 
     def __call__(self, video: Video, report: Report) -> Outcome:

@@ -164,7 +164,7 @@ _EXECUTION_KEYS = {
     "tunable_op_enable", "tunable_op_tuning_enable", "cudnn_conv_algo_search",
     "model_path", "checkpoint_path", "config_file",
     "min_batch", "opt_batch", "max_batch", "workspace_gb", "optimization_level", "engine_dir",
-    "timing_cache", "trust_model_path", "pinned_memory", "batch_sizes", "static_batch",
+    "timing_cache", "trust_model_path", "pinned_memory", "static_batch",
     "cuda_graph", "channels_last", "provider", "tensorrt_cache_dir",
 }  # fmt: skip
 # Younger than results that are kept: counted only where it is not what those had.

@@ -28,13 +28,13 @@ from recognizer.config_types import (
 Batch = Annotated[int, Field(ge=1, le=256)]
 
 
-def _ascending(sizes: list[int] | None) -> list[int] | None:
-    if sizes is not None and (not sizes or sizes != sorted(set(sizes))):
-        raise ValueError(f"expected batch sizes, each larger than the one before, got {sizes}")
+def _ascending(sizes: list[int]) -> list[int]:
+    if not sizes or sizes != sorted(set(sizes)):
+        raise ValueError("expected one or more batch sizes, each larger than the one before")
     return sizes
 
 
-BatchSizes = Annotated[list[Batch] | None, AfterValidator(_ascending)]
+AscendingBatches = Annotated[list[Batch], AfterValidator(_ascending)]
 # What keypoint_threshold: null means. RTMO gives 17 keypoints of everybody, also those out of the
 # picture; scores of heatmaps are all handed on, for the stages that know why.
 KEYPOINT_THRESHOLD: dict[PoseKind, float] = {"rtmo": 0.3, "topdown": 0.0}
@@ -50,9 +50,12 @@ class OnnxImageOptions(OnnxRuntimeOptions):
     @model_validator(mode="after")
     def _check_graph(self) -> Self:
         if self.cuda_graph and not self.device.startswith("cuda"):
-            raise ValueError(f"cuda_graph: true needs device: cuda:N, got device: {self.device}")
+            raise ValueError(
+                f"cuda_graph: expected false with device: {self.device}, got true; set device: "
+                "cuda:N"
+            )
         if self.cuda_graph and not self.pinned_memory:
-            raise ValueError("cuda_graph: true needs pinned_memory: true, got false")
+            raise ValueError("cuda_graph: expected false with pinned_memory: false, got true")
         return self
 
 
@@ -81,8 +84,14 @@ class TorchPoseSection(Section):
     precision: Literal["fp32", "fp16", "bf16"] = "fp32"
     channels_last: bool = False
     uint8_input: bool = False
-    batch_sizes: BatchSizes = None
+    static_batch: Batch | AscendingBatches | None = None
     cuda_graph: bool = False
+
+    @property
+    def batch_sizes(self) -> tuple[int, ...]:
+        """The sizes of ``static_batch``, ascending; empty: any."""
+        sizes = self.static_batch or ()
+        return (sizes,) if isinstance(sizes, int) else tuple(sizes)
 
 
 class TensorRTPoseSection(Section):

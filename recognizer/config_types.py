@@ -106,11 +106,12 @@ class OnnxRuntimeOptions(Section):
         fits = {"tensorrt": "cuda:N", "openvino": "cpu"}.get(self.provider)
         if fits is not None and not self.device.startswith(fits.removesuffix("N")):
             raise ValueError(
-                f"provider: {self.provider} runs on device: {fits}, got device: {self.device}"
+                f"provider: expected one for device: {self.device}, got {self.provider}, which "
+                f"takes device: {fits}"
             )
         if self.openvino_precision != "f32" and self.provider != "openvino":
             raise ValueError(
-                f"openvino_precision: {self.openvino_precision} needs provider: openvino, got "
-                f"{self.provider}"
+                f"openvino_precision: expected f32 with provider: {self.provider}, got "
+                f"{self.openvino_precision}, which takes provider: openvino"
             )
         return self

@@ -64,7 +64,7 @@ class Mode:
         """Return the config's section."""
         keys: dict[str, Any] = dict.fromkeys(self.options, True)
         return TorchPoseSection(
-            device=device, precision=self.dtype, batch_sizes=list(batches),
+            device=device, precision=self.dtype, static_batch=list(batches),
             score_threshold=_networks.SCORE, nms_threshold=_networks.NMS,
             keypoint_threshold=0.0, max_detections=_networks.MOST, **keys,
         )  # fmt: skip

@@ -17,13 +17,21 @@ from recognizer.backends.network import ModelError
 
 logger = logging.getLogger(__name__)
 
-INSTALL_GPU = "pip install -r requirements/gpu.txt"
-INSTALL_TENSORRT = "pip install -r requirements/tensorrt.txt"
+CUDA_TORCH = "pip uninstall -y torch && make setup-train RUNTIME=gpu"
+"""The command that replaces a torch for CPUs."""
 _FILES = {
     "CUDAExecutionProvider": "libonnxruntime_providers_cuda.so",
     "TensorrtExecutionProvider": "libonnxruntime_providers_tensorrt.so",
 }
 _TENSORRT = re.compile(r"libnv(infer|onnxparser)")
+
+
+def install(runtime: str) -> str:
+    """Return the command that brings a runtime set: gpu, tensorrt or openvino."""
+    return (
+        f"run `make setup RUNTIME={runtime}` (or: pip uninstall -y onnxruntime && "
+        f"pip install -r requirements/{runtime}.txt)"
+    )
 
 
 def preload(provider: str, device: str) -> None:
@@ -97,4 +105,4 @@ def _loader_error(provider: str) -> str:
 def _remedy(said: str) -> str:
     if "libcuda.so" in said:
         return driver_remedy()
-    return f"run `{INSTALL_TENSORRT if _TENSORRT.search(said) else INSTALL_GPU}`"
+    return install("tensorrt" if _TENSORRT.search(said) else "gpu")

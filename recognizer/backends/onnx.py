@@ -10,9 +10,9 @@ import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
 from recognizer.backends.cuda import Stream, runtime
-from recognizer.backends.gpu_libraries import INSTALL_GPU, check_provider, preload
-from recognizer.backends.network import ModelError, TensorSpec, check_batch, check_fixed
-from recognizer.backends.onnx_binding import BoundRuns, PinnedRuns
+from recognizer.backends.gpu_libraries import check_provider, install, preload
+from recognizer.backends.network import ModelError, TensorSpec, check_batch
+from recognizer.backends.onnx_binding import BoundRuns, PinnedRuns, check_fixed
 from recognizer.backends.onnx_files import check_file
 from recognizer.backends.onnx_options import ProviderChoice, choose_provider, session_options
 from recognizer.config_models import OnnxImageOptions
@@ -84,7 +84,7 @@ class OnnxNetwork:
         if not _has_cuda_bindings():
             raise ModelError(
                 "pinned_memory: expected the package cuda-bindings, it is not installed",
-                remedy=f"run `{INSTALL_GPU}`, or set pinned_memory: false",
+                remedy=f"{install('gpu')}, or set pinned_memory: false",
             )
         return PinnedRuns(
             self._session, self.outputs, Stream(device), kind, int(index),
@@ -155,8 +155,8 @@ def _specs(
     for spec in known:
         if batch is not None and spec.shape[:1] != (batch,):
             raise ModelError(
-                f"{path}: static_batch: expected {spec.shape[:1] or 'no batch'}, which the file's "
-                f"{spec.name} was exported for, got {batch}",
+                f"{path}: static_batch: expected {spec.shape[0] if spec.shape else 'none'}, which "
+                f"the file's {spec.name} was exported for, got {batch}",
                 remedy="set static_batch: null, or export the file with a free batch",
             )
     return known, tuple(_spec(node, sizes) for node in outputs)

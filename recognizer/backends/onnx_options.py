@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from recognizer.backends.gpu_libraries import install
 from recognizer.backends.network import ModelError
 from recognizer.config_models import OnnxImageOptions
 from recognizer.config_types import OnnxRuntimeOptions
@@ -18,12 +19,8 @@ from recognizer.config_types import OnnxRuntimeOptions
 Setting = str | int | bool
 CPU, CUDA = "CPUExecutionProvider", "CUDAExecutionProvider"
 TENSORRT, OPENVINO = "TensorrtExecutionProvider", "OpenVINOExecutionProvider"
-REMEDIES = {
-    CUDA: "pip uninstall -y onnxruntime && pip install -r requirements/gpu.txt",
-    TENSORRT: "pip uninstall -y onnxruntime && pip install -r requirements/tensorrt.txt",
-    OPENVINO: "pip uninstall -y onnxruntime && pip install -r requirements/openvino.txt",
-}
-"""The command that brings a provider."""
+RUNTIMES = {CUDA: "gpu", TENSORRT: "tensorrt", OPENVINO: "openvino"}
+"""The runtime set that brings a provider."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,8 +76,8 @@ def choose_provider(
         raise ModelError(
             f"device: {options.device}, provider: {options.provider}: {wanted} is not in this ONNX "
             f"Runtime (it has {', '.join(available)})",
-            remedy=f"run `{REMEDIES.get(wanted, 'make setup')}`, or set device: cpu and provider: "
-            "native",
+            remedy=f"{install(RUNTIMES[wanted]) if wanted in RUNTIMES else 'run `make setup`'}, or "
+            "set device: cpu and provider: native",
         )
     return ProviderChoice(providers)
 

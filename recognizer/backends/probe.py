@@ -14,12 +14,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from recognizer.backends.gpu_libraries import CUDA_TORCH
 from recognizer.backends.network import ModelError
 
 NETWORK = Path(__file__).with_name("probe.onnx")
 """One convolution, so that cuDNN is needed as well: 8 x 8 pixels, summed over 3 x 3."""
 _SIDE, _SUM = 8, 9.0
-_CUDA_TORCH = "pip uninstall -y torch && make setup-train RUNTIME=gpu"
 
 
 def probe_onnx(options: Mapping[str, Any]) -> str:
@@ -54,7 +54,7 @@ def probe_torch(options: Mapping[str, Any]) -> str:
         build = torch.version.cuda
         raise ModelError(
             f"torch {torch.__version__} on {device}: {words}",
-            remedy=driver_remedy() if build else f"run `{_CUDA_TORCH}`, or set device: cpu",
+            remedy=driver_remedy() if build else f"run `{CUDA_TORCH}`, or set device: cpu",
         ) from error
     return f"torch {torch.__version__} ran a convolution"
 

@@ -21,8 +21,8 @@ from recognizer.backends.engine_shapes import (
     most_items,
     static_inputs,
 )
-from recognizer.backends.gpu_libraries import INSTALL_TENSORRT, preload_cuda
-from recognizer.backends.network import ModelError, TensorSpec, check_batch, check_fixed
+from recognizer.backends.gpu_libraries import install, preload_cuda
+from recognizer.backends.network import ModelError, TensorSpec, check_batch
 from recognizer.config_models import TensorRTPoseSection
 
 _OLDEST = 10
@@ -140,7 +140,7 @@ def _version() -> str:
     if int(version.partition(".")[0]) < _OLDEST:
         raise ModelError(
             f"inference_mode: tensorrt: expected TensorRT {_OLDEST} or newer, got {version}",
-            remedy=f"run `{INSTALL_TENSORRT}`",
+            remedy=install("tensorrt"),
         )
     return version
 
@@ -158,13 +158,13 @@ def imported(module: str, package: str) -> Any:
         raise ModelError(
             f"inference_mode: tensorrt: expected the package {package}, it is not installed "
             f"({error})",
-            remedy=f"run `{INSTALL_TENSORRT}` on the machine with the GPU, or set inference_mode: "
+            remedy=f"{install('tensorrt')} on the machine with the GPU, or set inference_mode: "
             "onnx",
         ) from error
     except ImportError as error:
         raise ModelError(
             f"inference_mode: tensorrt: the package {package} is there, a library of it is not: "
             f"{error}",
-            remedy=f"run `{INSTALL_TENSORRT}` again (it brings NVIDIA's libraries), or set "
+            remedy=f"{install('tensorrt')} again, which brings NVIDIA's libraries, or set "
             "inference_mode: onnx",
         ) from error

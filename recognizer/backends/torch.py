@@ -30,7 +30,7 @@ INPUT = "input"
 OUTPUTS: dict[Kind, tuple[str, ...]] = {"rtmo": ("dets", "keypoints"), "topdown": ("heatmaps",)}
 DTYPES = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
 RECORDED: dict[Kind, tuple[int, ...]] = {"rtmo": (1, 2, 4, 8), "topdown": (1, 4, 16)}
-"""Batch sizes of CUDA graphs where ``batch_sizes`` says nothing."""
+"""Batch sizes of CUDA graphs where ``static_batch`` is null."""
 STRIDE = 32
 """Sides of an RTMO's input are multiples of it."""
 _SHOWN = 5
@@ -276,7 +276,7 @@ def _execution(section: TorchPoseSection | None, kind: Kind, threads: int | None
         device=section.device,
         channels_last=section.channels_last,
         threads=threads,
-        batch_sizes=tuple(sizes),
+        batch_sizes=sizes,
         cuda_graph=section.cuda_graph,
     )
 

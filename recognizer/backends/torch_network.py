@@ -13,7 +13,9 @@ import torch
 from numpy.typing import DTypeLike, NDArray
 from torch import Tensor, nn
 
+from recognizer.backends.cuda import driver_remedy
 from recognizer.backends.cuda_graph import CudaGraphs, Outputs
+from recognizer.backends.gpu_libraries import CUDA_TORCH
 from recognizer.backends.network import ModelError, TensorSpec
 
 _ELEMENTS = {"tensor(float)": np.float32, "tensor(uint8)": np.uint8}
@@ -115,7 +117,7 @@ class TorchNetwork:
         if self.max_batch is not None and len(array) > self.max_batch:
             raise ModelError(
                 f"expected at most {self.max_batch} items at once, got {len(array)}; add a larger "
-                "size to models.pose_estimation.pth.batch_sizes"
+                "size to models.pose_estimation.pth.static_batch"
             )
         try:
             with self._turn, torch.inference_mode(), warnings.catch_warnings():
@@ -208,7 +210,15 @@ def check_device(device: str) -> None:
     if int(index or 0) >= count:
         build = "for CPUs only" if torch.version.cuda is None else f"for CUDA {torch.version.cuda}"
         raise ModelError(
-            f"device {device}: torch {torch.__version__} (built {build}) sees {count} GPUs here; "
-            "install the torch of your driver's CUDA (nvidia-smi shows it), or set "
-            "models.pose_estimation.pth.device: cpu"
+            f"device {device}: torch {torch.__version__} (built {build}) sees {count} GPUs here",
+            remedy=_device_remedy(count),
         )
+
+
+def _device_remedy(count: int) -> str:
+    """Return how to get a GPU, of which torch sees ``count``."""
+    if torch.version.cuda is None:
+        return f"run `{CUDA_TORCH}`, or set models.pose_estimation.pth.device: cpu"
+    if count == 0:
+        return driver_remedy()
+    return f"set models.pose_estimation.pth.device to one of cuda:0 to cuda:{count - 1}"

@@ -8,8 +8,11 @@ import av
 import numpy as np
 import pytest
 
+from annotation import console, stage1
+from annotation.progress import silent
 from annotation.stage1 import run_stage1
 from annotation.workers import RunError
+from recognizer.config import AnnotationSection, Config
 from recognizer.config_file import load_config
 from recognizer.video import nvdec
 from recognizer.video.container import VideoError, open_container
@@ -70,6 +73,28 @@ def test_stage_1_stops_before_any_work(tmp_path):
     with pytest.raises(RunError, match=r"annotation\.decoder: nvdec: expected NVIDIA's driver"):
         run_stage1(config)
     assert not list((tmp_path / "out").rglob("*.npz"))
+
+
+@pytest.mark.parametrize("gpus", [[], [0, 1]])
+def test_the_doctor_tries_the_decoder_of_each_gpu(monkeypatch, capsys, gpus):
+    def only_gpu_1(number):
+        if number != 1:
+            raise VideoError(f"annotation.decoder: nvdec: expected GPU {number}; set cpu")
+
+    monkeypatch.setattr(stage1, "check_nvdec", only_gpu_1)
+    monkeypatch.setattr(console, "examine", lambda config: [])
+    section = AnnotationSection(decoder="nvdec", gpus=gpus)
+    assert console.doctor(Config(annotation=section), silent) == 1
+    lines = capsys.readouterr().out.splitlines()
+    name = "annotation.decoder: nvdec"
+    if gpus:
+        assert lines[0] == f"MEND      {name}, GPU 0: expected GPU 0"
+        assert lines[2] == f"ok        {name}, GPU 1: GPU number 1 decodes"
+    else:
+        assert lines[0] == f"MEND      {name}: expected GPU 0"
+    assert lines[1] == "          -> set cpu"
+    assert console.doctor(Config(), silent) == 0
+    assert name not in capsys.readouterr().out
 
 
 def test_a_pyav_without_nvdec_is_told_from_a_missing_gpu(monkeypatch):

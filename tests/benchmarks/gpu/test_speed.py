@@ -133,7 +133,7 @@ def test_every_mode_has_a_name_and_a_section_of_its_own():
         for mode in modes:
             section = mode.section("cuda:0", (1, 8))
             assert section.precision == mode.dtype
-            assert section.batch_sizes == [1, 8]
+            assert section.batch_sizes == (1, 8)
     assert len({way.name for way in speed_training.POSE_WAYS}) == len(speed_training.POSE_WAYS)
 
 
