@@ -23,6 +23,7 @@ TOKENS = {"type": "TokenDistilLoss", "loss_weight": 5e-6}
 FOREGROUND = {
     "type": "ForegroundTokenDistilLoss", "loss_weight": 5e-6, "foreground_weight": 2.0,
     "background_weight": 0.5, "threshold": 0.1, "temperature": 1.0, "use_spatial_weight": True,
+    "detach_teacher": False,
 }  # fmt: skip
 STRONG = {
     **FOREGROUND, "loss_weight": 8e-6, "foreground_weight": 3.0, "background_weight": 0.3,
@@ -30,15 +31,16 @@ STRONG = {
 }  # fmt: skip
 ADAPTIVE = {
     "type": "AdaptiveForegroundDistilLoss", "loss_weight": 8e-6, "num_keypoints": 17,
-    "use_keypoint_guidance": True,
+    "use_keypoint_guidance": True, "detach_teacher": False,
 }  # fmt: skip
 DYNAMIC = {
     "type": "DynamicForegroundDistilLoss", "loss_weight": 5e-6, "start_epoch": 50,
     "end_epoch": 150, "max_fg_weight": 3.0, "min_bg_weight": 0.3,
+    "detach_teacher": False,
 }  # fmt: skip
 MASKED = {
     "type": "MaskedTokenDistilLoss", "loss_weight": 1e-5, "mask_ratio": 0.3,
-    "mask_strategy": "random",
+    "mask_strategy": "random", "detach_teacher": False,
 }  # fmt: skip
 USUAL = {
     "visual": TOKENS, "keypoint": TOKENS, "depth": 12, "cycles": 2, "patch": (4, 3),

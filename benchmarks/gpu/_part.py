@@ -63,12 +63,14 @@ def parse(doc: str | None, argv: list[str] | None = None) -> Options:
     parser = argparse.ArgumentParser(description=(doc or "").strip().splitlines()[0])
     parser.add_argument("--out", type=Path, default=ROOT / "output" / "gpu")
     parser.add_argument("--device", default="cuda:0")
-    parser.add_argument("--seconds", type=positive, default=120)
+    parser.add_argument("--seconds", type=float, default=120)
+    parser.add_argument("--until", type=float, help="end of that time by time.monotonic, which is "
+                        "the same for all processes; default: --seconds from now")  # fmt: skip
     parser.add_argument("--tiny", action="store_true", help="smallest sizes: does it run")
     parser.add_argument("--data", type=Path, default=PACK / "data")
     given = parser.parse_args(argv)
     given.out.mkdir(parents=True, exist_ok=True)
-    until = time.monotonic() + given.seconds
+    until = time.monotonic() + given.seconds if given.until is None else given.until
     return Options(given.out, given.device, given.seconds, given.tiny, given.data, until)
 
 

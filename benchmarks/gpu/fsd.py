@@ -7,13 +7,13 @@ same batch. Their schedules run by the share of the time that is over, as the co
 (x 0.1 at 200 and 260 of 300; the dynamic weights grow from 50 to 150), so all nine end together,
 after equally many steps. If none has left the plateau of near-zero heatmaps after ``--patience``
 of the time, the record says so and the rest of the time goes to another start. No weights are
-kept. The question: do distillation losses run away where the teacher gets no gradient, and should
-the shipped configs set ``detach_teacher``?
+kept. The question: do distillation losses run away where the teacher gets no gradient? On an H200
+they did (docs/gpu/nvidia_h200/fsd.md), so the shipped configs set ``detach_teacher=False``.
 """
 
-import argparse
 import json
 import logging
+import signal
 import sys
 import time
 import traceback
@@ -25,27 +25,14 @@ import torch
 
 from benchmarks.gpu import fsd_batch, fsd_report, fsd_run, fsd_score
 from benchmarks.gpu._part import Options, Results, parse
-from benchmarks.gpu.fsd_run import KINDS, Contender, Recipe
+from benchmarks.gpu.fsd_plan import Plan, plan_of
+from benchmarks.gpu.fsd_record import RESERVE, RUNNING, STOPPED, Clock, Record, is_whole
+from benchmarks.gpu.fsd_run import KINDS, Contender
 
 PART = "fsd"
-STUCK = 0.85  # of the loss of empty heatmaps: above it, nothing is learnt
 EVALUATIONS = 8
 CHUNK = 128  # people in a batch of the evaluation
-RESERVE = 12.0  # seconds, for the last evaluation and the pictures
-
-
-@dataclass(frozen=True)
-class Plan:
-    """The options of this part alone, see ``plan_of``."""
-
-    starts: list[str]
-    batch: int
-    steps: int
-    patience: float
-    seed: int
-    graph: bool
-    only: list[str]
-    recipe: Recipe
+LEAST = 20.0  # seconds: no training is begun for less
 
 
 @dataclass
@@ -78,49 +65,6 @@ class Ground:
     def empty_loss(self) -> Any:
         """Return what the heatmap loss of empty heatmaps is on the current batch (2 cycles)."""
         return 2 * (self.batch.heatmaps**2 * self.batch.weights[..., None, None]).mean()
-
-
-@dataclass
-class Clock:
-    """How far a training is: by steps where their number is given, else by time."""
-
-    seconds: float
-    steps: int
-    begun: float = field(default_factory=time.monotonic)
-
-    def progress(self, step: int) -> float:
-        """Return the share in [0, 1]."""
-        if self.steps:
-            return min(1.0, step / self.steps)
-        return min(1.0, (time.monotonic() - self.begun) / max(self.seconds, 1e-3))
-
-
-def plan_of(argv: list[str]) -> tuple[Plan, list[str]]:
-    """Read this part's own options; return the rest of the command line too."""
-    own = argparse.ArgumentParser(add_help=False)
-    own.add_argument("--starts", nargs="+", default=list(fsd_run.STARTS), choices=fsd_run.STARTS)
-    own.add_argument("--batch", type=int, default=32)
-    own.add_argument("--steps", type=int, default=0, help="0: as many as the time allows")
-    own.add_argument("--patience", type=float, default=0.3)
-    own.add_argument("--seed", type=int, default=0)
-    own.add_argument("--no-graph", action="store_true")
-    own.add_argument("--kinds", nargs="+", default=[], help="names; default: all")
-    own.add_argument("--lr", type=float, default=1e-3)
-    own.add_argument("--beta2", type=float, default=0.999)
-    own.add_argument("--warmup", type=int, default=100)
-    own.add_argument("--fp32", action="store_true")
-    own.add_argument("--compile", action="store_true")
-    given, rest = own.parse_known_args(argv)
-    tiny, cpu = "--tiny" in rest, "cpu" in rest
-    least = tiny and cpu  # a network of one block, one person a step, the five kinds as shipped
-    shipped = [kind.name for kind in KINDS if kind.detached is None]
-    recipe = Recipe(given.lr, given.beta2, given.warmup, not (given.fp32 or least), given.compile,
-                    1 if least else None)  # fmt: skip
-    batch, steps = (1, 2) if least else (given.batch, given.steps or (20 if tiny else 0))
-    plan = Plan(given.starts, batch, steps, given.patience, given.seed,
-                not (given.no_graph or cpu),
-                given.kinds or (shipped if least else []), recipe)  # fmt: skip
-    return plan, rest
 
 
 # --- preparation -----------------------------------------------------------------------------
@@ -264,49 +208,24 @@ def evaluate(ground: Ground, runner: Contender) -> dict[str, float]:
     return figures
 
 
-@dataclass
-class Record:
-    """What a training of all contenders shows, as it goes on."""
-
-    names: list[str]
-    about: dict[str, Any]
-    windows: list[dict[str, Any]] = field(default_factory=list)
-    evaluations: list[dict[str, Any]] = field(default_factory=list)
-
-    def stuck(self) -> bool:
-        """Tell whether no contender's last window is below the loss of empty heatmaps."""
-        last = self.windows[-1]
-        lowest = min((v["heatmap_loss"] for v in last["runs"].values()
-                      if v["heatmap_loss"] == v["heatmap_loss"]), default=1.0)  # fmt: skip
-        return lowest > STUCK * last["empty"]
-
-    @property
-    def ended(self) -> bool:
-        """Tell whether this is the whole training."""
-        return bool(self.about["outcome"] != "running")
-
-    def to_json(self) -> dict[str, Any]:
-        """Return everything."""
-        return {**self.about, "names": self.names, "windows": self.windows,
-                "evaluations": self.evaluations}  # fmt: skip
-
-
 def train(
-    ground: Ground, runners: list[Contender], plan: Plan, clock: Clock, may_give_up: bool
+    ground: Ground, runners: list[Contender], plan: Plan, clock: Clock, record: Record
 ) -> Any:
-    """Train all contenders side by side; yield the record after each evaluation."""
-    size = len(ground.batch.images)
-    record = Record([each.kind.name for each in runners], {"batch": size, "outcome": "running"})
-    stream = batches_of(ground, size, plan.seed)
+    """Train all contenders side by side; yield the progress after each evaluation.
+
+    Who calls may end it there.
+    """
+    stream = batches_of(ground, len(ground.batch.images), plan.seed)
     empty, step, due = torch.zeros((), device=ground.device), 0, 0.0
     window = 1 if plan.steps and plan.steps < 10 else 10
     epochs, batch = next(stream)
-    while (progress := clock.progress(step)) < 1:
+    while (progress := clock.progress(step)) < 1 and not clock.over:
         ground.fill(batch)
         empty += ground.empty_loss()
         for each in runners:
             each.set_progress(step, progress)
         launch(runners)
+        record.about |= {"steps": step + 1, "epochs": round(epochs, 2)}
         epochs, batch = next(stream)  # made while they run
         join(runners)
         step += 1
@@ -316,43 +235,75 @@ def train(
             empty.zero_()
         if progress >= due and record.windows:
             due = (int(progress * EVALUATIONS) + 1) / EVALUATIONS
-            found = {each.kind.name: evaluate(ground, each) for each in runners}
-            record.evaluations.append({"step": step, "runs": found})
-            record.about |= {"steps": step, "epochs": round(epochs, 2)}
-            yield record
-            if may_give_up and progress >= plan.patience and record.stuck():
-                record.about["outcome"] = f"plateau of empty heatmaps at {progress:.0%} of its time"
-                yield record
-                return
+            evaluate_all(ground, runners, clock, record)
+            yield progress
+    if record.windows:
+        evaluate_all(ground, runners, clock, record)
+        if progress >= 1:
+            record.about["outcome"] = "finished"
+    record.stop()
+    yield progress
+
+
+def evaluate_all(ground: Ground, runners: list[Contender], clock: Clock, record: Record) -> None:
+    """Add everyone's figures to the record; let the clock know how long it took."""
+    begun = time.monotonic()
     found = {each.kind.name: evaluate(ground, each) for each in runners}
-    record.evaluations.append({"step": step, "runs": found})
-    record.about |= {"steps": step, "epochs": round(epochs, 2), "outcome": "finished"}
-    yield record
+    seconds = time.monotonic() - begun
+    clock.keep(seconds)
+    step = record.about["steps"]
+    record.evaluations.append({"step": step, "seconds": round(seconds, 2), "runs": found})
 
 
-def run_start(
+def train_from(
+    start: str, options: Options, plan: Plan, ground: Ground, runners: list[Contender],
+    results: Results,
+) -> Record:  # fmt: skip
+    """Train from a start, as far as the time goes, and write what is seen.
+
+    Raises:
+        KeyboardInterrupt: asked to end (SIGTERM, at the part's limit); all of it is written.
+
+    """
+    weights = fsd_run.first_weights(start, plan.seed, plan.recipe)
+    for each in runners:
+        each.reset(weights)
+    clock = Clock(options.until, plan.steps)
+    about = {"batch": plan.batch, "outcome": RUNNING, "steps": 0, "epochs": 0.0, "seconds": 0.0}
+    record = Record([each.kind.name for each in runners], about)
+
+    def write() -> None:
+        if not record.evaluations:
+            return
+        about["seconds"] = round(time.monotonic() - clock.begun, 1)
+        results.put(f"{start}, seed {plan.seed}", record.to_json())
+        fsd_report.write(options.out, results.values, curves=about["outcome"] != RUNNING)
+
+    try:
+        for progress in train(ground, runners, plan, clock, record):
+            if start != plan.starts[-1] and progress >= plan.patience:
+                record.give_up_if_stuck(progress)
+            write()
+            if about["outcome"] != RUNNING:
+                break
+    except KeyboardInterrupt:
+        record.stop()
+        write()
+        raise
+    return record
+
+
+def run_starts(
     options: Options, plan: Plan, ground: Ground, runners: list[Contender], results: Results
 ) -> None:
-    """Train from each start in turn, as far as the time goes, and write what is seen."""
-    for number, start in enumerate(plan.starts):
-        key = f"{start}, seed {plan.seed}"
-        if results.values.get(key, {}).get("outcome", "running") != "running":
-            continue
-        seconds = options.left - RESERVE
-        if seconds < 20 and not plan.steps:
-            break
-        weights = fsd_run.first_weights(start, plan.seed, plan.recipe)
-        for each in runners:
-            each.reset(weights)
-        last = number == len(plan.starts) - 1
-        begun = time.monotonic()
-        for record in train(ground, runners, plan, Clock(seconds, plan.steps), not last):
-            record.about["seconds"] = round(time.monotonic() - begun, 1)
-            results.put(key, record.to_json())
-            fsd_report.write(options.out, results.values, curves=record.ended)
-            if plan.steps and options.left < RESERVE:
+    """Train from each start in turn, until one training is finished or the time is over."""
+    for start in plan.starts:
+        about = results.values.get(f"{start}, seed {plan.seed}", {})
+        if not is_whole(about):
+            if options.left - RESERVE < LEAST and not plan.steps:
                 break
-        if results.values[key]["outcome"] == "finished" and not options.tiny:
+            about = train_from(start, options, plan, ground, runners, results).about
+        if about["outcome"] == "finished" and not options.tiny:
             break
 
 
@@ -372,6 +323,18 @@ def main(argv: list[str] | None = None) -> int:
         note(results, f"expected {options.data / PART}/train.npz, found none: run the pack first")
         print(results.values["faults"][-1], file=sys.stderr)
         return 1
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        return measure(options, plan, results)
+    except KeyboardInterrupt:
+        print(STOPPED, file=sys.stderr)
+        return 1
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def measure(options: Options, plan: Plan, results: Results) -> int:
+    """Build all contenders, time a step and train; return 0 unless none could be built."""
     ground = prepare(options, plan)
     notes = json.loads((options.data / PART / "notes.json").read_text(encoding="utf-8"))
     card = torch.cuda.get_device_name() if ground.device.type == "cuda" else "CPU"
@@ -386,7 +349,7 @@ def main(argv: list[str] | None = None) -> int:
         print(json.dumps(results.values["step_ms"]), flush=True)
     except torch.OutOfMemoryError as error:  # a step without graph needs more
         note(results, f"step times: {error!r}")
-    run_start(options, plan, ground, runners, results)
+    run_starts(options, plan, ground, runners, results)
     results.finish()
     return 0
 

@@ -243,8 +243,8 @@ class TrainingMonitorHook(Hook):  # type: ignore[misc]
                 runner,
                 f"Distillation exceeds the heatmap loss!\n   Iteration: {runner.iter + 1}\n"
                 f"   Distillation: {distilled:.6g}\n   Heatmaps: {heatmap:.6g}\n   Where it keeps "
-                "rising, set detach_teacher=False in the distillation losses, or lower their "
-                "loss_weight",
+                "rising, set detach_teacher=False in every distillation loss (the shipped configs "
+                "do); where that is so already, lower their loss_weight or the learning rate",
             )
 
     def _warn(self, runner: Any, text: str) -> None:

@@ -146,7 +146,7 @@ def test_a_section_of_another_type_names_delete(tmp_path):
     said = refusal(pose, tmp_path, lines, base="s_v1_fsd_best")
     assert "which stayed of the base's ForegroundTokenDistilLoss" in said
     loss = pose(tmp_path, written(said), base="s_v1_fsd_best").model.head.loss_vis_token_dist
-    assert loss == {"type": "TokenDistilLoss", "loss_weight": 8e-6}
+    assert loss == {"type": "TokenDistilLoss", "loss_weight": 8e-6, "detach_teacher": False}
     said = refusal(
         classifier, tmp_path,
         "optim_wrapper = dict(optimizer=dict(_delete_=True, type='SGD', lr=0.1, betas=3))",

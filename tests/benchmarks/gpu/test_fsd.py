@@ -19,7 +19,7 @@ def test_packs_and_measures_a_few_people(tmp_path):
     notes = fsd_data.pack(tmp_path / "data" / "fsd", limit=6, epochs=1)
     assert notes["teacher_pck_train"] > 0.4
     out = tmp_path / "out"
-    given = ["--tiny", "--device", "cpu", "--seconds", "300", "--out", str(out),
+    given = ["--tiny", "--device", "cpu", "--seconds", "900", "--out", str(out),
              "--data", str(tmp_path / "data")]  # fmt: skip
     assert fsd.main(given) == 0
     results = json.loads((out / "fsd.json").read_text())
@@ -31,7 +31,8 @@ def test_packs_and_measures_a_few_people(tmp_path):
         for values in record["windows"][-1]["runs"].values():
             assert all(math.isfinite(value) for value in values.values())
     report = (out / "fsd.md").read_text()
-    assert "| fsd_best |" in report
+    assert "| fsd_best, gradient to teacher |" in report
+    assert "0 of 0 with detached teachers, 0 of 5 with gradient" in report
     assert (out / "fsd_curves.png").stat().st_size > 10_000
 
 

@@ -1,16 +1,19 @@
 """A contender's step is the Runner's train_step; its schedule is the config's."""
 
 import copy
+import time
 
 import numpy as np
 import pytest
 import torch
 
 from benchmarks.gpu import fsd, fsd_batch, fsd_report, fsd_run
+from benchmarks.gpu.fsd_record import RUNNING, Clock, Record, is_whole
 from recognizer.openmmlab import scope
 from recognizer.sdpose.training import load_pose_config
 
 RECIPE = fsd_run.Recipe(half=False, depth=1)
+BEST = "fsd_best, gradient to teacher"
 BY_NAME = {kind.name: kind for kind in fsd_run.KINDS}
 
 
@@ -31,7 +34,7 @@ def contender(name, shared=None):
     return each
 
 
-@pytest.mark.parametrize("name", ["baseline", "fsd_best"])
+@pytest.mark.parametrize("name", ["baseline", BEST])
 def test_step_is_the_runners(name):
     from mmengine.optim import build_optim_wrapper
     from mmpose.registry import MODELS
@@ -74,10 +77,12 @@ def test_all_kinds_start_from_the_same_weights_and_only_the_teacher_differs():
         assert all("keypoint_logits" in each for each in missing)
         teachers = [model.head.loss_vis_token_dist.detach_teacher,
                     model.head.loss_kpt_token_dist.detach_teacher]  # fmt: skip
-        if kind.detached is False or kind.name == "baseline":
-            assert teachers == [False, False]
-        else:
-            assert teachers == [True, kind.name == "fsd_best"]
+        assert teachers == [kind.name.endswith("detached"),
+                            kind.name == "fsd_best, teacher detached"]  # fmt: skip
+        shipped = load_pose_config(fsd_run.CONFIGS / f"sdpose_s_v1_{kind.config}_coco_256x192.py")
+        for loss in ("loss_vis_token_dist", "loss_kpt_token_dist"):
+            with scope("mmpose"):
+                assert MODELS.build(shipped.model.head[loss]).detach_teacher is False
     spread = fsd_run.first_weights("spread", 3, RECIPE)
     assert not torch.equal(spread["head.transformer.keypoint_tokens"],
                            weights["head.transformer.keypoint_tokens"])  # fmt: skip
@@ -86,7 +91,7 @@ def test_all_kinds_start_from_the_same_weights_and_only_the_teacher_differs():
 
 
 def test_schedule_is_the_configs_by_share_of_the_training():
-    each = contender("fsd_dynamic")
+    each = contender("fsd_dynamic, gradient to teacher")
     loss = each.model.head.loss_vis_token_dist
     seen = []
     for step, progress in ((0, 0.0), (50, 0.1), (100, 1 / 3), (900, 0.7), (999, 0.9)):
@@ -96,11 +101,11 @@ def test_schedule_is_the_configs_by_share_of_the_training():
     np.testing.assert_allclose(rates, [1e-6, 5.005e-4, 1e-3, 1e-4, 1e-5], rtol=1e-5)
     np.testing.assert_allclose(inside, [1, 1, 2, 3, 3], rtol=1e-5)
     np.testing.assert_allclose(outside, [1, 1, 0.65, 0.3, 0.3], rtol=1e-5)
-    assert contender("fsd_best").warmup == 2 * each.warmup == 200
+    assert contender(BEST).warmup == 2 * each.warmup == 200
 
 
 def test_reset_begins_anew():
-    each = contender("fsd_best")
+    each = contender(BEST)
     each.set_progress(10**6, 0.0)
     results = []
     for _ in range(2):
@@ -126,10 +131,32 @@ def test_running_away_is_distillation_above_the_heatmap_loss(losses, step):
 def test_stuck_is_nobody_below_the_loss_of_empty_heatmaps():
     def record(*losses):
         runs = {str(i): {"heatmap_loss": loss} for i, loss in enumerate(losses)}
-        return fsd.Record(list(runs), {}, [{"step": 1, "empty": 0.004, "runs": runs}])
+        return Record(list(runs), {"outcome": RUNNING}, [{"step": 1, "empty": 0.004, "runs": runs}])
 
-    assert record(0.0039, 0.5, float("nan")).stuck()
-    assert not record(0.0039, 0.003).stuck()
+    empty, learning = record(0.0039, 0.5, float("nan")), record(0.0039, 0.003)
+    for each in (empty, learning):
+        each.give_up_if_stuck(0.38)
+    assert empty.about["outcome"] == "plateau of empty heatmaps at 38% of its time"
+    assert learning.about["outcome"] == RUNNING
+    assert [is_whole(each.about) for each in (empty, learning)] == [True, False]
+    for each in (empty, learning):
+        each.stop()
+    assert is_whole(empty.about)
+    assert learning.about["outcome"] == "stopped at its limit"
+    assert not is_whole(learning.about)  # another call trains anew
+
+
+def test_time_is_kept_for_the_last_evaluation_as_they_turn_out_to_be_long():
+    now = time.monotonic()
+    clock = Clock(now + 70, steps=0, reserve=12.0, begun=now - 30)
+    assert clock.progress(5) == pytest.approx(30 / 88, abs=0.01)
+    clock.keep(2.0)
+    assert clock.reserve == 12
+    clock.keep(17.0)
+    assert clock.reserve == 2 * 17 + 6
+    assert clock.progress(5) == pytest.approx(30 / 60, abs=0.01)
+    assert not clock.over
+    assert Clock(now + 5, steps=9, reserve=12.0).over
 
 
 class Oracle:

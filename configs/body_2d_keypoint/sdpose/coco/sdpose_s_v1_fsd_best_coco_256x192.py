@@ -17,6 +17,8 @@ model = dict(
             threshold=0.08,
             temperature=0.8,
             use_spatial_weight=True,
+            # A detached teacher ran away from its student: docs/gpu/nvidia_h200/fsd.md.
+            detach_teacher=False,
         ),
         loss_kpt_token_dist=dict(
             _delete_=True,
@@ -24,6 +26,7 @@ model = dict(
             loss_weight=8e-6,
             num_keypoints=17,
             use_keypoint_guidance=True,
+            detach_teacher=False,
         ),
     )
 )

@@ -17,6 +17,8 @@ model = dict(
             threshold=0.1,
             temperature=1.0,
             use_spatial_weight=True,
+            # A detached teacher ran away from its student: docs/gpu/nvidia_h200/fsd.md.
+            detach_teacher=False,
         ),
     )
 )

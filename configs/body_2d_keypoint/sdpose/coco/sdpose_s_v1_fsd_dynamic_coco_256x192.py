@@ -16,6 +16,8 @@ model = dict(
             end_epoch=150,
             max_fg_weight=3.0,
             min_bg_weight=0.3,
+            # A detached teacher ran away from its student: docs/gpu/nvidia_h200/fsd.md.
+            detach_teacher=False,
         ),
     )
 )

@@ -14,6 +14,8 @@ model = dict(
             loss_weight=1e-5,
             mask_ratio=0.3,
             mask_strategy="random",  # or "importance"
+            # A detached teacher ran away from its student: docs/gpu/nvidia_h200/fsd.md.
+            detach_teacher=False,
         ),
     )
 )

@@ -1,0 +1,99 @@
+"""A measurement that is asked to end says so and keeps what it has; the kept one is in docs/."""
+
+import json
+import os
+import signal
+import time
+
+import pytest
+import torch
+
+from benchmarks.gpu import fsd, fsd_report, fsd_run
+from benchmarks.gpu._part import ROOT, Options, Results
+from benchmarks.gpu.fsd_plan import plan_of
+
+DOCS = ROOT / "docs" / "gpu" / "nvidia_h200"
+
+
+class Runner:
+    """Learns nothing, at once; at its fourth step the process is asked to end."""
+
+    graph = None
+
+    def __init__(self, name):
+        self.kind, self.steps = fsd_run.Kind(name, "fsd"), 0
+
+    def reset(self, weights):
+        self.weights = weights
+
+    def set_progress(self, step, progress):
+        self.progress = progress
+
+    def step(self):
+        self.steps += 1
+        if self.steps == 4:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    def read(self):
+        return {"heatmap_loss": 0.004, "vis_dist_loss": 1e-4, "kpt_dist_loss": 1e-5,
+                "max_token": 80.0}  # fmt: skip
+
+
+@pytest.fixture
+def notes():
+    return json.loads((DOCS / "fsd.json").read_text(encoding="utf-8"))["about"]
+
+
+@pytest.fixture
+def run(tmp_path, monkeypatch, notes):
+    """Return a call that trains one runner for at most nine steps, and the results."""
+    batch = fsd.fsd_batch.Batch(torch.zeros(1, 3, 8, 8), torch.zeros(1, 17, 8, 8),
+                                torch.ones(1, 17))  # fmt: skip
+    ground = fsd.Ground(None, {}, batch, torch.device("cpu"))
+    monkeypatch.setattr(fsd, "batches_of", lambda *_: ((i / 9, batch) for i in range(99)))
+    figures = dict.fromkeys(("coco_ap", "coco_ap50", "lspet_ap", "lspet_pck"), 0.0)
+    monkeypatch.setattr(fsd, "evaluate", lambda *_: figures)
+    monkeypatch.setattr(fsd_run, "first_weights", lambda *_: {})
+    plan, _ = plan_of(["--steps", "9", "--starts", "spread"])
+    results = Results(tmp_path / "fsd.json", {"about": notes})
+
+    def call(seconds):
+        options = Options(tmp_path, "cpu", seconds, True, tmp_path, time.monotonic() + seconds)
+        before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+        try:
+            fsd.run_starts(options, plan, ground, [Runner("fsd, teacher detached")], results)
+        finally:
+            signal.signal(signal.SIGTERM, before)
+
+    return call, results
+
+
+def test_what_is_asked_to_end_keeps_its_windows_and_says_so(run, tmp_path):
+    call, _ = run
+    with pytest.raises(KeyboardInterrupt):
+        call(600)
+    record = json.loads((tmp_path / "fsd.json").read_text())["spread, seed 0"]
+    assert record["outcome"] == "stopped at its limit"
+    assert [window["step"] for window in record["windows"]] == [1, 2, 3]
+    assert record["evaluations"][0]["seconds"] >= 0
+    report = (tmp_path / "fsd.md").read_text()
+    assert "stopped at its limit. Ran away: 0 of 1 with detached" in report
+    assert (tmp_path / "fsd_curves.png").is_file()
+
+
+def test_without_time_for_a_step_nothing_is_claimed(run):
+    call, results = run
+    call(3)
+    assert list(results.values) == ["about"]
+
+
+def test_kept_report_says_what_the_kept_figures_say(notes):
+    values = json.loads((DOCS / "fsd.json").read_text(encoding="utf-8"))
+    assert (DOCS / "fsd.md").read_text(encoding="utf-8") == fsd_report.text(values)
+    by_name = {kind.name: kind for kind in fsd_run.KINDS}
+    records = fsd_report.trainings(values)
+    assert len(records) == 2
+    for record in records.values():
+        assert record["names"] == list(by_name)
+        for name, kind in by_name.items():
+            assert (fsd_report.ran_away(record, name) is not None) == bool(kind.detached)
