@@ -17,7 +17,7 @@ import torch
 
 from benchmarks.gpu._part import Options, Results, parse
 from benchmarks.gpu.small_augment import Pool, Strength
-from benchmarks.gpu.small_data import CCTV_VAL, COCO_TRAIN, COCO_VAL, NAMES, TRAIN, Data, load
+from benchmarks.gpu.small_data import CCTV_VAL, COCO_TRAIN, COCO_VAL, TRAIN, Data, load
 from benchmarks.gpu.small_eval import average_precision, look, turned
 from benchmarks.gpu.small_network import SmallPose, load_start
 from benchmarks.gpu.small_report import write_report
@@ -88,17 +88,10 @@ def _describe(data: Data) -> dict[str, Any]:
 def _tests(data: Data, options: Options) -> dict[str, Data]:
     most = 4 if options.tiny else _TESTED
     upright = {"COCO val2017": data.part(COCO_VAL), "CCTV held out": data.part(CCTV_VAL)}
-    upright = {name: _some(part, most) for name, part in upright.items()}
+    upright = {name: part.spread(most) for name, part in upright.items()}
     sides = {f"{name}, turned": turned(part) for name, part in upright.items()}
     tests: dict[str, Data] = {**upright, **sides}
     return {name: part for name, part in tests.items() if len(part.splits)}
-
-
-def _some(data: Data, most: int) -> Data:
-    """Return at most so many pictures, spread over all."""
-    step = max(1, -(-len(data.splits) // most))
-    labels = type(data.labels)(*(getattr(data.labels, n)[::step] for n in NAMES))
-    return Data(data.pictures[::step], labels, data.splits[::step], data.groups[::step])
 
 
 def _fastest(

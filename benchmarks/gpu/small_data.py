@@ -42,7 +42,14 @@ class Data:
 
     def part(self, *splits: int) -> "Data":
         """Return some splits."""
-        rows = np.flatnonzero(np.isin(self.splits, splits))
+        return self._rows(np.flatnonzero(np.isin(self.splits, splits)))
+
+    def spread(self, most: int) -> "Data":
+        """Return at most so many pictures, spread over all."""
+        step = max(1, -(-len(self.splits) // most))
+        return self._rows(np.arange(0, len(self.splits), step))
+
+    def _rows(self, rows: NDArray[np.int64]) -> "Data":
         labels = Labels(*(getattr(self.labels, name)[rows] for name in NAMES))
         return Data(self.pictures[rows], labels, self.splits[rows], self.groups[rows])
 

@@ -34,23 +34,29 @@ class Seen:
 
 @torch.no_grad()
 def look(
-    network: SmallPose, pictures: NDArray[np.uint8], device: str, batch: int = 32
+    network: SmallPose,
+    pictures: NDArray[np.uint8],
+    device: str,
+    batch: int = 32,
+    *,
+    again: bool = True,
 ) -> list[Seen]:
-    """Return who is seen in pictures (N, S, S, 3)."""
+    """Return who is seen in pictures (N, S, S, 3); the first places if not ``again``."""
     found = []
     for start in range(0, len(pictures), batch):
         part = torch.from_numpy(np.ascontiguousarray(pictures[start : start + batch]))
-        found += _look(network, part.to(device).permute(0, 3, 1, 2).float())
+        found += _look(network, part.to(device).permute(0, 3, 1, 2).float(), again)
     return found
 
 
-def _look(network: SmallPose, pictures: Tensor) -> list[Seen]:
+def _look(network: SmallPose, pictures: Tensor, again: bool) -> list[Seen]:
     cells = network(pictures)
     best = cells.scores.topk(_CANDIDATES, 1)
     images = torch.arange(len(pictures), device=pictures.device)[:, None].expand(-1, _CANDIDATES)
     image, cell = images.flatten(), best.indices.flatten()
     boxes = cells.boxes[image, cell]
-    _, keypoints = network.poses(boxes, cells.features[image, cell], cells.detail, image)
+    both = network.poses(boxes, cells.features[image, cell], cells.detail, image)
+    keypoints = both[int(again)]
     keypoints = torch.cat([keypoints[..., :2], keypoints[..., 2:].sigmoid()], -1)
     shape = (len(pictures), _CANDIDATES)
     arrays = [part.float().cpu().numpy().reshape(*shape, *part.shape[1:])

@@ -171,14 +171,17 @@ def _keypoint_score(keypoints: Tensor, wanted: Tensor) -> Tensor:
 
 
 def _score(cells: Cells, found: Assigned, quality: Tensor) -> Tensor:
-    """Return the varifocal loss (Zhang et al. 2021) of the product of object and person."""
+    """Return the cross-entropy of the product of object and person, as YOLOX learns its objects.
+
+    The varifocal loss (Zhang et al. 2021) weighs background by the square of its score: a cell
+    that is somebody's in 7 of 100 cases then says 0.3 (target 0.7). With cross-entropy a score is
+    a probability times the target, as in the start's weights, and one threshold fits both.
+    """
     target = torch.zeros_like(cells.boxes[..., 0])
     good = found.overlap.clamp(0, 1) * (0.5 + 0.5 * quality)
     target[found.image, found.cell] = good
     logs = functional.logsigmoid(cells.logits.float()).sum(-1).clamp(max=-1e-6)
     rest = (-torch.expm1(logs)).clamp(min=1e-6).log()
-    score = logs.exp().detach()
-    empty = (target == 0) & ~found.doubtful
-    wrong = -(target * logs + (1 - target) * rest) * target
-    wrong = wrong - torch.where(empty, 0.75 * score.square() * rest, 0.0)
-    return wrong.sum() / good.sum().clamp(min=1)
+    taught = (target > 0) | ~found.doubtful
+    wrong = -(target * logs + (1 - target) * rest)
+    return (wrong * taught).sum() / good.sum().clamp(min=1)

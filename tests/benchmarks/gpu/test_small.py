@@ -12,8 +12,8 @@ from benchmarks.gpu.small_choice import DOUBT, PERSON, SLOTS, Labels, choose
 from benchmarks.gpu.small_data import Data, load, pack, split_of
 from benchmarks.gpu.small_export import SmallGraph, write
 from benchmarks.gpu.small_labels import Turn
-from benchmarks.gpu.small_loss import assign, losses, similarity
-from benchmarks.gpu.small_network import SmallPose, load_start, read_start
+from benchmarks.gpu.small_loss import Assigned, _score, assign, losses, similarity
+from benchmarks.gpu.small_network import Cells, SmallPose, load_start, read_start
 from benchmarks.gpu.small_train import PLAIN, Recipe, Trainer
 from recognizer.backends.facts import PoseFacts
 from recognizer.backends.graphs import Suppression
@@ -125,6 +125,24 @@ def test_cells_near_a_person_answer_for_it_and_none_for_a_doubt():
         doubts = Batch(batch.pictures, batch.boxes, batch.keypoints, batch.scores, kinds,
                        batch.areas)  # fmt: skip
         assert not len(assign(cells, doubts, sizes).cell)
+
+
+@pytest.mark.parametrize("often", [5, 25])
+def test_a_score_becomes_how_often_somebody_is_there(often):
+    """A cell that looks the same in 100 pictures and is somebody's in some of them."""
+    logits = torch.zeros(1, 1, 2, requires_grad=True)
+    nobody = torch.zeros(100, 1, dtype=torch.bool)
+    rows, cell = torch.arange(often), torch.zeros(often, dtype=torch.long)
+    found = Assigned(rows, cell, cell, torch.ones(often), nobody)
+    optimizer = torch.optim.Adam([logits], lr=0.1)
+    empty = torch.zeros(100, 1, 1)
+    for _ in range(200):
+        optimizer.zero_grad()
+        cells = Cells(torch.zeros(100, 1, 4), logits.expand(100, 1, 2), empty, empty)
+        _score(cells, found, torch.ones(often)).backward()
+        optimizer.step()
+    score = float(logits.detach().sigmoid().prod())
+    assert score == pytest.approx(often / 100, abs=0.01)
 
 
 def test_every_weight_learns_and_a_pose_in_place_is_like_itself():
@@ -242,7 +260,7 @@ def test_the_file_says_what_torch_says_and_stage_one_reads_it(tmp_path):
     files = sorted((ASSETS / "coco" / "val2017").glob("*.jpg"))[:6]
     frames = [cv2.resize(cv2.imread(str(file)), (416, 416)) for file in files]
     pictures = torch.from_numpy(np.stack(frames)).permute(0, 3, 1, 2).float()
-    wanted = SmallGraph(network, Suppression(0.1, 0.65, 30))(pictures)
+    wanted = SmallGraph(network, Suppression(0.1, 0.45, 30))(pictures)
     got = found.run({"input": pictures.numpy()})
     real = wanted[0][..., 4].detach().numpy() > 0  # the rest fills up
     assert real.sum() > 3
