@@ -4,10 +4,10 @@
     make check-gpu ARGS="--video a.mp4 b.mp4"        # with your own footage
     make check-gpu ARGS=--dry-run                    # smallest sizes, on a CPU: about two minutes
 
-Each step runs in a process of its own; one that fails or lacks something is listed with its cause
+Each step runs in a process of its own; one that fails or lacks something is told with its cause
 and the command that mends it, and the others go on. Videos: those named, else the ones of
 ../shared/assets/videos, else a clip made here. Exit code 0: every step that can run here ran;
-1: one failed; 77: no GPU server (what is missing is printed at once, and nothing is run).
+1: one failed; 77: no GPU server (what is missing is said at once, and nothing is run).
 """
 
 import argparse
@@ -23,12 +23,15 @@ from benchmarks.gpu import _summary
 from benchmarks.gpu._part import ROOT, positive
 from benchmarks.gpu._processes import claim, end_group, tail
 from benchmarks.gpu.check_needs import INSTALL, NO_DRIVER, NOT_HERE, missing
-from benchmarks.gpu.run import POLL_S, signal_group
 
 VIDEOS = ROOT.parent / "shared" / "assets" / "videos"
 STREAMS = (1, 4, 16, 64)
 STREAMS_TINY = (1, 4)
 _LIMIT_S, _LIMIT_TINY_S = 1800, 300
+_GRACE_S = 15.0
+"""From a request to end to a kill: the kit ends its own parts meanwhile."""
+_STATES = ("ok", "failed", "not here")
+_LINE = 300
 _LEGEND = (
     "not here: this machine lacks it, nothing failed. batch: frames in a call, from BGR pixels in "
     "memory to poses. streams: videos read and posed together; real_time_streams: how many of "
@@ -57,7 +60,7 @@ class Outcome:
         state: ``ok``, ``failed`` or ``not here``.
         figures: what it measured.
         cause: why it did not run to its end.
-        remedy: the command that mends that, or the log to read; may be empty.
+        remedy: the command that mends that, or where more is said; may be empty.
         seconds: how long it took.
 
     """
@@ -122,27 +125,8 @@ def run(step: Step, limit_s: float) -> Outcome:
         return Outcome(step.name, "failed", {}, f"{how}: {last}", more, took)
     remedy = told.get("remedy") or (more if told["state"] == "failed" else "")
     return Outcome(
-        step.name, state, answer.get("figures", {}), answer.get("cause", ""), remedy, took
+        step.name, told["state"], told.get("figures", {}), told.get("cause", ""), remedy, took
     )
-
-
-def end_group(process: subprocess.Popen[bytes], grace_s: float = _GRACE_S) -> None:
-    """End the leader of a process group and all that it started: ask, wait, then kill."""
-    signal_group(process, signal.SIGTERM)
-    until = time.monotonic() + grace_s
-    while _group_exists(process) and time.monotonic() < until:
-        process.poll()
-        time.sleep(POLL_S)
-    signal_group(process, signal.SIGKILL)
-    process.wait()
-
-
-def _group_exists(process: subprocess.Popen[bytes]) -> bool:
-    try:
-        os.killpg(process.pid, 0)
-    except ProcessLookupError:
-        return False
-    return True
 
 
 # --- the table ---------------------------------------------------------------------
@@ -172,7 +156,8 @@ def _short(one: Outcome, earlier: Sequence[Outcome]) -> Outcome:
 
 def _rows(one: Outcome) -> Iterator[str]:
     if one.state != "ok":
-        yield _row(one.name, one.state, " -> ".join(filter(None, (one.cause, one.remedy))))
+        said = f"{one.cause} -> {one.remedy}" if one.remedy else one.cause
+        yield _row(one.name, one.state, said)
     elif one.name == "machine":
         mend = [line for line in one.figures["doctor"] if line.startswith("mend")]
         yield _row(one.name, "ok", f"{one.figures['facts']['card']}; {len(mend)} to mend, below")

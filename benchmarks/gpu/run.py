@@ -35,16 +35,17 @@ RESERVE_S = 8.0
 """For ending what overruns and for the summary."""
 GRACE_S = 4.0
 """From a request to end to a kill."""
-END_S = 2.0
-"""Of a part's time, for its process to end."""
-POLL_S = 0.1
+START_S = 2.0
+"""Of a part's time, until its own clock runs."""
+CARD_S = 180.0
+"""For naming and measuring the card; a driver that hangs takes longer."""
 TAIL_LINES, TAIL_WIDTH = 12, 160
 ARCHIVE_LIMIT, FILE_LIMIT = 15 * 2**20, 8 * 2**20
 
 
 @dataclass(frozen=True)
 class Settings:
-    """Arguments of a run.
+    """What a run is told.
 
     Attributes:
         out: folder of the results.
@@ -180,7 +181,6 @@ def run_side_by_side(
     limit = time.monotonic() + seconds
     cores = str(max(1, (os.cpu_count() or 1) // len(parts)))
     own = {"PYTHONUNBUFFERED": "1", "OMP_NUM_THREADS": cores, **environment}
-    running = {part: _start(part, limit - END_S, settings, own) for part in parts}
     print(f"{', '.join(parts)}: at most {seconds:.0f} s", flush=True)
     running: dict[str, subprocess.Popen[bytes]] = {}
     ended: dict[str, str] = {}
@@ -199,18 +199,17 @@ def run_side_by_side(
         if how != "done":
             how += f" after {seconds:.0f} s" if "limit" in how else ""
         _summary.note_end(settings.out, part, how)
-        print(f"--- {part}: {how}\n{tail(settings.out / f'{part}.log')}", flush=True)
+        last = tail(settings.out / f"{part}.log", TAIL_LINES, TAIL_WIDTH)
+        print("\n".join([f"--- {part}: {how}", *last]), flush=True)
 
 
 def _start(
-    part: str, until: float, settings: Settings, environment: dict[str, str]
+    part: str, seconds: float, settings: Settings, environment: dict[str, str]
 ) -> subprocess.Popen[bytes]:
-    """Start a part that is to end by itself at ``until``: its imports count, too."""
-    seconds = max(1.0, until - time.monotonic())
     command = [
         sys.executable, "-m", f"{settings.package}.{part}", "--out", str(settings.out),
-        "--device", settings.device, "--seconds", f"{seconds:.1f}",
-        "--until", f"{until:.1f}", "--data", str(settings.data),
+        "--device", settings.device, "--seconds", f"{max(1.0, seconds - START_S):.1f}",
+        "--data", str(settings.data),
         *(["--tiny"] if settings.tiny else []),
     ]  # fmt: skip
     with (settings.out / f"{part}.log").open("ab") as log:

@@ -38,7 +38,7 @@ def main(argv: list[str] | None = None) -> int:
     options = parse(__doc__, argv)
     warnings.simplefilter("ignore")
     results = Results.open(options, PART)
-    book = Book(options, results, END_S)
+    log = MeasurementLog(options, results, END_S)
     again = any(key.startswith("pose|") for key in results.values)
     if "card" not in results:
         known = _summary.read(options.out / _summary.CARD)

@@ -304,7 +304,7 @@ def timed(bench: Bench, mode: Mode, network: TorchNetwork, count: int) -> dict[s
     shares = roofline({"p50_ms": alone}, bench.card, peak_of(mode), flops, moved)
     return found | {
         "network": bench.name, "mode": mode.name, "batch": count, "dtype": mode.dtype,
-        "per_s": count / found["p50_ms"] * MS, "network_ms": alone, "apart": apart,
+        "per_s": count / found["p50_ms"] * MS, "network_ms": alone, "deviation": deviation,
         "recorded": is_recorded(bench, network, count),
         "gflops": flops / 1e9, "layers_mib": moved / 2**20, **shares,
     }  # fmt: skip

@@ -11,8 +11,8 @@ from numpy.typing import DTypeLike, NDArray
 
 from recognizer.backends.cuda import Stream, runtime
 from recognizer.backends.gpu_libraries import check_provider, install, preload
-from recognizer.backends.network import ModelError, TensorSpec, check_batch
-from recognizer.backends.onnx_binding import BoundRuns, PinnedRuns, check_fixed
+from recognizer.backends.network import ModelError, TensorSpec, check_batch, check_fixed
+from recognizer.backends.onnx_binding import BoundRuns, PinnedRuns
 from recognizer.backends.onnx_files import check_file
 from recognizer.backends.onnx_options import ProviderChoice, choose_provider, session_options
 from recognizer.config_models import OnnxImageOptions

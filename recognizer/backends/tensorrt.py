@@ -22,7 +22,7 @@ from recognizer.backends.engine_shapes import (
     static_inputs,
 )
 from recognizer.backends.gpu_libraries import install, preload_cuda
-from recognizer.backends.network import ModelError, TensorSpec, check_batch
+from recognizer.backends.network import ModelError, TensorSpec, check_batch, check_fixed
 from recognizer.config_models import TensorRTPoseSection
 
 _OLDEST = 10

@@ -158,7 +158,7 @@ def test_threads_take_turns_with_a_recording(monkeypatch):
         time.sleep(0.002)
         return [value.clone().numpy() for value in values]
 
-    monkeypatch.setattr(torch_network, "_to_host", to_host)
+    monkeypatch.setattr(torch_network, "to_host", to_host)
     monkeypatch.setattr(TorchNetwork, "_record", lambda _: Recorded())
     network = sums(1, cuda_graph=True)
     found = {}

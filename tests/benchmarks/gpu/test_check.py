@@ -1,7 +1,6 @@
 """``make check-gpu``: what is run, what a step that fails looks like, and all of it on a CPU."""
 
 import json
-import subprocess
 import sys
 from pathlib import Path
 
@@ -61,33 +60,17 @@ def test_the_plan_holds_what_the_issue_asks_for(tmp_path):
     ("code", "state", "said"),
     [
         ("print('last words'); raise SystemExit(3)", "failed", "exit code 3: last words"),
-        ("import os; os.kill(os.getpid(), 11)", "failed", "signal 11: no output"),
-        ("import time; time.sleep(600)", "failed", "no end in 1 s"),
-        ("pass", "failed", "exit code 0: no output"),
+        ("import os; os.kill(os.getpid(), 11)", "failed", "signal 11: it said nothing"),
+        ("import time; time.sleep(60)", "failed", "no end in 2 s"),
+        ("pass", "failed", "exit code 0: it said nothing"),
     ],
 )
 def test_a_step_that_does_not_answer(tmp_path, code, state, said):
     result = tmp_path / "x.step.json"
     result.write_text("{}", encoding="utf-8")  # of an earlier call: not taken for this one's
-    limit_s = 1 if "no end" in said else 120
-    outcome = check.run(Step("x", (sys.executable, "-c", code), result), limit_s)
+    outcome = check.run(Step("x", (sys.executable, "-c", code), result), 2)
     assert (outcome.state, outcome.cause) == (state, said)
     assert str(result.with_suffix(".log")) in outcome.remedy
-
-
-def test_a_step_is_ended_with_the_processes_that_it_started():
-    child = "import time; time.sleep(600)"
-    code = (f"import subprocess, sys, time\n"
-            f"print(subprocess.Popen([sys.executable, '-c', {child!r}]).pid, flush=True)\n"
-            "time.sleep(600)")  # fmt: skip
-    process = subprocess.Popen(
-        [sys.executable, "-c", code], stdout=subprocess.PIPE, process_group=0
-    )
-    with process:
-        pid = int(process.stdout.readline())
-        assert not is_ended(pid)
-        check.end_group(process)
-    assert is_ended(pid)
 
 
 @pytest.mark.parametrize(
@@ -121,15 +104,13 @@ def test_the_table_is_markdown_with_units(tmp_path):
     facts = {"card": "H100", "driver": "580.1"}
     outcomes = [
         Outcome("machine", "ok", {"facts": facts, "doctor": ["mend: x: y -> z"]}, "", "", 1.0),
-        Outcome(
-            "onnx_cuda", "ok", {"topdown": {"p50_ms": 1.234, "frames_per_s": 810.4}}, "", "", 2.0
-        ),
+        Outcome("onnx_cuda", "ok", {"rtmo": {"p50_ms": 1.234, "frames_per_s": 810.4}}, "", "", 2.0),
         Outcome("engine", "not here", {}, "a | b", "make it", 0.1),
         Outcome("nvdec", "failed", {}, "no", "make it", 0.1),
     ]
     rows = check.table(outcomes, tmp_path).splitlines()
     assert "| machine | ok | H100; 1 to mend, below |" in rows
-    assert "| onnx_cuda: topdown | ok | p50 1.23 ms, 810 frames/s |" in rows
+    assert "| onnx_cuda: rtmo | ok | p50 1.23 ms, 810 frames/s |" in rows
     assert r"| engine | not here | a \| b -> make it |" in rows
     assert "| nvdec | failed | no -> as above |" in rows
     assert any("real_time_streams: how many" in row for row in rows)
