@@ -22,7 +22,7 @@ from recognizer.backends.facts import PoseFacts, Thresholds
 from recognizer.backends.graphs import Suppression, suppressed
 from recognizer.backends.torch import INPUT, OUTPUTS
 
-THRESHOLDS = Thresholds(score_threshold=0.1, nms_threshold=0.45, max_detections=30)
+THRESHOLDS = Thresholds(score_threshold=0.1, nms_threshold=0.45, max_detections=100)
 
 
 class SmallGraph(nn.Module):

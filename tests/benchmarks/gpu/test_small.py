@@ -260,7 +260,7 @@ def test_the_file_says_what_torch_says_and_stage_one_reads_it(tmp_path):
     files = sorted((ASSETS / "coco" / "val2017").glob("*.jpg"))[:6]
     frames = [cv2.resize(cv2.imread(str(file)), (416, 416)) for file in files]
     pictures = torch.from_numpy(np.stack(frames)).permute(0, 3, 1, 2).float()
-    wanted = SmallGraph(network, Suppression(0.1, 0.45, 30))(pictures)
+    wanted = SmallGraph(network, Suppression(0.1, 0.45, 100))(pictures)
     got = found.run({"input": pictures.numpy()})
     real = wanted[0][..., 4].detach().numpy() > 0  # the rest fills up
     assert real.sum() > 3
