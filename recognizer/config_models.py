@@ -41,7 +41,7 @@ KEYPOINT_THRESHOLD: dict[PoseKind, float] = {"rtmo": 0.3, "topdown": 0.0}
 
 
 class OnnxImageOptions(OnnxRuntimeOptions):
-    """What is beyond that for networks that see pictures, batch after batch."""
+    """Options of an ONNX Runtime session for networks that take images in batches."""
 
     pinned_memory: bool = True
     static_batch: Batch | None = None

@@ -153,10 +153,10 @@ def _copy(device: str, size: int) -> float:
 def _driver() -> str | None:
     command = ["nvidia-smi", "--query-gpu=driver_version", "--format=csv,noheader"]
     try:
-        said = subprocess.run(command, capture_output=True, text=True, timeout=10, check=True)
+        done = subprocess.run(command, capture_output=True, text=True, timeout=10, check=True)
     except (OSError, subprocess.SubprocessError):
         return None
-    return said.stdout.strip().splitlines()[0] if said.stdout.strip() else None
+    return done.stdout.strip().splitlines()[0] if done.stdout.strip() else None
 
 
 if __name__ == "__main__":

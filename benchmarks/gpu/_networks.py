@@ -1,4 +1,4 @@
-"""Pose networks with weights from a seed, and what they are shown: real scenes and people."""
+"""Pose networks with weights from a seed, and their input: real scenes and people."""
 
 import copy
 import json
@@ -39,7 +39,7 @@ CPU = TorchPoseSection(device="cpu")
 
 @dataclass(frozen=True)
 class Subject:
-    """A pose network on the CPU and what it is shown.
+    """A pose network on the CPU and its input.
 
     Attributes:
         pose: the network, as ``load_pose`` gives it.
@@ -163,35 +163,34 @@ def people(coco: Path, count: int) -> tuple[list[Image], list[Boxes]]:
 def outputs(
     network: TorchNetwork, pixels: np.ndarray, device: str, *, features: bool = True
 ) -> dict[str, torch.Tensor]:
-    """Return what a network says before anything is chosen, in float32 on the CPU.
+    """Return a network's outputs before suppression and decoding, in float32 on the CPU.
 
     Returns:
-        ``features`` where asked for (what the head takes, all levels in one row), and
-        ``heatmaps``, or an RTMO's
-        ``scores``, ``boxes``, ``visible``, ``vectors``.
+        ``features`` where asked for (the head's input, all levels in one row), and ``heatmaps``,
+        or an RTMO's ``scores``, ``boxes``, ``visible``, ``vectors``.
 
     """
     graph, given = network._graph, torch.from_numpy(pixels).to(device)
-    seen: dict[str, torch.Tensor] = {}
+    values: dict[str, torch.Tensor] = {}
     is_rtmo = hasattr(graph, "layers")
     part, hooks = graph.neck if is_rtmo else graph.backbone, []
     if features:
-        keep = lambda *call: seen.update(features=_row(call[2]))  # noqa: E731
+        keep = lambda *call: values.update(features=_row(call[2]))  # noqa: E731
         hooks.append(part.register_forward_hook(keep))
     try:
         if is_rtmo:
             found = graph._predictions(graph._prepared(given))
-            seen |= dict(zip(("scores", "boxes", "visible", "vectors"), found[:4], strict=True))
+            values |= dict(zip(("scores", "boxes", "visible", "vectors"), found[:4], strict=True))
         else:
-            seen["heatmaps"] = graph(given)
+            values["heatmaps"] = graph(given)
     finally:
         for hook in hooks:
             hook.remove()
-    return {name: value.float().cpu() for name, value in seen.items()}
+    return {name: value.float().cpu() for name, value in values.items()}
 
 
 def _row(levels: Any) -> torch.Tensor:
-    """Return all levels' values in one row; what a network gives beside them is left out."""
+    """Return all levels' values in one row; None among them is left out."""
     if isinstance(levels, torch.Tensor):
         return levels.flatten()
     return torch.cat([_row(level) for level in levels if level is not None])
@@ -204,22 +203,22 @@ def error(reference: torch.Tensor, found: torch.Tensor) -> float:
 
 
 def distance(reference: list[Poses], found: list[Poses]) -> dict[str, Any]:
-    """Tell how far people lie from those of a reference.
+    """Return how far people lie from those of a reference.
 
-    Each person of the reference is compared with the person of the same picture that is nearest
-    by its farthest keypoint.
+    Each person of the reference is compared with the nearest person of the same picture: the one
+    whose largest difference of a coordinate of a keypoint is smallest.
 
     Returns:
-        ``people`` of the reference, ``found``, and the farthest keypoint in pixels of the
-        picture: ``median_px``, ``p90_px`` and ``worst_px`` over the people.
+        ``people`` of the reference, ``found``, and that difference in pixels of the picture:
+        ``median_px``, ``p90_px`` and ``worst_px`` over the people; None: no person was near.
 
     """
-    apart = []
-    for wanted, there in zip(reference, found, strict=True):
-        for points in wanted.keypoints:
-            far = np.abs(there.keypoints - points).max((1, 2), initial=0)
-            apart.append(far.min() if len(far) else np.inf)
-    known = np.array(apart if apart else [np.inf])
+    nearest = []
+    for expected, poses in zip(reference, found, strict=True):
+        for points in expected.keypoints:
+            differences = np.abs(poses.keypoints - points).max((1, 2), initial=0)
+            nearest.append(differences.min() if len(differences) else np.inf)
+    known = np.array(nearest or [np.inf])
     return {
         "people": sum(len(one.boxes) for one in reference),
         "found": sum(len(one.boxes) for one in found),

@@ -1,4 +1,4 @@
-"""What every part of the kit shares: its arguments, its clock and its results file.
+"""Arguments, clock and results file, which every part of the kit shares.
 
 A part is a module with ``main()``. It writes ``<out>/<part>.json`` after every measurement, so
 that a part that is stopped at its limit loses only what it was measuring, and goes on from there
@@ -22,7 +22,7 @@ PACK = ROOT / ".gpu"
 
 @dataclass(frozen=True)
 class Options:
-    """What a part is told.
+    """Arguments of a part.
 
     Attributes:
         out: folder of the results.
@@ -63,7 +63,7 @@ def parse(doc: str | None, argv: list[str] | None = None) -> Options:
     parser = argparse.ArgumentParser(description=(doc or "").strip().splitlines()[0])
     parser.add_argument("--out", type=Path, default=ROOT / "output" / "gpu")
     parser.add_argument("--device", default="cuda:0")
-    parser.add_argument("--seconds", type=positive, default=120)
+    parser.add_argument("--seconds", type=float, default=120)
     parser.add_argument("--until", type=float, help="end of that time by time.monotonic, which is "
                         "the same for all processes; default: --seconds from now")  # fmt: skip
     parser.add_argument("--tiny", action="store_true", help="smallest sizes: does it run")

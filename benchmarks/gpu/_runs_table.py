@@ -10,8 +10,8 @@ def write(path: Path, values: dict[str, Any]) -> None:
     rows = [
         f"{card.get('name', '?')}, torch {card.get('torch', '?')}. Errors: root mean square of the "
         "difference from fp32 on the CPU, over the values' spread; weights from a seed. Keypoints: "
-        "median and worst distance of a person's farthest keypoint, which with such weights says "
-        "something of fp32 only.",
+        "median and worst difference of a person's keypoint, which with such weights is of meaning "
+        "in fp32 only.",
         "",
         "| network | variant | batch | features' error | worst output's error | keypoints, px | "
         "people | network, ms | pixels to poses, ms | peak, MiB |",

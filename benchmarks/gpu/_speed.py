@@ -1,6 +1,5 @@
-"""What the speed measurements share: their clock, their record of failures, their table."""
+"""Clock, record of measurements and failures, roofline and tables of the speed measurements."""
 
-import statistics
 import time
 import traceback
 from collections.abc import Callable, Iterable
@@ -42,7 +41,7 @@ class Clock:
     def latencies(self, call: Callable[[], Any]) -> dict[str, float]:
         """Return p50, p90 and p99 of a call's wall time, in ms, and how many calls there were.
 
-        Every call is waited for, so this is what somebody sees who needs the result.
+        Every call is waited for: latency, not throughput.
         """
         for _ in range(self.warm_ups):
             call()
@@ -85,8 +84,8 @@ class Clock:
 
 
 @dataclass
-class Book:
-    """Keeps measurements, skips known ones, and stops before the time is over.
+class MeasurementLog:
+    """Measurements by key: skips known ones and begins none when the time is nearly over.
 
     Attributes:
         options: of the part.
@@ -115,8 +114,8 @@ class Book:
             value = work()
         except Exception as error:  # noqa: BLE001  # one failure must not end the others
             line = traceback.extract_tb(error.__traceback__)[-1]
-            said = f"{type(error).__name__}: {error} ({line.name}:{line.lineno})"
-            self.results.put(key, {"error": said[:1000]})
+            reason = f"{type(error).__name__}: {error} ({line.name}:{line.lineno})"
+            self.results.put(key, {"error": reason[:1000]})
             self.failed.add(key)
             value = None
         else:
@@ -215,8 +214,3 @@ def number(value: Any, digits: int = 3) -> str:
 def percent(value: Any) -> str:
     """Return a share in percent; a dash where there is none."""
     return f"{100 * value:.0f} %" if isinstance(value, int | float) else "-"
-
-
-def median(values: Iterable[float]) -> float:
-    """Return the median."""
-    return float(statistics.median(values))

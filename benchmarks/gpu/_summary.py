@@ -26,7 +26,7 @@ def read(path: Path) -> dict[str, Any]:
 
 
 def file_of(out: Path, part: str, suffix: str) -> Path:
-    """Return a part's file; a part may keep what it measured in its smallest size apart."""
+    """Return a part's file; a part may have files of its own for its smallest size."""
     small = out / f"{part}_tiny{suffix}"
     return small if small.is_file() else out / f"{part}{suffix}"
 
@@ -43,7 +43,7 @@ def note_end(out: Path, part: str, how: str) -> None:
 
 
 def errors(values: dict[str, Any]) -> dict[str, str]:
-    """Return the measurements that failed, by key, with the first line of what was said."""
+    """Return the measurements that failed, by key, with the first line of the error."""
     found = {}
     for key, value in values.items():
         if isinstance(value, dict) and value.get("error"):

@@ -79,8 +79,9 @@ def plan(out: Path, videos: Sequence[Path], *, tiny: bool, minutes: float) -> li
     named = [
         ("machine", ""), ("copies", ""), ("networks", ""), ("onnx_cpu", "reference"),
         ("onnx_cuda", ""), ("onnx_graph", ""), ("onnx_tensorrt", ""), ("engine", ""),
-        ("engine_graph", ""), ("tests", "onnx"), ("tests", "tensorrt"), ("decode", ""),
-        ("nvdec", ""), *(("streams", str(count)) for count in counts),
+        ("engine_graph", ""), ("tests", "onnx"), ("tests", "tensorrt"),
+        *(() if tiny else (("tests", "torch"),)), ("decode", ""), ("nvdec", ""),
+        *(("streams", str(count)) for count in counts),
         *(("streams_nvdec", str(count)) for count in counts[::2]), ("kit", f"{minutes:g}"),
     ]  # fmt: skip
     steps = []

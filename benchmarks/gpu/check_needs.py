@@ -1,4 +1,4 @@
-"""What the steps of ``benchmarks.gpu.check`` need, what is missing here, and their configs."""
+"""Needs of the steps of ``benchmarks.gpu.check``, what this machine lacks, and their configs."""
 
 import importlib.util
 from dataclasses import dataclass
@@ -14,8 +14,8 @@ from recognizer.config_file import load_config
 NOT_HERE = 77
 POSE = "models.pose_estimation"
 ON_CUDA = (f"{POSE}.onnx.device=cuda:0", f"{POSE}.topdown.detector.device=cuda:0")
-NETWORKS = ("pair", "rtmo", "rtmo_uint8")
-"""The configured detector and pose network; RTMO-s of seed weights, of float and 8-bit input."""
+NETWORKS = ("topdown", "rtmo", "rtmo_uint8")
+"""The config's detector and pose network; RTMO-s of seed weights, of float and 8-bit input."""
 NO_DRIVER = "no NVIDIA driver"
 INSTALL = "make setup-train RUNTIME=tensorrt"
 INSTALL_GPU = "make setup-train RUNTIME=gpu"
@@ -31,7 +31,7 @@ class NotHereError(Exception):
 
 @dataclass(frozen=True)
 class Given:
-    """What a step is told."""
+    """Arguments of a step."""
 
     out: Path
     videos: tuple[Path, ...]
@@ -73,7 +73,7 @@ def need_package(module: str, remedy: str) -> None:
 def missing() -> list[tuple[str, str]]:
     """Return what a GPU server should have and this machine lacks: cause and command."""
     found = []
-    for look in (
+    for check in (
         need_gpu,
         lambda: need_provider("CUDAExecutionProvider"),
         lambda: need_provider("TensorrtExecutionProvider"),
@@ -81,7 +81,7 @@ def missing() -> list[tuple[str, str]]:
         lambda: need_package("mmpose", INSTALL),
     ):
         try:
-            look()
+            check()
         except NotHereError as lacking:
             found.append((str(lacking), lacking.remedy))
     return list(dict.fromkeys(found))
@@ -90,12 +90,12 @@ def missing() -> list[tuple[str, str]]:
 def config_of(given: Given, network: str, *settings: str) -> Config:
     """Return the shipped config with one of the networks and further ``key=value``."""
     own = {
-        "pair": [],
+        "topdown": [],
         "rtmo": [f"{POSE}.onnx.model_path={given.models / 'rtmo-s.onnx'}"],
         "rtmo_uint8": [f"{POSE}.onnx.model_path={given.models / 'rtmo-s_uint8.onnx'}"],
     }[network]
     side = "[256, 256]" if given.tiny else "[640, 640]"
-    if network != "pair":
+    if network != "topdown":
         own += [f"{POSE}.kind=rtmo", f"{POSE}.onnx.model_input_size={side}",
                 f"{POSE}.tensorrt.model_input_size={side}"]  # fmt: skip
     return load_config(SHIPPED_CONFIG, [*own, *settings])
@@ -114,10 +114,18 @@ def present(given: Given) -> list[str]:
         found.append(network)
     if not found:
         raise NotHereError(
-            "no network: neither the configured pair nor an RTMO-s made by the step `networks`",
+            "no network: neither those of the config nor an RTMO-s made by the step `networks`",
             f"put the two networks of configs/config.yaml into weights/, and {INSTALL}",
         )
     return found
+
+
+def need_topdown(given: Given) -> None:
+    """Raise NotHereError without the config's detector and pose network."""
+    if "topdown" not in present(given):
+        raise NotHereError(
+            "the config's detector and pose network are not here", "put their files into weights/"
+        )
 
 
 def pictures(given: Given, count: int) -> list[Any]:

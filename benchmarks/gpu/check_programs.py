@@ -17,6 +17,7 @@ from benchmarks.gpu.check_needs import (
 from recognizer.backends.network import ModelError
 
 TESTS = {
+    "torch": ("tests/backends/test_torch_network.py",),
     "onnx": ("tests/backends/test_cuda.py", "tests/backends/test_onnx.py",
              "tests/backends/test_onnx_runs.py"),
     "tensorrt": ("tests/backends/test_tensorrt_api.py", "tests/backends/test_tensorrt.py",
@@ -27,12 +28,16 @@ _COUNT = re.compile(r"(\d+) (passed|failed|skipped|error)")
 
 
 def tests(given: Given) -> dict[str, Any]:
-    """Run the tests that wait for a GPU and TensorRT; none of those may be skipped here."""
+    """Run the tests of a backend that need a GPU; none of those may be skipped here."""
     need_package("pytest", "make setup-dev RUNTIME=tensorrt (the same RUNTIME as before)")
     if not given.tiny:
-        need_provider("CUDAExecutionProvider")
-    if not given.tiny and given.argument == "tensorrt":
-        need_package("tensorrt", INSTALL)
+        need_gpu()
+        if given.argument == "torch":
+            need_package("mmpose", INSTALL)
+        else:
+            need_provider("CUDAExecutionProvider")
+        if given.argument == "tensorrt":
+            need_package("tensorrt", INSTALL)
     asked = TESTS[given.argument][: 1 if given.tiny else None]
     done = subprocess.run(
         [sys.executable, "-m", "pytest", "-q", "-rs", *asked], cwd=ROOT,
@@ -50,7 +55,7 @@ def tests(given: Given) -> dict[str, Any]:
 
 ASSETS = ROOT.parent / "shared" / "assets"
 DATA = ("coco", "videos")
-"""What the parts ``runs`` and ``speed`` look at, as ``benchmarks.gpu.pack`` cuts it to size."""
+"""Data of the parts ``runs`` and ``speed``, as ``benchmarks.gpu.pack`` cuts it to size."""
 
 
 def kit(given: Given) -> dict[str, Any]:
@@ -64,21 +69,21 @@ def kit(given: Given) -> dict[str, Any]:
         data = given.out / "kit_data" / "data"
         _pack(given, data)
     parts = ["runs"] if given.tiny else ["runs", "speed"]
-    said = _program(
+    done = _program(
         "benchmarks.gpu.run", "--minutes", given.argument, "--parts", *parts, "--out",
         str(given.out / "kit"), "--data", str(data), *(["--dry-run"] if given.tiny else []),
     )  # fmt: skip
-    if said.returncode:
-        raise ModelError(f"exit code {said.returncode}: {_missing(given, said)}")
+    if done.returncode:
+        raise ModelError(f"exit code {done.returncode}: {_missing(given, done)}")
     return {"tables": "below"}
 
 
-def _missing(given: Given, said: Any) -> str:
-    """Return what the kit's summary lists as missing, else the last line that was said."""
+def _missing(given: Given, done: Any) -> str:
+    """Return what the kit's summary lists as missing, else its last line of output."""
     summary = given.out / "kit" / "summary.md"
     text = summary.read_text(encoding="utf-8") if summary.is_file() else ""
     listed = [line[2:] for line in text.partition("## Missing")[2].splitlines() if line[:2] == "- "]
-    lines = (said.stdout + said.stderr).strip().splitlines() or ["no output"]
+    lines = (done.stdout + done.stderr).strip().splitlines() or ["no output"]
     return "; ".join(listed[:3]) or lines[-1]
 
 
@@ -89,9 +94,9 @@ def _pack(given: Given, data: Any) -> None:
             "on the machine that has them: python -m benchmarks.gpu.pack --only shared; then copy "
             "its folder .gpu here",
         )
-    said = _program("benchmarks.gpu.pack", "--only", "shared", "--target", str(data.parent))
+    done = _program("benchmarks.gpu.pack", "--only", "shared", "--target", str(data.parent))
     if not all((data / name).is_dir() for name in DATA):
-        raise ModelError(f"benchmarks.gpu.pack: {said.stderr.strip() or said.stdout.strip()}")
+        raise ModelError(f"benchmarks.gpu.pack: {done.stderr.strip() or done.stdout.strip()}")
 
 
 def _program(*command: str) -> Any:

@@ -1,4 +1,4 @@
-"""The steps of ``benchmarks.gpu.check``: each looks at one thing, in a process of its own.
+"""The steps of ``benchmarks.gpu.check``: each checks one thing, in a process of its own.
 
     python -m benchmarks.gpu.check_steps NAME --out DIR [--video FILE ...] [--tiny]
 
@@ -32,6 +32,7 @@ from benchmarks.gpu.check_needs import (
     need_gpu,
     need_package,
     need_provider,
+    need_topdown,
     pictures,
     present,
 )
@@ -47,12 +48,12 @@ MEDIAN_PX = 0.5
 
 
 def machine(given: Given) -> dict[str, Any]:
-    """Return the card, the versions and what the doctor says."""
+    """Return the card, the versions and the doctor's lines."""
     from recognizer.doctor import examine
 
     where = "cuda:0" if driver_version() else "cpu"
     keys = ("onnx", "topdown.detector")
-    config = config_of(given, "pair", *(f"{POSE}.{key}.device={where}" for key in keys))
+    config = config_of(given, "topdown", *(f"{POSE}.{key}.device={where}" for key in keys))
     lines = [
         f"{ {True: 'ok', False: 'mend', None: 'note'}[one.ok] }: {one.name}: {one.found}"
         + (f" -> {one.remedy}" if one.remedy else "")
@@ -155,7 +156,7 @@ PROVIDER = (f"{POSE}.onnx.provider=tensorrt", f"{POSE}.topdown.detector.provider
 
 
 def onnx_cpu(given: Given) -> dict[str, Any]:
-    """Time every network on the CPU and keep what it saw: the reference of the others."""
+    """Time every network on the CPU and keep its poses: the reference of the others."""
     return {network: timed(given, config_of(given, network), network) for network in present(given)}
 
 
@@ -166,12 +167,11 @@ def onnx_cuda(given: Given) -> dict[str, Any]:
 
 
 def onnx_graph(given: Given) -> dict[str, Any]:
-    """Time the pair as CUDA graphs; RTMO's suppression inside fits into none."""
+    """Time the top-down networks as CUDA graphs; RTMO's suppression inside fits into none."""
     need_provider("CUDAExecutionProvider")
-    if "pair" not in present(given):
-        raise NotHereError("the configured pair is not here", "put the two files into weights/")
+    need_topdown(given)
     graphs = [f"{POSE}.{key}.cuda_graph=true" for key in ("onnx", "topdown.detector")]
-    return {"pair": timed(given, config_of(given, "pair", *ON_CUDA, *graphs), "pair")}
+    return {"topdown": timed(given, config_of(given, "topdown", *ON_CUDA, *graphs), "topdown")}
 
 
 def onnx_tensorrt(given: Given) -> dict[str, Any]:
@@ -204,16 +204,15 @@ def engine(given: Given) -> dict[str, Any]:
 
 
 def engine_graph(given: Given) -> dict[str, Any]:
-    """Run the pair's engine, built by the step before, as a CUDA graph."""
+    """Run the top-down engine, built by the step before, as a CUDA graph."""
     need_gpu()
     need_package("tensorrt", INSTALL)
-    if "pair" not in present(given):
-        raise NotHereError("the configured pair is not here", "put the two files into weights/")
+    need_topdown(given)
     from annotation.workspace import pose_model_files
 
-    path = pose_model_files(config_of(given, "pair"))["pose"]
-    own = (*engine_settings(given, "pair", path), f"{POSE}.tensorrt.cuda_graph=true")
-    return {"pair": timed(given, config_of(given, "pair", ON_CUDA[1], *own), "pair")}
+    path = pose_model_files(config_of(given, "topdown"))["pose"]
+    own = (*engine_settings(given, "topdown", path), f"{POSE}.tensorrt.cuda_graph=true")
+    return {"topdown": timed(given, config_of(given, "topdown", ON_CUDA[1], *own), "topdown")}
 
 
 def engine_settings(given: Given, network: str, path: Path) -> tuple[str, ...]:
@@ -224,7 +223,7 @@ def engine_settings(given: Given, network: str, path: Path) -> tuple[str, ...]:
     own = [f"{POSE}.inference_mode=tensorrt", f"{POSE}.tensorrt.model_path={path}",
            f"{POSE}.tensorrt.engine_dir={given.out / 'engines'}"]  # fmt: skip
     batch, _, height, width = OnnxNetwork(path, OnnxRuntimeOptions()).inputs[0].shape
-    if network == "pair":
+    if network == "topdown":
         own.append(f"{POSE}.tensorrt.model_input_size=[{width}, {height}]")
     if batch is not None:
         own += [f"{POSE}.tensorrt.{key}_batch={batch}" for key in ("min", "opt", "max")]
@@ -239,7 +238,7 @@ def timed(given: Given, config: Config, network: str) -> dict[str, Any]:
         frames to Poses; ``against_cpu``, where the reference is here.
 
     Raises:
-        ModelError: it cannot run, or a trained network sees something else than on the CPU.
+        ModelError: it cannot run, or a trained network's people are not those of the CPU.
 
     """
     from annotation.workspace import pose_model_files
@@ -249,9 +248,9 @@ def timed(given: Given, config: Config, network: str) -> dict[str, Any]:
     files = pose_model_files(config)
     model = open_pose_model(config.models.pose_estimation, files, threads=cores())
     images = pictures(given, 2 if given.tiny else 16)
-    seen = model(images)
+    poses = model(images)
     found: dict[str, Any] = {"open_s": time.perf_counter() - start}
-    found |= compared(given, network, seen)
+    found |= compared(given, network, poses)
     for batch in (1, 2) if given.tiny else (1, 8, 32):
         found[f"batch {batch}"] = call_times(model, images, batch, given)
     return found
@@ -271,19 +270,19 @@ def call_times(model: Any, images: Sequence[Any], batch: int, given: Given) -> d
     return {"p50_ms": float(p50), "p99_ms": float(p99), "frames_per_s": batch * calls / sum(kept)}
 
 
-def compared(given: Given, network: str, seen: Sequence[Any]) -> dict[str, str]:
-    """Keep what the CPU saw, or compare with it; raise ModelError for a trained network."""
+def compared(given: Given, network: str, found: Sequence[Any]) -> dict[str, str]:
+    """Keep the CPU's poses, or compare with them; a trained network's must be near (ModelError)."""
     from deploy.pose_parity import compare
 
     path = given.out / f"reference_{network}.pkl"
     if given.argument == "reference":
-        path.write_bytes(pickle.dumps(list(seen)))
-        return {"people": str(sum(len(poses) for poses in seen))}
+        path.write_bytes(pickle.dumps(list(found)))
+        return {"people": str(sum(len(poses) for poses in found))}
     if not path.is_file():
         return {}
     # Written by the step before, in the same folder: no foreign pickle.
-    parity = compare(pickle.loads(path.read_bytes()), seen, edge=0.05)
-    if network == "pair" and not parity.median_px <= MEDIAN_PX:
+    parity = compare(pickle.loads(path.read_bytes()), found, edge=0.05)
+    if network == "topdown" and not parity.median_px <= MEDIAN_PX:
         raise ModelError(f"expected the people of the CPU within {MEDIAN_PX} px, got {parity}")
     return {"against_cpu": str(parity)}
 
@@ -324,7 +323,7 @@ STEPS: dict[str, Callable[[Given], dict[str, Any]]] = {
 def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("name", choices=STEPS)
-    parser.add_argument("--argument", default="", help="number of streams; which tests; reference")
+    parser.add_argument("--argument", default="", help="streams; which tests; minutes; reference")
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--result", type=Path, required=True)
     parser.add_argument("--video", type=Path, nargs="*", default=[])

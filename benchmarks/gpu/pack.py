@@ -97,7 +97,7 @@ def pack(wanted: list[str], assets: Path, target: Path) -> None:
 
 
 def pack_site(archive: Path, cache: Path = CACHE) -> None:
-    """Write the packages that are needed as one archive, without what nobody imports."""
+    """Write the packages that are needed as one archive, without what is never imported."""
     archive.parent.mkdir(parents=True, exist_ok=True)
     scratch = archive.with_suffix(".part")
     preset = 9 | lzma.PRESET_EXTREME
@@ -116,7 +116,7 @@ def fetch(cache: Path) -> list[Path]:
     """Return a wheel per package; pip fetches those that are not in the cache.
 
     Raises:
-        RuntimeError: pip cannot, with what it said.
+        RuntimeError: pip cannot, with its last output.
 
     """
     cache.mkdir(parents=True, exist_ok=True)
@@ -135,10 +135,10 @@ def _fetch(name: str, version: str, cache: Path) -> Path:
         "--dest", str(cache), f"{name}=={version}",
     ]  # fmt: skip
     command += [part for one in PLATFORMS for part in ("--platform", one)]
-    said = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
     found = sorted(cache.glob(f"{stem}-{version}-*.whl"))
-    if said.returncode or not found:
-        raise RuntimeError(f"pip cannot fetch {name}=={version}: {said.stderr.strip()[-500:]}")
+    if done.returncode or not found:
+        raise RuntimeError(f"pip cannot fetch {name}=={version}: {done.stderr.strip()[-500:]}")
     return found[0]
 
 

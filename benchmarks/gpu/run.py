@@ -35,8 +35,8 @@ RESERVE_S = 8.0
 """For ending what overruns and for the summary."""
 GRACE_S = 4.0
 """From a request to end to a kill."""
-END_S = 2.0
-"""Of a part's time, for its process to end."""
+START_S = 2.0
+"""Of a part's time, until its own clock runs."""
 CARD_S = 180.0
 """For naming and measuring the card; a driver that hangs takes longer."""
 TAIL_LINES, TAIL_WIDTH = 12, 160
@@ -187,7 +187,7 @@ def run_side_by_side(
     try:
         for part in parts:
             try:
-                running[part] = _start(part, limit - END_S, settings, own)
+                running[part] = _start(part, seconds, settings, own)
             except OSError as error:
                 ended[part] = f"not started: {error}"
         while len(ended) < len(parts) and time.monotonic() < limit:
@@ -204,14 +204,12 @@ def run_side_by_side(
 
 
 def _start(
-    part: str, until: float, settings: Settings, environment: dict[str, str]
+    part: str, seconds: float, settings: Settings, environment: dict[str, str]
 ) -> subprocess.Popen[bytes]:
-    """Start a part that is to end by itself at ``until``: its imports count, too."""
-    seconds = max(1.0, until - time.monotonic())
     command = [
         sys.executable, "-m", f"{settings.package}.{part}", "--out", str(settings.out),
-        "--device", settings.device, "--seconds", f"{seconds:.1f}",
-        "--until", f"{until:.1f}", "--data", str(settings.data),
+        "--device", settings.device, "--seconds", f"{max(1.0, seconds - START_S):.1f}",
+        "--data", str(settings.data),
         *(["--tiny"] if settings.tiny else []),
     ]  # fmt: skip
     with (settings.out / f"{part}.log").open("ab") as log:

@@ -1,12 +1,12 @@
-"""Part (a): do the networks run on the GPU, and do they say there what they say on the CPU.
+"""Part (a): whether the networks run on the GPU and give the results of the CPU there.
 
 RTMO-s/m/l and SDPose T / S-V1 / B through the backend ``pth``, ST-GCN++ through its recognizer;
 weights from a seed. Each in fp32, fp16 and bf16, channels last and not, two of them compiled.
 
-An RTMO that finds people by weights from a seed makes far more of a rounding than a trained one
-(its norms and last layers magnify small differences until they tell cells apart), and a SDPose's
-heatmaps have many peaks of almost one height. So errors of features and outputs are those of
-weights without that, and speak of a precision; keypoints speak of fp32 only.
+An RTMO that finds people by weights from a seed amplifies a rounding far more than a trained one
+(its norms and last layers magnify small differences until cells differ enough), and an SDPose's
+heatmaps have many peaks of almost one height. So errors of features and outputs are measured with
+weights without that, and compare precisions; keypoints are comparable in fp32 only.
 """
 
 import copy
@@ -131,7 +131,7 @@ def poses(
 
 
 def _prepared(name: str, options: Options) -> tuple[Any, dict[str, Any]]:
-    """Return a network and what it says on the CPU."""
+    """Return a network and its input, outputs and poses on the CPU."""
     from benchmarks.gpu import _networks
 
     count = 1 if options.tiny else 8
@@ -167,12 +167,12 @@ def _pose(
         same = compiled or subject.even is subject.pose
         even = network if same else subject.open(section, even=True)
         # A hook would be compiled, and its removal would have everything compiled again.
-        said = _networks.outputs(even, pixels, options.device, features=not compiled)
+        outputs = _networks.outputs(even, pixels, options.device, features=not compiled)
         call = subject.poses(network, section)
         found = {
             "errors": {
                 name: _networks.error(reference["outputs"][name], value)
-                for name, value in said.items()
+                for name, value in outputs.items()
             },
             "keypoints": None if compiled else _networks.distance(reference["poses"], call()),
             "batch": len(pixels),

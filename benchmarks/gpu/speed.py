@@ -16,7 +16,7 @@ from typing import Any
 
 from benchmarks.gpu import _card, _summary, speed_compiled, speed_pose, speed_training
 from benchmarks.gpu._part import ROOT, Options, Results, parse
-from benchmarks.gpu._speed import Book, Clock, is_error
+from benchmarks.gpu._speed import Clock, MeasurementLog, is_error
 
 PART = "speed"
 END_S = 3.0
@@ -30,7 +30,7 @@ class Subject:
     """One subject: its share of the part's time, what measures it, and the keys of its results."""
 
     share: float
-    measure: Callable[[Book], None]
+    measure: Callable[[MeasurementLog], None]
     keys: list[str]
 
 
@@ -38,7 +38,7 @@ def main(argv: list[str] | None = None) -> int:
     options = parse(__doc__, argv)
     warnings.simplefilter("ignore")
     results = Results.open(options, PART)
-    book = Book(options, results, END_S)
+    log = MeasurementLog(options, results, END_S)
     again = any(key.startswith("pose|") for key in results.values)
     if "card" not in results:
         known = _summary.read(options.out / _summary.CARD)
@@ -47,29 +47,29 @@ def main(argv: list[str] | None = None) -> int:
     if again:  # an earlier call has had the time for everything else
         compiled(options, results)
     for one in subjects:
-        book.until = max(END_S, options.left - one.share * options.seconds)
-        attempt(one, book)
+        log.until = max(END_S, options.left - one.share * options.seconds)
+        attempt(one, log)
     keys = [key for one in subjects for key in one.keys] + compiled(options, results)
-    book.until = END_S
+    log.until = END_S
     for one in subjects:
-        attempt(one, book)
+        attempt(one, log)
     values = [results.values.get(key) for key in keys]
     if all(value is not None and not is_error(value) for value in values):
         results.finish()
     return 0
 
 
-def attempt(subject: Subject, book: Book) -> None:
+def attempt(subject: Subject, log: MeasurementLog) -> None:
     """Measure a subject; what cannot even be built is a failure of all that is missing of it."""
     try:
-        subject.measure(book)
+        subject.measure(log)
     except Exception as error:  # noqa: BLE001  # the next subject may still succeed
         traceback.print_exc()
         for key in subject.keys:
-            if not book.has([key]):
-                book.results.put(key, {"error": f"{type(error).__name__}: {error}"[:1000]})
-                book.failed.add(key)
-    write(book.options, book.results)
+            if not log.has([key]):
+                log.results.put(key, {"error": f"{type(error).__name__}: {error}"[:1000]})
+                log.failed.add(key)
+    write(log.options, log.results)
 
 
 def subjects_of(options: Options) -> list[Subject]:
@@ -84,15 +84,15 @@ def subjects_of(options: Options) -> list[Subject]:
 
     def rtmo(name: str, share: float) -> Subject:
         keys = speed_pose.keys_of(name, modes, frames)
-        return Subject(share, lambda book: speed_pose.rtmo(book, call, name), keys)
+        return Subject(share, lambda log: speed_pose.rtmo(log, call, name), keys)
 
     def sdpose(name: str, share: float) -> Subject:
         keys = speed_pose.keys_of(name, crops, people)
-        return Subject(share, lambda book: speed_pose.sdpose(book, call, name), keys)
+        return Subject(share, lambda log: speed_pose.sdpose(log, call, name), keys)
 
     def steps(ways: tuple[speed_training.Way, ...], kind: Any, share: float) -> Subject:
         keys = speed_training.keys_of(options, ways)
-        return Subject(share, lambda book: speed_training.run(book, step, ways, kind), keys)
+        return Subject(share, lambda log: speed_training.run(log, step, ways, kind), keys)
 
     training = [
         steps(speed_training.POSE_WAYS, speed_training.PoseSteps, 0.18),

@@ -10,7 +10,7 @@ import warnings
 
 from benchmarks.gpu import speed_training
 from benchmarks.gpu._part import Results, parse
-from benchmarks.gpu._speed import Book, Clock
+from benchmarks.gpu._speed import Clock, MeasurementLog
 
 PART = "speed_compiled"
 BATCHES = (256,)
@@ -19,7 +19,7 @@ BATCHES = (256,)
 def main(argv: list[str] | None = None) -> int:
     options = parse(__doc__, argv)
     warnings.simplefilter("ignore")
-    book = Book(options, Results.open(options, PART))
+    log = MeasurementLog(options, Results.open(options, PART))
     clock = Clock(options.device, 0.8, 20)
     if options.tiny:
         clock = Clock(options.device, 0.0, 1, least=1, warm_ups=0)
@@ -27,7 +27,7 @@ def main(argv: list[str] | None = None) -> int:
         kind = speed_training.ActionSteps
         if way.network != "stgcnpp":
             kind = speed_training.PoseSteps
-        speed_training.run(book, clock, (way,), kind, BATCHES)
+        speed_training.run(log, clock, (way,), kind, BATCHES)
     return 0
 
 

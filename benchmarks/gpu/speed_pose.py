@@ -1,4 +1,4 @@
-"""From pixels to people: RTMO from 720p frames, SDPose from people's boxes, through our own path.
+"""Speed from pixels to poses: RTMO from 720p frames, SDPose from people's boxes.
 
 RtmoPose and TopDownPose over the backend ``pth``. A call begins with BGR arrays in the CPU's
 memory and ends with Poses there. Weights are from a seed, and find about as many people as are
@@ -16,10 +16,10 @@ import torch
 from torch.nn import functional
 
 from benchmarks.gpu import _networks
-from benchmarks.gpu._speed import MS, Book, Clock, cost, number, percent, roofline, table
+from benchmarks.gpu._speed import MS, Clock, MeasurementLog, cost, number, percent, roofline, table
 from recognizer.backends.facts import Thresholds
 from recognizer.backends.torch import TorchNetwork, TrainedPose, open_graph, with_options
-from recognizer.backends.torch_network import _to_host
+from recognizer.backends.torch_network import to_host
 from recognizer.config_models import TopDownSection, TorchPoseSection
 from recognizer.geometry import LETTERBOX_GREY, Letterbox
 from recognizer.pose.detector import Boxes, LetterboxBatch
@@ -98,7 +98,7 @@ AGAIN = (
 
 @dataclass
 class Bench:
-    """One network, what it is shown, and what is known of it.
+    """One network, its input, and what is measured of it once.
 
     Attributes:
         name: of the network.
@@ -119,7 +119,7 @@ class Bench:
 
     @property
     def is_rtmo(self) -> bool:
-        """Whether the network sees whole frames."""
+        """Whether the network takes whole frames."""
         return self.subject.pose.facts.kind == "rtmo"
 
     def open(self, mode: Mode) -> TorchNetwork:
@@ -207,7 +207,7 @@ def resized(
         for i, image in enumerate(images):
             room[i] = image.bgr()
         frames = torch.from_numpy(room).to(network._device, non_blocking=True)
-        dets, points = _to_host(list(network._values(letterboxed(frames, fit))))
+        dets, points = to_host(list(network._values(letterboxed(frames, fit))))
         return [model._decode(dets[i], points[i], fit) for i in range(len(images))]
 
     return call
@@ -233,29 +233,29 @@ def keys_of(name: str, modes: tuple[Mode, ...], batches: tuple[int, ...]) -> lis
     return [key_of(name, mode, count) for mode in modes for count in batches]
 
 
-def rtmo(book: Book, clock: Clock, name: str) -> None:
+def rtmo(log: MeasurementLog, clock: Clock, name: str) -> None:
     """Measure an RTMO in all modes and batches."""
-    tiny, modes = book.options.tiny, RTMO_MODES if clock.cuda else CPU_MODES
+    tiny, modes = log.options.tiny, RTMO_MODES if clock.cuda else CPU_MODES
     batches = TINY_BATCHES if tiny else BATCHES
 
     def make() -> _networks.Subject:
-        found = _networks.rtmo(name, book.options.data, batches[-1], TINY_SIDE if tiny else 640)
+        found = _networks.rtmo(name, log.options.data, batches[-1], TINY_SIDE if tiny else 640)
         shown = [ArrayImage(cv2.resize(one.bgr(), FRAME_WH)) for one in found.images]
         return replace(found, images=shown)
 
-    measure(book, clock, name, modes, batches, make)
+    measure(log, clock, name, modes, batches, make)
 
 
-def sdpose(book: Book, clock: Clock, name: str) -> None:
+def sdpose(log: MeasurementLog, clock: Clock, name: str) -> None:
     """Measure an SDPose in all modes and batches."""
     modes = SDPOSE_MODES if clock.cuda else CPU_MODES[:2]
-    batches = TINY_BATCHES if book.options.tiny else CROP_BATCHES
-    measure(book, clock, name, modes, batches,
-            lambda: _networks.sdpose(name, book.options.data, batches[-1]))  # fmt: skip
+    batches = TINY_BATCHES if log.options.tiny else CROP_BATCHES
+    measure(log, clock, name, modes, batches,
+            lambda: _networks.sdpose(name, log.options.data, batches[-1]))  # fmt: skip
 
 
 def measure(
-    book: Book,
+    log: MeasurementLog,
     clock: Clock,
     name: str,
     modes: tuple[Mode, ...],
@@ -263,21 +263,21 @@ def measure(
     make: Callable[[], _networks.Subject],
 ) -> None:
     """Measure a network in all modes and batches that are not known yet."""
-    if book.late or book.has(keys_of(name, modes, batches)):
+    if log.late or log.has(keys_of(name, modes, batches)):
         return
-    card = book.results.values.get("card", {})
-    bench = book.build(name, lambda: Bench(name, make(), clock, batches, card))
+    card = log.results.values.get("card", {})
+    bench = log.build(name, lambda: Bench(name, make(), clock, batches, card))
     for mode in modes:
-        if not book.has(key_of(name, mode, count) for count in batches):
+        if not log.has(key_of(name, mode, count) for count in batches):
             torch.backends.cudnn.benchmark = mode.tuned
-            measure_mode(book, bench, mode)
+            measure_mode(log, bench, mode)
             torch.backends.cudnn.benchmark = False
     if bench.is_rtmo:
         for mode in STAGES if clock.cuda else CPU_MODES[:1]:
-            book.measure(f"stages|{name}|{mode.name}", lambda mode=mode: stages(bench, mode))
+            log.measure(f"stages|{name}|{mode.name}", lambda mode=mode: stages(bench, mode))
 
 
-def measure_mode(book: Book, bench: Bench, mode: Mode) -> None:
+def measure_mode(log: MeasurementLog, bench: Bench, mode: Mode) -> None:
     opened: list[TorchNetwork] = []
 
     def work(count: int) -> dict[str, Any]:
@@ -286,13 +286,13 @@ def measure_mode(book: Book, bench: Bench, mode: Mode) -> None:
         return timed(bench, mode, opened[0], count)
 
     for count in bench.batches:
-        book.measure(key_of(bench.name, mode, count), lambda count=count: work(count))
+        log.measure(key_of(bench.name, mode, count), lambda count=count: work(count))
 
 
 def timed(bench: Bench, mode: Mode, network: TorchNetwork, count: int) -> dict[str, Any]:
-    """Return the times of a call and of the network alone, and how far its people are apart."""
+    """Return the times of a call and of the network alone, and the deviation of its people."""
     compared = min(COMPARED, bench.batches[-1])
-    apart = _networks.distance(bench.reference(mode), bench.people(mode, network, compared)())
+    deviation = _networks.distance(bench.reference(mode), bench.people(mode, network, compared)())
     found = bench.clock.latencies(bench.people(mode, network, count))
     (spec,) = network.inputs
     shape = [count, *(size or 1 for size in spec.shape[1:])]
@@ -304,14 +304,14 @@ def timed(bench: Bench, mode: Mode, network: TorchNetwork, count: int) -> dict[s
     shares = roofline({"p50_ms": alone}, bench.card, peak_of(mode), flops, moved)
     return found | {
         "network": bench.name, "mode": mode.name, "batch": count, "dtype": mode.dtype,
-        "per_s": count / found["p50_ms"] * MS, "network_ms": alone, "apart": apart,
+        "per_s": count / found["p50_ms"] * MS, "network_ms": alone, "deviation": deviation,
         "recorded": is_recorded(bench, network, count),
         "gflops": flops / 1e9, "layers_mib": moved / 2**20, **shares,
     }  # fmt: skip
 
 
 def is_recorded(bench: Bench, network: TorchNetwork, count: int) -> bool | None:
-    """Tell whether the recording held everybody; None where nothing is recorded."""
+    """Return whether the recording holds all people; None where nothing is recorded."""
     if network._recorded is None or not bench.is_rtmo:
         return None
     room = LetterboxBatch(bench.subject.input_wh, uint8=network.inputs[0].dtype == "tensor(uint8)")
@@ -340,13 +340,13 @@ def stages(bench: Bench, mode: Mode) -> dict[str, Any]:
     with torch.inference_mode():
         there = host.to(device)
         values = network._values(there)
-        dets, points = _to_host(list(values))
+        dets, points = to_host(list(values))
         parts = {
             "letterbox": lambda: room.fill(images),
             "upload": lambda: host.to(device, non_blocking=True),
             "network": lambda: maps(network._laid_out(there)),
             "network, suppression, keypoints": lambda: network._values(there),
-            "download": lambda: _to_host(list(values)),
+            "download": lambda: to_host(list(values)),
             "people": lambda: [model._decode(dets[i], points[i], fits[i]) for i in range(count)],
             "whole call": lambda: model(images),
         }
@@ -362,18 +362,18 @@ def render(values: dict[str, Any]) -> str:
     rows = []
     for key, one in values.items():
         if key.startswith("pose|") and "per_s" in one:
-            apart = one["apart"]
+            far = one["deviation"]
             rows.append([
                 one["network"], one["mode"] + ("*" if one.get("recorded") is False else ""),
                 str(one["batch"]), number(one["p50_ms"]),
                 number(one["p90_ms"]), number(one["p99_ms"]), number(one["per_s"]),
                 number(one["network_ms"]), number(one["tflops"]), percent(one.get("of_matmul")),
                 percent(one.get("of_copy")), number(one["peak_mib"]),
-                f"{apart['found']} of {apart['people']}, {number(apart['median_px'], 2)} / "
-                f"{number(apart['worst_px'], 2)} px",
+                f"{far['found']} of {far['people']}, {number(far['median_px'], 2)} / "
+                f"{number(far['worst_px'], 2)} px",
             ])  # fmt: skip
     head = ["network", "mode", "batch", "p50 ms", "p90 ms", "p99 ms", "per s", "network ms",
-            "TFLOP/s", "of matmul", "of copy", "peak MiB", "people, apart"]  # fmt: skip
+            "TFLOP/s", "of matmul", "of copy", "peak MiB", "people, deviation"]  # fmt: skip
     text = table(head, rows) if rows else ""
     if any(row[1].endswith("*") for row in rows):
         text += "\n\n" + AGAIN

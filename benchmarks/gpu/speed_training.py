@@ -17,7 +17,7 @@ import torch
 
 from benchmarks import sdpose_step, train_step
 from benchmarks.gpu._part import Options
-from benchmarks.gpu._speed import Book, Clock, number, percent, roofline, table
+from benchmarks.gpu._speed import Clock, MeasurementLog, number, percent, roofline, table
 from recognizer.openmmlab import load_mmaction, load_mmpose, scope
 
 BATCHES = (256, 64, 512)
@@ -34,7 +34,7 @@ class Way:
     Attributes:
         network: which, by name.
         dtype: ``fp32``, ``tf32``, ``fp16`` or ``bf16``.
-        peer: as somebody would run it without us.
+        peer: as mmengine and mmpose or mmaction2 run it without this project.
         compiled: through torch.compile.
 
     """
@@ -143,7 +143,7 @@ def with_mmpose_accuracy(work: Callable[[], Any]) -> Callable[[], Any]:
 def mmengine_step(
     model: Any, wrapper: Any, inputs: torch.Tensor, samples: Any
 ) -> Callable[[], torch.Tensor]:
-    """Return mmengine's train_step of data that the preprocessor has seen already."""
+    """Return mmengine's train_step of data that is preprocessed already."""
 
     def step() -> torch.Tensor:
         with wrapper.optim_context(model):
@@ -176,7 +176,7 @@ class ActionSteps:
         # mmaction2's own head cannot be trained in bfloat16.
         head = "Float32GCNHead" if way.dtype == "bf16" else "GCNHead"
         kind = "STGCN" if way.peer else "FastSTGCN"
-        logging.disable(logging.CRITICAL)  # mmengine tells of every weight it makes
+        logging.disable(logging.CRITICAL)  # mmengine logs every weight that it makes
         torch.manual_seed(0)
         with scope("mmaction"):
             model = MODELS.build(
@@ -228,13 +228,15 @@ def counted(step: Callable[[], torch.Tensor]) -> tuple[float, float]:
     return float(loss), float(counter.get_total_flops())
 
 
-def measure_step(steps: Any, way: Way, size: int, book: Book, clock: Clock) -> dict[str, Any]:
+def measure_step(
+    steps: Any, way: Way, size: int, log: MeasurementLog, clock: Clock
+) -> dict[str, Any]:
     """Return a step's time, memory, FLOPs and first loss."""
     allowed = way.dtype != "fp32"
     torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = allowed
     try:
         step = steps.step(way, size)
-        torch.manual_seed(1)  # the same dropout for everyone
+        torch.manual_seed(1)  # the same dropout in all ways
         first, flops = (float(step()), None) if way.compiled else counted(step)
         found = clock.latencies(step)
     finally:
@@ -245,7 +247,7 @@ def measure_step(steps: Any, way: Way, size: int, book: Book, clock: Clock) -> d
         "peer": way.peer, "compiled": way.compiled, "first_loss": first,
         "per_s": size / found["p50_ms"] * 1e3, "flops": flops,
     }  # fmt: skip
-    card = book.results.values.get("card", {})
+    card = log.results.values.get("card", {})
     if flops:
         found |= roofline(found, card, way.dtype, flops, 0.0)
     return found
@@ -278,21 +280,21 @@ def on_cpu(way: Way) -> bool:
 
 
 def run(
-    book: Book, clock: Clock, ways: tuple[Way, ...], make: Callable[..., Any],
+    log: MeasurementLog, clock: Clock, ways: tuple[Way, ...], make: Callable[..., Any],
     batches: tuple[int, ...] = BATCHES,
 ) -> None:  # fmt: skip
     """Measure the steps of these ways, batch after batch."""
-    keys = keys_of(book.options, ways, batches)
-    if book.late or book.has(keys):
+    keys = keys_of(log.options, ways, batches)
+    if log.late or log.has(keys):
         return
-    tiny = book.options.tiny
-    steps = book.build(make.__name__, lambda: make(book.options.device, tiny=tiny))
-    for size in TINY_BATCHES if book.options.tiny else batches:
+    tiny = log.options.tiny
+    steps = log.build(make.__name__, lambda: make(log.options.device, tiny=tiny))
+    for size in TINY_BATCHES if log.options.tiny else batches:
         for way in ways:
             if key_of(way, size) not in keys:
                 continue
-            work = lambda way=way, size=size: measure_step(steps, way, size, book, clock)  # noqa: E731
-            book.measure(key_of(way, size), work)
+            work = lambda way=way, size=size: measure_step(steps, way, size, log, clock)  # noqa: E731
+            log.measure(key_of(way, size), work)
 
 
 def render(values: dict[str, Any]) -> str:

@@ -1,4 +1,4 @@
-"""Files read as streams at once: decoded in a thread each, seen together, tracked one by one.
+"""Files read as streams at once: a decoding thread each, one network, a tracker each.
 
 Every stream decodes as fast as it is served (its file again from the start when it ends), so the
 frames per second are the most that this machine serves, and the lag, from decoded frame to its
@@ -25,7 +25,7 @@ from recognizer.types import Frame
 from recognizer.video.reader import VideoReader
 
 WAITING_PER_STREAM = 2  # decoded frames that may wait for the network
-LOOK_EVERY_S = 0.05
+POLL_S = 0.05
 
 
 @dataclass(frozen=True)
@@ -84,19 +84,19 @@ def serve(
         trackers = [Tracker(tracking) for _ in range(streams)]
         _run(model, trackers, waiting, config.annotation.batch_size, warm_up)
         begin = time.perf_counter()
-        seen = _run(model, trackers, waiting, config.annotation.batch_size, seconds)
+        counts = _run(model, trackers, waiting, config.annotation.batch_size, seconds)
         took = time.perf_counter() - begin
     finally:
         stop.set()
         for reader in readers:
             reader.join()
-    return _figures(seen, took, _rate(videos))
+    return _figures(counts, took, _rate(videos))
 
 
 def _read(
     video: Path, stream: int, gpu: int | None, waiting: "queue.Queue[Any]", stop: Any
 ) -> None:
-    """Decode a file again and again until ``stop``; an error goes to the one who waits."""
+    """Decode a file again and again until ``stop``; an error goes into the queue."""
     try:
         for _ in repeat(None):
             with VideoReader(video, gpu=gpu) as reader:
@@ -111,7 +111,7 @@ def _read(
 def _put(waiting: "queue.Queue[Any]", item: Any, stop: Any) -> bool:
     while not stop.is_set():
         try:
-            waiting.put(item, timeout=LOOK_EVERY_S)
+            waiting.put(item, timeout=POLL_S)
         except queue.Full:
             continue
         return True
@@ -119,27 +119,29 @@ def _put(waiting: "queue.Queue[Any]", item: Any, stop: Any) -> bool:
 
 
 @dataclass
-class _Seen:
+class _Counts:
     lags: list[float]
     calls: int = 0
     people: int = 0
 
 
-def _run(model: Any, trackers: Sequence[Tracker], waiting: Any, most: int, seconds: float) -> _Seen:
-    """See and track for so many seconds, at least one call."""
-    seen = _Seen([])
+def _run(
+    model: Any, trackers: Sequence[Tracker], waiting: Any, most: int, seconds: float
+) -> _Counts:
+    """Estimate poses and track for so many seconds, at least one call."""
+    counts = _Counts([])
     until = time.perf_counter() + seconds
-    while not seen.calls or time.perf_counter() < until:
+    while not counts.calls or time.perf_counter() < until:
         batch = _batch(waiting, most)
         found = model([item.frame.image for item in batch])
         for item, poses in zip(batch, found, strict=True):
             tracker = trackers[item.stream]
             if item.again:
                 tracker.reset()
-            seen.people += len(tracker.update(poses, item.frame.time_s))
-            seen.lags.append(time.perf_counter() - item.since)
-        seen.calls += 1
-    return seen
+            counts.people += len(tracker.update(poses, item.frame.time_s))
+            counts.lags.append(time.perf_counter() - item.since)
+        counts.calls += 1
+    return counts
 
 
 def _batch(waiting: Any, most: int) -> list[_Decoded]:
@@ -165,15 +167,15 @@ def _rate(videos: Sequence[Path]) -> float:
     return float(np.mean(rates))
 
 
-def _figures(seen: _Seen, took: float, rate: float) -> dict[str, Any]:
-    p50, p99 = np.quantile(seen.lags, (0.5, 0.99)) * 1e3
-    frames = len(seen.lags)
+def _figures(counts: _Counts, took: float, rate: float) -> dict[str, Any]:
+    p50, p99 = np.quantile(counts.lags, (0.5, 0.99)) * 1e3
+    frames = len(counts.lags)
     return {
         "frames": frames,
         "frames_per_s": frames / took,
         "real_time_streams": frames / took / rate,
         "p50_lag_ms": float(p50),
         "p99_lag_ms": float(p99),
-        "people": seen.people / frames,
-        "mean_batch": frames / seen.calls,
+        "people": counts.people / frames,
+        "mean_batch": frames / counts.calls,
     }

@@ -1,4 +1,4 @@
-"""The little of CUDA that a TensorRT network needs: a device, a stream, memory, copies.
+"""The little of CUDA that TensorRT and ONNX Runtime networks need: device, stream, memory, copies.
 
 Of the ways to get there NVIDIA's ``cuda-bindings`` is the smallest: one wheel of the ordinary
 package index that holds the CUDA runtime itself. torch would bring gigabytes that inference
@@ -119,7 +119,8 @@ class PinnedMemory:
         self.__array_interface__ = {
             "shape": (self.nbytes,), "typestr": "|u1", "data": (self.address, False), "version": 3,
         }  # fmt: skip
-        weakref.finalize(self, cudart.cudaFreeHost, self.address)
+        # Not at the end of the process: arrays of it may still be in use there.
+        weakref.finalize(self, cudart.cudaFreeHost, self.address).atexit = False
 
     def array(self, shape: tuple[int, ...], dtype: DTypeLike) -> NDArray[Any]:
         """Return the beginning of it as an array; a later one shares the same bytes."""
@@ -147,6 +148,7 @@ class Stream:
         self.cudart = runtime()
         self._index = int(device.partition(":")[2])
         self._is_pinned = pinned
+        self.enter()  # a stream belongs to the GPU that is chosen when it is made
         self._stream = checked(self.cudart.cudaStreamCreate(), "making a CUDA stream")
         self._memory: dict[str, tuple[int, int]] = {}  # name -> (address, bytes)
         self._graphs: list[Any] = []
@@ -264,7 +266,9 @@ class Stream:
         try:
             work()
         except BaseException:
-            cudart.cudaStreamEndCapture(self._stream)
+            code, graph = cudart.cudaStreamEndCapture(self._stream)
+            if int(code) == 0:
+                cudart.cudaGraphDestroy(graph)
             raise
         graph = checked(cudart.cudaStreamEndCapture(self._stream), what)
         try:

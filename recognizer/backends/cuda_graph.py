@@ -24,11 +24,11 @@ class _Recording(NamedTuple):
 
 
 class CudaGraphs:
-    """One recording per batch size, of a function of one tensor.
+    """One recording per batch size, of a function of one tensor. One thread at a time.
 
     Args:
-        work: what is recorded: a tensor to (outputs, whether these are right). Where the last is
-            False, the caller has to do otherwise; None: always right.
+        work: what is recorded: a tensor to (outputs, whether these are right, () bool). Where the
+            latter is False, the outputs are not to be used; None: always right.
         given: an input of the smallest size on its device, for shape and type; (B, ...).
         sizes: batch sizes, ascending.
 
@@ -69,7 +69,10 @@ class CudaGraphs:
     def _record(self, given: Tensor) -> _Recording:
         graph = torch.cuda.CUDAGraph()
         try:
-            with torch.cuda.device(self._device):
+            # The outer stream is the current one again after a failed recording, too: torch's own
+            # context leaves the stream of the recording current.
+            current = torch.cuda.current_stream(self._device)
+            with torch.cuda.stream(current):
                 side = torch.cuda.Stream()  # type: ignore[no-untyped-call]
                 side.wait_stream(torch.cuda.current_stream())
                 with torch.cuda.stream(side):

@@ -8,7 +8,6 @@ largest) of each input whose size the ONNX file leaves free. The rules of a prof
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -242,22 +241,6 @@ def static_inputs(
                 "--mode deploy.tensorrt"
             )
     return tuple(replace(spec, shape=(batch, *spec.shape[1:])) for spec in specs)
-
-
-def check_fixed(path: Path, specs: Sequence[TensorSpec]) -> None:
-    """Refuse a CUDA graph of an engine that takes several shapes.
-
-    Raises:
-        ModelError: an input of a free size.
-
-    """
-    free = [str(spec) for spec in specs if None in spec.shape]
-    if free:
-        raise ModelError(
-            f"{path}: cuda_graph: expected an engine whose inputs are all of fixed size, got "
-            f"{', '.join(free)}; set static_batch where only the batch is free, leave "
-            "min_input_size and max_input_size null, or set cuda_graph: false"
-        )
 
 
 def most_items(ranges: Sequence[ShapeRange], batch: int | None) -> int:

@@ -16,7 +16,7 @@ from recognizer.backends.suppression import Suppression, rank, survivors
 
 STATIC_CANDIDATES, STATIC_PEOPLE, STATIC_ROUNDS = 512, 32, 16
 """What ``RtmoGraph.static`` holds for an image: boxes above the threshold, people, and rounds of
-suppression, one for each box in the longest row of boxes that hang on one another."""
+suppression, one for each box in the longest chain of boxes that depend on one another."""
 
 
 class _Nms(torch.autograd.Function):
@@ -118,7 +118,7 @@ class RtmoGraph(nn.Module):
         return self._people(found, ranked, order, size)
 
     def static(self, images: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Return what ``forward`` does in shapes that no image changes, for a CUDA graph.
+        """Return the outputs of ``forward`` in shapes that no image changes, for a CUDA graph.
 
         K is ``max_detections`` or ``STATIC_PEOPLE``, whatever is less. The last value, a bool,
         says whether these are the people that ``forward`` finds; where it is False there were
@@ -140,7 +140,7 @@ class RtmoGraph(nn.Module):
         return dets, keypoints, fits
 
     def _people(
-        self, found: tuple[Tensor, ...], ranked: Tensor, order: Tensor, size: Any
+        self, found: tuple[Tensor, ...], ranked: Tensor, order: Tensor, size: torch.Size
     ) -> tuple[Tensor, Tensor]:
         """Return ``dets`` and ``keypoints`` of the rows ``order`` (B, K), scored ``ranked``."""
         _, boxes, visible, vectors, cells = found
@@ -186,7 +186,7 @@ class RtmoGraph(nn.Module):
         return points.reshape(boxes.shape[0], boxes.shape[1], 17, 2)
 
 
-def _edge(size: Any, boxes: Tensor) -> Tensor:
+def _edge(size: torch.Size, boxes: Tensor) -> Tensor:
     """Return the network's (width, height, width, height) as the boxes' type, (4,)."""
     height, width = size
     sides = (width, height, width, height)

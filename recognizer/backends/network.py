@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
@@ -138,3 +139,19 @@ def check_batch(
         came = feeds[spec.name].shape[:1] if spec.name in feeds else (batch,)
         if came != (batch,):
             raise ModelError(f"{spec}: expected {batch} items (static_batch), got {came}")
+
+
+def check_fixed(path: Path, specs: Sequence[TensorSpec], remedy: str) -> None:
+    """Refuse a CUDA graph of a network that has inputs or outputs of free sizes.
+
+    Raises:
+        ModelError: the message names them; ``remedy`` ends it.
+
+    """
+    free = [str(spec) for spec in specs if None in spec.shape]
+    if free:
+        raise ModelError(
+            f"{path}: cuda_graph: expected a network whose sizes are all fixed, got "
+            f"{', '.join(free)}",
+            remedy=remedy,
+        )

@@ -11,18 +11,23 @@ from numpy.typing import DTypeLike, NDArray
 
 from recognizer.backends.cuda import Stream, runtime
 from recognizer.backends.gpu_libraries import check_provider, install, preload
-from recognizer.backends.network import ModelError, TensorSpec, check_batch
-from recognizer.backends.onnx_binding import BoundRuns, PinnedRuns, check_fixed
+from recognizer.backends.network import ModelError, TensorSpec, check_batch, check_fixed
+from recognizer.backends.onnx_binding import BoundRuns, PinnedRuns
 from recognizer.backends.onnx_files import check_file
 from recognizer.backends.onnx_options import ProviderChoice, choose_provider, session_options
 from recognizer.config_models import OnnxImageOptions
 from recognizer.config_types import OnnxRuntimeOptions
 
+_FIX_SIZES = (
+    "set static_batch where only the batch is free; a network with suppression inside (rtmo) gives "
+    "as many people as there are: set cuda_graph: false for it"
+)
+
 
 class OnnxNetwork:
     """A network file in an ONNX Runtime session.
 
-    On a GPU, inputs and outputs are bound to its memory (``onnx_binding``).
+    On a GPU, inputs and outputs are bound to its memory (``onnx_binding``): one thread at a time.
 
     Args:
         path: the ``.onnx`` file; its external data must lie in its folder.
@@ -66,7 +71,7 @@ class OnnxNetwork:
         self._output_names = [spec.name for spec in self.outputs]
         self.metadata: dict[str, str] = dict(self._session.get_modelmeta().custom_metadata_map)
         if self._options.cuda_graph:
-            check_fixed(path, self.inputs, self.outputs)
+            check_fixed(path, (*self.inputs, *self.outputs), _FIX_SIZES)
         self._bound = self._bind(options.device)
         self._turn = threading.Lock()  # bound memory serves one run after the other
 
@@ -76,15 +81,15 @@ class OnnxNetwork:
             return None
         if not self._options.pinned_memory:
             return BoundRuns(self._session, kind, int(index))
-        stream = Stream(device) if _has_cuda_bindings() else None
-        if stream is None:
+        if not _has_cuda_bindings():
             raise ModelError(
                 "pinned_memory: expected the package cuda-bindings, it is not installed",
                 remedy=f"{install('gpu')}, or set pinned_memory: false",
             )
         return PinnedRuns(
-            self._session, self.outputs, stream, kind, int(index), fixed=self._options.cuda_graph
-        )
+            self._session, self.outputs, Stream(device), kind, int(index),
+            fixed=self._options.cuda_graph,
+        )  # fmt: skip
 
     def host_array(self, shape: tuple[int, ...], dtype: DTypeLike) -> NDArray[Any]:
         """Return an array to fill for a run, of the memory that gets to the device fastest."""

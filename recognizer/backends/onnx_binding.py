@@ -12,7 +12,7 @@ from numpy.typing import DTypeLike, NDArray
 
 from recognizer.backends.cuda import Stream
 from recognizer.backends.engine_shapes import numpy_type
-from recognizer.backends.network import ModelError, TensorSpec
+from recognizer.backends.network import TensorSpec
 
 
 class BoundRuns:
@@ -36,7 +36,7 @@ class BoundRuns:
         self._values: dict[str, Any] = {}
 
     def host_array(self, shape: tuple[int, ...], dtype: DTypeLike) -> NDArray[Any]:
-        """Return an array to fill for a run; of ordinary memory."""
+        """Return an uninitialised array of ordinary memory, to fill for a run."""
         return np.empty(shape, dtype)
 
     def __call__(self, feeds: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
@@ -58,19 +58,21 @@ class BoundRuns:
         if here is not None and here[0] == (array.shape, array.dtype):
             here[1].update_inplace(array)
             return
-        value = OrtValue.ortvalue_from_numpy(array, self._device, self._index)
-        if self._device == "cpu":  # such a value is the array itself, which is the caller's
-            value = OrtValue.ortvalue_from_numpy(array.copy(), self._device, self._index)
+        # On the CPU the value is the array itself, which is the caller's.
+        own = array.copy() if self._device == "cpu" else array
+        value = OrtValue.ortvalue_from_numpy(own, self._device, self._index)
         self._values[name] = (array.shape, array.dtype), value
         self._binding.bind_ortvalue_input(name, value)
 
 
 class PinnedRuns:
-    """The same with memory of our own, reached by way of page-locked memory.
+    """Runs of a session with inputs in a stream's GPU memory, copied by way of page-locked memory.
+
+    One thread at a time.
 
     Args:
         session: the InferenceSession.
-        outputs: what it gives, in order.
+        outputs: its outputs, in order.
         stream: whose memory is used.
         device: ``cuda``, or ``cpu`` where the stream's memory is the host's.
         index: which of them.
@@ -129,20 +131,3 @@ class PinnedRuns:
                 name, self._device, self._index, array.dtype.type, list(array.shape), address
             )
             self._bound[name] = place
-
-
-def check_fixed(path: Any, inputs: tuple[TensorSpec, ...], outputs: tuple[TensorSpec, ...]) -> None:
-    """Refuse a CUDA graph of a network some of whose sizes are free.
-
-    Raises:
-        ModelError: the message names them.
-
-    """
-    free = [str(spec) for spec in (*inputs, *outputs) if None in spec.shape]
-    if free:
-        raise ModelError(
-            f"{path}: cuda_graph: expected a network whose sizes are all fixed, got "
-            f"{', '.join(free)}",
-            remedy="set static_batch where only the batch is free; a network with suppression "
-            "inside (rtmo) gives as many people as it sees: set cuda_graph: false for it",
-        )

@@ -2,7 +2,7 @@
 
 Greedy suppression walks down the scores: a box stays unless a better one that stays overlaps it.
 That rule has one solution, and repeating it for all boxes at the same time reaches it: after n
-rounds every box is settled that hangs on fewer than n others. So few large operations do it, and
+rounds every box is settled that depends on fewer than n others. So few large operations do it, and
 nothing has to be read back from a GPU between them.
 """
 
@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 _PAIRS = 2**24
-"""Most pairs of boxes that are compared at once: 64 MiB for each intermediate result."""
+"""Most pairs of boxes that are compared at once: 64 MiB for each float32 of a pair."""
 
 
 @dataclass(frozen=True)
@@ -64,7 +64,7 @@ def rank(
         boxes: (B, N, 4) x1 y1 x2 y2.
         scores: (B, N), at least 0; those that are NaN are dropped.
         rule: which stay.
-        count: how many are looked at, at most N; what is beyond them is taken as dropped.
+        count: how many are compared, T, at most N; those beyond are dropped.
         rounds: how often the rule is applied; None: until nothing changes, which asks the device
             after every round.
 

@@ -17,16 +17,19 @@ from recognizer.backends.cuda import use_device
 from recognizer.backends.engine_cache import Machine, Sidecar
 from recognizer.backends.engine_shapes import (
     check_feeds,
-    check_fixed,
     check_size,
     most_items,
     static_inputs,
 )
 from recognizer.backends.gpu_libraries import install, preload_cuda
-from recognizer.backends.network import ModelError, TensorSpec, check_batch
+from recognizer.backends.network import ModelError, TensorSpec, check_batch, check_fixed
 from recognizer.config_models import TensorRTPoseSection
 
 _OLDEST = 10
+_FIX_SIZES = (
+    "set static_batch where only the batch is free, leave min_input_size and max_input_size null, "
+    "or set cuda_graph: false"
+)
 
 
 class TensorRTNetwork:
@@ -74,7 +77,7 @@ class TensorRTNetwork:
         self.inputs = static_inputs(self._session.inputs, self._session.ranges, self._static)
         self.outputs = self._session.outputs
         if settings.cuda_graph:
-            check_fixed(engine, self.inputs)
+            check_fixed(engine, self.inputs, _FIX_SIZES)
         self.metadata: dict[str, str] = dict(sidecar.metadata) if sidecar else {}
         if section is not None:
             check_size(self.inputs, self._session.ranges, section.model_input_size)

@@ -245,7 +245,7 @@ class Session:
         if self._wants_graph and sized:
             raise ModelError(
                 f"{self._path}: cuda_graph: expected outputs whose sizes the inputs decide, got "
-                f"{', '.join(sized)}, sized by what is seen (suppression is inside)",
+                f"{', '.join(sized)}, sized by the data (suppression is inside)",
                 remedy="set cuda_graph: false for this network",
             )
 

@@ -3,14 +3,14 @@
 import threading
 import warnings
 from bisect import bisect_left
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
+from numpy.typing import DTypeLike, NDArray
 from torch import Tensor, nn
 
 from recognizer.backends.cuda import driver_remedy
@@ -29,7 +29,7 @@ class Execution:
     Attributes:
         device: ``cpu`` or ``cuda:N``.
         channels_last: keep the pixels' channels side by side in memory.
-        threads: CPU threads; torch has one pool per process, so the last one opened decides.
+        threads: CPU threads; torch has one pool per process, so the network opened last decides.
         batch_sizes: the only batch sizes that run, ascending: fewer items are filled up with
             zeros, more are the caller's to split; empty: any size.
         cuda_graph: record the module for each of ``batch_sizes`` and replay it. A module whose
@@ -40,19 +40,19 @@ class Execution:
     device: str = "cpu"
     channels_last: bool = False
     threads: int | None = None
-    batch_sizes: tuple[int, ...] = field(default=())
+    batch_sizes: tuple[int, ...] = ()
     cuda_graph: bool = False
 
 
 class TorchNetwork:
-    """A module of torch on one device.
+    """A module of torch on one device; threads take turns.
 
     Args:
         graph: takes one tensor, gives one or a tuple of them.
         inputs: the one input.
         outputs: as many as the module gives.
         execution: how it runs.
-        metadata: what is said of the network.
+        metadata: texts about the network, by key, as an ONNX file has them.
 
     Attributes:
         max_batch: the most items of one run; None: any number.
@@ -79,7 +79,7 @@ class TorchNetwork:
         self._device = torch.device(execution.device)
         self._graph = graph.eval().to(self._device)
         if last:
-            # torch's own types do not know this form of it.
+            # torch's annotations lack this overload.
             self._graph.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.inputs, self.outputs = inputs, outputs
         self.metadata: dict[str, str] = dict(metadata or {})
@@ -89,11 +89,11 @@ class TorchNetwork:
         self._turn: Any = threading.Lock() if execution.cuda_graph else nullcontext()
         self._recorded = self._record() if execution.cuda_graph else None
 
-    def host_array(self, shape: tuple[int, ...], dtype: Any) -> NDArray[Any]:
-        """Return an array of any content from which pixels reach the device fastest.
+    def host_array(self, shape: tuple[int, ...], dtype: DTypeLike) -> NDArray[Any]:
+        """Return an uninitialised array, which ``run`` copies to the device fastest.
 
-        For a GPU its memory is pinned: the copy then needs no other in between. It may be written
-        again as soon as ``run`` has returned.
+        For a GPU its memory is page-locked. It may be written again as soon as ``run`` has
+        returned.
         """
         if self._device.type != "cuda":
             return np.empty(shape, dtype)
@@ -123,7 +123,7 @@ class TorchNetwork:
             with self._turn, torch.inference_mode(), warnings.catch_warnings():
                 warnings.simplefilter("ignore")  # deprecations inside mmpose
                 values = self._values(torch.from_numpy(np.ascontiguousarray(array)))
-                arrays = _to_host([value[: len(array)] for value in values])
+                arrays = to_host([value[: len(array)] for value in values])
         except RuntimeError as error:
             first = (str(error).splitlines() or [""])[0][:300]
             raise ModelError(f"torch on {self._device}: the run failed: {first}") from error
@@ -172,12 +172,12 @@ class TorchNetwork:
         return _tuple(self._graph(pixels)), None
 
 
-def _tuple(given: Any) -> Outputs:
-    return given if isinstance(given, tuple) else (given,)
+def _tuple(values: Tensor | Outputs) -> Outputs:
+    return values if isinstance(values, tuple) else (values,)
 
 
-def _to_host(values: list[Tensor]) -> list[NDArray[Any]]:
-    """Return the values as arrays that are the caller's own; waits for a GPU once."""
+def to_host(values: Sequence[Tensor]) -> list[NDArray[Any]]:
+    """Return arrays of the caller's own with the values; waits for a GPU once."""
     if values[0].device.type != "cuda":
         return [value.cpu().numpy() for value in values]
     # torch keeps pinned memory that is no longer used and hands it out again.

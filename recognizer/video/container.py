@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import av
+from av.codec.hwaccel import HWAccel
 
 # Containers of moving pictures. Play lists, which name other files, and plain text, which
 # ffmpeg would draw as pictures, are left out.
@@ -74,12 +75,12 @@ def reason_of(error: Exception) -> str:
     return getattr(error, "strerror", None) or str(error) or type(error).__name__
 
 
-def open_container(path: Path, hwaccel: Any = None) -> Any:
+def open_container(path: Path, hwaccel: HWAccel | None = None) -> Any:
     """Open a video file for reading.
 
     Args:
         path: the file.
-        hwaccel: what decodes in place of the CPU, see ``nvdec.accelerator``.
+        hwaccel: decodes in place of the CPU, see ``nvdec.accelerator``.
 
     Raises:
         VideoError: not a regular file, not permitted, empty, or no video container.
@@ -106,7 +107,7 @@ def open_container(path: Path, hwaccel: Any = None) -> Any:
     return container
 
 
-def _demuxer(path: Path, options: dict[str, str], hwaccel: Any) -> Any:
+def _demuxer(path: Path, options: dict[str, str], hwaccel: HWAccel | None) -> Any:
     # "file:" keeps names such as "a:b.mp4" or "-i.mp4" from being read as anything else.
     return av.open(
         f"file:{path}",

@@ -90,7 +90,7 @@ class Decoder:
     Args:
         path: a regular file.
         threads: of the CPU's decoder.
-        tally: what is counted.
+        tally: counts packets and pictures.
         gpu: number of the NVIDIA GPU that decodes (``nvdec``); None: the CPU.
 
     Attributes:

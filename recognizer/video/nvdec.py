@@ -1,16 +1,16 @@
 """Decoding by NVDEC, the video decoder of an NVIDIA GPU, which the FFmpeg in PyAV's wheel drives.
 
-Containers, times, cropping, flags of damage and colours are FFmpeg's as ever; only the pictures
-come from the GPU, copied to the host's memory as NV12 or P010 (the same samples as the decoder of
-a CPU gives, with the two colour planes interleaved). Needs the driver's libraries libcuda and
-libnvcuvid, and no package.
+Containers, times, flags of damage and colour tags are FFmpeg's as with a CPU (PyAV 18 copies them
+with the picture); only the pictures come from the GPU, copied to the host's memory as NV12 or P010
+(the samples of a CPU's decoder, with the two colour planes interleaved). Needs the driver's
+libraries libcuda and libnvcuvid, and no package.
 """
 
 from functools import cache
 from pathlib import Path
-from typing import Any
 
 import av
+from av.codec.context import CodecContext
 from av.codec.hwaccel import HWAccel
 
 from recognizer.video.container import VideoError, reason_of
@@ -21,7 +21,7 @@ _COMMON = "h264"
 
 
 def accelerator(gpu: int) -> HWAccel:
-    """Return what ``av.open`` is told, to decode on GPU number ``gpu`` and nowhere else."""
+    """Return the ``hwaccel`` of ``av.open`` that decodes on GPU number ``gpu`` and nowhere else."""
     return HWAccel("cuda", device=gpu, allow_software_fallback=False)
 
 
@@ -49,7 +49,7 @@ def check_nvdec(gpu: int) -> None:
         ) from error
 
 
-def check_codec(codec: Any, path: Path) -> None:
+def check_codec(codec: CodecContext, path: Path) -> None:
     """Refuse a stream in a codec that NVDEC does not know.
 
     Raises:

@@ -1,12 +1,12 @@
 """CUDA's runtime as far as ``backends.cuda`` asks it, on the host's memory, late as a GPU is.
 
-What is queued on a stream happens when somebody waits for the stream, not before: who forgets to
-wait reads old bytes. Every call is written down by name.
+What is queued on a stream runs when the stream is waited for, not before: without the wait, old
+bytes are read. Every call is kept by name.
 """
 
 import ctypes
 import enum
-import inspect
+import sys
 
 
 class Code(enum.IntEnum):
@@ -36,12 +36,13 @@ class HostCuda:
         self.calls, self.blocks, self.pinned, self.graphs = [], {}, {}, {}
         self.queue, self.capturing, self.numbers = [], None, 1000
         self.refuse = set()  # names of calls that fail
+        self.device, self.streams = 0, {}
 
     def names(self, *wanted):
         return [name for name in self.calls if not wanted or name in wanted]
 
     def _called(self):
-        name = inspect.stack()[1].function
+        name = sys._getframe(1).f_code.co_name
         self.calls.append(name)
         return Code.cudaErrorMemoryAllocation if name in self.refuse else Code.cudaSuccess
 
@@ -57,17 +58,20 @@ class HostCuda:
         return Code.cudaSuccess, code.name.encode()
 
     def cudaSetDevice(self, index):  # noqa: N802
+        self.device = index
         return (self._called(),)
 
     def cudaStreamCreate(self):  # noqa: N802
-        return self._called(), self._number()
+        number = self._number()
+        self.streams[number] = self.device
+        return self._called(), number
 
     def cudaStreamDestroy(self, stream):  # noqa: N802
         return (self._called(),)
 
     def cudaStreamSynchronize(self, stream):  # noqa: N802
         code = self._called()
-        assert self.capturing is None, "nobody may wait while a graph is recorded"
+        assert self.capturing is None, "no wait while a graph is recorded"
         for work in self.queue:
             work()
         self.queue.clear()

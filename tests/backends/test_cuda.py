@@ -58,6 +58,10 @@ def test_what_goes_up_comes_down(host, pinned):
     assert bool(host.pinned) == pinned
 
 
+def test_a_stream_is_made_on_its_own_gpu(host):
+    assert [host.streams[Stream(f"cuda:{index}").handle] for index in (1, 0)] == [1, 0]
+
+
 def test_memory_is_used_again_and_freed_at_the_end(host):
     stream = Stream("cuda:0")
     for _ in range(3):
@@ -142,6 +146,7 @@ def test_what_cannot_be_recorded_leaves_no_recording_behind(host):
     with pytest.raises(ModelError, match="not this"):
         stream.capture(work)
     assert host.capturing is None
+    assert not host.graphs
     host.refuse.add("cudaGraphInstantiate")
     with pytest.raises(ModelError, match=r"cuda_graph: false"):
         stream.capture(lambda: None)

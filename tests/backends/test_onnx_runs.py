@@ -10,9 +10,9 @@ import pytest
 
 from recognizer.backends import cuda
 from recognizer.backends.cuda import Stream, driver_version
-from recognizer.backends.network import ModelError, TensorSpec, pad_batch
+from recognizer.backends.network import ModelError, TensorSpec, check_fixed, pad_batch
 from recognizer.backends.onnx import OnnxNetwork, _specs
-from recognizer.backends.onnx_binding import BoundRuns, PinnedRuns, check_fixed
+from recognizer.backends.onnx_binding import BoundRuns, PinnedRuns
 from recognizer.backends.onnx_options import choose_provider
 from recognizer.config_models import OnnxPoseSection
 from recognizer.config_types import OnnxRuntimeOptions
@@ -192,10 +192,10 @@ def test_a_graph_needs_every_size_fixed(tmp_path, batch, people, free):
     inputs, outputs = _specs(ort.InferenceSession(str(path)), batch, path)
     outputs = (*outputs, TensorSpec("dets", (4, people, 5), "tensor(float)"))
     if not free:
-        check_fixed(path, inputs, outputs)
+        check_fixed(path, (*inputs, *outputs), "set it")
         return
-    with pytest.raises(ModelError, match=rf"sizes are all fixed, got .*{free}.*; set static_batch"):
-        check_fixed(path, inputs, outputs)
+    with pytest.raises(ModelError, match=rf"sizes are all fixed, got .*{free}.*; set it"):
+        check_fixed(path, (*inputs, *outputs), "set it")
 
 
 @pytest.mark.skipif(

@@ -25,7 +25,7 @@ from tests.backends import pose_models  # noqa: E402
 CPU = {"device": "cpu", "keypoint_threshold": 0.0}
 # Pixels of keypoints up to 1,000 pixels away: sums of other shapes are rounded in another way.
 NEAR = 0.5
-GPU = pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA GPU")
+GPU = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
 
 
 @pytest.fixture(scope="module")
@@ -158,7 +158,7 @@ def test_threads_take_turns_with_a_recording(monkeypatch):
         time.sleep(0.002)
         return [value.clone().numpy() for value in values]
 
-    monkeypatch.setattr(torch_network, "_to_host", to_host)
+    monkeypatch.setattr(torch_network, "to_host", to_host)
     monkeypatch.setattr(TorchNetwork, "_record", lambda _: Recorded())
     network = sums(1, cuda_graph=True)
     found = {}
@@ -239,8 +239,10 @@ def test_what_cannot_be_recorded_is_refused():
 
     spec = TensorSpec("input", (None, 3), "tensor(float)")
     execution = Execution("cuda:0", batch_sizes=(2,), cuda_graph=True)
+    before = torch.cuda.current_stream()
     with pytest.raises(ModelError, match=r"cannot be recorded for batches of 2: .*cuda_graph"):
         TorchNetwork(Asks(), (spec,), (spec,), execution)
+    assert torch.cuda.current_stream() == before
 
 
 @GPU

@@ -42,7 +42,7 @@ def test_the_plan_holds_what_the_issue_asks_for(tmp_path):
     steps = check.plan(tmp_path, [Path("a.mp4")], tiny=False, minutes=3)
     names = [step.name for step in steps]
     assert names[-1] == "kit"
-    for name in ("onnx_cuda", "onnx_tensorrt", "engine", "tests tensorrt", "nvdec"):
+    for name in ("onnx_cuda", "onnx_tensorrt", "engine", "tests tensorrt", "tests torch", "nvdec"):
         assert name in names
     assert [name for name in names if name.startswith("streams ")] == [
         "streams 1", "streams 4", "streams 16", "streams 64",
@@ -104,13 +104,13 @@ def test_the_table_is_markdown_with_units(tmp_path):
     facts = {"card": "H100", "driver": "580.1"}
     outcomes = [
         Outcome("machine", "ok", {"facts": facts, "doctor": ["mend: x: y -> z"]}, "", "", 1.0),
-        Outcome("onnx_cuda", "ok", {"pair": {"p50_ms": 1.234, "frames_per_s": 810.4}}, "", "", 2.0),
+        Outcome("onnx_cuda", "ok", {"rtmo": {"p50_ms": 1.234, "frames_per_s": 810.4}}, "", "", 2.0),
         Outcome("engine", "not here", {}, "a | b", "make it", 0.1),
         Outcome("nvdec", "failed", {}, "no", "make it", 0.1),
     ]
     rows = check.table(outcomes, tmp_path).splitlines()
     assert "| machine | ok | H100; 1 to mend, below |" in rows
-    assert "| onnx_cuda: pair | ok | p50 1.23 ms, 810 frames/s |" in rows
+    assert "| onnx_cuda: rtmo | ok | p50 1.23 ms, 810 frames/s |" in rows
     assert r"| engine | not here | a \| b -> make it |" in rows
     assert "| nvdec | failed | no -> as above |" in rows
     assert any("real_time_streams: how many" in row for row in rows)

@@ -29,7 +29,6 @@ def wait_for(path):
 """
 DONE = "results.put('calls', results.values.get('calls', 0) + 1)\n" \
        "results.put('seconds', options.seconds)\nresults.finish()\n"  # fmt: skip
-SLOW = "time.sleep(3)\nresults.put('until', parse('A part.', None).until)\n"  # its imports
 FAILING = "results.put('a', 1)\nresults.put('b', {'error': 'Boom: x'})\nsys.exit(3)\n"
 SLEEPING = "results.put('a', 1)\nprint('measuring', flush=True)\ntime.sleep(600)\n"
 STUBBORN = """
@@ -93,17 +92,11 @@ def test_a_second_call_skips_what_is_complete_and_goes_on_with_the_rest(kit, cap
 
 def test_time_is_shared_by_value_and_what_is_left_goes_to_those_that_follow(kit):
     found = kit(seconds=700.0, runs=DONE, speed=DONE, fsd=DONE, small=DONE)
-    given = {part: values["seconds"] + run.END_S for part, values in found.items()}
+    given = {part: values["seconds"] + run.START_S for part, values in found.items()}
     assert 108 < given["runs"] <= 110
     assert given["speed"] > 200
     assert given["fsd"] == given["small"] > given["speed"]
     assert given["fsd"] <= 700
-
-
-def test_a_part_that_starts_slowly_is_to_end_in_time_all_the_same(kit):
-    begun = time.monotonic()
-    found = kit(seconds=60.0, speed=SLOW + DONE)["speed"]
-    assert begun + 57 < found["until"] <= begun + 60 - run.END_S + 0.5
 
 
 def test_the_two_long_parts_run_at_the_same_time(kit):

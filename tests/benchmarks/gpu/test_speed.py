@@ -16,7 +16,7 @@ pytest.importorskip("mmpose")
 
 from benchmarks.gpu import _speed, speed, speed_pose, speed_training  # noqa: E402
 from benchmarks.gpu._part import PACK, ROOT, Options, Results  # noqa: E402
-from benchmarks.gpu._speed import Book, Clock  # noqa: E402
+from benchmarks.gpu._speed import Clock, MeasurementLog  # noqa: E402
 from recognizer.geometry import Letterbox  # noqa: E402
 from recognizer.pose.detector import Boxes, LetterboxBatch  # noqa: E402
 from recognizer.video.array_image import ArrayImage  # noqa: E402
@@ -25,9 +25,9 @@ from tests.backends.pose_models import picture  # noqa: E402
 ONCE = Clock("cpu", 0.0, 1, least=1, warm_ups=0)
 
 
-def book(out, seconds=60.0, tiny=True):
+def log(out, seconds=60.0, tiny=True):
     options = Options(out, "cpu", seconds, tiny, out, time.monotonic() + seconds)
-    return Book(options, Results.open(options, "speed"))
+    return MeasurementLog(options, Results.open(options, "speed"))
 
 
 def test_a_call_is_timed_as_often_as_time_allows():
@@ -40,7 +40,7 @@ def test_a_call_is_timed_as_often_as_time_allows():
 
 
 def test_what_is_known_is_not_measured_again_and_a_failure_is_told_once(tmp_path):
-    one, calls = book(tmp_path), []
+    one, calls = log(tmp_path), []
 
     def fails():
         calls.append("fails")
@@ -53,14 +53,14 @@ def test_what_is_known_is_not_measured_again_and_a_failure_is_told_once(tmp_path
     assert calls == ["fails"]
     assert one.has(["a", "b"])
     assert "no memory" in json.loads((tmp_path / "speed.json").read_text())["b"]["error"]
-    again = book(tmp_path)  # a second call tries again what failed
+    again = log(tmp_path)  # a second call tries again what failed
     assert again.has(["a"])
     assert not again.has(["a", "b"])
     assert again.measure("b", lambda: {"p50_ms": 2.0}) == {"p50_ms": 2.0}
 
 
 def test_nothing_begins_late(tmp_path):
-    late = book(tmp_path, seconds=0.0)
+    late = log(tmp_path, seconds=0.0)
     assert late.measure("a", lambda: pytest.fail("it began")) is None
     speed_training.run(late, ONCE, speed_training.POSE_WAYS, lambda *_, **__: pytest.fail("built"))
     speed_pose.rtmo(late, ONCE, "rtmo-s")
@@ -68,7 +68,7 @@ def test_nothing_begins_late(tmp_path):
 
 
 def test_what_cannot_be_built_fails_alone(tmp_path):
-    one = book(tmp_path)  # no data there: frames cannot be read
+    one = log(tmp_path)  # no data there: frames cannot be read
     for subject in speed.subjects_of(one.options)[:1]:
         speed.attempt(subject, one)
         speed.attempt(subject, one)
@@ -138,11 +138,18 @@ def test_every_mode_has_a_name_and_a_section_of_its_own():
 
 
 def test_tables_are_written_of_whatever_there_is(tmp_path):
-    one = book(tmp_path)
+    one = log(tmp_path)
     one.results.put("card", {"name": "card X", "bf16_tflops": 700.0, "copy_tbps": 3.0})
     one.results.put("pose|rtmo-s|fp16|8", {"error": "RuntimeError: no memory"})
     speed.write(one.options, one.results)
     assert "card X" in (tmp_path / "speed.md").read_text()
+    pose = {"network": "rtmo-s", "mode": "fp16", "batch": 8, "p50_ms": 4.0, "p90_ms": 5.0,
+            "p99_ms": 6.0, "per_s": 2000.0, "network_ms": 2.0, "tflops": 90.0, "peak_mib": 512.0,
+            "deviation": {"found": 7, "people": 8, "median_px": 0.25, "worst_px": None},
+            }  # fmt: skip
+    stages = {"network": "rtmo-s", "mode": "fp16", "batch": 8, "ms": {"upload": 1.5}}
+    one.results.put("pose|rtmo-s|fp32|8", pose)
+    one.results.put("stages|rtmo-s|fp16", stages)
     step = {"network": "stgcnpp", "way": "stgcnpp ours bf16", "dtype": "bf16", "batch": 64,
             "peer": False, "compiled": False, "first_loss": 0.7, "per_s": 100.0, "p50_ms": 640.0,
             "p90_ms": 650.0, "peak_mib": 1024.0}  # fmt: skip
@@ -150,10 +157,11 @@ def test_tables_are_written_of_whatever_there_is(tmp_path):
     one.results.put("step|a|64", step)
     one.results.put("step|b|64", peer)
     speed.write(one.options, one.results)
-    assert (
-        "| stgcnpp ours bf16 | 64 | 640 | 650 | 100 | 2.00 x | 1 |"
-        in (tmp_path / "speed.md").read_text()
-    )
+    text = (tmp_path / "speed.md").read_text()
+    assert "| stgcnpp ours bf16 | 64 | 640 | 650 | 100 | 2.00 x | 1 |" in text
+    assert ("| rtmo-s | fp16 | 8 | 4 | 5 | 6 | 2,000 | 2 | 90 | - | - | 512 | "
+            "7 of 8, 0.25 / - px |") in text  # fmt: skip
+    assert "| rtmo-s | fp16 | 8 | 1.5 |" in text
 
 
 @pytest.mark.slow
@@ -164,6 +172,6 @@ def test_the_dry_run_measures_everything(tmp_path):
     subprocess.run(command, cwd=ROOT, check=True, timeout=560, env={**os.environ})
     found = json.loads((tmp_path / "speed.json").read_text())
     assert found["complete"] is True
-    options = replace(book(tmp_path).options)
+    options = replace(log(tmp_path).options)
     for subject in speed.subjects_of(options):
         assert all("error" not in found[key] for key in subject.keys)
