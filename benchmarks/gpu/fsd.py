@@ -295,16 +295,24 @@ def train_from(
 
 def run_starts(
     options: Options, plan: Plan, ground: Ground, runners: list[Contender], results: Results
-) -> None:
-    """Train from each start in turn, until one training is finished or the time is over."""
+) -> bool:
+    """Train from each start in turn, until one training is finished or the time is over.
+
+    Returns:
+        Whether nothing is left to train; what the time ended is trained anew by a later call.
+
+    """
     for start in plan.starts:
         about = results.values.get(f"{start}, seed {plan.seed}", {})
         if not is_whole(about):
             if options.left - RESERVE < LEAST and not plan.steps:
-                break
+                return False
             about = train_from(start, options, plan, ground, runners, results).about
+        if not is_whole(about):
+            return False
         if about["outcome"] == "finished" and not options.tiny:
             break
+    return True
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -349,8 +357,8 @@ def measure(options: Options, plan: Plan, results: Results) -> int:
         print(json.dumps(results.values["step_ms"]), flush=True)
     except torch.OutOfMemoryError as error:  # a step without graph needs more
         note(results, f"step times: {error!r}")
-    run_starts(options, plan, ground, runners, results)
-    results.finish()
+    if run_starts(options, plan, ground, runners, results):
+        results.finish()
     return 0
 
 
