@@ -17,6 +17,7 @@ import torch
 
 from benchmarks.gpu._part import Options, Results, parse
 from benchmarks.gpu.small_augment import Pool, Strength
+from benchmarks.gpu.small_choice import PERSON
 from benchmarks.gpu.small_data import CCTV_VAL, COCO_TRAIN, COCO_VAL, TRAIN, Data, load
 from benchmarks.gpu.small_eval import average_precision, look, turned
 from benchmarks.gpu.small_network import SmallPose, load_start
@@ -25,16 +26,17 @@ from benchmarks.gpu.small_train import MODES, PLAIN, Mode, Recipe, Trainer, meas
 
 _SHARES = {"coco": 0.28, "fight_surv": 0.48, "bed_falls": 0.08, "multiview_falls": 0.03,
            "assets": 0.04}  # fmt: skip
-_REST = 0.09  # falls, whose folders are named by the person
+_REST = 0.09  # falls, whose folders are named by the person: shared equally
+_EMPTY = 0.35  # chance of a picture without people beside one with some
 _RESERVE_S = 14.0  # for the last evaluation and the files
 _EVERY_S = 55.0  # between evaluations
 _TESTED = 160  # pictures of a test, at most
 _TINY = Recipe(batch=4, strength=Strength(mosaic=0.25))
 
 
-def main() -> int:
+def main(argv: list[str] | None = None) -> int:
     """Train until the time is over; return 0 when that went well."""
-    options = parse(__doc__)
+    options = parse(__doc__, argv)
     results = Results.open(options, "small_tiny" if options.tiny else "small")
     if "complete" in results:
         return 0
@@ -59,19 +61,21 @@ def _is_gpu(options: Options) -> bool:
 
 
 def _chances(data: Data) -> torch.Tensor:
-    """Return each picture's chance: by data set, and less for those without anybody."""
+    """Return each picture's chance: by data set, and less for those without people."""
     chances = np.zeros(len(data.groups))
-    for group in np.unique(data.groups):
+    groups = np.unique(data.groups).tolist()
+    falls = max(1, len(set(groups) - set(_SHARES)))
+    for group in groups:
         rows = data.groups == group
-        share = _SHARES.get(str(group), _REST / 3)
-        somebody = np.where((data.labels.kinds[rows] == 1).any(1), 1.0, 0.35)
-        chances[rows] = share * somebody / somebody.sum()
+        people = (data.labels.kinds[rows] == PERSON).any(1)
+        weights = np.where(people, 1.0, _EMPTY)
+        chances[rows] = _SHARES.get(group, _REST / falls) * weights / weights.sum()
     return torch.from_numpy(chances).float()
 
 
 def _describe(data: Data) -> dict[str, Any]:
     """Return how much there is of what."""
-    people = data.labels.kinds == 1
+    people = data.labels.kinds == PERSON
     posed = people & (data.labels.keypoints[..., 2] > 0).any(-1)
     return {
         str(group): {
