@@ -19,7 +19,7 @@ from benchmarks.gpu._part import Options, Results, parse
 from benchmarks.gpu.small_augment import Pool, Strength
 from benchmarks.gpu.small_choice import PERSON
 from benchmarks.gpu.small_data import CCTV_VAL, COCO_TRAIN, COCO_VAL, TRAIN, Data, load
-from benchmarks.gpu.small_eval import average_precision, look, turned
+from benchmarks.gpu.small_eval import average_precision, predict, turned
 from benchmarks.gpu.small_network import SmallPose, load_start
 from benchmarks.gpu.small_report import write_report
 from benchmarks.gpu.small_train import MODES, PLAIN, Mode, Recipe, Trainer, measure
@@ -147,7 +147,7 @@ class _Run:
         span = max(1.0, self.options.left - (2.0 if self.options.tiny else _RESERVE_S))
         if self.options.tiny:
             span = min(span, 4.0 if _is_gpu(self.options) else 8.0)
-        steps, looked, sums = 0, start, {}
+        steps, evaluated, sums = 0, start, {}
         progress = self.begun
         while progress < 1 or steps < least:
             parts = self.trainer.step(min(1.0, progress))
@@ -156,10 +156,10 @@ class _Run:
             steps += 1
             now = time.monotonic()
             progress = self.begun + (1 - self.begun) * (now - start) / span
-            if now - looked > _EVERY_S and span - (now - start) > _EVERY_S / 2:
+            if now - evaluated > _EVERY_S and span - (now - start) > _EVERY_S / 2:
                 self.note(progress, steps, sums)
                 self.save(progress)
-                looked, sums, steps = time.monotonic(), {}, 0
+                evaluated, sums, steps = time.monotonic(), {}, 0
         self.note(1.0, steps, sums)
         self.save(1.0)
         if not self.options.tiny:
@@ -171,8 +171,8 @@ class _Run:
         row["losses"] = {n: round(float(v) / max(1, steps), 4) for n, v in sums.items()}
         for name, part in self.tests.items():
             try:
-                seen = look(self.trainer.average, part.pictures, self.options.device)
-                scores = average_precision(seen, part.labels)
+                detections = predict(self.trainer.average, part.pictures, self.options.device)
+                scores = average_precision(detections, part.labels)
                 row[name] = {key: round(value, 4) for key, value in scores.items()}
             except Exception as error:  # noqa: BLE001 - nor must an evaluation
                 row[name] = {"error": f"{type(error).__name__}: {error}"[:300]}

@@ -45,20 +45,20 @@ def notes():
 
 
 @pytest.fixture
-def ground(monkeypatch):
+def shared(monkeypatch):
     """Return what runners share, without people; batches, weights and figures are made up."""
     batch = fsd.fsd_batch.Batch(torch.zeros(1, 3, 8, 8), torch.zeros(1, 17, 8, 8),
                                 torch.ones(1, 17))  # fmt: skip
-    ground = fsd.Ground(None, {}, batch, torch.device("cpu"))
+    shared = fsd.SharedData(None, {}, batch, torch.device("cpu"))
     monkeypatch.setattr(fsd, "batches_of", lambda *_: ((i / 9, batch) for i in range(99)))
     figures = dict.fromkeys(("coco_ap", "coco_ap50", "lspet_ap", "lspet_pck"), 0.0)
     monkeypatch.setattr(fsd, "evaluate", lambda *_: figures)
     monkeypatch.setattr(fsd_run, "first_weights", lambda *_: {})
-    return ground
+    return shared
 
 
 @pytest.fixture
-def run(tmp_path, notes, ground):
+def run(tmp_path, notes, shared):
     """Return a call that trains one runner for at most nine steps, and the results."""
     plan, _ = plan_of(["--steps", "9", "--starts", "spread"])
     results = Results(tmp_path / "fsd.json", {"about": notes})
@@ -67,7 +67,7 @@ def run(tmp_path, notes, ground):
         options = Options(tmp_path, "cpu", seconds, True, tmp_path, time.monotonic() + seconds)
         before = signal.signal(signal.SIGTERM, signal.default_int_handler)
         try:
-            fsd.run_starts(options, plan, ground, [Runner("fsd, teacher detached")], results)
+            fsd.run_starts(options, plan, shared, [Runner("fsd, teacher detached")], results)
         finally:
             signal.signal(signal.SIGTERM, before)
 
@@ -94,15 +94,15 @@ def test_without_time_for_a_step_nothing_is_claimed(run):
 
 
 @pytest.fixture
-def part(tmp_path, monkeypatch, notes, ground):
+def part(tmp_path, monkeypatch, notes, shared):
     """Return the whole part, with one runner, as a call that gives the results; and the runner."""
     packed = tmp_path / "fsd"
     packed.mkdir()
     (packed / "train.npz").touch()
     (packed / "notes.json").write_text(json.dumps(notes["data"]))
     runner = Runner("fsd, teacher detached", end=None)
-    monkeypatch.setattr(fsd, "prepare", lambda *_: ground)
-    monkeypatch.setattr(fsd, "contenders", lambda *_: [runner])
+    monkeypatch.setattr(fsd, "prepare", lambda *_: shared)
+    monkeypatch.setattr(fsd, "build_runs", lambda *_: [runner])
     monkeypatch.setattr(fsd, "measure_steps", lambda *_: {"together": 1, "runs": 1, "eager": 1})
 
     def call(*given):

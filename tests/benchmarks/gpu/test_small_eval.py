@@ -5,7 +5,7 @@ import pytest
 
 from benchmarks.gpu.small_choice import CROWD, DOUBT, PERSON, Labels
 from benchmarks.gpu.small_data import Data
-from benchmarks.gpu.small_eval import Seen, average_precision, turned
+from benchmarks.gpu.small_eval import Detections, average_precision, turned
 
 SLOTS = 6
 
@@ -42,7 +42,7 @@ def _seen(random, labels, noise):
         ghost[..., 2] = 0.5
         everyone = np.concatenate([keypoints, ghost]).astype(np.float32)
         boxes = np.concatenate([everyone[..., :2].min(1), everyone[..., :2].max(1)], 1)
-        found.append(Seen(boxes, everyone, random.uniform(0.1, 1, len(everyone))))
+        found.append(Detections(boxes, everyone, random.uniform(0.1, 1, len(everyone))))
     return found
 
 
@@ -68,7 +68,7 @@ def test_ap_and_people_found(noise, doubts, ap, ap50, ar, found, people):
 
 def test_nobody_seen_is_zero():
     labels = _people(np.random.default_rng(0), 2)
-    nobody = Seen(np.zeros((0, 4)), np.zeros((0, 17, 3)), np.zeros(0))
+    nobody = Detections(np.zeros((0, 4)), np.zeros((0, 17, 3)), np.zeros(0))
     found = average_precision([nobody, nobody], labels)
     assert (found["AP"], found["AR"], found["found"]) == (0, 0, 0)
 
