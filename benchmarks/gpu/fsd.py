@@ -27,7 +27,7 @@ from benchmarks.gpu import fsd_batch, fsd_report, fsd_run, fsd_score
 from benchmarks.gpu._part import Options, Results, parse
 from benchmarks.gpu.fsd_plan import Plan, plan_of
 from benchmarks.gpu.fsd_record import RESERVE, RUNNING, STOPPED, Clock, Record, is_whole
-from benchmarks.gpu.fsd_run import KINDS, Contender
+from benchmarks.gpu.fsd_run import KINDS, Run
 
 PART = "fsd"
 EVALUATIONS = 8
@@ -36,26 +36,26 @@ LEAST = 20.0  # seconds: no training is begun for less
 
 
 @dataclass
-class Ground:
-    """What all contenders share."""
+class SharedData:
+    """What all runs share."""
 
     train: Any
     measured: dict[str, Any]  # name -> People
     batch: Any  # what a step reads
     device: torch.device
-    shown: dict[str, list[Any]] = field(default_factory=dict)  # name -> images in chunks
+    chunks: dict[str, list[Any]] = field(default_factory=dict)  # name -> images
 
     def images(self, name: str) -> list[Any]:
         """Return what the network sees of measured people, (B, 3, 256, 192) each; kept."""
-        if name not in self.shown:
+        if name not in self.chunks:
             people = self.measured[name]
             matrices = people.matrices[0].split(CHUNK)
             pictures = people.pictures.split(CHUNK)
-            self.shown[name] = [
+            self.chunks[name] = [
                 fsd_batch.normalise(fsd_batch.warp(*pair))
                 for pair in zip(pictures, matrices, strict=True)
             ]
-        return self.shown[name]
+        return self.chunks[name]
 
     def fill(self, batch: Any) -> None:
         """Let the next step read another batch."""
@@ -70,7 +70,7 @@ class Ground:
 # --- preparation -----------------------------------------------------------------------------
 
 
-def prepare(options: Options, plan: Plan) -> Ground:
+def prepare(options: Options, plan: Plan) -> SharedData:
     """Read the packed data onto the device."""
     device = torch.device(options.device)
     torch.backends.cudnn.benchmark = device.type == "cuda"
@@ -81,10 +81,10 @@ def prepare(options: Options, plan: Plan) -> Ground:
     measured = {
         name: fsd_batch.load(folder / f"{name}.npz", device, few) for name in ("lspet", "coco")
     }
-    return Ground(train, measured, next(fsd_batch.batches(train, plan.batch, 0))[1], device)
+    return SharedData(train, measured, next(fsd_batch.batches(train, plan.batch, 0))[1], device)
 
 
-def contenders(ground: Ground, plan: Plan, results: Results) -> list[Contender]:
+def build_runs(shared: SharedData, plan: Plan, results: Results) -> list[Run]:
     """Build the nine, each with its graph.
 
     One that cannot be built is named in the results and left out; one whose graph cannot be
@@ -95,7 +95,7 @@ def contenders(ground: Ground, plan: Plan, results: Results) -> list[Contender]:
         if plan.only and kind.name not in plan.only:
             continue
         try:
-            each = Contender(kind, plan.recipe, ground.batch)
+            each = Run(kind, plan.recipe, shared.batch)
             each.train(True)
             if plan.graph:
                 record_graph(each, results)
@@ -106,8 +106,8 @@ def contenders(ground: Ground, plan: Plan, results: Results) -> list[Contender]:
     return built
 
 
-def record_graph(each: Contender, results: Results) -> None:
-    """Record a contender's graph, or let it run without. Raises where memory is short."""
+def record_graph(each: Run, results: Results) -> None:
+    """Record a run's graph, or let it run without. Raises where memory is short."""
     try:
         each.capture()
     except torch.OutOfMemoryError:
@@ -129,7 +129,7 @@ def wait(device: torch.device) -> None:
         torch.cuda.synchronize(device)
 
 
-def launch(runners: list[Contender]) -> None:
+def launch(runners: list[Run]) -> None:
     """Let all take a step; graphs side by side, each on its own stream, not waited for."""
     recorded = [each for each in runners if each.graph]
     if recorded:
@@ -145,58 +145,58 @@ def launch(runners: list[Contender]) -> None:
             each.step()
 
 
-def join(runners: list[Contender]) -> None:
+def join(runners: list[Run]) -> None:
     """Let what comes next wait for the graphs."""
     for each in runners:
         if each.graph:
             torch.cuda.current_stream().wait_event(each.done)
 
 
-def step_together(runners: list[Contender]) -> None:
+def step_together(runners: list[Run]) -> None:
     """Let all take a step, to its end."""
     launch(runners)
     join(runners)
 
 
-def measure_steps(ground: Ground, runners: list[Contender], rounds: int) -> dict[str, float]:
+def measure_steps(shared: SharedData, runners: list[Run], rounds: int) -> dict[str, float]:
     """Return milliseconds of a step: the first alone, without and with its graph; all together."""
 
     def timed(run: Any) -> float:
         run()
-        wait(ground.device)
+        wait(shared.device)
         begun = time.perf_counter()
         for _ in range(rounds):
             run()
-        wait(ground.device)
+        wait(shared.device)
         return round((time.perf_counter() - begun) / rounds * 1000, 2)
 
     first = runners[0]
-    stream = batches_of(ground, len(ground.batch.images), 1)
-    found = {"batch": timed(lambda: ground.fill(next(stream)[1])), "eager": timed(first.compute)}
+    stream = batches_of(shared, len(shared.batch.images), 1)
+    found = {"batch": timed(lambda: shared.fill(next(stream)[1])), "eager": timed(first.compute)}
     if first.graph:
         found["graph"] = timed(lambda: step_together([first]))
     found["together"] = timed(lambda: step_together(runners))
     found["runs"] = len(runners)
-    if ground.device.type == "cuda":
+    if shared.device.type == "cuda":
         found["peak_GiB"] = round(torch.cuda.max_memory_reserved() / 2**30, 1)
         torch.cuda.empty_cache()
     return found
 
 
-def batches_of(ground: Ground, size: int, seed: int) -> Any:
+def batches_of(shared: SharedData, size: int, seed: int) -> Any:
     """Return the endless stream of training batches."""
-    return fsd_batch.batches(ground.train, size, seed)
+    return fsd_batch.batches(shared.train, size, seed)
 
 
 # --- training ----------------------------------------------------------------------------------
 
 
-def evaluate(ground: Ground, runner: Contender) -> dict[str, float]:
-    """Return AP and PCK of a contender on what is measured."""
+def evaluate(shared: SharedData, runner: Run) -> dict[str, float]:
+    """Return AP and PCK of a run on what is measured."""
     runner.train(False)
     figures = {}
-    for name, people in ground.measured.items():
-        decoded = [fsd_batch.decode(runner.heatmaps(images)) for images in ground.images(name)]
+    for name, people in shared.measured.items():
+        decoded = [fsd_batch.decode(runner.heatmaps(images)) for images in shared.images(name)]
         place, scores = (torch.cat(part) for part in zip(*decoded, strict=True))
         matrices = people.matrices[0]
         back = torch.linalg.inv(matrices[:, :, :2]).transpose(1, 2)
@@ -208,20 +208,18 @@ def evaluate(ground: Ground, runner: Contender) -> dict[str, float]:
     return figures
 
 
-def train(
-    ground: Ground, runners: list[Contender], plan: Plan, clock: Clock, record: Record
-) -> Any:
-    """Train all contenders side by side; yield the progress after each evaluation.
+def train(shared: SharedData, runners: list[Run], plan: Plan, clock: Clock, record: Record) -> Any:
+    """Train all runs side by side; yield the progress after each evaluation.
 
     Who calls may end it there.
     """
-    stream = batches_of(ground, len(ground.batch.images), plan.seed)
-    empty, step, due = torch.zeros((), device=ground.device), 0, 0.0
+    stream = batches_of(shared, len(shared.batch.images), plan.seed)
+    empty, step, due = torch.zeros((), device=shared.device), 0, 0.0
     window = 1 if plan.steps and plan.steps < 10 else 10
     epochs, batch = next(stream)
     while (progress := clock.progress(step)) < 1 and not clock.over:
-        ground.fill(batch)
-        empty += ground.empty_loss()
+        shared.fill(batch)
+        empty += shared.empty_loss()
         for each in runners:
             each.set_progress(step, progress)
         launch(runners)
@@ -235,20 +233,20 @@ def train(
             empty.zero_()
         if progress >= due and record.windows:
             due = (int(progress * EVALUATIONS) + 1) / EVALUATIONS
-            evaluate_all(ground, runners, clock, record)
+            evaluate_all(shared, runners, clock, record)
             yield progress
     if record.windows:
-        evaluate_all(ground, runners, clock, record)
+        evaluate_all(shared, runners, clock, record)
         if progress >= 1:
             record.about["outcome"] = "finished"
     record.stop()
     yield progress
 
 
-def evaluate_all(ground: Ground, runners: list[Contender], clock: Clock, record: Record) -> None:
+def evaluate_all(shared: SharedData, runners: list[Run], clock: Clock, record: Record) -> None:
     """Add everyone's figures to the record; let the clock know how long it took."""
     begun = time.monotonic()
-    found = {each.kind.name: evaluate(ground, each) for each in runners}
+    found = {each.kind.name: evaluate(shared, each) for each in runners}
     seconds = time.monotonic() - begun
     clock.keep(seconds)
     step = record.about["steps"]
@@ -256,7 +254,7 @@ def evaluate_all(ground: Ground, runners: list[Contender], clock: Clock, record:
 
 
 def train_from(
-    start: str, options: Options, plan: Plan, ground: Ground, runners: list[Contender],
+    start: str, options: Options, plan: Plan, shared: SharedData, runners: list[Run],
     results: Results,
 ) -> Record:  # fmt: skip
     """Train from a start, as far as the time goes, and write what is seen.
@@ -280,7 +278,7 @@ def train_from(
         fsd_report.write(options.out, results.values, curves=about["outcome"] != RUNNING)
 
     try:
-        for progress in train(ground, runners, plan, clock, record):
+        for progress in train(shared, runners, plan, clock, record):
             if start != plan.starts[-1] and progress >= plan.patience:
                 record.give_up_if_stuck(progress)
             write()
@@ -294,17 +292,25 @@ def train_from(
 
 
 def run_starts(
-    options: Options, plan: Plan, ground: Ground, runners: list[Contender], results: Results
-) -> None:
-    """Train from each start in turn, until one training is finished or the time is over."""
+    options: Options, plan: Plan, shared: SharedData, runners: list[Run], results: Results
+) -> bool:
+    """Train from each start in turn, until one training is finished or the time is over.
+
+    Returns:
+        Whether nothing is left to train; what the time ended is trained anew by a later call.
+
+    """
     for start in plan.starts:
         about = results.values.get(f"{start}, seed {plan.seed}", {})
         if not is_whole(about):
             if options.left - RESERVE < LEAST and not plan.steps:
-                break
-            about = train_from(start, options, plan, ground, runners, results).about
+                return False
+            about = train_from(start, options, plan, shared, runners, results).about
+        if not is_whole(about):
+            return False
         if about["outcome"] == "finished" and not options.tiny:
             break
+    return True
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -334,23 +340,23 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def measure(options: Options, plan: Plan, results: Results) -> int:
-    """Build all contenders, time a step and train; return 0 unless none could be built."""
-    ground = prepare(options, plan)
+    """Build all runs, time a step and train; return 0 unless none could be built."""
+    shared = prepare(options, plan)
     notes = json.loads((options.data / PART / "notes.json").read_text(encoding="utf-8"))
-    card = torch.cuda.get_device_name() if ground.device.type == "cuda" else "CPU"
+    card = torch.cuda.get_device_name() if shared.device.type == "cuda" else "CPU"
     results.put("about", {"card": card, "data": notes, "recipe": vars(plan.recipe),
                           "torch": torch.__version__, "plan": {"batch": plan.batch}})  # fmt: skip
-    runners = contenders(ground, plan, results)
+    runners = build_runs(shared, plan, results)
     if not runners:
         return 1
     try:
-        rounds = 1 if ground.device.type == "cpu" else 10
-        results.put("step_ms", measure_steps(ground, runners, rounds))
+        rounds = 1 if shared.device.type == "cpu" else 10
+        results.put("step_ms", measure_steps(shared, runners, rounds))
         print(json.dumps(results.values["step_ms"]), flush=True)
     except torch.OutOfMemoryError as error:  # a step without graph needs more
         note(results, f"step times: {error!r}")
-    run_starts(options, plan, ground, runners, results)
-    results.finish()
+    if run_starts(options, plan, shared, runners, results):
+        results.finish()
     return 0
 
 

@@ -1,4 +1,4 @@
-"""What a training of all contenders shows, and how far it is."""
+"""What a training of all runs shows, and how far it is."""
 
 import time
 from dataclasses import dataclass, field
@@ -45,7 +45,7 @@ class Clock:
 
 @dataclass
 class Record:
-    """What a training of all contenders shows, as it goes on."""
+    """What a training of all runs shows, as it goes on."""
 
     names: list[str]
     about: dict[str, Any]
@@ -74,7 +74,7 @@ def is_whole(about: dict[str, Any]) -> bool:
 
 
 def stuck(windows: list[dict[str, Any]]) -> bool:
-    """Tell whether no contender's last window is below the loss of empty heatmaps."""
+    """Tell whether no run's last window is below the loss of empty heatmaps."""
     last = windows[-1]
     lowest = min((v["heatmap_loss"] for v in last["runs"].values()
                   if v["heatmap_loss"] == v["heatmap_loss"]), default=1.0)  # fmt: skip

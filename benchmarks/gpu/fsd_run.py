@@ -1,4 +1,4 @@
-"""One contender of the distillation measurement: a shipped config's model, trained step by step.
+"""One run of the distillation measurement: a shipped config's model, trained step by step.
 
 The loop is lighter than mmengine's Runner, whose hooks and loaders would take longer than a step
 of this small network and cannot run several trainings at once. Model, losses, optimiser and
@@ -115,7 +115,7 @@ def first_weights(start: str, seed: int, recipe: Recipe) -> dict[str, Any]:
     return {name: value.clone() for name, value in model.state_dict().items()}
 
 
-class Contender:
+class Run:
     """A kind in training.
 
     Args:

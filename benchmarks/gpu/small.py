@@ -17,24 +17,26 @@ import torch
 
 from benchmarks.gpu._part import Options, Results, parse
 from benchmarks.gpu.small_augment import Pool, Strength
+from benchmarks.gpu.small_choice import PERSON
 from benchmarks.gpu.small_data import CCTV_VAL, COCO_TRAIN, COCO_VAL, TRAIN, Data, load
-from benchmarks.gpu.small_eval import average_precision, look, turned
+from benchmarks.gpu.small_eval import average_precision, predict, turned
 from benchmarks.gpu.small_network import SmallPose, load_start
 from benchmarks.gpu.small_report import write_report
 from benchmarks.gpu.small_train import MODES, PLAIN, Mode, Recipe, Trainer, measure
 
 _SHARES = {"coco": 0.28, "fight_surv": 0.48, "bed_falls": 0.08, "multiview_falls": 0.03,
            "assets": 0.04}  # fmt: skip
-_REST = 0.09  # falls, whose folders are named by the person
+_REST = 0.09  # falls, whose folders are named by the person: shared equally
+_EMPTY = 0.35  # chance of a picture without people beside one with some
 _RESERVE_S = 14.0  # for the last evaluation and the files
 _EVERY_S = 55.0  # between evaluations
 _TESTED = 160  # pictures of a test, at most
 _TINY = Recipe(batch=4, strength=Strength(mosaic=0.25))
 
 
-def main() -> int:
+def main(argv: list[str] | None = None) -> int:
     """Train until the time is over; return 0 when that went well."""
-    options = parse(__doc__)
+    options = parse(__doc__, argv)
     results = Results.open(options, "small_tiny" if options.tiny else "small")
     if "complete" in results:
         return 0
@@ -59,19 +61,21 @@ def _is_gpu(options: Options) -> bool:
 
 
 def _chances(data: Data) -> torch.Tensor:
-    """Return each picture's chance: by data set, and less for those without anybody."""
+    """Return each picture's chance: by data set, and less for those without people."""
     chances = np.zeros(len(data.groups))
-    for group in np.unique(data.groups):
+    groups = np.unique(data.groups).tolist()
+    falls = max(1, len(set(groups) - set(_SHARES)))
+    for group in groups:
         rows = data.groups == group
-        share = _SHARES.get(str(group), _REST / 3)
-        somebody = np.where((data.labels.kinds[rows] == 1).any(1), 1.0, 0.35)
-        chances[rows] = share * somebody / somebody.sum()
+        people = (data.labels.kinds[rows] == PERSON).any(1)
+        weights = np.where(people, 1.0, _EMPTY)
+        chances[rows] = _SHARES.get(group, _REST / falls) * weights / weights.sum()
     return torch.from_numpy(chances).float()
 
 
 def _describe(data: Data) -> dict[str, Any]:
     """Return how much there is of what."""
-    people = data.labels.kinds == 1
+    people = data.labels.kinds == PERSON
     posed = people & (data.labels.keypoints[..., 2] > 0).any(-1)
     return {
         str(group): {
@@ -143,7 +147,7 @@ class _Run:
         span = max(1.0, self.options.left - (2.0 if self.options.tiny else _RESERVE_S))
         if self.options.tiny:
             span = min(span, 4.0 if _is_gpu(self.options) else 8.0)
-        steps, looked, sums = 0, start, {}
+        steps, evaluated, sums = 0, start, {}
         progress = self.begun
         while progress < 1 or steps < least:
             parts = self.trainer.step(min(1.0, progress))
@@ -152,10 +156,10 @@ class _Run:
             steps += 1
             now = time.monotonic()
             progress = self.begun + (1 - self.begun) * (now - start) / span
-            if now - looked > _EVERY_S and span - (now - start) > _EVERY_S / 2:
+            if now - evaluated > _EVERY_S and span - (now - start) > _EVERY_S / 2:
                 self.note(progress, steps, sums)
                 self.save(progress)
-                looked, sums, steps = time.monotonic(), {}, 0
+                evaluated, sums, steps = time.monotonic(), {}, 0
         self.note(1.0, steps, sums)
         self.save(1.0)
         if not self.options.tiny:
@@ -167,8 +171,8 @@ class _Run:
         row["losses"] = {n: round(float(v) / max(1, steps), 4) for n, v in sums.items()}
         for name, part in self.tests.items():
             try:
-                seen = look(self.trainer.average, part.pictures, self.options.device)
-                scores = average_precision(seen, part.labels)
+                detections = predict(self.trainer.average, part.pictures, self.options.device)
+                scores = average_precision(detections, part.labels)
                 row[name] = {key: round(value, 4) for key, value in scores.items()}
             except Exception as error:  # noqa: BLE001 - nor must an evaluation
                 row[name] = {"error": f"{type(error).__name__}: {error}"[:300]}

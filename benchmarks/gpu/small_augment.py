@@ -121,15 +121,15 @@ def _move(batch: Batch, flip: Tensor, strength: Strength) -> Batch:
 
 
 def _centre(batch: Batch, side: int) -> Tensor:
-    """Return the point (B, 2) of each picture that comes near the middle: somebody's, or none's."""
+    """Return the point (B, 2) of each picture that comes near the middle: a person's or its own."""
     n = len(batch.kinds)
     chance = (batch.kinds == PERSON).float() + 1e-6
     chosen = torch.multinomial(chance, 1)[:, 0]
     rows = torch.arange(n, device=chosen.device)
     box = batch.boxes[rows, chosen]
     middle = (box[:, :2] + box[:, 2:]) / 2
-    somebody = (batch.kinds[rows, chosen] == PERSON) & (torch.rand(n, device=box.device) < 0.7)
-    return torch.where(somebody[:, None], middle, torch.full_like(middle, side / 2))
+    to_person = (batch.kinds[rows, chosen] == PERSON) & (torch.rand(n, device=box.device) < 0.7)
+    return torch.where(to_person[:, None], middle, torch.full_like(middle, side / 2))
 
 
 def _warp(pictures: Tensor, linear: Tensor, shift: Tensor) -> Tensor:

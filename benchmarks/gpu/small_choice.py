@@ -80,7 +80,7 @@ def choose(seen: Mapping[str, NDArray[Any]]) -> Labels:
     plain = (upright >= 0.5) & ~posed
     doubtful = ~posed & ~plain & ((detector >= 0.12) | (movenet >= 0.12) | (mean >= 0.2))
     trust = np.maximum(detector, 2 * movenet) * np.maximum(mean, 0.05) + posed
-    kept = _without_twins(boxes, keypoints, trust, posed | plain)
+    kept = _without_duplicates(boxes, keypoints, trust, posed | plain)
     rows = np.flatnonzero(kept | doubtful)
     kinds = np.where(kept, PERSON, DOUBT).astype(np.uint8)
     weights = np.where((points >= _KEYPOINT) & posed[:, None], points, 0)
@@ -92,7 +92,7 @@ def choose(seen: Mapping[str, NDArray[Any]]) -> Labels:
     return Labels(boxes[rows], located[rows], scores[rows], kinds[rows], areas[rows])
 
 
-def _without_twins(
+def _without_duplicates(
     boxes: FloatArray, keypoints: FloatArray, trust: FloatArray, people: NDArray[np.bool_]
 ) -> NDArray[np.bool_]:
     """Return which people stay when of two that are one the less trusted goes."""
@@ -102,12 +102,12 @@ def _without_twins(
     visible = (keypoints[:, None, :, 2] > 0.2) & (keypoints[None, :, :, 2] > 0.2)
     areas = np.minimum(box_area(boxes)[:, None], box_area(boxes)[None]) * _AREA
     alike = oks(keypoints[..., :2], keypoints[..., :2], visible, areas)
-    twins = (alike > 0.5) | (box_iou(boxes, boxes) > 0.65)
+    duplicates = (alike > 0.5) | (box_iou(boxes, boxes) > 0.65)
     order = np.argsort(-trust, kind="stable")
     for place, i in enumerate(order):
         if kept[i]:
             for j in order[place + 1 :]:
-                kept[j] &= not twins[i, j]
+                kept[j] &= not duplicates[i, j]
     return kept
 
 

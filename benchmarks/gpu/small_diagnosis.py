@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from benchmarks.gpu.small_choice import PERSON, Labels
 from benchmarks.gpu.small_data import CCTV_VAL, COCO_TRAIN, COCO_VAL, TRAIN, Data, load
-from benchmarks.gpu.small_eval import Seen, average_precision, look
+from benchmarks.gpu.small_eval import Detections, average_precision, predict
 from benchmarks.gpu.small_network import SmallPose, load_start
 from recognizer.geometry import box_iou
 from recognizer.skeleton import KEYPOINT_NAMES, OKS_SIGMAS
@@ -29,13 +29,13 @@ _PCK = 0.2  # of the longer side of a person's box; also half of it
 _MOST = 160
 
 
-def found(seen: Sequence[Seen], labels: Labels, score: float) -> dict[str, float]:
+def found(detections: Sequence[Detections], labels: Labels, score: float) -> dict[str, float]:
     """Return recall and precision of boxes of some score, at an overlap of 0.5.
 
     Boxes on doubts and crowds count neither way.
     """
     hits = people = wrong = 0
-    for one, kinds, boxes in zip(seen, labels.kinds, labels.boxes, strict=True):
+    for one, kinds, boxes in zip(detections, labels.kinds, labels.boxes, strict=True):
         kept = one.boxes[one.scores >= score]
         overlap = box_iou(boxes, kept) >= _OVERLAP if len(kept) else np.zeros((len(boxes), 0), bool)
         people += int((kinds == PERSON).sum())
@@ -44,13 +44,15 @@ def found(seen: Sequence[Seen], labels: Labels, score: float) -> dict[str, float
     return {"recall": hits / max(1, people), "precision": hits / max(1, hits + wrong)}
 
 
-def pairs(seen: Sequence[Seen], labels: Labels) -> tuple[FloatArray, FloatArray, FloatArray]:
-    """Return true and seen keypoints (P, 17, 3) of matched people, and P scales and sides (P, 2).
+def pairs(
+    detections: Sequence[Detections], labels: Labels
+) -> tuple[FloatArray, FloatArray, FloatArray]:
+    """Return matched people's true and found keypoints (P, 17, 3), scales and sides (P, 2).
 
     Of the boxes that lie on a person the best scored is taken.
     """
     there, here, sizes = [], [], []
-    for i, one in enumerate(seen):
+    for i, one in enumerate(detections):
         known = (labels.keypoints[i][..., 2] > 0).any(-1) & (labels.kinds[i] == PERSON)
         for m in np.flatnonzero(known):
             box = labels.boxes[i, m]
@@ -64,13 +66,13 @@ def pairs(seen: Sequence[Seen], labels: Labels) -> tuple[FloatArray, FloatArray,
     return (np.reshape(there, shape), np.reshape(here, shape), np.reshape(sizes, (-1, 2)))
 
 
-def placed(seen: Sequence[Seen], labels: Labels) -> dict[str, Any]:
+def placed(detections: Sequence[Detections], labels: Labels) -> dict[str, Any]:
     """Return OKS and PCK of matched people, and each keypoint's offset and similarity.
 
     ``offset``: median of x and y, in sides of a person's box; it shows a wrong decoding.
     ``pck``: share within a tenth of the longer side.
     """
-    there, here, sizes = pairs(seen, labels)
+    there, here, sizes = pairs(detections, labels)
     if not len(there):
         return {"matched": 0}
     alike, known = _alike(there, here, sizes), there[..., 2] > 0
@@ -94,14 +96,16 @@ def _alike(there: FloatArray, here: FloatArray, sizes: FloatArray) -> NDArray[np
 
 def diagnose(network: SmallPose, data: Data) -> dict[str, Any]:
     """Return AP, boxes found by threshold and errors of the poses, before and after moving them."""
-    seen = look(network, data.pictures, "cpu")
-    first = look(network, data.pictures, "cpu", again=False)
+    detections = predict(network, data.pictures, "cpu")
+    first = predict(network, data.pictures, "cpu", again=False)
     return {
         "people": int((data.labels.kinds == PERSON).sum()),
-        **average_precision(seen, data.labels),
+        **average_precision(detections, data.labels),
         "AP_first": average_precision(first, data.labels)["AP"],
-        "boxes": {str(s): found(seen, data.labels, s) for s in (0.05, 0.1, 0.2, 0.3, 0.4, 0.5)},
-        "pose": placed(seen, data.labels),
+        "boxes": {
+            str(s): found(detections, data.labels, s) for s in (0.05, 0.1, 0.2, 0.3, 0.4, 0.5)
+        },
+        "pose": placed(detections, data.labels),
         "pose_first": {k: v for k, v in placed(first, data.labels).items() if k != "keypoints"},
     }
 

@@ -77,7 +77,7 @@ class Trainer:
         self.average = copy.deepcopy(network).eval().requires_grad_(False)
         self.steps = 0
         self._optimizer = _optimizer(network, recipe)
-        self._see = self._recorded() if mode.graph else network
+        self._forward = self._recorded() if mode.graph else network
         order = torch.channels_last if mode.channels_last else torch.contiguous_format
         network.to(memory_format=order)  # type: ignore[call-overload]
 
@@ -110,7 +110,7 @@ class Trainer:
         batch = augment(self.pool, self.recipe.batch, self.recipe.strength)
         batch = Batch(self._order(batch.pictures), *batch.labels())
         with self._cast():
-            parts = losses(self.network, batch, self._see)
+            parts = losses(self.network, batch, self._forward)
         torch.stack(list(parts.values())).sum().backward()
         return parts
 
@@ -126,11 +126,11 @@ class Trainer:
         self._optimizer.step()
         self._optimizer.zero_grad(set_to_none=not self.mode.graph)
         self.steps += 1
-        self._follow()
+        self._update_average()
         return parts
 
     @torch.no_grad()
-    def _follow(self) -> None:
+    def _update_average(self) -> None:
         keep = min(1 - 1 / _AVERAGE, self.steps / (self.steps + 10))
         own = [p.detach() for p in self.network.parameters()]
         torch._foreach_lerp_(list(self.average.parameters()), own, 1 - keep)

@@ -133,13 +133,13 @@ def test_order_follows_from_the_seed_and_each_epoch_takes_everybody_once():
         torch.zeros(1, 10, dtype=torch.bool), {},
     )  # fmt: skip
 
-    def shown(seed):
+    def levels(seed):
         stream = fsd_batch.batches(people, 5, seed)
         level = [next(stream)[1].images[:, 0, 0, 0] for _ in range(4)]
         return torch.cat(level)
 
-    assert torch.equal(shown(1), shown(1))
-    assert not torch.equal(shown(1), shown(2))
-    assert len(shown(1)[:10].unique()) == len(shown(1)[10:].unique()) == 10
+    assert torch.equal(levels(1), levels(1))
+    assert not torch.equal(levels(1), levels(2))
+    assert len(levels(1)[:10].unique()) == len(levels(1)[10:].unique()) == 10
     with pytest.raises(ValueError, match="at least 11"):
         next(fsd_batch.batches(people, 11, 0))

@@ -1,4 +1,4 @@
-"""A contender's step is the Runner's train_step; its schedule is the config's."""
+"""A run's step is the Runner's train_step; its schedule is the config's."""
 
 import copy
 import time
@@ -27,8 +27,8 @@ def batch(size=2):
     ), levels
 
 
-def contender(name, shared=None):
-    each = fsd_run.Contender(BY_NAME[name], RECIPE, shared or batch()[0])
+def make_run(name, shared=None):
+    each = fsd_run.Run(BY_NAME[name], RECIPE, shared or batch()[0])
     each.reset(fsd_run.first_weights("published", 0, RECIPE))
     each.train(True)
     return each
@@ -40,7 +40,7 @@ def test_step_is_the_runners(name):
     from mmpose.registry import MODELS
 
     inputs, levels = batch()
-    ours = contender(name, inputs)
+    ours = make_run(name, inputs)
     cfg = load_pose_config(fsd_run.CONFIGS / f"sdpose_s_v1_{BY_NAME[name].config}_coco_256x192.py")
     cfg.model.head.depth = 1
     with scope("mmpose"):
@@ -91,7 +91,7 @@ def test_all_kinds_start_from_the_same_weights_and_only_the_teacher_differs():
 
 
 def test_schedule_is_the_configs_by_share_of_the_training():
-    each = contender("fsd_dynamic, gradient to teacher")
+    each = make_run("fsd_dynamic, gradient to teacher")
     loss = each.model.head.loss_vis_token_dist
     seen = []
     for step, progress in ((0, 0.0), (50, 0.1), (100, 1 / 3), (900, 0.7), (999, 0.9)):
@@ -101,11 +101,11 @@ def test_schedule_is_the_configs_by_share_of_the_training():
     np.testing.assert_allclose(rates, [1e-6, 5.005e-4, 1e-3, 1e-4, 1e-5], rtol=1e-5)
     np.testing.assert_allclose(inside, [1, 1, 2, 3, 3], rtol=1e-5)
     np.testing.assert_allclose(outside, [1, 1, 0.65, 0.3, 0.3], rtol=1e-5)
-    assert contender(BEST).warmup == 2 * each.warmup == 200
+    assert make_run(BEST).warmup == 2 * each.warmup == 200
 
 
 def test_reset_begins_anew():
-    each = contender(BEST)
+    each = make_run(BEST)
     each.set_progress(10**6, 0.0)
     results = []
     for _ in range(2):
@@ -192,9 +192,9 @@ def test_true_heatmaps_are_measured_as_perfect():
         torch.from_numpy(fsd_batch.warp_matrices(centre, width, np.zeros(count)))[None].float(),
         torch.zeros(1, count, dtype=torch.bool), notes,
     )  # fmt: skip
-    ground = fsd.Ground(None, {"people": people}, None, torch.device("cpu"))
+    shared = fsd.SharedData(None, {"people": people}, None, torch.device("cpu"))
     oracle = Oracle(people)
-    assert fsd.evaluate(ground, oracle) == {"people_ap": 1, "people_ap50": 1, "people_pck": 1}
+    assert fsd.evaluate(shared, oracle) == {"people_ap": 1, "people_ap50": 1, "people_pck": 1}
     assert oracle.training
     people.keypoints[::2] += 40  # every other person's truth moves away from the notes
-    assert fsd.evaluate(ground, Oracle(people))["people_pck"] < 0.7
+    assert fsd.evaluate(shared, Oracle(people))["people_pck"] < 0.7

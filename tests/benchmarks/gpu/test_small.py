@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 
+from benchmarks.gpu import small
 from benchmarks.gpu.small_augment import Batch, Pool, Strength, augment
 from benchmarks.gpu.small_choice import DOUBT, PERSON, SLOTS, Labels, choose
 from benchmarks.gpu.small_data import Data, load, pack, split_of
@@ -179,6 +180,27 @@ def test_a_step_that_is_not_finite_changes_nothing():
     trainer.step(0.5)
     for a, b in zip(before, trainer.network.parameters(), strict=True):
         assert torch.equal(a, b)
+
+
+def test_chances_are_by_data_set_and_falls_folders_share_theirs():
+    one = _person()
+    groups = ["coco", "coco", "coco", "Subject_1", "Subject_3", "Subject_3"]
+    labels = Labels(*(np.repeat(value, len(groups), 0) for value in vars(one.labels).values()))
+    labels.kinds[1] = 0  # nobody is there
+    data = Data(np.repeat(one.pictures, len(groups), 0), labels,
+                np.zeros(len(groups), np.uint8), np.array(groups))  # fmt: skip
+    chances = small._chances(data).numpy()
+    assert chances[:3].sum() == pytest.approx(0.28)
+    assert chances[1] == pytest.approx(0.35 * chances[0])
+    assert chances[3:] == pytest.approx([0.045, 0.0225, 0.0225])
+
+
+def test_a_complete_part_trains_no_more(tmp_path):
+    (tmp_path / "small.json").write_text('{"complete": true}')
+    given = ["--out", str(tmp_path), "--data", str(tmp_path / "none"), "--device", "cpu"]
+    assert small.main(given) == 0
+    with pytest.raises(FileNotFoundError):  # begins where it is not complete
+        small.main([*given, "--tiny"])
 
 
 @pytest.mark.parametrize("quarters", [0, 1, 3])

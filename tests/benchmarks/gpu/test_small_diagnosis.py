@@ -5,7 +5,7 @@ import pytest
 
 from benchmarks.gpu.small_choice import DOUBT, PERSON, Labels
 from benchmarks.gpu.small_diagnosis import found, placed
-from benchmarks.gpu.small_eval import Seen
+from benchmarks.gpu.small_eval import Detections
 
 
 def _labels():
@@ -27,7 +27,7 @@ def _seen(labels, shift):
     keypoints = labels.keypoints[0][[0, 2, 2]].copy()
     keypoints[..., :2] += shift
     scores = np.array([0.9, 0.6, 0.35], np.float32)
-    return [Seen(np.concatenate([labels.boxes[0][[0, 2]], ghost]), keypoints, scores)]
+    return [Detections(np.concatenate([labels.boxes[0][[0, 2]], ghost]), keypoints, scores)]
 
 
 @pytest.mark.parametrize(("score", "recall", "precision"), [
@@ -52,5 +52,5 @@ def test_a_shift_shows_as_offset_and_in_pck(shift, pck, near):
 def test_nobody_matched_is_said():
     labels = _labels()
     seen = _seen(labels, 0)
-    nobody = [Seen(seen[0].boxes + 1000, seen[0].keypoints, seen[0].scores)]
+    nobody = [Detections(seen[0].boxes + 1000, seen[0].keypoints, seen[0].scores)]
     assert placed(nobody, labels) == {"matched": 0}

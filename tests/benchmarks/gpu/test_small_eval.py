@@ -1,16 +1,11 @@
-"""Our keypoint AP beside pycocotools' on the same people."""
-
-import contextlib
-import io
+"""Keypoint AP of made people, and turned pictures."""
 
 import numpy as np
 import pytest
-from pycocotools.coco import COCO
-from pycocotools.cocoeval import COCOeval
 
-from benchmarks.gpu.small_choice import CROWD, PERSON, Labels
+from benchmarks.gpu.small_choice import CROWD, DOUBT, PERSON, Labels
 from benchmarks.gpu.small_data import Data
-from benchmarks.gpu.small_eval import Seen, average_precision, turned
+from benchmarks.gpu.small_eval import Detections, average_precision, turned
 
 SLOTS = 6
 
@@ -47,51 +42,35 @@ def _seen(random, labels, noise):
         ghost[..., 2] = 0.5
         everyone = np.concatenate([keypoints, ghost]).astype(np.float32)
         boxes = np.concatenate([everyone[..., :2].min(1), everyone[..., :2].max(1)], 1)
-        found.append(Seen(boxes, everyone, random.uniform(0.1, 1, len(everyone))))
+        found.append(Detections(boxes, everyone, random.uniform(0.1, 1, len(everyone))))
     return found
 
 
-def _reference(labels, found):
-    """Return pycocotools' AP and AR."""
-    annotations, rows = [], []
-    for i, seen in enumerate(found):
-        for m in np.flatnonzero(labels.kinds[i]):
-            box, keypoints = labels.boxes[i, m], labels.keypoints[i, m].copy()
-            keypoints[:, 2] *= 2
-            annotations.append({
-                "id": len(annotations) + 1, "image_id": i + 1, "category_id": 1,
-                "bbox": [*map(float, box[:2]), *map(float, box[2:] - box[:2])],
-                "area": float(labels.areas[i, m]), "keypoints": keypoints.ravel().tolist(),
-                "num_keypoints": int((keypoints[:, 2] > 0).sum()),
-                "iscrowd": int(labels.kinds[i, m] == CROWD),
-            })  # fmt: skip
-        for keypoints, score in zip(seen.keypoints, seen.scores, strict=True):
-            rank, flat = float(score * keypoints[:, 2].mean()), keypoints.ravel().tolist()
-            rows.append({"image_id": i + 1, "category_id": 1, "keypoints": flat, "score": rank})
-    truth = COCO()
-    truth.dataset = {
-        "images": [{"id": i + 1} for i in range(len(found))], "info": {},
-        "categories": [{"id": 1, "name": "person"}], "annotations": annotations,
-    }  # fmt: skip
-    with contextlib.redirect_stdout(io.StringIO()):
-        truth.createIndex()
-        evaluation = COCOeval(truth, truth.loadRes(rows), "keypoints")
-        evaluation.evaluate()
-        evaluation.accumulate()
-        evaluation.summarize()
-    return evaluation.stats[0], evaluation.stats[5]
-
-
-@pytest.mark.parametrize("noise", [[0.5, 2], [2, 5, 20], [1, 3, 8]])
-def test_ap_is_that_of_pycocotools(noise):
-    random = np.random.default_rng(len(noise))
+@pytest.mark.parametrize(("noise", "doubts", "ap", "ap50", "ar", "found", "people"), [
+    ([0.5, 2], 0, 0.6625872016, 0.7126007344, 0.8068181818, 0.6785714286, 44),
+    ([0.5, 2], 1, 0.5930243678, 0.6511177679, 0.7756097561, 0.5849056604, 41),
+    ([2, 5, 20], 0, 0.1992878315, 0.4102578483, 0.4045454545, 0.5892857143, 44),
+    ([2, 5, 20], 1, 0.3235220048, 0.4286369523, 0.4804878049, 0.5471698113, 41),
+    ([1, 3, 8], 0, 0.3627496467, 0.6444126108, 0.5977272727, 0.6428571429, 44),
+    ([1, 3, 8], 1, 0.4569948895, 0.6282738640, 0.6268292683, 0.5849056604, 41),
+])  # fmt: skip
+def test_ap_and_people_found(noise, doubts, ap, ap50, ar, found, people):
+    random = np.random.default_rng(7 if doubts else len(noise))
     labels = _people(random, 12)
-    found = _seen(random, labels, noise)
-    ours = average_precision(found, labels)
-    precision, recall = _reference(labels, found)
-    assert 0.05 < precision < 0.95
-    assert ours["AP"] == pytest.approx(precision, abs=1e-6)
-    assert ours["AR"] == pytest.approx(recall, abs=1e-6)
+    if doubts:
+        labels.kinds[2::4, 3] = DOUBT
+        labels.keypoints[2::4, 3, :, 2] = 0
+    wanted = {"AP": ap, "AP50": ap50, "AR": ar, "found": found, "people": people}
+    assert average_precision(_seen(random, labels, noise), labels) == pytest.approx(
+        wanted, abs=1e-6
+    )
+
+
+def test_nobody_seen_is_zero():
+    labels = _people(np.random.default_rng(0), 2)
+    nobody = Detections(np.zeros((0, 4)), np.zeros((0, 17, 3)), np.zeros(0))
+    found = average_precision([nobody, nobody], labels)
+    assert (found["AP"], found["AR"], found["found"]) == (0, 0, 0)
 
 
 def test_a_turned_picture_carries_its_people():
