@@ -51,8 +51,9 @@ class _NumPy(TorchFunctionMode):
             return func(*args, **(kwargs or {}))
         if args[0].device.type != "cpu":
             raise TypeError(f"can't convert {args[0].device} device type tensor to numpy")
-        name = str(args[0].dtype).removeprefix("torch.")
-        return np.zeros(tuple(args[0].shape), name)  # TypeError: NumPy has no bfloat16
+        if args[0].dtype == torch.bfloat16:  # NumPy knows it once ml_dtypes is imported
+            raise TypeError("Got unsupported ScalarType BFloat16")
+        return np.zeros(tuple(args[0].shape), str(args[0].dtype).removeprefix("torch."))
 
 
 @contextmanager
