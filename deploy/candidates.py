@@ -67,10 +67,11 @@ class Candidate:
 
 @dataclass(frozen=True, slots=True)
 class Skipped:
-    """A backend that does not take part, and why."""
+    """A backend that does not take part, and why; ``broken``: it runs and gives no numbers."""
 
     name: str
     reason: str
+    broken: bool = False
 
 
 def cores() -> int:

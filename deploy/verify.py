@@ -18,6 +18,7 @@ from deploy.pose_parity import Parity, compare
 from recognizer.action.classifier import find_classifier
 from recognizer.artifacts import atomic_path, write_json
 from recognizer.backends.facts import PoseFacts
+from recognizer.backends.network import NotFiniteError
 from recognizer.backends.onnx_files import read_metadata
 from recognizer.command import next_command
 from recognizer.config import Config
@@ -80,7 +81,7 @@ def verify(config: Config, watch: Any) -> int:
         watch: what every mode is given to show progress; this one logs.
 
     Returns:
-        0; 1 where something is over its tolerance, or nobody was seen.
+        0; 1 where something is over its tolerance or not a number, or nobody was seen.
 
     Raises:
         ConfigError: fewer than two backends, or no checkpoint to compare a classifier with.
@@ -95,13 +96,17 @@ def verify(config: Config, watch: Any) -> int:
     seen, missing = look(found, pictures)
     skipped += missing
     rows = [*compare_all(config, found, seen), *compare_rectangle(config, found, pictures, seen)]
-    if not rows:
+    broken = [one.name for one in skipped if one.broken]
+    if not rows and not broken:
         raise ConfigError(
             "deploy.verify: expected two backends or more to compare, got "
             f"{', '.join(seen) or 'none'}; " + "; ".join(f"{s.name}: {s.reason}" for s in skipped)
         )
-    people = max(row.parity.people for row in rows)
+    people = max((row.parity.people for row in rows), default=0)
     _report(config, rows, skipped, source)
+    if broken:
+        logger.error("numbers that are not finite: %s", ", ".join(broken))
+        return EXIT_APART
     if not people:
         logger.error("nobody was seen by two backends: this proves nothing; set deploy.frames_dir")
         return EXIT_APART
@@ -127,7 +132,8 @@ def look(
             model = candidate.open(cores())
             seen[candidate.name] = [poses for image in pictures for poses in model([image])]
         except CANNOT_OPEN as error:
-            skipped.append(Skipped(candidate.name, str(error)))
+            broken = isinstance(error, NotFiniteError)
+            skipped.append(Skipped(candidate.name, str(error), broken))
             logger.warning("%s: left out: %s", candidate.name, error)
             continue
         logger.info("%s: done in %.1f s", candidate.name, time.monotonic() - start)
@@ -257,7 +263,7 @@ def _report(config: Config, rows: Sequence[Row], skipped: Sequence[Skipped], sou
         "frames_of": source,
         "rows": [asdict(row) for row in rows],
         "left_out": [asdict(one) for one in skipped],
-        "ok": not any(row.wrong for row in rows),
+        "ok": not any(row.wrong for row in rows) and not any(one.broken for one in skipped),
     }
     write_json(folder / "verify.json", folder, value)
     with atomic_path(folder / "verify.md", folder) as scratch:

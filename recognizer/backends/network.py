@@ -26,6 +26,10 @@ class ModelError(ValueError):
         self.remedy = remedy
 
 
+class NotFiniteError(ModelError):
+    """A network that runs and gives NaN or infinity."""
+
+
 @dataclass(frozen=True, slots=True)
 class TensorSpec:
     """Name, shape and element type of a network's input or output; None: any size."""
@@ -81,11 +85,11 @@ def check_finite(values: Sequence[NDArray[Any]], which: str) -> None:
     """Refuse results that are no numbers: they would pass for nobody, or for a place.
 
     Raises:
-        ModelError: NaN or infinity; ``which`` network gave it.
+        NotFiniteError: NaN or infinity; ``which`` network gave it.
 
     """
     if not all(np.isfinite(array).all() for array in values):
-        raise ModelError(
+        raise NotFiniteError(
             f"{which} gives numbers that are not finite (NaN)",
             remedy="use fp32 or bf16 where it runs or was built in fp16; otherwise its file is "
             "broken or was exported wrongly",
