@@ -237,7 +237,8 @@ def _explain(error: ValidationError, source: YamlSource, shell_keys: set[tuple[s
             key, expected = (*key, name), rest
         # The members of a union ('auto' or a number) each complain about the same key.
         wanted.setdefault(key, []).append(expected)
-        came[key] = _unknown(key) if problem["type"] == "extra_forbidden" else _came(problem)
+        came_now = _unknown(key) if problem["type"] == "extra_forbidden" else _came(problem)
+        came[key] = max(came.get(key, ""), came_now, key=len)  # the member that has advice
     lines = []
     for key, texts in wanted.items():
         dotted = ".".join(str(part) for part in key) or "the whole file"
