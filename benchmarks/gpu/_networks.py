@@ -71,11 +71,11 @@ class Subject:
         """Return the network's input for its pictures, or for the people in them."""
         if self.pose.facts.kind == "rtmo":
             return LetterboxBatch(self.input_wh).fill(self.images)[0].copy()
-        counts = [len(boxes.scores) for boxes in self.boxes]
+        owners = np.repeat(np.arange(len(self.boxes)), [len(boxes.scores) for boxes in self.boxes])
         corners = np.concatenate([boxes.xyxy for boxes in self.boxes])
         matrices, _, _ = crop_affine(corners, self.input_wh, TopDownSection().box_padding)
         people = TopDownPose(lambda _: self.boxes, self.open(CPU), TopDownSection())
-        return people._crop(self.images, counts, matrices)
+        return people.crop(self.images, owners, matrices)
 
     def poses(self, network: TorchNetwork, section: TorchPoseSection) -> Callable[[], list[Poses]]:
         """Return a call that finds the people of all images, from pixels to keypoints."""

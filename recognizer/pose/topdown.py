@@ -105,10 +105,19 @@ class TopDownPose:
         stops = np.cumsum(counts)
         return [everyone[stop - n : stop] for n, stop in zip(counts, stops, strict=True)]
 
-    def _crop(
+    def crop(
         self, images: Sequence[Image], owners: NDArray[np.int64], matrices: NDArray[np.float64]
     ) -> NDArray[Any]:
-        """Return crops of people (N,) of images: normalised (N,3,H,W), or uint8 (N,H,W,3)."""
+        """Return crops of people: normalised (N, 3, H, W), or uint8 (N, H, W, 3).
+
+        The array is filled anew by the next call.
+
+        Args:
+            images: what the people are in.
+            owners: (N,) index of each person's image.
+            matrices: (N, 2, 3) from image to crop pixels.
+
+        """
         crops, seen = self._buffer_of(len(owners)), -1
         for row, owner in enumerate(owners):
             if owner != seen:
@@ -139,7 +148,7 @@ class TopDownPose:
         points, scores = [], []
         for start, stop in batches(len(owners), None, max(self._limit, _TOGETHER)):
             part = slice(start, stop)
-            heatmaps = self._heatmaps(self._crop(images, owners[part], matrices[part]))
+            heatmaps = self._heatmaps(self.crop(images, owners[part], matrices[part]))
             check_finite([heatmaps.max((2, 3))], "top-down pose network")  # NaN is its maximum
             if self._settings.decoding == "dark":
                 found, heights = decode_dark(heatmaps, self._settings.dark_blur_kernel)
