@@ -54,9 +54,9 @@ def assign(cells: Cells, batch: Batch, sizes: list[tuple[int, int]]) -> Assigned
     cost = 3 * -overlap.clamp(min=1e-4).log() - score.log()
     cost = torch.where(allowed, cost, torch.inf)
     overlap = torch.where(allowed, overlap, 0.0)
-    wanted = overlap.topk(_MOST_CELLS, -1).values.sum(-1).int().clamp(min=1)
+    counts = overlap.topk(_MOST_CELLS, -1).values.sum(-1).int().clamp(min=1)
     best = cost.topk(_MOST_CELLS, -1, largest=False)
-    within = torch.arange(_MOST_CELLS, device=wanted.device) < wanted[..., None]
+    within = torch.arange(_MOST_CELLS, device=counts.device) < counts[..., None]
     within &= best.values.isfinite()
     chosen = torch.zeros_like(allowed).scatter_(-1, best.indices, within)
     # A cell that several people want answers for the one it costs least.
@@ -105,9 +105,9 @@ def losses(
     sizes = [(side[0] // s, side[1] // s) for s in (8, 16, 32)]
     found = assign(cells, batch, sizes)
     boxes = cells.boxes[found.image, found.cell]
-    wanted = batch.boxes[found.image, found.person]
+    target = batch.boxes[found.image, found.person]
     count = max(1, len(found.image))
-    out = {"box": (1 - _giou(boxes, wanted)).sum() / count}
+    out = {"box": (1 - _giou(boxes, target)).sum() / count}
     if len(found.image) > _MOST_POSES:
         kept = torch.randperm(len(found.image), device=boxes.device)[:_MOST_POSES]
     else:
@@ -140,32 +140,32 @@ def _sigmas(device: torch.device) -> Tensor:
     return torch.as_tensor(OKS_SIGMAS, dtype=torch.float32, device=device)
 
 
-def _distances(keypoints: Tensor, wanted: Tensor, areas: Tensor) -> Tensor:
+def _distances(keypoints: Tensor, target: Tensor, areas: Tensor) -> Tensor:
     """Return (P, 17) squared distances over the variance of OKS."""
-    variance = (2 * _sigmas(wanted.device)).square() * areas[:, None].clamp(min=64)
-    return (keypoints[..., :2] - wanted[..., :2]).square().sum(-1) / (2 * variance)
+    variance = (2 * _sigmas(target.device)).square() * areas[:, None].clamp(min=64)
+    return (keypoints[..., :2] - target[..., :2]).square().sum(-1) / (2 * variance)
 
 
-def _place(keypoints: Tensor, wanted: Tensor, areas: Tensor) -> Tensor:
+def _place(keypoints: Tensor, target: Tensor, areas: Tensor) -> Tensor:
     """Return log(1 + e), e being OKS's exponent: as OKS near the place, and a pull from afar."""
-    weight = wanted[..., 2]
-    wrong = _distances(keypoints, wanted, areas).log1p()
+    weight = target[..., 2]
+    wrong = _distances(keypoints, target, areas).log1p()
     return (wrong * weight).sum() / weight.sum().clamp(min=1)
 
 
 @torch.no_grad()
-def similarity(keypoints: Tensor, wanted: Tensor, areas: Tensor) -> Tensor:
+def similarity(keypoints: Tensor, target: Tensor, areas: Tensor) -> Tensor:
     """Return OKS (P,) over the places that are known; 1 where none is."""
-    weight = (wanted[..., 2] > 0).float()
-    alike = (-_distances(keypoints, wanted, areas)).exp()
+    weight = (target[..., 2] > 0).float()
+    alike = (-_distances(keypoints, target, areas)).exp()
     count = weight.sum(-1)
     return torch.where(count > 0, (alike * weight).sum(-1) / count.clamp(min=1), 1.0)
 
 
-def _keypoint_score(keypoints: Tensor, wanted: Tensor) -> Tensor:
-    known = (wanted >= 0).float()
+def _keypoint_score(keypoints: Tensor, target: Tensor) -> Tensor:
+    known = (target >= 0).float()
     wrong = functional.binary_cross_entropy_with_logits(
-        keypoints[..., 2], wanted.clamp(0, 1), reduction="none"
+        keypoints[..., 2], target.clamp(0, 1), reduction="none"
     )
     return (wrong * known).sum() / known.sum().clamp(min=1)
 

@@ -14,6 +14,7 @@ import pytest
 from recognizer.backends import cuda
 from recognizer.backends.cuda import Stream, use_device
 from recognizer.backends.network import ModelError
+from tests.backends.gpu import has_gpu
 from tests.backends.host_cuda import HostCuda
 
 
@@ -22,14 +23,6 @@ def host(monkeypatch):
     stand_in = HostCuda()
     monkeypatch.setattr(cuda, "runtime", lambda: stand_in)
     return stand_in
-
-
-def has_gpu():
-    try:
-        use_device("cuda:0")
-    except (ImportError, ModelError):
-        return False
-    return True
 
 
 def round_trip(stream, array):

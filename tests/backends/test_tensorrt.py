@@ -17,6 +17,7 @@ from recognizer.backends.tensorrt import TensorRTNetwork, imported
 from recognizer.config_file import ConfigError, load_config
 from recognizer.config_models import TensorRTPoseSection
 from tests import networks
+from tests.backends.gpu import has_gpu
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -25,14 +26,6 @@ def importable(module):
     try:
         importlib.import_module(module)
     except ImportError:
-        return False
-    return True
-
-
-def has_gpu():
-    try:
-        use_device("cuda:0")
-    except (ImportError, ModelError):
         return False
     return True
 
