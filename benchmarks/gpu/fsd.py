@@ -317,8 +317,6 @@ def main(argv: list[str] | None = None) -> int:
     """Measure within the time; return 0 where everything ran that the time allowed."""
     plan, rest = plan_of(sys.argv[1:] if argv is None else argv)
     options = parse(__doc__, rest)
-    warnings.filterwarnings("ignore")
-    logging.disable(logging.INFO)  # mmengine names every weight that it initialises
     results = Results.open(options, PART)
     if results.values.get("tiny") != options.tiny:  # sizes of a dry run are no measurement
         results.values.clear()
@@ -361,4 +359,6 @@ def measure(options: Options, plan: Plan, results: Results) -> int:
 
 
 if __name__ == "__main__":
+    warnings.filterwarnings("ignore")
+    logging.disable(logging.INFO)  # mmengine names every weight that it initialises
     sys.exit(main())
