@@ -39,7 +39,7 @@ from recognizer.artifacts import (
 )
 from recognizer.backends.network import ModelError
 from recognizer.config import Config
-from recognizer.pose.estimator import PoseModel, open_pose_model
+from recognizer.pose.estimator import VideoPose, open_pose_model
 from recognizer.types import Frame, FrameAccount, PoseSequence, PoseSequenceBuilder
 from recognizer.video.nvdec import check_nvdec
 from recognizer.video.prefetch import prefetch
@@ -221,7 +221,7 @@ class _PoseWorker:
 
     def _poses(self, video: Video, report: Report) -> tuple[PoseSequence, FrameAccount, VideoInfo]:
         section = self._plan.config.annotation
-        builder = PoseSequenceBuilder()
+        builder, see = PoseSequenceBuilder(), self._model.for_video()
         with VideoReader(
             video.path, sample_fps=section.sample_fps, threads=self._plan.threads,
             gpu=self._decoder_gpu,
@@ -230,15 +230,16 @@ class _PoseWorker:
             spare = self._plan.threads > 1 or self._plan.gpu is not None
             frames = prefetch(iter(reader), 2 * section.batch_size) if spare else iter(reader)
             for batch in _batched(frames, section.batch_size):
-                _infer(self._model, batch, builder)
+                _infer(see, batch, builder)
                 report(len(batch))
             sequence, account = builder.build(reader.size_wh), reader.account
             holes = describe_holes(sequence.time_s, sequence.frame_period_s)
             return sequence, replace(account, facts=(*account.facts, *holes)), reader.info
 
 
-def _infer(model: PoseModel, batch: list[Frame], builder: PoseSequenceBuilder) -> None:
-    for frame, poses in zip(batch, model([frame.image for frame in batch]), strict=True):
+def _infer(see: VideoPose, batch: list[Frame], builder: PoseSequenceBuilder) -> None:
+    people = see([frame.image for frame in batch], [frame.time_s for frame in batch])
+    for frame, poses in zip(batch, people, strict=True):
         arrays = (poses.keypoints, poses.keypoint_scores, poses.boxes, poses.box_scores)
         if not all(np.isfinite(array).all() for array in arrays):
             raise StopRunError(
