@@ -27,6 +27,7 @@ _ROUNDING_S = 1e-6
 # time between frames beyond 1/15 s, as they do in the tracker.
 _NO_GROWTH_S, _GROWTH_PER_S, _MOST_GROWTH = 1 / 15, 2.2, 0.6  # s, heights per s, heights
 _CONFIRMED = 2  # frames
+_LOST_S = 3.0  # seconds that the place of somebody lost is remembered, for who looks for them
 
 
 @dataclass(slots=True)
@@ -93,6 +94,7 @@ class KeptPeople:
         step_s = self._advance(time_s)
         people, first = self._people, self._time_s is None
         overlaps = self._overlaps(boxes, step_s)
+        overlaps[time_s - people.last_s > max(self._keep_s, step_s) + _ROUNDING_S] = 0
         sure, starts = scores >= self._sure, scores >= self._sure + _STARTS
         person = np.full(len(scores), -1, np.int64)
         needed = starts | (sure & (overlaps > _LEAST_OVERLAP).any(axis=0))
@@ -114,7 +116,8 @@ class KeptPeople:
     def lying_unseen(self, time_s: float) -> IntArray:
         """Return the people kept who lie and of whom the frame at ``time_s`` has no box."""
         people = self._people
-        return np.flatnonzero((people.lying > 0) & (people.last_s < time_s))
+        recent = time_s - people.last_s <= self._keep_s + _ROUNDING_S
+        return np.flatnonzero((people.lying > 0) & (people.last_s < time_s) & recent)
 
     def turn(self, person: IntArray, turns: IntArray, lying: FloatArray) -> None:
         """Set how people are posed best, and the score of those who lie."""
@@ -141,7 +144,7 @@ class KeptPeople:
         step_s = 0.0 if before is None else time_s - before
         away_s = time_s - people.last_s
         brief = (people.frames < _CONFIRMED) & (away_s > step_s + _ROUNDING_S)
-        self._people = people[(away_s <= max(self._keep_s, step_s) + _ROUNDING_S) & ~brief]
+        self._people = people[(away_s <= max(_LOST_S, step_s) + _ROUNDING_S) & ~brief]
         return step_s
 
     def _overlaps(self, boxes: FloatArray, step_s: float) -> NDArray[np.float64]:

@@ -23,9 +23,11 @@ KeypointsOf = Callable[
     [Sequence[Image], IntArray, FloatArray, IntArray | None], tuple[FloatArray, FloatArray]
 ]
 
-# Score, times 0.9, from which somebody found only turned counts whatever the pose looks like.
-_SCORE_NEW, _SCORE_LOST, _SCORE_LYING = 0.36, 0.18, 0.09
-_NEAR = 0.3  # IoU
+# People found only turned, settled on clips of falls (tracked after the fall) against fights (boxes
+# on nobody). Near means an IoU with somebody kept, more with somebody who lay.
+_NEAR, _NEAR_LYING = 0.2, 0.3
+_SCORE_NEAR = 0.18  # box score, that is 0.2 of the detector, that needs no pose
+_SCORE_ELSEWHERE, _POSE_ELSEWHERE = 0.2, 0.5  # box score and mean keypoint score, both needed
 _KEEP_S = 1.0  # seconds that somebody out of sight is kept; the tracker's own
 _ROUNDING_S = 1e-3
 
@@ -126,7 +128,7 @@ class TopDownVideo:
         Who is found only turned, or not at all, has to be vouched for by the pose or the score.
         """
         turned = find_turned(self._detector, image, found)
-        near = self._thresholds_near(turned.xyxy)
+        turned, pose_from, score_from = self._candidates(turned)
         wanted, person = self._select(found, time_s)
         lying = np.isin(person, self._kept.lying_unseen(time_s))
         count = len(wanted)
@@ -139,7 +141,8 @@ class TopDownVideo:
         keypoints, keypoint_scores, turns = self._best_turns(image, wanted)
         mean = keypoint_scores.mean(axis=1)
         posed = mean >= self._settings.turned_min_keypoint_score
-        good = np.concatenate([posed[:count] | ~lying, posed[count:] | (turned.scores >= near)])
+        vouched = (mean[count:] >= pose_from) | (turned.scores >= score_from)
+        good = np.concatenate([posed[:count] | ~lying, vouched])
         found_turned = good & (np.arange(len(wanted)) >= count)
         same = box_iou(wanted.boxes, wanted.boxes[found_turned]) > SAME_PERSON
         good &= found_turned | ~same.any(axis=1)
@@ -159,15 +162,19 @@ class TopDownVideo:
         )
         return Poses.untracked(keypoints, keypoint_scores, wanted.boxes, scores)[good]
 
-    def _thresholds_near(self, boxes: FloatArray) -> FloatArray:
-        """Return the score (N,) from which each box found turned counts, whatever its pose.
+    def _candidates(self, turned: Boxes) -> tuple[Boxes, FloatArray, FloatArray]:
+        """Return which boxes found turned may be people, and what each must have to count as one.
 
-        Less is asked where somebody lay before, or was lost a moment ago.
+        That is the mean keypoint score (N,) or else the box score (N,). Less is asked where
+        somebody was a moment ago, least where somebody lay.
         """
-        overlaps = box_iou(boxes, self._kept.boxes)
-        lay = (overlaps[:, self._kept.lying > 0] > _NEAR).any(axis=1)
-        stood = (overlaps > _NEAR).any(axis=1)
-        return np.where(lay, _SCORE_LYING, np.where(stood, _SCORE_LOST, _SCORE_NEW))
+        overlaps = box_iou(turned.xyxy, self._kept.boxes)
+        lay = (overlaps[:, self._kept.lying > 0] > _NEAR_LYING).any(axis=1)
+        near = lay | (overlaps > _NEAR).any(axis=1)
+        rows = near | (turned.scores >= _SCORE_ELSEWHERE)
+        pose = np.where(near, self._settings.turned_min_keypoint_score, _POSE_ELSEWHERE)
+        score = np.where(lay, 0.0, np.where(near, _SCORE_NEAR, np.inf))
+        return Boxes(turned.xyxy[rows], turned.scores[rows]), pose[rows], score[rows]
 
     def _best_turns(self, image: Image, wanted: _Wanted) -> tuple[FloatArray, FloatArray, IntArray]:
         """Return keypoints and scores of people in the turn of the best mean score, and the turn.
