@@ -57,7 +57,7 @@ class KeptPeople:
 
     Args:
         sure_score: boxes scored at least this join anybody kept; a little more starts somebody.
-        keep_s: how long people out of sight are kept, seconds.
+        keep_s: how long people out of sight are kept, seconds; at most 3.
 
     """
 
@@ -94,7 +94,7 @@ class KeptPeople:
         step_s = self._advance(time_s)
         people, first = self._people, self._time_s is None
         overlaps = self._overlaps(boxes, step_s)
-        overlaps[time_s - people.last_s > max(self._keep_s, step_s) + _ROUNDING_S] = 0
+        overlaps[time_s - people.last_s > self._keep_s + _ROUNDING_S] = 0
         sure, starts = scores >= self._sure, scores >= self._sure + _STARTS
         person = np.full(len(scores), -1, np.int64)
         needed = starts | (sure & (overlaps > _LEAST_OVERLAP).any(axis=0))
@@ -144,7 +144,7 @@ class KeptPeople:
         step_s = 0.0 if before is None else time_s - before
         away_s = time_s - people.last_s
         brief = (people.frames < _CONFIRMED) & (away_s > step_s + _ROUNDING_S)
-        self._people = people[(away_s <= max(_LOST_S, step_s) + _ROUNDING_S) & ~brief]
+        self._people = people[(away_s <= _LOST_S + _ROUNDING_S) & ~brief]
         return step_s
 
     def _overlaps(self, boxes: FloatArray, step_s: float) -> NDArray[np.float64]:

@@ -76,14 +76,38 @@ def test_two_people_swap_no_boxes():
     assert see(people, 0.04, (FAR, 0.8), (HERE, 0.7)).person.tolist() == [1, 0]
 
 
+NOBODY = np.zeros(0, np.int64)
+
+
 def test_who_lies_waits_for_a_low_box_and_is_named_while_unseen():
     people = kept()
     see(people, 0.0)
-    people.start(np.float32([HERE]), np.array([1]), 0.0)
+    people.place(np.float32([HERE]), np.array([1]), np.float32([0.4]), NOBODY, 0.0)
     see(people, 0.04)
     assert people.lying_unseen(0.04).tolist() == [0]
+    assert people.turns.tolist() == [1]
     assert see(people, 0.08, (BESIDE, 0.11)).needed.tolist() == [True]
     assert people.lying_unseen(0.08).tolist() == []
-    people.turn(np.array([0]), np.array([0]))
+    people.turn(np.array([0]), np.array([0]), np.zeros(1, np.float32))
     see(people, 0.12)
     assert people.lying_unseen(0.12).tolist() == []
+
+
+def test_who_is_found_lying_is_the_one_who_stood_there_unless_taken():
+    for taken, count in ((NOBODY, 1), (np.array([0]), 2)):
+        people = kept()
+        see(people, 0.0, (HERE, 0.8))
+        people.place(np.float32([BESIDE]), np.array([1]), np.float32([0.4]), taken, 0.0)
+        assert len(people.boxes) == count
+        np.testing.assert_array_equal(people.boxes[-1], BESIDE)
+
+
+def test_who_was_lost_is_remembered_for_seconds_but_joined_by_no_box():
+    people = kept()
+    see(people, 0.0, (HERE, 0.8))
+    for time_s in (1.2, 1.24):
+        chosen = see(people, time_s, (HERE, 0.26))
+    assert chosen.person.tolist() == [-1]
+    assert len(people.boxes) == 1
+    see(people, 3.1)
+    assert len(people.boxes) == 0
