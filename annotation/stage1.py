@@ -40,7 +40,7 @@ from recognizer.artifacts import (
 from recognizer.backends.network import ModelError
 from recognizer.config import Config
 from recognizer.movement import MovementMeter, unmeasured
-from recognizer.pose.estimator import PoseModel, open_pose_model
+from recognizer.pose.estimator import VideoPose, open_pose_model
 from recognizer.types import Frame, FrameAccount, Poses, PoseSequence, PoseSequenceBuilder
 from recognizer.video.nvdec import check_nvdec
 from recognizer.video.prefetch import prefetch
@@ -222,7 +222,7 @@ class _PoseWorker:
 
     def _poses(self, video: Video, report: Report) -> tuple[PoseSequence, FrameAccount, VideoInfo]:
         section = self._plan.config.annotation
-        builder = PoseSequenceBuilder()
+        builder, see = PoseSequenceBuilder(), self._model.for_video()
         meter = MovementMeter() if section.movement else None
         with VideoReader(
             video.path, sample_fps=section.sample_fps, threads=self._plan.threads,
@@ -232,7 +232,7 @@ class _PoseWorker:
             spare = self._plan.threads > 1 or self._plan.gpu is not None
             frames = prefetch(iter(reader), 2 * section.batch_size) if spare else iter(reader)
             for batch in _batched(frames, section.batch_size):
-                for frame, poses in zip(batch, _infer(self._model, batch), strict=True):
+                for frame, poses in zip(batch, _infer(see, batch), strict=True):
                     measured = poses if meter is None else _with_movement(meter, frame, poses)
                     builder.append(measured, frame.time_s, corrupt=frame.corrupt)
                 report(len(batch))
@@ -248,8 +248,8 @@ def _with_movement(meter: MovementMeter, frame: Frame, poses: Poses) -> Poses:
     return poses.with_movement(meter.measure(frame.image, frame.time_s, poses.boxes))
 
 
-def _infer(model: PoseModel, batch: list[Frame]) -> list[Poses]:
-    found = model([frame.image for frame in batch])
+def _infer(see: VideoPose, batch: list[Frame]) -> list[Poses]:
+    found = see([frame.image for frame in batch], [frame.time_s for frame in batch])
     for poses in found:
         arrays = (poses.keypoints, poses.keypoint_scores, poses.boxes, poses.box_scores)
         if not all(np.isfinite(array).all() for array in arrays):

@@ -1,6 +1,10 @@
 """Keypoint AP of the top-down path on COCO files, with true boxes and with the detector.
 
     python -m benchmarks.coco_ap --coco ../shared/assets/coco
+    python -m benchmarks.coco_ap --turn 1
+
+With ``--turn``, pictures and annotations are turned by a quarter, as if everybody lay, and people
+in their true boxes are posed as they are and in the best of three turns.
 
 Prints AP per split, box source and decoding, beside the figures that a plain reference
 (quarter offset, no flip) reached on exactly these files.
@@ -23,6 +27,7 @@ from recognizer.backends.onnx import OnnxNetwork
 from recognizer.config_file import load_config
 from recognizer.pose.detector import Boxes, YoloxDetector
 from recognizer.pose.topdown import TopDownPose
+from recognizer.pose.turned import TURNS, best_turns
 from recognizer.types import Poses
 from recognizer.video.array_image import ArrayImage
 
@@ -51,6 +56,56 @@ def detections(poses: Poses, image_id):
         flat = np.concatenate([keypoints, scores[:, None]], axis=1).ravel().tolist()
         rows.append({"image_id": image_id, "category_id": 1, "keypoints": flat, "score": score})
     return rows
+
+
+def turned(coco, turn):
+    """Turn the annotations of a COCO file by ``turn`` quarters (1 or -1), in place."""
+    for note in coco.anns.values():
+        info = coco.imgs[note["image_id"]]
+        size = np.array([info["width"], info["height"]])
+        points = np.array(note["keypoints"], np.float64).reshape(-1, 3)
+        points[:, :2] = turned_places(points[:, :2], size, turn) * (points[:, 2:] > 0)
+        note["keypoints"] = points.ravel().tolist()
+        x, y, width, height = note["bbox"]
+        corners = turned_places(np.array([[x, y], [x + width, y + height]]), size, turn)
+        low = corners.min(axis=0)
+        note["bbox"] = [*low.tolist(), height, width]
+        note["segmentation"] = []
+
+
+def turned_places(places, size_wh, turn):
+    """Return places (N, 2) of a picture in the picture that ``np.rot90`` makes of it."""
+    x, y = places.T
+    return np.stack([y, size_wh[0] - x] if turn == 1 else [size_wh[1] - y, x], axis=1)
+
+
+def best_turn(pose, image, boxes):
+    """Return the poses of people, each shown as it is and turned both ways."""
+    count = len(boxes.scores)
+    if not count:
+        return Poses.empty()
+    people, turns = np.tile(np.arange(count), 3), np.repeat([0, *TURNS], count)
+    owners = np.zeros(len(people), np.int64)
+    keypoints, scores = pose.keypoints_of([image], owners, boxes.xyxy[people], turns)
+    best = best_turns(people, turns, scores)
+    return Poses.untracked(keypoints[best], scores[best], boxes.xyxy, boxes.scores)
+
+
+def measure_turned(coco_dir, split, turn, images=None):
+    """Return AP with true boxes on pictures turned by ``turn``, as they are and by best turn."""
+    with contextlib.redirect_stdout(io.StringIO()):
+        coco = COCO(str(coco_dir / "annotations" / f"person_keypoints_{split}.json"))
+    if turn:
+        turned(coco, turn)
+    _, pose = models("dark", flip_test=False)
+    results = {"as it is": [], "best turn": []}
+    image_ids = list(coco.imgs)[:images]
+    for image_id in image_ids:
+        pixels = cv2.imread(str(coco_dir / split / coco.imgs[image_id]["file_name"]))
+        image, boxes = ArrayImage(np.rot90(pixels, turn)), true_boxes(coco, image_id)
+        results["as it is"] += detections(pose.with_boxes([image], [boxes])[0], image_id)
+        results["best turn"] += detections(best_turn(pose, image, boxes), image_id)
+    return {name: average_precision(coco, rows, image_ids) for name, rows in results.items()}
 
 
 def average_precision(coco, rows, image_ids):
@@ -97,8 +152,19 @@ def main():
     parser.add_argument("--coco", type=Path, default=ROOT.parent / "shared" / "assets" / "coco")
     parser.add_argument("--json", type=Path)
     parser.add_argument("--images", type=int, help="only so many of each split; default: all")
+    parser.add_argument(
+        "--turn", type=int, choices=[0, 1, -1], help="quarter turns, true boxes only"
+    )
     arguments = parser.parse_args()
     need(files=[arguments.coco])
+    if arguments.turn is not None:
+        for name, ap in measure_turned(
+            arguments.coco, "val2017", arguments.turn, arguments.images
+        ).items():
+            print(
+                f"val2017 turned by {90 * arguments.turn} degrees, true boxes, {name}: AP {ap:.3f}"
+            )
+        return
     table = []
     print(f"{'split':10} {'boxes':9} {'decoding':15} {'flip':5} {'AP':>6} {'reference':>9}")
     for split in ("val2017", "train2017"):

@@ -162,6 +162,11 @@ class TopDownSection(Section):
     decoding: Literal["dark", "quarter_offset"] = "dark"
     dark_blur_kernel: Annotated[int, Field(ge=1, le=51)] = 11
     flip_test: bool = False
+    selective: bool = True
+    sure_score: Unit = 0.25
+    turned: bool = True
+    turned_period_s: Annotated[float, Field(gt=0, le=10)] = 0.4
+    turned_min_keypoint_score: Unit = 0.3
     mean_rgb: Triple = (123.675, 116.28, 103.53)
     std_rgb: Triple = (58.395, 57.12, 57.375)
 

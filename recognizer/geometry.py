@@ -14,6 +14,10 @@ from recognizer.types import FloatArray
 
 AnyFloat = NDArray[np.floating[Any]]
 LETTERBOX_GREY = 114
+# What np.rot90(image, k) does to a place: (x, y) from the centre -> matrix @ (x, y).
+_QUARTER_TURNS = np.array(
+    [[[1, 0], [0, 1]], [[0, 1], [-1, 0]], [[-1, 0], [0, -1]], [[0, -1], [1, 0]]], np.float64
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,25 +118,33 @@ def nms(boxes: AnyFloat, scores: AnyFloat, iou_threshold: float) -> NDArray[np.i
 
 
 def crop_affine(
-    boxes: AnyFloat, output_wh: tuple[int, int], padding: float
+    boxes: AnyFloat,
+    output_wh: tuple[int, int],
+    padding: float,
+    turns: NDArray[np.integer[Any]] | None = None,
 ) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
     """Return the affine maps from image to crop pixels for top-down pose models.
 
     The box is widened to the crop's aspect ratio around its centre and enlarged by
     ``padding``; nothing is clipped, so a crop may reach outside the image. Pixel
-    corners map as in mmpose's TopdownAffine (size over size, not size - 1).
+    corners map as in mmpose's TopdownAffine (size over size, not size - 1). With a turn, the crop
+    is that of the turned image, cut out of the image as it is.
 
     Args:
-        boxes: (N, 4) pixels.
+        boxes: (N, 4) pixels of the image as it is.
         output_wh: width and height of the crop.
         padding: enlargement, 1.25 in the recipes of COCO models.
+        turns: (N,) quarter turns of the image, counterclockwise as ``np.rot90``; None: none.
 
     Returns:
-        matrices (N, 2, 3) image -> crop, centres (N, 2) and sizes (N, 2) in image pixels.
+        matrices (N, 2, 3) image -> crop, centres (N, 2) in image pixels and sizes (N, 2) of the
+        crop in pixels of the turned image; ``crop_to_image`` maps back.
 
     """
     centres = (boxes[:, :2] + boxes[:, 2:]).astype(np.float64) / 2
     wh = np.maximum((boxes[:, 2:] - boxes[:, :2]).astype(np.float64), 1e-3) * padding
+    if turns is not None:
+        wh = np.where((turns % 2 == 1)[:, None], wh[:, ::-1], wh)
     aspect = output_wh[0] / output_wh[1]
     sizes = np.stack(
         [np.maximum(wh[:, 0], wh[:, 1] * aspect), np.maximum(wh[:, 1], wh[:, 0] / aspect)], axis=1
@@ -140,5 +152,32 @@ def crop_affine(
     scale = output_wh[0] / sizes[:, 0]
     matrices = np.zeros((len(boxes), 2, 3))
     matrices[:, 0, 0] = matrices[:, 1, 1] = scale
-    matrices[:, :, 2] = np.asarray(output_wh) / 2 - scale[:, None] * centres
+    if turns is not None:
+        matrices[:, :, :2] = scale[:, None, None] * _QUARTER_TURNS[turns % 4]
+    moved = np.einsum("nij,nj->ni", matrices[:, :, :2], centres)
+    matrices[:, :, 2] = np.asarray(output_wh) / 2 - moved
     return matrices, centres, sizes
+
+
+def crop_to_image(
+    shares: AnyFloat,
+    centres: AnyFloat,
+    sizes: AnyFloat,
+    turns: NDArray[np.integer[Any]] | None = None,
+) -> FloatArray:
+    """Map points of crops back to image pixels.
+
+    Args:
+        shares: (N, K, 2) places in each crop, 0-1 of its width and height.
+        centres: (N, 2) of ``crop_affine``.
+        sizes: (N, 2) of ``crop_affine``.
+        turns: as ``crop_affine`` was given.
+
+    Returns:
+        (N, K, 2) image pixels.
+
+    """
+    offsets = (shares - 0.5) * sizes[:, None]
+    if turns is not None:
+        offsets = np.einsum("nki,nij->nkj", offsets, _QUARTER_TURNS[turns % 4])
+    return np.asarray(offsets + centres[:, None], np.float32)

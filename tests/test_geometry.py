@@ -7,7 +7,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from recognizer.geometry import Letterbox, box_area, box_iou, crop_affine, nms, oks
+from recognizer.geometry import (
+    Letterbox,
+    box_area,
+    box_iou,
+    crop_affine,
+    crop_to_image,
+    nms,
+    oks,
+)
 from recognizer.skeleton import EDGES, FLIP_INDEX, KEYPOINT_NAMES, OKS_SIGMAS
 
 sizes = st.tuples(st.integers(1, 8000), st.integers(1, 8000))
@@ -237,3 +245,29 @@ def test_the_skeleton_is_coherent():
 def test_the_sigmas_are_those_of_coco():
     cocoeval = pytest.importorskip("pycocotools.cocoeval")
     assert np.allclose(cocoeval.Params(iouType="keypoints").kpt_oks_sigmas, OKS_SIGMAS)
+
+
+@pytest.mark.parametrize("turn", [-1, 0, 1, 2])
+def test_the_crop_of_a_turn_is_that_of_the_turned_image_and_its_points_come_back(turn):
+    rng = np.random.default_rng(0)
+    width, height = 70, 50
+    box = np.array([[12.0, 8, 52, 30]])
+    turns = np.array([turn])
+    matrices, centres, sizes = crop_affine(box, (30, 40), 1.25, turns)
+    # The corner of the crop lies where it lies in the crop of the image that np.rot90 makes.
+    x1, y1, x2, y2 = box[0]
+    turned = {
+        -1: [height - y2, x1, height - y1, x2], 0: [x1, y1, x2, y2],
+        1: [y1, width - x2, y2, width - x1], 2: [width - x2, height - y2, width - x1, height - y1],
+    }[turn]  # fmt: skip
+    upright, _, upright_sizes = crop_affine(np.array([turned]), (30, 40), 1.25)
+    np.testing.assert_allclose(sizes, upright_sizes)
+    points = rng.uniform(0, 50, (9, 2))
+    places = {
+        -1: np.stack([height - points[:, 1], points[:, 0]], 1), 0: points,
+        1: np.stack([points[:, 1], width - points[:, 0]], 1), 2: [width, height] - points,
+    }[turn]  # fmt: skip
+    crop = points @ matrices[0, :, :2].T + matrices[0, :, 2]
+    np.testing.assert_allclose(crop, places @ upright[0, :, :2].T + upright[0, :, 2], atol=1e-9)
+    back = crop_to_image((crop / [30, 40])[None], centres, sizes, turns)
+    np.testing.assert_allclose(back[0], points, atol=1e-4)

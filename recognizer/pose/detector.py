@@ -7,7 +7,7 @@ log size, in strides) or, as ``--decode_in_inference`` exports them, in pixels o
 which of them is seen from the first output.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -43,6 +43,9 @@ class Boxes:
 
     xyxy: FloatArray
     scores: FloatArray
+
+
+Detector = Callable[[Sequence[Image]], list[Boxes]]
 
 
 class LetterboxBatch:

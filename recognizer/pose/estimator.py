@@ -18,11 +18,23 @@ from recognizer.types import Image, Poses
 _Section = TypeVar("_Section", bound=Section)
 
 
+class VideoPose(Protocol):
+    """A pose model on the successive frames of one video."""
+
+    def __call__(self, images: Sequence[Image], times_s: Sequence[float]) -> list[Poses]:
+        """Return the people of each of the next images, taken at ``times_s`` seconds."""
+        ...
+
+
 class PoseModel(Protocol):
     """Anything that sees people in images; for one thread at a time, as its buffers are reused."""
 
     def __call__(self, images: Sequence[Image]) -> list[Poses]:
         """Return the people of each image, in image pixels."""
+        ...
+
+    def for_video(self) -> VideoPose:
+        """Return the model for one video, with a memory of the frames before where it has one."""
         ...
 
 

@@ -7,7 +7,7 @@ Non-maximum suppression is inside the graph and is not done again here: a second
 lose people who stand close together.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
@@ -68,6 +68,10 @@ class RtmoPose:
             for i, fit in enumerate(fits):
                 found.append(self._decode(out["dets"][i], out["keypoints"][i], fit))
         return found
+
+    def for_video(self) -> Callable[[Sequence[Image], Sequence[float]], list[Poses]]:
+        """Return the model for the frames of one video: it sees each by itself."""
+        return lambda images, times_s: self(images)
 
     def _decode(self, dets: FloatArray, keypoints: FloatArray, fit: Letterbox) -> Poses:
         settings = self._settings

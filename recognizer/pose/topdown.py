@@ -5,7 +5,7 @@ Contract of the pose network (SDPose, PP-TinyPose, any COCO-17 heatmap model): i
 (B, 17, h, w). A file may take (B, H, W, 3) uint8 BGR instead (``deploy.uint8_input``).
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import cv2
@@ -25,15 +25,15 @@ from recognizer.backends.network import (
     run_limit,
 )
 from recognizer.config_models import TopDownSection
-from recognizer.geometry import crop_affine
-from recognizer.pose.detector import Boxes
+from recognizer.geometry import crop_affine, crop_to_image
+from recognizer.pose.detector import Boxes, Detector
 from recognizer.pose.heatmaps import decode_dark, decode_quarter_offset
+from recognizer.pose.topdown_video import TopDownVideo
 from recognizer.skeleton import FLIP_INDEX, NUM_KEYPOINTS
-from recognizer.types import FloatArray, Image, ImageArray, Poses
+from recognizer.types import FloatArray, Image, ImageArray, IntArray, Poses
 
 _MAX_BATCH = 16
 _TOGETHER = 64  # so many people, or those of one run, are cropped and decoded in one go
-Detector = Callable[[Sequence[Image]], list[Boxes]]
 
 
 class TopDownPose:
@@ -85,25 +85,49 @@ class TopDownPose:
         """Return the people of each image, in image pixels, clipped to nothing."""
         return self.with_boxes(images, self._detector(images))
 
+    def for_video(self) -> TopDownVideo:
+        """Return the model for the frames of one video; for one thread at a time, as this one."""
+        return TopDownVideo(self._detector, self.keypoints_of, self._settings)
+
     def with_boxes(self, images: Sequence[Image], found: Sequence[Boxes]) -> list[Poses]:
         """Return the poses of people whose boxes are known, in the order of the boxes."""
         counts = [len(boxes.scores) for boxes in found]
         if not sum(counts):
             return [Poses.empty() for _ in images]
-        boxes = np.concatenate([b.xyxy for b in found])
-        matrices, centres, sizes = crop_affine(boxes, self._crop_wh, self._settings.box_padding)
+        boxes = np.concatenate([b.xyxy for b in found]).astype(np.float32)
         owners = np.repeat(np.arange(len(images)), counts)
-        heat_points, scores, heat_wh = self._infer(images, owners, matrices)
-        # Heatmap cells -> image pixels: scale to the crop's size in the image, move.
-        points = heat_points / np.asarray(heat_wh, np.float32) * sizes[:, None]
-        points += (centres - sizes / 2)[:, None]
-        keypoints = points.astype(np.float32)
-        missing = scores < self._threshold
-        scores[missing], keypoints[missing] = 0, 0
+        keypoints, scores = self.keypoints_of(images, owners, boxes)
         box_scores = np.concatenate([b.scores for b in found])
-        everyone = Poses.untracked(keypoints, scores, boxes.astype(np.float32), box_scores)
+        everyone = Poses.untracked(keypoints, scores, boxes, box_scores)
         stops = np.cumsum(counts)
         return [everyone[stop - n : stop] for n, stop in zip(counts, stops, strict=True)]
+
+    def keypoints_of(
+        self,
+        images: Sequence[Image],
+        owners: IntArray,
+        boxes: FloatArray,
+        turns: IntArray | None = None,
+    ) -> tuple[FloatArray, FloatArray]:
+        """Return keypoints (N, 17, 2) in image pixels and their scores (N, 17).
+
+        Args:
+            images: what the people are in.
+            owners: (N,) index of each person's image, one or more people.
+            boxes: (N, 4) pixels.
+            turns: (N,) quarter turns of the picture in which the network is shown each person,
+                counterclockwise; None: as it is.
+
+        """
+        matrices, centres, sizes = crop_affine(
+            boxes, self._crop_wh, self._settings.box_padding, turns
+        )
+        heat_points, scores, heat_wh = self._infer(images, owners, matrices)
+        shares = heat_points / np.asarray(heat_wh, np.float32)
+        keypoints = crop_to_image(shares, centres, sizes, turns)
+        missing = scores < self._threshold
+        scores[missing], keypoints[missing] = 0, 0
+        return keypoints, scores
 
     def crop(
         self, images: Sequence[Image], owners: NDArray[np.int64], matrices: NDArray[np.float64]

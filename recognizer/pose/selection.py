@@ -1,0 +1,199 @@
+"""Which person boxes are worth a pose: a light association over boxes alone.
+
+The detector's threshold is low, as ByteTrack continues a track by a box of low score beside it,
+so most boxes of low score are used by nobody. Here a box gets a pose if its score can start a
+track or if somebody kept stands there: any box of middle score on somebody kept, and a box of low
+score on somebody who was seen in the frame before and has no better box now. It is ByteTrack's own
+rule (Zhang et al. 2022) on boxes alone, and so looser than a tracker that compares keypoints, too.
+"""
+
+from dataclasses import dataclass, fields
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.optimize import linear_sum_assignment
+
+from recognizer.geometry import box_iou
+from recognizer.types import FloatArray, IntArray
+
+Mask = NDArray[np.bool_]
+
+_LEAST_OVERLAP = 0.2  # IoU of somebody kept with a box of middle score
+_LEAST_OVERLAP_LOW = 0.3  # and with one of low score
+_STARTS = 0.05  # so much above the middle score somebody new is kept; the tracker's own step
+_ROUNDING_S = 1e-6
+# At low frame rates people leave their own boxes from one frame to the next: boxes grow with the
+# time between frames beyond 1/15 s, as they do in the tracker.
+_NO_GROWTH_S, _GROWTH_PER_S, _MOST_GROWTH = 1 / 15, 2.2, 0.6  # s, heights per s, heights
+_CONFIRMED = 2  # frames
+_LOST_S = 3.0  # seconds that the place of somebody lost is remembered, for who looks for them
+
+
+@dataclass(slots=True)
+class _People:
+    """The n people kept: where and when last seen, in how many frames, and how they lie."""
+
+    boxes: FloatArray  # (n, 4)
+    last_s: NDArray[np.float64]  # (n,)
+    frames: IntArray  # (n,)
+    turns: IntArray  # (n,) quarter turns of the picture that show them best
+    lying: FloatArray  # (n,) score of who lies, 0 of who does not
+
+    def __getitem__(self, rows: Mask) -> "_People":
+        return _People(*(getattr(self, f.name)[rows] for f in fields(self)))
+
+
+@dataclass(frozen=True, slots=True)
+class Selection:
+    """Of N boxes: (N,) which are worth a pose, (N,) row of the person kept or -1."""
+
+    needed: Mask
+    person: IntArray
+
+
+class KeptPeople:
+    """The people of one video, frame after frame.
+
+    Args:
+        sure_score: boxes scored at least this join anybody kept; a little more starts somebody.
+        keep_s: how long people out of sight are kept, seconds; at most 3.
+
+    """
+
+    def __init__(self, sure_score: float, keep_s: float) -> None:
+        self._sure, self._keep_s = sure_score, keep_s
+        none, score = np.zeros(0, np.int64), np.zeros(0, np.float32)
+        self._people = _People(np.zeros((0, 4), np.float32), np.zeros(0), none, none, score)
+        self._time_s: float | None = None
+
+    @property
+    def boxes(self) -> FloatArray:
+        """Last boxes (n, 4) of the people kept."""
+        return self._people.boxes
+
+    @property
+    def turns(self) -> IntArray:
+        """Quarter turns (n,) in which the people kept are posed best."""
+        return self._people.turns
+
+    @property
+    def lying(self) -> FloatArray:
+        """Scores (n,) of the people kept who lie; 0 of the others."""
+        return self._people.lying
+
+    def select(self, boxes: FloatArray, scores: FloatArray, time_s: float) -> Selection:
+        """Take the boxes of the next frame and tell which of them are worth a pose.
+
+        Args:
+            boxes: (N, 4) pixels.
+            scores: (N,).
+            time_s: when the frame was taken, seconds; not before the last one.
+
+        """
+        step_s = self._advance(time_s)
+        people, first = self._people, self._time_s is None
+        overlaps = self._overlaps(boxes, step_s)
+        overlaps[time_s - people.last_s > self._keep_s + _ROUNDING_S] = 0
+        sure, starts = scores >= self._sure, scores >= self._sure + _STARTS
+        person = np.full(len(scores), -1, np.int64)
+        needed = starts | (sure & (overlaps > _LEAST_OVERLAP).any(axis=0))
+        _match(person, overlaps, np.ones(len(people.last_s), bool), sure, _LEAST_OVERLAP)
+
+        waiting = self._waiting(time_s - step_s)
+        waiting[person[person >= 0]] = False
+        needed |= ~sure & (overlaps[waiting] > _LEAST_OVERLAP_LOW).any(axis=0)
+        _match(person, overlaps, waiting, ~sure, _LEAST_OVERLAP_LOW)
+        self._see(boxes, person, time_s)
+        new = np.flatnonzero(starts & (person < 0))
+        person[new] = len(self._people.last_s) + np.arange(len(new))
+        # As in the tracker, nobody has to be confirmed in the first frame.
+        none = np.zeros(len(new))
+        self._add(boxes[new], none, none, time_s, _CONFIRMED if first else 1)
+        self._time_s = time_s
+        return Selection(needed, person)
+
+    def lying_unseen(self, time_s: float) -> IntArray:
+        """Return the people kept who lie and of whom the frame at ``time_s`` has no box."""
+        people = self._people
+        recent = time_s - people.last_s <= self._keep_s + _ROUNDING_S
+        return np.flatnonzero((people.lying > 0) & (people.last_s < time_s) & recent)
+
+    def turn(self, person: IntArray, turns: IntArray, lying: FloatArray) -> None:
+        """Set how people are posed best, and the score of those who lie."""
+        self._people.turns[person], self._people.lying[person] = turns, lying
+
+    def place(
+        self, boxes: FloatArray, turns: IntArray, scores: FloatArray, taken: IntArray, time_s: float
+    ) -> None:
+        """Take boxes (n, 4) of people who lie for somebody kept but ``taken``, or somebody new."""
+        people = self._people
+        free = np.ones(len(people.last_s), np.bool_)
+        free[taken] = False
+        person = np.full(len(boxes), -1, np.int64)
+        everyone = np.ones(len(boxes), np.bool_)
+        _match(person, self._overlaps(boxes, 0.0), free, everyone, _LEAST_OVERLAP)
+        self._see(boxes, person, time_s)
+        known = person >= 0
+        self.turn(person[known], turns[known], scores[known])
+        self._add(boxes[~known], turns[~known], scores[~known], time_s, _CONFIRMED)
+
+    def _advance(self, time_s: float) -> float:
+        """Forget who is out of sight for long; return the seconds since the last frame."""
+        people, before = self._people, self._time_s
+        step_s = 0.0 if before is None else time_s - before
+        away_s = time_s - people.last_s
+        brief = (people.frames < _CONFIRMED) & (away_s > step_s + _ROUNDING_S)
+        self._people = people[(away_s <= _LOST_S + _ROUNDING_S) & ~brief]
+        return step_s
+
+    def _overlaps(self, boxes: FloatArray, step_s: float) -> NDArray[np.float64]:
+        share = min(max(step_s - _NO_GROWTH_S, 0.0) * _GROWTH_PER_S, _MOST_GROWTH)
+        overlaps = box_iou(_grown(self._people.boxes, share), _grown(boxes, share))
+        return np.asarray(overlaps, np.float64)
+
+    def _waiting(self, before_s: float) -> Mask:
+        """Tell who was seen in the frame before and in more than one, or lies."""
+        people = self._people
+        before = (people.last_s >= before_s - _ROUNDING_S) & (people.frames >= _CONFIRMED)
+        return np.asarray(before | (people.lying > 0), np.bool_)
+
+    def _see(self, boxes: FloatArray, person: IntArray, time_s: float) -> None:
+        rows = np.flatnonzero(person >= 0)
+        seen, people = person[rows], self._people
+        people.boxes[seen] = boxes[rows]
+        people.last_s[seen] = time_s
+        people.frames[seen] += 1
+
+    def _add(
+        self,
+        boxes: FloatArray,
+        turns: NDArray[Any],
+        lying: NDArray[Any],
+        time_s: float,
+        frames: int,
+    ) -> None:
+        people, count = self._people, len(boxes)
+        self._people = _People(
+            np.concatenate([people.boxes, boxes]),
+            np.concatenate([people.last_s, np.full(count, time_s)]),
+            np.concatenate([people.frames, np.full(count, frames)]),
+            np.concatenate([people.turns, turns.astype(np.int64)]),
+            np.concatenate([people.lying, lying.astype(np.float32)]),
+        )
+
+
+def _grown(boxes: FloatArray, share: float) -> FloatArray:
+    margin = share * (boxes[:, 3:] - boxes[:, 1:2])
+    return np.asarray(boxes + margin * np.array([-1, -1, 1, 1], np.float32), np.float32)
+
+
+def _match(
+    person: IntArray, overlaps: NDArray[np.float64], people: Mask, boxes: Mask, least: float
+) -> None:
+    """Give each box of a mask (N,) its person among those of a mask (n,), in place."""
+    rows, columns = np.flatnonzero(people), np.flatnonzero(boxes)
+    worth = np.maximum(overlaps[rows[:, None], columns] - least, 0)
+    i, j = linear_sum_assignment(worth, maximize=True)
+    useful = worth[i, j] > 0
+    person[columns[j[useful]]] = rows[i[useful]]

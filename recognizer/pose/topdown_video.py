@@ -1,0 +1,192 @@
+"""Top-down pose estimation of one video, which knows who was there in the frames before.
+
+Only people whom the tracker can use get a pose (``selection``), and every few tenths of a second
+the picture is searched for people who lie, turned both ways (``turned``). Between two such looks
+a person who lies is posed again in the last box, if the detector does not find a new one; the
+pose's own score tells whether somebody is still there.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Self
+
+import numpy as np
+
+from recognizer.config_models import TopDownSection
+from recognizer.geometry import box_iou
+from recognizer.pose.detector import Boxes, Detector
+from recognizer.pose.selection import KeptPeople
+from recognizer.pose.turned import SAME_PERSON, TURNS, best_turns, find_turned
+from recognizer.types import FloatArray, Image, IntArray, Poses
+
+KeypointsOf = Callable[
+    [Sequence[Image], IntArray, FloatArray, IntArray | None], tuple[FloatArray, FloatArray]
+]
+
+# People found only turned, settled on clips of falls (tracked after the fall) against fights (boxes
+# on nobody). Near means an IoU with somebody kept, more with somebody who lay.
+_NEAR, _NEAR_LYING = 0.2, 0.3
+_SCORE_NEAR = 0.18  # box score, that is 0.2 of the detector, that needs no pose
+_SCORE_ELSEWHERE, _POSE_ELSEWHERE = 0.2, 0.5  # box score and mean keypoint score, both needed
+_KEEP_S = 1.0  # seconds that somebody out of sight is kept; the tracker's own
+_ROUNDING_S = 1e-3
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class _Wanted:
+    """People of one frame to be posed: boxes (N, 4), scores (N,), known turns (N,)."""
+
+    boxes: FloatArray
+    scores: FloatArray
+    turns: IntArray
+
+    @classmethod
+    def joined(cls, *parts: tuple[FloatArray, FloatArray, IntArray]) -> Self:
+        return cls(*(np.concatenate(arrays) for arrays in zip(*parts, strict=True)))
+
+    def __len__(self) -> int:
+        return len(self.scores)
+
+
+class TopDownVideo:
+    """Batches of successive frames of one video -> Poses; the size of a batch changes nothing.
+
+    Args:
+        detector: images to person boxes.
+        keypoints_of: ``TopDownPose.keypoints_of``.
+        settings: the config's section.
+
+    """
+
+    def __init__(
+        self, detector: Detector, keypoints_of: KeypointsOf, settings: TopDownSection
+    ) -> None:
+        self._detector, self._keypoints_of, self._settings = detector, keypoints_of, settings
+        self._kept = KeptPeople(settings.sure_score, _KEEP_S)
+        self._looked_s: float | None = None
+
+    def __call__(self, images: Sequence[Image], times_s: Sequence[float]) -> list[Poses]:
+        """Return the people of each image, in image pixels.
+
+        Args:
+            images: the next frames.
+            times_s: when they were taken, seconds; never falling.
+
+        """
+        poses = [Poses.empty() for _ in images]
+        pending: dict[int, _Wanted] = {}
+        everybody = self._detector(images)
+        for i, (image, found, time_s) in enumerate(zip(images, everybody, times_s, strict=True)):
+            if self._is_look_due(time_s):
+                self._looked_s = time_s
+                poses[i] = self._look(image, found, time_s)
+            else:
+                pending[i], _ = self._select(found, time_s)
+        return self._pose_together(images, pending, poses)
+
+    def _is_look_due(self, time_s: float) -> bool:
+        if not self._settings.turned:
+            return False
+        before = self._looked_s
+        return before is None or time_s - before >= self._settings.turned_period_s - _ROUNDING_S
+
+    def _select(self, found: Boxes, time_s: float) -> tuple[_Wanted, IntArray]:
+        """Return who of a frame is to be posed, and (N,) which of the people kept that is, or -1.
+
+        Those who lie come last, in their last boxes where the frame has none.
+        """
+        kept = self._kept
+        chosen = kept.select(found.xyxy, found.scores, time_s)
+        needed = chosen.needed | (not self._settings.selective)
+        person = chosen.person[needed]
+        lying = kept.lying_unseen(time_s)
+        wanted = _Wanted.joined(
+            (found.xyxy[needed], found.scores[needed], np.append(kept.turns, 0)[person]),
+            (kept.boxes[lying], kept.lying[lying], kept.turns[lying]),
+        )
+        return wanted, np.concatenate([person, lying])
+
+    def _pose_together(
+        self, images: Sequence[Image], pending: dict[int, _Wanted], poses: list[Poses]
+    ) -> list[Poses]:
+        """Fill in the poses of the frames that wait, all people in one go."""
+        counts = [len(wanted) for wanted in pending.values()]
+        if not sum(counts):
+            return poses
+        owners = np.repeat(list(pending), counts)
+        everyone = _Wanted.joined(*((w.boxes, w.scores, w.turns) for w in pending.values()))
+        keypoints, scores = self._keypoints_of(images, owners, everyone.boxes, everyone.turns)
+        people = Poses.untracked(keypoints, scores, everyone.boxes, everyone.scores)
+        stops = np.cumsum(counts)
+        for i, count, stop in zip(pending, counts, stops, strict=True):
+            poses[i] = people[stop - count : stop]
+        return poses
+
+    def _look(self, image: Image, found: Boxes, time_s: float) -> Poses:
+        """Pose the people of a frame that is searched turned, too, each in the turn of their own.
+
+        Who is found only turned, or not at all, has to be vouched for by the pose or the score.
+        """
+        turned = find_turned(self._detector, image, found)
+        turned, pose_from, score_from = self._candidates(turned)
+        wanted, person = self._select(found, time_s)
+        lying = np.isin(person, self._kept.lying_unseen(time_s))
+        count = len(wanted)
+        wanted = _Wanted.joined(
+            (wanted.boxes, wanted.scores, wanted.turns),
+            (turned.xyxy, turned.scores, np.full(len(turned.scores), TURNS[0])),
+        )
+        if not len(wanted):
+            return Poses.empty()
+        keypoints, keypoint_scores, turns = self._best_turns(image, wanted)
+        mean = keypoint_scores.mean(axis=1)
+        posed = mean >= self._settings.turned_min_keypoint_score
+        vouched = (mean[count:] >= pose_from) | (turned.scores >= score_from)
+        good = np.concatenate([posed[:count] | ~lying, vouched])
+        found_turned = good & (np.arange(len(wanted)) >= count)
+        same = box_iou(wanted.boxes, wanted.boxes[found_turned]) > SAME_PERSON
+        good &= found_turned | ~same.any(axis=1)
+
+        unsure = found_turned | np.append(lying, np.zeros(len(turned.scores), np.bool_))
+        least = np.maximum(mean, np.float32(self._settings.sure_score))
+        scores = np.where(unsure, np.maximum(wanted.scores, least), wanted.scores)
+        known = person >= 0
+        held = np.where(posed[:count] & good[:count] & (turns[:count] != 0), scores[:count], 0)
+        self._kept.turn(person[known], turns[:count][known], held[known])
+        self._kept.place(
+            wanted.boxes[found_turned],
+            turns[found_turned],
+            scores[found_turned],
+            person[good[:count] & known],
+            time_s,
+        )
+        return Poses.untracked(keypoints, keypoint_scores, wanted.boxes, scores)[good]
+
+    def _candidates(self, turned: Boxes) -> tuple[Boxes, FloatArray, FloatArray]:
+        """Return which boxes found turned may be people, and what each must have to count as one.
+
+        That is the mean keypoint score (N,) or else the box score (N,). Less is asked where
+        somebody was a moment ago, least where somebody lay.
+        """
+        overlaps = box_iou(turned.xyxy, self._kept.boxes)
+        lay = (overlaps[:, self._kept.lying > 0] > _NEAR_LYING).any(axis=1)
+        near = lay | (overlaps > _NEAR).any(axis=1)
+        rows = near | (turned.scores >= _SCORE_ELSEWHERE)
+        pose = np.where(near, self._settings.turned_min_keypoint_score, _POSE_ELSEWHERE)
+        score = np.where(lay, 0.0, np.where(near, _SCORE_NEAR, np.inf))
+        return Boxes(turned.xyxy[rows], turned.scores[rows]), pose[rows], score[rows]
+
+    def _best_turns(self, image: Image, wanted: _Wanted) -> tuple[FloatArray, FloatArray, IntArray]:
+        """Return keypoints and scores of people in the turn of the best mean score, and the turn.
+
+        Who was found upright in a box higher than wide, and lay in none before, is only shown so.
+        """
+        width, height = (wanted.boxes[:, 2:] - wanted.boxes[:, :2]).T
+        both = np.flatnonzero((width > height) | (wanted.turns != 0))
+        people = np.concatenate([np.arange(len(wanted)), np.repeat(both, len(TURNS))])
+        turns = np.concatenate([np.zeros(len(wanted), np.int64), np.tile(TURNS, len(both))])
+        keypoints, scores = self._keypoints_of(
+            [image], np.zeros(len(people), np.int64), wanted.boxes[people], turns
+        )
+        best = best_turns(people, turns, scores)
+        return keypoints[best], scores[best], turns[best]
