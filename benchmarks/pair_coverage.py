@@ -53,6 +53,7 @@ class Figures:
     clips: dict[str, list[np.ndarray]] = field(default_factory=lambda: defaultdict(list))
 
     def row(self):
+        """Return the cells of the pair table."""
         both = [pair for pairs in self.pairs.values() for pair in pairs]
         covered = [np.mean([p[0] for p in pairs]) >= COVERED for pairs in self.pairs.values()]
         return [
@@ -64,6 +65,7 @@ class Figures:
         ]
 
     def group_row(self, group):
+        """Return the cells of one group of clips."""
         tracks, rows, filled, doubled, frames = np.sum(self.clips[group], axis=0)
         return [
             f"{tracks / len(self.clips[group]):.1f}",

@@ -97,9 +97,7 @@ def _inner(sequence: PoseSequence, frames: IntArray, bounds: Rows, step: int) ->
     return np.array(inner, np.int64)
 
 
-def _ends(
-    sequence: PoseSequence, rows: Rows, frames: IntArray, at: Rows, inner: Rows
-) -> _Ends:
+def _ends(sequence: PoseSequence, rows: Rows, frames: IntArray, at: Rows, inner: Rows) -> _Ends:
     """Return what there is to know of the tracks at ``at``, their speed from ``inner``."""
     poses = sequence.poses
     boxes = poses.boxes.astype(np.float64)
@@ -108,9 +106,7 @@ def _ends(
     earlier = (boxes[rows[inner], :2] + boxes[rows[inner], 2:]) / 2
     elapsed = time_s - sequence.time_s[frames[inner]]
     known = np.abs(elapsed) >= _LEAST_SPEED_S
-    speeds = np.where(
-        known[:, None], (centres - earlier) / np.where(known, elapsed, 1)[:, None], 0
-    )
+    speeds = np.where(known[:, None], (centres - earlier) / np.where(known, elapsed, 1)[:, None], 0)
     looks = np.zeros((len(at), NUM_KEYPOINTS, 3), np.float32)
     looks[..., :2] = poses.keypoints[rows[at]] - centres[:, None]
     looks[..., 2] = poses.keypoint_scores[rows[at]] >= _KEYPOINT_SEEN

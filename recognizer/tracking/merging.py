@@ -41,7 +41,7 @@ class _Kept:
 
 @dataclass(frozen=True, slots=True)
 class _End:
-    """Where a track is lost: its ``frame`` and box there; ``step`` 1 at its end, -1 at its start."""
+    """Where a track is lost: frame and box; ``step`` 1 at its end or a gap, -1 at its start."""
 
     track: Track
     frame: int
@@ -215,8 +215,8 @@ def _areas(boxes: Array) -> Array:
 def _shares(inner: Array, outer: Array) -> NDArray[np.float64]:
     """Return the share of each box (n or 1, 4) that lies in its partner (n, 4)."""
     low, high = np.maximum(inner[:, :2], outer[:, :2]), np.minimum(inner[:, 2:], outer[:, 2:])
-    common: Array = np.maximum(high - low, 0).prod(1)
-    return common / np.maximum(_areas(inner), 1e-9)
+    shares: Array = np.maximum(high - low, 0).prod(1) / np.maximum(_areas(inner), 1e-9)
+    return shares
 
 
 def _stacked(a: Array, b: Array) -> NDArray[np.bool_]:
@@ -233,12 +233,13 @@ def _parts(box: Array, whole: Array, boxes: Array) -> Array:
     size = np.maximum(whole[2:] - whole[:2], 1e-9)
     part = np.clip((box.reshape(2, 2) - whole[:2]) / size, 0, 1)
     origins, sizes = boxes[:, None, :2], boxes[:, None, 2:] - boxes[:, None, :2]
-    return (origins + part * sizes).reshape(-1, 4)
+    places: Array = (origins + part * sizes).reshape(-1, 4)
+    return places
 
 
 def _moved(keypoints: FloatArray, box: Array, boxes: Array) -> FloatArray:
     """Return keypoints (17, 2) of ``box`` moved along to ``boxes`` (n, 4): (n, 17, 2)."""
     inside = (keypoints - box[:2]) / np.maximum(box[2:] - box[:2], 1)
-    moved = boxes[:, None, :2] + inside * (boxes[:, None, 2:] - boxes[:, None, :2])
+    moved: Array = boxes[:, None, :2] + inside * (boxes[:, None, 2:] - boxes[:, None, :2])
     moved[:, (keypoints == 0).all(1)] = 0
     return moved.astype(np.float32)
