@@ -1,16 +1,15 @@
-"""Stage 2: poses -> people with ids, gaps filled, and how involved each of them is.
+"""Stage 2: poses -> people with ids, kept through gaps and clinches, and how involved each is.
 
 Works on the results of stage 1 alone; the videos are not needed. Inputs that stage 1
 refused stay refused here, so that the last manifest accounts for every video.
 """
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from numpy.typing import NDArray
 
 from annotation.batch import settle, worker_count
@@ -37,11 +36,10 @@ from recognizer.artifacts import (
     read_poses,
     write_poses,
 )
-from recognizer.config import Config, TrackingSection
+from recognizer.config import Config
 from recognizer.scoring.ranking import Involvement, Service, rank_people
-from recognizer.tracking.tracker import Tracker
-from recognizer.tracking.tracks import fill_gaps
-from recognizer.types import PoseSequence
+from recognizer.tracking.backward import Progress
+from recognizer.tracking.offline import track_people
 
 logger = logging.getLogger(__name__)
 
@@ -145,9 +143,7 @@ class _TrackWorker:
             return Outcome(
                 before.video, "refused", f"stage 1 result: {text}; delete it, run stage 1"
             )
-        tracked = fill_gaps(
-            track(sequence, plan.config.tracking, report), plan.config.tracking.max_gap_s
-        )
+        tracked = track_people(sequence, plan.config.tracking, _reporting(report))
         extra: dict[str, NDArray[Any]] = {}
         names = {}
         for service in SERVICES:
@@ -164,22 +160,16 @@ class _TrackWorker:
         return before
 
 
-def track(
-    sequence: PoseSequence, settings: TrackingSection, report: Report = lambda frames: None
-) -> PoseSequence:
-    """Return the same people with ids; ``report`` hears of every thousand frames."""
-    ids = []
-    for i, row_ids in enumerate(_ids(sequence, Tracker(settings)), start=1):
-        ids.append(row_ids)
-        if i % _FRAMES_A_REPORT == 0:
-            report(_FRAMES_A_REPORT)
-    everyone = np.concatenate(ids) if ids else np.zeros(0, np.int64)
-    return replace(sequence, poses=sequence.poses.with_ids(everyone))
+def _reporting(report: Report) -> Progress:
+    """Return a progress that tells ``report`` of every thousand frames."""
 
+    def frames(items: Iterable[Any]) -> Iterator[Any]:
+        for i, item in enumerate(items, start=1):
+            yield item
+            if i % _FRAMES_A_REPORT == 0:
+                report(_FRAMES_A_REPORT)
 
-def _ids(sequence: PoseSequence, tracker: Tracker) -> Iterator[NDArray[np.int64]]:
-    for poses, time_s in zip(sequence.frames(), sequence.time_s, strict=True):
-        yield tracker.update(poses, float(time_s)).track_ids
+    return frames
 
 
 def _arrays(service: str, ranked: Involvement) -> dict[str, NDArray[Any]]:

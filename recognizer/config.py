@@ -77,6 +77,9 @@ class TrackingSection(Section):
     keypoint_weight: Unit = 0.3
     min_box_area: NonNegative = 100.0
     max_gap_s: NonNegative = 0.5
+    track_backward: bool = True
+    join_gap_s: NonNegative = 1.0
+    merge_s: NonNegative = 1.0
 
     @model_validator(mode="after")
     def _check(self) -> "TrackingSection":

@@ -18,13 +18,13 @@ import numpy as np
 from annotation.clips import people_of
 from annotation.compact import compact_results
 from annotation.progress import on_console
-from annotation.stage2 import SERVICES, track
+from annotation.stage2 import SERVICES
 from annotation.workspace import read_manifest, result_path
 from recognizer.artifacts import read_poses, remove_stale_scratch, write_atomic
 from recognizer.config import Config
 from recognizer.config_file import load_config
 from recognizer.dataset.samples import NobodyTrackedError
-from recognizer.tracking.tracks import fill_gaps
+from recognizer.tracking.offline import track_people
 from recognizer.types import PoseSequence
 
 SAMPLES = Path(__file__).resolve().parent
@@ -94,7 +94,7 @@ def compare(full: Path, compact: Path) -> None:
 
 def tracked(config: Config, path: Path) -> PoseSequence:
     """Return the people of a stage-1 result as stage 2 makes them."""
-    return fill_gaps(track(read_poses(path)[0], config.tracking), config.tracking.max_gap_s)
+    return track_people(read_poses(path)[0], config.tracking)
 
 
 def people(config: Config, sequence: PoseSequence) -> list[list[int]]:

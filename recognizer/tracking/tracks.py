@@ -17,7 +17,7 @@ def split_tracks(sequence: PoseSequence) -> list[Track]:
         ValueError: an id stands twice in one frame.
 
     """
-    rows, frames = _by_person(sequence)
+    rows, frames = rows_by_person(sequence)
     ids = sequence.poses.track_ids[rows]
     ordered = sequence.poses[rows]
     starts = np.flatnonzero(np.diff(ids, prepend=-1))
@@ -49,14 +49,26 @@ def fill_gaps(sequence: PoseSequence, max_gap_s: float) -> PoseSequence:
     gaps = _find_gaps(sequence, max_gap_s)
     if not len(gaps.frames):
         return sequence
-    everyone = Poses.concatenate([sequence.poses, _between(sequence.poses, gaps)])
-    frames = np.concatenate([sequence.frame_of_row, gaps.frames])
+    return add_rows(sequence, _between(sequence.poses, gaps), gaps.frames)
+
+
+def add_rows(sequence: PoseSequence, added: Poses, frames: IntArray) -> PoseSequence:
+    """Return the sequence with more rows, ``added[i]`` after the rows of frame ``frames[i]``."""
+    everyone = Poses.concatenate([sequence.poses, added])
+    frames = np.concatenate([sequence.frame_of_row, frames])
     counts = np.bincount(frames, minlength=len(sequence))
     return replace(
         sequence,
         poses=everyone[np.argsort(frames, kind="stable")],
         frame_offsets=np.concatenate([[0], np.cumsum(counts)]).astype(np.int64),
     )
+
+
+def interpolated(keypoints: FloatArray, boxes: FloatArray, track_ids: IntArray) -> Poses:
+    """Return rows (n,) of people who are not seen: ``box_scores`` and ``keypoint_scores`` 0."""
+    count, points = keypoints.shape[:2]
+    scores = np.zeros((count, points), np.float32)
+    return Poses(keypoints, scores, boxes, np.zeros(count, np.float32), track_ids)
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +81,7 @@ class _Gaps:
     weight: FloatArray
 
 
-def _by_person(sequence: PoseSequence) -> tuple[IntArray, IntArray]:
+def rows_by_person(sequence: PoseSequence) -> tuple[IntArray, IntArray]:
     """Return the rows that have an id, sorted by id and frame, and their frames."""
     ids = sequence.poses.track_ids
     rows = np.argsort(ids, kind="stable")  # rows come frame by frame
@@ -86,7 +98,7 @@ def _by_person(sequence: PoseSequence) -> tuple[IntArray, IntArray]:
 
 
 def _find_gaps(sequence: PoseSequence, max_gap_s: float) -> _Gaps:
-    rows, frames = _by_person(sequence)
+    rows, frames = rows_by_person(sequence)
     ids, time_s = sequence.poses.track_ids[rows], sequence.time_s
     missing = np.diff(frames) - 1
     short = np.diff(time_s[frames]) <= max_gap_s + _ROUNDING_S
@@ -103,16 +115,10 @@ def _find_gaps(sequence: PoseSequence, max_gap_s: float) -> _Gaps:
 
 
 def _between(poses: Poses, gaps: _Gaps) -> Poses:
-    count = len(gaps.frames)
     scores = poses.keypoint_scores
     known = (scores[gaps.before] > 0) & (scores[gaps.after] > 0)
-    return Poses(
-        _mix(poses.keypoints, gaps) * known[..., None].astype(np.float32),
-        np.zeros((count, scores.shape[1]), np.float32),
-        _mix(poses.boxes, gaps),
-        np.zeros(count, np.float32),
-        poses.track_ids[gaps.before],
-    )
+    keypoints = _mix(poses.keypoints, gaps) * known[..., None].astype(np.float32)
+    return interpolated(keypoints, _mix(poses.boxes, gaps), poses.track_ids[gaps.before])
 
 
 def _mix(values: FloatArray, gaps: _Gaps) -> FloatArray:

@@ -1,0 +1,204 @@
+"""Join tracks of one person that the tracker lost and found again under another id.
+
+Works offline on summaries of the tracks (their two ends), not on frames: memory and time grow
+with the number of tracks and of pairs that meet within the limit, so that a day of video is
+no harder than its busiest second.
+
+Source: tracklet linking by two-sided motion prediction and one assignment for all, as in
+Huang et al. 2008, Robust Object Tracking by Hierarchical Association of Detection Responses.
+"""
+
+from dataclasses import dataclass, replace
+from itertools import pairwise
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
+
+from recognizer.skeleton import NUM_KEYPOINTS
+from recognizer.tracking import matching
+from recognizer.tracking.matching import Array, Rows
+from recognizer.tracking.tracks import rows_by_person
+from recognizer.types import FloatArray, IntArray, PoseSequence
+
+_SPEED_S = 0.3  # of a track's end, from which its speed is taken
+_LEAST_SPEED_S = 0.1  # a shorter piece says nothing about speed
+# How far off the prediction a person may be, in heights: at once, per second, at most.
+_REACH, _REACH_PER_S, _MOST_REACH = 0.25, 1.0, 0.75
+_MOST_GROWTH = 3.0  # ratio of areas: half a body against a whole one, one box against two
+_BLUR = 0.1  # heights: how far limbs move while nobody looks
+_KEYPOINT_SEEN = 0.2
+_WEIGHTS = 0.6, 0.2, 0.2  # place, size, keypoints
+_LEAST_GAIN = 0.3
+
+
+@dataclass(frozen=True, slots=True)
+class _Ends:
+    """One end of n tracks: the box there and how it moves."""
+
+    time_s: Array  # (n,)
+    frames: IntArray  # (n,)
+    centres: Array  # (n, 2) pixels
+    sizes: Array  # (n, 2) pixels
+    speeds: Array  # (n, 2) pixels per second, forward in time
+    looks: FloatArray  # (n, 17, 3) pixels from the centre, 1 where seen
+
+    def __getitem__(self, rows: Rows) -> "_Ends":
+        """Return some of the ends."""
+        return _Ends(*(getattr(self, name)[rows] for name in _Ends.__slots__))
+
+
+def join_tracks(sequence: PoseSequence, max_gap_s: float) -> PoseSequence:
+    """Give tracks that follow each other in time and place one id, the earliest one's.
+
+    A track is joined to one that starts at most ``max_gap_s`` after its end, where motion
+    predicted from both ends, size and keypoints agree; all pairs are chosen at once.
+
+    Args:
+        sequence: tracked people, without interpolated rows.
+        max_gap_s: longest time between the end of one and the start of the next, seconds.
+
+    Returns:
+        The same rows; ids are a subset of those before.
+
+    Raises:
+        ValueError: an id stands twice in one frame, or ``max_gap_s`` is negative or NaN.
+
+    """
+    if not max_gap_s >= 0:
+        raise ValueError(f"max_gap_s: expected 0 or more seconds, got {max_gap_s}")
+    rows, frames = rows_by_person(sequence)
+    ids = sequence.poses.track_ids[rows]
+    bounds = np.append(np.flatnonzero(np.diff(ids, prepend=-1)), len(ids))
+    if len(bounds) < 3 or not max_gap_s:
+        return sequence
+    first, last = bounds[:-1], bounds[1:] - 1
+    starts = _ends(sequence, rows, frames, first, _inner(sequence, frames, bounds, +1))
+    stops = _ends(sequence, rows, frames, last, _inner(sequence, frames, bounds, -1))
+    before, after = _links(stops, starts, max_gap_s)
+    renamed = _chains(ids[first], starts.time_s, before, after)
+    poses = sequence.poses
+    everyone = poses.track_ids.copy()
+    everyone[rows] = np.repeat(renamed, np.diff(bounds))
+    return replace(sequence, poses=poses.with_ids(everyone))
+
+
+def _inner(sequence: PoseSequence, frames: IntArray, bounds: Rows, step: int) -> Rows:
+    """Return the entry of each track about ``_SPEED_S`` inside its start (+1) or its end (-1)."""
+    inner = []
+    for begin, stop in pairwise(bounds.tolist()):
+        time_s = sequence.time_s[frames[begin:stop]]
+        if step > 0:
+            at = int(np.searchsorted(time_s, time_s[0] + _SPEED_S, "right")) - 1
+        else:
+            at = int(np.searchsorted(time_s, time_s[-1] - _SPEED_S, "left"))
+        inner.append(begin + at)
+    return np.array(inner, np.int64)
+
+
+def _ends(sequence: PoseSequence, rows: Rows, frames: IntArray, at: Rows, inner: Rows) -> _Ends:
+    """Return what there is to know of the tracks at ``at``, their speed from ``inner``."""
+    poses = sequence.poses
+    boxes = poses.boxes.astype(np.float64)
+    time_s = sequence.time_s[frames[at]]
+    centres = (boxes[rows[at], :2] + boxes[rows[at], 2:]) / 2
+    earlier = (boxes[rows[inner], :2] + boxes[rows[inner], 2:]) / 2
+    elapsed = time_s - sequence.time_s[frames[inner]]
+    known = np.abs(elapsed) >= _LEAST_SPEED_S
+    speeds = np.where(known[:, None], (centres - earlier) / np.where(known, elapsed, 1)[:, None], 0)
+    looks = np.zeros((len(at), NUM_KEYPOINTS, 3), np.float32)
+    looks[..., :2] = poses.keypoints[rows[at]] - centres[:, None]
+    looks[..., 2] = poses.keypoint_scores[rows[at]] >= _KEYPOINT_SEEN
+    sizes = np.maximum(boxes[rows[at], 2:] - boxes[rows[at], :2], 1)
+    return _Ends(time_s, frames[at], centres, sizes, speeds, looks)
+
+
+def _links(stops: _Ends, starts: _Ends, max_gap_s: float) -> tuple[Rows, Rows]:
+    """Return the tracks that go on, and the tracks they go on as."""
+    by_time = np.argsort(starts.time_s, kind="stable")
+    times = starts.time_s[by_time]
+    low = np.searchsorted(times, stops.time_s, "right")
+    high = np.searchsorted(times, stops.time_s + max_gap_s + 1e-6, "right")
+    counts = np.maximum(high - low, 0)
+    i = np.repeat(np.arange(len(stops.time_s)), counts)
+    nth = np.arange(len(i)) - np.repeat(np.cumsum(counts) - counts, counts)
+    j = by_time[low[i] + nth]
+    gain = _gains(stops, starts, i, j)
+    good = gain > _LEAST_GAIN
+    return _assign_sparse(i[good], j[good], gain[good])
+
+
+def _gains(stops: _Ends, starts: _Ends, i: Rows, j: Rows) -> Array:
+    """Return how well the starts ``j`` go on from the stops ``i``, (p,), 0 where not at all."""
+    place, size = _place(stops, starts, i, j), _size(stops, starts, i, j)
+    gain = np.zeros(len(i))
+    near = np.flatnonzero((place > 0) & (size > 0))
+    a, b = stops[i[near]], starts[j[near]]
+    areas = np.sqrt(a.sizes.prod(1) * b.sizes.prod(1))
+    scale = np.sqrt(b.sizes[:, 1] / a.sizes[:, 1])[:, None, None].astype(np.float32)
+    grown, shrunk = a.looks.copy(), b.looks.copy()
+    grown[..., :2] *= scale
+    shrunk[..., :2] /= scale
+    blur = _BLUR * np.sqrt(a.sizes[:, 1] * b.sizes[:, 1])
+    alike, told = matching.keypoint_likeness(grown, shrunk, areas, blur)
+    by_place, by_size, by_keypoints = _WEIGHTS
+    sure = by_place * place[near] + by_size * size[near]
+    with_keypoints = sure + by_keypoints * alike
+    gain[near] = np.where(told, with_keypoints, sure / (by_place + by_size))
+    return gain
+
+
+def _place(stops: _Ends, starts: _Ends, i: Rows, j: Rows) -> Array:
+    gap_s = (starts.time_s[j] - stops.time_s[i])[:, None]
+    apart = starts.centres[j] - stops.centres[i]
+    still = np.hypot(*apart.T)
+    forward = np.hypot(*(apart - stops.speeds[i] * gap_s).T)
+    backward = np.hypot(*(apart - starts.speeds[j] * gap_s).T)
+    heights = np.sqrt(stops.sizes[i, 1] * starts.sizes[j, 1])
+    off = np.minimum(still, (forward + backward) / 2) / heights
+    reach = np.minimum(_REACH + _REACH_PER_S * gap_s[:, 0], _MOST_REACH)
+    nearness: NDArray[np.float64] = 1 - off / reach
+    return nearness
+
+
+def _size(stops: _Ends, starts: _Ends, i: Rows, j: Rows) -> Array:
+    ratio = stops.sizes[i].prod(1) / starts.sizes[j].prod(1)
+    likeness: NDArray[np.float64] = 1 - np.abs(np.log(ratio)) / np.log(_MOST_GROWTH)
+    return likeness
+
+
+def _assign_sparse(i: Rows, j: Rows, gain: Array) -> tuple[Rows, Rows]:
+    """Choose pairs so that the sum of gains is greatest, each i and each j at most once.
+
+    Tracks that compete with each other directly or through others form a group; each group
+    is one small assignment.
+    """
+    if not len(i):
+        return i, j
+    stop = int(max(i.max(), j.max())) + 1
+    graph = coo_array((np.ones(len(i)), (i, stop + j)), shape=(2 * stop, 2 * stop))
+    _, group = connected_components(graph, directed=False)
+    order = np.argsort(group[i], kind="stable")
+    bounds = np.append(np.flatnonzero(np.diff(group[i][order], prepend=-1)), len(i))
+    before, after = [], []
+    for begin, end in pairwise(bounds.tolist()):
+        part = order[begin:end]
+        rows, row_of = np.unique(i[part], return_inverse=True)
+        columns, column_of = np.unique(j[part], return_inverse=True)
+        table = np.zeros((len(rows), len(columns)))
+        table[row_of, column_of] = gain[part]
+        a, b = matching.assign(table, _LEAST_GAIN)
+        before.append(rows[a])
+        after.append(columns[b])
+    return np.concatenate(before), np.concatenate(after)
+
+
+def _chains(ids: IntArray, times: Array, before: Rows, after: Rows) -> IntArray:
+    """Return the id (n,) of each track after joining: that of the first in its chain."""
+    follows = np.full(len(ids), -1, np.int64)
+    follows[after] = before
+    renamed = ids.copy()
+    for n in after[np.argsort(times[after], kind="stable")]:  # whom it follows has its id by then
+        renamed[n] = renamed[follows[n]]
+    return renamed
