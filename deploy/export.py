@@ -286,12 +286,13 @@ def made_samples(num_person: int) -> list[Sample]:
         movement = random.gamma(1.0, 0.5, (*shape[:2], NUM_MOVEMENTS))
         keypoints[unseen], scores[unseen] = 0, 0
         boxes[unseen], movement[unseen] = np.nan, np.nan
-        arrays = (keypoints, scores, boxes, movement)
-        points, scores, boxes, movement = (array.astype(np.float32) for array in arrays)
+        points, trust, places, rates = (
+            array.astype(np.float32) for array in (keypoints, scores, boxes, movement)
+        )
         samples.append(
             Sample(
-                f"made {people}", 0, points, scores, (640, 480), np.arange(people, dtype=np.int64),
-                boxes, movement, np.arange(frames) / 25,
+                f"made {people}", 0, points, trust, (640, 480), np.arange(people, dtype=np.int64),
+                places, rates, np.arange(frames) / 25,
             )
         )  # fmt: skip
     return samples

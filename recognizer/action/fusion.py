@@ -40,11 +40,8 @@ class Fusion:
 
     def __call__(self, pose: Probabilities, movement: Probabilities) -> Probabilities:
         """Return the fused probabilities (N, K) of two arrays of that shape."""
-        return _softmax(
-            self.pose * logarithms(pose)
-            + self.movement * logarithms(movement)
-            + np.array(self.bias, np.float64)
-        )
+        joined: Probabilities = self.pose * logarithms(pose) + self.movement * logarithms(movement)
+        return _softmax(joined + np.array(self.bias, np.float64))
 
     def to_json(self) -> dict[str, Any]:
         """Return plain values."""
@@ -60,7 +57,8 @@ class Fusion:
         """
         if not isinstance(value, Mapping) or not isinstance(value.get("bias"), list):
             raise ValueError(f"fusion: expected pose, movement and bias, got {value!r:.60}")
-        weights, bias = [value.get("pose"), value.get("movement")], value["bias"]
+        weights: list[Any] = [value.get("pose"), value.get("movement")]
+        bias: list[Any] = value["bias"]
         if not all(_is_number(w) and 0 <= w <= _MAX_WEIGHT for w in weights):
             raise ValueError(f"fusion: expected weights of 0 to {_MAX_WEIGHT:g}, got {weights}")
         if len(bias) != classes or not all(_is_number(b) and abs(b) <= _MAX_WEIGHT for b in bias):
