@@ -5,7 +5,6 @@ logistic regression on the two logits, so it calibrates as well. The weights are
 predictions of samples that neither stream has learnt from.
 """
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -67,7 +66,7 @@ class Fusion:
 
 
 def _is_number(value: Any) -> bool:
-    return type(value) in (int, float) and math.isfinite(value)
+    return type(value) in (int, float)  # NaN is in no range
 
 
 def logarithms(probabilities: Probabilities) -> Probabilities:

@@ -75,7 +75,7 @@ def read_movement_text(text: str) -> tuple[MovementFacts, str, tuple[str, ...]]:
 
     """
     try:
-        value = json.loads(text) if len(text) <= _MAX_TEXT else None
+        value = json.loads(text) if 0 < len(text) <= _MAX_TEXT else None
     except (ValueError, RecursionError) as error:
         raise ValueError(f"expected JSON: {str(error)[:100]}") from error
     if not isinstance(value, dict) or (value.get("schema"), value.get("version")) != (
