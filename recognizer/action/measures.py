@@ -154,6 +154,7 @@ def _pairs(boxes: Array, movement: Array) -> Array:
             out[:, 1] = np.fmax(out[:, 1], _overlap(boxes[i], boxes[j]))
             out[:, 2] = np.fmax(out[:, 2], limbs * np.exp(-distance))
     out[:, 2] = _rate(out[:, 2])
+    out[np.isnan(movement[..., _LIMBS]).all(axis=0), 2] = np.nan  # nothing was measured
     out[out[:, 3] == 0] = np.nan
     return out
 

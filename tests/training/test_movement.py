@@ -199,7 +199,9 @@ def test_from_pickles_to_one_file_of_both_streams(tmp_path, stage3, caplog):
 
 
 @pytest.mark.slow
-def test_nested_cross_validation(tmp_path, stage3):
+def test_nested_cross_validation(tmp_path):
+    # Each inner training needs two sources more, for its validation part.
+    stage3 = dataset(tmp_path / "data", clips=12, sources=12, moving=True)
     own = config(tmp_path, stage3, "crossval.movement=true")
     assert crossval(own, silent) == 0
     out = tmp_path / "out"
