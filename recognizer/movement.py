@@ -1,13 +1,15 @@
 """How each person in a picture moves: six numbers a frame from optical flow, no poses.
 
 Where poses fail, in a clinch or on the floor, pixels still move. Inside each box the flow
-between two grey pictures 320 pixels wide, less the picture's median flow (the camera's own
+between two grey pictures 240 pixels wide, less the picture's median flow (the camera's own
 movement), is summed up in box heights per second, so that neither a camera's resolution nor
 its distance, frame rate or slow panning counts.
 
-The flow is dense inverse search (Kroeger et al. 2016, Fast Optical Flow using Dense Inverse
-Search), a tenth of the cost of Farneback's (2003, Two-Frame Motion Estimation Based on
-Polynomial Expansion).
+The flow is Farneback's (2003, Two-Frame Motion Estimation Based on Polynomial Expansion). At 240
+pixels and two iterations it costs less than half of 320 and three and ranks people the same
+(Spearman 0.993 to 0.997, entropy 0.947, 4156 rows of fight_surv). Dense inverse search (Kroeger
+et al. 2016) costs a third of that, but its coarse flow smooths limbs away: 0.88 to 0.92,
+entropy 0.58, and the fight probe of issue 13 loses 0.04 to 0.05 AUC.
 """
 
 import math
@@ -26,15 +28,17 @@ vector; ``limbs``, the 90th percentile of what the mean vector leaves; ``differe
 absolute change of brightness over the picture's contrast. All but ``entropy`` are rates:
 box heights per second, ``difference`` contrasts per second."""
 
-WIDTH = 320  # pixels of the small picture
-_MOST_PIXELS = 320 * 240  # a picture that is higher than wide becomes narrower
+WIDTH = 240  # pixels of the small picture
+_MOST_PIXELS = 240 * 180  # a picture that is higher than wide becomes narrower
 PAIRS_PER_S = 12.5
 # Frames are where they are: at 30 frames/s two of them, 0.067 s, come nearest to 0.08 s.
 _TOLERANCE_S = 0.015
 _LONGEST_STEP_S = 0.5  # beyond, nothing is where flow looks for it
 _LEAST_WIDTH, _LEAST_HEIGHT = 4, 8  # pixels of the small picture
+_LEVELS, _AVERAGED_PX, _ITERATIONS = 3, 11, 2  # of Farneback's flow
 _FASTEST = 0.3
 _BINS = 8
+_STILL_PX = 0.01  # slower pixels have no direction, only rounding
 _LEAST_CONTRAST = 4.0  # grey levels; a black picture has none to measure a change by
 
 Flow = NDArray[np.float32]
@@ -44,7 +48,6 @@ class MovementMeter:
     """Measure the people of one video, frame after frame; keeps one small picture."""
 
     def __init__(self) -> None:
-        self._flow: Any = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_FAST)
         self._before: ImageArray | None = None
         self._time_s = -math.inf
 
@@ -78,7 +81,7 @@ class MovementMeter:
         windows = [_window(box, size_wh) for box in small]
         if not any(windows):
             return rows  # nobody asks for the flow
-        flow = self._flow_between(before, grey)
+        flow = flow_between(before, grey)
         change = cv2.absdiff(grey, before)
         contrast = max(float(grey.std()), _LEAST_CONTRAST)
         for row, box, window in zip(rows, small, windows, strict=True):
@@ -88,13 +91,6 @@ class MovementMeter:
                 row[_RATES] /= step_s
                 row[_LENGTHS] /= box[3] - box[1]
         return rows
-
-    def _flow_between(self, before: ImageArray, after: ImageArray) -> Flow:
-        """Return the flow (H, W, 2), pixels, less its median over the picture."""
-        flow: Any = self._flow.calc(before, after, None)
-        # Every fourth pixel of every fourth row tells the median as well.
-        flow -= np.median(flow[::4, ::4].reshape(-1, 2), axis=0)
-        return np.asarray(flow, np.float32)
 
 
 _RATES = np.array([name != "entropy" for name in NAMES])
@@ -111,6 +107,29 @@ def small_size(size_wh: tuple[int, int]) -> tuple[int, int]:
     width, height = size_wh
     scale = min(1.0, WIDTH / width, math.sqrt(_MOST_PIXELS / (width * height)))
     return max(1, round(width * scale)), max(1, round(height * scale))
+
+
+def flow_between(before: ImageArray, after: ImageArray) -> Flow:
+    """Return the flow between grey pictures (H, W), pixels (H, W, 2), less its median.
+
+    It leads from the later picture back, whose people the boxes are around: the other way
+    round, who walks on for 0.08 s has left a part of the box.
+    """
+    flow: Any = cv2.calcOpticalFlowFarneback(
+        after,
+        before,
+        None,
+        0.5,
+        _LEVELS,
+        _AVERAGED_PX,
+        _ITERATIONS,
+        5,
+        1.1,
+        0,  # type: ignore[call-overload]
+    )
+    # Every fourth pixel of every fourth row tells the median as well.
+    flow -= np.median(flow[::4, ::4].reshape(-1, 2), axis=0)
+    return np.asarray(flow, np.float32)
 
 
 def flow_measures(flow: Flow) -> tuple[float, float, float, float, float]:
@@ -136,7 +155,7 @@ def _highest(values: Any, share: float) -> float:
 
 def _entropy(x: Any, y: Any, speed: Any) -> float:
     """Return how evenly the fastest pixels spread over directions: 0 (one) to 1 (all eight)."""
-    fastest = (speed >= _highest(speed, _FASTEST)) & (speed > 0)
+    fastest = (speed >= _highest(speed, _FASTEST)) & (speed > _STILL_PX)
     angles = np.arctan2(y[fastest], x[fastest])
     # Bins around the axes, so that movement straight across does not fall on an edge.
     bins = np.rint(angles * (_BINS / (2 * np.pi))).astype(np.int64) % _BINS

@@ -4,6 +4,7 @@ import json
 import logging
 import os
 import pickle
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -136,6 +137,29 @@ def test_two_trainings_in_one_process_are_equal_and_leave_nothing(data, tmp_path
     assert held == [set(kind._instance_dict) for kind in (MMLogger, MessageHub, DefaultScope)]
     assert (np.random.get_state()[1] == numpy_state).all()  # noqa: NPY002
     assert torch.equal(torch.get_rng_state(), torch_state)
+
+
+@pytest.mark.parametrize("measured", [False, True], ids=["keypoints-only", "movement"])
+def test_boxes_movement_and_times_are_carried_along_unread(data, tmp_path, trained, measured):
+    random = np.random.default_rng(0)
+    for split in ("train", "val", "test"):
+        samples = [
+            replace(
+                sample,
+                boxes=sample.boxes if measured else None,
+                movement=random.random((*sample.keypoints.shape[:2], 6), np.float32)
+                if measured
+                else None,
+                time_s=sample.time_s if measured else None,
+            )
+            for sample in read_split(data / f"{split}.pkl")
+        ]
+        write_split(tmp_path / f"{split}.pkl", tmp_path, samples)
+    cfg = tiny(tmp_path, tmp_path / "run", "train_cfg.max_epochs=1")
+    losses = record_losses(cfg)
+    train(cfg)
+    assert losses
+    assert losses == {i: trained[1][i] for i in losses}
 
 
 def test_another_seed_gives_another_training(data, tmp_path, trained):

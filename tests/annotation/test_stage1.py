@@ -55,6 +55,21 @@ def test_nobody_in_any_frame_goes_through(tmp_path):
     assert (len(sequence), len(sequence.poses)) == (24, 0)
 
 
+def test_people_are_measured_unless_the_config_says_no(dataset):
+    """The dot moves (2, 1) pixels a frame: at 20 frames/s every second frame has a pair."""
+    folder = run_stage1(load_config(dataset))
+    sequence, _, meta = read_poses(result_path(folder, "Fight/f1.mp4", ".npz"))
+    movement = sequence.poses.movement
+    assert movement.shape == (len(sequence.poses), 6)
+    assert np.isnan(movement[sequence.frame_of_row % 2 == 1]).all()
+    assert meta["settings"]["movement"] is True
+    unmeasured = run_stage1(load_config(dataset, ["annotation.movement=false"]))
+    assert unmeasured != folder
+    sequence, _, meta = read_poses(result_path(unmeasured, "Fight/f1.mp4", ".npz"))
+    assert sequence.poses.movement is None
+    assert "movement" not in meta["settings"], "as in results of before"
+
+
 def test_finished_videos_are_not_done_again_and_changed_ones_are(dataset):
     config = load_config(dataset)
     folder = run_stage1(config)

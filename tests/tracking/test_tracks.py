@@ -168,3 +168,15 @@ def test_200_000_rows_in_a_moment():
     assert time.process_time() - start < 5  # 0.3 s as measured; a Python loop takes far longer
     assert len(tracks) == people
     assert len(filled.poses) >= frames * people - 200
+
+
+def test_filled_rows_have_no_movement_and_others_keep_theirs():
+    video = sequence([1, 2], [2], [1, 2])
+    movement = np.arange(30, dtype=np.float32).reshape(5, 6)
+    video = PoseSequence(
+        video.poses.with_movement(movement), video.frame_offsets, video.time_s, video.corrupt,
+        video.size_wh,
+    )  # fmt: skip
+    filled = fill_gaps(video, 0.5).poses
+    assert filled.track_ids.tolist() == [1, 2, 2, 1, 1, 2]
+    np.testing.assert_array_equal(filled.movement, [*movement[:3], [np.nan] * 6, *movement[3:]])
