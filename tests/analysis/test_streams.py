@@ -6,7 +6,9 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import onnx
 import pytest
+from onnx import numpy_helper
 
 from analysis.events import find_events
 from analysis.record import SCHEMA_FILE, read_record, record_bytes, write_record
@@ -22,6 +24,7 @@ from analysis.windows import WindowPlan, judge_windows
 from annotation.workspace import Outcome
 from recognizer.action.classifier import Classifier
 from recognizer.artifacts import ArtifactError
+from recognizer.backends.network import ModelError
 from recognizer.config import Config
 from recognizer.config_action import ClassifierSection
 from recognizer.types import NUM_MOVEMENTS
@@ -64,6 +67,20 @@ def test_windows_without_movement_say_so(classifier):
     late.poses.movement[late.frame_of_row < 20] = np.nan
     streams = [sorted(w.streams) for w in judged(late, classifier)]
     assert streams == [["pose"], ["movement", "pose"], ["movement", "pose"]]
+
+
+def test_a_stream_of_nan_is_refused_where_it_is_asked(tmp_path):
+    path = joined_file(tmp_path)
+    model = onnx.load(str(path))
+    for constant in model.graph.initializer:
+        value = numpy_helper.to_array(constant)
+        if constant.name.startswith("movement/") and value.dtype == np.float32:
+            constant.CopyFrom(numpy_helper.from_array(value * np.nan, constant.name))
+    onnx.save(model, str(path))
+    broken = Classifier(path, ClassifierSection())
+    with pytest.raises(ModelError, match="not finite"):
+        judged(moving(sequence(2.0, 20.0)), broken)
+    assert all(w.state == "judged" for w in judged(sequence(2.0, 20.0), broken))
 
 
 def test_nobody_and_too_few_frames_have_no_streams(classifier):

@@ -23,6 +23,7 @@ from training.crossval import crossval
 from training.fold_job import RESULT, SCHEMA, FoldJob, read_result
 from training.movement import train_movement
 from training.movement_fit import ask_stream, fit_stream, inner_jobs, measure_samples
+from training.test import test_fight as run_test
 from training.train import train_fight
 from training.truth import read_truth
 
@@ -196,6 +197,12 @@ def test_from_pickles_to_one_file_of_both_streams(tmp_path, stage3, caplog):
     streams = [tuple(classifier.judge(sample).streams) for sample in all_samples(stage3)]
     assert streams.count(("pose",)) == UNMEASURED
     assert streams.count(("pose", "movement")) == len(streams) - UNMEASURED
+    reported = config(tmp_path, stage3, f"test.checkpoint={output}", "test.worst=0")
+    assert run_test(reported, silent) == 0
+    tested = read_split(stage3 / "test.pkl")
+    quiet = sum(len(classifier.judge(sample).streams) == 1 for sample in tested)
+    text = f"no movement was measured in {quiet} of {len(tested)} samples"
+    assert (text in caplog.text) == (quiet > 0)
 
 
 @pytest.mark.slow
