@@ -208,10 +208,15 @@ def _predict_one(
         from recognizer.action.classifier import Classifier
 
         classifier = Classifier(checkpoint, ClassifierSection())
-        rows = []
+        rows, silent = [], 0
         for sample in samples:
-            rows.append(classifier.probabilities(sample))
+            judged = classifier.judge(sample)
+            silent += bool(judged.streams) and "movement" not in judged.streams
+            rows.append(judged.probabilities)
             progress(Outcome(sample.name, "done"), 0)
+        if silent:
+            logger.warning("%s: no movement was measured in %d of %d samples: there the pose "
+                           "stream spoke alone", checkpoint, silent, len(samples))  # fmt: skip
         return np.stack(rows)
     from recognizer.action.training import predict
 

@@ -1,5 +1,7 @@
 """A small stage-3 folder of made-up people, and predictions of it."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -7,17 +9,24 @@ import annotation.report
 from annotation.stage3 import run_stage3
 from recognizer.artifacts import write_atomic
 from recognizer.config_file import load_config
+from recognizer.types import NUM_MOVEMENTS
 from tests.annotation.datasets import config as stage3_config
 from tests.dataset.tracked import sequence
 
 
-def dataset(folder, clips=9, sources=6, lost=2):
-    """Make a finished stage 3 with some clips in which nobody was tracked."""
+def dataset(folder, clips=9, sources=6, lost=2, *, moving=False):
+    """Make a finished stage 3 with some clips in which nobody was tracked.
+
+    With ``moving``, movement was measured: people in fights move more. In one clip of each class
+    it was measured of nobody.
+    """
     videos = {
         f"{name}/{i:02d}.mp4": sequence(1.0 + i % 3 / 5, people=1 + i % 3)
         for name in ("Fight", "NonFight")
         for i in range(clips)
     }
+    if moving:
+        videos = {name: _moved(name, clip) for name, clip in videos.items()}
     videos |= {f"NonFight/lost{i}.mp4": sequence(1.0, people=0) for i in range(lost)}
     folder.mkdir(parents=True, exist_ok=True)
     table = folder / "sources.csv"
@@ -27,6 +36,15 @@ def dataset(folder, clips=9, sources=6, lost=2):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(annotation.report, "save_figure", _no_picture)
         return run_stage3(stage3_config(folder, videos, split))
+
+
+def _moved(name, clip):
+    random = np.random.default_rng(sum(name.encode()))
+    rate = 0.6 if name.startswith("Fight") else 0.3
+    rows = random.gamma(4.0, rate / 4, (len(clip.poses), NUM_MOVEMENTS)).astype(np.float32)
+    if name.endswith("/00.mp4"):
+        rows[:] = np.nan
+    return replace(clip, poses=clip.poses.with_movement(rows))
 
 
 def _no_picture(final, root, draw):

@@ -1,0 +1,84 @@
+"""Made clips of known movement, files of both streams, measures that tell labels apart."""
+
+from dataclasses import replace
+
+import numpy as np
+import onnx
+from onnx import helper
+
+from recognizer.action.classifier_facts import METADATA_KEY, ClassifierFacts
+from recognizer.action.fusion import Fusion
+from recognizer.action.measures import measure_names
+from recognizer.action.movement_facts import MovementFacts
+from recognizer.action.movement_graph import join_movement, read_movement, write_movement
+from recognizer.action.movement_model import fit_movement
+from recognizer.types import Sample
+from tests.analysis.classifiers import CLASSES, place_classifier
+from tests.people import BODY
+
+LOGISTIC = "logistic regression, C 0.03"
+FUSION = Fusion(0.6, 0.9, (0.0, -0.2))
+
+
+def clip(people=2, frames=25, fps=12.5, rate=0.5, scale=1.0, shift=(0.0, 0.0), seed=0):
+    """Return people who stand, sway and approach; all lengths in ``scale`` times 100 pixels."""
+    random = np.random.default_rng(seed)
+    time_s = np.arange(frames) / fps
+    points = np.zeros((people, frames, 17, 2))
+    for i in range(people):
+        x = 1.5 * i * (1 - 0.2 * time_s)
+        sway = 0.1 * np.sin(4 * time_s + i)[:, None] * (np.arange(17) % 3)
+        points[i] = BODY + np.stack([x[:, None] + sway, np.zeros((frames, 17))], axis=2)
+    points = (points + 3 + np.array(shift)) * 100 * scale
+    boxes = np.concatenate([points.min(axis=2), points.max(axis=2)], axis=2)
+    movement = random.gamma(2.0, rate / 2, (people, 1, 6)) * np.ones((1, frames, 1))
+    scores = np.full((people, frames, 17), 0.8, np.float32)
+    return Sample(
+        "made.mp4", 0, points.astype(np.float32), scores, (640, 480),
+        np.arange(people, dtype=np.int64), boxes.astype(np.float32),
+        movement.astype(np.float32), time_s,
+    )  # fmt: skip
+
+
+def without_movement(sample):
+    return replace(sample, boxes=None, movement=None, time_s=None)
+
+
+def rows(service="fight", count=90, classes=2, seed=0):
+    """Return measures (N, F), labels and sources that a model can learn from."""
+    random = np.random.default_rng(seed)
+    features = len(measure_names(service))
+    labels = np.arange(count) % classes
+    centres = random.normal(size=(classes, features)) * 0.5
+    values = centres[labels] + random.normal(size=(count, features))
+    return values.astype(np.float32), labels, [f"s{i // 5}" for i in range(count)]
+
+
+def movement_file(path, service="fight", setting=LOGISTIC, fusion=FUSION, classes=None):
+    """Write a fitted movement stream; return the path and the model."""
+    classes = CLASSES[service] if classes is None else classes
+    values, labels, _ = rows(service, classes=len(classes))
+    model = fit_movement(setting, values, labels, 0)
+    facts = MovementFacts(measure_names(service), fusion, {"setting": setting})
+    write_movement(path, model, facts, service, classes)
+    return path, model
+
+
+def joined_file(folder, service="fight", **options):
+    """Write a classifier of both streams; its pose stream tells where people are."""
+    movement, _ = movement_file(folder / "movement.onnx", service)
+    path = place_classifier(folder / "joined.onnx", service, **options)
+    model, facts, *_ = read_movement(movement)
+    join_movement(path, model, facts.fusion)
+    change_facts(path, lambda own: replace(own, movement=facts))
+    return path
+
+
+def change_facts(path, change):
+    """Replace a classifier file's metadata by what ``change`` makes of them: facts or a text."""
+    model = onnx.load(str(path))
+    (entry,) = model.metadata_props
+    found = change(ClassifierFacts.from_text(entry.value))
+    text = found if isinstance(found, str) else found.to_text()
+    helper.set_model_props(model, {METADATA_KEY: text})
+    onnx.save(model, str(path))

@@ -1,0 +1,130 @@
+"""A classifier of two streams: fused, each alone, and the pose stream where nothing moved."""
+
+import json
+from dataclasses import replace
+
+import numpy as np
+import onnx
+import pytest
+
+from recognizer.action.classifier import Classifier
+from recognizer.action.measures import clip_measures
+from recognizer.backends.network import ModelError
+from recognizer.backends.onnx import OnnxNetwork
+from recognizer.config_action import ClassifierSection
+from tests.action.moving import FUSION, change_facts, clip, joined_file, without_movement
+from tests.analysis.classifiers import place_classifier
+
+
+def opened(path):
+    return Classifier(path, ClassifierSection())
+
+
+@pytest.fixture(scope="module", params=["fight", "falldown"])
+def folder(request, tmp_path_factory):
+    folder = tmp_path_factory.mktemp(request.param)
+    joined_file(folder, request.param)
+    place_classifier(folder / "pose.onnx", request.param)
+    return folder
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_it_says_what_both_streams_and_their_fusion_say(folder, seed):
+    classifier, pose = opened(folder / "joined.onnx"), opened(folder / "pose.onnx")
+    sample = clip(2, seed=seed, rate=0.2 + seed, shift=(seed / 2, 0))
+    judged = classifier.judge(sample)
+    assert judged.streams.keys() == {"pose", "movement"}
+    assert judged.streams["pose"] == pytest.approx(pose.probabilities(sample), abs=1e-6)
+    alone = OnnxNetwork(folder / "movement.onnx", ClassifierSection(), 1)
+    measures = clip_measures(sample, classifier.service)
+    said = alone.run({"measures": measures[None]})["movement_probabilities"]
+    assert judged.streams["movement"] == pytest.approx(said[0], abs=1e-6)
+    fused = FUSION(judged.streams["pose"][None], judged.streams["movement"][None])
+    assert judged.probabilities == pytest.approx(fused[0], abs=1e-6)
+    assert np.abs(judged.probabilities - judged.streams["pose"]).max() > 1e-3
+
+
+def test_without_movement_the_pose_stream_speaks_and_that_shows(folder):
+    classifier = opened(folder / "joined.onnx")
+    sample = clip(2)
+    for nothing in (without_movement(sample), replace(sample, movement=sample.movement * np.nan)):
+        judged = classifier.judge(nothing)
+        assert judged.streams.keys() == {"pose"}
+        assert judged.probabilities.tolist() == judged.streams["pose"].tolist()
+        assert judged.people == 2
+    assert classifier.run({"persons": np.zeros((0, 20, 17, 3), np.float32)}).sum() == 1
+
+
+def test_nobody_is_normal_and_no_stream_is_asked(folder):
+    sample = clip(1)
+    nobody = replace(
+        sample, keypoints=sample.keypoints * 0, keypoint_scores=sample.keypoint_scores * 0,
+        size_wh=(2, 2),
+    )  # fmt: skip
+    joined = opened(folder / "joined.onnx")
+    expected = opened(folder / "pose.onnx").judge(nobody)
+    judged = joined.judge(nobody)
+    assert (judged.people, judged.nobody) == (expected.people, expected.nobody)
+
+
+def test_a_file_of_one_stream_is_judged_as_before(folder):
+    classifier = opened(folder / "pose.onnx")
+    judged = classifier.judge(clip(2))
+    assert judged.streams == {}
+    assert classifier.facts.movement is None
+    assert "movement" not in json.loads(classifier.facts.to_text())
+    same = classifier.judge(without_movement(clip(2)))
+    assert judged.probabilities.tolist() == same.probabilities.tolist()
+
+
+# --- hostile files -----------------------------------------------------------------
+
+
+def edited(**values):
+    """Return what replaces keys of the metadata's part about movement."""
+
+    def change(facts):
+        text = json.loads(facts.to_text())
+        return json.dumps({**text, "movement": {**text["movement"], **values}})
+
+    return change
+
+
+HOSTILE = {
+    "no object": (lambda f: json.dumps({**json.loads(f.to_text()), "movement": 3}), "movement: ex"),
+    "fewer measures": (edited(measures=["first_mean_mean"]), "measures of this version"),
+    "measures of another kind": (edited(measures="all"), "got 0 others"),
+    "NaN weight": (edited(fusion={"pose": float("nan"), "movement": 1, "bias": [0, 0]}), "weights"),
+    "third bias": (edited(fusion={"pose": 1, "movement": 1, "bias": [0, 0, 0]}), "a bias for each"),
+    "training": (edited(training=None), "movement: expected"),
+    "one stream promised": (lambda f: replace(f, movement=None), "metadata promises"),
+}
+
+
+@pytest.mark.parametrize("name", HOSTILE)
+def test_hostile_metadata_is_refused(tmp_path, name):
+    change, message = HOSTILE[name]
+    path = joined_file(tmp_path)
+    change_facts(path, change)
+    with pytest.raises(ModelError, match=message):
+        opened(path)
+
+
+@pytest.mark.parametrize("output", ["pose_probabilities", "movement_probabilities"])
+def test_a_missing_output_is_refused(tmp_path, output):
+    path = joined_file(tmp_path)
+    model = onnx.load(str(path))
+    (gone,) = [value for value in model.graph.output if value.name == output]
+    model.graph.output.remove(gone)
+    onnx.save(model, str(path))
+    with pytest.raises(ModelError, match="metadata promises"):
+        opened(path)
+
+
+def test_two_streams_promised_of_a_pose_network_are_refused(tmp_path):
+    joined = joined_file(tmp_path)
+    facts = opened(joined).facts
+    path = place_classifier(tmp_path / "pose.onnx")
+    change_facts(path, lambda own: replace(own, movement=facts.movement))
+    with pytest.raises(ModelError, match=r"promises .*measures"):
+        opened(path)

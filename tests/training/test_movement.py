@@ -1,0 +1,253 @@
+"""The movement stream in training: nothing leaks, real trainings, one file at the end."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from annotation.progress import silent
+from deploy.export import export
+from recognizer.action.classifier import Classifier
+from recognizer.action.evaluation import decide
+from recognizer.action.movement_graph import read_movement
+from recognizer.action.movement_model import SETTINGS
+from recognizer.artifacts import write_npz
+from recognizer.config_action import ClassifierSection
+from recognizer.config_file import ConfigError
+from recognizer.dataset.mmaction import read_split
+from recognizer.dataset.split import SPLITS
+from tests.training.measured import TINY, dataset, guesses, settings
+from training.crossval import crossval
+from training.fold_job import RESULT, SCHEMA, FoldJob, read_result
+from training.movement import train_movement
+from training.movement_fit import ask_stream, fit_stream, inner_jobs, measure_samples
+from training.test import test_fight as run_test
+from training.train import train_fight
+from training.truth import read_truth
+
+ROOT = Path(__file__).resolve().parents[2]
+CONFIG = ROOT / "configs/skeleton/stgcnpp/stgcnpp_enhanced_fight_detection_stable.py"
+UNMEASURED = 2  # clips of ``dataset(moving=True)`` in which nobody's movement was measured
+
+
+@pytest.fixture(scope="module")
+def stage3(tmp_path_factory):
+    return dataset(tmp_path_factory.mktemp("data"), clips=12, moving=True)
+
+
+@pytest.fixture(scope="module")
+def old_stage3(tmp_path_factory):
+    return dataset(tmp_path_factory.mktemp("old"))
+
+
+def config(tmp_path, stage3, *more):
+    return settings(
+        tmp_path,
+        f"train.dataset_dir={stage3}",
+        f"train.cfg_options={json.dumps(TINY)}",
+        f"train.config_file={CONFIG}",
+        f"train.work_dir={tmp_path / 'work'}",
+        f"crossval.output_dir={tmp_path / 'out'}",
+        "crossval.folds=2",
+        "crossval.inner_folds=2",
+        "crossval.seeds=[0]",
+        "annotation.workers=1",
+        "test.bootstrap=100",
+        *more,
+    )
+
+
+def all_samples(stage3):
+    return [sample for split in SPLITS for sample in read_split(stage3 / f"{split}.pkl")]
+
+
+# --- fitting, on pose predictions that are given -----------------------------------
+
+
+def outer_job(folder, truth):
+    test = tuple(name for name, facts in truth.samples.items() if facts.source == "s1")
+    train = tuple(sorted(set(truth.samples) - set(test)))
+    sources = {name: truth.samples[name].source for name in train}
+    return FoldJob("x/outer", CONFIG, (), 3, folder / "outer", "key", train, test, sources)
+
+
+def finish(job, truth, skill):
+    """Write what a training would say of a job's test part."""
+    labels = [truth.samples[name].label for name in job.test]
+    meta = {"schema": SCHEMA, "schema_version": 1, "key": job.key, "names": list(job.test)}
+    said = {"probabilities": guesses(labels, len(labels), skill)}
+    write_npz(job.folder / RESULT, job.folder, said, meta)
+
+
+def fitted(folder, stage3, skill=0.5, truth=None):
+    truth = truth or read_truth(stage3)
+    job = outer_job(folder, truth)
+    inner = inner_jobs(job, truth, 3)
+    for one in inner:
+        finish(one, truth, skill)
+    measures = measure_samples(all_samples(stage3), "fight", wanted=True)
+    return fit_stream(job, [inner], measures, truth, 3), measures, job
+
+
+def test_inner_trainings_stay_inside_and_hold_each_source_out_once(tmp_path, stage3):
+    truth = read_truth(stage3)
+    job = outer_job(tmp_path, truth)
+    jobs = inner_jobs(job, truth, 3)
+    assert sorted(name for one in jobs for name in one.test) == sorted(job.train)
+    for one in jobs:
+        sides = [{truth.samples[n].source for n in part} for part in (one.train, one.test)]
+        assert not sides[0] & sides[1]
+        assert not set(one.train) & set(job.test)
+        assert one.source_of.keys() == set(one.train)
+    assert len({one.key for one in (*jobs, job)}) == len({one.folder for one in (*jobs, job)}) == 4
+    other = inner_jobs(replace(job, key="other settings"), truth, 3)
+    assert not {one.key for one in other} & {one.key for one in jobs}
+
+
+def test_the_stream_learns_what_the_pose_stream_does_not_see(tmp_path, stage3):
+    stream, measures, job = fitted(tmp_path, stage3, skill=0.0)
+    truth = read_truth(stage3)
+    labels = np.array([truth.samples[name].label for name in job.test])
+    said = ask_stream(stream, job.test, np.full((len(job.test), 2), 0.5), measures)
+    known = np.array([measures[name] is not None for name in job.test])
+    assert (decide(said["fused"])[known] == labels[known]).mean() > 0.7
+    assert stream.fusion.movement > stream.fusion.pose
+    assert stream.choice.setting in SETTINGS
+    assert len(stream.names) == len([name for name in job.train if measures[name] is not None])
+
+
+def test_the_test_part_decides_nothing(tmp_path, stage3):
+    truth = read_truth(stage3)
+    test = outer_job(tmp_path, truth).test
+    turned = {
+        name: replace(facts, label=1 - facts.label) if name in test else facts
+        for name, facts in truth.samples.items()
+    }
+    one, *_ = fitted(tmp_path / "one", stage3)
+    other, *_ = fitted(tmp_path / "other", stage3, truth=replace(truth, samples=turned))
+    assert one.to_json() == other.to_json()
+    np.testing.assert_array_equal(one.choice.held_out, other.choice.held_out)
+
+
+def test_where_no_movement_was_measured_the_pose_stream_speaks(tmp_path, stage3):
+    stream, measures, _ = fitted(tmp_path, stage3)
+    names = [name for name in measures if measures[name] is None]
+    assert len(names) == UNMEASURED
+    pose = np.array([[0.2, 0.8], [0.9, 0.1]])
+    said = ask_stream(stream, names, pose, measures)
+    assert said["fused"].tolist() == said["equal_weights"].tolist() == pose.tolist()
+    assert said["movement"].tolist() == [[1, 0], [1, 0]]
+
+
+def test_old_pickles_are_told_apart(stage3, old_stage3, caplog):
+    assert measure_samples(all_samples(old_stage3), "fight", wanted=False) is None
+    assert measure_samples(all_samples(old_stage3), "fight", wanted="auto") is None
+    assert "carry no movement" in caplog.text
+    with pytest.raises(ConfigError, match=r"crossval\.movement: .*carry no movement.*annotation"):
+        measure_samples(all_samples(old_stage3), "fight", wanted=True)
+    assert len(measure_samples(all_samples(stage3), "fight", wanted="auto")) == 24
+
+
+def test_old_pickles_are_refused_before_any_training(tmp_path, old_stage3):
+    with pytest.raises(ConfigError, match="carry no movement"):
+        crossval(config(tmp_path, old_stage3, "crossval.movement=true"), silent)
+    with pytest.raises(ConfigError, match="carry no movement"):
+        train_movement(config(tmp_path, old_stage3), silent)
+    assert not list(tmp_path.rglob("*.npz"))
+
+
+# --- the whole, with real networks -------------------------------------------------
+
+
+def test_from_pickles_to_one_file_of_both_streams(tmp_path, stage3, caplog):
+    caplog.set_level("INFO")
+    own = config(tmp_path, stage3)
+    train_fight(own, silent)
+    assert "and the movement stream beside it: " in caplog.text
+    assert train_movement(own, silent) == 0
+    path = tmp_path / "work" / "movement.onnx"
+    _, facts, service, classes = read_movement(path)
+    assert (service, classes) == ("fight", ("NonFight", "Fight"))
+    truth = read_truth(stage3)
+    learnt = [name for name, facts in truth.samples.items() if facts.split != "test"]
+    assert len(learnt) - UNMEASURED <= facts.training["samples"] <= len(learnt)
+    assert facts.training["held_out"].keys() == {"pose", "movement", "fused"}
+    assert facts.training["pose_configs"] == [CONFIG.name]
+    command = next(line for line in caplog.text.splitlines() if "--mode deploy.export" in line)
+    assert f"deploy.movement={path}" in command
+    assert "--checkpoint" in command
+
+    results = {file: file.stat().st_mtime_ns for file in path.with_suffix("").rglob(RESULT)}
+    assert len(results) == 2
+    before = path.read_bytes()
+    assert train_movement(own, silent) == 0  # nothing is trained again, and nothing changes
+    assert results == {file: file.stat().st_mtime_ns for file in results}
+    assert path.read_bytes() == before
+
+    (best,) = (tmp_path / "work").glob("best_*.pth")
+    output = tmp_path / "fight.onnx"
+    shipped = config(
+        tmp_path, stage3, f"deploy.checkpoint={best}", f"deploy.movement={path}",
+        f"deploy.output={output}",
+    )  # fmt: skip
+    assert export(shipped, silent) == 0
+    classifier = Classifier(output, ClassifierSection())
+    streams = [tuple(classifier.judge(sample).streams) for sample in all_samples(stage3)]
+    assert streams.count(("pose",)) == UNMEASURED
+    assert streams.count(("pose", "movement")) == len(streams) - UNMEASURED
+    reported = config(tmp_path, stage3, f"test.checkpoint={output}", "test.worst=0")
+    assert run_test(reported, silent) == 0
+    tested = read_split(stage3 / "test.pkl")
+    quiet = sum(len(classifier.judge(sample).streams) == 1 for sample in tested)
+    text = f"no movement was measured in {quiet} of {len(tested)} samples"
+    assert (text in caplog.text) == (quiet > 0)
+
+
+@pytest.mark.slow
+def test_nested_cross_validation(tmp_path):
+    # Each inner training needs two sources more, for its validation part.
+    stage3 = dataset(tmp_path / "data", clips=12, sources=12, moving=True)
+    own = config(tmp_path, stage3, "crossval.movement=true")
+    assert crossval(own, silent) == 0
+    out = tmp_path / "out"
+    value = json.loads((out / "report.json").read_text())
+    assert value["inner_folds"] == 2
+    scores = value["scores"]
+    assert scores.keys() == {"all", "tracked", "pose", "movement", "equal_weights"}
+    for part in scores.values():
+        for key in ("accuracy", "roc_auc", "average_precision", "brier_score"):
+            assert part["overall"][key]["low"] <= part["overall"][key]["value"]
+        assert part["overall"]["calibration_error"]["value"] >= 0
+    for row in value["by_fold"]:
+        assert row["movement"]["setting"] in SETTINGS
+        assert row["alone"].keys() == {"pose", "movement", "equal_weights"}
+    text = (out / "summary.txt").read_text()
+    for said in ("the movement stream alone", "weight of movement: ", "not calibrated"):
+        assert said in text
+    results = {path: path.stat().st_mtime_ns for path in out.rglob(RESULT)}
+    assert len(results) == 6  # two folds, each with two inner trainings
+    report = (out / "report.json").read_bytes()
+    assert crossval(own, silent) == 0
+    assert results == {path: path.stat().st_mtime_ns for path in out.rglob(RESULT)}
+    assert (out / "report.json").read_bytes() == report
+
+    alone = config(tmp_path, stage3, "crossval.movement=false")
+    assert crossval(alone, silent) == 0  # the outer trainings are the same ones
+    assert results == {path: path.stat().st_mtime_ns for path in out.rglob(RESULT)}
+    pose = json.loads((out / "report.json").read_text())["scores"]
+    assert pose.keys() == {"all", "tracked"}
+    assert pose["all"] == scores["pose"]
+
+
+def test_a_result_that_is_gone_is_named(tmp_path, stage3):
+    truth = read_truth(stage3)
+    job = outer_job(tmp_path, truth)
+    inner = inner_jobs(job, truth, 3)
+    for one in inner[:2]:
+        finish(one, truth, 1.0)
+    assert read_result(inner[2]) is None
+    measures = measure_samples(all_samples(stage3), "fight", wanted=True)
+    with pytest.raises(RuntimeError, match="the finished predictions are gone"):
+        fit_stream(job, [inner], measures, truth, 3)
