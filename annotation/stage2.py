@@ -42,6 +42,7 @@ from recognizer.scoring.ranking import Involvement, Service, rank_people
 from recognizer.tracking.tracker import Tracker
 from recognizer.tracking.tracks import fill_gaps
 from recognizer.types import PoseSequence
+from recognizer.video.hashes import TIMES, VALUES
 
 logger = logging.getLogger(__name__)
 
@@ -139,7 +140,7 @@ class _TrackWorker:
         plan = self._plan
         path = result_path(plan.poses_folder, before.video, ".npz")
         try:
-            sequence, _, meta = read_poses(path)
+            sequence, further, meta = read_poses(path)
         except (ArtifactError, OSError) as error:
             text = str(error).replace(str(path), before.video)
             return Outcome(
@@ -148,7 +149,7 @@ class _TrackWorker:
         tracked = fill_gaps(
             track(sequence, plan.config.tracking, report), plan.config.tracking.max_gap_s
         )
-        extra: dict[str, NDArray[Any]] = {}
+        extra: dict[str, NDArray[Any]] = {k: further[k] for k in (TIMES, VALUES) if k in further}
         names = {}
         for service in SERVICES:
             ranked = rank_people(tracked, service, plan.config.scoring)
