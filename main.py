@@ -21,6 +21,7 @@ MODES = {
     "annotation.visualize": ("annotation.pipeline", "overlay", "overlay videos of stage 1 or 2"),
     "train.fight": ("training.train", "train_fight", "pickles -> a trained fight classifier"),
     "train.falldown": ("training.train", "train_falldown", "the same for falls"),
+    "train.movement": ("training.movement", "train_movement", "the movement stream beside it"),
     "train.pose": ("training.pose", "train_pose", "COCO-format data -> a trained SDPose"),
     "train.check": ("training.pose_check", "check", "some iterations of train.pose, looked at"),
     "train.ablation": ("training.ablation", "ablation", "several configs trained and compared"),

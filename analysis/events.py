@@ -34,6 +34,7 @@ def find_events(
                 peak_s=round((peak.start_s + peak.stop_s) / 2, TIME_DIGITS),
                 windows=len(inside),
                 people=_together(inside),
+                streams=dict(peak.streams),
             )
             events.append(event)
     return tuple(sorted(events, key=lambda e: (e.start_s, e.stop_s, e.class_name)))

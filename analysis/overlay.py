@@ -99,13 +99,8 @@ def _watch(record: Record) -> list[_Watched]:
 
 
 def _enlarged(poses: Poses, factor: int) -> Poses:
-    return Poses(
-        poses.keypoints * np.float32(factor),
-        poses.keypoint_scores,
-        poses.boxes * np.float32(factor),
-        poses.box_scores,
-        poses.track_ids,
-    )
+    by = np.float32(factor)
+    return replace(poses, keypoints=poses.keypoints * by, boxes=poses.boxes * by)
 
 
 def _alarm(

@@ -57,6 +57,9 @@ class Window:
             definition; ``too_few_frames`` to say anything.
         probabilities: by class name; empty where the frames are too few.
         people: those whom the network saw, most involved first.
+        streams: probability of anything but the first class as each stream alone says it, by
+            ``pose`` and ``movement``; ``pose`` alone where no movement was measured, empty for a
+            classifier of one stream.
 
     """
 
@@ -66,6 +69,7 @@ class Window:
     state: WindowState
     probabilities: dict[str, float]
     people: tuple[Person, ...] = ()
+    streams: dict[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +84,7 @@ class Event:
         peak_s: middle of the window with that.
         windows: number of windows above the threshold.
         people: everybody whom these windows are about, most involved first.
+        streams: those of the window with the highest probability.
 
     """
 
@@ -90,6 +95,7 @@ class Event:
     peak_s: float
     windows: int
     people: tuple[Person, ...]
+    streams: dict[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -226,9 +232,8 @@ def _check(record: Record) -> None:
                 w.probabilities and set(w.probabilities) != set(classes)
             ):
                 raise ValueError(f"{name}: not a window: {w.start_s!r} to {w.stop_s!r}")
-            if not all(
-                0 <= float(p) <= 1 and not isinstance(p, str) for p in w.probabilities.values()
-            ):
+            values = [*w.probabilities.values(), *w.streams.values()]
+            if not all(0 <= float(p) <= 1 and not isinstance(p, str) for p in values):
                 raise ValueError(f"{name}: expected probabilities at {w.start_s!r}")
 
 

@@ -29,6 +29,7 @@ from analysis.summary import (
     Rows,
     event_lines,
     other_rule,
+    pose_only_lines,
     summary_rows,
     write_summary,
 )
@@ -222,6 +223,8 @@ def _report(
     counts = Counter(outcome.state for outcome in outcomes)
     text = ", ".join(f"{counts[state]} {state}" for state in ("done", "damaged", "refused"))
     logger.info("analysis: %d inputs: %s; see %s", len(outcomes), text, folder / MANIFEST)
+    for line in pose_only_lines(found):
+        logger.warning("%s", line)
     for line in event_lines(found, rules):
         logger.info("%s", line)
     drawn = [one for one in found if one.overlay is not None]

@@ -3,19 +3,21 @@
 import csv
 import io
 import math
+from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
-from analysis.record import PROBABILITY_DIGITS, Event, Record, ServiceResult, Window
+from analysis.record import PROBABILITY_DIGITS, Event, Person, Record, ServiceResult, Window
 from annotation.workspace import Outcome
 from recognizer.artifacts import atomic_path
 
 SUMMARY = "summary.csv"
 SHOWN = 20
+_NEAR = 0.1  # so far above the threshold an event is said to be near it
 COLUMNS = (
     "video", "state", "service", "events", "times_s", "peak_probability", "peak_s", "seconds",
-    "windows", "nobody", "not_judged", "reason",
+    "windows", "nobody", "not_judged", "reason", "peak_streams", "peak_people",
 )  # fmt: skip
 
 Rows = list[list[object]]
@@ -30,6 +32,8 @@ class Found:
         events: of each service.
         peaks: highest probability of an event's class, of each service that judged a window.
         overlay: the overlay's file; None where there is none.
+        peak_texts: what streams and people the windows with those are about, for a person.
+        pose_only: of each service with a movement stream how many windows had no movement.
 
     """
 
@@ -37,6 +41,8 @@ class Found:
     events: Mapping[str, tuple[Event, ...]]
     peaks: Mapping[str, float]
     overlay: Path | None
+    peak_texts: Mapping[str, str] = field(default_factory=dict)
+    pose_only: Mapping[str, int] = field(default_factory=dict)
 
     @classmethod
     def of(cls, record: Record, overlay: Path) -> "Found":
@@ -47,6 +53,8 @@ class Found:
             {name: result.events for name, result in record.services.items()},
             {name: peak[0] for name, peak in peaks.items() if peak is not None},
             overlay if overlay.is_file() else None,
+            {name: _explained(peak[1]) for name, peak in peaks.items() if peak is not None},
+            {name: _pose_only(result) for name, result in record.services.items()},
         )
 
 
@@ -60,15 +68,37 @@ def _peak(result: ServiceResult) -> tuple[float, Window] | None:
     return max(values, key=lambda pair: pair[0], default=None)
 
 
+def _explained(window: Window) -> str:
+    """Return which streams and people speak in a window; empty for a classifier of one stream."""
+    if not window.streams:
+        return ""
+    people = _ids(window.people) or "nobody"
+    return f" ({_streams_text(window.streams)}; people (track ids): {people})"
+
+
+def _streams_text(streams: Mapping[str, float]) -> str:
+    text = ", ".join(f"{name} {value:.2f}" for name, value in streams.items())
+    return f"{text}, no movement measured" if streams and "movement" not in streams else text
+
+
+def _ids(people: Sequence[Person]) -> str:
+    return ", ".join(str(person.track_id) for person in people)
+
+
+def _pose_only(result: ServiceResult) -> int:
+    return sum(bool(w.streams) and "movement" not in w.streams for w in result.windows)
+
+
 def summary_rows(outcome: Outcome, record: Record | None, services: Sequence[str]) -> Rows:
     """Return the rows of one video: the end state alone where there is no record.
 
     ``times_s`` reads ``3.00-7.50 Fight; 12.00-15.00 Fight``; the peak is that of the whole
-    video, also below the threshold, so that near misses show.
+    video, also below the threshold, so that near misses show, with what each stream said of it
+    and the ids of its people.
     """
     head: list[object] = [outcome.video, outcome.state]
     if record is None:
-        return [[*head, s, "", "", "", "", "", "", "", "", outcome.reason] for s in services]
+        return [[*head, s, *[""] * 8, outcome.reason, "", ""] for s in services]
     rows: Rows = []
     for service in services:
         result = record.services[service]
@@ -82,6 +112,8 @@ def summary_rows(outcome: Outcome, record: Record | None, services: Sequence[str
                 "" if window is None else f"{(window.start_s + window.stop_s) / 2:.2f}",
                 f"{record.span_s[1] - record.span_s[0]:.2f}",
                 len(states), states.count("nobody"), states.count("too_few_frames"), outcome.reason,
+                "" if window is None else _streams_text(window.streams),
+                "" if window is None else _ids(window.people),
             ]
         )  # fmt: skip
     return rows
@@ -95,22 +127,47 @@ def event_lines(found: Sequence[Found], rules: Mapping[str, Mapping[str, float]]
         rules: of each service; its threshold is named where nothing was found.
 
     """
-    events = [(one.video, e) for one in found for own in one.events.values() for e in own]
+    events = [(one.video, s, e) for one in found for s, own in one.events.items() for e in own]
     if not events:
         thresholds = ", ".join(f"{name} {rule['threshold']:g}" for name, rule in rules.items())
         return [f"no event in {len(found)} of {len(found)} videos (thresholds: {thresholds})"]
-    videos = len({video for video, _ in events})
+    videos = len({video for video, *_ in events})
     noun = "event" if len(events) == 1 else "events"
     lines = [f"{len(events)} {noun} in {videos} of {len(found)} videos:"]
-    for video, event in events[:SHOWN]:
-        ids = ", ".join(str(person.track_id) for person in event.people) or "nobody"
+    for video, service, event in events[:SHOWN]:
+        near = _near(service, event, rules)
+        streams = f" ({_streams_text(event.streams)}{near})" if event.streams else ""
         lines.append(
             f"  {video}  {event.start_s:.2f}-{event.stop_s:.2f} s  {event.class_name} "
-            f"{event.peak_probability:.2f}  people (track ids): {ids}"
+            f"{event.peak_probability:.2f}{streams}  people (track ids): "
+            f"{_ids(event.people) or 'nobody'}"
         )
     if len(events) > SHOWN:
         lines.append(f"  and {len(events) - SHOWN} more in {SUMMARY}")
     return lines
+
+
+def _near(service: str, event: Event, rules: Mapping[str, Mapping[str, float]]) -> str:
+    """Return that an event is near the threshold, and which stream is against it; else empty."""
+    threshold = rules[service]["threshold"]
+    if event.peak_probability - threshold > _NEAR:
+        return ""
+    against = [name for name, value in event.streams.items() if value < threshold]
+    return f"; near the threshold {threshold:g}" + "".join(
+        f", {name} is against" for name in against
+    )
+
+
+def pose_only_lines(found: Sequence[Found]) -> list[str]:
+    """Return for each service where its movement stream could not speak, for the console."""
+    counts = Counter[str]()
+    for one in found:
+        counts.update(one.pose_only)
+    return [
+        f"{service}: in {count} windows no movement was measured; the pose stream spoke alone"
+        for service, count in counts.items()
+        if count
+    ]
 
 
 def other_rule(
@@ -139,7 +196,8 @@ def other_rule(
     if not near:
         return None
     over, name, one = max(near, key=lambda row: row[0])
-    text = f"{name} is most probable in {one.video}, {one.peaks[name]:.3g}"
+    peak = f"{one.peaks[name]:.3g}{one.peak_texts.get(name, '')}"
+    text = f"{name} is most probable in {one.video}, {peak}"
     if over >= 0:
         return f"{text}, but shorter than inference.min_event_s", {"inference.min_event_s": 0}
     return _changed(text, name, _short(one.peaks[name], 0))

@@ -27,6 +27,7 @@ from recognizer.scoring.ranking import Involvement, Service
 from recognizer.types import PoseSequence
 
 _NO_LABEL = 0  # a sample needs a label; a classifier does not look at it
+_NORMAL = 0  # the label of the class that is no event
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,7 +105,12 @@ def _judge(
     probabilities = dict(zip(classifier.classes, rounded, strict=True))
     if judged.nobody:  # tracked, but nothing of them is left in what the network sees
         return Window(start, stop, len(cut), "nobody", probabilities)
-    return Window(start, stop, len(cut), "judged", probabilities, people_in(cut, ids, ranked))
+    streams = {
+        name: round(1 - float(values[_NORMAL]), PROBABILITY_DIGITS)
+        for name, values in judged.streams.items()
+    }
+    people = people_in(cut, ids, ranked)
+    return Window(start, stop, len(cut), "judged", probabilities, people, streams)
 
 
 def people_in(

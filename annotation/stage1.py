@@ -39,8 +39,9 @@ from recognizer.artifacts import (
 )
 from recognizer.backends.network import ModelError
 from recognizer.config import Config
+from recognizer.movement import MovementMeter, unmeasured
 from recognizer.pose.estimator import PoseModel, open_pose_model
-from recognizer.types import Frame, FrameAccount, PoseSequence, PoseSequenceBuilder
+from recognizer.types import Frame, FrameAccount, Poses, PoseSequence, PoseSequenceBuilder
 from recognizer.video.hashes import HashRecorder
 from recognizer.video.nvdec import check_nvdec
 from recognizer.video.prefetch import prefetch
@@ -226,6 +227,7 @@ class _PoseWorker:
     ) -> tuple[PoseSequence, FrameAccount, VideoInfo]:
         section = self._plan.config.annotation
         builder = PoseSequenceBuilder()
+        meter = MovementMeter() if section.movement else None
         with VideoReader(
             video.path, sample_fps=section.sample_fps, threads=self._plan.threads,
             gpu=self._decoder_gpu,
@@ -235,22 +237,32 @@ class _PoseWorker:
             frames = hashes.watch(reader)
             frames = prefetch(frames, 2 * section.batch_size) if spare else frames
             for batch in _batched(frames, section.batch_size):
-                _infer(self._model, batch, builder)
+                for frame, poses in zip(batch, _infer(self._model, batch), strict=True):
+                    measured = poses if meter is None else _with_movement(meter, frame, poses)
+                    builder.append(measured, frame.time_s, corrupt=frame.corrupt)
                 report(len(batch))
             sequence, account = builder.build(reader.size_wh), reader.account
             holes = describe_holes(sequence.time_s, sequence.frame_period_s)
             return sequence, replace(account, facts=(*account.facts, *holes)), reader.info
 
 
-def _infer(model: PoseModel, batch: list[Frame], builder: PoseSequenceBuilder) -> None:
-    for frame, poses in zip(batch, model([frame.image for frame in batch]), strict=True):
+def _with_movement(meter: MovementMeter, frame: Frame, poses: Poses) -> Poses:
+    """Return the poses with their movement; damage moves nobody, so such a frame is not shown."""
+    if frame.corrupt:
+        return poses.with_movement(unmeasured(len(poses)))
+    return poses.with_movement(meter.measure(frame.image, frame.time_s, poses.boxes))
+
+
+def _infer(model: PoseModel, batch: list[Frame]) -> list[Poses]:
+    found = model([frame.image for frame in batch])
+    for poses in found:
         arrays = (poses.keypoints, poses.keypoint_scores, poses.boxes, poses.box_scores)
         if not all(np.isfinite(array).all() for array in arrays):
             raise StopRunError(
                 "the pose network gives numbers that are not finite (NaN); its file is broken or "
                 "was exported wrongly"
             )
-        builder.append(poses, frame.time_s, corrupt=frame.corrupt)
+    return found
 
 
 def _reason(error: Exception, video: Video) -> str:

@@ -177,6 +177,7 @@ def stage1_settings(config: Config) -> dict[str, Any]:
     return {
         "pose": _pose_settings(pose_settings(config, files)),
         "sample_fps": config.annotation.sample_fps,
+        **({"movement": True} if config.annotation.movement else {}),  # older results have none
         "models": {
             role: {"file": path.name, "sha256": _digest(role, path)}
             for role, path in sorted(files.items())

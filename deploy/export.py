@@ -10,14 +10,17 @@ all slots. A file that differs by more than 1e-4 is not kept.
 import json
 import logging
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from deploy.movement import check_fusion, read_stream
 from deploy.writing import written
 from recognizer import __version__
-from recognizer.action.classifier import Classifier, ClassifierFacts
+from recognizer.action.classifier import Classifier
+from recognizer.action.classifier_facts import ClassifierFacts
 from recognizer.artifacts import sha256_file
 from recognizer.backends.network import ModelError
 from recognizer.command import next_command
@@ -26,7 +29,7 @@ from recognizer.config_action import ClassifierSection
 from recognizer.config_file import ConfigError
 from recognizer.dataset.mmaction import read_split
 from recognizer.skeleton import NUM_KEYPOINTS
-from recognizer.types import Sample
+from recognizer.types import NUM_MOVEMENTS, Sample
 
 logger = logging.getLogger(__name__)
 
@@ -91,10 +94,15 @@ def write_classifier(output: Path, paths: Sequence[Path], config: Config) -> tup
 
     """
     from recognizer.action.graphs import load_member, write_onnx
+    from recognizer.action.movement_graph import join_movement
 
     members = [load_member(path) for path in paths]
     try:
         facts = describe(paths, members, config)
+        movement = read_stream(config.deploy.movement, facts)
+        if movement is not None:
+            # Fused probabilities are calibrated; the checkpoint's threshold was one for its own.
+            facts = replace(facts, movement=movement[1], threshold=_DEFAULT_THRESHOLD)
         ClassifierFacts.from_text(facts.to_text())  # what inference would refuse is not written
     except ConfigError:
         raise
@@ -105,7 +113,11 @@ def write_classifier(output: Path, paths: Sequence[Path], config: Config) -> tup
     samples = [*real_samples(members), *made_samples(facts.num_person)]
     with written(output) as scratch:
         write_onnx(scratch, members, facts)
+        if movement is not None:
+            join_movement(scratch, movement[0], movement[1].fusion)
         largest = largest_difference(scratch, members, samples)
+        if config.deploy.movement is not None:
+            check_fusion(scratch, config.deploy.movement, samples)
         if not largest <= TOLERANCE:
             raise ModelError(
                 f"{output}: not written: its probabilities differ from mmaction2's by {largest:.1e}"
@@ -129,7 +141,8 @@ def largest_difference(path: Path, members: Sequence[Any], samples: Sequence[Sam
         if judged.nobody:
             continue
         reference = np.mean([reference_probabilities(m, sample) for m in members], axis=0)
-        differences.append(float(np.abs(judged.probabilities - reference).max()))
+        said = judged.streams.get("pose", judged.probabilities)
+        differences.append(float(np.abs(said - reference).max()))
     # Not max(): a NaN must not be lost.
     return float(np.max(differences))
 
@@ -269,11 +282,17 @@ def made_samples(num_person: int) -> list[Sample]:
         keypoints = random.uniform(100, 380, (people, 1, NUM_KEYPOINTS, 2)) + steps
         scores = random.uniform(0.2, 1, shape)
         unseen = random.random(shape[:2]) < 0.1  # frames without the person
+        boxes = np.concatenate([keypoints.min(axis=2) - 5, keypoints.max(axis=2) + 5], axis=2)
+        movement = random.gamma(1.0, 0.5, (*shape[:2], NUM_MOVEMENTS))
         keypoints[unseen], scores[unseen] = 0, 0
+        boxes[unseen], movement[unseen] = np.nan, np.nan
+        points, trust, places, rates = (
+            array.astype(np.float32) for array in (keypoints, scores, boxes, movement)
+        )
         samples.append(
             Sample(
-                f"made {people}", 0, keypoints.astype(np.float32), scores.astype(np.float32),
-                (640, 480), np.arange(people, dtype=np.int64),
+                f"made {people}", 0, points, trust, (640, 480), np.arange(people, dtype=np.int64),
+                places, rates, np.arange(frames) / 25,
             )
         )  # fmt: skip
     return samples

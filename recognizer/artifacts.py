@@ -270,6 +270,7 @@ def _read_meta(archive: zipfile.ZipFile, path: Path, schema: str) -> dict[str, A
 # --- pose sequences ----------------------------------------------------------------
 
 _PEOPLE = ("keypoints", "keypoint_scores", "boxes", "box_scores", "track_ids")
+_MOVEMENT = "movement"  # only where it was measured; older files have none
 
 
 def write_poses(
@@ -296,7 +297,7 @@ def write_poses(
 
     """
     poses = sequence.poses
-    people = compact.pack(poses) if small else {name: getattr(poses, name) for name in _PEOPLE}
+    people = compact.pack(poses) if small else _plain(poses)
     arrays: dict[str, NDArray[Any]] = {
         **people,
         "frame_offsets": sequence.frame_offsets,
@@ -310,6 +311,11 @@ def write_poses(
         "size_wh": list(sequence.size_wh),
     }
     write_npz(final, root, arrays, {**meta, **facts}, small=small)
+
+
+def _plain(poses: Poses) -> dict[str, NDArray[Any]]:
+    people = {name: getattr(poses, name) for name in _PEOPLE}
+    return people if poses.movement is None else {**people, _MOVEMENT: poses.movement}
 
 
 def read_poses(path: Path) -> tuple[PoseSequence, dict[str, NDArray[Any]], dict[str, Any]]:
@@ -327,7 +333,8 @@ def read_poses(path: Path) -> tuple[PoseSequence, dict[str, NDArray[Any]], dict[
         if meta["schema_version"] == POSE_COMPACT_VERSION:
             poses = compact.unpack(arrays)
         else:
-            poses = Poses(*(arrays.pop(name) for name in _PEOPLE))
+            people: dict[str, Any] = {name: arrays.pop(name) for name in _PEOPLE}
+            poses = Poses(**people, movement=arrays.pop(_MOVEMENT, None))
         width, height = meta["size_wh"]
         sequence = PoseSequence(
             poses,

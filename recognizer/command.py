@@ -44,7 +44,14 @@ def _several(metavar: str) -> dict[str, Any]:
     return {"nargs": "+", "action": "extend", "metavar": metavar}
 
 
-_TRAIN = ("train.fight", "train.falldown", "train.pose", "train.check", "train.ablation")
+_TRAIN = (
+    "train.fight",
+    "train.falldown",
+    "train.movement",
+    "train.pose",
+    "train.check",
+    "train.ablation",
+)
 _TEST = ("test.fight", "test.falldown", "test.pose")
 FLAGS = (
     Flag(
@@ -105,6 +112,10 @@ READS: dict[str, tuple[str, ...]] = {
     "annotation.visualize": ("annotation", "visualize", "dataset.service"),
     "train.fight": ("train",),
     "train.falldown": ("train",),
+    "train.movement": (
+        "train", "crossval.config_files", "crossval.inner_folds", "dataset.service",
+        "annotation.workers", "annotation.worker_memory_gb",
+    ),
     "train.pose": ("train",),
     "train.check": ("train",),
     "train.ablation": ("ablation", "train"),
@@ -136,7 +147,15 @@ FINDS: dict[str, tuple[str, ...]] = {
     "annotation.stage3": ("models", "tracking", "scoring"),
     "annotation.visualize": ("models", "tracking", "scoring"),
     **dict.fromkeys(
-        ("train.fight", "train.falldown", "test.fight", "test.falldown", "test.crossval"), _SAMPLES
+        (
+            "train.fight",
+            "train.falldown",
+            "train.movement",
+            "test.fight",
+            "test.falldown",
+            "test.crossval",
+        ),
+        _SAMPLES,
     ),
 }
 

@@ -1,9 +1,10 @@
 """Poses rounded and coded to less than half of their size on disk.
 
 Keypoints are rounded to 1/16 pixel, boxes to 1/256, keypoint scores to 1/8192; box scores, on
-which the tracker's thresholds act, and ids stay as they are. A tracker chooses between people
-who stand close by little: these steps are as fine as they are because coarser scores (1/255)
-gave 13 of 213 clips other tracks, and these none (``python -m samples.make --compare``).
+which the tracker's thresholds act, and ids stay as they are; movement becomes float16. A
+tracker chooses between people who stand close by little: these steps are as fine as they are
+because coarser scores (1/255) gave 13 of 213 clips other tracks, and these none
+(``python -m samples.make --compare``).
 
 A keypoint is written as its move from the neighbour nearer to the head, a box as a corner and
 its size: small numbers, whose upper bytes are nearly all 0 and pack to nothing. What has been
@@ -52,8 +53,8 @@ def pack(poses: Poses) -> dict[str, NDArray[Any]]:
     """Return poses as named arrays that deflate well; ``unpack`` reads them.
 
     Raises:
-        ValueError: a number that is not finite, a keypoint score outside [0, 2^16] or a
-            coordinate beyond 2^16 pixels.
+        ValueError: a number that is not finite (movement may be NaN), a keypoint score outside
+            [0, 2^16], a coordinate beyond 2^16 pixels or a movement beyond float16.
 
     """
     boxes = _steps(poses.boxes, BOX_STEPS, "boxes")
@@ -65,13 +66,16 @@ def pack(poses: Poses) -> dict[str, NDArray[Any]]:
     moves = keypoints - keypoints[:, _NEIGHBOUR]
     moves[:, NOSE] = keypoints[:, NOSE] - _corners(boxes)
     boxes[:, 2:] -= boxes[:, :2]
-    return {
+    people: dict[str, NDArray[Any]] = {
         "keypoint_moves": _bytes_apart(_folded(moves)),
         "keypoint_score_steps": _bytes_apart(scores),
         "box_corner_and_size": _bytes_apart(_folded(boxes)),
         "box_scores": poses.box_scores,
         "track_ids": poses.track_ids,
     }
+    if poses.movement is not None:
+        people["movement_halves"] = _halves(poses.movement)
+    return people
 
 
 def unpack(arrays: dict[str, NDArray[Any]]) -> Poses:
@@ -97,7 +101,23 @@ def unpack(arrays: dict[str, NDArray[Any]]) -> Poses:
         (boxes / BOX_STEPS).astype(np.float32),
         arrays.pop("box_scores"),
         arrays.pop("track_ids"),
+        _from_halves(arrays.pop("movement_halves", None)),
     )
+
+
+def _halves(movement: FloatArray) -> NDArray[np.float16]:
+    """Return a movement (N, 6) as (6, N) float16: what is alike stands together."""
+    if (np.abs(movement) > np.finfo(np.float16).max).any():
+        raise ValueError("movement: expected numbers that float16 holds, got larger ones")
+    return np.ascontiguousarray(movement.T, np.float16)
+
+
+def _from_halves(halves: NDArray[Any] | None) -> FloatArray | None:
+    if halves is None:
+        return None
+    if halves.dtype != np.float16 or halves.ndim != 2:
+        raise ValueError(f"movement: expected (6, N) float16, got {halves.shape} {halves.dtype}")
+    return np.ascontiguousarray(halves.T, np.float32)
 
 
 def _steps(values: FloatArray, per_unit: int, name: str) -> IntArray:

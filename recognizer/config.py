@@ -53,6 +53,7 @@ class AnnotationSection(Section):
     ]  # fmt: skip
     include: list[str] = []
     sample_fps: PositiveFloat | None = None
+    movement: bool = True
     decoder: Literal["cpu", "nvdec"] = "cpu"
     batch_size: Annotated[int, Field(ge=1, le=256)] = 8
     workers: Literal["auto"] | Annotated[int, Field(ge=1, le=256)] = "auto"

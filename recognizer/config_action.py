@@ -61,6 +61,8 @@ class CrossvalSection(Section):
     config_files: ConfigPaths = []
     folds: Annotated[int, Field(ge=2, le=1000)] = 5
     seeds: list[Seed] = [0, 1, 2]
+    movement: Literal["auto"] | bool = "auto"
+    inner_folds: Annotated[int, Field(ge=2, le=20)] = 3
     output_dir: ConfigPath | None = None
 
 
@@ -119,6 +121,7 @@ class DeploySection(Section):
 
     model: Literal["fight", "falldown", "pose"] = "fight"
     checkpoint: ConfigPaths = []
+    movement: ConfigPath | None = None
     output: ConfigPath | None = None
     precision: Literal["both", "fp32", "fp16"] = "both"
     int8: bool = False

@@ -8,7 +8,7 @@ the stream's own timestamps. A missing keypoint has score 0.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Protocol, Self
 
 import numpy as np
@@ -22,6 +22,8 @@ IntArray = NDArray[np.int64]
 ImageArray = NDArray[np.uint8]
 
 UNTRACKED = -1
+MOVEMENT_NAMES = ("mean", "p90", "entropy", "translation", "limbs", "difference")
+NUM_MOVEMENTS = len(MOVEMENT_NAMES)
 _FRAMES_PER_CHUNK = 4096
 
 
@@ -93,6 +95,19 @@ def _require(name: str, array: Any, dtype: type, shape: tuple[int | None, ...]) 
         raise ValueError(f"{name}: expected {wanted} {np.dtype(dtype).name}, got {came}")
 
 
+def _require_rows(name: str, array: Any, shape: tuple[int, ...]) -> None:
+    """Require float32 whose last axis is all finite or all NaN."""
+    _require(name, array, np.float32, shape)
+    unknown = np.isnan(array)
+    if np.isinf(array).any() or (unknown.any(-1) != unknown.all(-1)).any():
+        raise ValueError(f"{name}: expected rows of finite numbers or of NaN, got inf or a mixture")
+
+
+def _require_rising(name: str, time_s: TimeArray) -> None:
+    if not np.all(np.isfinite(time_s)) or np.any(np.diff(time_s) < 0):
+        raise ValueError(f"{name}: expected finite times that never fall")
+
+
 @dataclass(frozen=True, eq=False, repr=False, slots=True)
 class Poses:
     """The people of one frame (or, inside a ``PoseSequence``, of all frames).
@@ -103,6 +118,8 @@ class Poses:
         boxes: (N, 4) float32, x1 y1 x2 y2 pixels, not clipped to the image.
         box_scores: (N,) float32; 0 marks a row interpolated across a gap.
         track_ids: (N,) int64; -1 means not tracked.
+        movement: (N, 6) float32 as ``recognizer.movement`` measures it, rows of NaN where it was
+            not measured; None where nobody's was.
 
     """
 
@@ -111,6 +128,7 @@ class Poses:
     boxes: FloatArray
     box_scores: FloatArray
     track_ids: IntArray
+    movement: FloatArray | None = None
 
     def __post_init__(self) -> None:
         """Check every shape and type; raise ValueError naming the array that is off."""
@@ -120,6 +138,8 @@ class Poses:
         _require("boxes", self.boxes, np.float32, (n, 4))
         _require("box_scores", self.box_scores, np.float32, (n,))
         _require("track_ids", self.track_ids, np.int64, (n,))
+        if self.movement is not None:
+            _require("movement", self.movement, np.float32, (n, NUM_MOVEMENTS))
 
     @classmethod
     def empty(cls) -> Self:
@@ -145,15 +165,22 @@ class Poses:
 
     @classmethod
     def concatenate(cls, parts: Sequence["Poses"]) -> Self:
-        """Join the rows of several poses, in order."""
+        """Join the rows of several poses, in order; rows without movement get NaN beside others."""
         parts = parts or [cls.empty()]
+        measured = any(p.movement is not None for p in parts)
         return cls(
             np.concatenate([p.keypoints for p in parts]),
             np.concatenate([p.keypoint_scores for p in parts]),
             np.concatenate([p.boxes for p in parts]),
             np.concatenate([p.box_scores for p in parts]),
             np.concatenate([p.track_ids for p in parts]),
+            np.concatenate([p._movement_rows() for p in parts]) if measured else None,
         )
+
+    def _movement_rows(self) -> FloatArray:
+        if self.movement is None:
+            return np.full((len(self), NUM_MOVEMENTS), np.nan, np.float32)
+        return self.movement
 
     def __len__(self) -> int:
         """Return the number of people."""
@@ -167,11 +194,19 @@ class Poses:
             self.boxes[rows],
             self.box_scores[rows],
             self.track_ids[rows],
+            None if self.movement is None else self.movement[rows],
         )
 
     def with_ids(self, track_ids: IntArray) -> "Poses":
         """Return the same people in the same order with other ids."""
-        return Poses(self.keypoints, self.keypoint_scores, self.boxes, self.box_scores, track_ids)
+        return Poses(
+            self.keypoints, self.keypoint_scores, self.boxes, self.box_scores, track_ids,
+            self.movement,
+        )  # fmt: skip
+
+    def with_movement(self, movement: FloatArray) -> "Poses":
+        """Return the same people in the same order with their movement, (N, 6) float32."""
+        return replace(self, movement=movement)
 
     def __repr__(self) -> str:
         """Return a short text: how many people, how many of them tracked."""
@@ -209,8 +244,7 @@ class PoseSequence:
                 f"frame_offsets: expected a rise from 0 to {len(self.poses)}, got "
                 f"{offsets[0]} to {offsets[-1]}"
             )
-        if not np.all(np.isfinite(self.time_s)) or np.any(np.diff(self.time_s) < 0):
-            raise ValueError("time_s: expected finite times that never fall")
+        _require_rising("time_s", self.time_s)
 
     def __len__(self) -> int:
         """Return the number of frames."""
@@ -320,6 +354,10 @@ class Sample:
         keypoint_scores: (M, T, 17) float32; 0 where the person was not seen.
         size_wh: width and height of the video in pixels.
         track_ids: (M,) int64, who sits in each slot, most involved first.
+        boxes: (M, T, 4) float32 pixels, rows of NaN where the person is absent; None: unknown.
+        movement: (M, T, 6) float32 as ``Poses.movement``, rows of NaN where it was not measured;
+            None: it never was.
+        time_s: (T,) float64, seconds from the first frame; None: unknown.
 
     """
 
@@ -329,15 +367,25 @@ class Sample:
     keypoint_scores: FloatArray
     size_wh: tuple[int, int]
     track_ids: IntArray
+    boxes: FloatArray | None = None
+    movement: FloatArray | None = None
+    time_s: TimeArray | None = None
 
     def __post_init__(self) -> None:
-        """Check shapes and that every number is finite."""
+        """Check shapes and that every number is finite, or NaN where that says something."""
         m, t = self.keypoints.shape[:2]
         _require("keypoints", self.keypoints, np.float32, (m, t, NUM_KEYPOINTS, 2))
         _require("keypoint_scores", self.keypoint_scores, np.float32, (m, t, NUM_KEYPOINTS))
         _require("track_ids", self.track_ids, np.int64, (m,))
         if not (np.isfinite(self.keypoints).all() and np.isfinite(self.keypoint_scores).all()):
             raise ValueError(f"{self.name}: expected finite keypoints and scores, got NaN or inf")
+        if self.boxes is not None:
+            _require_rows(f"{self.name}: boxes", self.boxes, (m, t, 4))
+        if self.movement is not None:
+            _require_rows(f"{self.name}: movement", self.movement, (m, t, NUM_MOVEMENTS))
+        if self.time_s is not None:
+            _require("time_s", self.time_s, np.float64, (t,))
+            _require_rising(f"{self.name}: time_s", self.time_s)
 
     def __repr__(self) -> str:
         """Return a short text: name, label, people, frames."""

@@ -31,6 +31,7 @@ SPINE: dict[str, set[str]] = {
     "types": {"skeleton"},
     "geometry": {"skeleton", "types"},
     "compact": {"skeleton", "types"},
+    "movement": {"types"},
     "artifacts": {"compact", "safe_pickle", "types"},
     "config_file": {"command", "config", "config_types"},
     "doctor_backends": {"config", "config_types"},

@@ -1,6 +1,7 @@
 """The compact form of poses: how far it moves them, that it is small, that damage is refused."""
 
 import random
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -194,3 +195,59 @@ def test_any_numbers_in_the_right_shape_load_as_finite_poses():
     came = unpack(arrays)
     assert np.isfinite(came.keypoints).all()
     assert np.isfinite(came.boxes).all()
+
+
+def measured(seed=0):
+    """Return a sequence of whom every second row was measured."""
+    before = sequence(20, seed=seed)
+    movement = np.random.default_rng(seed).gamma(1, 2, (len(before.poses), 6)).astype(np.float32)
+    movement[::2] = np.nan
+    return replace(before, poses=before.poses.with_movement(movement))
+
+
+@pytest.mark.parametrize("small", [False, True], ids=["full", "compact"])
+def test_movement_is_written_and_a_file_without_it_stays_without(tmp_path, small):
+    before = measured()
+    write_poses(tmp_path / "with.npz", tmp_path, before, {}, small=small)
+    after, extra, meta = read_poses(tmp_path / "with.npz")
+    assert (extra, meta["schema_version"]) == ({}, 2 if small else 1)
+    tolerance = 2**-11 if small else 0  # of float16
+    np.testing.assert_allclose(after.poses.movement, before.poses.movement, rtol=tolerance)
+    write_poses(tmp_path / "again.npz", tmp_path, after, {}, small=small)
+    again = read_poses(tmp_path / "again.npz")[0].poses.movement
+    np.testing.assert_array_equal(again, after.poses.movement)
+    write_poses(tmp_path / "without.npz", tmp_path, sequence(20), {}, small=small)
+    assert read_poses(tmp_path / "without.npz")[0].poses.movement is None
+
+
+def test_a_file_of_before_movement_is_read():
+    assert read_poses(SAMPLE)[0].poses.movement is None
+
+
+def test_movement_that_a_half_cannot_hold_is_refused():
+    before = measured().poses
+    with pytest.raises(ValueError, match="movement: expected numbers that float16 holds"):
+        pack(before.with_movement(before.movement * np.float32(1e6)))
+
+
+@pytest.mark.parametrize(
+    ("small", "member", "message"),
+    [
+        (False, lambda n: np.zeros((n, 5), np.float32), r"movement: expected \(\d+, 6\) float32"),
+        (False, lambda n: np.zeros((n + 1, 6), np.float32), "movement: expected"),
+        (False, lambda n: np.zeros((n, 6), np.float64), "got .* float64"),
+        (True, lambda n: np.zeros((6, n), np.float32), r"movement: expected \(6, N\) float16"),
+        (True, lambda n: np.zeros((6, n + 1), np.float16), "movement: expected"),
+        (True, lambda n: np.zeros(n, np.float16), r"expected \(6, N\) float16"),
+    ],
+)
+def test_a_hostile_movement_is_refused(tmp_path, small, member, message):
+    path = tmp_path / "p.npz"
+    write_poses(path, tmp_path, measured(), {}, small=small)
+    arrays, meta = read_npz(path, POSE_SCHEMA)
+    name = "movement_halves" if small else "movement"
+    assert name in arrays
+    arrays[name] = member(len(arrays["track_ids"]))
+    write_npz(path, tmp_path, arrays, meta)
+    with pytest.raises(ArtifactError, match=message):
+        read_poses(path)

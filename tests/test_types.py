@@ -56,6 +56,9 @@ def test_empty_poses_go_everywhere():
         ("boxes", [[0, 0, 1, 1]] * 2, "got"),
         ("box_scores", np.zeros((2, 1), np.float32), r"expected \(2\)|expected \(2,?\)"),
         ("track_ids", np.zeros(2, np.int32), "expected .* int64"),
+        ("movement", np.zeros((2, 5), np.float32), r"expected \(2, 6\) float32, got \(2, 5\)"),
+        ("movement", np.zeros((2, 6)), "got .* float64"),
+        ("movement", np.zeros((1, 6), np.float32), r"got \(1, 6\)"),
     ],
 )
 def test_poses_that_do_not_fit_are_refused(name, array, message):
@@ -75,6 +78,27 @@ def test_rows_are_selected_together():
         assert np.array_equal(part.track_ids, np.arange(4)[rows])
         assert np.array_equal(part.keypoints, poses.keypoints[rows])
         assert np.array_equal(part.box_scores, poses.box_scores[rows])
+
+
+def test_movement_goes_with_its_rows():
+    movement = np.arange(18, dtype=np.float32).reshape(3, 6)
+    poses = people(3).with_movement(movement).with_ids(np.arange(3))
+    assert np.array_equal(poses.movement, movement)
+    assert np.array_equal(poses[[2, 0]].movement, movement[[2, 0]])
+    joined = Poses.concatenate([people(1), poses, Poses.empty()])
+    assert np.isnan(joined.movement[0]).all()
+    assert np.array_equal(joined.movement[1:], movement)
+    assert Poses.concatenate([people(1), people(2)]).movement is None
+    assert people(2)[:1].movement is None
+
+
+def test_a_sequence_keeps_movement_frame_by_frame():
+    builder = PoseSequenceBuilder()
+    for t in range(9000):
+        builder.append(people(t % 2).with_movement(np.full((t % 2, 6), t, np.float32)), t / 10)
+    seq = builder.build((64, 48))
+    assert np.array_equal(seq.poses.movement[:, 0], np.arange(1, 9000, 2))
+    assert np.array_equal(seq.frame(8191).movement, np.full((1, 6), 8191, np.float32))
 
 
 def test_ids_are_given_without_touching_the_rest():

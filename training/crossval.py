@@ -3,6 +3,9 @@
 All samples of stage 3 take part, whatever its own split was. Every (seed, fold, config) is
 one training in a worker process; finished ones stay on disk and are not done again. With
 as many folds as sources it is leave-one-source-out.
+
+With the movement stream it is nested: that stream and its fusion with the poses are chosen and
+fitted inside each fold's training part, on predictions of further trainings there.
 """
 
 import hashlib
@@ -14,10 +17,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from annotation.batch import settle, worker_count
 from annotation.progress import Watch
 from annotation.stills import stills_of
-from annotation.workers import Job, Workforce
 from annotation.workspace import Outcome, exclusive
 from recognizer.action.evaluation import fuse
 from recognizer.artifacts import sha256_file
@@ -28,13 +29,21 @@ from recognizer.dataset.check import check_splits
 from recognizer.dataset.folds import source_folds
 from recognizer.dataset.split import SPLITS
 from training.crossval_report import Result, Setup, write_report
-from training.fold_job import FoldJob, job_key, read_result, start
+from training.fold_job import FoldJob, finished, job_key, run_folds
+from training.movement_fit import (
+    Measures,
+    MovementStream,
+    ask_stream,
+    fit_stream,
+    inner_jobs,
+    measure_samples,
+)
 from training.places import ROOT, as_list, check_network, find_pickle, train_config
 from training.truth import Facts, Predictions, Truth, check_agreement, read_truth
 
 logger = logging.getLogger(__name__)
 
-_NEVER_S = float("inf")  # a training says nothing for minutes; that is no stall
+Jobs = dict[tuple[str, int, int], FoldJob]
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -50,8 +59,7 @@ class Part:
 def crossval(config: Config, watch: Watch) -> int:
     """Cross-validate the configs and return the exit code."""
     service = config.dataset.service
-    configs = as_list(config.crossval.config_files) or [train_config(config, service)]
-    setup = _setup(config, service, configs)
+    setup = _setup(config, service)
     truth = read_truth(setup.dataset_dir)
     if truth.service != service:
         raise ConfigError(
@@ -71,29 +79,47 @@ def crossval(config: Config, watch: Watch) -> int:
         raise ValueError(f"{setup.dataset_dir}: metadata.json names {lost[0]!r}, no pickle has it")
     everything = {**truth.samples, **(truth.nobody or {})}
     parts = _parts(setup, everything, set(samples))
-    names = "+".join(path.stem for path in configs)
+    names = "+".join(setup.configs)
     folder = config.crossval.output_dir or ROOT / "work_dirs" / "crossval" / names
     jobs = _jobs(folder, setup, truth, parts)
+    measures = measure_samples(list(samples.values()), service, config.crossval.movement)
     with exclusive(folder):
-        _train(config, setup, list(jobs.values()), watch)
-        results = [_result(part, setup, jobs, truth) for part in parts]
+        inner = _train(config, setup, jobs, watch, truth if measures is not None else None)
+        streams = _fit_streams(setup, parts, inner, (measures or {}, jobs, truth), watch)
+        results = [
+            _result(part, setup, jobs, truth, (streams.get((part.seed, part.fold)), measures or {}))
+            for part in parts
+        ]
         summary = write_report(folder, setup, truth, (results, samples), watch)
     logger.info("%s", summary)
     logger.info("the report is in %s", folder)
     logger.info("next, a classifier of all but the test sources, for each config: %s", "; ".join(
-        next_command(config, f"train.{service}", {"train.config_file": [path]}) for path in configs
+        next_command(config, f"train.{service}", {"train.config_file": [path]})
+        for path in setup.configs.values()
     ))  # fmt: skip
     return 0
 
 
-def _setup(config: Config, service: str, configs: Sequence[Path]) -> Setup:
-    """Return what is cross-validated; the names of the configs name the streams."""
+def streams_of(config: Config, service: str) -> dict[str, Path]:
+    """Return the configs of the pose streams by name: ``crossval.config_files`` or training's.
+
+    Raises:
+        ConfigError: one that is not there, or two of one name.
+
+    """
+    configs = as_list(config.crossval.config_files) or [train_config(config, service)]
     for path in configs:
         if not path.is_file():
             raise ConfigError(f"crossval.config_files: expected a file, found none at {path}")
     stems = [path.stem for path in configs]
     if len(set(stems)) != len(stems):
         raise ConfigError(f"crossval.config_files: expected different names, got {stems}")
+    return dict(zip(stems, configs, strict=True))
+
+
+def _setup(config: Config, service: str) -> Setup:
+    """Return what is cross-validated."""
+    configs = streams_of(config, service)
     if len(set(config.crossval.seeds)) != len(config.crossval.seeds) or not config.crossval.seeds:
         raise ConfigError(
             f"crossval.seeds: expected one or more different seeds, got {config.crossval.seeds}"
@@ -101,10 +127,11 @@ def _setup(config: Config, service: str, configs: Sequence[Path]) -> Setup:
     return Setup(
         service=service,
         dataset_dir=find_pickle(config, service, "train").parent,
-        configs=dict(zip(stems, configs, strict=True)),
+        configs=configs,
         options=tuple(config.train.cfg_options),
         folds=config.crossval.folds,
         seeds=tuple(config.crossval.seeds),
+        inner_folds=config.crossval.inner_folds,
         bootstrap=config.test.bootstrap,
         worst=config.test.worst,
     )
@@ -135,9 +162,7 @@ def _parts(setup: Setup, everything: Mapping[str, Facts], tracked: set[str]) -> 
     return parts
 
 
-def _jobs(
-    folder: Path, setup: Setup, truth: Truth, parts: Sequence[Part]
-) -> dict[tuple[str, int, int], FoldJob]:
+def _jobs(folder: Path, setup: Setup, truth: Truth, parts: Sequence[Part]) -> Jobs:
     """Return the training of every config, seed and fold that has something to predict."""
     from recognizer.action.training import load_train_config
 
@@ -173,49 +198,90 @@ def _jobs(
     return jobs
 
 
-def _train(config: Config, setup: Setup, jobs: Sequence[FoldJob], watch: Watch) -> None:
-    """Run what is not finished yet; raise if any of it failed."""
-    settled = [Outcome(job.name, "done") for job in jobs if read_result(job) is not None]
-    done = {outcome.video for outcome in settled}
-    left = [Job(job.name, job) for job in jobs if job.name not in done]
-    count = worker_count(config.annotation)
-    workforce = Workforce(
-        start,
-        [(setup.dataset_dir,)] * count,
-        stall_timeout_s=_NEVER_S,
-        memory_gb=config.annotation.worker_memory_gb,
-    )
-    with watch("cross-validation: trainings", len(jobs)) as progress:
-        outcomes = settle(settled, left, workforce, progress)
-    failed = [o for o in outcomes if o.state != "done"]
-    if failed:
-        raise RuntimeError(
-            f"{len(failed)} of {len(jobs)} trainings failed, the first: {failed[0].video}: "
-            f"{failed[0].reason}\nThe same command goes on with those that are missing"
-        )
+def _train(
+    config: Config, setup: Setup, jobs: Jobs, watch: Watch, truth: Truth | None
+) -> dict[tuple[str, int, int], tuple[FoldJob, ...]]:
+    """Run what is not finished yet, and return the inner trainings of every job.
+
+    Args:
+        config: the whole config.
+        setup: what is cross-validated.
+        jobs: one for each config, seed and fold.
+        watch: shows progress.
+        truth: the labels; None: without inner trainings.
+
+    Raises:
+        RuntimeError: a training failed.
+
+    """
+    inner = {
+        key: () if truth is None else inner_jobs(job, truth, setup.inner_folds)
+        for key, job in jobs.items()
+    }
+    every = [*jobs.values(), *(job for part in inner.values() for job in part)]
+    with watch("cross-validation: trainings", len(every)) as progress:
+        run_folds(config.annotation, setup.dataset_dir, every, progress)
+    return inner
+
+
+def _fit_streams(
+    setup: Setup,
+    parts: Sequence[Part],
+    inner: Mapping[tuple[str, int, int], Sequence[FoldJob]],
+    data: tuple[Measures, Jobs, Truth],
+    watch: Watch,
+) -> dict[tuple[int, int], MovementStream]:
+    """Return the movement stream of every seed and fold; none without inner trainings."""
+    measures, jobs, truth = data
+    if not any(inner.values()):
+        return {}
+    fitted = {}
+    with watch("cross-validation: movement streams", len(parts)) as progress:
+        for part in parts:
+            keys = [(name, part.seed, part.fold) for name in setup.configs]
+            if part.names:
+                fitted[part.seed, part.fold] = fit_stream(
+                    jobs[keys[0]], [inner[key] for key in keys], measures, truth, setup.inner_folds
+                )
+            progress(Outcome(f"seed{part.seed}_fold{part.fold:02d}", "done"), 0)
+    return fitted
 
 
 def _result(
-    part: Part, setup: Setup, jobs: Mapping[tuple[str, int, int], FoldJob], truth: Truth
+    part: Part,
+    setup: Setup,
+    jobs: Jobs,
+    truth: Truth,
+    movement: tuple[MovementStream | None, Measures],
 ) -> Result:
-    """Return what all configs together, and each alone, said of one test part."""
-    of_stream = {}
-    for stream in setup.configs:
-        rows = np.zeros((0, len(truth.classes)))
-        if part.names:
-            job = jobs[stream, part.seed, part.fold]
-            found = read_result(job)
-            if found is None:
-                raise RuntimeError(f"{job.folder}: the finished predictions are gone; run again")
-            rows = found
-        of_stream[stream] = _predictions(part, rows, truth)
-    fused = _predictions(part, fuse([said.probabilities for said in of_stream.values()]), truth)
+    """Return what all streams together, and each alone, said of one test part."""
+    rows = {
+        name: finished(jobs[name, part.seed, part.fold])
+        if part.names
+        else np.zeros((0, len(truth.classes)))
+        for name in setup.configs
+    }
     nobody = {name: (truth.nobody or {})[name] for name in part.nobody}
+    parts = {"pose": fuse(list(rows.values()))}
+    stream, measures = movement
+    if stream is not None:
+        parts |= ask_stream(stream, part.names, parts["pose"], measures)
+    elif measures:  # nobody is in the test part
+        parts |= dict.fromkeys(("movement", "equal_weights", "fused"), parts["pose"])
+    said = {
+        name: _predictions(part, values, truth).with_nobody(nobody)
+        for name, values in parts.items()
+    }
     return Result(
         seed=part.seed,
         fold=part.fold,
-        said=fused.with_nobody(nobody),
-        of_stream={name: said.with_nobody(nobody) for name, said in of_stream.items()},
+        said=said.pop("fused", said["pose"]),
+        of_stream={
+            name: _predictions(part, values, truth).with_nobody(nobody)
+            for name, values in rows.items()
+        },
+        alone=said if measures else {},
+        movement=None if stream is None else stream.to_json(),
     )
 
 

@@ -1,7 +1,8 @@
 """What a cross-validation says: mean, spread over folds and seeds, and where it fails."""
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,11 @@ from training.truth import Predictions, Truth, worst_json, write_predictions
 SCHEMA, SCHEMA_VERSION = "recognizer.crossval_report", 1
 FIGURES = ("accuracy", "balanced_accuracy", "roc_auc")
 _MAX_SOURCES_DRAWN = 60
+_ALONE = {
+    "pose": "all, the pose stream alone",
+    "movement": "all, the movement stream alone",
+    "equal_weights": "all, both streams with equal weights, not calibrated",
+}
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -35,6 +41,7 @@ class Setup:
         options: changes to all of them.
         folds: number of folds.
         seeds: the whole is done once for each.
+        inner_folds: folds inside a training part, for the movement stream.
         bootstrap: resamples behind the intervals.
         worst: skeleton videos of at most this many mistakes.
         stills: where the pictures below skeletons come from, None: grey.
@@ -47,6 +54,7 @@ class Setup:
     options: tuple[str, ...]
     folds: int
     seeds: tuple[int, ...]
+    inner_folds: int
     bootstrap: int
     worst: int
     stills: Stills | None = None
@@ -54,12 +62,25 @@ class Setup:
 
 @dataclass(frozen=True, eq=False, slots=True)
 class Result:
-    """What was said of the test part of one fold of one seed, by all streams and by each."""
+    """What was said of the test part of one fold of one seed.
+
+    Attributes:
+        seed: of the trainings and of the folds.
+        fold: its number.
+        said: by all streams together.
+        of_stream: by each config alone.
+        alone: with the movement stream, by ``pose`` (all configs) and ``movement`` alone, and by
+            both with ``equal_weights``, which no data has decided; else empty.
+        movement: how the movement stream was chosen and fused, as plain values.
+
+    """
 
     seed: int
     fold: int
     said: Predictions
     of_stream: Mapping[str, Predictions]
+    alone: Mapping[str, Predictions] = field(default_factory=dict)
+    movement: Mapping[str, Any] | None = None
 
 
 def write_report(
@@ -80,6 +101,10 @@ def write_report(
     # each, since a clip seen three times is no three clips.
     scores = every.scores(setup.bootstrap, 0)
     tracked = every[every.tracked].scores(setup.bootstrap, 0)
+    alone = {
+        name: join([result.alone[name] for result in results]).scores(setup.bootstrap, 0)
+        for name in results[0].alone
+    }
     rows = fold_rows(results)
     mean = mean_over_seeds(every)
     pictures = {
@@ -92,10 +117,11 @@ def write_report(
         save_figure(folder / name, folder, draw)
     write_mistakes(folder, (mean, samples), truth.samples, setup.worst, watch, stills=setup.stills)
     write_predictions(folder / "predictions.csv", folder, mean)
-    value = _to_json(setup, truth, results, {"all": scores, "tracked": tracked})
+    value = _to_json(setup, truth, results, {"all": scores, "tracked": tracked, **alone})
     value["worst"] = worst_json(mean, mean.worst(setup.worst))
     every_seed = f"all, of {len(setup.seeds)} seeds" if len(setup.seeds) > 1 else "all"
-    text = summarise(setup, value, {every_seed: scores, "tracked": tracked})
+    named = {_ALONE[name]: part for name, part in alone.items()}
+    text = summarise(setup, value, {every_seed: scores, "tracked": tracked, **named})
     data = text.encode("utf-8", "backslashreplace")
     write_atomic(folder / "summary.txt", folder, lambda file: _write_all(file, data))
     write_json(folder / "report.json", folder, value)
@@ -154,9 +180,23 @@ def fold_rows(results: Sequence[Result]) -> list[dict[str, Any]]:
                 "sources": sorted(set(said.sources or ())),
                 **{key: scores.overall[key].value for key in FIGURES},
                 "accuracy_of_stream": streams,
+                **_alone_row(result),
             }
         )
     return rows
+
+
+def _alone_row(result: Result) -> dict[str, Any]:
+    """Return what a fold says of the movement stream; nothing without it."""
+    if result.movement is None:
+        return {}
+    figures = {name: part.scores(0, 0).overall for name, part in result.alone.items()}
+    return {
+        "movement": dict(result.movement),
+        "alone": {
+            name: {key: overall[key].value for key in FIGURES} for name, overall in figures.items()
+        },
+    }
 
 
 def _spread(values: Sequence[float | None]) -> dict[str, Any]:
@@ -212,6 +252,7 @@ def _to_json(
         "folds": setup.folds,
         "leave_one_source_out": setup.folds == len(sources),
         "seeds": list(setup.seeds),
+        "inner_folds": setup.inner_folds if any(r.movement for r in results) else None,
         "dataset": {
             "sha256": dict(truth.sha256),
             "samples": len(truth.samples),
@@ -301,6 +342,7 @@ def summarise(setup: Setup, value: Mapping[str, Any], parts: Mapping[str, Scores
     if len(setup.configs) > 1:
         notes += ["", "  accuracy of each config alone, over folds and seeds"]
         notes += [f"  {n}: {_spread_text(value['streams'][n])}" for n in setup.configs]
+    notes += _movement_notes(value["by_fold"])
     clips = value["dataset"]["nobody_tracked"]
     if clips:
         notes += [
@@ -309,6 +351,22 @@ def summarise(setup: Setup, value: Mapping[str, Any], parts: Mapping[str, Scores
             f"{value['classes'][0]}, probability 1, in the fold of their source.",
         ]
     return report.summarise(title, parts, notes)
+
+
+def _movement_notes(rows: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Return which movement streams the folds chose, and the weights of their fusions."""
+    fitted = [row["movement"] for row in rows if "movement" in row]
+    if not fitted:
+        return []
+    chosen = Counter(one["setting"] for one in fitted)
+    lines = ["", "  the movement stream, chosen inside the training parts: in how many folds"]
+    lines += [f"  {name}: {count}" for name, count in chosen.most_common()]
+    for key in ("pose", "movement"):
+        values = [one["fusion"][key] for one in fitted]
+        lines.append(
+            f"  weight of {key}: {np.mean(values):.2f} ({min(values):.2f} to {max(values):.2f})"
+        )
+    return lines
 
 
 def _spread_text(value: Mapping[str, Any]) -> str:

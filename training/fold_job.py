@@ -1,4 +1,4 @@
-"""One training of the cross-validation, in a worker process of its own.
+"""The trainings of a cross-validation, each in a worker process of its own.
 
 A worker learns from a fold's training part and predicts its test part. What it trains on
 is written out without the test part, so that nothing in a config can reach it.
@@ -15,15 +15,18 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from annotation.workers import Handler, Report, StopRunError
-from annotation.workspace import Outcome
+from annotation.batch import settle, worker_count
+from annotation.workers import Handler, Job, Report, StopRunError, Workforce
+from annotation.workspace import Outcome, Progress
 from recognizer.artifacts import ArtifactError, read_npz, short_digest, write_npz
+from recognizer.config import AnnotationSection
 from recognizer.dataset.mmaction import read_split, write_split
 from recognizer.dataset.split import SPLITS, Member, class_weights, split_by_source
 from recognizer.types import Sample
 
 SCHEMA = "recognizer.crossval_fold"
 RESULT = "predictions.npz"
+_NEVER_S = float("inf")  # a training says nothing for minutes; that is no stall
 _INNER_RATIOS = (0.8, 0.2, 0.0)  # of the training part, where a config asks for validation
 
 
@@ -69,6 +72,41 @@ def read_result(job: FoldJob) -> NDArray[np.float64] | None:
     if meta.get("key") != job.key or tuple(meta.get("names", ())) != job.test:
         return None
     return arrays["probabilities"]
+
+
+def finished(job: FoldJob) -> NDArray[np.float64]:
+    """Return the probabilities (N, K) of a job that ``run_folds`` has finished.
+
+    Raises:
+        RuntimeError: they are gone.
+
+    """
+    found = read_result(job)
+    if found is None:
+        raise RuntimeError(f"{job.folder}: the finished predictions are gone; run again")
+    return found
+
+
+def run_folds(
+    section: AnnotationSection, dataset_dir: Path, jobs: Sequence[FoldJob], progress: Progress
+) -> None:
+    """Run in workers what is not finished yet; raise RuntimeError if any of it failed."""
+    settled = [Outcome(job.name, "done") for job in jobs if read_result(job) is not None]
+    done = {outcome.video for outcome in settled}
+    left = [Job(job.name, job) for job in jobs if job.name not in done]
+    workforce = Workforce(
+        start,
+        [(dataset_dir,)] * worker_count(section),
+        stall_timeout_s=_NEVER_S,
+        memory_gb=section.worker_memory_gb,
+    )
+    outcomes = settle(settled, left, workforce, progress)
+    failed = [o for o in outcomes if o.state != "done"]
+    if failed:
+        raise RuntimeError(
+            f"{len(failed)} of {len(jobs)} trainings failed, the first: {failed[0].video}: "
+            f"{failed[0].reason}\nThe same command goes on with those that are missing"
+        )
 
 
 def start(dataset_dir: Path) -> Handler:

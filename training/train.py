@@ -57,6 +57,11 @@ def _train(config: Config, watch: Watch, service: str) -> int:
     data = Path(datasets(cfg)["train"].ann_file).parent
     changes = {"test.checkpoint": [best], "train.dataset_dir": data}
     logger.info("next: %s", next_command(config, f"test.{service}", changes))
+    if any(sample.movement is not None for sample in read_split(data / "train.pkl")[:1]):
+        stream = {"train.dataset_dir": data, "dataset.service": service}
+        logger.info(
+            "and the movement stream beside it: %s", next_command(config, "train.movement", stream)
+        )
     return 0
 
 

@@ -75,6 +75,7 @@ def figures(labels: Ints, probabilities: Floats, w: Floats) -> dict[str, Floats]
             "accuracy": hit.sum(1) / w.sum(1),
             "balanced_accuracy": np.nansum(recall, 1) / (truth > 0).sum(1),
             "log_loss": w @ _losses(labels, probabilities) / w.sum(1),
+            "brier_score": w @ squares(labels, probabilities) / w.sum(1),
         }
         found |= _ranked(labels, probabilities, w)
     for label in range(classes):
@@ -97,6 +98,16 @@ def _losses(labels: Ints, probabilities: Floats) -> Floats:
     true = np.take_along_axis(probabilities, labels[:, None], 1)[:, 0] / probabilities.sum(1)
     losses: Floats = -np.log(np.clip(true, tiny, 1 - tiny))
     return losses
+
+
+def squares(labels: Ints, probabilities: Floats) -> Floats:
+    """Return half the squared distance of each sample's probabilities from the truth, (N,).
+
+    With two classes its mean is the Brier score (Brier 1950) of label 1.
+    """
+    away = probabilities - np.eye(probabilities.shape[1])[labels]
+    half: Floats = (away**2).sum(1) / 2
+    return half
 
 
 def _ranked(labels: Ints, probabilities: Floats, w: Floats) -> dict[str, Floats]:

@@ -61,8 +61,8 @@ class Scores:
     Attributes:
         classes: names in the order of labels.
         counts: samples of each class.
-        overall: accuracy, balanced_accuracy, roc_auc, average_precision, log_loss and
-            calibration_error.
+        overall: accuracy, balanced_accuracy, roc_auc, average_precision, log_loss,
+            brier_score and calibration_error.
         by_class: precision, recall and f1 of each class.
         confusion: rows are the truth, columns what was predicted.
         calibration: bins with their count, mean probability and share that came true.
@@ -280,6 +280,7 @@ def _figures(classes: int) -> dict[str, Figure]:
         "roc_auc": _roc_auc,
         "average_precision": _average_precision,
         "log_loss": _log_loss,
+        "brier_score": lambda y, p: float(resampling.squares(y, p).mean()),
     }
     score = {
         "precision": metrics.precision_score,

@@ -19,7 +19,8 @@ from numpy.typing import NDArray
 from torch import nn
 
 import recognizer.action.registered  # noqa: F401  (configs name what it registers)
-from recognizer.action.classifier import METADATA_KEY, OUTPUT, ClassifierFacts
+from recognizer.action.classifier import OUTPUT
+from recognizer.action.classifier_facts import METADATA_KEY, ClassifierFacts
 from recognizer.action.features import FeatureSettings, from_pipeline
 from recognizer.action.network import FastSTGCN, pooled_features
 from recognizer.backends.network import ModelError

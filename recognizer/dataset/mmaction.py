@@ -2,6 +2,8 @@
 
 Its pickle is a list of dicts. ``frame_dir`` names the sample and must be unique;
 ``img_shape`` and ``original_shape`` are (height, width), the other way round than ours.
+PoseDataset and mmaction2's transforms carry ``boxes``, ``movement`` and ``time_s`` along unread;
+a pickle may lack them.
 """
 
 from collections.abc import Iterable, Iterator, Mapping
@@ -15,12 +17,22 @@ from recognizer.artifacts import ArtifactError, read_pickle, write_pickle_list
 from recognizer.types import UNTRACKED, Sample
 
 NAME_KEY = "frame_dir"
+_EXTRA = {
+    "boxes": (3, "(people, frames, 4)"),
+    "movement": (3, "(people, frames, 6)"),
+    "time_s": (1, "(frames,)"),
+}
+_ARRAYS = {
+    "keypoint": (4, "(people, frames, 17, 2)"),
+    "keypoint_score": (3, "(people, frames, 17)"),
+}
 _MAX_SIDE = 100_000  # pixels; far above any camera
 
 
 def to_mmaction(sample: Sample) -> dict[str, Any]:
     """Return the sample as one item of a PoseDataset pickle."""
     width, height = sample.size_wh
+    extra = {key: getattr(sample, key) for key in _EXTRA}
     return {
         "frame_dir": sample.name,
         "total_frames": int(sample.keypoints.shape[1]),
@@ -29,6 +41,7 @@ def to_mmaction(sample: Sample) -> dict[str, Any]:
         "label": int(sample.label),
         "keypoint": np.ascontiguousarray(sample.keypoints),
         "keypoint_score": np.ascontiguousarray(sample.keypoint_scores),
+        **{key: np.ascontiguousarray(v) for key, v in extra.items() if v is not None},
     }
 
 
@@ -126,6 +139,7 @@ def _from_mmaction(item: Any) -> tuple[Sample | None, list[str]]:
             item["keypoint_score"],
             (int(width), int(height)),
             np.full(len(keypoints), UNTRACKED, np.int64),
+            *(item.get(key) for key in _EXTRA),
         )
     except ValueError as error:
         return None, [*faults, str(error)]
@@ -159,10 +173,10 @@ def _form_faults(item: Mapping[str, Any]) -> Iterator[str]:
             f"expected img_shape (height, width), whole numbers of pixels from 1 to {_MAX_SIDE}, "
             f"got {repr(shape)[:60]}"
         )
-    for key, form in (("keypoint", "(people, frames, 17, 2)"),
-                      ("keypoint_score", "(people, frames, 17)")):  # fmt: skip
+    extra = {key: form for key, form in _EXTRA.items() if item.get(key) is not None}
+    for key, (axes, form) in {**_ARRAYS, **extra}.items():
         value = item[key]
-        if not isinstance(value, np.ndarray) or value.ndim != form.count(",") + 1:
+        if not isinstance(value, np.ndarray) or value.ndim != axes:
             shape = f"{value.shape} " if isinstance(value, np.ndarray) else ""
             yield f"expected {key} as an array {form}, got {shape}{type(value).__name__}"
 

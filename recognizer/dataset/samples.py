@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from recognizer.skeleton import NUM_KEYPOINTS
-from recognizer.types import IntArray, PoseSequence, Sample
+from recognizer.types import NUM_MOVEMENTS, IntArray, PoseSequence, Sample
 
 
 class NobodyTrackedError(ValueError):
@@ -41,7 +41,8 @@ def build_sample(
     """Return the sample of the most involved people of a sequence.
 
     Slot m is one human throughout. Where that human is absent, coordinates and scores are
-    0; where a short gap was filled, coordinates are the interpolated ones and scores 0.
+    0, box and movement NaN; where a short gap was filled, coordinates and box are the
+    interpolated ones, scores 0 and the movement NaN.
     There are ``min(num_person, people)`` slots: nobody is made up to fill the rest.
 
     Args:
@@ -63,7 +64,10 @@ def build_sample(
     ids = choose_people(sequence, ids, num_person)
     keypoints = np.zeros((len(ids), len(sequence), NUM_KEYPOINTS, 2), np.float32)
     scores = np.zeros((len(ids), len(sequence), NUM_KEYPOINTS), np.float32)
+    boxes = np.full((len(ids), len(sequence), 4), np.nan, np.float32)
+    movement = np.full((len(ids), len(sequence), NUM_MOVEMENTS), np.nan, np.float32)
     frame_of_row = sequence.frame_of_row
+    measured = sequence.poses.movement
     for slot, track_id in enumerate(ids):
         rows = np.flatnonzero(sequence.poses.track_ids == track_id)
         frames = frame_of_row[rows]
@@ -71,4 +75,10 @@ def build_sample(
             raise ValueError(f"{name}: expected person {track_id} once per frame, found twice")
         keypoints[slot, frames] = sequence.poses.keypoints[rows]
         scores[slot, frames] = sequence.poses.keypoint_scores[rows]
-    return Sample(name, label, keypoints, scores, sequence.size_wh, ids)
+        boxes[slot, frames] = sequence.poses.boxes[rows]
+        if measured is not None:
+            movement[slot, frames] = measured[rows]
+    return Sample(
+        name, label, keypoints, scores, sequence.size_wh, ids, boxes,
+        None if measured is None else movement, sequence.time_s - sequence.time_s[0],
+    )  # fmt: skip

@@ -3,6 +3,7 @@ import pickle
 import resource
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -17,15 +18,20 @@ from tests.dataset.tracked import sequence
 ROOT = Path(__file__).resolve().parents[2]
 
 
-def sample(name="Fight/a.mp4", label=1, people=2):
-    return build_sample(sequence(people=people), range(people), 4, name, label)
+def sample(name="Fight/a.mp4", label=1, people=2, measured=False):
+    video = sequence(people=people)
+    if measured:
+        movement = np.random.default_rng(0).random((len(video.poses), 6), np.float32)
+        movement[::3] = np.nan
+        video = replace(video, poses=video.poses.with_movement(movement))
+    return build_sample(video, range(people), 4, name, label)
 
 
 def test_keys_shapes_and_axis_order():
     item = to_mmaction(sample())
     assert set(item) == {
         "frame_dir", "total_frames", "img_shape", "original_shape", "label", "keypoint",
-        "keypoint_score",
+        "keypoint_score", "boxes", "time_s",
     }  # fmt: skip
     assert item["frame_dir"] == "Fight/a.mp4"
     assert item["img_shape"] == item["original_shape"] == (240, 320), "height first"
@@ -36,13 +42,17 @@ def test_keys_shapes_and_axis_order():
 
 
 def test_there_and_back(tmp_path):
-    samples = [sample(f"{i}", i % 2, 1 + i % 3) for i in range(5)]
+    samples = [sample(f"{i}", i % 2, 1 + i % 3, measured=i > 2) for i in range(5)]
     assert write_split(tmp_path / "train.pkl", tmp_path, iter(samples)) == 5
     back = read_split(tmp_path / "train.pkl")
     for a, b in zip(samples, back, strict=True):
         assert (a.name, a.label, a.size_wh) == (b.name, b.label, b.size_wh)
         np.testing.assert_array_equal(a.keypoints, b.keypoints)
         np.testing.assert_array_equal(a.keypoint_scores, b.keypoint_scores)
+        np.testing.assert_array_equal(a.boxes, b.boxes)
+        np.testing.assert_array_equal(a.time_s, b.time_s)
+    assert [b.movement is not None for b in back] == [False] * 3 + [True] * 2
+    np.testing.assert_array_equal(back[4].movement, samples[4].movement)
     assert isinstance(read_pickle(tmp_path / "train.pkl"), list)
 
 
@@ -50,6 +60,16 @@ def test_equal_samples_give_equal_bytes(tmp_path):
     for name in ("a.pkl", "b.pkl"):
         write_split(tmp_path / name, tmp_path, (sample(str(i)) for i in range(3)))
     assert (tmp_path / "a.pkl").read_bytes() == (tmp_path / "b.pkl").read_bytes()
+
+
+def test_a_pickle_of_before_boxes_and_movement_is_read(tmp_path):
+    old = _changed(boxes=None, time_s=None)
+    for item in old:
+        for key in ("boxes", "time_s"):
+            item.pop(key, None)
+    (tmp_path / "train.pkl").write_bytes(pickle.dumps(old))
+    for one in read_split(tmp_path / "train.pkl"):
+        assert (one.boxes, one.movement, one.time_s) == (None, None, None)
 
 
 def test_an_empty_split_is_an_empty_list(tmp_path):
@@ -80,6 +100,12 @@ def _changed(**changes):
     return [to_mmaction(sample("good.mp4")), {k: v for k, v in item.items() if v is not None}]
 
 
+def _nan_at(column, shape):
+    values = np.zeros(shape, np.float32)
+    values[..., column] = np.nan
+    return values
+
+
 BAD = {
     "two layouts": ({"split": {}, "annotations": []}, "expected a list"),
     "no dict": ([1], "sample 0: expected a dict"),
@@ -103,9 +129,20 @@ BAD = {
         _changed(
             keypoint=np.zeros((0, 20, 17, 2), np.float32),
             keypoint_score=np.zeros((0, 20, 17), np.float32),
+            boxes=np.zeros((0, 20, 4), np.float32),
         ),
         "at least one person",
     ),
+    "boxes of fewer": (_changed(boxes=np.zeros((1, 20, 4), np.float32)), "boxes: expected (2, 20"),
+    "boxes half known": (_changed(boxes=_nan_at(0, (2, 20, 4))), "boxes: expected rows of finite"),
+    "boxes as text": (_changed(boxes="x"), "expected boxes as an array (people, frames, 4)"),
+    "five movements": (_changed(movement=np.zeros((2, 20, 5), np.float32)), "(2, 20, 6) float32"),
+    "movement in halves": (_changed(movement=np.zeros((2, 20, 6), np.float16)), "got (2, 20, 6) f"),
+    "movement inf": (_changed(movement=np.full((2, 20, 6), np.inf, np.float32)), "got inf"),
+    "times of others": (_changed(time_s=np.zeros(19)), "time_s: expected (20) float64"),
+    "times as a list": (_changed(time_s=[0.0] * 20), "expected time_s as an array (frames,)"),
+    "times that fall": (_changed(time_s=-np.arange(20.0)), "times that never fall"),
+    "times NaN": (_changed(time_s=np.full(20, np.nan)), "times that never fall"),
     "text as keypoints": (_changed(keypoint="x"), "bad.mp4"),
     "size": (_changed(img_shape=(0, 320)), "whole numbers of pixels"),
 }
@@ -184,7 +221,7 @@ def read_with_mmaction(*paths):
 
 
 def test_mmactions_own_class_reads_the_pickle(tmp_path):
-    samples = [sample(f"Fight/ü {i}.mp4", i % 2, 1 + i % 5) for i in range(6)]
+    samples = [sample(f"Fight/ü {i}.mp4", i % 2, 1 + i % 5, measured=True) for i in range(6)]
     write_split(tmp_path / "train.pkl", tmp_path, samples)
     answer = read_with_mmaction(tmp_path / "train.pkl")[str(tmp_path / "train.pkl")]
     assert answer["names"] == [s.name for s in samples]

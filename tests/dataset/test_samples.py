@@ -101,3 +101,25 @@ def test_refuses_numbers_that_are_not_finite():
     video.poses.keypoints[3, 4, 0] = np.nan
     with pytest.raises(ValueError, match="finite"):
         build_sample(video, [0], 4, "a", 0)
+
+
+def test_boxes_movement_and_time_follow_the_person():
+    """Movement goes with its row; where nobody is there is NaN, where a gap was filled as well."""
+    video = sequence(seconds=2, people=2, present=lambda i, t: i == 0 or t >= 1)
+    video = replace(video, time_s=video.time_s + 7.0)
+    rows = np.arange(len(video.poses), dtype=np.float32)
+    movement = np.repeat(rows[:, None], 6, axis=1)
+    movement[4] = np.nan
+    video = replace(video, poses=video.poses.with_movement(movement))
+    sample = build_sample(video, [1, 0], 4, "a", 0)
+    assert sample.boxes is not None
+    assert sample.movement is not None
+    assert np.isnan(sample.boxes[0, :10]).all()
+    assert np.isnan(sample.movement[0, :10]).all()
+    np.testing.assert_array_equal(sample.movement[0, 10:, 0], rows[11::2])
+    np.testing.assert_array_equal(
+        sample.movement[1, :, 5], [*rows[:4], np.nan, *rows[5:11:1], *rows[12::2]]
+    )
+    np.testing.assert_array_equal(sample.boxes[0, 15], person(1, 1.5, speed=10).boxes[0])
+    np.testing.assert_allclose(sample.time_s, np.arange(20) / 10)
+    assert build_sample(sequence(), [0], 4, "a", 0).movement is None

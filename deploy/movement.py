@@ -1,0 +1,77 @@
+"""The movement stream of a shipped classifier: read, and compared once it is joined."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from recognizer.action.classifier import Classifier
+from recognizer.action.classifier_facts import ClassifierFacts
+from recognizer.action.measures import clip_measures, has_movement
+from recognizer.action.movement_facts import INPUT, OUTPUT, MovementFacts
+from recognizer.backends.network import ModelError
+from recognizer.backends.onnx import OnnxNetwork
+from recognizer.config_action import ClassifierSection
+from recognizer.config_file import ConfigError
+from recognizer.types import Sample
+
+_TOLERANCE = 1e-5  # of a probability: the same operators, and a softmax in float32
+
+
+def read_stream(path: Path | None, facts: ClassifierFacts) -> tuple[Any, MovementFacts] | None:
+    """Return the movement stream's ONNX model and its facts; None where none is wanted.
+
+    Args:
+        path: ``deploy.movement``.
+        facts: of the pose stream, which it must fit.
+
+    Raises:
+        ConfigError: a stream of another service or of other classes.
+        FileNotFoundError, ModelError: no such file, or one that cannot be used.
+
+    """
+    from recognizer.action.movement_graph import read_movement
+
+    if path is None:
+        return None
+    model, own, service, classes = read_movement(path)
+    for key, expected, given in (
+        ("service", facts.service, service), ("classes", facts.classes, classes),
+    ):  # fmt: skip
+        if expected != given:
+            raise ConfigError(
+                f"deploy.movement: expected {key} {expected}, as the checkpoint's, got {given} in "
+                f"{path}"
+            )
+    return model, own
+
+
+def check_fusion(joined: Path, movement: Path, samples: list[Sample]) -> None:
+    """Compare a joined file with the movement stream alone and the fusion in NumPy.
+
+    Raises:
+        ModelError: a probability that differs by more than 1e-5, or is no number, or no sample to
+            compare on.
+
+    """
+    classifier = Classifier(joined, ClassifierSection())
+    alone = OnnxNetwork(movement, ClassifierSection(), 1)
+    facts = classifier.facts.movement
+    differences = []
+    for sample in samples:
+        judged = classifier.judge(sample)
+        if facts is None or judged.nobody or not has_movement(sample):
+            continue
+        measures = clip_measures(sample, classifier.service)
+        expected = alone.run({INPUT: measures[None]})[OUTPUT].astype(np.float64)
+        fused = facts.fusion(judged.streams["pose"][None], expected)
+        for said, right in (
+            (judged.streams["movement"], expected), (judged.probabilities, fused),
+        ):  # fmt: skip
+            differences.append(float(np.abs(said - right).max()))
+    largest = float(np.max(differences)) if differences else np.nan
+    if not largest <= _TOLERANCE:
+        raise ModelError(
+            f"deploy.movement: not written: {len(differences)} probabilities of the joined file "
+            f"differ from {movement} by {largest:.1e}, expected at most {_TOLERANCE:.0e}"
+        )

@@ -1,0 +1,92 @@
+"""What a file says of the movement stream in it: its measures, its fusion, its training."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from recognizer.action.fusion import Fusion
+from recognizer.action.measures import measure_names
+
+SCHEMA, SCHEMA_VERSION = "recognizer.movement", 1
+METADATA_KEY = "recognizer"
+INPUT, OUTPUT, POSE_OUTPUT = "measures", "movement_probabilities", "pose_probabilities"
+_MAX_TEXT = 2**20
+
+
+@dataclass(frozen=True, slots=True)
+class MovementFacts:
+    """What stands in a classifier file about its movement stream.
+
+    Attributes:
+        measures: names of the numbers that the stream is given, in order.
+        fusion: how both streams are joined; the graph holds the same weights.
+        training: how the stream and the fusion were fitted.
+
+    """
+
+    measures: tuple[str, ...]
+    fusion: Fusion
+    training: Mapping[str, Any]
+
+    def to_json(self) -> dict[str, Any]:
+        """Return plain values."""
+        return {
+            "measures": list(self.measures),
+            "fusion": self.fusion.to_json(),
+            "training": dict(self.training),
+        }
+
+    @classmethod
+    def from_json(cls, value: Any, service: str, classes: int) -> "MovementFacts":
+        """Read what ``to_json`` wrote, trusting nothing in it.
+
+        Raises:
+            ValueError: not these keys, fusion weights that are none, or measures that this
+                version does not make.
+
+        """
+        if not isinstance(value, Mapping) or not isinstance(value.get("training"), dict):
+            raise ValueError(f"movement: expected measures, fusion and training, got {value!r:.60}")
+        expected = measure_names(service)
+        if value.get("measures") != list(expected):
+            given = value.get("measures")
+            count = len(given) if isinstance(given, list) else 0
+            raise ValueError(
+                f"movement: expected the {len(expected)} measures of this version for {service}, "
+                f"got {count} others; fit the stream again (--mode train.movement) and export"
+            )
+        return cls(expected, Fusion.from_json(value.get("fusion"), classes), value["training"])
+
+
+def movement_text(facts: MovementFacts, service: str, classes: tuple[str, ...]) -> str:
+    """Return the metadata of a file of the movement stream alone."""
+    own = {"schema": SCHEMA, "version": SCHEMA_VERSION, "service": service}
+    return json.dumps(
+        {**own, "classes": list(classes), **facts.to_json()}, sort_keys=True, allow_nan=False
+    )
+
+
+def read_movement_text(text: str) -> tuple[MovementFacts, str, tuple[str, ...]]:
+    """Return facts, service and classes of what ``movement_text`` wrote.
+
+    Raises:
+        ValueError: of another schema, or a value that cannot be; named.
+
+    """
+    try:
+        value = json.loads(text) if len(text) <= _MAX_TEXT else None
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"expected JSON: {str(error)[:100]}") from error
+    if not isinstance(value, dict) or (value.get("schema"), value.get("version")) != (
+        SCHEMA, SCHEMA_VERSION,
+    ):  # fmt: skip
+        raise ValueError(
+            f"expected schema {SCHEMA} version {SCHEMA_VERSION}; --mode train.movement makes it"
+        )
+    service, classes = value.get("service"), value.get("classes")
+    if not isinstance(service, str) or not isinstance(classes, list):
+        raise ValueError(f"expected service and classes, got {service!r:.60} and {classes!r:.60}")
+    if len(classes) < 2 or not all(isinstance(name, str) for name in classes):
+        raise ValueError(f"classes: expected two or more names, got {classes!r:.60}")
+    return MovementFacts.from_json(value, service, len(classes)), service, tuple(classes)

@@ -1,0 +1,139 @@
+"""The movement stream: a small model of scikit-learn on the measures of a clip.
+
+Which kind of model is decided by cross-validation over sources inside the training samples, among
+few settings; ``movement_graph`` writes the result as ONNX.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from recognizer.action.fusion import logarithms
+from recognizer.dataset.folds import Fold, source_folds
+
+Rows = NDArray[np.float32]
+Labels = NDArray[np.int64]
+Probabilities = NDArray[np.float64]
+
+
+def _logistic(strength: float, seed: int) -> Any:
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import StandardScaler
+
+    model = LogisticRegression(C=strength, max_iter=5000, random_state=seed)
+    return make_pipeline(StandardScaler(), model)
+
+
+def _forest(leaf: float, seed: int) -> Any:
+    from sklearn.ensemble import RandomForestClassifier
+
+    return RandomForestClassifier(
+        300, min_samples_leaf=int(leaf), max_depth=8, random_state=seed, n_jobs=1
+    )
+
+
+def _boosting(rate: float, seed: int) -> Any:
+    from sklearn.ensemble import GradientBoostingClassifier
+
+    return GradientBoostingClassifier(
+        n_estimators=100, learning_rate=rate, max_depth=2, subsample=0.7, min_samples_leaf=5,
+        max_features="sqrt", random_state=seed,
+    )  # fmt: skip
+
+
+# name -> what makes it, and its one number: few, since every choice is fitted to the folds.
+SETTINGS: Mapping[str, tuple[Callable[[float, int], Any], float]] = {
+    "logistic regression, C 0.003": (_logistic, 0.003),
+    "logistic regression, C 0.03": (_logistic, 0.03),
+    "logistic regression, C 0.3": (_logistic, 0.3),
+    "random forest, leaves of 2": (_forest, 2),
+    "random forest, leaves of 6": (_forest, 6),
+    "gradient boosting, rate 0.05": (_boosting, 0.05),
+}
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class Choice:
+    """Which setting cross-validation over sources chose.
+
+    Attributes:
+        setting: a name of ``SETTINGS``.
+        log_loss: mean of each setting over all samples, by name.
+        held_out: (N, K) probabilities of the chosen setting, each of a model that had not
+            learnt from the sample's source.
+
+    """
+
+    setting: str
+    log_loss: Mapping[str, float]
+    held_out: Probabilities
+
+
+def choose_setting(rows: Rows, labels: Labels, folds: Sequence[Fold], seed: int) -> Choice:
+    """Return the setting with the least log loss on the folds' test parts.
+
+    Args:
+        rows: (N, F) measures.
+        labels: (N,).
+        folds: of the same samples; see ``inner_folds``.
+        seed: of the models.
+
+    """
+    held_out = {name: _held_out(name, rows, labels, folds, seed) for name in SETTINGS}
+    losses = {
+        name: float(-logarithms(said)[np.arange(len(labels)), labels].mean())
+        for name, said in held_out.items()
+    }
+    best = min(losses, key=lambda name: losses[name])  # of equals the first, the simpler one
+    return Choice(best, losses, held_out[best])
+
+
+def _held_out(
+    name: str, rows: Rows, labels: Labels, folds: Sequence[Fold], seed: int
+) -> Probabilities:
+    out = np.zeros((len(labels), int(labels.max()) + 1))
+    for fold in folds:
+        model = fit_movement(name, rows[fold.train], labels[fold.train], seed)
+        out[fold.test] = predict_movement(model, rows[fold.test])
+    return out
+
+
+def inner_folds(labels: Sequence[int], sources: Sequence[str], folds: int, seed: int) -> list[Fold]:
+    """Return folds by source of a training part, fewer where there are fewer sources.
+
+    Raises:
+        ValueError: fewer than two sources, or a class in one source only.
+
+    """
+    count = min(folds, len(set(sources)))
+    if count < 2:
+        raise ValueError(
+            f"the movement stream needs samples of two sources or more to learn from, got {count}"
+        )
+    return source_folds(labels, sources, count, seed)
+
+
+def fit_movement(setting: str, rows: Rows, labels: Labels, seed: int) -> Any:
+    """Return a fitted model of a setting.
+
+    Raises:
+        ValueError: measures that are not finite, or labels that are not 0, 1, ... each.
+
+    """
+    if not np.isfinite(rows).all():
+        raise ValueError("expected finite measures to learn from, got NaN or inf")
+    present = np.unique(labels)
+    if len(present) < 2 or not np.array_equal(present, np.arange(len(present))):
+        raise ValueError(f"expected samples of every label 0, 1, ..., got {present.tolist()}")
+    make, number = SETTINGS[setting]
+    return make(number, seed).fit(rows, labels)
+
+
+def predict_movement(model: Any, rows: Rows) -> Probabilities:
+    """Return the probabilities (N, K) of measures (N, F)."""
+    said: Probabilities = model.predict_proba(rows)
+    return said.astype(np.float64)

@@ -1,0 +1,194 @@
+"""Fit the movement stream and its fusion on samples that the pose stream was held out from."""
+
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from recognizer.action.evaluation import fuse
+from recognizer.action.fusion import Fusion, fit_fusion
+from recognizer.action.measures import clip_measures, has_movement
+from recognizer.action.movement_model import (
+    Choice,
+    choose_setting,
+    fit_movement,
+    inner_folds,
+    predict_movement,
+)
+from recognizer.config_file import ConfigError
+from recognizer.dataset.folds import Fold
+from recognizer.types import FloatArray, Sample
+from training.fold_job import FoldJob, finished, job_key
+from training.truth import NORMAL, Truth
+
+logger = logging.getLogger(__name__)
+
+Measures = Mapping[str, FloatArray | None]
+Probabilities = NDArray[np.float64]
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class MovementStream:
+    """A fitted movement stream and its fusion with the pose stream.
+
+    Attributes:
+        model: of scikit-learn, fitted on all samples.
+        choice: its setting, and what that said of each sample in cross-validation.
+        fusion: the weights, fitted on held-out predictions of both streams.
+        names: the samples it learnt from, those with measured movement.
+
+    """
+
+    model: Any
+    choice: Choice
+    fusion: Fusion
+    names: tuple[str, ...]
+
+    def to_json(self) -> dict[str, Any]:
+        """Return plain values that say what was chosen."""
+        losses = {name: round(loss, 6) for name, loss in self.choice.log_loss.items()}
+        return {
+            "setting": self.choice.setting,
+            "log_loss": losses,
+            "fusion": self.fusion.to_json(),
+            "samples": len(self.names),
+        }
+
+
+def measure_samples(
+    samples: Sequence[Sample], service: str, wanted: bool | Literal["auto"]
+) -> Measures | None:
+    """Return the measures of each sample by name, None where nothing was measured in it.
+
+    Returns:
+        None if the movement stream is not wanted or, with ``auto``, not possible.
+
+    Raises:
+        ConfigError: it is wanted, and a sample does not carry movement.
+
+    """
+    if wanted is False:
+        return None
+    without = [sample.name for sample in samples if sample.movement is None]
+    if without:
+        text = (
+            f"{len(without)} of {len(samples)} samples carry no movement, the first: {without[0]}"
+        )
+        remedy = (
+            "make poses, tracks and pickles again with this version (--mode annotation.pipeline)"
+        )
+        if wanted is True:
+            raise ConfigError(f"crossval.movement: {text}; {remedy}, or set it to false")
+        logger.warning("the pose stream alone is measured: %s; %s", text, remedy)
+        return None
+    return {
+        sample.name: clip_measures(sample, service) if has_movement(sample) else None
+        for sample in samples
+    }
+
+
+# --- pose predictions that are held out --------------------------------------------
+
+
+def inner_jobs(job: FoldJob, truth: Truth, folds: int) -> tuple[FoldJob, ...]:
+    """Return the trainings that together predict each sample of a job's training part once.
+
+    Each learns from the sources that the others of its predictions are not of; all of them stay
+    inside the training part.
+    """
+    jobs = []
+    for number, fold in enumerate(_folds(job, truth, folds)):
+        train, test = (tuple(job.train[i] for i in part) for part in (fold.train, fold.test))
+        inner = replace(
+            job,
+            name=f"{job.name}_inner{number}",
+            folder=job.folder.with_name(f"{job.folder.name}_inner{number}"),
+            key=job_key({"outer": job.key}, train, test),
+            train=train,
+            test=test,
+            source_of={name: job.source_of[name] for name in train},
+        )
+        jobs.append(inner)
+    return tuple(jobs)
+
+
+def _folds(job: FoldJob, truth: Truth, folds: int) -> list[Fold]:
+    labels = [truth.samples[name].label for name in job.train]
+    return inner_folds(labels, [job.source_of[name] for name in job.train], folds, job.seed)
+
+
+def _held_out_pose(streams: Sequence[Sequence[FoldJob]], names: Sequence[str]) -> Probabilities:
+    """Return the probabilities (N, K), averaged over the streams, from their inner trainings."""
+    of_stream = []
+    for jobs in streams:
+        rows = {
+            name: row
+            for job in jobs
+            for name, row in zip(job.test, finished(job), strict=True)
+        }  # fmt: skip
+        of_stream.append(np.stack([rows[name] for name in names]))
+    return fuse(of_stream)
+
+
+# --- fitting and asking ------------------------------------------------------------
+
+
+def fit_stream(
+    job: FoldJob,
+    inner: Sequence[Sequence[FoldJob]],
+    measures: Measures,
+    truth: Truth,
+    folds: int,
+) -> MovementStream:
+    """Choose and fit the movement stream and the fusion inside a job's training part.
+
+    Args:
+        job: whose training part is learnt from; its test part is not looked at.
+        inner: finished inner trainings, of each pose stream; see ``inner_jobs``.
+        measures: of ``measure_samples``.
+        truth: the labels.
+        folds: as for ``inner_jobs``: the same sources meet.
+
+    Raises:
+        ValueError: too few sources or samples with measured movement.
+
+    """
+    measured = np.array([measures[name] is not None for name in job.train])
+    place = np.cumsum(measured) - 1
+    kept = [
+        Fold(*(place[part[measured[part]]] for part in (fold.train, fold.test)))
+        for fold in _folds(job, truth, folds)
+    ]
+    names = [name for name, known in zip(job.train, measured, strict=True) if known]
+    if not names:
+        raise ValueError("movement was measured in no training sample; see stage 1's report")
+    rows = np.stack([row for name in names if (row := measures[name]) is not None])
+    labels = np.array([truth.samples[name].label for name in names], np.int64)
+    choice = choose_setting(rows, labels, kept, job.seed)
+    fusion = fit_fusion(_held_out_pose(inner, names), choice.held_out, labels)
+    model = fit_movement(choice.setting, rows, labels, job.seed)
+    return MovementStream(model, choice, fusion, tuple(names))
+
+
+def ask_stream(
+    stream: MovementStream, names: Sequence[str], pose: Probabilities, measures: Measures
+) -> dict[str, Probabilities]:
+    """Return (N, K) of ``movement`` alone, ``equal_weights`` and ``fused``.
+
+    Where no movement was measured, the pose stream speaks alone, and ``movement`` alone is the
+    normal class, as where nobody is tracked.
+    """
+    movement = np.zeros_like(pose)
+    movement[:, NORMAL] = 1
+    equal, fused = pose.copy(), pose.copy()
+    known = np.array([i for i, name in enumerate(names) if measures[name] is not None], np.int64)
+    if len(known):
+        rows = np.stack([row for name in names if (row := measures[name]) is not None])
+        movement[known] = predict_movement(stream.model, rows)
+        half = Fusion(0.5, 0.5, (0.0,) * pose.shape[1])
+        equal[known] = half(pose[known], movement[known])
+        fused[known] = stream.fusion(pose[known], movement[known])
+    return {"movement": movement, "equal_weights": equal, "fused": fused}
