@@ -12,10 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from recognizer.skeleton import FLIP_INDEX
-from recognizer.types import Sample
+from recognizer.types import MOVEMENT_NAMES, Sample
 
-# The columns of ``Sample.movement`` that are rates; the fourth, an entropy, is none.
-_RATES = [0, 1, 3, 4, 5]
+_RATES = [i for i, name in enumerate(MOVEMENT_NAMES) if name != "entropy"]
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -59,7 +58,7 @@ def mirrored(sample: Sample) -> View:
         "keypoints": points[:, :, FLIP_INDEX],
         "keypoint_scores": scores[:, :, FLIP_INDEX],
     }
-    if (boxes := getattr(sample, "boxes", None)) is not None:
+    if (boxes := sample.boxes) is not None:
         changes["boxes"] = np.stack(
             [width - boxes[..., 2], boxes[..., 1], width - boxes[..., 0], boxes[..., 3]], axis=-1
         )
@@ -76,13 +75,15 @@ def at_speed(sample: Sample, factor: float) -> View:
         "keypoints": sample.keypoints[:, rows],
         "keypoint_scores": sample.keypoint_scores[:, rows],
     }
-    if (boxes := getattr(sample, "boxes", None)) is not None:
+    if (boxes := sample.boxes) is not None:
         changes["boxes"] = boxes[:, rows]
-    if (movement := getattr(sample, "movement", None)) is not None:
-        changes["movement"] = movement[:, rows]  # a copy: rows is an array
-        changes["movement"][..., _RATES] *= np.float32(factor)
-    if (time_s := getattr(sample, "time_s", None)) is not None:
-        changes["time_s"] = np.interp(at - 0.5, np.arange(total), time_s) / factor
+    if sample.movement is not None:
+        movement = sample.movement[:, rows]  # a copy: rows is an array
+        movement[..., _RATES] *= np.float32(factor)
+        changes["movement"] = movement
+    if sample.time_s is not None:
+        times = np.interp(at - 0.5, np.arange(total), sample.time_s) / factor
+        changes["time_s"] = times - times[0]
     return View(replace(sample, **changes), count / total)
 
 
