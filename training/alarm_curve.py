@@ -5,14 +5,12 @@ overlap or touch are one alarm; neighbouring samples of one class of events are 
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
 from annotation.event_curves import THRESHOLDS, Curve, rate_text
 from recognizer.action.events import (
-    EventScores,
     FloatTable,
     Footage,
     alarm_rate_curve,
@@ -76,21 +74,17 @@ def _events(spans: FloatTable) -> FloatTable:
     return np.array([(event.start_s, event.stop_s) for event in joined]).reshape(-1, 2)
 
 
-def curve_lines(curves: Mapping[str, Curve], repeats: int = 1) -> list[str]:
+def curve_lines(curves: Mapping[str, Curve], seeds: int = 1) -> list[str]:
     """Return a line of text for each class."""
     lines = []
     for name, (chosen, _) in curves.items():
-        one = replace(chosen, normal_hours=chosen.normal_hours / repeats)
-        times = f", each counted with {repeats} seeds" if repeats > 1 else ""
+        rate = rate_text(chosen.false_alarms / seeds, chosen.normal_hours / seeds)
+        over = f", over {seeds} seeds" if seeds > 1 else ""
         lines.append(
-            f"As alarms from {one.threshold:.2f} on: {one.found} of {one.events} {name} found, "
-            f"{_rate(chosen, one, repeats)}{times} ({FILE}.csv, .png)."
+            f"As alarms from {chosen.threshold:.2f} on{over}: {chosen.found} of {chosen.events} "
+            f"{name} found, {rate} ({FILE}.csv, .png)."
         )
     return lines
-
-
-def _rate(chosen: EventScores, one: EventScores, repeats: int) -> str:
-    return rate_text(round(chosen.false_alarms / repeats), one.normal_hours)
 
 
 def curves_json(curves: Mapping[str, Curve]) -> dict[str, Any]:

@@ -33,7 +33,7 @@ def write_further(
     for suffix in ("csv", "png"):
         (folder / f"{FILE}.{suffix}").unlink(missing_ok=True)
     if curves:
-        write_curves(folder / FILE, folder, curves)
+        write_curves(folder / FILE, folder, curves, len(repeats))
     lines = [baseline_line(compared), *curve_lines(curves, len(repeats))]
     alarms = {"seeds": len(repeats), "classes": curves_json(curves)}
     return lines, {"metadata_baseline": compared, "alarms": alarms}

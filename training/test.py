@@ -267,9 +267,8 @@ def _predictions(
     classes: tuple[str, ...],
     truth: Truth | None,
 ) -> Predictions:
-    sources = None
-    if truth is not None:
-        sources = tuple(truth.samples[sample.name].source for sample in samples)
+    known = None if truth is None else truth.samples
+    sources = None if known is None else tuple(known[sample.name].source for sample in samples)
     return Predictions(
         classes=classes,
         names=tuple(sample.name for sample in samples),
@@ -348,15 +347,13 @@ def _write(
     write_mistakes(
         folder, (measured.said, samples), measured.everything, worst, watch, stills=measured.stills
     )
-    title = f"{measured.service}: {measured.ann_file.name} with " + ", ".join(
-        path.name for path in measured.checkpoints
-    )
-    baseline = split_baseline(said, measured.everything)
-    draws = scores.bootstrap["resamples"]
-    lines, further = write_further(folder, (said, [said]), baseline, measured.everything, draws)
+    names = ", ".join(path.name for path in measured.checkpoints)
+    known, draws = measured.everything, scores.bootstrap["resamples"]
+    baseline = split_baseline(said, known)
+    lines, further = write_further(folder, (said, [said]), baseline, known, draws)
     notes = [*measured.notes, *_threshold_text(measured, draws), *lines]
-    text = report.summarise(title, parts, notes)
-    report.write_page(folder, text)
+    title = f"{measured.service}: {measured.ann_file.name} with {names}"
+    report.write_page(folder, report.summarise(title, parts, notes))
     # Last: where it stands, the report is whole.
     write_json(folder / "report.json", folder, _to_json(measured, parts, worst) | further)
 
