@@ -13,6 +13,7 @@ from typing import Any, Literal
 import numpy as np
 
 from analysis.record import Record
+from annotation.event_curves import THRESHOLDS, Curve, rate_text, write_curves
 from annotation.labels import (
     SEGMENT_COLUMNS,
     LabelError,
@@ -22,10 +23,9 @@ from annotation.labels import (
     label_of_window,
     read_segments,
 )
-from annotation.report import plain, save_figure
 from annotation.tables import Names, read_table
 from recognizer.action.evaluation import at_threshold, measure
-from recognizer.action.events import EventScores, Footage, alarm_rate_curve, event_scores
+from recognizer.action.events import Footage, alarm_rate_curve, event_scores
 from recognizer.artifacts import write_json
 from recognizer.config import Config
 from recognizer.config_file import ConfigError
@@ -34,7 +34,6 @@ logger = logging.getLogger(__name__)
 
 FOLDER = "evaluation"
 SCHEMA = "recognizer.analysis_report"
-_THRESHOLDS = np.round(np.linspace(0.01, 0.99, 99), 2)
 
 
 @dataclass(frozen=True, slots=True)
@@ -193,14 +192,14 @@ def _by_folder(classes: Sequence[str], videos: Sequence[str]) -> dict[str, str]:
 def remove_evaluations(folder: Path) -> None:
     """Remove the reports of an earlier run, so that none outlives what it measured."""
     for path in (folder / FOLDER).glob("*"):
-        if path.suffix in {".json", ".png"}:
+        if path.suffix in {".json", ".png", ".csv"}:
             path.unlink()
 
 
 def write_evaluation(
     config: Config, folder: Path, service: str, evaluation: Evaluation, videos: Sequence[str]
 ) -> dict[str, Any]:
-    """Write the report of one service as JSON and PNG and return it.
+    """Write the report of one service as JSON, its curves as CSV and PNG, and return it.
 
     Args:
         config: for the tolerance and the bootstrap.
@@ -213,10 +212,10 @@ def write_evaluation(
     tolerance_s = config.inference.tolerance_s
     merge = {key: value for key, value in evaluation.rules.items() if key != "threshold"}
     events: dict[str, Any] = {}
-    curves: dict[str, tuple[EventScores, list[EventScores]]] = {}
+    curves: dict[str, Curve] = {}
     for name, footage in evaluation.footage.items():
         chosen = event_scores(footage, **evaluation.rules, tolerance_s=tolerance_s)
-        curve = alarm_rate_curve(footage, _THRESHOLDS, **merge, tolerance_s=tolerance_s)
+        curve = alarm_rate_curve(footage, THRESHOLDS, **merge, tolerance_s=tolerance_s)
         curves[name] = chosen, curve
         events[name] = {"chosen": chosen.to_json(), "curve": [s.to_json() for s in curve]}
     known = set(evaluation.truth.segments)
@@ -237,7 +236,7 @@ def write_evaluation(
     place = folder / FOLDER
     write_json(place / f"{service}.json", folder, report)
     if curves:
-        save_figure(place / f"{service}.png", folder, lambda figure: _draw(figure, curves))
+        write_curves(place / service, folder, curves)
     return report
 
 
@@ -262,57 +261,13 @@ def summarise(service: str, report: Mapping[str, Any]) -> list[str]:
     lines = []
     for name, scores in report["events"].items():
         chosen = scores["chosen"]
-        rate = chosen["false_alarms_per_hour"]
         precision = chosen["precision"]
         parts = [
             f"{chosen['found']} of {chosen['events']} events found",
             f"{chosen['false_alarms']} of {chosen['alarms']} alarms false",
             "precision unknown" if precision is None else f"precision {precision:.2f}",
-            "no normal footage" if rate is None else f"{rate:.1f} false alarms per hour",
+            rate_text(chosen["false_alarms"], chosen["normal_hours"]),
         ]
         threshold = f"at {chosen['threshold']:.2f}"
         lines.append(f"{service}: {name} {threshold}: {', '.join(parts)}")
     return lines
-
-
-def _draw(figure: Any, curves: Mapping[str, tuple[EventScores, list[EventScores]]]) -> None:
-    figure.set_size_inches(10, 4.5)
-    trade, against = figure.subplots(1, 2)
-    for number, (name, (chosen, curve)) in enumerate(curves.items()):
-        color = f"C{number}"
-        _draw_trade(trade, plain(name), color, chosen, curve)
-        x = [s.threshold for s in curve]
-        against.plot(
-            x, [_or_nan(s.recall) for s in curve], color=color, label=f"{plain(name)}: recall"
-        )
-        precision = [_or_nan(s.precision) for s in curve]
-        against.plot(x, precision, color=color, ls="--", label=f"{plain(name)}: precision")
-        against.axvline(chosen.threshold, color="0.6", lw=1)
-    trade.set(
-        xlabel="false alarms per hour of normal video", ylabel="events found", ylim=(-0.02, 1.05)
-    )
-    against.set(xlabel="threshold", xlim=(0, 1), ylim=(-0.02, 1.05))
-    for axes in (trade, against):
-        axes.grid(alpha=0.3)
-        axes.legend(frameon=False, fontsize=9)
-
-
-def _draw_trade(
-    axes: Any, name: str, color: str, chosen: EventScores, curve: Sequence[EventScores]
-) -> None:
-    points = [(_or_nan(s.false_alarms_per_hour), _or_nan(s.recall)) for s in curve]
-    rate, recall = np.array(points).T
-    axes.plot(rate, recall, color=color, marker=".", ms=3, lw=1.2, label=name)
-    here = _or_nan(chosen.false_alarms_per_hour), _or_nan(chosen.recall)
-    if np.isfinite(here).all():
-        label = f"threshold {chosen.threshold:.2f}"
-        axes.plot(*here, "o", ms=9, mfc="none", color=color, label=label)
-    if np.nanmax([*rate, 0]) > 20:
-        axes.set_xscale("symlog", linthresh=1)
-    if not np.isfinite(rate).any() or not np.isfinite(recall).any():
-        why = "no normal footage" if not np.isfinite(rate).any() else "no event in it"
-        axes.text(0.5, 0.5, why, ha="center", transform=axes.transAxes, color="0.4")
-
-
-def _or_nan(value: float | None) -> float:
-    return float("nan") if value is None else value

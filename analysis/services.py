@@ -74,7 +74,8 @@ def window_plan(config: Config, service: Service, classifier: Classifier) -> Win
             f"{length_s:g} s, got {stride_s:g}; frames between two windows would be lost"
         )
     stride_s = length_s / 2 if stride_s is None else stride_s
-    return WindowPlan(service, length_s, stride_s, config.dataset.min_frames)
+    views = tuple(config.inference.views)
+    return WindowPlan(service, length_s, stride_s, config.dataset.min_frames, views)
 
 
 def describe_classifier(config: Config, service: Service, classifier: Classifier) -> dict[str, Any]:
@@ -88,6 +89,7 @@ def describe_classifier(config: Config, service: Service, classifier: Classifier
         "stride_s": plan.stride_s,
         "num_person": classifier.facts.num_person,
         "min_frames": plan.min_frames,
+        **({"views": list(plan.views)} if plan.views else {}),
     }
 
 

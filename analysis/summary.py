@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from analysis.record import PROBABILITY_DIGITS, Event, Person, Record, ServiceResult, Window
+from annotation.event_curves import hours_text
 from annotation.workspace import Outcome
 from recognizer.artifacts import atomic_path
 
@@ -34,6 +35,7 @@ class Found:
         overlay: the overlay's file; None where there is none.
         peak_texts: what streams and people the windows with those are about, for a person.
         pose_only: of each service with a movement stream how many windows had no movement.
+        seconds: length of the video.
 
     """
 
@@ -43,6 +45,7 @@ class Found:
     overlay: Path | None
     peak_texts: Mapping[str, str] = field(default_factory=dict)
     pose_only: Mapping[str, int] = field(default_factory=dict)
+    seconds: float = 0.0
 
     @classmethod
     def of(cls, record: Record, overlay: Path) -> "Found":
@@ -55,6 +58,7 @@ class Found:
             overlay if overlay.is_file() else None,
             {name: _explained(peak[1]) for name, peak in peaks.items() if peak is not None},
             {name: _pose_only(result) for name, result in record.services.items()},
+            record.span_s[1] - record.span_s[0],
         )
 
 
@@ -128,12 +132,15 @@ def event_lines(found: Sequence[Found], rules: Mapping[str, Mapping[str, float]]
 
     """
     events = [(one.video, s, e) for one in found for s, own in one.events.items() for e in own]
+    watched = hours_text(sum(one.seconds for one in found) / 3600)
     if not events:
         thresholds = ", ".join(f"{name} {rule['threshold']:g}" for name, rule in rules.items())
-        return [f"no event in {len(found)} of {len(found)} videos (thresholds: {thresholds})"]
+        return [
+            f"no event in {len(found)} of {len(found)} videos, {watched} (thresholds: {thresholds})"
+        ]
     videos = len({video for video, *_ in events})
     noun = "event" if len(events) == 1 else "events"
-    lines = [f"{len(events)} {noun} in {videos} of {len(found)} videos:"]
+    lines = [f"{len(events)} {noun} in {videos} of {len(found)} videos, {watched}:"]
     for video, service, event in events[:SHOWN]:
         near = _near(service, event, rules)
         streams = f" ({_streams_text(event.streams)}{near})" if event.streams else ""

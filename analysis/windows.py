@@ -39,6 +39,7 @@ class WindowPlan:
         length_s: length of each, seconds.
         stride_s: from one start to the next, seconds.
         min_frames: windows with fewer frames are not judged.
+        views: test-time views whose probabilities are averaged with the window's own.
 
     """
 
@@ -46,6 +47,7 @@ class WindowPlan:
     length_s: float
     stride_s: float
     min_frames: int
+    views: tuple[str, ...] = ()
 
 
 def judge_windows(
@@ -95,7 +97,7 @@ def _judge(
         normal, *others = classifier.classes
         return Window(start, stop, len(cut), "nobody", {normal: 1.0, **dict.fromkeys(others, 0.0)})
     sample = build_sample(cut, ids, slots, f"{start:.3f}-{stop:.3f} s", _NO_LABEL)
-    judged = classifier.judge(sample)
+    judged = classifier.judge(sample, plan.views)
     if not np.isfinite(judged.probabilities).all():
         raise ModelError(
             f"{classifier.path}: the classifier gives numbers that are not finite (NaN); its file "

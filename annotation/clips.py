@@ -19,10 +19,12 @@ from annotation.labels import (
 from annotation.workspace import Outcome, result_path
 from recognizer.artifacts import ArtifactError, read_poses
 from recognizer.config import Config, ScoringSection
+from recognizer.dataset.near_duplicates import hashes_within
 from recognizer.dataset.samples import NobodyTrackedError, build_sample, choose_people
 from recognizer.dataset.windows import plan_windows, slice_sequence
 from recognizer.scoring.ranking import Involvement, Service, rank_people
 from recognizer.types import IntArray, PoseSequence, Sample
+from recognizer.video.hashes import TIMES, VALUES
 
 CONFIDENCE_BINS = 50
 _MAX_PEOPLE = 20  # the last bin of people per frame holds this many and more
@@ -102,6 +104,9 @@ class VideoClips:
         nobody: labelled parts in which nobody was tracked, windows among them: no samples,
             but part of the truth that a classifier is measured on.
         content: SHA-256 of the video file, to find copies; empty if not known.
+        hashes: difference hashes of each sample's pictures; none where stage 1 made none.
+        size_wh: width and height of the pictures, pixels.
+        fps: pictures per second that stage 1 saw; 0 of a single picture.
 
     """
 
@@ -112,6 +117,9 @@ class VideoClips:
     empty_windows: int = 0
     nobody: list[Segment] = field(default_factory=list)
     content: str = ""
+    hashes: dict[str, NDArray[np.uint64]] = field(default_factory=dict)
+    size_wh: tuple[int, int] = (0, 0)
+    fps: float = 0.0
 
 
 class ClipFinder:
@@ -132,7 +140,7 @@ class ClipFinder:
         if before.state == "refused":
             return self._refused(before, before.reason)
         try:
-            sequence, meta = self._read(before.video)
+            sequence, further, meta = self._read(before.video)
             found = self._clips(before, sequence)
         except LabelError as error:
             return self._refused(before, f"label: {error}")
@@ -141,22 +149,29 @@ class ClipFinder:
         source = meta.get("source")
         if isinstance(source, dict):
             found.content = str(source.get("sha256", ""))
+        if {TIMES, VALUES} <= further.keys():
+            times, values = further[TIMES], further[VALUES]
+            found.hashes = {
+                c.name: hashes_within(times, values, c.start_s, c.stop_s) for c in found.clips
+            }
+        found.size_wh = sequence.size_wh
+        found.fps = round(1 / sequence.frame_period_s, 3) if sequence.frame_period_s > 0 else 0.0
         return found
 
     def _refused(self, before: Outcome, reason: str) -> VideoClips:
         self.reasons[reason] += 1
         return VideoClips(replace(before, state="refused", reason=reason, frames=0))
 
-    def _read(self, video: str) -> tuple[PoseSequence, dict[str, Any]]:
+    def _read(self, video: str) -> tuple[PoseSequence, dict[str, NDArray[Any]], dict[str, Any]]:
         path = result_path(self._folder, video, ".npz")
         try:
-            sequence, _, meta = read_poses(path)
+            sequence, further, meta = read_poses(path)
         except (ArtifactError, OSError) as error:
             text = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
             raise ArtifactError(text.replace(str(path), video)) from error
         if min(sequence.size_wh) < 1:
             raise ArtifactError(f"expected a picture size above 0, got {sequence.size_wh}")
-        return sequence, meta
+        return sequence, further, meta
 
     def _clips(self, before: Outcome, sequence: PoseSequence) -> VideoClips:
         found = VideoClips(before)
@@ -250,7 +265,7 @@ class ClipFinder:
             ArtifactError: the result has changed since ``find`` read it.
 
         """
-        sequence, _ = self._read(video)
+        sequence, _, _ = self._read(video)
         for clip in clips:
             cut = slice_sequence(sequence, clip.start_s, clip.stop_s)
             if len(cut) != clip.frames:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from annotation.clips import ClassFigures, Clip, VideoClips, clip_name
+from annotation.near_duplicates import duplicate_warnings
 from recognizer.artifacts import sha256_file
 from recognizer.config import DatasetSection
 from recognizer.dataset.split import SPLITS, class_weights, folder_split
@@ -32,6 +33,7 @@ class Dataset:
         proof: the table that shows that nothing is on two sides.
         copies: groups of videos that are copies of one file.
         figures: what the report shows, by class.
+        near_duplicates: clips of different sources that look alike.
         inputs_digest: of stage 2's manifest and results.
         report_shows_video: whether the report's sheets lie on the video's pictures, where the
             video is at hand; False hides faces.
@@ -48,6 +50,7 @@ class Dataset:
     proof: str
     copies: list[list[str]]
     figures: dict[str, ClassFigures]
+    near_duplicates: dict[str, Any]
     inputs_digest: str = field(default="")
     report_shows_video: bool = True
 
@@ -61,6 +64,7 @@ def describe(dataset: Dataset, folder: Path) -> dict[str, Any]:
     """Return the content of ``metadata.json``; the pickles must be written already."""
     counts = dataset.counts()
     total = Counter(clip.class_name for clip in dataset.clips)
+    of_video = {found.outcome.video: found for found in dataset.found}
     return {
         "schema": SCHEMA,
         "schema_version": SCHEMA_VERSION,
@@ -74,8 +78,12 @@ def describe(dataset: Dataset, folder: Path) -> dict[str, Any]:
         "split_by": dataset.split_by,
         "no_leak": dataset.proof.splitlines(),
         "copies": dataset.copies,
+        "near_duplicates": dataset.near_duplicates,
         "warnings": _warnings(dataset, counts),
-        "samples": {clip.name: _sample_facts(dataset, clip) for clip in dataset.clips},
+        "samples": {
+            clip.name: _sample_facts(dataset, clip) | _picture_facts(of_video[clip.video])
+            for clip in dataset.clips
+        },
         "nobody_tracked": _nobody_tracked(dataset),
         "failures": {
             v.outcome.video: v.outcome.reason for v in dataset.found if v.outcome.state != "done"
@@ -130,6 +138,11 @@ def _sample_facts(dataset: Dataset, clip: Clip) -> dict[str, Any]:
     }
 
 
+def _picture_facts(found: VideoClips) -> dict[str, Any]:
+    """Return what a classifier must not decide by: size and rate of a video's pictures."""
+    return {"size_wh": list(found.size_wh), "fps": found.fps}
+
+
 def _nobody_tracked(dataset: Dataset) -> dict[str, Any]:
     """Return the labelled parts that are no samples because nobody was tracked in them.
 
@@ -153,6 +166,7 @@ def _nobody_tracked(dataset: Dataset) -> dict[str, Any]:
                 "label": section.classes[part.class_name],
                 "split": split,
                 "source": source,
+                **_picture_facts(found),
             }
     return facts
 
@@ -181,6 +195,7 @@ def _warnings(dataset: Dataset, counts: dict[str, dict[str, int]]) -> list[str]:
             "every video counts as its own source; if several were cut from one recording, name "
             "it with dataset.split.sources or source_regex"
         )
+    warnings += duplicate_warnings(dataset.near_duplicates)
     warnings += [f"copies of one file, kept in one split: {', '.join(c)}" for c in dataset.copies]
     return warnings
 
@@ -197,7 +212,7 @@ def is_finished(folder: Path, inputs_digest: str, settings: dict[str, Any]) -> b
             and metadata["schema_version"] == SCHEMA_VERSION
             and metadata["inputs_digest"] == inputs_digest
             and metadata["settings"] == settings
-            and "nobody_tracked" in metadata
+            and {"nobody_tracked", "near_duplicates"} <= metadata.keys()
             and all(
                 sha256_file(folder / f"{split}.pkl") == metadata["splits"][split]["sha256"]
                 for split in SPLITS

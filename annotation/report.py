@@ -11,6 +11,7 @@ import numpy as np
 from annotation.clips import CONFIDENCE_BINS, ClassFigures
 from annotation.contact_sheet import MOMENTS, ContactSheets, Strip, slot_color
 from annotation.metadata import Dataset
+from annotation.near_duplicates import TABLE, describe_comparison, write_table
 from annotation.progress import Watch
 from recognizer.artifacts import atomic_path
 from recognizer.dataset.split import SPLITS
@@ -26,7 +27,7 @@ Figures = Mapping[str, ClassFigures]
 def write_report(
     folder: Path, dataset: Dataset, metadata: Mapping[str, Any], sheets: ContactSheets, watch: Watch
 ) -> list[str]:
-    """Write ``report/``: summary.txt, four charts and a contact sheet per class.
+    """Write ``report/``: summary.txt, near_duplicates.csv, four charts, a contact sheet per class.
 
     Returns:
         The names of its files, relative to ``folder``.
@@ -50,7 +51,9 @@ def write_report(
     sheet_names = write_sheets(folder, sheets, watch)
     with atomic_path(report / "summary.txt", folder) as scratch:
         scratch.write_bytes(summarise(metadata).encode("utf-8", "backslashreplace"))
-    return sorted([*sheet_names, *(f"{REPORT}/{name}" for name in [*pictures, "summary.txt"])])
+    write_table(report / TABLE, folder, dataset.near_duplicates)
+    others = [*pictures, "summary.txt", TABLE]
+    return sorted([*sheet_names, *(f"{REPORT}/{name}" for name in others)])
 
 
 def write_sheets(folder: Path, sheets: ContactSheets, watch: Watch) -> list[str]:
@@ -237,6 +240,7 @@ def summarise(metadata: Mapping[str, Any]) -> str:
         "",
         f"Split by {metadata['split_by']}. Nothing may be in two splits:",
         *metadata["no_leak"],
+        describe_comparison(metadata["near_duplicates"]),
     ]
     if metadata["warnings"]:
         lines += ["", "Warnings:", *(f"- {text}" for text in metadata["warnings"])]

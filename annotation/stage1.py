@@ -42,6 +42,7 @@ from recognizer.config import Config
 from recognizer.movement import MovementMeter, unmeasured
 from recognizer.pose.estimator import VideoPose, open_pose_model
 from recognizer.types import Frame, FrameAccount, Poses, PoseSequence, PoseSequenceBuilder
+from recognizer.video.hashes import HashRecorder
 from recognizer.video.nvdec import check_nvdec
 from recognizer.video.prefetch import prefetch
 from recognizer.video.reader import VideoError, VideoInfo, VideoReader
@@ -197,8 +198,9 @@ class _PoseWorker:
         self._model = open_pose_model(pose, plan.files, threads=plan.threads, gpu=plan.gpu)
 
     def __call__(self, video: Video, report: Report) -> Outcome:
+        hashes = HashRecorder()
         try:
-            sequence, account, info = self._poses(video, report)
+            sequence, account, info = self._poses(video, report, hashes)
             report(0)  # a sign of life before the file is read once more
             source = {"sha256": sha256_file(video.path), "size_bytes": video.path.stat().st_size}
         except ModelError as error:
@@ -215,12 +217,14 @@ class _PoseWorker:
         }
         final = result_path(self._plan.folder, video.relative, ".npz")
         try:
-            write_poses(final, self._plan.folder, sequence, meta)
+            write_poses(final, self._plan.folder, sequence, meta, hashes.arrays())
         except OSError as error:
             raise StopRunError(f"cannot write {final}: {error}") from error
         return _outcome(video.relative, account, len(sequence))
 
-    def _poses(self, video: Video, report: Report) -> tuple[PoseSequence, FrameAccount, VideoInfo]:
+    def _poses(
+        self, video: Video, report: Report, hashes: HashRecorder
+    ) -> tuple[PoseSequence, FrameAccount, VideoInfo]:
         section = self._plan.config.annotation
         builder, see = PoseSequenceBuilder(), self._model.for_video()
         meter = MovementMeter() if section.movement else None
@@ -230,7 +234,8 @@ class _PoseWorker:
         ) as reader:  # fmt: skip
             # With a core to spare, the next frames are decoded while the network works.
             spare = self._plan.threads > 1 or self._plan.gpu is not None
-            frames = prefetch(iter(reader), 2 * section.batch_size) if spare else iter(reader)
+            frames = hashes.watch(reader)
+            frames = prefetch(frames, 2 * section.batch_size) if spare else frames
             for batch in _batched(frames, section.batch_size):
                 for frame, poses in zip(batch, _infer(see, batch), strict=True):
                     measured = poses if meter is None else _with_movement(meter, frame, poses)

@@ -40,6 +40,7 @@ from recognizer.config import Config
 from recognizer.scoring.ranking import Involvement, Service, rank_people
 from recognizer.tracking.backward import Progress
 from recognizer.tracking.offline import track_people
+from recognizer.video.hashes import TIMES, VALUES
 
 logger = logging.getLogger(__name__)
 
@@ -137,14 +138,14 @@ class _TrackWorker:
         plan = self._plan
         path = result_path(plan.poses_folder, before.video, ".npz")
         try:
-            sequence, _, meta = read_poses(path)
+            sequence, further, meta = read_poses(path)
         except (ArtifactError, OSError) as error:
             text = str(error).replace(str(path), before.video)
             return Outcome(
                 before.video, "refused", f"stage 1 result: {text}; delete it, run stage 1"
             )
         tracked = track_people(sequence, plan.config.tracking, _reporting(report))
-        extra: dict[str, NDArray[Any]] = {}
+        extra: dict[str, NDArray[Any]] = {k: further[k] for k in (TIMES, VALUES) if k in further}
         names = {}
         for service in SERVICES:
             ranked = rank_people(tracked, service, plan.config.scoring)

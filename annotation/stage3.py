@@ -27,6 +27,7 @@ from annotation.metadata import (
     describe,
     is_finished,
 )
+from annotation.near_duplicates import duplicate_warnings, near_duplicates
 from annotation.progress import Watch, silent
 from annotation.report import write_report, write_sheets
 from annotation.sources import find_sources
@@ -157,6 +158,10 @@ def _dataset(
     except ValueError as error:  # too few sources: say where the others went
         raise ValueError(f"stage 3: {error}{_without_sample(found)}") from error
     proof = check_no_leak((m, split_of_video[m.video]) for m in members)
+    places = {video: (split, source_of[video]) for video, split in split_of_video.items()}
+    alike = near_duplicates(found, clips, places, section.duplicate_distance)
+    for warning in duplicate_warnings(alike):
+        logger.warning("stage 3: %s", warning)
     return Dataset(
         section=section,
         settings=stage3_settings(config, stage2),
@@ -168,6 +173,7 @@ def _dataset(
         proof=proof,
         copies=copies,
         figures=finder.figures,
+        near_duplicates=alike,
     )
 
 

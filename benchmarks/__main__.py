@@ -22,6 +22,7 @@ NAMES = sorted(p.stem for p in HERE.glob("*.py") if not p.stem.startswith("_"))
 QUICK = {
     "classifier_speed": ["--rounds", "5"],
     "coco_ap": ["--images", "5"],
+    "cross_confusion": ["--few", "8", "--out", "output/benchmark_quick/cross_confusion"],
     "data_pipeline": ["--rounds", "1", "--samples", "20"],
     "falls_events": ["--out", "output/benchmark_quick/falls_events", "--few",
                      "--set", "annotation.sample_fps=3.0",

@@ -29,6 +29,7 @@ sys.path.insert(0, str(ROOT))
 import numpy as np  # noqa: E402
 
 from annotation.clips import clip_name, people_of, span_of  # noqa: E402
+from annotation.event_curves import hours_text  # noqa: E402
 from annotation.labels import label_of_window, read_segments  # noqa: E402
 from annotation.progress import on_console  # noqa: E402
 from annotation.report import save_figure  # noqa: E402
@@ -38,6 +39,7 @@ from annotation.stage2 import run_stage2  # noqa: E402
 from annotation.workspace import read_manifest, result_path  # noqa: E402
 from benchmarks._falls_data import lay_out  # noqa: E402
 from benchmarks._needs import need  # noqa: E402
+from recognizer.action import bootstrap as resampling  # noqa: E402
 from recognizer.action.events import Footage, alarm_rate_curve, event_scores  # noqa: E402
 from recognizer.artifacts import read_poses  # noqa: E402
 from recognizer.config_file import load_config  # noqa: E402
@@ -48,6 +50,7 @@ from recognizer.types import Sample  # noqa: E402
 
 CLASSES = {"Normal": 0, "Falldown": 1}
 NETWORK = ROOT / "configs" / "skeleton" / "stgcnpp" / "falldown_body.py"
+RESAMPLES = 2000
 WANTED_RECALL, WANTED_PER_HOUR = 0.9, 6.0  # one in ten minutes
 
 
@@ -229,8 +232,29 @@ def measure(windows, spans, falls, group_of, said, rules):
         "window_roc_auc": float(roc_auc_score(truth, value)),
         "window_average_precision": float(average_precision_score(truth, value)),
         "best_allowed": _best(curve), "held_out": held_out, "held_out_total": total,
+        "held_out_intervals": intervals(list(held_out.values())),
         "falls": sorted(per_event, key=lambda e: e["peak"]),
         "loudest_normal_windows": sorted(alarms, reverse=True)[:20], "curve": curve,
+    }  # fmt: skip
+
+
+def intervals(held_out):
+    """Return 95 % intervals of recall and of false alarms per 10 minutes over whole groups.
+
+    A group is a person who falls; few of them make a wide interval, and that is what is known.
+    """
+    columns = ("found", "events", "false_alarms", "normal_hours")
+    counts = np.array([[one[key] for key in columns] for one in held_out], np.float64)
+    unit = np.arange(len(counts))
+    draws = [weights @ counts for weights in resampling.weights(unit, RESAMPLES, 0)]
+    if not draws:
+        return {"groups": len(counts), "recall": None, "false_alarms_per_10_min": None}
+    sums = np.concatenate(draws)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        recall, rate = sums[:, 0] / sums[:, 1], sums[:, 2] / sums[:, 3] / 6
+    return {
+        "groups": len(counts), "recall": resampling.interval(recall),
+        "false_alarms_per_10_min": resampling.interval(rate),
     }  # fmt: skip
 
 
@@ -253,7 +277,9 @@ def draw(path, root, results):
             axes.step(rate, [s["recall"] for s in result["curve"]], where="post", label=name)
         axes.axvline(1.0, color="0.6", lw=0.8)
         axes.axhline(WANTED_RECALL, color="0.6", lw=0.8)
-        axes.set(xlabel="false alarms per 10 minutes", ylabel="falls found", ylim=(0, 1.02))
+        hours = max(r["held_out_total"]["normal_hours"] for r in results.values())
+        axes.set(xlabel=f"false alarms per 10 minutes, in {hours_text(hours)} of normal video",
+                 ylabel="falls found", ylim=(0, 1.02))  # fmt: skip
         axes.set_xscale("symlog", linthresh=2)
         axes.set_xlim(left=0)
         axes.legend()
@@ -265,6 +291,9 @@ def table(results):
     for name, r in results.items():
         best, total = r["best_allowed"], r["held_out_total"]
         minutes = total["normal_hours"] * 60
+        hours = hours_text(total["normal_hours"])
+        print(f"{name}: {total['events']} falls, {hours} of normal video, {len(r['held_out'])} "
+              "groups")  # fmt: skip
         print(f"{name}: window ROC-AUC {r['window_roc_auc']:.3f}, AP "
               f"{r['window_average_precision']:.3f}")  # fmt: skip
         if best:
@@ -278,7 +307,7 @@ def table(results):
                   f"{calm['false_alarms']} false alarms in {minutes_calm:.1f} min")  # fmt: skip
         print(f"  threshold from the other groups: {total['found']} of {total['events']} falls, "
               f"{total['false_alarms']} false alarms ({total['false_alarms'] / minutes * 10:.2f} "
-              "per 10 min)")  # fmt: skip
+              f"per 10 min); 95 % over groups {_ends(r['held_out_intervals'])}")  # fmt: skip
         for group, h in r["held_out"].items():
             print(f"    {group:10} {h['found']} of {h['events']}, {h['false_alarms']} false alarms "
                   f"in {h['normal_hours'] * 60:.1f} min at {h['threshold']:.3f}")  # fmt: skip
@@ -288,6 +317,23 @@ def table(results):
                 least = min(s, key=lambda c: c["false_alarms"])
                 print(f"    recall >= {needed:.1f}: {least['false_alarms']} false alarms "
                       f"({least['false_alarms_per_hour'] / 6:.2f} per 10 min)")  # fmt: skip
+
+
+def _ends(found):
+    names = {"recall": "recall", "false_alarms_per_10_min": "false alarms per 10 min"}
+    texts = [f"{text} {low:.2f} to {high:.2f}" for key, text in names.items()
+             for low, high in [found[key] or (np.nan, np.nan)]]  # fmt: skip
+    return ", ".join(texts)
+
+
+def write_curves(path, results):
+    """Write the curves of all ways of judging as one CSV table."""
+    with path.open("w", encoding="utf-8", newline="") as file:
+        keys = ("threshold", "events", "found", "recall", "alarms", "false_alarms",
+                "false_alarms_per_hour", "normal_hours")  # fmt: skip
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(("judged_by", *keys))
+        writer.writerows((n, *(s[k] for k in keys)) for n, r in results.items() for s in r["curve"])
 
 
 def main():
@@ -341,6 +387,7 @@ def main():
     table(results)
     report = args.out / f"{args.name}.json"
     report.write_text(json.dumps({"counts": counts, **results}, indent=1), "utf-8")
+    write_curves(args.out / f"{args.name}.csv", results)
     draw(args.out / f"{args.name}.png", args.out, results)
 
 

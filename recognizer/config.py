@@ -200,6 +200,7 @@ class DatasetSection(Section):
     stride_s: Annotated[float, Field(ge=0.02)] | None = None
     num_person: Annotated[int, Field(ge=1, le=100)] = 4
     min_frames: PositiveInt = 4
+    duplicate_distance: Annotated[float, Field(ge=0, le=32)] | None = 8.0
     split: SplitSection = SplitSection()
 
     @model_validator(mode="after")

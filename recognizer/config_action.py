@@ -30,6 +30,9 @@ Resume = Annotated[
 ]
 
 
+Views = list[Literal["mirror", "speed_0.8", "speed_1.25"]]
+
+
 class TrainSection(Section):
     """Training; what the network is stands in a config of mmaction2 or mmpose."""
 
@@ -53,6 +56,7 @@ class TestSection(Section):
     output_dir: ConfigPath | None = None
     bootstrap: Annotated[int, Field(ge=0, le=1_000_000)] = 2000
     worst: Annotated[int, Field(ge=0, le=1000)] = 10
+    views: Views = []
 
 
 class CrossvalSection(Section):
@@ -114,6 +118,7 @@ class InferenceSection(Section):
     labels: ConfigPath | None = None
     tolerance_s: NonNegative = 0.0
     overlay: bool = True
+    views: Views = []
 
 
 class DeploySection(Section):

@@ -134,6 +134,7 @@ def _setup(config: Config, service: str) -> Setup:
         inner_folds=config.crossval.inner_folds,
         bootstrap=config.test.bootstrap,
         worst=config.test.worst,
+        views=tuple(config.test.views),
     )
 
 
@@ -177,6 +178,7 @@ def _jobs(folder: Path, setup: Setup, truth: Truth, parts: Sequence[Part]) -> Jo
         facts = {
             "config": hashlib.sha256(text.encode()).hexdigest(),
             "pickles": dict(truth.sha256),
+            **({"views": list(setup.views)} if setup.views else {}),
         }
         for part in parts:
             if not part.names:
@@ -194,6 +196,7 @@ def _jobs(folder: Path, setup: Setup, truth: Truth, parts: Sequence[Part]) -> Jo
                 train=train,
                 test=part.names,
                 source_of={n: truth.samples[n].source for n in train},
+                views=setup.views,
             )
     return jobs
 

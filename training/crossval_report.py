@@ -14,9 +14,11 @@ from annotation.progress import Watch
 from annotation.report import plain, save_figure
 from annotation.stills import Stills
 from recognizer.action.evaluation import Scores
-from recognizer.artifacts import write_atomic, write_json
+from recognizer.artifacts import write_json
 from recognizer.types import Sample
 from training import report
+from training.baseline import fold_baselines
+from training.further_figures import write_further
 from training.mistakes import write_mistakes
 from training.truth import Predictions, Truth, worst_json, write_predictions
 
@@ -44,6 +46,7 @@ class Setup:
         inner_folds: folds inside a training part, for the movement stream.
         bootstrap: resamples behind the intervals.
         worst: skeleton videos of at most this many mistakes.
+        views: test-time views that the pose streams average.
         stills: where the pictures below skeletons come from, None: grey.
 
     """
@@ -57,6 +60,7 @@ class Setup:
     inner_folds: int
     bootstrap: int
     worst: int
+    views: tuple[str, ...] = ()
     stills: Stills | None = None
 
 
@@ -118,18 +122,31 @@ def write_report(
     write_mistakes(folder, (mean, samples), truth.samples, setup.worst, watch, stills=setup.stills)
     write_predictions(folder / "predictions.csv", folder, mean)
     value = _to_json(setup, truth, results, {"all": scores, "tracked": tracked, **alone})
+    lines, further = _further(folder, setup, truth, results)
+    value |= further
     value["worst"] = worst_json(mean, mean.worst(setup.worst))
     every_seed = f"all, of {len(setup.seeds)} seeds" if len(setup.seeds) > 1 else "all"
     named = {_ALONE[name]: part for name, part in alone.items()}
     text = summarise(setup, value, {every_seed: scores, "tracked": tracked, **named})
-    data = text.encode("utf-8", "backslashreplace")
-    write_atomic(folder / "summary.txt", folder, lambda file: _write_all(file, data))
+    text += "".join(f"{line}\n" for line in lines)
+    report.write_page(folder, text)
     write_json(folder / "report.json", folder, value)
     return text
 
 
-def _write_all(file: Any, data: bytes) -> None:
-    file.write(data)
+def _further(
+    folder: Path, setup: Setup, truth: Truth, results: Sequence[Result]
+) -> tuple[list[str], dict[str, Any]]:
+    """Write the alarm curves; return them and the metadata baseline on the same folds."""
+    everything = {**truth.samples, **(truth.nobody or {})}
+    by_seed = [
+        join([r.said for r in results if r.seed == seed])
+        for seed in dict.fromkeys(r.seed for r in results)
+    ]
+    baselines = fold_baselines([(r.said, r.seed) for r in results], everything)
+    joined = baselines if isinstance(baselines, str) else join(baselines)
+    every = join([result.said for result in results])
+    return write_further(folder, (every, by_seed), joined, everything, setup.bootstrap)
 
 
 # --- figures -----------------------------------------------------------------------
@@ -249,6 +266,7 @@ def _to_json(
         "classes": list(truth.classes),
         "configs": [path.name for path in setup.configs.values()],
         "options": list(setup.options),
+        "views": list(setup.views),
         "folds": setup.folds,
         "leave_one_source_out": setup.folds == len(sources),
         "seeds": list(setup.seeds),

@@ -44,6 +44,7 @@ class FoldJob:
         train: names of the samples to learn from.
         test: names of the samples to predict.
         source_of: the source of each of ``train``, for the inner validation part.
+        views: test-time views that the predictions average.
 
     """
 
@@ -56,6 +57,7 @@ class FoldJob:
     train: tuple[str, ...]
     test: tuple[str, ...]
     source_of: Mapping[str, str]
+    views: tuple[str, ...] = ()
 
 
 def job_key(facts: Mapping[str, Any], train: Sequence[str], test: Sequence[str]) -> str:
@@ -150,7 +152,8 @@ def run_fold(job: FoldJob, samples: Mapping[str, Sample]) -> None:
     pickles = _write_parts(job, learnt, inner=cfg.get("val_dataloader") is not None)
     _point(cfg, pickles, job, learnt)
     checkpoint = train(cfg, resume=True)
-    probabilities = np.asarray(predict(checkpoint, [samples[n] for n in job.test]), np.float64)
+    tested = [samples[name] for name in job.test]
+    probabilities = np.asarray(predict(checkpoint, tested, views=job.views), np.float64)
     meta = {"schema": SCHEMA, "schema_version": 1, "key": job.key, "names": list(job.test)}
     write_npz(job.folder / RESULT, job.folder, {"probabilities": probabilities}, meta)
     # A hundred trainings would fill a disk.

@@ -6,7 +6,7 @@ give equal bytes.
 
 import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -18,8 +18,8 @@ from annotation.progress import Watch
 from annotation.report import save_figure
 from annotation.stills import Stills, stills_of
 from annotation.workspace import Outcome, Progress, exclusive
-from recognizer.action.evaluation import Scores, at_threshold, choose_threshold, fuse
-from recognizer.artifacts import sha256_file, write_atomic, write_json
+from recognizer.action.evaluation import Scores, at_threshold, choose_threshold, decide, fuse
+from recognizer.artifacts import sha256_file, write_json
 from recognizer.command import next_command
 from recognizer.config import Config
 from recognizer.config_action import ClassifierSection
@@ -31,6 +31,8 @@ from recognizer.names import nfc
 from recognizer.runner.missing import missing_checkpoint, todays_checkpoint
 from recognizer.types import Sample
 from training import report
+from training.baseline import split_baseline
+from training.further_figures import write_further
 from training.mistakes import write_mistakes
 from training.places import CheckpointFacts, as_list, best_checkpoint, facts_of, find_test_pickle
 from training.truth import (
@@ -59,10 +61,11 @@ class Measured:
         samples: what stands in it.
         said: predictions of these samples, in their order.
         whole: the same with the labelled clips in which nobody was tracked.
-        facts: of the samples, by name, where known.
         stills: where the pictures below skeletons come from, None: grey.
         threshold: chosen on the validation split, None where that cannot be.
         notes: sentences for the summary.
+        everything: facts of all labelled clips of the data set by name, where known.
+        views: test-time views.
 
     """
 
@@ -72,10 +75,11 @@ class Measured:
     samples: Sequence[Sample]
     said: Predictions
     whole: Predictions
-    facts: Mapping[str, Facts]
     stills: Stills | None
     threshold: dict[str, Any] | None
     notes: tuple[str, ...]
+    everything: Mapping[str, Facts] = field(default_factory=dict)
+    views: tuple[str, ...] = ()
 
 
 def test_fight(config: Config, watch: Watch) -> int:
@@ -143,7 +147,8 @@ def _measure(
         logger.warning("%s", warning)
     if truth is not None:
         check_agreement(truth, samples, ann_file.parent)
-    probabilities = _predict(checkpoints, samples, "test: predictions", watch)
+    views = tuple(config.test.views)
+    probabilities = _predict((checkpoints, views), samples, "test: predictions", watch)
     if probabilities.shape[1] != len(classes):
         raise ValueError(
             f"test.checkpoint: the data set has {len(classes)} classes ({', '.join(classes)}), "
@@ -159,7 +164,7 @@ def _measure(
         logger.warning("%s", notes[0])
     threshold = None
     if len(classes) == 2:
-        threshold = _threshold(checkpoints, ann_file, said, watch)
+        threshold = _threshold((checkpoints, views), ann_file, said, watch)
     return Measured(
         service=service,
         checkpoints=checkpoints,
@@ -167,10 +172,11 @@ def _measure(
         samples=samples,
         said=said,
         whole=said.with_nobody(nobody),
-        facts={} if truth is None else truth.samples,
         stills=None if truth is None else stills_of(config, truth.sample_fps),
         threshold=threshold,
         notes=notes,
+        everything={} if truth is None else {**truth.samples, **(truth.nobody or {})},
+        views=views,
     )
 
 
@@ -193,15 +199,19 @@ def _truth_of(ann_file: Path, service: str) -> Truth | None:
 
 
 def _predict(
-    checkpoints: Sequence[Path], samples: Sequence[Sample], title: str, watch: Watch
+    asked: tuple[Sequence[Path], Sequence[str]],
+    samples: Sequence[Sample],
+    title: str,
+    watch: Watch,
 ) -> NDArray[np.float64]:
-    """Return the probabilities (N, K), averaged over the checkpoints."""
+    """Return the probabilities (N, K), averaged over the checkpoints and the views."""
+    checkpoints, views = asked
     with watch(title, len(checkpoints) * len(samples)) as progress:
-        return fuse([_predict_one(path, samples, progress) for path in checkpoints])
+        return fuse([_predict_one(path, samples, views, progress) for path in checkpoints])
 
 
 def _predict_one(
-    checkpoint: Path, samples: Sequence[Sample], progress: Progress
+    checkpoint: Path, samples: Sequence[Sample], views: Sequence[str], progress: Progress
 ) -> NDArray[np.float64]:
     """Return the probabilities (N, K) of one checkpoint, or of a shipped ONNX file."""
     if checkpoint.suffix == ".onnx":
@@ -210,7 +220,7 @@ def _predict_one(
         classifier = Classifier(checkpoint, ClassifierSection())
         rows, silent = [], 0
         for sample in samples:
-            judged = classifier.judge(sample)
+            judged = classifier.judge(sample, views)
             silent += bool(judged.streams) and "movement" not in judged.streams
             rows.append(judged.probabilities)
             progress(Outcome(sample.name, "done"), 0)
@@ -220,7 +230,7 @@ def _predict_one(
         return np.stack(rows)
     from recognizer.action.training import predict
 
-    probabilities = np.asarray(predict(checkpoint, list(samples)), np.float64)
+    probabilities = np.asarray(predict(checkpoint, list(samples), views=views), np.float64)
     for sample in samples:
         progress(Outcome(sample.name, "done"), 0)
     return probabilities
@@ -262,9 +272,8 @@ def _predictions(
     classes: tuple[str, ...],
     truth: Truth | None,
 ) -> Predictions:
-    sources = None
-    if truth is not None:
-        sources = tuple(truth.samples[sample.name].source for sample in samples)
+    known = None if truth is None else truth.samples
+    sources = None if known is None else tuple(known[sample.name].source for sample in samples)
     return Predictions(
         classes=classes,
         names=tuple(sample.name for sample in samples),
@@ -298,7 +307,7 @@ def _nobody(truth: Truth | None, ann_file: Path) -> tuple[dict[str, Facts], tupl
 
 
 def _threshold(
-    checkpoints: Sequence[Path], ann_file: Path, said: Predictions, watch: Watch
+    asked: tuple[Sequence[Path], Sequence[str]], ann_file: Path, said: Predictions, watch: Watch
 ) -> dict[str, Any] | None:
     """Return the threshold that is best on the validation split, and what it gives here."""
     path = ann_file.with_name("val.pkl")
@@ -308,7 +317,7 @@ def _threshold(
     labels = np.array([sample.label for sample in samples], np.int64)
     if len(np.unique(labels)) < 2:
         return None
-    rows = _predict(checkpoints, samples, "test: threshold on val", watch)
+    rows = _predict(asked, samples, "test: threshold on val", watch)
     chosen = choose_threshold(labels, rows)
     return {
         "chosen_on": {"file": path.name, "sha256": sha256_file(path), "samples": len(samples)},
@@ -341,29 +350,28 @@ def _write(
     write_predictions(folder / "predictions.csv", folder, measured.whole)
     samples = {sample.name: sample for sample in measured.samples}
     write_mistakes(
-        folder, (measured.said, samples), measured.facts, worst, watch, stills=measured.stills
+        folder, (measured.said, samples), measured.everything, worst, watch, stills=measured.stills
     )
-    title = f"{measured.service}: {measured.ann_file.name} with " + ", ".join(
-        path.name for path in measured.checkpoints
-    )
-    text = report.summarise(title, parts, [*measured.notes, *_threshold_text(measured)])
-    data = text.encode("utf-8", "backslashreplace")
-    write_atomic(folder / "summary.txt", folder, lambda file: _write_all(file, data))
+    names = ", ".join(path.name for path in measured.checkpoints)
+    known, draws = measured.everything, scores.bootstrap["resamples"]
+    baseline = split_baseline(said, known)
+    lines, further = write_further(folder, (said, [said]), baseline, known, draws)
+    notes = [*measured.notes, *_threshold_text(measured, draws), *lines]
+    title = f"{measured.service}: {measured.ann_file.name} with {names}"
+    report.write_page(folder, report.summarise(title, parts, notes))
     # Last: where it stands, the report is whole.
-    write_json(folder / "report.json", folder, _to_json(measured, parts, worst))
+    write_json(folder / "report.json", folder, _to_json(measured, parts, worst) | further)
 
 
-def _write_all(file: Any, data: bytes) -> None:
-    file.write(data)
-
-
-def _threshold_text(measured: Measured) -> list[str]:
+def _threshold_text(measured: Measured, bootstrap: int) -> list[str]:
     if measured.threshold is None:
         return []
-    here = measured.threshold["tracked"]
+    at, said = measured.threshold["tracked"]["threshold"], measured.said
+    decided = np.eye(2)[decide(said.probabilities, at)]
+    figures = replace(said, probabilities=decided).scores(bootstrap, 0).overall
     return [
-        f"With the threshold that is best on val ({here['threshold']:.3f}): accuracy "
-        f"{here['accuracy']:.3f}, balanced accuracy {here['balanced_accuracy']:.3f} (tracked)."
+        f"With the threshold that is best on val ({at:.3f}): accuracy {figures['accuracy']}, "
+        f"balanced accuracy {figures['balanced_accuracy']} (tracked)."
     ]
 
 
@@ -375,6 +383,7 @@ def _to_json(measured: Measured, parts: dict[str, Scores], worst: int) -> dict[s
         "schema_version": SCHEMA_VERSION,
         "command": f"main.py --mode test.{measured.service} --checkpoint {names}",
         "service": measured.service,
+        "views": list(measured.views),
         "classes": list(measured.said.classes),
         "checkpoints": [
             {"file": path.name, "sha256": sha256_file(path)} for path in measured.checkpoints

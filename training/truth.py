@@ -36,6 +36,8 @@ class Facts:
         seconds: its length.
         video: the video it is part of, empty where nobody knows.
         start_s: its start in the video.
+        size_wh: width and height of its pictures, None where nobody knows.
+        fps: its pictures per second, None where nobody knows.
 
     """
 
@@ -45,6 +47,8 @@ class Facts:
     seconds: float
     video: str = ""
     start_s: float = 0.0
+    size_wh: tuple[int, int] | None = None
+    fps: float | None = None
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -126,7 +130,12 @@ def check_agreement(truth: Truth, samples: Sequence[Sample], folder: Path) -> No
 def _facts(value: Mapping[str, Any]) -> Facts:
     start_s, stop_s = float(value["start_s"]), float(value["stop_s"])
     label, source, video = int(value["label"]), str(value["source"]), str(value["video"])
-    return Facts(label, source, value["split"], stop_s - start_s, video, start_s)
+    known = "size_wh" in value and "fps" in value
+    width, height = value["size_wh"] if known else (0, 0)
+    return Facts(
+        label, source, value["split"], stop_s - start_s, video, start_s,
+        (int(width), int(height)) if known else None, float(value["fps"]) if known else None,
+    )  # fmt: skip
 
 
 @dataclass(frozen=True, eq=False, slots=True)

@@ -23,6 +23,7 @@ from recognizer.action.features import FeatureSettings, network_input
 from recognizer.action.measures import clip_measures, has_movement
 from recognizer.action.movement_facts import INPUT, POSE_OUTPUT
 from recognizer.action.movement_facts import OUTPUT as MOVEMENT_OUTPUT
+from recognizer.action.views import View, average, views_of
 from recognizer.backends.network import ModelError, TensorSpec, describe
 from recognizer.backends.onnx import OnnxNetwork
 from recognizer.config_action import ClassifierSection
@@ -123,15 +124,35 @@ class Classifier:
         """Return the features of the first member; all members take as many people."""
         return self.facts.features[0]
 
-    def judge(self, sample: Sample) -> Judgement:
+    def judge(self, sample: Sample, views: Sequence[str] = ()) -> Judgement:
         """Return probabilities and how many people they are about.
 
+        Args:
+            sample: the people.
+            views: names of ``views.VIEWS``; the probabilities are the mean over the sample and
+                these.
+
         Raises:
-            ValueError: a sample without frames.
+            ValueError: a sample without frames, or an unknown view.
 
         """
+        judged = [self._judge(view) for view in views_of(sample, views)]
+        if len(judged) == 1:
+            return judged[0]
+        return Judgement(
+            average([one.probabilities for one in judged]),
+            max(one.people for one in judged),
+            {
+                name: average([one.streams.get(name, one.probabilities) for one in judged])
+                for name in judged[0].streams
+            },
+        )
+
+    def _judge(self, view: View) -> Judgement:
+        sample = view.sample
         feeds = {
-            name: network_input(sample, settings) for name, settings in self.facts.inputs.items()
+            name: network_input(sample, settings, view.part)
+            for name, settings in self.facts.inputs.items()
         }
         people = max(len(persons) for persons in feeds.values())
         if people == 0:

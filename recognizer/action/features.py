@@ -11,7 +11,7 @@ NumPy only: neither torch nor mm* is needed to judge a clip.
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from typing import Any, Self
 
 import numpy as np
@@ -124,7 +124,7 @@ def _refuse_unknown(name: str, values: Sequence[Any], known: tuple[str, ...]) ->
 # --- the whole way -----------------------------------------------------------------
 
 
-def network_input(sample: Sample, settings: FeatureSettings) -> FloatArray:
+def network_input(sample: Sample, settings: FeatureSettings, part: float = 1.0) -> FloatArray:
     """Return what the network is given of a sample's people: (P, clip_len, 17, C) float32.
 
     P is at most ``num_person``. Somebody of whom nothing is left in the input (all zeros) is
@@ -132,6 +132,11 @@ def network_input(sample: Sample, settings: FeatureSettings) -> FloatArray:
     zeros but (-1, -1) with score 0, as PreNormalize2D makes it; so with joints, somebody
     seen only between the chosen frames stays in, and with bones, whose zeros cancel, does
     not: mmaction2's pipeline shows the network the same.
+
+    Args:
+        sample: the people.
+        settings: what the network takes.
+        part: how long the sample lasts, of ``span_s``, as for a view at another speed.
 
     Raises:
         ValueError: a sample without frames, or of a picture without pixels.
@@ -142,7 +147,8 @@ def network_input(sample: Sample, settings: FeatureSettings) -> FloatArray:
             f"{sample.name}: expected a clip of at least one frame, got "
             f"{sample.keypoints.shape[1]}, of a picture of at least one pixel, got {sample.size_wh}"
         )
-    everyone = _INPUTS[settings.normalize](sample, settings)
+    lasting = settings if part == 1 else replace(settings, span_s=settings.span_s * part)
+    everyone = _INPUTS[settings.normalize](sample, lasting)
     present: FloatArray = everyone[everyone.any(axis=(1, 2, 3))]
     return present
 

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from recognizer.action import registered
 from recognizer.action.train_config import load_train_config
+from recognizer.action.views import View, average, views_of
 from recognizer.artifacts import sha256_file
 from recognizer.dataset.class_check import class_warnings
 from recognizer.dataset.mmaction import NAME_KEY, read_split, to_mmaction
@@ -88,9 +89,14 @@ def model_of(path: Path, device: str = "cpu") -> tuple[Any, Config, dict[str, An
 
 
 def predict(
-    checkpoint: Path, samples: Path | Sequence[Sample], device: str = "cpu"
+    checkpoint: Path,
+    samples: Path | Sequence[Sample],
+    device: str = "cpu",
+    views: Sequence[str] = (),
 ) -> NDArray[np.float64]:
     """Return the probabilities (N, classes) of samples, or of the samples in a pickle.
+
+    With ``views`` (names of ``views.VIEWS``) they are the mean over the samples and their views.
 
     The pipeline is that of the test loader in the checkpoint's config (val's if there is none),
     so samples are judged as in mmaction2's own test.
@@ -108,22 +114,24 @@ def predict(
         raise CheckpointError(f"{checkpoint}: its config has neither test nor val pipeline")
     dataset = found.get("test") or found["val"]
     rows = []
+    seen = [view for sample in samples for view in views_of(sample, views)]
     with scope("mmaction"), global_state():
         pipeline = Compose(list(dataset.pipeline))
-        for start in range(0, len(samples), _BATCH):
-            part = samples[start : start + _BATCH]
-            batch = pseudo_collate(
-                [
-                    pipeline({**_copied(to_mmaction(s)), "modality": "Pose", "start_index": 0})
-                    for s in part
-                ]
-            )
+        for start in range(0, len(seen), _BATCH):
+            items = [_item(view) for view in seen[start : start + _BATCH]]
+            batch = pseudo_collate([pipeline(item) for item in items])
             with torch.no_grad():
                 rows += [result.pred_scores.item for result in model.test_step(batch)]
     if not rows:
         return np.zeros((0, int(cfg.model.cls_head.num_classes)))
     probabilities: NDArray[np.float64] = torch.stack(rows).double().cpu().numpy()
-    return probabilities
+    by_sample = probabilities.reshape(len(samples), len(views) + 1, -1)
+    return average(list(by_sample.swapaxes(0, 1)))
+
+
+def _item(view: View) -> dict[str, Any]:
+    facts = {"modality": "Pose", "start_index": 0, "part_of_clip": view.part}
+    return {**_copied(to_mmaction(view.sample)), **facts}
 
 
 def _copied(item: Mapping[str, Any]) -> dict[str, Any]:

@@ -85,7 +85,7 @@ def test_the_report_counts_events_and_false_alarms(tmp_path):
     assert (strict["found"], strict["false_alarms"]) == (1, 0)
     (line,) = summarise("fight", report)
     assert "1 of 1 events found, 1 of 2 alarms false" in line
-    assert "100.0 false alarms per hour" in line
+    assert "100.0 false alarms per hour, in 0.01 h (36 s) of normal video" in line
     remove_evaluations(tmp_path)
     assert not list((tmp_path / "evaluation").iterdir())
 

@@ -68,7 +68,7 @@ def test_metadata_tells_where_everything_came_from(tmp_path):
     assert told == {
         "video": "Fight/02.mp4", "source": "Fight/02.mp4", "class": "Fight", "label": 1,
         "split": told["split"], "start_s": 0.0, "stop_s": 1.4, "frames": 14, "people": 2,
-        "track_ids": told["track_ids"],
+        "track_ids": told["track_ids"], "size_wh": [320, 240], "fps": 10.0,
     }  # fmt: skip
     assert str(tmp_path) not in (folder / "metadata.json").read_text()
     assert [o.state for o in read_manifest(folder).outcomes] == ["done"] * 20

@@ -41,8 +41,11 @@ def sequence(seconds=2.0, fps=10.0, people=2, present=None, filled=None):
     return builder.build(SIZE_WH)
 
 
-def write_stage2(folder, videos, settings=None):
-    """Write a finished stage 2: ``videos`` maps a path to a PoseSequence or an Outcome."""
+def write_stage2(folder, videos, settings=None, hashes=None):
+    """Write a finished stage 2: ``videos`` maps a path to a PoseSequence or an Outcome.
+
+    ``hashes`` maps a path to the hashes of its pictures, one every 0.25 s; none of the others.
+    """
     outcomes = []
     for number, (video, value) in enumerate(sorted(videos.items())):
         if isinstance(value, Outcome):
@@ -54,7 +57,11 @@ def write_stage2(folder, videos, settings=None):
             "frame_account": {"decoded": len(value)},
         }
         assert isinstance(value, PoseSequence)
-        write_poses(result_path(folder, video, ".npz"), folder, value, meta)
+        extra = {}
+        if video in (hashes or {}):
+            values = np.array(hashes[video], np.uint64)
+            extra = {"hash_time_s": np.arange(len(values)) / 4, "hashes": values}
+        write_poses(result_path(folder, video, ".npz"), folder, value, meta, extra)
         outcomes.append(Outcome(video, "done", frames=len(value)))
     settings = settings or {"stage1": {"models": {"pose": {"file": "x.onnx", "sha256": "00"}}}}
     write_manifest(folder, Manifest("stage2", settings, tuple(outcomes)))

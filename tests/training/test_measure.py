@@ -74,10 +74,13 @@ def test_the_report_has_every_figure_and_every_clip(tmp_path, stage3, checkpoint
     assert value["nobody_tracked"]["right"] == len(lost)  # all of them are NonFight
     assert set(value["scores"]["all"]["overall"]) == {
         "accuracy", "balanced_accuracy", "roc_auc", "average_precision", "log_loss",
-        "calibration_error",
+        "brier_score", "calibration_error",
     }  # fmt: skip
     assert value["scores"]["all"]["bootstrap"]["unit"] == "source"
     assert value["threshold"]["chosen_on"]["file"] == "val.pkl"
+    assert value["metadata_baseline"]["state"] == "measured"
+    assert value["alarms"]["classes"]["Fight"]["normal_hours"] > 0
+    assert (report / "alarm_curve.csv").is_file()
     with (report / "predictions.csv").open(newline="") as file:
         rows = {row["sample"]: row for row in csv.DictReader(file)}
     assert set(rows) == {sample.name for sample in samples} | lost
