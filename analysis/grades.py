@@ -36,6 +36,7 @@ _PART_S = 300.0  # so much of a video is measured at once: memory does not grow 
 _ROUNDING_S = 1e-6
 _AFTER_S = 1.0  # where somebody is so long after a fall is where the fall ended
 _DOWN = 0.5  # of ``lying_measure``
+_FALLS = 1.0  # body sizes that the trunk moves at most between standing and lying
 
 Graded = tuple[tuple[Event, ...], tuple[Event, ...]]
 
@@ -113,18 +114,23 @@ def _sightings(sequence: PoseSequence) -> Sightings:
 def _rests(event: Event, seen: Sightings, inside: IntArray, resting: Sequence[Lying]) -> int:
     """Return the rest zone in which a fall ends, ``NOWHERE`` where it ends in none.
 
-    It ends in one where its most involved person is in the zone at its end, or somebody starts to
-    lie there beside the place where that person was lost, and none of its people lies outside.
+    It ends in one where its most involved person is in the zone and lies or is seen to the end, or
+    somebody starts to lie there beside the place where that person was lost, and none of its
+    people lies outside. Who was lost on the way down may lie before the bed: that is an alarm.
     """
     if not event.people:
         return NOWHERE
     measure = lying_measure(seen)
     ends = [_last_second(seen, p.track_id, event) for p in event.people]
-    down = (rows for rows in ends if len(rows) and np.mean(measure[rows]) >= _DOWN)
+    down = [bool(len(rows)) and np.mean(measure[rows]) >= _DOWN for rows in ends]
     first = ends[0]
-    if not len(first) or any(_zone_of(inside, rows) == NOWHERE for rows in down):
+    outside = (
+        _zone_of(inside, rows) == NOWHERE for rows, lies in zip(ends, down, strict=True) if lies
+    )
+    if not len(first) or any(outside):
         return NOWHERE
-    if (zone := _zone_of(inside, first)) != NOWHERE:
+    to_the_end = seen.time_s[first[-1]] >= event.stop_s - _AFTER_S / 2
+    if (zone := _zone_of(inside, first)) != NOWHERE and (down[0] or to_the_end):
         return zone
     beside = (x for x in resting if _found_again(event, seen, int(first[-1]), x))
     return next((lying.zone for lying in beside), NOWHERE)
@@ -136,7 +142,7 @@ def _found_again(event: Event, seen: Sightings, last: int, lying: Lying) -> bool
     if not after <= lying.start_s <= event.stop_s + _AFTER_S:
         return False
     both = np.array([last, lying.rows[0]])
-    return bool(np.hypot(*np.diff(seen.place[both], axis=0)[0]) <= 0.5 * seen.size[both].max())
+    return bool(np.hypot(*np.diff(seen.place[both], axis=0)[0]) <= _FALLS * seen.size[both].max())
 
 
 def _last_second(seen: Sightings, track_id: int, event: Event) -> IntArray:
@@ -144,7 +150,8 @@ def _last_second(seen: Sightings, track_id: int, event: Event) -> IntArray:
     around = (seen.time_s >= event.start_s) & (seen.time_s < event.stop_s + _AFTER_S)
     rows = np.flatnonzero(around & (seen.track_id == track_id))
     latest = seen.time_s[rows] >= seen.time_s[rows].max(initial=-np.inf) - _AFTER_S
-    return rows[latest].astype(np.int64)
+    last: IntArray = rows[latest]
+    return last
 
 
 def _zone_of(inside: IntArray, rows: IntArray) -> int:

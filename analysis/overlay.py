@@ -138,13 +138,14 @@ def _with_zones(picture: ImageArray, zones: Sequence[Zone]) -> ImageArray:
             cv2.fillPoly(mask, [polygon], (1.0,))
             canvas[mask > 0] = dark[mask > 0]
     thick = max(1, round(height / 300))
-    style_px = max(12, round(height / 38))
+    size_px = max(12, round(height / 38))
     for zone, polygon in zip(zones, corners, strict=True):
         color = _ZONE_COLORS[zone.kind]
         cv2.polylines(canvas, [polygon], isClosed=True, color=color, thickness=thick)
         left, top = polygon[np.lexsort((polygon[:, 0], polygon[:, 1]))[0]].tolist()
         text = _ZONE_TEXTS[zone.kind].format(zone.name)
-        Tag(text, left, top, TextStyle(style_px, readable_on(color)), color).draw(canvas)
+        style = TextStyle(size_px, readable_on(color))
+        Tag(text, left, top - style.height, style, color).draw(canvas)  # above, not on who rests
     return canvas
 
 

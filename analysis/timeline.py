@@ -18,7 +18,9 @@ _AXIS: Color = (150, 146, 142)
 _TEXT: Color = (225, 222, 220)
 # What the boxes above mean; nothing else in the picture says it.
 LEGEND = "thick: whom an event is about   grey: others, or not tracked   dashed: interpolated"
-SUPPRESSED = "   grey bar: suppressed by a rest zone"
+LEGEND_RESTING = (
+    "thick: of an event   grey: others   dashed: interpolated   grey bar: in a rest zone"
+)
 _STEPS_S = (0.5, 1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 14400, 43200, 86400)
 
 
@@ -83,8 +85,8 @@ class Timeline:
         self, lanes: Sequence[Lane], span_s: tuple[float, float], width: int, picture_height: int
     ) -> None:
         self._lanes = lanes
-        any_suppressed = any(len(lane.suppressed) for lane in lanes)
-        self._meaning = LEGEND + (SUPPRESSED if any_suppressed else "")
+        resting = any(len(lane.suppressed) for lane in lanes)
+        self._meaning = LEGEND_RESTING if resting else LEGEND
         self._begin, end = span_s
         self._seconds = max(end - self._begin, 1e-3)
         size_px = max(12, round(min(picture_height / 36, width / 40)))
