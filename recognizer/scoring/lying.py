@@ -173,12 +173,15 @@ def lying_measure(seen: Sightings) -> Array:
     """Return how much people seem to lie, (N,) in [0, 1].
 
     The largest of wide, inverted and low (0 at 0.6 of the standing height, 1 at 0.4, times whole),
-    times what upright leaves. Where nobody stands in the video, low is unknown and counts nothing.
+    times what upright leaves, and what is left by high (0 at 0.9 of the standing height, 1 at
+    1.2): a box around a whole bed is not one who lies. Where nobody stands in the video, neither
+    low nor high is known.
     """
-    height = seen.box[:, 3] - seen.box[:, 1]
-    low = np.clip((0.6 - height / standing_height(seen)) / 0.2, 0, 1) * seen.whole
-    shape = np.maximum(seen.wide, seen.inverted)
-    return np.asarray(np.fmax(shape, low) * (1 - seen.upright))
+    share = (seen.box[:, 3] - seen.box[:, 1]) / standing_height(seen)
+    low = np.nan_to_num(np.clip((0.6 - share) / 0.2, 0, 1)) * seen.whole
+    high = np.nan_to_num(np.clip((share - 0.9) / 0.3, 0, 1))
+    shape = np.maximum.reduce([seen.wide, seen.inverted, low])
+    return np.asarray(shape * (1 - high) * (1 - seen.upright))
 
 
 def standing_height(seen: Sightings) -> Array:

@@ -13,8 +13,7 @@ from analysis.zones import Zone
 from recognizer.config import Config
 from recognizer.types import Poses, PoseSequence
 from tests.analysis.records import person
-from tests.scoring.actors import Actor, Shooting, fall, film, stand
-from tests.scoring.test_lying import lying
+from tests.scoring.actors import Actor, Shooting, fall, film, lie, stand
 
 RULES = {"long_lie_s": 10.0, "gap_s": 5.0}
 HOW = Shooting(seconds=16.0, fps=10.0)
@@ -28,7 +27,7 @@ def falling(start_s=1.0, stop_s=4.0, people=(4,), box=(500.0, 300.0, 900.0, 620.
 
 
 FALLS = film({4: Actor(fall(1.5), (600, 600))}, HOW)
-LIES = film({4: Actor(lying, (800, 550))}, HOW)
+LIES = film({4: Actor(lie, (800, 550))}, HOW)
 
 
 def test_a_fall_and_the_lying_after_it():
@@ -69,7 +68,7 @@ def test_lying_follows_the_fall_of_the_same_person(before, follows):
 
 
 def test_a_fall_long_ago_is_not_followed():
-    late = film({4: Actor(lying, (800, 550), first_s=12.0)}, replace(HOW, seconds=24.0))
+    late = film({4: Actor(lie, (800, 550), first_s=12.0)}, replace(HOW, seconds=24.0))
     events, _ = grade_events([falling(1.0, 4.0)], late, (), RULES)
     assert [event.follows_fall_s for event in events if event.grade == "lying"] == [None]
 
@@ -90,7 +89,7 @@ def test_a_zone_elsewhere_or_an_ignored_one_suppresses_nothing():
 
 def test_who_sleeps_does_not_hide_who_falls_beside_the_bed():
     """The most involved person rests in the zone, another one lies outside."""
-    scene = film({1: Actor(lying, (800, 550)), 2: Actor(fall(1.5), (100, 300))}, HOW)
+    scene = film({1: Actor(lie, (800, 550)), 2: Actor(fall(1.5), (100, 300))}, HOW)
     events, suppressed = grade_events([falling(people=(1, 2))], scene, (BED,), RULES)
     assert [(e.grade, [p.track_id for p in e.people]) for e in events] == [
         ("fall", [1, 2]), ("lying", [2]),
@@ -111,7 +110,7 @@ def test_who_is_lost_on_the_way_down_is_an_alarm_and_not_if_found_in_bed():
     (event,), suppressed = grade_events([falling()], lost, (BED,), RULES)
     assert (event.grade, suppressed) == ("fall", ())
     again = film({4: Actor(fall(1.5, lasts_s=2.0), (600, 600), last_s=2.4),
-                  8: Actor(lying, (760, 600), first_s=3.0)}, HOW)  # fmt: skip
+                  8: Actor(lie, (760, 600), first_s=3.0)}, HOW)  # fmt: skip
     events, suppressed = grade_events([falling()], again, (BED,), RULES)
     assert events == ()
     assert [e.grade for e in suppressed] == ["fall", "lying"]
@@ -143,7 +142,7 @@ def test_parts_of_a_video_give_the_same_as_the_whole(monkeypatch):
 
 
 def test_a_hole_of_weeks_in_the_clock_is_no_lying():
-    scene = film({4: Actor(lying, (800, 550))}, replace(HOW, seconds=18.0))
+    scene = film({4: Actor(lie, (800, 550))}, replace(HOW, seconds=18.0))
     times = scene.time_s.copy()
     times[90:] += 3e6
     events, _ = grade_events([], replace(scene, time_s=times), (), {**RULES, "long_lie_s": 8.0})
@@ -159,7 +158,7 @@ def test_no_frames_at_all():
 
 def test_memory_beyond_the_poses_stays_small():
     """A long video is measured part after part: less than its own size on top of it."""
-    scene = film({4: Actor(lying, (800, 550))}, replace(HOW, seconds=40.0))
+    scene = film({4: Actor(lie, (800, 550))}, replace(HOW, seconds=40.0))
     times = 250
     poses = Poses.concatenate([scene.poses] * times)
     count = len(scene) * times

@@ -18,15 +18,10 @@ from recognizer.scoring.lying import (
 )
 from recognizer.tracking.tracker import Tracker
 from recognizer.types import Poses, PoseSequence, PoseSequenceBuilder
-from tests.scoring.actors import STANDING, Actor, Shooting, bend, fall, film, sit, stand, walk
+from tests.scoring.actors import STANDING, Actor, Shooting, bend, fall, film, lie, sit, stand, walk
 
 SAMPLES = Path(__file__).resolve().parents[2] / "samples" / "falls_stage1"
 LONG = Shooting(seconds=14.0, fps=10.0)
-
-
-def lying(t):
-    """Return a body on its back, head to the left."""
-    return STANDING @ np.array([[0.0, 1.0], [-1.0, 0.0]]) - [0.5, 0.1]
 
 
 def towards(t):
@@ -58,7 +53,7 @@ def ids_of(seen, one):
     return sorted(set(seen.track_id[one.rows].tolist()))
 
 
-@pytest.mark.parametrize("pose", [lying, towards], ids=["across", "towards the camera"])
+@pytest.mark.parametrize("pose", [lie, towards], ids=["across", "towards the camera"])
 def test_somebody_who_was_never_seen_standing_lies(pose):
     seen, (one,) = found(film({3: Actor(pose, (700, 500))}, LONG))
     assert ids_of(seen, one) == [3]
@@ -115,9 +110,9 @@ def rows_without(sequence, gone):
 
 def test_gaps_and_new_ids_make_no_new_lying():
     parts = {
-        1: Actor(lying, (700, 500), last_s=3.0),
-        2: Actor(lying, (704, 502), first_s=6.0, last_s=8.0),
-        7: Actor(lying, (697, 499), first_s=11.0),
+        1: Actor(lie, (700, 500), last_s=3.0),
+        2: Actor(lie, (704, 502), first_s=6.0, last_s=8.0),
+        7: Actor(lie, (697, 499), first_s=11.0),
     }
     seen, (one,) = found(film(parts, LONG))
     assert ids_of(seen, one) == [1, 2, 7]
@@ -126,25 +121,25 @@ def test_gaps_and_new_ids_make_no_new_lying():
 
 
 def test_a_gap_longer_than_allowed_parts_a_lying():
-    scene = rows_without(film({1: Actor(lying, (700, 500))}, LONG), lambda t: 5 < t < 9)
+    scene = rows_without(film({1: Actor(lie, (700, 500))}, LONG), lambda t: 5 < t < 9)
     assert len(found(scene, long_lie_s=3.0, gap_s=5.0)[1]) == 1
     assert len(found(scene, long_lie_s=3.0, gap_s=3.0)[1]) == 2
 
 
 def test_two_who_lie_apart_are_two():
-    scene = film({1: Actor(lying, (300, 500)), 2: Actor(lying, (900, 500))}, LONG)
+    scene = film({1: Actor(lie, (300, 500)), 2: Actor(lie, (900, 500))}, LONG)
     assert len(found(scene)[1]) == 2
 
 
 def test_two_boxes_on_one_body_are_one():
-    scene = film({1: Actor(lying, (700, 500)), 2: Actor(lying, (706, 503))}, LONG)
+    scene = film({1: Actor(lie, (700, 500)), 2: Actor(lie, (706, 503))}, LONG)
     seen, (one,) = found(scene)
     assert ids_of(seen, one) == [1, 2]
     assert one.seen <= 1.0
 
 
 def test_somebody_hardly_ever_seen_does_not_lie():
-    scene = rows_without(film({1: Actor(lying, (700, 500))}, LONG), lambda t: t % 4 > 0.35)
+    scene = rows_without(film({1: Actor(lie, (700, 500))}, LONG), lambda t: t % 4 > 0.35)
     assert found(scene)[1] == ()
 
 
@@ -168,8 +163,19 @@ def test_low_against_the_own_height_where_the_pose_is_not_known():
     assert heights[ids == 2] == pytest.approx(112, rel=0.1)
 
 
+def test_a_box_as_high_as_who_stands_and_wider_does_not_lie():
+    """Turned detection puts such boxes around beds."""
+    scene = film({1: Actor(stand, (600, 500)), 2: Actor(lie, (900, 520))}, LONG)
+    boxes, scores = scene.poses.boxes.copy(), scene.poses.keypoint_scores.copy()
+    mine = scene.poses.track_ids == 2
+    boxes[mine], scores[mine] = [700, 280, 1100, 520], 0
+    ghost = replace(scene, poses=replace(scene.poses, boxes=boxes, keypoint_scores=scores))
+    assert len(found(scene)[1]) == 1
+    assert found(ghost)[1] == ()
+
+
 def test_where_nobody_stands_the_height_is_not_known():
-    seen = sightings(film({1: Actor(lying, (700, 500))}, LONG))
+    seen = sightings(film({1: Actor(lie, (700, 500))}, LONG))
     assert np.isnan(standing_height(seen)).all()
     assert np.isfinite(lying_measure(seen)).all()
 
@@ -191,7 +197,7 @@ def beside(x_px):
 
 
 def test_a_zone_belongs_to_who_lies_in_it():
-    scene = film({1: Actor(lying, (400, 500)), 2: Actor(lying, (1000, 500))}, LONG)
+    scene = film({1: Actor(lie, (400, 500)), 2: Actor(lie, (1000, 500))}, LONG)
     seen, lies = found(scene, zones=beside(700))
     assert {one.zone: ids_of(seen, one) for one in lies} == {0: [1], NOWHERE: [2]}
 
@@ -200,7 +206,7 @@ def test_who_rolls_out_of_bed_lies_outside_from_then_on():
     """The hour in bed before neither hides it nor is part of it."""
 
     def rolls(t):
-        return lying(t) + np.array([0.6, 0.1]) * np.clip(t - 20, 0, 1)
+        return lie(t) + np.array([0.6, 0.1]) * np.clip(t - 20, 0, 1)
 
     scene = film({1: Actor(rolls, (640, 500))}, replace(LONG, seconds=36.0))
     seen = sightings(scene)
@@ -213,7 +219,7 @@ def test_who_rolls_out_of_bed_lies_outside_from_then_on():
 
 
 def test_the_edge_of_a_zone_does_not_part_a_lying():
-    seen = sightings(film({1: Actor(lying, (700, 500))}, LONG))
+    seen = sightings(film({1: Actor(lie, (700, 500))}, LONG))
     flickers = np.where(np.random.default_rng(1).random(len(seen)) < 0.3, NOWHERE, 0)
     (one,) = find_lying(seen, flickers, long_lie_s=10.0, gap_s=5.0)
     assert one.zone == 0
@@ -229,7 +235,7 @@ def test_nobody_at_all():
 
 
 def test_what_is_not_finite_is_nobody():
-    scene = film({1: Actor(lying, (700, 500))}, LONG)
+    scene = film({1: Actor(lie, (700, 500))}, LONG)
     broken = scene.poses.boxes.copy()
     broken[::3] = np.nan
     seen, (one,) = found(replace(scene, poses=replace(scene.poses, boxes=broken)))
