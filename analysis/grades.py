@@ -69,17 +69,17 @@ def grade_events(
         return falls, ()
     seen = _sightings(sequence)
     inside = zone_numbers(seen.place, zones, "rest", sequence.size_wh)
-    gap_s = rules.get("gap_s", 0.0)
+    measure, gap_s = lying_measure(seen), rules.get("gap_s", 0.0)
     everybody = find_lying(seen, inside, long_lie_s=0.0, gap_s=gap_s)
+    resting = [lying for lying in everybody if lying.zone != NOWHERE]
     kept, suppressed = [], []
     for event in falls:
-        zone = _rests(event, seen, inside, [x for x in everybody if x.zone != NOWHERE])
+        zone = _rests(event, seen, measure, inside, resting)
         if zone == NOWHERE:
             kept.append(event)
         else:
             suppressed.append(replace(event, zone=zones[zone].name))
     long_lie_s = rules.get("long_lie_s", np.inf)
-    measure = lying_measure(seen)
     for lying in everybody:
         if lying.stop_s - lying.start_s < long_lie_s - _ROUNDING_S:
             continue
@@ -111,7 +111,13 @@ def _sightings(sequence: PoseSequence) -> Sightings:
     return Sightings.join(parts)
 
 
-def _rests(event: Event, seen: Sightings, inside: IntArray, resting: Sequence[Lying]) -> int:
+def _rests(
+    event: Event,
+    seen: Sightings,
+    measure: NDArray[np.float64],
+    inside: IntArray,
+    resting: Sequence[Lying],
+) -> int:
     """Return the rest zone in which a fall ends, ``NOWHERE`` where it ends in none.
 
     It ends in one where its most involved person is in the zone and lies or is seen to the end, or
@@ -120,7 +126,6 @@ def _rests(event: Event, seen: Sightings, inside: IntArray, resting: Sequence[Ly
     """
     if not event.people:
         return NOWHERE
-    measure = lying_measure(seen)
     ends = [_last_second(seen, p.track_id, event) for p in event.people]
     down = [bool(len(rows)) and np.mean(measure[rows]) >= _DOWN for rows in ends]
     first = ends[0]
@@ -161,14 +166,14 @@ def _zone_of(inside: IntArray, rows: IntArray) -> int:
 
 def _event(lying: Lying, seen: Sightings, measure: NDArray[np.float64], long_lie_s: float) -> Event:
     people = []
-    for track_id in np.unique(seen.track_id[lying.rows]).tolist():
-        rows = lying.rows[seen.track_id[lying.rows] == track_id]
+    ordered = np.sort(lying.rows)  # rows of sightings stand by person and time
+    for rows in np.split(ordered, np.flatnonzero(np.diff(seen.track_id[ordered])) + 1):
         boxes = seen.box[rows]
         x1, y1 = boxes[:, :2].min(axis=0).tolist()
         x2, y2 = boxes[:, 2:].max(axis=0).tolist()
         people.append(
             Person(
-                track_id=int(track_id),
+                track_id=int(seen.track_id[rows[0]]),
                 involvement=round(float(measure[rows].mean()), INVOLVEMENT_DIGITS),
                 box=(
                     round(x1, BOX_DIGITS), round(y1, BOX_DIGITS),

@@ -6,7 +6,7 @@ or the trunk upside down, and no trusted trunk, leg or head is upright.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 
 import numpy as np
 from numpy.typing import NDArray
@@ -208,11 +208,11 @@ def standing_height(seen: Sightings) -> Array:
 
     ids, person = np.unique(seen.track_id, return_inverse=True)
     own = np.ones(len(ids))
-    ratio = height / line(foot)
-    for number, track_id in enumerate(ids.tolist()):
-        mine = stands.track_id == track_id
-        if stands.duration_s[mine].sum() >= _STANDING_S:
-            own[number] = np.median(ratio[mine])
+    ratio, who = height / line(foot), np.searchsorted(ids, stands.track_id)
+    order = np.argsort(who, kind="stable")
+    for rows in np.split(order, np.flatnonzero(np.diff(who[order])) + 1):
+        if stands.duration_s[rows].sum() >= _STANDING_S:
+            own[who[rows[0]]] = np.median(ratio[rows])
     return np.asarray(line(seen.box[:, 3]) * own[person])
 
 
@@ -234,21 +234,36 @@ def find_lying(
     """
     down = (lying_measure(seen) >= _LYING) & (seen.speed <= _MAX_SPEED)
     zones = _settled(seen, zones)
-    chains: list[list[IntRows]] = []
-    open_chains: list[list[IntRows]] = []
+    chains: list[_Chain] = []
+    recent: list[_Chain] = []
     for spell in _spells(seen, down, zones, gap_s):
-        start = seen.time_s[spell[0]]
-        open_chains = [c for c in open_chains if start - _stop(seen, c) <= gap_s]
-        near = [c for c in open_chains if _continues(seen, zones, c, spell)]
+        recent = [c for c in recent if seen.time_s[spell[0]] - c.stop_s <= gap_s]
+        near = [c for c in recent if _continues(seen, zones, c.last, int(spell[0]))]
         if near:
-            max(near, key=lambda c: _stop(seen, c)).append(spell)
+            max(near, key=lambda c: c.stop_s).add(seen, spell)
         else:
-            chains.append([spell])
-            open_chains.append(chains[-1])
+            chains.append(_Chain(int(spell[0])))
+            chains[-1].add(seen, spell)
+            recent.append(chains[-1])
     found = [_lying(seen, zones, chain) for chain in chains]
     return tuple(
         x for x in found if x.stop_s - x.start_s >= long_lie_s - 1e-6 and x.seen >= _MIN_SEEN
     )
+
+
+@dataclass(slots=True)
+class _Chain:
+    """Spells of one lying; its last row, and when that ends."""
+
+    last: int
+    stop_s: float = -np.inf
+    spells: list[IntRows] = field(default_factory=list)
+
+    def add(self, seen: Sightings, spell: IntRows) -> None:
+        self.spells.append(spell)
+        stop_s = float(seen.time_s[spell[-1]] + seen.duration_s[spell[-1]])
+        if stop_s > self.stop_s:
+            self.last, self.stop_s = int(spell[-1]), stop_s
 
 
 def _settled(seen: Sightings, zones: IntRows) -> IntRows:
@@ -283,24 +298,18 @@ def _spells(
     return sorted(spells, key=lambda spell: float(seen.time_s[spell[0]]))
 
 
-def _stop(seen: Sightings, chain: list[IntRows]) -> float:
-    return max(float(seen.time_s[s[-1]] + seen.duration_s[s[-1]]) for s in chain)
-
-
-def _continues(seen: Sightings, zones: IntRows, chain: list[IntRows], spell: IntRows) -> bool:
-    """Tell whether a spell is at the place and in the zone of the end of a chain."""
-    last = max((s[-1] for s in chain), key=lambda row: float(seen.time_s[row]))
-    first = spell[0]
+def _continues(seen: Sightings, zones: IntRows, last: int, first: int) -> bool:
+    """Tell whether a spell starts at the place and in the zone where a chain ends."""
     centres = (seen.box[[last, first], :2] + seen.box[[last, first], 2:]) / 2
     near = np.hypot(*(centres[1] - centres[0])) <= _SAME_PLACE * seen.size[[last, first]].max()
     return bool(near and zones[last] == zones[first])
 
 
-def _lying(seen: Sightings, zones: IntRows, chain: list[IntRows]) -> Lying:
-    rows = np.sort(np.concatenate(chain))
+def _lying(seen: Sightings, zones: IntRows, chain: _Chain) -> Lying:
+    rows = np.sort(np.concatenate(chain.spells))
     rows = rows[np.argsort(seen.time_s[rows], kind="stable")]
     times, firsts = np.unique(seen.time_s[rows], return_index=True)
-    start_s, stop_s = float(times[0]), _stop(seen, chain)
+    start_s, stop_s = float(times[0]), chain.stop_s
     seen_s = float(seen.duration_s[rows[firsts]].sum())
     share = min(seen_s / max(stop_s - start_s, 1e-9), 1.0)
     return Lying(start_s, stop_s, share, int(zones[rows[0]]), rows.astype(np.int64))
