@@ -1,7 +1,8 @@
 """How right an analysis is where it is known what really happens.
 
 By windows: every window gets the class that fills at least half of it, as in training.
-By events: see ``recognizer.action.events``. What nobody labelled is not counted.
+By events: see ``recognizer.action.events``; what a rest zone suppresses is no alarm. What nobody
+labelled is not counted, nor is lying, which no window decides.
 """
 
 import logging
@@ -11,8 +12,9 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
+from numpy.typing import NDArray
 
-from analysis.record import Record
+from analysis.record import Record, ServiceResult
 from annotation.event_curves import THRESHOLDS, Curve, rate_text, write_curves
 from annotation.labels import (
     SEGMENT_COLUMNS,
@@ -91,7 +93,8 @@ class Evaluation:
         for name in self.classes[1:]:
             spans = [(s.start_s, s.stop_s) for s in events if s.class_name == name]
             truth = np.array(spans, np.float64).reshape(-1, 2)
-            footage = Footage(result.spans(), result.probabilities(name), truth, (begin, end))
+            probabilities = np.where(_suppressed(result, name), 0.0, result.probabilities(name))
+            footage = Footage(result.spans(), probabilities, truth, (begin, end))
             self.footage.setdefault(name, []).append(footage)
         everything = [*events, *_between(events, begin, end, self.classes[0])]
         for window in result.windows:
@@ -116,6 +119,17 @@ class Evaluation:
             except LabelError as error:
                 self.problems.append(f"{record.video}: {error}")
         return inside
+
+
+def _suppressed(result: ServiceResult, class_name: str) -> NDArray[np.bool_]:
+    """Tell which windows (N,) are part of an event that a rest zone suppresses."""
+    spans, inside = result.spans(), np.zeros(len(result.windows), np.bool_)
+    counts = result.probabilities(class_name) >= result.rules["threshold"]
+    for event in result.suppressed:
+        if event.class_name == class_name:
+            within = (spans[:, 0] >= event.start_s) & (spans[:, 1] <= event.stop_s)
+            inside |= within & counts
+    return inside
 
 
 def _between(events: Sequence[Segment], begin: float, end: float, name: str) -> list[Segment]:

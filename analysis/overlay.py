@@ -8,25 +8,34 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from analysis.record import Record, Window
+from analysis.grades import LYING
+from analysis.record import Event, Record, ServiceResult, Window
 from analysis.timeline import LANE_COLORS, Lane, Timeline
+from analysis.zones import Zone
 from recognizer.draw import caption_height, draw_caption, draw_people
-from recognizer.text import Tag, TextStyle, readable_on
+from recognizer.text import Color, Tag, TextStyle, readable_on
 from recognizer.types import ImageArray, Poses, PoseSequence
 
 _MIN_WIDTH_PX = 480  # narrower pictures are enlarged, so that letters can be read
 _MAX_ENLARGEMENT = 4
 # Of the people whom a window's network saw, how many an event is about: two fight, one falls.
 _ABOUT = {"fight": 2, "falldown": 1}
+_ZONE_COLORS: dict[str, Color] = {"rest": (120, 200, 120), "ignore": (150, 150, 150)}
+_ZONE_TEXTS = {"rest": "rest: {}", "ignore": "not looked at: {}"}
+_DARK = 0.5  # of the light that is left of what is not looked at
 
 
 @dataclass(frozen=True, eq=False, slots=True)
 class _Watched:
-    """A lane of the timeline, the windows behind it, and how many people an event is about."""
+    """A lane of the timeline, what is behind it, and how many people an event is about.
+
+    Behind it are windows or, where no window decides, the events themselves.
+    """
 
     lane: Lane
     windows: Sequence[Window]
     people: int
+    events: Sequence[Event] = ()
 
     def people_at(self, time_s: float) -> set[int]:
         """Return the most involved people of the most probable window around a time.
@@ -36,6 +45,9 @@ class _Watched:
         lane = self.lane
         if not lane.is_event(time_s):
             return set()
+        if lane.threshold is None:
+            now = [e for e in self.events if e.start_s <= time_s < e.stop_s]
+            return {person.track_id for event in now for person in event.people}
         inside = (lane.windows[:, 0] <= time_s) & (time_s < lane.windows[:, 1])
         chosen = np.flatnonzero(inside & (lane.probabilities >= lane.threshold))
         if not len(chosen):
@@ -51,7 +63,9 @@ def overlay_frames(
 
     People have boxes and ids. During an event those whom it is about, the two most involved
     of a fight or the one of a fall, have a thick frame with its class and current probability,
-    and the others are grey. The timeline stands below the picture and hides nothing.
+    and the others are grey. Somebody who lies is framed with how long by now. Zones are outlined
+    with their names, ignored ones darkened. The timeline stands below the picture and hides
+    nothing.
 
     Args:
         record: what was found.
@@ -66,9 +80,9 @@ def overlay_frames(
     timeline = Timeline(lanes, record.span_s, factor * width, factor * height)
     for t, picture in enumerate(pictures):
         time_s = float(sequence.time_s[t])
-        image, poses = picture, sequence.frame(t)
+        image, poses = _with_zones(picture, record.zones), sequence.frame(t)
         if factor > 1:
-            image = np.asarray(cv2.resize(picture, None, fx=factor, fy=factor), np.uint8)
+            image = np.asarray(cv2.resize(image, None, fx=factor, fy=factor), np.uint8)
             poses = _enlarged(poses, factor)
         about = [(w.lane, w.people_at(time_s)) for w in watched if w.lane.is_event(time_s)]
         marked = frozenset[int]().union(*(ids for _, ids in about))
@@ -84,18 +98,55 @@ def overlay_frames(
 def _watch(record: Record) -> list[_Watched]:
     watched: list[_Watched] = []
     for service, result in record.services.items():
-        for name in result.classifier["classes"][1:]:
-            events = [(e.start_s, e.stop_s) for e in result.events if e.class_name == name]
-            lane = Lane(
-                name=name,
-                color=LANE_COLORS[len(watched) % len(LANE_COLORS)],
-                windows=result.spans(),
-                probabilities=result.probabilities(name),
-                threshold=result.rules["threshold"],
-                events=np.array(events, np.float64).reshape(-1, 2),
-            )
-            watched.append(_Watched(lane, result.windows, _ABOUT[service]))
+        for name in [*result.classifier["classes"][1:], *([LYING] if result.lying else [])]:
+            color = LANE_COLORS[len(watched) % len(LANE_COLORS)]
+            watched.append(_watched(result, name, color, _ABOUT[service]))
     return watched
+
+
+def _watched(result: ServiceResult, name: str, color: Color, people: int) -> _Watched:
+    lying = name == LYING
+    lane = Lane(
+        name=name,
+        color=color,
+        windows=np.zeros((0, 2)) if lying else result.spans(),
+        probabilities=np.zeros(0) if lying else result.probabilities(name),
+        threshold=None if lying else result.rules["threshold"],
+        events=_spans(result.events, name),
+        suppressed=_spans(result.suppressed, name),
+    )
+    events = [event for event in result.events if event.class_name == name]
+    return _Watched(lane, result.windows, people, events)
+
+
+def _spans(events: Sequence[Event], name: str) -> NDArray[np.float64]:
+    spans = [(event.start_s, event.stop_s) for event in events if event.class_name == name]
+    return np.array(spans, np.float64).reshape(-1, 2)
+
+
+def _with_zones(picture: ImageArray, zones: Sequence[Zone]) -> ImageArray:
+    """Return the picture with every zone: its outline and name, what is ignored darkened."""
+    if not zones:
+        return picture
+    canvas = picture.copy()
+    height, width = canvas.shape[:2]
+    corners = [np.round(zone.corners_px((width, height))).astype(np.int32) for zone in zones]
+    for zone, polygon in zip(zones, corners, strict=True):
+        if zone.kind == "ignore":
+            dark = np.asarray(canvas * _DARK, np.uint8)
+            mask = np.zeros((height, width), np.uint8)
+            cv2.fillPoly(mask, [polygon], (1.0,))
+            canvas[mask > 0] = dark[mask > 0]
+    thick = max(1, round(height / 300))
+    size_px = max(12, round(height / 38))
+    for zone, polygon in zip(zones, corners, strict=True):
+        color = _ZONE_COLORS[zone.kind]
+        cv2.polylines(canvas, [polygon], isClosed=True, color=color, thickness=thick)
+        left, top = polygon[np.lexsort((polygon[:, 0], polygon[:, 1]))[0]].tolist()
+        text = _ZONE_TEXTS[zone.kind].format(zone.name)
+        style = TextStyle(size_px, readable_on(color))
+        Tag(text, left, top - style.height, style, color).draw(canvas)  # above, not on who rests
+    return canvas
 
 
 def _enlarged(poses: Poses, factor: int) -> Poses:
@@ -153,8 +204,7 @@ def _tags(
     (left, _), (_, bottom) = corners
     top = min(bottom, height - caption_height(height) - len(lanes) * line)
     for number, lane in enumerate(lanes):
-        value = lane.at(time_s)
-        text = lane.name if value is None else f"{lane.name} {value:.2f}"
+        text = f"{lane.name} {lane.value_text(time_s)}".rstrip()
         style = TextStyle(size_px, readable_on(lane.color), bold=True)
         yield Tag(text, left, top + number * line, style, lane.color)
 

@@ -14,6 +14,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from analysis.zones import Zone
 from recognizer.artifacts import ArtifactError, atomic_path
 
 SCHEMA = "recognizer.analysis"
@@ -23,6 +24,7 @@ SCHEMA_FILE = Path(__file__).with_name("schema.json")
 TIME_DIGITS, PROBABILITY_DIGITS, INVOLVEMENT_DIGITS, BOX_DIGITS = 6, 6, 4, 1
 
 WindowState = Literal["judged", "nobody", "too_few_frames"]
+Grade = Literal["fall", "lying"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,16 +76,20 @@ class Window:
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """Windows of one class above the threshold, merged.
+    """Windows of one class above the threshold, merged; or somebody who stays down.
 
     Attributes:
-        class_name: what happens.
-        start_s: start of its first window.
-        stop_s: end of its last.
-        peak_probability: highest probability in it.
-        peak_s: middle of the window with that.
-        windows: number of windows above the threshold.
-        people: everybody whom these windows are about, most involved first.
+        class_name: what happens; ``Lying`` for the grade ``lying``.
+        start_s: start of its first window; when first seen lying.
+        stop_s: end of its last; when last seen lying.
+        peak_probability: highest probability in it; the part of the time seen lying.
+        peak_s: middle of the window with that; when somebody had been down for long_lie_s.
+        windows: number of windows above the threshold; 0 for lying, which no window decides.
+        people: everybody whom these windows are about, most involved first; of somebody who
+            lies all ids.
+        grade: of the service falldown; None for others.
+        follows_fall_s: start of the fall after which somebody lies; None without one.
+        zone: name of the rest zone that suppresses it; None for what is an event.
         streams: those of the window with the highest probability.
 
     """
@@ -96,6 +102,9 @@ class Event:
     windows: int
     people: tuple[Person, ...]
     streams: dict[str, float] = field(default_factory=dict)
+    grade: Grade | None = None
+    follows_fall_s: float | None = None
+    zone: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,6 +116,8 @@ class ServiceResult:
         rules: how windows become events: threshold, merge_gap_s, min_event_s.
         windows: in order of time.
         events: in order of time.
+        suppressed: what would be events if they were not in rest zones.
+        lying: what makes lying an event: long_lie_s, gap_s; empty where not looked for.
 
     """
 
@@ -114,6 +125,8 @@ class ServiceResult:
     rules: dict[str, float]
     windows: tuple[Window, ...]
     events: tuple[Event, ...]
+    suppressed: tuple[Event, ...] = ()
+    lying: dict[str, float] = field(default_factory=dict)
 
     def probabilities(self, class_name: str) -> NDArray[np.float64]:
         """Return the probability of a class for every window, NaN where not judged."""
@@ -139,6 +152,7 @@ class Record:
         span_s: start and stop.
         made_from: folders of the poses and tracks, whose names change with their settings.
         services: by service.
+        zones: of its camera.
 
     """
 
@@ -151,19 +165,30 @@ class Record:
     span_s: tuple[float, float]
     made_from: dict[str, str]
     services: dict[str, ServiceResult] = field(default_factory=dict)
+    zones: tuple[Zone, ...] = ()
 
 
 def to_json(record: Record) -> dict[str, Any]:
     """Return the record as the schema describes it."""
     value = asdict(record)
     start_s, stop_s = value.pop("span_s")
+    _drop_empty(value, "zones")
     for result in value["services"].values():
-        for event in result["events"]:
+        for event in (*result["events"], *result["suppressed"]):
             event["class"] = event.pop("class_name")
+            _drop_empty(event, "grade", "follows_fall_s", "zone")
+        _drop_empty(result, "suppressed", "lying")
     return {
         "schema": SCHEMA, "schema_version": SCHEMA_VERSION,
         **value, "start_s": start_s, "stop_s": stop_s,
     }  # fmt: skip
+
+
+def _drop_empty(value: dict[str, Any], *keys: str) -> None:
+    """Leave out what only some videos, services and events have."""
+    for key in keys:
+        if value[key] in (None, (), {}):
+            del value[key]
 
 
 def record_bytes(record: Record) -> bytes:
@@ -211,7 +236,8 @@ def read_record(path: Path) -> Record:
         services = {name: _service(result) for name, result in value.pop("services").items()}
         size_wh = tuple(value.pop("size_wh"))
         span_s = (value.pop("start_s"), value.pop("stop_s"))
-        record = Record(**value, size_wh=size_wh, span_s=span_s, services=services)
+        zones = tuple(_zone(zone) for zone in value.pop("zones", ()))
+        record = Record(**value, size_wh=size_wh, span_s=span_s, services=services, zones=zones)
         _check(record)
         return record
     except ArtifactError:
@@ -240,7 +266,12 @@ def _check(record: Record) -> None:
 def _service(value: dict[str, Any]) -> ServiceResult:
     windows = tuple(Window(**{**w, "people": _people(w)}) for w in value.pop("windows"))
     events = tuple(_event(event) for event in value.pop("events"))
-    return ServiceResult(**value, windows=windows, events=events)
+    suppressed = tuple(_event(event) for event in value.pop("suppressed", ()))
+    return ServiceResult(**value, windows=windows, events=events, suppressed=suppressed)
+
+
+def _zone(value: dict[str, Any]) -> Zone:
+    return Zone(**{**value, "polygon": tuple((float(x), float(y)) for x, y in value["polygon"])})
 
 
 def _event(value: dict[str, Any]) -> Event:

@@ -43,6 +43,7 @@ from analysis.video import (
     overlay_path,
     record_path,
 )
+from analysis.zones import unseen_zones
 from annotation.batch import settle, worker_count
 from annotation.inputs import Video, list_videos
 from annotation.pipeline import EXIT_DONE, EXIT_SOME_REFUSED
@@ -83,6 +84,8 @@ def analyse(config: Config, watch: Watch) -> int:
     files = {service: classifier_path(config, service) for service in services}
     facts, rules = _ask_classifiers(config, files)
     names = [video.relative for video in videos]
+    for text in unseen_zones(config.inference.zones, names):
+        logger.warning("%s", text)
     truth = read_truth(config, {s: facts[s]["classes"] for s in services}, names)
     folder = config.inference.output_dir
     with exclusive(folder):

@@ -18,7 +18,8 @@ SHOWN = 20
 _NEAR = 0.1  # so far above the threshold an event is said to be near it
 COLUMNS = (
     "video", "state", "service", "events", "times_s", "peak_probability", "peak_s", "seconds",
-    "windows", "nobody", "not_judged", "reason", "peak_streams", "peak_people",
+    "windows", "nobody", "not_judged", "lying", "suppressed", "reason",
+    "peak_streams", "peak_people",
 )  # fmt: skip
 
 Rows = list[list[object]]
@@ -96,17 +97,19 @@ def _pose_only(result: ServiceResult) -> int:
 def summary_rows(outcome: Outcome, record: Record | None, services: Sequence[str]) -> Rows:
     """Return the rows of one video: the end state alone where there is no record.
 
-    ``times_s`` reads ``3.00-7.50 Fight; 12.00-15.00 Fight``; the peak is that of the whole
+    ``times_s`` reads ``3.00-7.50 Fight; 12.00-15.00 Fight``, ``lying`` is how many of those are of
+    that grade, ``suppressed`` reads ``2.00-5.00 Falldown (bed)``; the peak is that of the whole
     video, also below the threshold, so that near misses show, with what each stream said of it
     and the ids of its people.
     """
     head: list[object] = [outcome.video, outcome.state]
     if record is None:
-        return [[*head, s, *[""] * 8, outcome.reason, "", ""] for s in services]
+        empty = [""] * (len(COLUMNS) - len(head) - 4)
+        return [[*head, s, *empty, outcome.reason, "", ""] for s in services]
     rows: Rows = []
     for service in services:
         result = record.services[service]
-        times = [f"{e.start_s:.2f}-{e.stop_s:.2f} {e.class_name}" for e in result.events]
+        times = [_when(e) for e in result.events]
         peak, window = _peak(result) or (None, None)
         states = [w.state for w in result.windows]
         rows.append(
@@ -115,12 +118,18 @@ def summary_rows(outcome: Outcome, record: Record | None, services: Sequence[str
                 "" if peak is None else f"{peak:.4f}",
                 "" if window is None else f"{(window.start_s + window.stop_s) / 2:.2f}",
                 f"{record.span_s[1] - record.span_s[0]:.2f}",
-                len(states), states.count("nobody"), states.count("too_few_frames"), outcome.reason,
+                len(states), states.count("nobody"), states.count("too_few_frames"),
+                sum(e.grade == "lying" for e in result.events),
+                "; ".join(f"{_when(e)} ({e.zone})" for e in result.suppressed), outcome.reason,
                 "" if window is None else _streams_text(window.streams),
                 "" if window is None else _ids(window.people),
             ]
         )  # fmt: skip
     return rows
+
+
+def _when(event: Event) -> str:
+    return f"{event.start_s:.2f}-{event.stop_s:.2f} {event.class_name}"
 
 
 def event_lines(found: Sequence[Found], rules: Mapping[str, Mapping[str, float]]) -> list[str]:
@@ -144,10 +153,10 @@ def event_lines(found: Sequence[Found], rules: Mapping[str, Mapping[str, float]]
     for video, service, event in events[:SHOWN]:
         near = _near(service, event, rules)
         streams = f" ({_streams_text(event.streams)}{near})" if event.streams else ""
+        how = _length(event) if event.grade == "lying" else f"{event.peak_probability:.2f}"
         lines.append(
             f"  {video}  {event.start_s:.2f}-{event.stop_s:.2f} s  {event.class_name} "
-            f"{event.peak_probability:.2f}{streams}  people (track ids): "
-            f"{_ids(event.people) or 'nobody'}"
+            f"{how}{streams}  people (track ids): {_ids(event.people) or 'nobody'}"
         )
     if len(events) > SHOWN:
         lines.append(f"  and {len(events) - SHOWN} more in {SUMMARY}")
@@ -177,6 +186,12 @@ def pose_only_lines(found: Sequence[Found]) -> list[str]:
     ]
 
 
+def _length(event: Event) -> str:
+    length = f"for {event.stop_s - event.start_s:.1f} s"
+    fall_s = event.follows_fall_s
+    return length if fall_s is None else f"{length} after the fall at {fall_s:.2f} s"
+
+
 def other_rule(
     found: Sequence[Found], rules: Mapping[str, Mapping[str, float]]
 ) -> tuple[str, dict[str, float]] | None:
@@ -185,13 +200,16 @@ def other_rule(
     Fewer events of the service with most of them, its most probable one kept; more, if it is the
     only one; where there is no event, the one that was most nearly found.
     """
-    counts = {name: sum(len(one.events[name]) for one in found) for name in rules}
+    judged = {  # no threshold changes who is seen lying
+        name: [e for one in found for e in one.events[name] if e.grade != "lying"] for name in rules
+    }
+    counts = {name: len(events) for name, events in judged.items()}
     most = max(counts, key=lambda name: counts[name])
     if counts[most]:
         low = rules[most]["threshold"]
         if counts[most] == 1:
             return _changed(f"more events of {most} (threshold {low:g})", most, _short(low / 2, 0))
-        high = max(e.peak_probability for one in found for e in one.events[most])
+        high = max(e.peak_probability for e in judged[most])
         text = f"fewer events of {most} (threshold {low:g})"
         return _changed(text, most, _short((low + high) / 2, low))
     near = [

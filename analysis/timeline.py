@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import cv2
 import numpy as np
@@ -18,6 +18,9 @@ _AXIS: Color = (150, 146, 142)
 _TEXT: Color = (225, 222, 220)
 # What the boxes above mean; nothing else in the picture says it.
 LEGEND = "thick: whom an event is about   grey: others, or not tracked   dashed: interpolated"
+LEGEND_RESTING = (
+    "thick: of an event   grey: others   dashed: interpolated   grey bar: in a rest zone"
+)
 _STEPS_S = (0.5, 1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 14400, 43200, 86400)
 
 
@@ -30,8 +33,9 @@ class Lane:
         color: of curve and events.
         windows: (N, 2) start and stop, seconds.
         probabilities: (N,), NaN where not judged.
-        threshold: of the events.
+        threshold: of the events; None where no window decides them.
         events: (E, 2) start and stop.
+        suppressed: (S, 2) start and stop of what a rest zone suppresses.
 
     """
 
@@ -39,8 +43,9 @@ class Lane:
     color: Color
     windows: NDArray[np.float64]
     probabilities: NDArray[np.float64]
-    threshold: float
+    threshold: float | None
     events: NDArray[np.float64]
+    suppressed: NDArray[np.float64] = field(default_factory=lambda: np.zeros((0, 2)))
 
     def at(self, time_s: float) -> float | None:
         """Return the highest probability of the windows around a time, None without one."""
@@ -48,6 +53,14 @@ class Lane:
         values = self.probabilities[inside]
         values = values[~np.isnan(values)]
         return float(values.max()) if len(values) else None
+
+    def value_text(self, time_s: float) -> str:
+        """Return the probability at a time or, where no window decides, how long it lasts."""
+        if self.threshold is None:
+            begun = self.events[(self.events[:, 0] <= time_s) & (time_s < self.events[:, 1])]
+            return f"{time_s - begun[:, 0].min():.0f} s" if len(begun) else ""
+        value = self.at(time_s)
+        return "" if value is None else f"{value:.2f}"
 
     def is_event(self, time_s: float) -> bool:
         """Tell whether a time is inside an event."""
@@ -72,6 +85,8 @@ class Timeline:
         self, lanes: Sequence[Lane], span_s: tuple[float, float], width: int, picture_height: int
     ) -> None:
         self._lanes = lanes
+        resting = any(len(lane.suppressed) for lane in lanes)
+        self._meaning = LEGEND_RESTING if resting else LEGEND
         self._begin, end = span_s
         self._seconds = max(end - self._begin, 1e-3)
         size_px = max(12, round(min(picture_height / 36, width / 40)))
@@ -122,14 +137,17 @@ class Timeline:
             area = still[top:bottom, self._x(start) : self._x(stop) + 1]
             area[:] = (0.78 * area + 0.22 * np.array(lane.color)).astype(np.uint8)
         self._curve(lane, top)
-        y = round(bottom - 1 - lane.threshold * (height - 1))
-        for x in range(self._left, right, 8):
-            cv2.line(still, (x, y), (min(x + 3, right - 1), y), _TEXT, 1)
+        if lane.threshold is not None:
+            y = round(bottom - 1 - lane.threshold * (height - 1))
+            for x in range(self._left, right, 8):
+                cv2.line(still, (x, y), (min(x + 3, right - 1), y), _TEXT, 1)
+        thick = max(2, height // 14)
+        for start, stop in lane.suppressed.tolist():
+            ends = (self._x(start), top), (self._x(stop), top + thick)
+            cv2.rectangle(still, *ends, _AXIS, -1)
         for start, stop in lane.events.tolist():  # a solid bar on top, also where it is narrow
-            thick = max(2, height // 14)
-            cv2.rectangle(
-                still, (self._x(start), top), (self._x(stop), top + thick), lane.color, -1
-            )
+            ends = (self._x(start), top), (self._x(stop), top + thick)
+            cv2.rectangle(still, *ends, lane.color, -1)
         draw_text(still, name, (self._pad, top), self._text)
 
     def _curve(self, lane: Lane, top: int) -> None:
@@ -164,15 +182,14 @@ class Timeline:
 
     def _legend(self, top: int) -> None:
         room = self._still.shape[1] - 2 * self._pad
-        text = fit_text(LEGEND, self._small, room)
+        text = fit_text(self._meaning, self._small, room)
         draw_text(self._still, text, (self._pad, top), self._small)
 
     def _value_style(self, color: Color, *, bold: bool = False) -> TextStyle:
         return TextStyle(round(1.25 * self._text.size_px), color, bold)
 
     def _value(self, strip: ImageArray, lane: Lane, top: int, time_s: float) -> None:
-        value = lane.at(time_s)
-        text = "-" if value is None else f"{value:.2f}"
+        text = lane.value_text(time_s) or "-"
         event = lane.is_event(time_s)
         style = self._value_style(lane.color if event else _TEXT, bold=event)
         draw_text(strip, text, (self._pad, top + self._lane_height - style.height), style)

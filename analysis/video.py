@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from analysis.events import find_events
+from analysis.grades import grade_events, lying_rules
 from analysis.overlay import overlay_frames
 from analysis.record import (
     TIME_DIGITS,
@@ -17,6 +18,7 @@ from analysis.record import (
 )
 from analysis.services import open_classifier, window_plan
 from analysis.windows import judge_windows
+from analysis.zones import Zone, without_ignored, zones_of
 from annotation.clips import span_of
 from annotation.visualize import SourceVideoError, pictures_of, sample_fps_of, write_frames
 from annotation.workers import Report, StopRunError
@@ -94,6 +96,9 @@ def finished(plan: AnalysisPlan, before: Outcome) -> Outcome | None:
         and record.services[service].rules == plan.rules[service]
         for service in plan.files
     )
+    same &= record.zones == zones_of(plan.config.inference.zones, before.video)
+    falls = record.services.get("falldown")
+    same &= falls is None or falls.lying == lying_rules(plan.config)
     drawn = overlay_path(plan.folder, before.video).is_file() or not plan.config.inference.overlay
     as_before = (record.state, record.damage) == (settled.state, settled.reason)
     return settled if same and drawn and as_before else None
@@ -150,8 +155,10 @@ class VideoWorker:
             forget(plan.folder, video)
             reason = f"all {len(sequence)} frames carry the same time: there is no time to judge"
             return Outcome(video, "refused", f"{reason}; write the file anew with its frame rate")
+        zones = zones_of(plan.config.inference.zones, video)
+        sequence = without_ignored(sequence, zones)
         try:
-            services = self._services(sequence, _earlier(plan, video, meta), report)
+            services = self._services(sequence, zones, _earlier(plan, video, meta), report)
         except ModelError as error:
             raise StopRunError(str(error)) from error
         settled = _settled(job.before, services, len(sequence))
@@ -165,6 +172,7 @@ class VideoWorker:
             span_s=_rounded_span(sequence),
             made_from=plan.made_from,
             services=services,
+            zones=zones,
         )
         try:
             _keep(plan.folder, record)
@@ -178,10 +186,16 @@ class VideoWorker:
         return settled
 
     def _services(
-        self, sequence: PoseSequence, earlier: Record | None, report: Report
+        self,
+        sequence: PoseSequence,
+        zones: tuple[Zone, ...],
+        earlier: Record | None,
+        report: Report,
     ) -> dict[str, ServiceResult]:
         """Return what every classifier says; one asked before is not asked again."""
         plan, results = self._plan, {}
+        if earlier is not None and _ignored(earlier.zones) != _ignored(zones):
+            earlier = None  # other people were looked at
         for service, classifier in self._classifiers.items():
             facts, rules = plan.classifiers[service], plan.rules[service]
             before = earlier.services.get(service) if earlier is not None else None
@@ -193,7 +207,12 @@ class VideoWorker:
                     plan.config.scoring, report,
                 )  # fmt: skip
             events = find_events(windows, facts["classes"], rules)
-            results[str(service)] = ServiceResult(facts, rules, windows, events)
+            result = ServiceResult(facts, rules, windows, events)
+            if service == "falldown":
+                lying = lying_rules(plan.config)
+                events, suppressed = grade_events(events, sequence, zones, lying)
+                result = replace(result, events=events, suppressed=suppressed, lying=lying)
+            results[str(service)] = result
         return results
 
     def _draw(
@@ -216,6 +235,10 @@ class VideoWorker:
         except (SourceVideoError, VideoError) as error:
             return str(error).replace(str(job.path), record.video)
         return ""
+
+
+def _ignored(zones: tuple[Zone, ...]) -> list[Zone]:
+    return [zone for zone in zones if zone.kind == "ignore"]
 
 
 def _rounded_span(sequence: PoseSequence) -> tuple[float, float]:

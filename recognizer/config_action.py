@@ -13,6 +13,7 @@ from recognizer.config_types import (
     Section,
     Unit,
 )
+from recognizer.config_zones import ZonesSection
 
 Seed = Annotated[int, Field(ge=0, le=2**32 - 1)]
 
@@ -102,6 +103,8 @@ class FalldownClassifierSection(ClassifierSection):
     """The classifier of falls."""
 
     model_path: str = "falldown.onnx"
+    long_lie_s: Annotated[float, Field(ge=0.5)] | None = 10.0
+    lying_gap_s: NonNegative = 5.0
 
 
 class InferenceSection(Section):
@@ -117,6 +120,7 @@ class InferenceSection(Section):
     min_event_s: NonNegative = 0.0
     labels: ConfigPath | None = None
     tolerance_s: NonNegative = 0.0
+    zones: ZonesSection = ZonesSection()
     overlay: bool = True
     views: Views = []
 

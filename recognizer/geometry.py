@@ -71,6 +71,22 @@ def box_iou(a: AnyFloat, b: AnyFloat) -> AnyFloat:
     return iou
 
 
+def in_polygon(points: AnyFloat, polygon: AnyFloat) -> NDArray[np.bool_]:
+    """Tell which points (N, 2) lie in a polygon (P, 2), by the even-odd rule; (N,) bool.
+
+    Corners stand in their order, the last is joined to the first; either direction. A point that
+    is not finite lies nowhere. Source: Shimrat 1962, "Position of point relative to polygon".
+    """
+    inside = np.zeros(len(points), np.bool_)
+    x, y = points[:, 0], points[:, 1]
+    for (x1, y1), (x2, y2) in zip(polygon, np.roll(polygon, -1, axis=0), strict=True):
+        if y1 != y2:
+            spans = (y1 > y) != (y2 > y)
+            inside ^= spans & (x < x1 + (y - y1) / (y2 - y1) * (x2 - x1))
+    inside &= np.isfinite(points).all(axis=1)
+    return inside
+
+
 def oks(
     keypoints_a: AnyFloat,
     keypoints_b: AnyFloat,

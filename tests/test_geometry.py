@@ -13,6 +13,7 @@ from recognizer.geometry import (
     box_iou,
     crop_affine,
     crop_to_image,
+    in_polygon,
     nms,
     oks,
 )
@@ -271,3 +272,31 @@ def test_the_crop_of_a_turn_is_that_of_the_turned_image_and_its_points_come_back
     np.testing.assert_allclose(crop, places @ upright[0, :, :2].T + upright[0, :, 2], atol=1e-9)
     back = crop_to_image((crop / [30, 40])[None], centres, sizes, turns)
     np.testing.assert_allclose(back[0], points, atol=1e-4)
+
+
+# --- polygons ----------------------------------------------------------------------
+
+
+@settings(max_examples=300)
+@given(
+    hnp.arrays(np.float64, (40, 2), elements=st.floats(-20, 120)),
+    st.integers(3, 12),
+    st.integers(0, 10_000),
+)
+def test_points_in_polygons_are_those_of_opencv(points, corners, seed):
+    rng = np.random.default_rng(seed)
+    angles = np.sort(rng.uniform(0, 2 * np.pi, corners))
+    radii = rng.uniform(5, 50, corners)
+    polygon = 50 + radii[:, None] * np.column_stack([np.cos(angles), np.sin(angles)])
+    contour = polygon.astype(np.float32)[:, None]
+    away = np.array([cv2.pointPolygonTest(contour, p, measureDist=True) for p in points.tolist()])
+    clear = np.abs(away) > 1e-3  # on the line itself the two may differ
+    for own in (polygon, polygon[::-1]):
+        assert (in_polygon(points, own) == (away > 0))[clear].all()
+
+
+def test_a_dent_of_a_polygon_and_what_is_not_finite_are_outside():
+    polygon = np.array([[0, 0], [10, 0], [10, 10], [5, 2], [0, 10]], float)
+    points = np.array([[5, 1], [5, 8], [1, 5], [np.nan, 1], [np.inf, 1]])
+    assert in_polygon(points, polygon).tolist() == [True, False, True, False, False]
+    assert in_polygon(np.zeros((0, 2)), polygon).shape == (0,)

@@ -1,6 +1,7 @@
 """The report where the truth is known: from tables, from folders, and what is left out."""
 
 import json
+from dataclasses import replace
 
 import pytest
 
@@ -162,3 +163,16 @@ def test_folders_are_the_truth_without_a_table():
         "fight": Truth("folders", {"Fight/a.mp4": "Fight", "x/NonFight/b.mp4": "NonFight"})
     }
     assert read_truth(config(), CLASSES, ["c.mp4"]) == {}
+
+
+def test_what_a_rest_zone_suppresses_is_no_false_alarm():
+    truth = Truth("folders", {"NonFight/b.mp4": "NonFight"})
+    calm = result(sliding([0.1, 0.9, 0.8, 0.1, 0.1, 0.1, 0.9, 0.1]))
+    first, second = calm.events
+    both = evaluated(truth, record({"fight": calm}, video="NonFight/b.mp4"))
+    one = replace(calm, events=(second,), suppressed=(replace(first, zone="bed"),))
+    rest = evaluated(truth, record({"fight": one}, video="NonFight/b.mp4"))
+    (all_windows,), (others,) = both.footage["Fight"], rest.footage["Fight"]
+    assert all_windows.probabilities.tolist() == [0.1, 0.9, 0.8, 0.1, 0.1, 0.1, 0.9, 0.1]
+    assert others.probabilities.tolist() == [0.1, 0.0, 0.0, 0.1, 0.1, 0.1, 0.9, 0.1]
+    assert rest.probabilities == both.probabilities  # what the classifier says stays what it is

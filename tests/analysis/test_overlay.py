@@ -7,11 +7,13 @@ import numpy as np
 import pytest
 
 from analysis.overlay import overlay_frames
-from analysis.timeline import LANE_COLORS, LEGEND, Lane, Timeline
+from analysis.record import Event
+from analysis.timeline import LANE_COLORS, LEGEND, LEGEND_RESTING, Lane, Timeline
+from analysis.zones import Zone
 from recognizer.draw import color_of
 from recognizer.text import TextStyle
 from recognizer.types import Poses, PoseSequence
-from tests.analysis.records import record, result, sliding, window
+from tests.analysis.records import person, record, result, sliding, window
 
 SPAN_S = (0.0, 10.0)
 
@@ -110,11 +112,11 @@ def tracks(frames=50, size_wh=(96, 64)):
     return PoseSequence(poses, offsets, times, np.zeros(frames, bool), size_wh)
 
 
-def drawn(services, sequence=None):
+def drawn(services, sequence=None, zones=()):
     sequence = sequence or tracks()
     width, height = sequence.size_wh
     pictures = iter([np.full((height, width, 3), 90, np.uint8)] * len(sequence))
-    one = replace(record(services, stop_s=5.0), size_wh=sequence.size_wh)
+    one = replace(record(services, stop_s=5.0), size_wh=sequence.size_wh, zones=zones)
     return list(overlay_frames(one, sequence, pictures))
 
 
@@ -257,3 +259,60 @@ def test_memory_does_not_grow_with_the_video():
         peaks.append(tracemalloc.get_traced_memory()[1])
         tracemalloc.stop()
     assert peaks[1] < 1.1 * peaks[0]
+
+
+# --- who lies, and zones ----------------------------------------------------------------
+
+
+def lying(start_s, stop_s, ids=(3,), zone=None):
+    people = tuple(person(i, start_s, stop_s) for i in ids)
+    return Event("Lying", start_s, stop_s, 1.0, start_s + 1, 0, people, "lying", zone=zone)
+
+
+def falls(events=(), suppressed=()):
+    """Return a result without an event of the windows, whose lane comes first."""
+    calm = result([window(0.0, 0.1, service="falldown", people=(1, 2, 3))], service="falldown")
+    return replace(calm, events=events, suppressed=suppressed, lying={"long_lie_s": 1.0})
+
+
+def test_who_lies_is_framed_in_the_colour_of_an_own_lane():
+    frames = drawn({"falldown": falls([lying(2.0, 4.0)])}, crowd())
+    assert marked(frames[30][0], LANE_COLORS[1]) == [False, False, True, False]
+    for calm in (frames[10][0], frames[45][0]):
+        assert marked(calm, LANE_COLORS[1]) == [False] * 4
+    assert near(frames[30][0][270:], LANE_COLORS[1]) > 200
+    without = drawn({"falldown": replace(falls(), lying={})}, crowd())
+    assert without[0][0].shape[0] < frames[0][0].shape[0]
+
+
+def test_the_lane_of_lying_says_how_long_by_now():
+    events = np.array([[2.0, 9.0], [5.0, 30.0]])
+    one = Lane("Lying", LANE_COLORS[1], np.zeros((0, 2)), np.zeros(0), None, events)
+    assert [one.value_text(t) for t in (1.9, 2.0, 8.9, 20.0, 30.0)] == [
+        "", "0 s", "7 s", "15 s", "",
+    ]  # fmt: skip
+    assert lane([0.25]).value_text(0.5) == "0.25"
+
+
+def test_what_a_rest_zone_suppresses_is_a_grey_bar_and_frames_nobody():
+    frames = drawn({"falldown": falls(suppressed=[lying(2.0, 4.0, zone="bed")])}, crowd())
+    still = drawn({"falldown": falls()}, crowd())
+    assert marked(frames[30][0], LANE_COLORS[1]) == [False] * 4
+    assert (frames[30][0][:270] == still[30][0][:270]).all()
+    changed = (frames[30][0][270:] != still[30][0][270:]).any(axis=2)
+    assert changed.any()
+    assert all(word in LEGEND_RESTING for word in ("thick", "grey bar", "dashed", "rest zone"))
+
+
+def test_zones_are_outlined_and_what_is_ignored_is_darker():
+    bed = Zone("rest", "bed", ((0.1, 0.5), (0.4, 0.5), (0.4, 0.9), (0.1, 0.9)))
+    screen = Zone("ignore", "TV", ((0.6, 0.3), (0.9, 0.3), (0.9, 0.6), (0.6, 0.6)))
+    empty = replace(tracks(3, (480, 270)), size_wh=(480, 270))
+    empty.poses.boxes[:] = np.nan
+    image = drawn({"falldown": falls()}, empty, (bed, screen))[0][0]
+    x, y = 480, 270
+    assert (image[round(0.7 * y), round(0.25 * x)] == 90).all()  # inside the bed nothing changes
+    assert (image[round(0.5 * y), round(0.75 * x)] == 45).all()
+    for place in ((0.9, 0.25), (0.6, 0.75)):
+        row, column = round(place[0] * y), round(place[1] * x)
+        assert (image[row - 2 : row + 3, column] != image[row - 6, column]).any()

@@ -6,9 +6,17 @@ from dataclasses import replace
 
 import pytest
 
-from analysis.record import SCHEMA_FILE, read_record, record_bytes, to_json, write_record
+from analysis.record import (
+    SCHEMA_FILE,
+    Event,
+    read_record,
+    record_bytes,
+    to_json,
+    write_record,
+)
+from analysis.zones import Zone
 from recognizer.artifacts import ArtifactError
-from tests.analysis.records import record, result, sliding, window
+from tests.analysis.records import person, record, result, sliding, window
 from tests.analysis.schema import problems
 
 SCHEMA = json.loads(SCHEMA_FILE.read_bytes())
@@ -23,16 +31,38 @@ def full_record():
     return record({"fight": result(fight), "falldown": result(falls, service="falldown")})
 
 
+def graded_record():
+    """Return a record with both grades, a suppressed event and zones."""
+    square = ((0.1, 0.2), (0.5, 0.2), (0.5, 0.75))
+    who = (person(3, 4.0, 16.0),)
+    lying = Event("Lying", 4.0, 17.5, 0.8, 14.0, 0, who, "lying", follows_fall_s=2.0)
+    fall = Event("Falldown", 2.0, 5.0, 0.9, 3.0, 2, who, "fall")
+    falls = result(sliding([0.1, 0.9], service="falldown"), service="falldown")
+    falls = replace(
+        falls,
+        events=(fall, lying),
+        suppressed=(replace(fall, zone="bed"),),
+        lying={"long_lie_s": 10.0, "gap_s": 5.0},
+    )
+    zones = (Zone("rest", "bed", square), Zone("ignore", "창문", square))
+    return replace(record({"falldown": falls}, stop_s=20.0), zones=zones)
+
+
 def as_read(value):
     return json.loads(record_bytes(value))
 
 
-def test_a_record_is_what_the_schema_says():
-    assert problems(as_read(full_record()), SCHEMA) == []
+RECORDS = [full_record, graded_record]
 
 
-def test_a_record_comes_back_whole(tmp_path):
-    value = full_record()
+@pytest.mark.parametrize("make", RECORDS)
+def test_a_record_is_what_the_schema_says(make):
+    assert problems(as_read(make()), SCHEMA) == []
+
+
+@pytest.mark.parametrize("make", RECORDS)
+def test_a_record_comes_back_whole(tmp_path, make):
+    value = make()
     write_record(tmp_path / "a" / "b.json", tmp_path, value)
     assert read_record(tmp_path / "a" / "b.json") == value
     assert as_read(value) == json.loads(json.dumps(to_json(value)))
@@ -72,6 +102,32 @@ BREAKS = {
     "stride 0": lambda v: v["services"]["fight"]["classifier"].update(stride_s=0),
     "flag for a number": lambda v: v["services"]["fight"]["rules"].update(threshold=True),
 }
+
+
+GRADED_BREAKS = {
+    "unknown grade": lambda e, v: e.update(grade="slip"),
+    "fall as text": lambda e, v: e.update(follows_fall_s="2.0"),
+    "no grade of a fall before it": lambda e, v: e.update(follows_fall_s=None),
+    "corner outside": lambda e, v: v["zones"][0]["polygon"][0].__setitem__(0, 1.5),
+    "line": lambda e, v: v["zones"][0]["polygon"].pop(),
+    "unknown zone": lambda e, v: v["zones"][0].update(kind="danger"),
+    "more about lying": lambda e, v: v["services"]["falldown"]["lying"].update(angle=3),
+    "suppressed without times": lambda e, v: v["services"]["falldown"]["suppressed"][0].pop(
+        "start_s"
+    ),
+}
+
+
+@pytest.mark.parametrize("name", GRADED_BREAKS)
+def test_the_schema_refuses_odd_grades_and_zones(name):
+    value = copy.deepcopy(as_read(graded_record()))
+    GRADED_BREAKS[name](value["services"]["falldown"]["events"][1], value)
+    assert problems(value, SCHEMA)
+
+
+def test_events_of_fights_have_no_grade():
+    (event,) = as_read(full_record())["services"]["fight"]["events"]
+    assert not {"grade", "follows_fall_s", "zone"} & set(event)
 
 
 def window_of(value):

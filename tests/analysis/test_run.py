@@ -1,6 +1,5 @@
 """Mode inference.analysis as a whole: real videos, real network files, real processes."""
 
-import csv
 import fcntl
 import json
 import random
@@ -16,85 +15,27 @@ import av
 import numpy as np
 import pytest
 
-from analysis.record import SCHEMA_FILE, read_record
-from analysis.run import analyse
-from annotation.progress import silent
+from analysis.record import SCHEMA_FILE
 from annotation.workers import RunError
-from recognizer.config_file import ConfigError, load_config
+from recognizer.config_file import ConfigError
 from tests.analysis.classifiers import place_classifier
 from tests.analysis.schema import problems
+from tests.analysis.small_runs import (
+    contents,
+    files,
+    make_place,
+    out,
+    record_of,
+    run,
+    states,
+    summary,
+)
 from tests.annotation import clips
 from tests.test_architecture import loaded_by
 
 ROOT = Path(__file__).resolve().parents[2]
 MAIN = [sys.executable, str(ROOT / "main.py"), "--mode", "inference.analysis"]
 SCHEMA = json.loads(SCHEMA_FILE.read_bytes())
-
-
-def make_place(folder, *, count=1, frames=50, score=0.9):
-    """Write videos with a moving dot, networks that find it and say where it is, a config."""
-    config = clips.make_dataset(folder, clips=count, frames=frames, score=score)
-    place_classifier(folder / "fight.onnx", "fight", window_s=1.0, threshold=0.5)
-    place_classifier(folder / "falldown.onnx", "falldown", window_s=1.5, threshold=0.7)
-    # The dot is small and jumps about: whoever is seen is the one seen before.
-    lenient = "tracking: {min_box_area: 1.0, match_thresh: 1.0, fuse_score: false,"
-    text = config.read_text().replace("tracking: {min_box_area: 1.0", f"{lenient} iou_weight: 1.0")
-    config.write_text(
-        text + "inference: {input: data, output_dir: analysis}\ntest: {bootstrap: 10}\n"
-    )
-    return config
-
-
-@pytest.fixture
-def place(tmp_path):
-    return make_place(tmp_path)
-
-
-@pytest.fixture(scope="module")
-def analysed_once(tmp_path_factory):
-    config = make_place(tmp_path_factory.mktemp("place"))
-    assert run(config) == 0
-    return config
-
-
-@pytest.fixture
-def analysed(analysed_once, tmp_path):
-    """Return a copy of a finished analysis."""
-    shutil.copytree(analysed_once.parent, tmp_path / "copy")  # with its times
-    return tmp_path / "copy" / analysed_once.name
-
-
-def run(config, *overrides):
-    return analyse(load_config(config, list(overrides)), silent)
-
-
-def out(config):
-    return config.parent / "analysis"
-
-
-def record_of(config, video):
-    return read_record(out(config) / "videos" / f"{video}.json")
-
-
-def summary(config):
-    with (out(config) / "summary.csv").open(newline="") as file:
-        return list(csv.DictReader(file))
-
-
-def states(config):
-    inputs = json.loads((out(config) / "manifest.json").read_bytes())["inputs"]
-    return {video: facts["state"] for video, facts in inputs.items()}
-
-
-def files(folder, pattern):
-    return {p.relative_to(folder): p.stat().st_mtime_ns for p in folder.rglob(pattern)}
-
-
-def contents(config):
-    """Return all results but the overlays, whose bytes are x264's affair, and their frames."""
-    found = clips.contents(out(config))
-    names = {name for name in found if name.endswith(".mp4")}
-    return {k: v for k, v in found.items() if k not in names}, names
 
 
 def test_windows_tell_where_the_dot_is(analysed):

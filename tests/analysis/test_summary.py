@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 
 from analysis.record import Event, Person
-from analysis.summary import SHOWN, Found, event_lines, other_rule
+from analysis.summary import COLUMNS, SHOWN, Found, event_lines, other_rule, summary_rows
+from annotation.workspace import Outcome
 from tests.analysis.records import record, result, window
 
 RULES = {"fight": {"threshold": 0.5}, "falldown": {"threshold": 0.625}}
@@ -95,3 +96,36 @@ def test_windows_are_not_kept_until_the_end():
     assert kept.peaks == {"fight": 0.9, "falldown": 0.2}
     assert len(kept.events["fight"]) == 1
     assert not hasattr(kept, "services")
+
+
+def lying(start_s, follows_fall_s=None, zone=None):
+    return replace(
+        event(start_s, (3,)), class_name="Lying", windows=0, grade="lying",
+        follows_fall_s=follows_fall_s, zone=zone,
+    )  # fmt: skip
+
+
+def test_lying_is_named_with_its_length_and_the_fall_before_it():
+    found = with_events("a.mp4", [lying(3.0, 1.25), lying(20.0)])
+    assert event_lines([found], RULES)[1:] == [
+        "  a.mp4  3.00-7.50 s  Lying for 4.5 s after the fall at 1.25 s  people (track ids): 3",
+        "  a.mp4  20.00-24.50 s  Lying for 4.5 s  people (track ids): 3",
+    ]
+
+
+def test_no_other_threshold_is_proposed_because_of_lying():
+    falls = replace(judged(fight=0.1, falldown=0.3), events={"fight": (), "falldown": (lying(1),)})
+    assert other_rule([falls], RULES)[1] == {"inference.falldown.threshold": 0.3}
+
+
+def test_the_table_has_lying_and_what_is_suppressed():
+    falls = result([window(0.0, 0.1, service="falldown")], service="falldown")
+    falls = replace(falls, events=(lying(3.0),), suppressed=(lying(9.0, zone="bed"),))
+    outcome = Outcome("a.mp4", "done", "", 20)
+    (row,) = summary_rows(outcome, record({"falldown": falls}), ["falldown"])
+    cells = dict(zip(COLUMNS, row, strict=True))
+    assert (cells["events"], cells["lying"]) == (1, 1)
+    assert cells["times_s"] == "3.00-7.50 Lying"
+    assert cells["suppressed"] == "9.00-13.50 Lying (bed)"
+    (refused,) = summary_rows(Outcome("b.mp4", "refused", "odd", 0), None, ["falldown"])
+    assert dict(zip(COLUMNS, refused, strict=True))["reason"] == "odd"

@@ -83,6 +83,11 @@ def fall(at_s: float, degrees: float = 85.0, lasts_s: float = 0.6) -> Pose:
     return pose
 
 
+def lie(t: float) -> np.ndarray:
+    """Return a body on its back, head to the left."""
+    return STANDING @ np.array([[0.0, 1.0], [-1.0, 0.0]]) - [0.5, 0.1]
+
+
 def bend(t: float) -> np.ndarray:
     """Pick something up at 1.5 s and stand again."""
     body = STANDING.copy()
