@@ -113,11 +113,15 @@ class KeptPeople:
         self._time_s = time_s
         return Selection(needed, person)
 
+    def unseen(self, time_s: float) -> Mask:
+        """Tell of which people kept (n,) the frame at ``time_s`` has no box."""
+        return np.asarray(self._people.last_s < time_s, np.bool_)
+
     def lying_unseen(self, time_s: float) -> IntArray:
         """Return the people kept who lie and of whom the frame at ``time_s`` has no box."""
         people = self._people
         recent = time_s - people.last_s <= self._keep_s + _ROUNDING_S
-        return np.flatnonzero((people.lying > 0) & (people.last_s < time_s) & recent)
+        return np.flatnonzero((people.lying > 0) & self.unseen(time_s) & recent)
 
     def turn(self, person: IntArray, turns: IntArray, lying: FloatArray) -> None:
         """Set how people are posed best, and the score of those who lie."""
