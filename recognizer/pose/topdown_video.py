@@ -15,7 +15,7 @@ import numpy as np
 from recognizer.config_models import TopDownSection
 from recognizer.geometry import box_iou
 from recognizer.pose.detector import Boxes, Detector
-from recognizer.pose.selection import KeptPeople
+from recognizer.pose.selection import KeptPeople, Mask
 from recognizer.pose.turned import SAME_PERSON, TURNS, best_turns, find_turned
 from recognizer.types import FloatArray, Image, IntArray, Poses
 
@@ -128,7 +128,9 @@ class TopDownVideo:
         Who is found only turned, or not at all, has to be vouched for by the pose or the score.
         """
         wanted, person = self._select(found, time_s)
-        turned, enough = self._candidates(find_turned(self._detector, image, found), time_s)
+        doubtful = self._kept.unseen(time_s)
+        doubtful[person[(wanted.scores < self._settings.sure_score) & (person >= 0)]] = True
+        turned, enough = self._candidates(find_turned(self._detector, image, found), doubtful)
         lying = np.isin(person, self._kept.lying_unseen(time_s))
         count = len(wanted)
         wanted = _Wanted.joined(
@@ -160,14 +162,15 @@ class TopDownVideo:
         )
         return Poses.untracked(keypoints, keypoint_scores, wanted.boxes, scores)[good]
 
-    def _candidates(self, turned: Boxes, time_s: float) -> tuple[Boxes, FloatArray]:
+    def _candidates(self, turned: Boxes, doubtful: Mask) -> tuple[Boxes, FloatArray]:
         """Return which boxes found turned may be people, and the scores that need no pose (N,).
 
-        Where somebody was lost a moment ago that is little, where somebody lay any, elsewhere none.
+        Where somebody was lost a moment ago, or is seen only badly (``doubtful``, of those kept),
+        that is little; where somebody lay any; elsewhere none.
         """
         overlaps = box_iou(turned.xyxy, self._kept.boxes)
         lay = (overlaps[:, self._kept.lying > 0] > _NEAR_LYING).any(axis=1)
-        near = lay | (overlaps[:, self._kept.unseen(time_s)] > _NEAR).any(axis=1)
+        near = lay | (overlaps[:, doubtful] > _NEAR).any(axis=1)
         rows = near | (turned.scores >= _SCORE_ELSEWHERE)
         enough = np.where(lay, 0.0, np.where(near, _SCORE_NEAR, np.inf)).astype(np.float32)
         return Boxes(turned.xyxy[rows], turned.scores[rows]), enough[rows]
