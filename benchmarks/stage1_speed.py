@@ -4,7 +4,8 @@
 
 Peer: the detector and the pose network in ONNX Runtime, one thread a process, one process
 a core, on inputs prepared beforehand: as many runs as stage 1 needs for the same clips
-(one detector run a frame, one pose run a person). Ratio: stage frames/s over the peer's.
+(one detector run a frame, one pose run a person). Ratio: stage frames/s over the peer's. The
+search for people who lie is switched off: its runs are not told from the result.
 """
 
 import argparse
@@ -121,7 +122,7 @@ def main():
             config = load_config(
                 ROOT / "configs/config.yaml",
                 [f"annotation.input={arguments.input}", f"annotation.output_dir={out}",
-                 f"annotation.include={names}"],
+                 f"annotation.include={names}", "models.pose_estimation.topdown.turned=false"],
             )  # fmt: skip
             started = time.perf_counter()
             folder = run_stage1(config)

@@ -166,7 +166,7 @@ class TopDownSection(Section):
     sure_score: Unit = 0.25
     turned: bool = True
     turned_period_s: Annotated[float, Field(gt=0, le=10)] = 0.4
-    turned_min_keypoint_score: Unit = 0.3
+    turned_min_keypoint_score: Unit = 0.5
     mean_rgb: Triple = (123.675, 116.28, 103.53)
     std_rgb: Triple = (58.395, 57.12, 57.375)
 

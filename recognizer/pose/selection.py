@@ -2,8 +2,8 @@
 
 The detector's threshold is low, as ByteTrack continues a track by a box of low score beside it,
 so most boxes of low score are used by nobody. Here a box gets a pose if its score can start a
-track or if somebody kept stands there: any box of middle score on somebody kept, and a box of low
-score on somebody who was seen in the frame before and has no better box now. It is ByteTrack's own
+track or if somebody kept stands there: any box of middle score on somebody kept, and one box of low
+score for somebody who was seen in the frame before and has no better box now. It is ByteTrack's own
 rule (Zhang et al. 2022) on boxes alone, and so looser than a tracker that compares keypoints, too.
 """
 
@@ -102,8 +102,8 @@ class KeptPeople:
 
         waiting = self._waiting(time_s - step_s)
         waiting[person[person >= 0]] = False
-        needed |= ~sure & (overlaps[waiting] > _LEAST_OVERLAP_LOW).any(axis=0)
         _match(person, overlaps, waiting, ~sure, _LEAST_OVERLAP_LOW)
+        needed |= person >= 0
         self._see(boxes, person, time_s)
         new = np.flatnonzero(starts & (person < 0))
         person[new] = len(self._people.last_s) + np.arange(len(new))
@@ -113,11 +113,15 @@ class KeptPeople:
         self._time_s = time_s
         return Selection(needed, person)
 
+    def unseen(self, time_s: float) -> Mask:
+        """Tell of which people kept (n,) the frame at ``time_s`` has no box."""
+        return np.asarray(self._people.last_s < time_s, np.bool_)
+
     def lying_unseen(self, time_s: float) -> IntArray:
         """Return the people kept who lie and of whom the frame at ``time_s`` has no box."""
         people = self._people
         recent = time_s - people.last_s <= self._keep_s + _ROUNDING_S
-        return np.flatnonzero((people.lying > 0) & (people.last_s < time_s) & recent)
+        return np.flatnonzero((people.lying > 0) & self.unseen(time_s) & recent)
 
     def turn(self, person: IntArray, turns: IntArray, lying: FloatArray) -> None:
         """Set how people are posed best, and the score of those who lie."""

@@ -15,7 +15,7 @@ import numpy as np
 from recognizer.config_models import TopDownSection
 from recognizer.geometry import box_iou
 from recognizer.pose.detector import Boxes, Detector
-from recognizer.pose.selection import KeptPeople
+from recognizer.pose.selection import KeptPeople, Mask
 from recognizer.pose.turned import SAME_PERSON, TURNS, best_turns, find_turned
 from recognizer.types import FloatArray, Image, IntArray, Poses
 
@@ -23,11 +23,11 @@ KeypointsOf = Callable[
     [Sequence[Image], IntArray, FloatArray, IntArray | None], tuple[FloatArray, FloatArray]
 ]
 
-# People found only turned, settled on clips of falls (tracked after the fall) against fights (boxes
-# on nobody). Near means an IoU with somebody kept, more with somebody who lay.
+# Near means an IoU with somebody kept, more with somebody who lay. Settled on clips of falls (share
+# of frames tracked after the fall) against fights (boxes on nobody).
 _NEAR, _NEAR_LYING = 0.2, 0.3
-_SCORE_NEAR = 0.18  # box score, that is 0.2 of the detector, that needs no pose
-_SCORE_ELSEWHERE, _POSE_ELSEWHERE = 0.2, 0.5  # box score and mean keypoint score, both needed
+_SCORE_NEAR = 0.18  # box score, 0.2 of the detector, that needs no pose where somebody was
+_SCORE_ELSEWHERE = 0.2  # box score that is worth a look at the pose where nobody was
 _KEEP_S = 1.0  # seconds that somebody out of sight is kept; the tracker's own
 _ROUNDING_S = 1e-3
 
@@ -127,9 +127,10 @@ class TopDownVideo:
 
         Who is found only turned, or not at all, has to be vouched for by the pose or the score.
         """
-        turned = find_turned(self._detector, image, found)
-        turned, pose_from, score_from = self._candidates(turned)
         wanted, person = self._select(found, time_s)
+        doubtful = self._kept.unseen(time_s)
+        doubtful[person[(wanted.scores < self._settings.sure_score) & (person >= 0)]] = True
+        turned, enough = self._candidates(find_turned(self._detector, image, found), doubtful)
         lying = np.isin(person, self._kept.lying_unseen(time_s))
         count = len(wanted)
         wanted = _Wanted.joined(
@@ -141,8 +142,7 @@ class TopDownVideo:
         keypoints, keypoint_scores, turns = self._best_turns(image, wanted)
         mean = keypoint_scores.mean(axis=1)
         posed = mean >= self._settings.turned_min_keypoint_score
-        vouched = (mean[count:] >= pose_from) | (turned.scores >= score_from)
-        good = np.concatenate([posed[:count] | ~lying, vouched])
+        good = posed | np.concatenate([~lying, turned.scores >= enough])
         found_turned = good & (np.arange(len(wanted)) >= count)
         same = box_iou(wanted.boxes, wanted.boxes[found_turned]) > SAME_PERSON
         good &= found_turned | ~same.any(axis=1)
@@ -162,19 +162,18 @@ class TopDownVideo:
         )
         return Poses.untracked(keypoints, keypoint_scores, wanted.boxes, scores)[good]
 
-    def _candidates(self, turned: Boxes) -> tuple[Boxes, FloatArray, FloatArray]:
-        """Return which boxes found turned may be people, and what each must have to count as one.
+    def _candidates(self, turned: Boxes, doubtful: Mask) -> tuple[Boxes, FloatArray]:
+        """Return which boxes found turned may be people, and the scores that need no pose (N,).
 
-        That is the mean keypoint score (N,) or else the box score (N,). Less is asked where
-        somebody was a moment ago, least where somebody lay.
+        Where somebody was lost a moment ago, or is seen only badly (``doubtful``, of those kept),
+        that is little; where somebody lay any; elsewhere none.
         """
         overlaps = box_iou(turned.xyxy, self._kept.boxes)
         lay = (overlaps[:, self._kept.lying > 0] > _NEAR_LYING).any(axis=1)
-        near = lay | (overlaps > _NEAR).any(axis=1)
+        near = lay | (overlaps[:, doubtful] > _NEAR).any(axis=1)
         rows = near | (turned.scores >= _SCORE_ELSEWHERE)
-        pose = np.where(near, self._settings.turned_min_keypoint_score, _POSE_ELSEWHERE)
-        score = np.where(lay, 0.0, np.where(near, _SCORE_NEAR, np.inf))
-        return Boxes(turned.xyxy[rows], turned.scores[rows]), pose[rows], score[rows]
+        enough = np.where(lay, 0.0, np.where(near, _SCORE_NEAR, np.inf)).astype(np.float32)
+        return Boxes(turned.xyxy[rows], turned.scores[rows]), enough[rows]
 
     def _best_turns(self, image: Image, wanted: _Wanted) -> tuple[FloatArray, FloatArray, IntArray]:
         """Return keypoints and scores of people in the turn of the best mean score, and the turn.

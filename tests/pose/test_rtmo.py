@@ -63,3 +63,11 @@ def test_nobody_scores_above_the_threshold(tmp_path):
 def test_a_model_that_does_not_fit_is_refused(tmp_path, make, settings, text):
     with pytest.raises(ModelError, match=text):
         model(make(tmp_path / "m.onnx"), **settings)
+
+
+def test_for_a_video_it_sees_each_frame_by_itself(tmp_path):
+    pose = model(networks.rtmo(tmp_path / "m.onnx"))
+    pictures = [picture((64, 64), (20, 12)), picture((64, 64), (40, 30))]
+    for ours, expected in zip(pose.for_video()(pictures, [0.0, 0.1]), pose(pictures), strict=True):
+        assert len(ours) == 1
+        np.testing.assert_array_equal(ours.boxes, expected.boxes)

@@ -1,15 +1,22 @@
 """One video through the top-down model: who is posed, in which turn, and how often it searches."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 
-from recognizer.config_models import TopDownSection
-from recognizer.pose.detector import Boxes
+from recognizer.backends.onnx import OnnxNetwork
+from recognizer.config_models import DetectorSection, TopDownSection
+from recognizer.config_types import OnnxRuntimeOptions
+from recognizer.pose.detector import Boxes, YoloxDetector
+from recognizer.pose.topdown import TopDownPose
 from recognizer.pose.topdown_video import TopDownVideo
 from recognizer.pose.turned import TURNS, TurnedImage, best_turns, find_turned
 from recognizer.types import Poses
 from recognizer.video.array_image import ArrayImage
+from recognizer.video.reader import VideoReader
 
+ASSETS = Path(__file__).resolve().parents[3] / "shared" / "assets"
 SIZE_WH = (320, 240)
 STANDING, LYING = [40.0, 20, 80, 120], [60.0, 130, 180, 170]
 
@@ -157,3 +164,23 @@ def test_switched_off_every_box_is_posed_upright_and_nothing_is_turned():
 
 def test_nobody_at_all():
     assert [len(p) for p in Footage([[]] * 5, [[]] * 5).poses()] == [0] * 5
+
+
+@pytest.mark.skipif(not ASSETS.is_dir(), reason="needs ../shared/assets")
+def test_real_weights_keep_a_person_who_fell():
+    networks = [
+        OnnxNetwork(ASSETS / "weights" / name, OnnxRuntimeOptions())
+        for name in ("yolox_nano.onnx", "pp_tinypose_256x192.onnx")
+    ]
+    with VideoReader(ASSETS / "falls/Subject_1/Fall/15.mp4", sample_fps=5) as reader:
+        frames = [frame for frame in reader if frame.time_s > 1.0]
+    down = [frame.time_s > 2.8 for frame in frames]  # the fall starts at 1.8 s
+    shares = []
+    for on in (False, True):
+        settings = TopDownSection(turned=on)
+        pose = TopDownPose(YoloxDetector(networks[0], DetectorSection()), networks[1], settings)
+        found = pose.for_video()([f.image for f in frames], [f.time_s for f in frames])
+        sure = [bool((p.box_scores >= settings.sure_score).any()) for p in found]
+        shares.append(np.mean([s for s, d in zip(sure, down, strict=True) if d]))
+    assert shares[0] < 0.5
+    assert shares[1] > 0.8
