@@ -89,7 +89,10 @@ def _draw_trade(
     rate, recall = np.array(points).T
     name, events, color = series
     label = f"{name} ({events} events)"
-    axes.plot(rate, recall, color=color, marker=".", ms=3, lw=1.2, label=label)
+    order = np.lexsort((recall, rate))  # steps: what lies between two thresholds was not measured
+    axes.step(
+        rate[order], recall[order], where="post", color=color, marker=".", ms=3, lw=1.2, label=label
+    )
     here = _or_nan(chosen.false_alarms_per_hour), _or_nan(chosen.recall)
     if np.isfinite(here).all():
         label = f"threshold {chosen.threshold:.2f}"

@@ -66,8 +66,8 @@ def test_a_fold_is_learnt_without_its_test_part_and_predicted_as_the_checkpoint_
     seen = []
     predict = training.predict
 
-    def spy(checkpoint, samples):
-        seen.append(predict(checkpoint, samples))
+    def spy(checkpoint, samples, views=()):
+        seen.append(predict(checkpoint, samples, views=views))
         assert [s.name for s in samples] == list(job.test)
         learnt = {s.name for part in ("train", "val") for s in read_split(tmp_path / f"{part}.pkl")}
         assert learnt == set(job.train)

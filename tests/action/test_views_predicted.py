@@ -1,0 +1,29 @@
+"""The mean over views, as a trained classifier and a shipped file predict it."""
+
+from pathlib import Path
+
+import numpy as np
+
+from recognizer.action.classifier import Classifier
+from recognizer.action.features import network_input
+from recognizer.action.views import VIEWS, views_of
+from recognizer.config_action import ClassifierSection
+from tests.action.test_views import sample
+
+MODEL = Path(__file__).resolve().parents[2] / "samples" / "models" / "falldown.onnx"
+
+
+def test_a_shipped_file_averages_the_sample_and_its_views():
+    classifier = Classifier(MODEL, ClassifierSection())
+    whole = classifier.judge(sample(), list(VIEWS))
+    rows = []
+    for view in views_of(sample(), list(VIEWS)):
+        feeds = {
+            name: network_input(view.sample, settings, view.part)
+            for name, settings in classifier.facts.inputs.items()
+        }
+        rows.append(classifier.run(feeds))
+    assert np.ptp(rows, axis=0).max() > 1e-6, "views that change nothing show nothing"
+    np.testing.assert_allclose(whole.probabilities, np.mean(rows, axis=0), atol=1e-9)
+    assert whole.people == classifier.judge(sample()).people
+    np.testing.assert_allclose(classifier.judge(sample()).probabilities, rows[0], atol=1e-9)
