@@ -97,7 +97,7 @@ def test_who_sleeps_does_not_hide_who_falls_beside_the_bed():
     assert [(e.grade, e.zone) for e in suppressed] == [("lying", "bed")]
 
 
-def test_a_helper_who_stands_outside_changes_nothing():
+def test_a_carer_who_stands_outside_changes_nothing():
     scene = film({4: Actor(fall(1.5), (600, 600)), 5: Actor(stand, (200, 600))}, HOW)
     events, suppressed = grade_events([falling(people=(4, 5))], scene, (BED,), RULES)
     assert events == ()
