@@ -30,9 +30,9 @@ box heights per second, ``difference`` contrasts per second."""
 
 WIDTH = 240  # pixels of the small picture
 _MOST_PIXELS = 240 * 180  # a picture that is higher than wide becomes narrower
-PAIRS_PER_S = 12.5
-# Frames are where they are: at 30 frames/s two of them, 0.067 s, come nearest to 0.08 s.
-_TOLERANCE_S = 0.015
+PAIRS_PER_S = 10.0
+# Frames are where they are: at 30 frames/s three of them, at 25 two, come nearest to 0.1 s.
+_TOLERANCE_S = 0.025
 _LONGEST_STEP_S = 0.5  # beyond, nothing is where flow looks for it
 _LEAST_WIDTH, _LEAST_HEIGHT = 4, 8  # pixels of the small picture
 _LEVELS, _AVERAGED_PX, _ITERATIONS = 3, 11, 2  # of Farneback's flow

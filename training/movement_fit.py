@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from recognizer.action.evaluation import fuse
 from recognizer.action.fusion import Fusion, fit_fusion
-from recognizer.action.measures import clip_measures, has_movement
+from recognizer.action.measures import has_movement, measures_to_learn
 from recognizer.action.movement_model import (
     Choice,
     choose_setting,
@@ -61,7 +61,9 @@ class MovementStream:
 def measure_samples(
     samples: Sequence[Sample], service: str, wanted: bool | Literal["auto"]
 ) -> Measures | None:
-    """Return the measures of each sample by name, None where nothing was measured in it.
+    """Return the measures of each sample and of parts of it, (P, F), by name.
+
+    None where nothing was measured in it.
 
     Returns:
         None if the movement stream is not wanted or, with ``auto``, not possible.
@@ -85,7 +87,7 @@ def measure_samples(
         logger.warning("the pose stream alone is measured: %s; %s", text, remedy)
         return None
     return {
-        sample.name: clip_measures(sample, service) if has_movement(sample) else None
+        sample.name: measures_to_learn(sample, service) if has_movement(sample) else None
         for sample in samples
     }
 
@@ -186,7 +188,7 @@ def ask_stream(
     equal, fused = pose.copy(), pose.copy()
     known = np.array([i for i, name in enumerate(names) if measures[name] is not None], np.int64)
     if len(known):
-        rows = np.stack([row for name in names if (row := measures[name]) is not None])
+        rows = np.stack([of[0] for name in names if (of := measures[name]) is not None])
         movement[known] = predict_movement(stream.model, rows)
         half = Fusion(0.5, 0.5, (0.0,) * pose.shape[1])
         equal[known] = half(pose[known], movement[known])

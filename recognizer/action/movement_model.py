@@ -19,39 +19,40 @@ Labels = NDArray[np.int64]
 Probabilities = NDArray[np.float64]
 
 
-def _logistic(strength: float, seed: int) -> Any:
+def _logistic(strength: float, parts: int, seed: int) -> Any:
     from sklearn.linear_model import LogisticRegression
     from sklearn.pipeline import make_pipeline
     from sklearn.preprocessing import StandardScaler
 
-    model = LogisticRegression(C=strength, max_iter=5000, random_state=seed)
+    model = LogisticRegression(C=strength / parts, max_iter=5000, random_state=seed)
     return make_pipeline(StandardScaler(), model)
 
 
-def _forest(leaf: float, seed: int) -> Any:
+def _forest(leaf: float, parts: int, seed: int) -> Any:
     from sklearn.ensemble import RandomForestClassifier
 
     return RandomForestClassifier(
-        300, min_samples_leaf=int(leaf), max_depth=8, random_state=seed, n_jobs=1
+        300, min_samples_leaf=int(leaf) * parts, max_depth=8, random_state=seed, n_jobs=1
     )
 
 
-def _boosting(rate: float, seed: int) -> Any:
+def _boosting(rate: float, parts: int, seed: int) -> Any:
     from sklearn.ensemble import GradientBoostingClassifier
 
     return GradientBoostingClassifier(
-        n_estimators=100, learning_rate=rate, max_depth=2, subsample=0.7, min_samples_leaf=5,
-        max_features="sqrt", random_state=seed,
+        n_estimators=100, learning_rate=rate, max_depth=2, subsample=0.7,
+        min_samples_leaf=5 * parts, max_features="sqrt", random_state=seed,
     )  # fmt: skip
 
 
-# name -> what makes it, and its one number: few, since every choice is fitted to the folds.
-SETTINGS: Mapping[str, tuple[Callable[[float, int], Any], float]] = {
+# name -> what makes it, of its one number, the parts of each clip and the seed: few, since every
+# choice is fitted to the folds.
+SETTINGS: Mapping[str, tuple[Callable[[float, int, int], Any], float]] = {
     "logistic regression, C 0.003": (_logistic, 0.003),
     "logistic regression, C 0.03": (_logistic, 0.03),
     "logistic regression, C 0.3": (_logistic, 0.3),
     "random forest, leaves of 2": (_forest, 2),
-    "random forest, leaves of 6": (_forest, 6),
+    "random forest, leaves of 4": (_forest, 4),
     "gradient boosting, rate 0.05": (_boosting, 0.05),
 }
 
@@ -77,7 +78,8 @@ def choose_setting(rows: Rows, labels: Labels, folds: Sequence[Fold], seed: int)
     """Return the setting with the least log loss on the folds' test parts.
 
     Args:
-        rows: (N, F) measures.
+        rows: (N, P, F) measures; those of the whole clip first, then of parts of it, which are
+            learnt from but not judged.
         labels: (N,).
         folds: of the same samples; see ``inner_folds``.
         seed: of the models.
@@ -98,7 +100,7 @@ def _held_out(
     out = np.zeros((len(labels), int(labels.max()) + 1))
     for fold in folds:
         model = fit_movement(name, rows[fold.train], labels[fold.train], seed)
-        out[fold.test] = predict_movement(model, rows[fold.test])
+        out[fold.test] = predict_movement(model, rows[fold.test, 0])
     return out
 
 
@@ -120,6 +122,12 @@ def inner_folds(labels: Sequence[int], sources: Sequence[str], folds: int, seed:
 def fit_movement(setting: str, rows: Rows, labels: Labels, seed: int) -> Any:
     """Return a fitted model of a setting.
 
+    Args:
+        setting: a name of ``SETTINGS``.
+        rows: (N, P, F) measures of clips and of parts of them.
+        labels: (N,).
+        seed: of the model.
+
     Raises:
         ValueError: measures that are not finite, or labels that are not 0, 1, ... each.
 
@@ -130,7 +138,8 @@ def fit_movement(setting: str, rows: Rows, labels: Labels, seed: int) -> Any:
     if len(present) < 2 or not np.array_equal(present, np.arange(len(present))):
         raise ValueError(f"expected samples of every label 0, 1, ..., got {present.tolist()}")
     make, number = SETTINGS[setting]
-    return make(number, seed).fit(rows, labels)
+    parts = rows.shape[1]
+    return make(number, parts, seed).fit(rows.reshape(-1, rows.shape[2]), np.repeat(labels, parts))
 
 
 def predict_movement(model: Any, rows: Rows) -> Probabilities:

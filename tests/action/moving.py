@@ -58,7 +58,7 @@ def movement_file(path, service="fight", setting=LOGISTIC, fusion=FUSION, classe
     """Write a fitted movement stream; return the path and the model."""
     classes = CLASSES[service] if classes is None else classes
     values, labels, _ = rows(service, classes=len(classes))
-    model = fit_movement(setting, values, labels, 0)
+    model = fit_movement(setting, values[:, None], labels, 0)
     facts = MovementFacts(measure_names(service), fusion, {"setting": setting})
     write_movement(path, model, facts, service, classes)
     return path, model

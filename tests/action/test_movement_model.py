@@ -50,11 +50,11 @@ def test_the_choice_is_made_on_sources_that_were_held_out():
     folds = inner_folds(labels.tolist(), sources, 3, 0)
     for fold in folds:
         assert not {sources[i] for i in fold.train} & {sources[i] for i in fold.test}
-    choice = choose_setting(values, labels, folds, 0)
+    choice = choose_setting(values[:, None], labels, folds, 0)
     assert choice.log_loss.keys() == SETTINGS.keys()
     assert choice.log_loss[choice.setting] == min(choice.log_loss.values()) < np.log(2)
     fold = folds[0]
-    again = fit_movement(choice.setting, values[fold.train], labels[fold.train], 0)
+    again = fit_movement(choice.setting, values[fold.train, None], labels[fold.train], 0)
     np.testing.assert_array_equal(
         choice.held_out[fold.test], predict_movement(again, values[fold.test])
     )
@@ -66,18 +66,18 @@ def test_a_source_that_gives_its_label_away_does_not_help():
     sources = [f"s{i // 5}" for i in range(100)]
     labels = np.array([(i // 5) % 2 for i in range(100)])
     values = random.normal(size=(20, 57))[np.arange(100) // 5].astype(np.float32)
-    choice = choose_setting(values, labels, inner_folds(labels.tolist(), sources, 4, 0), 0)
+    choice = choose_setting(values[:, None], labels, inner_folds(labels.tolist(), sources, 4, 0), 0)
     right = (choice.held_out.argmax(1) == labels).mean()
-    whole = fit_movement("random forest, leaves of 2", values, labels, 0)
+    whole = fit_movement("random forest, leaves of 2", values[:, None], labels, 0)
     assert (predict_movement(whole, values).argmax(1) == labels).mean() > 0.95 > 0.75 > right
 
 
 def test_what_cannot_be_learnt_from_is_refused():
     values, labels, sources = rows(count=20)
     with pytest.raises(ValueError, match="finite measures"):
-        fit_movement("random forest, leaves of 2", np.full_like(values, np.nan), labels, 0)
+        fit_movement("random forest, leaves of 2", np.full_like(values, np.nan)[:, None], labels, 0)
     with pytest.raises(ValueError, match="every label"):
-        fit_movement("random forest, leaves of 2", values, labels * 0, 0)
+        fit_movement("random forest, leaves of 2", values[:, None], labels * 0, 0)
     with pytest.raises(ValueError, match="two sources or more"):
         inner_folds(labels.tolist(), ["one"] * 20, 3, 0)
     assert len(inner_folds(labels.tolist(), sources[:10] * 2, 9, 0)) == 2

@@ -36,7 +36,7 @@ def settings(checkpoint, movement, output):
     return Config.model_validate({"deploy": deploy})
 
 
-@pytest.mark.parametrize("setting", ["logistic regression, C 0.03", "random forest, leaves of 6"])
+@pytest.mark.parametrize("setting", ["logistic regression, C 0.03", "random forest, leaves of 4"])
 def test_both_streams_in_one_file(tmp_path, checkpoint, setting):
     movement, _ = movement_file(tmp_path / "movement.onnx", setting=setting)
     output = tmp_path / "fight.onnx"
