@@ -74,7 +74,7 @@ def test_the_report_has_every_figure_and_every_clip(tmp_path, stage3, checkpoint
     assert value["nobody_tracked"]["right"] == len(lost)  # all of them are NonFight
     assert set(value["scores"]["all"]["overall"]) == {
         "accuracy", "balanced_accuracy", "roc_auc", "average_precision", "log_loss",
-        "calibration_error",
+        "brier_score", "calibration_error",
     }  # fmt: skip
     assert value["scores"]["all"]["bootstrap"]["unit"] == "source"
     assert value["threshold"]["chosen_on"]["file"] == "val.pkl"
