@@ -60,7 +60,10 @@ def test_every_resample_has_the_figures_of_scikit_learn(classes):
     for b in range(40):
         chosen = np.repeat(np.arange(60), w[b].astype(int))
         one = measure(labels[chosen], rows[chosen], THREE[:classes], bootstrap=0, seed=0)
-        for name in ("accuracy", "balanced_accuracy", "log_loss", "roc_auc", "average_precision"):
+        for name in (
+            "accuracy", "balanced_accuracy", "log_loss", "brier_score", "roc_auc",
+            "average_precision",
+        ):  # fmt: skip
             assert many[name][b] == pytest.approx(one.overall[name].value, rel=1e-9), name
         for label, name in enumerate(THREE[:classes]):
             for key in ("precision", "recall", "f1"):
@@ -74,6 +77,10 @@ def test_the_figures_are_scikit_learns_own():
     assert scores.overall["roc_auc"].value == pytest.approx(auc)
     expected = metrics.balanced_accuracy_score(labels, rows.argmax(1))
     assert scores.overall["balanced_accuracy"].value == pytest.approx(expected)
+    labels, rows = drawn(80, 2)
+    scores = measure(labels, rows, THREE[:2], bootstrap=0, seed=0)
+    brier = metrics.brier_score_loss(labels, rows[:, 1])
+    assert scores.overall["brier_score"].value == pytest.approx(brier)
 
 
 def test_whole_sources_are_resampled_and_that_widens_the_interval():
