@@ -130,9 +130,9 @@ def test_entropy_is_1_where_every_direction_is_as_frequent():
 
 
 @pytest.mark.parametrize(
-    ("fps", "step"), [(5, 1), (10, 1), (12, 1), (15, 1), (20, 2), (25, 2), (30, 2), (60, 4)]
+    ("fps", "step"), [(5, 1), (10, 1), (12, 1), (15, 2), (20, 2), (25, 2), (30, 3), (60, 5)]
 )
-def test_frames_are_compared_some_12_times_a_second(fps, step):
+def test_frames_are_compared_some_10_times_a_second(fps, step):
     meter = MovementMeter()
     images = itertools.cycle([picture(), picture((3, 0))])
     there = [
