@@ -101,10 +101,10 @@ class Event:
     peak_s: float
     windows: int
     people: tuple[Person, ...]
-    streams: dict[str, float] = field(default_factory=dict)
     grade: Grade | None = None
     follows_fall_s: float | None = None
     zone: str | None = None
+    streams: dict[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

@@ -111,7 +111,9 @@ def _pair(boxes: Array, limbs: Array) -> Array:
 
 
 def _crowd(limbs: Array) -> Array:
-    return np.array([min(len(limbs), _MOST_PEOPLE), rate(np.median(limbs)), rate(limbs.mean())])
+    return np.array(
+        [min(len(limbs), _MOST_PEOPLE), rate(float(np.median(limbs))), rate(float(limbs.mean()))]
+    )
 
 
 # --- poses -------------------------------------------------------------------------

@@ -86,13 +86,14 @@ def _cut(sample: Sample, start: float, stop: float) -> Sample:
     frames = sample.keypoints.shape[1]
     first = min(int(start * frames), frames - 1)
     at = slice(first, max(first + 1, math.ceil(stop * frames)))
-    along = {
-        name: None if array is None else array[:, at]
-        for name, array in (("keypoints", sample.keypoints), ("boxes", sample.boxes),
-                            ("keypoint_scores", sample.keypoint_scores),
-                            ("movement", sample.movement))
-    }  # fmt: skip
-    return replace(sample, **along, time_s=None if sample.time_s is None else sample.time_s[at])
+    return replace(
+        sample,
+        keypoints=sample.keypoints[:, at],
+        keypoint_scores=sample.keypoint_scores[:, at],
+        boxes=None if sample.boxes is None else sample.boxes[:, at],
+        movement=None if sample.movement is None else sample.movement[:, at],
+        time_s=None if sample.time_s is None else sample.time_s[at],
+    )
 
 
 def has_movement(sample: Sample) -> bool:
