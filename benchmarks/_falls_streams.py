@@ -174,6 +174,21 @@ def judge(task, seed, poses=None):
     return (said if poses else {"movement": said["movement"]}), chosen
 
 
+def fit_all(task, seed, poses):
+    """Return the movement stream of everything that is learnt from, its choice and its fusion.
+
+    The fusion is fitted on what models say of the groups that they left out.
+    """
+    learnt = task.train(task.without())
+    learnt = learnt[_known(task, learnt)]
+    rows, labels, groups = _rows(task, learnt)[:, None], task.labels[learnt], task.groups[learnt]
+    folds = inner_folds(labels.tolist(), groups.tolist(), len(set(groups)), seed)
+    choice = choose_setting(rows, labels, folds, seed)
+    said = _held_out(task, poses, task.without(), learnt)
+    fusion = fit_fusion(said, choice.held_out, labels)
+    return fit_movement(choice.setting, rows, labels, seed), choice, fusion
+
+
 def _known(task, indices):
     return np.array([task.windows[i].movement is not None for i in indices], np.bool_)
 

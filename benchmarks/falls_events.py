@@ -32,9 +32,10 @@ from annotation.progress import on_console  # noqa: E402
 from annotation.stage1 import run_stage1  # noqa: E402
 from benchmarks._falls_data import lay_out  # noqa: E402
 from benchmarks._falls_report import Footages, draw, measure, table, write_curves  # noqa: E402
-from benchmarks._falls_streams import Learning, Poses, Task, judge, pose_jobs  # noqa: E402
-from benchmarks._falls_windows import cut, load, read_falls, read_groups  # noqa: E402
+from benchmarks._falls_streams import Learning, Poses, Task, fit_all, judge, pose_jobs  # noqa: E402
+from benchmarks._falls_windows import CLASSES, cut, load, read_falls, read_groups  # noqa: E402
 from benchmarks._needs import need  # noqa: E402
+from recognizer.artifacts import atomic_path  # noqa: E402
 from recognizer.dataset.mmaction import write_split  # noqa: E402
 
 NETWORK = ROOT / "configs" / "skeleton" / "stgcnpp" / "falldown_body.py"
@@ -65,6 +66,8 @@ def judge_by_streams(task, args):
             jobs = pose_jobs(task, (args.network, args.cfg_options), args.out / "folds", seed)
             train_missing(task, jobs)
             poses = Poses(task, jobs)
+            if seed == args.seeds[0]:
+                write_movement_stream(args.out / task.learning.name, task, seed, poses)
         said, chosen[f"seed {seed}"] = judge(task, seed, poses)
         for stream, values in said.items():
             ways.setdefault(stream, {})[f"seed {seed}"] = values
@@ -91,6 +94,20 @@ def write_everything(out, task):
     chosen = task.train(())
     write_split(out / task.learning.name / "train.pkl", out,
                 (task.windows[i].sample for i in chosen))  # fmt: skip
+
+
+def write_movement_stream(folder, task, seed, poses):
+    """Write the movement stream of all groups, which deploy.export joins to a network."""
+    from recognizer.action.measures import measure_names
+    from recognizer.action.movement_facts import MovementFacts
+    from recognizer.action.movement_graph import write_movement
+
+    model, choice, fusion = fit_all(task, seed, poses)
+    training = {"setting": choice.setting, "log_loss": dict(choice.log_loss),
+                "learning": task.learning.name, "groups": task.names(), "seed": seed}  # fmt: skip
+    facts = MovementFacts(measure_names("falldown"), fusion, training)
+    with atomic_path(folder / "movement.onnx", folder) as scratch:
+        write_movement(scratch, model, facts, "falldown", tuple(CLASSES))
 
 
 def counts_of(windows):
