@@ -41,6 +41,11 @@ class Footages:
             result[video] = Footage(times, said[mine], truth, self.spans[video])
         return result
 
+    def threshold(self, said):
+        """Return the threshold that is best for the real falls and the normal footage."""
+        videos = [video for video in sorted(self.spans) if not is_extra(video)]
+        return choose_threshold(list(self.of(said, videos).values()), self.rules)
+
 
 def choose_threshold(footages, rules):
     """Return the middle of the best thresholds: most falls found at the false alarms allowed."""

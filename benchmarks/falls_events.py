@@ -57,7 +57,7 @@ def judge_by_measures(task):
     return said
 
 
-def judge_by_streams(task, args):
+def judge_by_streams(task, args, data):
     """Return name -> the probability of a fall in each window, the mean over seeds beside each."""
     ways, chosen = {}, {}
     for seed in args.seeds:
@@ -66,9 +66,10 @@ def judge_by_streams(task, args):
             jobs = pose_jobs(task, (args.network, args.cfg_options), args.out / "folds", seed)
             train_missing(task, jobs)
             poses = Poses(task, jobs)
-            if seed == args.seeds[0]:
-                write_movement_stream(args.out / task.learning.name, task, seed, poses)
         said, chosen[f"seed {seed}"] = judge(task, seed, poses)
+        if poses and seed == args.seeds[0]:
+            threshold = data.threshold(said["fused"])
+            write_movement_stream(args.out / task.learning.name, task, poses, (seed, threshold))
         for stream, values in said.items():
             ways.setdefault(stream, {})[f"seed {seed}"] = values
     result = {}
@@ -96,15 +97,20 @@ def write_everything(out, task):
                 (task.windows[i].sample for i in chosen))  # fmt: skip
 
 
-def write_movement_stream(folder, task, seed, poses):
-    """Write the movement stream of all groups, which deploy.export joins to a network."""
+def write_movement_stream(folder, task, poses, seed_threshold):
+    """Write the movement stream of all groups, which deploy.export joins to a network.
+
+    The threshold is the one that would have been best for groups that were left out.
+    """
     from recognizer.action.measures import measure_names
     from recognizer.action.movement_facts import MovementFacts
     from recognizer.action.movement_graph import write_movement
 
+    seed, threshold = seed_threshold
     model, choice, fusion = fit_all(task, seed, poses)
     training = {"setting": choice.setting, "log_loss": dict(choice.log_loss),
-                "learning": task.learning.name, "groups": task.names(), "seed": seed}  # fmt: skip
+                "learning": task.learning.name, "groups": task.names(), "seed": seed,
+                "threshold": threshold}  # fmt: skip
     facts = MovementFacts(measure_names("falldown"), fusion, training)
     with atomic_path(folder / "movement.onnx", folder) as scratch:
         write_movement(scratch, model, facts, "falldown", tuple(CLASSES))
@@ -160,7 +166,7 @@ def main():
     results, settings = {}, {}
     for learning in args.learn:
         task = Task(windows, group_of, learning)
-        ways, settings[learning.name] = judge_by_streams(task, args)
+        ways, settings[learning.name] = judge_by_streams(task, args, data)
         ways = {"measures": judge_by_measures(task), **ways}
         results |= {f"{learning.name}: {n}": measure(data, said) for n, said in ways.items()}
         write_everything(args.out, task)

@@ -101,8 +101,9 @@ def write_classifier(output: Path, paths: Sequence[Path], config: Config) -> tup
         facts = describe(paths, members, config)
         movement = read_stream(config.deploy.movement, facts)
         if movement is not None:
-            # Fused probabilities are calibrated; the checkpoint's threshold was one for its own.
-            facts = replace(facts, movement=movement[1], threshold=_DEFAULT_THRESHOLD)
+            # The checkpoint's threshold was for its own probabilities. Fused ones are calibrated.
+            threshold = movement[1].training.get("threshold", _DEFAULT_THRESHOLD)
+            facts = replace(facts, movement=movement[1], threshold=threshold)
         ClassifierFacts.from_text(facts.to_text())  # what inference would refuse is not written
     except ConfigError:
         raise
