@@ -110,7 +110,7 @@ def write_classifier(output: Path, paths: Sequence[Path], config: Config) -> tup
         raise ValueError(
             f"{paths[0]}: meta['recognizer']: expected plain values: {error}"
         ) from error
-    samples = [*real_samples(members), *made_samples(facts.num_person)]
+    samples = [*real_samples(members), *made_samples(facts.sample_people)]
     with written(output) as scratch:
         write_onnx(scratch, members, facts)
         if movement is not None:

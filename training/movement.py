@@ -59,8 +59,9 @@ def train_movement(config: Config, watch: Watch) -> int:
             run_folds(config.annotation, folder, every, progress)
         stream = fit_stream(jobs[0], inner, measures or {}, truth, folds)
     facts = MovementFacts(
-        measure_names(service), stream.fusion, _training(stream, jobs, inner, truth, config)
-    )
+        measure_names(service), stream.fusion, _training(stream, jobs, inner, truth, config),
+        truth.num_person,
+    )  # fmt: skip
     with atomic_path(output, output.parent) as scratch:
         write_movement(scratch, stream.model, facts, service, truth.classes)
     _tell(config, service, output, facts)

@@ -61,6 +61,15 @@ class ClassifierFacts:
         """Return how many people at most the network is shown."""
         return self.features[0].num_person
 
+    @property
+    def sample_people(self) -> int:
+        """Return how many people at most a sample holds, for either stream.
+
+        The network takes the first ``num_person`` of them, the movement stream all.
+        """
+        movement = 0 if self.movement is None else self.movement.num_person
+        return max(self.num_person, movement)
+
     def to_text(self) -> str:
         """Return the JSON text that stands in the file."""
         movement = {} if self.movement is None else {"movement": self.movement.to_json()}

@@ -175,6 +175,7 @@ def test_from_pickles_to_one_file_of_both_streams(tmp_path, stage3, caplog):
     assert len(learnt) - UNMEASURED <= facts.training["samples"] <= len(learnt)
     assert facts.training["held_out"].keys() == {"pose", "movement", "fused"}
     assert facts.training["pose_configs"] == [CONFIG.name]
+    assert facts.num_person == json.loads((stage3 / "metadata.json").read_text())["num_person"]
     command = next(line for line in caplog.text.splitlines() if "--mode deploy.export" in line)
     assert f"deploy.movement={path}" in command
     assert "--checkpoint" in command
