@@ -141,8 +141,8 @@ def largest_difference(path: Path, members: Sequence[Any], samples: Sequence[Sam
         if judged.nobody:
             continue
         reference = np.mean([reference_probabilities(m, sample) for m in members], axis=0)
-        said = judged.streams.get("pose", judged.probabilities)
-        differences.append(float(np.abs(said - reference).max()))
+        pose = judged.streams.get("pose", judged.probabilities)
+        differences.append(float(np.abs(pose - reference).max()))
     # Not max(): a NaN must not be lost.
     return float(np.max(differences))
 

@@ -1,4 +1,4 @@
-"""What a classifier file says of itself: classes, window, features, training.
+"""Metadata of a classifier file: classes, window, features, training.
 
 It stands as JSON in the ONNX metadata under the key ``recognizer``; nothing in it is trusted.
 """

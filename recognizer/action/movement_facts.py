@@ -1,4 +1,4 @@
-"""What a file says of the movement stream in it: its measures, its fusion, its training."""
+"""Metadata of the movement stream in a classifier file: its measures, fusion and training."""
 
 import json
 from collections.abc import Mapping

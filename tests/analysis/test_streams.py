@@ -193,7 +193,8 @@ def test_a_near_miss_is_explained():
 def test_where_the_movement_stream_was_silent_is_said():
     both = [found(streamed(movement=False)), found(streamed())]
     assert pose_only_lines(both) == [
-        "fight: in 4 windows no movement was measured; the pose stream spoke alone"
+        "fight: in 4 windows no movement was measured: the pose stream alone decided; "
+        "make the poses again with annotation.movement: true if all of them are such"
     ]
     assert pose_only_lines([found(streamed()), found(result(sliding(PROBABILITIES)))]) == []
 
