@@ -67,8 +67,8 @@ class ClassifierFacts:
 
         The network takes the first ``num_person`` of them, the movement stream all.
         """
-        movement = 0 if self.movement is None else self.movement.num_person
-        return max(self.num_person, movement)
+        movement = None if self.movement is None else self.movement.num_person
+        return max(self.num_person, movement or 0)
 
     def to_text(self) -> str:
         """Return the JSON text that stands in the file."""

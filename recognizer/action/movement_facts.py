@@ -24,14 +24,15 @@ class MovementFacts:
         fusion: how both streams are joined; the graph holds the same weights.
         training: how the stream and the fusion were fitted.
         num_person: people at most in the samples it learnt from; the measures of a sample with
-            more or fewer of the same people would be others.
+            more or fewer of the same people would be others. None, of files without it: as many
+            as the pose stream takes.
 
     """
 
     measures: tuple[str, ...]
     fusion: Fusion
     training: Mapping[str, Any]
-    num_person: int
+    num_person: int | None = None
 
     def to_json(self) -> dict[str, Any]:
         """Return plain values."""
@@ -39,7 +40,7 @@ class MovementFacts:
             "measures": list(self.measures),
             "fusion": self.fusion.to_json(),
             "training": dict(self.training),
-            "num_person": self.num_person,
+            **({} if self.num_person is None else {"num_person": self.num_person}),
         }
 
     @classmethod
@@ -47,7 +48,7 @@ class MovementFacts:
         """Read what ``to_json`` wrote, trusting nothing in it.
 
         Raises:
-            ValueError: not these keys, fusion weights that are none, no number of people, or
+            ValueError: not these keys, fusion weights that are none, a wrong number of people, or
                 measures that this version does not make.
 
         """
@@ -62,7 +63,7 @@ class MovementFacts:
                 f"got {count} others; fit the stream again (--mode train.movement) and export"
             )
         people = value.get("num_person")
-        if type(people) is not int or not 1 <= people <= _MAX_PEOPLE:
+        if people is not None and (type(people) is not int or not 1 <= people <= _MAX_PEOPLE):
             raise ValueError(
                 f"movement: num_person: expected 1 to {_MAX_PEOPLE}, got {people!r:.60}; fit the "
                 "stream again (--mode train.movement) and export"

@@ -144,16 +144,16 @@ def test_where_no_movement_was_measured_the_pose_stream_speaks(tmp_path, stage3)
 def test_old_pickles_are_told_apart(stage3, old_stage3, caplog):
     assert measure_samples(all_samples(old_stage3), "fight", wanted=False) is None
     assert measure_samples(all_samples(old_stage3), "fight", wanted="auto") is None
-    assert "carry no movement" in caplog.text
-    with pytest.raises(ConfigError, match=r"crossval\.movement: .*carry no movement.*annotation"):
+    assert "the pose stream alone is measured: expected movement in every sample" in caplog.text
+    with pytest.raises(ConfigError, match=r"movement stream: .*got none in 18 of 18.*annotation"):
         measure_samples(all_samples(old_stage3), "fight", wanted=True)
     assert len(measure_samples(all_samples(stage3), "fight", wanted="auto")) == 24
 
 
 def test_old_pickles_are_refused_before_any_training(tmp_path, old_stage3):
-    with pytest.raises(ConfigError, match="carry no movement"):
+    with pytest.raises(ConfigError, match="movement stream: expected movement in every sample"):
         crossval(config(tmp_path, old_stage3, "crossval.movement=true"), silent)
-    with pytest.raises(ConfigError, match="carry no movement"):
+    with pytest.raises(ConfigError, match="movement stream: expected movement in every sample"):
         train_movement(config(tmp_path, old_stage3), silent)
     assert not list(tmp_path.rglob("*.npz"))
 
