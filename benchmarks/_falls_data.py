@@ -4,7 +4,10 @@
 own, and what is normal: people who walk, exercise, stand about in front of security cameras.
 ``segments.csv`` (video, start_s, stop_s, class) labels what to learn from, ``events.csv`` the falls
 to find, and ``sources.csv`` (video, source) names each video's group: a person who falls, with a
-share of the normal footage.
+share of the normal footage. Two kinds are there to be learnt from or not (``FIGHTS``, ``BED``):
+fights, in the group of the recording that they are cut from, and synthetic falls out of beds, a
+group of their own. When somebody falls in a clip of those is not known before it was looked at:
+``_falls_windows.py`` takes the window of the fastest descent.
 """
 
 import csv
@@ -34,6 +37,8 @@ FALLING_S = (0.3, 1.3)
 # What ends less than this before a fall is neither: seconds without a class.
 UNSURE_S = 0.8
 NORMAL, FALL = "Normal", "Falldown"
+FIGHTS, BED = "Fight/", "bed_falls/"  # how their videos' names begin
+BED_GROUP = "Bed"
 _FEW = 6
 
 
@@ -58,10 +63,20 @@ def lay_out(assets: Path, segments: Path, out: Path, *, few: bool = False) -> No
             rows += _labels(name, FALLS.get(clip), _duration(path))
             groups[name] = PEOPLE.get(clip, OTHERS)
     normal = dict(islice(_normal(assets).items(), _FEW if few else None))
-    for name, (path, _) in normal.items():
+    fights = {} if few else _of_recordings(assets, "Fight")
+    people = sorted(set(groups.values()))
+    groups |= (dealt := _deal(normal, people, {}))
+    group_of = {normal[name][1]: group for name, group in dealt.items()}
+    groups |= _deal(fights, people, group_of)
+    for name, (path, _) in (normal | fights).items():
         _copy(path, out / "videos" / name)
         rows.append((name, 0.0, _duration(path), NORMAL))
-    groups |= _deal(normal, sorted(set(groups.values())))
+    for path in [] if few else sorted((assets / "bed_falls").glob("*/*.mp4")):
+        name = path.relative_to(assets).as_posix()
+        _copy(path, out / "videos" / name)
+        groups[name] = BED_GROUP
+        if path.parent.name == "non_fall":
+            rows.append((name, 0.0, _duration(path), NORMAL))
     _write(out / "segments.csv", ("video", "start_s", "stop_s", "class"), _to_learn(rows))
     falls = [row for row in rows if row[3] == FALL]
     _write(out / "events.csv", ("video", "start_s", "stop_s", "class"), falls)
@@ -90,25 +105,32 @@ def _to_learn(rows):
 
 def _normal(assets):
     """Return name -> (file, recording it was cut from) of the footage without falls."""
-    with (assets / "fight_surv" / "sources.csv").open(encoding="utf-8", newline="") as file:
-        recordings = {row["video"]: row["source"] for row in csv.DictReader(file)}
-    found = {}
-    for path in sorted((assets / "fight_surv" / "NonFight").iterdir()):
-        found[f"NonFight/{path.name}"] = (path, recordings[f"NonFight/{path.name}"])
+    found = _of_recordings(assets, "NonFight")
     for path in sorted((assets / "videos").iterdir()):
         found[f"street/{path.name}"] = (path, path.name)
     return found
 
 
-def _deal(normal, groups):
-    """Deal whole recordings to the groups, the longest first, each to the shortest so far."""
+def _of_recordings(assets, kind):
+    """Return name -> (file, recording it was cut from) of the clips of one class."""
+    with (assets / "fight_surv" / "sources.csv").open(encoding="utf-8", newline="") as file:
+        recordings = {row["video"]: row["source"] for row in csv.DictReader(file)}
+    clips = sorted((assets / "fight_surv" / kind).iterdir())
+    return {f"{kind}/{path.name}": (path, recordings[f"{kind}/{path.name}"]) for path in clips}
+
+
+def _deal(videos_of, groups, known):
+    """Deal whole recordings to the groups, the longest first, each to the shortest so far.
+
+    A recording that is in ``known`` stays in its group.
+    """
     seconds, videos = {}, {}
-    for name, (path, recording) in normal.items():
+    for name, (path, recording) in videos_of.items():
         seconds[recording] = seconds.get(recording, 0.0) + _duration(path)
         videos.setdefault(recording, []).append(name)
     dealt, filled = {}, dict.fromkeys(groups, 0.0)
-    for recording in sorted(seconds, key=lambda r: (-seconds[r], r)):
-        group = min(filled, key=lambda g: (filled[g], g))
+    for recording in sorted(seconds, key=lambda r: (r not in known, -seconds[r], r)):
+        group = known.get(recording) or min(filled, key=lambda g: (filled[g], g))
         filled[group] += seconds[recording]
         dealt |= dict.fromkeys(videos[recording], group)
     return dealt

@@ -122,7 +122,7 @@ def _crowd(limbs: Array) -> Array:
 def _poses(sample: Sample) -> Array:
     """Return the measures of the poses, 0 where no keypoint is trusted."""
     frames = sample.keypoints.shape[1]
-    rows = sample_rows(sample.keypoints, sample.keypoint_scores, _span_s(sample))
+    rows = sample_rows(sample.keypoints, sample.keypoint_scores, span_s(sample))
     if not len(rows):
         return np.zeros(_RANKED * len(_RANKING) + len(_POSE) * len(_QUANTILES) + 6)
     ranked = fight.measure(rows)[:, _RANKING_COLUMNS]
@@ -176,7 +176,7 @@ def _pairs(frame: IntRows) -> tuple[IntRows, IntRows]:
     return a, b
 
 
-def _span_s(sample: Sample) -> float:
+def span_s(sample: Sample) -> float:
     """Return the seconds a sample lasts; 1/30 for a single frame."""
     time_s = sample.time_s
     if time_s is None or len(time_s) < 2:

@@ -90,6 +90,23 @@ def test_of_several_people_the_one_who_falls_counts():
         assert named(replace(both, **arrays), "falldown")["top_drop"] > 0.6
 
 
+def test_a_fall_shows_though_the_id_changes_in_it():
+    whole = falling(0.7)
+    early = np.arange(whole.boxes.shape[1]) < whole.boxes.shape[1] // 2
+    arrays = {}
+    for key, nothing in (("keypoints", 0), ("keypoint_scores", 0), ("boxes", np.nan),
+                         ("movement", np.nan)):  # fmt: skip
+        both = np.repeat(getattr(whole, key), 2, axis=0)
+        both[0, ~early] = both[1, early] = nothing
+        arrays[key] = both
+    parted = replace(whole, **arrays, track_ids=np.array([3, 8]))
+    assert clip_measures(parted, "falldown") == pytest.approx(clip_measures(whole, "falldown"))
+    away = np.array([0, 900], np.float32)[:, None, None]
+    elsewhere = replace(parted, boxes=parted.boxes + away)
+    assert named(elsewhere, "falldown")["people"] == 2
+    assert named(elsewhere, "falldown")["top_fastest"] < 0.1
+
+
 def absent(sample, slot, frames):
     boxes, movement = sample.boxes.copy(), sample.movement.copy()
     boxes[slot, frames] = np.nan

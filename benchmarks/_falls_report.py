@@ -1,0 +1,260 @@
+"""What comes of a way of judging windows: falls found, false alarms, curves, tables."""
+
+import csv
+from dataclasses import dataclass
+
+import numpy as np
+
+from annotation.event_curves import hours_text
+from annotation.report import save_figure
+from benchmarks._falls_data import BED_GROUP, FIGHTS
+from benchmarks._falls_windows import is_extra
+from recognizer.action import bootstrap as resampling
+from recognizer.action.events import Footage, alarm_rate_curve, event_scores
+
+RESAMPLES = 2000
+WANTED_RECALL, WANTED_PER_HOUR = 0.9, 3.0  # a half in ten minutes
+
+
+@dataclass(frozen=True, eq=False)
+class Footages:
+    """All windows and what is known of their videos.
+
+    ``spans`` are the videos' times, ``falls`` the falls in them, ``group_of`` their groups,
+    ``rules`` the keywords of ``recognizer.action.events`` for alarms.
+    """
+
+    windows: list
+    spans: dict
+    falls: dict
+    group_of: dict
+    rules: dict
+
+    def of(self, said, videos):
+        """Return the footage of some videos with the probabilities of their windows."""
+        result = {}
+        for video in videos:
+            mine = [i for i, w in enumerate(self.windows) if w.video == video]
+            times = [(self.windows[i].start_s, self.windows[i].stop_s) for i in mine]
+            truth = np.array(self.falls.get(video, []), np.float64).reshape(-1, 2)
+            times = np.array(times).reshape(-1, 2)
+            result[video] = Footage(times, said[mine], truth, self.spans[video])
+        return result
+
+
+def choose_threshold(footages, rules):
+    """Return the middle of the best thresholds: most falls found at the false alarms allowed."""
+    values = np.unique(np.concatenate([f.probabilities for f in footages]))
+    values = values[values > 0.3]
+    curve = alarm_rate_curve(footages, values, **rules)
+    allowed = [s for s in curve if s.false_alarms_per_hour <= WANTED_PER_HOUR]
+    if not allowed:
+        return float(values[-1])
+    best = max(s.found for s in allowed)
+    lowest = min(s.threshold for s in allowed if s.found == best)
+    below = values[values < lowest]
+    return float((lowest + (below[-1] if len(below) else 0.0)) / 2)
+
+
+def measure(data, said):
+    """Return the figures of one way of judging, as JSON values.
+
+    Events are those of the real falls and the normal footage; synthetic ones and fights stand
+    apart.
+    """
+    videos = [video for video in sorted(data.spans) if not is_extra(video)]
+    films = data.of(said, videos)
+    values = np.unique(np.round(np.concatenate([[0.5], said[said > 0.02]]), 3))
+    curve = [s.to_json() for s in alarm_rate_curve(list(films.values()), values, **data.rules)]
+    held_out = _held_out(data, films)
+    total = {k: sum(h[k] for h in held_out.values())
+             for k in ("events", "found", "alarms", "false_alarms", "normal_hours")}  # fmt: skip
+    staged = [f for v, f in films.items() if not v.startswith("NonFight/")]
+    of_staged = [s.to_json() for s in alarm_rate_curve(staged, values, **data.rules)]
+    return {
+        "best_allowed_without_nonfight": _best(of_staged),
+        **_of_windows(data, said, lambda w: not is_extra(w.video), "window"),
+        "best_allowed": _best(curve), "held_out": held_out, "held_out_total": total,
+        "held_out_intervals": intervals(list(held_out.values())),
+        **_extras(data, said, held_out),
+        "falls": _peaks(films), "loudest_normal_windows": _loudest(films), "curve": curve,
+    }  # fmt: skip
+
+
+def _held_out(data, films):
+    """Return the events of each group at a threshold chosen on the others."""
+    groups = sorted({data.group_of[video] for video in films})
+    of_group = {g: [films[v] for v in films if data.group_of[v] == g] for g in groups}
+    held_out = {}
+    for group in groups:
+        others = [f for g in groups if g != group for f in of_group[g]]
+        at = choose_threshold(others, data.rules)
+        held_out[group] = event_scores(of_group[group], threshold=at, **data.rules).to_json()
+    return held_out
+
+
+def _of_windows(data, said, chosen, name):
+    from sklearn.metrics import average_precision_score, roc_auc_score
+
+    known = [i for i, w in enumerate(data.windows)
+             if w.label is not None and w.sample is not None and chosen(w)]  # fmt: skip
+    truth, value = [data.windows[i].label for i in known], said[known]
+    if len(set(truth)) < 2:
+        return {}
+    return {
+        f"{name}_roc_auc": float(roc_auc_score(truth, value)),
+        f"{name}_average_precision": float(average_precision_score(truth, value)),
+    }
+
+
+def _extras(data, said, held_out):
+    """Return what comes of the synthetic falls and of fights, at the real groups' thresholds."""
+    beds = [v for v in sorted(data.spans) if data.group_of[v] == BED_GROUP]
+    fights = data.of(said, [v for v in sorted(data.spans) if v.startswith(FIGHTS)])
+    result = {
+        f"auc_{g}": _of_windows(
+            data,
+            said,
+            lambda w, g=g: data.group_of[w.video] == g and not w.video.startswith(FIGHTS),
+            "x",
+        ).get("x_roc_auc")
+        for g in sorted(set(data.group_of.values()))
+    }
+    if beds:
+        films = list(data.of(said, beds).values())
+        at = float(np.median([h["threshold"] for h in held_out.values()]))
+        result["bed"] = event_scores(films, threshold=at, **data.rules).to_json()
+    if fights:
+        alarmed = [bool((f.probabilities >= held_out[data.group_of[v]]["threshold"]).any())
+                   for v, f in fights.items()]  # fmt: skip
+        result["fights_alarmed"] = [sum(alarmed), len(alarmed)]
+    return result
+
+
+def _peaks(films):
+    """Return each fall with the highest probability in it, the least likely first."""
+    found = []
+    for video, film in films.items():
+        for start, stop in film.truth:
+            inside = (film.windows[:, 0] < stop) & (film.windows[:, 1] > start)
+            peak = float(film.probabilities[inside].max(initial=0.0))
+            found.append({"video": video, "start_s": start, "peak": peak})
+    return sorted(found, key=lambda event: event["peak"])
+
+
+def _loudest(films):
+    """Return the twenty windows outside of falls that are most taken for one."""
+    alarms = []
+    for video, film in films.items():
+        clear = np.ones(len(film.windows), np.bool_)
+        for start, stop in film.truth:
+            clear &= (film.windows[:, 1] <= start) | (film.windows[:, 0] >= stop)
+        for i in np.flatnonzero(clear & (film.probabilities > 0)):
+            alarms.append((float(film.probabilities[i]), video, *film.windows[i].tolist()))
+    return sorted(alarms, reverse=True)[:20]
+
+
+def intervals(held_out):
+    """Return 95 % intervals of recall and of false alarms per 10 minutes over whole groups.
+
+    A group is a person who falls; few of them make a wide interval, and that is what is known.
+    """
+    columns = ("found", "events", "false_alarms", "normal_hours")
+    counts = np.array([[one[key] for key in columns] for one in held_out], np.float64)
+    unit = np.arange(len(counts))
+    draws = [weights @ counts for weights in resampling.weights(unit, RESAMPLES, 0)]
+    if not draws:
+        return {"groups": len(counts), "recall": None, "false_alarms_per_10_min": None}
+    sums = np.concatenate(draws)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        recall, rate = sums[:, 0] / sums[:, 1], sums[:, 2] / sums[:, 3] / 6
+    return {
+        "groups": len(counts), "recall": resampling.interval(recall),
+        "false_alarms_per_10_min": resampling.interval(rate),
+    }  # fmt: skip
+
+
+def _best(curve):
+    allowed = [s for s in curve if s["false_alarms_per_hour"] <= WANTED_PER_HOUR]
+    return max(allowed, key=lambda s: (s["found"], -s["false_alarms"], s["threshold"]), default={})
+
+
+def draw(path, root, results):
+    """Draw recall over false alarms of all ways of judging."""
+
+    def paint(figure):
+        axes = figure.add_subplot()
+        for name, result in results.items():
+            rate = [s["false_alarms_per_hour"] / 6 for s in result["curve"]]
+            axes.step(rate, [s["recall"] for s in result["curve"]], where="post", label=name)
+        axes.axvline(1.0, color="0.6", lw=0.8)
+        axes.axhline(WANTED_RECALL, color="0.6", lw=0.8)
+        hours = max(r["held_out_total"]["normal_hours"] for r in results.values())
+        axes.set(xlabel=f"false alarms per 10 minutes, in {hours_text(hours)} of normal video",
+                 ylabel="falls found", ylim=(0, 1.02))  # fmt: skip
+        axes.set_xscale("symlog", linthresh=2)
+        axes.set_xlim(left=0)
+        axes.legend()
+
+    save_figure(path, root, paint)
+
+
+def table(results):
+    """Print the figures of all ways of judging."""
+    for name, r in results.items():
+        best, total = r["best_allowed"], r["held_out_total"]
+        minutes = total["normal_hours"] * 60
+        hours = hours_text(total["normal_hours"])
+        print(f"{name}: {total['events']} falls, {hours} of normal video, {len(r['held_out'])} "
+              "groups")  # fmt: skip
+        print(f"{name}: window ROC-AUC {r['window_roc_auc']:.3f}, AP "
+              f"{r['window_average_precision']:.3f}")  # fmt: skip
+        if best:
+            print(f"  best threshold in hindsight {best['threshold']:.3f}: {best['found']} of "
+                  f"{best['events']} falls, {best['false_alarms']} false alarms in "
+                  f"{minutes:.1f} min")  # fmt: skip
+        if calm := r["best_allowed_without_nonfight"]:
+            minutes_calm = calm["normal_hours"] * 60
+            print(f"  without NonFight, best in hindsight {calm['threshold']:.3f}: "
+                  f"{calm['found']} of {calm['events']} falls, "
+                  f"{calm['false_alarms']} false alarms in {minutes_calm:.1f} min")  # fmt: skip
+        print(f"  threshold from the other groups: {total['found']} of {total['events']} falls, "
+              f"{total['false_alarms']} false alarms ({total['false_alarms'] / minutes * 10:.2f} "
+              f"per 10 min); 95 % over groups {_ends(r['held_out_intervals'])}")  # fmt: skip
+        for group, h in r["held_out"].items():
+            print(f"    {group:10} {h['found']} of {h['events']}, {h['false_alarms']} false alarms "
+                  f"in {h['normal_hours'] * 60:.1f} min at {h['threshold']:.3f}")  # fmt: skip
+        _tell_extras(r)
+        for needed in (0.5, 0.6, 0.7, 0.8, 0.9, 1.0):
+            s = [c for c in r["curve"] if c["recall"] >= needed - 1e-9]
+            if s:
+                least = min(s, key=lambda c: c["false_alarms"])
+                print(f"    recall >= {needed:.1f}: {least['false_alarms']} false alarms "
+                      f"({least['false_alarms_per_hour'] / 6:.2f} per 10 min)")  # fmt: skip
+
+
+def _tell_extras(r):
+    if "bed" in r:
+        bed = r["bed"]
+        print(f"  {BED_GROUP}: window ROC-AUC {r['auc_Bed']:.3f}; {bed['found']} of "
+              f"{bed['events']}, {bed['false_alarms']} false alarms at "
+              f"{bed['threshold']:.3f}")  # fmt: skip
+    if "fights_alarmed" in r:
+        print("  fight clips that alarm: {} of {}".format(*r["fights_alarmed"]))
+
+
+def _ends(found):
+    names = {"recall": "recall", "false_alarms_per_10_min": "false alarms per 10 min"}
+    texts = [f"{text} {low:.2f} to {high:.2f}" for key, text in names.items()
+             for low, high in [found[key] or (np.nan, np.nan)]]  # fmt: skip
+    return ", ".join(texts)
+
+
+def write_curves(path, results):
+    """Write the curves of all ways of judging as one CSV table."""
+    with path.open("w", encoding="utf-8", newline="") as file:
+        keys = ("threshold", "events", "found", "recall", "alarms", "false_alarms",
+                "false_alarms_per_hour", "normal_hours")  # fmt: skip
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(("judged_by", *keys))
+        writer.writerows((n, *(s[k] for k in keys)) for n, r in results.items() for s in r["curve"])

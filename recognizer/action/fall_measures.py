@@ -1,0 +1,230 @@
+"""What the movement stream is told of a clip that may show a fall.
+
+People lose their id when they fall, so those who follow each other at one place are joined
+first. Told are the numbers of the one who comes down fastest: how far the box came down and how
+it widened, the flow in it and how it settled, and from the poses how far the head came down,
+lying, its height over the feet and the trunk's angle; beside them the largest of a few over
+everybody. Drops are downward, lengths in body sizes, times in seconds; no picture size, place or
+frame rate is told.
+"""
+
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from recognizer.action.bodyframe import sample_rows
+from recognizer.action.fight_measures import rate, span_s
+from recognizer.scoring import falldown
+from recognizer.scoring.measures import Array, Rows, person_quantile
+from recognizer.types import MOVEMENT_NAMES, Sample
+
+_MEAN, _TRANSLATION, _LIMBS, _ENTROPY = map(
+    MOVEMENT_NAMES.index, ("mean", "translation", "limbs", "entropy")
+)
+# Boxes of somebody seen turned may stand still for 0.4 s: the shorter span sees a jump, the
+# longer one the whole fall.
+_DROP_S = (0.4, 1.0)
+# Whoever appears this soon after another was last seen, this near (body sizes), is that person.
+_JOIN_S, _JOIN_NEAR = 1.0, 1.0
+_SPEED_PEAK = 0.95
+
+_BOX = (
+    "top_drop", "centre_drop", "top_fastest", "centre_fastest", "top_fastest_1s",
+    "centre_fastest_1s", "aspect_start", "aspect_end", "aspect_max", "aspect_change",
+    "height_change", "size_change", "seen",
+)  # fmt: skip
+_FLOW = (
+    "flow_max", "flow_median", "translation_max", "limbs_p80", "entropy_min", "flow_end",
+    "flow_settled", "flow_at_drop",
+)  # fmt: skip
+_POSE = (
+    "head_drop", "head_drop_late", "lying_start", "lying_end", "lying_max", "head_height_start",
+    "head_height_end", "speed_p95", "trust_start", "trust_end",
+)  # fmt: skip
+_ANY = ("any_centre_fastest_1s", "any_top_drop", "any_aspect_change", "any_head_drop",
+        "any_lying_end", "people")  # fmt: skip
+NAMES = (*_BOX, *_FLOW, *_POSE, *_ANY)
+
+
+class _People(NamedTuple):
+    """Everybody of a clip, joined: boxes (M, T, 4), movement (M, T, 6), keypoints, scores."""
+
+    boxes: Array
+    movement: Array
+    keypoints: NDArray[np.float32]
+    scores: NDArray[np.float32]
+
+
+def measure(sample: Sample, boxes: Array, movement: Array, time_s: Array) -> Array:
+    """Return the numbers of a clip, in the order of ``NAMES``; NaN where nothing is known.
+
+    Args:
+        sample: the clip.
+        boxes: (M, T, 4) pixels, NaN where unknown; one at least is known.
+        movement: (M, T, 6), NaN where unknown; columns ``MOVEMENT_NAMES``.
+        time_s: (T,) seconds.
+
+    """
+    people = _join(sample, boxes, movement, time_s)
+    poses = _poses(people, time_s, span_s(sample))
+    table = np.stack([
+        np.concatenate([_box_and_flow(people.boxes[i], people.movement[i], time_s), poses[i]])
+        for i in range(len(people.boxes))
+    ])  # fmt: skip
+    who = int(np.argmax(np.nan_to_num(table[:, _at("centre_fastest_1s")], nan=-1.0)))
+    largest = [_largest(table[:, _at(name.removeprefix("any_"))]) for name in _ANY[:-1]]
+    return np.array([*table[who], *largest, min(len(table), 4)])
+
+
+def _at(name: str) -> int:
+    return NAMES.index(name)
+
+
+def _largest(values: Array) -> float:
+    return _quantile(values, 1)
+
+
+# --- who follows whom --------------------------------------------------------------
+
+
+def _join(sample: Sample, boxes: Array, movement: Array, time_s: Array) -> _People:
+    """Return the people of whom a box is known, those who follow each other at a place as one."""
+    known = np.isfinite(boxes).all(axis=2)
+    chains: list[list[int]] = []
+    order = sorted(np.flatnonzero(known.any(axis=1)), key=lambda i: int(known[i].argmax()))
+    for person in order:
+        near = {
+            number: distance
+            for number, chain in enumerate(chains)
+            if (distance := _away(boxes, known, (chain[-1], person), time_s)) <= _JOIN_NEAR
+        }
+        if near:
+            chains[min(near, key=lambda number: (near[number], number))].append(person)
+        else:
+            chains.append([person])
+    arrays = (boxes, movement, sample.keypoints, sample.keypoint_scores)
+    joined = [np.stack([_one(array, known, chain) for chain in chains]) for array in arrays]
+    return _People(*joined)
+
+
+def _away(boxes: Array, known: NDArray[np.bool_], pair: tuple[int, int], time_s: Array) -> float:
+    """Return how far, body sizes, the second of a pair appears from where the first was last seen.
+
+    Infinite if it is there before, or much later.
+    """
+    before, after = pair
+    last, first = int(np.flatnonzero(known[before])[-1]), int(known[after].argmax())
+    if last >= first or time_s[first] - time_s[last] > _JOIN_S:
+        return np.inf
+    a, b = boxes[before, last], boxes[after, first]
+    size = max(*(a[2:] - a[:2]), *(b[2:] - b[:2]))
+    return float(np.hypot(*((a[:2] + a[2:] - b[:2] - b[2:]) / 2)) / size)
+
+
+def _one(array: NDArray[Any], known: NDArray[np.bool_], chain: list[int]) -> NDArray[Any]:
+    """Return the rows of one person who had several ids, one after the other."""
+    row: NDArray[Any] = array[chain[0]].copy()
+    for person in chain[1:]:
+        first = int(known[person].argmax())
+        row[first:] = array[person, first:]
+    return row
+
+
+# --- boxes and flow ----------------------------------------------------------------
+
+
+def _box_and_flow(boxes: Array, movement: Array, time_s: Array) -> Array:
+    """Return the numbers ``_BOX`` and ``_FLOW`` of one person."""
+    width, height = boxes[:, 2] - boxes[:, 0], boxes[:, 3] - boxes[:, 1]
+    longest = np.maximum(width, height)
+    size = np.nanmedian(longest)
+    top, centre = boxes[:, 1] / size, (boxes[:, 1] + boxes[:, 3]) / 2 / size
+    aspect = np.log(width / height)
+    present = np.isfinite(boxes[:, 0])
+    start, end = _thirds(present, time_s)
+    at = _median(aspect, start), _median(aspect, end)
+    sudden, whole = ([_fastest_drop(place, time_s, span) for place in (top, centre)]
+                     for span in _DROP_S)  # fmt: skip
+    box = [
+        _median(top, end) - _median(top, start), _median(centre, end) - _median(centre, start),
+        *(drop for drop, _ in sudden), *(drop for drop, _ in whole),
+        *at, _quantile(aspect, 1), at[1] - at[0],
+        np.log(_median(height, end) / _median(height, start)),
+        np.log(_median(longest, end) / _median(longest, start)), present.mean(),
+    ]  # fmt: skip
+    return np.array([*box, *_flow(movement, whole[1][1], end)])
+
+
+def _flow(movement: Array, dropping: NDArray[np.bool_], end: NDArray[np.bool_]) -> list[float]:
+    flow, limbs = rate(movement[:, _MEAN]), rate(movement[:, _LIMBS])
+    return [
+        _quantile(flow, 1), _quantile(flow, 0.5), _quantile(rate(movement[:, _TRANSLATION]), 1),
+        _quantile(limbs, 0.8), _quantile(movement[:, _ENTROPY], 0.1), _median(flow, end),
+        _median(flow, end) - _quantile(flow, 1), _median(flow, dropping),
+    ]  # fmt: skip
+
+
+def _thirds(
+    present: NDArray[np.bool_], time_s: Array
+) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
+    """Return masks of the first and the last third of the time in which somebody is there."""
+    seen = np.flatnonzero(present)
+    first, last = time_s[seen[0]], time_s[seen[-1]]
+    third = (last - first) / 3
+    return present & (time_s <= first + third), present & (time_s >= last - third)
+
+
+def _quantile(values: Array, share: float) -> float:
+    known = values[np.isfinite(values)]
+    return float(np.quantile(known, share)) if len(known) else np.nan
+
+
+def _median(values: Array, mask: NDArray[np.bool_]) -> float:
+    return _quantile(values[mask], 0.5)
+
+
+def _fastest_drop(place: Array, time_s: Array, span: float) -> tuple[float, NDArray[np.bool_]]:
+    """Return the furthest descent within ``span`` seconds, at least 0, and a mask of when."""
+    drop, when = 0.0, np.ones(len(place), np.bool_)
+    for step in range(1, len(place)):
+        close = time_s[step:] - time_s[:-step] <= span + 1e-9
+        if not close.any():
+            break
+        fallen = np.where(close, place[step:] - place[:-step], np.nan)
+        if np.isfinite(fallen).any() and (most := float(np.nanmax(fallen))) > drop:
+            first = int(np.nanargmax(fallen))
+            drop, when = most, np.zeros(len(place), np.bool_)
+            when[first : first + step + 1] = True
+    return drop, when
+
+
+# --- poses -------------------------------------------------------------------------
+
+
+def _poses(people: _People, time_s: Array, span: float) -> Array:
+    """Return the numbers ``_POSE`` of everybody, (M, 10); NaN for those without a pose."""
+    rows = sample_rows(people.keypoints, people.scores, span)
+    if not len(rows):
+        return np.full((len(people.boxes), len(_POSE)), np.nan)
+    height, head_y = falldown.head_height(rows)
+    drop, lying = falldown.drop(rows, height, head_y), falldown.lying(rows)
+    trust = rows.trust.mean(axis=1)
+    speed = rate(falldown.body_speed(rows))
+    table = np.column_stack([
+        person_quantile(rows, drop, 1.0),
+        *_ends(rows, drop)[1:], *_ends(rows, lying), person_quantile(rows, lying, 0.9),
+        *_ends(rows, height), person_quantile(rows, speed, _SPEED_PEAK), *_ends(rows, trust),
+    ])  # fmt: skip
+    table[np.bincount(rows.person, minlength=rows.people) == 0] = np.nan
+    return np.asarray(table)
+
+
+def _ends(rows: Rows, values: Array) -> tuple[Array, Array]:
+    """Return the means of (N,) values over each person's first and last third, (K,) each."""
+    start, end = np.zeros(rows.people), np.zeros(rows.people)
+    for person in np.unique(rows.person):
+        own = rows.person == person
+        early, late = _thirds(own, rows.time_s)
+        start[person], end[person] = values[early].mean(), values[late].mean()
+    return start, end
