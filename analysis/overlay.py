@@ -21,8 +21,8 @@ _MAX_ENLARGEMENT = 4
 # Of the people whom a window's network saw, how many an event is about: two fight, one falls.
 _ABOUT = {"fight": 2, "falldown": 1}
 _ZONE_COLORS: dict[str, Color] = {"rest": (120, 200, 120), "ignore": (150, 150, 150)}
-_ZONE_TEXTS = {"rest": "rest: {}", "ignore": "not looked at: {}"}
-_DARK = 0.5  # of the light that is left of what is not looked at
+_ZONE_TEXTS = {"rest": "rest: {}", "ignore": "ignored: {}"}
+_DARK = 0.5  # of the brightness, left in ignored zones
 
 
 @dataclass(frozen=True, eq=False, slots=True)

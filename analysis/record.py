@@ -59,9 +59,9 @@ class Window:
             definition; ``too_few_frames`` to say anything.
         probabilities: by class name; empty where the frames are too few.
         people: those whom the network saw, most involved first.
-        streams: probability of anything but the first class as each stream alone says it, by
-            ``pose`` and ``movement``; ``pose`` alone where no movement was measured, empty for a
-            classifier of one stream.
+        streams: probability of anything but the first class by each stream alone, ``pose`` and
+            ``movement``; only ``pose`` where no movement was measured, empty for a classifier of
+            one stream.
 
     """
 

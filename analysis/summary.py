@@ -15,7 +15,7 @@ from recognizer.artifacts import atomic_path
 
 SUMMARY = "summary.csv"
 SHOWN = 20
-_NEAR = 0.1  # so far above the threshold an event is said to be near it
+_NEAR = 0.1  # so far above the threshold an event is called near it
 COLUMNS = (
     "video", "state", "service", "events", "times_s", "peak_probability", "peak_s", "seconds",
     "windows", "nobody", "not_judged", "lying", "suppressed", "reason",
@@ -74,7 +74,7 @@ def _peak(result: ServiceResult) -> tuple[float, Window] | None:
 
 
 def _explained(window: Window) -> str:
-    """Return which streams and people speak in a window; empty for a classifier of one stream."""
+    """Return streams and people of a window as text; empty for a classifier of one stream."""
     if not window.streams:
         return ""
     people = _ids(window.people) or "nobody"
@@ -99,7 +99,7 @@ def summary_rows(outcome: Outcome, record: Record | None, services: Sequence[str
 
     ``times_s`` reads ``3.00-7.50 Fight; 12.00-15.00 Fight``, ``lying`` is how many of those are of
     that grade, ``suppressed`` reads ``2.00-5.00 Falldown (bed)``; the peak is that of the whole
-    video, also below the threshold, so that near misses show, with what each stream said of it
+    video, also below the threshold, so that near misses show, with the probability of each stream
     and the ids of its people.
     """
     head: list[object] = [outcome.video, outcome.state]
@@ -175,12 +175,13 @@ def _near(service: str, event: Event, rules: Mapping[str, Mapping[str, float]]) 
 
 
 def pose_only_lines(found: Sequence[Found]) -> list[str]:
-    """Return for each service where its movement stream could not speak, for the console."""
+    """Return for each service how many windows had no movement measured, for the console."""
     counts = Counter[str]()
     for one in found:
         counts.update(one.pose_only)
     return [
-        f"{service}: in {count} windows no movement was measured; the pose stream spoke alone"
+        f"{service}: in {count} windows no movement was measured: the pose stream alone decided; "
+        "make the poses again with annotation.movement: true if all of them are such"
         for service, count in counts.items()
         if count
     ]

@@ -195,7 +195,7 @@ class VideoWorker:
         """Return what every classifier says; one asked before is not asked again."""
         plan, results = self._plan, {}
         if earlier is not None and _ignored(earlier.zones) != _ignored(zones):
-            earlier = None  # other people were looked at
+            earlier = None  # other people were judged
         for service, classifier in self._classifiers.items():
             facts, rules = plan.classifiers[service], plan.rules[service]
             before = earlier.services.get(service) if earlier is not None else None

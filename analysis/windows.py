@@ -90,7 +90,7 @@ def _judge(
     start, stop = span
     if len(cut) < plan.min_frames:
         return Window(start, stop, len(cut), "too_few_frames", {})
-    slots = classifier.facts.num_person
+    slots = classifier.facts.sample_people
     try:
         ids, ranked = people_of(cut, plan.service, scoring, slots)
     except NobodyTrackedError:

@@ -1,4 +1,4 @@
-"""The zones of a video, and who is inside: rest zones, and zones that are not looked at."""
+"""The zones of a video, and who is inside: rest zones and ignored zones."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -21,7 +21,7 @@ class Zone:
     """A part of the picture.
 
     Attributes:
-        kind: ``rest``, where lying is no event; ``ignore``, which is not looked at.
+        kind: ``rest``, where lying is no event; ``ignore``, whose people are left out.
         name: for people.
         polygon: corners x, y in [0, 1] of the picture's width and height.
 

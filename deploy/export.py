@@ -111,7 +111,7 @@ def write_classifier(output: Path, paths: Sequence[Path], config: Config) -> tup
         raise ValueError(
             f"{paths[0]}: meta['recognizer']: expected plain values: {error}"
         ) from error
-    samples = [*real_samples(members), *made_samples(facts.num_person)]
+    samples = [*real_samples(members), *made_samples(facts.sample_people)]
     with written(output) as scratch:
         write_onnx(scratch, members, facts)
         if movement is not None:
@@ -142,8 +142,8 @@ def largest_difference(path: Path, members: Sequence[Any], samples: Sequence[Sam
         if judged.nobody:
             continue
         reference = np.mean([reference_probabilities(m, sample) for m in members], axis=0)
-        said = judged.streams.get("pose", judged.probabilities)
-        differences.append(float(np.abs(said - reference).max()))
+        pose = judged.streams.get("pose", judged.probabilities)
+        differences.append(float(np.abs(pose - reference).max()))
     # Not max(): a NaN must not be lost.
     return float(np.max(differences))
 

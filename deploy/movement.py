@@ -65,11 +65,16 @@ def check_fusion(joined: Path, movement: Path, samples: list[Sample]) -> None:
         measures = clip_measures(sample, classifier.service)
         expected = alone.run({INPUT: measures[None]})[OUTPUT].astype(np.float64)
         fused = facts.fusion(judged.streams["pose"][None], expected)
-        for said, right in (
+        for found, reference in (
             (judged.streams["movement"], expected), (judged.probabilities, fused),
         ):  # fmt: skip
-            differences.append(float(np.abs(said - right).max()))
-    largest = float(np.max(differences)) if differences else np.nan
+            differences.append(float(np.abs(found - reference).max()))
+    if not differences:
+        raise ModelError(
+            f"deploy.movement: not written: expected a sample to compare {joined} on, got none in "
+            "which people and their movement are seen"
+        )
+    largest = float(np.max(differences))
     if not largest <= _TOLERANCE:
         raise ModelError(
             f"deploy.movement: not written: {len(differences)} probabilities of the joined file "

@@ -74,7 +74,7 @@ class ZoneSection(Section):
 
 
 class ZonesSection(Section):
-    """Rest zones and zones that are not looked at."""
+    """Rest zones and ignored zones."""
 
     rest: list[ZoneSection] = []
     ignore: list[ZoneSection] = []

@@ -31,9 +31,9 @@ box heights per second, ``difference`` contrasts per second."""
 WIDTH = 240  # pixels of the small picture
 _MOST_PIXELS = 240 * 180  # a picture that is higher than wide becomes narrower
 PAIRS_PER_S = 10.0
-# Frames are where they are: at 30 frames/s three of them, at 25 two, come nearest to 0.1 s.
+# No frame is exactly 0.1 s later: at 30 frames/s three steps, at 25 two, come nearest.
 _TOLERANCE_S = 0.025
-_LONGEST_STEP_S = 0.5  # beyond, nothing is where flow looks for it
+_LONGEST_STEP_S = 0.5  # beyond, people have moved further than flow can follow
 _LEAST_WIDTH, _LEAST_HEIGHT = 4, 8  # pixels of the small picture
 _LEVELS, _AVERAGED_PX, _ITERATIONS = 3, 11, 2  # of Farneback's flow
 _FASTEST = 0.3
@@ -80,7 +80,7 @@ class MovementMeter:
         small = boxes.astype(np.float64) * np.tile(scale, 2)
         windows = [_window(box, size_wh) for box in small]
         if not any(windows):
-            return rows  # nobody asks for the flow
+            return rows  # no box needs the flow
         flow = flow_between(before, grey)
         change = cv2.absdiff(grey, before)
         contrast = max(float(grey.std()), _LEAST_CONTRAST)
@@ -127,7 +127,7 @@ def flow_between(before: ImageArray, after: ImageArray) -> Flow:
         1.1,
         0,  # type: ignore[call-overload]
     )
-    # Every fourth pixel of every fourth row tells the median as well.
+    # Every fourth pixel of every fourth row is enough for the median.
     flow -= np.median(flow[::4, ::4].reshape(-1, 2), axis=0)
     return np.asarray(flow, np.float32)
 

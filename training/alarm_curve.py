@@ -38,31 +38,31 @@ def alarm_curves(
     at = _USUAL if threshold is None else threshold
     curves: dict[str, Curve] = {}
     for label, name in enumerate(repeats[0].classes[1:], start=1):
-        footage = [film for said in repeats for film in footage_of(said, facts, label)]
+        footage = [film for predicted in repeats for film in footage_of(predicted, facts, label)]
         if footage:
             chosen = event_scores(footage, threshold=at)
             curves[name] = chosen, alarm_rate_curve(footage, THRESHOLDS)
     return curves
 
 
-def footage_of(said: Predictions, facts: Mapping[str, Facts], label: int) -> list[Footage]:
-    """Return what was said and what is true of one class, a stretch of video each."""
+def footage_of(predicted: Predictions, facts: Mapping[str, Facts], label: int) -> list[Footage]:
+    """Return predictions and ground truth of one class, one ``Footage`` a stretch of video."""
     by_video: dict[str, list[int]] = {}
-    for i, name in enumerate(said.names):
+    for i, name in enumerate(predicted.names):
         if name in facts and facts[name].seconds > 0:
             by_video.setdefault(facts[name].video, []).append(i)
     found = []
     for rows in by_video.values():
-        starts = np.array([facts[said.names[i]].start_s for i in rows])
-        lengths = np.array([facts[said.names[i]].seconds for i in rows])
+        starts = np.array([facts[predicted.names[i]].start_s for i in rows])
+        lengths = np.array([facts[predicted.names[i]].seconds for i in rows])
         spans = np.stack([starts, starts + lengths], axis=1)
         for part in merge_windows(spans, np.ones(len(spans)), threshold=_USUAL):
             here = list(part.windows)
             mine = np.array(rows)[here]
-            true = said.labels[mine] == label
+            true = predicted.labels[mine] == label
             found.append(
                 Footage(
-                    spans[here], said.probabilities[mine, label],
+                    spans[here], predicted.probabilities[mine, label],
                     _events(spans[here][true]), (part.start_s, part.stop_s),
                 )
             )  # fmt: skip

@@ -1,10 +1,11 @@
-"""The metadata baseline: what a forest says from a clip's width, height, fps and length alone.
+"""The metadata baseline: a random forest on a clip's width, height, fps and length alone.
 
 Recordings of fights often come from other cameras than those of everyday life. A classifier is
 worth what it knows beyond that.
 """
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -20,12 +21,12 @@ _TREES = 500
 
 
 def metadata_baseline(
-    said: Predictions, learnt: Mapping[str, Facts], tested: Mapping[str, Facts], seed: int
+    predicted: Predictions, learnt: Mapping[str, Facts], tested: Mapping[str, Facts], seed: int
 ) -> Predictions | str:
-    """Return what the forest says of the same samples, or why it cannot be known.
+    """Return the forest's predictions of the same samples, or why there are none.
 
     Args:
-        said: what the classifier said of the samples.
+        predicted: the classifier's predictions of the samples.
         learnt: clips to learn from, none of them among the samples.
         tested: facts of the samples, by name.
         seed: of the forest.
@@ -33,54 +34,54 @@ def metadata_baseline(
     """
     from sklearn.ensemble import RandomForestClassifier
 
-    if missing := [name for name in said.names if name not in tested]:
+    if missing := [name for name in predicted.names if name not in tested]:
         return f"metadata.json does not name {missing[0]!r}"
-    train, test = _table(list(learnt.values())), _table([tested[name] for name in said.names])
+    train, test = _table(list(learnt.values())), _table([tested[name] for name in predicted.names])
     if train is None or test is None:
         return (
-            "metadata.json does not say how large and how fast the pictures of each clip are; run "
+            "metadata.json has no size and rate of each clip's pictures; run "
             "--mode annotation.stage3 again"
         )
     labels = np.array([facts.label for facts in learnt.values()], np.int64)
     if len(np.unique(labels)) < 2:
         return "the clips to learn from are of one class only"
     forest = RandomForestClassifier(_TREES, random_state=seed, n_jobs=1).fit(train, labels)
-    rows = np.zeros((len(said.names), len(said.classes)))
+    rows = np.zeros((len(predicted.names), len(predicted.classes)))
     if len(test):
         rows[:, forest.classes_] = forest.predict_proba(test)
-    return Predictions(said.classes, said.names, said.labels, rows, said.sources, said.tracked)
+    return replace(predicted, probabilities=rows)
 
 
-def split_baseline(said: Predictions, everything: Mapping[str, Facts]) -> Predictions | str:
-    """Return what the metadata of the train split say of tested clips, or why that is not known.
+def split_baseline(predicted: Predictions, everything: Mapping[str, Facts]) -> Predictions | str:
+    """Return the predictions of a forest learnt from the train split, or why there are none.
 
     Args:
-        said: what the classifier said of the clips.
+        predicted: the classifier's predictions of the clips.
         everything: facts of all labelled clips of the data set; none where nobody knows them.
 
     """
-    tested = set(said.names)
+    tested = set(predicted.names)
     learnt = {n: f for n, f in everything.items() if f.split == "train" and n not in tested}
     if not learnt:
         return "there is no train split beside the pickle to learn from"
-    return metadata_baseline(said, learnt, everything, 0)
+    return metadata_baseline(predicted, learnt, everything, 0)
 
 
 def fold_baselines(
     tested: Sequence[tuple[Predictions, int]], everything: Mapping[str, Facts]
 ) -> list[Predictions] | str:
-    """Return what a forest says of each fold's test part, having learnt from all other clips.
+    """Return a forest's predictions of each fold's test part, learnt from all other clips.
 
     Args:
-        tested: what the classifier said of each test part, and the seed.
+        tested: the classifier's predictions of each test part, and the seed.
         everything: facts of all labelled clips.
 
     """
     found = []
-    for said, seed in tested:
-        own = set(said.names)
+    for predicted, seed in tested:
+        own = set(predicted.names)
         learnt = {name: facts for name, facts in everything.items() if name not in own}
-        baseline = metadata_baseline(said, learnt, everything, seed)
+        baseline = metadata_baseline(predicted, learnt, everything, seed)
         if isinstance(baseline, str):
             return baseline
         found.append(baseline)
@@ -96,7 +97,7 @@ def _table(facts: Sequence[Facts]) -> NDArray[np.float64] | None:
 
 
 def compare(
-    said: Predictions, baseline: Predictions | str, bootstrap: int, seed: int
+    predicted: Predictions, baseline: Predictions | str, bootstrap: int, seed: int
 ) -> dict[str, Any]:
     """Return the baseline's figures and by how much the classifier is better, as plain values.
 
@@ -105,12 +106,13 @@ def compare(
     """
     if isinstance(baseline, str):
         return {"state": "unknown", "reason": baseline, "features": list(FEATURES)}
-    mine, other = said.scores(0, 0).overall, baseline.scores(bootstrap, seed).overall
-    unit = resampling.units(said.sources, len(said.names))
+    mine, other = predicted.scores(0, 0).overall, baseline.scores(bootstrap, seed).overall
+    unit = resampling.units(predicted.sources, len(predicted.names))
     draws: dict[str, list[NDArray[np.float64]]] = {key: [] for key in COMPARED}
     for weights in resampling.weights(unit, bootstrap, seed):
         pair = [
-            resampling.figures(one.labels, one.probabilities, weights) for one in (said, baseline)
+            resampling.figures(one.labels, one.probabilities, weights)
+            for one in (predicted, baseline)
         ]
         for key in COMPARED:
             draws[key].append(pair[0][key] - pair[1][key])

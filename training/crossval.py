@@ -33,10 +33,10 @@ from training.fold_job import FoldJob, finished, job_key, run_folds
 from training.movement_fit import (
     Measures,
     MovementStream,
-    ask_stream,
     fit_stream,
     inner_jobs,
     measure_samples,
+    predict_streams,
 )
 from training.places import ROOT, as_list, check_network, find_pickle, train_config
 from training.truth import Facts, Predictions, Truth, check_agreement, read_truth
@@ -268,7 +268,7 @@ def _result(
     parts = {"pose": fuse(list(rows.values()))}
     stream, measures = movement
     if stream is not None:
-        parts |= ask_stream(stream, part.names, parts["pose"], measures)
+        parts |= predict_streams(stream, part.names, parts["pose"], measures)
     elif measures:  # nobody is in the test part
         parts |= dict.fromkeys(("movement", "equal_weights", "fused"), parts["pose"])
     said = {

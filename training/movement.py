@@ -15,7 +15,7 @@ import numpy as np
 
 from annotation.progress import Watch
 from annotation.workspace import exclusive
-from recognizer.action.evaluation import fuse, measure
+from recognizer.action.evaluation import measure
 from recognizer.action.measures import measure_names
 from recognizer.action.movement_facts import MovementFacts
 from recognizer.artifacts import atomic_path
@@ -25,8 +25,14 @@ from recognizer.config_file import ConfigError
 from recognizer.dataset.check import check_splits
 from recognizer.dataset.split import SPLITS
 from training.crossval import streams_of
-from training.fold_job import FoldJob, finished, job_key, run_folds
-from training.movement_fit import MovementStream, fit_stream, inner_jobs, measure_samples
+from training.fold_job import FoldJob, job_key, run_folds
+from training.movement_fit import (
+    MovementStream,
+    fit_stream,
+    held_out_pose,
+    inner_jobs,
+    measure_samples,
+)
 from training.places import ROOT, best_checkpoint, check_network, find_pickle
 from training.truth import Truth, check_agreement, read_truth
 
@@ -59,8 +65,9 @@ def train_movement(config: Config, watch: Watch) -> int:
             run_folds(config.annotation, folder, every, progress)
         stream = fit_stream(jobs[0], inner, measures or {}, truth, folds)
     facts = MovementFacts(
-        measure_names(service), stream.fusion, _training(stream, jobs, inner, truth, config)
-    )
+        measure_names(service), stream.fusion, _training(stream, jobs, inner, truth, config),
+        truth.num_person,
+    )  # fmt: skip
     with atomic_path(output, output.parent) as scratch:
         write_movement(scratch, stream.model, facts, service, truth.classes)
     _tell(config, service, output, facts)
@@ -107,7 +114,7 @@ def _training(
     truth: Truth,
     config: Config,
 ) -> dict[str, Any]:
-    """Return what the file says of how it was made, with the figures of held-out predictions."""
+    """Return how the stream was fitted, with figures of held-out predictions, for the file."""
     return {
         **stream.to_json(),
         "sources": len({truth.samples[name].source for name in jobs[0].train}),
@@ -128,13 +135,11 @@ def _held_out_figures(
     The fusion's weights were fitted on these samples, three numbers; test.crossval measures it on
     others.
     """
-    rows = [{n: row for job in jobs for n, row in zip(job.test, finished(job), strict=True)}
-            for jobs in inner]  # fmt: skip
     names = stream.names
-    pose = fuse([np.stack([of[name] for name in names]) for of in rows])
+    pose = held_out_pose(inner, names)
     labels = np.array([truth.samples[name].label for name in names], np.int64)
     movement = stream.choice.held_out
-    said = {"pose": pose, "movement": movement, "fused": stream.fusion(pose, movement)}
+    predicted = {"pose": pose, "movement": movement, "fused": stream.fusion(pose, movement)}
     return {
         name: {
             key: None if value.value is None else round(value.value, 6)
@@ -142,7 +147,7 @@ def _held_out_figures(
                 labels, values, truth.classes, bootstrap=0, seed=0
             ).overall.items()
         }
-        for name, values in said.items()
+        for name, values in predicted.items()
     }
 
 

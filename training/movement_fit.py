@@ -36,7 +36,7 @@ class MovementStream:
 
     Attributes:
         model: of scikit-learn, fitted on all samples.
-        choice: its setting, and what that said of each sample in cross-validation.
+        choice: its setting, and the predictions of that setting in cross-validation.
         fusion: the weights, fitted on held-out predictions of both streams.
         names: the samples it learnt from, those with measured movement.
 
@@ -48,7 +48,7 @@ class MovementStream:
     names: tuple[str, ...]
 
     def to_json(self) -> dict[str, Any]:
-        """Return plain values that say what was chosen."""
+        """Return what was chosen, as plain values."""
         losses = {name: round(loss, 6) for name, loss in self.choice.log_loss.items()}
         return {
             "setting": self.choice.setting,
@@ -77,14 +77,14 @@ def measure_samples(
     without = [sample.name for sample in samples if sample.movement is None]
     if without:
         text = (
-            f"{len(without)} of {len(samples)} samples carry no movement, the first: {without[0]}"
-        )
-        remedy = (
-            "make poses, tracks and pickles again with this version (--mode annotation.pipeline)"
+            f"expected movement in every sample, got none in {len(without)} of {len(samples)}, the "
+            f"first: {without[0]}; make poses, tracks and pickles again with this version (--mode "
+            "annotation.pipeline, annotation.movement: true)"
         )
         if wanted is True:
-            raise ConfigError(f"crossval.movement: {text}; {remedy}, or set it to false")
-        logger.warning("the pose stream alone is measured: %s; %s", text, remedy)
+            raise ConfigError(f"movement stream: {text}, or use the pose stream alone "
+                              "(crossval.movement: false)")  # fmt: skip
+        logger.warning("the pose stream alone is measured: %s", text)
         return None
     return {
         sample.name: measures_to_learn(sample, service) if has_movement(sample) else None
@@ -122,7 +122,7 @@ def _folds(job: FoldJob, truth: Truth, folds: int) -> list[Fold]:
     return inner_folds(labels, [job.source_of[name] for name in job.train], folds, job.seed)
 
 
-def _held_out_pose(streams: Sequence[Sequence[FoldJob]], names: Sequence[str]) -> Probabilities:
+def held_out_pose(streams: Sequence[Sequence[FoldJob]], names: Sequence[str]) -> Probabilities:
     """Return the probabilities (N, K), averaged over the streams, from their inner trainings."""
     of_stream = []
     for jobs in streams:
@@ -135,7 +135,7 @@ def _held_out_pose(streams: Sequence[Sequence[FoldJob]], names: Sequence[str]) -
     return fuse(of_stream)
 
 
-# --- fitting and asking ------------------------------------------------------------
+# --- fitting and predicting --------------------------------------------------------
 
 
 def fit_stream(
@@ -148,7 +148,7 @@ def fit_stream(
     """Choose and fit the movement stream and the fusion inside a job's training part.
 
     Args:
-        job: whose training part is learnt from; its test part is not looked at.
+        job: whose training part is learnt from; its test part is not used.
         inner: finished inner trainings, of each pose stream; see ``inner_jobs``.
         measures: of ``measure_samples``.
         truth: the labels.
@@ -163,6 +163,7 @@ def fit_stream(
     kept = [
         Fold(*(place[part[measured[part]]] for part in (fold.train, fold.test)))
         for fold in _folds(job, truth, folds)
+        if measured[fold.test].any()
     ]
     names = [name for name, known in zip(job.train, measured, strict=True) if known]
     if not names:
@@ -170,18 +171,18 @@ def fit_stream(
     rows = np.stack([row for name in names if (row := measures[name]) is not None])
     labels = np.array([truth.samples[name].label for name in names], np.int64)
     choice = choose_setting(rows, labels, kept, job.seed)
-    fusion = fit_fusion(_held_out_pose(inner, names), choice.held_out, labels)
+    fusion = fit_fusion(held_out_pose(inner, names), choice.held_out, labels)
     model = fit_movement(choice.setting, rows, labels, job.seed)
     return MovementStream(model, choice, fusion, tuple(names))
 
 
-def ask_stream(
+def predict_streams(
     stream: MovementStream, names: Sequence[str], pose: Probabilities, measures: Measures
 ) -> dict[str, Probabilities]:
     """Return (N, K) of ``movement`` alone, ``equal_weights`` and ``fused``.
 
-    Where no movement was measured, the pose stream speaks alone, and ``movement`` alone is the
-    normal class, as where nobody is tracked.
+    Where no movement was measured, the last two are those of the pose stream, and ``movement`` is
+    the normal class, as where nobody is tracked.
     """
     movement = np.zeros_like(pose)
     movement[:, NORMAL] = 1

@@ -17,12 +17,11 @@ from numpy.typing import NDArray
 from annotation.progress import Watch
 from annotation.report import save_figure
 from annotation.stills import Stills, stills_of
-from annotation.workspace import Outcome, Progress, exclusive
-from recognizer.action.evaluation import Scores, at_threshold, choose_threshold, decide, fuse
+from annotation.workspace import exclusive
+from recognizer.action.evaluation import Scores, at_threshold, choose_threshold, decide
 from recognizer.artifacts import sha256_file, write_json
 from recognizer.command import next_command
 from recognizer.config import Config
-from recognizer.config_action import ClassifierSection
 from recognizer.config_file import ConfigError
 from recognizer.dataset.check import DatasetError, check_splits
 from recognizer.dataset.class_check import class_faults, class_warnings
@@ -35,6 +34,7 @@ from training.baseline import split_baseline
 from training.further_figures import write_further
 from training.mistakes import write_mistakes
 from training.places import CheckpointFacts, as_list, best_checkpoint, facts_of, find_test_pickle
+from training.predictions import predict_all
 from training.truth import (
     Facts,
     Predictions,
@@ -148,7 +148,7 @@ def _measure(
     if truth is not None:
         check_agreement(truth, samples, ann_file.parent)
     views = tuple(config.test.views)
-    probabilities = _predict((checkpoints, views), samples, "test: predictions", watch)
+    probabilities = predict_all(checkpoints, views, samples, "test: predictions", watch)
     if probabilities.shape[1] != len(classes):
         raise ValueError(
             f"test.checkpoint: the data set has {len(classes)} classes ({', '.join(classes)}), "
@@ -164,7 +164,7 @@ def _measure(
         logger.warning("%s", notes[0])
     threshold = None
     if len(classes) == 2:
-        threshold = _threshold((checkpoints, views), ann_file, said, watch)
+        threshold = _threshold(checkpoints, views, ann_file, said, watch)
     return Measured(
         service=service,
         checkpoints=checkpoints,
@@ -196,44 +196,6 @@ def _truth_of(ann_file: Path, service: str) -> Truth | None:
             f"{ann_file}: expected a data set for {service}, it was made for {truth.service}"
         )
     return truth
-
-
-def _predict(
-    asked: tuple[Sequence[Path], Sequence[str]],
-    samples: Sequence[Sample],
-    title: str,
-    watch: Watch,
-) -> NDArray[np.float64]:
-    """Return the probabilities (N, K), averaged over the checkpoints and the views."""
-    checkpoints, views = asked
-    with watch(title, len(checkpoints) * len(samples)) as progress:
-        return fuse([_predict_one(path, samples, views, progress) for path in checkpoints])
-
-
-def _predict_one(
-    checkpoint: Path, samples: Sequence[Sample], views: Sequence[str], progress: Progress
-) -> NDArray[np.float64]:
-    """Return the probabilities (N, K) of one checkpoint, or of a shipped ONNX file."""
-    if checkpoint.suffix == ".onnx":
-        from recognizer.action.classifier import Classifier
-
-        classifier = Classifier(checkpoint, ClassifierSection())
-        rows, silent = [], 0
-        for sample in samples:
-            judged = classifier.judge(sample, views)
-            silent += bool(judged.streams) and "movement" not in judged.streams
-            rows.append(judged.probabilities)
-            progress(Outcome(sample.name, "done"), 0)
-        if silent:
-            logger.warning("%s: no movement was measured in %d of %d samples: there the pose "
-                           "stream spoke alone", checkpoint, silent, len(samples))  # fmt: skip
-        return np.stack(rows)
-    from recognizer.action.training import predict
-
-    probabilities = np.asarray(predict(checkpoint, list(samples), views=views), np.float64)
-    for sample in samples:
-        progress(Outcome(sample.name, "done"), 0)
-    return probabilities
 
 
 def _classes(
@@ -307,7 +269,11 @@ def _nobody(truth: Truth | None, ann_file: Path) -> tuple[dict[str, Facts], tupl
 
 
 def _threshold(
-    asked: tuple[Sequence[Path], Sequence[str]], ann_file: Path, said: Predictions, watch: Watch
+    checkpoints: Sequence[Path],
+    views: Sequence[str],
+    ann_file: Path,
+    said: Predictions,
+    watch: Watch,
 ) -> dict[str, Any] | None:
     """Return the threshold that is best on the validation split, and what it gives here."""
     path = ann_file.with_name("val.pkl")
@@ -317,7 +283,7 @@ def _threshold(
     labels = np.array([sample.label for sample in samples], np.int64)
     if len(np.unique(labels)) < 2:
         return None
-    rows = _predict(asked, samples, "test: threshold on val", watch)
+    rows = predict_all(checkpoints, views, samples, "test: threshold on val", watch)
     chosen = choose_threshold(labels, rows)
     return {
         "chosen_on": {"file": path.name, "sha256": sha256_file(path), "samples": len(samples)},

@@ -62,6 +62,7 @@ class Truth:
         nobody: the same of clips in which nobody was tracked; None if the file is of an
             older version, which did not say.
         sha256: of each split's pickle.
+        num_person: people at most in a sample.
         sample_fps: frame rate to which the videos were thinned, None if they were not.
 
     """
@@ -71,6 +72,7 @@ class Truth:
     samples: Mapping[str, Facts]
     nobody: Mapping[str, Facts] | None
     sha256: Mapping[str, str]
+    num_person: int
     sample_fps: float | None = None
 
 
@@ -102,6 +104,7 @@ def read_truth(folder: Path) -> Truth:
             samples={name: _facts(facts) for name, facts in value["samples"].items()},
             nobody=None if nobody is None else {n: _facts(f) for n, f in nobody.items()},
             sha256={split: str(facts["sha256"]) for split, facts in value["splits"].items()},
+            num_person=int(value["num_person"]),
             sample_fps=sample_fps_of(value.get("settings", {}).get("stage2", {})),
         )
     except ArtifactError:

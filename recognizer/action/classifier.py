@@ -8,7 +8,7 @@ Only people who are there are given to the network: mmaction2 fills the other sl
 whose features are a constant of the weights, and that constant stands in the file.
 
 A file may hold a second stream, which learnt from the movement inside the people's boxes, and the
-fusion of both. Where no movement was measured the pose stream speaks alone.
+fusion of both. Where no movement was measured the probabilities are those of the pose stream.
 """
 
 from collections.abc import Mapping, Sequence
@@ -43,9 +43,9 @@ class Judgement:
         probabilities: (K,) float64, in the order of the classes, sum 1.
         people: how many people the network was shown; 0: nobody was there, the network was not
             asked, and label 0 has probability 1 by definition.
-        streams: what each stream alone says, (K,) each: ``pose`` and ``movement``; without
-            ``movement`` none was measured, and the pose stream speaks alone. Empty for a file of
-            one stream.
+        streams: probabilities of each stream alone, (K,) each: ``pose`` and ``movement``; without
+            ``movement`` where none was measured, and ``probabilities`` are those of ``pose`` then.
+            Empty for a file of one stream.
 
     """
 

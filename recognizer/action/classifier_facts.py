@@ -1,4 +1,4 @@
-"""What a classifier file says of itself: classes, window, features, training.
+"""Metadata of a classifier file: classes, window, features, training.
 
 It stands as JSON in the ONNX metadata under the key ``recognizer``; nothing in it is trusted.
 """
@@ -60,6 +60,15 @@ class ClassifierFacts:
     def num_person(self) -> int:
         """Return how many people at most the network is shown."""
         return self.features[0].num_person
+
+    @property
+    def sample_people(self) -> int:
+        """Return how many people at most a sample holds, for either stream.
+
+        The network takes the first ``num_person`` of them, the movement stream all.
+        """
+        movement = None if self.movement is None else self.movement.num_person
+        return max(self.num_person, movement or 0)
 
     def to_text(self) -> str:
         """Return the JSON text that stands in the file."""

@@ -1,10 +1,10 @@
-"""What the movement stream is told of a clip that may show a fight.
+"""Measures of a clip for the movement stream of fights.
 
 Two parts. Per frame whose movement was measured: the two people whose limbs move most, the
 closest and busiest pair, how many there are; the clip's mean, 80th percentile and maximum of each.
 From the poses, where they are trusted: the measures that rank people, how fast limbs move, how
 much two have to do with each other, wrists near somebody's head or trunk, approach, lying.
-Lengths are in body sizes, times in seconds; no picture size, place or frame rate is told.
+Lengths are in body sizes, times in seconds; picture size, place and frame rate are left out.
 """
 
 import numpy as np
@@ -17,7 +17,7 @@ from recognizer.types import MOVEMENT_NAMES, Sample
 _LIMBS, _ENTROPY = MOVEMENT_NAMES.index("limbs"), MOVEMENT_NAMES.index("entropy")
 _FAR = 3.0  # mean heights between two people; also of one alone
 _MOST_PEOPLE = 8
-_RANKED = 3  # people whose ranking measures are told
+_RANKED = 3  # people whose ranking measures are given
 _RANKING = tuple(name for name in fight.NAMES if name != "position")  # a place is no movement
 _RANKING_COLUMNS = [fight.NAMES.index(name) for name in _RANKING]
 
@@ -120,7 +120,7 @@ def _crowd(limbs: Array) -> Array:
 
 
 def _poses(sample: Sample) -> Array:
-    """Return what the poses tell, 0 where nothing is trusted."""
+    """Return the measures of the poses, 0 where no keypoint is trusted."""
     frames = sample.keypoints.shape[1]
     rows = sample_rows(sample.keypoints, sample.keypoint_scores, span_s(sample))
     if not len(rows):

@@ -1,4 +1,4 @@
-"""Late fusion: what the pose stream and the movement stream say, joined by their logits.
+"""Late fusion: the probabilities of the pose stream and the movement stream, joined by logits.
 
 ``softmax(pose * log p_pose + movement * log p_movement + bias)``; with two classes that is a
 logistic regression on the two logits, so it calibrates as well. The weights are fitted on
@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 # Probabilities of 0 and 1, which forests give, would decide alone.
 LOWEST = 1e-3
-# Without data to say otherwise both streams count half. Loss, summed over the samples, for each
+# Without data both streams count half. Loss, summed over the samples, for each
 # squared unit of distance from that: few samples move the weights little.
 _START, _STRENGTH = 0.5, 10.0
 _MAX_WEIGHT = 100.0
@@ -103,11 +103,11 @@ def fit_fusion(pose: Probabilities, movement: Probabilities, labels: NDArray[np.
 
     def loss(weights: NDArray[np.float64]) -> tuple[float, NDArray[np.float64]]:
         bias = np.concatenate([[0.0], weights[2:]])
-        said = _softmax(np.tensordot(weights[:2], logs, axes=1) + bias)
+        predicted = _softmax(np.tensordot(weights[:2], logs, axes=1) + bias)
         away = weights - start
-        error = said - truth
+        error = predicted - truth
         slope = np.concatenate([(logs * error).sum(axis=(1, 2)), error.sum(axis=0)[1:]])
-        total = -np.log(np.maximum((said * truth).sum(axis=1), 1e-300)).sum()
+        total = -np.log(np.maximum((predicted * truth).sum(axis=1), 1e-300)).sum()
         return float(total + _STRENGTH * (away**2).sum()), slope + 2 * _STRENGTH * away
 
     limits = [(0.0, _MAX_WEIGHT)] * 2 + [(-_MAX_WEIGHT, _MAX_WEIGHT)] * (classes - 1)

@@ -1,4 +1,4 @@
-"""What a file says of the movement stream in it: its measures, its fusion, its training."""
+"""Metadata of the movement stream in a classifier file: its measures, fusion and training."""
 
 import json
 from collections.abc import Mapping
@@ -12,6 +12,7 @@ SCHEMA, SCHEMA_VERSION = "recognizer.movement", 1
 METADATA_KEY = "recognizer"
 INPUT, OUTPUT, POSE_OUTPUT = "measures", "movement_probabilities", "pose_probabilities"
 _MAX_TEXT = 2**20
+_MAX_PEOPLE = 100  # as many as dataset.num_person may be
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,12 +23,16 @@ class MovementFacts:
         measures: names of the numbers that the stream is given, in order.
         fusion: how both streams are joined; the graph holds the same weights.
         training: how the stream and the fusion were fitted.
+        num_person: people at most in the samples it learnt from; the measures of a sample with
+            more or fewer of the same people would be others. None, of files without it: as many
+            as the pose stream takes.
 
     """
 
     measures: tuple[str, ...]
     fusion: Fusion
     training: Mapping[str, Any]
+    num_person: int | None = None
 
     def to_json(self) -> dict[str, Any]:
         """Return plain values."""
@@ -35,6 +40,7 @@ class MovementFacts:
             "measures": list(self.measures),
             "fusion": self.fusion.to_json(),
             "training": dict(self.training),
+            **({} if self.num_person is None else {"num_person": self.num_person}),
         }
 
     @classmethod
@@ -42,8 +48,8 @@ class MovementFacts:
         """Read what ``to_json`` wrote, trusting nothing in it.
 
         Raises:
-            ValueError: not these keys, fusion weights that are none, or measures that this
-                version does not make.
+            ValueError: not these keys, fusion weights that are none, a wrong number of people, or
+                measures that this version does not make.
 
         """
         if not isinstance(value, Mapping) or not isinstance(value.get("training"), dict):
@@ -56,7 +62,14 @@ class MovementFacts:
                 f"movement: expected the {len(expected)} measures of this version for {service}, "
                 f"got {count} others; fit the stream again (--mode train.movement) and export"
             )
-        return cls(expected, Fusion.from_json(value.get("fusion"), classes), value["training"])
+        people = value.get("num_person")
+        if people is not None and (type(people) is not int or not 1 <= people <= _MAX_PEOPLE):
+            raise ValueError(
+                f"movement: num_person: expected 1 to {_MAX_PEOPLE}, got {people!r:.60}; fit the "
+                "stream again (--mode train.movement) and export"
+            )
+        fusion = Fusion.from_json(value.get("fusion"), classes)
+        return cls(expected, fusion, value["training"], people)
 
 
 def movement_text(facts: MovementFacts, service: str, classes: tuple[str, ...]) -> str:

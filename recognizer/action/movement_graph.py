@@ -66,7 +66,7 @@ def write_movement(
     Args:
         path: the file; an existing one is replaced.
         model: of ``movement_model.fit_movement``.
-        facts: what the file says of it.
+        facts: its metadata.
         service: fight or falldown.
         classes: names in the order of labels.
 
@@ -159,8 +159,8 @@ def _add_trees(graph: _Graph, trees: Sequence[Any], values: Sequence[NDArray[Any
     measures = graph.add("Reshape", INPUT, graph.constant([-1], np.int64))
     at = graph.constant(starts[:-1], np.int32)
     for _ in range(max(tree.max_depth for tree in trees)):
-        asked = graph.add("Gather", measures, graph.add("Gather", features, at))
-        low = graph.add("LessOrEqual", asked, graph.add("Gather", thresholds, at))
+        values_at = graph.add("Gather", measures, graph.add("Gather", features, at))
+        low = graph.add("LessOrEqual", values_at, graph.add("Gather", thresholds, at))
         ways = [graph.add("Gather", lead, at) for lead in leads]
         at = graph.add("Where", low, *ways)
     leaves = graph.add("Gather", graph.constant(np.concatenate(values), np.float32), at)

@@ -87,8 +87,8 @@ def choose_setting(rows: Rows, labels: Labels, folds: Sequence[Fold], seed: int)
     """
     held_out = {name: _held_out(name, rows, labels, folds, seed) for name in SETTINGS}
     losses = {
-        name: float(-logarithms(said)[np.arange(len(labels)), labels].mean())
-        for name, said in held_out.items()
+        name: float(-logarithms(predicted)[np.arange(len(labels)), labels].mean())
+        for name, predicted in held_out.items()
     }
     best = min(losses, key=lambda name: losses[name])  # of equals the first, the simpler one
     return Choice(best, losses, held_out[best])
@@ -144,5 +144,5 @@ def fit_movement(setting: str, rows: Rows, labels: Labels, seed: int) -> Any:
 
 def predict_movement(model: Any, rows: Rows) -> Probabilities:
     """Return the probabilities (N, K) of measures (N, F)."""
-    said: Probabilities = model.predict_proba(rows)
-    return said.astype(np.float64)
+    predicted: Probabilities = model.predict_proba(rows)
+    return predicted.astype(np.float64)

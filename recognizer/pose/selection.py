@@ -27,7 +27,7 @@ _ROUNDING_S = 1e-6
 # time between frames beyond 1/15 s, as they do in the tracker.
 _NO_GROWTH_S, _GROWTH_PER_S, _MOST_GROWTH = 1 / 15, 2.2, 0.6  # s, heights per s, heights
 _CONFIRMED = 2  # frames
-_LOST_S = 3.0  # seconds that the place of somebody lost is remembered, for who looks for them
+_LOST_S = 3.0  # seconds that the place of somebody lost is remembered, for the turned search
 
 
 @dataclass(slots=True)
@@ -83,7 +83,7 @@ class KeptPeople:
         return self._people.lying
 
     def select(self, boxes: FloatArray, scores: FloatArray, time_s: float) -> Selection:
-        """Take the boxes of the next frame and tell which of them are worth a pose.
+        """Take the boxes of the next frame and return which of them are worth a pose.
 
         Args:
             boxes: (N, 4) pixels.

@@ -1,9 +1,9 @@
 """Top-down pose estimation of one video, which knows who was there in the frames before.
 
 Only people whom the tracker can use get a pose (``selection``), and every few tenths of a second
-the picture is searched for people who lie, turned both ways (``turned``). Between two such looks
+the picture is searched for people who lie, turned both ways (``turned``). Between two searches
 a person who lies is posed again in the last box, if the detector does not find a new one; the
-pose's own score tells whether somebody is still there.
+mean keypoint score decides whether somebody is still there.
 """
 
 from collections.abc import Callable, Sequence
@@ -27,7 +27,7 @@ KeypointsOf = Callable[
 # of frames tracked after the fall) against fights (boxes on nobody).
 _NEAR, _NEAR_LYING = 0.2, 0.3
 _SCORE_NEAR = 0.18  # box score, 0.2 of the detector, that needs no pose where somebody was
-_SCORE_ELSEWHERE = 0.2  # box score that is worth a look at the pose where nobody was
+_SCORE_ELSEWHERE = 0.2  # box score from which somebody is posed where nobody was
 _KEEP_S = 1.0  # seconds that somebody out of sight is kept; the tracker's own
 _ROUNDING_S = 1e-3
 
@@ -63,7 +63,7 @@ class TopDownVideo:
     ) -> None:
         self._detector, self._keypoints_of, self._settings = detector, keypoints_of, settings
         self._kept = KeptPeople(settings.sure_score, _KEEP_S)
-        self._looked_s: float | None = None
+        self._searched_s: float | None = None
 
     def __call__(self, images: Sequence[Image], times_s: Sequence[float]) -> list[Poses]:
         """Return the people of each image, in image pixels.
@@ -77,17 +77,17 @@ class TopDownVideo:
         pending: dict[int, _Wanted] = {}
         everybody = self._detector(images)
         for i, (image, found, time_s) in enumerate(zip(images, everybody, times_s, strict=True)):
-            if self._is_look_due(time_s):
-                self._looked_s = time_s
-                poses[i] = self._look(image, found, time_s)
+            if self._is_search_due(time_s):
+                self._searched_s = time_s
+                poses[i] = self._search(image, found, time_s)
             else:
                 pending[i], _ = self._select(found, time_s)
         return self._pose_together(images, pending, poses)
 
-    def _is_look_due(self, time_s: float) -> bool:
+    def _is_search_due(self, time_s: float) -> bool:
         if not self._settings.turned:
             return False
-        before = self._looked_s
+        before = self._searched_s
         return before is None or time_s - before >= self._settings.turned_period_s - _ROUNDING_S
 
     def _select(self, found: Boxes, time_s: float) -> tuple[_Wanted, IntArray]:
@@ -122,10 +122,11 @@ class TopDownVideo:
             poses[i] = people[stop - count : stop]
         return poses
 
-    def _look(self, image: Image, found: Boxes, time_s: float) -> Poses:
+    def _search(self, image: Image, found: Boxes, time_s: float) -> Poses:
         """Pose the people of a frame that is searched turned, too, each in the turn of their own.
 
-        Who is found only turned, or not at all, has to be vouched for by the pose or the score.
+        Who is found only turned, or not at all, needs a mean keypoint score or a box score that is
+        high enough; others are left out.
         """
         wanted, person = self._select(found, time_s)
         doubtful = self._kept.unseen(time_s)

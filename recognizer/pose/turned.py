@@ -1,7 +1,7 @@
 """People who lie, found by the detector in the picture turned to either side.
 
 A detector trained on people who stand misses most of those who lie; turned by a quarter they
-stand. Of 30 frames a second few need the two further looks: ``topdown.turned_period_s``.
+stand. Of 30 frames a second few need the two further runs: ``topdown.turned_period_s``.
 """
 
 from collections.abc import Sequence
@@ -21,7 +21,7 @@ _UPRIGHT_BONUS = 1.1  # of the mean keypoint score: most people are upright
 
 @dataclass(frozen=True, slots=True)
 class TurnedImage:
-    """An image turned by a quarter, made only as large as somebody asks for."""
+    """An image turned by a quarter, made only when and as large as its pixels are wanted."""
 
     image: Image
     turn: int

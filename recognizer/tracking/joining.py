@@ -23,11 +23,11 @@ from recognizer.tracking.tracks import rows_by_person
 from recognizer.types import FloatArray, IntArray, PoseSequence
 
 _SPEED_S = 0.3  # of a track's end, from which its speed is taken
-_LEAST_SPEED_S = 0.1  # a shorter piece says nothing about speed
+_LEAST_SPEED_S = 0.1  # a shorter piece has no speed worth using
 # How far off the prediction a person may be, in heights: at once, per second, at most.
 _REACH, _REACH_PER_S, _MOST_REACH = 0.25, 1.0, 0.75
 _MOST_GROWTH = 3.0  # ratio of areas: half a body against a whole one, one box against two
-_BLUR = 0.1  # heights: how far limbs move while nobody looks
+_BLUR = 0.1  # heights: how far limbs move in a gap
 _KEYPOINT_SEEN = 0.2
 _WEIGHTS = 0.6, 0.2, 0.2  # place, size, keypoints
 _LEAST_GAIN = 0.3
@@ -42,7 +42,7 @@ class _Ends:
     centres: Array  # (n, 2) pixels
     sizes: Array  # (n, 2) pixels
     speeds: Array  # (n, 2) pixels per second, forward in time
-    looks: FloatArray  # (n, 17, 3) pixels from the centre, 1 where seen
+    keypoints: FloatArray  # (n, 17, 3) pixels from the centre, 1 where seen
 
     def __getitem__(self, rows: Rows) -> "_Ends":
         """Return some of the ends."""
@@ -98,7 +98,7 @@ def _inner(sequence: PoseSequence, frames: IntArray, bounds: Rows, step: int) ->
 
 
 def _ends(sequence: PoseSequence, rows: Rows, frames: IntArray, at: Rows, inner: Rows) -> _Ends:
-    """Return what there is to know of the tracks at ``at``, their speed from ``inner``."""
+    """Return the ends of the tracks at ``at``, with the speeds since ``inner``."""
     poses = sequence.poses
     boxes = poses.boxes.astype(np.float64)
     time_s = sequence.time_s[frames[at]]
@@ -107,11 +107,11 @@ def _ends(sequence: PoseSequence, rows: Rows, frames: IntArray, at: Rows, inner:
     elapsed = time_s - sequence.time_s[frames[inner]]
     known = np.abs(elapsed) >= _LEAST_SPEED_S
     speeds = np.where(known[:, None], (centres - earlier) / np.where(known, elapsed, 1)[:, None], 0)
-    looks = np.zeros((len(at), NUM_KEYPOINTS, 3), np.float32)
-    looks[..., :2] = poses.keypoints[rows[at]] - centres[:, None]
-    looks[..., 2] = poses.keypoint_scores[rows[at]] >= _KEYPOINT_SEEN
+    keypoints = np.zeros((len(at), NUM_KEYPOINTS, 3), np.float32)
+    keypoints[..., :2] = poses.keypoints[rows[at]] - centres[:, None]
+    keypoints[..., 2] = poses.keypoint_scores[rows[at]] >= _KEYPOINT_SEEN
     sizes = np.maximum(boxes[rows[at], 2:] - boxes[rows[at], :2], 1)
-    return _Ends(time_s, frames[at], centres, sizes, speeds, looks)
+    return _Ends(time_s, frames[at], centres, sizes, speeds, keypoints)
 
 
 def _links(stops: _Ends, starts: _Ends, max_gap_s: float) -> tuple[Rows, Rows]:
@@ -137,15 +137,15 @@ def _gains(stops: _Ends, starts: _Ends, i: Rows, j: Rows) -> Array:
     a, b = stops[i[near]], starts[j[near]]
     areas = np.sqrt(a.sizes.prod(1) * b.sizes.prod(1))
     scale = np.sqrt(b.sizes[:, 1] / a.sizes[:, 1])[:, None, None].astype(np.float32)
-    grown, shrunk = a.looks.copy(), b.looks.copy()
+    grown, shrunk = a.keypoints.copy(), b.keypoints.copy()
     grown[..., :2] *= scale
     shrunk[..., :2] /= scale
     blur = _BLUR * np.sqrt(a.sizes[:, 1] * b.sizes[:, 1])
-    alike, told = matching.keypoint_likeness(grown, shrunk, areas, blur)
+    alike, comparable = matching.keypoint_likeness(grown, shrunk, areas, blur)
     by_place, by_size, by_keypoints = _WEIGHTS
     sure = by_place * place[near] + by_size * size[near]
     with_keypoints = sure + by_keypoints * alike
-    gain[near] = np.where(told, with_keypoints, sure / (by_place + by_size))
+    gain[near] = np.where(comparable, with_keypoints, sure / (by_place + by_size))
     return gain
 
 

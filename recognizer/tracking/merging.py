@@ -17,7 +17,7 @@ from recognizer.tracking.matching import Array
 from recognizer.tracking.tracks import add_rows, interpolated, split_tracks
 from recognizer.types import FloatArray, IntArray, PoseSequence, Track
 
-_BEFORE_S = 1.0  # how long before the merge the two are looked at
+_BEFORE_S = 1.0  # before the merge, in which the two are compared
 _APART_S = 0.3  # how long of it both must have been seen apart
 _SHARED = 0.5  # apart: no more than this of the smaller box lies in the other
 _COLUMN = 0.7, 0.3  # halves of one body share this much of their width, and this of their height

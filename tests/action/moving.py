@@ -18,6 +18,7 @@ from tests.people import BODY
 
 LOGISTIC = "logistic regression, C 0.03"
 FUSION = Fusion(0.6, 0.9, (0.0, -0.2))
+NUM_PERSON = 4  # more than the pose stream is shown
 
 
 def clip(people=2, frames=25, fps=12.5, rate=0.5, scale=1.0, shift=(0.0, 0.0), seed=0):
@@ -59,7 +60,7 @@ def movement_file(path, service="fight", setting=LOGISTIC, fusion=FUSION, classe
     classes = CLASSES[service] if classes is None else classes
     values, labels, _ = rows(service, classes=len(classes))
     model = fit_movement(setting, values[:, None], labels, 0)
-    facts = MovementFacts(measure_names(service), fusion, {"setting": setting})
+    facts = MovementFacts(measure_names(service), fusion, {"setting": setting}, NUM_PERSON)
     write_movement(path, model, facts, service, classes)
     return path, model
 

@@ -97,6 +97,8 @@ HOSTILE = {
     "NaN weight": (edited(fusion={"pose": float("nan"), "movement": 1, "bias": [0, 0]}), "weights"),
     "third bias": (edited(fusion={"pose": 1, "movement": 1, "bias": [0, 0, 0]}), "a bias for each"),
     "training": (edited(training=None), "movement: expected"),
+    "no people": (edited(num_person=0), "num_person: expected 1 to 100, got 0"),
+    "people as text": (edited(num_person="4"), "num_person: expected 1 to 100, got '4'"),
     "one stream promised": (lambda f: replace(f, movement=None), "metadata promises"),
 }
 

@@ -21,14 +21,17 @@ from analysis.summary import (
     write_summary,
 )
 from analysis.windows import WindowPlan, judge_windows
+from annotation.clips import people_of
 from annotation.workspace import Outcome
 from recognizer.action.classifier import Classifier
 from recognizer.artifacts import ArtifactError
 from recognizer.backends.network import ModelError
 from recognizer.config import Config
 from recognizer.config_action import ClassifierSection
+from recognizer.dataset.samples import build_sample
 from recognizer.types import NUM_MOVEMENTS
-from tests.action.moving import FUSION, joined_file
+from tests.action.moving import FUSION, NUM_PERSON, joined_file
+from tests.analysis.classifiers import FEATURES
 from tests.analysis.records import CLASSES, RULES, record, result, sliding, window
 from tests.analysis.schema import problems
 from tests.dataset.tracked import sequence
@@ -57,6 +60,20 @@ def test_windows_say_what_each_stream_says(classifier):
         assert w.streams.keys() == {"pose", "movement"}
         pose, movement = (np.array([[1 - p, p]]) for p in w.streams.values())
         assert w.probabilities["Fight"] == pytest.approx(FUSION(pose, movement)[0, 1], abs=1e-4)
+
+
+def test_windows_hold_as_many_people_as_the_samples_to_learn_from(classifier):
+    """The pose stream takes fewer; what is measured of four is not what is measured of two."""
+    video, scoring = moving(sequence(1.0, 20.0, people=5)), Config().scoring
+    (found,) = judged(video, classifier)
+    movement = {}
+    for people in (FEATURES.num_person, NUM_PERSON):
+        ids, _ = people_of(video, "fight", scoring, people)
+        sample = build_sample(video, ids, people, "a sample of stage 3", 0)
+        movement[people] = classifier.judge(sample).streams["movement"][1]
+    assert found.streams["movement"] == pytest.approx(movement[NUM_PERSON], abs=1e-6)
+    assert abs(movement[FEATURES.num_person] - movement[NUM_PERSON]) > 1e-3
+    assert len(found.people) == NUM_PERSON
 
 
 def test_windows_without_movement_say_so(classifier):
@@ -176,7 +193,8 @@ def test_a_near_miss_is_explained():
 def test_where_the_movement_stream_was_silent_is_said():
     both = [found(streamed(movement=False)), found(streamed())]
     assert pose_only_lines(both) == [
-        "fight: in 4 windows no movement was measured; the pose stream spoke alone"
+        "fight: in 4 windows no movement was measured: the pose stream alone decided; "
+        "make the poses again with annotation.movement: true if all of them are such"
     ]
     assert pose_only_lines([found(streamed()), found(result(sliding(PROBABILITIES)))]) == []
 

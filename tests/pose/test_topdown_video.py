@@ -34,14 +34,14 @@ class Footage:
     def __init__(self, upright, turned, good_turn=1, sure=0.8):
         self.upright, self.turned, self.good_turn, self.sure = upright, turned, good_turn, sure
         self.images = [ArrayImage(np.zeros((*SIZE_WH[::-1], 3), np.uint8)) for _ in upright]
-        self.looks, self.posed = [], []
+        self.searches, self.posed = [], []
 
     def detector(self, images):
         found = []
         for image in images:
             if isinstance(image, TurnedImage):
                 t = self.images.index(image.image)
-                self.looks.append(t)
+                self.searches.append(t)
                 found.append(boxes_of([(turn_box(b, image.turn), s) for b, s in self.turned[t]]))
             else:
                 found.append(boxes_of(self.upright[self.images.index(image)]))
@@ -109,12 +109,12 @@ def test_the_best_turn_is_by_mean_score_with_a_bonus_for_upright():
 def test_somebody_who_fell_is_posed_in_every_frame_from_the_next_look_on():
     footage = falling()
     poses = footage.poses(turned_period_s=0.4)
-    assert sorted(set(footage.looks)) == [0, 4, 8]
+    assert sorted(set(footage.searches)) == [0, 4, 8]
     assert [len(p) for p in poses] == [1] * 5 + [0] * 3 + [1] * 4
     np.testing.assert_allclose(poses[8].boxes, [LYING])
     assert poses[11].keypoint_scores.mean() == pytest.approx(0.8)
     assert poses[11].box_scores >= 0.25
-    # Between two looks in the known turn alone.
+    # Between two searches in the known turn alone.
     assert [turn for t, _, turn in footage.posed if t == 9] == [1]
     assert sorted(turn for t, _, turn in footage.posed if t == 8) == [-1, 0, 1]
 
@@ -144,11 +144,11 @@ def test_the_size_of_a_batch_changes_nothing():
         assert [(p.boxes.tolist(), p.box_scores.tolist()) for p in poses] == expected
 
 
-def test_looks_are_counted_in_seconds():
+def test_the_period_between_searches_is_in_seconds():
     for fps in (5, 10, 20):
         footage = falling(frames=2 * fps, fall=2 * fps)
         footage.poses(fps=fps, turned_period_s=0.4)
-        assert len(footage.looks) == 2 * 5  # two turns at 0, 0.4, 0.8, 1.2 and 1.6 s
+        assert len(footage.searches) == 2 * 5  # two turns at 0, 0.4, 0.8, 1.2 and 1.6 s
 
 
 def test_switched_off_every_box_is_posed_upright_and_nothing_is_turned():
@@ -156,7 +156,7 @@ def test_switched_off_every_box_is_posed_upright_and_nothing_is_turned():
     footage = Footage(upright, [[(LYING, 0.9)]] * 3)
     poses = footage.poses(selective=False, turned=False)
     assert [len(p) for p in poses] == [2] * 3
-    assert not footage.looks
+    assert not footage.searches
     assert {turn for _, _, turn in footage.posed} == {0}
     chosen = Footage(upright, [[]] * 3).poses(turned=False)
     assert [p.boxes.tolist() for p in chosen] == [[STANDING]] * 3

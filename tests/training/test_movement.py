@@ -22,7 +22,7 @@ from tests.training.measured import TINY, dataset, guesses, settings
 from training.crossval import crossval
 from training.fold_job import RESULT, SCHEMA, FoldJob, read_result
 from training.movement import train_movement
-from training.movement_fit import ask_stream, fit_stream, inner_jobs, measure_samples
+from training.movement_fit import fit_stream, inner_jobs, measure_samples, predict_streams
 from training.test import test_fight as run_test
 from training.train import train_fight
 from training.truth import read_truth
@@ -110,7 +110,7 @@ def test_the_stream_learns_what_the_pose_stream_does_not_see(tmp_path, stage3):
     stream, measures, job = fitted(tmp_path, stage3, skill=0.0)
     truth = read_truth(stage3)
     labels = np.array([truth.samples[name].label for name in job.test])
-    said = ask_stream(stream, job.test, np.full((len(job.test), 2), 0.5), measures)
+    said = predict_streams(stream, job.test, np.full((len(job.test), 2), 0.5), measures)
     known = np.array([measures[name] is not None for name in job.test])
     assert (decide(said["fused"])[known] == labels[known]).mean() > 0.7
     assert stream.fusion.movement > stream.fusion.pose
@@ -136,7 +136,7 @@ def test_where_no_movement_was_measured_the_pose_stream_speaks(tmp_path, stage3)
     names = [name for name in measures if measures[name] is None]
     assert len(names) == UNMEASURED
     pose = np.array([[0.2, 0.8], [0.9, 0.1]])
-    said = ask_stream(stream, names, pose, measures)
+    said = predict_streams(stream, names, pose, measures)
     assert said["fused"].tolist() == said["equal_weights"].tolist() == pose.tolist()
     assert said["movement"].tolist() == [[1, 0], [1, 0]]
 
@@ -144,16 +144,16 @@ def test_where_no_movement_was_measured_the_pose_stream_speaks(tmp_path, stage3)
 def test_old_pickles_are_told_apart(stage3, old_stage3, caplog):
     assert measure_samples(all_samples(old_stage3), "fight", wanted=False) is None
     assert measure_samples(all_samples(old_stage3), "fight", wanted="auto") is None
-    assert "carry no movement" in caplog.text
-    with pytest.raises(ConfigError, match=r"crossval\.movement: .*carry no movement.*annotation"):
+    assert "the pose stream alone is measured: expected movement in every sample" in caplog.text
+    with pytest.raises(ConfigError, match=r"movement stream: .*got none in 18 of 18.*annotation"):
         measure_samples(all_samples(old_stage3), "fight", wanted=True)
     assert len(measure_samples(all_samples(stage3), "fight", wanted="auto")) == 24
 
 
 def test_old_pickles_are_refused_before_any_training(tmp_path, old_stage3):
-    with pytest.raises(ConfigError, match="carry no movement"):
+    with pytest.raises(ConfigError, match="movement stream: expected movement in every sample"):
         crossval(config(tmp_path, old_stage3, "crossval.movement=true"), silent)
-    with pytest.raises(ConfigError, match="carry no movement"):
+    with pytest.raises(ConfigError, match="movement stream: expected movement in every sample"):
         train_movement(config(tmp_path, old_stage3), silent)
     assert not list(tmp_path.rglob("*.npz"))
 
@@ -175,6 +175,7 @@ def test_from_pickles_to_one_file_of_both_streams(tmp_path, stage3, caplog):
     assert len(learnt) - UNMEASURED <= facts.training["samples"] <= len(learnt)
     assert facts.training["held_out"].keys() == {"pose", "movement", "fused"}
     assert facts.training["pose_configs"] == [CONFIG.name]
+    assert facts.num_person == json.loads((stage3 / "metadata.json").read_text())["num_person"]
     command = next(line for line in caplog.text.splitlines() if "--mode deploy.export" in line)
     assert f"deploy.movement={path}" in command
     assert "--checkpoint" in command
