@@ -26,7 +26,13 @@ from recognizer.dataset.check import check_splits
 from recognizer.dataset.split import SPLITS
 from training.crossval import streams_of
 from training.fold_job import FoldJob, finished, job_key, run_folds
-from training.movement_fit import MovementStream, fit_stream, inner_jobs, measure_samples
+from training.movement_fit import (
+    MovementStream,
+    fit_stream,
+    inner_jobs,
+    measure_samples,
+    measured_folds,
+)
 from training.places import ROOT, best_checkpoint, check_network, find_pickle
 from training.truth import Truth, check_agreement, read_truth
 
@@ -52,6 +58,7 @@ def train_movement(config: Config, watch: Watch) -> int:
     output = (config.train.work_dir or ROOT / "work_dirs" / "+".join(configs)) / "movement.onnx"
     jobs = _jobs(config, configs, truth, names, output.with_suffix(""))
     folds = config.crossval.inner_folds
+    measured_folds(jobs[0], measures or {}, truth, folds)
     inner = [inner_jobs(job, truth, folds) for job in jobs]
     with exclusive(output.with_suffix("")):
         every = [job for part in inner for job in part]
