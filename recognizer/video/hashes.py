@@ -82,7 +82,7 @@ def check_hashes(arrays: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
         return {}
     times, values = there[TIMES], there[VALUES]
     fits = times.ndim == 1 and times.shape == values.shape
-    if not fits or (times.dtype, values.dtype) != (np.float64, np.uint64):
+    if not fits or times.dtype != np.float64 or values.dtype != np.uint64:
         raise ValueError(
             f"{TIMES}, {VALUES}: expected (H,) float64 and (H,) uint64, got {times.shape} "
             f"{times.dtype} and {values.shape} {values.dtype}"
