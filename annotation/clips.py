@@ -24,7 +24,7 @@ from recognizer.dataset.samples import NobodyTrackedError, build_sample, choose_
 from recognizer.dataset.windows import plan_windows, slice_sequence
 from recognizer.scoring.ranking import Involvement, Service, rank_people
 from recognizer.types import IntArray, PoseSequence, Sample
-from recognizer.video.hashes import TIMES, VALUES
+from recognizer.video.hashes import TIMES, VALUES, check_hashes
 
 CONFIDENCE_BINS = 50
 _MAX_PEOPLE = 20  # the last bin of people per frame holds this many and more
@@ -141,6 +141,7 @@ class ClipFinder:
             return self._refused(before, before.reason)
         try:
             sequence, further, meta = self._read(before.video)
+            hashes = check_hashes(further)
             found = self._clips(before, sequence)
         except LabelError as error:
             return self._refused(before, f"label: {error}")
@@ -149,8 +150,8 @@ class ClipFinder:
         source = meta.get("source")
         if isinstance(source, dict):
             found.content = str(source.get("sha256", ""))
-        if {TIMES, VALUES} <= further.keys():
-            times, values = further[TIMES], further[VALUES]
+        if hashes:
+            times, values = hashes[TIMES], hashes[VALUES]
             found.hashes = {
                 c.name: hashes_within(times, values, c.start_s, c.stop_s) for c in found.clips
             }

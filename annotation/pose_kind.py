@@ -10,6 +10,9 @@ from recognizer.config import Config, TrackingSection
 from recognizer.config_file import ConfigError
 from recognizer.config_models import PoseEstimationSection
 from recognizer.config_types import PoseKind
+from recognizer.pose.selection import STARTS
+
+_ROUNDING = 1e-6
 
 
 def pose_settings(config: Config, files: Mapping[str, Path]) -> PoseEstimationSection:
@@ -20,14 +23,47 @@ def pose_settings(config: Config, files: Mapping[str, Path]) -> PoseEstimationSe
         files: where the ``pose`` network and, for ``pth``, mmpose's ``config`` are.
 
     Raises:
-        ConfigError: a file of neither kind, or of another kind than ``kind`` says.
+        ConfigError: a file of neither kind, or of another kind than ``kind`` says; a network that
+            would leave people out whom the tracker would take.
 
     """
     pose = config.models.pose_estimation
     try:
-        return pose.for_kind(read_kind(pose, files))
+        kind = read_kind(pose, files)
     except ModelError as error:
         raise ConfigError(str(error)) from error
+    if kind == "topdown":
+        own = tracking_settings(config, {"pose": {"kind": kind}})
+        if wrong := people_left_out(pose.topdown.model_dump(), own):
+            raise ConfigError(
+                f"models.pose_estimation.topdown.{wrong}; set it lower, or selective to false"
+            )
+    return pose.for_kind(kind)
+
+
+def people_left_out(topdown: Any, tracking: TrackingSection) -> str:
+    """Return which people the tracker would take have no pose, "" if there are none.
+
+    Args:
+        topdown: the section of that name that the poses were or will be made with; anything
+            else says nothing.
+        tracking: the tracker's section, without nulls.
+
+    """
+    if not isinstance(topdown, Mapping) or topdown.get("selective") is not True:
+        return ""
+    sure = topdown.get("sure_score")
+    least = {
+        "tracking.track_high_thresh": tracking.track_high_thresh or 0.0,
+        f"tracking.new_track_thresh less {STARTS:g}": (tracking.new_track_thresh or 0.0) - STARTS,
+    }
+    name = min(least, key=lambda one: least[one])
+    if not isinstance(sure, float) or sure <= least[name] + _ROUNDING:
+        return ""
+    return (
+        f"sure_score: expected at most {name} ({least[name]:g}), got {sure:g}: people scored in "
+        "between get no pose"
+    )
 
 
 def tracking_settings(config: Config, stage1: Mapping[str, Any]) -> TrackingSection:

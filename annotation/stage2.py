@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from annotation.batch import settle, worker_count
 from annotation.inputs import is_included, list_videos
-from annotation.pose_kind import tracking_settings
+from annotation.pose_kind import people_left_out, tracking_settings
 from annotation.progress import Watch, silent
 from annotation.workers import Job, Report, StopRunError, Workforce
 from annotation.workspace import (
@@ -36,11 +36,11 @@ from recognizer.artifacts import (
     read_poses,
     write_poses,
 )
-from recognizer.config import Config
+from recognizer.config import Config, TrackingSection
 from recognizer.scoring.ranking import Involvement, Service, rank_people
 from recognizer.tracking.backward import Progress
 from recognizer.tracking.offline import track_people
-from recognizer.video.hashes import TIMES, VALUES
+from recognizer.video.hashes import check_hashes
 
 logger = logging.getLogger(__name__)
 
@@ -76,6 +76,7 @@ def run_stage2(config: Config, watch: Watch = silent) -> Path:
             else:
                 jobs.append(Job(before.video, before))
         tracking = tracking_settings(config, stage1.settings)
+        _warn_of_people_left_out(stage1.settings, tracking)
         workforce = _workforce(
             config.model_copy(update={"tracking": tracking}), settings, poses_folder, folder
         )
@@ -100,6 +101,14 @@ def _warn_of_missing(config: Config, known: set[str]) -> None:
             "stage 2: %d videos of annotation.input have no poses yet, such as %s; run "
             "--mode annotation.stage1 to add them", len(wanted), min(wanted),
         )  # fmt: skip
+
+
+def _warn_of_people_left_out(poses: dict[str, Any], tracking: TrackingSection) -> None:
+    """Say it when poses of another config lack people whom this one's tracker would take."""
+    pose = poses.get("pose")
+    wrong = people_left_out(pose.get("topdown") if isinstance(pose, dict) else None, tracking)
+    if wrong:
+        logger.warning("stage 2: poses were made with topdown.%s; run stage 1 with a lower", wrong)
 
 
 def _workforce(
@@ -139,15 +148,17 @@ class _TrackWorker:
         path = result_path(plan.poses_folder, before.video, ".npz")
         try:
             sequence, further, meta = read_poses(path)
-        except (ArtifactError, OSError) as error:
+            hashes = check_hashes(further)
+        except (ValueError, OSError) as error:
             text = str(error).replace(str(path), before.video)
             return Outcome(
                 before.video, "refused", f"stage 1 result: {text}; delete it, run stage 1"
             )
         tracked = track_people(sequence, plan.config.tracking, _reporting(report))
-        extra: dict[str, NDArray[Any]] = {k: further[k] for k in (TIMES, VALUES) if k in further}
+        extra: dict[str, NDArray[Any]] = dict(hashes)
         names = {}
         for service in SERVICES:
+            report(0)  # a sign of life: of a day of video this takes minutes
             ranked = rank_people(tracked, service, plan.config.scoring)
             extra |= _arrays(service, ranked)
             names[service] = list(ranked.measure_names)
@@ -162,13 +173,19 @@ class _TrackWorker:
 
 
 def _reporting(report: Report) -> Progress:
-    """Return a progress that tells ``report`` of every thousand frames."""
+    """Return a progress that tells ``report`` of every thousand frames.
+
+    Frames count the first time that they go by; seen again, they are a sign of life.
+    """
+    counted = _FRAMES_A_REPORT
 
     def frames(items: Iterable[Any]) -> Iterator[Any]:
+        nonlocal counted
+        told, counted = counted, 0
         for i, item in enumerate(items, start=1):
             yield item
             if i % _FRAMES_A_REPORT == 0:
-                report(_FRAMES_A_REPORT)
+                report(told)
 
     return frames
 

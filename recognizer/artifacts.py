@@ -28,7 +28,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from recognizer import compact, safe_pickle
-from recognizer.types import Poses, PoseSequence
+from recognizer.types import Poses, PoseSequence, require_rows
 
 SCRATCH_FOLDER = ".scratch"
 POSE_SCHEMA = "recognizer.poses"
@@ -335,6 +335,8 @@ def read_poses(path: Path) -> tuple[PoseSequence, dict[str, NDArray[Any]], dict[
         else:
             people: dict[str, Any] = {name: arrays.pop(name) for name in _PEOPLE}
             poses = Poses(**people, movement=arrays.pop(_MOVEMENT, None))
+        if poses.movement is not None:
+            require_rows(_MOVEMENT, poses.movement, poses.movement.shape)
         width, height = meta["size_wh"]
         sequence = PoseSequence(
             poses,

@@ -31,7 +31,13 @@ Resume = Annotated[
 ]
 
 
-Views = list[Literal["mirror", "speed_0.8", "speed_1.25"]]
+def _each_once(views: list[str]) -> list[str]:
+    if len(set(views)) != len(views):  # one named twice would count double in the mean
+        raise ValueError("expected each view once")
+    return views
+
+
+Views = Annotated[list[Literal["mirror", "speed_0.8", "speed_1.25"]], AfterValidator(_each_once)]
 
 
 class TrainSection(Section):

@@ -10,6 +10,14 @@ from pydantic import AfterValidator, Field
 from recognizer.config_types import Section, Unit
 from recognizer.names import nfc
 
+
+def _shown(name: str) -> str:
+    """Return a name in NFC; raise ValueError for one that cannot be seen."""
+    if not (name.strip() and name.isprintable()):  # it goes to consoles, tables and pictures
+        raise ValueError("expected a name of visible characters")
+    return nfc(name)
+
+
 Point = Annotated[tuple[Unit, Unit], Field(strict=False)]
 _MAX_POINTS = 100  # as many as a person would click; the check of crossings is quadratic
 
@@ -64,7 +72,7 @@ def _cross(
 class ZoneSection(Section):
     """One zone: its corners, and the videos that show it."""
 
-    name: Annotated[str, Field(min_length=1, max_length=60), AfterValidator(nfc)]
+    name: Annotated[str, Field(min_length=1, max_length=60), AfterValidator(_shown)]
     videos: Annotated[str, Field(min_length=1), AfterValidator(nfc)] = "*"
     polygon: Annotated[list[Point], AfterValidator(_polygon)]
 

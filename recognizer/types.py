@@ -95,8 +95,8 @@ def _require(name: str, array: Any, dtype: type, shape: tuple[int | None, ...]) 
         raise ValueError(f"{name}: expected {wanted} {np.dtype(dtype).name}, got {came}")
 
 
-def _require_rows(name: str, array: Any, shape: tuple[int, ...]) -> None:
-    """Require float32 whose last axis is all finite or all NaN."""
+def require_rows(name: str, array: Any, shape: tuple[int, ...]) -> None:
+    """Raise ValueError unless an array is float32 whose last axis is all finite or all NaN."""
     _require(name, array, np.float32, shape)
     unknown = np.isnan(array)
     if np.isinf(array).any() or (unknown.any(-1) != unknown.all(-1)).any():
@@ -380,9 +380,9 @@ class Sample:
         if not (np.isfinite(self.keypoints).all() and np.isfinite(self.keypoint_scores).all()):
             raise ValueError(f"{self.name}: expected finite keypoints and scores, got NaN or inf")
         if self.boxes is not None:
-            _require_rows(f"{self.name}: boxes", self.boxes, (m, t, 4))
+            require_rows(f"{self.name}: boxes", self.boxes, (m, t, 4))
         if self.movement is not None:
-            _require_rows(f"{self.name}: movement", self.movement, (m, t, NUM_MOVEMENTS))
+            require_rows(f"{self.name}: movement", self.movement, (m, t, NUM_MOVEMENTS))
         if self.time_s is not None:
             _require("time_s", self.time_s, np.float64, (t,))
             _require_rising(f"{self.name}: time_s", self.time_s)

@@ -1,5 +1,6 @@
 """What a zone may be, and how a wrong one is refused."""
 
+import json
 from pathlib import Path
 
 import pytest
@@ -78,3 +79,20 @@ def test_zones_come_with_set_as_well(tmp_path):
     text = f"inference.zones.ignore=[{{name: TV, videos: 'hall/*', polygon: {SQUARE}}}]"
     (zone,) = load_config(path, [text]).inference.zones.ignore
     assert (zone.name, zone.shows("hall/a.mp4"), zone.shows("b.mp4")) == ("TV", True, False)
+
+
+@pytest.mark.parametrize("name", ["  ", "a\u001b[2Jb", "bed\nroom"])
+def test_a_name_that_cannot_be_seen_is_refused(tmp_path, name):
+    path = tmp_path / "config.yaml"
+    zone = {"name": name, "polygon": json.loads(SQUARE)}
+    path.write_text(json.dumps({"inference": {"zones": {"ignore": [zone]}}}))
+    with pytest.raises(ConfigError, match=r"ignore\.0\.name: expected a name of visible"):
+        load_config(path)
+
+
+def test_a_view_named_twice_is_refused(tmp_path):
+    """It would count double in the mean."""
+    path = tmp_path / "config.yaml"
+    path.write_text("inference: {views: [mirror, mirror]}")
+    with pytest.raises(ConfigError, match=r"inference\.views: expected each view once"):
+        load_config(path)

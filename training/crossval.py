@@ -36,6 +36,7 @@ from training.movement_fit import (
     fit_stream,
     inner_jobs,
     measure_samples,
+    measured_folds,
     predict_streams,
 )
 from training.places import ROOT, as_list, check_network, find_pickle, train_config
@@ -83,6 +84,8 @@ def crossval(config: Config, watch: Watch) -> int:
     folder = config.crossval.output_dir or ROOT / "work_dirs" / "crossval" / names
     jobs = _jobs(folder, setup, truth, parts)
     measures = measure_samples(list(samples.values()), service, config.crossval.movement)
+    for job in jobs.values() if measures is not None else ():
+        measured_folds(job, measures or {}, truth, setup.inner_folds)
     with exclusive(folder):
         inner = _train(config, setup, jobs, watch, truth if measures is not None else None)
         streams = _fit_streams(setup, parts, inner, (measures or {}, jobs, truth), watch)

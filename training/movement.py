@@ -32,6 +32,7 @@ from training.movement_fit import (
     held_out_pose,
     inner_jobs,
     measure_samples,
+    measured_folds,
 )
 from training.places import ROOT, best_checkpoint, check_network, find_pickle
 from training.truth import Truth, check_agreement, read_truth
@@ -58,6 +59,7 @@ def train_movement(config: Config, watch: Watch) -> int:
     output = (config.train.work_dir or ROOT / "work_dirs" / "+".join(configs)) / "movement.onnx"
     jobs = _jobs(config, configs, truth, names, output.with_suffix(""))
     folds = config.crossval.inner_folds
+    measured_folds(jobs[0], measures or {}, truth, folds)
     inner = [inner_jobs(job, truth, folds) for job in jobs]
     with exclusive(output.with_suffix("")):
         every = [job for part in inner for job in part]

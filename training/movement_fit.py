@@ -74,12 +74,12 @@ def measure_samples(
     """
     if wanted is False:
         return None
-    without = [sample.name for sample in samples if sample.movement is None]
+    without = [s.name for s in samples if s.movement is None or s.boxes is None or s.time_s is None]
     if without:
         text = (
-            f"expected movement in every sample, got none in {len(without)} of {len(samples)}, the "
-            f"first: {without[0]}; make poses, tracks and pickles again with this version (--mode "
-            "annotation.pipeline, annotation.movement: true)"
+            f"expected movement with boxes and times in every sample, got none in {len(without)} of "
+            f"{len(samples)}, the first: {without[0]}; make poses, tracks and pickles again with "
+            "this version (--mode annotation.pipeline, annotation.movement: true)"
         )
         if wanted is True:
             raise ConfigError(f"movement stream: {text}, or use the pose stream alone "
@@ -135,6 +135,38 @@ def held_out_pose(streams: Sequence[Sequence[FoldJob]], names: Sequence[str]) ->
     return fuse(of_stream)
 
 
+def measured_folds(
+    job: FoldJob, measures: Measures, truth: Truth, folds: int
+) -> tuple[list[str], list[Fold]]:
+    """Return the names of a job's training samples with measured movement, and folds of them.
+
+    To be called before the pose trainings, which take hours, as well: what is missing is known.
+
+    Raises:
+        ValueError: too few sources, or a training part without measured samples of a class.
+
+    """
+    measured = np.array([measures[name] is not None for name in job.train])
+    place = np.cumsum(measured) - 1
+    names = [name for name, known in zip(job.train, measured, strict=True) if known]
+    labels = np.array([truth.samples[name].label for name in names], np.int64)
+    kept = [
+        Fold(*(place[part[measured[part]]] for part in (fold.train, fold.test)))
+        for fold in _folds(job, truth, folds)
+    ]
+    for fold in kept:
+        here = set(labels[fold.train].tolist())
+        if missing := [name for i, name in enumerate(truth.classes) if i not in here]:
+            raise ValueError(
+                f"{job.name}: the movement stream needs samples of every class with measured "
+                f"movement in each part that it learns from, got none of {missing[0]} in one of "
+                f"{len(kept)} ({len(names)} of {len(job.train)} samples are measured); lower "
+                "crossval.inner_folds, add sources of that class, or use the poses alone "
+                "(crossval.movement=false)"
+            )
+    return names, kept
+
+
 # --- fitting and predicting --------------------------------------------------------
 
 
@@ -158,16 +190,7 @@ def fit_stream(
         ValueError: too few sources or samples with measured movement.
 
     """
-    measured = np.array([measures[name] is not None for name in job.train])
-    place = np.cumsum(measured) - 1
-    kept = [
-        Fold(*(place[part[measured[part]]] for part in (fold.train, fold.test)))
-        for fold in _folds(job, truth, folds)
-        if measured[fold.test].any()
-    ]
-    names = [name for name, known in zip(job.train, measured, strict=True) if known]
-    if not names:
-        raise ValueError("movement was measured in no training sample; see stage 1's report")
+    names, kept = measured_folds(job, measures, truth, folds)
     rows = np.stack([row for name in names if (row := measures[name]) is not None])
     labels = np.array([truth.samples[name].label for name in names], np.int64)
     choice = choose_setting(rows, labels, kept, job.seed)

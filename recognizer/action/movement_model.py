@@ -99,6 +99,8 @@ def _held_out(
 ) -> Probabilities:
     out = np.zeros((len(labels), int(labels.max()) + 1))
     for fold in folds:
+        if not len(fold.test):  # nothing was measured in it
+            continue
         model = fit_movement(name, rows[fold.train], labels[fold.train], seed)
         out[fold.test] = predict_movement(model, rows[fold.test, 0])
     return out

@@ -21,7 +21,7 @@ Mask = NDArray[np.bool_]
 
 _LEAST_OVERLAP = 0.2  # IoU of somebody kept with a box of middle score
 _LEAST_OVERLAP_LOW = 0.3  # and with one of low score
-_STARTS = 0.05  # so much above the middle score somebody new is kept; the tracker's own step
+STARTS = 0.05  # so much above the middle score somebody new is kept; the tracker's own step
 _ROUNDING_S = 1e-6
 # At low frame rates people leave their own boxes from one frame to the next: boxes grow with the
 # time between frames beyond 1/15 s, as they do in the tracker.
@@ -95,7 +95,7 @@ class KeptPeople:
         people, first = self._people, self._time_s is None
         overlaps = self._overlaps(boxes, step_s)
         overlaps[time_s - people.last_s > self._keep_s + _ROUNDING_S] = 0
-        sure, starts = scores >= self._sure, scores >= self._sure + _STARTS
+        sure, starts = scores >= self._sure, scores >= self._sure + STARTS
         person = np.full(len(scores), -1, np.int64)
         needed = starts | (sure & (overlaps > _LEAST_OVERLAP).any(axis=0))
         _match(person, overlaps, np.ones(len(people.last_s), bool), sure, _LEAST_OVERLAP)

@@ -27,11 +27,13 @@ def track_forward(
     return np.concatenate([np.zeros(0, np.int64), *ids])
 
 
-def track_backward(sequence: PoseSequence, settings: TrackingSection) -> IntArray:
+def track_backward(
+    sequence: PoseSequence, settings: TrackingSection, progress: Progress = iter
+) -> IntArray:
     """Return the id (N,) that the rows get when time runs from the end to the start."""
     tracker, ids = Tracker(settings), np.full(len(sequence.poses), UNTRACKED, np.int64)
     end_s = float(sequence.time_s[-1]) if len(sequence) else 0.0
-    for t in range(len(sequence) - 1, -1, -1):
+    for t in progress(range(len(sequence) - 1, -1, -1)):
         rows = slice(int(sequence.frame_offsets[t]), int(sequence.frame_offsets[t + 1]))
         ids[rows] = tracker.update(sequence.frame(t), end_s - float(sequence.time_s[t])).track_ids
     return ids

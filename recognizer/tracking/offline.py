@@ -21,7 +21,7 @@ def track_people(
     Args:
         sequence: people of every frame; ids in them are ignored.
         settings: the config's section, thresholds filled in for the kind of pose network.
-        progress: sees the frames as they are tracked.
+        progress: sees the frames as they are tracked, once forward and once backward.
 
     Returns:
         The same rows with ids and, after them in each frame, rows with ``box_scores`` 0 for
@@ -31,7 +31,8 @@ def track_people(
     settings = settings.for_kind("rtmo")  # as the tracker does; no change where nothing is null
     ids = track_forward(sequence, settings, progress)
     if settings.track_backward:
-        ids = adopt_backward(ids, track_backward(sequence, settings), sequence.frame_of_row)
+        backward = track_backward(sequence, settings, progress)
+        ids = adopt_backward(ids, backward, sequence.frame_of_row)
     tracked = replace(sequence, poses=sequence.poses.with_ids(ids))
     joined = join_tracks(tracked, settings.join_gap_s)
     filled = fill_gaps(joined, settings.max_gap_s)

@@ -6,7 +6,8 @@ No picture can be made from them.
 """
 
 from array import array
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -64,3 +65,28 @@ class HashRecorder:
             TIMES: np.array(self._times, np.float64),
             VALUES: np.array(self._values, np.uint64),
         }
+
+
+def check_hashes(arrays: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
+    """Return the two arrays of a result's members that are hashes; none of older results.
+
+    Raises:
+        ValueError: one without the other, or other shapes, types or times than
+            ``HashRecorder.arrays`` gives.
+
+    """
+    there = {name: arrays[name] for name in (TIMES, VALUES) if name in arrays}
+    if len(there) == 1:
+        raise ValueError(f"expected {TIMES} and {VALUES}, got {next(iter(there))} alone")
+    if not there:
+        return {}
+    times, values = there[TIMES], there[VALUES]
+    fits = times.ndim == 1 and times.shape == values.shape
+    if not fits or times.dtype != np.float64 or values.dtype != np.uint64:
+        raise ValueError(
+            f"{TIMES}, {VALUES}: expected (H,) float64 and (H,) uint64, got {times.shape} "
+            f"{times.dtype} and {values.shape} {values.dtype}"
+        )
+    if not np.isfinite(times).all() or (np.diff(times) < 0).any():
+        raise ValueError(f"{TIMES}: expected finite times that never fall")
+    return there

@@ -2,7 +2,7 @@
 
 import pytest
 
-from annotation.pose_kind import tracking_settings
+from annotation.pose_kind import people_left_out, tracking_settings
 from annotation.stage1 import run_stage1
 from annotation.stage2 import run_stage2
 from annotation.workspace import read_manifest, stage1_dir, stage2_dir
@@ -11,6 +11,7 @@ from tests import networks
 from tests.annotation import clips
 
 RTMO = {"track_high_thresh": 0.5, "new_track_thresh": 0.6, "fuse_score": True}
+POSES = {"pose": {"kind": "topdown", "topdown": {"selective": True, "sure_score": 0.25}}}
 TOPDOWN = {"track_high_thresh": 0.25, "new_track_thresh": 0.3, "fuse_score": False}
 
 
@@ -71,3 +72,39 @@ def test_the_results_of_both_kinds_hold_the_numbers_that_were_used(tmp_path):
         assert {name: tracking[name] for name in RTMO} == expected
         explicit = load_config(config, [*sets, f"models.pose_estimation.kind={kind}"])
         assert (stage1_dir(explicit), stage2_dir(explicit)) == (poses, stage2_dir(auto))
+
+
+@pytest.mark.parametrize(
+    ("overrides", "expected"),
+    [
+        (
+            ["models.pose_estimation.topdown.sure_score=0.4"],
+            r"track_high_thresh \(0\.25\), got 0\.4",
+        ),
+        (["tracking.track_high_thresh=0.15"], r"track_high_thresh \(0\.15\), got 0\.25"),
+        (["tracking.new_track_thresh=0.2"], r"new_track_thresh less 0\.05 \(0\.15\), got 0\.25"),
+    ],
+)
+def test_a_score_that_leaves_people_out_is_refused_before_any_work(tmp_path, overrides, expected):
+    """Boxes between the tracker's threshold and this one would get no pose, silently."""
+    clips.make_dataset(tmp_path, clips=1)
+    networks.heatmap(tmp_path / "heat.onnx")
+    networks.constant_yolox(tmp_path / "yolox_nano.onnx", {})
+    pose = "models.pose_estimation"
+    base = [f"{pose}.onnx.model_path=heat.onnx", f"models.weights_dirs=[{tmp_path}]"]
+    config = load_config(tmp_path / "config.yaml", [*base, *overrides])
+    with pytest.raises(ConfigError, match=rf"topdown\.sure_score: expected at most .*{expected}"):
+        stage1_dir(config)
+    assert stage1_dir(load_config(tmp_path / "config.yaml", base)).name.startswith("yolox")
+    stage1_dir(
+        load_config(
+            tmp_path / "config.yaml", [*base, *overrides, f"{pose}.topdown.selective=false"]
+        )
+    )
+
+
+def test_poses_of_another_config_that_lack_people_are_warned_of(tmp_path):
+    section = tracking_settings(load(tmp_path, "tracking.track_high_thresh=0.2"), POSES)
+    assert "track_high_thresh (0.2), got 0.25" in people_left_out(POSES["pose"]["topdown"], section)
+    for unknown in (None, {}, {"selective": True}, {"selective": True, "sure_score": "0.9"}):
+        assert people_left_out(unknown, section) == ""

@@ -6,10 +6,11 @@ import zipfile
 import numpy as np
 import pytest
 
+from annotation import stage2
 from annotation.stage1 import run_stage1
 from annotation.stage2 import run_stage2
 from annotation.workspace import read_manifest
-from recognizer.artifacts import read_poses
+from recognizer.artifacts import POSE_SCHEMA, read_npz, read_poses, write_npz
 from recognizer.config_file import load_config
 from tests.annotation import clips
 
@@ -147,3 +148,30 @@ def test_finished_poses_need_no_videos(dataset):
     for path in (dataset.parent / "data").rglob("*.mp4"):
         path.unlink()
     assert len(read_manifest(run_stage2(load_config(dataset))).outcomes) == 4
+
+
+def test_frames_count_once_and_seen_again_are_a_sign_of_life():
+    told = []
+    progress = stage2._reporting(told.append)
+    for _ in range(2):
+        assert len(list(progress(range(2500)))) == 2500
+    assert told == [1000, 1000, 0, 0]
+
+
+@pytest.mark.parametrize(
+    ("member", "change", "expected"),
+    [
+        ("hashes", lambda value: value.astype(np.float64), "float64 and (H,) uint64"),
+        ("movement", lambda value: np.full_like(value, np.inf), "rows of finite numbers or of NaN"),
+    ],
+)
+def test_hostile_members_refuse_their_video_alone(dataset, member, change, expected):
+    config = load_config(dataset)
+    poses = run_stage1(config)
+    path = poses / "Fight/f0.mp4.npz"
+    arrays, meta = read_npz(path, POSE_SCHEMA)
+    arrays.setdefault("movement", np.zeros((len(arrays["boxes"]), 6), np.float32))
+    write_npz(path, poses, {**arrays, member: change(arrays[member])}, meta)
+    outcomes = {o.video: o for o in read_manifest(run_stage2(config)).outcomes}
+    assert expected in outcomes["Fight/f0.mp4"].reason
+    assert [o.state for o in outcomes.values()].count("refused") == 1

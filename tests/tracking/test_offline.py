@@ -258,3 +258,16 @@ def test_switched_off_is_the_tracker_with_gaps_filled():
     )
     seen = alone.poses.box_scores > 0
     np.testing.assert_array_equal(alone.poses.track_ids[seen], forward.poses.track_ids)
+
+
+def test_progress_sees_every_frame_of_both_directions():
+    """A worker that is silent for long counts as hung, and the video would be refused."""
+    sequence, seen = video([{1: place} for place in walk(8)]), []
+
+    def progress(items):
+        for item in items:
+            seen.append(item)
+            yield item
+
+    track_people(sequence, SETTINGS, progress)
+    assert len(seen) == 2 * len(sequence)

@@ -7,6 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+import training.crossval
+import training.movement
 from annotation.progress import silent
 from deploy.export import export
 from recognizer.action.classifier import Classifier
@@ -156,6 +158,44 @@ def test_old_pickles_are_refused_before_any_training(tmp_path, old_stage3):
     with pytest.raises(ConfigError, match="movement stream: expected movement in every sample"):
         train_movement(config(tmp_path, old_stage3), silent)
     assert not list(tmp_path.rglob("*.npz"))
+
+
+def test_a_class_without_measured_movement_is_refused_before_any_training(
+    tmp_path, stage3, monkeypatch
+):
+    """It is known from the pickles, and the pose trainings take hours."""
+
+    def measured(samples, service, wanted):
+        found = measure_samples(samples, service, wanted)
+        return {name: None if name.startswith("Fight") else rows for name, rows in found.items()}
+
+    for module, mode in ((training.movement, train_movement), (training.crossval, crossval)):
+        monkeypatch.setattr(module, "measure_samples", measured)
+        with pytest.raises(ValueError, match=r"got none of Fight in one of 2 .*inner_folds"):
+            mode(config(tmp_path, stage3), silent)
+    assert not list(tmp_path.rglob("*.npz"))
+
+
+def test_a_source_without_measured_movement_is_left_out(tmp_path, stage3):
+    truth = read_truth(stage3)
+    job = outer_job(tmp_path, truth)
+    measures = measure_samples(all_samples(stage3), "fight", wanted=True)
+    sources = len(set(job.source_of.values()))
+    lost = {name for name, source in job.source_of.items() if source == "s2"}
+    measures = {name: None if name in lost else rows for name, rows in measures.items()}
+    inner = inner_jobs(job, truth, sources)
+    for one in inner:
+        finish(one, truth, 0.5)
+    stream = fit_stream(job, [inner], measures, truth, sources)
+    assert not lost & set(stream.names)
+    assert np.allclose(stream.choice.held_out.sum(axis=1), 1)
+
+
+@pytest.mark.parametrize("gone", ["boxes", "time_s"])
+def test_movement_without_boxes_or_times_is_none(stage3, gone):
+    samples = [replace(sample, **{gone: None}) for sample in all_samples(stage3)[:2]]
+    with pytest.raises(ConfigError, match="2 of 2 samples carry no movement"):
+        measure_samples(samples, "fight", wanted=True)
 
 
 # --- the whole, with real networks -------------------------------------------------

@@ -9,7 +9,14 @@ import pytest
 from recognizer.dataset.near_duplicates import find_pairs
 from recognizer.types import Frame
 from recognizer.video.array_image import ArrayImage
-from recognizer.video.hashes import PERIOD_S, HashRecorder, difference_hash
+from recognizer.video.hashes import (
+    PERIOD_S,
+    TIMES,
+    VALUES,
+    HashRecorder,
+    check_hashes,
+    difference_hash,
+)
 from recognizer.video.reader import VideoReader
 from recognizer.video.writer import VideoWriter
 
@@ -88,3 +95,33 @@ def test_a_copy_of_a_real_clip_is_found_encoded_anew_and_half_as_large(tmp_path)
 def hashes_of(path: Path) -> np.ndarray:
     with VideoReader(path) as reader:
         return record(reader)[2]
+
+
+GOOD = {TIMES: np.array([0.0, 0.25]), VALUES: np.array([1, 2], np.uint64)}
+
+
+def test_hashes_of_a_result_are_taken_as_they_are_and_older_ones_have_none():
+    assert check_hashes({**GOOD, "other": np.zeros(3)}).keys() == GOOD.keys()
+    assert check_hashes({"other": np.zeros(3)}) == {}
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {VALUES: GOOD[VALUES][:1]},
+        {VALUES: GOOD[VALUES][None]},
+        {VALUES: GOOD[VALUES].astype(np.float64)},
+        {TIMES: np.array(["a", "b"])},
+        {TIMES: np.array([0.0, np.nan])},
+        {TIMES: np.array([0.25, 0.0])},
+        {TIMES: np.array(0.0), VALUES: np.array(1, np.uint64)},
+    ],
+)
+def test_other_members_of_that_name_are_refused(wrong):
+    with pytest.raises(ValueError, match="hash_time_s"):
+        check_hashes({**GOOD, **wrong})
+
+
+def test_one_of_the_two_members_alone_is_refused():
+    with pytest.raises(ValueError, match="hashes, got hash_time_s alone"):
+        check_hashes({TIMES: GOOD[TIMES]})
