@@ -78,8 +78,8 @@ def measure_samples(
     if without:
         text = (
             f"expected movement with boxes and times in every sample, got none in {len(without)} "
-            f"of {len(samples)}, the first: {without[0]}; make poses, tracks and pickles again with "
-            "this version (--mode annotation.pipeline, annotation.movement: true)"
+            f"of {len(samples)}, the first: {without[0]}; make poses, tracks and pickles again "
+            "with this version (--mode annotation.pipeline, annotation.movement: true)"
         )
         if wanted is True:
             raise ConfigError(f"movement stream: {text}, or use the pose stream alone "
