@@ -24,6 +24,6 @@ def test_a_shipped_file_averages_the_sample_and_its_views():
         }
         rows.append(classifier.run(feeds))
     assert np.ptp(rows, axis=0).max() > 1e-6, "views that change nothing show nothing"
-    np.testing.assert_allclose(whole.probabilities, np.mean(rows, axis=0), atol=1e-9)
+    np.testing.assert_allclose(whole.streams["pose"], np.mean(rows, axis=0), atol=1e-9)
     assert whole.people == classifier.judge(sample()).people
-    np.testing.assert_allclose(classifier.judge(sample()).probabilities, rows[0], atol=1e-9)
+    np.testing.assert_allclose(classifier.judge(sample()).streams["pose"], rows[0], atol=1e-9)

@@ -1,5 +1,6 @@
 """A small stage-3 folder of made-up people, and predictions of it."""
 
+import json
 from dataclasses import replace
 
 import numpy as np
@@ -77,3 +78,19 @@ TINY = [
     "val_dataloader.batch_size=8",
     *(f"{part}_dataloader.dataset.pipeline.2.clip_len=20" for part in ("train", "val", "test")),
 ]
+
+
+def small_crossval(tmp_path, stage3, config_file, *more):
+    """Return the settings of a cross-validation that takes seconds; later ones win."""
+    return settings(
+        tmp_path,
+        f"train.dataset_dir={stage3}",
+        f"train.cfg_options={json.dumps(TINY)}",
+        f"train.config_file={config_file}",
+        f"crossval.output_dir={tmp_path / 'out'}",
+        "crossval.folds=2",
+        "crossval.seeds=[0]",
+        "annotation.workers=1",
+        "test.bootstrap=100",
+        *more,
+    )

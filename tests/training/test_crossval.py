@@ -17,7 +17,7 @@ from annotation.progress import silent
 from annotation.workers import RunError
 from recognizer.config_file import ConfigError
 from recognizer.dataset.mmaction import read_split
-from tests.training.measured import TINY, dataset, guesses, settings
+from tests.training.measured import TINY, dataset, guesses, small_crossval
 from training.crossval import crossval
 from training.crossval_report import Result, fold_rows, join, mean_over_seeds, source_rows
 from training.fold_job import FoldJob, _point, _write_parts, read_result, run_fold
@@ -33,18 +33,7 @@ def stage3(tmp_path_factory):
 
 
 def config(tmp_path, stage3, *more):
-    return settings(
-        tmp_path,
-        f"train.dataset_dir={stage3}",
-        f"train.cfg_options={json.dumps(TINY)}",
-        f"train.config_file={CONFIG}",
-        f"crossval.output_dir={tmp_path / 'out'}",
-        "crossval.folds=2",
-        "crossval.seeds=[0]",
-        "annotation.workers=1",
-        "test.bootstrap=100",
-        *more,
-    )
+    return small_crossval(tmp_path, stage3, CONFIG, *more)
 
 
 # --- one fold, with a real network -------------------------------------------------

@@ -20,7 +20,7 @@ from recognizer.config_action import ClassifierSection
 from recognizer.config_file import ConfigError
 from recognizer.dataset.mmaction import read_split
 from recognizer.dataset.split import SPLITS
-from tests.training.measured import TINY, dataset, guesses, settings
+from tests.training.measured import dataset, guesses, small_crossval
 from training.crossval import crossval
 from training.fold_job import RESULT, SCHEMA, FoldJob, read_result
 from training.movement import train_movement
@@ -45,18 +45,12 @@ def old_stage3(tmp_path_factory):
 
 
 def config(tmp_path, stage3, *more):
-    return settings(
+    return small_crossval(
         tmp_path,
-        f"train.dataset_dir={stage3}",
-        f"train.cfg_options={json.dumps(TINY)}",
-        f"train.config_file={CONFIG}",
+        stage3,
+        CONFIG,
         f"train.work_dir={tmp_path / 'work'}",
-        f"crossval.output_dir={tmp_path / 'out'}",
-        "crossval.folds=2",
         "crossval.inner_folds=2",
-        "crossval.seeds=[0]",
-        "annotation.workers=1",
-        "test.bootstrap=100",
         *more,
     )
 
