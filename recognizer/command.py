@@ -106,7 +106,7 @@ _PRIVACY = ("visualize.skeleton_only",)
 # mode -> the sections and keys that it reads itself.
 READS: dict[str, tuple[str, ...]] = {
     "annotation.pipeline": (*_SAMPLES, *_PRIVACY),
-    "annotation.stage1": _POSES,
+    "annotation.stage1": (*_POSES, "tracking.track_high_thresh", "tracking.new_track_thresh"),
     "annotation.stage2": ("annotation", "tracking", "scoring"),
     "annotation.stage3": ("annotation", "dataset", *_PRIVACY),
     "annotation.visualize": ("annotation", "visualize", "dataset.service"),
@@ -139,7 +139,7 @@ READS: dict[str, tuple[str, ...]] = {
         *_TRACKS, "train.seed", "train.cfg_options", "test.bootstrap", "test.worst",
         "visualize.crf",
     ),
-    "doctor": (*_POSES, "inference"),
+    "doctor": (*_POSES, "tracking", "inference"),
 }  # fmt: skip
 # mode -> the sections by which it finds what an earlier mode left.
 FINDS: dict[str, tuple[str, ...]] = {

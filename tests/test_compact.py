@@ -96,7 +96,8 @@ def test_compact_poses_of_a_real_clip_take_less_than_half(tmp_path):
         rows = slice(before.frame_offsets[t], before.frame_offsets[t + 1])
         moved = (frame.keypoints + rough[rows]).astype(np.float32)
         scores = (frame.keypoint_scores * np.float32(0.999)).astype(np.float32)
-        noisy.append(Poses(moved, scores, *(frame.boxes, frame.box_scores, frame.track_ids)), t)
+        others = (frame.boxes, frame.box_scores, frame.track_ids, frame.movement)
+        noisy.append(Poses(moved, scores, *others), t)
     write_poses(tmp_path / "full.npz", tmp_path, noisy.build(before.size_wh), meta)
     small, full = ((tmp_path / f"{n}.npz").stat().st_size for n in ("small", "full"))
     assert small < 0.5 * full
@@ -218,10 +219,6 @@ def test_movement_is_written_and_a_file_without_it_stays_without(tmp_path, small
     np.testing.assert_array_equal(again, after.poses.movement)
     write_poses(tmp_path / "without.npz", tmp_path, sequence(20), {}, small=small)
     assert read_poses(tmp_path / "without.npz")[0].poses.movement is None
-
-
-def test_a_file_of_before_movement_is_read():
-    assert read_poses(SAMPLE)[0].poses.movement is None
 
 
 def test_movement_that_a_half_cannot_hold_is_refused():

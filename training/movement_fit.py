@@ -77,7 +77,7 @@ def measure_samples(
     without = [s.name for s in samples if s.movement is None or s.boxes is None or s.time_s is None]
     if without:
         text = (
-            f"expected movement with boxes and times in every sample, got none in {len(without)} "
+            f"expected movement in every sample, with boxes and times, got none in {len(without)} "
             f"of {len(samples)}, the first: {without[0]}; make poses, tracks and pickles again "
             "with this version (--mode annotation.pipeline, annotation.movement: true)"
         )
