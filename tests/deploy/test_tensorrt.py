@@ -135,8 +135,9 @@ def test_published_files_get_a_profile_of_their_own_size(name, size, shape):
 
 def test_our_classifiers_get_a_profile():
     facts = read_onnx(onnx_file(settings("", model="fight")))
-    (span,) = profile(facts.inputs, TensorRTPoseSection())
-    assert (span.smallest[0], span.largest[0]) == (1, 8)
+    people, measures = profile(facts.inputs, TensorRTPoseSection())
+    assert (people.smallest[0], people.largest[0]) == (1, 8)
+    assert measures.smallest == measures.largest  # one clip's numbers
 
 
 def test_a_file_named_fp16_must_hold_half_precision(tmp_path):
