@@ -159,7 +159,8 @@ def judge(task, seed, poses=None):
     for group in task.names():
         test, without = task.test(group), task.without(group)
         train = task.train(without)
-        movement, choice, learnt = _movement(task, train, test, seed)
+        model, choice, learnt = _fit(task, train, seed)
+        movement = predict_movement(model, _rows(task, test))
         known = _known(task, test)
         said["movement"][test[known]] = movement[known, 1]
         chosen[group] = choice.setting
@@ -179,14 +180,10 @@ def fit_all(task, seed, poses):
 
     The fusion is fitted on what models say of the groups that they left out.
     """
-    learnt = task.train(task.without())
-    learnt = learnt[_known(task, learnt)]
-    rows, labels, groups = _rows(task, learnt)[:, None], task.labels[learnt], task.groups[learnt]
-    folds = inner_folds(labels.tolist(), groups.tolist(), len(set(groups)), seed)
-    choice = choose_setting(rows, labels, folds, seed)
-    said = _held_out(task, poses, task.without(), learnt)
-    fusion = fit_fusion(said, choice.held_out, labels)
-    return fit_movement(choice.setting, rows, labels, seed), choice, fusion
+    without = task.without()
+    model, choice, learnt = _fit(task, task.train(without), seed)
+    said = _held_out(task, poses, without, learnt)
+    return model, choice, fit_fusion(said, choice.held_out, task.labels[learnt])
 
 
 def _known(task, indices):
@@ -200,15 +197,13 @@ def _rows(task, indices):
     return np.stack([nothing if row is None else row for row in found])
 
 
-def _movement(task, train, test, seed):
-    """Return what a movement stream says of the test windows, its choice, and what it learnt."""
+def _fit(task, train, seed):
+    """Return a movement stream of the windows to learn from, its choice, and what it learnt."""
     learnt = train[_known(task, train)]
-    rows, labels = _rows(task, learnt)[:, None], task.labels[learnt]
-    groups = task.groups[learnt].tolist()
-    folds = inner_folds(labels.tolist(), groups, len(set(groups)), seed)
+    rows, labels, groups = _rows(task, learnt)[:, None], task.labels[learnt], task.groups[learnt]
+    folds = inner_folds(labels.tolist(), groups.tolist(), len(set(groups)), seed)
     choice = choose_setting(rows, labels, folds, seed)
-    model = fit_movement(choice.setting, rows, labels, seed)
-    return predict_movement(model, _rows(task, test)), choice, learnt
+    return fit_movement(choice.setting, rows, labels, seed), choice, learnt
 
 
 def _held_out(task, poses, without, learnt):

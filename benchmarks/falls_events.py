@@ -69,7 +69,7 @@ def judge_by_streams(task, args, data):
         said, chosen[f"seed {seed}"] = judge(task, seed, poses)
         if poses and seed == args.seeds[0]:
             threshold = data.threshold(said["fused"])
-            write_movement_stream(args.out / task.learning.name, task, poses, (seed, threshold))
+            write_movement_stream(args.out / task.learning.name, task, seed, poses, threshold)
         for stream, values in said.items():
             ways.setdefault(stream, {})[f"seed {seed}"] = values
     result = {}
@@ -97,7 +97,7 @@ def write_everything(out, task):
                 (task.windows[i].sample for i in chosen))  # fmt: skip
 
 
-def write_movement_stream(folder, task, poses, seed_threshold):
+def write_movement_stream(folder, task, seed, poses, threshold):
     """Write the movement stream of all groups, which deploy.export joins to a network.
 
     The threshold is the one that would have been best for groups that were left out.
@@ -106,7 +106,6 @@ def write_movement_stream(folder, task, poses, seed_threshold):
     from recognizer.action.movement_facts import MovementFacts
     from recognizer.action.movement_graph import write_movement
 
-    seed, threshold = seed_threshold
     model, choice, fusion = fit_all(task, seed, poses)
     training = {"setting": choice.setting, "log_loss": dict(choice.log_loss),
                 "learning": task.learning.name, "groups": task.names(), "seed": seed,

@@ -92,7 +92,7 @@ def test_pixels_or_normalised_first_gives_the_same(name):
 
 @pytest.mark.parametrize("name", SPACE)
 def test_bones_are_those_of_the_changed_keypoints(name):
-    sample = real_samples()[0]
+    sample = real_samples()[2]
     steps = plain_steps(["b"], 20, first=[SPACE[name]])
     np.random.seed(3)
     found = compose(steps)(item(sample))["inputs"]
@@ -102,7 +102,7 @@ def test_bones_are_those_of_the_changed_keypoints(name):
     np.testing.assert_allclose(found, wanted, atol=5e-5)
     untouched = compose(plain_steps(["b"], 20))(item(sample))["inputs"]
     if name != "shift":  # bones do not know where a body is
-        assert np.abs(found - untouched).max() > 5e-3
+        assert np.abs(found - untouched).max() > 1e-2
 
 
 def test_a_shift_is_the_same_for_all_and_within_bounds():
