@@ -118,16 +118,6 @@ def _job(task, network, folder, seed, facts, without):
     return FoldJob(name, *network, seed, folder / name, key, train, test, {})
 
 
-def every_job(windows, group_of, learnings, network, folder, seeds):
-    """Return all trainings that the report needs, each once, seed after seed."""
-    jobs = {}
-    for seed in seeds:
-        for learning in learnings:
-            found = pose_jobs(Task(windows, group_of, learning), network, folder, seed)
-            jobs |= {job.folder: job for job in found.values()}
-    return list(jobs.values())
-
-
 class Poses:
     """What finished trainings say of windows that they left out."""
 

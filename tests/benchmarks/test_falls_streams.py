@@ -8,7 +8,7 @@ import pytest
 
 from benchmarks._falls_data import BED, BED_GROUP, FIGHTS, _deal
 from benchmarks._falls_report import Footages, measure
-from benchmarks._falls_streams import Learning, Poses, Task, every_job, judge, pose_jobs
+from benchmarks._falls_streams import Learning, Poses, Task, judge, pose_jobs
 from benchmarks._falls_windows import FALL, Window, _with_descent
 from recognizer.action.measures import measure_names
 from recognizer.action.movement_model import SETTINGS
@@ -73,7 +73,14 @@ def test_a_training_knows_nothing_of_the_groups_that_it_leaves_out(learning, tmp
 
 def test_no_training_is_done_twice(tmp_path):
     found, group_of = windows()
-    jobs = every_job(found, group_of, EVERYTHING, (NETWORK, ()), tmp_path, (0, 1))
+    jobs = {
+        job.folder: job
+        for seed in (0, 1)
+        for learning in EVERYTHING
+        for job in pose_jobs(
+            Task(found, group_of, learning), (NETWORK, ()), tmp_path, seed
+        ).values()
+    }.values()
     assert len({job.folder for job in jobs}) == len({job.name for job in jobs}) == len(jobs)
     # With fights and without, two seeds: four groups, six pairs, three pairs with the beds.
     assert len(jobs) == 2 * 2 * (4 + 6 + 3)
