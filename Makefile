@@ -26,6 +26,8 @@ PY := $(VENV)/bin/python
 PIP := $(PY) -m pip install --disable-pip-version-check --quiet
 # One thread per process: spinning thread pools slow each other down on few cores.
 QUIET_CORES := OMP_NUM_THREADS=1 OMP_WAIT_POLICY=PASSIVE
+# Tests run in one process per core; each may take 2 GB.
+PARALLEL := -n auto --maxprocesses 4 --dist worksteal
 
 # A stamp is newer than the lists it was installed from, so that a second call does nothing.
 INTERPRETER := $(VENV)/.made
@@ -54,10 +56,10 @@ setup-dev: $(DEV_SET)
 setup-benchmark: $(PEERS)
 
 test: $(DEV_SET)
-	$(QUIET_CORES) $(PY) -m pytest $(ARGS)
+	$(QUIET_CORES) $(PY) -m pytest $(PARALLEL) $(ARGS)
 
 test-slow: $(DEV_SET)
-	$(QUIET_CORES) $(PY) -m pytest -m "slow or not slow" $(ARGS)
+	$(QUIET_CORES) $(PY) -m pytest $(PARALLEL) -m "slow or not slow" $(ARGS)
 
 lint: $(DEV_SET)
 	$(PY) -m ruff check .

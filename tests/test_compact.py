@@ -96,7 +96,9 @@ def test_compact_poses_of_a_real_clip_take_less_than_half(tmp_path):
         rows = slice(before.frame_offsets[t], before.frame_offsets[t + 1])
         moved = (frame.keypoints + rough[rows]).astype(np.float32)
         scores = (frame.keypoint_scores * np.float32(0.999)).astype(np.float32)
-        others = (frame.boxes, frame.box_scores, frame.track_ids, frame.movement)
+        assert frame.movement is not None
+        movement = (frame.movement * np.float32(1.0001)).astype(np.float32)
+        others = (frame.boxes, frame.box_scores, frame.track_ids, movement)
         noisy.append(Poses(moved, scores, *others), t)
     write_poses(tmp_path / "full.npz", tmp_path, noisy.build(before.size_wh), meta)
     small, full = ((tmp_path / f"{n}.npz").stat().st_size for n in ("small", "full"))
