@@ -20,6 +20,7 @@ HERE = Path(__file__).resolve().parent
 NAMES = sorted(p.stem for p in HERE.glob("*.py") if not p.stem.startswith("_"))
 # Sizes that show a ratio in a minute or two on two cores; too small for a figure to report.
 QUICK = {
+    "after_fall": ["--clips", "1"],
     "classifier_speed": ["--rounds", "5"],
     "coco_ap": ["--images", "5"],
     "cross_confusion": ["--few", "8", "--out", "output/benchmark_quick/cross_confusion"],
