@@ -35,6 +35,7 @@ QUICK = {
                        "--batch-size", "2", "--bf16",
                        "--work-dir", "work_dirs/benchmark_quick/sdpose_overfit"],
     "sdpose_step": ["--rounds", "2", "--batch", "2"],
+    "stage1_cost": ["--clips", "1", "--rounds", "1"],
     "stage1_speed": ["--clips", "2", "--rounds", "1"],
     "stage3_memory": ["--clips", "200"],
     "tracking": ["--rounds", "2", "--frames", "60"],
