@@ -20,6 +20,7 @@ HERE = Path(__file__).resolve().parent
 NAMES = sorted(p.stem for p in HERE.glob("*.py") if not p.stem.startswith("_"))
 # Sizes that show a ratio in a minute or two on two cores; too small for a figure to report.
 QUICK = {
+    "after_fall": ["--clips", "1"],
     "classifier_speed": ["--rounds", "5"],
     "coco_ap": ["--images", "5"],
     "cross_confusion": ["--few", "8", "--out", "output/benchmark_quick/cross_confusion"],
@@ -34,6 +35,7 @@ QUICK = {
                        "--batch-size", "2", "--bf16",
                        "--work-dir", "work_dirs/benchmark_quick/sdpose_overfit"],
     "sdpose_step": ["--rounds", "2", "--batch", "2"],
+    "stage1_cost": ["--clips", "1", "--rounds", "1"],
     "stage1_speed": ["--clips", "2", "--rounds", "1"],
     "stage3_memory": ["--clips", "200"],
     "tracking": ["--rounds", "2", "--frames", "60"],

@@ -11,7 +11,9 @@ group of their own. When somebody falls in a clip of those is not known before i
 """
 
 import csv
+import math
 import shutil
+from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 
@@ -42,6 +44,43 @@ BED_GROUP = "Bed"
 _FEW = 6
 
 
+@dataclass(frozen=True)
+class Fall:
+    """A fall as one video shows it.
+
+    ``source`` is the file below the assets, ``view`` the part of it that is shown, x1 y1 x2 y2
+    (None: all); the fall starts at ``start_s``, and until ``stop_s`` the person lies.
+    """
+
+    source: str
+    view: tuple[int, int, int, int] | None
+    start_s: float
+    stop_s: float
+
+
+def falls_of(segments: Path) -> dict[str, Fall]:
+    """Return the falls of the fall clips and of the collages' views, by the video's name."""
+    falls = {}
+    with segments.open(encoding="utf-8", newline="") as file:
+        for row in csv.DictReader(file):
+            if row["class"] == FALL:
+                name = f"falls/{row['video']}"
+                falls[name] = Fall(name, None, float(row["start_s"]), math.inf)
+    for clip, span in FALLS.items():
+        for view, box in VIEWS.items():
+            falls[_view_name(clip, view)] = Fall(f"multiview_falls/{clip}", box, *span)
+    return falls
+
+
+def write_falls(assets: Path, falls: dict[str, Fall], videos: Path) -> None:
+    """Write the video of each fall into the folder ``videos``."""
+    for name, fall in falls.items():
+        if fall.view is None:
+            _copy(assets / fall.source, videos / name)
+        else:
+            _crop(assets / fall.source, videos / name, fall.view, videos)
+
+
 def lay_out(assets: Path, segments: Path, out: Path, *, few: bool = False) -> None:
     """Write the folder of videos and the three tables; videos that are there are kept.
 
@@ -58,7 +97,7 @@ def lay_out(assets: Path, segments: Path, out: Path, *, few: bool = False) -> No
     for path in [] if few else sorted((assets / "multiview_falls").glob("*/*.mp4")):
         clip = path.relative_to(assets / "multiview_falls").as_posix()
         for view, box in VIEWS.items():
-            name = f"multiview/{clip.removesuffix('.mp4')}_{view}.mp4"
+            name = _view_name(clip, view)
             _crop(path, out / "videos" / name, box, out)
             rows += _labels(name, FALLS.get(clip), _duration(path))
             groups[name] = PEOPLE.get(clip, OTHERS)
@@ -81,6 +120,10 @@ def lay_out(assets: Path, segments: Path, out: Path, *, few: bool = False) -> No
     falls = [row for row in rows if row[3] == FALL]
     _write(out / "events.csv", ("video", "start_s", "stop_s", "class"), falls)
     _write(out / "sources.csv", ("video", "source"), sorted(groups.items()))
+
+
+def _view_name(clip, view):
+    return f"multiview/{clip.removesuffix('.mp4')}_{view}.mp4"
 
 
 def _labels(name, fall, duration):

@@ -45,7 +45,7 @@ def ship(folder):
 
 
 def first_people(sample, people):
-    """Return the sample with its first people only."""
+    """Return the poses of the sample's first people; boxes and movement, not read here, go."""
     from dataclasses import replace
 
     return replace(
@@ -53,6 +53,8 @@ def first_people(sample, people):
         keypoints=sample.keypoints[:people],
         keypoint_scores=sample.keypoint_scores[:people],
         track_ids=sample.track_ids[:people],
+        boxes=None,
+        movement=None,
     )
 
 

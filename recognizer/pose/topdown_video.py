@@ -13,7 +13,7 @@ from typing import Self
 import numpy as np
 
 from recognizer.config_models import TopDownSection
-from recognizer.geometry import box_iou
+from recognizer.geometry import box_iou, box_overlap_share
 from recognizer.pose.detector import Boxes, Detector
 from recognizer.pose.selection import KeptPeople, Mask
 from recognizer.pose.turned import SAME_PERSON, TURNS, best_turns, find_turned
@@ -28,6 +28,8 @@ KeypointsOf = Callable[
 _NEAR, _NEAR_LYING = 0.2, 0.3
 _SCORE_NEAR = 0.18  # box score, 0.2 of the detector, that needs no pose where somebody was
 _SCORE_ELSEWHERE = 0.2  # box score from which somebody is posed where nobody was
+_UPRIGHT_SCORE = 0.6  # box score from which somebody is surely seen in the picture as it is
+_WITHIN = 0.6  # share of that box within one found turned: the same person, or furniture around
 _KEEP_S = 1.0  # seconds that somebody out of sight is kept; the tracker's own
 _ROUNDING_S = 1e-3
 
@@ -131,7 +133,8 @@ class TopDownVideo:
         wanted, person = self._select(found, time_s)
         doubtful = self._kept.unseen(time_s)
         doubtful[person[(wanted.scores < self._settings.sure_score) & (person >= 0)]] = True
-        turned, enough = self._candidates(find_turned(self._detector, image, found), doubtful)
+        turned = _without_upright(find_turned(self._detector, image, found), found)
+        turned, enough = self._candidates(turned, doubtful)
         lying = np.isin(person, self._kept.lying_unseen(time_s))
         count = len(wanted)
         wanted = _Wanted.joined(
@@ -190,3 +193,13 @@ class TopDownVideo:
         )
         best = best_turns(people, turns, scores)
         return keypoints[best], scores[best], turns[best]
+
+
+def _without_upright(turned: Boxes, found: Boxes) -> Boxes:
+    """Return the boxes found turned that are not around somebody surely seen as the picture is.
+
+    The detector, shown a bed on its side on which somebody sits, draws a box around the whole bed.
+    """
+    upright = found.xyxy[found.scores >= _UPRIGHT_SCORE]
+    other = (box_overlap_share(upright, turned.xyxy) < _WITHIN).all(axis=0)
+    return Boxes(turned.xyxy[other], turned.scores[other])

@@ -46,7 +46,7 @@ def find_turned(detector: Detector, image: Image, found: Boxes) -> Boxes:
     """
     views = detector([TurnedImage(image, turn) for turn in TURNS])
     boxes = np.concatenate(
-        [_turned_back(v.xyxy, t, image.size_wh) for v, t in zip(views, TURNS, strict=True)]
+        [turned_back(v.xyxy, t, image.size_wh) for v, t in zip(views, TURNS, strict=True)]
     ).astype(np.float32)
     scores = np.concatenate([view.scores for view in views]) * np.float32(_TRUST)
     best = nms(boxes, scores, SAME_PERSON)
@@ -71,7 +71,7 @@ def best_turns(people: IntArray, turns: IntArray, scores: FloatArray) -> IntArra
     return best
 
 
-def _turned_back(boxes: FloatArray, turn: int, size_wh: tuple[int, int]) -> FloatArray:
+def turned_back(boxes: FloatArray, turn: int, size_wh: tuple[int, int]) -> FloatArray:
     """Map boxes (N, 4) of an image turned by ``turn`` to the image of size ``size_wh``."""
     width, height = size_wh
     x1, y1, x2, y2 = boxes.T

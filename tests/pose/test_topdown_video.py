@@ -184,3 +184,11 @@ def test_real_weights_keep_a_person_who_fell():
         shares.append(np.mean([s for s, d in zip(sure, down, strict=True) if d]))
     assert shares[0] < 0.5
     assert shares[1] > 0.8
+
+
+@pytest.mark.parametrize(("score", "beds"), [(0.7, 0), (0.5, 1)], ids=["seen", "hardly-seen"])
+def test_a_turned_box_around_somebody_seen_upright_is_furniture(score, beds):
+    bed = ([20.0, 50, 300, 160], 0.6)  # holds 0.7 of who sits on it
+    footage = Footage([[(STANDING, score)]] * 6, [[bed]] * 6)
+    counts = [len(poses) for poses in footage.poses()]
+    assert counts == [1 + beds] * 6

@@ -1,0 +1,91 @@
+"""Measure what stage 1 costs: everybody posed, selective poses, turned searches, movement.
+
+    python -m benchmarks.stage1_cost
+
+CPU-milliseconds a frame (process time, one thread) of decoding, both networks and measuring
+movement, on clips of ../shared/assets/fight_surv, in one process. The modes take turns clip by
+clip, so that what else the machine does falls on all alike; each figure is the median of the
+rounds. Movement is timed inside the run: it costs less than two runs of one mode differ by.
+"""
+
+import argparse
+import time
+from itertools import islice
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from annotation.inputs import find_videos
+from annotation.workspace import pose_model_files
+from benchmarks._needs import need
+from recognizer.config_file import load_config
+from recognizer.movement import MovementMeter
+from recognizer.pose.estimator import open_pose_model
+from recognizer.video.reader import VideoReader
+
+ROOT = Path(__file__).resolve().parents[1]
+# What is posed and searched: topdown.selective, topdown.turned.
+MODES = {
+    "everybody posed": (False, False),
+    "selective": (True, False),
+    "selective, turned": (True, True),
+}
+
+
+def open_mode(selective, turned, overrides):
+    """Return the pose model of a mode, one thread a network, and the size of its batches."""
+    config = load_config(
+        ROOT / "configs" / "config.yaml",
+        [*overrides, f"models.pose_estimation.topdown.selective={selective}",
+         f"models.pose_estimation.topdown.turned={turned}"],
+    )  # fmt: skip
+    model = open_pose_model(config.models.pose_estimation, pose_model_files(config))
+    return model, config.annotation.batch_size
+
+
+def cost(path, model, batch_size):
+    """Return CPU-seconds of a video, those of them that movement takes, and its frames."""
+    started, of_movement, count = time.process_time(), 0.0, 0
+    see, meter = model.for_video(), MovementMeter()
+    with VideoReader(path) as reader:
+        frames = iter(reader)
+        while batch := list(islice(frames, batch_size)):
+            found = see([frame.image for frame in batch], [frame.time_s for frame in batch])
+            count += len(batch)
+            before = time.process_time()
+            for frame, poses in zip(batch, found, strict=True):
+                meter.measure(frame.image, frame.time_s, poses.boxes)
+            of_movement += time.process_time() - before
+    return time.process_time() - started, of_movement, count
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--input", type=Path, default=ROOT.parent / "shared/assets/fight_surv")
+    parser.add_argument("--clips", type=int, default=3)
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE")
+    args = parser.parse_args()
+    need(files=[args.input])
+    cv2.setNumThreads(1)  # as in a worker of stage 1
+    videos = find_videos(args.input, [".mp4"])
+    videos = videos[:: max(1, len(videos) // args.clips)][: args.clips]
+    models = {name: open_mode(*mode, args.set) for name, mode in MODES.items()}
+    costs = {name: [] for name in MODES}  # of each round: seconds, of movement, frames
+    for _ in range(args.rounds):
+        rounds = {name: np.zeros(3) for name in MODES}
+        for video in videos:
+            for name, model in models.items():
+                rounds[name] += cost(video.path, *model)
+        for name, row in rounds.items():
+            costs[name].append(row)
+    frames = int(costs["selective"][0][2])
+    print(f"{len(videos)} clips, {frames} frames, {args.rounds} rounds; CPU-ms a frame:")
+    for name, rows in costs.items():
+        whole, movement = 1e3 * np.median(rows, axis=0)[:2] / frames
+        print(f"{name:18} {whole:6.1f}, of it movement {movement:.2f}")
+
+
+if __name__ == "__main__":
+    main()
