@@ -69,7 +69,7 @@ def box_iou(a: AnyFloat, b: AnyFloat) -> AnyFloat:
 
 
 def box_overlap_share(a: AnyFloat, b: AnyFloat) -> AnyFloat:
-    """Return the share of each box of ``a`` (A, 4) that lies inside each of ``b`` (B, 4), (A, B)."""
+    """Return the share (A, B) of each box of ``a`` (A, 4) inside each of ``b`` (B, 4)."""
     share: AnyFloat = _box_overlap(a, b) / np.maximum(box_area(a)[:, None], 1e-9)
     return share
 
