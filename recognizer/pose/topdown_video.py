@@ -28,7 +28,10 @@ KeypointsOf = Callable[
 _NEAR, _NEAR_LYING = 0.2, 0.3
 _SCORE_NEAR = 0.18  # box score, 0.2 of the detector, that needs no pose where somebody was
 _SCORE_ELSEWHERE = 0.2  # box score from which somebody is posed where nobody was
-_KEEP_S = 1.0  # seconds that somebody out of sight is kept; the tracker's own
+# Seconds that somebody out of sight is kept: the default of tracking.track_buffer_s, but fixed, so
+# that a change of the tracking leaves poses valid. Who comes back later, where that is longer, is
+# posed by a box that could start a track, by a weaker one not.
+_KEEP_S = 1.0
 _ROUNDING_S = 1e-3
 
 
