@@ -21,6 +21,7 @@ from annotation.progress import Watch
 from annotation.stills import stills_of
 from annotation.workspace import Outcome, exclusive
 from recognizer.action.evaluation import fuse
+from recognizer.action.views import average
 from recognizer.artifacts import sha256_file
 from recognizer.command import next_command
 from recognizer.config import Config
@@ -29,13 +30,14 @@ from recognizer.dataset.check import check_splits
 from recognizer.dataset.folds import source_folds
 from recognizer.dataset.split import SPLITS
 from training.crossval_report import Result, Setup, write_report
-from training.fold_job import FoldJob, finished, job_key, run_folds
+from training.fold_job import FoldJob, finished_views, job_key, run_folds
 from training.movement_fit import (
     Measures,
     MovementStream,
     fit_stream,
     inner_jobs,
     measure_samples,
+    measure_views,
     measured_folds,
     predict_streams,
 )
@@ -89,8 +91,10 @@ def crossval(config: Config, watch: Watch) -> int:
     with exclusive(folder):
         inner = _train(config, setup, jobs, watch, truth if measures is not None else None)
         streams = _fit_streams(setup, parts, inner, (measures or {}, jobs, truth), watch)
+        shown = measure_views(list(samples.values()), service, setup.views if measures else ())
+        every = (measures, *shown) if measures else ()
         results = [
-            _result(part, setup, jobs, truth, (streams.get((part.seed, part.fold)), measures or {}))
+            _result(part, setup, jobs, truth, (streams.get((part.seed, part.fold)), every))
             for part in parts
         ]
         summary = write_report(folder, setup, truth, (results, samples), watch)
@@ -181,7 +185,7 @@ def _jobs(folder: Path, setup: Setup, truth: Truth, parts: Sequence[Part]) -> Jo
         facts = {
             "config": hashlib.sha256(text.encode()).hexdigest(),
             "pickles": dict(truth.sha256),
-            **({"views": list(setup.views)} if setup.views else {}),
+            **({"each_view": list(setup.views)} if setup.views else {}),
         }
         for part in parts:
             if not part.names:
@@ -258,20 +262,31 @@ def _result(
     setup: Setup,
     jobs: Jobs,
     truth: Truth,
-    movement: tuple[MovementStream | None, Measures],
+    movement: tuple[MovementStream | None, Sequence[Measures]],
 ) -> Result:
-    """Return what all streams together, and each alone, said of one test part."""
-    rows = {
-        name: finished(jobs[name, part.seed, part.fold])
+    """Return what all streams together, and each alone, said of one test part.
+
+    Args:
+        part: the test part.
+        setup: what is cross-validated.
+        jobs: the finished trainings.
+        truth: the labels.
+        movement: the movement stream and the measures of the samples in each view, if any.
+
+    """
+    views = {
+        name: finished_views(jobs[name, part.seed, part.fold])
         if part.names
-        else np.zeros((0, len(truth.classes)))
+        else np.zeros((1, 0, len(truth.classes)))
         for name in setup.configs
     }
+    rows = {name: average(list(of_view)) for name, of_view in views.items()}
     nobody = {name: (truth.nobody or {})[name] for name in part.nobody}
     parts = {"pose": fuse(list(rows.values()))}
     stream, measures = movement
     if stream is not None:
-        parts |= predict_streams(stream, part.names, parts["pose"], measures)
+        pose = np.stack([fuse(of_view) for of_view in zip(*views.values(), strict=True)])
+        parts |= predict_streams(stream, part.names, pose, measures)
     elif measures:  # nobody is in the test part
         parts |= dict.fromkeys(("movement", "equal_weights", "fused"), parts["pose"])
     said = {

@@ -46,7 +46,7 @@ class Setup:
         inner_folds: folds inside a training part, for the movement stream.
         bootstrap: resamples behind the intervals.
         worst: skeleton videos of at most this many mistakes.
-        views: test-time views that the pose streams average.
+        views: test-time views that the probabilities average.
         stills: where the pictures below skeletons come from, None: grey.
 
     """

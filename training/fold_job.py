@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from annotation.batch import settle, worker_count
 from annotation.workers import Handler, Job, Report, StopRunError, Workforce
 from annotation.workspace import Outcome, Progress
+from recognizer.action.views import average
 from recognizer.artifacts import ArtifactError, read_npz, short_digest, write_npz
 from recognizer.config import AnnotationSection
 from recognizer.dataset.mmaction import read_split, write_split
@@ -44,7 +45,7 @@ class FoldJob:
         train: names of the samples to learn from.
         test: names of the samples to predict.
         source_of: the source of each of ``train``, for the inner validation part.
-        views: test-time views that the predictions average.
+        views: test-time views in which the test part is predicted as well.
 
     """
 
@@ -66,18 +67,32 @@ def job_key(facts: Mapping[str, Any], train: Sequence[str], test: Sequence[str])
 
 
 def read_result(job: FoldJob) -> NDArray[np.float64] | None:
-    """Return the finished probabilities (N, K) in the order of ``job.test``, None if not done."""
+    """Return the finished probabilities (1 + views, N, K), None if not done.
+
+    Of ``job.test`` in that order, as they are and in each of ``job.views``.
+    """
     try:
         arrays, meta = read_npz(job.folder / RESULT, SCHEMA)
     except (FileNotFoundError, ArtifactError):
         return None
     if meta.get("key") != job.key or tuple(meta.get("names", ())) != job.test:
         return None
-    return arrays["probabilities"]
+    values = arrays["probabilities"]
+    return values if values.ndim == 3 else values[None]  # earlier versions wrote (N, K)
 
 
 def finished(job: FoldJob) -> NDArray[np.float64]:
-    """Return the probabilities (N, K) of a job that ``run_folds`` has finished.
+    """Return the probabilities (N, K), averaged over the views, of a finished job.
+
+    Raises:
+        RuntimeError: they are gone.
+
+    """
+    return average(list(finished_views(job)))
+
+
+def finished_views(job: FoldJob) -> NDArray[np.float64]:
+    """Return the probabilities (1 + views, N, K) of a job that ``run_folds`` has finished.
 
     Raises:
         RuntimeError: they are gone.
@@ -141,7 +156,7 @@ def run_fold(job: FoldJob, samples: Mapping[str, Sample]) -> None:
     in the config a fifth of the training part, whole sources, chooses the best epoch;
     without, the last epoch is taken. The test part chooses nothing.
     """
-    from recognizer.action.training import load_train_config, predict, train
+    from recognizer.action.training import load_train_config, predict_views, train
 
     cfg = load_train_config(job.config_file, list(job.options))
     if job.folder.is_dir() and _interrupted_key(job.folder) != job.key:
@@ -153,7 +168,7 @@ def run_fold(job: FoldJob, samples: Mapping[str, Sample]) -> None:
     _point(cfg, pickles, job, learnt)
     checkpoint = train(cfg, resume=True)
     tested = [samples[name] for name in job.test]
-    probabilities = np.asarray(predict(checkpoint, tested, views=job.views), np.float64)
+    probabilities = predict_views(checkpoint, tested, views=job.views)
     meta = {"schema": SCHEMA, "schema_version": 1, "key": job.key, "names": list(job.test)}
     write_npz(job.folder / RESULT, job.folder, {"probabilities": probabilities}, meta)
     # A hundred trainings would fill a disk.

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from recognizer.action.evaluation import fuse
 from recognizer.action.fusion import Fusion, fit_fusion
-from recognizer.action.measures import has_movement, measures_to_learn
+from recognizer.action.measures import clip_measures, has_movement, measures_to_learn
 from recognizer.action.movement_model import (
     Choice,
     choose_setting,
@@ -18,6 +18,7 @@ from recognizer.action.movement_model import (
     inner_folds,
     predict_movement,
 )
+from recognizer.action.views import VIEWS, average
 from recognizer.config_file import ConfigError
 from recognizer.dataset.folds import Fold
 from recognizer.types import FloatArray, Sample
@@ -92,6 +93,17 @@ def measure_samples(
     }
 
 
+def measure_views(
+    samples: Sequence[Sample], service: str, views: Sequence[str]
+) -> tuple[Measures, ...]:
+    """Return the measures of the samples in each of some test-time views, (1, F), by name."""
+    seen = [[VIEWS[view](sample).sample for sample in samples] for view in views]
+    return tuple(
+        {s.name: clip_measures(s, service)[None] if has_movement(s) else None for s in shown}
+        for shown in seen
+    )
+
+
 # --- pose predictions that are held out --------------------------------------------
 
 
@@ -99,7 +111,8 @@ def inner_jobs(job: FoldJob, truth: Truth, folds: int) -> tuple[FoldJob, ...]:
     """Return the trainings that together predict each sample of a job's training part once.
 
     Each learns from the sources that the others of its predictions are not of; all of them stay
-    inside the training part.
+    inside the training part. They predict without test-time views, as ``train.movement`` fits the
+    fusion without.
     """
     jobs = []
     for number, fold in enumerate(_folds(job, truth, folds)):
@@ -112,6 +125,7 @@ def inner_jobs(job: FoldJob, truth: Truth, folds: int) -> tuple[FoldJob, ...]:
             train=train,
             test=test,
             source_of={name: job.source_of[name] for name in train},
+            views=(),
         )
         jobs.append(inner)
     return tuple(jobs)
@@ -200,9 +214,30 @@ def fit_stream(
 
 
 def predict_streams(
-    stream: MovementStream, names: Sequence[str], pose: Probabilities, measures: Measures
+    stream: MovementStream,
+    names: Sequence[str],
+    pose: Probabilities,
+    measures: Sequence[Measures],
 ) -> dict[str, Probabilities]:
     """Return (N, K) of ``movement`` alone, ``equal_weights`` and ``fused``.
+
+    The streams are fused in each view and then averaged, as ``Classifier.judge`` does.
+
+    Args:
+        stream: fitted on other samples.
+        names: N samples.
+        pose: (V, N, K) probabilities of the pose stream in each view.
+        measures: of the samples in each view.
+
+    """
+    views = [_predict_view(stream, names, p, m) for p, m in zip(pose, measures, strict=True)]
+    return {name: average([view[name] for view in views]) for name in views[0]}
+
+
+def _predict_view(
+    stream: MovementStream, names: Sequence[str], pose: Probabilities, measures: Measures
+) -> dict[str, Probabilities]:
+    """Return (N, K) of each stream and of both in one view.
 
     Where no movement was measured, the last two are those of the pose stream, and ``movement`` is
     the normal class, as where nobody is tracked.

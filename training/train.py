@@ -20,8 +20,8 @@ from recognizer.config import Config
 from recognizer.config_file import ConfigError
 from recognizer.dataset.check import DatasetError, check_splits
 from recognizer.dataset.class_check import class_faults
-from recognizer.dataset.mmaction import read_split
 from recognizer.dataset.split import class_weights
+from recognizer.types import Sample
 from training.places import ROOT, check_network, train_config, validation_score
 from training.processes import one_speaks
 
@@ -47,7 +47,7 @@ def _train(config: Config, watch: Watch, service: str) -> int:
     from recognizer.action.training import train
     from recognizer.runner.train_config import TrainConfigError, datasets
 
-    cfg = prepare(config, service)
+    cfg, has_movement = prepare(config, service)
     try:
         with one_speaks(Path(cfg.work_dir), watch, f"training {service}") as heard:
             best = train(cfg, resume=config.train.resume, heard=heard)
@@ -57,7 +57,7 @@ def _train(config: Config, watch: Watch, service: str) -> int:
     data = Path(datasets(cfg)["train"].ann_file).parent
     changes = {"test.checkpoint": [best], "train.dataset_dir": data}
     logger.info("next: %s", next_command(config, f"test.{service}", changes))
-    if any(sample.movement is not None for sample in read_split(data / "train.pkl")[:1]):
+    if has_movement:
         stream = {"train.dataset_dir": data, "dataset.service": service}
         logger.info(
             "and the movement stream beside it: %s", next_command(config, "train.movement", stream)
@@ -68,8 +68,10 @@ def _train(config: Config, watch: Watch, service: str) -> int:
 # --- settings ----------------------------------------------------------------------
 
 
-def prepare(config: Config, service: str) -> "TrainConfig":
+def prepare(config: Config, service: str) -> tuple["TrainConfig", bool]:
     """Return the training config with data, work_dir, seed and facts of the data set filled in.
+
+    And whether the movement stream can be trained on the same samples.
 
     Raises:
         ConfigError: no such config file, a bad option, no pickles.
@@ -95,11 +97,11 @@ def prepare(config: Config, service: str) -> "TrainConfig":
     metadata = _metadata(pickle, service)
     classes = _classes(config, metadata, service)
     check_network(cfg, classes)
-    _check(datasets(cfg), classes)
-    _weigh(cfg, classes, metadata)
+    learnt = _check(datasets(cfg), classes)
+    _weigh(cfg, classes, metadata, learnt)
     facts = {"service": service, "classes": classes, "window_s": _window_s(config, metadata)}
     cfg[FACTS] = {**facts, **_own_facts(cfg.get(FACTS), service, classes)}
-    return cfg
+    return cfg, learnt[0].movement is not None
 
 
 def _own_facts(value: Any, service: str, classes: list[str]) -> dict[str, Any]:
@@ -220,8 +222,8 @@ def _window_s(config: Config, metadata: Mapping[str, Any]) -> float | None:
         raise ConfigError(f"{METADATA}: settings.dataset.window_s: {error}") from error
 
 
-def _check(datasets: Mapping[str, Any], classes: list[str]) -> None:
-    """Look at all samples before anything is trained on them."""
+def _check(datasets: Mapping[str, Any], classes: list[str]) -> list[Sample]:
+    """Look at all samples before anything is trained on them; return those to learn from."""
     paths = {split: Path(dataset.ann_file) for split, dataset in datasets.items()}
     if "test" in paths and not paths["test"].is_file():
         del paths["test"]  # it is not needed in training
@@ -229,9 +231,12 @@ def _check(datasets: Mapping[str, Any], classes: list[str]) -> None:
     samples = [sample for part in found.values() for sample in part]
     if faults := list(class_faults(samples, classes)):
         raise DatasetError(faults)
+    return found["train"]
 
 
-def _weigh(cfg: "TrainConfig", classes: list[str], metadata: Mapping[str, Any]) -> None:
+def _weigh(
+    cfg: "TrainConfig", classes: list[str], metadata: Mapping[str, Any], learnt: Sequence[Sample]
+) -> None:
     """Set the loss's class weights from the data, if the config asks for it."""
     source = cfg.get("class_weight_from")
     if source is None or source == "config":
@@ -241,7 +246,7 @@ def _weigh(cfg: "TrainConfig", classes: list[str], metadata: Mapping[str, Any]) 
     if "class_weights" in metadata:
         weights = _written_weights(metadata["class_weights"], classes)
     else:
-        labels = [s.label for s in read_split(Path(cfg.train_dataloader.dataset.ann_file))]
+        labels = [sample.label for sample in learnt]
         found = class_weights({label: labels.count(label) for label in range(len(classes))})
         weights = [found[label] for label in range(len(classes))]
     cfg.model.cls_head.loss_cls.class_weight = weights

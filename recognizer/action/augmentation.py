@@ -77,10 +77,13 @@ def _skeletons(results: dict[str, Any], who: object) -> _Skeletons:
             "GenSkeFeat or SkeletonInput"
         )
     unseen = scores == 0
-    at_zero = unseen & (points == 0).all(-1)
-    at_corner = unseen & (points == -1).all(-1)
-    seen = points[~(at_zero | at_corner)]
-    normalised = bool(np.abs(seen).mean() <= 2) if seen.size else not at_zero.any()
+    x, y = points[..., 0], points[..., 1]
+    at_zero = unseen & (x == 0) & (y == 0)
+    at_corner = unseen & (x == -1) & (y == -1)
+    corners = np.count_nonzero(at_corner)
+    seen = unseen.size - np.count_nonzero(at_zero) - corners
+    away = np.abs(points).sum(dtype=np.float64) - 2 * corners
+    normalised = bool(away <= 2 * 2 * seen) if seen else not at_zero.any()
     height, width = results.get("img_shape", _IMG_SHAPE)
     size = np.array([width, height], np.float64)
     return _Skeletons(

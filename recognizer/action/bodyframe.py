@@ -131,12 +131,9 @@ def joint_velocity(rows: Rows) -> Array:
 
     As far as it is known: multiplied by its trust.
     """
-    trunk = rows.trunk_velocity()
-    velocity = np.zeros((len(rows), NUM_KEYPOINTS, 2))
-    for joint in range(NUM_KEYPOINTS):
-        moved, known = rows.velocity(rows.keypoints[:, joint], rows.trust[:, joint])
-        velocity[:, joint] = (moved - trunk) * known[:, None]
-    return velocity / rows.size[:, None, None]
+    moved, known = rows.velocity(rows.keypoints, rows.trust)
+    velocity = (moved - rows.trunk_velocity()[:, None]) * known[..., None]
+    return np.asarray(velocity / rows.size[:, None, None])
 
 
 def _everywhere(values: Array) -> Array:
@@ -156,10 +153,12 @@ def _falling(rows: Rows) -> tuple[Array, Array, Array, Array]:
 def _peaks(rows: Rows, values: Sequence[Array], wanted: Sequence[tuple[int, float]]) -> Array:
     """Return, for each row, percentiles over its person's rows, (N, len(wanted))."""
     result = np.zeros((len(rows), len(wanted)))
+    table = np.column_stack(values)
+    which, q = zip(*wanted, strict=True)
     for person in range(rows.people):
         own = rows.person == person
         if own.any():
-            result[own] = [np.quantile(values[which][own], q) for which, q in wanted]
+            result[own] = np.quantile(table[own], q, axis=0)[range(len(q)), which]
     return result
 
 

@@ -71,10 +71,9 @@ def measures_to_learn(sample: Sample, service: str) -> FloatArray:
 
 
 def _cut(sample: Sample, start: float, stop: float) -> Sample:
-    """Return the frames of a clip between two shares of its frames, one at least."""
-    frames = sample.keypoints.shape[1]
-    first = min(int(start * frames), frames - 1)
-    at = slice(first, max(first + 1, math.ceil(stop * frames)))
+    """Return the frames of a clip between two shares of its seconds, one at least."""
+    first = min(int(_place(sample, start)), sample.keypoints.shape[1] - 1)
+    at = slice(first, max(first + 1, math.ceil(_place(sample, stop))))
     return replace(
         sample,
         keypoints=sample.keypoints[:, at],
@@ -83,6 +82,23 @@ def _cut(sample: Sample, start: float, stop: float) -> Sample:
         movement=None if sample.movement is None else sample.movement[:, at],
         time_s=None if sample.time_s is None else sample.time_s[at],
     )
+
+
+def _place(sample: Sample, share: float) -> float:
+    """Return where a share of a clip's seconds ends, counted in frames from its start.
+
+    That is the share of its frames as far as their times are even within half a frame, as where
+    every n-th frame of a video was taken, or where times are not known.
+    """
+    frames = sample.keypoints.shape[1]
+    if sample.time_s is None:
+        return share * frames
+    span_s, counts = fight_measures.span_s(sample), np.arange(frames + 1)
+    starts_s = np.append(sample.time_s - sample.time_s[0], span_s)
+    off_s = np.interp(share * frames, counts, starts_s) - share * span_s
+    if abs(off_s) <= span_s / frames / 2:
+        return share * frames
+    return float(np.interp(share * span_s, starts_s, counts))
 
 
 def has_movement(sample: Sample) -> bool:

@@ -23,7 +23,7 @@ from recognizer.runner.run import Heard, Kind, global_state, load_weights, run
 from recognizer.runner.train_config import FACTS, datasets
 from recognizer.types import Sample
 
-__all__ = ["load_train_config", "model_of", "predict", "registered", "train"]
+__all__ = ["load_train_config", "model_of", "predict", "predict_views", "registered", "train"]
 
 _BATCH = 32
 
@@ -98,6 +98,21 @@ def predict(
 
     With ``views`` (names of ``views.VIEWS``) they are the mean over the samples and their views.
 
+    Raises:
+        FileNotFoundError, CheckpointError, ArtifactError: as ``predict_views``.
+
+    """
+    return average(list(predict_views(checkpoint, samples, device, views)))
+
+
+def predict_views(
+    checkpoint: Path,
+    samples: Path | Sequence[Sample],
+    device: str = "cpu",
+    views: Sequence[str] = (),
+) -> NDArray[np.float64]:
+    """Return the probabilities (1 + views, N, classes) of samples as they are and in each view.
+
     The pipeline is that of the test loader in the checkpoint's config (val's if there is none),
     so samples are judged as in mmaction2's own test.
 
@@ -123,10 +138,10 @@ def predict(
             with torch.no_grad():
                 rows += [result.pred_scores.item for result in model.test_step(batch)]
     if not rows:
-        return np.zeros((0, int(cfg.model.cls_head.num_classes)))
+        return np.zeros((len(views) + 1, 0, int(cfg.model.cls_head.num_classes)))
     probabilities: NDArray[np.float64] = torch.stack(rows).double().cpu().numpy()
     by_sample = probabilities.reshape(len(samples), len(views) + 1, -1)
-    return average(list(by_sample.swapaxes(0, 1)))
+    return np.ascontiguousarray(by_sample.swapaxes(0, 1))
 
 
 def _item(view: View) -> dict[str, Any]:

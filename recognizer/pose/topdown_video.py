@@ -30,7 +30,10 @@ _SCORE_NEAR = 0.18  # box score, 0.2 of the detector, that needs no pose where s
 _SCORE_ELSEWHERE = 0.2  # box score from which somebody is posed where nobody was
 _UPRIGHT_SCORE = 0.6  # box score from which somebody is surely seen in the picture as it is
 _WITHIN = 0.6  # share of that box within one found turned: the same person, or furniture around
-_KEEP_S = 1.0  # seconds that somebody out of sight is kept; the tracker's own
+# Seconds that somebody out of sight is kept: the default of tracking.track_buffer_s, but fixed, so
+# that a change of the tracking leaves poses valid. Who comes back later, where that is longer, is
+# posed by a box that could start a track, by a weaker one not.
+_KEEP_S = 1.0
 _ROUNDING_S = 1e-3
 
 

@@ -24,11 +24,17 @@ class SampleError(RuntimeError):
 
 
 def reseed(*parts: int) -> None:
-    """Seed Python, NumPy and torch by a few whole numbers."""
+    """Seed Python, NumPy and torch, on the CPU and on every GPU, by a few whole numbers."""
+    _seed_cpu(*parts)
+    torch.cuda.manual_seed_all(torch.initial_seed())
+
+
+def _seed_cpu(*parts: int) -> None:
     state = np.random.SeedSequence(parts).generate_state(3)
     random.seed(int(state[0]))
     np.random.seed(int(state[1]))  # noqa: NPY002 - the libraries' transforms draw from it
-    torch.manual_seed(int(state[2]))
+    # torch.manual_seed would seed the GPUs as well.
+    torch.default_generator.manual_seed(int(state[2]))
 
 
 @DATA_SAMPLERS.register_module()
@@ -56,7 +62,10 @@ class EpochSampler(Sampler[tuple[int, int]]):
 
 @DATASETS.register_module()
 class SeededDataset(Dataset[Any]):
-    """Seed Python, NumPy and torch for each sample, and put them back afterwards.
+    """Seed Python, NumPy and torch on the CPU for each sample, and put them back afterwards.
+
+    The GPUs' generators are left alone: samples are made on the CPU, in workers or between the
+    steps of the network, whose dropout must not depend on which.
 
     Args:
         dataset: another data set, or its config.
@@ -89,20 +98,20 @@ class SeededDataset(Dataset[Any]):
 
         """
         epoch, index = place
-        before = random.getstate(), np.random.get_state()  # noqa: NPY002
-        with torch.random.fork_rng(devices=[]):
-            reseed(self.seed, epoch, index)
-            try:
-                item = self.inner[index]
-            except Exception as error:  # files and transforms fail in any way there is
-                raise SampleError(
-                    f"sample {self.name_of(index)}: {type(error).__name__}: {str(error)[:500]}; "
-                    "mend this file or take it out of the annotations; if no sample can be made, "
-                    "look at train_dataloader.dataset.pipeline"
-                ) from error
-            finally:
-                random.setstate(before[0])
-                np.random.set_state(before[1])  # noqa: NPY002
+        before = random.getstate(), np.random.get_state(), torch.get_rng_state()  # noqa: NPY002
+        _seed_cpu(self.seed, epoch, index)
+        try:
+            item = self.inner[index]
+        except Exception as error:  # files and transforms fail in any way there is
+            raise SampleError(
+                f"sample {self.name_of(index)}: {type(error).__name__}: {str(error)[:500]}; "
+                "mend this file or take it out of the annotations; if no sample can be made, "
+                "look at train_dataloader.dataset.pipeline"
+            ) from error
+        finally:
+            random.setstate(before[0])
+            np.random.set_state(before[1])  # noqa: NPY002
+            torch.set_rng_state(before[2])
         if isinstance(item, dict) and hasattr(item.get("data_samples"), "set_metainfo"):
             item["data_samples"].set_metainfo({"sample_index": index})
         return item

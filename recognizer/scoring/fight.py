@@ -6,6 +6,7 @@ from recognizer.scoring.measures import (
     Array,
     IntRows,
     Rows,
+    in_order,
     person_quantile,
     person_sum,
     position,
@@ -89,12 +90,13 @@ def limb_speed(rows: Rows) -> Array:
     rest is added, so that a body of which hardly anything is seen does not look fast.
     """
     trunk = rows.trunk_velocity()
-    square, mass = np.zeros(len(rows)), np.ones(len(rows))
-    for joint, weight in _LIMBS.items():
-        velocity, known = rows.velocity(rows.keypoints[:, joint], rows.trust[:, joint])
-        speed = np.minimum(np.hypot(*(velocity - trunk).T) / rows.size, _FASTEST)
-        square += weight * known * np.square(speed)
-        mass += weight * known
+    joints, weights = list(_LIMBS), np.array(list(_LIMBS.values()))
+    velocity, known = rows.velocity(rows.keypoints[:, joints], rows.trust[:, joints])
+    away = velocity - trunk[:, None]
+    speed = np.minimum(np.hypot(away[..., 0], away[..., 1]) / rows.size[:, None], _FASTEST)
+    counts = weights * known
+    square = in_order(counts * np.square(speed))
+    mass = in_order(np.insert(counts, 0, 1.0, axis=1))
     half_s = _PACE_S / 2
     pace = np.hypot(*rows.mean(trunk, rows.window(half_s, half_s)).T) / rows.size
     return np.asarray(np.maximum(np.sqrt(square / mass) - _GAIT * pace, 0))

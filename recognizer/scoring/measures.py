@@ -27,6 +27,7 @@ _TIME_TOLERANCE_S = 0.002  # time bases round to a millisecond
 _SIZE_WINDOW_S = 1.0
 _RELIABLE_AFTER_S = 0.5
 _TORSO = [LEFT_SHOULDER, RIGHT_SHOULDER, LEFT_HIP, RIGHT_HIP]
+_POINTS_AT_ONCE = 50_000  # rows x points worked out together; bounds what long videos take
 _BOX_TRUST = 0.1  # of a box's centre beside keypoints
 _TORSO_PER_BODY = 0.3  # shoulders to hips, as a part of a standing person's height
 
@@ -102,20 +103,36 @@ class Rows:
         return np.asarray(total / (count if values.ndim == 1 else count[:, None]))
 
     def velocity(self, points: Array, trust: Array) -> tuple[Array, Array]:
-        """Return smoothed velocities (N, 2) in pixels per second and their trust (N,).
+        """Return smoothed velocities (N, J, 2) of points, pixels per second, and trust (N, J).
 
         It is the trust-weighted mean position of the 0.2 s after a row less that of the
         0.2 s before, over the difference of the mean times: the same low pass at every
         frame rate. Where a track begins or ends the span is shorter but the divisor is
         not, so that short tracks gain nothing from noise.
+
+        Args:
+            points: (N, J, 2) pixels.
+            trust: (N, J) in [0, 1].
+
         """
-        columns = np.column_stack([points, self.time_s, np.ones(len(self))]) * trust[:, None]
-        mass, past = _centroid(columns, self._before)
-        mass_after, future = _centroid(columns, self._after)
-        span = future[:, 2] - past[:, 2]
-        speed = (future[:, :2] - past[:, :2]) / np.maximum(span, SMOOTHING_S * 0.9)[:, None]
+        velocity, known = np.empty(points.shape), np.empty(trust.shape)
+        step = max(1, _POINTS_AT_ONCE // max(len(self), 1))
+        for start in range(0, trust.shape[1], step):
+            some = slice(start, start + step)
+            velocity[:, some], known[:, some] = self._velocity(points[:, some], trust[:, some])
+        return velocity, known
+
+    def _velocity(self, points: Array, trust: Array) -> tuple[Array, Array]:
+        columns = np.empty((*trust.shape, 4))
+        columns[..., :2], columns[..., 2], columns[..., 3] = points, self.time_s[:, None], 1
+        columns *= trust[..., None]
+        running = _running_sum(columns)
+        mass, past = _centroid(columns, running, self._before)
+        mass_after, future = _centroid(columns, running, self._after)
+        span = future[..., 2] - past[..., 2]
+        speed = (future[..., :2] - past[..., :2]) / np.maximum(span, SMOOTHING_S * 0.9)[..., None]
         known = np.where(span > 0, np.minimum(mass, mass_after), 0.0)
-        return np.where((known > 0)[:, None], speed, 0.0), known
+        return np.where((known > 0)[..., None], speed, 0.0), known
 
     def trunk_velocity(self) -> Array:
         """Return the trunk's velocity (N, 2), pixels per second.
@@ -124,14 +141,12 @@ class Rows:
         which would jump whenever one of them is not seen; hardly any of the box's, which
         is all there is where none is seen.
         """
-        centre = (self.boxes[:, :2] + self.boxes[:, 2:]) / 2
-        velocity, mass = self.velocity(centre, np.full(len(self), _BOX_TRUST))
-        total = velocity * mass[:, None]
-        for joint in _TORSO:
-            velocity, known = self.velocity(self.keypoints[:, joint], self.trust[:, joint])
-            total += velocity * known[:, None]
-            mass = mass + known
-        return np.asarray(total / np.maximum(mass, 1e-9)[:, None])
+        centre = (self.boxes[:, None, :2] + self.boxes[:, None, 2:]) / 2
+        points = np.concatenate([centre, self.keypoints[:, _TORSO]], axis=1)
+        trust = np.insert(self.trust[:, _TORSO], 0, _BOX_TRUST, axis=1)
+        velocity, known = self.velocity(points, trust)
+        total = in_order(velocity * known[..., None])
+        return np.asarray(total / np.maximum(in_order(known), 1e-9)[:, None])
 
 
 def _halves(rows: Rows) -> tuple[tuple[IntRows, IntRows], tuple[IntRows, IntRows]]:
@@ -148,27 +163,48 @@ def _halves(rows: Rows) -> tuple[tuple[IntRows, IntRows], tuple[IntRows, IntRows
     return before, (index, np.maximum(last, index + 1 + precedes))
 
 
-def _centroid(columns: Array, bounds: tuple[IntRows, IntRows]) -> tuple[Array, Array]:
-    """Return mean trust (N,) and the trust-weighted means (N, D - 1) over each row's window.
+def _centroid(
+    columns: Array, running: Array, bounds: tuple[IntRows, IntRows]
+) -> tuple[Array, Array]:
+    """Return mean trust (N, J) and the trust-weighted means (N, J, D - 1) over each row's window.
 
-    The last column is the trust itself, the others are multiplied by it. Rows at the
-    window's ends count half, as in the trapezoidal rule.
+    Rows at the window's ends count half, as in the trapezoidal rule.
+
+    Args:
+        columns: (N, J, D); the last is the trust itself, the others are multiplied by it.
+        running: their ``_running_sum``.
+        bounds: the windows.
+
     """
     first, last = bounds
-    several = (last - first > 1)[:, None]
-    total = window_sum(columns, bounds)
-    total -= np.where(several, (columns[first] + columns[last - 1]) / 2, 0.0)
-    mass = total[:, -1]
-    mean = total[:, :-1] / np.maximum(mass, 1e-9)[:, None]
-    return mass / np.maximum(last - first - several[:, 0], 1), mean
+    several = last - first > 1
+    total = running[last] - running[first]
+    total -= np.where(several[:, None, None], (columns[first] + columns[last - 1]) / 2, 0.0)
+    mass = total[..., -1]
+    mean = total[..., :-1] / np.maximum(mass, 1e-9)[..., None]
+    return mass / np.maximum(last - first - several, 1)[:, None], mean
 
 
 def window_sum(values: Array, bounds: tuple[IntRows, IntRows]) -> Array:
     """Return the sums of (N,) or (N, D) values over each row's window of rows."""
-    running = np.zeros((len(values) + 1, *values.shape[1:]))
-    np.cumsum(values, axis=0, out=running[1:])
+    running = _running_sum(values)
     total: Array = running[bounds[1]] - running[bounds[0]]
     return total
+
+
+def _running_sum(values: Array) -> Array:
+    """Return the sums (N + 1, ...) of the first 0 to N rows."""
+    running = np.zeros((len(values) + 1, *values.shape[1:]))
+    np.cumsum(values, axis=0, out=running[1:])
+    return running
+
+
+def in_order(values: Array) -> Array:
+    """Return the sum (N, ...) of (N, J, ...) values, added from the first column to the last.
+
+    ``np.sum`` adds in an order that depends on the shape, which shows in the last bits.
+    """
+    return np.asarray(np.cumsum(values, axis=1)[:, -1])
 
 
 def evidence(sequence: PoseSequence) -> tuple[IntRows, Rows]:

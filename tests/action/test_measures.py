@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from recognizer.action.classifier_facts import SERVICES
-from recognizer.action.measures import clip_measures, has_movement, measure_names
+from recognizer.action.measures import _cut, clip_measures, has_movement, measure_names
 from tests.action.clips import still
 from tests.action.moving import clip, without_movement
 
@@ -147,6 +147,42 @@ def test_without_movement_the_way_to_it_is_told(sample):
     assert not has_movement(sample)
     with pytest.raises(ValueError, match=r"made.mp4: expected boxes and movement.*stage1"):
         clip_measures(sample, "fight")
+
+
+def timed(time_s):
+    return replace(clip(2, frames=len(time_s)), time_s=np.asarray(time_s, np.float64))
+
+
+@pytest.mark.parametrize("frames", [1, 2, 7, 25, 35, 50])
+@pytest.mark.parametrize(
+    "times",
+    [
+        lambda i: i / 12.5,
+        lambda i: np.round(i / 29.97, 3),
+        lambda i: np.floor(i * 30 / 12.5) / 30,
+        lambda i: i * 0.0,
+    ],
+    ids=["constant", "to the millisecond", "every second or third frame", "no time passes"],
+)
+def test_at_a_constant_rate_parts_are_shares_of_the_frames(times, frames):
+    sample = timed(times(np.arange(frames)))
+    unknown = replace(sample, time_s=None)
+    for start, stop in ((0.0, 0.6), (0.2, 0.8), (0.4, 1.0), (1.0, 1.0)):
+        expected = _cut(unknown, start, stop)
+        for key in ("keypoints", "keypoint_scores", "boxes", "movement"):
+            assert np.array_equal(getattr(_cut(sample, start, stop), key), getattr(expected, key))
+
+
+def test_at_a_changing_rate_parts_are_shares_of_the_seconds():
+    time_s = np.concatenate([np.arange(40) * 0.05, 2 + np.arange(10) * 0.2])  # 2 s, then 2 s
+    sample = timed(time_s)
+    found = [_cut(sample, *part) for part in ((0.0, 0.6), (0.2, 0.8), (0.4, 1.0))]
+    span_s = time_s[-1] + 0.05  # the median step stands for the last one
+    for part, (start, stop) in zip(found, ((0.0, 0.6), (0.2, 0.8), (0.4, 1.0)), strict=True):
+        inside = (time_s > start * span_s - 0.05) & (time_s < stop * span_s)
+        assert part.time_s.tolist() == time_s[inside].tolist()
+        assert part.keypoints.shape[1] == part.boxes.shape[1] == part.movement.shape[1]
+    assert found[0].keypoints.shape[1] > 40  # 30 by frames
 
 
 def test_an_unknown_service_is_refused():

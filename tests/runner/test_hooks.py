@@ -51,6 +51,27 @@ def test_drawing_for_a_sample_leaves_the_generators_where_they_were():
     assert (np.random.random(), random.random(), torch.rand(1).item()) == expected  # noqa: NPY002
 
 
+def test_drawing_for_a_sample_leaves_the_gpus_alone_which_an_epoch_seeds(monkeypatch):
+    seeds = []
+    monkeypatch.setattr(torch.cuda, "manual_seed_all", seeds.append)
+    SeededDataset(Draws(), seed=3)[0, 0]
+    assert seeds == []
+    hooks.reseed(1)
+    hooks.reseed(2)
+    hooks.reseed(1)
+    assert seeds[0] == seeds[2] != seeds[1]
+    assert seeds[0] == torch.initial_seed()
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+def test_drawing_for_a_sample_leaves_a_real_gpu_where_it_was():
+    hooks.reseed(1)
+    expected = torch.rand(3, device="cuda").tolist()
+    hooks.reseed(1)
+    SeededDataset(Draws(), seed=3)[0, 0]
+    assert torch.rand(3, device="cuda").tolist() == expected
+
+
 def test_the_sampler_gives_another_order_in_each_epoch_and_the_epoch():
     sampler = EpochSampler(Draws(), {"type": "DefaultSampler", "shuffle": True}, seed=0)
     first = list(sampler)

@@ -15,12 +15,22 @@ import pytest
 
 from annotation.progress import silent
 from annotation.workers import RunError
+from recognizer.artifacts import write_npz
 from recognizer.config_file import ConfigError
 from recognizer.dataset.mmaction import read_split
 from tests.training.measured import TINY, dataset, guesses, small_crossval
 from training.crossval import crossval
 from training.crossval_report import Result, fold_rows, join, mean_over_seeds, source_rows
-from training.fold_job import FoldJob, _point, _write_parts, read_result, run_fold
+from training.fold_job import (
+    RESULT,
+    SCHEMA,
+    FoldJob,
+    _point,
+    _write_parts,
+    finished,
+    read_result,
+    run_fold,
+)
 from training.truth import Predictions, read_truth
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -53,7 +63,7 @@ def test_a_fold_is_learnt_without_its_test_part_and_predicted_as_the_checkpoint_
     import recognizer.action.training as training
 
     seen = []
-    predict = training.predict
+    predict = training.predict_views
 
     def spy(checkpoint, samples, views=()):
         seen.append(predict(checkpoint, samples, views=views))
@@ -62,13 +72,15 @@ def test_a_fold_is_learnt_without_its_test_part_and_predicted_as_the_checkpoint_
         assert learnt == set(job.train)
         return seen[-1]
 
-    monkeypatch.setattr(training, "predict", spy)
+    monkeypatch.setattr(training, "predict_views", spy)
     samples = {
         s.name: s for split in ("train", "val", "test") for s in read_split(stage3 / f"{split}.pkl")
     }
-    job = fold_job(tmp_path, stage3)
+    job = replace(fold_job(tmp_path, stage3), views=("mirror",))
     run_fold(job, samples)
+    assert read_result(job).shape == (2, len(job.test), 2)
     assert read_result(job) == pytest.approx(seen[0])
+    assert finished(job) == pytest.approx(seen[0].mean(axis=0))
     assert read_result(replace(job, key="other settings")) is None
     assert read_result(replace(job, test=job.test[1:])) is None
     assert not list(tmp_path.glob("*.p*th")) + list(tmp_path.glob("*.pkl"))
@@ -260,6 +272,15 @@ def test_the_inner_validation_part_shares_no_source_with_what_is_learnt(tmp_path
 def test_a_result_of_other_settings_counts_as_none(tmp_path):
     job = FoldJob("x", CONFIG, (), 0, tmp_path, "key", (), ("a",), {})
     assert read_result(job) is None
+
+
+def test_a_result_of_before_views_were_kept_apart_is_read(tmp_path):
+    job = FoldJob("x", CONFIG, (), 0, tmp_path, "key", (), ("a", "b"), {})
+    meta = {"schema": SCHEMA, "schema_version": 1, "key": "key", "names": ["a", "b"]}
+    rows = guesses([0, 1])
+    write_npz(tmp_path / RESULT, tmp_path, {"probabilities": rows}, meta)
+    assert read_result(job).tolist() == [rows.tolist()]
+    assert finished(job).tolist() == rows.tolist()
 
 
 def predictions(seed, names="abcdef"):

@@ -14,17 +14,26 @@ from deploy.export import export
 from recognizer.action.classifier import Classifier
 from recognizer.action.evaluation import decide
 from recognizer.action.movement_graph import read_movement
-from recognizer.action.movement_model import SETTINGS
+from recognizer.action.movement_model import SETTINGS, Choice
+from recognizer.action.views import VIEWS, views_of
 from recognizer.artifacts import write_npz
 from recognizer.config_action import ClassifierSection
 from recognizer.config_file import ConfigError
 from recognizer.dataset.mmaction import read_split
 from recognizer.dataset.split import SPLITS
+from tests.action.moving import FUSION, clip, joined_file, movement_file
 from tests.training.measured import dataset, guesses, small_crossval
 from training.crossval import crossval
 from training.fold_job import RESULT, SCHEMA, FoldJob, read_result
 from training.movement import train_movement
-from training.movement_fit import fit_stream, inner_jobs, measure_samples, predict_streams
+from training.movement_fit import (
+    MovementStream,
+    fit_stream,
+    inner_jobs,
+    measure_samples,
+    measure_views,
+    predict_streams,
+)
 from training.test import test_fight as run_test
 from training.train import train_fight
 from training.truth import read_truth
@@ -98,6 +107,8 @@ def test_inner_trainings_stay_inside_and_hold_each_source_out_once(tmp_path, sta
         assert not set(one.train) & set(job.test)
         assert one.source_of.keys() == set(one.train)
     assert len({one.key for one in (*jobs, job)}) == len({one.folder for one in (*jobs, job)}) == 4
+    seen = inner_jobs(replace(job, views=("mirror",)), truth, 3)
+    assert {one.views for one in seen} == {()}  # train.movement fits the fusion without views
     other = inner_jobs(replace(job, key="other settings"), truth, 3)
     assert not {one.key for one in other} & {one.key for one in jobs}
 
@@ -106,7 +117,7 @@ def test_the_stream_learns_what_the_pose_stream_does_not_see(tmp_path, stage3):
     stream, measures, job = fitted(tmp_path, stage3, skill=0.0)
     truth = read_truth(stage3)
     labels = np.array([truth.samples[name].label for name in job.test])
-    said = predict_streams(stream, job.test, np.full((len(job.test), 2), 0.5), measures)
+    said = predict_streams(stream, job.test, np.full((1, len(job.test), 2), 0.5), [measures])
     known = np.array([measures[name] is not None for name in job.test])
     assert (decide(said["fused"])[known] == labels[known]).mean() > 0.7
     assert stream.fusion.movement > stream.fusion.pose
@@ -132,9 +143,36 @@ def test_where_no_movement_was_measured_the_pose_stream_speaks(tmp_path, stage3)
     names = [name for name in measures if measures[name] is None]
     assert len(names) == UNMEASURED
     pose = np.array([[0.2, 0.8], [0.9, 0.1]])
-    said = predict_streams(stream, names, pose, measures)
+    said = predict_streams(stream, names, pose[None], [measures])
     assert said["fused"].tolist() == said["equal_weights"].tolist() == pose.tolist()
     assert said["movement"].tolist() == [[1, 0], [1, 0]]
+
+
+@pytest.mark.parametrize("views", [(), tuple(VIEWS)], ids=["plain", "views"])
+def test_streams_are_fused_and_averaged_over_views_as_the_shipped_file_does(tmp_path, views):
+    """One clip of which nothing was measured is among them."""
+    classifier = Classifier(joined_file(tmp_path), ClassifierSection())
+    _, model = movement_file(tmp_path / "movement.onnx")
+    stream = MovementStream(model, Choice("", {}, np.zeros((0, 2))), FUSION, ())
+    samples = [
+        replace(clip(2, rate=0.2 + i, shift=(i / 2, 0), seed=i), name=str(i)) for i in range(4)
+    ]
+    samples[3] = replace(samples[3], movement=samples[3].movement * np.nan)
+    shown = [views_of(sample, views) for sample in samples]
+    pose = [[classifier.judge(view.sample).streams["pose"] for view in of] for of in shown]
+    pose = np.swapaxes(pose, 0, 1)
+    measures = (
+        measure_samples(samples, "fight", wanted=True),
+        *measure_views(samples, "fight", views),
+    )
+    found = predict_streams(stream, [s.name for s in samples], pose, measures)["fused"]
+    expected = [classifier.judge(sample, views).probabilities for sample in samples]
+    np.testing.assert_allclose(found, expected, atol=1e-6)
+    if views:
+        first = predict_streams(
+            stream, [s.name for s in samples], pose.mean(axis=0)[None], measures[:1]
+        )
+        assert np.abs(first["fused"] - found).max() > 1e-3, "views that change nothing"
 
 
 def test_old_pickles_are_told_apart(stage3, old_stage3, caplog):
@@ -244,7 +282,7 @@ def test_from_pickles_to_one_file_of_both_streams(tmp_path, stage3, caplog):
 def test_nested_cross_validation(tmp_path):
     # Each inner training needs two sources more, for its validation part.
     stage3 = dataset(tmp_path / "data", clips=12, sources=12, moving=True)
-    own = config(tmp_path, stage3, "crossval.movement=true")
+    own = config(tmp_path, stage3, "crossval.movement=true", "test.views=[mirror]")
     assert crossval(own, silent) == 0
     out = tmp_path / "out"
     value = json.loads((out / "report.json").read_text())
@@ -268,7 +306,7 @@ def test_nested_cross_validation(tmp_path):
     assert results == {path: path.stat().st_mtime_ns for path in out.rglob(RESULT)}
     assert (out / "report.json").read_bytes() == report
 
-    alone = config(tmp_path, stage3, "crossval.movement=false")
+    alone = config(tmp_path, stage3, "crossval.movement=false", "test.views=[mirror]")
     assert crossval(alone, silent) == 0  # the outer trainings are the same ones
     assert results == {path: path.stat().st_mtime_ns for path in out.rglob(RESULT)}
     pose = json.loads((out / "report.json").read_text())["scores"]

@@ -5,6 +5,7 @@ import logging
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -58,18 +59,18 @@ def test_settings_come_from_the_service_the_seed_and_the_metadata(data, tmp_path
     metadata(folder, class_weights={"Fight": 0.7, "NonFight": 1.3},
              settings={"dataset": {"window_s": 2.5}})  # fmt: skip
     options = ["class_weight_from=metadata"]
-    cfg = prepare(config(folder, tmp_path, *options, seed=5), "falldown")
+    cfg, _ = prepare(config(folder, tmp_path, *options, seed=5), "falldown")
     assert cfg.model.cls_head.dropout == 0.2
     assert cfg.randomness.seed == 5
     assert cfg.model.cls_head.loss_cls.class_weight == [1.3, 0.7]
     assert cfg.recognizer.window_s == 2.5
-    given = prepare(config(folder, tmp_path, "randomness.seed=9"), "fight")
+    given, _ = prepare(config(folder, tmp_path, "randomness.seed=9"), "fight")
     assert given.randomness.seed == 9
     assert given.model.cls_head.loss_cls.class_weight == [1.2, 1.0]
 
 
 def test_without_metadata_class_weights_are_counted(data, tmp_path):
-    cfg = prepare(config(data, tmp_path, "class_weight_from=metadata"), "fight")
+    cfg, _ = prepare(config(data, tmp_path, "class_weight_from=metadata"), "fight")
     assert cfg.model.cls_head.loss_cls.class_weight == [1.0, 1.0]  # five of each
 
 
@@ -179,6 +180,15 @@ def test_no_pickles_names_both_places_and_the_command(tmp_path):
         prepare(Config.model_validate(section), "fight")
     with pytest.raises(ConfigError, match="dataset_dir"):
         prepare(config(tmp_path, tmp_path), "fight")
+
+
+def test_whether_the_samples_carry_movement_is_told(data, tmp_path):
+    folder = write_data(tmp_path / "d")
+    samples = [replace(sample, movement=None) for sample in read_split(folder / "train.pkl")]
+    write_split(folder / "train.pkl", folder, samples)
+    assert [prepare(config(place, tmp_path), "fight")[1] for place in (data, folder)] == [
+        True, False,
+    ]  # fmt: skip
 
 
 def test_bad_samples_are_named_before_training(data, tmp_path):
