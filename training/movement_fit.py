@@ -39,6 +39,7 @@ class MovementStream:
         choice: its setting, and the predictions of that setting in cross-validation.
         fusion: the weights, fitted on held-out predictions of both streams.
         names: the samples it learnt from, those with measured movement.
+        negatives: samples of ``dataset.negatives`` that it learnt from beside them.
 
     """
 
@@ -46,6 +47,7 @@ class MovementStream:
     choice: Choice
     fusion: Fusion
     names: tuple[str, ...]
+    negatives: int = 0
 
     def to_json(self) -> dict[str, Any]:
         """Return what was chosen, as plain values."""
@@ -55,6 +57,7 @@ class MovementStream:
             "log_loss": losses,
             "fusion": self.fusion.to_json(),
             "samples": len(self.names),
+            **({"negatives": self.negatives} if self.negatives else {}),
         }
 
 
@@ -180,7 +183,7 @@ def fit_stream(
     """Choose and fit the movement stream and the fusion inside a job's training part.
 
     Args:
-        job: whose training part is learnt from; its test part is not used.
+        job: whose training part and negatives are learnt from; its test part is not used.
         inner: finished inner trainings, of each pose stream; see ``inner_jobs``.
         measures: of ``measure_samples``.
         truth: the labels.
@@ -191,12 +194,16 @@ def fit_stream(
 
     """
     names, kept = measured_folds(job, measures, truth, folds)
-    rows = np.stack([row for name in names if (row := measures[name]) is not None])
-    labels = np.array([truth.samples[name].label for name in names], np.int64)
+    negatives = [name for name in job.negatives if measures[name] is not None]
+    everything, facts = [*names, *negatives], truth.pickled
+    rows = np.stack([row for name in everything if (row := measures[name]) is not None])
+    labels = np.array([facts[name].label for name in everything], np.int64)
+    always = np.arange(len(names), len(everything))
+    kept = [Fold(np.concatenate([fold.train, always]), fold.test) for fold in kept]
     choice = choose_setting(rows, labels, kept, job.seed)
-    fusion = fit_fusion(held_out_pose(inner, names), choice.held_out, labels)
+    fusion = fit_fusion(held_out_pose(inner, names), choice.held_out, labels[: len(names)])
     model = fit_movement(choice.setting, rows, labels, job.seed)
-    return MovementStream(model, choice, fusion, tuple(names))
+    return MovementStream(model, choice, fusion, tuple(names), len(negatives))
 
 
 def predict_streams(
