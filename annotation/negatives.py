@@ -29,7 +29,7 @@ from recognizer.types import Sample
 logger = logging.getLogger(__name__)
 
 _NAMED = 5  # of many equal faults, how many a message names
-_ROUNDING = 1e-6
+_ROUNDING = 0.01  # of a window: the median clip of 2 s lasts 2.002 s
 
 
 @dataclass(frozen=True, eq=False, slots=True)

@@ -193,17 +193,37 @@ def fit_stream(
         ValueError: too few sources or samples with measured movement.
 
     """
+    model, choice, names, negatives = fit_alone(job, measures, truth, folds)
+    labels = np.array([truth.samples[name].label for name in names], np.int64)
+    fusion = fit_fusion(held_out_pose(inner, names), choice.held_out, labels)
+    return MovementStream(model, choice, fusion, names, negatives)
+
+
+def fit_alone(
+    job: FoldJob, measures: Measures, truth: Truth, folds: int
+) -> tuple[Any, Choice, tuple[str, ...], int]:
+    """Choose and fit the movement stream, without the pose stream.
+
+    Negatives are in every part that is learnt from; no setting is judged by them.
+
+    Returns:
+        The model, the choice, the samples of the training part that it learnt from, and how many
+        negatives beside them.
+
+    Raises:
+        ValueError: as ``fit_stream``.
+
+    """
     names, kept = measured_folds(job, measures, truth, folds)
-    negatives = [name for name in job.negatives if measures[name] is not None]
-    everything, facts = [*names, *negatives], truth.pickled
+    everything = [*names, *(name for name in job.negatives if measures[name] is not None)]
     rows = np.stack([row for name in everything if (row := measures[name]) is not None])
+    facts = truth.pickled
     labels = np.array([facts[name].label for name in everything], np.int64)
     always = np.arange(len(names), len(everything))
     kept = [Fold(np.concatenate([fold.train, always]), fold.test) for fold in kept]
     choice = choose_setting(rows, labels, kept, job.seed)
-    fusion = fit_fusion(held_out_pose(inner, names), choice.held_out, labels[: len(names)])
     model = fit_movement(choice.setting, rows, labels, job.seed)
-    return MovementStream(model, choice, fusion, tuple(names), len(negatives))
+    return model, choice, tuple(names), len(always)
 
 
 def predict_streams(
