@@ -75,7 +75,7 @@ def test_a_data_set_without_negatives_is_refused(made, tmp_path):
     metadata = json.loads((made[1] / "metadata.json").read_text())
     del metadata["negatives"]
     (tmp_path / "metadata.json").write_text(json.dumps(metadata))
-    with pytest.raises(SystemExit, match="expected a stage 3 with dataset.negatives"):
+    with pytest.raises(SystemExit, match=r"expected a stage 3 with dataset\.negatives"):
         left_out.read_data(tmp_path)
 
 
