@@ -8,8 +8,6 @@ import pytest
 
 import benchmarks._left_out as left_out
 import benchmarks.cross_confusion as cross_confusion
-from recognizer.action import movement_model
-from recognizer.action.movement_model import SETTINGS
 from recognizer.artifacts import read_poses
 from tests.action.moving import LOGISTIC
 from tests.annotation.real_tracks import CLIPS, FALLS, of_fights, tracks, without_pictures
@@ -25,28 +23,31 @@ def made(tmp_path_factory):
 
 @pytest.fixture(autouse=True)
 def quick(monkeypatch):
-    monkeypatch.setattr(movement_model, "SETTINGS", {LOGISTIC: SETTINGS[LOGISTIC]})
+    monkeypatch.setattr(left_out, "SETTING", LOGISTIC)
     monkeypatch.setattr(left_out, "SEEDS", (0,))
     monkeypatch.setattr(left_out, "FOLDS", 2)
-    monkeypatch.setattr(left_out, "_INNER_FOLDS", 2)
 
 
 def test_each_group_is_judged_by_a_model_without_it(made, tmp_path, monkeypatch, capsys):
     falls, stage3 = made
     data = left_out.read_data(stage3)
     fitted, judged = [], []
-    fit_alone, judge = left_out.fit_alone, left_out.judge
+    fit_movement, judge = left_out.fit_movement, left_out.judge
 
-    def spy_fit(job, *more):
-        fitted.append((job, fit_alone(job, *more)))
+    def spy_fit(setting, rows, labels, seed):
+        fitted.append((rows, fit_movement(setting, rows, labels, seed)))
         return fitted[-1][1]
 
     def spy_judge(data, model, sequence, config):
-        (job,) = [job for job, result in fitted if result[0] is model]
-        judged.append((job, len(sequence), judge(data, model, sequence, config)))
+        (rows,) = [rows for rows, result in fitted if result is model]
+        judged.append((names_of(rows), len(sequence), judge(data, model, sequence, config)))
         return judged[-1][2]
 
-    monkeypatch.setattr(left_out, "fit_alone", spy_fit)
+    def names_of(rows):
+        return {name for row in rows for name, own in data.measures.items()
+                if own is not None and np.array_equal(own, row)}  # fmt: skip
+
+    monkeypatch.setattr(left_out, "fit_movement", spy_fit)
     monkeypatch.setattr(left_out, "judge", spy_judge)
     arguments = ["--falls", falls, "--leave-out", stage3, "--out", tmp_path]
     monkeypatch.setattr(sys, "argv", ["cross_confusion", *map(str, arguments)])
@@ -55,14 +56,18 @@ def test_each_group_is_judged_by_a_model_without_it(made, tmp_path, monkeypatch,
     lengths = {len(read_poses(falls / f"{video}.npz")[0]): video for video in FALLS}
     assert len(lengths) == len(FALLS)
     assert len(judged) == 2 * len(FALLS)
-    for job, frames, (spans, event) in judged:
+    measured = {name for name, own in data.measures.items() if own is not None}
+    for names, frames, (spans, event) in judged:
         group = left_out.group_of(lengths[frames])
-        learnt = {left_out.group_of(data.truth.negatives[n].video) for n in job.negatives}
+        learnt = {
+            left_out.group_of(data.truth.negatives[n].video)
+            for n in names - data.truth.samples.keys()
+        }
         assert learnt in (set(), {"Subject_1", "Subject_2", "Subject_3"} - {group})
-        assert set(job.train) == data.truth.samples.keys()
+        assert measured & data.truth.samples.keys() <= names
         assert len(spans) == len(event) > 0
         assert all(np.isclose(stop - start, data.window_s) for start, stop in spans)
-    assert sum(bool(job.negatives) for job, _, _ in judged) == len(FALLS)
+    assert sum(bool(names & data.truth.negatives.keys()) for names, _, _ in judged) == len(FALLS)
 
     result = json.loads((tmp_path / "left_out.json").read_text())
     for own in result.values():
