@@ -21,7 +21,7 @@ from recognizer.dataset.windows import plan_windows, slice_sequence
 from training.movement_fit import measure_samples
 from training.truth import Truth, read_truth
 
-SETTING = "random forest, leaves of 4"  # one for all: a choice for each would take an hour
+SETTING = "random forest, leaves of 4"  # of all models: a choice for each would take an hour
 FOLDS, SEEDS = 5, (0, 1, 2)
 USUAL = 0.5  # threshold
 
@@ -39,21 +39,25 @@ def falls_within(falls, video, span):
 
 @dataclass(frozen=True, eq=False)
 class Data:
-    """A finished stage 3 with negatives: its facts, the measures of its samples, the window."""
+    """A finished stage 3 with negatives: its facts, its samples' measures, the window, the model.
+
+    ``setting`` is a name of ``movement_model.SETTINGS``.
+    """
 
     truth: Truth
     measures: dict
     window_s: float
+    setting: str
 
 
-def read_data(folder):
+def read_data(folder, setting=SETTING):
     """Read the pickles of a stage 3 whose ``dataset.negatives`` are the falls."""
     truth = read_truth(folder)
     if not truth.negatives:
         raise SystemExit(f"--leave-out: expected a stage 3 with dataset.negatives, got {folder}")
     window_s = json.loads((folder / METADATA).read_bytes())["negatives"]["window_s"]
     samples = [s for split in SPLITS for s in read_split(folder / f"{split}.pkl")]
-    return Data(truth, measure_samples(samples, truth.service, wanted=True), window_s)
+    return Data(truth, measure_samples(samples, truth.service, wanted=True), window_s, setting)
 
 
 def fit(data, names, seed, *, without=None, negatives=True):
@@ -64,7 +68,7 @@ def fit(data, names, seed, *, without=None, negatives=True):
               if data.measures[n] is not None]  # fmt: skip
     rows = np.stack([data.measures[name] for name in learnt])
     labels = np.array([facts[name].label for name in learnt], np.int64)
-    return fit_movement(SETTING, rows, labels, seed)
+    return fit_movement(data.setting, rows, labels, seed)
 
 
 def judge(data, model, sequence, config):
@@ -108,7 +112,7 @@ def over_folds(data, seed, *, negatives):
 # --- falls and clips -----------------------------------------------------------------
 
 
-def leave_out(stage3, tracks, falls, config):
+def leave_out(stage3, tracks, falls, config, setting=SETTING):
     """Return what the movement stream says of falls and clips, without negatives and with them.
 
     Args:
@@ -116,9 +120,10 @@ def leave_out(stage3, tracks, falls, config):
         tracks: stage-2 folder of the falls.
         falls: (start, stop) of each, seconds, by video.
         config: the config.
+        setting: of the movement stream, in all trainings.
 
     """
-    data, result = read_data(stage3), {}
+    data, result = read_data(stage3, setting), {}
     videos = [o.video for o in read_manifest(tracks).outcomes if o.state != "refused"]
     sequences = {v: read_poses(result_path(tracks, v, ".npz"))[0] for v in videos}
     recall = None

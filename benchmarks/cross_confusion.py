@@ -34,9 +34,10 @@ from annotation.event_curves import hours_text, rate_text
 from annotation.progress import on_console
 from annotation.stage2 import run_stage2
 from annotation.workspace import read_manifest, result_path
-from benchmarks._left_out import falls_within, group_of, leave_out, report_left_out
+from benchmarks._left_out import SETTING, falls_within, group_of, leave_out, report_left_out
 from recognizer.action.classifier import Classifier
 from recognizer.action.events import Footage, event_scores, match_events, merge_windows
+from recognizer.action.movement_model import SETTINGS
 from recognizer.artifacts import read_poses
 from recognizer.config_action import ClassifierSection
 from recognizer.config_file import load_config
@@ -191,6 +192,7 @@ def main():
     parser.add_argument("--fight-model", action="append", help="FILE, or GROUP=FILE for each group")
     parser.add_argument("--fall-model", type=Path, default=MODELS / "falldown.onnx")
     parser.add_argument("--leave-out", type=Path, help="stage-3 folder of fights with negatives")
+    parser.add_argument("--setting", choices=SETTINGS, default=SETTING, help="of --leave-out")
     parser.add_argument("--config", type=Path, default=ROOT / "configs" / "config.yaml")
     parser.add_argument("--out", type=Path, default=ROOT / "output" / "cross_confusion")
     parser.add_argument("--few", type=int, default=0, help="so many videos of each kind")
@@ -199,7 +201,8 @@ def main():
     config = load_config(args.config)
     tracks = args.falls or tracked_samples("falls_stage1", args)
     if args.leave_out:
-        result = leave_out(args.leave_out, tracks, read_falls(args.events), config)
+        falls = read_falls(args.events)
+        result = leave_out(args.leave_out, tracks, falls, config, args.setting)
         report_left_out(result)
     else:
         result = confusion(tracks, args, config)

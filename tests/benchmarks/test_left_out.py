@@ -23,7 +23,6 @@ def made(tmp_path_factory):
 
 @pytest.fixture(autouse=True)
 def quick(monkeypatch):
-    monkeypatch.setattr(left_out, "SETTING", LOGISTIC)
     monkeypatch.setattr(left_out, "SEEDS", (0,))
     monkeypatch.setattr(left_out, "FOLDS", 2)
 
@@ -50,6 +49,7 @@ def test_each_group_is_judged_by_a_model_without_it(made, tmp_path, monkeypatch,
     monkeypatch.setattr(left_out, "fit_movement", spy_fit)
     monkeypatch.setattr(left_out, "judge", spy_judge)
     arguments = ["--falls", falls, "--leave-out", stage3, "--out", tmp_path]
+    arguments += ["--setting", LOGISTIC]
     monkeypatch.setattr(sys, "argv", ["cross_confusion", *map(str, arguments)])
     assert cross_confusion.main() == 0
 
