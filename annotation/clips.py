@@ -1,7 +1,7 @@
 """What each tracked video gives: clips with a label, their people, and figures about them."""
 
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -126,12 +126,26 @@ class ClipFinder:
     """Finds the clips of one video after another and sums up figures per class."""
 
     def __init__(
-        self, config: Config, folder: Path, segments: Mapping[str, tuple[Segment, ...]] | None
+        self,
+        config: Config,
+        folder: Path,
+        segments: Mapping[str, tuple[Segment, ...]] | None,
+        class_name: str | None = None,
     ) -> None:
+        """Take the config, stage 2's folder, and what is labelled.
+
+        Args:
+            config: the config.
+            folder: stage 2's.
+            segments: of each video; None: the label is the folder's name.
+            class_name: the class of everything there, whatever its folders are called.
+
+        """
         self._dataset = config.dataset
         self._scoring = config.scoring
         self._folder = folder
         self._segments = segments
+        self._class_name = class_name
         self.figures = {name: ClassFigures() for name in config.dataset.classes}
         self.reasons: Counter[str] = Counter()
 
@@ -208,7 +222,7 @@ class ClipFinder:
         """Yield the labelled parts of a video; note in ``found`` what is left out."""
         dataset = self._dataset
         if self._segments is None:
-            class_name = label_from_folders(video, dataset.classes)
+            class_name = self._class_name or label_from_folders(video, dataset.classes)
             for start, stop in self._windows(sequence):
                 yield Segment(start, stop, class_name)
             return
@@ -273,6 +287,13 @@ class ClipFinder:
                 raise ArtifactError(f"{video}: its stage 2 result changed during the run")
             label = self._dataset.classes[clip.class_name]
             yield build_sample(cut, clip.track_ids, len(clip.track_ids), clip.name, label)
+
+
+def evenly(clips: Sequence[Clip], count: int) -> list[Clip]:
+    """Return at most ``count`` clips, evenly spread over the sequence, in its order."""
+    if len(clips) <= count:
+        return list(clips)
+    return [clips[(2 * i + 1) * len(clips) // (2 * count)] for i in range(count)]
 
 
 def clip_name(video: str, start_s: float, stop_s: float, *, whole: bool) -> str:

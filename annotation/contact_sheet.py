@@ -11,7 +11,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from annotation.clips import Clip
+from annotation.clips import Clip, evenly
 from annotation.progress import Watch, silent
 from annotation.stills import LATEST_S, Moments, Stills
 from recognizer.skeleton import EDGES
@@ -63,10 +63,7 @@ def choose(clips: Sequence[Clip], count: int = SAMPLES_PER_CLASS) -> list[Clip]:
 
 
 def _spread(clips: Sequence[Clip], count: int) -> list[Clip]:
-    ordered = sorted(clips, key=lambda clip: clip.name)
-    if len(ordered) <= count:
-        return ordered
-    return [ordered[(2 * i + 1) * len(ordered) // (2 * count)] for i in range(count)]
+    return evenly(sorted(clips, key=lambda clip: clip.name), count)
 
 
 @dataclass(frozen=True, eq=False, slots=True)

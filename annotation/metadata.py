@@ -8,6 +8,7 @@ from typing import Any
 
 from annotation.clips import ClassFigures, Clip, VideoClips, clip_name
 from annotation.near_duplicates import duplicate_warnings
+from annotation.negatives import Negatives, describe_negatives
 from recognizer.artifacts import sha256_file
 from recognizer.config import DatasetSection
 from recognizer.dataset.split import SPLITS, class_weights, folder_split
@@ -34,6 +35,7 @@ class Dataset:
         copies: groups of videos that are copies of one file.
         figures: what the report shows, by class.
         near_duplicates: clips of different sources that look alike.
+        negatives: windows of other footage that are learnt from as well, None without.
         inputs_digest: of stage 2's manifest and results.
         report_shows_video: whether the report's sheets lie on the video's pictures, where the
             video is at hand; False hides faces.
@@ -51,19 +53,23 @@ class Dataset:
     copies: list[list[str]]
     figures: dict[str, ClassFigures]
     near_duplicates: dict[str, Any]
+    negatives: Negatives | None = None
     inputs_digest: str = field(default="")
     report_shows_video: bool = True
 
     def counts(self) -> dict[str, dict[str, int]]:
-        """Return the number of samples by split and class."""
+        """Return the number of samples by split and class, negatives in train among them."""
         counted = Counter((self.split_of[c.video], c.class_name) for c in self.clips)
+        if self.negatives is not None:
+            counted["train", self.negatives.class_name] += len(self.negatives.clips)
         return {s: {name: counted[s, name] for name in self.section.classes} for s in SPLITS}
 
 
 def describe(dataset: Dataset, folder: Path) -> dict[str, Any]:
     """Return the content of ``metadata.json``; the pickles must be written already."""
     counts = dataset.counts()
-    total = Counter(clip.class_name for clip in dataset.clips)
+    total = {n: sum(counts[split][n] for split in SPLITS) for n in dataset.section.classes}
+    negatives = dataset.negatives
     of_video = {found.outcome.video: found for found in dataset.found}
     return {
         "schema": SCHEMA,
@@ -73,7 +79,7 @@ def describe(dataset: Dataset, folder: Path) -> dict[str, Any]:
         "num_person": dataset.section.num_person,
         "totals": _totals(dataset),
         "splits": {split: _split_facts(dataset, split, counts[split], folder) for split in SPLITS},
-        "class_balance": {n: total[n] / len(dataset.clips) for n in dataset.section.classes},
+        "class_balance": {n: count / sum(total.values()) for n, count in total.items()},
         "class_weights": _weights(dataset, counts),
         "split_by": dataset.split_by,
         "no_leak": dataset.proof.splitlines(),
@@ -84,6 +90,11 @@ def describe(dataset: Dataset, folder: Path) -> dict[str, Any]:
             clip.name: _sample_facts(dataset, clip) | _picture_facts(of_video[clip.video])
             for clip in dataset.clips
         },
+        **(
+            {}
+            if negatives is None
+            else {"negatives": describe_negatives(negatives, dataset.section)}
+        ),
         "nobody_tracked": _nobody_tracked(dataset),
         "failures": {
             v.outcome.video: v.outcome.reason for v in dataset.found if v.outcome.state != "done"

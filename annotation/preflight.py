@@ -5,6 +5,7 @@ from collections import Counter
 from annotation.inputs import list_videos
 from annotation.labels import LabelError, label_from_folders, read_segments
 from annotation.sources import find_sources
+from annotation.workspace import negatives_manifest
 from recognizer.config import Config
 from recognizer.config_file import ConfigError
 
@@ -13,7 +14,8 @@ def check_labels(config: Config) -> None:
     """Check that the videos of ``annotation.input`` can be labelled and split.
 
     Raises:
-        ConfigError: a table that cannot be used, or a class that no video has.
+        ConfigError: a table that cannot be used, a class that no video has, or a folder of
+            ``dataset.negatives`` that no stage 2 has finished.
         FileNotFoundError, ValueError: no videos.
 
     """
@@ -39,3 +41,5 @@ def check_labels(config: Config) -> None:
             f"among {len(videos)} videos in {section.input}{example}"
         )
     find_sources(dataset.split, videos, {})
+    for folder in dataset.negatives:
+        negatives_manifest(folder)

@@ -12,6 +12,7 @@ from annotation.clips import CONFIDENCE_BINS, ClassFigures
 from annotation.contact_sheet import MOMENTS, ContactSheets, Strip, slot_color
 from annotation.metadata import Dataset
 from annotation.near_duplicates import TABLE, describe_comparison, write_table
+from annotation.negatives import negatives_lines
 from annotation.progress import Watch
 from recognizer.artifacts import atomic_path
 from recognizer.dataset.split import SPLITS
@@ -237,6 +238,7 @@ def summarise(metadata: Mapping[str, Any]) -> str:
         f"{totals['windows_without_class']} windows of which no class covers half",
         "",
         *_count_table(metadata),
+        *negatives_lines(metadata.get("negatives")),
         "",
         f"Split by {metadata['split_by']}. Nothing may be in two splits:",
         *metadata["no_leak"],

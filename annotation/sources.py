@@ -35,6 +35,24 @@ def find_sources(
     return {video: video for video in videos}
 
 
+def known_sources(split: SplitSection, videos: Collection[str]) -> dict[str, str]:
+    """Return the source of every video of other footage, of which ``dataset.split`` may say it.
+
+    A video that neither the table nor the regular expression knows is a source of its own.
+
+    Raises:
+        ConfigError: a table that cannot be used.
+
+    """
+    if split.sources is not None:
+        table = read_sources(split.sources, {})
+        names = Names(table)
+        return {v: table[names.find(v)] if names.knows(v) else v for v in videos}
+    if split.source_regex is not None:
+        return {v: _source_in(split.source_regex, v) or v for v in videos}
+    return {v: v for v in videos}
+
+
 def read_sources(path: Path, class_of: Mapping[str, str]) -> dict[str, str]:
     """Read a table with the columns video and source, and class if it is there.
 
@@ -82,8 +100,8 @@ def _look_up(names: Names, video: str, path: Path, videos: Collection[str]) -> s
 
 
 def _by_regex(pattern: str, videos: Collection[str]) -> dict[str, str]:
-    found = {video: re.search(nfc(pattern), nfc(video)) for video in videos}
-    sources = {video: match.group(1) for video, match in found.items() if match and match.group(1)}
+    found = {video: _source_in(pattern, video) for video in videos}
+    sources = {video: source for video, source in found.items() if source}
     missing = sorted(set(videos) - set(sources))
     if missing:
         raise ConfigError(
@@ -91,6 +109,11 @@ def _by_regex(pattern: str, videos: Collection[str]) -> dict[str, str]:
             f"found none in {len(missing)}: {_some(missing)}"
         )
     return sources
+
+
+def _source_in(pattern: str, video: str) -> str:
+    match = re.search(nfc(pattern), nfc(video))
+    return (match.group(1) or "") if match else ""
 
 
 def _some(names: list[str]) -> str:

@@ -28,6 +28,13 @@ from annotation.metadata import (
     is_finished,
 )
 from annotation.near_duplicates import duplicate_warnings, near_duplicates
+from annotation.negatives import (
+    Negatives,
+    Positives,
+    combined_digest,
+    find_negatives,
+    read_folders,
+)
 from annotation.progress import Watch, silent
 from annotation.report import write_report, write_sheets
 from annotation.sources import find_sources
@@ -67,7 +74,8 @@ def run_stage3(config: Config, watch: Watch = silent) -> Path:
 
     Raises:
         FileNotFoundError: stage 2 has not finished with this config.
-        ConfigError: a table of segments or sources that cannot be used.
+        ConfigError: a table of segments or sources that cannot be used, or a folder of
+            ``dataset.negatives``.
         ValueError: no samples, a class without samples, or too few sources; nothing is
             written then.
         OSError: the folder is not writable or the disk is full.
@@ -81,7 +89,8 @@ def run_stage3(config: Config, watch: Watch = silent) -> Path:
     folder = stage3_dir(config)
     stills = stills_of(config, sample_fps_of(stage2.settings))
     with exclusive(folder):
-        inputs = _inputs_digest(tracks, stage2)
+        others = read_folders(config.dataset.negatives, tracks, stage2.settings).items()
+        inputs = combined_digest([_inputs_digest(*one) for one in ((tracks, stage2), *others)])
         if is_finished(folder, inputs, stage3_settings(config, stage2)):
             _redraw(folder, stills, watch)
             return folder
@@ -97,7 +106,7 @@ def run_stage3(config: Config, watch: Watch = silent) -> Path:
             for before in stage2.outcomes:
                 found.append(finder.find(before))
                 tell(found[-1].outcome if not found[-1].clips else None, before.frames)
-            dataset = _dataset(config, stage2, found, finder)
+            dataset = _dataset(config, stage2, found, finder, watch)
             dataset.inputs_digest, dataset.report_shows_video = inputs, stills is not None
             sheets = ContactSheets(dataset.clips, stills)
             _write_splits(folder, dataset, finder, sheets, tell)
@@ -141,7 +150,7 @@ def _inputs_digest(tracks: Path, stage2: Manifest) -> str:
 
 
 def _dataset(
-    config: Config, stage2: Manifest, found: list[VideoClips], finder: ClipFinder
+    config: Config, stage2: Manifest, found: list[VideoClips], finder: ClipFinder, watch: Watch
 ) -> Dataset:
     """Deal the clips out to the splits and prove that nothing is on two sides."""
     section = config.dataset
@@ -157,7 +166,10 @@ def _dataset(
         raise
     except ValueError as error:  # too few sources: say where the others went
         raise ValueError(f"stage 3: {error}{_without_sample(found)}") from error
-    proof = check_no_leak((m, split_of_video[m.video]) for m in members)
+    data = Positives(stage2_dir(config), stage2.settings, found, source_of)
+    negatives = find_negatives(config, data, watch)
+    dealt = [(m, split_of_video[m.video]) for m in members]
+    proof = check_no_leak([*dealt, *_in_train(negatives, section)])
     places = {video: (split, source_of[video]) for video, split in split_of_video.items()}
     alike = near_duplicates(found, clips, places, section.duplicate_distance)
     for warning in duplicate_warnings(alike):
@@ -174,7 +186,19 @@ def _dataset(
         copies=copies,
         figures=finder.figures,
         near_duplicates=alike,
+        negatives=negatives,
     )
+
+
+def _in_train(negatives: Negatives | None, section: DatasetSection) -> list[tuple[Member, str]]:
+    """Return the negatives as the proof sees them: samples of the training split."""
+    found = []
+    for number, folder in enumerate(() if negatives is None else negatives.folders, 1):
+        for clip in folder.clips:
+            video, source = f"{number}: {clip.video}", folder.source_of[clip.video]
+            label = section.classes[clip.class_name]
+            found.append((Member(clip.name, video, source, label), "train"))
+    return found
 
 
 def _require_samples(clips: list[Clip], section: DatasetSection, reasons: Counter[str]) -> None:
@@ -267,3 +291,5 @@ def _samples(dataset: Dataset, split: str, finder: ClipFinder, tell: Progress) -
         if video.clips and dataset.split_of[video.outcome.video] == split:
             yield from finder.samples(video.outcome.video, video.clips)
             tell(video.outcome, 0)
+    if split == "train" and dataset.negatives is not None:
+        yield from dataset.negatives.samples()

@@ -256,6 +256,11 @@ def stage3_settings(config: Config, stage2: Manifest) -> dict[str, Any]:
     dataset["split"]["sources"] = (
         sha256_file(_existing(sources, "split.sources")) if sources else None
     )
+    if config.dataset.negatives:
+        manifests = map(negatives_manifest, config.dataset.negatives)
+        dataset["negatives"] = [sha256_file(path) for path in manifests]
+    else:  # older results know neither
+        del dataset["negatives"], dataset["negatives_s"]
     selected = {"include": config.annotation.include} if config.annotation.include else {}
     return {"stage2": stage2.settings, "dataset": dataset, **selected}
 
@@ -263,6 +268,17 @@ def stage3_settings(config: Config, stage2: Manifest) -> dict[str, Any]:
 def _existing(path: Path, key: str) -> Path:
     if not path.is_file():
         raise ConfigError(f"dataset.{key}: expected a CSV file, found none at {path}")
+    return path
+
+
+def negatives_manifest(negatives: Path) -> Path:
+    """Return the manifest of a folder of ``dataset.negatives``; ConfigError if there is none."""
+    path = negatives / MANIFEST
+    if not path.is_file():
+        raise ConfigError(
+            f"dataset.negatives: expected the folder of a finished stage 2, found no {MANIFEST} in "
+            f"{negatives}; run --mode annotation.stage2 on that footage first"
+        )
     return path
 
 

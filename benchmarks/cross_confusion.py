@@ -3,12 +3,20 @@
     python -m benchmarks.cross_confusion
     python -m benchmarks.cross_confusion --falls <stage-2 folder> --events falls.csv \
         --fights <stage-2 folder>
+    python -m benchmarks.cross_confusion --fight-model Subject_1=a.onnx --fight-model ...
+    python -m benchmarks.cross_confusion --falls <stage-2 folder> --leave-out <stage-3 folder>
 
 Both classifiers are asked about both kinds of footage, window by window as in inference.analysis,
 each at its file's own threshold. Without folders the poses in samples/ are tracked; those are what
 the shipped classifiers learnt from, so other footage says more. ``--events`` is a table
 video,start_s,stop_s,class of the falls; in ``--fights`` a folder named Fight or NonFight is the
 class.
+
+A classifier that learnt from falls (``dataset.negatives``) is to be asked about others:
+``--fight-model GROUP=FILE``, once for each group (first folder) of the falls, names the classifier
+that left it out. ``--leave-out`` needs no such files: the movement stream alone is learnt from the
+stage 3 of fights, with its negatives of all other groups and without any, and asked about each
+group; beside it stand the same two learnings in 5 folds of the fight clips.
 """
 
 import argparse
@@ -26,8 +34,10 @@ from annotation.event_curves import hours_text, rate_text
 from annotation.progress import on_console
 from annotation.stage2 import run_stage2
 from annotation.workspace import read_manifest, result_path
+from benchmarks._left_out import SETTING, falls_within, group_of, leave_out, report_left_out
 from recognizer.action.classifier import Classifier
 from recognizer.action.events import Footage, event_scores, match_events, merge_windows
+from recognizer.action.movement_model import SETTINGS
 from recognizer.artifacts import read_poses
 from recognizer.config_action import ClassifierSection
 from recognizer.config_file import load_config
@@ -46,25 +56,41 @@ def tracked_samples(name, args):
     return run_stage2(load_config(args.config, overrides), on_console)
 
 
-def ask(folder, classifiers, config, few):
-    """Return, for each video, its span and the alarms (A, 2) of each service."""
+def ask(folder, judges, config, few):
+    """Return, for each video, its span and the alarms (A, 2) of each service.
+
+    ``judges`` holds for each service a function (video, sequence) -> windows, the probability of an
+    event in each, and the threshold.
+    """
     videos = [o.video for o in read_manifest(folder).outcomes if o.state != "refused"]
     found = {}
     for video in videos[:: max(1, len(videos) // few)] if few else videos:
         sequence, _, _ = read_poses(result_path(folder, video, ".npz"))
         alarms = {}
-        for service, classifier in classifiers.items():
-            plan = window_plan(config, service, classifier)
-            windows = judge_windows(sequence, classifier, plan, config.scoring)
-            spans = [(w.start_s, w.stop_s) for w in windows]
-            event = [1 - w.probabilities.get(classifier.classes[0], np.nan) for w in windows]
+        for service, of_video in judges.items():
+            spans, event, threshold = of_video(video, sequence)
             joined = merge_windows(
-                spans, event, threshold=classifier.threshold,
-                merge_gap_s=config.inference.merge_gap_s,
-            )  # fmt: skip
+                spans, event, threshold=threshold, merge_gap_s=config.inference.merge_gap_s
+            )
             alarms[service] = np.array([(i.start_s, i.stop_s) for i in joined]).reshape(-1, 2)
         found[video] = span_of(sequence), alarms
     return found
+
+
+def judge_of(service, classifiers, config):
+    """Return the judge of a service: of the classifier of a video's group, or of the only one."""
+
+    def judge(video, sequence):
+        classifier = classifiers.get(group_of(video)) or classifiers.get("")
+        if classifier is None:
+            raise SystemExit(f"--fight-model: expected a classifier for the group of {video}")
+        plan = window_plan(config, service, classifier)
+        windows = judge_windows(sequence, classifier, plan, config.scoring)
+        spans = [(w.start_s, w.stop_s) for w in windows]
+        event = [1 - w.probabilities.get(classifier.classes[0], np.nan) for w in windows]
+        return spans, event, classifier.threshold
+
+    return judge
 
 
 def read_falls(table):
@@ -83,9 +109,7 @@ def on_falls(found, falls):
     for service in SERVICES:
         films = []
         for video, (span, alarms) in found.items():
-            truth = np.array(falls.get(video, []), np.float64).reshape(-1, 2)
-            truth = np.clip(truth, *span)
-            truth = truth[truth[:, 1] > truth[:, 0]]
+            truth = falls_within(falls, video, span)
             hits[service] += match_events(alarms[service], truth)[1].tolist()
             films.append(Footage(alarms[service], np.ones(len(alarms[service])), truth, span))
         scores[service] = event_scores(films, threshold=0.5).to_json()
@@ -120,10 +144,44 @@ def report(result):
     for service, scores in falls["normal"].items():
         rate = rate_text(scores["false_alarms"], scores["normal_hours"])
         print(f"  {service} alarms beside the falls: {scores['false_alarms']}; {rate}")
-    for name, own in result["clips"].items():
+    for name, own in result.get("clips", {}).items():
         print(f"{name} clips: {own['clips']}, {hours_text(own['hours'])}: {own['fight']} alarm as "
               f"fights, {own['falldown']} as falls "
               f"({own['falldown'] / max(own['clips'], 1):.1%})")  # fmt: skip
+
+
+def read_models(texts):
+    """Return the classifier of each group, '' where one file is for all."""
+    pairs = [("", text) if Path(text).is_file() else text.rpartition("=")[::2] for text in texts]
+    return {group: Classifier(Path(file), ClassifierSection()) for group, file in pairs}
+
+
+def by_group(values):
+    """Return the value of each group, or the only one."""
+    return values[""] if set(values) == {""} else values
+
+
+def confusion(tracks, args, config):
+    """Return what both classifiers say of both kinds of footage."""
+    models = {
+        "fight": read_models(args.fight_model or [str(MODELS / "fight.onnx")]),
+        "falldown": read_models([str(args.fall_model)]),
+    }
+    judges = {service: judge_of(service, own, config) for service, own in models.items()}
+    falls = ask(tracks, judges, config, args.few)
+    result = {
+        "models": {
+            s: by_group({g: c.path.name for g, c in own.items()}) for s, own in models.items()
+        },
+        "thresholds": {
+            s: by_group({g: c.threshold for g, c in own.items()}) for s, own in models.items()
+        },
+        "falls": on_falls(falls, read_falls(args.events)),
+    }
+    if "" not in models["fight"]:  # which of them would be asked about a fight clip?
+        return result
+    clips = ask(args.fights or tracked_samples("stage1", args), judges, config, args.few)
+    return {**result, "clips": on_clips(clips)}
 
 
 def main():
@@ -131,26 +189,27 @@ def main():
     parser.add_argument("--falls", type=Path, help="stage-2 folder of footage with falls")
     parser.add_argument("--events", type=Path, default=ROOT / "samples" / "falls_segments.csv")
     parser.add_argument("--fights", type=Path, help="stage-2 folder of Fight and NonFight clips")
-    parser.add_argument("--fight-model", type=Path, default=MODELS / "fight.onnx")
+    parser.add_argument("--fight-model", action="append", help="FILE, or GROUP=FILE for each group")
     parser.add_argument("--fall-model", type=Path, default=MODELS / "falldown.onnx")
+    parser.add_argument("--leave-out", type=Path, help="stage-3 folder of fights with negatives")
+    parser.add_argument("--setting", choices=SETTINGS, default=SETTING, help="of --leave-out")
     parser.add_argument("--config", type=Path, default=ROOT / "configs" / "config.yaml")
     parser.add_argument("--out", type=Path, default=ROOT / "output" / "cross_confusion")
     parser.add_argument("--few", type=int, default=0, help="so many videos of each kind")
     args = parser.parse_args()
     args.out = args.out.resolve()
     config = load_config(args.config)
-    paths = dict(zip(SERVICES, (args.fight_model, args.fall_model), strict=True))
-    classifiers = {s: Classifier(path, ClassifierSection()) for s, path in paths.items()}
-    falls = ask(args.falls or tracked_samples("falls_stage1", args), classifiers, config, args.few)
-    clips = ask(args.fights or tracked_samples("stage1", args), classifiers, config, args.few)
-    result = {
-        "models": {service: path.name for service, path in paths.items()},
-        "thresholds": {s: c.threshold for s, c in classifiers.items()},
-        "falls": on_falls(falls, read_falls(args.events)), "clips": on_clips(clips),
-    }  # fmt: skip
-    report(result)
+    tracks = args.falls or tracked_samples("falls_stage1", args)
+    if args.leave_out:
+        falls = read_falls(args.events)
+        result = leave_out(args.leave_out, tracks, falls, config, args.setting)
+        report_left_out(result)
+    else:
+        result = confusion(tracks, args, config)
+        report(result)
     args.out.mkdir(parents=True, exist_ok=True)
-    (args.out / "report.json").write_text(json.dumps(result, indent=1), "utf-8")
+    name = "left_out.json" if args.leave_out else "report.json"
+    (args.out / name).write_text(json.dumps(result, indent=1), "utf-8")
     return 0
 
 

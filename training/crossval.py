@@ -1,6 +1,7 @@
 """Mode test.crossval: k-fold cross-validation, whole sources at a time, over several seeds.
 
-All samples of stage 3 take part, whatever its own split was. Every (seed, fold, config) is
+All samples of stage 3 take part, whatever its own split was; those of ``dataset.negatives`` are
+learnt from in every fold and tested in none. Every (seed, fold, config) is
 one training in a worker process; finished ones stay on disk and are not done again. With
 as many folds as sources it is leave-one-source-out.
 
@@ -204,6 +205,7 @@ def _jobs(folder: Path, setup: Setup, truth: Truth, parts: Sequence[Part]) -> Jo
                 test=part.names,
                 source_of={n: truth.samples[n].source for n in train},
                 views=setup.views,
+                negatives=tuple(sorted(truth.negatives)),
             )
     return jobs
 

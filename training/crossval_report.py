@@ -276,6 +276,7 @@ def _to_json(
             "samples": len(truth.samples),
             "nobody_tracked": None if truth.nobody is None else len(truth.nobody),
             "sources": len(sources),
+            **({"negatives": len(truth.negatives)} if truth.negatives else {}),
         },
         "over_folds": {key: _spread([row[key] for row in rows]) for key in FIGURES},
         "over_seeds": {key: _spread([row[key] for row in seeds]) for key in FIGURES},
@@ -368,6 +369,8 @@ def summarise(setup: Setup, value: Mapping[str, Any], parts: Mapping[str, Scores
             f"In {clips} labelled clips nobody was tracked; 'all' counts them as "
             f"{value['classes'][0]}, probability 1, in the fold of their source.",
         ]
+    if negatives := value["dataset"].get("negatives"):
+        notes += ["", f"{negatives} negatives are in every training part and in no test part."]
     return report.summarise(title, parts, notes)
 
 

@@ -46,6 +46,8 @@ class FoldJob:
         test: names of the samples to predict.
         source_of: the source of each of ``train``, for the inner validation part.
         views: test-time views in which the test part is predicted as well.
+        negatives: names of further samples to learn from, in every part that is learnt from and
+            in no other, of an inner training neither.
 
     """
 
@@ -59,6 +61,7 @@ class FoldJob:
     test: tuple[str, ...]
     source_of: Mapping[str, str]
     views: tuple[str, ...] = ()
+    negatives: tuple[str, ...] = ()
 
 
 def job_key(facts: Mapping[str, Any], train: Sequence[str], test: Sequence[str]) -> str:
@@ -163,7 +166,7 @@ def run_fold(job: FoldJob, samples: Mapping[str, Sample]) -> None:
         shutil.rmtree(job.folder)
     job.folder.mkdir(parents=True, exist_ok=True)
     (job.folder / "key").write_text(job.key, encoding="utf-8")
-    learnt = [samples[name] for name in job.train]
+    learnt = [samples[name] for name in (*job.train, *job.negatives)]
     pickles = _write_parts(job, learnt, inner=cfg.get("val_dataloader") is not None)
     _point(cfg, pickles, job, learnt)
     checkpoint = train(cfg, resume=True)
@@ -185,10 +188,11 @@ def _write_parts(job: FoldJob, learnt: list[Sample], *, inner: bool) -> dict[str
     """Write what is trained on, and the inner validation part if there is one."""
     part_of = {sample.name: "train" for sample in learnt}
     if inner:
-        members = [Member(s.name, s.name, job.source_of[s.name], s.label) for s in learnt]
+        dealt_out = [s for s in learnt if s.name not in set(job.negatives)]
+        members = [Member(s.name, s.name, job.source_of[s.name], s.label) for s in dealt_out]
         classes = max(member.label for member in members) + 1
         dealt = split_by_source(members, classes, _INNER_RATIOS, job.seed)
-        part_of = {member.name: dealt[member.source] for member in members}
+        part_of |= {member.name: dealt[member.source] for member in members}
     pickles = {}
     for part in ("train", "val") if inner else ("train",):
         pickles[part] = job.folder / f"{part}.pkl"

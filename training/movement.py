@@ -2,7 +2,8 @@
 
 It learns from what train.fight or train.falldown learnt from: the training and validation
 samples, not those of the test split. The pose stream's predictions for the fusion come from
-trainings that are held out from the samples' sources; finished ones are not done again.
+trainings that are held out from the samples' sources; finished ones are not done again. Samples of
+``dataset.negatives`` are learnt from in all of them and held out of none.
 """
 
 import hashlib
@@ -53,7 +54,8 @@ def train_movement(config: Config, watch: Watch) -> int:
                          training="", may_be_empty=SPLITS)  # fmt: skip
     samples = [sample for split in SPLITS for sample in found[split]]
     check_agreement(truth, samples, folder)
-    names = [sample.name for sample in samples if truth.samples[sample.name].split != "test"]
+    own = [sample.name for sample in samples if sample.name in truth.samples]
+    names = [name for name in own if truth.samples[name].split != "test"]
     measures = measure_samples(samples, service, wanted=True)
     configs = streams_of(config, service)
     output = (config.train.work_dir or ROOT / "work_dirs" / "+".join(configs)) / "movement.onnx"
@@ -105,6 +107,7 @@ def _jobs(
             train=tuple(sorted(names)),
             test=(),
             source_of={name: truth.samples[name].source for name in names},
+            negatives=tuple(sorted(truth.negatives)),
         ))  # fmt: skip
     return jobs
 

@@ -40,6 +40,7 @@ class MovementStream:
         choice: its setting, and the predictions of that setting in cross-validation.
         fusion: the weights, fitted on held-out predictions of both streams.
         names: the samples it learnt from, those with measured movement.
+        negatives: samples of ``dataset.negatives`` that it learnt from beside them.
 
     """
 
@@ -47,6 +48,7 @@ class MovementStream:
     choice: Choice
     fusion: Fusion
     names: tuple[str, ...]
+    negatives: int = 0
 
     def to_json(self) -> dict[str, Any]:
         """Return what was chosen, as plain values."""
@@ -56,6 +58,7 @@ class MovementStream:
             "log_loss": losses,
             "fusion": self.fusion.to_json(),
             "samples": len(self.names),
+            **({"negatives": self.negatives} if self.negatives else {}),
         }
 
 
@@ -194,7 +197,7 @@ def fit_stream(
     """Choose and fit the movement stream and the fusion inside a job's training part.
 
     Args:
-        job: whose training part is learnt from; its test part is not used.
+        job: whose training part and negatives are learnt from; its test part is not used.
         inner: finished inner trainings, of each pose stream; see ``inner_jobs``.
         measures: of ``measure_samples``.
         truth: the labels.
@@ -204,13 +207,37 @@ def fit_stream(
         ValueError: too few sources or samples with measured movement.
 
     """
-    names, kept = measured_folds(job, measures, truth, folds)
-    rows = np.stack([row for name in names if (row := measures[name]) is not None])
+    model, choice, names, negatives = fit_alone(job, measures, truth, folds)
     labels = np.array([truth.samples[name].label for name in names], np.int64)
-    choice = choose_setting(rows, labels, kept, job.seed)
     fusion = fit_fusion(held_out_pose(inner, names), choice.held_out, labels)
+    return MovementStream(model, choice, fusion, names, negatives)
+
+
+def fit_alone(
+    job: FoldJob, measures: Measures, truth: Truth, folds: int
+) -> tuple[Any, Choice, tuple[str, ...], int]:
+    """Choose and fit the movement stream, without the pose stream.
+
+    Negatives are in every part that is learnt from; no setting is judged by them.
+
+    Returns:
+        The model, the choice, the samples of the training part that it learnt from, and how many
+        negatives beside them.
+
+    Raises:
+        ValueError: as ``fit_stream``.
+
+    """
+    names, kept = measured_folds(job, measures, truth, folds)
+    everything = [*names, *(name for name in job.negatives if measures[name] is not None)]
+    rows = np.stack([row for name in everything if (row := measures[name]) is not None])
+    facts = truth.pickled
+    labels = np.array([facts[name].label for name in everything], np.int64)
+    always = np.arange(len(names), len(everything))
+    kept = [Fold(np.concatenate([fold.train, always]), fold.test) for fold in kept]
+    choice = choose_setting(rows, labels, kept, job.seed)
     model = fit_movement(choice.setting, rows, labels, job.seed)
-    return MovementStream(model, choice, fusion, tuple(names))
+    return model, choice, tuple(names), len(always)
 
 
 def predict_streams(

@@ -175,9 +175,17 @@ def _measure(
         stills=None if truth is None else stills_of(config, truth.sample_fps),
         threshold=threshold,
         notes=notes,
-        everything={} if truth is None else {**truth.samples, **(truth.nobody or {})},
+        everything=_everything(truth, samples),
         views=views,
     )
+
+
+def _everything(truth: Truth | None, samples: Sequence[Sample]) -> dict[str, Facts]:
+    """Return the facts of all labelled clips, and of negatives only where they are tested on."""
+    if truth is None:
+        return {}
+    negatives = {s.name: truth.negatives[s.name] for s in samples if s.name in truth.negatives}
+    return {**truth.samples, **negatives, **(truth.nobody or {})}
 
 
 def _truth_of(ann_file: Path, service: str) -> Truth | None:
@@ -234,7 +242,7 @@ def _predictions(
     classes: tuple[str, ...],
     truth: Truth | None,
 ) -> Predictions:
-    known = None if truth is None else truth.samples
+    known = None if truth is None else truth.pickled
     sources = None if known is None else tuple(known[sample.name].source for sample in samples)
     return Predictions(
         classes=classes,

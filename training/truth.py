@@ -9,7 +9,7 @@ import csv
 import io
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -62,6 +62,8 @@ class Truth:
         nobody: the same of clips in which nobody was tracked; None if the file is of an
             older version, which did not say.
         sha256: of each split's pickle.
+        negatives: facts of each sample of ``dataset.negatives``, which the training split alone
+            has: learnt from, never judged.
         num_person: people at most in a sample.
         sample_fps: frame rate to which the videos were thinned, None if they were not.
 
@@ -74,6 +76,12 @@ class Truth:
     sha256: Mapping[str, str]
     num_person: int
     sample_fps: float | None = None
+    negatives: Mapping[str, Facts] = field(default_factory=dict)
+
+    @property
+    def pickled(self) -> dict[str, Facts]:
+        """Return the facts of everything in the pickles, negatives among them."""
+        return {**self.samples, **self.negatives}
 
 
 def read_truth(folder: Path) -> Truth:
@@ -98,6 +106,7 @@ def read_truth(folder: Path) -> Truth:
         if sorted(labels.values()) != list(range(len(labels))) or len(labels) < 2:
             raise ValueError(f"expected classes with labels from 0, each once, got {labels!r}")
         nobody = value.get("nobody_tracked")
+        negatives = value.get("negatives", {"samples": {}})["samples"]
         return Truth(
             service=str(value["service"]),
             classes=tuple(sorted(labels, key=lambda name: labels[name])),
@@ -106,6 +115,7 @@ def read_truth(folder: Path) -> Truth:
             sha256={split: str(facts["sha256"]) for split, facts in value["splits"].items()},
             num_person=int(value["num_person"]),
             sample_fps=sample_fps_of(value.get("settings", {}).get("stage2", {})),
+            negatives={name: _facts(facts) for name, facts in negatives.items()},
         )
     except ArtifactError:
         raise
@@ -120,8 +130,9 @@ def check_agreement(truth: Truth, samples: Sequence[Sample], folder: Path) -> No
         ArtifactError: a sample that it does not know, or gives another label.
 
     """
+    known = truth.pickled
     for sample in samples:
-        facts = truth.samples.get(sample.name)
+        facts = known.get(sample.name)
         if facts is None or facts.label != sample.label:
             said = "nothing" if facts is None else f"label {facts.label}"
             raise ArtifactError(

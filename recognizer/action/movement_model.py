@@ -65,7 +65,7 @@ class Choice:
         setting: a name of ``SETTINGS``.
         log_loss: mean of each setting over all samples, by name.
         held_out: (N, K) probabilities of the chosen setting, each of a model that had not
-            learnt from the sample's source.
+            learnt from the sample's source, of the samples in the folds' test parts, in order.
 
     """
 
@@ -81,13 +81,15 @@ def choose_setting(rows: Rows, labels: Labels, folds: Sequence[Fold], seed: int)
         rows: (N, P, F) measures; those of the whole clip first, then of parts of it, which are
             learnt from but not judged.
         labels: (N,).
-        folds: of the same samples; see ``inner_folds``.
+        folds: of the same samples; see ``inner_folds``. Samples may be in no test part: they are
+            learnt from and not judged.
         seed: of the models.
 
     """
-    held_out = {name: _held_out(name, rows, labels, folds, seed) for name in SETTINGS}
+    tested = np.sort(np.concatenate([fold.test for fold in folds]))
+    held_out = {name: _held_out(name, rows, labels, folds, seed)[tested] for name in SETTINGS}
     losses = {
-        name: float(-logarithms(predicted)[np.arange(len(labels)), labels].mean())
+        name: float(-logarithms(predicted)[np.arange(len(tested)), labels[tested]].mean())
         for name, predicted in held_out.items()
     }
     best = min(losses, key=lambda name: losses[name])  # of equals the first, the simpler one

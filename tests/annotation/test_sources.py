@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from annotation.sources import find_sources
+from annotation.sources import find_sources, known_sources
 from recognizer.config import SplitSection
 from recognizer.config_file import ConfigError
 
@@ -100,3 +100,17 @@ def test_a_row_that_means_a_missing_video_is_suggested(tmp_path, row):
     with pytest.raises(ConfigError) as error:
         sources(tmp_path, GOOD.replace("Fight/a.mp4", row, 1))
     assert f"of its row {row!r}: did you mean 'Fight/a.mp4'?" in str(error.value)
+
+
+def test_other_footage_is_of_the_sources_that_are_known_of_it(tmp_path):
+    videos = ["cam1_01.mp4", "street/x.mp4"]
+    assert known_sources(SplitSection(), videos) == {v: v for v in videos}
+    by_name = SplitSection(source_regex=r"^([^/]+)_\d+\.mp4$")
+    assert known_sources(by_name, videos) == {"cam1_01.mp4": "cam1", "street/x.mp4": "street/x.mp4"}
+    table = tmp_path / "sources.csv"
+    table.write_text("video,source\nstreet/x.mp4,street\nelsewhere.mp4,cam9\n")
+    by_table = SplitSection(sources=table)
+    assert known_sources(by_table, videos) == {
+        "cam1_01.mp4": "cam1_01.mp4",
+        "street/x.mp4": "street",
+    }

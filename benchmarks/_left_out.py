@@ -1,0 +1,179 @@
+"""The movement stream of fights, learnt with the windows of all groups of falls but one."""
+
+import json
+from dataclasses import dataclass
+
+import numpy as np
+from sklearn.metrics import roc_auc_score
+
+from annotation.clips import people_of, span_of
+from annotation.metadata import METADATA
+from annotation.workspace import read_manifest, result_path
+from recognizer.action.events import match_events, merge_windows
+from recognizer.action.measures import clip_measures, has_movement
+from recognizer.action.movement_model import fit_movement, predict_movement
+from recognizer.artifacts import read_poses
+from recognizer.dataset.folds import source_folds
+from recognizer.dataset.mmaction import read_split
+from recognizer.dataset.samples import NobodyTrackedError, build_sample
+from recognizer.dataset.split import SPLITS
+from recognizer.dataset.windows import plan_windows, slice_sequence
+from training.movement_fit import measure_samples
+from training.truth import Truth, read_truth
+
+SETTING = "random forest, leaves of 4"  # of all models: a choice for each would take an hour
+FOLDS, SEEDS = 5, (0, 1, 2)
+USUAL = 0.5  # threshold
+
+
+def group_of(video):
+    """Return the group of a video of falls: its first folder, such as the person who falls."""
+    return video.split("/")[0]
+
+
+def falls_within(falls, video, span):
+    """Return the falls (N, 2) of a video, seconds, as far as they are inside its span."""
+    truth = np.clip(np.array(falls.get(video, []), np.float64).reshape(-1, 2), *span)
+    return truth[truth[:, 1] > truth[:, 0]]
+
+
+@dataclass(frozen=True, eq=False)
+class Data:
+    """A finished stage 3 with negatives: its facts, its samples' measures, the window, the model.
+
+    ``setting`` is a name of ``movement_model.SETTINGS``.
+    """
+
+    truth: Truth
+    measures: dict
+    window_s: float
+    setting: str
+
+
+def read_data(folder, setting=SETTING):
+    """Read the pickles of a stage 3 whose ``dataset.negatives`` are the falls."""
+    truth = read_truth(folder)
+    if not truth.negatives:
+        raise SystemExit(f"--leave-out: expected a stage 3 with dataset.negatives, got {folder}")
+    window_s = json.loads((folder / METADATA).read_bytes())["negatives"]["window_s"]
+    samples = [s for split in SPLITS for s in read_split(folder / f"{split}.pkl")]
+    return Data(truth, measure_samples(samples, truth.service, wanted=True), window_s, setting)
+
+
+def fit(data, names, seed, *, without=None, negatives=True):
+    """Return a model of some clips and, with ``negatives``, of all groups but ``without``."""
+    others = {n for n, f in data.truth.negatives.items() if group_of(f.video) != without}
+    facts = data.truth.pickled
+    learnt = [n for n in sorted({*names, *(others if negatives else ())})
+              if data.measures[n] is not None]  # fmt: skip
+    rows = np.stack([data.measures[name] for name in learnt])
+    labels = np.array([facts[name].label for name in learnt], np.int64)
+    return fit_movement(data.setting, rows, labels, seed)
+
+
+def judge(data, model, sequence, config):
+    """Return the windows (start, stop) of a video and the probability of a fight in each."""
+    spans, rows, people = [], [], data.truth.num_person
+    for start, stop in plan_windows(sequence, data.window_s, data.window_s / 2):
+        cut = slice_sequence(sequence, start, stop)
+        if len(cut) < config.dataset.min_frames:
+            continue
+        try:
+            ids, _ = people_of(cut, data.truth.service, config.scoring, people)
+        except NobodyTrackedError:
+            continue
+        sample = build_sample(cut, ids, people, "window", 0)
+        if has_movement(sample):
+            spans.append((start, stop))
+            rows.append(clip_measures(sample, data.truth.service))
+    if not rows:
+        return [], np.zeros(0)
+    return spans, 1 - predict_movement(model, np.stack(rows))[:, 0]
+
+
+def over_folds(data, seed, *, negatives):
+    """Return labels and held-out probabilities of a fight of all clips, in folds by source.
+
+    Clips without measured movement count as normal.
+    """
+    facts = data.truth.samples
+    names = sorted(facts)
+    labels = np.array([facts[name].label for name in names])
+    folds = source_folds(labels.tolist(), [facts[name].source for name in names], FOLDS, seed)
+    said = np.zeros(len(names))
+    for fold in folds:
+        model = fit(data, [names[i] for i in fold.train], seed, negatives=negatives)
+        known = [i for i in fold.test if data.measures[names[i]] is not None]
+        rows = np.stack([data.measures[names[i]][0] for i in known])
+        said[known] = 1 - predict_movement(model, rows)[:, 0]
+    return labels, said
+
+
+# --- falls and clips -----------------------------------------------------------------
+
+
+def leave_out(stage3, tracks, falls, config, setting=SETTING):
+    """Return what the movement stream says of falls and clips, without negatives and with them.
+
+    Args:
+        stage3: folder of the fight clips, with the falls as negatives.
+        tracks: stage-2 folder of the falls.
+        falls: (start, stop) of each, seconds, by video.
+        config: the config.
+        setting: of the movement stream, in all trainings.
+
+    """
+    data, result = read_data(stage3, setting), {}
+    videos = [o.video for o in read_manifest(tracks).outcomes if o.state != "refused"]
+    sequences = {v: read_poses(result_path(tracks, v, ".npz"))[0] for v in videos}
+    recall = None
+    for negatives in (False, True):
+        clips = [over_folds(data, seed, negatives=negatives) for seed in SEEDS]
+        labels, said = (np.concatenate(part) for part in zip(*clips, strict=True))
+        recall = float((said[labels > 0] >= USUAL).mean()) if recall is None else recall
+        judged = {}
+        for group in sorted({group_of(video) for video in videos}):
+            mine = [video for video in videos if group_of(video) == group]
+            model = fit(data, data.truth.samples, 0, without=group, negatives=negatives)
+            judged |= {video: judge(data, model, sequences[video], config) for video in mine}
+        same = float(np.quantile(said[labels > 0], 1 - recall))
+        result["with negatives" if negatives else "without"] = {
+            "auc": float(roc_auc_score(labels, said)),
+            **{
+                name: at_threshold(threshold, (labels, said), judged, (sequences, falls, config))
+                for name, threshold in (("usual", USUAL), ("same_recall", same))
+            },
+        }
+    return result
+
+
+def at_threshold(threshold, clips, judged, footage):
+    """Return how many clips are right and how many falls are called fights, at a threshold."""
+    (labels, said), (sequences, falls, config) = clips, footage
+    hits, alarms = [], 0
+    for video, (spans, event) in judged.items():
+        joined = merge_windows(
+            spans, event, threshold=threshold, merge_gap_s=config.inference.merge_gap_s
+        )
+        found = np.array([(i.start_s, i.stop_s) for i in joined]).reshape(-1, 2)
+        alarms += len(found)
+        truth = falls_within(falls, video, span_of(sequences[video]))
+        hits += match_events(found, truth)[1].tolist()
+    return {
+        "threshold": threshold, "accuracy": float(((said >= threshold) == labels).mean()),
+        "recall": float((said[labels > 0] >= threshold).mean()),
+        "specificity": float((said[labels == 0] < threshold).mean()),
+        "falls": len(hits), "falls_called_fights": int(sum(hits)), "alarms": alarms,
+    }  # fmt: skip
+
+
+def report_left_out(result):
+    for name, own in result.items():
+        print(f"movement stream, {name}: fight clips in {FOLDS} folds, {len(SEEDS)} seeds: AUC "
+              f"{own['auc']:.3f}")  # fmt: skip
+        for key in ("usual", "same_recall"):
+            at = own[key]
+            print(f"  threshold {at['threshold']:.2f}: accuracy {at['accuracy']:.3f}, recall "
+                  f"{at['recall']:.3f}, specificity {at['specificity']:.3f}; "
+                  f"{at['falls_called_fights']} of {at['falls']} falls called fights, "
+                  f"{at['alarms']} alarms in that footage")  # fmt: skip

@@ -1,0 +1,51 @@
+"""Tracks of real clips of samples/, and data sets of fights that learn from falls."""
+
+from pathlib import Path
+
+import pytest
+
+import annotation.report
+from annotation.stage2 import run_stage2
+from annotation.stage3 import run_stage3
+from recognizer.artifacts import write_atomic
+from recognizer.config import Config
+
+SAMPLES = Path(__file__).resolve().parents[2] / "samples"
+FIGHT = ("fi005", "fi013", "fi015", "fi018", "fi019", "fi031", "fi043", "fi044")
+NORMAL = ("nofi004", "nofi006", "nofi007", "nofi010", "nofi012", "nofi019", "nofi050", "nofi061")
+CLIPS = [*(f"Fight/{name}.mp4" for name in FIGHT), *(f"NonFight/{name}.mp4" for name in NORMAL)]
+# Of 5.4, 5.3 and 3.6 s.
+FALLS = ["Subject_1/Fall/13.mp4", "Subject_2/Fall/13.mp4", "Subject_3/ADL/19.mp4"]
+
+
+def tracks(folder, stage1, videos):
+    """Track some videos of samples/<stage1> and return stage 2's folder."""
+    section = {
+        "stage1_dir": SAMPLES / stage1, "output_dir": folder, "dataset": stage1,
+        "include": list(videos), "workers": 1,
+    }  # fmt: skip
+    return run_stage2(Config.model_validate({"annotation": section}))
+
+
+def of_fights(output, clips, negatives=(), **dataset):
+    """Return the config of a data set of the clips, with folders of negatives."""
+    split = {"sources": str(SAMPLES / "sources.csv"), "ratios": [0.5, 0.25, 0.25]}
+    return Config.model_validate(
+        {
+            "annotation": {"output_dir": str(output), "stage2_dir": str(clips)},
+            "dataset": {
+                "negatives": [str(folder) for folder in negatives], "split": split, **dataset,
+            },
+        }
+    )  # fmt: skip
+
+
+def without_pictures(config):
+    """Run stage 3 without drawing, and return its folder."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(annotation.report, "save_figure", _no_picture)
+        return run_stage3(config)
+
+
+def _no_picture(final, root, draw):
+    write_atomic(final, root, lambda file: file.write(b"a picture"))

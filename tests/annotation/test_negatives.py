@@ -1,0 +1,233 @@
+"""Falls as negatives of a classifier of fights: real clips, learnt from and never judged."""
+
+import json
+import shutil
+
+import numpy as np
+import pytest
+
+from annotation.preflight import check_labels
+from annotation.workspace import (
+    Manifest,
+    Outcome,
+    read_manifest,
+    result_path,
+    stage3_settings,
+    write_manifest,
+)
+from recognizer.artifacts import read_poses, write_poses
+from recognizer.config import Config
+from recognizer.config_file import ConfigError
+from recognizer.dataset.mmaction import read_split
+from recognizer.dataset.windows import plan_windows
+from tests.annotation.datasets import facts
+from tests.annotation.real_tracks import CLIPS, FALLS, SAMPLES, of_fights, tracks, without_pictures
+
+SPLITS = ("train", "val", "test")
+
+
+@pytest.fixture(scope="module")
+def clips(tmp_path_factory):
+    return tracks(tmp_path_factory.mktemp("clips"), "stage1", CLIPS)
+
+
+@pytest.fixture(scope="module")
+def falls(tmp_path_factory):
+    return tracks(tmp_path_factory.mktemp("falls"), "falls_stage1", FALLS)
+
+
+@pytest.fixture(scope="module")
+def plain(tmp_path_factory, clips):
+    return without_pictures(of_fights(tmp_path_factory.mktemp("plain"), clips))
+
+
+def pickles(folder):
+    return {split: (folder / f"{split}.pkl").read_bytes() for split in SPLITS}
+
+
+# --- what is learnt from -----------------------------------------------------------
+
+
+def test_windows_of_falls_are_learnt_from_as_normal_and_nothing_else_changes(
+    tmp_path, clips, falls, plain
+):
+    folder = without_pictures(of_fights(tmp_path, clips, [falls], negatives_s=4.0))
+    metadata, before = facts(folder), facts(plain)
+    for split in ("val", "test"):
+        assert pickles(folder)[split] == pickles(plain)[split]
+        assert metadata["splits"][split] == before["splits"][split]
+    assert metadata["samples"] == before["samples"]
+    assert metadata["nobody_tracked"] == before["nobody_tracked"]
+
+    told = metadata["negatives"]
+    lengths = [s["stop_s"] - s["start_s"] for s in metadata["samples"].values()]
+    assert told["window_s"] == pytest.approx(np.median(lengths), abs=1e-3)
+    samples = {s.name: s for s in read_split(folder / "train.pkl")}
+    own = {s.name for s in read_split(plain / "train.pkl")}
+    assert samples.keys() - own == told["samples"].keys()
+    assert {samples[name].label for name in told["samples"]} == {0}
+    assert all(name.startswith("negatives/1/Subject_") for name in told["samples"])
+    for video in FALLS:
+        sequence, _, _ = read_poses(result_path(falls, video, ".npz"))
+        planned = plan_windows(sequence, told["window_s"], told["window_s"] / 2)
+        mine = [s for s in told["samples"].values() if s["video"] == video]
+        assert len(mine) == 2 < len(planned)
+        spans = [(round(a, 6), round(b, 6)) for a, b in planned]
+        assert {(s["start_s"], s["stop_s"]) for s in mine} <= set(spans)
+        assert np.ptp([s["start_s"] for s in mine]) >= told["window_s"] / 2  # spread
+        assert {s["split"] for s in mine} == {"train"}
+
+
+def test_counts_weights_and_the_page_tell_of_them(tmp_path, clips, falls, plain):
+    folder = without_pictures(of_fights(tmp_path, clips, [falls]))
+    metadata, before = facts(folder), facts(plain)
+    count = len(metadata["negatives"]["samples"])
+    (told,) = metadata["negatives"]["folders"]
+    assert told["samples"] == count > 0
+    assert (told["videos"], told["videos_used"], told["sources"]) == (3, 3, sorted(FALLS))
+    train = metadata["splits"]["train"]
+    assert (
+        train["by_class"]["NonFight"] == before["splits"]["train"]["by_class"]["NonFight"] + count
+    )
+    assert train["samples"] == len(read_split(folder / "train.pkl"))
+    assert metadata["class_weights"]["NonFight"] < before["class_weights"]["NonFight"]
+    total = sum(metadata["splits"][split]["samples"] for split in SPLITS)
+    assert sum(metadata["class_balance"].values()) == pytest.approx(1)
+    fights = sum(metadata["splits"][split]["by_class"]["Fight"] for split in SPLITS)
+    assert metadata["class_balance"]["Fight"] == pytest.approx(fights / total)
+    page = (folder / "report" / "summary.txt").read_text()
+    assert f"{told['folder']}: {count} samples of 3 of 3 videos" in page
+    assert str(tmp_path) not in (folder / "metadata.json").read_text()
+
+
+def test_other_negatives_are_another_data_set_and_the_same_ones_are_not_read_again(
+    tmp_path, clips, falls, plain
+):
+    config = of_fights(tmp_path, clips, [falls])
+    folder = without_pictures(config)
+    before = (folder / "train.pkl").stat().st_mtime_ns
+    assert without_pictures(config) == folder
+    assert (folder / "train.pkl").stat().st_mtime_ns == before
+    changed = copy_of(falls, tmp_path / "changed", keep=2)
+    other = without_pictures(of_fights(tmp_path, clips, [changed]))
+    assert other.name != folder.name != plain.name
+    # Without negatives the folder is the one of earlier versions: data are not made anew.
+    settings = stage3_settings(of_fights(tmp_path, clips), read_manifest(clips))
+    assert not {"negatives", "negatives_s"} & settings["dataset"].keys()
+
+
+def test_two_folders_may_hold_videos_of_one_name(tmp_path, clips, falls):
+    twin = copy_of(falls, tmp_path / "twin")
+    folder = without_pictures(of_fights(tmp_path, clips, [falls, twin]))
+    told = facts(folder)["negatives"]
+    assert [one["samples"] for one in told["folders"]] == [len(told["samples"]) // 2] * 2
+    assert len(read_split(folder / "train.pkl")) == facts(folder)["splits"]["train"]["samples"]
+
+
+# --- what is refused ---------------------------------------------------------------
+
+
+def copy_of(folder, target, keep=None, **settings):
+    """Copy a stage 2, with fewer videos or other settings."""
+    shutil.copytree(folder, target)
+    (target / ".lock").unlink(missing_ok=True)
+    manifest = read_manifest(target)
+    value = {**json.loads(json.dumps(manifest.settings)), **settings}
+    write_manifest(target, Manifest("stage2", value, manifest.outcomes[:keep]))
+    return target
+
+
+def with_video(folder, target, clips, name, *, source=None, flip=0):
+    """Copy a stage 2 and add the data set's first clip under a name, its pictures changed."""
+    copy_of(folder, target)
+    sequence, extra, meta = read_poses(result_path(clips, CLIPS[0], ".npz"))
+    meta = meta if source is None else {**meta, "source": {"sha256": source}}
+    extra = {**extra, "hashes": extra["hashes"] ^ np.uint64(flip)}
+    write_poses(result_path(target, name, ".npz"), target, sequence, meta, extra)
+    manifest = read_manifest(target)
+    more = Outcome(name, "done", frames=len(sequence))
+    write_manifest(target, Manifest("stage2", manifest.settings, (*manifest.outcomes, more)))
+    return target
+
+
+def refused(config, match):
+    with pytest.raises(ConfigError, match=f"dataset.negatives: {match}") as error:
+        without_pictures(config)
+    assert not list(config.annotation.output_dir.rglob("*.pkl"))
+    return str(error.value)
+
+
+def test_folders_that_are_no_tracks_are_refused(tmp_path, clips, falls):
+    nothing = tmp_path / "nothing"
+    nothing.mkdir()
+    refused(
+        of_fights(tmp_path / "a", clips, [nothing]), "expected the folder of a finished stage 2"
+    )
+    stage1 = SAMPLES / "falls_stage1"
+    refused(of_fights(tmp_path / "b", clips, [stage1]), r"expected .* stage 2 .*got one of stage1")
+    refused(of_fights(tmp_path / "c", clips, [clips]), ".* the data set's own tracks")
+    refused(of_fights(tmp_path / "d", clips, [falls, falls]), ".* named twice")
+
+
+def test_footage_made_with_other_settings_is_refused(tmp_path, clips, falls):
+    settings = read_manifest(falls).settings
+    models = {**settings["stage1"]["models"], "pose": {"file": "other.onnx", "sha256": "00"}}
+    other = copy_of(falls, tmp_path / "model", stage1={**settings["stage1"], "models": models})
+    text = refused(of_fights(tmp_path / "a", clips, [other]), "expected poses and tracks made as")
+    assert "stage1.models.pose.file: 'other.onnx' instead of 'pp_tinypose_256x192.onnx'" in text
+    tracking = {**settings["tracking"], "track_buffer_s": 3.0}
+    other = copy_of(falls, tmp_path / "tracker", tracking=tracking)
+    text = refused(of_fights(tmp_path / "b", clips, [other]), "expected poses and tracks made as")
+    assert "tracking.track_buffer_s: 3.0 instead of 1.0" in text
+    # Who matters is ranked anew: other weights of the scoring change nothing.
+    other = copy_of(falls, tmp_path / "scoring", scoring={})
+    without_pictures(of_fights(tmp_path / "c", clips, [other]))
+
+
+def test_footage_without_people_is_refused(tmp_path, clips, falls):
+    empty = copy_of(falls, tmp_path / "empty", keep=0)
+    refused(of_fights(tmp_path / "a", clips, [empty]), r"expected tracked videos .*\(0 refused\)")
+    lonely = copy_of(falls, tmp_path / "lonely", keep=1)
+    for path in lonely.rglob("*.npz"):
+        sequence, extra, meta = read_poses(path)
+        sequence.poses.track_ids[:] = -1
+        write_poses(path, lonely, sequence, meta, extra)
+    refused(of_fights(tmp_path / "b", clips, [lonely]), "expected a window with people")
+
+
+def test_what_the_data_set_holds_is_refused(tmp_path, clips, falls):
+    same = with_video(falls, tmp_path / "name", clips, CLIPS[3], source="ab", flip=0xFFFFFFFF)
+    text = refused(of_fights(tmp_path / "a", clips, [same]), "expected footage that the data set")
+    assert f"{CLIPS[3]} is called as a video of the data set" in text
+    copy = with_video(falls, tmp_path / "copy", clips, "Other/x.mp4", flip=0xFFFFFFFF)
+    text = refused(of_fights(tmp_path / "b", clips, [copy]), "expected footage that the data set")
+    assert f"Other/x.mp4 is a copy of {CLIPS[0]}" in text
+    # nofi150 is of the recording of fi005, as the table of sources says; its pictures differ.
+    kin = with_video(falls, tmp_path / "kin", clips, "NonFight/nofi150.mp4", source="ab",
+                     flip=0xFFFFFFFF)  # fmt: skip
+    text = refused(of_fights(tmp_path / "c", clips, [kin]), "expected footage that the data set")
+    assert "NonFight/nofi150.mp4 is of the source fbbbcc4e" in text
+
+
+def test_near_duplicates_of_the_data_set_are_refused_unless_nothing_is_compared(
+    tmp_path, clips, falls
+):
+    alike = with_video(falls, tmp_path / "alike", clips, "Other/x.mp4", source="ab", flip=0b111)
+    text = refused(of_fights(tmp_path / "a", clips, [alike]), "expected footage that the data set")
+    assert f"looks like {CLIPS[0]} (" in text
+    without_pictures(of_fights(tmp_path / "b", clips, [alike], duplicate_distance=None))
+    other = with_video(falls, tmp_path / "other", clips, "Other/x.mp4", source="ab",
+                       flip=0xFFFFFFFF)  # fmt: skip
+    without_pictures(of_fights(tmp_path / "c", clips, [other]))
+
+
+def test_a_missing_folder_is_said_before_stage_1(tmp_path):
+    for name in ("Fight", "NonFight"):
+        (tmp_path / "data" / name).mkdir(parents=True)
+        (tmp_path / "data" / name / f"{name}.mp4").write_bytes(b"")
+    config = Config.model_validate({
+        "annotation": {"input": str(tmp_path / "data")},
+        "dataset": {"negatives": [str(tmp_path / "gone")]},
+    })  # fmt: skip
+    with pytest.raises(ConfigError, match=r"dataset\.negatives: expected the folder of a"):
+        check_labels(config)
