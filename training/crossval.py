@@ -186,7 +186,6 @@ def _jobs(folder: Path, setup: Setup, truth: Truth, parts: Sequence[Part]) -> Jo
         facts = {
             "config": hashlib.sha256(text.encode()).hexdigest(),
             "pickles": dict(truth.sha256),
-            **({"each_view": list(setup.views)} if setup.views else {}),
         }
         for part in parts:
             if not part.names:

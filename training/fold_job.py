@@ -81,7 +81,12 @@ def read_result(job: FoldJob) -> NDArray[np.float64] | None:
     if meta.get("key") != job.key or tuple(meta.get("names", ())) != job.test:
         return None
     values = arrays["probabilities"]
-    return values if values.ndim == 3 else values[None]  # earlier versions wrote (N, K)
+    if values.ndim == 2:  # earlier versions wrote (N, K)
+        values = values[None]
+    known = ["", *meta.get("views", ())]  # what was predicted; a job may need less
+    if len(known) != len(values) or not set(job.views) <= set(known):
+        return None
+    return values[[known.index(view) for view in ("", *job.views)]]
 
 
 def finished(job: FoldJob) -> NDArray[np.float64]:
@@ -172,7 +177,13 @@ def run_fold(job: FoldJob, samples: Mapping[str, Sample]) -> None:
     checkpoint = train(cfg, resume=True)
     tested = [samples[name] for name in job.test]
     probabilities = predict_views(checkpoint, tested, views=job.views)
-    meta = {"schema": SCHEMA, "schema_version": 1, "key": job.key, "names": list(job.test)}
+    meta = {
+        "schema": SCHEMA,
+        "schema_version": 1,
+        "key": job.key,
+        "names": list(job.test),
+        "views": list(job.views),
+    }
     write_npz(job.folder / RESULT, job.folder, {"probabilities": probabilities}, meta)
     # A hundred trainings would fill a disk.
     for path in (*pickles.values(), *job.folder.glob("*.pth"), job.folder / "last_checkpoint"):
@@ -209,8 +220,8 @@ def _point(cfg: Any, pickles: Mapping[str, Path], job: FoldJob, learnt: Sequence
     cfg.randomness = {**(cfg.get("randomness") or {}), "seed": job.seed}
     for part, dataset in datasets(cfg).items():
         cfg[f"{part}_dataloader"].num_workers = 0
-        # The test loader's pipeline is what predict uses; its data must not be the test part.
-        dataset.ann_file = str(pickles.get(part, pickles["train"]))
+        # The test loader's pipeline is what predict uses; a file of its data there is not.
+        dataset.ann_file = str(pickles.get(part, job.folder / f"{part}.pkl"))
     # The workers are spawned; mmengine would switch them to fork, with a warning.
     cfg.env_cfg = {**(cfg.get("env_cfg") or {}), "mp_cfg": {"mp_start_method": "spawn"}}
     if cfg.get("class_weight_from") == "metadata":

@@ -62,7 +62,7 @@ def test_a_fold_is_learnt_without_its_test_part_and_predicted_as_the_checkpoint_
 ):
     import recognizer.action.training as training
 
-    seen = []
+    seen, told = [], []
     predict = training.predict_views
 
     def spy(checkpoint, samples, views=()):
@@ -73,14 +73,18 @@ def test_a_fold_is_learnt_without_its_test_part_and_predicted_as_the_checkpoint_
         return seen[-1]
 
     monkeypatch.setattr(training, "predict_views", spy)
+    monkeypatch.setattr(training, "warn", lambda warnings: told.extend(warnings))
     samples = {
         s.name: s for split in ("train", "val", "test") for s in read_split(stage3 / f"{split}.pkl")
     }
     job = replace(fold_job(tmp_path, stage3), views=("mirror",))
     run_fold(job, samples)
+    assert not [text for text in told if text.startswith("test:")]
     assert read_result(job).shape == (2, len(job.test), 2)
     assert read_result(job) == pytest.approx(seen[0])
     assert finished(job) == pytest.approx(seen[0].mean(axis=0))
+    assert read_result(replace(job, views=())).tolist() == read_result(job)[:1].tolist()
+    assert read_result(replace(job, views=("mirror", "speed_0.8"))) is None
     assert read_result(replace(job, key="other settings")) is None
     assert read_result(replace(job, test=job.test[1:])) is None
     assert not list(tmp_path.glob("*.p*th")) + list(tmp_path.glob("*.pkl"))
