@@ -29,6 +29,7 @@ QUICK = {
                      "--set", "annotation.sample_fps=3.0",
                      "--cfg-options", "train_cfg.max_epochs=1"],
     "frame_overhead": ["--rounds", "1", "--videos", "1"],
+    "lying": ["--out", "output/benchmark_quick/lying"],
     "pair_coverage": ["--few"],
     "rtmo_speed": ["--rounds", "2"],
     "sdpose_overfit": ["--persons", "4", "--epochs", "2", "--first", "2", "--first-epochs", "2",

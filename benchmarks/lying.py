@@ -1,0 +1,78 @@
+"""Count the videos in which somebody lies, in footage of which that is known by its folder.
+
+    python -m benchmarks.lying                              # samples/falls_stage1
+    python -m benchmarks.lying --tracked <stage-2 folder>
+
+No zones are drawn. ``benchmarks/falls_events.py`` leaves a stage-2 folder of all its footage: falls
+and daily life (``falls``, ``multiview``), harmless scenes in beds and falls out of them
+(``bed_falls/non_fall``, ``bed_falls/fall``), the street, and clips of fights and of none.
+"""
+
+import argparse
+import sys
+from collections import defaultdict
+from pathlib import Path, PurePosixPath
+
+import numpy as np
+
+from annotation.clips import span_of
+from annotation.progress import on_console
+from annotation.stage2 import run_stage2
+from annotation.workspace import read_manifest, result_path
+from recognizer.artifacts import read_poses
+from recognizer.config_file import load_config
+from recognizer.scoring.lying import NOWHERE, find_lying, sightings
+
+ROOT = Path(__file__).resolve().parents[1]
+CONFIG = ROOT / "configs" / "config.yaml"
+
+
+def kind_of(video):
+    """Return the folder that says what a video shows: without people's and films' names."""
+    parts = PurePosixPath(video).parts[:-1]
+    return "/".join(part for part in parts if not part.startswith("Subject_")) or "."
+
+
+def longest_lie_s(folder, video, rules):
+    """Return how long the longest lie of a video lasts, seconds, 0 without one; its length."""
+    sequence, _, _ = read_poses(result_path(folder, video, ".npz"))
+    seen = sightings(sequence)
+    lies = find_lying(seen, np.full(len(seen), NOWHERE), **rules)
+    start, stop = span_of(sequence)
+    return max((lie.stop_s - lie.start_s for lie in lies), default=0.0), stop - start
+
+
+def tracked_samples(config_file, out):
+    """Track the poses in samples/ and return stage 2's folder."""
+    overrides = [f"annotation.stage1_dir={ROOT / 'samples' / 'falls_stage1'}",
+                 "annotation.dataset=falls", f"annotation.output_dir={out}"]  # fmt: skip
+    return run_stage2(load_config(config_file, overrides), on_console)
+
+
+def main():
+    """Print a line for each kind of footage."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--tracked", type=Path, help="a stage-2 folder")
+    parser.add_argument("--config", type=Path, default=CONFIG)
+    parser.add_argument("--out", type=Path, default=ROOT / "output" / "benchmark_lying")
+    parser.add_argument("--long-lie-s", type=float, default=1.0, help="the clips are short")
+    args = parser.parse_args()
+    folder = args.tracked or tracked_samples(args.config, args.out)
+    gap_s = load_config(args.config).inference.falldown.lying_gap_s
+    rules = {"long_lie_s": args.long_lie_s, "gap_s": gap_s}
+    found = defaultdict(list)
+    for outcome in read_manifest(folder).outcomes:
+        if outcome.state != "refused":
+            video = outcome.video
+            found[kind_of(video)].append((*longest_lie_s(folder, video, rules), video))
+    sys.stdout.write(f"{'footage':22}{'videos':>8}{'minutes':>9}{'with a lie':>12}  longest\n")
+    for kind, rows in sorted(found.items()):
+        lies = sorted(((lie, video) for lie, _, video in rows if lie), reverse=True)
+        minutes = sum(length for _, length, _ in rows) / 60
+        longest = f"{lies[0][0]:.1f} s, {lies[0][1]}" if lies else ""
+        sys.stdout.write(f"{kind:22}{len(rows):8}{minutes:9.1f}{len(lies):12}  {longest}\n")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
