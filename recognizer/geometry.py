@@ -62,25 +62,13 @@ def box_area(boxes: AnyFloat) -> AnyFloat:
 
 def box_iou(a: AnyFloat, b: AnyFloat) -> AnyFloat:
     """Return the intersection over union (A, B) of boxes (A, 4) and (B, 4)."""
-    overlap = _box_overlap(a, b)
-    union = box_area(a)[:, None] + box_area(b)[None] - overlap
-    iou: AnyFloat = overlap / np.maximum(union, 1e-9)
-    return iou
-
-
-def box_overlap_share(a: AnyFloat, b: AnyFloat) -> AnyFloat:
-    """Return the share (A, B) of each box of ``a`` (A, 4) inside each of ``b`` (B, 4)."""
-    share: AnyFloat = _box_overlap(a, b) / np.maximum(box_area(a)[:, None], 1e-9)
-    return share
-
-
-def _box_overlap(a: AnyFloat, b: AnyFloat) -> AnyFloat:
-    """Return the intersections (A, B) of boxes in square pixels."""
     top_left = np.maximum(a[:, None, :2], b[None, :, :2])
     bottom_right = np.minimum(a[:, None, 2:], b[None, :, 2:])
     wh = np.maximum(bottom_right - top_left, 0)
-    overlap: AnyFloat = wh[..., 0] * wh[..., 1]
-    return overlap
+    overlap = wh[..., 0] * wh[..., 1]
+    union = box_area(a)[:, None] + box_area(b)[None] - overlap
+    iou: AnyFloat = overlap / np.maximum(union, 1e-9)
+    return iou
 
 
 def in_polygon(points: AnyFloat, polygon: AnyFloat) -> NDArray[np.bool_]:

@@ -13,7 +13,7 @@ from typing import Self
 import numpy as np
 
 from recognizer.config_models import TopDownSection
-from recognizer.geometry import box_iou, box_overlap_share
+from recognizer.geometry import box_iou
 from recognizer.pose.detector import Boxes, Detector
 from recognizer.pose.selection import KeptPeople, Mask
 from recognizer.pose.turned import SAME_PERSON, TURNS, best_turns, find_turned
@@ -29,7 +29,8 @@ _NEAR, _NEAR_LYING = 0.2, 0.3
 _SCORE_NEAR = 0.18  # box score, 0.2 of the detector, that needs no pose where somebody was
 _SCORE_ELSEWHERE = 0.2  # box score from which somebody is posed where nobody was
 _UPRIGHT_SCORE = 0.6  # box score from which somebody is surely seen in the picture as it is
-_WITHIN = 0.6  # share of that box within one found turned: the same person, or furniture around
+_SURE_KEYPOINT = 0.3  # keypoint score
+_SAME_POSE = 0.7  # share of sure keypoints within the box of somebody seen so: that person again
 # Seconds that somebody out of sight is kept: the default of tracking.track_buffer_s, but fixed, so
 # that a change of the tracking leaves poses valid. Who comes back later, where that is longer, is
 # posed by a box that could start a track, by a weaker one not.
@@ -136,8 +137,7 @@ class TopDownVideo:
         wanted, person = self._select(found, time_s)
         doubtful = self._kept.unseen(time_s)
         doubtful[person[(wanted.scores < self._settings.sure_score) & (person >= 0)]] = True
-        turned = _without_upright(find_turned(self._detector, image, found), found)
-        turned, enough = self._candidates(turned, doubtful)
+        turned, enough = self._candidates(find_turned(self._detector, image, found), doubtful)
         lying = np.isin(person, self._kept.lying_unseen(time_s))
         count = len(wanted)
         wanted = _Wanted.joined(
@@ -150,6 +150,8 @@ class TopDownVideo:
         mean = keypoint_scores.mean(axis=1)
         posed = mean >= self._settings.turned_min_keypoint_score
         good = posed | np.concatenate([~lying, turned.scores >= enough])
+        lay = np.concatenate([np.ones(count, np.bool_), enough == 0])
+        good &= lay | ~_is_seen_upright(keypoints, keypoint_scores, found)
         found_turned = good & (np.arange(len(wanted)) >= count)
         same = box_iou(wanted.boxes, wanted.boxes[found_turned]) > SAME_PERSON
         good &= found_turned | ~same.any(axis=1)
@@ -198,11 +200,16 @@ class TopDownVideo:
         return keypoints[best], scores[best], turns[best]
 
 
-def _without_upright(turned: Boxes, found: Boxes) -> Boxes:
-    """Return the boxes found turned that are not around somebody surely seen as the picture is.
+def _is_seen_upright(keypoints: FloatArray, scores: FloatArray, found: Boxes) -> Mask:
+    """Tell which poses (N, 17, 2) are those of people surely seen in the picture as it is, (N,).
 
-    The detector, shown a bed on its side on which somebody sits, draws a box around the whole bed.
+    The detector, shown a bed on its side on which somebody sits, draws boxes around the bed or
+    across a lap; the pose in them is that of the person who sits.
     """
-    upright = found.xyxy[found.scores >= _UPRIGHT_SCORE]
-    other = (box_overlap_share(upright, turned.xyxy) < _WITHIN).all(axis=0)
-    return Boxes(turned.xyxy[other], turned.scores[other])
+    left, top, right, bottom = found.xyxy[found.scores >= _UPRIGHT_SCORE].T
+    x, y = keypoints[:, :, None, 0], keypoints[:, :, None, 1]  # (N, 17, 1)
+    sure = scores >= _SURE_KEYPOINT
+    inside = (left <= x) & (x <= right) & (top <= y) & (y <= bottom) & sure[:, :, None]
+    least = np.maximum(_SAME_POSE * sure.sum(axis=1), 1)
+    seen: Mask = (inside.sum(axis=1) >= least[:, None]).any(axis=1)
+    return seen

@@ -186,9 +186,42 @@ def test_real_weights_keep_a_person_who_fell():
     assert shares[1] > 0.8
 
 
+class PosedFootage(Footage):
+    """Footage in which keypoints lie along the middle of what a box shows.
+
+    Args:
+        shows: box of which the pose is found -> box in which the keypoints lie; else the same.
+
+    """
+
+    def __init__(self, *args, shows=(), **k):
+        super().__init__(*args, **k)
+        self.shows = {tuple(box): seen for box, seen in shows}
+
+    def keypoints_of(self, images, owners, boxes, turns=None):
+        keypoints, scores = super().keypoints_of(images, owners, boxes, turns)
+        for row, box in zip(keypoints, boxes.tolist(), strict=True):
+            x1, y1, x2, y2 = self.shows.get(tuple(box), box)
+            row[:] = np.linspace((x1, y1), (x2, y2), 17)
+        return keypoints, scores
+
+
+BED, BYSTANDER = [20.0, 50, 300, 160], [200.0, 100, 215, 160]
+
+
 @pytest.mark.parametrize(("score", "beds"), [(0.7, 0), (0.5, 1)], ids=["seen", "hardly-seen"])
-def test_a_turned_box_around_somebody_seen_upright_is_furniture(score, beds):
-    bed = ([20.0, 50, 300, 160], 0.6)  # holds 0.7 of who sits on it
-    footage = Footage([[(STANDING, score)]] * 6, [[bed]] * 6)
-    counts = [len(poses) for poses in footage.poses()]
-    assert counts == [1 + beds] * 6
+def test_a_turned_box_that_shows_somebody_seen_upright_is_furniture(score, beds):
+    upright = [[(STANDING, score)]] * 6
+    footage = PosedFootage(upright, [[(BED, 0.6)]] * 6, shows=[(BED, STANDING)])
+    assert [len(poses) for poses in footage.poses()] == [1 + beds] * 6
+
+
+def test_somebody_who_lies_is_found_behind_a_bystander():
+    footage = PosedFootage([[(BYSTANDER, 0.8)]] * 6, [[(BED, 0.6)]] * 6)
+    assert [len(poses) for poses in footage.poses()] == [2] * 6
+
+
+def test_who_lay_is_kept_when_somebody_bends_over():
+    upright = [[] if t < 6 else [(STANDING, 0.8)] for t in range(12)]
+    footage = PosedFootage(upright, [[(BED, 0.6)]] * 12, shows=[(BED, STANDING)])
+    assert [len(poses) for poses in footage.poses()] == [1] * 6 + [2] * 6
