@@ -84,6 +84,14 @@ def fit(data, names, seed, *, without=None, negatives=True):
     return fit_movement(data.setting, rows, labels, seed)
 
 
+def fit_groups(data, groups, *, negatives):
+    """Return, for each group, the model that did not learn from its negatives."""
+    names = data.truth.samples
+    if not negatives:
+        return dict.fromkeys(groups, fit(data, names, 0, negatives=False))
+    return {group: fit(data, names, 0, without=group) for group in groups}
+
+
 def judge(data, model, sequence, config):
     """Return the windows (start, stop) of a video and the probability of a fight in each."""
     spans, rows, people = [], [], data.truth.num_person
@@ -142,11 +150,8 @@ def leave_out(stage3, sequences, falls, config, setting=SETTING):
         clips = [over_folds(data, seed, negatives=negatives) for seed in SEEDS]
         labels, said = (np.concatenate(part) for part in zip(*clips, strict=True))
         recall = float((said[labels > 0] >= USUAL).mean()) if recall is None else recall
-        judged = {}
-        for group in sorted({group_of(video) for video in sequences}):
-            mine = [video for video in sequences if group_of(video) == group]
-            model = fit(data, data.truth.samples, 0, without=group, negatives=negatives)
-            judged |= {video: judge(data, model, sequences[video], config) for video in mine}
+        models = fit_groups(data, sorted(set(map(group_of, sequences))), negatives=negatives)
+        judged = {v: judge(data, models[group_of(v)], s, config) for v, s in sequences.items()}
         same = float(np.quantile(said[labels > 0], 1 - recall))
         result["with negatives" if negatives else "without"] = {
             "auc": float(roc_auc_score(labels, said)),

@@ -101,6 +101,20 @@ def test_a_group_without_negatives_is_refused(made):
         left_out.read_data(made[1], LOGISTIC, [*FALLS, "Subject_4/a.mp4"])
 
 
+def test_a_model_without_negatives_is_learnt_once(made, monkeypatch):
+    data, fitted = left_out.read_data(made[1], LOGISTIC, FALLS), []
+    fit_movement = left_out.fit_movement
+    monkeypatch.setattr(
+        left_out, "fit_movement", lambda *given: fitted.append(given[1]) or fit_movement(*given)
+    )
+    groups = ["Subject_1", "Subject_2", "Subject_3"]
+    models = left_out.fit_groups(data, groups, negatives=False)
+    assert len(fitted) == len(set(models.values())) == 1
+    models = left_out.fit_groups(data, groups, negatives=True)
+    assert list(models) == groups
+    assert len(fitted) - 1 == len(set(models.values())) == 3
+
+
 def test_each_group_has_its_own_classifier(made):
     shipped = str(cross_confusion.MODELS / "fight.onnx")
     models = cross_confusion.read_models("fight", [f"Subject_1={shipped}", f"Subject_2={shipped}"])
