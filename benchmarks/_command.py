@@ -58,8 +58,15 @@ def seconds(text):
     return value
 
 
-def folder(text):
+def existing_folder(text):
     """Read the path of a folder that exists."""
     if not Path(text).is_dir():
         raise argparse.ArgumentTypeError(f"expected a folder, found none at {text}")
+    return Path(text)
+
+
+def existing_file(text):
+    """Read the path of a file that exists."""
+    if not Path(text).is_file():
+        raise argparse.ArgumentTypeError(f"expected a file, found none at {text}")
     return Path(text)

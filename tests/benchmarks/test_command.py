@@ -5,7 +5,7 @@ import argparse
 import pytest
 
 from annotation.workers import RunError
-from benchmarks._command import folder, one_line_errors, positive, seconds
+from benchmarks._command import existing_file, existing_folder, one_line_errors, positive, seconds
 from recognizer.config_file import ConfigError
 
 
@@ -25,12 +25,16 @@ def test_seconds_are_finite_and_above_0(text):
         seconds(text)
 
 
-def test_a_folder_exists_and_is_no_file(tmp_path):
+def test_a_folder_is_no_file_and_both_exist(tmp_path):
     (tmp_path / "file").touch()
-    assert folder(str(tmp_path)) == tmp_path
+    assert existing_folder(str(tmp_path)) == tmp_path
+    assert existing_file(str(tmp_path / "file")) == tmp_path / "file"
+    for place in (tmp_path, tmp_path / "absent"):
+        with pytest.raises(argparse.ArgumentTypeError, match=f"a file, found none at {place}"):
+            existing_file(str(place))
     for name in ("file", "absent"):
         with pytest.raises(argparse.ArgumentTypeError, match=f"found none at .*{name}"):
-            folder(str(tmp_path / name))
+            existing_folder(str(tmp_path / name))
 
 
 @pytest.mark.parametrize(
