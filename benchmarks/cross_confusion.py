@@ -159,16 +159,16 @@ def group_files(texts):
     return files
 
 
-def read_models(service, texts):
-    """Return the classifier of each group, '' where one file is for all.
+def read_models(service, files):
+    """Return the classifier of each group's file.
 
     Raises:
-        ConfigError: a group twice, or the classifier of another service.
+        ConfigError: the classifier of another service.
         ModelError: a file that is no classifier.
 
     """
     models = {}
-    for group, file in group_files(texts).items():
+    for group, file in files.items():
         models[group] = Classifier(Path(file), ClassifierSection())
         if models[group].service != service:
             raise ConfigError(
@@ -212,8 +212,10 @@ def fight_clips(args):
 def confusion(args, config):
     """Return what both classifiers say of both kinds of footage."""
     models = {
-        "fight": read_models("fight", args.fight_model or [str(MODELS / "fight.onnx")]),
-        "falldown": read_models("falldown", [str(args.fall_model)]),
+        "fight": read_models(
+            "fight", group_files(args.fight_model or [str(MODELS / "fight.onnx")])
+        ),
+        "falldown": read_models("falldown", {"": args.fall_model}),
     }
     judges = {service: judge_of(service, own, config) for service, own in models.items()}
     tracks, videos, falls = fall_videos(args)

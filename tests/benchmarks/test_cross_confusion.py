@@ -52,6 +52,7 @@ def refused(tmp_path, monkeypatch, capsys):
         (["--fight-model", FALL], f"expected a classifier for fight, {FALL} is one for falldown"),
         (["--fall-model", FIGHT], f"expected a classifier for falldown, {FIGHT} is one for fight"),
         (["--fight-model", "absent.onnx"], "absent.onnx: expected an ONNX file, there is none"),
+        (["--fall-model", f"Subject_1={FALL}"], "expected an ONNX file, there is none"),
         (["--few", "0"], "--few: expected a whole number of at least 1"),
         (["--config", "absent.yaml"], "expected a YAML file, found none at absent.yaml"),
     ],

@@ -117,9 +117,10 @@ def test_a_model_without_negatives_is_learnt_once(made, monkeypatch):
 
 def test_each_group_has_its_own_classifier(made):
     shipped = str(cross_confusion.MODELS / "fight.onnx")
-    models = cross_confusion.read_models("fight", [f"Subject_1={shipped}", f"Subject_2={shipped}"])
+    assert cross_confusion.group_files([shipped]) == {"": shipped}
+    files = cross_confusion.group_files([f"Subject_1={shipped}", f"Subject_2={shipped}"])
+    models = cross_confusion.read_models("fight", files)
     assert set(models) == {"Subject_1", "Subject_2"}
-    assert set(cross_confusion.read_models("fight", [shipped])) == {""}
     sequence = read_poses(made[0] / f"{FALLS[0]}.npz")[0]
     config = of_fights("unused", "unused")
     judge = cross_confusion.judge_of("fight", models, config)
