@@ -8,11 +8,10 @@ from sklearn.metrics import roc_auc_score
 
 from annotation.clips import people_of, span_of
 from annotation.metadata import METADATA
-from annotation.workspace import read_manifest, result_path
 from recognizer.action.events import match_events, merge_windows
 from recognizer.action.measures import clip_measures, has_movement
 from recognizer.action.movement_model import fit_movement, predict_movement
-from recognizer.artifacts import read_poses
+from recognizer.config_file import ConfigError
 from recognizer.dataset.folds import source_folds
 from recognizer.dataset.mmaction import read_split
 from recognizer.dataset.samples import NobodyTrackedError, build_sample
@@ -50,11 +49,25 @@ class Data:
     setting: str
 
 
-def read_data(folder, setting=SETTING):
-    """Read the pickles of a stage 3 whose ``dataset.negatives`` are the falls."""
+def read_data(folder, setting=SETTING, videos=()):
+    """Read the pickles of a stage 3 whose ``dataset.negatives`` are the falls.
+
+    Raises:
+        ConfigError: it has no negatives, or none of a group of the ``videos``: nothing would be
+            left out for that.
+
+    """
     truth = read_truth(folder)
     if not truth.negatives:
-        raise SystemExit(f"--leave-out: expected a stage 3 with dataset.negatives, got {folder}")
+        raise ConfigError(f"--leave-out: expected a stage 3 with dataset.negatives, got {folder}")
+    learnt = sorted({facts.video for facts in truth.negatives.values()})
+    known = {group_of(video) for video in learnt}
+    if strange := [video for video in videos if group_of(video) not in known]:
+        raise ConfigError(
+            f"--leave-out: expected negatives of every group (first folder) of the falls, found "
+            f"none of {group_of(strange[0])} ({strange[0]}) in {folder}, whose negatives are of "
+            f"{', '.join(sorted(known))} ({learnt[0]}); make both with the same names of videos"
+        )
     window_s = json.loads((folder / METADATA).read_bytes())["negatives"]["window_s"]
     samples = [s for split in SPLITS for s in read_split(folder / f"{split}.pkl")]
     return Data(truth, measure_samples(samples, truth.service, wanted=True), window_s, setting)
@@ -69,6 +82,14 @@ def fit(data, names, seed, *, without=None, negatives=True):
     rows = np.stack([data.measures[name] for name in learnt])
     labels = np.array([facts[name].label for name in learnt], np.int64)
     return fit_movement(data.setting, rows, labels, seed)
+
+
+def fit_groups(data, groups, *, negatives):
+    """Return, for each group, the model that did not learn from its negatives."""
+    names = data.truth.samples
+    if not negatives:
+        return dict.fromkeys(groups, fit(data, names, 0, negatives=False))
+    return {group: fit(data, names, 0, without=group) for group in groups}
 
 
 def judge(data, model, sequence, config):
@@ -112,30 +133,25 @@ def over_folds(data, seed, *, negatives):
 # --- falls and clips -----------------------------------------------------------------
 
 
-def leave_out(stage3, tracks, falls, config, setting=SETTING):
+def leave_out(stage3, sequences, falls, config, setting=SETTING):
     """Return what the movement stream says of falls and clips, without negatives and with them.
 
     Args:
         stage3: folder of the fight clips, with the falls as negatives.
-        tracks: stage-2 folder of the falls.
+        sequences: what stage 2 gives of each video with falls.
         falls: (start, stop) of each, seconds, by video.
         config: the config.
         setting: of the movement stream, in all trainings.
 
     """
-    data, result = read_data(stage3, setting), {}
-    videos = [o.video for o in read_manifest(tracks).outcomes if o.state != "refused"]
-    sequences = {v: read_poses(result_path(tracks, v, ".npz"))[0] for v in videos}
+    data, result = read_data(stage3, setting, sequences), {}
     recall = None
     for negatives in (False, True):
         clips = [over_folds(data, seed, negatives=negatives) for seed in SEEDS]
         labels, said = (np.concatenate(part) for part in zip(*clips, strict=True))
         recall = float((said[labels > 0] >= USUAL).mean()) if recall is None else recall
-        judged = {}
-        for group in sorted({group_of(video) for video in videos}):
-            mine = [video for video in videos if group_of(video) == group]
-            model = fit(data, data.truth.samples, 0, without=group, negatives=negatives)
-            judged |= {video: judge(data, model, sequences[video], config) for video in mine}
+        models = fit_groups(data, sorted(set(map(group_of, sequences))), negatives=negatives)
+        judged = {v: judge(data, models[group_of(v)], s, config) for v, s in sequences.items()}
         same = float(np.quantile(said[labels > 0], 1 - recall))
         result["with negatives" if negatives else "without"] = {
             "auc": float(roc_auc_score(labels, said)),

@@ -28,11 +28,13 @@ from annotation.progress import on_console
 from annotation.stage1 import run_stage1
 from annotation.stage2 import run_stage2
 from annotation.workspace import pose_model_files, result_path
+from benchmarks._command import Parser, existing_file, existing_folder, one_line_errors, positive
 from benchmarks._falls_data import falls_of, write_falls
 from benchmarks._needs import need
 from recognizer.artifacts import read_poses
+from recognizer.backends.network import ModelError, describe
 from recognizer.backends.onnx import OnnxNetwork
-from recognizer.config_file import load_config
+from recognizer.config_file import ConfigError, load_config
 from recognizer.config_types import OnnxRuntimeOptions
 from recognizer.geometry import box_iou
 from recognizer.pose.detector import YoloxDetector
@@ -43,6 +45,8 @@ ROOT = Path(__file__).resolve().parents[1]
 TRACKED_IOU, NOBODY_IOU = 0.3, 0.15
 MOVENET_SCORE, DETECTOR_SCORE = 0.14, 0.25
 LONG_SIDE, MULTIPLE = 512, 32  # pixels of MoveNet's input
+# MoveNet's input and output.
+MOVENET = [("tensor(int32)", (1, None, None, 3)), ("tensor(float)", (1, 12, 56))]
 
 
 @dataclass(frozen=True)
@@ -104,10 +108,22 @@ class Reference:
 
 
 def open_reference(config, movenet):
+    """Open the networks that tell where the person is.
+
+    Raises:
+        ConfigError: a pose model without a person detector.
+        ModelError: a file that is no network, or not MoveNet MultiPose.
+
+    """
     cores = len(os.sched_getaffinity(0))
     section = config.models.pose_estimation.topdown.detector
-    detector = OnnxNetwork(pose_model_files(config)["detector"], section, cores)
+    files = pose_model_files(config)
+    if "detector" not in files:
+        raise ConfigError(f"expected a pose model with a person detector, got {files['pose']}")
+    detector = OnnxNetwork(files["detector"], section, cores)
     network = OnnxNetwork(movenet, OnnxRuntimeOptions(), cores)
+    if [(s.dtype, s.shape) for s in (*network.inputs, *network.outputs)] != MOVENET:
+        raise ModelError(f"{movenet}: expected MoveNet MultiPose, got {describe(network)}")
     return Reference(network, YoloxDetector(detector, section))
 
 
@@ -131,28 +147,33 @@ def count(sequence, people, fall):
     return Figures(after, tracked, len(sequence), on_nobody)
 
 
-def track(args, folder, turned):
-    """Run stages 1 and 2; return the config and the folder of the tracks."""
-    config = load_config(
+def configure(args, folder, turned):
+    """Return the config of stages 1 and 2."""
+    return load_config(
         args.config,
         [f"annotation.input={folder / 'videos'}", f"annotation.output_dir={folder / turned}",
          "annotation.movement=false", *args.set, f"models.pose_estimation.topdown.turned={turned}"],
     )  # fmt: skip
+
+
+def track(config):
+    """Run stages 1 and 2; return the folder of the tracks."""
     run_stage1(config, on_console)
-    return config, run_stage2(config, on_console)
+    return run_stage2(config, on_console)
 
 
 def measure(args, falls, folder):
     """Return two figures of each clip, without and with turned searches; print them."""
-    config, off = track(args, folder, "false")
-    _, on = track(args, folder, "true")
-    reference, found = open_reference(config, args.movenet), []
+    configs = [configure(args, folder, turned) for turned in ("false", "true")]
+    reference, found = open_reference(configs[0], args.movenet), []
+    write_falls(args.assets, falls, folder / "videos")
+    tracks = [track(config) for config in configs]
     print(f"\n{'tracked after the fall; on nobody':50} frames    off     on    off     on")
     for name, fall in falls.items():
         path = folder / "videos" / name
-        with VideoReader(path, sample_fps=config.annotation.sample_fps) as reader:
+        with VideoReader(path, sample_fps=configs[0].annotation.sample_fps) as reader:
             people = [reference(frame.image) for frame in reader]
-        sequences = [read_poses(result_path(tracks, name, ".npz"))[0] for tracks in (off, on)]
+        sequences = [read_poses(result_path(own, name, ".npz"))[0] for own in tracks]
         found.append([count(sequence, people, fall) for sequence in sequences])
         show(name, found[-1:])
     return found
@@ -167,24 +188,34 @@ def show(name, pairs):
     print(f"{name:50} {frames:6}{cells}", flush=True)
 
 
+def check_clips(assets, falls):
+    """Refuse assets without the clips."""
+    absent = [fall.source for fall in falls.values() if not (assets / fall.source).is_file()]
+    if absent:
+        raise ConfigError(
+            f"--assets: expected the clips of falls in {assets}, found no {absent[0]} "
+            f"({len(absent)} of {len(falls)} are not there)"
+        )
+
+
+@one_line_errors
 def main():
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     assets = ROOT.parent / "shared" / "assets"
-    parser.add_argument("--assets", type=Path, default=assets)
-    parser.add_argument("--movenet", type=Path, default=assets / "weights/movenet_multipose.onnx")
+    parser.add_argument("--assets", type=existing_folder, default=assets)
+    parser.add_argument(
+        "--movenet", type=existing_file, default=assets / "weights/movenet_multipose.onnx"
+    )
     parser.add_argument("--config", type=Path, default=ROOT / "configs" / "config.yaml")
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE")
-    parser.add_argument("--clips", type=int, help="the first of the 15 only")
+    parser.add_argument("--clips", type=positive, help="the first of the 15 only")
     args = parser.parse_args()
     need(files=[args.assets, args.movenet])
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     falls = dict(islice(falls_of(ROOT / "samples" / "falls_segments.csv").items(), args.clips))
+    check_clips(args.assets, falls)
     with tempfile.TemporaryDirectory() as out:
-        folder = Path(out)
-        write_falls(args.assets, falls, folder / "videos")
-        show(f"mean of {len(falls)} clips", measure(args, falls, folder))
+        show(f"mean of {len(falls)} clips", measure(args, falls, Path(out)))
 
 
 if __name__ == "__main__":

@@ -7,8 +7,8 @@
     python -m benchmarks.cross_confusion --falls <stage-2 folder> --leave-out <stage-3 folder>
 
 Both classifiers are asked about both kinds of footage, window by window as in inference.analysis,
-each at its file's own threshold. Without folders the poses in samples/ are tracked; those are what
-the shipped classifiers learnt from, so other footage says more. ``--events`` is a table
+each at its file's own threshold. Without folders the poses in samples/ are tracked: clips that the
+shipped classifiers learnt from, so other footage says more. ``--events`` is a table
 video,start_s,stop_s,class of the falls; in ``--fights`` a folder named Fight or NonFight is the
 class.
 
@@ -19,8 +19,6 @@ stage 3 of fights, with its negatives of all other groups and without any, and a
 group; beside it stand the same two learnings in 5 folds of the fight clips.
 """
 
-import argparse
-import csv
 import json
 import sys
 from pathlib import Path, PurePosixPath
@@ -31,40 +29,32 @@ from analysis.services import MODELS, window_plan
 from analysis.windows import judge_windows
 from annotation.clips import span_of
 from annotation.event_curves import hours_text, rate_text
-from annotation.progress import on_console
-from annotation.stage2 import run_stage2
+from annotation.labels import read_segments
 from annotation.workspace import read_manifest, result_path
+from benchmarks._command import Parser, one_line_errors, positive
 from benchmarks._left_out import SETTING, falls_within, group_of, leave_out, report_left_out
+from benchmarks._tracks import tracked_samples, tracked_videos
 from recognizer.action.classifier import Classifier
 from recognizer.action.events import Footage, event_scores, match_events, merge_windows
 from recognizer.action.movement_model import SETTINGS
 from recognizer.artifacts import read_poses
 from recognizer.config_action import ClassifierSection
-from recognizer.config_file import load_config
+from recognizer.config_file import ConfigError, load_config
 
 ROOT = Path(__file__).resolve().parents[1]
 SERVICES = ("fight", "falldown")
-FALL = "Falldown"
+NORMAL, FALL = "Normal", "Falldown"
+KINDS = ("Fight", "NonFight")
 
 
-def tracked_samples(name, args):
-    """Track the poses of samples/<name> and return stage 2's folder."""
-    overrides = [
-        f"annotation.stage1_dir={ROOT / 'samples' / name}", f"annotation.dataset={name}",
-        f"annotation.output_dir={args.out}",
-    ]  # fmt: skip
-    return run_stage2(load_config(args.config, overrides), on_console)
-
-
-def ask(folder, judges, config, few):
-    """Return, for each video, its span and the alarms (A, 2) of each service.
+def ask(folder, videos, judges, config):
+    """Return, for each video of a stage 2, its span and the alarms (A, 2) of each service.
 
     ``judges`` holds for each service a function (video, sequence) -> windows, the probability of an
     event in each, and the threshold.
     """
-    videos = [o.video for o in read_manifest(folder).outcomes if o.state != "refused"]
     found = {}
-    for video in videos[:: max(1, len(videos) // few)] if few else videos:
+    for video in videos:
         sequence, _, _ = read_poses(result_path(folder, video, ".npz"))
         alarms = {}
         for service, of_video in judges.items():
@@ -79,13 +69,12 @@ def ask(folder, judges, config, few):
 
 def judge_of(service, classifiers, config):
     """Return the judge of a service: of the classifier of a video's group, or of the only one."""
+    plans = {group: window_plan(config, service, own) for group, own in classifiers.items()}
 
     def judge(video, sequence):
-        classifier = classifiers.get(group_of(video)) or classifiers.get("")
-        if classifier is None:
-            raise SystemExit(f"--fight-model: expected a classifier for the group of {video}")
-        plan = window_plan(config, service, classifier)
-        windows = judge_windows(sequence, classifier, plan, config.scoring)
+        group = "" if "" in classifiers else group_of(video)
+        classifier = classifiers[group]
+        windows = judge_windows(sequence, classifier, plans[group], config.scoring)
         spans = [(w.start_s, w.stop_s) for w in windows]
         event = [1 - w.probabilities.get(classifier.classes[0], np.nan) for w in windows]
         return spans, event, classifier.threshold
@@ -93,13 +82,19 @@ def judge_of(service, classifiers, config):
     return judge
 
 
-def read_falls(table):
-    with table.open(encoding="utf-8", newline="") as file:
-        rows = [row for row in csv.DictReader(file) if row["class"] == FALL]
-    falls = {}
-    for row in rows:
-        falls.setdefault(row["video"], []).append((float(row["start_s"]), float(row["stop_s"])))
-    return falls
+def read_falls(table, folder):
+    """Return the falls (start, stop), seconds, of the videos of a stage 2.
+
+    Raises:
+        ConfigError: no such table, one without falls, or a row that cannot be used, as that of a
+            video which the folder does not have.
+
+    """
+    videos = [outcome.video for outcome in read_manifest(folder).outcomes]
+    events = read_segments(table, [FALL], videos, not_ours=[NORMAL])
+    if not events:
+        raise ConfigError(f"{table}: expected events of the class {FALL}, found none")
+    return {video: [(s.start_s, s.stop_s) for s in falls] for video, falls in events.items()}
 
 
 def on_falls(found, falls):
@@ -125,7 +120,7 @@ def on_falls(found, falls):
 def on_clips(found):
     """Return how many clips of each class each service alarms in, and the hours of them."""
     result = {}
-    for name in ("Fight", "NonFight"):
+    for name in KINDS:
         mine = [own for video, own in found.items() if name in PurePosixPath(video).parts[:-1]]
         result[name] = {
             "clips": len(mine),
@@ -150,10 +145,46 @@ def report(result):
               f"({own['falldown'] / max(own['clips'], 1):.1%})")  # fmt: skip
 
 
-def read_models(texts):
-    """Return the classifier of each group, '' where one file is for all."""
-    pairs = [("", text) if Path(text).is_file() else text.rpartition("=")[::2] for text in texts]
-    return {group: Classifier(Path(file), ClassifierSection()) for group, file in pairs}
+def group_files(texts):
+    """Return the file of each group of ``--fight-model``, '' where one is for all."""
+    files = {}
+    for text in texts:
+        group, file = ("", text) if Path(text).is_file() else text.rpartition("=")[::2]
+        if group in files:
+            raise ConfigError(
+                f"--fight-model: expected one file for {group or 'all groups'}, got "
+                f"{files[group]} and {file}"
+            )
+        files[group] = file
+    return files
+
+
+def read_models(service, files):
+    """Return the classifier of each group's file.
+
+    Raises:
+        ConfigError: the classifier of another service.
+        ModelError: a file that is no classifier.
+
+    """
+    models = {}
+    for group, file in files.items():
+        models[group] = Classifier(Path(file), ClassifierSection())
+        if models[group].service != service:
+            raise ConfigError(
+                f"expected a classifier for {service}, {file} is one for {models[group].service}"
+            )
+    return models
+
+
+def check_groups(groups, videos):
+    """Refuse classifiers that are not one for all videos or one for each group of them."""
+    wanted = sorted(set(map(group_of, videos)))
+    if sorted(groups) not in ([""], wanted):
+        raise ConfigError(
+            "--fight-model: expected one FILE, or GROUP=FILE for each group of the falls "
+            f"({', '.join(wanted)}), got {', '.join(g or 'one for all' for g in sorted(groups))}"
+        )
 
 
 def by_group(values):
@@ -161,14 +192,36 @@ def by_group(values):
     return values[""] if set(values) == {""} else values
 
 
-def confusion(tracks, args, config):
+def thinned(videos, few):
+    """Return about ``few`` of the videos, all of them without it."""
+    return videos[:: max(1, len(videos) // few)] if few else videos
+
+
+def fight_clips(args):
+    """Return the stage-2 folder of ``--fights``, of samples/ without it, and its videos."""
+    folder = args.fights or tracked_samples("stage1", args.config, args.out)
+    videos = tracked_videos(folder)
+    if not any(set(KINDS) & set(PurePosixPath(video).parts[:-1]) for video in videos):
+        raise ConfigError(
+            f"--fights: expected videos in folders named {' or '.join(KINDS)} in {folder}, found "
+            f"none, but {videos[0]}"
+        )
+    return folder, thinned(videos, args.few)
+
+
+def confusion(args, config):
     """Return what both classifiers say of both kinds of footage."""
     models = {
-        "fight": read_models(args.fight_model or [str(MODELS / "fight.onnx")]),
-        "falldown": read_models([str(args.fall_model)]),
+        "fight": read_models(
+            "fight", group_files(args.fight_model or [str(MODELS / "fight.onnx")])
+        ),
+        "falldown": read_models("falldown", {"": args.fall_model}),
     }
     judges = {service: judge_of(service, own, config) for service, own in models.items()}
-    falls = ask(tracks, judges, config, args.few)
+    tracks, videos, falls = fall_videos(args)
+    check_groups(models["fight"], videos)
+    # Of several classifiers of fights, which would be asked about a clip?
+    clips = fight_clips(args) if "" in models["fight"] else None
     result = {
         "models": {
             s: by_group({g: c.path.name for g, c in own.items()}) for s, own in models.items()
@@ -176,16 +229,19 @@ def confusion(tracks, args, config):
         "thresholds": {
             s: by_group({g: c.threshold for g, c in own.items()}) for s, own in models.items()
         },
-        "falls": on_falls(falls, read_falls(args.events)),
+        "falls": on_falls(ask(tracks, thinned(videos, args.few), judges, config), falls),
     }
-    if "" not in models["fight"]:  # which of them would be asked about a fight clip?
-        return result
-    clips = ask(args.fights or tracked_samples("stage1", args), judges, config, args.few)
-    return {**result, "clips": on_clips(clips)}
+    return {**result, "clips": on_clips(ask(*clips, judges, config))} if clips else result
 
 
-def main():
-    parser = argparse.ArgumentParser("cross_confusion", description=__doc__.splitlines()[0])
+def fall_videos(args):
+    """Return the stage-2 folder of ``--falls``, of samples/ without it, its videos and falls."""
+    folder = args.falls or tracked_samples("falls_stage1", args.config, args.out)
+    return folder, tracked_videos(folder), read_falls(args.events, folder)
+
+
+def arguments():
+    parser = Parser("cross_confusion", description=__doc__.splitlines()[0])
     parser.add_argument("--falls", type=Path, help="stage-2 folder of footage with falls")
     parser.add_argument("--events", type=Path, default=ROOT / "samples" / "falls_segments.csv")
     parser.add_argument("--fights", type=Path, help="stage-2 folder of Fight and NonFight clips")
@@ -195,19 +251,39 @@ def main():
     parser.add_argument("--setting", choices=SETTINGS, default=SETTING, help="of --leave-out")
     parser.add_argument("--config", type=Path, default=ROOT / "configs" / "config.yaml")
     parser.add_argument("--out", type=Path, default=ROOT / "output" / "cross_confusion")
-    parser.add_argument("--few", type=int, default=0, help="so many videos of each kind")
+    parser.add_argument("--few", type=positive, help="so many videos of each kind")
     args = parser.parse_args()
     args.out = args.out.resolve()
-    config = load_config(args.config)
-    tracks = args.falls or tracked_samples("falls_stage1", args)
+    refuse_unused(args, parser.get_default)
+    return args
+
+
+def refuse_unused(args, default_of):
+    """Refuse an argument that has no effect beside the others."""
+    unused = {"without --leave-out": ["setting"]}
     if args.leave_out:
-        falls = read_falls(args.events)
-        result = leave_out(args.leave_out, tracks, falls, config, args.setting)
+        unused = {"with --leave-out": ["few", "fights", "fight_model", "fall_model"]}
+    elif "" not in group_files(args.fight_model or [""]):
+        unused["with --fight-model GROUP=FILE"] = ["fights"]
+    for when, names in unused.items():
+        for name in names:
+            if getattr(args, name) != default_of(name):
+                raise ConfigError(f"--{name.replace('_', '-')}: has no effect {when}; leave it out")
+
+
+@one_line_errors
+def main():
+    args = arguments()
+    config = load_config(args.config)
+    args.out.mkdir(parents=True, exist_ok=True)
+    if args.leave_out:
+        tracks, videos, falls = fall_videos(args)
+        sequences = {v: read_poses(result_path(tracks, v, ".npz"))[0] for v in videos}
+        result = leave_out(args.leave_out, sequences, falls, config, args.setting)
         report_left_out(result)
     else:
-        result = confusion(tracks, args, config)
+        result = confusion(args, config)
         report(result)
-    args.out.mkdir(parents=True, exist_ok=True)
     name = "left_out.json" if args.leave_out else "report.json"
     (args.out / name).write_text(json.dumps(result, indent=1), "utf-8")
     return 0

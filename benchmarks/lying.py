@@ -8,7 +8,6 @@ and daily life (``falls``, ``multiview``), harmless scenes in beds and falls out
 (``bed_falls/non_fall``, ``bed_falls/fall``), the street, and clips of fights and of none.
 """
 
-import argparse
 import sys
 from collections import defaultdict
 from pathlib import Path, PurePosixPath
@@ -16,9 +15,9 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 
 from annotation.clips import span_of
-from annotation.progress import on_console
-from annotation.stage2 import run_stage2
-from annotation.workspace import read_manifest, result_path
+from annotation.workspace import result_path
+from benchmarks._command import Parser, one_line_errors, seconds
+from benchmarks._tracks import tracked_samples, tracked_videos
 from recognizer.artifacts import read_poses
 from recognizer.config_file import load_config
 from recognizer.scoring.lying import NOWHERE, find_lying, sightings
@@ -42,29 +41,21 @@ def longest_lie_s(folder, video, rules):
     return max((lie.stop_s - lie.start_s for lie in lies), default=0.0), stop - start
 
 
-def tracked_samples(config_file, out):
-    """Track the poses in samples/ and return stage 2's folder."""
-    overrides = [f"annotation.stage1_dir={ROOT / 'samples' / 'falls_stage1'}",
-                 "annotation.dataset=falls", f"annotation.output_dir={out}"]  # fmt: skip
-    return run_stage2(load_config(config_file, overrides), on_console)
-
-
+@one_line_errors
 def main():
     """Print a line for each kind of footage."""
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = Parser(description=__doc__)
     parser.add_argument("--tracked", type=Path, help="a stage-2 folder")
     parser.add_argument("--config", type=Path, default=CONFIG)
     parser.add_argument("--out", type=Path, default=ROOT / "output" / "benchmark_lying")
-    parser.add_argument("--long-lie-s", type=float, default=1.0, help="the clips are short")
+    parser.add_argument("--long-lie-s", type=seconds, default=1.0, help="the clips are short")
     args = parser.parse_args()
-    folder = args.tracked or tracked_samples(args.config, args.out)
     gap_s = load_config(args.config).inference.falldown.lying_gap_s
+    folder = args.tracked or tracked_samples("falls_stage1", args.config, args.out)
     rules = {"long_lie_s": args.long_lie_s, "gap_s": gap_s}
     found = defaultdict(list)
-    for outcome in read_manifest(folder).outcomes:
-        if outcome.state != "refused":
-            video = outcome.video
-            found[kind_of(video)].append((*longest_lie_s(folder, video, rules), video))
+    for video in tracked_videos(folder):
+        found[kind_of(video)].append((*longest_lie_s(folder, video, rules), video))
     sys.stdout.write(f"{'footage':22}{'videos':>8}{'minutes':>9}{'with a lie':>12}  longest\n")
     for kind, rows in sorted(found.items()):
         lies = sorted(((lie, video) for lie, _, video in rows if lie), reverse=True)

@@ -8,7 +8,6 @@ clip, so that what else the machine does falls on all alike; each figure is the 
 rounds. Movement is timed inside the run: it costs less than two runs of one mode differ by.
 """
 
-import argparse
 import time
 from itertools import islice
 from pathlib import Path
@@ -18,6 +17,7 @@ import numpy as np
 
 from annotation.inputs import find_videos
 from annotation.workspace import pose_model_files
+from benchmarks._command import Parser, existing_folder, one_line_errors, positive
 from benchmarks._needs import need
 from recognizer.config_file import load_config
 from recognizer.movement import MovementMeter
@@ -60,17 +60,28 @@ def cost(path, model, batch_size):
     return time.process_time() - started, of_movement, count
 
 
+def choose(videos, clips):
+    """Return some of the videos, evenly; refuse those that nothing can be read of."""
+    chosen = videos[:: max(1, len(videos) // clips)][:clips]
+    for video in chosen:
+        with VideoReader(video.path):
+            pass
+    return chosen
+
+
+@one_line_errors
 def main():
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--input", type=Path, default=ROOT.parent / "shared/assets/fight_surv")
-    parser.add_argument("--clips", type=int, default=3)
-    parser.add_argument("--rounds", type=int, default=3)
+    parser = Parser(description=__doc__.splitlines()[0])
+    parser.add_argument(
+        "--input", type=existing_folder, default=ROOT.parent / "shared/assets/fight_surv"
+    )
+    parser.add_argument("--clips", type=positive, default=3)
+    parser.add_argument("--rounds", type=positive, default=3)
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE")
     args = parser.parse_args()
     need(files=[args.input])
     cv2.setNumThreads(1)  # as in a worker of stage 1
-    videos = find_videos(args.input, [".mp4"])
-    videos = videos[:: max(1, len(videos) // args.clips)][: args.clips]
+    videos = choose(find_videos(args.input, [".mp4"]), args.clips)
     models = {name: open_mode(*mode, args.set) for name, mode in MODES.items()}
     costs = {name: [] for name in MODES}  # of each round: seconds, of movement, frames
     for _ in range(args.rounds):

@@ -5,12 +5,18 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
+import benchmarks.after_fall as after_fall
 from benchmarks._falls_data import Fall, falls_of
 from benchmarks.after_fall import Figures, Reference, count
+from recognizer.backends.network import ModelError
+from recognizer.command import SHIPPED_CONFIG
+from recognizer.config_file import load_config
 from recognizer.pose.detector import Boxes
 from recognizer.pose.turned import TurnedImage
 from recognizer.types import Poses, PoseSequenceBuilder
 from recognizer.video.array_image import ArrayImage
+from tests import networks
+from tests.benchmarks.one_line import refusal
 
 SEGMENTS = Path(__file__).parents[2] / "samples" / "falls_segments.csv"
 PERSON = np.array([100, 50, 140, 150], np.float32)
@@ -106,3 +112,46 @@ def test_rows_without_an_id_are_nobody():
     sequence = tracked([PERSON])
     sequence.poses.track_ids[:] = -1
     assert count(sequence, [PERSON], Fall("x.mp4", None, 0.0, 2.0)) == Figures(1, 0, 1, 0)
+
+
+@pytest.fixture
+def assets(tmp_path):
+    """Return a folder with files of the names of all clips."""
+    for fall in falls_of(SEGMENTS).values():
+        (tmp_path / fall.source).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / fall.source).touch()
+    return tmp_path
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--clips", "0"], "--clips: expected a whole number of at least 1, got '0'"),
+        (["--clips=-1"], "--clips: expected a whole number of at least 1, got '-1'"),
+        (["--assets", "{assets}/absent"], "--assets: expected a folder, found none at"),
+        (["--assets", "{assets}/falls"], "found no falls/Subject_1/Fall/13.mp4 (15 of 15"),
+        (["--movenet", "{assets}/absent.onnx"], "--movenet: expected a file, found none at"),
+        (["--config", "absent.yaml"], "expected a YAML file, found none at absent.yaml"),
+        (["--set", "nope=1"], "nope: unknown key"),
+    ],
+)
+def test_bad_arguments_are_refused_before_any_stage(arguments, said, assets, monkeypatch, capsys):
+    monkeypatch.setattr(after_fall, "run_stage1", lambda *_: pytest.fail("run"))
+    given = ["--assets", "{assets}", "--movenet", str(SEGMENTS), *arguments]
+    given = [text.format(assets=assets) for text in given]
+    assert said in refusal(monkeypatch, capsys, after_fall.main, given)
+
+
+@pytest.mark.parametrize(
+    ("file", "said"),
+    [
+        (SEGMENTS, "falls_segments.csv: expected an ONNX network"),
+        (SEGMENTS.parent / "models" / "fight.onnx", "expected MoveNet MultiPose, got "),
+    ],
+)
+def test_another_file_than_movenet_is_refused(file, said, tmp_path, monkeypatch):
+    networks.constant_yolox(tmp_path / "yolox.onnx", {})
+    files = {"detector": tmp_path / "yolox.onnx"}
+    monkeypatch.setattr(after_fall, "pose_model_files", lambda _: files)
+    with pytest.raises(ModelError, match=said):
+        after_fall.open_reference(load_config(SHIPPED_CONFIG), file)

@@ -9,8 +9,9 @@ import pytest
 import benchmarks._left_out as left_out
 import benchmarks.cross_confusion as cross_confusion
 from recognizer.artifacts import read_poses
+from recognizer.config_file import ConfigError
 from tests.action.moving import LOGISTIC
-from tests.annotation.real_tracks import CLIPS, FALLS, of_fights, tracks, without_pictures
+from tests.annotation.real_tracks import CLIPS, FALLS, SAMPLES, of_fights, tracks, without_pictures
 
 
 @pytest.fixture(scope="module")
@@ -19,6 +20,14 @@ def made(tmp_path_factory):
     clips = tracks(folder / "clips", "stage1", CLIPS)
     falls = tracks(folder / "falls", "falls_stage1", FALLS)
     return falls, without_pictures(of_fights(folder, clips, [falls]))
+
+
+def events_of(path, videos):
+    """Write the rows of samples/falls_segments.csv that are about some videos."""
+    header, *rows = (SAMPLES / "falls_segments.csv").read_text().splitlines()
+    own = [row for row in rows if row.split(",")[0] in videos]
+    path.write_text("\n".join([header, *own]))
+    return path
 
 
 @pytest.fixture(autouse=True)
@@ -49,7 +58,7 @@ def test_each_group_is_judged_by_a_model_without_it(made, tmp_path, monkeypatch,
     monkeypatch.setattr(left_out, "fit_movement", spy_fit)
     monkeypatch.setattr(left_out, "judge", spy_judge)
     arguments = ["--falls", falls, "--leave-out", stage3, "--out", tmp_path]
-    arguments += ["--setting", LOGISTIC]
+    arguments += ["--setting", LOGISTIC, "--events", events_of(tmp_path / "falls.csv", FALLS)]
     monkeypatch.setattr(sys, "argv", ["cross_confusion", *map(str, arguments)])
     assert cross_confusion.main() == 0
 
@@ -80,20 +89,42 @@ def test_a_data_set_without_negatives_is_refused(made, tmp_path):
     metadata = json.loads((made[1] / "metadata.json").read_text())
     del metadata["negatives"]
     (tmp_path / "metadata.json").write_text(json.dumps(metadata))
-    with pytest.raises(SystemExit, match=r"expected a stage 3 with dataset\.negatives"):
+    with pytest.raises(ConfigError, match=r"expected a stage 3 with dataset\.negatives"):
         left_out.read_data(tmp_path)
+
+
+def test_a_group_without_negatives_is_refused(made):
+    both = r"none of falls \(falls/Subject_1/Fall/13\.mp4\).* are of Subject_1, .*\(Subject_1/Fall/"
+    with pytest.raises(ConfigError, match=both):
+        left_out.read_data(made[1], LOGISTIC, [f"falls/{video}" for video in FALLS])
+    with pytest.raises(ConfigError, match=r"none of Subject_4 \(Subject_4/a\.mp4\)"):
+        left_out.read_data(made[1], LOGISTIC, [*FALLS, "Subject_4/a.mp4"])
+
+
+def test_a_model_without_negatives_is_learnt_once(made, monkeypatch):
+    data, fitted = left_out.read_data(made[1], LOGISTIC, FALLS), []
+    fit_movement = left_out.fit_movement
+    monkeypatch.setattr(
+        left_out, "fit_movement", lambda *given: fitted.append(given[1]) or fit_movement(*given)
+    )
+    groups = ["Subject_1", "Subject_2", "Subject_3"]
+    models = left_out.fit_groups(data, groups, negatives=False)
+    assert len(fitted) == len(set(models.values())) == 1
+    models = left_out.fit_groups(data, groups, negatives=True)
+    assert list(models) == groups
+    assert len(fitted) - 1 == len(set(models.values())) == 3
 
 
 def test_each_group_has_its_own_classifier(made):
     shipped = str(cross_confusion.MODELS / "fight.onnx")
-    models = cross_confusion.read_models([f"Subject_1={shipped}", f"Subject_2={shipped}"])
+    assert cross_confusion.group_files([shipped]) == {"": shipped}
+    files = cross_confusion.group_files([f"Subject_1={shipped}", f"Subject_2={shipped}"])
+    models = cross_confusion.read_models("fight", files)
     assert set(models) == {"Subject_1", "Subject_2"}
-    assert set(cross_confusion.read_models([shipped])) == {""}
     sequence = read_poses(made[0] / f"{FALLS[0]}.npz")[0]
     config = of_fights("unused", "unused")
     judge = cross_confusion.judge_of("fight", models, config)
     spans, event, threshold = judge(FALLS[0], sequence)
     assert len(spans) == len(event) > 0
     assert threshold == models["Subject_1"].threshold
-    with pytest.raises(SystemExit, match=r"expected a classifier for the group of Subject_3"):
-        judge(FALLS[2], sequence)
+    cross_confusion.check_groups(models, FALLS[:2])

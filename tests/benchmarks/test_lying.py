@@ -1,8 +1,12 @@
 """Lies counted over the samples: all of them are real people."""
 
+import re
+
 import pytest
 
 from benchmarks.lying import kind_of, main
+from tests.annotation.real_tracks import SAMPLES
+from tests.benchmarks.one_line import bad_folders, refusal
 
 
 @pytest.mark.parametrize(
@@ -20,3 +24,26 @@ def test_most_who_fell_lie_and_daily_life_shows_few(tmp_path, monkeypatch, capsy
     assert {kind: int(row[1]) for kind, row in rows.items()} == {"ADL": 5, "Fall": 11}
     assert int(rows["ADL"][3]) <= 1
     assert int(rows["Fall"][3]) >= 7
+
+
+def test_folders_without_tracks_are_refused(tmp_path, monkeypatch, capsys):
+    folders = bad_folders(tmp_path)
+    folders[SAMPLES / "stage1"] = r"expected the folder of a stage 2 \(tracks\), got one of stage1"
+    for folder, said in folders.items():
+        assert re.search(said, refusal(monkeypatch, capsys, main, ["--tracked", folder]))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--long-lie-s", "nan"], "--long-lie-s: expected seconds above 0, got 'nan'"),
+        (["--long-lie-s=-1"], "--long-lie-s: expected seconds above 0, got '-1'"),
+        (["--config", "absent.yaml"], "expected a YAML file, found none at absent.yaml"),
+    ],
+)
+def test_bad_arguments_are_refused_before_anything_is_tracked(
+    arguments, said, tmp_path, monkeypatch, capsys
+):
+    line = refusal(monkeypatch, capsys, main, [*arguments, "--out", tmp_path / "out"])
+    assert said in line
+    assert not (tmp_path / "out").exists()

@@ -1,0 +1,72 @@
+"""The command line of a benchmark: bad input is one line on stderr and exit code 2."""
+
+import argparse
+import functools
+import math
+import sys
+from pathlib import Path
+
+from annotation.workers import RunError
+
+BAD_INPUT = 2  # argparse's own
+MAX_LINES = 3  # of an error
+
+
+class Parser(argparse.ArgumentParser):
+    """Say what is wrong with an argument in one line, without the usage."""
+
+    def error(self, message):
+        """Exit with ``BAD_INPUT``."""
+        self.exit(BAD_INPUT, f"{self.prog}: {message}; --help shows all\n")
+
+
+def one_line_errors(main):
+    """Decorate a ``main``: errors of reading, and those that a run stops with, are one line.
+
+    Messages of many lines are cut after ``MAX_LINES``.
+    """
+
+    @functools.wraps(main)
+    def run():
+        try:
+            return main()
+        except (ValueError, OSError, RunError) as error:
+            lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+            text = "; ".join(lines[:MAX_LINES])
+            more = f"; and {len(lines) - MAX_LINES} more" if len(lines) > MAX_LINES else ""
+            sys.stderr.write(f"{type(error).__name__}: {text}{more}\n")
+            raise SystemExit(BAD_INPUT) from None
+
+    return run
+
+
+def positive(text):
+    """Read a whole number of at least 1."""
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"expected a whole number of at least 1, got {text!r}")
+    return int(text)
+
+
+def seconds(text):
+    """Read a finite number above 0."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not (math.isfinite(value) and value > 0):
+        raise argparse.ArgumentTypeError(f"expected seconds above 0, got {text!r}")
+    return value
+
+
+def existing_folder(text):
+    """Read the path of a folder that exists."""
+    if not Path(text).is_dir():
+        raise argparse.ArgumentTypeError(f"expected a folder, found none at {text}")
+    return Path(text)
+
+
+def existing_file(text):
+    """Read the path of a file that exists."""
+    if not Path(text).is_file():
+        raise argparse.ArgumentTypeError(f"expected a file, found none at {text}")
+    return Path(text)

@@ -1,0 +1,44 @@
+"""The tracks that a benchmark asks about: a folder of stage 2, named or made of samples/."""
+
+from pathlib import Path
+
+from annotation.progress import on_console
+from annotation.stage2 import run_stage2
+from annotation.workspace import read_manifest, result_path
+from recognizer.artifacts import read_poses
+from recognizer.config_file import ConfigError, load_config
+
+SAMPLES = Path(__file__).resolve().parents[1] / "samples"
+
+
+def tracked_samples(name, config_file, out):
+    """Track the poses of samples/<name> and return stage 2's folder below ``out``."""
+    overrides = [
+        f"annotation.stage1_dir={SAMPLES / name}", f"annotation.dataset={name}",
+        f"annotation.output_dir={out}",
+    ]  # fmt: skip
+    return run_stage2(load_config(config_file, overrides), on_console)
+
+
+def tracked_videos(folder):
+    """Return the videos of a stage 2 that have tracks; each of those files can be read.
+
+    Raises:
+        ConfigError: the folder of another stage, or one without tracks.
+        FileNotFoundError, ArtifactError: a file is missing or damaged.
+
+    """
+    manifest = read_manifest(folder)
+    if manifest.stage != "stage2":
+        raise ConfigError(
+            f"expected the folder of a stage 2 (tracks), got one of {manifest.stage}: {folder}; "
+            "name the folder that --mode annotation.stage2 writes"
+        )
+    videos = [o.video for o in manifest.outcomes if o.state != "refused"]
+    if not videos:
+        raise ConfigError(
+            f"expected tracked videos in {folder}, found none ({len(manifest.outcomes)} refused)"
+        )
+    for video in videos:
+        read_poses(result_path(folder, video, ".npz"))
+    return videos

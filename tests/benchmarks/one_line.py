@@ -1,0 +1,33 @@
+"""Run a benchmark's ``main`` that is to refuse its arguments."""
+
+import sys
+
+import pytest
+
+from annotation.workspace import Manifest, Outcome, write_manifest
+
+
+def refusal(monkeypatch, capsys, main, arguments):
+    """Return the one line on stderr with which ``main`` ends, exit code 2."""
+    monkeypatch.setattr(sys, "argv", ["benchmark", *map(str, arguments)])
+    with pytest.raises(SystemExit) as end:
+        main()
+    said = capsys.readouterr()
+    assert (end.value.code, said.out) == (2, "")
+    (line,) = said.err.splitlines()
+    return line
+
+
+def bad_folders(root):
+    """Return folders without readable tracks, each with what is to be said of it."""
+    folders = {
+        "absent": "expected the results of a finished stage in",
+        "refused": r"expected tracked videos in .*refused, found none \(1 refused\)",
+        "damaged": r"damaged/a\.mp4\.npz",
+    }
+    write_manifest(
+        root / "refused", Manifest("stage2", {}, (Outcome("a.mp4", "refused", "no video"),))
+    )
+    write_manifest(root / "damaged", Manifest("stage2", {}, (Outcome("a.mp4", "done", "", 9),)))
+    (root / "damaged" / "a.mp4.npz").write_bytes(b"PK nothing of the kind")
+    return {root / name: said for name, said in folders.items()}
