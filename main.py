@@ -5,11 +5,10 @@ import difflib
 import importlib
 import json
 import logging
-import os
 import sys
 from pathlib import Path
 
-from recognizer.command import FLAGS, SHIPPED_CONFIG
+from recognizer.command import FLAGS, SHIPPED_CONFIG, show
 
 ROOT = Path(__file__).resolve().parent
 
@@ -82,7 +81,7 @@ def main(argv: list[str] | None = None) -> int:
 
         about = {name: text for name, (_, _, text) in MODES.items()}
         text = help_text(about, arguments.mode) if arguments.help else list_text(about)
-        _print(text)
+        show(text)
         return 0
     logging.basicConfig(
         level=logging.DEBUG if arguments.debug else logging.INFO,
@@ -96,15 +95,6 @@ def main(argv: list[str] | None = None) -> int:
         return 130
     except ModuleNotFoundError as error:
         return _fail(EXIT_FAILED, _advice(error), show=arguments.debug)
-
-
-def _print(text: str) -> None:
-    """Write a text; end quietly where its reader, such as ``head``, has read enough."""
-    try:
-        sys.stdout.write(text)
-        sys.stdout.flush()
-    except BrokenPipeError:  # at its end Python flushes once more: that must not fail again
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _run(arguments: argparse.Namespace) -> int:
