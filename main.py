@@ -8,7 +8,7 @@ import logging
 import sys
 from pathlib import Path
 
-from recognizer.command import FLAGS, SHIPPED_CONFIG
+from recognizer.command import FLAGS, SHIPPED_CONFIG, show
 
 ROOT = Path(__file__).resolve().parent
 
@@ -81,7 +81,7 @@ def main(argv: list[str] | None = None) -> int:
 
         about = {name: text for name, (_, _, text) in MODES.items()}
         text = help_text(about, arguments.mode) if arguments.help else list_text(about)
-        sys.stdout.write(text)
+        show(text)
         return 0
     logging.basicConfig(
         level=logging.DEBUG if arguments.debug else logging.INFO,

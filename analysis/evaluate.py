@@ -5,6 +5,7 @@ By events: see ``recognizer.action.events``; what a rest zone suppresses is no a
 labelled is not counted, nor is lying, which no window decides.
 """
 
+import contextlib
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -35,6 +36,7 @@ from recognizer.config_file import ConfigError
 logger = logging.getLogger(__name__)
 
 FOLDER = "evaluation"
+_SHOWN = 10  # folders that a warning names
 SCHEMA = "recognizer.analysis_report"
 
 
@@ -162,20 +164,33 @@ def read_truth(
     table = config.inference.labels
     if table is None:
         by_folder = {service: _by_folder(names, videos) for service, names in classes.items()}
-        return {s: Truth("folders", labels) for s, labels in by_folder.items() if labels}
+        found = {s: Truth("folders", labels) for s, labels in by_folder.items() if labels}
+        if not found:
+            _warn_of_other_folders(classes, videos)
+        return found
+    try:
+        found = _from_table(table, classes, videos)
+    except ConfigError as error:
+        raise ConfigError(f"inference.labels: {error}") from error
+    if not found:
+        raise ConfigError(
+            f"inference.labels: expected rows about videos of inference.input, such as "
+            f"{videos[0]!r}, found none in {table}"
+        )
+    return found
+
+
+def _from_table(
+    table: Path, classes: Mapping[str, Sequence[str]], videos: Sequence[str]
+) -> dict[str, Truth]:
     _warn_of_others(table, videos)
-    found: dict[str, Truth] = {}
+    found = {}
     for service, names in classes.items():
         others = {name for known in classes.values() for name in known} - set(names)
         # The table may be about more videos than are looked at this time.
         segments = read_segments(table, names, videos, partial=True, not_ours=others)
         if segments:
             found[service] = Truth("table", segments)
-    if not found:
-        raise ConfigError(
-            f"inference.labels: expected rows about videos of inference.input, such as "
-            f"{videos[0]!r}, found none in {table}"
-        )
     return found
 
 
@@ -193,6 +208,19 @@ def _warn_of_others(table: Path, videos: Sequence[str]) -> None:
         )  # fmt: skip
 
 
+def _warn_of_other_folders(classes: Mapping[str, Sequence[str]], videos: Sequence[str]) -> None:
+    """Say it when videos lie in folders, but in none that is a class: it may be meant as one."""
+    folders = sorted({folder for video in videos for folder in video.split("/")[:-1]})
+    if not folders:
+        return
+    shown = ", ".join(folders[:_SHOWN]) + (", ..." if len(folders) > _SHOWN else "")
+    expected = " or ".join(f"{', '.join(names)} ({s})" for s, names in classes.items())
+    logger.warning(
+        "nothing is measured: no video is in a folder of one class: expected folders %s, found %s; "
+        "if these are classes, rename them, or name a table in inference.labels", expected, shown,
+    )  # fmt: skip
+
+
 def _by_folder(classes: Sequence[str], videos: Sequence[str]) -> dict[str, str]:
     labels = {}
     for video in videos:
@@ -208,6 +236,8 @@ def remove_evaluations(folder: Path) -> None:
     for path in (folder / FOLDER).glob("*"):
         if path.suffix in {".json", ".png", ".csv"}:
             path.unlink()
+    with contextlib.suppress(OSError):  # not there, or something else is in it
+        (folder / FOLDER).rmdir()
 
 
 def write_evaluation(
@@ -272,6 +302,10 @@ def _windows(config: Config, evaluation: Evaluation) -> dict[str, Any]:
 
 def summarise(service: str, report: Mapping[str, Any]) -> list[str]:
     """Return lines for a log: what was found, what was not, and how many false alarms."""
+    labelled, unlabelled = report["videos"], len(report["unlabelled"])
+    if not labelled:
+        return [f"{service}: nothing is measured: no labelled video was analysed"]
+    part = f", in {labelled} of {labelled + unlabelled} videos, the labelled ones"
     lines = []
     for name, scores in report["events"].items():
         chosen = scores["chosen"]
@@ -282,6 +316,6 @@ def summarise(service: str, report: Mapping[str, Any]) -> list[str]:
             "precision unknown" if precision is None else f"precision {precision:.2f}",
             rate_text(chosen["false_alarms"], chosen["normal_hours"]),
         ]
-        threshold = f"at {chosen['threshold']:.2f}"
-        lines.append(f"{service}: {name} {threshold}: {', '.join(parts)}")
+        where = f"at {chosen['threshold']:g}{part if unlabelled else ''}"
+        lines.append(f"{service}: {name} {where}: {', '.join(parts)}")
     return lines

@@ -23,6 +23,22 @@ SCHEMA_FILE = Path(__file__).with_name("schema.json")
 # Rounded when they are made, so that what is computed from a file and from memory agrees.
 TIME_DIGITS, PROBABILITY_DIGITS, INVOLVEMENT_DIGITS, BOX_DIGITS = 6, 6, 4, 1
 
+
+def probability_text(value: float, threshold: float, form: str = ".2f") -> str:
+    """Return a probability as text that lies on the same side of the threshold as the number.
+
+    Args:
+        value: the probability, with at most ``PROBABILITY_DIGITS`` digits.
+        threshold: of the events; a value that equals it counts.
+        form: how it is written; digits are added where rounding would cross the threshold.
+
+    """
+    text, digits = format(value, form), 3
+    while (float(text) >= threshold) != (value >= threshold) and digits <= PROBABILITY_DIGITS:
+        text, digits = f"{value:.{digits}f}", digits + 1
+    return text
+
+
 WindowState = Literal["judged", "nobody", "too_few_frames"]
 Grade = Literal["fall", "lying"]
 

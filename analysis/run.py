@@ -132,7 +132,10 @@ def _videos(config: Config) -> list[Video]:
     try:
         return list_videos(config.annotation)
     except (OSError, ValueError) as error:
-        raise type(error)(str(error).replace("annotation.input", "inference.input")) from error
+        text = str(error).replace("annotation.input", "inference.input")
+        raise type(error)(
+            text.replace("a folder of videos", "a video or a folder of videos")
+        ) from error
 
 
 def _ask_classifiers(

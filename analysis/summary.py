@@ -8,7 +8,15 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from analysis.record import PROBABILITY_DIGITS, Event, Person, Record, ServiceResult, Window
+from analysis.record import (
+    PROBABILITY_DIGITS,
+    Event,
+    Person,
+    Record,
+    ServiceResult,
+    Window,
+    probability_text,
+)
 from annotation.event_curves import hours_text
 from annotation.workspace import Outcome
 from recognizer.artifacts import atomic_path
@@ -57,7 +65,11 @@ class Found:
             {name: result.events for name, result in record.services.items()},
             {name: peak[0] for name, peak in peaks.items() if peak is not None},
             overlay if overlay.is_file() else None,
-            {name: _explained(peak[1]) for name, peak in peaks.items() if peak is not None},
+            {
+                name: _explained(peak[1], record.services[name].rules["threshold"])
+                for name, peak in peaks.items()
+                if peak is not None
+            },
             {name: _pose_only(result) for name, result in record.services.items()},
             record.span_s[1] - record.span_s[0],
         )
@@ -73,16 +85,16 @@ def _peak(result: ServiceResult) -> tuple[float, Window] | None:
     return max(values, key=lambda pair: pair[0], default=None)
 
 
-def _explained(window: Window) -> str:
+def _explained(window: Window, threshold: float) -> str:
     """Return streams and people of a window as text; empty for a classifier of one stream."""
     if not window.streams:
         return ""
     people = _ids(window.people) or "nobody"
-    return f" ({_streams_text(window.streams)}; people (track ids): {people})"
+    return f" ({_streams_text(window.streams, threshold)}; people (track ids): {people})"
 
 
-def _streams_text(streams: Mapping[str, float]) -> str:
-    text = ", ".join(f"{name} {value:.2f}" for name, value in streams.items())
+def _streams_text(streams: Mapping[str, float], threshold: float) -> str:
+    text = ", ".join(f"{name} {probability_text(p, threshold)}" for name, p in streams.items())
     return f"{text}, no movement measured" if streams and "movement" not in streams else text
 
 
@@ -111,17 +123,18 @@ def summary_rows(outcome: Outcome, record: Record | None, services: Sequence[str
         result = record.services[service]
         times = [_when(e) for e in result.events]
         peak, window = _peak(result) or (None, None)
+        threshold = result.rules["threshold"]
         states = [w.state for w in result.windows]
         rows.append(
             [
                 *head, service, len(result.events), "; ".join(times),
-                "" if peak is None else f"{peak:.4f}",
+                "" if peak is None else probability_text(peak, threshold, ".4f"),
                 "" if window is None else f"{(window.start_s + window.stop_s) / 2:.2f}",
                 f"{record.span_s[1] - record.span_s[0]:.2f}",
                 len(states), states.count("nobody"), states.count("too_few_frames"),
                 sum(e.grade == "lying" for e in result.events),
                 "; ".join(f"{_when(e)} ({e.zone})" for e in result.suppressed), outcome.reason,
-                "" if window is None else _streams_text(window.streams),
+                "" if window is None else _streams_text(window.streams, threshold),
                 "" if window is None else _ids(window.people),
             ]
         )  # fmt: skip
@@ -151,9 +164,10 @@ def event_lines(found: Sequence[Found], rules: Mapping[str, Mapping[str, float]]
     noun = "event" if len(events) == 1 else "events"
     lines = [f"{len(events)} {noun} in {videos} of {len(found)} videos, {watched}:"]
     for video, service, event in events[:SHOWN]:
-        near = _near(service, event, rules)
-        streams = f" ({_streams_text(event.streams)}{near})" if event.streams else ""
-        how = _length(event) if event.grade == "lying" else f"{event.peak_probability:.2f}"
+        near, threshold = _near(service, event, rules), rules[service]["threshold"]
+        streams = f" ({_streams_text(event.streams, threshold)}{near})" if event.streams else ""
+        peak = probability_text(event.peak_probability, threshold)
+        how = _length(event) if event.grade == "lying" else peak
         lines.append(
             f"  {video}  {event.start_s:.2f}-{event.stop_s:.2f} s  {event.class_name} "
             f"{how}{streams}  people (track ids): {_ids(event.people) or 'nobody'}"
@@ -222,8 +236,8 @@ def other_rule(
     if not near:
         return None
     over, name, one = max(near, key=lambda row: row[0])
-    peak = f"{one.peaks[name]:.3g}{one.peak_texts.get(name, '')}"
-    text = f"{name} is most probable in {one.video}, {peak}"
+    peak = probability_text(one.peaks[name], rules[name]["threshold"], ".3g")
+    text = f"{name} is most probable in {one.video}, {peak}{one.peak_texts.get(name, '')}"
     if over >= 0:
         return f"{text}, but shorter than inference.min_event_s", {"inference.min_event_s": 0}
     return _changed(text, name, _short(one.peaks[name], 0))

@@ -8,6 +8,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from analysis.record import probability_text
 from recognizer.text import Color, TextStyle, draw_text, fit_text, text_width
 from recognizer.types import ImageArray
 
@@ -60,7 +61,14 @@ class Lane:
             begun = self.events[(self.events[:, 0] <= time_s) & (time_s < self.events[:, 1])]
             return f"{time_s - begun[:, 0].min():.0f} s" if len(begun) else ""
         value = self.at(time_s)
-        return "" if value is None else f"{value:.2f}"
+        return "" if value is None else probability_text(value, self.threshold)
+
+    def widest_value(self) -> str:
+        """Return a text as wide as the widest probability of the lane, in zeros."""
+        if self.threshold is None:
+            return "0000"
+        judged = np.unique(self.probabilities[~np.isnan(self.probabilities)]).tolist()
+        return "0" * max((len(probability_text(p, self.threshold)) for p in judged), default=4)
 
     def is_event(self, time_s: float) -> bool:
         """Tell whether a time is inside an event."""
@@ -96,7 +104,8 @@ class Timeline:
         room = max(width // 4, 40)  # names leave most of the width to the curves
         self._names = [fit_text(lane.name, self._text, room) for lane in lanes]
         widest = [text_width(text, self._text) for text in self._names]
-        self._left = 2 * self._pad + max([*widest, text_width("0.00", self._value_style(_TEXT))])
+        values = [text_width(lane.widest_value(), self._value_style(_TEXT)) for lane in lanes]
+        self._left = 2 * self._pad + max([*widest, *values])
         self._columns = max(width - self._left - 2 * self._pad, 8)
         self._lane_height = max(round(0.085 * picture_height), round(2.6 * self._text.height))
         below = 2 * self._small.height + 2 * self._pad  # the axis and the legend

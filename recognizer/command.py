@@ -178,6 +178,15 @@ class Given:
     overrides: tuple[str, ...] = ()
 
 
+def show(text: str) -> None:
+    """Write a text to stdout; end quietly where its reader, such as ``head``, has read enough."""
+    try:
+        sys.stdout.write(text)
+        sys.stdout.flush()
+    except BrokenPipeError:  # at its end Python flushes once more: that must not fail again
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
 def next_command(config: "Config", mode: str, changes: Mapping[str, Any] | None = None) -> str:
     """Return the command that runs a mode with what the user set and that mode reads.
 

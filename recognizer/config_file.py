@@ -8,6 +8,7 @@ file; those of ``--set`` to the shell's folder.
 
 import difflib
 import math
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,6 +25,7 @@ from recognizer.config_types import ShellText
 KeyPath = tuple[str | int, ...]
 _MAX_BYTES = 100_000  # PyYAML takes 1.4 s for that; ours has 10,000
 _MAX_DIGITS = 100
+_ONE_WORD = re.compile(r"([^\s:]{1,40}):(?!/)([^\s:]{1,40})(?!\S)")  # what YAML takes for one word
 
 _TEXT, _INTEGER, _DATE = (f"tag:yaml.org,2002:{kind}" for kind in ("str", "int", "timestamp"))
 
@@ -284,14 +286,23 @@ def _came(problem: ErrorDetails) -> str:
     if isinstance(value, dict) and kind == "value_error":
         return ""  # a section's own check says itself what came
     if value is None:
-        return "; got nothing"
+        return f"; got nothing{_space_missing(problem['loc'][-1])}"
     if isinstance(value, str) and kind in {"int_type", "float_type"}:
         number = _number(value)
         if number is not None:
             return f"; '{value}' is text in YAML, write a plain number such as {number}"
     if kind == "string_type" and isinstance(value, bool | int | float):
         return f"; got {value}, as YAML reads it; put it in quotes if it is text"
-    return f"; got {value!r:.80}"
+    advice = _space_missing(value) if kind in {"dict_type", "model_type"} else ""
+    return f"; got {value!r:.80}{advice}"
+
+
+def _space_missing(text: object) -> str:
+    """Return that ``name:value`` is one word to YAML, where that was written; else nothing."""
+    found = _ONE_WORD.match(text) if isinstance(text, str) else None
+    return (
+        "" if found is None else f"; YAML wants a space after the colon: '{found[1]}: {found[2]}'"
+    )
 
 
 def _number(text: str) -> float | None:
@@ -305,7 +316,7 @@ def _number(text: str) -> float | None:
 
 
 def _unknown(key: KeyPath) -> str:
-    return f"unknown key{_did_you_mean(key)}"
+    return f"unknown key{_space_missing(key[-1]) or _did_you_mean(key)}"
 
 
 def known_keys(section: type[BaseModel] = Config, prefix: str = "") -> list[str]:

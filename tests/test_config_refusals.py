@@ -196,6 +196,37 @@ def test_values_cannot_change_later():
         Config().tracking.match_thresh = 0.1  # type: ignore[misc]
 
 
+@pytest.mark.parametrize(
+    ("key", "value", "message"),
+    [
+        (
+            "dataset.classes",
+            "{정상:0, 싸움:1}",
+            "got nothing; YAML wants a space after the colon: '싸움: 1'",
+        ),
+        ("dataset.classes", "정상:0", "a space after the colon: '정상: 0'"),
+        ("tracking", "{match_thresh:0.5}", "a space after the colon: 'match_thresh: 0.5'"),
+    ],
+)
+def test_a_missing_space_after_a_colon_is_named(tmp_path, key, value, message):
+    with pytest.raises(ConfigError, match=message):
+        load_config(write(tmp_path, ""), [f"{key}={value}"])
+    with pytest.raises(ConfigError, match=message):
+        load_config(write(tmp_path, _nested(key, value)))
+
+
+def _nested(key, value):
+    *sections, last = key.split(".")
+    return "".join(f"{'  ' * i}{s}:\n" for i, s in enumerate(sections)) + (
+        f"{'  ' * len(sections)}{last}: {value}\n"
+    )
+
+
+def test_other_values_get_no_advice_about_colons(tmp_path):
+    for value in ("", "[a]", "one two", "http://a"):
+        assert "colon" not in refused(tmp_path, f"dataset:\n  classes: {value}\n")
+
+
 def test_a_whole_number_is_a_number_but_a_bool_is_none(tmp_path):
     assert load_config(write(tmp_path, "tracking: {track_buffer_s: 2}")).tracking == (
         TrackingSection(track_buffer_s=2.0)

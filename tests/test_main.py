@@ -1,5 +1,6 @@
 """The command line: modes, exit codes, messages without a traceback, a light start."""
 
+import os
 import resource
 import subprocess
 import sys
@@ -30,6 +31,20 @@ def test_list_modes_names_every_mode_and_costs_next_to_nothing():
         assert mode in out.stdout
     cpu_s = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
     assert cpu_s < 0.3
+
+
+@pytest.mark.parametrize("arguments", ["--help", "--mode train.fight --help", "--list-modes"])
+def test_a_text_ends_quietly_where_its_reader_has_gone(arguments):
+    reader, writer = os.pipe()
+    os.close(reader)  # as `| head` does after its lines
+    command = [sys.executable, str(ROOT / "main.py"), *arguments.split()]
+    try:
+        out = subprocess.run(
+            command, stdout=writer, stderr=subprocess.PIPE, text=True, check=False, timeout=120
+        )
+    finally:
+        os.close(writer)
+    assert (out.returncode, out.stderr) == (0, "")
 
 
 @pytest.mark.parametrize("mode", sorted(main.MODES))

@@ -85,10 +85,19 @@ def test_the_report_counts_events_and_false_alarms(tmp_path):
     strict = next(s for s in curve if s["threshold"] == 0.85)
     assert (strict["found"], strict["false_alarms"]) == (1, 0)
     (line,) = summarise("fight", report)
+    assert line.startswith("fight: Fight at 0.5, in 2 of 3 videos, the labelled ones: ")
     assert "1 of 1 events found, 1 of 2 alarms false" in line
     assert "100.0 false alarms per hour, in 0.01 h (36 s) of normal video" in line
     remove_evaluations(tmp_path)
-    assert not list((tmp_path / "evaluation").iterdir())
+    assert not (tmp_path / "evaluation").exists()
+
+
+def test_what_others_put_beside_the_reports_stays(tmp_path):
+    note = tmp_path / "evaluation" / "note.txt"
+    note.parent.mkdir()
+    note.touch()
+    remove_evaluations(tmp_path)
+    assert note.exists()
 
 
 def test_the_tolerance_of_the_config_counts(tmp_path):
@@ -112,10 +121,15 @@ def test_a_report_without_a_window_or_normal_footage(tmp_path):
     empty = evaluated(truth)
     report = write_evaluation(config(), tmp_path, "fight", empty, [])
     assert (report["windows"]["count"], report["events"]) == (0, {})
+    report = write_evaluation(config(), tmp_path, "fight", empty, ["b.mp4"])
+    (line,) = summarise("fight", report)
+    assert line == "fight: nothing is measured: no labelled video was analysed"
     only = evaluated(truth, record({"fight": result(sliding([0.9] * 9))}))
     report = write_evaluation(config(), tmp_path, "fight", only, ["Fight/a.mp4"])
     assert report["events"]["Fight"]["chosen"]["false_alarms_per_hour"] is None
-    assert "no normal footage" in summarise("fight", report)[0]
+    (line,) = summarise("fight", report)
+    assert line.startswith("fight: Fight at 0.5: 1 of 1 events found")
+    assert "no normal footage" in line
 
 
 # --- where the truth comes from --------------------------------------------------------
@@ -139,13 +153,19 @@ def test_a_table_speaks_of_both_services(tmp_path):
 @pytest.mark.parametrize(
     ("row", "message"),
     [
-        ("a.mp4,1,2,Fihgt", "did you mean 'Fight'"),
+        ("a.mp4,1,2,Fihgt", "^inference.labels: .*:2: unknown class .* did you mean 'Fight'"),
         ("x.mp4,1,2,Fight", "such as 'a.mp4', found none"),
     ],
 )
 def test_a_table_with_a_slip_is_refused(tmp_path, row, message):
     with pytest.raises(ConfigError, match=message):
         read_truth(config(labels=table(tmp_path, row), input=tmp_path), CLASSES, ["a.mp4"])
+
+
+def test_no_table_is_refused_with_its_key(tmp_path):
+    gone = tmp_path / "gone.csv"
+    with pytest.raises(ConfigError, match=r"^inference.labels: expected a CSV file, .*gone\.csv$"):
+        read_truth(config(labels=gone), CLASSES, ["a.mp4"])
 
 
 def test_a_table_may_name_other_videos_and_says_so(tmp_path, caplog):
@@ -162,7 +182,25 @@ def test_folders_are_the_truth_without_a_table():
     assert truth == {
         "fight": Truth("folders", {"Fight/a.mp4": "Fight", "x/NonFight/b.mp4": "NonFight"})
     }
+
+
+def test_folders_that_are_no_classes_are_named(caplog):
+    assert read_truth(config(), CLASSES, ["싸움/a.mp4", "정상/b.mp4", "c.mp4"]) == {}
+    (said,) = caplog.messages
+    assert "expected folders NonFight, Fight (fight) or Normal, Falldown (falldown)" in said
+    assert "found 싸움, 정상; " in said
+    assert "nothing is measured" in said
+    assert "rename them, or name a table in inference.labels" in said
+
+
+def test_videos_in_no_folder_need_no_warning(caplog):
     assert read_truth(config(), CLASSES, ["c.mp4"]) == {}
+    assert caplog.messages == []
+
+
+def test_of_many_folders_the_first_are_named(caplog):
+    read_truth(config(), CLASSES, [f"camera {i:02}/a.mp4" for i in range(50)])
+    assert "camera 09, ...;" in caplog.text
 
 
 def test_what_a_rest_zone_suppresses_is_no_false_alarm():

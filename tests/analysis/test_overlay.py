@@ -294,6 +294,16 @@ def test_the_lane_of_lying_says_how_long_by_now():
     assert lane([0.25]).value_text(0.5) == "0.25"
 
 
+def test_the_lane_says_on_which_side_of_the_threshold_a_probability_is():
+    near = lane([0.499, 0.1, 0.1, 0.5], threshold=0.5)
+    assert [near.value_text(t) for t in (0.5, 2.5, 3.5)] == ["0.499", "0.10", "0.50"]
+    assert near.widest_value() == "00000"
+    assert lane([np.nan, 0.3]).widest_value() == "0000"
+    narrow, wide = (Timeline([one], SPAN_S, 480, 270) for one in (lane([0.4]), lane([0.499996])))
+    begins = [int((one.draw(0) == 255).all(axis=2).sum(axis=0).argmax()) for one in (narrow, wide)]
+    assert begins[0] < begins[1]  # the curve begins where the longer number ends
+
+
 def test_what_a_rest_zone_suppresses_is_a_grey_bar_and_frames_nobody():
     frames = drawn({"falldown": falls(suppressed=[lying(2.0, 4.0, zone="bed")])}, crowd())
     still = drawn({"falldown": falls()}, crowd())

@@ -182,7 +182,9 @@ def test_bad_settings_stop_before_any_work(place, overrides, message):
 
 
 def test_bad_inputs_and_models_name_themselves(place):
-    with pytest.raises(FileNotFoundError, match=r"inference\.input: .*found nothing"):
+    with pytest.raises(
+        FileNotFoundError, match=r"input: expected a video or a folder of videos, found nothing"
+    ):
         run(place, f"inference.input={place.parent / 'nowhere'}")
     (place.parent / "empty").mkdir()
     with pytest.raises(ValueError, match=r"inference\.input: expected videos"):

@@ -181,6 +181,14 @@ def test_an_event_near_the_threshold_is_explained():
     assert "(pose 0.25, no movement measured" in lines(streamed(movement=False))[1]
 
 
+def test_a_stream_just_under_the_threshold_is_not_rounded_to_it():
+    service = streamed()
+    (event,) = service.events
+    near = replace(event, streams={"pose": 0.499, "movement": 0.55})
+    said = lines(replace(service, events=(near,)))[1]
+    assert "(pose 0.499, movement 0.55; near the threshold 0.5, pose is against)" in said
+
+
 def test_a_near_miss_is_explained():
     text, changes = other_rule([found(streamed([0.1, 0.45]))], {"fight": RULES})
     assert text == (

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from analysis.record import Event, Person
+from analysis.record import Event, Person, probability_text
 from analysis.summary import COLUMNS, SHOWN, Found, event_lines, other_rule, summary_rows
 from annotation.workspace import Outcome
 from tests.analysis.records import record, result, window
@@ -81,6 +81,27 @@ NOBODY = Found("n.mp4", {"fight": (), "falldown": ()}, {}, None)
 )  # fmt: skip
 def test_the_next_run_shows_other_events(found, text, changes):
     assert other_rule(found, RULES) == (text, changes)
+
+
+@pytest.mark.parametrize(
+    ("value", "threshold", "form", "text"),
+    [
+        (0.499, 0.5, ".2f", "0.499"), (0.499999, 0.5, ".2f", "0.499999"), (0.5, 0.5, ".2f", "0.50"),
+        (0.625, 0.625, ".2f", "0.625"), (0.494, 0.5, ".2f", "0.49"), (0.9999, 1.0, ".2f", "0.9999"),
+        (0.49999, 0.5, ".3g", "0.49999"), (0.00345, 0.5, ".3g", "0.00345"),
+        (0.49996, 0.5, ".4f", "0.49996"),
+    ],
+)  # fmt: skip
+def test_a_rounded_probability_stays_on_its_side_of_the_threshold(value, threshold, form, text):
+    assert probability_text(value, threshold, form) == text
+
+
+def test_a_near_miss_is_not_rounded_to_the_threshold():
+    text, _ = other_rule([judged(fight=0.4999, falldown=0.1)], RULES)
+    assert text == "fight is most probable in a.mp4, 0.4999"
+    outcome = Outcome("a.mp4", "done", "", 20)
+    row = summary_rows(outcome, record({"fight": result([window(0.0, 0.49996)])}), ["fight"])[0]
+    assert row[COLUMNS.index("peak_probability")] == "0.49996"
 
 
 @pytest.mark.parametrize(
