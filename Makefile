@@ -26,7 +26,7 @@ PY := $(VENV)/bin/python
 PIP := $(PY) -m pip install --disable-pip-version-check --quiet
 # One thread per process: spinning thread pools slow each other down on few cores.
 QUIET_CORES := OMP_NUM_THREADS=1 OMP_WAIT_POLICY=PASSIVE
-# Tests run in one process per core; each may take 2 GB.
+# Tests run in one process per core; each takes 1 GB.
 PARALLEL := -n auto --maxprocesses 4 --dist worksteal
 
 # A stamp is newer than the lists it was installed from, so that a second call does nothing.
