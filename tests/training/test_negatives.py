@@ -80,7 +80,7 @@ def test_a_fold_learns_from_all_of_them_and_validates_on_none(tmp_path, stage3, 
     truth, samples = read_truth(stage3), all_samples(stage3)
     job = outer_job(tmp_path, truth)
     seen = {}
-    predict = learning.predict
+    predict = learning.predict_views
 
     def spy(checkpoint, tested, views=()):
         folder = tmp_path / "outer"
@@ -90,7 +90,7 @@ def test_a_fold_learns_from_all_of_them_and_validates_on_none(tmp_path, stage3, 
         seen["test"] = {s.name for s in tested}
         return predict(checkpoint, tested, views=views)
 
-    monkeypatch.setattr(learning, "predict", spy)
+    monkeypatch.setattr(learning, "predict_views", spy)
     run_fold(job, samples)
     assert truth.negatives.keys() < seen["train"]
     assert seen["val"]
