@@ -289,7 +289,7 @@ class ClipFinder:
             yield build_sample(cut, clip.track_ids, len(clip.track_ids), clip.name, label)
 
 
-def evenly(clips: Sequence[Clip], count: int) -> list[Clip]:
+def evenly_spaced(clips: Sequence[Clip], count: int) -> list[Clip]:
     """Return at most ``count`` clips, evenly spread over the sequence, in its order."""
     if len(clips) <= count:
         return list(clips)

@@ -8,7 +8,8 @@ from typing import Any
 
 from annotation.clips import ClassFigures, Clip, VideoClips, clip_name
 from annotation.near_duplicates import duplicate_warnings
-from annotation.negatives import Negatives, describe_negatives
+from annotation.negatives import Negatives
+from annotation.negatives_report import describe_negatives
 from recognizer.artifacts import sha256_file
 from recognizer.config import DatasetSection
 from recognizer.dataset.split import SPLITS, class_weights, folder_split

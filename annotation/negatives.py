@@ -5,7 +5,6 @@ A classifier of fights that never saw a fall takes falls for fights, and the oth
 the normal class. It is never validated or tested on, so it must not hold what is.
 """
 
-import hashlib
 import logging
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -15,10 +14,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from annotation.clips import Clip, ClipFinder, VideoClips, evenly
+from annotation.clips import Clip, ClipFinder, VideoClips, evenly_spaced
+from annotation.negatives_folders import read_folders
 from annotation.progress import Watch
 from annotation.sources import known_sources
-from annotation.workspace import MANIFEST, Manifest, read_manifest
+from annotation.workspace import MANIFEST
 from recognizer.artifacts import sha256_file
 from recognizer.config import Config, DatasetSection
 from recognizer.config_file import ConfigError
@@ -89,7 +89,7 @@ class Negatives:
 
 
 @dataclass(frozen=True, eq=False, slots=True)
-class Positives:
+class LabelledTracks:
     """The data set that the negatives are for.
 
     Attributes:
@@ -111,7 +111,7 @@ class Positives:
         return [clip for video in self.found for clip in video.clips]
 
 
-def find_negatives(config: Config, data: Positives, watch: Watch) -> Negatives | None:
+def find_negatives(config: Config, data: LabelledTracks, watch: Watch) -> Negatives | None:
     """Return the windows of ``dataset.negatives``, None where it names no folder.
 
     Raises:
@@ -143,34 +143,9 @@ def find_negatives(config: Config, data: Positives, watch: Watch) -> Negatives |
     return Negatives(normal, window_s, tuple(folders))
 
 
-def read_folders(
-    folders: Sequence[Path], data: Path, settings: Mapping[str, Any]
-) -> dict[Path, Manifest]:
-    """Return the manifests of ``dataset.negatives``, before any video is read.
-
-    Args:
-        folders: of stage 2.
-        data: the folder of the data set's tracks.
-        settings: what those were made with.
-
-    Raises:
-        ConfigError, FileNotFoundError, ArtifactError: as ``find_negatives``.
-
-    """
-    _check_places(folders, data)
-    return {path: _read(path, settings) for path in folders}
-
-
 def median_s(clips: Sequence[Clip]) -> float:
     """Return the median length of clips, seconds: the window of what learns from whole clips."""
     return round(float(np.median([clip.stop_s - clip.start_s for clip in clips])), 3)
-
-
-def combined_digest(digests: Sequence[str]) -> str:
-    """Return one digest of several, the only one itself."""
-    if len(digests) == 1:
-        return digests[0]
-    return hashlib.sha256("\n".join(digests).encode()).hexdigest()
 
 
 def _folder(
@@ -194,7 +169,7 @@ def _folder(
     for video in sorted(found, key=lambda v: v.outcome.video):
         kept = [
             (clip.name, replace(clip, name=f"negatives/{number}/{clip.name}"))
-            for clip in evenly(video.clips, most)
+            for clip in evenly_spaced(video.clips, most)
         ]
         hashes = {c.name: video.hashes[old] for old, c in kept if old in video.hashes}
         chosen.append(replace(video, clips=[clip for _, clip in kept], hashes=hashes))
@@ -209,53 +184,8 @@ def _folder(
 # --- refusals ----------------------------------------------------------------------
 
 
-def _check_places(folders: Sequence[Path], data: Path) -> None:
-    seen = {data.resolve(): "the data set's own tracks"}
-    for path in folders:
-        if known := seen.get(path.resolve()):
-            raise ConfigError(
-                f"dataset.negatives: expected other footage than the data set's, each folder once, "
-                f"got {path}: {known}; leave it out"
-            )
-        seen[path.resolve()] = "named twice"
-
-
-def _read(path: Path, expected: Mapping[str, Any]) -> Manifest:
-    """Return a folder's manifest; refuse another stage, other settings and nothing in it."""
-    manifest = read_manifest(path)
-    if manifest.stage != "stage2":
-        raise ConfigError(
-            f"dataset.negatives: expected the folder of a stage 2 (tracks), got one of "
-            f"{manifest.stage}: {path}; name the folder that --mode annotation.stage2 writes"
-        )
-    own, data = ({k: v for k, v in s.items() if k != "scoring"}
-                 for s in (manifest.settings, expected))  # fmt: skip
-    if other := list(_differences(own, data)):
-        shown = "; ".join(f"{key}: {a!r:.80} instead of {b!r:.80}" for key, a, b in other[:_NAMED])
-        raise ConfigError(
-            f"dataset.negatives: expected poses and tracks made as the data set's, or the network "
-            f"learns to tell the settings apart, got others in {path}: {shown}; run stages 1 and 2 "
-            "on that footage with this config"
-        )
-    if not any(outcome.state != "refused" for outcome in manifest.outcomes):
-        raise ConfigError(
-            f"dataset.negatives: expected tracked videos in {path}, found none "
-            f"({len(manifest.outcomes)} refused); leave the folder out"
-        )
-    return manifest
-
-
-def _differences(one: Any, other: Any, key: str = "") -> Iterator[tuple[str, Any, Any]]:
-    """Yield where two trees of settings differ: the key and both values, None where it is not."""
-    if isinstance(one, Mapping) and isinstance(other, Mapping):
-        for name in sorted(one.keys() | other.keys()):
-            yield from _differences(one.get(name), other.get(name), f"{key}.{name}".lstrip("."))
-    elif one != other:
-        yield key, one, other
-
-
 def _refuse_what_is_tested(
-    path: Path, folder: NegativeFolder, data: Positives, max_distance: float | None
+    path: Path, folder: NegativeFolder, data: LabelledTracks, max_distance: float | None
 ) -> None:
     """Refuse footage that the data set has as well, whatever its split.
 
@@ -274,7 +204,7 @@ def _refuse_what_is_tested(
         )
 
 
-def _same_names(folder: NegativeFolder, data: Positives) -> list[str]:
+def _same_names(folder: NegativeFolder, data: LabelledTracks) -> list[str]:
     known = {nfc(name) for pair in data.source_of.items() for name in pair}
     return [
         f"{video} is called as a video of the data set" if nfc(video) in known
@@ -284,7 +214,7 @@ def _same_names(folder: NegativeFolder, data: Positives) -> list[str]:
     ]  # fmt: skip
 
 
-def _copies(folder: NegativeFolder, data: Positives) -> list[str]:
+def _copies(folder: NegativeFolder, data: LabelledTracks) -> list[str]:
     known = {video.content: video.outcome.video for video in data.found if video.content}
     return [
         f"{video.outcome.video} is a copy of {known[video.content]}"
@@ -293,7 +223,7 @@ def _copies(folder: NegativeFolder, data: Positives) -> list[str]:
     ]
 
 
-def _alike(folder: NegativeFolder, data: Positives, max_distance: float) -> list[str]:
+def _alike(folder: NegativeFolder, data: LabelledTracks, max_distance: float) -> list[str]:
     """Return which windows look like a sample of the data set."""
     ours, theirs = _hashes(data.found), _hashes(folder.found)
     names = [*ours, *theirs]
@@ -307,66 +237,3 @@ def _alike(folder: NegativeFolder, data: Positives, max_distance: float) -> list
 
 def _hashes(found: Sequence[VideoClips]) -> dict[str, NDArray[np.uint64]]:
     return {name: own for video in found for name, own in video.hashes.items()}
-
-
-# --- metadata.json -----------------------------------------------------------------
-
-
-def describe_negatives(negatives: Negatives, section: DatasetSection) -> dict[str, Any]:
-    """Return what ``metadata.json`` says of them: folders with counts, and each sample."""
-    return {
-        "class": negatives.class_name,
-        "window_s": negatives.window_s,
-        "max_s_per_video": section.negatives_s,
-        "folders": [_folder_facts(folder) for folder in negatives.folders],
-        "samples": {
-            clip.name: {
-                "video": clip.video,
-                "start_s": clip.start_s,
-                "stop_s": clip.stop_s,
-                "class": clip.class_name,
-                "label": section.classes[clip.class_name],
-                "split": "train",
-                "source": folder.source_of[clip.video],
-                "people": len(clip.track_ids),
-                "track_ids": list(clip.track_ids),
-                "frames": clip.frames,
-                "size_wh": list(video.size_wh),
-                "fps": video.fps,
-            }
-            for folder in negatives.folders
-            for video in folder.found
-            for clip in video.clips
-        },
-    }
-
-
-def _folder_facts(folder: NegativeFolder) -> dict[str, Any]:
-    used = [video.outcome.video for video in folder.found if video.clips]
-    return {
-        "folder": folder.name,
-        "manifest_sha256": folder.sha256,
-        "videos": len(folder.found),
-        "videos_used": len(used),
-        "sources": sorted({folder.source_of[video] for video in used}),
-        "windows_with_people": folder.windows,
-        "samples": len(folder.clips),
-        "left_out": {
-            video.outcome.video: video.outcome.reason for video in folder.found if not video.clips
-        },
-    }
-
-
-def negatives_lines(value: Mapping[str, Any] | None) -> list[str]:
-    """Return the lines of the report's page, none without negatives."""
-    if value is None:
-        return []
-    lines = [
-        f"Negatives, learnt from as {value['class']} in train alone (windows of "
-        f"{value['window_s']:g} s, at most {value['max_s_per_video']:g} s of a video):"
-    ]
-    return ["", *lines, *(
-        f"- {one['folder']}: {one['samples']} samples of {one['videos_used']} of {one['videos']} "
-        f"videos, {one['windows_with_people']} windows with people"
-        for one in value["folders"]
-    )]  # fmt: skip

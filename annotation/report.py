@@ -12,7 +12,7 @@ from annotation.clips import CONFIDENCE_BINS, ClassFigures
 from annotation.contact_sheet import MOMENTS, ContactSheets, Strip, slot_color
 from annotation.metadata import Dataset
 from annotation.near_duplicates import TABLE, describe_comparison, write_table
-from annotation.negatives import negatives_lines
+from annotation.negatives_report import negatives_lines
 from annotation.progress import Watch
 from recognizer.artifacts import atomic_path
 from recognizer.dataset.split import SPLITS

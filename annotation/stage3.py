@@ -28,13 +28,8 @@ from annotation.metadata import (
     is_finished,
 )
 from annotation.near_duplicates import duplicate_warnings, near_duplicates
-from annotation.negatives import (
-    Negatives,
-    Positives,
-    combined_digest,
-    find_negatives,
-    read_folders,
-)
+from annotation.negatives import LabelledTracks, Negatives, find_negatives
+from annotation.negatives_folders import combined_digest, read_folders
 from annotation.progress import Watch, silent
 from annotation.report import write_report, write_sheets
 from annotation.sources import find_sources
@@ -166,7 +161,7 @@ def _dataset(
         raise
     except ValueError as error:  # too few sources: say where the others went
         raise ValueError(f"stage 3: {error}{_without_sample(found)}") from error
-    data = Positives(stage2_dir(config), stage2.settings, found, source_of)
+    data = LabelledTracks(stage2_dir(config), stage2.settings, found, source_of)
     negatives = find_negatives(config, data, watch)
     dealt = [(m, split_of_video[m.video]) for m in members]
     proof = check_no_leak([*dealt, *_in_train(negatives, section)])

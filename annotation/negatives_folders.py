@@ -1,0 +1,82 @@
+"""The folders of ``dataset.negatives``: checked before any video of them is read."""
+
+import hashlib
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from annotation.workspace import Manifest, read_manifest
+from recognizer.config_file import ConfigError
+
+_NAMED = 5  # of many equal faults, how many a message names
+
+
+def read_folders(
+    folders: Sequence[Path], data: Path, settings: Mapping[str, Any]
+) -> dict[Path, Manifest]:
+    """Return the manifests of ``dataset.negatives``, before any video is read.
+
+    Args:
+        folders: of stage 2.
+        data: the folder of the data set's tracks.
+        settings: what those were made with.
+
+    Raises:
+        ConfigError, FileNotFoundError, ArtifactError: a folder that is no stage 2, was made
+            with other settings or is damaged.
+
+    """
+    _check_places(folders, data)
+    return {path: _read(path, settings) for path in folders}
+
+
+def combined_digest(digests: Sequence[str]) -> str:
+    """Return one digest of several, the only one itself."""
+    if len(digests) == 1:
+        return digests[0]
+    return hashlib.sha256("\n".join(digests).encode()).hexdigest()
+
+
+def _check_places(folders: Sequence[Path], data: Path) -> None:
+    seen = {data.resolve(): "the data set's own tracks"}
+    for path in folders:
+        if known := seen.get(path.resolve()):
+            raise ConfigError(
+                f"dataset.negatives: expected other footage than the data set's, each folder once, "
+                f"got {path}: {known}; leave it out"
+            )
+        seen[path.resolve()] = "named twice"
+
+
+def _read(path: Path, expected: Mapping[str, Any]) -> Manifest:
+    """Return a folder's manifest; refuse another stage, other settings and nothing in it."""
+    manifest = read_manifest(path)
+    if manifest.stage != "stage2":
+        raise ConfigError(
+            f"dataset.negatives: expected the folder of a stage 2 (tracks), got one of "
+            f"{manifest.stage}: {path}; name the folder that --mode annotation.stage2 writes"
+        )
+    own, data = ({k: v for k, v in s.items() if k != "scoring"}
+                 for s in (manifest.settings, expected))  # fmt: skip
+    if other := list(_differences(own, data)):
+        shown = "; ".join(f"{key}: {a!r:.80} instead of {b!r:.80}" for key, a, b in other[:_NAMED])
+        raise ConfigError(
+            f"dataset.negatives: expected poses and tracks made as the data set's, or the network "
+            f"learns to tell the settings apart, got others in {path}: {shown}; run stages 1 and 2 "
+            "on that footage with this config"
+        )
+    if not any(outcome.state != "refused" for outcome in manifest.outcomes):
+        raise ConfigError(
+            f"dataset.negatives: expected tracked videos in {path}, found none "
+            f"({len(manifest.outcomes)} refused); leave the folder out"
+        )
+    return manifest
+
+
+def _differences(one: Any, other: Any, key: str = "") -> Iterator[tuple[str, Any, Any]]:
+    """Yield where two trees of settings differ: the key and both values, None where it is not."""
+    if isinstance(one, Mapping) and isinstance(other, Mapping):
+        for name in sorted(one.keys() | other.keys()):
+            yield from _differences(one.get(name), other.get(name), f"{key}.{name}".lstrip("."))
+    elif one != other:
+        yield key, one, other
