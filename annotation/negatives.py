@@ -96,7 +96,8 @@ class LabelledTracks:
         folder: stage 2's.
         settings: what its tracks were made with.
         found: what each of its videos gives.
-        source_of: the recording, by video.
+        source_of: the recording, by video, as ``dataset.split`` names it: sources that share a
+            copied file are not merged, so that each name is known.
 
     """
 

@@ -10,7 +10,7 @@ import hashlib
 import json
 import logging
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -151,7 +151,8 @@ def _dataset(
     section = config.dataset
     clips = sorted((c for video in found for c in video.clips), key=lambda c: c.name)
     _require_samples(clips, section, finder.reasons)
-    source_of, copies = _sources(section, found)
+    named = _named_sources(section, found)
+    source_of, copies = _merge_copies(named, found)
     members = [
         Member(c.name, c.video, source_of[c.video], section.classes[c.class_name]) for c in clips
     ]
@@ -161,7 +162,7 @@ def _dataset(
         raise
     except ValueError as error:  # too few sources: say where the others went
         raise ValueError(f"stage 3: {error}{_without_sample(found)}") from error
-    data = LabelledTracks(stage2_dir(config), stage2.settings, found, source_of)
+    data = LabelledTracks(stage2_dir(config), stage2.settings, found, named)
     negatives = find_negatives(config, data, watch)
     dealt = [(m, split_of_video[m.video]) for m in members]
     proof = check_no_leak([*dealt, *_in_train(negatives, section)])
@@ -219,25 +220,30 @@ def _without_sample(found: list[VideoClips]) -> str:
     return f". {reasons.total()} of {len(found)} videos gave no sample: {why}{more}"
 
 
-def _sources(
-    section: DatasetSection, found: Iterable[VideoClips]
-) -> tuple[dict[str, str], list[list[str]]]:
-    """Return each video's source, and the groups of videos that are copies of one file.
-
-    Copies under several names would leak as surely as cuts of one recording; the sources
-    that share a copy become one.
-    """
+def _named_sources(section: DatasetSection, found: Iterable[VideoClips]) -> dict[str, str]:
+    """Return the source of each video with labelled parts, as ``dataset.split`` says."""
     used = {video.outcome.video: video for video in found if video.clips or video.nobody}
     class_of = {
         name: (video.clips[0] if video.clips else video.nobody[0]).class_name
         for name, video in used.items()
         if not section.segments
     }
-    source_of = find_sources(section.split, list(used), class_of)
+    return find_sources(section.split, list(used), class_of)
+
+
+def _merge_copies(
+    named: Mapping[str, str], found: Iterable[VideoClips]
+) -> tuple[dict[str, str], list[list[str]]]:
+    """Return each video's source, and the groups of videos that are copies of one file.
+
+    Copies under several names would leak as surely as cuts of one recording; the sources
+    that share a copy become one.
+    """
+    source_of = dict(named)
     by_content: dict[str, list[str]] = {}
-    for name in sorted(used):
-        if used[name].content:
-            by_content.setdefault(used[name].content, []).append(name)
+    for video in sorted(found, key=lambda v: v.outcome.video):
+        if video.content and video.outcome.video in named:
+            by_content.setdefault(video.content, []).append(video.outcome.video)
     copies = [names for names in by_content.values() if len(names) > 1]
     for names in copies:
         kept = min(source_of[name] for name in names)
