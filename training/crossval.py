@@ -43,7 +43,7 @@ from training.movement_fit import (
     predict_streams,
 )
 from training.places import ROOT, as_list, check_network, find_pickle, train_config
-from training.truth import Facts, Predictions, Truth, check_agreement, read_truth
+from training.truth import Facts, Predictions, Truth, check_agreement, check_complete, read_truth
 
 logger = logging.getLogger(__name__)
 
@@ -79,8 +79,7 @@ def crossval(config: Config, watch: Watch) -> int:
     found = check_splits(paths, len(truth.classes), training="", may_be_empty=SPLITS)
     samples = {sample.name: sample for split in SPLITS for sample in found[split]}
     check_agreement(truth, list(samples.values()), setup.dataset_dir)
-    if lost := sorted(truth.samples.keys() - samples):
-        raise ValueError(f"{setup.dataset_dir}: metadata.json names {lost[0]!r}, no pickle has it")
+    check_complete(truth, samples, setup.dataset_dir)
     everything = {**truth.samples, **(truth.nobody or {})}
     parts = _parts(setup, everything, set(samples))
     names = "+".join(setup.configs)

@@ -36,7 +36,7 @@ from training.movement_fit import (
     measured_folds,
 )
 from training.places import ROOT, best_checkpoint, check_network, find_pickle
-from training.truth import Truth, check_agreement, read_truth
+from training.truth import Truth, check_agreement, check_complete, read_truth
 
 logger = logging.getLogger(__name__)
 
@@ -54,6 +54,7 @@ def train_movement(config: Config, watch: Watch) -> int:
                          training="", may_be_empty=SPLITS)  # fmt: skip
     samples = [sample for split in SPLITS for sample in found[split]]
     check_agreement(truth, samples, folder)
+    check_complete(truth, {sample.name for sample in samples}, folder)
     own = [sample.name for sample in samples if sample.name in truth.samples]
     names = [name for name in own if truth.samples[name].split != "test"]
     measures = measure_samples(samples, service, wanted=True)
