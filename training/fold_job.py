@@ -28,6 +28,7 @@ from recognizer.types import Sample
 SCHEMA = "recognizer.crossval_fold"
 RESULT = "predictions.npz"
 _NEVER_S = float("inf")  # a training says nothing for minutes; that is no stall
+_ROUNDING = 1e-6  # of a probability of 1
 _INNER_RATIOS = (0.8, 0.2, 0.0)  # of the training part, where a config asks for validation
 
 
@@ -72,21 +73,42 @@ def job_key(facts: Mapping[str, Any], train: Sequence[str], test: Sequence[str])
 def read_result(job: FoldJob) -> NDArray[np.float64] | None:
     """Return the finished probabilities (1 + views, N, K), None if not done.
 
-    Of ``job.test`` in that order, as they are and in each of ``job.views``.
+    Of ``job.test`` in that order, as they are and in each of ``job.views``. A file that holds
+    anything else counts as none: the fold is trained again.
     """
     try:
         arrays, meta = read_npz(job.folder / RESULT, SCHEMA)
-    except (FileNotFoundError, ArtifactError):
+    except (OSError, ArtifactError):
         return None
-    if meta.get("key") != job.key or tuple(meta.get("names", ())) != job.test:
+    names, views = (_strings(meta.get(key, ())) for key in ("names", "views"))
+    values = arrays.get("probabilities")
+    if meta.get("key") != job.key or names != job.test or views is None or values is None:
         return None
-    values = arrays["probabilities"]
     if values.ndim == 2:  # earlier versions wrote (N, K)
         values = values[None]
-    known = ["", *meta.get("views", ())]  # what was predicted; a job may need less
-    if len(known) != len(values) or not set(job.views) <= set(known):
+    known = ["", *views]  # what was predicted; a job may need less
+    if not _are_probabilities(values, (len(known), len(job.test))):
+        return None
+    if not set(job.views) <= set(known):
         return None
     return values[[known.index(view) for view in ("", *job.views)]]
+
+
+def _strings(value: Any) -> tuple[str, ...] | None:
+    """Return a list of strings as a tuple, None if it is none."""
+    fits = isinstance(value, list | tuple) and all(isinstance(one, str) for one in value)
+    return tuple(value) if fits else None
+
+
+def _are_probabilities(values: NDArray[Any], shape: tuple[int, int]) -> bool:
+    """Tell whether (V, N, K) are finite numbers from 0 to 1 of two or more classes."""
+    return (
+        values.ndim == 3
+        and values.shape[:2] == shape
+        and values.shape[2] >= 2
+        and np.issubdtype(values.dtype, np.floating)
+        and bool(((values >= 0) & (values <= 1 + _ROUNDING)).all())  # false of what is no number
+    )
 
 
 def finished(job: FoldJob) -> NDArray[np.float64]:
