@@ -36,7 +36,7 @@ from training.movement_fit import (
     measured_folds,
 )
 from training.places import ROOT, best_checkpoint, check_network, find_pickle
-from training.truth import Truth, check_agreement, check_complete, read_truth
+from training.truth import Truth, check_agreement, check_complete, pickles_of, read_truth
 
 logger = logging.getLogger(__name__)
 
@@ -50,8 +50,8 @@ def train_movement(config: Config, watch: Watch) -> int:
     truth = read_truth(folder)
     if truth.service != service:
         raise ConfigError(f"dataset.service: {service}, but {folder} was made for {truth.service}")
-    found = check_splits({split: folder / f"{split}.pkl" for split in SPLITS}, len(truth.classes),
-                         training="", may_be_empty=SPLITS)  # fmt: skip
+    paths = pickles_of(truth, folder)
+    found = check_splits(paths, len(truth.classes), training="", may_be_empty=SPLITS)
     samples = [sample for split in SPLITS for sample in found[split]]
     check_agreement(truth, samples, folder)
     check_complete(truth, {sample.name for sample in samples}, folder)

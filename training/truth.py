@@ -19,7 +19,8 @@ from numpy.typing import NDArray
 from annotation.metadata import METADATA, SCHEMA
 from annotation.stills import sample_fps_of
 from recognizer.action.evaluation import Scores, measure
-from recognizer.artifacts import ArtifactError, write_atomic
+from recognizer.artifacts import ArtifactError, sha256_file, write_atomic
+from recognizer.dataset.split import SPLITS
 from recognizer.types import Sample
 
 NORMAL = 0  # the label of "nothing happens", by the contract of the classifiers
@@ -156,6 +157,23 @@ def _check_negatives(truth: Truth) -> None:
                 f"negatives: expected samples of other sources, in train alone; {name!r} {fault}; "
                 "run --mode annotation.stage3 again"
             )
+
+
+def pickles_of(truth: Truth, folder: Path) -> dict[str, Path]:
+    """Return the pickle of each split, as metadata beside it was written about.
+
+    Raises:
+        ValueError: one that is not there, or was changed.
+
+    """
+    paths = {split: folder / f"{split}.pkl" for split in SPLITS}
+    for split, path in paths.items():
+        if not path.is_file() or sha256_file(path) != truth.sha256.get(split):
+            raise ValueError(
+                f"{path}: is not the pickle that {METADATA} beside it is about; run --mode "
+                "annotation.stage3 again"
+            )
+    return paths
 
 
 def check_agreement(truth: Truth, samples: Sequence[Sample], folder: Path) -> None:

@@ -9,6 +9,7 @@ import pytest
 
 from annotation.progress import silent
 from recognizer.artifacts import ArtifactError, write_npz
+from recognizer.dataset.mmaction import read_split, write_split
 from tests.annotation.datasets import facts
 from tests.annotation.made_tracks import FALLS, config, stage2
 from tests.annotation.real_tracks import without_pictures
@@ -127,3 +128,15 @@ def test_a_result_of_another_shape_or_type_counts_as_none(tmp_path, change, know
     write_npz(tmp_path / RESULT, tmp_path, arrays, meta)
     found = read_result(job)
     assert (found is not None) == known
+
+
+@pytest.mark.parametrize("split", ["train", "test"])
+@pytest.mark.parametrize("mode", [crossval, train_movement])
+def test_pickles_changed_by_hand_are_refused_before_any_training(tmp_path, stage3, mode, split):
+    folder = edited(stage3, tmp_path / "edited", lambda metadata: None)
+    samples = list(read_split(folder / f"{split}.pkl"))
+    samples[0].keypoints[:] += 1
+    write_split(folder / f"{split}.pkl", folder, samples)
+    with pytest.raises(ValueError, match=rf"{split}.pkl: is not the pickle that metadata.json"):
+        mode(small_crossval(tmp_path, folder, CONFIG), silent)
+    assert not list(tmp_path.rglob("*.npz"))
