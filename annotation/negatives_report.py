@@ -49,6 +49,18 @@ def _folder_facts(folder: NegativeFolder) -> dict[str, Any]:
         "left_out": {
             video.outcome.video: video.outcome.reason for video in folder.found if not video.clips
         },
+        "unreadable": {
+            video.outcome.video: video.outcome.reason for video in folder.found if video.unreadable
+        },
+    }
+
+
+def unreadable_negatives(metadata: Mapping[str, Any]) -> dict[str, str]:
+    """Return why which results of stage 2 could not be read, by folder and video."""
+    return {
+        f"{folder['folder']}: {video}": reason
+        for folder in metadata.get("negatives", {}).get("folders", ())
+        for video, reason in folder.get("unreadable", {}).items()
     }
 
 

@@ -12,7 +12,7 @@ from annotation.clips import CONFIDENCE_BINS, ClassFigures
 from annotation.contact_sheet import MOMENTS, ContactSheets, Strip, slot_color
 from annotation.metadata import Dataset
 from annotation.near_duplicates import TABLE, describe_comparison, write_table
-from annotation.negatives_report import negatives_lines
+from annotation.negatives_report import negatives_lines, unreadable_negatives
 from annotation.progress import Watch
 from recognizer.artifacts import atomic_path
 from recognizer.dataset.split import SPLITS
@@ -246,7 +246,7 @@ def summarise(metadata: Mapping[str, Any]) -> str:
     ]
     if metadata["warnings"]:
         lines += ["", "Warnings:", *(f"- {text}" for text in metadata["warnings"])]
-    failures = list(metadata["failures"].items())
+    failures = list((metadata["failures"] | unreadable_negatives(metadata)).items())
     if failures:
         lines += ["", "Refused or damaged:"]
         lines += [f"- {video}: {reason}" for video, reason in failures[:_MAX_FAILURES]]

@@ -2,10 +2,15 @@
 
 import pytest
 
+from annotation.pipeline import stage3
+from annotation.progress import silent
+from annotation.workspace import result_path
 from recognizer.config_file import ConfigError
-from tests.annotation.datasets import facts
+from tests.annotation.datasets import facts, quick_pictures
 from tests.annotation.made_tracks import CLIPS, FALLS, config, stage2
 from tests.annotation.real_tracks import without_pictures
+
+__all__ = ["quick_pictures"]
 
 
 def test_a_source_that_copies_hide_behind_another_name_is_known(tmp_path):
@@ -25,3 +30,24 @@ def test_a_source_that_copies_hide_behind_another_name_is_known(tmp_path):
 def test_made_up_falls_are_learnt_from(tmp_path):
     told = facts(without_pictures(config(tmp_path, [stage2(tmp_path / "falls", FALLS)])))
     assert {s["video"] for s in told["negatives"]["samples"].values()} == set(FALLS)
+
+
+@pytest.mark.usefixtures("quick_pictures")
+@pytest.mark.parametrize("damage", ["missing", "damaged"])
+def test_tracks_that_cannot_be_read_are_told_and_change_the_exit_code(tmp_path, caplog, damage):
+    falls = stage2(tmp_path / "falls", FALLS)
+    own = config(tmp_path, [falls])
+    assert stage3(own, silent) == 0
+    path = result_path(falls, "a/1.mp4", ".npz")
+    if damage == "missing":
+        path.unlink()
+    else:
+        path.write_bytes(path.read_bytes()[:200])
+    caplog.clear()
+    for _ in range(2):  # finished, it says so again
+        assert stage3(own, silent) == 3
+        told = f"dataset.negatives: refused: {tmp_path.name}/falls: a/1.mp4: stage 2 result: "
+        assert told in caplog.text
+    (folder,) = (tmp_path / "output").rglob("summary.txt")
+    assert "Refused or damaged:" in folder.read_text()
+    assert "a/1.mp4: stage 2 result: " in folder.read_text()
