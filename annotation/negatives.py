@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from annotation.clips import Clip, ClipFinder, VideoClips, evenly_spaced
-from annotation.negatives_folders import read_folders
+from annotation.negatives_folders import normal_class, read_folders
 from annotation.progress import Watch
 from annotation.sources import known_sources
 from annotation.workspace import MANIFEST
@@ -125,12 +125,12 @@ def find_negatives(config: Config, data: LabelledTracks, watch: Watch) -> Negati
     if not section.negatives:
         return None
     window_s = section.window_s or median_s(data.clips)
-    normal = min(section.classes, key=lambda name: section.classes[name])
+    normal = normal_class(section)
     windows = section.model_copy(
         update={"window_s": window_s, "stride_s": window_s / 2, "segments": None}
     )
     cut = config.model_copy(update={"dataset": windows})
-    manifests = read_folders(section.negatives, data.folder, data.settings)
+    manifests = read_folders(section, data.folder, data.settings)
     folders = []
     for number, (path, manifest) in enumerate(manifests.items(), 1):
         finder = ClipFinder(cut, path, None, normal)

@@ -6,18 +6,40 @@ from pathlib import Path
 from typing import Any
 
 from annotation.workspace import Manifest, read_manifest
+from recognizer.config import DatasetSection
 from recognizer.config_file import ConfigError
 
+_EVENTS = {  # letters of names of the class that a service looks for
+    "fight": {"fight", "fights", "fighting", "violence", "violent"},
+    "falldown": {"falldown", "falldowns", "fall", "falls", "falling", "fallen"},
+}
 _NAMED = 5  # of many equal faults, how many a message names
 
 
+def normal_class(section: DatasetSection) -> str:
+    """Return the class that negatives become samples of, that of label 0.
+
+    Raises:
+        ConfigError: it is what ``dataset.service`` looks for.
+
+    """
+    normal = min(section.classes, key=lambda name: section.classes[name])
+    if "".join(filter(str.isalpha, normal.casefold())) in _EVENTS[section.service]:
+        raise ConfigError(
+            f"dataset.classes: expected the normal class under label 0, of which the windows of "
+            f"dataset.negatives are made samples, got {normal!r}, what {section.service} looks "
+            "for; exchange the labels, or leave dataset.negatives empty"
+        )
+    return normal
+
+
 def read_folders(
-    folders: Sequence[Path], data: Path, settings: Mapping[str, Any]
+    section: DatasetSection, data: Path, settings: Mapping[str, Any]
 ) -> dict[Path, Manifest]:
     """Return the manifests of ``dataset.negatives``, before any video is read.
 
     Args:
-        folders: of stage 2.
+        section: names the folders of stage 2.
         data: the folder of the data set's tracks.
         settings: what those were made with.
 
@@ -26,8 +48,11 @@ def read_folders(
             with other settings or is damaged.
 
     """
-    _check_places(folders, data)
-    return {path: _read(path, settings) for path in folders}
+    if not section.negatives:
+        return {}
+    normal_class(section)
+    _check_places(section.negatives, data)
+    return {path: _read(path, settings) for path in section.negatives}
 
 
 def combined_digest(digests: Sequence[str]) -> str:

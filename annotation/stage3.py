@@ -84,7 +84,7 @@ def run_stage3(config: Config, watch: Watch = silent) -> Path:
     folder = stage3_dir(config)
     stills = stills_of(config, sample_fps_of(stage2.settings))
     with exclusive(folder):
-        others = read_folders(config.dataset.negatives, tracks, stage2.settings).items()
+        others = read_folders(config.dataset, tracks, stage2.settings).items()
         inputs = combined_digest([_inputs_digest(*one) for one in ((tracks, stage2), *others)])
         if is_finished(folder, inputs, stage3_settings(config, stage2)):
             _redraw(folder, stills, watch)

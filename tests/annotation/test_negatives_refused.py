@@ -51,3 +51,21 @@ def test_tracks_that_cannot_be_read_are_told_and_change_the_exit_code(tmp_path, 
     (folder,) = (tmp_path / "output").rglob("summary.txt")
     assert "Refused or damaged:" in folder.read_text()
     assert "a/1.mp4: stage 2 result: " in folder.read_text()
+
+
+@pytest.mark.parametrize(
+    ("service", "classes"),
+    [
+        ("fight", ("Fight", "NonFight")),
+        ("fight", ("violence", "normal")),
+        ("falldown", ("Fall_Down", "ADL")),
+    ],
+)
+def test_negatives_are_not_learnt_from_as_the_event(tmp_path, service, classes):
+    clips = stage2(tmp_path / "clips", {f"{n}/{i}.mp4": 1.0 for n in classes for i in range(4)})
+    falls, labels = stage2(tmp_path / "falls", FALLS), dict(zip(classes, (0, 1), strict=True))
+    changes = {"service": service, "classes": labels}
+    own = config(tmp_path, [falls], clips, **changes)
+    with pytest.raises(ConfigError, match=rf"expected the normal class .*got '{classes[0]}'"):
+        without_pictures(own)
+    without_pictures(config(tmp_path, [], clips, **changes))
