@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from annotation.clips import Clip, ClipFinder, VideoClips, evenly_spaced
-from annotation.negatives_folders import normal_class, read_folders
+from annotation.negatives_folders import ROUNDING, normal_class, read_folders, windows_per_video
 from annotation.progress import Watch
 from annotation.sources import known_sources
 from annotation.workspace import MANIFEST
@@ -29,7 +29,6 @@ from recognizer.types import Sample
 logger = logging.getLogger(__name__)
 
 _NAMED = 5  # of many equal faults, how many a message names
-_ROUNDING = 0.01  # of a window: the median clip of 2 s lasts 2.002 s
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -125,7 +124,7 @@ def find_negatives(config: Config, data: LabelledTracks, watch: Watch) -> Negati
     if not section.negatives:
         return None
     window_s = section.window_s or median_s(data.clips)
-    normal = normal_class(section)
+    normal, most = normal_class(section), windows_per_video(section, window_s)
     windows = section.model_copy(
         update={"window_s": window_s, "stride_s": window_s / 2, "segments": None}
     )
@@ -137,9 +136,9 @@ def find_negatives(config: Config, data: LabelledTracks, watch: Watch) -> Negati
         with watch(f"stage 3: negatives {number}", len(manifest.outcomes)) as tell:
             found = []
             for outcome in manifest.outcomes:
-                found.append(finder.find(outcome))
+                found.append(_if_long_enough(finder.find(outcome), window_s, finder))
                 tell(found[-1].outcome, outcome.frames)
-        folders.append(_folder(section, path, number, (finder, found), window_s))
+        folders.append(_folder(section, path, number, (finder, found), most))
         _refuse_what_is_tested(path, folders[-1], data, section.duplicate_distance)
     return Negatives(normal, window_s, tuple(folders))
 
@@ -149,12 +148,29 @@ def median_s(clips: Sequence[Clip]) -> float:
     return round(float(np.median([clip.stop_s - clip.start_s for clip in clips])), 3)
 
 
+def _if_long_enough(video: VideoClips, window_s: float, finder: ClipFinder) -> VideoClips:
+    """Return a video, without clips where it is shorter than a window.
+
+    Its one clip would be shorter than all others, by which a network can tell it.
+    """
+    if all(clip.stop_s - clip.start_s >= window_s * (1 - ROUNDING) for clip in video.clips):
+        return video
+    reason = f"shorter than a window of {window_s:g} s"
+    finder.reasons[reason] += 1
+    return _left_out(video, reason)
+
+
+def _left_out(video: VideoClips, reason: str) -> VideoClips:
+    outcome = replace(video.outcome, state="refused", reason=reason, frames=0)
+    return replace(video, outcome=outcome, clips=[], hashes={})
+
+
 def _folder(
     section: DatasetSection,
     path: Path,
     number: int,
     given: tuple[ClipFinder, Sequence[VideoClips]],
-    window_s: float,
+    most: int,
 ) -> NegativeFolder:
     """Choose the windows and name them apart from the data set's and other folders' samples."""
     finder, found = given
@@ -165,7 +181,6 @@ def _folder(
             f"dataset.negatives: expected a window with people in {path}, found none in "
             f"{len(found)} videos{': ' + reasons if reasons else ''}; leave the folder out"
         )
-    most = max(1, int(section.negatives_s / window_s + _ROUNDING))
     chosen = []
     for video in sorted(found, key=lambda v: v.outcome.video):
         kept = [

@@ -13,6 +13,7 @@ _EVENTS = {  # letters of names of the class that a service looks for
     "fight": {"fight", "fights", "fighting", "violence", "violent"},
     "falldown": {"falldown", "falldowns", "fall", "falls", "falling", "fallen"},
 }
+ROUNDING = 0.01  # of a window: the median clip of 2 s lasts 2.002 s
 _NAMED = 5  # of many equal faults, how many a message names
 
 
@@ -33,6 +34,23 @@ def normal_class(section: DatasetSection) -> str:
     return normal
 
 
+def windows_per_video(section: DatasetSection, window_s: float) -> int:
+    """Return how many windows of a video ``dataset.negatives_s`` allows.
+
+    Raises:
+        ConfigError: none.
+
+    """
+    most = int(section.negatives_s / window_s + ROUNDING)
+    if not most:
+        raise ConfigError(
+            f"dataset.negatives_s: expected at least the length of a window ({window_s:g} s, "
+            f"{'the median clip' if section.window_s is None else 'dataset.window_s'}), got "
+            f"{section.negatives_s:g}"
+        )
+    return most
+
+
 def read_folders(
     section: DatasetSection, data: Path, settings: Mapping[str, Any]
 ) -> dict[Path, Manifest]:
@@ -51,6 +69,8 @@ def read_folders(
     if not section.negatives:
         return {}
     normal_class(section)
+    if section.window_s is not None:
+        windows_per_video(section, section.window_s)
     _check_places(section.negatives, data)
     return {path: _read(path, settings) for path in section.negatives}
 

@@ -69,3 +69,31 @@ def test_negatives_are_not_learnt_from_as_the_event(tmp_path, service, classes):
     with pytest.raises(ConfigError, match=rf"expected the normal class .*got '{classes[0]}'"):
         without_pictures(own)
     without_pictures(config(tmp_path, [], clips, **changes))
+
+
+@pytest.mark.parametrize(
+    ("changes", "says"),
+    [
+        ({"negatives_s": 0.9}, r"\(1 s, the median clip\), got 0\.9"),
+        (
+            {"negatives_s": 0.7, "window_s": 0.8},
+            r"\(0\.8 s, dataset\.window_s\), got 0\.7",
+        ),
+    ],
+)
+def test_less_than_a_window_of_a_video_is_refused(tmp_path, changes, says):
+    falls = stage2(tmp_path / "falls", FALLS)
+    with pytest.raises(ConfigError, match=rf"dataset\.negatives_s: expected .*{says}"):
+        without_pictures(config(tmp_path, [falls], **changes))
+    without_pictures(config(tmp_path, [falls], **changes | {"negatives_s": 1.0}))
+
+
+def test_videos_shorter_than_a_window_are_left_out_with_the_reason(tmp_path):
+    falls = stage2(tmp_path / "falls", {**FALLS, "a/short.mp4": 0.9, "a/equal.mp4": 1.0})
+    told = facts(without_pictures(config(tmp_path, [falls])))["negatives"]
+    assert {s["video"] for s in told["samples"].values()} == {*FALLS, "a/equal.mp4"}
+    assert {s["stop_s"] - s["start_s"] for s in told["samples"].values()} == {1.0}
+    assert told["folders"][0]["left_out"] == {"a/short.mp4": "shorter than a window of 1 s"}
+    only = stage2(tmp_path / "only", {"a/short.mp4": 0.9})
+    with pytest.raises(ConfigError, match=r"found none in 1 videos: 1 x shorter than a window"):
+        without_pictures(config(tmp_path / "other", [only]))
