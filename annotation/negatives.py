@@ -129,6 +129,7 @@ def find_negatives(config: Config, data: LabelledTracks, watch: Watch) -> Negati
         update={"window_s": window_s, "stride_s": window_s / 2, "segments": None}
     )
     cut = config.model_copy(update={"dataset": windows})
+    _refuse_names(len(section.negatives), data)
     manifests = read_folders(section, data.folder, data.settings)
     folders = []
     for number, (path, manifest) in enumerate(manifests.items(), 1):
@@ -139,6 +140,7 @@ def find_negatives(config: Config, data: LabelledTracks, watch: Watch) -> Negati
                 found.append(_if_long_enough(finder.find(outcome), window_s, finder))
                 tell(found[-1].outcome, outcome.frames)
         folders.append(_folder(section, path, number, (finder, found), most))
+        _refuse_copies(folders)
         _refuse_what_is_tested(path, folders[-1], data, section.duplicate_distance)
     return Negatives(normal, window_s, tuple(folders))
 
@@ -184,7 +186,7 @@ def _folder(
     chosen = []
     for video in sorted(found, key=lambda v: v.outcome.video):
         kept = [
-            (clip.name, replace(clip, name=f"negatives/{number}/{clip.name}"))
+            (clip.name, replace(clip, name=f"{_prefix(number)}/{clip.name}"))
             for clip in evenly_spaced(video.clips, most)
         ]
         hashes = {c.name: video.hashes[old] for old, c in kept if old in video.hashes}
@@ -198,6 +200,40 @@ def _folder(
 
 
 # --- refusals ----------------------------------------------------------------------
+
+
+def _refuse_names(folders: int, data: LabelledTracks) -> None:
+    """Refuse videos of the data set whose samples would be called as those of negatives."""
+    own = tuple(f"{_prefix(number)}/" for number in range(1, folders + 1))
+    same = [v.outcome.video for v in data.found if v.outcome.video.startswith(own)]
+    if same:
+        raise ConfigError(
+            f"dataset.negatives: expected no video of the data set below {' or '.join(own)}, which "
+            f"the samples of negatives are called by, found {len(same)}, such as {same[0]}; rename "
+            "the folder 'negatives' in annotation.input and run stages 1 and 2 again"
+        )
+
+
+def _prefix(number: int) -> str:
+    return f"negatives/{number}"
+
+
+def _refuse_copies(folders: Sequence[NegativeFolder]) -> None:
+    """Refuse a file that two folders have: its windows would count double."""
+    seen: dict[str, str] = {}
+    for folder in folders[:-1]:
+        seen |= {v.content: f"{folder.name}: {v.outcome.video}" for v in folder.found if v.content}
+    last = folders[-1]
+    copies = [
+        f"{video.outcome.video} is a copy of {seen[video.content]}"
+        for video in last.found
+        if video.content in seen
+    ]
+    if copies:
+        raise ConfigError(
+            f"dataset.negatives: expected each video once, found {len(copies)} in {last.name} that "
+            f"an earlier folder has: {'; '.join(copies[:_NAMED])}; leave one of the folders out"
+        )
 
 
 def _refuse_what_is_tested(

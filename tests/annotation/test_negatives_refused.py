@@ -1,5 +1,7 @@
 """What negatives must not be."""
 
+import shutil
+
 import pytest
 
 from annotation.pipeline import stage3
@@ -97,3 +99,24 @@ def test_videos_shorter_than_a_window_are_left_out_with_the_reason(tmp_path):
     only = stage2(tmp_path / "only", {"a/short.mp4": 0.9})
     with pytest.raises(ConfigError, match=r"found none in 1 videos: 1 x shorter than a window"):
         without_pictures(config(tmp_path / "other", [only]))
+
+
+def test_a_copy_of_a_folder_under_another_path_is_refused(tmp_path):
+    falls = stage2(tmp_path / "falls", FALLS)
+    shutil.copytree(falls, tmp_path / "again")
+    own = config(tmp_path, [falls, tmp_path / "again"])
+    with pytest.raises(ConfigError, match=rf"a/0\.mp4 is a copy of {tmp_path.name}/falls: a/0"):
+        without_pictures(own)
+    renamed = stage2(tmp_path / "renamed", {"b/9.mp4": 4.0, "b/10.mp4": 4.0}, {"b/9.mp4": "cd"})
+    other = stage2(tmp_path / "other", {"c/9.mp4": 4.0}, {"c/9.mp4": "cd"})
+    with pytest.raises(ConfigError, match=r"found 1 in .*c/9\.mp4 is a copy of .*: b/9\.mp4;"):
+        without_pictures(config(tmp_path, [falls, renamed, other]))
+    without_pictures(config(tmp_path, [falls, renamed]))
+
+
+def test_videos_of_the_data_that_are_called_as_negatives_are_refused(tmp_path):
+    clips = stage2(tmp_path / "clips", CLIPS | {"negatives/1/Fight/9.mp4": 1.0})
+    falls = stage2(tmp_path / "falls", FALLS)
+    with pytest.raises(ConfigError, match=r"below negatives/1/, .*rename the folder 'negatives'"):
+        without_pictures(config(tmp_path, [falls], clips))
+    without_pictures(config(tmp_path, [], clips))
