@@ -22,7 +22,7 @@ from annotation.workspace import MANIFEST
 from recognizer.artifacts import sha256_file
 from recognizer.config import Config, DatasetSection
 from recognizer.config_file import ConfigError
-from recognizer.dataset.near_duplicates import find_pairs
+from recognizer.dataset.near_duplicates import find_shared
 from recognizer.names import nfc
 from recognizer.types import Sample
 
@@ -141,7 +141,9 @@ def find_negatives(config: Config, data: LabelledTracks, watch: Watch) -> Negati
                 tell(found[-1].outcome, outcome.frames)
         folders.append(_folder(section, path, number, (finder, found), most))
         _refuse_copies(folders)
-        _refuse_what_is_tested(path, folders[-1], data, section.duplicate_distance)
+        _refuse_what_is_tested(path, folders[-1], data)
+    if section.duplicate_distance is not None:
+        folders = _without_alike(folders, data, section.duplicate_distance)
     return Negatives(normal, window_s, tuple(folders))
 
 
@@ -236,16 +238,12 @@ def _refuse_copies(folders: Sequence[NegativeFolder]) -> None:
         )
 
 
-def _refuse_what_is_tested(
-    path: Path, folder: NegativeFolder, data: LabelledTracks, max_distance: float | None
-) -> None:
+def _refuse_what_is_tested(path: Path, folder: NegativeFolder, data: LabelledTracks) -> None:
     """Refuse footage that the data set has as well, whatever its split.
 
     test.crossval tests on every source, those of the training split as well.
     """
     found = [*_same_names(folder, data), *_copies(folder, data)]
-    if max_distance is not None:
-        found += _alike(folder, data, max_distance)
     if found:
         more = f" and {len(found) - _NAMED} more" if len(found) > _NAMED else ""
         raise ConfigError(
@@ -275,16 +273,45 @@ def _copies(folder: NegativeFolder, data: LabelledTracks) -> list[str]:
     ]
 
 
-def _alike(folder: NegativeFolder, data: LabelledTracks, max_distance: float) -> list[str]:
-    """Return which windows look like a sample of the data set."""
-    ours, theirs = _hashes(data.found), _hashes(folder.found)
-    names = [*ours, *theirs]
-    groups = ["data"] * len(ours) + ["negatives"] * len(theirs)
-    pairs = find_pairs([*ours.values(), *theirs.values()], groups, max_distance)
-    return [
-        f"{names[pair.second]} looks like {names[pair.first]} ({pair.distance:g} of 64 bits differ)"
-        for pair in pairs
-    ]
+def _without_alike(
+    folders: Sequence[NegativeFolder], data: LabelledTracks, max_distance: float
+) -> list[NegativeFolder]:
+    """Return the folders without the videos that share pictures with a sample of the data set.
+
+    Half of the pictures of a window or of the sample are enough.
+
+    Raises:
+        ConfigError: no video remains.
+
+    """
+    ours = _hashes(data.found)
+    theirs = {name: own for folder in folders for name, own in _hashes(folder.found).items()}
+    names, known = list(theirs), list(ours)
+    alike = {
+        names[pair.first]: f"looks like {known[pair.second]} of the data set ({pair.distance:g} of "
+        "64 bits differ in half of their pictures)"
+        for pair in find_shared(list(theirs.values()), list(ours.values()), max_distance)
+    }
+    kept = [replace(f, found=tuple(_if_unlike(v, alike, f.name) for v in f.found)) for f in folders]
+    if not any(folder.clips for folder in kept):
+        name, reason = next(iter(alike.items()))
+        raise ConfigError(
+            "dataset.negatives: expected footage that the data set does not hold, found none but "
+            f"videos that look like it, such as {name}: {reason}; name other footage, or set "
+            "dataset.duplicate_distance to null"
+        )
+    return kept
+
+
+def _if_unlike(video: VideoClips, alike: Mapping[str, str], folder: str) -> VideoClips:
+    reasons = [alike[clip.name] for clip in video.clips if clip.name in alike]
+    if not reasons:
+        return video
+    logger.warning(
+        "stage 3: dataset.negatives: left out: %s: %s: %s",
+        folder, video.outcome.video, reasons[0],
+    )  # fmt: skip
+    return _left_out(video, reasons[0])
 
 
 def _hashes(found: Sequence[VideoClips]) -> dict[str, NDArray[np.uint64]]:

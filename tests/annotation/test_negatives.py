@@ -213,16 +213,23 @@ def test_what_the_data_set_holds_is_refused(tmp_path, clips, falls):
     assert "NonFight/nofi150.mp4 is of the source fbbbcc4e" in text
 
 
-def test_near_duplicates_of_the_data_set_are_refused_unless_nothing_is_compared(
-    tmp_path, clips, falls
+def test_near_duplicates_of_the_data_set_are_left_out_unless_nothing_is_compared(
+    tmp_path, clips, falls, caplog
 ):
     alike = with_video(falls, tmp_path / "alike", clips, "Other/x.mp4", source="ab", flip=0b111)
-    text = refused(of_fights(tmp_path / "a", clips, [alike]), "expected footage that the data set")
-    assert f"looks like {CLIPS[0]} (" in text
-    without_pictures(of_fights(tmp_path / "b", clips, [alike], duplicate_distance=None))
+    told = facts(without_pictures(of_fights(tmp_path / "a", clips, [alike])))["negatives"]
+    assert {s["video"] for s in told["samples"].values()} == set(FALLS)
+    reason = told["folders"][0]["left_out"]["Other/x.mp4"]
+    assert reason.startswith(f"looks like {CLIPS[0]} of the data set (")
+    assert f"/alike: Other/x.mp4: {reason}" in caplog.text
+    told = facts(
+        without_pictures(of_fights(tmp_path / "b", clips, [alike], duplicate_distance=None))
+    )["negatives"]
+    assert {s["video"] for s in told["samples"].values()} == {*FALLS, "Other/x.mp4"}
     other = with_video(falls, tmp_path / "other", clips, "Other/x.mp4", source="ab",
                        flip=0xFFFFFFFF)  # fmt: skip
-    without_pictures(of_fights(tmp_path / "c", clips, [other]))
+    told = facts(without_pictures(of_fights(tmp_path / "c", clips, [other])))["negatives"]
+    assert "Other/x.mp4" in {s["video"] for s in told["samples"].values()}
 
 
 def test_a_missing_folder_is_said_before_stage_1(tmp_path):

@@ -2,6 +2,7 @@
 
 import shutil
 
+import numpy as np
 import pytest
 
 from annotation.pipeline import stage3
@@ -120,3 +121,30 @@ def test_videos_of_the_data_that_are_called_as_negatives_are_refused(tmp_path):
     with pytest.raises(ConfigError, match=r"below negatives/1/, .*rename the folder 'negatives'"):
         without_pictures(config(tmp_path, [falls], clips))
     without_pictures(config(tmp_path, [], clips))
+
+
+def pictures(*values):
+    """Return hashes of a picture every 0.25 s."""
+    return {"hash_time_s": np.arange(len(values)) / 4, "hashes": np.array(values, np.uint64)}
+
+
+def test_half_a_copy_of_a_clip_is_left_out_and_the_rest_learnt_from(tmp_path, caplog):
+    random = np.random.default_rng(0)
+    own, *others = random.integers(0, 2**63, (6, 4))
+    half = [*own[:2], *others[0][:2]]
+    clips = stage2(tmp_path / "clips", CLIPS, {}, {"Fight/2.mp4": pictures(*own)})
+    falls = stage2(tmp_path / "falls", {"a/half.mp4": 1.0, "a/0.mp4": 1.0},
+                   {}, {"a/half.mp4": pictures(*half), "a/0.mp4": pictures(*others[1])})  # fmt: skip
+    more = stage2(tmp_path / "more", {"b/0.mp4": 1.0}, {}, {"b/0.mp4": pictures(*own)})
+    told = facts(without_pictures(config(tmp_path, [falls, more], clips)))["negatives"]
+    assert [s["video"] for s in told["samples"].values()] == ["a/0.mp4"]
+    reason = (
+        "looks like Fight/2.mp4 of the data set (0 of 64 bits differ in half of their pictures)"
+    )
+    assert told["folders"][0]["left_out"] == {"a/half.mp4": reason}
+    assert told["folders"][1]["left_out"] == {"b/0.mp4": reason}
+    assert f"left out: {tmp_path.name}/falls: a/half.mp4: {reason}" in caplog.text
+    with pytest.raises(
+        ConfigError, match=r"found none but .* such as negatives/1/b/0\.mp4@.*: looks"
+    ):
+        without_pictures(config(tmp_path, [more], clips))
