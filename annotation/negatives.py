@@ -117,7 +117,6 @@ def find_negatives(config: Config, data: LabelledTracks, watch: Watch) -> Negati
     Raises:
         ConfigError: a folder that is no stage 2, was made with other settings than the data, gives
             no window with people, or holds what the data set holds.
-        FileNotFoundError, ArtifactError: no manifest, or a damaged one.
 
     """
     section = config.dataset

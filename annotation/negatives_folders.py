@@ -5,7 +5,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from annotation.workspace import Manifest, read_manifest
+from annotation.workspace import Manifest, negatives_manifest, read_manifest
+from recognizer.artifacts import ArtifactError
 from recognizer.config import DatasetSection
 from recognizer.config_file import ConfigError
 
@@ -52,18 +53,17 @@ def windows_per_video(section: DatasetSection, window_s: float) -> int:
 
 
 def read_folders(
-    section: DatasetSection, data: Path, settings: Mapping[str, Any]
+    section: DatasetSection, data: Path | None, settings: Mapping[str, Any] | None
 ) -> dict[Path, Manifest]:
     """Return the manifests of ``dataset.negatives``, before any video is read.
 
     Args:
         section: names the folders of stage 2.
-        data: the folder of the data set's tracks.
-        settings: what those were made with.
+        data: the folder of the data set's tracks, None where nobody knows it yet.
+        settings: what those were made with, None alike.
 
     Raises:
-        ConfigError, FileNotFoundError, ArtifactError: a folder that is no stage 2, was made
-            with other settings or is damaged.
+        ConfigError: a folder that is no stage 2, was made with other settings or is damaged.
 
     """
     if not section.negatives:
@@ -82,9 +82,10 @@ def combined_digest(digests: Sequence[str]) -> str:
     return hashlib.sha256("\n".join(digests).encode()).hexdigest()
 
 
-def _check_places(folders: Sequence[Path], data: Path) -> None:
-    seen = {data.resolve(): "the data set's own tracks"}
+def _check_places(folders: Sequence[Path], data: Path | None) -> None:
+    seen = {} if data is None else {data.resolve(): "the data set's own tracks"}
     for path in folders:
+        negatives_manifest(path)
         if known := seen.get(path.resolve()):
             raise ConfigError(
                 f"dataset.negatives: expected other footage than the data set's, each folder once, "
@@ -93,16 +94,33 @@ def _check_places(folders: Sequence[Path], data: Path) -> None:
         seen[path.resolve()] = "named twice"
 
 
-def _read(path: Path, expected: Mapping[str, Any]) -> Manifest:
+def _read(path: Path, expected: Mapping[str, Any] | None) -> Manifest:
     """Return a folder's manifest; refuse another stage, other settings and nothing in it."""
-    manifest = read_manifest(path)
+    try:
+        manifest = read_manifest(path)
+    except (ArtifactError, OSError) as error:
+        raise ConfigError(
+            f"dataset.negatives: expected the folder of a finished stage 2: {error}; run --mode "
+            "annotation.stage2 on that footage again"
+        ) from error
     if manifest.stage != "stage2":
         raise ConfigError(
             f"dataset.negatives: expected the folder of a stage 2 (tracks), got one of "
             f"{manifest.stage}: {path}; name the folder that --mode annotation.stage2 writes"
         )
+    if expected is not None:
+        _check_settings(path, manifest.settings, expected)
+    if not any(outcome.state != "refused" for outcome in manifest.outcomes):
+        raise ConfigError(
+            f"dataset.negatives: expected tracked videos in {path}, found none "
+            f"({len(manifest.outcomes)} refused); leave the folder out"
+        )
+    return manifest
+
+
+def _check_settings(path: Path, made: Mapping[str, Any], expected: Mapping[str, Any]) -> None:
     own, data = ({k: v for k, v in s.items() if k != "scoring"}
-                 for s in (manifest.settings, expected))  # fmt: skip
+                 for s in (made, expected))  # fmt: skip
     if other := list(_differences(own, data)):
         shown = "; ".join(f"{key}: {a!r:.80} instead of {b!r:.80}" for key, a, b in other[:_NAMED])
         raise ConfigError(
@@ -110,12 +128,6 @@ def _read(path: Path, expected: Mapping[str, Any]) -> Manifest:
             f"learns to tell the settings apart, got others in {path}: {shown}; run stages 1 and 2 "
             "on that footage with this config"
         )
-    if not any(outcome.state != "refused" for outcome in manifest.outcomes):
-        raise ConfigError(
-            f"dataset.negatives: expected tracked videos in {path}, found none "
-            f"({len(manifest.outcomes)} refused); leave the folder out"
-        )
-    return manifest
 
 
 def _differences(one: Any, other: Any, key: str = "") -> Iterator[tuple[str, Any, Any]]:

@@ -133,8 +133,8 @@ def test_half_a_copy_of_a_clip_is_left_out_and_the_rest_learnt_from(tmp_path, ca
     own, *others = random.integers(0, 2**63, (6, 4))
     half = [*own[:2], *others[0][:2]]
     clips = stage2(tmp_path / "clips", CLIPS, {}, {"Fight/2.mp4": pictures(*own)})
-    falls = stage2(tmp_path / "falls", {"a/half.mp4": 1.0, "a/0.mp4": 1.0},
-                   {}, {"a/half.mp4": pictures(*half), "a/0.mp4": pictures(*others[1])})  # fmt: skip
+    hashes = {"a/half.mp4": pictures(*half), "a/0.mp4": pictures(*others[1])}
+    falls = stage2(tmp_path / "falls", dict.fromkeys(hashes, 1.0), {}, hashes)
     more = stage2(tmp_path / "more", {"b/0.mp4": 1.0}, {}, {"b/0.mp4": pictures(*own)})
     told = facts(without_pictures(config(tmp_path, [falls, more], clips)))["negatives"]
     assert [s["video"] for s in told["samples"].values()] == ["a/0.mp4"]
