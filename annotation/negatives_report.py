@@ -55,6 +55,17 @@ def _folder_facts(folder: NegativeFolder) -> dict[str, Any]:
     }
 
 
+def negatives_by_class(metadata: Mapping[str, Any]) -> dict[str, int]:
+    """Return the number of negatives by class, empty without any."""
+    value = metadata.get("negatives")
+    return {} if value is None else {value["class"]: len(value["samples"])}
+
+
+def plus_negatives(count: int) -> str:
+    """Return the text that goes behind a number of samples, none without negatives."""
+    return f" + {count} negatives" if count else ""
+
+
 def unreadable_negatives(metadata: Mapping[str, Any]) -> dict[str, str]:
     """Return why which results of stage 2 could not be read, by folder and video."""
     return {

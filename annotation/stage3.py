@@ -10,7 +10,7 @@ import hashlib
 import json
 import logging
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -30,6 +30,7 @@ from annotation.metadata import (
 from annotation.near_duplicates import duplicate_warnings, near_duplicates
 from annotation.negatives import LabelledTracks, Negatives, find_negatives
 from annotation.negatives_folders import combined_digest, read_folders
+from annotation.negatives_report import negatives_by_class
 from annotation.progress import Watch, silent
 from annotation.report import write_report, write_sheets
 from annotation.sources import find_sources
@@ -125,7 +126,7 @@ def _redraw(folder: Path, stills: Stills | None, watch: Watch) -> None:
     for split in SPLITS:
         for _ in sheets.watch(read_split(folder / f"{split}.pkl")):
             pass
-    write_sheets(folder, sheets, watch)
+    write_sheets(folder, sheets, watch, negatives_by_class(metadata))
     write_json(folder / METADATA, folder, {**metadata, SHOWS_VIDEO: shown})
 
 
@@ -165,7 +166,7 @@ def _dataset(
     data = LabelledTracks(stage2_dir(config), stage2.settings, found, named)
     negatives = find_negatives(config, data, watch)
     dealt = [(m, split_of_video[m.video]) for m in members]
-    proof = check_no_leak([*dealt, *_in_train(negatives, section)])
+    proof = _prove(dealt, negatives, section)
     places = {video: (split, source_of[video]) for video, split in split_of_video.items()}
     alike = near_duplicates(found, clips, places, section.duplicate_distance)
     for warning in duplicate_warnings(alike):
@@ -184,6 +185,17 @@ def _dataset(
         near_duplicates=alike,
         negatives=negatives,
     )
+
+
+def _prove(
+    dealt: Sequence[tuple[Member, str]], negatives: Negatives | None, section: DatasetSection
+) -> str:
+    """Return the table that shows that nothing is on two sides, negatives apart."""
+    proof = check_no_leak(dealt)
+    if further := _in_train(negatives, section):
+        check_no_leak([*dealt, *further])
+        proof += f"\n+ {len(further)} negatives in train, of no source, video or name of the others"
+    return proof
 
 
 def _in_train(negatives: Negatives | None, section: DatasetSection) -> list[tuple[Member, str]]:

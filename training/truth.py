@@ -136,7 +136,8 @@ def _negatives(value: Mapping[str, Any]) -> Mapping[str, Any]:
             f"negatives: expected an object with samples, got {negatives!r:.80}; run --mode "
             "annotation.stage3 again"
         )
-    return negatives["samples"]
+    samples: Mapping[str, Any] = negatives["samples"]
+    return samples
 
 
 def _check_negatives(truth: Truth) -> None:
