@@ -98,7 +98,8 @@ def crossval(config: Config, watch: Watch) -> int:
     with exclusive(folder):
         inner = _train(config, setup, jobs, watch, truth if measures is not None else None)
         streams = _fit_streams(setup, parts, inner, (measures or {}, jobs, truth), watch)
-        shown = measure_views(list(samples.values()), service, setup.views if measures else ())
+        predicted = [samples[name] for name in truth.samples]
+        shown = measure_views(predicted, service, setup.views if measures else ())
         every = (measures, *shown) if measures else ()
         results = [
             _result(part, setup, jobs, truth, (streams.get((part.seed, part.fold)), every))
