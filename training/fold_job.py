@@ -47,8 +47,8 @@ class FoldJob:
         test: names of the samples to predict.
         source_of: the source of each of ``train``, for the inner validation part.
         views: test-time views in which the test part is predicted as well.
-        negatives: names of further samples to learn from, in every part that is learnt from and
-            in no other, of an inner training neither.
+        negatives: names of further samples to learn from: in every part that is learnt from,
+            those of inner trainings among them, and in no part that is predicted or validated on.
 
     """
 
@@ -242,7 +242,7 @@ def _point(cfg: Any, pickles: Mapping[str, Path], job: FoldJob, learnt: Sequence
     cfg.randomness = {**(cfg.get("randomness") or {}), "seed": job.seed}
     for part, dataset in datasets(cfg).items():
         cfg[f"{part}_dataloader"].num_workers = 0
-        # The test loader's pipeline is what predict uses; a file of its data there is not.
+        # predict uses the pipeline of the test loader, whose file is not written and not read.
         dataset.ann_file = str(pickles.get(part, job.folder / f"{part}.pkl"))
     # The workers are spawned; mmengine would switch them to fork, with a warning.
     cfg.env_cfg = {**(cfg.get("env_cfg") or {}), "mp_cfg": {"mp_start_method": "spawn"}}

@@ -3,7 +3,7 @@
 It learns from what train.fight or train.falldown learnt from: the training and validation
 samples, not those of the test split. The pose stream's predictions for the fusion come from
 trainings that are held out from the samples' sources; finished ones are not done again. Samples of
-``dataset.negatives`` are learnt from in all of them and held out of none.
+``dataset.negatives`` are learnt from in every training and predicted in none.
 """
 
 import hashlib
