@@ -107,6 +107,7 @@ class VideoClips:
         hashes: difference hashes of each sample's pictures; none where stage 1 made none.
         size_wh: width and height of the pictures, pixels.
         fps: pictures per second that stage 1 saw; 0 of a single picture.
+        unreadable: whether stage 2's result is missing or damaged.
 
     """
 
@@ -120,6 +121,7 @@ class VideoClips:
     hashes: dict[str, NDArray[np.uint64]] = field(default_factory=dict)
     size_wh: tuple[int, int] = (0, 0)
     fps: float = 0.0
+    unreadable: bool = False
 
 
 class ClipFinder:
@@ -160,7 +162,7 @@ class ClipFinder:
         except LabelError as error:
             return self._refused(before, f"label: {error}")
         except (ArtifactError, ValueError) as error:
-            return self._refused(before, f"stage 2 result: {error}")
+            return self._refused(before, f"stage 2 result: {error}", unreadable=True)
         source = meta.get("source")
         if isinstance(source, dict):
             found.content = str(source.get("sha256", ""))
@@ -173,9 +175,10 @@ class ClipFinder:
         found.fps = round(1 / sequence.frame_period_s, 3) if sequence.frame_period_s > 0 else 0.0
         return found
 
-    def _refused(self, before: Outcome, reason: str) -> VideoClips:
+    def _refused(self, before: Outcome, reason: str, *, unreadable: bool = False) -> VideoClips:
         self.reasons[reason] += 1
-        return VideoClips(replace(before, state="refused", reason=reason, frames=0))
+        outcome = replace(before, state="refused", reason=reason, frames=0)
+        return VideoClips(outcome, unreadable=unreadable)
 
     def _read(self, video: str) -> tuple[PoseSequence, dict[str, NDArray[Any]], dict[str, Any]]:
         path = result_path(self._folder, video, ".npz")
@@ -289,7 +292,7 @@ class ClipFinder:
             yield build_sample(cut, clip.track_ids, len(clip.track_ids), clip.name, label)
 
 
-def evenly(clips: Sequence[Clip], count: int) -> list[Clip]:
+def evenly_spaced(clips: Sequence[Clip], count: int) -> list[Clip]:
     """Return at most ``count`` clips, evenly spread over the sequence, in its order."""
     if len(clips) <= count:
         return list(clips)

@@ -11,7 +11,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from annotation.clips import Clip, evenly
+from annotation.clips import Clip, evenly_spaced
 from annotation.progress import Watch, silent
 from annotation.stills import LATEST_S, Moments, Stills
 from recognizer.skeleton import EDGES
@@ -63,7 +63,7 @@ def choose(clips: Sequence[Clip], count: int = SAMPLES_PER_CLASS) -> list[Clip]:
 
 
 def _spread(clips: Sequence[Clip], count: int) -> list[Clip]:
-    return evenly(sorted(clips, key=lambda clip: clip.name), count)
+    return evenly_spaced(sorted(clips, key=lambda clip: clip.name), count)
 
 
 @dataclass(frozen=True, eq=False, slots=True)

@@ -8,7 +8,8 @@ from typing import Any
 
 from annotation.clips import ClassFigures, Clip, VideoClips, clip_name
 from annotation.near_duplicates import duplicate_warnings
-from annotation.negatives import Negatives, describe_negatives
+from annotation.negatives import Negatives
+from annotation.negatives_report import describe_negatives
 from recognizer.artifacts import sha256_file
 from recognizer.config import DatasetSection
 from recognizer.dataset.split import SPLITS, class_weights, folder_split
@@ -58,11 +59,14 @@ class Dataset:
     report_shows_video: bool = True
 
     def counts(self) -> dict[str, dict[str, int]]:
-        """Return the number of samples by split and class, negatives in train among them."""
+        """Return the number of samples by split and class, without negatives."""
         counted = Counter((self.split_of[c.video], c.class_name) for c in self.clips)
-        if self.negatives is not None:
-            counted["train", self.negatives.class_name] += len(self.negatives.clips)
         return {s: {name: counted[s, name] for name in self.section.classes} for s in SPLITS}
+
+    def negative_counts(self) -> dict[str, int]:
+        """Return the number of negatives by class, all in train; empty without any."""
+        negatives = self.negatives
+        return {} if negatives is None else {negatives.class_name: len(negatives.clips)}
 
 
 def describe(dataset: Dataset, folder: Path) -> dict[str, Any]:
@@ -113,6 +117,7 @@ def _totals(dataset: Dataset) -> dict[str, int]:
         "damaged": states["damaged"],
         "refused": states["refused"],
         "samples": len(dataset.clips),
+        **_negatives(dataset),
         "parts_left_out": sum(len(video.problems) for video in dataset.found),
         "windows_without_people": sum(video.empty_windows for video in dataset.found),
         "windows_without_class": sum(video.unlabelled_windows for video in dataset.found),
@@ -129,9 +134,15 @@ def _split_facts(
         "sha256": sha256_file(path),
         "samples": sum(counts.values()),
         "by_class": counts,
+        **(_negatives(dataset) if split == "train" else {}),
         "videos": len(videos),
         "sources": sorted({dataset.source_of[video] for video in videos}),
     }
+
+
+def _negatives(dataset: Dataset) -> dict[str, int]:
+    counts = dataset.negative_counts()
+    return {"negatives": sum(counts.values())} if counts else {}
 
 
 def _sample_facts(dataset: Dataset, clip: Clip) -> dict[str, Any]:
@@ -183,9 +194,13 @@ def _nobody_tracked(dataset: Dataset) -> dict[str, Any]:
 
 
 def _weights(dataset: Dataset, counts: dict[str, dict[str, int]]) -> dict[str, float]:
-    """Return class weights from what is trained on; from all samples if there is no train."""
+    """Return class weights from what is trained on; from all samples if there is no train.
+
+    Negatives are trained on.
+    """
     classes = dataset.section.classes
-    learnt = counts["train"]
+    further = dataset.negative_counts()
+    learnt = {name: counts["train"][name] + further.get(name, 0) for name in classes}
     if not sum(learnt.values()):
         learnt = {name: sum(counts[split][name] for split in SPLITS) for name in classes}
     weights = class_weights({label: learnt[name] for name, label in classes.items()})
@@ -224,6 +239,7 @@ def is_finished(folder: Path, inputs_digest: str, settings: dict[str, Any]) -> b
             and metadata["inputs_digest"] == inputs_digest
             and metadata["settings"] == settings
             and {"nobody_tracked", "near_duplicates"} <= metadata.keys()
+            and ("negatives" in metadata) == ("negatives" in metadata["totals"])
             and all(
                 sha256_file(folder / f"{split}.pkl") == metadata["splits"][split]["sha256"]
                 for split in SPLITS

@@ -7,6 +7,7 @@ from collections import Counter
 from pathlib import Path
 
 from annotation.metadata import METADATA
+from annotation.negatives_report import unreadable_negatives
 from annotation.preflight import check_labels
 from annotation.progress import Watch
 from annotation.stage1 import run_stage1
@@ -83,10 +84,14 @@ def report_stage3(config: Config, watch: Watch) -> int:
     summary = (folder / "report" / "summary.txt").read_text(encoding="utf-8")
     # What was refused has been said already, input by input; warnings follow.
     logger.info("stage 3: %s", re.split(r"\n\n(?:Refused|Warnings)", summary)[0])
-    for warning in json.loads((folder / METADATA).read_bytes())["warnings"]:
+    metadata = json.loads((folder / METADATA).read_bytes())
+    for warning in metadata["warnings"]:
         logger.warning("stage 3: %s", warning)
+    unreadable = unreadable_negatives(metadata)
+    for video, reason in unreadable.items():
+        logger.warning("stage 3: dataset.negatives: refused: %s: %s", video, reason)
     logger.info("stage 3: pickles, metadata.json and report/ are in %s", folder)
-    return _report("stage 3", folder)
+    return max(_report("stage 3", folder), EXIT_SOME_REFUSED if unreadable else EXIT_DONE)
 
 
 def report_overlay(config: Config, watch: Watch) -> int:

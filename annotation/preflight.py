@@ -1,11 +1,14 @@
 """Find what would make stage 3 fail before hours of stage 1 have gone by."""
 
+import json
 from collections import Counter
+from typing import Any
 
 from annotation.inputs import list_videos
 from annotation.labels import LabelError, label_from_folders, read_segments
+from annotation.negatives_folders import read_folders
 from annotation.sources import find_sources
-from annotation.workspace import negatives_manifest
+from annotation.workspace import Manifest, stage1_settings, stage2_settings
 from recognizer.config import Config
 from recognizer.config_file import ConfigError
 
@@ -15,7 +18,7 @@ def check_labels(config: Config) -> None:
 
     Raises:
         ConfigError: a table that cannot be used, a class that no video has, or a folder of
-            ``dataset.negatives`` that no stage 2 has finished.
+            ``dataset.negatives`` that no stage 2 has finished, or one with other settings.
         FileNotFoundError, ValueError: no videos.
 
     """
@@ -41,5 +44,20 @@ def check_labels(config: Config) -> None:
             f"among {len(videos)} videos in {section.input}{example}"
         )
     find_sources(dataset.split, videos, {})
-    for folder in dataset.negatives:
-        negatives_manifest(folder)
+    if dataset.negatives:  # without settings first: these may need a network that is not here
+        read_folders(dataset, section.stage2_dir, None)
+        read_folders(dataset, section.stage2_dir, _settings_to_be(config))
+
+
+def _settings_to_be(config: Config) -> dict[str, Any] | None:
+    """Return the settings of stage 2 as its manifest will name them.
+
+    None where stage 1 will fail on them.
+    """
+    try:
+        stage1 = Manifest("stage1", stage1_settings(config), ())
+        settings = stage2_settings(config, stage1)
+    except (ConfigError, OSError):
+        return None
+    value: dict[str, Any] = json.loads(json.dumps(settings))
+    return value

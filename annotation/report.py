@@ -12,7 +12,7 @@ from annotation.clips import CONFIDENCE_BINS, ClassFigures
 from annotation.contact_sheet import MOMENTS, ContactSheets, Strip, slot_color
 from annotation.metadata import Dataset
 from annotation.near_duplicates import TABLE, describe_comparison, write_table
-from annotation.negatives import negatives_lines
+from annotation.negatives_report import negatives_lines, plus_negatives, unreadable_negatives
 from annotation.progress import Watch
 from recognizer.artifacts import atomic_path
 from recognizer.dataset.split import SPLITS
@@ -40,16 +40,16 @@ def write_report(
 
     """
     report = folder / REPORT
-    slots = dataset.section.num_person
+    slots, further = dataset.section.num_person, dataset.negative_counts()
     pictures: dict[str, Callable[[Any], None]] = {
-        "class_balance.png": lambda f: _balance(f, dataset.counts()),
+        "class_balance.png": lambda f: _balance(f, dataset.counts(), sum(further.values())),
         "clip_lengths.png": lambda f: _lengths(f, dataset.figures),
         "people_per_frame.png": lambda f: _people(f, dataset.figures, slots),
         "keypoint_confidence.png": lambda f: _confidence(f, dataset.figures),
     }
     for name, draw in pictures.items():
         save_figure(report / name, folder, draw)
-    sheet_names = write_sheets(folder, sheets, watch)
+    sheet_names = write_sheets(folder, sheets, watch, further)
     with atomic_path(report / "summary.txt", folder) as scratch:
         scratch.write_bytes(summarise(metadata).encode("utf-8", "backslashreplace"))
     write_table(report / TABLE, folder, dataset.near_duplicates)
@@ -57,8 +57,12 @@ def write_report(
     return sorted([*sheet_names, *(f"{REPORT}/{name}" for name in others)])
 
 
-def write_sheets(folder: Path, sheets: ContactSheets, watch: Watch) -> list[str]:
+def write_sheets(
+    folder: Path, sheets: ContactSheets, watch: Watch, negatives: Mapping[str, int]
+) -> list[str]:
     """Write a contact sheet per class; return their names, relative to ``folder``.
+
+    They do not show ``negatives``, whose number by class stands above.
 
     Those of an earlier run are removed first: they may show classes that are no more, or faces
     that shall not be seen any longer.
@@ -68,7 +72,9 @@ def write_sheets(folder: Path, sheets: ContactSheets, watch: Watch) -> list[str]
     names = []
     for name, strips in sheets.by_class(watch).items():
         names.append(f"{REPORT}/skeletons_{name}.png")
-        save_figure(folder / names[-1], folder, partial(_sheet, name=name, strips=strips))
+        save_figure(folder / names[-1], folder, partial(
+            _sheet, title=f"{plain(name)}{plus_negatives(negatives.get(name, 0))}", strips=strips
+        ))  # fmt: skip
     return names
 
 
@@ -118,7 +124,7 @@ def _color(position: int) -> str:
     return _COLORS[position % len(_COLORS)]
 
 
-def _balance(figure: Any, counts: Mapping[str, Mapping[str, int]]) -> None:
+def _balance(figure: Any, counts: Mapping[str, Mapping[str, int]], negatives: int) -> None:
     axes = figure.subplots()
     names = list(counts[SPLITS[0]])
     width = 0.8 / len(names)
@@ -129,6 +135,7 @@ def _balance(figure: Any, counts: Mapping[str, Mapping[str, int]]) -> None:
         axes.bar_label(bars, padding=2)
     totals = [sum(counts[split].values()) for split in SPLITS]
     labels = [f"{split}\n{n} samples" for split, n in zip(SPLITS, totals, strict=True)]
+    labels[0] += plus_negatives(negatives)
     axes.set_xticks(range(len(SPLITS)), labels)
     axes.set_ylabel("samples")
     axes.set_title("Samples by split and class")
@@ -193,7 +200,7 @@ def _confidence(figure: Any, figures: Figures) -> None:
     _legend(figure, axes)
 
 
-def _sheet(figure: Any, name: str, strips: list[Strip]) -> None:
+def _sheet(figure: Any, title: str, strips: list[Strip]) -> None:
     figure.set_size_inches(13, 1.0 + 1.95 * max(len(strips), 1))
     grid = figure.subplots(max(len(strips), 1), 1, squeeze=False)[:, 0]
     for axes, strip in zip(grid, strips, strict=True):
@@ -205,9 +212,9 @@ def _sheet(figure: Any, name: str, strips: list[Strip]) -> None:
         axes.tick_params(length=0, pad=2)
         axes.spines[:].set_visible(False)
         people = "1 person" if strip.people == 1 else f"{strip.people} people"
-        title = f"{plain(strip.name)}: {people}, somebody seen in {strip.seen:.0%} of the frames"
-        axes.set_title(title, loc="left", fontsize=10, pad=3)
-    figure.suptitle(f"Class {plain(name)}: a few moments of {len(strips)} samples", fontsize=13)
+        text = f"{plain(strip.name)}: {people}, somebody seen in {strip.seen:.0%} of the frames"
+        axes.set_title(text, loc="left", fontsize=10, pad=3)
+    figure.suptitle(f"Class {title}: a few moments of {len(strips)} samples", fontsize=13)
     _slot_legend(figure, max((strip.people for strip in strips), default=1))
 
 
@@ -230,8 +237,9 @@ def _slot_legend(figure: Any, people: int) -> None:
 def summarise(metadata: Mapping[str, Any]) -> str:
     """Return the page of text: counts, weights, the proof of no leak, what failed and why."""
     totals = metadata["totals"]
+    samples = f"{totals['samples']} samples{plus_negatives(totals.get('negatives', 0))}"
     lines = [
-        f"{totals['samples']} samples for {metadata['service']}, from {totals['inputs']} videos: "
+        f"{samples} for {metadata['service']}, from {totals['inputs']} videos: "
         f"{totals['done']} done, {totals['damaged']} damaged, {totals['refused']} refused",
         f"left out: {totals['parts_left_out']} parts of videos, "
         f"{totals['windows_without_people']} windows in which nobody was tracked, "
@@ -246,7 +254,7 @@ def summarise(metadata: Mapping[str, Any]) -> str:
     ]
     if metadata["warnings"]:
         lines += ["", "Warnings:", *(f"- {text}" for text in metadata["warnings"])]
-    failures = list(metadata["failures"].items())
+    failures = list((metadata["failures"] | unreadable_negatives(metadata)).items())
     if failures:
         lines += ["", "Refused or damaged:"]
         lines += [f"- {video}: {reason}" for video, reason in failures[:_MAX_FAILURES]]
@@ -279,4 +287,6 @@ def _count_table(metadata: Mapping[str, Any]) -> list[str]:
         counts = (metadata["splits"][split]["by_class"][name] for split in SPLITS)
         cells = "".join(f"{n:>8}" for n in counts)
         lines.append(f"{left(name, width)}{cells}{metadata['class_weights'][name]:>10.3f}")
+    if count := metadata["totals"].get("negatives"):
+        lines.append(f"{left('+ negatives', width)}{count:>8}")
     return lines

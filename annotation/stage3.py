@@ -10,7 +10,7 @@ import hashlib
 import json
 import logging
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -28,13 +28,9 @@ from annotation.metadata import (
     is_finished,
 )
 from annotation.near_duplicates import duplicate_warnings, near_duplicates
-from annotation.negatives import (
-    Negatives,
-    Positives,
-    combined_digest,
-    find_negatives,
-    read_folders,
-)
+from annotation.negatives import LabelledTracks, Negatives, find_negatives
+from annotation.negatives_folders import combined_digest, read_folders
+from annotation.negatives_report import negatives_by_class
 from annotation.progress import Watch, silent
 from annotation.report import write_report, write_sheets
 from annotation.sources import find_sources
@@ -89,7 +85,7 @@ def run_stage3(config: Config, watch: Watch = silent) -> Path:
     folder = stage3_dir(config)
     stills = stills_of(config, sample_fps_of(stage2.settings))
     with exclusive(folder):
-        others = read_folders(config.dataset.negatives, tracks, stage2.settings).items()
+        others = read_folders(config.dataset, tracks, stage2.settings).items()
         inputs = combined_digest([_inputs_digest(*one) for one in ((tracks, stage2), *others)])
         if is_finished(folder, inputs, stage3_settings(config, stage2)):
             _redraw(folder, stills, watch)
@@ -130,7 +126,7 @@ def _redraw(folder: Path, stills: Stills | None, watch: Watch) -> None:
     for split in SPLITS:
         for _ in sheets.watch(read_split(folder / f"{split}.pkl")):
             pass
-    write_sheets(folder, sheets, watch)
+    write_sheets(folder, sheets, watch, negatives_by_class(metadata))
     write_json(folder / METADATA, folder, {**metadata, SHOWS_VIDEO: shown})
 
 
@@ -156,7 +152,8 @@ def _dataset(
     section = config.dataset
     clips = sorted((c for video in found for c in video.clips), key=lambda c: c.name)
     _require_samples(clips, section, finder.reasons)
-    source_of, copies = _sources(section, found)
+    named = _named_sources(section, found)
+    source_of, copies = _merge_copies(named, found)
     members = [
         Member(c.name, c.video, source_of[c.video], section.classes[c.class_name]) for c in clips
     ]
@@ -166,10 +163,10 @@ def _dataset(
         raise
     except ValueError as error:  # too few sources: say where the others went
         raise ValueError(f"stage 3: {error}{_without_sample(found)}") from error
-    data = Positives(stage2_dir(config), stage2.settings, found, source_of)
+    data = LabelledTracks(stage2_dir(config), stage2.settings, found, named)
     negatives = find_negatives(config, data, watch)
     dealt = [(m, split_of_video[m.video]) for m in members]
-    proof = check_no_leak([*dealt, *_in_train(negatives, section)])
+    proof = _prove(dealt, negatives, section)
     places = {video: (split, source_of[video]) for video, split in split_of_video.items()}
     alike = near_duplicates(found, clips, places, section.duplicate_distance)
     for warning in duplicate_warnings(alike):
@@ -188,6 +185,17 @@ def _dataset(
         near_duplicates=alike,
         negatives=negatives,
     )
+
+
+def _prove(
+    dealt: Sequence[tuple[Member, str]], negatives: Negatives | None, section: DatasetSection
+) -> str:
+    """Return the table that shows that nothing is on two sides, negatives apart."""
+    proof = check_no_leak(dealt)
+    if further := _in_train(negatives, section):
+        check_no_leak([*dealt, *further])
+        proof += f"\n+ {len(further)} negatives in train, of no source, video or name of the others"
+    return proof
 
 
 def _in_train(negatives: Negatives | None, section: DatasetSection) -> list[tuple[Member, str]]:
@@ -224,25 +232,30 @@ def _without_sample(found: list[VideoClips]) -> str:
     return f". {reasons.total()} of {len(found)} videos gave no sample: {why}{more}"
 
 
-def _sources(
-    section: DatasetSection, found: Iterable[VideoClips]
-) -> tuple[dict[str, str], list[list[str]]]:
-    """Return each video's source, and the groups of videos that are copies of one file.
-
-    Copies under several names would leak as surely as cuts of one recording; the sources
-    that share a copy become one.
-    """
+def _named_sources(section: DatasetSection, found: Iterable[VideoClips]) -> dict[str, str]:
+    """Return the source of each video with labelled parts, as ``dataset.split`` says."""
     used = {video.outcome.video: video for video in found if video.clips or video.nobody}
     class_of = {
         name: (video.clips[0] if video.clips else video.nobody[0]).class_name
         for name, video in used.items()
         if not section.segments
     }
-    source_of = find_sources(section.split, list(used), class_of)
+    return find_sources(section.split, list(used), class_of)
+
+
+def _merge_copies(
+    named: Mapping[str, str], found: Iterable[VideoClips]
+) -> tuple[dict[str, str], list[list[str]]]:
+    """Return each video's source, and the groups of videos that are copies of one file.
+
+    Copies under several names would leak as surely as cuts of one recording; the sources
+    that share a copy become one.
+    """
+    source_of = dict(named)
     by_content: dict[str, list[str]] = {}
-    for name in sorted(used):
-        if used[name].content:
-            by_content.setdefault(used[name].content, []).append(name)
+    for video in sorted(found, key=lambda v: v.outcome.video):
+        if video.content and video.outcome.video in named:
+            by_content.setdefault(video.content, []).append(video.outcome.video)
     copies = [names for names in by_content.values() if len(names) > 1]
     for names in copies:
         kept = min(source_of[name] for name in names)

@@ -274,11 +274,15 @@ def _existing(path: Path, key: str) -> Path:
 def negatives_manifest(negatives: Path) -> Path:
     """Return the manifest of a folder of ``dataset.negatives``; ConfigError if there is none."""
     path = negatives / MANIFEST
-    if not path.is_file():
+    try:
+        path.open("rb").close()
+    except (OSError, ValueError) as error:  # of another user, or a name that is too long
+        reason = error.strerror if isinstance(error, OSError) else str(error)
         raise ConfigError(
             f"dataset.negatives: expected the folder of a finished stage 2, found no {MANIFEST} in "
-            f"{negatives}; run --mode annotation.stage2 on that footage first"
-        )
+            f"{str(negatives)[:_MAX_NAME_BYTES]} ({reason}); run --mode annotation.stage2 on that "
+            "footage first"
+        ) from error
     return path
 
 

@@ -52,35 +52,45 @@ def metadata_baseline(
     return replace(predicted, probabilities=rows)
 
 
-def split_baseline(predicted: Predictions, everything: Mapping[str, Facts]) -> Predictions | str:
+def split_baseline(
+    predicted: Predictions,
+    everything: Mapping[str, Facts],
+    negatives: Mapping[str, Facts] | None = None,
+) -> Predictions | str:
     """Return the predictions of a forest learnt from the train split, or why there are none.
 
     Args:
         predicted: the classifier's predictions of the clips.
         everything: facts of all labelled clips of the data set; none where nobody knows them.
+        negatives: those of ``dataset.negatives``, learnt from as well, as the classifier does.
 
     """
     tested = set(predicted.names)
-    learnt = {n: f for n, f in everything.items() if f.split == "train" and n not in tested}
+    known = {**everything, **(negatives or {})}
+    learnt = {n: f for n, f in known.items() if f.split == "train" and n not in tested}
     if not learnt:
         return "there is no train split beside the pickle to learn from"
     return metadata_baseline(predicted, learnt, everything, 0)
 
 
 def fold_baselines(
-    tested: Sequence[tuple[Predictions, int]], everything: Mapping[str, Facts]
+    tested: Sequence[tuple[Predictions, int]],
+    everything: Mapping[str, Facts],
+    negatives: Mapping[str, Facts] | None = None,
 ) -> list[Predictions] | str:
     """Return a forest's predictions of each fold's test part, learnt from all other clips.
 
     Args:
         tested: the classifier's predictions of each test part, and the seed.
         everything: facts of all labelled clips.
+        negatives: those of ``dataset.negatives``, learnt from in every fold.
 
     """
     found = []
     for predicted, seed in tested:
         own = set(predicted.names)
         learnt = {name: facts for name, facts in everything.items() if name not in own}
+        learnt |= negatives or {}
         baseline = metadata_baseline(predicted, learnt, everything, seed)
         if isinstance(baseline, str):
             return baseline

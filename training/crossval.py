@@ -23,7 +23,6 @@ from annotation.stills import stills_of
 from annotation.workspace import Outcome, exclusive
 from recognizer.action.evaluation import fuse
 from recognizer.action.views import average
-from recognizer.artifacts import sha256_file
 from recognizer.command import next_command
 from recognizer.config import Config
 from recognizer.config_file import ConfigError
@@ -43,7 +42,15 @@ from training.movement_fit import (
     predict_streams,
 )
 from training.places import ROOT, as_list, check_network, find_pickle, train_config
-from training.truth import Facts, Predictions, Truth, check_agreement, read_truth
+from training.truth import (
+    Facts,
+    Predictions,
+    Truth,
+    check_agreement,
+    check_complete,
+    pickles_of,
+    read_truth,
+)
 
 logger = logging.getLogger(__name__)
 
@@ -75,12 +82,11 @@ def crossval(config: Config, watch: Watch) -> int:
             "metadata.json does not say in which clips nobody was tracked; they are not counted. "
             "Run --mode annotation.stage3 again"
         )
-    paths = {split: _pickle(setup.dataset_dir, split, truth) for split in SPLITS}
+    paths = pickles_of(truth, setup.dataset_dir)
     found = check_splits(paths, len(truth.classes), training="", may_be_empty=SPLITS)
     samples = {sample.name: sample for split in SPLITS for sample in found[split]}
     check_agreement(truth, list(samples.values()), setup.dataset_dir)
-    if lost := sorted(truth.samples.keys() - samples):
-        raise ValueError(f"{setup.dataset_dir}: metadata.json names {lost[0]!r}, no pickle has it")
+    check_complete(truth, samples, setup.dataset_dir)
     everything = {**truth.samples, **(truth.nobody or {})}
     parts = _parts(setup, everything, set(samples))
     names = "+".join(setup.configs)
@@ -92,7 +98,8 @@ def crossval(config: Config, watch: Watch) -> int:
     with exclusive(folder):
         inner = _train(config, setup, jobs, watch, truth if measures is not None else None)
         streams = _fit_streams(setup, parts, inner, (measures or {}, jobs, truth), watch)
-        shown = measure_views(list(samples.values()), service, setup.views if measures else ())
+        predicted = [samples[name] for name in truth.samples]
+        shown = measure_views(predicted, service, setup.views if measures else ())
         every = (measures, *shown) if measures else ()
         results = [
             _result(part, setup, jobs, truth, (streams.get((part.seed, part.fold)), every))
@@ -144,16 +151,6 @@ def _setup(config: Config, service: str) -> Setup:
         worst=config.test.worst,
         views=tuple(config.test.views),
     )
-
-
-def _pickle(folder: Path, split: str, truth: Truth) -> Path:
-    path = folder / f"{split}.pkl"
-    if not path.is_file() or sha256_file(path) != truth.sha256[split]:
-        raise ValueError(
-            f"{path}: is not the pickle that metadata.json beside it is about; run --mode "
-            "annotation.stage3 again"
-        )
-    return path
 
 
 def _parts(setup: Setup, everything: Mapping[str, Facts], tracked: set[str]) -> list[Part]:

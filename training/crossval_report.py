@@ -143,7 +143,7 @@ def _further(
         join([r.said for r in results if r.seed == seed])
         for seed in dict.fromkeys(r.seed for r in results)
     ]
-    baselines = fold_baselines([(r.said, r.seed) for r in results], everything)
+    baselines = fold_baselines([(r.said, r.seed) for r in results], everything, truth.negatives)
     joined = baselines if isinstance(baselines, str) else join(baselines)
     every = join([result.said for result in results])
     return write_further(folder, (every, by_seed), joined, everything, setup.bootstrap)

@@ -28,6 +28,7 @@ from recognizer.types import Sample
 SCHEMA = "recognizer.crossval_fold"
 RESULT = "predictions.npz"
 _NEVER_S = float("inf")  # a training says nothing for minutes; that is no stall
+_ROUNDING = 1e-6  # of a probability of 1
 _INNER_RATIOS = (0.8, 0.2, 0.0)  # of the training part, where a config asks for validation
 
 
@@ -46,8 +47,8 @@ class FoldJob:
         test: names of the samples to predict.
         source_of: the source of each of ``train``, for the inner validation part.
         views: test-time views in which the test part is predicted as well.
-        negatives: names of further samples to learn from, in every part that is learnt from and
-            in no other, of an inner training neither.
+        negatives: names of further samples to learn from: in every part that is learnt from,
+            those of inner trainings among them, and in no part that is predicted or validated on.
 
     """
 
@@ -72,21 +73,42 @@ def job_key(facts: Mapping[str, Any], train: Sequence[str], test: Sequence[str])
 def read_result(job: FoldJob) -> NDArray[np.float64] | None:
     """Return the finished probabilities (1 + views, N, K), None if not done.
 
-    Of ``job.test`` in that order, as they are and in each of ``job.views``.
+    Of ``job.test`` in that order, as they are and in each of ``job.views``. A file that holds
+    anything else counts as none: the fold is trained again.
     """
     try:
         arrays, meta = read_npz(job.folder / RESULT, SCHEMA)
-    except (FileNotFoundError, ArtifactError):
+    except (OSError, ArtifactError):
         return None
-    if meta.get("key") != job.key or tuple(meta.get("names", ())) != job.test:
+    names, views = (_strings(meta.get(key, ())) for key in ("names", "views"))
+    values = arrays.get("probabilities")
+    if meta.get("key") != job.key or names != job.test or views is None or values is None:
         return None
-    values = arrays["probabilities"]
     if values.ndim == 2:  # earlier versions wrote (N, K)
         values = values[None]
-    known = ["", *meta.get("views", ())]  # what was predicted; a job may need less
-    if len(known) != len(values) or not set(job.views) <= set(known):
+    known = ["", *views]  # what was predicted; a job may need less
+    if not _are_probabilities(values, (len(known), len(job.test))):
+        return None
+    if not set(job.views) <= set(known):
         return None
     return values[[known.index(view) for view in ("", *job.views)]]
+
+
+def _strings(value: Any) -> tuple[str, ...] | None:
+    """Return a list of strings as a tuple, None if it is none."""
+    fits = isinstance(value, list | tuple) and all(isinstance(one, str) for one in value)
+    return tuple(value) if fits else None
+
+
+def _are_probabilities(values: NDArray[Any], shape: tuple[int, int]) -> bool:
+    """Tell whether (V, N, K) are finite numbers from 0 to 1 of two or more classes."""
+    return (
+        values.ndim == 3
+        and values.shape[:2] == shape
+        and values.shape[2] >= 2
+        and np.issubdtype(values.dtype, np.floating)
+        and bool(((values >= 0) & (values <= 1 + _ROUNDING)).all())  # false of what is no number
+    )
 
 
 def finished(job: FoldJob) -> NDArray[np.float64]:
@@ -220,7 +242,7 @@ def _point(cfg: Any, pickles: Mapping[str, Path], job: FoldJob, learnt: Sequence
     cfg.randomness = {**(cfg.get("randomness") or {}), "seed": job.seed}
     for part, dataset in datasets(cfg).items():
         cfg[f"{part}_dataloader"].num_workers = 0
-        # The test loader's pipeline is what predict uses; a file of its data there is not.
+        # predict uses the pipeline of the test loader, whose file is not written and not read.
         dataset.ann_file = str(pickles.get(part, job.folder / f"{part}.pkl"))
     # The workers are spawned; mmengine would switch them to fork, with a warning.
     cfg.env_cfg = {**(cfg.get("env_cfg") or {}), "mp_cfg": {"mp_start_method": "spawn"}}

@@ -3,7 +3,7 @@
 It learns from what train.fight or train.falldown learnt from: the training and validation
 samples, not those of the test split. The pose stream's predictions for the fusion come from
 trainings that are held out from the samples' sources; finished ones are not done again. Samples of
-``dataset.negatives`` are learnt from in all of them and held out of none.
+``dataset.negatives`` are learnt from in every training and predicted in none.
 """
 
 import hashlib
@@ -36,7 +36,7 @@ from training.movement_fit import (
     measured_folds,
 )
 from training.places import ROOT, best_checkpoint, check_network, find_pickle
-from training.truth import Truth, check_agreement, read_truth
+from training.truth import Truth, check_agreement, check_complete, pickles_of, read_truth
 
 logger = logging.getLogger(__name__)
 
@@ -50,10 +50,11 @@ def train_movement(config: Config, watch: Watch) -> int:
     truth = read_truth(folder)
     if truth.service != service:
         raise ConfigError(f"dataset.service: {service}, but {folder} was made for {truth.service}")
-    found = check_splits({split: folder / f"{split}.pkl" for split in SPLITS}, len(truth.classes),
-                         training="", may_be_empty=SPLITS)  # fmt: skip
+    paths = pickles_of(truth, folder)
+    found = check_splits(paths, len(truth.classes), training="", may_be_empty=SPLITS)
     samples = [sample for split in SPLITS for sample in found[split]]
     check_agreement(truth, samples, folder)
+    check_complete(truth, {sample.name for sample in samples}, folder)
     own = [sample.name for sample in samples if sample.name in truth.samples]
     names = [name for name in own if truth.samples[name].split != "test"]
     measures = measure_samples(samples, service, wanted=True)

@@ -99,12 +99,17 @@ def measure_samples(
 def measure_views(
     samples: Sequence[Sample], service: str, views: Sequence[str]
 ) -> tuple[Measures, ...]:
-    """Return the measures of the samples in each of some test-time views, (1, F), by name."""
-    seen = [[VIEWS[view](sample).sample for sample in samples] for view in views]
-    return tuple(
-        {s.name: clip_measures(s, service)[None] if has_movement(s) else None for s in shown}
-        for shown in seen
-    )
+    """Return the measures of the samples in each of some test-time views, (1, F), by name.
+
+    One changed sample is held at a time.
+    """
+    of_view: tuple[dict[str, FloatArray | None], ...] = tuple({} for _ in views)
+    for view, measures in zip(views, of_view, strict=True):
+        for sample in samples:
+            shown = VIEWS[view](sample).sample
+            known = has_movement(shown)
+            measures[sample.name] = clip_measures(shown, service)[None] if known else None
+    return of_view
 
 
 # --- pose predictions that are held out --------------------------------------------

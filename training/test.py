@@ -65,6 +65,7 @@ class Measured:
         threshold: chosen on the validation split, None where that cannot be.
         notes: sentences for the summary.
         everything: facts of all labelled clips of the data set by name, where known.
+        negatives: the same of negatives, which a classifier may have learnt from as well.
         views: test-time views.
 
     """
@@ -79,6 +80,7 @@ class Measured:
     threshold: dict[str, Any] | None
     notes: tuple[str, ...]
     everything: Mapping[str, Facts] = field(default_factory=dict)
+    negatives: Mapping[str, Facts] = field(default_factory=dict)
     views: tuple[str, ...] = ()
 
 
@@ -176,6 +178,7 @@ def _measure(
         threshold=threshold,
         notes=notes,
         everything=_everything(truth, samples),
+        negatives={} if truth is None else truth.negatives,
         views=views,
     )
 
@@ -328,7 +331,7 @@ def _write(
     )
     names = ", ".join(path.name for path in measured.checkpoints)
     known, draws = measured.everything, scores.bootstrap["resamples"]
-    baseline = split_baseline(said, known)
+    baseline = split_baseline(said, known, measured.negatives)
     lines, further = write_further(folder, (said, [said]), baseline, known, draws)
     notes = [*measured.notes, *_threshold_text(measured, draws), *lines]
     title = f"{measured.service}: {measured.ann_file.name} with {names}"

@@ -8,7 +8,7 @@ counts them as such, right or wrong.
 import csv
 import io
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,8 @@ from numpy.typing import NDArray
 from annotation.metadata import METADATA, SCHEMA
 from annotation.stills import sample_fps_of
 from recognizer.action.evaluation import Scores, measure
-from recognizer.artifacts import ArtifactError, write_atomic
+from recognizer.artifacts import ArtifactError, sha256_file, write_atomic
+from recognizer.dataset.split import SPLITS
 from recognizer.types import Sample
 
 NORMAL = 0  # the label of "nothing happens", by the contract of the classifiers
@@ -106,8 +107,8 @@ def read_truth(folder: Path) -> Truth:
         if sorted(labels.values()) != list(range(len(labels))) or len(labels) < 2:
             raise ValueError(f"expected classes with labels from 0, each once, got {labels!r}")
         nobody = value.get("nobody_tracked")
-        negatives = value.get("negatives", {"samples": {}})["samples"]
-        return Truth(
+        negatives = _negatives(value)
+        truth = Truth(
             service=str(value["service"]),
             classes=tuple(sorted(labels, key=lambda name: labels[name])),
             samples={name: _facts(facts) for name, facts in value["samples"].items()},
@@ -117,10 +118,63 @@ def read_truth(folder: Path) -> Truth:
             sample_fps=sample_fps_of(value.get("settings", {}).get("stage2", {})),
             negatives={name: _facts(facts) for name, facts in negatives.items()},
         )
+        _check_negatives(truth)
+        return truth
     except ArtifactError:
         raise
     except (ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
         raise ArtifactError(f"{path}: not readable metadata of stage 3: {error!r}") from error
+
+
+def _negatives(value: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return what is said of each negative, nothing where there is no such key."""
+    if "negatives" not in value:
+        return {}
+    negatives = value["negatives"]
+    if not isinstance(negatives, dict) or not isinstance(negatives.get("samples"), dict):
+        raise ValueError(
+            f"negatives: expected an object with samples, got {negatives!r:.80}; run --mode "
+            "annotation.stage3 again"
+        )
+    samples: Mapping[str, Any] = negatives["samples"]
+    return samples
+
+
+def _check_negatives(truth: Truth) -> None:
+    """Refuse negatives that are judged by as well."""
+    judged = {**(truth.nobody or {}), **truth.samples}
+    sources = {facts.source for facts in judged.values()}
+    for name, facts in truth.negatives.items():
+        fault = ""
+        if name in judged:
+            where = "samples" if name in truth.samples else "nobody_tracked"
+            fault = f"stands under {where} as well"
+        elif facts.source in sources:
+            fault = f"is of {facts.source!r}, which is a source of the data set"
+        elif facts.split != "train":
+            fault = f"is of the split {facts.split!r}"
+        if fault:
+            raise ValueError(
+                f"negatives: expected samples of other sources, in train alone; {name!r} {fault}; "
+                "run --mode annotation.stage3 again"
+            )
+
+
+def pickles_of(truth: Truth, folder: Path) -> dict[str, Path]:
+    """Return the pickle of each split, as metadata beside it was written about.
+
+    Raises:
+        ValueError: one that is not there, or was changed.
+
+    """
+    paths = {split: folder / f"{split}.pkl" for split in SPLITS}
+    for split, path in paths.items():
+        if not path.is_file() or sha256_file(path) != truth.sha256.get(split):
+            raise ValueError(
+                f"{path}: is not the pickle that {METADATA} beside it is about; run --mode "
+                "annotation.stage3 again"
+            )
+    return paths
 
 
 def check_agreement(truth: Truth, samples: Sequence[Sample], folder: Path) -> None:
@@ -139,6 +193,21 @@ def check_agreement(truth: Truth, samples: Sequence[Sample], folder: Path) -> No
                 f"{folder / METADATA}: expected label {sample.label} for {sample.name!r}, as in "
                 f"the pickle, found {said}; run --mode annotation.stage3 again"
             )
+
+
+def check_complete(truth: Truth, names: Collection[str], folder: Path) -> None:
+    """Refuse metadata that names samples that no pickle has.
+
+    Raises:
+        ArtifactError: the first of them.
+
+    """
+    if lost := sorted(truth.pickled.keys() - set(names)):
+        raise ArtifactError(
+            f"{folder / METADATA}: expected only samples of the pickles beside it, found "
+            f"{lost[0]!r}, which none of them has ({len(lost)} in all); run --mode "
+            "annotation.stage3 again"
+        )
 
 
 def _facts(value: Mapping[str, Any]) -> Facts:

@@ -83,6 +83,55 @@ def find_pairs(hashes: Sequence[Hashes], groups: Sequence[str], max_distance: fl
     return [Pair(int(a), int(b), distance) for distance, a, b in found.tolist()]
 
 
+def find_shared(
+    ones: Sequence[Hashes], others: Sequence[Hashes], max_distance: float
+) -> list[Pair]:
+    """Return for each of some clips the other one that it shares a part with, where there is one.
+
+    Half of the pictures of one of the two is enough: the distance is the mean over the better half
+    of its pictures, each compared with the most similar one of the other clip. The time grows with
+    the product of the numbers of clips, the memory with the number of ``others``.
+
+    Args:
+        ones: (K,) uint64 of each clip; a clip without any shares nothing.
+        others: the same.
+        max_distance: mean number of bits, of 64, that may differ.
+
+    Returns:
+        At most one pair for each of ``ones``: its place, that of the other, the distance.
+
+    """
+    there = [i for i, own in enumerate(others) if len(own)]
+    if not there:
+        return []
+    signs = _signs(np.concatenate([others[i] for i in there]))
+    counts = np.array([len(others[i]) for i in there])
+    found = []
+    for place, own in enumerate(ones):
+        if not len(own):
+            continue
+        distances = (BITS - _signs(own) @ signs.T) / 2
+        starts = np.cumsum(counts) - counts
+        mine = np.sort(np.minimum.reduceat(distances, starts, axis=1), axis=0)
+        halves = np.minimum(
+            mine[: (len(own) + 1) // 2].mean(axis=0), _better_half(distances.min(axis=0), counts)
+        )
+        best = int(halves.argmin())
+        if halves[best] <= max_distance:
+            found.append(Pair(place, there[best], float(halves[best])))
+    return found
+
+
+def _better_half(distances: NDArray[np.float32], counts: IntArray) -> NDArray[np.float64]:
+    """Return the means (B,) of the lower half of each clip's distances (C,)."""
+    clip_of = np.repeat(np.arange(len(counts)), counts)
+    table = np.full((len(counts), counts.max()), np.inf)
+    table[clip_of, np.arange(len(clip_of)) - (np.cumsum(counts) - counts)[clip_of]] = distances
+    half = (counts + 1) // 2
+    sums: NDArray[np.float64] = np.cumsum(np.sort(table, axis=1), axis=1)
+    return np.asarray(sums[np.arange(len(counts)), half - 1] / half, np.float64)
+
+
 def _blocks(
     hashes: Sequence[Hashes], max_distance: float
 ) -> Iterator[tuple[IntArray, IntArray, NDArray[np.float64]]]:

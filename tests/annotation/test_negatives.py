@@ -5,8 +5,11 @@ import shutil
 
 import numpy as np
 import pytest
+from matplotlib.figure import Figure
 
+import annotation.report
 from annotation.preflight import check_labels
+from annotation.stage3 import run_stage3
 from annotation.workspace import (
     Manifest,
     Outcome,
@@ -86,18 +89,42 @@ def test_counts_weights_and_the_page_tell_of_them(tmp_path, clips, falls, plain)
     assert told["samples"] == count > 0
     assert (told["videos"], told["videos_used"], told["sources"]) == (3, 3, sorted(FALLS))
     train = metadata["splits"]["train"]
-    assert (
-        train["by_class"]["NonFight"] == before["splits"]["train"]["by_class"]["NonFight"] + count
-    )
-    assert train["samples"] == len(read_split(folder / "train.pkl"))
+    assert train == before["splits"]["train"] | {"sha256": train["sha256"], "negatives": count}
+    assert train["samples"] + count == len(read_split(folder / "train.pkl"))
+    assert metadata["totals"] == before["totals"] | {"negatives": count}
+    assert metadata["totals"]["samples"] == sum(s["samples"] for s in metadata["splits"].values())
     assert metadata["class_weights"]["NonFight"] < before["class_weights"]["NonFight"]
-    total = sum(metadata["splits"][split]["samples"] for split in SPLITS)
-    assert sum(metadata["class_balance"].values()) == pytest.approx(1)
-    fights = sum(metadata["splits"][split]["by_class"]["Fight"] for split in SPLITS)
-    assert metadata["class_balance"]["Fight"] == pytest.approx(fights / total)
+    assert metadata["class_balance"] == before["class_balance"]
+    shares = [train["by_class"]["NonFight"] + count, train["by_class"]["Fight"]]
+    weights = [metadata["class_weights"][name] for name in ("NonFight", "Fight")]
+    assert weights[0] * shares[0] == pytest.approx(weights[1] * shares[1], rel=1e-4)
+    assert metadata["no_leak"][:-1] == before["no_leak"]
+    assert metadata["no_leak"][-1].startswith(f"+ {count} negatives in train, of no source")
     page = (folder / "report" / "summary.txt").read_text()
     assert f"{told['folder']}: {count} samples of 3 of 3 videos" in page
+    assert page.startswith(f"16 samples + {count} negatives for fight, from 16 videos: 16 done")
+    assert f"\n+ negatives {count:>8}\n" in page
     assert str(tmp_path) not in (folder / "metadata.json").read_text()
+
+
+def test_the_sheets_and_the_chart_name_their_number(tmp_path, clips, falls, monkeypatch):
+    texts = {}
+
+    def draw_only(final, root, draw):
+        figure = Figure()
+        draw(figure)
+        labels = [label.get_text() for axes in figure.axes for label in axes.get_xticklabels()]
+        texts[final.name] = figure.get_suptitle(), labels
+        final.parent.mkdir(exist_ok=True)
+        final.touch()
+
+    monkeypatch.setattr(annotation.report, "save_figure", draw_only)
+    folder = run_stage3(of_fights(tmp_path, clips, [falls]))
+    count = len(facts(folder)["negatives"]["samples"])
+    assert texts["skeletons_NonFight.png"][0].startswith(f"Class NonFight + {count} negatives: a")
+    assert texts["skeletons_Fight.png"][0].startswith("Class Fight: a few")
+    train = facts(folder)["splits"]["train"]["samples"]
+    assert texts["class_balance.png"][1][0] == f"train\n{train} samples + {count} negatives"
 
 
 def test_other_negatives_are_another_data_set_and_the_same_ones_are_not_read_again(
@@ -118,10 +145,15 @@ def test_other_negatives_are_another_data_set_and_the_same_ones_are_not_read_aga
 
 def test_two_folders_may_hold_videos_of_one_name(tmp_path, clips, falls):
     twin = copy_of(falls, tmp_path / "twin")
+    for path in twin.rglob("*.npz"):  # other recordings
+        sequence, extra, meta = read_poses(path)
+        meta["source"] = {**meta["source"], "sha256": f"{path.parent.parent.name}/{path.name}"}
+        write_poses(path, twin, sequence, meta, extra)
     folder = without_pictures(of_fights(tmp_path, clips, [falls, twin]))
     told = facts(folder)["negatives"]
     assert [one["samples"] for one in told["folders"]] == [len(told["samples"]) // 2] * 2
-    assert len(read_split(folder / "train.pkl")) == facts(folder)["splits"]["train"]["samples"]
+    train = facts(folder)["splits"]["train"]
+    assert len(read_split(folder / "train.pkl")) == train["samples"] + train["negatives"]
 
 
 # --- what is refused ---------------------------------------------------------------
@@ -209,16 +241,23 @@ def test_what_the_data_set_holds_is_refused(tmp_path, clips, falls):
     assert "NonFight/nofi150.mp4 is of the source fbbbcc4e" in text
 
 
-def test_near_duplicates_of_the_data_set_are_refused_unless_nothing_is_compared(
-    tmp_path, clips, falls
+def test_near_duplicates_of_the_data_set_are_left_out_unless_nothing_is_compared(
+    tmp_path, clips, falls, caplog
 ):
     alike = with_video(falls, tmp_path / "alike", clips, "Other/x.mp4", source="ab", flip=0b111)
-    text = refused(of_fights(tmp_path / "a", clips, [alike]), "expected footage that the data set")
-    assert f"looks like {CLIPS[0]} (" in text
-    without_pictures(of_fights(tmp_path / "b", clips, [alike], duplicate_distance=None))
+    told = facts(without_pictures(of_fights(tmp_path / "a", clips, [alike])))["negatives"]
+    assert {s["video"] for s in told["samples"].values()} == set(FALLS)
+    reason = told["folders"][0]["left_out"]["Other/x.mp4"]
+    assert reason.startswith(f"looks like {CLIPS[0]} of the data set (")
+    assert f"/alike: Other/x.mp4: {reason}" in caplog.text
+    told = facts(
+        without_pictures(of_fights(tmp_path / "b", clips, [alike], duplicate_distance=None))
+    )["negatives"]
+    assert {s["video"] for s in told["samples"].values()} == {*FALLS, "Other/x.mp4"}
     other = with_video(falls, tmp_path / "other", clips, "Other/x.mp4", source="ab",
                        flip=0xFFFFFFFF)  # fmt: skip
-    without_pictures(of_fights(tmp_path / "c", clips, [other]))
+    told = facts(without_pictures(of_fights(tmp_path / "c", clips, [other])))["negatives"]
+    assert "Other/x.mp4" in {s["video"] for s in told["samples"].values()}
 
 
 def test_a_missing_folder_is_said_before_stage_1(tmp_path):

@@ -2,8 +2,11 @@
 
 import pytest
 
+import annotation.preflight
 from annotation.preflight import check_labels
+from annotation.workspace import Manifest, stage2_settings
 from recognizer.config_file import ConfigError, load_config
+from tests.annotation.made_tracks import FALLS, stage2
 
 VIDEOS = ["Fight/a.mp4", "Fight/b.mp4", "NonFight/c.mp4", "other/d.mp4"]
 
@@ -51,3 +54,45 @@ def test_rows_of_videos_that_include_leaves_out_are_no_mistake(config, tmp_path)
     (tmp_path / "rows.csv").write_text("video,start_s,stop_s,class\nnone.mp4,0,1,Fight\n")
     with pytest.raises(ConfigError, match=r"unknown video 'none\.mp4'"):
         check_labels(config(table))
+
+
+def test_negatives_that_are_no_tracks_are_refused(config, tmp_path, monkeypatch):
+    def none(config):
+        raise ConfigError("no network here")
+
+    monkeypatch.setattr(annotation.preflight, "stage1_settings", none)
+    falls = stage2(tmp_path / "falls", FALLS)
+    own = f"dataset.negatives=[{falls}]"
+    check_labels(config(own))  # of the network stage 1 will tell
+    for sets, says in (
+        ([f"dataset.negatives=[{'x' * 6000}]"], "found no manifest.json in .*File name too long"),
+        ([f"dataset.negatives=[{'x/' * 3000}]"], "found no manifest.json in .*File name too long"),
+        ([own, "dataset.classes={Fight: 0, NonFight: 1}"], "expected the normal class"),
+        ([f"dataset.negatives=[{falls}, {falls}]"], "named twice"),
+        ([own, f"annotation.stage2_dir={falls}"], "the data set's own tracks"),
+        ([own, "dataset.window_s=2", "dataset.negatives_s=1"], "at least the length of a window"),
+    ):
+        with pytest.raises(ConfigError, match=f"dataset.*{says}") as error:
+            check_labels(config(*sets))
+        assert len(str(error.value)) < 1000
+    manifest = falls / "manifest.json"
+    manifest.write_text(manifest.read_text().replace('"stage2"', '"stage1"'))
+    with pytest.raises(ConfigError, match=r"dataset\.negatives: .* got one of stage1: .*stage2"):
+        check_labels(config(own))
+    manifest.write_text(manifest.read_text()[:-9])
+    with pytest.raises(ConfigError, match=r"dataset\.negatives: .*manifest\.json: .* again"):
+        check_labels(config(own))
+
+
+def test_negatives_of_other_settings_are_refused_before_stage_1(config, tmp_path, monkeypatch):
+    stage1 = {"pose": {"kind": "rtmo"}, "sample_fps": None, "models": {"pose": {"file": "a.onnx"}}}
+    monkeypatch.setattr(annotation.preflight, "stage1_settings", lambda config: stage1)
+    settings = stage2_settings(config(), Manifest("stage1", stage1, ()))
+    own = f"dataset.negatives=[{stage2(tmp_path / 'falls', FALLS, settings=settings)}]"
+    check_labels(config(own))
+    check_labels(config(own, "scoring.fight.movement=9"))
+    with pytest.raises(ConfigError, match=r"tracking\.track_buffer_s: 1\.0 instead of 3\.0"):
+        check_labels(config(own, "tracking.track_buffer_s=3.0"))
+    stage1["sample_fps"] = 5.0
+    with pytest.raises(ConfigError, match=r"stage1\.sample_fps: None instead of 5\.0"):
+        check_labels(config(own))

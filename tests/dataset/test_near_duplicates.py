@@ -6,7 +6,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from recognizer.dataset import near_duplicates
-from recognizer.dataset.near_duplicates import MAX_HASHES, find_pairs, hashes_within
+from recognizer.dataset.near_duplicates import (
+    MAX_HASHES,
+    find_pairs,
+    find_shared,
+    hashes_within,
+)
 
 
 def spelt_out(first, second):
@@ -39,6 +44,28 @@ def test_pairs_are_those_of_the_definition(clips, most):
             pairs = find_pairs(hashes, groups, most)
         assert {(p.first, p.second) for p in pairs} == expected
         assert [p.distance for p in pairs] == sorted(p.distance for p in pairs)
+
+
+def better_half(first, second):
+    nearest = sorted(min((int(a) ^ int(b)).bit_count() for b in second) for a in first)
+    return np.mean(nearest[: (len(nearest) + 1) // 2])
+
+
+@given(st.lists(CLIP, max_size=6), st.lists(CLIP, max_size=6), st.floats(0, 40))
+def test_clips_that_share_a_part_are_those_of_the_definition(ones, others, most):
+    found = find_shared(
+        [np.array(own, np.uint64) for own in ones], [np.array(own, np.uint64) for own in others],
+        most,
+    )  # fmt: skip
+    expected = {}
+    for i, one in enumerate(ones):
+        of = [min(better_half(one, o), better_half(o, one)) for o in others if one and o]
+        if of and min(of) <= most:
+            expected[i] = min(of)
+    assert {pair.first: pair.distance for pair in found} == pytest.approx(expected)
+    for pair in found:
+        one, other = ones[pair.first], others[pair.second]
+        assert pair.distance == pytest.approx(min(better_half(one, other), better_half(other, one)))
 
 
 def test_clips_of_one_source_may_look_alike():

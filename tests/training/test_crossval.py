@@ -219,7 +219,7 @@ def first_sample(value):
     [
         (lambda v: [f.update(label=1 - f["label"]) for f in v["samples"].values()], "found label"),
         (lambda v: v["samples"].pop(next(iter(v["samples"]))), "found nothing"),
-        (lambda v: v["samples"].update({"ghost": first_sample(v)}), "names 'ghost', no pickle has"),
+        (lambda v: v["samples"].update({"ghost": first_sample(v)}), "found 'ghost', which none"),
         (lambda v: v.update(classes=[1]), "not readable metadata"),
         (lambda v: v.update(classes={"A": 0}), "each once"),
     ],

@@ -59,6 +59,24 @@ def test_where_it_says_nothing_the_classifier_is_better_with_an_interval():
     assert "a forest on width, height, fps and length alone" in baseline_line(value)
 
 
+def test_the_baseline_learns_from_negatives_as_the_classifier_does():
+    """Negatives as large as fights: the size does not tell the class any more."""
+    known = facts()
+    negatives = {
+        f"negatives/1/{i}": Facts(0, f"n{i}", "train", 2.0, "n", 0.0, (640, 240), 25.0)
+        for i in range(80)
+    }
+    tested = [name for name, own in known.items() if own.split == "test"]
+    right = said(known, tested)
+    without, learnt = split_baseline(right, known), split_baseline(right, known, negatives)
+    assert without.predicted.tolist() == right.labels.tolist()
+    assert learnt.names == right.names
+    assert set(learnt.predicted.tolist()) == {0}
+    (fold,) = fold_baselines([(right, 0)], known, negatives)
+    assert set(fold.predicted.tolist()) == {0}
+    assert set(fold_baselines([(right, 0)], known)[0].predicted.tolist()) == {0, 1}
+
+
 def test_missing_facts_are_said_and_no_figure_is_made_up():
     known = {name: Facts(f.label, f.source, f.split, 2.0) for name, f in facts().items()}
     tested = [name for name, own in known.items() if own.split == "test"]

@@ -1,6 +1,7 @@
 """The movement stream in training: nothing leaks, real trainings, one file at the end."""
 
 import json
+import weakref
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,7 +16,7 @@ from recognizer.action.classifier import Classifier
 from recognizer.action.evaluation import decide
 from recognizer.action.movement_graph import read_movement
 from recognizer.action.movement_model import SETTINGS, Choice
-from recognizer.action.views import VIEWS, views_of
+from recognizer.action.views import VIEWS, View, views_of
 from recognizer.artifacts import write_npz
 from recognizer.config_action import ClassifierSection
 from recognizer.config_file import ConfigError
@@ -173,6 +174,24 @@ def test_streams_are_fused_and_averaged_over_views_as_the_shipped_file_does(tmp_
             stream, [s.name for s in samples], pose.mean(axis=0)[None], measures[:1]
         )
         assert np.abs(first["fused"] - found).max() > 1e-3, "views that change nothing"
+
+
+def test_views_are_measured_one_after_another(monkeypatch):
+    """Of thousands of samples, all views at once would not fit the memory."""
+    made, alive = [], []
+
+    def view(sample):
+        changed = replace(sample, keypoints=sample.keypoints.copy())
+        made.append(weakref.ref(changed.keypoints))
+        alive.append(sum(one() is not None for one in made))
+        return View(changed)
+
+    monkeypatch.setitem(VIEWS, "mirror", view)
+    samples = [replace(clip(2, seed=i), name=str(i)) for i in range(5)]
+    (found,) = measure_views(samples, "fight", ["mirror"])
+    assert list(found) == list("01234")
+    assert len(alive) == 5
+    assert max(alive) <= 2  # the one before is let go of as the next one is there
 
 
 def test_old_pickles_are_told_apart(stage3, old_stage3, caplog):

@@ -20,7 +20,7 @@ from tests.training.measured import TINY, guesses, small_crossval
 from training.crossval import crossval
 from training.fold_job import RESULT, SCHEMA, FoldJob, finished, run_fold
 from training.movement import train_movement
-from training.movement_fit import fit_alone, inner_jobs, measure_samples
+from training.movement_fit import fit_alone, inner_jobs, measure_samples, measure_views
 from training.test import _everything, _predictions
 from training.truth import check_agreement, read_truth
 
@@ -80,7 +80,7 @@ def test_a_fold_learns_from_all_of_them_and_validates_on_none(tmp_path, stage3, 
     truth, samples = read_truth(stage3), all_samples(stage3)
     job = outer_job(tmp_path, truth)
     seen = {}
-    predict = learning.predict
+    predict = learning.predict_views
 
     def spy(checkpoint, tested, views=()):
         folder = tmp_path / "outer"
@@ -90,7 +90,7 @@ def test_a_fold_learns_from_all_of_them_and_validates_on_none(tmp_path, stage3, 
         seen["test"] = {s.name for s in tested}
         return predict(checkpoint, tested, views=views)
 
-    monkeypatch.setattr(learning, "predict", spy)
+    monkeypatch.setattr(learning, "predict_views", spy)
     run_fold(job, samples)
     assert truth.negatives.keys() < seen["train"]
     assert seen["val"]
@@ -161,6 +161,13 @@ def test_nested_cross_validation_and_the_shipped_stream(tmp_path, stage3, monkey
         asked.extend(jobs)
         finish(jobs, truth)
 
+    measured = []
+
+    def spy(samples, service, views):
+        measured.extend(sample.name for sample in samples)
+        return measure_views(samples, service, views)
+
+    monkeypatch.setattr("training.crossval.measure_views", spy)
     monkeypatch.setattr("training.crossval.run_folds", pretend)
     monkeypatch.setattr("training.movement.run_folds", pretend)
     own = small_crossval(
@@ -172,7 +179,7 @@ def test_nested_cross_validation_and_the_shipped_stream(tmp_path, stage3, monkey
     negatives = tuple(sorted(truth.negatives))
     assert {job.negatives for job in asked} == {negatives}
     tested = [name for job in asked if "inner" not in job.name for name in job.test]
-    assert sorted(tested) == sorted(truth.samples)
+    assert sorted(tested) == sorted(measured) == sorted(truth.samples)
     assert not any(set(negatives) & {*job.train, *job.test} for job in asked)
     value = json.loads((tmp_path / "out" / "report.json").read_text())
     assert value["dataset"]["negatives"] == len(negatives)
