@@ -36,13 +36,13 @@ def test_the_samples_are_whole_and_compact(name, count):
         p.relative_to(SAMPLES / name).as_posix() for p in SAMPLES.glob(f"{name}/**/*.npz")
     }
     frames = {o.video: o.frames for o in manifest.outcomes}
-    people = 0
-    for video in list(frames)[::10]:
+    people, checked = 0, list(frames)[::10]
+    for video in checked:
         sequence, _, meta = read_poses(SAMPLES / name / f"{video}.npz")
         assert (len(sequence), meta["schema_version"], meta["video"]) == (frames[video], 2, video)
         assert (np.rint(sequence.poses.keypoints * 16) == sequence.poses.keypoints * 16).all()
         people += len(sequence.poses)
-    assert people > 500
+    assert people >= sum(frames[video] for video in checked)  # somebody is there all the time
 
 
 def test_the_samples_are_small_and_tell_of_no_machine():
