@@ -221,8 +221,8 @@ def _write_parts(job: FoldJob, learnt: list[Sample], *, inner: bool) -> dict[str
     """Write what is trained on, and the inner validation part if there is one."""
     part_of = {sample.name: "train" for sample in learnt}
     if inner:
-        dealt_out = [s for s in learnt if s.name not in set(job.negatives)]
-        members = [Member(s.name, s.name, job.source_of[s.name], s.label) for s in dealt_out]
+        own = learnt[: len(job.train)]  # negatives come last, and are never validated on
+        members = [Member(s.name, s.name, job.source_of[s.name], s.label) for s in own]
         classes = max(member.label for member in members) + 1
         dealt = split_by_source(members, classes, _INNER_RATIOS, job.seed)
         part_of |= {member.name: dealt[member.source] for member in members}

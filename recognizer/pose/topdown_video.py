@@ -150,8 +150,8 @@ class TopDownVideo:
         mean = keypoint_scores.mean(axis=1)
         posed = mean >= self._settings.turned_min_keypoint_score
         good = posed | np.concatenate([~lying, turned.scores >= enough])
-        lay = np.concatenate([np.ones(count, np.bool_), enough == 0])
-        good &= lay | ~_is_seen_upright(keypoints, keypoint_scores, found)
+        again = _is_seen_upright(keypoints[count:], keypoint_scores[count:], found)
+        good[count:] &= (enough == 0) | ~again  # who lay there is kept
         found_turned = good & (np.arange(len(wanted)) >= count)
         same = box_iou(wanted.boxes, wanted.boxes[found_turned]) > SAME_PERSON
         good &= found_turned | ~same.any(axis=1)
