@@ -31,6 +31,7 @@ from recognizer.config_file import ConfigError
 from recognizer.config_models import PoseEstimationSection
 from recognizer.model_files import fetch_hint, unset
 from recognizer.openmmlab import find_pose_config, read_pose_config
+from recognizer.pose.selection import TURNED_REVISION
 
 logger = logging.getLogger(__name__)
 
@@ -174,10 +175,13 @@ _UNLESS = (("openvino_precision", "f32"), ("uint8_input", False))
 def stage1_settings(config: Config) -> dict[str, Any]:
     """Return all that decides the poses: the network files' content and how they are read."""
     files = pose_model_files(config)
+    pose = pose_settings(config, files)
+    turned = pose.kind == "topdown" and pose.topdown.turned
     return {
-        "pose": _pose_settings(pose_settings(config, files)),
+        "pose": _pose_settings(pose),
         "sample_fps": config.annotation.sample_fps,
         **({"movement": True} if config.annotation.movement else {}),  # older results have none
+        **({"turned_revision": TURNED_REVISION} if turned else {}),
         "models": {
             role: {"file": path.name, "sha256": _digest(role, path)}
             for role, path in sorted(files.items())

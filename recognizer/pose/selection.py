@@ -27,6 +27,9 @@ _ROUNDING_S = 1e-6
 # time between frames beyond 1/15 s, as they do in the tracker.
 _NO_GROWTH_S, _GROWTH_PER_S, _MOST_GROWTH = 1 / 15, 2.2, 0.6  # s, heights per s, heights
 _CONFIRMED = 2  # frames
+# Of the search for people who lie, raised when its rules change: poses of two revisions are not
+# mixed in one folder. 2: poses of people seen upright are dropped.
+TURNED_REVISION = 2
 _LOST_S = 3.0  # seconds that the place of somebody lost is remembered, for the turned search
 
 

@@ -253,6 +253,18 @@ def test_the_digest_covers_what_decides_the_poses_and_nothing_else(digest, overr
     assert (digest() != digest(override)) == changes
 
 
+def test_the_digest_follows_the_revision_of_the_turned_search(digest, monkeypatch, tmp_path):
+    networks.heatmap(tmp_path / "a.onnx")
+    detector = networks.constant_yolox(tmp_path / "detector.onnx", {})
+    topdown = [f"models.pose_estimation.topdown.detector.model_path={detector}"]
+    kinds = {name: [*topdown, f"models.pose_estimation.topdown.turned={name}"]
+             for name in ("true", "false")}  # fmt: skip
+    before = {name: digest(*kinds[name]) for name in kinds}
+    monkeypatch.setattr("annotation.workspace.TURNED_REVISION", 3)
+    assert digest(*kinds["true"]) != before["true"]
+    assert digest(*kinds["false"]) == before["false"]
+
+
 def test_the_digest_follows_the_models_content_not_its_place(digest, tmp_path):
     (tmp_path / "copy").mkdir()
     (tmp_path / "copy" / "a.onnx").write_bytes((tmp_path / "a.onnx").read_bytes())
