@@ -2,12 +2,18 @@
 
 import re
 import shlex
+import shutil
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 import main
+import recognizer as rz
 from recognizer.config_file import known_keys, load_config
+from recognizer.video.writer import VideoWriter
+from tests import networks
+from tests.annotation import clips
 
 ROOT = Path(__file__).resolve().parents[1]
 README = ROOT / "README.md"
@@ -197,3 +203,23 @@ def test_python_examples_are_python():
     assert blocks
     for block in blocks:
         compile(block, "example", "exec")
+
+
+def test_the_python_lines_of_the_readme_run(tmp_path, monkeypatch):
+    """The networks find a dot as one person, who keeps one id to the last frame."""
+    if not hasattr(rz, "find_events"):
+        pytest.skip("recognizer has no find_events yet")
+    networks.rtmo(tmp_path / "rtmo-s.onnx", input_wh=clips.SIZE_WH)
+    shutil.copy(ROOT / "samples" / "models" / "fight.onnx", tmp_path)
+    width, height = 2 * clips.SIZE_WH[0], 2 * clips.SIZE_WH[1]
+    with VideoWriter(tmp_path / "camera.mp4", (width, height), 20.0, crf=0) as writer:
+        for t in range(60):
+            image = np.zeros((height, width, 3), np.uint8)
+            image[20 + t : 31 + t, 30:41, 0] = 255
+            writer.write(image, t / 20)
+    monkeypatch.chdir(tmp_path)
+    (block,) = fenced(text_of(README), "python")
+    values = {}
+    exec(block, values)
+    assert values["people"].track_ids.tolist() == [1]
+    assert abs(values["people"].keypoints[0, 0, 1] - (25 + 59)) <= 12
