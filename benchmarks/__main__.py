@@ -1,6 +1,6 @@
 """Run benchmarks one after another, to the end, and say what became of each.
 
-    python -m benchmarks                     # all, as the README's numbers were measured: hours
+    python -m benchmarks                     # all, as docs/benchmarks.md was measured: hours
     python -m benchmarks --quick             # all, small: does each run, and about what ratio
     python -m benchmarks tracking rtmo_speed # these
 
