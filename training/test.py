@@ -33,7 +33,13 @@ from training import report
 from training.baseline import split_baseline
 from training.further_figures import write_further
 from training.mistakes import write_mistakes
-from training.places import CheckpointFacts, as_list, best_checkpoint, facts_of, find_test_pickle
+from training.places import (
+    CheckpointFacts,
+    as_list,
+    facts_of,
+    find_test_pickle,
+    trained_checkpoint,
+)
 from training.predictions import predict_all
 from training.truth import (
     Facts,
@@ -96,7 +102,7 @@ def test_falldown(config: Config, watch: Watch) -> int:
 
 def _test(config: Config, service: str, watch: Watch) -> int:
     section = config.test
-    checkpoints = as_list(section.checkpoint) or [best_checkpoint(config, service)]
+    checkpoints = as_list(section.checkpoint) or [trained_checkpoint(config, service)]
     checkpoints = [todays_checkpoint(path) for path in checkpoints]
     for path in checkpoints:
         if not path.is_file():
