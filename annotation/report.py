@@ -14,7 +14,7 @@ from annotation.metadata import Dataset
 from annotation.near_duplicates import TABLE, describe_comparison, write_table
 from annotation.negatives_report import negatives_lines, plus_negatives, unreadable_negatives
 from annotation.progress import Watch
-from recognizer.artifacts import atomic_path
+from recognizer.artifacts import atomic_path, write_text
 from recognizer.dataset.split import SPLITS
 from recognizer.text import font_files, readable
 
@@ -50,8 +50,7 @@ def write_report(
     for name, draw in pictures.items():
         save_figure(report / name, folder, draw)
     sheet_names = write_sheets(folder, sheets, watch, further)
-    with atomic_path(report / "summary.txt", folder) as scratch:
-        scratch.write_bytes(summarise(metadata).encode("utf-8", "backslashreplace"))
+    write_text(report / "summary.txt", folder, summarise(metadata))
     write_table(report / TABLE, folder, dataset.near_duplicates)
     others = [*pictures, "summary.txt", TABLE]
     return sorted([*sheet_names, *(f"{REPORT}/{name}" for name in others)])

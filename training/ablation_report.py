@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from recognizer.artifacts import write_atomic, write_json
+from recognizer.artifacts import write_json, write_text
 from training.ablation_run import Result, Run
 from training.places import ROOT
 from training.pose_curves import TABLE, Row, draw_curves, read_curve
@@ -59,16 +59,9 @@ def write_report(setup: Setup, results: Mapping[Run, Result]) -> str:
     folder = setup.folder
     _draw(setup, results)
     for name, content in (("ablation.md", text), ("ablation.csv", _to_csv(value))):
-        _write(folder / name, content)
+        write_text(folder / name, folder, content)
     write_json(folder / "ablation.json", folder, value)
     return text
-
-
-def _write(path: Path, text: str) -> None:
-    def write(file: Any) -> None:
-        file.write(text.encode("utf-8", "backslashreplace"))
-
-    write_atomic(path, path.parent, write)
 
 
 # --- figures -----------------------------------------------------------------------

@@ -14,7 +14,7 @@ from annotation.progress import Watch
 from annotation.report import plain, save_figure
 from annotation.stills import Stills
 from recognizer.action.evaluation import Scores
-from recognizer.artifacts import write_json
+from recognizer.artifacts import write_json, write_text
 from recognizer.types import Sample
 from training import report
 from training.baseline import fold_baselines
@@ -129,7 +129,7 @@ def write_report(
     named = {_ALONE[name]: part for name, part in alone.items()}
     text = summarise(setup, value, {every_seed: scores, "tracked": tracked, **named})
     text += "".join(f"{line}\n" for line in lines)
-    report.write_page(folder, text)
+    write_text(folder / "summary.txt", folder, text)
     write_json(folder / "report.json", folder, value)
     return text
 

@@ -1,7 +1,6 @@
 """Pictures and a page of text on what a classifier got right and wrong."""
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -10,7 +9,6 @@ from sklearn import metrics
 from annotation.contact_sheet import MOMENTS, Strip, slot_color
 from annotation.report import columns, left, plain, right
 from recognizer.action.evaluation import CALIBRATION_BINS, Estimate, Scores
-from recognizer.artifacts import atomic_path
 from training.truth import Predictions
 
 # Okabe and Ito's colours, for classes in order, as in stage 3's report.
@@ -168,12 +166,6 @@ def _slot_legend(figure: Any, people: int) -> None:
 
 
 # --- text --------------------------------------------------------------------------
-
-
-def write_page(folder: Path, text: str) -> None:
-    """Write ``summary.txt``."""
-    with atomic_path(folder / "summary.txt", folder) as scratch:
-        scratch.write_bytes(text.encode("utf-8", "backslashreplace"))
 
 
 def summarise(title: str, parts: Mapping[str, Scores], notes: Sequence[str]) -> str:

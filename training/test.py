@@ -19,7 +19,7 @@ from annotation.report import save_figure
 from annotation.stills import Stills, stills_of
 from annotation.workspace import exclusive
 from recognizer.action.evaluation import Scores, at_threshold, choose_threshold, decide
-from recognizer.artifacts import sha256_file, write_json
+from recognizer.artifacts import sha256_file, write_json, write_text
 from recognizer.command import next_command
 from recognizer.config import Config
 from recognizer.config_file import ConfigError
@@ -341,7 +341,7 @@ def _write(
     lines, further = write_further(folder, (said, [said]), baseline, known, draws)
     notes = [*measured.notes, *_threshold_text(measured, draws), *lines]
     title = f"{measured.service}: {measured.ann_file.name} with {names}"
-    report.write_page(folder, report.summarise(title, parts, notes))
+    write_text(folder / "summary.txt", folder, report.summarise(title, parts, notes))
     # Last: where it stands, the report is whole.
     write_json(folder / "report.json", folder, _to_json(measured, parts, worst) | further)
 
