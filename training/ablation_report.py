@@ -16,6 +16,7 @@ from training.ablation_run import Result, Run
 from training.places import ROOT
 from training.pose_curves import TABLE, Row, draw_curves, read_curve
 from training.pose_report import COLUMNS, number
+from training.report import spread
 
 logger = logging.getLogger(__name__)
 
@@ -118,17 +119,6 @@ def _figures(result: Result, reference: float | None) -> dict[str, float | None]
     figures[_BEST] = result.best["all"]["AP"] if result.best else None
     figures[_DIFFERENCE] = None if ap is None or reference is None else ap - reference
     return figures
-
-
-def spread(values: Sequence[float | None]) -> dict[str, float | None]:
-    """Return mean, sample standard deviation and ends of what there is."""
-    known = [value for value in values if value is not None]
-    return {
-        "mean": statistics.fmean(known) if known else None,
-        "standard_deviation": statistics.stdev(known) if len(known) > 1 else None,
-        "lowest": min(known, default=None),
-        "highest": max(known, default=None),
-    }
 
 
 def same_batches(results: Mapping[Run, Result]) -> bool | None:
