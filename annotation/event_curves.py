@@ -3,8 +3,6 @@
 A rate says little without the time it was counted in, so that time stands beside every rate.
 """
 
-import csv
-import io
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -13,7 +11,7 @@ import numpy as np
 
 from annotation.report import plain, save_figure
 from recognizer.action.events import EventScores
-from recognizer.artifacts import atomic_path
+from recognizer.artifacts import write_csv
 
 # The scores at the threshold that was chosen, and those at all thresholds.
 Curve = tuple[EventScores, Sequence[EventScores]]
@@ -43,16 +41,13 @@ def write_curves(path: Path, root: Path, curves: Mapping[str, Curve], seeds: int
 
     Counts and hours of the table are sums over the seeds.
     """
-    text = io.StringIO(newline="")
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(COLUMNS)
+    rows: list[list[Any]] = [[*COLUMNS]]
     for name, (_, curve) in curves.items():
         for scores in curve:
             values = scores.to_json()
             cells = (values[key] for key in COLUMNS[1:-1])
-            writer.writerow([name, *("" if v is None else round(v, 6) for v in cells), seeds])
-    with atomic_path(path.with_suffix(".csv"), root) as scratch:
-        scratch.write_bytes(text.getvalue().encode("utf-8", "backslashreplace"))
+            rows.append([name, *("" if v is None else round(v, 6) for v in cells), seeds])
+    write_csv(path.with_suffix(".csv"), root, rows)
     save_figure(path.with_suffix(".png"), root, lambda figure: draw_curves(figure, curves, seeds))
 
 

@@ -11,15 +11,13 @@ example ``Falling (SW)[3.4 to 6]; Sitting[0 to 3.4]``. To make a table for
 """
 
 import contextlib
-import csv
-import io
 import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from annotation.labels import SEGMENT_COLUMNS
 from annotation.tables import Row, read_table
-from recognizer.artifacts import atomic_path
+from recognizer.artifacts import SCRATCH_FOLDER, write_csv
 
 NORMAL, FALLDOWN = "Normal", "Falldown"
 SegmentRow = tuple[str, float, float, str]
@@ -126,11 +124,7 @@ def _subtract(
 
 def write_segments(path: Path, rows: Iterable[SegmentRow]) -> None:
     """Write a table for ``dataset.segments``."""
-    text = io.StringIO(newline="")
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(SEGMENT_COLUMNS)
-    writer.writerows((video, f"{a:g}", f"{b:g}", name) for video, a, b, name in rows)
-    with atomic_path(path, path.parent) as scratch:
-        scratch.write_text(text.getvalue(), encoding="utf-8", newline="")
+    cells = ((video, f"{a:g}", f"{b:g}", name) for video, a, b, name in rows)
+    write_csv(path, path.parent, [SEGMENT_COLUMNS, *cells])
     with contextlib.suppress(OSError):
-        scratch.parent.rmdir()
+        (path.parent / SCRATCH_FOLDER).rmdir()

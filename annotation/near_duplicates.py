@@ -1,13 +1,11 @@
 """Which clips of different sources look alike, for ``metadata.json`` and the report."""
 
-import csv
-import io
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from annotation.clips import Clip, VideoClips
-from recognizer.artifacts import atomic_path
+from recognizer.artifacts import write_csv
 from recognizer.dataset.near_duplicates import find_pairs
 
 TABLE = "near_duplicates.csv"
@@ -96,10 +94,8 @@ def describe_comparison(alike: Mapping[str, Any]) -> str:
 
 def write_table(path: Path, root: Path, alike: Mapping[str, Any]) -> None:
     """Write the pairs as CSV, those in different splits first."""
-    text = io.StringIO(newline="")
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(_COLUMNS)
-    for row in alike["pairs"]:
-        writer.writerow([*row["clips"], row["distance_bits"], *row["splits"], *row["sources"]])
-    with atomic_path(path, root) as scratch:
-        scratch.write_bytes(text.getvalue().encode("utf-8", "backslashreplace"))
+    rows = (
+        [*row["clips"], row["distance_bits"], *row["splits"], *row["sources"]]
+        for row in alike["pairs"]
+    )
+    write_csv(path, root, [_COLUMNS, *rows])

@@ -14,7 +14,7 @@ from annotation.metadata import Dataset
 from annotation.near_duplicates import TABLE, describe_comparison, write_table
 from annotation.negatives_report import negatives_lines, plus_negatives, unreadable_negatives
 from annotation.progress import Watch
-from recognizer.artifacts import atomic_path
+from recognizer.artifacts import atomic_path, write_text
 from recognizer.dataset.split import SPLITS
 from recognizer.text import font_files, readable
 
@@ -50,8 +50,7 @@ def write_report(
     for name, draw in pictures.items():
         save_figure(report / name, folder, draw)
     sheet_names = write_sheets(folder, sheets, watch, further)
-    with atomic_path(report / "summary.txt", folder) as scratch:
-        scratch.write_bytes(summarise(metadata).encode("utf-8", "backslashreplace"))
+    write_text(report / "summary.txt", folder, summarise(metadata))
     write_table(report / TABLE, folder, dataset.near_duplicates)
     others = [*pictures, "summary.txt", TABLE]
     return sorted([*sheet_names, *(f"{REPORT}/{name}" for name in others)])
@@ -120,7 +119,8 @@ def plain(text: str) -> str:
     return readable(text).replace("$", r"\$")
 
 
-def _color(position: int) -> str:
+def class_color(position: int) -> str:
+    """Return the colour of a class or a series."""
     return _COLORS[position % len(_COLORS)]
 
 
@@ -131,7 +131,7 @@ def _balance(figure: Any, counts: Mapping[str, Mapping[str, int]], negatives: in
     for i, name in enumerate(names):
         at = np.arange(len(SPLITS)) + (i - (len(names) - 1) / 2) * width
         values = [counts[split][name] for split in SPLITS]
-        bars = axes.bar(at, values, width * 0.95, color=_color(i), label=plain(name))
+        bars = axes.bar(at, values, width * 0.95, color=class_color(i), label=plain(name))
         axes.bar_label(bars, padding=2)
     totals = [sum(counts[split].values()) for split in SPLITS]
     labels = [f"{split}\n{n} samples" for split, n in zip(SPLITS, totals, strict=True)]
@@ -153,7 +153,7 @@ def _lengths(figure: Any, figures: Figures) -> None:
     longest = max((max(f.seconds) for f in figures.values() if f.seconds), default=1.0)
     edges = np.linspace(0, longest * 1.001, 31)
     values = [np.asarray(f.seconds) for f in figures.values()]
-    colors = [_color(i) for i in range(len(values))]
+    colors = [class_color(i) for i in range(len(values))]
     labels = [plain(name) for name in figures]
     axes.hist(values, bins=edges, stacked=True, color=colors, label=labels)
     axes.set_xlabel("length (s)")
@@ -171,7 +171,7 @@ def _people(figure: Any, figures: Figures, slots: int) -> None:
     width = 0.8 / len(shares)
     for i, (name, share) in enumerate(shares.items()):
         at = np.arange(last + 1) + (i - (len(shares) - 1) / 2) * width
-        axes.bar(at, share[: last + 1] * 100, width * 0.95, color=_color(i), label=plain(name))
+        axes.bar(at, share[: last + 1] * 100, width * 0.95, color=class_color(i), label=plain(name))
     axes.axvline(slots + 0.5, color="black", linestyle=":", linewidth=1.2)
     axes.text(slots + 0.45, axes.get_ylim()[1], f"{slots} slots", ha="right", va="top")
     top = next(iter(figures.values())).people.size - 1
@@ -191,7 +191,7 @@ def _confidence(figure: Any, figures: Figures) -> None:
         share = f.confidence / total * 100
         missing = 100 * f.missing / (total + f.missing)
         label = f"{plain(name)}\nmean {f.confidence_sum / total:.2f}, {missing:.0f} % missing"
-        axes.stairs(share, edges, color=_color(i), linewidth=2, label=label)
+        axes.stairs(share, edges, color=class_color(i), linewidth=2, label=label)
     axes.set_xlabel("keypoint score of the pose network")
     axes.set_ylabel("keypoints found (% of the class)")
     axes.set_title("Keypoint confidence of the people seen")
@@ -204,21 +204,27 @@ def _sheet(figure: Any, title: str, strips: list[Strip]) -> None:
     figure.set_size_inches(13, 1.0 + 1.95 * max(len(strips), 1))
     grid = figure.subplots(max(len(strips), 1), 1, squeeze=False)[:, 0]
     for axes, strip in zip(grid, strips, strict=True):
-        axes.imshow(strip.image[..., ::-1], interpolation="antialiased")
-        axes.set_yticks([])
-        cell = strip.image.shape[1] / MOMENTS
-        at = [(i + 0.5) * cell for i in range(len(strip.seconds))]
-        axes.set_xticks(at, [f"{s:.1f} s" for s in strip.seconds], fontsize=8)
-        axes.tick_params(length=0, pad=2)
-        axes.spines[:].set_visible(False)
         people = "1 person" if strip.people == 1 else f"{strip.people} people"
-        text = f"{plain(strip.name)}: {people}, somebody seen in {strip.seen:.0%} of the frames"
-        axes.set_title(text, loc="left", fontsize=10, pad=3)
+        text = f"{strip.name}: {people}, somebody seen in {strip.seen:.0%} of the frames"
+        draw_strip(axes, strip, text)
     figure.suptitle(f"Class {title}: a few moments of {len(strips)} samples", fontsize=13)
-    _slot_legend(figure, max((strip.people for strip in strips), default=1))
+    slot_legend(figure, max((strip.people for strip in strips), default=1))
 
 
-def _slot_legend(figure: Any, people: int) -> None:
+def draw_strip(axes: Any, strip: Strip, title: str) -> None:
+    """Draw one row of a contact sheet, with the time below each moment."""
+    axes.imshow(strip.image[..., ::-1], interpolation="antialiased")
+    axes.set_yticks([])
+    cell = strip.image.shape[1] / MOMENTS
+    at = [(i + 0.5) * cell for i in range(len(strip.seconds))]
+    axes.set_xticks(at, [f"{s:.1f} s" for s in strip.seconds], fontsize=8)
+    axes.tick_params(length=0, pad=2)
+    axes.spines[:].set_visible(False)
+    axes.set_title(plain(title), loc="left", fontsize=10, pad=3)
+
+
+def slot_legend(figure: Any, people: int) -> None:
+    """Draw which colour is which slot, below a contact sheet."""
     from matplotlib.lines import Line2D
 
     handles = []

@@ -29,7 +29,7 @@ from recognizer.backends.onnx_files import model_digest
 from recognizer.config import Config
 from recognizer.config_file import ConfigError
 from recognizer.config_models import PoseEstimationSection
-from recognizer.model_files import fetch_hint, unset
+from recognizer.model_files import fetch_hint, find_file, unset
 from recognizer.openmmlab import find_pose_config, read_pose_config
 from recognizer.pose.selection import TURNED_REVISION
 
@@ -112,17 +112,13 @@ def find_model_file(config: Config, name: str, key: str) -> Path:
     """
     if not name:
         raise ConfigError(unset(key))
-    places = [Path(name).expanduser()]
-    if not places[0].is_absolute():
-        places += [folder / name for folder in config.models.weights_dirs]
-    for place in places:
-        if place.is_file():
-            return place.absolute()
-    looked = ", ".join(str(place.absolute()) for place in places)
-    raise ConfigError(
-        f"{key}: expected a model file '{name}', found none at {looked}; put it into one of "
-        f"these places, or --set models.weights_dirs=[<folder>]{fetch_hint(name, key)}"
-    )
+    try:
+        return find_file(name, config.models.weights_dirs)
+    except FileNotFoundError as error:
+        raise ConfigError(
+            f"{key}: expected a model file '{name}', found none at {error}; put it into one of "
+            f"these places, or --set models.weights_dirs=[<folder>]{fetch_hint(name, key)}"
+        ) from error
 
 
 def pose_model_files(config: Config) -> dict[str, Path]:

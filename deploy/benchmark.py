@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 
 from deploy.candidates import CANNOT_OPEN, Candidate, Skipped, candidates, cores, frames, report_dir
-from recognizer.artifacts import atomic_path, write_json
+from recognizer.artifacts import write_json, write_text
 from recognizer.backends.onnx_options import choose_provider
 from recognizer.command import next_command
 from recognizer.config import Config
@@ -215,8 +215,7 @@ def _report(config: Config, timings: Sequence[Timing], skipped: Sequence[Skipped
         "left_out": [asdict(one) for one in skipped],
     }
     write_json(folder / "benchmark.json", folder, value)
-    with atomic_path(folder / "benchmark.md", folder) as scratch:
-        scratch.write_text(text + "\n", encoding="utf-8")
+    write_text(folder / "benchmark.md", folder, text + "\n")
     logger.info("the report is in %s", folder / "benchmark.md")
     fastest = max(timings, key=lambda timing: timing.frames_per_s)
     logger.info("fastest here: %s, batch %d, %.1f frames a second",

@@ -16,7 +16,7 @@ from recognizer.backends.onnx_files import read_metadata
 from recognizer.backends.pose_kind import read_kind
 from recognizer.config import Config
 from recognizer.config_models import PoseEstimationSection
-from recognizer.model_files import fetch_hint
+from recognizer.model_files import fetch_hint, find_file
 from recognizer.openmmlab import find_pose_config
 from recognizer.pose.estimator import PoseModel, open_pose_model
 from recognizer.types import Image
@@ -204,16 +204,13 @@ def _detector(config: Config, alike: PoseEstimationSection) -> dict[str, Path]:
 
 def _file(config: Config, name: str, key: str) -> Path:
     """Return a file by the rules of stage 1; raise FileNotFoundError."""
-    places = [Path(name).expanduser()]
-    if not places[0].is_absolute():
-        places += [folder / name for folder in config.models.weights_dirs]
-    for place in places:
-        if place.is_file():
-            return place.absolute()
-    looked = ", ".join(str(place.absolute()) for place in places)
     key = f"{_KEY}.{key}"
-    hint = fetch_hint(name, key)
-    raise FileNotFoundError(f"{key}: expected a file '{name}', found none at {looked}{hint}")
+    try:
+        return find_file(name, config.models.weights_dirs)
+    except FileNotFoundError as error:
+        raise FileNotFoundError(
+            f"{key}: expected a file '{name}', found none at {error}{fetch_hint(name, key)}"
+        ) from error
 
 
 def _with_kind(config: Config) -> PoseEstimationSection:

@@ -8,22 +8,18 @@ ONNX archive only the network is taken out; its digest is kept beside it, as sha
 """
 
 import contextlib
-import hashlib
 import logging
 import os
-import stat
 import sys
 import time
-import zipfile
-import zlib
 from collections.abc import Iterator, Sequence
-from pathlib import Path, PurePosixPath
-from typing import IO, Any
+from pathlib import Path
+from typing import Any
 
-from deploy.download import Hear, Wanted, downloaded
+from deploy.download import OnProgress, download, read_member
 from deploy.official import HOST, OfficialFile, named, table
 from deploy.writing import tidy
-from recognizer.artifacts import ArtifactError, atomic_path, sha256_file
+from recognizer.artifacts import SCRATCH_FOLDER, ArtifactError, atomic_path, sha256_file
 from recognizer.command import next_command
 from recognizer.config import Config
 from recognizer.config_file import ConfigError
@@ -32,10 +28,7 @@ logger = logging.getLogger(__name__)
 
 EXIT_DONE = 0
 _LIST = "list"
-_MAX_MEMBERS = 1000
-_MAX_NETWORK_BYTES = 2**30
-# Weights are noise to a packer: a network that shrank this much is none.
-_MAX_RATIO = 50
+_STALE_S = 3600.0
 _LOG_EVERY_S = 10.0
 
 
@@ -48,8 +41,8 @@ def fetch(config: Config, watch: Any) -> int:
 
     Raises:
         ConfigError: an unknown name, or no folder to put files into.
-        ConnectionError, ArtifactError, OSError: as ``download.downloaded``; also a file that is
-            there already and is not the one wanted.
+        ConnectionError, ArtifactError, OSError: as ``download.download``; also a file that is
+            there already and is not the official one.
 
     """
     names = list(dict.fromkeys(config.models.fetch))
@@ -58,7 +51,7 @@ def fetch(config: Config, watch: Any) -> int:
         sys.stdout.write(f"{table()}next: {example}\n")
         return EXIT_DONE
     fetched = []
-    for file in [_wanted(name) for name in names]:  # all names are known before any work
+    for file in [_official(name) for name in names]:  # all names are known before any work
         path = _place(file, config.models.weights_dirs)
         fetched.append((file, path))
         if path.exists():
@@ -87,7 +80,7 @@ def _next(config: Config, file: OfficialFile, path: Path) -> str:
     return next_command(config, "train.fight", {"train.cfg_options": [f"load_from={path}"]})
 
 
-def _wanted(name: str) -> OfficialFile:
+def _official(name: str) -> OfficialFile:
     try:
         return named(name)
     except KeyError as error:
@@ -118,19 +111,19 @@ def check_present(file: OfficialFile, path: Path) -> str:
     """Return the SHA-256 of a file that is there; raise ArtifactError if it is another one."""
     if not path.is_file():
         raise ArtifactError(f"{path}: expected a file or nothing, found neither; remove it")
-    found = sha256_file(path)
+    digest = sha256_file(path)
     expected = file.sha256_start or _kept_digest(path)
     if expected is None:
         raise ArtifactError(
             f"{path}: is there already, but {_digest_path(path).name} beside it is missing, so "
             "nothing tells whether it is the official file; move it away to fetch that"
         )
-    if not found.startswith(expected):
+    if not digest.startswith(expected):
         raise ArtifactError(
-            f"{path}: is there already, but its SHA-256 is {found}, expected one that begins with "
+            f"{path}: is there already, but its SHA-256 is {digest}, expected one that begins with "
             f"{expected}; delete it or move it away, and run the same command again"
         )
-    return found
+    return digest
 
 
 def _digest_path(path: Path) -> Path:
@@ -149,123 +142,60 @@ def _kept_digest(path: Path) -> str | None:
 
 
 def _fetch(file: OfficialFile, url: str, path: Path) -> str:
-    """Download, check, and put into place; return the SHA-256 of what is there now."""
-    part = path.with_name(f"{url.rpartition('/')[2]}.part")
+    """Download, check, and put into place; return the SHA-256 of the file now there."""
     logger.info("fetching %s", url)
-    with _shown(file.name) as hear, downloaded(Wanted(url, file.sha256_start, hear), part) as whole:
-        with _tidy(path.parent), atomic_path(path, path.parent) as scratch:
-            if file.member is None:
-                part.replace(scratch)
-                return whole
-            logger.info("%s: SHA-256 of the archive %s", part.stem, whole)
-            digest = take_out(part, file.member, scratch)
-            # First the digest: should this be killed in between, there is no network yet.
-            with atomic_path(_digest_path(path), path.parent) as beside:
-                beside.write_text(f"{digest}  {path.name}\n", encoding="utf-8")
-        return digest
-
-
-@contextlib.contextmanager
-def _tidy(folder: Path) -> Iterator[None]:
+    folder = path.parent
+    _remove_stale(folder)
     try:
-        yield
+        with _progress(file.name) as on_progress, atomic_path(path, folder) as scratch:
+            digest = download(url, scratch, file.sha256_start, on_progress)
+            if file.member is not None:
+                logger.info("%s: SHA-256 of the archive %s", url, digest)
+                digest = _extract(scratch, file.member, path, url)
+        return digest
     finally:
         tidy(folder)
 
 
-@contextlib.contextmanager
-def _shown(title: str) -> Iterator[Hear]:
-    """Show the bytes: a bar on a terminal, a log line now and then elsewhere."""
-    if not sys.stderr.isatty():
-        yield _log_lines(title)
-        return
-    from rich.console import Console
-    from rich.progress import (
-        BarColumn,
-        DownloadColumn,
-        Progress,
-        TextColumn,
-        TimeRemainingColumn,
-        TransferSpeedColumn,
-    )
-
-    columns = (
-        TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TransferSpeedColumn(),
-        TimeRemainingColumn(),
-    )  # fmt: skip
-    with Progress(*columns, console=Console(stderr=True)) as bar:
-        task = bar.add_task(title, total=None)
-        yield lambda done, total: bar.update(task, completed=done, total=total)
+def _remove_stale(folder: Path) -> None:
+    """Remove what a killed run left behind: files not written to for an hour."""
+    for path in (folder / SCRATCH_FOLDER).glob("*"):
+        with contextlib.suppress(FileNotFoundError):
+            if time.time() - path.stat().st_mtime > _STALE_S:
+                path.unlink()
 
 
-def _log_lines(title: str) -> Hear:
-    last = time.monotonic()
-
-    def hear(done: int, total: int | None) -> None:
-        nonlocal last
-        if time.monotonic() - last > _LOG_EVERY_S:
-            last = time.monotonic()
-            of = f" of {total / 1e6:.0f}" if total else ""
-            logger.info("%s: %.0f%s MB", title, done / 1e6, of)
-
-    return hear
-
-
-# --- archives ----------------------------------------------------------------------
-
-
-def take_out(archive: Path, member: str, goal: Path) -> str:
-    """Copy the one member of that base name to ``goal``; return its SHA-256 as hex.
-
-    No path of the archive is ever used as a path; an archive with one that would leave the
-    folder is refused all the same, because no honest one has it.
-
-    Raises:
-        ArtifactError: no archive, a damaged or hostile one, or not exactly one such member.
-
-    """
+def _extract(archive: Path, member: str, path: Path, url: str) -> str:
+    """Replace an archive by the network in it; return its SHA-256 as hex."""
     try:
-        with zipfile.ZipFile(archive) as opened:
-            info = _chosen(opened.infolist(), member, archive)
-            with opened.open(info) as source, goal.open("wb") as file:
-                return _copy_out(source, file, info, archive)
-    except (
-        zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError, KeyError,
-        UnicodeDecodeError,
-    ) as error:  # fmt: skip
-        reason = str(error) or type(error).__name__
-        raise ArtifactError(f"{archive.stem}: not a readable archive: {reason}") from error
+        network = read_member(archive, member)
+    except ArtifactError as error:
+        raise ArtifactError(f"{url}: {error}") from error
+    archive.write_bytes(network)
+    digest = sha256_file(archive)
+    # First the digest: should this be killed in between, there is no network yet.
+    with atomic_path(_digest_path(path), path.parent) as beside:
+        beside.write_text(f"{digest}  {path.name}\n", encoding="utf-8")
+    return digest
 
 
-def _chosen(members: Sequence[zipfile.ZipInfo], name: str, archive: Path) -> zipfile.ZipInfo:
-    if len(members) > _MAX_MEMBERS:
-        raise ArtifactError(f"{archive.stem}: {len(members)} members; no official archive has that")
-    for info in members:
-        place = PurePosixPath(info.filename.replace("\\", "/"))
-        if place.is_absolute() or ".." in place.parts or ":" in place.parts[0:1]:
-            raise ArtifactError(f"{archive.stem}: {info.filename!r} would leave the folder")
-    found = [m for m in members if m.filename.rpartition("/")[2] == name]
-    if len(found) != 1:
-        raise ArtifactError(f"{archive.stem}: expected one {name} in it, found {len(found)}")
-    (info,) = found
-    if stat.S_ISLNK(info.external_attr >> 16):
-        raise ArtifactError(f"{archive.stem}: {info.filename} is a link, expected a network")
-    if info.file_size > min(_MAX_NETWORK_BYTES, _MAX_RATIO * max(info.compress_size, 1)):
-        raise ArtifactError(
-            f"{archive.stem}: {info.filename} would unpack to {info.file_size} bytes from "
-            f"{info.compress_size}, which no network does"
-        )
-    return info
+@contextlib.contextmanager
+def _progress(title: str) -> Iterator[OnProgress]:
+    """Show the bytes: a bar on a terminal, a log line now and then elsewhere."""
+    from rich.console import Console
+    from rich.progress import BarColumn, DownloadColumn, Progress, TimeRemainingColumn
 
+    last = time.monotonic()
+    columns = ("{task.description}", BarColumn(), DownloadColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=Console(stderr=True), disable=not sys.stderr.isatty()) as bar:
+        task = bar.add_task(title, total=None)
 
-def _copy_out(source: IO[bytes], file: IO[bytes], info: zipfile.ZipInfo, archive: Path) -> str:
-    sha256, left = hashlib.sha256(), info.file_size
-    while chunk := source.read(2**20):
-        left -= len(chunk)
-        if left < 0:
-            raise ArtifactError(f"{archive.stem}: {info.filename} is longer than it says")
-        file.write(chunk)
-        sha256.update(chunk)
-    if left:
-        raise ArtifactError(f"{archive.stem}: {info.filename} is shorter than it says")
-    return sha256.hexdigest()
+        def on_progress(done: int, total: int | None) -> None:
+            nonlocal last
+            bar.update(task, completed=done, total=total)
+            if bar.disable and time.monotonic() - last > _LOG_EVERY_S:
+                last = time.monotonic()
+                of = f" of {total / 1e6:.0f}" if total else ""
+                logger.info("%s: %.0f%s MB", title, done / 1e6, of)
+
+        yield on_progress

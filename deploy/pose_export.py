@@ -34,7 +34,7 @@ from recognizer.command import next_command
 from recognizer.config import Config
 from recognizer.config_file import ConfigError
 from recognizer.config_models import DetectorSection, OnnxPoseSection
-from recognizer.model_files import unset
+from recognizer.model_files import find_file, unset
 from recognizer.openmmlab import find_pose_config
 from recognizer.pose.detector import Boxes, LetterboxBatch, YoloxDetector
 from recognizer.pose.rtmo import RtmoPose
@@ -102,7 +102,7 @@ def resolve(config: Config) -> Plan:
     if len(given) > 1:
         raise ConfigError(f"deploy.checkpoint: expected one for a pose network, got {len(given)}")
     name = config.models.pose_estimation.pth.checkpoint_path
-    checkpoint = given[0] if given else find_file(config, name, f"{_KEY}.checkpoint_path")
+    checkpoint = given[0] if given else _named_file(config, name, f"{_KEY}.checkpoint_path")
     if not checkpoint.is_file():
         raise ConfigError(f"deploy.checkpoint: expected a file, found none at {checkpoint}")
     try:
@@ -126,16 +126,16 @@ def resolve(config: Config) -> Plan:
     return Plan(config_file, checkpoint, output, precisions, {"fp32": MEDIAN_PX, **limits})
 
 
-def find_file(config: Config, name: str, key: str) -> Path:
+def _named_file(config: Config, name: str, key: str) -> Path:
     """Return the file of that name, beside the shell or in weights_dirs; raise ConfigError."""
     if not name:
         raise ConfigError(unset(key))
-    folders = [Path(), *config.models.weights_dirs]
-    for place in [folder / Path(name).expanduser() for folder in folders]:
-        if place.is_file():
-            return place.absolute()
-    looked = ", ".join(str(folder.absolute()) for folder in folders)
-    raise ConfigError(f"{key}: expected a file '{name}', found none in {looked}; set {key}")
+    try:
+        return find_file(name, config.models.weights_dirs)
+    except FileNotFoundError as error:
+        raise ConfigError(
+            f"{key}: expected a file '{name}', found none at {error}; set {key}"
+        ) from error
 
 
 def _thresholds(config: Config) -> Thresholds:
@@ -291,7 +291,7 @@ def pass_detector(config: Config, folder: Path) -> None:
     section: DetectorSection = config.models.pose_estimation.topdown.detector
     key = "models.pose_estimation.topdown.detector.model_path"
     try:
-        source = find_file(config, section.model_path, key)
+        source = _named_file(config, section.model_path, key)
     except ConfigError as error:
         logger.warning("the detector was not copied: %s", error)
         return

@@ -23,7 +23,7 @@ from recognizer.command import next_command
 from recognizer.config import Config
 from recognizer.config_file import ConfigError
 from recognizer.config_models import TensorRTPoseSection
-from recognizer.model_files import fetch_hint
+from recognizer.model_files import fetch_hint, find_file
 
 if TYPE_CHECKING:
     import tensorrt as trt
@@ -129,17 +129,13 @@ def onnx_file(config: Config) -> Path:
             f"{_KEY}.model_path: expected the .onnx file to build from, got {name!r}; "
             f"--set {_KEY}.model_path=<file that deploy.export wrote>"
         )
-    places = [Path(name).expanduser()]
-    if not places[0].is_absolute():
-        places += [folder / name for folder in config.models.weights_dirs]
-    for place in places:
-        if place.is_file():
-            return place.absolute()
-    looked = ", ".join(str(place.absolute()) for place in places)
-    raise ConfigError(
-        f"{_KEY}.model_path: expected the ONNX file '{name}', found none at {looked}; write it "
-        f"with `{engine_cache.EXPORT}`{fetch_hint(name, f'{_KEY}.model_path')}"
-    )
+    try:
+        return find_file(name, config.models.weights_dirs)
+    except FileNotFoundError as error:
+        raise ConfigError(
+            f"{_KEY}.model_path: expected the ONNX file '{name}', found none at {error}; write it "
+            f"with `{engine_cache.EXPORT}`{fetch_hint(name, f'{_KEY}.model_path')}"
+        ) from error
 
 
 # --- the ONNX file -----------------------------------------------------------------

@@ -16,7 +16,7 @@ from typing import Any
 from deploy.candidates import CANNOT_OPEN, Candidate, Skipped, candidates, cores, frames, report_dir
 from deploy.pose_parity import Parity, compare
 from recognizer.action.classifier import find_classifier
-from recognizer.artifacts import atomic_path, write_json
+from recognizer.artifacts import write_json, write_text
 from recognizer.backends.facts import PoseFacts
 from recognizer.backends.network import NotFiniteError
 from recognizer.backends.onnx_files import read_metadata
@@ -266,8 +266,7 @@ def _report(config: Config, rows: Sequence[Row], skipped: Sequence[Skipped], sou
         "ok": not any(row.wrong for row in rows) and not any(one.broken for one in skipped),
     }
     write_json(folder / "verify.json", folder, value)
-    with atomic_path(folder / "verify.md", folder) as scratch:
-        scratch.write_text(text + "\n", encoding="utf-8")
+    write_text(folder / "verify.md", folder, text + "\n")
     logger.info("the report is in %s", folder / "verify.md")
 
 

@@ -8,8 +8,10 @@ loads as something else.
 """
 
 import contextlib
+import csv
 import errno
 import hashlib
+import io
 import json
 import math
 import os
@@ -20,7 +22,7 @@ import shutil
 import struct
 import zipfile
 import zlib
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import IO, Any
 
@@ -113,13 +115,6 @@ def remove_stale_scratch(root: Path) -> None:
     shutil.rmtree(root / SCRATCH_FOLDER, ignore_errors=True)
 
 
-def write_atomic(final: Path, root: Path, write: Callable[[IO[bytes]], None]) -> None:
-    """Write a file through a function that fills an open binary file."""
-    with atomic_path(final, root) as scratch, scratch.open("wb") as file:
-        write(file)
-        file.flush()
-
-
 def json_bytes(value: Any) -> bytes:
     """Return readable UTF-8 JSON with sorted keys; undecodable file names are escaped."""
     text = json.dumps(value, indent=2, sort_keys=True, ensure_ascii=False, allow_nan=False)
@@ -128,11 +123,24 @@ def json_bytes(value: Any) -> bytes:
 
 def write_json(final: Path, root: Path, value: Any) -> None:
     """Write a JSON file atomically."""
-    write_atomic(final, root, lambda file: _write_all(file, json_bytes(value)))
+    _write_bytes(final, root, json_bytes(value))
 
 
-def _write_all(file: IO[bytes], data: bytes) -> None:
-    file.write(data)
+def write_text(final: Path, root: Path, text: str) -> None:
+    """Write a text atomically, as UTF-8; lone surrogates, as in odd file names, are escaped."""
+    _write_bytes(final, root, text.encode("utf-8", "backslashreplace"))
+
+
+def write_csv(final: Path, root: Path, rows: Iterable[Iterable[Any]]) -> None:
+    """Write a table atomically, the header being its first row."""
+    text = io.StringIO(newline="")
+    csv.writer(text, lineterminator="\n").writerows(rows)
+    write_text(final, root, text.getvalue())
+
+
+def _write_bytes(final: Path, root: Path, data: bytes) -> None:
+    with atomic_path(final, root) as scratch:
+        scratch.write_bytes(data)
 
 
 # --- arrays with a JSON text beside them -------------------------------------------
@@ -154,18 +162,17 @@ def write_npz(
         ValueError: an array of objects, which could not be read back safely.
 
     """
-
-    def write(file: IO[bytes]) -> None:
-        with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as archive:
-            packing = zipfile.ZIP_DEFLATED if small else zipfile.ZIP_STORED
-            archive.writestr(zipfile.ZipInfo(_META_MEMBER), json_bytes(meta), packing)
-            for name, array in arrays.items():
-                info = zipfile.ZipInfo(f"{name}.npy")  # its fixed date keeps bytes equal
-                info.compress_type = zipfile.ZIP_DEFLATED
-                with archive.open(info, "w", force_zip64=True) as member:
-                    np.save(member, np.ascontiguousarray(array), allow_pickle=False)
-
-    write_atomic(final, root, write)
+    packing = zipfile.ZIP_DEFLATED if small else zipfile.ZIP_STORED
+    with (
+        atomic_path(final, root) as scratch,
+        zipfile.ZipFile(scratch, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as archive,
+    ):
+        archive.writestr(zipfile.ZipInfo(_META_MEMBER), json_bytes(meta), packing)
+        for name, array in arrays.items():
+            info = zipfile.ZipInfo(f"{name}.npy")  # its fixed date keeps bytes equal
+            info.compress_type = zipfile.ZIP_DEFLATED
+            with archive.open(info, "w", force_zip64=True) as member:
+                np.save(member, np.ascontiguousarray(array), allow_pickle=False)
 
 
 def read_npz_meta(path: Path, schema: str) -> dict[str, Any]:
@@ -365,13 +372,10 @@ class _StreamedList:
 
 def write_pickle_list(final: Path, root: Path, items: Iterable[Any]) -> None:
     """Pickle a list without ever holding all of its items."""
-
-    def write(file: IO[bytes]) -> None:
+    with atomic_path(final, root) as scratch, scratch.open("wb") as file:
         pickler = pickle.Pickler(file, protocol=4)
         pickler.fast = True  # no memo: it would keep every item alive until the end
         pickler.dump(_StreamedList(items))
-
-    write_atomic(final, root, write)
 
 
 def read_pickle(path: Path) -> Any:

@@ -5,6 +5,7 @@ devices (``recognizer.doctor_backends`` tries them), model files, folders. Whoev
 findings decides how.
 """
 
+import contextlib
 import importlib
 import importlib.metadata
 import os
@@ -15,7 +16,7 @@ from pathlib import Path
 
 from recognizer.config import Config
 from recognizer.doctor_backends import Finding, examine_backends, installed
-from recognizer.model_files import fetch_hint, unset
+from recognizer.model_files import fetch_hint, find_file, unset
 
 _REQUIREMENTS = Path(__file__).resolve().parents[1] / "requirements"
 _SETUP = "make setup"
@@ -203,12 +204,9 @@ def _model_file(config: Config, key: str, name: str) -> Finding:
             f"{found.removeprefix(f'{key} ')}; the demo and stages 2 and 3 need none",
             remedy,
         )
-    # Beside the shell first, then the folders of the config: where stage 1 looks.
-    places = [Path(name).expanduser()]
-    places += [folder / name for folder in config.models.weights_dirs]
-    for place in places:
-        if place.is_file():
-            return Finding(key, True, f"{place.resolve()} ({place.stat().st_size / 1e6:.1f} MB)")
+    with contextlib.suppress(FileNotFoundError):
+        file = find_file(name, config.models.weights_dirs)
+        return Finding(key, True, f"{file.resolve()} ({file.stat().st_size / 1e6:.1f} MB)")
     looked = ", ".join(str(folder) for folder in config.models.weights_dirs) or "no folder"
     remedy = f"put it into one of models.weights_dirs ({looked}), or set {key}"
     remedy += fetch_hint(name, key)

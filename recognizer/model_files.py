@@ -1,6 +1,7 @@
-"""Model files that are not there: the command that fetches them, where there is one."""
+"""Find a model file that a config names; tell how to get one that is not there."""
 
 import re
+from collections.abc import Sequence
 from pathlib import Path
 
 # The guide's name of RTMO as ONNX, ours, and the names of the official checkpoints.
@@ -25,6 +26,22 @@ _NEXT = {
     ),
     "detector.model_path": "set it to an ONNX file of a YOLOX person detector",
 }  # fmt: skip
+
+
+def find_file(name: str, folders: Sequence[Path]) -> Path:
+    """Return the file of that name: beside the shell, else in the first of ``folders`` with it.
+
+    Raises:
+        FileNotFoundError: there is none; its text is the list of the places searched.
+
+    """
+    places = [Path(name).expanduser()]
+    if not places[0].is_absolute():
+        places += [folder / name for folder in folders]
+    for place in places:
+        if place.is_file():
+            return place.absolute()
+    raise FileNotFoundError(", ".join(str(place.absolute()) for place in places))
 
 
 def unset(key: str) -> str:

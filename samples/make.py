@@ -9,7 +9,6 @@ there are go into samples/sources.csv. The README beside this file says where ea
 
 import argparse
 import csv
-import io
 import sys
 from pathlib import Path
 
@@ -20,7 +19,7 @@ from annotation.compact import compact_results
 from annotation.progress import on_console
 from annotation.stage2 import SERVICES
 from annotation.workspace import read_manifest, result_path
-from recognizer.artifacts import read_poses, remove_stale_scratch, write_atomic
+from recognizer.artifacts import read_poses, remove_stale_scratch, write_csv
 from recognizer.config import Config
 from recognizer.config_file import load_config
 from recognizer.dataset.samples import NobodyTrackedError
@@ -61,16 +60,8 @@ def write_sources(table: Path, videos: set[str]) -> None:
             row["video"]: SAME_CAMERA.get(row["source"], row["source"])
             for row in csv.DictReader(file)
         }
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(["video", "source"])
-    writer.writerows([video, source_of[video]] for video in sorted(videos))
-    data = text.getvalue().encode()
-    write_atomic(SAMPLES / "sources.csv", SAMPLES, lambda file: _write_all(file, data))
-
-
-def _write_all(file: io.BufferedIOBase, data: bytes) -> None:
-    file.write(data)
+    rows = [[video, source_of[video]] for video in sorted(videos)]
+    write_csv(SAMPLES / "sources.csv", SAMPLES, [["video", "source"], *rows])
 
 
 def compare(full: Path, compact: Path) -> None:

@@ -18,8 +18,8 @@ from recognizer.artifacts import (
     read_npz,
     read_pickle,
     remove_stale_scratch,
-    write_atomic,
     write_json,
+    write_text,
 )
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -178,7 +178,7 @@ def test_every_step_may_fail(tmp_path, monkeypatch):
             patch.setattr(Path, "replace", failing(Path.replace))
             patch.setattr(Path, "mkdir", failing(Path.mkdir))
             try:
-                write_atomic(final, tmp_path, lambda file: file.write(b"x") and None)
+                write_text(final, tmp_path, "x")
             except OSError:
                 pass
             else:

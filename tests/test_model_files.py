@@ -6,7 +6,7 @@ from annotation.workspace import find_model_file, pose_model_files
 from deploy import official
 from recognizer.config import Config
 from recognizer.config_file import ConfigError
-from recognizer.model_files import fetch_hint, unset
+from recognizer.model_files import fetch_hint, find_file, unset
 
 KEY = "models.pose_estimation.onnx.model_path"
 
@@ -56,3 +56,17 @@ def test_a_file_that_nobody_named_is_not_looked_for(pose, said):
 @pytest.mark.parametrize("key", ["topdown.detector.model_path", "other.model_path"])
 def test_every_key_has_a_next_step(key):
     assert unset(key).startswith(f"{key} is not set: set it to ")
+
+
+def test_a_file_beside_the_shell_comes_before_those_of_the_folders(tmp_path, monkeypatch):
+    folders = [tmp_path / "one", tmp_path / "two"]
+    for folder in folders:
+        folder.mkdir()
+        (folder / "a.onnx").touch()
+    monkeypatch.chdir(tmp_path)
+    assert find_file("a.onnx", folders) == folders[0] / "a.onnx"
+    (tmp_path / "a.onnx").touch()
+    assert find_file("a.onnx", folders) == tmp_path / "a.onnx"
+    with pytest.raises(FileNotFoundError) as caught:
+        find_file("/gone/a.onnx", folders)
+    assert str(caught.value) == "/gone/a.onnx"  # an absolute name is looked for nowhere else

@@ -15,13 +15,10 @@ from recognizer.artifacts import sha256_file, short_digest
 from recognizer.command import next_command
 from recognizer.config import Config
 from recognizer.config_file import ConfigError
+from recognizer.runner.missing import best_checkpoint
 from training.picture_bar import picture_bar
 from training.places import ROOT, as_list, existing_config
-from training.pose import (
-    CONFIGS,
-    find_checkpoint,
-    one_process,
-)  # first: it sets up threads before torch loads
+from training.pose import CONFIGS, one_process  # first: it sets up threads before torch loads
 
 logger = logging.getLogger(__name__)
 
@@ -76,7 +73,7 @@ def _next(config: Config, setup: Any, results: Mapping[Any, Any]) -> str:
     changes = {
         "train.config_file": [path],
         "train.cfg_options": options_for({run.config, path.stem}, setup.options),
-        "test.checkpoint": [find_checkpoint(run.folder)],
+        "test.checkpoint": [best_checkpoint(run.folder)],
     }
     return next_command(config, "test.pose", {k: v for k, v in changes.items() if v})
 

@@ -11,11 +11,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from recognizer.artifacts import write_atomic, write_json
+from recognizer.artifacts import write_json, write_text
 from training.ablation_run import Result, Run
 from training.places import ROOT
 from training.pose_curves import TABLE, Row, draw_curves, read_curve
 from training.pose_report import COLUMNS, number
+from training.report import spread
 
 logger = logging.getLogger(__name__)
 
@@ -59,16 +60,9 @@ def write_report(setup: Setup, results: Mapping[Run, Result]) -> str:
     folder = setup.folder
     _draw(setup, results)
     for name, content in (("ablation.md", text), ("ablation.csv", _to_csv(value))):
-        _write(folder / name, content)
+        write_text(folder / name, folder, content)
     write_json(folder / "ablation.json", folder, value)
     return text
-
-
-def _write(path: Path, text: str) -> None:
-    def write(file: Any) -> None:
-        file.write(text.encode("utf-8", "backslashreplace"))
-
-    write_atomic(path, path.parent, write)
 
 
 # --- figures -----------------------------------------------------------------------
@@ -125,17 +119,6 @@ def _figures(result: Result, reference: float | None) -> dict[str, float | None]
     figures[_BEST] = result.best["all"]["AP"] if result.best else None
     figures[_DIFFERENCE] = None if ap is None or reference is None else ap - reference
     return figures
-
-
-def spread(values: Sequence[float | None]) -> dict[str, float | None]:
-    """Return mean, sample standard deviation and ends of what there is."""
-    known = [value for value in values if value is not None]
-    return {
-        "mean": statistics.fmean(known) if known else None,
-        "standard_deviation": statistics.stdev(known) if len(known) > 1 else None,
-        "lowest": min(known, default=None),
-        "highest": max(known, default=None),
-    }
 
 
 def same_batches(results: Mapping[Run, Result]) -> bool | None:

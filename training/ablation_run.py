@@ -19,6 +19,7 @@ from mmengine.hooks import Hook
 from annotation.progress import Watch
 from recognizer.artifacts import write_json
 from recognizer.runner.checkpoints import last_checkpoint
+from recognizer.runner.missing import best_checkpoint
 from recognizer.sdpose.evaluation import evaluate, quietly
 from recognizer.sdpose.training import train
 from training.pose import memory_advice
@@ -119,7 +120,7 @@ def _measure(cfg: Any, folder: Path) -> Result:
     if last is None:
         raise RuntimeError(f"{folder}: nothing was saved; set default_hooks.checkpoint")
     scores = evaluate(cfg, last, folder / "last").to_json()
-    best = max(folder.glob("best_*.pth"), key=lambda path: path.stat().st_mtime_ns, default=None)
+    best = best_checkpoint(folder, or_last=False)
     chosen = None if best is None else evaluate(cfg, best, folder / "best").to_json()
     for path in folder.glob("epoch_*.pth"):  # a dozen runs would fill a disk
         if path != last:

@@ -11,10 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from annotation.progress import Watch
-from annotation.report import plain, save_figure
+from annotation.report import class_color, plain, save_figure
 from annotation.stills import Stills
 from recognizer.action.evaluation import Scores
-from recognizer.artifacts import write_json
+from recognizer.artifacts import write_json, write_text
 from recognizer.types import Sample
 from training import report
 from training.baseline import fold_baselines
@@ -129,7 +129,7 @@ def write_report(
     named = {_ALONE[name]: part for name, part in alone.items()}
     text = summarise(setup, value, {every_seed: scores, "tracked": tracked, **named})
     text += "".join(f"{line}\n" for line in lines)
-    report.write_page(folder, text)
+    write_text(folder / "summary.txt", folder, text)
     write_json(folder / "report.json", folder, value)
     return text
 
@@ -217,15 +217,8 @@ def _alone_row(result: Result) -> dict[str, Any]:
 
 
 def _spread(values: Sequence[float | None]) -> dict[str, Any]:
-    """Return mean and standard deviation (N - 1) of what is defined."""
-    known = [value for value in values if value is not None]
-    return {
-        "mean": float(np.mean(known)) if known else None,
-        "standard_deviation": float(np.std(known, ddof=1)) if len(known) > 1 else None,
-        "lowest": min(known, default=None),
-        "highest": max(known, default=None),
-        "values": len(known),
-    }
+    """Return mean, standard deviation (N - 1), ends and number of the values that are defined."""
+    return {**report.spread(values), "values": sum(value is not None for value in values)}
 
 
 def _seed_rows(results: Sequence[Result]) -> list[dict[str, Any]]:
@@ -307,7 +300,7 @@ def draw_folds(
         shift = (i - (len(seeds) - 1) / 2) * 0.15
         at = [row["fold"] + 1 + shift for row in own]
         values = [row["accuracy"] for row in own]
-        left.scatter(at, values, s=44, color=report.color(i), label=f"seed {seed}", zorder=3)
+        left.scatter(at, values, s=44, color=class_color(i), label=f"seed {seed}", zorder=3)
     _draw_mean(left, scores)
     last = max(row["fold"] for row in rows) + 1
     left.set_xlim(0.5, last + 0.5)
@@ -335,7 +328,7 @@ def _draw_mean(axes: Any, scores: Scores) -> None:
 def _draw_sources(axes: Any, sources: Sequence[Mapping[str, Any]]) -> None:
     at: NDArray[np.int64] = np.arange(len(sources))[::-1]
     values = [row["accuracy"] for row in sources]
-    axes.barh(at, values, color=report.color(0), height=0.7)
+    axes.barh(at, values, color=class_color(0), height=0.7)
     names = [f"{plain(row['source'][:28])} ({row['clips']})" for row in sources]
     axes.set_yticks(at, names, fontsize=8)
     axes.set_xlim(0, 1)

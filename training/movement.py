@@ -35,7 +35,7 @@ from training.movement_fit import (
     measure_samples,
     measured_folds,
 )
-from training.places import ROOT, best_checkpoint, check_network, find_pickle
+from training.places import ROOT, check_network, find_pickle, trained_checkpoint
 from training.truth import Truth, check_agreement, check_complete, pickles_of, read_truth
 
 logger = logging.getLogger(__name__)
@@ -171,7 +171,7 @@ def _tell(config: Config, service: str, output: Path, facts: MovementFacts) -> N
     )  # fmt: skip
     changes: dict[str, Any] = {"deploy.model": service, "deploy.movement": output.absolute()}
     try:
-        changes["deploy.checkpoint"] = [best_checkpoint(config, service)]
+        changes["deploy.checkpoint"] = [trained_checkpoint(config, service)]
     except ConfigError:
         changes["deploy.checkpoint"] = f"<best_*.pth of --mode train.{service}>"
     logger.info("next: %s", next_command(config, "deploy.export", changes))

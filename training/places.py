@@ -15,6 +15,7 @@ from recognizer.command import next_command
 from recognizer.config import Config
 from recognizer.config_file import ConfigError
 from recognizer.dataset.mmaction import read_split
+from recognizer.runner.missing import best_checkpoint
 
 logger = logging.getLogger(__name__)
 
@@ -223,23 +224,22 @@ def _learnt_from(members: Any) -> frozenset[str]:
     return frozenset(digest for digest in digests if isinstance(digest, str))
 
 
-def best_checkpoint(config: Config, service: str) -> Path:
+def trained_checkpoint(config: Config, service: str, work_dir: Path | None = None) -> Path:
     """Return the best checkpoint of the work_dir, the last one if none was validated.
 
     Raises:
         ConfigError: there is none.
 
     """
-    folder = config.train.work_dir or ROOT / "work_dirs" / train_config(config, service).stem
-    found = sorted(folder.glob("best_*.pth"), key=lambda path: path.stat().st_mtime_ns)
-    if not found:
-        found = sorted(folder.glob("epoch_*.pth"), key=lambda path: path.stat().st_mtime_ns)
-    if not found:
+    folder = work_dir or config.train.work_dir
+    folder = folder or ROOT / "work_dirs" / train_config(config, service).stem
+    checkpoint = best_checkpoint(folder)
+    if checkpoint is None:
         raise ConfigError(
             f"test.checkpoint: expected a best_*.pth in {folder}, found none; name one with "
             f"--checkpoint <file>, or train first: {next_command(config, f'train.{service}')}"
         )
-    return found[-1]
+    return checkpoint
 
 
 def validation_score(checkpoint: Path) -> str:

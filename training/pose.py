@@ -13,7 +13,7 @@ from recognizer.command import next_command
 from recognizer.config import Config
 from recognizer.config_file import ConfigError
 from training.picture_bar import picture_bar
-from training.places import ROOT, as_list, named_config, validation_score
+from training.places import ROOT, as_list, named_config, trained_checkpoint, validation_score
 from training.processes import one_speaks
 
 if TYPE_CHECKING:
@@ -107,23 +107,7 @@ def _checkpoint(config: Config, work_dir: Path) -> Path:
     named = as_list(config.test.checkpoint)
     if len(named) > 1:
         raise ConfigError(f"test.checkpoint: expected one checkpoint, got {len(named)}")
-    if named:
-        return named[0]
-    if (found := find_checkpoint(work_dir)) is not None:
-        return found
-    raise ConfigError(
-        f"test.checkpoint: expected a best_*.pth in {work_dir}, found none; name one with "
-        f"--checkpoint <file>, or train first: {next_command(config, 'train.pose')}"
-    )
-
-
-def find_checkpoint(work_dir: Path) -> Path | None:
-    """Return the best checkpoint of a folder, the last one without validation, None without any."""
-    for pattern in ("best_*.pth", "epoch_*.pth"):
-        found = sorted(work_dir.glob(pattern), key=lambda file: file.stat().st_mtime_ns)
-        if found:
-            return found[-1]
-    return None
+    return named[0] if named else trained_checkpoint(config, "pose", work_dir)
 
 
 def pose_config(config: Config) -> Path:

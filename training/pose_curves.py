@@ -1,7 +1,6 @@
 """Losses and AP of a pose training over its epochs: a table and a picture in the work_dir."""
 
 import csv
-import io
 from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -10,7 +9,7 @@ from typing import Any
 from mmengine.hooks import Hook
 
 from annotation.report import plain, save_figure
-from recognizer.artifacts import atomic_path
+from recognizer.artifacts import write_csv
 
 TABLE, PICTURE = "learning_curve.csv", "learning_curve.png"
 
@@ -70,12 +69,8 @@ def read_curve(path: Path) -> list[Row]:
 def write_curve(path: Path, rows: Sequence[Row]) -> None:
     """Write the table, whole or not at all."""
     columns = list(dict.fromkeys(key for row in rows for key in row))
-    text = io.StringIO()
-    writer = csv.DictWriter(text, columns, lineterminator="\n")
-    writer.writeheader()
-    writer.writerows({key: f"{value:.6g}" for key, value in row.items()} for row in rows)
-    with atomic_path(path, path.parent) as scratch:
-        scratch.write_text(text.getvalue(), encoding="utf-8")
+    cells = ([f"{row[key]:.6g}" if key in row else "" for key in columns] for row in rows)
+    write_csv(path, path.parent, [columns, *cells])
 
 
 def draw_curves(

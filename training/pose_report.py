@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 
 from annotation.report import plain, save_figure
-from recognizer.artifacts import write_atomic, write_json
+from recognizer.artifacts import write_json, write_text
 from recognizer.draw import color_of, draw_skeleton
 from recognizer.sdpose.evaluation import DETECTIONS, OVERLAP_IOU, Figures, PoseScores
 from recognizer.types import FloatArray, ImageArray
@@ -37,14 +37,10 @@ def write_report(cfg: "PoseConfig", scores: PoseScores, output: Path) -> str:
     found = json.loads((output / DETECTIONS).read_bytes())
     save_figure(output / SHEET, output, lambda figure: draw_sheet(figure, truth, found, images))
     text = summarise(scores)
-    write_atomic(output / SUMMARY, output, lambda file: _write_all(file, text.encode()))
+    write_text(output / SUMMARY, output, text)
     value = {"schema": SCHEMA, "schema_version": SCHEMA_VERSION, **scores.to_json()}
     write_json(output / METRICS, output, value)
     return text
-
-
-def _write_all(file: Any, data: bytes) -> None:
-    file.write(data)
 
 
 # --- text --------------------------------------------------------------------------

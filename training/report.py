@@ -1,25 +1,24 @@
 """Pictures and a page of text on what a classifier got right and wrong."""
 
+import statistics
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from sklearn import metrics
 
-from annotation.contact_sheet import MOMENTS, Strip, slot_color
-from annotation.report import columns, left, plain, right
+from annotation.contact_sheet import Strip
+from annotation.report import (
+    class_color,
+    columns,
+    draw_strip,
+    left,
+    plain,
+    right,
+    slot_legend,
+)
 from recognizer.action.evaluation import CALIBRATION_BINS, Estimate, Scores
-from recognizer.artifacts import atomic_path
 from training.truth import Predictions
-
-# Okabe and Ito's colours, for classes in order, as in stage 3's report.
-COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#999999")
-
-
-def color(position: int) -> str:
-    """Return the colour of a class or a series."""
-    return COLORS[position % len(COLORS)]
 
 
 def draw_confusion(figure: Any, scores: Scores) -> None:
@@ -48,7 +47,7 @@ def _one_against_rest(said: Predictions) -> list[tuple[str, Any, Any, str]]:
     """Return name, truth, probability and colour of each class that a curve is drawn of."""
     labels = range(1, 2) if len(said.classes) == 2 else range(len(said.classes))
     return [
-        (plain(said.classes[k]), said.labels == k, said.probabilities[:, k], color(k))
+        (plain(said.classes[k]), said.labels == k, said.probabilities[:, k], class_color(k))
         for k in labels
         if 0 < (said.labels == k).sum() < len(said.labels)
     ]
@@ -123,7 +122,7 @@ def draw_calibration(figure: Any, said: Predictions, scores: Scores) -> None:
     upper.set_ylim(-0.05, 1.05)
     kinds = [values[said.labels == k] for k in range(len(said.classes))]
     edges = np.linspace(0, 1, 2 * CALIBRATION_BINS + 1)
-    inks = [color(k) for k in range(len(kinds))]
+    inks = [class_color(k) for k in range(len(kinds))]
     names = [plain(name) for name in said.classes]
     lower.hist(kinds, bins=edges, color=inks, label=names)
     lower.set_xlabel(what)
@@ -139,41 +138,26 @@ def draw_mistakes(figure: Any, strips: Sequence[tuple[str, Strip]]) -> None:
     for axes in grid:
         axes.set_axis_off()
     for axes, (title, strip) in zip(grid, strips, strict=False):
-        axes.imshow(strip.image[..., ::-1], interpolation="antialiased")
         axes.set_axis_on()
-        axes.set_yticks([])
-        cell = strip.image.shape[1] / MOMENTS
-        at = [(i + 0.5) * cell for i in range(len(strip.seconds))]
-        axes.set_xticks(at, [f"{s:.1f} s" for s in strip.seconds], fontsize=8)
-        axes.tick_params(length=0, pad=2)
-        axes.spines[:].set_visible(False)
-        axes.set_title(plain(title), loc="left", fontsize=10, pad=3)
+        draw_strip(axes, strip, title)
     if not strips:
         grid[0].text(0.5, 0.5, "no mistake among the tracked samples", ha="center")
     figure.suptitle("The worst mistakes", fontsize=13)
-    _slot_legend(figure, max((strip.people for _, strip in strips), default=1))
-
-
-def _slot_legend(figure: Any, people: int) -> None:
-    from matplotlib.lines import Line2D
-
-    handles = []
-    for slot in range(min(people, 5)):
-        blue, green, red = slot_color(slot)
-        text = "further" if slot == 4 else str(slot + 1)
-        text += " (most involved)" if slot == 0 else ""
-        ink = (red / 255, green / 255, blue / 255)
-        handles.append(Line2D([], [], color=ink, linewidth=5, label=text))
-    figure.legend(handles=handles, loc="outside lower center", ncols=5, frameon=False)
+    slot_legend(figure, max((strip.people for _, strip in strips), default=1))
 
 
 # --- text --------------------------------------------------------------------------
 
 
-def write_page(folder: Path, text: str) -> None:
-    """Write ``summary.txt``."""
-    with atomic_path(folder / "summary.txt", folder) as scratch:
-        scratch.write_bytes(text.encode("utf-8", "backslashreplace"))
+def spread(values: Sequence[float | None]) -> dict[str, float | None]:
+    """Return mean, sample standard deviation and ends of what there is."""
+    known = [value for value in values if value is not None]
+    return {
+        "mean": statistics.fmean(known) if known else None,
+        "standard_deviation": statistics.stdev(known) if len(known) > 1 else None,
+        "lowest": min(known, default=None),
+        "highest": max(known, default=None),
+    }
 
 
 def summarise(title: str, parts: Mapping[str, Scores], notes: Sequence[str]) -> str:

@@ -19,7 +19,7 @@ from annotation.report import save_figure
 from annotation.stills import Stills, stills_of
 from annotation.workspace import exclusive
 from recognizer.action.evaluation import Scores, at_threshold, choose_threshold, decide
-from recognizer.artifacts import sha256_file, write_json
+from recognizer.artifacts import sha256_file, write_json, write_text
 from recognizer.command import next_command
 from recognizer.config import Config
 from recognizer.config_file import ConfigError
@@ -33,7 +33,13 @@ from training import report
 from training.baseline import split_baseline
 from training.further_figures import write_further
 from training.mistakes import write_mistakes
-from training.places import CheckpointFacts, as_list, best_checkpoint, facts_of, find_test_pickle
+from training.places import (
+    CheckpointFacts,
+    as_list,
+    facts_of,
+    find_test_pickle,
+    trained_checkpoint,
+)
 from training.predictions import predict_all
 from training.truth import (
     Facts,
@@ -96,7 +102,7 @@ def test_falldown(config: Config, watch: Watch) -> int:
 
 def _test(config: Config, service: str, watch: Watch) -> int:
     section = config.test
-    checkpoints = as_list(section.checkpoint) or [best_checkpoint(config, service)]
+    checkpoints = as_list(section.checkpoint) or [trained_checkpoint(config, service)]
     checkpoints = [todays_checkpoint(path) for path in checkpoints]
     for path in checkpoints:
         if not path.is_file():
@@ -335,7 +341,7 @@ def _write(
     lines, further = write_further(folder, (said, [said]), baseline, known, draws)
     notes = [*measured.notes, *_threshold_text(measured, draws), *lines]
     title = f"{measured.service}: {measured.ann_file.name} with {names}"
-    report.write_page(folder, report.summarise(title, parts, notes))
+    write_text(folder / "summary.txt", folder, report.summarise(title, parts, notes))
     # Last: where it stands, the report is whole.
     write_json(folder / "report.json", folder, _to_json(measured, parts, worst) | further)
 

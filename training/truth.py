@@ -5,8 +5,6 @@ they were labelled, and the running system will answer "normal" on them. An hone
 counts them as such, right or wrong.
 """
 
-import csv
-import io
 import json
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -19,7 +17,7 @@ from numpy.typing import NDArray
 from annotation.metadata import METADATA, SCHEMA
 from annotation.stills import sample_fps_of
 from recognizer.action.evaluation import Scores, measure
-from recognizer.artifacts import ArtifactError, sha256_file, write_atomic
+from recognizer.artifacts import ArtifactError, sha256_file, write_csv
 from recognizer.dataset.split import SPLITS
 from recognizer.types import Sample
 
@@ -295,21 +293,14 @@ class Predictions:
 
 def write_predictions(path: Path, root: Path, said: Predictions) -> None:
     """Write one row per sample: name, source, truth, prediction, tracked, probabilities."""
-    text = io.StringIO(newline="")
-    table = csv.writer(text, lineterminator="\n")
     header = ["sample", "source", "class", "predicted", "tracked"]
-    table.writerow([*header, *(f"probability_{name}" for name in said.classes)])
+    table: list[list[Any]] = [[*header, *(f"probability_{name}" for name in said.classes)]]
     for i, name in enumerate(said.names):
         source = "" if said.sources is None else said.sources[i]
         truth, predicted = (said.classes[k] for k in (said.labels[i], said.predicted[i]))
         rows = (f"{p:.6f}" for p in said.probabilities[i])
-        table.writerow([name, source, truth, predicted, int(said.tracked[i]), *rows])
-    data = text.getvalue().encode("utf-8", "backslashreplace")
-    write_atomic(path, root, lambda file: _write_all(file, data))
-
-
-def _write_all(file: Any, data: bytes) -> None:
-    file.write(data)
+        table.append([name, source, truth, predicted, int(said.tracked[i]), *rows])
+    write_csv(path, root, table)
 
 
 def worst_json(said: Predictions, rows: Sequence[int]) -> list[dict[str, Any]]:

@@ -27,6 +27,7 @@ from recognizer.action.views import View, average, views_of
 from recognizer.backends.network import ModelError, TensorSpec, describe
 from recognizer.backends.onnx import OnnxNetwork
 from recognizer.config_action import ClassifierSection
+from recognizer.model_files import find_file
 from recognizer.skeleton import NUM_KEYPOINTS
 from recognizer.types import FloatArray, Sample
 
@@ -211,17 +212,13 @@ def find_classifier(name: str, weights_dirs: Sequence[Path]) -> Path:
             "model_path: is not set; set it to a classifier file (.onnx), which --mode "
             "deploy.export makes"
         )
-    places = [Path(name).expanduser()]
-    if not places[0].is_absolute():
-        places += [folder / name for folder in weights_dirs]
-    for place in places:
-        if place.is_file():
-            return place.absolute()
-    looked = ", ".join(str(place.absolute()) for place in places)
-    raise FileNotFoundError(
-        f"model_path: expected a classifier file {name!r}, found none at {looked}; make one with "
-        "--mode deploy.export, or put it into one of models.weights_dirs"
-    )
+    try:
+        return find_file(name, weights_dirs)
+    except FileNotFoundError as error:
+        raise FileNotFoundError(
+            f"model_path: expected a classifier file {name!r}, found none at {error}; make one "
+            "with --mode deploy.export, or put it into one of models.weights_dirs"
+        ) from error
 
 
 # --- checks ------------------------------------------------------------------------

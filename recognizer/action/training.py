@@ -17,9 +17,14 @@ from recognizer.artifacts import sha256_file
 from recognizer.dataset.class_check import class_warnings
 from recognizer.dataset.mmaction import NAME_KEY, read_split, to_mmaction
 from recognizer.openmmlab import scope
-from recognizer.runner.checkpoints import CheckpointError, checkpoint_config, load_checkpoint
+from recognizer.runner.checkpoints import (
+    CheckpointError,
+    checkpoint_config,
+    load_checkpoint,
+    load_weights,
+)
 from recognizer.runner.preflight import check_batches, warn
-from recognizer.runner.run import Heard, Kind, global_state, load_weights, run
+from recognizer.runner.run import Heard, Kind, global_state, run
 from recognizer.runner.train_config import FACTS, datasets
 from recognizer.types import Sample
 
@@ -84,7 +89,7 @@ def model_of(path: Path, device: str = "cpu") -> tuple[Any, Config, dict[str, An
             model = MODELS.build(cfg.model)
     except (KeyError, TypeError, ValueError, AssertionError) as error:
         raise CheckpointError(f"{path}: the model in it cannot be built: {error}") from error
-    load_weights(model, checkpoint, path, whole=True)
+    load_weights(model, checkpoint["state_dict"], path, strict=True)
     return model.to(device).eval(), cfg, checkpoint
 
 

@@ -1,97 +1,62 @@
-"""Look into an ONNX file before ONNX Runtime opens it; the package ``onnx`` is not needed.
+"""Read an ONNX file's outputs, metadata and external data; the package ``onnx`` is not needed.
 
-A network may keep its weights in files beside it ("external data"), under names that it brings
-itself. A name that leads out of its folder would have the runtime read any file of the machine, so
-every such name is found and checked here first: in graphs, branches, loops, functions, sparse
-weights and training graphs. Read as the wire format of protobuf (varints, fixed and
-length-delimited fields) by the field numbers of ``onnx.proto``; pixels and weights are stepped
-over, so that a large file costs what a small one does.
+A network may keep weights in files beside it ("external data"). ONNX Runtime 1.31 refuses such a
+file outside the model's folder itself; checked here all the same, because ``model_digest`` reads
+it too, and because ONNX Runtime 1.24 (requirements/openvino.txt) accepts it for sparse weights and
+TensorRT parses files with a reader of its own. Only the fields below are read, by the numbers of
+``onnx.proto``; the rest stays unparsed.
 """
 
 import hashlib
-import mmap
 import os
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
-from typing import NamedTuple, TypeVar
+from typing import Any
+
+from google.protobuf import (  # type: ignore[import-untyped]
+    descriptor_pb2,
+    descriptor_pool,
+    message_factory,
+)
+from google.protobuf.message import DecodeError, Message  # type: ignore[import-untyped]
 
 from recognizer.artifacts import sha256_file
 from recognizer.backends.network import ModelError, TensorSpec
 
-# Message -> {number of a field: the message in it}, as in onnx.proto.
-_T = TypeVar("_T")
-_FIELDS: dict[str, dict[int, str]] = {
-    "Model": {7: "Graph", 8: "Opset", 20: "Training", 25: "Function"},
-    "Graph": {1: "Node", 5: "Tensor", 15: "Sparse"},
-    "Node": {5: "Attribute"},
-    "Attribute": {
-        5: "Tensor", 6: "Graph", 10: "Tensor", 11: "Graph", 22: "Sparse", 23: "Sparse",
-    },
-    "Sparse": {1: "Tensor", 2: "Tensor"},
-    "Function": {7: "Node", 11: "Attribute"},
-    "Training": {1: "Graph", 2: "Graph"},
-    "Tensor": {13: "Entry"},
+_PACKAGE = "recognizer.onnx"
+# Message -> {field: (its number in onnx.proto, its type)}; bytes stand for text as well.
+_SCHEMA: dict[str, dict[str, tuple[int, str]]] = {
+    "Model": {"graph": (7, "Graph"), "opset": (8, "Opset"), "metadata": (14, "Entry"),
+              "training": (20, "Training"), "function": (25, "Function")},
+    "Graph": {"node": (1, "Node"), "initializer": (5, "Tensor"), "output": (12, "Value"),
+              "sparse_initializer": (15, "Sparse")},
+    "Node": {"op_type": (4, "bytes"), "attribute": (5, "Attribute")},
+    "Attribute": {"t": (5, "Tensor"), "g": (6, "Graph"), "tensors": (10, "Tensor"),
+                  "graphs": (11, "Graph"), "sparse": (22, "Sparse"), "sparses": (23, "Sparse")},
+    "Sparse": {"values": (1, "Tensor"), "indices": (2, "Tensor")},
+    "Function": {"node": (7, "Node"), "attribute": (11, "Attribute")},
+    "Training": {"initialization": (1, "Graph"), "algorithm": (2, "Graph")},
+    "Tensor": {"external": (13, "Entry")},
+    "Entry": {"key": (1, "bytes"), "value": (2, "bytes")},
+    "Opset": {},
+    "Value": {"name": (1, "bytes"), "type": (2, "Type")},
+    "Type": {"tensor": (1, "TensorType")},
+    "TensorType": {"shape": (2, "Shape")},
+    "Shape": {"dim": (1, "Dim")},
+    "Dim": {"value": (1, "int64")},
 }  # fmt: skip
-# Of the wire format of an output: Graph.output -> ValueInfo.type -> Type.tensor_type ->
-# Tensor.shape -> Shape.dim; each dim is a number (its field 1) or a name.
-_GRAPH, _OUTPUT, _VALUE_NAME, _TO_DIMS, _DIM_VALUE = 7, 12, 1, (2, 1, 2, 1), 0x08
-_OP_TYPE, _METADATA, _ENTRY_KEY, _ENTRY_VALUE = 4, 14, 1, 2
-_VARINT, _FIXED64, _LENGTH, _FIXED32 = 0, 1, 2, 5
-_FIXED = {_FIXED64: 8, _FIXED32: 4}
-_MAX_VARINT_BYTES = 10
-_MAX_TAG = 2**32
-_MAX_DEPTH = 100  # what protobuf itself reads at most
-# Its attribute names a file with a compiled network, which a provider would load and run.
-_FOREIGN_CODE = b"EPContext"
-
-
-class _Part(NamedTuple):
-    """A stretch of the file that holds one message."""
-
-    kind: str
-    start: int
-    stop: int
-    depth: int
-
-
-@dataclass(frozen=True, slots=True)
-class ExternalData:
-    """Where one weight stands: a name relative to the model's folder, and which bytes of it."""
-
-    location: str
-    offset: int = 0
-    length: int = 0
 
 
 def check_file(path: Path) -> tuple[Path, ...]:
     """Return the files of external data that a network has; refuse what must not be opened.
 
     Raises:
-        ModelError: no file, no ONNX network, one that is cut off, external data that is missing,
-            too short or outside of the network's folder, or a compiled network by reference.
+        ModelError: no file, no ONNX network, one that is cut off, external data that is missing
+            or outside of the network's folder, or a compiled network by reference.
 
     """
-    if not path.is_file():
-        raise ModelError(f"{path}: expected an ONNX file, there is none")
-    try:
-        external = _look(path)
-    except ValueError as error:
-        raise ModelError(
-            f"{path}: expected an ONNX network, got a file that is none or is damaged ({error}); "
-            "fetch or export it again"
-        ) from error
-    sizes: dict[Path, int] = {}
-    for data in external:
-        file = _inside(path, data.location)
-        sizes[file] = max(sizes.get(file, 0), data.offset + data.length)
-    for file, needed in sizes.items():
-        if file.stat().st_size < needed:
-            raise ModelError(
-                f"{path}: its external data {file.name} has {file.stat().st_size} bytes, expected "
-                f"{needed} or more: it was cut off; copy it again"
-            )
-    return tuple(sorted(sizes))
+    return _external_files(path, _parse(path))
 
 
 def model_digest(path: Path) -> str:
@@ -115,21 +80,15 @@ def model_digest(path: Path) -> str:
 
 
 def read_metadata(path: Path) -> dict[str, str]:
-    """Return what a network says of itself, as ONNX Runtime's ``custom_metadata_map`` does.
+    """Return a network's metadata, as ONNX Runtime's ``custom_metadata_map`` does.
 
     Raises:
         ModelError: as ``check_file``.
 
     """
-
-    def entries(data: mmap.mmap, whole: _Part) -> dict[str, str]:
-        return dict(
-            _entry(data, _Part("Entry", start, stop, 1))
-            for number, start, stop in _fields(data, whole)
-            if number == _METADATA
-        )
-
-    return _parsed(path, entries, "metadata as text")
+    model = _parse(path)
+    _external_files(path, model)
+    return {_text(path, entry.key): _text(path, entry.value) for entry in model.metadata}
 
 
 def read_outputs(path: Path) -> tuple[TensorSpec, ...]:
@@ -139,159 +98,102 @@ def read_outputs(path: Path) -> tuple[TensorSpec, ...]:
         ModelError: as ``check_file``.
 
     """
-
-    def outputs(data: mmap.mmap, whole: _Part) -> tuple[TensorSpec, ...]:
-        return tuple(
-            _output(data, value)
-            for graph in _inner(data, whole, _GRAPH)
-            for value in _inner(data, graph, _OUTPUT)
-        )
-
-    return _parsed(path, outputs, "outputs with names")
+    model = _parse(path)
+    _external_files(path, model)
+    return tuple(
+        TensorSpec(_text(path, value.name), _sizes(value.type), "")
+        for graph in model.graph
+        for value in graph.output
+    )
 
 
-def _parsed(path: Path, parse: Callable[[mmap.mmap, _Part], _T], expected: str) -> _T:
-    check_file(path)
-    with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
-        try:
-            return parse(data, _Part("Model", 0, len(data), 0))
-        except ValueError as error:
-            raise ModelError(f"{path}: expected {expected}: {error}") from error
+def _sizes(types: Any) -> tuple[int | None, ...]:
+    dims = [d for kind in types for t in kind.tensor for shape in t.shape for d in shape.dim]
+    return tuple(dim.value[-1] if dim.value else None for dim in dims)
 
 
-def _output(data: mmap.mmap, value: _Part) -> TensorSpec:
-    names = [data[part.start : part.stop].decode() for part in _inner(data, value, _VALUE_NAME)]
-    parts = [value]
-    for number in _TO_DIMS:
-        parts = [inner for part in parts for inner in _inner(data, part, number)]
-    return TensorSpec("".join(names), tuple(_size(data, part) for part in parts), "")
+def _text(path: Path, values: Any) -> str:
+    try:
+        return b"".join(values[-1:]).decode()
+    except ValueError as error:
+        raise ModelError(f"{path}: expected metadata and names as text: {error}") from error
 
 
-def _size(data: mmap.mmap, dim: _Part) -> int | None:
-    if dim.start == dim.stop or data[dim.start] != _DIM_VALUE:
-        return None
-    return _varint(data, dim.start + 1, dim.stop)[0]
+def _external_files(path: Path, model: Message) -> tuple[Path, ...]:
+    """Return the files of external data, each once; raise ModelError as ``check_file``."""
+    folder, files = path.parent.resolve(), set()
+    for message in _messages(model):
+        if b"EPContext" in getattr(message, "op_type", ()):  # a provider would load and run it
+            raise ModelError(
+                f"{path}: expected an ONNX network: it refers to a compiled network (EPContext), "
+                "which is not opened; export it again"
+            )
+        for entry in getattr(message, "external", ()):
+            if b"location" in entry.key:
+                files |= {_inside(path, folder, os.fsdecode(value)) for value in entry.value}
+    return tuple(sorted(files))
 
 
-def _inner(data: mmap.mmap, part: _Part, wanted: int) -> list[_Part]:
-    return [
-        _Part("", start, stop, 0) for number, start, stop in _fields(data, part) if number == wanted
-    ]
-
-
-def _inside(path: Path, location: str) -> Path:
-    """Return the file that a location means; raise ModelError if it is not in the folder."""
-    folder = path.parent.resolve()
-    if not location or location.startswith(("/", "\\", "*")) or not location.isprintable():
-        raise _leaves(path, location)
-    if ".." in location.replace("\\", "/").split("/") or Path(location).drive:
-        raise _leaves(path, location)
-    file = Path(os.path.realpath(folder / location))  # links followed
+def _inside(path: Path, folder: Path, location: str) -> Path:
+    """Return the file of a location; raise ModelError if it is not in the folder."""
+    file = Path(os.path.realpath(folder / location.replace("\0", "?")))  # links followed
     if not file.is_relative_to(folder):
-        raise _leaves(path, location)
+        raise ModelError(
+            f"{path}: external data {location[:200]!r}: expected a file in the model's own folder, "
+            "by a relative name without .. or links that lead out of it; not opened. If you trust "
+            "the file, put its data beside it and write it again with onnx.save"
+        )
     if not file.is_file():
         raise ModelError(
-            f"{path}: its external data '{location}' is not beside it; copy both files together"
+            f"{path}: its external data {location!r} is not beside it; copy both files together"
         )
     return file
 
 
-def _leaves(path: Path, location: str) -> ModelError:
-    return ModelError(
-        f"{path}: external data {location[:200]!r}: expected a file in the model's own folder, by "
-        "a relative name without .. or links that lead out of it; not opened. If you trust the "
-        "file, put its data beside it and write it again with onnx.save"
-    )
+# --- protobuf ----------------------------------------------------------------------
 
 
-# --- the wire format ---------------------------------------------------------------
+def _parse(path: Path) -> Any:
+    """Return a file as a message of ``_SCHEMA``; raise ModelError if it is no ONNX network."""
+    if not path.is_file():
+        raise ModelError(f"{path}: expected an ONNX file, there is none")
+    model = _model_class()()
+    try:
+        model.ParseFromString(path.read_bytes())
+        if not (model.opset and any(graph.node for graph in model.graph)):
+            raise DecodeError("it holds no graph")
+    except DecodeError as error:
+        raise ModelError(
+            f"{path}: expected an ONNX network, got a file that is none or is damaged ({error}); "
+            "fetch or export it again"
+        ) from error
+    return model
 
 
-def _look(path: Path) -> list[ExternalData]:
-    """Return all external data of a file; raise ValueError if it is no ONNX network."""
-    if not path.stat().st_size:
-        raise ValueError("it is empty")
-    with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
-        found: list[ExternalData] = []
-        seen: set[str] = set()
-        parts = [_Part("Model", 0, len(data), 0)]
-        while parts:
-            part = parts.pop()
-            if part.depth > _MAX_DEPTH:
-                raise ValueError("graphs inside graphs without end")
-            seen.add(part.kind)
-            entries, inner = _contents(data, part)
-            parts += inner
-            if entries:
-                found.append(_external(entries))
-    if not {"Graph", "Node", "Opset"} <= seen:
-        raise ValueError("it holds no graph")
-    return found
+def _messages(message: Message) -> Iterator[Any]:
+    yield message
+    for field, values in message.ListFields():
+        if field.message_type is not None:
+            for value in values:
+                yield from _messages(value)
 
 
-def _contents(data: mmap.mmap, part: _Part) -> tuple[dict[str, str], list[_Part]]:
-    """Return the external data of a tensor, and the messages that a message holds."""
-    kinds = _FIELDS.get(part.kind, {})
-    entries: dict[str, str] = {}
-    inner = []
-    for number, start, stop in _fields(data, part):
-        kind = kinds.get(number)
-        if kind == "Entry":
-            key, value = _entry(data, _Part(kind, start, stop, part.depth))
-            if key in entries:  # readers differ in which of two they believe
-                raise ValueError(f"external data with two of {key!r}")
-            entries[key] = value
-        elif kind is not None:
-            inner.append(_Part(kind, start, stop, part.depth + 1))
-        elif part.kind == "Node" and number == _OP_TYPE and data[start:stop] == _FOREIGN_CODE:
-            raise ValueError("it refers to a compiled network (EPContext), which is not opened")
-    return entries, inner
+@cache
+def _model_class() -> Any:
+    """Return the class of ``Model``, made of ``_SCHEMA``.
 
-
-def _entry(data: mmap.mmap, part: _Part) -> tuple[str, str]:
-    texts = {number: data[start:stop].decode() for number, start, stop in _fields(data, part)}
-    return texts.get(_ENTRY_KEY, ""), texts.get(_ENTRY_VALUE, "")
-
-
-def _external(entries: dict[str, str]) -> ExternalData:
-    sizes = [entries.get(key, "0") for key in ("offset", "length")]
-    if not all(size.isascii() and size.isdecimal() and len(size) < 20 for size in sizes):
-        raise ValueError("external data without a plain offset and length")
-    return ExternalData(entries.get("location", ""), *map(int, sizes))
-
-
-def _fields(data: mmap.mmap, part: _Part) -> Iterator[tuple[int, int, int]]:
-    """Yield (number, start, stop) of every length-delimited field of a message."""
-    at = part.start
-    while at < part.stop:
-        tag, at = _varint(data, at, part.stop)
-        number, wire = tag >> 3, tag & 7
-        if number == 0 or tag >= _MAX_TAG:  # a reader of 32 bits would see another number
-            raise ValueError(f"at byte {at}: no field has the number {number}")
-        if wire == _LENGTH:
-            size, at = _varint(data, at, part.stop)
-            if size > part.stop - at:
-                raise ValueError(f"at byte {at}: {size} bytes promised, {part.stop - at} there")
-            yield number, at, at + size
-            at += size
-        elif wire == _VARINT:
-            _, at = _varint(data, at, part.stop)
-        elif wire in _FIXED:
-            at += _FIXED[wire]
-            if at > part.stop:
-                raise ValueError(f"at byte {part.stop}: cut off in a number")
-        else:
-            raise ValueError(f"at byte {at}: unknown kind of field {wire}")
-
-
-def _varint(data: mmap.mmap, at: int, stop: int) -> tuple[int, int]:
-    """Return the number at a place and where the next thing stands."""
-    value = 0
-    for i in range(_MAX_VARINT_BYTES):
-        if at + i >= stop:
-            raise ValueError(f"at byte {stop}: cut off in a number")
-        byte = data[at + i]
-        value |= (byte & 0x7F) << (7 * i)
-        if byte < 0x80:
-            return value, at + i + 1
-    raise ValueError(f"at byte {at}: a number without end")
+    Every field is repeated: a file that brings one twice hides none of them.
+    """
+    kinds = descriptor_pb2.FieldDescriptorProto
+    file = descriptor_pb2.FileDescriptorProto(name=f"{_PACKAGE}.proto", package=_PACKAGE)
+    for name, fields in _SCHEMA.items():
+        message = file.message_type.add(name=name)
+        for field, (number, kind) in fields.items():
+            added = message.field.add(name=field, number=number, label=kinds.LABEL_REPEATED)
+            if kind in _SCHEMA:
+                added.type, added.type_name = kinds.TYPE_MESSAGE, f".{_PACKAGE}.{kind}"
+            else:
+                added.type = kinds.TYPE_BYTES if kind == "bytes" else kinds.TYPE_INT64
+    pool = descriptor_pool.DescriptorPool()
+    pool.Add(file)
+    return message_factory.GetMessageClass(pool.FindMessageTypeByName(f"{_PACKAGE}.Model"))

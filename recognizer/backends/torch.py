@@ -4,8 +4,6 @@ A config of mmpose is a program and runs when it is read. A checkpoint is data: 
 ``load_checkpoint``, which executes nothing, and its weights must fit the network one by one.
 """
 
-import logging
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -22,9 +20,7 @@ from recognizer.backends.suppression import Suppression
 from recognizer.backends.torch_network import Execution, TorchNetwork, check_device
 from recognizer.config_models import TorchPoseSection
 from recognizer.openmmlab import build_pose_model, read_pose_config
-from recognizer.runner.checkpoints import load_checkpoint
-
-logger = logging.getLogger(__name__)
+from recognizer.runner.checkpoints import load_checkpoint, load_weights
 
 INPUT = "input"
 OUTPUTS: dict[Kind, tuple[str, ...]] = {"rtmo": ("dets", "keypoints"), "topdown": ("heatmaps",)}
@@ -33,7 +29,6 @@ RECORDED: dict[Kind, tuple[int, ...]] = {"rtmo": (1, 2, 4, 8), "topdown": (1, 4,
 """Batch sizes of CUDA graphs where ``static_batch`` is null."""
 STRIDE = 32
 """Sides of an RTMO's input are multiples of it."""
-_SHOWN = 5
 # Buffers with which batch norm works; other buffers are constants that the network computes.
 _STATISTICS = ("running_mean", "running_var")
 _OWN_LOSSES = "head.loss_"  # weights that a loss learns; only training reads them
@@ -62,16 +57,17 @@ def load_pose(config_file: Path, checkpoint: Path) -> TrainedPose:
     Raises:
         FileNotFoundError: no such file.
         ValueError: a config of which nothing can be built.
-        CheckpointError: a checkpoint that is damaged, or that holds code, which does not run.
+        CheckpointError: a checkpoint that is damaged, that holds code, which does not run, or
+            with weights of another network.
         ModelError: a network that is neither RTMO nor top-down with heatmaps of COCO's 17
-            keypoints, or weights of another network.
+            keypoints.
 
     """
     config = read_pose_config(config_file)
     weights = load_checkpoint(checkpoint)["state_dict"]
     model = build_pose_model(config)
     kind, input_size = _kind_and_size(model, config)
-    put_weights(model, weights, checkpoint)
+    load_weights(model, weights, checkpoint, strict=True, required=_required(model))
     mean, std = _levels(model)
     facts = PoseFacts(
         kind=kind,
@@ -129,45 +125,16 @@ def _levels(model: Any) -> tuple[Any, Any]:
     return mean, std
 
 
-def put_weights(model: Any, weights: Mapping[str, Any], where: Path) -> None:
-    """Put weights into a model: all that it uses, each of its shape.
+def _required(model: nn.Module) -> set[str]:
+    """Return the names of the weights that running needs.
 
-    Constants that the network computes itself and what only losses read may be missing; weights
-    that it does not have are named in a warning.
-
-    Raises:
-        ModelError: weights that are missing or of another shape, by name.
-
+    Constants that the network computes itself and what only losses read are not among them.
     """
-    given = {name.removeprefix("module."): value for name, value in weights.items()}
-    wanted = model.state_dict()
     parameters = {name for name, _ in model.named_parameters()}
-    needed = {
-        name for name in wanted
+    return {
+        name for name in model.state_dict()
         if (name in parameters or name.endswith(_STATISTICS)) and not name.startswith(_OWN_LOSSES)
     }  # fmt: skip
-    wrong = [
-        f"{name}: expected {tuple(wanted[name].shape)}, got {tuple(given[name].shape)}"
-        for name in wanted
-        if name in given and given[name].shape != wanted[name].shape
-    ]
-    missing = sorted(needed - given.keys())
-    if missing or wrong:
-        raise ModelError(
-            f"{where}: its weights are of another network than the config's: "
-            + "; ".join(filter(None, [_some("missing", missing), _some("wrong shape", wrong)]))
-        )
-    extra = sorted(given.keys() - wanted.keys())
-    if extra:
-        logger.warning("%s: not used: %s", where, _some("weights", extra))
-    model.load_state_dict({n: v for n, v in given.items() if n in wanted}, strict=False)
-
-
-def _some(what: str, names: list[str]) -> str:
-    if not names:
-        return ""
-    more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
-    return f"{what} ({len(names)}): {', '.join(names[:_SHOWN])}{more}"
 
 
 # --- as a graph --------------------------------------------------------------------

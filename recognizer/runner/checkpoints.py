@@ -13,7 +13,7 @@ types it names are names of a registry, never of a module's function.
 import ast
 import logging
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +26,7 @@ from recognizer.runner.missing import missing_checkpoint
 logger = logging.getLogger(__name__)
 
 CONFIG_PARTS = ("model", "test_dataloader", "val_dataloader")
+_PUBLISHED = "patch_to_embedding.weight"  # as SDPose's authors name it
 _STEP_FILE = re.compile(r"(?:epoch|iter)_(\d+)\.pth")
 _PLAIN = (bool, int, float, str, bytes, type(None), torch.Tensor, torch.dtype, torch.Size)
 _MAX_TEXT = 4 * 2**20
@@ -131,6 +132,53 @@ def _checked(loaded: Any, path: Path) -> dict[str, Any]:
 
 
 # --- which file to go on from ------------------------------------------------------
+
+
+def load_weights(
+    model: torch.nn.Module, weights: Mapping[str, Any], path: Path, *,
+    strict: bool, required: Collection[str] | None = None,
+) -> None:  # fmt: skip
+    """Load the weights of a checkpoint into a model; a warning names those that do not fit.
+
+    Args:
+        model: takes the weights that have a name and a shape of its own.
+        weights: by name, with or without ``module.`` before it.
+        path: where they are from.
+        strict: refuse them where a required one is missing or of another shape.
+        required: names of weights that the model needs; None: all, and strictly no others.
+
+    Raises:
+        CheckpointError: a required weight is missing or of another shape, or none fits.
+
+    """
+    given = {name.removeprefix("module."): value for name, value in weights.items()}
+    own = {name: value.shape for name, value in model.state_dict().items()}
+    fitting = {k: v for k, v in given.items() if k in own and v.shape == own[k]}
+    expected = own.keys() if required is None else {*required}
+    unfit = [
+        f"{k}: expected {tuple(own[k])}, got {tuple(given[k].shape)}" if k in given else k
+        for k in sorted(expected - fitting.keys())
+    ]
+    extra = sorted(given.keys() - own.keys())
+    published = any(name.endswith(_PUBLISHED) for name in given)
+    if published or not fitting or (strict and (unfit or (extra and required is None))):
+        hint = "; if it is a published SDPose, convert it first: --mode convert.sdpose"
+        raise CheckpointError(
+            f"{path}: its weights are of another network: it has none that fit {len(unfit)} of "
+            f"the {len(expected)} expected, such as {_some(unfit, 3)}, and {len(extra)} with "
+            f"names unknown here, such as {_some(extra, 3)}{hint if published else ''}"
+        )
+    if unfit or extra:
+        logger.warning(
+            "%s: %d of %d weights are missing or of another shape and stay as they were (%s); %d "
+            "with unknown names are left out (%s)", path, len(unfit), len(expected),
+            _some(unfit, 5), len(extra), _some(extra, 5),
+        )  # fmt: skip
+    model.load_state_dict(fitting, strict=False)
+
+
+def _some(names: Sequence[str], most: int) -> str:
+    return ", ".join(names[:most]) or "-"
 
 
 def last_checkpoint(work_dir: Path) -> Path | None:

@@ -1,4 +1,4 @@
-"""A checkpoint that is not there: take it by today's name, or say which ones there are."""
+"""Find a checkpoint by its name; tell which ones there are where it is missing."""
 
 import difflib
 import logging
@@ -26,6 +26,20 @@ def todays_checkpoint(path: Path) -> Path:
         return path
     logger.warning("%s is called %s today: taking that", path, today.name)
     return today
+
+
+def best_checkpoint(folder: Path, *, or_last: bool = True) -> Path | None:
+    """Return the newest best checkpoint of a folder; None without any.
+
+    Args:
+        folder: a work_dir.
+        or_last: take the newest of ``epoch_*.pth`` where no epoch was validated.
+
+    """
+    for pattern in ("best_*.pth", "epoch_*.pth") if or_last else ("best_*.pth",):
+        if files := list(folder.glob(pattern)):
+            return max(files, key=lambda file: file.stat().st_mtime_ns)
+    return None
 
 
 def missing_checkpoint(path: Path) -> str:

@@ -22,13 +22,12 @@ from mmengine.dist import master_only
 from mmengine.hooks import CheckpointHook
 from mmengine.model import MMDistributedDataParallel, is_model_wrapper
 from mmengine.runner import Runner
-from mmengine.runner.checkpoint import load_state_dict
 from mmengine.utils import ManagerMixin
 from torch import distributed
 
 from recognizer.artifacts import atomic_path
 from recognizer.openmmlab import Library, scope
-from recognizer.runner.checkpoints import CheckpointError, load_checkpoint
+from recognizer.runner.checkpoints import CheckpointError, load_checkpoint, load_weights
 from recognizer.runner.hooks import ProgressHook, tell_best
 from recognizer.runner.logs import LatestLogHook, LogLines
 from recognizer.runner.preflight import check_same_task
@@ -41,7 +40,6 @@ Heard = Callable[[int, int], None]
 """Called after each iteration with how many are done and how many there will be."""
 
 _NEVER = 10**9
-_PUBLISHED = "patch_to_embedding.weight"  # as SDPose's authors name it
 _count = itertools.count()
 
 
@@ -93,9 +91,8 @@ class SafeRunner(Runner):  # type: ignore[misc]
         path = Path(filename)
         checkpoint = load_checkpoint(path, device=str(map_location))
         self.call_hook("after_load_checkpoint", checkpoint=checkpoint)
-        load_weights(
-            getattr(self.model, "module", self.model), checkpoint, path, whole=self._resume
-        )
+        model = self.model.module if is_model_wrapper(self.model) else self.model
+        load_weights(model, checkpoint["state_dict"], path, strict=self._resume)
         self._has_loaded = True
         return checkpoint
 
@@ -139,36 +136,6 @@ class SafeRunner(Runner):  # type: ignore[misc]
             model = self.model.module if is_model_wrapper(self.model) else self.model
             model.loss = torch.compile(model.loss, **({} if wanted is True else dict(wanted)))
             logger.info("the loss is compiled; the first iterations take minutes on a CPU")
-
-
-def load_weights(model: Any, checkpoint: Mapping[str, Any], path: Path, *, whole: bool) -> None:
-    """Put weights into a model.
-
-    Raises:
-        CheckpointError: ``whole`` and a weight is missing, left over or of another shape; or none
-            of the weights fits.
-
-    """
-    weights = {key.removeprefix("module."): v for key, v in checkpoint["state_dict"].items()}
-    wanted = model.state_dict()
-    fits = {k for k, v in weights.items() if k in wanted and v.shape == wanted[k].shape}
-    without, left_over = sorted(wanted.keys() - fits), sorted(weights.keys() - wanted.keys())
-    published = any(key.endswith(_PUBLISHED) for key in weights)
-    if (whole and (without or left_over)) or published or not fits:
-        hint = "; if it is a published SDPose, convert it first: --mode convert.sdpose"
-        raise CheckpointError(
-            f"{path}: its weights are of another network: it has none that fit {len(without)} of "
-            f"the {len(wanted)} wanted, such as {', '.join(without[:3]) or '-'}, and "
-            f"{len(left_over)} with names unknown here, such as {', '.join(left_over[:3]) or '-'}"
-            f"{hint if published else ''}"
-        )
-    if without or left_over:
-        logger.warning(
-            "%s: %d of %d weights are missing or of another shape and stay as they were (%s); %d "
-            "with unknown names are left out (%s)", path, len(without), len(wanted),
-            ", ".join(without[:5]) or "-", len(left_over), ", ".join(left_over[:5]) or "-",
-        )  # fmt: skip
-    load_state_dict(model, {k: weights[k] for k in fits}, strict=False, logger="silent")
 
 
 # --- training ----------------------------------------------------------------------

@@ -23,8 +23,8 @@ from xtcocotools.cocoeval import COCOeval  # type: ignore[import-untyped]
 from recognizer.artifacts import atomic_path, sha256_file
 from recognizer.geometry import box_iou
 from recognizer.openmmlab import scope
-from recognizer.runner.checkpoints import load_checkpoint
-from recognizer.runner.run import Heard, SafeRunner, fit_loaders, global_state, load_weights
+from recognizer.runner.checkpoints import load_checkpoint, load_weights
+from recognizer.runner.run import Heard, SafeRunner, fit_loaders, global_state
 from recognizer.runner.train_config import TrainConfigError, config_faults, datasets
 from recognizer.sdpose import registered
 from recognizer.sdpose.preflight import annotations_of, examine_dataset
@@ -203,7 +203,7 @@ def _run(
         loaded, path = weights
         named = {k.removeprefix("module."): v for k, v in loaded["state_dict"].items()}
         kept = {k: v for k, v in named.items() if not k.startswith(_OWN_LOSSES)}
-        load_weights(runner.model, {"state_dict": kept}, path, whole=True)
+        load_weights(runner.model, kept, path, strict=True)
         runner.register_hook(_Heard(begun, heard))
         with config_faults(cfg, lambda: bool(begun), None):
             runner.test()

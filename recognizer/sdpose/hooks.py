@@ -15,7 +15,7 @@ from typing import Any
 from mmengine.hooks import Hook
 from mmengine.registry import HOOKS
 
-from recognizer.artifacts import write_atomic
+from recognizer.artifacts import write_text
 from recognizer.runner.logs import digits
 
 logger = logging.getLogger(__name__)
@@ -263,8 +263,7 @@ class TrainingMonitorHook(Hook):  # type: ignore[misc]
         if runner.rank != 0 or not (self.stats.count or self.stats.not_finite):
             return  # a validation alone leaves the file of the training as it is
         folder = Path(runner.work_dir)
-        data = statistics_text(self.stats, self.best_ap).encode()
-        write_atomic(folder / STATS_FILE, folder, lambda file: _write_all(file, data))
+        write_text(folder / STATS_FILE, folder, statistics_text(self.stats, self.best_ap))
 
 
 @HOOKS.register_module()
@@ -307,7 +306,3 @@ def _positive(name: str, value: int) -> int:
     if not isinstance(value, int) or value < 1:
         raise ValueError(f"{name}: expected a whole number > 0, got {value!r}")
     return value
-
-
-def _write_all(file: Any, data: bytes) -> None:
-    file.write(data)

@@ -7,7 +7,7 @@ import pytest
 import annotation.report
 from annotation.stage2 import run_stage2
 from annotation.stage3 import run_stage3
-from recognizer.artifacts import write_atomic
+from recognizer.artifacts import write_text
 from recognizer.config import Config
 
 SAMPLES = Path(__file__).resolve().parents[2] / "samples"
@@ -48,4 +48,4 @@ def without_pictures(config):
 
 
 def _no_picture(final, root, draw):
-    write_atomic(final, root, lambda file: file.write(b"a picture"))
+    write_text(final, root, "a picture")

@@ -113,12 +113,15 @@ def test_external_data_that_leaves_the_folder_is_refused_wherever_it_stands(fold
 @pytest.mark.parametrize(
     "location",
     ["/etc/hostname", "..", "../secret.bin", "a/../../secret.bin", "a\\..\\..\\secret.bin", "",
-     "\\\\host\\share\\x", "*/_ORT_MEM_ADDR_/*", "w\n.bin", "a/b/../../../secret.bin"],
+     "\\\\host\\share\\x", "*/_ORT_MEM_ADDR_/*", "w\n.bin", "w\0.bin", "a/b/../../../secret.bin"],
 )  # fmt: skip
 def test_names_that_lead_out_are_refused(folder, location):
     (folder / "a" / "b").mkdir(parents=True)
-    with pytest.raises(ModelError, match=LEAVES):
-        check_file(adding(folder / "m.onnx", location))
+    path = adding(folder / "m.onnx", location)
+    with pytest.raises(ModelError, match=f"{LEAVES}|is not beside it"):
+        check_file(path)
+    with pytest.raises(ModelError):
+        OnnxNetwork(path, OnnxRuntimeOptions())
 
 
 def test_links_that_lead_out_are_refused_even_through_folders(folder):
@@ -167,15 +170,15 @@ def test_external_data_that_is_missing_or_cut_off_is_named(folder):
     with pytest.raises(ModelError, match=r"'w\.bin' is not beside it"):
         check_file(path)
     (folder / "w.bin").write_bytes(bytes(12))
-    with pytest.raises(ModelError, match=r"w\.bin has 12 bytes, expected 16 or more"):
-        check_file(path)
+    with pytest.raises(ModelError, match=r"m\.onnx: ONNX Runtime cannot load this file"):
+        OnnxNetwork(path, OnnxRuntimeOptions())
 
 
 @pytest.mark.parametrize("more", [{"length": "-1"}, {"offset": "1e9"}, {"length": "9" * 30}])
 def test_sizes_that_are_no_numbers_are_refused(folder, more):
     (folder / "w.bin").write_bytes(bytes(16))
-    with pytest.raises(ModelError, match="plain offset and length"):
-        check_file(adding(folder / "m.onnx", "w.bin", **more))
+    with pytest.raises(ModelError, match="cannot load"):
+        OnnxNetwork(adding(folder / "m.onnx", "w.bin", **more), OnnxRuntimeOptions())
 
 
 def test_two_locations_for_one_weight_are_refused(folder):
@@ -183,7 +186,7 @@ def test_two_locations_for_one_weight_are_refused(folder):
     tensor = weight("w.bin")
     tensor.external_data.add(key="location", value="../secret.bin")
     path = save(folder / "m.onnx", [helper.make_node("Add", ["x", "w"], ["y"])], [tensor])
-    with pytest.raises(ModelError, match="two of 'location'"):
+    with pytest.raises(ModelError, match=LEAVES):
         check_file(path)
 
 
@@ -261,7 +264,7 @@ def test_a_field_number_that_narrow_readers_would_cut_is_refused(tmp_path):
                  for i in range(5))  # fmt: skip
     path = tmp_path / "wide.onnx"
     path.write_bytes(whole + wide + b"\x00")
-    with pytest.raises(ModelError, match="no field has the number"):
+    with pytest.raises(ModelError, match="expected an ONNX network"):
         check_file(path)
 
 
@@ -272,7 +275,7 @@ def test_graphs_without_end_are_refused(tmp_path):
         inner = b"\x0a" + _sized(b"\x2a" + _sized(attribute))
     path = tmp_path / "m.onnx"
     path.write_bytes(b"\x08\x08\x42\x02\x10\x11\x3a" + _sized(inner))
-    with pytest.raises(ModelError, match="without end"):
+    with pytest.raises(ModelError, match=r"expected an ONNX network.*[Dd]epth"):
         check_file(path)
 
 

@@ -14,8 +14,11 @@ from mmpose.evaluation.metrics import CocoMetric  # noqa: E402
 from mmpose.registry import DATASETS, MODELS  # noqa: E402
 
 from recognizer.openmmlab import scope  # noqa: E402
-from recognizer.runner.checkpoints import CheckpointError, load_checkpoint  # noqa: E402
-from recognizer.runner.run import load_weights  # noqa: E402
+from recognizer.runner.checkpoints import (  # noqa: E402
+    CheckpointError,
+    load_checkpoint,
+    load_weights,
+)
 from recognizer.runner.train_config import TrainConfigError  # noqa: E402
 from recognizer.sdpose.evaluation import (  # noqa: E402
     OVERLAP_IOU,
@@ -255,7 +258,7 @@ def test_what_cannot_be_tested_is_refused(data, tmp_path):
     model = network(tiny(data, tmp_path))
     weights = {**model.state_dict(), **load_checkpoint(path)["state_dict"]}
     with pytest.raises(CheckpointError, match="convert it first: --mode"):  # its stem would fit
-        load_weights(model, {"state_dict": weights}, path, whole=False)
+        load_weights(model, weights, path, strict=False)
     assert not list((tmp_path / "r").glob("*.json"))
     without = copy.deepcopy(cfg)
     without.test_dataloader = None

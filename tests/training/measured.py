@@ -8,7 +8,7 @@ import pytest
 
 import annotation.report
 from annotation.stage3 import run_stage3
-from recognizer.artifacts import write_atomic
+from recognizer.artifacts import write_text
 from recognizer.config_file import load_config
 from recognizer.types import NUM_MOVEMENTS
 from tests.annotation.datasets import config as stage3_config
@@ -49,7 +49,7 @@ def _moved(name, clip):
 
 
 def _no_picture(final, root, draw):
-    write_atomic(final, root, lambda file: file.write(b"a picture"))
+    write_text(final, root, "a picture")
 
 
 def settings(tmp_path, *sets):

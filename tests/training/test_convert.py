@@ -10,8 +10,11 @@ pytest.importorskip("mmpose")
 
 from main import main  # noqa: E402
 from recognizer.openmmlab import scope  # noqa: E402
-from recognizer.runner.checkpoints import CheckpointError, load_checkpoint  # noqa: E402
-from recognizer.runner.run import load_weights  # noqa: E402
+from recognizer.runner.checkpoints import (  # noqa: E402
+    CheckpointError,
+    load_checkpoint,
+    load_weights,
+)
 from recognizer.sdpose.training import load_pose_config, train  # noqa: E402
 from tests.sdpose import small_coco  # noqa: E402
 from tests.sdpose.golden import (  # noqa: E402
@@ -82,7 +85,8 @@ def test_training_starts_from_the_result_and_does_not_resume_it(run, tmp_path, p
     work_dir.mkdir()
     assert run(published, work_dir / "epoch_1.pth")[0] == 0
     checkpoint = load_checkpoint(work_dir / "epoch_1.pth")
-    load_weights(config_model("t"), checkpoint, work_dir / "epoch_1.pth", whole=True)
+    weights = checkpoint["state_dict"]
+    load_weights(config_model("t"), weights, work_dir / "epoch_1.pth", strict=True)
     cfg = small_coco.tiny(small_coco.write_data(tmp_path / "data"), work_dir)
     with pytest.raises(CheckpointError, match="load_from"):
         train(cfg, resume=True)

@@ -11,19 +11,5 @@ body = dict(type="BodyInput", clip_len=32, num_person=3, feats=feats)
 pack = dict(type="PackActionInputs")
 
 model = dict(backbone=dict(in_channels=9))
-train_dataloader = dict(
-    dataset=dict(
-        pipeline=[
-            dict(type="TemporalCrop", ratio=(0.9, 1.0)),
-            dict(type="TemporalSpeed", factor=(0.75, 1.33), parts=3),
-            dict(type="FlipSkeleton"),
-            dict(type="RandomRotate", angle=12),
-            dict(type="RandomRescale", scale_factor=(0.85, 1.18)),
-            dict(type="KeypointJitter", sigma=0.005),
-            dict(type="KeypointDropout", prob=0.05),
-            body,
-            pack,
-        ]
-    )
-)
+train_dataloader = dict(dataset=dict(pipeline=[*_base_.train_pipeline[:-2], body, pack]))
 test_dataloader = dict(dataset=dict(pipeline=[body, pack]))

@@ -11,11 +11,6 @@ train_pipeline = [
     dict(type="FlipSkeleton", prob=0.5),
     dict(type="KeypointDropout", prob=0.05),
     dict(type="KeypointJitter", sigma=0.01),
-    dict(type="PreNormalize2D"),
-    dict(type="GenSkeFeat", dataset="coco", feats=["b"]),
-    dict(type="UniformSampleFrames", clip_len=100),
-    dict(type="PoseDecode"),
-    dict(type="FormatGCNInput", num_person=4),
-    dict(type="PackActionInputs"),
+    *_base_.train_pipeline,
 ]
 train_dataloader = dict(dataset=dict(pipeline=train_pipeline))
