@@ -1,11 +1,12 @@
 """What the movement stream is told of a clip that may show a fall.
 
 People lose their id when they fall, so those who follow each other at one place are joined
-first. Told are the numbers of the one who comes down fastest: how far the box came down and how
-it widened, the flow in it and how it settled, and from the poses how far the head came down,
-lying, its height over the feet and the trunk's angle; beside them the largest of a few over
-everybody. Drops are downward, lengths in body sizes, times in seconds; no picture size, place or
-frame rate is told.
+first. The numbers are those of the one who comes down fastest: how far the box came down and how it
+widened, the flow in it and how it settled, and from the poses how far the head came down and
+lying at the end; beside them the largest of a few over everybody. How people stood before the
+fall is left out: a model that learns from people who stand would miss those who fall out of a
+bed. Drops are downward, lengths in body sizes, times in seconds; no picture size, place or frame
+rate is among them.
 """
 
 from typing import Any, NamedTuple
@@ -19,9 +20,7 @@ from recognizer.scoring import falldown
 from recognizer.scoring.measures import Array, Rows, person_quantile
 from recognizer.types import MOVEMENT_NAMES, Sample
 
-_MEAN, _TRANSLATION, _LIMBS, _ENTROPY = map(
-    MOVEMENT_NAMES.index, ("mean", "translation", "limbs", "entropy")
-)
+_MEAN, _TRANSLATION, _LIMBS = map(MOVEMENT_NAMES.index, ("mean", "translation", "limbs"))
 # Boxes of somebody seen turned may stand still for 0.4 s: the shorter span sees a jump, the
 # longer one the whole fall.
 _DROP_S = (0.4, 1.0)
@@ -31,19 +30,14 @@ _SPEED_PEAK = 0.95
 
 _BOX = (
     "top_drop", "centre_drop", "top_fastest", "centre_fastest", "top_fastest_1s",
-    "centre_fastest_1s", "aspect_start", "aspect_end", "aspect_max", "aspect_change",
-    "height_change", "size_change", "seen",
+    "centre_fastest_1s", "aspect_end", "aspect_change", "height_change",
 )  # fmt: skip
 _FLOW = (
-    "flow_max", "flow_median", "translation_max", "limbs_p80", "entropy_min", "flow_end",
-    "flow_settled", "flow_at_drop",
+    "flow_max", "flow_median", "translation_max", "limbs_p80", "flow_end", "flow_settled",
+    "flow_at_drop",
 )  # fmt: skip
-_POSE = (
-    "head_drop", "head_drop_late", "lying_start", "lying_end", "lying_max", "head_height_start",
-    "head_height_end", "speed_p95", "trust_start", "trust_end",
-)  # fmt: skip
-_ANY = ("any_centre_fastest_1s", "any_top_drop", "any_aspect_change", "any_head_drop",
-        "any_lying_end", "people")  # fmt: skip
+_POSE = ("head_drop", "head_drop_late", "lying_end", "speed_p95")
+_ANY = ("any_centre_fastest_1s", "any_top_drop", "any_head_drop", "any_lying_end")
 NAMES = (*_BOX, *_FLOW, *_POSE, *_ANY)
 
 
@@ -73,8 +67,8 @@ def measure(sample: Sample, boxes: Array, movement: Array, time_s: Array) -> Arr
         for i in range(len(people.boxes))
     ])  # fmt: skip
     who = int(np.argmax(np.nan_to_num(table[:, _at("centre_fastest_1s")], nan=-1.0)))
-    largest = [_largest(table[:, _at(name.removeprefix("any_"))]) for name in _ANY[:-1]]
-    return np.array([*table[who], *largest, min(len(table), 4)])
+    largest = [_largest(table[:, _at(name.removeprefix("any_"))]) for name in _ANY]
+    return np.array([*table[who], *largest])
 
 
 def _at(name: str) -> int:
@@ -137,21 +131,18 @@ def _one(array: NDArray[Any], known: NDArray[np.bool_], chain: list[int]) -> NDA
 def _box_and_flow(boxes: Array, movement: Array, time_s: Array) -> Array:
     """Return the numbers ``_BOX`` and ``_FLOW`` of one person."""
     width, height = boxes[:, 2] - boxes[:, 0], boxes[:, 3] - boxes[:, 1]
-    longest = np.maximum(width, height)
-    size = np.nanmedian(longest)
+    size = np.nanmedian(np.maximum(width, height))
     top, centre = boxes[:, 1] / size, (boxes[:, 1] + boxes[:, 3]) / 2 / size
     aspect = np.log(width / height)
-    present = np.isfinite(boxes[:, 0])
-    start, end = _thirds(present, time_s)
-    at = _median(aspect, start), _median(aspect, end)
+    start, end = _thirds(np.isfinite(boxes[:, 0]), time_s)
+    aspect_end = _median(aspect, end)
     sudden, whole = ([_fastest_drop(place, time_s, span) for place in (top, centre)]
                      for span in _DROP_S)  # fmt: skip
     box = [
         _median(top, end) - _median(top, start), _median(centre, end) - _median(centre, start),
         *(drop for drop, _ in sudden), *(drop for drop, _ in whole),
-        *at, _quantile(aspect, 1), at[1] - at[0],
+        aspect_end, aspect_end - _median(aspect, start),
         np.log(_median(height, end) / _median(height, start)),
-        np.log(_median(longest, end) / _median(longest, start)), present.mean(),
     ]  # fmt: skip
     return np.array([*box, *_flow(movement, whole[1][1], end)])
 
@@ -160,8 +151,8 @@ def _flow(movement: Array, dropping: NDArray[np.bool_], end: NDArray[np.bool_]) 
     flow, limbs = rate(movement[:, _MEAN]), rate(movement[:, _LIMBS])
     return [
         _quantile(flow, 1), _quantile(flow, 0.5), _quantile(rate(movement[:, _TRANSLATION]), 1),
-        _quantile(limbs, 0.8), _quantile(movement[:, _ENTROPY], 0.1), _median(flow, end),
-        _median(flow, end) - _quantile(flow, 1), _median(flow, dropping),
+        _quantile(limbs, 0.8), _median(flow, end), _median(flow, end) - _quantile(flow, 1),
+        _median(flow, dropping),
     ]  # fmt: skip
 
 
@@ -203,28 +194,26 @@ def _fastest_drop(place: Array, time_s: Array, span: float) -> tuple[float, NDAr
 
 
 def _poses(people: _People, time_s: Array, span: float) -> Array:
-    """Return the numbers ``_POSE`` of everybody, (M, 10); NaN for those without a pose."""
+    """Return the numbers ``_POSE`` of everybody, (M, 4); NaN for those without a pose."""
     rows = sample_rows(people.keypoints, people.scores, span)
     if not len(rows):
         return np.full((len(people.boxes), len(_POSE)), np.nan)
     height, head_y = falldown.head_height(rows)
     drop, lying = falldown.drop(rows, height, head_y), falldown.lying(rows)
-    trust = rows.trust.mean(axis=1)
     speed = rate(falldown.body_speed(rows))
     table = np.column_stack([
-        person_quantile(rows, drop, 1.0),
-        *_ends(rows, drop)[1:], *_ends(rows, lying), person_quantile(rows, lying, 0.9),
-        *_ends(rows, height), person_quantile(rows, speed, _SPEED_PEAK), *_ends(rows, trust),
+        person_quantile(rows, drop, 1.0), _end(rows, drop), _end(rows, lying),
+        person_quantile(rows, speed, _SPEED_PEAK),
     ])  # fmt: skip
     table[np.bincount(rows.person, minlength=rows.people) == 0] = np.nan
     return np.asarray(table)
 
 
-def _ends(rows: Rows, values: Array) -> tuple[Array, Array]:
-    """Return the means of (N,) values over each person's first and last third, (K,) each."""
-    start, end = np.zeros(rows.people), np.zeros(rows.people)
+def _end(rows: Rows, values: Array) -> Array:
+    """Return the means of (N,) values over each person's last third, (K,)."""
+    means = np.zeros(rows.people)
     for person in np.unique(rows.person):
         own = rows.person == person
-        early, late = _thirds(own, rows.time_s)
-        start[person], end[person] = values[early].mean(), values[late].mean()
-    return start, end
+        _, late = _thirds(own, rows.time_s)
+        means[person] = values[late].mean()
+    return means
