@@ -15,6 +15,7 @@ from recognizer.command import next_command
 from recognizer.config import Config
 from recognizer.config_file import ConfigError
 from recognizer.dataset.mmaction import read_split
+from recognizer.installation import PROJECT
 
 logger = logging.getLogger(__name__)
 
@@ -230,7 +231,7 @@ def best_checkpoint(config: Config, service: str) -> Path:
         ConfigError: there is none.
 
     """
-    folder = config.train.work_dir or ROOT / "work_dirs" / train_config(config, service).stem
+    folder = config.train.work_dir or PROJECT / "work_dirs" / train_config(config, service).stem
     found = sorted(folder.glob("best_*.pth"), key=lambda path: path.stat().st_mtime_ns)
     if not found:
         found = sorted(folder.glob("epoch_*.pth"), key=lambda path: path.stat().st_mtime_ns)
