@@ -31,6 +31,7 @@ SPINE: dict[str, set[str]] = {
     "names": set(),
     "types": {"skeleton"},
     "geometry": {"skeleton", "types"},
+    "sequences": {"types"},
     "compact": {"skeleton", "types"},
     "movement": {"types"},
     "artifacts": {"compact", "safe_pickle", "types"},
@@ -44,8 +45,13 @@ SPINE: dict[str, set[str]] = {
 SIBLINGS: dict[str, set[str]] = {
     "backends": {"runner"},  # a network of torch is a config and a checkpoint
     "pose": {"backends"},
+    "dataset": {"scoring"},  # a sample holds the people who matter most
     "action": {"backends", "dataset", "runner", "scoring"},
     "sdpose": {"backends", "runner"},
+}
+# What stands above the folders and puts them together; none of them may take it.
+TOP: dict[str, set[str]] = {
+    "pipeline": {"video", "backends", "pose", "tracking", "dataset", "action"},
 }
 FOLDERS = (
     "video", "backends", "pose", "tracking", "scoring", "dataset", "runner", "action", "sdpose",
@@ -124,6 +130,8 @@ def test_the_library_imports_in_one_direction(path):
         assert not taken
     elif here in SPINE:
         assert taken <= SPINE[here]
+    elif here in TOP:
+        assert taken <= set(SPINE) - {"config_file", "doctor"} | TOP[here]
     else:
         assert here in FOLDERS, "a new part: add it to FOLDERS or SPINE on purpose"
         assert taken <= {here} | set(SPINE) - {"config_file", "doctor"} | SIBLINGS.get(here, set())
@@ -227,6 +235,7 @@ def loaded_by(*command: str) -> set[str]:
         ("recognizer.openmmlab", set()),
         ("recognizer.pose.estimator", {"cv2", "onnxruntime"}),
         ("recognizer.action.classifier", {"onnxruntime"}),
+        ("recognizer.pipeline", {"cv2", "av", "onnxruntime"}),
         ("annotation.stage1", {"cv2", "av", "onnxruntime"}),
     ],
 )
