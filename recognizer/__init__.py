@@ -6,6 +6,8 @@
     with rz.VideoReader("camera.mp4") as frames:
         for frame in frames:
             people = tracker.update(pose(frame), frame.time_s)
+    for event in rz.find_events("camera.mp4", "fight.onnx", pose="rtmo-s.onnx"):
+        print(event)
 
 Every name below is imported when it is first used: importing this package loads neither torch nor
 mm*, onnxruntime, OpenCV or NumPy.
@@ -16,6 +18,11 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:  # for type checkers and editors; _HOMES has the same names
     from recognizer.action.classifier import Classifier as Classifier
+    from recognizer.action.results import Event as Event
+    from recognizer.action.results import Person as Person
+    from recognizer.action.results import Window as Window
+    from recognizer.action.windows import WindowPlan as WindowPlan
+    from recognizer.action.windows import classify_windows as classify_windows
     from recognizer.artifacts import ArtifactError as ArtifactError
     from recognizer.backends.network import ModelError as ModelError
     from recognizer.config import Config as Config
@@ -36,6 +43,13 @@ if TYPE_CHECKING:  # for type checkers and editors; _HOMES has the same names
     from recognizer.models import find_model as find_model
     from recognizer.models import open_classifier as open_classifier
     from recognizer.models import open_pose_model as open_pose_model
+    from recognizer.pipeline import EventDetector as EventDetector
+    from recognizer.pipeline import PipelineSettings as PipelineSettings
+    from recognizer.pipeline import detect_events as detect_events
+    from recognizer.pipeline import find_events as find_events
+    from recognizer.pose.stream import estimate_poses as estimate_poses
+    from recognizer.tracking.offline import track_people as track_people
+    from recognizer.tracking.online import track_stream as track_stream
     from recognizer.tracking.tracker import Tracker as Tracker
     from recognizer.tracking.tracks import fill_gaps as fill_gaps
     from recognizer.tracking.tracks import split_tracks as split_tracks
@@ -55,6 +69,8 @@ __version__ = "0.1.0"
 
 _NAMES = {  # module -> its public names
     "action.classifier": "Classifier",
+    "action.results": "Event Person Window",
+    "action.windows": "WindowPlan classify_windows",
     "artifacts": "ArtifactError",
     "backends.network": "ModelError",
     "config": "Config",
@@ -64,6 +80,10 @@ _NAMES = {  # module -> its public names
     "draw": "color_of draw_caption draw_people draw_skeleton",
     "files": "load_poses load_samples save_poses save_samples",
     "models": "PoseEstimator find_model open_classifier open_pose_model",
+    "pipeline": "EventDetector PipelineSettings detect_events find_events",
+    "pose.stream": "estimate_poses",
+    "tracking.offline": "track_people",
+    "tracking.online": "track_stream",
     "tracking.tracker": "Tracker",
     "tracking.tracks": "fill_gaps split_tracks",
     "types": "Frame FrameAccount PoseSequence PoseSequenceBuilder Poses Sample Track",

@@ -20,10 +20,11 @@ from recognizer.config_models import ModelsSection, PoseEstimationSection
 from recognizer.config_types import PoseKind
 from recognizer.installation import FILES
 from recognizer.model_files import fetch_hint
-from recognizer.movement import MovementMeter, unmeasured
+from recognizer.movement import MovementMeter
 from recognizer.openmmlab import find_pose_config
 from recognizer.pose.estimator import PoseModel, VideoPose
 from recognizer.pose.estimator import open_pose_model as open_network
+from recognizer.pose.stream import infer, with_movement
 from recognizer.types import Frame, Image, ImageArray, Poses
 from recognizer.video.array_image import ArrayImage
 
@@ -61,25 +62,25 @@ class PoseEstimator:
         return self._model.for_video()
 
     @overload
-    def __call__(self, pictures: Picture) -> Poses: ...
+    def __call__(self, images: Picture) -> Poses: ...
 
     @overload
-    def __call__(self, pictures: Sequence[Picture]) -> list[Poses]: ...
+    def __call__(self, images: Sequence[Picture]) -> list[Poses]: ...
 
-    def __call__(self, pictures: Picture | Sequence[Picture]) -> Poses | list[Poses]:
+    def __call__(self, images: Picture | Sequence[Picture]) -> Poses | list[Poses]:
         """Return the people of a picture, or of each of several, in pixels.
 
         Args:
-            pictures: the next frame of the video or a single picture, or a list of these.
+            images: the next frame of the video or a single picture, or a list of these.
 
         Raises:
             ValueError: a frame that was taken before the last one, or an array of another form.
             ModelError: a network that gives NaN.
 
         """
-        if not isinstance(pictures, Sequence):
-            return self._estimate([pictures])[0]
-        return self._estimate(list(pictures))
+        if not isinstance(images, Sequence):
+            return self._estimate([images])[0]
+        return self._estimate(list(images))
 
     def _estimate(self, pictures: list[Picture]) -> list[Poses]:
         frames = [one for one in pictures if isinstance(one, Frame)]
@@ -87,8 +88,11 @@ class PoseEstimator:
             return self._model([_image(one) for one in pictures])
         for frame in frames:
             self._advance(frame)
-        estimated = self._video([f.image for f in frames], [f.time_s for f in frames])
-        return [self._measured(*pair) for pair in zip(frames, estimated, strict=True)]
+        estimated, meter = infer(self._video, frames), self._meter
+        if meter is None:
+            return estimated
+        pairs = zip(frames, estimated, strict=True)
+        return [with_movement(meter, frame, poses) for frame, poses in pairs]
 
     def _advance(self, frame: Frame) -> None:
         before = self._time_s
@@ -98,13 +102,6 @@ class PoseEstimator:
                 f"got {frame.time_s:g} s; call reset() before another video"
             )
         self._time_s = frame.time_s
-
-    def _measured(self, frame: Frame, poses: Poses) -> Poses:
-        if self._meter is None:
-            return poses
-        if frame.corrupt:  # damage moves nobody
-            return poses.with_movement(unmeasured(len(poses)))
-        return poses.with_movement(self._meter.measure(frame.image, frame.time_s, poses.boxes))
 
 
 def _image(picture: Picture) -> Image:
@@ -139,7 +136,7 @@ def open_pose_model(
         ValueError: a device that is neither ``cpu`` nor ``cuda:N``.
 
     """
-    file = find_model(path)
+    file = find_model(path, "pose: expected a pose network")
     files, settings = {"pose": file}, _settings(file, device)
     if settings.inference_mode == "pth":
         if config is None:
@@ -150,7 +147,7 @@ def open_pose_model(
         files["config"] = find_pose_config(str(config))
     kind = read_kind(settings, files)
     if kind == "topdown":
-        files["detector"] = find_model(detector)
+        files["detector"] = find_model(detector, "detector: expected a person detector")
     model = open_network(settings, files, threads=_cores() if threads is None else threads)
     return PoseEstimator(model, kind, movement=movement)
 
@@ -191,8 +188,17 @@ def open_classifier(
     return Classifier(find_model(path), section, _cores() if threads is None else threads)
 
 
-def find_model(path: PathLike) -> Path:
+def model_folders() -> list[Path]:
+    """Return the folders in which a name is looked for that is not found beside the shell."""
+    return [*ModelsSection().weights_dirs, FILES / "samples" / "models"]
+
+
+def find_model(path: PathLike, expected: str = "expected a network") -> Path:
     """Return the file of a network.
+
+    Args:
+        path: the file, or its name.
+        expected: begins the message where there is none.
 
     Raises:
         FileNotFoundError: there is none; the message lists where it was looked for.
@@ -201,14 +207,13 @@ def find_model(path: PathLike) -> Path:
     named = Path(path).expanduser()
     places = [named]
     if not named.is_absolute():
-        folders = [*ModelsSection().weights_dirs, FILES / "samples" / "models"]
-        places += [folder / named for folder in folders]
+        places += [folder / named for folder in model_folders()]
     for place in places:
         if place.is_file():
             return place.absolute()
     looked = ", ".join(str(place.absolute()) for place in places)
     hint = fetch_hint(str(path), "models.pose_estimation.onnx.model_path")
-    raise FileNotFoundError(f"expected a network's file {named}, found none at {looked}{hint}")
+    raise FileNotFoundError(f"{expected} {str(path)!r}, found none at {looked}{hint}")
 
 
 def _cores() -> int:

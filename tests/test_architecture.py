@@ -33,6 +33,7 @@ SPINE: dict[str, set[str]] = {
     "names": set(),
     "types": {"skeleton"},
     "geometry": {"skeleton", "types"},
+    "sequences": {"types"},
     "compact": {"skeleton", "types"},
     "movement": {"types"},
     "artifacts": {"compact", "safe_pickle", "types"},
@@ -46,6 +47,7 @@ SPINE: dict[str, set[str]] = {
 SIBLINGS: dict[str, set[str]] = {
     "backends": {"runner"},  # a network of torch is a config and a checkpoint
     "pose": {"backends"},
+    "dataset": {"scoring"},  # a sample holds the people who matter most
     "action": {"backends", "dataset", "runner", "scoring"},
     "sdpose": {"backends", "runner"},
 }
@@ -53,6 +55,7 @@ SIBLINGS: dict[str, set[str]] = {
 TOP: dict[str, set[str]] = {
     "models": {"action", "backends", "pose", "video"},
     "files": {"dataset"},
+    "pipeline": {"action", "backends", "dataset", "models", "pose", "tracking", "video"},
 }
 FOLDERS = (
     "video", "backends", "pose", "tracking", "scoring", "dataset", "runner", "action", "sdpose",
@@ -236,6 +239,7 @@ def loaded_by(*command: str) -> set[str]:
         ("recognizer.openmmlab", set()),
         ("recognizer.pose.estimator", {"cv2", "onnxruntime"}),
         ("recognizer.action.classifier", {"onnxruntime"}),
+        ("recognizer.pipeline", {"cv2", "av", "onnxruntime"}),
         ("annotation.stage1", {"cv2", "av", "onnxruntime"}),
     ],
 )

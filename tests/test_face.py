@@ -194,7 +194,7 @@ def test_a_file_that_is_not_there_is_looked_for_in_all_places(place):
 
 def test_what_a_file_is_decides_what_it_needs(place):
     networks.heatmap(place / "one_person.onnx")
-    with pytest.raises(FileNotFoundError, match=r"no_detector\.onnx"):
+    with pytest.raises(FileNotFoundError, match=r"detector: expected .*no_detector\.onnx"):
         rz.open_pose_model("one_person.onnx", detector="no_detector.onnx")
     networks.constant_yolox(place / "detector.onnx", {})
     pose = rz.open_pose_model("one_person.onnx", detector="detector.onnx")
