@@ -98,12 +98,24 @@ def test_the_lines_of_the_docstring_run(place):
     """The dot is where it is in every frame, and keeps its id."""
     lines = textwrap.dedent(rz.__doc__.partition("\n\n")[2].rpartition("\n\n")[0])
     assert "rz.Tracker()" in lines
-    tracked = []
-    exec(f"{lines}\n        tracked.append(people)", {"tracked": tracked})
+    tracked, line = [], "people = tracker.update(pose(frame), frame.time_s)\n"
+    assert line in lines
+    assert "rz.find_events(" in lines
+    exec(lines.replace(line, f"{line}        tracked.append(people)\n"), {"tracked": tracked})
     assert [len(people) for people in tracked] == [1] * FRAMES
     assert {int(people.track_ids[0]) for people in tracked} == {1}
     dots = np.array([people.keypoints[0, 0] for people in tracked])
     assert np.abs(dots - [dot(t) for t in range(FRAMES)]).max() <= 12
+
+
+def test_events_are_the_same_from_files_and_from_opened_networks(place):
+    settings = rz.PipelineSettings(threshold=0.0)
+    pose, classifier = rz.open_pose_model("rtmo-s.onnx"), rz.open_classifier("fight.onnx")
+    (event,) = rz.find_events("camera.mp4", classifier, pose=pose, settings=settings)
+    assert (event.class_name, event.start_s) == ("Fight", 0.0)
+    assert [event] == list(
+        rz.find_events("camera.mp4", "fight.onnx", pose="rtmo-s.onnx", settings=settings)
+    )
 
 
 @needs_assets
