@@ -8,9 +8,8 @@ import logging
 import sys
 from pathlib import Path
 
-from recognizer.command import FLAGS, SHIPPED_CONFIG, show
-
-ROOT = Path(__file__).resolve().parent
+from recognizer.command import FLAGS, show
+from recognizer.installation import CALL, FILES, INSTALLED, SHIPPED_CONFIG, install_training_command
 
 # mode -> (module, function, what it does); a module is imported only when it is wanted.
 MODES = {
@@ -39,11 +38,13 @@ MODES = {
     "demo": ("training.demo", "demo", "the pipeline and a short training on samples/"),
     "doctor": ("annotation.console", "doctor", "what is missing here, and what mends it"),
 }
+if INSTALLED:  # without the samples that it trains on
+    del MODES["demo"]
 EXIT_FAILED, EXIT_BAD_CONFIG = 1, 2
 
 
 def _arguments(argv: list[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser("main.py", add_help=False, allow_abbrev=False)
+    parser = argparse.ArgumentParser(CALL, add_help=False, allow_abbrev=False)
     parser.add_argument("--mode")
     parser.add_argument("--list-modes", action="store_true")
     parser.add_argument("--config", type=Path, default=SHIPPED_CONFIG)
@@ -52,7 +53,7 @@ def _arguments(argv: list[str] | None) -> argparse.Namespace:
         parser.add_argument(flag.name, default=None, **flag.options)
     parser.add_argument("--debug", action="store_true")
     parser.add_argument("-h", "--help", action="store_true")
-    parser.usage = "main.py --mode MODE [--config FILE] [--set KEY=VALUE ...]; --help shows more"
+    parser.usage = f"{CALL} --mode MODE [--config FILE] [--set KEY=VALUE ...]; --help shows more"
     arguments = parser.parse_args(argv)
     if arguments.mode is None and not (arguments.list_modes or arguments.help):
         parser.error("--mode or --list-modes is needed")
@@ -117,11 +118,11 @@ def _run(arguments: argparse.Namespace) -> int:
 
 
 def _advice(error: ModuleNotFoundError) -> RuntimeError:
-    wanted = ROOT / ".venv" / "bin" / "python"
-    return RuntimeError(
-        f"the package {error.name} is not installed for {sys.executable}; run `make setup` in "
-        f"{ROOT} and start with {wanted}"
-    )
+    missing = f"the package {error.name} is not installed for {sys.executable}"
+    if INSTALLED:
+        return RuntimeError(f"{missing}; for training: {install_training_command()}")
+    python = FILES / ".venv" / "bin" / "python"
+    return RuntimeError(f"{missing}; run `make setup` in {FILES} and start with {python}")
 
 
 def _fail(code: int, error: Exception, *, show: bool) -> int:

@@ -10,17 +10,17 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
-from analysis.record import (
+from analysis.zones import NOWHERE, Zone, zone_numbers
+from recognizer.action.results import (
     BOX_DIGITS,
     INVOLVEMENT_DIGITS,
     PROBABILITY_DIGITS,
-    TIME_DIGITS,
     Event,
     Person,
+    by_time,
 )
-from analysis.zones import NOWHERE, Zone, zone_numbers
 from recognizer.config import Config
-from recognizer.dataset.windows import slice_sequence
+from recognizer.dataset.windows import TIME_DIGITS, slice_sequence
 from recognizer.scoring.lying import (
     MARGIN_S,
     Lying,
@@ -89,11 +89,7 @@ def grade_events(
             kept.append(event)
         else:
             suppressed.append(replace(event, zone=zones[lying.zone].name))
-    return _sorted(kept), _sorted(suppressed)
-
-
-def _sorted(events: Sequence[Event]) -> tuple[Event, ...]:
-    return tuple(sorted(events, key=lambda e: (e.start_s, e.stop_s, e.class_name)))
+    return by_time(kept), by_time(suppressed)
 
 
 def _sightings(sequence: PoseSequence) -> Sightings:

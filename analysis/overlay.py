@@ -9,9 +9,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from analysis.grades import LYING
-from analysis.record import Event, Record, ServiceResult, Window
+from analysis.record import Record, ServiceResult
 from analysis.timeline import LANE_COLORS, Lane, Timeline
 from analysis.zones import Zone
+from recognizer.action.results import Event, Window
 from recognizer.draw import caption_height, draw_caption, draw_people
 from recognizer.text import Color, Tag, TextStyle, readable_on
 from recognizer.types import ImageArray, Poses, PoseSequence

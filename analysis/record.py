@@ -15,13 +15,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from analysis.zones import Zone
+from recognizer.action.results import PROBABILITY_DIGITS, Event, Person, Window
 from recognizer.artifacts import ArtifactError, atomic_path
 
 SCHEMA = "recognizer.analysis"
 SCHEMA_VERSION = 1
 SCHEMA_FILE = Path(__file__).with_name("schema.json")
-# Rounded when they are made, so that what is computed from a file and from memory agrees.
-TIME_DIGITS, PROBABILITY_DIGITS, INVOLVEMENT_DIGITS, BOX_DIGITS = 6, 6, 4, 1
 
 
 def probability_text(value: float, threshold: float, form: str = ".2f") -> str:
@@ -37,90 +36,6 @@ def probability_text(value: float, threshold: float, form: str = ".2f") -> str:
     while (float(text) >= threshold) != (value >= threshold) and digits <= PROBABILITY_DIGITS:
         text, digits = f"{value:.{digits}f}", digits + 1
     return text
-
-
-WindowState = Literal["judged", "nobody", "too_few_frames"]
-Grade = Literal["fall", "lying"]
-
-
-@dataclass(frozen=True, slots=True)
-class Person:
-    """Somebody whom a window or event is about.
-
-    Attributes:
-        track_id: the id in the video's tracks.
-        involvement: how much a part of it, in [0, 1].
-        box: smallest rectangle around all places where seen, x1 y1 x2 y2 pixels.
-        first_s: first time seen in it.
-        last_s: last time seen in it.
-
-    """
-
-    track_id: int
-    involvement: float
-    box: tuple[float, float, float, float]
-    first_s: float
-    last_s: float
-
-
-@dataclass(frozen=True, slots=True)
-class Window:
-    """What a classifier says about a window.
-
-    Attributes:
-        start_s: its start.
-        stop_s: its end, exclusive.
-        frames: frames in it.
-        state: ``judged`` by the network; ``nobody`` was tracked, so that it is normal by
-            definition; ``too_few_frames`` to say anything.
-        probabilities: by class name; empty where the frames are too few.
-        people: those whom the network saw, most involved first.
-        streams: probability of anything but the first class by each stream alone, ``pose`` and
-            ``movement``; only ``pose`` where no movement was measured, empty for a classifier of
-            one stream.
-
-    """
-
-    start_s: float
-    stop_s: float
-    frames: int
-    state: WindowState
-    probabilities: dict[str, float]
-    people: tuple[Person, ...] = ()
-    streams: dict[str, float] = field(default_factory=dict)
-
-
-@dataclass(frozen=True, slots=True)
-class Event:
-    """Windows of one class above the threshold, merged; or somebody who stays down.
-
-    Attributes:
-        class_name: what happens; ``Lying`` for the grade ``lying``.
-        start_s: start of its first window; when first seen lying.
-        stop_s: end of its last; when last seen lying.
-        peak_probability: highest probability in it; the part of the time seen lying.
-        peak_s: middle of the window with that; when somebody had been down for long_lie_s.
-        windows: number of windows above the threshold; 0 for lying, which no window decides.
-        people: everybody whom these windows are about, most involved first; of somebody who
-            lies all ids.
-        grade: of the service falldown; None for others.
-        follows_fall_s: start of the fall after which somebody lies; None without one.
-        zone: name of the rest zone that suppresses it; None for what is an event.
-        streams: those of the window with the highest probability.
-
-    """
-
-    class_name: str
-    start_s: float
-    stop_s: float
-    peak_probability: float
-    peak_s: float
-    windows: int
-    people: tuple[Person, ...]
-    grade: Grade | None = None
-    follows_fall_s: float | None = None
-    zone: str | None = None
-    streams: dict[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

@@ -145,7 +145,7 @@ def _ask_classifiers(
     facts, rules = {}, {}
     for service, path in files.items():
         classifier = open_classifier(config, service, path)
-        facts[service] = describe_classifier(config, service, classifier)
+        facts[service] = describe_classifier(config, classifier)
         rules[service] = event_rules(config, classifier)
     return facts, rules
 

@@ -3,8 +3,8 @@
 from pathlib import Path
 from typing import Any
 
-from analysis.windows import WindowPlan
 from recognizer.action.classifier import Classifier, find_classifier
+from recognizer.action.windows import WindowPlan
 from recognizer.backends.onnx_files import model_digest
 from recognizer.config import Config
 from recognizer.config_action import ClassifierSection
@@ -60,27 +60,28 @@ def open_classifier(config: Config, service: Service, path: Path) -> Classifier:
     return classifier
 
 
-def window_plan(config: Config, service: Service, classifier: Classifier) -> WindowPlan:
+def window_plan(config: Config, classifier: Classifier) -> WindowPlan:
     """Return the windows that a classifier is shown.
 
     Raises:
         ConfigError: a stride longer than the window, which would leave frames out.
 
     """
-    length_s, stride_s = classifier.window_s, config.inference.stride_s
-    if stride_s is not None and stride_s > length_s:
-        raise ConfigError(
-            f"inference.stride_s: expected at most the window of {service}, "
-            f"{length_s:g} s, got {stride_s:g}; frames between two windows would be lost"
+    inference = config.inference
+    try:
+        return WindowPlan.of(
+            classifier,
+            stride_s=inference.stride_s,
+            min_frames=config.dataset.min_frames,
+            views=inference.views,
         )
-    stride_s = length_s / 2 if stride_s is None else stride_s
-    views = tuple(config.inference.views)
-    return WindowPlan(service, length_s, stride_s, config.dataset.min_frames, views)
+    except ValueError as error:
+        raise ConfigError(f"inference.{error}") from error
 
 
-def describe_classifier(config: Config, service: Service, classifier: Classifier) -> dict[str, Any]:
+def describe_classifier(config: Config, classifier: Classifier) -> dict[str, Any]:
     """Return all that decides the windows of a service, for its result."""
-    plan = window_plan(config, service, classifier)
+    plan = window_plan(config, classifier)
     return {
         "file": classifier.path.name,
         "sha256": model_digest(classifier.path),

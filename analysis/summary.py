@@ -8,17 +8,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from analysis.record import (
-    PROBABILITY_DIGITS,
-    Event,
-    Person,
-    Record,
-    ServiceResult,
-    Window,
-    probability_text,
-)
+from analysis.record import Record, ServiceResult, probability_text
 from annotation.event_curves import hours_text
 from annotation.workspace import Outcome
+from recognizer.action.results import PROBABILITY_DIGITS, Event, Person, Window
 from recognizer.artifacts import atomic_path
 
 SUMMARY = "summary.csv"

@@ -5,27 +5,22 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from analysis.events import find_events
 from analysis.grades import grade_events, lying_rules
 from analysis.overlay import overlay_frames
-from analysis.record import (
-    TIME_DIGITS,
-    Record,
-    ServiceResult,
-    read_record,
-    record_bytes,
-    write_record,
-)
+from analysis.record import Record, ServiceResult, read_record, record_bytes, write_record
 from analysis.services import open_classifier, window_plan
-from analysis.windows import judge_windows
 from analysis.zones import Zone, without_ignored, zones_of
-from annotation.clips import span_of
 from annotation.visualize import SourceVideoError, pictures_of, sample_fps_of, write_frames
 from annotation.workers import Report, StopRunError
 from annotation.workspace import Outcome, State, result_path
+from recognizer.action.classifier import Classifier
+from recognizer.action.events import find_events
+from recognizer.action.results import Window
+from recognizer.action.windows import classify_windows
 from recognizer.artifacts import POSE_SCHEMA, ArtifactError, read_npz_meta, read_poses
 from recognizer.backends.network import ModelError
 from recognizer.config import Config
+from recognizer.dataset.windows import TIME_DIGITS, span_of
 from recognizer.scoring.ranking import Service
 from recognizer.types import PoseSequence
 from recognizer.video.reader import VideoError
@@ -202,10 +197,7 @@ class VideoWorker:
             if before is not None and before.classifier == facts:
                 windows = before.windows
             else:
-                windows = judge_windows(
-                    sequence, classifier, window_plan(plan.config, service, classifier),
-                    plan.config.scoring, report,
-                )  # fmt: skip
+                windows = self._windows(sequence, classifier, report)
             events = find_events(windows, facts["classes"], rules)
             result = ServiceResult(facts, rules, windows, events)
             if service == "falldown":
@@ -214,6 +206,16 @@ class VideoWorker:
                 result = replace(result, events=events, suppressed=suppressed, lying=lying)
             results[str(service)] = result
         return results
+
+    def _windows(
+        self, sequence: PoseSequence, classifier: Classifier, report: Report
+    ) -> tuple[Window, ...]:
+        windows, config = [], self._plan.config
+        plan = window_plan(config, classifier)
+        for window in classify_windows([sequence], classifier, plan, config.scoring):
+            windows.append(window)
+            report(0)  # a sign of life
+        return tuple(windows)
 
     def _draw(
         self,

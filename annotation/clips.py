@@ -18,12 +18,11 @@ from annotation.labels import (
 )
 from annotation.workspace import Outcome, result_path
 from recognizer.artifacts import ArtifactError, read_poses
-from recognizer.config import Config, ScoringSection
+from recognizer.config import Config
 from recognizer.dataset.near_duplicates import hashes_within
-from recognizer.dataset.samples import NobodyTrackedError, build_sample, choose_people
-from recognizer.dataset.windows import plan_windows, slice_sequence
-from recognizer.scoring.ranking import Involvement, Service, rank_people
-from recognizer.types import IntArray, PoseSequence, Sample
+from recognizer.dataset.samples import NobodyTrackedError, build_sample, people_of
+from recognizer.dataset.windows import plan_windows, slice_sequence, span_of
+from recognizer.types import PoseSequence, Sample
 from recognizer.video.hashes import TIMES, VALUES, check_hashes
 
 CONFIDENCE_BINS = 50
@@ -303,31 +302,6 @@ def clip_name(video: str, start_s: float, stop_s: float, *, whole: bool) -> str:
     """Return the name of a sample: its video's, with the time where it is only a part."""
     name = video if whole else f"{video}@{start_s:.3f}-{stop_s:.3f}"
     return name.encode("utf-8", "backslashreplace").decode()
-
-
-def people_of(
-    clip: PoseSequence, service: Service, scoring: ScoringSection, num_person: int
-) -> tuple[IntArray, Involvement]:
-    """Return whom a clip or window is about, (M,) ids, and the whole ranking behind it.
-
-    The samples to learn from and the windows of new video are made by this one function.
-
-    Raises:
-        NobodyTrackedError: nobody was tracked in it.
-
-    """
-    if not (clip.poses.track_ids >= 0).any():
-        raise NobodyTrackedError("nobody was tracked")
-    ranked = rank_people(clip, service, scoring)
-    return choose_people(clip, ranked.track_ids, num_person), ranked
-
-
-def span_of(sequence: PoseSequence) -> tuple[float, float]:
-    """Return start and stop of a video, seconds; 0 and 0 for one without frames."""
-    if len(sequence) == 0:
-        return 0.0, 0.0
-    begin = float(sequence.time_s[0])
-    return begin, begin + sequence.duration_s
 
 
 def _outcome(before: Outcome, found: VideoClips) -> Outcome:

@@ -4,7 +4,8 @@ import re
 import textwrap
 from collections.abc import Iterator, Mapping, Sequence
 
-from recognizer.command import FINDS, FLAGS, READS, SHIPPED_CONFIG, Flag
+from recognizer.command import FINDS, FLAGS, READS, Flag
+from recognizer.installation import CALL, SHIPPED_CONFIG
 
 _WIDTH = 100
 
@@ -28,10 +29,10 @@ def list_text(modes: Mapping[str, str]) -> str:
 
 def _general(modes: Mapping[str, str]) -> str:
     lines = [
-        "usage: main.py --mode MODE [--config FILE] [--set KEY=VALUE ...] [flags of the mode]", "",
+        f"usage: {CALL} --mode MODE [--config FILE] [--set KEY=VALUE ...] [flags of the mode]", "",
         "CCTV video to fight and fall detectors.", "", "modes:",
         *(f"  {line}" for line in list_text(modes).splitlines()), "",
-        "main.py --mode MODE --help shows a mode's flags and settings with their defaults.", "",
+        f"{CALL} --mode MODE --help shows a mode's flags and settings with their defaults.", "",
         *_common_flags(), "", "flags of some modes, refused by the others:",
         *(line for flag in FLAGS for line in _flag(flag, of_modes=True)), "",
         "Exit codes: 0 done, 1 failed, 2 bad command or config, 3 some inputs refused, "

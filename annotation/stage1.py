@@ -6,13 +6,10 @@ it has, with a damage report. Finished videos are not done again.
 
 import logging
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass, replace
-from itertools import islice
 from pathlib import Path
 from typing import Any
-
-import numpy as np
 
 from annotation.batch import settle, worker_count
 from annotation.inputs import Video, list_videos
@@ -39,9 +36,10 @@ from recognizer.artifacts import (
 )
 from recognizer.backends.network import ModelError
 from recognizer.config import Config
-from recognizer.movement import MovementMeter, unmeasured
-from recognizer.pose.estimator import VideoPose, open_pose_model
-from recognizer.types import Frame, FrameAccount, Poses, PoseSequence, PoseSequenceBuilder
+from recognizer.movement import MovementMeter
+from recognizer.pose.estimator import open_pose_model
+from recognizer.pose.stream import estimate_poses
+from recognizer.types import FrameAccount, PoseSequence, PoseSequenceBuilder
 from recognizer.video.hashes import HashRecorder
 from recognizer.video.nvdec import check_nvdec
 from recognizer.video.prefetch import prefetch
@@ -226,8 +224,7 @@ class _PoseWorker:
         self, video: Video, report: Report, hashes: HashRecorder
     ) -> tuple[PoseSequence, FrameAccount, VideoInfo]:
         section = self._plan.config.annotation
-        builder, see = PoseSequenceBuilder(), self._model.for_video()
-        meter = MovementMeter() if section.movement else None
+        builder, meter = PoseSequenceBuilder(), MovementMeter() if section.movement else None
         with VideoReader(
             video.path, sample_fps=section.sample_fps, threads=self._plan.threads,
             gpu=self._decoder_gpu,
@@ -236,41 +233,17 @@ class _PoseWorker:
             spare = self._plan.threads > 1 or self._plan.gpu is not None
             frames = hashes.watch(reader)
             frames = prefetch(frames, 2 * section.batch_size) if spare else frames
-            for batch in _batched(frames, section.batch_size):
-                for frame, poses in zip(batch, _infer(see, batch), strict=True):
-                    measured = poses if meter is None else _with_movement(meter, frame, poses)
-                    builder.append(measured, frame.time_s, corrupt=frame.corrupt)
-                report(len(batch))
+            for part in estimate_poses(
+                frames, self._model.for_video(), batch_size=section.batch_size, meter=meter
+            ):
+                builder.extend(part)
+                report(len(part))
             sequence, account = builder.build(reader.size_wh), reader.account
             holes = describe_holes(sequence.time_s, sequence.frame_period_s)
             return sequence, replace(account, facts=(*account.facts, *holes)), reader.info
-
-
-def _with_movement(meter: MovementMeter, frame: Frame, poses: Poses) -> Poses:
-    """Return the poses with their movement; damage moves nobody, so such a frame is not shown."""
-    if frame.corrupt:
-        return poses.with_movement(unmeasured(len(poses)))
-    return poses.with_movement(meter.measure(frame.image, frame.time_s, poses.boxes))
-
-
-def _infer(see: VideoPose, batch: list[Frame]) -> list[Poses]:
-    found = see([frame.image for frame in batch], [frame.time_s for frame in batch])
-    for poses in found:
-        arrays = (poses.keypoints, poses.keypoint_scores, poses.boxes, poses.box_scores)
-        if not all(np.isfinite(array).all() for array in arrays):
-            raise StopRunError(
-                "the pose network gives numbers that are not finite (NaN); its file is broken or "
-                "was exported wrongly"
-            )
-    return found
 
 
 def _reason(error: Exception, video: Video) -> str:
     """Return the error's text without this machine's folders, so that manifests compare."""
     text = str(error) if not isinstance(error, OSError) else f"{error.strerror or error}"
     return text.replace(str(video.path), video.relative)
-
-
-def _batched(frames: Iterator[Frame], size: int) -> Iterator[list[Frame]]:
-    while batch := list(islice(frames, size)):
-        yield batch

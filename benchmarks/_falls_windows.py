@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from annotation.clips import clip_name, people_of, span_of
+from annotation.clips import clip_name
 from annotation.labels import label_of_window, read_segments
 from annotation.progress import on_console
 from annotation.sources import read_sources
@@ -15,8 +15,8 @@ from benchmarks._falls_data import BED, FIGHTS
 from recognizer.action.measures import clip_measures, has_movement, measure_names
 from recognizer.artifacts import read_poses
 from recognizer.config_file import load_config
-from recognizer.dataset.samples import NobodyTrackedError, build_sample
-from recognizer.dataset.windows import plan_windows, slice_sequence
+from recognizer.dataset.samples import NobodyTrackedError, build_sample, people_of
+from recognizer.dataset.windows import plan_windows, slice_sequence, span_of
 from recognizer.types import Sample
 
 CLASSES = {"Normal": 0, "Falldown": 1}

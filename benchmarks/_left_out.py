@@ -6,7 +6,6 @@ from dataclasses import dataclass
 import numpy as np
 from sklearn.metrics import roc_auc_score
 
-from annotation.clips import people_of, span_of
 from annotation.metadata import METADATA
 from recognizer.action.events import match_events, merge_windows
 from recognizer.action.measures import clip_measures, has_movement
@@ -14,9 +13,9 @@ from recognizer.action.movement_model import fit_movement, predict_movement
 from recognizer.config_file import ConfigError
 from recognizer.dataset.folds import source_folds
 from recognizer.dataset.mmaction import read_split
-from recognizer.dataset.samples import NobodyTrackedError, build_sample
+from recognizer.dataset.samples import NobodyTrackedError, build_sample, people_of
 from recognizer.dataset.split import SPLITS
-from recognizer.dataset.windows import plan_windows, slice_sequence
+from recognizer.dataset.windows import plan_windows, slice_sequence, span_of
 from training.movement_fit import measure_samples
 from training.truth import Truth, read_truth
 

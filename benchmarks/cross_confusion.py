@@ -26,8 +26,6 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 
 from analysis.services import MODELS, window_plan
-from analysis.windows import judge_windows
-from annotation.clips import span_of
 from annotation.event_curves import hours_text, rate_text
 from annotation.labels import read_segments
 from annotation.workspace import read_manifest, result_path
@@ -37,9 +35,11 @@ from benchmarks._tracks import tracked_samples, tracked_videos
 from recognizer.action.classifier import Classifier
 from recognizer.action.events import Footage, event_scores, match_events, merge_windows
 from recognizer.action.movement_model import SETTINGS
+from recognizer.action.windows import classify_windows
 from recognizer.artifacts import read_poses
 from recognizer.config_action import ClassifierSection
 from recognizer.config_file import ConfigError, load_config
+from recognizer.dataset.windows import span_of
 
 ROOT = Path(__file__).resolve().parents[1]
 SERVICES = ("fight", "falldown")
@@ -67,14 +67,14 @@ def ask(folder, videos, judges, config):
     return found
 
 
-def judge_of(service, classifiers, config):
+def judge_of(classifiers, config):
     """Return the judge of a service: of the classifier of a video's group, or of the only one."""
-    plans = {group: window_plan(config, service, own) for group, own in classifiers.items()}
+    plans = {group: window_plan(config, own) for group, own in classifiers.items()}
 
     def judge(video, sequence):
         group = "" if "" in classifiers else group_of(video)
         classifier = classifiers[group]
-        windows = judge_windows(sequence, classifier, plans[group], config.scoring)
+        windows = list(classify_windows([sequence], classifier, plans[group], config.scoring))
         spans = [(w.start_s, w.stop_s) for w in windows]
         event = [1 - w.probabilities.get(classifier.classes[0], np.nan) for w in windows]
         return spans, event, classifier.threshold
@@ -217,7 +217,7 @@ def confusion(args, config):
         ),
         "falldown": read_models("falldown", {"": args.fall_model}),
     }
-    judges = {service: judge_of(service, own, config) for service, own in models.items()}
+    judges = {service: judge_of(own, config) for service, own in models.items()}
     tracks, videos, falls = fall_videos(args)
     check_groups(models["fight"], videos)
     # Of several classifiers of fights, which would be asked about a clip?

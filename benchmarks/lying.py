@@ -14,12 +14,12 @@ from pathlib import Path, PurePosixPath
 
 import numpy as np
 
-from annotation.clips import span_of
 from annotation.workspace import result_path
 from benchmarks._command import Parser, one_line_errors, seconds
 from benchmarks._tracks import tracked_samples, tracked_videos
 from recognizer.artifacts import read_poses
 from recognizer.config_file import load_config
+from recognizer.dataset.windows import span_of
 from recognizer.scoring.lying import NOWHERE, find_lying, sightings
 
 ROOT = Path(__file__).resolve().parents[1]

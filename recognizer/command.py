@@ -14,11 +14,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from recognizer.installation import FILES, INSTALLED
+
 if TYPE_CHECKING:
     from recognizer.config import Config
-
-_ROOT = Path(__file__).resolve().parents[1]
-SHIPPED_CONFIG = _ROOT / "configs" / "config.yaml"
 
 
 @dataclass(frozen=True, slots=True)
@@ -249,10 +248,12 @@ def _text(value: Any) -> str:
 
 
 def _program() -> Sequence[str]:
-    """Return how this interpreter and main.py are called from the shell's folder."""
+    """Return how the program is called from the shell's folder."""
+    if INSTALLED:
+        return ("recognizer",)
     running = sys.executable or "python"
     named = next((name for name in ("python", "python3") if shutil.which(name) == running), None)
-    return named or _from_here(Path(running)), _from_here(_ROOT / "main.py")
+    return named or _from_here(Path(running)), _from_here(FILES / "main.py")
 
 
 def _from_here(path: Path) -> str:

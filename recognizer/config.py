@@ -21,7 +21,6 @@ from recognizer.config_action import (
 )
 from recognizer.config_models import ModelsSection
 from recognizer.config_types import (
-    PROJECT,
     ConfigPath,
     NonNegative,
     PlainName,
@@ -30,6 +29,7 @@ from recognizer.config_types import (
     Triple,
     Unit,
 )
+from recognizer.installation import PROJECT
 
 # What null means: ByteTrack's own values fit RTMO and other strong detectors. The small detector in
 # front of a top-down network sees people who fight at 0.2 to 0.4.

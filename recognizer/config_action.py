@@ -6,7 +6,6 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, BeforeValidator, Field, PositiveFloat
 
 from recognizer.config_types import (
-    PROJECT,
     ConfigPath,
     NonNegative,
     OnnxRuntimeOptions,
@@ -14,6 +13,7 @@ from recognizer.config_types import (
     Unit,
 )
 from recognizer.config_zones import ZonesSection
+from recognizer.installation import PROJECT
 
 Seed = Annotated[int, Field(ge=0, le=2**32 - 1)]
 

@@ -18,9 +18,10 @@ import yaml
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
-from recognizer.command import SHIPPED_CONFIG, Given
+from recognizer.command import Given
 from recognizer.config import Config
 from recognizer.config_types import ShellText
+from recognizer.installation import PROJECT, SHIPPED_CONFIG
 
 KeyPath = tuple[str | int, ...]
 _MAX_BYTES = 100_000  # PyYAML takes 1.4 s for that; ours has 10,000
@@ -168,12 +169,20 @@ def load_config(path: Path, overrides: Sequence[str] = ()) -> Config:
     for text in overrides:
         _apply_override(data, text)
     try:
-        config = Config.model_validate(data, context={"folder": path.absolute().parent})
+        config = Config.model_validate(data, context={"folder": _folder(path)})
     except ValidationError as error:
         shell_keys = {tuple(text.split("=", 1)[0].strip().split(".")) for text in overrides}
         raise ConfigError(_explain(error, source, shell_keys)) from error
     own = None if path.resolve() == SHIPPED_CONFIG else path
     return config.with_given(Given(own, tuple(overrides)))
+
+
+def _folder(path: Path) -> Path:
+    """Return what relative paths of a config are relative to: its folder.
+
+    That of the shipped one is configs/ of the project, also where its file is in site-packages.
+    """
+    return PROJECT / "configs" if path.resolve() == SHIPPED_CONFIG else path.absolute().parent
 
 
 def _apply_override(data: dict[str, Any], text: str) -> None:

@@ -13,7 +13,6 @@ from pydantic import (
 )
 
 from recognizer.config_types import (
-    PROJECT,
     ConfigPath,
     Device,
     GpuDevice,
@@ -24,6 +23,7 @@ from recognizer.config_types import (
     Triple,
     Unit,
 )
+from recognizer.installation import PROJECT
 
 Batch = Annotated[int, Field(ge=1, le=256)]
 

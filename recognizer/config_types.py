@@ -18,8 +18,6 @@ from pydantic import (
 )
 
 PoseKind = Literal["rtmo", "topdown"]
-# The folder of the project, which defaults of paths are in, as those in configs/config.yaml.
-PROJECT = Path(__file__).resolve().parents[1]
 Unit = Annotated[float, Field(ge=0, le=1)]
 NonNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 

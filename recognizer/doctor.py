@@ -16,14 +16,21 @@ from pathlib import Path
 
 from recognizer.config import Config
 from recognizer.doctor_backends import Finding, examine_backends, installed
+from recognizer.installation import (
+    INSTALLED,
+    ONNX_RUNTIMES,
+    PIP_TRAINING,
+    REQUIREMENTS,
+    install_command,
+)
 from recognizer.model_files import fetch_hint, find_file, unset
 
-_REQUIREMENTS = Path(__file__).resolve().parents[1] / "requirements"
-_SETUP = "make setup"
-_SETUP_TRAINING = (
-    "make setup-dev, or: pip install -r requirements/training.txt && "
-    "pip install --no-deps -r requirements/openmmlab.txt"
-)
+_SETUP, _SETUP_GPU = install_command(), install_command("gpu")
+_SETUP_TRAINING = PIP_TRAINING if INSTALLED else f"make setup-dev, or: {PIP_TRAINING}"
+_OWN_PROVIDER = {
+    "onnxruntime-gpu": "CUDAExecutionProvider",
+    "onnxruntime-openvino": "OpenVINOExecutionProvider",
+}
 _PIN = re.compile(r"([A-Za-z0-9._-]+)==([^\s#;]+)")
 _MIN_FREE_GB = 2.0
 _MIN_MEMORY_GB = 2.0
@@ -77,9 +84,9 @@ def _python() -> Finding:
 
 
 def _runtime_packages() -> list[Finding]:
-    pins = read_pins(_REQUIREMENTS / "base.txt")
+    pins = read_pins(REQUIREMENTS / "base.txt")
     if not pins:
-        return [Finding("packages", None, f"no list of pinned versions at {_REQUIREMENTS}")]
+        return [Finding("packages", None, f"no list of pinned versions at {REQUIREMENTS}")]
     off = _off(pins)
     if off:
         return [Finding("packages", False, ", ".join(off), _SETUP), _onnxruntime()]
@@ -88,27 +95,19 @@ def _runtime_packages() -> list[Finding]:
 
 def _onnxruntime() -> Finding:
     name = "ONNX Runtime"
-    kinds = {
-        "onnxruntime": "cpu.txt",
-        "onnxruntime-gpu": "gpu.txt",
-        "onnxruntime-openvino": "openvino.txt",
-    }
-    here = [kind for kind in kinds if installed(kind)]
+    here = [kind for kind in ONNX_RUNTIMES if installed(kind)]
     if not here:
-        return Finding(name, False, "missing", f"{_SETUP} (with a GPU: {_SETUP} RUNTIME=gpu)")
+        return Finding(name, False, "missing", f"{_SETUP} (with a GPU: {_SETUP_GPU})")
     if len(here) > 1:
-        return Finding(
-            name, False, " and ".join(here) + ", which overwrite each other",
-            f"pip uninstall {' '.join(here)}, then {_SETUP} or {_SETUP} RUNTIME=gpu",
-        )  # fmt: skip
+        return _onnxruntimes(name, here)
     (kind,) = here
-    runtime = kinds[kind].removesuffix(".txt")
-    pins = read_pins(_REQUIREMENTS / kinds[kind])
+    runtime = ONNX_RUNTIMES[kind]
+    pins = read_pins(REQUIREMENTS / f"{runtime}.txt")
     if runtime == "gpu" and installed("tensorrt-cu13"):
         runtime = "tensorrt"
-        pins |= read_pins(_REQUIREMENTS / "tensorrt.txt")
+        pins |= read_pins(REQUIREMENTS / "tensorrt.txt")
     found = f"{kind} {installed(kind)}"
-    remedy = _SETUP if runtime == "cpu" else f"{_SETUP} RUNTIME={runtime}"
+    remedy = install_command(runtime)
     pin = pins.pop(kind, "")
     if not _fits(kind, pin):
         return Finding(name, False, f"{found} (wanted {pin})", remedy)
@@ -117,8 +116,30 @@ def _onnxruntime() -> Finding:
     return Finding(name, True, found)
 
 
+def _onnxruntimes(name: str, here: list[str]) -> Finding:
+    """Tell which of several packages that hold one module was installed last.
+
+    ``pip install recognizer[gpu]`` installs two, and that for CPUs last.
+    """
+    both, kind = " and ".join(here), here[-1]
+    if len(here) == 2 and _OWN_PROVIDER[kind] in _providers():
+        return Finding(name, None, f"{both}; the module is that of {kind}")
+    remedy = f"pip uninstall {' '.join(here)}, then {_SETUP} or {_SETUP_GPU}"
+    if INSTALLED:
+        pin = read_pins(REQUIREMENTS / f"{ONNX_RUNTIMES[kind]}.txt")[kind]
+        remedy = f"pip install --force-reinstall --no-deps {kind}=={pin}"
+    return Finding(name, False, f"{both}, which overwrite each other", remedy)
+
+
+def _providers() -> list[str]:
+    try:
+        return list(importlib.import_module("onnxruntime").get_available_providers())
+    except (ImportError, AttributeError):  # half of one, half of the other
+        return []
+
+
 def _training_set() -> Finding:
-    pins = read_pins(_REQUIREMENTS / "training.txt") | read_pins(_REQUIREMENTS / "openmmlab.txt")
+    pins = read_pins(REQUIREMENTS / "training.txt") | read_pins(REQUIREMENTS / "openmmlab.txt")
     off = _off(pins)
     if not off:
         return Finding("training set", True, f"{len(pins)} packages as pinned")
@@ -159,7 +180,7 @@ def _codecs() -> list[Finding]:
 
 
 def _pin_of_av() -> str:
-    return read_pins(_REQUIREMENTS / "base.txt").get("av", "18.1.0")
+    return read_pins(REQUIREMENTS / "base.txt").get("av", "18.1.0")
 
 
 def _has_codec(codec: type, name: str, mode: str) -> bool:

@@ -13,20 +13,24 @@ import subprocess
 import sys
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from recognizer.config import Config
 from recognizer.config_types import OnnxRuntimeOptions
+from recognizer.installation import (
+    FILES,
+    install_command,
+    install_training_command,
+)
 
-ROOT = Path(__file__).resolve().parents[1]
 _TRIAL_S = 120  # TensorRT builds an engine even of one convolution; CUDA loads gigabytes
 _PROVIDERS = {  # ONNX Runtime's name -> (what the config calls it, the command that brings it)
-    "CPUExecutionProvider": ("cpu", "make setup"),
-    "CUDAExecutionProvider": ("cuda", "make setup RUNTIME=gpu"),
-    "TensorrtExecutionProvider": ("cuda tensorrt", "make setup RUNTIME=tensorrt"),
-    "OpenVINOExecutionProvider": ("cpu openvino", "make setup RUNTIME=openvino"),
+    "CPUExecutionProvider": ("cpu", install_command()),
+    "CUDAExecutionProvider": ("cuda", install_command("gpu")),
+    "TensorrtExecutionProvider": ("cuda tensorrt", install_command("tensorrt")),
+    "OpenVINOExecutionProvider": ("cpu openvino", install_command("openvino")),
 }
+_SETUP_TRAIN = install_training_command()
 _CUDA_OF_ONNX = "13"  # onnxruntime-gpu's, see requirements/gpu.txt
 
 
@@ -112,13 +116,13 @@ def _tried(trial: Trial) -> Finding:
     """Run the probe and return what it told, or how it ended."""
     name = f"backend {trial.kind}, {trial.where}"
     if trial.kind == "pth" and (missing := _missing_for_torch()):
-        return Finding(name, False, f"{', '.join(missing)} missing", "make setup-train")
+        return Finding(name, False, f"{', '.join(missing)} missing", _SETUP_TRAIN)
     asked = json.dumps({"kind": trial.kind, "options": dict(trial.options)})
     command = f"echo {shlex.quote(asked)} | python -m recognizer.backends.probe"
     remedy = f"see all that it says: {command}"
     try:
         done = subprocess.run(
-            [sys.executable, "-m", "recognizer.backends.probe"], cwd=ROOT, input=asked,
+            [sys.executable, "-m", "recognizer.backends.probe"], cwd=FILES, input=asked,
             capture_output=True, text=True, errors="replace", check=False, timeout=_TRIAL_S,
         )  # fmt: skip
     except subprocess.TimeoutExpired:
@@ -139,7 +143,7 @@ def _onnx_providers(tried: set[tuple[str, str]]) -> Iterable[Finding]:
     try:
         available = importlib.import_module("onnxruntime").get_available_providers()
     except ImportError as error:
-        yield Finding("backend onnx", False, str(error), "make setup")
+        yield Finding("backend onnx", False, str(error), install_command())
         return
     names = {re.sub(r":\d+", "", where) for kind, where in tried if kind == "onnx"}
     for provider, (name, install) in _PROVIDERS.items():
@@ -161,7 +165,7 @@ def _missing_for_torch() -> list[str]:
 
 def _torch() -> Finding:
     if missing := _missing_for_torch():
-        return Finding("backend pth", None, f"{', '.join(missing)} missing", "make setup-train")
+        return Finding("backend pth", None, f"{', '.join(missing)} missing", _SETUP_TRAIN)
     found = (
         f"torch {installed('torch')}, mmpose {installed('mmpose')}; not configured, so not tried"
     )
@@ -174,7 +178,7 @@ def _tensorrt() -> Finding:
     missing = [*([] if here else ["tensorrt-cu13"]),
                *([] if installed("cuda-bindings") else ["cuda-bindings"])]  # fmt: skip
     if missing:
-        remedy = "make setup RUNTIME=tensorrt"
+        remedy = install_command("tensorrt")
         return Finding("backend tensorrt", None, f"{', '.join(missing)} missing", remedy)
     found = f"{here}; not configured, so not tried"
     return Finding("backend tensorrt", None, found, _try_it("inference_mode=tensorrt"))

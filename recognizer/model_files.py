@@ -4,6 +4,8 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
+from recognizer.installation import COMMAND
+
 # The guide's name of RTMO as ONNX, ours, and the names of the official checkpoints.
 _RTMO = re.compile(r"(end2end_|rtmo-)([tsml])(?:[-_].*)?\.(onnx|pth)")
 
@@ -12,16 +14,16 @@ _POSE = "models.pose_estimation"
 # What to set, by how a key ends.
 _NEXT = {
     "tensorrt.model_path": (
-        "inference_mode tensorrt runs an ONNX file by the engine that `python main.py --mode "
+        f"inference_mode tensorrt runs an ONNX file by the engine that `{COMMAND} --mode "
         f"deploy.tensorrt --set deploy.model=pose --set {_POSE}.tensorrt.model_path=<file>.onnx` "
         f"builds of it; then --set {_POSE}.tensorrt.model_path=<file>.onnx here too"
     ),
     "pth.checkpoint_path": (
         f"set it to the .pth that was trained with {_POSE}.pth.config_file, an mmpose config; "
-        "official ones: python main.py --mode models.fetch --set models.fetch=rtmo-l"
+        f"official ones: {COMMAND} --mode models.fetch --set models.fetch=rtmo-l"
     ),
     "onnx.model_path": (
-        "set it to an ONNX file of a pose network; official ones: python main.py --mode "
+        f"set it to an ONNX file of a pose network; official ones: {COMMAND} --mode "
         "models.fetch --set models.fetch=rtmo-l-onnx"
     ),
     "detector.model_path": "set it to an ONNX file of a YOLOX person detector",
@@ -64,7 +66,7 @@ def fetch_hint(name: str, key: str) -> str:
     source, size, kind = match.groups()
     official = f"rtmo-{size}" if kind == "pth" else f"rtmo-{size}-onnx"
     official = f"end2end_{size}" if source == "end2end_" else official
-    text = f"; python main.py --mode models.fetch --set models.fetch={official} fetches it"
+    text = f"; {COMMAND} --mode models.fetch --set models.fetch={official} fetches it"
     if Path(name).name != name:
         text += f" into models.weights_dirs, then --set {key}={Path(name).name}"
     return text

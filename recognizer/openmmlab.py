@@ -20,6 +20,8 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any, Literal
 
+from recognizer.installation import COMMAND, INSTALLED, PIP_TRAINING
+
 Library = Literal["mmaction", "mmpose"]
 
 # The modules whose import registers everything that configs can name.
@@ -27,10 +29,7 @@ _REGISTERING: dict[Library, tuple[str, ...]] = {
     "mmaction": ("datasets", "engine", "evaluation", "models", "structures", "visualization"),
     "mmpose": ("codecs", "datasets", "engine", "evaluation", "models", "visualization"),
 }
-_INSTALL = (
-    "run `make setup-dev`, or: pip install -r requirements/training.txt && "
-    "pip install --no-deps -r requirements/openmmlab.txt"
-)
+_INSTALL = PIP_TRAINING if INSTALLED else f"run `make setup-dev`, or: {PIP_TRAINING}"
 
 
 def load_mmaction() -> ModuleType:
@@ -214,7 +213,7 @@ def find_pose_config(name: str) -> Path:
             f"{key} is not set: inference_mode pth and deploy.export run a checkpoint (pth."
             f"checkpoint_path) by its mmpose config; set it to that file, or to one that mmpose "
             f"ships ({SHIPPED}body_2d_keypoint/rtmo/body7/rtmo-l_16xb16-600e_body7-640x640.py) "
-            "with its checkpoint: python main.py --mode models.fetch --set models.fetch=rtmo-l"
+            f"with its checkpoint: {COMMAND} --mode models.fetch --set models.fetch=rtmo-l"
         )
     path = Path(name).expanduser()
     if path.is_file():

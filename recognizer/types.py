@@ -297,6 +297,12 @@ class PoseSequenceBuilder:
         if len(self._recent) >= _FRAMES_PER_CHUNK:
             self._pack()
 
+    def extend(self, part: PoseSequence) -> None:
+        """Add the frames of a part of the video."""
+        rows = zip(part.frames(), part.time_s.tolist(), part.corrupt.tolist(), strict=True)
+        for poses, time_s, corrupt in rows:
+            self.append(poses, time_s, corrupt=corrupt)
+
     def _pack(self) -> None:
         self._packed.append(Poses.concatenate(self._recent))
         self._recent = []

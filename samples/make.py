@@ -14,7 +14,6 @@ from pathlib import Path
 
 import numpy as np
 
-from annotation.clips import people_of
 from annotation.compact import compact_results
 from annotation.progress import on_console
 from annotation.stage2 import SERVICES
@@ -22,7 +21,7 @@ from annotation.workspace import read_manifest, result_path
 from recognizer.artifacts import read_poses, remove_stale_scratch, write_csv
 from recognizer.config import Config
 from recognizer.config_file import load_config
-from recognizer.dataset.samples import NobodyTrackedError
+from recognizer.dataset.samples import NobodyTrackedError, people_of
 from recognizer.tracking.offline import track_people
 from recognizer.types import PoseSequence
 

@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -83,6 +84,18 @@ def test_without_a_config_nothing_is_said_about_files(versions):
     names = {f.name for f in examine(None)}
     assert {"Python", "packages", "OpenCV", "video writing", "training set"} <= names
     assert not any(name.startswith(("annotation.", "models.")) for name in names)
+
+
+def test_of_two_onnxruntimes_the_one_for_the_device_may_be_in_place(versions, modules):
+    """``pip install recognizer[gpu]`` installs both; what was installed last decides."""
+    versions["onnxruntime-gpu"] = "1.31.1"
+    providers = ["CUDAExecutionProvider", "CPUExecutionProvider"]
+    modules["onnxruntime"] = SimpleNamespace(get_available_providers=lambda: providers)
+    finding = one(examine(None), "ONNX Runtime")
+    assert (finding.ok, finding.remedy) == (None, "")
+    assert finding.found.endswith("the module is that of onnxruntime-gpu")
+    providers.remove("CUDAExecutionProvider")
+    assert one(examine(None), "ONNX Runtime").ok is False
 
 
 def test_a_cpu_torch_counts_as_the_pinned_one(versions):

@@ -8,7 +8,7 @@ from recognizer.artifacts import SCRATCH_FOLDER
 from recognizer.command import next_command
 from recognizer.config import Config
 from recognizer.config_file import ConfigError
-from recognizer.config_types import PROJECT
+from recognizer.installation import FILES
 
 logger = logging.getLogger(__name__)
 
@@ -48,7 +48,7 @@ def convert(config: Config, watch: Watch) -> int:
         "%s: SDPose-%s, %d tensors with %s numbers, every key mapped, written to %s",
         source, variant.upper().replace("_", "-"), len(weights), f"{numbers:,}", out,
     )  # fmt: skip
-    changes = {"train.config_file": [PROJECT / _CONFIGS.format(variant)],
+    changes = {"train.config_file": [FILES / _CONFIGS.format(variant)],
                "train.data_root": "<COCO folder>"}  # fmt: skip
     test = next_command(config, "test.pose", {**changes, "test.checkpoint": [out]})
     logger.info("to test it: %s", test)

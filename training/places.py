@@ -15,6 +15,7 @@ from recognizer.command import next_command
 from recognizer.config import Config
 from recognizer.config_file import ConfigError
 from recognizer.dataset.mmaction import read_split
+from recognizer.installation import PROJECT
 from recognizer.runner.missing import best_checkpoint
 
 logger = logging.getLogger(__name__)
@@ -232,7 +233,7 @@ def trained_checkpoint(config: Config, service: str, work_dir: Path | None = Non
 
     """
     folder = work_dir or config.train.work_dir
-    folder = folder or ROOT / "work_dirs" / train_config(config, service).stem
+    folder = folder or PROJECT / "work_dirs" / train_config(config, service).stem
     checkpoint = best_checkpoint(folder)
     if checkpoint is None:
         raise ConfigError(

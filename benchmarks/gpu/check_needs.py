@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from recognizer.backends.cuda import driver_remedy, driver_version
-from recognizer.command import SHIPPED_CONFIG
 from recognizer.config import Config
 from recognizer.config_file import load_config
+from recognizer.installation import SHIPPED_CONFIG
 
 NOT_HERE = 77
 POSE = "models.pose_estimation"

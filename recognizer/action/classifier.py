@@ -28,6 +28,7 @@ from recognizer.backends.network import ModelError, TensorSpec, describe
 from recognizer.backends.onnx import OnnxNetwork
 from recognizer.config_action import ClassifierSection
 from recognizer.model_files import find_file
+from recognizer.scoring.ranking import Service
 from recognizer.skeleton import NUM_KEYPOINTS
 from recognizer.types import FloatArray, Sample
 
@@ -106,9 +107,9 @@ class Classifier:
         return cls(find_classifier(section.model_path, weights_dirs), section, threads)
 
     @property
-    def service(self) -> str:
-        """Return what it looks for: "fight" or "falldown"."""
-        return self.facts.service
+    def service(self) -> Service:
+        """Return what it looks for."""
+        return "fight" if self.facts.service == "fight" else "falldown"
 
     @property
     def classes(self) -> tuple[str, ...]:

@@ -4,12 +4,15 @@ Times are seconds, intervals half-open ``[start, stop)``. A window or interval c
 overlapping another only by more than a microsecond: touching ends share no time.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+
+from recognizer.action.results import Event, Person, Window, by_time
+from recognizer.dataset.windows import TIME_DIGITS
 
 FloatTable = NDArray[np.float64]
 # Starts and stops are sums of rounded seconds; see recognizer.dataset.windows.
@@ -104,6 +107,130 @@ class EventScores:
             "precision": self.precision,
             "false_alarms_per_hour": self.false_alarms_per_hour,
         }
+
+
+def find_events(
+    windows: Sequence[Window], classes: Sequence[str], rules: Mapping[str, float]
+) -> tuple[Event, ...]:
+    """Return the events of every class but the first, which is the normal one, by time.
+
+    Args:
+        windows: of one video, in order of time.
+        classes: names in the order of labels.
+        rules: threshold, merge_gap_s and min_event_s.
+
+    """
+    merger = EventMerger(classes, **rules)
+    events = [event for window in windows for event in merger.update(window)]
+    return by_time(events + merger.finish())
+
+
+class EventMerger:
+    """Windows that come one after another, merged to events as ``merge_windows`` merges them.
+
+    Memory does not grow with the number of windows, only with the people of the open events.
+
+    Args:
+        classes: names in the order of labels; the first is the normal one.
+        threshold: lowest probability that counts.
+        merge_gap_s: two windows at most this far apart belong together.
+        min_event_s: shorter events are dropped, after joining.
+
+    """
+
+    def __init__(
+        self,
+        classes: Sequence[str],
+        *,
+        threshold: float,
+        merge_gap_s: float = 0.0,
+        min_event_s: float = 0.0,
+    ) -> None:
+        self._names = tuple(classes[1:])
+        self._threshold, self._gap_s, self._min_s = threshold, merge_gap_s, min_event_s
+        self.reset()
+
+    def reset(self) -> None:
+        """Forget all windows, as for another video."""
+        self._open: dict[str, _OpenEvent] = {}
+        self._start_s = -np.inf
+
+    def update(self, window: Window) -> list[Event]:
+        """Take the next window; return the events that no later window can change.
+
+        Raises:
+            ValueError: a window that starts before the one before it.
+
+        """
+        if window.start_s < self._start_s:
+            raise ValueError(
+                f"window: expected a start not before that of the last one ({self._start_s:g} s), "
+                f"got {window.start_s:g} s; reset() before another video"
+            )
+        self._start_s = window.start_s
+        settled = []
+        for name in self._names:
+            event = self._open.get(name)
+            if event and window.start_s > event.stop_s + self._gap_s + _ROUNDING_S:
+                settled += self._close(name)
+            if window.probabilities.get(name, np.nan) >= self._threshold:
+                self._open.setdefault(name, _OpenEvent(name, window)).add(window)
+        return settled
+
+    def finish(self) -> list[Event]:
+        """Return the events that are open at the end of the video, by time, and reset."""
+        settled = [event for name in self._names for event in self._close(name)]
+        self.reset()
+        return list(by_time(settled))
+
+    @property
+    def open_events(self) -> list[Event]:
+        """Events as they are by now that later windows may still extend."""
+        return [event.so_far() for event in self._open.values() if self._is_long(event)]
+
+    def _close(self, name: str) -> list[Event]:
+        event = self._open.pop(name, None)
+        return [event.so_far()] if event and self._is_long(event) else []
+
+    def _is_long(self, event: "_OpenEvent") -> bool:
+        return event.stop_s - event.start_s >= self._min_s - _ROUNDING_S
+
+
+@dataclass(slots=True)
+class _OpenEvent:
+    """An event that windows to come may extend; ``peak`` is its first window at first."""
+
+    name: str
+    peak: Window
+    start_s: float = field(init=False)
+    stop_s: float = -np.inf
+    windows: int = 0
+    people: dict[int, Person] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.start_s = self.peak.start_s
+
+    def add(self, window: Window) -> None:
+        self.windows += 1
+        self.stop_s = max(self.stop_s, window.stop_s)
+        if window.probabilities[self.name] > self.peak.probabilities[self.name]:
+            self.peak = window
+        for person in window.people:
+            known = self.people.get(person.track_id, person)
+            self.people[person.track_id] = known.joined(person)
+
+    def so_far(self) -> Event:
+        people = sorted(self.people.values(), key=lambda p: (-p.involvement, p.track_id))
+        return Event(
+            class_name=self.name,
+            start_s=self.start_s,
+            stop_s=self.stop_s,
+            peak_probability=self.peak.probabilities[self.name],
+            peak_s=round((self.peak.start_s + self.peak.stop_s) / 2, TIME_DIGITS),
+            windows=self.windows,
+            people=tuple(people),
+            streams=dict(self.peak.streams),
+        )
 
 
 def merge_windows(

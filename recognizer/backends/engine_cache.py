@@ -19,11 +19,12 @@ from typing import Any
 from recognizer.artifacts import sha256_file, write_json
 from recognizer.backends.network import ModelError
 from recognizer.config_models import TensorRTPoseSection
+from recognizer.installation import COMMAND
 
 SCHEMA, SCHEMA_VERSION = "recognizer.engine", 1
 SUFFIXES = (".engine", ".trt", ".plan")
-BUILD = "python main.py --mode deploy.tensorrt --set deploy.model=pose"
-EXPORT = "python main.py --mode deploy.export --set deploy.model=pose"
+BUILD = f"{COMMAND} --mode deploy.tensorrt --set deploy.model=pose"
+EXPORT = f"{COMMAND} --mode deploy.export --set deploy.model=pose"
 _FP16 = "_fp16"
 _GIB = 2**30
 _MAX_SIDECAR_BYTES = 2**20

@@ -19,13 +19,14 @@ from recognizer.config_models import (
     TorchPoseSection,
 )
 from recognizer.config_types import PoseKind
+from recognizer.installation import COMMAND
 
 METADATA_KEY = "recognizer"
 SCHEMA, SCHEMA_VERSION = "recognizer.pose", 1
 Kind = PoseKind
 PoseSection = OnnxPoseSection | TorchPoseSection | TensorRTPoseSection
 _MAX_TEXT = 2**16
-_EXPORT = "python main.py --mode deploy.export --set deploy.model=pose"
+_EXPORT = f"{COMMAND} --mode deploy.export --set deploy.model=pose"
 _SAME = 1e-6
 _SIDE = 8192  # pixels; a larger picture would not fit into memory
 _PRECISIONS = ("fp32", "fp16", "bf16", "int8")

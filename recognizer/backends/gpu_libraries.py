@@ -14,6 +14,7 @@ from pathlib import Path
 
 from recognizer.backends.cuda import driver_remedy, use_device
 from recognizer.backends.network import ModelError
+from recognizer.installation import INSTALLED, Runtime, install_command, pip_command
 
 logger = logging.getLogger(__name__)
 
@@ -26,12 +27,12 @@ _FILES = {
 _TENSORRT = re.compile(r"libnv(infer|onnxparser)")
 
 
-def install(runtime: str) -> str:
+def install(runtime: Runtime) -> str:
     """Return the command that brings a runtime set: gpu, tensorrt or openvino."""
-    return (
-        f"run `make setup RUNTIME={runtime}` (or: pip uninstall -y onnxruntime && "
-        f"pip install -r requirements/{runtime}.txt)"
-    )
+    if INSTALLED:
+        return f"run `{install_command(runtime)}`"
+    pip = f"pip uninstall -y onnxruntime && {pip_command(f'{runtime}.txt')}"
+    return f"run `{install_command(runtime)}` (or: {pip})"
 
 
 def preload(provider: str, device: str) -> None:

@@ -15,11 +15,12 @@ from recognizer.backends.gpu_libraries import install
 from recognizer.backends.network import ModelError
 from recognizer.config_models import OnnxImageOptions
 from recognizer.config_types import OnnxRuntimeOptions
+from recognizer.installation import Runtime, install_command
 
 Setting = str | int | bool
 CPU, CUDA = "CPUExecutionProvider", "CUDAExecutionProvider"
 TENSORRT, OPENVINO = "TensorrtExecutionProvider", "OpenVINOExecutionProvider"
-RUNTIMES = {CUDA: "gpu", TENSORRT: "tensorrt", OPENVINO: "openvino"}
+RUNTIMES: dict[str, Runtime] = {CUDA: "gpu", TENSORRT: "tensorrt", OPENVINO: "openvino"}
 """The runtime set that brings a provider."""
 
 
@@ -73,11 +74,11 @@ def choose_provider(
         providers = ((CPU, {"arena_extend_strategy": options.arena_extend_strategy}),)
     wanted = providers[0][0]
     if wanted not in available:
+        missing = install(RUNTIMES[wanted]) if wanted in RUNTIMES else f"run `{install_command()}`"
         raise ModelError(
             f"device: {options.device}, provider: {options.provider}: {wanted} is not in this ONNX "
             f"Runtime (it has {', '.join(available)})",
-            remedy=f"{install(RUNTIMES[wanted]) if wanted in RUNTIMES else 'run `make setup`'}, or "
-            "set device: cpu and provider: native",
+            remedy=f"{missing}, or set device: cpu and provider: native",
         )
     return ProviderChoice(providers)
 

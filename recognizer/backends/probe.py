@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from recognizer.backends.gpu_libraries import CUDA_TORCH
 from recognizer.backends.network import ModelError
+from recognizer.installation import install_training_command
 
 NETWORK = Path(__file__).with_name("probe.onnx")
 """One convolution, so that cuDNN is needed as well: 8 x 8 pixels, summed over 3 x 3."""
@@ -44,7 +45,7 @@ def probe_torch(options: Mapping[str, Any]) -> str:
     try:
         import torch
     except ImportError as error:
-        raise ModelError(f"torch: {error}", remedy="run `make setup-train`") from error
+        raise ModelError(f"torch: {error}", remedy=f"run `{install_training_command()}`") from error
     try:
         image = torch.ones((1, 1, _SIDE, _SIDE), device=device)
         kernel = torch.ones((1, 1, 3, 3), device=device)

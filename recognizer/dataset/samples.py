@@ -4,6 +4,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from recognizer.config import ScoringSection
+from recognizer.scoring.ranking import Involvement, Service, rank_people
 from recognizer.skeleton import NUM_KEYPOINTS
 from recognizer.types import NUM_MOVEMENTS, IntArray, PoseSequence, Sample
 
@@ -29,6 +31,29 @@ def choose_people(
     if len(ids) == 0:
         raise NobodyTrackedError("nobody was tracked")
     return ids
+
+
+def people_of(
+    clip: PoseSequence, service: Service, scoring: ScoringSection, num_person: int
+) -> tuple[IntArray, Involvement]:
+    """Return the people of a clip or window, (M,) ids, and the whole ranking behind them.
+
+    The samples to learn from and the windows of new video are made by this one function.
+
+    Args:
+        clip: tracked people.
+        service: how they are ranked.
+        scoring: the weights of the ranking.
+        num_person: people at most.
+
+    Raises:
+        NobodyTrackedError: nobody was tracked in it.
+
+    """
+    if not (clip.poses.track_ids >= 0).any():
+        raise NobodyTrackedError("nobody was tracked")
+    ranked = rank_people(clip, service, scoring)
+    return choose_people(clip, ranked.track_ids, num_person), ranked
 
 
 def build_sample(

@@ -4,10 +4,17 @@ A window is half-open: it holds the frames with ``start_s <= time_s < stop_s``. 
 spans from its first frame's time to one frame period after its last frame's.
 """
 
+from bisect import bisect_left
+from collections.abc import Iterator, Sequence
+from typing import TypeAlias
+
 import numpy as np
 
+from recognizer.sequences import join_sequences, require_follows, slice_frames
 from recognizer.types import PoseSequence
 
+Span: TypeAlias = tuple[float, float]  # start_s, stop_s
+TIME_DIGITS = 6  # of a window's start and stop
 # Times come from integer ticks divided by a clock rate and windows from sums of seconds;
 # both round. A microsecond is far below any frame period and far above the rounding.
 _ROUNDING_S = 1e-6
@@ -15,7 +22,7 @@ _ROUNDING_S = 1e-6
 
 def plan_windows(
     sequence: PoseSequence, length_s: float, stride_s: float | None = None
-) -> list[tuple[float, float]]:
+) -> list[Span]:
     """Return the windows (start_s, stop_s) that cover every frame of a video.
 
     Where frames remain, a last window is moved back so that it ends with the video. A video
@@ -33,29 +40,164 @@ def plan_windows(
             window, which would leave frames out.
 
     """
-    stride_s = length_s if stride_s is None else stride_s
-    if not 0 < stride_s <= length_s:
-        raise ValueError(
-            "windows: expected 0 < stride_s <= window_s, so that no frame is left out, got "
-            f"stride_s {stride_s:g} and window_s {length_s:g}"
-        )
+    planner = WindowPlanner(length_s, stride_s)
+    windows = [span for time_s in sequence.time_s.tolist() for span in planner.update(time_s)]
+    return windows + planner.finish(sequence.frame_period_s)
+
+
+def span_of(sequence: PoseSequence) -> Span:
+    """Return start and stop of a video, seconds; 0 and 0 for one without frames."""
     if len(sequence) == 0:
-        return []
+        return 0.0, 0.0
     begin = float(sequence.time_s[0])
-    end = begin + sequence.duration_s
-    if sequence.duration_s <= length_s + _ROUNDING_S:
-        return [(begin, end)]
-    whole = int((sequence.duration_s - length_s + _ROUNDING_S) / stride_s)
-    # Only windows near a frame: a hole of weeks in the clock must not make millions of them.
-    near = np.unique(((sequence.time_s - begin) / stride_s + _ROUNDING_S).astype(np.int64))
-    before = np.arange(int(np.ceil(length_s / stride_s)) + 1)
-    numbers = np.unique(near[:, None] - before)
-    numbers = numbers[(numbers >= 0) & (numbers <= whole)]
-    starts = [begin + float(k) * stride_s for k in numbers]
-    if frame_range(sequence, begin + whole * stride_s + length_s, end)[0] < len(sequence):
-        starts.append(end - length_s)
-    windows = [(start, start + length_s) for start in starts]
-    return [w for w in windows if np.diff(frame_range(sequence, *w))[0] > 0]
+    return begin, begin + sequence.duration_s
+
+
+class WindowPlanner:
+    """The windows of ``plan_windows``, each as soon as it is complete.
+
+    Args: as of ``plan_windows``, which tells the errors, too.
+
+    """
+
+    def __init__(self, length_s: float, stride_s: float | None = None) -> None:
+        stride_s = length_s if stride_s is None else stride_s
+        if not 0 < stride_s <= length_s:
+            raise ValueError(
+                "windows: expected 0 < stride_s <= window_s, so that no frame is left out, got "
+                f"stride_s {stride_s:g} and window_s {length_s:g}"
+            )
+        self._length_s, self._stride_s = length_s, stride_s
+        self.reset()
+
+    def reset(self) -> None:
+        """Start anew, as for another video."""
+        self._times: list[float] = []  # those from keep_s on
+        self._begin = 0.0
+        self._next = 0  # the number of the next window
+
+    @property
+    def keep_s(self) -> float:
+        """Time from which frames may belong to a window to come."""
+        return self._begin + float(max(self._next - 1, 0)) * self._stride_s - 2 * _ROUNDING_S
+
+    def update(self, time_s: float) -> Sequence[Span]:
+        """Take the time of the next frame; return the windows that end before it."""
+        if not self._times:
+            self._begin = time_s
+        closed: Sequence[Span] = ()
+        if time_s >= self._span(self._next)[1] - _ROUNDING_S:
+            closed = self._close(time_s)
+        self._times.append(time_s)
+        return closed
+
+    def finish(self, period_s: float) -> list[Span]:
+        """Return the windows that remain at the end of the video, and reset.
+
+        Args:
+            period_s: how long the last frame lasts, seconds.
+
+        """
+        if not self._times:
+            return []
+        remaining = list(self._remaining(self._times[-1] - self._begin + period_s))
+        self.reset()
+        return remaining
+
+    def _remaining(self, duration_s: float) -> Iterator[Span]:
+        begin, last_s, end = self._begin, self._times[-1], self._begin + duration_s
+        if duration_s <= self._length_s + _ROUNDING_S:
+            if self._next == 0:
+                yield begin, end
+            return
+        whole = int((duration_s - self._length_s + _ROUNDING_S) / self._stride_s)
+        latest = int((last_s - begin) / self._stride_s + _ROUNDING_S) + 1
+        for number in range(self._next, min(whole, latest) + 1):
+            if self._holds_frames(span := self._span(number)):
+                yield span
+        if last_s >= begin + whole * self._stride_s + self._length_s - _ROUNDING_S:
+            start = end - self._length_s
+            if self._holds_frames(span := (start, start + self._length_s)):
+                yield span
+
+    def _close(self, time_s: float) -> list[Span]:
+        closed = []
+        while (span := self._span(self._next))[1] - _ROUNDING_S <= time_s:
+            if self._holds_frames(span):
+                closed.append(span)
+            elif span[0] - _ROUNDING_S > self._times[-1]:  # a hole, perhaps of weeks
+                far = int((time_s - self._begin - self._length_s) / self._stride_s) - 1
+                self._next = max(self._next, far)
+            self._next += 1
+        del self._times[: bisect_left(self._times, self.keep_s, hi=len(self._times) - 1)]
+        return closed
+
+    def _span(self, number: int) -> Span:
+        start = self._begin + float(number) * self._stride_s
+        return start, start + self._length_s
+
+    def _holds_frames(self, span: Span) -> bool:
+        first, stop = (bisect_left(self._times, edge - _ROUNDING_S) for edge in span)
+        return stop > first
+
+
+class WindowCutter:
+    """The frames of each window of a stream, as soon as the window is complete.
+
+    A video that comes as one sequence gives views of it; of one that comes in parts only those are
+    kept that a window to come may need.
+
+    Args: as of ``plan_windows``.
+
+    """
+
+    def __init__(self, length_s: float, stride_s: float | None = None) -> None:
+        self._planner = WindowPlanner(length_s, stride_s)
+        self.reset()
+
+    def reset(self) -> None:
+        """Start anew, as for another video."""
+        self._planner.reset()
+        self._parts: list[PoseSequence] = []
+
+    def update(self, part: PoseSequence) -> Iterator[tuple[Span, PoseSequence]]:
+        """Take the next frames; return the windows that are complete, with their frames.
+
+        Raises:
+            ValueError: another picture size than before, or times that fall.
+
+        """
+        if not len(part):
+            return iter(())
+        if self._parts:
+            last = self._parts[-1]
+            require_follows(part, last.size_wh, float(last.time_s[-1]))
+        self._parts.append(part)
+        planner = self._planner
+        spans = [span for time_s in part.time_s.tolist() for span in planner.update(time_s)]
+        return self._cut(spans)
+
+    def finish(self) -> Iterator[tuple[Span, PoseSequence]]:
+        """Return the windows that remain at the end of the video, and reset."""
+        if not self._parts:
+            return iter(())
+        video = join_sequences(self._parts)
+        windows = _cut(video, self._planner.finish(video.frame_period_s))
+        self.reset()
+        return windows
+
+    def _cut(self, spans: list[Span]) -> Iterator[tuple[Span, PoseSequence]]:
+        if not spans:
+            return iter(())
+        windows = _cut(join_sequences(self._parts), spans)
+        keep_s = self._planner.keep_s
+        self._parts = [part for part in self._parts if part.time_s[-1] >= keep_s]
+        return windows
+
+
+def _cut(video: PoseSequence, spans: Sequence[Span]) -> Iterator[tuple[Span, PoseSequence]]:
+    rounded = ((round(start, TIME_DIGITS), round(stop, TIME_DIGITS)) for start, stop in spans)
+    return ((span, slice_sequence(video, *span)) for span in rounded)
 
 
 def frame_range(sequence: PoseSequence, start_s: float, stop_s: float) -> tuple[int, int]:
@@ -70,12 +212,4 @@ def slice_sequence(sequence: PoseSequence, start_s: float, stop_s: float) -> Pos
 
     The arrays of people are views of the whole video's, not copies.
     """
-    first, stop = frame_range(sequence, start_s, stop_s)
-    offsets = sequence.frame_offsets[first : stop + 1]
-    return PoseSequence(
-        sequence.poses[int(offsets[0]) : int(offsets[-1])],
-        offsets - offsets[0],
-        sequence.time_s[first:stop],
-        sequence.corrupt[first:stop],
-        sequence.size_wh,
-    )
+    return slice_frames(sequence, *frame_range(sequence, start_s, stop_s))

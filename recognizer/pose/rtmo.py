@@ -25,6 +25,7 @@ from recognizer.backends.network import (
     run_limit,
 )
 from recognizer.config_models import KEYPOINT_THRESHOLD
+from recognizer.config_types import PoseKind
 from recognizer.geometry import Letterbox
 from recognizer.pose.detector import LetterboxBatch
 from recognizer.skeleton import NUM_KEYPOINTS
@@ -47,6 +48,8 @@ class RtmoPose:
             not ``input_wh``.
 
     """
+
+    kind: PoseKind = "rtmo"
 
     def __init__(
         self, network: Network, settings: PoseSection, input_wh: tuple[int, int] | None = None

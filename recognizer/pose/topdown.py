@@ -25,6 +25,7 @@ from recognizer.backends.network import (
     run_limit,
 )
 from recognizer.config_models import TopDownSection
+from recognizer.config_types import PoseKind
 from recognizer.geometry import crop_affine, crop_to_image
 from recognizer.pose.detector import Boxes, Detector
 from recognizer.pose.heatmaps import decode_dark, decode_quarter_offset
@@ -49,6 +50,8 @@ class TopDownPose:
         ModelError: the network does not keep the contract.
 
     """
+
+    kind: PoseKind = "topdown"
 
     def __init__(
         self,

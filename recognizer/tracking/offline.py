@@ -1,6 +1,7 @@
 """People of a whole video: tracked forward and backward, joined, filled and kept in a clinch.
 
-Live inference sees only the past and uses ``Tracker`` alone; a file is known from both ends.
+A file is known from both ends. Of a stream ``online`` knows a little of what comes next, and does
+there what this does with a whole video.
 """
 
 from dataclasses import replace
@@ -14,13 +15,14 @@ from recognizer.types import PoseSequence
 
 
 def track_people(
-    sequence: PoseSequence, settings: TrackingSection, progress: Progress = iter
+    sequence: PoseSequence, settings: TrackingSection | None = None, progress: Progress = iter
 ) -> PoseSequence:
     """Return the people of a video with ids, and rows where they were missed for a while.
 
     Args:
         sequence: people of every frame; ids in them are ignored.
-        settings: the config's section, thresholds filled in for the kind of pose network.
+        settings: the config's section, thresholds filled in for the kind of pose network;
+            None: the defaults, for RTMO.
         progress: sees the frames as they are tracked, once forward and once backward.
 
     Returns:
@@ -28,12 +30,33 @@ def track_people(
         people who are not seen but known to be there.
 
     """
-    settings = settings.for_kind("rtmo")  # as the tracker does; no change where nothing is null
+    settings = (settings or TrackingSection()).for_kind(
+        "rtmo"
+    )  # as the tracker does; no change where nothing is null
     ids = track_forward(sequence, settings, progress)
+    tracked = replace(sequence, poses=sequence.poses.with_ids(ids))
+    return complete_tracks(link_tracks(tracked, settings, progress), settings)
+
+
+def link_tracks(
+    sequence: PoseSequence, settings: TrackingSection, progress: Progress = iter
+) -> PoseSequence:
+    """Return the same rows with the ids that only what comes later can tell.
+
+    Args:
+        sequence: people with the ids of ``Tracker``.
+        settings: the config's section.
+        progress: sees the frames as they are tracked backward.
+
+    """
     if settings.track_backward:
         backward = track_backward(sequence, settings, progress)
-        ids = adopt_backward(ids, backward, sequence.frame_of_row)
-    tracked = replace(sequence, poses=sequence.poses.with_ids(ids))
-    joined = join_tracks(tracked, settings.join_gap_s)
-    filled = fill_gaps(joined, settings.max_gap_s)
+        ids = adopt_backward(sequence.poses.track_ids, backward, sequence.frame_of_row)
+        sequence = replace(sequence, poses=sequence.poses.with_ids(ids))
+    return join_tracks(sequence, settings.join_gap_s)
+
+
+def complete_tracks(sequence: PoseSequence, settings: TrackingSection) -> PoseSequence:
+    """Return linked tracks with more rows, where people are not seen but known to be there."""
+    filled = fill_gaps(sequence, settings.max_gap_s)
     return keep_merged(filled, settings.merge_s, settings.new_track_thresh or 0.0)

@@ -25,6 +25,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from recognizer.config import TrackingSection
+from recognizer.config_types import PoseKind
 from recognizer.skeleton import NUM_KEYPOINTS
 from recognizer.tracking import matching, motion
 from recognizer.tracking.matching import Array, Rows
@@ -113,12 +114,14 @@ class Tracker:
     """Ids for the people of one camera, frame after frame; they start at 1.
 
     Args:
-        config: the config's section; thresholds that are null there are ByteTrack's own.
+        config: the config's section; None: the defaults.
+        kind: of the pose network whose thresholds stand in for those that are null in ``config``:
+            ByteTrack's own fit ``rtmo``.
 
     """
 
-    def __init__(self, config: TrackingSection) -> None:
-        self._config = config = config.for_kind("rtmo")
+    def __init__(self, config: TrackingSection | None = None, *, kind: PoseKind = "rtmo") -> None:
+        self._config = config = (config or TrackingSection()).for_kind(kind)
         self._high_thresh = config.track_high_thresh or 0.0
         self._new_thresh = config.new_track_thresh or 0.0
         self._uses_keypoints = config.keypoint_weight > 0

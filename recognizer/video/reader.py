@@ -62,14 +62,14 @@ class VideoReader:
     """
 
     def __init__(
-        self, path: Path, *, sample_fps: float | None = None, threads: int = 1,
+        self, path: str | Path, *, sample_fps: float | None = None, threads: int = 1,
         gpu: int | None = None,
     ) -> None:  # fmt: skip
         if sample_fps is not None and not 0 < sample_fps < float("inf"):
             raise ValueError(f"sample_fps: expected a number above 0 or None, got {sample_fps}")
         if threads < 1:
             raise ValueError(f"threads: expected 1 or more, got {threads}")
-        self.path = path
+        self.path = path = Path(path)
         self._sample_fps = sample_fps
         self._tally = Tally()
         self._scaled: Counter[str] = Counter()

@@ -65,12 +65,14 @@ class VideoWriter:
 
     """
 
-    def __init__(self, path: Path, size_wh: tuple[int, int], fps: float, *, crf: int = 23) -> None:
+    def __init__(
+        self, path: str | Path, size_wh: tuple[int, int], fps: float, *, crf: int = 23
+    ) -> None:
         if not all(0 < side <= _MAX_SIDE for side in size_wh):
             raise ValueError(f"size_wh: expected 1 to {_MAX_SIDE} pixels a side, got {size_wh}")
         if not 0 < fps <= 1000:
             raise ValueError(f"fps: expected a rate from 0 to 1000, got {fps}")
-        self.path = path
+        self.path = path = Path(path)
         self._size_wh = size_wh
         width, height = (side + side % 2 for side in size_wh)
         self._canvas = np.zeros((height, width, 3), np.uint8)

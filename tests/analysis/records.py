@@ -1,7 +1,8 @@
 """Records made by hand, for what only reads them."""
 
-from analysis.events import find_events
-from analysis.record import Person, Record, ServiceResult, Window
+from analysis.record import Record, ServiceResult
+from recognizer.action.events import find_events
+from recognizer.action.results import Person, Window
 
 CLASSES = {"fight": ["NonFight", "Fight"], "falldown": ["Normal", "Falldown"]}
 RULES = {"threshold": 0.5, "merge_gap_s": 0.0, "min_event_s": 0.0}

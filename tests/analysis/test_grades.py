@@ -8,8 +8,8 @@ import pytest
 
 from analysis import grades
 from analysis.grades import LYING, grade_events, lying_rules
-from analysis.record import Event
 from analysis.zones import Zone
+from recognizer.action.results import Event
 from recognizer.config import Config
 from recognizer.types import Poses, PoseSequence
 from tests.analysis.records import person

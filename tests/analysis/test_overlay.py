@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 
 from analysis.overlay import overlay_frames
-from analysis.record import Event
 from analysis.timeline import LANE_COLORS, LEGEND, LEGEND_RESTING, Lane, Timeline
 from analysis.zones import Zone
+from recognizer.action.results import Event
 from recognizer.draw import color_of
 from recognizer.text import TextStyle
 from recognizer.types import Poses, PoseSequence

@@ -10,7 +10,6 @@ import onnx
 import pytest
 from onnx import numpy_helper
 
-from analysis.events import find_events
 from analysis.record import SCHEMA_FILE, read_record, record_bytes, write_record
 from analysis.summary import (
     Found,
@@ -20,15 +19,15 @@ from analysis.summary import (
     summary_rows,
     write_summary,
 )
-from analysis.windows import WindowPlan, judge_windows
-from annotation.clips import people_of
 from annotation.workspace import Outcome
 from recognizer.action.classifier import Classifier
+from recognizer.action.events import find_events
+from recognizer.action.windows import WindowPlan, classify_windows
 from recognizer.artifacts import ArtifactError
 from recognizer.backends.network import ModelError
 from recognizer.config import Config
 from recognizer.config_action import ClassifierSection
-from recognizer.dataset.samples import build_sample
+from recognizer.dataset.samples import build_sample, people_of
 from recognizer.types import NUM_MOVEMENTS
 from tests.action.moving import FUSION, NUM_PERSON, joined_file
 from tests.analysis.classifiers import FEATURES
@@ -47,7 +46,7 @@ def classifier(tmp_path_factory):
 
 def judged(video, classifier):
     plan = WindowPlan("fight", 1.0, 0.5, 4)
-    return judge_windows(video, classifier, plan, Config().scoring)
+    return tuple(classify_windows([video], classifier, plan, Config().scoring))
 
 
 def moving(video):

@@ -5,9 +5,10 @@ from pathlib import Path
 
 import pytest
 
-from analysis.record import Event, Person, probability_text
+from analysis.record import probability_text
 from analysis.summary import COLUMNS, SHOWN, Found, event_lines, other_rule, summary_rows
 from annotation.workspace import Outcome
+from recognizer.action.results import Event, Person
 from tests.analysis.records import record, result, window
 
 RULES = {"fight": {"threshold": 0.5}, "falldown": {"threshold": 0.625}}

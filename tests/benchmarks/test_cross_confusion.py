@@ -29,7 +29,7 @@ def refused(tmp_path, monkeypatch, capsys):
         given = ["--events", table, "--out", tmp_path / "out", *arguments]
         return refusal(monkeypatch, capsys, cross_confusion.main, given)
 
-    monkeypatch.setattr(cross_confusion, "judge_windows", lambda *_: pytest.fail("judged"))
+    monkeypatch.setattr(cross_confusion, "classify_windows", lambda *_: pytest.fail("judged"))
     return line_of
 
 

@@ -6,6 +6,7 @@ import pytest
 
 import main
 from recognizer.config_file import ConfigError, load_config
+from recognizer.installation import SHIPPED_CONFIG
 
 torch = pytest.importorskip("torch")
 pytest.importorskip("mmaction")
@@ -86,9 +87,9 @@ def test_the_command_line_names_it(words, value):
     overrides = main._arguments(["--mode", "train.pose", *words]).overrides
     if value is None:
         with pytest.raises(ConfigError, match="resume"):
-            load_config(main.ROOT / "configs/config.yaml", overrides)
+            load_config(SHIPPED_CONFIG, overrides)
         return
-    assert load_config(main.ROOT / "configs/config.yaml", overrides).train.resume == value
+    assert load_config(SHIPPED_CONFIG, overrides).train.resume == value
 
 
 # --- which checkpoint ---------------------------------------------------------------

@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 
-from analysis.events import find_events
+from recognizer.action.events import find_events
 from tests.analysis.records import CLASSES, RULES, person, sliding, window
 
 

@@ -1,0 +1,150 @@
+"""Windows of tracked people, classified.
+
+A window's people are chosen and ranked by the function that made the training samples.
+"""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+
+import numpy as np
+
+from recognizer.action.classifier import Classifier
+from recognizer.action.results import PROBABILITY_DIGITS, Window, people_in
+from recognizer.backends.network import ModelError
+from recognizer.config import ScoringSection
+from recognizer.dataset.samples import NobodyTrackedError, build_sample, people_of
+from recognizer.dataset.windows import Span, WindowCutter
+from recognizer.scoring.ranking import Service
+from recognizer.types import PoseSequence
+
+MIN_FRAMES = 4
+_NO_LABEL = 0  # a sample needs a label; a classifier does not look at it
+_NORMAL = 0  # the label of the class that is no event
+
+
+@dataclass(frozen=True, slots=True)
+class WindowPlan:
+    """Which windows a video is cut into.
+
+    Attributes:
+        service: how people are ranked.
+        length_s: length of each, seconds.
+        stride_s: from one start to the next, seconds.
+        min_frames: windows with fewer frames are not classified.
+        views: test-time views whose probabilities are averaged with the window's own.
+
+    """
+
+    service: Service
+    length_s: float
+    stride_s: float
+    min_frames: int = MIN_FRAMES
+    views: tuple[str, ...] = ()
+
+    @classmethod
+    def of(
+        cls,
+        classifier: Classifier,
+        *,
+        stride_s: float | None = None,
+        min_frames: int = MIN_FRAMES,
+        views: Iterable[str] = (),
+    ) -> "WindowPlan":
+        """Return the windows for a classifier: of the length it was trained on.
+
+        Args:
+            classifier: the trained network.
+            stride_s: from one start to the next, seconds; None: half the length.
+            min_frames: windows with fewer frames are not classified.
+            views: names of ``views.VIEWS``.
+
+        Raises:
+            ValueError: a stride longer than the window.
+
+        """
+        length_s = classifier.window_s
+        if stride_s is not None and stride_s > length_s:
+            raise ValueError(
+                f"stride_s: expected at most the window of {classifier.service}, "
+                f"{length_s:g} s, got {stride_s:g}; frames between two windows would be lost"
+            )
+        stride_s = length_s / 2 if stride_s is None else stride_s
+        return cls(classifier.service, length_s, stride_s, min_frames, tuple(views))
+
+
+def classify_windows(
+    parts: Iterable[PoseSequence],
+    classifier: Classifier,
+    plan: WindowPlan | None = None,
+    scoring: ScoringSection | None = None,
+) -> Iterator[Window]:
+    """Yield every window of a video with its probabilities and its people, in order of time.
+
+    Args:
+        parts: the tracked video, whole or in parts that follow each other: ``[sequence]``, or
+            what ``recognizer.tracking.online.track_stream`` yields.
+        classifier: the trained network.
+        plan: the windows; None: as ``WindowPlan.of(classifier)``.
+        scoring: how people are ranked; None: by the default weights.
+
+    Raises:
+        ValueError: a stride longer than the window, or parts that do not follow each other.
+        ModelError: a classifier that gives no numbers.
+
+    """
+    plan = WindowPlan.of(classifier) if plan is None else plan
+    scoring = ScoringSection() if scoring is None else scoring
+    cutter = WindowCutter(plan.length_s, plan.stride_s)
+    for part in parts:
+        for span, cut in cutter.update(part):
+            yield classify_window(cut, span, classifier, plan, scoring)
+    for span, cut in cutter.finish():
+        yield classify_window(cut, span, classifier, plan, scoring)
+
+
+def classify_window(
+    cut: PoseSequence,
+    span: Span,
+    classifier: Classifier,
+    plan: WindowPlan,
+    scoring: ScoringSection,
+) -> Window:
+    """Return one window with its probabilities and its people.
+
+    Args:
+        cut: the frames in it.
+        span: its start and stop, seconds.
+        classifier: the trained network.
+        plan: of the window; its length and stride are not used.
+        scoring: how people are ranked.
+
+    Raises:
+        ModelError: a classifier that gives no numbers.
+
+    """
+    start, stop = span
+    if len(cut) < plan.min_frames:
+        return Window(start, stop, len(cut), "too_few_frames", {})
+    slots = classifier.facts.sample_people
+    try:
+        ids, ranked = people_of(cut, plan.service, scoring, slots)
+    except NobodyTrackedError:
+        normal, *others = classifier.classes
+        return Window(start, stop, len(cut), "nobody", {normal: 1.0, **dict.fromkeys(others, 0.0)})
+    sample = build_sample(cut, ids, slots, f"{start:.3f}-{stop:.3f} s", _NO_LABEL)
+    prediction = classifier.judge(sample, plan.views)
+    if not np.isfinite(prediction.probabilities).all():
+        raise ModelError(
+            f"{classifier.path}: the classifier gives numbers that are not finite (NaN); its file "
+            "is broken or was exported from a training that went wrong"
+        )
+    rounded = [round(float(value), PROBABILITY_DIGITS) for value in prediction.probabilities]
+    probabilities = dict(zip(classifier.classes, rounded, strict=True))
+    if prediction.nobody:  # tracked, but nothing of them is left in what the network sees
+        return Window(start, stop, len(cut), "nobody", probabilities)
+    streams = {
+        name: round(1 - float(values[_NORMAL]), PROBABILITY_DIGITS)
+        for name, values in prediction.streams.items()
+    }
+    people = people_in(cut, ids, ranked)
+    return Window(start, stop, len(cut), "judged", probabilities, people, streams)

@@ -1,0 +1,79 @@
+"""Read and write the project's files from their paths alone."""
+
+import contextlib
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from recognizer.artifacts import SCRATCH_FOLDER, read_poses, write_poses
+from recognizer.dataset.mmaction import read_split, write_split
+from recognizer.types import PoseSequence, Sample
+
+
+def load_poses(path: str | Path) -> PoseSequence:
+    """Return the poses of a video that stage 1 or 2, or ``save_poses``, has written (``.npz``).
+
+    Raises:
+        FileNotFoundError: no such file.
+        ArtifactError: damaged, hostile or of another kind.
+
+    """
+    sequence, _, _ = read_poses(Path(path))
+    return sequence
+
+
+def save_poses(
+    path: str | Path,
+    sequence: PoseSequence,
+    metadata: Mapping[str, Any] | None = None,
+    *,
+    small: bool = False,
+) -> None:
+    """Write the poses of a video, whole or not at all.
+
+    Args:
+        path: the ``.npz`` to make; its folder is made as well.
+        sequence: the poses.
+        metadata: what belongs to them, of which JSON can be made.
+        small: round them as ``recognizer.compact`` says: a third of the size.
+
+    Raises:
+        OSError: the disk is full, or the folder cannot be written.
+
+    """
+    with _scratch(Path(path)) as root:
+        write_poses(Path(path), root, sequence, metadata or {}, small=small)
+
+
+def load_samples(path: str | Path) -> list[Sample]:
+    """Return the samples of a pickle of stage 3, as mmaction2 reads them; nothing is executed.
+
+    Raises:
+        FileNotFoundError: no such file.
+        ArtifactError: damaged, hostile, or a sample that is not as it should be.
+
+    """
+    return read_split(Path(path))
+
+
+def save_samples(path: str | Path, samples: Iterable[Sample]) -> int:
+    """Write a pickle that mmaction2 trains on, whole or not at all; return how many samples.
+
+    Raises:
+        ValueError: two samples of the same name.
+        OSError: the disk is full, or the folder cannot be written.
+
+    """
+    with _scratch(Path(path)) as root:
+        return write_split(Path(path), root, samples)
+
+
+@contextlib.contextmanager
+def _scratch(path: Path) -> Iterator[Path]:
+    """Give the folder that takes unfinished files, and remove what it was given for that."""
+    root = path.absolute().parent
+    try:
+        yield root
+    finally:
+        with contextlib.suppress(OSError):  # not empty: another writer is at work
+            (root / SCRATCH_FOLDER).rmdir()

@@ -1,0 +1,57 @@
+"""Where the program's own files are, in a checkout of the repository or in an installed wheel.
+
+A wheel carries main.py, its modes, ``configs/``, ``requirements/`` and ``samples/models/`` in the
+folder ``recognizer/program``, laid out as in the repository, so that site-packages gets one name.
+"""
+
+import shlex
+from pathlib import Path
+from typing import Literal
+
+Runtime = Literal["cpu", "gpu", "tensorrt", "openvino"]
+ONNX_RUNTIMES: dict[str, Runtime] = {
+    "onnxruntime": "cpu",
+    "onnxruntime-gpu": "gpu",
+    "onnxruntime-openvino": "openvino",
+}
+"""The packages that hold the module onnxruntime, each with the list that pins it."""
+
+_PACKAGE = Path(__file__).resolve().parent
+_PROGRAM = _PACKAGE / "program"
+INSTALLED = (_PROGRAM / "main.py").is_file()
+"""Whether this is an installed wheel; False: a checkout, or an editable install of one."""
+FILES = _PROGRAM if INSTALLED else _PACKAGE.parent
+"""The folder of what ships with the code: main.py, configs/, requirements/, samples/."""
+PROJECT = Path.cwd() if INSTALLED else _PACKAGE.parent
+"""The folder that the defaults of data, weights and results are in."""
+SHIPPED_CONFIG = FILES / "configs" / "config.yaml"
+REQUIREMENTS = FILES / "requirements"
+COMMAND = "recognizer" if INSTALLED else "python main.py"
+"""How messages call the program."""
+CALL = COMMAND.removeprefix("python ")
+"""The same in usage lines."""
+
+
+def pip_command(name: str, flags: str = "") -> str:
+    """Return the command that installs a list of ``requirements/``."""
+    path = str(REQUIREMENTS / name) if INSTALLED else f"requirements/{name}"
+    return f"pip install {flags}-r {shlex.quote(path)}"
+
+
+PIP_TRAINING = f"{pip_command('training.txt')} && {pip_command('openmmlab.txt', '--no-deps ')}"
+"""What training needs besides; the packages of OpenMMLab pin what does not build today."""
+
+
+def install_command(runtime: Runtime = "cpu") -> str:
+    """Return the command that installs what runs networks on a device.
+
+    The three packages of ONNX Runtime hold one module, so that all of them go first.
+    """
+    if INSTALLED:
+        return f"pip uninstall -y {' '.join(ONNX_RUNTIMES)} && {pip_command(f'{runtime}.txt')}"
+    return "make setup" if runtime == "cpu" else f"make setup RUNTIME={runtime}"
+
+
+def install_training_command() -> str:
+    """Return the command that installs what training needs besides."""
+    return PIP_TRAINING if INSTALLED else "make setup-train"

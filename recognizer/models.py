@@ -1,0 +1,220 @@
+"""Open a network from its file alone: no config file, defaults for all the rest.
+
+A name without a folder is looked for beside the shell, then where ``models.fetch`` puts files
+(``weights/``), then among the classifiers that ship with the program.
+"""
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TypeAlias, overload
+
+import numpy as np
+
+from recognizer.action.classifier import Classifier
+from recognizer.backends.engine_cache import SUFFIXES as ENGINES
+from recognizer.backends.network import ModelError
+from recognizer.backends.pose_kind import read_kind
+from recognizer.config_action import ClassifierSection
+from recognizer.config_models import ModelsSection, PoseEstimationSection
+from recognizer.config_types import PoseKind
+from recognizer.installation import FILES
+from recognizer.model_files import fetch_hint
+from recognizer.movement import MovementMeter
+from recognizer.openmmlab import find_pose_config
+from recognizer.pose.estimator import PoseModel, VideoPose
+from recognizer.pose.estimator import open_pose_model as open_network
+from recognizer.pose.stream import infer, with_movement
+from recognizer.types import Frame, Image, ImageArray, Poses
+from recognizer.video.array_image import ArrayImage
+
+PathLike: TypeAlias = str | os.PathLike[str]
+Picture: TypeAlias = Frame | Image | ImageArray
+DETECTOR = "yolox_nano.onnx"
+
+
+class PoseEstimator:
+    """A pose model that is shown the frames of one video after another, or single pictures.
+
+    It keeps what it needs of earlier frames: use one for each video at a time. ``Frame`` objects
+    are taken as the next frames of the video; arrays (H, W, 3) uint8 BGR as single pictures.
+
+    Args:
+        model: the network.
+        kind: what it is; ``Tracker(kind=...)`` has the thresholds that fit.
+        movement: measure the movement inside people's boxes, which classifiers may use.
+
+    """
+
+    def __init__(self, model: PoseModel, kind: PoseKind, *, movement: bool = True) -> None:
+        self.kind = kind
+        self._model, self._has_movement = model, movement
+        self.reset()
+
+    def reset(self) -> None:
+        """Forget the frames before, as for another video."""
+        self._video = self.for_video()
+        self._meter = MovementMeter() if self._has_movement else None
+        self._time_s: float | None = None
+
+    def for_video(self) -> VideoPose:
+        """Return the network alone for one video, as ``PoseModel.for_video``."""
+        return self._model.for_video()
+
+    @overload
+    def __call__(self, images: Picture) -> Poses: ...
+
+    @overload
+    def __call__(self, images: Sequence[Picture]) -> list[Poses]: ...
+
+    def __call__(self, images: Picture | Sequence[Picture]) -> Poses | list[Poses]:
+        """Return the people of a picture, or of each of several, in pixels.
+
+        Args:
+            images: the next frame of the video or a single picture, or a list of these.
+
+        Raises:
+            ValueError: a frame that was taken before the last one, or an array of another form.
+            ModelError: a network that gives NaN.
+
+        """
+        if not isinstance(images, Sequence):
+            return self._estimate([images])[0]
+        return self._estimate(list(images))
+
+    def _estimate(self, pictures: list[Picture]) -> list[Poses]:
+        frames = [one for one in pictures if isinstance(one, Frame)]
+        if len(frames) < len(pictures):
+            return self._model([_image(one) for one in pictures])
+        for frame in frames:
+            self._advance(frame)
+        estimated, meter = infer(self._video, frames), self._meter
+        if meter is None:
+            return estimated
+        pairs = zip(frames, estimated, strict=True)
+        return [with_movement(meter, frame, poses) for frame, poses in pairs]
+
+    def _advance(self, frame: Frame) -> None:
+        before = self._time_s
+        if before is not None and frame.time_s < before:
+            raise ValueError(
+                f"frame {frame.index}: expected a time not before the last frame's ({before:g} s), "
+                f"got {frame.time_s:g} s; call reset() before another video"
+            )
+        self._time_s = frame.time_s
+
+
+def _image(picture: Picture) -> Image:
+    if isinstance(picture, Frame):
+        return picture.image
+    return ArrayImage(picture) if isinstance(picture, np.ndarray) else picture
+
+
+def open_pose_model(
+    path: PathLike,
+    *,
+    detector: PathLike = DETECTOR,
+    config: PathLike | None = None,
+    device: str | None = None,
+    threads: int | None = None,
+    movement: bool = True,
+) -> PoseEstimator:
+    """Open a pose network; its file says what it is and what runs it.
+
+    Args:
+        path: RTMO or a top-down network: ``.onnx`` (ONNX Runtime), an engine (TensorRT) or, with
+            ``config``, ``.pth`` (torch).
+        detector: the person detector in front of a top-down network; not used by RTMO.
+        config: the mmpose config of a ``.pth``.
+        device: ``cpu`` or ``cuda:N``; None: ``cpu``, for an engine ``cuda:0``.
+        threads: CPU threads; None: one for each core of this process.
+        movement: as of ``PoseEstimator``.
+
+    Raises:
+        FileNotFoundError: no such file; the message lists where it was looked for.
+        ModelError: a file of another kind, a damaged one, or a device that is not here.
+        ValueError: a device that is neither ``cpu`` nor ``cuda:N``.
+
+    """
+    file = find_model(path, "pose: expected a pose network")
+    files, settings = {"pose": file}, _settings(file, device)
+    if settings.inference_mode == "pth":
+        if config is None:
+            raise ModelError(
+                f"{file}: a checkpoint runs by its mmpose config, got none; give config=<file>, or "
+                "an ONNX file that --mode deploy.export makes of it"
+            )
+        files["config"] = find_pose_config(str(config))
+    kind = read_kind(settings, files)
+    if kind == "topdown":
+        files["detector"] = find_model(detector, "detector: expected a person detector")
+    model = open_network(settings, files, threads=_cores() if threads is None else threads)
+    return PoseEstimator(model, kind, movement=movement)
+
+
+def _settings(file: Path, device: str | None) -> PoseEstimationSection:
+    if file.suffix in ENGINES:
+        mode, device = "tensorrt", device or "cuda:0"
+    else:
+        mode, device = "pth" if file.suffix == ".pth" else "onnx", device or "cpu"
+    detector = {"device": device} if mode != "pth" else {}
+    return PoseEstimationSection.model_validate(
+        {"inference_mode": mode, mode: {"device": device}, "topdown": {"detector": detector}}
+    )
+
+
+def open_classifier(
+    path: PathLike,
+    *,
+    threshold: float | None = None,
+    device: str = "cpu",
+    threads: int | None = None,
+) -> Classifier:
+    """Open a classifier of fights or falls, such as ``fight.onnx``, which ships with the program.
+
+    Args:
+        path: an ONNX file that ``deploy.export`` made.
+        threshold: probability from which a window counts; None: the one in the file.
+        device: ``cpu`` or ``cuda:N``.
+        threads: as of ``open_pose_model``.
+
+    Raises:
+        FileNotFoundError, ModelError, ValueError: as ``open_pose_model``.
+
+    """
+    section = ClassifierSection.model_validate(
+        {"model_path": str(path), "threshold": threshold, "device": device}
+    )
+    return Classifier(find_model(path), section, _cores() if threads is None else threads)
+
+
+def model_folders() -> list[Path]:
+    """Return the folders in which a name is looked for that is not found beside the shell."""
+    return [*ModelsSection().weights_dirs, FILES / "samples" / "models"]
+
+
+def find_model(path: PathLike, expected: str = "expected a network") -> Path:
+    """Return the file of a network.
+
+    Args:
+        path: the file, or its name.
+        expected: begins the message where there is none.
+
+    Raises:
+        FileNotFoundError: there is none; the message lists where it was looked for.
+
+    """
+    named = Path(path).expanduser()
+    places = [named]
+    if not named.is_absolute():
+        places += [folder / named for folder in model_folders()]
+    for place in places:
+        if place.is_file():
+            return place.absolute()
+    looked = ", ".join(str(place.absolute()) for place in places)
+    hint = fetch_hint(str(path), "models.pose_estimation.onnx.model_path")
+    raise FileNotFoundError(f"{expected} {str(path)!r}, found none at {looked}{hint}")
+
+
+def _cores() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 1

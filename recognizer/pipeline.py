@@ -1,0 +1,299 @@
+"""Find the events of a video: frames -> poses -> tracks -> windows -> events, as they come.
+
+Every stage is an iterator over parts of the video (``PoseSequence``) that later stages pull from,
+so that memory does not grow with the video, nothing is written, and an event is there as soon as no
+later frame can change it:
+
+    frames --estimate_poses--> parts --track_stream--> tracked parts --detect_events--> events
+
+An analysis of files (mode ``inference.analysis``) shares everything from the windows on, and so
+gives equal windows and events for equal tracks. Its tracks are those of ``tracking.offline``, which
+knows the whole video; here they are those of ``tracking.online``, which looks ``look_ahead_s``
+ahead. With an infinite look-ahead both are equal. Who lies for long, and zones, are graded by the
+analysis alone: that needs the whole video.
+"""
+
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import ExitStack, closing
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TypeAlias
+
+from recognizer.action.classifier import Classifier
+from recognizer.action.events import EventMerger
+from recognizer.action.results import Event, Person, Window
+from recognizer.action.windows import MIN_FRAMES, WindowPlan, classify_window
+from recognizer.backends.pose_kind import read_kind
+from recognizer.config import Config, ScoringSection, TrackingSection
+from recognizer.config_action import ClassifierSection
+from recognizer.config_models import PoseEstimationSection
+from recognizer.dataset.windows import WindowCutter
+from recognizer.models import find_model, model_folders
+from recognizer.movement import MovementMeter
+from recognizer.pose.estimator import PoseModel, open_pose_model
+from recognizer.pose.stream import estimate_poses
+from recognizer.tracking.online import LOOK_AHEAD_S, track_stream
+from recognizer.types import Frame, PoseSequence
+from recognizer.video.prefetch import prefetch
+from recognizer.video.reader import VideoReader
+
+__all__ = [
+    "Event", "EventDetector", "Person", "PipelineSettings", "Window", "detect_events",
+    "estimate_poses", "find_events", "track_stream",
+]  # fmt: skip
+
+PathLike: TypeAlias = str | Path
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PipelineSettings:
+    """How events are found in a video; the defaults are those of configs/config.yaml.
+
+    Attributes:
+        pose: how a pose network that is given as a file is run.
+        tracking: how people keep their ids.
+        scoring: how people are ranked.
+        stride_s: from one window to the next, seconds; None: half a window.
+        min_frames: windows with fewer frames are not classified.
+        views: test-time views whose probabilities are averaged, of ``action.views.VIEWS``.
+        threshold: probability from which a window counts; None: the one in the classifier's file.
+        merge_gap_s: windows above the threshold at most this far apart are one event, seconds.
+        min_event_s: shorter events are dropped, seconds.
+        look_ahead_s: how far ahead tracks are known, seconds; events come so much later.
+            Infinity: the whole video, with its poses in memory.
+        batch_size: frames that the pose network sees at once; for a live camera, 1.
+        sample_fps: frames per second that are looked at; None: all.
+        threads: of the decoder and the pose network; from 2 on, decoding runs beside the network.
+
+    Raises:
+        ValueError: a number out of its range.
+
+    """
+
+    pose: PoseEstimationSection = field(default_factory=PoseEstimationSection)
+    tracking: TrackingSection = field(default_factory=TrackingSection)
+    scoring: ScoringSection = field(default_factory=ScoringSection)
+    stride_s: float | None = None
+    min_frames: int = MIN_FRAMES
+    views: tuple[str, ...] = ()
+    threshold: float | None = None
+    merge_gap_s: float = 1.0
+    min_event_s: float = 0.0
+    look_ahead_s: float = LOOK_AHEAD_S
+    batch_size: int = 8
+    sample_fps: float | None = None
+    threads: int = 1
+
+    def __post_init__(self) -> None:
+        """Check what no stage checks before its first frame."""
+        limits = {
+            "stride_s": 0.02, "min_frames": 1, "threshold": 0, "merge_gap_s": 0, "min_event_s": 0,
+            "look_ahead_s": 0, "batch_size": 1, "threads": 1,
+        }  # fmt: skip
+        for name, least in limits.items():
+            value = getattr(self, name)
+            if value is not None and not value >= least:
+                raise ValueError(f"{name}: expected {least} or more, got {value}")
+        if self.threshold is not None and self.threshold > 1:
+            raise ValueError(f"threshold: expected at most 1, got {self.threshold}")
+
+    @classmethod
+    def from_config(cls, config: Config) -> "PipelineSettings":
+        """Return the settings of a config file; a classifier's threshold is its own section's."""
+        inference, annotation = config.inference, config.annotation
+        return cls(
+            pose=config.models.pose_estimation,
+            tracking=config.tracking,
+            scoring=config.scoring,
+            stride_s=inference.stride_s,
+            min_frames=config.dataset.min_frames,
+            views=tuple(inference.views),
+            merge_gap_s=inference.merge_gap_s,
+            min_event_s=inference.min_event_s,
+            batch_size=annotation.batch_size,
+            sample_fps=annotation.sample_fps,
+        )
+
+
+def find_events(
+    video: PathLike | Iterable[Frame],
+    *classifiers: PathLike | Classifier,
+    pose: PathLike | PoseModel,
+    settings: PipelineSettings | None = None,
+) -> Iterator[Event]:
+    """Yield the events of a video, each as soon as no later frame can change it.
+
+    Networks are opened now, the video when the first event is asked for.
+
+    Args:
+        video: a file, or frames of one camera in order of time.
+        classifiers: classifier files (``.onnx``) or opened ones; each is asked for its own events.
+        pose: the pose network's file (``.onnx``), or an opened model. A top-down network's file
+            needs the detector that ``settings.pose`` names, beside it or beside the shell.
+        settings: None: the defaults.
+
+    Yields:
+        Events in the order in which they are settled; of the grade ``fall`` for falls.
+
+    Raises:
+        FileNotFoundError: no such file.
+        ModelError: a file of another kind, or a network that gives NaN.
+        VideoError: a video that cannot be read.
+        ValueError: no classifier, a stride longer than a window, or frames whose time falls or
+            whose size changes.
+
+    """
+    settings = PipelineSettings() if settings is None else settings
+    if not classifiers:
+        raise ValueError("classifiers: expected one or more classifier files, got none")
+    detectors = [EventDetector(_classifier(one, settings), settings) for one in classifiers]
+    model = _pose_model(pose, settings) if isinstance(pose, str | Path) else pose
+    return _find_events(video, detectors, model, settings)
+
+
+def detect_events(
+    tracked: Iterable[PoseSequence], detectors: Iterable["EventDetector"]
+) -> Iterator[Event]:
+    """Yield the events of a tracked video; every detector is asked for each part in turn.
+
+    Args:
+        tracked: the video, whole or in parts that follow each other.
+        detectors: fresh ones, or after ``reset``.
+
+    Raises:
+        ValueError: parts that do not follow each other.
+        ModelError: a classifier that gives no numbers.
+
+    """
+    detectors = list(detectors)
+    for part in tracked:
+        for detector in detectors:
+            yield from detector.update(part)
+    for detector in detectors:
+        yield from detector.finish()
+
+
+class EventDetector:
+    """Windows and events of one classifier in a stream of tracked people.
+
+    Args:
+        classifier: the trained network.
+        settings: windows, ranking and events; what belongs to poses and tracks is not used.
+        on_window: called with each window as it is classified.
+
+    Raises:
+        ValueError: a stride longer than the window.
+
+    """
+
+    def __init__(
+        self,
+        classifier: Classifier,
+        settings: PipelineSettings | None = None,
+        on_window: Callable[[Window], None] = lambda window: None,
+    ) -> None:
+        settings = PipelineSettings() if settings is None else settings
+        self.classifier = classifier
+        self._plan = WindowPlan.of(
+            classifier,
+            stride_s=settings.stride_s, min_frames=settings.min_frames, views=settings.views,
+        )  # fmt: skip
+        self._scoring, self._on_window = settings.scoring, on_window
+        self._cutter = WindowCutter(self._plan.length_s, self._plan.stride_s)
+        threshold = classifier.threshold if settings.threshold is None else settings.threshold
+        self._merger = EventMerger(
+            classifier.classes,
+            threshold=threshold, merge_gap_s=settings.merge_gap_s, min_event_s=settings.min_event_s,
+        )  # fmt: skip
+
+    def reset(self) -> None:
+        """Forget everything, as for another video."""
+        self._cutter.reset()
+        self._merger.reset()
+
+    def update(self, part: PoseSequence) -> list[Event]:
+        """Take the next frames; return the events that are settled now.
+
+        Raises:
+            ValueError: another picture size than before, or times that fall.
+            ModelError: a classifier that gives no numbers.
+
+        """
+        return self._merge(self._cutter.update(part))
+
+    def finish(self) -> list[Event]:
+        """Return the events that are left at the end of the video, and reset."""
+        last = self._merge(self._cutter.finish())
+        return last + self._graded(self._merger.finish())
+
+    @property
+    def open_events(self) -> list[Event]:
+        """Events as they are by now that later windows may still extend: for an early alarm."""
+        return self._graded(self._merger.open_events)
+
+    def _merge(self, windows: Iterable[tuple[tuple[float, float], PoseSequence]]) -> list[Event]:
+        settled = []
+        for span, cut in windows:
+            window = classify_window(cut, span, self.classifier, self._plan, self._scoring)
+            self._on_window(window)
+            settled += self._merger.update(window)
+        return self._graded(settled)
+
+    def _graded(self, events: Iterable[Event]) -> list[Event]:
+        if self.classifier.service != "falldown":
+            return list(events)
+        return [replace(event, grade="fall") for event in events]
+
+
+def _find_events(
+    video: PathLike | Iterable[Frame],
+    detectors: list[EventDetector],
+    model: PoseModel,
+    settings: PipelineSettings,
+) -> Iterator[Event]:
+    has_movement = any(one.classifier.facts.movement is not None for one in detectors)
+    tracking = settings.tracking.for_kind(getattr(model, "kind", "rtmo"))
+    with ExitStack() as stack:
+        poses = estimate_poses(
+            _frames(video, settings, stack),
+            model.for_video(),
+            batch_size=settings.batch_size,
+            meter=MovementMeter() if has_movement else None,
+        )
+        yield from detect_events(track_stream(poses, tracking, settings.look_ahead_s), detectors)
+
+
+def _frames(
+    video: PathLike | Iterable[Frame], settings: PipelineSettings, stack: ExitStack
+) -> Iterable[Frame]:
+    if not isinstance(video, str | Path):
+        return video
+    reader = VideoReader(Path(video), sample_fps=settings.sample_fps, threads=settings.threads)
+    stack.enter_context(reader)
+    if settings.threads == 1:
+        return reader
+    return stack.enter_context(closing(prefetch(reader, 2 * settings.batch_size)))
+
+
+def _classifier(given: PathLike | Classifier, settings: PipelineSettings) -> Classifier:
+    if isinstance(given, Classifier):
+        return given
+    section = ClassifierSection(model_path=str(given))
+    return Classifier.open(section, model_folders(), settings.threads)
+
+
+def _pose_model(given: PathLike, settings: PipelineSettings) -> PoseModel:
+    file = find_model(given, "pose: expected a pose network")
+    files = {"pose": file}
+    if read_kind(settings.pose, files) == "topdown":
+        name = Path(settings.pose.topdown.detector.model_path).expanduser()
+        places = [name, *(folder / name for folder in (file.parent, *model_folders()))]
+        detector = next((place for place in places if place.is_file()), None)
+        if detector is None:
+            looked = ", ".join(str(place.absolute()) for place in places)
+            raise FileNotFoundError(
+                f"pose: {file} sees one person at a time and needs a person detector; found none "
+                f"at {looked}; put one there, or name it in settings.pose.topdown.detector"
+            )
+        files["detector"] = detector
+    return open_pose_model(settings.pose, files, threads=settings.threads)

@@ -1,0 +1,54 @@
+"""Build the wheel: the part of its metadata that comes from the lists in requirements/."""
+
+from pathlib import Path
+
+from setuptools import find_packages, setup
+
+ROOT = Path(__file__).resolve().parent
+EXTRAS = {
+    "train": "training.txt",
+    "gpu": "gpu.txt",
+    "tensorrt": "tensorrt.txt",
+    "openvino": "openvino.txt",
+}
+PROGRAM = "recognizer.program"  # the repository's layout inside the wheel: recognizer.installation
+MODES = ("annotation*", "analysis*", "training*", "deploy*")
+
+
+def requirements(name: str) -> list[str]:
+    """Return the requirements of a list and of those that it includes by ``-r``."""
+    found: list[str] = []
+    for line in (ROOT / "requirements" / name).read_text(encoding="utf-8").splitlines():
+        text = line.partition("#")[0].strip()
+        if text.startswith("-r "):
+            found += requirements(text.removeprefix("-r ").strip())
+        elif text:
+            found.append(text)
+    return found
+
+
+BASE = requirements("cpu.txt")
+LISTS = ("base", "cpu", "gpu", "openmmlab", "openvino", "tensorrt", "training")
+DATA = {
+    "configs": ["*.yaml", "**/*.py"],
+    "requirements": [f"{name}.txt" for name in LISTS],
+    "samples.models": ["*"],
+}
+setup(
+    packages=[
+        *find_packages(str(ROOT), include=["recognizer", "recognizer.*"]),
+        *(f"{PROGRAM}.{name}" for name in find_packages(str(ROOT), include=MODES)),
+        *(f"{PROGRAM}.{name}" for name in DATA),
+    ],
+    py_modules=[f"{PROGRAM}.main"],
+    package_dir={"recognizer": "recognizer", PROGRAM: "."},
+    package_data={
+        "": ["py.typed", "*.onnx", "*.json"],
+        **{f"{PROGRAM}.{name}": patterns for name, patterns in DATA.items()},
+    },
+    install_requires=BASE,
+    extras_require={
+        extra: [line for line in requirements(name) if line not in BASE]
+        for extra, name in EXTRAS.items()
+    },
+)
