@@ -13,11 +13,12 @@ ahead. With an infinite look-ahead both are equal. Who lies for long, and zones,
 analysis alone: that needs the whole video.
 """
 
+import os
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, closing
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TypeAlias
+from typing import Protocol, TypeAlias
 
 from recognizer.action.classifier import Classifier
 from recognizer.action.events import EventMerger
@@ -30,7 +31,7 @@ from recognizer.config_models import PoseEstimationSection
 from recognizer.dataset.windows import WindowCutter
 from recognizer.models import find_model, model_folders
 from recognizer.movement import MovementMeter
-from recognizer.pose.estimator import PoseModel, open_pose_model
+from recognizer.pose.estimator import PoseModel, VideoPose, open_pose_model
 from recognizer.pose.stream import estimate_poses
 from recognizer.tracking.online import LOOK_AHEAD_S, track_stream
 from recognizer.types import Frame, PoseSequence
@@ -42,7 +43,18 @@ __all__ = [
     "estimate_poses", "find_events", "track_stream",
 ]  # fmt: skip
 
-PathLike: TypeAlias = str | Path
+PathLike: TypeAlias = str | os.PathLike[str]
+
+
+class PoseSource(Protocol):
+    """A pose model of which a fresh one can be had for each video, such as a ``PoseModel``.
+
+    An attribute ``kind`` (``rtmo``, ``topdown``) tells which of the tracker's thresholds fit.
+    """
+
+    def for_video(self) -> VideoPose:
+        """Return the model for one video."""
+        ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -118,7 +130,7 @@ class PipelineSettings:
 def find_events(
     video: PathLike | Iterable[Frame],
     *classifiers: PathLike | Classifier,
-    pose: PathLike | PoseModel,
+    pose: PathLike | PoseSource,
     settings: PipelineSettings | None = None,
 ) -> Iterator[Event]:
     """Yield the events of a video, each as soon as no later frame can change it.
@@ -147,7 +159,7 @@ def find_events(
     if not classifiers:
         raise ValueError("classifiers: expected one or more classifier files, got none")
     detectors = [EventDetector(_classifier(one, settings), settings) for one in classifiers]
-    model = _pose_model(pose, settings) if isinstance(pose, str | Path) else pose
+    model = _pose_model(pose, settings) if isinstance(pose, str | os.PathLike) else pose
     return _find_events(video, detectors, model, settings)
 
 
@@ -248,7 +260,7 @@ class EventDetector:
 def _find_events(
     video: PathLike | Iterable[Frame],
     detectors: list[EventDetector],
-    model: PoseModel,
+    model: PoseSource,
     settings: PipelineSettings,
 ) -> Iterator[Event]:
     has_movement = any(one.classifier.facts.movement is not None for one in detectors)
@@ -266,7 +278,7 @@ def _find_events(
 def _frames(
     video: PathLike | Iterable[Frame], settings: PipelineSettings, stack: ExitStack
 ) -> Iterable[Frame]:
-    if not isinstance(video, str | Path):
+    if not isinstance(video, str | os.PathLike):
         return video
     reader = VideoReader(Path(video), sample_fps=settings.sample_fps, threads=settings.threads)
     stack.enter_context(reader)

@@ -11,7 +11,7 @@ from typing import TypeAlias
 import numpy as np
 
 from recognizer.sequences import join_sequences, require_follows, slice_frames
-from recognizer.types import PoseSequence
+from recognizer.types import PoseSequence, TimeArray
 
 Span: TypeAlias = tuple[float, float]  # start_s, stop_s
 TIME_DIGITS = 6  # of a window's start and stop
@@ -159,6 +159,8 @@ class WindowCutter:
         """Start anew, as for another video."""
         self._planner.reset()
         self._parts: list[PoseSequence] = []
+        self._period = MedianPeriod()
+        self._is_whole = True  # nothing of the video was dropped
 
     def update(self, part: PoseSequence) -> Iterator[tuple[Span, PoseSequence]]:
         """Take the next frames; return the windows that are complete, with their frames.
@@ -173,6 +175,7 @@ class WindowCutter:
             last = self._parts[-1]
             require_follows(part, last.size_wh, float(last.time_s[-1]))
         self._parts.append(part)
+        self._period.add(part.time_s)
         planner = self._planner
         spans = [span for time_s in part.time_s.tolist() for span in planner.update(time_s)]
         return self._cut(spans)
@@ -182,7 +185,8 @@ class WindowCutter:
         if not self._parts:
             return iter(())
         video = join_sequences(self._parts)
-        windows = _cut(video, self._planner.finish(video.frame_period_s))
+        period_s = video.frame_period_s if self._is_whole else self._period.median_s
+        windows = _cut(video, self._planner.finish(period_s))
         self.reset()
         return windows
 
@@ -191,8 +195,37 @@ class WindowCutter:
             return iter(())
         windows = _cut(join_sequences(self._parts), spans)
         keep_s = self._planner.keep_s
-        self._parts = [part for part in self._parts if part.time_s[-1] >= keep_s]
+        kept = [part for part in self._parts if part.time_s[-1] >= keep_s]
+        self._is_whole &= len(kept) == len(self._parts)
+        self._parts = kept
         return windows
+
+
+class MedianPeriod:
+    """The median time between the frames of a stream, from counts by the microsecond."""
+
+    def __init__(self) -> None:
+        self._last_s: float | None = None
+        self._steps: dict[float, tuple[float, int]] = {}  # rounded -> the first such, how many
+
+    def add(self, time_s: TimeArray) -> None:
+        """Take the times (T,) of the next frames, one or more."""
+        before = time_s[:1] if self._last_s is None else self._last_s
+        steps = np.diff(time_s, prepend=before)[int(self._last_s is None) :]
+        for step in steps.tolist():
+            first, count = self._steps.get(round(step, 6), (step, 0))
+            self._steps[round(step, 6)] = first, count + 1
+        self._last_s = float(time_s[-1])
+
+    @property
+    def median_s(self) -> float:
+        """The median, seconds; 1/30 s where fewer than two frames tell."""
+        if not self._steps:
+            return 1 / 30
+        values, counts = zip(*sorted(self._steps.values()), strict=True)
+        reached = np.cumsum(counts)
+        middle = [(reached[-1] - 1) // 2, reached[-1] // 2]
+        return float(np.mean(np.array(values)[np.searchsorted(reached, middle, side="right")]))
 
 
 def _cut(video: PoseSequence, spans: Sequence[Span]) -> Iterator[tuple[Span, PoseSequence]]:

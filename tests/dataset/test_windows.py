@@ -1,9 +1,20 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from recognizer.dataset.windows import frame_range, plan_windows, slice_sequence
+from recognizer.dataset.windows import (
+    MedianPeriod,
+    WindowCutter,
+    WindowPlanner,
+    frame_range,
+    plan_windows,
+    slice_sequence,
+    span_of,
+)
+from recognizer.sequences import slice_frames
 from recognizer.types import Poses, PoseSequence
 from tests.dataset.tracked import SIZE_WH, sequence
 
@@ -111,3 +122,90 @@ def test_slice_keeps_people_times_and_shares_memory():
 def test_slice_of_nothing_is_empty():
     cut = slice_sequence(sequence(seconds=1), 5.0, 6.0)
     assert (len(cut), len(cut.poses)) == (0, 0)
+
+
+def planned_at_once(video, length_s, stride_s):
+    """Return the windows by another way: from all times at once, instead of one after another."""
+    begin, end = span_of(video)
+    if video.duration_s <= length_s + 1e-6:
+        return [(begin, end)]
+    whole = int((video.duration_s - length_s + 1e-6) / stride_s)
+    near = np.unique(((video.time_s - begin) / stride_s + 1e-6).astype(np.int64))
+    numbers = np.unique(near[:, None] - np.arange(int(np.ceil(length_s / stride_s)) + 1))
+    starts = [begin + float(k) * stride_s for k in numbers if 0 <= k <= whole]
+    if frame_range(video, begin + whole * stride_s + length_s, end)[0] < len(video):
+        starts.append(end - length_s)
+    windows = [(start, start + length_s) for start in starts]
+    return [w for w in windows if np.diff(frame_range(video, *w))[0] > 0]
+
+
+# Steps of a steady camera, of a jittery one, and holes.
+STEPS = st.one_of(st.just(0.04), st.floats(0.001, 0.5), st.sampled_from([7.0, 86400.0]))
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    steps=st.lists(STEPS, max_size=120),
+    length=st.sampled_from([0.5, 2.0, 3.3]),
+    stride=st.sampled_from([0.3, 0.5, 1.0]),
+    start=st.floats(0, 1e6),
+)
+def test_windows_one_after_another_are_those_of_all_times_at_once(steps, length, stride, start):
+    video = at_times(start + np.cumsum([0.0, *steps]))
+    assert plan_windows(video, length, stride * length) == planned_at_once(
+        video, length, stride * length
+    )
+
+
+def test_a_window_is_planned_with_the_first_frame_after_it():
+    planner = WindowPlanner(2.0, 1.0)
+    planned = {t: planner.update(t / 10) for t in range(45)}
+    assert {t: spans for t, spans in planned.items() if spans} == {
+        20: [(0.0, 2.0)], 30: [(1.0, 3.0)], 40: [(2.0, 4.0)],
+    }  # fmt: skip
+    assert planner.finish(0.1) == [(2.5, 4.5)]
+    assert planner.finish(0.1) == []  # it has forgotten the video
+    assert planner.update(100.0) == ()
+
+
+@pytest.mark.parametrize(("length", "stride"), [(1.0, 0.5), (1.0, 1.0), (2.5, 0.3), (7.0, 0.5)])
+@pytest.mark.parametrize("size", [1, 7, 25, 100])
+def test_a_stream_gives_the_windows_of_the_whole_video(size, length, stride):
+    video = sequence(seconds=6.3, people=2)
+    jitter = np.array([0.0, 0.004, -0.003, 0.002])[np.arange(len(video)) % 4]
+    video = replace(video, time_s=video.time_s + 5.0 + jitter)
+    expected = [
+        ((round(a, 6), round(b, 6)), slice_sequence(video, round(a, 6), round(b, 6)))
+        for a, b in plan_windows(video, length, stride * length)
+    ]
+    cutter = WindowCutter(length, stride * length)
+    windows = []
+    for first in range(0, len(video), size):
+        windows += cutter.update(slice_frames(video, first, min(first + size, len(video))))
+    windows += cutter.finish()
+    assert [span for span, _ in windows] == [span for span, _ in expected]
+    for (_, cut), (_, whole) in zip(windows, expected, strict=True):
+        np.testing.assert_array_equal(cut.time_s, whole.time_s)
+        np.testing.assert_array_equal(cut.poses.keypoints, whole.poses.keypoints)
+
+
+def test_a_cutter_refuses_what_does_not_follow_and_starts_anew_after_reset():
+    video = sequence(seconds=3.0)
+    cutter = WindowCutter(1.0)
+    list(cutter.update(slice_frames(video, 10, 20)))
+    with pytest.raises(ValueError, match=r"not before the last frame's \(1.9\), got 0"):
+        cutter.update(slice_frames(video, 0, 10))
+    cutter.reset()
+    spans = [span for span, _ in (*cutter.update(video), *cutter.finish())]
+    assert spans == [(0.0, 1.0), (1.0, 2.0), (2.0, 3.0)]
+    assert list(cutter.finish()) == list(cutter.update(slice_frames(video, 0, 0))) == []
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(st.sampled_from([0.0, 0.033, 0.034, 0.04, 0.1]), max_size=40), st.integers(1, 9))
+def test_the_median_period_of_a_stream_is_that_of_the_video(steps, size):
+    video = at_times(np.cumsum([3.0, *steps]))
+    period = MedianPeriod()
+    for first in range(0, len(video), size):
+        period.add(video.time_s[first : first + size])
+    assert period.median_s == pytest.approx(video.frame_period_s, abs=1e-9)
