@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 
 import main
-import recognizer as rz
 from recognizer.config_file import known_keys, load_config
 from recognizer.video.writer import VideoWriter
 from tests import networks
@@ -207,8 +206,6 @@ def test_python_examples_are_python():
 
 def test_the_python_lines_of_the_readme_run(tmp_path, monkeypatch):
     """The networks find a dot as one person, who keeps one id to the last frame."""
-    if not hasattr(rz, "find_events"):
-        pytest.skip("recognizer has no find_events yet")
     networks.rtmo(tmp_path / "rtmo-s.onnx", input_wh=clips.SIZE_WH)
     shutil.copy(ROOT / "samples" / "models" / "fight.onnx", tmp_path)
     width, height = 2 * clips.SIZE_WH[0], 2 * clips.SIZE_WH[1]
