@@ -137,16 +137,8 @@ def _next(config: Config, service: str, checkpoints: Sequence[Path]) -> str:
 # --- predictions -------------------------------------------------------------------
 
 
-def _measure(
-    config: Config,
-    service: str,
-    checkpoints: Sequence[Path],
-    ann_file: Path,
-    watch: ProgressFactory,
-) -> Measured:
-    truth = _truth_of(ann_file, service)
-    known = [facts_of(path) for path in checkpoints]
-    classes = _classes(config, truth, list(zip(checkpoints, known, strict=True)), service)
+def _samples_to_test(ann_file: Path, classes: Sequence[str]) -> Sequence[Sample]:
+    """Return the checked samples of a pickle; the val split beside it is checked as well."""
     val = ann_file.with_name("val.pkl")
     looked_at = {ann_file.stem: ann_file} | ({"val": val} if val.is_file() else {})
     found = check_splits(looked_at, len(classes), training="", may_be_empty=list(looked_at))
@@ -157,6 +149,20 @@ def _measure(
         raise DatasetError(faults)
     for warning in class_warnings({"test": samples}, classes):
         logger.warning("%s", warning)
+    return samples
+
+
+def _measure(
+    config: Config,
+    service: str,
+    checkpoints: Sequence[Path],
+    ann_file: Path,
+    watch: ProgressFactory,
+) -> Measured:
+    truth = _truth_of(ann_file, service)
+    known = [facts_of(path) for path in checkpoints]
+    classes = _classes(config, truth, list(zip(checkpoints, known, strict=True)), service)
+    samples = _samples_to_test(ann_file, classes)
     if truth is not None:
         check_agreement(truth, samples, ann_file.parent)
     views = tuple(config.test.views)
