@@ -28,7 +28,7 @@ from annotation.labels import (
 )
 from annotation.tables import Names, read_table
 from recognizer.action.evaluation import at_threshold, measure
-from recognizer.action.events import Footage, alarm_rate_curve, event_scores
+from recognizer.action.events import VideoTimeline, alarm_rate_curve, event_scores
 from recognizer.artifacts import write_json
 from recognizer.config import Config
 from recognizer.config_file import ConfigError
@@ -76,7 +76,7 @@ class Evaluation:
     classes: Sequence[str]
     truth: Truth
     rules: Mapping[str, float]
-    footage: dict[str, list[Footage]] = field(default_factory=dict)
+    footage: dict[str, list[VideoTimeline]] = field(default_factory=dict)
     labels: list[int] = field(default_factory=list)
     probabilities: list[list[float]] = field(default_factory=list)
     groups: list[str] = field(default_factory=list)
@@ -96,7 +96,7 @@ class Evaluation:
             spans = [(s.start_s, s.stop_s) for s in events if s.class_name == name]
             truth = np.array(spans, np.float64).reshape(-1, 2)
             probabilities = np.where(_suppressed(result, name), 0.0, result.probabilities(name))
-            footage = Footage(result.spans(), probabilities, truth, (begin, end))
+            footage = VideoTimeline(result.spans(), probabilities, truth, (begin, end))
             self.footage.setdefault(name, []).append(footage)
         everything = [*events, *_between(events, begin, end, self.classes[0])]
         for window in result.windows:

@@ -44,13 +44,13 @@ from analysis.video import (
     record_path,
 )
 from analysis.zones import unseen_zones
-from annotation.batch import settle, worker_count
+from annotation.batch import run_batch, worker_count
 from annotation.inputs import Video, list_videos
 from annotation.pipeline import EXIT_DONE, EXIT_SOME_REFUSED
-from annotation.progress import Watch
+from annotation.progress import ProgressFactory
 from annotation.stage1 import run_stage1
 from annotation.stage2 import run_stage2
-from annotation.workers import Job, Workforce
+from annotation.workers import Job, WorkerPool
 from annotation.workspace import (
     MANIFEST,
     Manifest,
@@ -69,7 +69,7 @@ logger = logging.getLogger(__name__)
 _WORK = "work"
 
 
-def analyse(config: Config, watch: Watch) -> int:
+def analyse(config: Config, watch: ProgressFactory) -> int:
     """Analyse every video of ``inference.input`` and return the exit code.
 
     Raises:
@@ -150,7 +150,9 @@ def _ask_classifiers(
     return facts, rules
 
 
-def _analyse_videos(plan: AnalysisPlan, videos: list[Video], watch: Watch) -> tuple[Outcome, ...]:
+def _analyse_videos(
+    plan: AnalysisPlan, videos: list[Video], watch: ProgressFactory
+) -> tuple[Outcome, ...]:
     """Bring every video to its end state and write the manifest."""
     section, paths = plan.config.annotation, {v.relative: v.path for v in videos}
     tracked = read_manifest(plan.tracks).outcomes
@@ -165,10 +167,10 @@ def _analyse_videos(plan: AnalysisPlan, videos: list[Video], watch: Watch) -> tu
                 jobs.append(Job(before.video, Input(before, paths[before.video])))
         jobs.sort(key=lambda job: -job.payload.before.frames)  # no long tail at the end
         arguments = [(plan,)] * worker_count(section)
-        workforce = Workforce(
+        workforce = WorkerPool(
             VideoWorker, arguments, section.stall_timeout_s, section.worker_memory_gb
         )
-        return settle(settled, jobs, workforce, progress)
+        return run_batch(settled, jobs, workforce, progress)
 
 
 def _conclude(

@@ -7,14 +7,14 @@ from recognizer.action.classifier import Classifier, find_classifier
 from recognizer.action.windows import WindowPlan
 from recognizer.backends.onnx_files import model_digest
 from recognizer.config import Config
-from recognizer.config_action import ClassifierSection
+from recognizer.config_action import ClassifierConfig
 from recognizer.config_file import ConfigError
 from recognizer.scoring.ranking import Service
 
 MODELS = Path(__file__).resolve().parents[1] / "samples" / "models"
 
 
-def classifier_section(config: Config, service: Service) -> ClassifierSection:
+def classifier_section(config: Config, service: Service) -> ClassifierConfig:
     """Return the settings of a service's classifier."""
     inference = config.inference
     return inference.fight if service == "fight" else inference.falldown

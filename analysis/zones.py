@@ -7,7 +7,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from recognizer.config_zones import ZonesSection
+from recognizer.config_zones import ZonesConfig
 from recognizer.geometry import in_polygon
 from recognizer.types import UNTRACKED, IntArray, PoseSequence
 
@@ -36,7 +36,7 @@ class Zone:
         return np.asarray(self.polygon, np.float64) * size_wh
 
 
-def zones_of(section: ZonesSection, video: str) -> tuple[Zone, ...]:
+def zones_of(section: ZonesConfig, video: str) -> tuple[Zone, ...]:
     """Return the zones of a video, rest zones first."""
     kinds: tuple[Kind, Kind] = ("rest", "ignore")
     return tuple(
@@ -47,7 +47,7 @@ def zones_of(section: ZonesSection, video: str) -> tuple[Zone, ...]:
     )
 
 
-def unseen_zones(section: ZonesSection, videos: Sequence[str]) -> list[str]:
+def unseen_zones(section: ZonesConfig, videos: Sequence[str]) -> list[str]:
     """Return a text for every zone that is in none of the videos: its pattern may be wrong."""
     return [
         f"inference.zones.{kind}: {zone.name!r}: no video fits {zone.videos!r}, such as {videos[0]}"

@@ -4,15 +4,15 @@ import logging
 import os
 from collections.abc import Sequence
 
-from annotation.workers import Job, Workforce, run_jobs
+from annotation.workers import Job, WorkerPool, run_jobs
 from annotation.workspace import Outcome, Progress
-from recognizer.config import AnnotationSection
+from recognizer.config import AnnotationConfig
 
 logger = logging.getLogger(__name__)
 
 
-def settle(
-    settled: Sequence[Outcome], jobs: Sequence[Job], workforce: Workforce, progress: Progress
+def run_batch(
+    settled: Sequence[Outcome], jobs: Sequence[Job], workforce: WorkerPool, progress: Progress
 ) -> tuple[Outcome, ...]:
     """Run the jobs and return one end state for every input.
 
@@ -41,7 +41,7 @@ def settle(
     return tuple(outcomes)
 
 
-def worker_count(section: AnnotationSection) -> int:
+def worker_count(section: AnnotationConfig) -> int:
     """Return how many workers run at once: one per core, or per GPU if those are more."""
     if section.workers != "auto":
         return section.workers

@@ -54,7 +54,7 @@ class Clip:
 
 
 @dataclass(eq=False, slots=True)
-class ClassFigures:
+class ClassStatistics:
     """What the report shows of one class.
 
     Attributes:
@@ -147,7 +147,7 @@ class ClipFinder:
         self._folder = folder
         self._segments = segments
         self._class_name = class_name
-        self.figures = {name: ClassFigures() for name in config.dataset.classes}
+        self.figures = {name: ClassStatistics() for name in config.dataset.classes}
         self.reasons: Counter[str] = Counter()
 
     def find(self, before: Outcome) -> VideoClips:

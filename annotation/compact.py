@@ -2,13 +2,13 @@
 
 from pathlib import Path
 
-from annotation.progress import Watch, silent
+from annotation.progress import ProgressFactory, silent
 from annotation.workspace import Manifest, read_manifest, result_path, write_manifest
 from recognizer.artifacts import read_poses, remove_stale_scratch, write_poses
 from recognizer.compact import ROUNDED_TO
 
 
-def compact_results(source: Path, target: Path, watch: Watch = silent) -> Manifest:
+def compact_results(source: Path, target: Path, watch: ProgressFactory = silent) -> Manifest:
     """Write every result of a finished stage 1 or 2 in the compact form, with its manifest.
 
     The settings of files and manifest say that they are rounded: what is made from them is

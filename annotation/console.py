@@ -4,7 +4,7 @@ import sys
 from collections.abc import Sequence
 
 from annotation.pose_kind import pose_settings
-from annotation.progress import Watch
+from annotation.progress import ProgressFactory
 from annotation.workspace import pose_model_files
 from recognizer.command import next_command
 from recognizer.config import Config
@@ -15,7 +15,7 @@ from recognizer.doctor_backends import Finding
 _SIGNS = {True: "ok      ", False: "MEND    ", None: "optional"}
 
 
-def doctor(config: Config, watch: Watch) -> int:
+def doctor(config: Config, watch: ProgressFactory) -> int:
     """Show what is here, what is missing and what mends it; 1 if anything must be mended."""
     findings = [*examine(_with_kind(config)), *_decoders(config)]
     for finding in findings:  # plain lines: a remedy that a table cuts short helps nobody

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from annotation.clips import Clip, evenly_spaced
-from annotation.progress import Watch, silent
+from annotation.progress import ProgressFactory, silent
 from annotation.stills import LATEST_S, Moments, Stills
 from recognizer.skeleton import EDGES
 from recognizer.types import ImageArray, Sample
@@ -129,7 +129,7 @@ class ContactSheets:
                 self._plans[clip.class_name][sample.name] = plan
             yield sample
 
-    def by_class(self, watch: Watch = silent) -> dict[str, list[Strip]]:
+    def by_class(self, watch: ProgressFactory = silent) -> dict[str, list[Strip]]:
         """Return the strips of each class, in order of name; ``watch`` hears of videos read."""
         plans = {name: plan for part in self._plans.values() for name, plan in part.items()}
         spans = {name: self._wanted[name] for name in plans}

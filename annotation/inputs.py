@@ -9,7 +9,7 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 
 from annotation.workspace import result_path
-from recognizer.config import AnnotationSection
+from recognizer.config import AnnotationConfig
 from recognizer.config_file import ConfigError
 from recognizer.names import nfc
 
@@ -37,7 +37,7 @@ class Video:
     path: Path
 
 
-def list_videos(section: AnnotationSection, *, selected: bool = True) -> list[Video]:
+def list_videos(section: AnnotationConfig, *, selected: bool = True) -> list[Video]:
     """Return the videos of ``annotation.input``: those ``include`` selects, or all.
 
     A file is taken as a folder with this video alone, whatever its suffix. Results are no
@@ -52,7 +52,7 @@ def list_videos(section: AnnotationSection, *, selected: bool = True) -> list[Vi
     return find_videos(section.input, section.video_suffixes, include, results)
 
 
-def video_path(section: AnnotationSection, relative: str) -> Path:
+def video_path(section: AnnotationConfig, relative: str) -> Path:
     """Return where a video of ``annotation.input`` is, which may be that file itself."""
     return section.input if section.input.is_file() else result_path(section.input, relative, "")
 

@@ -6,12 +6,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from annotation.clips import ClassFigures, Clip, VideoClips, clip_name
+from annotation.clips import ClassStatistics, Clip, VideoClips, clip_name
 from annotation.near_duplicates import duplicate_warnings
 from annotation.negatives import Negatives
 from annotation.negatives_report import describe_negatives
 from recognizer.artifacts import sha256_file
-from recognizer.config import DatasetSection
+from recognizer.config import DatasetConfig
 from recognizer.dataset.split import SPLITS, class_weights, folder_split
 
 METADATA = "metadata.json"
@@ -43,7 +43,7 @@ class Dataset:
 
     """
 
-    section: DatasetSection
+    section: DatasetConfig
     settings: dict[str, Any]
     found: list[VideoClips]
     clips: list[Clip]
@@ -52,7 +52,7 @@ class Dataset:
     split_by: str
     proof: str
     copies: list[list[str]]
-    figures: dict[str, ClassFigures]
+    figures: dict[str, ClassStatistics]
     near_duplicates: dict[str, Any]
     negatives: Negatives | None = None
     inputs_digest: str = field(default="")

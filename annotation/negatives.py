@@ -16,11 +16,11 @@ from numpy.typing import NDArray
 
 from annotation.clips import Clip, ClipFinder, VideoClips, evenly_spaced
 from annotation.negatives_folders import ROUNDING, normal_class, read_folders, windows_per_video
-from annotation.progress import Watch
+from annotation.progress import ProgressFactory
 from annotation.sources import known_sources
 from annotation.workspace import MANIFEST
 from recognizer.artifacts import sha256_file
-from recognizer.config import Config, DatasetSection
+from recognizer.config import Config, DatasetConfig
 from recognizer.config_file import ConfigError
 from recognizer.dataset.near_duplicates import find_shared
 from recognizer.names import nfc
@@ -111,7 +111,9 @@ class LabelledTracks:
         return [clip for video in self.found for clip in video.clips]
 
 
-def find_negatives(config: Config, data: LabelledTracks, watch: Watch) -> Negatives | None:
+def find_negatives(
+    config: Config, data: LabelledTracks, watch: ProgressFactory
+) -> Negatives | None:
     """Return the windows of ``dataset.negatives``, None where it names no folder.
 
     Raises:
@@ -169,7 +171,7 @@ def _left_out(video: VideoClips, reason: str) -> VideoClips:
 
 
 def _folder(
-    section: DatasetSection,
+    section: DatasetConfig,
     path: Path,
     number: int,
     given: tuple[ClipFinder, Sequence[VideoClips]],

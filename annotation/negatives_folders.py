@@ -7,7 +7,7 @@ from typing import Any
 
 from annotation.workspace import Manifest, negatives_manifest, read_manifest
 from recognizer.artifacts import ArtifactError
-from recognizer.config import DatasetSection
+from recognizer.config import DatasetConfig
 from recognizer.config_file import ConfigError
 
 _EVENTS = {  # letters of names of the class that a service looks for
@@ -18,7 +18,7 @@ ROUNDING = 0.01  # of a window: the median clip of 2 s lasts 2.002 s
 _NAMED = 5  # of many equal faults, how many a message names
 
 
-def normal_class(section: DatasetSection) -> str:
+def normal_class(section: DatasetConfig) -> str:
     """Return the class that negatives become samples of, that of label 0.
 
     Raises:
@@ -35,7 +35,7 @@ def normal_class(section: DatasetSection) -> str:
     return normal
 
 
-def windows_per_video(section: DatasetSection, window_s: float) -> int:
+def windows_per_video(section: DatasetConfig, window_s: float) -> int:
     """Return how many windows of a video ``dataset.negatives_s`` allows.
 
     Raises:
@@ -53,7 +53,7 @@ def windows_per_video(section: DatasetSection, window_s: float) -> int:
 
 
 def read_folders(
-    section: DatasetSection, data: Path | None, settings: Mapping[str, Any] | None
+    section: DatasetConfig, data: Path | None, settings: Mapping[str, Any] | None
 ) -> dict[Path, Manifest]:
     """Return the manifests of ``dataset.negatives``, before any video is read.
 

@@ -4,10 +4,10 @@ from collections.abc import Mapping
 from typing import Any
 
 from annotation.negatives import NegativeFolder, Negatives
-from recognizer.config import DatasetSection
+from recognizer.config import DatasetConfig
 
 
-def describe_negatives(negatives: Negatives, section: DatasetSection) -> dict[str, Any]:
+def describe_negatives(negatives: Negatives, section: DatasetConfig) -> dict[str, Any]:
     """Return what ``metadata.json`` says of them: folders with counts, and each sample."""
     return {
         "class": negatives.class_name,

@@ -9,7 +9,7 @@ from pathlib import Path
 from annotation.metadata import METADATA
 from annotation.negatives_report import unreadable_negatives
 from annotation.preflight import check_labels
-from annotation.progress import Watch
+from annotation.progress import ProgressFactory
 from annotation.stage1 import run_stage1
 from annotation.stage2 import run_stage2
 from annotation.stage3 import run_stage3
@@ -24,14 +24,14 @@ EXIT_DONE = 0
 EXIT_SOME_REFUSED = 3
 
 
-def stage1(config: Config, watch: Watch) -> int:
+def stage1(config: Config, watch: ProgressFactory) -> int:
     """Run stage 1 and return the exit code (``--mode annotation.stage1``)."""
     code = report_stage1(config, watch)
     logger.info("next: %s", next_command(config, "annotation.stage2"))
     return code
 
 
-def stage2(config: Config, watch: Watch) -> int:
+def stage2(config: Config, watch: ProgressFactory) -> int:
     """Run stage 2 and return the exit code (``--mode annotation.stage2``)."""
     code = report_stage2(config, watch)
     logger.info("to see them: %s", next_command(config, "annotation.visualize"))
@@ -39,7 +39,7 @@ def stage2(config: Config, watch: Watch) -> int:
     return code
 
 
-def stage3(config: Config, watch: Watch) -> int:
+def stage3(config: Config, watch: ProgressFactory) -> int:
     """Run stage 3 and return the exit code (``--mode annotation.stage3``)."""
     code = report_stage3(config, watch)
     train, data = f"train.{config.dataset.service}", {"train.dataset_dir": stage3_dir(config)}
@@ -47,13 +47,13 @@ def stage3(config: Config, watch: Watch) -> int:
     return code
 
 
-def pipeline(config: Config, watch: Watch) -> int:
+def pipeline(config: Config, watch: ProgressFactory) -> int:
     """Run the three stages and return the worst exit code (``--mode annotation.pipeline``)."""
     check_labels(config)
     return max(report_stage1(config, watch), report_stage2(config, watch), stage3(config, watch))
 
 
-def overlay(config: Config, watch: Watch) -> int:
+def overlay(config: Config, watch: ProgressFactory) -> int:
     """Write overlay videos and return the exit code (``--mode annotation.visualize``)."""
     code = report_overlay(config, watch)
     after = "annotation.stage2" if config.visualize.stage == "stage1" else "annotation.stage3"
@@ -64,21 +64,21 @@ def overlay(config: Config, watch: Watch) -> int:
 # --- one stage, and what came of it ------------------------------------------------
 
 
-def report_stage1(config: Config, watch: Watch) -> int:
+def report_stage1(config: Config, watch: ProgressFactory) -> int:
     """Run stage 1, say what came of it and return the exit code."""
     folder = run_stage1(config, watch)
     logger.info("poses, one .npz a video, are in %s", folder)
     return _report("stage 1", folder)
 
 
-def report_stage2(config: Config, watch: Watch) -> int:
+def report_stage2(config: Config, watch: ProgressFactory) -> int:
     """Run stage 2, say what came of it and return the exit code."""
     folder = run_stage2(config, watch)
     logger.info("tracks, one .npz a video, are in %s", folder)
     return _report("stage 2", folder)
 
 
-def report_stage3(config: Config, watch: Watch) -> int:
+def report_stage3(config: Config, watch: ProgressFactory) -> int:
     """Run stage 3, say what came of it and return the exit code."""
     folder = run_stage3(config, watch)
     summary = (folder / "report" / "summary.txt").read_text(encoding="utf-8")
@@ -94,7 +94,7 @@ def report_stage3(config: Config, watch: Watch) -> int:
     return max(_report("stage 3", folder), EXIT_SOME_REFUSED if unreadable else EXIT_DONE)
 
 
-def report_overlay(config: Config, watch: Watch) -> int:
+def report_overlay(config: Config, watch: ProgressFactory) -> int:
     """Write overlay videos, say where they are and return the exit code."""
     section = config.visualize
     source = stage1_dir(config) if section.stage == "stage1" else stage2_dir(config)

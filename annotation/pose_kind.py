@@ -6,16 +6,16 @@ from typing import Any, get_args
 
 from recognizer.backends.network import ModelError
 from recognizer.backends.pose_kind import read_kind
-from recognizer.config import Config, TrackingSection
+from recognizer.config import Config, TrackingConfig
 from recognizer.config_file import ConfigError
-from recognizer.config_models import PoseEstimationSection
+from recognizer.config_models import PoseEstimationConfig
 from recognizer.config_types import PoseKind
 from recognizer.pose.selection import STARTS
 
 _ROUNDING = 1e-6
 
 
-def pose_settings(config: Config, files: Mapping[str, Path]) -> PoseEstimationSection:
+def pose_settings(config: Config, files: Mapping[str, Path]) -> PoseEstimationConfig:
     """Return ``models.pose_estimation`` for the kind of network that its file holds.
 
     Args:
@@ -41,7 +41,7 @@ def pose_settings(config: Config, files: Mapping[str, Path]) -> PoseEstimationSe
     return pose.for_kind(kind)
 
 
-def people_left_out(topdown: Any, tracking: TrackingSection) -> str:
+def people_left_out(topdown: Any, tracking: TrackingConfig) -> str:
     """Return which people the tracker would take have no pose, "" if there are none.
 
     Args:
@@ -66,7 +66,7 @@ def people_left_out(topdown: Any, tracking: TrackingSection) -> str:
     )
 
 
-def tracking_settings(config: Config, stage1: Mapping[str, Any]) -> TrackingSection:
+def tracking_settings(config: Config, stage1: Mapping[str, Any]) -> TrackingConfig:
     """Return ``tracking`` for the kind of network that the poses come from.
 
     Args:

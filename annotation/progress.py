@@ -11,7 +11,7 @@ from annotation.workspace import Outcome, Progress
 
 logger = logging.getLogger(__name__)
 
-Watch = Callable[[str, int], AbstractContextManager[Progress]]
+ProgressFactory = Callable[[str, int], AbstractContextManager[Progress]]
 """Called with a title and the number of inputs; gives what hears of each of them."""
 
 _LOG_EVERY_S = 15.0

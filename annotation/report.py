@@ -8,12 +8,12 @@ from typing import Any
 
 import numpy as np
 
-from annotation.clips import CONFIDENCE_BINS, ClassFigures
+from annotation.clips import CONFIDENCE_BINS, ClassStatistics
 from annotation.contact_sheet import MOMENTS, ContactSheets, Strip, slot_color
 from annotation.metadata import Dataset
 from annotation.near_duplicates import TABLE, describe_comparison, write_table
 from annotation.negatives_report import negatives_lines, plus_negatives, unreadable_negatives
-from annotation.progress import Watch
+from annotation.progress import ProgressFactory
 from recognizer.artifacts import atomic_path, write_text
 from recognizer.dataset.split import SPLITS
 from recognizer.text import font_files, readable
@@ -22,11 +22,15 @@ REPORT = "report"
 # Okabe and Ito's colours, for classes in order.
 _COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#999999")
 _MAX_FAILURES = 200
-Figures = Mapping[str, ClassFigures]
+Figures = Mapping[str, ClassStatistics]
 
 
 def write_report(
-    folder: Path, dataset: Dataset, metadata: Mapping[str, Any], sheets: ContactSheets, watch: Watch
+    folder: Path,
+    dataset: Dataset,
+    metadata: Mapping[str, Any],
+    sheets: ContactSheets,
+    watch: ProgressFactory,
 ) -> list[str]:
     """Write ``report/``: summary.txt, near_duplicates.csv, four charts, a contact sheet per class.
 
@@ -57,7 +61,7 @@ def write_report(
 
 
 def write_sheets(
-    folder: Path, sheets: ContactSheets, watch: Watch, negatives: Mapping[str, int]
+    folder: Path, sheets: ContactSheets, watch: ProgressFactory, negatives: Mapping[str, int]
 ) -> list[str]:
     """Write a contact sheet per class; return their names, relative to ``folder``.
 

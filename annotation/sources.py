@@ -5,13 +5,13 @@ from collections.abc import Collection, Mapping
 from pathlib import Path
 
 from annotation.tables import Names, Row, RowError, parse_rows, read_table
-from recognizer.config import SplitSection
+from recognizer.config import SplitConfig
 from recognizer.config_file import ConfigError
 from recognizer.names import nfc
 
 
 def find_sources(
-    split: SplitSection, videos: Collection[str], class_of: Mapping[str, str]
+    split: SplitConfig, videos: Collection[str], class_of: Mapping[str, str]
 ) -> dict[str, str]:
     """Return the source of every video, as ``dataset.split`` says.
 
@@ -35,7 +35,7 @@ def find_sources(
     return {video: video for video in videos}
 
 
-def known_sources(split: SplitSection, videos: Collection[str]) -> dict[str, str]:
+def known_sources(split: SplitConfig, videos: Collection[str]) -> dict[str, str]:
     """Return the source of every video of other footage, of which ``dataset.split`` may say it.
 
     A video that neither the table nor the regular expression knows is a source of its own.

@@ -11,10 +11,10 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from annotation.batch import settle, worker_count
+from annotation.batch import run_batch, worker_count
 from annotation.inputs import Video, list_videos
-from annotation.progress import Watch, silent
-from annotation.workers import Job, Report, StopRunError, Workforce
+from annotation.progress import ProgressFactory, silent
+from annotation.workers import Job, Report, StopRunError, WorkerPool
 from annotation.workspace import (
     MANIFEST,
     Manifest,
@@ -61,7 +61,7 @@ class _WorkerPlan:
     gpu: int | None
 
 
-def run_stage1(config: Config, watch: Watch = silent) -> Path:
+def run_stage1(config: Config, watch: ProgressFactory = silent) -> Path:
     """Extract the poses of every video below ``annotation.input``.
 
     Returns:
@@ -81,7 +81,7 @@ def run_stage1(config: Config, watch: Watch = silent) -> Path:
         finished = {v.relative: _finished(folder, settings, v) for v in videos}
         todo = [v for v in videos if finished[v.relative] is None]
         todo.sort(key=lambda v: -_size(v.path))  # the longest first: no long tail at the end
-        outcomes = settle(
+        outcomes = run_batch(
             [outcome for outcome in finished.values() if outcome is not None],
             [Job(v.relative, v) for v in todo],
             _workforce(config, files, settings, folder),
@@ -104,7 +104,7 @@ def _log_notes(outcomes: Iterable[Outcome], folder: Path) -> None:
 
 def _workforce(
     config: Config, files: dict[str, Path], settings: dict[str, Any], folder: Path
-) -> Workforce:
+) -> WorkerPool:
     section = config.annotation
     # One single-threaded worker per core beats fewer with more threads, on short clips.
     count = worker_count(section)
@@ -113,7 +113,7 @@ def _workforce(
     for i in range(count):
         gpu = section.gpus[i % len(section.gpus)] if section.gpus else None
         plans.append((_WorkerPlan(config, files, settings, folder, threads, gpu),))
-    return Workforce(_PoseWorker, plans, section.stall_timeout_s, section.worker_memory_gb)
+    return WorkerPool(_PoseWorker, plans, section.stall_timeout_s, section.worker_memory_gb)
 
 
 def _size(path: Path) -> int:

@@ -12,11 +12,11 @@ from typing import Any
 
 from numpy.typing import NDArray
 
-from annotation.batch import settle, worker_count
+from annotation.batch import run_batch, worker_count
 from annotation.inputs import is_included, list_videos
 from annotation.pose_kind import people_left_out, tracking_settings
-from annotation.progress import Watch, silent
-from annotation.workers import Job, Report, StopRunError, Workforce
+from annotation.progress import ProgressFactory, silent
+from annotation.workers import Job, Report, StopRunError, WorkerPool
 from annotation.workspace import (
     Manifest,
     Outcome,
@@ -36,7 +36,7 @@ from recognizer.artifacts import (
     read_poses,
     write_poses,
 )
-from recognizer.config import Config, TrackingSection
+from recognizer.config import Config, TrackingConfig
 from recognizer.scoring.ranking import Involvement, Service, rank_people
 from recognizer.tracking.backward import Progress
 from recognizer.tracking.offline import track_people
@@ -48,7 +48,7 @@ _FRAMES_A_REPORT = 1000
 SERVICES: tuple[Service, ...] = ("fight", "falldown")
 
 
-def run_stage2(config: Config, watch: Watch = silent) -> Path:
+def run_stage2(config: Config, watch: ProgressFactory = silent) -> Path:
     """Track the people of every video that stage 1 finished.
 
     Returns:
@@ -80,7 +80,7 @@ def run_stage2(config: Config, watch: Watch = silent) -> Path:
         workforce = _workforce(
             config.model_copy(update={"tracking": tracking}), settings, poses_folder, folder
         )
-        outcomes = settle(settled, jobs, workforce, progress)
+        outcomes = run_batch(settled, jobs, workforce, progress)
         others = {o.video for o in stage1.outcomes} - {o.video for o in selected}
         kept = [o for video, o in outcomes_before(folder).items() if video in others]
         write_manifest(folder, Manifest("stage2", settings, (*outcomes, *kept)))
@@ -103,7 +103,7 @@ def _warn_of_missing(config: Config, known: set[str]) -> None:
         )  # fmt: skip
 
 
-def _warn_of_people_left_out(poses: dict[str, Any], tracking: TrackingSection) -> None:
+def _warn_of_people_left_out(poses: dict[str, Any], tracking: TrackingConfig) -> None:
     """Say it when poses of another config lack people whom this one's tracker would take."""
     pose = poses.get("pose")
     wrong = people_left_out(pose.get("topdown") if isinstance(pose, dict) else None, tracking)
@@ -113,10 +113,10 @@ def _warn_of_people_left_out(poses: dict[str, Any], tracking: TrackingSection) -
 
 def _workforce(
     config: Config, settings: dict[str, Any], poses_folder: Path, folder: Path
-) -> Workforce:
+) -> WorkerPool:
     section = config.annotation
     arguments = [(_WorkerPlan(config, settings, poses_folder, folder),)] * worker_count(section)
-    return Workforce(_TrackWorker, arguments, section.stall_timeout_s, section.worker_memory_gb)
+    return WorkerPool(_TrackWorker, arguments, section.stall_timeout_s, section.worker_memory_gb)
 
 
 def _is_finished(poses_folder: Path, folder: Path, settings: dict[str, Any], video: str) -> bool:

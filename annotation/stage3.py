@@ -31,7 +31,7 @@ from annotation.near_duplicates import duplicate_warnings, near_duplicates
 from annotation.negatives import LabelledTracks, Negatives, find_negatives
 from annotation.negatives_folders import combined_digest, read_folders
 from annotation.negatives_report import negatives_by_class
-from annotation.progress import Watch, silent
+from annotation.progress import ProgressFactory, silent
 from annotation.report import write_report, write_sheets
 from annotation.sources import find_sources
 from annotation.stills import Stills, sample_fps_of, stills_of
@@ -48,7 +48,7 @@ from annotation.workspace import (
     write_manifest,
 )
 from recognizer.artifacts import POSE_SCHEMA, read_npz_meta, write_json
-from recognizer.config import Config, DatasetSection
+from recognizer.config import Config, DatasetConfig
 from recognizer.config_file import ConfigError
 from recognizer.dataset.mmaction import read_split, write_split
 from recognizer.dataset.split import SPLITS, Member, check_no_leak, folder_split, split_by_source
@@ -57,7 +57,7 @@ from recognizer.types import Sample
 logger = logging.getLogger(__name__)
 
 
-def run_stage3(config: Config, watch: Watch = silent) -> Path:
+def run_stage3(config: Config, watch: ProgressFactory = silent) -> Path:
     """Build the training pickles of everything that stage 2 finished.
 
     Args:
@@ -110,7 +110,7 @@ def run_stage3(config: Config, watch: Watch = silent) -> Path:
     return folder
 
 
-def _redraw(folder: Path, stills: Stills | None, watch: Watch) -> None:
+def _redraw(folder: Path, stills: Stills | None, watch: ProgressFactory) -> None:
     """Draw the sheets of a finished folder again where they show the video and shall not.
 
     And where they do not show it and shall. Nothing else is touched but what ``metadata.json``
@@ -146,7 +146,11 @@ def _inputs_digest(tracks: Path, stage2: Manifest) -> str:
 
 
 def _dataset(
-    config: Config, stage2: Manifest, found: list[VideoClips], finder: ClipFinder, watch: Watch
+    config: Config,
+    stage2: Manifest,
+    found: list[VideoClips],
+    finder: ClipFinder,
+    watch: ProgressFactory,
 ) -> Dataset:
     """Deal the clips out to the splits and prove that nothing is on two sides."""
     section = config.dataset
@@ -188,7 +192,7 @@ def _dataset(
 
 
 def _prove(
-    dealt: Sequence[tuple[Member, str]], negatives: Negatives | None, section: DatasetSection
+    dealt: Sequence[tuple[Member, str]], negatives: Negatives | None, section: DatasetConfig
 ) -> str:
     """Return the table that shows that nothing is on two sides, negatives apart."""
     proof = check_no_leak(dealt)
@@ -198,7 +202,7 @@ def _prove(
     return proof
 
 
-def _in_train(negatives: Negatives | None, section: DatasetSection) -> list[tuple[Member, str]]:
+def _in_train(negatives: Negatives | None, section: DatasetConfig) -> list[tuple[Member, str]]:
     """Return the negatives as the proof sees them: samples of the training split."""
     found = []
     for number, folder in enumerate(() if negatives is None else negatives.folders, 1):
@@ -209,7 +213,7 @@ def _in_train(negatives: Negatives | None, section: DatasetSection) -> list[tupl
     return found
 
 
-def _require_samples(clips: list[Clip], section: DatasetSection, reasons: Counter[str]) -> None:
+def _require_samples(clips: list[Clip], section: DatasetConfig, reasons: Counter[str]) -> None:
     counts = Counter(clip.class_name for clip in clips)
     empty = [name for name in section.classes if not counts[name]]
     if not empty:
@@ -232,7 +236,7 @@ def _without_sample(found: list[VideoClips]) -> str:
     return f". {reasons.total()} of {len(found)} videos gave no sample: {why}{more}"
 
 
-def _named_sources(section: DatasetSection, found: Iterable[VideoClips]) -> dict[str, str]:
+def _named_sources(section: DatasetConfig, found: Iterable[VideoClips]) -> dict[str, str]:
     """Return the source of each video with labelled parts, as ``dataset.split`` says."""
     used = {video.outcome.video: video for video in found if video.clips or video.nobody}
     class_of = {
@@ -264,7 +268,7 @@ def _merge_copies(
     return source_of, sorted(copies)
 
 
-def _split(section: DatasetSection, members: list[Member]) -> tuple[str, dict[str, str]]:
+def _split(section: DatasetConfig, members: list[Member]) -> tuple[str, dict[str, str]]:
     """Return how the split was made and the split of each video."""
     folders = {member.video: folder_split(member.video) for member in members}
     without = sorted(video for video, split in folders.items() if split is None)
@@ -290,7 +294,9 @@ def _write_splits(
         write_split(folder / f"{split}.pkl", folder, sheets.watch(samples))
 
 
-def _describe(folder: Path, dataset: Dataset, sheets: ContactSheets, watch: Watch) -> None:
+def _describe(
+    folder: Path, dataset: Dataset, sheets: ContactSheets, watch: ProgressFactory
+) -> None:
     metadata = describe(dataset, folder)
     outcomes = tuple(video.outcome for video in dataset.found)
     metadata["report"] = write_report(folder, dataset, metadata, sheets, watch)

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from annotation.inputs import video_path
-from annotation.progress import Watch, silent
+from annotation.progress import ProgressFactory, silent
 from annotation.workspace import Outcome, Progress
 from recognizer.config import Config
 from recognizer.types import ImageArray
@@ -55,7 +55,7 @@ class Stills:
     sample_fps: float | None
 
     def read(
-        self, wanted: Mapping[str, Moments], watch: Watch = silent
+        self, wanted: Mapping[str, Moments], watch: ProgressFactory = silent
     ) -> dict[str, list[ImageArray]]:
         """Return the pictures by name; without those whose video is not at hand.
 

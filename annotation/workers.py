@@ -67,7 +67,7 @@ class Event:
 
 
 @dataclass(frozen=True, slots=True)
-class Workforce:
+class WorkerPool:
     """How to start workers.
 
     Attributes:
@@ -94,7 +94,7 @@ class _Worker:
     heard: float = field(default_factory=time.monotonic)
 
 
-def run_jobs(jobs: Sequence[Job], workforce: Workforce) -> Iterator[Event]:
+def run_jobs(jobs: Sequence[Job], workforce: WorkerPool) -> Iterator[Event]:
     """Run every job once in one of the workers and yield what becomes of it.
 
     Raises:
@@ -109,14 +109,14 @@ def run_jobs(jobs: Sequence[Job], workforce: Workforce) -> Iterator[Event]:
 
 
 class _Run:
-    def __init__(self, jobs: Sequence[Job], workforce: Workforce) -> None:
+    def __init__(self, jobs: Sequence[Job], workforce: WorkerPool) -> None:
         self._waiting = deque(jobs)
         self._left = len(jobs)
         self._attempts: dict[str, int] = {}
         self._workforce = workforce
         self._deaths_at_start = 0
         arguments = workforce.arguments[: max(1, min(len(jobs), len(workforce.arguments)))]
-        self._workers = [self._hire(args) for args in arguments] if jobs else []
+        self._workers = [self._spawn(args) for args in arguments] if jobs else []
 
     def events(self) -> Iterator[Event]:
         while self._left:
@@ -125,7 +125,7 @@ class _Run:
                 if worker.pipe in ready:
                     yield from self._listen(worker)
                 elif self._is_silent(worker):
-                    yield from self._bury(worker, silent=True)
+                    yield from self._replace_worker(worker, silent=True)
 
     def _is_silent(self, worker: _Worker) -> bool:
         """Tell whether a worker that starts or has a job was not heard of for too long."""
@@ -140,7 +140,7 @@ class _Run:
             worker.process.join(10)
             worker.pipe.close()
 
-    def _hire(self, arguments: tuple[Any, ...]) -> _Worker:
+    def _spawn(self, arguments: tuple[Any, ...]) -> _Worker:
         context = mp.get_context("spawn")
         ours, theirs = context.Pipe()
         process = context.Process(
@@ -161,7 +161,7 @@ class _Run:
         try:
             kind, value = worker.pipe.recv()
         except (EOFError, OSError):
-            yield from self._bury(worker)
+            yield from self._replace_worker(worker)
             return
         worker.heard = time.monotonic()
         job = worker.job
@@ -188,7 +188,7 @@ class _Run:
         except OSError:  # it died between two jobs; its pipe's end will tell
             logger.warning("worker %d died before its next job", worker.process.pid)
 
-    def _bury(self, worker: _Worker, *, silent: bool = False) -> Iterator[Event]:
+    def _replace_worker(self, worker: _Worker, *, silent: bool = False) -> Iterator[Event]:
         """Replace a dead or silent worker; its job gets one more try."""
         worker.process.kill()
         worker.process.join(10)
@@ -213,7 +213,7 @@ class _Run:
             if idle.ready and idle.job is None:
                 self._assign(idle)
         if self._waiting or len(self._workers) < self._left:
-            self._workers.append(self._hire(worker.arguments))
+            self._workers.append(self._spawn(worker.arguments))
 
 
 def _silence(limit_s: float) -> str:

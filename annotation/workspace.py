@@ -28,7 +28,7 @@ from recognizer.artifacts import (
 from recognizer.backends.onnx_files import model_digest
 from recognizer.config import Config
 from recognizer.config_file import ConfigError
-from recognizer.config_models import PoseEstimationSection
+from recognizer.config_models import PoseEstimationConfig
 from recognizer.model_files import fetch_hint, find_file, unset
 from recognizer.openmmlab import find_pose_config, read_pose_config
 from recognizer.pose.selection import TURNED_REVISION
@@ -194,7 +194,7 @@ def _digest(role: str, path: Path) -> str:
     return hashlib.sha256(json.dumps(decides, sort_keys=True, default=str).encode()).hexdigest()
 
 
-def _pose_settings(pose: PoseEstimationSection) -> dict[str, Any]:
+def _pose_settings(pose: PoseEstimationConfig) -> dict[str, Any]:
     dumped = pose.model_dump(mode="json", include={"kind", "inference_mode", pose.inference_mode})
     if pose.kind == "topdown":
         dumped["topdown"] = pose.topdown.model_dump(mode="json")

@@ -10,7 +10,7 @@ from annotation.report import save_figure
 from benchmarks._falls_data import BED_GROUP, FIGHTS
 from benchmarks._falls_windows import is_extra
 from recognizer.action import bootstrap as resampling
-from recognizer.action.events import Footage, alarm_rate_curve, event_scores
+from recognizer.action.events import VideoTimeline, alarm_rate_curve, event_scores
 
 RESAMPLES = 2000
 WANTED_RECALL, WANTED_PER_HOUR = 0.9, 3.0  # a half in ten minutes
@@ -38,7 +38,7 @@ class Footages:
             times = [(self.windows[i].start_s, self.windows[i].stop_s) for i in mine]
             truth = np.array(self.falls.get(video, []), np.float64).reshape(-1, 2)
             times = np.array(times).reshape(-1, 2)
-            result[video] = Footage(times, said[mine], truth, self.spans[video])
+            result[video] = VideoTimeline(times, said[mine], truth, self.spans[video])
         return result
 
     def threshold(self, said):

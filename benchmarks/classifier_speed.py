@@ -35,12 +35,12 @@ def ship(folder):
     from recognizer.action.classifier import Classifier
     from recognizer.action.graphs import load_member
     from recognizer.config import Config
-    from recognizer.config_action import ClassifierSection
+    from recognizer.config_action import ClassifierConfig
     from tests.action.checkpoints import save, train_config
 
     checkpoint = save(folder / "guide.pth", train_config(width=64, clip_len=100))
     export(Config.model_validate({"deploy": {"checkpoint": str(checkpoint)}}), silent)
-    section = ClassifierSection(model_path=str(folder / "fight.onnx"))
+    section = ClassifierConfig(model_path=str(folder / "fight.onnx"))
     return Classifier.open(section), load_member(checkpoint)
 
 

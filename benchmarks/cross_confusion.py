@@ -33,11 +33,11 @@ from benchmarks._command import Parser, one_line_errors, positive
 from benchmarks._left_out import SETTING, falls_within, group_of, leave_out, report_left_out
 from benchmarks._tracks import tracked_samples, tracked_videos
 from recognizer.action.classifier import Classifier
-from recognizer.action.events import Footage, event_scores, match_events, merge_windows
+from recognizer.action.events import VideoTimeline, event_scores, match_events, merge_windows
 from recognizer.action.movement_model import SETTINGS
 from recognizer.action.windows import classify_windows
 from recognizer.artifacts import read_poses
-from recognizer.config_action import ClassifierSection
+from recognizer.config_action import ClassifierConfig
 from recognizer.config_file import ConfigError, load_config
 from recognizer.dataset.windows import span_of
 
@@ -106,7 +106,7 @@ def on_falls(found, falls):
         for video, (span, alarms) in found.items():
             truth = falls_within(falls, video, span)
             hits[service] += match_events(alarms[service], truth)[1].tolist()
-            films.append(Footage(alarms[service], np.ones(len(alarms[service])), truth, span))
+            films.append(VideoTimeline(alarms[service], np.ones(len(alarms[service])), truth, span))
         scores[service] = event_scores(films, threshold=0.5).to_json()
     both = np.logical_and(hits["fight"], hits["falldown"])
     return {
@@ -169,7 +169,7 @@ def read_models(service, files):
     """
     models = {}
     for group, file in files.items():
-        models[group] = Classifier(Path(file), ClassifierSection())
+        models[group] = Classifier(Path(file), ClassifierConfig())
         if models[group].service != service:
             raise ConfigError(
                 f"expected a classifier for {service}, {file} is one for {models[group].service}"

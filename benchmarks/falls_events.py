@@ -103,14 +103,14 @@ def write_movement_stream(folder, task, seed, poses, threshold):
     The threshold is the one that would have been best for groups that were left out.
     """
     from recognizer.action.measures import measure_names
-    from recognizer.action.movement_facts import MovementFacts
     from recognizer.action.movement_graph import write_movement
+    from recognizer.action.movement_metadata import MovementMetadata
 
     model, choice, fusion = fit_all(task, seed, poses)
     training = {"setting": choice.setting, "log_loss": dict(choice.log_loss),
                 "learning": task.learning.name, "groups": task.names(), "seed": seed,
                 "threshold": threshold}  # fmt: skip
-    facts = MovementFacts(measure_names("falldown"), fusion, training)
+    facts = MovementMetadata(measure_names("falldown"), fusion, training)
     with atomic_path(folder / "movement.onnx", folder) as scratch:
         write_movement(scratch, model, facts, "falldown", tuple(CLASSES))
 

@@ -20,7 +20,7 @@ import torch
 
 from benchmarks._needs import need
 from recognizer.artifacts import write_poses
-from recognizer.config import TrackingSection
+from recognizer.config import TrackingConfig
 from recognizer.pose.detector import LetterboxBatch
 from recognizer.tracking.tracker import Tracker
 from recognizer.types import Poses, PoseSequenceBuilder
@@ -42,7 +42,7 @@ def people(t):
 
 def ours(path, folder):
     """Run our frame loop; return the number of frames."""
-    letterboxes, tracker = LetterboxBatch(INPUT_WH), Tracker(TrackingSection(keypoint_weight=0.0))
+    letterboxes, tracker = LetterboxBatch(INPUT_WH), Tracker(TrackingConfig(keypoint_weight=0.0))
     builder = PoseSequenceBuilder()
     with VideoReader(path) as reader:
         for frame in reader:

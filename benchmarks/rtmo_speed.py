@@ -42,7 +42,7 @@ TARGETS = {
 def make_model(folder, images):
     """Write RTMO-s with weights from a seed as a file of free batch and size, and one in int8."""
     from deploy.pose_graph import write_graph, write_int8
-    from recognizer.backends.facts import Thresholds
+    from recognizer.backends.metadata import Thresholds
     from recognizer.backends.torch import load_pose, with_options
     from recognizer.pose.detector import LetterboxBatch
     from tests.backends.pose_models import RTMO_S, save_rtmo
@@ -81,14 +81,14 @@ def rtmlib_model(path, threads):
 
 def ours(path, threads, size_wh, **options):
     """Return our model of a file."""
-    from recognizer.config_models import OnnxPoseSection, PoseEstimationSection
+    from recognizer.config_models import OnnxPoseConfig, PoseEstimationConfig
     from recognizer.pose.estimator import open_pose_model
 
-    section = OnnxPoseSection(
+    section = OnnxPoseConfig(
         model_input_size=size_wh, score_threshold=SCORE, nms_threshold=NMS, threads=threads,
         **options,
     )  # fmt: skip
-    return open_pose_model(PoseEstimationSection(kind="rtmo", onnx=section), {"pose": path})
+    return open_pose_model(PoseEstimationConfig(kind="rtmo", onnx=section), {"pose": path})
 
 
 def contenders(path, threads, frames):

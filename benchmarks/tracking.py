@@ -24,7 +24,7 @@ sys.path.insert(0, str(ROOT))
 import numpy as np  # noqa: E402
 
 from benchmarks._needs import need  # noqa: E402
-from recognizer.config import TrackingSection  # noqa: E402
+from recognizer.config import TrackingConfig  # noqa: E402
 from recognizer.tracking.tracker import Tracker  # noqa: E402
 from tests.people import Camera, Shot, crowd, film  # noqa: E402
 
@@ -33,7 +33,7 @@ TARGETS = {"supervision": {5: 3, 20: 5, 100: 9}, "trackers": {5: 2, 20: 4, 100: 
 
 
 def ours(keypoint_weight):
-    settings = TrackingSection(keypoint_weight=keypoint_weight, min_box_area=0.0)
+    settings = TrackingConfig(keypoint_weight=keypoint_weight, min_box_area=0.0)
 
     def start():
         tracker = Tracker(settings)

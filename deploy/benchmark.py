@@ -19,7 +19,7 @@ from typing import Any
 
 import numpy as np
 
-from deploy.candidates import CANNOT_OPEN, Candidate, Skipped, candidates, cores, frames, report_dir
+from deploy.backends import CANNOT_OPEN, Candidate, Skipped, candidates, cores, frames, report_dir
 from recognizer.artifacts import write_json, write_text
 from recognizer.backends.onnx_options import choose_provider
 from recognizer.command import next_command

@@ -20,12 +20,12 @@ from deploy.movement import check_fusion, read_stream
 from deploy.writing import written
 from recognizer import __version__
 from recognizer.action.classifier import Classifier
-from recognizer.action.classifier_facts import ClassifierFacts
+from recognizer.action.classifier_metadata import ClassifierMetadata
 from recognizer.artifacts import sha256_file
 from recognizer.backends.network import ModelError
 from recognizer.command import next_command
 from recognizer.config import Config
-from recognizer.config_action import ClassifierSection
+from recognizer.config_action import ClassifierConfig
 from recognizer.config_file import ConfigError
 from recognizer.dataset.mmaction import read_split
 from recognizer.skeleton import NUM_KEYPOINTS
@@ -104,7 +104,7 @@ def write_classifier(output: Path, paths: Sequence[Path], config: Config) -> tup
             # The checkpoint's threshold was for its own probabilities. Fused ones are calibrated.
             threshold = movement[1].training.get("threshold", _DEFAULT_THRESHOLD)
             facts = replace(facts, movement=movement[1], threshold=threshold)
-        ClassifierFacts.from_text(facts.to_text())  # what inference would refuse is not written
+        ClassifierMetadata.from_text(facts.to_text())  # what inference would refuse is not written
     except ConfigError:
         raise
     except (TypeError, OverflowError, ValueError) as error:
@@ -135,7 +135,7 @@ def largest_difference(path: Path, members: Sequence[Any], samples: Sequence[Sam
     """
     from recognizer.action.graphs import reference_probabilities
 
-    classifier = Classifier.open(ClassifierSection(model_path=str(path.absolute())))
+    classifier = Classifier.open(ClassifierConfig(model_path=str(path.absolute())))
     differences = [0.0]
     for sample in samples:
         judged = classifier.judge(sample)
@@ -151,7 +151,7 @@ def largest_difference(path: Path, members: Sequence[Any], samples: Sequence[Sam
 # --- what the file says ------------------------------------------------------------
 
 
-def describe(paths: Sequence[Path], members: Sequence[Any], config: Config) -> ClassifierFacts:
+def describe(paths: Sequence[Path], members: Sequence[Any], config: Config) -> ClassifierMetadata:
     """Return the facts of the file: from the checkpoints, else from the config's data set.
 
     Raises:
@@ -175,7 +175,7 @@ def describe(paths: Sequence[Path], members: Sequence[Any], config: Config) -> C
     classes = _agreed(metas, "classes", None) or _default_classes(config)
     if not isinstance(classes, list | tuple):  # a text would become its letters
         raise TypeError(f"expected classes as a list, got {classes!r}")
-    return ClassifierFacts(
+    return ClassifierMetadata(
         service=service,
         classes=tuple(classes),
         window_s=float(_agreed(metas, "window_s", None) or _default_window_s(members, config)),

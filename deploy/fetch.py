@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from deploy.download import OnProgress, download, read_member
-from deploy.official import HOST, OfficialFile, named, table
+from deploy.model_zoo import HOST, OfficialFile, named, table
 from deploy.writing import tidy
 from recognizer.artifacts import SCRATCH_FOLDER, ArtifactError, atomic_path, sha256_file
 from recognizer.command import next_command

@@ -6,19 +6,21 @@ from typing import Any
 import numpy as np
 
 from recognizer.action.classifier import Classifier
-from recognizer.action.classifier_facts import ClassifierFacts
+from recognizer.action.classifier_metadata import ClassifierMetadata
 from recognizer.action.measures import clip_measures, has_movement
-from recognizer.action.movement_facts import INPUT, OUTPUT, MovementFacts
+from recognizer.action.movement_metadata import INPUT, OUTPUT, MovementMetadata
 from recognizer.backends.network import ModelError
 from recognizer.backends.onnx import OnnxNetwork
-from recognizer.config_action import ClassifierSection
+from recognizer.config_action import ClassifierConfig
 from recognizer.config_file import ConfigError
 from recognizer.types import Sample
 
 _TOLERANCE = 1e-5  # of a probability: the same operators, and a softmax in float32
 
 
-def read_stream(path: Path | None, facts: ClassifierFacts) -> tuple[Any, MovementFacts] | None:
+def read_stream(
+    path: Path | None, facts: ClassifierMetadata
+) -> tuple[Any, MovementMetadata] | None:
     """Return the movement stream's ONNX model and its facts; None where none is wanted.
 
     Args:
@@ -54,8 +56,8 @@ def check_fusion(joined: Path, movement: Path, samples: list[Sample]) -> None:
             compare on.
 
     """
-    classifier = Classifier(joined, ClassifierSection())
-    alone = OnnxNetwork(movement, ClassifierSection(), 1)
+    classifier = Classifier(joined, ClassifierConfig())
+    alone = OnnxNetwork(movement, ClassifierConfig(), 1)
     facts = classifier.facts.movement
     differences = []
     for sample in samples:

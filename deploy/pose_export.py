@@ -19,7 +19,7 @@ from deploy.pose_graph import calibration_batch, write_graph, write_int8
 from deploy.pose_parity import Parity, compare, frames_of
 from deploy.writing import written
 from recognizer.artifacts import sha256_file
-from recognizer.backends.facts import PoseFacts, Thresholds
+from recognizer.backends.metadata import PoseModelMetadata, Thresholds
 from recognizer.backends.network import ModelError, Network, TensorSpec
 from recognizer.backends.onnx import OnnxNetwork
 from recognizer.backends.torch import (
@@ -33,7 +33,7 @@ from recognizer.backends.torch import (
 from recognizer.command import next_command
 from recognizer.config import Config
 from recognizer.config_file import ConfigError
-from recognizer.config_models import DetectorSection, OnnxPoseSection
+from recognizer.config_models import DetectorConfig, OnnxPoseConfig
 from recognizer.model_files import find_file, unset
 from recognizer.openmmlab import find_pose_config
 from recognizer.pose.detector import Boxes, LetterboxBatch, YoloxDetector
@@ -84,7 +84,7 @@ def export_pose(config: Config) -> int:
             f"models.pose_estimation.kind: expected {pose.facts.kind} for {plan.config_file.name}, "
             f"got {asked}; set auto"
         )
-    looker = Looker(config, pose.facts.kind, frames)
+    looker = ParityRunner(config, pose.facts.kind, frames)
     reference = looker.look(reference_network(pose, config))
     for precision in plan.precisions:
         _write(plan, precision, config, looker, reference)
@@ -143,7 +143,7 @@ def _thresholds(config: Config) -> Thresholds:
     return Thresholds(own.score_threshold, own.nms_threshold, own.max_detections)
 
 
-def facts_of(pose: TrainedPose, config: Config, precision: str) -> PoseFacts:
+def facts_of(pose: TrainedPose, config: Config, precision: str) -> PoseModelMetadata:
     """Return what a file of this precision says of itself."""
     layers = "fp32" if precision == "int8" else precision
     facts = with_options(
@@ -163,7 +163,7 @@ def reference_network(pose: TrainedPose, config: Config) -> Network:
 # --- what a network sees -----------------------------------------------------------
 
 
-class Looker:
+class ParityRunner:
     """Asks networks what they see in the same frames, by the code that stage 1 uses."""
 
     def __init__(self, config: Config, kind: str, frames: Sequence[Image]) -> None:
@@ -178,14 +178,14 @@ class Looker:
         model = TopDownPose(lambda _: [], network, self._pose.topdown)
         return model.with_boxes(self.frames, [_boxes(frame) for frame in self.frames])
 
-    def inputs(self, facts: PoseFacts, batch: int | None) -> Iterator[NDArray[Any]]:
+    def inputs(self, facts: PoseModelMetadata, batch: int | None) -> Iterator[NDArray[Any]]:
         """Yield what the network is given for each frame."""
         if self.kind == "rtmo":
             letterboxes = LetterboxBatch(facts.input_size, uint8=facts.layout == "NHWC uint8")
             for frame in self.frames[:_CALIBRATED_ON]:
                 yield calibration_batch(letterboxes.fill([frame])[0].copy(), batch)
             return
-        heard = _Heard(facts)
+        heard = InputRecorder(facts)
         model = TopDownPose(lambda _: [], heard, self._pose.topdown)
         for frame in self.frames[:_CALIBRATED_ON]:
             model.with_boxes([frame], [_boxes(frame)])
@@ -201,10 +201,10 @@ def _boxes(frame: Image) -> Boxes:
     return Boxes(xyxy.astype(np.float32), np.ones(2, np.float32))
 
 
-class _Heard:
+class InputRecorder:
     """A network that keeps what it is given."""
 
-    def __init__(self, facts: PoseFacts) -> None:
+    def __init__(self, facts: PoseModelMetadata) -> None:
         self.inputs = (input_spec(facts, None, any_size=False),)
         self.outputs = (TensorSpec("heatmaps", (None, 17, 4, 4), "tensor(float)"),)
         self._kept: list[NDArray[Any]] = []
@@ -225,7 +225,7 @@ class _Heard:
 
 
 def _write(
-    plan: Plan, precision: str, config: Config, looker: Looker, reference: Sequence[Poses]
+    plan: Plan, precision: str, config: Config, looker: ParityRunner, reference: Sequence[Poses]
 ) -> None:
     section = config.deploy
     output = plan.output.with_name(f"{plan.output.stem}{_SHORT.get(precision, '')}.onnx")
@@ -240,7 +240,7 @@ def _write(
         else:
             any_size = section.dynamic_size and facts.kind == "rtmo"
             write_graph(scratch, pose, facts, batch=section.static_batch, any_size=any_size)
-        found = looker.look(OnnxNetwork(scratch, OnnxPoseSection()), facts.input_size)
+        found = looker.look(OnnxNetwork(scratch, OnnxPoseConfig()), facts.input_size)
         parity = compare(
             reference, found, edge=_EDGES[precision],
             threshold=0.0 if facts.thresholds is None else facts.thresholds.score_threshold,
@@ -288,14 +288,14 @@ def pass_detector(config: Config, folder: Path) -> None:
         ModelError: a file that is no YOLOX without NMS.
 
     """
-    section: DetectorSection = config.models.pose_estimation.topdown.detector
+    section: DetectorConfig = config.models.pose_estimation.topdown.detector
     key = "models.pose_estimation.topdown.detector.model_path"
     try:
         source = _named_file(config, section.model_path, key)
     except ConfigError as error:
         logger.warning("the detector was not copied: %s", error)
         return
-    YoloxDetector(OnnxNetwork(source, DetectorSection()), section)
+    YoloxDetector(OnnxNetwork(source, DetectorConfig()), section)
     target = folder / source.name
     if not (target.exists() and target.samefile(source)):
         with written(target) as scratch:

@@ -14,7 +14,7 @@ import onnx
 import torch
 from numpy.typing import NDArray
 
-from recognizer.backends.facts import METADATA_KEY, PoseFacts
+from recognizer.backends.metadata import METADATA_KEY, PoseModelMetadata
 from recognizer.backends.network import ModelError
 from recognizer.backends.torch import INPUT, OUTPUTS, TrainedPose, make_graph
 
@@ -25,7 +25,7 @@ _LAST_LAYERS = "/out_"  # RTMO's predictions: boxes and scores are their values
 
 
 def write_graph(
-    path: Path, pose: TrainedPose, facts: PoseFacts, *, batch: int | None, any_size: bool
+    path: Path, pose: TrainedPose, facts: PoseModelMetadata, *, batch: int | None, any_size: bool
 ) -> None:
     """Write a network as an ONNX file that onnx itself finds right.
 
@@ -68,7 +68,7 @@ def write_graph(
     describe(path, facts)
 
 
-def describe(path: Path, facts: PoseFacts) -> None:
+def describe(path: Path, facts: PoseModelMetadata) -> None:
     """Put facts into a file's metadata and let onnx check the whole of it."""
     model = onnx.load(str(path))
     del model.metadata_props[:]
@@ -95,7 +95,9 @@ class _Feeds:
         return None if array is None else {INPUT: array}
 
 
-def write_int8(path: Path, single: Path, facts: PoseFacts, inputs: Iterator[NDArray[Any]]) -> int:
+def write_int8(
+    path: Path, single: Path, facts: PoseModelMetadata, inputs: Iterator[NDArray[Any]]
+) -> int:
     """Write a file's convolutions in 8 bits, signed and per channel; return how many there are.
 
     Args:

@@ -22,7 +22,7 @@ from recognizer.backends.tensorrt import TensorRTNetwork, imported, machine
 from recognizer.command import next_command
 from recognizer.config import Config
 from recognizer.config_file import ConfigError
-from recognizer.config_models import TensorRTPoseSection
+from recognizer.config_models import TensorRTPoseConfig
 from recognizer.model_files import fetch_hint, find_file
 
 if TYPE_CHECKING:
@@ -40,7 +40,7 @@ _ONNX_TYPES = {1: "float", 2: "uint8", 3: "int8", 6: "int32", 7: "int64", 9: "bo
 
 
 @dataclass(frozen=True, slots=True)
-class OnnxFacts:
+class OnnxMetadata:
     """What an ONNX file says before TensorRT sees it.
 
     ``weights`` are the digests of its external data files by name; ``element_types`` those of
@@ -141,7 +141,7 @@ def onnx_file(config: Config) -> Path:
 # --- the ONNX file -----------------------------------------------------------------
 
 
-def read_onnx(path: Path) -> OnnxFacts:
+def read_onnx(path: Path) -> OnnxMetadata:
     """Check an ONNX file and return what it says; external data must lie beside it.
 
     Raises:
@@ -161,10 +161,10 @@ def read_onnx(path: Path) -> OnnxFacts:
         raise ModelError(f"{path}: expected an ONNX network: {reason}") from error
 
 
-def _facts(model: Any, folder: Path, type_name: Callable[[int], str]) -> OnnxFacts:
+def _facts(model: Any, folder: Path, type_name: Callable[[int], str]) -> OnnxMetadata:
     graph, tensors = model.graph, list(_tensors(model.graph))
     weights = {weight.name for weight in graph.initializer}
-    return OnnxFacts(
+    return OnnxMetadata(
         inputs=tuple(_spec(value) for value in graph.input if value.name not in weights),
         metadata={entry.key: entry.value for entry in model.metadata_props},
         weights={name: sha256_file(folder / name) for name in _external(tensors)},
@@ -205,7 +205,7 @@ def _external(tensors: Sequence[Any]) -> list[str]:
     return sorted(names)
 
 
-def check_precision(path: Path, facts: OnnxFacts) -> None:
+def check_precision(path: Path, facts: OnnxMetadata) -> None:
     """Refuse a file whose name promises half precision and whose weights are not.
 
     Raises:
@@ -224,7 +224,7 @@ def check_precision(path: Path, facts: OnnxFacts) -> None:
 
 
 def build_engine(
-    source: Path, section: TensorRTPoseSection, ranges: Sequence[ShapeRange], key: EngineKey
+    source: Path, section: TensorRTPoseConfig, ranges: Sequence[ShapeRange], key: EngineKey
 ) -> bytes:
     """Return the engine as bytes; reads and writes the file of timings.
 

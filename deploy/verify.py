@@ -13,16 +13,16 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from deploy.candidates import CANNOT_OPEN, Candidate, Skipped, candidates, cores, frames, report_dir
+from deploy.backends import CANNOT_OPEN, Candidate, Skipped, candidates, cores, frames, report_dir
 from deploy.pose_parity import Parity, compare
 from recognizer.action.classifier import find_classifier
 from recognizer.artifacts import write_json, write_text
-from recognizer.backends.facts import PoseFacts
+from recognizer.backends.metadata import PoseModelMetadata
 from recognizer.backends.network import NotFiniteError
 from recognizer.backends.onnx_files import read_metadata
 from recognizer.command import next_command
 from recognizer.config import Config
-from recognizer.config_action import DeploySection
+from recognizer.config_action import DeployConfig
 from recognizer.config_file import ConfigError
 from recognizer.types import Image, Poses
 
@@ -172,7 +172,7 @@ def compare_rectangle(
     ours = next((c for c in found if c.name in seen and c.settings.inference_mode == "onnx"), None)
     if wanted is None or ours is None or ours.settings.kind != "rtmo":
         return []
-    facts = PoseFacts.of(read_metadata(ours.files["pose"]))
+    facts = PoseModelMetadata.of(read_metadata(ours.files["pose"]))
     trained = (max(wanted), max(wanted)) if facts is None else facts.input_size
     if tuple(wanted) == trained:
         return []
@@ -196,7 +196,7 @@ def compare_rectangle(
     return [_row(name, square.name, both, _threshold(ours), tolerance)]
 
 
-def tolerance_of(section: DeploySection, precision: str) -> Tolerance:
+def tolerance_of(section: DeployConfig, precision: str) -> Tolerance:
     """Return what a backend of this precision must keep against one in single precision."""
     edge = _EDGES[precision]
     if precision == "fp32":

@@ -11,15 +11,15 @@ from pydantic import Field, PositiveFloat, PositiveInt, PrivateAttr, model_valid
 
 from recognizer.command import Given
 from recognizer.config_action import (
-    AblationSection,
-    ConvertSection,
-    CrossvalSection,
-    DeploySection,
-    InferenceSection,
-    TestSection,
-    TrainSection,
+    AblationConfig,
+    ConvertConfig,
+    CrossvalConfig,
+    DeployConfig,
+    InferenceConfig,
+    TestConfig,
+    TrainConfig,
 )
-from recognizer.config_models import ModelsSection
+from recognizer.config_models import ModelsConfig
 from recognizer.config_types import (
     ConfigPath,
     NonNegative,
@@ -39,7 +39,7 @@ TRACKING_BY_KIND: dict[PoseKind, dict[str, float | bool]] = {
 }
 
 
-class AnnotationSection(Section):
+class AnnotationConfig(Section):
     """Where videos are, where results go, how much runs at once."""
 
     input: ConfigPath = PROJECT / "data"
@@ -64,7 +64,7 @@ class AnnotationSection(Section):
     stage2_dir: ConfigPath | None = None
 
 
-class TrackingSection(Section):
+class TrackingConfig(Section):
     """ByteTrack (Zhang et al. 2022), its names, with times in seconds."""
 
     track_high_thresh: Unit | None = None
@@ -82,7 +82,7 @@ class TrackingSection(Section):
     merge_s: NonNegative = 1.0
 
     @model_validator(mode="after")
-    def _check(self) -> "TrackingSection":
+    def _check(self) -> "TrackingConfig":
         highest, text = self.track_high_thresh, str(self.track_high_thresh)
         if highest is None:  # by kind, which is not known yet
             by_kind = {k: float(own["track_high_thresh"]) for k, own in TRACKING_BY_KIND.items()}
@@ -97,7 +97,7 @@ class TrackingSection(Section):
             raise ValueError("iou_weight: expected more than 0 here or in keypoint_weight")
         return self
 
-    def for_kind(self, kind: PoseKind) -> "TrackingSection":
+    def for_kind(self, kind: PoseKind) -> "TrackingConfig":
         """Return the section with what is null filled in for this kind of pose network.
 
         Raises:
@@ -114,7 +114,7 @@ class TrackingSection(Section):
         return filled
 
 
-class FightSection(Section):
+class FightConfig(Section):
     """Weights of what makes somebody part of a fight; only their ratios count."""
 
     movement: NonNegative = 0.35
@@ -123,11 +123,11 @@ class FightSection(Section):
     temporal: NonNegative = 0.2
 
     @model_validator(mode="after")
-    def _check(self) -> "FightSection":
+    def _check(self) -> "FightConfig":
         return _some_weight(self)
 
 
-class FalldownSection(Section):
+class FalldownConfig(Section):
     """Weights of what makes somebody one who falls; only their ratios count."""
 
     height_change: NonNegative = 0.3
@@ -137,7 +137,7 @@ class FalldownSection(Section):
     position: NonNegative = 0.1
 
     @model_validator(mode="after")
-    def _check(self) -> "FalldownSection":
+    def _check(self) -> "FalldownConfig":
         return _some_weight(self)
 
 
@@ -150,14 +150,14 @@ def _some_weight(section: S) -> S:
     return section
 
 
-class ScoringSection(Section):
+class ScoringConfig(Section):
     """Who matters in a clip, for each service."""
 
-    fight: FightSection = FightSection()
-    falldown: FalldownSection = FalldownSection()
+    fight: FightConfig = FightConfig()
+    falldown: FalldownConfig = FalldownConfig()
 
 
-class SplitSection(Section):
+class SplitConfig(Section):
     """Which sample goes into train, val and test; never one source into two."""
 
     by: Literal["auto", "source", "folders"] = "auto"
@@ -167,7 +167,7 @@ class SplitSection(Section):
     source_regex: str | None = None
 
     @model_validator(mode="after")
-    def _check(self) -> "SplitSection":
+    def _check(self) -> "SplitConfig":
         if min(self.ratios) < 0 or abs(sum(self.ratios) - 1) > 1e-6:
             raise ValueError(
                 f"ratios: expected three numbers >= 0 that sum to 1, got {list(self.ratios)}"
@@ -190,7 +190,7 @@ class SplitSection(Section):
         return self
 
 
-class DatasetSection(Section):
+class DatasetConfig(Section):
     """How tracked people become labelled samples."""
 
     service: Literal["fight", "falldown"] = "fight"
@@ -203,10 +203,10 @@ class DatasetSection(Section):
     duplicate_distance: Annotated[float, Field(ge=0, le=32)] | None = 8.0
     negatives: list[ConfigPath] = []
     negatives_s: Annotated[float, Field(ge=0.1, le=3600)] = 10.0
-    split: SplitSection = SplitSection()
+    split: SplitConfig = SplitConfig()
 
     @model_validator(mode="after")
-    def _check(self) -> "DatasetSection":
+    def _check(self) -> "DatasetConfig":
         labels = sorted(self.classes.values())
         if len(labels) < 2 or labels != list(range(len(labels))):
             raise ValueError(
@@ -223,7 +223,7 @@ class DatasetSection(Section):
         return self
 
 
-class VisualizeSection(Section):
+class VisualizeConfig(Section):
     """Overlay videos."""
 
     stage: Literal["stage1", "stage2"] = "stage2"
@@ -235,19 +235,19 @@ class VisualizeSection(Section):
 class Config(Section):
     """The whole application config."""
 
-    annotation: AnnotationSection = AnnotationSection()
-    models: ModelsSection = ModelsSection()
-    tracking: TrackingSection = TrackingSection()
-    scoring: ScoringSection = ScoringSection()
-    dataset: DatasetSection = DatasetSection()
-    visualize: VisualizeSection = VisualizeSection()
-    train: TrainSection = TrainSection()
-    test: TestSection = TestSection()
-    crossval: CrossvalSection = CrossvalSection()
-    ablation: AblationSection = AblationSection()
-    convert: ConvertSection = ConvertSection()
-    inference: InferenceSection = InferenceSection()
-    deploy: DeploySection = DeploySection()
+    annotation: AnnotationConfig = AnnotationConfig()
+    models: ModelsConfig = ModelsConfig()
+    tracking: TrackingConfig = TrackingConfig()
+    scoring: ScoringConfig = ScoringConfig()
+    dataset: DatasetConfig = DatasetConfig()
+    visualize: VisualizeConfig = VisualizeConfig()
+    train: TrainConfig = TrainConfig()
+    test: TestConfig = TestConfig()
+    crossval: CrossvalConfig = CrossvalConfig()
+    ablation: AblationConfig = AblationConfig()
+    convert: ConvertConfig = ConvertConfig()
+    inference: InferenceConfig = InferenceConfig()
+    deploy: DeployConfig = DeployConfig()
     _given: Given = PrivateAttr(default=Given())
 
     @property

@@ -12,7 +12,7 @@ from recognizer.config_types import (
     Section,
     Unit,
 )
-from recognizer.config_zones import ZonesSection
+from recognizer.config_zones import ZonesConfig
 from recognizer.installation import PROJECT
 
 Seed = Annotated[int, Field(ge=0, le=2**32 - 1)]
@@ -40,7 +40,7 @@ def _each_once(views: list[str]) -> list[str]:
 Views = Annotated[list[Literal["mirror", "speed_0.8", "speed_1.25"]], AfterValidator(_each_once)]
 
 
-class TrainSection(Section):
+class TrainConfig(Section):
     """Training; what the network is stands in a config of mmaction2 or mmpose."""
 
     config_file: ConfigPaths = []
@@ -53,7 +53,7 @@ class TrainSection(Section):
     check_iterations: Annotated[int, Field(ge=1, le=100_000)] = 10
 
 
-class TestSection(Section):
+class TestConfig(Section):
     """Measuring trained classifiers."""
 
     __test__ = False  # not a test, whatever pytest thinks of the name
@@ -66,7 +66,7 @@ class TestSection(Section):
     views: Views = []
 
 
-class CrossvalSection(Section):
+class CrossvalConfig(Section):
     """K-fold cross-validation grouped by source."""
 
     config_files: ConfigPaths = []
@@ -77,21 +77,21 @@ class CrossvalSection(Section):
     output_dir: ConfigPath | None = None
 
 
-class AblationSection(Section):
+class AblationConfig(Section):
     """Several configs of a pose network, trained alike and compared."""
 
     seeds: Annotated[list[Seed], Field(min_length=1)] = [0]
     output_dir: ConfigPath | None = None
 
 
-class ConvertSection(Section):
+class ConvertConfig(Section):
     """A published SDPose checkpoint made one of ours."""
 
     source: ConfigPath | None = None
     out: ConfigPath | None = None
 
 
-class ClassifierSection(OnnxRuntimeOptions):
+class ClassifierConfig(OnnxRuntimeOptions):
     """One trained classifier as an ONNX file."""
 
     model_path: str = ""
@@ -99,13 +99,13 @@ class ClassifierSection(OnnxRuntimeOptions):
 
 
 # Types of their own, so that a config that sets another key alone keeps the file's name.
-class FightClassifierSection(ClassifierSection):
+class FightClassifierConfig(ClassifierConfig):
     """The classifier of fights."""
 
     model_path: str = "fight.onnx"
 
 
-class FalldownClassifierSection(ClassifierSection):
+class FalldownClassifierConfig(ClassifierConfig):
     """The classifier of falls."""
 
     model_path: str = "falldown.onnx"
@@ -113,25 +113,25 @@ class FalldownClassifierSection(ClassifierSection):
     lying_gap_s: NonNegative = 5.0
 
 
-class InferenceSection(Section):
+class InferenceConfig(Section):
     """From new video to windows, probabilities and events."""
 
     input: ConfigPath = PROJECT / "data"
     output_dir: ConfigPath = PROJECT / "output" / "analysis"
     services: list[Literal["fight", "falldown"]] = ["fight", "falldown"]
-    fight: FightClassifierSection = FightClassifierSection()
-    falldown: FalldownClassifierSection = FalldownClassifierSection()
+    fight: FightClassifierConfig = FightClassifierConfig()
+    falldown: FalldownClassifierConfig = FalldownClassifierConfig()
     stride_s: Annotated[float, Field(ge=0.02)] | None = None
     merge_gap_s: NonNegative = 1.0
     min_event_s: NonNegative = 0.0
     labels: ConfigPath | None = None
     tolerance_s: NonNegative = 0.0
-    zones: ZonesSection = ZonesSection()
+    zones: ZonesConfig = ZonesConfig()
     overlay: bool = True
     views: Views = []
 
 
-class DeploySection(Section):
+class DeployConfig(Section):
     """Shipping a trained model as a file."""
 
     model: Literal["fight", "falldown", "pose"] = "fight"

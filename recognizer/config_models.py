@@ -59,7 +59,7 @@ class OnnxImageOptions(OnnxRuntimeOptions):
         return self
 
 
-class OnnxPoseSection(OnnxImageOptions):
+class OnnxPoseConfig(OnnxImageOptions):
     """The pose network as an ONNX file."""
 
     model_path: str = "pp_tinypose_256x192.onnx"
@@ -70,7 +70,7 @@ class OnnxPoseSection(OnnxImageOptions):
     max_detections: PositiveInt = 100
 
 
-class TorchPoseSection(Section):
+class TorchPoseConfig(Section):
     """The pose network as an mmpose config and checkpoint."""
 
     config_file: str = ""
@@ -94,7 +94,7 @@ class TorchPoseSection(Section):
         return (sizes,) if isinstance(sizes, int) else tuple(sizes)
 
 
-class TensorRTPoseSection(Section):
+class TensorRTPoseConfig(Section):
     """The pose network as a TensorRT engine."""
 
     model_path: str = ""
@@ -121,7 +121,7 @@ class TensorRTPoseSection(Section):
     cuda_graph: bool = False
 
     @model_validator(mode="after")
-    def _check(self) -> "TensorRTPoseSection":
+    def _check(self) -> "TensorRTPoseConfig":
         if not self.min_batch <= self.opt_batch <= self.max_batch:
             raise ValueError(
                 "min_batch: expected min_batch <= opt_batch <= max_batch, got "
@@ -144,7 +144,7 @@ class TensorRTPoseSection(Section):
         return self
 
 
-class DetectorSection(OnnxImageOptions):
+class DetectorConfig(OnnxImageOptions):
     """The person detector in front of a top-down pose network (YOLOX without NMS)."""
 
     model_path: str = "yolox_nano.onnx"
@@ -154,10 +154,10 @@ class DetectorSection(OnnxImageOptions):
     tiles: bool = False
 
 
-class TopDownSection(Section):
+class TopDownConfig(Section):
     """How a top-down network sees one person and how its heatmaps are read."""
 
-    detector: DetectorSection = DetectorSection()
+    detector: DetectorConfig = DetectorConfig()
     box_padding: Annotated[float, Field(ge=1, le=3)] = 1.25
     decoding: Literal["dark", "quarter_offset"] = "dark"
     dark_blur_kernel: Annotated[int, Field(ge=1, le=51)] = 11
@@ -171,7 +171,7 @@ class TopDownSection(Section):
     std_rgb: Triple = (58.395, 57.12, 57.375)
 
     @model_validator(mode="after")
-    def _check(self) -> "TopDownSection":
+    def _check(self) -> "TopDownConfig":
         if self.dark_blur_kernel % 2 == 0:
             raise ValueError(
                 "dark_blur_kernel: expected an odd number of heatmap pixels, got "
@@ -182,15 +182,15 @@ class TopDownSection(Section):
         return self
 
 
-class PoseEstimationSection(Section):
+class PoseEstimationConfig(Section):
     """Which network sees people, and what runs it."""
 
     kind: Literal["auto", "rtmo", "topdown"] = "auto"
     inference_mode: Literal["pth", "onnx", "tensorrt"] = "onnx"
-    pth: TorchPoseSection = TorchPoseSection()
-    onnx: OnnxPoseSection = OnnxPoseSection()
-    tensorrt: TensorRTPoseSection = TensorRTPoseSection()
-    topdown: TopDownSection = TopDownSection()
+    pth: TorchPoseConfig = TorchPoseConfig()
+    onnx: OnnxPoseConfig = OnnxPoseConfig()
+    tensorrt: TensorRTPoseConfig = TensorRTPoseConfig()
+    topdown: TopDownConfig = TopDownConfig()
 
     def for_kind(self, kind: PoseKind) -> Self:
         """Return the section for a network of this kind: no ``auto`` and no null by kind left."""
@@ -223,7 +223,7 @@ Names = Annotated[list[str], BeforeValidator(_as_list)]
 Mirror = Annotated[str, AfterValidator(_address)]
 
 
-class ModelsSection(Section):
+class ModelsConfig(Section):
     """Network files."""
 
     weights_dirs: list[ConfigPath] = [
@@ -232,4 +232,4 @@ class ModelsSection(Section):
     ]
     fetch: Names = []
     mirror: Mirror | None = None
-    pose_estimation: PoseEstimationSection = PoseEstimationSection()
+    pose_estimation: PoseEstimationConfig = PoseEstimationConfig()

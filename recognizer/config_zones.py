@@ -69,7 +69,7 @@ def _cross(
     return any(value == 0 and between(p, q, r) for p, q, r, value in touching)
 
 
-class ZoneSection(Section):
+class ZoneConfig(Section):
     """One zone: its corners, and the videos that show it."""
 
     name: Annotated[str, Field(min_length=1, max_length=60), AfterValidator(_shown)]
@@ -81,8 +81,8 @@ class ZoneSection(Section):
         return fnmatchcase(nfc(video), self.videos)
 
 
-class ZonesSection(Section):
+class ZonesConfig(Section):
     """Rest zones and ignored zones."""
 
-    rest: list[ZoneSection] = []
-    ignore: list[ZoneSection] = []
+    rest: list[ZoneConfig] = []
+    ignore: list[ZoneConfig] = []

@@ -15,8 +15,8 @@ from recognizer.action.classifier import Classifier
 from recognizer.backends.engine_cache import SUFFIXES as ENGINES
 from recognizer.backends.network import ModelError
 from recognizer.backends.pose_kind import read_kind
-from recognizer.config_action import ClassifierSection
-from recognizer.config_models import ModelsSection, PoseEstimationSection
+from recognizer.config_action import ClassifierConfig
+from recognizer.config_models import ModelsConfig, PoseEstimationConfig
 from recognizer.config_types import PoseKind
 from recognizer.installation import FILES
 from recognizer.model_files import fetch_hint
@@ -152,13 +152,13 @@ def open_pose_model(
     return PoseEstimator(model, kind, movement=movement)
 
 
-def _settings(file: Path, device: str | None) -> PoseEstimationSection:
+def _settings(file: Path, device: str | None) -> PoseEstimationConfig:
     if file.suffix in ENGINES:
         mode, device = "tensorrt", device or "cuda:0"
     else:
         mode, device = "pth" if file.suffix == ".pth" else "onnx", device or "cpu"
     detector = {"device": device} if mode != "pth" else {}
-    return PoseEstimationSection.model_validate(
+    return PoseEstimationConfig.model_validate(
         {"inference_mode": mode, mode: {"device": device}, "topdown": {"detector": detector}}
     )
 
@@ -182,7 +182,7 @@ def open_classifier(
         FileNotFoundError, ModelError, ValueError: as ``open_pose_model``.
 
     """
-    section = ClassifierSection.model_validate(
+    section = ClassifierConfig.model_validate(
         {"model_path": str(path), "threshold": threshold, "device": device}
     )
     return Classifier(find_model(path), section, _cores() if threads is None else threads)
@@ -190,7 +190,7 @@ def open_classifier(
 
 def model_folders() -> list[Path]:
     """Return the folders in which a name is looked for that is not found beside the shell."""
-    return [*ModelsSection().weights_dirs, FILES / "samples" / "models"]
+    return [*ModelsConfig().weights_dirs, FILES / "samples" / "models"]
 
 
 def find_model(path: PathLike, expected: str = "expected a network") -> Path:

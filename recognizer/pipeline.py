@@ -25,9 +25,9 @@ from recognizer.action.events import EventMerger
 from recognizer.action.results import Event, Person, Window
 from recognizer.action.windows import MIN_FRAMES, WindowPlan, classify_window
 from recognizer.backends.pose_kind import read_kind
-from recognizer.config import Config, ScoringSection, TrackingSection
-from recognizer.config_action import ClassifierSection
-from recognizer.config_models import PoseEstimationSection
+from recognizer.config import Config, ScoringConfig, TrackingConfig
+from recognizer.config_action import ClassifierConfig
+from recognizer.config_models import PoseEstimationConfig
 from recognizer.dataset.windows import WindowCutter
 from recognizer.models import find_model, model_folders
 from recognizer.movement import MovementMeter
@@ -82,9 +82,9 @@ class PipelineSettings:
 
     """
 
-    pose: PoseEstimationSection = field(default_factory=PoseEstimationSection)
-    tracking: TrackingSection = field(default_factory=TrackingSection)
-    scoring: ScoringSection = field(default_factory=ScoringSection)
+    pose: PoseEstimationConfig = field(default_factory=PoseEstimationConfig)
+    tracking: TrackingConfig = field(default_factory=TrackingConfig)
+    scoring: ScoringConfig = field(default_factory=ScoringConfig)
     stride_s: float | None = None
     min_frames: int = MIN_FRAMES
     views: tuple[str, ...] = ()
@@ -290,7 +290,7 @@ def _frames(
 def _classifier(given: PathLike | Classifier, settings: PipelineSettings) -> Classifier:
     if isinstance(given, Classifier):
         return given
-    section = ClassifierSection(model_path=str(given))
+    section = ClassifierConfig(model_path=str(given))
     return Classifier.open(section, model_folders(), settings.threads)
 
 

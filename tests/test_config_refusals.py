@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 from pydantic import ValidationError
 
-from recognizer.config import Config, TrackingSection
+from recognizer.config import Config, TrackingConfig
 from recognizer.config_file import ConfigError, load_config
-from recognizer.config_models import OnnxPoseSection
+from recognizer.config_models import OnnxPoseConfig
 
 
 def write(folder: Path, text: str) -> Path:
@@ -188,7 +188,7 @@ def test_no_file(tmp_path):
 
 @pytest.mark.parametrize("text", ["", "# only a comment\n", "{}"], ids=["empty", "comment", "map"])
 def test_an_empty_file_is_all_defaults(tmp_path, text):
-    assert load_config(write(tmp_path, text)).tracking == TrackingSection()
+    assert load_config(write(tmp_path, text)).tracking == TrackingConfig()
 
 
 def test_values_cannot_change_later():
@@ -229,7 +229,7 @@ def test_other_values_get_no_advice_about_colons(tmp_path):
 
 def test_a_whole_number_is_a_number_but_a_bool_is_none(tmp_path):
     assert load_config(write(tmp_path, "tracking: {track_buffer_s: 2}")).tracking == (
-        TrackingSection(track_buffer_s=2.0)
+        TrackingConfig(track_buffer_s=2.0)
     )
     assert "expected a number; got True" in refused(tmp_path, "tracking: {track_buffer_s: true}")
 
@@ -237,4 +237,4 @@ def test_a_whole_number_is_a_number_but_a_bool_is_none(tmp_path):
 @pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
 def test_numbers_are_finite(value):
     with pytest.raises(ValidationError):
-        OnnxPoseSection(gpu_mem_limit_gb=value)
+        OnnxPoseConfig(gpu_mem_limit_gb=value)

@@ -20,7 +20,7 @@ from recognizer.action.windows import classify_windows
 from recognizer.artifacts import read_poses, write_poses
 from recognizer.backends.network import ModelError
 from recognizer.config import Config
-from recognizer.config_action import ClassifierSection
+from recognizer.config_action import ClassifierConfig
 from recognizer.config_file import load_config
 from recognizer.pipeline import (
     EventDetector,
@@ -56,7 +56,7 @@ def poses_of(clip):
 
 @cache
 def classifier_of(service):
-    return Classifier(SAMPLES / "models" / f"{service}.onnx", ClassifierSection())
+    return Classifier(SAMPLES / "models" / f"{service}.onnx", ClassifierConfig())
 
 
 def parts_of(video, size=8):
@@ -218,7 +218,7 @@ def whole(place, video):
     with VideoReader(video) as reader:
         poses = join_sequences(list(estimate_poses(reader, model.for_video(), batch_size=8)))
     tracked = track_people(poses, config.tracking.for_kind("rtmo"))
-    classifier = Classifier(folder / "fight.onnx", ClassifierSection())
+    classifier = Classifier(folder / "fight.onnx", ClassifierConfig())
     windows = list(classify_windows([tracked], classifier))
     return events_of_windows(windows, classifier.classes, {"threshold": 0.45, "merge_gap_s": 1.0})
 
@@ -246,7 +246,7 @@ def test_a_video_file_gives_the_events_of_its_analysis(place, threads):
 @pytest.mark.parametrize("batch_size", [1, 3, 100])
 def test_frames_of_a_camera_are_a_video(place, batch_size):
     folder, settings = place.parent, settings_of(place, batch_size=batch_size)
-    classifiers = [Classifier(folder / f"{s}.onnx", ClassifierSection()) for s in SERVICES]
+    classifiers = [Classifier(folder / f"{s}.onnx", ClassifierConfig()) for s in SERVICES]
     with VideoReader(folder / "data/Fight/f0.mp4") as frames:
         found = list(find_events(frames, *classifiers, pose=folder / "dot.onnx", settings=settings))
     again = find_events(
@@ -333,7 +333,7 @@ def test_default_settings_are_those_of_the_config():
 def test_a_stride_of_another_classifier_is_refused(tmp_path):
     path = place_classifier(tmp_path / "fight.onnx", window_s=1.0)
     with pytest.raises(ValueError, match="stride_s: expected at most the window of fight, 1 s"):
-        EventDetector(Classifier(path, ClassifierSection()), PipelineSettings(stride_s=2.0))
+        EventDetector(Classifier(path, ClassifierConfig()), PipelineSettings(stride_s=2.0))
 
 
 def test_parts_of_another_camera_are_refused():

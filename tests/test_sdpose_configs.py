@@ -16,7 +16,7 @@ from recognizer.openmmlab import scope  # noqa: E402
 from recognizer.runner.train_config import datasets  # noqa: E402
 from recognizer.sdpose.training import load_pose_config  # noqa: E402
 from tests.sdpose.golden import silence  # noqa: E402
-from training.places import ROOT  # noqa: E402
+from training.artifacts import ROOT  # noqa: E402
 from training.pose import CONFIGS, prepare  # noqa: E402
 
 TOKENS = {"type": "TokenDistilLoss", "loss_weight": 5e-6}

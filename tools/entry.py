@@ -51,8 +51,8 @@ def run(arguments: argparse.Namespace, mode: Callable[[str], str], extra: Sequen
     if os.environ.get("RANK", "0") != "0":
         logging.disable(logging.WARNING)  # one process speaks, whatever level main.py sets
     try:
+        from training.artifacts import existing_config
         from training.by_config import kind_of, own_data, read
-        from training.places import existing_config
 
         path = existing_config(Path(arguments.config))
         cfg = read(path)

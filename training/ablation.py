@@ -9,15 +9,15 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from annotation.progress import Watch
+from annotation.progress import ProgressFactory
 from annotation.workspace import exclusive
 from recognizer.artifacts import sha256_file, short_digest
 from recognizer.command import next_command
 from recognizer.config import Config
 from recognizer.config_file import ConfigError
 from recognizer.runner.missing import best_checkpoint
+from training.artifacts import ROOT, as_list, existing_config
 from training.picture_bar import picture_bar
-from training.places import ROOT, as_list, existing_config
 from training.pose import CONFIGS, one_process  # first: it sets up threads before torch loads
 
 logger = logging.getLogger(__name__)
@@ -31,11 +31,11 @@ _ALIKE = (
 _MISSING = object()
 
 
-def ablation(config: Config, watch: Watch) -> int:
+def ablation(config: Config, watch: ProgressFactory) -> int:
     """Train and measure every config with every seed and return the exit code."""
     one_process("train.ablation")
     from training.ablation_report import write_report
-    from training.ablation_run import MISSING, carry_out, read_result
+    from training.ablation_run import MISSING, read_result, run_trial
 
     with picture_bar(watch) as looking:
         setup, runs = _setup(config, looking)
@@ -48,7 +48,7 @@ def ablation(config: Config, watch: Watch) -> int:
             if results[run].state != "done":
                 title = f"{run.config}, seed {run.seed} ({number} of {len(runs)})"
                 logger.info("%s: %s", title, run.folder)
-                results[run] = carry_out(run, watch, title)
+                results[run] = run_trial(run, watch, title)
                 write_report(setup, results)  # what there is, should it end here
         text = write_report(setup, results)
     logger.info("%s", text)

@@ -13,7 +13,7 @@ from typing import Any
 
 from recognizer.artifacts import write_json, write_text
 from training.ablation_run import Result, Run
-from training.places import ROOT
+from training.artifacts import ROOT
 from training.pose_curves import TABLE, Row, draw_curves, read_curve
 from training.pose_report import COLUMNS, number
 from training.report import spread

@@ -16,15 +16,15 @@ from typing import Any
 
 from mmengine.hooks import Hook
 
-from annotation.progress import Watch
+from annotation.progress import ProgressFactory
 from recognizer.artifacts import write_json
 from recognizer.runner.checkpoints import last_checkpoint
 from recognizer.runner.missing import best_checkpoint
 from recognizer.sdpose.evaluation import evaluate, quietly
 from recognizer.sdpose.training import train
+from training.distributed import main_process_progress
 from training.pose import memory_advice
 from training.pose_curves import TABLE, CurvesHook, read_curve
-from training.processes import one_speaks
 
 logger = logging.getLogger(__name__)
 
@@ -91,7 +91,7 @@ def read_result(run: Run) -> Result | None:
     return result if result.state == "done" else None
 
 
-def carry_out(run: Run, watch: Watch, title: str) -> Result:
+def run_trial(run: Run, watch: ProgressFactory, title: str) -> Result:
     """Train and measure a run; what goes wrong with it is its result.
 
     Raises:
@@ -102,7 +102,7 @@ def carry_out(run: Run, watch: Watch, title: str) -> Result:
     cfg.work_dir = str(run.folder)
     cfg.randomness = {**(cfg.get("randomness") or {}), "seed": run.seed}
     try:
-        with one_speaks(run.folder, watch, title) as heard, quietly():
+        with main_process_progress(run.folder, watch, title) as heard, quietly():
             train(cfg, resume=True, heard=heard, hooks=[CurvesHook(), BatchRecord()])
             result = _measure(cfg, run.folder)
             write_json(run.folder / RESULT, run.folder,

@@ -12,7 +12,7 @@ import numpy as np
 from annotation.event_curves import THRESHOLDS, Curve, rate_text
 from recognizer.action.events import (
     FloatTable,
-    Footage,
+    VideoTimeline,
     alarm_rate_curve,
     event_scores,
     merge_windows,
@@ -45,8 +45,10 @@ def alarm_curves(
     return curves
 
 
-def footage_of(predicted: Predictions, facts: Mapping[str, Facts], label: int) -> list[Footage]:
-    """Return predictions and ground truth of one class, one ``Footage`` a stretch of video."""
+def footage_of(
+    predicted: Predictions, facts: Mapping[str, Facts], label: int
+) -> list[VideoTimeline]:
+    """Return predictions and ground truth of one class, a timeline for each stretch of video."""
     by_video: dict[str, list[int]] = {}
     for i, name in enumerate(predicted.names):
         if name in facts and facts[name].seconds > 0:
@@ -61,7 +63,7 @@ def footage_of(predicted: Predictions, facts: Mapping[str, Facts], label: int) -
             mine = np.array(rows)[here]
             true = predicted.labels[mine] == label
             found.append(
-                Footage(
+                VideoTimeline(
                     spans[here], predicted.probabilities[mine, label],
                     _events(spans[here][true]), (part.start_s, part.stop_s),
                 )

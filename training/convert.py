@@ -3,7 +3,7 @@
 import contextlib
 import logging
 
-from annotation.progress import Watch
+from annotation.progress import ProgressFactory
 from recognizer.artifacts import SCRATCH_FOLDER
 from recognizer.command import next_command
 from recognizer.config import Config
@@ -15,7 +15,7 @@ logger = logging.getLogger(__name__)
 _CONFIGS = "configs/body_2d_keypoint/sdpose/coco/sdpose_{}_stemnet_coco_256x192.py"
 
 
-def convert(config: Config, watch: Watch) -> int:
+def convert(config: Config, watch: ProgressFactory) -> int:
     """Write ``convert.out`` from ``convert.source``, every key mapped (``--mode convert.sdpose``).
 
     Raises:

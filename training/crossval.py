@@ -18,7 +18,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from annotation.progress import Watch
+from annotation.progress import ProgressFactory
 from annotation.stills import stills_of
 from annotation.workspace import Outcome, exclusive
 from recognizer.action.evaluation import fuse
@@ -29,6 +29,7 @@ from recognizer.config_file import ConfigError
 from recognizer.dataset.check import check_splits
 from recognizer.dataset.folds import source_folds
 from recognizer.dataset.split import SPLITS
+from training.artifacts import ROOT, as_list, check_network, find_pickle, train_config
 from training.crossval_report import Result, Setup, write_report
 from training.fold_job import FoldJob, finished_views, job_key, run_folds
 from training.movement_fit import (
@@ -41,7 +42,6 @@ from training.movement_fit import (
     measured_folds,
     predict_streams,
 )
-from training.places import ROOT, as_list, check_network, find_pickle, train_config
 from training.truth import (
     Facts,
     Predictions,
@@ -67,7 +67,7 @@ class Part:
     nobody: tuple[str, ...]
 
 
-def crossval(config: Config, watch: Watch) -> int:
+def crossval(config: Config, watch: ProgressFactory) -> int:
     """Cross-validate the configs and return the exit code."""
     service = config.dataset.service
     setup = _setup(config, service)
@@ -207,7 +207,7 @@ def _jobs(folder: Path, setup: Setup, truth: Truth, parts: Sequence[Part]) -> Jo
 
 
 def _train(
-    config: Config, setup: Setup, jobs: Jobs, watch: Watch, truth: Truth | None
+    config: Config, setup: Setup, jobs: Jobs, watch: ProgressFactory, truth: Truth | None
 ) -> dict[tuple[str, int, int], tuple[FoldJob, ...]]:
     """Run what is not finished yet, and return the inner trainings of every job.
 
@@ -237,7 +237,7 @@ def _fit_streams(
     parts: Sequence[Part],
     inner: Mapping[tuple[str, int, int], Sequence[FoldJob]],
     data: tuple[Measures, Jobs, Truth],
-    watch: Watch,
+    watch: ProgressFactory,
 ) -> dict[tuple[int, int], MovementStream]:
     """Return the movement stream of every seed and fold; none without inner trainings."""
     measures, jobs, truth = data

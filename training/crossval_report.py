@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from annotation.progress import Watch
+from annotation.progress import ProgressFactory
 from annotation.report import class_color, plain, save_figure
 from annotation.stills import Stills
 from recognizer.action.evaluation import Scores
@@ -18,8 +18,8 @@ from recognizer.artifacts import write_json, write_text
 from recognizer.types import Sample
 from training import report
 from training.baseline import fold_baselines
+from training.error_videos import write_mistakes
 from training.further_figures import write_further
-from training.mistakes import write_mistakes
 from training.truth import Predictions, Truth, worst_json, write_predictions
 
 SCHEMA, SCHEMA_VERSION = "recognizer.crossval_report", 1
@@ -92,7 +92,7 @@ def write_report(
     setup: Setup,
     truth: Truth,
     tested: tuple[Sequence[Result], Mapping[str, Sample]],
-    watch: Watch,
+    watch: ProgressFactory,
 ) -> str:
     """Write report.json, summary.txt, predictions.csv, pictures and videos; return the text.
 

@@ -19,14 +19,14 @@ from annotation.pipeline import (
     report_stage2,
     report_stage3,
 )
-from annotation.progress import Watch
+from annotation.progress import ProgressFactory
 from annotation.workspace import dataset_dir, pose_model_files, stage3_dir
 from recognizer.artifacts import short_digest
 from recognizer.command import next_command
-from recognizer.config import Config, DatasetSection
+from recognizer.config import Config, DatasetConfig
 from recognizer.config_file import ConfigError
-from training.places import CONFIGS
-from training.test import test_fight
+from training.artifacts import CONFIGS
+from training.evaluate import test_fight
 from training.train import train_fight
 
 logger = logging.getLogger(__name__)
@@ -41,7 +41,7 @@ _SKELETON_VIDEOS = 2
 _TRAINING_PACKAGES = ("torch", "mmengine", "mmcv", "mmaction")
 
 
-def demo(config: Config, watch: Watch) -> int:
+def demo(config: Config, watch: ProgressFactory) -> int:
     """Run the stages on the samples, train and test a small classifier; log what came of it."""
     _from_video(config, watch)
     given, config = config, _on_samples(config)
@@ -81,7 +81,7 @@ def _on_samples(config: Config) -> Config:
     return _changed(
         config,
         annotation={"dataset": "demo", "stage1_dir": SAMPLES / "stage1", "stage2_dir": None},
-        dataset={**dict(DatasetSection()), "split": split},
+        dataset={**dict(DatasetConfig()), "split": split},
         visualize={"stage": "stage2", "skeleton_only": True, "limit": _SKELETON_VIDEOS},
     )
 
@@ -89,7 +89,7 @@ def _on_samples(config: Config) -> Config:
 # --- video, where it is at hand ----------------------------------------------------
 
 
-def _from_video(config: Config, watch: Watch) -> None:
+def _from_video(config: Config, watch: ProgressFactory) -> None:
     """Run stages 1 and 2 on a few clips, if these and pose weights are at hand."""
     folder = _find_clips(config)
     if folder is None:
@@ -124,7 +124,7 @@ def _can_train() -> bool:
     return all(importlib.util.find_spec(name) is not None for name in _TRAINING_PACKAGES)
 
 
-def _train_and_test(config: Config, watch: Watch) -> Path:
+def _train_and_test(config: Config, watch: ProgressFactory) -> Path:
     """Train the demo's network unless that was done, test it, and return the report's folder."""
     from recognizer.action.train_config import load_train_config
     from recognizer.runner.checkpoints import last_checkpoint

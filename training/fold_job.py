@@ -15,12 +15,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from annotation.batch import settle, worker_count
-from annotation.workers import Handler, Job, Report, StopRunError, Workforce
+from annotation.batch import run_batch, worker_count
+from annotation.workers import Handler, Job, Report, StopRunError, WorkerPool
 from annotation.workspace import Outcome, Progress
 from recognizer.action.views import average
 from recognizer.artifacts import ArtifactError, read_npz, short_digest, write_npz
-from recognizer.config import AnnotationSection
+from recognizer.config import AnnotationConfig
 from recognizer.dataset.mmaction import read_split, write_split
 from recognizer.dataset.split import SPLITS, Member, class_weights, split_by_source
 from recognizer.types import Sample
@@ -135,19 +135,19 @@ def finished_views(job: FoldJob) -> NDArray[np.float64]:
 
 
 def run_folds(
-    section: AnnotationSection, dataset_dir: Path, jobs: Sequence[FoldJob], progress: Progress
+    section: AnnotationConfig, dataset_dir: Path, jobs: Sequence[FoldJob], progress: Progress
 ) -> None:
     """Run in workers what is not finished yet; raise RuntimeError if any of it failed."""
     settled = [Outcome(job.name, "done") for job in jobs if read_result(job) is not None]
     done = {outcome.video for outcome in settled}
     left = [Job(job.name, job) for job in jobs if job.name not in done]
-    workforce = Workforce(
+    workforce = WorkerPool(
         start,
         [(dataset_dir,)] * worker_count(section),
         stall_timeout_s=_NEVER_S,
         memory_gb=section.worker_memory_gb,
     )
-    outcomes = settle(settled, left, workforce, progress)
+    outcomes = run_batch(settled, left, workforce, progress)
     failed = [o for o in outcomes if o.state != "done"]
     if failed:
         raise RuntimeError(

@@ -14,17 +14,18 @@ from typing import Any
 
 import numpy as np
 
-from annotation.progress import Watch
+from annotation.progress import ProgressFactory
 from annotation.workspace import exclusive
 from recognizer.action.evaluation import measure
 from recognizer.action.measures import measure_names
-from recognizer.action.movement_facts import MovementFacts
+from recognizer.action.movement_metadata import MovementMetadata
 from recognizer.artifacts import atomic_path
 from recognizer.command import next_command
 from recognizer.config import Config
 from recognizer.config_file import ConfigError
 from recognizer.dataset.check import check_splits
 from recognizer.dataset.split import SPLITS
+from training.artifacts import ROOT, check_network, find_pickle, trained_checkpoint
 from training.crossval import streams_of
 from training.fold_job import FoldJob, job_key, run_folds
 from training.movement_fit import (
@@ -35,13 +36,12 @@ from training.movement_fit import (
     measure_samples,
     measured_folds,
 )
-from training.places import ROOT, check_network, find_pickle, trained_checkpoint
 from training.truth import Truth, check_agreement, check_complete, pickles_of, read_truth
 
 logger = logging.getLogger(__name__)
 
 
-def train_movement(config: Config, watch: Watch) -> int:
+def train_movement(config: Config, watch: ProgressFactory) -> int:
     """Fit the movement stream of ``dataset.service`` and write it; return the exit code."""
     from recognizer.action.movement_graph import write_movement
 
@@ -69,7 +69,7 @@ def train_movement(config: Config, watch: Watch) -> int:
         with watch("held-out pose predictions: trainings", len(every)) as progress:
             run_folds(config.annotation, folder, every, progress)
         stream = fit_stream(jobs[0], inner, measures or {}, truth, folds)
-    facts = MovementFacts(
+    facts = MovementMetadata(
         measure_names(service), stream.fusion, _training(stream, jobs, inner, truth, config),
         truth.num_person,
     )  # fmt: skip
@@ -157,7 +157,7 @@ def _held_out_figures(
     }
 
 
-def _tell(config: Config, service: str, output: Path, facts: MovementFacts) -> None:
+def _tell(config: Config, service: str, output: Path, facts: MovementMetadata) -> None:
     for name, figures in facts.training["held_out"].items():
         logger.info(
             "%s, held out by source: %s", name,

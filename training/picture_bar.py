@@ -4,7 +4,7 @@ import contextlib
 import time
 from collections.abc import Callable, Iterator
 
-from annotation.progress import Watch
+from annotation.progress import ProgressFactory
 from annotation.workspace import Outcome, Progress
 
 _TITLE = "looking at pictures"
@@ -12,7 +12,7 @@ _PATIENCE_S = 2.0
 
 
 @contextlib.contextmanager
-def picture_bar(watch: Watch) -> Iterator[Callable[[int, int], None]]:
+def picture_bar(watch: ProgressFactory) -> Iterator[Callable[[int, int], None]]:
     """Give what hears of pictures, one data set after another; short ones show no bar."""
     with contextlib.ExitStack() as stack:
         advance: Progress | None = None

@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING
 # Before torch loads: at a barrier its threads would otherwise spin.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
-from annotation.progress import Watch
+from annotation.progress import ProgressFactory
 from recognizer.command import next_command
 from recognizer.config import Config
 from recognizer.config_file import ConfigError
+from training.artifacts import ROOT, as_list, named_config, trained_checkpoint, validation_score
+from training.distributed import main_process_progress
 from training.picture_bar import picture_bar
-from training.places import ROOT, as_list, named_config, trained_checkpoint, validation_score
-from training.processes import one_speaks
 
 if TYPE_CHECKING:
     from mmengine.config import Config as PoseConfig
@@ -24,7 +24,7 @@ logger = logging.getLogger(__name__)
 CONFIGS = ROOT / "configs" / "body_2d_keypoint" / "sdpose" / "coco"
 
 
-def train_pose(config: Config, watch: Watch) -> int:
+def train_pose(config: Config, watch: ProgressFactory) -> int:
     """Train the pose network of ``train.config_file`` (``--mode train.pose``)."""
     from recognizer.runner.train_config import TrainConfigError
     from recognizer.sdpose.evaluation import quietly
@@ -36,7 +36,7 @@ def train_pose(config: Config, watch: Watch) -> int:
     work_dir = Path(cfg.work_dir)
     try:
         with (
-            one_speaks(work_dir, watch, f"training {work_dir.name}") as heard,
+            main_process_progress(work_dir, watch, f"training {work_dir.name}") as heard,
             picture_bar(watch) as looking,
             quietly(),
         ):
@@ -58,7 +58,7 @@ def train_pose(config: Config, watch: Watch) -> int:
     return 0
 
 
-def test_pose(config: Config, watch: Watch) -> int:
+def test_pose(config: Config, watch: ProgressFactory) -> int:
     """Measure one checkpoint on the test images (``--mode test.pose``)."""
     from recognizer.runner.missing import missing_checkpoint, todays_checkpoint
     from recognizer.runner.train_config import TrainConfigError
@@ -74,7 +74,7 @@ def test_pose(config: Config, watch: Watch) -> int:
         raise FileNotFoundError(missing_checkpoint(checkpoint))
     try:
         with (
-            one_speaks(output, watch, f"testing {checkpoint.name}") as heard,
+            main_process_progress(output, watch, f"testing {checkpoint.name}") as heard,
             picture_bar(watch) as looking,
         ):
             scores = evaluate(cfg, checkpoint, output, heard=heard, looking=looking)

@@ -21,13 +21,11 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 from mmengine.hooks import Hook
 
-from annotation.progress import Watch
+from annotation.progress import ProgressFactory
 from recognizer.command import next_command
 from recognizer.config import Config
 from recognizer.config_file import ConfigError
-from training.picture_bar import picture_bar
-from training.pose import memory_advice, pose_config, prepare
-from training.pose_look import (
+from training.diagnostics import (
     ALIKE,
     FLAT,
     cost_lines,
@@ -37,7 +35,9 @@ from training.pose_look import (
     memory,
     validated,
 )
-from training.processes import one_speaks
+from training.distributed import main_process_progress
+from training.picture_bar import picture_bar
+from training.pose import memory_advice, pose_config, prepare
 
 if TYPE_CHECKING:
     from mmengine.config import Config as PoseConfig
@@ -57,7 +57,7 @@ class _EnoughError(Exception):
     """All iterations are done; never leaves this module."""
 
 
-def check(config: Config, watch: Watch) -> int:
+def check(config: Config, watch: ProgressFactory) -> int:
     """Run ``train.check_iterations`` iterations and judge them (``--mode train.check``).
 
     Raises:
@@ -70,7 +70,7 @@ def check(config: Config, watch: Watch) -> int:
     if int(os.environ.get("WORLD_SIZE", "1")) > 1:
         raise ConfigError("train.check looks at one process: start it with python, not torchrun")
     cfg = prepare(config, path)
-    examiner = Examiner(config.train.check_iterations, expected_items(cfg))
+    examiner = SanityCheckHook(config.train.check_iterations, expected_items(cfg))
     with tempfile.TemporaryDirectory(prefix="recognizer_check_") as folder:
         cfg.work_dir = folder
         _shorten(cfg, examiner.iterations)
@@ -109,7 +109,7 @@ def _shorten(cfg: "PoseConfig", iterations: int) -> None:
         cfg.visualizer.vis_backends = []
 
 
-def _run(cfg: "PoseConfig", examiner: "Examiner", watch: Watch) -> None:
+def _run(cfg: "PoseConfig", examiner: "SanityCheckHook", watch: ProgressFactory) -> None:
     from recognizer.runner.hooks import NotFiniteError
     from recognizer.runner.train_config import TrainConfigError
     from recognizer.sdpose.evaluation import quietly
@@ -117,7 +117,7 @@ def _run(cfg: "PoseConfig", examiner: "Examiner", watch: Watch) -> None:
 
     try:
         with (
-            one_speaks(Path(cfg.work_dir), watch, "checking") as heard,
+            main_process_progress(Path(cfg.work_dir), watch, "checking") as heard,
             picture_bar(watch) as looking,
             quietly(),
         ):
@@ -142,7 +142,7 @@ def _run(cfg: "PoseConfig", examiner: "Examiner", watch: Watch) -> None:
 
 
 @dataclass
-class Seen:
+class Observations:
     """What the iterations showed.
 
     Attributes:
@@ -168,14 +168,14 @@ class Seen:
     lines: list[str] = field(default_factory=list)
 
 
-class Examiner(Hook):  # type: ignore[misc]
+class SanityCheckHook(Hook):  # type: ignore[misc]
     """Records losses, gradients and times, and looks at heatmaps and decoding at the end."""
 
     priority = "HIGHEST"  # before the hooks that stop at NaN
 
     def __init__(self, iterations: int, expected: Sequence[str]) -> None:
         self.iterations, self.expected = iterations, expected
-        self.seen = Seen()
+        self.seen = Observations()
         self.last = 0.0
 
     def before_train(self, runner: Any) -> None:
@@ -312,7 +312,7 @@ def _still(gradients: Mapping[str, Any]) -> list[str]:
     return found
 
 
-def _degenerate(seen: Seen) -> list[str]:
+def _degenerate(seen: Observations) -> list[str]:
     found = []
     if seen.flat:
         joints = ", ".join(map(str, seen.flat))

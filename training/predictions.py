@@ -7,10 +7,10 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from annotation.progress import Watch
+from annotation.progress import ProgressFactory
 from annotation.workspace import Outcome, Progress
 from recognizer.action.evaluation import fuse
-from recognizer.config_action import ClassifierSection
+from recognizer.config_action import ClassifierConfig
 from recognizer.types import Sample
 
 logger = logging.getLogger(__name__)
@@ -21,7 +21,7 @@ def predict_all(
     views: Sequence[str],
     samples: Sequence[Sample],
     title: str,
-    watch: Watch,
+    watch: ProgressFactory,
 ) -> NDArray[np.float64]:
     """Return the probabilities (N, K), averaged over the checkpoints and the views.
 
@@ -55,7 +55,7 @@ def _predict_onnx(
 ) -> NDArray[np.float64]:
     from recognizer.action.classifier import Classifier
 
-    classifier = Classifier(path, ClassifierSection())
+    classifier = Classifier(path, ClassifierConfig())
     rows, pose_only = [], 0
     for sample in samples:
         judged = classifier.judge(sample, views)

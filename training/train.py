@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 from annotation.metadata import METADATA, SCHEMA
-from annotation.progress import Watch
+from annotation.progress import ProgressFactory
 from annotation.workspace import stage3_dir
 from recognizer.artifacts import sha256_file
 from recognizer.command import next_command
@@ -22,8 +22,8 @@ from recognizer.dataset.check import DatasetError, check_splits
 from recognizer.dataset.class_check import class_faults
 from recognizer.dataset.split import class_weights
 from recognizer.types import Sample
-from training.places import ROOT, check_network, train_config, validation_score
-from training.processes import one_speaks
+from training.artifacts import ROOT, check_network, train_config, validation_score
+from training.distributed import main_process_progress
 
 if TYPE_CHECKING:
     from mmengine.config import Config as TrainConfig
@@ -33,23 +33,23 @@ logger = logging.getLogger(__name__)
 _LEARNT_FROM = ("train", "val")
 
 
-def train_fight(config: Config, watch: Watch) -> int:
+def train_fight(config: Config, watch: ProgressFactory) -> int:
     """Train the fight classifier (``--mode train.fight``)."""
     return _train(config, watch, "fight")
 
 
-def train_falldown(config: Config, watch: Watch) -> int:
+def train_falldown(config: Config, watch: ProgressFactory) -> int:
     """Train the fall-down classifier (``--mode train.falldown``)."""
     return _train(config, watch, "falldown")
 
 
-def _train(config: Config, watch: Watch, service: str) -> int:
+def _train(config: Config, watch: ProgressFactory, service: str) -> int:
     from recognizer.action.training import train
     from recognizer.runner.train_config import TrainConfigError, datasets
 
     cfg, has_movement = prepare(config, service)
     try:
-        with one_speaks(Path(cfg.work_dir), watch, f"training {service}") as heard:
+        with main_process_progress(Path(cfg.work_dir), watch, f"training {service}") as heard:
             best = train(cfg, resume=config.train.resume, heard=heard)
     except TrainConfigError as error:
         raise ConfigError(f"train.config_file, train.cfg_options: {error}") from error

@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 import torch
 
-from recognizer.backends.facts import PoseFacts, Thresholds
+from recognizer.backends.metadata import PoseModelMetadata, Thresholds
 from recognizer.backends.torch import TorchNetwork, TrainedPose, load_pose, open_graph, with_options
-from recognizer.config_models import TopDownSection, TorchPoseSection
+from recognizer.config_models import TopDownConfig, TorchPoseConfig
 from recognizer.geometry import crop_affine
 from recognizer.pose.detector import Boxes, LetterboxBatch
 from recognizer.pose.rtmo import RtmoPose
@@ -34,7 +34,7 @@ SDPOSE = {
 }
 SCORE, NMS, MOST = 0.3, 0.45, 50
 LEVELS = 255
-CPU = TorchPoseSection(device="cpu")
+CPU = TorchPoseConfig(device="cpu")
 
 
 @dataclass(frozen=True)
@@ -57,12 +57,12 @@ class Subject:
     boxes: list[Boxes]
     input_wh: tuple[int, int]
 
-    def open(self, section: TorchPoseSection, *, even: bool = False) -> TorchNetwork:
+    def open(self, section: TorchPoseConfig, *, even: bool = False) -> TorchNetwork:
         """Return the network as the backend runs it with these settings."""
         facts, chosen = self.facts(section.precision), self.even if even else self.pose
         return open_graph(TrainedPose(copy.deepcopy(chosen.model), facts), facts, section)
 
-    def facts(self, precision: str) -> PoseFacts:
+    def facts(self, precision: str) -> PoseModelMetadata:
         """Return what is known of it, run in a precision."""
         facts = with_options(self.pose.facts, Thresholds(SCORE, NMS, MOST), precision=precision)
         return replace(facts, input_size=self.input_wh)
@@ -73,11 +73,11 @@ class Subject:
             return LetterboxBatch(self.input_wh).fill(self.images)[0].copy()
         owners = np.repeat(np.arange(len(self.boxes)), [len(boxes.scores) for boxes in self.boxes])
         corners = np.concatenate([boxes.xyxy for boxes in self.boxes])
-        matrices, _, _ = crop_affine(corners, self.input_wh, TopDownSection().box_padding)
-        people = TopDownPose(lambda _: self.boxes, self.open(CPU), TopDownSection())
+        matrices, _, _ = crop_affine(corners, self.input_wh, TopDownConfig().box_padding)
+        people = TopDownPose(lambda _: self.boxes, self.open(CPU), TopDownConfig())
         return people.crop(self.images, owners, matrices)
 
-    def poses(self, network: TorchNetwork, section: TorchPoseSection) -> Callable[[], list[Poses]]:
+    def poses(self, network: TorchNetwork, section: TorchPoseConfig) -> Callable[[], list[Poses]]:
         """Return a call that finds the people of all images, from pixels to keypoints."""
         if self.pose.facts.kind == "rtmo":
             settings = section.model_copy(
@@ -88,7 +88,7 @@ class Subject:
             )  # fmt: skip
             model = RtmoPose(network, settings, self.input_wh)
             return lambda: model(self.images)
-        people = TopDownPose(lambda _: self.boxes, network, TopDownSection())
+        people = TopDownPose(lambda _: self.boxes, network, TopDownConfig())
         return lambda: people(self.images)
 
 

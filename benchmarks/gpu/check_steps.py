@@ -133,7 +133,7 @@ def networks(given: Given) -> dict[str, Any]:
     from dataclasses import replace
 
     from deploy.pose_graph import write_graph
-    from recognizer.backends.facts import Thresholds
+    from recognizer.backends.metadata import Thresholds
     from recognizer.backends.torch import load_pose, with_options
     from tests.backends.pose_models import RTMO_S, save_rtmo
 

@@ -154,9 +154,9 @@ def _pose(
 ) -> dict[str, Any]:
     """Return errors against the CPU's fp32, median times and the peak of the memory."""
     from benchmarks.gpu import _networks
-    from recognizer.config_models import TorchPoseSection
+    from recognizer.config_models import TorchPoseConfig
 
-    section = TorchPoseSection(
+    section = TorchPoseConfig(
         device=options.device, precision=variant[:4], channels_last="channels-last" in variant
     )
     compiled, pixels = variant.endswith("compile"), reference["pixels"]

@@ -18,8 +18,8 @@ from benchmarks.gpu.small_choice import SIDE
 from benchmarks.gpu.small_network import SmallPose
 from deploy.pose_graph import OPSET, describe
 from recognizer.artifacts import sha256_file
-from recognizer.backends.facts import PoseFacts, Thresholds
 from recognizer.backends.graphs import Suppression, suppressed
+from recognizer.backends.metadata import PoseModelMetadata, Thresholds
 from recognizer.backends.torch import INPUT, OUTPUTS
 
 THRESHOLDS = Thresholds(score_threshold=0.1, nms_threshold=0.45, max_detections=100)
@@ -75,8 +75,8 @@ def write(weights: Path, path: Path, *, any_size: bool = False) -> None:
     describe(path, _facts(weights))
 
 
-def _facts(weights: Path) -> PoseFacts:
-    return PoseFacts(
+def _facts(weights: Path) -> PoseModelMetadata:
+    return PoseModelMetadata(
         kind="rtmo", input_size=(SIDE, SIDE), layout="NCHW float32", normalised_inside=True,
         mean_rgb=(0.0, 0.0, 0.0), std_rgb=(1.0, 1.0, 1.0), thresholds=THRESHOLDS,
         precision="fp32", opset=OPSET, config="small_pose", checkpoint=weights.name,

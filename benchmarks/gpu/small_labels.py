@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 from benchmarks.gpu._part import ROOT
 from benchmarks.gpu.small_choice import SIDE, is_there
 from recognizer.backends.onnx import OnnxNetwork
-from recognizer.config_models import DetectorSection, TopDownSection
+from recognizer.config_models import DetectorConfig, TopDownConfig
 from recognizer.config_types import OnnxRuntimeOptions
 from recognizer.geometry import Letterbox, box_iou, nms
 from recognizer.pose.detector import Boxes, YoloxDetector
@@ -126,8 +126,8 @@ class Teacher:
     """
 
     def __init__(self, weights: Path) -> None:
-        settings = DetectorSection(score_threshold=LEAST_BOX, nms_threshold=0.65)
-        plain, mirrored = TopDownSection(), TopDownSection(flip_test=True)
+        settings = DetectorConfig(score_threshold=LEAST_BOX, nms_threshold=0.65)
+        plain, mirrored = TopDownConfig(), TopDownConfig(flip_test=True)
         self._detector = YoloxDetector(OnnxNetwork(weights / "yolox_nano.onnx", settings), settings)
         network = OnnxNetwork(weights / "pp_tinypose_256x192.onnx", OnnxRuntimeOptions())
         self._pose = TopDownPose(self._detector, network, plain)

@@ -17,10 +17,10 @@ from torch.nn import functional
 
 from benchmarks.gpu import _networks
 from benchmarks.gpu._speed import MS, Clock, MeasurementLog, cost, number, percent, roofline, table
-from recognizer.backends.facts import Thresholds
+from recognizer.backends.metadata import Thresholds
 from recognizer.backends.torch import TorchNetwork, TrainedPose, open_graph, with_options
 from recognizer.backends.torch_network import to_host
-from recognizer.config_models import TopDownSection, TorchPoseSection
+from recognizer.config_models import TopDownConfig, TorchPoseConfig
 from recognizer.geometry import LETTERBOX_GREY, Letterbox
 from recognizer.pose.detector import Boxes, LetterboxBatch
 from recognizer.pose.rtmo import RtmoPose
@@ -60,10 +60,10 @@ class Mode:
                 if there]  # fmt: skip
         return ", ".join([self.dtype, *own, *more])
 
-    def section(self, device: str, batches: tuple[int, ...]) -> TorchPoseSection:
+    def section(self, device: str, batches: tuple[int, ...]) -> TorchPoseConfig:
         """Return the config's section."""
         keys: dict[str, Any] = dict.fromkeys(self.options, True)
-        return TorchPoseSection(
+        return TorchPoseConfig(
             device=device, precision=self.dtype, static_batch=list(batches),
             score_threshold=_networks.SCORE, nms_threshold=_networks.NMS,
             keypoint_threshold=0.0, max_detections=_networks.MOST, **keys,
@@ -140,7 +140,7 @@ class Bench:
             model = RtmoPose(network, mode.section("cpu", self.batches), self.subject.input_wh)
             shown = self.subject.images[:count]
             return resized(model, network, shown) if mode.resize else (lambda: model(shown))
-        crops = TopDownPose(lambda _: [], network, TopDownSection())
+        crops = TopDownPose(lambda _: [], network, TopDownConfig())
         images, boxes = first_people(self.subject, count)
         return lambda: crops.with_boxes(images, boxes)
 

@@ -67,7 +67,7 @@ def body_input(
 
 
 def sample_rows(keypoints: FloatArray, scores: FloatArray, span_s: float) -> Rows:
-    """Return the evidence rows of a sample, as ``scoring.measures.evidence`` of a sequence."""
+    """Return the rows of a sample, as ``measures.collect_observations`` of a sequence."""
     people, total = scores.shape[:2]
     person, frame = np.nonzero(scores.any(axis=2))
     points = keypoints[person, frame].astype(np.float64)

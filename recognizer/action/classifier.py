@@ -18,27 +18,27 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from recognizer.action.classifier_facts import METADATA_KEY, ClassifierFacts
+from recognizer.action.classifier_metadata import METADATA_KEY, ClassifierMetadata
 from recognizer.action.features import FeatureSettings, network_input
 from recognizer.action.measures import clip_measures, has_movement
-from recognizer.action.movement_facts import INPUT, POSE_OUTPUT
-from recognizer.action.movement_facts import OUTPUT as MOVEMENT_OUTPUT
+from recognizer.action.movement_metadata import INPUT, POSE_OUTPUT
+from recognizer.action.movement_metadata import OUTPUT as MOVEMENT_OUTPUT
 from recognizer.action.views import View, average, views_of
 from recognizer.backends.network import ModelError, TensorSpec, describe
 from recognizer.backends.onnx import OnnxNetwork
-from recognizer.config_action import ClassifierSection
+from recognizer.config_action import ClassifierConfig
 from recognizer.model_files import find_file
 from recognizer.scoring.ranking import Service
 from recognizer.skeleton import NUM_KEYPOINTS
 from recognizer.types import FloatArray, Sample
 
-__all__ = ["METADATA_KEY", "Classifier", "ClassifierFacts", "Judgement", "find_classifier"]
+__all__ = ["METADATA_KEY", "Classifier", "ClassifierMetadata", "Prediction", "find_classifier"]
 
 OUTPUT = "probabilities"
 
 
 @dataclass(frozen=True, slots=True)
-class Judgement:
+class Prediction:
     """What a classifier says about a sample.
 
     Attributes:
@@ -74,7 +74,7 @@ class Classifier:
 
     """
 
-    def __init__(self, path: Path, section: ClassifierSection, threads: int = 1) -> None:
+    def __init__(self, path: Path, section: ClassifierConfig, threads: int = 1) -> None:
         self._network = OnnxNetwork(path, section, threads)
         text = self._network.metadata.get(METADATA_KEY)
         if text is None:
@@ -84,7 +84,7 @@ class Classifier:
                 "models.pose_estimation, a classifier comes from --mode deploy.export"
             )
         try:
-            self.facts = ClassifierFacts.from_text(text)
+            self.facts = ClassifierMetadata.from_text(text)
         except ValueError as error:
             raise ModelError(f"{path}: metadata {METADATA_KEY!r}: {error}") from error
         _check_network(path, self._network, self.facts)
@@ -93,7 +93,7 @@ class Classifier:
 
     @classmethod
     def open(
-        cls, section: ClassifierSection, weights_dirs: Sequence[Path] = (), threads: int = 1
+        cls, section: ClassifierConfig, weights_dirs: Sequence[Path] = (), threads: int = 1
     ) -> "Classifier":
         """Open the file that a config section names.
 
@@ -126,7 +126,7 @@ class Classifier:
         """Return the features of the first member; all members take as many people."""
         return self.facts.features[0]
 
-    def judge(self, sample: Sample, views: Sequence[str] = ()) -> Judgement:
+    def judge(self, sample: Sample, views: Sequence[str] = ()) -> Prediction:
         """Return probabilities and how many people they are about.
 
         Args:
@@ -141,7 +141,7 @@ class Classifier:
         judged = [self._judge(view) for view in views_of(sample, views)]
         if len(judged) == 1:
             return judged[0]
-        return Judgement(
+        return Prediction(
             average([one.probabilities for one in judged]),
             max(one.people for one in judged),
             {
@@ -150,7 +150,7 @@ class Classifier:
             },
         )
 
-    def _judge(self, view: View) -> Judgement:
+    def _judge(self, view: View) -> Prediction:
         sample = view.sample
         feeds = {
             name: network_input(sample, settings, view.part)
@@ -160,16 +160,16 @@ class Classifier:
         if people == 0:
             certain = np.zeros(len(self.classes), np.float64)
             certain[0] = 1
-            return Judgement(certain, 0)
+            return Prediction(certain, 0)
         if self.facts.movement is None:
-            return Judgement(self.run(feeds), people)
+            return Prediction(self.run(feeds), people)
         measured = has_movement(sample)
         measures = clip_measures(sample, self.service) if measured else None
         outputs = self._outputs(feeds, measures)
         streams = {"pose": outputs[POSE_OUTPUT]}
         if not measured:
-            return Judgement(streams["pose"], people, streams)
-        return Judgement(outputs[OUTPUT], people, streams | {"movement": outputs[MOVEMENT_OUTPUT]})
+            return Prediction(streams["pose"], people, streams)
+        return Prediction(outputs[OUTPUT], people, streams | {"movement": outputs[MOVEMENT_OUTPUT]})
 
     def probabilities(self, sample: Sample) -> NDArray[np.float64]:
         """Return the probability of each class, (K,); see ``judge``."""
@@ -225,7 +225,7 @@ def find_classifier(name: str, weights_dirs: Sequence[Path]) -> Path:
 # --- checks ------------------------------------------------------------------------
 
 
-def _check_network(path: Path, network: OnnxNetwork, facts: ClassifierFacts) -> None:
+def _check_network(path: Path, network: OnnxNetwork, facts: ClassifierMetadata) -> None:
     inputs = [
         _floats(name, (None, s.clip_len, NUM_KEYPOINTS, s.channels))
         for name, s in facts.inputs.items()

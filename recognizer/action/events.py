@@ -41,7 +41,7 @@ class Interval:
 
 
 @dataclass(frozen=True, eq=False, slots=True)
-class Footage:
+class VideoTimeline:
     """What is known and what was said about one video and one class of events.
 
     Attributes:
@@ -312,7 +312,7 @@ def match_events(
 
 
 def event_scores(
-    videos: Sequence[Footage],
+    videos: Sequence[VideoTimeline],
     *,
     threshold: float,
     merge_gap_s: float = 0.0,
@@ -321,7 +321,7 @@ def event_scores(
 ) -> EventScores:
     """Return how right the events of some videos are; see ``match_events`` for what is right.
 
-    Footage without an event is all of a video's span that no event covers.
+    VideoTimeline without an event is all of a video's span that no event covers.
     """
     events = found = alarms = false_alarms = 0
     normal_s = 0.0
@@ -339,7 +339,7 @@ def event_scores(
 
 
 def alarm_rate_curve(
-    videos: Sequence[Footage],
+    videos: Sequence[VideoTimeline],
     thresholds: ArrayLike,
     *,
     merge_gap_s: float = 0.0,

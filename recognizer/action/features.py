@@ -18,7 +18,7 @@ import numpy as np
 
 from recognizer.action.bodyframe import BODY_FEATS, body_input
 from recognizer.action.bodyframe import channels as body_channels
-from recognizer.action.frames import SAMPLINGS, TEST_SEED, judged_frames, needed_frames
+from recognizer.action.frames import SAMPLINGS, TEST_SEED, evaluation_frames, needed_frames
 from recognizer.skeleton import LEFT_HIP, LEFT_SHOULDER, NUM_KEYPOINTS, RIGHT_HIP, RIGHT_SHOULDER
 from recognizer.types import FloatArray, IntArray, Sample
 
@@ -155,7 +155,7 @@ def network_input(sample: Sample, settings: FeatureSettings, part: float = 1.0) 
 
 def _image_input(sample: Sample, settings: FeatureSettings) -> FloatArray:
     keypoints, scores = sample.keypoints[: settings.num_person], sample.keypoint_scores
-    frames = judged_frames(keypoints.shape[1], settings.clip_len, settings.sampling)
+    frames = evaluation_frames(keypoints.shape[1], settings.clip_len, settings.sampling)
     rows, at = needed_frames(
         frames, keypoints.shape[1], motion=bool(MOTIONS.keys() & settings.feats)
     )

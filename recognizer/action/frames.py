@@ -15,7 +15,7 @@ TEST_SEED = 255  # UniformSampleFrames' own, in test mode
 
 
 @lru_cache(maxsize=4096)
-def judged_frames(
+def evaluation_frames(
     total: int, clip_len: int, sampling: str = "uniform", num_clips: int = 1
 ) -> IntArray:
     """Return the frames (num_clips * clip_len,) that judge a clip of ``total``; read-only.

@@ -20,7 +20,7 @@ from torch import nn
 
 import recognizer.action.registered  # noqa: F401  (configs name what it registers)
 from recognizer.action.classifier import OUTPUT
-from recognizer.action.classifier_facts import METADATA_KEY, ClassifierFacts
+from recognizer.action.classifier_metadata import METADATA_KEY, ClassifierMetadata
 from recognizer.action.features import FeatureSettings, from_pipeline
 from recognizer.action.network import FastSTGCN, pooled_features
 from recognizer.backends.network import ModelError
@@ -162,7 +162,7 @@ class ClassifierGraph(nn.Module):
 
     """
 
-    def __init__(self, members: Sequence[Member], facts: ClassifierFacts) -> None:
+    def __init__(self, members: Sequence[Member], facts: ClassifierMetadata) -> None:
         super().__init__()
         inputs = list(facts.inputs.values())
         self._input_of = [inputs.index(member.features) for member in members]
@@ -200,7 +200,7 @@ def absent_feature(backbone: Any, features: FeatureSettings) -> Any:
         return pooled_features(exact, zeros).float().clone()
 
 
-def write_onnx(path: Path, members: Sequence[Member], facts: ClassifierFacts) -> None:
+def write_onnx(path: Path, members: Sequence[Member], facts: ClassifierMetadata) -> None:
     """Write members as one ONNX file with their facts in its metadata, and check the file.
 
     Raises:

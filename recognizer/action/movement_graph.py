@@ -13,12 +13,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from recognizer.action.fusion import LOWEST, Fusion
-from recognizer.action.movement_facts import (
+from recognizer.action.movement_metadata import (
     INPUT,
     METADATA_KEY,
     OUTPUT,
     POSE_OUTPUT,
-    MovementFacts,
+    MovementMetadata,
     movement_text,
     read_movement_text,
 )
@@ -59,7 +59,7 @@ class _Graph:
 
 
 def write_movement(
-    path: Path, model: Any, facts: MovementFacts, service: str, classes: Sequence[str]
+    path: Path, model: Any, facts: MovementMetadata, service: str, classes: Sequence[str]
 ) -> None:
     """Write a fitted model as one ONNX file with its facts in the metadata.
 
@@ -190,7 +190,7 @@ def _check_constants(graph: Any, path: Path) -> None:
 # --- one file of both streams ------------------------------------------------------
 
 
-def read_movement(path: Path) -> tuple[Any, MovementFacts, str, tuple[str, ...]]:
+def read_movement(path: Path) -> tuple[Any, MovementMetadata, str, tuple[str, ...]]:
     """Return the ONNX model of a movement stream, its facts, its service and its classes.
 
     Raises:

@@ -7,7 +7,7 @@ from recognizer.runner import hooks, seeding
 load_mmaction()
 from mmaction.registry import HOOKS, OPTIM_WRAPPERS  # noqa: E402
 
-hooks.take_the_place(HOOKS, OPTIM_WRAPPERS)
+hooks.override_registered(HOOKS, OPTIM_WRAPPERS)
 
 __all__ = [
     "augmentation",

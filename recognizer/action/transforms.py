@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 
 from recognizer.action.features import BONES, FeatureSettings, normalize_image, skeleton_features
-from recognizer.action.frames import even_frames, judged_frames, needed_frames, uniform_frames
+from recognizer.action.frames import evaluation_frames, even_frames, needed_frames, uniform_frames
 from recognizer.openmmlab import load_mmaction
 from recognizer.types import IntArray
 
@@ -97,7 +97,7 @@ class SampleSkeleton(BaseTransform):  # type: ignore[misc]
 
     def _choose(self, total: int) -> IntArray:
         if self.test_mode:
-            return judged_frames(total, self.clip_len, self.sampling, self.num_clips)
+            return evaluation_frames(total, self.clip_len, self.sampling, self.num_clips)
         draw = even_frames if self.sampling == "even" else uniform_frames
         clips = [draw(total, self.clip_len, GLOBAL_RANDOM) for _ in range(self.num_clips)]
         return np.concatenate(clips)

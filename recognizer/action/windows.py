@@ -11,7 +11,7 @@ import numpy as np
 from recognizer.action.classifier import Classifier
 from recognizer.action.results import PROBABILITY_DIGITS, Window, people_in
 from recognizer.backends.network import ModelError
-from recognizer.config import ScoringSection
+from recognizer.config import ScoringConfig
 from recognizer.dataset.samples import NobodyTrackedError, build_sample, people_of
 from recognizer.dataset.windows import Span, WindowCutter
 from recognizer.scoring.ranking import Service
@@ -76,7 +76,7 @@ def classify_windows(
     parts: Iterable[PoseSequence],
     classifier: Classifier,
     plan: WindowPlan | None = None,
-    scoring: ScoringSection | None = None,
+    scoring: ScoringConfig | None = None,
 ) -> Iterator[Window]:
     """Yield every window of a video with its probabilities and its people, in order of time.
 
@@ -93,7 +93,7 @@ def classify_windows(
 
     """
     plan = WindowPlan.of(classifier) if plan is None else plan
-    scoring = ScoringSection() if scoring is None else scoring
+    scoring = ScoringConfig() if scoring is None else scoring
     cutter = WindowCutter(plan.length_s, plan.stride_s)
     for part in parts:
         for span, cut in cutter.update(part):
@@ -107,7 +107,7 @@ def classify_window(
     span: Span,
     classifier: Classifier,
     plan: WindowPlan,
-    scoring: ScoringSection,
+    scoring: ScoringConfig,
 ) -> Window:
     """Return one window with its probabilities and its people.
 

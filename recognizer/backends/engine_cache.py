@@ -18,7 +18,7 @@ from typing import Any
 
 from recognizer.artifacts import sha256_file, write_json
 from recognizer.backends.network import ModelError
-from recognizer.config_models import TensorRTPoseSection
+from recognizer.config_models import TensorRTPoseConfig
 from recognizer.installation import COMMAND
 
 SCHEMA, SCHEMA_VERSION = "recognizer.engine", 1
@@ -80,7 +80,7 @@ class Sidecar:
     metadata: Mapping[str, str]
 
 
-def engine_key(onnx: Path, section: TensorRTPoseSection, machine: Machine) -> EngineKey:
+def engine_key(onnx: Path, section: TensorRTPoseConfig, machine: Machine) -> EngineKey:
     """Return the key of the engine that this ONNX file, config and machine want."""
     tuned = section.model_input_size
     workspace = section.workspace_gb
@@ -145,7 +145,7 @@ def sidecar_path(engine: Path) -> Path:
     return engine.with_name(f"{engine.name}.json")
 
 
-def timing_cache_path(onnx: Path, section: TensorRTPoseSection, machine: Machine) -> Path:
+def timing_cache_path(onnx: Path, section: TensorRTPoseConfig, machine: Machine) -> Path:
     """Return the file of build timings; they hold for one GPU and one TensorRT."""
     if section.timing_cache is not None:
         return section.timing_cache
@@ -283,7 +283,7 @@ def check_machine(path: Path, sidecar: Sidecar, machine: Machine) -> None:
         )
 
 
-def check_asked(path: Path, sidecar: Sidecar, section: TensorRTPoseSection) -> None:
+def check_asked(path: Path, sidecar: Sidecar, section: TensorRTPoseConfig) -> None:
     """Refuse an engine, named in the config, of single precision where ``fp16_mode`` is on."""
     if section.fp16_mode and sidecar.key.get("precision") != "fp16":
         raise ModelError(
@@ -292,7 +292,7 @@ def check_asked(path: Path, sidecar: Sidecar, section: TensorRTPoseSection) -> N
         )
 
 
-def cached_engine(onnx: Path, section: TensorRTPoseSection, machine: Machine) -> Path:
+def cached_engine(onnx: Path, section: TensorRTPoseConfig, machine: Machine) -> Path:
     """Return the engine that ``deploy.tensorrt`` built for this file, config and machine.
 
     Raises:

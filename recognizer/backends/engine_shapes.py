@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
 from recognizer.backends.network import ModelError, TensorSpec
-from recognizer.config_models import TensorRTPoseSection
+from recognizer.config_models import TensorRTPoseConfig
 
 Shape = tuple[int, ...]
 
@@ -81,7 +81,7 @@ def numpy_type(spec: TensorSpec) -> np.dtype[Any]:
 # --- the profile -------------------------------------------------------------------
 
 
-def profile(specs: Sequence[TensorSpec], section: TensorRTPoseSection) -> tuple[ShapeRange, ...]:
+def profile(specs: Sequence[TensorSpec], section: TensorRTPoseConfig) -> tuple[ShapeRange, ...]:
     """Return the shape range of every input of an ONNX file.
 
     Axis 0 is the batch; of an image input (3 colours first or last) height and width may be
@@ -99,7 +99,7 @@ def profile(specs: Sequence[TensorSpec], section: TensorRTPoseSection) -> tuple[
     return tuple(_range(spec, section) for spec in specs)
 
 
-def _range(spec: TensorSpec, section: TensorRTPoseSection) -> ShapeRange:
+def _range(spec: TensorSpec, section: TensorRTPoseConfig) -> ShapeRange:
     if not spec.shape:
         raise ModelError(f"{spec.name}: expected an input with a batch axis, got a single number")
     axes = [(size, size, size) if size is not None else None for size in spec.shape]
@@ -119,7 +119,7 @@ def _range(spec: TensorSpec, section: TensorRTPoseSection) -> ShapeRange:
     return ShapeRange(spec.name, smallest, tuned, largest)
 
 
-def _batch(spec: TensorSpec, section: TensorRTPoseSection) -> tuple[int, int, int]:
+def _batch(spec: TensorSpec, section: TensorRTPoseConfig) -> tuple[int, int, int]:
     wanted = (section.min_batch, section.opt_batch, section.max_batch)
     size = spec.shape[0]
     if size is None:
@@ -166,7 +166,7 @@ def check_size(
 
 
 def _side(
-    spec: TensorSpec, axis: int, which: int, section: TensorRTPoseSection
+    spec: TensorSpec, axis: int, which: int, section: TensorRTPoseConfig
 ) -> tuple[int, int, int]:
     sizes = (
         section.min_input_size or section.model_input_size,

@@ -11,7 +11,7 @@ from typing import Any
 
 from recognizer.backends.network import ModelError, TensorSpec
 from recognizer.backends.onnx_files import read_outputs
-from recognizer.config_models import PoseEstimationSection
+from recognizer.config_models import PoseEstimationConfig
 from recognizer.config_types import PoseKind
 from recognizer.openmmlab import read_pose_config
 from recognizer.skeleton import NUM_KEYPOINTS
@@ -19,7 +19,7 @@ from recognizer.skeleton import NUM_KEYPOINTS
 _KEY = "models.pose_estimation.kind"
 
 
-def read_kind(settings: PoseEstimationSection, files: Mapping[str, Path]) -> PoseKind:
+def read_kind(settings: PoseEstimationConfig, files: Mapping[str, Path]) -> PoseKind:
     """Return the kind of the network that the config names, without running it.
 
     Args:

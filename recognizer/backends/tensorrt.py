@@ -23,7 +23,7 @@ from recognizer.backends.engine_shapes import (
 )
 from recognizer.backends.gpu_libraries import install, preload_cuda
 from recognizer.backends.network import ModelError, TensorSpec, check_batch, check_fixed
-from recognizer.config_models import TensorRTPoseSection
+from recognizer.config_models import TensorRTPoseConfig
 
 _OLDEST = 10
 _FIX_SIZES = (
@@ -63,9 +63,9 @@ class TensorRTNetwork:
         device: str,
         *,
         max_batch: int | None = None,
-        section: TensorRTPoseSection | None = None,
+        section: TensorRTPoseConfig | None = None,
     ) -> None:
-        settings = section or TensorRTPoseSection()
+        settings = section or TensorRTPoseConfig()
         engine, content, sidecar = _open(path, device, settings)
         from recognizer.backends.tensorrt_session import Session
 
@@ -101,7 +101,7 @@ class TensorRTNetwork:
 
 
 def _open(
-    path: Path, device: str, section: TensorRTPoseSection
+    path: Path, device: str, section: TensorRTPoseConfig
 ) -> tuple[Path, bytes, Sidecar | None]:
     if path.suffix == ".onnx":
         engine_cache.source_file(path, fp16=section.fp16_mode)  # the plain faults come first

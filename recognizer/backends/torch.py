@@ -13,12 +13,12 @@ from torch import nn
 
 from recognizer import __version__
 from recognizer.artifacts import sha256_file
-from recognizer.backends.facts import METADATA_KEY, Kind, PoseFacts, Thresholds
 from recognizer.backends.graphs import HeatmapGraph, RtmoGraph
+from recognizer.backends.metadata import METADATA_KEY, Kind, PoseModelMetadata, Thresholds
 from recognizer.backends.network import ModelError, TensorSpec
 from recognizer.backends.suppression import Suppression
 from recognizer.backends.torch_network import Execution, TorchNetwork, check_device
-from recognizer.config_models import TorchPoseSection
+from recognizer.config_models import TorchPoseConfig
 from recognizer.openmmlab import build_pose_model, read_pose_config
 from recognizer.runner.checkpoints import load_checkpoint, load_weights
 
@@ -48,7 +48,7 @@ class TrainedPose:
     """
 
     model: Any
-    facts: PoseFacts
+    facts: PoseModelMetadata
 
 
 def load_pose(config_file: Path, checkpoint: Path) -> TrainedPose:
@@ -69,7 +69,7 @@ def load_pose(config_file: Path, checkpoint: Path) -> TrainedPose:
     kind, input_size = _kind_and_size(model, config)
     load_weights(model, weights, checkpoint, strict=True, required=_required(model))
     mean, std = _levels(model)
-    facts = PoseFacts(
+    facts = PoseModelMetadata(
         kind=kind,
         input_size=input_size,
         layout="NCHW float32",
@@ -140,7 +140,7 @@ def _required(model: nn.Module) -> set[str]:
 # --- as a graph --------------------------------------------------------------------
 
 
-def make_graph(pose: TrainedPose, facts: PoseFacts) -> nn.Module:
+def make_graph(pose: TrainedPose, facts: PoseModelMetadata) -> nn.Module:
     """Return the module that gives what ``facts`` say; the model is used up by shorter types.
 
     Args:
@@ -157,8 +157,12 @@ def make_graph(pose: TrainedPose, facts: PoseFacts) -> nn.Module:
 
 
 def with_options(
-    facts: PoseFacts, thresholds: Thresholds, *, precision: str = "fp32", uint8: bool = False
-) -> PoseFacts:
+    facts: PoseModelMetadata,
+    thresholds: Thresholds,
+    *,
+    precision: str = "fp32",
+    uint8: bool = False,
+) -> PoseModelMetadata:
     """Return the facts of a network that is run or written in a certain way."""
     return replace(
         facts,
@@ -169,7 +173,7 @@ def with_options(
     )
 
 
-def check_input_size(facts: PoseFacts, wanted: tuple[int, int] | None) -> tuple[int, int]:
+def check_input_size(facts: PoseModelMetadata, wanted: tuple[int, int] | None) -> tuple[int, int]:
     """Return width and height of the input: those wanted, else the config's.
 
     Raises:
@@ -191,7 +195,7 @@ def check_input_size(facts: PoseFacts, wanted: tuple[int, int] | None) -> tuple[
     return wanted
 
 
-def input_spec(facts: PoseFacts, batch: int | None, *, any_size: bool) -> TensorSpec:
+def input_spec(facts: PoseModelMetadata, batch: int | None, *, any_size: bool) -> TensorSpec:
     """Return the input of a network with these facts."""
     width, height = (None, None) if any_size else facts.input_size
     if facts.layout == "NHWC uint8":
@@ -200,7 +204,7 @@ def input_spec(facts: PoseFacts, batch: int | None, *, any_size: bool) -> Tensor
 
 
 def open_graph(
-    pose: TrainedPose, facts: PoseFacts, section: TorchPoseSection | None = None,
+    pose: TrainedPose, facts: PoseModelMetadata, section: TorchPoseConfig | None = None,
     threads: int | None = None,
 ) -> TorchNetwork:  # fmt: skip
     """Return a network that runs; in a shorter type the model is used up.
@@ -235,7 +239,7 @@ def open_graph(
     )
 
 
-def _execution(section: TorchPoseSection | None, kind: Kind, threads: int | None) -> Execution:
+def _execution(section: TorchPoseConfig | None, kind: Kind, threads: int | None) -> Execution:
     if section is None:
         return Execution(threads=threads)
     sizes = section.batch_sizes or (RECORDED[kind] if section.cuda_graph else ())
@@ -249,7 +253,7 @@ def _execution(section: TorchPoseSection | None, kind: Kind, threads: int | None
 
 
 def open_pose(
-    config_file: Path, checkpoint: Path, section: TorchPoseSection, threads: int | None = None
+    config_file: Path, checkpoint: Path, section: TorchPoseConfig, threads: int | None = None
 ) -> TorchNetwork:
     """Open a trained pose network as the config says. Raises as ``load_pose``."""
     check_device(section.device)

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from recognizer.config import ScoringSection
+from recognizer.config import ScoringConfig
 from recognizer.scoring.ranking import Involvement, Service, rank_people
 from recognizer.skeleton import NUM_KEYPOINTS
 from recognizer.types import NUM_MOVEMENTS, IntArray, PoseSequence, Sample
@@ -34,7 +34,7 @@ def choose_people(
 
 
 def people_of(
-    clip: PoseSequence, service: Service, scoring: ScoringSection, num_person: int
+    clip: PoseSequence, service: Service, scoring: ScoringConfig, num_person: int
 ) -> tuple[IntArray, Involvement]:
     """Return the people of a clip or window, (M,) ids, and the whole ranking behind them.
 

@@ -26,7 +26,7 @@ from recognizer.backends.network import (
     host_arrays,
     pad_batch,
 )
-from recognizer.config_models import DetectorSection
+from recognizer.config_models import DetectorConfig
 from recognizer.geometry import LETTERBOX_GREY, Letterbox, nms
 from recognizer.pose.tiles import cut_tiles, whole_boxes
 from recognizer.types import FloatArray, Image
@@ -97,7 +97,7 @@ class LetterboxBatch:
 class YoloxDetector:
     """Finds people in images."""
 
-    def __init__(self, network: Network, settings: DetectorSection) -> None:
+    def __init__(self, network: Network, settings: DetectorConfig) -> None:
         """Check that the network keeps the contract; raise ModelError if not."""
         self._network = network
         self._settings = settings

@@ -4,11 +4,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Protocol, TypeVar
 
-from recognizer.backends.facts import PoseFacts, PoseSection, check
+from recognizer.backends.metadata import PoseConfig, PoseModelMetadata, check
 from recognizer.backends.network import ModelError, Network
 from recognizer.backends.onnx import OnnxNetwork
 from recognizer.backends.pose_kind import kind_of_outputs
-from recognizer.config_models import PoseEstimationSection
+from recognizer.config_models import PoseEstimationConfig
 from recognizer.config_types import Section
 from recognizer.pose.detector import YoloxDetector
 from recognizer.pose.rtmo import RtmoPose
@@ -39,7 +39,7 @@ class PoseModel(Protocol):
 
 
 def open_pose_model(
-    settings: PoseEstimationSection,
+    settings: PoseEstimationConfig,
     files: Mapping[str, Path],
     *,
     threads: int = 1,
@@ -63,7 +63,7 @@ def open_pose_model(
     """
     network = _open(settings, files, threads, gpu)
     try:
-        facts = PoseFacts.of(network.metadata)
+        facts = PoseModelMetadata.of(network.metadata)
     except ModelError as error:
         raise ModelError(f"{files['pose']}: {error}") from error
     kind = kind_of_outputs(settings.kind, network.outputs, files["pose"])
@@ -95,7 +95,7 @@ class _Described(Network, Protocol):
 
 
 def _open(
-    settings: PoseEstimationSection, files: Mapping[str, Path], threads: int, gpu: int | None
+    settings: PoseEstimationConfig, files: Mapping[str, Path], threads: int, gpu: int | None
 ) -> _Described:
     match settings.inference_mode:
         case "onnx":
@@ -123,7 +123,7 @@ def _on_gpu(section: _Section, gpu: int | None) -> _Section:
     return section if gpu is None else section.model_copy(update={"device": f"cuda:{gpu}"})
 
 
-def _block(settings: PoseEstimationSection) -> PoseSection:
+def _block(settings: PoseEstimationConfig) -> PoseConfig:
     match settings.inference_mode:
         case "onnx":
             return settings.onnx
@@ -133,7 +133,7 @@ def _block(settings: PoseEstimationSection) -> PoseSection:
             return settings.tensorrt
 
 
-def _input_size(settings: PoseEstimationSection) -> tuple[int, int] | None:
+def _input_size(settings: PoseEstimationConfig) -> tuple[int, int] | None:
     match settings.inference_mode:
         case "onnx":
             return settings.onnx.model_input_size

@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from recognizer.backends.facts import PoseSection
+from recognizer.backends.metadata import PoseConfig
 from recognizer.backends.network import (
     UINT8,
     ModelError,
@@ -52,7 +52,7 @@ class RtmoPose:
     kind: PoseKind = "rtmo"
 
     def __init__(
-        self, network: Network, settings: PoseSection, input_wh: tuple[int, int] | None = None
+        self, network: Network, settings: PoseConfig, input_wh: tuple[int, int] | None = None
     ) -> None:
         self._network = network
         self._settings = settings

@@ -24,7 +24,7 @@ from recognizer.backends.network import (
     pad_batch,
     run_limit,
 )
-from recognizer.config_models import TopDownSection
+from recognizer.config_models import TopDownConfig
 from recognizer.config_types import PoseKind
 from recognizer.geometry import crop_affine, crop_to_image
 from recognizer.pose.detector import Boxes, Detector
@@ -57,7 +57,7 @@ class TopDownPose:
         self,
         detector: Detector,
         network: Network,
-        settings: TopDownSection,
+        settings: TopDownConfig,
         keypoint_threshold: float = 0.0,
     ) -> None:
         self._detector = detector

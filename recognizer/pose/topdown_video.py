@@ -12,7 +12,7 @@ from typing import Self
 
 import numpy as np
 
-from recognizer.config_models import TopDownSection
+from recognizer.config_models import TopDownConfig
 from recognizer.geometry import box_iou
 from recognizer.pose.detector import Boxes, Detector
 from recognizer.pose.selection import KeptPeople, Mask
@@ -65,7 +65,7 @@ class TopDownVideo:
     """
 
     def __init__(
-        self, detector: Detector, keypoints_of: KeypointsOf, settings: TopDownSection
+        self, detector: Detector, keypoints_of: KeypointsOf, settings: TopDownConfig
     ) -> None:
         self._detector, self._keypoints_of, self._settings = detector, keypoints_of, settings
         self._kept = KeptPeople(settings.sure_score, _KEEP_S)

@@ -321,7 +321,7 @@ class CpuOrGpuAmp(MmengineAmp):  # type: ignore[misc]
         self.cast_dtype = torch.bfloat16
 
 
-def take_the_place(hooks: Any, optim_wrappers: Any) -> None:
+def override_registered(hooks: Any, optim_wrappers: Any) -> None:
     """Let a library's registries give ours where a config names mmengine's."""
     hooks.register_module(module=EarlyStoppingHook)
     optim_wrappers.register_module(name="AmpOptimWrapper", module=CpuOrGpuAmp)

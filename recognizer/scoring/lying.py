@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, fields
 import numpy as np
 from numpy.typing import NDArray
 
-from recognizer.scoring.measures import Array, IntRows, Rows, evidence, middle
+from recognizer.scoring.measures import Array, IntRows, Rows, collect_observations, middle
 from recognizer.skeleton import (
     LEFT_ANKLE,
     LEFT_HIP,
@@ -110,7 +110,7 @@ class Lying:
 
 def sightings(sequence: PoseSequence) -> Sightings:
     """Return the sightings of all tracked people of a video or of a part of it."""
-    ids, rows = evidence(sequence)
+    ids, rows = collect_observations(sequence)
     around = rows.window(_SMOOTH_S, _SMOOTH_S)
     wh = np.maximum(rows.boxes[:, 2:] - rows.boxes[:, :2], 1e-6)
     aspect = wh[:, 0] / wh[:, 1]

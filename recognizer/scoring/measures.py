@@ -207,7 +207,7 @@ def in_order(values: Array) -> Array:
     return np.asarray(np.cumsum(values, axis=1)[:, -1])
 
 
-def evidence(sequence: PoseSequence) -> tuple[IntRows, Rows]:
+def collect_observations(sequence: PoseSequence) -> tuple[IntRows, Rows]:
     """Return the ids (K,) of all tracked people and the rows that say something of them.
 
     Interpolated rows (box score 0) are no evidence, nor are damaged frames as long as

@@ -5,9 +5,9 @@ from typing import Literal
 
 import numpy as np
 
-from recognizer.config import FalldownSection, FightSection, ScoringSection
+from recognizer.config import FalldownConfig, FightConfig, ScoringConfig
 from recognizer.scoring import falldown, fight
-from recognizer.scoring.measures import evidence
+from recognizer.scoring.measures import collect_observations
 from recognizer.types import FloatArray, IntArray, PoseSequence
 
 Service = Literal["fight", "falldown"]
@@ -41,7 +41,7 @@ class Involvement:
         return f"Involvement({len(self.track_ids)} people; {first})"
 
 
-def rank_people(sequence: PoseSequence, service: Service, scoring: ScoringSection) -> Involvement:
+def rank_people(sequence: PoseSequence, service: Service, scoring: ScoringConfig) -> Involvement:
     """Rank the tracked people of a clip or window by how much they are part of an event.
 
     The involvement is the mean of a service's measures, weighted as the config says.
@@ -57,9 +57,9 @@ def rank_people(sequence: PoseSequence, service: Service, scoring: ScoringSectio
         ValueError: another service.
 
     """
-    ids, rows = evidence(sequence)
+    ids, rows = collect_observations(sequence)
     names: tuple[str, ...]
-    section: FightSection | FalldownSection
+    section: FightConfig | FalldownConfig
     match service:
         case "fight":
             names, measures, section = fight.NAMES, fight.measure(rows), scoring.fight

@@ -68,7 +68,7 @@ _OTHER = (
 
 
 @dataclass(frozen=True)
-class CocoFacts:
+class CocoSummary:
     """What a COCO annotation file holds.
 
     Attributes:
@@ -85,7 +85,7 @@ class CocoFacts:
     warnings: tuple[str, ...] = ()
 
 
-def examine(ann_file: Path, image_dir: Path, looking: Looking | None = None) -> CocoFacts:
+def examine(ann_file: Path, image_dir: Path, looking: Looking | None = None) -> CocoSummary:
     """Read a COCO keypoint file, look at its pictures and say what it holds.
 
     Args:
@@ -127,7 +127,7 @@ def examine(ann_file: Path, image_dir: Path, looking: Looking | None = None) -> 
         warnings += notes
     warnings += check_pictures([images[i] for i in sorted(ids)], image_dir, faults, looking)
     faults.refuse(ann_file)
-    return CocoFacts(len(images), len(people), len(labelled), tuple(warnings))
+    return CocoSummary(len(images), len(people), len(labelled), tuple(warnings))
 
 
 def read_coco(path: Path) -> Mapping[str, Any]:

@@ -204,14 +204,14 @@ def _run(
         named = {k.removeprefix("module."): v for k, v in loaded["state_dict"].items()}
         kept = {k: v for k, v in named.items() if not k.startswith(_OWN_LOSSES)}
         load_weights(runner.model, kept, path, strict=True)
-        runner.register_hook(_Heard(begun, heard))
+        runner.register_hook(InputRecorder(begun, heard))
         with config_faults(cfg, lambda: bool(begun), None):
             runner.test()
         (metric,) = [m for m in runner.test_evaluator.metrics if type(m).__name__ == "CocoMetric"]
         return score_subsets(metric, scratch / "found.keypoints.json")
 
 
-class _Heard(Hook):  # type: ignore[misc]
+class InputRecorder(Hook):  # type: ignore[misc]
     """Tell somebody of every batch."""
 
     def __init__(self, begun: list[int], heard: Heard | None) -> None:

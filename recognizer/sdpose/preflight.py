@@ -9,11 +9,11 @@ from mmengine.config import Config, ConfigDict
 from recognizer.artifacts import sha256_file
 from recognizer.runner.preflight import check_batches, warn
 from recognizer.runner.train_config import TrainConfigError, datasets
-from recognizer.sdpose.coco import CocoFacts, examine
+from recognizer.sdpose.coco import CocoSummary, examine
 from recognizer.sdpose.pictures import Heard, Looking, is_turned
 
 # Facts of data that passed, by its paths and their states; a process sees few data sets.
-_passed: dict[tuple[Any, ...], CocoFacts] = {}
+_passed: dict[tuple[Any, ...], CocoSummary] = {}
 
 
 def annotations_of(dataset: ConfigDict) -> Path:
@@ -21,7 +21,7 @@ def annotations_of(dataset: ConfigDict) -> Path:
     return Path(dataset.get("data_root") or "") / str(dataset.ann_file)
 
 
-def examine_dataset(dataset: ConfigDict, heard: Heard | None = None) -> CocoFacts:
+def examine_dataset(dataset: ConfigDict, heard: Heard | None = None) -> CocoSummary:
     """Check annotations, pictures and detected boxes of a data set of a config.
 
     Warnings are logged. Data that passed once is not looked at again by the same process, as long

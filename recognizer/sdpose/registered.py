@@ -8,6 +8,6 @@ from recognizer.sdpose import hooks as monitoring
 load_mmpose()
 from mmpose.registry import HOOKS, OPTIM_WRAPPERS  # noqa: E402
 
-hooks.take_the_place(HOOKS, OPTIM_WRAPPERS)
+hooks.override_registered(HOOKS, OPTIM_WRAPPERS)
 
 __all__ = ["head", "hooks", "losses", "monitoring", "seeding", "stem"]

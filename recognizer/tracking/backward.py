@@ -10,7 +10,7 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from recognizer.config import TrackingSection
+from recognizer.config import TrackingConfig
 from recognizer.tracking.tracker import Tracker
 from recognizer.types import UNTRACKED, IntArray, PoseSequence
 
@@ -18,7 +18,7 @@ Progress: TypeAlias = Callable[[Iterable[Any]], Iterable[Any]]
 
 
 def track_forward(
-    sequence: PoseSequence, settings: TrackingSection, progress: Progress = iter
+    sequence: PoseSequence, settings: TrackingConfig, progress: Progress = iter
 ) -> IntArray:
     """Return the id (N,) of every row, -1 where a person has none; ``progress`` sees each frame."""
     tracker = Tracker(settings)
@@ -28,7 +28,7 @@ def track_forward(
 
 
 def track_backward(
-    sequence: PoseSequence, settings: TrackingSection, progress: Progress = iter
+    sequence: PoseSequence, settings: TrackingConfig, progress: Progress = iter
 ) -> IntArray:
     """Return the id (N,) that the rows get when time runs from the end to the start."""
     tracker, ids = Tracker(settings), np.full(len(sequence.poses), UNTRACKED, np.int64)

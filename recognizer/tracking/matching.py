@@ -35,7 +35,7 @@ def overlaps(a: Array, b: Array) -> Array:
     return common
 
 
-def enlarged(corners: Array, share: float) -> Array:
+def buffered(corners: Array, share: float) -> Array:
     """Return boxes (4, n) with ``share`` of their height added on all four sides.
 
     Source: buffered IoU, Yang et al. 2023 (C-BIoU), there in proportion to each side.

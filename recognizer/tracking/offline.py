@@ -6,7 +6,7 @@ there what this does with a whole video.
 
 from dataclasses import replace
 
-from recognizer.config import TrackingSection
+from recognizer.config import TrackingConfig
 from recognizer.tracking.backward import Progress, adopt_backward, track_backward, track_forward
 from recognizer.tracking.joining import join_tracks
 from recognizer.tracking.merging import keep_merged
@@ -15,7 +15,7 @@ from recognizer.types import PoseSequence
 
 
 def track_people(
-    sequence: PoseSequence, settings: TrackingSection | None = None, progress: Progress = iter
+    sequence: PoseSequence, settings: TrackingConfig | None = None, progress: Progress = iter
 ) -> PoseSequence:
     """Return the people of a video with ids, and rows where they were missed for a while.
 
@@ -30,7 +30,7 @@ def track_people(
         people who are not seen but known to be there.
 
     """
-    settings = (settings or TrackingSection()).for_kind(
+    settings = (settings or TrackingConfig()).for_kind(
         "rtmo"
     )  # as the tracker does; no change where nothing is null
     ids = track_forward(sequence, settings, progress)
@@ -39,7 +39,7 @@ def track_people(
 
 
 def link_tracks(
-    sequence: PoseSequence, settings: TrackingSection, progress: Progress = iter
+    sequence: PoseSequence, settings: TrackingConfig, progress: Progress = iter
 ) -> PoseSequence:
     """Return the same rows with the ids that only what comes later can tell.
 
@@ -56,7 +56,7 @@ def link_tracks(
     return join_tracks(sequence, settings.join_gap_s)
 
 
-def complete_tracks(sequence: PoseSequence, settings: TrackingSection) -> PoseSequence:
+def complete_tracks(sequence: PoseSequence, settings: TrackingConfig) -> PoseSequence:
     """Return linked tracks with more rows, where people are not seen but known to be there."""
     filled = fill_gaps(sequence, settings.max_gap_s)
     return keep_merged(filled, settings.merge_s, settings.new_track_thresh or 0.0)

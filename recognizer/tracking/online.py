@@ -15,7 +15,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from recognizer.config import TrackingSection
+from recognizer.config import TrackingConfig
 from recognizer.sequences import join_sequences, require_follows, slice_frames
 from recognizer.tracking.offline import complete_tracks, link_tracks
 from recognizer.tracking.tracker import Tracker
@@ -29,7 +29,7 @@ _FORGOTTEN_S = 0.1  # after track_buffer_s no id comes back; more than the track
 
 def track_stream(
     parts: Iterable[PoseSequence],
-    settings: TrackingSection | None = None,
+    settings: TrackingConfig | None = None,
     look_ahead_s: float = LOOK_AHEAD_S,
 ) -> Iterator[PoseSequence]:
     """Yield the frames of a video with its people tracked, ``look_ahead_s`` later; see above.
@@ -44,7 +44,7 @@ def track_stream(
         ValueError: as ``OnlineTracks``.
 
     """
-    tracks = OnlineTracks(settings or TrackingSection(), look_ahead_s)
+    tracks = OnlineTracks(settings or TrackingConfig(), look_ahead_s)
     for part in parts:
         yield from tracks.update(part)
     yield from tracks.finish()
@@ -62,7 +62,7 @@ class OnlineTracks:
 
     """
 
-    def __init__(self, settings: TrackingSection, look_ahead_s: float = LOOK_AHEAD_S) -> None:
+    def __init__(self, settings: TrackingConfig, look_ahead_s: float = LOOK_AHEAD_S) -> None:
         if not look_ahead_s >= 0:
             raise ValueError(f"look_ahead_s: expected 0 or more seconds, got {look_ahead_s}")
         self._settings = settings = settings.for_kind("rtmo")

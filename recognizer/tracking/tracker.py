@@ -24,7 +24,7 @@ from typing import Self
 import numpy as np
 from numpy.typing import NDArray
 
-from recognizer.config import TrackingSection
+from recognizer.config import TrackingConfig
 from recognizer.config_types import PoseKind
 from recognizer.skeleton import NUM_KEYPOINTS
 from recognizer.tracking import matching, motion
@@ -120,8 +120,8 @@ class Tracker:
 
     """
 
-    def __init__(self, config: TrackingSection | None = None, *, kind: PoseKind = "rtmo") -> None:
-        self._config = config = (config or TrackingSection()).for_kind(kind)
+    def __init__(self, config: TrackingConfig | None = None, *, kind: PoseKind = "rtmo") -> None:
+        self._config = config = (config or TrackingConfig()).for_kind(kind)
         self._high_thresh = config.track_high_thresh or 0.0
         self._new_thresh = config.new_track_thresh or 0.0
         self._uses_keypoints = config.keypoint_weight > 0
@@ -155,15 +155,15 @@ class Tracker:
         people = self._select(poses)
         tracks = self._tracks
         self._predict(step_s, time_s)
-        seen, by = self._match(self._likeness(people, step_s), people)
+        seen, by = self._match(self._similarity(people, step_s), people)
 
         track_ids = np.full(len(poses), UNTRACKED, np.int64)
         track_ids[people.rows[by]] = tracks.ids[seen]
-        self._see(seen, people, by, time_s)
-        self._miss(seen, time_s)
-        new = self._newcomers(people, by)
+        self._update_matched(seen, people, by, time_s)
+        self._mark_lost(seen, time_s)
+        new = self._unmatched_high(people, by)
         if len(new):
-            born = self._welcome(people, new, time_s)
+            born = self._start_tracks(people, new, time_s)
             if first:
                 tracks.confirmed = len(tracks)
                 track_ids[people.rows[new]] = born
@@ -217,16 +217,16 @@ class Tracker:
         if elapsed > 1 and tracks.confirmed < len(tracks):
             motion.predict(tracks.motion[..., tracks.confirmed :], elapsed - 1)
 
-    def _likeness(self, people: _People, step_s: float) -> Array:
+    def _similarity(self, people: _People, step_s: float) -> Array:
         """Return how alike each track (n) and each detection (m) are, (n, m) in [0, 1]."""
         expected, found = motion.corners_of(self._tracks.motion), people.corners
         if step_s > _NO_ENLARGING_S:
-            heights = _stray(step_s - _NO_ENLARGING_S)
-            expected = matching.enlarged(expected, heights)
-            found = matching.enlarged(found, heights)
+            heights = _max_displacement(step_s - _NO_ENLARGING_S)
+            expected = matching.buffered(expected, heights)
+            found = matching.buffered(found, heights)
         likeness = matching.overlaps(expected, found)
         if people.looks is not None:
-            self._mix_in_keypoints(likeness, people, people.looks, _stray(step_s))
+            self._mix_in_keypoints(likeness, people, people.looks, _max_displacement(step_s))
         return likeness
 
     def _mix_in_keypoints(
@@ -271,7 +271,7 @@ class Tracker:
             return seen, by
         return np.concatenate([r for r, _ in rounds]), np.concatenate([c for _, c in rounds])
 
-    def _see(self, seen: Rows, people: _People, by: Rows, time_s: float) -> None:
+    def _update_matched(self, seen: Rows, people: _People, by: Rows, time_s: float) -> None:
         tracks = self._tracks
         measured = motion.measure(people.corners[:, by])
         state = motion.correct(tracks.motion[..., seen], measured)
@@ -281,7 +281,7 @@ class Tracker:
         if people.looks is not None:
             tracks.looks[seen] = _relative(people.looks[by], state)
 
-    def _miss(self, seen: Rows, time_s: float) -> None:
+    def _mark_lost(self, seen: Rows, time_s: float) -> None:
         """Mark who was not seen as lost; forget newcomers of one frame and the long lost."""
         tracks = self._tracks
         if len(seen) == len(tracks):
@@ -299,14 +299,14 @@ class Tracker:
             tracks.remove(gone)
         tracks.confirmed = len(tracks)
 
-    def _newcomers(self, people: _People, by: Rows) -> Rows:
+    def _unmatched_high(self, people: _People, by: Rows) -> Rows:
         if len(by) == len(people.rows):
             return by[:0]
         free = _others(by, len(people.rows))
         free = free[free < people.confident]
         return free[people.scores[free] >= self._new_thresh]
 
-    def _welcome(self, people: _People, new: Rows, time_s: float) -> IntArray:
+    def _start_tracks(self, people: _People, new: Rows, time_s: float) -> IntArray:
         """Start tracks of the detections ``new`` and return their ids."""
         count = len(new)
         ids = np.arange(self._next_id, self._next_id + count, dtype=np.int64)
@@ -339,7 +339,7 @@ class Tracker:
         return ids
 
 
-def _stray(seconds: float) -> float:
+def _max_displacement(seconds: float) -> float:
     return min(_STRAY_PER_S * seconds, _MOST_STRAY)
 
 

@@ -6,11 +6,11 @@ import numpy as np
 import onnx
 from onnx import helper
 
-from recognizer.action.classifier_facts import METADATA_KEY, ClassifierFacts
+from recognizer.action.classifier_metadata import METADATA_KEY, ClassifierMetadata
 from recognizer.action.fusion import Fusion
 from recognizer.action.measures import measure_names
-from recognizer.action.movement_facts import MovementFacts
 from recognizer.action.movement_graph import join_movement, read_movement, write_movement
+from recognizer.action.movement_metadata import MovementMetadata
 from recognizer.action.movement_model import fit_movement
 from recognizer.types import Sample
 from tests.analysis.classifiers import CLASSES, place_classifier
@@ -60,7 +60,7 @@ def movement_file(path, service="fight", setting=LOGISTIC, fusion=FUSION, classe
     classes = CLASSES[service] if classes is None else classes
     values, labels, _ = rows(service, classes=len(classes))
     model = fit_movement(setting, values[:, None], labels, 0)
-    facts = MovementFacts(measure_names(service), fusion, {"setting": setting}, NUM_PERSON)
+    facts = MovementMetadata(measure_names(service), fusion, {"setting": setting}, NUM_PERSON)
     write_movement(path, model, facts, service, classes)
     return path, model
 
@@ -79,7 +79,7 @@ def change_facts(path, change):
     """Replace a classifier file's metadata by what ``change`` makes of them: facts or a text."""
     model = onnx.load(str(path))
     (entry,) = model.metadata_props
-    found = change(ClassifierFacts.from_text(entry.value))
+    found = change(ClassifierMetadata.from_text(entry.value))
     text = found if isinstance(found, str) else found.to_text()
     helper.set_model_props(model, {METADATA_KEY: text})
     onnx.save(model, str(path))

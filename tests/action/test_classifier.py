@@ -15,12 +15,12 @@ from mmaction.structures import ActionDataSample  # noqa: E402
 from recognizer.action.classifier import (  # noqa: E402
     METADATA_KEY,
     Classifier,
-    ClassifierFacts,
+    ClassifierMetadata,
 )
 from recognizer.action.features import FeatureSettings  # noqa: E402
 from recognizer.action.graphs import load_member, reference_probabilities, write_onnx  # noqa: E402
 from recognizer.backends.network import ModelError  # noqa: E402
-from recognizer.config_action import ClassifierSection  # noqa: E402
+from recognizer.config_action import ClassifierConfig  # noqa: E402
 from tests.action.checkpoints import real_slots, save, train_config  # noqa: E402
 from tests.action.clips import real_samples, still  # noqa: E402
 from tests.networks import rtmo  # noqa: E402
@@ -34,7 +34,7 @@ def facts_for(members, **other):
         "features": tuple(member.features for member in members), "training": {},
         "created_by": "test",
     }  # fmt: skip
-    return ClassifierFacts(**{**values, **other})
+    return ClassifierMetadata(**{**values, **other})
 
 
 def ship(folder, configs):
@@ -48,7 +48,7 @@ def ship(folder, configs):
 
 
 def opened(path, **options):
-    return Classifier.open(ClassifierSection(model_path=str(path), **options))
+    return Classifier.open(ClassifierConfig(model_path=str(path), **options))
 
 
 def recognizer_on_slots(member, persons):
@@ -129,12 +129,12 @@ def test_what_the_file_says(guide):
     assert (classifier.window_s, classifier.threshold) == (2.0, 0.4)
     assert classifier.features == member.features == FeatureSettings()
     assert opened(classifier.path, threshold=0.9).threshold == 0.9
-    assert ClassifierFacts.from_text(classifier.facts.to_text()) == classifier.facts
+    assert ClassifierMetadata.from_text(classifier.facts.to_text()) == classifier.facts
 
 
 def test_a_name_is_searched_in_the_folders(guide, tmp_path):
     path = guide[0].path
-    section = ClassifierSection(model_path=path.name)
+    section = ClassifierConfig(model_path=path.name)
     assert Classifier.open(section, [tmp_path, path.parent]).path == path
     with pytest.raises(FileNotFoundError, match=rf"found none at .*{tmp_path.name}.*deploy.export"):
         Classifier.open(section, [tmp_path])

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from recognizer.action.events import (
-    Footage,
+    VideoTimeline,
     alarm_rate_curve,
     event_scores,
     match_events,
@@ -100,7 +100,7 @@ def test_events_are_matched(found, truth, tolerance_s, right, hit):
 
 
 def footage(probabilities, truth, span_s=(0.0, 9.0)):
-    return Footage(
+    return VideoTimeline(
         np.array(SLIDING[: len(probabilities)]),
         np.array(probabilities),
         np.array(truth, float).reshape(-1, 2),
@@ -181,7 +181,7 @@ def test_the_order_of_windows_does_not_matter(values, threshold, gap, random):
 @given(PROBABILITIES, st.lists(st.tuples(st.floats(0, 30), st.floats(0.1, 5)), max_size=5), SECONDS)
 def test_a_higher_threshold_finds_no_more_and_a_tolerance_no_less(values, truth, tolerance):
     events = np.array([(start, start + length) for start, length in truth]).reshape(-1, 2)
-    video = Footage(np.array(windows_for(values, 1.0)), np.array(values), events, (0.0, 40.0))
+    video = VideoTimeline(np.array(windows_for(values, 1.0)), np.array(values), events, (0.0, 40.0))
     curve = alarm_rate_curve([video], np.linspace(0, 1, 11), merge_gap_s=0.5)
     found = [scores.found for scores in curve]
     assert found == sorted(found, reverse=True)

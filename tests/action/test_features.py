@@ -14,7 +14,7 @@ from recognizer.action.features import (
     from_pipeline,
     network_input,
 )
-from recognizer.action.frames import even_frames, judged_frames, needed_frames, uniform_frames
+from recognizer.action.frames import evaluation_frames, even_frames, needed_frames, uniform_frames
 from recognizer.skeleton import LEFT_HIP, LEFT_SHOULDER, NOSE, RIGHT_HIP, RIGHT_SHOULDER
 from recognizer.types import Sample
 from tests.action.clips import compose, item, plain_steps, real_samples, still
@@ -143,7 +143,7 @@ def test_frames_of_several_test_clips_are_mmactions(total, num_clips):
 
     sampler = UniformSampleFrames(clip_len=16, num_clips=num_clips, test_mode=True)
     wanted = sampler.transform({"total_frames": total})["frame_inds"]
-    assert judged_frames(total, 16, "uniform", num_clips).tolist() == wanted.tolist()
+    assert evaluation_frames(total, 16, "uniform", num_clips).tolist() == wanted.tolist()
 
 
 @pytest.mark.parametrize("total", [1, 5, 8, 9, 100])
@@ -170,7 +170,7 @@ def test_needed_frames_hold_the_chosen_ones_and_their_next():
 
 def test_judged_frames_cannot_be_changed_by_a_caller():
     with pytest.raises(ValueError, match="read-only"):
-        judged_frames(50, 16)[0] = 3
+        evaluation_frames(50, 16)[0] = 3
 
 
 # --- settings ----------------------------------------------------------------------

@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from recognizer.action.classifier_facts import SERVICES
+from recognizer.action.classifier_metadata import SERVICES
 from recognizer.action.measures import _cut, clip_measures, has_movement, measure_names
 from tests.action.clips import still
 from tests.action.moving import clip, without_movement

@@ -7,8 +7,8 @@ import pytest
 from onnx import numpy_helper
 
 from recognizer.action.measures import measure_names
-from recognizer.action.movement_facts import METADATA_KEY
 from recognizer.action.movement_graph import read_movement
+from recognizer.action.movement_metadata import METADATA_KEY
 from recognizer.action.movement_model import (
     SETTINGS,
     choose_setting,

@@ -11,13 +11,13 @@ from recognizer.action.classifier import Classifier
 from recognizer.action.measures import clip_measures
 from recognizer.backends.network import ModelError
 from recognizer.backends.onnx import OnnxNetwork
-from recognizer.config_action import ClassifierSection
+from recognizer.config_action import ClassifierConfig
 from tests.action.moving import FUSION, change_facts, clip, joined_file, without_movement
 from tests.analysis.classifiers import place_classifier
 
 
 def opened(path):
-    return Classifier(path, ClassifierSection())
+    return Classifier(path, ClassifierConfig())
 
 
 @pytest.fixture(scope="module", params=["fight", "falldown"])
@@ -35,7 +35,7 @@ def test_it_says_what_both_streams_and_their_fusion_say(folder, seed):
     judged = classifier.judge(sample)
     assert judged.streams.keys() == {"pose", "movement"}
     assert judged.streams["pose"] == pytest.approx(pose.probabilities(sample), abs=1e-6)
-    alone = OnnxNetwork(folder / "movement.onnx", ClassifierSection(), 1)
+    alone = OnnxNetwork(folder / "movement.onnx", ClassifierConfig(), 1)
     measures = clip_measures(sample, classifier.service)
     said = alone.run({"measures": measures[None]})["movement_probabilities"]
     assert judged.streams["movement"] == pytest.approx(said[0], abs=1e-6)

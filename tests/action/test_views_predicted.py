@@ -7,14 +7,14 @@ import numpy as np
 from recognizer.action.classifier import Classifier
 from recognizer.action.features import network_input
 from recognizer.action.views import VIEWS, views_of
-from recognizer.config_action import ClassifierSection
+from recognizer.config_action import ClassifierConfig
 from tests.action.test_views import sample
 
 MODEL = Path(__file__).resolve().parents[2] / "samples" / "models" / "falldown.onnx"
 
 
 def test_a_shipped_file_averages_the_sample_and_its_views():
-    classifier = Classifier(MODEL, ClassifierSection())
+    classifier = Classifier(MODEL, ClassifierConfig())
     whole = classifier.judge(sample(), list(VIEWS))
     rows = []
     for view in views_of(sample(), list(VIEWS)):

@@ -8,7 +8,7 @@ from annotation.workspace import Outcome
 from recognizer.action.classifier import Classifier
 from recognizer.action.windows import WindowPlan, classify_windows
 from recognizer.config import Config
-from recognizer.config_action import ClassifierSection
+from recognizer.config_action import ClassifierConfig
 from recognizer.dataset.windows import slice_sequence
 from tests.analysis.classifiers import place_classifier
 from tests.dataset.tracked import SIZE_WH, sequence, write_stage2
@@ -19,7 +19,7 @@ SCORING = Config().scoring
 @pytest.fixture(scope="module")
 def classifier(tmp_path_factory):
     path = place_classifier(tmp_path_factory.mktemp("models") / "fight.onnx")
-    return Classifier(path, ClassifierSection())
+    return Classifier(path, ClassifierConfig())
 
 
 def judged(video, classifier, **options):

@@ -9,7 +9,7 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
-from recognizer.action.classifier import METADATA_KEY, ClassifierFacts
+from recognizer.action.classifier import METADATA_KEY, ClassifierMetadata
 from recognizer.action.features import FeatureSettings
 
 CLASSES = {"fight": ("NonFight", "Fight"), "falldown": ("Normal", "Falldown")}
@@ -53,7 +53,7 @@ def place_classifier(path, service="fight", *, window_s=1.0, threshold=0.5, slop
 
 
 def facts(service, window_s, threshold):
-    return ClassifierFacts(
+    return ClassifierMetadata(
         service=service,
         classes=CLASSES[service],
         window_s=window_s,

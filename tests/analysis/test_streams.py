@@ -26,7 +26,7 @@ from recognizer.action.windows import WindowPlan, classify_windows
 from recognizer.artifacts import ArtifactError
 from recognizer.backends.network import ModelError
 from recognizer.config import Config
-from recognizer.config_action import ClassifierSection
+from recognizer.config_action import ClassifierConfig
 from recognizer.dataset.samples import build_sample, people_of
 from recognizer.types import NUM_MOVEMENTS
 from tests.action.moving import FUSION, NUM_PERSON, joined_file
@@ -41,7 +41,7 @@ NOWHERE = Path("not/there.mp4")
 
 @pytest.fixture(scope="module")
 def classifier(tmp_path_factory):
-    return Classifier(joined_file(tmp_path_factory.mktemp("models")), ClassifierSection())
+    return Classifier(joined_file(tmp_path_factory.mktemp("models")), ClassifierConfig())
 
 
 def judged(video, classifier):
@@ -93,7 +93,7 @@ def test_a_stream_of_nan_is_refused_where_it_is_asked(tmp_path):
         if constant.name.startswith("movement/") and value.dtype == np.float32:
             constant.CopyFrom(numpy_helper.from_array(value * np.nan, constant.name))
     onnx.save(model, str(path))
-    broken = Classifier(path, ClassifierSection())
+    broken = Classifier(path, ClassifierConfig())
     with pytest.raises(ModelError, match="not finite"):
         judged(moving(sequence(2.0, 20.0)), broken)
     assert all(w.state == "judged" for w in judged(sequence(2.0, 20.0), broken))

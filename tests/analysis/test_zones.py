@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from analysis.zones import NOWHERE, Zone, unseen_zones, without_ignored, zone_numbers, zones_of
-from recognizer.config_zones import ZonesSection
+from recognizer.config_zones import ZonesConfig
 from recognizer.types import UNTRACKED
 from tests.scoring.actors import Actor, Shooting, film, stand, walk
 
@@ -15,7 +15,7 @@ SCREEN = Zone("ignore", "screen", ((0.4, 0.1), (0.6, 0.1), (0.6, 0.55), (0.4, 0.
 
 
 def section(**kinds):
-    return ZonesSection.model_validate(
+    return ZonesConfig.model_validate(
         {
             kind: [{"name": n, "videos": v, "polygon": [list(p) for p in SQUARE]} for n, v in own]
             for kind, own in kinds.items()

@@ -7,7 +7,7 @@ import pytest
 
 from annotation import inputs
 from annotation.inputs import find_videos, is_included
-from recognizer.config import AnnotationSection
+from recognizer.config import AnnotationConfig
 from recognizer.config_file import ConfigError
 
 
@@ -74,12 +74,12 @@ def test_attribute_files_of_macos_are_skipped_with_a_line(tmp_path, caplog):
 def test_nothing_is_said_where_all_is_read(tmp_path, caplog):
     make(tmp_path, "F/1.mp4", "F/2.dav", "F/3.264", "F/4.asf", "F/5.H265", "F/.DS_Store")
     with caplog.at_level(logging.WARNING):
-        assert len(find_videos(tmp_path, AnnotationSection().video_suffixes)) == 5
+        assert len(find_videos(tmp_path, AnnotationConfig().video_suffixes)) == 5
     assert not caplog.records
 
 
 def test_every_default_suffix_is_of_a_video_kind():
-    assert set(AnnotationSection().video_suffixes) <= inputs._VIDEO_KINDS
+    assert set(AnnotationConfig().video_suffixes) <= inputs._VIDEO_KINDS
 
 
 @pytest.mark.parametrize("on_disk", [nfc, nfd])

@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 import pytest
 
-from annotation.clips import ClassFigures, Clip
+from annotation.clips import ClassStatistics, Clip
 from annotation.contact_sheet import (
     CELL_WH,
     MOMENTS,
@@ -171,7 +171,7 @@ def test_sheets_pass_samples_on_unchanged():
 
 
 def test_figures_count_people_who_are_seen():
-    figures = ClassFigures()
+    figures = ClassStatistics()
     figures.add(
         sequence(1.0, people=2, present=lambda i, t: t >= 0.5, filled=lambda i, t: t >= 0.8)
     )
@@ -183,7 +183,7 @@ def test_figures_count_people_who_are_seen():
 
 
 def test_more_than_twenty_people_share_the_last_bin():
-    figures = ClassFigures()
+    figures = ClassStatistics()
     figures.add(sequence(0.2, people=25))
     assert figures.people[-1] == 2
 

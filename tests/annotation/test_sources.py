@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 
 from annotation.sources import find_sources, known_sources
-from recognizer.config import SplitSection
+from recognizer.config import SplitConfig
 from recognizer.config_file import ConfigError
 
 VIDEOS = ["Fight/a.mp4", "Fight/b.mp4", "NonFight/c.mp4"]
@@ -15,11 +15,11 @@ GOOD = "video,source\nFight/a.mp4,cam1\nFight/b.mp4,cam2\nNonFight/c.mp4,cam1\no
 def sources(tmp_path: Path, text: str) -> dict[str, str]:
     path = tmp_path / "sources.csv"
     path.write_text(text, encoding="utf-8")
-    return find_sources(SplitSection(sources=path), VIDEOS, CLASS_OF)
+    return find_sources(SplitConfig(sources=path), VIDEOS, CLASS_OF)
 
 
 def test_every_video_is_its_own_source_by_default():
-    assert find_sources(SplitSection(), VIDEOS, {}) == {v: v for v in VIDEOS}
+    assert find_sources(SplitConfig(), VIDEOS, {}) == {v: v for v in VIDEOS}
 
 
 def test_sources_from_a_table(tmp_path):
@@ -53,19 +53,19 @@ def test_bad_tables(tmp_path, text, message):
 
 
 def test_sources_from_the_path():
-    split = SplitSection(source_regex=r"/(.)\.mp4$")
+    split = SplitConfig(source_regex=r"/(.)\.mp4$")
     assert find_sources(split, VIDEOS, {})["Fight/b.mp4"] == "b"
 
 
 @pytest.mark.parametrize("pattern", [r"Non(Fight)", r"(x?)\.mp4"])
 def test_a_path_without_source_is_refused_by_name(pattern):
     with pytest.raises(ConfigError, match=r"Fight/a\.mp4"):
-        find_sources(SplitSection(source_regex=pattern), VIDEOS, {})
+        find_sources(SplitConfig(source_regex=pattern), VIDEOS, {})
 
 
 def test_table_and_regex_together_are_refused(tmp_path):
     with pytest.raises(ValueError, match="sources: expected this or source_regex, got both"):
-        SplitSection(sources=tmp_path / "x.csv", source_regex="(a)")
+        SplitConfig(sources=tmp_path / "x.csv", source_regex="(a)")
 
 
 @pytest.mark.parametrize("on_disk", ["NFC", "NFD"])
@@ -79,10 +79,10 @@ def test_names_in_either_coding(tmp_path, on_disk, typed):
     path = tmp_path / "sources.csv"
     path.write_text(text, encoding="utf-8")
     class_of = dict.fromkeys(videos, unicodedata.normalize(on_disk, "싸움"))
-    found = find_sources(SplitSection(sources=path), videos, class_of)
+    found = find_sources(SplitConfig(sources=path), videos, class_of)
     assert list(found) == videos
     assert len(set(found.values())) == 1
-    by_path = find_sources(SplitSection(source_regex="^(싸움)/"), videos, {})
+    by_path = find_sources(SplitConfig(source_regex="^(싸움)/"), videos, {})
     assert set(by_path.values()) == {"싸움"}
 
 
@@ -104,12 +104,12 @@ def test_a_row_that_means_a_missing_video_is_suggested(tmp_path, row):
 
 def test_other_footage_is_of_the_sources_that_are_known_of_it(tmp_path):
     videos = ["cam1_01.mp4", "street/x.mp4"]
-    assert known_sources(SplitSection(), videos) == {v: v for v in videos}
-    by_name = SplitSection(source_regex=r"^([^/]+)_\d+\.mp4$")
+    assert known_sources(SplitConfig(), videos) == {v: v for v in videos}
+    by_name = SplitConfig(source_regex=r"^([^/]+)_\d+\.mp4$")
     assert known_sources(by_name, videos) == {"cam1_01.mp4": "cam1", "street/x.mp4": "street/x.mp4"}
     table = tmp_path / "sources.csv"
     table.write_text("video,source\nstreet/x.mp4,street\nelsewhere.mp4,cam9\n")
-    by_table = SplitSection(sources=table)
+    by_table = SplitConfig(sources=table)
     assert known_sources(by_table, videos) == {
         "cam1_01.mp4": "cam1_01.mp4",
         "street/x.mp4": "street",

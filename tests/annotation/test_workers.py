@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from annotation.workers import Job, RunError, StopRunError, Workforce, run_jobs
+from annotation.workers import Job, RunError, StopRunError, WorkerPool, run_jobs
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -56,7 +56,7 @@ class Handler:
 
 def run(tmp_path, orders, *, workers=2, stall=2.0, memory_gb=None):
     jobs = [Job(f"{i}", f"{order} m{i}") for i, order in enumerate(orders)]
-    force = Workforce(Handler, [(str(tmp_path),)] * workers, stall, memory_gb)
+    force = WorkerPool(Handler, [(str(tmp_path),)] * workers, stall, memory_gb)
     events = list(run_jobs(jobs, force))
     done = {e.job.name: e.result for e in events if e.result}
     lost = {e.job.name: e.lost for e in events if e.lost}
@@ -142,7 +142,7 @@ def dying_start(folder):
 )
 def test_workers_that_cannot_start_stop_the_run(tmp_path, start, text):
     with pytest.raises(RunError, match=text):
-        list(run_jobs([Job("a", "work a")], Workforce(start, [(str(tmp_path),)], 30.0)))
+        list(run_jobs([Job("a", "work a")], WorkerPool(start, [(str(tmp_path),)], 30.0)))
 
 
 def test_workers_end_with_a_parent_that_is_killed(tmp_path):
@@ -151,7 +151,7 @@ def test_workers_end_with_a_parent_that_is_killed(tmp_path):
         "from annotation.workers import *\n"
         "from tests.annotation.test_workers import Handler\n"
         "if __name__ == '__main__':\n"
-        "    f = Workforce(Handler, [(sys.argv[2],)] * 2, 60.0)\n"
+        "    f = WorkerPool(Handler, [(sys.argv[2],)] * 2, 60.0)\n"
         "    list(run_jobs([Job('a', 'sleep a'), Job('b', 'sleep b')], f))\n"
     )
     script = tmp_path / "script.py"

@@ -22,7 +22,7 @@ from annotation.workspace import (
     write_manifest,
 )
 from recognizer.artifacts import ArtifactError, short_digest
-from recognizer.config import AnnotationSection
+from recognizer.config import AnnotationConfig
 from recognizer.config_file import load_config
 from tests import networks
 
@@ -104,7 +104,7 @@ def test_results_inside_the_input_folder_are_no_input(tmp_path):
     for name in ("Fight/1.mp4", "out/set/visualize/Fight/1.mp4.mp4"):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).touch()
-    section = AnnotationSection(input=tmp_path, output_dir=tmp_path / "out")
+    section = AnnotationConfig(input=tmp_path, output_dir=tmp_path / "out")
     assert [v.relative for v in list_videos(section)] == ["Fight/1.mp4"]
 
 
@@ -112,7 +112,7 @@ def test_results_in_the_input_folder_itself_hide_only_themselves(tmp_path):
     for name in ("Fight/1.mp4", "set/visualize/Fight/1.mp4.mp4"):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).touch()
-    section = AnnotationSection(input=tmp_path, output_dir=tmp_path, dataset="set")
+    section = AnnotationConfig(input=tmp_path, output_dir=tmp_path, dataset="set")
     assert [v.relative for v in list_videos(section)] == ["Fight/1.mp4"]
 
 

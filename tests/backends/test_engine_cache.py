@@ -8,14 +8,14 @@ import pytest
 from recognizer.backends import engine_cache
 from recognizer.backends.engine_cache import Machine
 from recognizer.backends.network import ModelError
-from recognizer.config_models import TensorRTPoseSection
+from recognizer.config_models import TensorRTPoseConfig
 from tests import networks
 
 HERE = Machine("11.4.0.106", "NVIDIA H200", "9.0")
 
 
 def section(**changes):
-    return TensorRTPoseSection.model_validate({"model_input_size": [64, 64], **changes})
+    return TensorRTPoseConfig.model_validate({"model_input_size": [64, 64], **changes})
 
 
 @pytest.fixture

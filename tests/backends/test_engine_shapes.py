@@ -18,11 +18,11 @@ from recognizer.backends.engine_shapes import (
     static_inputs,
 )
 from recognizer.backends.network import ModelError, TensorSpec
-from recognizer.config_models import TensorRTPoseSection
+from recognizer.config_models import TensorRTPoseConfig
 
 
 def section(**changes):
-    return TensorRTPoseSection.model_validate(changes)
+    return TensorRTPoseConfig.model_validate(changes)
 
 
 def image(*shape, name="input"):

@@ -11,7 +11,7 @@ from recognizer.backends.cuda import driver_version
 from recognizer.backends.network import ModelError, batches, pad_batch
 from recognizer.backends.onnx import OnnxNetwork
 from recognizer.backends.onnx_options import choose_provider
-from recognizer.config_models import OnnxPoseSection
+from recognizer.config_models import OnnxPoseConfig
 from recognizer.config_types import OnnxRuntimeOptions
 from tests import networks
 
@@ -31,7 +31,7 @@ def recorded(monkeypatch):
 
 
 def test_every_option_of_the_guide_reaches_the_cpu_session(tmp_path, recorded):
-    options = OnnxPoseSection(
+    options = OnnxPoseConfig(
         execution_mode="ORT_PARALLEL",
         graph_optimization_level="ORT_ENABLE_BASIC",
         enable_mem_pattern=False,
@@ -57,7 +57,7 @@ _NO_CUDA = r"cannot be loaded: .*cannot open|expected one of the \d+ GPUs|ONNX R
 def test_every_option_of_the_guide_reaches_the_cuda_provider(tmp_path, recorded, monkeypatch):
     both = ["CUDAExecutionProvider", "CPUExecutionProvider"]
     monkeypatch.setattr(ort, "get_available_providers", lambda: both)
-    options = OnnxPoseSection(
+    options = OnnxPoseConfig(
         device="cuda:1", gpu_mem_limit_gb=8, tunable_op_enable=True, tunable_op_tuning_enable=True,
         cudnn_conv_algo_search="HEURISTIC",
     )  # fmt: skip
@@ -180,7 +180,7 @@ def test_cuda_gives_what_the_cpu_gives(tmp_path):
     path = networks.rtmo(tmp_path / "m.onnx")
     plain = OnnxNetwork(path, OnnxRuntimeOptions())
     for pinned in (True, False):
-        network = OnnxNetwork(path, OnnxPoseSection(device="cuda:0", pinned_memory=pinned))
+        network = OnnxNetwork(path, OnnxPoseConfig(device="cuda:0", pinned_memory=pinned))
         for batch in (2, 2, 1):
             image = np.random.default_rng(batch).uniform(0, 255, (batch, 3, 64, 64))
             feeds = {"input": image.astype(np.float32)}

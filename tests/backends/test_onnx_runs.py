@@ -14,7 +14,7 @@ from recognizer.backends.network import ModelError, TensorSpec, check_fixed, pad
 from recognizer.backends.onnx import OnnxNetwork, _specs
 from recognizer.backends.onnx_binding import BoundRuns, PinnedRuns
 from recognizer.backends.onnx_options import choose_provider
-from recognizer.config_models import OnnxPoseSection
+from recognizer.config_models import OnnxPoseConfig
 from recognizer.config_types import OnnxRuntimeOptions
 from recognizer.pose.rtmo import RtmoPose
 from recognizer.video.array_image import ArrayImage
@@ -104,12 +104,12 @@ def test_fixed_runs_keep_every_address(tmp_path, host):
 
 def test_a_static_batch_is_what_callers_see_and_fill_up_to(tmp_path):
     path = networks.heatmap(tmp_path / "m.onnx")
-    network = OnnxNetwork(path, OnnxPoseSection(static_batch=4))
+    network = OnnxNetwork(path, OnnxPoseConfig(static_batch=4))
     (spec,), (out,) = network.inputs, network.outputs
     assert (spec.shape[0], out.shape[0]) == (4, 4)
     crops = np.random.default_rng(0).uniform(0, 1, (3, *spec.shape[1:])).astype(np.float32)
     (found,) = network.run({spec.name: pad_batch(crops, spec.shape[0])}).values()
-    (free,) = OnnxNetwork(path, OnnxPoseSection()).run({spec.name: crops}).values()
+    (free,) = OnnxNetwork(path, OnnxPoseConfig()).run({spec.name: crops}).values()
     assert np.array_equal(found[:3], free)
     with pytest.raises(ModelError, match=r"expected 4 items \(static_batch\), got \(3,\)"):
         network.run({spec.name: crops})
@@ -121,7 +121,7 @@ def test_rtmo_sees_the_same_in_static_batches(tmp_path, size):
     images = [ArrayImage(picture(seed)) for seed in range(size)]
     found = []
     for batch in (None, 4):
-        section = OnnxPoseSection(static_batch=batch, score_threshold=0.0)
+        section = OnnxPoseConfig(static_batch=batch, score_threshold=0.0)
         found.append(RtmoPose(OnnxNetwork(path, section), section)(images))
     for free, static in zip(*found, strict=True):
         assert len(free) == len(static)
@@ -130,9 +130,9 @@ def test_rtmo_sees_the_same_in_static_batches(tmp_path, size):
 
 def test_a_static_batch_that_the_file_does_not_take_is_refused(tmp_path):
     path = networks.rtmo(tmp_path / "m.onnx", batch=2)
-    OnnxNetwork(path, OnnxPoseSection(static_batch=2))
+    OnnxNetwork(path, OnnxPoseConfig(static_batch=2))
     with pytest.raises(ModelError, match=r"static_batch: expected 2, .* got 4; set st"):
-        OnnxNetwork(path, OnnxPoseSection(static_batch=4))
+        OnnxNetwork(path, OnnxPoseConfig(static_batch=4))
 
 
 @pytest.mark.parametrize("batch", [1, 4])
@@ -141,7 +141,7 @@ def test_a_file_may_leave_its_free_batch_without_a_name(tmp_path, batch):
     model = onnx.load(path)
     model.graph.input[0].type.tensor_type.shape.dim[0].Clear()
     onnx.save(model, str(path))
-    section = OnnxPoseSection(static_batch=batch)
+    section = OnnxPoseConfig(static_batch=batch)
     network = OnnxNetwork(path, section)
     assert network.inputs[0].shape == (batch, 3, 64, 64)
     assert len(RtmoPose(network, section)([ArrayImage(picture(seed)) for seed in range(5)])) == 5
@@ -151,13 +151,13 @@ def test_a_file_may_leave_its_free_batch_without_a_name(tmp_path, batch):
 
 
 def test_a_graph_is_asked_of_the_provider_that_runs_the_network():
-    plain = OnnxPoseSection(device="cuda:0", cuda_graph=True)
+    plain = OnnxPoseConfig(device="cuda:0", cuda_graph=True)
     assert choose_provider(plain, 1, ALL).providers[0][1]["enable_cuda_graph"] is True
-    by_trt = OnnxPoseSection(device="cuda:0", provider="tensorrt", cuda_graph=True)
+    by_trt = OnnxPoseConfig(device="cuda:0", provider="tensorrt", cuda_graph=True)
     (_, first), (_, second) = choose_provider(by_trt, 1, ALL).providers
     assert first["trt_cuda_graph_enable"] is True
     assert "enable_cuda_graph" not in second
-    without = OnnxPoseSection(device="cuda:0")
+    without = OnnxPoseConfig(device="cuda:0")
     assert "enable_cuda_graph" not in choose_provider(without, 1, ALL).providers[0][1]
 
 
@@ -174,11 +174,11 @@ def test_a_graph_is_asked_of_the_provider_that_runs_the_network():
 )
 def test_options_of_runs_that_cannot_be_are_refused(change, said):
     with pytest.raises(ValueError, match=said):
-        OnnxPoseSection(**change)
+        OnnxPoseConfig(**change)
 
 
 def test_a_graph_on_a_cpu_by_another_way_is_refused():
-    options = OnnxPoseSection(device="cuda:0", cuda_graph=True).model_copy(update={"device": "cpu"})
+    options = OnnxPoseConfig(device="cuda:0", cuda_graph=True).model_copy(update={"device": "cpu"})
     with pytest.raises(ModelError, match="cuda_graph: true does not run on device: cpu"):
         choose_provider(options, 1, ALL)
 
@@ -205,7 +205,7 @@ def test_a_graph_needs_every_size_fixed(tmp_path, batch, people, free):
 def test_a_cuda_graph_gives_what_the_cpu_gives(tmp_path):
     path = networks.heatmap(tmp_path / "m.onnx")
     plain = OnnxNetwork(path, OnnxRuntimeOptions())
-    network = OnnxNetwork(path, OnnxPoseSection(device="cuda:0", cuda_graph=True, static_batch=2))
+    network = OnnxNetwork(path, OnnxPoseConfig(device="cuda:0", cuda_graph=True, static_batch=2))
     (spec,) = network.inputs
     for seed in range(4):
         crops = np.random.default_rng(seed).uniform(0, 1, spec.shape).astype(np.float32)

@@ -8,7 +8,7 @@ from recognizer.backends.network import ModelError
 from recognizer.backends.onnx import OnnxNetwork
 from recognizer.backends.onnx_files import read_outputs
 from recognizer.backends.pose_kind import read_kind
-from recognizer.config_models import OnnxPoseSection, PoseEstimationSection
+from recognizer.config_models import OnnxPoseConfig, PoseEstimationConfig
 from recognizer.openmmlab import SHIPPED, find_pose_config
 from tests import networks
 
@@ -18,7 +18,7 @@ BOTTOM_UP = "body_2d_keypoint/dekr/coco/dekr_hrnet-w32_8xb10-140e_coco-512x512.p
 
 
 def asking(kind="auto", mode="onnx"):
-    return PoseEstimationSection.model_validate({"kind": kind, "inference_mode": mode})
+    return PoseEstimationConfig.model_validate({"kind": kind, "inference_mode": mode})
 
 
 def yolox(path):
@@ -29,7 +29,7 @@ def yolox(path):
 @pytest.mark.parametrize("write", [networks.rtmo, networks.heatmap, yolox])
 def test_outputs_are_read_as_onnx_runtime_reads_them(tmp_path, write, batch):
     path = write(tmp_path / "n.onnx") if write is yolox else write(tmp_path / "n.onnx", batch=batch)
-    opened = OnnxNetwork(path, OnnxPoseSection())
+    opened = OnnxNetwork(path, OnnxPoseConfig())
     assert [(s.name, s.shape) for s in read_outputs(path)] == [
         (s.name, s.shape) for s in opened.outputs
     ]

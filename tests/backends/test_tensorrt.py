@@ -15,7 +15,7 @@ from recognizer.backends.engine_cache import Machine
 from recognizer.backends.network import ModelError
 from recognizer.backends.tensorrt import TensorRTNetwork, imported
 from recognizer.config_file import ConfigError, load_config
-from recognizer.config_models import TensorRTPoseSection
+from recognizer.config_models import TensorRTPoseConfig
 from tests import networks
 from tests.backends.gpu import has_gpu
 
@@ -34,7 +34,7 @@ def importable(module):
 def built(tmp_path):
     """Put plain bytes where an engine of another machine would stand."""
     source = networks.rtmo(tmp_path / "rtmo.onnx")
-    settings = TensorRTPoseSection(model_input_size=(64, 64))
+    settings = TensorRTPoseConfig(model_input_size=(64, 64))
     key = engine_cache.engine_key(source, settings, Machine("1.0", "no such GPU", "0.0"))
     path = engine_cache.engine_path(source, key, None)
     path.write_bytes(b"no engine")
@@ -95,7 +95,7 @@ def test_a_foreign_engine_needs_trust(tmp_path):
 
 
 def test_fp16_without_its_file(built):
-    section = TensorRTPoseSection(model_input_size=(64, 64), fp16_mode=True)
+    section = TensorRTPoseConfig(model_input_size=(64, 64), fp16_mode=True)
     with pytest.raises(ModelError, match="expected the half-precision network"):
         TensorRTNetwork(built.parent / "rtmo.onnx", "cuda:0", section=section)
     with pytest.raises(ModelError, match="expected an engine of an fp16 network, got fp32"):

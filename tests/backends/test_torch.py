@@ -11,10 +11,10 @@ torch = pytest.importorskip("torch")
 pytest.importorskip("mmpose")
 
 from recognizer.backends import torch as backend  # noqa: E402
-from recognizer.backends.facts import PoseFacts, Thresholds, check  # noqa: E402
+from recognizer.backends.metadata import PoseModelMetadata, Thresholds, check  # noqa: E402
 from recognizer.backends.network import ModelError, TensorSpec  # noqa: E402
 from recognizer.backends.torch import TorchNetwork, load_pose, open_pose  # noqa: E402
-from recognizer.config_models import PoseEstimationSection, TorchPoseSection  # noqa: E402
+from recognizer.config_models import PoseEstimationConfig, TorchPoseConfig  # noqa: E402
 from recognizer.openmmlab import find_pose_config, read_pose_config  # noqa: E402
 from recognizer.pose.estimator import open_pose_model  # noqa: E402
 from recognizer.runner.checkpoints import CheckpointError  # noqa: E402
@@ -121,7 +121,7 @@ def test_precision_and_memory_format_change_little(sdpose):
     crops = np.random.default_rng(0).normal(size=(2, 3, 256, 192)).astype(np.float32)
     found = {}
     for precision, last in (("fp32", False), ("fp32", True), ("bf16", False), ("bf16", True)):
-        section = TorchPoseSection(**CPU, precision=precision, channels_last=last)
+        section = TorchPoseConfig(**CPU, precision=precision, channels_last=last)
         network = open_pose(*sdpose, section)
         assert json.loads(network.metadata["recognizer"])["precision"] == precision
         (spec,) = network.outputs
@@ -140,15 +140,15 @@ def test_what_cannot_run_here_is_refused_before_anything_is_read(tmp_path, monke
     nothing = tmp_path / "none.py", tmp_path / "none.pth"
     if not torch.cuda.is_available():
         with pytest.raises(ModelError, match=r"cuda:0: torch .* sees 0 GPUs here; (run|install)"):
-            open_pose(*nothing, TorchPoseSection())
+            open_pose(*nothing, TorchPoseConfig())
     with pytest.raises(ModelError, match="cuda:97"):
-        open_pose(*nothing, TorchPoseSection(device="cuda:97"))
+        open_pose(*nothing, TorchPoseConfig(device="cuda:97"))
     with pytest.raises(ModelError, match="fp16 takes a GPU"):
-        open_pose(*nothing, TorchPoseSection(**CPU, precision="fp16"))
+        open_pose(*nothing, TorchPoseConfig(**CPU, precision="fp16"))
 
 
 def test_inputs_that_do_not_fit_are_refused(sdpose):
-    network = open_pose(*sdpose, TorchPoseSection(**CPU))
+    network = open_pose(*sdpose, TorchPoseConfig(**CPU))
     for feeds in (
         {},
         {"other": np.zeros((1, 3, 256, 192), np.float32)},
@@ -173,25 +173,25 @@ def test_a_run_that_fails_is_a_model_error():
 @pytest.mark.parametrize("size", [(256, 192), (192, 288)])
 def test_a_size_that_a_top_down_network_cannot_take_is_refused(sdpose, size):
     with pytest.raises(ModelError, match=r"takes \[192, 256\]"):
-        open_pose(*sdpose, TorchPoseSection(**CPU, input_size=size))
+        open_pose(*sdpose, TorchPoseConfig(**CPU, input_size=size))
     assert backend.check_input_size(load_pose(*sdpose).facts, (192, 256)) == (192, 256)
 
 
 # --- what a network says of itself -------------------------------------------------
 
-RTMO = PoseFacts(
+RTMO = PoseModelMetadata(
     "rtmo", (640, 640), "NCHW float32", True, (0.0, 0.0, 0.0), (1.0, 1.0, 1.0),
     Thresholds(0.3, 0.45, 100), "fp32", 17, "c.py", "c.pth", "0" * 64, "test",
 )  # fmt: skip
 
 
 def asking(**thresholds):
-    return PoseEstimationSection.model_validate({"kind": "rtmo", "onnx": thresholds})
+    return PoseEstimationConfig.model_validate({"kind": "rtmo", "onnx": thresholds})
 
 
 def test_facts_come_back_and_damaged_ones_are_refused():
-    assert PoseFacts.of({"recognizer": RTMO.to_text()}) == RTMO
-    assert PoseFacts.of({}) is None
+    assert PoseModelMetadata.of({"recognizer": RTMO.to_text()}) == RTMO
+    assert PoseModelMetadata.of({}) is None
     value = json.loads(RTMO.to_text())
     for change in (
         {"schema_version": 2}, {"kind": "face"}, {"thresholds": None}, {"input_size": [0, 1]},
@@ -200,14 +200,14 @@ def test_facts_come_back_and_damaged_ones_are_refused():
         {"thresholds": {**value["thresholds"], "nms_threshold": float("nan")}},
     ):  # fmt: skip
         with pytest.raises(ModelError, match=r"deploy\.export"):
-            PoseFacts.of({"recognizer": json.dumps({**value, **change})})
+            PoseModelMetadata.of({"recognizer": json.dumps({**value, **change})})
     for text in ("", "[]", "{", "[" * 10_000, '{"schema": "recognizer.classifier"}'):
         with pytest.raises(ModelError):
-            PoseFacts.of({"recognizer": text})
+            PoseModelMetadata.of({"recognizer": text})
 
 
 def test_a_classifier_in_the_place_of_a_pose_network_is_named_as_one():
-    section = PoseEstimationSection(kind="rtmo")
+    section = PoseEstimationConfig(kind="rtmo")
     path = pose_models.ROOT / "samples/models/fight.onnx"
     with pytest.raises(ModelError, match=r"fight\.onnx: .* got 'recognizer\.classifier'"):
         open_pose_model(section, {"pose": path})
@@ -223,7 +223,7 @@ def test_thresholds_that_the_file_has_cut_off_already_are_refused():
         with pytest.raises(ModelError, match=rf"onnx\.{name}.*deploy\.export"):
             check(RTMO, asking(**thresholds))
     with pytest.raises(ModelError, match="kind"):
-        check(RTMO, PoseEstimationSection(kind="topdown"))
+        check(RTMO, PoseEstimationConfig(kind="topdown"))
 
 
 # --- code in a checkpoint ----------------------------------------------------------
@@ -241,7 +241,7 @@ def test_code_in_a_checkpoint_never_runs(tmp_path, sdpose, kind, forced, monkeyp
     path = tmp_path / "bad.pth"
     path.write_bytes(hostile.payloads(target)[kind])
     with pytest.raises((CheckpointError, ModelError), match=r"bad\.pth") as error:
-        open_pose(sdpose[0], path, TorchPoseSection(**CPU))
+        open_pose(sdpose[0], path, TorchPoseConfig(**CPU))
     assert "weights_only=False" not in str(error.value)
     assert not target.exists()
 

@@ -16,7 +16,7 @@ from recognizer.backends.cuda_graph import CudaGraphs  # noqa: E402
 from recognizer.backends.network import ModelError, TensorSpec, host_arrays, run_limit  # noqa: E402
 from recognizer.backends.torch import open_pose  # noqa: E402
 from recognizer.backends.torch_network import Execution, TorchNetwork  # noqa: E402
-from recognizer.config_models import TopDownSection, TorchPoseSection  # noqa: E402
+from recognizer.config_models import TopDownConfig, TorchPoseConfig  # noqa: E402
 from recognizer.pose.detector import Boxes, LetterboxBatch  # noqa: E402
 from recognizer.pose.rtmo import RtmoPose  # noqa: E402
 from recognizer.pose.topdown import TopDownPose  # noqa: E402
@@ -79,12 +79,12 @@ def test_more_than_the_largest_batch_is_refused():
 @pytest.mark.parametrize("sizes", [[], [0], [2, 1], [1, 1], [257], 0, 257, "1"])
 def test_batch_sizes_that_make_no_sense_are_refused(sizes):
     with pytest.raises(ValidationError, match="static_batch"):
-        TorchPoseSection(static_batch=sizes)
+        TorchPoseConfig(static_batch=sizes)
 
 
 def test_one_batch_size_is_a_list_of_one():
     for given, sizes in ((None, ()), (8, (8,)), ([8], (8,)), ([1, 8, 32], (1, 8, 32))):
-        assert TorchPoseSection(static_batch=given).batch_sizes == sizes
+        assert TorchPoseConfig(static_batch=given).batch_sizes == sizes
 
 
 def assert_same(found, wanted, pixels):
@@ -95,7 +95,7 @@ def assert_same(found, wanted, pixels):
 
 
 def seen(rtmo, images, **options):
-    section = TorchPoseSection(**{**CPU, "input_size": (192, 192), **options})
+    section = TorchPoseConfig(**{**CPU, "input_size": (192, 192), **options})
     return RtmoPose(open_pose(*rtmo, section), section)(images)
 
 
@@ -114,8 +114,8 @@ def test_people_say_the_same_in_fixed_batches_and_as_bytes(sdpose):
              Boxes(np.array([[100, 30, 200, 200]], np.float32), np.ones(1, "f4"))]  # fmt: skip
 
     def found(**options):
-        network = open_pose(*sdpose, TorchPoseSection(**CPU, **options))
-        model = TopDownPose(lambda _: boxes, network, TopDownSection())
+        network = open_pose(*sdpose, TorchPoseConfig(**CPU, **options))
+        model = TopDownPose(lambda _: boxes, network, TopDownConfig())
         both = model(images)
         # The buffer of the crops is used again.
         assert_same(model.with_boxes(images[:1], boxes[:1]), both[:1], 0.01)
@@ -181,7 +181,7 @@ def test_threads_take_turns_with_a_recording(monkeypatch):
 def test_a_cuda_graph_takes_a_gpu(tmp_path):
     nothing = tmp_path / "none.py", tmp_path / "none.pth"
     with pytest.raises(ModelError, match=r"pth\.cuda_graph: it takes a GPU"):
-        open_pose(*nothing, TorchPoseSection(**CPU, cuda_graph=True))
+        open_pose(*nothing, TorchPoseConfig(**CPU, cuda_graph=True))
     with pytest.raises(ModelError, match=r"pth\.cuda_graph: it takes a GPU"):
         CudaGraphs(lambda x: ((x,), None), torch.zeros(1), (1,))
 
@@ -221,7 +221,7 @@ def test_recorded_heatmaps_are_the_same_and_ones_own(sdpose):
     crops = np.random.default_rng(0).normal(size=(3, 3, 256, 192)).astype(np.float32)
     options = {"device": "cuda:0", "static_batch": [1, 4]}
     plain, recorded = (
-        open_pose(*sdpose, TorchPoseSection(**options, cuda_graph=recorded))
+        open_pose(*sdpose, TorchPoseConfig(**options, cuda_graph=recorded))
         for recorded in (False, True)
     )
     first = recorded.run({"input": crops})["heatmaps"]

@@ -5,8 +5,8 @@ import json
 import pytest
 
 from annotation.progress import silent
+from deploy.backends import candidates
 from deploy.benchmark import benchmark, measure
-from deploy.candidates import candidates
 from recognizer.config import Config
 from recognizer.config_file import ConfigError
 from tests import networks

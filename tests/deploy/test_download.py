@@ -318,7 +318,7 @@ def test_a_killed_run_leaves_nothing_in_the_files_place(tmp_path):
         import os, signal, sys
         from pathlib import Path
         from deploy import fetch
-        from deploy.official import OfficialFile
+        from deploy.model_zoo import OfficialFile
 
         def stop(*_):
             os.kill(os.getpid(), signal.SIGKILL)

@@ -17,7 +17,7 @@ from deploy.export import export  # noqa: E402
 from recognizer.action.classifier import Classifier  # noqa: E402
 from recognizer.artifacts import sha256_file  # noqa: E402
 from recognizer.config import Config  # noqa: E402
-from recognizer.config_action import ClassifierSection  # noqa: E402
+from recognizer.config_action import ClassifierConfig  # noqa: E402
 from recognizer.config_file import ConfigError  # noqa: E402
 from recognizer.dataset.mmaction import write_split  # noqa: E402
 from tests.action.checkpoints import META, save, train_config  # noqa: E402
@@ -33,7 +33,7 @@ def settings(checkpoints, output=None, **dataset):
 
 
 def opened(path):
-    return Classifier.open(ClassifierSection(model_path=str(path)))
+    return Classifier.open(ClassifierConfig(model_path=str(path)))
 
 
 def left_in(folder):

@@ -18,7 +18,7 @@ from deploy.export import export, made_samples  # noqa: E402
 from recognizer.action.classifier import Classifier  # noqa: E402
 from recognizer.action.graphs import load_member, reference_probabilities  # noqa: E402
 from recognizer.config import Config  # noqa: E402
-from recognizer.config_action import ClassifierSection  # noqa: E402
+from recognizer.config_action import ClassifierConfig  # noqa: E402
 from recognizer.config_file import ConfigError  # noqa: E402
 from tests.action.checkpoints import save, train_config  # noqa: E402
 from tests.action.moving import FUSION, movement_file, without_movement  # noqa: E402
@@ -41,7 +41,7 @@ def test_both_streams_in_one_file(tmp_path, checkpoint, setting):
     movement, _ = movement_file(tmp_path / "movement.onnx", setting=setting)
     output = tmp_path / "fight.onnx"
     assert export(settings(checkpoint, movement, output), silent) == 0
-    classifier = Classifier(output, ClassifierSection())
+    classifier = Classifier(output, ClassifierConfig())
     assert classifier.facts.movement.training == {"setting": setting}
     assert classifier.facts.movement.fusion == FUSION
     assert classifier.threshold == 0.5  # of calibrated probabilities, not the checkpoint's 0.4
@@ -110,4 +110,4 @@ def test_weights_in_the_metadata_that_are_not_the_graphs_are_seen(tmp_path, chec
     change_facts(path, lambda own: replace(own, movement=facts))
     with pytest.raises(ValueError, match="differ from"):
         deploy_movement.check_fusion(path, movement, [clip(2, shift=(1.0, 0.0))])
-    assert json.loads(Classifier(path, ClassifierSection()).facts.to_text())["movement"]
+    assert json.loads(Classifier(path, ClassifierConfig()).facts.to_text())["movement"]

@@ -16,16 +16,16 @@ from deploy.pose_parity import Parity, compare  # noqa: E402
 from deploy.tensorrt import read_onnx  # noqa: E402
 from recognizer.artifacts import sha256_file  # noqa: E402
 from recognizer.backends.engine_shapes import profile  # noqa: E402
-from recognizer.backends.facts import PoseFacts, Thresholds  # noqa: E402
+from recognizer.backends.metadata import PoseModelMetadata, Thresholds  # noqa: E402
 from recognizer.backends.network import ModelError  # noqa: E402
 from recognizer.backends.onnx import OnnxNetwork  # noqa: E402
 from recognizer.backends.torch import load_pose, open_graph, with_options  # noqa: E402
 from recognizer.config import Config  # noqa: E402
 from recognizer.config_file import ConfigError  # noqa: E402
 from recognizer.config_models import (  # noqa: E402
-    OnnxPoseSection,
-    PoseEstimationSection,
-    TensorRTPoseSection,
+    OnnxPoseConfig,
+    PoseEstimationConfig,
+    TensorRTPoseConfig,
 )
 from recognizer.pose.estimator import open_pose_model  # noqa: E402
 from recognizer.pose.rtmo import RtmoPose  # noqa: E402
@@ -33,7 +33,7 @@ from recognizer.types import Poses  # noqa: E402
 from tests.backends import pose_models  # noqa: E402
 
 RULE = Thresholds(0.1, 0.45, 100)
-SECTION = OnnxPoseSection(score_threshold=0.1, keypoint_threshold=0.0)
+SECTION = OnnxPoseConfig(score_threshold=0.1, keypoint_threshold=0.0)
 
 
 @pytest.fixture(scope="module")
@@ -74,7 +74,7 @@ def test_every_way_of_writing_rtmo_says_what_torch_says(tmp_path, rtmo, uint8, b
     pose = load_pose(*rtmo)
     facts = with_options(pose.facts, RULE, uint8=uint8)
     write_graph(tmp_path / "x.onnx", pose, facts, batch=batch, any_size=any_size)
-    network = OnnxNetwork(tmp_path / "x.onnx", OnnxPoseSection())
+    network = OnnxNetwork(tmp_path / "x.onnx", OnnxPoseConfig())
     own = None if any_size else 416
     assert network.inputs[0].shape == (
         (batch, own, own, 3) if uint8 else (batch, 3, own, own)
@@ -101,7 +101,7 @@ def test_rtmo_is_exported_in_both_precisions_and_runs(tmp_path, rtmo):
     assert half.stat().st_size < 0.6 * single.stat().st_size
     for path, precision in ((single, "fp32"), (half, "fp16")):
         model = onnx.load(str(path))
-        facts = PoseFacts.of({p.key: p.value for p in model.metadata_props})
+        facts = PoseModelMetadata.of({p.key: p.value for p in model.metadata_props})
         assert facts is not None
         assert (facts.kind, facts.precision, facts.opset) == ("rtmo", precision, 17)
         assert facts.input_size == (416, 416)
@@ -109,12 +109,12 @@ def test_rtmo_is_exported_in_both_precisions_and_runs(tmp_path, rtmo):
         assert facts.checkpoint_sha256 == sha256_file(rtmo[1])
         assert str(tmp_path).encode() not in path.read_bytes()
     # The file's own size is taken where it leaves it free; other thresholds are refused.
-    settings = PoseEstimationSection.model_validate(
+    settings = PoseEstimationConfig.model_validate(
         {"kind": "rtmo", "onnx": {"score_threshold": 0.1}}
     )
     assert len(open_pose_model(settings, {"pose": single})(pose_models.pictures(2))) == 2
     for onnx_block in ({"score_threshold": 0.1, "nms_threshold": 0.65}, {"score_threshold": 0.05}):
-        settings = PoseEstimationSection.model_validate({"kind": "rtmo", "onnx": onnx_block})
+        settings = PoseEstimationConfig.model_validate({"kind": "rtmo", "onnx": onnx_block})
         with pytest.raises(ModelError, match=r"deploy\.export"):
             open_pose_model(settings, {"pose": single})
 
@@ -130,7 +130,7 @@ def test_the_same_export_gives_the_same_bytes(tmp_path, sdpose):
 def test_sdpose_is_exported_also_with_8_bit_input(tmp_path, sdpose, uint8):
     output = tmp_path / "s.onnx"
     export(config_of(sdpose, "topdown", output=output, frames=3, uint8_input=uint8), None)
-    network = OnnxNetwork(output, OnnxPoseSection())
+    network = OnnxNetwork(output, OnnxPoseConfig())
     (spec,) = network.inputs
     assert spec.shape == ((None, 256, 192, 3) if uint8 else (None, 3, 256, 192))
     assert network.outputs[0].shape == (None, 17, 64, 48)
@@ -147,7 +147,7 @@ def _check_first_step_is_a_cast(path):
     (given,) = graph.input
     assert {node.op_type for node in graph.node if given.name in node.input} == {"Cast"}
     (span,) = profile(
-        read_onnx(path).inputs, TensorRTPoseSection(model_input_size=(192, 256), max_batch=4,
+        read_onnx(path).inputs, TensorRTPoseConfig(model_input_size=(192, 256), max_batch=4,
                                                     opt_batch=4),
     )  # fmt: skip
     assert (span.smallest, span.largest) == ((1, 256, 192, 3), (4, 256, 192, 3))

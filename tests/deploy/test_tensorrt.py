@@ -20,9 +20,9 @@ from recognizer.backends.network import ModelError
 from recognizer.backends.onnx import OnnxNetwork
 from recognizer.backends.tensorrt import TensorRTNetwork, machine
 from recognizer.config import Config
-from recognizer.config_action import DeploySection
+from recognizer.config_action import DeployConfig
 from recognizer.config_file import ConfigError
-from recognizer.config_models import TensorRTPoseSection
+from recognizer.config_models import TensorRTPoseConfig
 from recognizer.config_types import OnnxRuntimeOptions
 from tests import networks
 
@@ -36,7 +36,7 @@ def settings(model_path, *, model="pose", weights_dirs=(), **tensorrt):
         "weights_dirs": [str(folder) for folder in weights_dirs],
         "pose_estimation": {"inference_mode": "tensorrt", "tensorrt": section},
     }
-    deploy = DeploySection().model_copy(update={"model": model})
+    deploy = DeployConfig().model_copy(update={"model": model})
     return Config.model_validate({"models": models}).model_copy(update={"deploy": deploy})
 
 
@@ -127,15 +127,15 @@ def test_inputs_are_those_that_onnx_runtime_sees(tmp_path, name):
 )
 def test_published_files_get_a_profile_of_their_own_size(name, size, shape):
     facts = read_onnx(WEIGHTS / name)
-    (span,) = profile(facts.inputs, TensorRTPoseSection.model_validate({"model_input_size": size}))
+    (span,) = profile(facts.inputs, TensorRTPoseConfig.model_validate({"model_input_size": size}))
     assert span.smallest == span.tuned == span.largest == shape
     with pytest.raises(ModelError, match="model_input_size"):
-        profile(facts.inputs, TensorRTPoseSection())
+        profile(facts.inputs, TensorRTPoseConfig())
 
 
 def test_our_classifiers_get_a_profile():
     facts = read_onnx(onnx_file(settings("", model="fight")))
-    people, measures = profile(facts.inputs, TensorRTPoseSection())
+    people, measures = profile(facts.inputs, TensorRTPoseConfig())
     assert (people.smallest[0], people.largest[0]) == (1, 8)
     assert measures.smallest == measures.largest  # one clip's numbers
 
@@ -169,7 +169,7 @@ def test_a_cut_off_network_is_refused(tmp_path, share):
 def test_changed_bytes_are_refused_in_words_or_harmless(tmp_path):
     good = networks.rtmo(tmp_path / "good.onnx").read_bytes()
     random = np.random.default_rng(1)
-    wanted = TensorRTPoseSection(model_input_size=(64, 64))
+    wanted = TensorRTPoseConfig(model_input_size=(64, 64))
     refused = 0
     for _ in range(300):
         content = bytearray(good)
@@ -333,6 +333,6 @@ def test_a_changed_setting_builds_again_and_a_damaged_engine_is_refused(tmp_path
     with pytest.raises(ModelError, match="the file was cut off"):
         TensorRTNetwork(engines[0], "cuda:0")
     sidecar_path(engines[0]).unlink()
-    trusting = TensorRTPoseSection(trust_model_path=True)
+    trusting = TensorRTPoseConfig(trust_model_path=True)
     with pytest.raises(ModelError, match="expected an engine that TensorRT"):
         TensorRTNetwork(engines[0], "cuda:0", section=trusting)

@@ -10,7 +10,7 @@ from onnx import helper, numpy_helper
 
 from annotation.progress import silent
 from deploy import verify as module
-from deploy.candidates import candidates
+from deploy.backends import candidates
 from deploy.pose_parity import compare
 from deploy.verify import Tolerance, compare_rectangle, look, verify, wrong_with
 from recognizer.config import Config

@@ -9,7 +9,7 @@ from onnx import TensorProto, helper
 
 from recognizer.backends.network import ModelError, TensorSpec
 from recognizer.backends.onnx import OnnxNetwork
-from recognizer.config_models import DetectorSection, OnnxPoseSection, TopDownSection
+from recognizer.config_models import DetectorConfig, OnnxPoseConfig, TopDownConfig
 from recognizer.pose import topdown
 from recognizer.pose.detector import Boxes, LetterboxBatch, YoloxDetector
 from recognizer.pose.rtmo import RtmoPose
@@ -37,7 +37,7 @@ def of_type(path, element):
     cast = helper.make_node("Cast", [given.name], ["as_float"], to=TensorProto.FLOAT)
     model.graph.node.insert(0, cast)
     onnx.save(model, str(path))
-    return OnnxNetwork(path, OnnxPoseSection())
+    return OnnxNetwork(path, OnnxPoseConfig())
 
 
 @pytest.mark.parametrize(
@@ -49,11 +49,11 @@ def test_another_element_type_is_refused_when_the_file_is_opened(tmp_path, eleme
     path = tmp_path / "m.onnx"
     said = rf"expected .*\(B,3,H,W\) float32.* got .* tensor\({name}\)"
     with pytest.raises(ModelError, match=said):
-        RtmoPose(of_type(networks.rtmo(path), element), OnnxPoseSection())
+        RtmoPose(of_type(networks.rtmo(path), element), OnnxPoseConfig())
     with pytest.raises(ModelError, match=said):
-        TopDownPose(lambda _: [], of_type(networks.heatmap(path), element), TopDownSection())
+        TopDownPose(lambda _: [], of_type(networks.heatmap(path), element), TopDownConfig())
     with pytest.raises(ModelError, match=said):
-        YoloxDetector(of_type(networks.constant_yolox(path, {}), element), DetectorSection())
+        YoloxDetector(of_type(networks.constant_yolox(path, {}), element), DetectorConfig())
 
 
 class Given:
@@ -78,7 +78,7 @@ def rtmo_of(score, place):
         return dets, points
 
     outputs = (("dets", (None, None, 5)), ("keypoints", (None, None, 17, 3)))
-    return RtmoPose(Given(("input", (None, 3, 64, 64)), outputs, work), OnnxPoseSection())
+    return RtmoPose(Given(("input", (None, 3, 64, 64)), outputs, work), OnnxPoseConfig())
 
 
 @pytest.mark.parametrize(
@@ -102,7 +102,7 @@ def test_heatmaps_that_are_no_numbers_are_refused(decoding, value):
         return (heatmaps,)
 
     network = Given(("image", (None, 3, 256, 192)), (("heatmaps", (None, 17, 64, 48)),), work)
-    model = TopDownPose(lambda _: [BOXES], network, TopDownSection(decoding=decoding))
+    model = TopDownPose(lambda _: [BOXES], network, TopDownConfig(decoding=decoding))
     with pytest.raises(ModelError, match="top-down pose network gives numbers that are not finite"):
         model(pictures(1))
 
@@ -120,13 +120,13 @@ def crowd(random, images, most):
 
 
 def test_many_people_are_seen_in_pieces_of_bounded_memory(tmp_path, monkeypatch):
-    network = OnnxNetwork(networks.heatmap(tmp_path / "m.onnx"), OnnxPoseSection())
+    network = OnnxNetwork(networks.heatmap(tmp_path / "m.onnx"), OnnxPoseConfig())
     images, found = pictures(9), crowd(np.random.default_rng(1), 9, 40)
-    whole = TopDownPose(lambda _: found, network, TopDownSection())
+    whole = TopDownPose(lambda _: found, network, TopDownConfig())
     monkeypatch.setattr(topdown, "_TOGETHER", 1000)
     wanted = whole(images)
     monkeypatch.setattr(topdown, "_TOGETHER", 20)  # pieces end within an image
-    pieces = TopDownPose(lambda _: found, network, TopDownSection())
+    pieces = TopDownPose(lambda _: found, network, TopDownConfig())
     assert len(wanted[-1]) != len(wanted[0])
     for one, other in zip(pieces(images), wanted, strict=True):
         np.testing.assert_array_equal(one.keypoints, other.keypoints)
@@ -135,11 +135,11 @@ def test_many_people_are_seen_in_pieces_of_bounded_memory(tmp_path, monkeypatch)
 
 
 def test_results_stay_as_they_are_when_others_come_after_them(tmp_path):
-    network = OnnxNetwork(networks.heatmap(tmp_path / "m.onnx"), OnnxPoseSection())
+    network = OnnxNetwork(networks.heatmap(tmp_path / "m.onnx"), OnnxPoseConfig())
     found = [BOXES, BOXES]
-    model = TopDownPose(lambda _: found, network, TopDownSection())
-    rtmo = RtmoPose(OnnxNetwork(networks.rtmo(tmp_path / "r.onnx"), OnnxPoseSection()),
-                    OnnxPoseSection())  # fmt: skip
+    model = TopDownPose(lambda _: found, network, TopDownConfig())
+    rtmo = RtmoPose(OnnxNetwork(networks.rtmo(tmp_path / "r.onnx"), OnnxPoseConfig()),
+                    OnnxPoseConfig())  # fmt: skip
     for one in (model, rtmo):
         first = one(pictures(2, seed=1))
         kept = [(poses.keypoints.copy(), poses.keypoint_scores.copy(), poses.boxes.copy())
@@ -187,7 +187,7 @@ def in_threads(work, count=4):
 def test_threads_that_share_a_network_get_their_own_results(tmp_path, bound):
     from recognizer.backends.onnx_binding import BoundRuns
 
-    network = OnnxNetwork(networks.rtmo(tmp_path / "m.onnx"), OnnxPoseSection())
+    network = OnnxNetwork(networks.rtmo(tmp_path / "m.onnx"), OnnxPoseConfig())
     feeds = [np.zeros((1 + i % 2, 3, 64, 64), np.float32) for i in range(4)]
     for i, pixels in enumerate(feeds):
         pixels[:, 0, 10 * i + 3, 5 * i + 2] = 255

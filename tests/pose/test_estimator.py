@@ -9,12 +9,12 @@ pytest.importorskip("mmpose")
 from annotation.workspace import pose_model_files, stage1_settings  # noqa: E402
 from deploy.pose_graph import write_graph  # noqa: E402
 from deploy.pose_parity import compare  # noqa: E402
-from recognizer.backends.facts import Thresholds  # noqa: E402
+from recognizer.backends.metadata import Thresholds  # noqa: E402
 from recognizer.backends.network import ModelError  # noqa: E402
 from recognizer.backends.torch import load_pose, with_options  # noqa: E402
 from recognizer.config import Config  # noqa: E402
 from recognizer.config_file import ConfigError  # noqa: E402
-from recognizer.config_models import PoseEstimationSection  # noqa: E402
+from recognizer.config_models import PoseEstimationConfig  # noqa: E402
 from recognizer.pose.estimator import open_pose_model  # noqa: E402
 from tests import networks  # noqa: E402
 from tests.backends import pose_models  # noqa: E402
@@ -36,7 +36,7 @@ def sdpose(tmp_path_factory):
 def settings(kind, mode, **block):
     if mode == "pth":
         block = {"device": "cpu", **block}
-    return PoseEstimationSection.model_validate({"kind": kind, "inference_mode": mode, mode: block})
+    return PoseEstimationConfig.model_validate({"kind": kind, "inference_mode": mode, mode: block})
 
 
 @pytest.mark.parametrize("size", [(416, 416), (416, 256)])

@@ -7,7 +7,7 @@ from onnx import TensorProto, helper
 
 from recognizer.backends.network import ModelError
 from recognizer.backends.onnx import OnnxNetwork
-from recognizer.config_models import OnnxPoseSection
+from recognizer.config_models import OnnxPoseConfig
 from recognizer.config_types import OnnxRuntimeOptions
 from recognizer.geometry import LETTERBOX_GREY
 from recognizer.pose.detector import LetterboxBatch
@@ -73,7 +73,7 @@ def of_bytes(source, target):
 
 
 def opened(path, size=None):
-    return RtmoPose(OnnxNetwork(path, OnnxRuntimeOptions()), OnnxPoseSection(), size)
+    return RtmoPose(OnnxNetwork(path, OnnxRuntimeOptions()), OnnxPoseConfig(), size)
 
 
 def test_a_network_of_8_bit_pixels_sees_what_the_other_sees(tmp_path):

@@ -5,7 +5,7 @@ import pytest
 
 from recognizer.backends.network import ModelError
 from recognizer.backends.onnx import OnnxNetwork
-from recognizer.config_models import OnnxPoseSection
+from recognizer.config_models import OnnxPoseConfig
 from recognizer.pose.rtmo import RtmoPose
 from recognizer.video.array_image import ArrayImage
 from tests import networks
@@ -21,7 +21,7 @@ def picture(size_wh, dot, value=255):
 
 
 def model(path, input_wh=None, **settings):
-    return RtmoPose(OnnxNetwork(path, OnnxPoseSection()), OnnxPoseSection(**settings), input_wh)
+    return RtmoPose(OnnxNetwork(path, OnnxPoseConfig()), OnnxPoseConfig(**settings), input_wh)
 
 
 @pytest.mark.parametrize("batch", ["B", 1, 3])

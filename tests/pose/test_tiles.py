@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from recognizer.backends.onnx import OnnxNetwork
-from recognizer.config_models import DetectorSection
+from recognizer.config_models import DetectorConfig
 from recognizer.config_types import OnnxRuntimeOptions
 from recognizer.geometry import box_iou
 from recognizer.pose.detector import YoloxDetector
@@ -59,7 +59,7 @@ def test_tiles_keep_everybody_and_find_more_on_a_street():
     assert read
     network = OnnxNetwork(ASSETS / "weights" / "yolox_nano.onnx", OnnxRuntimeOptions())
     one, more = (
-        YoloxDetector(network, DetectorSection(tiles=tiles, score_threshold=0.3))(
+        YoloxDetector(network, DetectorConfig(tiles=tiles, score_threshold=0.3))(
             [ArrayImage(pixels)]
         )[0]
         for tiles in (False, True)

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from recognizer.backends.network import ModelError
 from recognizer.backends.onnx import OnnxNetwork
-from recognizer.config_models import DetectorSection, TopDownSection
+from recognizer.config_models import DetectorConfig, TopDownConfig
 from recognizer.config_types import OnnxRuntimeOptions
 from recognizer.pose.detector import Boxes, YoloxDetector
 from recognizer.pose.topdown import TopDownPose
@@ -54,7 +54,7 @@ def test_a_dot_comes_back_from_any_crop(dot_network, decoding, flip_test, box, f
     pose = TopDownPose(
         lambda images: [Boxes(np.float32([[x, y, x + w, y + h]] * 5), np.ones(5, np.float32))],
         dot_network,
-        TopDownSection(decoding=decoding, flip_test=flip_test),
+        TopDownConfig(decoding=decoding, flip_test=flip_test),
         # Brightness is its score, and a small dot, normalised, can be darker than 0.
         keypoint_threshold=-10.0,
     )
@@ -72,12 +72,12 @@ def test_nobody_in_some_frames_or_all_of_them(dot_network):
             for n in (0, 2, 0)
         ]
 
-    pose = TopDownPose(some, dot_network, TopDownSection())
+    pose = TopDownPose(some, dot_network, TopDownConfig())
     assert [len(p) for p in pose([dot_picture((20, 20))] * 3)] == [0, 2, 0]
     empty = TopDownPose(
         lambda images: [Boxes(np.zeros((0, 4), np.float32), np.zeros(0, np.float32))] * len(images),
         dot_network,
-        TopDownSection(),
+        TopDownConfig(),
     )
     assert [len(p) for p in empty([dot_picture((20, 20))] * 2)] == [0, 0]
 
@@ -86,7 +86,7 @@ def test_keypoints_below_the_threshold_are_missing(dot_network):
     def one(images):
         return [Boxes(np.float32([[0, 0, 50, 90]]), np.ones(1, np.float32))]
 
-    (poses,) = TopDownPose(one, dot_network, TopDownSection(), 1e9)([dot_picture((20, 20))])
+    (poses,) = TopDownPose(one, dot_network, TopDownConfig(), 1e9)([dot_picture((20, 20))])
     assert (poses.keypoint_scores == 0).all()
     assert (poses.keypoints == 0).all()
 
@@ -102,7 +102,7 @@ def test_the_detector_reads_the_grid_of_every_stride(tmp_path):
     # 64 x 64: 64 cells of stride 8, 16 of stride 16, 4 of stride 32.
     rows = {9: row(), 64 + 5: row(0.7, stride=16), 64 + 16 + 3: row(0.6, stride=32)}
     network = open_network(networks.constant_yolox(tmp_path / "d.onnx", rows))
-    detector = YoloxDetector(network, DetectorSection(nms_threshold=0.9))
+    detector = YoloxDetector(network, DetectorConfig(nms_threshold=0.9))
     (found,) = detector([ArrayImage(np.zeros((128, 128, 3), np.uint8))])  # scale 1/2
     np.testing.assert_allclose(found.scores, [0.8, 0.7, 0.6], rtol=1e-5)
     centres = [(12, 12), (24, 24), (48, 48)]
@@ -116,19 +116,19 @@ def test_the_detector_keeps_the_best_of_overlapping_boxes_and_drops_other_classe
     rows = {9: row(0.8), 10: row(0.7, offset=(-0.4, 0.5)), 40: chair}
     network = open_network(networks.constant_yolox(tmp_path / "d.onnx", rows, batch=1))
     nothing = ArrayImage(np.zeros((64, 64, 3), np.uint8))
-    found = YoloxDetector(network, DetectorSection())([nothing] * 3)
+    found = YoloxDetector(network, DetectorConfig())([nothing] * 3)
     assert [f.scores.tolist() for f in found] == [[pytest.approx(0.8)]] * 3
 
 
 def test_files_of_another_kind_are_refused_with_what_would_fit(tmp_path):
     rtmo = open_network(networks.rtmo(tmp_path / "r.onnx"))
     with pytest.raises(ModelError, match="kind: rtmo"):
-        TopDownPose(lambda images: [], rtmo, TopDownSection())
+        TopDownPose(lambda images: [], rtmo, TopDownConfig())
     with pytest.raises(ModelError, match="YOLOX"):
-        YoloxDetector(rtmo, DetectorSection())
+        YoloxDetector(rtmo, DetectorConfig())
     body16 = open_network(networks.heatmap(tmp_path / "h.onnx", channels=16))
     with pytest.raises(ModelError, match=r"heatmaps \(B,17,h,w\)"):
-        TopDownPose(lambda images: [], body16, TopDownSection())
+        TopDownPose(lambda images: [], body16, TopDownConfig())
 
 
 @needs_assets
@@ -137,9 +137,9 @@ def test_real_weights_find_the_people_of_real_photographs():
     import json
 
     weights = ASSETS / "weights"
-    detector = YoloxDetector(open_network(weights / "yolox_nano.onnx"), DetectorSection())
+    detector = YoloxDetector(open_network(weights / "yolox_nano.onnx"), DetectorConfig())
     network = open_network(weights / "pp_tinypose_256x192.onnx")
-    pose = TopDownPose(detector, network, TopDownSection())
+    pose = TopDownPose(detector, network, TopDownConfig())
     truth = json.loads((ASSETS / "coco/annotations/person_keypoints_val2017.json").read_text())
     close = total = 0
     for note in [a for a in truth["annotations"] if a["num_keypoints"] >= 12][:8]:
@@ -161,7 +161,7 @@ def test_real_weights_find_the_people_of_real_photographs():
 def test_a_decoded_export_finds_what_the_raw_one_finds():
     image = ArrayImage(cv2.imread(str(next((ASSETS / "coco/val2017").glob("*.jpg")))))
     raw, decoded = (
-        YoloxDetector(open_network(path), DetectorSection())([image])[0]
+        YoloxDetector(open_network(path), DetectorConfig())([image])[0]
         for path in (ASSETS / "weights/yolox_nano.onnx", ASSETS / "faults/yolox_decoded.onnx")
     )
     assert len(raw.scores)
@@ -179,7 +179,7 @@ def test_decoded_rows_are_pixels_of_the_input(tmp_path):
         rows[cell] = np.float32([8 + cell % 48, 30, 16, 32, *[0] * 81])
     rows[9][4:6] = 1, 0.8
     network = open_network(networks.constant_yolox(tmp_path / "d.onnx", rows))
-    (found,) = YoloxDetector(network, DetectorSection())(
+    (found,) = YoloxDetector(network, DetectorConfig())(
         [ArrayImage(np.zeros((128, 128, 3), np.uint8))]
     )
     np.testing.assert_allclose(found.xyxy, [[2 * (17 - 8), 28, 2 * (17 + 8), 92]], rtol=1e-5)
@@ -188,4 +188,4 @@ def test_decoded_rows_are_pixels_of_the_input(tmp_path):
 def test_a_detector_that_gives_no_numbers_is_named(tmp_path):
     network = open_network(networks.constant_yolox(tmp_path / "d.onnx", every_cell(np.nan)))
     with pytest.raises(ModelError, match=r"person detector gives numbers that are not finite"):
-        YoloxDetector(network, DetectorSection())([ArrayImage(np.zeros((64, 64, 3), np.uint8))])
+        YoloxDetector(network, DetectorConfig())([ArrayImage(np.zeros((64, 64, 3), np.uint8))])

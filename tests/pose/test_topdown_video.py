@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from recognizer.backends.onnx import OnnxNetwork
-from recognizer.config_models import DetectorSection, TopDownSection
+from recognizer.config_models import DetectorConfig, TopDownConfig
 from recognizer.config_types import OnnxRuntimeOptions
 from recognizer.pose.detector import Boxes, YoloxDetector
 from recognizer.pose.topdown import TopDownPose
@@ -21,7 +21,7 @@ SIZE_WH = (320, 240)
 STANDING, LYING = [40.0, 20, 80, 120], [60.0, 130, 180, 170]
 
 
-class Footage:
+class VideoTimeline:
     """Frames with one person, as a detector and a pose network would tell of them.
 
     Args:
@@ -55,7 +55,7 @@ class Footage:
         return np.zeros((len(owners), 17, 2), np.float32), np.repeat(scores[:, None], 17, axis=1)
 
     def poses(self, batch=4, fps=10, **settings) -> list[Poses]:
-        video = TopDownVideo(self.detector, self.keypoints_of, TopDownSection(**settings))
+        video = TopDownVideo(self.detector, self.keypoints_of, TopDownConfig(**settings))
         found = []
         for i in range(0, len(self.images), batch):
             images = self.images[i : i + batch]
@@ -78,12 +78,12 @@ def falling(frames=12, fall=5, score=0.5, **k):
     """Somebody is seen upright until the fall, then in the turned pictures alone."""
     upright = [[(STANDING, 0.8)] if t < fall else [] for t in range(frames)]
     turned = [[] if t < fall else [(LYING, score)] for t in range(frames)]
-    return Footage(upright, turned, **k)
+    return VideoTimeline(upright, turned, **k)
 
 
 @pytest.mark.parametrize("turn", TURNS)
 def test_boxes_of_a_turned_picture_come_back_to_the_picture_as_it_is(turn):
-    footage = Footage([[]], [[(LYING, 0.5)]])
+    footage = VideoTimeline([[]], [[(LYING, 0.5)]])
     image = footage.images[0]
     seen = TurnedImage(image, turn)
     assert seen.size_wh == SIZE_WH[::-1]
@@ -94,7 +94,7 @@ def test_boxes_of_a_turned_picture_come_back_to_the_picture_as_it_is(turn):
 
 
 def test_who_is_found_better_upright_is_not_found_again():
-    footage = Footage([[]], [[(LYING, 0.5)]])
+    footage = VideoTimeline([[]], [[(LYING, 0.5)]])
     for score, count in ((0.46, 0), (0.44, 1)):
         found = find_turned(footage.detector, footage.images[0], boxes_of([(LYING, score)]))
         assert len(found.scores) == count
@@ -121,16 +121,16 @@ def test_somebody_who_fell_is_posed_in_every_frame_from_the_next_look_on():
 
 def test_where_nobody_was_a_weak_pose_is_nobody():
     strong, weak = (
-        Footage([[]] * 6, [[(LYING, 0.6)]] * 6, sure=sure).poses() for sure in (0.55, 0.45)
+        VideoTimeline([[]] * 6, [[(LYING, 0.6)]] * 6, sure=sure).poses() for sure in (0.55, 0.45)
     )
     assert [len(p) for p in strong] == [1] * 6
     assert [len(p) for p in weak] == [0] * 6
 
 
 def test_who_is_gone_is_not_posed_for_longer_than_the_next_look():
-    footage = Footage([[]] * 8, [[(LYING, 0.6)]] + [[]] * 7)
+    footage = VideoTimeline([[]] * 8, [[(LYING, 0.6)]] + [[]] * 7)
     footage.sure = 0.8
-    video = TopDownVideo(footage.detector, footage.keypoints_of, TopDownSection())
+    video = TopDownVideo(footage.detector, footage.keypoints_of, TopDownConfig())
     first = video(footage.images[:4], [0.0, 0.1, 0.2, 0.3])
     footage.sure = 0.1
     then = video(footage.images[4:], [0.4, 0.5, 0.6, 0.7])
@@ -153,17 +153,17 @@ def test_the_period_between_searches_is_in_seconds():
 
 def test_switched_off_every_box_is_posed_upright_and_nothing_is_turned():
     upright = [[(STANDING, 0.8), (LYING, 0.12)]] * 3
-    footage = Footage(upright, [[(LYING, 0.9)]] * 3)
+    footage = VideoTimeline(upright, [[(LYING, 0.9)]] * 3)
     poses = footage.poses(selective=False, turned=False)
     assert [len(p) for p in poses] == [2] * 3
     assert not footage.searches
     assert {turn for _, _, turn in footage.posed} == {0}
-    chosen = Footage(upright, [[]] * 3).poses(turned=False)
+    chosen = VideoTimeline(upright, [[]] * 3).poses(turned=False)
     assert [p.boxes.tolist() for p in chosen] == [[STANDING]] * 3
 
 
 def test_nobody_at_all():
-    assert [len(p) for p in Footage([[]] * 5, [[]] * 5).poses()] == [0] * 5
+    assert [len(p) for p in VideoTimeline([[]] * 5, [[]] * 5).poses()] == [0] * 5
 
 
 @pytest.mark.skipif(not ASSETS.is_dir(), reason="needs ../shared/assets")
@@ -177,8 +177,8 @@ def test_real_weights_keep_a_person_who_fell():
     down = [frame.time_s > 2.8 for frame in frames]  # the fall starts at 1.8 s
     shares = []
     for on in (False, True):
-        settings = TopDownSection(turned=on)
-        pose = TopDownPose(YoloxDetector(networks[0], DetectorSection()), networks[1], settings)
+        settings = TopDownConfig(turned=on)
+        pose = TopDownPose(YoloxDetector(networks[0], DetectorConfig()), networks[1], settings)
         found = pose.for_video()([f.image for f in frames], [f.time_s for f in frames])
         sure = [bool((p.box_scores >= settings.sure_score).any()) for p in found]
         shares.append(np.mean([s for s, d in zip(sure, down, strict=True) if d]))
@@ -186,8 +186,8 @@ def test_real_weights_keep_a_person_who_fell():
     assert shares[1] > 0.8
 
 
-class PosedFootage(Footage):
-    """Footage in which keypoints lie along the middle of what a box shows.
+class PosedFootage(VideoTimeline):
+    """VideoTimeline in which keypoints lie along the middle of what a box shows.
 
     Args:
         shows: box of which the pose is found -> box in which the keypoints lie; else the same.

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from recognizer.artifacts import read_poses
-from recognizer.config import TrackingSection
+from recognizer.config import TrackingConfig
 from recognizer.scoring.lying import (
     NOWHERE,
     Sightings,
@@ -246,7 +246,7 @@ def test_what_is_not_finite_is_nobody():
 def tracked(video):
     """Return a sample's real poses, tracked as stage 2 does it."""
     sequence, _, _ = read_poses(SAMPLES / f"{video}.npz")
-    tracker = Tracker(TrackingSection().for_kind("topdown"))
+    tracker = Tracker(TrackingConfig().for_kind("topdown"))
     builder = PoseSequenceBuilder()
     for poses, time_s in zip(sequence.frames(), sequence.time_s.tolist(), strict=True):
         builder.append(tracker.update(poses, time_s), time_s)

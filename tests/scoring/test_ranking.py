@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from recognizer.config import FalldownSection, FightSection, ScoringSection
+from recognizer.config import FalldownConfig, FightConfig, ScoringConfig
 from recognizer.scoring.ranking import rank_people
 from recognizer.types import Poses, PoseSequence, PoseSequenceBuilder
 from tests.scoring.actors import (
@@ -22,7 +22,7 @@ from tests.scoring.actors import (
 )
 
 SERVICES = ("fight", "falldown")
-SCORING = ScoringSection()
+SCORING = ScoringConfig()
 
 
 def involvement(sequence, service, scoring=SCORING):
@@ -138,10 +138,10 @@ def test_result_is_well_formed(service):
 @pytest.mark.parametrize("service", SERVICES)
 def test_weights_decide(service):
     """With one weight alone the involvement is that measure."""
-    section = FightSection if service == "fight" else FalldownSection
+    section = FightConfig if service == "fight" else FalldownConfig
     for column, name in enumerate(section.model_fields):
         only = section(**{n: float(n == name) for n in section.model_fields})
-        ranked = rank_people(film(brawl()), service, ScoringSection(**{service: only}))
+        ranked = rank_people(film(brawl()), service, ScoringConfig(**{service: only}))
         assert ranked.measure_names[column] == name
         np.testing.assert_allclose(ranked.involvement, ranked.measures[:, column], atol=1e-6)
 

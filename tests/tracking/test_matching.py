@@ -26,7 +26,7 @@ def test_overlaps_is_box_iou(n, m):
 
 
 def test_enlarged():
-    got = matching.enlarged(np.array([[10.0, 20, 30, 120]]).T, 0.5)
+    got = matching.buffered(np.array([[10.0, 20, 30, 120]]).T, 0.5)
     np.testing.assert_allclose(got[:, 0], [-40, -30, 80, 170])
 
 

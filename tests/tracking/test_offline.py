@@ -3,7 +3,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from recognizer.config import TrackingSection
+from recognizer.config import TrackingConfig
 from recognizer.tracking.backward import adopt_backward, track_backward, track_forward
 from recognizer.tracking.joining import join_tracks
 from recognizer.tracking.merging import keep_merged
@@ -13,7 +13,7 @@ from tests.people import BODY, Camera, Person, crowd, film
 
 FPS = 20
 SIZE_WH = (640, 480)
-SETTINGS = TrackingSection().for_kind("topdown")
+SETTINGS = TrackingConfig().for_kind("topdown")
 TRACKER_ALONE = SETTINGS.model_copy(
     update={"track_backward": False, "join_gap_s": 0.0, "merge_s": 0.0}
 )

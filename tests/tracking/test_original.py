@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from recognizer.config import TrackingSection
+from recognizer.config import TrackingConfig
 from recognizer.tracking.tracker import Tracker
 from tests.people import Camera, crowd, film
 from tests.tracking.original import OriginalByteTrack
@@ -40,7 +40,7 @@ def test_same_ids(name):
     count, stay_s, camera, seconds, seeds = SCENES[name]
     for seed in seeds:
         people = crowd(count, seed, seconds=seconds, stay_s=stay_s)
-        ours, original = Tracker(TrackingSection(**OURS)), OriginalByteTrack()
+        ours, original = Tracker(TrackingConfig(**OURS)), OriginalByteTrack()
         tracked = _compare(people, camera, seed, seconds, ours, original)
         assert tracked > 10 * count, f"seed {seed}: the scene must give ids to compare"
 
@@ -59,13 +59,13 @@ def test_same_ids(name):
 def test_same_ids_with_other_settings(keys, original):
     for seed in range(3):
         people = crowd(12, seed, seconds=4, stay_s=2.0)
-        ours = Tracker(TrackingSection(**OURS, **keys))
+        ours = Tracker(TrackingConfig(**OURS, **keys))
         _compare(people, ROUGH, seed, 4, ours, OriginalByteTrack(**original))
 
 
 def test_same_ids_when_nobody_was_there_first():
     people = [p for p in crowd(8, 3, seconds=3, stay_s=1.0) if p.first_s > 0]
-    ours, original = Tracker(TrackingSection(**OURS)), OriginalByteTrack()
+    ours, original = Tracker(TrackingConfig(**OURS)), OriginalByteTrack()
     assert _compare(people, NOISY, 0, 3, ours, original) > 0
 
 
@@ -80,5 +80,5 @@ def test_same_ids_at_length(seed):
         scores=(rng.uniform(0.2, 0.7), 0.95),
     )
     people = crowd(int(rng.integers(5, 50)), seed, seconds=5, stay_s=rng.uniform(0.3, 6))
-    ours, original = Tracker(TrackingSection(**OURS)), OriginalByteTrack()
+    ours, original = Tracker(TrackingConfig(**OURS)), OriginalByteTrack()
     _compare(people, camera, seed, 5, ours, original)

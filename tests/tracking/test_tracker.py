@@ -7,13 +7,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from recognizer.config import TrackingSection
+from recognizer.config import TrackingConfig
 from recognizer.tracking.tracker import Tracker
 from recognizer.types import Poses
 from tests.people import Camera, Person, crowd, film, identities, shoot
 
-DEFAULT = TrackingSection()
-BOXES_ONLY = TrackingSection(keypoint_weight=0.0)
+DEFAULT = TrackingConfig()
+BOXES_ONLY = TrackingConfig(keypoint_weight=0.0)
 BY_COST = pytest.mark.parametrize("config", [DEFAULT, BOXES_ONLY], ids=["hybrid", "boxes only"])
 
 
@@ -96,7 +96,7 @@ def test_keypoints_tell_two_in_one_box_apart():
             np.full(2, 0.9, np.float32),
         )
 
-    tracker = Tracker(TrackingSection(iou_weight=0.7, keypoint_weight=0.3))
+    tracker = Tracker(TrackingConfig(iou_weight=0.7, keypoint_weight=0.3))
     first = tracker.update(shot([0, 1]), 0.0).track_ids
     for frame in range(1, 60):
         order = rng.permutation(2)
@@ -105,7 +105,7 @@ def test_keypoints_tell_two_in_one_box_apart():
 
 def test_without_seen_keypoints_boxes_alone_count():
     shots = list(film(walkers(1), 30, 2, Camera(jitter=0.01)))
-    config = TrackingSection(iou_weight=0.7, keypoint_weight=0.3)
+    config = TrackingConfig(iou_weight=0.7, keypoint_weight=0.3)
     hybrid, boxes_only = Tracker(config), Tracker(BOXES_ONLY)
     for shot in shots:
         p = shot.poses
@@ -155,7 +155,7 @@ def test_low_scores_keep_an_id_but_never_start_one():
 
 
 def test_new_track_threshold():
-    tracker = Tracker(TrackingSection(new_track_thresh=0.8))
+    tracker = Tracker(TrackingConfig(new_track_thresh=0.8))
     poses = next(film([standing()], 1, 1, Camera(scores=(0.7, 0.7)))).poses
     assert [int(tracker.update(poses, i / 30).track_ids[0]) for i in range(3)] == [-1, -1, -1]
 
@@ -168,7 +168,7 @@ def test_all_low_scores():
 def test_small_boxes_stay_without_id():
     tiny = Person((500, 500), (0, 0), 20, aspect=0.45)  # 180 square pixels
     shots = list(film([standing(), tiny], 30, 1, Camera(jitter=0.0)))
-    for shot, ids in zip(shots, track(shots, TrackingSection(min_box_area=200.0)), strict=True):
+    for shot, ids in zip(shots, track(shots, TrackingConfig(min_box_area=200.0)), strict=True):
         assert ids[shot.who == 0] == 1
         assert ids[shot.who == 1] == -1
 
@@ -230,7 +230,7 @@ rows = st.lists(
 @settings(max_examples=100, deadline=None)
 @given(st.lists(st.tuples(rows, st.sampled_from([0.0, 1 / 60, 0.3, 5.0])), max_size=8))
 def test_takes_any_boxes(frames):
-    tracker, time_s = Tracker(TrackingSection(min_box_area=0.0)), 0.0
+    tracker, time_s = Tracker(TrackingConfig(min_box_area=0.0)), 0.0
     for people, step_s in frames:
         time_s += step_s
         n = len(people)

@@ -9,10 +9,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-import training.test as mode
+import training.evaluate as mode
 from annotation.progress import silent
 from recognizer.action.classifier import Classifier
-from recognizer.config_action import ClassifierSection
+from recognizer.config_action import ClassifierConfig
 from recognizer.config_file import ConfigError
 from recognizer.dataset.check import DatasetError
 from recognizer.dataset.mmaction import read_split, write_split
@@ -233,7 +233,7 @@ def test_bad_samples_are_named_before_anything_is_predicted(tmp_path, stage3, ch
 def test_a_shipped_onnx_file_is_measured_without_torch(tmp_path, stage3):
     classifier = place_classifier(tmp_path / "fight.onnx")
     command = (
-        "import sys; from pathlib import Path; import training.test as mode; "
+        "import sys; from pathlib import Path; import training.evaluate as mode; "
         "from annotation.progress import silent; from recognizer.config_file import load_config; "
         f"path = Path({str(tmp_path / 'config.yaml')!r}); path.write_text('{{}}'); "
         f"sets = ['train.dataset_dir={stage3}', 'test.checkpoint={classifier}', "
@@ -245,7 +245,7 @@ def test_a_shipped_onnx_file_is_measured_without_torch(tmp_path, stage3):
         [sys.executable, "-c", command], cwd=ROOT, check=False, capture_output=True, text=True
     )
     assert done.returncode == 0, done.stderr
-    opened = Classifier(classifier, ClassifierSection())
+    opened = Classifier(classifier, ClassifierConfig())
     own = [opened.probabilities(sample)[1] for sample in read_split(stage3 / "test.pkl")]
     assert probabilities(tmp_path / "report")[: len(own)] == pytest.approx(own, abs=1e-6)
 

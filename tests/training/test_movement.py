@@ -18,13 +18,14 @@ from recognizer.action.movement_graph import read_movement
 from recognizer.action.movement_model import SETTINGS, Choice
 from recognizer.action.views import VIEWS, View, views_of
 from recognizer.artifacts import write_npz
-from recognizer.config_action import ClassifierSection
+from recognizer.config_action import ClassifierConfig
 from recognizer.config_file import ConfigError
 from recognizer.dataset.mmaction import read_split
 from recognizer.dataset.split import SPLITS
 from tests.action.moving import FUSION, clip, joined_file, movement_file
 from tests.training.measured import dataset, guesses, small_crossval
 from training.crossval import crossval
+from training.evaluate import test_fight as run_test
 from training.fold_job import RESULT, SCHEMA, FoldJob, read_result
 from training.movement import train_movement
 from training.movement_fit import (
@@ -35,7 +36,6 @@ from training.movement_fit import (
     measure_views,
     predict_streams,
 )
-from training.test import test_fight as run_test
 from training.train import train_fight
 from training.truth import read_truth
 
@@ -152,7 +152,7 @@ def test_where_no_movement_was_measured_the_pose_stream_speaks(tmp_path, stage3)
 @pytest.mark.parametrize("views", [(), tuple(VIEWS)], ids=["plain", "views"])
 def test_streams_are_fused_and_averaged_over_views_as_the_shipped_file_does(tmp_path, views):
     """One clip of which nothing was measured is among them."""
-    classifier = Classifier(joined_file(tmp_path), ClassifierSection())
+    classifier = Classifier(joined_file(tmp_path), ClassifierConfig())
     _, model = movement_file(tmp_path / "movement.onnx")
     stream = MovementStream(model, Choice("", {}, np.zeros((0, 2))), FUSION, ())
     samples = [
@@ -285,7 +285,7 @@ def test_from_pickles_to_one_file_of_both_streams(tmp_path, stage3, caplog):
         f"deploy.output={output}",
     )  # fmt: skip
     assert export(shipped, silent) == 0
-    classifier = Classifier(output, ClassifierSection())
+    classifier = Classifier(output, ClassifierConfig())
     streams = [tuple(classifier.judge(sample).streams) for sample in all_samples(stage3)]
     assert streams.count(("pose",)) == UNMEASURED
     assert streams.count(("pose", "movement")) == len(streams) - UNMEASURED

@@ -18,10 +18,10 @@ from tests.action.moving import LOGISTIC
 from tests.annotation.real_tracks import CLIPS, FALLS, of_fights, tracks, without_pictures
 from tests.training.measured import TINY, guesses, small_crossval
 from training.crossval import crossval
+from training.evaluate import _everything, _predictions
 from training.fold_job import RESULT, SCHEMA, FoldJob, finished, run_fold
 from training.movement import train_movement
 from training.movement_fit import fit_alone, inner_jobs, measure_samples, measure_views
-from training.test import _everything, _predictions
 from training.truth import check_agreement, read_truth
 
 ROOT = Path(__file__).resolve().parents[2]

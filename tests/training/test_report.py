@@ -12,7 +12,7 @@ from recognizer.types import Sample
 from recognizer.video.reader import VideoReader
 from tests.training.measured import guesses
 from training import report
-from training.mistakes import Mistake, draw_frames, video_name, write_mistakes
+from training.error_videos import Mistake, draw_frames, video_name, write_mistakes
 from training.truth import Facts, Predictions
 
 

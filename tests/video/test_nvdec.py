@@ -12,7 +12,7 @@ from annotation import console, stage1
 from annotation.progress import silent
 from annotation.stage1 import run_stage1
 from annotation.workers import RunError
-from recognizer.config import AnnotationSection, Config
+from recognizer.config import AnnotationConfig, Config
 from recognizer.config_file import load_config
 from recognizer.video import nvdec
 from recognizer.video.container import VideoError, open_container
@@ -83,7 +83,7 @@ def test_the_doctor_tries_the_decoder_of_each_gpu(monkeypatch, capsys, gpus):
 
     monkeypatch.setattr(stage1, "check_nvdec", only_gpu_1)
     monkeypatch.setattr(console, "examine", lambda config: [])
-    section = AnnotationSection(decoder="nvdec", gpus=gpus)
+    section = AnnotationConfig(decoder="nvdec", gpus=gpus)
     assert console.doctor(Config(annotation=section), silent) == 1
     lines = capsys.readouterr().out.splitlines()
     name = "annotation.decoder: nvdec"

@@ -16,10 +16,10 @@ from benchmarks.gpu.small_labels import Turn
 from benchmarks.gpu.small_loss import Assigned, _score, assign, losses, similarity
 from benchmarks.gpu.small_network import Cells, SmallPose, load_start, read_start
 from benchmarks.gpu.small_train import PLAIN, Recipe, Trainer
-from recognizer.backends.facts import PoseFacts
 from recognizer.backends.graphs import Suppression
+from recognizer.backends.metadata import PoseModelMetadata
 from recognizer.backends.onnx import OnnxNetwork
-from recognizer.config_models import OnnxPoseSection
+from recognizer.config_models import OnnxPoseConfig
 from recognizer.config_types import OnnxRuntimeOptions
 from recognizer.pose.rtmo import RtmoPose
 from recognizer.video.image import ArrayImage
@@ -278,7 +278,7 @@ def test_the_file_says_what_torch_says_and_stage_one_reads_it(tmp_path):
     torch.save({"state_dict": network.state_dict()}, weights)
     write(weights, path)
     found = OnnxNetwork(path, OnnxRuntimeOptions())
-    assert PoseFacts.of(found.metadata).kind == "rtmo"
+    assert PoseModelMetadata.of(found.metadata).kind == "rtmo"
     files = sorted((ASSETS / "coco" / "val2017").glob("*.jpg"))[:6]
     frames = [cv2.resize(cv2.imread(str(file)), (416, 416)) for file in files]
     pictures = torch.from_numpy(np.stack(frames)).permute(0, 3, 1, 2).float()
@@ -288,5 +288,5 @@ def test_the_file_says_what_torch_says_and_stage_one_reads_it(tmp_path):
     assert real.sum() > 3
     for name, reference in zip(("dets", "keypoints"), wanted, strict=True):
         assert np.abs(got[name] - reference.detach().numpy())[real].max() < 0.05
-    seen = RtmoPose(found, OnnxPoseSection())([ArrayImage(frame) for frame in frames])
+    seen = RtmoPose(found, OnnxPoseConfig())([ArrayImage(frame) for frame in frames])
     assert sum(len(poses.box_scores) for poses in seen) > 3

@@ -13,10 +13,10 @@ from typing import Any, get_args
 
 from recognizer.backends.network import ModelError
 from recognizer.config_models import (
-    OnnxPoseSection,
-    PoseEstimationSection,
-    TensorRTPoseSection,
-    TorchPoseSection,
+    OnnxPoseConfig,
+    PoseEstimationConfig,
+    TensorRTPoseConfig,
+    TorchPoseConfig,
 )
 from recognizer.config_types import PoseKind
 from recognizer.installation import COMMAND
@@ -24,7 +24,7 @@ from recognizer.installation import COMMAND
 METADATA_KEY = "recognizer"
 SCHEMA, SCHEMA_VERSION = "recognizer.pose", 1
 Kind = PoseKind
-PoseSection = OnnxPoseSection | TorchPoseSection | TensorRTPoseSection
+PoseConfig = OnnxPoseConfig | TorchPoseConfig | TensorRTPoseConfig
 _MAX_TEXT = 2**16
 _EXPORT = f"{COMMAND} --mode deploy.export --set deploy.model=pose"
 _SAME = 1e-6
@@ -42,7 +42,7 @@ class Thresholds:
 
 
 @dataclass(frozen=True, slots=True)
-class PoseFacts:
+class PoseModelMetadata:
     """What stands in a pose network's file beside the network.
 
     Attributes:
@@ -81,7 +81,7 @@ class PoseFacts:
         return json.dumps(facts, sort_keys=True)
 
     @classmethod
-    def of(cls, metadata: Mapping[str, str]) -> "PoseFacts | None":
+    def of(cls, metadata: Mapping[str, str]) -> "PoseModelMetadata | None":
         """Return the facts in a network's metadata, None where it is a file of somebody else.
 
         Raises:
@@ -104,7 +104,7 @@ class PoseFacts:
             ) from error
 
 
-def _read(value: dict[str, Any]) -> PoseFacts:
+def _read(value: dict[str, Any]) -> PoseModelMetadata:
     # A classifier of ours has its facts under the same key, and they are others.
     schema = (value.pop("schema", None), value.pop("schema_version", None))
     if schema != (SCHEMA, SCHEMA_VERSION):
@@ -131,12 +131,12 @@ def _read(value: dict[str, Any]) -> PoseFacts:
     numbers = (*mean, *std, *(astuple(thresholds) if thresholds else ()))
     if not all(map(isfinite, numbers)):
         raise ValueError("numbers that are not finite")
-    return PoseFacts(
+    return PoseModelMetadata(
         input_size=(width, height), mean_rgb=mean, std_rgb=std, thresholds=thresholds, **value
     )
 
 
-def check(facts: PoseFacts | None, settings: PoseEstimationSection) -> None:
+def check(facts: PoseModelMetadata | None, settings: PoseEstimationConfig) -> None:
     """Refuse a config that asks for what the network cannot do any more.
 
     Args:
@@ -168,7 +168,7 @@ def check(facts: PoseFacts | None, settings: PoseEstimationSection) -> None:
                 )
 
 
-def _check_thresholds(inside: Thresholds, wanted: PoseSection, mode: str) -> None:
+def _check_thresholds(inside: Thresholds, wanted: PoseConfig, mode: str) -> None:
     key = f"models.pose_estimation.{mode}"
     asked = {name: getattr(wanted, name) for name in ("score_threshold", "nms_threshold")}
     wrong = None

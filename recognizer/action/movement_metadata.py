@@ -16,7 +16,7 @@ _MAX_PEOPLE = 100  # as many as dataset.num_person may be
 
 
 @dataclass(frozen=True, slots=True)
-class MovementFacts:
+class MovementMetadata:
     """What stands in a classifier file about its movement stream.
 
     Attributes:
@@ -44,7 +44,7 @@ class MovementFacts:
         }
 
     @classmethod
-    def from_json(cls, value: Any, service: str, classes: int) -> "MovementFacts":
+    def from_json(cls, value: Any, service: str, classes: int) -> "MovementMetadata":
         """Read what ``to_json`` wrote, trusting nothing in it.
 
         Raises:
@@ -72,7 +72,7 @@ class MovementFacts:
         return cls(expected, fusion, value["training"], people)
 
 
-def movement_text(facts: MovementFacts, service: str, classes: tuple[str, ...]) -> str:
+def movement_text(facts: MovementMetadata, service: str, classes: tuple[str, ...]) -> str:
     """Return the metadata of a file of the movement stream alone."""
     own = {"schema": SCHEMA, "version": SCHEMA_VERSION, "service": service}
     return json.dumps(
@@ -80,7 +80,7 @@ def movement_text(facts: MovementFacts, service: str, classes: tuple[str, ...]) 
     )
 
 
-def read_movement_text(text: str) -> tuple[MovementFacts, str, tuple[str, ...]]:
+def read_movement_text(text: str) -> tuple[MovementMetadata, str, tuple[str, ...]]:
     """Return facts, service and classes of what ``movement_text`` wrote.
 
     Raises:
@@ -102,4 +102,4 @@ def read_movement_text(text: str) -> tuple[MovementFacts, str, tuple[str, ...]]:
         raise ValueError(f"expected service and classes, got {service!r:.60} and {classes!r:.60}")
     if len(classes) < 2 or not all(isinstance(name, str) for name in classes):
         raise ValueError(f"classes: expected two or more names, got {classes!r:.60}")
-    return MovementFacts.from_json(value, service, len(classes)), service, tuple(classes)
+    return MovementMetadata.from_json(value, service, len(classes)), service, tuple(classes)

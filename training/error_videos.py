@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from annotation.contact_sheet import Plan, draw_plan, plan_strip, slot_color
-from annotation.progress import Watch
+from annotation.progress import ProgressFactory
 from annotation.report import save_figure
 from annotation.stills import Stills
 from annotation.workspace import Outcome
@@ -63,7 +63,7 @@ def write_mistakes(
     tested: tuple[Predictions, Mapping[str, Sample]],
     facts: Mapping[str, Facts],
     count: int,
-    watch: Watch,
+    watch: ProgressFactory,
     *,
     stills: Stills | None = None,
 ) -> None:
@@ -112,7 +112,10 @@ def _plan(sample: Sample, mistake: Mistake) -> Plan:
 
 
 def _grounds(
-    plans: Mapping[str, Plan], facts: Mapping[str, Facts], stills: Stills | None, watch: Watch
+    plans: Mapping[str, Plan],
+    facts: Mapping[str, Facts],
+    stills: Stills | None,
+    watch: ProgressFactory,
 ) -> dict[str, list[ImageArray]]:
     """Return the videos' pictures by sample, of those that have them."""
     if stills is None:

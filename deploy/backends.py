@@ -11,11 +11,11 @@ from pathlib import Path
 from typing import Any
 
 from deploy.pose_parity import frames_of
-from recognizer.backends.facts import PoseFacts
+from recognizer.backends.metadata import PoseModelMetadata
 from recognizer.backends.onnx_files import read_metadata
 from recognizer.backends.pose_kind import read_kind
 from recognizer.config import Config
-from recognizer.config_models import PoseEstimationSection
+from recognizer.config_models import PoseEstimationConfig
 from recognizer.model_files import fetch_hint, find_file
 from recognizer.openmmlab import find_pose_config
 from recognizer.pose.estimator import PoseModel, open_pose_model
@@ -42,7 +42,7 @@ class Candidate:
     """
 
     name: str
-    settings: PoseEstimationSection
+    settings: PoseEstimationConfig
     files: Mapping[str, Path]
     precision: str
 
@@ -122,7 +122,7 @@ def report_dir(config: Config) -> Path:
 # --- one backend after the other ---------------------------------------------------
 
 
-def _torch(config: Config, alike: PoseEstimationSection) -> Iterator[Candidate]:
+def _torch(config: Config, alike: PoseEstimationConfig) -> Iterator[Candidate]:
     named = config.deploy.checkpoint
     checkpoint: Any = named if config.deploy.model == "pose" and named else None
     if isinstance(checkpoint, list):
@@ -145,7 +145,7 @@ def _torch(config: Config, alike: PoseEstimationSection) -> Iterator[Candidate]:
         yield Candidate(f"pth {pth.device} {precision}", settings, files, precision)
 
 
-def _onnx(config: Config, alike: PoseEstimationSection) -> Iterator[Candidate]:
+def _onnx(config: Config, alike: PoseEstimationConfig) -> Iterator[Candidate]:
     own = alike.onnx
     if not own.model_path:
         raise FileNotFoundError(f"not configured: set {_KEY}.onnx.model_path")
@@ -173,7 +173,7 @@ def _onnx(config: Config, alike: PoseEstimationSection) -> Iterator[Candidate]:
 
 
 def _precision(file: Path, openvino: str) -> str:
-    facts = PoseFacts.of(read_metadata(file))
+    facts = PoseModelMetadata.of(read_metadata(file))
     if facts is not None:
         own = facts.precision
     else:
@@ -182,7 +182,7 @@ def _precision(file: Path, openvino: str) -> str:
     return own if own == "int8" else shorter.get(openvino, own)
 
 
-def _tensorrt(config: Config, alike: PoseEstimationSection) -> Iterator[Candidate]:
+def _tensorrt(config: Config, alike: PoseEstimationConfig) -> Iterator[Candidate]:
     own = alike.tensorrt
     if not own.model_path:
         raise FileNotFoundError(f"not configured: set {_KEY}.tensorrt.model_path")
@@ -195,7 +195,7 @@ def _tensorrt(config: Config, alike: PoseEstimationSection) -> Iterator[Candidat
     yield Candidate(f"tensorrt {own.device} {precision}", settings, files, precision)
 
 
-def _detector(config: Config, alike: PoseEstimationSection) -> dict[str, Path]:
+def _detector(config: Config, alike: PoseEstimationConfig) -> dict[str, Path]:
     if alike.kind != "topdown":
         return {}
     name = alike.topdown.detector.model_path
@@ -213,7 +213,7 @@ def _file(config: Config, name: str, key: str) -> Path:
         ) from error
 
 
-def _with_kind(config: Config) -> PoseEstimationSection:
+def _with_kind(config: Config) -> PoseEstimationConfig:
     """Return the config's section for the kind of the first of its networks that is here."""
     pose = config.models.pose_estimation
     for mode, name in (
@@ -232,13 +232,13 @@ def _with_kind(config: Config) -> PoseEstimationSection:
     return pose
 
 
-def _alike(config: Config) -> PoseEstimationSection:
+def _alike(config: Config) -> PoseEstimationConfig:
     """Return the config's section with the same rules and input size in every block."""
     pose = _with_kind(config)
     rules: Any = pose.onnx
     try:
         path = _file(config, pose.onnx.model_path, "onnx.model_path")
-        facts = PoseFacts.of(read_metadata(path))
+        facts = PoseModelMetadata.of(read_metadata(path))
     except FileNotFoundError:
         facts = None
     if facts is not None and facts.thresholds is not None:

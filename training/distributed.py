@@ -6,14 +6,16 @@ import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from annotation.progress import Watch
+from annotation.progress import ProgressFactory
 from annotation.workspace import Outcome, Progress, exclusive
 
 Heard = Callable[[int, int], None]
 
 
 @contextlib.contextmanager
-def one_speaks(work_dir: Path, watch: Watch, title: str) -> Iterator[Heard | None]:
+def main_process_progress(
+    work_dir: Path, watch: ProgressFactory, title: str
+) -> Iterator[Heard | None]:
     """Give what hears of iterations and draws the bar; None to all processes but the first.
 
     The first process holds the folder for itself meanwhile.
@@ -31,7 +33,7 @@ def one_speaks(work_dir: Path, watch: Watch, title: str) -> Iterator[Heard | Non
 
 
 @contextlib.contextmanager
-def _bar(watch: Watch, title: str) -> Iterator[Heard]:
+def _bar(watch: ProgressFactory, title: str) -> Iterator[Heard]:
     """Give what hears of iterations; the bar starts when their number is known."""
     with contextlib.ExitStack() as stack:
         advance: Progress | None = None

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from annotation.progress import Watch
+from annotation.progress import ProgressFactory
 from annotation.report import save_figure
 from annotation.stills import Stills, stills_of
 from annotation.workspace import exclusive
@@ -30,16 +30,16 @@ from recognizer.names import nfc
 from recognizer.runner.missing import missing_checkpoint, todays_checkpoint
 from recognizer.types import Sample
 from training import report
-from training.baseline import split_baseline
-from training.further_figures import write_further
-from training.mistakes import write_mistakes
-from training.places import (
-    CheckpointFacts,
+from training.artifacts import (
+    CheckpointMetadata,
     as_list,
     facts_of,
     find_test_pickle,
     trained_checkpoint,
 )
+from training.baseline import split_baseline
+from training.error_videos import write_mistakes
+from training.further_figures import write_further
 from training.predictions import predict_all
 from training.truth import (
     Facts,
@@ -90,17 +90,17 @@ class Measured:
     views: tuple[str, ...] = ()
 
 
-def test_fight(config: Config, watch: Watch) -> int:
+def test_fight(config: Config, watch: ProgressFactory) -> int:
     """Measure the fight classifier and return the exit code."""
     return _test(config, "fight", watch)
 
 
-def test_falldown(config: Config, watch: Watch) -> int:
+def test_falldown(config: Config, watch: ProgressFactory) -> int:
     """Measure the fall-down classifier and return the exit code."""
     return _test(config, "falldown", watch)
 
 
-def _test(config: Config, service: str, watch: Watch) -> int:
+def _test(config: Config, service: str, watch: ProgressFactory) -> int:
     section = config.test
     checkpoints = as_list(section.checkpoint) or [trained_checkpoint(config, service)]
     checkpoints = [todays_checkpoint(path) for path in checkpoints]
@@ -137,12 +137,8 @@ def _next(config: Config, service: str, checkpoints: Sequence[Path]) -> str:
 # --- predictions -------------------------------------------------------------------
 
 
-def _measure(
-    config: Config, service: str, checkpoints: Sequence[Path], ann_file: Path, watch: Watch
-) -> Measured:
-    truth = _truth_of(ann_file, service)
-    known = [facts_of(path) for path in checkpoints]
-    classes = _classes(config, truth, list(zip(checkpoints, known, strict=True)), service)
+def _samples_to_test(ann_file: Path, classes: Sequence[str]) -> Sequence[Sample]:
+    """Return the checked samples of a pickle; the val split beside it is checked as well."""
     val = ann_file.with_name("val.pkl")
     looked_at = {ann_file.stem: ann_file} | ({"val": val} if val.is_file() else {})
     found = check_splits(looked_at, len(classes), training="", may_be_empty=list(looked_at))
@@ -153,6 +149,20 @@ def _measure(
         raise DatasetError(faults)
     for warning in class_warnings({"test": samples}, classes):
         logger.warning("%s", warning)
+    return samples
+
+
+def _measure(
+    config: Config,
+    service: str,
+    checkpoints: Sequence[Path],
+    ann_file: Path,
+    watch: ProgressFactory,
+) -> Measured:
+    truth = _truth_of(ann_file, service)
+    known = [facts_of(path) for path in checkpoints]
+    classes = _classes(config, truth, list(zip(checkpoints, known, strict=True)), service)
+    samples = _samples_to_test(ann_file, classes)
     if truth is not None:
         check_agreement(truth, samples, ann_file.parent)
     views = tuple(config.test.views)
@@ -218,7 +228,7 @@ def _truth_of(ann_file: Path, service: str) -> Truth | None:
 def _classes(
     config: Config,
     truth: Truth | None,
-    known: Sequence[tuple[Path, CheckpointFacts]],
+    known: Sequence[tuple[Path, CheckpointMetadata]],
     service: str,
 ) -> tuple[str, ...]:
     """Return the classes in the order of labels: the data's, else the checkpoint's own.
@@ -290,7 +300,7 @@ def _threshold(
     views: Sequence[str],
     ann_file: Path,
     said: Predictions,
-    watch: Watch,
+    watch: ProgressFactory,
 ) -> dict[str, Any] | None:
     """Return the threshold that is best on the validation split, and what it gives here."""
     path = ann_file.with_name("val.pkl")
@@ -314,7 +324,7 @@ def _threshold(
 
 
 def _write(
-    folder: Path, measured: Measured, parts: dict[str, Scores], worst: int, watch: Watch
+    folder: Path, measured: Measured, parts: dict[str, Scores], worst: int, watch: ProgressFactory
 ) -> None:
     """Write the report's files; what an earlier run left is removed first."""
     name, scores = next(iter(parts.items()))

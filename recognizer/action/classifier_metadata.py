@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from recognizer.action.features import FeatureSettings
-from recognizer.action.movement_facts import METADATA_KEY, MovementFacts
+from recognizer.action.movement_metadata import METADATA_KEY, MovementMetadata
 
-__all__ = ["METADATA_KEY", "SCHEMA", "SCHEMA_VERSION", "SERVICES", "ClassifierFacts"]
+__all__ = ["METADATA_KEY", "SCHEMA", "SCHEMA_VERSION", "SERVICES", "ClassifierMetadata"]
 
 SCHEMA = "recognizer.classifier"
 SCHEMA_VERSION = 1
@@ -23,7 +23,7 @@ _MIN_WINDOW_S, _MAX_WINDOW_S = 0.02, 3600.0
 
 
 @dataclass(frozen=True, slots=True)
-class ClassifierFacts:
+class ClassifierMetadata:
     """What stands in a classifier file beside the network.
 
     Attributes:
@@ -46,7 +46,7 @@ class ClassifierFacts:
     features: tuple[FeatureSettings, ...]
     training: Mapping[str, Any]
     created_by: str
-    movement: MovementFacts | None = None
+    movement: MovementMetadata | None = None
 
     @property
     def inputs(self) -> dict[str, FeatureSettings]:
@@ -92,7 +92,7 @@ class ClassifierFacts:
         )
 
     @classmethod
-    def from_text(cls, text: str) -> "ClassifierFacts":
+    def from_text(cls, text: str) -> "ClassifierMetadata":
         """Read what ``to_text`` wrote, trusting nothing in it.
 
         Raises:
@@ -182,8 +182,8 @@ def _features(value: Any) -> tuple[FeatureSettings, ...]:
     return members
 
 
-def _movement(value: Any, service: str, classes: int) -> MovementFacts | None:
-    return None if value is None else MovementFacts.from_json(value, service, classes)
+def _movement(value: Any, service: str, classes: int) -> MovementMetadata | None:
+    return None if value is None else MovementMetadata.from_json(value, service, classes)
 
 
 def _short_of(value: Mapping[str, Any], key: str) -> str:

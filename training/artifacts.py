@@ -180,7 +180,7 @@ def _named_in_config(config: Config, service: str, split: str) -> Path | None:
 
 
 @dataclass(frozen=True, slots=True)
-class CheckpointFacts:
+class CheckpointMetadata:
     """What a trained classifier says of itself; empty where it does not say.
 
     Attributes:
@@ -195,7 +195,7 @@ class CheckpointFacts:
     learnt_from: frozenset[str]
 
 
-def facts_of(path: Path) -> CheckpointFacts:
+def facts_of(path: Path) -> CheckpointMetadata:
     """Return what a checkpoint or a shipped ONNX file says of itself.
 
     Raises:
@@ -204,19 +204,19 @@ def facts_of(path: Path) -> CheckpointFacts:
     """
     if path.suffix == ".onnx":
         from recognizer.action.classifier import Classifier
-        from recognizer.config_action import ClassifierSection
+        from recognizer.config_action import ClassifierConfig
 
-        facts = Classifier(path, ClassifierSection()).facts
+        facts = Classifier(path, ClassifierConfig()).facts
         members = facts.training.get("checkpoints")
-        return CheckpointFacts(facts.service, facts.classes, _learnt_from(members))
+        return CheckpointMetadata(facts.service, facts.classes, _learnt_from(members))
     from recognizer.runner.checkpoints import load_checkpoint
 
     own = load_checkpoint(path)["meta"].get("recognizer")
     if not isinstance(own, Mapping):
-        return CheckpointFacts("", (), frozenset())
+        return CheckpointMetadata("", (), frozenset())
     classes = own.get("classes")
     names = tuple(map(str, classes)) if isinstance(classes, list | tuple) else ()
-    return CheckpointFacts(str(own.get("service") or ""), names, _learnt_from([own]))
+    return CheckpointMetadata(str(own.get("service") or ""), names, _learnt_from([own]))
 
 
 def _learnt_from(members: Any) -> frozenset[str]:
