@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pytest
 
-from deploy import download, official
+from deploy import download, model_zoo
 from recognizer.artifacts import ArtifactError, sha256_file
 from tests.deploy.bad_server import cut, good, raw, serving
 from tests.deploy.fetching import (
@@ -37,11 +37,11 @@ pytestmark = pytest.mark.usefixtures("own_files")
 
 
 SMALL = WEIGHTS[:700]
-SMALL_FILE = official.OfficialFile("s", f"/s-{hashlib.sha256(SMALL).hexdigest()[:8]}.pth", "t")
+SMALL_FILE = model_zoo.OfficialFile("s", f"/s-{hashlib.sha256(SMALL).hexdigest()[:8]}.pth", "t")
 
 
 def test_cut_at_any_byte_leaves_nothing_and_the_same_command_fetches_it(tmp_path, monkeypatch):
-    monkeypatch.setattr(official, "FILES", {"s": SMALL_FILE})
+    monkeypatch.setattr(model_zoo, "FILES", {"s": SMALL_FILE})
     monkeypatch.setattr(download, "_ATTEMPTS", 1)
     answer = good(SMALL)
     whole = len(answer(None))
