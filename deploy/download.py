@@ -28,9 +28,15 @@ _LOOPBACK = "127.0.0.1"
 _BY_HAND = "or bring the file by hand into a folder of models.weights_dirs"
 
 
-def download(url: str, path: Path, sha256_start: str | None, on_progress: OnProgress) -> str:
-    """Download into ``path``, from the start again where it breaks off; return the SHA-256 as hex.
+class _BrokeOffError(Exception):
+    """The response began, but its body did not arrive whole."""
 
+
+def download(url: str, path: Path, sha256_start: str | None, on_progress: OnProgress) -> str:
+    """Download into ``path``; return the SHA-256 as hex.
+
+    It starts again, up to three times in all, where the body of the response breaks off, stalls
+    for ``TIMEOUT_S`` or cannot be decoded.
     The proxy comes from HTTPS_PROXY, the certificates from SSL_CERT_FILE or the system.
 
     Args:
@@ -49,7 +55,7 @@ def download(url: str, path: Path, sha256_start: str | None, on_progress: OnProg
         try:
             _receive(url, path, on_progress)
             break
-        except requests.exceptions.ChunkedEncodingError as error:
+        except _BrokeOffError as error:
             if not left:
                 raise ConnectionError(f"{url}: broke off: {error}; try again") from error
             logger.info("%s: broke off: %s: starting again", url, error)
@@ -88,12 +94,12 @@ def _chunks(response: Any, path: Path, on_progress: OnProgress) -> Iterator[byte
     """Yield the bytes of a file; refuse web pages and what is too large."""
     url, total, done = response.url, response.raw.length_remaining, 0
     free = shutil.disk_usage(path.parent).free
-    if max(total or 0, 0) > min(free, MAX_BYTES):
+    if total is not None and total > min(free, MAX_BYTES):
         if total > MAX_BYTES:
             raise ArtifactError(f"{url}: {total} bytes; no official file is that large")
         raise OSError(errno.ENOSPC, f"expected room for {total} bytes, {free} are free", path)
     page = "html" in response.headers.get("Content-Type", "")
-    for chunk in response.iter_content(_CHUNK):
+    for chunk in _body(response):
         if page or (not done and chunk.lstrip()[:1] == b"<"):
             raise ArtifactError(
                 f"{url}: expected a file, got a web page: a proxy or the network's login page "
@@ -105,6 +111,14 @@ def _chunks(response: Any, path: Path, on_progress: OnProgress) -> Iterator[byte
             raise ArtifactError(f"{url}: more than {MAX_BYTES} bytes; no official file is")
         yield chunk
         on_progress(done, total)
+
+
+def _body(response: Any) -> Iterator[bytes]:
+    """Yield the body in chunks; raise _BrokeOffError where it breaks off, stalls or is damaged."""
+    try:
+        yield from response.iter_content(_CHUNK)
+    except requests.RequestException as error:  # also a read timeout and a wrong gzip
+        raise _BrokeOffError(str(error)) from error
 
 
 def _refuse_plain_http(response: Any, **_: Any) -> None:

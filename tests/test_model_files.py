@@ -3,7 +3,7 @@
 import pytest
 
 from annotation.workspace import find_model_file, pose_model_files
-from deploy import official
+from deploy import model_zoo
 from recognizer.config import Config
 from recognizer.config_file import ConfigError
 from recognizer.model_files import fetch_hint, find_file, unset
@@ -11,13 +11,13 @@ from recognizer.model_files import fetch_hint, find_file, unset
 KEY = "models.pose_estimation.onnx.model_path"
 
 
-@pytest.mark.parametrize("name", [name for name in official.FILES if name.startswith("rtmo")])
+@pytest.mark.parametrize("name", [name for name in model_zoo.FILES if name.startswith("rtmo")])
 def test_every_official_rtmo_file_is_fetched_by_its_name(name):
-    file = official.named(name)
+    file = model_zoo.named(name)
     assert f"models.fetch={name} fetches it" in fetch_hint(file.file_name, KEY)
 
 
-@pytest.mark.parametrize("name", official.ALIASES)
+@pytest.mark.parametrize("name", model_zoo.ALIASES)
 def test_so_are_the_guides(name):
     assert fetch_hint(f"{name}.onnx", KEY).endswith(f"models.fetch={name} fetches it")
 

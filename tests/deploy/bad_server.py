@@ -5,7 +5,7 @@ import socket
 import socketserver
 import ssl
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 
 
@@ -15,8 +15,8 @@ class Request:
     headers: dict[str, str]
 
 
-Answer = Callable[[Request], bytes]
-"""The raw bytes to answer with; the connection is closed after them."""
+Answer = Callable[[Request], bytes | Iterable[bytes]]
+"""The raw bytes to answer with, or pieces of them; the connection is closed after them."""
 
 
 @dataclass
@@ -61,8 +61,10 @@ def serving(*answers: Answer, tls: ssl.SSLContext | None = None) -> Iterator[Ser
             server.requests.append(request)
             answer = left.pop(0) if len(left) > 1 else left[0]
             with contextlib.suppress(ConnectionError):
-                self.wfile.write(answer(request))
-                self.wfile.flush()
+                content = answer(request)
+                for piece in [content] if isinstance(content, bytes) else content:
+                    self.wfile.write(piece)
+                    self.wfile.flush()
                 self.connection.shutdown(socket.SHUT_WR)
 
     class Threads(socketserver.ThreadingTCPServer):

@@ -7,15 +7,15 @@ import zipfile
 import numpy as np
 
 from annotation.progress import silent
-from deploy import official
+from deploy import model_zoo
 from deploy.fetch import fetch
 from recognizer.config import Config
 
 WEIGHTS = np.random.default_rng(0).bytes(300_000)
 SHA256 = hashlib.sha256(WEIGHTS).hexdigest()
 NETWORK = np.random.default_rng(1).bytes(200_000)
-FILE = official.OfficialFile("tiny", f"/mm/tiny_8xb32-{SHA256[:8]}_20231211.pth", "a test's")
-ARCHIVE = official.OfficialFile(
+FILE = model_zoo.OfficialFile("tiny", f"/mm/tiny_8xb32-{SHA256[:8]}_20231211.pth", "a test's")
+ARCHIVE = model_zoo.OfficialFile(
     "tiny-onnx", "/mm/sdk/tiny-0badc0de_20231211.zip", "t", "end2end.onnx"
 )
 

@@ -1,5 +1,6 @@
 """Downloads from a real server on 127.0.0.1 that breaks off, lies, or answers another."""
 
+import contextlib
 import gzip
 import hashlib
 import logging
@@ -16,7 +17,7 @@ from pathlib import Path
 
 import pytest
 
-from deploy import download, official
+from deploy import download, model_zoo
 from recognizer.artifacts import ArtifactError, sha256_file
 from tests.deploy.bad_server import cut, good, raw, serving
 from tests.deploy.fetching import (
@@ -37,11 +38,11 @@ pytestmark = pytest.mark.usefixtures("own_files")
 
 
 SMALL = WEIGHTS[:700]
-SMALL_FILE = official.OfficialFile("s", f"/s-{hashlib.sha256(SMALL).hexdigest()[:8]}.pth", "t")
+SMALL_FILE = model_zoo.OfficialFile("s", f"/s-{hashlib.sha256(SMALL).hexdigest()[:8]}.pth", "t")
 
 
 def test_cut_at_any_byte_leaves_nothing_and_the_same_command_fetches_it(tmp_path, monkeypatch):
-    monkeypatch.setattr(official, "FILES", {"s": SMALL_FILE})
+    monkeypatch.setattr(model_zoo, "FILES", {"s": SMALL_FILE})
     monkeypatch.setattr(download, "_ATTEMPTS", 1)
     answer = good(SMALL)
     whole = len(answer(None))
@@ -91,6 +92,42 @@ def test_a_silent_server(tmp_path, monkeypatch):
                 run(tmp_path, server)
         finally:
             release.set()
+    assert left(tmp_path) == []
+
+
+@contextlib.contextmanager
+def stalling(*others):
+    """Serve a body that stops in its middle with the connection open, then the other answers."""
+    release = threading.Event()
+
+    def stall(_request):
+        yield raw("200 OK", WEIGHTS)[:90_000]
+        release.wait(10)
+
+    try:
+        with serving(stall, *others) as server:
+            yield server
+    finally:
+        release.set()
+
+
+def test_a_body_that_stalls_is_fetched_again(tmp_path, monkeypatch, caplog):
+    caplog.set_level(logging.INFO)
+    monkeypatch.setattr(download, "TIMEOUT_S", 0.2)
+    with stalling(good(WEIGHTS)) as server:
+        assert run(tmp_path, server) == 0
+    assert len(server.requests) == 2
+    assert "broke off" in caplog.text
+    assert "timed out" in caplog.text
+    assert (tmp_path / FILE.file_name).read_bytes() == WEIGHTS
+
+
+def test_a_body_that_always_stalls_has_broken_off(tmp_path, monkeypatch):
+    monkeypatch.setattr(download, "TIMEOUT_S", 0.2)
+    with stalling() as server, pytest.raises(ConnectionError, match="broke off") as caught:
+        run(tmp_path, server)
+    assert "no connection" not in str(caught.value)
+    assert len(server.requests) == 3
     assert left(tmp_path) == []
 
 
@@ -228,6 +265,15 @@ def test_a_content_length_that_is_too_long(tmp_path, name, body):
     assert left(tmp_path) == []
 
 
+@pytest.mark.parametrize("length", ["many", -1])
+def test_a_content_length_that_is_none_does_not_count(tmp_path, length):
+    answer = raw("200 OK", WEIGHTS, content_length=length)
+    with serving(lambda _: answer) as server:
+        assert run(tmp_path, server) == 0
+    assert left(tmp_path) == [FILE.file_name]
+    assert sha256_file(tmp_path / FILE.file_name) == SHA256
+
+
 @pytest.mark.parametrize("length", [len(WEIGHTS) - 5, 0, 2**40])
 def test_a_wrong_content_length(tmp_path, length):
     wrong = raw("200 OK", WEIGHTS, content_length=length)
@@ -239,11 +285,14 @@ def test_a_wrong_content_length(tmp_path, length):
 def test_packed_content(tmp_path):
     packed = raw("200 OK", gzip.compress(WEIGHTS), content_encoding="gzip")
     wrong = raw("200 OK", WEIGHTS, content_encoding="gzip")
-    with serving(lambda _: wrong, lambda _: packed) as server:
-        with pytest.raises(ConnectionError, match="gzip"):
+    with serving(lambda _: wrong) as server:
+        with pytest.raises(ConnectionError, match=r"broke off: .*gzip"):
             run(tmp_path, server)
+        assert len(server.requests) == 3
         assert left(tmp_path) == []
+    with serving(lambda _: wrong, lambda _: packed) as server:
         run(tmp_path, server)
+    assert len(server.requests) == 2
     assert sha256_file(tmp_path / FILE.file_name) == SHA256
 
 

@@ -12,7 +12,7 @@ import pytest
 import yaml
 
 from annotation.progress import silent
-from deploy import download, official
+from deploy import download, model_zoo
 from deploy.download import read_member
 from deploy.fetch import fetch
 from recognizer.artifacts import ArtifactError, sha256_file
@@ -93,7 +93,7 @@ def test_the_list(capsys, monkeypatch, names):
     monkeypatch.undo()
     assert fetch(Config.model_validate({"models": {"fetch": names}}), silent) == 0
     lines = capsys.readouterr().out.splitlines()
-    assert len(lines) == 4 + len(official.FILES)
+    assert len(lines) == 4 + len(model_zoo.FILES)
     assert all("Apache-2.0" in line for line in lines[1:-3])
     assert "end2end_l" in lines[-3]
     assert "research only" in lines[-2]
@@ -103,8 +103,8 @@ def test_the_list(capsys, monkeypatch, names):
 @pytest.mark.parametrize("name", ["end2end_l", "end2end_l.onnx"])
 def test_the_guides_name_is_another_one_of_the_official_file(name, monkeypatch):
     monkeypatch.undo()
-    file = official.named(name)
-    assert file.path == official.FILES["rtmo-l-onnx"].path
+    file = model_zoo.named(name)
+    assert file.path == model_zoo.FILES["rtmo-l-onnx"].path
     assert file.file_name == "end2end_l.onnx"  # what configs look for
 
 
@@ -165,14 +165,14 @@ def test_the_table_is_what_the_packages_say(monkeypatch):
         for path in Path(place, ".mim", "configs").glob(f"*/{pattern}"):
             models = yaml.safe_load(path.read_text(encoding="utf-8"))["Models"]
             found |= {model["Weights"] for model in models}
-    weights = [file for file in official.FILES.values() if file.member is None]
+    weights = [file for file in model_zoo.FILES.values() if file.member is None]
     assert len(weights) == 8
     for file in weights:
-        assert official.HOST + file.path in found
+        assert model_zoo.HOST + file.path in found
         assert re.fullmatch("[0-9a-f]{8}", file.sha256_start)
-    for file in official.FILES.values():
+    for file in model_zoo.FILES.values():
         if file.member:
-            twin = official.FILES[file.name.removesuffix("-onnx")]
+            twin = model_zoo.FILES[file.name.removesuffix("-onnx")]
             assert file.path == twin.path.replace("/rtmo/", "/rtmo/onnx_sdk/")[:-3] + "zip"
             assert file.sha256_start is None
 
