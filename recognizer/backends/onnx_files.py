@@ -3,7 +3,9 @@
 A network may keep weights in files beside it ("external data"). ONNX Runtime 1.31 refuses such a
 file outside the model's folder itself; checked here all the same, because ``model_digest`` reads
 it too, and because ONNX Runtime 1.24 (requirements/openvino.txt) accepts it for sparse weights and
-TensorRT parses files with a reader of its own. Only the fields below are read, by the numbers of
+TensorRT parses files with a reader of its own. Offsets and lengths within such a file are not
+checked here: ONNX Runtime refuses what lies beyond its end, and TensorRT's parser is left to judge
+them alone. Only the fields below are read, by the numbers of
 ``onnx.proto``; the rest stays unparsed.
 """
 

@@ -13,6 +13,7 @@ from recognizer.config_types import OnnxRuntimeOptions
 from tests import networks
 
 LEAVES = r"external data .*: expected a file in the model's own folder"
+MISSING = "its external data .* is not beside it"
 
 
 def weight(location=None, name="w", **more):
@@ -111,16 +112,22 @@ def test_external_data_that_leaves_the_folder_is_refused_wherever_it_stands(fold
 
 
 @pytest.mark.parametrize(
-    "location",
-    ["/etc/hostname", "..", "../secret.bin", "a/../../secret.bin", "a\\..\\..\\secret.bin", "",
-     "\\\\host\\share\\x", "*/_ORT_MEM_ADDR_/*", "w\n.bin", "w\0.bin", "a/b/../../../secret.bin"],
+    ("location", "reason"),
+    [
+        ("/etc/hostname", LEAVES), ("..", LEAVES), ("../secret.bin", LEAVES),
+        ("a/../../secret.bin", LEAVES), ("a/b/../../../secret.bin", LEAVES),
+        # Names of files in the folder, or the folder itself: none of them is a file there.
+        ("", MISSING), ("a", MISSING), ("a\\..\\..\\secret.bin", MISSING),
+        ("\\\\host\\share\\x", MISSING), ("*/_ORT_MEM_ADDR_/*", MISSING), ("w\n.bin", MISSING),
+        ("w\0.bin", MISSING),
+    ],
 )  # fmt: skip
-def test_names_that_lead_out_are_refused(folder, location):
+def test_names_that_lead_out_or_to_no_file_are_refused(folder, location, reason):
     (folder / "a" / "b").mkdir(parents=True)
     path = adding(folder / "m.onnx", location)
-    with pytest.raises(ModelError, match=f"{LEAVES}|is not beside it"):
+    with pytest.raises(ModelError, match=reason):
         check_file(path)
-    with pytest.raises(ModelError):
+    with pytest.raises(ModelError, match=reason):
         OnnxNetwork(path, OnnxRuntimeOptions())
 
 
