@@ -92,9 +92,10 @@ def _official(name: str) -> OfficialFile:
 
 def _place(file: OfficialFile, folders: Sequence[Path]) -> Path:
     """Return where the file is, else where it goes: the first folder that can be written to."""
-    for folder in folders:
-        if os.path.lexists(folder / file.file_name):
-            return folder / file.file_name
+    for name in (file.file_name, file.former_name):
+        for folder in folders:
+            if os.path.lexists(folder / name):
+                return folder / name
     for folder in folders:
         there = next(place for place in (folder, *folder.parents) if place.exists())
         if there.is_dir() and os.access(there, os.W_OK | os.X_OK):
@@ -161,7 +162,7 @@ def _remove_stale(folder: Path) -> None:
     """Remove what a killed run left behind: files not written to for an hour."""
     for path in (folder / SCRATCH_FOLDER).glob("*"):
         with contextlib.suppress(FileNotFoundError):
-            if time.time() - path.stat().st_mtime > _STALE_S:
+            if path.is_file() and time.time() - path.stat().st_mtime > _STALE_S:
                 path.unlink()
 
 
