@@ -14,7 +14,6 @@ import sys
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
 
 from deploy.download import OnProgress, download, read_member
 from deploy.model_zoo import HOST, OfficialFile, named, table
@@ -32,12 +31,12 @@ _STALE_S = 3600.0
 _LOG_EVERY_S = 10.0
 
 
-def fetch(config: Config, watch: Any) -> int:
+def fetch(config: Config, watch: object) -> int:
     """Fetch the files of ``models.fetch``, or list what there is; return the exit code.
 
     Args:
         config: the whole config.
-        watch: what every mode is given to show progress with inputs; this one shows bytes.
+        watch: progress display of the modes; unused, as this mode shows bytes instead.
 
     Raises:
         ConfigError: an unknown name, or no folder to put files into.
