@@ -7,6 +7,7 @@ from setuptools import find_packages, setup
 ROOT = Path(__file__).resolve().parent
 EXTRAS = {
     "train": "training.txt",
+    "cpu": "cpu.txt",  # one of these four: all but tensorrt, which adds to gpu, hold one module
     "gpu": "gpu.txt",
     "tensorrt": "tensorrt.txt",
     "openvino": "openvino.txt",
@@ -27,7 +28,22 @@ def requirements(name: str) -> list[str]:
     return found
 
 
-BASE = requirements("cpu.txt")
+def ranges(name: str) -> list[str]:
+    """Return what a list names for itself, from the pinned version to the next major one.
+
+    The lists pin what they bring as well, for an environment of this program alone; beside other
+    packages that would hardly install.
+    """
+    text = (ROOT / "requirements" / name).read_text(encoding="utf-8").partition(_BROUGHT)[0]
+    pins = (line.partition("#")[0].strip() for line in text.splitlines())
+    found = []
+    for package, _, version in (pin.partition("==") for pin in pins if pin):
+        found.append(f"{package}>={version},<{int(version.partition('.')[0]) + 1}")
+    return found
+
+
+_BROUGHT = "# What those bring"
+BASE = requirements("base.txt")
 LISTS = ("base", "cpu", "gpu", "openmmlab", "openvino", "tensorrt", "training")
 DATA = {
     "configs": ["*.yaml", "**/*.py"],
@@ -46,7 +62,7 @@ setup(
         "": ["py.typed", "*.onnx", "*.json"],
         **{f"{PROGRAM}.{name}": patterns for name, patterns in DATA.items()},
     },
-    install_requires=BASE,
+    install_requires=ranges("base.txt"),
     extras_require={
         extra: [line for line in requirements(name) if line not in BASE]
         for extra, name in EXTRAS.items()

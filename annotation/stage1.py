@@ -36,7 +36,6 @@ from recognizer.artifacts import (
 )
 from recognizer.backends.network import ModelError
 from recognizer.config import Config
-from recognizer.movement import MovementMeter
 from recognizer.pose.estimator import open_pose_model
 from recognizer.pose.stream import estimate_poses
 from recognizer.types import FrameAccount, PoseSequence, PoseSequenceBuilder
@@ -224,7 +223,7 @@ class _PoseWorker:
         self, video: Video, report: Report, hashes: HashRecorder
     ) -> tuple[PoseSequence, FrameAccount, VideoInfo]:
         section = self._plan.config.annotation
-        builder, meter = PoseSequenceBuilder(), MovementMeter() if section.movement else None
+        builder = PoseSequenceBuilder()
         with VideoReader(
             video.path, sample_fps=section.sample_fps, threads=self._plan.threads,
             gpu=self._decoder_gpu,
@@ -234,7 +233,7 @@ class _PoseWorker:
             frames = hashes.watch(reader)
             frames = prefetch(frames, 2 * section.batch_size) if spare else frames
             for part in estimate_poses(
-                frames, self._model.for_video(), batch_size=section.batch_size, meter=meter
+                frames, self._model, batch_size=section.batch_size, movement=section.movement
             ):
                 builder.extend(part)
                 report(len(part))

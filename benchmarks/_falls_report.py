@@ -162,7 +162,8 @@ def _loudest(films):
 def intervals(held_out):
     """Return 95 % intervals of recall and of false alarms per 10 minutes over whole groups.
 
-    A group is a person who falls; few of them make a wide interval, and that is what is known.
+    A group is a person who falls. Resampling five of them gives intervals that are too narrow: the
+    exact binomial one of all events is wider.
     """
     columns = ("found", "events", "false_alarms", "normal_hours")
     counts = np.array([[one[key] for key in columns] for one in held_out], np.float64)

@@ -2,6 +2,7 @@
 
 import errno
 import logging
+import lzma
 import shutil
 import ssl
 import zipfile
@@ -24,6 +25,7 @@ MAX_BYTES = 2 * 2**30
 TIMEOUT_S = 30.0
 _ATTEMPTS = 3
 _CHUNK = 2**16
+_REDIRECTS = 5
 _LOOPBACK = "127.0.0.1"
 _BY_HAND = "or bring the file by hand into a folder of models.weights_dirs"
 
@@ -71,12 +73,11 @@ def download(url: str, path: Path, sha256_start: str | None, on_progress: OnProg
 
 
 def _receive(url: str, path: Path, on_progress: OnProgress) -> None:
-    with requests.Session() as session, path.open("wb") as file:
+    with _Session() as session, path.open("wb") as file:
         session.trust_env = urlsplit(url).hostname != _LOOPBACK  # no proxy for a local server
         session.verify = ssl.get_default_verify_paths().cafile or True
-        session.hooks["response"] = [_refuse_plain_http]
         session.headers["Accept-Encoding"] = "identity"
-        with session.get(url, stream=True, timeout=TIMEOUT_S) as response:
+        with _follow(session, url) as response:
             if response.status_code != requests.codes.ok:
                 raise ConnectionError(
                     f"{url}: status {response.status_code} {response.reason}, expected 200. "
@@ -121,17 +122,37 @@ def _body(response: Any) -> Iterator[bytes]:
         raise _BrokeOffError(str(error)) from error
 
 
-def _refuse_plain_http(response: Any, **_: Any) -> None:
-    """Refuse a redirect to plain http, except on the local server that was asked for."""
-    if not response.is_redirect:
-        return
-    target = urljoin(response.url, response.headers["Location"])
-    old, new = urlsplit(response.url), urlsplit(target)
+class _Session(requests.Session):
+    """A session that leaves redirects to ``_follow``: requests reads their bodies, of any size."""
+
+    def get_redirect_target(self, resp: requests.Response) -> None:
+        """Return no target, so that requests neither follows nor parses it."""
+
+
+def _follow(session: requests.Session, url: str) -> requests.Response:
+    """Return the response behind at most five redirects, whose bodies are not read."""
+    for _ in range(_REDIRECTS + 1):
+        response = session.get(url, stream=True, timeout=TIMEOUT_S, allow_redirects=False)
+        if not response.is_redirect:
+            return response
+        response.close()
+        url = _target(response.url, response.headers["Location"])
+    raise ConnectionError(f"{url}: more than {_REDIRECTS} redirects; {_BY_HAND}")
+
+
+def _target(url: str, location: str) -> str:
+    """Return where a redirect leads; plain http only on the local server that was asked for."""
+    try:
+        target = urljoin(url, location)
+        old, new = urlsplit(url), urlsplit(target)
+    except ValueError as error:
+        raise ConnectionError(f"{url}: redirected to {location!r:.200}: {error}") from error
     if new.scheme != "https" and (old.scheme, old.netloc) != (new.scheme, new.netloc):
         raise ConnectionError(
-            f"{response.url}: redirected to {target}; expected https. A login page of the "
+            f"{url}: redirected to {target}; expected https. A login page of the "
             "network, or a wrong models.mirror?"
         )
+    return target
 
 
 def _no_connection(url: str, error: Exception) -> str:
@@ -158,6 +179,6 @@ def read_member(archive: Path, member: str) -> bytes:
             return opened.read(infos[0])
     except (
         zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError, OSError,
-        UnicodeDecodeError,
+        UnicodeDecodeError, lzma.LZMAError,
     ) as error:  # fmt: skip
         raise ArtifactError(f"not a readable archive: {error or type(error).__name__}") from error

@@ -2,7 +2,8 @@
 
     import recognizer as rz
 
-    pose, tracker = rz.open_pose_model("rtmo-s.onnx"), rz.Tracker()
+    pose = rz.open_pose_model("rtmo-s.onnx")
+    tracker = rz.Tracker(kind=pose.kind)
     with rz.VideoReader("camera.mp4") as frames:
         for frame in frames:
             people = tracker.update(pose(frame), frame.time_s)

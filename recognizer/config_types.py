@@ -17,6 +17,8 @@ from pydantic import (
     model_validator,
 )
 
+from recognizer.names import as_on_disk
+
 PoseKind = Literal["rtmo", "topdown"]
 Unit = Annotated[float, Field(ge=0, le=1)]
 NonNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
@@ -39,7 +41,7 @@ def _to_path(value: Any, info: ValidationInfo) -> Path:
     except RuntimeError as error:
         raise ValueError(f"expected a path, got {value!r}; there is no such user") from error
     # Without "..", so that messages show a place a person would write.
-    return Path(os.path.normpath(path if folder is None else Path(folder) / path))
+    return as_on_disk(Path(os.path.normpath(path if folder is None else Path(folder) / path)))
 
 
 def _plain_name(value: str) -> str:

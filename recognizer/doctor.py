@@ -119,7 +119,7 @@ def _onnxruntime() -> Finding:
 def _onnxruntimes(name: str, here: list[str]) -> Finding:
     """Tell which of several packages that hold one module was installed last.
 
-    ``pip install recognizer[gpu]`` installs two, and that for CPUs last.
+    A second runtime that is installed over the first leaves the files of both.
     """
     both, kind = " and ".join(here), here[-1]
     if len(here) == 2 and _OWN_PROVIDER[kind] in _providers():

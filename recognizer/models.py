@@ -4,6 +4,7 @@ A name without a folder is looked for beside the shell, then where ``models.fetc
 (``weights/``), then among the classifiers that ship with the program.
 """
 
+import math
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -24,13 +25,14 @@ from recognizer.movement import MovementMeter
 from recognizer.openmmlab import find_pose_config
 from recognizer.pose.estimator import PoseModel, VideoPose
 from recognizer.pose.estimator import open_pose_model as open_network
-from recognizer.pose.stream import infer, with_movement
+from recognizer.pose.stream import check_frames, infer, require_finite, with_movement
 from recognizer.types import Frame, Image, ImageArray, Poses
 from recognizer.video.array_image import ArrayImage
 
 PathLike: TypeAlias = str | os.PathLike[str]
 Picture: TypeAlias = Frame | Image | ImageArray
 DETECTOR = "yolox_nano.onnx"
+_ADVICE = "; call reset() before another video"
 
 
 class PoseEstimator:
@@ -55,7 +57,8 @@ class PoseEstimator:
         """Forget the frames before, as for another video."""
         self._video = self.for_video()
         self._meter = MovementMeter() if self._has_movement else None
-        self._time_s: float | None = None
+        self._size_wh: tuple[int, int] | None = None
+        self._time_s = -math.inf
 
     def for_video(self) -> VideoPose:
         """Return the network alone for one video, as ``PoseModel.for_video``."""
@@ -71,10 +74,13 @@ class PoseEstimator:
         """Return the people of a picture, or of each of several, in pixels.
 
         Args:
-            images: the next frame of the video or a single picture, or a list of these.
+            images: the next frame of the video, or a single picture; or a list of frames, or one
+                of pictures.
 
         Raises:
-            ValueError: a frame that was taken before the last one, or an array of another form.
+            ValueError: a frame that was taken before the last one, whose time is not finite or
+                whose size is another; an array of another form; frames and pictures in one list.
+                The next call goes on as if this one had not been.
             ModelError: a network that gives NaN.
 
         """
@@ -84,29 +90,24 @@ class PoseEstimator:
 
     def _estimate(self, pictures: list[Picture]) -> list[Poses]:
         frames = [one for one in pictures if isinstance(one, Frame)]
-        if len(frames) < len(pictures):
-            return self._model([_image(one) for one in pictures])
-        for frame in frames:
-            self._advance(frame)
+        single = [_image(one) for one in pictures if not isinstance(one, Frame)]
+        if not frames:
+            return require_finite(self._model(single))
+        if single:
+            raise ValueError(
+                f"images: expected frames of one video or single pictures, got {len(frames)} "
+                f"frames among {len(pictures)} images; give them in two calls"
+            )
+        list(check_frames(frames, self._size_wh, self._time_s, _ADVICE))
         estimated, meter = infer(self._video, frames), self._meter
+        self._size_wh, self._time_s = frames[-1].image.size_wh, frames[-1].time_s
         if meter is None:
             return estimated
         pairs = zip(frames, estimated, strict=True)
         return [with_movement(meter, frame, poses) for frame, poses in pairs]
 
-    def _advance(self, frame: Frame) -> None:
-        before = self._time_s
-        if before is not None and frame.time_s < before:
-            raise ValueError(
-                f"frame {frame.index}: expected a time not before the last frame's ({before:g} s), "
-                f"got {frame.time_s:g} s; call reset() before another video"
-            )
-        self._time_s = frame.time_s
 
-
-def _image(picture: Picture) -> Image:
-    if isinstance(picture, Frame):
-        return picture.image
+def _image(picture: Image | ImageArray) -> Image:
     return ArrayImage(picture) if isinstance(picture, np.ndarray) else picture
 
 

@@ -1,6 +1,8 @@
 """Compare names as people read them: é is one letter, whether a system stores it as one or two."""
 
+import os
 import unicodedata
+from pathlib import Path
 
 
 def nfc(text: str) -> str:
@@ -11,3 +13,27 @@ def nfc(text: str) -> str:
 def folded(name: str) -> str:
     """Return a name so that names which differ by composition or case alone are equal."""
     return nfc(name).casefold()
+
+
+def as_on_disk(path: Path) -> Path:
+    """Return a path with its parts as the disk has them, where they differ by composition alone.
+
+    A keyboard writes Hangul composed, a folder that was copied from a Mac has it in parts. Parts
+    that are there as they are, or under several such names, or not at all, stay.
+    """
+    if str(path).isascii() or os.path.lexists(path):
+        return path
+    here = Path()
+    for part in path.parts:
+        if not (part.isascii() or os.path.lexists(here / part)):
+            part = _same_name(here, part)
+        here /= part
+    return here
+
+
+def _same_name(folder: Path, name: str) -> str:
+    try:
+        same = [other.name for other in folder.iterdir() if nfc(other.name) == nfc(name)]
+    except OSError:  # no folder, or one that may not be read: whoever opens the path tells
+        return name
+    return same[0] if len(same) == 1 else name

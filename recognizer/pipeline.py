@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, closing
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Protocol, TypeAlias
+from typing import TypeAlias
 
 from recognizer.action.classifier import Classifier
 from recognizer.action.events import EventMerger
@@ -30,8 +30,7 @@ from recognizer.config_action import ClassifierConfig
 from recognizer.config_models import PoseEstimationConfig
 from recognizer.dataset.windows import WindowCutter
 from recognizer.models import find_model, model_folders
-from recognizer.movement import MovementMeter
-from recognizer.pose.estimator import PoseModel, VideoPose, open_pose_model
+from recognizer.pose.estimator import PoseModel, PoseSource, open_pose_model
 from recognizer.pose.stream import estimate_poses
 from recognizer.tracking.online import LOOK_AHEAD_S, track_stream
 from recognizer.types import Frame, PoseSequence
@@ -44,17 +43,6 @@ __all__ = [
 ]  # fmt: skip
 
 PathLike: TypeAlias = str | os.PathLike[str]
-
-
-class PoseSource(Protocol):
-    """A pose model of which a fresh one can be had for each video, such as a ``PoseModel``.
-
-    An attribute ``kind`` (``rtmo``, ``topdown``) tells which of the tracker's thresholds fit.
-    """
-
-    def for_video(self) -> VideoPose:
-        """Return the model for one video."""
-        ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -268,9 +256,9 @@ def _find_events(
     with ExitStack() as stack:
         poses = estimate_poses(
             _frames(video, settings, stack),
-            model.for_video(),
+            model,
             batch_size=settings.batch_size,
-            meter=MovementMeter() if has_movement else None,
+            movement=has_movement,
         )
         yield from detect_events(track_stream(poses, tracking, settings.look_ahead_s), detectors)
 

@@ -22,7 +22,7 @@ SPINE: dict[str, set[str]] = {
     "installation": set(),
     "__main__": {"installation"},
     "command": {"config", "installation"},
-    "config_types": set(),
+    "config_types": {"names"},
     "config_zones": {"config_types", "names"},
     "config_action": {"config_types", "config_zones", "installation"},
     "config_models": {"config_types", "installation"},

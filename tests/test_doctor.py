@@ -87,7 +87,7 @@ def test_without_a_config_nothing_is_said_about_files(versions):
 
 
 def test_of_two_onnxruntimes_the_one_for_the_device_may_be_in_place(versions, modules):
-    """``pip install recognizer[gpu]`` installs both; what was installed last decides."""
+    """What was installed last decides."""
     versions["onnxruntime-gpu"] = "1.31.1"
     providers = ["CUDAExecutionProvider", "CPUExecutionProvider"]
     modules["onnxruntime"] = SimpleNamespace(get_available_providers=lambda: providers)

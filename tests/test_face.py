@@ -178,6 +178,53 @@ def test_a_batch_gives_what_its_frames_give(place):
     assert rz.open_pose_model("rtmo-s.onnx", movement=False)(frames[0]).movement is None
 
 
+class Spoilt:
+    """A pose model that sees one person whose score is NaN."""
+
+    def __call__(self, images, times_s=()):
+        points = np.zeros((1, 17, 2), np.float32)
+        scores, one = np.full((1, 17), np.nan, np.float32), np.ones(1, np.float32)
+        box = np.array([[0, 0, 9, 9]], np.float32)
+        return [rz.Poses(points, scores, box, one, np.array([-1])) for _ in images]
+
+    def for_video(self):
+        return self
+
+
+@pytest.mark.parametrize("shown", [picture(0), rz.Frame(rz.ArrayImage(picture(0)), 0, 0.0)])
+def test_numbers_that_are_not_finite_are_refused(shown):
+    with pytest.raises(rz.ModelError, match="not finite"):
+        rz.PoseEstimator(Spoilt(), "rtmo")(shown)
+
+
+def frame(t, time_s, image=None):
+    return rz.Frame(rz.ArrayImage(picture(t) if image is None else image), t, time_s)
+
+
+@pytest.mark.parametrize(
+    ("refused", "text"),
+    [
+        ([frame(1, 0.2), frame(2, 0.1)], r"frame 2: expected a time not before .* call reset\(\)"),
+        ([frame(1, 0.9), picture(2)], "got 1 frames among 2 images"),
+        ([frame(1, 0.9), frame(2, np.nan)], "frame 2: expected a time"),
+        (
+            [frame(1, 0.9), frame(2, 1.0, np.zeros((8, 8, 3), np.uint8))],
+            "frame 2: expected .*pixels",
+        ),
+        (frame(1, 0.9, np.zeros((8, 8, 3), np.uint8)), r"got 8x8.*call reset\(\)"),
+    ],
+    ids=["back in time", "a picture among frames", "no time", "another size", "another size alone"],
+)
+def test_frames_that_are_refused_leave_no_trace(place, refused, text):
+    pose, expected = rz.open_pose_model("rtmo-s.onnx"), rz.open_pose_model("rtmo-s.onnx")
+    pose(frame(0, 0.0)), expected(frame(0, 0.0))
+    with pytest.raises(ValueError, match=text):
+        pose(refused)
+    one, other = pose(frame(1, 0.1)), expected(frame(1, 0.1))
+    np.testing.assert_array_equal(one.keypoints, other.keypoints)
+    np.testing.assert_array_equal(one.movement, other.movement)
+
+
 def test_a_damaged_frame_is_not_measured(place):
     pose, image = rz.open_pose_model("rtmo-s.onnx"), rz.ArrayImage(picture(0))
     pose(rz.Frame(image, 0, 0.0))

@@ -220,7 +220,7 @@ def whole(place, video):
     config, folder = load_config(place, []), place.parent
     model = open_pose_model(config.models.pose_estimation, {"pose": folder / "dot.onnx"})
     with VideoReader(video) as reader:
-        poses = join_sequences(list(estimate_poses(reader, model.for_video(), batch_size=8)))
+        poses = join_sequences(list(estimate_poses(reader, model, batch_size=8)))
     tracked = track_people(poses, config.tracking.for_kind("rtmo"))
     classifier = Classifier(folder / "fight.onnx", ClassifierConfig())
     windows = list(classify_windows([tracked], classifier))

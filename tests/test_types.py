@@ -145,6 +145,7 @@ def test_time_of_a_sequence(counts, duration, period):
         ({"frame_offsets": np.array([1, 1, 2, 3])}, "a rise from 0 to 3, got 1 to 3"),
         ({"frame_offsets": np.array([0, 1, 2, 4])}, "a rise from 0 to 3, got 0 to 4"),
         ({"frame_offsets": np.array([0, 3, 2, 3])}, "a rise"),
+        ({"time_s": np.array([0.0, 0.1, 1e22])}, "within 1e10 s"),
         ({"time_s": np.array([0.0, 0.2, 0.1])}, "never fall"),
         ({"time_s": np.array([0.0, np.nan, 0.1])}, "finite"),
         ({"time_s": np.zeros(3, np.float32)}, "time_s: expected .* float64"),

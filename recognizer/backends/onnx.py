@@ -17,6 +17,7 @@ from recognizer.backends.onnx_files import check_file
 from recognizer.backends.onnx_options import ProviderChoice, choose_provider, session_options
 from recognizer.config_models import OnnxImageOptions
 from recognizer.config_types import OnnxRuntimeOptions
+from recognizer.installation import install_command
 
 _FIX_SIZES = (
     "set static_batch where only the batch is free; a network with suppression inside (rtmo) gives "
@@ -48,8 +49,7 @@ class OnnxNetwork:
     """
 
     def __init__(self, path: Path, options: OnnxRuntimeOptions, threads: int = 1) -> None:
-        import onnxruntime as ort
-
+        ort = _runtime()
         check_file(path)
         choice = choose_provider(options, threads, ort.get_available_providers())
         preload(choice.wanted, options.device)
@@ -117,6 +117,16 @@ class OnnxNetwork:
                 f"{self._path}: the run failed: {_first(error)} (it takes {wanted}; given {given})"
             ) from error
         return dict(zip(self._output_names, values, strict=True))
+
+
+def _runtime() -> Any:
+    try:
+        import onnxruntime
+    except ImportError as error:
+        raise ModelError(
+            f"ONNX Runtime, which runs .onnx files, is not installed ({error}): {install_command()}"
+        ) from error
+    return onnxruntime
 
 
 def _check_given(given: list[str], choice: ProviderChoice, device: str) -> None:

@@ -26,15 +26,22 @@ class VideoPose(Protocol):
         ...
 
 
-class PoseModel(Protocol):
+class PoseSource(Protocol):
+    """A pose model of which a fresh one can be had for each video, such as a ``PoseModel``.
+
+    An attribute ``kind`` (``rtmo``, ``topdown``) tells which of the tracker's thresholds fit.
+    """
+
+    def for_video(self) -> VideoPose:
+        """Return the model for one video, with a memory of the frames before where it has one."""
+        ...
+
+
+class PoseModel(PoseSource, Protocol):
     """Anything that sees people in images; for one thread at a time, as its buffers are reused."""
 
     def __call__(self, images: Sequence[Image]) -> list[Poses]:
         """Return the people of each image, in image pixels."""
-        ...
-
-    def for_video(self) -> VideoPose:
-        """Return the model for one video, with a memory of the frames before where it has one."""
         ...
 
 

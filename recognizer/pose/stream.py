@@ -8,25 +8,24 @@ import numpy as np
 
 from recognizer.backends.network import ModelError
 from recognizer.movement import MovementMeter, unmeasured
-from recognizer.pose.estimator import VideoPose
+from recognizer.pose.estimator import PoseSource, VideoPose
 from recognizer.types import Frame, Poses, PoseSequence, PoseSequenceBuilder
 
 
 def estimate_poses(
     frames: Iterable[Frame],
-    model: VideoPose,
+    model: PoseSource,
     *,
     batch_size: int = 1,
-    meter: MovementMeter | None = None,
+    movement: bool = True,
 ) -> Iterator[PoseSequence]:
     """Yield the people of each batch of frames, without ids.
 
     Args:
         frames: of one video, in order of time.
-        model: the pose model, fresh for this video: ``PoseModel.for_video()``.
+        model: an opened pose model; its ``for_video()`` is called once.
         batch_size: frames that the network sees at once; the last batch may hold fewer.
-        meter: measures the movement inside the people's boxes; None: it is not measured. A damaged
-            frame is not measured.
+        movement: measure the movement inside the people's boxes, but for damaged frames.
 
     Raises:
         ModelError: a network that gives NaN or infinity.
@@ -36,31 +35,49 @@ def estimate_poses(
     """
     if batch_size < 1:
         raise ValueError(f"batch_size: expected 1 or more, got {batch_size}")
-    checked = _checked(frames)
+    checked, video = check_frames(frames), model.for_video()
+    meter = MovementMeter() if movement else None
     while batch := list(islice(checked, batch_size)):
         builder = PoseSequenceBuilder()
-        for frame, poses in zip(batch, infer(model, batch), strict=True):
+        for frame, poses in zip(batch, infer(video, batch), strict=True):
             measured = poses if meter is None else with_movement(meter, frame, poses)
             builder.append(measured, frame.time_s, corrupt=frame.corrupt)
         yield builder.build(batch[0].image.size_wh)
 
 
-def _checked(frames: Iterable[Frame]) -> Iterator[Frame]:
-    size_wh, before = None, -math.inf
+def check_frames(
+    frames: Iterable[Frame],
+    size_wh: tuple[int, int] | None = None,
+    before_s: float = -math.inf,
+    advice: str = "",
+) -> Iterator[Frame]:
+    """Yield frames, each checked against the one before it.
+
+    Args:
+        frames: of one video, in order of time.
+        size_wh: width and height of the frames before, pixels; None: there are none.
+        before_s: time of the last frame before.
+        advice: what to do, for the end of a message.
+
+    Raises:
+        ValueError: times that fall or are not finite, or another picture size than that of
+            the frames before.
+
+    """
     for frame in frames:
-        if not before <= frame.time_s < math.inf:
+        if not before_s <= frame.time_s < math.inf:
             raise ValueError(
-                f"frame {frame.index}: expected a time not before the last frame's ({before:g} s), "
-                f"got {frame.time_s:g} s"
+                f"frame {frame.index}: expected a time not before the last frame's ({before_s:g} "
+                f"s), got {frame.time_s:g} s{advice}"
             )
         size_wh = size_wh or frame.image.size_wh
         if frame.image.size_wh != size_wh:
             raise ValueError(
                 f"frame {frame.index}: expected {size_wh[0]}x{size_wh[1]} pixels as in the first "
                 f"frame, got {frame.image.size_wh[0]}x{frame.image.size_wh[1]}; scale the frames "
-                "to one size"
+                f"to one size{advice}"
             )
-        before = frame.time_s
+        before_s = frame.time_s
         yield frame
 
 
@@ -78,7 +95,11 @@ def infer(model: VideoPose, batch: Sequence[Frame]) -> list[Poses]:
         ModelError: a network that gives NaN or infinity.
 
     """
-    estimated = model([frame.image for frame in batch], [frame.time_s for frame in batch])
+    return require_finite(model([one.image for one in batch], [one.time_s for one in batch]))
+
+
+def require_finite(estimated: list[Poses]) -> list[Poses]:
+    """Return poses as they are; raise ModelError where a number is NaN or infinity."""
     for poses in estimated:
         arrays = (poses.keypoints, poses.keypoint_scores, poses.boxes, poses.box_scores)
         if not all(np.isfinite(array).all() for array in arrays):

@@ -1,6 +1,7 @@
 """ONNX Runtime: every option of the guide reaches the session; nothing falls back."""
 
 import json
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -230,3 +231,9 @@ def test_a_short_batch_is_filled_for_a_network_that_insists():
     assert pad_batch(part, None) is part
     assert pad_batch(part, 4).shape == (4, 3)
     assert pad_batch(part, 4)[2:].sum() == 0
+
+
+def test_without_a_runtime_the_command_that_installs_one_is_named(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "onnxruntime", None)
+    with pytest.raises(ModelError, match=r"not installed \(.*\): make setup"):
+        OnnxNetwork(networks.rtmo(tmp_path / "m.onnx"), OnnxRuntimeOptions())

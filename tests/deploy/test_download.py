@@ -187,6 +187,27 @@ def test_a_redirect_to_what_is_not_https(tmp_path, goal):
     assert len(server.requests) == 1
 
 
+@pytest.mark.parametrize("goal", ["http://[bad", "https://[::1/x"])
+def test_a_redirect_to_no_address(tmp_path, goal):
+    answer = raw("302 Found", b"", location=goal)
+    with serving(lambda _: answer) as server, pytest.raises(ConnectionError, match="redirected"):
+        run(tmp_path, server)
+    assert left(tmp_path) == []
+
+
+def test_the_body_of_a_redirect_is_not_read(tmp_path, monkeypatch):
+    """It may be endless."""
+
+    def content(response):
+        pytest.fail(f"read the body of {response.url}")
+
+    monkeypatch.setattr(download.requests.Response, "content", property(content))
+    away = raw("302 Found", b"x" * 5000, location="/there")
+    with serving(lambda _: away, good(WEIGHTS)) as server:
+        run(tmp_path, server)
+    assert [request.path for request in server.requests] == [FILE.path, "/there"]
+
+
 def test_a_redirect_on_the_same_server(tmp_path):
     with serving(lambda _: raw("302 Found", b"", location="/there"), good(WEIGHTS)) as server:
         run(tmp_path, server)

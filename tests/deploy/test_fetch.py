@@ -288,3 +288,14 @@ def test_damaged_archives_are_refused_or_give_the_network(tmp_path):
         else:
             assert network == NETWORK[:3000]
     assert refused > 200
+
+
+def test_a_damaged_lzma_member_is_refused(tmp_path):
+    path = tmp_path / "a.zip"
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_LZMA) as archive:
+        archive.writestr("end2end.onnx", os.urandom(200))
+    data = bytearray(path.read_bytes())
+    data[60:80] = b"\xff" * 20
+    path.write_bytes(data)
+    with pytest.raises(ArtifactError, match="not a readable archive"):
+        read_member(path, "end2end.onnx")

@@ -4,7 +4,6 @@ import numpy as np
 import pytest
 
 from recognizer.backends.network import ModelError
-from recognizer.movement import MovementMeter
 from recognizer.pose.stream import estimate_poses
 from recognizer.sequences import join_sequences
 from recognizer.types import Frame
@@ -19,6 +18,9 @@ class OneWalker:
 
     def __init__(self, spoilt=()):
         self.batches, self._spoilt = [], spoilt
+
+    def for_video(self):
+        return self
 
     def __call__(self, images, times_s):
         self.batches.append(len(images))
@@ -38,7 +40,7 @@ def frames(count, corrupt=()):
 @pytest.mark.parametrize(("size", "batches"), [(1, [1] * 7), (3, [3, 3, 1]), (9, [7])])
 def test_the_size_of_a_batch_changes_nothing(size, batches):
     model = OneWalker()
-    parts = list(estimate_poses(frames(7, corrupt=[2]), model, batch_size=size))
+    parts = list(estimate_poses(frames(7, corrupt=[2]), model, batch_size=size, movement=False))
     assert model.batches == [len(part) for part in parts] == batches
     video = join_sequences(parts)
     assert video.size_wh == SIZE_WH
@@ -63,7 +65,7 @@ def test_a_batch_comes_before_the_next_frame_is_asked_for():
 
 
 def test_movement_is_measured_but_for_damaged_frames():
-    parts = estimate_poses(frames(5, corrupt=[3]), OneWalker(), batch_size=2, meter=MovementMeter())
+    parts = estimate_poses(frames(5, corrupt=[3]), OneWalker(), batch_size=2)
     measured = ~np.isnan(join_sequences(list(parts)).poses.movement).any(axis=1)
     assert measured.tolist() == [False, True, True, False, True]
 
