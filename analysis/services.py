@@ -9,9 +9,8 @@ from recognizer.backends.onnx_files import model_digest
 from recognizer.config import Config
 from recognizer.config_action import ClassifierConfig
 from recognizer.config_file import ConfigError
+from recognizer.installation import SHIPPED_MODELS
 from recognizer.scoring.ranking import Service
-
-MODELS = Path(__file__).resolve().parents[1] / "samples" / "models"
 
 
 def classifier_section(config: Config, service: Service) -> ClassifierConfig:
@@ -32,7 +31,7 @@ def classifier_path(config: Config, service: Service) -> Path:
     """
     name = classifier_section(config, service).model_path
     try:
-        return find_classifier(name, [*config.models.weights_dirs, MODELS])
+        return find_classifier(name, [*config.models.weights_dirs, SHIPPED_MODELS])
     except FileNotFoundError as error:
         wanted = ", ".join(config.inference.services)
         raise ConfigError(

@@ -25,7 +25,7 @@ from pathlib import Path, PurePosixPath
 
 import numpy as np
 
-from analysis.services import MODELS, window_plan
+from analysis.services import window_plan
 from annotation.event_curves import hours_text, rate_text
 from annotation.labels import read_segments
 from annotation.workspace import read_manifest, result_path
@@ -40,6 +40,7 @@ from recognizer.artifacts import read_poses
 from recognizer.config_action import ClassifierConfig
 from recognizer.config_file import ConfigError, load_config
 from recognizer.dataset.windows import span_of
+from recognizer.installation import SHIPPED_MODELS
 
 ROOT = Path(__file__).resolve().parents[1]
 SERVICES = ("fight", "falldown")
@@ -213,7 +214,7 @@ def confusion(args, config):
     """Return what both classifiers say of both kinds of footage."""
     models = {
         "fight": read_models(
-            "fight", group_files(args.fight_model or [str(MODELS / "fight.onnx")])
+            "fight", group_files(args.fight_model or [str(SHIPPED_MODELS / "fight.onnx")])
         ),
         "falldown": read_models("falldown", {"": args.fall_model}),
     }
@@ -246,7 +247,7 @@ def arguments():
     parser.add_argument("--events", type=Path, default=ROOT / "samples" / "falls_segments.csv")
     parser.add_argument("--fights", type=Path, help="stage-2 folder of Fight and NonFight clips")
     parser.add_argument("--fight-model", action="append", help="FILE, or GROUP=FILE for each group")
-    parser.add_argument("--fall-model", type=Path, default=MODELS / "falldown.onnx")
+    parser.add_argument("--fall-model", type=Path, default=SHIPPED_MODELS / "falldown.onnx")
     parser.add_argument("--leave-out", type=Path, help="stage-3 folder of fights with negatives")
     parser.add_argument("--setting", choices=SETTINGS, default=SETTING, help="of --leave-out")
     parser.add_argument("--config", type=Path, default=ROOT / "configs" / "config.yaml")

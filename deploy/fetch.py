@@ -14,7 +14,6 @@ import sys
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
 
 from deploy.download import OnProgress, download, read_member
 from deploy.model_zoo import HOST, OfficialFile, named, table
@@ -32,12 +31,12 @@ _STALE_S = 3600.0
 _LOG_EVERY_S = 10.0
 
 
-def fetch(config: Config, watch: Any) -> int:
+def fetch(config: Config, watch: object) -> int:
     """Fetch the files of ``models.fetch``, or list what there is; return the exit code.
 
     Args:
         config: the whole config.
-        watch: what every mode is given to show progress with inputs; this one shows bytes.
+        watch: progress display of the modes; unused, as this mode shows bytes instead.
 
     Raises:
         ConfigError: an unknown name, or no folder to put files into.
@@ -92,9 +91,10 @@ def _official(name: str) -> OfficialFile:
 
 def _place(file: OfficialFile, folders: Sequence[Path]) -> Path:
     """Return where the file is, else where it goes: the first folder that can be written to."""
-    for folder in folders:
-        if os.path.lexists(folder / file.file_name):
-            return folder / file.file_name
+    for name in (file.file_name, file.former_name):
+        for folder in folders:
+            if os.path.lexists(folder / name):
+                return folder / name
     for folder in folders:
         there = next(place for place in (folder, *folder.parents) if place.exists())
         if there.is_dir() and os.access(there, os.W_OK | os.X_OK):
@@ -161,7 +161,7 @@ def _remove_stale(folder: Path) -> None:
     """Remove what a killed run left behind: files not written to for an hour."""
     for path in (folder / SCRATCH_FOLDER).glob("*"):
         with contextlib.suppress(FileNotFoundError):
-            if time.time() - path.stat().st_mtime > _STALE_S:
+            if path.is_file() and time.time() - path.stat().st_mtime > _STALE_S:
                 path.unlink()
 
 

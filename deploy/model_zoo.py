@@ -39,8 +39,15 @@ class OfficialFile:
 
     @property
     def file_name(self) -> str:
-        """The name it is kept under: the official one, or <name>.onnx out of an archive."""
-        return self.path.rpartition("/")[2] if self.member is None else f"{self.name}.onnx"
+        """The name it is kept under: the official one; rtmo-s.onnx for rtmo-s-onnx."""
+        if self.member is None:
+            return self.path.rpartition("/")[2]
+        return f"{self.name.removesuffix('-onnx')}.onnx"
+
+    @property
+    def former_name(self) -> str:
+        """The name that earlier versions kept it under: rtmo-s-onnx.onnx for rtmo-s-onnx."""
+        return self.file_name if self.member is None else f"{self.name}.onnx"
 
     @property
     def sha256_start(self) -> str | None:
@@ -98,8 +105,11 @@ ALIASES = {
 
 
 def named(name: str) -> OfficialFile:
-    """Return the file of that name; raise KeyError with the nearest names otherwise."""
+    """Return the file of that name, typed or kept; raise KeyError with the nearest otherwise."""
     known = {**FILES, **ALIASES}
+    kept = [file for file in known.values() if file.file_name == name]
+    if kept:
+        return kept[0]
     if name.removesuffix(".onnx") in known:
         return known[name.removesuffix(".onnx")]
     near = difflib.get_close_matches(name, known, n=3, cutoff=0.5)

@@ -23,6 +23,7 @@ from recognizer.command import next_command
 from recognizer.config import Config
 from recognizer.config_file import ConfigError
 from recognizer.config_models import TensorRTPoseConfig
+from recognizer.installation import SHIPPED_MODELS
 from recognizer.model_files import fetch_hint, find_file
 
 if TYPE_CHECKING:
@@ -31,7 +32,6 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 EXIT_DONE = 0
-_SHIPPED = Path(__file__).resolve().parents[1] / "samples" / "models"  # our own classifiers
 _KEY = "models.pose_estimation.tensorrt"
 _MAX_ERRORS = 5
 _DECIMAL_MB = 1e6
@@ -116,7 +116,7 @@ def onnx_file(config: Config) -> Path:
         )
     if service != "pose":
         section = getattr(config.inference, service)
-        return find_classifier(section.model_path, [*config.models.weights_dirs, _SHIPPED])
+        return find_classifier(section.model_path, [*config.models.weights_dirs, SHIPPED_MODELS])
     name = config.models.pose_estimation.tensorrt.model_path
     if not name:
         raise ConfigError(

@@ -10,7 +10,6 @@ import logging
 import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import Any
 
 from deploy.backends import CANNOT_OPEN, Candidate, Skipped, candidates, cores, frames, report_dir
@@ -24,12 +23,12 @@ from recognizer.command import next_command
 from recognizer.config import Config
 from recognizer.config_action import DeployConfig
 from recognizer.config_file import ConfigError
+from recognizer.installation import SHIPPED_MODELS
 from recognizer.types import Image, Poses
 
 logger = logging.getLogger(__name__)
 
 EXIT_DONE, EXIT_APART = 0, 1
-_SHIPPED = Path(__file__).resolve().parents[1] / "samples" / "models"
 # How far above the threshold somebody may be missed: rounding moves scores by so much.
 _EDGES = {"fp32": 1e-3, "bf16": 0.05, "fp16": 0.02, "int8": 0.1}
 _RECTANGLE_EDGE = 0.02
@@ -286,7 +285,7 @@ def _verify_classifier(config: Config) -> int:
 
     service = config.deploy.model
     section = getattr(config.inference, service)
-    path = find_classifier(section.model_path, [*config.models.weights_dirs, _SHIPPED])
+    path = find_classifier(section.model_path, [*config.models.weights_dirs, SHIPPED_MODELS])
     members = [load_member(checkpoint) for checkpoint in checkpoint_paths(config)]
     most = max(member.features.num_person for member in members)
     samples = [*real_samples(members), *made_samples(most)]

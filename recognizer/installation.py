@@ -25,6 +25,8 @@ FILES = _PROGRAM if INSTALLED else _PACKAGE.parent
 PROJECT = Path.cwd() if INSTALLED else _PACKAGE.parent
 """The folder that the defaults of data, weights and results are in."""
 SHIPPED_CONFIG = FILES / "configs" / "config.yaml"
+SHIPPED_MODELS = FILES / "samples" / "models"
+"""The folder of the classifiers that ship with the code."""
 REQUIREMENTS = FILES / "requirements"
 COMMAND = "recognizer" if INSTALLED else "python main.py"
 """How messages call the program."""

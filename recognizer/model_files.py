@@ -7,7 +7,7 @@ from pathlib import Path
 from recognizer.installation import COMMAND
 
 # The guide's name of RTMO as ONNX, ours, and the names of the official checkpoints.
-_RTMO = re.compile(r"(end2end_|rtmo-)([tsml])(?:[-_].*)?\.(onnx|pth)")
+_RTMO = re.compile(r"(end2end_|rtmo-)([tsml])([-_].*)?\.(onnx|pth)")
 
 
 _POSE = "models.pose_estimation"
@@ -63,10 +63,13 @@ def fetch_hint(name: str, key: str) -> str:
     match = _RTMO.fullmatch(Path(name).name)
     if match is None:
         return ""
-    source, size, kind = match.groups()
-    official = f"rtmo-{size}" if kind == "pth" else f"rtmo-{size}-onnx"
-    official = f"end2end_{size}" if source == "end2end_" else official
+    source, size, rest, kind = match.groups()
+    stem = f"{source}{size}"
+    official = stem if kind == "pth" or source == "end2end_" else f"{stem}-onnx"
+    kept = Path(name).name if kind == "pth" else f"{stem}.onnx"
+    if kind == "pth" and not rest:
+        kept = "<the name it shows>"  # official checkpoints have longer names
     text = f"; {COMMAND} --mode models.fetch --set models.fetch={official} fetches it"
-    if Path(name).name != name:
-        text += f" into models.weights_dirs, then --set {key}={Path(name).name}"
+    if kept != name:
+        text += f" into models.weights_dirs, then --set {key}={kept}"
     return text

@@ -2,7 +2,6 @@
 
 import re
 import shlex
-import shutil
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +11,7 @@ import main
 from recognizer.config_file import known_keys, load_config
 from recognizer.video.writer import VideoWriter
 from tests import networks
+from tests.analysis.classifiers import place_classifier
 from tests.annotation import clips
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -204,10 +204,10 @@ def test_python_examples_are_python():
         compile(block, "example", "exec")
 
 
-def test_the_python_lines_of_the_readme_run(tmp_path, monkeypatch):
-    """The networks find a dot as one person, who keeps one id to the last frame."""
+def test_the_python_lines_of_the_readme_run(tmp_path, monkeypatch, capsys):
+    """The dot is one person, who keeps one id to the last frame; what is printed are events."""
     networks.rtmo(tmp_path / "rtmo-s.onnx", input_wh=clips.SIZE_WH)
-    shutil.copy(ROOT / "samples" / "models" / "fight.onnx", tmp_path)
+    place_classifier(tmp_path / "fight.onnx", slope=-0.5)  # 1 at the left edge, where the dot is
     width, height = 2 * clips.SIZE_WH[0], 2 * clips.SIZE_WH[1]
     with VideoWriter(tmp_path / "camera.mp4", (width, height), 20.0, crf=0) as writer:
         for t in range(60):
@@ -220,3 +220,5 @@ def test_the_python_lines_of_the_readme_run(tmp_path, monkeypatch):
     exec(block, values)
     assert values["people"].track_ids.tolist() == [1]
     assert abs(values["people"].keypoints[0, 0, 1] - (25 + 59)) <= 12
+    printed = capsys.readouterr().out
+    assert re.fullmatch(r"Fight 0\.00-3\.00 s, probability 0\.\d\d, people 1\n", printed)

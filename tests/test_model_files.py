@@ -1,5 +1,7 @@
 """A model file that is missing: the message names the mode that fetches it."""
 
+import re
+
 import pytest
 
 from annotation.workspace import find_model_file, pose_model_files
@@ -14,7 +16,25 @@ KEY = "models.pose_estimation.onnx.model_path"
 @pytest.mark.parametrize("name", [name for name in model_zoo.FILES if name.startswith("rtmo")])
 def test_every_official_rtmo_file_is_fetched_by_its_name(name):
     file = model_zoo.named(name)
-    assert f"models.fetch={name} fetches it" in fetch_hint(file.file_name, KEY)
+    assert fetch_hint(file.file_name, KEY).endswith(f"models.fetch={name} fetches it")
+
+
+@pytest.mark.parametrize("name", ["rtmo-s.onnx", "rtmo-l.onnx", "end2end_m.onnx"])
+def test_what_the_hint_fetches_is_kept_under_the_name_that_was_asked_for(name):
+    (fetched,) = re.findall(r"models\.fetch=(\S+) fetches it$", fetch_hint(name, KEY))
+    assert model_zoo.named(fetched).file_name == name
+    assert model_zoo.named(name).file_name == name
+
+
+@pytest.mark.parametrize(
+    ("name", "kept"),
+    [
+        ("rtmo-s-onnx.onnx", "rtmo-s.onnx"), ("weights/rtmo-s.onnx", "rtmo-s.onnx"),
+        ("rtmo-s_8xb32-600e.onnx", "rtmo-s.onnx"), ("rtmo-s.pth", "<the name it shows>"),
+    ],
+)  # fmt: skip
+def test_another_name_is_followed_by_the_one_to_set(name, kept):
+    assert fetch_hint(name, KEY).endswith(f" into models.weights_dirs, then --set {KEY}={kept}")
 
 
 @pytest.mark.parametrize("name", model_zoo.ALIASES)

@@ -1,12 +1,13 @@
-"""What the movement stream is told of a clip that may show a fall.
+"""Measure a clip for the movement stream of fall detection.
 
-People lose their id when they fall, so those who follow each other at one place are joined
-first. The numbers are those of the one who comes down fastest: how far the box came down and how it
-widened, the flow in it and how it settled, and from the poses how far the head came down and
-lying at the end; beside them the largest of a few over everybody. How people stood before the
-fall is left out: a model that learns from people who stand would miss those who fall out of a
-bed. Drops are downward, lengths in body sizes, times in seconds; no picture size, place or frame
-rate is among them.
+A fall often breaks a track in two: tracks that continue one another at one place are joined first.
+Most measures are those of the person with the fastest descent: descent and widening of the box,
+optical flow in the box and its decay, descent of the head, and lying at the end. The rest are
+maxima of a few measures over all people. The posture before the fall is left out: a model that
+learns from standing people would miss falls out of a bed.
+
+Drops are downward, lengths in body sizes, times in seconds; no measure depends on picture size,
+place or frame rate.
 """
 
 from typing import Any, NamedTuple
@@ -21,7 +22,7 @@ from recognizer.scoring.measures import Array, Rows, person_quantile
 from recognizer.types import MOVEMENT_NAMES, Sample
 
 _MEAN, _TRANSLATION, _LIMBS = map(MOVEMENT_NAMES.index, ("mean", "translation", "limbs"))
-# Boxes of somebody seen turned may stand still for 0.4 s: the shorter span sees a jump, the
+# Boxes of a person seen turned may stand still for 0.4 s: the shorter span sees a jump, the
 # longer one the whole fall.
 _DROP_S = (0.4, 1.0)
 # Whoever appears this soon after another was last seen, this near (body sizes), is that person.
@@ -42,7 +43,7 @@ NAMES = (*_BOX, *_FLOW, *_POSE, *_ANY)
 
 
 class _People(NamedTuple):
-    """Everybody of a clip, joined: boxes (M, T, 4), movement (M, T, 6), keypoints, scores."""
+    """All people of a clip, joined: boxes (M, T, 4), movement (M, T, 6), keypoints, scores."""
 
     boxes: Array
     movement: Array
@@ -51,7 +52,7 @@ class _People(NamedTuple):
 
 
 def measure(sample: Sample, boxes: Array, movement: Array, time_s: Array) -> Array:
-    """Return the numbers of a clip, in the order of ``NAMES``; NaN where nothing is known.
+    """Return the measures of a clip, in the order of ``NAMES``; NaN where there is no data.
 
     Args:
         sample: the clip.
@@ -79,11 +80,11 @@ def _largest(values: Array) -> float:
     return _quantile(values, 1)
 
 
-# --- who follows whom --------------------------------------------------------------
+# --- tracks that continue one another ----------------------------------------------
 
 
 def _join(sample: Sample, boxes: Array, movement: Array, time_s: Array) -> _People:
-    """Return the people of whom a box is known, those who follow each other at a place as one."""
+    """Return the people with a known box; tracks that continue one another are one person."""
     known = np.isfinite(boxes).all(axis=2)
     chains: list[list[int]] = []
     order = sorted(np.flatnonzero(known.any(axis=1)), key=lambda i: int(known[i].argmax()))
@@ -117,7 +118,7 @@ def _away(boxes: Array, known: NDArray[np.bool_], pair: tuple[int, int], time_s:
 
 
 def _one(array: NDArray[Any], known: NDArray[np.bool_], chain: list[int]) -> NDArray[Any]:
-    """Return the rows of one person who had several ids, one after the other."""
+    """Return the rows of one person with several track ids, one after the other."""
     row: NDArray[Any] = array[chain[0]].copy()
     for person in chain[1:]:
         first = int(known[person].argmax())
@@ -129,7 +130,7 @@ def _one(array: NDArray[Any], known: NDArray[np.bool_], chain: list[int]) -> NDA
 
 
 def _box_and_flow(boxes: Array, movement: Array, time_s: Array) -> Array:
-    """Return the numbers ``_BOX`` and ``_FLOW`` of one person."""
+    """Return the measures ``_BOX`` and ``_FLOW`` of one person."""
     width, height = boxes[:, 2] - boxes[:, 0], boxes[:, 3] - boxes[:, 1]
     size = np.nanmedian(np.maximum(width, height))
     top, centre = boxes[:, 1] / size, (boxes[:, 1] + boxes[:, 3]) / 2 / size
@@ -159,7 +160,7 @@ def _flow(movement: Array, dropping: NDArray[np.bool_], end: NDArray[np.bool_]) 
 def _thirds(
     present: NDArray[np.bool_], time_s: Array
 ) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
-    """Return masks of the first and the last third of the time in which somebody is there."""
+    """Return masks of the first and the last third of the time in which a person is present."""
     seen = np.flatnonzero(present)
     first, last = time_s[seen[0]], time_s[seen[-1]]
     third = (last - first) / 3
@@ -194,7 +195,7 @@ def _fastest_drop(place: Array, time_s: Array, span: float) -> tuple[float, NDAr
 
 
 def _poses(people: _People, time_s: Array, span: float) -> Array:
-    """Return the numbers ``_POSE`` of everybody, (M, 4); NaN for those without a pose."""
+    """Return the measures ``_POSE`` of all people, (M, 4); NaN without a pose."""
     rows = sample_rows(people.keypoints, people.scores, span)
     if not len(rows):
         return np.full((len(people.boxes), len(_POSE)), np.nan)

@@ -3,11 +3,14 @@
 A network may keep weights in files beside it ("external data"). ONNX Runtime 1.31 refuses such a
 file outside the model's folder itself; checked here all the same, because ``model_digest`` reads
 it too, and because ONNX Runtime 1.24 (requirements/openvino.txt) accepts it for sparse weights and
-TensorRT parses files with a reader of its own. Only the fields below are read, by the numbers of
+TensorRT parses files with a reader of its own. Offsets and lengths within such a file are not
+checked here: ONNX Runtime refuses what lies beyond its end, and TensorRT's parser is left to judge
+them alone. Only the fields below are read, by the numbers of
 ``onnx.proto``; the rest stays unparsed.
 """
 
 import hashlib
+import mmap
 import os
 from collections.abc import Iterator
 from functools import cache
@@ -25,6 +28,9 @@ from recognizer.artifacts import sha256_file
 from recognizer.backends.network import ModelError, TensorSpec
 
 _PACKAGE = "recognizer.onnx"
+_GRAPH, _INITIALIZER, _RAW_DATA = 7, 5, 9  # of Model, Graph and Tensor
+# Kinds of fields in a file, and the bytes that those of a fixed size take.
+_VARINT, _SIZED, _FIXED = 0, 2, {1: 8, 5: 4}
 # Message -> {field: (its number in onnx.proto, its type)}; bytes stand for text as well.
 _SCHEMA: dict[str, dict[str, tuple[int, str]]] = {
     "Model": {"graph": (7, "Graph"), "opset": (8, "Opset"), "metadata": (14, "Entry"),
@@ -159,7 +165,7 @@ def _parse(path: Path) -> Any:
         raise ModelError(f"{path}: expected an ONNX file, there is none")
     model = _model_class()()
     try:
-        model.ParseFromString(path.read_bytes())
+        model.ParseFromString(_read_light(path))
         if not (model.opset and any(graph.node for graph in model.graph)):
             raise DecodeError("it holds no graph")
     except DecodeError as error:
@@ -168,6 +174,75 @@ def _parse(path: Path) -> Any:
             "fetch or export it again"
         ) from error
     return model
+
+
+def _read_light(path: Path) -> bytes:
+    """Return an ONNX file without the values of its graph's weights, which are not read."""
+    if not path.stat().st_size:
+        return b""
+    with (
+        path.open("rb") as file,
+        mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data,
+        memoryview(data) as view,
+    ):
+        return _without(view, (_GRAPH, _INITIALIZER, _RAW_DATA))
+
+
+def _without(data: memoryview, field: tuple[int, ...]) -> bytes:
+    """Return a message without a field of an inner message, given by its numbers on the way.
+
+    From the first field on that is not well formed all is kept, for the parser to refuse.
+    """
+    kept, at = bytearray(), 0
+    while at < len(data) and (span := _next_field(data, at)) is not None:
+        number, start, stop = span
+        if number != field[0]:
+            kept += data[at:stop]
+        elif len(field) > 1:
+            with data[start:stop] as part:
+                inner = _without(part, field[1:])
+            kept += bytes([number << 3 | _SIZED]) + _varint_bytes(len(inner)) + inner
+        at = stop
+    kept += data[at:]
+    return bytes(kept)
+
+
+def _next_field(data: memoryview, at: int) -> tuple[int, int, int] | None:
+    """Return number, start and stop of the content of the field at a place; number 0: no bytes.
+
+    None: it is cut off, a group, or its tag is none of 32 bits.
+    """
+    tag, start = _varint(data, at)
+    size, stop = 0, start
+    if tag & 7 == _VARINT:
+        _, stop = _varint(data, start)
+    elif tag & 7 == _SIZED:
+        size, stop = _varint(data, start)
+        start = stop
+    else:
+        size = _FIXED.get(tag & 7, -1)
+    if min(size, start - at, stop) < 0 or tag >> 32 or not tag >> 3 or stop + size > len(data):
+        return None
+    return (tag >> 3 if tag & 7 == _SIZED else 0), start, stop + size
+
+
+def _varint(data: memoryview, at: int) -> tuple[int, int]:
+    """Return the number at a place and where it ends; an end of -1: it is cut off or too long."""
+    value = 0
+    for i, byte in enumerate(data[at : at + 10] if at >= 0 else b""):
+        value |= (byte & 0x7F) << 7 * i
+        if byte < 0x80:
+            return value, at + i + 1
+    return 0, -1
+
+
+def _varint_bytes(value: int) -> bytes:
+    out = bytearray()
+    while value >= 0x80:
+        out.append(value & 0x7F | 0x80)
+        value >>= 7
+    out.append(value)
+    return bytes(out)
 
 
 def _messages(message: Message) -> Iterator[Any]:

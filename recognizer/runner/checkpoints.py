@@ -131,7 +131,7 @@ def _checked(loaded: Any, path: Path) -> dict[str, Any]:
     return dict(loaded)
 
 
-# --- which file to go on from ------------------------------------------------------
+# --- weights into a model ----------------------------------------------------------
 
 
 def load_weights(
@@ -179,6 +179,9 @@ def load_weights(
 
 def _some(names: Sequence[str], most: int) -> str:
     return ", ".join(names[:most]) or "-"
+
+
+# --- which file to go on from ------------------------------------------------------
 
 
 def last_checkpoint(work_dir: Path) -> Path | None:

@@ -1,18 +1,27 @@
 """What an ONNX file may bring, seen before ONNX Runtime opens it; compared with onnx itself."""
 
+import subprocess
+import sys
+import textwrap
+from pathlib import Path
+
 import numpy as np
 import onnx
 import pytest
+from google.protobuf.message import DecodeError
 from onnx import TensorProto, helper, numpy_helper
 
 from recognizer.artifacts import sha256_file
+from recognizer.backends import onnx_files
 from recognizer.backends.network import ModelError
 from recognizer.backends.onnx import OnnxNetwork
 from recognizer.backends.onnx_files import check_file, model_digest, read_metadata
 from recognizer.config_types import OnnxRuntimeOptions
 from tests import networks
 
+ROOT = Path(__file__).resolve().parents[2]
 LEAVES = r"external data .*: expected a file in the model's own folder"
+MISSING = "its external data .* is not beside it"
 
 
 def weight(location=None, name="w", **more):
@@ -111,16 +120,22 @@ def test_external_data_that_leaves_the_folder_is_refused_wherever_it_stands(fold
 
 
 @pytest.mark.parametrize(
-    "location",
-    ["/etc/hostname", "..", "../secret.bin", "a/../../secret.bin", "a\\..\\..\\secret.bin", "",
-     "\\\\host\\share\\x", "*/_ORT_MEM_ADDR_/*", "w\n.bin", "w\0.bin", "a/b/../../../secret.bin"],
+    ("location", "reason"),
+    [
+        ("/etc/hostname", LEAVES), ("..", LEAVES), ("../secret.bin", LEAVES),
+        ("a/../../secret.bin", LEAVES), ("a/b/../../../secret.bin", LEAVES),
+        # Names of files in the folder, or the folder itself: none of them is a file there.
+        ("", MISSING), ("a", MISSING), ("a\\..\\..\\secret.bin", MISSING),
+        ("\\\\host\\share\\x", MISSING), ("*/_ORT_MEM_ADDR_/*", MISSING), ("w\n.bin", MISSING),
+        ("w\0.bin", MISSING),
+    ],
 )  # fmt: skip
-def test_names_that_lead_out_are_refused(folder, location):
+def test_names_that_lead_out_or_to_no_file_are_refused(folder, location, reason):
     (folder / "a" / "b").mkdir(parents=True)
     path = adding(folder / "m.onnx", location)
-    with pytest.raises(ModelError, match=f"{LEAVES}|is not beside it"):
+    with pytest.raises(ModelError, match=reason):
         check_file(path)
-    with pytest.raises(ModelError):
+    with pytest.raises(ModelError, match=reason):
         OnnxNetwork(path, OnnxRuntimeOptions())
 
 
@@ -255,6 +270,59 @@ def test_damaged_files_raise_nothing_else(tmp_path):
         except ModelError:
             outcomes.add("refused")
     assert outcomes == {"passed", "refused"}
+
+
+def test_weights_are_not_read_into_memory(folder):
+    large = numpy_helper.from_array(np.ones(2**24, np.float32), "w")  # 64 MB
+    large.doc_string = "stays"
+    save(folder / "m.onnx", [helper.make_node("Identity", ["x"], ["y"])], [large])
+    program = """
+        import sys
+        from pathlib import Path
+        from recognizer.backends.onnx_files import check_file, read_outputs
+
+        def peak_mb():
+            (line,) = (li for li in open("/proc/self/status") if li.startswith("VmHWM"))
+            return int(line.split()[1]) / 1024
+
+        before = peak_mb()
+        assert check_file(Path(sys.argv[1])) == ()
+        assert [value.name for value in read_outputs(Path(sys.argv[1]))] == ["y"]
+        print(peak_mb() - before)
+        """
+    command = [sys.executable, "-c", textwrap.dedent(program), folder / "m.onnx"]
+    done = subprocess.run(
+        command, cwd=ROOT, capture_output=True, text=True, timeout=60, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert float(done.stdout) < 32
+
+
+def test_leaving_weights_out_changes_nothing_else_of_a_damaged_file(tmp_path):
+    random, model = np.random.default_rng(1), onnx_files._model_class()
+    whole = np.frombuffer(networks.rtmo(tmp_path / "m.onnx").read_bytes(), np.uint8)
+    outcomes = set()
+    for number in range(400):
+        damaged = whole[: random.integers(1, len(whole)) if number % 4 == 0 else None].copy()
+        at = random.integers(0, len(damaged), random.integers(1, 6))
+        damaged[at] = random.integers(0, 256, len(at))
+        content = damaged.tobytes()
+        light = onnx_files._without(memoryview(content), (7, 5, 9))
+        expected, given = parsed(model, content), parsed(model, light)
+        assert given == expected
+        outcomes.add(expected is None)
+    assert outcomes == {True, False}
+
+
+def parsed(model, content):
+    """Return the fields of a message that are known, None for a damaged one."""
+    message = model()
+    try:
+        message.ParseFromString(content)
+    except DecodeError:
+        return None
+    message.DiscardUnknownFields()
+    return message.SerializeToString(deterministic=True)
 
 
 def test_a_field_number_that_narrow_readers_would_cut_is_refused(tmp_path):

@@ -5,11 +5,12 @@ import re
 import pytest
 
 import benchmarks.cross_confusion as cross_confusion
+from recognizer.installation import SHIPPED_MODELS
 from tests.action.moving import LOGISTIC
 from tests.annotation.real_tracks import FALLS, SAMPLES, tracks
 from tests.benchmarks.one_line import bad_folders, refusal
 
-FIGHT, FALL = (str(cross_confusion.MODELS / f"{name}.onnx") for name in ("fight", "falldown"))
+FIGHT, FALL = (str(SHIPPED_MODELS / f"{name}.onnx") for name in ("fight", "falldown"))
 EVENTS = f"video,start_s,stop_s,class\n{FALLS[0]},0.4,4,Falldown\n"
 
 

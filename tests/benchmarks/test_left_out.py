@@ -10,6 +10,7 @@ import benchmarks._left_out as left_out
 import benchmarks.cross_confusion as cross_confusion
 from recognizer.artifacts import read_poses
 from recognizer.config_file import ConfigError
+from recognizer.installation import SHIPPED_MODELS
 from tests.action.moving import LOGISTIC
 from tests.annotation.real_tracks import CLIPS, FALLS, SAMPLES, of_fights, tracks, without_pictures
 
@@ -116,7 +117,7 @@ def test_a_model_without_negatives_is_learnt_once(made, monkeypatch):
 
 
 def test_each_group_has_its_own_classifier(made):
-    shipped = str(cross_confusion.MODELS / "fight.onnx")
+    shipped = str(SHIPPED_MODELS / "fight.onnx")
     assert cross_confusion.group_files([shipped]) == {"": shipped}
     files = cross_confusion.group_files([f"Subject_1={shipped}", f"Subject_2={shipped}"])
     models = cross_confusion.read_models("fight", files)

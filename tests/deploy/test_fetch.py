@@ -63,11 +63,23 @@ def test_an_archive_leaves_the_network_and_its_digest(tmp_path):
     with serving(good(SDK)) as server:
         assert run(tmp_path, server, "tiny-onnx", "tiny-onnx") == 0
         assert run(tmp_path, server, "tiny-onnx") == 0
-    assert (tmp_path / "tiny-onnx.onnx").read_bytes() == NETWORK
-    assert left(tmp_path) == ["tiny-onnx.onnx", "tiny-onnx.onnx.sha256"]
+    assert (tmp_path / "tiny.onnx").read_bytes() == NETWORK
+    assert left(tmp_path) == ["tiny.onnx", "tiny.onnx.sha256"]
     assert len(server.requests) == 1
-    line = (tmp_path / "tiny-onnx.onnx.sha256").read_text()
-    assert line == f"{sha256_file(tmp_path / 'tiny-onnx.onnx')}  tiny-onnx.onnx\n"
+    line = (tmp_path / "tiny.onnx.sha256").read_text()
+    assert line == f"{sha256_file(tmp_path / 'tiny.onnx')}  tiny.onnx\n"
+
+
+def test_a_network_under_its_former_name_is_still_found(tmp_path, caplog):
+    caplog.set_level(logging.INFO)
+    path = tmp_path / "tiny-onnx.onnx"
+    path.write_bytes(NETWORK)
+    path.with_name("tiny-onnx.onnx.sha256").write_text(f"{sha256_file(path)}  {path.name}\n")
+    with serving(good(SDK)) as server:
+        assert run(tmp_path, server, "tiny-onnx") == 0
+    assert server.requests == []
+    assert "already there" in caplog.text
+    assert "onnx.model_path=tiny-onnx.onnx" in caplog.text
 
 
 def test_it_goes_to_the_first_folder_that_can_be_written_to(tmp_path):
@@ -194,10 +206,10 @@ def test_another_file_of_that_name_is_kept_and_refused(tmp_path):
 
 
 def test_a_network_that_nothing_vouches_for_is_refused(tmp_path):
-    path = tmp_path / "tiny-onnx.onnx"
+    path = tmp_path / "tiny.onnx"
     path.write_bytes(NETWORK)
-    beside = path.with_name("tiny-onnx.onnx.sha256")
-    for text in (None, "", "nonsense", f"{SHA256}  tiny-onnx.onnx\n"):
+    beside = path.with_name("tiny.onnx.sha256")
+    for text in (None, "", "nonsense", f"{SHA256}  tiny.onnx\n"):
         if text is not None:
             beside.write_text(text)
         with pytest.raises(ArtifactError, match="is there already"):
@@ -209,6 +221,15 @@ def test_a_folder_of_that_name(tmp_path):
     (tmp_path / FILE.file_name).mkdir()
     with pytest.raises(ArtifactError, match="neither"):
         run(tmp_path, None)
+
+
+def test_a_folder_in_the_scratch_folder_stays(tmp_path):
+    inner = tmp_path / ".scratch" / "folder"
+    inner.mkdir(parents=True)
+    os.utime(inner, (1.0, 1.0))
+    with serving(good(WEIGHTS)) as server:
+        assert run(tmp_path, server) == 0
+    assert left(tmp_path) == [".scratch", ".scratch/folder", FILE.file_name]
 
 
 # --- archives ----------------------------------------------------------------------
