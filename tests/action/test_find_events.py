@@ -119,3 +119,5 @@ def test_memory_of_a_long_event_does_not_grow():
 def test_an_event_is_one_line_of_text():
     (event,) = events_of(sliding([0.1, 0.9, 0.1], people=(3,)))
     assert str(event) == "Fight 1.00-3.00 s, probability 0.90, people 3"
+    lying = replace(event, class_name="Lying", grade="lying")
+    assert str(lying) == "Lying 1.00-3.00 s, share of time 0.90, people 3"
