@@ -24,8 +24,7 @@ from recognizer.installation import FILES
 from recognizer.model_files import fetch_hint, find_file
 from recognizer.movement import MovementMeter
 from recognizer.openmmlab import find_pose_config
-from recognizer.pose.estimator import PoseModel, VideoPose
-from recognizer.pose.estimator import open_pose_model as open_network
+from recognizer.pose.estimator import PoseModel, VideoPose, build_pose_model
 from recognizer.pose.stream import check_frames, infer, require_finite, with_movement
 from recognizer.types import Frame, Image, ImageArray, Poses
 from recognizer.video.array_image import ArrayImage
@@ -189,7 +188,7 @@ def open_with_settings(
             "detector: expected a person detector",
         )
         files["detector"] = _find(name, [file.parent, *model_folders()], expected)
-    model = open_network(settings, files, threads=threads or cores())
+    model = build_pose_model(settings, files, threads=threads or cores())
     return PoseEstimator(model, kind, movement=movement)
 
 

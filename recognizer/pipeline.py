@@ -219,7 +219,7 @@ class EventDetector:
     ) -> None:
         settings = PipelineSettings() if settings is None else settings
         self.classifier = classifier
-        self._plan = WindowPlan.of(
+        self._plan = WindowPlan.for_classifier(
             classifier,
             stride_s=settings.stride_s, min_frames=settings.min_frames, views=settings.views,
         )  # fmt: skip

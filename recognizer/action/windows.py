@@ -44,7 +44,7 @@ class WindowPlan:
     views: tuple[str, ...] = ()
 
     @classmethod
-    def of(
+    def for_classifier(
         cls,
         classifier: Classifier,
         *,
@@ -87,7 +87,7 @@ def classify_windows(
         parts: the tracked video, whole or in parts that follow each other, such as
             ``recognizer.tracking.online.track_stream`` yields.
         classifier: the trained network.
-        plan: the windows; None: as ``WindowPlan.of(classifier)``.
+        plan: the windows; None: as ``WindowPlan.for_classifier(classifier)``.
         scoring: how people are ranked; None: by the default weights.
 
     Raises:
@@ -95,7 +95,7 @@ def classify_windows(
         ModelError: a classifier that gives no numbers.
 
     """
-    plan = WindowPlan.of(classifier) if plan is None else plan
+    plan = WindowPlan.for_classifier(classifier) if plan is None else plan
     scoring = ScoringConfig() if scoring is None else scoring
     cutter = WindowCutter(plan.length_s, plan.stride_s)
     for part in parts_of(parts):
