@@ -68,7 +68,7 @@ def window_plan(config: Config, classifier: Classifier) -> WindowPlan:
     """
     inference = config.inference
     try:
-        return WindowPlan.of(
+        return WindowPlan.for_classifier(
             classifier,
             stride_s=inference.stride_s,
             min_frames=config.dataset.min_frames,

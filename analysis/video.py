@@ -14,7 +14,7 @@ from annotation.visualize import SourceVideoError, pictures_of, sample_fps_of, w
 from annotation.workers import Report, StopRunError
 from annotation.workspace import Outcome, State, result_path
 from recognizer.action.classifier import Classifier
-from recognizer.action.events import find_events
+from recognizer.action.events import merge_to_events
 from recognizer.action.results import Window
 from recognizer.action.windows import classify_windows
 from recognizer.artifacts import POSE_SCHEMA, ArtifactError, read_npz_meta, read_poses
@@ -198,7 +198,7 @@ class VideoWorker:
                 windows = before.windows
             else:
                 windows = self._windows(sequence, classifier, report)
-            events = find_events(windows, facts["classes"], rules)
+            events = merge_to_events(windows, facts["classes"], rules)
             result = ServiceResult(facts, rules, windows, events)
             if service == "falldown":
                 lying = lying_rules(plan.config)

@@ -36,7 +36,7 @@ from recognizer.artifacts import (
 )
 from recognizer.backends.network import ModelError
 from recognizer.config import Config
-from recognizer.pose.estimator import open_pose_model
+from recognizer.pose.estimator import build_pose_model
 from recognizer.pose.stream import estimate_poses
 from recognizer.types import FrameAccount, PoseSequence, PoseSequenceBuilder
 from recognizer.video.hashes import HashRecorder
@@ -192,7 +192,7 @@ class _PoseWorker:
         self._plan = plan
         pose = plan.config.models.pose_estimation
         self._decoder_gpu = decoder_gpu(plan.config, plan.gpu)
-        self._model = open_pose_model(pose, plan.files, threads=plan.threads, gpu=plan.gpu)
+        self._model = build_pose_model(pose, plan.files, threads=plan.threads, gpu=plan.gpu)
 
     def __call__(self, video: Video, report: Report) -> Outcome:
         hashes = HashRecorder()

@@ -82,13 +82,13 @@ def rtmlib_model(path, threads):
 def ours(path, threads, size_wh, **options):
     """Return our model of a file."""
     from recognizer.config_models import OnnxPoseConfig, PoseEstimationConfig
-    from recognizer.pose.estimator import open_pose_model
+    from recognizer.pose.estimator import build_pose_model
 
     section = OnnxPoseConfig(
         model_input_size=size_wh, score_threshold=SCORE, nms_threshold=NMS, threads=threads,
         **options,
     )  # fmt: skip
-    return open_pose_model(PoseEstimationConfig(kind="rtmo", onnx=section), {"pose": path})
+    return build_pose_model(PoseEstimationConfig(kind="rtmo", onnx=section), {"pose": path})
 
 
 def contenders(path, threads, frames):

@@ -21,7 +21,7 @@ from benchmarks._command import Parser, existing_folder, one_line_errors, positi
 from benchmarks._needs import need
 from recognizer.config_file import load_config
 from recognizer.movement import MovementMeter
-from recognizer.pose.estimator import open_pose_model
+from recognizer.pose.estimator import build_pose_model
 from recognizer.video.reader import VideoReader
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -40,7 +40,7 @@ def open_mode(selective, turned, overrides):
         [*overrides, f"models.pose_estimation.topdown.selective={selective}",
          f"models.pose_estimation.topdown.turned={turned}"],
     )  # fmt: skip
-    model = open_pose_model(config.models.pose_estimation, pose_model_files(config))
+    model = build_pose_model(config.models.pose_estimation, pose_model_files(config))
     return model, config.annotation.batch_size
 
 

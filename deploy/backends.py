@@ -18,7 +18,7 @@ from recognizer.config import Config
 from recognizer.config_models import PoseEstimationConfig
 from recognizer.model_files import fetch_hint, find_file
 from recognizer.openmmlab import find_pose_config
-from recognizer.pose.estimator import PoseModel, open_pose_model
+from recognizer.pose.estimator import PoseModel, build_pose_model
 from recognizer.types import Image
 
 _KEY = "models.pose_estimation"
@@ -36,7 +36,7 @@ class Candidate:
     Attributes:
         name: for a table, such as ``onnx cpu fp16``.
         settings: the config's section, made to run this one.
-        files: by role, as ``open_pose_model`` wants them.
+        files: by role, as ``build_pose_model`` wants them.
         precision: fp32, fp16, bf16 or int8.
 
     """
@@ -48,7 +48,7 @@ class Candidate:
 
     def open(self, threads: int) -> PoseModel:
         """Return the model; raise one of ``CANNOT_OPEN`` where it cannot run here."""
-        return open_pose_model(self.settings, self.files, threads=threads)
+        return build_pose_model(self.settings, self.files, threads=threads)
 
     def changes(self, config: Config) -> dict[str, Any]:
         """Return the config keys that make stage 1 run this backend, with their values.

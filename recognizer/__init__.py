@@ -27,8 +27,11 @@ if TYPE_CHECKING:  # for type checkers and editors; _HOMES has the same names
     from recognizer.artifacts import ArtifactError as ArtifactError
     from recognizer.backends.network import ModelError as ModelError
     from recognizer.config import Config as Config
+    from recognizer.config import ScoringConfig as ScoringConfig
+    from recognizer.config import TrackingConfig as TrackingConfig
     from recognizer.config_file import ConfigError as ConfigError
     from recognizer.config_file import load_config as load_config
+    from recognizer.config_models import PoseEstimationConfig as PoseEstimationConfig
     from recognizer.dataset.samples import build_sample as build_sample
     from recognizer.dataset.windows import plan_windows as plan_windows
     from recognizer.dataset.windows import slice_sequence as slice_sequence
@@ -74,8 +77,9 @@ _NAMES = {  # module -> its public names
     "action.windows": "WindowPlan classify_windows",
     "artifacts": "ArtifactError",
     "backends.network": "ModelError",
-    "config": "Config",
+    "config": "Config ScoringConfig TrackingConfig",
     "config_file": "ConfigError load_config",
+    "config_models": "PoseEstimationConfig",
     "dataset.samples": "build_sample",
     "dataset.windows": "plan_windows slice_sequence",
     "draw": "color_of draw_caption draw_people draw_skeleton",
@@ -97,13 +101,15 @@ _HOMES = {name: module for module, names in _NAMES.items() for name in names.spl
 __all__ = ["__version__", *_HOMES]
 
 
-def __getattr__(name: str) -> Any:
-    """Import a public name when it is first used (PEP 562)."""
-    if name not in _HOMES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    value = getattr(importlib.import_module(f"{__name__}.{_HOMES[name]}"), name)
-    globals()[name] = value
-    return value
+if not TYPE_CHECKING:  # a type checker would take every name for one of this module
+
+    def __getattr__(name: str) -> Any:
+        """Import a public name when it is first used (PEP 562)."""
+        if name not in _HOMES:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        value = getattr(importlib.import_module(f"{__name__}.{_HOMES[name]}"), name)
+        globals()[name] = value
+        return value
 
 
 def __dir__() -> list[str]:

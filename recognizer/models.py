@@ -8,9 +8,10 @@ import math
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TypeAlias, overload
+from typing import Any, TypeAlias, TypeVar, overload
 
 import numpy as np
+from pydantic import ValidationError
 
 from recognizer.action.classifier import Classifier
 from recognizer.backends.engine_cache import SUFFIXES as ENGINES
@@ -18,19 +19,19 @@ from recognizer.backends.network import ModelError
 from recognizer.backends.pose_kind import read_kind
 from recognizer.config_action import ClassifierConfig
 from recognizer.config_models import ModelsConfig, PoseEstimationConfig
-from recognizer.config_types import PoseKind
+from recognizer.config_types import PoseKind, Section
 from recognizer.installation import FILES
-from recognizer.model_files import fetch_hint
+from recognizer.model_files import fetch_hint, find_file
 from recognizer.movement import MovementMeter
 from recognizer.openmmlab import find_pose_config
-from recognizer.pose.estimator import PoseModel, VideoPose
-from recognizer.pose.estimator import open_pose_model as open_network
+from recognizer.pose.estimator import PoseModel, VideoPose, build_pose_model
 from recognizer.pose.stream import check_frames, infer, require_finite, with_movement
 from recognizer.types import Frame, Image, ImageArray, Poses
 from recognizer.video.array_image import ArrayImage
 
 PathLike: TypeAlias = str | os.PathLike[str]
 Picture: TypeAlias = Frame | Image | ImageArray
+_Section = TypeVar("_Section", bound=Section)
 DETECTOR = "yolox_nano.onnx"
 _ADVICE = "; call reset() before another video"
 
@@ -125,7 +126,8 @@ def open_pose_model(
     Args:
         path: RTMO or a top-down network: ``.onnx`` (ONNX Runtime), an engine (TensorRT) or, with
             ``config``, ``.pth`` (torch).
-        detector: the person detector in front of a top-down network; not used by RTMO.
+        detector: the person detector in front of a top-down network, looked for beside that too;
+            not used by RTMO.
         config: the mmpose config of a ``.pth``.
         device: ``cpu`` or ``cuda:N``; None: ``cpu``, for an engine ``cuda:0``.
         threads: CPU threads; None: one for each core of this process.
@@ -137,31 +139,75 @@ def open_pose_model(
         ValueError: a device that is neither ``cpu`` nor ``cuda:N``.
 
     """
+    given = Path(path)
+    mode = _mode(given, "onnx")
+    device = device or ("cuda:0" if mode == "tensorrt" else "cpu")
+    own = {"device": device}
+    seen = {"model_path": str(detector), **(own if mode != "pth" else {})}
+    if mode == "pth" and config is not None:
+        own["config_file"] = str(config)
+    values = {"inference_mode": mode, mode: own, "topdown": {"detector": seen}}
+    settings = _validated(PoseEstimationConfig, values)
+    return open_with_settings(path, settings, threads=threads, movement=movement)
+
+
+def open_with_settings(
+    path: PathLike,
+    settings: PoseEstimationConfig,
+    *,
+    threads: int | None = None,
+    movement: bool = True,
+) -> PoseEstimator:
+    """Open a pose network as ``open_pose_model``, run as a config's section says.
+
+    Args:
+        path: as of ``open_pose_model``.
+        settings: the section; the files that it names are the detector's and, for a ``.pth``, the
+            config's. An engine is run by TensorRT and a ``.pth`` by torch, whatever it says.
+        threads: as of ``open_pose_model``; used where the section says ``auto``.
+        movement: as of ``PoseEstimator``.
+
+    Raises:
+        FileNotFoundError, ModelError: as ``open_pose_model``.
+
+    """
     file = find_model(path, "pose: expected a pose network")
-    files, settings = {"pose": file}, _settings(file, device)
+    settings = settings.model_copy(update={"inference_mode": _mode(file, settings.inference_mode)})
+    files = {"pose": file}
     if settings.inference_mode == "pth":
-        if config is None:
+        if not settings.pth.config_file:
             raise ModelError(
                 f"{file}: a checkpoint runs by its mmpose config, got none; give config=<file>, or "
                 "an ONNX file that --mode deploy.export makes of it"
             )
-        files["config"] = find_pose_config(str(config))
+        files["config"] = find_pose_config(settings.pth.config_file)
     kind = read_kind(settings, files)
     if kind == "topdown":
-        files["detector"] = find_model(detector, "detector: expected a person detector")
-    model = open_network(settings, files, threads=_cores() if threads is None else threads)
+        name, expected = (
+            settings.topdown.detector.model_path,
+            "detector: expected a person detector",
+        )
+        files["detector"] = _find(name, [file.parent, *model_folders()], expected)
+    model = build_pose_model(settings, files, threads=threads or cores())
     return PoseEstimator(model, kind, movement=movement)
 
 
-def _settings(file: Path, device: str | None) -> PoseEstimationConfig:
+def _mode(file: Path, otherwise: str) -> str:
+    """Return what runs a file: its suffix decides, for an ONNX file ``otherwise``."""
     if file.suffix in ENGINES:
-        mode, device = "tensorrt", device or "cuda:0"
-    else:
-        mode, device = "pth" if file.suffix == ".pth" else "onnx", device or "cpu"
-    detector = {"device": device} if mode != "pth" else {}
-    return PoseEstimationConfig.model_validate(
-        {"inference_mode": mode, mode: {"device": device}, "topdown": {"detector": detector}}
-    )
+        return "tensorrt"
+    if file.suffix == ".pth":
+        return "pth"
+    return "onnx" if otherwise == "pth" else otherwise
+
+
+def _validated(section: type[_Section], values: dict[str, Any]) -> _Section:
+    try:
+        return section.model_validate(values)
+    except ValidationError as error:
+        problem = error.errors(include_url=False)[0]
+        key, text = problem["loc"][-1], problem["msg"].removeprefix("Value error, ")
+        raise ValueError(f"{key}: {text}, got {problem['input']!r}") from None
 
 
 def open_classifier(
@@ -183,10 +229,10 @@ def open_classifier(
         FileNotFoundError, ModelError, ValueError: as ``open_pose_model``.
 
     """
-    section = ClassifierConfig.model_validate(
-        {"model_path": str(path), "threshold": threshold, "device": device}
-    )
-    return Classifier(find_model(path), section, _cores() if threads is None else threads)
+    values = {"model_path": str(path), "threshold": threshold, "device": device}
+    section = _validated(ClassifierConfig, values)
+    file = find_model(path, "expected a classifier file")
+    return Classifier(file, section, threads or cores())
 
 
 def model_folders() -> list[Path]:
@@ -205,17 +251,17 @@ def find_model(path: PathLike, expected: str = "expected a network") -> Path:
         FileNotFoundError: there is none; the message lists where it was looked for.
 
     """
-    named = Path(path).expanduser()
-    places = [named]
-    if not named.is_absolute():
-        places += [folder / named for folder in model_folders()]
-    for place in places:
-        if place.is_file():
-            return place.absolute()
-    looked = ", ".join(str(place.absolute()) for place in places)
-    hint = fetch_hint(str(path), "models.pose_estimation.onnx.model_path")
-    raise FileNotFoundError(f"{expected} {str(path)!r}, found none at {looked}{hint}")
+    return _find(str(path), model_folders(), expected)
 
 
-def _cores() -> int:
+def _find(name: str, folders: Sequence[Path], expected: str) -> Path:
+    try:
+        return find_file(name, folders)
+    except FileNotFoundError as error:
+        hint = fetch_hint(name, "models.pose_estimation.onnx.model_path")
+        raise FileNotFoundError(f"{expected} {name!r}, found none at {error}{hint}") from error
+
+
+def cores() -> int:
+    """Return how many CPU cores this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 1

@@ -13,25 +13,28 @@ ahead. With an infinite look-ahead both are equal. Who lies for long, and zones,
 analysis alone: that needs the whole video.
 """
 
+import math
 import os
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, closing
 from dataclasses import dataclass, field, replace
+from numbers import Integral, Real
 from pathlib import Path
 from typing import TypeAlias
 
 from recognizer.action.classifier import Classifier
 from recognizer.action.events import EventMerger
 from recognizer.action.results import Event, Person, Window
+from recognizer.action.views import require_views
 from recognizer.action.windows import MIN_FRAMES, WindowPlan, classify_window
-from recognizer.backends.pose_kind import read_kind
 from recognizer.config import Config, ScoringConfig, TrackingConfig
-from recognizer.config_action import ClassifierConfig
 from recognizer.config_models import PoseEstimationConfig
+from recognizer.config_types import PoseKind
 from recognizer.dataset.windows import WindowCutter
-from recognizer.models import find_model, model_folders
-from recognizer.pose.estimator import PoseModel, PoseSource, open_pose_model
+from recognizer.models import cores, open_classifier, open_with_settings
+from recognizer.pose.estimator import PoseSource
 from recognizer.pose.stream import estimate_poses
+from recognizer.sequences import parts_of
 from recognizer.tracking.online import LOOK_AHEAD_S, track_stream
 from recognizer.types import Frame, PoseSequence
 from recognizer.video.prefetch import prefetch
@@ -43,6 +46,13 @@ __all__ = [
 ]  # fmt: skip
 
 PathLike: TypeAlias = str | os.PathLike[str]
+# Of the numbers in PipelineSettings: the smallest, which are whole, which may be None.
+_LEAST = {
+    "stride_s": 0.02, "min_frames": 1, "threshold": 0, "merge_gap_s": 0, "min_event_s": 0,
+    "look_ahead_s": 0, "batch_size": 1, "sample_fps": 0, "threads": 1,
+}  # fmt: skip
+_WHOLE = {"min_frames", "batch_size", "threads"}
+_OPTIONAL = {"stride_s", "threshold", "sample_fps", "threads"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,7 +60,8 @@ class PipelineSettings:
     """How events are found in a video; the defaults are those of configs/config.yaml.
 
     Attributes:
-        pose: how a pose network that is given as a file is run.
+        pose: how a pose network that is given as a file is run. An engine is run by TensorRT and
+            a ``.pth`` by torch, whatever it says.
         tracking: how people keep their ids.
         scoring: how people are ranked.
         stride_s: from one window to the next, seconds; None: half a window.
@@ -59,14 +70,16 @@ class PipelineSettings:
         threshold: probability from which a window counts; None: the one in the classifier's file.
         merge_gap_s: windows above the threshold at most this far apart are one event, seconds.
         min_event_s: shorter events are dropped, seconds.
-        look_ahead_s: how far ahead tracks are known, seconds; events come so much later.
-            Infinity: the whole video, with its poses in memory.
+        look_ahead_s: how far ahead tracks are known, seconds; events come so much later, and up
+            to 0.5 s more. Infinity: the whole video, with its poses in memory.
         batch_size: frames that the pose network sees at once; for a live camera, 1.
-        sample_fps: frames per second that are looked at; None: all.
-        threads: of the decoder and the pose network; from 2 on, decoding runs beside the network.
+        sample_fps: frames per second that are looked at; None: all. For files only: frames that
+            are given are all looked at.
+        threads: of the decoder and the networks; from 2 on, decoding runs beside the pose network.
+            None: one for each core of this process.
 
     Raises:
-        ValueError: a number out of its range.
+        ValueError: a number out of its range, or an unknown view.
 
     """
 
@@ -82,20 +95,22 @@ class PipelineSettings:
     look_ahead_s: float = LOOK_AHEAD_S
     batch_size: int = 8
     sample_fps: float | None = None
-    threads: int = 1
+    threads: int | None = None
 
     def __post_init__(self) -> None:
         """Check what no stage checks before its first frame."""
-        limits = {
-            "stride_s": 0.02, "min_frames": 1, "threshold": 0, "merge_gap_s": 0, "min_event_s": 0,
-            "look_ahead_s": 0, "batch_size": 1, "threads": 1,
-        }  # fmt: skip
-        for name, least in limits.items():
-            value = getattr(self, name)
-            if value is not None and not value >= least:
-                raise ValueError(f"{name}: expected {least} or more, got {value}")
+        for name, least in _LEAST.items():
+            value, whole = getattr(self, name), name in _WHOLE
+            if value is None and name in _OPTIONAL:
+                continue
+            if not isinstance(value, Integral if whole else Real) or not float(value) >= least:
+                number = "a whole number of" if whole else "a number of"
+                raise ValueError(f"{name}: expected {number} {least} or more, got {value!r}")
         if self.threshold is not None and self.threshold > 1:
             raise ValueError(f"threshold: expected at most 1, got {self.threshold}")
+        if self.sample_fps is not None and not 0 < self.sample_fps < math.inf:
+            raise ValueError(f"sample_fps: expected above 0 and finite, got {self.sample_fps}")
+        require_views(self.views)
 
     @classmethod
     def from_config(cls, config: Config) -> "PipelineSettings":
@@ -117,7 +132,7 @@ class PipelineSettings:
 
 def find_events(
     video: PathLike | Iterable[Frame],
-    *classifiers: PathLike | Classifier,
+    *classifiers: PathLike | Classifier | Sequence[PathLike | Classifier],
     pose: PathLike | PoseSource,
     settings: PipelineSettings | None = None,
 ) -> Iterator[Event]:
@@ -127,9 +142,10 @@ def find_events(
 
     Args:
         video: a file, or frames of one camera in order of time.
-        classifiers: classifier files (``.onnx``) or opened ones; each is asked for its own events.
-        pose: the pose network's file (``.onnx``), or an opened model. A top-down network's file
-            needs the detector that ``settings.pose`` names, beside it or beside the shell.
+        classifiers: classifier files (``.onnx``) or opened ones, or a list of them; each is asked
+            for its own events.
+        pose: the pose network's file, or an opened model. A top-down network's file needs the
+            detector that ``settings.pose`` names.
         settings: None: the defaults.
 
     Yields:
@@ -144,15 +160,24 @@ def find_events(
 
     """
     settings = PipelineSettings() if settings is None else settings
-    if not classifiers:
+    given = [one for group in classifiers for one in _listed(group)]
+    if not given:
         raise ValueError("classifiers: expected one or more classifier files, got none")
-    detectors = [EventDetector(_classifier(one, settings), settings) for one in classifiers]
-    model = _pose_model(pose, settings) if isinstance(pose, str | os.PathLike) else pose
+    opened = [
+        one if isinstance(one, Classifier) else open_classifier(one, threads=settings.threads)
+        for one in given
+    ]
+    detectors = [EventDetector(one, settings) for one in opened]
+    model = (
+        open_with_settings(pose, settings.pose, threads=settings.threads)
+        if isinstance(pose, str | os.PathLike)
+        else pose
+    )
     return _find_events(video, detectors, model, settings)
 
 
 def detect_events(
-    tracked: Iterable[PoseSequence], detectors: Iterable["EventDetector"]
+    tracked: PoseSequence | Iterable[PoseSequence], detectors: Iterable["EventDetector"]
 ) -> Iterator[Event]:
     """Yield the events of a tracked video; every detector is asked for each part in turn.
 
@@ -166,7 +191,7 @@ def detect_events(
 
     """
     detectors = list(detectors)
-    for part in tracked:
+    for part in parts_of(tracked):
         for detector in detectors:
             yield from detector.update(part)
     for detector in detectors:
@@ -194,7 +219,7 @@ class EventDetector:
     ) -> None:
         settings = PipelineSettings() if settings is None else settings
         self.classifier = classifier
-        self._plan = WindowPlan.of(
+        self._plan = WindowPlan.for_classifier(
             classifier,
             stride_s=settings.stride_s, min_frames=settings.min_frames, views=settings.views,
         )  # fmt: skip
@@ -252,7 +277,7 @@ def _find_events(
     settings: PipelineSettings,
 ) -> Iterator[Event]:
     has_movement = any(one.classifier.facts.movement is not None for one in detectors)
-    tracking = settings.tracking.for_kind(getattr(model, "kind", "rtmo"))
+    kind: PoseKind = getattr(model, "kind", "rtmo")
     with ExitStack() as stack:
         poses = estimate_poses(
             _frames(video, settings, stack),
@@ -260,7 +285,8 @@ def _find_events(
             batch_size=settings.batch_size,
             movement=has_movement,
         )
-        yield from detect_events(track_stream(poses, tracking, settings.look_ahead_s), detectors)
+        tracked = track_stream(poses, settings.tracking, settings.look_ahead_s, kind=kind)
+        yield from detect_events(tracked, detectors)
 
 
 def _frames(
@@ -268,32 +294,15 @@ def _frames(
 ) -> Iterable[Frame]:
     if not isinstance(video, str | os.PathLike):
         return video
-    reader = VideoReader(Path(video), sample_fps=settings.sample_fps, threads=settings.threads)
+    threads = settings.threads or cores()
+    reader = VideoReader(Path(video), sample_fps=settings.sample_fps, threads=threads)
     stack.enter_context(reader)
-    if settings.threads == 1:
+    if threads == 1:
         return reader
     return stack.enter_context(closing(prefetch(reader, 2 * settings.batch_size)))
 
 
-def _classifier(given: PathLike | Classifier, settings: PipelineSettings) -> Classifier:
-    if isinstance(given, Classifier):
-        return given
-    section = ClassifierConfig(model_path=str(given))
-    return Classifier.open(section, model_folders(), settings.threads)
-
-
-def _pose_model(given: PathLike, settings: PipelineSettings) -> PoseModel:
-    file = find_model(given, "pose: expected a pose network")
-    files = {"pose": file}
-    if read_kind(settings.pose, files) == "topdown":
-        name = Path(settings.pose.topdown.detector.model_path).expanduser()
-        places = [name, *(folder / name for folder in (file.parent, *model_folders()))]
-        detector = next((place for place in places if place.is_file()), None)
-        if detector is None:
-            looked = ", ".join(str(place.absolute()) for place in places)
-            raise FileNotFoundError(
-                f"pose: {file} sees one person at a time and needs a person detector; found none "
-                f"at {looked}; put one there, or name it in settings.pose.topdown.detector"
-            )
-        files["detector"] = detector
-    return open_pose_model(settings.pose, files, threads=settings.threads)
+def _listed(
+    given: PathLike | Classifier | Sequence[PathLike | Classifier],
+) -> Sequence[PathLike | Classifier]:
+    return [given] if isinstance(given, str | os.PathLike | Classifier) else given

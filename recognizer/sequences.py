@@ -1,10 +1,15 @@
 """Parts of pose sequences: some of the frames, and several parts as one."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 
 from recognizer.types import Poses, PoseSequence
+
+
+def parts_of(video: PoseSequence | Iterable[PoseSequence]) -> Iterable[PoseSequence]:
+    """Return the parts of a video; one that is whole is its only part."""
+    return [video] if isinstance(video, PoseSequence) else video
 
 
 def slice_frames(sequence: PoseSequence, first: int, stop: int) -> PoseSequence:

@@ -61,12 +61,16 @@ def test_every_public_name_is_there_with_a_docstring_of_its_own(name):
 
 def test_type_checkers_are_told_the_same_names():
     tree = ast.parse((ROOT / "recognizer" / "__init__.py").read_text(encoding="utf-8"))
-    (block,) = (node for node in tree.body if isinstance(node, ast.If))
+    block, lazy = (node for node in tree.body if isinstance(node, ast.If))
     told = {
         alias.asname: f"{line.module}.{alias.name}"
         for line in block.body if isinstance(line, ast.ImportFrom) for alias in line.names
     }  # fmt: skip
     assert told == {name: f"recognizer.{home}.{name}" for name, home in rz._HOMES.items()}
+    # With it, they would take rz.VideoRaeder for a name as well.
+    assert ast.unparse(lazy.test) == "not TYPE_CHECKING"
+    assert [node.name for node in lazy.body] == ["__getattr__"]
+    assert "__getattr__" not in {getattr(node, "name", "") for node in tree.body}
 
 
 def test_a_star_import_brings_all_and_another_name_is_an_error():
@@ -263,8 +267,44 @@ def test_what_a_file_is_decides_what_it_needs(place):
     (place / "trained.pth").write_bytes(b"weights")
     with pytest.raises(rz.ModelError, match="got none; give config=<file>"):
         rz.open_pose_model("trained.pth")
-    with pytest.raises(ValueError, match="expected cpu or cuda:N"):
-        rz.open_pose_model("rtmo-s.onnx", device="gpu")
+    for refused in (rz.open_pose_model, rz.open_classifier):
+        with pytest.raises(ValueError, match=r"^device: expected cpu or cuda:N.*, got 'gpu'$"):
+            refused("rtmo-s.onnx", device="gpu")
+
+
+@pytest.mark.parametrize(("kind", "people"), [("rtmo", 0), ("topdown", 1)])
+def test_every_way_of_tracking_takes_the_thresholds_of_the_network(kind, people):
+    """A score of 0.4 is a person for a top-down network, too little for a newcomer of RTMO."""
+    one, score = np.ones((1, 17, 2), np.float32), np.full(1, 0.4, np.float32)
+    builder, box = rz.PoseSequenceBuilder(), np.array([[10, 10, 50, 90]], np.float32)
+    for t in range(10):
+        poses = rz.Poses(40 * one, 0.4 * one[..., 0], box, score, np.array([-1]))
+        builder.append(poses, t / 10)
+    sequence = builder.build(SIZE_WH)
+    (streamed,) = rz.track_stream(sequence, kind=kind)
+    (configured,) = rz.track_stream([sequence], rz.TrackingConfig(), kind=kind)
+    for tracked in (streamed, configured, rz.track_people(sequence, kind=kind)):
+        assert len(set(tracked.poses.track_ids.tolist()) - {-1}) == people
+
+
+def test_the_stages_are_chained_by_public_names(place):
+    """Windows by hand are those that find_events judges, and its settings take public values."""
+    pose, classifier = rz.open_pose_model("rtmo-s.onnx"), rz.open_classifier("fight.onnx")
+    with rz.VideoReader("camera.mp4") as frames:
+        parts = rz.estimate_poses(frames, pose, batch_size=5)
+        tracked = list(rz.track_stream(parts, rz.TrackingConfig(), kind=pose.kind))
+    windows = list(rz.classify_windows(tracked, classifier, scoring=rz.ScoringConfig()))
+    assert windows[0].state == "judged"
+    (part,) = tracked
+    assert list(rz.classify_windows(part, classifier)) == windows
+    settings = rz.PipelineSettings(
+        pose=rz.PoseEstimationConfig(), tracking=rz.TrackingConfig(), scoring=rz.ScoringConfig(),
+        threshold=0.0,
+    )  # fmt: skip
+    (event,) = rz.find_events("camera.mp4", [classifier], pose=pose, settings=settings)
+    assert event.peak_probability == max(window.probabilities["Fight"] for window in windows)
+    (again,) = rz.detect_events(part, [rz.EventDetector(classifier, settings)])
+    assert again == event
 
 
 def test_the_trackers_thresholds_fit_the_network():

@@ -242,11 +242,11 @@ def timed(given: Given, config: Config, network: str) -> dict[str, Any]:
 
     """
     from annotation.workspace import pose_model_files
-    from recognizer.pose.estimator import open_pose_model
+    from recognizer.pose.estimator import build_pose_model
 
     start = time.perf_counter()
     files = pose_model_files(config)
-    model = open_pose_model(config.models.pose_estimation, files, threads=cores())
+    model = build_pose_model(config.models.pose_estimation, files, threads=cores())
     images = pictures(given, 2 if given.tiny else 16)
     poses = model(images)
     found: dict[str, Any] = {"open_s": time.perf_counter() - start}

@@ -19,7 +19,7 @@ import numpy as np
 from annotation.pose_kind import pose_settings
 from annotation.workspace import pose_model_files
 from recognizer.config import Config
-from recognizer.pose.estimator import open_pose_model
+from recognizer.pose.estimator import build_pose_model
 from recognizer.tracking.tracker import Tracker
 from recognizer.types import Frame
 from recognizer.video.reader import VideoReader
@@ -68,7 +68,7 @@ def serve(
     """
     files = pose_model_files(config)
     settings = pose_settings(config, files)
-    model = open_pose_model(settings, files)
+    model = build_pose_model(settings, files)
     tracking = config.tracking.for_kind(settings.kind)
     waiting: queue.Queue[_Decoded | BaseException] = queue.Queue(WAITING_PER_STREAM * streams)
     stop = threading.Event()

@@ -109,7 +109,7 @@ class EventScores:
         }
 
 
-def find_events(
+def merge_to_events(
     windows: Sequence[Window], classes: Sequence[str], rules: Mapping[str, float]
 ) -> tuple[Event, ...]:
     """Return the events of every class but the first, which is the normal one, by time.

@@ -112,9 +112,13 @@ class Event:
     streams: dict[str, float] = field(default_factory=dict)
 
     def __str__(self) -> str:
-        """Return a line such as ``Fight 3.00-6.50 s, probability 0.93, people 2, 5``."""
+        """Return a line such as ``Fight 3.00-6.50 s, probability 0.93, people 2, 5``.
+
+        Of who lies, the part of the time seen lying stands in place of the probability.
+        """
         ids = ", ".join(str(person.track_id) for person in self.people)
-        text = f"{self.class_name} {self.start_s:.2f}-{self.stop_s:.2f} s, probability "
+        measure = "share of time" if self.grade == "lying" else "probability"
+        text = f"{self.class_name} {self.start_s:.2f}-{self.stop_s:.2f} s, {measure} "
         return text + f"{self.peak_probability:.2f}" + (f", people {ids}" if ids else "")
 
 

@@ -42,9 +42,14 @@ def views_of(sample: Sample, names: Sequence[str]) -> list[View]:
         ValueError: an unknown name.
 
     """
+    require_views(names)
+    return [View(sample), *(VIEWS[name](sample) for name in names)]
+
+
+def require_views(names: Sequence[str]) -> None:
+    """Raise ValueError where a name is not one of ``VIEWS``."""
     if unknown := [name for name in names if name not in VIEWS]:
         raise ValueError(f"views: expected names of {', '.join(VIEWS)}, got {unknown[0]!r}")
-    return [View(sample), *(VIEWS[name](sample) for name in names)]
 
 
 def mirrored(sample: Sample) -> View:

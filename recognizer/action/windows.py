@@ -10,11 +10,13 @@ import numpy as np
 
 from recognizer.action.classifier import Classifier
 from recognizer.action.results import PROBABILITY_DIGITS, Window, people_in
+from recognizer.action.views import require_views
 from recognizer.backends.network import ModelError
 from recognizer.config import ScoringConfig
 from recognizer.dataset.samples import NobodyTrackedError, build_sample, people_of
 from recognizer.dataset.windows import Span, WindowCutter
 from recognizer.scoring.ranking import Service
+from recognizer.sequences import parts_of
 from recognizer.types import PoseSequence
 
 MIN_FRAMES = 4
@@ -42,7 +44,7 @@ class WindowPlan:
     views: tuple[str, ...] = ()
 
     @classmethod
-    def of(
+    def for_classifier(
         cls,
         classifier: Classifier,
         *,
@@ -59,7 +61,7 @@ class WindowPlan:
             views: names of ``views.VIEWS``.
 
         Raises:
-            ValueError: a stride longer than the window.
+            ValueError: a stride longer than the window, or an unknown view.
 
         """
         length_s = classifier.window_s
@@ -68,12 +70,13 @@ class WindowPlan:
                 f"stride_s: expected at most the window of {classifier.service}, "
                 f"{length_s:g} s, got {stride_s:g}; frames between two windows would be lost"
             )
-        stride_s = length_s / 2 if stride_s is None else stride_s
-        return cls(classifier.service, length_s, stride_s, min_frames, tuple(views))
+        stride_s, views = length_s / 2 if stride_s is None else stride_s, tuple(views)
+        require_views(views)
+        return cls(classifier.service, length_s, stride_s, min_frames, views)
 
 
 def classify_windows(
-    parts: Iterable[PoseSequence],
+    parts: PoseSequence | Iterable[PoseSequence],
     classifier: Classifier,
     plan: WindowPlan | None = None,
     scoring: ScoringConfig | None = None,
@@ -81,10 +84,10 @@ def classify_windows(
     """Yield every window of a video with its probabilities and its people, in order of time.
 
     Args:
-        parts: the tracked video, whole or in parts that follow each other: ``[sequence]``, or
-            what ``recognizer.tracking.online.track_stream`` yields.
+        parts: the tracked video, whole or in parts that follow each other, such as
+            ``recognizer.tracking.online.track_stream`` yields.
         classifier: the trained network.
-        plan: the windows; None: as ``WindowPlan.of(classifier)``.
+        plan: the windows; None: as ``WindowPlan.for_classifier(classifier)``.
         scoring: how people are ranked; None: by the default weights.
 
     Raises:
@@ -92,10 +95,10 @@ def classify_windows(
         ModelError: a classifier that gives no numbers.
 
     """
-    plan = WindowPlan.of(classifier) if plan is None else plan
+    plan = WindowPlan.for_classifier(classifier) if plan is None else plan
     scoring = ScoringConfig() if scoring is None else scoring
     cutter = WindowCutter(plan.length_s, plan.stride_s)
-    for part in parts:
+    for part in parts_of(parts):
         for span, cut in cutter.update(part):
             yield classify_window(cut, span, classifier, plan, scoring)
     for span, cut in cutter.finish():

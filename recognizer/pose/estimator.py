@@ -45,7 +45,7 @@ class PoseModel(PoseSource, Protocol):
         ...
 
 
-def open_pose_model(
+def build_pose_model(
     settings: PoseEstimationConfig,
     files: Mapping[str, Path],
     *,

@@ -7,6 +7,7 @@ there what this does with a whole video.
 from dataclasses import replace
 
 from recognizer.config import TrackingConfig
+from recognizer.config_types import PoseKind
 from recognizer.tracking.backward import Progress, adopt_backward, track_backward, track_forward
 from recognizer.tracking.joining import join_tracks
 from recognizer.tracking.merging import keep_merged
@@ -15,24 +16,26 @@ from recognizer.types import PoseSequence
 
 
 def track_people(
-    sequence: PoseSequence, settings: TrackingConfig | None = None, progress: Progress = iter
+    sequence: PoseSequence,
+    settings: TrackingConfig | None = None,
+    progress: Progress = iter,
+    *,
+    kind: PoseKind = "rtmo",
 ) -> PoseSequence:
     """Return the people of a video with ids, and rows where they were missed for a while.
 
     Args:
         sequence: people of every frame; ids in them are ignored.
-        settings: the config's section, thresholds filled in for the kind of pose network;
-            None: the defaults, for RTMO.
+        settings: the config's section; None: the defaults.
         progress: sees the frames as they are tracked, once forward and once backward.
+        kind: as of ``Tracker``.
 
     Returns:
         The same rows with ids and, after them in each frame, rows with ``box_scores`` 0 for
         people who are not seen but known to be there.
 
     """
-    settings = (settings or TrackingConfig()).for_kind(
-        "rtmo"
-    )  # as the tracker does; no change where nothing is null
+    settings = (settings or TrackingConfig()).for_kind(kind)
     ids = track_forward(sequence, settings, progress)
     tracked = replace(sequence, poses=sequence.poses.with_ids(ids))
     return complete_tracks(link_tracks(tracked, settings, progress), settings)

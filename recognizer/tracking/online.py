@@ -16,7 +16,8 @@ from dataclasses import replace
 import numpy as np
 
 from recognizer.config import TrackingConfig
-from recognizer.sequences import join_sequences, require_follows, slice_frames
+from recognizer.config_types import PoseKind
+from recognizer.sequences import join_sequences, parts_of, require_follows, slice_frames
 from recognizer.tracking.offline import complete_tracks, link_tracks
 from recognizer.tracking.tracker import Tracker
 from recognizer.types import IntArray, PoseSequence
@@ -28,24 +29,26 @@ _FORGOTTEN_S = 0.1  # after track_buffer_s no id comes back; more than the track
 
 
 def track_stream(
-    parts: Iterable[PoseSequence],
+    parts: PoseSequence | Iterable[PoseSequence],
     settings: TrackingConfig | None = None,
     look_ahead_s: float = LOOK_AHEAD_S,
+    *,
+    kind: PoseKind = "rtmo",
 ) -> Iterator[PoseSequence]:
-    """Yield the frames of a video with its people tracked, ``look_ahead_s`` later; see above.
+    """Yield the frames of a video with its people tracked, as late as ``OnlineTracks`` says.
 
     Args:
-        parts: poses of the video in parts that follow each other, of any length.
-        settings: the config's section, thresholds filled in for the kind of pose network;
-            None: the defaults, for RTMO.
+        parts: poses of the video, whole or in parts that follow each other, of any length.
+        settings: the config's section; None: the defaults.
         look_ahead_s: as of ``OnlineTracks``.
+        kind: as of ``Tracker``.
 
     Raises:
         ValueError: as ``OnlineTracks``.
 
     """
-    tracks = OnlineTracks(settings or TrackingConfig(), look_ahead_s)
-    for part in parts:
+    tracks = OnlineTracks(settings, look_ahead_s, kind=kind)
+    for part in parts_of(parts):
         yield from tracks.update(part)
     yield from tracks.finish()
 
@@ -54,18 +57,27 @@ class OnlineTracks:
     """The people of one camera with ids and filled gaps, a little later than their frames come.
 
     Args:
-        settings: the config's section, thresholds filled in for the kind of pose network.
-        look_ahead_s: how much later, seconds; infinity: at the end, as ``offline.track_people``.
+        settings: the config's section; None: the defaults.
+        look_ahead_s: how far ahead of a frame is seen before it is settled, seconds. Frames come in
+            stretches of 0.5 s, so that a frame comes up to 0.5 s later than that. Infinity: at the
+            end, as ``offline.track_people``.
+        kind: as of ``Tracker``.
 
     Raises:
         ValueError: a look-ahead below 0 or NaN.
 
     """
 
-    def __init__(self, settings: TrackingConfig, look_ahead_s: float = LOOK_AHEAD_S) -> None:
+    def __init__(
+        self,
+        settings: TrackingConfig | None = None,
+        look_ahead_s: float = LOOK_AHEAD_S,
+        *,
+        kind: PoseKind = "rtmo",
+    ) -> None:
         if not look_ahead_s >= 0:
             raise ValueError(f"look_ahead_s: expected 0 or more seconds, got {look_ahead_s}")
-        self._settings = settings = settings.for_kind("rtmo")
+        self._settings = settings = (settings or TrackingConfig()).for_kind(kind)
         self._look_ahead_s = look_ahead_s
         self._forgotten_s = settings.track_buffer_s + _FORGOTTEN_S
         longest = max(self._forgotten_s, settings.max_gap_s, settings.join_gap_s, settings.merge_s)

@@ -6,12 +6,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from recognizer.action.events import EventMerger, find_events, merge_windows
+from recognizer.action.events import EventMerger, merge_to_events, merge_windows
 from tests.analysis.records import CLASSES, RULES, person, sliding, window
 
 
 def events_of(windows, **rules):
-    return find_events(windows, CLASSES["fight"], {**RULES, **rules})
+    return merge_to_events(windows, CLASSES["fight"], {**RULES, **rules})
 
 
 def test_an_event_names_everybody_of_its_windows_once():
@@ -45,7 +45,7 @@ def test_each_event_class_has_its_own_events():
         replace(w, probabilities={"Normal": 0.1, "Push": push, "Hit": hit})
         for w, (push, hit) in zip(sliding([0.0] * 4), values, strict=True)
     ]
-    events = find_events(windows, ["Normal", "Push", "Hit"], RULES)
+    events = merge_to_events(windows, ["Normal", "Push", "Hit"], RULES)
     assert [(e.class_name, e.start_s) for e in events] == [("Push", 0.0), ("Hit", 3.0)]
 
 
@@ -119,3 +119,5 @@ def test_memory_of_a_long_event_does_not_grow():
 def test_an_event_is_one_line_of_text():
     (event,) = events_of(sliding([0.1, 0.9, 0.1], people=(3,)))
     assert str(event) == "Fight 1.00-3.00 s, probability 0.90, people 3"
+    lying = replace(event, class_name="Lying", grade="lying")
+    assert str(lying) == "Lying 1.00-3.00 s, share of time 0.90, people 3"

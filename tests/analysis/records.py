@@ -1,7 +1,7 @@
 """Records made by hand, for what only reads them."""
 
 from analysis.record import Record, ServiceResult
-from recognizer.action.events import find_events
+from recognizer.action.events import merge_to_events
 from recognizer.action.results import Person, Window
 
 CLASSES = {"fight": ["NonFight", "Fight"], "falldown": ["Normal", "Falldown"]}
@@ -26,7 +26,7 @@ def result(windows, *, service="fight", rules=RULES):
         "window_s": 2.0, "stride_s": 1.0, "num_person": 4, "min_frames": 4,
     }  # fmt: skip
     windows = tuple(windows)
-    return ServiceResult(facts, rules, windows, find_events(windows, CLASSES[service], rules))
+    return ServiceResult(facts, rules, windows, merge_to_events(windows, CLASSES[service], rules))
 
 
 def record(services, *, video="Fight/a.mp4", stop_s=10.0, size_wh=(96, 64)):

@@ -21,7 +21,7 @@ from analysis.summary import (
 )
 from annotation.workspace import Outcome
 from recognizer.action.classifier import Classifier
-from recognizer.action.events import find_events
+from recognizer.action.events import merge_to_events
 from recognizer.action.windows import WindowPlan, classify_windows
 from recognizer.artifacts import ArtifactError
 from recognizer.backends.network import ModelError
@@ -118,7 +118,7 @@ def streamed(probabilities=PROBABILITIES, movement=True):
         for w, p in zip(sliding(probabilities, people=(3, 1)), probabilities, strict=True)
     ]
     facts = result(windows)
-    return replace(facts, events=find_events(windows, CLASSES["fight"], RULES))
+    return replace(facts, events=merge_to_events(windows, CLASSES["fight"], RULES))
 
 
 def test_an_event_has_the_streams_of_its_peak():

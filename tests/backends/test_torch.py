@@ -16,7 +16,7 @@ from recognizer.backends.network import ModelError, TensorSpec  # noqa: E402
 from recognizer.backends.torch import TorchNetwork, load_pose, open_pose  # noqa: E402
 from recognizer.config_models import PoseEstimationConfig, TorchPoseConfig  # noqa: E402
 from recognizer.openmmlab import find_pose_config, read_pose_config  # noqa: E402
-from recognizer.pose.estimator import open_pose_model  # noqa: E402
+from recognizer.pose.estimator import build_pose_model  # noqa: E402
 from recognizer.runner.checkpoints import CheckpointError  # noqa: E402
 from tests.backends import hostile, pose_models  # noqa: E402
 
@@ -210,7 +210,7 @@ def test_a_classifier_in_the_place_of_a_pose_network_is_named_as_one():
     section = PoseEstimationConfig(kind="rtmo")
     path = pose_models.ROOT / "samples/models/fight.onnx"
     with pytest.raises(ModelError, match=r"fight\.onnx: .* got 'recognizer\.classifier'"):
-        open_pose_model(section, {"pose": path})
+        build_pose_model(section, {"pose": path})
 
 
 def test_thresholds_that_the_file_has_cut_off_already_are_refused():

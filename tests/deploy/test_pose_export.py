@@ -27,7 +27,7 @@ from recognizer.config_models import (  # noqa: E402
     PoseEstimationConfig,
     TensorRTPoseConfig,
 )
-from recognizer.pose.estimator import open_pose_model  # noqa: E402
+from recognizer.pose.estimator import build_pose_model  # noqa: E402
 from recognizer.pose.rtmo import RtmoPose  # noqa: E402
 from recognizer.types import Poses  # noqa: E402
 from tests.backends import pose_models  # noqa: E402
@@ -112,11 +112,11 @@ def test_rtmo_is_exported_in_both_precisions_and_runs(tmp_path, rtmo):
     settings = PoseEstimationConfig.model_validate(
         {"kind": "rtmo", "onnx": {"score_threshold": 0.1}}
     )
-    assert len(open_pose_model(settings, {"pose": single})(pose_models.pictures(2))) == 2
+    assert len(build_pose_model(settings, {"pose": single})(pose_models.pictures(2))) == 2
     for onnx_block in ({"score_threshold": 0.1, "nms_threshold": 0.65}, {"score_threshold": 0.05}):
         settings = PoseEstimationConfig.model_validate({"kind": "rtmo", "onnx": onnx_block})
         with pytest.raises(ModelError, match=r"deploy\.export"):
-            open_pose_model(settings, {"pose": single})
+            build_pose_model(settings, {"pose": single})
 
 
 def test_the_same_export_gives_the_same_bytes(tmp_path, sdpose):

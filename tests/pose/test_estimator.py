@@ -15,7 +15,7 @@ from recognizer.backends.torch import load_pose, with_options  # noqa: E402
 from recognizer.config import Config  # noqa: E402
 from recognizer.config_file import ConfigError  # noqa: E402
 from recognizer.config_models import PoseEstimationConfig  # noqa: E402
-from recognizer.pose.estimator import open_pose_model  # noqa: E402
+from recognizer.pose.estimator import build_pose_model  # noqa: E402
 from tests import networks  # noqa: E402
 from tests.backends import pose_models  # noqa: E402
 
@@ -47,13 +47,15 @@ def test_rtmo_sees_the_same_people_in_torch_and_onnx(tmp_path, rtmo, size):
     write_graph(path, pose, facts, batch=None, any_size=True)
     files = {"config": rtmo[0], "pose": rtmo[1]}
     shown = pose_models.pictures(3, (400, 240))
-    ours = open_pose_model(settings("rtmo", "pth", input_size=size, **SAME), files)(shown)
-    other = open_pose_model(settings("rtmo", "onnx", model_input_size=size, **SAME), {"pose": path})
+    ours = build_pose_model(settings("rtmo", "pth", input_size=size, **SAME), files)(shown)
+    other = build_pose_model(
+        settings("rtmo", "onnx", model_input_size=size, **SAME), {"pose": path}
+    )
     parity = compare(ours, other(shown), threshold=0.5)
     assert parity.people > 3
     assert (parity.only_one, parity.median_px <= 0.01, parity.worst_px <= 0.5) == (0, True, True)
     strict = settings("rtmo", "pth", input_size=size, **{**SAME, "keypoint_threshold": 1.1 / 1.2})
-    for loose, poses in zip(ours, open_pose_model(strict, files)(shown), strict=True):
+    for loose, poses in zip(ours, build_pose_model(strict, files)(shown), strict=True):
         np.testing.assert_allclose(loose.boxes, poses.boxes, atol=1e-3)
         missing = poses.keypoint_scores == 0
         assert (poses.keypoints[missing] == 0).all()
@@ -64,26 +66,26 @@ def test_rtmo_sees_the_same_people_in_torch_and_onnx(tmp_path, rtmo, size):
 def test_rtmo_takes_multiples_of_32(rtmo, size):
     files = {"config": rtmo[0], "pose": rtmo[1]}
     with pytest.raises(ModelError, match="multiples of 32"):
-        open_pose_model(settings("rtmo", "pth", input_size=size), files)
+        build_pose_model(settings("rtmo", "pth", input_size=size), files)
 
 
 def test_the_kind_must_be_that_of_the_network(tmp_path, rtmo, sdpose):
     detector = networks.constant_yolox(tmp_path / "d.onnx", {})
     with pytest.raises(ModelError, match="kind"):
-        open_pose_model(settings("rtmo", "pth"), {"config": sdpose[0], "pose": sdpose[1]})
+        build_pose_model(settings("rtmo", "pth"), {"config": sdpose[0], "pose": sdpose[1]})
     files = {"config": rtmo[0], "pose": rtmo[1], "detector": detector}
     with pytest.raises(ModelError, match="kind"):
-        open_pose_model(settings("topdown", "pth"), files)
+        build_pose_model(settings("topdown", "pth"), files)
 
 
 def test_another_normalisation_is_refused(tmp_path, sdpose):
     detector = networks.constant_yolox(tmp_path / "d.onnx", {})
     files = {"config": sdpose[0], "pose": sdpose[1], "detector": detector}
     section = settings("topdown", "pth")
-    assert open_pose_model(section, files)(pose_models.pictures(1)) is not None
+    assert build_pose_model(section, files)(pose_models.pictures(1)) is not None
     topdown = section.topdown.model_copy(update={"mean_rgb": (0.0, 0.0, 0.0)})
     with pytest.raises(ModelError, match="mean_rgb"):
-        open_pose_model(section.model_copy(update={"topdown": topdown}), files)
+        build_pose_model(section.model_copy(update={"topdown": topdown}), files)
 
 
 def test_another_size_of_a_persons_crop_is_refused(tmp_path):
@@ -93,9 +95,9 @@ def test_another_size_of_a_persons_crop_is_refused(tmp_path):
     }
     width, height = 192, 256
     own = settings("topdown", "onnx", model_input_size=(width, height))
-    assert open_pose_model(own, files) is not None
+    assert build_pose_model(own, files) is not None
     with pytest.raises(ModelError, match=rf"p\.onnx takes \[{width}, {height}\]"):
-        open_pose_model(settings("topdown", "onnx", model_input_size=(640, 640)), files)
+        build_pose_model(settings("topdown", "onnx", model_input_size=(640, 640)), files)
 
 
 def config(config_file, checkpoint, folder):

@@ -60,6 +60,8 @@ def test_frames_come_as_late_as_the_look_ahead(busy):
         for settled in tracks.update(part):
             came.append(settled.time_s[-1])
             assert 1.0 - 1e-6 <= part.time_s[-1] - settled.time_s[-1] <= 1.05
+            # The first of a stretch of 0.5 s waits for the others, and for one frame of 0.05 s.
+            assert 1.5 - 1e-6 <= part.time_s[-1] - settled.time_s[0] <= 1.55 + 1e-6
     assert len(came) > 10
     (rest,) = tracks.finish()
     assert rest.time_s[-1] == busy.time_s[-1]
