@@ -101,7 +101,7 @@ def test_poses_and_tracks_need_no_torch():
 def test_the_lines_of_the_docstring_run(place):
     """The dot is where it is in every frame, and keeps its id."""
     lines = textwrap.dedent(rz.__doc__.partition("\n\n")[2].rpartition("\n\n")[0])
-    assert "rz.Tracker()" in lines
+    assert "rz.Tracker(kind=pose.kind)" in lines
     tracked, line = [], "people = tracker.update(pose(frame), frame.time_s)\n"
     assert line in lines
     assert "rz.find_events(" in lines
