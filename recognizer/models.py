@@ -20,7 +20,7 @@ from recognizer.backends.pose_kind import read_kind
 from recognizer.config_action import ClassifierConfig
 from recognizer.config_models import ModelsConfig, PoseEstimationConfig
 from recognizer.config_types import PoseKind, Section
-from recognizer.installation import FILES
+from recognizer.installation import SHIPPED_MODELS
 from recognizer.model_files import fetch_hint, find_file
 from recognizer.movement import MovementMeter
 from recognizer.openmmlab import find_pose_config
@@ -237,7 +237,7 @@ def open_classifier(
 
 def model_folders() -> list[Path]:
     """Return the folders in which a name is looked for that is not found beside the shell."""
-    return [*ModelsConfig().weights_dirs, FILES / "samples" / "models"]
+    return [*ModelsConfig().weights_dirs, SHIPPED_MODELS]
 
 
 def find_model(path: PathLike, expected: str = "expected a network") -> Path:

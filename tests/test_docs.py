@@ -8,7 +8,9 @@ import numpy as np
 import pytest
 
 import main
+import recognizer as rz
 from recognizer.config_file import known_keys, load_config
+from recognizer.video.reader import VideoReader
 from recognizer.video.writer import VideoWriter
 from tests import networks
 from tests.analysis.classifiers import place_classifier
@@ -204,8 +206,9 @@ def test_python_examples_are_python():
         compile(block, "example", "exec")
 
 
-def test_the_python_lines_of_the_readme_run(tmp_path, monkeypatch, capsys):
-    """The dot is one person, who keeps one id to the last frame; what is printed are events."""
+@pytest.fixture
+def place(tmp_path, monkeypatch):
+    """Enter a folder with a video of a dot that moves down and networks that find it."""
     networks.rtmo(tmp_path / "rtmo-s.onnx", input_wh=clips.SIZE_WH)
     place_classifier(tmp_path / "fight.onnx", slope=-0.5)  # 1 at the left edge, where the dot is
     width, height = 2 * clips.SIZE_WH[0], 2 * clips.SIZE_WH[1]
@@ -215,6 +218,12 @@ def test_the_python_lines_of_the_readme_run(tmp_path, monkeypatch, capsys):
             image[20 + t : 31 + t, 30:41, 0] = 255
             writer.write(image, t / 20)
     monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+@pytest.mark.usefixtures("place")
+def test_the_python_lines_of_the_readme_run(capsys):
+    """The dot is one person, who keeps one id to the last frame; what is printed are events."""
     (block,) = fenced(text_of(README), "python")
     values = {}
     exec(block, values)
@@ -222,3 +231,18 @@ def test_the_python_lines_of_the_readme_run(tmp_path, monkeypatch, capsys):
     assert abs(values["people"].keypoints[0, 0, 1] - (25 + 59)) <= 12
     printed = capsys.readouterr().out
     assert re.fullmatch(r"Fight 0\.00-3\.00 s, probability 0\.\d\d, people 1\n", printed)
+
+
+def test_the_python_page_runs(place, capsys):
+    page = ROOT / "docs" / "python.md"
+    find, stages, drawing = fenced(text_of(page), "python")
+    exec(find.replace('"falldown.onnx", ', ""), {})
+    assert capsys.readouterr().out == "Fight 0.0 3.0 [1]\n"
+    exec(stages, {})
+    assert len(capsys.readouterr().out.splitlines()) == 5  # windows of a second, every half
+    assert len(rz.load_poses("camera.npz")) > 0
+    exec(drawing, {})
+    with VideoReader(place / "overlay.mp4") as frames:
+        assert sum(1 for _ in frames) == 60
+    listed = set(re.findall(r"`(\w+)`", text_of(page).partition("## Names")[2]))
+    assert listed == set(rz.__all__) - {"__version__"}

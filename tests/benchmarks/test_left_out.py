@@ -124,7 +124,7 @@ def test_each_group_has_its_own_classifier(made):
     assert set(models) == {"Subject_1", "Subject_2"}
     sequence = read_poses(made[0] / f"{FALLS[0]}.npz")[0]
     config = of_fights("unused", "unused")
-    judge = cross_confusion.judge_of("fight", models, config)
+    judge = cross_confusion.judge_of(models, config)
     spans, event, threshold = judge(FALLS[0], sequence)
     assert len(spans) == len(event) > 0
     assert threshold == models["Subject_1"].threshold
