@@ -159,6 +159,9 @@ def _inside(path: Path, folder: Path, location: str) -> Path:
 # --- protobuf ----------------------------------------------------------------------
 
 
+_LIMIT = 2**31  # bytes of a protobuf message
+
+
 def _parse(path: Path) -> Any:
     """Return a file as a message of ``_SCHEMA``; raise ModelError if it is no ONNX network."""
     if not path.is_file():
@@ -178,7 +181,13 @@ def _parse(path: Path) -> Any:
 
 def _read_light(path: Path) -> bytes:
     """Return an ONNX file without the values of its graph's weights, which are not read."""
-    if not path.stat().st_size:
+    size = path.stat().st_size
+    if size >= _LIMIT:
+        raise ModelError(
+            f"{path}: expected an ONNX file below 2 GiB, which is all that the format allows, got "
+            f"{size} bytes; larger weights belong into external data"
+        )
+    if not size:
         return b""
     with (
         path.open("rb") as file,

@@ -354,3 +354,11 @@ def _sized(content):
         size >>= 7
         if not size:
             return out + content
+
+
+def test_a_file_of_two_gibibytes_is_refused_unread(tmp_path):
+    path = tmp_path / "large.onnx"
+    with path.open("wb") as file:
+        file.truncate(2**31)  # a hole: no disk is used
+    with pytest.raises(ModelError, match=r"below 2 GiB.*2147483648 bytes"):
+        check_file(path)
