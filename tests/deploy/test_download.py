@@ -196,12 +196,8 @@ def test_a_redirect_to_no_address(tmp_path, goal):
 
 
 def test_the_body_of_a_redirect_is_not_read(tmp_path, monkeypatch):
-    """It may be endless."""
-
-    def content(response):
-        pytest.fail(f"read the body of {response.url}")
-
-    monkeypatch.setattr(download.requests.Response, "content", property(content))
+    unread = property(lambda response: pytest.fail(f"read the body of {response.url}"))
+    monkeypatch.setattr(download.requests.Response, "content", unread)
     away = raw("302 Found", b"x" * 5000, location="/there")
     with serving(lambda _: away, good(WEIGHTS)) as server:
         run(tmp_path, server)

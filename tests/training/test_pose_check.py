@@ -10,7 +10,7 @@ pytest.importorskip("mmpose")
 from main import main  # noqa: E402
 from tests.sdpose import small_coco  # noqa: E402
 from tests.sdpose.small_coco import BASELINE, CONFIGS, TINY  # noqa: E402
-from training import pose_look  # noqa: E402
+from training import diagnostics  # noqa: E402
 from training.diagnostics import heatmaps_of, judge_heatmaps  # noqa: E402
 
 BEST = CONFIGS / "sdpose_s_v1_fsd_best_coco_256x192.py"
@@ -244,8 +244,8 @@ def test_flat_and_alike_are_told_apart():
     base = torch.rand(1, 17, 8, 6)
     assert judge_heatmaps(base.repeat(4, 1, 1, 1)) == ([], 0.0)
     rounding = base.repeat(4, 1, 1, 1) + 1e-7 * torch.randn(4, 17, 8, 6)
-    assert judge_heatmaps(rounding)[1] < pose_look.ALIKE / 10
-    assert judge_heatmaps(torch.rand(4, 17, 8, 6))[1] > 100 * pose_look.ALIKE
+    assert judge_heatmaps(rounding)[1] < diagnostics.ALIKE / 10
+    assert judge_heatmaps(torch.rand(4, 17, 8, 6))[1] > 100 * diagnostics.ALIKE
     assert judge_heatmaps(base)[1] is None, "one person cannot be compared"
     flat = base.repeat(2, 1, 1, 1)
     flat[:, 5] = 0.3
@@ -266,7 +266,7 @@ def test_networks_at_their_start_are_far_from_alike(name):
     heatmaps = heatmaps_of(model, {"inputs": list(images), "data_samples": samples})
     flat, alike = judge_heatmaps(heatmaps)
     assert not flat
-    assert alike > 100 * pose_look.ALIKE
+    assert alike > 100 * diagnostics.ALIKE
     assert all(torch.equal(value, before[key]) for key, value in model.state_dict().items())
 
 
