@@ -203,9 +203,11 @@ def _warn_of_others(table: Path, videos: Sequence[str]) -> None:
         similar = known.similar(others[0])
         logger.warning(
             "inference.labels: %d of %d videos in it are not in inference.input, such as %r%s",
-            len(others), len(named), others[0],
+            len(others),
+            len(named),
+            others[0],
             "" if similar is None else f"; did you mean {similar!r}?",
-        )  # fmt: skip
+        )
 
 
 def _warn_of_other_folders(classes: Mapping[str, Sequence[str]], videos: Sequence[str]) -> None:
@@ -217,8 +219,10 @@ def _warn_of_other_folders(classes: Mapping[str, Sequence[str]], videos: Sequenc
     expected = " or ".join(f"{', '.join(names)} ({s})" for s, names in classes.items())
     logger.warning(
         "nothing is measured: no video is in a folder of one class: expected folders %s, found %s; "
-        "if these are classes, rename them, or name a table in inference.labels", expected, shown,
-    )  # fmt: skip
+        "if these are classes, rename them, or name a table in inference.labels",
+        expected,
+        shown,
+    )
 
 
 def _by_folder(classes: Sequence[str], videos: Sequence[str]) -> dict[str, str]:
@@ -291,9 +295,13 @@ def _windows(config: Config, evaluation: Evaluation) -> dict[str, Any]:
         return {"count": 0, **left_out}
     labels, rows = np.array(evaluation.labels), np.array(evaluation.probabilities)
     scores = measure(
-        labels, rows, evaluation.classes,
-        bootstrap=config.test.bootstrap, seed=config.train.seed, groups=evaluation.groups,
-    )  # fmt: skip
+        labels,
+        rows,
+        evaluation.classes,
+        bootstrap=config.test.bootstrap,
+        seed=config.train.seed,
+        groups=evaluation.groups,
+    )
     value = {"count": len(labels), **left_out, "scores": scores.to_json()}
     if len(evaluation.classes) == 2:
         value["at_threshold"] = at_threshold(labels, rows, evaluation.rules["threshold"])

@@ -172,13 +172,15 @@ def _event(lying: Lying, seen: Sightings, measure: NDArray[np.float64], long_lie
                 track_id=int(seen.track_id[rows[0]]),
                 involvement=round(float(measure[rows].mean()), INVOLVEMENT_DIGITS),
                 box=(
-                    round(x1, BOX_DIGITS), round(y1, BOX_DIGITS),
-                    round(x2, BOX_DIGITS), round(y2, BOX_DIGITS),
+                    round(x1, BOX_DIGITS),
+                    round(y1, BOX_DIGITS),
+                    round(x2, BOX_DIGITS),
+                    round(y2, BOX_DIGITS),
                 ),
                 first_s=round(float(seen.time_s[rows[0]]), TIME_DIGITS),
                 last_s=round(float(seen.time_s[rows[-1]]), TIME_DIGITS),
             )
-        )  # fmt: skip
+        )
     return Event(
         class_name=LYING,
         start_s=round(lying.start_s, TIME_DIGITS),

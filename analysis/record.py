@@ -110,9 +110,12 @@ def to_json(record: Record) -> dict[str, Any]:
             _drop_empty(event, "grade", "follows_fall_s", "zone")
         _drop_empty(result, "suppressed", "lying")
     return {
-        "schema": SCHEMA, "schema_version": SCHEMA_VERSION,
-        **value, "start_s": start_s, "stop_s": stop_s,
-    }  # fmt: skip
+        "schema": SCHEMA,
+        "schema_version": SCHEMA_VERSION,
+        **value,
+        "start_s": start_s,
+        "stop_s": stop_s,
+    }
 
 
 def _drop_empty(value: dict[str, Any], *keys: str) -> None:

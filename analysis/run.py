@@ -122,9 +122,13 @@ def _pointed_at_input(config: Config) -> Config:
             f"({section.input}), got {section.output_dir}; results would be taken for videos"
         )
     annotation = {
-        "input": section.input, "dataset": _WORK, "output_dir": section.output_dir, "include": [],
-        "stage1_dir": None, "stage2_dir": None,
-    }  # fmt: skip
+        "input": section.input,
+        "dataset": _WORK,
+        "output_dir": section.output_dir,
+        "include": [],
+        "stage1_dir": None,
+        "stage2_dir": None,
+    }
     return config.model_copy(update={"annotation": config.annotation.model_copy(update=annotation)})
 
 
@@ -238,10 +242,12 @@ def _report(
     drawn = [one for one in found if one.overlay is not None]
     if drawn:
         first = max(drawn, key=_most_probable)
-        logger.info("overlays: %d videos below %s, such as %s", len(drawn), folder / VIDEOS,
-                    first.overlay)  # fmt: skip
-    logger.info("table: %s; details of each video below %s, as .json", folder / SUMMARY,
-                folder / VIDEOS)  # fmt: skip
+        logger.info(
+            "overlays: %d videos below %s, such as %s", len(drawn), folder / VIDEOS, first.overlay
+        )
+    logger.info(
+        "table: %s; details of each video below %s, as .json", folder / SUMMARY, folder / VIDEOS
+    )
     logger.info("next: %s", _next(config, found, rules))
     return EXIT_SOME_REFUSED if counts["refused"] else EXIT_DONE
 

@@ -18,10 +18,23 @@ SUMMARY = "summary.csv"
 SHOWN = 20
 _NEAR = 0.1  # so far above the threshold an event is called near it
 COLUMNS = (
-    "video", "state", "service", "events", "times_s", "peak_probability", "peak_s", "seconds",
-    "windows", "nobody", "not_judged", "lying", "suppressed", "reason",
-    "peak_streams", "peak_people",
-)  # fmt: skip
+    "video",
+    "state",
+    "service",
+    "events",
+    "times_s",
+    "peak_probability",
+    "peak_s",
+    "seconds",
+    "windows",
+    "nobody",
+    "not_judged",
+    "lying",
+    "suppressed",
+    "reason",
+    "peak_streams",
+    "peak_people",
+)
 
 Rows = list[list[object]]
 
@@ -120,17 +133,23 @@ def summary_rows(outcome: Outcome, record: Record | None, services: Sequence[str
         states = [w.state for w in result.windows]
         rows.append(
             [
-                *head, service, len(result.events), "; ".join(times),
+                *head,
+                service,
+                len(result.events),
+                "; ".join(times),
                 "" if peak is None else probability_text(peak, threshold, ".4f"),
                 "" if window is None else f"{(window.start_s + window.stop_s) / 2:.2f}",
                 f"{record.span_s[1] - record.span_s[0]:.2f}",
-                len(states), states.count("nobody"), states.count("too_few_frames"),
+                len(states),
+                states.count("nobody"),
+                states.count("too_few_frames"),
                 sum(e.grade == "lying" for e in result.events),
-                "; ".join(f"{_when(e)} ({e.zone})" for e in result.suppressed), outcome.reason,
+                "; ".join(f"{_when(e)} ({e.zone})" for e in result.suppressed),
+                outcome.reason,
                 "" if window is None else _streams_text(window.streams, threshold),
                 "" if window is None else _ids(window.people),
             ]
-        )  # fmt: skip
+        )
     return rows
 
 

@@ -106,8 +106,10 @@ def _earlier(plan: AnalysisPlan, video: str, meta: Mapping[str, Any]) -> Record 
     except (ArtifactError, OSError):
         return None
     same = (record.video, record.made_from, record.source) == (
-        video, plan.made_from, meta.get("source"),
-    )  # fmt: skip
+        video,
+        plan.made_from,
+        meta.get("source"),
+    )
     return record if same else None
 
 

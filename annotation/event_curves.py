@@ -16,9 +16,18 @@ from recognizer.artifacts import write_csv
 # The scores at the threshold that was chosen, and those at all thresholds.
 Curve = tuple[EventScores, Sequence[EventScores]]
 COLUMNS = (
-    "class", "threshold", "events", "found", "recall", "alarms", "false_alarms", "precision",
-    "false_alarms_per_hour", "normal_hours", "seeds",
-)  # fmt: skip
+    "class",
+    "threshold",
+    "events",
+    "found",
+    "recall",
+    "alarms",
+    "false_alarms",
+    "precision",
+    "false_alarms_per_hour",
+    "normal_hours",
+    "seeds",
+)
 THRESHOLDS = np.round(np.linspace(0.01, 0.99, 99), 2)
 
 
@@ -69,8 +78,9 @@ def draw_curves(figure: Any, curves: Mapping[str, Curve], seeds: int = 1) -> Non
     repeated = f", {seeds} seeds" if seeds > 1 else ""
     trade.set(
         xlabel=f"false alarms per hour, in {hours_text(hours / seeds)} of normal video{repeated}",
-        ylabel="events found", ylim=(-0.02, 1.05),
-    )  # fmt: skip
+        ylabel="events found",
+        ylim=(-0.02, 1.05),
+    )
     against.set(xlabel="threshold", xlim=(0, 1), ylim=(-0.02, 1.05))
     for axes in (trade, against):
         axes.grid(alpha=0.3)

@@ -18,7 +18,7 @@ from annotation.tables import (
     known_as,
     parse_rows,
     read_table,
-)  # fmt: skip
+)
 from recognizer.config_file import ConfigError
 from recognizer.names import nfc
 

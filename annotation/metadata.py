@@ -254,8 +254,13 @@ def clips_of(metadata: dict[str, Any]) -> list[Clip]:
     """Return the samples that ``metadata.json`` names, sorted by name."""
     return [
         Clip(
-            name, facts["video"], facts["start_s"], facts["stop_s"], facts["class"],
-            tuple(facts["track_ids"]), facts["frames"],
+            name,
+            facts["video"],
+            facts["start_s"],
+            facts["stop_s"],
+            facts["class"],
+            tuple(facts["track_ids"]),
+            facts["frames"],
         )
         for name, facts in sorted(metadata["samples"].items())
-    ]  # fmt: skip
+    ]

@@ -29,15 +29,23 @@ def list_text(modes: Mapping[str, str]) -> str:
 
 def _general(modes: Mapping[str, str]) -> str:
     lines = [
-        f"usage: {CALL} --mode MODE [--config FILE] [--set KEY=VALUE ...] [flags of the mode]", "",
-        "CCTV video to fight and fall detectors.", "", "modes:",
-        *(f"  {line}" for line in list_text(modes).splitlines()), "",
-        f"{CALL} --mode MODE --help shows a mode's flags and settings with their defaults.", "",
-        *_common_flags(), "", "flags of some modes, refused by the others:",
-        *(line for flag in FLAGS for line in _flag(flag, of_modes=True)), "",
+        f"usage: {CALL} --mode MODE [--config FILE] [--set KEY=VALUE ...] [flags of the mode]",
+        "",
+        "CCTV video to fight and fall detectors.",
+        "",
+        "modes:",
+        *(f"  {line}" for line in list_text(modes).splitlines()),
+        "",
+        f"{CALL} --mode MODE --help shows a mode's flags and settings with their defaults.",
+        "",
+        *_common_flags(),
+        "",
+        "flags of some modes, refused by the others:",
+        *(line for flag in FLAGS for line in _flag(flag, of_modes=True)),
+        "",
         "Exit codes: 0 done, 1 failed, 2 bad command or config, 3 some inputs refused, "
         "130 stopped.",
-    ]  # fmt: skip
+    ]
     return "\n".join(lines) + "\n"
 
 
@@ -46,15 +54,17 @@ def _of_mode(mode: str, about: str) -> str:
     lines = [f"--mode {mode}: {about}", "", *_common_flags()]
     if own:
         lines += ["", "flags of this mode:"]
-        lines += [
-            line for flag in own for line in _flag(flag, f" Sets {flag.modes[mode]}.")
-        ]  # fmt: skip
+        lines += [line for flag in own for line in _flag(flag, f" Sets {flag.modes[mode]}.")]
     finds = FINDS.get(mode, ())
     if finds:
-        lines += ["", *textwrap.wrap(
-            "It finds what earlier modes left by the same settings as theirs: "
-            f"{', '.join(name for name in finds if name not in READS[mode])}.", _WIDTH
-        )]  # fmt: skip
+        lines += [
+            "",
+            *textwrap.wrap(
+                "It finds what earlier modes left by the same settings as theirs: "
+                f"{', '.join(name for name in finds if name not in READS[mode])}.",
+                _WIDTH,
+            ),
+        ]
     lines += ["", f"settings that it reads, with their defaults ({SHIPPED_CONFIG}):", ""]
     text = SHIPPED_CONFIG.read_text(encoding="utf-8").splitlines()
     lines += _blocks(text, READS[mode])

@@ -197,9 +197,13 @@ def _folder(
     names = [video.outcome.video for video in chosen]
     stage = path.parent.parent if path.parent.name == "stage2_tracking" else path.parent
     return NegativeFolder(
-        f"{stage.name}/{path.name}", sha256_file(path / MANIFEST), finder, tuple(chosen),
-        known_sources(section.split, names), windows,
-    )  # fmt: skip
+        f"{stage.name}/{path.name}",
+        sha256_file(path / MANIFEST),
+        finder,
+        tuple(chosen),
+        known_sources(section.split, names),
+        windows,
+    )
 
 
 # --- refusals ----------------------------------------------------------------------
@@ -258,11 +262,12 @@ def _refuse_what_is_tested(path: Path, folder: NegativeFolder, data: LabelledTra
 def _same_names(folder: NegativeFolder, data: LabelledTracks) -> list[str]:
     known = {nfc(name) for pair in data.source_of.items() for name in pair}
     return [
-        f"{video} is called as a video of the data set" if nfc(video) in known
+        f"{video} is called as a video of the data set"
+        if nfc(video) in known
         else f"{video} is of the source {source}, which the data set has as well"
         for video, source in folder.source_of.items()
         if nfc(video) in known or nfc(source) in known
-    ]  # fmt: skip
+    ]
 
 
 def _copies(folder: NegativeFolder, data: LabelledTracks) -> list[str]:
@@ -310,8 +315,10 @@ def _if_unlike(video: VideoClips, alike: Mapping[str, str], folder: str) -> Vide
         return video
     logger.warning(
         "stage 3: dataset.negatives: left out: %s: %s: %s",
-        folder, video.outcome.video, reasons[0],
-    )  # fmt: skip
+        folder,
+        video.outcome.video,
+        reasons[0],
+    )
     return _left_out(video, reasons[0])
 
 

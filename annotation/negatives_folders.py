@@ -119,8 +119,7 @@ def _read(path: Path, expected: Mapping[str, Any] | None) -> Manifest:
 
 
 def _check_settings(path: Path, made: Mapping[str, Any], expected: Mapping[str, Any]) -> None:
-    own, data = ({k: v for k, v in s.items() if k != "scoring"}
-                 for s in (made, expected))  # fmt: skip
+    own, data = ({k: v for k, v in s.items() if k != "scoring"} for s in (made, expected))
     if other := list(_differences(own, data)):
         shown = "; ".join(f"{key}: {a!r:.80} instead of {b!r:.80}" for key, a, b in other[:_NAMED])
         raise ConfigError(

@@ -83,8 +83,12 @@ def negatives_lines(value: Mapping[str, Any] | None) -> list[str]:
         f"Negatives, learnt from as {value['class']} in train alone (windows of "
         f"{value['window_s']:g} s, at most {value['max_s_per_video']:g} s of a video):"
     ]
-    return ["", *lines, *(
-        f"- {one['folder']}: {one['samples']} samples of {one['videos_used']} of {one['videos']} "
-        f"videos, {one['windows_with_people']} windows with people"
-        for one in value["folders"]
-    )]  # fmt: skip
+    return [
+        "",
+        *lines,
+        *(
+            f"- {one['folder']}: {one['samples']} samples of {one['videos_used']} of "
+            f"{one['videos']} videos, {one['windows_with_people']} windows with people"
+            for one in value["folders"]
+        ),
+    ]

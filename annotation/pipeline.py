@@ -112,6 +112,10 @@ def _report(title: str, folder: Path) -> int:
     frames = sum(outcome.frames for outcome in outcomes)
     logger.info(
         "%s: %d inputs, %d frames: %s; see %s",
-        title, len(outcomes), frames, text, folder / MANIFEST,
-    )  # fmt: skip
+        title,
+        len(outcomes),
+        frames,
+        text,
+        folder / MANIFEST,
+    )
     return EXIT_SOME_REFUSED if counts["refused"] else EXIT_DONE

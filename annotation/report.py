@@ -75,9 +75,15 @@ def write_sheets(
     names = []
     for name, strips in sheets.by_class(watch).items():
         names.append(f"{REPORT}/skeletons_{name}.png")
-        save_figure(folder / names[-1], folder, partial(
-            _sheet, title=f"{plain(name)}{plus_negatives(negatives.get(name, 0))}", strips=strips
-        ))  # fmt: skip
+        save_figure(
+            folder / names[-1],
+            folder,
+            partial(
+                _sheet,
+                title=f"{plain(name)}{plus_negatives(negatives.get(name, 0))}",
+                strips=strips,
+            ),
+        )
     return names
 
 

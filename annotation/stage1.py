@@ -74,8 +74,10 @@ def run_stage1(config: Config, watch: ProgressFactory = silent) -> Path:
     present = list_videos(config.annotation, selected=False)
     videos = list_videos(config.annotation)
     files, settings, folder = (
-        pose_model_files(config), stage1_settings(config), stage1_dir(config)
-    )  # fmt: skip
+        pose_model_files(config),
+        stage1_settings(config),
+        stage1_dir(config),
+    )
     with exclusive(folder), watch("stage 1: poses", len(videos)) as progress:
         finished = {v.relative: _finished(folder, settings, v) for v in videos}
         todo = [v for v in videos if finished[v.relative] is None]
@@ -225,9 +227,11 @@ class _PoseWorker:
         section = self._plan.config.annotation
         builder = PoseSequenceBuilder()
         with VideoReader(
-            video.path, sample_fps=section.sample_fps, threads=self._plan.threads,
+            video.path,
+            sample_fps=section.sample_fps,
+            threads=self._plan.threads,
             gpu=self._decoder_gpu,
-        ) as reader:  # fmt: skip
+        ) as reader:
             # With a core to spare, the next frames are decoded while the network works.
             spare = self._plan.threads > 1 or self._plan.gpu is not None
             frames = hashes.watch(reader)

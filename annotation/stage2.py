@@ -99,8 +99,10 @@ def _warn_of_missing(config: Config, known: set[str]) -> None:
     if wanted:
         logger.warning(
             "stage 2: %d videos of annotation.input have no poses yet, such as %s; run "
-            "--mode annotation.stage1 to add them", len(wanted), min(wanted),
-        )  # fmt: skip
+            "--mode annotation.stage1 to add them",
+            len(wanted),
+            min(wanted),
+        )
 
 
 def _warn_of_people_left_out(poses: dict[str, Any], tracking: TrackingConfig) -> None:

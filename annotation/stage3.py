@@ -120,8 +120,10 @@ def _redraw(folder: Path, stills: Stills | None, watch: ProgressFactory) -> None
     shown = stills is not None
     if metadata.get(SHOWS_VIDEO) is shown:
         return
-    logger.info("stage 3: the report's sheets are drawn again, %s the video's pictures",
-                "on" if shown else "without")  # fmt: skip
+    logger.info(
+        "stage 3: the report's sheets are drawn again, %s the video's pictures",
+        "on" if shown else "without",
+    )
     sheets = ContactSheets(clips_of(metadata), stills)
     for split in SPLITS:
         for _ in sheets.watch(read_split(folder / f"{split}.pkl")):

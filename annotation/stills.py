@@ -86,8 +86,10 @@ class Stills:
         for problem, videos in problems.items():
             logger.warning(
                 "%d samples are drawn without their video's pictures, such as one of %s: %s",
-                len(videos), min(videos), problem,
-            )  # fmt: skip
+                len(videos),
+                min(videos),
+                problem,
+            )
         return found
 
 

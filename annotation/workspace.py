@@ -156,14 +156,36 @@ def _pose_config(name: str) -> Path:
 
 # What changes the speed, not the poses: left out of the digest.
 _EXECUTION_KEYS = {
-    "device", "threads", "allow_spinning", "execution_mode", "graph_optimization_level",
-    "enable_mem_pattern", "enable_cpu_mem_arena", "gpu_mem_limit_gb", "arena_extend_strategy",
-    "tunable_op_enable", "tunable_op_tuning_enable", "cudnn_conv_algo_search",
-    "model_path", "checkpoint_path", "config_file",
-    "min_batch", "opt_batch", "max_batch", "workspace_gb", "optimization_level", "engine_dir",
-    "timing_cache", "trust_model_path", "pinned_memory", "static_batch",
-    "cuda_graph", "channels_last", "provider", "tensorrt_cache_dir",
-}  # fmt: skip
+    "device",
+    "threads",
+    "allow_spinning",
+    "execution_mode",
+    "graph_optimization_level",
+    "enable_mem_pattern",
+    "enable_cpu_mem_arena",
+    "gpu_mem_limit_gb",
+    "arena_extend_strategy",
+    "tunable_op_enable",
+    "tunable_op_tuning_enable",
+    "cudnn_conv_algo_search",
+    "model_path",
+    "checkpoint_path",
+    "config_file",
+    "min_batch",
+    "opt_batch",
+    "max_batch",
+    "workspace_gb",
+    "optimization_level",
+    "engine_dir",
+    "timing_cache",
+    "trust_model_path",
+    "pinned_memory",
+    "static_batch",
+    "cuda_graph",
+    "channels_last",
+    "provider",
+    "tensorrt_cache_dir",
+}
 # Younger than results that are kept: counted only where it is not what those had.
 _UNLESS = (("openvino_precision", "f32"), ("uint8_input", False))
 

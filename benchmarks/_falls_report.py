@@ -72,18 +72,24 @@ def measure(data, said):
     values = np.unique(np.round(np.concatenate([[0.5], said[said > 0.02]]), 3))
     curve = [s.to_json() for s in alarm_rate_curve(list(films.values()), values, **data.rules)]
     held_out = _held_out(data, films)
-    total = {k: sum(h[k] for h in held_out.values())
-             for k in ("events", "found", "alarms", "false_alarms", "normal_hours")}  # fmt: skip
+    total = {
+        k: sum(h[k] for h in held_out.values())
+        for k in ("events", "found", "alarms", "false_alarms", "normal_hours")
+    }
     staged = [f for v, f in films.items() if not v.startswith("NonFight/")]
     of_staged = [s.to_json() for s in alarm_rate_curve(staged, values, **data.rules)]
     return {
         "best_allowed_without_nonfight": _best(of_staged),
         **_of_windows(data, said, lambda w: not is_extra(w.video), "window"),
-        "best_allowed": _best(curve), "held_out": held_out, "held_out_total": total,
+        "best_allowed": _best(curve),
+        "held_out": held_out,
+        "held_out_total": total,
         "held_out_intervals": intervals(list(held_out.values())),
         **_extras(data, said, held_out),
-        "falls": _peaks(films), "loudest_normal_windows": _loudest(films), "curve": curve,
-    }  # fmt: skip
+        "falls": _peaks(films),
+        "loudest_normal_windows": _loudest(films),
+        "curve": curve,
+    }
 
 
 def _held_out(data, films):
@@ -101,8 +107,11 @@ def _held_out(data, films):
 def _of_windows(data, said, chosen, name):
     from sklearn.metrics import average_precision_score, roc_auc_score
 
-    known = [i for i, w in enumerate(data.windows)
-             if w.label is not None and w.sample is not None and chosen(w)]  # fmt: skip
+    known = [
+        i
+        for i, w in enumerate(data.windows)
+        if w.label is not None and w.sample is not None and chosen(w)
+    ]
     truth, value = [data.windows[i].label for i in known], said[known]
     if len(set(truth)) < 2:
         return {}
@@ -130,8 +139,10 @@ def _extras(data, said, held_out):
         at = float(np.median([h["threshold"] for h in held_out.values()]))
         result["bed"] = event_scores(films, threshold=at, **data.rules).to_json()
     if fights:
-        alarmed = [bool((f.probabilities >= held_out[data.group_of[v]]["threshold"]).any())
-                   for v, f in fights.items()]  # fmt: skip
+        alarmed = [
+            bool((f.probabilities >= held_out[data.group_of[v]]["threshold"]).any())
+            for v, f in fights.items()
+        ]
         result["fights_alarmed"] = [sum(alarmed), len(alarmed)]
     return result
 
@@ -175,9 +186,10 @@ def intervals(held_out):
     with np.errstate(invalid="ignore", divide="ignore"):
         recall, rate = sums[:, 0] / sums[:, 1], sums[:, 2] / sums[:, 3] / 6
     return {
-        "groups": len(counts), "recall": resampling.interval(recall),
+        "groups": len(counts),
+        "recall": resampling.interval(recall),
         "false_alarms_per_10_min": resampling.interval(rate),
-    }  # fmt: skip
+    }
 
 
 def _best(curve):
@@ -196,8 +208,11 @@ def draw(path, root, results):
         axes.axvline(1.0, color="0.6", lw=0.8)
         axes.axhline(WANTED_RECALL, color="0.6", lw=0.8)
         hours = max(r["held_out_total"]["normal_hours"] for r in results.values())
-        axes.set(xlabel=f"false alarms per 10 minutes, in {hours_text(hours)} of normal video",
-                 ylabel="falls found", ylim=(0, 1.02))  # fmt: skip
+        axes.set(
+            xlabel=f"false alarms per 10 minutes, in {hours_text(hours)} of normal video",
+            ylabel="falls found",
+            ylim=(0, 1.02),
+        )
         axes.set_xscale("symlog", linthresh=2)
         axes.set_xlim(left=0)
         axes.legend()
@@ -211,56 +226,82 @@ def table(results):
         best, total = r["best_allowed"], r["held_out_total"]
         minutes = total["normal_hours"] * 60
         hours = hours_text(total["normal_hours"])
-        print(f"{name}: {total['events']} falls, {hours} of normal video, {len(r['held_out'])} "
-              "groups")  # fmt: skip
-        print(f"{name}: window ROC-AUC {r['window_roc_auc']:.3f}, AP "
-              f"{r['window_average_precision']:.3f}")  # fmt: skip
+        print(
+            f"{name}: {total['events']} falls, {hours} of normal video, {len(r['held_out'])} groups"
+        )
+        print(
+            f"{name}: window ROC-AUC {r['window_roc_auc']:.3f}, AP "
+            f"{r['window_average_precision']:.3f}"
+        )
         if best:
-            print(f"  best threshold in hindsight {best['threshold']:.3f}: {best['found']} of "
-                  f"{best['events']} falls, {best['false_alarms']} false alarms in "
-                  f"{minutes:.1f} min")  # fmt: skip
+            print(
+                f"  best threshold in hindsight {best['threshold']:.3f}: {best['found']} of "
+                f"{best['events']} falls, {best['false_alarms']} false alarms in "
+                f"{minutes:.1f} min"
+            )
         if calm := r["best_allowed_without_nonfight"]:
             minutes_calm = calm["normal_hours"] * 60
-            print(f"  without NonFight, best in hindsight {calm['threshold']:.3f}: "
-                  f"{calm['found']} of {calm['events']} falls, "
-                  f"{calm['false_alarms']} false alarms in {minutes_calm:.1f} min")  # fmt: skip
-        print(f"  threshold from the other groups: {total['found']} of {total['events']} falls, "
-              f"{total['false_alarms']} false alarms ({total['false_alarms'] / minutes * 10:.2f} "
-              f"per 10 min); 95 % over groups {_ends(r['held_out_intervals'])}")  # fmt: skip
+            print(
+                f"  without NonFight, best in hindsight {calm['threshold']:.3f}: "
+                f"{calm['found']} of {calm['events']} falls, "
+                f"{calm['false_alarms']} false alarms in {minutes_calm:.1f} min"
+            )
+        print(
+            f"  threshold from the other groups: {total['found']} of {total['events']} falls, "
+            f"{total['false_alarms']} false alarms ({total['false_alarms'] / minutes * 10:.2f} "
+            f"per 10 min); 95 % over groups {_ends(r['held_out_intervals'])}"
+        )
         for group, h in r["held_out"].items():
-            print(f"    {group:10} {h['found']} of {h['events']}, {h['false_alarms']} false alarms "
-                  f"in {h['normal_hours'] * 60:.1f} min at {h['threshold']:.3f}")  # fmt: skip
+            print(
+                f"    {group:10} {h['found']} of {h['events']}, {h['false_alarms']} false alarms "
+                f"in {h['normal_hours'] * 60:.1f} min at {h['threshold']:.3f}"
+            )
         _tell_extras(r)
         for needed in (0.5, 0.6, 0.7, 0.8, 0.9, 1.0):
             s = [c for c in r["curve"] if c["recall"] >= needed - 1e-9]
             if s:
                 least = min(s, key=lambda c: c["false_alarms"])
-                print(f"    recall >= {needed:.1f}: {least['false_alarms']} false alarms "
-                      f"({least['false_alarms_per_hour'] / 6:.2f} per 10 min)")  # fmt: skip
+                print(
+                    f"    recall >= {needed:.1f}: {least['false_alarms']} false alarms "
+                    f"({least['false_alarms_per_hour'] / 6:.2f} per 10 min)"
+                )
 
 
 def _tell_extras(r):
     if "bed" in r:
         bed = r["bed"]
-        print(f"  {BED_GROUP}: window ROC-AUC {r['auc_Bed']:.3f}; {bed['found']} of "
-              f"{bed['events']}, {bed['false_alarms']} false alarms at "
-              f"{bed['threshold']:.3f}")  # fmt: skip
+        print(
+            f"  {BED_GROUP}: window ROC-AUC {r['auc_Bed']:.3f}; {bed['found']} of "
+            f"{bed['events']}, {bed['false_alarms']} false alarms at "
+            f"{bed['threshold']:.3f}"
+        )
     if "fights_alarmed" in r:
         print("  fight clips that alarm: {} of {}".format(*r["fights_alarmed"]))
 
 
 def _ends(found):
     names = {"recall": "recall", "false_alarms_per_10_min": "false alarms per 10 min"}
-    texts = [f"{text} {low:.2f} to {high:.2f}" for key, text in names.items()
-             for low, high in [found[key] or (np.nan, np.nan)]]  # fmt: skip
+    texts = [
+        f"{text} {low:.2f} to {high:.2f}"
+        for key, text in names.items()
+        for low, high in [found[key] or (np.nan, np.nan)]
+    ]
     return ", ".join(texts)
 
 
 def write_curves(path, results):
     """Write the curves of all ways of judging as one CSV table."""
     with path.open("w", encoding="utf-8", newline="") as file:
-        keys = ("threshold", "events", "found", "recall", "alarms", "false_alarms",
-                "false_alarms_per_hour", "normal_hours")  # fmt: skip
+        keys = (
+            "threshold",
+            "events",
+            "found",
+            "recall",
+            "alarms",
+            "false_alarms",
+            "false_alarms_per_hour",
+            "normal_hours",
+        )
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(("judged_by", *keys))
         writer.writerows((n, *(s[k] for k in keys)) for n, r in results.items() for s in r["curve"])

@@ -45,12 +45,14 @@ def to_learn(windows, learning):
     """
     return np.array(
         [
-            w.sample is not None and w.label is not None and (w.label == FALL or i % 2 == 0)
+            w.sample is not None
+            and w.label is not None
+            and (w.label == FALL or i % 2 == 0)
             and (learning.bed or not w.video.startswith(BED))
             and (learning.fights or not w.video.startswith(FIGHTS))
             for i, w in enumerate(windows)
         ]
-    )  # fmt: skip
+    )
 
 
 class Task:
@@ -157,8 +159,9 @@ def judge(task, seed, poses=None):
         if poses is None:
             continue
         pose = poses(without, test)
-        fusion = fit_fusion(_held_out(task, poses, without, learnt), choice.held_out,
-                            task.labels[learnt])  # fmt: skip
+        fusion = fit_fusion(
+            _held_out(task, poses, without, learnt), choice.held_out, task.labels[learnt]
+        )
         said["pose"][test] = said["fused"][test] = pose[:, 1]
         said["fused"][test[known]] = fusion(pose[known], movement[known])[:, 1]
         chosen[group] += f"; pose {fusion.pose:.2f}, movement {fusion.movement:.2f}"

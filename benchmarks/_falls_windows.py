@@ -46,12 +46,19 @@ def load(args):
     """Return the config of stages 1 and 2 and of the windows."""
     out = args.out.resolve()
     overrides = [
-        f"annotation.input={out / 'videos'}", f"annotation.output_dir={out / 'output'}",
-        "annotation.dataset=falls", "dataset.service=falldown", f"dataset.classes={CLASSES}",
-        f"dataset.segments={out / 'segments.csv'}", f"dataset.split.sources={out / 'sources.csv'}",
-        "dataset.split.by=source", "dataset.window_s=2.0", "dataset.stride_s=0.5",
-        "dataset.num_person=2", *args.set,
-    ]  # fmt: skip
+        f"annotation.input={out / 'videos'}",
+        f"annotation.output_dir={out / 'output'}",
+        "annotation.dataset=falls",
+        "dataset.service=falldown",
+        f"dataset.classes={CLASSES}",
+        f"dataset.segments={out / 'segments.csv'}",
+        f"dataset.split.sources={out / 'sources.csv'}",
+        "dataset.split.by=source",
+        "dataset.window_s=2.0",
+        "dataset.stride_s=0.5",
+        "dataset.num_person=2",
+        *args.set,
+    ]
     return load_config(args.config, overrides)
 
 

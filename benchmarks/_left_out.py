@@ -76,8 +76,9 @@ def fit(data, names, seed, *, without=None, negatives=True):
     """Return a model of some clips and, with ``negatives``, of all groups but ``without``."""
     others = {n for n, f in data.truth.negatives.items() if group_of(f.video) != without}
     facts = data.truth.pickled
-    learnt = [n for n in sorted({*names, *(others if negatives else ())})
-              if data.measures[n] is not None]  # fmt: skip
+    learnt = [
+        n for n in sorted({*names, *(others if negatives else ())}) if data.measures[n] is not None
+    ]
     rows = np.stack([data.measures[name] for name in learnt])
     labels = np.array([facts[name].label for name in learnt], np.int64)
     return fit_movement(data.setting, rows, labels, seed)
@@ -175,20 +176,27 @@ def at_threshold(threshold, clips, judged, footage):
         truth = falls_within(falls, video, span_of(sequences[video]))
         hits += match_events(found, truth)[1].tolist()
     return {
-        "threshold": threshold, "accuracy": float(((said >= threshold) == labels).mean()),
+        "threshold": threshold,
+        "accuracy": float(((said >= threshold) == labels).mean()),
         "recall": float((said[labels > 0] >= threshold).mean()),
         "specificity": float((said[labels == 0] < threshold).mean()),
-        "falls": len(hits), "falls_called_fights": int(sum(hits)), "alarms": alarms,
-    }  # fmt: skip
+        "falls": len(hits),
+        "falls_called_fights": int(sum(hits)),
+        "alarms": alarms,
+    }
 
 
 def report_left_out(result):
     for name, own in result.items():
-        print(f"movement stream, {name}: fight clips in {FOLDS} folds, {len(SEEDS)} seeds: AUC "
-              f"{own['auc']:.3f}")  # fmt: skip
+        print(
+            f"movement stream, {name}: fight clips in {FOLDS} folds, {len(SEEDS)} seeds: AUC "
+            f"{own['auc']:.3f}"
+        )
         for key in ("usual", "same_recall"):
             at = own[key]
-            print(f"  threshold {at['threshold']:.2f}: accuracy {at['accuracy']:.3f}, recall "
-                  f"{at['recall']:.3f}, specificity {at['specificity']:.3f}; "
-                  f"{at['falls_called_fights']} of {at['falls']} falls called fights, "
-                  f"{at['alarms']} alarms in that footage")  # fmt: skip
+            print(
+                f"  threshold {at['threshold']:.2f}: accuracy {at['accuracy']:.3f}, recall "
+                f"{at['recall']:.3f}, specificity {at['specificity']:.3f}; "
+                f"{at['falls_called_fights']} of {at['falls']} falls called fights, "
+                f"{at['alarms']} alarms in that footage"
+            )

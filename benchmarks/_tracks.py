@@ -14,9 +14,10 @@ SAMPLES = Path(__file__).resolve().parents[1] / "samples"
 def tracked_samples(name, config_file, out):
     """Track the poses of samples/<name> and return stage 2's folder below ``out``."""
     overrides = [
-        f"annotation.stage1_dir={SAMPLES / name}", f"annotation.dataset={name}",
+        f"annotation.stage1_dir={SAMPLES / name}",
+        f"annotation.dataset={name}",
         f"annotation.output_dir={out}",
-    ]  # fmt: skip
+    ]
     return run_stage2(load_config(config_file, overrides), on_console)
 
 

@@ -151,9 +151,14 @@ def configure(args, folder, turned):
     """Return the config of stages 1 and 2."""
     return load_config(
         args.config,
-        [f"annotation.input={folder / 'videos'}", f"annotation.output_dir={folder / turned}",
-         "annotation.movement=false", *args.set, f"models.pose_estimation.topdown.turned={turned}"],
-    )  # fmt: skip
+        [
+            f"annotation.input={folder / 'videos'}",
+            f"annotation.output_dir={folder / turned}",
+            "annotation.movement=false",
+            *args.set,
+            f"models.pose_estimation.topdown.turned={turned}",
+        ],
+    )
 
 
 def track(config):

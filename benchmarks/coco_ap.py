@@ -32,8 +32,12 @@ from recognizer.types import Poses
 from recognizer.video.array_image import ArrayImage
 
 ROOT = Path(__file__).resolve().parents[1]
-REFERENCE = {("val2017", "true"): 0.586, ("train2017", "true"): 0.480,
-             ("val2017", "detector"): 0.539, ("train2017", "detector"): 0.455}  # fmt: skip
+REFERENCE = {
+    ("val2017", "true"): 0.586,
+    ("train2017", "true"): 0.480,
+    ("val2017", "detector"): 0.539,
+    ("train2017", "detector"): 0.455,
+}
 KEYPOINT_FLOOR = 0.2
 
 
@@ -175,8 +179,15 @@ def main():
             for source, ap in found.items():
                 reference = REFERENCE[split, source]
                 print(f"{split:10} {source:9} {decoding:15} {flip!s:5} {ap:6.3f} {reference:9.3f}")
-                table.append({"split": split, "boxes": source, "decoding": decoding,
-                              "flip_test": flip, "AP": ap})  # fmt: skip
+                table.append(
+                    {
+                        "split": split,
+                        "boxes": source,
+                        "decoding": decoding,
+                        "flip_test": flip,
+                        "AP": ap,
+                    }
+                )
     if arguments.json:
         arguments.json.write_text(json.dumps(table, indent=1))
 

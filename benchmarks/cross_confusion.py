@@ -111,11 +111,14 @@ def on_falls(found, falls):
         scores[service] = event_scores(films, threshold=0.5).to_json()
     both = np.logical_and(hits["fight"], hits["falldown"])
     return {
-        "videos": len(found), "falls": len(both), "called_falls": int(sum(hits["falldown"])),
-        "called_fights": int(sum(hits["fight"])), "called_both": int(both.sum()),
+        "videos": len(found),
+        "falls": len(both),
+        "called_falls": int(sum(hits["falldown"])),
+        "called_fights": int(sum(hits["fight"])),
+        "called_both": int(both.sum()),
         "hours": sum(stop - start for (start, stop), _ in found.values()) / 3600,
         "normal": scores,
-    }  # fmt: skip
+    }
 
 
 def on_clips(found):
@@ -134,16 +137,20 @@ def on_clips(found):
 
 def report(result):
     falls = result["falls"]
-    print(f"falls: {falls['falls']} in {falls['videos']} videos, {hours_text(falls['hours'])}: "
-          f"{falls['called_falls']} called falls, {falls['called_fights']} called fights, "
-          f"{falls['called_both']} both")  # fmt: skip
+    print(
+        f"falls: {falls['falls']} in {falls['videos']} videos, {hours_text(falls['hours'])}: "
+        f"{falls['called_falls']} called falls, {falls['called_fights']} called fights, "
+        f"{falls['called_both']} both"
+    )
     for service, scores in falls["normal"].items():
         rate = rate_text(scores["false_alarms"], scores["normal_hours"])
         print(f"  {service} alarms beside the falls: {scores['false_alarms']}; {rate}")
     for name, own in result.get("clips", {}).items():
-        print(f"{name} clips: {own['clips']}, {hours_text(own['hours'])}: {own['fight']} alarm as "
-              f"fights, {own['falldown']} as falls "
-              f"({own['falldown'] / max(own['clips'], 1):.1%})")  # fmt: skip
+        print(
+            f"{name} clips: {own['clips']}, {hours_text(own['hours'])}: {own['fight']} alarm as "
+            f"fights, {own['falldown']} as falls "
+            f"({own['falldown'] / max(own['clips'], 1):.1%})"
+        )
 
 
 def group_files(texts):

@@ -93,8 +93,9 @@ def train_missing(task, jobs):
 def write_everything(out, task):
     """Write what all groups together have to learn from: the shipped model's train.pkl."""
     chosen = task.train(())
-    write_split(out / task.learning.name / "train.pkl", out,
-                (task.windows[i].sample for i in chosen))  # fmt: skip
+    write_split(
+        out / task.learning.name / "train.pkl", out, (task.windows[i].sample for i in chosen)
+    )
 
 
 def write_movement_stream(folder, task, seed, poses, threshold):
@@ -107,9 +108,14 @@ def write_movement_stream(folder, task, seed, poses, threshold):
     from recognizer.action.movement_metadata import MovementMetadata
 
     model, choice, fusion = fit_all(task, seed, poses)
-    training = {"setting": choice.setting, "log_loss": dict(choice.log_loss),
-                "learning": task.learning.name, "groups": task.names(), "seed": seed,
-                "threshold": threshold}  # fmt: skip
+    training = {
+        "setting": choice.setting,
+        "log_loss": dict(choice.log_loss),
+        "learning": task.learning.name,
+        "groups": task.names(),
+        "seed": seed,
+        "threshold": threshold,
+    }
     facts = MovementMetadata(measure_names("falldown"), fusion, training)
     with atomic_path(folder / "movement.onnx", folder) as scratch:
         write_movement(scratch, model, facts, "falldown", tuple(CLASSES))
@@ -118,11 +124,12 @@ def write_movement_stream(folder, task, seed, poses, threshold):
 def counts_of(windows):
     """Return how many windows there are of each kind."""
     return {
-        "windows": len(windows), "nobody": sum(w.sample is None for w in windows),
+        "windows": len(windows),
+        "nobody": sum(w.sample is None for w in windows),
         "not measured": sum(w.sample is not None and w.movement is None for w in windows),
         "normal": sum(w.label == 0 and w.sample is not None for w in windows),
         "fall": sum(w.label == 1 and w.sample is not None for w in windows),
-    }  # fmt: skip
+    }
 
 
 def learning_of(text):

@@ -39,8 +39,12 @@ LABELS = ROOT / "benchmarks" / "pair_labels.csv"
 LEAST_IOU = 0.3
 COVERED = 0.8
 OFF = {"track_backward": False, "join_gap_s": 0.0, "merge_s": 0.0}
-STEPS = {"before": [], "+ backward": ["track_backward"], "+ joined": ["join_gap_s"],
-         "after": ["merge_s"]}  # fmt: skip
+STEPS = {
+    "before": [],
+    "+ backward": ["track_backward"],
+    "+ joined": ["join_gap_s"],
+    "after": ["merge_s"],
+}
 
 
 @dataclass
@@ -190,10 +194,16 @@ def main():
     frames = sum(map(len, labels.values()))
     show(
         f"pairs: {frames} labelled frames of {len(labels)} clips",
-        ["", "both tracked", "both seen", f"clips >= {COVERED:.0%}", "id changes per fighter",
-         "share of steps"],
+        [
+            "",
+            "both tracked",
+            "both seen",
+            f"clips >= {COVERED:.0%}",
+            "id changes per fighter",
+            "share of steps",
+        ],
         [[name, *figure.row()] for name, figure in figures.items()],
-    )  # fmt: skip
+    )
     for group in sorted(figures["before"].clips):
         show(
             f"{group}: {len(figures['before'].clips[group])} clips",

@@ -34,9 +34,11 @@ VIDEO = ROOT.parent / "shared" / "assets" / "videos" / "street_14_people.mp4"
 SQUARE, RECTANGLE = (640, 640), (640, 384)
 SCORE, NMS = 0.3, 0.45
 TARGETS = {
-    "onnx 640x384": 1.5, "openvino bf16 640x384": 2.5, "letterbox float32": 2.0,
+    "onnx 640x384": 1.5,
+    "openvino bf16 640x384": 2.5,
+    "letterbox float32": 2.0,
     "letterbox uint8": 2.0,
-}  # fmt: skip
+}
 
 
 def make_model(folder, images):
@@ -85,9 +87,12 @@ def ours(path, threads, size_wh, **options):
     from recognizer.pose.estimator import build_pose_model
 
     section = OnnxPoseConfig(
-        model_input_size=size_wh, score_threshold=SCORE, nms_threshold=NMS, threads=threads,
+        model_input_size=size_wh,
+        score_threshold=SCORE,
+        nms_threshold=NMS,
+        threads=threads,
         **options,
-    )  # fmt: skip
+    )
     return build_pose_model(PoseEstimationConfig(kind="rtmo", onnx=section), {"pose": path})
 
 
@@ -217,8 +222,10 @@ def side_by_side(path, frames, rounds):
 
     rates = [(rate(one), rate(pair)) for _ in range(4)][1:]
     single, double = (statistics.median(kind) for kind in zip(*rates, strict=True))
-    print(f"  one session, 2 threads {single:.2f} frames/s; two sessions, 1 thread {double:.2f}: "
-          f"{double / single:.2f} x (wall time)")  # fmt: skip
+    print(
+        f"  one session, 2 threads {single:.2f} frames/s; two sessions, 1 thread {double:.2f}: "
+        f"{double / single:.2f} x (wall time)"
+    )
 
 
 def main():
@@ -241,8 +248,10 @@ def main():
     with tempfile.TemporaryDirectory() as folder:
         path = args.model or make_model(Path(folder), images)
         height, width = frames[0].shape[:2]
-        print(f"ONNX Runtime {ort.__version__}, {args.threads} threads; {len(frames)} frames of "
-              f"{width}x{height}, {args.rounds} rounds, medians per frame")  # fmt: skip
+        print(
+            f"ONNX Runtime {ort.__version__}, {args.threads} threads; {len(frames)} frames of "
+            f"{width}x{height}, {args.rounds} rounds, medians per frame"
+        )
         agreement(path, frames[:4])
         for calls, source in zip(
             letterboxes(path, frames, images), ("a BGR array", "the decoder's frame"), strict=True

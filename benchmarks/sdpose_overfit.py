@@ -120,13 +120,17 @@ def learn(options, persons, epochs, batch, work_dir, start):
     part = (work_dir / "annotations.json").absolute()
     images, persons = write_part(options.data, persons, part)
     changes = [
-        f"train_cfg.max_epochs={epochs}", "train_dataloader.num_workers=0",
-        f"train_dataloader.batch_size={batch or persons}", "val_dataloader.num_workers=0",
-        f"train_dataloader.dataset.ann_file={part}", f"val_dataloader.dataset.ann_file={part}",
+        f"train_cfg.max_epochs={epochs}",
+        "train_dataloader.num_workers=0",
+        f"train_dataloader.batch_size={batch or persons}",
+        "val_dataloader.num_workers=0",
+        f"train_dataloader.dataset.ann_file={part}",
+        f"val_dataloader.dataset.ann_file={part}",
         f"param_scheduler.1.end={epochs}",
         f"param_scheduler.1.milestones=[{epochs * 3 // 4},{epochs * 9 // 10}]",
-        f"train_cfg.val_interval={max(1, epochs // 20)}", "default_hooks.checkpoint.interval=20",
-    ]  # fmt: skip
+        f"train_cfg.val_interval={max(1, epochs // 20)}",
+        "default_hooks.checkpoint.interval=20",
+    ]
     if options.bf16:
         changes += ["optim_wrapper.type=AmpOptimWrapper", "optim_wrapper.dtype=bfloat16"]
     cfg = load_pose_config(CONFIG, changes, options.data.absolute())

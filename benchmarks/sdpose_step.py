@@ -70,15 +70,25 @@ def batch(cfg, data, size):
         rows = []
         for i in range(size):
             info = {
-                "img": rng.integers(0, 256, (256, 192, 3), dtype=np.uint8), "img_path": "", "id": i,
-                "img_id": i, "ori_shape": (256, 192), "img_shape": (256, 192),
-                "bbox": np.array([[0, 0, 192, 256]], np.float32), "bbox_score": np.ones(1, "f4"),
+                "img": rng.integers(0, 256, (256, 192, 3), dtype=np.uint8),
+                "img_path": "",
+                "id": i,
+                "img_id": i,
+                "ori_shape": (256, 192),
+                "img_shape": (256, 192),
+                "bbox": np.array([[0, 0, 192, 256]], np.float32),
+                "bbox_score": np.ones(1, "f4"),
                 "keypoints": rng.uniform((0, 0), (192, 256), (1, 17, 2)).astype(np.float32),
                 "keypoints_visible": np.ones((1, 17), np.float32),
-                "flip_indices": list(range(17)), "upper_body_ids": list(range(11)),
-                "lower_body_ids": list(range(11, 17)), "category_id": 1, "iscrowd": 0,
-                "segmentation": None, "area": 1.0, "raw_ann_info": {},
-            }  # fmt: skip
+                "flip_indices": list(range(17)),
+                "upper_body_ids": list(range(11)),
+                "lower_body_ids": list(range(11, 17)),
+                "category_id": 1,
+                "iscrowd": 0,
+                "segmentation": None,
+                "area": 1.0,
+                "raw_ann_info": {},
+            }
             rows.append(Compose(steps)(info))
         return pseudo_collate(rows)
 
@@ -148,14 +158,18 @@ def main():
     base, best = (statistics.median(seconds[n]) for n in ("s_v1_stemnet", "s_v1_fsd_best"))
     pairs = [b / a for a, b in zip(seconds["s_v1_stemnet"], seconds["s_v1_fsd_best"], strict=True)]
     print(f"training step, S-V1, batch {options.batch}, CPU seconds on one thread:")
-    print(f"  baseline {base:.3f}   fsd_best {best:.3f}   ratio {best / base:.3f}, median of pairs "
-          f"{statistics.median(pairs):.3f} (target <= {STEP_TARGET})")  # fmt: skip
+    print(
+        f"  baseline {base:.3f}   fsd_best {best:.3f}   ratio {best / base:.3f}, median of pairs "
+        f"{statistics.median(pairs):.3f} (target <= {STEP_TARGET})"
+    )
     for name, target in INFERENCE_TARGETS.items():
         seconds, difference = inference(name, options.rounds)
         one, everything = (statistics.median(seconds[way]) for way in ("one cycle", "all cycles"))
-        print(f"inference, {name}, batch 8: one cycle {one:.3f}   all cycles {everything:.3f}   "
-              f"ratio {everything / one:.2f} (target >= {target}); "
-              f"largest difference of a heatmap {difference:.1e}")  # fmt: skip
+        print(
+            f"inference, {name}, batch 8: one cycle {one:.3f}   all cycles {everything:.3f}   "
+            f"ratio {everything / one:.2f} (target >= {target}); "
+            f"largest difference of a heatmap {difference:.1e}"
+        )
 
 
 if __name__ == "__main__":

@@ -37,9 +37,12 @@ def open_mode(selective, turned, overrides):
     """Return the pose model of a mode, one thread a network, and the size of its batches."""
     config = load_config(
         ROOT / "configs" / "config.yaml",
-        [*overrides, f"models.pose_estimation.topdown.selective={selective}",
-         f"models.pose_estimation.topdown.turned={turned}"],
-    )  # fmt: skip
+        [
+            *overrides,
+            f"models.pose_estimation.topdown.selective={selective}",
+            f"models.pose_estimation.topdown.turned={turned}",
+        ],
+    )
     model = build_pose_model(config.models.pose_estimation, pose_model_files(config))
     return model, config.annotation.batch_size
 

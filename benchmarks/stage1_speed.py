@@ -121,9 +121,13 @@ def main():
             names = "[" + ", ".join(v.relative for v in videos) + "]"
             config = load_config(
                 ROOT / "configs/config.yaml",
-                [f"annotation.input={arguments.input}", f"annotation.output_dir={out}",
-                 f"annotation.include={names}", "models.pose_estimation.topdown.turned=false"],
-            )  # fmt: skip
+                [
+                    f"annotation.input={arguments.input}",
+                    f"annotation.output_dir={out}",
+                    f"annotation.include={names}",
+                    "models.pose_estimation.topdown.turned=false",
+                ],
+            )
             started = time.perf_counter()
             folder = run_stage1(config)
             stage_s = time.perf_counter() - started

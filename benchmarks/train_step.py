@@ -34,14 +34,21 @@ PIPELINE = [
     {"type": "PackActionInputs"},
 ]
 BACKBONE = {
-    "gcn_adaptive": "init", "gcn_with_res": True, "tcn_type": "mstcn",
+    "gcn_adaptive": "init",
+    "gcn_with_res": True,
+    "tcn_type": "mstcn",
     "graph_cfg": {"layout": "coco", "mode": "spatial"},
-    "num_stages": 4, "base_channels": 64, "inflate_stages": [2], "down_stages": [2],
-}  # fmt: skip
+    "num_stages": 4,
+    "base_channels": 64,
+    "inflate_stages": [2],
+    "down_stages": [2],
+}
 HEAD = {
-    "num_classes": 2, "in_channels": 128, "dropout": 0.3,
+    "num_classes": 2,
+    "in_channels": 128,
+    "dropout": 0.3,
     "loss_cls": {"type": "CrossEntropyLoss", "class_weight": [1.2, 1.0]},
-}  # fmt: skip
+}
 # name -> backbone, its settings, bfloat16 autocast
 CONTENDERS = {
     "mmaction2 fp32": ("STGCN", {}, False),
@@ -65,12 +72,14 @@ def make_samples(folder):
     config = Config.model_validate(
         {
             "annotation": {
-                "output_dir": str(folder), "dataset": "benchmark", "include": names,
+                "output_dir": str(folder),
+                "dataset": "benchmark",
+                "include": names,
                 "stage1_dir": str(samples / "stage1"),
             },
             "dataset": {"split": {"sources": str(samples / "sources.csv")}},
         }
-    )  # fmt: skip
+    )
     run_stage2(config)
     return run_stage3(config) / "train.pkl"
 

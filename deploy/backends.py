@@ -151,17 +151,23 @@ def _onnx(config: Config, alike: PoseEstimationConfig) -> Iterator[Candidate]:
         raise FileNotFoundError(f"not configured: set {_KEY}.onnx.model_path")
     path = _file(config, own.model_path, "onnx.model_path")
     detector = _detector(config, alike)
-    plain = {"device": "cpu", "provider": "native", "openvino_precision": "f32",
-             "cuda_graph": False}  # fmt: skip
+    plain = {
+        "device": "cpu",
+        "provider": "native",
+        "openvino_precision": "f32",
+        "cuda_graph": False,
+    }
     sections = [own.model_copy(update=plain), own]
     twins = [path.with_name(f"{path.stem}{ending}.onnx") for ending in _SHORTER]
     seen = set()
     for file in (path, *(twin for twin in twins if twin.is_file())):
         for section in sections:
             precision = _precision(file, section.openvino_precision)
-            where = section.device if section.provider == "native" else (
-                f"{section.provider} {section.device}"
-            )  # fmt: skip
+            where = (
+                section.device
+                if section.provider == "native"
+                else (f"{section.provider} {section.device}")
+            )
             name = f"onnx {where} {precision}"
             if name in seen:
                 continue

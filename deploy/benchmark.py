@@ -139,10 +139,19 @@ def measure(config: Config, candidate: Candidate, batch: int) -> Timing:
     took_s, cpu_s = time.perf_counter() - begin, time.process_time() - cpu
     p50, p90, p99 = (float(q) * 1e3 for q in np.quantile(wall_s, (0.5, 0.9, 0.99)))
     return Timing(
-        candidate.name, provider_of(candidate), batch, calls, p50, p90, p99,
-        calls * batch / took_s, cpu_s / (calls * batch) * 1e3,
-        _memory_mb("VmHWM") - before_mb, _gpu_mb(), people,
-    )  # fmt: skip
+        candidate.name,
+        provider_of(candidate),
+        batch,
+        calls,
+        p50,
+        p90,
+        p99,
+        calls * batch / took_s,
+        cpu_s / (calls * batch) * 1e3,
+        _memory_mb("VmHWM") - before_mb,
+        _gpu_mb(),
+        people,
+    )
 
 
 def provider_of(candidate: Candidate) -> str:
@@ -218,6 +227,10 @@ def _report(config: Config, timings: Sequence[Timing], skipped: Sequence[Skipped
     write_text(folder / "benchmark.md", folder, text + "\n")
     logger.info("the report is in %s", folder / "benchmark.md")
     fastest = max(timings, key=lambda timing: timing.frames_per_s)
-    logger.info("fastest here: %s, batch %d, %.1f frames a second",
-                fastest.name, fastest.batch, fastest.frames_per_s)  # fmt: skip
+    logger.info(
+        "fastest here: %s, batch %d, %.1f frames a second",
+        fastest.name,
+        fastest.batch,
+        fastest.frames_per_s,
+    )
     return fastest

@@ -178,7 +178,13 @@ def read_member(archive: Path, member: str) -> bytes:
                 raise ArtifactError(f"{member} would unpack to {infos[0].file_size} bytes")
             return opened.read(infos[0])
     except (
-        zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError, OSError,
-        UnicodeDecodeError, lzma.LZMAError,
-    ) as error:  # fmt: skip
+        zipfile.BadZipFile,
+        zlib.error,
+        EOFError,
+        NotImplementedError,
+        RuntimeError,
+        OSError,
+        UnicodeDecodeError,
+        lzma.LZMAError,
+    ) as error:
         raise ArtifactError(f"not a readable archive: {error or type(error).__name__}") from error

@@ -64,8 +64,11 @@ def export(config: Config, watch: Any) -> int:
     largest, compared = write_classifier(output, paths, config)
     logger.info(
         "%s: %.2f MB; %d samples, largest difference of a probability to mmaction2: %.1e",
-        output, output.stat().st_size / 1e6, compared, largest,
-    )  # fmt: skip
+        output,
+        output.stat().st_size / 1e6,
+        compared,
+        largest,
+    )
     used = {f"inference.{config.deploy.model}.model_path": output.absolute()}
     logger.info("next: %s", next_command(config, "inference.analysis", used))
     return EXIT_DONE
@@ -292,8 +295,15 @@ def made_samples(num_person: int) -> list[Sample]:
         )
         samples.append(
             Sample(
-                f"made {people}", 0, points, trust, (640, 480), np.arange(people, dtype=np.int64),
-                places, rates, np.arange(frames) / 25,
+                f"made {people}",
+                0,
+                points,
+                trust,
+                (640, 480),
+                np.arange(people, dtype=np.int64),
+                places,
+                rates,
+                np.arange(frames) / 25,
             )
-        )  # fmt: skip
+        )
     return samples

@@ -73,8 +73,11 @@ def _next(config: Config, file: OfficialFile, path: Path) -> str:
         return next_command(config, "annotation.stage1", changes)
     if file.name.startswith("rtmo"):
         mmpose = f"mmpose::body_2d_keypoint/rtmo/body7/{path.stem.rpartition('-')[0]}.py"
-        changes = {"deploy.model": "pose", f"{key}.pth.config_file": mmpose,
-                   f"{key}.pth.checkpoint_path": path.name}  # fmt: skip
+        changes = {
+            "deploy.model": "pose",
+            f"{key}.pth.config_file": mmpose,
+            f"{key}.pth.checkpoint_path": path.name,
+        }
         return next_command(config, "deploy.export", changes)
     return next_command(config, "train.fight", {"train.cfg_options": [f"load_from={path}"]})
 

@@ -81,10 +81,11 @@ def images() -> tuple[Image, ...]:
         # A build without CUDA, where one lies beside the index, is another version to pip.
         Image("train", (*gpu, f"torch=={torch},!={torch}+cpu"), (*cuda, "libtorch_cuda.so")),
         Image(
-            "tensorrt", (*gpu, *parts),
+            "tensorrt",
+            (*gpu, *parts),
             (*cuda, "libonnxruntime_providers_tensorrt.so", "tensorrt.so"),
         ),
-    )  # fmt: skip
+    )
 
 
 # --- wheels ------------------------------------------------------------------------
@@ -95,8 +96,18 @@ def fetch(requirement: str, folder: Path, together: Sequence[str] = ()) -> bool:
 
     ``together``: further requirements, resolved with it and with all that they bring.
     """
-    command = [sys.executable, "-m", "pip", "wheel", "--quiet", "--disable-pip-version-check",
-               "--wheel-dir", str(folder), requirement, *together]  # fmt: skip
+    command = [
+        sys.executable,
+        "-m",
+        "pip",
+        "wheel",
+        "--quiet",
+        "--disable-pip-version-check",
+        "--wheel-dir",
+        str(folder),
+        requirement,
+        *together,
+    ]
     if not together:
         command.insert(4, "--no-deps")
     done = subprocess.run(command, capture_output=True, text=True, check=False)
@@ -211,8 +222,11 @@ def main() -> int:
         sys.stdout.write(table(name, rows))
         sys.stdout.flush()
     code = EXIT_MISSING if EXIT_MISSING in codes else max(codes)
-    said = {EXIT_PROVEN: "every library is there", EXIT_MISSING: "a library is missing",
-            EXIT_UNPROVEN: "nothing is missing; some could not be looked at here"}  # fmt: skip
+    said = {
+        EXIT_PROVEN: "every library is there",
+        EXIT_MISSING: "a library is missing",
+        EXIT_UNPROVEN: "nothing is missing; some could not be looked at here",
+    }
     sys.stdout.write(f"{said[code]}\n")
     return code
 

@@ -78,11 +78,13 @@ def _rtmo() -> list[OfficialFile]:
     ]
     networks = [
         OfficialFile(
-            f"rtmo-{size}-onnx", f"{folder}/onnx_sdk/{stem}.zip",
-            f"the same as ONNX, made by mmdeploy: RTMO, {facts}", "end2end.onnx",
+            f"rtmo-{size}-onnx",
+            f"{folder}/onnx_sdk/{stem}.zip",
+            f"the same as ONNX, made by mmdeploy: RTMO, {facts}",
+            "end2end.onnx",
         )
         for size, stem, facts, _ in _RTMO
-    ]  # fmt: skip
+    ]
     return weights + networks
 
 

@@ -38,8 +38,9 @@ def read_stream(
         return None
     model, own, service, classes = read_movement(path)
     for key, expected, given in (
-        ("service", facts.service, service), ("classes", facts.classes, classes),
-    ):  # fmt: skip
+        ("service", facts.service, service),
+        ("classes", facts.classes, classes),
+    ):
         if expected != given:
             raise ConfigError(
                 f"deploy.movement: expected {key} {expected}, as the checkpoint's, got {given} in "
@@ -68,8 +69,9 @@ def check_fusion(joined: Path, movement: Path, samples: list[Sample]) -> None:
         expected = alone.run({INPUT: measures[None]})[OUTPUT].astype(np.float64)
         fused = facts.fusion(judged.streams["pose"][None], expected)
         for found, reference in (
-            (judged.streams["movement"], expected), (judged.probabilities, fused),
-        ):  # fmt: skip
+            (judged.streams["movement"], expected),
+            (judged.probabilities, fused),
+        ):
             differences.append(float(np.abs(found - reference).max()))
     if not differences:
         raise ModelError(

@@ -156,8 +156,9 @@ def facts_of(pose: TrainedPose, config: Config, precision: str) -> PoseModelMeta
 def reference_network(pose: TrainedPose, config: Config) -> Network:
     """Return the network as torch runs it, in single precision, of the config's input size."""
     facts = facts_of(pose, config, "fp32")
-    return open_graph(pose, replace(facts, layout="NCHW float32",
-                                    normalised_inside=facts.kind == "rtmo"))  # fmt: skip
+    return open_graph(
+        pose, replace(facts, layout="NCHW float32", normalised_inside=facts.kind == "rtmo")
+    )
 
 
 # --- what a network sees -----------------------------------------------------------
@@ -242,12 +243,19 @@ def _write(
             write_graph(scratch, pose, facts, batch=section.static_batch, any_size=any_size)
         found = looker.look(OnnxNetwork(scratch, OnnxPoseConfig()), facts.input_size)
         parity = compare(
-            reference, found, edge=_EDGES[precision],
+            reference,
+            found,
+            edge=_EDGES[precision],
             threshold=0.0 if facts.thresholds is None else facts.thresholds.score_threshold,
-        )  # fmt: skip
+        )
         judge(output, precision, parity, plan.limits_px[precision], section.tolerance_missed)
-    logger.info("%s: %.1f MB, SHA-256 %s; against torch: %s", output,
-                output.stat().st_size / 1e6, sha256_file(output), parity)  # fmt: skip
+    logger.info(
+        "%s: %.1f MB, SHA-256 %s; against torch: %s",
+        output,
+        output.stat().st_size / 1e6,
+        sha256_file(output),
+        parity,
+    )
 
 
 def judge(

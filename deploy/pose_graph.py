@@ -43,9 +43,11 @@ def write_graph(
     """
     uint8 = facts.layout == "NHWC uint8"
     width, height = facts.input_size
-    size = (batch or _EXAMPLE_BATCH, height, width, 3) if uint8 else (
-        batch or _EXAMPLE_BATCH, 3, height, width
-    )  # fmt: skip
+    size = (
+        (batch or _EXAMPLE_BATCH, height, width, 3)
+        if uint8
+        else (batch or _EXAMPLE_BATCH, 3, height, width)
+    )
     example = torch.zeros(size, dtype=torch.uint8 if uint8 else torch.float32)
     names = OUTPUTS[facts.kind]
     first = 1 if uint8 else 2
@@ -61,10 +63,15 @@ def write_graph(
     with warnings.catch_warnings(), torch.no_grad():
         warnings.simplefilter("ignore")  # its deprecation; shapes that are constants here
         torch.onnx.export(
-            graph, (example,), str(path), input_names=[INPUT], output_names=list(names),
+            graph,
+            (example,),
+            str(path),
+            input_names=[INPUT],
+            output_names=list(names),
             dynamic_axes={name: free for name, free in axes.items() if free},
-            opset_version=OPSET, dynamo=False,
-        )  # fmt: skip
+            opset_version=OPSET,
+            dynamo=False,
+        )
     describe(path, facts)
 
 
@@ -118,10 +125,15 @@ def write_int8(
     if not convolutions:
         raise ModelError(f"{single.name}: expected convolutions to write in 8 bits, found none")
     quantize_static(
-        str(single), str(path), _Feeds(inputs), per_channel=True, activation_type=QuantType.QUInt8,
-        weight_type=QuantType.QInt8, op_types_to_quantize=["Conv"],
+        str(single),
+        str(path),
+        _Feeds(inputs),
+        per_channel=True,
+        activation_type=QuantType.QUInt8,
+        weight_type=QuantType.QInt8,
+        op_types_to_quantize=["Conv"],
         nodes_to_quantize=convolutions,
-    )  # fmt: skip
+    )
     describe(path, replace(facts, precision="int8"))
     return len(convolutions)
 

@@ -88,9 +88,12 @@ def build(config: Config, watch: Any) -> int:
         engine.unlink()
         raise
     logger.info(
-        "%s: %.1f MB in %.0f s: %s", engine, engine.stat().st_size / _DECIMAL_MB,
-        time.monotonic() - start, describe(network),
-    )  # fmt: skip
+        "%s: %.1f MB in %.0f s: %s",
+        engine,
+        engine.stat().st_size / _DECIMAL_MB,
+        time.monotonic() - start,
+        describe(network),
+    )
     return _done(config)
 
 

@@ -111,8 +111,12 @@ def verify(config: Config, watch: Any) -> int:
         return EXIT_APART
     wrong = [row.name for row in rows if row.wrong]
     if wrong:
-        logger.error("%d of %d comparisons are over their tolerance: %s",
-                     len(wrong), len(rows), ", ".join(wrong))  # fmt: skip
+        logger.error(
+            "%d of %d comparisons are over their tolerance: %s",
+            len(wrong),
+            len(rows),
+            ", ".join(wrong),
+        )
         return EXIT_APART
     logger.info("all %d comparisons are within their tolerance", len(rows))
     logger.info("next: %s", next_command(config, "deploy.benchmark"))
@@ -293,9 +297,13 @@ def _verify_classifier(config: Config) -> int:
     ok = largest <= TOLERANCE
     logger.info(
         "%s against %s: %d samples, largest difference of a probability %.1e (at most %.0e): %s",
-        path, ", ".join(str(one) for one in checkpoint_paths(config)), len(samples), largest,
-        TOLERANCE, "ok" if ok else "too far apart",
-    )  # fmt: skip
+        path,
+        ", ".join(str(one) for one in checkpoint_paths(config)),
+        len(samples),
+        largest,
+        TOLERANCE,
+        "ok" if ok else "too far apart",
+    )
     value = {
         "file": path.name,
         "samples": len(samples),

@@ -233,9 +233,18 @@ def _open_archive(path: Path) -> Iterator[zipfile.ZipFile]:
     except ArtifactError:
         raise
     except (
-        zipfile.BadZipFile, zlib.error, ValueError, EOFError, KeyError, NotImplementedError,
-        RuntimeError, struct.error, SyntaxError, MemoryError, OverflowError,
-    ) as error:  # fmt: skip
+        zipfile.BadZipFile,
+        zlib.error,
+        ValueError,
+        EOFError,
+        KeyError,
+        NotImplementedError,
+        RuntimeError,
+        struct.error,
+        SyntaxError,
+        MemoryError,
+        OverflowError,
+    ) as error:
         reason = str(error) or type(error).__name__
         raise ArtifactError(f"{path}: not a readable result file: {reason}") from error
     except OSError as error:

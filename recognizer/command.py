@@ -54,47 +54,63 @@ _TRAIN = (
 _TEST = ("test.fight", "test.falldown", "test.pose")
 FLAGS = (
     Flag(
-        "--train-config", "config of mmaction2 or, for pose networks, mmpose; several for "
+        "--train-config",
+        "config of mmaction2 or, for pose networks, mmpose; several for "
         "train.ablation and test.crossval",
-        {**dict.fromkeys((*_TRAIN, *_TEST), "train.config_file"),
-         "test.crossval": "crossval.config_files"},
+        {
+            **dict.fromkeys((*_TRAIN, *_TEST), "train.config_file"),
+            "test.crossval": "crossval.config_files",
+        },
         _several("FILE"),
     ),
     Flag(
-        "--cfg-options", "changes to that config, such as train_cfg.max_epochs=50",
+        "--cfg-options",
+        "changes to that config, such as train_cfg.max_epochs=50",
         dict.fromkeys((*_TRAIN, *_TEST, "test.crossval", "demo"), "train.cfg_options"),
         _several("KEY=VALUE"),
     ),
     Flag(
-        "--resume", "go on from the work_dir's last checkpoint (auto), or from the one named",
+        "--resume",
+        "go on from the work_dir's last checkpoint (auto), or from the one named",
         dict.fromkeys(("train.fight", "train.falldown", "train.pose"), "train.resume"),
         {"nargs": "?", "const": True, "metavar": "auto|FILE"},
     ),
     Flag(
-        "--iterations", "how many iterations to look at", {"train.check": "train.check_iterations"},
+        "--iterations",
+        "how many iterations to look at",
+        {"train.check": "train.check_iterations"},
         {"type": int, "metavar": "N"},
     ),
     Flag(
-        "--seeds", "the whole is done once per seed",
+        "--seeds",
+        "the whole is done once per seed",
         {"train.ablation": "ablation.seeds", "test.crossval": "crossval.seeds"},
         {**_several("SEED"), "type": int},
     ),
     Flag(
-        "--checkpoint", "trained weights; several: their probabilities are averaged",
-        {**dict.fromkeys(_TEST, "test.checkpoint"),
-         **dict.fromkeys(("deploy.export", "deploy.verify", "deploy.benchmark"),
-                         "deploy.checkpoint")},
+        "--checkpoint",
+        "trained weights; several: their probabilities are averaged",
+        {
+            **dict.fromkeys(_TEST, "test.checkpoint"),
+            **dict.fromkeys(
+                ("deploy.export", "deploy.verify", "deploy.benchmark"), "deploy.checkpoint"
+            ),
+        },
         _several("FILE"),
     ),
     Flag(
-        "--source", "a published checkpoint", {"convert.sdpose": "convert.source"},
+        "--source",
+        "a published checkpoint",
+        {"convert.sdpose": "convert.source"},
         {"metavar": "FILE"},
     ),
     Flag(
-        "--out", "the file to write",
-        {"convert.sdpose": "convert.out", "deploy.export": "deploy.output"}, {"metavar": "FILE"},
+        "--out",
+        "the file to write",
+        {"convert.sdpose": "convert.out", "deploy.export": "deploy.output"},
+        {"metavar": "FILE"},
     ),
-)  # fmt: skip
+)
 
 _POSES = ("annotation", "models")
 _TRACKS = (*_POSES, "tracking", "scoring")
@@ -112,8 +128,12 @@ READS: dict[str, tuple[str, ...]] = {
     "train.fight": ("train",),
     "train.falldown": ("train",),
     "train.movement": (
-        "train", "crossval.config_files", "crossval.inner_folds", "dataset.service",
-        "annotation.workers", "annotation.worker_memory_gb",
+        "train",
+        "crossval.config_files",
+        "crossval.inner_folds",
+        "dataset.service",
+        "annotation.workers",
+        "annotation.worker_memory_gb",
     ),
     "train.pose": ("train",),
     "train.check": ("train",),
@@ -122,11 +142,20 @@ READS: dict[str, tuple[str, ...]] = {
     "test.falldown": ("test", "train", *_PRIVACY),
     "test.pose": ("test", "train"),
     "test.crossval": (
-        "crossval", "train", "test.bootstrap", "test.worst", "dataset.service",
-        "annotation.workers", "annotation.worker_memory_gb", *_PRIVACY,
+        "crossval",
+        "train",
+        "test.bootstrap",
+        "test.worst",
+        "dataset.service",
+        "annotation.workers",
+        "annotation.worker_memory_gb",
+        *_PRIVACY,
     ),
     "inference.analysis": (
-        "inference", *_TRACKS, "dataset.min_frames", "visualize.crf",
+        "inference",
+        *_TRACKS,
+        "dataset.min_frames",
+        "visualize.crf",
     ),
     "models.fetch": ("models.weights_dirs", "models.fetch", "models.mirror"),
     "deploy.export": ("deploy", "models", "dataset"),
@@ -135,11 +164,15 @@ READS: dict[str, tuple[str, ...]] = {
     "deploy.benchmark": ("deploy", "models", *_FRAMES),
     "convert.sdpose": ("convert",),
     "demo": (
-        *_TRACKS, "train.seed", "train.cfg_options", "test.bootstrap", "test.worst",
+        *_TRACKS,
+        "train.seed",
+        "train.cfg_options",
+        "test.bootstrap",
+        "test.worst",
         "visualize.crf",
     ),
     "doctor": (*_POSES, "tracking", "inference"),
-}  # fmt: skip
+}
 # mode -> the sections by which it finds what an earlier mode left.
 FINDS: dict[str, tuple[str, ...]] = {
     "annotation.stage2": ("models",),

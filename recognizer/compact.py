@@ -42,9 +42,24 @@ ROUNDED_TO = {
 
 # The neighbour that each keypoint but the nose is written from; it always comes earlier.
 _NEIGHBOUR = (
-    NOSE, NOSE, NOSE, LEFT_EYE, RIGHT_EYE, NOSE, NOSE, LEFT_SHOULDER, RIGHT_SHOULDER, LEFT_ELBOW,
-    RIGHT_ELBOW, LEFT_SHOULDER, RIGHT_SHOULDER, LEFT_HIP, RIGHT_HIP, LEFT_KNEE, RIGHT_KNEE,
-)  # fmt: skip
+    NOSE,
+    NOSE,
+    NOSE,
+    LEFT_EYE,
+    RIGHT_EYE,
+    NOSE,
+    NOSE,
+    LEFT_SHOULDER,
+    RIGHT_SHOULDER,
+    LEFT_ELBOW,
+    RIGHT_ELBOW,
+    LEFT_SHOULDER,
+    RIGHT_SHOULDER,
+    LEFT_HIP,
+    RIGHT_HIP,
+    LEFT_KNEE,
+    RIGHT_KNEE,
+)
 _MAX = 2**16  # beyond, float32 cannot tell 1/256 any more
 _MAX_BYTES = 4
 

@@ -46,11 +46,43 @@ class AnnotationConfig(Section):
     dataset: PlainName = "dataset"
     output_dir: ConfigPath = PROJECT / "output"
     video_suffixes: list[str] = [
-        ".mp4", ".avi", ".mkv", ".mov", ".ts", ".mts", ".m2ts", ".webm", ".m4v", ".mpg", ".mpeg",
-        ".mpe", ".m2v", ".vob", ".flv", ".f4v", ".wmv", ".asf", ".3gp", ".3g2", ".ogv", ".mxf",
-        ".dv", ".divx", ".rm", ".rmvb", ".qt", ".dav", ".264", ".h264", ".265", ".h265", ".hevc",
-        ".mjpg", ".mjpeg", ".ivf",
-    ]  # fmt: skip
+        ".mp4",
+        ".avi",
+        ".mkv",
+        ".mov",
+        ".ts",
+        ".mts",
+        ".m2ts",
+        ".webm",
+        ".m4v",
+        ".mpg",
+        ".mpeg",
+        ".mpe",
+        ".m2v",
+        ".vob",
+        ".flv",
+        ".f4v",
+        ".wmv",
+        ".asf",
+        ".3gp",
+        ".3g2",
+        ".ogv",
+        ".mxf",
+        ".dv",
+        ".divx",
+        ".rm",
+        ".rmvb",
+        ".qt",
+        ".dav",
+        ".264",
+        ".h264",
+        ".265",
+        ".h265",
+        ".hevc",
+        ".mjpg",
+        ".mjpeg",
+        ".ivf",
+    ]
     include: list[str] = []
     sample_fps: PositiveFloat | None = None
     movement: bool = True

@@ -122,9 +122,15 @@ def _tried(trial: Trial) -> Finding:
     remedy = f"see all that it says: {command}"
     try:
         done = subprocess.run(
-            [sys.executable, "-m", "recognizer.backends.probe"], cwd=FILES, input=asked,
-            capture_output=True, text=True, errors="replace", check=False, timeout=_TRIAL_S,
-        )  # fmt: skip
+            [sys.executable, "-m", "recognizer.backends.probe"],
+            cwd=FILES,
+            input=asked,
+            capture_output=True,
+            text=True,
+            errors="replace",
+            check=False,
+            timeout=_TRIAL_S,
+        )
     except subprocess.TimeoutExpired:
         return Finding(name, False, f"no answer in {_TRIAL_S} s", remedy)
     try:
@@ -175,8 +181,10 @@ def _torch() -> Finding:
 def _tensorrt() -> Finding:
     names = ("tensorrt-cu13", "tensorrt", "tensorrt-cu12")
     here = next((f"{name} {installed(name)}" for name in names if installed(name)), None)
-    missing = [*([] if here else ["tensorrt-cu13"]),
-               *([] if installed("cuda-bindings") else ["cuda-bindings"])]  # fmt: skip
+    missing = [
+        *([] if here else ["tensorrt-cu13"]),
+        *([] if installed("cuda-bindings") else ["cuda-bindings"]),
+    ]
     if missing:
         remedy = install_command("tensorrt")
         return Finding("backend tensorrt", None, f"{', '.join(missing)} missing", remedy)

@@ -27,7 +27,7 @@ _NEXT = {
         "models.fetch --set models.fetch=rtmo-l-onnx"
     ),
     "detector.model_path": "set it to an ONNX file of a YOLOX person detector",
-}  # fmt: skip
+}
 
 
 def find_file(name: str, folders: Sequence[Path]) -> Path:

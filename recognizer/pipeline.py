@@ -41,16 +41,30 @@ from recognizer.video.prefetch import prefetch
 from recognizer.video.reader import VideoReader
 
 __all__ = [
-    "Event", "EventDetector", "Person", "PipelineSettings", "Window", "detect_events",
-    "estimate_poses", "find_events", "track_stream",
-]  # fmt: skip
+    "Event",
+    "EventDetector",
+    "Person",
+    "PipelineSettings",
+    "Window",
+    "detect_events",
+    "estimate_poses",
+    "find_events",
+    "track_stream",
+]
 
 PathLike: TypeAlias = str | os.PathLike[str]
 # Of the numbers in PipelineSettings: the smallest, which are whole, which may be None.
 _LEAST = {
-    "stride_s": 0.02, "min_frames": 1, "threshold": 0, "merge_gap_s": 0, "min_event_s": 0,
-    "look_ahead_s": 0, "batch_size": 1, "sample_fps": 0, "threads": 1,
-}  # fmt: skip
+    "stride_s": 0.02,
+    "min_frames": 1,
+    "threshold": 0,
+    "merge_gap_s": 0,
+    "min_event_s": 0,
+    "look_ahead_s": 0,
+    "batch_size": 1,
+    "sample_fps": 0,
+    "threads": 1,
+}
 _WHOLE = {"min_frames", "batch_size", "threads"}
 _OPTIONAL = {"stride_s", "threshold", "sample_fps", "threads"}
 
@@ -221,15 +235,19 @@ class EventDetector:
         self.classifier = classifier
         self._plan = WindowPlan.for_classifier(
             classifier,
-            stride_s=settings.stride_s, min_frames=settings.min_frames, views=settings.views,
-        )  # fmt: skip
+            stride_s=settings.stride_s,
+            min_frames=settings.min_frames,
+            views=settings.views,
+        )
         self._scoring, self._on_window = settings.scoring, on_window
         self._cutter = WindowCutter(self._plan.length_s, self._plan.stride_s)
         threshold = classifier.threshold if settings.threshold is None else settings.threshold
         self._merger = EventMerger(
             classifier.classes,
-            threshold=threshold, merge_gap_s=settings.merge_gap_s, min_event_s=settings.min_event_s,
-        )  # fmt: skip
+            threshold=threshold,
+            merge_gap_s=settings.merge_gap_s,
+            min_event_s=settings.min_event_s,
+        )
 
     def reset(self) -> None:
         """Forget everything, as for another video."""

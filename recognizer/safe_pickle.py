@@ -120,9 +120,18 @@ def _name(function: Any) -> str:
 
 
 _NEVER = (
-    pickle.NEWOBJ, pickle.NEWOBJ_EX, pickle.INST, pickle.OBJ, pickle.PERSID, pickle.BINPERSID,
-    pickle.EXT1, pickle.EXT2, pickle.EXT4, pickle.NEXT_BUFFER, pickle.READONLY_BUFFER,
-)  # fmt: skip
+    pickle.NEWOBJ,
+    pickle.NEWOBJ_EX,
+    pickle.INST,
+    pickle.OBJ,
+    pickle.PERSID,
+    pickle.BINPERSID,
+    pickle.EXT1,
+    pickle.EXT2,
+    pickle.EXT4,
+    pickle.NEXT_BUFFER,
+    pickle.READONLY_BUFFER,
+)
 _checked: dict[int, Any] = {opcode[0]: _Unpickler.refuse for opcode in _NEVER}
 _checked[pickle.REDUCE[0]] = _Unpickler.reduce
 _checked[pickle.BUILD[0]] = _Unpickler.build

@@ -32,9 +32,15 @@ _PACKAGED = (
     ("koreanize_matplotlib", "fonts/NanumGothic.ttf", "fonts/NanumGothicBold.ttf"),
 )
 _SYSTEM_FOLDERS = (
-    "/usr/share/fonts", "/usr/local/share/fonts", "~/.fonts", "~/.local/share/fonts",
-    "/System/Library/Fonts", "/Library/Fonts", "~/Library/Fonts", "C:/Windows/Fonts",
-)  # fmt: skip
+    "/usr/share/fonts",
+    "/usr/local/share/fonts",
+    "~/.fonts",
+    "~/.local/share/fonts",
+    "/System/Library/Fonts",
+    "/Library/Fonts",
+    "~/Library/Fonts",
+    "C:/Windows/Fonts",
+)
 _SUFFIXES = {".ttf", ".otf", ".ttc", ".otc"}
 _OUTLINES = {"glyf", "CFF ", "CFF2"}
 _JOINERS = "\u200c\u200d"  # they change how the letters beside them look
@@ -261,8 +267,10 @@ def _warn(script: str, shown: str) -> None:
     _warned.add(script)
     logger.warning(
         "no font for %s letters: pictures show code points such as %s; install one, such as Noto "
-        "Sans (Debian: fonts-noto-core, fonts-noto-cjk)", script, shown,
-    )  # fmt: skip
+        "Sans (Debian: fonts-noto-core, fonts-noto-cjk)",
+        script,
+        shown,
+    )
 
 
 def _runs(text: str) -> Iterator[tuple[Path, str]]:

@@ -200,9 +200,13 @@ class Poses:
     def with_ids(self, track_ids: IntArray) -> "Poses":
         """Return the same people in the same order with other ids."""
         return Poses(
-            self.keypoints, self.keypoint_scores, self.boxes, self.box_scores, track_ids,
+            self.keypoints,
+            self.keypoint_scores,
+            self.boxes,
+            self.box_scores,
+            track_ids,
             self.movement,
-        )  # fmt: skip
+        )
 
     def with_movement(self, movement: FloatArray) -> "Poses":
         """Return the same people in the same order with their movement, (N, 6) float32."""

@@ -141,8 +141,12 @@ def damage_box(data: bytes, name: bytes, bits: int, rng: np.random.Generator) ->
 def set_rotation(data: bytes, degrees_cw: int) -> bytes:
     """Return an mp4 whose track header asks for a turn when shown (ISO 14496-12, 8.3.2)."""
     one = 1 << 16
-    a, b, c, d = {0: (one, 0, 0, one), 90: (0, one, -one, 0), 180: (-one, 0, 0, -one),
-                  270: (0, -one, one, 0)}[degrees_cw]  # fmt: skip
+    a, b, c, d = {
+        0: (one, 0, 0, one),
+        90: (0, one, -one, 0),
+        180: (-one, 0, 0, -one),
+        270: (0, -one, one, 0),
+    }[degrees_cw]
     matrix = b"".join(v.to_bytes(4, "big", signed=True) for v in (a, b, 0, c, d, 0, 0, 0, 1 << 30))
     header = data.index(b"tkhd") + 4
     at = header + (52 if data[header] == 1 else 40)

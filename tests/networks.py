@@ -28,12 +28,18 @@ def rtmo(path, *, input_wh=(64, 64), score=0.9, batch="B"):
     """Save an RTMO-contract network: one person, all keypoints on the brightest blue pixel."""
     width, height = input_wh
     constants = [
-        ("blue_start", np.array([0])), ("blue_stop", np.array([1])), ("axis1", np.array([1])),
-        ("flat", np.array([0, -1])), ("w", np.array(width)),
-        ("column", np.array([0, 1, 1])), ("half", np.array(4.0, np.float32)),
-        ("score", np.array([[[score]]], np.float32)), ("times", np.array([1, 1, 17, 1])),
-        ("axis2", np.array([2])), ("one", np.array(1.0, np.float32)),
-    ]  # fmt: skip
+        ("blue_start", np.array([0])),
+        ("blue_stop", np.array([1])),
+        ("axis1", np.array([1])),
+        ("flat", np.array([0, -1])),
+        ("w", np.array(width)),
+        ("column", np.array([0, 1, 1])),
+        ("half", np.array(4.0, np.float32)),
+        ("score", np.array([[[score]]], np.float32)),
+        ("times", np.array([1, 1, 17, 1])),
+        ("axis2", np.array([2])),
+        ("one", np.array(1.0, np.float32)),
+    ]
     n = helper.make_node
     nodes = [
         n("Slice", ["input", "blue_start", "blue_stop", "axis1"], ["blue"]),
@@ -45,8 +51,10 @@ def rtmo(path, *, input_wh=(64, 64), score=0.9, batch="B"):
         n("Cast", ["yi"], ["y"], to=TensorProto.FLOAT),
         n("Unsqueeze", ["x", "axis2"], ["x3"]),
         n("Unsqueeze", ["y", "axis2"], ["y3"]),  # (B, 1, 1)
-        n("Sub", ["x3", "half"], ["x1"]), n("Sub", ["y3", "half"], ["y1"]),
-        n("Add", ["x3", "half"], ["x2"]), n("Add", ["y3", "half"], ["y2"]),
+        n("Sub", ["x3", "half"], ["x1"]),
+        n("Sub", ["y3", "half"], ["y1"]),
+        n("Add", ["x3", "half"], ["x2"]),
+        n("Add", ["y3", "half"], ["y2"]),
         n("Mul", ["x3", "zero"], ["nothing"]),
         n("Add", ["nothing", "score"], ["s3"]),
         n("Concat", ["x1", "y1", "x2", "y2", "s3"], ["dets"], axis=2),
@@ -54,7 +62,7 @@ def rtmo(path, *, input_wh=(64, 64), score=0.9, batch="B"):
         n("Concat", ["x3", "y3", "ones"], ["point"], axis=2),
         n("Unsqueeze", ["point", "axis2"], ["point4"]),
         n("Tile", ["point4", "times"], ["keypoints"]),
-    ]  # fmt: skip
+    ]
     constants.append(("zero", np.array(0.0, np.float32)))
     outputs = [_float("dets", [batch, 1, 5]), _float("keypoints", [batch, 1, 17, 3])]
     return _model(path, nodes, [_float("input", [batch, 3, height, width])], outputs, constants)
@@ -87,7 +95,10 @@ def constant_yolox(path, rows, *, input_wh=(64, 64), batch="B"):
         n("Reshape", ["nothing", "shape"], ["column"]),
         n("Add", ["column", "table"], ["output"]),
     ]
-    constants = [("zero", np.array(0.0, np.float32)), ("shape", np.array([-1, 1, 1])),
-                 ("table", table)]  # fmt: skip
+    constants = [
+        ("zero", np.array(0.0, np.float32)),
+        ("shape", np.array([-1, 1, 1])),
+        ("table", table),
+    ]
     images = _float("images", [batch, 3, height, width])
     return _model(path, nodes, [images], [_float("output", [batch, cells, 85])], constants)

@@ -13,10 +13,26 @@ from recognizer.types import Poses
 
 # A standing body seen from the front: (x, y) in heights from the centre of the box.
 BODY = np.array(
-    [(0, -.42), (.02, -.44), (-.02, -.44), (.04, -.42), (-.04, -.42), (.11, -.31), (-.11, -.31),
-     (.15, -.15), (-.15, -.15), (.16, 0), (-.16, 0), (.07, .02), (-.07, .02), (.08, .24),
-     (-.08, .24), (.09, .46), (-.09, .46)]
-)  # fmt: skip
+    [
+        (0, -0.42),
+        (0.02, -0.44),
+        (-0.02, -0.44),
+        (0.04, -0.42),
+        (-0.04, -0.42),
+        (0.11, -0.31),
+        (-0.11, -0.31),
+        (0.15, -0.15),
+        (-0.15, -0.15),
+        (0.16, 0),
+        (-0.16, 0),
+        (0.07, 0.02),
+        (-0.07, 0.02),
+        (0.08, 0.24),
+        (-0.08, 0.24),
+        (0.09, 0.46),
+        (-0.09, 0.46),
+    ]
+)
 LIMBS = np.array([0, 0, 0, 0, 0, 0, 0, 1, -1, 2, -2, 0, 0, -1, 1, -2, 2]) * 0.03  # swing, heights
 
 
@@ -83,9 +99,10 @@ def film(
 
 def shoot(people: Sequence[Person], t: float, camera: Camera, rng: np.random.Generator) -> Shot:
     who = [
-        i for i, p in enumerate(people)
+        i
+        for i, p in enumerate(people)
         if p.first_s <= t < p.last_s and rng.random() >= camera.missed
-    ]  # fmt: skip
+    ]
     who = np.array(who, np.int64)[rng.permutation(len(who))]
     if not len(who):
         return Shot(t, Poses.empty(), who)

@@ -58,11 +58,16 @@ def flat(record: tuple[PoseSequence, dict[str, Any], dict[str, Any]]) -> tuple[A
     """Return everything of a record as comparable bytes."""
     seq, extra, meta = record
     arrays = {
-        "keypoints": seq.poses.keypoints, "keypoint_scores": seq.poses.keypoint_scores,
-        "boxes": seq.poses.boxes, "box_scores": seq.poses.box_scores,
-        "track_ids": seq.poses.track_ids, "offsets": seq.frame_offsets, "time_s": seq.time_s,
-        "corrupt": seq.corrupt, **extra,
-    }  # fmt: skip
+        "keypoints": seq.poses.keypoints,
+        "keypoint_scores": seq.poses.keypoint_scores,
+        "boxes": seq.poses.boxes,
+        "box_scores": seq.poses.box_scores,
+        "track_ids": seq.poses.track_ids,
+        "offsets": seq.frame_offsets,
+        "time_s": seq.time_s,
+        "corrupt": seq.corrupt,
+        **extra,
+    }
     parts = [(k, v.dtype.str, v.shape, v.tobytes()) for k, v in sorted(arrays.items())]
     return (*parts, seq.size_wh, json.dumps(meta, sort_keys=True))
 
@@ -279,9 +284,13 @@ def test_a_zip_bomb_is_refused_without_memory(tmp_path):
         "except ArtifactError as error: print(peak() - before, error)\n"
     )
     done = subprocess.run(
-        [sys.executable, "-c", code, str(path)], cwd=ROOT, capture_output=True, text=True,
-        check=True, env={**os.environ, "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"},
-    )  # fmt: skip
+        [sys.executable, "-c", code, str(path)],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=True,
+        env={**os.environ, "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"},
+    )
     assert "would unpack to" in done.stdout
     assert int(done.stdout.split()[0]) < 20_000  # kB
 

@@ -52,9 +52,11 @@ def kill_writers(folder: Path, kills: int) -> int:
     found = 0
     for _ in range(kills):
         writer = subprocess.Popen(
-            [sys.executable, "-c", WRITER, str(folder)], cwd=ROOT, stdout=subprocess.PIPE,
+            [sys.executable, "-c", WRITER, str(folder)],
+            cwd=ROOT,
+            stdout=subprocess.PIPE,
             env={**os.environ, "OMP_NUM_THREADS": "1"},
-        )  # fmt: skip
+        )
         assert writer.stdout is not None
         assert writer.stdout.readline() == b"ready\n"
         time.sleep(chance.uniform(0, 0.3))
@@ -118,9 +120,14 @@ def test_a_full_disk_is_an_error_and_leaves_nothing(tmp_path, kind, before):
     if before:
         (tmp_path / "a").write_text("old")
     done = subprocess.run(
-        [sys.executable, "-c", FULL_DISK, str(tmp_path), kind], cwd=ROOT, capture_output=True,
-        text=True, check=True, timeout=60, env={**os.environ, "OMP_NUM_THREADS": "1"},
-    )  # fmt: skip
+        [sys.executable, "-c", FULL_DISK, str(tmp_path), kind],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=60,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+    )
     assert done.stdout.startswith("OSError 27")
     assert list((tmp_path / SCRATCH_FOLDER).iterdir()) == []
     assert [p.name for p in tmp_path.iterdir() if p.is_file()] == (["a"] if before else [])

@@ -70,9 +70,14 @@ def test_changes_win_over_what_was_typed_and_use_short_flags(tmp_path):
     config = load_config(SHIPPED, ["train.dataset_dir=/a", 'train.config_file=["a.py"]'])
     changes = {"train.dataset_dir": Path("/b c"), "test.checkpoint": [Path("/x.pth")]}
     assert words(config, "test.fight", changes) == [
-        "test.fight", "--train-config", "a.py", "--set", "train.dataset_dir=/b c",
-        "--checkpoint", "/x.pth",
-    ]  # fmt: skip
+        "test.fight",
+        "--train-config",
+        "a.py",
+        "--set",
+        "train.dataset_dir=/b c",
+        "--checkpoint",
+        "/x.pth",
+    ]
 
 
 def test_what_was_typed_goes_along_with_a_changed_config():

@@ -40,9 +40,10 @@ def pixels(*shape):
 
 @settings(max_examples=60, deadline=None)
 @given(
-    pixels(17, 2), pixels(4),
+    pixels(17, 2),
+    pixels(4),
     hnp.arrays(np.float32, (3, 17), elements=st.floats(0, 2, width=32)),
-)  # fmt: skip
+)
 def test_nothing_moves_by_more_than_half_a_step_and_missing_stays_missing(keypoints, boxes, scores):
     before = poses(keypoints, scores, boxes)
     after = unpack(pack(before))

@@ -51,15 +51,20 @@ def is_section(key: str) -> bool:
 LEAVES = [key for key in KEYS if not is_section(key)]
 NUMBERS = [k for k in LEAVES if any(o.get("type") in {"number", "integer"} for o in schema_of(k))]
 WITH_RANGE = [
-    k for k in LEAVES
+    k
+    for k in LEAVES
     if not ANY_TEXT.search(k)
     and not all(o.get("type") in {"boolean", "null"} for o in schema_of(k))
-]  # fmt: skip
+]
 LISTS_OF_NUMBERS = [
-    k for k in LEAVES
-    if any(p.get("type") in {"number", "integer"} for o in schema_of(k)
-           for p in o.get("prefixItems", []))
-]  # fmt: skip
+    k
+    for k in LEAVES
+    if any(
+        p.get("type") in {"number", "integer"}
+        for o in schema_of(k)
+        for p in o.get("prefixItems", [])
+    )
+]
 
 
 def lay_out(data: dict[str, Any], lines: dict[str, int], out: list[str], prefix: str = "") -> None:

@@ -160,10 +160,21 @@ def test_a_data_set_name_is_a_plain_folder_name(name):
 
 @pytest.mark.parametrize(
     "text",
-    ["[1, 2]", "hello", "a: 1\n---\nb: 2", "a: \0", '"\\ud800": 1', "!!int x: 1", "a: !!int x",
-     "a: !!python/object/apply:os.getcwd []", "a: !!binary '%'", "? [a]\n: 1", "[" * 20000],
+    [
+        "[1, 2]",
+        "hello",
+        "a: 1\n---\nb: 2",
+        "a: \0",
+        '"\\ud800": 1',
+        "!!int x: 1",
+        "a: !!int x",
+        "a: !!python/object/apply:os.getcwd []",
+        "a: !!binary '%'",
+        "? [a]\n: 1",
+        "[" * 20000,
+    ],
     ids=range(11),
-)  # fmt: skip
+)
 def test_what_is_no_config_is_refused(tmp_path, text):
     start = time.process_time()
     assert str(tmp_path / "config.yaml") in refused(tmp_path, text)

@@ -44,17 +44,21 @@ def test_zones_are_read(tmp_path, polygon):
         ("[[0.1, 0.1], [0.9, 0.1], [1.2, 0.9]]", "expected at most 1.0; got 1.2"),
         ("[[0.1, 0.1], [-0.1, 0.1], [0.2, 0.9]]", "expected at least 0.0; got -0.1"),
         ("[[100, 50], [300, 50], [200, 400]]", "expected at most 1.0; got 100"),
-        ("[[0.1, 0.1], [0.9, 0.9], [0.9, 0.1], [0.1, 0.9]]",
-         "expected corners in their order around the zone, got sides 1 and 3 that cross"),
+        (
+            "[[0.1, 0.1], [0.9, 0.9], [0.9, 0.1], [0.1, 0.9]]",
+            "expected corners in their order around the zone, got sides 1 and 3 that cross",
+        ),
         ("[[0.1, 0.1], [0.9, 0.1], [0.9, 0.9], [0.5, 0.1]]", "got sides 1 and 3 that cross"),
         ("[[0.1, 0.1], [0.5, 0.5], [0.9, 0.9]]", "got corners on one line"),
-        ("[[0.1, 0.1], [0.9, 0.1], [0.9, 0.9], [0.1, 0.1]]",
-         "expected every corner once, the last is joined to the first; got [0.1, 0.1] twice"),
+        (
+            "[[0.1, 0.1], [0.9, 0.1], [0.9, 0.9], [0.1, 0.1]]",
+            "expected every corner once, the last is joined to the first; got [0.1, 0.1] twice",
+        ),
         ("[[0.1, 0.1, 0.3], [0.9, 0.1], [0.9, 0.9]]", "expected a list of 2"),
         ("[[0.1, left], [0.9, 0.1], [0.9, 0.9]]", "expected a number; got 'left'"),
         ("[[0.1, .nan], [0.9, 0.1], [0.9, 0.9]]", "expected a finite number; got nan"),
     ],
-)  # fmt: skip
+)
 def test_what_is_no_polygon_is_refused(tmp_path, polygon, message):
     with pytest.raises(ConfigError) as caught:
         load(tmp_path, polygon)

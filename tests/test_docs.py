@@ -24,9 +24,19 @@ KEYS = set(known_keys())
 SECTIONS = {key for key in KEYS if "." not in key}
 TARGETS = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(encoding="utf-8"), re.M))
 FOLDERS = (
-    "recognizer", "annotation", "training", "analysis", "deploy", "configs", "benchmarks", "tools",
-    "samples", "docs", "tests", "requirements",
-)  # fmt: skip
+    "recognizer",
+    "annotation",
+    "training",
+    "analysis",
+    "deploy",
+    "configs",
+    "benchmarks",
+    "tools",
+    "samples",
+    "docs",
+    "tests",
+    "requirements",
+)
 IN_REPOSITORY = re.compile(rf"(?:{'|'.join(FOLDERS)})/[\w./-]*\w")
 SHELL_VARIABLE = re.compile(r"\b([A-Z])=(\S+)")
 

@@ -66,8 +66,11 @@ def test_a_machine_that_has_all_is_told_so(versions, tmp_path):
     weights.mkdir()
     for name in ("pp_tinypose_256x192.onnx", "yolox_nano.onnx"):
         (weights / name).write_bytes(b"x" * 1000)
-    overrides = [f"annotation.output_dir={tmp_path}/new/out", f"annotation.input={tmp_path}",
-                 f"models.weights_dirs=[{weights}]"]  # fmt: skip
+    overrides = [
+        f"annotation.output_dir={tmp_path}/new/out",
+        f"annotation.input={tmp_path}",
+        f"models.weights_dirs=[{weights}]",
+    ]
     findings = examine(load_config(SHIPPED, overrides))
     others = [f for f in findings if f.ok is None]  # backends that this config does not use
     assert all(f.name.startswith("backend ") for f in others)
@@ -107,63 +110,111 @@ def test_a_cpu_torch_counts_as_the_pinned_one(versions):
     ("change", "name", "ok", "found", "remedy"),
     [
         pytest.param(
-            {"numpy": "2.0.0"}, "packages", False, "numpy 2.0.0 (wanted 1.26.4)", "make setup",
+            {"numpy": "2.0.0"},
+            "packages",
+            False,
+            "numpy 2.0.0 (wanted 1.26.4)",
+            "make setup",
             id="another-version",
         ),
         pytest.param(
-            {"rich": None}, "packages", False, "rich missing (wanted", "make setup",
+            {"rich": None},
+            "packages",
+            False,
+            "rich missing (wanted",
+            "make setup",
             id="missing",
         ),
         pytest.param(
-            {"onnxruntime": None}, "ONNX Runtime", False, "missing", "make setup RUNTIME=gpu",
+            {"onnxruntime": None},
+            "ONNX Runtime",
+            False,
+            "missing",
+            "make setup RUNTIME=gpu",
             id="no-onnxruntime",
         ),
         pytest.param(
-            {"onnxruntime-gpu": "1.31.1"}, "ONNX Runtime", False, "overwrite each other",
-            "pip uninstall onnxruntime onnxruntime-gpu", id="both-onnxruntimes",
+            {"onnxruntime-gpu": "1.31.1"},
+            "ONNX Runtime",
+            False,
+            "overwrite each other",
+            "pip uninstall onnxruntime onnxruntime-gpu",
+            id="both-onnxruntimes",
         ),
         pytest.param(
-            {"onnxruntime": None, **GPU_PINS}, "ONNX Runtime", True,
-            "onnxruntime-gpu 1.31.1", "", id="gpu-onnxruntime",
+            {"onnxruntime": None, **GPU_PINS},
+            "ONNX Runtime",
+            True,
+            "onnxruntime-gpu 1.31.1",
+            "",
+            id="gpu-onnxruntime",
         ),
         pytest.param(
             {"onnxruntime": None, **GPU_PINS, "nvidia-cublas": None, "nvidia-cufft": "11.0"},
-            "ONNX Runtime", None, "nvidia-cublas missing (wanted 13.1.1.3), nvidia-cufft 11.0 (",
-            "make setup RUNTIME=gpu", id="gpu-onnxruntime-without-a-library",
+            "ONNX Runtime",
+            None,
+            "nvidia-cublas missing (wanted 13.1.1.3), nvidia-cufft 11.0 (",
+            "make setup RUNTIME=gpu",
+            id="gpu-onnxruntime-without-a-library",
         ),
         pytest.param(
-            {"onnxruntime": None, **GPU_PINS, "tensorrt-cu13": "11.4.0.106"}, "ONNX Runtime", None,
-            "tensorrt-cu13 11.4.0.106 (wanted 10.14.1", "make setup RUNTIME=tensorrt",
+            {"onnxruntime": None, **GPU_PINS, "tensorrt-cu13": "11.4.0.106"},
+            "ONNX Runtime",
+            None,
+            "tensorrt-cu13 11.4.0.106 (wanted 10.14.1",
+            "make setup RUNTIME=tensorrt",
             id="tensorrt-that-onnx-runtime-does-not-load",
         ),
         pytest.param(
-            {"onnxruntime": None, **GPU_PINS, "torch": "2.13.0"}, "CUDA of torch", False,
-            "torch 2.13.0 brings CUDA 12, onnxruntime-gpu uses CUDA 13", "make setup-train",
+            {"onnxruntime": None, **GPU_PINS, "torch": "2.13.0"},
+            "CUDA of torch",
+            False,
+            "torch 2.13.0 brings CUDA 12, onnxruntime-gpu uses CUDA 13",
+            "make setup-train",
             id="torch-of-another-cuda",
         ),
         pytest.param(
-            {"onnxruntime": "1.0"}, "ONNX Runtime", False, "onnxruntime 1.0 (wanted", "make setup",
+            {"onnxruntime": "1.0"},
+            "ONNX Runtime",
+            False,
+            "onnxruntime 1.0 (wanted",
+            "make setup",
             id="old-onnxruntime",
         ),
         pytest.param(
-            {"onnxruntime": None, "onnxruntime-openvino": "1.0"}, "ONNX Runtime", False,
-            "onnxruntime-openvino 1.0 (wanted", "make setup RUNTIME=openvino", id="old-openvino",
+            {"onnxruntime": None, "onnxruntime-openvino": "1.0"},
+            "ONNX Runtime",
+            False,
+            "onnxruntime-openvino 1.0 (wanted",
+            "make setup RUNTIME=openvino",
+            id="old-openvino",
         ),
         pytest.param(
-            {"torch": None, "mmpose": None}, "training set", None, "2 of",
-            "pip install --no-deps -r requirements/openmmlab.txt", id="no-training-set",
+            {"torch": None, "mmpose": None},
+            "training set",
+            None,
+            "2 of",
+            "pip install --no-deps -r requirements/openmmlab.txt",
+            id="no-training-set",
         ),
         pytest.param(
-            {"mmaction2": "1.2.0"}, "training set", None, "mmaction2 1.2.0 (wanted 1.1.0)",
-            "make setup-dev", id="mmaction2-that-does-not-import",
+            {"mmaction2": "1.2.0"},
+            "training set",
+            None,
+            "mmaction2 1.2.0 (wanted 1.1.0)",
+            "make setup-dev",
+            id="mmaction2-that-does-not-import",
         ),
         pytest.param(
-            {"torch": "2.13.0+cpu", "torchvision": "0.28.0"}, "torchvision", None,
-            "torchvision 0.28.0 beside torch 2.13.0+cpu", "pip uninstall torchvision",
+            {"torch": "2.13.0+cpu", "torchvision": "0.28.0"},
+            "torchvision",
+            None,
+            "torchvision 0.28.0 beside torch 2.13.0+cpu",
+            "pip uninstall torchvision",
             id="torchvision-beside-cpu-torch",
         ),
     ],
-)  # fmt: skip
+)
 def test_packages(versions, change, name, ok, found, remedy):
     for package, version in change.items():
         versions.pop(package, None)
@@ -222,9 +273,13 @@ def test_looking_at_torch_does_not_import_it():
         "print(sorted({'torch', 'tensorrt', 'mmengine', 'mmpose', 'openvino'} & set(sys.modules)))"
     )
     done = subprocess.run(
-        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True,
+        [sys.executable, "-c", code],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=True,
         env={**os.environ},
-    )  # fmt: skip
+    )
     assert done.stdout == "[]\n"
 
 
@@ -249,10 +304,12 @@ def test_it_finds_the_model_files_that_stage_1_finds(versions, tmp_path, monkeyp
     (tmp_path / "det.onnx").write_bytes(b"x")
     config = load_config(
         SHIPPED,
-        [f"models.weights_dirs=[{first}, {second}]",
-         "models.pose_estimation.onnx.model_path=pose.onnx",
-         "models.pose_estimation.topdown.detector.model_path=det.onnx"],
-    )  # fmt: skip
+        [
+            f"models.weights_dirs=[{first}, {second}]",
+            "models.pose_estimation.onnx.model_path=pose.onnx",
+            "models.pose_estimation.topdown.detector.model_path=det.onnx",
+        ],
+    )
     found = [f.found.partition(" (")[0] for f in examine(config) if f.name.endswith("model_path")]
     files = pose_model_files(config)
     assert found == [str(files["pose"]), str(files["detector"])]
@@ -294,7 +351,11 @@ def test_importing_the_doctor_is_light():
         "print(sorted(heavy & set(sys.modules)))"
     )
     done = subprocess.run(
-        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True,
+        [sys.executable, "-c", code],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=True,
         env={**os.environ},
-    )  # fmt: skip
+    )
     assert done.stdout == "[]\n"

@@ -52,9 +52,20 @@ def trial(kind, device, **options):
             {"onnx, cpu", "tensorrt, cuda:3"},
         ),
     ],
-    ids=["cpu", "pose-on-gpu", "classifier-on-gpu", "unused-classifier", "gpus", "unused-detector",
-         "tensorrt-provider", "openvino", "pth", "pth-on-cpu", "tensorrt"],
-)  # fmt: skip
+    ids=[
+        "cpu",
+        "pose-on-gpu",
+        "classifier-on-gpu",
+        "unused-classifier",
+        "gpus",
+        "unused-detector",
+        "tensorrt-provider",
+        "openvino",
+        "pth",
+        "pth-on-cpu",
+        "tensorrt",
+    ],
+)
 def test_every_configured_device_is_tried_once(overrides, wanted):
     trials = configured(load_config(SHIPPED, overrides))
     assert [f"{t.kind}, {t.where}" for t in trials] == sorted(wanted)
@@ -82,12 +93,13 @@ def test_the_network_of_the_trial_needs_cudnn():
     [
         ({"device": "cuda:0"}, "CUDAExecutionProvider is not in", "requirements/gpu.txt"),
         (
-            {"device": "cuda:0", "provider": "tensorrt"}, "TensorrtExecutionProvider is not in",
+            {"device": "cuda:0", "provider": "tensorrt"},
+            "TensorrtExecutionProvider is not in",
             "requirements/tensorrt.txt",
         ),
     ],
     ids=["cuda", "tensorrt"],
-)  # fmt: skip
+)
 def test_an_onnx_runtime_for_cpus_has_no_gpu(options, found, remedy):
     finding = doctor_backends._tried(Trial("onnx", "cuda:0", options))
     assert finding.ok is False

@@ -64,8 +64,10 @@ def test_type_checkers_are_told_the_same_names():
     block, lazy = (node for node in tree.body if isinstance(node, ast.If))
     told = {
         alias.asname: f"{line.module}.{alias.name}"
-        for line in block.body if isinstance(line, ast.ImportFrom) for alias in line.names
-    }  # fmt: skip
+        for line in block.body
+        if isinstance(line, ast.ImportFrom)
+        for alias in line.names
+    }
     assert told == {name: f"recognizer.{home}.{name}" for name, home in rz._HOMES.items()}
     # With it, they would take rz.VideoRaeder for a name as well.
     assert ast.unparse(lazy.test) == "not TYPE_CHECKING"
@@ -298,9 +300,11 @@ def test_the_stages_are_chained_by_public_names(place):
     (part,) = tracked
     assert list(rz.classify_windows(part, classifier)) == windows
     settings = rz.PipelineSettings(
-        pose=rz.PoseEstimationConfig(), tracking=rz.TrackingConfig(), scoring=rz.ScoringConfig(),
+        pose=rz.PoseEstimationConfig(),
+        tracking=rz.TrackingConfig(),
+        scoring=rz.ScoringConfig(),
         threshold=0.0,
-    )  # fmt: skip
+    )
     (event,) = rz.find_events("camera.mp4", [classifier], pose=pose, settings=settings)
     assert event.peak_probability == max(window.probabilities["Fight"] for window in windows)
     (again,) = rz.detect_events(part, [rz.EventDetector(classifier, settings)])

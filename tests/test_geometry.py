@@ -128,16 +128,30 @@ def test_oks_is_that_of_pycocotools():
     visible[:, 0] = True
     areas = rng.uniform(500, 9000, 4)
     gts = [
-        {"id": i + 1, "image_id": 1, "category_id": 1, "iscrowd": 0, "area": areas[i],
-         "bbox": [0, 0, 200, 200], "num_keypoints": int(visible[i].sum()),
-         "keypoints": np.c_[truth[i], visible[i] * 2].ravel().tolist()}
+        {
+            "id": i + 1,
+            "image_id": 1,
+            "category_id": 1,
+            "iscrowd": 0,
+            "area": areas[i],
+            "bbox": [0, 0, 200, 200],
+            "num_keypoints": int(visible[i].sum()),
+            "keypoints": np.c_[truth[i], visible[i] * 2].ravel().tolist(),
+        }
         for i in range(4)
-    ]  # fmt: skip
+    ]
     dts = [
-        {"id": i + 1, "image_id": 1, "category_id": 1, "score": 1 - i / 10, "area": 1.0,
-         "bbox": [0, 0, 1, 1], "keypoints": np.c_[found[i], np.ones(17)].ravel().tolist()}
+        {
+            "id": i + 1,
+            "image_id": 1,
+            "category_id": 1,
+            "score": 1 - i / 10,
+            "area": 1.0,
+            "bbox": [0, 0, 1, 1],
+            "keypoints": np.c_[found[i], np.ones(17)].ravel().tolist(),
+        }
         for i in range(4)
-    ]  # fmt: skip
+    ]
     evaluation = cocoeval.COCOeval(iouType="keypoints")
     evaluation.cocoGt = evaluation.cocoDt = coco.COCO()
     evaluation.params.imgIds, evaluation.params.catIds = [1], [1]
@@ -258,16 +272,20 @@ def test_the_crop_of_a_turn_is_that_of_the_turned_image_and_its_points_come_back
     # The corner of the crop lies where it lies in the crop of the image that np.rot90 makes.
     x1, y1, x2, y2 = box[0]
     turned = {
-        -1: [height - y2, x1, height - y1, x2], 0: [x1, y1, x2, y2],
-        1: [y1, width - x2, y2, width - x1], 2: [width - x2, height - y2, width - x1, height - y1],
-    }[turn]  # fmt: skip
+        -1: [height - y2, x1, height - y1, x2],
+        0: [x1, y1, x2, y2],
+        1: [y1, width - x2, y2, width - x1],
+        2: [width - x2, height - y2, width - x1, height - y1],
+    }[turn]
     upright, _, upright_sizes = crop_affine(np.array([turned]), (30, 40), 1.25)
     np.testing.assert_allclose(sizes, upright_sizes)
     points = rng.uniform(0, 50, (9, 2))
     places = {
-        -1: np.stack([height - points[:, 1], points[:, 0]], 1), 0: points,
-        1: np.stack([points[:, 1], width - points[:, 0]], 1), 2: [width, height] - points,
-    }[turn]  # fmt: skip
+        -1: np.stack([height - points[:, 1], points[:, 0]], 1),
+        0: points,
+        1: np.stack([points[:, 1], width - points[:, 0]], 1),
+        2: [width, height] - points,
+    }[turn]
     crop = points @ matrices[0, :, :2].T + matrices[0, :, 2]
     np.testing.assert_allclose(crop, places @ upright[0, :, :2].T + upright[0, :, 2], atol=1e-9)
     back = crop_to_image((crop / [30, 40])[None], centres, sizes, turns)

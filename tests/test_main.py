@@ -149,9 +149,8 @@ def test_help_of_a_mode_shows_its_flags_and_every_key_that_it_reads(mode, capsys
     shown = parse_yaml(text[start:], Path("help"))
     lines = {".".join(map(str, key)) for key in shown.lines}
     wanted = {
-        key for key in known_keys()
-        if any(f"{key}.".startswith(f"{one}.") for one in READS[mode])
-    }  # fmt: skip
+        key for key in known_keys() if any(f"{key}.".startswith(f"{one}.") for one in READS[mode])
+    }
     assert wanted <= lines
     Config.model_validate(shown.data, context={"folder": ROOT / "configs"})  # it can be pasted
 

@@ -29,10 +29,12 @@ def test_what_the_hint_fetches_is_kept_under_the_name_that_was_asked_for(name):
 @pytest.mark.parametrize(
     ("name", "kept"),
     [
-        ("rtmo-s-onnx.onnx", "rtmo-s.onnx"), ("weights/rtmo-s.onnx", "rtmo-s.onnx"),
-        ("rtmo-s_8xb32-600e.onnx", "rtmo-s.onnx"), ("rtmo-s.pth", "<the name it shows>"),
+        ("rtmo-s-onnx.onnx", "rtmo-s.onnx"),
+        ("weights/rtmo-s.onnx", "rtmo-s.onnx"),
+        ("rtmo-s_8xb32-600e.onnx", "rtmo-s.onnx"),
+        ("rtmo-s.pth", "<the name it shows>"),
     ],
-)  # fmt: skip
+)
 def test_another_name_is_followed_by_the_one_to_set(name, kept):
     assert fetch_hint(name, KEY).endswith(f" into models.weights_dirs, then --set {KEY}={kept}")
 
@@ -61,11 +63,13 @@ def test_a_missing_file_names_the_mode(tmp_path):
     [
         ({"inference_mode": "tensorrt"}, r"tensorrt\.model_path is not set: .*deploy.tensorrt"),
         ({"inference_mode": "pth"}, r"pth\.config_file is not set: .*mmpose.*--mode models.fetch"),
-        ({"inference_mode": "pth", "pth": {"config_file": __file__}},
-         r"pth\.checkpoint_path is not set: .*\.pth that was trained with .*--mode models.fetch"),
+        (
+            {"inference_mode": "pth", "pth": {"config_file": __file__}},
+            r"pth\.checkpoint_path is not set: .*\.pth that was trained with .*--mode models.fetch",
+        ),
         ({"onnx": {"model_path": ""}}, r"onnx\.model_path is not set: .*--mode models.fetch"),
     ],
-)  # fmt: skip
+)
 def test_a_file_that_nobody_named_is_not_looked_for(pose, said):
     config = Config.model_validate({"models": {"pose_estimation": pose}})
     with pytest.raises(ConfigError, match=said) as caught:

@@ -153,11 +153,17 @@ def test_boxes_without_pixels_are_not_measured():
     nan = np.nan
     boxes = np.array(
         [
-            BOX, (-500, 10, -400, 100), (310, 230, 900, 900), (100, 100, 102, 160),
-            (100, 100, 160, 104), (160, 180, 100, 60), (nan, nan, nan, nan), (-50, -50, 400, 400),
+            BOX,
+            (-500, 10, -400, 100),
+            (310, 230, 900, 900),
+            (100, 100, 102, 160),
+            (100, 100, 160, 104),
+            (160, 180, 100, 60),
+            (nan, nan, nan, nan),
+            (-50, -50, 400, 400),
         ],
         np.float32,
-    )  # fmt: skip
+    )
     meter = MovementMeter()
     meter.measure(picture(), 0.0, boxes)
     rows = meter.measure(picture((5, 0)), 0.08, boxes)
@@ -177,9 +183,15 @@ def test_nobody_for_a_while_does_not_break_the_next_pair():
 
 @pytest.mark.parametrize(
     ("size_wh", "small"),
-    [((1920, 1080), (240, 135)), ((640, 480), (240, 180)), ((160, 120), (160, 120)),
-     ((1080, 1920), (156, 277)), ((5000, 2), (240, 1)), ((1, 1), (1, 1))],
-)  # fmt: skip
+    [
+        ((1920, 1080), (240, 135)),
+        ((640, 480), (240, 180)),
+        ((160, 120), (160, 120)),
+        ((1080, 1920), (156, 277)),
+        ((5000, 2), (240, 1)),
+        ((1, 1), (1, 1)),
+    ],
+)
 def test_the_picture_is_240_wide_and_never_enlarged(size_wh, small):
     assert small_size(size_wh) == small
 

@@ -38,21 +38,28 @@ def annotations() -> list[dict]:
     rng = np.random.default_rng(0)
     return [
         {
-            "frame_dir": f"clip_{i}", "total_frames": frames, "img_shape": (360, 640),
-            "original_shape": (360, 640), "label": i,
+            "frame_dir": f"clip_{i}",
+            "total_frames": frames,
+            "img_shape": (360, 640),
+            "original_shape": (360, 640),
+            "label": i,
             "keypoint": rng.uniform(0, 360, (people, frames, 17, 2)).astype(np.float32),
             "keypoint_score": np.ones((people, frames, 17), np.float32),
         }
         for i, (people, frames) in enumerate([(2, 60), (4, 150)])
-    ]  # fmt: skip
+    ]
 
 
 def run_alone(code: str) -> str:
     done = subprocess.run(
         [sys.executable, "-W", "error::DeprecationWarning:__main__", "-c", textwrap.dedent(code)],
-        cwd=ROOT, capture_output=True, text=True, check=False, timeout=300,
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=300,
         env={**os.environ, "OMP_NUM_THREADS": "1", "RTMO_S": RTMO_S},
-    )  # fmt: skip
+    )
     assert done.returncode == 0, done.stderr
     return done.stdout
 
@@ -66,10 +73,12 @@ def test_pose_dataset_runs_the_guides_pipeline(tmp_path):
 
         dataset = DATASETS.build(
             dict(
-                type="PoseDataset", ann_file=str(tmp_path / "val.pkl"), pipeline=VAL_PIPELINE,
+                type="PoseDataset",
+                ann_file=str(tmp_path / "val.pkl"),
+                pipeline=VAL_PIPELINE,
                 test_mode=True,
             )
-        )  # fmt: skip
+        )
         items = [dataset[i] for i in range(len(dataset))]
     assert [tuple(item["inputs"].shape) for item in items] == [(1, 4, 100, 17, 3)] * 2
     assert [int(item["data_samples"].gt_labels.item) for item in items] == [0, 1]

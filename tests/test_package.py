@@ -66,9 +66,14 @@ def run(site, folder, *arguments):
     """Run the installed console command in a folder; the repository is out of sight."""
     command = [str(site / "bin" / "recognizer"), *map(str, arguments)]
     return subprocess.run(
-        command, cwd=folder, capture_output=True, text=True, check=False, timeout=300,
+        command,
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=300,
         env={**os.environ, "PYTHONPATH": str(site), "OMP_NUM_THREADS": "1"},
-    )  # fmt: skip
+    )
 
 
 def pins(*lists):
@@ -176,10 +181,17 @@ def test_videos_are_analysed_in_an_empty_folder(site, tmp_path):
     (tmp_path / "weights").mkdir()
     networks.rtmo(tmp_path / "weights" / "dot.onnx", input_wh=clips.SIZE_WH)
     done = run(
-        site, tmp_path, "--mode", "inference.analysis", "--set",
-        "models.pose_estimation.onnx.model_path=dot.onnx", "--set", "tracking.min_box_area=1",
-        "--set", "inference.overlay=false",
-    )  # fmt: skip
+        site,
+        tmp_path,
+        "--mode",
+        "inference.analysis",
+        "--set",
+        "models.pose_estimation.onnx.model_path=dot.onnx",
+        "--set",
+        "tracking.min_box_area=1",
+        "--set",
+        "inference.overlay=false",
+    )
     assert done.returncode == 0, done.stderr
     assert (tmp_path / "output" / "analysis" / "videos" / "camera.mp4.json").is_file()
     assert "1 inputs: 1 done" in done.stderr
@@ -201,10 +213,14 @@ def test_help_calls_the_command_by_its_name(site, tmp_path):
 def test_a_checkout_runs_the_same_modes():
     listed = [
         subprocess.run(
-            [sys.executable, *call, "--list-modes"], cwd=ROOT, capture_output=True, text=True,
-            check=True, timeout=60,
+            [sys.executable, *call, "--list-modes"],
+            cwd=ROOT,
+            capture_output=True,
+            text=True,
+            check=True,
+            timeout=60,
         ).stdout
         for call in (["main.py"], ["-m", "recognizer"])
-    ]  # fmt: skip
+    ]
     assert listed[0] == listed[1]
     assert importlib.util.find_spec("recognizer.program") is None

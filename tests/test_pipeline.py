@@ -85,10 +85,14 @@ def analysed(clip):
     config = load_config(ROOT / "configs" / "config.yaml", ["inference.overlay=false"])
     files = {service: classifier_path(config, service) for service in SERVICES}
     opened = {service: open_classifier(config, service, path) for service, path in files.items()}
-    return config, files, {
-        service: (describe_classifier(config, one), event_rules(config, one))
-        for service, one in opened.items()
-    }  # fmt: skip
+    return (
+        config,
+        files,
+        {
+            service: (describe_classifier(config, one), event_rules(config, one))
+            for service, one in opened.items()
+        },
+    )
 
 
 def record_of(clip, folder, report=lambda frames: None):
@@ -98,10 +102,14 @@ def record_of(clip, folder, report=lambda frames: None):
     source = {"sha256": "0" * 64, "size_bytes": 1}
     write_poses(result_path(tracks, name, ".npz"), tracks, video, {"source": source}, {})
     plan = AnalysisPlan(
-        config, folder, tracks, {"poses": "p", "tracks": "t"}, files,
+        config,
+        folder,
+        tracks,
+        {"poses": "p", "tracks": "t"},
+        files,
         {service: one for service, (one, _) in facts.items()},
         {service: rules for service, (_, rules) in facts.items()},
-    )  # fmt: skip
+    )
     VideoWorker(plan)(Input(Outcome(name, "done", frames=len(video)), folder), report)
     return read_record(record_path(folder, name))
 
@@ -146,9 +154,12 @@ def test_an_event_comes_long_before_the_end():
     """Half a minute without anybody follows; the fight is known a few seconds after its end."""
     video = poses_of("fight")
     quiet = PoseSequence(
-        Poses.empty(), np.zeros(601, np.int64), np.arange(600) / 20, np.zeros(600, np.bool_),
+        Poses.empty(),
+        np.zeros(601, np.int64),
+        np.arange(600) / 20,
+        np.zeros(600, np.bool_),
         video.size_wh,
-    )  # fmt: skip
+    )
     taken = []
 
     def stream():
@@ -241,9 +252,11 @@ def test_a_video_file_gives_the_events_of_its_analysis(place, threads):
     settings = settings_of(place, threads=threads)
     for video in ("Fight/f0.mp4", "NonFight/n0.mp4"):
         found = find_events(
-            str(folder / "data" / video), folder / "fight.onnx",
-            pose=folder / "dot.onnx", settings=settings,
-        )  # fmt: skip
+            str(folder / "data" / video),
+            folder / "fight.onnx",
+            pose=folder / "dot.onnx",
+            settings=settings,
+        )
         expected = whole(place, folder / "data" / video)
         assert sorted(found, key=str) == sorted(expected, key=str)
         assert expected
@@ -324,13 +337,25 @@ def test_what_cannot_be_opened_is_refused_before_the_video(place, tmp_path):
 @pytest.mark.parametrize(
     "change",
     [
-        {"batch_size": 0}, {"look_ahead_s": -1}, {"look_ahead_s": math.nan}, {"threshold": 1.5},
-        {"threads": 0}, {"min_frames": 0}, {"merge_gap_s": -0.1}, {"stride_s": 0.0},
-        {"sample_fps": -1}, {"sample_fps": 0}, {"sample_fps": math.inf}, {"batch_size": 2.5},
-        {"batch_size": None}, {"threads": 1.5}, {"threads": "2"}, {"views": ("nope",)},
+        {"batch_size": 0},
+        {"look_ahead_s": -1},
+        {"look_ahead_s": math.nan},
+        {"threshold": 1.5},
+        {"threads": 0},
+        {"min_frames": 0},
+        {"merge_gap_s": -0.1},
+        {"stride_s": 0.0},
+        {"sample_fps": -1},
+        {"sample_fps": 0},
+        {"sample_fps": math.inf},
+        {"batch_size": 2.5},
+        {"batch_size": None},
+        {"threads": 1.5},
+        {"threads": "2"},
+        {"views": ("nope",)},
         {"look_ahead_s": None},
     ],
-)  # fmt: skip
+)
 def test_settings_out_of_range_are_refused(change):
     (name,) = change
     with pytest.raises(ValueError, match=f"{name}: expected"):

@@ -32,13 +32,16 @@ def annotations() -> list[dict[str, Any]]:
     rng = np.random.default_rng(0)
     return [
         {
-            "frame_dir": f"clip_{i}", "total_frames": 30, "img_shape": (360, 640),
-            "original_shape": (360, 640), "label": i % 2,
+            "frame_dir": f"clip_{i}",
+            "total_frames": 30,
+            "img_shape": (360, 640),
+            "original_shape": (360, 640),
+            "label": i % 2,
             "keypoint": rng.random((2, 30, 17, 2)).astype(np.float32),
             "keypoint_score": rng.random((2, 30, 17)).astype(np.float16),
         }
         for i in range(5)
-    ]  # fmt: skip
+    ]
 
 
 def same(a: Any, b: Any) -> bool:
@@ -75,12 +78,26 @@ def test_reads_what_others_write(tmp_path, protocol):
         "split": {"train": ["a"], "val": []},
         "annotations": annotations(),
         "odd": [
-            np.str_("ab"), np.int64(3), np.bool_(True), np.float16(1.5), np.array(["x", "yy"]),
-            np.array([], np.float32), np.array(3.0), np.asfortranarray(np.ones((2, 3))),
-            np.arange(3, dtype=">f4"), b"bytes", b"", None, True, 1.5, 2**80, "한국어",
-            shared, shared,
+            np.str_("ab"),
+            np.int64(3),
+            np.bool_(True),
+            np.float16(1.5),
+            np.array(["x", "yy"]),
+            np.array([], np.float32),
+            np.array(3.0),
+            np.asfortranarray(np.ones((2, 3))),
+            np.arange(3, dtype=">f4"),
+            b"bytes",
+            b"",
+            None,
+            True,
+            1.5,
+            2**80,
+            "한국어",
+            shared,
+            shared,
         ],
-    }  # fmt: skip
+    }
     path = tmp_path / "a.pkl"
     if protocol >= 4:  # older ones call builtins.set, which is not allowed
         value["odd"].append({1, 2})
@@ -130,14 +147,16 @@ def hostile_pickles(marker: Path) -> dict[str, bytes]:
         "getattr": b"cbuiltins\ngetattr\n(cos\nsystem\nS'__call__'\ntR.",
         "getattr-chain": (
             b"c__builtin__\ngetattr\n(c__builtin__\n__import__\n(S'os'\ntRS'system'\ntR(S"
-            + repr(touch).encode() + b"\ntR."
+            + repr(touch).encode()
+            + b"\ntR."
         ),
         "inst": b"(S" + repr(touch).encode() + b"\nios\nsystem\n.",
         "obj": b"(cos\nsystem\nS" + repr(touch).encode() + b"\no.",
         "dotted": b"\x80\x04\x8c\x05numpy\x8c\x11os.system.__call__\x93.",
         "numpy-load": b"cnumpy\nload\n(S" + name + b"\nI00\nI01\ntR.",
         "numpy-testing": b"cnumpy.testing._private.utils\nrunstring\n(S"
-        + repr(python).encode() + b"\n}tR.",
+        + repr(python).encode()
+        + b"\n}tR.",
         "numpy-through-list": b"cnumpy\nndarray.__init__.__globals__\n.",
         "codecs-open": b"ccodecs\nopen\n(S" + name + b"\nS'w'\ntR.",
         "codecs-other": dump(Runs(_codecs.encode, ("x" * 99, "idna"))),
@@ -161,7 +180,7 @@ def hostile_pickles(marker: Path) -> dict[str, bytes]:
         b"J\x00\x00\x00\x7f\x85C\x01bt R.".replace(b"t R", b"tR"),
         "scalar-object": dump(Runs(np.core.multiarray.scalar, (np.dtype("O"), b"A" * 8))),
         "own-class": dump(plain)[:-1] + b"crecognizer.artifacts\nArtifactError\n)R.",
-    }  # fmt: skip
+    }
 
 
 def test_hostile_pickles_never_execute(tmp_path):
@@ -173,9 +192,17 @@ def test_hostile_pickles_never_execute(tmp_path):
 
     def watch(event: str, args: tuple[Any, ...]) -> None:
         if watching and event in {
-            "os.system", "subprocess.Popen", "exec", "compile", "import", "shutil.rmtree",
-            "os.mkdir", "os.remove", "os.rename", "pickle.find_class",
-        }:  # fmt: skip
+            "os.system",
+            "subprocess.Popen",
+            "exec",
+            "compile",
+            "import",
+            "shutil.rmtree",
+            "os.mkdir",
+            "os.remove",
+            "os.rename",
+            "pickle.find_class",
+        }:
             watched.append(f"{event} {args}")
         if watching and event == "open" and "w" in str(args[1]):
             watched.append(f"open {args}")

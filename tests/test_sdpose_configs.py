@@ -21,45 +21,83 @@ from training.pose import CONFIGS, prepare  # noqa: E402
 
 TOKENS = {"type": "TokenDistilLoss", "loss_weight": 5e-6}
 FOREGROUND = {
-    "type": "ForegroundTokenDistilLoss", "loss_weight": 5e-6, "foreground_weight": 2.0,
-    "background_weight": 0.5, "threshold": 0.1, "temperature": 1.0, "use_spatial_weight": True,
+    "type": "ForegroundTokenDistilLoss",
+    "loss_weight": 5e-6,
+    "foreground_weight": 2.0,
+    "background_weight": 0.5,
+    "threshold": 0.1,
+    "temperature": 1.0,
+    "use_spatial_weight": True,
     "detach_teacher": False,
-}  # fmt: skip
+}
 STRONG = {
-    **FOREGROUND, "loss_weight": 8e-6, "foreground_weight": 3.0, "background_weight": 0.3,
-    "threshold": 0.08, "temperature": 0.8,
-}  # fmt: skip
+    **FOREGROUND,
+    "loss_weight": 8e-6,
+    "foreground_weight": 3.0,
+    "background_weight": 0.3,
+    "threshold": 0.08,
+    "temperature": 0.8,
+}
 ADAPTIVE = {
-    "type": "AdaptiveForegroundDistilLoss", "loss_weight": 8e-6, "num_keypoints": 17,
-    "use_keypoint_guidance": True, "detach_teacher": False,
-}  # fmt: skip
-DYNAMIC = {
-    "type": "DynamicForegroundDistilLoss", "loss_weight": 5e-6, "start_epoch": 50,
-    "end_epoch": 150, "max_fg_weight": 3.0, "min_bg_weight": 0.3,
+    "type": "AdaptiveForegroundDistilLoss",
+    "loss_weight": 8e-6,
+    "num_keypoints": 17,
+    "use_keypoint_guidance": True,
     "detach_teacher": False,
-}  # fmt: skip
+}
+DYNAMIC = {
+    "type": "DynamicForegroundDistilLoss",
+    "loss_weight": 5e-6,
+    "start_epoch": 50,
+    "end_epoch": 150,
+    "max_fg_weight": 3.0,
+    "min_bg_weight": 0.3,
+    "detach_teacher": False,
+}
 MASKED = {
-    "type": "MaskedTokenDistilLoss", "loss_weight": 1e-5, "mask_ratio": 0.3,
-    "mask_strategy": "random", "detach_teacher": False,
-}  # fmt: skip
+    "type": "MaskedTokenDistilLoss",
+    "loss_weight": 1e-5,
+    "mask_ratio": 0.3,
+    "mask_strategy": "random",
+    "detach_teacher": False,
+}
 USUAL = {
-    "visual": TOKENS, "keypoint": TOKENS, "depth": 12, "cycles": 2, "patch": (4, 3),
-    "stem": "SDPoseStem", "channels": 256, "batch": 64, "base": 512, "clip": None, "warm_up": 500,
+    "visual": TOKENS,
+    "keypoint": TOKENS,
+    "depth": 12,
+    "cycles": 2,
+    "patch": (4, 3),
+    "stem": "SDPoseStem",
+    "channels": 256,
+    "batch": 64,
+    "base": 512,
+    "clip": None,
+    "warm_up": 500,
     "parameters": 6_620_736,
-}  # fmt: skip
+}
 # What each config differs in from S-V1's baseline.
 WANTED = {
     "s_v1_stemnet": {},
     "s_v2_stemnet": {"patch": (2, 2), "batch": 24, "base": 192, "parameters": 6_227_520},
     "t_stemnet": {"depth": 6, "cycles": 3, "parameters": 4_398_528},
-    "b_stemnet": {"stem": "HRNetStem", "channels": 32, "batch": 32, "base": 256,
-                  "parameters": None},
+    "b_stemnet": {
+        "stem": "HRNetStem",
+        "channels": 32,
+        "batch": 32,
+        "base": 256,
+        "parameters": None,
+    },
     "s_v1_fsd": {"visual": FOREGROUND},
-    "s_v1_fsd_best": {"visual": STRONG, "keypoint": ADAPTIVE, "warm_up": 1000,
-                      "clip": {"max_norm": 1.0, "norm_type": 2}, "parameters": 6_620_753},
+    "s_v1_fsd_best": {
+        "visual": STRONG,
+        "keypoint": ADAPTIVE,
+        "warm_up": 1000,
+        "clip": {"max_norm": 1.0, "norm_type": 2},
+        "parameters": 6_620_753,
+    },
     "s_v1_fsd_dynamic": {"visual": DYNAMIC},
     "s_v1_maskedkd": {"visual": MASKED},
-}  # fmt: skip
+}
 SPLITS = ("train", "val", "test")
 ANNOTATIONS = {
     "train": "annotations/person_keypoints_train2017.json",
@@ -81,12 +119,18 @@ def effect(name):
     cfg = load_pose_config(path_of(name))
     head, warm_up = cfg.model.head, cfg.param_scheduler[0]
     return {
-        "visual": head.loss_vis_token_dist, "keypoint": head.loss_kpt_token_dist,
-        "depth": head.depth, "cycles": head.cycles, "patch": tuple(head.patch_size),
-        "stem": cfg.model.backbone.type, "channels": head.in_channels,
-        "batch": cfg.train_dataloader.batch_size, "base": cfg.auto_scale_lr.base_batch_size,
-        "clip": cfg.optim_wrapper.get("clip_grad"), "warm_up": warm_up.end,
-    }  # fmt: skip
+        "visual": head.loss_vis_token_dist,
+        "keypoint": head.loss_kpt_token_dist,
+        "depth": head.depth,
+        "cycles": head.cycles,
+        "patch": tuple(head.patch_size),
+        "stem": cfg.model.backbone.type,
+        "channels": head.in_channels,
+        "batch": cfg.train_dataloader.batch_size,
+        "base": cfg.auto_scale_lr.base_batch_size,
+        "clip": cfg.optim_wrapper.get("clip_grad"),
+        "warm_up": warm_up.end,
+    }
 
 
 def build(cfg):
@@ -117,8 +161,14 @@ def test_all_share_the_published_recipe(name):
     assert (decay.type, decay.milestones, decay.gamma) == ("MultiStepLR", [200, 260], 0.1)
     assert (cfg.train_cfg.max_epochs, cfg.train_cfg.val_interval) == (300, 5)
     assert cfg.model.head.loss == {"type": "KeypointMSELoss", "use_target_weight": True}
-    codec = {"type": "MSRAHeatmap", "input_size": (192, 256), "heatmap_size": (48, 64),
-             "sigma": 2, "unbiased": True, "blur_kernel_size": 11}  # fmt: skip
+    codec = {
+        "type": "MSRAHeatmap",
+        "input_size": (192, 256),
+        "heatmap_size": (48, 64),
+        "sigma": 2,
+        "unbiased": True,
+        "blur_kernel_size": 11,
+    }
     steps = {step["type"]: step for step in cfg.train_dataloader.dataset.pipeline}
     assert cfg.model.head.decoder == steps["GenerateTarget"]["encoder"] == codec
     assert steps["GetBBoxCenterScale"]["padding"] == 1.25
@@ -126,9 +176,13 @@ def test_all_share_the_published_recipe(name):
     half = steps["RandomHalfBody"]
     assert (half["min_total_keypoints"], half["prob"]) == (9, 0.3)
     assert steps["RandomBBoxTransform"] == {
-        "type": "RandomBBoxTransform", "shift_factor": 0.16, "shift_prob": 0.3,
-        "scale_factor": (0.65, 1.35), "rotate_factor": 80, "rotate_prob": 0.6,
-    }  # fmt: skip
+        "type": "RandomBBoxTransform",
+        "shift_factor": 0.16,
+        "shift_prob": 0.3,
+        "scale_factor": (0.65, 1.35),
+        "rotate_factor": 80,
+        "rotate_prob": 0.6,
+    }
     assert cfg.model.test_cfg == {"flip_test": True, "flip_mode": "heatmap", "shift_heatmap": True}
     for split in ("val", "test"):
         evaluator = cfg[f"{split}_evaluator"]
@@ -137,8 +191,11 @@ def test_all_share_the_published_recipe(name):
         assert (evaluator.keypoint_score_thr, evaluator.nms_mode) == (0.2, "oks_nms")
         assert evaluator.nms_thr == 0.9
         assert [step["type"] for step in cfg[f"{split}_dataloader"].dataset.pipeline] == [
-            "LoadImage", "GetBBoxCenterScale", "TopdownAffine", "PackPoseInputs",
-        ]  # fmt: skip
+            "LoadImage",
+            "GetBBoxCenterScale",
+            "TopdownAffine",
+            "PackPoseInputs",
+        ]
     hooks = {hook["type"] for hook in cfg.custom_hooks}
     assert {"TrainingMonitorHook", "DetailedLossLogHook", "PlainCheckpointHook"} <= hooks
     assert cfg.default_hooks.checkpoint.save_best == "coco/AP"
@@ -262,8 +319,12 @@ def test_the_work_dir_is_the_users_first(tmp_path):
 
 
 def test_options_change_what_they_name():
-    options = ["train_cfg.max_epochs=7", "model.head.depth=2", "load_from=x.pth",
-               "model.head.loss_vis_token_dist.loss_weight=1e-6"]  # fmt: skip
+    options = [
+        "train_cfg.max_epochs=7",
+        "model.head.depth=2",
+        "load_from=x.pth",
+        "model.head.loss_vis_token_dist.loss_weight=1e-6",
+    ]
     cfg = load_pose_config(path_of("s_v1_fsd"), options)
     assert (cfg.train_cfg.max_epochs, cfg.model.head.depth, cfg.load_from) == (7, 2, "x.pth")
     assert cfg.model.head.loss_vis_token_dist == {**FOREGROUND, "loss_weight": 1e-6}

@@ -29,9 +29,13 @@ def steps(pipeline):
 
 
 PIPELINE = [
-    "PreNormalize2D", "GenSkeFeat", "UniformSampleFrames", "PoseDecode", "FormatGCNInput",
+    "PreNormalize2D",
+    "GenSkeFeat",
+    "UniformSampleFrames",
+    "PoseDecode",
+    "FormatGCNInput",
     "PackActionInputs",
-]  # fmt: skip
+]
 
 
 @pytest.mark.parametrize(
@@ -43,10 +47,16 @@ def test_the_two_configs_are_the_guides(path, dropout, weights, data):
     cfg = Config.fromfile(str(path))
     backbone, head = cfg.model.backbone, cfg.model.cls_head
     assert backbone == {
-        "type": "STGCN", "gcn_adaptive": "init", "gcn_with_res": True, "tcn_type": "mstcn",
-        "graph_cfg": {"layout": "coco", "mode": "spatial"}, "num_stages": 4, "base_channels": 64,
-        "inflate_stages": [2], "down_stages": [2],
-    }  # fmt: skip
+        "type": "STGCN",
+        "gcn_adaptive": "init",
+        "gcn_with_res": True,
+        "tcn_type": "mstcn",
+        "graph_cfg": {"layout": "coco", "mode": "spatial"},
+        "num_stages": 4,
+        "base_channels": 64,
+        "inflate_stages": [2],
+        "down_stages": [2],
+    }
     assert (head.type, head.num_classes, head.in_channels) == ("GCNHead", 2, 128)
     assert (head.dropout, head.loss_cls.class_weight) == (dropout, weights)
     optimizer = cfg.optim_wrapper.optimizer
@@ -56,8 +66,11 @@ def test_the_two_configs_are_the_guides(path, dropout, weights, data):
     assert (warm_up.type, warm_up.end, warm_up.convert_to_iter_based) == ("LinearLR", 3, True)
     assert (decay.type, decay.milestones, decay.gamma) == ("MultiStepLR", [15, 25], 0.5)
     assert cfg.train_cfg == {
-        "type": "EpochBasedTrainLoop", "max_epochs": 30, "val_begin": 1, "val_interval": 2,
-    }  # fmt: skip
+        "type": "EpochBasedTrainLoop",
+        "max_epochs": 30,
+        "val_begin": 1,
+        "val_interval": 2,
+    }
     assert cfg.auto_scale_lr == {"base_batch_size": 128, "enable": True}
     hook = cfg.default_hooks.checkpoint
     assert (hook.interval, hook.save_best, hook.max_keep_ckpts) == (10, "auto", 5)
@@ -140,11 +153,23 @@ def mmaction2s_own_tool(path, folder, changes, *more):
     """Run tools/train.py of mmaction2; return its exit code and what it said of errors."""
     tool = Path(mmaction.__file__).parent / ".mim" / "tools" / "train.py"
     done = subprocess.run(
-        [sys.executable, str(tool), str(path), "--work-dir", str(folder), *more,
-         "--cfg-options", *changes],
-        cwd=folder, capture_output=True, text=True, check=False, timeout=600,
+        [
+            sys.executable,
+            str(tool),
+            str(path),
+            "--work-dir",
+            str(folder),
+            *more,
+            "--cfg-options",
+            *changes,
+        ],
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=600,
         env={**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"},
-    )  # fmt: skip
+    )
     return done.returncode, done.stderr[-3000:]
 
 

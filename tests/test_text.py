@@ -26,9 +26,27 @@ def pixels(text, style=STYLE, width=400):
 
 
 NAMES = [
-    "싸움", "정상", "복도", "Fight", "FightX", "бой", "μάχη", "戰鬪", "東京", "けんか", "قتال",
-    "שדה", "ต่อสู้", "लड़ाई", "打架", "a\nb", "a\tb", "\udce9.mp4", "\udcea.mp4", "é",
-]  # fmt: skip
+    "싸움",
+    "정상",
+    "복도",
+    "Fight",
+    "FightX",
+    "бой",
+    "μάχη",
+    "戰鬪",
+    "東京",
+    "けんか",
+    "قتال",
+    "שדה",
+    "ต่อสู้",
+    "लड़ाई",
+    "打架",
+    "a\nb",
+    "a\tb",
+    "\udce9.mp4",
+    "\udcea.mp4",
+    "é",
+]
 
 
 @pytest.mark.parametrize("size_px", [12, 20, 47])

@@ -176,9 +176,13 @@ def test_tracks_that_do_not_fit_are_refused(frames):
 def sample(m: int = 2, t: int = 5) -> Sample:
     rng = np.random.default_rng(0)
     return Sample(
-        "clip", 1, rng.random((m, t, 17, 2), np.float32), rng.random((m, t, 17), np.float32),
-        (64, 48), np.arange(m),
-    )  # fmt: skip
+        "clip",
+        1,
+        rng.random((m, t, 17, 2), np.float32),
+        rng.random((m, t, 17), np.float32),
+        (64, 48),
+        np.arange(m),
+    )
 
 
 @pytest.mark.parametrize("m", [0, 1, 4])

@@ -24,13 +24,21 @@ ROOT = Path(__file__).resolve().parents[1]
 CONFIG_FILE = ROOT / "configs" / "config.yaml"
 REFERENCE = ROOT / "docs" / "configuration.md"
 _UNITS = {
-    "s": "s", "gb": "GB", "px": "px", "fps": "frames/s", "area": "px^2", "frames": "frames",
+    "s": "s",
+    "gb": "GB",
+    "px": "px",
+    "fps": "frames/s",
+    "area": "px^2",
+    "frames": "frames",
     "rgb": "0-255",
-}  # fmt: skip
+}
 _KEY = re.compile(r"( *)([A-Za-z_0-9]+):(?: |$)")
 _TYPES = {
-    "integer": "whole number", "number": "number", "boolean": "true or false", "null": "null",
-}  # fmt: skip
+    "integer": "whole number",
+    "number": "number",
+    "boolean": "true or false",
+    "null": "null",
+}
 _INTRODUCTION = """\
 # Configuration
 
@@ -202,8 +210,13 @@ def reference(text: str) -> str:
 
 
 def _row(key: Key, keys: Sequence[Key]) -> str:
-    cells = [f"`{key.name}`", _cell(key.type_text), f"`{key.default}`", key.unit,
-             _cell(_meaning(key, keys))]  # fmt: skip
+    cells = [
+        f"`{key.name}`",
+        _cell(key.type_text),
+        f"`{key.default}`",
+        key.unit,
+        _cell(_meaning(key, keys)),
+    ]
     return f"| {' | '.join(cells)} |"
 
 

@@ -20,13 +20,22 @@ def parser(name: str, about: str) -> argparse.ArgumentParser:
     made = argparse.ArgumentParser(name, description=about)
     made.add_argument("config", help="a training config of mmpose or mmaction2")
     made.add_argument(
-        "--cfg-options", "--options", nargs="+", action="extend", default=[],
-        metavar="KEY=VALUE", help="changes of the config",
-    )  # fmt: skip
+        "--cfg-options",
+        "--options",
+        nargs="+",
+        action="extend",
+        default=[],
+        metavar="KEY=VALUE",
+        help="changes of the config",
+    )
     made.add_argument(
-        "--set", action="append", default=[], metavar="KEY=VALUE", dest="overrides",
+        "--set",
+        action="append",
+        default=[],
+        metavar="KEY=VALUE",
+        dest="overrides",
         help="a key of configs/config.yaml, such as train.data_root=/data/coco",
-    )  # fmt: skip
+    )
     made.add_argument("--launcher", choices=("none", "pytorch", "slurm", "mpi"), default="none")
     made.add_argument("--local-rank", "--local_rank", type=int, help=argparse.SUPPRESS)
     return made
@@ -43,11 +52,15 @@ def run(arguments: argparse.Namespace, mode: Callable[[str], str], extra: Sequen
 
     """
     if arguments.launcher in ("slurm", "mpi"):
-        return _fail(f"--launcher {arguments.launcher}: not supported; start torchrun on each node "
-                     "(tools/dist_train.sh with NNODES, NODE_RANK, MASTER_ADDR)")  # fmt: skip
+        return _fail(
+            f"--launcher {arguments.launcher}: not supported; start torchrun on each node "
+            "(tools/dist_train.sh with NNODES, NODE_RANK, MASTER_ADDR)"
+        )
     if arguments.launcher == "pytorch" and "RANK" not in os.environ:
-        return _fail("--launcher pytorch: expected to be started by torchrun or "
-                     "torch.distributed.launch: tools/dist_train.sh CONFIG N")  # fmt: skip
+        return _fail(
+            "--launcher pytorch: expected to be started by torchrun or "
+            "torch.distributed.launch: tools/dist_train.sh CONFIG N"
+        )
     if os.environ.get("RANK", "0") != "0":
         logging.disable(logging.WARNING)  # one process speaks, whatever level main.py sets
     try:

@@ -25,9 +25,17 @@ logger = logging.getLogger(__name__)
 EXIT_SOME_FAILED = 3
 # What has to be equal for configs to be compared; the rest of a config is what is compared.
 _ALIKE = (
-    "train_dataloader", "val_dataloader", "test_dataloader", "val_evaluator", "test_evaluator",
-    "train_cfg", "param_scheduler", "optim_wrapper", "auto_scale_lr", "load_from",
-)  # fmt: skip
+    "train_dataloader",
+    "val_dataloader",
+    "test_dataloader",
+    "val_evaluator",
+    "test_evaluator",
+    "train_cfg",
+    "param_scheduler",
+    "optim_wrapper",
+    "auto_scale_lr",
+    "load_from",
+)
 _MISSING = object()
 
 
@@ -55,8 +63,12 @@ def ablation(config: Config, watch: ProgressFactory) -> int:
     logger.info("table and curves are in %s", setup.folder)
     failed = [run for run, result in results.items() if result.state != "done"]
     if failed:
-        logger.error("%d of %d trainings failed, such as %s; the same command tries them again",
-                     len(failed), len(runs), failed[0].folder)  # fmt: skip
+        logger.error(
+            "%d of %d trainings failed, such as %s; the same command tries them again",
+            len(failed),
+            len(runs),
+            failed[0].folder,
+        )
     if len(failed) < len(runs):
         logger.info("next, the best of them again: %s", _next(config, setup, results))
     return EXIT_SOME_FAILED if failed else 0
@@ -94,8 +106,9 @@ def _setup(config: Config, looking: Callable[[int, int], None]) -> tuple[Any, li
     differences = {name: list(_differences(first, cfg)) for name, cfg in cfgs.items()}
     for name, found in differences.items():
         if found:
-            logger.warning("%s is not like the first config in data or schedule: %s", name,
-                           "; ".join(found))  # fmt: skip
+            logger.warning(
+                "%s is not like the first config in data or schedule: %s", name, "; ".join(found)
+            )
     runs = []
     for seed in seeds:
         for name, cfg in cfgs.items():
@@ -225,8 +238,12 @@ def _facts(cfg: Any, looking: Callable[[int, int], None]) -> dict[str, Any]:
         ann_file = annotations_of(dataset)
         seen = examine_dataset(dataset, looking)
         digest = sha256_file(ann_file)
-        facts[split] = {"images": seen.images, "persons": seen.with_keypoints,
-                        "file": ann_file.name, "sha256": digest}  # fmt: skip
+        facts[split] = {
+            "images": seen.images,
+            "persons": seen.with_keypoints,
+            "file": ann_file.name,
+            "sha256": digest,
+        }
         facts["files"][split] = digest
     if cfg.get("load_from"):
         facts["files"]["load_from"] = sha256_file(Path(cfg.load_from))
@@ -235,8 +252,9 @@ def _facts(cfg: Any, looking: Callable[[int, int], None]) -> dict[str, Any]:
 
 def _differences(first: Any, other: Any) -> Iterator[str]:
     """Yield in what of data and schedule a config is not like the first one."""
-    one, two = ({k: v for name in _ALIKE for k, v in _flat(name, cfg.get(name))}
-                for cfg in (first, other))  # fmt: skip
+    one, two = (
+        {k: v for name in _ALIKE for k, v in _flat(name, cfg.get(name))} for cfg in (first, other)
+    )
     for key in dict.fromkeys([*one, *two]):
         before, after = one.get(key, _MISSING), two.get(key, _MISSING)
         if before != after:

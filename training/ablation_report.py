@@ -75,24 +75,34 @@ def to_json(setup: Setup, results: Mapping[Run, Result]) -> dict[str, Any]:
     runs: list[dict[str, Any]] = []
     for run, result in results.items():
         row = {
-            "config": run.config, "seed": run.seed, "folder": run.folder.name,
-            "state": result.state, "reason": result.reason, "step_s": result.step_s,
-            "heatmap_loss": result.heatmap_loss, "batches": result.batches,
-            "last": result.last, "best": result.best,
-        }  # fmt: skip
+            "config": run.config,
+            "seed": run.seed,
+            "folder": run.folder.name,
+            "state": result.state,
+            "reason": result.reason,
+            "step_s": result.step_s,
+            "heatmap_loss": result.heatmap_loss,
+            "batches": result.batches,
+            "last": result.last,
+            "best": result.best,
+        }
         runs.append({**row, "figures": _figures(result, reference[run.seed])})
     configs: list[dict[str, Any]] = []
     for name in setup.configs:
         own = [run for run in runs if run["config"] == name]
-        configs.append({
-            "config": name,
-            "seeds_done": sum(run["state"] == "done" for run in own),
-            **{key: spread([run["figures"][key] for run in own]) for key in FIGURES},
-            **{key: spread([run[key] for run in own]) for key in _OF_TRAINING},
-            **{key: setup.facts[name][key] for key in ("parameters", "epochs", "batch_size")},
-            "data": {k: v for k, v in setup.facts[name].items() if k in ("train", "val", "test")},
-            "not_like_the_first": list(setup.differences[name]),
-        })  # fmt: skip
+        configs.append(
+            {
+                "config": name,
+                "seeds_done": sum(run["state"] == "done" for run in own),
+                **{key: spread([run["figures"][key] for run in own]) for key in FIGURES},
+                **{key: spread([run[key] for run in own]) for key in _OF_TRAINING},
+                **{key: setup.facts[name][key] for key in ("parameters", "epochs", "batch_size")},
+                "data": {
+                    k: v for k, v in setup.facts[name].items() if k in ("train", "val", "test")
+                },
+                "not_like_the_first": list(setup.differences[name]),
+            }
+        )
     return {
         "schema": SCHEMA,
         "schema_version": SCHEMA_VERSION,
@@ -154,8 +164,15 @@ def _from_root(path: Path) -> str:
 
 def to_markdown(setup: Setup, value: Mapping[str, Any]) -> str:
     """Return the table with its caption."""
-    head = ["config", *FIGURES[:-1], "AP, lowest to highest", _DIFFERENCE, "training loss",
-            "s / iteration", "parameters"]  # fmt: skip
+    head = [
+        "config",
+        *FIGURES[:-1],
+        "AP, lowest to highest",
+        _DIFFERENCE,
+        "training loss",
+        "s / iteration",
+        "parameters",
+    ]
     lines = ["# Ablation", "", *_caption(setup, value), ""]
     lines += [_table_row(head), _table_row(["---", *["---:"] * (len(head) - 1)])]
     lines += [_table_row(_cells(config)) for config in value["configs"]]

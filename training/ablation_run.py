@@ -105,8 +105,11 @@ def run_trial(run: Run, watch: ProgressFactory, title: str) -> Result:
         with main_process_progress(run.folder, watch, title) as heard, quietly():
             train(cfg, resume=True, heard=heard, hooks=[CurvesHook(), BatchRecord()])
             result = _measure(cfg, run.folder)
-            write_json(run.folder / RESULT, run.folder,
-                       {"schema": SCHEMA, "key": run.key, **asdict(result)})  # fmt: skip
+            write_json(
+                run.folder / RESULT,
+                run.folder,
+                {"schema": SCHEMA, "key": run.key, **asdict(result)},
+            )
     except (RuntimeError, ValueError, MemoryError) as error:
         advice = memory_advice(error, cfg) if isinstance(error, RuntimeError) else ""
         reason = f"{type(error).__name__}: {advice or error}"

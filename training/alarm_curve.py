@@ -64,10 +64,12 @@ def footage_of(
             true = predicted.labels[mine] == label
             found.append(
                 VideoTimeline(
-                    spans[here], predicted.probabilities[mine, label],
-                    _events(spans[here][true]), (part.start_s, part.stop_s),
+                    spans[here],
+                    predicted.probabilities[mine, label],
+                    _events(spans[here][true]),
+                    (part.start_s, part.stop_s),
                 )
-            )  # fmt: skip
+            )
     return found
 
 

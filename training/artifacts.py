@@ -64,8 +64,11 @@ def existing_config(path: Path) -> Path:
     """
     if path.is_file():
         return path
-    ours = {file.name: file for file in sorted((ROOT / "configs").rglob("*.py"))
-            if file.parent.name != "_base_"}  # fmt: skip
+    ours = {
+        file.name: file
+        for file in sorted((ROOT / "configs").rglob("*.py"))
+        if file.parent.name != "_base_"
+    }
     if path.name in ours and "configs" in path.parts:
         logger.warning("%s is not there; taking %s", path, ours[path.name])
         return ours[path.name]

@@ -46,10 +46,16 @@ def convert(config: Config, watch: ProgressFactory) -> int:
     numbers = sum(tensor.numel() for tensor in weights.values())
     logger.info(
         "%s: SDPose-%s, %d tensors with %s numbers, every key mapped, written to %s",
-        source, variant.upper().replace("_", "-"), len(weights), f"{numbers:,}", out,
-    )  # fmt: skip
-    changes = {"train.config_file": [FILES / _CONFIGS.format(variant)],
-               "train.data_root": "<COCO folder>"}  # fmt: skip
+        source,
+        variant.upper().replace("_", "-"),
+        len(weights),
+        f"{numbers:,}",
+        out,
+    )
+    changes = {
+        "train.config_file": [FILES / _CONFIGS.format(variant)],
+        "train.data_root": "<COCO folder>",
+    }
     test = next_command(config, "test.pose", {**changes, "test.checkpoint": [out]})
     logger.info("to test it: %s", test)
     start = next_command(

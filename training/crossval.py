@@ -108,10 +108,13 @@ def crossval(config: Config, watch: ProgressFactory) -> int:
         summary = write_report(folder, setup, truth, (results, samples), watch)
     logger.info("%s", summary)
     logger.info("the report is in %s", folder)
-    logger.info("next, a classifier of all but the test sources, for each config: %s", "; ".join(
-        next_command(config, f"train.{service}", {"train.config_file": [path]})
-        for path in setup.configs.values()
-    ))  # fmt: skip
+    logger.info(
+        "next, a classifier of all but the test sources, for each config: %s",
+        "; ".join(
+            next_command(config, f"train.{service}", {"train.config_file": [path]})
+            for path in setup.configs.values()
+        ),
+    )
     return 0
 
 

@@ -320,9 +320,13 @@ def _draw_mean(axes: Any, scores: Scores) -> None:
     axes.axhline(accuracy.value, color="black", linewidth=1.5, label="mean")
     if accuracy.low is not None:
         axes.axhspan(
-            accuracy.low, accuracy.high, color="#999999", alpha=0.25, linewidth=0,
+            accuracy.low,
+            accuracy.high,
+            color="#999999",
+            alpha=0.25,
+            linewidth=0,
             label="95 % interval",
-        )  # fmt: skip
+        )
 
 
 def _draw_sources(axes: Any, sources: Sequence[Mapping[str, Any]]) -> None:

@@ -140,8 +140,11 @@ def _train_and_test(config: Config, watch: ProgressFactory) -> Path:
     ]
     work_dir = dataset_dir(config) / "training" / f"{TRAIN_CONFIG.stem}-{short_digest(made_of)}"
     train = {
-        "config_file": TRAIN_CONFIG, "dataset_dir": pickles, "work_dir": work_dir, "resume": True,
-    }  # fmt: skip
+        "config_file": TRAIN_CONFIG,
+        "dataset_dir": pickles,
+        "work_dir": work_dir,
+        "resume": True,
+    }
     train_fight(_changed(config, train=train), watch)
     checkpoint = last_checkpoint(work_dir)
     if checkpoint is None:

@@ -70,9 +70,11 @@ def train_movement(config: Config, watch: ProgressFactory) -> int:
             run_folds(config.annotation, folder, every, progress)
         stream = fit_stream(jobs[0], inner, measures or {}, truth, folds)
     facts = MovementMetadata(
-        measure_names(service), stream.fusion, _training(stream, jobs, inner, truth, config),
+        measure_names(service),
+        stream.fusion,
+        _training(stream, jobs, inner, truth, config),
         truth.num_person,
-    )  # fmt: skip
+    )
     with atomic_path(output, output.parent) as scratch:
         write_movement(scratch, stream.model, facts, service, truth.classes)
     _tell(config, service, output, facts)
@@ -98,18 +100,20 @@ def _jobs(
         check_network(cfg, truth.classes)
         digest = hashlib.sha256(cfg.pretty_text.encode()).hexdigest()
         own = {"config": digest, "pickles": dict(truth.sha256), "seed": config.train.seed}
-        jobs.append(FoldJob(
-            name=name,
-            config_file=path,
-            options=tuple(config.train.cfg_options),
-            seed=config.train.seed,
-            folder=folder / name,
-            key=job_key(own, names, ()),
-            train=tuple(sorted(names)),
-            test=(),
-            source_of={name: truth.samples[name].source for name in names},
-            negatives=tuple(sorted(truth.negatives)),
-        ))  # fmt: skip
+        jobs.append(
+            FoldJob(
+                name=name,
+                config_file=path,
+                options=tuple(config.train.cfg_options),
+                seed=config.train.seed,
+                folder=folder / name,
+                key=job_key(own, names, ()),
+                train=tuple(sorted(names)),
+                test=(),
+                source_of={name: truth.samples[name].source for name in names},
+                negatives=tuple(sorted(truth.negatives)),
+            )
+        )
     return jobs
 
 
@@ -160,15 +164,22 @@ def _held_out_figures(
 def _tell(config: Config, service: str, output: Path, facts: MovementMetadata) -> None:
     for name, figures in facts.training["held_out"].items():
         logger.info(
-            "%s, held out by source: %s", name,
-            ", ".join(f"{key.replace('_', ' ')} {value:.3f}" for key, value in figures.items()
-                      if value is not None),
-        )  # fmt: skip
+            "%s, held out by source: %s",
+            name,
+            ", ".join(
+                f"{key.replace('_', ' ')} {value:.3f}"
+                for key, value in figures.items()
+                if value is not None
+            ),
+        )
     fusion = facts.fusion
     logger.info(
         "%s: %s; fusion: pose %.2f, movement %.2f",
-        output, facts.training["setting"], fusion.pose, fusion.movement,
-    )  # fmt: skip
+        output,
+        facts.training["setting"],
+        fusion.pose,
+        fusion.movement,
+    )
     changes: dict[str, Any] = {"deploy.model": service, "deploy.movement": output.absolute()}
     try:
         changes["deploy.checkpoint"] = [trained_checkpoint(config, service)]

@@ -86,8 +86,9 @@ def measure_samples(
             "with this version (--mode annotation.pipeline, annotation.movement: true)"
         )
         if wanted is True:
-            raise ConfigError(f"movement stream: {text}, or use the pose stream alone "
-                              "(crossval.movement: false)")  # fmt: skip
+            raise ConfigError(
+                f"movement stream: {text}, or use the pose stream alone (crossval.movement: false)"
+            )
         logger.warning("the pose stream alone is measured: %s", text)
         return None
     return {
@@ -149,10 +150,8 @@ def held_out_pose(streams: Sequence[Sequence[FoldJob]], names: Sequence[str]) ->
     of_stream = []
     for jobs in streams:
         rows = {
-            name: row
-            for job in jobs
-            for name, row in zip(job.test, finished(job), strict=True)
-        }  # fmt: skip
+            name: row for job in jobs for name, row in zip(job.test, finished(job), strict=True)
+        }
         of_stream.append(np.stack([rows[name] for name in names]))
     return fuse(of_stream)
 

@@ -84,9 +84,10 @@ def test_pose(config: Config, watch: ProgressFactory) -> int:
     logger.info("%s", text)
     logger.info("the report is in %s", output)
     changes = {
-        "deploy.model": "pose", "models.pose_estimation.pth.config_file": path,
+        "deploy.model": "pose",
+        "models.pose_estimation.pth.config_file": path,
         "deploy.checkpoint": [checkpoint],
-    }  # fmt: skip
+    }
     logger.info("next: %s", next_command(config, "deploy.export", changes))
     return 0
 

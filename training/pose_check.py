@@ -239,11 +239,15 @@ class SanityCheckHook(Hook):  # type: ignore[misc]
         frozen = f", {seen.frozen} numbers are frozen" if seen.frozen else ""
         lines.append(f"gradients: {len(told)} of {len(seen.gradients)} parameters have one{frozen}")
         step, wait = _usual(seen.steps_s), _usual(seen.waits_s)
-        lines.append(f"{step + wait:.3f} s per iteration: {step:.3f} s of work after {wait:.3f} s "
-                     f"of waiting for data; {memory()}")  # fmt: skip
+        lines.append(
+            f"{step + wait:.3f} s per iteration: {step:.3f} s of work after {wait:.3f} s "
+            f"of waiting for data; {memory()}"
+        )
         if seen.alike is not None:
-            lines.append(f"heatmaps differ between people by {seen.alike:.2g} of what they differ "
-                         "between places")  # fmt: skip
+            lines.append(
+                f"heatmaps differ between people by {seen.alike:.2g} of what they differ "
+                "between places"
+            )
         return lines
 
     def warnings(self) -> list[str]:

@@ -104,9 +104,11 @@ def _curves(
         _line(ap, rows, "coco/AP", color=colour, label=label)
         if band := bands.get(name):
             ap.fill_between(*zip(*band, strict=True), color=colour, alpha=0.15, linewidth=0)
-    for axes, title in ((heatmap, "heatmap loss (sum over cycles)"),
-                        (distillation, "distillation: visual tokens, keypoint tokens (dashed)"),
-                        (ap, "COCO AP")):  # fmt: skip
+    for axes, title in (
+        (heatmap, "heatmap loss (sum over cycles)"),
+        (distillation, "distillation: visual tokens, keypoint tokens (dashed)"),
+        (ap, "COCO AP"),
+    ):
         axes.set_title(title, fontsize="medium")
         axes.set_xlabel("epoch")
         axes.grid(alpha=0.3)

@@ -65,6 +65,9 @@ def _predict_onnx(
     if pose_only:
         logger.warning(
             "%s: no movement was measured in %d of %d samples; their probabilities are those of "
-            "the pose stream alone", path, pose_only, len(samples),
-        )  # fmt: skip
+            "the pose stream alone",
+            path,
+            pose_only,
+            len(samples),
+        )
     return np.stack(rows)

@@ -64,8 +64,9 @@ def draw_roc(figure: Any, said: Predictions, scores: Scores) -> None:
         half = int(np.flatnonzero(at >= 0.5)[-1])
         axes.plot(false[half], true[half], "o", color=ink, markersize=8)
         note = f"  from {0.5:g} on"
-        axes.annotate(note, (false[half], true[half]), va="top", xytext=(4, -4),
-                      textcoords="offset points")  # fmt: skip
+        axes.annotate(
+            note, (false[half], true[half]), va="top", xytext=(4, -4), textcoords="offset points"
+        )
     axes.set_xlabel("false alarms (share of the others)")
     axes.set_ylabel("found (share of the class)")
     axes.set_title(f"ROC-AUC {scores.overall['roc_auc']}")
@@ -112,8 +113,14 @@ def draw_calibration(figure: Any, said: Predictions, scores: Scores) -> None:
     upper.plot(said_mean, true, "o-", color="black", linewidth=1.5)
     for x, y, row in zip(said_mean, true, bins, strict=True):
         below = y > 0.9
-        upper.annotate(str(row["samples"]), (x, y), xytext=(0, -14 if below else 7),
-                       textcoords="offset points", ha="center", fontsize=9)  # fmt: skip
+        upper.annotate(
+            str(row["samples"]),
+            (x, y),
+            xytext=(0, -14 if below else 7),
+            textcoords="offset points",
+            ha="center",
+            fontsize=9,
+        )
     two = len(said.classes) == 2
     what = f"probability of {plain(said.classes[1])}" if two else "highest probability"
     values = said.probabilities[:, 1] if two else said.probabilities.max(1)

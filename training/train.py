@@ -208,8 +208,9 @@ def _classes(config: Config, metadata: Mapping[str, Any], service: str) -> list[
         )
     classes: Mapping[str, int] = metadata.get("classes") or config.dataset.classes
     if not metadata:
-        logger.warning("no metadata.json beside the pickles: classes as in dataset.classes, %s",
-                       dict(classes))  # fmt: skip
+        logger.warning(
+            "no metadata.json beside the pickles: classes as in dataset.classes, %s", dict(classes)
+        )
     return sorted(classes, key=lambda name: classes[name])
 
 

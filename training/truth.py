@@ -214,9 +214,15 @@ def _facts(value: Mapping[str, Any]) -> Facts:
     known = "size_wh" in value and "fps" in value
     width, height = value["size_wh"] if known else (0, 0)
     return Facts(
-        label, source, value["split"], stop_s - start_s, video, start_s,
-        (int(width), int(height)) if known else None, float(value["fps"]) if known else None,
-    )  # fmt: skip
+        label,
+        source,
+        value["split"],
+        stop_s - start_s,
+        video,
+        start_s,
+        (int(width), int(height)) if known else None,
+        float(value["fps"]) if known else None,
+    )
 
 
 @dataclass(frozen=True, eq=False, slots=True)

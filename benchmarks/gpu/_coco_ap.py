@@ -60,9 +60,10 @@ def keypoint_ap(truth: GroundTruth, predictions: Predictions) -> dict[str, float
     images = [{"id": int(i)} for i in np.union1d(truth.images, predictions.images)]
     with contextlib.redirect_stdout(io.StringIO()):
         evaluation = COCOeval(
-            _indexed(images, _annotations(truth)), _indexed(images, _results(predictions)),
+            _indexed(images, _annotations(truth)),
+            _indexed(images, _results(predictions)),
             "keypoints",
-        )  # fmt: skip
+        )
         evaluation.params.areaRng = evaluation.params.areaRng[:1]
         evaluation.params.areaRngLbl = ["all"]
         evaluation.evaluate()
@@ -86,13 +87,24 @@ def _annotations(truth: GroundTruth) -> list[dict[str, Any]]:
     labelled = (truth.keypoints[..., 2] > 0).sum(-1)
     counts = np.where(truth.ignored, 0, labelled)  # COCOeval ignores people with 0 keypoints
     return [
-        {"image_id": int(image), "keypoints": points.ravel().tolist(), "area": float(area),
-         "bbox": [*map(float, box[:2]), *map(float, box[2:] - box[:2])], "iscrowd": int(crowd),
-         "num_keypoints": int(count)}
+        {
+            "image_id": int(image),
+            "keypoints": points.ravel().tolist(),
+            "area": float(area),
+            "bbox": [*map(float, box[:2]), *map(float, box[2:] - box[:2])],
+            "iscrowd": int(crowd),
+            "num_keypoints": int(count),
+        }
         for image, points, area, box, crowd, count in zip(
-            truth.images, truth.keypoints, truth.areas, truth.boxes, truth.crowd, counts,
-            strict=True)
-    ]  # fmt: skip
+            truth.images,
+            truth.keypoints,
+            truth.areas,
+            truth.boxes,
+            truth.crowd,
+            counts,
+            strict=True,
+        )
+    ]
 
 
 def _results(predictions: Predictions) -> list[dict[str, Any]]:
@@ -101,8 +113,13 @@ def _results(predictions: Predictions) -> list[dict[str, Any]]:
     points = np.pad(points, [(0, 0), (0, 0), (0, 1)])  # COCOeval reads rows of x, y, score
     areas = np.ptp(points[..., :2], 1).prod(-1)
     return [
-        {"image_id": int(image), "keypoints": one.ravel().tolist(), "score": float(score),
-         "area": float(area)}
+        {
+            "image_id": int(image),
+            "keypoints": one.ravel().tolist(),
+            "score": float(score),
+            "area": float(area),
+        }
         for image, one, score, area in zip(
-            predictions.images, points, predictions.scores, areas, strict=True)
-    ]  # fmt: skip
+            predictions.images, points, predictions.scores, areas, strict=True
+        )
+    ]

@@ -82,10 +82,12 @@ class Subject:
         if self.pose.facts.kind == "rtmo":
             settings = section.model_copy(
                 update={
-                    "score_threshold": SCORE, "nms_threshold": NMS, "keypoint_threshold": 0.0,
+                    "score_threshold": SCORE,
+                    "nms_threshold": NMS,
+                    "keypoint_threshold": 0.0,
                     "max_detections": MOST,
                 }
-            )  # fmt: skip
+            )
             model = RtmoPose(network, settings, self.input_wh)
             return lambda: model(self.images)
         people = TopDownPose(lambda _: self.boxes, network, TopDownConfig())

@@ -64,8 +64,12 @@ def parse(doc: str | None, argv: list[str] | None = None) -> Options:
     parser.add_argument("--out", type=Path, default=ROOT / "output" / "gpu")
     parser.add_argument("--device", default="cuda:0")
     parser.add_argument("--seconds", type=float, default=120)
-    parser.add_argument("--until", type=float, help="end of that time by time.monotonic, which is "
-                        "the same for all processes; default: --seconds from now")  # fmt: skip
+    parser.add_argument(
+        "--until",
+        type=float,
+        help="end of that time by time.monotonic, which is "
+        "the same for all processes; default: --seconds from now",
+    )
     parser.add_argument("--tiny", action="store_true", help="smallest sizes: does it run")
     parser.add_argument("--data", type=Path, default=PACK / "data")
     given = parser.parse_args(argv)

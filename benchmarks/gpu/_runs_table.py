@@ -34,12 +34,13 @@ def _cells(value: dict[str, Any]) -> list[str]:
         _number(features, ".1e"),
         _number(max(errors.values()) if errors else None, ".1e"),
         f"{_number(points['median_px'], '.2g')} / {_number(points['worst_px'], '.2g')}"
-        if points else "",
+        if points
+        else "",
         f"{points['found']} of {points['people']}" if points else "",
         _number(value["network_ms"], ".2f"),
         _number(value.get("poses_ms"), ".1f"),
         _number(value.get("peak_mib"), ".0f"),
-    ]  # fmt: skip
+    ]
 
 
 def _number(value: float | None, form: str) -> str:

@@ -9,11 +9,18 @@ CARD = "card.json"
 ENDS = "ends.json"
 """How each part ended the last time it ran."""
 _CARD_ROWS = (
-    ("memory_gib", "memory, GiB"), ("driver", "driver"), ("torch", "torch"), ("cuda", "CUDA"),
-    ("cudnn", "cuDNN"), ("python", "Python"), ("bf16_tflops", "bf16 matmul, TFLOP/s"),
-    ("fp16_tflops", "fp16 matmul, TFLOP/s"), ("tf32_tflops", "tf32 matmul, TFLOP/s"),
-    ("fp32_tflops", "fp32 matmul, TFLOP/s"), ("copy_tbps", "copy, read and written, TB/s"),
-)  # fmt: skip
+    ("memory_gib", "memory, GiB"),
+    ("driver", "driver"),
+    ("torch", "torch"),
+    ("cuda", "CUDA"),
+    ("cudnn", "cuDNN"),
+    ("python", "Python"),
+    ("bf16_tflops", "bf16 matmul, TFLOP/s"),
+    ("fp16_tflops", "fp16 matmul, TFLOP/s"),
+    ("tf32_tflops", "tf32 matmul, TFLOP/s"),
+    ("fp32_tflops", "fp32 matmul, TFLOP/s"),
+    ("copy_tbps", "copy, read and written, TB/s"),
+)
 
 
 def read(path: Path) -> dict[str, Any]:

@@ -77,21 +77,41 @@ def plan(out: Path, videos: Sequence[Path], *, tiny: bool, minutes: float) -> li
     """Return the steps in their order; later ones use what earlier ones left in ``out``."""
     counts = STREAMS_TINY if tiny else STREAMS
     named = [
-        ("machine", ""), ("copies", ""), ("networks", ""), ("onnx_cpu", "reference"),
-        ("onnx_cuda", ""), ("onnx_graph", ""), ("onnx_tensorrt", ""), ("engine", ""),
-        ("engine_graph", ""), ("tests", "onnx"), ("tests", "tensorrt"),
-        *(() if tiny else (("tests", "torch"),)), ("decode", ""), ("nvdec", ""),
+        ("machine", ""),
+        ("copies", ""),
+        ("networks", ""),
+        ("onnx_cpu", "reference"),
+        ("onnx_cuda", ""),
+        ("onnx_graph", ""),
+        ("onnx_tensorrt", ""),
+        ("engine", ""),
+        ("engine_graph", ""),
+        ("tests", "onnx"),
+        ("tests", "tensorrt"),
+        *(() if tiny else (("tests", "torch"),)),
+        ("decode", ""),
+        ("nvdec", ""),
         *(("streams", str(count)) for count in counts),
-        *(("streams_nvdec", str(count)) for count in counts[::2]), ("kit", f"{minutes:g}"),
-    ]  # fmt: skip
+        *(("streams_nvdec", str(count)) for count in counts[::2]),
+        ("kit", f"{minutes:g}"),
+    ]
     steps = []
     for name, argument in named:
         result = out / f"{name}_{argument}.step.json" if argument else out / f"{name}.step.json"
         command = [
-            sys.executable, "-m", "benchmarks.gpu.check_steps", name, "--out", str(out),
-            "--result", str(result), "--video", *map(str, videos),
-            *(["--argument", argument] if argument else []), *(["--tiny"] if tiny else []),
-        ]  # fmt: skip
+            sys.executable,
+            "-m",
+            "benchmarks.gpu.check_steps",
+            name,
+            "--out",
+            str(out),
+            "--result",
+            str(result),
+            "--video",
+            *map(str, videos),
+            *(["--argument", argument] if argument else []),
+            *(["--tiny"] if tiny else []),
+        ]
         title = name if name in ("kit", "onnx_cpu") or not argument else f"{name} {argument}"
         steps.append(Step(title, tuple(command), result))
     return steps
@@ -105,9 +125,13 @@ def run(step: Step, limit_s: float) -> Outcome:
     with log.open("w", encoding="utf-8") as file:
         # A group of its own: what a step starts ends with it.
         process = subprocess.Popen(
-            step.command, cwd=ROOT, stdin=subprocess.DEVNULL, stdout=file,
-            stderr=subprocess.STDOUT, process_group=0,
-        )  # fmt: skip
+            step.command,
+            cwd=ROOT,
+            stdin=subprocess.DEVNULL,
+            stdout=file,
+            stderr=subprocess.STDOUT,
+            process_group=0,
+        )
         try:
             code: int | None = process.wait(limit_s)
         except subprocess.TimeoutExpired:
@@ -266,8 +290,12 @@ def _unreadable(videos: Sequence[Path]) -> str:
 
 def _forget(out: Path) -> None:
     """Delete what an earlier check has left that would pass for results of this one."""
-    parts = [f"{part}{size}{kind}" for part in ("runs", "speed") for size in ("", "_tiny")
-             for kind in (".json", ".md")]  # fmt: skip
+    parts = [
+        f"{part}{size}{kind}"
+        for part in ("runs", "speed")
+        for size in ("", "_tiny")
+        for kind in (".json", ".md")
+    ]
     for name in (_summary.NAME, _summary.CARD, *parts):
         (out / "kit" / name).unlink(missing_ok=True)
     for path in out.glob("reference_*.pkl"):

@@ -96,8 +96,11 @@ def config_of(given: Given, network: str, *settings: str) -> Config:
     }[network]
     side = "[256, 256]" if given.tiny else "[640, 640]"
     if network != "topdown":
-        own += [f"{POSE}.kind=rtmo", f"{POSE}.onnx.model_input_size={side}",
-                f"{POSE}.tensorrt.model_input_size={side}"]  # fmt: skip
+        own += [
+            f"{POSE}.kind=rtmo",
+            f"{POSE}.onnx.model_input_size={side}",
+            f"{POSE}.tensorrt.model_input_size={side}",
+        ]
     return load_config(SHIPPED_CONFIG, [*own, *settings])
 
 

@@ -18,11 +18,17 @@ from recognizer.backends.network import ModelError
 
 TESTS = {
     "torch": ("tests/backends/test_torch_network.py",),
-    "onnx": ("tests/backends/test_cuda.py", "tests/backends/test_onnx.py",
-             "tests/backends/test_onnx_runs.py"),
-    "tensorrt": ("tests/backends/test_tensorrt_api.py", "tests/backends/test_tensorrt.py",
-                 "tests/deploy/test_tensorrt.py"),
-}  # fmt: skip
+    "onnx": (
+        "tests/backends/test_cuda.py",
+        "tests/backends/test_onnx.py",
+        "tests/backends/test_onnx_runs.py",
+    ),
+    "tensorrt": (
+        "tests/backends/test_tensorrt_api.py",
+        "tests/backends/test_tensorrt.py",
+        "tests/deploy/test_tensorrt.py",
+    ),
+}
 _WAITS = re.compile(r"SKIPPED.*(needs a GPU|cannot build here|needs onnxruntime-gpu)")
 _COUNT = re.compile(r"(\d+) (passed|failed|skipped|error)")
 
@@ -40,9 +46,12 @@ def tests(given: Given) -> dict[str, Any]:
             need_package("tensorrt", INSTALL)
     asked = TESTS[given.argument][: 1 if given.tiny else None]
     done = subprocess.run(
-        [sys.executable, "-m", "pytest", "-q", "-rs", *asked], cwd=ROOT,
-        capture_output=True, text=True, check=False,
-    )  # fmt: skip
+        [sys.executable, "-m", "pytest", "-q", "-rs", *asked],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
     log = given.out / f"tests_{given.argument}.log"
     log.write_text(done.stdout + done.stderr, encoding="utf-8")
     counts = {name: int(number) for number, name in _COUNT.findall(done.stdout)}
@@ -70,9 +79,17 @@ def kit(given: Given) -> dict[str, Any]:
         _pack(given, data)
     parts = ["runs"] if given.tiny else ["runs", "speed"]
     done = _program(
-        "benchmarks.gpu.run", "--minutes", given.argument, "--parts", *parts, "--out",
-        str(given.out / "kit"), "--data", str(data), *(["--dry-run"] if given.tiny else []),
-    )  # fmt: skip
+        "benchmarks.gpu.run",
+        "--minutes",
+        given.argument,
+        "--parts",
+        *parts,
+        "--out",
+        str(given.out / "kit"),
+        "--data",
+        str(data),
+        *(["--dry-run"] if given.tiny else []),
+    )
     if done.returncode:
         raise ModelError(f"exit code {done.returncode}: {_missing(given, done)}")
     return {"tables": "below"}

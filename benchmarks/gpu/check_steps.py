@@ -75,13 +75,24 @@ def facts() -> dict[str, str]:
     try:
         done = subprocess.run(
             ["nvidia-smi", f"--query-gpu={asked}", "--format=csv,noheader"],
-            capture_output=True, text=True, check=True, timeout=60,
-        )  # fmt: skip
+            capture_output=True,
+            text=True,
+            check=True,
+            timeout=60,
+        )
         found["card"] = "; ".join(done.stdout.strip().splitlines())
     except (OSError, subprocess.SubprocessError):
         pass
-    for name in ("onnxruntime-gpu", "onnxruntime", "tensorrt-cu13", "torch", "cuda-bindings", "av",
-                 "numpy", "nvidia-cudnn-cu13"):  # fmt: skip
+    for name in (
+        "onnxruntime-gpu",
+        "onnxruntime",
+        "tensorrt-cu13",
+        "torch",
+        "cuda-bindings",
+        "av",
+        "numpy",
+        "nvidia-cudnn-cu13",
+    ):
         try:
             found[name] = version(name)
         except PackageNotFoundError:
@@ -220,8 +231,11 @@ def engine_settings(given: Given, network: str, path: Path) -> tuple[str, ...]:
     from recognizer.backends.onnx import OnnxNetwork
     from recognizer.config_types import OnnxRuntimeOptions
 
-    own = [f"{POSE}.inference_mode=tensorrt", f"{POSE}.tensorrt.model_path={path}",
-           f"{POSE}.tensorrt.engine_dir={given.out / 'engines'}"]  # fmt: skip
+    own = [
+        f"{POSE}.inference_mode=tensorrt",
+        f"{POSE}.tensorrt.model_path={path}",
+        f"{POSE}.tensorrt.engine_dir={given.out / 'engines'}",
+    ]
     batch, _, height, width = OnnxNetwork(path, OnnxRuntimeOptions()).inputs[0].shape
     if network == "topdown":
         own.append(f"{POSE}.tensorrt.model_input_size=[{width}, {height}]")

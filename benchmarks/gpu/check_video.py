@@ -82,7 +82,11 @@ def _served(given: Given, gpu: int | None) -> dict[str, Any]:
     for network in present(given):
         config = config_of(given, network, *where, *small)
         found[network] = serve(
-            config, given.videos, int(given.argument), seconds=0.5 if given.tiny else 15.0,
-            warm_up=0.0 if given.tiny else 5.0, gpu=gpu,
-        )  # fmt: skip
+            config,
+            given.videos,
+            int(given.argument),
+            seconds=0.5 if given.tiny else 15.0,
+            warm_up=0.0 if given.tiny else 5.0,
+            gpu=gpu,
+        )
     return found

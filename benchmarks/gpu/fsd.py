@@ -254,9 +254,13 @@ def evaluate_all(shared: SharedData, runners: list[Run], clock: Clock, record: R
 
 
 def train_from(
-    start: str, options: Options, plan: Plan, shared: SharedData, runners: list[Run],
+    start: str,
+    options: Options,
+    plan: Plan,
+    shared: SharedData,
+    runners: list[Run],
     results: Results,
-) -> Record:  # fmt: skip
+) -> Record:
     """Train from a start, as far as the time goes, and write what is seen.
 
     Raises:
@@ -342,8 +346,16 @@ def measure(options: Options, plan: Plan, results: Results) -> int:
     shared = prepare(options, plan)
     notes = json.loads((options.data / PART / "notes.json").read_text(encoding="utf-8"))
     card = torch.cuda.get_device_name() if shared.device.type == "cuda" else "CPU"
-    results.put("about", {"card": card, "data": notes, "recipe": vars(plan.recipe),
-                          "torch": torch.__version__, "plan": {"batch": plan.batch}})  # fmt: skip
+    results.put(
+        "about",
+        {
+            "card": card,
+            "data": notes,
+            "recipe": vars(plan.recipe),
+            "torch": torch.__version__,
+            "plan": {"batch": plan.batch},
+        },
+    )
     runners = build_runs(shared, plan, results)
     if not runners:
         return 1

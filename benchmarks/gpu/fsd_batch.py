@@ -124,10 +124,13 @@ def load(file: Path, device: Any, limit: int | None = None) -> People:
     notes = {k: arrays[k][:count] for k in ("area", "image", "origin", "keypoints", "visible")}
     channels_first = torch.from_numpy(pictures).to(device).permute(0, 3, 1, 2).contiguous()
     return People(
-        channels_first, put(notes["keypoints"], torch.float32),
-        put(notes["visible"], torch.float32), put(matrices, torch.float32),
-        put(flips, torch.bool), notes,
-    )  # fmt: skip
+        channels_first,
+        put(notes["keypoints"], torch.float32),
+        put(notes["visible"], torch.float32),
+        put(matrices, torch.float32),
+        put(flips, torch.bool),
+        notes,
+    )
 
 
 def warp(pictures: Any, matrices: Any) -> Any:
@@ -136,8 +139,9 @@ def warp(pictures: Any, matrices: Any) -> Any:
     linear = torch.linalg.inv(matrices[:, :, :2].double())
     y, x = torch.meshgrid(
         torch.arange(INPUT[1], device=pictures.device, dtype=torch.float32),
-        torch.arange(INPUT[0], device=pictures.device, dtype=torch.float32), indexing="ij",
-    )  # fmt: skip
+        torch.arange(INPUT[0], device=pictures.device, dtype=torch.float32),
+        indexing="ij",
+    )
     inverse = linear.float()
     offset = -(linear @ matrices[:, :, 2:].double()).float()  # (B, 2, 1)
     places = inverse @ torch.stack([x.flatten(), y.flatten()]) + offset  # (B, 2, P)

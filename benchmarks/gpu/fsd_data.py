@@ -152,16 +152,24 @@ def draw(persons: list[Any], seed: int) -> Any:
     rows = np.empty((len(persons), 5), np.float32)
     for row, (keypoints, visible, box, shape) in zip(rows, persons, strict=True):
         info = {
-            "img": np.zeros((1, 1, 3), np.uint8), "img_shape": shape, "bbox": box[None].copy(),
-            "keypoints": keypoints[None].copy(), "keypoints_visible": visible[None].copy(),
-            "flip_indices": FLIP_INDEX.tolist(), "upper_body_ids": list(range(11)),
+            "img": np.zeros((1, 1, 3), np.uint8),
+            "img_shape": shape,
+            "bbox": box[None].copy(),
+            "keypoints": keypoints[None].copy(),
+            "keypoints_visible": visible[None].copy(),
+            "flip_indices": FLIP_INDEX.tolist(),
+            "upper_body_ids": list(range(11)),
             "lower_body_ids": list(range(11, 17)),
-        }  # fmt: skip
+        }
         for step in steps:
             info = step(info)
         width, height = info["bbox_scale"][0]
-        row[:] = (info["flip"], *info["bbox_center"][0], max(width, height * WIDTH / HEIGHT),
-                  info["bbox_rotation"][0])  # fmt: skip
+        row[:] = (
+            info["flip"],
+            *info["bbox_center"][0],
+            max(width, height * WIDTH / HEIGHT),
+            info["bbox_rotation"][0],
+        )
     return rows
 
 
@@ -182,14 +190,16 @@ def as_arrays(persons: list[Person]) -> dict[str, Any]:
         for p in persons
     ]
     return {
-        "bytes": np.concatenate(coded), "lengths": np.array([len(each) for each in coded]),
+        "bytes": np.concatenate(coded),
+        "lengths": np.array([len(each) for each in coded]),
         "keypoints": np.stack([p.keypoints for p in persons]),
         "visible": np.stack([p.visible for p in persons]).astype(np.uint8),
-        "box": np.stack([p.box for p in persons]), "area": np.array([p.area for p in persons]),
+        "box": np.stack([p.box for p in persons]),
+        "area": np.array([p.area for p in persons]),
         "image": np.array([p.image for p in persons]),
         "origin": np.array([p.origin for p in persons], np.float32),
         "shape": np.array([p.picture.shape[:2] for p in persons], np.int32),
-    }  # fmt: skip
+    }
 
 
 def pack(
@@ -236,8 +246,9 @@ def pack(
     measured = list(people(lspet / "person_keypoints_val.json", lspet / "images", limit))
     np.savez(target / "lspet.npz", **as_arrays(measured))
     found, _ = label(measured)
-    notes["teacher_pck_val"] = pck(found, np.stack([p.keypoints for p in measured]),
-                                   np.stack([p.visible for p in measured]))  # fmt: skip
+    notes["teacher_pck_val"] = pck(
+        found, np.stack([p.keypoints for p in measured]), np.stack([p.visible for p in measured])
+    )
     val = list(people(part / "person_keypoints_val2017.json", coco / "val2017", limit))
     np.savez(target / "coco.npz", **as_arrays(val))
     notes |= {"coco_train": len(common), "lspet_val": len(measured), "coco_val": len(val)}

@@ -40,10 +40,23 @@ def plan_of(argv: list[str]) -> tuple[Plan, list[str]]:
     tiny, cpu = "--tiny" in rest, "cpu" in rest
     least = tiny and cpu  # a network of one block, one person a step, the five shipped kinds
     shipped = [kind.name for kind in KINDS if not kind.detached]
-    recipe = Recipe(given.lr, given.beta2, given.warmup, not (given.fp32 or least), given.compile,
-                    1 if least else None)  # fmt: skip
+    recipe = Recipe(
+        given.lr,
+        given.beta2,
+        given.warmup,
+        not (given.fp32 or least),
+        given.compile,
+        1 if least else None,
+    )
     batch, steps = (1, 2) if least else (given.batch, given.steps or (20 if tiny else 0))
-    plan = Plan(given.starts, batch, steps, given.patience, given.seed,
-                not (given.no_graph or cpu),
-                given.kinds or (shipped if least else []), recipe)  # fmt: skip
+    plan = Plan(
+        given.starts,
+        batch,
+        steps,
+        given.patience,
+        given.seed,
+        not (given.no_graph or cpu),
+        given.kinds or (shipped if least else []),
+        recipe,
+    )
     return plan, rest

@@ -64,8 +64,12 @@ class Record:
 
     def to_json(self) -> dict[str, Any]:
         """Return everything."""
-        return {**self.about, "names": self.names, "windows": self.windows,
-                "evaluations": self.evaluations}  # fmt: skip
+        return {
+            **self.about,
+            "names": self.names,
+            "windows": self.windows,
+            "evaluations": self.evaluations,
+        }
 
 
 def is_whole(about: dict[str, Any]) -> bool:
@@ -76,6 +80,12 @@ def is_whole(about: dict[str, Any]) -> bool:
 def stuck(windows: list[dict[str, Any]]) -> bool:
     """Tell whether no run's last window is below the loss of empty heatmaps."""
     last = windows[-1]
-    lowest = min((v["heatmap_loss"] for v in last["runs"].values()
-                  if v["heatmap_loss"] == v["heatmap_loss"]), default=1.0)  # fmt: skip
+    lowest = min(
+        (
+            v["heatmap_loss"]
+            for v in last["runs"].values()
+            if v["heatmap_loss"] == v["heatmap_loss"]
+        ),
+        default=1.0,
+    )
     return bool(lowest > STUCK * last["empty"])

@@ -65,24 +65,31 @@ def table(key: str, record: dict[str, Any]) -> list[str]:
     """Return the lines of a training's table."""
     last = record["evaluations"][-1]
     lines = [
-        f"## Start: {key}", "",
+        f"## Start: {key}",
+        "",
         f"{record['steps']} steps of {record['batch']} people ({record['epochs']} epochs) in "
         f"{record['seconds']:.0f} s, all kinds in lock-step on the same batches: "
-        f"{record['outcome']}. {verdict(record)}", "",
+        f"{record['outcome']}. {verdict(record)}",
+        "",
         "| kind | AP COCO | AP50 COCO | AP LSPET | PCK LSPET | heatmap loss first -> last | "
         "vis loss first -> last | kpt loss first -> last | largest token first -> last | "
         "ran away at step |",
         "|---|---|---|---|---|---|---|---|---|---|",
-    ]  # fmt: skip
+    ]
     for name in record["names"]:
         score = last["runs"][name]
         begin, end = (record["windows"][i]["runs"][name] for i in (0, -1))
-        moves = [f"{begin[item]:.2g} -> {end[item]:.2g}" for item in
-                 ("heatmap_loss", "vis_dist_loss", "kpt_dist_loss", "max_token")]  # fmt: skip
+        moves = [
+            f"{begin[item]:.2g} -> {end[item]:.2g}"
+            for item in ("heatmap_loss", "vis_dist_loss", "kpt_dist_loss", "max_token")
+        ]
         away = ran_away(record, name)
-        cells = [name, *(f"{score[s]:.3f}" for s in
-                         ("coco_ap", "coco_ap50", "lspet_ap", "lspet_pck")), *moves,
-                 "no" if away is None else str(away)]  # fmt: skip
+        cells = [
+            name,
+            *(f"{score[s]:.3f}" for s in ("coco_ap", "coco_ap50", "lspet_ap", "lspet_pck")),
+            *moves,
+            "no" if away is None else str(away),
+        ]
         lines.append("| " + " | ".join(cells) + " |")
     return [*lines, ""]
 
@@ -92,32 +99,39 @@ def text(values: dict[str, Any]) -> str:
     about, data = values["about"], values["about"]["data"]
     recipe = about["recipe"]
     lines = [
-        "# Foreground self-distillation, SDPose-S-V1", "",
+        "# Foreground self-distillation, SDPose-S-V1",
+        "",
         f"{about['card']}, torch {about['torch']}. Adam {recipe['rate']:g}, beta2 "
         f"{recipe['beta2']:g}, warm-up {recipe['warmup']} steps (fsd_best twice as many, as its "
         f"config has it), {'bfloat16' if recipe['half'] else 'float32'}; x 0.1 at 2/3 and 13/15 of "
-        "the time, dynamic weights grow from 1/6 to 1/2 of it, as in the configs' 300 epochs.", "",
+        "the time, dynamic weights grow from 1/6 to 1/2 of it, as in the configs' 300 epochs.",
+        "",
         f"Trained on {data['lspet_train']} people of LSPET (12 points) and {data['coco_train']} of "
         f"COCO; {data['face_points']} face points of LSPET by PP-TinyPose at score >= "
         f"{data['sure']} ({data['face_sure']:.0%} of all). PP-TinyPose itself on the 12 true "
         f"points: PCK {data['teacher_pck_train']:.3f} (train; where as sure: "
         f"{data['teacher_pck_train_where_sure']:.3f}), {data['teacher_pck_val']:.3f} (val). "
-        "PCK@0.2 of the torso, left shoulder to right hip. AP with true boxes and flip test.", "",
+        "PCK@0.2 of the torso, left shoulder to right hip. AP with true boxes and flip test.",
+        "",
         "Teacher detached: that of the visual tokens, in fsd_best of the keypoint tokens too. "
         "Gradient to teacher: to both, as the shipped configs have it; baseline: SDPose's own "
-        "loss, gradient to both. Ran away: the distillation losses exceed the heatmap loss.", "",
+        "loss, gradient to both. Ran away: the distillation losses exceed the heatmap loss.",
+        "",
         "What this cannot say: batches and steps are few beside the configs' 512 people and 300 "
         "epochs of COCO, one seed ranks nothing, and what has not run away so far may do so later. "
         "LSPET's pictures are for research only: they are used for this measurement alone, and no "
-        "weights are kept.", "",
-    ]  # fmt: skip
+        "weights are kept.",
+        "",
+    ]
     if "step_ms" in values:
         step = values["step_ms"]
         lines += [
             f"A step takes {step['together']} ms for {step['runs']} kinds at once; the first "
             f"alone {step['eager']} ms"
-            + (f", as a CUDA graph {step['graph']} ms" if "graph" in step else "") + ".", "",
-        ]  # fmt: skip
+            + (f", as a CUDA graph {step['graph']} ms" if "graph" in step else "")
+            + ".",
+            "",
+        ]
     if "note" in about:
         lines += [about["note"], ""]
     for key, record in trainings(values).items():
@@ -145,8 +159,12 @@ def draw(file: Path, title: str, record: dict[str, Any]) -> None:
 
     figure, axes = pyplot.subplots(2, 3, figsize=(16, 9), layout="constrained")
     for name in record["names"]:
-        style = {"color": COLOURS[name.split(",")[0]], "lw": 1.3, "label": name,
-                 "ls": "--" if name.endswith(DETACHED) else "-"}  # fmt: skip
+        style = {
+            "color": COLOURS[name.split(",")[0]],
+            "lw": 1.3,
+            "label": name,
+            "ls": "--" if name.endswith(DETACHED) else "-",
+        }
         for axis, (item, _) in zip(axes[0], PANELS, strict=True):
             points = [(w["step"], value_of(w["runs"][name], item)) for w in record["windows"]]
             axis.plot(*zip(*points, strict=True), **style)
@@ -154,8 +172,13 @@ def draw(file: Path, title: str, record: dict[str, Any]) -> None:
             points = [(e["step"], e["runs"][name][item]) for e in record["evaluations"]]
             axis.plot(*zip(*points, strict=True), marker=".", **style)
     windows = record["windows"]
-    axes[0, 0].plot([w["step"] for w in windows], [w["empty"] for w in windows], color="grey",
-                    ls=":", label="empty heatmaps")  # fmt: skip
+    axes[0, 0].plot(
+        [w["step"] for w in windows],
+        [w["empty"] for w in windows],
+        color="grey",
+        ls=":",
+        label="empty heatmaps",
+    )
     for axis, (_, label) in zip(axes.flat, PANELS + SCORES, strict=True):
         axis.set(xlabel="step", ylabel=label)
         axis.grid(alpha=0.3)

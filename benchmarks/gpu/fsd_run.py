@@ -40,14 +40,15 @@ class Kind:
 
 KINDS = (
     Kind("baseline", "stemnet"),
-    Kind("fsd, teacher detached", "fsd", ("vis",)), Kind("fsd, gradient to teacher", "fsd"),
+    Kind("fsd, teacher detached", "fsd", ("vis",)),
+    Kind("fsd, gradient to teacher", "fsd"),
     Kind("fsd_best, teacher detached", "fsd_best", LOSSES),
     Kind("fsd_best, gradient to teacher", "fsd_best"),
     Kind("fsd_dynamic, teacher detached", "fsd_dynamic", ("vis",)),
     Kind("fsd_dynamic, gradient to teacher", "fsd_dynamic"),
     Kind("maskedkd, teacher detached", "maskedkd", ("vis",)),
     Kind("maskedkd, gradient to teacher", "maskedkd"),
-)  # fmt: skip
+)
 """Detached where the loss's own default is: the keypoint loss of all but fsd_best is SDPose's."""
 
 

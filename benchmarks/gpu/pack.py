@@ -40,17 +40,36 @@ ASKED = (
 """Files of the assets without which nothing shared is packed."""
 PARTS = ("fsd", "small")
 PACKAGES = (
-    "mmengine", "mmcv-lite", "mmpose", "mmaction2", "addict", "yapf", "termcolor", "platformdirs",
-    "json_tricks", "munkres", "pydantic", "pydantic_core", "annotated-types", "typing-inspection",
-    "pycocotools", "setuptools", "xtcocotools",
-)  # fmt: skip
+    "mmengine",
+    "mmcv-lite",
+    "mmpose",
+    "mmaction2",
+    "addict",
+    "yapf",
+    "termcolor",
+    "platformdirs",
+    "json_tricks",
+    "munkres",
+    "pydantic",
+    "pydantic_core",
+    "annotated-types",
+    "typing-inspection",
+    "pycocotools",
+    "setuptools",
+    "xtcocotools",
+)
 """Fetched in the versions of requirements/. Not decord: only a decoder that no part uses loads it.
 
 There is no wheel of xtcocotools for Python 3.12: its Python files come from that for 3.11, its
 compiled part is pycocotools', of which it is a copy.
 """
-PLATFORMS = ("manylinux_2_28_x86_64", "manylinux_2_27_x86_64", "manylinux_2_17_x86_64",
-             "manylinux2014_x86_64", "manylinux1_x86_64")  # fmt: skip
+PLATFORMS = (
+    "manylinux_2_28_x86_64",
+    "manylinux_2_27_x86_64",
+    "manylinux_2_17_x86_64",
+    "manylinux2014_x86_64",
+    "manylinux1_x86_64",
+)
 # Of setuptools only what mmengine imports; that machine's own setuptools stays in force.
 _VENDORED = "setuptools/_vendor/"
 _SETUPTOOLS = ("pkg_resources/", f"{_VENDORED}jaraco/", f"{_VENDORED}more_itertools/")
@@ -130,10 +149,22 @@ def _fetch(name: str, version: str, cache: Path) -> Path:
         return found[0]
     python = "3.11" if name == "xtcocotools" else f"{PYTHON[0]}.{PYTHON[1]}"
     command = [
-        sys.executable, "-m", "pip", "download", "--quiet", "--disable-pip-version-check",
-        "--no-deps", "--only-binary=:all:", "--implementation", "cp", "--python-version", python,
-        "--dest", str(cache), f"{name}=={version}",
-    ]  # fmt: skip
+        sys.executable,
+        "-m",
+        "pip",
+        "download",
+        "--quiet",
+        "--disable-pip-version-check",
+        "--no-deps",
+        "--only-binary=:all:",
+        "--implementation",
+        "cp",
+        "--python-version",
+        python,
+        "--dest",
+        str(cache),
+        f"{name}=={version}",
+    ]
     command += [part for one in PLATFORMS for part in ("--platform", one)]
     done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
     found = sorted(cache.glob(f"{stem}-{version}-*.whl"))
@@ -242,8 +273,10 @@ def sizes(target: Path) -> dict[str, int]:
     """Return bytes by what travels: the sources, and everything in the pack's folder."""
     listed = subprocess.run(
         ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
-        cwd=ROOT, capture_output=True, check=True,
-    )  # fmt: skip
+        cwd=ROOT,
+        capture_output=True,
+        check=True,
+    )
     paths = [ROOT / one for one in listed.stdout.decode().split("\0") if one]
     found = {"sources": sum(path.stat().st_size for path in paths if path.is_file())}
     for path in sorted(target.glob("*")) + sorted((target / "data").glob("*")):

@@ -124,14 +124,25 @@ def look_at_card(settings: Settings, environment: dict[str, str]) -> None:
 
     """
     command = [
-        sys.executable, "-m", "benchmarks.gpu._card", "--device", settings.device,
-        "--out", str(settings.out), *(["--tiny"] if settings.tiny else []),
-    ]  # fmt: skip
+        sys.executable,
+        "-m",
+        "benchmarks.gpu._card",
+        "--device",
+        settings.device,
+        "--out",
+        str(settings.out),
+        *(["--tiny"] if settings.tiny else []),
+    ]
     try:
         seen = subprocess.run(
-            command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False,
+            command,
+            cwd=ROOT,
+            env=environment,
+            capture_output=True,
+            text=True,
+            check=False,
             timeout=CARD_S,
-        )  # fmt: skip
+        )
     except subprocess.TimeoutExpired as error:
         raise RuntimeError(
             f"{settings.device}: no answer in {CARD_S:g} s; see whether nvidia-smi answers"
@@ -207,17 +218,30 @@ def _start(
     part: str, seconds: float, settings: Settings, environment: dict[str, str]
 ) -> subprocess.Popen[bytes]:
     command = [
-        sys.executable, "-m", f"{settings.package}.{part}", "--out", str(settings.out),
-        "--device", settings.device, "--seconds", f"{max(1.0, seconds - START_S):.1f}",
-        "--data", str(settings.data),
+        sys.executable,
+        "-m",
+        f"{settings.package}.{part}",
+        "--out",
+        str(settings.out),
+        "--device",
+        settings.device,
+        "--seconds",
+        f"{max(1.0, seconds - START_S):.1f}",
+        "--data",
+        str(settings.data),
         *(["--tiny"] if settings.tiny else []),
-    ]  # fmt: skip
+    ]
     with (settings.out / f"{part}.log").open("ab") as log:
         # A group of its own, so that a part's own processes end with it.
         return subprocess.Popen(
-            command, cwd=ROOT, env=environment, stdout=log, stderr=subprocess.STDOUT,
-            stdin=subprocess.DEVNULL, process_group=0,
-        )  # fmt: skip
+            command,
+            cwd=ROOT,
+            env=environment,
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            stdin=subprocess.DEVNULL,
+            process_group=0,
+        )
 
 
 def _collect(running: dict[str, subprocess.Popen[bytes]], ended: dict[str, str]) -> None:

@@ -26,9 +26,14 @@ from benchmarks.gpu._part import Options, Results, parse
 
 PART = "runs"
 VARIANTS = (
-    "fp32 strict", "fp32", "fp16", "bf16", "fp16 channels-last", "bf16 channels-last",
+    "fp32 strict",
+    "fp32",
+    "fp16",
+    "bf16",
+    "fp16 channels-last",
+    "bf16 channels-last",
     "fp32 channels-last",
-)  # fmt: skip
+)
 """Strict: no TF32 in convolutions, which torch allows unless told otherwise."""
 POSES = ("rtmo-s", "sdpose-s_v1", "rtmo-l", "sdpose-t", "rtmo-m", "sdpose-b")
 TINY_POSES = ("rtmo-s", "sdpose-t")

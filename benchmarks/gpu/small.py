@@ -24,8 +24,13 @@ from benchmarks.gpu.small_network import SmallPose, load_start
 from benchmarks.gpu.small_report import write_report
 from benchmarks.gpu.small_train import MODES, PLAIN, Mode, Recipe, Trainer, measure
 
-_SHARES = {"coco": 0.28, "fight_surv": 0.48, "bed_falls": 0.08, "multiview_falls": 0.03,
-           "assets": 0.04}  # fmt: skip
+_SHARES = {
+    "coco": 0.28,
+    "fight_surv": 0.48,
+    "bed_falls": 0.08,
+    "multiview_falls": 0.03,
+    "assets": 0.04,
+}
 _REST = 0.09  # falls, whose folders are named by the person: shared equally
 _EMPTY = 0.35  # chance of a picture without people beside one with some
 _RESERVE_S = 14.0  # for the last evaluation and the files
@@ -79,14 +84,21 @@ def _describe(data: Data) -> dict[str, Any]:
     posed = people & (data.labels.keypoints[..., 2] > 0).any(-1)
     return {
         str(group): {
-            name: {"pictures": int(rows.sum()), "people": int(people[rows].sum()),
-                   "poses": int(posed[rows].sum())}
-            for name, number in (("train", TRAIN), ("train (truth)", COCO_TRAIN),
-                                 ("held out", CCTV_VAL), ("held out (truth)", COCO_VAL))
+            name: {
+                "pictures": int(rows.sum()),
+                "people": int(people[rows].sum()),
+                "poses": int(posed[rows].sum()),
+            }
+            for name, number in (
+                ("train", TRAIN),
+                ("train (truth)", COCO_TRAIN),
+                ("held out", CCTV_VAL),
+                ("held out (truth)", COCO_VAL),
+            )
             if (rows := (data.groups == group) & (data.splits == number)).any()
         }
         for group in np.unique(data.groups)
-    }  # fmt: skip
+    }
 
 
 def _tests(data: Data, options: Options) -> dict[str, Data]:
@@ -189,8 +201,13 @@ class _Run:
         average = self.trainer.average.state_dict()
         weights = {name: value.detach().float().cpu() for name, value in average.items()}
         recipe = self.trainer.recipe
-        facts = {"steps": self.trainer.steps, "progress": progress, "batch": recipe.batch,
-                 "rate": recipe.rate, "rate_start": recipe.rate_start}  # fmt: skip
+        facts = {
+            "steps": self.trainer.steps,
+            "progress": progress,
+            "batch": recipe.batch,
+            "rate": recipe.rate,
+            "rate_start": recipe.rate_start,
+        }
         _write(self._path(".pth"), {"state_dict": weights, "facts": facts})
         _write(self._path("_state.pth"), {**self.trainer.state(), "progress": progress})
 

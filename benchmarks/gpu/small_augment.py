@@ -59,9 +59,14 @@ class Pool:
         seen = data.labels
         self.labels = tuple(
             torch.from_numpy(values).to(device)
-            for values in (seen.boxes, seen.keypoints, seen.scores, seen.kinds.astype("int64"),
-                           seen.areas)
-        )  # fmt: skip
+            for values in (
+                seen.boxes,
+                seen.keypoints,
+                seen.scores,
+                seen.kinds.astype("int64"),
+                seen.areas,
+            )
+        )
         self.chances = chances.to(device)
         self.flip = torch.from_numpy(FLIP_INDEX.copy()).to(device)
 
@@ -105,8 +110,11 @@ def _move(batch: Batch, flip: Tensor, strength: Strength) -> Batch:
     n, _, side, _ = batch.pictures.shape
     device = batch.pictures.device
     any_turn = torch.rand(n, device=device) < strength.full_circle
-    angle = torch.where(any_turn, _uniform(n, -180, 180, device),
-                        torch.randn(n, device=device).clamp(-2, 2) * strength.turn / 2)  # fmt: skip
+    angle = torch.where(
+        any_turn,
+        _uniform(n, -180, 180, device),
+        torch.randn(n, device=device).clamp(-2, 2) * strength.turn / 2,
+    )
     angle = torch.deg2rad(angle)
     low, high = (torch.tensor(s).log().item() for s in strength.scale)
     scale = _uniform(n, low, high, device).exp()
@@ -216,8 +224,10 @@ def _mosaic(batch: Batch, slots: int = SLOTS) -> Batch:
     keypoints = torch.cat(
         [batch.keypoints[..., :2] / 2 + place[:, :, None], batch.keypoints[..., 2:]], -1
     )
-    labels = [part.unflatten(0, (n, 4)).flatten(1, 2) for part in
-              (boxes, keypoints, batch.scores, batch.kinds, batch.areas / 4)]  # fmt: skip
+    labels = [
+        part.unflatten(0, (n, 4)).flatten(1, 2)
+        for part in (boxes, keypoints, batch.scores, batch.kinds, batch.areas / 4)
+    ]
     order = torch.where(labels[3] == 0, CROWD + 1, labels[3]).argsort(dim=1, stable=True)[:, :slots]
     index = torch.arange(n, device=half.device)[:, None]
     return Batch(torch.cat(rows, -2), *(part[index, order] for part in labels))

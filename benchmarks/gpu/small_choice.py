@@ -50,8 +50,9 @@ class Labels:
             wide = [(0, SLOTS - len(rows))] + [(0, 0)] * (rows.ndim - 1)
             return np.pad(rows, wide)
 
-        return Labels(*(pad(v) for v in (self.boxes, self.keypoints, self.scores,
-                                         self.kinds, self.areas)))  # fmt: skip
+        return Labels(
+            *(pad(v) for v in (self.boxes, self.keypoints, self.scores, self.kinds, self.areas))
+        )
 
 
 def is_there(scores: FloatArray) -> NDArray[np.bool_]:

@@ -176,8 +176,12 @@ def _windows(seen: Labels, width: int, height: int) -> Iterator[NDArray[np.float
         half = max(box[2] - box[0], box[3] - box[1]) * 0.8
         if (scores > 0).sum() >= 3 and half > 30 and half < 0.4 * max(width, height):
             x, y = (box[0] + box[2]) / 2, (box[1] + box[3]) / 2
-            window = [max(0, x - half), max(0, y - half), min(width, x + half),
-                      min(height, y + half)]  # fmt: skip
+            window = [
+                max(0, x - half),
+                max(0, y - half),
+                min(width, x + half),
+                min(height, y + half),
+            ]
             yield np.round(window)
 
 

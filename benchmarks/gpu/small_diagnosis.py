@@ -79,13 +79,23 @@ def placed(detections: Sequence[Detections], labels: Labels) -> dict[str, Any]:
     away = (here[..., :2] - there[..., :2]) / sizes[:, None, 1:]
     far = np.linalg.norm(away, axis=-1)
     person = (alike * known).sum(1) / known.sum(1)
-    each = {name: {"similarity": float(alike[:, k][known[:, k]].mean()),
-                   "pck": float((far[:, k][known[:, k]] < _PCK / 2).mean()),
-                   "offset": [float(v) for v in np.median(away[:, k][known[:, k]], 0)]}
-            for k, name in enumerate(KEYPOINT_NAMES) if known[:, k].any()}  # fmt: skip
-    return {"matched": len(there), "oks": float(person.mean()),
-            "oks_median": float(np.median(person)), "pck@0.2": float((far[known] < _PCK).mean()),
-            "pck@0.1": float((far[known] < _PCK / 2).mean()), "keypoints": each}  # fmt: skip
+    each = {
+        name: {
+            "similarity": float(alike[:, k][known[:, k]].mean()),
+            "pck": float((far[:, k][known[:, k]] < _PCK / 2).mean()),
+            "offset": [float(v) for v in np.median(away[:, k][known[:, k]], 0)],
+        }
+        for k, name in enumerate(KEYPOINT_NAMES)
+        if known[:, k].any()
+    }
+    return {
+        "matched": len(there),
+        "oks": float(person.mean()),
+        "oks_median": float(np.median(person)),
+        "pck@0.2": float((far[known] < _PCK).mean()),
+        "pck@0.1": float((far[known] < _PCK / 2).mean()),
+        "keypoints": each,
+    }
 
 
 def _alike(there: FloatArray, here: FloatArray, sizes: FloatArray) -> NDArray[np.floating]:
@@ -124,8 +134,12 @@ def main() -> int:
         network.load_state_dict({name: value.float() for name, value in state.items()})
     network.eval()
     data = load(given.data)
-    splits = {"COCO train2017": COCO_TRAIN, "COCO val2017": COCO_VAL, "CCTV learnt": TRAIN,
-              "CCTV held out": CCTV_VAL}  # fmt: skip
+    splits = {
+        "COCO train2017": COCO_TRAIN,
+        "COCO val2017": COCO_VAL,
+        "CCTV learnt": TRAIN,
+        "CCTV held out": CCTV_VAL,
+    }
     for name, number in splits.items():
         result = diagnose(network, data.part(number).spread(_MOST))
         print(json.dumps({name: result}, indent=1), flush=True)

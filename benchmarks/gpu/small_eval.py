@@ -54,8 +54,10 @@ def _predict_batch(network: SmallPose, pictures: Tensor, again: bool) -> list[De
     keypoints = both[int(again)]
     keypoints = torch.cat([keypoints[..., :2], keypoints[..., 2:].sigmoid()], -1)
     shape = (len(pictures), _CANDIDATES)
-    arrays = [part.float().cpu().numpy().reshape(*shape, *part.shape[1:])
-              for part in (boxes, keypoints, best.values.flatten())]  # fmt: skip
+    arrays = [
+        part.float().cpu().numpy().reshape(*shape, *part.shape[1:])
+        for part in (boxes, keypoints, best.values.flatten())
+    ]
     return [_apart(*(a[i] for a in arrays)) for i in range(len(pictures))]
 
 
@@ -87,9 +89,13 @@ def _ground_truth(labels: Labels) -> GroundTruth:
     images, rows = np.nonzero(labels.kinds)
     kinds = labels.kinds[images, rows]
     return GroundTruth(
-        images, labels.keypoints[images, rows], labels.areas[images, rows],
-        labels.boxes[images, rows], crowd=kinds == CROWD, ignored=kinds == DOUBT,
-    )  # fmt: skip
+        images,
+        labels.keypoints[images, rows],
+        labels.areas[images, rows],
+        labels.boxes[images, rows],
+        crowd=kinds == CROWD,
+        ignored=kinds == DOUBT,
+    )
 
 
 def _predictions(detections: Sequence[Detections]) -> Predictions:

@@ -68,20 +68,34 @@ def write(weights: Path, path: Path, *, any_size: bool = False) -> None:
     with warnings.catch_warnings(), torch.no_grad():
         warnings.simplefilter("ignore")
         torch.onnx.export(
-            SmallGraph(network, rule), (torch.zeros(2, 3, SIDE, SIDE),), str(path),
-            input_names=[INPUT], output_names=list(OUTPUTS["rtmo"]), dynamic_axes=axes,
-            opset_version=OPSET, dynamo=False,
-        )  # fmt: skip
+            SmallGraph(network, rule),
+            (torch.zeros(2, 3, SIDE, SIDE),),
+            str(path),
+            input_names=[INPUT],
+            output_names=list(OUTPUTS["rtmo"]),
+            dynamic_axes=axes,
+            opset_version=OPSET,
+            dynamo=False,
+        )
     describe(path, _facts(weights))
 
 
 def _facts(weights: Path) -> PoseModelMetadata:
     return PoseModelMetadata(
-        kind="rtmo", input_size=(SIDE, SIDE), layout="NCHW float32", normalised_inside=True,
-        mean_rgb=(0.0, 0.0, 0.0), std_rgb=(1.0, 1.0, 1.0), thresholds=THRESHOLDS,
-        precision="fp32", opset=OPSET, config="small_pose", checkpoint=weights.name,
-        checkpoint_sha256=sha256_file(weights), created_by=f"recognizer {recognizer.__version__}",
-    )  # fmt: skip
+        kind="rtmo",
+        input_size=(SIDE, SIDE),
+        layout="NCHW float32",
+        normalised_inside=True,
+        mean_rgb=(0.0, 0.0, 0.0),
+        std_rgb=(1.0, 1.0, 1.0),
+        thresholds=THRESHOLDS,
+        precision="fp32",
+        opset=OPSET,
+        config="small_pose",
+        checkpoint=weights.name,
+        checkpoint_sha256=sha256_file(weights),
+        created_by=f"recognizer {recognizer.__version__}",
+    )
 
 
 def main() -> int:

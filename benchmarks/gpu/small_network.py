@@ -173,8 +173,11 @@ class SmallPose(nn.Module):
         self.detail_far = nn.Conv2d(64, _DETAIL, 1)
         self.detail_mix = _separable(_DETAIL, _DETAIL)
         self.first = nn.Sequential(
-            nn.Linear(192 + 6, 256), nn.SiLU(), nn.Linear(256, 256), nn.SiLU(),
-        )  # fmt: skip
+            nn.Linear(192 + 6, 256),
+            nn.SiLU(),
+            nn.Linear(256, 256),
+            nn.SiLU(),
+        )
         self.place = nn.Linear(256, POINTS * 3)
         self.second = Again()
 
@@ -210,8 +213,15 @@ class SmallPose(nn.Module):
         """
         box = boxes.detach().float()
         centre, size = (box[:, :2] + box[:, 2:]) / 2, (box[:, 2:] - box[:, :2]).clamp(min=4)
-        cell = torch.cat([size.log() - 4, (size[:, :1] / size[:, 1:]).log(), centre / 416,
-                          (size.prod(1, keepdim=True)).sqrt() / 200], 1)  # fmt: skip
+        cell = torch.cat(
+            [
+                size.log() - 4,
+                (size[:, :1] / size[:, 1:]).log(),
+                centre / 416,
+                (size.prod(1, keepdim=True)).sqrt() / 200,
+            ],
+            1,
+        )
         hidden = self.first(torch.cat([features, cell.to(features.dtype)], 1))
         raw = self.place(hidden).float().view(-1, POINTS, 3)
         first = torch.cat([centre[:, None] + raw[..., :2] * size[:, None], raw[..., 2:]], -1)
@@ -233,9 +243,14 @@ class Again(nn.Module):
         self.move = nn.Parameter(torch.zeros(POINTS, 32, 3))
 
     def forward(
-        self, first: Tensor, scale: Tensor, centre: Tensor, hidden: Tensor, detail: Tensor,
+        self,
+        first: Tensor,
+        scale: Tensor,
+        centre: Tensor,
+        hidden: Tensor,
+        detail: Tensor,
         images: Tensor,
-    ) -> Tensor:  # fmt: skip
+    ) -> Tensor:
         """Return the moved keypoints (N, 17, 3); ``scale`` (N,) is a person's size in pixels."""
         n = first.shape[0]
         places = first[..., :2].detach()

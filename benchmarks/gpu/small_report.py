@@ -16,9 +16,12 @@ def write_report(out: Path, name: str, values: dict[str, Any], device: str) -> N
     curve = values["curve"]
     tests = [key for key, value in curve[-1].items() if isinstance(value, dict) and key != "losses"]
     lines = [f"# The small network, trained on {card(device)}", ""]
-    lines += [f"Training step ({key}): {value} ms" if isinstance(value, float) else
-              f"Training step ({key}): {value}"
-              for key, value in values.get("step_ms", {}).items()]  # fmt: skip
+    lines += [
+        f"Training step ({key}): {value} ms"
+        if isinstance(value, float)
+        else f"Training step ({key}): {value}"
+        for key, value in values.get("step_ms", {}).items()
+    ]
     if "peak_gib" in values:
         lines += [f"Peak memory: {values['peak_gib']} GiB"]
     names = " | ".join(f"{test}: AP / found" for test in tests)

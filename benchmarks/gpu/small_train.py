@@ -137,8 +137,12 @@ class Trainer:
 
     def state(self) -> dict[str, Any]:
         """Return all that a later call needs to go on."""
-        return {"network": self.network.state_dict(), "average": self.average.state_dict(),
-                "optimizer": self._optimizer.state_dict(), "steps": self.steps}  # fmt: skip
+        return {
+            "network": self.network.state_dict(),
+            "average": self.average.state_dict(),
+            "optimizer": self._optimizer.state_dict(),
+            "steps": self.steps,
+        }
 
     def restore(self, state: dict[str, Any]) -> None:
         """Go on where an earlier call ended."""
@@ -159,10 +163,13 @@ def _optimizer(network: SmallPose, recipe: Recipe) -> torch.optim.Optimizer:
     for parameter in network.parameters():
         groups.setdefault((id(parameter) in old, parameter.dim() > 1), []).append(parameter)
     rates = [
-        {"params": members, "base": recipe.rate_start if is_old else recipe.rate,
-         "weight_decay": recipe.decay if decays else 0.0}
+        {
+            "params": members,
+            "base": recipe.rate_start if is_old else recipe.rate,
+            "weight_decay": recipe.decay if decays else 0.0,
+        }
         for (is_old, decays), members in groups.items()
-    ]  # fmt: skip
+    ]
     return torch.optim.AdamW(rates, lr=recipe.rate, fused=True)
 
 

@@ -101,9 +101,12 @@ def subjects_of(options: Options) -> list[Subject]:
     if tiny:
         return [rtmo("rtmo-s", 0.3), sdpose("sdpose-t", 0.2), *training]
     return [
-        rtmo("rtmo-s", 0.2), *training, rtmo("rtmo-l", 0.14), sdpose("sdpose-s_v1", 0.05),
+        rtmo("rtmo-s", 0.2),
+        *training,
+        rtmo("rtmo-l", 0.14),
+        sdpose("sdpose-s_v1", 0.05),
         sdpose("sdpose-t", 0.04),
-    ]  # fmt: skip
+    ]
 
 
 def clocks(options: Options) -> tuple[Clock, Clock]:
@@ -130,10 +133,17 @@ def compiled(options: Options, results: Results) -> list[str]:
     if left < (END_S if options.tiny else COMPILE_S):
         return keys
     command = [
-        sys.executable, "-m", speed_compiled.__name__, "--out", str(options.out),
-        "--device", options.device, "--seconds", f"{left:.1f}",
+        sys.executable,
+        "-m",
+        speed_compiled.__name__,
+        "--out",
+        str(options.out),
+        "--device",
+        options.device,
+        "--seconds",
+        f"{left:.1f}",
         *(["--tiny"] if options.tiny else []),
-    ]  # fmt: skip
+    ]
     try:
         subprocess.run(command, cwd=ROOT, timeout=left, check=False)
     except subprocess.TimeoutExpired:
@@ -149,8 +159,11 @@ def write(options: Options, results: Results) -> None:
     card = results.values.get("card", {})
     parts = [
         f"{card.get('name', '?')}, torch {card.get('torch', '?')}. Measured there: "
-        + ", ".join(f"{key.removesuffix('_tflops')} {card[key]:,.3g} TFLOP/s" for key in card
-                    if key.endswith("_tflops") and card[key])
+        + ", ".join(
+            f"{key.removesuffix('_tflops')} {card[key]:,.3g} TFLOP/s"
+            for key in card
+            if key.endswith("_tflops") and card[key]
+        )
         + f", copies {card.get('copy_tbps', 0):,.3g} TB/s.",
         "From BGR frames (1280x720; SDPose: people's boxes) in memory to Poses. Shares are of the "
         "network alone: its products of the card's matrix products, and what its layers read and "
@@ -159,7 +172,7 @@ def write(options: Options, results: Results) -> None:
         "Training steps on data that is on the device: made people; clips of 100 frames with 2 of "
         "4 people there. mm*: as mmengine, mmpose and mmaction2 run without us.",
         speed_training.render(results.values),
-    ]  # fmt: skip
+    ]
     path = options.out / f"{PART}.md"
     path.write_text("\n\n".join(part for part in parts if part) + "\n", encoding="utf-8")
 

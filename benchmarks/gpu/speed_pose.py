@@ -56,18 +56,24 @@ class Mode:
     def name(self) -> str:
         """Name of the row."""
         own = [one.replace("_input", "").replace("_", "-") for one in self.options]
-        more = [text for text, there in (("GPU resize", self.resize), ("tuned", self.tuned))
-                if there]  # fmt: skip
+        more = [
+            text for text, there in (("GPU resize", self.resize), ("tuned", self.tuned)) if there
+        ]
         return ", ".join([self.dtype, *own, *more])
 
     def section(self, device: str, batches: tuple[int, ...]) -> TorchPoseConfig:
         """Return the config's section."""
         keys: dict[str, Any] = dict.fromkeys(self.options, True)
         return TorchPoseConfig(
-            device=device, precision=self.dtype, static_batch=list(batches),
-            score_threshold=_networks.SCORE, nms_threshold=_networks.NMS,
-            keypoint_threshold=0.0, max_detections=_networks.MOST, **keys,
-        )  # fmt: skip
+            device=device,
+            precision=self.dtype,
+            static_batch=list(batches),
+            score_threshold=_networks.SCORE,
+            nms_threshold=_networks.NMS,
+            keypoint_threshold=0.0,
+            max_detections=_networks.MOST,
+            **keys,
+        )
 
 
 LAST, BYTES, GRAPH = "channels_last", "uint8_input", "cuda_graph"
@@ -84,9 +90,13 @@ RTMO_MODES = (
     Mode("fp32", (BYTES, GRAPH)),
 )
 SDPOSE_MODES = (
-    Mode("fp32"), Mode("bf16"), Mode("bf16", (BYTES,)), Mode("bf16", (BYTES, GRAPH)),
-    Mode("fp16", (BYTES, GRAPH)), Mode("bf16", (LAST, BYTES, GRAPH)),
-)  # fmt: skip
+    Mode("fp32"),
+    Mode("bf16"),
+    Mode("bf16", (BYTES,)),
+    Mode("bf16", (BYTES, GRAPH)),
+    Mode("fp16", (BYTES, GRAPH)),
+    Mode("bf16", (LAST, BYTES, GRAPH)),
+)
 CPU_MODES = (Mode("fp32"), Mode("fp32", (BYTES,)), Mode("fp32", (BYTES,), resize=True))
 STAGES = (Mode("fp16", (LAST,)), Mode("fp16", (LAST, BYTES)))
 AGAIN = (
@@ -250,8 +260,14 @@ def sdpose(log: MeasurementLog, clock: Clock, name: str) -> None:
     """Measure an SDPose in all modes and batches."""
     modes = SDPOSE_MODES if clock.cuda else CPU_MODES[:2]
     batches = TINY_BATCHES if log.options.tiny else CROP_BATCHES
-    measure(log, clock, name, modes, batches,
-            lambda: _networks.sdpose(name, log.options.data, batches[-1]))  # fmt: skip
+    measure(
+        log,
+        clock,
+        name,
+        modes,
+        batches,
+        lambda: _networks.sdpose(name, log.options.data, batches[-1]),
+    )
 
 
 def measure(
@@ -303,11 +319,18 @@ def timed(bench: Bench, mode: Mode, network: TorchNetwork, count: int) -> dict[s
     flops, moved = bench.cost_of(network, count, mode.dtype)
     shares = roofline({"p50_ms": alone}, bench.card, peak_of(mode), flops, moved)
     return found | {
-        "network": bench.name, "mode": mode.name, "batch": count, "dtype": mode.dtype,
-        "per_s": count / found["p50_ms"] * MS, "network_ms": alone, "deviation": deviation,
+        "network": bench.name,
+        "mode": mode.name,
+        "batch": count,
+        "dtype": mode.dtype,
+        "per_s": count / found["p50_ms"] * MS,
+        "network_ms": alone,
+        "deviation": deviation,
         "recorded": is_recorded(bench, network, count),
-        "gflops": flops / 1e9, "layers_mib": moved / 2**20, **shares,
-    }  # fmt: skip
+        "gflops": flops / 1e9,
+        "layers_mib": moved / 2**20,
+        **shares,
+    }
 
 
 def is_recorded(bench: Bench, network: TorchNetwork, count: int) -> bool | None:
@@ -363,17 +386,39 @@ def render(values: dict[str, Any]) -> str:
     for key, one in values.items():
         if key.startswith("pose|") and "per_s" in one:
             far = one["deviation"]
-            rows.append([
-                one["network"], one["mode"] + ("*" if one.get("recorded") is False else ""),
-                str(one["batch"]), number(one["p50_ms"]),
-                number(one["p90_ms"]), number(one["p99_ms"]), number(one["per_s"]),
-                number(one["network_ms"]), number(one["tflops"]), percent(one.get("of_matmul")),
-                percent(one.get("of_copy")), number(one["peak_mib"]),
-                f"{far['found']} of {far['people']}, {number(far['median_px'], 2)} / "
-                f"{number(far['worst_px'], 2)} px",
-            ])  # fmt: skip
-    head = ["network", "mode", "batch", "p50 ms", "p90 ms", "p99 ms", "per s", "network ms",
-            "TFLOP/s", "of matmul", "of copy", "peak MiB", "people, deviation"]  # fmt: skip
+            rows.append(
+                [
+                    one["network"],
+                    one["mode"] + ("*" if one.get("recorded") is False else ""),
+                    str(one["batch"]),
+                    number(one["p50_ms"]),
+                    number(one["p90_ms"]),
+                    number(one["p99_ms"]),
+                    number(one["per_s"]),
+                    number(one["network_ms"]),
+                    number(one["tflops"]),
+                    percent(one.get("of_matmul")),
+                    percent(one.get("of_copy")),
+                    number(one["peak_mib"]),
+                    f"{far['found']} of {far['people']}, {number(far['median_px'], 2)} / "
+                    f"{number(far['worst_px'], 2)} px",
+                ]
+            )
+    head = [
+        "network",
+        "mode",
+        "batch",
+        "p50 ms",
+        "p90 ms",
+        "p99 ms",
+        "per s",
+        "network ms",
+        "TFLOP/s",
+        "of matmul",
+        "of copy",
+        "peak MiB",
+        "people, deviation",
+    ]
     text = table(head, rows) if rows else ""
     if any(row[1].endswith("*") for row in rows):
         text += "\n\n" + AGAIN
@@ -382,7 +427,14 @@ def render(values: dict[str, Any]) -> str:
         names = list(parts[0]["ms"])
         text += "\n\nWhere one call goes, ms:\n\n" + table(
             ["network", "mode", "batch", *names],
-            [[one["network"], one["mode"], str(one["batch"]),
-              *(number(one["ms"][name]) for name in names)] for one in parts],
-        )  # fmt: skip
+            [
+                [
+                    one["network"],
+                    one["mode"],
+                    str(one["batch"]),
+                    *(number(one["ms"][name]) for name in names),
+                ]
+                for one in parts
+            ],
+        )
     return text

@@ -66,14 +66,18 @@ POSE_WAYS = (
     Way("s_v1_stemnet", "fp16", peer=True),
 )
 ACTION_WAYS = (
-    Way("stgcnpp", "bf16"), Way("stgcnpp", "tf32"), Way("stgcnpp", "fp32"),
-    Way("stgcnpp", "tf32", peer=True), Way("stgcnpp", "fp16", peer=True),
+    Way("stgcnpp", "bf16"),
+    Way("stgcnpp", "tf32"),
+    Way("stgcnpp", "fp32"),
+    Way("stgcnpp", "tf32", peer=True),
+    Way("stgcnpp", "fp16", peer=True),
     Way("stgcnpp", "bf16", peer=True),
-)  # fmt: skip
+)
 COMPILED = (
-    Way("s_v1_stemnet", "bf16", compiled=True), Way("s_v1_fsd_best", "bf16", compiled=True),
+    Way("s_v1_stemnet", "bf16", compiled=True),
+    Way("s_v1_fsd_best", "bf16", compiled=True),
     Way("stgcnpp", "bf16", compiled=True),
-)  # fmt: skip
+)
 COMPILED_ON_CPU = (Way("s_v1_stemnet", "fp32", compiled=True),)
 
 
@@ -190,11 +194,12 @@ class ActionSteps:
             wrapper = build_optim_wrapper(
                 model.to(self.device).train(),
                 {
-                    "type": "OptimWrapper", "clip_grad": {"max_norm": CLIP},
+                    "type": "OptimWrapper",
+                    "clip_grad": {"max_norm": CLIP},
                     "optimizer": {"type": "AdamW", "lr": 1e-4, "weight_decay": 1e-3},
                     **way.wrapper,
                 },
-            )  # fmt: skip
+            )
         if way.compiled:
             model.backbone.compile(backend=backend(self.tiny))
         samples = [ActionDataSample().set_gt_labels(i % 2).to(self.device) for i in range(size)]
@@ -243,10 +248,16 @@ def measure_step(
         torch.backends.cuda.matmul.allow_tf32 = False
         torch.backends.cudnn.allow_tf32 = True
     found |= {
-        "network": way.network, "way": way.name, "dtype": way.dtype, "batch": size,
-        "peer": way.peer, "compiled": way.compiled, "first_loss": first,
-        "per_s": size / found["p50_ms"] * 1e3, "flops": flops,
-    }  # fmt: skip
+        "network": way.network,
+        "way": way.name,
+        "dtype": way.dtype,
+        "batch": size,
+        "peer": way.peer,
+        "compiled": way.compiled,
+        "first_loss": first,
+        "per_s": size / found["p50_ms"] * 1e3,
+        "flops": flops,
+    }
     card = log.results.values.get("card", {})
     if flops:
         found |= roofline(found, card, way.dtype, flops, 0.0)
@@ -280,9 +291,12 @@ def on_cpu(way: Way) -> bool:
 
 
 def run(
-    log: MeasurementLog, clock: Clock, ways: tuple[Way, ...], make: Callable[..., Any],
+    log: MeasurementLog,
+    clock: Clock,
+    ways: tuple[Way, ...],
+    make: Callable[..., Any],
     batches: tuple[int, ...] = BATCHES,
-) -> None:  # fmt: skip
+) -> None:
     """Measure the steps of these ways, batch after batch."""
     keys = keys_of(log.options, ways, batches)
     if log.late or log.has(keys):
@@ -301,19 +315,49 @@ def render(values: dict[str, Any]) -> str:
     """Return the table of the steps."""
     found = [one for key, one in values.items() if key.startswith("step|") and "per_s" in one]
     order = {"fp32": 0, "tf32": 1, "fp16": 2, "bf16": 3}
-    found.sort(key=lambda one: (one["network"], one["batch"], not one["peer"],
-                                order[one["dtype"]], one["compiled"]))  # fmt: skip
+    found.sort(
+        key=lambda one: (
+            one["network"],
+            one["batch"],
+            not one["peer"],
+            order[one["dtype"]],
+            one["compiled"],
+        )
+    )
     rows = []
     for one in found:
-        peers = [o for o in found if o["peer"] and o["batch"] == one["batch"]
-                 and o["network"].startswith(one["network"][:4])]  # fmt: skip
+        peers = [
+            o
+            for o in found
+            if o["peer"]
+            and o["batch"] == one["batch"]
+            and o["network"].startswith(one["network"][:4])
+        ]
         best = max((peer["per_s"] for peer in peers), default=None)
-        rows.append([
-            one["way"], str(one["batch"]), number(one["p50_ms"]), number(one["p90_ms"]),
-            number(one["per_s"]), f"{one['per_s'] / best:.2f} x" if best else "-",
-            number(one["peak_mib"] / 1024), number(one.get("tflops")),
-            percent(one.get("of_matmul")), f"{one['first_loss']:.6g}",
-        ])  # fmt: skip
-    head = ["step", "batch", "p50 ms", "p90 ms", "samples/s", "against the best mm*", "peak GiB",
-            "TFLOP/s", "of matmul", "first loss"]  # fmt: skip
+        rows.append(
+            [
+                one["way"],
+                str(one["batch"]),
+                number(one["p50_ms"]),
+                number(one["p90_ms"]),
+                number(one["per_s"]),
+                f"{one['per_s'] / best:.2f} x" if best else "-",
+                number(one["peak_mib"] / 1024),
+                number(one.get("tflops")),
+                percent(one.get("of_matmul")),
+                f"{one['first_loss']:.6g}",
+            ]
+        )
+    head = [
+        "step",
+        "batch",
+        "p50 ms",
+        "p90 ms",
+        "samples/s",
+        "against the best mm*",
+        "peak GiB",
+        "TFLOP/s",
+        "of matmul",
+        "first loss",
+    ]
     return table(head, rows) if rows else ""

@@ -48,9 +48,14 @@ class BodyInput(BaseTransform):  # type: ignore[misc]
         bones: str = "mmaction",
     ) -> None:
         self.settings = FeatureSettings(
-            clip_len=clip_len, num_person=num_person, normalize="body", feats=tuple(feats),
-            sampling="even", bones=bones, span_s=span_s,
-        )  # fmt: skip
+            clip_len=clip_len,
+            num_person=num_person,
+            normalize="body",
+            feats=tuple(feats),
+            sampling="even",
+            bones=bones,
+            span_s=span_s,
+        )
 
     def transform(self, results: dict[str, Any]) -> dict[str, Any]:
         """Return the results with keypoint as the network takes it."""

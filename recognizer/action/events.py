@@ -327,9 +327,12 @@ def event_scores(
     normal_s = 0.0
     for video in videos:
         joined = merge_windows(
-            video.windows, video.probabilities,
-            threshold=threshold, merge_gap_s=merge_gap_s, min_event_s=min_event_s,
-        )  # fmt: skip
+            video.windows,
+            video.probabilities,
+            threshold=threshold,
+            merge_gap_s=merge_gap_s,
+            min_event_s=min_event_s,
+        )
         intervals = np.array([(i.start_s, i.stop_s) for i in joined]).reshape(-1, 2)
         right, hit = match_events(intervals, video.truth, tolerance_s=tolerance_s)
         events, found = events + len(hit), found + int(hit.sum())
@@ -349,11 +352,14 @@ def alarm_rate_curve(
     """Return the scores at each threshold: what each false alarm per hour buys."""
     return [
         event_scores(
-            videos, threshold=float(threshold), merge_gap_s=merge_gap_s,
-            min_event_s=min_event_s, tolerance_s=tolerance_s,
+            videos,
+            threshold=float(threshold),
+            merge_gap_s=merge_gap_s,
+            min_event_s=min_event_s,
+            tolerance_s=tolerance_s,
         )
         for threshold in np.asarray(thresholds, np.float64)
-    ]  # fmt: skip
+    ]
 
 
 def _uncovered_s(span_s: tuple[float, float], truth: ArrayLike) -> float:

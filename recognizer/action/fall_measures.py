@@ -30,13 +30,25 @@ _JOIN_S, _JOIN_NEAR = 1.0, 1.0
 _SPEED_PEAK = 0.95
 
 _BOX = (
-    "top_drop", "centre_drop", "top_fastest", "centre_fastest", "top_fastest_1s",
-    "centre_fastest_1s", "aspect_end", "aspect_change", "height_change",
-)  # fmt: skip
+    "top_drop",
+    "centre_drop",
+    "top_fastest",
+    "centre_fastest",
+    "top_fastest_1s",
+    "centre_fastest_1s",
+    "aspect_end",
+    "aspect_change",
+    "height_change",
+)
 _FLOW = (
-    "flow_max", "flow_median", "translation_max", "limbs_p80", "flow_end", "flow_settled",
+    "flow_max",
+    "flow_median",
+    "translation_max",
+    "limbs_p80",
+    "flow_end",
+    "flow_settled",
     "flow_at_drop",
-)  # fmt: skip
+)
 _POSE = ("head_drop", "head_drop_late", "lying_end", "speed_p95")
 _ANY = ("any_centre_fastest_1s", "any_top_drop", "any_head_drop", "any_lying_end")
 NAMES = (*_BOX, *_FLOW, *_POSE, *_ANY)
@@ -63,10 +75,12 @@ def measure(sample: Sample, boxes: Array, movement: Array, time_s: Array) -> Arr
     """
     people = _join(sample, boxes, movement, time_s)
     poses = _poses(people, time_s, span_s(sample))
-    table = np.stack([
-        np.concatenate([_box_and_flow(people.boxes[i], people.movement[i], time_s), poses[i]])
-        for i in range(len(people.boxes))
-    ])  # fmt: skip
+    table = np.stack(
+        [
+            np.concatenate([_box_and_flow(people.boxes[i], people.movement[i], time_s), poses[i]])
+            for i in range(len(people.boxes))
+        ]
+    )
     who = int(np.argmax(np.nan_to_num(table[:, _at("centre_fastest_1s")], nan=-1.0)))
     largest = [_largest(table[:, _at(name.removeprefix("any_"))]) for name in _ANY]
     return np.array([*table[who], *largest])
@@ -137,24 +151,32 @@ def _box_and_flow(boxes: Array, movement: Array, time_s: Array) -> Array:
     aspect = np.log(width / height)
     start, end = _thirds(np.isfinite(boxes[:, 0]), time_s)
     aspect_end = _median(aspect, end)
-    sudden, whole = ([_fastest_drop(place, time_s, span) for place in (top, centre)]
-                     for span in _DROP_S)  # fmt: skip
+    sudden, whole = (
+        [_fastest_drop(place, time_s, span) for place in (top, centre)] for span in _DROP_S
+    )
     box = [
-        _median(top, end) - _median(top, start), _median(centre, end) - _median(centre, start),
-        *(drop for drop, _ in sudden), *(drop for drop, _ in whole),
-        aspect_end, aspect_end - _median(aspect, start),
+        _median(top, end) - _median(top, start),
+        _median(centre, end) - _median(centre, start),
+        *(drop for drop, _ in sudden),
+        *(drop for drop, _ in whole),
+        aspect_end,
+        aspect_end - _median(aspect, start),
         np.log(_median(height, end) / _median(height, start)),
-    ]  # fmt: skip
+    ]
     return np.array([*box, *_flow(movement, whole[1][1], end)])
 
 
 def _flow(movement: Array, dropping: NDArray[np.bool_], end: NDArray[np.bool_]) -> list[float]:
     flow, limbs = rate(movement[:, _MEAN]), rate(movement[:, _LIMBS])
     return [
-        _quantile(flow, 1), _quantile(flow, 0.5), _quantile(rate(movement[:, _TRANSLATION]), 1),
-        _quantile(limbs, 0.8), _median(flow, end), _median(flow, end) - _quantile(flow, 1),
+        _quantile(flow, 1),
+        _quantile(flow, 0.5),
+        _quantile(rate(movement[:, _TRANSLATION]), 1),
+        _quantile(limbs, 0.8),
+        _median(flow, end),
+        _median(flow, end) - _quantile(flow, 1),
         _median(flow, dropping),
-    ]  # fmt: skip
+    ]
 
 
 def _thirds(
@@ -202,10 +224,14 @@ def _poses(people: _People, time_s: Array, span: float) -> Array:
     height, head_y = falldown.head_height(rows)
     drop, lying = falldown.drop(rows, height, head_y), falldown.lying(rows)
     speed = rate(falldown.body_speed(rows))
-    table = np.column_stack([
-        person_quantile(rows, drop, 1.0), _end(rows, drop), _end(rows, lying),
-        person_quantile(rows, speed, _SPEED_PEAK),
-    ])  # fmt: skip
+    table = np.column_stack(
+        [
+            person_quantile(rows, drop, 1.0),
+            _end(rows, drop),
+            _end(rows, lying),
+            person_quantile(rows, speed, _SPEED_PEAK),
+        ]
+    )
     table[np.bincount(rows.person, minlength=rows.people) == 0] = np.nan
     return np.asarray(table)
 

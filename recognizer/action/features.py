@@ -270,29 +270,38 @@ _PLAIN: Mapping[str, Mapping[str, Any]] = {
     "PreNormalize2D": {"*": None},  # its argument is for samples without a size
     "GenSkeFeat": {"dataset": ("coco",), "feats": "feats", "axis": (-1,)},
     "UniformSampleFrames": {
-        "clip_len": "clip_len", "num_clips": (1,), "test_mode": (True,), "seed": (TEST_SEED,),
+        "clip_len": "clip_len",
+        "num_clips": (1,),
+        "test_mode": (True,),
+        "seed": (TEST_SEED,),
     },
     "PoseDecode": {},
     "FormatGCNInput": {"num_person": "num_person", "mode": ("zero",)},
     "PackActionInputs": {"meta_keys": None},
-}  # fmt: skip
+}
 # The same of ours, which choose first.
 _SAMPLED: Mapping[str, Mapping[str, Any]] = {
     "SampleSkeleton": {
-        "clip_len": "clip_len", "num_person": "num_person", "num_clips": (1,),
-        "sampling": "sampling", "test_mode": (True,),
+        "clip_len": "clip_len",
+        "num_person": "num_person",
+        "num_clips": (1,),
+        "sampling": "sampling",
+        "test_mode": (True,),
     },
     "SkeletonInput": {"feats": "feats", "normalize": "normalize", "bones": "bones"},
     "PackActionInputs": {"meta_keys": None},
-}  # fmt: skip
+}
 # One step for everything.
 _BODY: Mapping[str, Mapping[str, Any]] = {
     "BodyInput": {
-        "clip_len": "clip_len", "num_person": "num_person", "feats": "feats",
-        "span_s": "span_s", "bones": "bones",
+        "clip_len": "clip_len",
+        "num_person": "num_person",
+        "feats": "feats",
+        "span_s": "span_s",
+        "bones": "bones",
     },
     "PackActionInputs": {"meta_keys": None},
-}  # fmt: skip
+}
 # Defaults of mmaction2's arguments that differ from ``FeatureSettings``' or must be changed.
 _DEFAULTS: Mapping[str, Any] = {
     "GenSkeFeat.feats": ("j",),

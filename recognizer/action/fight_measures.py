@@ -24,8 +24,14 @@ _RANKING_COLUMNS = [fight.NAMES.index(name) for name in _RANKING]
 _PERSON = tuple(MOVEMENT_NAMES)
 _FRAME = (
     *(f"{place}_{name}" for place in ("first", "second") for name in _PERSON),
-    "distance", "overlap", "contact", "attack", "people", "limbs_median", "limbs_mean",
-)  # fmt: skip
+    "distance",
+    "overlap",
+    "contact",
+    "attack",
+    "people",
+    "limbs_median",
+    "limbs_mean",
+)
 _STATISTICS = ("mean", "p80", "max")
 _POSE = ("limb_speed", "interaction", "strike", "closeness", "approach", "lying", "trunk_speed")
 _QUANTILES = (50, 80, 95, 100)
@@ -33,8 +39,13 @@ NAMES = (
     *(f"{name}_{statistic}" for name in _FRAME for statistic in _STATISTICS),
     *(f"person{i}_{name}" for i in range(1, _RANKED + 1) for name in _RANKING),
     *(f"pose_{name}_p{q}" for name in _POSE for q in _QUANTILES),
-    "rows_per_frame", "tracks", "head_height_p10", "head_height_p50", "trust_mean", "trust_p80",
-)  # fmt: skip
+    "rows_per_frame",
+    "tracks",
+    "head_height_p10",
+    "head_height_p50",
+    "trust_mean",
+    "trust_p80",
+)
 
 
 def measure(sample: Sample, boxes: Array, movement: Array) -> Array:
@@ -132,12 +143,19 @@ def _poses(sample: Sample) -> Array:
     curves = _curves(rows)
     head_height, _ = falldown.head_height(rows)
     trust = rows.trust.mean(axis=1)
-    return np.concatenate([
-        people.ravel(),
-        np.percentile(curves, _QUANTILES, axis=1).T.ravel(),
-        [len(rows) / frames, rows.people, *np.percentile(head_height, (10, 50)),
-         trust.mean(), np.percentile(trust, 80)],
-    ])  # fmt: skip
+    return np.concatenate(
+        [
+            people.ravel(),
+            np.percentile(curves, _QUANTILES, axis=1).T.ravel(),
+            [
+                len(rows) / frames,
+                rows.people,
+                *np.percentile(head_height, (10, 50)),
+                trust.mean(),
+                np.percentile(trust, 80),
+            ],
+        ]
+    )
 
 
 def _curves(rows: Rows) -> Array:

@@ -34,10 +34,19 @@ OPSET = 17
 # Names that mean a class of mmaction2's or ours. mmengine takes any other name for a Python
 # object and calls it, so a config from somewhere else may name nothing but these.
 _BACKBONES, _HEADS = {"STGCN", "FastSTGCN"}, {"GCNHead", "Float32GCNHead"}
-_MODEL_TYPES = _BACKBONES | _HEADS | {
-    "RecognizerGCN", "CrossEntropyLoss", "ActionDataPreprocessor",
-    "BN", "BN1d", "BN2d", "ReLU",
-}  # fmt: skip
+_MODEL_TYPES = (
+    _BACKBONES
+    | _HEADS
+    | {
+        "RecognizerGCN",
+        "CrossEntropyLoss",
+        "ActionDataPreprocessor",
+        "BN",
+        "BN1d",
+        "BN2d",
+        "ReLU",
+    }
+)
 # FastSTGCN's own argument, which mmaction2's STGCN does not take; it does not change the result.
 _OURS_ONLY = ("with_cp",)
 

@@ -92,8 +92,9 @@ def read_movement_text(text: str) -> tuple[MovementMetadata, str, tuple[str, ...
     except (ValueError, RecursionError) as error:
         raise ValueError(f"expected JSON: {str(error)[:100]}") from error
     if not isinstance(value, dict) or (value.get("schema"), value.get("version")) != (
-        SCHEMA, SCHEMA_VERSION,
-    ):  # fmt: skip
+        SCHEMA,
+        SCHEMA_VERSION,
+    ):
         raise ValueError(
             f"expected schema {SCHEMA} version {SCHEMA_VERSION}; --mode train.movement makes it"
         )

@@ -40,9 +40,14 @@ def _boosting(rate: float, parts: int, seed: int) -> Any:
     from sklearn.ensemble import GradientBoostingClassifier
 
     return GradientBoostingClassifier(
-        n_estimators=100, learning_rate=rate, max_depth=2, subsample=0.7,
-        min_samples_leaf=5 * parts, max_features="sqrt", random_state=seed,
-    )  # fmt: skip
+        n_estimators=100,
+        learning_rate=rate,
+        max_depth=2,
+        subsample=0.7,
+        min_samples_leaf=5 * parts,
+        max_features="sqrt",
+        random_state=seed,
+    )
 
 
 # name -> what makes it, of its one number, the parts of each clip and the seed: few, since every

@@ -117,8 +117,11 @@ class PinnedMemory:
         answer = cudart.cudaHostAlloc(self.nbytes, cudart.cudaHostAllocPortable)
         self.address = int(checked(answer, f"{nbytes} bytes of page-locked memory"))
         self.__array_interface__ = {
-            "shape": (self.nbytes,), "typestr": "|u1", "data": (self.address, False), "version": 3,
-        }  # fmt: skip
+            "shape": (self.nbytes,),
+            "typestr": "|u1",
+            "data": (self.address, False),
+            "version": 3,
+        }
         # Not at the end of the process: arrays of it may still be in use there.
         weakref.finalize(self, cudart.cudaFreeHost, self.address).atexit = False
 

@@ -96,8 +96,13 @@ class PoseModelMetadata:
                 raise ValueError("too long")
             return _read(json.loads(text))
         except (
-            ValueError, OverflowError, KeyError, TypeError, AttributeError, RecursionError
-        ) as error:  # fmt: skip
+            ValueError,
+            OverflowError,
+            KeyError,
+            TypeError,
+            AttributeError,
+            RecursionError,
+        ) as error:
             raise ModelError(
                 f"metadata '{METADATA_KEY}': expected the facts of a pose network ({SCHEMA} "
                 f"{SCHEMA_VERSION}): {error}; write the file again with `{_EXPORT}`"
@@ -125,9 +130,10 @@ def _read(value: dict[str, Any]) -> PoseModelMetadata:
     if (inside is None) == (value["kind"] == "rtmo"):
         raise ValueError("thresholds")
     thresholds = inside and Thresholds(
-        float(inside["score_threshold"]), float(inside["nms_threshold"]),
+        float(inside["score_threshold"]),
+        float(inside["nms_threshold"]),
         int(inside["max_detections"]),
-    )  # fmt: skip
+    )
     numbers = (*mean, *std, *(astuple(thresholds) if thresholds else ()))
     if not all(map(isfinite, numbers)):
         raise ValueError("numbers that are not finite")

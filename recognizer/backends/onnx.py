@@ -55,9 +55,11 @@ class OnnxNetwork:
         preload(choice.wanted, options.device)
         try:
             self._session = ort.InferenceSession(
-                str(path), session_options(options, threads), list(choice.providers),
+                str(path),
+                session_options(options, threads),
+                list(choice.providers),
                 enable_fallback=0,
-            )  # fmt: skip
+            )
         except Exception as error:  # its exception classes share no public base
             check_provider(choice.wanted, options.device)
             raise ModelError(f"{path}: ONNX Runtime cannot load this file: {_first(error)}") from (
@@ -87,9 +89,13 @@ class OnnxNetwork:
                 remedy=f"{install('gpu')}, or set pinned_memory: false",
             )
         return PinnedRuns(
-            self._session, self.outputs, Stream(device), kind, int(index),
+            self._session,
+            self.outputs,
+            Stream(device),
+            kind,
+            int(index),
             fixed=self._options.cuda_graph,
-        )  # fmt: skip
+        )
 
     def host_array(self, shape: tuple[int, ...], dtype: DTypeLike) -> NDArray[Any]:
         """Return an array to fill for a run, of the memory that gets to the device fastest."""

@@ -82,9 +82,15 @@ class PinnedRuns:
     """
 
     def __init__(
-        self, session: Any, outputs: tuple[TensorSpec, ...], stream: Stream, device: str,
-        index: int = 0, *, fixed: bool = False,
-    ) -> None:  # fmt: skip
+        self,
+        session: Any,
+        outputs: tuple[TensorSpec, ...],
+        stream: Stream,
+        device: str,
+        index: int = 0,
+        *,
+        fixed: bool = False,
+    ) -> None:
         self._session, self._stream = session, stream
         self._binding = session.io_binding()
         self._device, self._index = device, index

@@ -33,13 +33,28 @@ _GRAPH, _INITIALIZER, _RAW_DATA = 7, 5, 9  # of Model, Graph and Tensor
 _VARINT, _SIZED, _FIXED = 0, 2, {1: 8, 5: 4}
 # Message -> {field: (its number in onnx.proto, its type)}; bytes stand for text as well.
 _SCHEMA: dict[str, dict[str, tuple[int, str]]] = {
-    "Model": {"graph": (7, "Graph"), "opset": (8, "Opset"), "metadata": (14, "Entry"),
-              "training": (20, "Training"), "function": (25, "Function")},
-    "Graph": {"node": (1, "Node"), "initializer": (5, "Tensor"), "output": (12, "Value"),
-              "sparse_initializer": (15, "Sparse")},
+    "Model": {
+        "graph": (7, "Graph"),
+        "opset": (8, "Opset"),
+        "metadata": (14, "Entry"),
+        "training": (20, "Training"),
+        "function": (25, "Function"),
+    },
+    "Graph": {
+        "node": (1, "Node"),
+        "initializer": (5, "Tensor"),
+        "output": (12, "Value"),
+        "sparse_initializer": (15, "Sparse"),
+    },
     "Node": {"op_type": (4, "bytes"), "attribute": (5, "Attribute")},
-    "Attribute": {"t": (5, "Tensor"), "g": (6, "Graph"), "tensors": (10, "Tensor"),
-                  "graphs": (11, "Graph"), "sparse": (22, "Sparse"), "sparses": (23, "Sparse")},
+    "Attribute": {
+        "t": (5, "Tensor"),
+        "g": (6, "Graph"),
+        "tensors": (10, "Tensor"),
+        "graphs": (11, "Graph"),
+        "sparse": (22, "Sparse"),
+        "sparses": (23, "Sparse"),
+    },
     "Sparse": {"values": (1, "Tensor"), "indices": (2, "Tensor")},
     "Function": {"node": (7, "Node"), "attribute": (11, "Attribute")},
     "Training": {"initialization": (1, "Graph"), "algorithm": (2, "Graph")},
@@ -51,7 +66,7 @@ _SCHEMA: dict[str, dict[str, tuple[int, str]]] = {
     "TensorType": {"shape": (2, "Shape")},
     "Shape": {"dim": (1, "Dim")},
     "Dim": {"value": (1, "int64")},
-}  # fmt: skip
+}
 
 
 def check_file(path: Path) -> tuple[Path, ...]:

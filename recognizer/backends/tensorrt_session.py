@@ -133,9 +133,14 @@ class Session:
     """
 
     def __init__(
-        self, engine: bytes, path: Path, device: str, *, pinned: bool = True,
+        self,
+        engine: bytes,
+        path: Path,
+        device: str,
+        *,
+        pinned: bool = True,
         cuda_graph: bool = False,
-    ) -> None:  # fmt: skip
+    ) -> None:
         self._path = path
         self._log = Log()
         self._runtime = trt.Runtime(self._log)

@@ -132,9 +132,10 @@ def _required(model: nn.Module) -> set[str]:
     """
     parameters = {name for name, _ in model.named_parameters()}
     return {
-        name for name in model.state_dict()
+        name
+        for name in model.state_dict()
         if (name in parameters or name.endswith(_STATISTICS)) and not name.startswith(_OWN_LOSSES)
-    }  # fmt: skip
+    }
 
 
 # --- as a graph --------------------------------------------------------------------
@@ -204,9 +205,11 @@ def input_spec(facts: PoseModelMetadata, batch: int | None, *, any_size: bool) -
 
 
 def open_graph(
-    pose: TrainedPose, facts: PoseModelMetadata, section: TorchPoseConfig | None = None,
+    pose: TrainedPose,
+    facts: PoseModelMetadata,
+    section: TorchPoseConfig | None = None,
     threads: int | None = None,
-) -> TorchNetwork:  # fmt: skip
+) -> TorchNetwork:
     """Return a network that runs; in a shorter type the model is used up.
 
     Args:

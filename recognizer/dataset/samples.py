@@ -104,6 +104,13 @@ def build_sample(
         if measured is not None:
             movement[slot, frames] = measured[rows]
     return Sample(
-        name, label, keypoints, scores, sequence.size_wh, ids, boxes,
-        None if measured is None else movement, sequence.time_s - sequence.time_s[0],
-    )  # fmt: skip
+        name,
+        label,
+        keypoints,
+        scores,
+        sequence.size_wh,
+        ids,
+        boxes,
+        None if measured is None else movement,
+        sequence.time_s - sequence.time_s[0],
+    )

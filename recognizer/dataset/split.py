@@ -13,8 +13,12 @@ from numpy.typing import NDArray
 
 SPLITS = ("train", "val", "test")
 _FOLDER_NAMES = {
-    "train": "train", "val": "val", "valid": "val", "validation": "val", "test": "test",
-}  # fmt: skip
+    "train": "train",
+    "val": "val",
+    "valid": "val",
+    "validation": "val",
+    "test": "test",
+}
 # Worth more than any deviation from the wanted sizes: a class that is missing in a split.
 _MISSING_CLASS = 10.0
 # Exchanging every pair costs the square of the number of sources; with many sources moving

@@ -75,9 +75,11 @@ class TopDownPose:
         levels = np.arange(256, dtype=np.float32)
         # Value of each level in each channel (3, 256): normalising a crop is one look-up.
         self._levels = np.stack(
-            [(levels - np.float32(m)) / np.float32(s)
-             for m, s in zip(settings.mean_rgb, settings.std_rgb, strict=True)]
-        )  # fmt: skip
+            [
+                (levels - np.float32(m)) / np.float32(s)
+                for m, s in zip(settings.mean_rgb, settings.std_rgb, strict=True)
+            ]
+        )
 
     @property
     def input_wh(self) -> tuple[int, int]:

@@ -48,10 +48,25 @@ _FOREIGN = (
     ),
     *(
         f"numpy.dtypes.{name}DType"
-        for name in ("Bool", "Int8", "Int16", "Int32", "Int64", "UInt8", "UInt16", "UInt32",
-                     "UInt64", "Float16", "Float32", "Float64", "Str", "Bytes", "Object")
+        for name in (
+            "Bool",
+            "Int8",
+            "Int16",
+            "Int32",
+            "Int64",
+            "UInt8",
+            "UInt16",
+            "UInt32",
+            "UInt64",
+            "Float16",
+            "Float32",
+            "Float64",
+            "Str",
+            "Bytes",
+            "Object",
+        )
     ),
-)  # fmt: skip
+)
 
 
 class CheckpointError(ValueError):
@@ -135,9 +150,13 @@ def _checked(loaded: Any, path: Path) -> dict[str, Any]:
 
 
 def load_weights(
-    model: torch.nn.Module, weights: Mapping[str, Any], path: Path, *,
-    strict: bool, required: Collection[str] | None = None,
-) -> None:  # fmt: skip
+    model: torch.nn.Module,
+    weights: Mapping[str, Any],
+    path: Path,
+    *,
+    strict: bool,
+    required: Collection[str] | None = None,
+) -> None:
     """Load the weights of a checkpoint into a model; a warning names those that do not fit.
 
     Args:
@@ -171,9 +190,14 @@ def load_weights(
     if unfit or extra:
         logger.warning(
             "%s: %d of %d weights are missing or of another shape and stay as they were (%s); %d "
-            "with unknown names are left out (%s)", path, len(unfit), len(expected),
-            _some(unfit, 5), len(extra), _some(extra, 5),
-        )  # fmt: skip
+            "with unknown names are left out (%s)",
+            path,
+            len(unfit),
+            len(expected),
+            _some(unfit, 5),
+            len(extra),
+            _some(extra, 5),
+        )
     model.load_state_dict(fitting, strict=False)
 
 
@@ -227,8 +251,11 @@ def _followed(text: str, work_dir: Path) -> Path:
         if here.resolve() != (here if named.name == text else named).resolve():
             logger.warning(
                 "%s names %s, of another folder (was this one copied or renamed?); going on from "
-                "%s, of the same name in this folder", pointer, text, here,
-            )  # fmt: skip
+                "%s, of the same name in this folder",
+                pointer,
+                text,
+                here,
+            )
         return inside(here, work_dir)
     found = inside(here if named.name == text else named, work_dir)
     if len(text) < _LONGEST_NAME and found.is_file():

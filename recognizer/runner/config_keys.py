@@ -25,11 +25,27 @@ _PARAMWISE, _CONSTRUCTOR = "optim_wrapper.paramwise_cfg", "DefaultOptimWrapperCo
 _APART = ("monitor", "out_dir", "by_epoch", "interval")
 _HOOKS = ("runtime_info", "timer", "logger", "param_scheduler", "checkpoint", "sampler_seed")
 _TEST_CFG = {
-    "flip_test", "flip_mode", "shift_heatmap", "shift_coords", "output_heatmaps", "align_corners",
-    "blur_kernel_size", "input_size", "max_instances", "max_num_people", "multiscale_test",
-    "nms_dist_thr", "nms_joints_thr", "output_heatmap", "output_keypoint_indices",
-    "restore_heatmap_size", "score_threshold", "score_thr", "nms_thr", "nms_pre",
-}  # fmt: skip
+    "flip_test",
+    "flip_mode",
+    "shift_heatmap",
+    "shift_coords",
+    "output_heatmaps",
+    "align_corners",
+    "blur_kernel_size",
+    "input_size",
+    "max_instances",
+    "max_num_people",
+    "multiscale_test",
+    "nms_dist_thr",
+    "nms_joints_thr",
+    "output_heatmap",
+    "output_keypoint_indices",
+    "restore_heatmap_size",
+    "score_threshold",
+    "score_thr",
+    "nms_thr",
+    "nms_pre",
+}
 
 
 def _arguments(*calls: Any) -> set[str]:
@@ -55,11 +71,17 @@ _SECTIONS: dict[str, set[str]] = {
     "test_cfg": set(accepted(TestLoop) or ()),
     "optim_wrapper.clip_grad": {"type", *_arguments(clip_grad_norm_, clip_grad_value_)},
     "optim_wrapper.paramwise_cfg": {
-        "custom_keys", "bias_lr_mult", "bias_decay_mult", "norm_decay_mult", "dwconv_decay_mult",
-        "flat_decay_mult", "bypass_duplicate", "dcn_offset_lr_mult",
+        "custom_keys",
+        "bias_lr_mult",
+        "bias_decay_mult",
+        "norm_decay_mult",
+        "dwconv_decay_mult",
+        "flat_decay_mult",
+        "bypass_duplicate",
+        "dcn_offset_lr_mult",
     },
     "optim_wrapper.paramwise_cfg.custom_keys.*": {"lr_mult", "decay_mult"},
-}  # fmt: skip
+}
 # The same of sections inside classes, by the class.
 _INSIDE: dict[tuple[str, str], set[str]] = {
     ("TopdownPoseEstimator", "test_cfg"): _TEST_CFG,

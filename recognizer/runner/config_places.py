@@ -19,9 +19,20 @@ from torch import nn, optim
 from torch.utils.data import DataLoader
 
 _REGISTRIES = (
-    "MODELS", "DATASETS", "TRANSFORMS", "DATA_SAMPLERS", "HOOKS", "OPTIM_WRAPPERS", "OPTIMIZERS",
-    "PARAM_SCHEDULERS", "METRICS", "VISUALIZERS", "VISBACKENDS", "LOOPS", "LOG_PROCESSORS",
-)  # fmt: skip
+    "MODELS",
+    "DATASETS",
+    "TRANSFORMS",
+    "DATA_SAMPLERS",
+    "HOOKS",
+    "OPTIM_WRAPPERS",
+    "OPTIMIZERS",
+    "PARAM_SCHEDULERS",
+    "METRICS",
+    "VISUALIZERS",
+    "VISBACKENDS",
+    "LOOPS",
+    "LOG_PROCESSORS",
+)
 _EVERYWHERE = {"type", "_scope_"}
 _NORMS = (nn.modules.batchnorm._NormBase, nn.GroupNorm, nn.LayerNorm)
 # What the builders take out before they call the class.
@@ -36,11 +47,18 @@ _BUILT_WITH: tuple[tuple[type, set[str]], ...] = (
 _GIVEN = {"self", "params", "optimizer", "model", "runner", "dataloader", "evaluator"}
 # Keys of the libraries' earlier versions, and their names of today.
 RENAMED = {
-    "samples_per_gpu": "batch_size", "workers_per_gpu": "num_workers", "total_epochs": "max_epochs",
-    "keypoint_head": "head", "grad_clip": "clip_grad", "img_prefix": "data_prefix",
-    "loss_keypoint": "loss", "channel_cfg": "num_keypoints", "out_channels": "num_keypoints",
-    "learning_rate": "lr", "epochs": "max_epochs",
-}  # fmt: skip
+    "samples_per_gpu": "batch_size",
+    "workers_per_gpu": "num_workers",
+    "total_epochs": "max_epochs",
+    "keypoint_head": "head",
+    "grad_clip": "clip_grad",
+    "img_prefix": "data_prefix",
+    "loss_keypoint": "loss",
+    "channel_cfg": "num_keypoints",
+    "out_channels": "num_keypoints",
+    "learning_rate": "lr",
+    "epochs": "max_epochs",
+}
 _SAVED_WITH = set(inspect.signature(Runner.save_checkpoint).parameters) - {"self"}
 _NAMED = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
 _MOST = 6

@@ -353,16 +353,20 @@ class ProgressHook(Hook):  # type: ignore[misc]
         """Log the mean loss."""
         if runner.rank == 0:
             logger.info(
-                "epoch %d of %d: loss %.4g, lr %.3g, %.1f s", runner.epoch + 1, runner.max_epochs,
-                self.sum / max(self.count, 1), runner.optim_wrapper.get_lr()["lr"][0],
+                "epoch %d of %d: loss %.4g, lr %.3g, %.1f s",
+                runner.epoch + 1,
+                runner.max_epochs,
+                self.sum / max(self.count, 1),
+                runner.optim_wrapper.get_lr()["lr"][0],
                 time.monotonic() - self.started,
-            )  # fmt: skip
+            )
 
     def after_val_epoch(self, runner: Any, metrics: dict[str, float] | None = None) -> None:
         """Log what the validation gave."""
         if runner.rank == 0:
-            text = ", ".join(f"{key} {value:.4f}" for key, value in (metrics or {}).items()
-                             if "time" not in key)  # fmt: skip
+            text = ", ".join(
+                f"{key} {value:.4f}" for key, value in (metrics or {}).items() if "time" not in key
+            )
             logger.info("epoch %d validated: %s", runner.epoch, text)
 
 

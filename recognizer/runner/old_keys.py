@@ -13,16 +13,20 @@ Changes = dict[str, Any]
 Config = Mapping[str, Any]
 
 _BACKENDS = {
-    "TextLoggerHook": "LocalVisBackend", "TensorboardLoggerHook": "TensorboardVisBackend",
-    "WandbLoggerHook": "WandbVisBackend", "MlflowLoggerHook": "MLflowVisBackend",
-    "NeptuneLoggerHook": "NeptuneVisBackend", "ClearMLLoggerHook": "ClearMLVisBackend",
+    "TextLoggerHook": "LocalVisBackend",
+    "TensorboardLoggerHook": "TensorboardVisBackend",
+    "WandbLoggerHook": "WandbVisBackend",
+    "MlflowLoggerHook": "MLflowVisBackend",
+    "NeptuneLoggerHook": "NeptuneVisBackend",
+    "ClearMLLoggerHook": "ClearMLVisBackend",
     "DvcliveLoggerHook": "DVCLiveVisBackend",
-}  # fmt: skip
+}
 _ACCURACIES = {"top1_acc": "acc/top1", "top5_acc": "acc/top5", "mean_class_accuracy": "acc/mean1"}
 _LOADING = {
-    "samples_per_gpu": "batch_size", "videos_per_gpu": "batch_size",
+    "samples_per_gpu": "batch_size",
+    "videos_per_gpu": "batch_size",
     "workers_per_gpu": "num_workers",
-}  # fmt: skip
+}
 _SPLITS = ("train", "val", "test")
 
 
@@ -250,7 +254,8 @@ _KEYS: dict[str, _Key] = {
     "optimizer_config": ("optim_wrapper.clip_grad", _optimizer_config),
     "grad_clip": ("optim_wrapper.clip_grad", _clip),
     "evaluation": (
-        "train_cfg.val_interval and default_hooks.checkpoint.save_best", _evaluation,
+        "train_cfg.val_interval and default_hooks.checkpoint.save_best",
+        _evaluation,
     ),
     "checkpoint_config": ("default_hooks.checkpoint", _checkpoint_config),
     "log_config": ("default_hooks.logger and visualizer.vis_backends", _log_config),
@@ -262,7 +267,8 @@ _KEYS: dict[str, _Key] = {
     "cudnn_benchmark": ("env_cfg.cudnn_benchmark", _to("env_cfg.cudnn_benchmark")),
     "mp_start_method": ("env_cfg.mp_cfg.mp_start_method", _to("env_cfg.mp_cfg.mp_start_method")),
     "opencv_num_threads": (
-        "env_cfg.mp_cfg.opencv_num_threads", _to("env_cfg.mp_cfg.opencv_num_threads"),
+        "env_cfg.mp_cfg.opencv_num_threads",
+        _to("env_cfg.mp_cfg.opencv_num_threads"),
     ),
     "seed": ("randomness.seed", _to("randomness.seed")),
     "deterministic": ("randomness.deterministic", _to("randomness.deterministic")),
@@ -273,4 +279,4 @@ _KEYS: dict[str, _Key] = {
     "gpus": ("torchrun --nproc_per_node", lambda v, c: {}),
     "channel_cfg": ("model.head.num_keypoints", _channel_cfg),
     "data_cfg": ("input_size and heatmap_size of the codec and the pipelines", _data_cfg),
-}  # fmt: skip
+}

@@ -91,8 +91,12 @@ def check_same_task(before: Mapping[str, Any], now: Mapping[str, Any], path: Pat
             )
     old, new = before.get("val_sha256"), now.get("val_sha256")
     if old is not None and new is not None and old != new:
-        warn([f"{path}: was validated on other data than is validated on now: scores before and "
-              "after do not compare, and the best epoch is chosen among both"])  # fmt: skip
+        warn(
+            [
+                f"{path}: was validated on other data than is validated on now: scores before and "
+                "after do not compare, and the best epoch is chosen among both"
+            ]
+        )
 
 
 def _plain(value: Any) -> Any:

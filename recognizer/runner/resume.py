@@ -53,8 +53,7 @@ def find_source(cfg: Config, work_dir: Path, resume: bool | Path) -> Path | None
         )
     if not here and _is_main():
         remove_stale_scratch(work_dir)
-        put_aside([*work_dir.glob("best_*.pth"),
-                   *(work_dir / name for name in _OF_ONE_TRAINING)])  # fmt: skip
+        put_aside([*work_dir.glob("best_*.pth"), *(work_dir / name for name in _OF_ONE_TRAINING)])
     if resume and source is None:
         logger.info("going on from nothing: no training in this folder yet")
     return source
@@ -86,8 +85,10 @@ def tell_place(cfg: Config, source: Path, checkpoint: Mapping[str, Any]) -> None
     if most is not None and done >= most:
         logger.warning(
             "nothing is left to train: train_cfg.max_epochs is %d; set it higher to go on "
-            "(--cfg-options train_cfg.max_epochs=%d)", most, done + most,
-        )  # fmt: skip
+            "(--cfg-options train_cfg.max_epochs=%d)",
+            most,
+            done + most,
+        )
 
 
 def settle_best(work_dir: Path, source: Path, checkpoint: Mapping[str, Any]) -> None:

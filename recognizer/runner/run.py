@@ -255,9 +255,11 @@ def _prepare(cfg: Config, facts: Mapping[str, Any], kind: Kind) -> None:
     if cfg.train_cfg.get("type", "EpochBasedTrainLoop") == "EpochBasedTrainLoop":
         loader = cfg.train_dataloader
         loader.dataset = {
-            "type": "SeededDataset", "dataset": loader.dataset, "seed": randomness["seed"],
+            "type": "SeededDataset",
+            "dataset": loader.dataset,
+            "seed": randomness["seed"],
             "named_by": list(kind.named_by),
-        }  # fmt: skip
+        }
         loader.sampler = {"type": "EpochSampler", "sampler": loader.sampler}
     else:
         logger.info("train_cfg counts iterations: resuming will not repeat the data's order")

@@ -30,10 +30,19 @@ logger = logging.getLogger(__name__)
 FACTS = "recognizer"
 # Keys at the top of a config that mmengine's Runner or we read.
 _READ = {
-    *inspect.signature(Runner.__init__).parameters, "custom_imports", "class_weight_from", FACTS,
-    "fp16", "resume_from", "sync_bn", "model_wrapper_cfg", "find_unused_parameters", "compile",
-    "activation_checkpointing", "efficient_conv_bn_eval",
-} - {"self", "cfg"}  # fmt: skip
+    *inspect.signature(Runner.__init__).parameters,
+    "custom_imports",
+    "class_weight_from",
+    FACTS,
+    "fp16",
+    "resume_from",
+    "sync_bn",
+    "model_wrapper_cfg",
+    "find_unused_parameters",
+    "compile",
+    "activation_checkpointing",
+    "efficient_conv_bn_eval",
+} - {"self", "cfg"}
 
 
 _PLAIN = (RuntimeError, ValueError)  # what is derived from them says itself what it is

@@ -34,9 +34,16 @@ NAMES = ("movement", "interaction", "position", "temporal")
 
 # Joints and their weights: who walks moves the legs most, who fights the arms.
 _LIMBS = {
-    LEFT_WRIST: 1.5, RIGHT_WRIST: 1.5, LEFT_ELBOW: 1.0, RIGHT_ELBOW: 1.0, NOSE: 1.0,
-    LEFT_ANKLE: 0.5, RIGHT_ANKLE: 0.5, LEFT_KNEE: 0.5, RIGHT_KNEE: 0.5,
-}  # fmt: skip
+    LEFT_WRIST: 1.5,
+    RIGHT_WRIST: 1.5,
+    LEFT_ELBOW: 1.0,
+    RIGHT_ELBOW: 1.0,
+    NOSE: 1.0,
+    LEFT_ANKLE: 0.5,
+    RIGHT_ANKLE: 0.5,
+    LEFT_KNEE: 0.5,
+    RIGHT_KNEE: 0.5,
+}
 _GAIT = 0.4  # limb speed that goes with a pace of 1
 _PACE_S = 1.0
 _WRISTS = [LEFT_WRIST, RIGHT_WRIST]

@@ -172,8 +172,11 @@ def _people(
     faults: Faults,
 ) -> list[Mapping[str, Any]]:
     """Return the persons that are not crowds."""
-    names = {row.get("id"): row.get("name") for row in content["categories"]
-             if type(row.get("id")) is int}  # fmt: skip
+    names = {
+        row.get("id"): row.get("name")
+        for row in content["categories"]
+        if type(row.get("id")) is int
+    }
     seen: set[int] = set()
     people = []
     for row, annotation in enumerate(content["annotations"]):

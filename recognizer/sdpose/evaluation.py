@@ -47,11 +47,26 @@ DETECTIONS = "detections.json"
 # Where COCOeval puts each figure. Kinds of size are of the annotated area in square pixels:
 # medium from 32 x 32 to 96 x 96, large above.
 _AT = {"ap": 0, "ap50": 1, "ap75": 2, "ap_medium": 3, "ap_large": 4, "ar": 5}
-_NAMES = {"ap": "AP", "ap50": "AP50", "ap75": "AP75", "ap_medium": "AP(M)", "ap_large": "AP(L)",
-          "ar": "AR"}  # fmt: skip
+_NAMES = {
+    "ap": "AP",
+    "ap50": "AP50",
+    "ap75": "AP75",
+    "ap_medium": "AP(M)",
+    "ap_large": "AP(L)",
+    "ar": "AR",
+}
 _OWN_LOSSES = "head.loss_"  # weights that a loss learns; inference has no use for them
-_TRAINING = ("train_dataloader", "train_cfg", "optim_wrapper", "param_scheduler", "custom_hooks",
-             "val_dataloader", "val_cfg", "val_evaluator", "load_from")  # fmt: skip
+_TRAINING = (
+    "train_dataloader",
+    "train_cfg",
+    "optim_wrapper",
+    "param_scheduler",
+    "custom_hooks",
+    "val_dataloader",
+    "val_cfg",
+    "val_evaluator",
+    "load_from",
+)
 # mmengine's own hooks that a test does without; its LoggerHook would leave files behind.
 _HOOKS = ("timer", "logger", "param_scheduler", "checkpoint", "sampler_seed")
 
@@ -157,10 +172,12 @@ def evaluate(
             final.write_bytes((Path(scratch) / "found.keypoints.json").read_bytes())
     epoch = loaded["meta"].get("epoch")
     facts = {
-        "checkpoint": str(checkpoint), "checkpoint_sha256": sha256_file(checkpoint),
+        "checkpoint": str(checkpoint),
+        "checkpoint_sha256": sha256_file(checkpoint),
         "epoch": epoch if type(epoch) is int else None,
-        "annotations": str(ann_file), "annotations_sha256": sha256_file(ann_file),
-    }  # fmt: skip
+        "annotations": str(ann_file),
+        "annotations_sha256": sha256_file(ann_file),
+    }
     flip = bool((cfg.model.get("test_cfg") or {}).get("flip_test", False))
     return PoseScores(*splits, str(boxes or "annotated"), flip, facts)
 

@@ -169,25 +169,33 @@ class SDPoseHead(BaseHead):  # type: ignore[misc]
                 f"{tuple(visible.shape[1:])}; match num_keypoints, heatmap_size and the codec"
             )
         outputs = self.run_cycles(feats, self.cycles)
-        losses = {"heatmap_loss": _total(
-            self.loss_module(output.heatmaps.float(), target, visible) for output in outputs
-        )}  # fmt: skip
+        losses = {
+            "heatmap_loss": _total(
+                self.loss_module(output.heatmaps.float(), target, visible) for output in outputs
+            )
+        }
         if self.loss_vis_token_dist is not None:
             losses["vis_dist_loss"] = _total(
                 self.loss_vis_token_dist(
-                    student.visual_tokens, teacher.visual_tokens,
-                    heatmaps=teacher.heatmaps, grid=self.grid, visible=visible,
+                    student.visual_tokens,
+                    teacher.visual_tokens,
+                    heatmaps=teacher.heatmaps,
+                    grid=self.grid,
+                    visible=visible,
                 )
                 for student, teacher in pairwise(outputs)
-            )  # fmt: skip
+            )
         if self.loss_kpt_token_dist is not None:
             losses["kpt_dist_loss"] = _total(
                 self.loss_kpt_token_dist(
-                    student.keypoint_tokens, teacher.keypoint_tokens,
-                    heatmaps=teacher.heatmaps, grid=None, visible=visible,
+                    student.keypoint_tokens,
+                    teacher.keypoint_tokens,
+                    heatmaps=teacher.heatmaps,
+                    grid=None,
+                    visible=visible,
                 )
                 for student, teacher in pairwise(outputs)
-            )  # fmt: skip
+            )
         if (train_cfg or {}).get("compute_acc", True):
             losses["acc_pose"] = pose_accuracy(outputs[0].heatmaps.detach(), target, visible > 0)
         return losses

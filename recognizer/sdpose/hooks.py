@@ -167,8 +167,10 @@ class TrainingMonitorHook(Hook):  # type: ignore[misc]
             self.sum, self.count = self.sum + value, self.count + 1
         else:
             items = ", ".join(f"{key}: {number:g}" for key, number in loss_items(outputs).items())
-            self._warn(runner, f"NaN or Inf loss detected!\n   Iteration: {runner.iter + 1}\n"
-                       f"   Losses: {items}")  # fmt: skip
+            self._warn(
+                runner,
+                f"NaN or Inf loss detected!\n   Iteration: {runner.iter + 1}\n   Losses: {items}",
+            )
         if self.every_n_train_iters(runner, self.interval):
             self._compare(runner, loss_items(outputs))
             if self.count:
@@ -182,8 +184,11 @@ class TrainingMonitorHook(Hook):  # type: ignore[misc]
     def after_val_epoch(self, runner: Any, metrics: Mapping[str, Any] | None = None) -> None:
         """Compare the AP with the best one."""
         if not metrics or self.metric not in metrics:
-            self._warn_now(runner, f"no metric {self.metric!r}\n   Found: {sorted(metrics or {})}\n"
-                           "   Set TrainingMonitorHook.metric to one of them")  # fmt: skip
+            self._warn_now(
+                runner,
+                f"no metric {self.metric!r}\n   Found: {sorted(metrics or {})}\n"
+                "   Set TrainingMonitorHook.metric to one of them",
+            )
             return
         current = float(metrics[self.metric])
         if not math.isfinite(current):
@@ -204,8 +209,12 @@ class TrainingMonitorHook(Hook):  # type: ignore[misc]
 
     def before_save_checkpoint(self, runner: Any, checkpoint: dict[str, Any]) -> None:
         """Save the statistics, as plain numbers."""
-        state = {**asdict(self.stats), "recent": list(self.recent), "sum": self.sum,
-                 "since": self.count}  # fmt: skip
+        state = {
+            **asdict(self.stats),
+            "recent": list(self.recent),
+            "sum": self.sum,
+            "since": self.count,
+        }
         if self.best_ap is not None:
             state["best_ap"] = self.best_ap
         checkpoint[STATE] = state

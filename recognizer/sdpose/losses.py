@@ -243,8 +243,9 @@ class DynamicForegroundDistilLoss(ForegroundTokenDistilLoss):
     ) -> None:
         _at_least_zero(self, "max_fg_weight", max_fg_weight)
         _at_least_zero(self, "min_bg_weight", min_bg_weight)
-        super().__init__(loss_weight, max_fg_weight, min_bg_weight, threshold, temperature,
-                         True, detach_teacher)  # fmt: skip
+        super().__init__(
+            loss_weight, max_fg_weight, min_bg_weight, threshold, temperature, True, detach_teacher
+        )
         self.start_epoch = _at_least_zero(self, "start_epoch", start_epoch)
         fits = start_epoch <= end_epoch < math.inf
         self.end_epoch = _option(self, "end_epoch", end_epoch, fits, f">= {start_epoch}")

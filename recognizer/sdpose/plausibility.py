@@ -72,8 +72,11 @@ def check_plausible(
     center, half = boxes[:, :2] + boxes[:, 2:] / 2, boxes[:, 2:] / 2 * _PADDING
     away = ~(labelled & _inside(xy, center - half, center + half)).any(1) & ~off
     for kind, mask in ((_OFF, off), (_AWAY, away)):
-        table.judge(kind, mask, lambda i: f"bbox {persons[i]['bbox']}, "
-                    f"first keypoint {xy[i][labelled[i]][0].tolist()}")  # fmt: skip
+        table.judge(
+            kind,
+            mask,
+            lambda i: f"bbox {persons[i]['bbox']}, first keypoint {xy[i][labelled[i]][0].tolist()}",
+        )
     return [
         *table.warnings,
         *_copies(persons),

@@ -27,8 +27,12 @@ _INIT = (
 _FIRST_WIDTH = 32  # 64 in HRNet-W32; with 32, as published, B comes to its 13.15 M parameters
 _WIDTHS = (32, 64, 128)
 _NO_STAGE = {
-    "num_modules": 0, "num_branches": 0, "block": "BASIC", "num_blocks": (), "num_channels": (),
-}  # fmt: skip
+    "num_modules": 0,
+    "num_branches": 0,
+    "block": "BASIC",
+    "num_blocks": (),
+    "num_channels": (),
+}
 
 
 @MODELS.register_module()
@@ -70,19 +74,29 @@ class HRNetStem(HRNet):  # type: ignore[misc]
     def __init__(self, in_channels: int = 3, init_cfg: Any = _INIT) -> None:
         extra = {
             "stage1": {
-                "num_modules": 1, "num_branches": 1, "block": "BOTTLENECK",
-                "num_blocks": (4,), "num_channels": (_FIRST_WIDTH,),
+                "num_modules": 1,
+                "num_branches": 1,
+                "block": "BOTTLENECK",
+                "num_blocks": (4,),
+                "num_channels": (_FIRST_WIDTH,),
             },
             "stage2": {
-                "num_modules": 1, "num_branches": 2, "block": "BASIC",
-                "num_blocks": (4,) * 2, "num_channels": _WIDTHS[:2],
+                "num_modules": 1,
+                "num_branches": 2,
+                "block": "BASIC",
+                "num_blocks": (4,) * 2,
+                "num_channels": _WIDTHS[:2],
             },
             "stage3": {
-                "num_modules": 4, "num_branches": 3, "block": "BASIC",
-                "num_blocks": (4,) * 3, "num_channels": _WIDTHS, "multiscale_output": False,
+                "num_modules": 4,
+                "num_branches": 3,
+                "block": "BASIC",
+                "num_blocks": (4,) * 3,
+                "num_channels": _WIDTHS,
+                "multiscale_output": False,
             },
             "stage4": _NO_STAGE,
-        }  # fmt: skip
+        }
         init_cfg = list(init_cfg) if isinstance(init_cfg, tuple) else init_cfg
         super().__init__(extra, in_channels=in_channels, init_cfg=init_cfg)
 

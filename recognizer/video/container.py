@@ -31,9 +31,20 @@ _ASF_FILE_PROPERTIES = bytes.fromhex("a1dcab8c47a9cf118ee400c00c205365")
 # Streams without a container: what ffmpeg makes up as times counts packets, at a rate that
 # the codec's header names or that is ffmpeg's default.
 BARE_FORMATS = {
-    "h264", "hevc", "vvc", "evc", "obu", "mpegvideo", "h263", "h261", "vc1", "mjpeg", "mpjpeg",
-    "mjpeg_2000", "jpeg_pipe",
-}  # fmt: skip
+    "h264",
+    "hevc",
+    "vvc",
+    "evc",
+    "obu",
+    "mpegvideo",
+    "h263",
+    "h261",
+    "vc1",
+    "mjpeg",
+    "mpjpeg",
+    "mjpeg_2000",
+    "jpeg_pipe",
+}
 
 
 class VideoError(ValueError):
@@ -111,11 +122,10 @@ def _demuxer(path: Path, options: dict[str, str], hwaccel: HWAccel | None) -> An
     # "file:" keeps names such as "a:b.mp4" or "-i.mp4" from being read as anything else.
     return av.open(
         f"file:{path}",
-        container_options={
-            "format_whitelist": _DEMUXERS, "protocol_whitelist": "file", **options
-        },
-        metadata_errors="replace", hwaccel=hwaccel,
-    )  # fmt: skip
+        container_options={"format_whitelist": _DEMUXERS, "protocol_whitelist": "file", **options},
+        metadata_errors="replace",
+        hwaccel=hwaccel,
+    )
 
 
 def _edit_list_hides_all(container: Any) -> bool:

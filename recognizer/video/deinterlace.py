@@ -88,10 +88,14 @@ class _Graph:
         self._graph = av.filter.Graph()
         self._graph.threads = 1
         source = self._graph.add(
-            "buffer", video_size=f"{frame.width}x{frame.height}", pix_fmt=frame.format.name,
-            time_base="1/1000", pixel_aspect="1/1", colorspace=str(int(frame.colorspace)),
+            "buffer",
+            video_size=f"{frame.width}x{frame.height}",
+            pix_fmt=frame.format.name,
+            time_base="1/1000",
+            pixel_aspect="1/1",
+            colorspace=str(int(frame.colorspace)),
             range=str(int(frame.color_range)),
-        )  # fmt: skip
+        )
         bwdif = self._graph.add("bwdif", mode="send_frame", deint="interlaced")
         self._graph.link_nodes(source, bwdif, self._graph.add("buffersink"))
         self._graph.configure()

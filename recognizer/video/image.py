@@ -88,9 +88,13 @@ class Converter:
         try:
             with self._lock:
                 picture: Any = self._reformatter(size_wh).reformat(
-                    self._planar(frame), *size_wh, format=pixel_format, interpolation=_SCALING,
-                    src_colorspace=matrix, threads=1,
-                )  # fmt: skip
+                    self._planar(frame),
+                    *size_wh,
+                    format=pixel_format,
+                    interpolation=_SCALING,
+                    src_colorspace=matrix,
+                    threads=1,
+                )
         except av.FFmpegError as error:
             raise ValueError(
                 f"expected pixels that can become BGR, got format {frame.format.name} at "

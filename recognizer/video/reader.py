@@ -62,9 +62,13 @@ class VideoReader:
     """
 
     def __init__(
-        self, path: str | Path, *, sample_fps: float | None = None, threads: int = 1,
+        self,
+        path: str | Path,
+        *,
+        sample_fps: float | None = None,
+        threads: int = 1,
         gpu: int | None = None,
-    ) -> None:  # fmt: skip
+    ) -> None:
         if sample_fps is not None and not 0 < sample_fps < float("inf"):
             raise ValueError(f"sample_fps: expected a number above 0 or None, got {sample_fps}")
         if threads < 1:

@@ -9,10 +9,15 @@ from recognizer.openmmlab import scope
 from tests.action.clips import plain_steps, real_samples
 
 BACKBONE = {
-    "gcn_adaptive": "init", "gcn_with_res": True, "tcn_type": "mstcn",
+    "gcn_adaptive": "init",
+    "gcn_with_res": True,
+    "tcn_type": "mstcn",
     "graph_cfg": {"layout": "coco", "mode": "spatial"},
-    "num_stages": 4, "base_channels": 64, "inflate_stages": [2], "down_stages": [2],
-}  # fmt: skip
+    "num_stages": 4,
+    "base_channels": 64,
+    "inflate_stages": [2],
+    "down_stages": [2],
+}
 META = {"service": "fight", "classes": ["NonFight", "Fight"], "window_s": 2.0, "threshold": 0.4}
 
 
@@ -20,9 +25,12 @@ def train_config(feats=("b",), width=12, classes=2, kind="STGCN", clip_len=24, a
     """Return a config of the guide's model, narrower and shorter unless told."""
     backbone = {"type": kind, **BACKBONE, "base_channels": width}
     head = {
-        "type": "GCNHead", "num_classes": classes, "in_channels": 2 * width, "dropout": 0.3,
+        "type": "GCNHead",
+        "num_classes": classes,
+        "in_channels": 2 * width,
+        "dropout": 0.3,
         "loss_cls": {"type": "CrossEntropyLoss", "class_weight": [1.0] * classes},
-    }  # fmt: skip
+    }
     dataset = {"type": "PoseDataset", "ann_file": str(ann_file)}
     dataset["pipeline"] = plain_steps(list(feats), clip_len=clip_len)
     backbone["in_channels"] = 3 * len(feats)

@@ -35,10 +35,16 @@ def clip(people=2, frames=25, fps=12.5, rate=0.5, scale=1.0, shift=(0.0, 0.0), s
     movement = random.gamma(2.0, rate / 2, (people, 1, 6)) * np.ones((1, frames, 1))
     scores = np.full((people, frames, 17), 0.8, np.float32)
     return Sample(
-        "made.mp4", 0, points.astype(np.float32), scores, (640, 480),
-        np.arange(people, dtype=np.int64), boxes.astype(np.float32),
-        movement.astype(np.float32), time_s,
-    )  # fmt: skip
+        "made.mp4",
+        0,
+        points.astype(np.float32),
+        scores,
+        (640, 480),
+        np.arange(people, dtype=np.int64),
+        boxes.astype(np.float32),
+        movement.astype(np.float32),
+        time_s,
+    )
 
 
 def without_movement(sample):

@@ -32,13 +32,15 @@ SPACE = {
     "rotate": {"type": "RandomRotate", "angle": 15},
     "rescale": {"type": "RandomRescale", "scale_factor": (0.8, 1.2)},
     "rescale per frame": {
-        "type": "RandomRescale", "scale_factor": (0.8, 1.2), "per_frame": True,
+        "type": "RandomRescale",
+        "scale_factor": (0.8, 1.2),
+        "per_frame": True,
     },
     "flip": {"type": "FlipSkeleton", "prob": 1},
     "jitter": {"type": "KeypointJitter", "sigma": 0.05},
     "dropout": {"type": "KeypointDropout", "prob": 0.3},
     "dropout per frame": {"type": "KeypointDropout", "prob": 0.3, "per_frame": True},
-}  # fmt: skip
+}
 TIME = {
     "crop": {"type": "TemporalCrop", "ratio": (0.5, 0.9)},
     "speed": {"type": "TemporalSpeed", "factor": (0.5, 2), "parts": 3},
@@ -159,10 +161,11 @@ def test_flip_twice_is_identity_and_left_becomes_right():
 def test_flip_by_chance():
     sample = still()
     flipped = [
-        not np.array_equal(run({"type": "FlipSkeleton"}, item(sample), s)["keypoint"],
-                           sample.keypoints)
+        not np.array_equal(
+            run({"type": "FlipSkeleton"}, item(sample), s)["keypoint"], sample.keypoints
+        )
         for s in range(100)
-    ]  # fmt: skip
+    ]
     assert 30 < sum(flipped) < 70
     same = FlipSkeleton(prob=0)(item(sample))
     np.testing.assert_array_equal(same["keypoint"], sample.keypoints)
@@ -173,8 +176,9 @@ def test_rescale_is_a_zoom_at_the_image_centre():
     after = run(SPACE["rescale"], item(sample))["keypoint"]
     ratio = (after - SIZE / 2) / (sample.keypoints - SIZE / 2)
     assert 0.8 <= np.median(ratio) <= 1.2
-    np.testing.assert_allclose(after, (sample.keypoints - SIZE / 2) * np.median(ratio) + SIZE / 2,
-                               atol=1e-2)  # fmt: skip
+    np.testing.assert_allclose(
+        after, (sample.keypoints - SIZE / 2) * np.median(ratio) + SIZE / 2, atol=1e-2
+    )
     after = run(SPACE["rescale per frame"], item(sample))["keypoint"]
     ratios = np.median((after - SIZE / 2) / (sample.keypoints - SIZE / 2), axis=(0, 2, 3))
     assert np.std(ratios) > 0.05
@@ -191,8 +195,9 @@ def test_rescale_of_features_is_features_of_rescaled_keypoints(feats):
     found = compose(after)(item(sample))["inputs"].numpy()
     plain = compose(plain_steps(feats, 20))(item(sample))["inputs"].numpy()
     moved = np.abs(plain[..., 0] + 1) > 1e-3
-    factor = np.median(found[..., 0][moved & (plain[..., 0] != 0)]
-                       / plain[..., 0][moved & (plain[..., 0] != 0)])  # fmt: skip
+    factor = np.median(
+        found[..., 0][moved & (plain[..., 0] != 0)] / plain[..., 0][moved & (plain[..., 0] != 0)]
+    )
     assert 0.8 <= factor <= 1.2
     assert abs(factor - 1) > 1e-3
     fixed = {"type": "RandomRescale", "scale_factor": (float(factor), float(factor))}
@@ -262,8 +267,11 @@ def test_crop_never_leaves_nobody():
     present = np.zeros((1, 40), bool)
     present[0, 7] = True
     for seed in range(30):
-        after = run({"type": "TemporalCrop", "ratio": (0.1, 0.2)},
-                    item(still(people=1, frames=40, present=present)), seed)  # fmt: skip
+        after = run(
+            {"type": "TemporalCrop", "ratio": (0.1, 0.2)},
+            item(still(people=1, frames=40, present=present)),
+            seed,
+        )
         assert after["keypoint_score"].any()
 
 
@@ -309,8 +317,9 @@ def test_frames_once_chosen_are_not_cut(name):
 FAST = [{"type": "SkeletonInput", "feats": ["j", "bm"]}, {"type": "PackActionInputs"}]
 
 
-@pytest.mark.parametrize("sample", [still(), still(people=1, present=np.zeros((1, 20), bool))],
-                         ids=["people", "nobody"])  # fmt: skip
+@pytest.mark.parametrize(
+    "sample", [still(), still(people=1, present=np.zeros((1, 20), bool))], ids=["people", "nobody"]
+)
 def test_all_of_it_in_both_pipelines(sample):
     time, space = list(TIME.values()), list(SPACE.values())
     plain = plain_steps(["j", "bm"], 16, test_mode=False, first=[*time, *space])
@@ -376,19 +385,31 @@ def test_the_guides_snippets_train(name, tmp_path):
     write_split(tmp_path / "train.pkl", tmp_path, real_samples()[::6])
     graph = {"layout": "coco", "mode": "spatial"}
     backbone = {
-        "type": "STGCN", "gcn_adaptive": "init", "gcn_with_res": True, "tcn_type": "mstcn",
-        "graph_cfg": graph, "num_stages": 2, "base_channels": 12, "inflate_stages": [],
+        "type": "STGCN",
+        "gcn_adaptive": "init",
+        "gcn_with_res": True,
+        "tcn_type": "mstcn",
+        "graph_cfg": graph,
+        "num_stages": 2,
+        "base_channels": 12,
+        "inflate_stages": [],
         "down_stages": [],
-    }  # fmt: skip
+    }
     with scope("mmaction"):
         dataset = DATASETS.build(
-            {"type": "PoseDataset", "ann_file": str(tmp_path / "train.pkl"),
-             "pipeline": GUIDE[name]}
-        )  # fmt: skip
+            {
+                "type": "PoseDataset",
+                "ann_file": str(tmp_path / "train.pkl"),
+                "pipeline": GUIDE[name],
+            }
+        )
         model = MODELS.build(
-            {"type": "RecognizerGCN", "backbone": backbone,
-             "cls_head": {"type": "GCNHead", "num_classes": 2, "in_channels": 12}}
-        )  # fmt: skip
+            {
+                "type": "RecognizerGCN",
+                "backbone": backbone,
+                "cls_head": {"type": "GCNHead", "num_classes": 2, "in_channels": 12},
+            }
+        )
     data = model.data_preprocessor(pseudo_collate([dataset[i] for i in range(4)]), training=True)
     loss = model(**data, mode="loss")["loss_cls"]
     loss.backward()

@@ -15,10 +15,27 @@ SETTINGS = FeatureSettings(
     clip_len=16, num_person=2, normalize="body", feats=FEATS, sampling="even"
 )
 BODY = np.array(
-    [(0, -90), (3, -93), (-3, -93), (7, -90), (-7, -90), (15, -75), (-15, -75), (20, -50),
-     (-20, -50), (22, -28), (-22, -28), (10, -30), (-10, -30), (11, 10), (-11, 10), (12, 50),
-     (-12, 50)], np.float32,
-)  # fmt: skip
+    [
+        (0, -90),
+        (3, -93),
+        (-3, -93),
+        (7, -90),
+        (-7, -90),
+        (15, -75),
+        (-15, -75),
+        (20, -50),
+        (-20, -50),
+        (22, -28),
+        (-22, -28),
+        (10, -30),
+        (-10, -30),
+        (11, 10),
+        (-11, 10),
+        (12, 50),
+        (-12, 50),
+    ],
+    np.float32,
+)
 
 
 def sample(swing_px=0.0, shift=(300.0, 200.0), scale=1.0, frames=40, gap=0.0):
@@ -81,9 +98,13 @@ def test_interaction_falls_with_distance():
 def test_the_mirror_image_has_mirrored_vectors_and_equal_amounts():
     s = sample(swing_px=25)
     mirrored = Sample(
-        s.name, s.label, s.keypoints * np.array([-1, 1], np.float32) + np.float32([640, 0]),
-        s.keypoint_scores, s.size_wh, s.track_ids,
-    )  # fmt: skip
+        s.name,
+        s.label,
+        s.keypoints * np.array([-1, 1], np.float32) + np.float32([640, 0]),
+        s.keypoint_scores,
+        s.size_wh,
+        s.track_ids,
+    )
     a, b = network_input(s, SETTINGS), network_input(mirrored, SETTINGS)
     for name in ("b", "t"):
         assert np.allclose(stream(a, name) * [-1, 1], stream(b, name), atol=1e-4)
@@ -180,7 +201,11 @@ def test_real_footage_has_finite_numbers():
         if len(first) == 0:
             continue
         s = Sample(
-            "r", 0, first.keypoints[:, None], first.keypoint_scores[:, None], poses.size_wh,
+            "r",
+            0,
+            first.keypoints[:, None],
+            first.keypoint_scores[:, None],
+            poses.size_wh,
             np.arange(len(first)),
-        )  # fmt: skip
+        )
         assert np.isfinite(network_input(s, SETTINGS)).all()

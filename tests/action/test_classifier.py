@@ -30,10 +30,14 @@ logging.getLogger("mmengine").setLevel(logging.ERROR)
 
 def facts_for(members, **other):
     values = {
-        "service": "fight", "classes": ("NonFight", "Fight"), "window_s": 2.0, "threshold": 0.4,
-        "features": tuple(member.features for member in members), "training": {},
+        "service": "fight",
+        "classes": ("NonFight", "Fight"),
+        "window_s": 2.0,
+        "threshold": 0.4,
+        "features": tuple(member.features for member in members),
+        "training": {},
         "created_by": "test",
-    }  # fmt: skip
+    }
     return ClassifierMetadata(**{**values, **other})
 
 

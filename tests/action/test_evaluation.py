@@ -61,9 +61,13 @@ def test_every_resample_has_the_figures_of_scikit_learn(classes):
         chosen = np.repeat(np.arange(60), w[b].astype(int))
         one = measure(labels[chosen], rows[chosen], THREE[:classes], bootstrap=0, seed=0)
         for name in (
-            "accuracy", "balanced_accuracy", "log_loss", "brier_score", "roc_auc",
+            "accuracy",
+            "balanced_accuracy",
+            "log_loss",
+            "brier_score",
+            "roc_auc",
             "average_precision",
-        ):  # fmt: skip
+        ):
             assert many[name][b] == pytest.approx(one.overall[name].value, rel=1e-9), name
         for label, name in enumerate(THREE[:classes]):
             for key in ("precision", "recall", "f1"):
@@ -98,9 +102,13 @@ def test_whole_sources_are_resampled_and_that_widens_the_interval():
     assert a.high - a.low == pytest.approx(2 * 1.96 * np.sqrt(0.21 / 200), rel=0.15)
     assert b.high - b.low == pytest.approx(2 * 1.96 * np.sqrt(0.21 / 10), rel=0.15)
     assert by_source.to_json()["bootstrap"] == {
-        "level": 0.95, "method": "percentile", "unit": "source", "units": 10,
-        "resamples": 2000, "seed": 0,
-    }  # fmt: skip
+        "level": 0.95,
+        "method": "percentile",
+        "unit": "source",
+        "units": 10,
+        "resamples": 2000,
+        "seed": 0,
+    }
 
 
 def test_equal_seeds_give_equal_intervals_and_others_do_not():

@@ -42,12 +42,14 @@ def spans(intervals):
             [0.9, 0, 0, 0, 0.9, 0.9, 0, 0], {"min_event_s": 2.5}, [(4, 7)], id="short ones dropped"
         ),
         pytest.param(
-            [0.9, 0, 0, 0.9, 0, 0, 0, 0], {"min_event_s": 5.0, "merge_gap_s": 1.0}, [(0, 5)],
+            [0.9, 0, 0, 0.9, 0, 0, 0, 0],
+            {"min_event_s": 5.0, "merge_gap_s": 1.0},
+            [(0, 5)],
             id="joined before dropped",
         ),
         pytest.param([NAN, 0.9, NAN, NAN, 0, 0, 0, 0], {}, [(1, 3)], id="not judged is no alarm"),
     ],
-)  # fmt: skip
+)
 def test_windows_become_intervals(probabilities, options, expected):
     assert spans(merge_windows(SLIDING, probabilities, threshold=0.5, **options)) == expected
 
@@ -92,7 +94,7 @@ def test_what_does_not_fit_is_refused(windows, probabilities, message):
             [(1, 2), (7, 8)], [(1, 2), (4, 5)], 0, [True, False], [True, False], id="a mixture"
         ),
     ],
-)  # fmt: skip
+)
 def test_events_are_matched(found, truth, tolerance_s, right, hit):
     got_right, got_hit = match_events(found, truth, tolerance_s=tolerance_s)
     assert got_right.tolist() == right

@@ -60,8 +60,9 @@ def test_people_beyond_num_person_are_not_seen():
     sample = still(people=5)
     few = network_input(sample, FeatureSettings(clip_len=10, num_person=2))
     first = still(people=5)
-    first = Sample("a", 0, first.keypoints[:2], first.keypoint_scores[:2], (320, 240),
-                   first.track_ids[:2])  # fmt: skip
+    first = Sample(
+        "a", 0, first.keypoints[:2], first.keypoint_scores[:2], (320, 240), first.track_ids[:2]
+    )
     np.testing.assert_array_equal(
         few, network_input(first, FeatureSettings(clip_len=10, num_person=4))
     )
@@ -84,9 +85,13 @@ def test_no_frames_is_an_error():
 @pytest.mark.parametrize(("frames", "size_wh"), [(0, (320, 240)), (5, (0, 240)), (5, (320, -1))])
 def test_a_sample_of_nothing_is_an_error(normalize, frames, size_wh):
     sample = Sample(
-        "odd", 0, np.ones((1, frames, 17, 2), np.float32), np.ones((1, frames, 17), np.float32),
-        size_wh, np.array([0], np.int64),
-    )  # fmt: skip
+        "odd",
+        0,
+        np.ones((1, frames, 17, 2), np.float32),
+        np.ones((1, frames, 17), np.float32),
+        size_wh,
+        np.array([0], np.int64),
+    )
     with pytest.raises(ValueError, match="odd: expected a clip of at least one frame"):
         network_input(sample, FeatureSettings(clip_len=8, normalize=normalize, feats=("b",)))
 

@@ -66,9 +66,12 @@ PROBABILITIES = st.lists(st.sampled_from([0.0, 0.3, 0.5, 0.7, 0.9]), max_size=40
 def test_events_are_the_merged_windows(values, stride, gap, least):
     windows = [window(k * stride, value) for k, value in enumerate(values)]
     merged = merge_windows(
-        [(w.start_s, w.stop_s) for w in windows], values,
-        threshold=0.5, merge_gap_s=gap, min_event_s=least,
-    )  # fmt: skip
+        [(w.start_s, w.stop_s) for w in windows],
+        values,
+        threshold=0.5,
+        merge_gap_s=gap,
+        min_event_s=least,
+    )
     events = events_of(windows, merge_gap_s=gap, min_event_s=least)
     assert [(e.start_s, e.stop_s, e.peak_probability, e.windows) for e in events] == [
         (i.start_s, i.stop_s, i.peak, len(i.windows)) for i in merged

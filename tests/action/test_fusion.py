@@ -80,7 +80,10 @@ def test_what_cannot_be_fitted_is_refused():
 @pytest.mark.parametrize(
     "value",
     [
-        None, [], {}, {"pose": 1.0, "movement": 1.0},
+        None,
+        [],
+        {},
+        {"pose": 1.0, "movement": 1.0},
         {"pose": -0.1, "movement": 1.0, "bias": [0, 0]},
         {"pose": float("nan"), "movement": 1.0, "bias": [0, 0]},
         {"pose": 1.0, "movement": 1e9, "bias": [0, 0]},
@@ -90,7 +93,7 @@ def test_what_cannot_be_fitted_is_refused():
         {"pose": 1.0, "movement": 1.0, "bias": [0, float("inf")]},
         {"pose": 1.0, "movement": 1.0, "bias": [0, "1"]},
     ],
-)  # fmt: skip
+)
 def test_hostile_weights_are_refused(value):
     with pytest.raises(ValueError, match="fusion: expected"):
         Fusion.from_json(value, 2)

@@ -94,8 +94,12 @@ def test_a_fall_shows_though_the_id_changes_in_it():
     whole = falling(0.7)
     early = np.arange(whole.boxes.shape[1]) < whole.boxes.shape[1] // 2
     arrays = {}
-    for key, nothing in (("keypoints", 0), ("keypoint_scores", 0), ("boxes", np.nan),
-                         ("movement", np.nan)):  # fmt: skip
+    for key, nothing in (
+        ("keypoints", 0),
+        ("keypoint_scores", 0),
+        ("boxes", np.nan),
+        ("movement", np.nan),
+    ):
         both = np.repeat(getattr(whole, key), 2, axis=0)
         both[0, ~early] = both[1, early] = nothing
         arrays[key] = both

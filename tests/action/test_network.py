@@ -25,7 +25,11 @@ NETWORKS = {
     "guide": GUIDE,
     "deeper": {**PLUS, "num_stages": 6, "inflate_stages": [2, 4], "down_stages": [2, 4]},
     "shallower": {
-        **PLUS, "num_stages": 3, "base_channels": 48, "inflate_stages": [], "down_stages": [],
+        **PLUS,
+        "num_stages": 3,
+        "base_channels": 48,
+        "inflate_stages": [],
+        "down_stages": [],
     },
     "wider": {**GUIDE, "base_channels": 96},
     "lighter": {**GUIDE, "base_channels": 32},
@@ -36,13 +40,18 @@ NETWORKS = {
     "importance": {**SMALL, "gcn_adaptive": "importance"},
     "convolution after": {**SMALL, "gcn_conv_pos": "post"},
     "no residual": {**SMALL, "gcn_with_res": False},
-    "ST-GCN": {**SMALL, "graph_cfg": {"layout": "coco", "mode": "stgcn_spatial"},
-               "gcn_adaptive": "importance", "gcn_with_res": False, "tcn_type": "unit_tcn"},
+    "ST-GCN": {
+        **SMALL,
+        "graph_cfg": {"layout": "coco", "mode": "stgcn_spatial"},
+        "gcn_adaptive": "importance",
+        "gcn_with_res": False,
+        "tcn_type": "unit_tcn",
+    },
     "other branches": {**SMALL, "tcn_ms_cfg": [("max", 3), (5, 2), "1x1"]},
     "one slot, one norm": {**SMALL, "data_bn_type": "MVC", "num_person": 4},
     "no data norm": {**SMALL, "data_bn_type": "none"},
     "checkpointed": {**SMALL, "with_cp": True},
-}  # fmt: skip
+}
 
 
 @pytest.fixture(autouse=True)
@@ -63,8 +72,9 @@ def build(kind, settings, seed=0):
 
 def skeletons(present=(3, 1, 4), slots=4, frames=16, channels=3, seed=0):
     """Return (N, M, T, V, C); clip i holds ``present[i]`` people in its first slots."""
-    x = torch.randn(len(present), slots, frames, 17, channels,
-                    generator=torch.Generator().manual_seed(seed))  # fmt: skip
+    x = torch.randn(
+        len(present), slots, frames, 17, channels, generator=torch.Generator().manual_seed(seed)
+    )
     for clip, people in zip(x, present, strict=True):
         clip[people:] = 0
     return x
@@ -217,11 +227,15 @@ def recognizer(kind, head="GCNHead", **settings):
     """Return the guide's model around a backbone, small."""
     torch.manual_seed(0)
     loss = {"type": "CrossEntropyLoss", "class_weight": [1.2, 1.0]}
-    head = {"type": head, "num_classes": 2, "in_channels": 24, "dropout": 0.3,
-            "loss_cls": loss}  # fmt: skip
+    head = {"type": head, "num_classes": 2, "in_channels": 24, "dropout": 0.3, "loss_cls": loss}
     with scope("mmaction"):
-        net = MODELS.build({"type": "RecognizerGCN", "cls_head": head,
-                            "backbone": {"type": kind, **SMALL, **settings}})  # fmt: skip
+        net = MODELS.build(
+            {
+                "type": "RecognizerGCN",
+                "cls_head": head,
+                "backbone": {"type": kind, **SMALL, **settings},
+            }
+        )
     net.init_weights()
     return net.train()
 
@@ -309,9 +323,15 @@ def test_onnx_export_is_exact_for_any_number_of_persons(name, tmp_path):
     path = str(tmp_path / "features.onnx")
     module = OnePersonPerRow(net).eval()
     torch.onnx.export(
-        module, (x[:2],), path, input_names=["persons"], output_names=["features"],
-        dynamic_axes={"persons": {0: "P"}, "features": {0: "P"}}, opset_version=17, dynamo=False,
-    )  # fmt: skip
+        module,
+        (x[:2],),
+        path,
+        input_names=["persons"],
+        output_names=["features"],
+        dynamic_axes={"persons": {0: "P"}, "features": {0: "P"}},
+        opset_version=17,
+        dynamo=False,
+    )
     session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
     for people in (1, 3, 12):
         (got,) = session.run(None, {"persons": x[:people].numpy()})

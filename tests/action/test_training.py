@@ -115,10 +115,12 @@ def test_neither_workers_nor_their_persistence_change_what_is_learnt(data, tmp_p
     found = []
     for workers, persistent in ((0, False), (2, True), (2, False)):
         cfg = tiny(
-            data, tmp_path / f"{workers}{persistent}", "train_cfg.max_epochs=2",
+            data,
+            tmp_path / f"{workers}{persistent}",
+            "train_cfg.max_epochs=2",
             f"train_dataloader.num_workers={workers}",
             f"train_dataloader.persistent_workers={persistent}",
-        )  # fmt: skip
+        )
         found.append(weights(train(cfg).parent / "epoch_2.pth"))
     assert same(found[0], found[1])
     assert same(found[0], found[2])
@@ -242,8 +244,14 @@ def test_nobody_to_predict_gives_no_rows(trained):
 def test_weights_of_a_plain_mmaction2_run_can_be_started_from(data, tmp_path, trained):
     path = tmp_path / "plain.pth"
     torch.save({"state_dict": weights(trained[2]), "meta": {}}, path)
-    cfg = tiny(data, tmp_path / "w", f"load_from={path}", "train_cfg.max_epochs=1",
-               "optim_wrapper.optimizer.lr=0.0", "train_dataloader.batch_size=4")  # fmt: skip
+    cfg = tiny(
+        data,
+        tmp_path / "w",
+        f"load_from={path}",
+        "train_cfg.max_epochs=1",
+        "optim_wrapper.optimizer.lr=0.0",
+        "train_dataloader.batch_size=4",
+    )
     learnt = weights(train(cfg))
     key = "cls_head.fc.weight"
     assert torch.equal(learnt[key], weights(trained[2])[key])
@@ -258,9 +266,12 @@ def test_weights_of_another_network_are_refused(data, tmp_path):
 
 def test_a_loss_that_is_no_number_stops_and_names_the_batch(data, tmp_path):
     cfg = tiny(
-        data, tmp_path / "w", "optim_wrapper.optimizer.lr=1e30",
-        "optim_wrapper.clip_grad.max_norm=1e30", "param_scheduler.0.start_factor=1.0",
-    )  # fmt: skip
+        data,
+        tmp_path / "w",
+        "optim_wrapper.optimizer.lr=1e30",
+        "optim_wrapper.clip_grad.max_norm=1e30",
+        "param_scheduler.0.start_factor=1.0",
+    )
     with pytest.raises(NotFiniteError, match="iteration"):
         train(cfg)
     facts = json.loads((tmp_path / "w" / NOT_FINITE).read_text())
@@ -273,9 +284,14 @@ def test_a_loss_that_is_no_number_stops_and_names_the_batch(data, tmp_path):
 
 def test_weights_that_are_no_numbers_are_not_saved(data, tmp_path):
     cfg = tiny(
-        data, tmp_path / "w", "optim_wrapper.optimizer.lr=inf", "train_cfg.max_epochs=1",
-        "train_dataloader.batch_size=16", "param_scheduler=[]", "optim_wrapper.clip_grad=None",
-    )  # fmt: skip
+        data,
+        tmp_path / "w",
+        "optim_wrapper.optimizer.lr=inf",
+        "train_cfg.max_epochs=1",
+        "train_dataloader.batch_size=16",
+        "param_scheduler=[]",
+        "optim_wrapper.clip_grad=None",
+    )
     with pytest.raises(NotFiniteError, match=r"the weight .* is NaN"):
         train(cfg)
     assert not list((tmp_path / "w").glob("*.pth"))
@@ -317,11 +333,16 @@ def test_a_hostile_pickle_is_not_executed(data, tmp_path):
 
 def test_early_stopping_stops_where_nothing_gets_better(data, tmp_path, caplog):
     cfg = tiny(
-        data, tmp_path / "w", "train_cfg.max_epochs=9", "train_cfg.val_interval=1",
-        "optim_wrapper.optimizer.lr=0.0", "default_hooks.early_stopping.type=EarlyStoppingHook",
+        data,
+        tmp_path / "w",
+        "train_cfg.max_epochs=9",
+        "train_cfg.val_interval=1",
+        "optim_wrapper.optimizer.lr=0.0",
+        "default_hooks.early_stopping.type=EarlyStoppingHook",
         "default_hooks.early_stopping.monitor=val/acc_top1",
-        "default_hooks.early_stopping.patience=2", "default_hooks.early_stopping.min_delta=0.001",
-    )  # fmt: skip
+        "default_hooks.early_stopping.patience=2",
+        "default_hooks.early_stopping.min_delta=0.001",
+    )
     losses = record_losses(cfg)
     train(cfg)
     assert len(losses) == 3 * 3
@@ -329,9 +350,11 @@ def test_early_stopping_stops_where_nothing_gets_better(data, tmp_path, caplog):
 
 def test_early_stopping_on_what_nobody_measures_is_an_error(data, tmp_path):
     cfg = tiny(
-        data, tmp_path / "w", "default_hooks.early_stopping.type=EarlyStoppingHook",
+        data,
+        tmp_path / "w",
+        "default_hooks.early_stopping.type=EarlyStoppingHook",
         "default_hooks.early_stopping.monitor=val/mAP",
-    )  # fmt: skip
+    )
     with pytest.raises(RuntimeError, match="mAP"):
         train(cfg)
 
@@ -346,8 +369,14 @@ def test_the_console_stays_quiet(data, tmp_path, capfd):
 
 
 def test_a_sample_type_is_what_predict_takes(trained):
-    one = Sample("x", 0, np.zeros((1, 20, 17, 2), np.float32) + 5,
-                 np.ones((1, 20, 17), np.float32), (100, 50), np.zeros(1, np.int64))  # fmt: skip
+    one = Sample(
+        "x",
+        0,
+        np.zeros((1, 20, 17, 2), np.float32) + 5,
+        np.ones((1, 20, 17), np.float32),
+        (100, 50),
+        np.zeros(1, np.int64),
+    )
     before = one.keypoints.copy()
     assert predict(trained[2], [one]).shape == (1, 2)
     np.testing.assert_array_equal(one.keypoints, before)

@@ -35,8 +35,9 @@ def equal(a, b):
     assert a["data_samples"].metainfo == b["data_samples"].metainfo
 
 
-@pytest.mark.parametrize("feats", [["j"], ["b"], ["jm"], ["bm"], ["j", "b", "jm", "bm"]],
-                         ids="+".join)  # fmt: skip
+@pytest.mark.parametrize(
+    "feats", [["j"], ["b"], ["jm"], ["bm"], ["j", "b", "jm", "bm"]], ids="+".join
+)
 @pytest.mark.parametrize("clip_len", [16, 40, 100])
 def test_training_samples_are_equal_bit_for_bit(feats, clip_len):
     plain = compose(plain_steps(feats, clip_len, test_mode=False))

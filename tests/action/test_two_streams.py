@@ -58,9 +58,11 @@ def test_without_movement_the_pose_stream_speaks_and_that_shows(folder):
 def test_nobody_is_normal_and_no_stream_is_asked(folder):
     sample = clip(1)
     nobody = replace(
-        sample, keypoints=sample.keypoints * 0, keypoint_scores=sample.keypoint_scores * 0,
+        sample,
+        keypoints=sample.keypoints * 0,
+        keypoint_scores=sample.keypoint_scores * 0,
         size_wh=(2, 2),
-    )  # fmt: skip
+    )
     joined = opened(folder / "joined.onnx")
     expected = opened(folder / "pose.onnx").judge(nobody)
     judged = joined.judge(nobody)

@@ -82,9 +82,13 @@ def test_the_network_sees_limbs_that_are_as_much_faster():
 def test_short_samples_and_those_that_know_less_have_views(frames):
     whole = sample(frames=40)
     short = replace(
-        whole, keypoints=whole.keypoints[:, :frames], boxes=None, movement=None, time_s=None,
+        whole,
+        keypoints=whole.keypoints[:, :frames],
+        boxes=None,
+        movement=None,
+        time_s=None,
         keypoint_scores=whole.keypoint_scores[:, :frames],
-    )  # fmt: skip
+    )
     views = views_of(short, list(VIEWS))
     assert len(views) == 4
     assert all(view.sample.keypoints.shape[1] >= 1 and view.sample.boxes is None for view in views)

@@ -12,14 +12,17 @@ LOADERS = ("train", "val", "test")
 
 # The guide's network, narrow and on short clips.
 TINY = (
-    "model.backbone.base_channels=16", "model.cls_head.in_channels=32",
+    "model.backbone.base_channels=16",
+    "model.cls_head.in_channels=32",
     *(f"{split}_dataloader.dataset.pipeline.2.clip_len=12" for split in LOADERS),
     *(f"{split}_dataloader.batch_size=4" for split in LOADERS),
     *(f"{split}_dataloader.num_workers=0" for split in LOADERS),
     *(f"{split}_dataloader.persistent_workers=False" for split in LOADERS),
-    "default_hooks.checkpoint.interval=2", "train_cfg.max_epochs=4", "randomness.seed=7",
+    "default_hooks.checkpoint.interval=2",
+    "train_cfg.max_epochs=4",
+    "randomness.seed=7",
     "visualizer.vis_backends=[]",
-)  # fmt: skip
+)
 
 
 def write_data(folder):

@@ -19,11 +19,15 @@ FEATURES = FeatureSettings(clip_len=20, num_person=2, feats=("j",))
 def place_classifier(path, service="fight", *, window_s=1.0, threshold=0.5, slope=0.5):
     """Save the classifier; ``slope`` -0.5: 1 at the left edge, 0 at the right."""
     constants = [
-        ("first", np.array([0])), ("last", np.array([1])), ("channel", np.array([3])),
-        ("slope", np.array(slope, np.float32)), ("half", np.array(0.5, np.float32)),
-        ("zero", np.array(0.0, np.float32)), ("one", np.array(1.0, np.float32)),
+        ("first", np.array([0])),
+        ("last", np.array([1])),
+        ("channel", np.array([3])),
+        ("slope", np.array(slope, np.float32)),
+        ("half", np.array(0.5, np.float32)),
+        ("zero", np.array(0.0, np.float32)),
+        ("one", np.array(1.0, np.float32)),
         ("row", np.array([1, 1])),
-    ]  # fmt: skip
+    ]
     n = helper.make_node
     nodes = [
         n("Slice", ["persons", "first", "last", "channel"], ["x"]),

@@ -22,9 +22,14 @@ def window(start_s, probability, *, service="fight", people=(), state="judged", 
 
 def result(windows, *, service="fight", rules=RULES):
     facts = {
-        "file": f"{service}.onnx", "sha256": "ab" * 32, "classes": CLASSES[service],
-        "window_s": 2.0, "stride_s": 1.0, "num_person": 4, "min_frames": 4,
-    }  # fmt: skip
+        "file": f"{service}.onnx",
+        "sha256": "ab" * 32,
+        "classes": CLASSES[service],
+        "window_s": 2.0,
+        "stride_s": 1.0,
+        "num_person": 4,
+        "min_frames": 4,
+    }
     windows = tuple(windows)
     return ServiceResult(facts, rules, windows, merge_to_events(windows, CLASSES[service], rules))
 

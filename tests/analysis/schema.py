@@ -3,8 +3,12 @@
 import re
 
 _KINDS = {
-    "object": dict, "array": list, "string": str, "integer": int, "number": (int, float),
-}  # fmt: skip
+    "object": dict,
+    "array": list,
+    "string": str,
+    "integer": int,
+    "number": (int, float),
+}
 _SAID = {"$schema", "$id", "$defs", "title", "description"}
 
 

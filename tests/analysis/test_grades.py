@@ -92,8 +92,9 @@ def test_who_sleeps_does_not_hide_who_falls_beside_the_bed():
     scene = film({1: Actor(lie, (800, 550)), 2: Actor(fall(1.5), (100, 300))}, HOW)
     events, suppressed = grade_events([falling(people=(1, 2))], scene, (BED,), RULES)
     assert [(e.grade, [p.track_id for p in e.people]) for e in events] == [
-        ("fall", [1, 2]), ("lying", [2]),
-    ]  # fmt: skip
+        ("fall", [1, 2]),
+        ("lying", [2]),
+    ]
     assert [(e.grade, e.zone) for e in suppressed] == [("lying", "bed")]
 
 
@@ -109,8 +110,13 @@ def test_who_is_lost_on_the_way_down_is_an_alarm_and_not_if_found_in_bed():
     lost = film({4: Actor(fall(1.5, lasts_s=2.0), (600, 600), last_s=2.4)}, HOW)
     (event,), suppressed = grade_events([falling()], lost, (BED,), RULES)
     assert (event.grade, suppressed) == ("fall", ())
-    again = film({4: Actor(fall(1.5, lasts_s=2.0), (600, 600), last_s=2.4),
-                  8: Actor(lie, (760, 600), first_s=3.0)}, HOW)  # fmt: skip
+    again = film(
+        {
+            4: Actor(fall(1.5, lasts_s=2.0), (600, 600), last_s=2.4),
+            8: Actor(lie, (760, 600), first_s=3.0),
+        },
+        HOW,
+    )
     events, suppressed = grade_events([falling()], again, (BED,), RULES)
     assert events == ()
     assert [e.grade for e in suppressed] == ["fall", "lying"]
@@ -133,8 +139,9 @@ def test_a_fall_of_nobody_who_is_seen_is_kept(people):
 
 
 def test_parts_of_a_video_give_the_same_as_the_whole(monkeypatch):
-    scene = film({4: Actor(fall(7.5), (600, 600)), 5: Actor(stand, (200, 600))},
-                 replace(HOW, seconds=30.0))  # fmt: skip
+    scene = film(
+        {4: Actor(fall(7.5), (600, 600)), 5: Actor(stand, (200, 600))}, replace(HOW, seconds=30.0)
+    )
     whole = grade_events([falling()], scene, (), RULES)
     monkeypatch.setattr(grades, "_PART_S", 3.0)
     assert grade_events([falling()], scene, (), RULES) == whole

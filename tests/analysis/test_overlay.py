@@ -289,8 +289,12 @@ def test_the_lane_of_lying_says_how_long_by_now():
     events = np.array([[2.0, 9.0], [5.0, 30.0]])
     one = Lane("Lying", LANE_COLORS[1], np.zeros((0, 2)), np.zeros(0), None, events)
     assert [one.value_text(t) for t in (1.9, 2.0, 8.9, 20.0, 30.0)] == [
-        "", "0 s", "7 s", "15 s", "",
-    ]  # fmt: skip
+        "",
+        "0 s",
+        "7 s",
+        "15 s",
+        "",
+    ]
     assert lane([0.25]).value_text(0.5) == "0.25"
 
 

@@ -144,13 +144,18 @@ def test_the_schema_refuses(name):
 @pytest.mark.parametrize(
     "data",
     [
-        b"", b"{", b"[]", b"null", b"3", b"[" * 5000,
+        b"",
+        b"{",
+        b"[]",
+        b"null",
+        b"3",
+        b"[" * 5000,
         b'{"schema": "recognizer.analysis", "schema_version": 1}',
         b'{"schema": "recognizer.analysis", "schema_version": 2}',
         b'{"schema": "other", "schema_version": 1}',
     ],
     ids=lambda data: data[:30].decode(),
-)  # fmt: skip
+)
 def test_what_is_no_record_is_refused(tmp_path, data):
     path = tmp_path / "x.json"
     path.write_bytes(data)
@@ -170,11 +175,14 @@ def test_a_record_of_another_shape_is_refused(tmp_path):
 @pytest.mark.parametrize(
     ("key", "odd"),
     [
-        ("start_s", 99.0), ("start_s", "soon"), ("stop_s", None), ("probabilities", {"Fight": 0.5}),
+        ("start_s", 99.0),
+        ("start_s", "soon"),
+        ("stop_s", None),
+        ("probabilities", {"Fight": 0.5}),
         ("probabilities", {"NonFight": "1", "Fight": "0"}),
         ("probabilities", {"NonFight": -1.0, "Fight": 2.0}),
     ],
-)  # fmt: skip
+)
 def test_a_record_changed_by_hand_is_refused_and_so_made_again(tmp_path, key, odd):
     value = as_read(full_record())
     value["services"]["fight"]["windows"][1][key] = odd

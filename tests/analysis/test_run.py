@@ -44,8 +44,11 @@ def test_windows_tell_where_the_dot_is(analysed):
     assert (record.size_wh, record.frames, record.state) == (clips.SIZE_WH, 50, "done")
     fight = record.services["fight"]
     assert [(w.start_s, w.stop_s) for w in fight.windows] == [
-        (0.0, 1.0), (0.5, 1.5), (1.0, 2.0), (1.5, 2.5),
-    ]  # fmt: skip
+        (0.0, 1.0),
+        (0.5, 1.5),
+        (1.0, 2.0),
+        (1.5, 2.5),
+    ]
     for window in fight.windows[:2]:  # in the others the dot leaves and comes back as another
         frames = range(round(window.start_s * clips.FPS), round(window.stop_s * clips.FPS))
         dot = np.mean([clips.dot_place(t, 0)[0] for t in frames])
@@ -118,8 +121,9 @@ def test_a_refused_video_is_accounted_for_and_forgotten(analysed):
     assert run(analysed) == 3
     assert states(analysed) == {"Fight/f0.mp4": "refused", "NonFight/n0.mp4": "done"}
     assert {p.as_posix() for p in files(out(analysed) / "videos", "*.*")} == {
-        "NonFight/n0.mp4.json", "NonFight/n0.mp4.mp4",
-    }  # fmt: skip
+        "NonFight/n0.mp4.json",
+        "NonFight/n0.mp4.mp4",
+    }
     rows = [row for row in summary(analysed) if row["video"] == "Fight/f0.mp4"]
     assert [row["state"] for row in rows] == ["refused"] * 2
     assert rows[0]["reason"].startswith("stage 1: Fight/f0.mp4: ")
@@ -163,8 +167,11 @@ def test_windows_too_short_to_judge_are_said(place):
 @pytest.mark.parametrize(
     ("overrides", "message"),
     [
-        (["inference.fight.model_path=no.onnx"], r"(?s)no\.onnx.*samples/models.*inference\."
-         r"services wants fight, falldown.*train\.fight.*deploy\.export"),
+        (
+            ["inference.fight.model_path=no.onnx"],
+            r"(?s)no\.onnx.*samples/models.*inference\."
+            r"services wants fight, falldown.*train\.fight.*deploy\.export",
+        ),
         (["inference.fight.model_path=falldown.onnx"], "one for falldown"),
         (["inference.services=[]"], "expected fight, falldown or both"),
         (["inference.services=[fight, fight]"], "each once"),
@@ -173,7 +180,7 @@ def test_windows_too_short_to_judge_are_said(place):
         (["inference.output_dir={here}"], "does not hold inference.input"),
         (["inference.labels={here}/config.yaml"], "expected the columns"),
     ],
-)  # fmt: skip
+)
 def test_bad_settings_stop_before_any_work(place, overrides, message):
     here = str(place.parent)
     with pytest.raises(ConfigError, match=message):
@@ -305,9 +312,10 @@ def test_killed_at_any_moment_the_end_is_the_same(tmp_path, kills):
     rng = random.Random(kills)
     for _ in range(kills):
         process = subprocess.Popen(
-            [*MAIN, "--config", str(disturbed)], stdout=subprocess.DEVNULL,
+            [*MAIN, "--config", str(disturbed)],
+            stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
-        )  # fmt: skip
+        )
         time.sleep(rng.uniform(0.5, 6.0))
         process.send_signal(signal.SIGKILL)
         process.wait()

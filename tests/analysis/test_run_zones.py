@@ -39,8 +39,11 @@ def test_a_rest_zone_asks_no_network_and_suppresses_falls(analysed):
     assert before.lying == {"long_lie_s": 0.5, "gap_s": 5.0}
     assert before.events
     assert before.suppressed == ()
-    resting = ["inference.falldown.threshold=0.2", "inference.falldown.long_lie_s=0.5",
-               zone("rest")]  # fmt: skip
+    resting = [
+        "inference.falldown.threshold=0.2",
+        "inference.falldown.long_lie_s=0.5",
+        zone("rest"),
+    ]
     run(analysed, *resting)
     after = record_of(analysed, "Fight/f0.mp4")
     falls = after.services["falldown"]

@@ -103,8 +103,9 @@ def test_nobody_and_too_few_frames_have_no_streams(classifier):
     nobody = judged(moving(sequence(2.0, 20.0, people=0)), classifier)
     few = judged(moving(sequence(2.0, 3.0)), classifier)
     assert {(w.state, len(w.streams)) for w in (*nobody, *few)} == {
-        ("nobody", 0), ("too_few_frames", 0),
-    }  # fmt: skip
+        ("nobody", 0),
+        ("too_few_frames", 0),
+    }
 
 
 # --- records and events, made by hand ----------------------------------------------

@@ -33,8 +33,10 @@ def test_events_are_named():
 
 
 def test_of_many_events_the_first_are_named_and_the_table_has_the_rest():
-    many = [with_events("a.mp4", [event(float(i)) for i in range(SHOWN)]),
-            with_events("b.mp4", [event(0.0), event(9.0)])]  # fmt: skip
+    many = [
+        with_events("a.mp4", [event(float(i)) for i in range(SHOWN)]),
+        with_events("b.mp4", [event(0.0), event(9.0)]),
+    ]
     lines = event_lines(many, RULES)
     assert lines[0] == f"{SHOWN + 2} events in 2 of 2 videos, 0.0056 h (20 s):"
     assert len(lines) == SHOWN + 2
@@ -65,21 +67,38 @@ NOBODY = Found("n.mp4", {"fight": (), "falldown": ()}, {}, None)
 @pytest.mark.parametrize(
     ("found", "text", "changes"),
     [
-        ([judged(fight=0.3, falldown=0.9)], "more events of falldown (threshold 0.625)",
-         {"inference.falldown.threshold": 0.31}),
-        ([judged(fight=0.3, falldown=0.9)] * 2, "fewer events of falldown (threshold 0.625)",
-         {"inference.falldown.threshold": 0.76}),
-        ([judged(fight=0.504, falldown=0.1)] * 2, "fewer events of fight (threshold 0.5)",
-         {"inference.fight.threshold": 0.502}),
-        ([judged(fight=0.1, falldown=0.1), judged("b.mp4", fight=0.2, falldown=0.555)],
-         "falldown is most probable in b.mp4, 0.555", {"inference.falldown.threshold": 0.55}),
-        ([judged(fight=0.00345, falldown=0.0), NOBODY],
-         "fight is most probable in a.mp4, 0.00345", {"inference.fight.threshold": 0.003}),
-        ([Found("a.mp4", {"fight": (), "falldown": ()}, {"fight": 0.8}, None)],
-         "fight is most probable in a.mp4, 0.8, but shorter than inference.min_event_s",
-         {"inference.min_event_s": 0}),
+        (
+            [judged(fight=0.3, falldown=0.9)],
+            "more events of falldown (threshold 0.625)",
+            {"inference.falldown.threshold": 0.31},
+        ),
+        (
+            [judged(fight=0.3, falldown=0.9)] * 2,
+            "fewer events of falldown (threshold 0.625)",
+            {"inference.falldown.threshold": 0.76},
+        ),
+        (
+            [judged(fight=0.504, falldown=0.1)] * 2,
+            "fewer events of fight (threshold 0.5)",
+            {"inference.fight.threshold": 0.502},
+        ),
+        (
+            [judged(fight=0.1, falldown=0.1), judged("b.mp4", fight=0.2, falldown=0.555)],
+            "falldown is most probable in b.mp4, 0.555",
+            {"inference.falldown.threshold": 0.55},
+        ),
+        (
+            [judged(fight=0.00345, falldown=0.0), NOBODY],
+            "fight is most probable in a.mp4, 0.00345",
+            {"inference.fight.threshold": 0.003},
+        ),
+        (
+            [Found("a.mp4", {"fight": (), "falldown": ()}, {"fight": 0.8}, None)],
+            "fight is most probable in a.mp4, 0.8, but shorter than inference.min_event_s",
+            {"inference.min_event_s": 0},
+        ),
     ],
-)  # fmt: skip
+)
 def test_the_next_run_shows_other_events(found, text, changes):
     assert other_rule(found, RULES) == (text, changes)
 
@@ -87,12 +106,17 @@ def test_the_next_run_shows_other_events(found, text, changes):
 @pytest.mark.parametrize(
     ("value", "threshold", "form", "text"),
     [
-        (0.499, 0.5, ".2f", "0.499"), (0.499999, 0.5, ".2f", "0.499999"), (0.5, 0.5, ".2f", "0.50"),
-        (0.625, 0.625, ".2f", "0.625"), (0.494, 0.5, ".2f", "0.49"), (0.9999, 1.0, ".2f", "0.9999"),
-        (0.49999, 0.5, ".3g", "0.49999"), (0.00345, 0.5, ".3g", "0.00345"),
+        (0.499, 0.5, ".2f", "0.499"),
+        (0.499999, 0.5, ".2f", "0.499999"),
+        (0.5, 0.5, ".2f", "0.50"),
+        (0.625, 0.625, ".2f", "0.625"),
+        (0.494, 0.5, ".2f", "0.49"),
+        (0.9999, 1.0, ".2f", "0.9999"),
+        (0.49999, 0.5, ".3g", "0.49999"),
+        (0.00345, 0.5, ".3g", "0.00345"),
         (0.49996, 0.5, ".4f", "0.49996"),
     ],
-)  # fmt: skip
+)
 def test_a_rounded_probability_stays_on_its_side_of_the_threshold(value, threshold, form, text):
     assert probability_text(value, threshold, form) == text
 
@@ -122,9 +146,13 @@ def test_windows_are_not_kept_until_the_end():
 
 def lying(start_s, follows_fall_s=None, zone=None):
     return replace(
-        event(start_s, (3,)), class_name="Lying", windows=0, grade="lying",
-        follows_fall_s=follows_fall_s, zone=zone,
-    )  # fmt: skip
+        event(start_s, (3,)),
+        class_name="Lying",
+        windows=0,
+        grade="lying",
+        follows_fall_s=follows_fall_s,
+        zone=zone,
+    )
 
 
 def test_lying_is_named_with_its_length_and_the_fall_before_it():

@@ -27,8 +27,9 @@ def test_zones_belong_to_the_videos_of_their_camera():
     zones = section(rest=[("bed", "room_1/*"), ("sofa", "*")], ignore=[("window", "room_2/*")])
     assert [z.name for z in zones_of(zones, "room_1/night/a.mp4")] == ["bed", "sofa"]
     assert [(z.kind, z.name) for z in zones_of(zones, "room_2/a.mp4")] == [
-        ("rest", "sofa"), ("ignore", "window"),
-    ]  # fmt: skip
+        ("rest", "sofa"),
+        ("ignore", "window"),
+    ]
     assert unseen_zones(zones, ["room_1/a.mp4"]) == [
         "inference.zones.ignore: 'window': no video fits 'room_2/*', such as room_1/a.mp4"
     ]
@@ -57,8 +58,9 @@ def test_the_first_of_two_zones_counts():
 
 def test_who_is_on_a_screen_is_not_looked_at_and_who_walks_past_is():
     """Both have the middle of their box on the screen; only one has the feet there."""
-    scene = film({1: Actor(stand, (640, 380), 150), 2: Actor(walk, (640, 470), 350)},
-                 Shooting(seconds=1.0))  # fmt: skip
+    scene = film(
+        {1: Actor(stand, (640, 380), 150), 2: Actor(walk, (640, 470), 350)}, Shooting(seconds=1.0)
+    )
     looked = without_ignored(scene, [SCREEN])
     ids = looked.poses.track_ids.reshape(-1, 2)
     assert (ids[:, 0] == UNTRACKED).all()

@@ -28,7 +28,9 @@ def stage2(folder, videos, contents=(), hashes=(), settings=SETTINGS):
 
 def config(tmp_path, negatives, clips=None, split=None, **dataset):
     clips = clips or stage2(tmp_path / "clips", CLIPS)
-    return Config.model_validate({
-        "annotation": {"output_dir": str(tmp_path / "output"), "stage2_dir": str(clips)},
-        "dataset": {"negatives": [str(n) for n in negatives], "split": split or {}, **dataset},
-    })  # fmt: skip
+    return Config.model_validate(
+        {
+            "annotation": {"output_dir": str(tmp_path / "output"), "stage2_dir": str(clips)},
+            "dataset": {"negatives": [str(n) for n in negatives], "split": split or {}, **dataset},
+        }
+    )

@@ -21,9 +21,12 @@ FALLS = ["Subject_1/Fall/13.mp4", "Subject_2/Fall/13.mp4", "Subject_3/ADL/19.mp4
 def tracks(folder, stage1, videos):
     """Track some videos of samples/<stage1> and return stage 2's folder."""
     section = {
-        "stage1_dir": SAMPLES / stage1, "output_dir": folder, "dataset": stage1,
-        "include": list(videos), "workers": 1,
-    }  # fmt: skip
+        "stage1_dir": SAMPLES / stage1,
+        "output_dir": folder,
+        "dataset": stage1,
+        "include": list(videos),
+        "workers": 1,
+    }
     return run_stage2(Config.model_validate({"annotation": section}))
 
 
@@ -34,10 +37,12 @@ def of_fights(output, clips, negatives=(), **dataset):
         {
             "annotation": {"output_dir": str(output), "stage2_dir": str(clips)},
             "dataset": {
-                "negatives": [str(folder) for folder in negatives], "split": split, **dataset,
+                "negatives": [str(folder) for folder in negatives],
+                "split": split,
+                **dataset,
             },
         }
-    )  # fmt: skip
+    )
 
 
 def without_pictures(config):

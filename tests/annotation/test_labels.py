@@ -155,17 +155,19 @@ BAD = {
     "open quote": (HEADER + 'a.mp4,0,1,"Normal\n', "segments.csv:", "not a CSV table"),
     "overlap": (
         HEADER + "a.mp4,0,2,Normal\n\na.mp4,1.9,3,Falldown",
-        ":4: a.mp4: Falldown 1.9-3 overlaps Normal 0-2 of line 2", "",
+        ":4: a.mp4: Falldown 1.9-3 overlaps Normal 0-2 of line 2",
+        "",
     ),
     "overlap hidden behind a short one": (
         HEADER + "a.mp4,0,9,Normal\na.mp4,1,2,Normal\na.mp4,3,4,Falldown",
-        ":4:", "overlaps Normal 0-9 of line 2",
+        ":4:",
+        "overlaps Normal 0-9 of line 2",
     ),
     "row twice": (HEADER + "a.mp4,0,1,Normal\na.mp4,0,1.0,Normal", ":3:", "row as on line 2"),
     "Latin-1": ((HEADER + "a.mp4,0,1,Fälldown").encode("latin-1"), ":2:", "expected UTF-8"),
     "UTF-16": ((HEADER + GOOD).encode("utf-16"), ":1:", "expected UTF-8"),
     "NUL": (HEADER + "a.mp4\0,0,1,Normal", "segments.csv:2", ""),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("name", BAD)
@@ -278,12 +280,20 @@ def test_activities(text):
 @pytest.mark.parametrize(
     "text",
     [
-        "", "Sitting", "Sitting[]", "Eating[0.9 4.6]", "Sitting[9.7 to 3]",
-        "Standing[2.4 to 3.6; 6.6 to 7.9; Walking[3.6 to 5.2]", "Reading; Sitting[0.8 to 8.1]",
-        "Sitting[0 to 1", "Sitting 0 to 1]", "Sitting[0 to 1]]", "Sitting[-1 to 1]",
+        "",
+        "Sitting",
+        "Sitting[]",
+        "Eating[0.9 4.6]",
+        "Sitting[9.7 to 3]",
+        "Standing[2.4 to 3.6; 6.6 to 7.9; Walking[3.6 to 5.2]",
+        "Reading; Sitting[0.8 to 8.1]",
+        "Sitting[0 to 1",
+        "Sitting 0 to 1]",
+        "Sitting[0 to 1]]",
+        "Sitting[-1 to 1]",
         "Sitting[0 to 1] Walking[1 to 2]",
     ],
-)  # fmt: skip
+)
 def test_doubtful_activities_are_refused(text):
     with pytest.raises(ValueError, match="expected"):
         parse_activities(text)

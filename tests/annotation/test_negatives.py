@@ -235,8 +235,9 @@ def test_what_the_data_set_holds_is_refused(tmp_path, clips, falls):
     text = refused(of_fights(tmp_path / "b", clips, [copy]), "expected footage that the data set")
     assert f"Other/x.mp4 is a copy of {CLIPS[0]}" in text
     # nofi150 is of the recording of fi005, as the table of sources says; its pictures differ.
-    kin = with_video(falls, tmp_path / "kin", clips, "NonFight/nofi150.mp4", source="ab",
-                     flip=0xFFFFFFFF)  # fmt: skip
+    kin = with_video(
+        falls, tmp_path / "kin", clips, "NonFight/nofi150.mp4", source="ab", flip=0xFFFFFFFF
+    )
     text = refused(of_fights(tmp_path / "c", clips, [kin]), "expected footage that the data set")
     assert "NonFight/nofi150.mp4 is of the source fbbbcc4e" in text
 
@@ -254,8 +255,9 @@ def test_near_duplicates_of_the_data_set_are_left_out_unless_nothing_is_compared
         without_pictures(of_fights(tmp_path / "b", clips, [alike], duplicate_distance=None))
     )["negatives"]
     assert {s["video"] for s in told["samples"].values()} == {*FALLS, "Other/x.mp4"}
-    other = with_video(falls, tmp_path / "other", clips, "Other/x.mp4", source="ab",
-                       flip=0xFFFFFFFF)  # fmt: skip
+    other = with_video(
+        falls, tmp_path / "other", clips, "Other/x.mp4", source="ab", flip=0xFFFFFFFF
+    )
     told = facts(without_pictures(of_fights(tmp_path / "c", clips, [other])))["negatives"]
     assert "Other/x.mp4" in {s["video"] for s in told["samples"].values()}
 
@@ -264,9 +266,11 @@ def test_a_missing_folder_is_said_before_stage_1(tmp_path):
     for name in ("Fight", "NonFight"):
         (tmp_path / "data" / name).mkdir(parents=True)
         (tmp_path / "data" / name / f"{name}.mp4").write_bytes(b"")
-    config = Config.model_validate({
-        "annotation": {"input": str(tmp_path / "data")},
-        "dataset": {"negatives": [str(tmp_path / "gone")]},
-    })  # fmt: skip
+    config = Config.model_validate(
+        {
+            "annotation": {"input": str(tmp_path / "data")},
+            "dataset": {"negatives": [str(tmp_path / "gone")]},
+        }
+    )
     with pytest.raises(ConfigError, match=r"dataset\.negatives: expected the folder of a"):
         check_labels(config)

@@ -22,9 +22,10 @@ def test_a_source_that_copies_hide_behind_another_name_is_known(tmp_path):
     falls = stage2(tmp_path / "falls", FALLS)
     sources = {"Fight/0.mp4": "camA", "Fight/1.mp4": "camB", "a/0.mp4": "camB"}
     table = tmp_path / "sources.csv"
-    table.write_text("video,source\n" + "".join(
-        f"{video},{sources.get(video, video)}\n" for video in (*CLIPS, *FALLS)
-    ))  # fmt: skip
+    table.write_text(
+        "video,source\n"
+        + "".join(f"{video},{sources.get(video, video)}\n" for video in (*CLIPS, *FALLS))
+    )
     own = config(tmp_path, [falls], clips, {"sources": str(table)})
     with pytest.raises(ConfigError, match=r"a/0\.mp4 is of the source camB, which the data set"):
         without_pictures(own)

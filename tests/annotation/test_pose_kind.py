@@ -61,8 +61,9 @@ def test_the_results_of_both_kinds_hold_the_numbers_that_were_used(tmp_path):
     networks.constant_yolox(tmp_path / "yolox_nano.onnx", {})
     key = "models.pose_estimation.onnx.model_path"
     for kind, sets, expected in (
-        ("rtmo", [], RTMO), ("topdown", [f"{key}={tmp_path / 'heat.onnx'}"], TOPDOWN),
-    ):  # fmt: skip
+        ("rtmo", [], RTMO),
+        ("topdown", [f"{key}={tmp_path / 'heat.onnx'}"], TOPDOWN),
+    ):
         auto = load_config(config, sets)
         poses = run_stage1(auto)
         pose = read_manifest(poses).settings["pose"]

@@ -37,9 +37,13 @@ def test_every_picture_is_there_and_shows_something(tmp_path):
     folder = run_stage3(config(tmp_path, clips(4)))
     pictures = {p.name: p for p in (folder / "report").glob("*.png")}
     assert sorted(pictures) == [
-        "class_balance.png", "clip_lengths.png", "keypoint_confidence.png",
-        "people_per_frame.png", "skeletons_Fight.png", "skeletons_NonFight.png",
-    ]  # fmt: skip
+        "class_balance.png",
+        "clip_lengths.png",
+        "keypoint_confidence.png",
+        "people_per_frame.png",
+        "skeletons_Fight.png",
+        "skeletons_NonFight.png",
+    ]
     for name, path in pictures.items():
         width, height = png_size(path)
         assert width >= 800, name

@@ -37,8 +37,9 @@ def states(folder):
 def test_the_dot_is_found_in_every_frame_at_its_time(dataset):
     config = load_config(dataset)
     folder = run_stage1(config)
-    assert states(folder) == {f"{c}/{c[0].lower()}{i}.mp4": "done"
-                              for c in ("Fight", "NonFight") for i in range(3)}  # fmt: skip
+    assert states(folder) == {
+        f"{c}/{c[0].lower()}{i}.mp4": "done" for c in ("Fight", "NonFight") for i in range(3)
+    }
     sequence, _, meta = read_poses(result_path(folder, "Fight/f1.mp4", ".npz"))
     assert len(sequence) == 24
     assert sequence.size_wh == clips.SIZE_WH

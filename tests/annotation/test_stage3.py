@@ -35,9 +35,15 @@ def test_clips_become_three_pickles_that_mmaction_reads(tmp_path):
     folder = run_stage3(config(tmp_path, videos))
     metadata = facts(folder)
     assert metadata["totals"] == {
-        "inputs": 22, "done": 21, "damaged": 0, "refused": 1, "samples": 21,
-        "parts_left_out": 0, "windows_without_class": 0, "windows_without_people": 0,
-    }  # fmt: skip
+        "inputs": 22,
+        "done": 21,
+        "damaged": 0,
+        "refused": 1,
+        "samples": 21,
+        "parts_left_out": 0,
+        "windows_without_class": 0,
+        "windows_without_people": 0,
+    }
     assert metadata["failures"] == {"Fight/gone.mp4": "stage 1: no video stream"}
     assert {n: s.label for n, s in all_samples(folder).items()} == {
         name: int(name.startswith("Fight")) for name in videos if name != "Fight/gone.mp4"
@@ -66,10 +72,19 @@ def test_metadata_tells_where_everything_came_from(tmp_path):
     assert [line.split()[-3:] for line in metadata["no_leak"][1:4]] == [["0", "0", "0"]] * 3
     told = metadata["samples"]["Fight/02.mp4"]
     assert told == {
-        "video": "Fight/02.mp4", "source": "Fight/02.mp4", "class": "Fight", "label": 1,
-        "split": told["split"], "start_s": 0.0, "stop_s": 1.4, "frames": 14, "people": 2,
-        "track_ids": told["track_ids"], "size_wh": [320, 240], "fps": 10.0,
-    }  # fmt: skip
+        "video": "Fight/02.mp4",
+        "source": "Fight/02.mp4",
+        "class": "Fight",
+        "label": 1,
+        "split": told["split"],
+        "start_s": 0.0,
+        "stop_s": 1.4,
+        "frames": 14,
+        "people": 2,
+        "track_ids": told["track_ids"],
+        "size_wh": [320, 240],
+        "fps": 10.0,
+    }
     assert str(tmp_path) not in (folder / "metadata.json").read_text()
     assert [o.state for o in read_manifest(folder).outcomes] == ["done"] * 20
 
@@ -92,8 +107,10 @@ def test_window_of_a_video(tmp_path):
     samples = all_samples(folder)
     names = sorted(n for n in samples if n.startswith("Fight/0"))
     assert names == [
-        "Fight/0.mp4@0.000-2.000", "Fight/0.mp4@1.000-3.000", "Fight/0.mp4@1.500-3.500",
-    ]  # fmt: skip
+        "Fight/0.mp4@0.000-2.000",
+        "Fight/0.mp4@1.000-3.000",
+        "Fight/0.mp4@1.500-3.500",
+    ]
     assert all(s.keypoints.shape[1] == 20 for s in samples.values())
     by_video = {}
     for sample in facts(folder)["samples"].values():
@@ -122,23 +139,35 @@ def with_segments(tmp_path, rows, seconds=4.0, **more):
     table = tmp_path / "segments.csv"
     table.write_text("video,start_s,stop_s,class\n" + "\n".join(rows))
     return config(
-        tmp_path, videos, segments=str(table), classes={"Normal": 0, "Falldown": 1},
-        service="falldown", **more,
-    )  # fmt: skip
+        tmp_path,
+        videos,
+        segments=str(table),
+        classes={"Normal": 0, "Falldown": 1},
+        service="falldown",
+        **more,
+    )
 
 
-ROWS = [row for i in range(3) for row in (
-    f"cam{i}/x.mp4,0,2,Normal", f"cam{i}/x.mp4,2,4.3,Falldown",
-)]  # fmt: skip
+ROWS = [
+    row
+    for i in range(3)
+    for row in (
+        f"cam{i}/x.mp4,0,2,Normal",
+        f"cam{i}/x.mp4,2,4.3,Falldown",
+    )
+]
 
 
 def test_one_sample_per_segment(tmp_path):
     metadata = facts(run_stage3(with_segments(tmp_path, ROWS)))
     assert sorted(metadata["samples"]) == sorted(
-        name for i in range(3) for name in (
-            f"cam{i}/x.mp4@0.000-2.000", f"cam{i}/x.mp4@2.000-4.000",
+        name
+        for i in range(3)
+        for name in (
+            f"cam{i}/x.mp4@0.000-2.000",
+            f"cam{i}/x.mp4@2.000-4.000",
         )
-    )  # fmt: skip
+    )
     assert metadata["failures"] == {
         "cam3/x.mp4": "label: no row in the table of dataset.segments names it"
     }
@@ -162,9 +191,13 @@ def test_windows_over_segments_take_the_class_that_covers_half(tmp_path):
         s["start_s"]: s["class"] for n, s in metadata["samples"].items() if n.startswith("cam0")
     }
     assert of_first == {
-        0.0: "Normal", 0.5: "Normal", 1.5: "Falldown", 2.0: "Falldown", 2.5: "Falldown",
+        0.0: "Normal",
+        0.5: "Normal",
+        1.5: "Falldown",
+        2.0: "Falldown",
+        2.5: "Falldown",
         3.0: "Falldown",
-    }  # fmt: skip
+    }
     assert metadata["totals"]["windows_without_class"] == 3
 
 
@@ -296,8 +329,9 @@ def test_bad_inputs_are_recorded_and_cost_nobody_else(tmp_path):
     (tmp_path / "stage2" / "Fight" / "missing.mp4.npz").unlink()
     np.savez(
         tmp_path / "stage2" / "Fight" / "objects.mp4.npz",
-        keypoints=np.array([{}], object), allow_pickle=True,
-    )  # fmt: skip
+        keypoints=np.array([{}], object),
+        allow_pickle=True,
+    )
     metadata = facts(run_stage3(config(tmp_path)))
     assert metadata["totals"]["samples"] == 8
     reasons = metadata["failures"]

@@ -29,20 +29,79 @@ from tests import networks
 ROOT = Path(__file__).resolve().parents[2]
 
 REFUSED_NAMES = [
-    "", ".", "..", "/", "../x.mp4", "../../x.mp4", "a/../x.mp4", "a/../../x.mp4", "/etc/x.mp4",
-    "//x.mp4", "a//x.mp4", "a/", "./x.mp4", "a/./x.mp4", "a/b/../../../x.mp4", "x\0.mp4",
-    "a\0/x.mp4", "..//x.mp4", "a/..", "/",
-]  # fmt: skip
+    "",
+    ".",
+    "..",
+    "/",
+    "../x.mp4",
+    "../../x.mp4",
+    "a/../x.mp4",
+    "a/../../x.mp4",
+    "/etc/x.mp4",
+    "//x.mp4",
+    "a//x.mp4",
+    "a/",
+    "./x.mp4",
+    "a/./x.mp4",
+    "a/b/../../../x.mp4",
+    "x\0.mp4",
+    "a\0/x.mp4",
+    "..//x.mp4",
+    "a/..",
+    "/",
+]
 ODD_NAMES = [
-    "a b.mp4", "-rf.mp4", "--help.mp4", ".hidden.mp4", "..mp4", "...mp4", "x..mp4", "x.mp4.mp4",
-    "x.npz.mp4", "manifest.json.mp4", ".lock.mp4", "한글 영상.mp4", "日本.mp4", "émile.mp4",
-    unicodedata.normalize("NFD", "émile.mp4"), "🥊.mp4", "a'b.mp4", 'a"b.mp4', "a;rm -rf.mp4",
-    "$(touch x).mp4", "`id`.mp4", "a|b.mp4", "a>b.mp4", "a&b.mp4", "a*b.mp4", "a?b.mp4", "[a].mp4",
-    "{a}.mp4", "a\nb.mp4", "a\tb.mp4", "a\\b.mp4", "..\\x.mp4", "C:\\x.mp4", "con.mp4", "nul.mp4",
-    "%2e%2e%2fx.mp4", "~.mp4", "~root.mp4", "#.mp4", "X.MP4", "x.mp4", "x.avi", "x.MP4",
-    "a" * 251 + ".mp4", "a" * 250 + "b.mp4", "한" * 83 + ".mp4", "a/x.mp4", "b/x.mp4",
-    "a.mp4/x.mp4", os.fsdecode(b"\xff\xfe.mp4"),
-]  # fmt: skip
+    "a b.mp4",
+    "-rf.mp4",
+    "--help.mp4",
+    ".hidden.mp4",
+    "..mp4",
+    "...mp4",
+    "x..mp4",
+    "x.mp4.mp4",
+    "x.npz.mp4",
+    "manifest.json.mp4",
+    ".lock.mp4",
+    "한글 영상.mp4",
+    "日本.mp4",
+    "émile.mp4",
+    unicodedata.normalize("NFD", "émile.mp4"),
+    "🥊.mp4",
+    "a'b.mp4",
+    'a"b.mp4',
+    "a;rm -rf.mp4",
+    "$(touch x).mp4",
+    "`id`.mp4",
+    "a|b.mp4",
+    "a>b.mp4",
+    "a&b.mp4",
+    "a*b.mp4",
+    "a?b.mp4",
+    "[a].mp4",
+    "{a}.mp4",
+    "a\nb.mp4",
+    "a\tb.mp4",
+    "a\\b.mp4",
+    "..\\x.mp4",
+    "C:\\x.mp4",
+    "con.mp4",
+    "nul.mp4",
+    "%2e%2e%2fx.mp4",
+    "~.mp4",
+    "~root.mp4",
+    "#.mp4",
+    "X.MP4",
+    "x.mp4",
+    "x.avi",
+    "x.MP4",
+    "a" * 251 + ".mp4",
+    "a" * 250 + "b.mp4",
+    "한" * 83 + ".mp4",
+    "a/x.mp4",
+    "b/x.mp4",
+    "a.mp4/x.mp4",
+    os.fsdecode(b"\xff\xfe.mp4"),
+]
 
 
 def test_there_are_sixty_names():
@@ -257,8 +316,10 @@ def test_the_digest_follows_the_revision_of_the_turned_search(digest, monkeypatc
     networks.heatmap(tmp_path / "a.onnx")
     detector = networks.constant_yolox(tmp_path / "detector.onnx", {})
     topdown = [f"models.pose_estimation.topdown.detector.model_path={detector}"]
-    kinds = {name: [*topdown, f"models.pose_estimation.topdown.turned={name}"]
-             for name in ("true", "false")}  # fmt: skip
+    kinds = {
+        name: [*topdown, f"models.pose_estimation.topdown.turned={name}"]
+        for name in ("true", "false")
+    }
     before = {name: digest(*kinds[name]) for name in kinds}
     monkeypatch.setattr("annotation.workspace.TURNED_REVISION", 3)
     assert digest(*kinds["true"]) != before["true"]

@@ -54,9 +54,10 @@ def inside(bomb, *, legacy=False):
     """Return a checkpoint that holds an object among its weights."""
     buffer = io.BytesIO()
     torch.save(
-        {"state_dict": {**WEIGHTS, "x": bomb}, "meta": {}}, buffer,
+        {"state_dict": {**WEIGHTS, "x": bomb}, "meta": {}},
+        buffer,
         _use_new_zipfile_serialization=not legacy,
-    )  # fmt: skip
+    )
     return buffer.getvalue()
 
 

@@ -120,9 +120,11 @@ def test_a_graph_runs_what_was_recorded_and_nothing_before(host):
     stream.wait()
     graph = stream.capture(lambda: host.put(lambda: add_one(host, address, 3)))
     assert host.calls[-4:] == [
-        "cudaStreamBeginCapture", "cudaStreamEndCapture", "cudaGraphInstantiate",
+        "cudaStreamBeginCapture",
+        "cudaStreamEndCapture",
+        "cudaGraphInstantiate",
         "cudaGraphDestroy",
-    ]  # fmt: skip
+    ]
     for expected in (1, 2):
         stream.launch(graph)
         came = stream.download("x", address, (3,), np.dtype(np.float32))

@@ -56,9 +56,10 @@ def test_every_setting_of_the_build_changes_the_key(onnx_file, changes):
 
 
 @pytest.mark.parametrize(
-    "change", [{"tensorrt": "11.3.0.99"}, {"gpu": "NVIDIA L4"}, {"compute_capability": "8.9"}],
+    "change",
+    [{"tensorrt": "11.3.0.99"}, {"gpu": "NVIDIA L4"}, {"compute_capability": "8.9"}],
     ids=lambda change: next(iter(change)),
-)  # fmt: skip
+)
 def test_every_fact_of_the_machine_changes_the_key(onnx_file, change):
     plain = engine_cache.engine_key(onnx_file, section(), HERE)
     other = engine_cache.engine_key(onnx_file, section(), dataclasses.replace(HERE, **change))
@@ -83,10 +84,16 @@ def test_precision_changes_the_key_even_of_equal_bytes(tmp_path, onnx_file):
 
 @pytest.mark.parametrize(
     "changes",
-    [{"score_threshold": 0.1}, {"nms_threshold": 0.5}, {"keypoint_threshold": 0.1},
-     {"max_detections": 5}, {"device": "cuda:1"}, {"trust_model_path": True}],
+    [
+        {"score_threshold": 0.1},
+        {"nms_threshold": 0.5},
+        {"keypoint_threshold": 0.1},
+        {"max_detections": 5},
+        {"device": "cuda:1"},
+        {"trust_model_path": True},
+    ],
     ids=lambda change: next(iter(change)),
-)  # fmt: skip
+)
 def test_what_is_not_in_the_engine_does_not_change_the_key(onnx_file, changes):
     keys = [engine_cache.engine_key(onnx_file, section(**c), HERE) for c in ({}, changes)]
     assert keys[0].digest() == keys[1].digest()

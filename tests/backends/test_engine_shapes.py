@@ -45,8 +45,10 @@ def test_free_sides_get_their_range_width_first_in_the_config():
     )
     (span,) = profile([image(None, 3, None, None)], wanted)
     assert (span.smallest, span.tuned, span.largest) == (
-        (1, 3, 192, 320), (8, 3, 384, 640), (8, 3, 640, 960),
-    )  # fmt: skip
+        (1, 3, 192, 320),
+        (8, 3, 384, 640),
+        (8, 3, 640, 960),
+    )
     (span,) = profile([image(None, None, None, 3)], wanted)  # uint8 pixels, colours last
     assert span.largest == (8, 640, 960, 3)
 
@@ -70,7 +72,8 @@ def test_what_is_no_image_has_a_batch_only():
         (image(None, 3, 416, 416), {}, r"height .*\(640\), got a file with the fixed height 416"),
         (image(None, 3, 640, 416), {}, r"width .*\(640\), got a file with the fixed width 416"),
         (
-            image(None, 3, 640, 640), {"max_input_size": [960, 640]},
+            image(None, 3, 640, 640),
+            {"max_input_size": [960, 640]},
             r"width .*\(640..960\), got a file with the fixed width 640",
         ),
         (image(None, None, 640, 640), {}, r"on axes \[1\]"),
@@ -78,7 +81,7 @@ def test_what_is_no_image_has_a_batch_only():
         (image(None, 3, None), {}, r"on axes \[2\]"),
         (image(), {}, "with a batch axis, got a single number"),
     ],
-)  # fmt: skip
+)
 def test_shapes_that_do_not_fit_are_refused(spec, wanted, said):
     with pytest.raises(ModelError, match=said):
         profile([spec], section(**wanted))

@@ -40,11 +40,12 @@ def theirs(model, pixels, rule):
         sample = PoseDataSample(gt_instances=InstanceData())
         sample.set_metainfo(
             {
-                "input_size": (width, height), "img_shape": (height, width),
+                "input_size": (width, height),
+                "img_shape": (height, width),
                 "input_center": np.array([width / 2, height / 2]),
                 "input_scale": np.array([width, height], float),
             }
-        )  # fmt: skip
+        )
         samples.append(sample)
     wanted = {"score_thr": rule.score_threshold, "nms_thr": rule.nms_threshold}
     with torch.inference_mode():
@@ -137,9 +138,7 @@ def test_8_bit_pictures_say_the_same(rtmo, sdpose):
     rule = Suppression(0.5, 0.45, 100)
     assert_same(run(RtmoGraph(rtmo, rule, uint8=True), bytes_), run(RtmoGraph(rtmo, rule), pixels))
     bytes_, _ = stack(2, (192, 256))
-    own = sdpose.data_preprocessor(
-        {"inputs": list(bytes_.permute(0, 3, 1, 2)), "data_samples": []}
-    )  # fmt: skip
+    own = sdpose.data_preprocessor({"inputs": list(bytes_.permute(0, 3, 1, 2)), "data_samples": []})
     with torch.inference_mode():
         reference = sdpose(own["inputs"], None, mode="tensor")
         inside = HeatmapGraph(sdpose, uint8=True)(bytes_)

@@ -59,19 +59,25 @@ def test_every_option_of_the_guide_reaches_the_cuda_provider(tmp_path, recorded,
     both = ["CUDAExecutionProvider", "CPUExecutionProvider"]
     monkeypatch.setattr(ort, "get_available_providers", lambda: both)
     options = OnnxPoseConfig(
-        device="cuda:1", gpu_mem_limit_gb=8, tunable_op_enable=True, tunable_op_tuning_enable=True,
+        device="cuda:1",
+        gpu_mem_limit_gb=8,
+        tunable_op_enable=True,
+        tunable_op_tuning_enable=True,
         cudnn_conv_algo_search="HEURISTIC",
-    )  # fmt: skip
+    )
     # The session of this machine is a CPU one: exactly the silent fallback that must not pass.
     with pytest.raises(ModelError, match=_NO_CUDA):
         OnnxNetwork(networks.rtmo(tmp_path / "m.onnx"), options)
     name, provider = recorded["providers"][0]
     assert name == "CUDAExecutionProvider"
     assert provider == {
-        "device_id": 1, "gpu_mem_limit": 8 * 2**30, "arena_extend_strategy": "kNextPowerOfTwo",
-        "cudnn_conv_algo_search": "HEURISTIC", "tunable_op_enable": True,
+        "device_id": 1,
+        "gpu_mem_limit": 8 * 2**30,
+        "arena_extend_strategy": "kNextPowerOfTwo",
+        "cudnn_conv_algo_search": "HEURISTIC",
+        "tunable_op_enable": True,
         "tunable_op_tuning_enable": True,
-    }  # fmt: skip
+    }
 
 
 @pytest.mark.skipif("CUDAExecutionProvider" in ort.get_available_providers(), reason="has CUDA")
@@ -90,9 +96,13 @@ def test_a_file_that_is_no_network_is_refused_by_name(tmp_path, content):
 
 def test_what_the_session_says_of_itself_is_what_was_asked(tmp_path):
     options = OnnxRuntimeOptions(
-        execution_mode="ORT_PARALLEL", graph_optimization_level="ORT_DISABLE_ALL",
-        enable_mem_pattern=False, enable_cpu_mem_arena=False, threads=2, allow_spinning=True,
-    )  # fmt: skip
+        execution_mode="ORT_PARALLEL",
+        graph_optimization_level="ORT_DISABLE_ALL",
+        enable_mem_pattern=False,
+        enable_cpu_mem_arena=False,
+        threads=2,
+        allow_spinning=True,
+    )
     network = OnnxNetwork(networks.rtmo(tmp_path / "m.onnx"), options)
     session = network._session.get_session_options()
     assert session.execution_mode == ort.ExecutionMode.ORT_PARALLEL
@@ -109,24 +119,33 @@ def test_no_provider_is_tried_after_the_wanted_one(tmp_path, recorded):
     assert recorded["fallback"] == 0
 
 
-ALL = ["TensorrtExecutionProvider", "CUDAExecutionProvider", "OpenVINOExecutionProvider",
-       "CPUExecutionProvider"]  # fmt: skip
+ALL = [
+    "TensorrtExecutionProvider",
+    "CUDAExecutionProvider",
+    "OpenVINOExecutionProvider",
+    "CPUExecutionProvider",
+]
 
 
 def test_the_tensorrt_provider_gets_its_options_and_cuda_the_rest(tmp_path):
     options = OnnxRuntimeOptions(
-        device="cuda:2", provider="tensorrt", tensorrt_cache_dir=tmp_path / "engines",
+        device="cuda:2",
+        provider="tensorrt",
+        tensorrt_cache_dir=tmp_path / "engines",
         gpu_mem_limit_gb=2,
-    )  # fmt: skip
+    )
     choice = choose_provider(options, 1, ALL)
     (first, settings), (second, cuda) = choice.providers
     assert (choice.wanted, first, second) == (ALL[0], ALL[0], ALL[1])
     folder = str(tmp_path / "engines")
     assert settings == {
-        "device_id": 2, "trt_max_workspace_size": 2 * 2**30,
-        "trt_engine_cache_enable": True, "trt_engine_cache_path": folder,
-        "trt_timing_cache_enable": True, "trt_timing_cache_path": folder,
-    }  # fmt: skip
+        "device_id": 2,
+        "trt_max_workspace_size": 2 * 2**30,
+        "trt_engine_cache_enable": True,
+        "trt_engine_cache_path": folder,
+        "trt_timing_cache_enable": True,
+        "trt_timing_cache_path": folder,
+    }
     assert cuda["device_id"] == 2
     assert (tmp_path / "engines").is_dir()
     plain = choose_provider(OnnxRuntimeOptions(device="cuda:0", provider="tensorrt"), 1, ALL)
@@ -159,9 +178,13 @@ def test_a_provider_that_is_not_there_is_refused_with_the_command(change, remedy
 
 @pytest.mark.parametrize(
     "change",
-    [{"provider": "tensorrt"}, {"provider": "openvino", "device": "cuda:0"},
-     {"openvino_precision": "bf16"}, {"device": "tensorrt:0"}],
-)  # fmt: skip
+    [
+        {"provider": "tensorrt"},
+        {"provider": "openvino", "device": "cuda:0"},
+        {"openvino_precision": "bf16"},
+        {"device": "tensorrt:0"},
+    ],
+)
 def test_a_provider_and_a_device_that_do_not_fit_are_refused(change):
     with pytest.raises(ValueError, match=r"provider: |device"):
         OnnxRuntimeOptions(**change)

@@ -98,9 +98,13 @@ def in_sparse_weights(path, location):
 
 
 PLACES = {
-    "initializer": adding, "branch": in_a_branch, "constant": in_a_constant,
-    "function": in_a_function, "training": in_a_training_graph, "sparse": in_sparse_weights,
-}  # fmt: skip
+    "initializer": adding,
+    "branch": in_a_branch,
+    "constant": in_a_constant,
+    "function": in_a_function,
+    "training": in_a_training_graph,
+    "sparse": in_sparse_weights,
+}
 
 
 @pytest.fixture
@@ -122,14 +126,21 @@ def test_external_data_that_leaves_the_folder_is_refused_wherever_it_stands(fold
 @pytest.mark.parametrize(
     ("location", "reason"),
     [
-        ("/etc/hostname", LEAVES), ("..", LEAVES), ("../secret.bin", LEAVES),
-        ("a/../../secret.bin", LEAVES), ("a/b/../../../secret.bin", LEAVES),
+        ("/etc/hostname", LEAVES),
+        ("..", LEAVES),
+        ("../secret.bin", LEAVES),
+        ("a/../../secret.bin", LEAVES),
+        ("a/b/../../../secret.bin", LEAVES),
         # Names of files in the folder, or the folder itself: none of them is a file there.
-        ("", MISSING), ("a", MISSING), ("a\\..\\..\\secret.bin", MISSING),
-        ("\\\\host\\share\\x", MISSING), ("*/_ORT_MEM_ADDR_/*", MISSING), ("w\n.bin", MISSING),
+        ("", MISSING),
+        ("a", MISSING),
+        ("a\\..\\..\\secret.bin", MISSING),
+        ("\\\\host\\share\\x", MISSING),
+        ("*/_ORT_MEM_ADDR_/*", MISSING),
+        ("w\n.bin", MISSING),
         ("w\0.bin", MISSING),
     ],
-)  # fmt: skip
+)
 def test_names_that_lead_out_or_to_no_file_are_refused(folder, location, reason):
     (folder / "a" / "b").mkdir(parents=True)
     path = adding(folder / "m.onnx", location)
@@ -328,8 +339,9 @@ def parsed(model, content):
 def test_a_field_number_that_narrow_readers_would_cut_is_refused(tmp_path):
     whole = networks.rtmo(tmp_path / "m.onnx").read_bytes()
     tag = (2**32 + (7 << 3) + 2).to_bytes(5, "little")  # field 7 for who reads 32 bits only
-    wide = bytes((int.from_bytes(tag, "little") >> 7 * i & 0x7F) | (0x80 if i < 4 else 0)
-                 for i in range(5))  # fmt: skip
+    wide = bytes(
+        (int.from_bytes(tag, "little") >> 7 * i & 0x7F) | (0x80 if i < 4 else 0) for i in range(5)
+    )
     path = tmp_path / "wide.onnx"
     path.write_bytes(whole + wide + b"\x00")
     with pytest.raises(ModelError, match="expected an ONNX network"):

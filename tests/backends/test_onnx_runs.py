@@ -47,9 +47,10 @@ def test_bound_runs_take_pixels_that_do_not_lie_side_by_side(tmp_path):
     session = ort.InferenceSession(str(networks.rtmo(tmp_path / "m.onnx")))
     image = np.random.default_rng(0).uniform(0, 255, (1, 64, 64, 3)).astype(np.float32)
     turned = image.transpose(0, 3, 1, 2)
-    (dets, _), expected = BoundRuns(session, "cpu")({"input": turned}).values(), session.run(
-        None, {"input": np.ascontiguousarray(turned)}
-    )  # fmt: skip
+    (dets, _), expected = (
+        BoundRuns(session, "cpu")({"input": turned}).values(),
+        session.run(None, {"input": np.ascontiguousarray(turned)}),
+    )
     assert np.array_equal(dets, expected[0])
 
 

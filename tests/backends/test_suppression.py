@@ -37,9 +37,13 @@ def greedy(boxes, scores, rule):
 
 
 RULES = [
-    Suppression(0.3, 0.45, 100), Suppression(0.0, 0.05, 100), Suppression(0.5, 0.9, 4),
-    Suppression(1.0, 0.5, 10), Suppression(0.2, 0.0, 1), Suppression(0.1, 1.0, 1000),
-]  # fmt: skip
+    Suppression(0.3, 0.45, 100),
+    Suppression(0.0, 0.05, 100),
+    Suppression(0.5, 0.9, 4),
+    Suppression(1.0, 0.5, 10),
+    Suppression(0.2, 0.0, 1),
+    Suppression(0.1, 1.0, 1000),
+]
 
 
 @pytest.mark.parametrize("rule", RULES)
@@ -149,9 +153,12 @@ def test_fixed_shapes_hold_the_people_of_free_ones_or_say_that_they_do_not(rule)
         scores = (torch.rand(2, boxes_each, generator=random) * 20).floor() / 20
         vectors = torch.rand(2, boxes_each, 34, generator=random)
         found = (
-            scores, torch.cat([corner, corner + size], -1), vectors[..., :17], vectors,
+            scores,
+            torch.cat([corner, corner + size], -1),
+            vectors[..., :17],
+            vectors,
             torch.zeros(boxes_each, 2),
-        )  # fmt: skip
+        )
         graph = Found(rule, found)
         dets, points = graph.forward(torch.zeros(2, 3, 640, 640))
         fixed, fixed_points, fits = graph.static(torch.zeros(2, 3, 640, 640))

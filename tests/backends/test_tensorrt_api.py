@@ -19,10 +19,16 @@ FILES = [ROOT / "recognizer/backends/tensorrt_session.py", ROOT / "deploy/tensor
 KNOWN = json.loads(Path(__file__).with_name("tensorrt_api.json").read_text(encoding="utf-8"))
 # What the code calls the objects that TensorRT gives it -> their class.
 OBJECTS = {
-    "_runtime": "Runtime", "_engine": "ICudaEngine", "_context": "IExecutionContext",
-    "builder": "Builder", "parser": "OnnxParser", "error": "ParserError",
-    "settings": "IBuilderConfig", "shapes": "IOptimizationProfile", "cache": "ITimingCache",
-}  # fmt: skip
+    "_runtime": "Runtime",
+    "_engine": "ICudaEngine",
+    "_context": "IExecutionContext",
+    "builder": "Builder",
+    "parser": "OnnxParser",
+    "error": "ParserError",
+    "settings": "IBuilderConfig",
+    "shapes": "IOptimizationProfile",
+    "cache": "ITimingCache",
+}
 # The same names for other things, in functions that hold no object of TensorRT's.
 ELSEWHERE = {"build", "read_onnx", "_place_outputs"}
 OWN = {"__version__"}  # of the package, not of a class

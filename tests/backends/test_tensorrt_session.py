@@ -149,10 +149,19 @@ def test_the_second_run_replays_the_graph_of_the_first(opened):
     np.testing.assert_array_equal(session.run({"x": first})["y"], 2 * first)
     # It ran once by itself, which loads what no recording can, and was recorded then.
     assert context.calls.count("execute_async_v3") == 2
-    order = host.names("cudaStreamSynchronize", "cudaStreamBeginCapture", "cudaStreamEndCapture",
-                       "cudaGraphInstantiate", "cudaGraphLaunch")  # fmt: skip
-    assert order == ["cudaStreamSynchronize", "cudaStreamBeginCapture", "cudaStreamEndCapture",
-                     "cudaGraphInstantiate"]  # fmt: skip
+    order = host.names(
+        "cudaStreamSynchronize",
+        "cudaStreamBeginCapture",
+        "cudaStreamEndCapture",
+        "cudaGraphInstantiate",
+        "cudaGraphLaunch",
+    )
+    assert order == [
+        "cudaStreamSynchronize",
+        "cudaStreamBeginCapture",
+        "cudaStreamEndCapture",
+        "cudaGraphInstantiate",
+    ]
     context.calls.clear()
     blocks, pinned = set(host.blocks), set(host.pinned)
     for seed in (1, 2):

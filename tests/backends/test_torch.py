@@ -180,9 +180,20 @@ def test_a_size_that_a_top_down_network_cannot_take_is_refused(sdpose, size):
 # --- what a network says of itself -------------------------------------------------
 
 RTMO = PoseModelMetadata(
-    "rtmo", (640, 640), "NCHW float32", True, (0.0, 0.0, 0.0), (1.0, 1.0, 1.0),
-    Thresholds(0.3, 0.45, 100), "fp32", 17, "c.py", "c.pth", "0" * 64, "test",
-)  # fmt: skip
+    "rtmo",
+    (640, 640),
+    "NCHW float32",
+    True,
+    (0.0, 0.0, 0.0),
+    (1.0, 1.0, 1.0),
+    Thresholds(0.3, 0.45, 100),
+    "fp32",
+    17,
+    "c.py",
+    "c.pth",
+    "0" * 64,
+    "test",
+)
 
 
 def asking(**thresholds):
@@ -194,11 +205,19 @@ def test_facts_come_back_and_damaged_ones_are_refused():
     assert PoseModelMetadata.of({}) is None
     value = json.loads(RTMO.to_text())
     for change in (
-        {"schema_version": 2}, {"kind": "face"}, {"thresholds": None}, {"input_size": [0, 1]},
-        {"mean_rgb": [1]}, {"extra": 1}, {"input_size": "ab"}, {"input_size": [10**7, 10**7]},
-        {"input_size": [1e400, 1]}, {"std_rgb": [float("nan")] * 3}, {"precision": ["fp32"]},
+        {"schema_version": 2},
+        {"kind": "face"},
+        {"thresholds": None},
+        {"input_size": [0, 1]},
+        {"mean_rgb": [1]},
+        {"extra": 1},
+        {"input_size": "ab"},
+        {"input_size": [10**7, 10**7]},
+        {"input_size": [1e400, 1]},
+        {"std_rgb": [float("nan")] * 3},
+        {"precision": ["fp32"]},
         {"thresholds": {**value["thresholds"], "nms_threshold": float("nan")}},
-    ):  # fmt: skip
+    ):
         with pytest.raises(ModelError, match=r"deploy\.export"):
             PoseModelMetadata.of({"recognizer": json.dumps({**value, **change})})
     for text in ("", "[]", "{", "[" * 10_000, '{"schema": "recognizer.classifier"}'):
@@ -217,8 +236,12 @@ def test_thresholds_that_the_file_has_cut_off_already_are_refused():
     check(RTMO, asking())
     check(RTMO, asking(score_threshold=0.5, max_detections=10))
     check(None, asking(nms_threshold=0.9))
-    for thresholds in ({"nms_threshold": 0.65}, {"nms_threshold": 0.3}, {"score_threshold": 0.2},
-                       {"max_detections": 101}):  # fmt: skip
+    for thresholds in (
+        {"nms_threshold": 0.65},
+        {"nms_threshold": 0.3},
+        {"score_threshold": 0.2},
+        {"max_detections": 101},
+    ):
         (name,) = thresholds
         with pytest.raises(ModelError, match=rf"onnx\.{name}.*deploy\.export"):
             check(RTMO, asking(**thresholds))

@@ -110,8 +110,10 @@ def test_frames_say_the_same_in_fixed_batches_and_as_bytes(rtmo):
 
 def test_people_say_the_same_in_fixed_batches_and_as_bytes(sdpose):
     images = pose_models.pictures(2)
-    boxes = [Boxes(np.array([[20, 20, 120, 220], [5, 5, 60, 90]], np.float32), np.ones(2, "f4")),
-             Boxes(np.array([[100, 30, 200, 200]], np.float32), np.ones(1, "f4"))]  # fmt: skip
+    boxes = [
+        Boxes(np.array([[20, 20, 120, 220], [5, 5, 60, 90]], np.float32), np.ones(2, "f4")),
+        Boxes(np.array([[100, 30, 200, 200]], np.float32), np.ones(1, "f4")),
+    ]
 
     def found(**options):
         network = open_pose(*sdpose, TorchPoseConfig(**CPU, **options))

@@ -65,9 +65,11 @@ def tracked(*frames):
     for second, boxes in enumerate(frames):
         n = len(boxes)
         poses = Poses.untracked(
-            np.zeros((n, 17, 2), np.float32), np.zeros((n, 17), np.float32),
-            np.array(boxes, np.float32).reshape(-1, 4), np.ones(n, np.float32),
-        )  # fmt: skip
+            np.zeros((n, 17, 2), np.float32),
+            np.zeros((n, 17), np.float32),
+            np.array(boxes, np.float32).reshape(-1, 4),
+            np.ones(n, np.float32),
+        )
         builder.append(poses.with_ids(np.arange(1, n + 1)), float(second))
     return builder.build((400, 200))
 

@@ -136,8 +136,12 @@ def test_figures_of_a_perfect_judge_and_of_one_who_always_shouts():
     figures = measure(data, truth)
     assert figures["window_roc_auc"] == figures["auc_Bed"] == 1
     assert figures["held_out_total"] | {"normal_hours": 0} == {
-        "events": 24, "found": 24, "alarms": 24, "false_alarms": 0, "normal_hours": 0,
-    }  # fmt: skip
+        "events": 24,
+        "found": 24,
+        "alarms": 24,
+        "false_alarms": 0,
+        "normal_hours": 0,
+    }
     assert (figures["bed"]["found"], figures["bed"]["events"]) == (8, 8)
     assert figures["fights_alarmed"] == [0, 2]
     loud = measure(data, np.ones(len(found)))

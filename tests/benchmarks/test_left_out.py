@@ -53,8 +53,12 @@ def test_each_group_is_judged_by_a_model_without_it(made, tmp_path, monkeypatch,
         return judged[-1][2]
 
     def names_of(rows):
-        return {name for row in rows for name, own in data.measures.items()
-                if own is not None and np.array_equal(own, row)}  # fmt: skip
+        return {
+            name
+            for row in rows
+            for name, own in data.measures.items()
+            if own is not None and np.array_equal(own, row)
+        }
 
     monkeypatch.setattr(left_out, "fit_movement", spy_fit)
     monkeypatch.setattr(left_out, "judge", spy_judge)

@@ -29,9 +29,11 @@ class Model:
             pass
         box = np.array([[20, 20, 140, 220]], np.float32)
         person = Poses.untracked(
-            np.zeros((1, 17, 2), np.float32), np.zeros((1, 17), np.float32), box,
+            np.zeros((1, 17, 2), np.float32),
+            np.zeros((1, 17), np.float32),
+            box,
             np.ones(1, np.float32),
-        )  # fmt: skip
+        )
         return [person] * len(images)
 
 

@@ -30,9 +30,16 @@ def sample(name="Fight/a.mp4", label=1, people=2, measured=False):
 def test_keys_shapes_and_axis_order():
     item = to_mmaction(sample())
     assert set(item) == {
-        "frame_dir", "total_frames", "img_shape", "original_shape", "label", "keypoint",
-        "keypoint_score", "boxes", "time_s",
-    }  # fmt: skip
+        "frame_dir",
+        "total_frames",
+        "img_shape",
+        "original_shape",
+        "label",
+        "keypoint",
+        "keypoint_score",
+        "boxes",
+        "time_s",
+    }
     assert item["frame_dir"] == "Fight/a.mp4"
     assert item["img_shape"] == item["original_shape"] == (240, 320), "height first"
     assert item["total_frames"] == 20
@@ -214,8 +221,11 @@ def read_with_mmaction(*paths):
     pytest.importorskip("mmaction")
     done = subprocess.run(
         [sys.executable, "-c", READ_WITH_MMACTION, *map(str, paths)],
-        cwd=ROOT, capture_output=True, text=True, timeout=300,
-    )  # fmt: skip
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
     assert done.returncode == 0, done.stderr[-3000:]
     return json.loads(done.stdout.split("ANSWER", 1)[1])
 

@@ -54,9 +54,10 @@ def better_half(first, second):
 @given(st.lists(CLIP, max_size=6), st.lists(CLIP, max_size=6), st.floats(0, 40))
 def test_clips_that_share_a_part_are_those_of_the_definition(ones, others, most):
     found = find_shared(
-        [np.array(own, np.uint64) for own in ones], [np.array(own, np.uint64) for own in others],
+        [np.array(own, np.uint64) for own in ones],
+        [np.array(own, np.uint64) for own in others],
         most,
-    )  # fmt: skip
+    )
     expected = {}
     for i, one in enumerate(ones):
         of = [min(better_half(one, o), better_half(o, one)) for o in others if one and o]

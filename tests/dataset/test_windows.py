@@ -161,8 +161,10 @@ def test_a_window_is_planned_with_the_first_frame_after_it():
     planner = WindowPlanner(2.0, 1.0)
     planned = {t: planner.update(t / 10) for t in range(45)}
     assert {t: spans for t, spans in planned.items() if spans} == {
-        20: [(0.0, 2.0)], 30: [(1.0, 3.0)], 40: [(2.0, 4.0)],
-    }  # fmt: skip
+        20: [(0.0, 2.0)],
+        30: [(1.0, 3.0)],
+        40: [(2.0, 4.0)],
+    }
     assert planner.finish(0.1) == [(2.5, 4.5)]
     assert planner.finish(0.1) == []  # it has forgotten the video
     assert planner.update(100.0) == ()

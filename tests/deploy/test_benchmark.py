@@ -16,14 +16,17 @@ def config_of(folder, **deploy):
     return Config.model_validate(
         {
             "deploy": {
-                "model": "pose", "output_dir": str(folder / "report"), "frames": 5, **deploy,
+                "model": "pose",
+                "output_dir": str(folder / "report"),
+                "frames": 5,
+                **deploy,
             },
             "annotation": {"input": str(folder / "no videos")},
             "models": {
                 "pose_estimation": {"kind": "rtmo", "onnx": {"model_path": str(folder / "m.onnx")}}
             },
         }
-    )  # fmt: skip
+    )
 
 
 def test_a_row_for_every_batch_size(tmp_path):
@@ -31,8 +34,9 @@ def test_a_row_for_every_batch_size(tmp_path):
     assert benchmark(config_of(tmp_path, batch_sizes=[1, 3]), silent) == 0
     report = json.loads((tmp_path / "report" / "benchmark.json").read_bytes())
     assert [(row["name"], row["batch"]) for row in report["rows"]] == [
-        ("onnx cpu fp32", 1), ("onnx cpu fp32", 3),
-    ]  # fmt: skip
+        ("onnx cpu fp32", 1),
+        ("onnx cpu fp32", 3),
+    ]
     for row in report["rows"]:
         assert row["provider"].startswith("CPUExecutionProvider (ONNX Runtime ")
         assert 0 < row["p50_ms"] <= row["p90_ms"] <= row["p99_ms"]

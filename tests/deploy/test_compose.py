@@ -20,7 +20,7 @@ from tests.deploy.test_container import (
     TEXT,
     WORK_DIR,
     settings,
-)  # fmt: skip
+)
 
 EXAMPLE = ROOT / ".env.example"
 
@@ -129,11 +129,14 @@ def test_no_key_that_compose_no_longer_reads():
 
 def start(folder, *arguments):
     return subprocess.Popen(
-        [str(ENTRYPOINT), *arguments], cwd=folder, text=True,
-        stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+        [str(ENTRYPOINT), *arguments],
+        cwd=folder,
+        text=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
         # Where the tests run in a shell's background, INT is ignored, and a shell cannot trap that.
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
-    )  # fmt: skip
+    )
 
 
 @pytest.fixture

@@ -163,11 +163,17 @@ def test_a_page_in_the_servers_place(tmp_path, kind, name):
 @pytest.mark.parametrize(
     "status",
     [
-        "404 Not Found", "403 Forbidden", "500 Internal Server Error", "503 Busy", "418 Teapot",
-        "416 Range Not Satisfiable", "407 Proxy Authentication Required", "206 Partial Content",
+        "404 Not Found",
+        "403 Forbidden",
+        "500 Internal Server Error",
+        "503 Busy",
+        "418 Teapot",
+        "416 Range Not Satisfiable",
+        "407 Proxy Authentication Required",
+        "206 Partial Content",
         "204 No Content",
     ],
-)  # fmt: skip
+)
 def test_a_status_is_given_with_what_to_do(tmp_path, status):
     with serving(lambda _: raw(status, b"")) as server, pytest.raises(ConnectionError) as caught:
         run(tmp_path, server)
@@ -220,12 +226,27 @@ def certificate(tmp_path_factory):
     path, key = folder / "certificate.pem", folder / "key.pem"
     subprocess.run(
         [
-            "openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2",
-            "-subj", "/CN=test", "-addext", "subjectAltName=IP:127.0.0.1", "-out", path,
-            "-keyout", key,
+            "openssl",
+            "req",
+            "-x509",
+            "-newkey",
+            "rsa:2048",
+            "-nodes",
+            "-days",
+            "2",
+            "-subj",
+            "/CN=test",
+            "-addext",
+            "subjectAltName=IP:127.0.0.1",
+            "-out",
+            path,
+            "-keyout",
+            key,
         ],
-        check=True, capture_output=True, timeout=60,
-    )  # fmt: skip
+        check=True,
+        capture_output=True,
+        timeout=60,
+    )
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(path, key)
     return path, context
@@ -339,8 +360,12 @@ def test_a_disk_that_takes_no_more(tmp_path):
             """
         done = subprocess.run(
             [sys.executable, "-c", textwrap.dedent(program)],
-            cwd=ROOT, capture_output=True, text=True, timeout=60, check=False,
-        )  # fmt: skip
+            cwd=ROOT,
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
     assert done.returncode == 0, done.stderr
 
 

@@ -110,9 +110,14 @@ def test_a_model_of_whole_clips_gets_their_median_length(tmp_path):
 
 def test_facts_that_are_no_facts_are_refused(tmp_path):
     for facts in (
-        {"window_s": [2.0]}, {"window_s": "long"}, {"window_s": float("nan")}, {"window_s": -1.0},
-        {"threshold": 7.0}, {"classes": "AB"}, {"train_sha256": torch.zeros(2)},
-    ):  # fmt: skip
+        {"window_s": [2.0]},
+        {"window_s": "long"},
+        {"window_s": float("nan")},
+        {"window_s": -1.0},
+        {"threshold": 7.0},
+        {"classes": "AB"},
+        {"train_sha256": torch.zeros(2)},
+    ):
         checkpoint = save(tmp_path / "best.pth", train_config(), meta={**META, **facts})
         with pytest.raises(
             ValueError, match=r"best\.pth: meta\['recognizer'\]: expected plain val"

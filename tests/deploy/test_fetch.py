@@ -127,10 +127,12 @@ def test_the_guides_name_is_another_one_of_the_official_file(name, monkeypatch):
 @pytest.mark.parametrize(
     ("text", "names"),
     [
-        ("models.fetch=rtmo-l", ["rtmo-l"]), ("models.fetch=[a, b]", ["a", "b"]),
-        ("models.fetch=", []), ("models.fetch=list", ["list"]),
+        ("models.fetch=rtmo-l", ["rtmo-l"]),
+        ("models.fetch=[a, b]", ["a", "b"]),
+        ("models.fetch=", []),
+        ("models.fetch=list", ["list"]),
     ],
-)  # fmt: skip
+)
 def test_names_on_the_command_line(text, names):
     assert load_config(ROOT / "configs" / "config.yaml", [text]).models.fetch == names
 
@@ -152,11 +154,19 @@ def test_no_folder_to_write_to(tmp_path):
 @pytest.mark.parametrize(
     "mirror",
     [
-        "http://example.org", "http://localhost:1", "http://127.0.0.1.example.org", "ftp://a.org",
-        "file:///etc", "https://", "https://me:secret@example.org", "https://a.org/?x=", "a.org",
-        "https://a.org/a b", "https://[::1",
+        "http://example.org",
+        "http://localhost:1",
+        "http://127.0.0.1.example.org",
+        "ftp://a.org",
+        "file:///etc",
+        "https://",
+        "https://me:secret@example.org",
+        "https://a.org/?x=",
+        "a.org",
+        "https://a.org/a b",
+        "https://[::1",
     ],
-)  # fmt: skip
+)
 def test_a_mirror_that_will_not_do(mirror):
     with pytest.raises(ConfigError, match=r"models\.mirror"):
         load_config(ROOT / "configs" / "config.yaml", [f"models.mirror='{mirror}'"])

@@ -58,8 +58,10 @@ def test_a_library_that_no_package_brings_is_missing(numpy_wheels):
 
 
 CUDA = Library("libonnxruntime_providers_cuda.so", "ort", ("libcudart.so.13", "libcuda.so.1"))
-REST = [Library(name, "p", ()) for name in
-        ("libcudart.so.13", "libcudnn.so.9", "libcufft.so.12", "libnvrtc.so.13")]  # fmt: skip
+REST = [
+    Library(name, "p", ())
+    for name in ("libcudart.so.13", "libcudnn.so.9", "libcufft.so.12", "libnvrtc.so.13")
+]
 TENSORRT = Library("libonnxruntime_providers_tensorrt.so", "ort", ("libnvinfer.so.10",))
 
 

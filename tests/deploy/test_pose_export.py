@@ -54,17 +54,24 @@ def config_of(files, kind, *, pth=None, **deploy):
             "models": {
                 "pose_estimation": {
                     "kind": kind,
-                    "pth": {"config_file": str(config), "checkpoint_path": str(checkpoint),
-                            **(pth or {})},
+                    "pth": {
+                        "config_file": str(config),
+                        "checkpoint_path": str(checkpoint),
+                        **(pth or {}),
+                    },
                     "onnx": {"score_threshold": 0.1},
                     "topdown": {"detector": {"model_path": "none.onnx"}},
                 }
             },
             # Untrained networks multiply rounding from layer to layer.
-            "deploy": {"model": "pose", "fp16_tolerance_px": 100.0, "tolerance_missed": 0.9,
-                       **deploy},
+            "deploy": {
+                "model": "pose",
+                "fp16_tolerance_px": 100.0,
+                "tolerance_missed": 0.9,
+                **deploy,
+            },
         }
-    )  # fmt: skip
+    )
 
 
 @pytest.mark.parametrize(
@@ -76,14 +83,12 @@ def test_every_way_of_writing_rtmo_says_what_torch_says(tmp_path, rtmo, uint8, b
     write_graph(tmp_path / "x.onnx", pose, facts, batch=batch, any_size=any_size)
     network = OnnxNetwork(tmp_path / "x.onnx", OnnxPoseConfig())
     own = None if any_size else 416
-    assert network.inputs[0].shape == (
-        (batch, own, own, 3) if uint8 else (batch, 3, own, own)
-    )  # fmt: skip
+    assert network.inputs[0].shape == ((batch, own, own, 3) if uint8 else (batch, 3, own, own))
     shown = pose_models.pictures(3, (400, 250))
     for size in [(416, 416), (416, 288)] if any_size else [(416, 416)]:
         reference = RtmoPose(
             open_graph(pose, pose_export.replace(facts, input_size=size)), SECTION
-        )(shown)  # fmt: skip
+        )(shown)
         parity = compare(reference, RtmoPose(network, SECTION, size)(shown), threshold=0.1)
         assert parity.people > 3
         assert parity.only_one == 0
@@ -147,9 +152,9 @@ def _check_first_step_is_a_cast(path):
     (given,) = graph.input
     assert {node.op_type for node in graph.node if given.name in node.input} == {"Cast"}
     (span,) = profile(
-        read_onnx(path).inputs, TensorRTPoseConfig(model_input_size=(192, 256), max_batch=4,
-                                                    opt_batch=4),
-    )  # fmt: skip
+        read_onnx(path).inputs,
+        TensorRTPoseConfig(model_input_size=(192, 256), max_batch=4, opt_batch=4),
+    )
     assert (span.smallest, span.largest) == ((1, 256, 192, 3), (4, 256, 192, 3))
 
 
@@ -204,9 +209,13 @@ def test_a_file_that_is_too_far_off_is_not_kept(tmp_path):
     good = Parity(10, 100, 0, 0.001, 0.1, 1e-5, 0.01)
     pose_export.judge(tmp_path / "x.onnx", "fp32", good, 0.01)
     for change in (
-        {"people": 0}, {"only_one": 1}, {"median_px": 0.02}, {"worst_px": 0.6},
-        {"median_px": float("nan")}, {"worst_px": float("nan")},
-    ):  # fmt: skip
+        {"people": 0},
+        {"only_one": 1},
+        {"median_px": 0.02},
+        {"worst_px": 0.6},
+        {"median_px": float("nan")},
+        {"worst_px": float("nan")},
+    ):
         with pytest.raises(ModelError, match="not written"):
             pose_export.judge(
                 tmp_path / "x.onnx", "fp32", pose_export.replace(good, **change), 0.01

@@ -255,13 +255,15 @@ def data_dependent(path):
         helper.make_node("Add", ["x", "zero"], ["same"]),
     ]
     graph = helper.make_graph(
-        nodes, "test", [helper.make_tensor_value_info("x", TensorProto.FLOAT, ["B", 8])],
+        nodes,
+        "test",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, ["B", 8])],
         [
             helper.make_tensor_value_info("places", TensorProto.INT64, [2, None]),
             helper.make_tensor_value_info("same", TensorProto.FLOAT, ["B", 8]),
         ],
         [numpy_helper.from_array(np.zeros(1, np.float32), "zero")],
-    )  # fmt: skip
+    )
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
     onnx.save(model, str(path))
     return path

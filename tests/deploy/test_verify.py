@@ -45,12 +45,13 @@ def config_of(folder, **pose):
             "annotation": {"input": str(folder / "no videos")},
             "models": {
                 "pose_estimation": {
-                    "kind": "rtmo", **pose,
+                    "kind": "rtmo",
+                    **pose,
                     "onnx": {"model_path": str(folder / "m.onnx"), **pose.get("onnx", {})},
                 }
             },
         }
-    )  # fmt: skip
+    )
 
 
 @pytest.fixture
@@ -175,9 +176,12 @@ def free_size(path):
     weights = [w for w in model.graph.initializer if w.name != "w"]
     del model.graph.initializer[:]
     model.graph.initializer.extend(
-        [*weights, numpy_helper.from_array(np.array([3]), "last"),
-         numpy_helper.from_array(np.array(0), "zeroth")]
-    )  # fmt: skip
+        [
+            *weights,
+            numpy_helper.from_array(np.array([3]), "last"),
+            numpy_helper.from_array(np.array(0), "zeroth"),
+        ]
+    )
     before = [
         helper.make_node("Shape", ["input"], ["sizes"]),
         helper.make_node("Gather", ["sizes", "last"], ["w1"]),

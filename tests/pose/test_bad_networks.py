@@ -42,9 +42,13 @@ def of_type(path, element):
 
 @pytest.mark.parametrize(
     ("element", "name"),
-    [(TensorProto.UINT8, "uint8"), (TensorProto.FLOAT16, "float16"), (TensorProto.DOUBLE, "double"),
-     (TensorProto.INT8, "int8")],
-)  # fmt: skip
+    [
+        (TensorProto.UINT8, "uint8"),
+        (TensorProto.FLOAT16, "float16"),
+        (TensorProto.DOUBLE, "double"),
+        (TensorProto.INT8, "int8"),
+    ],
+)
 def test_another_element_type_is_refused_when_the_file_is_opened(tmp_path, element, name):
     path = tmp_path / "m.onnx"
     said = rf"expected .*\(B,3,H,W\) float32.* got .* tensor\({name}\)"
@@ -138,16 +142,20 @@ def test_results_stay_as_they_are_when_others_come_after_them(tmp_path):
     network = OnnxNetwork(networks.heatmap(tmp_path / "m.onnx"), OnnxPoseConfig())
     found = [BOXES, BOXES]
     model = TopDownPose(lambda _: found, network, TopDownConfig())
-    rtmo = RtmoPose(OnnxNetwork(networks.rtmo(tmp_path / "r.onnx"), OnnxPoseConfig()),
-                    OnnxPoseConfig())  # fmt: skip
+    rtmo = RtmoPose(
+        OnnxNetwork(networks.rtmo(tmp_path / "r.onnx"), OnnxPoseConfig()), OnnxPoseConfig()
+    )
     for one in (model, rtmo):
         first = one(pictures(2, seed=1))
-        kept = [(poses.keypoints.copy(), poses.keypoint_scores.copy(), poses.boxes.copy())
-                for poses in first]  # fmt: skip
+        kept = [
+            (poses.keypoints.copy(), poses.keypoint_scores.copy(), poses.boxes.copy())
+            for poses in first
+        ]
         one(pictures(2, seed=2))
         for poses, copies in zip(first, kept, strict=True):
-            for value, copy in zip((poses.keypoints, poses.keypoint_scores, poses.boxes), copies,
-                                   strict=True):  # fmt: skip
+            for value, copy in zip(
+                (poses.keypoints, poses.keypoint_scores, poses.boxes), copies, strict=True
+            ):
                 np.testing.assert_array_equal(value, copy)
 
 
@@ -156,8 +164,10 @@ def test_no_pixel_of_an_earlier_picture_is_left_in_the_buffer(uint8):
     random = np.random.default_rng(3)
     reused = LetterboxBatch((64, 64), uint8=uint8)
     for seed in range(60):
-        images = [pictures(1, seed, tuple(random.integers(1, 90, 2)))[0]
-                  for _ in range(random.integers(1, 6))]  # fmt: skip
+        images = [
+            pictures(1, seed, tuple(random.integers(1, 90, 2)))[0]
+            for _ in range(random.integers(1, 6))
+        ]
         fresh, _ = LetterboxBatch((64, 64), uint8=uint8).fill(images)
         np.testing.assert_array_equal(reused.fill(images)[0], fresh)
 

@@ -96,9 +96,12 @@ def test_a_size_that_the_file_does_not_take_is_named(tmp_path):
 
 @pytest.mark.parametrize(
     ("size", "text"),
-    [(None, "takes any input size; set model_input_size"),
-     ((64, 40), r"expected multiples of 32, got \(64, 40\)"), ((64, 32), None)],
-)  # fmt: skip
+    [
+        (None, "takes any input size; set model_input_size"),
+        ((64, 40), r"expected multiples of 32, got \(64, 40\)"),
+        ((64, 32), None),
+    ],
+)
 def test_a_file_of_free_size_wants_one_and_a_fitting_one(tmp_path, size, text):
     path = networks.rtmo(tmp_path / "m.onnx", input_wh=(64, 32))
     model = onnx.load(str(path))

@@ -21,8 +21,11 @@ class OneWeight(BaseModel):
         if mode == "predict":
             return [None]
         own = 0 * self.weight.square().sum()
-        return {"heatmap_loss": target.mean() + own, "vis_dist_loss": target.mean() * 1e-5,
-                "kpt_dist_loss": target.mean() * 1e-8}  # fmt: skip
+        return {
+            "heatmap_loss": target.mean() + own,
+            "vis_dist_loss": target.mean() * 1e-5,
+            "kpt_dist_loss": target.mean() * 1e-8,
+        }
 
 
 class GivenAP(BaseMetric):
@@ -47,21 +50,32 @@ def train(folder, losses, aps, *, resume=False, load_from=None, epochs=None):
     """Train one epoch for each AP, or to ``epochs``; the hooks are those of SDPose's configs."""
     with global_state():
         runner = SafeRunner(
-            model=OneWeight(), work_dir=str(folder), train_dataloader=loader(losses),
+            model=OneWeight(),
+            work_dir=str(folder),
+            train_dataloader=loader(losses),
             train_cfg={"by_epoch": True, "max_epochs": epochs or len(aps)},
             optim_wrapper={"optimizer": {"type": "SGD", "lr": 0.1, "momentum": 0.9}},
-            val_dataloader=loader([0.0]), val_cfg={"type": "ValLoop"},
+            val_dataloader=loader([0.0]),
+            val_cfg={"type": "ValLoop"},
             val_evaluator=Evaluator([GivenAP(aps)]),
-            custom_hooks=[{"type": "TrainingMonitorHook"},
-                          {"type": "DetailedLossLogHook", "interval": 2},
-                          {"type": PlainCheckpointHook}],
+            custom_hooks=[
+                {"type": "TrainingMonitorHook"},
+                {"type": "DetailedLossLogHook", "interval": 2},
+                {"type": PlainCheckpointHook},
+            ],
             default_hooks={
                 "logger": {"type": "LoggerHook", "interval": 2},
-                "checkpoint": {"type": "CheckpointHook", "interval": 1, "save_best": "coco/AP",
-                               "rule": "greater"},
+                "checkpoint": {
+                    "type": "CheckpointHook",
+                    "interval": 1,
+                    "save_best": "coco/AP",
+                    "rule": "greater",
+                },
             },
             log_processor={"type": "LogProcessor", "window_size": 1, "num_digits": 4},
-            experiment_name=str(folder).replace("/", "_"), resume=resume, load_from=load_from,
-        )  # fmt: skip
+            experiment_name=str(folder).replace("/", "_"),
+            resume=resume,
+            load_from=load_from,
+        )
         runner.train()
     return folder

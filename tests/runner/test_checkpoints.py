@@ -41,8 +41,9 @@ class Bomb:
 def test_a_bare_state_dict_and_a_whole_checkpoint_are_read(tmp_path):
     torch.save(WEIGHTS, tmp_path / "bare.pth")
     torch.save({"state_dict": WEIGHTS, "meta": {"epoch": 3}}, tmp_path / "whole.pth")
-    assert torch.equal(load_checkpoint(tmp_path / "bare.pth")["state_dict"]["fc.weight"],
-                       WEIGHTS["fc.weight"])  # fmt: skip
+    assert torch.equal(
+        load_checkpoint(tmp_path / "bare.pth")["state_dict"]["fc.weight"], WEIGHTS["fc.weight"]
+    )
     assert load_checkpoint(tmp_path / "whole.pth")["meta"] == {"epoch": 3}
 
 
@@ -114,9 +115,15 @@ def test_a_damaged_checkpoint_is_refused(tmp_path, how):
 
 
 @pytest.mark.parametrize(
-    "content", [[1, 2], {"state_dict": {"a": 1}}, {"state_dict": {}}, {"meta": {}, "x": 1},
-                {"state_dict": WEIGHTS, "meta": [1]}],
-)  # fmt: skip
+    "content",
+    [
+        [1, 2],
+        {"state_dict": {"a": 1}},
+        {"state_dict": {}},
+        {"meta": {}, "x": 1},
+        {"state_dict": WEIGHTS, "meta": [1]},
+    ],
+)
 def test_what_is_no_checkpoint_is_refused(tmp_path, content):
     torch.save(content, tmp_path / "x.pth")
     with pytest.raises(CheckpointError, match="expected"):
@@ -185,10 +192,16 @@ def test_a_link_out_of_the_folder_is_outside(tmp_path):
 def test_objects_become_plain_values(tmp_path):
     plain = to_plain(
         {
-            "a": np.float64(0.5), "b": np.arange(3), "c": (1, [np.int64(2)]), "d": Path("x"),
-            "e": collections.Counter([1, 1]), "f": len, "g": torch.ones(1), 3: None,
+            "a": np.float64(0.5),
+            "b": np.arange(3),
+            "c": (1, [np.int64(2)]),
+            "d": Path("x"),
+            "e": collections.Counter([1, 1]),
+            "f": len,
+            "g": torch.ones(1),
+            3: None,
         }
-    )  # fmt: skip
+    )
     torch.save(plain, tmp_path / "x.pth")
     found = torch.load(tmp_path / "x.pth", weights_only=True)
     assert found["a"] == 0.5
@@ -213,10 +226,13 @@ def test_the_config_comes_back_as_it_was():
     cfg = Config(
         {
             "model": {"type": "A", "betas": (0.9, 0.999), "x": None, "deep": {"a-b": [1, -2.5]}},
-            "lr": float("inf"), "name": "it's \"quoted\"\n", "topk": (1,), "ok": True,
+            "lr": float("inf"),
+            "name": 'it\'s "quoted"\n',
+            "topk": (1,),
+            "ok": True,
             "hooks": [{"type": "H", "when": {}}],
         }
-    )  # fmt: skip
+    )
     found = checkpoint_config({"meta": {"cfg": cfg.pretty_text}})
     assert found.to_dict() == cfg.to_dict()
 

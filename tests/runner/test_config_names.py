@@ -88,15 +88,20 @@ def test_what_is_read_is_left_alone(tmp_path, lines):
 @pytest.mark.parametrize(
     ("option", "said"),
     [
-        ("mask_ratio=0.5", "--cfg-options model.head.loss_vis_token_dist._delete_=True "
-                           "model.head.loss_vis_token_dist.type=MaskedTokenDistilLoss"),
+        (
+            "mask_ratio=0.5",
+            "--cfg-options model.head.loss_vis_token_dist._delete_=True "
+            "model.head.loss_vis_token_dist.type=MaskedTokenDistilLoss",
+        ),
         ("loss_vis_token_dist.loss_weight=1", "--cfg-options model.head.loss_vis_token_dist.loss"),
         ("model.head.nonexist=1", "model.head.nonexist: SDPoseHead takes no nonexist"),
         ("model.head.cyles=3", "did you mean model.head.cycles"),
         ("model.keypoint_head.depth=3", "keypoint_head; mmengine reads model.head in its place"),
         ("model.test_cfg.flip_tst=False", "did you mean model.test_cfg.flip_test"),
-        ("train_dataloader.dataset.data_prefix.image=x", "--cfg-options train_dataloader.dataset."
-                                                         "data_prefix.img=x"),
+        (
+            "train_dataloader.dataset.data_prefix.image=x",
+            "--cfg-options train_dataloader.dataset.data_prefix.img=x",
+        ),
         ("train_dataloader.batchsize=3", "did you mean train_dataloader.batch_size"),
         ("train_dataloader.dataset.bbox_fil=x", "did you mean train_dataloader.dataset.bbox_file"),
         ("env_cfg.cudnn_benchmrk=True", "did you mean env_cfg.cudnn_benchmark"),
@@ -118,7 +123,7 @@ def test_what_is_read_is_left_alone(tmp_path, lines):
         ("custom_hooks.0.windw=3", "TrainingMonitorHook takes no windw"),
         ("model.backbone.type=HRNetStm", None),  # what builds it says so
     ],
-)  # fmt: skip
+)
 def test_an_option_that_nothing_reads_is_refused(tmp_path, option, said):
     if said is None:
         pose(tmp_path, "", option)
@@ -148,9 +153,10 @@ def test_a_section_of_another_type_names_delete(tmp_path):
     loss = pose(tmp_path, written(said), base="s_v1_fsd_best").model.head.loss_vis_token_dist
     assert loss == {"type": "TokenDistilLoss", "loss_weight": 8e-6, "detach_teacher": False}
     said = refusal(
-        classifier, tmp_path,
+        classifier,
+        tmp_path,
         "optim_wrapper = dict(optimizer=dict(_delete_=True, type='SGD', lr=0.1, betas=3))",
-    )  # fmt: skip
+    )
     assert "betas: SGD takes no betas" in said
     assert "stayed" not in said
 

@@ -101,8 +101,14 @@ def test_early_stopping_finds_its_metric_by_any_spelling(monitor):
 
 def test_the_guides_hooks_load_by_name():
     with scope("mmaction"):
-        early = HOOKS.build({"type": "EarlyStoppingHook", "monitor": "val/acc_top1",
-                             "patience": 10, "min_delta": 0.001})  # fmt: skip
+        early = HOOKS.build(
+            {
+                "type": "EarlyStoppingHook",
+                "monitor": "val/acc_top1",
+                "patience": 10,
+                "min_delta": 0.001,
+            }
+        )
         rate = HOOKS.build({"type": "LrSchedulerHook", "by_epoch": True})
     assert isinstance(early, hooks.EarlyStoppingHook)
     assert isinstance(rate, hooks.LrSchedulerHook)

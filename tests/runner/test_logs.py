@@ -40,22 +40,35 @@ def shell(place, line):
 @pytest.mark.parametrize(
     ("line", "expected"),
     [
-        (f"tail -n 99 work_dirs/{NAME}/*.log | grep -E 'Epoch|AP:'",
-         ["Epoch(train) [1][4/4]", "Epoch(val) [2][1/1]    coco/AP: 0.7368",
-          "Current best AP: 73.68"]),
+        (
+            f"tail -n 99 work_dirs/{NAME}/*.log | grep -E 'Epoch|AP:'",
+            [
+                "Epoch(train) [1][4/4]",
+                "Epoch(val) [2][1/1]    coco/AP: 0.7368",
+                "Current best AP: 73.68",
+            ],
+        ),
         (f"tail -n 99 work_dirs/{NAME}/*.log | grep 'loss:'", ["loss: 0.2500"]),
         ("grep 'heatmap_loss' work_dirs/*/latest.log", ["heatmap_loss: 0.2500", SCALE]),
-        (f"cat work_dirs/{NAME}/*.log | grep 'best_AP'",
-         ["Current best AP: 50.00 (best_AP at epoch 1: best_coco_AP_epoch_1.pth)",
-          "Current best AP: 73.68 (best_AP at epoch 2: best_coco_AP_epoch_2.pth)"]),
+        (
+            f"cat work_dirs/{NAME}/*.log | grep 'best_AP'",
+            [
+                "Current best AP: 50.00 (best_AP at epoch 1: best_coco_AP_epoch_1.pth)",
+                "Current best AP: 73.68 (best_AP at epoch 2: best_coco_AP_epoch_2.pth)",
+            ],
+        ),
         (f"grep 'AP:' work_dirs/{NAME}/*.log", ["coco/AP: 0.7000"]),
-        (rf"grep 'heatmap_loss\|vis_dist_loss\|kpt_dist_loss' work_dirs/{NAME}/*.log",
-         ["vis_dist_loss: 2.500e-06  kpt_dist_loss: 2.500e-09",
-          "Iter [4] loss: 0.250003, heatmap_loss: 0.250000"]),
+        (
+            rf"grep 'heatmap_loss\|vis_dist_loss\|kpt_dist_loss' work_dirs/{NAME}/*.log",
+            [
+                "vis_dist_loss: 2.500e-06  kpt_dist_loss: 2.500e-09",
+                "Iter [4] loss: 0.250003, heatmap_loss: 0.250000",
+            ],
+        ),
         (f"ls work_dirs/{NAME}/", [LATEST, LATEST_LOG, LATEST_JSON, "training_stats.txt"]),
     ],
     ids=lambda value: value if isinstance(value, str) else "",
-)  # fmt: skip
+)
 def test_the_guides_lines_find_what_they_are_for(place, line, expected):
     found = shell(place, line)
     for text in expected:
@@ -109,19 +122,31 @@ def test_a_resumed_training_adds_to_the_logs(tmp_path):
     with (tmp_path / LATEST_JSON).open("a") as file:
         file.write('{"mode": "train", "epo')  # a run that was killed
     # Epoch 2 is validated once more, since its checkpoint is saved before.
-    train(tmp_path, LOSSES, [0.7368, 0.71, 0.72], resume=True, epochs=4,
-          load_from=str(tmp_path / "epoch_2.pth"))  # fmt: skip
+    train(
+        tmp_path,
+        LOSSES,
+        [0.7368, 0.71, 0.72],
+        resume=True,
+        epochs=4,
+        load_from=str(tmp_path / "epoch_2.pth"),
+    )
     rows = [*read_rows(tmp_path / LATEST_JSON)]
     assert rows[:6] == before[:6]
     assert [(row["mode"], row["epoch"], row["iter"]) for row in rows] == [
         place
         for epoch in (1, 2, 3, 4)
-        for place in (("train", epoch, 4 * epoch - 2), ("train", epoch, 4 * epoch),
-                      ("val", epoch, 4 * epoch))
-    ]  # fmt: skip
+        for place in (
+            ("train", epoch, 4 * epoch - 2),
+            ("train", epoch, 4 * epoch),
+            ("val", epoch, 4 * epoch),
+        )
+    ]
     log = (tmp_path / LATEST_LOG).read_text()
-    assert [line.partition(" - ")[2].partition(";")[0] for line in log.splitlines()
-            if " - start: " in line] == ["start: epoch 1 of 3", "start: epoch 3 of 4"]  # fmt: skip
+    assert [
+        line.partition(" - ")[2].partition(";")[0]
+        for line in log.splitlines()
+        if " - start: " in line
+    ] == ["start: epoch 1 of 3", "start: epoch 3 of 4"]
 
 
 def test_rows_are_json_whatever_a_value_is(tmp_path):

@@ -15,64 +15,99 @@ STEPS = (
     "dict(type='MultiStepLR', milestones=[200, 260], gamma=0.1, by_epoch=True, begin=0, end=300)"
 )
 CASES = [
-    ("lr_config = dict(policy='step', step=[200,260], warmup_iters=500)",
-     f"param_scheduler = [{WARM_UP}, dict(type='MultiStepLR', milestones=[200, 260], gamma=0.1, "
-     "by_epoch=True)]"),
-    ("lr_config = dict(policy='step', step=7, gamma=0.5, warmup=None)",
-     "param_scheduler = [dict(type='StepLR', step_size=7, gamma=0.5, by_epoch=True)]"),
-    ("lr_config = dict(policy='CosineAnnealing', min_lr=1e-6, warmup='linear', warmup_iters=5, "
-     "warmup_ratio=0.1, warmup_by_epoch=True)",
-     "param_scheduler = [dict(type='LinearLR', start_factor=0.1, by_epoch=True, begin=0, end=5), "
-     "dict(type='CosineAnnealingLR', T_max=300, eta_min=1e-06, by_epoch=True, begin=0, end=300)]"),
-    ("lr_config = dict(policy='CosineAnnealing', min_lr_ratio=0.01)",
-     f"param_scheduler = [{WARM_UP}, dict(type='CosineAnnealingLR', T_max=300, eta_min_ratio=0.01, "
-     "by_epoch=True, begin=0, end=300)]"),
-    ("lr_config = dict(policy='poly', power=0.9, min_lr=0, warmup='constant', warmup_iters=9)",
-     "param_scheduler = [dict(type='ConstantLR', factor=0.001, by_epoch=False, begin=0, end=9), "
-     "dict(type='PolyLR', power=0.9, eta_min=0, by_epoch=True, begin=0, end=300)]"),
-    ("lr_config = dict(policy='exp', gamma=0.98)",
-     f"param_scheduler = [{WARM_UP}, dict(type='ExponentialLR', gamma=0.98, by_epoch=True, "
-     "begin=0, end=300)]"),
+    (
+        "lr_config = dict(policy='step', step=[200,260], warmup_iters=500)",
+        f"param_scheduler = [{WARM_UP}, dict(type='MultiStepLR', milestones=[200, 260], gamma=0.1, "
+        "by_epoch=True)]",
+    ),
+    (
+        "lr_config = dict(policy='step', step=7, gamma=0.5, warmup=None)",
+        "param_scheduler = [dict(type='StepLR', step_size=7, gamma=0.5, by_epoch=True)]",
+    ),
+    (
+        "lr_config = dict(policy='CosineAnnealing', min_lr=1e-6, warmup='linear', warmup_iters=5, "
+        "warmup_ratio=0.1, warmup_by_epoch=True)",
+        "param_scheduler = [dict(type='LinearLR', start_factor=0.1, by_epoch=True, begin=0, "
+        "end=5), dict(type='CosineAnnealingLR', T_max=300, eta_min=1e-06, by_epoch=True, "
+        "begin=0, end=300)]",
+    ),
+    (
+        "lr_config = dict(policy='CosineAnnealing', min_lr_ratio=0.01)",
+        f"param_scheduler = [{WARM_UP}, dict(type='CosineAnnealingLR', T_max=300, "
+        "eta_min_ratio=0.01, by_epoch=True, begin=0, end=300)]",
+    ),
+    (
+        "lr_config = dict(policy='poly', power=0.9, min_lr=0, warmup='constant', warmup_iters=9)",
+        "param_scheduler = [dict(type='ConstantLR', factor=0.001, by_epoch=False, begin=0, end=9), "
+        "dict(type='PolyLR', power=0.9, eta_min=0, by_epoch=True, begin=0, end=300)]",
+    ),
+    (
+        "lr_config = dict(policy='exp', gamma=0.98)",
+        f"param_scheduler = [{WARM_UP}, dict(type='ExponentialLR', gamma=0.98, by_epoch=True, "
+        "begin=0, end=300)]",
+    ),
     ("lr_config = dict(policy='fixed')", f"param_scheduler = [{WARM_UP}]"),
-    ("lr_config = dict(gamma=0.5)",
-     f"param_scheduler = [{WARM_UP}, {STEPS.replace('0.1', '0.5')}]"),
+    (
+        "lr_config = dict(gamma=0.5)",
+        f"param_scheduler = [{WARM_UP}, {STEPS.replace('0.1', '0.5')}]",
+    ),
     ("total_epochs = 50", "train_cfg = dict(max_epochs=50)"),
     ("runner = dict(type='EpochBasedRunner', max_epochs=210)", "train_cfg = dict(max_epochs=210)"),
-    ("total_iters = 900",
-     "train_cfg = dict(_delete_=True, type='IterBasedTrainLoop', max_iters=900)"),
+    (
+        "total_iters = 900",
+        "train_cfg = dict(_delete_=True, type='IterBasedTrainLoop', max_iters=900)",
+    ),
     ("optimizer_config = dict(grad_clip=None)", ""),
-    ("optimizer_config = dict(type='GradientCumulativeOptimizerHook', cumulative_iters=4)",
-     "optim_wrapper = dict(accumulative_counts=4)"),
-    ("optimizer_config = dict(type='Fp16OptimizerHook', loss_scale=512.0)",
-     "optim_wrapper = dict(type='AmpOptimWrapper', loss_scale=512.0)"),
-    ("optimizer = dict(type='AdamW', lr=5e-4, weight_decay=0.1)",
-     "optim_wrapper = dict(optimizer=dict(_delete_=True, type='AdamW', lr=0.0005, "
-     "weight_decay=0.1))"),
-    ("checkpoint_config = dict(interval=10, max_keep_ckpts=3, save_last=True, out_dir=None)",
-     "default_hooks = dict(checkpoint=dict(interval=10, max_keep_ckpts=3, save_last=True))"),
-    ("log_config = dict(interval=50, hooks=[dict(type='TextLoggerHook'), "
-     "dict(type='TensorboardLoggerHook')])",
-     "default_hooks = dict(logger=dict(interval=50))\nvisualizer = dict(vis_backends=[dict("
-     "type='LocalVisBackend'), dict(type='TensorboardVisBackend')])"),
-    ("evaluation = dict(interval=10, metric='mAP', save_best='AP', rule='greater')",
-     "train_cfg = dict(val_interval=10)\n"
-     "default_hooks = dict(checkpoint=dict(save_best='coco/AP', rule='greater'))"),
-    ("data = dict(samples_per_gpu=64, workers_per_gpu=2, val_dataloader=dict(samples_per_gpu=32), "
-     "train=dict(ann_file='a.json', img_prefix='imgs/'))",
-     "train_dataloader = dict(batch_size=64, num_workers=2, dataset=dict(ann_file='a.json', "
-     "data_prefix=dict(img='imgs/')))\nval_dataloader = dict(batch_size=32)"),
+    (
+        "optimizer_config = dict(type='GradientCumulativeOptimizerHook', cumulative_iters=4)",
+        "optim_wrapper = dict(accumulative_counts=4)",
+    ),
+    (
+        "optimizer_config = dict(type='Fp16OptimizerHook', loss_scale=512.0)",
+        "optim_wrapper = dict(type='AmpOptimWrapper', loss_scale=512.0)",
+    ),
+    (
+        "optimizer = dict(type='AdamW', lr=5e-4, weight_decay=0.1)",
+        "optim_wrapper = dict(optimizer=dict(_delete_=True, type='AdamW', lr=0.0005, "
+        "weight_decay=0.1))",
+    ),
+    (
+        "checkpoint_config = dict(interval=10, max_keep_ckpts=3, save_last=True, out_dir=None)",
+        "default_hooks = dict(checkpoint=dict(interval=10, max_keep_ckpts=3, save_last=True))",
+    ),
+    (
+        "log_config = dict(interval=50, hooks=[dict(type='TextLoggerHook'), "
+        "dict(type='TensorboardLoggerHook')])",
+        "default_hooks = dict(logger=dict(interval=50))\nvisualizer = dict(vis_backends=[dict("
+        "type='LocalVisBackend'), dict(type='TensorboardVisBackend')])",
+    ),
+    (
+        "evaluation = dict(interval=10, metric='mAP', save_best='AP', rule='greater')",
+        "train_cfg = dict(val_interval=10)\n"
+        "default_hooks = dict(checkpoint=dict(save_best='coco/AP', rule='greater'))",
+    ),
+    (
+        "data = dict(samples_per_gpu=64, workers_per_gpu=2, "
+        "val_dataloader=dict(samples_per_gpu=32), train=dict(ann_file='a.json', img_prefix='imgs/'))",
+        "train_dataloader = dict(batch_size=64, num_workers=2, dataset=dict(ann_file='a.json', "
+        "data_prefix=dict(img='imgs/')))\nval_dataloader = dict(batch_size=32)",
+    ),
     ("workflow = [('train', 2), ('val', 1)]", "train_cfg = dict(val_interval=2)"),
     ("workflow = [('train', 1)]", ""),
-    ("dist_params = dict(backend='gloo')\ncudnn_benchmark = True\nopencv_num_threads = 1",
-     "env_cfg = dict(dist_cfg=dict(backend='gloo'), cudnn_benchmark=True, "
-     "mp_cfg=dict(opencv_num_threads=1))"),
+    (
+        "dist_params = dict(backend='gloo')\ncudnn_benchmark = True\nopencv_num_threads = 1",
+        "env_cfg = dict(dist_cfg=dict(backend='gloo'), cudnn_benchmark=True, "
+        "mp_cfg=dict(opencv_num_threads=1))",
+    ),
     ("seed = 3\ndeterministic = True", "randomness = dict(seed=3, deterministic=True)"),
-    ("channel_cfg = dict(num_output_channels=17, dataset_joints=17)",
-     "model = dict(head=dict(num_keypoints=17))"),
+    (
+        "channel_cfg = dict(num_output_channels=17, dataset_joints=17)",
+        "model = dict(head=dict(num_keypoints=17))",
+    ),
     ("gpu_ids = range(2)", ""),
     ("lr_config = dict(policy='nobody knows')", ""),
     ("log_config = 3", ""),
-]  # fmt: skip
+]
 
 
 @pytest.mark.parametrize(("lines", "told"), CASES, ids=[case[0][:40] for case in CASES])
@@ -107,7 +142,8 @@ def test_a_key_that_is_none_of_theirs_is_not_translated():
 def test_lines_are_in_the_style_of_configs():
     assert as_python({"a": (1,), "b": [{"c.d": "e"}]}) == "dict(a=(1,), b=[{'c.d': 'e'}])"
     assert config_lines({"a.b.c": 1, "a.b.d": {"x": 2}, "a.l.0.k": 3}) == [
-        "a = dict(b=dict(c=1, d=dict(x=2)))", "_base_.a.l[0].k = 3",
-    ]  # fmt: skip
+        "a = dict(b=dict(c=1, d=dict(x=2)))",
+        "_base_.a.l[0].k = 3",
+    ]
     assert config_options({"a.b": {"c": 1e-4}, "l": [1, "x y"]}) == "a.b.c=0.0001 'l=[1,x y]'"
     assert config_options({"a": [{"type": "b"}]}) is None

@@ -17,8 +17,9 @@ from recognizer.runner.train_config import TrainConfigError
 def loader(size, drop_last=True, **dataset):
     inner = {"type": "PoseDataset", "ann_file": "x.pkl"}
     outer = {**inner, **dataset} if "times" not in dataset else {**dataset, "dataset": inner}
-    return Config({"train_dataloader": {"batch_size": size, "drop_last": drop_last,
-                                        "dataset": outer}})  # fmt: skip
+    return Config(
+        {"train_dataloader": {"batch_size": size, "drop_last": drop_last, "dataset": outer}}
+    )
 
 
 @pytest.mark.parametrize(

@@ -19,8 +19,11 @@ from recognizer.runner.missing import missing_checkpoint, todays_checkpoint  # n
 from recognizer.runner.resume import LATEST, find_source, link, settle_best  # noqa: E402
 from tests.action.trainings import record_losses, tiny, write_data  # noqa: E402
 
-EPOCHS = ("train_cfg.max_epochs=3", "train_cfg.val_interval=1",
-          "default_hooks.checkpoint.interval=1")  # fmt: skip
+EPOCHS = (
+    "train_cfg.max_epochs=3",
+    "train_cfg.val_interval=1",
+    "default_hooks.checkpoint.interval=1",
+)
 
 
 @pytest.fixture(scope="module")
@@ -169,8 +172,13 @@ def test_a_folder_that_was_copied(tmp_path, monkeypatch, pointer, resume, expect
 
 
 def test_what_an_earlier_training_left_is_put_aside(tmp_path):
-    names = ["last_checkpoint", "best_acc_top1_epoch_9.pth", LATEST, "latest.log",
-             "latest.log.json"]  # fmt: skip
+    names = [
+        "last_checkpoint",
+        "best_acc_top1_epoch_9.pth",
+        LATEST,
+        "latest.log",
+        "latest.log.json",
+    ]
     folder = folder_of(tmp_path, *names, "notes.txt")
     assert find_source(Config({}), folder, resume=False) is None
     left = {path.name.partition(".earlier")[0] for path in folder.glob("*.earlier*")}

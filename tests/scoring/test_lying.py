@@ -92,9 +92,11 @@ def test_the_same_at_every_frame_rate_size_and_time():
     actors = {4: Actor(fall(1.5), (600, 600))}
     spans = []
     for how in (
-        replace(LONG, fps=3.0), replace(LONG, fps=30.0), replace(LONG, scale=0.25),
+        replace(LONG, fps=3.0),
+        replace(LONG, fps=30.0),
+        replace(LONG, scale=0.25),
         replace(LONG, start_s=5000.0),
-    ):  # fmt: skip
+    ):
         _, (one,) = found(film(actors, how))
         spans.append((one.start_s - how.start_s, one.stop_s - how.start_s))
     assert np.ptp(np.array(spans), axis=0).max() <= 0.7
@@ -256,13 +258,16 @@ def tracked(video):
 @pytest.mark.parametrize(
     ("video", "expected"),
     [
-        ("Subject_1/Fall/14.mp4", True), ("Subject_3/Fall/19.mp4", True),
-        ("Subject_3/Fall/20.mp4", True), ("Subject_1/ADL/10.mp4", False),
-        ("Subject_1/ADL/16.mp4", False), ("Subject_3/ADL/19.mp4", False),
+        ("Subject_1/Fall/14.mp4", True),
+        ("Subject_3/Fall/19.mp4", True),
+        ("Subject_3/Fall/20.mp4", True),
+        ("Subject_1/ADL/10.mp4", False),
+        ("Subject_1/ADL/16.mp4", False),
+        ("Subject_3/ADL/19.mp4", False),
         ("Subject_2/ADL/23.mp4", False),
         ("Subject_3/ADL/20.mp4", False),
     ],
-)  # fmt: skip
+)
 def test_real_people(video, expected):
     """The clips last 3 to 9 s, and detectors lose most who lie: a second of lying must do."""
     _, lies = found(tracked(video), long_lie_s=1.0)

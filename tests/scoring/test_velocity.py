@@ -20,11 +20,17 @@ def random_rows(people=4, frames=60, seed=0):
     keypoints = random.normal(300, 80, (n, 17, 2))
     trust = np.clip(random.uniform(-0.5, 1.3, (n, 17)), 0, 1)
     return Rows(
-        people=people, person=person, frame=frame, time_s=time_s[frame],
-        duration_s=np.full(n, 0.04), clip_s=float(time_s[-1]) if frames else 0.0,
-        keypoints=np.where(trust[..., None] > 0, keypoints, 0.0), trust=trust,
-        boxes=np.concatenate([keypoints.min(1), keypoints.max(1)], axis=1), size_wh=(640, 480),
-    )  # fmt: skip
+        people=people,
+        person=person,
+        frame=frame,
+        time_s=time_s[frame],
+        duration_s=np.full(n, 0.04),
+        clip_s=float(time_s[-1]) if frames else 0.0,
+        keypoints=np.where(trust[..., None] > 0, keypoints, 0.0),
+        trust=trust,
+        boxes=np.concatenate([keypoints.min(1), keypoints.max(1)], axis=1),
+        size_wh=(640, 480),
+    )
 
 
 # --- the definition, one point after another, as before all were worked out at once ---

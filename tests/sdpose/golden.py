@@ -51,12 +51,14 @@ def build(stem="SDPoseStem", seed=0, test_cfg=None, **head):
     """Return an initialised TopdownPoseEstimator, in training mode."""
     torch.manual_seed(seed)
     with scope("mmpose"), silence():
-        model = MODELS.build({
-            "type": "TopdownPoseEstimator",
-            "backbone": {"type": stem},
-            "head": {"type": "SDPoseHead", **head},
-            "test_cfg": test_cfg,
-        })  # fmt: skip
+        model = MODELS.build(
+            {
+                "type": "TopdownPoseEstimator",
+                "backbone": {"type": stem},
+                "head": {"type": "SDPoseHead", **head},
+                "test_cfg": test_cfg,
+            }
+        )
         model.init_weights()
     return model
 
@@ -117,10 +119,12 @@ def _sample(random, keypoints):
     weights[0, random.integers(keypoints)] = 0
     sample = PoseDataSample(
         metainfo={
-            "input_size": np.array([192, 256]), "input_center": np.array([96.0, 128.0]),
-            "input_scale": np.array([192.0, 256.0]), "flip_indices": FLIP,
+            "input_size": np.array([192, 256]),
+            "input_center": np.array([96.0, 128.0]),
+            "input_scale": np.array([192.0, 256.0]),
+            "flip_indices": FLIP,
         }
-    )  # fmt: skip
+    )
     sample.gt_fields = PixelData(heatmaps=torch.from_numpy(np.exp(-squares / 8)).float())
     sample.gt_instance_labels = InstanceData(keypoint_weights=torch.from_numpy(weights))
     sample.gt_instances = InstanceData(

@@ -16,9 +16,13 @@ needs_coco = pytest.mark.skipif(not ASSETS.is_dir(), reason="needs ../shared/ass
 _SIZE, _MAP = "(96,128)", "(24,32)"  # width, height: a quarter of the pixels
 # The config's network, narrow, shallow and on small pictures; the warm-up takes two steps.
 TINY = (
-    "model.head.depth=2", "model.head.embed_dims=48", "model.head.num_heads=4",
-    f"model.head.feature_size={_MAP}", f"model.head.heatmap_size={_MAP}",
-    f"model.head.decoder.input_size={_SIZE}", f"model.head.decoder.heatmap_size={_MAP}",
+    "model.head.depth=2",
+    "model.head.embed_dims=48",
+    "model.head.num_heads=4",
+    f"model.head.feature_size={_MAP}",
+    f"model.head.heatmap_size={_MAP}",
+    f"model.head.decoder.input_size={_SIZE}",
+    f"model.head.decoder.heatmap_size={_MAP}",
     f"train_dataloader.dataset.pipeline.5.input_size={_SIZE}",
     f"train_dataloader.dataset.pipeline.6.encoder.input_size={_SIZE}",
     f"train_dataloader.dataset.pipeline.6.encoder.heatmap_size={_MAP}",
@@ -26,9 +30,13 @@ TINY = (
     *(f"{split}_dataloader.batch_size=4" for split in ("train", "val", "test")),
     *(f"{split}_dataloader.num_workers=0" for split in ("train", "val", "test")),
     *(f"{split}_dataloader.persistent_workers=False" for split in ("train", "val", "test")),
-    "param_scheduler.0.end=2", "train_cfg.max_epochs=3", "train_cfg.val_interval=1",
-    "default_hooks.checkpoint.interval=1", "randomness.seed=7", "visualizer.vis_backends=[]",
-)  # fmt: skip
+    "param_scheduler.0.end=2",
+    "train_cfg.max_epochs=3",
+    "train_cfg.val_interval=1",
+    "default_hooks.checkpoint.interval=1",
+    "randomness.seed=7",
+    "visualizer.vis_backends=[]",
+)
 
 
 def annotations(split, persons):

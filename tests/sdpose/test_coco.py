@@ -26,8 +26,17 @@ IMAGE = {"id": 1, "file_name": "a.jpg", "width": 20, "height": 30}
 
 
 def person(number=1, image=1, **more):
-    return {"id": number, "image_id": image, "category_id": 1, "iscrowd": 0, "area": 50,
-            "bbox": [0, 0, 5, 10], "keypoints": KEYPOINTS, "num_keypoints": 17, **more}  # fmt: skip
+    return {
+        "id": number,
+        "image_id": image,
+        "category_id": 1,
+        "iscrowd": 0,
+        "area": 50,
+        "bbox": [0, 0, 5, 10],
+        "keypoints": KEYPOINTS,
+        "num_keypoints": 17,
+        **more,
+    }
 
 
 def content(*persons, **more):
@@ -71,10 +80,13 @@ def test_what_is_counted_is_what_mmpose_trains_on(tmp_path):
     with scope("mmpose"):
         dataset = DATASETS.build(
             {
-                "type": "CocoDataset", "data_root": str(data), "ann_file": str(path),
-                "data_prefix": {"img": "train2017/"}, "pipeline": [],
+                "type": "CocoDataset",
+                "data_root": str(data),
+                "ann_file": str(path),
+                "data_prefix": {"img": "train2017/"},
+                "pipeline": [],
             }
-        )  # fmt: skip
+        )
     assert examine(path, data / "train2017") == CocoSummary(8, 7, 6)
     assert len(dataset) == 6
 

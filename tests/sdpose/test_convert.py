@@ -79,17 +79,23 @@ def test_the_result_is_independent_of_the_source(published):
         ({"keypoint_head.other": torch.zeros(1)}, ["unknown key keypoint_head.other"]),
         ({BLOCK + "1.fn.fn.net.1.weight": torch.zeros(1)}, [r"unknown key .*0\.1\.fn.*net\.1"]),
         ({HEAD + "mlp_head.1.bias": None}, ["no key for head.heatmap_head.1.bias"]),
-        ({"backbone.conv1.weight": None, "backbone.bn1.bias": None},
-         ["no key for backbone.conv1.weight", "no key for backbone.bn1.bias"]),
-        ({"backbone.conv1.weight": torch.zeros(64, 1, 3, 3)},
-         [r"conv1.weight of shape \(64, 1, 3, 3\), expected \(64, 3, 3, 3\)"]),
-        ({HEAD + "keypoint_token": torch.zeros(1, 16, 192)},
-         [r"shape \(1, 16, 192\), expected \(1, 17, 192\)"]),
+        (
+            {"backbone.conv1.weight": None, "backbone.bn1.bias": None},
+            ["no key for backbone.conv1.weight", "no key for backbone.bn1.bias"],
+        ),
+        (
+            {"backbone.conv1.weight": torch.zeros(64, 1, 3, 3)},
+            [r"conv1.weight of shape \(64, 1, 3, 3\), expected \(64, 3, 3, 3\)"],
+        ),
+        (
+            {HEAD + "keypoint_token": torch.zeros(1, 16, 192)},
+            [r"shape \(1, 16, 192\), expected \(1, 17, 192\)"],
+        ),
         ({HEAD + "pos_embedding": None}, ["no key keypoint_head.tokenpose.pos_embedding"]),
         ({HEAD + "pos_embedding": torch.zeros(1, 256, 192)}, ["not the fixed sine table"]),
         ({HEAD + "pos_embedding": torch.zeros(1, 768, 192)}, [r"expected \(1, 256, 192\)"]),
     ],
-)  # fmt: skip
+)
 def test_what_does_not_fit_is_named(published, change, messages):
     weights = {**published, **change}
     weights = {key: tensor for key, tensor in weights.items() if tensor is not None}
@@ -104,11 +110,13 @@ def test_what_does_not_fit_is_named(published, change, messages):
     [
         (lambda w: {}, "got 0 among 0 keys"),
         (lambda w: {**w, "stranger": torch.zeros(1)}, "unknown key stranger"),
-        (lambda w: {**{f"module.{k}": v for k, v in w.items()}, "stranger": torch.zeros(1)},
-         r"start with 'module\.', got \['stranger'\]"),
+        (
+            lambda w: {**{f"module.{k}": v for k, v in w.items()}, "stranger": torch.zeros(1)},
+            r"start with 'module\.', got \['stranger'\]",
+        ),
         (lambda w: {k: v for k, v in w.items() if ".layers.5." not in k}, "got 3072 and 5"),
     ],
-)  # fmt: skip
+)
 def test_other_networks_are_refused(published, change, message):
     with pytest.raises(ValueError, match=message):
         convert_state_dict(change(published))
@@ -140,9 +148,10 @@ def test_files_that_are_no_checkpoints_are_refused(tmp_path, published):
     damaged.write_bytes(hostile.read_bytes()[:1000])
     torch.save({"a": 1}, other)
     for source, message in (
-        (hostile, "tensors and plain values"), (damaged, "damaged, or not a checkpoint"),
+        (hostile, "tensors and plain values"),
+        (damaged, "damaged, or not a checkpoint"),
         (other, "expected state_dict to hold tensors"),
-    ):  # fmt: skip
+    ):
         with pytest.raises(ArtifactError, match=message) as caught:
             convert_file(source, out)
         assert "weights_only" not in str(caught.value)  # torch's advice to run the code in it

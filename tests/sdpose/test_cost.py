@@ -41,9 +41,10 @@ def test_every_figure_of_the_published_table(name):
     for part, module in parts.items():
         assert sum(each.numel() for each in module.parameters()) == table["params"][part]
     buffers = sum(
-        each.numel() for key, each in model.state_dict().items()
+        each.numel()
+        for key, each in model.state_dict().items()
         if "running" in key or key.endswith("tracked")
-    )  # fmt: skip
+    )
     assert buffers == table["params"]["buffers_bn"]
 
 

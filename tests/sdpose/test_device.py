@@ -14,8 +14,13 @@ from tests import fake_device  # noqa: E402
 from .tokens import CASES, inputs  # noqa: E402
 
 NAMES = (
-    "s_v1_stemnet", "s_v1_fsd", "s_v1_fsd_best", "s_v1_fsd_dynamic", "s_v1_maskedkd", "t_stemnet",
-)  # fmt: skip
+    "s_v1_stemnet",
+    "s_v1_fsd",
+    "s_v1_fsd_best",
+    "s_v1_fsd_dynamic",
+    "s_v1_maskedkd",
+    "t_stemnet",
+)
 
 
 @pytest.fixture(autouse=True)

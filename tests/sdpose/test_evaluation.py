@@ -58,12 +58,16 @@ def test_people_overlap_above_the_threshold_only_and_crowds_do_not_count():
     # Two equal squares, one shifted by d: IoU = (side - d) / (side + d).
     touching = side * (1 - OVERLAP_IOU) / (1 + OVERLAP_IOU)
     rows = [
-        person(1, 0, 0, side, side), person(1, touching - 1, 0, side, side),
-        person(2, 0, 0, side, side), person(2, touching + 1, 0, side, side),
-        person(3, 0, 0, side, side), person(3, 0, 0, side, side, iscrowd=1),
+        person(1, 0, 0, side, side),
+        person(1, touching - 1, 0, side, side),
+        person(2, 0, 0, side, side),
+        person(2, touching + 1, 0, side, side),
+        person(3, 0, 0, side, side),
+        person(3, 0, 0, side, side, iscrowd=1),
         person(4, 0, 0, side, side),
-        person(5, 0, 0, side, side), person(6, 0, 0, side, side),
-    ]  # fmt: skip
+        person(5, 0, 0, side, side),
+        person(6, 0, 0, side, side),
+    ]
     assert overlapping_images(rows) == {1}
 
 
@@ -87,8 +91,15 @@ def write_found(path, wrong):
         noise = rng.normal(0, 0.02 * np.sqrt(row["area"]), (17, 2))
         points[:, :2] += 5000 if row["image_id"] in wrong else noise
         points[:, 2] = 1
-        rows.append({"image_id": row["image_id"], "category_id": 1, "bbox": row["bbox"],
-                     "keypoints": points.ravel().tolist(), "score": rng.random()})  # fmt: skip
+        rows.append(
+            {
+                "image_id": row["image_id"],
+                "category_id": 1,
+                "bbox": row["bbox"],
+                "keypoints": points.ravel().tolist(),
+                "score": rng.random(),
+            }
+        )
     path.write_text(json.dumps(rows))
 
 
@@ -225,8 +236,10 @@ def test_weights_that_only_a_loss_learns_do_not_matter(data, tmp_path):
 @needs_coco
 def test_boxes_of_a_detector_are_used_and_named(data, tmp_path):
     truth = json.loads((data / "annotations" / "person_keypoints_val2017.json").read_text())
-    rows = [{"image_id": row["image_id"], "category_id": 1, "bbox": row["bbox"], "score": 0.9}
-            for row in truth["annotations"][:3]]  # fmt: skip
+    rows = [
+        {"image_id": row["image_id"], "category_id": 1, "bbox": row["bbox"], "score": 0.9}
+        for row in truth["annotations"][:3]
+    ]
     boxes = tmp_path / "boxes.json"
     boxes.write_text(json.dumps(rows))
     option = f"test_dataloader.dataset.bbox_file={boxes}"

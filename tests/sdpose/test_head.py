@@ -24,9 +24,13 @@ from recognizer.sdpose.head import SDPoseHead, pose_accuracy  # noqa: E402
 from .golden import FLIP, VARIANTS, B, batch, build, variant  # noqa: E402
 
 CODEC = {
-    "type": "MSRAHeatmap", "input_size": (192, 256), "heatmap_size": (48, 64), "sigma": 2,
-    "unbiased": True, "blur_kernel_size": 11,
-}  # fmt: skip
+    "type": "MSRAHeatmap",
+    "input_size": (192, 256),
+    "heatmap_size": (48, 64),
+    "sigma": 2,
+    "unbiased": True,
+    "blur_kernel_size": 11,
+}
 FLIP_TEST = {"flip_test": True, "flip_mode": "heatmap", "shift_heatmap": True}
 
 
@@ -110,8 +114,7 @@ def test_every_cycle_learns_from_the_next(cycles):
             torch.testing.assert_close(heatmaps, outputs[index + 1].heatmaps)
             assert given_grid == grid
             assert torch.equal(visible, weights)
-    vis = [(a.visual_tokens - b.visual_tokens).square().mean()
-           for a, b in pairwise(outputs)]  # fmt: skip
+    vis = [(a.visual_tokens - b.visual_tokens).square().mean() for a, b in pairwise(outputs)]
     torch.testing.assert_close(losses["vis_dist_loss"], sum(vis))
 
 
@@ -276,8 +279,15 @@ def test_export_to_onnx_with_any_batch(tmp_path, dynamo):
     )
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        torch.onnx.export(network, (images[:2],), str(path), input_names=["images"],
-                          output_names=["heatmaps"], dynamo=dynamo, **free)  # fmt: skip
+        torch.onnx.export(
+            network,
+            (images[:2],),
+            str(path),
+            input_names=["images"],
+            output_names=["heatmaps"],
+            dynamo=dynamo,
+            **free,
+        )
     session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
     for number in (1, 3):
         with torch.no_grad():

@@ -41,19 +41,31 @@ class Scale(BaseModel):
 
 def build(folder, hook, losses=CALM, aps=None, **options):
     """Return a runner of one epoch over ``losses``, or as many as there are ``aps``."""
-    validated = {
-        "val_dataloader": loader([0.0]), "val_cfg": {"type": "ValLoop"},
-        "val_evaluator": Evaluator([GivenAP(aps)]),
-    } if aps else {}  # fmt: skip
+    validated = (
+        {
+            "val_dataloader": loader([0.0]),
+            "val_cfg": {"type": "ValLoop"},
+            "val_evaluator": Evaluator([GivenAP(aps)]),
+        }
+        if aps
+        else {}
+    )
     epochs = options.pop("epochs", len(aps or [0]))
-    return Runner(**{
-        "model": Scale(), "work_dir": str(folder), "train_dataloader": loader(losses),
-        "train_cfg": {"by_epoch": True, "max_epochs": epochs},
-        "optim_wrapper": {"optimizer": {"type": "SGD", "lr": 0.0}}, "default_scope": "mmpose",
-        "custom_hooks": [hook, {"type": PlainCheckpointHook}], **validated,
-        # Of its own: mmengine gives runners of one name and second one message hub.
-        "experiment_name": str(folder).replace("/", "_"), **options,
-    })  # fmt: skip
+    return Runner(
+        **{
+            "model": Scale(),
+            "work_dir": str(folder),
+            "train_dataloader": loader(losses),
+            "train_cfg": {"by_epoch": True, "max_epochs": epochs},
+            "optim_wrapper": {"optimizer": {"type": "SGD", "lr": 0.0}},
+            "default_scope": "mmpose",
+            "custom_hooks": [hook, {"type": PlainCheckpointHook}],
+            **validated,
+            # Of its own: mmengine gives runners of one name and second one message hub.
+            "experiment_name": str(folder).replace("/", "_"),
+            **options,
+        }
+    )
 
 
 def log_of(folder):
@@ -167,9 +179,16 @@ def test_a_model_without_a_loss_is_refused():
 
 @pytest.mark.parametrize(
     "options",
-    [{"interval": 0}, {"interval": 1.5}, {"window": 0}, {"spike_ratio": 1}, {"ap_drop": 0},
-     {"spike_ratio": math.nan}, {"ap_drop": math.nan}],
-)  # fmt: skip
+    [
+        {"interval": 0},
+        {"interval": 1.5},
+        {"window": 0},
+        {"spike_ratio": 1},
+        {"ap_drop": 0},
+        {"spike_ratio": math.nan},
+        {"ap_drop": math.nan},
+    ],
+)
 def test_options_that_make_no_sense_are_refused_by_name(options):
     with pytest.raises(ValueError, match=f"TrainingMonitorHook: {next(iter(options))}: expected"):
         hooks.TrainingMonitorHook(**options)
@@ -297,9 +316,15 @@ def test_every_loss_item_is_logged_every_so_often(tmp_path):
 
 @pytest.mark.parametrize(
     ("value", "text"),
-    [(2.345678, "2.345678"), (0, "0.000000"), (0.000123456, "0.0001235"), (1.2345e-6, "1.234e-06"),
-     (math.nan, "nan"), (-math.inf, "-inf")],
-)  # fmt: skip
+    [
+        (2.345678, "2.345678"),
+        (0, "0.000000"),
+        (0.000123456, "0.0001235"),
+        (1.2345e-6, "1.234e-06"),
+        (math.nan, "nan"),
+        (-math.inf, "-inf"),
+    ],
+)
 def test_small_losses_keep_their_digits(tmp_path, value, text):
     assert hooks.digits(value) == text
 

@@ -289,14 +289,27 @@ def test_the_guides_configs_build_as_they_stand():
     configs = [
         dict(type="TokenDistilLoss"),
         dict(type="ForegroundTokenDistilLoss", foreground_weight=2.0),
-        dict(type="ForegroundTokenDistilLoss", loss_weight=8e-6, foreground_weight=3.0,
-             background_weight=0.3, threshold=0.08, temperature=0.8, use_spatial_weight=True),
+        dict(
+            type="ForegroundTokenDistilLoss",
+            loss_weight=8e-6,
+            foreground_weight=3.0,
+            background_weight=0.3,
+            threshold=0.08,
+            temperature=0.8,
+            use_spatial_weight=True,
+        ),
         dict(type="AdaptiveForegroundDistilLoss", num_keypoints=17, use_keypoint_guidance=True),
-        dict(type="DynamicForegroundDistilLoss", start_epoch=50, end_epoch=150,
-             max_fg_weight=3.0, min_bg_weight=0.3),
-        dict(type="MaskedTokenDistilLoss", loss_weight=1e-5, mask_ratio=0.3,
-             mask_strategy="random"),
-    ]  # fmt: skip
+        dict(
+            type="DynamicForegroundDistilLoss",
+            start_epoch=50,
+            end_epoch=150,
+            max_fg_weight=3.0,
+            min_bg_weight=0.3,
+        ),
+        dict(
+            type="MaskedTokenDistilLoss", loss_weight=1e-5, mask_ratio=0.3, mask_strategy="random"
+        ),
+    ]
     with scope("mmpose"):
         weights = [MODELS.build(config).loss_weight for config in configs]
     assert weights == [5e-6, 5e-6, 8e-6, 5e-6, 5e-6, 1e-5]

@@ -110,12 +110,14 @@ def test_hrnet_stem_is_hrnet_without_what_nobody_reads():
     widths = (32, 64, 128, 256)
     stages = {
         f"stage{i}": {
-            "num_modules": modules, "num_branches": i, "num_blocks": (4,) * i,
+            "num_modules": modules,
+            "num_branches": i,
+            "num_blocks": (4,) * i,
             "block": "BASIC" if i > 1 else "BOTTLENECK",
             "num_channels": widths[:i],
         }
         for i, modules in enumerate((1, 1, 4, 3), 1)
-    }  # fmt: skip
+    }
     whole, stem = HRNet(stages), HRNetStem()
     whole.eval()  # of an mmpose backbone it returns None
     stem.eval()

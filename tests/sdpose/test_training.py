@@ -34,10 +34,12 @@ ROOT = Path(__file__).resolve().parents[2]
 DYNAMIC = CONFIGS / "sdpose_s_v1_fsd_dynamic_coco_256x192.py"
 # Weights that are others in each of the three epochs, and a rate that is, too.
 CHANGING = (
-    "model.head.loss_vis_token_dist.start_epoch=0", "model.head.loss_vis_token_dist.end_epoch=2",
-    "model.head.loss_vis_token_dist.loss_weight=0.01", "param_scheduler.1.milestones=[2]",
+    "model.head.loss_vis_token_dist.start_epoch=0",
+    "model.head.loss_vis_token_dist.end_epoch=2",
+    "model.head.loss_vis_token_dist.loss_weight=0.01",
+    "param_scheduler.1.milestones=[2]",
     "custom_hooks.0.interval=1",
-)  # fmt: skip
+)
 
 
 @pytest.fixture(scope="module")
@@ -158,8 +160,13 @@ def test_checkpoints_hold_no_code_and_say_what_they_learnt_from(whole):
 
 
 def test_neither_workers_nor_another_process_change_what_is_learnt(data, tmp_path, whole):
-    cfg = dynamic(data, tmp_path / "w", "train_dataloader.num_workers=1",
-                  "train_dataloader.persistent_workers=True", "train_cfg.max_epochs=2")  # fmt: skip
+    cfg = dynamic(
+        data,
+        tmp_path / "w",
+        "train_dataloader.num_workers=1",
+        "train_dataloader.persistent_workers=True",
+        "train_cfg.max_epochs=2",
+    )
     losses = record_losses(cfg)
     train(cfg)
     assert dict(losses) == {step: whole[1][step] for step in range(4)}
@@ -215,17 +222,38 @@ def test_two_processes_of_torchrun_learn_what_one_does(data, tmp_path):
     found = {}
     for processes in (1, 2):
         work_dir = tmp_path / f"w{processes}"
-        options = [*TINY, *CHANGING, "train_cfg.max_epochs=2", "train_cfg.val_interval=2",
-                   f"train_dataloader.batch_size={4 // processes}"]  # fmt: skip
+        options = [
+            *TINY,
+            *CHANGING,
+            "train_cfg.max_epochs=2",
+            "train_cfg.val_interval=2",
+            f"train_dataloader.batch_size={4 // processes}",
+        ]
         start = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
-        command = [sys.executable, *(start if processes == 2 else []), str(ROOT / "main.py"),
-                   "--mode", "train.pose", "--train-config", str(config), "--set",
-                   f"train.data_root={data}", "--set", f"train.work_dir={work_dir}",
-                   "--cfg-options", *options]  # fmt: skip
+        command = [
+            sys.executable,
+            *(start if processes == 2 else []),
+            str(ROOT / "main.py"),
+            "--mode",
+            "train.pose",
+            "--train-config",
+            str(config),
+            "--set",
+            f"train.data_root={data}",
+            "--set",
+            f"train.work_dir={work_dir}",
+            "--cfg-options",
+            *options,
+        ]
         done = subprocess.run(
-            command, cwd=ROOT, capture_output=True, text=True, check=False, timeout=600,
+            command,
+            cwd=ROOT,
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=600,
             env={**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": f"{tmp_path}:{ROOT}"},
-        )  # fmt: skip
+        )
         assert done.returncode == 0, done.stderr[-3000:]
         assert done.stderr.count("to test it:") == 1  # one process speaks
         files = sorted(work_dir.glob("losses_*.json"))

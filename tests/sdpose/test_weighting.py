@@ -339,8 +339,10 @@ def test_the_documented_config_excepts_the_logits_from_weight_decay():
     groups = build_optim_wrapper(model, config).optimizer.param_groups
     decay = {id(p): group["weight_decay"] for group in groups for p in group["params"]}
     assert {name: decay[id(p)] for name, p in model.named_parameters()} == {
-        "head.keypoint_logits": 0, "layer.weight": 0.1, "layer.bias": 0.1,
-    }  # fmt: skip
+        "head.keypoint_logits": 0,
+        "layer.weight": 0.1,
+        "layer.bias": 0.1,
+    }
 
 
 # --- masked -----------------------------------------------------------------------

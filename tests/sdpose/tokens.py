@@ -37,7 +37,9 @@ CASES = {
     "foreground": Case("ForegroundTokenDistilLoss", True, plain=FLAT),
     "not spatial": Case("ForegroundTokenDistilLoss", True, {"use_spatial_weight": False}),
     "dynamic": Case(
-        "DynamicForegroundDistilLoss", True, epoch=110,
+        "DynamicForegroundDistilLoss",
+        True,
+        epoch=110,
         plain={"max_fg_weight": 1.0, "min_bg_weight": 1.0},
     ),
     "adaptive": Case("AdaptiveForegroundDistilLoss", False, ADAPTIVE),
@@ -51,7 +53,7 @@ CASES = {
     "masked joints": Case(
         "MaskedTokenDistilLoss", False, {"mask_strategy": "importance"}, {"mask_ratio": 0.0}
     ),
-}  # fmt: skip
+}
 
 
 def inputs(case, seed=0, n=3, grid=(2, 3), d=4):

@@ -59,8 +59,11 @@ def tool(monkeypatch):
         (["train", FSD_BEST, "--resume-from", "a.pth"], "train.pose", ["--resume", "a.pth"]),
         (["train", FSD_BEST, "--work-dir", "a b"], "train.pose", ['train.work_dir="a b"']),
         (["train", FSD_BEST, "--cfg-options", "a=1", "b=2"], "train.pose", ["a=1", "b=2"]),
-        (["train", FSD_BEST, "--amp", "--seed", "3"], "train.pose",
-         ["train.seed=3", "optim_wrapper.type=AmpOptimWrapper"]),
+        (
+            ["train", FSD_BEST, "--amp", "--seed", "3"],
+            "train.pose",
+            ["train.seed=3", "optim_wrapper.type=AmpOptimWrapper"],
+        ),
         (["train", FSD_BEST, "--local-rank=1"], "train.pose", []),
         (["train", FSD_BEST, "--local_rank", "1", "--launcher", "none"], "train.pose", []),
         (["test", FSD_BEST, "best.pth", "--eval", "mAP"], "test.pose", ["--checkpoint"]),
@@ -69,7 +72,7 @@ def tool(monkeypatch):
         (["quick_check", OLD, "--iterations", "10"], "train.check", ["--iterations", "10"]),
     ],
     ids=lambda value: " ".join(value)[-50:] if isinstance(value, list) else value,
-)  # fmt: skip
+)
 def test_the_guides_lines_become_main_pys(tool, words, mode, has):
     code, handed = tool(*words)
     assert code == 0
@@ -107,8 +110,9 @@ def test_a_config_that_names_its_pickles_is_trained_on_these(tool, tmp_path):
         f"{split}_dataloader = dict(dataset=dict(ann_file={str(data / split)!r} + '.pkl'))"
         for split in ("train", "val", "test")
     )
-    config.write_text(f"_base_ = {str(ROOT / FIGHT)!r}\nrecognizer = dict(service='fight')\n"
-                      + loaders)  # fmt: skip
+    config.write_text(
+        f"_base_ = {str(ROOT / FIGHT)!r}\nrecognizer = dict(service='fight')\n" + loaders
+    )
     assert f"train.dataset_dir={json.dumps(str(data))}" in tool("train", str(config))[1]
     option = "train_dataloader.dataset.ann_file=other.pkl"
     words = tool("train", str(config), "--cfg-options", option)[1]
@@ -125,11 +129,21 @@ def test_only_one_of_several_processes_measures(tool, monkeypatch):
     assert "WORLD_SIZE" not in os.environ
 
 
-@pytest.mark.parametrize("words", [["dist_train.sh", "a.py"], ["dist_train.sh", "a.py", "x"],
-                                   ["dist_test.sh", "a.py", "b.pth", "0"]])  # fmt: skip
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["dist_train.sh", "a.py"],
+        ["dist_train.sh", "a.py", "x"],
+        ["dist_test.sh", "a.py", "b.pth", "0"],
+    ],
+)
 def test_the_scripts_say_how_they_are_used(words):
-    done = subprocess.run(["bash", str(ROOT / "tools" / words[0]), *words[1:]],
-                          capture_output=True, text=True, check=False)  # fmt: skip
+    done = subprocess.run(
+        ["bash", str(ROOT / "tools" / words[0]), *words[1:]],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
     assert done.returncode == 2
     assert "usage: tools/dist_" in done.stderr
 
@@ -145,17 +159,23 @@ def test_train_resume_and_test_as_the_guide_does(tmp_path):
 
     def start(*words):
         done = subprocess.run(
-            [sys.executable, *map(str, words)], cwd=tmp_path, capture_output=True, text=True,
-            check=False, timeout=900, env={**os.environ, "OMP_NUM_THREADS": "1"},
-        )  # fmt: skip
+            [sys.executable, *map(str, words)],
+            cwd=tmp_path,
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=900,
+            env={**os.environ, "OMP_NUM_THREADS": "1"},
+        )
         assert done.returncode == 0, done.stderr[-3000:]
         return done.stderr
 
     start(*launch, ROOT / "tools/train.py", OLD, "--launcher", "pytorch", *more)
     (best,) = (tmp_path / "work").glob("best_coco_AP_epoch_*.pth")
     more[1] = "on"
-    said = start(ROOT / "tools/train.py", OLD, *more, "train_cfg.max_epochs=3",
-                 f"resume_from={best}")  # fmt: skip
+    said = start(
+        ROOT / "tools/train.py", OLD, *more, "train_cfg.max_epochs=3", f"resume_from={best}"
+    )
     assert f"going on from {best}" in said
     assert {"latest.log", "latest.log.json", "latest.pth"} <= {
         path.name for path in (tmp_path / "on").iterdir()

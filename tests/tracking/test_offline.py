@@ -109,8 +109,9 @@ def test_joins_all_at_once_and_not_the_first_best():
     assert ids_by_frame(joined)[-1] == [1, 2]
     last = joined.frame(len(joined) - 1)
     assert dict(zip(last.track_ids.tolist(), last.boxes[:, 0].tolist(), strict=True)) == {
-        1: 120.0, 2: 78.0,
-    }  # fmt: skip
+        1: 120.0,
+        2: 78.0,
+    }
 
 
 def test_joining_does_not_depend_on_the_order_of_rows_nor_on_ids():

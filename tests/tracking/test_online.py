@@ -128,9 +128,12 @@ def test_memory_does_not_grow_with_the_stream(busy):
     tracks, kept = OnlineTracks(SETTINGS), []
     for lap in range(6):
         shifted = PoseSequence(
-            busy.poses, busy.frame_offsets, busy.time_s + lap * busy.duration_s, busy.corrupt,
+            busy.poses,
+            busy.frame_offsets,
+            busy.time_s + lap * busy.duration_s,
+            busy.corrupt,
             busy.size_wh,
-        )  # fmt: skip
+        )
         tracks.update(shifted)
         kept.append((len(tracks._frames), len(tracks._same)))
     assert max(frames for frames, _ in kept) <= 20 * 6  # of 1,200

@@ -155,9 +155,12 @@ def test_200_000_rows_in_a_moment():
     ids = np.nonzero(present)[1].astype(np.int64)
     n = len(ids)
     poses = Poses(
-        np.ones((n, 17, 2), np.float32), np.ones((n, 17), np.float32),
-        np.ones((n, 4), np.float32), np.ones(n, np.float32), ids,
-    )  # fmt: skip
+        np.ones((n, 17, 2), np.float32),
+        np.ones((n, 17), np.float32),
+        np.ones((n, 4), np.float32),
+        np.ones(n, np.float32),
+        ids,
+    )
     offsets = np.concatenate([[0], np.cumsum(present.sum(1))]).astype(np.int64)
     video = PoseSequence(
         poses, offsets, np.arange(frames) / 30, np.zeros(frames, np.bool_), (640, 480)
@@ -174,9 +177,12 @@ def test_filled_rows_have_no_movement_and_others_keep_theirs():
     video = sequence([1, 2], [2], [1, 2])
     movement = np.arange(30, dtype=np.float32).reshape(5, 6)
     video = PoseSequence(
-        video.poses.with_movement(movement), video.frame_offsets, video.time_s, video.corrupt,
+        video.poses.with_movement(movement),
+        video.frame_offsets,
+        video.time_s,
+        video.corrupt,
         video.size_wh,
-    )  # fmt: skip
+    )
     filled = fill_gaps(video, 0.5).poses
     assert filled.track_ids.tolist() == [1, 2, 2, 1, 1, 2]
     np.testing.assert_array_equal(filled.movement, [*movement[:3], [np.nan] * 6, *movement[3:]])

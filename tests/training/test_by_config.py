@@ -34,13 +34,16 @@ def test_shipped_configs_are_known(path):
         ("a.py", {"default_scope": "mmpose"}, "pose"),
         ("fight.py", {"model": {"cls_head": {}}}, "fight"),
         ("fall_2.py", {"model": {"backbone": {}}, "default_scope": "mmaction"}, "falldown"),
-        ("fight.py", {"model": {"cls_head": {}}, "recognizer": {"service": "falldown"}},
-         "falldown"),
+        (
+            "fight.py",
+            {"model": {"cls_head": {}}, "recognizer": {"service": "falldown"}},
+            "falldown",
+        ),
         ("a.py", {"model": {"cls_head": {}}}, "expected a classifier of fights or of falls"),
         ("a.py", {"model": {"backbone": {}}}, "expected a model with a cls_head"),
         ("a.py", {}, "expected a model with a cls_head"),
     ],
-)  # fmt: skip
+)
 def test_other_configs_by_what_is_in_them(tmp_path, name, values, kind):
     cfg = read(written(tmp_path / name, values))
     if kind in ("pose", "fight", "falldown"):
@@ -67,13 +70,16 @@ def test_a_config_that_cannot_be_read_is_named(tmp_path):
     ("path", "said"),
     [
         ("configs/body/2d_kpt_sview_rgb_img/sdpose/coco/sdpose_s_v1_stemnet_coco_256x192.py", ""),
-        ("/workspace/mmaction2/configs/skeleton/stgcnpp/"
-         "stgcnpp_enhanced_fight_detection_stable.py", ""),
+        (
+            "/workspace/mmaction2/configs/skeleton/stgcnpp/"
+            "stgcnpp_enhanced_fight_detection_stable.py",
+            "",
+        ),
         ("mine/sdpose_s_v1_stemnet_coco_256x192.py", r"did you mean .*sdpose_s_v1_stemnet"),
         ("configs/sdpose_s_v1_stemnet_coco_256x19.py", r"did you mean .*sdpose_s_v1_stemnet"),
         ("configs/model.py", "ours are in"),
     ],
-)  # fmt: skip
+)
 def test_a_config_of_an_older_folder_is_found_by_its_name(path, said, caplog):
     if said:
         with pytest.raises(ConfigError, match=said):

@@ -126,12 +126,14 @@ class Stranger:
         (lambda w: [1, 2], "expected a dict, got list"),
         (lambda w: {"state_dict": {}}, "expected state_dict to hold tensors by name"),
         (lambda w: {**w, "backbone.extra": torch.zeros(2)}, "backbone.extra"),
-        (lambda w: {k: v for k, v in w.items() if k != "backbone.bn1.bias"},
-         "no key for backbone.bn1.bias"),
+        (
+            lambda w: {k: v for k, v in w.items() if k != "backbone.bn1.bias"},
+            "no key for backbone.bn1.bias",
+        ),
         (lambda w: {**w, HEAD + "keypoint_token": torch.zeros(1, 16, 192)}, "expected (1, 17, 192"),
     ],
     ids=["code", "empty", "damaged", "list", "nothing", "extra", "missing", "shape"],
-)  # fmt: skip
+)
 def test_what_is_no_published_checkpoint_is_refused(change, said, run, tmp_path, published):
     code, text = run(change(published))
     assert code == 1

@@ -149,12 +149,27 @@ def test_a_killed_run_goes_on_and_ends_the_same(tmp_path, stage3):
     whole = (tmp_path / "out" / "report.json").read_bytes()
     again = tmp_path / "again"
     command = [
-        sys.executable, "main.py", "--mode", "test.crossval",
-        "--set", f"train.dataset_dir={stage3}", "--set", f"train.cfg_options={json.dumps(TINY)}",
-        "--set", f"train.config_file={CONFIG}", "--set", f"crossval.output_dir={again}",
-        "--set", "crossval.folds=2", "--set", "crossval.seeds=[0]",
-        "--set", "annotation.workers=1", "--set", "test.bootstrap=100",
-    ]  # fmt: skip
+        sys.executable,
+        "main.py",
+        "--mode",
+        "test.crossval",
+        "--set",
+        f"train.dataset_dir={stage3}",
+        "--set",
+        f"train.cfg_options={json.dumps(TINY)}",
+        "--set",
+        f"train.config_file={CONFIG}",
+        "--set",
+        f"crossval.output_dir={again}",
+        "--set",
+        "crossval.folds=2",
+        "--set",
+        "crossval.seeds=[0]",
+        "--set",
+        "annotation.workers=1",
+        "--set",
+        "test.bootstrap=100",
+    ]
     process = subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE, text=True)
     limit = time.monotonic() + 300
     while not list(again.rglob("predictions.npz")) and time.monotonic() < limit:
@@ -173,9 +188,14 @@ def test_a_killed_run_goes_on_and_ends_the_same(tmp_path, stage3):
 @pytest.mark.slow
 def test_a_training_that_fails_is_named_and_the_run_ends_with_an_error(tmp_path, stage3):
     options = json.dumps(
-        [*TINY, "optim_wrapper.optimizer.lr=1e30", "optim_wrapper.clip_grad=None",
-         "param_scheduler=[]", "train_cfg.max_epochs=3"]
-    )  # fmt: skip
+        [
+            *TINY,
+            "optim_wrapper.optimizer.lr=1e30",
+            "optim_wrapper.clip_grad=None",
+            "param_scheduler=[]",
+            "train_cfg.max_epochs=3",
+        ]
+    )
     said = r"(?s)2 of 2 trainings failed, the first: .*/seed0.*: NotFiniteError: the loss is"
     with pytest.raises(RuntimeError, match=said):
         crossval(config(tmp_path, stage3, f"train.cfg_options={options}"), silent)
@@ -256,11 +276,13 @@ def test_a_pickle_that_is_not_the_metadatas_is_refused(tmp_path):
 
 def test_the_inner_validation_part_shares_no_source_with_what_is_learnt(tmp_path, stage3):
     truth = read_truth(stage3)
-    samples = {s.name: s for split in ("train", "val", "test") for s in read_split(
-        stage3 / f"{split}.pkl")}  # fmt: skip
+    samples = {
+        s.name: s for split in ("train", "val", "test") for s in read_split(stage3 / f"{split}.pkl")
+    }
     names = tuple(sorted(samples))
-    job = FoldJob("x", CONFIG, (), 0, tmp_path, "key", names, (),
-                  {n: truth.samples[n].source for n in names})  # fmt: skip
+    job = FoldJob(
+        "x", CONFIG, (), 0, tmp_path, "key", names, (), {n: truth.samples[n].source for n in names}
+    )
     pickles = _write_parts(job, list(samples.values()), inner=True)
     sides = {
         part: {truth.samples[s.name].source for s in read_split(path)}
@@ -290,9 +312,13 @@ def test_a_result_of_before_views_were_kept_apart_is_read(tmp_path):
 def predictions(seed, names="abcdef"):
     labels = np.arange(len(names)) % 2
     return Predictions(
-        ("No", "Yes"), tuple(names), labels, guesses(labels, seed),
-        tuple("ssttuu"[: len(names)]), np.ones(len(names), bool),
-    )  # fmt: skip
+        ("No", "Yes"),
+        tuple(names),
+        labels,
+        guesses(labels, seed),
+        tuple("ssttuu"[: len(names)]),
+        np.ones(len(names), bool),
+    )
 
 
 def test_seeds_are_averaged_clip_by_clip():

@@ -142,10 +142,14 @@ def test_without_torch_the_demo_makes_pickles_and_says_what_adds_the_training(
     sets = (f"annotation.output_dir={tmp_path}", "models.weights_dirs=[]", QUICK[0])
     options = [word for value in sets for word in ("--set", value)]
     done = subprocess.run(
-        [sys.executable, "-S", "main.py", "--mode", "demo", *options], cwd=ROOT,
-        capture_output=True, text=True, check=False, timeout=300,
+        [sys.executable, "-S", "main.py", "--mode", "demo", *options],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=300,
         env={**os.environ, "PYTHONPATH": str(runtime_set)},
-    )  # fmt: skip
+    )
     assert done.returncode == 0, done.stderr
     assert "make setup-train" in done.stderr
     assert "Traceback" not in done.stderr

@@ -73,9 +73,14 @@ def test_the_report_has_every_figure_and_every_clip(tmp_path, stage3, checkpoint
     assert set(value["nobody_tracked"]["clips"]) == lost
     assert value["nobody_tracked"]["right"] == len(lost)  # all of them are NonFight
     assert set(value["scores"]["all"]["overall"]) == {
-        "accuracy", "balanced_accuracy", "roc_auc", "average_precision", "log_loss",
-        "brier_score", "calibration_error",
-    }  # fmt: skip
+        "accuracy",
+        "balanced_accuracy",
+        "roc_auc",
+        "average_precision",
+        "log_loss",
+        "brier_score",
+        "calibration_error",
+    }
     assert value["scores"]["all"]["bootstrap"]["unit"] == "source"
     assert value["threshold"]["chosen_on"]["file"] == "val.pkl"
     assert value["metadata_baseline"]["state"] == "measured"
@@ -108,8 +113,9 @@ def probabilities(report):
 
 
 def test_several_checkpoints_are_fused_by_their_mean(tmp_path, stage3, checkpoints):
-    one, two = (probabilities(run(tmp_path / str(i), stage3, [c])) for i, c in
-                enumerate(checkpoints))  # fmt: skip
+    one, two = (
+        probabilities(run(tmp_path / str(i), stage3, [c])) for i, c in enumerate(checkpoints)
+    )
     both = probabilities(run(tmp_path / "both", stage3, checkpoints))
     assert np.abs(one - two).max() > 1e-4
     assert both == pytest.approx((one + two) / 2, abs=2e-6)

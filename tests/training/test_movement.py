@@ -281,9 +281,12 @@ def test_from_pickles_to_one_file_of_both_streams(tmp_path, stage3, caplog):
     (best,) = (tmp_path / "work").glob("best_*.pth")
     output = tmp_path / "fight.onnx"
     shipped = config(
-        tmp_path, stage3, f"deploy.checkpoint={best}", f"deploy.movement={path}",
+        tmp_path,
+        stage3,
+        f"deploy.checkpoint={best}",
+        f"deploy.movement={path}",
         f"deploy.output={output}",
-    )  # fmt: skip
+    )
     assert export(shipped, silent) == 0
     classifier = Classifier(output, ClassifierConfig())
     streams = [tuple(classifier.judge(sample).streams) for sample in all_samples(stage3)]

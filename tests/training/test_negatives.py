@@ -48,14 +48,22 @@ def all_samples(stage3):
 def outer_job(folder, truth):
     names = sorted(truth.samples)
     sources = {name: truth.samples[name].source for name in names}
-    fold = source_folds(
-        [truth.samples[n].label for n in names], [sources[n] for n in names], 3, 0
-    )[0]  # fmt: skip
+    fold = source_folds([truth.samples[n].label for n in names], [sources[n] for n in names], 3, 0)[
+        0
+    ]
     train, test = (tuple(names[i] for i in part) for part in (fold.train, fold.test))
     return FoldJob(
-        "x/outer", CONFIG, tuple(TINY), 3, folder / "outer", "key", train, test,
-        {name: sources[name] for name in train}, negatives=tuple(sorted(truth.negatives)),
-    )  # fmt: skip
+        "x/outer",
+        CONFIG,
+        tuple(TINY),
+        3,
+        folder / "outer",
+        "key",
+        train,
+        test,
+        {name: sources[name] for name in train},
+        negatives=tuple(sorted(truth.negatives)),
+    )
 
 
 def test_the_facts_of_negatives_stand_apart(stage3):
@@ -171,9 +179,14 @@ def test_nested_cross_validation_and_the_shipped_stream(tmp_path, stage3, monkey
     monkeypatch.setattr("training.crossval.run_folds", pretend)
     monkeypatch.setattr("training.movement.run_folds", pretend)
     own = small_crossval(
-        tmp_path, stage3, CONFIG, "crossval.inner_folds=2", "crossval.movement=true",
-        "test.worst=0", f"train.work_dir={tmp_path / 'work'}",
-    )  # fmt: skip
+        tmp_path,
+        stage3,
+        CONFIG,
+        "crossval.inner_folds=2",
+        "crossval.movement=true",
+        "test.worst=0",
+        f"train.work_dir={tmp_path / 'work'}",
+    )
     assert crossval(own, silent) == 0
     assert len(asked) == 2 + 4
     negatives = tuple(sorted(truth.negatives))

@@ -120,8 +120,13 @@ def test_a_negative_that_no_pickle_has_is_refused_before_any_training(tmp_path, 
 )
 def test_a_result_of_another_shape_or_type_counts_as_none(tmp_path, change, known):
     job = FoldJob("x", CONFIG, (), 0, tmp_path, "key", (), ("a", "b"), {}, ("mirror",))
-    meta = {"schema": SCHEMA, "schema_version": 1, "key": "key", "names": ["a", "b"],
-            "views": ["mirror"]}  # fmt: skip
+    meta = {
+        "schema": SCHEMA,
+        "schema_version": 1,
+        "key": "key",
+        "names": ["a", "b"],
+        "views": ["mirror"],
+    }
     arrays = {k: v for k, v in change.items() if isinstance(v, np.ndarray | np.float64)}
     meta |= {key: value for key, value in change.items() if key not in arrays}
     arrays = {k: np.asarray(v) for k, v in arrays.items()} or {"probabilities": RIGHT}

@@ -40,9 +40,17 @@ def run(tmp_path, capsys, caplog):
     """Train through the command line; return exit code, what was logged and the last word."""
 
     def start(data_root, *options, config=BASELINE, base=SHORT, more=()):
-        arguments = ["--mode", "train.pose", "--train-config", str(config), "--set",
-                     f"train.data_root={data_root}", "--set",
-                     f"train.work_dir={tmp_path / 'work'}", *more]  # fmt: skip
+        arguments = [
+            "--mode",
+            "train.pose",
+            "--train-config",
+            str(config),
+            "--set",
+            f"train.data_root={data_root}",
+            "--set",
+            f"train.work_dir={tmp_path / 'work'}",
+            *more,
+        ]
         with caplog.at_level(logging.INFO):
             code = main([*arguments, "--cfg-options", *base, *options])
         return code, caplog.text, capsys.readouterr().err
@@ -61,9 +69,13 @@ def test_a_training_leaves_what_the_guide_promises(run, data, tmp_path):
     assert (tmp_path / "work" / "report" / "metrics.json").is_file()
     work = tmp_path / "work"
     assert {path.name for path in work.iterdir()} >= {
-        "training_stats.txt", "learning_curve.csv", "learning_curve.png", "epoch_1.pth",
-        "last_checkpoint", "best_coco_AP_epoch_1.pth",
-    }  # fmt: skip
+        "training_stats.txt",
+        "learning_curve.csv",
+        "learning_curve.png",
+        "epoch_1.pth",
+        "last_checkpoint",
+        "best_coco_AP_epoch_1.pth",
+    }
     assert list(work.glob("*/vis_data/events.out.tfevents*"))
     (text,) = work.glob("*/*.log")
     assert "Iter [1] loss: " in text.read_text()
@@ -102,8 +114,9 @@ def test_a_compiled_training_learns_the_same(run, data, tmp_path):
     heatmap_losses = []
     for mode in ("False", "True"):
         counters.clear()
-        code, _, said = run(data, f"compile={mode}", "train_cfg.max_epochs=3",
-                            "train_cfg.val_interval=1")  # fmt: skip
+        code, _, said = run(
+            data, f"compile={mode}", "train_cfg.max_epochs=3", "train_cfg.val_interval=1"
+        )
         assert code == 0, said
         assert bool(counters["stats"]["unique_graphs"]) == (mode == "True")
         rows = read_curve(tmp_path / "work" / TABLE)
@@ -114,17 +127,24 @@ def test_a_compiled_training_learns_the_same(run, data, tmp_path):
 
 
 def test_a_spike_is_told_on_the_console(run, data):
-    code, log, _ = run(data, "custom_hooks.0.interval=1", "custom_hooks.0.window=1",
-                       "custom_hooks.0.spike_ratio=1.0001", "optim_wrapper.optimizer.lr=0.5",
-                       "param_scheduler=[]", "train_cfg.max_epochs=2")  # fmt: skip
+    code, log, _ = run(
+        data,
+        "custom_hooks.0.interval=1",
+        "custom_hooks.0.window=1",
+        "custom_hooks.0.spike_ratio=1.0001",
+        "optim_wrapper.optimizer.lr=0.5",
+        "param_scheduler=[]",
+        "train_cfg.max_epochs=2",
+    )
     assert code == 0
     assert "recognizer.sdpose.hooks" in log
     assert "Loss spike detected!" in log
 
 
 def test_a_loss_that_is_no_number_stops_and_names_the_people(run, data, tmp_path):
-    code, _, said = run(data, "optim_wrapper.optimizer.lr=1e30", "param_scheduler=[]",
-                        "train_cfg.max_epochs=3")  # fmt: skip
+    code, _, said = run(
+        data, "optim_wrapper.optimizer.lr=1e30", "param_scheduler=[]", "train_cfg.max_epochs=3"
+    )
     assert code == 1
     assert "the samples of the batch are in" in said
     facts = json.loads((tmp_path / "work" / NOT_FINITE).read_text())
@@ -232,8 +252,9 @@ def test_a_picture_that_only_looks_whole_is_named_in_the_epoch(run, own, workers
         image.save(png, "PNG")
     picture.unlink()
     picture.write_bytes(png.getvalue()[:33] + png.getvalue()[-12:])
-    code, _, said = run(own, f"train_dataloader.num_workers={workers}",
-                        "train_dataloader.batch_size=1")  # fmt: skip
+    code, _, said = run(
+        own, f"train_dataloader.num_workers={workers}", "train_dataloader.batch_size=1"
+    )
     assert code == 1
     assert said.startswith(f"SampleError: sample {picture} ")
     assert "take it out of the annotations" in said

@@ -24,16 +24,22 @@ DYNAMIC = CONFIGS / "sdpose_s_v1_fsd_dynamic_coco_256x192.py"
 BEST = CONFIGS / "sdpose_s_v1_fsd_best_coco_256x192.py"
 BASE_NAME, DYNAMIC_NAME = "sdpose_s_v1_stemnet", "sdpose_s_v1_fsd_dynamic"
 SHORT = (
-    *(option for option in TINY if "seed" not in option), "train_cfg.max_epochs=2",
-    "model.test_cfg.flip_test=False", "default_hooks.checkpoint.interval=1",
+    *(option for option in TINY if "seed" not in option),
+    "train_cfg.max_epochs=2",
+    "model.test_cfg.flip_test=False",
+    "default_hooks.checkpoint.interval=1",
     f"{DYNAMIC_NAME}:model.head.loss_vis_token_dist.start_epoch=0",
     f"{DYNAMIC_NAME}:model.head.loss_vis_token_dist.end_epoch=2",
-)  # fmt: skip
+)
 
 
 def config(data, folder, *options, files=(BASELINE, DYNAMIC), seeds=(0, 1), **more):
-    section = {"config_file": [str(path) for path in files], "data_root": str(data),
-               "cfg_options": [*SHORT, *options], **more}  # fmt: skip
+    section = {
+        "config_file": [str(path) for path in files],
+        "data_root": str(data),
+        "cfg_options": [*SHORT, *options],
+        **more,
+    }
     own = {"seeds": list(seeds), "output_dir": str(folder)}
     return Config.model_validate({"train": section, "ablation": own})
 
@@ -67,8 +73,9 @@ def test_the_seed_alone_decides_the_batches(done):
     assert len(seen) == 4
     assert all(seen.values())
     assert seen[BASE_NAME, 0] == seen[DYNAMIC_NAME, 0] != seen[BASE_NAME, 1]
-    epochs = [json.loads((done / run["folder"] / "epochs.json").read_text())
-              for run in value["runs"]]  # fmt: skip
+    epochs = [
+        json.loads((done / run["folder"] / "epochs.json").read_text()) for run in value["runs"]
+    ]
     assert all(list(each) == ["1", "2"] for each in epochs)
     one, two = (each["batches"] for each in epochs[0].values())
     assert one != two  # another order and other augmentation in the next epoch
@@ -218,12 +225,16 @@ def test_an_option_may_be_for_one_config():
 
 def test_spread_and_means_leave_out_what_is_not_there():
     assert spread([0.1, None, 0.3]) == {
-        "mean": pytest.approx(0.2), "standard_deviation": pytest.approx(math.sqrt(0.02)),
-        "lowest": 0.1, "highest": 0.3,
-    }  # fmt: skip
+        "mean": pytest.approx(0.2),
+        "standard_deviation": pytest.approx(math.sqrt(0.02)),
+        "lowest": 0.1,
+        "highest": 0.3,
+    }
     assert set(spread([None]).values()) == {None}
     assert spread([0.5])["standard_deviation"] is None
-    curves = [[{"epoch": 1.0, "coco/AP": 0.2}, {"epoch": 2.0, "coco/AP": 0.4}],
-              [{"epoch": 1.0, "coco/AP": 0.4, "x": 1.0}]]  # fmt: skip
+    curves = [
+        [{"epoch": 1.0, "coco/AP": 0.2}, {"epoch": 2.0, "coco/AP": 0.4}],
+        [{"epoch": 1.0, "coco/AP": 0.4, "x": 1.0}],
+    ]
     assert mean_rows(curves) == [{"epoch": 1.0, "coco/AP": pytest.approx(0.3)}]
     assert mean_rows([]) == []

@@ -73,9 +73,19 @@ def look(data, capsys, caplog, monkeypatch, tmp_path):
     monkeypatch.setattr("tempfile.tempdir", None)
 
     def run(*options, config=BASELINE, iterations=2, settings=()):
-        given = ["--mode", "train.check", "--train-config", str(config), "--iterations",
-                 str(iterations), "--set", f"train.data_root={data}",
-                 "--set", f"train.work_dir={tmp_path / 'work'}", *settings]  # fmt: skip
+        given = [
+            "--mode",
+            "train.check",
+            "--train-config",
+            str(config),
+            "--iterations",
+            str(iterations),
+            "--set",
+            f"train.data_root={data}",
+            "--set",
+            f"train.work_dir={tmp_path / 'work'}",
+            *settings,
+        ]
         with caplog.at_level(logging.INFO):
             code = main([*given, "--cfg-options", *TINY, *options])
         assert list((tmp_path / "tmp").glob("recognizer*")) == []
@@ -110,11 +120,21 @@ def test_a_sound_config_passes_and_is_described(look):
     for text in (
         "training data: 8 people, 2 iterations per epoch of 4",
         "validation data: 4 people; 4 of them decoded and measured",
-        "coco/AP ", "trainable (", "GMACs of 2 cycles", "as published",
-        "  heatmap_loss: 0.", "  vis_dist_loss: ", "  kpt_dist_loss: ", " .. ", " -> ",
-        "s per iteration", "GiB of", "parameters have one", "heatmaps differ between people by",
+        "coco/AP ",
+        "trainable (",
+        "GMACs of 2 cycles",
+        "as published",
+        "  heatmap_loss: 0.",
+        "  vis_dist_loss: ",
+        "  kpt_dist_loss: ",
+        " .. ",
+        " -> ",
+        "s per iteration",
+        "GiB of",
+        "parameters have one",
+        "heatmaps differ between people by",
         "nothing is wrong after 3 iterations",
-    ):  # fmt: skip
+    ):
         assert text in log, text
     assert "epoch 1 validated" not in log
 
@@ -191,12 +211,15 @@ def test_it_fails_where_heatmaps_are_the_same_for_everybody(look, faulty):
 
 
 def test_a_loss_that_does_not_fall_is_a_warning(look):
-    code, log, said = look("optim_wrapper.optimizer.lr=0.0", "train_dataloader.batch_size=8",
-                           "train_dataloader.dataset.pipeline.2.prob=0.0",
-                           "train_dataloader.dataset.pipeline.3.prob=0.0",
-                           "train_dataloader.dataset.pipeline.4.shift_prob=0.0",
-                           "train_dataloader.dataset.pipeline.4.rotate_prob=0.0",
-                           "train_dataloader.dataset.pipeline.4.scale_prob=0.0")  # fmt: skip
+    code, log, said = look(
+        "optim_wrapper.optimizer.lr=0.0",
+        "train_dataloader.batch_size=8",
+        "train_dataloader.dataset.pipeline.2.prob=0.0",
+        "train_dataloader.dataset.pipeline.3.prob=0.0",
+        "train_dataloader.dataset.pipeline.4.shift_prob=0.0",
+        "train_dataloader.dataset.pipeline.4.rotate_prob=0.0",
+        "train_dataloader.dataset.pipeline.4.scale_prob=0.0",
+    )
     assert code == 0, said
     assert "heatmap_loss has not fallen in 2 iterations" in log
 
@@ -323,7 +346,10 @@ def test_detected_boxes_of_others_are_refused(look, tmp_path):
 
 def test_the_same_people_for_training_and_validation_are_warned_of(look):
     split = "val_dataloader.dataset"
-    code, log, said = look(f"{split}.ann_file=annotations/person_keypoints_train2017.json",
-                           f"{split}.data_prefix.img=train2017/", iterations=1)  # fmt: skip
+    code, log, said = look(
+        f"{split}.ann_file=annotations/person_keypoints_train2017.json",
+        f"{split}.data_prefix.img=train2017/",
+        iterations=1,
+    )
     assert code == 0, said
     assert "the best epoch is chosen on the people that were trained on" in log

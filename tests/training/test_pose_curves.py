@@ -14,10 +14,15 @@ from training.pose_curves import _curves, draw_curves
 
 def rows(epochs, decay=0.03):
     return [
-        {"epoch": i + 1.0, "heatmap_loss": 0.0021 * np.exp(-decay * i), "vis_dist_loss": 0.012,
-         "kpt_dist_loss": 0.3, "coco/AP": min(0.7, 0.01 * i)}
+        {
+            "epoch": i + 1.0,
+            "heatmap_loss": 0.0021 * np.exp(-decay * i),
+            "vis_dist_loss": 0.012,
+            "kpt_dist_loss": 0.3,
+            "coco/AP": min(0.7, 0.01 * i),
+        }
         for i in range(epochs)
-    ]  # fmt: skip
+    ]
 
 
 def drawn(runs):

@@ -37,8 +37,13 @@ def weights(data, tmp_path_factory):
 
 
 def config(data, work_dir, *options, test=None, **more):
-    section = {"config_file": str(BASELINE), "data_root": str(data), "work_dir": str(work_dir),
-               "cfg_options": [*TINY, *options], **more}  # fmt: skip
+    section = {
+        "config_file": str(BASELINE),
+        "data_root": str(data),
+        "work_dir": str(work_dir),
+        "cfg_options": [*TINY, *options],
+        **more,
+    }
     return Config.model_validate({"train": section, "test": test or {}})
 
 

@@ -38,7 +38,7 @@ def drawn(tmp_path, draw):
 
 THREE = said(
     np.arange(30) % 3, np.random.default_rng(0).dirichlet([1, 1, 1], 30), ("No", "Yes", "Fall $x$")
-)  # fmt: skip
+)
 CASES = {
     "two": said(np.arange(40) % 2),
     "one class": said(np.ones(6, int)),
@@ -139,9 +139,13 @@ def test_the_worst_mistakes_become_videos_that_play_as_long_as_the_sample(tmp_pa
     rows = [[0.9, 0.1], [0.9, 0.1], [0.1, 0.9], [1.0, 0.0]]
     names = ["Fight/a b.mp4", "Fight/../c.mp4", "NonFight/d.mp4", "Fight/nobody.mp4"]
     predictions = Predictions(
-        ("NonFight", "Fight"), tuple(names), np.array([1, 1, 0, 1]), np.array(rows),
-        None, np.array([True, True, True, False]),
-    )  # fmt: skip
+        ("NonFight", "Fight"),
+        tuple(names),
+        np.array([1, 1, 0, 1]),
+        np.array(rows),
+        None,
+        np.array([True, True, True, False]),
+    )
     samples = {name: sample(name) for name in names[:3]}
     stale = tmp_path / "mistakes" / "07_old.mp4"
     stale.parent.mkdir()

@@ -56,8 +56,11 @@ def test_a_training_ends_with_a_checkpoint_and_the_command_to_test_it(data, tmp_
 
 def test_settings_come_from_the_service_the_seed_and_the_metadata(data, tmp_path):
     folder = write_data(tmp_path / "d")
-    metadata(folder, class_weights={"Fight": 0.7, "NonFight": 1.3},
-             settings={"dataset": {"window_s": 2.5}})  # fmt: skip
+    metadata(
+        folder,
+        class_weights={"Fight": 0.7, "NonFight": 1.3},
+        settings={"dataset": {"window_s": 2.5}},
+    )
     options = ["class_weight_from=metadata"]
     cfg, _ = prepare(config(folder, tmp_path, *options, seed=5), "falldown")
     assert cfg.model.cls_head.dropout == 0.2
@@ -187,8 +190,9 @@ def test_whether_the_samples_carry_movement_is_told(data, tmp_path):
     samples = [replace(sample, movement=None) for sample in read_split(folder / "train.pkl")]
     write_split(folder / "train.pkl", folder, samples)
     assert [prepare(config(place, tmp_path), "fight")[1] for place in (data, folder)] == [
-        True, False,
-    ]  # fmt: skip
+        True,
+        False,
+    ]
 
 
 def test_bad_samples_are_named_before_training(data, tmp_path):
@@ -252,22 +256,45 @@ def test_class_weights_that_metadata_lacks_are_named(data, tmp_path):
 @pytest.mark.slow
 def test_two_processes_of_torchrun_learn_what_one_does(data, tmp_path):
     """With statistics of the batch norms fixed, two half batches are one batch."""
-    shared = [*TINY, "train_cfg.max_epochs=2", "model.cls_head.dropout=0.0",
-              "train_dataloader.dataset.pipeline.2.test_mode=True",
-              "train_dataloader.dataset.pipeline.2.num_clips=1"]  # fmt: skip
+    shared = [
+        *TINY,
+        "train_cfg.max_epochs=2",
+        "model.cls_head.dropout=0.0",
+        "train_dataloader.dataset.pipeline.2.test_mode=True",
+        "train_dataloader.dataset.pipeline.2.num_clips=1",
+    ]
     (tmp_path / "data").symlink_to(data)
     found = {}
     for processes, size in ((1, 10), (2, 5)):
         work_dir = tmp_path / f"w{processes}"
-        command = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node",
-                   str(processes), "--master_port", "29611", str(ROOT / "main.py"), "--mode",
-                   "train.fight", "--set", f"train.dataset_dir={data}", "--set",
-                   f"train.work_dir={work_dir}", "--cfg-options", *shared,
-                   f"train_dataloader.batch_size={size}"]  # fmt: skip
+        command = [
+            sys.executable,
+            "-m",
+            "torch.distributed.run",
+            "--nproc_per_node",
+            str(processes),
+            "--master_port",
+            "29611",
+            str(ROOT / "main.py"),
+            "--mode",
+            "train.fight",
+            "--set",
+            f"train.dataset_dir={data}",
+            "--set",
+            f"train.work_dir={work_dir}",
+            "--cfg-options",
+            *shared,
+            f"train_dataloader.batch_size={size}",
+        ]
         done = subprocess.run(
-            command, cwd=ROOT, capture_output=True, text=True, check=False, timeout=600,
+            command,
+            cwd=ROOT,
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=600,
             env={**os.environ, "OMP_NUM_THREADS": "1"},
-        )  # fmt: skip
+        )
         assert done.returncode == 0, done.stderr[-3000:]
         assert done.stderr.count("next: ") == 1  # one process speaks
         found[processes] = load_checkpoint(work_dir / "epoch_2.pth")

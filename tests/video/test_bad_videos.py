@@ -77,9 +77,10 @@ def test_the_corpus_is_large_and_always_the_same(
     differing = [
         v.path.name
         for v in corpus
-        if v.path.is_file() and v.path.suffix not in {".mkv", ".webm"}
+        if v.path.is_file()
+        and v.path.suffix not in {".mkv", ".webm"}
         and v.path.read_bytes() != again[v.path.name].read_bytes()
-    ]  # fmt: skip
+    ]
     assert not differing
 
 
@@ -108,9 +109,11 @@ def test_nothing_is_lost_silently(corpus: list[BadVideo], results: dict[str, dic
     silent = [
         result
         for video in corpus
-        if (result := results[video.path.name]) and "refused" not in result
-        and result["frames"] < video.frames and result["intact"]
-    ]  # fmt: skip
+        if (result := results[video.path.name])
+        and "refused" not in result
+        and result["frames"] < video.frames
+        and result["intact"]
+    ]
     assert not silent
 
 

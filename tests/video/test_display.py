@@ -164,9 +164,13 @@ def test_the_same_view_in_another_resolution_goes_on(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("size_wh", "aspect", "expected"),
-    [((720, 576), Fraction(16, 15), (768, 576)), ((704, 288), Fraction(6, 11), (704, 528)),
-     ((1, 1), Fraction(1, 3), (1, 3)), ((854, 480), Fraction(1280, 1281), (854, 480))],
-)  # fmt: skip
+    [
+        ((720, 576), Fraction(16, 15), (768, 576)),
+        ((704, 288), Fraction(6, 11), (704, 528)),
+        ((1, 1), Fraction(1, 3), (1, 3)),
+        ((854, 480), Fraction(1280, 1281), (854, 480)),
+    ],
+)
 def test_square_sizes(
     size_wh: tuple[int, int], aspect: Fraction, expected: tuple[int, int]
 ) -> None:

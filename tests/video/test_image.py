@@ -23,9 +23,10 @@ ONE = 1 << 16
 
 def tagged_frame(bgr: np.ndarray, pix_fmt: str, matrix: Colorspace, full: bool) -> av.VideoFrame:
     frame = av.VideoFrame.from_ndarray(bgr, format="bgr24").reformat(
-        format=pix_fmt, dst_colorspace=matrix,
+        format=pix_fmt,
+        dst_colorspace=matrix,
         dst_color_range=ColorRange.JPEG if full else ColorRange.MPEG,
-    )  # fmt: skip
+    )
     frame.colorspace = 1 if matrix == Colorspace.ITU709 else 6
     frame.color_range = 2 if full else 1
     return frame
@@ -94,11 +95,16 @@ def test_scaling_is_close_to_opencv() -> None:
 
 
 MATRICES = {
-    "upright": (ONE, 0, 0, ONE), "90": (0, ONE, -ONE, 0), "180": (-ONE, 0, 0, -ONE),
-    "270": (0, -ONE, ONE, 0), "mirrored": (-ONE, 0, 0, ONE), "upside down": (ONE, 0, 0, -ONE),
-    "transposed": (0, ONE, ONE, 0), "other diagonal": (0, -ONE, -ONE, 0),
+    "upright": (ONE, 0, 0, ONE),
+    "90": (0, ONE, -ONE, 0),
+    "180": (-ONE, 0, 0, -ONE),
+    "270": (0, -ONE, ONE, 0),
+    "mirrored": (-ONE, 0, 0, ONE),
+    "upside down": (ONE, 0, 0, -ONE),
+    "transposed": (0, ONE, ONE, 0),
+    "other diagonal": (0, -ONE, -ONE, 0),
     "half size": (0, ONE // 2, -ONE // 2, 0),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("entries", MATRICES.values(), ids=MATRICES.keys())
@@ -157,10 +163,16 @@ def test_array_image() -> None:
 
 @pytest.mark.parametrize(
     "bad",
-    [np.zeros((4, 4), np.uint8), np.zeros((4, 4, 4), np.uint8), np.zeros((4, 4, 3), np.float32),
-     np.zeros((0, 4, 3), np.uint8), None, "picture"],
+    [
+        np.zeros((4, 4), np.uint8),
+        np.zeros((4, 4, 4), np.uint8),
+        np.zeros((4, 4, 3), np.float32),
+        np.zeros((0, 4, 3), np.uint8),
+        None,
+        "picture",
+    ],
     ids=["grey", "alpha", "float", "empty", "None", "text"],
-)  # fmt: skip
+)
 def test_array_image_refuses_other_shapes(bad: object) -> None:
     with pytest.raises(ValueError, match="expected"):
         ArrayImage(bad)  # type: ignore[arg-type]

@@ -51,8 +51,11 @@ def clip(path, frames=10):
 @pytest.mark.skipif(HERE, reason="a GPU decodes here")
 def test_without_a_gpu_the_message_says_what_to_do(tmp_path):
     path = clip(tmp_path / "a.mp4")
-    with pytest.raises(VideoError, match=r"nvdec: expected NVIDIA's driver and GPU number 0, .*"
-                       r"nvidia-smi.*or set annotation\.decoder: cpu"):  # fmt: skip
+    with pytest.raises(
+        VideoError,
+        match=r"nvdec: expected NVIDIA's driver and GPU number 0, .*"
+        r"nvidia-smi.*or set annotation\.decoder: cpu",
+    ):
         VideoReader(path, gpu=0)
     with VideoReader(path) as reader:
         assert len(list(reader)) == 10
@@ -66,10 +69,14 @@ def test_stage_1_stops_before_any_work(tmp_path):
     shipped = Path(__file__).resolve().parents[2] / "configs" / "config.yaml"
     config = load_config(
         shipped,
-        [f"annotation.input={tmp_path / 'in'}", f"annotation.output_dir={tmp_path / 'out'}",
-         f"models.pose_estimation.onnx.model_path={tmp_path / 'rtmo.onnx'}",
-         "annotation.decoder=nvdec", "annotation.workers=1"],
-    )  # fmt: skip
+        [
+            f"annotation.input={tmp_path / 'in'}",
+            f"annotation.output_dir={tmp_path / 'out'}",
+            f"models.pose_estimation.onnx.model_path={tmp_path / 'rtmo.onnx'}",
+            "annotation.decoder=nvdec",
+            "annotation.workers=1",
+        ],
+    )
     with pytest.raises(RunError, match=r"annotation\.decoder: nvdec: expected NVIDIA's driver"):
         run_stage1(config)
     assert not list((tmp_path / "out").rglob("*.npz"))

@@ -80,11 +80,15 @@ def _timed_files(folder: Path) -> list[tuple[Path, Truth, float]]:
     recipe = Recipe("wmv2", bframes=0, container_options=options)
     negative = encode(folder / "negative.asf", recipe, time_of=lambda i: steady(i) - 1)
     return [
-        *plain, *variable, *rates,
-        (first, lambda n: steady(n - 40), 1 / 30), (last, steady, 1 / 30),
-        (make_wrapping(folder), steady, 1 / 30), (negative, steady, 1 / 30),
+        *plain,
+        *variable,
+        *rates,
+        (first, lambda n: steady(n - 40), 1 / 30),
+        (last, steady, 1 / 30),
+        (make_wrapping(folder), steady, 1 / 30),
+        (negative, steady, 1 / 30),
         (lost, lambda n: steady(n) - skipped, 1 / 30),
-    ]  # fmt: skip
+    ]
 
 
 def test_the_time_of_every_frame_is_right_to_a_third_of_a_frame(tmp_path: Path) -> None:
@@ -259,9 +263,19 @@ def test_a_file_that_may_not_be_read_says_so(folder: Path, tmp_path: Path) -> No
 
 @pytest.mark.parametrize(
     "name",
-    ["-i.mp4", "a:b.mp4", "concat:x.mp4", "%03d.mp4", "sp ace\n.mp4", "ü😀.mp4", "x" * 251 + ".mp4",
-     os.fsdecode(b"\xff\xfe.mp4"), "subfile,,start,0.mp4", "a?b#c.mp4"],
-)  # fmt: skip
+    [
+        "-i.mp4",
+        "a:b.mp4",
+        "concat:x.mp4",
+        "%03d.mp4",
+        "sp ace\n.mp4",
+        "ü😀.mp4",
+        "x" * 251 + ".mp4",
+        os.fsdecode(b"\xff\xfe.mp4"),
+        "subfile,,start,0.mp4",
+        "a?b#c.mp4",
+    ],
+)
 def test_strange_names_are_only_names(folder: Path, tmp_path: Path, name: str) -> None:
     (tmp_path / name).write_bytes((folder / "h264.mp4").read_bytes())
     with VideoReader(tmp_path / name) as reader:

@@ -193,9 +193,17 @@ def test_signs_of_other_protections(tmp_path: Path, format_name: str, sign: str)
 
 @pytest.mark.parametrize(
     "head",
-    ["", "00", "00000008 6d6f6f76", "0000000c 66726565" * 9, "00000000 6d646174" + "00" * 99,
-     "00000001 6d646174" + "ff" * 8, "00000001 6d6f6f76" + "ff" * 20, "ffffffff 66726565"],
-)  # fmt: skip
+    [
+        "",
+        "00",
+        "00000008 6d6f6f76",
+        "0000000c 66726565" * 9,
+        "00000000 6d646174" + "00" * 99,
+        "00000001 6d646174" + "ff" * 8,
+        "00000001 6d6f6f76" + "ff" * 20,
+        "ffffffff 66726565",
+    ],
+)
 def test_damaged_boxes_are_no_sign_of_protection(tmp_path: Path, head: str) -> None:
     path = tmp_path / "a.mp4"
     path.write_bytes(bytes.fromhex(head))
@@ -246,7 +254,7 @@ WAVE += b"data" + struct.pack("<I", 1600) + bytes(1600)
         pytest.param(b"ffconcat version 1.0\nfile a.mp4\n", "play list (ffconcat)", id="ffconcat"),
         pytest.param(WAVE, "wav without pictures", id="sound"),
     ],
-)  # fmt: skip
+)
 def test_a_format_that_is_not_read_is_named(tmp_path: Path, content: bytes, said: str) -> None:
     path = tmp_path / "a.mp4"
     path.write_bytes(content)

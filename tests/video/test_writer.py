@@ -160,8 +160,11 @@ else:
 def fill(folder: Path, limit: int, frames: int = 40) -> str:
     run = subprocess.run(
         [sys.executable, "-c", FILL, str(folder), str(limit), str(frames)],
-        capture_output=True, text=True, cwd=ROOT, timeout=60,
-    )  # fmt: skip
+        capture_output=True,
+        text=True,
+        cwd=ROOT,
+        timeout=60,
+    )
     assert run.returncode == 0, run.stderr[-2000:]
     return run.stdout
 

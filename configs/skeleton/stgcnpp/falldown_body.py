@@ -42,13 +42,22 @@ test_dataloader = dict(
 train_cfg = dict(max_epochs=max_epochs, val_interval=max_epochs)
 param_scheduler = [
     dict(
-        type="LinearLR", start_factor=0.1, by_epoch=True, begin=0, end=2,
+        type="LinearLR",
+        start_factor=0.1,
+        by_epoch=True,
+        begin=0,
+        end=2,
         convert_to_iter_based=True,
     ),
     dict(
-        type="CosineAnnealingLR", by_epoch=True, begin=2, end=max_epochs, T_max=max_epochs - 2,
-        eta_min=0.0, convert_to_iter_based=True,
+        type="CosineAnnealingLR",
+        by_epoch=True,
+        begin=2,
+        end=max_epochs,
+        T_max=max_epochs - 2,
+        eta_min=0.0,
+        convert_to_iter_based=True,
     ),
-]  # fmt: skip
+]
 auto_scale_lr = dict(base_batch_size=32, enable=True)
 default_hooks = dict(checkpoint=dict(interval=max_epochs))

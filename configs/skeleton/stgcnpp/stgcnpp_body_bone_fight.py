@@ -47,18 +47,23 @@ train_dataloader = dict(
     num_workers=0,
     sampler=dict(type="DefaultSampler", shuffle=True),
     dataset=dict(
-        type="PoseDataset", ann_file="data/fight/train.pkl", pipeline=train_pipeline,
+        type="PoseDataset",
+        ann_file="data/fight/train.pkl",
+        pipeline=train_pipeline,
         test_mode=False,
     ),
-)  # fmt: skip
+)
 test_dataloader = dict(
     batch_size=16,
     num_workers=0,
     sampler=dict(type="DefaultSampler", shuffle=False),
     dataset=dict(
-        type="PoseDataset", ann_file="data/fight/test.pkl", pipeline=test_pipeline, test_mode=True,
+        type="PoseDataset",
+        ann_file="data/fight/test.pkl",
+        pipeline=test_pipeline,
+        test_mode=True,
     ),
-)  # fmt: skip
+)
 val_dataloader = None
 val_cfg = None
 val_evaluator = None
@@ -68,13 +73,22 @@ train_cfg = dict(max_epochs=max_epochs, val_interval=max_epochs)
 optim_wrapper = dict(optimizer=dict(lr=0.002, weight_decay=0.05))
 param_scheduler = [
     dict(
-        type="LinearLR", start_factor=0.1, by_epoch=True, begin=0, end=3,
+        type="LinearLR",
+        start_factor=0.1,
+        by_epoch=True,
+        begin=0,
+        end=3,
         convert_to_iter_based=True,
     ),
     dict(
-        type="CosineAnnealingLR", by_epoch=True, begin=3, end=max_epochs, T_max=max_epochs - 3,
-        eta_min=0.0, convert_to_iter_based=True,
+        type="CosineAnnealingLR",
+        by_epoch=True,
+        begin=3,
+        end=max_epochs,
+        T_max=max_epochs - 3,
+        eta_min=0.0,
+        convert_to_iter_based=True,
     ),
-]  # fmt: skip
+]
 auto_scale_lr = dict(base_batch_size=16, enable=True)
 default_hooks = dict(checkpoint=dict(interval=max_epochs, save_best=None, max_keep_ckpts=1))

@@ -45,8 +45,11 @@ def test_the_plan_holds_what_the_issue_asks_for(tmp_path):
     for name in ("onnx_cuda", "onnx_tensorrt", "engine", "tests tensorrt", "tests torch", "nvdec"):
         assert name in names
     assert [name for name in names if name.startswith("streams ")] == [
-        "streams 1", "streams 4", "streams 16", "streams 64",
-    ]  # fmt: skip
+        "streams 1",
+        "streams 4",
+        "streams 16",
+        "streams 64",
+    ]
     results = [step.result for step in steps]
     assert len(set(results)) == len(results)
     for step in steps:
@@ -77,13 +80,19 @@ def test_a_step_that_does_not_answer(tmp_path, code, state, said):
     ("error", "code", "expected"),
     [
         (None, 0, {"state": "ok", "figures": {"calls": 1}}),
-        (check_steps.NotHereError("no card", "buy one"), NOT_HERE,
-         {"state": "not here", "cause": "no card", "remedy": "buy one"}),
-        (check_steps.ModelError("bad file", remedy="make another"), 1,
-         {"state": "failed", "cause": "bad file", "remedy": "make another"}),
+        (
+            check_steps.NotHereError("no card", "buy one"),
+            NOT_HERE,
+            {"state": "not here", "cause": "no card", "remedy": "buy one"},
+        ),
+        (
+            check_steps.ModelError("bad file", remedy="make another"),
+            1,
+            {"state": "failed", "cause": "bad file", "remedy": "make another"},
+        ),
         (RuntimeError(), 1, {"state": "failed", "cause": "RuntimeError", "remedy": ""}),
     ],
-)  # fmt: skip
+)
 def test_a_step_tells_what_became_of_it(tmp_path, monkeypatch, error, code, expected):
     def step(given):
         assert given == Given(tmp_path, (Path("a.mp4"),), True, "8")
@@ -93,8 +102,18 @@ def test_a_step_tells_what_became_of_it(tmp_path, monkeypatch, error, code, expe
 
     monkeypatch.setitem(check_steps.STEPS, "decode", step)
     result = tmp_path / "r.json"
-    asked = ["decode", "--out", str(tmp_path), "--result", str(result), "--video", "a.mp4",
-             "--argument", "8", "--tiny"]  # fmt: skip
+    asked = [
+        "decode",
+        "--out",
+        str(tmp_path),
+        "--result",
+        str(result),
+        "--video",
+        "a.mp4",
+        "--argument",
+        "8",
+        "--tiny",
+    ]
     assert check_steps.main(asked) == code
     assert json.loads(result.read_text(encoding="utf-8")) == expected
 
@@ -182,8 +201,13 @@ def test_minutes_that_are_none_are_refused_at_once(minutes, capsys):
 def test_results_of_an_earlier_check_do_not_pass_for_those_of_this_one(tmp_path, monkeypatch):
     kit = tmp_path / "kit"
     kit.mkdir()
-    old = [tmp_path / "reference_pair.pkl", kit / "summary.md", kit / "card.json",
-           kit / "runs.json", kit / "speed_tiny.json"]  # fmt: skip
+    old = [
+        tmp_path / "reference_pair.pkl",
+        kit / "summary.md",
+        kit / "card.json",
+        kit / "runs.json",
+        kit / "speed_tiny.json",
+    ]
     for path in (*old, kit / "mine.txt"):
         path.write_text("old", encoding="utf-8")
     monkeypatch.setattr(check, "plan", lambda *arguments, **options: [])
@@ -205,8 +229,14 @@ def test_a_dry_run_does_all_that_a_cpu_can(tmp_path):
     code = check.main(["--dry-run", "--out", str(tmp_path / "out"), "--video", str(clip)])
     said = (tmp_path / "out" / "check.md").read_text(encoding="utf-8")
     assert code == 0, said
-    for name in ("networks", "onnx_cpu: rtmo", "onnx_cpu: rtmo_uint8", "tests onnx",
-                 "decode: one CPU thread", "streams 4: rtmo"):  # fmt: skip
+    for name in (
+        "networks",
+        "onnx_cpu: rtmo",
+        "onnx_cpu: rtmo_uint8",
+        "tests onnx",
+        "decode: one CPU thread",
+        "streams 4: rtmo",
+    ):
         assert f"| {name} | ok |" in said
     assert "| failed |" not in said
     if not driver_version():

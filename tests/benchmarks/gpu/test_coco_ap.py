@@ -51,9 +51,14 @@ def test_a_shift_passes_the_thresholds_below_its_similarity():
     assert stats == pytest.approx({"AP": 0.5, "AP50": 1, "AR": 0.5})
 
 
-@pytest.mark.parametrize("change", [
-    {"crowd": (False, True)}, {"ignored": (False, True)}, {"labelled": (1, 0)},
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"crowd": (False, True)},
+        {"ignored": (False, True)},
+        {"labelled": (1, 0)},
+    ],
+)
 def test_who_is_a_crowd_ignored_or_without_keypoints_counts_neither_way(change):
     truth = _truth(**change)
     for rows in ([0], [1, 0]):

@@ -19,8 +19,17 @@ def test_packs_and_measures_a_few_people(tmp_path):
     notes = fsd_data.pack(tmp_path / "data" / "fsd", limit=6, epochs=1)
     assert notes["teacher_pck_train"] > 0.4
     out = tmp_path / "out"
-    given = ["--tiny", "--device", "cpu", "--seconds", "900", "--out", str(out),
-             "--data", str(tmp_path / "data")]  # fmt: skip
+    given = [
+        "--tiny",
+        "--device",
+        "cpu",
+        "--seconds",
+        "900",
+        "--out",
+        str(out),
+        "--data",
+        str(tmp_path / "data"),
+    ]
     assert fsd.main(given) == 0
     results = json.loads((out / "fsd.json").read_text())
     assert "faults" not in results

@@ -36,10 +36,15 @@ def by_mmpose(seed, drawn_from):
     with scope("mmpose"):
         steps = Compose([TRANSFORMS.build(step) for step in listed])
     info = {
-        "img": picture, "img_shape": SIZE, "bbox": box[None], "keypoints": keypoints[None],
-        "keypoints_visible": visible[None], "flip_indices": FLIP_INDEX.tolist(),
-        "upper_body_ids": list(range(11)), "lower_body_ids": list(range(11, 17)),
-    }  # fmt: skip
+        "img": picture,
+        "img_shape": SIZE,
+        "bbox": box[None],
+        "keypoints": keypoints[None],
+        "keypoints_visible": visible[None],
+        "flip_indices": FLIP_INDEX.tolist(),
+        "upper_body_ids": list(range(11)),
+        "lower_body_ids": list(range(11, 17)),
+    }
     np.random.seed(drawn_from)  # noqa: NPY002  # mmpose's transforms draw from it
     made = steps(info)
     return made["img"], made["heatmaps"], made["keypoint_weights"][0]
@@ -55,10 +60,13 @@ def people(seed, draws):
     mirrored = fsd_batch.mirror(plain, np.full(flips.shape, SIZE[1]))
     matrices = np.where(flips[..., None, None], mirrored, plain)
     return fsd_batch.People(
-        torch.from_numpy(canvas).permute(0, 3, 1, 2), torch.from_numpy(keypoints)[None],
-        torch.from_numpy(visible)[None], torch.from_numpy(matrices).float(),
-        torch.from_numpy(flips), {},
-    )  # fmt: skip
+        torch.from_numpy(canvas).permute(0, 3, 1, 2),
+        torch.from_numpy(keypoints)[None],
+        torch.from_numpy(visible)[None],
+        torch.from_numpy(matrices).float(),
+        torch.from_numpy(flips),
+        {},
+    )
 
 
 @pytest.mark.parametrize("seed", range(12))
@@ -129,9 +137,12 @@ def test_decodes_as_the_pose_stage_does():
 def test_order_follows_from_the_seed_and_each_epoch_takes_everybody_once():
     people = fsd_batch.People(
         torch.arange(10, dtype=torch.uint8).view(10, 1, 1, 1).expand(10, 3, 4, 4).contiguous(),
-        torch.zeros(10, 17, 2), torch.ones(10, 17), torch.eye(2, 3).expand(1, 10, 2, 3),
-        torch.zeros(1, 10, dtype=torch.bool), {},
-    )  # fmt: skip
+        torch.zeros(10, 17, 2),
+        torch.ones(10, 17),
+        torch.eye(2, 3).expand(1, 10, 2, 3),
+        torch.zeros(1, 10, dtype=torch.bool),
+        {},
+    )
 
     def levels(seed):
         stream = fsd_batch.batches(people, 5, seed)

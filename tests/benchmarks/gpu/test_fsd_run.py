@@ -75,17 +75,22 @@ def test_all_kinds_start_from_the_same_weights_and_only_the_teacher_differs():
         missing, unexpected = model.load_state_dict(weights, strict=False)
         assert not unexpected
         assert all("keypoint_logits" in each for each in missing)
-        teachers = [model.head.loss_vis_token_dist.detach_teacher,
-                    model.head.loss_kpt_token_dist.detach_teacher]  # fmt: skip
-        assert teachers == [kind.name.endswith("detached"),
-                            kind.name == "fsd_best, teacher detached"]  # fmt: skip
+        teachers = [
+            model.head.loss_vis_token_dist.detach_teacher,
+            model.head.loss_kpt_token_dist.detach_teacher,
+        ]
+        assert teachers == [
+            kind.name.endswith("detached"),
+            kind.name == "fsd_best, teacher detached",
+        ]
         shipped = load_pose_config(fsd_run.CONFIGS / f"sdpose_s_v1_{kind.config}_coco_256x192.py")
         for loss in ("loss_vis_token_dist", "loss_kpt_token_dist"):
             with scope("mmpose"):
                 assert MODELS.build(shipped.model.head[loss]).detach_teacher is False
     spread = fsd_run.first_weights("spread", 3, RECIPE)
-    assert not torch.equal(spread["head.transformer.keypoint_tokens"],
-                           weights["head.transformer.keypoint_tokens"])  # fmt: skip
+    assert not torch.equal(
+        spread["head.transformer.keypoint_tokens"], weights["head.transformer.keypoint_tokens"]
+    )
     with pytest.raises(ValueError, match="published"):
         fsd_run.first_weights("zeros", 0, RECIPE)
 
@@ -182,16 +187,20 @@ def test_true_heatmaps_are_measured_as_perfect():
     boxes = np.tile(np.array([30, 25, 110, 145], np.float32), (count, 1))
     centre, width = fsd_batch.box_regions(boxes)
     notes = {
-        "keypoints": keypoints.copy(), "visible": np.ones((count, 17), np.uint8),
-        "area": np.full(count, 8000.0), "image": np.arange(count) // 2,
+        "keypoints": keypoints.copy(),
+        "visible": np.ones((count, 17), np.uint8),
+        "area": np.full(count, 8000.0),
+        "image": np.arange(count) // 2,
         "origin": rng.uniform(0.5, 2, (count, 4)).astype(np.float32),
-    }  # fmt: skip
+    }
     people = fsd_batch.People(
-        torch.zeros(count, 3, 8, 8, dtype=torch.uint8), torch.from_numpy(keypoints),
+        torch.zeros(count, 3, 8, 8, dtype=torch.uint8),
+        torch.from_numpy(keypoints),
         torch.ones(count, 17),
         torch.from_numpy(fsd_batch.warp_matrices(centre, width, np.zeros(count)))[None].float(),
-        torch.zeros(1, count, dtype=torch.bool), notes,
-    )  # fmt: skip
+        torch.zeros(1, count, dtype=torch.bool),
+        notes,
+    )
     shared = fsd.SharedData(None, {"people": people}, None, torch.device("cpu"))
     oracle = Oracle(people)
     assert fsd.evaluate(shared, oracle) == {"people_ap": 1, "people_ap50": 1, "people_pck": 1}

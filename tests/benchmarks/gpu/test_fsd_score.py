@@ -18,11 +18,17 @@ def scene(seed, spread):
     return found, scores, true, visible, rng.uniform(2000, 9000, 24), np.arange(24) % 9
 
 
-@pytest.mark.parametrize(("spread", "seed", "ap", "ap50"), [
-    (2, 0, 0.9190844084, 1.0), (2, 1, 0.9627475248, 1.0),
-    (15, 1, 0.2317922227, 0.5147239601), (15, 3, 0.2980921417, 0.6083861181),
-    (40, 0, 0.0475404683, 0.0992456388), (40, 3, 0.1097312588, 0.1833097595),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("spread", "seed", "ap", "ap50"),
+    [
+        (2, 0, 0.9190844084, 1.0),
+        (2, 1, 0.9627475248, 1.0),
+        (15, 1, 0.2317922227, 0.5147239601),
+        (15, 3, 0.2980921417, 0.6083861181),
+        (40, 0, 0.0475404683, 0.0992456388),
+        (40, 3, 0.1097312588, 0.1833097595),
+    ],
+)
 def test_average_precision_of_made_people(spread, seed, ap, ap50):
     found = fsd_score.average_precision(*scene(seed, spread))
     assert found == pytest.approx((ap, ap50), abs=1e-6)

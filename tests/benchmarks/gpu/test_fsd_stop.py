@@ -35,8 +35,12 @@ class Runner:
             os.kill(os.getpid(), signal.SIGTERM)
 
     def read(self):
-        return {"heatmap_loss": 0.004, "vis_dist_loss": 1e-4, "kpt_dist_loss": 1e-5,
-                "max_token": 80.0}  # fmt: skip
+        return {
+            "heatmap_loss": 0.004,
+            "vis_dist_loss": 1e-4,
+            "kpt_dist_loss": 1e-5,
+            "max_token": 80.0,
+        }
 
 
 @pytest.fixture
@@ -47,8 +51,9 @@ def notes():
 @pytest.fixture
 def shared(monkeypatch):
     """Return what runners share, without people; batches, weights and figures are made up."""
-    batch = fsd.fsd_batch.Batch(torch.zeros(1, 3, 8, 8), torch.zeros(1, 17, 8, 8),
-                                torch.ones(1, 17))  # fmt: skip
+    batch = fsd.fsd_batch.Batch(
+        torch.zeros(1, 3, 8, 8), torch.zeros(1, 17, 8, 8), torch.ones(1, 17)
+    )
     shared = fsd.SharedData(None, {}, batch, torch.device("cpu"))
     monkeypatch.setattr(fsd, "batches_of", lambda *_: ((i / 9, batch) for i in range(99)))
     figures = dict.fromkeys(("coco_ap", "coco_ap50", "lspet_ap", "lspet_pck"), 0.0)
@@ -106,8 +111,10 @@ def part(tmp_path, monkeypatch, notes, shared):
     monkeypatch.setattr(fsd, "measure_steps", lambda *_: {"together": 1, "runs": 1, "eager": 1})
 
     def call(*given):
-        assert fsd.main(["--device", "cpu", "--out", str(tmp_path), "--data", str(tmp_path),
-                         *given]) == 0  # fmt: skip
+        assert (
+            fsd.main(["--device", "cpu", "--out", str(tmp_path), "--data", str(tmp_path), *given])
+            == 0
+        )
         return json.loads((tmp_path / "fsd.json").read_text())
 
     return call, runner

@@ -60,8 +60,10 @@ def test_wheels_become_one_archive_that_is_unpacked_once(tmp_path, monkeypatch):
     pack.pack_site(archive)
     with tarfile.open(archive) as packed:
         assert packed.getnames() == [
-            "jaraco/a.py", "pkg_resources/__init__.py", "xtcocotools/_mask.py",
-        ]  # fmt: skip
+            "jaraco/a.py",
+            "pkg_resources/__init__.py",
+            "xtcocotools/_mask.py",
+        ]
     monkeypatch.setattr(_site, "PYTHON", sys.version_info[:2])
     assert _site.unpack(archive, site) == site
     assert (site / "jaraco" / "a.py").read_text() == "B = 2\n"

@@ -27,8 +27,10 @@ def wait_for(path):
     while not path.is_file():
         time.sleep(0.02)
 """
-DONE = "results.put('calls', results.values.get('calls', 0) + 1)\n" \
-       "results.put('seconds', options.seconds)\nresults.finish()\n"  # fmt: skip
+DONE = (
+    "results.put('calls', results.values.get('calls', 0) + 1)\n"
+    "results.put('seconds', options.seconds)\nresults.finish()\n"
+)
 FAILING = "results.put('a', 1)\nresults.put('b', {'error': 'Boom: x'})\nsys.exit(3)\n"
 SLEEPING = "results.put('a', 1)\nprint('measuring', flush=True)\ntime.sleep(600)\n"
 STUBBORN = """
@@ -85,8 +87,12 @@ def test_a_second_call_skips_what_is_complete_and_goes_on_with_the_rest(kit, cap
     assert "failed with exit code 3" in capsys.readouterr().out
     second = kit(runs=DONE, speed=DONE)
     assert second["runs"]["calls"] == 1
-    assert second["speed"] == {**first["speed"], "calls": 1, "complete": True,
-                               "seconds": second["speed"]["seconds"]}  # fmt: skip
+    assert second["speed"] == {
+        **first["speed"],
+        "calls": 1,
+        "complete": True,
+        "seconds": second["speed"]["seconds"],
+    }
     assert "runs: complete" in capsys.readouterr().out
 
 
@@ -134,9 +140,13 @@ def test_the_summary_holds_tables_and_names_what_is_missing(kit):
     _summary.write(kit.out, ["runs", "speed", "fsd"])
     text = (kit.out / _summary.NAME).read_text()
     assert text.startswith("# Card 7\n")
-    for line in ("| driver | 1.2 |", "| a table |",
-                 "- speed: not complete; failed with exit code 3",
-                 "- speed, b: Boom: x", "- fsd: nothing measured"):  # fmt: skip
+    for line in (
+        "| driver | 1.2 |",
+        "| a table |",
+        "- speed: not complete; failed with exit code 3",
+        "- speed, b: Boom: x",
+        "- fsd: nothing measured",
+    ):
         assert line in text.splitlines()
 
 
@@ -267,9 +277,12 @@ def test_without_a_gpu_it_says_what_to_do(tmp_path):
     if shutil.which("nvidia-smi"):
         pytest.skip("a GPU is here")
     seen = subprocess.run(
-        command("--out", tmp_path, "--parts", "runs"), cwd=ROOT, capture_output=True, text=True,
+        command("--out", tmp_path, "--parts", "runs"),
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
         check=False,
-    )  # fmt: skip
+    )
     assert seen.returncode == 2
     assert "cuda:0: torch" in seen.stderr
     assert "--dry-run" in seen.stderr
@@ -279,9 +292,12 @@ def test_results_of_different_kinds_are_not_mixed(tmp_path):
     need_training_set()
     (tmp_path / "card.json").write_text(json.dumps({"device": "cuda:0", "tiny": False}))
     seen = subprocess.run(
-        command("--dry-run", "--out", tmp_path, "--parts", "runs"), cwd=ROOT,
-        capture_output=True, text=True, check=False,
-    )  # fmt: skip
+        command("--dry-run", "--out", tmp_path, "--parts", "runs"),
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
     assert seen.returncode == 2
     assert "choose another --out" in seen.stderr
 
@@ -292,9 +308,12 @@ def test_the_whole_dry_run_measures_everything(tmp_path):
     if not (PACK / "data").is_dir():
         pytest.skip("needs .gpu: python -m benchmarks.gpu.pack (network, ../shared)")
     seen = subprocess.run(
-        command("--dry-run", "--minutes", 30, "--out", tmp_path / "out"), cwd=ROOT,
-        capture_output=True, text=True, check=False,
-    )  # fmt: skip
+        command("--dry-run", "--minutes", 30, "--out", tmp_path / "out"),
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
     assert seen.returncode == 0, seen.stdout + seen.stderr
     text = (tmp_path / "out" / _summary.NAME).read_text()
     assert text.rstrip().endswith("Nothing.")

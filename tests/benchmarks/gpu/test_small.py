@@ -38,12 +38,18 @@ def _person(box=(30, 20, 70, 110)):
     along = np.linspace(0.1, 0.9, 17)
     keypoints = np.stack([x1 + along * (x2 - x1), y1 + along * (y2 - y1), np.ones(17)], -1)
     labels = Labels(
-        np.array([box], np.float32), keypoints[None].astype(np.float32),
-        np.ones((1, 17), np.float32), np.array([PERSON], np.uint8),
+        np.array([box], np.float32),
+        keypoints[None].astype(np.float32),
+        np.ones((1, 17), np.float32),
+        np.array([PERSON], np.uint8),
         np.array([2000], np.float32),
-    ).padded()  # fmt: skip
-    stacked = Labels(*(value[None] for value in (labels.boxes, labels.keypoints, labels.scores,
-                                                 labels.kinds, labels.areas)))  # fmt: skip
+    ).padded()
+    stacked = Labels(
+        *(
+            value[None]
+            for value in (labels.boxes, labels.keypoints, labels.scores, labels.kinds, labels.areas)
+        )
+    )
     return Data(pictures, stacked, np.zeros(1, np.uint8), np.array(["a"]))
 
 
@@ -76,9 +82,14 @@ def test_a_start_of_another_network_is_refused():
         load_start(SmallPose(), {"w0": np.zeros((1, 1, 1, 1)), "b0": np.zeros(1)})
 
 
-@pytest.mark.parametrize("strength", [
-    Strength(mosaic=0), Strength(full_circle=1, mosaic=0), Strength(mosaic=1),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "strength",
+    [
+        Strength(mosaic=0),
+        Strength(full_circle=1, mosaic=0),
+        Strength(mosaic=1),
+    ],
+)
 def test_labels_move_with_their_picture(strength):
     batch = _batch(strength, 8)
     assert batch.pictures.shape == (8, 3, SIDE, SIDE)
@@ -123,8 +134,9 @@ def test_cells_near_a_person_answer_for_it_and_none_for_a_doubt():
         answers = list(zip(found.image.tolist(), found.cell.tolist(), strict=True))
         assert len(set(answers)) == len(answers)
         kinds = torch.where(batch.kinds == PERSON, DOUBT, batch.kinds)
-        doubts = Batch(batch.pictures, batch.boxes, batch.keypoints, batch.scores, kinds,
-                       batch.areas)  # fmt: skip
+        doubts = Batch(
+            batch.pictures, batch.boxes, batch.keypoints, batch.scores, kinds, batch.areas
+        )
         assert not len(assign(cells, doubts, sizes).cell)
 
 
@@ -187,8 +199,12 @@ def test_chances_are_by_data_set_and_falls_folders_share_theirs():
     groups = ["coco", "coco", "coco", "Subject_1", "Subject_3", "Subject_3"]
     labels = Labels(*(np.repeat(value, len(groups), 0) for value in vars(one.labels).values()))
     labels.kinds[1] = 0  # nobody is there
-    data = Data(np.repeat(one.pictures, len(groups), 0), labels,
-                np.zeros(len(groups), np.uint8), np.array(groups))  # fmt: skip
+    data = Data(
+        np.repeat(one.pictures, len(groups), 0),
+        labels,
+        np.zeros(len(groups), np.uint8),
+        np.array(groups),
+    )
     chances = small._chances(data).numpy()
     assert chances[:3].sum() == pytest.approx(0.28)
     assert chances[1] == pytest.approx(0.35 * chances[0])
@@ -216,21 +232,28 @@ def test_turns_there_and_back(quarters):
     assert turn.boxes(turn.boxes(boxes), back=True) == pytest.approx(boxes)
 
 
-@pytest.mark.parametrize(("scores", "points", "kinds"), [
-    ([0.8, 0.8, 0.3], 0.7, [PERSON]),  # seen by both, good pose
-    ([0.8, 0.8, 0.0], 0.1, [PERSON]),  # a clear box; its pose is not known
-    ([0.0, 0.4, 0.0], 0.3, [DOUBT]),  # only turned, poor pose
-    ([0.2, 0.2, 0.0], 0.7, [DOUBT]),  # one weak opinion
-    ([0.1, 0.1, 0.0], 0.05, []),  # nothing
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("scores", "points", "kinds"),
+    [
+        ([0.8, 0.8, 0.3], 0.7, [PERSON]),  # seen by both, good pose
+        ([0.8, 0.8, 0.0], 0.1, [PERSON]),  # a clear box; its pose is not known
+        ([0.0, 0.4, 0.0], 0.3, [DOUBT]),  # only turned, poor pose
+        ([0.2, 0.2, 0.0], 0.7, [DOUBT]),  # one weak opinion
+        ([0.1, 0.1, 0.0], 0.05, []),  # nothing
+    ],
+)
 def test_opinions_make_people_doubts_or_nothing(scores, points, kinds):
     keypoints = np.full((1, 17, 3), 50, np.float32)
     keypoints[..., 0] += np.arange(17)
     keypoints[..., 2] = points
-    seen = choose({
-        "boxes": np.array([[40, 40, 80, 120]], np.float32), "keypoints": keypoints,
-        "scores": np.array([scores], np.float32), "movenet": np.zeros((1, 17, 3), np.float32),
-    })  # fmt: skip
+    seen = choose(
+        {
+            "boxes": np.array([[40, 40, 80, 120]], np.float32),
+            "keypoints": keypoints,
+            "scores": np.array([scores], np.float32),
+            "movenet": np.zeros((1, 17, 3), np.float32),
+        }
+    )
     assert seen.kinds.tolist() == kinds
     if kinds == [PERSON]:
         assert (seen.keypoints[..., 2] > 0).all() == (points > 0.3)
@@ -251,14 +274,23 @@ def test_what_is_packed_comes_out_again(tmp_path):
     keypoints = np.full((1, 17, 3), 0.8, np.float32)
     keypoints[0, :, 0] = np.linspace(100, 140, 17)
     keypoints[0, :, 1] = np.linspace(60, 200, 17)
-    arrays = {"boxes": np.array([[90, 50, 150, 210]], np.float32), "keypoints": keypoints,
-              "scores": np.array([[0.8, 0.8, 0.4]], np.float32), "movenet": keypoints,
-              "pose": np.zeros((1, 4), np.float32), "jpeg": jpeg}  # fmt: skip
+    arrays = {
+        "boxes": np.array([[90, 50, 150, 210]], np.float32),
+        "keypoints": keypoints,
+        "scores": np.array([[0.8, 0.8, 0.4]], np.float32),
+        "movenet": keypoints,
+        "pose": np.zeros((1, 4), np.float32),
+        "jpeg": jpeg,
+    }
     labelled = tmp_path / "labelled"
     labelled.mkdir()
-    np.savez(labelled / "a.npz", times=np.array([0.5]), source=np.array("fight/a"),
-             video=np.array("fight_surv/Fight/a.mp4"),
-             **{f"{name}_0": value for name, value in arrays.items()})  # fmt: skip
+    np.savez(
+        labelled / "a.npz",
+        times=np.array([0.5]),
+        source=np.array("fight/a"),
+        video=np.array("fight_surv/Fight/a.mp4"),
+        **{f"{name}_0": value for name, value in arrays.items()},
+    )
     pack(tmp_path / "packed", labelled, ASSETS)
     data = load(tmp_path / "packed")
     assert data.pictures.shape[1:] == (416, 416, 3)

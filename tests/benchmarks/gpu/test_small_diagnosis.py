@@ -30,9 +30,14 @@ def _seen(labels, shift):
     return [Detections(np.concatenate([labels.boxes[0][[0, 2]], ghost]), keypoints, scores)]
 
 
-@pytest.mark.parametrize(("score", "recall", "precision"), [
-    (0.3, 0.5, 0.5), (0.4, 0.5, 1.0), (0.95, 0.0, 0.0),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("score", "recall", "precision"),
+    [
+        (0.3, 0.5, 0.5),
+        (0.4, 0.5, 1.0),
+        (0.95, 0.0, 0.0),
+    ],
+)
 def test_ghosts_and_missed_people_count_and_doubts_do_not(score, recall, precision):
     labels = _labels()
     seen = found(_seen(labels, 0), labels, score)

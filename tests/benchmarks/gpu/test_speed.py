@@ -143,32 +143,62 @@ def test_tables_are_written_of_whatever_there_is(tmp_path):
     one.results.put("pose|rtmo-s|fp16|8", {"error": "RuntimeError: no memory"})
     speed.write(one.options, one.results)
     assert "card X" in (tmp_path / "speed.md").read_text()
-    pose = {"network": "rtmo-s", "mode": "fp16", "batch": 8, "p50_ms": 4.0, "p90_ms": 5.0,
-            "p99_ms": 6.0, "per_s": 2000.0, "network_ms": 2.0, "tflops": 90.0, "peak_mib": 512.0,
-            "deviation": {"found": 7, "people": 8, "median_px": 0.25, "worst_px": None},
-            }  # fmt: skip
+    pose = {
+        "network": "rtmo-s",
+        "mode": "fp16",
+        "batch": 8,
+        "p50_ms": 4.0,
+        "p90_ms": 5.0,
+        "p99_ms": 6.0,
+        "per_s": 2000.0,
+        "network_ms": 2.0,
+        "tflops": 90.0,
+        "peak_mib": 512.0,
+        "deviation": {"found": 7, "people": 8, "median_px": 0.25, "worst_px": None},
+    }
     stages = {"network": "rtmo-s", "mode": "fp16", "batch": 8, "ms": {"upload": 1.5}}
     one.results.put("pose|rtmo-s|fp32|8", pose)
     one.results.put("stages|rtmo-s|fp16", stages)
-    step = {"network": "stgcnpp", "way": "stgcnpp ours bf16", "dtype": "bf16", "batch": 64,
-            "peer": False, "compiled": False, "first_loss": 0.7, "per_s": 100.0, "p50_ms": 640.0,
-            "p90_ms": 650.0, "peak_mib": 1024.0}  # fmt: skip
+    step = {
+        "network": "stgcnpp",
+        "way": "stgcnpp ours bf16",
+        "dtype": "bf16",
+        "batch": 64,
+        "peer": False,
+        "compiled": False,
+        "first_loss": 0.7,
+        "per_s": 100.0,
+        "p50_ms": 640.0,
+        "p90_ms": 650.0,
+        "peak_mib": 1024.0,
+    }
     peer = {**step, "way": "stgcnpp mm* fp16", "peer": True, "per_s": 50.0}
     one.results.put("step|a|64", step)
     one.results.put("step|b|64", peer)
     speed.write(one.options, one.results)
     text = (tmp_path / "speed.md").read_text()
     assert "| stgcnpp ours bf16 | 64 | 640 | 650 | 100 | 2.00 x | 1 |" in text
-    assert ("| rtmo-s | fp16 | 8 | 4 | 5 | 6 | 2,000 | 2 | 90 | - | - | 512 | "
-            "7 of 8, 0.25 / - px |") in text  # fmt: skip
+    assert (
+        "| rtmo-s | fp16 | 8 | 4 | 5 | 6 | 2,000 | 2 | 90 | - | - | 512 | 7 of 8, 0.25 / - px |"
+    ) in text
     assert "| rtmo-s | fp16 | 8 | 1.5 |" in text
 
 
 @pytest.mark.slow
 @pytest.mark.skipif(not (PACK / "data" / "coco").is_dir(), reason="no packed data in .gpu")
 def test_the_dry_run_measures_everything(tmp_path):
-    command = [sys.executable, "-m", "benchmarks.gpu.speed", "--tiny", "--device", "cpu",
-               "--seconds", "500", "--out", str(tmp_path)]  # fmt: skip
+    command = [
+        sys.executable,
+        "-m",
+        "benchmarks.gpu.speed",
+        "--tiny",
+        "--device",
+        "cpu",
+        "--seconds",
+        "500",
+        "--out",
+        str(tmp_path),
+    ]
     subprocess.run(command, cwd=ROOT, check=True, timeout=560, env={**os.environ})
     found = json.loads((tmp_path / "speed.json").read_text())
     assert found["complete"] is True

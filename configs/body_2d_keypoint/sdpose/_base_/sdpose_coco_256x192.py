@@ -23,9 +23,13 @@ auto_scale_lr = dict(base_batch_size=512, enable=False)
 
 # --- network -------------------------------------------------------------------------
 codec = dict(
-    type="MSRAHeatmap", input_size=(192, 256), heatmap_size=(48, 64), sigma=2, unbiased=True,
+    type="MSRAHeatmap",
+    input_size=(192, 256),
+    heatmap_size=(48, 64),
+    sigma=2,
+    unbiased=True,
     blur_kernel_size=11,
-)  # fmt: skip
+)
 model = dict(
     type="TopdownPoseEstimator",
     data_preprocessor=dict(
@@ -57,13 +61,17 @@ train_pipeline = [
     dict(type="RandomFlip", direction="horizontal", prob=0.5),
     dict(type="RandomHalfBody", min_total_keypoints=9, prob=0.3),
     dict(
-        type="RandomBBoxTransform", shift_factor=0.16, shift_prob=0.3, scale_factor=(0.65, 1.35),
-        rotate_factor=80, rotate_prob=0.6,
+        type="RandomBBoxTransform",
+        shift_factor=0.16,
+        shift_prob=0.3,
+        scale_factor=(0.65, 1.35),
+        rotate_factor=80,
+        rotate_prob=0.6,
     ),
     dict(type="TopdownAffine", input_size=codec["input_size"]),
     dict(type="GenerateTarget", encoder=codec),
     dict(type="PackPoseInputs"),
-]  # fmt: skip
+]
 val_pipeline = [
     dict(type="LoadImage"),
     dict(type="GetBBoxCenterScale", padding=1.25),
@@ -108,8 +116,11 @@ test_dataloader = val_dataloader
 val_evaluator = dict(
     type="CocoMetric",
     ann_file=data_root + "annotations/person_keypoints_val2017.json",
-    score_mode="bbox_keypoint", keypoint_score_thr=0.2, nms_mode="oks_nms", nms_thr=0.9,
-)  # fmt: skip
+    score_mode="bbox_keypoint",
+    keypoint_score_thr=0.2,
+    nms_mode="oks_nms",
+    nms_thr=0.9,
+)
 test_evaluator = val_evaluator
 
 # --- checkpoints, logs -----------------------------------------------------------------

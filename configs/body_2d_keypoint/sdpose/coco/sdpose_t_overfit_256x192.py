@@ -17,9 +17,13 @@ param_scheduler = [
     dict(type="MultiStepLR", milestones=[110, 135], gamma=0.3, by_epoch=True, begin=0, end=150),
 ]
 codec = dict(
-    type="MSRAHeatmap", input_size=(192, 256), heatmap_size=(48, 64), sigma=2, unbiased=True,
+    type="MSRAHeatmap",
+    input_size=(192, 256),
+    heatmap_size=(48, 64),
+    sigma=2,
+    unbiased=True,
     blur_kernel_size=11,
-)  # fmt: skip
+)
 train_pipeline = [  # nothing but what the flip test asks for
     dict(type="LoadImage"),
     dict(type="GetBBoxCenterScale", padding=1.25),
