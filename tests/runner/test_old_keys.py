@@ -88,7 +88,8 @@ CASES = [
     ),
     (
         "data = dict(samples_per_gpu=64, workers_per_gpu=2, "
-        "val_dataloader=dict(samples_per_gpu=32), train=dict(ann_file='a.json', img_prefix='imgs/'))",
+        "val_dataloader=dict(samples_per_gpu=32), "
+        "train=dict(ann_file='a.json', img_prefix='imgs/'))",
         "train_dataloader = dict(batch_size=64, num_workers=2, dataset=dict(ann_file='a.json', "
         "data_prefix=dict(img='imgs/')))\nval_dataloader = dict(batch_size=32)",
     ),
