@@ -11,35 +11,32 @@ from pathlib import Path
 from recognizer.command import FLAGS, show
 from recognizer.installation import CALL, FILES, INSTALLED, SHIPPED_CONFIG, install_training_command
 
-# mode -> (module, function, what it does); a module is imported only when it is wanted.
+CLASSIFIER, POSE = "recognizer.training.classifier", "recognizer.training.pose"
+# mode -> (module, function, what it does); a module is imported only when its mode runs.
 MODES = {
     "annotation.pipeline": ("annotation.pipeline", "pipeline", "stages 1, 2 and 3"),
     "annotation.stage1": ("annotation.pipeline", "stage1", "video -> poses"),
     "annotation.stage2": ("annotation.pipeline", "stage2", "poses -> tracked, ranked people"),
     "annotation.stage3": ("annotation.pipeline", "stage3", "people -> train/val/test pickles"),
     "annotation.visualize": ("annotation.pipeline", "overlay", "overlay videos of stage 1 or 2"),
-    "train.fight": ("training.train", "train_fight", "pickles -> a trained fight classifier"),
-    "train.falldown": ("training.train", "train_falldown", "the same for falls"),
-    "train.movement": ("training.movement", "train_movement", "the movement stream beside it"),
-    "train.pose": ("training.pose", "train_pose", "COCO-format data -> a trained SDPose"),
-    "train.check": ("training.pose_check", "check", "some iterations of train.pose, looked at"),
-    "train.ablation": ("training.ablation", "ablation", "several configs trained and compared"),
-    "test.fight": (
-        "training.evaluate",
-        "test_fight",
-        "how good a fight classifier is: numbers, plots",
-    ),
-    "test.falldown": ("training.evaluate", "test_falldown", "the same for falls"),
-    "test.pose": ("training.pose", "test_pose", "AP of a trained pose network on COCO"),
-    "test.crossval": ("training.crossval", "crossval", "k-fold cross-validation by source"),
-    "inference.analysis": ("analysis.run", "analyse", "new video -> events, JSON, overlay"),
+    "train.fight": (f"{CLASSIFIER}.train", "train_fight", "pickles -> a trained fight classifier"),
+    "train.falldown": (f"{CLASSIFIER}.train", "train_falldown", "the same for falls"),
+    "train.movement": (f"{CLASSIFIER}.movement", "train_movement", "the movement stream beside it"),
+    "train.pose": (f"{POSE}.train", "train_pose", "COCO-format data -> a trained SDPose"),
+    "train.check": (f"{POSE}.sanity_check", "check", "some iterations of train.pose, looked at"),
+    "train.ablation": (f"{POSE}.ablation", "ablation", "several configs trained and compared"),
+    "test.fight": (f"{CLASSIFIER}.evaluate", "test_fight", "numbers and plots of a classifier"),
+    "test.falldown": (f"{CLASSIFIER}.evaluate", "test_falldown", "the same for falls"),
+    "test.pose": (f"{POSE}.train", "test_pose", "AP of a trained pose network on COCO"),
+    "test.crossval": (f"{CLASSIFIER}.crossval", "crossval", "k-fold cross-validation by source"),
+    "inference.analysis": ("recognizer.analysis.run", "analyse", "video -> events, JSON, overlay"),
     "models.fetch": ("deploy.fetch", "fetch", "official network files, checked by their digests"),
     "deploy.export": ("deploy.export", "export", "checkpoint -> ONNX file, verified"),
     "deploy.tensorrt": ("deploy.tensorrt", "build", "ONNX file -> TensorRT engine"),
     "deploy.verify": ("deploy.verify", "verify", "the same frames through every backend"),
     "deploy.benchmark": ("deploy.benchmark", "benchmark", "latency of every backend here"),
-    "convert.sdpose": ("training.convert", "convert", "a published SDPose checkpoint -> ours"),
-    "demo": ("training.demo", "demo", "the pipeline and a short training on samples/"),
+    "convert.sdpose": (f"{POSE}.convert", "convert", "a published SDPose checkpoint -> ours"),
+    "demo": ("annotation.demo", "demo", "the pipeline and a short training on samples/"),
     "doctor": ("annotation.console", "doctor", "what is missing here, and what mends it"),
 }
 if INSTALLED:  # without the samples that it trains on
@@ -103,12 +100,12 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def _run(arguments: argparse.Namespace) -> int:
-    from recognizer.config_file import ConfigError, load_config
+    from recognizer.config.file import ConfigError, load_config
 
     try:
         config = load_config(arguments.config, arguments.overrides)
         module, function, _ = MODES[arguments.mode]
-        from annotation.progress import on_console
+        from recognizer.runs.progress import on_console
 
         code: int = getattr(importlib.import_module(module), function)(config, on_console)
     except ConfigError as error:

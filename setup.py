@@ -13,7 +13,7 @@ EXTRAS = {
     "openvino": "openvino.txt",
 }
 PROGRAM = "recognizer.program"  # the repository's layout inside the wheel: recognizer.installation
-MODES = ("annotation*", "analysis*", "training*", "deploy*")
+MODES = ("annotation*", "deploy*")
 
 
 def requirements(name: str) -> list[str]:

@@ -9,19 +9,19 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from annotation.labels import (
+from recognizer.config.schema import Config
+from recognizer.dataset.labels import (
     LabelError,
     Segment,
     clip_segment,
     label_from_folders,
     label_of_window,
 )
-from annotation.workspace import Outcome, result_path
-from recognizer.artifacts import ArtifactError, read_poses
-from recognizer.config import Config
 from recognizer.dataset.near_duplicates import hashes_within
 from recognizer.dataset.samples import NobodyTrackedError, build_sample, people_of
 from recognizer.dataset.windows import plan_windows, slice_sequence, span_of
+from recognizer.runs.manifest import Outcome, result_path
+from recognizer.storage.artifacts import ArtifactError, read_poses
 from recognizer.types import PoseSequence, Sample
 from recognizer.video.hashes import TIMES, VALUES, check_hashes
 

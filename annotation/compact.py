@@ -2,10 +2,10 @@
 
 from pathlib import Path
 
-from annotation.progress import ProgressFactory, silent
-from annotation.workspace import Manifest, read_manifest, result_path, write_manifest
-from recognizer.artifacts import read_poses, remove_stale_scratch, write_poses
-from recognizer.compact import ROUNDED_TO
+from recognizer.runs.manifest import Manifest, read_manifest, result_path, write_manifest
+from recognizer.runs.progress import ProgressFactory, silent
+from recognizer.storage.artifacts import read_poses, remove_stale_scratch, write_poses
+from recognizer.storage.compact import ROUNDED_TO
 
 
 def compact_results(source: Path, target: Path, watch: ProgressFactory = silent) -> Manifest:

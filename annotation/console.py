@@ -3,14 +3,14 @@
 import sys
 from collections.abc import Sequence
 
-from annotation.pose_kind import pose_settings
-from annotation.progress import ProgressFactory
-from annotation.workspace import pose_model_files
 from recognizer.command import next_command
-from recognizer.config import Config
-from recognizer.config_file import ConfigError
+from recognizer.config.file import ConfigError
+from recognizer.config.schema import Config
 from recognizer.doctor import examine
 from recognizer.doctor_backends import Finding
+from recognizer.pose.settings import pose_settings
+from recognizer.runs.progress import ProgressFactory
+from recognizer.runs.stage_folders import pose_model_files
 
 _SIGNS = {True: "ok      ", False: "MEND    ", None: "optional"}
 
@@ -31,7 +31,7 @@ def _decoders(config: Config) -> list[Finding]:
     if config.annotation.decoder == "cpu":
         return []
     try:  # the video packages may be missing, which other findings say
-        from annotation.stage1 import decoder_gpu
+        from recognizer.runs.stage1 import decoder_gpu
         from recognizer.video.container import VideoError
     except ImportError as error:
         return [Finding("annotation.decoder: nvdec", False, str(error), "make setup")]

@@ -4,51 +4,14 @@ They lie on the video's pictures where the video is at hand, else on grey.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
-from typing import Any
-
-import cv2
-import numpy as np
-from numpy.typing import NDArray
 
 from annotation.clips import Clip, evenly_spaced
-from annotation.progress import ProgressFactory, silent
-from annotation.stills import LATEST_S, Moments, Stills
-from recognizer.skeleton import EDGES
-from recognizer.types import ImageArray, Sample
+from recognizer.runs.progress import ProgressFactory, silent
+from recognizer.runs.stills import LATEST_S, Stills
+from recognizer.runs.strips import Plan, Strip, draw_plan, plan_strip
+from recognizer.types import Sample
 
 SAMPLES_PER_CLASS = 8
-MOMENTS = 6
-CELL_WH = (320, 240)
-# Blue, green, red of each slot, the most involved first; told apart with any eyes
-# (Okabe and Ito 2008). People beyond are grey.
-SLOT_COLORS = ((0, 159, 230), (233, 180, 86), (115, 158, 0), (167, 121, 204))
-_GREY = (170, 170, 170)
-_GROUND = 34
-_MARGIN = 0.12
-_LINE_PX = 3
-_DARKER = 0.75  # of a picture's brightness below skeletons
-_DRAWN_AT = 0.2  # the lowest keypoint score that is drawn
-
-
-@dataclass(frozen=True, eq=False, slots=True)
-class Strip:
-    """A few moments of one sample, side by side.
-
-    Attributes:
-        name: the sample's name.
-        seconds: when each moment is, from the start of the sample.
-        people: how many slots it has.
-        seen: share of the frames in which somebody is seen.
-        image: BGR pixels.
-
-    """
-
-    name: str
-    seconds: tuple[float, ...]
-    people: int
-    seen: float
-    image: ImageArray
 
 
 def choose(clips: Sequence[Clip], count: int = SAMPLES_PER_CLASS) -> list[Clip]:
@@ -64,48 +27,6 @@ def choose(clips: Sequence[Clip], count: int = SAMPLES_PER_CLASS) -> list[Clip]:
 
 def _spread(clips: Sequence[Clip], count: int) -> list[Clip]:
     return evenly_spaced(sorted(clips, key=lambda clip: clip.name), count)
-
-
-@dataclass(frozen=True, eq=False, slots=True)
-class Plan:
-    """A strip before it is drawn: small, so that many can wait for their pictures.
-
-    Attributes:
-        name: the sample's name.
-        seconds: when each moment is, from the start of the sample.
-        seen: share of the frames in which somebody is seen.
-        frames: number of frames of the sample.
-        picks: the moments' frames, (P,).
-        keypoints: (M, P, 17, 2) pixels of the picture.
-        scores: (M, P, 17).
-        size_wh: size of the picture, pixels.
-        corner: place of the cells' upper left in the picture, (2,).
-        scale: cell pixels per picture pixel.
-
-    """
-
-    name: str
-    seconds: tuple[float, ...]
-    seen: float
-    frames: int
-    picks: NDArray[np.int64]
-    keypoints: NDArray[Any]
-    scores: NDArray[Any]
-    size_wh: tuple[int, int]
-    corner: NDArray[np.float64]
-    scale: float
-
-    def moments(self, video: str, start_s: float, stop_s: float) -> Moments:
-        """Return which pictures the strip needs, of a sample that is this part of a video."""
-        picks = tuple(self.picks.tolist())
-        return Moments(video, start_s, stop_s, self.frames, picks, self.size_wh, self._crop)
-
-    def _crop(self, picture: ImageArray) -> ImageArray:
-        """Return what a cell shows of a picture, darker, so that skeletons stand out."""
-        x, y = (-self.corner * self.scale).tolist()
-        matrix = np.array([[self.scale, 0, x], [0, self.scale, y]])
-        cell = cv2.warpAffine(picture, matrix, CELL_WH, flags=cv2.INTER_LINEAR)
-        return np.asarray(cv2.convertScaleAbs(cell, alpha=_DARKER), np.uint8)
 
 
 class ContactSheets:
@@ -142,102 +63,3 @@ class ContactSheets:
             name: [draw_plan(part[key], grounds.get(key)) for key in sorted(part)]
             for name, part in self._plans.items()
         }
-
-
-def plan_strip(sample: Sample, duration_s: float) -> Plan:
-    """Return moments of a sample, seen through one window that holds everybody.
-
-    They are spread evenly over the frames in which somebody is seen.
-
-    Args:
-        sample: the sample.
-        duration_s: its length.
-
-    """
-    total = sample.keypoints.shape[1]
-    seen = np.flatnonzero((sample.keypoint_scores >= _DRAWN_AT).any(axis=(0, 2)))
-    candidates = seen if len(seen) else np.arange(total)
-    picks = np.unique((np.arange(MOMENTS) * 2 + 1) * len(candidates) // (2 * MOMENTS))
-    frames = candidates[picks]
-    keypoints, scores = sample.keypoints[:, frames], sample.keypoint_scores[:, frames]
-    corner, scale = _view(keypoints, scores >= _DRAWN_AT, sample.size_wh)
-    seconds = tuple(float(frame) / total * duration_s for frame in frames)
-    share = len(seen) / total
-    return Plan(
-        sample.name, seconds, share, total, frames, keypoints, scores, sample.size_wh, corner, scale
-    )
-
-
-def draw_plan(plan: Plan, grounds: Sequence[ImageArray] | None = None) -> Strip:
-    """Draw a strip on the cells' pictures, on grey without them."""
-    if grounds is None:
-        grounds = [_grey(plan)] * len(plan.picks)
-    cells = [
-        _cell(ground, (plan.keypoints[:, i] - plan.corner) * plan.scale, plan.scores[:, i])
-        for i, ground in enumerate(grounds)
-    ]
-    blank = np.full_like(cells[0], 255)
-    cells += [blank] * (MOMENTS - len(cells))
-    return Strip(plan.name, plan.seconds, len(plan.keypoints), plan.seen, _side_by_side(cells))
-
-
-def _view(
-    keypoints: NDArray[Any], seen: NDArray[np.bool_], size_wh: tuple[int, int]
-) -> tuple[NDArray[np.float64], float]:
-    """Return the corner and scale of a cell-shaped view that holds all seen keypoints."""
-    points = keypoints[seen].astype(np.float64)
-    if len(points) == 0:
-        points = np.array([[0.0, 0.0], size_wh])
-    low, high = points.min(0), points.max(0)
-    margin = np.maximum((high - low) * _MARGIN, 4.0)
-    wh = high - low + 2 * margin
-    scale = float(min(np.array(CELL_WH) / wh))
-    centre = (low + high) / 2
-    return centre - np.array(CELL_WH) / scale / 2, scale
-
-
-def _grey(plan: Plan) -> ImageArray:
-    width, height = CELL_WH
-    cell: ImageArray = np.full((height, width, 3), _GROUND // 2, np.uint8)
-    # The picture's area is a little lighter, so that its edges are seen.
-    low = np.clip((0 - plan.corner) * plan.scale, -1, CELL_WH).round().astype(int)
-    far = (np.array(plan.size_wh) - plan.corner) * plan.scale
-    high = np.clip(far, -1, CELL_WH).round().astype(int)
-    cv2.rectangle(cell, low.tolist(), (high - 1).tolist(), (_GROUND,) * 3, -1)
-    return cell
-
-
-def _cell(ground: ImageArray, keypoints: NDArray[Any], scores: NDArray[Any]) -> ImageArray:
-    cell = ground.copy()
-    for slot in reversed(range(len(keypoints))):  # the most involved lies on top
-        _draw(cell, keypoints[slot], scores[slot] >= _DRAWN_AT, slot_color(slot))
-    return cell
-
-
-def _draw(
-    cell: ImageArray,
-    keypoints: NDArray[Any],
-    seen: NDArray[np.bool_],
-    color: tuple[int, int, int],
-) -> None:
-    """Draw a stick figure; bolder than on a video, because a cell is shown small."""
-    points = [(round(float(x)), round(float(y))) for x, y in keypoints]
-    limbs = [(points[a], points[b]) for a, b in EDGES if seen[a] and seen[b]]
-    for start, stop in limbs:  # a dark rim keeps the lines readable on any ground
-        cv2.line(cell, start, stop, (0, 0, 0), _LINE_PX + 2, cv2.LINE_AA)
-    for start, stop in limbs:
-        cv2.line(cell, start, stop, color, _LINE_PX, cv2.LINE_AA)
-    for joint in np.flatnonzero(seen):
-        cv2.circle(cell, points[joint], _LINE_PX, color, -1, cv2.LINE_AA)
-
-
-def slot_color(slot: int) -> tuple[int, int, int]:
-    """Return blue, green, red of a slot."""
-    return SLOT_COLORS[slot] if slot < len(SLOT_COLORS) else _GREY
-
-
-def _side_by_side(cells: Sequence[ImageArray]) -> ImageArray:
-    gap = np.full((CELL_WH[1], 4, 3), 255, np.uint8)
-    parts = [part for cell in cells for part in (cell, gap)][:-1]
-    image: ImageArray = np.concatenate(parts, axis=1)
-    return image

@@ -15,9 +15,9 @@ import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from annotation.labels import SEGMENT_COLUMNS
-from annotation.tables import Row, read_table
-from recognizer.artifacts import SCRATCH_FOLDER, write_csv
+from recognizer.dataset.labels import SEGMENT_COLUMNS
+from recognizer.storage.artifacts import SCRATCH_FOLDER, write_csv
+from recognizer.storage.tables import Row, read_table
 
 NORMAL, FALLDOWN = "Normal", "Falldown"
 SegmentRow = tuple[str, float, float, str]

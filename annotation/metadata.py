@@ -10,12 +10,11 @@ from annotation.clips import ClassStatistics, Clip, VideoClips, clip_name
 from annotation.near_duplicates import duplicate_warnings
 from annotation.negatives import Negatives
 from annotation.negatives_report import describe_negatives
-from recognizer.artifacts import sha256_file
-from recognizer.config import DatasetConfig
+from recognizer.config.schema import DatasetConfig
+from recognizer.dataset.mmaction import METADATA, METADATA_SCHEMA
 from recognizer.dataset.split import SPLITS, class_weights, folder_split
+from recognizer.storage.artifacts import sha256_file
 
-METADATA = "metadata.json"
-SCHEMA = "recognizer.dataset"
 SCHEMA_VERSION = 1
 SHOWS_VIDEO = "report_shows_video"
 
@@ -76,7 +75,7 @@ def describe(dataset: Dataset, folder: Path) -> dict[str, Any]:
     negatives = dataset.negatives
     of_video = {found.outcome.video: found for found in dataset.found}
     return {
-        "schema": SCHEMA,
+        "schema": METADATA_SCHEMA,
         "schema_version": SCHEMA_VERSION,
         "service": dataset.section.service,
         "classes": dataset.section.classes,
@@ -234,7 +233,7 @@ def is_finished(folder: Path, inputs_digest: str, settings: dict[str, Any]) -> b
     try:
         metadata = json.loads((folder / METADATA).read_bytes())
         return (
-            metadata["schema"] == SCHEMA
+            metadata["schema"] == METADATA_SCHEMA
             and metadata["schema_version"] == SCHEMA_VERSION
             and metadata["inputs_digest"] == inputs_digest
             and metadata["settings"] == settings

@@ -5,8 +5,8 @@ from pathlib import Path
 from typing import Any
 
 from annotation.clips import Clip, VideoClips
-from recognizer.artifacts import write_csv
 from recognizer.dataset.near_duplicates import find_pairs
+from recognizer.storage.artifacts import write_csv
 
 TABLE = "near_duplicates.csv"
 _LISTED = 1000

@@ -16,14 +16,14 @@ from numpy.typing import NDArray
 
 from annotation.clips import Clip, ClipFinder, VideoClips, evenly_spaced
 from annotation.negatives_folders import ROUNDING, normal_class, read_folders, windows_per_video
-from annotation.progress import ProgressFactory
 from annotation.sources import known_sources
-from annotation.workspace import MANIFEST
-from recognizer.artifacts import sha256_file
-from recognizer.config import Config, DatasetConfig
-from recognizer.config_file import ConfigError
+from recognizer.config.file import ConfigError
+from recognizer.config.schema import Config, DatasetConfig
 from recognizer.dataset.near_duplicates import find_shared
 from recognizer.names import nfc
+from recognizer.runs.manifest import MANIFEST
+from recognizer.runs.progress import ProgressFactory
+from recognizer.storage.artifacts import sha256_file
 from recognizer.types import Sample
 
 logger = logging.getLogger(__name__)

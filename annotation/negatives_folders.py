@@ -5,10 +5,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from annotation.workspace import Manifest, negatives_manifest, read_manifest
-from recognizer.artifacts import ArtifactError
-from recognizer.config import DatasetConfig
-from recognizer.config_file import ConfigError
+from recognizer.config.file import ConfigError
+from recognizer.config.schema import DatasetConfig
+from recognizer.runs.manifest import Manifest, read_manifest
+from recognizer.runs.stage_folders import negatives_manifest
+from recognizer.storage.artifacts import ArtifactError
 
 _EVENTS = {  # letters of names of the class that a service looks for
     "fight": {"fight", "fights", "fighting", "violence", "violent"},

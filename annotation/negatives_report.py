@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from annotation.negatives import NegativeFolder, Negatives
-from recognizer.config import DatasetConfig
+from recognizer.config.schema import DatasetConfig
 
 
 def describe_negatives(negatives: Negatives, section: DatasetConfig) -> dict[str, Any]:

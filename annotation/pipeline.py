@@ -6,22 +6,21 @@ import re
 from collections import Counter
 from pathlib import Path
 
-from annotation.metadata import METADATA
 from annotation.negatives_report import unreadable_negatives
 from annotation.preflight import check_labels
-from annotation.progress import ProgressFactory
-from annotation.stage1 import run_stage1
-from annotation.stage2 import run_stage2
 from annotation.stage3 import run_stage3
 from annotation.visualize import visualize
-from annotation.workspace import MANIFEST, read_manifest, stage1_dir, stage2_dir, stage3_dir
 from recognizer.command import next_command
-from recognizer.config import Config
+from recognizer.config.schema import Config
+from recognizer.dataset.mmaction import METADATA
+from recognizer.runs.batch import EXIT_DONE, EXIT_SOME_REFUSED
+from recognizer.runs.manifest import MANIFEST, read_manifest
+from recognizer.runs.progress import ProgressFactory
+from recognizer.runs.stage1 import run_stage1
+from recognizer.runs.stage2 import run_stage2
+from recognizer.runs.stage_folders import stage1_dir, stage2_dir, stage3_dir
 
 logger = logging.getLogger(__name__)
-
-EXIT_DONE = 0
-EXIT_SOME_REFUSED = 3
 
 
 def stage1(config: Config, watch: ProgressFactory) -> int:

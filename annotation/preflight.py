@@ -4,13 +4,14 @@ import json
 from collections import Counter
 from typing import Any
 
-from annotation.inputs import list_videos
-from annotation.labels import LabelError, label_from_folders, read_segments
 from annotation.negatives_folders import read_folders
 from annotation.sources import find_sources
-from annotation.workspace import Manifest, stage1_settings, stage2_settings
-from recognizer.config import Config
-from recognizer.config_file import ConfigError
+from recognizer.config.file import ConfigError
+from recognizer.config.schema import Config
+from recognizer.dataset.labels import LabelError, label_from_folders, read_segments
+from recognizer.runs.inputs import list_videos
+from recognizer.runs.manifest import Manifest
+from recognizer.runs.stage_folders import stage1_settings, stage2_settings
 
 
 def check_labels(config: Config) -> None:

@@ -1,7 +1,6 @@
 """Pictures and a page of text beside the pickles, for a person who wants to look."""
 
-import unicodedata
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -9,18 +8,17 @@ from typing import Any
 import numpy as np
 
 from annotation.clips import CONFIDENCE_BINS, ClassStatistics
-from annotation.contact_sheet import MOMENTS, ContactSheets, Strip, slot_color
+from annotation.contact_sheet import ContactSheets
 from annotation.metadata import Dataset
 from annotation.near_duplicates import TABLE, describe_comparison, write_table
 from annotation.negatives_report import negatives_lines, plus_negatives, unreadable_negatives
-from annotation.progress import ProgressFactory
-from recognizer.artifacts import atomic_path, write_text
 from recognizer.dataset.split import SPLITS
-from recognizer.text import font_files, readable
+from recognizer.runs.figures import class_color, columns, left, legend, plain, save_figure
+from recognizer.runs.progress import ProgressFactory
+from recognizer.runs.strips import Strip, draw_strip, slot_legend
+from recognizer.storage.artifacts import write_text
 
 REPORT = "report"
-# Okabe and Ito's colours, for classes in order.
-_COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#999999")
 _MAX_FAILURES = 200
 Figures = Mapping[str, ClassStatistics]
 
@@ -87,53 +85,6 @@ def write_sheets(
     return names
 
 
-def save_figure(final: Path, root: Path, draw: Callable[[Any], None]) -> None:
-    """Write the picture that ``draw`` makes of a matplotlib figure as PNG, atomically.
-
-    ``draw`` may be called twice: names may need further fonts, which must be known before.
-    """
-    # Figure alone draws with Agg: no window system, no state shared with the caller's plots.
-    from matplotlib import rc_context
-    from matplotlib.figure import Figure
-
-    style: Any = {"font.size": 11, "axes.spines.top": False, "axes.spines.right": False}
-    fonts: tuple[Path, ...] = ()
-    while fonts != font_files():
-        fonts = font_files()
-        with rc_context({**style, "font.family": _families(fonts)}):
-            figure = Figure(figsize=(8, 4.5), dpi=100, layout="constrained")
-            draw(figure)
-            if fonts == font_files():
-                _save(figure, final, root)
-
-
-def _save(figure: Any, final: Path, root: Path) -> None:
-    with atomic_path(final, root) as scratch:
-        # matplotlib's version in the file would make bytes depend on it.
-        figure.savefig(scratch, format="png", metadata={"Software": None})
-
-
-def _families(fonts: Sequence[Path]) -> list[str]:
-    """Return matplotlib's names of font files, after telling it of them."""
-    from matplotlib import font_manager
-
-    known = {font.fname for font in font_manager.fontManager.ttflist}
-    for path in fonts:
-        if str(path) not in known:
-            font_manager.fontManager.addfont(str(path))
-    return [font_manager.get_font(str(path)).family_name for path in fonts]
-
-
-def plain(text: str) -> str:
-    """Return text that matplotlib shows as it is; it would take $...$ for a formula."""
-    return readable(text).replace("$", r"\$")
-
-
-def class_color(position: int) -> str:
-    """Return the colour of a class or a series."""
-    return _COLORS[position % len(_COLORS)]
-
-
 def _balance(figure: Any, counts: Mapping[str, Mapping[str, int]], negatives: int) -> None:
     axes = figure.subplots()
     names = list(counts[SPLITS[0]])
@@ -150,12 +101,7 @@ def _balance(figure: Any, counts: Mapping[str, Mapping[str, int]], negatives: in
     axes.set_ylabel("samples")
     axes.set_title("Samples by split and class")
     axes.margins(y=0.12)
-    _legend(figure, axes)
-
-
-def _legend(figure: Any, axes: Any) -> None:
-    handles, labels = axes.get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside right upper", frameon=False)
+    legend(figure, axes)
 
 
 def _lengths(figure: Any, figures: Figures) -> None:
@@ -170,7 +116,7 @@ def _lengths(figure: Any, figures: Figures) -> None:
     axes.set_ylabel("samples")
     axes.set_title("Length of the samples")
     axes.set_xlim(0, longest * 1.02)
-    _legend(figure, axes)
+    legend(figure, axes)
 
 
 def _people(figure: Any, figures: Figures, slots: int) -> None:
@@ -190,7 +136,7 @@ def _people(figure: Any, figures: Figures, slots: int) -> None:
     axes.set_xlabel("tracked people in a frame")
     axes.set_ylabel("frames (% of the class)")
     axes.set_title("People per frame")
-    _legend(figure, axes)
+    legend(figure, axes)
 
 
 def _confidence(figure: Any, figures: Figures) -> None:
@@ -207,7 +153,7 @@ def _confidence(figure: Any, figures: Figures) -> None:
     axes.set_title("Keypoint confidence of the people seen")
     axes.set_xlim(0, 1)
     axes.set_ylim(0)
-    _legend(figure, axes)
+    legend(figure, axes)
 
 
 def _sheet(figure: Any, title: str, strips: list[Strip]) -> None:
@@ -219,32 +165,6 @@ def _sheet(figure: Any, title: str, strips: list[Strip]) -> None:
         draw_strip(axes, strip, text)
     figure.suptitle(f"Class {title}: a few moments of {len(strips)} samples", fontsize=13)
     slot_legend(figure, max((strip.people for strip in strips), default=1))
-
-
-def draw_strip(axes: Any, strip: Strip, title: str) -> None:
-    """Draw one row of a contact sheet, with the time below each moment."""
-    axes.imshow(strip.image[..., ::-1], interpolation="antialiased")
-    axes.set_yticks([])
-    cell = strip.image.shape[1] / MOMENTS
-    at = [(i + 0.5) * cell for i in range(len(strip.seconds))]
-    axes.set_xticks(at, [f"{s:.1f} s" for s in strip.seconds], fontsize=8)
-    axes.tick_params(length=0, pad=2)
-    axes.spines[:].set_visible(False)
-    axes.set_title(plain(title), loc="left", fontsize=10, pad=3)
-
-
-def slot_legend(figure: Any, people: int) -> None:
-    """Draw which colour is which slot, below a contact sheet."""
-    from matplotlib.lines import Line2D
-
-    handles = []
-    for slot in range(min(people, 5)):
-        blue, green, red = slot_color(slot)
-        text = f"slot {slot + 1}" + (" (most involved)" if slot == 0 else "")
-        text = "further slots" if slot == 4 else text
-        color = (red / 255, green / 255, blue / 255)
-        handles.append(Line2D([], [], color=color, linewidth=5, label=text))
-    figure.legend(handles=handles, loc="outside lower center", ncols=5, frameon=False)
 
 
 # --- text --------------------------------------------------------------------------
@@ -277,21 +197,6 @@ def summarise(metadata: Mapping[str, Any]) -> str:
         if len(failures) > _MAX_FAILURES:
             lines.append(f"- and {len(failures) - _MAX_FAILURES} more; see metadata.json")
     return "\n".join(lines) + "\n"
-
-
-def columns(text: str) -> int:
-    """Return how many columns of a page of text a text takes: Hangul and Han letters take two."""
-    return sum(2 if unicodedata.east_asian_width(char) in "WF" else 1 for char in text)
-
-
-def left(text: str, width: int) -> str:
-    """Return text filled up with blanks to a number of columns."""
-    return text + " " * (width - columns(text))
-
-
-def right(text: str, width: int) -> str:
-    """Return text with blanks before it, to a number of columns."""
-    return " " * (width - columns(text)) + text
 
 
 def _count_table(metadata: Mapping[str, Any]) -> list[str]:

@@ -4,10 +4,10 @@ import re
 from collections.abc import Collection, Mapping
 from pathlib import Path
 
-from annotation.tables import Names, Row, RowError, parse_rows, read_table
-from recognizer.config import SplitConfig
-from recognizer.config_file import ConfigError
+from recognizer.config.file import ConfigError
+from recognizer.config.schema import SplitConfig
 from recognizer.names import nfc
+from recognizer.storage.tables import Names, Row, RowError, parse_rows, read_table
 
 
 def find_sources(

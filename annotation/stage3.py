@@ -17,41 +17,32 @@ from typing import Any
 
 from annotation.clips import Clip, ClipFinder, VideoClips
 from annotation.contact_sheet import ContactSheets
-from annotation.inputs import is_included
-from annotation.labels import read_segments
-from annotation.metadata import (
-    METADATA,
-    SHOWS_VIDEO,
-    Dataset,
-    clips_of,
-    describe,
-    is_finished,
-)
+from annotation.metadata import SHOWS_VIDEO, Dataset, clips_of, describe, is_finished
 from annotation.near_duplicates import duplicate_warnings, near_duplicates
 from annotation.negatives import LabelledTracks, Negatives, find_negatives
 from annotation.negatives_folders import combined_digest, read_folders
 from annotation.negatives_report import negatives_by_class
-from annotation.progress import ProgressFactory, silent
 from annotation.report import write_report, write_sheets
 from annotation.sources import find_sources
-from annotation.stills import Stills, sample_fps_of, stills_of
-from annotation.workspace import (
+from recognizer.config.file import ConfigError
+from recognizer.config.schema import Config, DatasetConfig
+from recognizer.dataset.labels import read_segments
+from recognizer.dataset.mmaction import METADATA, read_split, write_split
+from recognizer.dataset.split import SPLITS, Member, check_no_leak, folder_split, split_by_source
+from recognizer.runs.inputs import is_included
+from recognizer.runs.manifest import (
     MANIFEST,
     Manifest,
     Progress,
     exclusive,
     read_manifest,
     result_path,
-    stage2_dir,
-    stage3_dir,
-    stage3_settings,
     write_manifest,
 )
-from recognizer.artifacts import POSE_SCHEMA, read_npz_meta, write_json
-from recognizer.config import Config, DatasetConfig
-from recognizer.config_file import ConfigError
-from recognizer.dataset.mmaction import read_split, write_split
-from recognizer.dataset.split import SPLITS, Member, check_no_leak, folder_split, split_by_source
+from recognizer.runs.progress import ProgressFactory, silent
+from recognizer.runs.stage_folders import stage2_dir, stage3_dir, stage3_settings
+from recognizer.runs.stills import Stills, sample_fps_of, stills_of
+from recognizer.storage.artifacts import POSE_SCHEMA, read_npz_meta, write_json
 from recognizer.types import Sample
 
 logger = logging.getLogger(__name__)

@@ -5,65 +5,46 @@ source video with skeletons, boxes, ids and involvement, or the same on black, w
 needs no source video and shows nobody's face.
 """
 
-import contextlib
-import errno
-from collections.abc import Callable, Generator, Iterator, Mapping
-from itertools import chain, repeat
+from collections.abc import Generator, Iterator, Mapping
+from itertools import repeat
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from annotation import stills
-from annotation.inputs import video_path
-from annotation.workspace import (
+from recognizer.config.schema import Config
+from recognizer.draw import draw_caption, draw_people
+from recognizer.runs.inputs import video_path
+from recognizer.runs.manifest import (
     Manifest,
     Outcome,
     Progress,
-    dataset_dir,
     exclusive,
     read_manifest,
     result_path,
-    stage1_dir,
-    stage2_dir,
     write_manifest,
 )
-from recognizer.artifacts import (
+from recognizer.runs.overlays import (
+    SourceVideoError,
+    check_source,
+    pictures_of,
+    sample_fps_of,
+    write_frames,
+)
+from recognizer.runs.stage_folders import dataset_dir, stage1_dir, stage2_dir
+from recognizer.scoring.ranking import rank_people
+from recognizer.storage.artifacts import (
     ArtifactError,
-    atomic_path,
     json_bytes,
     read_poses,
-    sha256_file,
     write_json,
 )
-from recognizer.config import Config
-from recognizer.draw import draw_caption, draw_people
-from recognizer.scoring.ranking import rank_people
 from recognizer.types import ImageArray, PoseSequence
-from recognizer.video.reader import VideoError, VideoReader
-from recognizer.video.writer import VideoWriter
+from recognizer.video.reader import VideoError
 
 _SETTINGS = "settings.json"
-_DISK_ERRORS = {
-    errno.ENOSPC,
-    errno.EFBIG,
-    errno.EDQUOT,
-    errno.EROFS,
-    errno.EACCES,
-    errno.EPERM,
-    errno.EIO,
-    errno.ENOENT,
-    errno.ENOTDIR,
-    errno.EISDIR,
-    errno.ENAMETOOLONG,
-    errno.EMFILE,
-}
 _LEGEND = "box: id, involvement; dashed: interpolated; grey: no track"
 _LEGEND_WIDTH_PX = 320  # in a narrower picture it would leave no room for the rest
-
-
-class SourceVideoError(ValueError):
-    """A source video that is missing or does not give the frames of the result."""
 
 
 def visualize(config: Config, progress: Progress | None = None) -> Path:
@@ -185,55 +166,6 @@ def _write(
     write_frames(final, folder, frames, sequence.frame_period_s, config.visualize.crf, tell)
 
 
-def write_frames(
-    final: Path,
-    root: Path,
-    frames: Generator[tuple[ImageArray, float]],
-    period_s: float,
-    crf: int,
-    tell: Callable[[int], None],
-) -> None:
-    """Write pictures of one size with their times as a video, whole or not at all.
-
-    Args:
-        final: the ``.mp4`` to make.
-        root: the folder whose scratch folder is used.
-        frames: picture and time in seconds; closed at the end.
-        period_s: time from frame to frame, as players are told.
-        crf: H.264 quality.
-        tell: hears of every frame.
-
-    Raises:
-        SourceVideoError: no frames, or nothing that H.264 can hold.
-        OSError: the file cannot be written; names its path.
-
-    """
-    try:
-        with contextlib.closing(frames), atomic_path(final, root) as scratch:
-            first = next(frames, None)
-            if first is None:
-                raise SourceVideoError("the result has no frame to draw")
-            height, width = first[0].shape[:2]
-            with _open_writer(scratch, (width, height), period_s, crf) as writer:
-                for image, time_s in chain([first], frames):
-                    writer.write(image, time_s)
-                    tell(1)
-    except OSError as error:
-        if error.errno not in _DISK_ERRORS:  # FFmpeg's own
-            raise SourceVideoError(f"cannot be written as video: {error.strerror}") from error
-        raise OSError(
-            error.errno, f"cannot write the overlay video ({error.strerror})", str(final)
-        ) from error
-
-
-def _open_writer(path: Path, size_wh: tuple[int, int], period_s: float, crf: int) -> VideoWriter:
-    period_s = float(np.clip(period_s, 1e-3, 60.0))
-    try:
-        return VideoWriter(path, size_wh, 1 / period_s, crf=crf)
-    except ValueError as error:
-        raise SourceVideoError(f"cannot become an H.264 video: {error}") from error
-
-
 def _overlays(
     sequence: PoseSequence,
     pictures: Iterator[ImageArray],
@@ -256,43 +188,3 @@ def _black(sequence: PoseSequence) -> Iterator[ImageArray]:
     """Yield a black picture for every frame of the result."""
     width, height = sequence.size_wh
     return repeat(np.zeros((height, width, 3), np.uint8), len(sequence))
-
-
-def check_source(source: Path, meta: Mapping[str, Any]) -> None:
-    """Refuse a source video that is not there or not the one that stage 1 read."""
-    if not source.is_file():
-        raise SourceVideoError(
-            "expected the source video below annotation.input, found none; set annotation.input, "
-            "or visualize.skeleton_only to draw without it"
-        )
-    try:
-        digest = sha256_file(source)
-    except OSError as error:
-        raise SourceVideoError(f"the source video cannot be read: {error.strerror}") from error
-    if digest != meta.get("source", {}).get("sha256", digest):
-        raise SourceVideoError("the source video is not the one that stage 1 read; run it again")
-
-
-def sample_fps_of(meta: Mapping[str, Any]) -> float | None:
-    """Return the frame rate to which stage 1 thinned the video, None if it did not."""
-    return stills.sample_fps_of(meta.get("settings", {}))
-
-
-def pictures_of(
-    source: Path, sequence: PoseSequence, sample_fps: float | None
-) -> Iterator[ImageArray]:
-    """Yield the picture of every frame of the result.
-
-    The reader gives the frames that stage 1 saw, in the same order; times are compared
-    all the same, so that a skeleton never lies on the wrong picture.
-    """
-    tolerance_s = max(sequence.frame_period_s / 4, 0.002)
-    with VideoReader(source, sample_fps=sample_fps) as reader:
-        for time_s in sequence.time_s:
-            frame = next((f for f in reader if f.time_s >= time_s - tolerance_s), None)
-            if frame is None or frame.time_s > time_s + tolerance_s:
-                raise SourceVideoError(
-                    f"expected a frame at {time_s:.3f} s as in stage 1, the video has none there"
-                )
-            same = frame.image.size_wh == sequence.size_wh
-            yield frame.image.bgr(None if same else sequence.size_wh)

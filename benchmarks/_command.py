@@ -6,7 +6,7 @@ import math
 import sys
 from pathlib import Path
 
-from annotation.workers import RunError
+from recognizer.runs.worker_pool import RunError
 
 BAD_INPUT = 2  # argparse's own
 MAX_LINES = 3  # of an error

@@ -19,7 +19,7 @@ from pathlib import Path
 
 import av
 
-from recognizer.artifacts import atomic_path
+from recognizer.storage.artifacts import atomic_path
 from recognizer.video.reader import VideoReader
 from recognizer.video.writer import VideoWriter
 

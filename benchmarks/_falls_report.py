@@ -5,12 +5,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from annotation.event_curves import hours_text
-from annotation.report import save_figure
 from benchmarks._falls_data import BED_GROUP, FIGHTS
 from benchmarks._falls_windows import is_extra
 from recognizer.action import bootstrap as resampling
 from recognizer.action.events import VideoTimeline, alarm_rate_curve, event_scores
+from recognizer.runs.event_curves import hours_text
+from recognizer.runs.figures import save_figure
 
 RESAMPLES = 2000
 WANTED_RECALL, WANTED_PER_HOUR = 0.9, 3.0  # a half in ten minutes

@@ -20,7 +20,7 @@ from recognizer.action.movement_model import (
     inner_folds,
     predict_movement,
 )
-from training.fold_job import FoldJob, finished, job_key
+from recognizer.training.classifier.crossval_fold import FoldJob, finished, job_key
 
 
 @dataclass(frozen=True)

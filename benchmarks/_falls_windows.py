@@ -6,17 +6,17 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from annotation.clips import clip_name
-from annotation.labels import label_of_window, read_segments
-from annotation.progress import on_console
 from annotation.sources import read_sources
-from annotation.stage2 import run_stage2
-from annotation.workspace import read_manifest, result_path
 from benchmarks._falls_data import BED, FIGHTS
 from recognizer.action.measures import clip_measures, has_movement, measure_names
-from recognizer.artifacts import read_poses
-from recognizer.config_file import load_config
+from recognizer.config.file import load_config
+from recognizer.dataset.labels import label_of_window, read_segments
 from recognizer.dataset.samples import NobodyTrackedError, build_sample, people_of
 from recognizer.dataset.windows import plan_windows, slice_sequence, span_of
+from recognizer.runs.manifest import read_manifest, result_path
+from recognizer.runs.progress import on_console
+from recognizer.runs.stage2 import run_stage2
+from recognizer.storage.artifacts import read_poses
 from recognizer.types import Sample
 
 CLASSES = {"Normal": 0, "Falldown": 1}

@@ -6,18 +6,17 @@ from dataclasses import dataclass
 import numpy as np
 from sklearn.metrics import roc_auc_score
 
-from annotation.metadata import METADATA
 from recognizer.action.events import match_events, merge_windows
 from recognizer.action.measures import clip_measures, has_movement
 from recognizer.action.movement_model import fit_movement, predict_movement
-from recognizer.config_file import ConfigError
+from recognizer.config.file import ConfigError
 from recognizer.dataset.folds import source_folds
-from recognizer.dataset.mmaction import read_split
+from recognizer.dataset.mmaction import METADATA, read_split
 from recognizer.dataset.samples import NobodyTrackedError, build_sample, people_of
 from recognizer.dataset.split import SPLITS
 from recognizer.dataset.windows import plan_windows, slice_sequence, span_of
-from training.movement_fit import measure_samples
-from training.truth import Truth, read_truth
+from recognizer.training.classifier.movement_fit import measure_samples
+from recognizer.training.classifier.truth import Truth, read_truth
 
 SETTING = "random forest, leaves of 4"  # of all models: a choice for each would take an hour
 FOLDS, SEEDS = 5, (0, 1, 2)

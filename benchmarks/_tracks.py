@@ -2,11 +2,11 @@
 
 from pathlib import Path
 
-from annotation.progress import on_console
-from annotation.stage2 import run_stage2
-from annotation.workspace import read_manifest, result_path
-from recognizer.artifacts import read_poses
-from recognizer.config_file import ConfigError, load_config
+from recognizer.config.file import ConfigError, load_config
+from recognizer.runs.manifest import read_manifest, result_path
+from recognizer.runs.progress import on_console
+from recognizer.runs.stage2 import run_stage2
+from recognizer.storage.artifacts import read_poses
 
 SAMPLES = Path(__file__).resolve().parents[1] / "samples"
 

@@ -24,21 +24,22 @@ from pathlib import Path
 
 import numpy as np
 
-from annotation.progress import on_console
-from annotation.stage1 import run_stage1
-from annotation.stage2 import run_stage2
-from annotation.workspace import pose_model_files, result_path
 from benchmarks._command import Parser, existing_file, existing_folder, one_line_errors, positive
 from benchmarks._falls_data import falls_of, write_falls
 from benchmarks._needs import need
-from recognizer.artifacts import read_poses
 from recognizer.backends.network import ModelError, describe
 from recognizer.backends.onnx import OnnxNetwork
-from recognizer.config_file import ConfigError, load_config
-from recognizer.config_types import OnnxRuntimeOptions
+from recognizer.config.file import ConfigError, load_config
+from recognizer.config.types import OnnxRuntimeOptions
 from recognizer.geometry import box_iou
 from recognizer.pose.detector import YoloxDetector
 from recognizer.pose.turned import TURNS, TurnedImage, turned_back
+from recognizer.runs.manifest import result_path
+from recognizer.runs.progress import on_console
+from recognizer.runs.stage1 import run_stage1
+from recognizer.runs.stage2 import run_stage2
+from recognizer.runs.stage_folders import pose_model_files
+from recognizer.storage.artifacts import read_poses
 from recognizer.video.reader import VideoReader
 
 ROOT = Path(__file__).resolve().parents[1]

@@ -30,12 +30,12 @@ TARGETS = {4: 2.0, 2: 4.0}
 
 def ship(folder):
     """Save the guide's network as a checkpoint, export it; return the classifier and member."""
-    from annotation.progress import silent
     from deploy.export import export
     from recognizer.action.classifier import Classifier
     from recognizer.action.graphs import load_member
-    from recognizer.config import Config
-    from recognizer.config_action import ClassifierConfig
+    from recognizer.config.action import ClassifierConfig
+    from recognizer.config.schema import Config
+    from recognizer.runs.progress import silent
     from tests.action.checkpoints import save, train_config
 
     checkpoint = save(folder / "guide.pth", train_config(width=64, clip_len=100))

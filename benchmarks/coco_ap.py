@@ -21,13 +21,13 @@ import numpy as np
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
-from annotation.workspace import pose_model_files
 from benchmarks._needs import need
 from recognizer.backends.onnx import OnnxNetwork
-from recognizer.config_file import load_config
+from recognizer.config.file import load_config
 from recognizer.pose.detector import Boxes, YoloxDetector
 from recognizer.pose.topdown import TopDownPose
 from recognizer.pose.turned import TURNS, best_turns
+from recognizer.runs.stage_folders import pose_model_files
 from recognizer.types import Poses
 from recognizer.video.array_image import ArrayImage
 

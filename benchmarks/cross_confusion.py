@@ -25,10 +25,6 @@ from pathlib import Path, PurePosixPath
 
 import numpy as np
 
-from analysis.services import window_plan
-from annotation.event_curves import hours_text, rate_text
-from annotation.labels import read_segments
-from annotation.workspace import read_manifest, result_path
 from benchmarks._command import Parser, one_line_errors, positive
 from benchmarks._left_out import SETTING, falls_within, group_of, leave_out, report_left_out
 from benchmarks._tracks import tracked_samples, tracked_videos
@@ -36,11 +32,15 @@ from recognizer.action.classifier import Classifier
 from recognizer.action.events import VideoTimeline, event_scores, match_events, merge_windows
 from recognizer.action.movement_model import SETTINGS
 from recognizer.action.windows import classify_windows
-from recognizer.artifacts import read_poses
-from recognizer.config_action import ClassifierConfig
-from recognizer.config_file import ConfigError, load_config
+from recognizer.analysis.services import window_plan
+from recognizer.config.action import ClassifierConfig
+from recognizer.config.file import ConfigError, load_config
+from recognizer.dataset.labels import read_segments
 from recognizer.dataset.windows import span_of
 from recognizer.installation import SHIPPED_MODELS
+from recognizer.runs.event_curves import hours_text, rate_text
+from recognizer.runs.manifest import read_manifest, result_path
+from recognizer.storage.artifacts import read_poses
 
 ROOT = Path(__file__).resolve().parents[1]
 SERVICES = ("fight", "falldown")

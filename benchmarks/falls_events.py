@@ -28,15 +28,15 @@ sys.path.insert(0, str(ROOT))
 
 import numpy as np  # noqa: E402
 
-from annotation.progress import on_console  # noqa: E402
-from annotation.stage1 import run_stage1  # noqa: E402
 from benchmarks._falls_data import lay_out  # noqa: E402
 from benchmarks._falls_report import Footages, draw, measure, table, write_curves  # noqa: E402
 from benchmarks._falls_streams import Learning, Poses, Task, fit_all, judge, pose_jobs  # noqa: E402
 from benchmarks._falls_windows import CLASSES, cut, load, read_falls, read_groups  # noqa: E402
 from benchmarks._needs import need  # noqa: E402
-from recognizer.artifacts import atomic_path  # noqa: E402
 from recognizer.dataset.mmaction import write_split  # noqa: E402
+from recognizer.runs.progress import on_console  # noqa: E402
+from recognizer.runs.stage1 import run_stage1  # noqa: E402
+from recognizer.storage.artifacts import atomic_path  # noqa: E402
 
 NETWORK = ROOT / "configs" / "skeleton" / "stgcnpp" / "falldown_body.py"
 
@@ -82,7 +82,7 @@ def judge_by_streams(task, args, data):
 
 def train_missing(task, jobs):
     """Run the trainings that are not finished, one after the other."""
-    from training.fold_job import read_result, run_fold
+    from recognizer.training.classifier.crossval_fold import read_result, run_fold
 
     samples = {w.sample.name: w.sample for w in task.windows if w.sample is not None}
     for job in jobs.values():

@@ -19,9 +19,9 @@ import numpy as np
 import torch
 
 from benchmarks._needs import need
-from recognizer.artifacts import write_poses
-from recognizer.config import TrackingConfig
+from recognizer.config.schema import TrackingConfig
 from recognizer.pose.detector import LetterboxBatch
+from recognizer.storage.artifacts import write_poses
 from recognizer.tracking.tracker import Tracker
 from recognizer.types import Poses, PoseSequenceBuilder
 from recognizer.video.reader import VideoReader

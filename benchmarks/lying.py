@@ -14,13 +14,13 @@ from pathlib import Path, PurePosixPath
 
 import numpy as np
 
-from annotation.workspace import result_path
 from benchmarks._command import Parser, one_line_errors, seconds
 from benchmarks._tracks import tracked_samples, tracked_videos
-from recognizer.artifacts import read_poses
-from recognizer.config_file import load_config
+from recognizer.config.file import load_config
 from recognizer.dataset.windows import span_of
+from recognizer.runs.manifest import result_path
 from recognizer.scoring.lying import NOWHERE, find_lying, sightings
+from recognizer.storage.artifacts import read_poses
 
 ROOT = Path(__file__).resolve().parents[1]
 CONFIG = ROOT / "configs" / "config.yaml"

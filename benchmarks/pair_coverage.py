@@ -26,12 +26,12 @@ from pathlib import Path
 import numpy as np
 from scipy.optimize import linear_sum_assignment
 
-from annotation.pose_kind import tracking_settings
-from annotation.workspace import read_manifest, result_path
 from benchmarks._needs import need
-from recognizer.artifacts import read_poses
-from recognizer.config_file import load_config
+from recognizer.config.file import load_config
 from recognizer.geometry import box_iou
+from recognizer.pose.settings import tracking_settings
+from recognizer.runs.manifest import read_manifest, result_path
+from recognizer.storage.artifacts import read_poses
 from recognizer.tracking.offline import track_people
 
 ROOT = Path(__file__).resolve().parents[1]

@@ -83,7 +83,7 @@ def rtmlib_model(path, threads):
 
 def ours(path, threads, size_wh, **options):
     """Return our model of a file."""
-    from recognizer.config_models import OnnxPoseConfig, PoseEstimationConfig
+    from recognizer.config.models import OnnxPoseConfig, PoseEstimationConfig
     from recognizer.pose.estimator import build_pose_model
 
     section = OnnxPoseConfig(

@@ -115,7 +115,7 @@ def learn(options, persons, epochs, batch, work_dir, start):
     """Train on the first persons; return config, pictures, persons and the best checkpoint."""
     from recognizer.sdpose.evaluation import quietly
     from recognizer.sdpose.training import load_pose_config, train
-    from training.pose_curves import CurvesHook
+    from recognizer.training.pose.learning_curves import CurvesHook
 
     part = (work_dir / "annotations.json").absolute()
     images, persons = write_part(options.data, persons, part)
@@ -159,7 +159,7 @@ def main():
     need(files=[options.data])
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
     from recognizer.sdpose.evaluation import quietly
-    from training.pose_curves import TABLE, read_curve
+    from recognizer.training.pose.learning_curves import TABLE, read_curve
 
     start, work_dir = None, options.work_dir
     if options.first:  # one batch: nothing but the flips makes its gradient noisy

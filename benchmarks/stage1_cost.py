@@ -15,13 +15,13 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from annotation.inputs import find_videos
-from annotation.workspace import pose_model_files
 from benchmarks._command import Parser, existing_folder, one_line_errors, positive
 from benchmarks._needs import need
-from recognizer.config_file import load_config
+from recognizer.config.file import load_config
 from recognizer.movement import MovementMeter
 from recognizer.pose.estimator import build_pose_model
+from recognizer.runs.inputs import find_videos
+from recognizer.runs.stage_folders import pose_model_files
 from recognizer.video.reader import VideoReader
 
 ROOT = Path(__file__).resolve().parents[1]

@@ -18,15 +18,16 @@ from pathlib import Path
 
 import numpy as np
 
-from annotation.inputs import find_videos
-from annotation.stage1 import run_stage1
-from annotation.workspace import pose_model_files, read_manifest, result_path
 from benchmarks._needs import need
-from recognizer.artifacts import read_poses
 from recognizer.backends.onnx import OnnxNetwork
-from recognizer.config_file import load_config
+from recognizer.config.file import load_config
 from recognizer.geometry import crop_affine
 from recognizer.pose.detector import LetterboxBatch
+from recognizer.runs.inputs import find_videos
+from recognizer.runs.manifest import read_manifest, result_path
+from recognizer.runs.stage1 import run_stage1
+from recognizer.runs.stage_folders import pose_model_files
+from recognizer.storage.artifacts import read_poses
 from recognizer.video.reader import VideoReader
 
 ROOT = Path(__file__).resolve().parents[1]

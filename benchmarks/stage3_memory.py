@@ -20,15 +20,15 @@ import numpy as np
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
-from annotation.workspace import Manifest, Outcome, result_path, write_manifest  # noqa: E402
-from recognizer.artifacts import write_poses  # noqa: E402
+from recognizer.runs.manifest import Manifest, Outcome, result_path, write_manifest  # noqa: E402
+from recognizer.storage.artifacts import write_poses  # noqa: E402
 from recognizer.types import Poses, PoseSequence  # noqa: E402
 
 RUN = """
 import json, resource, sys, time
 from pathlib import Path
 from annotation.stage3 import run_stage3
-from recognizer.config import Config
+from recognizer.config.schema import Config
 start = time.perf_counter()
 folder = run_stage3(Config.model_validate(json.loads(sys.argv[1])))
 seconds = time.perf_counter() - start

@@ -24,7 +24,7 @@ sys.path.insert(0, str(ROOT))
 import numpy as np  # noqa: E402
 
 from benchmarks._needs import need  # noqa: E402
-from recognizer.config import TrackingConfig  # noqa: E402
+from recognizer.config.schema import TrackingConfig  # noqa: E402
 from recognizer.tracking.tracker import Tracker  # noqa: E402
 from tests.people import Camera, Shot, crowd, film  # noqa: E402
 

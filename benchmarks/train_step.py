@@ -62,10 +62,10 @@ TARGETS = {"ours fp32": 1.25, "ours bf16": 2.0}
 
 def make_samples(folder):
     """Track and assemble the clips of samples/stage1; return the training pickle."""
-    from annotation.stage2 import run_stage2
     from annotation.stage3 import run_stage3
-    from annotation.workspace import read_manifest
-    from recognizer.config import Config
+    from recognizer.config.schema import Config
+    from recognizer.runs.manifest import read_manifest
+    from recognizer.runs.stage2 import run_stage2
 
     samples = ROOT / "samples"
     names = [outcome.video for outcome in read_manifest(samples / "stage1").outcomes]

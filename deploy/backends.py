@@ -14,8 +14,8 @@ from deploy.pose_parity import frames_of
 from recognizer.backends.metadata import PoseModelMetadata
 from recognizer.backends.onnx_files import read_metadata
 from recognizer.backends.pose_kind import read_kind
-from recognizer.config import Config
-from recognizer.config_models import PoseEstimationConfig
+from recognizer.config.models import PoseEstimationConfig
+from recognizer.config.schema import Config
 from recognizer.model_files import fetch_hint, find_file
 from recognizer.openmmlab import find_pose_config
 from recognizer.pose.estimator import PoseModel, build_pose_model

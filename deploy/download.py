@@ -14,7 +14,7 @@ from urllib.parse import urljoin, urlsplit
 
 import requests
 
-from recognizer.artifacts import ArtifactError, sha256_file
+from recognizer.storage.artifacts import ArtifactError, sha256_file
 
 logger = logging.getLogger(__name__)
 

@@ -21,14 +21,14 @@ from deploy.writing import written
 from recognizer import __version__
 from recognizer.action.classifier import Classifier
 from recognizer.action.classifier_metadata import ClassifierMetadata
-from recognizer.artifacts import sha256_file
 from recognizer.backends.network import ModelError
 from recognizer.command import next_command
-from recognizer.config import Config
-from recognizer.config_action import ClassifierConfig
-from recognizer.config_file import ConfigError
+from recognizer.config.action import ClassifierConfig
+from recognizer.config.file import ConfigError
+from recognizer.config.schema import Config
 from recognizer.dataset.mmaction import read_split
 from recognizer.skeleton import NUM_KEYPOINTS
+from recognizer.storage.artifacts import sha256_file
 from recognizer.types import NUM_MOVEMENTS, Sample
 
 logger = logging.getLogger(__name__)

@@ -18,10 +18,10 @@ from pathlib import Path
 from deploy.download import OnProgress, download, read_member
 from deploy.model_zoo import HOST, OfficialFile, named, table
 from deploy.writing import tidy
-from recognizer.artifacts import SCRATCH_FOLDER, ArtifactError, atomic_path, sha256_file
 from recognizer.command import next_command
-from recognizer.config import Config
-from recognizer.config_file import ConfigError
+from recognizer.config.file import ConfigError
+from recognizer.config.schema import Config
+from recognizer.storage.artifacts import SCRATCH_FOLDER, ArtifactError, atomic_path, sha256_file
 
 logger = logging.getLogger(__name__)
 

@@ -11,8 +11,8 @@ from recognizer.action.measures import clip_measures, has_movement
 from recognizer.action.movement_metadata import INPUT, OUTPUT, MovementMetadata
 from recognizer.backends.network import ModelError
 from recognizer.backends.onnx import OnnxNetwork
-from recognizer.config_action import ClassifierConfig
-from recognizer.config_file import ConfigError
+from recognizer.config.action import ClassifierConfig
+from recognizer.config.file import ConfigError
 from recognizer.types import Sample
 
 _TOLERANCE = 1e-5  # of a probability: the same operators, and a softmax in float32

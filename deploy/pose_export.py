@@ -18,7 +18,6 @@ from numpy.typing import NDArray
 from deploy.pose_graph import calibration_batch, write_graph, write_int8
 from deploy.pose_parity import Parity, compare, frames_of
 from deploy.writing import written
-from recognizer.artifacts import sha256_file
 from recognizer.backends.metadata import PoseModelMetadata, Thresholds
 from recognizer.backends.network import ModelError, Network, TensorSpec
 from recognizer.backends.onnx import OnnxNetwork
@@ -31,14 +30,15 @@ from recognizer.backends.torch import (
     with_options,
 )
 from recognizer.command import next_command
-from recognizer.config import Config
-from recognizer.config_file import ConfigError
-from recognizer.config_models import DetectorConfig, OnnxPoseConfig
+from recognizer.config.file import ConfigError
+from recognizer.config.models import DetectorConfig, OnnxPoseConfig
+from recognizer.config.schema import Config
 from recognizer.model_files import find_file, unset
 from recognizer.openmmlab import find_pose_config
 from recognizer.pose.detector import Boxes, LetterboxBatch, YoloxDetector
 from recognizer.pose.rtmo import RtmoPose
 from recognizer.pose.topdown import TopDownPose
+from recognizer.storage.artifacts import sha256_file
 from recognizer.types import Image, Poses
 
 logger = logging.getLogger(__name__)

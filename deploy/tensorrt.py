@@ -13,18 +13,18 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from recognizer.action.classifier import find_classifier
-from recognizer.artifacts import atomic_path, sha256_file
 from recognizer.backends import engine_cache
 from recognizer.backends.engine_cache import EngineKey
 from recognizer.backends.engine_shapes import ShapeRange, profile
 from recognizer.backends.network import ModelError, TensorSpec, describe
 from recognizer.backends.tensorrt import TensorRTNetwork, imported, machine
 from recognizer.command import next_command
-from recognizer.config import Config
-from recognizer.config_file import ConfigError
-from recognizer.config_models import TensorRTPoseConfig
+from recognizer.config.file import ConfigError
+from recognizer.config.models import TensorRTPoseConfig
+from recognizer.config.schema import Config
 from recognizer.installation import SHIPPED_MODELS
 from recognizer.model_files import fetch_hint, find_file
+from recognizer.storage.artifacts import atomic_path, sha256_file
 
 if TYPE_CHECKING:
     import tensorrt as trt

@@ -15,15 +15,15 @@ from typing import Any
 from deploy.backends import CANNOT_OPEN, Candidate, Skipped, candidates, cores, frames, report_dir
 from deploy.pose_parity import Parity, compare
 from recognizer.action.classifier import find_classifier
-from recognizer.artifacts import write_json, write_text
 from recognizer.backends.metadata import PoseModelMetadata
 from recognizer.backends.network import NotFiniteError
 from recognizer.backends.onnx_files import read_metadata
 from recognizer.command import next_command
-from recognizer.config import Config
-from recognizer.config_action import DeployConfig
-from recognizer.config_file import ConfigError
+from recognizer.config.action import DeployConfig
+from recognizer.config.file import ConfigError
+from recognizer.config.schema import Config
 from recognizer.installation import SHIPPED_MODELS
+from recognizer.storage.artifacts import write_json, write_text
 from recognizer.types import Image, Poses
 
 logger = logging.getLogger(__name__)

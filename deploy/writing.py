@@ -4,7 +4,7 @@ import contextlib
 from collections.abc import Iterator
 from pathlib import Path
 
-from recognizer.artifacts import SCRATCH_FOLDER, atomic_path
+from recognizer.storage.artifacts import SCRATCH_FOLDER, atomic_path
 
 
 @contextlib.contextmanager

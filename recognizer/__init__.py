@@ -24,14 +24,13 @@ if TYPE_CHECKING:  # for type checkers and editors; _HOMES has the same names
     from recognizer.action.results import Window as Window
     from recognizer.action.windows import WindowPlan as WindowPlan
     from recognizer.action.windows import classify_windows as classify_windows
-    from recognizer.artifacts import ArtifactError as ArtifactError
     from recognizer.backends.network import ModelError as ModelError
-    from recognizer.config import Config as Config
-    from recognizer.config import ScoringConfig as ScoringConfig
-    from recognizer.config import TrackingConfig as TrackingConfig
-    from recognizer.config_file import ConfigError as ConfigError
-    from recognizer.config_file import load_config as load_config
-    from recognizer.config_models import PoseEstimationConfig as PoseEstimationConfig
+    from recognizer.config.file import ConfigError as ConfigError
+    from recognizer.config.file import load_config as load_config
+    from recognizer.config.models import PoseEstimationConfig as PoseEstimationConfig
+    from recognizer.config.schema import Config as Config
+    from recognizer.config.schema import ScoringConfig as ScoringConfig
+    from recognizer.config.schema import TrackingConfig as TrackingConfig
     from recognizer.dataset.samples import build_sample as build_sample
     from recognizer.dataset.windows import plan_windows as plan_windows
     from recognizer.dataset.windows import slice_sequence as slice_sequence
@@ -52,6 +51,7 @@ if TYPE_CHECKING:  # for type checkers and editors; _HOMES has the same names
     from recognizer.pipeline import detect_events as detect_events
     from recognizer.pipeline import find_events as find_events
     from recognizer.pose.stream import estimate_poses as estimate_poses
+    from recognizer.storage.artifacts import ArtifactError as ArtifactError
     from recognizer.tracking.offline import track_people as track_people
     from recognizer.tracking.online import track_stream as track_stream
     from recognizer.tracking.tracker import Tracker as Tracker
@@ -75,11 +75,11 @@ _NAMES = {  # module -> its public names
     "action.classifier": "Classifier",
     "action.results": "Event Person Window",
     "action.windows": "WindowPlan classify_windows",
-    "artifacts": "ArtifactError",
+    "storage.artifacts": "ArtifactError",
     "backends.network": "ModelError",
-    "config": "Config ScoringConfig TrackingConfig",
-    "config_file": "ConfigError load_config",
-    "config_models": "PoseEstimationConfig",
+    "config.schema": "Config ScoringConfig TrackingConfig",
+    "config.file": "ConfigError load_config",
+    "config.models": "PoseEstimationConfig",
     "dataset.samples": "build_sample",
     "dataset.windows": "plan_windows slice_sequence",
     "draw": "color_of draw_caption draw_people draw_skeleton",

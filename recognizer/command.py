@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from recognizer.installation import FILES, INSTALLED
 
 if TYPE_CHECKING:
-    from recognizer.config import Config
+    from recognizer.config.schema import Config
 
 
 @dataclass(frozen=True, slots=True)
@@ -200,14 +200,6 @@ _INPUT = {
         ("annotation", "<folder with one sub-folder per class>"),
     ),
 }
-
-
-@dataclass(frozen=True, slots=True)
-class Given:
-    """What the user typed: the config file, None for the shipped one, and ``key=value`` texts."""
-
-    config: Path | None = None
-    overrides: tuple[str, ...] = ()
 
 
 def show(text: str) -> None:

@@ -14,7 +14,7 @@ import shutil
 import sys
 from pathlib import Path
 
-from recognizer.config import Config
+from recognizer.config.schema import Config
 from recognizer.doctor_backends import Finding, examine_backends, installed
 from recognizer.installation import (
     INSTALLED,

@@ -15,8 +15,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from recognizer.config import Config
-from recognizer.config_types import OnnxRuntimeOptions
+from recognizer.config.schema import Config
+from recognizer.config.types import OnnxRuntimeOptions
 from recognizer.installation import (
     FILES,
     install_command,

@@ -5,8 +5,8 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from recognizer.artifacts import SCRATCH_FOLDER, read_poses, write_poses
 from recognizer.dataset.mmaction import read_split, write_split
+from recognizer.storage.artifacts import SCRATCH_FOLDER, read_poses, write_poses
 from recognizer.types import PoseSequence, Sample
 
 

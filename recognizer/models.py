@@ -17,9 +17,9 @@ from recognizer.action.classifier import Classifier
 from recognizer.backends.engine_cache import SUFFIXES as ENGINES
 from recognizer.backends.network import ModelError
 from recognizer.backends.pose_kind import read_kind
-from recognizer.config_action import ClassifierConfig
-from recognizer.config_models import ModelsConfig, PoseEstimationConfig
-from recognizer.config_types import PoseKind, Section
+from recognizer.config.action import ClassifierConfig
+from recognizer.config.models import ModelsConfig, PoseEstimationConfig
+from recognizer.config.types import PoseKind, Section
 from recognizer.installation import SHIPPED_MODELS
 from recognizer.model_files import fetch_hint, find_file
 from recognizer.movement import MovementMeter

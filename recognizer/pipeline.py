@@ -27,9 +27,9 @@ from recognizer.action.events import EventMerger
 from recognizer.action.results import Event, Person, Window
 from recognizer.action.views import require_views
 from recognizer.action.windows import MIN_FRAMES, WindowPlan, classify_window
-from recognizer.config import Config, ScoringConfig, TrackingConfig
-from recognizer.config_models import PoseEstimationConfig
-from recognizer.config_types import PoseKind
+from recognizer.config.models import PoseEstimationConfig
+from recognizer.config.schema import Config, ScoringConfig, TrackingConfig
+from recognizer.config.types import PoseKind
 from recognizer.dataset.windows import WindowCutter
 from recognizer.models import cores, open_classifier, open_with_settings
 from recognizer.pose.estimator import PoseSource

@@ -15,13 +15,13 @@ from pathlib import Path
 import numpy as np
 
 from annotation.compact import compact_results
-from annotation.progress import on_console
-from annotation.stage2 import SERVICES
-from annotation.workspace import read_manifest, result_path
-from recognizer.artifacts import read_poses, remove_stale_scratch, write_csv
-from recognizer.config import Config
-from recognizer.config_file import load_config
+from recognizer.config.file import load_config
+from recognizer.config.schema import Config
 from recognizer.dataset.samples import NobodyTrackedError, people_of
+from recognizer.runs.manifest import read_manifest, result_path
+from recognizer.runs.progress import on_console
+from recognizer.runs.stage2 import SERVICES
+from recognizer.storage.artifacts import read_poses, remove_stale_scratch, write_csv
 from recognizer.tracking.offline import track_people
 from recognizer.types import PoseSequence
 

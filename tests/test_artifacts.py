@@ -18,7 +18,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from recognizer.artifacts import (
+from recognizer.storage.artifacts import (
     POSE_SCHEMA,
     SCRATCH_FOLDER,
     ArtifactError,
@@ -277,7 +277,8 @@ def test_a_zip_bomb_is_refused_without_memory(tmp_path):
     assert path.stat().st_size < 2**20
     code = (
         "import resource, sys; resource.setrlimit(resource.RLIMIT_AS, (2**30, 2**30))\n"
-        "from pathlib import Path; from recognizer.artifacts import ArtifactError, read_npz\n"
+        "from pathlib import Path\n"
+        "from recognizer.storage.artifacts import ArtifactError, read_npz\n"
         "peak = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_maxrss\n"
         "before = peak()\n"
         "try: read_npz(Path(sys.argv[1]), 'test')\n"

@@ -8,10 +8,11 @@ from pathlib import Path
 import pytest
 
 import main
-from annotation.progress import silent
-from recognizer.command import FINDS, READS, Given, next_command
-from recognizer.config import Config
-from recognizer.config_file import ConfigError, load_config
+from recognizer.command import FINDS, READS, next_command
+from recognizer.config.file import ConfigError, load_config
+from recognizer.config.given import Given
+from recognizer.config.schema import Config
+from recognizer.runs.progress import silent
 
 ROOT = Path(__file__).resolve().parents[1]
 SHIPPED = ROOT / "configs" / "config.yaml"

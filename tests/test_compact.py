@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from recognizer.artifacts import (
+from recognizer.storage.artifacts import (
     POSE_SCHEMA,
     ArtifactError,
     read_npz,
@@ -19,7 +19,7 @@ from recognizer.artifacts import (
     write_npz,
     write_poses,
 )
-from recognizer.compact import BOX_STEPS, KEYPOINT_STEPS, SCORE_STEPS, pack, unpack
+from recognizer.storage.compact import BOX_STEPS, KEYPOINT_STEPS, SCORE_STEPS, pack, unpack
 from recognizer.types import Poses, PoseSequence, PoseSequenceBuilder
 from tests.test_artifacts import damaged_copies, flat, outcome, sequence
 

@@ -10,8 +10,8 @@ import pytest
 import yaml
 from pydantic import BaseModel
 
-from recognizer.config import Config
-from recognizer.config_file import ConfigError, known_keys, load_config, parse_yaml
+from recognizer.config.file import ConfigError, known_keys, load_config, parse_yaml
+from recognizer.config.schema import Config
 
 ROOT = Path(__file__).resolve().parents[1]
 SHIPPED = ROOT / "configs" / "config.yaml"

@@ -13,8 +13,8 @@ from typing import Any
 
 import pytest
 
-from recognizer.config import Config
-from recognizer.config_file import ConfigError, known_keys, load_config
+from recognizer.config.file import ConfigError, known_keys, load_config
+from recognizer.config.schema import Config
 
 CONFIG = Config()
 DATA = CONFIG.model_dump(mode="json")

@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 from pydantic import ValidationError
 
-from recognizer.config import Config, TrackingConfig
-from recognizer.config_file import ConfigError, load_config
-from recognizer.config_models import OnnxPoseConfig
+from recognizer.config.file import ConfigError, load_config
+from recognizer.config.models import OnnxPoseConfig
+from recognizer.config.schema import Config, TrackingConfig
 
 
 def write(folder: Path, text: str) -> Path:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from recognizer.config_file import ConfigError, load_config
+from recognizer.config.file import ConfigError, load_config
 
 SQUARE = "[[0.1, 0.1], [0.9, 0.1], [0.9, 0.9], [0.1, 0.9]]"
 

@@ -9,7 +9,7 @@ import pytest
 
 import main
 import recognizer as rz
-from recognizer.config_file import known_keys, load_config
+from recognizer.config.file import known_keys, load_config
 from recognizer.video.reader import VideoReader
 from recognizer.video.writer import VideoWriter
 from tests import networks

@@ -10,8 +10,8 @@ from types import SimpleNamespace
 import pytest
 
 from recognizer import doctor
-from recognizer.config import Config
-from recognizer.config_file import load_config
+from recognizer.config.file import load_config
+from recognizer.config.schema import Config
 from recognizer.doctor import Finding, examine, read_pins
 from tests import networks
 
@@ -267,7 +267,7 @@ def test_a_pyav_without_codecs(versions, modules):
 def test_looking_at_torch_does_not_import_it():
     code = (
         "import sys\n"
-        "from recognizer.config import Config\n"
+        "from recognizer.config.schema import Config\n"
         "from recognizer.doctor import examine\n"
         "assert any(f.name == 'backend pth' for f in examine(Config()))\n"
         "print(sorted({'torch', 'tensorrt', 'mmengine', 'mmpose', 'openvino'} & set(sys.modules)))"
@@ -292,7 +292,7 @@ def test_model_files_that_are_not_there(versions, tmp_path):
 
 
 def test_it_finds_the_model_files_that_stage_1_finds(versions, tmp_path, monkeypatch):
-    from annotation.workspace import pose_model_files
+    from recognizer.runs.stage_folders import pose_model_files
 
     first, second = tmp_path / "a", tmp_path / "b"
     for folder, names in ((first, ["pose.onnx"]), (second, ["pose.onnx", "det.onnx"])):

@@ -15,7 +15,7 @@ from recognizer.backends import cuda, gpu_libraries
 from recognizer.backends.gpu_libraries import check_provider, preload
 from recognizer.backends.network import ModelError
 from recognizer.backends.probe import NETWORK, PROBES, probe_onnx
-from recognizer.config_file import load_config
+from recognizer.config.file import load_config
 from recognizer.doctor_backends import Trial, configured, examine_backends
 
 ROOT = Path(__file__).resolve().parents[1]

@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 
 import recognizer as rz
-from annotation.stage1 import run_stage1
-from annotation.workspace import result_path
+from recognizer.runs.manifest import result_path
+from recognizer.runs.stage1 import run_stage1
 from tests import networks
 from tests.annotation import clips
 from tests.test_architecture import loaded_by

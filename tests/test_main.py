@@ -10,8 +10,8 @@ import pytest
 
 import main
 from recognizer.command import FINDS, FLAGS, READS
-from recognizer.config import Config
-from recognizer.config_file import known_keys, load_config, parse_yaml
+from recognizer.config.file import known_keys, load_config, parse_yaml
+from recognizer.config.schema import Config
 from tests.annotation import clips
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -178,7 +178,7 @@ def test_a_video_without_a_label_shows_in_the_exit_code(tmp_path):
 
 def test_a_stage_1_start_imports_no_torch_and_no_mm():
     code = (
-        "import sys; import annotation.stage1, recognizer.pose.estimator, onnxruntime\n"
+        "import sys; import recognizer.runs.stage1, recognizer.pose.estimator, onnxruntime\n"
         "heavy = {'torch', 'mmengine', 'mmpose', 'mmaction', 'mmcv', 'matplotlib', 'sklearn'}\n"
         "print(sorted(heavy & set(sys.modules)))"
     )

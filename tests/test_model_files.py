@@ -4,11 +4,11 @@ import re
 
 import pytest
 
-from annotation.workspace import find_model_file, pose_model_files
 from deploy import model_zoo
-from recognizer.config import Config
-from recognizer.config_file import ConfigError
+from recognizer.config.file import ConfigError
+from recognizer.config.schema import Config
 from recognizer.model_files import fetch_hint, find_file, unset
+from recognizer.runs.stage_folders import find_model_file, pose_model_files
 
 KEY = "models.pose_estimation.onnx.model_path"
 

@@ -7,8 +7,8 @@ import cv2
 import numpy as np
 import pytest
 
-from recognizer.artifacts import read_poses
 from recognizer.movement import NAMES, MovementMeter, flow_measures, small_size
+from recognizer.storage.artifacts import read_poses
 from recognizer.video.array_image import ArrayImage
 from recognizer.video.reader import VideoReader
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from recognizer.config_file import load_config
+from recognizer.config.file import load_config
 from recognizer.names import as_on_disk
 
 WORD = "싸움영상"

@@ -19,7 +19,7 @@ from tests.annotation import clips
 pytest.importorskip("setuptools", minversion="77")
 ROOT = Path(__file__).resolve().parents[1]
 PROGRAM = "recognizer/program"
-MODES = ("annotation", "analysis", "training", "deploy")
+MODES = ("annotation", "deploy")
 PIP = [sys.executable, "-m", "pip", "--disable-pip-version-check"]
 
 

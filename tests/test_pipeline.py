@@ -9,19 +9,17 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from analysis.record import read_record
-from analysis.run import classifier_path, describe_classifier, event_rules
-from analysis.services import open_classifier
-from analysis.video import AnalysisPlan, Input, VideoWorker, record_path
-from annotation.workspace import Outcome, result_path
 from recognizer.action.classifier import Classifier
 from recognizer.action.events import merge_to_events
 from recognizer.action.windows import classify_windows
-from recognizer.artifacts import read_poses, write_poses
+from recognizer.analysis.record import read_record
+from recognizer.analysis.run import classifier_path, describe_classifier, event_rules
+from recognizer.analysis.services import open_classifier
+from recognizer.analysis.video import AnalysisPlan, Input, VideoWorker, record_path
 from recognizer.backends.network import ModelError
-from recognizer.config import Config
-from recognizer.config_action import ClassifierConfig
-from recognizer.config_file import load_config
+from recognizer.config.action import ClassifierConfig
+from recognizer.config.file import load_config
+from recognizer.config.schema import Config
 from recognizer.pipeline import (
     EventDetector,
     PipelineSettings,
@@ -31,7 +29,9 @@ from recognizer.pipeline import (
     track_stream,
 )
 from recognizer.pose.estimator import build_pose_model
+from recognizer.runs.manifest import Outcome, result_path
 from recognizer.sequences import join_sequences, slice_frames
+from recognizer.storage.artifacts import read_poses, write_poses
 from recognizer.tracking.offline import track_people
 from recognizer.types import Frame, Poses, PoseSequence
 from recognizer.video.array_image import ArrayImage

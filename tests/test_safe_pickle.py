@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from recognizer.artifacts import (
+from recognizer.storage.artifacts import (
     ArtifactError,
     read_pickle,
     write_pickle_list,

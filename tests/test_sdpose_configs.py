@@ -10,14 +10,14 @@ pytest.importorskip("mmpose")
 from mmengine.config import Config  # noqa: E402
 from mmengine.optim import build_optim_wrapper  # noqa: E402
 
-from recognizer.config import Config as AppConfig  # noqa: E402
-from recognizer.config_file import ConfigError, load_config  # noqa: E402
+from recognizer.config.file import ConfigError, load_config  # noqa: E402
+from recognizer.config.schema import Config as AppConfig  # noqa: E402
 from recognizer.openmmlab import scope  # noqa: E402
 from recognizer.runner.train_config import datasets  # noqa: E402
 from recognizer.sdpose.training import load_pose_config  # noqa: E402
+from recognizer.training.classifier.artifacts import ROOT  # noqa: E402
+from recognizer.training.pose.train import CONFIGS, prepare  # noqa: E402
 from tests.sdpose.golden import silence  # noqa: E402
-from training.artifacts import ROOT  # noqa: E402
-from training.pose import CONFIGS, prepare  # noqa: E402
 
 TOKENS = {"type": "TokenDistilLoss", "loss_weight": 5e-6}
 FOREGROUND = {

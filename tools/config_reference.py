@@ -18,7 +18,7 @@ from typing import Any
 
 import yaml
 
-from recognizer.config import Config
+from recognizer.config.schema import Config
 
 ROOT = Path(__file__).resolve().parents[1]
 CONFIG_FILE = ROOT / "configs" / "config.yaml"

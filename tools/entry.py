@@ -64,8 +64,8 @@ def run(arguments: argparse.Namespace, mode: Callable[[str], str], extra: Sequen
     if os.environ.get("RANK", "0") != "0":
         logging.disable(logging.WARNING)  # one process speaks, whatever level main.py sets
     try:
-        from training.artifacts import existing_config
-        from training.by_config import kind_of, own_data, read
+        from recognizer.training.classifier.artifacts import existing_config
+        from recognizer.training.classifier.by_config import kind_of, own_data, read
 
         path = existing_config(Path(arguments.config))
         cfg = read(path)

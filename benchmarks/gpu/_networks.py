@@ -13,7 +13,7 @@ import torch
 
 from recognizer.backends.metadata import PoseModelMetadata, Thresholds
 from recognizer.backends.torch import TorchNetwork, TrainedPose, load_pose, open_graph, with_options
-from recognizer.config_models import TopDownConfig, TorchPoseConfig
+from recognizer.config.models import TopDownConfig, TorchPoseConfig
 from recognizer.geometry import crop_affine
 from recognizer.pose.detector import Boxes, LetterboxBatch
 from recognizer.pose.rtmo import RtmoPose

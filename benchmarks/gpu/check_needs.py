@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from recognizer.backends.cuda import driver_remedy, driver_version
-from recognizer.config import Config
-from recognizer.config_file import load_config
+from recognizer.config.file import load_config
+from recognizer.config.schema import Config
 from recognizer.installation import SHIPPED_CONFIG
 
 NOT_HERE = 77
@@ -106,7 +106,7 @@ def config_of(given: Given, network: str, *settings: str) -> Config:
 
 def present(given: Given) -> list[str]:
     """Return the networks whose files are here; raise NotHereError where there is none."""
-    from annotation.workspace import pose_model_files
+    from recognizer.runs.stage_folders import pose_model_files
 
     found = []
     for network in NETWORKS:

@@ -38,7 +38,7 @@ from benchmarks.gpu.check_needs import (
 )
 from recognizer.backends.cuda import driver_version
 from recognizer.backends.network import ModelError
-from recognizer.config import Config
+from recognizer.config.schema import Config
 
 MEDIAN_PX = 0.5
 """How far a backend's keypoints may lie from the CPU's, in the median; trained networks only."""
@@ -199,9 +199,9 @@ def engine(given: Given) -> dict[str, Any]:
     """Build an engine of every network (deploy.tensorrt), time it and compare it."""
     need_gpu()
     need_package("tensorrt", INSTALL)
-    from annotation.progress import silent
-    from annotation.workspace import pose_model_files
     from deploy.tensorrt import build
+    from recognizer.runs.progress import silent
+    from recognizer.runs.stage_folders import pose_model_files
 
     found = {}
     for network in present(given):
@@ -219,7 +219,7 @@ def engine_graph(given: Given) -> dict[str, Any]:
     need_gpu()
     need_package("tensorrt", INSTALL)
     need_topdown(given)
-    from annotation.workspace import pose_model_files
+    from recognizer.runs.stage_folders import pose_model_files
 
     path = pose_model_files(config_of(given, "topdown"))["pose"]
     own = (*engine_settings(given, "topdown", path), f"{POSE}.tensorrt.cuda_graph=true")
@@ -229,7 +229,7 @@ def engine_graph(given: Given) -> dict[str, Any]:
 def engine_settings(given: Given, network: str, path: Path) -> tuple[str, ...]:
     """Return the settings that build and run an engine of this file."""
     from recognizer.backends.onnx import OnnxNetwork
-    from recognizer.config_types import OnnxRuntimeOptions
+    from recognizer.config.types import OnnxRuntimeOptions
 
     own = [
         f"{POSE}.inference_mode=tensorrt",
@@ -255,8 +255,8 @@ def timed(given: Given, config: Config, network: str) -> dict[str, Any]:
         ModelError: it cannot run, or a trained network's people are not those of the CPU.
 
     """
-    from annotation.workspace import pose_model_files
     from recognizer.pose.estimator import build_pose_model
+    from recognizer.runs.stage_folders import pose_model_files
 
     start = time.perf_counter()
     files = pose_model_files(config)

@@ -96,7 +96,7 @@ def crop_person(image: Any, annotation: dict[str, Any]) -> Person:
 def label(persons: list[Person]) -> tuple[Any, Any]:
     """Return PP-TinyPose's keypoints (N, 17, 2) and scores (N, 17) on the people's own boxes."""
     from recognizer.backends.onnx import OnnxNetwork
-    from recognizer.config_file import load_config
+    from recognizer.config.file import load_config
     from recognizer.pose.detector import Boxes
     from recognizer.pose.topdown import TopDownPose
     from recognizer.video.array_image import ArrayImage

@@ -159,7 +159,7 @@ def _pose(
 ) -> dict[str, Any]:
     """Return errors against the CPU's fp32, median times and the peak of the memory."""
     from benchmarks.gpu import _networks
-    from recognizer.config_models import TorchPoseConfig
+    from recognizer.config.models import TorchPoseConfig
 
     section = TorchPoseConfig(
         device=options.device, precision=variant[:4], channels_last="channels-last" in variant

@@ -17,10 +17,10 @@ import recognizer
 from benchmarks.gpu.small_choice import SIDE
 from benchmarks.gpu.small_network import SmallPose
 from deploy.pose_graph import OPSET, describe
-from recognizer.artifacts import sha256_file
 from recognizer.backends.graphs import Suppression, suppressed
 from recognizer.backends.metadata import PoseModelMetadata, Thresholds
 from recognizer.backends.torch import INPUT, OUTPUTS
+from recognizer.storage.artifacts import sha256_file
 
 THRESHOLDS = Thresholds(score_threshold=0.1, nms_threshold=0.45, max_detections=100)
 

@@ -25,8 +25,8 @@ from numpy.typing import NDArray
 from benchmarks.gpu._part import ROOT
 from benchmarks.gpu.small_choice import SIDE, is_there
 from recognizer.backends.onnx import OnnxNetwork
-from recognizer.config_models import DetectorConfig, TopDownConfig
-from recognizer.config_types import OnnxRuntimeOptions
+from recognizer.config.models import DetectorConfig, TopDownConfig
+from recognizer.config.types import OnnxRuntimeOptions
 from recognizer.geometry import Letterbox, box_iou, nms
 from recognizer.pose.detector import Boxes, YoloxDetector
 from recognizer.pose.topdown import TopDownPose

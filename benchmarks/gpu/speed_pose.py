@@ -20,7 +20,7 @@ from benchmarks.gpu._speed import MS, Clock, MeasurementLog, cost, number, perce
 from recognizer.backends.metadata import Thresholds
 from recognizer.backends.torch import TorchNetwork, TrainedPose, open_graph, with_options
 from recognizer.backends.torch_network import to_host
-from recognizer.config_models import TopDownConfig, TorchPoseConfig
+from recognizer.config.models import TopDownConfig, TorchPoseConfig
 from recognizer.geometry import LETTERBOX_GREY, Letterbox
 from recognizer.pose.detector import Boxes, LetterboxBatch
 from recognizer.pose.rtmo import RtmoPose

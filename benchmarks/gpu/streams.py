@@ -16,10 +16,10 @@ from typing import Any
 
 import numpy as np
 
-from annotation.pose_kind import pose_settings
-from annotation.workspace import pose_model_files
-from recognizer.config import Config
+from recognizer.config.schema import Config
 from recognizer.pose.estimator import build_pose_model
+from recognizer.pose.settings import pose_settings
+from recognizer.runs.stage_folders import pose_model_files
 from recognizer.tracking.tracker import Tracker
 from recognizer.types import Frame
 from recognizer.video.reader import VideoReader

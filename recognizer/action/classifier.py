@@ -27,7 +27,7 @@ from recognizer.action.movement_metadata import OUTPUT as MOVEMENT_OUTPUT
 from recognizer.action.views import View, average, views_of
 from recognizer.backends.network import ModelError, TensorSpec, describe
 from recognizer.backends.onnx import OnnxNetwork
-from recognizer.config_action import ClassifierConfig
+from recognizer.config.action import ClassifierConfig
 from recognizer.model_files import find_file
 from recognizer.scoring.ranking import Service
 from recognizer.skeleton import NUM_KEYPOINTS

@@ -13,7 +13,6 @@ from numpy.typing import NDArray
 from recognizer.action import registered
 from recognizer.action.train_config import load_train_config
 from recognizer.action.views import View, average, views_of
-from recognizer.artifacts import sha256_file
 from recognizer.dataset.class_check import class_warnings
 from recognizer.dataset.mmaction import NAME_KEY, read_split, to_mmaction
 from recognizer.openmmlab import scope
@@ -26,6 +25,7 @@ from recognizer.runner.checkpoints import (
 from recognizer.runner.preflight import check_batches, warn
 from recognizer.runner.run import Heard, Kind, global_state, run
 from recognizer.runner.train_config import FACTS, datasets
+from recognizer.storage.artifacts import sha256_file
 from recognizer.types import Sample
 
 __all__ = ["load_train_config", "model_of", "predict", "predict_views", "registered", "train"]

@@ -12,7 +12,7 @@ from recognizer.action.classifier import Classifier
 from recognizer.action.results import PROBABILITY_DIGITS, Window, people_in
 from recognizer.action.views import require_views
 from recognizer.backends.network import ModelError
-from recognizer.config import ScoringConfig
+from recognizer.config.schema import ScoringConfig
 from recognizer.dataset.samples import NobodyTrackedError, build_sample, people_of
 from recognizer.dataset.windows import Span, WindowCutter
 from recognizer.scoring.ranking import Service

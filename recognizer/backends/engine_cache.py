@@ -16,10 +16,10 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from recognizer.artifacts import sha256_file, write_json
 from recognizer.backends.network import ModelError
-from recognizer.config_models import TensorRTPoseConfig
+from recognizer.config.models import TensorRTPoseConfig
 from recognizer.installation import COMMAND
+from recognizer.storage.artifacts import sha256_file, write_json
 
 SCHEMA, SCHEMA_VERSION = "recognizer.engine", 1
 SUFFIXES = (".engine", ".trt", ".plan")

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
 from recognizer.backends.network import ModelError, TensorSpec
-from recognizer.config_models import TensorRTPoseConfig
+from recognizer.config.models import TensorRTPoseConfig
 
 Shape = tuple[int, ...]
 

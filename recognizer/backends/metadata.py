@@ -12,13 +12,13 @@ from math import isfinite
 from typing import Any, get_args
 
 from recognizer.backends.network import ModelError
-from recognizer.config_models import (
+from recognizer.config.models import (
     OnnxPoseConfig,
     PoseEstimationConfig,
     TensorRTPoseConfig,
     TorchPoseConfig,
 )
-from recognizer.config_types import PoseKind
+from recognizer.config.types import PoseKind
 from recognizer.installation import COMMAND
 
 METADATA_KEY = "recognizer"

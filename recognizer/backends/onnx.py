@@ -15,8 +15,8 @@ from recognizer.backends.network import ModelError, TensorSpec, check_batch, che
 from recognizer.backends.onnx_binding import BoundRuns, PinnedRuns
 from recognizer.backends.onnx_files import check_file
 from recognizer.backends.onnx_options import ProviderChoice, choose_provider, session_options
-from recognizer.config_models import OnnxImageOptions
-from recognizer.config_types import OnnxRuntimeOptions
+from recognizer.config.models import OnnxImageOptions
+from recognizer.config.types import OnnxRuntimeOptions
 from recognizer.installation import install_command
 
 _FIX_SIZES = (

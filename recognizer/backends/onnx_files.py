@@ -24,8 +24,8 @@ from google.protobuf import (  # type: ignore[import-untyped]
 )
 from google.protobuf.message import DecodeError, Message  # type: ignore[import-untyped]
 
-from recognizer.artifacts import sha256_file
 from recognizer.backends.network import ModelError, TensorSpec
+from recognizer.storage.artifacts import sha256_file
 
 _PACKAGE = "recognizer.onnx"
 _GRAPH, _INITIALIZER, _RAW_DATA = 7, 5, 9  # of Model, Graph and Tensor

@@ -13,8 +13,8 @@ from typing import Any
 
 from recognizer.backends.gpu_libraries import install
 from recognizer.backends.network import ModelError
-from recognizer.config_models import OnnxImageOptions
-from recognizer.config_types import OnnxRuntimeOptions
+from recognizer.config.models import OnnxImageOptions
+from recognizer.config.types import OnnxRuntimeOptions
 from recognizer.installation import Runtime, install_command
 
 Setting = str | int | bool

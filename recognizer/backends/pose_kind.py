@@ -11,8 +11,8 @@ from typing import Any
 
 from recognizer.backends.network import ModelError, TensorSpec
 from recognizer.backends.onnx_files import read_outputs
-from recognizer.config_models import PoseEstimationConfig
-from recognizer.config_types import PoseKind
+from recognizer.config.models import PoseEstimationConfig
+from recognizer.config.types import PoseKind
 from recognizer.openmmlab import read_pose_config
 from recognizer.skeleton import NUM_KEYPOINTS
 

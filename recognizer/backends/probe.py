@@ -28,7 +28,7 @@ def probe_onnx(options: Mapping[str, Any]) -> str:
     import onnxruntime
 
     from recognizer.backends.onnx import OnnxNetwork
-    from recognizer.config_types import OnnxRuntimeOptions
+    from recognizer.config.types import OnnxRuntimeOptions
 
     told = OnnxRuntimeOptions.model_validate(options)
     network = OnnxNetwork(NETWORK, told)

@@ -23,7 +23,7 @@ from recognizer.backends.engine_shapes import (
 )
 from recognizer.backends.gpu_libraries import install, preload_cuda
 from recognizer.backends.network import ModelError, TensorSpec, check_batch, check_fixed
-from recognizer.config_models import TensorRTPoseConfig
+from recognizer.config.models import TensorRTPoseConfig
 
 _OLDEST = 10
 _FIX_SIZES = (

@@ -12,15 +12,15 @@ import torch
 from torch import nn
 
 from recognizer import __version__
-from recognizer.artifacts import sha256_file
 from recognizer.backends.graphs import HeatmapGraph, RtmoGraph
 from recognizer.backends.metadata import METADATA_KEY, Kind, PoseModelMetadata, Thresholds
 from recognizer.backends.network import ModelError, TensorSpec
 from recognizer.backends.suppression import Suppression
 from recognizer.backends.torch_network import Execution, TorchNetwork, check_device
-from recognizer.config_models import TorchPoseConfig
+from recognizer.config.models import TorchPoseConfig
 from recognizer.openmmlab import build_pose_model, read_pose_config
 from recognizer.runner.checkpoints import load_checkpoint, load_weights
+from recognizer.storage.artifacts import sha256_file
 
 INPUT = "input"
 OUTPUTS: dict[Kind, tuple[str, ...]] = {"rtmo": ("dets", "keypoints"), "topdown": ("heatmaps",)}

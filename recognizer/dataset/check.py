@@ -6,8 +6,8 @@ from pathlib import Path
 
 import numpy as np
 
-from recognizer.artifacts import ArtifactError
 from recognizer.dataset.mmaction import examine_split
+from recognizer.storage.artifacts import ArtifactError
 from recognizer.types import Sample
 
 MIN_SAMPLES = 4  # a batch norm needs more than one, a split of them more than two

@@ -13,9 +13,11 @@ from typing import Any
 
 import numpy as np
 
-from recognizer.artifacts import ArtifactError, read_pickle, write_pickle_list
+from recognizer.storage.artifacts import ArtifactError, read_pickle, write_pickle_list
 from recognizer.types import UNTRACKED, Sample
 
+METADATA = "metadata.json"  # beside the pickles
+METADATA_SCHEMA = "recognizer.dataset"
 NAME_KEY = "frame_dir"
 _EXTRA = {
     "boxes": (3, "(people, frames, 4)"),

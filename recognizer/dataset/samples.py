@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from recognizer.config import ScoringConfig
+from recognizer.config.schema import ScoringConfig
 from recognizer.scoring.ranking import Involvement, Service, rank_people
 from recognizer.skeleton import NUM_KEYPOINTS
 from recognizer.types import NUM_MOVEMENTS, IntArray, PoseSequence, Sample

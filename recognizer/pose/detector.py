@@ -26,7 +26,7 @@ from recognizer.backends.network import (
     host_arrays,
     pad_batch,
 )
-from recognizer.config_models import DetectorConfig
+from recognizer.config.models import DetectorConfig
 from recognizer.geometry import LETTERBOX_GREY, Letterbox, nms
 from recognizer.pose.tiles import cut_tiles, whole_boxes
 from recognizer.types import FloatArray, Image

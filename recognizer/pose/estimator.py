@@ -8,8 +8,8 @@ from recognizer.backends.metadata import PoseConfig, PoseModelMetadata, check
 from recognizer.backends.network import ModelError, Network
 from recognizer.backends.onnx import OnnxNetwork
 from recognizer.backends.pose_kind import kind_of_outputs
-from recognizer.config_models import PoseEstimationConfig
-from recognizer.config_types import Section
+from recognizer.config.models import PoseEstimationConfig
+from recognizer.config.types import Section
 from recognizer.pose.detector import YoloxDetector
 from recognizer.pose.rtmo import RtmoPose
 from recognizer.pose.topdown import TopDownPose

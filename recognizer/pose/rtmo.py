@@ -24,8 +24,8 @@ from recognizer.backends.network import (
     pad_batch,
     run_limit,
 )
-from recognizer.config_models import KEYPOINT_THRESHOLD
-from recognizer.config_types import PoseKind
+from recognizer.config.models import KEYPOINT_THRESHOLD
+from recognizer.config.types import PoseKind
 from recognizer.geometry import Letterbox
 from recognizer.pose.detector import LetterboxBatch
 from recognizer.skeleton import NUM_KEYPOINTS

@@ -24,8 +24,8 @@ from recognizer.backends.network import (
     pad_batch,
     run_limit,
 )
-from recognizer.config_models import TopDownConfig
-from recognizer.config_types import PoseKind
+from recognizer.config.models import TopDownConfig
+from recognizer.config.types import PoseKind
 from recognizer.geometry import crop_affine, crop_to_image
 from recognizer.pose.detector import Boxes, Detector
 from recognizer.pose.heatmaps import decode_dark, decode_quarter_offset

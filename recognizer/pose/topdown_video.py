@@ -12,7 +12,7 @@ from typing import Self
 
 import numpy as np
 
-from recognizer.config_models import TopDownConfig
+from recognizer.config.models import TopDownConfig
 from recognizer.geometry import box_iou
 from recognizer.pose.detector import Boxes, Detector
 from recognizer.pose.selection import KeptPeople, Mask

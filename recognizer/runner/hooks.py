@@ -20,9 +20,9 @@ from mmengine.optim import AmpOptimWrapper as MmengineAmp
 from mmengine.optim import OptimWrapper
 from mmengine.registry import HOOKS
 
-from recognizer.artifacts import write_json
 from recognizer.runner.checkpoints import CheckpointError, to_plain
 from recognizer.runner.seeding import SeededDataset, reseed
+from recognizer.storage.artifacts import write_json
 
 logger = logging.getLogger(__name__)
 

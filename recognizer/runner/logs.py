@@ -15,7 +15,7 @@ import torch
 from mmengine.hooks import Hook
 from mmengine.runner import LogProcessor
 
-from recognizer.artifacts import atomic_path
+from recognizer.storage.artifacts import atomic_path
 
 LATEST_LOG, LATEST_JSON = "latest.log", "latest.log.json"
 Row = dict[str, Any]

@@ -11,10 +11,10 @@ from typing import Any
 
 from mmengine.config import Config
 
-from recognizer.artifacts import atomic_path, remove_stale_scratch
 from recognizer.runner.checkpoints import held_checkpoint, last_checkpoint
 from recognizer.runner.logs import LATEST_JSON, LATEST_LOG
 from recognizer.runner.missing import missing_checkpoint, todays_checkpoint
+from recognizer.storage.artifacts import atomic_path, remove_stale_scratch
 
 logger = logging.getLogger(__name__)
 

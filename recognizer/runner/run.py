@@ -25,7 +25,6 @@ from mmengine.runner import Runner
 from mmengine.utils import ManagerMixin
 from torch import distributed
 
-from recognizer.artifacts import atomic_path
 from recognizer.openmmlab import Library, scope
 from recognizer.runner.checkpoints import CheckpointError, load_checkpoint, load_weights
 from recognizer.runner.hooks import ProgressHook, tell_best
@@ -33,6 +32,7 @@ from recognizer.runner.logs import LatestLogHook, LogLines
 from recognizer.runner.preflight import check_same_task
 from recognizer.runner.resume import LATEST, find_source, link, settle_best, tell_place
 from recognizer.runner.train_config import FACTS, config_faults, datasets
+from recognizer.storage.artifacts import atomic_path
 
 logger = logging.getLogger(__name__)
 

@@ -5,7 +5,7 @@ from typing import Literal
 
 import numpy as np
 
-from recognizer.config import FalldownConfig, FightConfig, ScoringConfig
+from recognizer.config.schema import FalldownConfig, FightConfig, ScoringConfig
 from recognizer.scoring import falldown, fight
 from recognizer.scoring.measures import collect_observations
 from recognizer.types import FloatArray, IntArray, PoseSequence

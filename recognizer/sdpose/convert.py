@@ -13,11 +13,11 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from recognizer.artifacts import ArtifactError, atomic_path, sha256_file
 from recognizer.runner.checkpoints import CheckpointError, load_checkpoint
 from recognizer.sdpose.head import SDPoseHead
 from recognizer.sdpose.stem import HRNetStem, SDPoseStem
 from recognizer.sdpose.transformer import sine_table
+from recognizer.storage.artifacts import ArtifactError, atomic_path, sha256_file
 
 
 @dataclass(frozen=True)

@@ -20,7 +20,6 @@ from mmengine.config import Config
 from mmengine.hooks import Hook
 from xtcocotools.cocoeval import COCOeval  # type: ignore[import-untyped]
 
-from recognizer.artifacts import atomic_path, sha256_file
 from recognizer.geometry import box_iou
 from recognizer.openmmlab import scope
 from recognizer.runner.checkpoints import load_checkpoint, load_weights
@@ -28,6 +27,7 @@ from recognizer.runner.run import Heard, SafeRunner, fit_loaders, global_state
 from recognizer.runner.train_config import TrainConfigError, config_faults, datasets
 from recognizer.sdpose import registered
 from recognizer.sdpose.preflight import annotations_of, examine_dataset
+from recognizer.storage.artifacts import atomic_path, sha256_file
 
 __all__ = [
     "Figures",

@@ -15,8 +15,8 @@ from typing import Any
 from mmengine.hooks import Hook
 from mmengine.registry import HOOKS
 
-from recognizer.artifacts import write_text
 from recognizer.runner.logs import digits
+from recognizer.storage.artifacts import write_text
 
 logger = logging.getLogger(__name__)
 

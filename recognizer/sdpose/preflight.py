@@ -6,11 +6,11 @@ from typing import Any
 
 from mmengine.config import Config, ConfigDict
 
-from recognizer.artifacts import sha256_file
 from recognizer.runner.preflight import check_batches, warn
 from recognizer.runner.train_config import TrainConfigError, datasets
 from recognizer.sdpose.coco import CocoSummary, examine
 from recognizer.sdpose.pictures import Heard, Looking, is_turned
+from recognizer.storage.artifacts import sha256_file
 
 # Facts of data that passed, by its paths and their states; a process sees few data sets.
 _passed: dict[tuple[Any, ...], CocoSummary] = {}

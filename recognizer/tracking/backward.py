@@ -10,7 +10,7 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from recognizer.config import TrackingConfig
+from recognizer.config.schema import TrackingConfig
 from recognizer.tracking.tracker import Tracker
 from recognizer.types import UNTRACKED, IntArray, PoseSequence
 

@@ -6,8 +6,8 @@ there what this does with a whole video.
 
 from dataclasses import replace
 
-from recognizer.config import TrackingConfig
-from recognizer.config_types import PoseKind
+from recognizer.config.schema import TrackingConfig
+from recognizer.config.types import PoseKind
 from recognizer.tracking.backward import Progress, adopt_backward, track_backward, track_forward
 from recognizer.tracking.joining import join_tracks
 from recognizer.tracking.merging import keep_merged

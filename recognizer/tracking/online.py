@@ -15,8 +15,8 @@ from dataclasses import replace
 
 import numpy as np
 
-from recognizer.config import TrackingConfig
-from recognizer.config_types import PoseKind
+from recognizer.config.schema import TrackingConfig
+from recognizer.config.types import PoseKind
 from recognizer.sequences import join_sequences, parts_of, require_follows, slice_frames
 from recognizer.tracking.offline import complete_tracks, link_tracks
 from recognizer.tracking.tracker import Tracker

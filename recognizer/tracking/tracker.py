@@ -24,8 +24,8 @@ from typing import Self
 import numpy as np
 from numpy.typing import NDArray
 
-from recognizer.config import TrackingConfig
-from recognizer.config_types import PoseKind
+from recognizer.config.schema import TrackingConfig
+from recognizer.config.types import PoseKind
 from recognizer.skeleton import NUM_KEYPOINTS
 from recognizer.tracking import matching, motion
 from recognizer.tracking.matching import Array, Rows

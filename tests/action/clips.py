@@ -6,11 +6,11 @@ from pathlib import Path
 
 import numpy as np
 
-from recognizer.artifacts import read_poses
-from recognizer.config import Config
+from recognizer.config.schema import Config
 from recognizer.dataset.mmaction import to_mmaction
 from recognizer.dataset.samples import NobodyTrackedError, build_sample
 from recognizer.scoring.ranking import rank_people
+from recognizer.storage.artifacts import read_poses
 from recognizer.tracking.tracker import Tracker
 from recognizer.tracking.tracks import fill_gaps
 from recognizer.types import Sample

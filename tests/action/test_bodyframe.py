@@ -192,7 +192,7 @@ def test_a_part_of_a_clip_has_the_speeds_of_the_clip():
 
 
 def test_real_footage_has_finite_numbers():
-    from recognizer.artifacts import read_poses
+    from recognizer.storage.artifacts import read_poses
 
     files = sorted((Path(__file__).parents[2] / "samples" / "stage1").rglob("*.npz"))[:3]
     for file in files:

@@ -14,9 +14,9 @@ from mmaction.datasets import PoseDataset
 import recognizer.action.registered  # noqa: F401 - registers
 from recognizer.action.features import from_pipeline, network_input
 from recognizer.action.pose_dataset import LeanPoseDataset
-from recognizer.artifacts import ArtifactError
 from recognizer.dataset.mmaction import write_split
 from recognizer.openmmlab import scope
+from recognizer.storage.artifacts import ArtifactError
 from tests.action.clips import compose, item, plain_steps, real_samples, still
 
 

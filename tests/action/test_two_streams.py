@@ -11,7 +11,7 @@ from recognizer.action.classifier import Classifier
 from recognizer.action.measures import clip_measures
 from recognizer.backends.network import ModelError
 from recognizer.backends.onnx import OnnxNetwork
-from recognizer.config_action import ClassifierConfig
+from recognizer.config.action import ClassifierConfig
 from tests.action.moving import FUSION, change_facts, clip, joined_file, without_movement
 from tests.analysis.classifiers import place_classifier
 

@@ -4,12 +4,12 @@ import numpy as np
 import pytest
 
 from annotation.clips import ClipFinder
-from annotation.workspace import Outcome
 from recognizer.action.classifier import Classifier
 from recognizer.action.windows import WindowPlan, classify_windows
-from recognizer.config import Config
-from recognizer.config_action import ClassifierConfig
+from recognizer.config.action import ClassifierConfig
+from recognizer.config.schema import Config
 from recognizer.dataset.windows import slice_sequence
+from recognizer.runs.manifest import Outcome
 from tests.analysis.classifiers import place_classifier
 from tests.dataset.tracked import SIZE_WH, sequence, write_stage2
 

@@ -1,8 +1,8 @@
 """Records made by hand, for what only reads them."""
 
-from analysis.record import Record, ServiceResult
 from recognizer.action.events import merge_to_events
 from recognizer.action.results import Person, Window
+from recognizer.analysis.record import Record, ServiceResult
 
 CLASSES = {"fight": ["NonFight", "Fight"], "falldown": ["Normal", "Falldown"]}
 RULES = {"threshold": 0.5, "merge_gap_s": 0.0, "min_event_s": 0.0}

@@ -1,4 +1,4 @@
-"""The part of JSON Schema that analysis/schema.json uses; an unknown keyword is an error."""
+"""The part of JSON Schema that our schema.json uses; an unknown keyword is an error."""
 
 import re
 

@@ -3,10 +3,10 @@
 import csv
 import json
 
-from analysis.record import read_record
-from analysis.run import analyse
-from annotation.progress import silent
-from recognizer.config_file import load_config
+from recognizer.analysis.record import read_record
+from recognizer.analysis.run import analyse
+from recognizer.config.file import load_config
+from recognizer.runs.progress import silent
 from tests.analysis.classifiers import place_classifier
 from tests.annotation import clips
 

@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import pytest
 
-from analysis.evaluate import (
+from recognizer.analysis.evaluate import (
     Evaluation,
     Truth,
     read_truth,
@@ -13,9 +13,9 @@ from analysis.evaluate import (
     summarise,
     write_evaluation,
 )
-from annotation.labels import Segment
-from recognizer.config import Config
-from recognizer.config_file import ConfigError
+from recognizer.config.file import ConfigError
+from recognizer.config.schema import Config
+from recognizer.dataset.labels import Segment
 from tests.analysis.records import CLASSES, RULES, record, result, sliding, window
 
 

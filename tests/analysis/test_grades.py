@@ -6,11 +6,11 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from analysis import grades
-from analysis.grades import LYING, grade_events, lying_rules
-from analysis.zones import Zone
 from recognizer.action.results import Event
-from recognizer.config import Config
+from recognizer.analysis import grades
+from recognizer.analysis.grades import LYING, grade_events, lying_rules
+from recognizer.analysis.zones import Zone
+from recognizer.config.schema import Config
 from recognizer.types import Poses, PoseSequence
 from tests.analysis.records import person
 from tests.scoring.actors import Actor, Shooting, fall, film, lie, stand

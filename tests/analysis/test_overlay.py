@@ -6,10 +6,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from analysis.overlay import overlay_frames
-from analysis.timeline import LANE_COLORS, LEGEND, LEGEND_RESTING, Lane, Timeline
-from analysis.zones import Zone
 from recognizer.action.results import Event
+from recognizer.analysis.overlay import overlay_frames
+from recognizer.analysis.timeline import LANE_COLORS, LEGEND, LEGEND_RESTING, Lane, Timeline
+from recognizer.analysis.zones import Zone
 from recognizer.draw import color_of
 from recognizer.text import TextStyle
 from recognizer.types import Poses, PoseSequence

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from analysis.record import (
+from recognizer.analysis.record import (
     SCHEMA_FILE,
     Event,
     read_record,
@@ -14,8 +14,8 @@ from analysis.record import (
     to_json,
     write_record,
 )
-from analysis.zones import Zone
-from recognizer.artifacts import ArtifactError
+from recognizer.analysis.zones import Zone
+from recognizer.storage.artifacts import ArtifactError
 from tests.analysis.records import person, record, result, sliding, window
 from tests.analysis.schema import problems
 

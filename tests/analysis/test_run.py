@@ -15,9 +15,9 @@ import av
 import numpy as np
 import pytest
 
-from analysis.record import SCHEMA_FILE
-from annotation.workers import RunError
-from recognizer.config_file import ConfigError
+from recognizer.analysis.record import SCHEMA_FILE
+from recognizer.config.file import ConfigError
+from recognizer.runs.worker_pool import RunError
 from tests.analysis.classifiers import place_classifier
 from tests.analysis.schema import problems
 from tests.analysis.small_runs import (
@@ -93,7 +93,7 @@ def test_the_overlay_has_every_frame_at_its_time(analysed):
 
 
 def test_without_overlays_none_are_written_or_spoken_of(place, caplog):
-    caplog.set_level("INFO", "analysis.run")
+    caplog.set_level("INFO", "recognizer.analysis.run")
     run(place, "inference.overlay=false")
     assert "next: see summary.csv" in caplog.text
     assert not any(word in caplog.text for word in ("overlays:", "see the overlay"))

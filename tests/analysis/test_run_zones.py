@@ -3,7 +3,7 @@
 import json
 from pathlib import Path
 
-from analysis.record import SCHEMA_FILE
+from recognizer.analysis.record import SCHEMA_FILE
 from tests.analysis.schema import problems
 from tests.analysis.small_runs import files, out, record_of, run, states, summary
 

@@ -10,8 +10,11 @@ import onnx
 import pytest
 from onnx import numpy_helper
 
-from analysis.record import SCHEMA_FILE, read_record, record_bytes, write_record
-from analysis.summary import (
+from recognizer.action.classifier import Classifier
+from recognizer.action.events import merge_to_events
+from recognizer.action.windows import WindowPlan, classify_windows
+from recognizer.analysis.record import SCHEMA_FILE, read_record, record_bytes, write_record
+from recognizer.analysis.summary import (
     Found,
     event_lines,
     other_rule,
@@ -19,15 +22,12 @@ from analysis.summary import (
     summary_rows,
     write_summary,
 )
-from annotation.workspace import Outcome
-from recognizer.action.classifier import Classifier
-from recognizer.action.events import merge_to_events
-from recognizer.action.windows import WindowPlan, classify_windows
-from recognizer.artifacts import ArtifactError
 from recognizer.backends.network import ModelError
-from recognizer.config import Config
-from recognizer.config_action import ClassifierConfig
+from recognizer.config.action import ClassifierConfig
+from recognizer.config.schema import Config
 from recognizer.dataset.samples import build_sample, people_of
+from recognizer.runs.manifest import Outcome
+from recognizer.storage.artifacts import ArtifactError
 from recognizer.types import NUM_MOVEMENTS
 from tests.action.moving import FUSION, NUM_PERSON, joined_file
 from tests.analysis.classifiers import FEATURES

@@ -5,10 +5,10 @@ from pathlib import Path
 
 import pytest
 
-from analysis.record import probability_text
-from analysis.summary import COLUMNS, SHOWN, Found, event_lines, other_rule, summary_rows
-from annotation.workspace import Outcome
 from recognizer.action.results import Event, Person
+from recognizer.analysis.record import probability_text
+from recognizer.analysis.summary import COLUMNS, SHOWN, Found, event_lines, other_rule, summary_rows
+from recognizer.runs.manifest import Outcome
 from tests.analysis.records import record, result, window
 
 RULES = {"fight": {"threshold": 0.5}, "falldown": {"threshold": 0.625}}

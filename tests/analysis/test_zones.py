@@ -5,8 +5,15 @@ import unicodedata
 import numpy as np
 import pytest
 
-from analysis.zones import NOWHERE, Zone, unseen_zones, without_ignored, zone_numbers, zones_of
-from recognizer.config_zones import ZonesConfig
+from recognizer.analysis.zones import (
+    NOWHERE,
+    Zone,
+    unseen_zones,
+    without_ignored,
+    zone_numbers,
+    zones_of,
+)
+from recognizer.config.zones import ZonesConfig
 from recognizer.types import UNTRACKED
 from tests.scoring.actors import Actor, Shooting, film, stand, walk
 

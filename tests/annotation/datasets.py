@@ -6,8 +6,8 @@ import json
 import pytest
 
 import annotation.report
-from recognizer.artifacts import atomic_path
-from recognizer.config import Config
+from recognizer.config.schema import Config
+from recognizer.storage.artifacts import atomic_path
 from tests.dataset.tracked import sequence, write_stage2
 
 

@@ -2,9 +2,9 @@
 
 import hashlib
 
-from annotation.workspace import Manifest, Outcome, result_path, write_manifest
-from recognizer.artifacts import write_poses
-from recognizer.config import Config
+from recognizer.config.schema import Config
+from recognizer.runs.manifest import Manifest, Outcome, result_path, write_manifest
+from recognizer.storage.artifacts import write_poses
 from tests.dataset.tracked import sequence
 
 SETTINGS = {"stage1": {"models": {"pose": {"file": "x.onnx", "sha256": "00"}}}}

@@ -5,10 +5,10 @@ from pathlib import Path
 import pytest
 
 import annotation.report
-from annotation.stage2 import run_stage2
 from annotation.stage3 import run_stage3
-from recognizer.artifacts import write_text
-from recognizer.config import Config
+from recognizer.config.schema import Config
+from recognizer.runs.stage2 import run_stage2
+from recognizer.storage.artifacts import write_text
 
 SAMPLES = Path(__file__).resolve().parents[2] / "samples"
 FIGHT = ("fi005", "fi013", "fi015", "fi018", "fi019", "fi031", "fi043", "fi044")

@@ -4,11 +4,12 @@ import numpy as np
 import pytest
 
 from annotation.compact import compact_results
-from annotation.stage1 import run_stage1
-from annotation.stage2 import run_stage2
-from annotation.workspace import read_manifest, stage2_dir
-from recognizer.artifacts import ArtifactError, read_poses
-from recognizer.config_file import load_config
+from recognizer.config.file import load_config
+from recognizer.runs.manifest import read_manifest
+from recognizer.runs.stage1 import run_stage1
+from recognizer.runs.stage2 import run_stage2
+from recognizer.runs.stage_folders import stage2_dir
+from recognizer.storage.artifacts import ArtifactError, read_poses
 from tests.annotation import clips
 
 

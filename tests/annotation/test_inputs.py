@@ -5,10 +5,10 @@ import unicodedata
 
 import pytest
 
-from annotation import inputs
-from annotation.inputs import find_videos, is_included
-from recognizer.config import AnnotationConfig
-from recognizer.config_file import ConfigError
+from recognizer.config.file import ConfigError
+from recognizer.config.schema import AnnotationConfig
+from recognizer.runs import inputs
+from recognizer.runs.inputs import find_videos, is_included
 
 
 def make(folder, *names):

@@ -6,7 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from annotation.labels import (
+from annotation.labels_gmdcsa import gmdcsa_segments, parse_activities, write_segments
+from recognizer.config.file import ConfigError
+from recognizer.dataset.labels import (
     LabelError,
     Segment,
     clip_segment,
@@ -14,8 +16,6 @@ from annotation.labels import (
     label_of_window,
     read_segments,
 )
-from annotation.labels_gmdcsa import gmdcsa_segments, parse_activities, write_segments
-from recognizer.config_file import ConfigError
 
 ROOT = Path(__file__).resolve().parents[2]
 FALLS = ROOT.parent / "shared" / "assets" / "falls"

@@ -4,10 +4,10 @@ import numpy as np
 import onnx
 from onnx.external_data_helper import set_external_data
 
-from annotation.workspace import stage1_dir, stage1_settings
 from recognizer.backends.onnx import OnnxNetwork
-from recognizer.config import Config
-from recognizer.config_types import OnnxRuntimeOptions
+from recognizer.config.schema import Config
+from recognizer.config.types import OnnxRuntimeOptions
+from recognizer.runs.stage_folders import stage1_dir, stage1_settings
 from tests import networks
 
 

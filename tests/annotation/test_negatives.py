@@ -10,19 +10,13 @@ from matplotlib.figure import Figure
 import annotation.report
 from annotation.preflight import check_labels
 from annotation.stage3 import run_stage3
-from annotation.workspace import (
-    Manifest,
-    Outcome,
-    read_manifest,
-    result_path,
-    stage3_settings,
-    write_manifest,
-)
-from recognizer.artifacts import read_poses, write_poses
-from recognizer.config import Config
-from recognizer.config_file import ConfigError
+from recognizer.config.file import ConfigError
+from recognizer.config.schema import Config
 from recognizer.dataset.mmaction import read_split
 from recognizer.dataset.windows import plan_windows
+from recognizer.runs.manifest import Manifest, Outcome, read_manifest, result_path, write_manifest
+from recognizer.runs.stage_folders import stage3_settings
+from recognizer.storage.artifacts import read_poses, write_poses
 from tests.annotation.datasets import facts
 from tests.annotation.real_tracks import CLIPS, FALLS, SAMPLES, of_fights, tracks, without_pictures
 

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from annotation.pipeline import stage3
-from annotation.progress import silent
-from annotation.workspace import result_path
-from recognizer.config_file import ConfigError
+from recognizer.config.file import ConfigError
+from recognizer.runs.manifest import result_path
+from recognizer.runs.progress import silent
 from tests.annotation.datasets import facts, quick_pictures
 from tests.annotation.made_tracks import CLIPS, FALLS, config, stage2
 from tests.annotation.real_tracks import without_pictures

@@ -2,11 +2,12 @@
 
 import pytest
 
-from annotation.pose_kind import people_left_out, tracking_settings
-from annotation.stage1 import run_stage1
-from annotation.stage2 import run_stage2
-from annotation.workspace import read_manifest, stage1_dir, stage2_dir
-from recognizer.config_file import ConfigError, load_config
+from recognizer.config.file import ConfigError, load_config
+from recognizer.pose.settings import people_left_out, tracking_settings
+from recognizer.runs.manifest import read_manifest
+from recognizer.runs.stage1 import run_stage1
+from recognizer.runs.stage2 import run_stage2
+from recognizer.runs.stage_folders import stage1_dir, stage2_dir
 from tests import networks
 from tests.annotation import clips
 

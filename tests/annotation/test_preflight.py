@@ -4,8 +4,9 @@ import pytest
 
 import annotation.preflight
 from annotation.preflight import check_labels
-from annotation.workspace import Manifest, stage2_settings
-from recognizer.config_file import ConfigError, load_config
+from recognizer.config.file import ConfigError, load_config
+from recognizer.runs.manifest import Manifest
+from recognizer.runs.stage_folders import stage2_settings
 from tests.annotation.made_tracks import FALLS, stage2
 
 VIDEOS = ["Fight/a.mp4", "Fight/b.mp4", "NonFight/c.mp4", "other/d.mp4"]

@@ -9,18 +9,12 @@ import numpy as np
 import pytest
 
 from annotation.clips import ClassStatistics, Clip
-from annotation.contact_sheet import (
-    CELL_WH,
-    MOMENTS,
-    SLOT_COLORS,
-    ContactSheets,
-    choose,
-    draw_plan,
-    plan_strip,
-)
-from annotation.report import plain, save_figure, summarise
+from annotation.contact_sheet import ContactSheets, choose
+from annotation.report import summarise
 from annotation.stage3 import run_stage3
 from recognizer.dataset.samples import build_sample
+from recognizer.runs.figures import plain, save_figure
+from recognizer.runs.strips import CELL_WH, MOMENTS, SLOT_COLORS, draw_plan, plan_strip
 from tests.annotation.datasets import clips, config, digests, facts
 from tests.dataset.tracked import sequence
 

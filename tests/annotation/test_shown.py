@@ -5,12 +5,12 @@ from fractions import Fraction
 import numpy as np
 import pytest
 
-from annotation.stage1 import run_stage1
-from annotation.stage2 import run_stage2
 from annotation.visualize import visualize
-from annotation.workspace import read_manifest, result_path
-from recognizer.artifacts import read_poses, write_poses
-from recognizer.config_file import load_config
+from recognizer.config.file import load_config
+from recognizer.runs.manifest import read_manifest, result_path
+from recognizer.runs.stage1 import run_stage1
+from recognizer.runs.stage2 import run_stage2
+from recognizer.storage.artifacts import read_poses, write_poses
 from recognizer.video.reader import VideoReader
 from tests.annotation import clips
 from tests.bad_videos import Recipe, encode

@@ -4,8 +4,8 @@ from pathlib import Path
 import pytest
 
 from annotation.sources import find_sources, known_sources
-from recognizer.config import SplitConfig
-from recognizer.config_file import ConfigError
+from recognizer.config.file import ConfigError
+from recognizer.config.schema import SplitConfig
 
 VIDEOS = ["Fight/a.mp4", "Fight/b.mp4", "NonFight/c.mp4"]
 CLASS_OF = {"Fight/a.mp4": "Fight", "Fight/b.mp4": "Fight", "NonFight/c.mp4": "NonFight"}

@@ -13,10 +13,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from annotation.stage1 import _workforce, run_stage1
-from annotation.workspace import read_manifest, result_path, stage1_dir
-from recognizer.artifacts import read_poses
-from recognizer.config_file import ConfigError, load_config
+from recognizer.config.file import ConfigError, load_config
+from recognizer.runs.manifest import read_manifest, result_path
+from recognizer.runs.stage1 import _workforce, run_stage1
+from recognizer.runs.stage_folders import stage1_dir
+from recognizer.storage.artifacts import read_poses
 from tests import networks
 from tests.annotation import clips
 from tests.bad_videos import make_corpus

@@ -6,12 +6,12 @@ import zipfile
 import numpy as np
 import pytest
 
-from annotation import stage2
-from annotation.stage1 import run_stage1
-from annotation.stage2 import run_stage2
-from annotation.workspace import read_manifest
-from recognizer.artifacts import POSE_SCHEMA, read_npz, read_poses, write_npz
-from recognizer.config_file import load_config
+from recognizer.config.file import load_config
+from recognizer.runs import stage2
+from recognizer.runs.manifest import read_manifest
+from recognizer.runs.stage1 import run_stage1
+from recognizer.runs.stage2 import run_stage2
+from recognizer.storage.artifacts import POSE_SCHEMA, read_npz, read_poses, write_npz
 from tests.annotation import clips
 
 

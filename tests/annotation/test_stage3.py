@@ -9,9 +9,10 @@ import numpy as np
 import pytest
 
 from annotation.stage3 import run_stage3
-from annotation.workspace import Outcome, read_manifest, result_path, stage3_dir
-from recognizer.config_file import ConfigError
+from recognizer.config.file import ConfigError
 from recognizer.dataset.mmaction import read_split
+from recognizer.runs.manifest import Outcome, read_manifest, result_path
+from recognizer.runs.stage_folders import stage3_dir
 from tests.annotation.datasets import clips, config, digests, facts, quick_pictures
 from tests.dataset.test_mmaction import read_with_mmaction
 from tests.dataset.tracked import sequence, write_stage2

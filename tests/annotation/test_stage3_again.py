@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from annotation.stage3 import run_stage3
-from annotation.workspace import stage3_dir
+from recognizer.runs.stage_folders import stage3_dir
 from tests.annotation.datasets import clips, config, digests, facts, quick_pictures
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -73,7 +73,7 @@ def test_new_input_makes_the_data_set_again(tmp_path):
 RUN = """
 import json, sys
 from annotation.stage3 import run_stage3
-from recognizer.config import Config
+from recognizer.config.schema import Config
 run_stage3(Config.model_validate(json.loads(sys.argv[1])))
 """
 

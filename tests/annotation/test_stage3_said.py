@@ -5,7 +5,7 @@ import contextlib
 import pytest
 
 from annotation.stage3 import run_stage3
-from annotation.workspace import Outcome, read_manifest
+from recognizer.runs.manifest import Outcome, read_manifest
 from tests.annotation.datasets import clips, config, quick_pictures
 from tests.dataset.tracked import sequence
 

@@ -9,11 +9,12 @@ import numpy as np
 import pytest
 
 from annotation.clips import Clip
-from annotation.contact_sheet import CELL_WH, ContactSheets, draw_plan, plan_strip
+from annotation.contact_sheet import ContactSheets
 from annotation.stage3 import run_stage3
-from annotation.stills import Stills, sample_fps_of, stills_of
-from recognizer.config import Config
+from recognizer.config.schema import Config
 from recognizer.dataset.samples import build_sample
+from recognizer.runs.stills import Stills, sample_fps_of, stills_of
+from recognizer.runs.strips import CELL_WH, draw_plan, plan_strip
 from recognizer.video.writer import VideoWriter
 from tests.annotation.datasets import clips, config, digests, facts
 from tests.dataset.tracked import sequence

@@ -9,9 +9,9 @@ import pytest
 
 from annotation.pipeline import report_overlay
 from annotation.visualize import visualize
-from annotation.workspace import Manifest, Outcome, read_manifest, result_path, write_manifest
-from recognizer.artifacts import sha256_file, write_poses
-from recognizer.config import Config
+from recognizer.config.schema import Config
+from recognizer.runs.manifest import Manifest, Outcome, read_manifest, result_path, write_manifest
+from recognizer.storage.artifacts import sha256_file, write_poses
 from recognizer.types import Poses, PoseSequenceBuilder
 from recognizer.video.reader import VideoReader
 from tests.annotation.clips import FPS, SIZE_WH, contents, dot_place, write_clip

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from annotation.workers import Job, RunError, StopRunError, WorkerPool, run_jobs
+from recognizer.runs.worker_pool import Job, RunError, StopRunError, WorkerPool, run_jobs
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -148,7 +148,7 @@ def test_workers_that_cannot_start_stop_the_run(tmp_path, start, text):
 def test_workers_end_with_a_parent_that_is_killed(tmp_path):
     code = (
         "import sys; sys.path.insert(0, sys.argv[1])\n"
-        "from annotation.workers import *\n"
+        "from recognizer.runs.worker_pool import *\n"
         "from tests.annotation.test_workers import Handler\n"
         "if __name__ == '__main__':\n"
         "    f = WorkerPool(Handler, [(sys.argv[2],)] * 2, 60.0)\n"

@@ -11,19 +11,19 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from annotation.inputs import find_videos, list_videos
-from annotation.workspace import (
+from recognizer.config.file import load_config
+from recognizer.config.schema import AnnotationConfig
+from recognizer.runs.inputs import find_videos, list_videos
+from recognizer.runs.manifest import (
     Manifest,
     Outcome,
     exclusive,
     read_manifest,
     result_path,
-    stage1_settings,
     write_manifest,
 )
-from recognizer.artifacts import ArtifactError, short_digest
-from recognizer.config import AnnotationConfig
-from recognizer.config_file import load_config
+from recognizer.runs.stage_folders import stage1_settings
+from recognizer.storage.artifacts import ArtifactError, short_digest
 from tests import networks
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -208,7 +208,7 @@ def test_two_runs_in_one_folder_the_second_is_told(tmp_path):
     code = (
         "import sys; sys.path.insert(0, sys.argv[1])\n"
         "from pathlib import Path\n"
-        "from annotation.workspace import exclusive\n"
+        "from recognizer.runs.manifest import exclusive\n"
         "with exclusive(Path(sys.argv[2])): pass\n"
     )
     command = [sys.executable, "-c", code, str(ROOT), str(tmp_path)]
@@ -321,7 +321,7 @@ def test_the_digest_follows_the_revision_of_the_turned_search(digest, monkeypatc
         for name in ("true", "false")
     }
     before = {name: digest(*kinds[name]) for name in kinds}
-    monkeypatch.setattr("annotation.workspace.TURNED_REVISION", 3)
+    monkeypatch.setattr("recognizer.runs.stage_folders.TURNED_REVISION", 3)
     assert digest(*kinds["true"]) != before["true"]
     assert digest(*kinds["false"]) == before["false"]
 

@@ -8,7 +8,7 @@ import pytest
 from recognizer.backends import engine_cache
 from recognizer.backends.engine_cache import Machine
 from recognizer.backends.network import ModelError
-from recognizer.config_models import TensorRTPoseConfig
+from recognizer.config.models import TensorRTPoseConfig
 from tests import networks
 
 HERE = Machine("11.4.0.106", "NVIDIA H200", "9.0")

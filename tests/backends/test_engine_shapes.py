@@ -18,7 +18,7 @@ from recognizer.backends.engine_shapes import (
     static_inputs,
 )
 from recognizer.backends.network import ModelError, TensorSpec
-from recognizer.config_models import TensorRTPoseConfig
+from recognizer.config.models import TensorRTPoseConfig
 
 
 def section(**changes):

@@ -12,8 +12,8 @@ from recognizer.backends.cuda import driver_version
 from recognizer.backends.network import ModelError, batches, pad_batch
 from recognizer.backends.onnx import OnnxNetwork
 from recognizer.backends.onnx_options import choose_provider
-from recognizer.config_models import OnnxPoseConfig
-from recognizer.config_types import OnnxRuntimeOptions
+from recognizer.config.models import OnnxPoseConfig
+from recognizer.config.types import OnnxRuntimeOptions
 from tests import networks
 
 

@@ -11,12 +11,12 @@ import pytest
 from google.protobuf.message import DecodeError
 from onnx import TensorProto, helper, numpy_helper
 
-from recognizer.artifacts import sha256_file
 from recognizer.backends import onnx_files
 from recognizer.backends.network import ModelError
 from recognizer.backends.onnx import OnnxNetwork
 from recognizer.backends.onnx_files import check_file, model_digest, read_metadata
-from recognizer.config_types import OnnxRuntimeOptions
+from recognizer.config.types import OnnxRuntimeOptions
+from recognizer.storage.artifacts import sha256_file
 from tests import networks
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -14,8 +14,8 @@ from recognizer.backends.network import ModelError, TensorSpec, check_fixed, pad
 from recognizer.backends.onnx import OnnxNetwork, _specs
 from recognizer.backends.onnx_binding import BoundRuns, PinnedRuns
 from recognizer.backends.onnx_options import choose_provider
-from recognizer.config_models import OnnxPoseConfig
-from recognizer.config_types import OnnxRuntimeOptions
+from recognizer.config.models import OnnxPoseConfig
+from recognizer.config.types import OnnxRuntimeOptions
 from recognizer.pose.rtmo import RtmoPose
 from recognizer.video.array_image import ArrayImage
 from tests import networks

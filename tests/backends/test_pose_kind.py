@@ -8,7 +8,7 @@ from recognizer.backends.network import ModelError
 from recognizer.backends.onnx import OnnxNetwork
 from recognizer.backends.onnx_files import read_outputs
 from recognizer.backends.pose_kind import read_kind
-from recognizer.config_models import OnnxPoseConfig, PoseEstimationConfig
+from recognizer.config.models import OnnxPoseConfig, PoseEstimationConfig
 from recognizer.openmmlab import SHIPPED, find_pose_config
 from tests import networks
 

@@ -14,8 +14,8 @@ from recognizer.backends.cuda import use_device
 from recognizer.backends.engine_cache import Machine
 from recognizer.backends.network import ModelError
 from recognizer.backends.tensorrt import TensorRTNetwork, imported
-from recognizer.config_file import ConfigError, load_config
-from recognizer.config_models import TensorRTPoseConfig
+from recognizer.config.file import ConfigError, load_config
+from recognizer.config.models import TensorRTPoseConfig
 from tests import networks
 from tests.backends.gpu import has_gpu
 

@@ -14,7 +14,7 @@ from recognizer.backends import torch as backend  # noqa: E402
 from recognizer.backends.metadata import PoseModelMetadata, Thresholds, check  # noqa: E402
 from recognizer.backends.network import ModelError, TensorSpec  # noqa: E402
 from recognizer.backends.torch import TorchNetwork, load_pose, open_pose  # noqa: E402
-from recognizer.config_models import PoseEstimationConfig, TorchPoseConfig  # noqa: E402
+from recognizer.config.models import PoseEstimationConfig, TorchPoseConfig  # noqa: E402
 from recognizer.openmmlab import find_pose_config, read_pose_config  # noqa: E402
 from recognizer.pose.estimator import build_pose_model  # noqa: E402
 from recognizer.runner.checkpoints import CheckpointError  # noqa: E402

@@ -16,7 +16,7 @@ from recognizer.backends.cuda_graph import CudaGraphs  # noqa: E402
 from recognizer.backends.network import ModelError, TensorSpec, host_arrays, run_limit  # noqa: E402
 from recognizer.backends.torch import open_pose  # noqa: E402
 from recognizer.backends.torch_network import Execution, TorchNetwork  # noqa: E402
-from recognizer.config_models import TopDownConfig, TorchPoseConfig  # noqa: E402
+from recognizer.config.models import TopDownConfig, TorchPoseConfig  # noqa: E402
 from recognizer.pose.detector import Boxes, LetterboxBatch  # noqa: E402
 from recognizer.pose.rtmo import RtmoPose  # noqa: E402
 from recognizer.pose.topdown import TopDownPose  # noqa: E402

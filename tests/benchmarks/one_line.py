@@ -4,7 +4,7 @@ import sys
 
 import pytest
 
-from annotation.workspace import Manifest, Outcome, write_manifest
+from recognizer.runs.manifest import Manifest, Outcome, write_manifest
 
 
 def refusal(monkeypatch, capsys, main, arguments):

@@ -9,7 +9,7 @@ import benchmarks.after_fall as after_fall
 from benchmarks._falls_data import Fall, falls_of
 from benchmarks.after_fall import Figures, Reference, count
 from recognizer.backends.network import ModelError
-from recognizer.config_file import load_config
+from recognizer.config.file import load_config
 from recognizer.installation import SHIPPED_CONFIG
 from recognizer.pose.detector import Boxes
 from recognizer.pose.turned import TurnedImage

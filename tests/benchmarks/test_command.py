@@ -4,9 +4,9 @@ import argparse
 
 import pytest
 
-from annotation.workers import RunError
 from benchmarks._command import existing_file, existing_folder, one_line_errors, positive, seconds
-from recognizer.config_file import ConfigError
+from recognizer.config.file import ConfigError
+from recognizer.runs.worker_pool import RunError
 
 
 @pytest.mark.parametrize("text", ["0", "-3", "1.5", "nan", "", "two"])

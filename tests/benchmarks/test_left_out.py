@@ -8,9 +8,9 @@ import pytest
 
 import benchmarks._left_out as left_out
 import benchmarks.cross_confusion as cross_confusion
-from recognizer.artifacts import read_poses
-from recognizer.config_file import ConfigError
+from recognizer.config.file import ConfigError
 from recognizer.installation import SHIPPED_MODELS
+from recognizer.storage.artifacts import read_poses
 from tests.action.moving import LOGISTIC
 from tests.annotation.real_tracks import CLIPS, FALLS, SAMPLES, of_fights, tracks, without_pictures
 

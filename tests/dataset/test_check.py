@@ -5,9 +5,9 @@ import pickle
 import numpy as np
 import pytest
 
-from recognizer.artifacts import write_pickle_list
 from recognizer.dataset.check import DatasetError, check_splits, sample_faults
 from recognizer.dataset.mmaction import to_mmaction, write_split
+from recognizer.storage.artifacts import write_pickle_list
 from recognizer.types import Sample
 from tests.action.clips import real_samples
 

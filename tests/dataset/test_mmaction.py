@@ -9,9 +9,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from recognizer.artifacts import ArtifactError, read_pickle
 from recognizer.dataset.mmaction import read_split, to_mmaction, write_split
 from recognizer.dataset.samples import build_sample
+from recognizer.storage.artifacts import ArtifactError, read_pickle
 from recognizer.types import Sample
 from tests.dataset.tracked import sequence
 

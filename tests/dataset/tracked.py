@@ -2,8 +2,8 @@
 
 import numpy as np
 
-from annotation.workspace import Manifest, Outcome, result_path, write_manifest
-from recognizer.artifacts import write_poses
+from recognizer.runs.manifest import Manifest, Outcome, result_path, write_manifest
+from recognizer.storage.artifacts import write_poses
 from recognizer.types import Poses, PoseSequence, PoseSequenceBuilder
 
 SIZE_WH = (320, 240)

@@ -6,10 +6,10 @@ import zipfile
 
 import numpy as np
 
-from annotation.progress import silent
 from deploy import model_zoo
 from deploy.fetch import fetch
-from recognizer.config import Config
+from recognizer.config.schema import Config
+from recognizer.runs.progress import silent
 
 WEIGHTS = np.random.default_rng(0).bytes(300_000)
 SHA256 = hashlib.sha256(WEIGHTS).hexdigest()

@@ -4,11 +4,11 @@ import json
 
 import pytest
 
-from annotation.progress import silent
 from deploy.backends import candidates
 from deploy.benchmark import benchmark, measure
-from recognizer.config import Config
-from recognizer.config_file import ConfigError
+from recognizer.config.file import ConfigError
+from recognizer.config.schema import Config
+from recognizer.runs.progress import silent
 from tests import networks
 
 

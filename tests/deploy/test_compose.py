@@ -8,7 +8,7 @@ from pathlib import Path, PurePosixPath
 
 import pytest
 
-from recognizer.config_file import load_config
+from recognizer.config.file import load_config
 from tests.deploy.test_container import (
     COMPOSE,
     COMPOSE_TEXT,

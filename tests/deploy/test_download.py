@@ -18,7 +18,7 @@ from pathlib import Path
 import pytest
 
 from deploy import download, model_zoo
-from recognizer.artifacts import ArtifactError, sha256_file
+from recognizer.storage.artifacts import ArtifactError, sha256_file
 from tests.deploy.bad_server import cut, good, raw, serving
 from tests.deploy.fetching import (
     FILE,

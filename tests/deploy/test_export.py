@@ -12,14 +12,14 @@ torch = pytest.importorskip("torch")
 pytest.importorskip("mmaction")
 
 import deploy.export as deploy_export  # noqa: E402
-from annotation.progress import on_console, silent  # noqa: E402
 from deploy.export import export  # noqa: E402
 from recognizer.action.classifier import Classifier  # noqa: E402
-from recognizer.artifacts import sha256_file  # noqa: E402
-from recognizer.config import Config  # noqa: E402
-from recognizer.config_action import ClassifierConfig  # noqa: E402
-from recognizer.config_file import ConfigError  # noqa: E402
+from recognizer.config.action import ClassifierConfig  # noqa: E402
+from recognizer.config.file import ConfigError  # noqa: E402
+from recognizer.config.schema import Config  # noqa: E402
 from recognizer.dataset.mmaction import write_split  # noqa: E402
+from recognizer.runs.progress import on_console, silent  # noqa: E402
+from recognizer.storage.artifacts import sha256_file  # noqa: E402
 from tests.action.checkpoints import META, save, train_config  # noqa: E402
 from tests.action.clips import real_samples  # noqa: E402
 

@@ -13,13 +13,13 @@ torch = pytest.importorskip("torch")
 pytest.importorskip("mmaction")
 
 import deploy.movement as deploy_movement  # noqa: E402
-from annotation.progress import silent  # noqa: E402
 from deploy.export import export, made_samples  # noqa: E402
 from recognizer.action.classifier import Classifier  # noqa: E402
 from recognizer.action.graphs import load_member, reference_probabilities  # noqa: E402
-from recognizer.config import Config  # noqa: E402
-from recognizer.config_action import ClassifierConfig  # noqa: E402
-from recognizer.config_file import ConfigError  # noqa: E402
+from recognizer.config.action import ClassifierConfig  # noqa: E402
+from recognizer.config.file import ConfigError  # noqa: E402
+from recognizer.config.schema import Config  # noqa: E402
+from recognizer.runs.progress import silent  # noqa: E402
 from tests.action.checkpoints import save, train_config  # noqa: E402
 from tests.action.moving import FUSION, movement_file, without_movement  # noqa: E402
 

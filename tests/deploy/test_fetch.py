@@ -12,13 +12,13 @@ import numpy as np
 import pytest
 import yaml
 
-from annotation.progress import silent
 from deploy import download, model_zoo
 from deploy.download import read_member
 from deploy.fetch import fetch
-from recognizer.artifacts import ArtifactError, sha256_file
-from recognizer.config import Config
-from recognizer.config_file import ConfigError, load_config
+from recognizer.config.file import ConfigError, load_config
+from recognizer.config.schema import Config
+from recognizer.runs.progress import silent
+from recognizer.storage.artifacts import ArtifactError, sha256_file
 from tests.deploy.bad_server import good, raw, serving
 from tests.deploy.fetching import (
     FILE,

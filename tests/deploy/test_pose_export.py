@@ -14,21 +14,21 @@ from deploy.export import export  # noqa: E402
 from deploy.pose_graph import write_graph  # noqa: E402
 from deploy.pose_parity import Parity, compare  # noqa: E402
 from deploy.tensorrt import read_onnx  # noqa: E402
-from recognizer.artifacts import sha256_file  # noqa: E402
 from recognizer.backends.engine_shapes import profile  # noqa: E402
 from recognizer.backends.metadata import PoseModelMetadata, Thresholds  # noqa: E402
 from recognizer.backends.network import ModelError  # noqa: E402
 from recognizer.backends.onnx import OnnxNetwork  # noqa: E402
 from recognizer.backends.torch import load_pose, open_graph, with_options  # noqa: E402
-from recognizer.config import Config  # noqa: E402
-from recognizer.config_file import ConfigError  # noqa: E402
-from recognizer.config_models import (  # noqa: E402
+from recognizer.config.file import ConfigError  # noqa: E402
+from recognizer.config.models import (  # noqa: E402
     OnnxPoseConfig,
     PoseEstimationConfig,
     TensorRTPoseConfig,
 )
+from recognizer.config.schema import Config  # noqa: E402
 from recognizer.pose.estimator import build_pose_model  # noqa: E402
 from recognizer.pose.rtmo import RtmoPose  # noqa: E402
+from recognizer.storage.artifacts import sha256_file  # noqa: E402
 from recognizer.types import Poses  # noqa: E402
 from tests.backends import pose_models  # noqa: E402
 

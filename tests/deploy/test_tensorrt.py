@@ -12,18 +12,18 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from annotation.progress import silent
 from deploy.tensorrt import build, check_precision, onnx_file, read_onnx
 from recognizer.backends.engine_cache import sidecar_path
 from recognizer.backends.engine_shapes import profile
 from recognizer.backends.network import ModelError
 from recognizer.backends.onnx import OnnxNetwork
 from recognizer.backends.tensorrt import TensorRTNetwork, machine
-from recognizer.config import Config
-from recognizer.config_action import DeployConfig
-from recognizer.config_file import ConfigError
-from recognizer.config_models import TensorRTPoseConfig
-from recognizer.config_types import OnnxRuntimeOptions
+from recognizer.config.action import DeployConfig
+from recognizer.config.file import ConfigError
+from recognizer.config.models import TensorRTPoseConfig
+from recognizer.config.schema import Config
+from recognizer.config.types import OnnxRuntimeOptions
+from recognizer.runs.progress import silent
 from tests import networks
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -8,13 +8,13 @@ import onnx
 import pytest
 from onnx import helper, numpy_helper
 
-from annotation.progress import silent
 from deploy import verify as module
 from deploy.backends import candidates
 from deploy.pose_parity import compare
 from deploy.verify import Tolerance, compare_rectangle, look, verify, wrong_with
-from recognizer.config import Config
-from recognizer.config_file import ConfigError
+from recognizer.config.file import ConfigError
+from recognizer.config.schema import Config
+from recognizer.runs.progress import silent
 from recognizer.types import Poses
 from tests import networks
 

@@ -9,7 +9,7 @@ from onnx import TensorProto, helper
 
 from recognizer.backends.network import ModelError, TensorSpec
 from recognizer.backends.onnx import OnnxNetwork
-from recognizer.config_models import DetectorConfig, OnnxPoseConfig, TopDownConfig
+from recognizer.config.models import DetectorConfig, OnnxPoseConfig, TopDownConfig
 from recognizer.pose import topdown
 from recognizer.pose.detector import Boxes, LetterboxBatch, YoloxDetector
 from recognizer.pose.rtmo import RtmoPose

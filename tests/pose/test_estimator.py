@@ -6,16 +6,16 @@ import pytest
 torch = pytest.importorskip("torch")
 pytest.importorskip("mmpose")
 
-from annotation.workspace import pose_model_files, stage1_settings  # noqa: E402
 from deploy.pose_graph import write_graph  # noqa: E402
 from deploy.pose_parity import compare  # noqa: E402
 from recognizer.backends.metadata import Thresholds  # noqa: E402
 from recognizer.backends.network import ModelError  # noqa: E402
 from recognizer.backends.torch import load_pose, with_options  # noqa: E402
-from recognizer.config import Config  # noqa: E402
-from recognizer.config_file import ConfigError  # noqa: E402
-from recognizer.config_models import PoseEstimationConfig  # noqa: E402
+from recognizer.config.file import ConfigError  # noqa: E402
+from recognizer.config.models import PoseEstimationConfig  # noqa: E402
+from recognizer.config.schema import Config  # noqa: E402
 from recognizer.pose.estimator import build_pose_model  # noqa: E402
+from recognizer.runs.stage_folders import pose_model_files, stage1_settings  # noqa: E402
 from tests import networks  # noqa: E402
 from tests.backends import pose_models  # noqa: E402
 

@@ -7,8 +7,8 @@ from onnx import TensorProto, helper
 
 from recognizer.backends.network import ModelError
 from recognizer.backends.onnx import OnnxNetwork
-from recognizer.config_models import OnnxPoseConfig
-from recognizer.config_types import OnnxRuntimeOptions
+from recognizer.config.models import OnnxPoseConfig
+from recognizer.config.types import OnnxRuntimeOptions
 from recognizer.geometry import LETTERBOX_GREY
 from recognizer.pose.detector import LetterboxBatch
 from recognizer.pose.rtmo import RtmoPose

@@ -5,7 +5,7 @@ import pytest
 
 from recognizer.backends.network import ModelError
 from recognizer.backends.onnx import OnnxNetwork
-from recognizer.config_models import OnnxPoseConfig
+from recognizer.config.models import OnnxPoseConfig
 from recognizer.pose.rtmo import RtmoPose
 from recognizer.video.array_image import ArrayImage
 from tests import networks

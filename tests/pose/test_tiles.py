@@ -8,8 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from recognizer.backends.onnx import OnnxNetwork
-from recognizer.config_models import DetectorConfig
-from recognizer.config_types import OnnxRuntimeOptions
+from recognizer.config.models import DetectorConfig
+from recognizer.config.types import OnnxRuntimeOptions
 from recognizer.geometry import box_iou
 from recognizer.pose.detector import YoloxDetector
 from recognizer.pose.tiles import cut_tiles, whole_boxes

@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 
 from recognizer.backends.network import ModelError
 from recognizer.backends.onnx import OnnxNetwork
-from recognizer.config_models import DetectorConfig, TopDownConfig
-from recognizer.config_types import OnnxRuntimeOptions
+from recognizer.config.models import DetectorConfig, TopDownConfig
+from recognizer.config.types import OnnxRuntimeOptions
 from recognizer.pose.detector import Boxes, YoloxDetector
 from recognizer.pose.topdown import TopDownPose
 from recognizer.video.array_image import ArrayImage

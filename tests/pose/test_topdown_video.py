@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from recognizer.backends.onnx import OnnxNetwork
-from recognizer.config_models import DetectorConfig, TopDownConfig
-from recognizer.config_types import OnnxRuntimeOptions
+from recognizer.config.models import DetectorConfig, TopDownConfig
+from recognizer.config.types import OnnxRuntimeOptions
 from recognizer.pose.detector import Boxes, YoloxDetector
 from recognizer.pose.topdown import TopDownPose
 from recognizer.pose.topdown_video import TopDownVideo

@@ -2,8 +2,8 @@
 
 from recognizer.action.train_config import load_train_config
 from recognizer.sdpose.training import load_pose_config
+from recognizer.training.pose.train import CONFIGS as POSE
 from tests.action.trainings import CONFIGS, FIGHT
-from training.pose import CONFIGS as POSE
 
 __all__ = ["CONFIGS", "FIGHT", "child", "classifier", "pose", "refusal", "written"]
 

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 import main
-from recognizer.config_file import ConfigError, load_config
+from recognizer.config.file import ConfigError, load_config
 from recognizer.installation import SHIPPED_CONFIG
 
 torch = pytest.importorskip("torch")

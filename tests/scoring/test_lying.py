@@ -6,8 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from recognizer.artifacts import read_poses
-from recognizer.config import TrackingConfig
+from recognizer.config.schema import TrackingConfig
 from recognizer.scoring.lying import (
     NOWHERE,
     Sightings,
@@ -16,6 +15,7 @@ from recognizer.scoring.lying import (
     sightings,
     standing_height,
 )
+from recognizer.storage.artifacts import read_poses
 from recognizer.tracking.tracker import Tracker
 from recognizer.types import Poses, PoseSequence, PoseSequenceBuilder
 from tests.scoring.actors import STANDING, Actor, Shooting, bend, fall, film, lie, sit, stand, walk

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from recognizer.config import FalldownConfig, FightConfig, ScoringConfig
+from recognizer.config.schema import FalldownConfig, FightConfig, ScoringConfig
 from recognizer.scoring.ranking import rank_people
 from recognizer.types import Poses, PoseSequence, PoseSequenceBuilder
 from tests.scoring.actors import (

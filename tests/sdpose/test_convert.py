@@ -6,12 +6,12 @@ import pytest
 torch = pytest.importorskip("torch")
 pytest.importorskip("mmpose")
 
-from recognizer.artifacts import ArtifactError  # noqa: E402
 from recognizer.sdpose.convert import (  # noqa: E402
     convert_file,
     convert_state_dict,
     recognise,
 )
+from recognizer.storage.artifacts import ArtifactError  # noqa: E402
 
 from .golden import VARIANTS, B, build, needs_golden, published_weights, variant  # noqa: E402
 

@@ -16,7 +16,7 @@ pytest.importorskip("mmpose")
 from recognizer.runner.checkpoints import CheckpointError  # noqa: E402
 from recognizer.sdpose.hooks import STATE, STATS_FILE  # noqa: E402
 from recognizer.sdpose.training import train  # noqa: E402
-from training.pose_curves import TABLE, CurvesHook, draw_curves, read_curve  # noqa: E402
+from recognizer.training.pose.learning_curves import TABLE, CurvesHook, draw_curves, read_curve  # noqa: E402
 
 from .small_coco import (  # noqa: E402
     CONFIGS,

@@ -2,7 +2,7 @@
 
 import pytest
 
-from recognizer.config_file import known_keys
+from recognizer.config.file import known_keys
 from tools import config_reference
 from tools.config_reference import CONFIG_FILE, comments_of, keys_of, reference
 

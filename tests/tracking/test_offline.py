@@ -3,7 +3,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from recognizer.config import TrackingConfig
+from recognizer.config.schema import TrackingConfig
 from recognizer.tracking.backward import adopt_backward, track_backward, track_forward
 from recognizer.tracking.joining import join_tracks
 from recognizer.tracking.merging import keep_merged

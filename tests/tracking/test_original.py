@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from recognizer.config import TrackingConfig
+from recognizer.config.schema import TrackingConfig
 from recognizer.tracking.tracker import Tracker
 from tests.people import Camera, crowd, film
 from tests.tracking.original import OriginalByteTrack

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from recognizer.config import TrackingConfig
+from recognizer.config.schema import TrackingConfig
 from recognizer.tracking.tracker import Tracker
 from recognizer.types import Poses
 from tests.people import Camera, Person, crowd, film, identities, shoot

@@ -8,8 +8,8 @@ import pytest
 
 import annotation.report
 from annotation.stage3 import run_stage3
-from recognizer.artifacts import write_text
-from recognizer.config_file import load_config
+from recognizer.config.file import load_config
+from recognizer.storage.artifacts import write_text
 from recognizer.types import NUM_MOVEMENTS
 from tests.annotation.datasets import config as stage3_config
 from tests.dataset.tracked import sequence

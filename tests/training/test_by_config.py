@@ -8,9 +8,9 @@ import pytest
 pytest.importorskip("mmengine")
 
 
-from recognizer.config_file import ConfigError
-from training.artifacts import existing_config
-from training.by_config import kind_of, read
+from recognizer.config.file import ConfigError
+from recognizer.training.classifier.artifacts import existing_config
+from recognizer.training.classifier.by_config import kind_of, read
 
 CONFIGS = Path(__file__).resolve().parents[2] / "configs"
 SHIPPED = [path for path in CONFIGS.rglob("*.py") if path.parent.name != "_base_"]

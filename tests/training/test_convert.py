@@ -16,6 +16,7 @@ from recognizer.runner.checkpoints import (  # noqa: E402
     load_weights,
 )
 from recognizer.sdpose.training import load_pose_config, train  # noqa: E402
+from recognizer.training.pose.train import CONFIGS  # noqa: E402
 from tests.sdpose import small_coco  # noqa: E402
 from tests.sdpose.golden import (  # noqa: E402
     GOLDEN,
@@ -24,7 +25,6 @@ from tests.sdpose.golden import (  # noqa: E402
     published_weights,
     silence,
 )
-from training.pose import CONFIGS  # noqa: E402
 
 pytestmark = needs_golden
 HEAD = "keypoint_head.tokenpose."

@@ -13,15 +13,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from annotation.progress import silent
-from annotation.workers import RunError
-from recognizer.artifacts import write_npz
-from recognizer.config_file import ConfigError
+from recognizer.config.file import ConfigError
 from recognizer.dataset.mmaction import read_split
-from tests.training.measured import TINY, dataset, guesses, small_crossval
-from training.crossval import crossval
-from training.crossval_report import Result, fold_rows, join, mean_over_seeds, source_rows
-from training.fold_job import (
+from recognizer.runs.progress import silent
+from recognizer.runs.worker_pool import RunError
+from recognizer.storage.artifacts import write_npz
+from recognizer.training.classifier.crossval import crossval
+from recognizer.training.classifier.crossval_fold import (
     RESULT,
     SCHEMA,
     FoldJob,
@@ -31,7 +29,15 @@ from training.fold_job import (
     read_result,
     run_fold,
 )
-from training.truth import Predictions, read_truth
+from recognizer.training.classifier.crossval_report import (
+    Result,
+    fold_rows,
+    join,
+    mean_over_seeds,
+    source_rows,
+)
+from recognizer.training.classifier.truth import Predictions, read_truth
+from tests.training.measured import TINY, dataset, guesses, small_crossval
 
 ROOT = Path(__file__).resolve().parents[2]
 CONFIG = ROOT / "configs/skeleton/stgcnpp/stgcnpp_enhanced_fight_detection_stable.py"

@@ -9,12 +9,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from annotation.progress import silent
-from annotation.workspace import read_manifest
-from recognizer.artifacts import read_poses
-from recognizer.config_file import load_config
+from annotation.demo import SAMPLES, TRAIN_CONFIG, demo
+from recognizer.config.file import load_config
 from recognizer.dataset.mmaction import read_split
-from training.demo import SAMPLES, TRAIN_CONFIG, demo
+from recognizer.runs.manifest import read_manifest
+from recognizer.runs.progress import silent
+from recognizer.storage.artifacts import read_poses
 
 ROOT = Path(__file__).resolve().parents[2]
 CLIPS = ROOT.parent / "shared" / "assets" / "fight_surv"
@@ -63,7 +63,7 @@ def test_every_fight_clip_has_its_recording():
 
 @pytest.mark.skipif(not CLIPS.is_dir(), reason="needs ../shared/assets/fight_surv")
 def test_the_samples_are_of_the_clips_that_are_there():
-    from recognizer.artifacts import sha256_file
+    from recognizer.storage.artifacts import sha256_file
 
     for video in ("Fight/fi007.mp4", "NonFight/nofi150.mp4"):
         meta = read_poses(SAMPLES / "stage1" / f"{video}.npz")[2]

@@ -5,10 +5,15 @@ import csv
 import numpy as np
 import pytest
 
-from training.alarm_curve import alarm_curves, curve_lines, footage_of
-from training.baseline import baseline_line, compare, fold_baselines, split_baseline
-from training.further_figures import write_further
-from training.truth import Facts, Predictions
+from recognizer.training.classifier.alarm_curve import alarm_curves, curve_lines, footage_of
+from recognizer.training.classifier.baseline import (
+    baseline_line,
+    compare,
+    fold_baselines,
+    split_baseline,
+)
+from recognizer.training.classifier.further_figures import write_further
+from recognizer.training.classifier.truth import Facts, Predictions
 
 CLASSES = ("NonFight", "Fight")
 

@@ -9,16 +9,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-import training.evaluate as mode
-from annotation.progress import silent
+import recognizer.training.classifier.evaluate as mode
 from recognizer.action.classifier import Classifier
-from recognizer.config_action import ClassifierConfig
-from recognizer.config_file import ConfigError
+from recognizer.config.action import ClassifierConfig
+from recognizer.config.file import ConfigError
 from recognizer.dataset.check import DatasetError
 from recognizer.dataset.mmaction import read_split, write_split
+from recognizer.runs.progress import silent
+from recognizer.training.classifier.truth import read_truth
 from tests.analysis.classifiers import place_classifier
 from tests.training.measured import TINY, dataset, settings
-from training.truth import read_truth
 
 ROOT = Path(__file__).resolve().parents[2]
 CONFIG = ROOT / "configs/skeleton/stgcnpp/stgcnpp_enhanced_fight_detection_stable.py"
@@ -239,8 +239,10 @@ def test_bad_samples_are_named_before_anything_is_predicted(tmp_path, stage3, ch
 def test_a_shipped_onnx_file_is_measured_without_torch(tmp_path, stage3):
     classifier = place_classifier(tmp_path / "fight.onnx")
     command = (
-        "import sys; from pathlib import Path; import training.evaluate as mode; "
-        "from annotation.progress import silent; from recognizer.config_file import load_config; "
+        "import sys; from pathlib import Path; "
+        "import recognizer.training.classifier.evaluate as mode; "
+        "from recognizer.runs.progress import silent; "
+        "from recognizer.config.file import load_config; "
         f"path = Path({str(tmp_path / 'config.yaml')!r}); path.write_text('{{}}'); "
         f"sets = ['train.dataset_dir={stage3}', 'test.checkpoint={classifier}', "
         f"'test.output_dir={tmp_path / 'report'}', 'test.bootstrap=50']; "

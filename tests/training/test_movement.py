@@ -8,27 +8,28 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-import training.crossval
-import training.movement
-from annotation.progress import silent
 from deploy.export import export
 from recognizer.action.classifier import Classifier
 from recognizer.action.evaluation import decide
 from recognizer.action.movement_graph import read_movement
 from recognizer.action.movement_model import SETTINGS, Choice
 from recognizer.action.views import VIEWS, View, views_of
-from recognizer.artifacts import write_npz
-from recognizer.config_action import ClassifierConfig
-from recognizer.config_file import ConfigError
+from recognizer.config.action import ClassifierConfig
+from recognizer.config.file import ConfigError
 from recognizer.dataset.mmaction import read_split
 from recognizer.dataset.split import SPLITS
-from tests.action.moving import FUSION, clip, joined_file, movement_file
-from tests.training.measured import dataset, guesses, small_crossval
-from training.crossval import crossval
-from training.evaluate import test_fight as run_test
-from training.fold_job import RESULT, SCHEMA, FoldJob, read_result
-from training.movement import train_movement
-from training.movement_fit import (
+from recognizer.runs.progress import silent
+from recognizer.storage.artifacts import write_npz
+from recognizer.training.classifier.crossval import crossval
+from recognizer.training.classifier.crossval_fold import (
+    RESULT,
+    SCHEMA,
+    FoldJob,
+    read_result,
+)
+from recognizer.training.classifier.evaluate import test_fight as run_test
+from recognizer.training.classifier.movement import train_movement
+from recognizer.training.classifier.movement_fit import (
     MovementStream,
     fit_stream,
     inner_jobs,
@@ -36,8 +37,10 @@ from training.movement_fit import (
     measure_views,
     predict_streams,
 )
-from training.train import train_fight
-from training.truth import read_truth
+from recognizer.training.classifier.train import train_fight
+from recognizer.training.classifier.truth import read_truth
+from tests.action.moving import FUSION, clip, joined_file, movement_file
+from tests.training.measured import dataset, guesses, small_crossval
 
 ROOT = Path(__file__).resolve().parents[2]
 CONFIG = ROOT / "configs/skeleton/stgcnpp/stgcnpp_enhanced_fight_detection_stable.py"
@@ -220,8 +223,9 @@ def test_a_class_without_measured_movement_is_refused_before_any_training(
         found = measure_samples(samples, service, wanted)
         return {name: None if name.startswith("Fight") else rows for name, rows in found.items()}
 
-    for module, mode in ((training.movement, train_movement), (training.crossval, crossval)):
-        monkeypatch.setattr(module, "measure_samples", measured)
+    for module, mode in (("movement", train_movement), ("crossval", crossval)):
+        home = f"recognizer.training.classifier.{module}.measure_samples"
+        monkeypatch.setattr(home, measured)
         with pytest.raises(ValueError, match=r"got none of Fight in one of 2 .*inner_folds"):
             mode(config(tmp_path, stage3), silent)
     assert not list(tmp_path.rglob("*.npz"))

@@ -7,22 +7,33 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from annotation.progress import silent
 from recognizer.action import movement_model
 from recognizer.action.movement_model import SETTINGS
-from recognizer.artifacts import write_npz
 from recognizer.dataset.folds import source_folds
 from recognizer.dataset.mmaction import read_split
 from recognizer.dataset.split import SPLITS
+from recognizer.runs.progress import silent
+from recognizer.storage.artifacts import write_npz
+from recognizer.training.classifier.crossval import crossval
+from recognizer.training.classifier.crossval_fold import (
+    RESULT,
+    SCHEMA,
+    FoldJob,
+    finished,
+    run_fold,
+)
+from recognizer.training.classifier.evaluate import _everything, _predictions
+from recognizer.training.classifier.movement import train_movement
+from recognizer.training.classifier.movement_fit import (
+    fit_alone,
+    inner_jobs,
+    measure_samples,
+    measure_views,
+)
+from recognizer.training.classifier.truth import check_agreement, read_truth
 from tests.action.moving import LOGISTIC
 from tests.annotation.real_tracks import CLIPS, FALLS, of_fights, tracks, without_pictures
 from tests.training.measured import TINY, guesses, small_crossval
-from training.crossval import crossval
-from training.evaluate import _everything, _predictions
-from training.fold_job import RESULT, SCHEMA, FoldJob, finished, run_fold
-from training.movement import train_movement
-from training.movement_fit import fit_alone, inner_jobs, measure_samples, measure_views
-from training.truth import check_agreement, read_truth
 
 ROOT = Path(__file__).resolve().parents[2]
 CONFIG = ROOT / "configs/skeleton/stgcnpp/stgcnpp_enhanced_fight_detection_stable.py"
@@ -157,7 +168,12 @@ def test_the_movement_stream_learns_from_them_and_is_not_judged_by_them(
 def finish(jobs, truth):
     for job in jobs:
         labels = [truth.samples[name].label for name in job.test]
-        meta = {"schema": SCHEMA, "schema_version": 1, "key": job.key, "names": list(job.test)}
+        meta = {
+            "schema": SCHEMA,
+            "schema_version": 1,
+            "key": job.key,
+            "names": list(job.test),
+        }
         write_npz(job.folder / RESULT, job.folder, {"probabilities": guesses(labels)}, meta)
 
 
@@ -175,9 +191,9 @@ def test_nested_cross_validation_and_the_shipped_stream(tmp_path, stage3, monkey
         measured.extend(sample.name for sample in samples)
         return measure_views(samples, service, views)
 
-    monkeypatch.setattr("training.crossval.measure_views", spy)
-    monkeypatch.setattr("training.crossval.run_folds", pretend)
-    monkeypatch.setattr("training.movement.run_folds", pretend)
+    monkeypatch.setattr("recognizer.training.classifier.crossval.measure_views", spy)
+    monkeypatch.setattr("recognizer.training.classifier.crossval.run_folds", pretend)
+    monkeypatch.setattr("recognizer.training.classifier.movement.run_folds", pretend)
     own = small_crossval(
         tmp_path,
         stage3,

@@ -7,17 +7,22 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from annotation.progress import silent
-from recognizer.artifacts import ArtifactError, write_npz
 from recognizer.dataset.mmaction import read_split, write_split
+from recognizer.runs.progress import silent
+from recognizer.storage.artifacts import ArtifactError, write_npz
+from recognizer.training.classifier.crossval import crossval
+from recognizer.training.classifier.crossval_fold import (
+    RESULT,
+    SCHEMA,
+    FoldJob,
+    read_result,
+)
+from recognizer.training.classifier.movement import train_movement
+from recognizer.training.classifier.truth import read_truth
 from tests.annotation.datasets import facts
 from tests.annotation.made_tracks import FALLS, config, stage2
 from tests.annotation.real_tracks import without_pictures
 from tests.training.measured import small_crossval
-from training.crossval import crossval
-from training.fold_job import RESULT, SCHEMA, FoldJob, read_result
-from training.movement import train_movement
-from training.truth import read_truth
 
 RIGHT = np.array([[[0.2, 0.8], [0.9, 0.1]], [[0.3, 0.7], [1.0, 0.0]]])
 ROOT = Path(__file__).resolve().parents[2]

@@ -4,7 +4,7 @@ import contextlib
 
 import pytest
 
-from training import picture_bar
+from recognizer.training.classifier import picture_bar
 
 
 @pytest.mark.parametrize(("step_s", "bars"), [(0.01, []), (1.5, [(4, 4), (3, 3)])])

@@ -15,10 +15,10 @@ pytest.importorskip("mmpose")
 from main import main  # noqa: E402
 from recognizer.runner.hooks import NOT_FINITE  # noqa: E402
 from recognizer.runner.seeding import SampleError  # noqa: E402
+from recognizer.training.pose.learning_curves import TABLE, read_curve  # noqa: E402
+from recognizer.training.pose.train import memory_advice  # noqa: E402
 from tests.sdpose import small_coco  # noqa: E402
 from tests.sdpose.small_coco import BASELINE, TINY, annotations, write_annotations  # noqa: E402
-from training.pose import memory_advice  # noqa: E402
-from training.pose_curves import TABLE, read_curve  # noqa: E402
 
 pytestmark = small_coco.needs_coco
 SHORT = (*TINY, "train_cfg.max_epochs=1")

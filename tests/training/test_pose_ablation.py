@@ -12,13 +12,13 @@ import pytest
 torch = pytest.importorskip("torch")
 pytest.importorskip("mmpose")
 
-from annotation.progress import silent  # noqa: E402
-from recognizer.config import Config  # noqa: E402
-from recognizer.config_file import ConfigError  # noqa: E402
+from recognizer.config.file import ConfigError  # noqa: E402
+from recognizer.config.schema import Config  # noqa: E402
+from recognizer.runs.progress import silent  # noqa: E402
+from recognizer.training.classifier.report import spread  # noqa: E402
+from recognizer.training.pose.ablation import ablation, options_for  # noqa: E402
+from recognizer.training.pose.ablation_report import mean_rows  # noqa: E402
 from tests.sdpose.small_coco import BASELINE, CONFIGS, TINY, needs_coco, write_data  # noqa: E402
-from training.ablation import ablation, options_for  # noqa: E402
-from training.ablation_report import mean_rows  # noqa: E402
-from training.report import spread  # noqa: E402
 
 DYNAMIC = CONFIGS / "sdpose_s_v1_fsd_dynamic_coco_256x192.py"
 BEST = CONFIGS / "sdpose_s_v1_fsd_best_coco_256x192.py"

@@ -8,10 +8,10 @@ torch = pytest.importorskip("torch")
 pytest.importorskip("mmpose")
 
 from main import main  # noqa: E402
+from recognizer.training.pose import diagnostics  # noqa: E402
+from recognizer.training.pose.diagnostics import heatmaps_of, judge_heatmaps  # noqa: E402
 from tests.sdpose import small_coco  # noqa: E402
 from tests.sdpose.small_coco import BASELINE, CONFIGS, TINY  # noqa: E402
-from training import diagnostics  # noqa: E402
-from training.diagnostics import heatmaps_of, judge_heatmaps  # noqa: E402
 
 BEST = CONFIGS / "sdpose_s_v1_fsd_best_coco_256x192.py"
 

@@ -9,7 +9,7 @@ import pytest
 pytest.importorskip("mmengine")
 from matplotlib.figure import Figure
 
-from training.pose_curves import _curves, draw_curves
+from recognizer.training.pose.learning_curves import _curves, draw_curves
 
 
 def rows(epochs, decay=0.03):

@@ -12,14 +12,14 @@ pytest.importorskip("mmpose")
 
 from mmpose.registry import MODELS  # noqa: E402
 
-from annotation.progress import silent  # noqa: E402
-from recognizer.config import Config  # noqa: E402
-from recognizer.config_file import ConfigError  # noqa: E402
+from recognizer.config.file import ConfigError  # noqa: E402
+from recognizer.config.schema import Config  # noqa: E402
 from recognizer.openmmlab import scope  # noqa: E402
+from recognizer.runs.progress import silent  # noqa: E402
 from recognizer.sdpose.evaluation import Figures, PoseScores  # noqa: E402
+from recognizer.training.pose.report import _nearest, summarise  # noqa: E402
+from recognizer.training.pose.train import test_pose as run_test  # noqa: E402 - pytest would take it for a test
 from tests.sdpose.small_coco import BASELINE, TINY, needs_coco, tiny, write_data  # noqa: E402
-from training.pose import test_pose as run_test  # noqa: E402 - pytest would take it for a test
-from training.pose_report import _nearest, summarise  # noqa: E402
 
 
 @pytest.fixture(scope="module")

@@ -6,14 +6,19 @@ import cv2
 import numpy as np
 import pytest
 
-from annotation.progress import silent
-from annotation.report import columns, save_figure
+from recognizer.runs.figures import columns, save_figure
+from recognizer.runs.progress import silent
+from recognizer.training.classifier import report
+from recognizer.training.classifier.error_videos import (
+    Mistake,
+    draw_frames,
+    video_name,
+    write_mistakes,
+)
+from recognizer.training.classifier.truth import Facts, Predictions
 from recognizer.types import Sample
 from recognizer.video.reader import VideoReader
 from tests.training.measured import guesses
-from training import report
-from training.error_videos import Mistake, draw_frames, video_name, write_mistakes
-from training.truth import Facts, Predictions
 
 
 def said(labels, rows=None, classes=("NonFight", "Fight"), tracked=None):

@@ -13,14 +13,14 @@ import pytest
 torch = pytest.importorskip("torch")
 pytest.importorskip("mmaction")
 
-from annotation.progress import silent  # noqa: E402
-from recognizer.config import Config  # noqa: E402
-from recognizer.config_file import ConfigError  # noqa: E402
+from recognizer.config.file import ConfigError  # noqa: E402
+from recognizer.config.schema import Config  # noqa: E402
 from recognizer.dataset.check import DatasetError  # noqa: E402
 from recognizer.dataset.mmaction import read_split, write_split  # noqa: E402
 from recognizer.runner.checkpoints import CheckpointError, load_checkpoint  # noqa: E402
+from recognizer.runs.progress import silent  # noqa: E402
+from recognizer.training.classifier.train import prepare, train_falldown, train_fight  # noqa: E402
 from tests.action.trainings import TINY, write_data  # noqa: E402
-from training.train import prepare, train_falldown, train_fight  # noqa: E402
 
 ROOT = Path(__file__).resolve().parents[2]
 SHORT = [*TINY, "train_cfg.max_epochs=1"]

@@ -8,12 +8,13 @@ import av
 import numpy as np
 import pytest
 
-from annotation import console, stage1
-from annotation.progress import silent
-from annotation.stage1 import run_stage1
-from annotation.workers import RunError
-from recognizer.config import AnnotationConfig, Config
-from recognizer.config_file import load_config
+from annotation import console
+from recognizer.config.file import load_config
+from recognizer.config.schema import AnnotationConfig, Config
+from recognizer.runs import stage1
+from recognizer.runs.progress import silent
+from recognizer.runs.stage1 import run_stage1
+from recognizer.runs.worker_pool import RunError
 from recognizer.video import nvdec
 from recognizer.video.container import VideoError, open_container
 from recognizer.video.display import Crop, Display, Orientation

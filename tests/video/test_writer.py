@@ -9,7 +9,7 @@ import av
 import numpy as np
 import pytest
 
-from recognizer.artifacts import atomic_path
+from recognizer.storage.artifacts import atomic_path
 from recognizer.video.reader import VideoReader
 from recognizer.video.writer import VideoWriter, describe_holes
 from tests.bad_videos import burn_number, mp4_boxes, read_number
@@ -138,7 +138,7 @@ FILL = """
 import resource, signal, sys
 from pathlib import Path
 import numpy as np
-from recognizer.artifacts import atomic_path
+from recognizer.storage.artifacts import atomic_path
 from recognizer.video.writer import VideoWriter
 folder, limit = Path(sys.argv[1]), int(sys.argv[2])
 if limit:

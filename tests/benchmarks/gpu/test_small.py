@@ -19,8 +19,8 @@ from benchmarks.gpu.small_train import PLAIN, Recipe, Trainer
 from recognizer.backends.graphs import Suppression
 from recognizer.backends.metadata import PoseModelMetadata
 from recognizer.backends.onnx import OnnxNetwork
-from recognizer.config_models import OnnxPoseConfig
-from recognizer.config_types import OnnxRuntimeOptions
+from recognizer.config.models import OnnxPoseConfig
+from recognizer.config.types import OnnxRuntimeOptions
 from recognizer.pose.rtmo import RtmoPose
 from recognizer.video.image import ArrayImage
 

@@ -1,0 +1,270 @@
+"""Mode inference.analysis: new video -> poses and tracks once -> events of both services.
+
+``<output_dir>/videos/<path of the video>.json`` and ``.mp4``, ``summary.csv``,
+``evaluation/`` where it is known what really happens, and ``manifest.json`` with one end
+state for every input. Poses and tracks stand below ``work/``, made by stages 1 and 2 of
+the annotation. What is finished is not done again: a new threshold asks no network, a new
+classifier no pose network.
+"""
+
+import logging
+from collections import Counter
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from recognizer.analysis.evaluate import (
+    Evaluation,
+    Truth,
+    read_truth,
+    remove_evaluations,
+    summarise,
+    write_evaluation,
+)
+from recognizer.analysis.record import Record, read_record
+from recognizer.analysis.services import (
+    classifier_path,
+    describe_classifier,
+    event_rules,
+    open_classifier,
+)
+from recognizer.analysis.summary import (
+    SUMMARY,
+    Found,
+    Rows,
+    event_lines,
+    other_rule,
+    pose_only_lines,
+    summary_rows,
+    write_summary,
+)
+from recognizer.analysis.video import (
+    VIDEOS,
+    AnalysisPlan,
+    Input,
+    VideoWorker,
+    finished,
+    forget,
+    overlay_path,
+    record_path,
+)
+from recognizer.analysis.zones import unseen_zones
+from recognizer.command import next_command
+from recognizer.config.file import ConfigError
+from recognizer.config.schema import Config
+from recognizer.runs.batch import EXIT_DONE, EXIT_SOME_REFUSED, run_batch, worker_count
+from recognizer.runs.inputs import Video, list_videos
+from recognizer.runs.manifest import (
+    MANIFEST,
+    Manifest,
+    Outcome,
+    exclusive,
+    read_manifest,
+    write_manifest,
+)
+from recognizer.runs.progress import ProgressFactory
+from recognizer.runs.stage1 import run_stage1
+from recognizer.runs.stage2 import run_stage2
+from recognizer.runs.worker_pool import Job, WorkerPool
+from recognizer.scoring.ranking import Service
+
+logger = logging.getLogger(__name__)
+
+_WORK = "work"
+
+
+def analyse(config: Config, watch: ProgressFactory) -> int:
+    """Analyse every video of ``inference.input`` and return the exit code.
+
+    Raises:
+        ConfigError: no classifier, a setting or table that cannot be used; before any work.
+        FileNotFoundError, ValueError: no videos.
+        RunError: a network does not load, or results cannot be written.
+
+    """
+    services = _services(config)
+    config = _pointed_at_input(config)
+    videos = _videos(config)
+    files = {service: classifier_path(config, service) for service in services}
+    facts, rules = _ask_classifiers(config, files)
+    names = [video.relative for video in videos]
+    for text in unseen_zones(config.inference.zones, names):
+        logger.warning("%s", text)
+    truth = read_truth(config, {s: facts[s]["classes"] for s in services}, names)
+    folder = config.inference.output_dir
+    with exclusive(folder):
+        poses = run_stage1(config, watch)
+        tracks = run_stage2(config, watch)
+        made_from = {"poses": poses.name, "tracks": tracks.name}
+        plan = AnalysisPlan(config, folder, tracks, made_from, files, facts, rules)
+        outcomes = _analyse_videos(plan, videos, watch)
+        found = _conclude(plan, outcomes, truth)
+    return _report(config, plan, outcomes, found)
+
+
+def _services(config: Config) -> tuple[Service, ...]:
+    services = config.inference.services
+    if not services or len(set(services)) != len(services):
+        raise ConfigError(
+            f"inference.services: expected fight, falldown or both, each once, got {services}"
+        )
+    return tuple(services)
+
+
+def _pointed_at_input(config: Config) -> Config:
+    """Return the config with stages 1 and 2 pointed at the input and the analysis's folder.
+
+    Raises:
+        ConfigError: the output folder holds the input, so that results would become inputs.
+
+    """
+    section = config.inference
+    given, output = section.input.resolve(), section.output_dir.resolve()
+    if given == output or output in given.parents:
+        raise ConfigError(
+            f"inference.output_dir: expected a folder that does not hold inference.input "
+            f"({section.input}), got {section.output_dir}; results would be taken for videos"
+        )
+    annotation = {
+        "input": section.input,
+        "dataset": _WORK,
+        "output_dir": section.output_dir,
+        "include": [],
+        "stage1_dir": None,
+        "stage2_dir": None,
+    }
+    return config.model_copy(update={"annotation": config.annotation.model_copy(update=annotation)})
+
+
+def _videos(config: Config) -> list[Video]:
+    try:
+        return list_videos(config.annotation)
+    except (OSError, ValueError) as error:
+        text = str(error).replace("annotation.input", "inference.input")
+        raise type(error)(
+            text.replace("a folder of videos", "a video or a folder of videos")
+        ) from error
+
+
+def _ask_classifiers(
+    config: Config, files: dict[Service, Path]
+) -> tuple[dict[Service, dict[str, Any]], dict[Service, dict[str, float]]]:
+    """Open every classifier once, so that a bad file shows before hours of work."""
+    facts, rules = {}, {}
+    for service, path in files.items():
+        classifier = open_classifier(config, service, path)
+        facts[service] = describe_classifier(config, classifier)
+        rules[service] = event_rules(config, classifier)
+    return facts, rules
+
+
+def _analyse_videos(
+    plan: AnalysisPlan, videos: list[Video], watch: ProgressFactory
+) -> tuple[Outcome, ...]:
+    """Bring every video to its end state and write the manifest."""
+    section, paths = plan.config.annotation, {v.relative: v.path for v in videos}
+    tracked = read_manifest(plan.tracks).outcomes
+    with watch("analysis", len(tracked)) as progress:
+        settled, jobs = [], []
+        for before in tracked:
+            if before.state == "refused":
+                settled.append(before)
+            elif (outcome := finished(plan, before)) is not None:
+                settled.append(outcome)
+            else:
+                jobs.append(Job(before.video, Input(before, paths[before.video])))
+        jobs.sort(key=lambda job: -job.payload.before.frames)  # no long tail at the end
+        arguments = [(plan,)] * worker_count(section)
+        workforce = WorkerPool(
+            VideoWorker, arguments, section.stall_timeout_s, section.worker_memory_gb
+        )
+        return run_batch(settled, jobs, workforce, progress)
+
+
+def _conclude(
+    plan: AnalysisPlan, outcomes: tuple[Outcome, ...], truth: dict[str, Truth]
+) -> list[Found]:
+    """Write the summary, the reports where the truth is known, and last the manifest.
+
+    Returns:
+        What was found in each video that was not refused, by name.
+
+    """
+    services = list(plan.files)
+    evaluations = {
+        service: Evaluation(
+            plan.classifiers[service]["classes"], truth[service], plan.rules[service]
+        )
+        for service in services
+        if service in truth
+    }
+    rows: Rows = []
+    found = []
+    for outcome in sorted(outcomes, key=lambda o: o.video):
+        record = _record_of(plan, outcome)
+        rows += summary_rows(outcome, record, services)
+        if record is not None:
+            found.append(Found.of(record, overlay_path(plan.folder, record.video)))
+            for service, evaluation in evaluations.items():
+                evaluation.add(record, service)
+    write_summary(plan.folder, rows)
+    analysed = [one.video for one in found]
+    remove_evaluations(plan.folder)
+    for service, evaluation in evaluations.items():
+        report = write_evaluation(plan.config, plan.folder, service, evaluation, analysed)
+        for problem in evaluation.problems:
+            logger.warning("labels of %s: %s", service, problem)
+        for line in summarise(service, report):
+            logger.info("%s", line)
+    settings = {
+        "made_from": plan.made_from,
+        "services": {s: {**plan.classifiers[s], **plan.rules[s]} for s in services},
+    }
+    write_manifest(plan.folder, Manifest("analysis", settings, outcomes))
+    return found
+
+
+def _record_of(plan: AnalysisPlan, outcome: Outcome) -> Record | None:
+    if outcome.state == "refused":
+        forget(plan.folder, outcome.video)  # what an earlier run said of it holds no more
+        return None
+    return read_record(record_path(plan.folder, outcome.video))
+
+
+def _report(
+    config: Config, plan: AnalysisPlan, outcomes: tuple[Outcome, ...], found: list[Found]
+) -> int:
+    folder = plan.folder
+    rules: dict[str, dict[str, float]] = {s: plan.rules[s] for s in plan.files}
+    counts = Counter(outcome.state for outcome in outcomes)
+    text = ", ".join(f"{counts[state]} {state}" for state in ("done", "damaged", "refused"))
+    logger.info("analysis: %d inputs: %s; see %s", len(outcomes), text, folder / MANIFEST)
+    for line in pose_only_lines(found):
+        logger.warning("%s", line)
+    for line in event_lines(found, rules):
+        logger.info("%s", line)
+    drawn = [one for one in found if one.overlay is not None]
+    if drawn:
+        first = max(drawn, key=_most_probable)
+        logger.info(
+            "overlays: %d videos below %s, such as %s", len(drawn), folder / VIDEOS, first.overlay
+        )
+    logger.info(
+        "table: %s; details of each video below %s, as .json", folder / SUMMARY, folder / VIDEOS
+    )
+    logger.info("next: %s", _next(config, found, rules))
+    return EXIT_SOME_REFUSED if counts["refused"] else EXIT_DONE
+
+
+def _most_probable(found: Found) -> float:
+    peaks = [event.peak_probability for events in found.events.values() for event in events]
+    return max(peaks, default=0.0)
+
+
+def _next(config: Config, found: list[Found], rules: Mapping[str, Mapping[str, float]]) -> str:
+    look = "see the overlays" if any(one.overlay for one in found) else f"see {SUMMARY}"
+    if (other := other_rule(found, rules)) is None:
+        return look
+    text, changes = other
+    again = next_command(config, "inference.analysis", changes)
+    return f"{look}; {text}; without asking a network again: {again}"

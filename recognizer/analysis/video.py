@@ -1,0 +1,264 @@
+"""One video of an analysis, in a worker process: its JSON file and its overlay."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from recognizer.action.classifier import Classifier
+from recognizer.action.events import merge_to_events
+from recognizer.action.results import Window
+from recognizer.action.windows import classify_windows
+from recognizer.analysis.grades import grade_events, lying_rules
+from recognizer.analysis.overlay import overlay_frames
+from recognizer.analysis.record import (
+    Record,
+    ServiceResult,
+    read_record,
+    record_bytes,
+    write_record,
+)
+from recognizer.analysis.services import open_classifier, window_plan
+from recognizer.analysis.zones import Zone, without_ignored, zones_of
+from recognizer.backends.network import ModelError
+from recognizer.config.schema import Config
+from recognizer.dataset.windows import TIME_DIGITS, span_of
+from recognizer.runs.manifest import Outcome, State, result_path
+from recognizer.runs.overlays import SourceVideoError, pictures_of, sample_fps_of, write_frames
+from recognizer.runs.worker_pool import Report, StopRunError
+from recognizer.scoring.ranking import Service
+from recognizer.storage.artifacts import POSE_SCHEMA, ArtifactError, read_npz_meta, read_poses
+from recognizer.types import PoseSequence
+from recognizer.video.reader import VideoError
+
+VIDEOS = "videos"
+
+
+@dataclass(frozen=True, slots=True)
+class AnalysisPlan:
+    """What one worker is told once.
+
+    Attributes:
+        config: the config; its ``annotation`` section points at the videos.
+        folder: the analysis's folder.
+        tracks: folder of stage 2's results.
+        made_from: names of the folders of poses and tracks.
+        files: classifier file of each service.
+        classifiers: all that decides the windows of each service.
+        rules: how windows become events, for each service.
+
+    """
+
+    config: Config
+    folder: Path
+    tracks: Path
+    made_from: dict[str, str]
+    files: dict[Service, Path]
+    classifiers: dict[Service, dict[str, Any]]
+    rules: dict[Service, dict[str, float]]
+
+
+@dataclass(frozen=True, slots=True)
+class Input:
+    """A video with stage 2's end state of it."""
+
+    before: Outcome
+    path: Path
+
+
+def record_path(folder: Path, video: str) -> Path:
+    """Return where the JSON file of a video stands."""
+    return result_path(folder / VIDEOS, video, ".json")
+
+
+def overlay_path(folder: Path, video: str) -> Path:
+    """Return where the overlay of a video stands."""
+    return result_path(folder / VIDEOS, video, ".mp4")
+
+
+def forget(folder: Path, video: str) -> None:
+    """Remove what an earlier run said about a video of which nothing can be said now."""
+    overlay_path(folder, video).unlink(missing_ok=True)
+    record_path(folder, video).unlink(missing_ok=True)
+
+
+def finished(plan: AnalysisPlan, before: Outcome) -> Outcome | None:
+    """Return the outcome of an analysis that is there and needs nothing more."""
+    try:
+        meta = read_npz_meta(result_path(plan.tracks, before.video, ".npz"), POSE_SCHEMA)
+    except (ArtifactError, OSError):
+        return None
+    record = _earlier(plan, before.video, meta)
+    if record is None or set(record.services) != set(plan.files):
+        return None
+    settled = _settled(before, record.services, record.frames)
+    same = all(
+        record.services[service].classifier == plan.classifiers[service]
+        and record.services[service].rules == plan.rules[service]
+        for service in plan.files
+    )
+    same &= record.zones == zones_of(plan.config.inference.zones, before.video)
+    falls = record.services.get("falldown")
+    same &= falls is None or falls.lying == lying_rules(plan.config)
+    drawn = overlay_path(plan.folder, before.video).is_file() or not plan.config.inference.overlay
+    as_before = (record.state, record.damage) == (settled.state, settled.reason)
+    return settled if same and drawn and as_before else None
+
+
+def _earlier(plan: AnalysisPlan, video: str, meta: Mapping[str, Any]) -> Record | None:
+    """Return an earlier analysis made from the same video and tracks, None without one."""
+    try:
+        record = read_record(record_path(plan.folder, video))
+    except (ArtifactError, OSError):
+        return None
+    same = (record.video, record.made_from, record.source) == (
+        video,
+        plan.made_from,
+        meta.get("source"),
+    )
+    return record if same else None
+
+
+def _settled(before: Outcome, services: Mapping[str, ServiceResult], frames: int) -> Outcome:
+    """Return the end state that follows from stage 2's and from the windows."""
+    silent = [
+        f"{service}: {count} windows have fewer than dataset.min_frames frames and are not judged"
+        for service, result in sorted(services.items())
+        if (count := sum(w.state == "too_few_frames" for w in result.windows))
+    ]
+    reason = "; ".join(filter(None, [before.reason, *silent]))
+    state: State = "damaged" if reason else "done"
+    return Outcome(before.video, state, reason, frames, before.notes)
+
+
+class VideoWorker:
+    """One worker: classifiers opened once, then one video after another."""
+
+    def __init__(self, plan: AnalysisPlan) -> None:
+        import cv2
+
+        cv2.setNumThreads(1)  # its pool would fight the other workers for the cores
+        self._plan = plan
+        self._classifiers = {
+            service: open_classifier(plan.config, service, path)
+            for service, path in plan.files.items()
+        }
+
+    def __call__(self, job: Input, report: Report) -> Outcome:
+        """Analyse one video and return its end state."""
+        plan, video = self._plan, job.before.video
+        tracks = result_path(plan.tracks, video, ".npz")
+        try:
+            sequence, _, meta = read_poses(tracks)
+        except (ArtifactError, OSError) as error:
+            forget(plan.folder, video)
+            text = str(error).replace(str(tracks), video)
+            return Outcome(video, "refused", f"stage 2 result: {text}; delete it, run again")
+        if len(sequence) > 1 and sequence.duration_s <= 0:
+            forget(plan.folder, video)
+            reason = f"all {len(sequence)} frames carry the same time: there is no time to judge"
+            return Outcome(video, "refused", f"{reason}; write the file anew with its frame rate")
+        zones = zones_of(plan.config.inference.zones, video)
+        sequence = without_ignored(sequence, zones)
+        try:
+            services = self._services(sequence, zones, _earlier(plan, video, meta), report)
+        except ModelError as error:
+            raise StopRunError(str(error)) from error
+        settled = _settled(job.before, services, len(sequence))
+        record = Record(
+            video=video,
+            source=meta["source"],
+            state="damaged" if settled.reason else "done",
+            damage=settled.reason,
+            size_wh=sequence.size_wh,
+            frames=len(sequence),
+            span_s=_rounded_span(sequence),
+            made_from=plan.made_from,
+            services=services,
+            zones=zones,
+        )
+        try:
+            _keep(plan.folder, record)
+            report(0 if plan.config.inference.overlay else len(sequence))
+            problem = self._draw(job, record, sequence, meta, report)
+        except OSError as error:
+            raise StopRunError(f"cannot write the analysis of {video}: {error}") from error
+        if problem:
+            reason = "; ".join(filter(None, [settled.reason, f"no overlay: {problem}"]))
+            return replace(settled, state="damaged", reason=reason)
+        return settled
+
+    def _services(
+        self,
+        sequence: PoseSequence,
+        zones: tuple[Zone, ...],
+        earlier: Record | None,
+        report: Report,
+    ) -> dict[str, ServiceResult]:
+        """Return what every classifier says; one asked before is not asked again."""
+        plan, results = self._plan, {}
+        if earlier is not None and _ignored(earlier.zones) != _ignored(zones):
+            earlier = None  # other people were judged
+        for service, classifier in self._classifiers.items():
+            facts, rules = plan.classifiers[service], plan.rules[service]
+            before = earlier.services.get(service) if earlier is not None else None
+            if before is not None and before.classifier == facts:
+                windows = before.windows
+            else:
+                windows = self._windows(sequence, classifier, report)
+            events = merge_to_events(windows, facts["classes"], rules)
+            result = ServiceResult(facts, rules, windows, events)
+            if service == "falldown":
+                lying = lying_rules(plan.config)
+                events, suppressed = grade_events(events, sequence, zones, lying)
+                result = replace(result, events=events, suppressed=suppressed, lying=lying)
+            results[str(service)] = result
+        return results
+
+    def _windows(
+        self, sequence: PoseSequence, classifier: Classifier, report: Report
+    ) -> tuple[Window, ...]:
+        windows, config = [], self._plan.config
+        plan = window_plan(config, classifier)
+        for window in classify_windows([sequence], classifier, plan, config.scoring):
+            windows.append(window)
+            report(0)  # a sign of life
+        return tuple(windows)
+
+    def _draw(
+        self,
+        job: Input,
+        record: Record,
+        sequence: PoseSequence,
+        meta: Mapping[str, Any],
+        report: Report,
+    ) -> str:
+        """Draw the overlay unless it is there; return why it cannot be."""
+        plan, final = self._plan, overlay_path(self._plan.folder, record.video)
+        if not plan.config.inference.overlay or final.is_file():
+            return ""
+        pictures = pictures_of(job.path, sequence, sample_fps_of(meta))
+        frames = overlay_frames(record, sequence, pictures)
+        crf = plan.config.visualize.crf
+        try:
+            write_frames(final, plan.folder, frames, sequence.frame_period_s, crf, report)
+        except (SourceVideoError, VideoError) as error:
+            return str(error).replace(str(job.path), record.video)
+        return ""
+
+
+def _ignored(zones: tuple[Zone, ...]) -> list[Zone]:
+    return [zone for zone in zones if zone.kind == "ignore"]
+
+
+def _rounded_span(sequence: PoseSequence) -> tuple[float, float]:
+    begin, end = span_of(sequence)
+    return round(begin, TIME_DIGITS), round(end, TIME_DIGITS)
+
+
+def _keep(folder: Path, record: Record) -> None:
+    """Write the JSON file unless it says the same already; an overlay of another one goes."""
+    final = record_path(folder, record.video)
+    if not final.is_file() or final.read_bytes() != record_bytes(record):
+        forget(folder, record.video)
+        write_record(final, folder, record)

@@ -1,0 +1,1 @@
+"""The configuration: typed sections, and the YAML file that fills them."""

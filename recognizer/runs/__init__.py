@@ -1,0 +1,1 @@
+"""What every run shares: inputs, workers, progress, manifests, figures."""

@@ -1,0 +1,50 @@
+"""One stage over all its inputs: what is settled stays, the rest goes to the workers."""
+
+import logging
+import os
+from collections.abc import Sequence
+
+from recognizer.config.schema import AnnotationConfig
+from recognizer.runs.manifest import Outcome, Progress
+from recognizer.runs.worker_pool import Job, WorkerPool, run_jobs
+
+EXIT_DONE = 0
+EXIT_SOME_REFUSED = 3
+logger = logging.getLogger(__name__)
+
+
+def run_batch(
+    settled: Sequence[Outcome], jobs: Sequence[Job], workforce: WorkerPool, progress: Progress
+) -> tuple[Outcome, ...]:
+    """Run the jobs and return one end state for every input.
+
+    Args:
+        settled: inputs whose end state is known already.
+        jobs: the others; their handler returns an ``Outcome``.
+        workforce: how to start workers.
+        progress: hears of every input and of frames in between.
+
+    Raises:
+        RunError: no worker can go on.
+
+    """
+    outcomes = list(settled)
+    if settled and jobs:
+        logger.info("%d of %d inputs are settled already", len(settled), len(settled) + len(jobs))
+    for outcome in settled:
+        progress(outcome, 0)
+    for event in run_jobs(jobs, workforce):
+        result: Outcome | None = event.result
+        if event.lost:
+            result = Outcome(event.job.name, "refused", event.lost)
+        if result is not None:
+            outcomes.append(result)
+        progress(result, event.frames)
+    return tuple(outcomes)
+
+
+def worker_count(section: AnnotationConfig) -> int:
+    """Return how many workers run at once: one per core, or per GPU if those are more."""
+    if section.workers != "auto":
+        return section.workers
+    return max(len(os.sched_getaffinity(0)), len(section.gpus))

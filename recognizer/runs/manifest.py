@@ -1,0 +1,176 @@
+"""The end state of every input of a stage: a manifest, and one run at a time in its folder.
+
+``manifest.json`` holds no times and no machine, so that equal work gives equal bytes.
+"""
+
+import contextlib
+import fcntl
+import hashlib
+import json
+import os
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from recognizer.storage.artifacts import ArtifactError, remove_stale_scratch, write_json
+
+_MAX_NAME_BYTES = 255
+
+MANIFEST = "manifest.json"
+
+
+MANIFEST_SCHEMA = "recognizer.manifest"
+
+
+State = Literal["done", "damaged", "refused"]
+
+
+_MODE_OF = {
+    "stage1_poses": "--mode annotation.stage1",
+    "stage2_tracking": "--mode annotation.stage2",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """The end state of one input of a stage.
+
+    Attributes:
+        video: path inside the input folder.
+        state: ``done``; ``damaged``: done, with a damage report; ``refused``: no result.
+        reason: why it is damaged or refused, for a person; empty when done.
+        frames: frames in the result.
+        notes: what else is to be known, such as streams that were not read; no damage.
+
+    """
+
+    video: str
+    state: State
+    reason: str = ""
+    frames: int = 0
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Manifest:
+    """What a finished stage did: its settings and one outcome per input, by name."""
+
+    stage: str
+    settings: dict[str, Any]
+    outcomes: tuple[Outcome, ...]
+
+
+def result_path(stage_dir: Path, video: str, suffix: str) -> Path:
+    """Return where the result for ``video`` stands: its path, its suffix and ours.
+
+    Raises:
+        ValueError: the path would leave the stage's folder.
+
+    """
+    *folders, name = video.split("/")
+    parts = [*folders, name]
+    if not name or any(p in {"", ".", ".."} or "\0" in p for p in parts):
+        raise ValueError(f"expected a path inside the input folder, got {video!r}")
+    if len(os.fsencode(name + suffix)) > _MAX_NAME_BYTES:
+        digest = hashlib.sha256(os.fsencode(name)).hexdigest()[:16]
+        name = (
+            os.fsdecode(os.fsencode(name)[:200]).encode("utf-8", "ignore").decode() + "~" + digest
+        )
+    return stage_dir.joinpath(*folders, name + suffix)
+
+
+@contextlib.contextmanager
+def exclusive(stage_dir: Path) -> Iterator[None]:
+    """Hold a stage's folder for this run and remove what a killed run left half-done.
+
+    Raises:
+        BlockingIOError: another run is at work in this folder.
+        OSError: the folder cannot be made or written.
+
+    """
+    try:
+        stage_dir.mkdir(parents=True, exist_ok=True)
+        lock = (stage_dir / ".lock").open("a")
+    except OSError as error:
+        raise OSError(
+            f"output folder: expected a place that can be written, got {stage_dir}: "
+            f"{error.strerror or error}"
+        ) from error
+    with lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise BlockingIOError(
+                f"another run is at work in {stage_dir}; wait for it or stop it"
+            ) from error
+        remove_stale_scratch(stage_dir)
+        try:
+            yield
+        finally:
+            remove_stale_scratch(stage_dir)
+
+
+def write_manifest(stage_dir: Path, manifest: Manifest) -> None:
+    """Write ``manifest.json``: settings, totals and one end state per input."""
+    counts = {state: 0 for state in ("done", "damaged", "refused")}
+    for outcome in manifest.outcomes:
+        counts[outcome.state] += 1
+    inputs = {}
+    for outcome in sorted(manifest.outcomes, key=lambda o: o.video):
+        inputs[outcome.video] = {k: v for k, v in asdict(outcome).items() if k != "video"}
+        if not outcome.notes:
+            del inputs[outcome.video]["notes"]
+    value = {
+        "schema": MANIFEST_SCHEMA,
+        "stage": manifest.stage,
+        "settings": manifest.settings,
+        "totals": {**counts, "inputs": len(inputs)},
+        "inputs": inputs,
+    }
+    write_json(stage_dir / MANIFEST, stage_dir, value)
+
+
+def outcomes_before(stage_dir: Path) -> dict[str, Outcome]:
+    """Return the end states of an earlier run in this folder, none if there was no such run."""
+    try:
+        return {outcome.video: outcome for outcome in read_manifest(stage_dir).outcomes}
+    except (FileNotFoundError, ArtifactError):
+        return {}
+
+
+def read_manifest(stage_dir: Path) -> Manifest:
+    """Read a stage's manifest.
+
+    Raises:
+        FileNotFoundError: the stage has not finished in this folder.
+        ArtifactError: the file is damaged or of another kind.
+
+    """
+    path = stage_dir / MANIFEST
+    if not path.is_file():
+        raise FileNotFoundError(
+            f"expected the results of a finished stage in {stage_dir}, found no {MANIFEST}; "
+            f"run the stage before this one ({_MODE_OF.get(stage_dir.parent.name, 'see README')}) "
+            "with the same config first"
+        )
+    try:
+        value = json.loads(path.read_bytes())
+        if value["schema"] != MANIFEST_SCHEMA:
+            raise ArtifactError(f"{path}: expected schema '{MANIFEST_SCHEMA}'")
+        outcomes = tuple(
+            Outcome(video, **{**facts, "notes": tuple(facts.get("notes", ()))})
+            for video, facts in value["inputs"].items()
+        )
+        for o in outcomes:
+            fits = isinstance(o.reason, str) and type(o.frames) is int and o.frames >= 0
+            if not fits or o.state not in ("done", "damaged", "refused"):
+                raise ArtifactError(f"{path}: not an end state: {o}")
+        return Manifest(str(value["stage"]), dict(value["settings"]), outcomes)
+    except ArtifactError:
+        raise
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        raise ArtifactError(f"{path}: not a readable manifest: {error}") from error
+
+
+Progress = Callable[[Outcome | None, int], None]

@@ -1,0 +1,198 @@
+"""Stage 2: poses -> people with ids, kept through gaps and clinches, and how involved each is.
+
+Works on the results of stage 1 alone; the videos are not needed. Inputs that stage 1
+refused stay refused here, so that the last manifest accounts for every video.
+"""
+
+import logging
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from numpy.typing import NDArray
+
+from recognizer.config.schema import Config, TrackingConfig
+from recognizer.pose.settings import people_left_out, tracking_settings
+from recognizer.runs.batch import run_batch, worker_count
+from recognizer.runs.inputs import is_included, list_videos
+from recognizer.runs.manifest import (
+    Manifest,
+    Outcome,
+    exclusive,
+    outcomes_before,
+    read_manifest,
+    result_path,
+    write_manifest,
+)
+from recognizer.runs.progress import ProgressFactory, silent
+from recognizer.runs.stage_folders import stage1_dir, stage2_dir, stage2_settings
+from recognizer.runs.worker_pool import Job, Report, StopRunError, WorkerPool
+from recognizer.scoring.ranking import Involvement, Service, rank_people
+from recognizer.storage.artifacts import (
+    POSE_SCHEMA,
+    ArtifactError,
+    read_npz_meta,
+    read_poses,
+    write_poses,
+)
+from recognizer.tracking.backward import Progress
+from recognizer.tracking.offline import track_people
+from recognizer.video.hashes import check_hashes
+
+logger = logging.getLogger(__name__)
+
+_FRAMES_A_REPORT = 1000
+SERVICES: tuple[Service, ...] = ("fight", "falldown")
+
+
+def run_stage2(config: Config, watch: ProgressFactory = silent) -> Path:
+    """Track the people of every video that stage 1 finished.
+
+    Returns:
+        The stage's folder; its manifest has the end state of every video.
+
+    Raises:
+        FileNotFoundError: stage 1 has not finished with this config.
+        RunError: results cannot be written.
+
+    """
+    poses_folder = stage1_dir(config)
+    stage1 = read_manifest(poses_folder)
+    folder = stage2_dir(config)
+    settings = stage2_settings(config, stage1)
+    include = config.annotation.include
+    selected = [o for o in stage1.outcomes if is_included(o.video, include)]
+    _warn_of_missing(config, {outcome.video for outcome in stage1.outcomes})
+    with exclusive(folder), watch("stage 2: tracks", len(selected)) as progress:
+        settled, jobs = [], []
+        for before in selected:
+            if before.state == "refused":
+                settled.append(replace(before, reason=f"stage 1: {before.reason}"))
+            elif _is_finished(poses_folder, folder, settings, before.video):
+                settled.append(before)
+            else:
+                jobs.append(Job(before.video, before))
+        tracking = tracking_settings(config, stage1.settings)
+        _warn_of_people_left_out(stage1.settings, tracking)
+        workforce = _workforce(
+            config.model_copy(update={"tracking": tracking}), settings, poses_folder, folder
+        )
+        outcomes = run_batch(settled, jobs, workforce, progress)
+        others = {o.video for o in stage1.outcomes} - {o.video for o in selected}
+        kept = [o for video, o in outcomes_before(folder).items() if video in others]
+        write_manifest(folder, Manifest("stage2", settings, (*outcomes, *kept)))
+    return folder
+
+
+def _warn_of_missing(config: Config, known: set[str]) -> None:
+    """Say it when the input folder holds videos that stage 1 has not seen."""
+    section = config.annotation
+    if section.stage1_dir is not None or not section.input.is_dir():
+        return
+    try:
+        wanted = {v.relative for v in list_videos(section)} - known
+    except (ValueError, OSError):  # the videos are gone or locked: their poses are enough here
+        return
+    if wanted:
+        logger.warning(
+            "stage 2: %d videos of annotation.input have no poses yet, such as %s; run "
+            "--mode annotation.stage1 to add them",
+            len(wanted),
+            min(wanted),
+        )
+
+
+def _warn_of_people_left_out(poses: dict[str, Any], tracking: TrackingConfig) -> None:
+    """Say it when poses of another config lack people whom this one's tracker would take."""
+    pose = poses.get("pose")
+    wrong = people_left_out(pose.get("topdown") if isinstance(pose, dict) else None, tracking)
+    if wrong:
+        logger.warning("stage 2: poses were made with topdown.%s; run stage 1 with a lower", wrong)
+
+
+def _workforce(
+    config: Config, settings: dict[str, Any], poses_folder: Path, folder: Path
+) -> WorkerPool:
+    section = config.annotation
+    arguments = [(_WorkerPlan(config, settings, poses_folder, folder),)] * worker_count(section)
+    return WorkerPool(_TrackWorker, arguments, section.stall_timeout_s, section.worker_memory_gb)
+
+
+def _is_finished(poses_folder: Path, folder: Path, settings: dict[str, Any], video: str) -> bool:
+    """Tell whether there is a result of these settings made from the poses there are now."""
+    try:
+        poses_meta = read_npz_meta(result_path(poses_folder, video, ".npz"), POSE_SCHEMA)
+        meta = read_npz_meta(result_path(folder, video, ".npz"), POSE_SCHEMA)
+        return bool(meta["source"] == poses_meta["source"] and meta["settings"] == settings)
+    except (ArtifactError, OSError, KeyError):
+        return False
+
+
+@dataclass(frozen=True, slots=True)
+class _WorkerPlan:
+    config: Config
+    settings: dict[str, Any]
+    poses_folder: Path
+    folder: Path
+
+
+class _TrackWorker:
+    """One worker: one pose file after another."""
+
+    def __init__(self, plan: _WorkerPlan) -> None:
+        self._plan = plan
+
+    def __call__(self, before: Outcome, report: Report) -> Outcome:
+        plan = self._plan
+        path = result_path(plan.poses_folder, before.video, ".npz")
+        try:
+            sequence, further, meta = read_poses(path)
+            hashes = check_hashes(further)
+        except (ValueError, OSError) as error:
+            text = str(error).replace(str(path), before.video)
+            return Outcome(
+                before.video, "refused", f"stage 1 result: {text}; delete it, run stage 1"
+            )
+        tracked = track_people(sequence, plan.config.tracking, _reporting(report))
+        extra: dict[str, NDArray[Any]] = dict(hashes)
+        names = {}
+        for service in SERVICES:
+            report(0)  # a sign of life: of a day of video this takes minutes
+            ranked = rank_people(tracked, service, plan.config.scoring)
+            extra |= _arrays(service, ranked)
+            names[service] = list(ranked.measure_names)
+        facts = {**meta, "settings": plan.settings, "measures": names}
+        final = result_path(plan.folder, before.video, ".npz")
+        try:
+            write_poses(final, plan.folder, tracked, facts, extra)
+        except OSError as error:
+            raise StopRunError(f"cannot write {final}: {error}") from error
+        report(len(tracked) % _FRAMES_A_REPORT)
+        return before
+
+
+def _reporting(report: Report) -> Progress:
+    """Return a progress that tells ``report`` of every thousand frames.
+
+    Frames count the first time that they go by; seen again, they are a sign of life.
+    """
+    counted = _FRAMES_A_REPORT
+
+    def frames(items: Iterable[Any]) -> Iterator[Any]:
+        nonlocal counted
+        told, counted = counted, 0
+        for i, item in enumerate(items, start=1):
+            yield item
+            if i % _FRAMES_A_REPORT == 0:
+                report(told)
+
+    return frames
+
+
+def _arrays(service: str, ranked: Involvement) -> dict[str, NDArray[Any]]:
+    return {
+        f"{service}_track_ids": ranked.track_ids,
+        f"{service}_involvement": ranked.involvement,
+        f"{service}_measures": ranked.measures,
+    }

@@ -1,0 +1,1 @@
+"""Files of our own formats: poses, pickles read safely, tables."""

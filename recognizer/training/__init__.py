@@ -1,0 +1,1 @@
+"""Train and test classifiers and pose networks."""

@@ -1,0 +1,1 @@
+"""Train, test and cross-validate classifiers of actions."""

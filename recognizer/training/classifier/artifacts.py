@@ -1,0 +1,265 @@
+"""Where pickles and checkpoints stand that the config does not name."""
+
+import difflib
+import json
+import logging
+import math
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from recognizer.command import next_command
+from recognizer.config.file import ConfigError
+from recognizer.config.schema import Config
+from recognizer.dataset.mmaction import read_split
+from recognizer.installation import FILES, PROJECT
+from recognizer.runner.missing import best_checkpoint
+from recognizer.runs.stage_folders import stage3_dir
+
+logger = logging.getLogger(__name__)
+
+CONFIGS = FILES / "configs" / "skeleton" / "stgcnpp"
+_SMALL = 1024  # bytes: no pickle with a sample in it is as small
+
+
+def as_list(paths: list[Path] | Path) -> list[Path]:
+    """Return the paths of a config key that takes one or several."""
+    return [paths] if isinstance(paths, Path) else paths
+
+
+def train_config(config: Config, service: str) -> Path:
+    """Return the mmaction2 config: ``train.config_file``, or the one of the service."""
+    return named_config(config) or CONFIGS / f"stgcnpp_enhanced_{service}_detection_stable.py"
+
+
+def named_config(config: Config) -> Path | None:
+    """Return the one config that ``train.config_file`` names, None if it names none.
+
+    Raises:
+        ConfigError: it names several.
+
+    """
+    named = as_list(config.train.config_file)
+    if len(named) > 1:
+        names = ", ".join(path.name for path in named)
+        raise ConfigError(
+            f"train.config_file: expected one config, got {len(named)} ({names}); only --mode "
+            "train.ablation takes several"
+        )
+    return existing_config(named[0]) if named else None
+
+
+def existing_config(path: Path) -> Path:
+    """Return the config if it is there, else ours of that name in place of an older folder's.
+
+    Guides name ``configs/body/2d_kpt_sview_rgb_img/sdpose/coco/<name>.py``, and folders of other
+    checkouts.
+
+    Raises:
+        ConfigError: there is none; the message names the nearest ones.
+
+    """
+    if path.is_file():
+        return path
+    ours = {
+        file.name: file
+        for file in sorted((FILES / "configs").rglob("*.py"))
+        if file.parent.name != "_base_"
+    }
+    if path.name in ours and "configs" in path.parts:
+        logger.warning("%s is not there; taking %s", path, ours[path.name])
+        return ours[path.name]
+    near = [str(ours[name]) for name in difflib.get_close_matches(path.name, ours, 3, 0.6)]
+    hint = f"did you mean {' or '.join(near)}?" if near else f"ours are in {FILES / 'configs'}"
+    raise ConfigError(
+        f"train.config_file: expected a training config at {path}, found none; {hint}"
+    )
+
+
+def check_network(cfg: Any, classes: Sequence[str]) -> None:
+    """Refuse a network that tells apart more or fewer classes than the data set has.
+
+    Raises:
+        ConfigError: the config's num_classes is another number, or its class_weight has not one
+            number for each class.
+
+    """
+    head = cfg.model.get("cls_head")
+    count = head.get("num_classes") if isinstance(head, Mapping) else None
+    if count is not None and count != len(classes):
+        raise ConfigError(
+            f"model.cls_head.num_classes: expected {len(classes)}, as many as the data set has "
+            f"classes ({', '.join(classes)}), got {count!r}"
+        )
+    loss = head.get("loss_cls") if isinstance(head, Mapping) else None
+    weights = loss.get("class_weight") if isinstance(loss, Mapping) else None
+    if weights is not None and not _is_weights(weights, len(classes)):
+        raise ConfigError(
+            f"model.cls_head.loss_cls.class_weight: expected {len(classes)} numbers from 0, not "
+            f"all 0, one for each class ({', '.join(classes)}), got {weights!r:.100}"
+        )
+
+
+def _is_weights(weights: Any, count: int) -> bool:
+    numbers = isinstance(weights, list | tuple) and len(weights) == count
+    return (
+        numbers
+        and all(type(w) in (int, float) and 0 <= w < math.inf for w in weights)
+        and any(weights)
+    )
+
+
+def find_pickle(config: Config, service: str, split: str) -> Path:
+    """Return a split's pickle, where training too would look for it.
+
+    That is ``train.dataset_dir`` or, if that is null, stage 3's folder, else what the mmaction2
+    config itself names.
+
+    Raises:
+        ConfigError: there is none; the message says where it was looked for.
+
+    """
+    looked, folder = "", config.train.dataset_dir
+    if folder is None:
+        try:
+            folder = stage3_dir(config)
+        except (FileNotFoundError, ConfigError, ValueError) as error:
+            looked = f"stage 3's result ({error})"
+    if folder is not None:
+        path = folder / f"{split}.pkl"
+        if path.is_file():
+            return path
+        looked = str(path)
+    if config.train.dataset_dir is None:
+        own = _named_in_config(config, service, split)
+        if own is not None and own.is_file():
+            return own
+        looked += f", {own}" if own is not None else ""
+    raise ConfigError(
+        f"expected {split}.pkl, found none at {looked}; run --mode annotation.pipeline with the "
+        f"same config (dataset.service={service}), or --set train.dataset_dir=<folder with the "
+        "pickles>"
+    )
+
+
+def find_test_pickle(config: Config, service: str) -> tuple[Path, str]:
+    """Return the pickle to test on, and what to say where it is val's for want of a test split.
+
+    Raises:
+        ConfigError: there is neither.
+
+    """
+    try:
+        path = find_pickle(config, service, "test")
+        if path.stat().st_size > _SMALL or read_split(path):
+            return path, ""
+        val = path.with_name("val.pkl")
+    except ConfigError as error:
+        try:
+            val = find_pickle(config, service, "val")
+        except ConfigError:
+            raise error from None
+    if not val.is_file():
+        return path, ""  # that it is empty is said where it is read
+    return val, (
+        f"The data set has no test split: tested on {val.name} instead, by which training chose "
+        "its best epoch, so the figures are optimistic."
+    )
+
+
+def _named_in_config(config: Config, service: str, split: str) -> Path | None:
+    """Return the pickle that the mmaction2 config names, None if it names none."""
+    from recognizer.action.train_config import load_train_config
+    from recognizer.runner.train_config import datasets
+
+    path = train_config(config, service)
+    if not path.is_file():
+        return None
+    dataset = datasets(load_train_config(path, config.train.cfg_options)).get(split)
+    return None if dataset is None else Path(dataset.ann_file).absolute()
+
+
+@dataclass(frozen=True, slots=True)
+class CheckpointMetadata:
+    """What a trained classifier says of itself; empty where it does not say.
+
+    Attributes:
+        service: fight or falldown.
+        classes: names in the order of labels.
+        learnt_from: SHA-256 of the pickles it learnt from.
+
+    """
+
+    service: str
+    classes: tuple[str, ...]
+    learnt_from: frozenset[str]
+
+
+def facts_of(path: Path) -> CheckpointMetadata:
+    """Return what a checkpoint or a shipped ONNX file says of itself.
+
+    Raises:
+        FileNotFoundError, ValueError: a file that cannot be used.
+
+    """
+    if path.suffix == ".onnx":
+        from recognizer.action.classifier import Classifier
+        from recognizer.config.action import ClassifierConfig
+
+        facts = Classifier(path, ClassifierConfig()).facts
+        members = facts.training.get("checkpoints")
+        return CheckpointMetadata(facts.service, facts.classes, _learnt_from(members))
+    from recognizer.runner.checkpoints import load_checkpoint
+
+    own = load_checkpoint(path)["meta"].get("recognizer")
+    if not isinstance(own, Mapping):
+        return CheckpointMetadata("", (), frozenset())
+    classes = own.get("classes")
+    names = tuple(map(str, classes)) if isinstance(classes, list | tuple) else ()
+    return CheckpointMetadata(str(own.get("service") or ""), names, _learnt_from([own]))
+
+
+def _learnt_from(members: Any) -> frozenset[str]:
+    rows = members if isinstance(members, list) else []
+    digests = [row.get("train_sha256") for row in rows if isinstance(row, Mapping)]
+    return frozenset(digest for digest in digests if isinstance(digest, str))
+
+
+def trained_checkpoint(config: Config, service: str, work_dir: Path | None = None) -> Path:
+    """Return the best checkpoint of the work_dir, the last one if none was validated.
+
+    Raises:
+        ConfigError: there is none.
+
+    """
+    folder = work_dir or config.train.work_dir
+    folder = folder or PROJECT / "work_dirs" / train_config(config, service).stem
+    checkpoint = best_checkpoint(folder)
+    if checkpoint is None:
+        raise ConfigError(
+            f"test.checkpoint: expected a best_*.pth in {folder}, found none; name one with "
+            f"--checkpoint <file>, or train first: {next_command(config, f'train.{service}')}"
+        )
+    return checkpoint
+
+
+def validation_score(checkpoint: Path) -> str:
+    """Return what a ``best_<metric>_epoch_<n>.pth`` reached on val, as mmengine wrote it down.
+
+    Returns:
+        Such as ``acc/top1 0.8125 on val after epoch 7``; "" for another checkpoint.
+
+    """
+    named = re.fullmatch(r"best_(.+)_epoch_(\d+)", checkpoint.stem)
+    if named is None:
+        return ""
+    found = ""
+    for log in sorted(checkpoint.parent.glob("*/vis_data/scalars.json")):
+        for line in log.read_text(encoding="utf-8").splitlines():
+            row = json.loads(line)
+            for key, value in row.items():
+                if row.get("step") == int(named[2]) and key.replace("/", "_") == named[1]:
+                    found = f"{key} {value:.4f} on val after epoch {named[2]}"
+    return found

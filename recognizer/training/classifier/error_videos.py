@@ -1,0 +1,228 @@
+"""What a classifier got wrong: a sheet on the videos' pictures, and skeleton videos on black."""
+
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from recognizer.draw import draw_skeleton
+from recognizer.names import nfc
+from recognizer.runs.figures import save_figure
+from recognizer.runs.manifest import Outcome
+from recognizer.runs.progress import ProgressFactory
+from recognizer.runs.stills import Stills
+from recognizer.runs.strips import Plan, draw_plan, plan_strip, slot_color
+from recognizer.storage.artifacts import atomic_path
+from recognizer.text import Color, Tag, TextStyle, draw_text, fit_text, readable_on, text_width
+from recognizer.training.classifier.report import draw_mistakes
+from recognizer.training.classifier.truth import Facts, Predictions
+from recognizer.types import ImageArray, Sample
+from recognizer.video.writer import VideoWriter
+
+FOLDER = "mistakes"
+HEIGHT_PX = 480
+_SHEET_ROWS = 12
+_MAX_WIDTH_PX = 1280
+_NAME_LETTERS = 60  # of up to 4 bytes; a file's name may have 255
+_BAND_PX = 64
+_GROUND = 24
+_BAND = 60
+_DRAWN_AT = 0.2  # the lowest keypoint score that is drawn
+_DEFAULT_FPS = 25.0
+_RIGHT, _WRONG, _WHITE = (115, 200, 0), (80, 110, 255), (240, 240, 240)
+_TEXT_PX = 17
+_PALE: Color = (190, 190, 190)
+
+
+@dataclass(frozen=True, slots=True)
+class Mistake:
+    """What to write above a skeleton video.
+
+    Attributes:
+        rank: place among the worst, from 1.
+        truth: name of the true class.
+        predicted: name of what was said.
+        probabilities: of every class, by name.
+        seconds: length of the sample; None where nobody knows.
+
+    """
+
+    rank: int
+    truth: str
+    predicted: str
+    probabilities: Mapping[str, float]
+    seconds: float | None
+
+
+def write_mistakes(
+    folder: Path,
+    tested: tuple[Predictions, Mapping[str, Sample]],
+    facts: Mapping[str, Facts],
+    count: int,
+    watch: ProgressFactory,
+    *,
+    stills: Stills | None = None,
+) -> None:
+    """Write skeleton videos of the worst mistakes and one contact sheet of them.
+
+    Args:
+        folder: the report's folder; videos go to ``mistakes/``, those of an earlier run
+            are removed.
+        tested: what was said, and the samples by name; clips in which nobody was tracked
+            have none and no video.
+        facts: of the samples, where known.
+        count: at most this many.
+        watch: hears of each video written, and of those read for the sheet.
+        stills: where the sheet's pictures come from; None: on grey.
+
+    """
+    said, samples = tested
+    for old in (folder / FOLDER).glob("*.mp4"):
+        old.unlink()
+    said = said[said.tracked]
+    rows = said.worst(count)
+    plans: dict[str, Plan] = {}  # by title, the worst first
+    with watch("videos of the worst mistakes", len(rows)) as progress:
+        for rank, i in enumerate(rows, 1):
+            sample = samples[said.names[i]]
+            known = facts.get(sample.name)
+            mistake = Mistake(
+                rank=rank,
+                truth=said.classes[said.labels[i]],
+                predicted=said.classes[said.predicted[i]],
+                probabilities=dict(zip(said.classes, said.probabilities[i].tolist(), strict=True)),
+                seconds=None if known is None else known.seconds,
+            )
+            write_video(folder / FOLDER / video_name(rank, sample.name), folder, sample, mistake)
+            if rank <= _SHEET_ROWS:
+                plans[_title(sample, mistake)] = _plan(sample, mistake)
+            progress(Outcome(sample.name, "done"), 0)
+    grounds = _grounds(plans, facts, stills, watch)
+    strips = [(title, draw_plan(plan, grounds.get(plan.name))) for title, plan in plans.items()]
+    draw = partial(draw_mistakes, strips=strips)
+    save_figure(folder / f"{FOLDER}.png", folder, draw)
+
+
+def _plan(sample: Sample, mistake: Mistake) -> Plan:
+    return plan_strip(sample, mistake.seconds or sample.keypoints.shape[1] / _DEFAULT_FPS)
+
+
+def _grounds(
+    plans: Mapping[str, Plan],
+    facts: Mapping[str, Facts],
+    stills: Stills | None,
+    watch: ProgressFactory,
+) -> dict[str, list[ImageArray]]:
+    """Return the videos' pictures by sample, of those that have them."""
+    if stills is None:
+        return {}
+    wanted = {}
+    for plan in plans.values():
+        known = facts.get(plan.name)
+        if known is not None and known.video:
+            stop_s = known.start_s + known.seconds
+            wanted[plan.name] = plan.moments(known.video, known.start_s, stop_s)
+    return stills.read(wanted, watch)
+
+
+def _title(sample: Sample, mistake: Mistake) -> str:
+    said = mistake.probabilities[mistake.predicted]
+    return (
+        f"{mistake.rank}. {sample.name}: {mistake.truth}, said {mistake.predicted} with {said:.2f}"
+    )
+
+
+def video_name(rank: int, sample: str) -> str:
+    """Return the file name of a mistake's video: its rank, and the sample's name in plain."""
+    composed = nfc(sample.removesuffix(".mp4"))
+    plain = re.sub(r"[^\w.@-]+", "_", composed).strip("._")[-_NAME_LETTERS:]
+    return f"{rank:02d}_{plain}.mp4"
+
+
+def write_video(path: Path, root: Path, sample: Sample, mistake: Mistake) -> None:
+    """Write one sample as a skeleton video with its truth and what was said of it.
+
+    Raises:
+        OSError: the disk is full or not writable.
+
+    """
+    frames = sample.keypoints.shape[1]
+    fps = frames / mistake.seconds if mistake.seconds else _DEFAULT_FPS
+    fps = float(np.clip(fps, 1.0, 240.0))
+    width, height = _canvas_wh(sample.size_wh)
+    with (
+        atomic_path(path, root) as scratch,
+        VideoWriter(scratch, (width, height + _BAND_PX), fps) as writer,
+    ):
+        for t, picture in enumerate(draw_frames(sample, mistake)):
+            writer.write(picture, t / fps)
+
+
+def _canvas_wh(size_wh: tuple[int, int]) -> tuple[int, int]:
+    """Return the size of the drawing area: always tall enough for readable letters."""
+    scale = min(HEIGHT_PX / size_wh[1], _MAX_WIDTH_PX / size_wh[0])
+    width, height = (max(64, round(side * scale)) for side in size_wh)
+    return max(width, 360), height
+
+
+def draw_frames(sample: Sample, mistake: Mistake) -> Iterator[ImageArray]:
+    """Yield every frame: people by slot with their rank, below a band of text."""
+    width, height = _canvas_wh(sample.size_wh)
+    scale = np.float32(min(width / sample.size_wh[0], height / sample.size_wh[1]))
+    band = _band(width, sample.name, mistake)
+    people, frames = sample.keypoint_scores.shape[:2]
+    for t in range(frames):
+        picture: ImageArray = np.full((height, width, 3), _GROUND, np.uint8)
+        for slot in reversed(range(people)):  # the most involved lies on top
+            points, scores = sample.keypoints[slot, t] * scale, sample.keypoint_scores[slot, t]
+            picture = draw_skeleton(picture, points, scores, slot_color(slot), _DRAWN_AT)
+            _write_rank(picture, points[scores >= _DRAWN_AT], slot)
+        seen = (sample.keypoint_scores[:, t] >= _DRAWN_AT).any()
+        _write_time(picture, t, frames, mistake.seconds, nobody=not seen)
+        yield np.concatenate([band, picture])
+
+
+def _write_rank(picture: ImageArray, points: NDArray[np.float32], slot: int) -> None:
+    """Write the slot's number above its highest keypoint, inside the picture."""
+    if len(points) == 0:
+        return
+    left, top = points[points[:, 1].argmin()].tolist()
+    style = TextStyle(14, readable_on(slot_color(slot)), bold=True)
+    place = (round(left) - 6, round(top) - style.height - 6)
+    Tag(str(slot + 1), *place, style, slot_color(slot)).draw(picture)
+
+
+def _write_time(
+    picture: ImageArray, frame: int, frames: int, seconds: float | None, *, nobody: bool
+) -> None:
+    text = f"frame {frame + 1}/{frames}"
+    text += f"  {frame / frames * seconds:.2f} s" if seconds else ""
+    text += "  nobody seen" if nobody else ""
+    style = TextStyle(14, _PALE)
+    draw_text(picture, text, (8, picture.shape[0] - style.height - 4), style)
+
+
+def _band(width: int, name: str, mistake: Mistake) -> ImageArray:
+    """Return the text above the picture: the name, the truth, and what was said."""
+    band: ImageArray = np.full((_BAND_PX, width, 3), _BAND, np.uint8)
+    _write(band, f"{mistake.rank}. {name}", (8, 6), _WHITE, width - 16)
+    said = mistake.probabilities[mistake.predicted]
+    truth = mistake.probabilities[mistake.truth]
+    second = _BAND_PX // 2 + 4
+    left = f"truth {mistake.truth} ({truth:.2f})"
+    used = _write(band, left, (8, second), _RIGHT, width // 2 - 16)
+    right = f"said {mistake.predicted} ({said:.2f})"
+    _write(band, right, (used + 16, second), _WRONG, width - used - 24)
+    return band
+
+
+def _write(band: ImageArray, text: str, place: tuple[int, int], ink: Color, room: int) -> int:
+    """Write text, shortened to the room there is; return where it ends."""
+    style = TextStyle(_TEXT_PX, ink)
+    text = fit_text(text, style, room)
+    draw_text(band, text, place, style)
+    return place[0] + text_width(text, style)

@@ -1,0 +1,398 @@
+"""Modes test.fight and test.falldown: how good trained classifiers are, and where they fail.
+
+The report holds no date and no folder of this machine: equal checkpoints and equal data
+give equal bytes.
+"""
+
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from recognizer.action.evaluation import Scores, at_threshold, choose_threshold, decide
+from recognizer.command import next_command
+from recognizer.config.file import ConfigError
+from recognizer.config.schema import Config
+from recognizer.dataset.check import DatasetError, check_splits
+from recognizer.dataset.class_check import class_faults, class_warnings
+from recognizer.dataset.mmaction import read_split
+from recognizer.names import nfc
+from recognizer.runner.missing import missing_checkpoint, todays_checkpoint
+from recognizer.runs.figures import save_figure
+from recognizer.runs.manifest import exclusive
+from recognizer.runs.progress import ProgressFactory
+from recognizer.runs.stills import Stills, stills_of
+from recognizer.storage.artifacts import sha256_file, write_json, write_text
+from recognizer.training.classifier import report
+from recognizer.training.classifier.artifacts import (
+    CheckpointMetadata,
+    as_list,
+    facts_of,
+    find_test_pickle,
+    trained_checkpoint,
+)
+from recognizer.training.classifier.baseline import split_baseline
+from recognizer.training.classifier.error_videos import write_mistakes
+from recognizer.training.classifier.further_figures import write_further
+from recognizer.training.classifier.predictions import predict_all
+from recognizer.training.classifier.truth import (
+    Facts,
+    Predictions,
+    Truth,
+    check_agreement,
+    read_truth,
+    worst_json,
+    write_predictions,
+)
+from recognizer.types import Sample
+
+logger = logging.getLogger(__name__)
+
+SCHEMA, SCHEMA_VERSION = "recognizer.test_report", 1
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class Measured:
+    """Everything that the report is made of.
+
+    Attributes:
+        service: fight or falldown.
+        checkpoints: files whose probabilities were averaged.
+        ann_file: the pickle that was tested on.
+        samples: what stands in it.
+        said: predictions of these samples, in their order.
+        whole: the same with the labelled clips in which nobody was tracked.
+        stills: where the pictures below skeletons come from, None: grey.
+        threshold: chosen on the validation split, None where that cannot be.
+        notes: sentences for the summary.
+        everything: facts of all labelled clips of the data set by name, where known.
+        negatives: the same of negatives, which a classifier may have learnt from as well.
+        views: test-time views.
+
+    """
+
+    service: str
+    checkpoints: Sequence[Path]
+    ann_file: Path
+    samples: Sequence[Sample]
+    said: Predictions
+    whole: Predictions
+    stills: Stills | None
+    threshold: dict[str, Any] | None
+    notes: tuple[str, ...]
+    everything: Mapping[str, Facts] = field(default_factory=dict)
+    negatives: Mapping[str, Facts] = field(default_factory=dict)
+    views: tuple[str, ...] = ()
+
+
+def test_fight(config: Config, watch: ProgressFactory) -> int:
+    """Measure the fight classifier and return the exit code."""
+    return _test(config, "fight", watch)
+
+
+def test_falldown(config: Config, watch: ProgressFactory) -> int:
+    """Measure the fall-down classifier and return the exit code."""
+    return _test(config, "falldown", watch)
+
+
+def _test(config: Config, service: str, watch: ProgressFactory) -> int:
+    section = config.test
+    checkpoints = as_list(section.checkpoint) or [trained_checkpoint(config, service)]
+    checkpoints = [todays_checkpoint(path) for path in checkpoints]
+    for path in checkpoints:
+        if not path.is_file():
+            raise ConfigError(f"test.checkpoint: {missing_checkpoint(path)}")
+    ann_file, note = section.ann_file, ""
+    if ann_file is None:
+        ann_file, note = find_test_pickle(config, service)
+    folder = section.output_dir or checkpoints[0].parent / "report"
+    measured = _measure(config, service, checkpoints, ann_file, watch)
+    if note:
+        logger.warning("%s", note)
+        measured = replace(measured, notes=(note, *measured.notes))
+    parts = {"tracked": measured.said.scores(section.bootstrap, config.train.seed)}
+    if len(measured.whole.names) > len(measured.said.names):
+        parts = {"all": measured.whole.scores(section.bootstrap, config.train.seed)} | parts
+    with exclusive(folder):
+        _write(folder, measured, parts, section.worst, watch)
+    logger.info("%s", (folder / "summary.txt").read_text(encoding="utf-8"))
+    logger.info("the report is in %s", folder)
+    logger.info("next: %s", _next(config, service, checkpoints))
+    return 0
+
+
+def _next(config: Config, service: str, checkpoints: Sequence[Path]) -> str:
+    if checkpoints[0].suffix == ".onnx":
+        used = {f"inference.{service}.model_path": checkpoints[0]}
+        return next_command(config, "inference.analysis", used)
+    shipped = {"deploy.model": service, "deploy.checkpoint": list(checkpoints)}
+    return next_command(config, "deploy.export", shipped)
+
+
+# --- predictions -------------------------------------------------------------------
+
+
+def _samples_to_test(ann_file: Path, classes: Sequence[str]) -> Sequence[Sample]:
+    """Return the checked samples of a pickle; the val split beside it is checked as well."""
+    val = ann_file.with_name("val.pkl")
+    looked_at = {ann_file.stem: ann_file} | ({"val": val} if val.is_file() else {})
+    found = check_splits(looked_at, len(classes), training="", may_be_empty=list(looked_at))
+    samples = found[ann_file.stem]
+    if not samples:
+        raise ValueError(f"{ann_file}: expected samples to test on, the pickle is empty")
+    if faults := list(class_faults(samples, classes)):
+        raise DatasetError(faults)
+    for warning in class_warnings({"test": samples}, classes):
+        logger.warning("%s", warning)
+    return samples
+
+
+def _measure(
+    config: Config,
+    service: str,
+    checkpoints: Sequence[Path],
+    ann_file: Path,
+    watch: ProgressFactory,
+) -> Measured:
+    truth = _truth_of(ann_file, service)
+    known = [facts_of(path) for path in checkpoints]
+    classes = _classes(config, truth, list(zip(checkpoints, known, strict=True)), service)
+    samples = _samples_to_test(ann_file, classes)
+    if truth is not None:
+        check_agreement(truth, samples, ann_file.parent)
+    views = tuple(config.test.views)
+    probabilities = predict_all(checkpoints, views, samples, "test: predictions", watch)
+    if probabilities.shape[1] != len(classes):
+        raise ValueError(
+            f"test.checkpoint: the data set has {len(classes)} classes ({', '.join(classes)}), "
+            f"the checkpoint knows {probabilities.shape[1]}; they do not belong together"
+        )
+    said = _predictions(samples, probabilities, classes, truth)
+    nobody, notes = _nobody(truth, ann_file)
+    if any(sha256_file(ann_file) in facts.learnt_from for facts in known):
+        notes = (
+            f"The classifier learnt from {ann_file.name} itself: no figure here is a test.",
+            *notes,
+        )
+        logger.warning("%s", notes[0])
+    threshold = None
+    if len(classes) == 2:
+        threshold = _threshold(checkpoints, views, ann_file, said, watch)
+    return Measured(
+        service=service,
+        checkpoints=checkpoints,
+        ann_file=ann_file,
+        samples=samples,
+        said=said,
+        whole=said.with_nobody(nobody),
+        stills=None if truth is None else stills_of(config, truth.sample_fps),
+        threshold=threshold,
+        notes=notes,
+        everything=_everything(truth, samples),
+        negatives={} if truth is None else truth.negatives,
+        views=views,
+    )
+
+
+def _everything(truth: Truth | None, samples: Sequence[Sample]) -> dict[str, Facts]:
+    """Return the facts of all labelled clips, and of negatives only where they are tested on."""
+    if truth is None:
+        return {}
+    negatives = {s.name: truth.negatives[s.name] for s in samples if s.name in truth.negatives}
+    return {**truth.samples, **negatives, **(truth.nobody or {})}
+
+
+def _truth_of(ann_file: Path, service: str) -> Truth | None:
+    """Return what stage 3 says of the pickle, None if it is not one of stage 3's."""
+    try:
+        truth = read_truth(ann_file.parent)
+    except FileNotFoundError:
+        return None
+    if truth.sha256.get(ann_file.stem) != sha256_file(ann_file):
+        raise ValueError(
+            f"{ann_file}: is not the pickle that metadata.json beside it is about; run "
+            "--mode annotation.stage3 again"
+        )
+    if truth.service != service:
+        raise ConfigError(
+            f"{ann_file}: expected a data set for {service}, it was made for {truth.service}"
+        )
+    return truth
+
+
+def _classes(
+    config: Config,
+    truth: Truth | None,
+    known: Sequence[tuple[Path, CheckpointMetadata]],
+    service: str,
+) -> tuple[str, ...]:
+    """Return the classes in the order of labels: the data's, else the checkpoint's own.
+
+    Raises:
+        ConfigError: a checkpoint of another service, or of other classes or another order.
+
+    """
+    own = [facts.classes for _, facts in known if facts.classes]
+    named = config.dataset.classes
+    usual = tuple(sorted(named, key=lambda name: named[name]))
+    classes = truth.classes if truth is not None else own[0] if own else usual
+    for path, facts in known:
+        if facts.service not in ("", service):
+            raise ConfigError(
+                f"test.checkpoint: expected a classifier for {service}, {path} is one for "
+                f"{facts.service}"
+            )
+        if facts.classes and list(map(nfc, facts.classes)) != list(map(nfc, classes)):
+            raise ConfigError(
+                f"test.checkpoint: the classes are {', '.join(classes)}, those of {path} "
+                f"{', '.join(facts.classes)}"
+            )
+    return classes
+
+
+def _predictions(
+    samples: Sequence[Sample],
+    probabilities: NDArray[np.float64],
+    classes: tuple[str, ...],
+    truth: Truth | None,
+) -> Predictions:
+    known = None if truth is None else truth.pickled
+    sources = None if known is None else tuple(known[sample.name].source for sample in samples)
+    return Predictions(
+        classes=classes,
+        names=tuple(sample.name for sample in samples),
+        labels=np.array([sample.label for sample in samples], np.int64),
+        probabilities=probabilities,
+        sources=sources,
+        tracked=np.ones(len(samples), np.bool_),
+    )
+
+
+def _nobody(truth: Truth | None, ann_file: Path) -> tuple[dict[str, Facts], tuple[str, ...]]:
+    """Return the clips of this split in which nobody was tracked, and what to say of it."""
+    if truth is None or truth.nobody is None:
+        return {}, (
+            "Labelled clips in which nobody was tracked are not counted: the pickle's "
+            "metadata.json does not name them.",
+        )
+    here = {n: f for n, f in truth.nobody.items() if f.split == ann_file.stem}
+    lost = sum(f.split is None for f in truth.nobody.values())
+    notes = [
+        f"In {len(here)} labelled clips of this split nobody was tracked; with them counted as "
+        f"{truth.classes[0]}, probability 1, the figures are those of 'all'."
+        if here
+        else "There is no labelled clip in this split in which nobody was tracked."
+    ]
+    if lost:
+        notes.append(
+            f"{lost} more such clips are of sources that came into no split, and count nowhere."
+        )
+    return here, tuple(notes)
+
+
+def _threshold(
+    checkpoints: Sequence[Path],
+    views: Sequence[str],
+    ann_file: Path,
+    said: Predictions,
+    watch: ProgressFactory,
+) -> dict[str, Any] | None:
+    """Return the threshold that is best on the validation split, and what it gives here."""
+    path = ann_file.with_name("val.pkl")
+    if not path.is_file() or path.samefile(ann_file):
+        return None
+    samples = read_split(path)
+    labels = np.array([sample.label for sample in samples], np.int64)
+    if len(np.unique(labels)) < 2:
+        return None
+    rows = predict_all(checkpoints, views, samples, "test: threshold on val", watch)
+    chosen = choose_threshold(labels, rows)
+    return {
+        "chosen_on": {"file": path.name, "sha256": sha256_file(path), "samples": len(samples)},
+        "for": "balanced accuracy",
+        "on_val": at_threshold(labels, rows, chosen),
+        "tracked": at_threshold(said.labels, said.probabilities, chosen),
+    }
+
+
+# --- the report --------------------------------------------------------------------
+
+
+def _write(
+    folder: Path, measured: Measured, parts: dict[str, Scores], worst: int, watch: ProgressFactory
+) -> None:
+    """Write the report's files; what an earlier run left is removed first."""
+    name, scores = next(iter(parts.items()))
+    said = measured.whole if name == "all" else measured.said
+    for old in folder.glob("*.png"):
+        old.unlink()
+    (folder / "report.json").unlink(missing_ok=True)
+    pictures = {
+        "confusion_matrix.png": partial(report.draw_confusion, scores=scores),
+        "roc.png": partial(report.draw_roc, said=said, scores=scores),
+        "precision_recall.png": partial(report.draw_precision_recall, said=said, scores=scores),
+        "calibration.png": partial(report.draw_calibration, said=said, scores=scores),
+    }
+    for file, draw in pictures.items():
+        save_figure(folder / file, folder, draw)
+    write_predictions(folder / "predictions.csv", folder, measured.whole)
+    samples = {sample.name: sample for sample in measured.samples}
+    write_mistakes(
+        folder, (measured.said, samples), measured.everything, worst, watch, stills=measured.stills
+    )
+    names = ", ".join(path.name for path in measured.checkpoints)
+    known, draws = measured.everything, scores.bootstrap["resamples"]
+    baseline = split_baseline(said, known, measured.negatives)
+    lines, further = write_further(folder, (said, [said]), baseline, known, draws)
+    notes = [*measured.notes, *_threshold_text(measured, draws), *lines]
+    title = f"{measured.service}: {measured.ann_file.name} with {names}"
+    write_text(folder / "summary.txt", folder, report.summarise(title, parts, notes))
+    # Last: where it stands, the report is whole.
+    write_json(folder / "report.json", folder, _to_json(measured, parts, worst) | further)
+
+
+def _threshold_text(measured: Measured, bootstrap: int) -> list[str]:
+    if measured.threshold is None:
+        return []
+    at, said = measured.threshold["tracked"]["threshold"], measured.said
+    decided = np.eye(2)[decide(said.probabilities, at)]
+    figures = replace(said, probabilities=decided).scores(bootstrap, 0).overall
+    return [
+        f"With the threshold that is best on val ({at:.3f}): accuracy {figures['accuracy']}, "
+        f"balanced accuracy {figures['balanced_accuracy']} (tracked)."
+    ]
+
+
+def _to_json(measured: Measured, parts: dict[str, Scores], worst: int) -> dict[str, Any]:
+    nobody = measured.whole[~measured.whole.tracked]
+    names = " ".join(path.name for path in measured.checkpoints)
+    return {
+        "schema": SCHEMA,
+        "schema_version": SCHEMA_VERSION,
+        "command": f"main.py --mode test.{measured.service} --checkpoint {names}",
+        "service": measured.service,
+        "views": list(measured.views),
+        "classes": list(measured.said.classes),
+        "checkpoints": [
+            {"file": path.name, "sha256": sha256_file(path)} for path in measured.checkpoints
+        ],
+        "dataset": {
+            "file": measured.ann_file.name,
+            "sha256": sha256_file(measured.ann_file),
+            "samples": len(measured.samples),
+        },
+        "nobody_tracked": {
+            "clips": list(nobody.names),
+            "counted_as": measured.said.classes[0],
+            "right": int((nobody.predicted == nobody.labels).sum()),
+        },
+        "scores": {name: scores.to_json() for name, scores in parts.items()},
+        "threshold": measured.threshold,
+        "worst": worst_json(measured.whole, measured.whole.worst(worst)),
+        "notes": list(measured.notes),
+    }

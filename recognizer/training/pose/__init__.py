@@ -1,0 +1,1 @@
+"""Train, check and compare pose networks."""

@@ -1,0 +1,277 @@
+"""Mode train.ablation: several configs of a pose network, trained alike and compared.
+
+Every (config, seed) is one training. The seed decides order, batches and augmentation, whatever
+the config; what was really seen is recorded and compared. Finished trainings are kept.
+"""
+
+import logging
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from recognizer.command import next_command
+from recognizer.config.file import ConfigError
+from recognizer.config.schema import Config
+from recognizer.installation import PROJECT
+from recognizer.runner.missing import best_checkpoint
+from recognizer.runs.manifest import exclusive
+from recognizer.runs.progress import ProgressFactory
+from recognizer.storage.artifacts import sha256_file, short_digest
+from recognizer.training.classifier.artifacts import as_list, existing_config
+from recognizer.training.classifier.picture_bar import picture_bar
+from recognizer.training.pose.train import (  # first: it sets up threads before torch loads
+    CONFIGS,
+    one_process,
+)
+
+logger = logging.getLogger(__name__)
+
+EXIT_SOME_FAILED = 3
+# What has to be equal for configs to be compared; the rest of a config is what is compared.
+_ALIKE = (
+    "train_dataloader",
+    "val_dataloader",
+    "test_dataloader",
+    "val_evaluator",
+    "test_evaluator",
+    "train_cfg",
+    "param_scheduler",
+    "optim_wrapper",
+    "auto_scale_lr",
+    "load_from",
+)
+_MISSING = object()
+
+
+def ablation(config: Config, watch: ProgressFactory) -> int:
+    """Train and measure every config with every seed and return the exit code."""
+    one_process("train.ablation")
+    from recognizer.training.pose.ablation_report import write_report
+    from recognizer.training.pose.ablation_run import MISSING, read_result, run_trial
+
+    with picture_bar(watch) as looking:
+        setup, runs = _setup(config, looking)
+    with exclusive(setup.folder):
+        results = {run: read_result(run) or MISSING for run in runs}
+        finished = sum(result.state == "done" for result in results.values())
+        if finished:
+            logger.info("%d of %d trainings are already finished", finished, len(runs))
+        for number, run in enumerate(runs, 1):
+            if results[run].state != "done":
+                title = f"{run.config}, seed {run.seed} ({number} of {len(runs)})"
+                logger.info("%s: %s", title, run.folder)
+                results[run] = run_trial(run, watch, title)
+                write_report(setup, results)  # what there is, should it end here
+        text = write_report(setup, results)
+    logger.info("%s", text)
+    logger.info("table and curves are in %s", setup.folder)
+    failed = [run for run, result in results.items() if result.state != "done"]
+    if failed:
+        logger.error(
+            "%d of %d trainings failed, such as %s; the same command tries them again",
+            len(failed),
+            len(runs),
+            failed[0].folder,
+        )
+    if len(failed) < len(runs):
+        logger.info("next, the best of them again: %s", _next(config, setup, results))
+    return EXIT_SOME_FAILED if failed else 0
+
+
+def _next(config: Config, setup: Any, results: Mapping[Any, Any]) -> str:
+    """Return the command that measures the best training's checkpoint."""
+    from recognizer.training.pose.ablation_report import ap_of
+
+    run = max(
+        (r for r in results if results[r].state == "done"), key=lambda r: ap_of(results[r]) or 0.0
+    )
+    path = setup.configs[run.config]
+    changes = {
+        "train.config_file": [path],
+        "train.cfg_options": options_for({run.config, path.stem}, setup.options),
+        "test.checkpoint": [best_checkpoint(run.folder)],
+    }
+    return next_command(config, "test.pose", {k: v for k, v in changes.items() if v})
+
+
+# --- what is compared --------------------------------------------------------------
+
+
+def _setup(config: Config, looking: Callable[[int, int], None]) -> tuple[Any, list[Any]]:
+    """Return what is compared, and its runs: all configs with the first seed, then the next."""
+    from recognizer.training.pose.ablation_report import Setup
+    from recognizer.training.pose.ablation_run import Run
+
+    folder = config.ablation.output_dir or PROJECT / "work_dirs" / "ablation"
+    paths, seeds = _named(config)
+    cfgs, options = _configs(config, paths)
+    facts = {name: _facts(cfg, looking) for name, cfg in cfgs.items()}
+    first = next(iter(cfgs.values()))
+    differences = {name: list(_differences(first, cfg)) for name, cfg in cfgs.items()}
+    for name, found in differences.items():
+        if found:
+            logger.warning(
+                "%s is not like the first config in data or schedule: %s", name, "; ".join(found)
+            )
+    runs = []
+    for seed in seeds:
+        for name, cfg in cfgs.items():
+            key = short_digest({"config": cfg.pretty_text, "seed": seed, **facts[name]["files"]})
+            runs.append(Run(name, seed, folder / f"{name}-seed{seed}-{key}", key, cfg))
+    setup = Setup(
+        folder=folder,
+        configs=dict(zip(cfgs, paths, strict=True)),
+        seeds=seeds,
+        options=options,
+        data_root=config.train.data_root,
+        facts=facts,
+        differences=differences,
+    )
+    return setup, runs
+
+
+def _named(config: Config) -> tuple[list[Path], tuple[int, ...]]:
+    """Return configs and seeds, each there once."""
+    paths = [existing_config(path) for path in as_list(config.train.config_file)]
+    seeds = tuple(config.ablation.seeds)
+    section = config.train
+    if not paths:
+        raise ConfigError(
+            "train.config_file: expected mmpose configs to compare (--train-config A B C), got "
+            f"none; look in {CONFIGS}"
+        )
+    if len(set(seeds)) != len(seeds):
+        raise ConfigError(f"ablation.seeds: expected different seeds, got {list(seeds)}")
+    resolved = [path.resolve() for path in paths]
+    for path in resolved:
+        if resolved.count(path) > 1:
+            raise ConfigError(f"train.config_file: {path} is named twice")
+    for key in ("dataset_dir", "work_dir"):
+        if getattr(section, key) is not None:
+            raise ConfigError(
+                f"train.{key}: is not for an ablation; set train.data_root (COCO-format data) and "
+                "ablation.output_dir (where everything goes)"
+            )
+    return paths, seeds
+
+
+def _configs(config: Config, paths: Sequence[Path]) -> tuple[dict[str, Any], tuple[str, ...]]:
+    """Return the effective configs by name, and the options that changed them."""
+    from recognizer.runner.train_config import TrainConfigError
+    from recognizer.sdpose.evaluation import count_parameters
+    from recognizer.sdpose.training import load_pose_config
+
+    options, root = tuple(config.train.cfg_options), config.train.data_root
+    cfgs: dict[str, Any] = {}
+    try:
+        names = [_name(load_pose_config(path, (), root), path) for path in paths]
+        for name in names:
+            if names.count(name) > 1:
+                raise ConfigError(
+                    f"exp_name: {name!r} names several of the configs; give each its own"
+                )
+        for option in options:
+            _check_prefix(option, [*names, *(path.stem for path in paths)])
+        for name, path in zip(names, paths, strict=True):
+            cfg = load_pose_config(path, options_for({name, path.stem}, options), root)
+            cfg.pop("work_dir", None)
+            cfg.resume, cfg.resume_from = False, None
+            count_parameters(cfg)  # better now than after hours
+            cfgs[name] = cfg
+    except (TrainConfigError, ValueError, FileNotFoundError) as error:
+        if isinstance(error, ConfigError):
+            raise
+        raise ConfigError(f"train.config_file, train.cfg_options: {error}") from error
+    return cfgs, options
+
+
+def _name(cfg: Any, path: Path) -> str:
+    name = cfg.get("exp_name") or path.stem
+    if not isinstance(name, str) or Path(name).name != name:
+        raise ConfigError(f"{path}: exp_name: expected a plain name for a folder, got {name!r}")
+    return name
+
+
+def options_for(names: set[str], options: Sequence[str]) -> list[str]:
+    """Return the options that apply to a config.
+
+    ``key=value`` applies to all; ``name:key=value`` to the config of that exp_name or file.
+    """
+    chosen = []
+    for option in options:
+        prefix, own = split_option(option)
+        if not prefix or prefix in names:
+            chosen.append(own)
+    return chosen
+
+
+def split_option(option: str) -> tuple[str, str]:
+    """Return the config's name, "" for all configs, and the option itself."""
+    key, equals, value = option.partition("=")
+    prefix, colon, own = key.rpartition(":")
+    return (prefix, f"{own}{equals}{value}") if colon else ("", option)
+
+
+def _check_prefix(option: str, names: Sequence[str]) -> None:
+    prefix, _ = split_option(option)
+    if prefix and prefix not in names:
+        raise ConfigError(
+            f"train.cfg_options: {option}: no config is called {prefix!r}; expected one of "
+            f"{', '.join(dict.fromkeys(names))}"
+        )
+
+
+def _facts(cfg: Any, looking: Callable[[int, int], None]) -> dict[str, Any]:
+    """Check the data; return its size by split, what files decide the result, and the network's.
+
+    Raises:
+        FileNotFoundError, ValueError: as ``coco.examine``.
+
+    """
+    from recognizer.runner.train_config import datasets
+    from recognizer.sdpose.evaluation import count_parameters
+    from recognizer.sdpose.preflight import annotations_of, examine_dataset
+
+    facts: dict[str, Any] = {"parameters": count_parameters(cfg), "files": {}}
+    facts["epochs"] = cfg.train_cfg.get("max_epochs")
+    facts["batch_size"] = cfg.train_dataloader.get("batch_size")
+    found = datasets(cfg)
+    if missing := [split for split in ("train", "test") if split not in found]:
+        raise ConfigError(f"{cfg.filename}: expected a {missing[0]}_dataloader, got none")
+    for split, dataset in found.items():
+        ann_file = annotations_of(dataset)
+        seen = examine_dataset(dataset, looking)
+        digest = sha256_file(ann_file)
+        facts[split] = {
+            "images": seen.images,
+            "persons": seen.with_keypoints,
+            "file": ann_file.name,
+            "sha256": digest,
+        }
+        facts["files"][split] = digest
+    if cfg.get("load_from"):
+        facts["files"]["load_from"] = sha256_file(Path(cfg.load_from))
+    return facts
+
+
+def _differences(first: Any, other: Any) -> Iterator[str]:
+    """Yield in what of data and schedule a config is not like the first one."""
+    one, two = (
+        {k: v for name in _ALIKE for k, v in _flat(name, cfg.get(name))} for cfg in (first, other)
+    )
+    for key in dict.fromkeys([*one, *two]):
+        before, after = one.get(key, _MISSING), two.get(key, _MISSING)
+        if before != after:
+            texts = ["none" if value is _MISSING else repr(value) for value in (before, after)]
+            yield f"{key}: {texts[1]} instead of {texts[0]}"
+
+
+def _flat(name: str, value: Any) -> Iterator[tuple[str, Any]]:
+    if isinstance(value, Mapping):
+        for key, item in value.items():
+            yield from _flat(f"{name}.{key}", item)
+    elif isinstance(value, list | tuple) and any(isinstance(item, Mapping) for item in value):
+        for index, item in enumerate(value):
+            yield from _flat(f"{name}.{index}", item)
+    elif value is not None:
+        yield name, list(value) if isinstance(value, list | tuple) else value

@@ -1,0 +1,196 @@
+"""One training of an ablation: trained where it was left, measured, and its result kept.
+
+A run's folder is named after all that decides its result, so that the same command goes on
+where it was, and a changed option starts another run and deletes none.
+"""
+
+import hashlib
+import json
+import logging
+import statistics
+import time
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from mmengine.hooks import Hook
+
+from recognizer.runner.checkpoints import last_checkpoint
+from recognizer.runner.missing import best_checkpoint
+from recognizer.runs.distributed import main_process_progress
+from recognizer.runs.progress import ProgressFactory
+from recognizer.sdpose.evaluation import evaluate, quietly
+from recognizer.sdpose.training import train
+from recognizer.storage.artifacts import write_json
+from recognizer.training.pose.learning_curves import TABLE, CurvesHook, read_curve
+from recognizer.training.pose.train import memory_advice
+
+logger = logging.getLogger(__name__)
+
+RESULT, EPOCHS = "result.json", "epochs.json"
+SCHEMA = "recognizer.ablation_run"
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class Run:
+    """One config with one seed.
+
+    Attributes:
+        config: the config's name, its ``exp_name``.
+        seed: of weights, order and augmentation.
+        folder: where it trains; the result stands there.
+        key: digest of all that decides the result.
+        cfg: mmengine's config, without work_dir and seed.
+
+    """
+
+    config: str
+    seed: int
+    folder: Path
+    key: str
+    cfg: Any
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """What came of a run.
+
+    Attributes:
+        state: ``done``, ``failed``, or ``missing`` where it has not been run yet.
+        reason: why it failed.
+        last: the scores of the last epoch's checkpoint, as ``PoseScores.to_json``.
+        best: those of the checkpoint with the best validation; None without validation.
+        heatmap_loss: the mean over the last epoch that was validated, in training.
+        step_s: seconds of one iteration without waiting for data, the median.
+        batches: digest of all batches it was trained on, pixel by pixel.
+
+    """
+
+    state: str
+    reason: str = ""
+    last: Mapping[str, Any] | None = None
+    best: Mapping[str, Any] | None = None
+    heatmap_loss: float | None = None
+    step_s: float | None = None
+    batches: str = ""
+
+
+MISSING = Result("missing")
+
+
+def read_result(run: Run) -> Result | None:
+    """Return a finished run's result, None if it is not finished."""
+    try:
+        value = json.loads((run.folder / RESULT).read_bytes())
+        if value.pop("schema") != SCHEMA or value.pop("key") != run.key:
+            return None
+        result = Result(**value)
+    except (FileNotFoundError, ValueError, KeyError, TypeError, AttributeError):
+        return None
+    return result if result.state == "done" else None
+
+
+def run_trial(run: Run, watch: ProgressFactory, title: str) -> Result:
+    """Train and measure a run; what goes wrong with it is its result.
+
+    Raises:
+        OSError: the disk is full or another run is at work in the folder: no fault of the config.
+
+    """
+    cfg = run.cfg.copy()
+    cfg.work_dir = str(run.folder)
+    cfg.randomness = {**(cfg.get("randomness") or {}), "seed": run.seed}
+    try:
+        with main_process_progress(run.folder, watch, title) as heard, quietly():
+            train(cfg, resume=True, heard=heard, hooks=[CurvesHook(), BatchRecord()])
+            result = _measure(cfg, run.folder)
+            write_json(
+                run.folder / RESULT,
+                run.folder,
+                {"schema": SCHEMA, "key": run.key, **asdict(result)},
+            )
+    except (RuntimeError, ValueError, MemoryError) as error:
+        advice = memory_advice(error, cfg) if isinstance(error, RuntimeError) else ""
+        reason = f"{type(error).__name__}: {advice or error}"
+        logger.warning("%s, seed %d failed: %s", run.config, run.seed, reason)
+        return Result("failed", reason)
+    return result
+
+
+def _measure(cfg: Any, folder: Path) -> Result:
+    last = last_checkpoint(folder)
+    if last is None:
+        raise RuntimeError(f"{folder}: nothing was saved; set default_hooks.checkpoint")
+    scores = evaluate(cfg, last, folder / "last").to_json()
+    best = best_checkpoint(folder, or_last=False)
+    chosen = None if best is None else evaluate(cfg, best, folder / "best").to_json()
+    for path in folder.glob("epoch_*.pth"):  # a dozen runs would fill a disk
+        if path != last:
+            path.unlink()
+    epochs = read_epochs(folder).values()
+    digest = hashlib.sha256("".join(epoch["batches"] for epoch in epochs).encode()).hexdigest()
+    step_s = statistics.median(epoch["step_s"] for epoch in epochs) if epochs else None
+    rows = read_curve(folder / TABLE)
+    loss = rows[-1].get("heatmap_loss") if rows else None
+    return Result("done", "", scores, chosen, loss, step_s, digest if epochs else "")
+
+
+# --- what it was trained on --------------------------------------------------------
+
+
+class BatchRecord(Hook):  # type: ignore[misc]
+    """Keep of each epoch the digest of its batches and the time of an iteration.
+
+    With equal digests two trainings saw the same people in the same order, batched and augmented
+    alike, to the pixel. Epochs that are trained again are written again.
+    """
+
+    priority = "VERY_LOW"
+
+    def __init__(self) -> None:
+        self.digest = hashlib.sha256()
+        self.seconds: list[float] = []
+        self.started = 0.0
+
+    def before_train_epoch(self, runner: Any) -> None:
+        """Start anew."""
+        self.digest, self.seconds = hashlib.sha256(), []
+
+    def before_train_iter(self, runner: Any, batch_idx: int, data_batch: Any = None) -> None:
+        """Take in a batch."""
+        self.digest.update(b"batch")
+        for image in data_batch["inputs"]:
+            self.digest.update(image.numpy().tobytes())
+        self.started = time.perf_counter()
+
+    def after_train_iter(
+        self, runner: Any, batch_idx: int, data_batch: Any = None, outputs: Any = None
+    ) -> None:
+        """Stop the time; hooks before this one have asked for the loss, so a GPU is done."""
+        self.seconds.append(time.perf_counter() - self.started)
+
+    def after_train_epoch(self, runner: Any) -> None:
+        """Write the epoch down."""
+        folder = Path(runner.work_dir)
+        epochs = {k: v for k, v in read_epochs(folder).items() if int(k) <= runner.epoch}
+        own = {"batches": self.digest.hexdigest(), "step_s": statistics.median(self.seconds)}
+        epochs[str(runner.epoch + 1)] = own
+        write_json(folder / EPOCHS, folder, epochs)
+
+
+def read_epochs(folder: Path) -> dict[str, dict[str, Any]]:
+    """Return batches and step_s by epoch, in order; empty where nothing is written.
+
+    Raises:
+        ValueError: a damaged file.
+
+    """
+    path = folder / EPOCHS
+    if not path.is_file():
+        return {}
+    try:
+        value = json.loads(path.read_bytes())
+        return {str(epoch): value[str(epoch)] for epoch in sorted(map(int, value))}
+    except (ValueError, TypeError, KeyError) as error:
+        raise ValueError(f"{path}: damaged ({error}); delete {folder} to train it anew") from error
