@@ -18,7 +18,7 @@ from recognizer.dataset.labels import (
     label_of_window,
 )
 from recognizer.dataset.near_duplicates import hashes_within
-from recognizer.dataset.samples import NobodyTrackedError, build_sample, people_of
+from recognizer.dataset.samples import NoTrackedPeopleError, build_sample, people_of
 from recognizer.dataset.windows import plan_windows, slice_sequence, span_of
 from recognizer.runs.manifest import Outcome, result_path
 from recognizer.storage.artifacts import ArtifactError, read_poses
@@ -208,9 +208,9 @@ class ClipFinder:
 
     def _leave_out(self, found: VideoClips, part: Segment, error: ValueError) -> None:
         self.reasons[str(error)] += 1
-        if isinstance(error, NobodyTrackedError):
+        if isinstance(error, NoTrackedPeopleError):
             found.nobody.append(part)
-        if isinstance(error, NobodyTrackedError) and self._dataset.window_s is not None:
+        if isinstance(error, NoTrackedPeopleError) and self._dataset.window_s is not None:
             found.empty_windows += 1
         else:
             where = "" if self._whole else f"{part.start_s:.2f}-{part.stop_s:.2f} s"

@@ -248,7 +248,7 @@ def _write(
             edge=_EDGES[precision],
             threshold=0.0 if facts.thresholds is None else facts.thresholds.score_threshold,
         )
-        judge(output, precision, parity, plan.limits_px[precision], section.tolerance_missed)
+        check_parity(output, precision, parity, plan.limits_px[precision], section.tolerance_missed)
     logger.info(
         "%s: %.1f MB, SHA-256 %s; against torch: %s",
         output,
@@ -258,7 +258,7 @@ def _write(
     )
 
 
-def judge(
+def check_parity(
     output: Path, precision: str, parity: Parity, limit_px: float, missed: float = 0.0
 ) -> None:
     """Raise ModelError where a file is further from torch than it may be.

@@ -14,7 +14,7 @@ from recognizer.sdpose.categories import person_category
 from recognizer.sdpose.detections import check_detections
 from recognizer.sdpose.faults import Faults
 from recognizer.sdpose.json_file import read_json
-from recognizer.sdpose.pictures import Looking, check_pictures
+from recognizer.sdpose.pictures import ImageCheckOptions, check_pictures
 from recognizer.sdpose.plausibility import check_plausible
 from recognizer.skeleton import NUM_KEYPOINTS
 
@@ -85,7 +85,9 @@ class CocoSummary:
     warnings: tuple[str, ...] = ()
 
 
-def examine(ann_file: Path, image_dir: Path, looking: Looking | None = None) -> CocoSummary:
+def examine(
+    ann_file: Path, image_dir: Path, looking: ImageCheckOptions | None = None
+) -> CocoSummary:
     """Read a COCO keypoint file, look at its pictures and say what it holds.
 
     Args:
@@ -106,7 +108,7 @@ def examine(ann_file: Path, image_dir: Path, looking: Looking | None = None) -> 
         )
     if not image_dir.is_dir():
         raise FileNotFoundError(f"expected the pictures of {ann_file.name} in {image_dir}/")
-    looking = looking or Looking()
+    looking = looking or ImageCheckOptions()
     content, faults = read_coco(ann_file), Faults()
     category, warnings = person_category(content["categories"], ann_file)
     images = _images(content["images"], faults)

@@ -46,7 +46,7 @@ Heard = Callable[[int, int], None]
 
 
 @dataclass(frozen=True, slots=True)
-class Looking:
+class ImageCheckOptions:
     """How pictures are looked at.
 
     Attributes:
@@ -83,7 +83,7 @@ def is_turned(pipeline: Sequence[Any]) -> bool:
 
 
 def check_pictures(
-    images: Sequence[Mapping[str, Any]], folder: Path, faults: Faults, looking: Looking
+    images: Sequence[Mapping[str, Any]], folder: Path, faults: Faults, looking: ImageCheckOptions
 ) -> list[str]:
     """Take in what is wrong with the pictures of a COCO file; return warnings.
 

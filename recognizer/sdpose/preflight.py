@@ -9,7 +9,7 @@ from mmengine.config import Config, ConfigDict
 from recognizer.runner.preflight import check_batches, warn
 from recognizer.runner.train_config import TrainConfigError, datasets
 from recognizer.sdpose.coco import CocoSummary, examine
-from recognizer.sdpose.pictures import Heard, Looking, is_turned
+from recognizer.sdpose.pictures import Heard, ImageCheckOptions, is_turned
 from recognizer.storage.artifacts import sha256_file
 
 # Facts of data that passed, by its paths and their states; a process sees few data sets.
@@ -44,7 +44,7 @@ def examine_dataset(dataset: ConfigDict, heard: Heard | None = None) -> CocoSumm
     turned = is_turned(dataset.get("pipeline") or [])
     key = (ann_file, folder, boxes, turned, state)
     if key not in _passed:
-        facts = examine(ann_file, folder, Looking(turned, boxes, heard))
+        facts = examine(ann_file, folder, ImageCheckOptions(turned, boxes, heard))
         warn(facts.warnings)
         _passed[key] = facts
     return _passed[key]

@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from recognizer.sdpose.coco import examine
-from recognizer.sdpose.pictures import Looking, is_turned, look_at
+from recognizer.sdpose.pictures import ImageCheckOptions, is_turned, look_at
 
 from .test_coco import content, person, write_annotations
 
@@ -37,7 +37,7 @@ def look(tmp_path):
         image = {"id": 1, "file_name": name, "width": size[0], "height": size[1]}
         write_annotations(tmp_path, "train", content(person(), images=[image]))
         path = tmp_path / "annotations" / "person_keypoints_train2017.json"
-        return examine(path, tmp_path / "train2017", Looking(**looking))
+        return examine(path, tmp_path / "train2017", ImageCheckOptions(**looking))
 
     return run
 

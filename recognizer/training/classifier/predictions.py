@@ -58,9 +58,9 @@ def _predict_onnx(
     classifier = Classifier(path, ClassifierConfig())
     rows, pose_only = [], 0
     for sample in samples:
-        judged = classifier.judge(sample, views)
-        pose_only += bool(judged.streams) and "movement" not in judged.streams
-        rows.append(judged.probabilities)
+        prediction = classifier.predict(sample, views)
+        pose_only += bool(prediction.streams) and "movement" not in prediction.streams
+        rows.append(prediction.probabilities)
         progress(Outcome(sample.name, "done"), 0)
     if pose_only:
         logger.warning(
