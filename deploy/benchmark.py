@@ -65,12 +65,12 @@ class Timing:
     people: int
 
 
-def benchmark(config: Config, watch: Any) -> int:
+def benchmark(config: Config, progress: Any) -> int:
     """Time every backend that is here (``--mode deploy.benchmark``); return the exit code.
 
     Args:
         config: the whole config.
-        watch: what every mode is given to show progress; this one logs.
+        progress: what every mode is given to show progress; this one logs.
 
     Raises:
         ConfigError: no backend can run here.

@@ -72,12 +72,12 @@ class Row:
     wrong: str
 
 
-def verify(config: Config, watch: Any) -> int:
+def verify(config: Config, progress: Any) -> int:
     """Compare every backend that is here (``--mode deploy.verify``); return the exit code.
 
     Args:
         config: the whole config.
-        watch: what every mode is given to show progress; this one logs.
+        progress: what every mode is given to show progress; this one logs.
 
     Returns:
         0; 1 where something is over its tolerance or not a number, or nobody was seen.
