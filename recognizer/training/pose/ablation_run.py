@@ -103,7 +103,7 @@ def run_trial(run: Run, watch: ProgressFactory, title: str) -> Result:
     cfg.randomness = {**(cfg.get("randomness") or {}), "seed": run.seed}
     try:
         with main_process_progress(run.folder, watch, title) as heard, quietly():
-            train(cfg, resume=True, heard=heard, hooks=[CurvesHook(), BatchRecord()])
+            train(cfg, resume=True, on_progress=heard, hooks=[CurvesHook(), BatchRecord()])
             result = _measure(cfg, run.folder)
             write_json(
                 run.folder / RESULT,
