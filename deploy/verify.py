@@ -16,7 +16,7 @@ from deploy.backends import CANNOT_OPEN, Candidate, Skipped, candidates, cores, 
 from deploy.pose_parity import Parity, compare
 from recognizer.action.classifier import find_classifier
 from recognizer.backends.metadata import PoseModelMetadata
-from recognizer.backends.network import NotFiniteError
+from recognizer.backends.network import NonFiniteOutputError
 from recognizer.backends.onnx_files import read_metadata
 from recognizer.command import next_command
 from recognizer.config.action import DeployConfig
@@ -135,7 +135,7 @@ def look(
             model = candidate.open(cores())
             seen[candidate.name] = [poses for image in pictures for poses in model([image])]
         except CANNOT_OPEN as error:
-            broken = isinstance(error, NotFiniteError)
+            broken = isinstance(error, NonFiniteOutputError)
             skipped.append(Skipped(candidate.name, str(error), broken))
             logger.warning("%s: left out: %s", candidate.name, error)
             continue

@@ -126,7 +126,7 @@ def _run(cfg: "PoseConfig", examiner: "SanityCheckHook", progress: ProgressFacto
                 if heard is not None:
                     heard(done, examiner.iterations)
 
-            train(cfg, heard=count, hooks=[examiner], looking=looking)
+            train(cfg, on_progress=count, hooks=[examiner], on_image=looking)
     except _EnoughError:
         return
     except NotFiniteError:

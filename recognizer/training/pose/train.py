@@ -49,9 +49,9 @@ def train_pose(config: Config, progress: ProgressFactory) -> int:
             best = train(
                 cfg,
                 resume=config.train.resume,
-                heard=heard,
+                on_progress=heard,
                 hooks=[CurvesHook()] if heard else [],
-                looking=looking if heard else None,
+                on_image=looking if heard else None,
             )
     except (RuntimeError, TrainConfigError) as error:  # the first iteration's is of the second kind
         if advice := memory_advice(error, cfg):
@@ -83,7 +83,7 @@ def test_pose(config: Config, progress: ProgressFactory) -> int:
             main_process_progress(output, progress, f"testing {checkpoint.name}") as heard,
             picture_bar(progress) as looking,
         ):
-            scores = evaluate(cfg, checkpoint, output, heard=heard, looking=looking)
+            scores = evaluate(cfg, checkpoint, output, on_progress=heard, on_image=looking)
             text = write_report(cfg, scores, output)
     except TrainConfigError as error:
         raise ConfigError(f"train.config_file, train.cfg_options: {error}") from error
