@@ -11,6 +11,7 @@ import numpy as np
 from recognizer.draw import color_of, draw_skeleton
 from recognizer.runs.figures import plain, save_figure
 from recognizer.sdpose.evaluation import DETECTIONS, OVERLAP_IOU, Figures, PoseScores
+from recognizer.sequences import evenly_spaced
 from recognizer.storage.artifacts import write_json, write_text
 from recognizer.types import FloatArray, ImageArray
 
@@ -99,7 +100,7 @@ def draw_sheet(figure: Any, truth: Row, found: Sequence[Row], images: Path) -> N
         if not row.get("iscrowd") and any(row["keypoints"][2::3])
     )
     predicted = _by_image(found)
-    chosen = _choose(sorted(annotated.keys() & predicted.keys()), _PICTURES)
+    chosen = evenly_spaced(sorted(annotated.keys() & predicted.keys()), _PICTURES)
     names = {row["id"]: row["file_name"] for row in truth["images"]}
     rows = max(1, -(-len(chosen) // 2))
     figure.set_size_inches(16, 0.6 + 2.9 * rows)
@@ -128,13 +129,6 @@ def _by_image(rows: Any) -> dict[int, list[Row]]:
     for row in rows:
         grouped.setdefault(row["image_id"], []).append(row)
     return grouped
-
-
-def _choose(ids: Sequence[int], count: int) -> list[int]:
-    """Return ``count`` of the ids, spread evenly."""
-    if len(ids) <= count:
-        return list(ids)
-    return [ids[(2 * i + 1) * len(ids) // (2 * count)] for i in range(count)]
 
 
 def _keypoints(rows: Sequence[Row]) -> FloatArray:  # (P, 17, 3): x, y, visibility or score
