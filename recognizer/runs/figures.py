@@ -3,16 +3,20 @@
 import unicodedata
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from recognizer.storage.artifacts import atomic_path
 from recognizer.text import font_files, readable
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 # Okabe and Ito's colours, for classes in order.
 _COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#999999")
 
 
-def save_figure(final: Path, root: Path, draw: Callable[[Any], None]) -> None:
+def save_figure(final: Path, root: Path, draw: Callable[["Figure"], None]) -> None:
     """Write the picture that ``draw`` makes of a matplotlib figure as PNG, atomically.
 
     ``draw`` may be called twice: names may need further fonts, which must be known before.
@@ -32,7 +36,7 @@ def save_figure(final: Path, root: Path, draw: Callable[[Any], None]) -> None:
                 _save(figure, final, root)
 
 
-def _save(figure: Any, final: Path, root: Path) -> None:
+def _save(figure: "Figure", final: Path, root: Path) -> None:
     with atomic_path(final, root) as scratch:
         # matplotlib's version in the file would make bytes depend on it.
         figure.savefig(scratch, format="png", metadata={"Software": None})
@@ -59,7 +63,7 @@ def class_color(position: int) -> str:
     return _COLORS[position % len(_COLORS)]
 
 
-def legend(figure: Any, axes: Any) -> None:
+def legend(figure: "Figure", axes: "Axes") -> None:
     """Draw the legend of the axes beside them."""
     handles, labels = axes.get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside right upper", frameon=False)

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,6 +28,10 @@ from recognizer.training.classifier.predictions import (
     write_predictions,
 )
 from recognizer.types import Sample
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 SCHEMA, SCHEMA_VERSION = "recognizer.crossval_report", 1
 FIGURES = ("accuracy", "balanced_accuracy", "roc_auc")
@@ -274,7 +278,7 @@ def _to_json(
 
 
 def draw_folds(
-    figure: Any, rows: Sequence[Mapping[str, Any]], scores: Scores, every: Predictions
+    figure: "Figure", rows: Sequence[Mapping[str, Any]], scores: Scores, every: Predictions
 ) -> None:
     """Draw a dot per fold and seed around the mean, and the accuracy of every source."""
     sources = source_rows(every)[:_MAX_SOURCES_DRAWN]
@@ -301,10 +305,11 @@ def draw_folds(
     _draw_sources(right, sources)
 
 
-def _draw_mean(axes: Any, scores: Scores) -> None:
+def _draw_mean(axes: "Axes", scores: Scores) -> None:
     accuracy = scores.overall["accuracy"]
-    axes.axhline(accuracy.value, color="black", linewidth=1.5, label="mean")
-    if accuracy.low is not None:
+    if accuracy.value is not None:
+        axes.axhline(accuracy.value, color="black", linewidth=1.5, label="mean")
+    if accuracy.low is not None and accuracy.high is not None:
         axes.axhspan(
             accuracy.low,
             accuracy.high,
@@ -315,7 +320,7 @@ def _draw_mean(axes: Any, scores: Scores) -> None:
         )
 
 
-def _draw_sources(axes: Any, sources: Sequence[Mapping[str, Any]]) -> None:
+def _draw_sources(axes: "Axes", sources: Sequence[Mapping[str, Any]]) -> None:
     at: NDArray[np.int64] = np.arange(len(sources))[::-1]
     values = [row["accuracy"] for row in sources]
     axes.barh(at, values, color=class_color(0), height=0.7)

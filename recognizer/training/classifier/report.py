@@ -2,9 +2,10 @@
 
 import statistics
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
+from numpy.typing import NDArray
 from sklearn import metrics
 
 from recognizer.action.evaluation import CALIBRATION_BINS, Estimate, Scores
@@ -12,8 +13,12 @@ from recognizer.runs.figures import class_color, columns, left, plain, right
 from recognizer.runs.strips import Strip, draw_strip, slot_legend
 from recognizer.training.classifier.predictions import Predictions
 
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
-def draw_confusion(figure: Any, scores: Scores) -> None:
+
+def draw_confusion(figure: "Figure", scores: Scores) -> None:
     """Draw the confusion matrix: counts, and the share of each true class."""
     table = np.array(scores.confusion)
     share = table / np.maximum(table.sum(1, keepdims=True), 1)
@@ -35,7 +40,9 @@ def draw_confusion(figure: Any, scores: Scores) -> None:
     axes.set_title(f"Accuracy {scores.overall['accuracy']}")
 
 
-def _one_against_rest(said: Predictions) -> list[tuple[str, Any, Any, str]]:
+def _one_against_rest(
+    said: Predictions,
+) -> list[tuple[str, NDArray[np.bool_], NDArray[np.float64], str]]:
     """Return name, truth, probability and colour of each class that a curve is drawn of."""
     labels = range(1, 2) if len(said.classes) == 2 else range(len(said.classes))
     return [
@@ -45,7 +52,7 @@ def _one_against_rest(said: Predictions) -> list[tuple[str, Any, Any, str]]:
     ]
 
 
-def draw_roc(figure: Any, said: Predictions, scores: Scores) -> None:
+def draw_roc(figure: "Figure", said: Predictions, scores: Scores) -> None:
     """Draw the receiver operating characteristic."""
     figure.set_size_inches(5.6, 5.4)
     axes = figure.subplots()
@@ -66,7 +73,7 @@ def draw_roc(figure: Any, said: Predictions, scores: Scores) -> None:
     _curve_legend(axes, "lower right")
 
 
-def draw_precision_recall(figure: Any, said: Predictions, scores: Scores) -> None:
+def draw_precision_recall(figure: "Figure", said: Predictions, scores: Scores) -> None:
     """Draw precision against recall, beside what guessing would give."""
     figure.set_size_inches(5.6, 5.4)
     axes = figure.subplots()
@@ -81,20 +88,20 @@ def draw_precision_recall(figure: Any, said: Predictions, scores: Scores) -> Non
     _curve_legend(axes, "lower left")
 
 
-def _unit_square(axes: Any) -> None:
+def _unit_square(axes: "Axes") -> None:
     axes.set_xlim(-0.02, 1.02)
     axes.set_ylim(-0.02, 1.02)
     axes.set_aspect("equal")
 
 
-def _curve_legend(axes: Any, place: str) -> None:
+def _curve_legend(axes: "Axes", place: Literal["lower left", "lower right"]) -> None:
     if axes.get_legend_handles_labels()[0]:
         axes.legend(loc=place, frameon=False)
     else:
         axes.text(0.5, 0.5, "no curve: labels of one class only", ha="center", va="center")
 
 
-def draw_calibration(figure: Any, said: Predictions, scores: Scores) -> None:
+def draw_calibration(figure: "Figure", said: Predictions, scores: Scores) -> None:
     """Draw how often what was said came true, over the probabilities of each class."""
     figure.set_size_inches(6.2, 7)
     upper, lower = figure.subplots(2, 1, sharex=True, height_ratios=(3, 2))
@@ -130,7 +137,7 @@ def draw_calibration(figure: Any, said: Predictions, scores: Scores) -> None:
     lower.legend(frameon=False, title="truth")
 
 
-def draw_misclassified(figure: Any, strips: Sequence[tuple[str, Strip]]) -> None:
+def draw_misclassified(figure: "Figure", strips: Sequence[tuple[str, Strip]]) -> None:
     """Draw the contact sheet of the worst mistakes, a row of moments for each."""
     figure.set_size_inches(13, 1.2 + 1.95 * max(len(strips), 1))
     grid = figure.subplots(max(len(strips), 1), 1, squeeze=False)[:, 0]
