@@ -5,7 +5,7 @@ the config; what was really seen is recorded and compared. Finished trainings ar
 """
 
 import logging
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,13 +15,13 @@ from recognizer.config.schema import Config
 from recognizer.installation import PROJECT
 from recognizer.runner.missing import best_checkpoint
 from recognizer.runs.manifest import exclusive
-from recognizer.runs.progress import ProgressFactory
+from recognizer.runs.progress import OnProgress, ProgressFactory
 from recognizer.storage.artifacts import sha256_file, short_digest
 from recognizer.training.classifier.artifacts import as_list, existing_config
-from recognizer.training.classifier.picture_bar import picture_bar
 from recognizer.training.pose.train import (  # first: it sets up threads before torch loads
     CONFIGS,
     one_process,
+    picture_progress,
 )
 
 if TYPE_CHECKING:
@@ -55,8 +55,8 @@ def ablation(config: Config, progress: ProgressFactory) -> int:
     from recognizer.training.pose.ablation_report import write_report
     from recognizer.training.pose.ablation_run import MISSING, read_result, run_trial
 
-    with picture_bar(progress) as looking:
-        setup, runs = _setup(config, looking)
+    with picture_progress(progress) as on_picture:
+        setup, runs = _setup(config, on_picture)
     with exclusive(setup.folder):
         results = {run: read_result(run) or MISSING for run in runs}
         finished = sum(result.state == "done" for result in results.values())
@@ -105,9 +105,7 @@ def _next(
 # --- what is compared --------------------------------------------------------------
 
 
-def _setup(
-    config: Config, looking: Callable[[int, int], None]
-) -> tuple["AblationSetup", list["AblationTrial"]]:
+def _setup(config: Config, on_picture: OnProgress) -> tuple["AblationSetup", list["AblationTrial"]]:
     """Return what is compared, and its runs: all configs with the first seed, then the next."""
     from recognizer.training.pose.ablation_report import AblationSetup
     from recognizer.training.pose.ablation_run import AblationTrial
@@ -115,7 +113,7 @@ def _setup(
     folder = config.ablation.output_dir or PROJECT / "work_dirs" / "ablation"
     paths, seeds = _named(config)
     cfgs, options = _configs(config, paths)
-    facts = {name: _facts(cfg, looking) for name, cfg in cfgs.items()}
+    facts = {name: _facts(cfg, on_picture) for name, cfg in cfgs.items()}
     first = next(iter(cfgs.values()))
     differences = {name: list(_differences(first, cfg)) for name, cfg in cfgs.items()}
     for name, found in differences.items():
@@ -233,7 +231,7 @@ def _check_prefix(option: str, names: Sequence[str]) -> None:
         )
 
 
-def _facts(cfg: "PoseConfig", looking: Callable[[int, int], None]) -> dict[str, Any]:
+def _facts(cfg: "PoseConfig", on_picture: OnProgress) -> dict[str, Any]:
     """Check the data; return its size by split, what files decide the result, and the network's.
 
     Raises:
@@ -252,7 +250,7 @@ def _facts(cfg: "PoseConfig", looking: Callable[[int, int], None]) -> dict[str, 
         raise ConfigError(f"{cfg.filename}: expected a {missing[0]}_dataloader, got none")
     for split, dataset in found.items():
         ann_file = annotations_of(dataset)
-        seen = examine_dataset(dataset, looking)
+        seen = examine_dataset(dataset, on_picture)
         digest = sha256_file(ann_file)
         facts[split] = {
             "images": seen.images,

@@ -118,8 +118,8 @@ def run_trial(run: AblationTrial, progress: ProgressFactory, title: str) -> Tria
     cfg.work_dir = str(run.folder)
     cfg.randomness = {**(cfg.get("randomness") or {}), "seed": run.seed}
     try:
-        with main_process_progress(run.folder, progress, title) as heard, quietly():
-            train(cfg, resume=True, heard=heard, hooks=[CurvesHook(), BatchRecord()])
+        with main_process_progress(run.folder, progress, title) as on_progress, quietly():
+            train(cfg, resume=True, heard=on_progress, hooks=[CurvesHook(), BatchRecord()])
             result = _measure(cfg, run.folder)
             write_json(
                 run.folder / RESULT,

@@ -27,7 +27,6 @@ from recognizer.config.file import ConfigError
 from recognizer.config.schema import Config
 from recognizer.runs.distributed import main_process_progress
 from recognizer.runs.progress import ProgressFactory
-from recognizer.training.classifier.picture_bar import picture_bar
 from recognizer.training.pose.diagnostics import (
     ALIKE,
     FLAT,
@@ -39,7 +38,7 @@ from recognizer.training.pose.diagnostics import (
     memory,
     validated,
 )
-from recognizer.training.pose.train import memory_advice, pose_config, prepare
+from recognizer.training.pose.train import memory_advice, picture_progress, pose_config, prepare
 
 if TYPE_CHECKING:
     from mmengine.config import Config as PoseConfig
@@ -120,16 +119,16 @@ def _run(cfg: "PoseConfig", examiner: "SanityCheckHook", progress: ProgressFacto
 
     try:
         with (
-            main_process_progress(Path(cfg.work_dir), progress, "checking") as heard,
-            picture_bar(progress) as looking,
+            main_process_progress(Path(cfg.work_dir), progress, "checking") as on_progress,
+            picture_progress(progress) as on_picture,
             quietly(),
         ):
 
             def count(done: int, total: int) -> None:
-                if heard is not None:
-                    heard(done, examiner.iterations)
+                if on_progress is not None:
+                    on_progress(done, examiner.iterations)
 
-            train(cfg, heard=count, hooks=[examiner], looking=looking)
+            train(cfg, heard=count, hooks=[examiner], looking=on_picture)
     except _EnoughError:
         return
     except NotFiniteError:
