@@ -13,7 +13,15 @@ from annotation.metadata import Dataset
 from annotation.near_duplicates import TABLE, describe_comparison, write_table
 from annotation.negatives_report import negatives_lines, plus_negatives, unreadable_negatives
 from recognizer.dataset.split import SPLITS
-from recognizer.runs.figures import class_color, columns, left, legend, plain, save_figure
+from recognizer.runs.figures import (
+    class_color,
+    columns,
+    left,
+    legend,
+    plain,
+    save_figure,
+    save_figures,
+)
 from recognizer.runs.progress import ProgressFactory
 from recognizer.runs.strips import Strip, draw_strip, slot_legend
 from recognizer.storage.artifacts import write_text
@@ -52,8 +60,7 @@ def write_report(
         "people_per_frame.png": lambda f: _people(f, dataset.figures, slots),
         "keypoint_confidence.png": lambda f: _confidence(f, dataset.figures),
     }
-    for name, draw in pictures.items():
-        save_figure(report / name, folder, draw)
+    save_figures(report, folder, pictures)
     sheet_names = write_sheets(folder, sheets, progress, further)
     write_text(report / "summary.txt", folder, summarise(metadata))
     write_table(report / TABLE, folder, dataset.near_duplicates)

@@ -1,7 +1,7 @@
-"""Pictures that matplotlib draws, and tables of text: shared by every report."""
+"""Charts by matplotlib, and columns of text, for every report."""
 
 import unicodedata
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -25,7 +25,7 @@ def save_figure(final: Path, root: Path, draw: Callable[["Figure"], None]) -> No
     from matplotlib import rc_context
     from matplotlib.figure import Figure
 
-    style: Any = {"font.size": 11, "axes.spines.top": False, "axes.spines.right": False}
+    style: dict[str, Any] = {"font.size": 11, "axes.spines.top": False, "axes.spines.right": False}
     fonts: tuple[Path, ...] = ()
     while fonts != font_files():
         fonts = font_files()
@@ -36,6 +36,14 @@ def save_figure(final: Path, root: Path, draw: Callable[["Figure"], None]) -> No
                 _save(figure, final, root)
 
 
+def save_figures(
+    folder: Path, root: Path, pictures: Mapping[str, Callable[["Figure"], None]]
+) -> None:
+    """Write several pictures, by file name, as ``save_figure`` does."""
+    for name, draw in pictures.items():
+        save_figure(folder / name, root, draw)
+
+
 def _save(figure: "Figure", final: Path, root: Path) -> None:
     with atomic_path(final, root) as scratch:
         # matplotlib's version in the file would make bytes depend on it.
@@ -43,7 +51,7 @@ def _save(figure: "Figure", final: Path, root: Path) -> None:
 
 
 def _families(fonts: Sequence[Path]) -> list[str]:
-    """Return matplotlib's names of font files, after telling it of them."""
+    """Register font files with matplotlib; return its names of them."""
     from matplotlib import font_manager
 
     known = {font.fname for font in font_manager.fontManager.ttflist}
@@ -54,7 +62,7 @@ def _families(fonts: Sequence[Path]) -> list[str]:
 
 
 def plain(text: str) -> str:
-    """Return text that matplotlib shows as it is; it would take $...$ for a formula."""
+    """Return text that matplotlib shows as it is; it takes $...$ for a formula."""
     return readable(text).replace("$", r"\$")
 
 
@@ -70,15 +78,15 @@ def legend(figure: "Figure", axes: "Axes") -> None:
 
 
 def columns(text: str) -> int:
-    """Return how many columns of a page of text a text takes: Hangul and Han letters take two."""
+    """Return how many columns of monospaced text it takes: Hangul and Han letters take two."""
     return sum(2 if unicodedata.east_asian_width(char) in "WF" else 1 for char in text)
 
 
 def left(text: str, width: int) -> str:
-    """Return text filled up with blanks to a number of columns."""
+    """Return text padded on the right to a number of columns."""
     return text + " " * (width - columns(text))
 
 
 def right(text: str, width: int) -> str:
-    """Return text with blanks before it, to a number of columns."""
+    """Return text padded on the left to a number of columns."""
     return " " * (width - columns(text)) + text

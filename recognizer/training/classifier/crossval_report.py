@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from recognizer.action.evaluation import Scores
-from recognizer.runs.figures import class_color, plain, save_figure
+from recognizer.runs.figures import class_color, plain, save_figures
 from recognizer.runs.progress import ProgressFactory
 from recognizer.runs.stills import Stills
 from recognizer.storage.artifacts import write_json, write_text
@@ -129,8 +129,7 @@ def write_report(
         "roc.png": partial(report.draw_roc, predictions=every, scores=scores),
         "calibration.png": partial(report.draw_calibration, predictions=every, scores=scores),
     }
-    for name, draw in pictures.items():
-        save_figure(folder / name, folder, draw)
+    save_figures(folder, folder, pictures)
     write_error_videos(
         folder, (mean, samples), dataset.samples, setup.worst, progress, stills=setup.stills
     )

@@ -23,7 +23,7 @@ from recognizer.dataset.class_check import class_faults, class_warnings
 from recognizer.dataset.mmaction import read_split
 from recognizer.names import nfc
 from recognizer.runner.missing import missing_checkpoint, todays_checkpoint
-from recognizer.runs.figures import save_figure
+from recognizer.runs.figures import save_figures
 from recognizer.runs.manifest import exclusive
 from recognizer.runs.progress import ProgressFactory
 from recognizer.runs.stills import Stills, stills_of
@@ -341,7 +341,6 @@ def _write(
     for old in folder.glob("*.png"):
         old.unlink()
     (folder / "report.json").unlink(missing_ok=True)
-    of: dict[str, Any] = {"predictions": predictions, "scores": scores}
     pictures = {
         "confusion_matrix.png": partial(report.draw_confusion, scores=scores),
         "roc.png": partial(report.draw_roc, predictions=predictions, scores=scores),
@@ -350,8 +349,7 @@ def _write(
         ),
         "calibration.png": partial(report.draw_calibration, predictions=predictions, scores=scores),
     }
-    for file, draw in pictures.items():
-        save_figure(folder / file, folder, draw)
+    save_figures(folder, folder, pictures)
     write_predictions(folder / "predictions.csv", folder, measured.whole)
     samples = {sample.name: sample for sample in measured.samples}
     write_error_videos(

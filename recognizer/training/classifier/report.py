@@ -47,14 +47,9 @@ def _one_against_rest(
     classes, labels = predictions.classes, predictions.labels
     shown = range(1, 2) if len(classes) == 2 else range(len(classes))
     return [
-        (
-            plain(predictions.classes[k]),
-            predictions.labels == k,
-            predictions.probabilities[:, k],
-            class_color(k),
-        )
-        for k in labels
-        if 0 < (predictions.labels == k).sum() < len(predictions.labels)
+        (plain(classes[k]), labels == k, predictions.probabilities[:, k], class_color(k))
+        for k in shown
+        if 0 < (labels == k).sum() < len(labels)
     ]
 
 
