@@ -1,6 +1,6 @@
 """Pictures and a page of text beside the pickles, for a person who wants to look."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any

@@ -3,7 +3,7 @@
 import unicodedata
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from recognizer.storage.artifacts import atomic_path
 from recognizer.text import font_files, readable
@@ -12,11 +12,12 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
+Draw = Callable[["Figure"], None]
 # Okabe and Ito's colours, for classes in order.
 _COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#999999")
 
 
-def save_figure(final: Path, root: Path, draw: Callable[["Figure"], None]) -> None:
+def save_figure(final: Path, root: Path, draw: Draw) -> None:
     """Write the picture that ``draw`` makes of a matplotlib figure as PNG, atomically.
 
     ``draw`` may be called twice: names may need further fonts, which must be known before.
@@ -25,20 +26,24 @@ def save_figure(final: Path, root: Path, draw: Callable[["Figure"], None]) -> No
     from matplotlib import rc_context
     from matplotlib.figure import Figure
 
-    style: dict[str, Any] = {"font.size": 11, "axes.spines.top": False, "axes.spines.right": False}
     fonts: tuple[Path, ...] = ()
     while fonts != font_files():
         fonts = font_files()
-        with rc_context({**style, "font.family": _families(fonts)}):
+        with rc_context(
+            {
+                "font.size": 11,
+                "font.family": _families(fonts),
+                "axes.spines.top": False,
+                "axes.spines.right": False,
+            }
+        ):
             figure = Figure(figsize=(8, 4.5), dpi=100, layout="constrained")
             draw(figure)
             if fonts == font_files():
                 _save(figure, final, root)
 
 
-def save_figures(
-    folder: Path, root: Path, pictures: Mapping[str, Callable[["Figure"], None]]
-) -> None:
+def save_figures(folder: Path, root: Path, pictures: Mapping[str, Draw]) -> None:
     """Write several pictures, by file name, as ``save_figure`` does."""
     for name, draw in pictures.items():
         save_figure(folder / name, root, draw)
