@@ -8,7 +8,6 @@ needs no source video and shows nobody's face.
 from collections.abc import Generator, Iterator, Mapping
 from itertools import repeat
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -19,6 +18,7 @@ from recognizer.runs.manifest import (
     Manifest,
     Outcome,
     Progress,
+    Settings,
     exclusive,
     read_manifest,
     result_path,
@@ -83,7 +83,7 @@ def _folder_name(config: Config, stage_dir: Path) -> str:
     return stage_dir.name + ("-skeleton" if config.visualize.skeleton_only else "")
 
 
-def _settings(config: Config, stage: Manifest) -> dict[str, Any]:
+def _settings(config: Config, stage: Manifest) -> Settings:
     return {
         "visualize": config.visualize.model_dump(mode="json", exclude={"limit"}),
         "service": config.dataset.service,
@@ -92,9 +92,7 @@ def _settings(config: Config, stage: Manifest) -> dict[str, Any]:
     }
 
 
-def _drop_other_settings(
-    folder: Path, settings: dict[str, Any], outcomes: tuple[Outcome, ...]
-) -> None:
+def _drop_other_settings(folder: Path, settings: Settings, outcomes: tuple[Outcome, ...]) -> None:
     """Remove overlays made with other settings, so that all in a folder belong together."""
     path = folder / _SETTINGS
     if path.is_file() and path.read_bytes() == json_bytes(settings):

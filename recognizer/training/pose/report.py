@@ -1,7 +1,7 @@
 """What a test of a pose network leaves behind: figures, a page of text, and pictures to look at."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +16,7 @@ from recognizer.storage.artifacts import write_json, write_text
 from recognizer.types import FloatArray, ImageArray
 
 if TYPE_CHECKING:
+    from matplotlib.figure import Figure
     from mmengine.config import Config as PoseConfig
 
 METRICS, SUMMARY, SHEET = "metrics.json", "summary.txt", "skeletons.png"
@@ -84,7 +85,7 @@ def number(value: float | None, digits: int = 3) -> str:
 # --- picture -----------------------------------------------------------------------
 
 
-def draw_sheet(figure: Any, truth: Row, found: Sequence[Row], images: Path) -> None:
+def draw_sheet(figure: "Figure", truth: Row, found: Sequence[Row], images: Path) -> None:
     """Draw some test images twice: with what was annotated and with what was found.
 
     Args:
@@ -124,7 +125,7 @@ def draw_sheet(figure: Any, truth: Row, found: Sequence[Row], images: Path) -> N
     figure.suptitle(f"left: annotated; right: found (keypoints scored {_DRAWN_AT} or more)")
 
 
-def _by_image(rows: Any) -> dict[int, list[Row]]:
+def _by_image(rows: Iterable[Row]) -> dict[int, list[Row]]:
     grouped: dict[int, list[Row]] = {}
     for row in rows:
         grouped.setdefault(row["image_id"], []).append(row)
@@ -147,10 +148,9 @@ def _people(picture: ImageArray, people: FloatArray, colors: Sequence[int]) -> I
     """Return the picture in the sheet's height with everybody's skeleton."""
     scale = _CELL_HEIGHT_PX / picture.shape[0]
     size = max(1, round(picture.shape[1] * scale)), _CELL_HEIGHT_PX
-    canvas: Any = cv2.resize(picture, size, interpolation=cv2.INTER_AREA)
+    canvas = np.asarray(cv2.resize(picture, size, interpolation=cv2.INTER_AREA), np.uint8)
     for values, color in zip(people, colors, strict=True):
         canvas = draw_skeleton(
             canvas, values[:, :2] * scale, values[:, 2], color_of(color), _DRAWN_AT
         )
-    drawn: ImageArray = canvas
-    return drawn
+    return canvas
