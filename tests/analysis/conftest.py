@@ -12,8 +12,8 @@ def place(tmp_path):
     return make_place(tmp_path)
 
 
-@pytest.fixture(scope="session")
-def analysed_once(tmp_path_factory):
+@pytest.fixture(scope="module")
+def analysed_once(tmp_path_factory, forked_workers):
     config = make_place(tmp_path_factory.mktemp("place"))
     assert run(config) == 0
     return config
