@@ -165,24 +165,24 @@ def check(metadata: PoseModelMetadata | None, settings: PoseEstimationConfig) ->
         _check_thresholds(metadata.thresholds, getattr(settings, mode), mode)
     if not metadata.normalised_inside:
         for name in ("mean_rgb", "std_rgb"):
-            wanted, own = getattr(settings.topdown, name), getattr(metadata, name)
-            if max(abs(a - b) for a, b in zip(wanted, own, strict=True)) > _SAME * 255:
+            asked, trained = getattr(settings.topdown, name), getattr(metadata, name)
+            if max(abs(a - b) for a, b in zip(asked, trained, strict=True)) > _SAME * 255:
                 raise ModelError(
                     f"models.pose_estimation.topdown.{name}: the network was trained with "
-                    f"{list(own)}, the config says {list(wanted)}"
+                    f"{list(trained)}, the config says {list(asked)}"
                 )
 
 
-def _check_thresholds(inside: Thresholds, wanted: PoseConfig, mode: str) -> None:
+def _check_thresholds(inside: Thresholds, section: PoseConfig, mode: str) -> None:
     key = f"models.pose_estimation.{mode}"
-    asked = {name: getattr(wanted, name) for name in ("score_threshold", "nms_threshold")}
+    asked = {name: getattr(section, name) for name in ("score_threshold", "nms_threshold")}
     wrong = None
     if abs(asked["nms_threshold"] - inside.nms_threshold) > _SAME:
         wrong = "nms_threshold", asked["nms_threshold"], f"{inside.nms_threshold:g}"
     elif asked["score_threshold"] < inside.score_threshold - _SAME:
         wrong = "score_threshold", asked["score_threshold"], f"{inside.score_threshold:g} or more"
-    elif wanted.max_detections > inside.max_detections:
-        wrong = "max_detections", wanted.max_detections, f"{inside.max_detections} or less"
+    elif section.max_detections > inside.max_detections:
+        wrong = "max_detections", section.max_detections, f"{inside.max_detections} or less"
     if wrong is not None:
         name, value, fits = wrong
         raise ModelError(

@@ -1,4 +1,4 @@
-"""How good a pose network is on COCO-format data: AP and AR, and where people overlap.
+"""AP and AR of a pose network on COCO-format data, and on images where people overlap.
 
 mmpose's own test runs once; what it found, after its OKS-NMS, is then scored again on subsets of
 the images. Foreground distillation is meant to help where people stand before each other, so
@@ -13,19 +13,19 @@ import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
-from mmengine.config import Config
-from mmengine.hooks import Hook
 from xtcocotools.cocoeval import COCOeval  # type: ignore[import-untyped]
 
 from recognizer.geometry import box_iou
 from recognizer.openmmlab import scope
 from recognizer.runner.checkpoints import load_checkpoint, load_weights
+from recognizer.runner.engine import Batch, Config, ConfigDict, Hook, Runner
 from recognizer.runner.run import OnProgress, SafeRunner, fit_loaders, global_state
 from recognizer.runner.train_config import TrainConfigError, config_faults, datasets
 from recognizer.sdpose import registered
+from recognizer.sdpose.json_file import JsonObject
 from recognizer.sdpose.preflight import annotations_of, examine_dataset
 from recognizer.storage.artifacts import atomic_path, sha256_file
 
@@ -73,7 +73,7 @@ _HOOKS = ("timer", "logger", "param_scheduler", "checkpoint", "sampler_seed")
 
 @dataclass(frozen=True, slots=True)
 class Figures:
-    """COCO's figures on some images; None where nobody of that kind is in them.
+    """COCO's figures on some images; None where no person of that kind is in them.
 
     Attributes:
         images: how many, those without people included.
@@ -117,9 +117,9 @@ class PoseScores:
     others: Figures
     boxes: str
     flip_test: bool
-    metadata: Mapping[str, Any]
+    metadata: JsonObject
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> dict[str, object]:
         """Return plain values."""
         return {
             "all": self.every.to_json(),
@@ -182,7 +182,7 @@ def evaluate(
     return PoseScores(*splits, str(boxes or "annotated"), flip, metadata)
 
 
-def _tested(cfg: Config) -> tuple[Any, Any]:
+def _tested(cfg: Config) -> tuple[ConfigDict, ConfigDict]:
     """Return the test data set's config and that of its CocoMetric."""
     dataset = datasets(cfg).get("test")
     if dataset is None:
@@ -195,12 +195,12 @@ def _tested(cfg: Config) -> tuple[Any, Any]:
         raise TrainConfigError(
             f"test_evaluator: expected one CocoMetric of keypoints that measures, got {listed}"
         )
-    return dataset, metrics[0]
+    return dataset, cast(ConfigDict, metrics[0])
 
 
 def _run(
     cfg: Config,
-    weights: tuple[Mapping[str, Any], Path],
+    weights: tuple[JsonObject, Path],
     scratch: Path,
     on_progress: OnProgress | None,
 ) -> tuple[Figures, Figures, Figures]:
@@ -231,14 +231,18 @@ def _run(
         return score_subsets(metric, scratch / "found.keypoints.json")
 
 
-class TestProgressHook(Hook):  # type: ignore[misc]
+class TestProgressHook(Hook):
     """Report every batch of a test."""
 
     def __init__(self, begun: list[int], on_progress: OnProgress | None) -> None:
         self.begun, self.on_progress = begun, on_progress
 
     def after_test_iter(
-        self, runner: Any, batch_idx: int, data_batch: Any = None, outputs: Any = None
+        self,
+        runner: Runner,
+        batch_idx: int,
+        data_batch: Batch = None,
+        outputs: Sequence[Any] | None = None,
     ) -> None:
         self.begun[:] = [batch_idx + 1]
         if self.on_progress is not None:
@@ -266,14 +270,14 @@ def count_parameters(cfg: Config) -> int:
 # --- subsets of the images ---------------------------------------------------------
 
 
-def overlapping_images(annotations: Sequence[Mapping[str, Any]]) -> set[int]:
+def overlapping_images(annotations: Sequence[JsonObject]) -> set[int]:
     """Return the ids of images in which the boxes of two people overlap, crowds aside.
 
     Args:
         annotations: COCO's; ``bbox`` is x, y, width, height.
 
     """
-    boxes: dict[int, list[Any]] = {}
+    boxes: dict[int, list[list[float]]] = {}
     for annotation in annotations:
         if not annotation.get("iscrowd"):
             boxes.setdefault(annotation["image_id"], []).append(annotation["bbox"])
@@ -319,7 +323,7 @@ def _figures(metric: Any, detections: Any, images: set[int]) -> Figures:
     scored.evaluate()
     scored.accumulate()
     scored.summarize()
-    # COCO says -1 where there is nobody to find.
+    # COCO says -1 where there is no person to find.
     figures = {k: float(scored.stats[i]) if scored.stats[i] >= 0 else None for k, i in _AT.items()}
     return Figures(len(images), persons, **figures)
 

@@ -2,10 +2,8 @@
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
-from mmengine.config import Config, ConfigDict
-
+from recognizer.runner.engine import Config, ConfigDict
 from recognizer.runner.preflight import check_batches, warn
 from recognizer.runner.train_config import TrainConfigError, datasets
 from recognizer.sdpose.coco import CocoSummary, examine
@@ -13,7 +11,7 @@ from recognizer.sdpose.pictures import ImageChecks, OnImage, is_turned
 from recognizer.storage.artifacts import sha256_file
 
 # Checked data sets by their paths and file states; a process sees few.
-_passed: dict[tuple[Any, ...], CocoSummary] = {}
+_passed: dict[tuple[object, ...], CocoSummary] = {}
 
 
 def annotations_of(dataset: ConfigDict) -> Path:
@@ -58,7 +56,7 @@ def _state(path: Path) -> tuple[int, int]:
     return found.st_mtime_ns, found.st_size
 
 
-def examine_data(cfg: Config, on_image: OnImage | None = None) -> dict[str, Any]:
+def examine_data(cfg: Config, on_image: OnImage | None = None) -> dict[str, int | str]:
     """Check the data of the train and val loaders; return what checkpoints say of it.
 
     Raises:
@@ -66,7 +64,7 @@ def examine_data(cfg: Config, on_image: OnImage | None = None) -> dict[str, Any]
         TrainConfigError: a batch that is larger than what there is, where the rest is dropped.
 
     """
-    own: dict[str, Any] = {}
+    own: dict[str, int | str] = {}
     faults: list[ValueError | OSError] = []
     for split, dataset in datasets(cfg).items():
         if split == "test":

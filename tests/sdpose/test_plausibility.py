@@ -6,7 +6,7 @@ from functools import partial
 import pytest
 
 from recognizer.sdpose.coco import examine
-from recognizer.sdpose.faults import DatasetProblems
+from recognizer.sdpose.problems import DatasetProblems
 
 from .small_coco import ASSETS, examine_beside_a_picture, needs_coco, write_annotations
 from .test_coco import content, person

@@ -6,8 +6,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from mmengine.hooks import Hook
-
+from recognizer.runner.engine import Hook, Runner
 from recognizer.runs.figures import plain, save_figure
 from recognizer.storage.artifacts import write_csv
 
@@ -17,7 +16,7 @@ Row = dict[str, float]
 _MARKED_EPOCHS = 50  # more points than that would make a thick line
 
 
-class CurvesHook(Hook):  # type: ignore[misc]
+class CurvesHook(Hook):
     """Add a row to the table and draw the picture anew after each evaluation.
 
     A row has ``epoch``, ``iteration``, the mean of each loss over that epoch and the metrics.
@@ -27,7 +26,7 @@ class CurvesHook(Hook):  # type: ignore[misc]
 
     priority = "LOW"
 
-    def after_val_epoch(self, runner: Any, metrics: dict[str, float] | None = None) -> None:
+    def after_val_epoch(self, runner: Runner, metrics: Mapping[str, float] | None = None) -> None:
         """Write both files; rows of epochs that are trained again are replaced."""
         folder = Path(runner.work_dir)
         rows = [row for row in read_curve(folder / TABLE) if row["epoch"] < runner.epoch]
@@ -36,7 +35,7 @@ class CurvesHook(Hook):  # type: ignore[misc]
         draw_curves(folder / PICTURE, {Path(runner.work_dir).name: rows})
 
 
-def _losses(runner: Any) -> Row:
+def _losses(runner: Runner) -> Row:
     """Return the place and the means over the last epoch."""
     row = {"epoch": float(runner.epoch), "iteration": float(runner.iter)}
     steps = max(len(runner.train_dataloader), 1)

@@ -19,11 +19,11 @@ from typing import TYPE_CHECKING, Any
 # Before torch loads: at a barrier its threads would otherwise spin.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
-from mmengine.hooks import Hook
 
 from recognizer.command import next_command
 from recognizer.config.file import ConfigError
 from recognizer.config.schema import Config
+from recognizer.runner.engine import Batch, Hook, Losses, Runner
 from recognizer.runs.distributed import main_process_progress
 from recognizer.runs.progress import ProgressFactory
 from recognizer.training.classifier.picture_bar import picture_bar
@@ -168,7 +168,7 @@ class Observations:
     lines: list[str] = field(default_factory=list)
 
 
-class SanityCheckHook(Hook):  # type: ignore[misc]
+class SanityCheckHook(Hook):
     """Records losses, gradients and times, and looks at heatmaps and decoding at the end."""
 
     priority = "HIGHEST"  # before the hooks that stop at NaN
@@ -178,12 +178,12 @@ class SanityCheckHook(Hook):  # type: ignore[misc]
         self.seen = Observations()
         self.last = 0.0
 
-    def before_train(self, runner: Any) -> None:
+    def before_train(self, runner: Runner) -> None:
         """Ask every parameter to tell of its gradient."""
         for name, parameter in runner.model.named_parameters():
             if parameter.requires_grad:
                 self.seen.gradients[name] = None
-                parameter.register_post_accumulate_grad_hook(self._listener(name))
+                parameter.register_post_accumulate_grad_hook(self._listener(name))  # type: ignore[no-untyped-call]
             else:
                 self.seen.frozen += parameter.numel()
         self.last = time.monotonic()
@@ -196,14 +196,14 @@ class SanityCheckHook(Hook):  # type: ignore[misc]
 
         return listen
 
-    def before_train_iter(self, runner: Any, batch_idx: int, data_batch: Any = None) -> None:
+    def before_train_iter(self, runner: Runner, batch_idx: int, data_batch: Batch = None) -> None:
         """Take the time that the batch took."""
         now = time.monotonic()
         self.seen.waits_s.append(now - self.last)
         self.last = now
 
     def after_train_iter(
-        self, runner: Any, batch_idx: int, data_batch: Any = None, outputs: Any = None
+        self, runner: Runner, batch_idx: int, data_batch: Batch = None, outputs: Losses = None
     ) -> None:
         """Take in the losses; after the last iteration look at heatmaps and decoding.
 
