@@ -60,19 +60,19 @@ def check_plausible(
     labelled, xy = points[..., 2] > 0, points[..., :2]
     table = _Table(persons, boxes, problems)
     parts = _in_parts(boxes, xy, labelled, sizes)
-    if table.add_if_many(_PARTS, parts, lambda i: f"{xy[i][labelled[i]].max():.3g} pixels"):
+    if table.add(_PARTS, parts, lambda i: f"{xy[i][labelled[i]].max():.3g} pixels"):
         return []  # the rest follows from it
     corners = _are_corners(boxes, sizes)
-    if table.add_if_many(_XYXY, corners, lambda i: str(persons[i]["bbox"])):
+    if table.add(_XYXY, corners, lambda i: str(persons[i]["bbox"])):
         return []
     centers = _are_centers(boxes, xy, labelled)
-    if table.add_if_many(_CENTERS, centers, lambda i: str(persons[i]["bbox"])):
+    if table.add(_CENTERS, centers, lambda i: str(persons[i]["bbox"])):
         return []
     off = ~(labelled & _inside(xy, np.zeros_like(sizes), sizes)).any(1)
     center, half = boxes[:, :2] + boxes[:, 2:] / 2, boxes[:, 2:] / 2 * _PADDING
     away = ~(labelled & _inside(xy, center - half, center + half)).any(1) & ~off
     for kind, mask in ((_OFF, off), (_AWAY, away)):
-        table.add_if_many(
+        table.add(
             kind,
             mask,
             lambda i: f"bbox {persons[i]['bbox']}, first keypoint {xy[i][labelled[i]][0].tolist()}",
@@ -129,7 +129,7 @@ class _Table:
         self.persons, self.total, self.problems = persons, len(boxes), problems
         self.warnings: list[str] = []
 
-    def add_if_many(self, kind: str, mask: NDArray[np.bool_], got: Callable[[int], str]) -> bool:
+    def add(self, kind: str, mask: NDArray[np.bool_], got: Callable[[int], str]) -> bool:
         """Add the persons of a mask: to the problems if they are many, else to the warnings."""
         found = np.flatnonzero(mask)
         few = DatasetProblems()

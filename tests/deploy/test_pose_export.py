@@ -207,7 +207,7 @@ def test_what_contradicts_itself_is_refused(tmp_path, rtmo, deploy, kind, text):
 
 def test_a_file_that_is_too_far_off_is_not_kept(tmp_path):
     good = Parity(10, 100, 0, 0.001, 0.1, 1e-5, 0.01)
-    pose_export.judge(tmp_path / "x.onnx", "fp32", good, 0.01)
+    pose_export.check_parity(tmp_path / "x.onnx", "fp32", good, 0.01)
     for change in (
         {"people": 0},
         {"only_one": 1},
@@ -217,7 +217,7 @@ def test_a_file_that_is_too_far_off_is_not_kept(tmp_path):
         {"worst_px": float("nan")},
     ):
         with pytest.raises(ModelError, match="not written"):
-            pose_export.judge(
+            pose_export.check_parity(
                 tmp_path / "x.onnx", "fp32", pose_export.replace(good, **change), 0.01
             )
 
