@@ -14,8 +14,11 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
+from pydantic import ConfigDict, TypeAdapter
+
+from recognizer.backends.metadata import reason_of
 from recognizer.backends.network import ModelError
 from recognizer.config.models import TensorRTPoseConfig
 from recognizer.installation import COMMAND
@@ -78,6 +81,10 @@ class Sidecar:
     key: Mapping[str, object]
     weights: Mapping[str, str]
     metadata: Mapping[str, str]
+    __pydantic_config__: ClassVar = ConfigDict(extra="forbid")
+
+
+_SIDECARS = TypeAdapter(Sidecar)
 
 
 def engine_key(onnx: Path, section: TensorRTPoseConfig, machine: Machine) -> EngineKey:
@@ -197,17 +204,12 @@ def read_sidecar(engine: Path) -> Sidecar | None:
         kind = (values.pop("schema"), values.pop("schema_version"))
         if kind != (SCHEMA, SCHEMA_VERSION):
             raise ValueError(f"expected {SCHEMA} {SCHEMA_VERSION}, got {kind[0]!r} {kind[1]!r}")
-        sidecar = Sidecar(**values)
-        texts = {**sidecar.weights, **sidecar.metadata, "": sidecar.engine_sha256}
-        if not all(isinstance(text, str) for text in texts.values()):
-            raise TypeError("expected texts in weights and metadata")
-        dict(sidecar.key)
+        return _SIDECARS.validate_python(values)
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise ModelError(
-            f"{path}: expected what deploy.tensorrt writes beside an engine: {error}; build again "
-            f"with `{BUILD}`"
+            f"{path}: expected what deploy.tensorrt writes beside an engine: {reason_of(error)}; "
+            f"build again with `{BUILD}`"
         ) from error
-    return sidecar
 
 
 def read_engine(path: Path, *, trusted: bool) -> tuple[bytes, Sidecar | None]:

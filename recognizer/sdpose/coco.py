@@ -85,7 +85,9 @@ class CocoSummary:
     warnings: tuple[str, ...] = ()
 
 
-def examine(ann_file: Path, image_dir: Path, checks: ImageChecks | None = None) -> CocoSummary:
+def validate_coco(
+    ann_file: Path, image_dir: Path, checks: ImageChecks | None = None
+) -> CocoSummary:
     """Check a COCO keypoint file and its pictures, and return its summary.
 
     Args:

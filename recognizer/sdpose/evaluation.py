@@ -26,11 +26,11 @@ from recognizer.runner.run import OnProgress, SafeRunner, fit_loaders, global_st
 from recognizer.runner.train_config import TrainConfigError, config_faults, datasets
 from recognizer.sdpose import registered
 from recognizer.sdpose.json_file import JsonObject
-from recognizer.sdpose.preflight import annotations_of, examine_dataset
+from recognizer.sdpose.preflight import annotations_of, validate_dataset
 from recognizer.storage.artifacts import atomic_path, sha256_file
 
 __all__ = [
-    "Figures",
+    "ApMetrics",
     "PoseScores",
     "count_parameters",
     "evaluate",
@@ -72,7 +72,7 @@ _HOOKS = ("timer", "logger", "param_scheduler", "checkpoint", "sampler_seed")
 
 
 @dataclass(frozen=True, slots=True)
-class Figures:
+class ApMetrics:
     """COCO's figures on some images; None where no person of that kind is in them.
 
     Attributes:
@@ -112,9 +112,9 @@ class PoseScores:
 
     """
 
-    every: Figures
-    overlapping: Figures
-    others: Figures
+    every: ApMetrics
+    overlapping: ApMetrics
+    others: ApMetrics
     boxes: str
     flip_test: bool
     metadata: JsonObject
@@ -155,14 +155,14 @@ def evaluate(
         FileNotFoundError: the checkpoint, annotations, pictures or detected boxes are not there.
         CheckpointError: the checkpoint is damaged or of another network.
         TrainConfigError: no test can be built of the config.
-        ValueError: annotations that cannot be measured with, see ``coco.examine``.
+        ValueError: annotations that cannot be measured with, see ``coco.validate_coco``.
 
     """
     cfg = cfg.copy()
     loaded = load_checkpoint(checkpoint)
     dataset, metric = _tested(cfg)
     ann_file, boxes = annotations_of(dataset), dataset.get("bbox_file")
-    examine_dataset(dataset, on_image)
+    validate_dataset(dataset, on_image)
     output.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=output, prefix=".testing-") as scratch:
         metric["outfile_prefix"] = str(Path(scratch) / "found")
@@ -203,7 +203,7 @@ def _run(
     weights: tuple[JsonObject, Path],
     scratch: Path,
     on_progress: OnProgress | None,
-) -> tuple[Figures, Figures, Figures]:
+) -> tuple[ApMetrics, ApMetrics, ApMetrics]:
     """Run mmpose's test and score what it found."""
     for name in _TRAINING:
         cfg[name] = None
@@ -290,7 +290,7 @@ def overlapping_images(annotations: Sequence[JsonObject]) -> set[int]:
     return found
 
 
-def score_subsets(metric: Any, found: Path) -> tuple[Figures, Figures, Figures]:
+def score_subsets(metric: Any, found: Path) -> tuple[ApMetrics, ApMetrics, ApMetrics]:
     """Score all images, those with overlapping people, and the others.
 
     Args:
@@ -303,18 +303,18 @@ def score_subsets(metric: Any, found: Path) -> tuple[Figures, Figures, Figures]:
     images = set(truth.getImgIds())
     overlapping = overlapping_images(list(truth.anns.values())) & images
     every, some, rest = (
-        _figures(metric, detections, part) for part in (images, overlapping, images - overlapping)
+        _metrics(metric, detections, part) for part in (images, overlapping, images - overlapping)
     )
     return every, some, rest
 
 
-def _figures(metric: Any, detections: Any, images: set[int]) -> Figures:
+def _metrics(metric: Any, detections: Any, images: set[int]) -> ApMetrics:
     persons = sum(
         not row.get("iscrowd") and row["image_id"] in images and any(row["keypoints"][2::3])
         for row in metric.coco.anns.values()
     )
     if not images or not persons:
-        return Figures(len(images), persons)
+        return ApMetrics(len(images), persons)
     scored = COCOeval(
         metric.coco, detections, metric.iou_type, metric.dataset_meta["sigmas"], metric.use_area
     )
@@ -325,7 +325,7 @@ def _figures(metric: Any, detections: Any, images: set[int]) -> Figures:
     scored.summarize()
     # COCO says -1 where there is no person to find.
     figures = {k: float(scored.stats[i]) if scored.stats[i] >= 0 else None for k, i in _AT.items()}
-    return Figures(len(images), persons, **figures)
+    return ApMetrics(len(images), persons, **figures)
 
 
 @contextlib.contextmanager

@@ -9,7 +9,7 @@ from recognizer.runner.engine import Config, Hook
 from recognizer.runner.run import OnProgress, TrainingTask, run
 from recognizer.runner.train_config import Rules, datasets, read_train_config
 from recognizer.sdpose import registered
-from recognizer.sdpose.preflight import annotations_of, examine_data
+from recognizer.sdpose.preflight import annotations_of, validate_data
 
 __all__ = ["load_pose_config", "named_work_dir", "registered", "train"]
 
@@ -84,9 +84,9 @@ def train(
         on_image: called after each picture that is checked before.
 
     Raises:
-        FileNotFoundError, ValueError: data that is not as it should be, see ``coco.examine``.
+        FileNotFoundError, ValueError: data that is not as it should be, see ``coco.validate_coco``.
         FileExistsError, CheckpointError, NotFiniteError, TrainConfigError: as ``runner.run``.
 
     """
-    task = TrainingTask("mmpose", partial(examine_data, on_image=on_image), _NAMED_BY, hooks)
+    task = TrainingTask("mmpose", partial(validate_data, on_image=on_image), _NAMED_BY, hooks)
     return run(cfg, task, resume=resume, on_progress=on_progress)
