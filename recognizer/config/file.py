@@ -18,8 +18,7 @@ import yaml
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
-from recognizer.config.given import Given
-from recognizer.config.schema import Config
+from recognizer.config.schema import Config, Given
 from recognizer.config.types import ShellText
 from recognizer.installation import PROJECT, SHIPPED_CONFIG
 

@@ -230,7 +230,7 @@ def _facts(cfg: Any, looking: Callable[[int, int], None]) -> dict[str, Any]:
     """
     from recognizer.runner.train_config import datasets
     from recognizer.sdpose.evaluation import count_parameters
-    from recognizer.sdpose.preflight import annotations_of, validate_dataset
+    from recognizer.sdpose.training import annotations_of, validate_dataset
 
     facts: dict[str, Any] = {"parameters": count_parameters(cfg), "files": {}}
     facts["epochs"] = cfg.train_cfg.get("max_epochs")
