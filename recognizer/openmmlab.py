@@ -134,7 +134,7 @@ def _with_parents(module: ModuleType) -> Iterator[ModuleType]:
 
 
 def _unavailable(name: str, remedy: str) -> type:
-    """Return a class that can be named and asked for with isinstance, but not made."""
+    """Return a class that can be named and used with isinstance, but not instantiated."""
 
     def refuse(self: Any, *_: Any, **__: Any) -> None:
         raise NotImplementedError(f"{name} is not installed; {remedy}")
@@ -259,7 +259,7 @@ def read_pose_config(path: Path) -> Any:
 
 
 def build_pose_model(config: Any) -> Any:
-    """Build the network of a config, in eval mode, with the weights it is born with.
+    """Build the network of a config, in eval mode, with its initial weights.
 
     ``init_cfg`` and ``pretrained`` are left out: they would fetch files, and the weights come from
     the checkpoint.

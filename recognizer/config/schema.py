@@ -297,7 +297,7 @@ class Config(Section):
         return self._given
 
     def with_given(self, given: Given) -> "Config":
-        """Return the config that knows what the user typed."""
+        """Return the config with what the user typed kept in it."""
         config = self.model_copy()
         config._given = given
         return config

@@ -1,4 +1,4 @@
-"""Checkpoints of mmengine that hold tensors, numbers and text, and are read as nothing else.
+"""Read and write mmengine's checkpoints as tensors, numbers and text only.
 
 mmengine pickles objects of its own and NumPy's into a checkpoint, which torch >= 2.6 refuses to
 load, for good reason: a pickle can run code. So before saving, everything is turned into tensors
@@ -74,7 +74,7 @@ class CheckpointError(ValueError):
 
 
 class Dropped:
-    """What stands where a foreign checkpoint holds an object: nothing."""
+    """Placeholder for an object in a foreign checkpoint; it keeps nothing."""
 
     def __new__(cls, *_: Any, **__: Any) -> "Dropped":
         """Take any arguments and keep none."""
@@ -89,7 +89,7 @@ class Dropped:
 
 
 def load_checkpoint(path: Path, *, device: str = "cpu") -> dict[str, Any]:
-    """Read a checkpoint; nothing in it is executed, whoever wrote it.
+    """Read a checkpoint; nothing in it is executed.
 
     Returns:
         at least ``state_dict``, tensors by name. A bare state dict is wrapped so.
@@ -244,7 +244,7 @@ def held_checkpoint(work_dir: Path) -> Path | None:
 
 
 def _followed(text: str, work_dir: Path) -> Path:
-    """Return the checkpoint that the words in ``last_checkpoint`` name."""
+    """Return the checkpoint that the text of ``last_checkpoint`` names."""
     named, pointer = Path(text), work_dir / "last_checkpoint"
     here = work_dir / named.name
     if len(text) < _LONGEST_NAME and here.is_file():

@@ -1,4 +1,4 @@
-"""What the files of a training config assign, read and lose, by their syntax.
+"""The names that the files of a training config assign, read and lose, by their syntax.
 
 mmengine runs a config and its bases one after another and merges what they leave behind. What a
 base put into a loader is a value by then: a child that assigns the base's variable anew changes
@@ -294,7 +294,7 @@ class _Reader:
 
 
 def _joined(name: str, one: ast.expr | None, other: ast.expr | None) -> str:
-    """Return the assignment that says two: the keys of both, "" if these are no dict(...)."""
+    """Return one assignment with the keys of two, "" if these are no dict(...)."""
     if one is None or other is None or not (_is_dict_call(one) and _is_dict_call(other)):
         return ""
     return f"{name} = {ast.unparse(_merged(one, other))}"

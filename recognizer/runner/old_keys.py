@@ -30,7 +30,7 @@ Translation = Callable[[Any, Section], Changes]  # of a value as mmcv took it
 
 
 def old_key(name: str, value: object, config: Section) -> tuple[str, Changes] | None:
-    """Return what is read in place of a key of mmcv 1.x and what to write; None if it is none.
+    """Return the key of mmengine for one of mmcv 1.x, and what to write; None if it is none.
 
     Args:
         name: the key, at the top of a config.

@@ -1,4 +1,4 @@
-"""Training configs: read, changed from the command line, and what the guide writes made to work."""
+"""Read training configs, change them from the command line, and adapt keys of the guide."""
 
 import ast
 import contextlib
@@ -138,7 +138,7 @@ def _check_needed(cfg: Config, path: Path) -> None:
 
 
 def _check_values(cfg: Config, path: Path) -> None:
-    """Refuse values that mmengine would find wrong late, in words of its own."""
+    """Refuse values that mmengine would refuse late, in messages of its own."""
     for key in ("max_epochs", "max_iters"):
         most = cfg.train_cfg.get(key, 1)
         if type(most) is not int or most < 1:
@@ -201,13 +201,13 @@ def modernise(cfg: Config) -> None:
 
 
 @contextlib.contextmanager
-def config_faults(cfg: Config, begun: Callable[[], bool], source: Path | None) -> Iterator[None]:
-    """Say of what mmengine or torch cannot build that it is the config, not the program.
+def config_errors(cfg: Config, begun: Callable[[], bool], source: Path | None) -> Iterator[None]:
+    """Turn errors of building or of the first iteration into errors of the config.
 
     Args:
         cfg: what is built.
-        begun: tells whether an iteration has gone well; what fails later is something else.
-        source: the checkpoint that is gone on from.
+        begun: returns whether an iteration has succeeded; later errors are not the config's.
+        source: the checkpoint that the training resumes from.
 
     Raises:
         TrainConfigError: a misspelt key, a wrong type, sizes that do not fit each other.

@@ -23,7 +23,7 @@ from recognizer.openmmlab import scope
 from recognizer.runner.checkpoints import load_checkpoint, load_weights
 from recognizer.runner.engine import Batch, Config, ConfigDict, Hook, Runner
 from recognizer.runner.run import OnProgress, SafeRunner, fit_loaders, global_state
-from recognizer.runner.train_config import TrainConfigError, config_faults, datasets
+from recognizer.runner.train_config import TrainConfigError, config_errors, datasets
 from recognizer.sdpose import registered  # noqa: F401 - mmpose finds our types by name
 from recognizer.sdpose.json_file import JsonObject
 from recognizer.sdpose.training import annotations_of, validate_dataset
@@ -207,14 +207,14 @@ def _run(
     cfg.test_dataloader.persistent_workers = False  # they end with the loop
     begun: list[int] = []
     with global_state(), scope("mmpose"):
-        with config_faults(cfg, lambda: bool(begun), None):
+        with config_errors(cfg, lambda: bool(begun), None):
             runner = SafeRunner.from_cfg(cfg)
         loaded, path = weights
         named = {k.removeprefix("module."): v for k, v in loaded["state_dict"].items()}
         kept = {k: v for k, v in named.items() if not k.startswith(_OWN_LOSSES)}
         load_weights(runner.model, kept, path, strict=True)
         runner.register_hook(TestProgressHook(begun, on_progress))
-        with config_faults(cfg, lambda: bool(begun), None):
+        with config_errors(cfg, lambda: bool(begun), None):
             runner.test()
         (metric,) = [m for m in runner.test_evaluator.metrics if type(m).__name__ == "CocoMetric"]
         return score_subsets(metric, scratch / "found.keypoints.json")
@@ -248,7 +248,7 @@ def count_parameters(cfg: Config) -> int:
     """
     from mmpose.registry import MODELS
 
-    with global_state(), scope("mmpose"), config_faults(cfg, lambda: False, None):
+    with global_state(), scope("mmpose"), config_errors(cfg, lambda: False, None):
         model = MODELS.build(cfg.model)
     return sum(
         weight.numel()

@@ -141,7 +141,7 @@ def _state(path: Path) -> tuple[int, int]:
 
 
 def validate_data(cfg: Config, on_image: OnImage | None = None) -> dict[str, int | str]:
-    """Check the data of the train and val loaders; return what checkpoints say of it.
+    """Check the data of the train and val loaders; return its metadata for checkpoints.
 
     Raises:
         FileNotFoundError, ValueError: as ``coco.validate_coco``.

@@ -117,7 +117,7 @@ def parse_rows(path: Path, rows: Iterable[Row], parse: Callable[[Row], T]) -> li
 
 
 def known_as(text: str, names: Collection[str]) -> str | None:
-    """Return which of the names a text is, None if it is none of them."""
+    """Return the name that a text spells, None if there is none."""
     return text if text in names else next((n for n in names if nfc(n) == nfc(text)), None)
 
 
