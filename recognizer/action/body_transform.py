@@ -9,13 +9,14 @@
 It stands for everything from PreNormalize2D to FormatGCNInput; see ``bodyframe`` for the streams.
 """
 
-from typing import Any
+from collections.abc import Sequence
 
 import numpy as np
 
 from recognizer.action.bodyframe import body_input
 from recognizer.action.features import BONES, FeatureSettings
 from recognizer.action.mmaction import TRANSFORMS, BaseTransform
+from recognizer.action.transforms import Results
 
 
 @TRANSFORMS.register_module()
@@ -39,7 +40,7 @@ class BodyInput(BaseTransform):
         self,
         clip_len: int,
         num_person: int = 2,
-        feats: Any = ("b",),
+        feats: Sequence[str] = ("b",),
         span_s: float = 2.0,
         bones: str = "mmaction",
     ) -> None:
@@ -53,7 +54,7 @@ class BodyInput(BaseTransform):
             span_s=span_s,
         )
 
-    def transform(self, results: dict[str, Any]) -> dict[str, Any]:
+    def transform(self, results: Results) -> Results:
         """Return the results with keypoint as the network takes it."""
         wanted = self.settings
         people = min(len(results["keypoint"]), wanted.num_person)

@@ -5,7 +5,7 @@ from recognizer.openmmlab import load_mmaction
 load_mmaction()
 from mmaction.datasets import PoseDataset
 from mmaction.datasets.transforms import RandomRescale as ImageRescale
-from mmaction.models.backbones.stgcn import STGCN
+from mmaction.models.backbones.stgcn import STGCN, STGCNBlock
 from mmaction.models.heads.gcn_head import GCNHead
 from mmaction.models.utils import mstcn, unit_gcn, unit_tcn
 from mmaction.registry import DATASETS, HOOKS, MODELS, OPTIM_WRAPPERS, TRANSFORMS
@@ -23,6 +23,7 @@ __all__ = [
     "GCNHead",
     "ImageRescale",
     "PoseDataset",
+    "STGCNBlock",
     "force_full_init",
     "mstcn",
     "unit_gcn",

@@ -1,4 +1,4 @@
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any, TypeVar
 
 from torch import nn
@@ -18,7 +18,7 @@ class BaseTransform:
     def transform(self, results: dict[str, Any]) -> dict[str, Any]: ...
 
 class ImageRescale(BaseTransform):
-    def __init__(self, scale_range: Sequence[float], interpolation: str = ...) -> None: ...
+    def __init__(self, scale_range: Any, interpolation: str = ...) -> None: ...
 
 class PoseDataset:
     ann_file: str
@@ -32,24 +32,22 @@ class PoseDataset:
     def get_data_info(self, idx: int) -> dict[str, Any]: ...
 
 class STGCN(nn.Module):
-    gcn: nn.ModuleList
-    data_bn: nn.Module
+    gcn: Any
+    data_bn: Any
     data_bn_type: str
     def __init__(self, *args: Any, **options: Any) -> None: ...
+
+class _Parts(nn.Module):
+    bn: nn.BatchNorm2d
+    def __getattr__(self, name: str) -> Any: ...
+
+class STGCNBlock(_Parts): ...
 
 class GCNHead(nn.Module):
     def __init__(self, *args: Any, **options: Any) -> None: ...
 
-class mstcn(nn.Module):
-    bn: nn.Module
-    transform: nn.Sequential
-    branches: nn.ModuleList
-
-class unit_gcn(nn.Module):
-    bn: nn.Module
-    down: nn.Sequential
-
-class unit_tcn(nn.Module):
-    bn: nn.Module
+class mstcn(_Parts): ...
+class unit_gcn(_Parts): ...
+class unit_tcn(_Parts): ...
 
 def force_full_init(method: F) -> F: ...

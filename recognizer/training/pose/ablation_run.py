@@ -12,7 +12,7 @@ import time
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypedDict
 
 from recognizer.runner.checkpoints import last_checkpoint
 from recognizer.runner.engine import Batch, Hook, Losses, Runner
@@ -25,7 +25,20 @@ from recognizer.storage.artifacts import write_json
 from recognizer.training.pose.learning_curves import TABLE, CurvesHook, read_curve
 from recognizer.training.pose.train import memory_advice
 
+if TYPE_CHECKING:
+    from recognizer.runner.engine import Config as PoseConfig
+
 logger = logging.getLogger(__name__)
+
+ScoresJson = Mapping[str, Any]  # of ``PoseScores.to_json``
+
+
+class Epoch(TypedDict):
+    """What ``epochs.json`` holds of one epoch."""
+
+    batches: str
+    step_s: float
+
 
 RESULT, EPOCHS = "result.json", "epochs.json"
 SCHEMA = "recognizer.ablation_run"
@@ -48,7 +61,7 @@ class AblationTrial:
     seed: int
     folder: Path
     key: str
-    cfg: Any
+    cfg: "PoseConfig"
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,8 +81,8 @@ class TrialResult:
 
     state: str
     reason: str = ""
-    last: Mapping[str, Any] | None = None
-    best: Mapping[str, Any] | None = None
+    last: ScoresJson | None = None
+    best: ScoresJson | None = None
     heatmap_loss: float | None = None
     step_s: float | None = None
     batches: str = ""
@@ -101,8 +114,8 @@ def run_trial(run: AblationTrial, progress: ProgressFactory, title: str) -> Tria
     cfg.work_dir = str(run.folder)
     cfg.randomness = {**(cfg.get("randomness") or {}), "seed": run.seed}
     try:
-        with main_process_progress(run.folder, progress, title) as heard, quietly():
-            train(cfg, resume=True, on_progress=heard, hooks=[CurvesHook(), BatchRecord()])
+        with main_process_progress(run.folder, progress, title) as on_progress, quietly():
+            train(cfg, resume=True, on_progress=on_progress, hooks=[CurvesHook(), BatchRecord()])
             result = _measure(cfg, run.folder)
             write_json(
                 run.folder / RESULT,
@@ -117,7 +130,7 @@ def run_trial(run: AblationTrial, progress: ProgressFactory, title: str) -> Tria
     return result
 
 
-def _measure(cfg: Any, folder: Path) -> TrialResult:
+def _measure(cfg: "PoseConfig", folder: Path) -> TrialResult:
     last = last_checkpoint(folder)
     if last is None:
         raise RuntimeError(f"{folder}: nothing was saved; set default_hooks.checkpoint")
@@ -173,12 +186,14 @@ class BatchRecord(Hook):
         """Write the epoch down."""
         folder = Path(runner.work_dir)
         epochs = {k: v for k, v in read_epochs(folder).items() if int(k) <= runner.epoch}
-        own = {"batches": self.digest.hexdigest(), "step_s": statistics.median(self.seconds)}
-        epochs[str(runner.epoch + 1)] = own
+        epochs[str(runner.epoch + 1)] = {
+            "batches": self.digest.hexdigest(),
+            "step_s": statistics.median(self.seconds),
+        }
         write_json(folder / EPOCHS, folder, epochs)
 
 
-def read_epochs(folder: Path) -> dict[str, dict[str, Any]]:
+def read_epochs(folder: Path) -> dict[str, Epoch]:
     """Return batches and step_s by epoch, in order; empty where nothing is written.
 
     Raises:

@@ -11,14 +11,15 @@ import os
 import statistics
 import tempfile
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 # Before torch loads: at a barrier its threads would otherwise spin.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
+from torch import Tensor, nn
 
 from recognizer.command import next_command
 from recognizer.config.file import ConfigError
@@ -26,7 +27,6 @@ from recognizer.config.schema import Config
 from recognizer.runner.engine import Batch, Hook, Losses, Runner
 from recognizer.runs.distributed import main_process_progress
 from recognizer.runs.progress import ProgressFactory
-from recognizer.training.classifier.picture_bar import picture_bar
 from recognizer.training.pose.diagnostics import (
     ALIKE,
     FLAT,
@@ -37,10 +37,10 @@ from recognizer.training.pose.diagnostics import (
     memory,
     validated,
 )
-from recognizer.training.pose.train import memory_advice, pose_config, prepare
+from recognizer.training.pose.train import memory_advice, picture_progress, pose_config, prepare
 
 if TYPE_CHECKING:
-    from mmengine.config import Config as PoseConfig
+    from recognizer.runner.engine import Config as PoseConfig
 
 logger = logging.getLogger(__name__)
 
@@ -117,16 +117,16 @@ def _run(cfg: "PoseConfig", examiner: "SanityCheckHook", progress: ProgressFacto
 
     try:
         with (
-            main_process_progress(Path(cfg.work_dir), progress, "checking") as heard,
-            picture_bar(progress) as looking,
+            main_process_progress(Path(cfg.work_dir), progress, "checking") as on_progress,
+            picture_progress(progress) as on_picture,
             quietly(),
         ):
 
             def count(done: int, total: int) -> None:
-                if heard is not None:
-                    heard(done, examiner.iterations)
+                if on_progress is not None:
+                    on_progress(done, examiner.iterations)
 
-            train(cfg, on_progress=count, hooks=[examiner], on_image=looking)
+            train(cfg, on_progress=count, hooks=[examiner], on_image=on_picture)
     except _EnoughError:
         return
     except NotFiniteError:
@@ -159,7 +159,7 @@ class Observations:
     """
 
     items: dict[str, list[float]] = field(default_factory=dict)
-    gradients: dict[str, Any] = field(default_factory=dict)
+    gradients: dict[str, Tensor | None] = field(default_factory=dict)
     frozen: int = 0
     waits_s: list[float] = field(default_factory=list)
     steps_s: list[float] = field(default_factory=list)
@@ -188,8 +188,10 @@ class SanityCheckHook(Hook):
                 self.seen.frozen += parameter.numel()
         self.last = time.monotonic()
 
-    def _listener(self, name: str) -> Any:
-        def listen(parameter: Any) -> None:
+    def _listener(self, name: str) -> Callable[[nn.Parameter], None]:
+        def listen(parameter: nn.Parameter) -> None:
+            if parameter.grad is None:
+                return
             # NaN, which half precision gives now and then before its scale is found, is one too.
             largest, before = parameter.grad.detach().abs().max(), self.seen.gradients[name]
             self.seen.gradients[name] = largest if before is None else before.maximum(largest)
@@ -219,9 +221,9 @@ class SanityCheckHook(Hook):
         self.last = now
         if runner.iter + 1 < self.iterations or not all(map(_is_finite, self.seen.items.values())):
             return
-        model = getattr(runner.model, "module", runner.model)
-        self.seen.lines += [*data_lines(runner, data_batch), *cost_lines(model, data_batch)]
-        self.seen.flat, self.seen.alike = judge_heatmaps(heatmaps_of(model, data_batch))
+        model, batch = getattr(runner.model, "module", runner.model), data_batch or {}
+        self.seen.lines += [*data_lines(runner, batch), *cost_lines(model, batch)]
+        self.seen.flat, self.seen.alike = judge_heatmaps(heatmaps_of(model, batch))
         self.seen.lines += validated(runner)
         raise _EnoughError
 
@@ -294,7 +296,7 @@ def _usual(seconds: Sequence[float]) -> float:
     return statistics.median(seconds[1:] or seconds)
 
 
-def _still(gradients: Mapping[str, Any]) -> list[str]:
+def _still(gradients: Mapping[str, Tensor | None]) -> list[str]:
     """Name the parameters that are to be trained and cannot be."""
     found = []
     for text, names in (
