@@ -46,26 +46,9 @@ _FOREIGN = (
         for core in ("core", "_core")
         for name in ("_reconstruct", "scalar")
     ),
-    *(
-        f"numpy.dtypes.{name}DType"
-        for name in (
-            "Bool",
-            "Int8",
-            "Int16",
-            "Int32",
-            "Int64",
-            "UInt8",
-            "UInt16",
-            "UInt32",
-            "UInt64",
-            "Float16",
-            "Float32",
-            "Float64",
-            "Str",
-            "Bytes",
-            "Object",
-        )
-    ),
+    *(f"numpy.dtypes.{sign}Int{bits}DType" for sign in ("", "U") for bits in (8, 16, 32, 64)),
+    *(f"numpy.dtypes.Float{bits}DType" for bits in (16, 32, 64)),
+    *(f"numpy.dtypes.{name}DType" for name in ("Bool", "Str", "Bytes", "Object")),
 )
 
 

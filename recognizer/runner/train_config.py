@@ -24,7 +24,7 @@ from recognizer.runner.config_names import (
     refuse_options,
 )
 from recognizer.runner.config_places import at
-from recognizer.runner.config_source import Source, read_base_files, read_sources
+from recognizer.runner.config_source import ConfigFile, read_base_files, read_sources
 from recognizer.runner.config_validation import refuse_unvalidated
 from recognizer.runner.engine import Changes, Config, ConfigDict, Runner, Section
 
@@ -59,7 +59,7 @@ class TrainConfigError(ValueError):
 
 
 @dataclass(frozen=True)
-class Rules:
+class ConfigRules:
     """What differs between the configs of the two libraries.
 
     Attributes:
@@ -76,7 +76,7 @@ class Rules:
     lacks: Callable[[Section], Section] = lambda sections: {}
 
 
-def read_train_config(path: Path, options: Sequence[str], rules: Rules) -> Config:
+def read_train_config(path: Path, options: Sequence[str], rules: ConfigRules) -> Config:
     """Read a config of mmengine and change it as ``--cfg-options`` say.
 
     What nothing reads is refused, with where it belongs: names at the top that are neither keys
@@ -126,7 +126,7 @@ def read_train_config(path: Path, options: Sequence[str], rules: Rules) -> Confi
     return cfg
 
 
-def _bases(sources: Sequence[Source]) -> list[Config]:
+def _bases(sources: Sequence[ConfigFile]) -> list[Config]:
     return [Config.fromfile(str(source.path)) for source in reversed(sources[:-1])]
 
 

@@ -8,7 +8,12 @@ from typing import Any
 from recognizer.runner.engine import Config, ConfigDict, Hook
 from recognizer.runner.preflight import check_batches, warn
 from recognizer.runner.run import OnProgress, TrainingTask, run
-from recognizer.runner.train_config import Rules, TrainConfigError, datasets, read_train_config
+from recognizer.runner.train_config import (
+    ConfigRules,
+    TrainConfigError,
+    datasets,
+    read_train_config,
+)
 from recognizer.sdpose import registered  # noqa: F401 - mmpose finds our types by name
 from recognizer.sdpose.coco import CocoSummary, validate_coco
 from recognizer.sdpose.pictures import ImageChecks, OnImage, is_turned
@@ -38,7 +43,7 @@ def load_pose_config(
         FileNotFoundError, ValueError: as ``read_train_config``.
 
     """
-    cfg = read_train_config(path, options, Rules("mmpose", _OWN_KEYS))
+    cfg = read_train_config(path, options, ConfigRules("mmpose", _OWN_KEYS))
     root = data_root or cfg.get("data_root")
     for split, dataset in datasets(cfg).items():
         own = f"{split}_dataloader.dataset.data_root"

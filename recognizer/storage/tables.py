@@ -17,7 +17,7 @@ T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
+class TableRow:
     """One row of a table: the line it ends on (from 1) and its cells by column name."""
 
     line: int
@@ -28,7 +28,7 @@ class RowError(ValueError):
     """A row that cannot be used; the reader adds file and line."""
 
 
-def read_table(path: Path, columns: Sequence[str], optional: Sequence[str] = ()) -> list[Row]:
+def read_table(path: Path, columns: Sequence[str], optional: Sequence[str] = ()) -> list[TableRow]:
     """Read a CSV file with a header; blanks around cells are dropped, empty lines skipped.
 
     UTF-8 with or without a byte order mark, any line ends, quoted cells, columns in any
@@ -58,7 +58,7 @@ def read_table(path: Path, columns: Sequence[str], optional: Sequence[str] = ())
                     f"got {len(cells)}"
                 )
             stripped = (cell.strip() for cell in cells)
-            rows.append(Row(lines.line_num, dict(zip(header, stripped, strict=True))))
+            rows.append(TableRow(lines.line_num, dict(zip(header, stripped, strict=True))))
     except csv.Error as error:
         raise ConfigError(f"{path}:{lines.line_num}: not a CSV table: {error}") from error
     return rows
@@ -94,7 +94,7 @@ def _check_header(
         raise ConfigError(f"{path}:1: expected every column once, got {', '.join(twice)} twice")
 
 
-def parse_rows(path: Path, rows: Iterable[Row], parse: Callable[[Row], T]) -> list[T]:
+def parse_rows(path: Path, rows: Iterable[TableRow], parse: Callable[[TableRow], T]) -> list[T]:
     """Return what ``parse`` makes of each row.
 
     Raises:
