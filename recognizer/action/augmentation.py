@@ -170,7 +170,7 @@ class RandomRescale(ImageRescale):
 
     def __init__(
         self,
-        scale_range: object = None,
+        scale_range: Sequence[float] | None = None,
         interpolation: str = "bilinear",
         scale_factor: object = None,
         per_frame: bool = False,
@@ -180,6 +180,7 @@ class RandomRescale(ImageRescale):
                 "RandomRescale: expected scale_factor (skeletons) or scale_range (images)"
             )
         if scale_factor is None:
+            assert scale_range is not None
             super().__init__(scale_range, interpolation)
             self.scale_factor = None
         else:

@@ -180,8 +180,9 @@ class ClassifierGraph(nn.Module):
         self.backbones = nn.ModuleList(_restructured(m.recognizer.backbone) for m in members)
         self.layers = nn.ModuleList(member.recognizer.cls_head.fc for member in members)
         for i, (backbone, member) in enumerate(zip(self.backbones, members, strict=True)):
-            absent = absent_feature(cast(FastSTGCN, backbone), member.features)
-            self.register_buffer(f"absent_{i}", absent)
+            self.register_buffer(
+                f"absent_{i}", absent_feature(cast(STGCN, backbone), member.features)
+            )
         self.eval()
 
     def forward(self, *persons: Tensor) -> Tensor:
@@ -189,7 +190,7 @@ class ClassifierGraph(nn.Module):
         parts: list[Tensor] = []
         for i, (backbone, layer) in enumerate(zip(self.backbones, self.layers, strict=True)):
             absent = getattr(self, f"absent_{i}")
-            present = pooled_features(cast(FastSTGCN, backbone), persons[self._input_of[i]])
+            present = pooled_features(cast(STGCN, backbone), persons[self._input_of[i]])
             mean = absent + (present - absent).sum(0, keepdim=True) / self._slots[i]
             parts.append(layer(mean).softmax(1))
         return sum(parts[1:], parts[0]) / len(parts)

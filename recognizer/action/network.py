@@ -22,15 +22,7 @@ from torch.utils.checkpoint import checkpoint
 
 from recognizer.action.batchnorm import BatchNorm, as_affine, batch_norm, joined, supports
 from recognizer.action.graphconv import graph_conv
-from recognizer.action.mmaction import (
-    MODELS,
-    STGCN,
-    GCNHead,
-    STGCNBlock,
-    mstcn,
-    unit_gcn,
-    unit_tcn,
-)
+from recognizer.action.mmaction import MODELS, STGCN, GCNHead, STGCNBlock, mstcn, unit_gcn, unit_tcn
 
 
 @MODELS.register_module(name="STGCN", force=True)

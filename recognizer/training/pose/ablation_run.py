@@ -26,7 +26,7 @@ from recognizer.training.pose.learning_curves import TABLE, CurvesHook, read_cur
 from recognizer.training.pose.train import memory_advice
 
 if TYPE_CHECKING:
-    from recognizer.runner.engine import Config as PoseConfig
+    from mmengine.config import Config as PoseConfig
 
 logger = logging.getLogger(__name__)
 

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING
 # Before torch loads: at a barrier its threads would otherwise spin.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
+
 from torch import Tensor, nn
 
 from recognizer.command import next_command
@@ -40,7 +41,7 @@ from recognizer.training.pose.diagnostics import (
 from recognizer.training.pose.train import memory_advice, picture_progress, pose_config, prepare
 
 if TYPE_CHECKING:
-    from recognizer.runner.engine import Config as PoseConfig
+    from mmengine.config import Config as PoseConfig
 
 logger = logging.getLogger(__name__)
 
@@ -221,7 +222,8 @@ class SanityCheckHook(Hook):
         self.last = now
         if runner.iter + 1 < self.iterations or not all(map(_is_finite, self.seen.items.values())):
             return
-        model, batch = getattr(runner.model, "module", runner.model), data_batch or {}
+        model = getattr(runner.model, "module", runner.model)
+        batch = dict(data_batch or {})
         self.seen.lines += [*data_lines(runner, batch), *cost_lines(model, batch)]
         self.seen.flat, self.seen.alike = judge_heatmaps(heatmaps_of(model, batch))
         self.seen.lines += validated(runner)
