@@ -88,7 +88,7 @@ def run_stage3(config: Config, watch: ProgressFactory = silent) -> Path:
                 config.dataset.segments, config.dataset.classes, videos, partial=bool(include)
             )
         finder = ClipFinder(config, tracks, segments)
-        with watch("stage 3: samples", len(stage2.outcomes)) as tell:
+        with watch("stage 3: videos", len(stage2.outcomes)) as tell:
             found = []
             for before in stage2.outcomes:
                 found.append(finder.find(before))

@@ -5,14 +5,15 @@ import logging
 import lzma
 import shutil
 import ssl
+import time
 import zipfile
 import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 from urllib.parse import urljoin, urlsplit
 
 import requests
+import urllib3
 
 from recognizer.storage.artifacts import ArtifactError, sha256_file
 
@@ -23,6 +24,8 @@ OnProgress = Callable[[int, int | None], None]
 
 MAX_BYTES = 2 * 2**30
 TIMEOUT_S = 30.0
+MIN_BYTES_PER_S, RATE_OVER_S = 1024, 60.0
+"""The slowest download that is waited for, and the seconds over which its rate is taken."""
 _ATTEMPTS = 3
 _CHUNK = 2**16
 _REDIRECTS = 5
@@ -38,7 +41,7 @@ def download(url: str, path: Path, sha256_start: str | None, on_progress: OnProg
     """Download into ``path``; return the SHA-256 as hex.
 
     It starts again, up to three times in all, where the body of the response breaks off, stalls
-    for ``TIMEOUT_S`` or cannot be decoded.
+    for ``TIMEOUT_S``, is slower than ``MIN_BYTES_PER_S`` or cannot be decoded.
     The proxy comes from HTTPS_PROXY, the certificates from SSL_CERT_FILE or the system.
 
     Args:
@@ -91,7 +94,7 @@ def _receive(url: str, path: Path, on_progress: OnProgress) -> None:
                     raise OSError(error.errno, f"cannot write: {error.strerror}", path) from error
 
 
-def _chunks(response: Any, path: Path, on_progress: OnProgress) -> Iterator[bytes]:
+def _chunks(response: requests.Response, path: Path, on_progress: OnProgress) -> Iterator[bytes]:
     """Yield the bytes of a file; refuse web pages and what is too large."""
     url, total, done = response.url, response.raw.length_remaining, 0
     free = shutil.disk_usage(path.parent).free
@@ -114,11 +117,24 @@ def _chunks(response: Any, path: Path, on_progress: OnProgress) -> Iterator[byte
         on_progress(done, total)
 
 
-def _body(response: Any) -> Iterator[bytes]:
-    """Yield the body in chunks; raise _BrokeOffError where it breaks off, stalls or is damaged."""
+def _body(response: requests.Response) -> Iterator[bytes]:
+    """Yield the body as it comes.
+
+    Raises:
+        _BrokeOffError: it breaks off, stalls, is damaged, or comes too slowly.
+
+    """
+    start, received = time.monotonic(), 0
     try:
-        yield from response.iter_content(_CHUNK)
-    except requests.RequestException as error:  # also a read timeout and a wrong gzip
+        while chunk := response.raw.read1(_CHUNK, decode_content=True):
+            yield chunk
+            received += len(chunk)
+            seconds = time.monotonic() - start
+            if seconds >= RATE_OVER_S:
+                if received < MIN_BYTES_PER_S * seconds:
+                    raise _BrokeOffError(f"only {received} bytes in {seconds:.0f} s")
+                start, received = time.monotonic(), 0
+    except urllib3.exceptions.HTTPError as error:  # also a read timeout and a wrong gzip
         raise _BrokeOffError(str(error)) from error
 
 

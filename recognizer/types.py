@@ -27,6 +27,16 @@ NUM_MOVEMENTS = len(MOVEMENT_NAMES)
 _FRAMES_PER_CHUNK = 4096
 
 
+def check_pixels(image: object) -> None:
+    """Raise ValueError for anything but pixels (H, W, 3) uint8, at least one."""
+    came = repr(image)[:50]
+    if isinstance(image, np.ndarray):
+        if image.dtype == np.uint8 and image.ndim == 3 and image.shape[2] == 3 and image.size:
+            return
+        came = f"{image.shape} {image.dtype}"
+    raise ValueError(f"image: expected (H, W, 3) uint8 BGR pixels, got {came}")
+
+
 class Image(Protocol):
     """A picture that is converted to BGR only as far as somebody asks for it."""
 

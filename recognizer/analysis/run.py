@@ -164,7 +164,7 @@ def _analyse_videos(
     """Bring every video to its end state and write the manifest."""
     section, paths = plan.config.annotation, {v.relative: v.path for v in videos}
     tracked = read_manifest(plan.tracks).outcomes
-    with watch("analysis", len(tracked)) as progress:
+    with watch("analysis: videos", len(tracked)) as progress:
         settled, jobs = [], []
         for before in tracked:
             if before.state == "refused":

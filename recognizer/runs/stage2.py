@@ -64,7 +64,7 @@ def run_stage2(config: Config, watch: ProgressFactory = silent) -> Path:
     include = config.annotation.include
     selected = [o for o in stage1.outcomes if is_included(o.video, include)]
     _warn_of_missing(config, {outcome.video for outcome in stage1.outcomes})
-    with exclusive(folder), watch("stage 2: tracks", len(selected)) as progress:
+    with exclusive(folder), watch("stage 2: videos", len(selected)) as progress:
         settled, jobs = [], []
         for before in selected:
             if before.state == "refused":

@@ -123,7 +123,7 @@ def test_the_curve_is_written_as_csv_and_picture(tmp_path):
     names = sorted(known)
     mine = said(known, names, right=0.8)
     lines, value = write_further(tmp_path, (mine, [mine]), "no forest", known, 20)
-    with (tmp_path / "alarm_curve.csv").open(newline="") as file:
+    with (tmp_path / "alarm_curve.csv").open(newline="", encoding="utf-8-sig") as file:
         rows = list(csv.DictReader(file))
     assert len(rows) == 99
     half = next(row for row in rows if row["threshold"] == "0.5")
