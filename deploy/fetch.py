@@ -21,6 +21,7 @@ from deploy.writing import tidy
 from recognizer.command import next_command
 from recognizer.config.file import ConfigError
 from recognizer.config.schema import Config
+from recognizer.runs.progress import ProgressFactory
 from recognizer.storage.artifacts import SCRATCH_FOLDER, ArtifactError, atomic_path, sha256_file
 
 logger = logging.getLogger(__name__)
@@ -31,7 +32,7 @@ _STALE_S = 3600.0
 _LOG_EVERY_S = 10.0
 
 
-def fetch(config: Config, watch: object) -> int:
+def fetch(config: Config, watch: ProgressFactory) -> int:
     """Fetch the files of ``models.fetch``, or list what there is; return the exit code.
 
     Args:

@@ -24,6 +24,7 @@ from recognizer.config.models import TensorRTPoseConfig
 from recognizer.config.schema import Config
 from recognizer.installation import SHIPPED_MODELS
 from recognizer.model_files import find_model_file
+from recognizer.runs.progress import ProgressFactory
 from recognizer.storage.artifacts import atomic_path, sha256_file
 
 if TYPE_CHECKING:
@@ -53,7 +54,7 @@ class OnnxMetadata:
     element_types: frozenset[str]
 
 
-def build(config: Config, watch: Any) -> int:
+def build(config: Config, watch: ProgressFactory) -> int:
     """Build the engine of ``deploy.model`` (``--mode deploy.tensorrt``); return the exit code.
 
     Args:

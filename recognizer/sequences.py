@@ -1,15 +1,28 @@
 """Parts of pose sequences: some of the frames, and several parts as one."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
 
-from recognizer.types import Poses, PoseSequence
+from recognizer.types import Poses, PoseSequence, check_type
 
 
-def parts_of(video: PoseSequence | Iterable[PoseSequence]) -> Iterable[PoseSequence]:
-    """Return the parts of a video; one that is whole is its only part."""
-    return [video] if isinstance(video, PoseSequence) else video
+def parts_of(video: PoseSequence | Iterable[PoseSequence]) -> Iterator[PoseSequence]:
+    """Return the parts of a video; one that is whole is its only part.
+
+    Raises:
+        TypeError: neither a pose sequence nor an iterable of them; of a part when it is reached.
+
+    """
+    if isinstance(video, PoseSequence):
+        return iter([video])
+    check_type("parts", video, PoseSequence, Iterable)
+    return map(_part, video)
+
+
+def _part(part: PoseSequence) -> PoseSequence:
+    check_type("parts", part, PoseSequence)
+    return part
 
 
 def slice_frames(sequence: PoseSequence, first: int, stop: int) -> PoseSequence:

@@ -9,6 +9,7 @@ the stream's own timestamps. A missing keypoint has score 0.
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from types import NoneType
 from typing import Any, Protocol, Self
 
 import numpy as np
@@ -25,6 +26,13 @@ UNTRACKED = -1
 MOVEMENT_NAMES = ("mean", "p90", "entropy", "translation", "limbs", "difference")
 NUM_MOVEMENTS = len(MOVEMENT_NAMES)
 _FRAMES_PER_CHUNK = 4096
+
+
+def check_type(name: str, value: object, *expected: type) -> None:
+    """Raise TypeError for an argument that is of none of the types."""
+    if not isinstance(value, expected):
+        kinds = " or ".join("None" if kind is NoneType else kind.__name__ for kind in expected)
+        raise TypeError(f"{name}: expected {kinds}, got {repr(value)[:50]}")
 
 
 def check_pixels(image: object) -> None:

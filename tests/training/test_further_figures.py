@@ -114,7 +114,7 @@ def test_windows_become_events_and_hours():
     assert len(curve) == 99
     (line,) = curve_lines({"Fight": (chosen, curve)}, 2)
     assert "2 of 2 Fight found, 0.0 false alarms per hour, in " in line
-    assert "(4 s) of normal video" in line
+    assert "in 4 s of normal video" in line
     assert "over 2 seeds" in line
 
 
