@@ -1,7 +1,7 @@
 """What each tracked video gives: clips with a label, their people, and figures about them."""
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,7 @@ from recognizer.dataset.labels import (
     label_of_window,
 )
 from recognizer.dataset.near_duplicates import hashes_within
-from recognizer.dataset.samples import NobodyTrackedError, build_sample, people_of
+from recognizer.dataset.samples import NoTrackedPeopleError, build_sample, people_of
 from recognizer.dataset.windows import plan_windows, slice_sequence, span_of
 from recognizer.runs.manifest import Outcome, result_path
 from recognizer.storage.artifacts import ArtifactError, read_poses
@@ -100,7 +100,7 @@ class VideoClips:
         problems: parts that were refused: (part, reason); the part is empty for the whole.
         unlabelled_windows: windows of which no class covers half.
         empty_windows: windows in which nobody was tracked, as is usual for a camera.
-        nobody: labelled parts in which nobody was tracked, windows among them: no samples,
+        untracked: labelled parts in which nobody was tracked, windows among them: no samples,
             but part of the truth that a classifier is measured on.
         content: SHA-256 of the video file, to find copies; empty if not known.
         hashes: difference hashes of each sample's pictures; none where stage 1 made none.
@@ -115,7 +115,7 @@ class VideoClips:
     problems: list[tuple[str, str]] = field(default_factory=list)
     unlabelled_windows: int = 0
     empty_windows: int = 0
-    nobody: list[Segment] = field(default_factory=list)
+    untracked: list[Segment] = field(default_factory=list)
     content: str = ""
     hashes: dict[str, NDArray[np.uint64]] = field(default_factory=dict)
     size_wh: tuple[int, int] = (0, 0)
@@ -208,9 +208,9 @@ class ClipFinder:
 
     def _leave_out(self, found: VideoClips, part: Segment, error: ValueError) -> None:
         self.reasons[str(error)] += 1
-        if isinstance(error, NobodyTrackedError):
-            found.nobody.append(part)
-        if isinstance(error, NobodyTrackedError) and self._dataset.window_s is not None:
+        if isinstance(error, NoTrackedPeopleError):
+            found.untracked.append(part)
+        if isinstance(error, NoTrackedPeopleError) and self._dataset.window_s is not None:
             found.empty_windows += 1
         else:
             where = "" if self._whole else f"{part.start_s:.2f}-{part.stop_s:.2f} s"
@@ -289,13 +289,6 @@ class ClipFinder:
                 raise ArtifactError(f"{video}: its stage 2 result changed during the run")
             label = self._dataset.classes[clip.class_name]
             yield build_sample(cut, clip.track_ids, len(clip.track_ids), clip.name, label)
-
-
-def evenly_spaced(clips: Sequence[Clip], count: int) -> list[Clip]:
-    """Return at most ``count`` clips, evenly spread over the sequence, in its order."""
-    if len(clips) <= count:
-        return list(clips)
-    return [clips[(2 * i + 1) * len(clips) // (2 * count)] for i in range(count)]
 
 
 def clip_name(video: str, start_s: float, stop_s: float, *, whole: bool) -> str:

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from annotation.clips import Clip, ClipFinder, VideoClips, evenly_spaced
+from annotation.clips import Clip, ClipFinder, VideoClips
 from annotation.negatives_folders import ROUNDING, normal_class, read_folders, windows_per_video
 from annotation.sources import known_sources
 from recognizer.config.file import ConfigError
@@ -23,6 +23,7 @@ from recognizer.dataset.near_duplicates import find_shared
 from recognizer.names import nfc
 from recognizer.runs.manifest import MANIFEST
 from recognizer.runs.progress import ProgressFactory
+from recognizer.sequences import evenly_spaced
 from recognizer.storage.artifacts import sha256_file
 from recognizer.types import Sample
 
@@ -112,7 +113,7 @@ class LabelledTracks:
 
 
 def find_negatives(
-    config: Config, data: LabelledTracks, watch: ProgressFactory
+    config: Config, data: LabelledTracks, progress: ProgressFactory
 ) -> Negatives | None:
     """Return the windows of ``dataset.negatives``, None where it names no folder.
 
@@ -135,11 +136,11 @@ def find_negatives(
     folders = []
     for number, (path, manifest) in enumerate(manifests.items(), 1):
         finder = ClipFinder(cut, path, None, normal)
-        with watch(f"stage 3: negatives {number}: videos", len(manifest.outcomes)) as tell:
+        with progress(f"stage 3: negatives {number}: videos", len(manifest.outcomes)) as advance:
             found = []
             for outcome in manifest.outcomes:
                 found.append(_if_long_enough(finder.find(outcome), window_s, finder))
-                tell(found[-1].outcome, outcome.frames)
+                advance(found[-1].outcome, outcome.frames)
         folders.append(_folder(section, path, number, (finder, found), most))
         _refuse_copies(folders)
         _refuse_what_is_tested(path, folders[-1], data)

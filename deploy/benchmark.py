@@ -65,12 +65,12 @@ class Timing:
     people: int
 
 
-def benchmark(config: Config, watch: ProgressFactory) -> int:
+def benchmark(config: Config, progress: ProgressFactory) -> int:
     """Time every backend that is here (``--mode deploy.benchmark``); return the exit code.
 
     Args:
         config: the whole config.
-        watch: not used; this mode logs.
+        progress: not used; this mode logs.
 
     Raises:
         ConfigError: no backend can run here.

@@ -31,7 +31,7 @@ from recognizer.storage.artifacts import sha256_file
 from recognizer.types import NUM_MOVEMENTS, Sample
 
 if TYPE_CHECKING:
-    from recognizer.action.graphs import Member
+    from recognizer.action.graphs import EnsembleMember
 
 logger = logging.getLogger(__name__)
 
@@ -41,12 +41,12 @@ _REAL_SAMPLES = 24
 _DEFAULT_THRESHOLD = 0.5
 
 
-def export(config: Config, watch: ProgressFactory) -> int:
+def export(config: Config, progress: ProgressFactory) -> int:
     """Write ``deploy.checkpoint`` as the ONNX file ``deploy.output``; return the exit code.
 
     Args:
         config: the whole config.
-        watch: not used; this mode takes seconds and logs.
+        progress: not used; this mode takes seconds and logs.
 
     Raises:
         ConfigError: no checkpoint, or metadata that neither it nor the config has.
@@ -132,7 +132,9 @@ def write_classifier(output: Path, paths: Sequence[Path], config: Config) -> tup
     return largest, len(samples)
 
 
-def largest_difference(path: Path, members: Sequence["Member"], samples: Sequence[Sample]) -> float:
+def largest_difference(
+    path: Path, members: Sequence["EnsembleMember"], samples: Sequence[Sample]
+) -> float:
     """Return the largest difference of a probability between the file and mmaction2.
 
     Samples in which mmaction2's pipeline keeps nobody are left out: the classifier does not run
@@ -143,8 +145,8 @@ def largest_difference(path: Path, members: Sequence["Member"], samples: Sequenc
     classifier = Classifier.open(ClassifierConfig(model_path=str(path.absolute())))
     differences = [0.0]
     for sample in samples:
-        prediction = classifier.judge(sample)
-        if prediction.nobody:
+        prediction = classifier.predict(sample)
+        if prediction.no_people:
             continue
         reference = np.mean([reference_probabilities(m, sample) for m in members], axis=0)
         pose = prediction.streams.get("pose", prediction.probabilities)
@@ -157,7 +159,7 @@ def largest_difference(path: Path, members: Sequence["Member"], samples: Sequenc
 
 
 def describe(
-    paths: Sequence[Path], members: Sequence["Member"], config: Config
+    paths: Sequence[Path], members: Sequence["EnsembleMember"], config: Config
 ) -> ClassifierMetadata:
     """Return the metadata of the file: from the checkpoints, else from the config's data set.
 
@@ -216,7 +218,7 @@ def _default_classes(config: Config) -> list[str]:
     return names
 
 
-def _default_window_s(members: Sequence["Member"], config: Config) -> float:
+def _default_window_s(members: Sequence["EnsembleMember"], config: Config) -> float:
     dataset = config.dataset
     if dataset.service == config.deploy.model and dataset.window_s is not None:
         logger.info("the checkpoint does not say its window: %g s of dataset", dataset.window_s)
@@ -232,7 +234,7 @@ def _default_window_s(members: Sequence["Member"], config: Config) -> float:
     return length_s
 
 
-def _clip_length_s(members: Sequence["Member"]) -> float | None:
+def _clip_length_s(members: Sequence["EnsembleMember"]) -> float | None:
     """Return the median length of the clips of the first data set that is still there."""
     for name in dict.fromkeys(name for member in members for name in member.ann_files):
         path = Path(name).with_name("metadata.json")
@@ -266,7 +268,7 @@ def _threshold(metas: Sequence[Mapping[str, Any]]) -> float:
 # --- samples to compare on ---------------------------------------------------------
 
 
-def real_samples(members: Sequence["Member"]) -> list[Sample]:
+def real_samples(members: Sequence["EnsembleMember"]) -> list[Sample]:
     """Return clips of the first pickle of the checkpoints' configs that is there and not empty."""
     for name in dict.fromkeys(name for member in members for name in member.ann_files):
         path = Path(name)

@@ -62,11 +62,11 @@ def check_fusion(joined: Path, movement: Path, samples: list[Sample]) -> None:
     """
     classifier = Classifier(joined, ClassifierConfig())
     alone = OnnxNetwork(movement, ClassifierConfig(), 1)
-    metadata = classifier.facts.movement
+    metadata = classifier.metadata.movement
     differences = []
     for sample in samples:
-        prediction = classifier.judge(sample)
-        if metadata is None or prediction.nobody or not has_movement(sample):
+        prediction = classifier.predict(sample)
+        if metadata is None or prediction.no_people or not has_movement(sample):
             continue
         measures = clip_measures(sample, classifier.service)
         expected = alone.run({INPUT: measures[None]})[OUTPUT].astype(np.float64)

@@ -79,16 +79,16 @@ def export_pose(config: Config) -> int:
     logger.info("exporting %s, compared on %d frames of %s", plan.checkpoint, len(frames), shown)
     pose = load_pose(plan.config_file, plan.checkpoint)
     asked = config.models.pose_estimation.kind
-    if asked not in ("auto", pose.facts.kind):
+    if asked not in ("auto", pose.metadata.kind):
         raise ConfigError(
-            f"models.pose_estimation.kind: expected {pose.facts.kind} for {plan.config_file.name}, "
-            f"got {asked}; set auto"
+            f"models.pose_estimation.kind: expected {pose.metadata.kind} for "
+            f"{plan.config_file.name}, got {asked}; set auto"
         )
-    looker = ParityRunner(config, pose.facts.kind, frames)
+    looker = ParityRunner(config, pose.metadata.kind, frames)
     reference = looker.look(reference_network(pose, config))
     for precision in plan.precisions:
         _write(plan, precision, config, looker, reference)
-    if pose.facts.kind == "topdown":
+    if pose.metadata.kind == "topdown":
         pass_detector(config, plan.output.parent)
     changes = {"models.pose_estimation.onnx.model_path": plan.output.absolute()}
     logger.info("next: %s", next_command(config, "deploy.verify", changes))
@@ -142,7 +142,7 @@ def facts_of(pose: TrainedPose, config: Config, precision: str) -> PoseModelMeta
     """Return what a file of this precision says of itself."""
     layers = "fp32" if precision == "int8" else precision
     facts = with_options(
-        pose.facts, _thresholds(config), precision=layers, uint8=config.deploy.uint8_input
+        pose.metadata, _thresholds(config), precision=layers, uint8=config.deploy.uint8_input
     )
     size = check_input_size(facts, config.models.pose_estimation.pth.input_size)
     return replace(facts, input_size=size)
@@ -243,7 +243,7 @@ def _write(
             edge=_EDGES[precision],
             threshold=0.0 if facts.thresholds is None else facts.thresholds.score_threshold,
         )
-        judge(output, precision, parity, plan.limits_px[precision], section.tolerance_missed)
+        check_parity(output, precision, parity, plan.limits_px[precision], section.tolerance_missed)
     logger.info(
         "%s: %.1f MB, SHA-256 %s; against torch: %s",
         output,
@@ -253,7 +253,7 @@ def _write(
     )
 
 
-def judge(
+def check_parity(
     output: Path, precision: str, parity: Parity, limit_px: float, missed: float = 0.0
 ) -> None:
     """Raise ModelError where a file is further from torch than it may be.

@@ -54,12 +54,12 @@ class OnnxMetadata:
     element_types: frozenset[str]
 
 
-def build(config: Config, watch: ProgressFactory) -> int:
+def build(config: Config, progress: ProgressFactory) -> int:
     """Build the engine of ``deploy.model`` (``--mode deploy.tensorrt``); return the exit code.
 
     Args:
         config: the whole config.
-        watch: what every mode is given to show progress; TensorRT says when a build ends, not
+        progress: what every mode is given to show progress; TensorRT says when a build ends, not
             how far it is, so this mode logs.
 
     Raises:

@@ -15,7 +15,7 @@ from deploy.backends import CANNOT_OPEN, Candidate, Skipped, candidates, frames,
 from deploy.pose_parity import Parity, compare
 from recognizer.action.classifier import find_classifier
 from recognizer.backends.metadata import PoseModelMetadata
-from recognizer.backends.network import NotFiniteError
+from recognizer.backends.network import NonFiniteOutputError
 from recognizer.backends.onnx_files import read_metadata
 from recognizer.command import next_command
 from recognizer.config.action import DeployConfig
@@ -73,12 +73,12 @@ class Comparison:
     wrong: str
 
 
-def verify(config: Config, watch: ProgressFactory) -> int:
+def verify(config: Config, progress: ProgressFactory) -> int:
     """Compare every backend that is here (``--mode deploy.verify``); return the exit code.
 
     Args:
         config: the whole config.
-        watch: not used; this mode logs.
+        progress: not used; this mode logs.
 
     Returns:
         0; 1 where something is over its tolerance or not finite, or no person was detected.
@@ -140,7 +140,7 @@ def run_backends(
             model = candidate.open(cores())
             results[candidate.name] = [poses for image in pictures for poses in model([image])]
         except CANNOT_OPEN as error:
-            broken = isinstance(error, NotFiniteError)
+            broken = isinstance(error, NonFiniteOutputError)
             skipped.append(Skipped(candidate.name, str(error), broken))
             logger.warning("%s: left out: %s", candidate.name, error)
             continue

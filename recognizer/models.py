@@ -31,7 +31,7 @@ from recognizer.types import Frame, Image, ImageArray, Poses
 from recognizer.video.array_image import ArrayImage
 
 PathLike: TypeAlias = str | os.PathLike[str]
-Picture: TypeAlias = Frame | Image | ImageArray
+ImageLike: TypeAlias = Frame | Image | ImageArray
 _Section = TypeVar("_Section", bound=Section)
 DETECTOR = "yolox_nano.onnx"
 _ADVICE = "; call reset() before another video"
@@ -67,12 +67,12 @@ class PoseEstimator:
         return self._model.for_video()
 
     @overload
-    def __call__(self, images: Picture) -> Poses: ...
+    def __call__(self, images: ImageLike) -> Poses: ...
 
     @overload
-    def __call__(self, images: Sequence[Picture]) -> list[Poses]: ...
+    def __call__(self, images: Sequence[ImageLike]) -> list[Poses]: ...
 
-    def __call__(self, images: Picture | Sequence[Picture]) -> Poses | list[Poses]:
+    def __call__(self, images: ImageLike | Sequence[ImageLike]) -> Poses | list[Poses]:
         """Return the people of a picture, or of each of several, in pixels.
 
         Args:
@@ -90,7 +90,7 @@ class PoseEstimator:
             return self._estimate([images])[0]
         return self._estimate(list(images))
 
-    def _estimate(self, pictures: list[Picture]) -> list[Poses]:
+    def _estimate(self, pictures: list[ImageLike]) -> list[Poses]:
         frames = [one for one in pictures if isinstance(one, Frame)]
         single = [_image(one) for one in pictures if not isinstance(one, Frame)]
         if not frames:

@@ -94,7 +94,9 @@ def test_every_image_is_checked_with_its_own_pins():
     pins = {f"{name}=={pin}" for name, pin in read_pins(REQUIREMENTS / "gpu.txt").items()}
     assert all(pins <= set(image.requirements) for image in found.values())
     assert any(name.startswith("torch==") for name in found["train"].requirements)
-    assert any(name.startswith("tensorrt-cu13-libs==10.") for name in found["tensorrt"].requirements)
+    assert any(
+        name.startswith("tensorrt-cu13-libs==10.") for name in found["tensorrt"].requirements
+    )
 
 
 def test_one_cuda_for_all_lists():
