@@ -18,13 +18,13 @@ from pathlib import Path
 import numpy as np
 
 from deploy.backends import CANNOT_OPEN, Candidate, Skipped, candidates, frames, report_dir
+from deploy.writing import write_report
 from recognizer.backends.onnx_options import choose_provider
 from recognizer.command import next_command
 from recognizer.config.file import ConfigError
 from recognizer.config.schema import Config
 from recognizer.models import cores
 from recognizer.runs.progress import ProgressFactory
-from recognizer.storage.artifacts import write_json, write_text
 
 logger = logging.getLogger(__name__)
 
@@ -213,24 +213,17 @@ def table(timings: Sequence[Timing], skipped: Sequence[Skipped]) -> str:
 
 def _report(config: Config, timings: Sequence[Timing], skipped: Sequence[Skipped]) -> Timing:
     """Write and log the table; return the fastest."""
-    folder = report_dir(config)
     text = table(timings, skipped)
-    for row in text.splitlines():
-        logger.info("%s", row)
     value = {
         "cores": cores(),
         "warm_up": config.deploy.warm_up,
         "rows": [asdict(timing) for timing in timings],
         "left_out": [asdict(one) for one in skipped],
     }
-    write_json(folder / "benchmark.json", folder, value)
-    write_text(folder / "benchmark.md", folder, text + "\n")
-    logger.info("the report is in %s", folder / "benchmark.md")
+    write_report(report_dir(config) / "benchmark", value, text)
     fastest = max(timings, key=lambda timing: timing.frames_per_s)
+    fps = fastest.frames_per_s
     logger.info(
-        "fastest here: %s, batch %d, %.1f frames a second",
-        fastest.name,
-        fastest.batch,
-        fastest.frames_per_s,
+        "fastest here: %s, batch %d, %.1f frames a second", fastest.name, fastest.batch, fps
     )
     return fastest

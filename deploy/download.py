@@ -28,6 +28,7 @@ MIN_BYTES_PER_S, RATE_OVER_S = 1024, 60.0
 """The slowest download that is waited for, and the seconds over which its rate is taken."""
 _ATTEMPTS = 3
 _CHUNK = 2**16
+_UNREADABLE = (RuntimeError, OSError, UnicodeDecodeError)  # of zipfile, for damaged or odd archives
 _REDIRECTS = 5
 _LOOPBACK = "127.0.0.1"
 _BY_HAND = "or bring the file by hand into a folder of models.weights_dirs"
@@ -193,14 +194,5 @@ def read_member(archive: Path, member: str) -> bytes:
             if infos[0].file_size > MAX_BYTES:
                 raise ArtifactError(f"{member} would unpack to {infos[0].file_size} bytes")
             return opened.read(infos[0])
-    except (
-        zipfile.BadZipFile,
-        zlib.error,
-        EOFError,
-        NotImplementedError,
-        RuntimeError,
-        OSError,
-        UnicodeDecodeError,
-        lzma.LZMAError,
-    ) as error:
+    except (zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, *_UNREADABLE) as error:
         raise ArtifactError(f"not a readable archive: {error or type(error).__name__}") from error

@@ -37,7 +37,7 @@ def fetch(config: Config, progress: ProgressFactory) -> int:
 
     Args:
         config: the whole config.
-        progress: progress display of the modes; unused, as this mode shows bytes instead.
+        progress: not used; this mode shows bytes.
 
     Raises:
         ConfigError: an unknown name, or no folder to put files into.

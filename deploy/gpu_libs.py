@@ -95,20 +95,9 @@ def fetch(requirement: str, folder: Path, together: Sequence[str] = ()) -> bool:
 
     ``together``: further requirements, resolved with it and with all that they bring.
     """
-    command = [
-        sys.executable,
-        "-m",
-        "pip",
-        "wheel",
-        "--quiet",
-        "--disable-pip-version-check",
-        "--wheel-dir",
-        str(folder),
-        requirement,
-        *together,
-    ]
-    if not together:
-        command.insert(4, "--no-deps")
+    options = ["--quiet", "--disable-pip-version-check", "--wheel-dir", str(folder)]
+    alone = [] if together else ["--no-deps"]
+    command = [sys.executable, "-m", "pip", "wheel", *alone, *options, requirement, *together]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     return done.returncode == 0
 

@@ -13,6 +13,7 @@ from dataclasses import asdict, dataclass
 
 from deploy.backends import CANNOT_OPEN, Candidate, Skipped, candidates, frames, report_dir
 from deploy.pose_parity import Parity, compare
+from deploy.writing import write_report
 from recognizer.action.classifier import find_classifier
 from recognizer.backends.metadata import PoseModelMetadata
 from recognizer.backends.network import NonFiniteOutputError
@@ -24,7 +25,7 @@ from recognizer.config.schema import Config
 from recognizer.installation import SHIPPED_MODELS
 from recognizer.models import cores
 from recognizer.runs.progress import ProgressFactory
-from recognizer.storage.artifacts import write_json, write_text
+from recognizer.storage.artifacts import write_json
 from recognizer.types import Image, Poses
 
 logger = logging.getLogger(__name__)
@@ -116,11 +117,9 @@ def verify(config: Config, progress: ProgressFactory) -> int:
         return EXIT_APART
     wrong = [row.name for row in rows if row.wrong]
     if wrong:
+        names = ", ".join(wrong)
         logger.error(
-            "%d of %d comparisons are over their tolerance: %s",
-            len(wrong),
-            len(rows),
-            ", ".join(wrong),
+            "%d of %d comparisons are over their tolerance: %s", len(wrong), len(rows), names
         )
         return EXIT_APART
     logger.info("all %d comparisons are within their tolerance", len(rows))
@@ -266,19 +265,14 @@ def table(rows: Sequence[Comparison], skipped: Sequence[Skipped]) -> str:
 def _report(
     config: Config, rows: Sequence[Comparison], skipped: Sequence[Skipped], source: str
 ) -> None:
-    folder = report_dir(config)
     text = table(rows, skipped)
-    for line in text.splitlines():
-        logger.info("%s", line)
     value = {
         "frames_of": source,
         "rows": [asdict(row) for row in rows],
         "left_out": [asdict(one) for one in skipped],
         "ok": not any(row.wrong for row in rows) and not any(one.broken for one in skipped),
     }
-    write_json(folder / "verify.json", folder, value)
-    write_text(folder / "verify.md", folder, text + "\n")
-    logger.info("the report is in %s", folder / "verify.md")
+    write_report(report_dir(config) / "verify", value, text)
 
 
 # --- the classifiers ---------------------------------------------------------------
