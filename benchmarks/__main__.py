@@ -1,4 +1,4 @@
-"""Run benchmarks one after another, to the end, and say what became of each.
+"""Run benchmarks one after another and print the outcome of each.
 
     python -m benchmarks                     # all, as docs/benchmarks.md was measured: hours
     python -m benchmarks --quick             # all, small: does each run, and about what ratio
@@ -63,7 +63,7 @@ QUICK = {
 
 
 def run(name: str, arguments: list[str]) -> str:
-    """Run one in a process of its own; return what became of it."""
+    """Run one in a process of its own; return its outcome."""
     print(f"== {name} {' '.join(arguments)}", flush=True)
     start = time.monotonic()
     code = subprocess.run(
@@ -74,6 +74,7 @@ def run(name: str, arguments: list[str]) -> str:
 
 
 def main() -> int:
+    """Run the benchmarks that were named, or all."""
     parser = argparse.ArgumentParser("benchmarks", description=__doc__.splitlines()[0])
     parser.add_argument("names", nargs="*", metavar="NAME", help=f"of {', '.join(NAMES)}")
     parser.add_argument("--quick", action="store_true", help="small sizes")

@@ -131,7 +131,7 @@ def median_seconds(
         work()
         mark.record()
     torch.cuda.synchronize(device)
-    spans = (a.elapsed_time(b) for a, b in itertools.pairwise(marks))
+    spans = (float(a.elapsed_time(b)) for a, b in itertools.pairwise(marks))
     return statistics.median(spans) / 1000
 
 

@@ -248,6 +248,7 @@ def made_clip(path: Path, frames: int = 50) -> Path:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
+    """Run the steps and print their table."""
     parser = argparse.ArgumentParser(
         "benchmarks.gpu.check", description=__doc__, formatter_class=argparse.RawTextHelpFormatter
     )

@@ -310,7 +310,8 @@ def _video(name: str) -> Callable[[Given], dict[str, Any]]:
     def step(given: Given) -> dict[str, Any]:
         from benchmarks.gpu import check_video  # PyAV: the other steps can do without
 
-        return getattr(check_video, name)(given)
+        values: dict[str, Any] = getattr(check_video, name)(given)
+        return values
 
     return step
 
@@ -335,6 +336,7 @@ STEPS: dict[str, Callable[[Given], dict[str, Any]]] = {
 
 
 def main(argv: Sequence[str] | None = None) -> int:
+    """Run one step in this process."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("name", choices=STEPS)
     parser.add_argument("--argument", default="", help="streams; which tests; minutes; reference")

@@ -78,6 +78,7 @@ _UNUSED = re.compile(r"(^|/)(tests?|yapftests)/|\.(pyi|pyx|c|h|md|typed)$|\.dist
 
 
 def main(argv: list[str] | None = None) -> int:
+    """Write the pack."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--assets", type=Path, default=ASSETS)
     parser.add_argument("--target", type=Path, default=PACK)
@@ -121,7 +122,10 @@ def pack_site(archive: Path, cache: Path = CACHE) -> None:
     scratch = archive.with_suffix(".part")
     preset = 9 | lzma.PRESET_EXTREME
     try:
-        with tarfile.open(scratch, "w:xz", preset=preset) as packed:
+        with (
+            lzma.open(scratch, "wb", preset=preset) as file,
+            tarfile.open(fileobj=file, mode="w") as packed,
+        ):
             for name, body in sorted(site_files(fetch(cache)).items()):
                 member = tarfile.TarInfo(name)
                 member.size = len(body)

@@ -68,6 +68,7 @@ class Settings:
 
 
 def main(argv: list[str] | None = None) -> int:
+    """Run the parts one after another."""
     given = _arguments(argv)
     settings = _settings(given)
     signal.signal(signal.SIGTERM, _interrupt)

@@ -159,7 +159,8 @@ class _Run:
         span = max(1.0, self.options.left - (2.0 if self.options.tiny else _RESERVE_S))
         if self.options.tiny:
             span = min(span, 4.0 if _is_gpu(self.options) else 8.0)
-        steps, evaluated, sums = 0, start, {}
+        steps, evaluated = 0, start
+        sums: dict[str, Any] = {}
         progress = self.begun
         while progress < 1 or steps < least:
             parts = self.trainer.step(min(1.0, progress))

@@ -124,6 +124,5 @@ def _around(boxes: FloatArray, keypoints: FloatArray) -> FloatArray:
     sure = keypoints[..., 2:] > 0.4
     low = np.where(sure, keypoints[..., :2], np.inf).min(1, initial=np.inf)
     high = np.where(sure, keypoints[..., :2], -np.inf).max(1, initial=-np.inf)
-    return np.concatenate(
-        [np.minimum(boxes[:, :2], low), np.maximum(boxes[:, 2:], high)], axis=1
-    ).astype(np.float32)
+    corners = [np.minimum(boxes[:, :2], low), np.maximum(boxes[:, 2:], high)]
+    return np.concatenate(corners, axis=1, dtype=np.float32)

@@ -17,8 +17,9 @@ import recognizer
 from benchmarks.gpu.small_choice import SIDE
 from benchmarks.gpu.small_network import SmallPose
 from deploy.pose_graph import OPSET, describe
-from recognizer.backends.graphs import Suppression, suppressed
+from recognizer.backends.graphs import suppressed
 from recognizer.backends.metadata import PoseModelMetadata, Thresholds
+from recognizer.backends.suppression import Suppression
 from recognizer.backends.torch import INPUT, OUTPUTS
 from recognizer.storage.artifacts import sha256_file
 

@@ -102,14 +102,14 @@ class Turn:
         width, height = self.size_wh
         x, y = points[..., 0], points[..., 1]
         turned = {0: (x, y), 1: (y, width - x), 3: (height - y, x)}[self.quarters]
-        return np.stack(turned, axis=-1).astype(np.float32)
+        return np.stack(turned, axis=-1, dtype=np.float32)
 
     def back(self, points: FloatArray) -> FloatArray:
         """Map (..., 2) pixels of the turned picture to the upright one."""
         width, height = self.size_wh
         x, y = points[..., 0], points[..., 1]
         upright = {0: (x, y), 1: (width - y, x), 3: (y, height - x)}[self.quarters]
-        return np.stack(upright, axis=-1).astype(np.float32)
+        return np.stack(upright, axis=-1, dtype=np.float32)
 
     def boxes(self, boxes: FloatArray, *, back: bool = False) -> FloatArray:
         """Map (N, 4) boxes to the turned picture, or back."""
@@ -166,7 +166,7 @@ class Teacher:
         points = people[:, :51].reshape(-1, 17, 3)[:, :, [1, 0, 2]] * [width, height, 1]
         box = people[:, [52, 51, 54, 53]] * [width, height, width, height]
         flat = [points.reshape(-1, 51), box, people[:, 55:]]
-        return np.concatenate(flat, axis=1).astype(np.float32)
+        return np.concatenate(flat, axis=1, dtype=np.float32)
 
     def _candidates(
         self,
@@ -264,7 +264,7 @@ def label_clip(teacher: Teacher, clip: Clip, turn: int, target: Path) -> int:
         arrays[f"jpeg_{i}"] = jpeg
     scratch = target.with_suffix(".part")
     with scratch.open("wb") as file:
-        np.savez(file, **arrays)  # type: ignore[arg-type]
+        np.savez(file, **arrays)
     scratch.replace(target)
     return len(frames)
 

@@ -95,7 +95,7 @@ class Trainer:
         device = self.pool.pictures.device
         example = torch.rand(self.recipe.batch, 3, side, side, device=device)
         with self._cast():
-            flat = torch.cuda.make_graphed_callables(
+            flat: Any = torch.cuda.make_graphed_callables(
                 _Flat(self.network), (self._order(example),), allow_unused_input=True
             )  # the poses' perceptrons are not recorded
         return lambda x: Cells(*flat(x))

@@ -17,6 +17,7 @@ BATCHES = (256,)
 
 
 def main(argv: list[str] | None = None) -> int:
+    """Measure compiled steps."""
     options = parse(__doc__, argv)
     warnings.simplefilter("ignore")
     log = MeasurementLog(options, Results.open(options, PART))
@@ -24,10 +25,9 @@ def main(argv: list[str] | None = None) -> int:
     if options.tiny:
         clock = Clock(options.device, 0.0, 1, least=1, warm_ups=0)
     for way in speed_training.compiled_ways(options.device):
-        kind = speed_training.ActionSteps
-        if way.network != "stgcnpp":
-            kind = speed_training.PoseSteps
-        speed_training.run(log, clock, (way,), kind, BATCHES)
+        is_action = way.network == "stgcnpp"
+        steps = speed_training.ActionSteps if is_action else speed_training.PoseSteps
+        speed_training.run(log, clock, (way,), steps, BATCHES)
     return 0
 
 

@@ -8,9 +8,9 @@ there. What an option may not change is compared with the network without it.
 import copy
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from typing import Any
+from functools import partial
+from typing import Any, Literal
 
-import cv2
 import numpy as np
 import torch
 from torch.nn import functional
@@ -18,8 +18,8 @@ from torch.nn import functional
 from benchmarks.gpu import _networks
 from benchmarks.gpu._speed import MS, Clock, MeasurementLog, cost, number, percent, roofline, table
 from recognizer.backends.metadata import Thresholds
-from recognizer.backends.torch import TorchNetwork, TrainedPose, open_graph, with_options
-from recognizer.backends.torch_network import to_host
+from recognizer.backends.torch import TrainedPose, open_graph, with_options
+from recognizer.backends.torch_network import TorchNetwork, to_host
 from recognizer.config.models import TopDownConfig, TorchPoseConfig
 from recognizer.geometry import LETTERBOX_GREY, Letterbox
 from recognizer.pose.detector import Boxes, LetterboxBatch
@@ -47,7 +47,7 @@ class Mode:
 
     """
 
-    dtype: str
+    dtype: Literal["fp32", "fp16", "bf16"]
     options: tuple[str, ...] = ()
     resize: bool = False
     tuned: bool = False
@@ -236,10 +236,12 @@ def letterboxed(frames: torch.Tensor, fit: Letterbox) -> torch.Tensor:
 
 
 def key_of(name: str, mode: Mode, count: int) -> str:
+    """Return the key of a measurement."""
     return f"pose|{name}|{mode.name}|{count}"
 
 
 def keys_of(name: str, modes: tuple[Mode, ...], batches: tuple[int, ...]) -> list[str]:
+    """Return the keys of a network's measurements."""
     return [key_of(name, mode, count) for mode in modes for count in batches]
 
 
@@ -250,8 +252,8 @@ def rtmo(log: MeasurementLog, clock: Clock, name: str) -> None:
 
     def make() -> _networks.Subject:
         found = _networks.rtmo(name, log.options.data, batches[-1], TINY_SIDE if tiny else 640)
-        shown = [ArrayImage(cv2.resize(one.bgr(), FRAME_WH)) for one in found.images]
-        return replace(found, images=shown)
+        images = [ArrayImage(one.bgr(FRAME_WH)) for one in found.images]
+        return replace(found, images=list[Image](images))
 
     measure(log, clock, name, modes, batches, make)
 
@@ -290,10 +292,11 @@ def measure(
             torch.backends.cudnn.benchmark = False
     if bench.is_rtmo:
         for mode in STAGES if clock.cuda else CPU_MODES[:1]:
-            log.measure(f"stages|{name}|{mode.name}", lambda mode=mode: stages(bench, mode))
+            log.measure(f"stages|{name}|{mode.name}", partial(stages, bench, mode))
 
 
 def measure_mode(log: MeasurementLog, bench: Bench, mode: Mode) -> None:
+    """Measure a mode at all batch sizes."""
     opened: list[TorchNetwork] = []
 
     def work(count: int) -> dict[str, Any]:
@@ -302,7 +305,7 @@ def measure_mode(log: MeasurementLog, bench: Bench, mode: Mode) -> None:
         return timed(bench, mode, opened[0], count)
 
     for count in bench.batches:
-        log.measure(key_of(bench.name, mode, count), lambda count=count: work(count))
+        log.measure(key_of(bench.name, mode, count), partial(work, count))
 
 
 def timed(bench: Bench, mode: Mode, network: TorchNetwork, count: int) -> dict[str, Any]:

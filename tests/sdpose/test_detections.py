@@ -6,9 +6,9 @@ import pytest
 
 from recognizer.sdpose.coco import examine
 from recognizer.sdpose.pictures import Looking
+from tests.sdpose.labels import KEYPOINTS, content, person
 
 from .small_coco import write_annotations
-from .test_coco import KEYPOINTS, content, person
 from .test_pictures import picture
 
 

@@ -9,8 +9,9 @@ from PIL import Image
 
 from recognizer.sdpose.coco import examine
 from recognizer.sdpose.pictures import Looking, is_turned, look_at
+from tests.sdpose.labels import content, person
 
-from .test_coco import content, person, write_annotations
+from .small_coco import write_annotations
 
 WIDE, NAME = (60, 40), "a.jpg"
 
