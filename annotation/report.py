@@ -28,7 +28,7 @@ def write_report(
     dataset: Dataset,
     metadata: Mapping[str, Any],
     sheets: ContactSheets,
-    watch: ProgressFactory,
+    progress: ProgressFactory,
 ) -> list[str]:
     """Write ``report/``: summary.txt, near_duplicates.csv, four charts, a contact sheet per class.
 
@@ -51,7 +51,7 @@ def write_report(
     }
     for name, draw in pictures.items():
         save_figure(report / name, folder, draw)
-    sheet_names = write_sheets(folder, sheets, watch, further)
+    sheet_names = write_sheets(folder, sheets, progress, further)
     write_text(report / "summary.txt", folder, summarise(metadata))
     write_table(report / TABLE, folder, dataset.near_duplicates)
     others = [*pictures, "summary.txt", TABLE]
@@ -59,7 +59,7 @@ def write_report(
 
 
 def write_sheets(
-    folder: Path, sheets: ContactSheets, watch: ProgressFactory, negatives: Mapping[str, int]
+    folder: Path, sheets: ContactSheets, progress: ProgressFactory, negatives: Mapping[str, int]
 ) -> list[str]:
     """Write a contact sheet per class; return their names, relative to ``folder``.
 
@@ -71,7 +71,7 @@ def write_sheets(
     for old in (folder / REPORT).glob("skeletons_*.png"):
         old.unlink()
     names = []
-    for name, strips in sheets.by_class(watch).items():
+    for name, strips in sheets.by_class(progress).items():
         names.append(f"{REPORT}/skeletons_{name}.png")
         save_figure(
             folder / names[-1],

@@ -28,7 +28,13 @@ from recognizer.config.file import ConfigError
 from recognizer.config.schema import Config, DatasetConfig
 from recognizer.dataset.labels import read_segments
 from recognizer.dataset.mmaction import METADATA, read_split, write_split
-from recognizer.dataset.split import SPLITS, Member, check_no_leak, folder_split, split_by_source
+from recognizer.dataset.split import (
+    SPLITS,
+    SplitSample,
+    check_no_leak,
+    folder_split,
+    split_by_source,
+)
 from recognizer.runs.inputs import is_included
 from recognizer.runs.manifest import (
     MANIFEST,
@@ -48,12 +54,12 @@ from recognizer.types import Sample
 logger = logging.getLogger(__name__)
 
 
-def run_stage3(config: Config, watch: ProgressFactory = silent) -> Path:
+def run_stage3(config: Config, progress: ProgressFactory = silent) -> Path:
     """Build the training pickles of everything that stage 2 finished.
 
     Args:
         config: the config; its ``dataset`` section decides labels, windows and split.
-        watch: hears of each input's end state, and of the videos read for the sheets.
+        progress: hears of each input's end state, and of the videos read for the sheets.
 
     Returns:
         The stage's folder, finished. Of one that was finished before only the report's sheets
@@ -79,7 +85,7 @@ def run_stage3(config: Config, watch: ProgressFactory = silent) -> Path:
         others = read_folders(config.dataset, tracks, stage2.settings).items()
         inputs = combined_digest([_inputs_digest(*one) for one in ((tracks, stage2), *others)])
         if is_finished(folder, inputs, stage3_settings(config, stage2)):
-            _redraw(folder, stills, watch)
+            _redraw(folder, stills, progress)
             return folder
         segments = None
         if config.dataset.segments is not None:
@@ -88,20 +94,20 @@ def run_stage3(config: Config, watch: ProgressFactory = silent) -> Path:
                 config.dataset.segments, config.dataset.classes, videos, partial=bool(include)
             )
         finder = ClipFinder(config, tracks, segments)
-        with watch("stage 3: samples", len(stage2.outcomes)) as tell:
+        with progress("stage 3: samples", len(stage2.outcomes)) as advance:
             found = []
             for before in stage2.outcomes:
                 found.append(finder.find(before))
-                tell(found[-1].outcome if not found[-1].clips else None, before.frames)
-            dataset = _dataset(config, stage2, found, finder, watch)
+                advance(found[-1].outcome if not found[-1].clips else None, before.frames)
+            dataset = _dataset(config, stage2, found, finder, progress)
             dataset.inputs_digest, dataset.report_shows_video = inputs, stills is not None
             sheets = ContactSheets(dataset.clips, stills)
-            _write_splits(folder, dataset, finder, sheets, tell)
-        _describe(folder, dataset, sheets, watch)
+            _write_splits(folder, dataset, finder, sheets, advance)
+        _describe(folder, dataset, sheets, progress)
     return folder
 
 
-def _redraw(folder: Path, stills: Stills | None, watch: ProgressFactory) -> None:
+def _redraw(folder: Path, stills: Stills | None, progress: ProgressFactory) -> None:
     """Draw the sheets of a finished folder again where they show the video and shall not.
 
     And where they do not show it and shall. Nothing else is touched but what ``metadata.json``
@@ -117,9 +123,9 @@ def _redraw(folder: Path, stills: Stills | None, watch: ProgressFactory) -> None
     )
     sheets = ContactSheets(clips_of(metadata), stills)
     for split in SPLITS:
-        for _ in sheets.watch(read_split(folder / f"{split}.pkl")):
+        for _ in sheets.collect(read_split(folder / f"{split}.pkl")):
             pass
-    write_sheets(folder, sheets, watch, negatives_by_class(metadata))
+    write_sheets(folder, sheets, progress, negatives_by_class(metadata))
     write_json(folder / METADATA, folder, {**metadata, SHOWS_VIDEO: shown})
 
 
@@ -143,7 +149,7 @@ def _dataset(
     stage2: Manifest,
     found: list[VideoClips],
     finder: ClipFinder,
-    watch: ProgressFactory,
+    progress: ProgressFactory,
 ) -> Dataset:
     """Deal the clips out to the splits and prove that nothing is on two sides."""
     section = config.dataset
@@ -152,7 +158,8 @@ def _dataset(
     named = _named_sources(section, found)
     source_of, copies = _merge_copies(named, found)
     members = [
-        Member(c.name, c.video, source_of[c.video], section.classes[c.class_name]) for c in clips
+        SplitSample(c.name, c.video, source_of[c.video], section.classes[c.class_name])
+        for c in clips
     ]
     try:
         by, split_of_video = _split(section, members)
@@ -161,7 +168,7 @@ def _dataset(
     except ValueError as error:  # too few sources: say where the others went
         raise ValueError(f"stage 3: {error}{_without_sample(found)}") from error
     data = LabelledTracks(stage2_dir(config), stage2.settings, found, named)
-    negatives = find_negatives(config, data, watch)
+    negatives = find_negatives(config, data, progress)
     dealt = [(m, split_of_video[m.video]) for m in members]
     proof = _prove(dealt, negatives, section)
     places = {video: (split, source_of[video]) for video, split in split_of_video.items()}
@@ -185,7 +192,7 @@ def _dataset(
 
 
 def _prove(
-    dealt: Sequence[tuple[Member, str]], negatives: Negatives | None, section: DatasetConfig
+    dealt: Sequence[tuple[SplitSample, str]], negatives: Negatives | None, section: DatasetConfig
 ) -> str:
     """Return the table that shows that nothing is on two sides, negatives apart."""
     proof = check_no_leak(dealt)
@@ -195,14 +202,14 @@ def _prove(
     return proof
 
 
-def _in_train(negatives: Negatives | None, section: DatasetConfig) -> list[tuple[Member, str]]:
+def _in_train(negatives: Negatives | None, section: DatasetConfig) -> list[tuple[SplitSample, str]]:
     """Return the negatives as the proof sees them: samples of the training split."""
     found = []
     for number, folder in enumerate(() if negatives is None else negatives.folders, 1):
         for clip in folder.clips:
             video, source = f"{number}: {clip.video}", folder.source_of[clip.video]
             label = section.classes[clip.class_name]
-            found.append((Member(clip.name, video, source, label), "train"))
+            found.append((SplitSample(clip.name, video, source, label), "train"))
     return found
 
 
@@ -231,9 +238,9 @@ def _without_sample(found: list[VideoClips]) -> str:
 
 def _named_sources(section: DatasetConfig, found: Iterable[VideoClips]) -> dict[str, str]:
     """Return the source of each video with labelled parts, as ``dataset.split`` says."""
-    used = {video.outcome.video: video for video in found if video.clips or video.nobody}
+    used = {video.outcome.video: video for video in found if video.clips or video.untracked}
     class_of = {
-        name: (video.clips[0] if video.clips else video.nobody[0]).class_name
+        name: (video.clips[0] if video.clips else video.untracked[0]).class_name
         for name, video in used.items()
         if not section.segments
     }
@@ -261,7 +268,7 @@ def _merge_copies(
     return source_of, sorted(copies)
 
 
-def _split(section: DatasetConfig, members: list[Member]) -> tuple[str, dict[str, str]]:
+def _split(section: DatasetConfig, members: list[SplitSample]) -> tuple[str, dict[str, str]]:
     """Return how the split was made and the split of each video."""
     folders = {member.video: folder_split(member.video) for member in members}
     without = sorted(video for video, split in folders.items() if split is None)
@@ -277,31 +284,33 @@ def _split(section: DatasetConfig, members: list[Member]) -> tuple[str, dict[str
 
 
 def _write_splits(
-    folder: Path, dataset: Dataset, finder: ClipFinder, sheets: ContactSheets, tell: Progress
+    folder: Path, dataset: Dataset, finder: ClipFinder, sheets: ContactSheets, advance: Progress
 ) -> None:
     # Nothing old may stand beside something new: two halves of different splits would leak.
     for name in (METADATA, MANIFEST, *(f"{split}.pkl" for split in SPLITS)):
         (folder / name).unlink(missing_ok=True)
     for split in SPLITS:
-        samples = _samples(dataset, split, finder, tell)
-        write_split(folder / f"{split}.pkl", folder, sheets.watch(samples))
+        samples = _samples(dataset, split, finder, advance)
+        write_split(folder / f"{split}.pkl", folder, sheets.collect(samples))
 
 
 def _describe(
-    folder: Path, dataset: Dataset, sheets: ContactSheets, watch: ProgressFactory
+    folder: Path, dataset: Dataset, sheets: ContactSheets, progress: ProgressFactory
 ) -> None:
     metadata = describe(dataset, folder)
     outcomes = tuple(video.outcome for video in dataset.found)
-    metadata["report"] = write_report(folder, dataset, metadata, sheets, watch)
+    metadata["report"] = write_report(folder, dataset, metadata, sheets, progress)
     write_manifest(folder, Manifest("stage3", dataset.settings, outcomes))
     write_json(folder / METADATA, folder, metadata)
 
 
-def _samples(dataset: Dataset, split: str, finder: ClipFinder, tell: Progress) -> Iterator[Sample]:
+def _samples(
+    dataset: Dataset, split: str, finder: ClipFinder, advance: Progress
+) -> Iterator[Sample]:
     """Yield the samples of one split, one video after another."""
     for video in sorted(dataset.found, key=lambda v: v.outcome.video):
         if video.clips and dataset.split_of[video.outcome.video] == split:
             yield from finder.samples(video.outcome.video, video.clips)
-            tell(video.outcome, 0)
+            advance(video.outcome, 0)
     if split == "train" and dataset.negatives is not None:
         yield from dataset.negatives.samples()

@@ -47,7 +47,7 @@ _LEGEND = "box: id, involvement; dashed: interpolated; grey: no track"
 _LEGEND_WIDTH_PX = 320  # in a narrower picture it would leave no room for the rest
 
 
-def visualize(config: Config, progress: Progress | None = None) -> Path:
+def visualize(config: Config, advance: Progress | None = None) -> Path:
     """Draw the results of ``visualize.stage`` and return the folder of the overlays.
 
     Overlays that are there already are kept, unless they were made with other settings.
@@ -69,10 +69,10 @@ def visualize(config: Config, progress: Progress | None = None) -> Path:
     with exclusive(folder):
         _drop_other_settings(folder, settings, stage.outcomes)
         for entry in chosen:
-            outcome = _one(config, stage_dir, folder, entry, progress)
+            outcome = _one(config, stage_dir, folder, entry, advance)
             outcomes.append(outcome)
-            if progress is not None:
-                progress(outcome, 0)
+            if advance is not None:
+                advance(outcome, 0)
         write_manifest(folder, Manifest("visualize", settings, tuple(outcomes)))
     return folder
 
@@ -110,7 +110,7 @@ def _drop_other_settings(
 
 
 def _one(
-    config: Config, stage_dir: Path, folder: Path, entry: Outcome, progress: Progress | None
+    config: Config, stage_dir: Path, folder: Path, entry: Outcome, advance: Progress | None
 ) -> Outcome:
     """Draw one video unless it is there, and return its end state."""
     if entry.state == "refused":
@@ -129,7 +129,7 @@ def _one(
         else:
             check_source(source, meta)
             pictures = pictures_of(source, sequence, sample_fps_of(meta))
-        _write(config, sequence, pictures, folder, entry.video, progress)
+        _write(config, sequence, pictures, folder, entry.video, advance)
     except (SourceVideoError, VideoError) as error:
         return Outcome(entry.video, "refused", _without_folder(error, source, entry.video))
     return Outcome(entry.video, "done", frames=len(sequence), notes=entry.notes)
@@ -154,7 +154,7 @@ def _write(
     pictures: Iterator[ImageArray],
     folder: Path,
     video: str,
-    progress: Progress | None,
+    advance: Progress | None,
 ) -> None:
     """Write the overlay of one video under its final name, or nothing."""
     final = result_path(folder, video, ".mp4")
@@ -162,8 +162,8 @@ def _write(
     if config.visualize.stage == "stage2":
         involvement = rank_people(sequence, config.dataset.service, config.scoring).by_id()
     frames = _overlays(sequence, pictures, involvement, video)
-    tell = (lambda n: progress(None, n)) if progress is not None else (lambda n: None)
-    write_frames(final, folder, frames, sequence.frame_period_s, config.visualize.crf, tell)
+    on_frames = (lambda n: advance(None, n)) if advance is not None else (lambda n: None)
+    write_frames(final, folder, frames, sequence.frame_period_s, config.visualize.crf, on_frames)
 
 
 def _overlays(

@@ -19,7 +19,7 @@ from benchmarks._falls_data import BED, BED_GROUP, FIGHTS
 from benchmarks._falls_windows import FALL, Window
 from recognizer.action.fusion import Fusion, fit_fusion
 from recognizer.action.movement_model import (
-    Choice,
+    SelectedSetting,
     choose_setting,
     fit_movement,
     inner_folds,
@@ -211,7 +211,7 @@ def predict(
     return (probabilities if poses else {"movement": probabilities["movement"]}), chosen
 
 
-def fit_all(task: Task, seed: int, poses: Poses) -> tuple[Any, Choice, Fusion]:
+def fit_all(task: Task, seed: int, poses: Poses) -> tuple[Any, SelectedSetting, Fusion]:
     """Return the movement stream of all groups, its choice of a setting, and its fusion.
 
     The fusion is fitted on predictions for groups that were left out.
@@ -233,7 +233,7 @@ def _rows(task: Task, indices: IntArray) -> FloatArray:
     return np.stack([nothing if row is None else row for row in rows])
 
 
-def _fit(task: Task, train: IntArray, seed: int) -> tuple[Any, Choice, IntArray]:
+def _fit(task: Task, train: IntArray, seed: int) -> tuple[Any, SelectedSetting, IntArray]:
     """Return a movement stream, its choice of a setting, and the windows that it learnt from."""
     learnt = train[_known(task, train)]
     rows, labels, groups = _rows(task, learnt)[:, None], task.labels[learnt], task.groups[learnt]

@@ -16,12 +16,12 @@ from recognizer.config.file import ConfigError
 from recognizer.config.schema import Config
 from recognizer.dataset.folds import source_folds
 from recognizer.dataset.mmaction import METADATA, read_split
-from recognizer.dataset.samples import NobodyTrackedError, build_sample, people_of
+from recognizer.dataset.samples import NoTrackedPeopleError, build_sample, people_of
 from recognizer.dataset.split import SPLITS
 from recognizer.dataset.windows import Span, plan_windows, slice_sequence, span_of
 from recognizer.scoring.ranking import Service
+from recognizer.training.classifier.labels import DatasetLabels, read_labels
 from recognizer.training.classifier.movement_fit import Measures, measure_samples
-from recognizer.training.classifier.truth import Truth, read_truth
 from recognizer.types import FloatArray, IntArray, PoseSequence, TimeArray
 
 SETTING = "random forest, leaves of 4"  # of all models: a choice for each would take an hour
@@ -52,7 +52,7 @@ class Data:
     ``setting`` is a name of ``movement_model.SETTINGS``.
     """
 
-    truth: Truth
+    truth: DatasetLabels
     service: Service
     measures: Measures
     window_s: float
@@ -67,7 +67,7 @@ def read_data(folder: Path, setting: str = SETTING, videos: Iterable[str] = ()) 
             left out for that.
 
     """
-    truth = read_truth(folder)
+    truth = read_labels(folder)
     if not truth.negatives:
         raise ConfigError(f"--leave-out: expected a stage 3 with dataset.negatives, got {folder}")
     learnt = sorted({clip.video for clip in truth.negatives.values()})
@@ -116,7 +116,7 @@ def fit_groups(data: Data, groups: Collection[str], *, negatives: bool) -> dict[
     return {group: fit(data, names, 0, without=group) for group in groups}
 
 
-def predict(data: Data, model: Any, sequence: PoseSequence, config: Config) -> Predicted:
+def classify(data: Data, model: Any, sequence: PoseSequence, config: Config) -> Predicted:
     """Return the windows (start, stop) of a video and the probability of a fight in each."""
     spans: list[Span] = []
     rows, people = [], data.truth.num_person
@@ -126,7 +126,7 @@ def predict(data: Data, model: Any, sequence: PoseSequence, config: Config) -> P
             continue
         try:
             ids, _ = people_of(cut, data.service, config.scoring, people)
-        except NobodyTrackedError:
+        except NoTrackedPeopleError:
             continue
         sample = build_sample(cut, ids, people, "window", 0)
         if has_movement(sample):
@@ -185,7 +185,7 @@ def leave_out(
         recall = float((probabilities[labels > 0] >= USUAL).mean()) if recall is None else recall
         models = fit_groups(data, sorted(set(map(group_of, sequences))), negatives=negatives)
         predictions = {
-            v: predict(data, models[group_of(v)], s, config) for v, s in sequences.items()
+            v: classify(data, models[group_of(v)], s, config) for v, s in sequences.items()
         }
         same = float(np.quantile(probabilities[labels > 0], 1 - recall))
         result["with negatives" if negatives else "without"] = {

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from recognizer.action.classifier import Classifier
-    from recognizer.action.graphs import Member
+    from recognizer.action.graphs import EnsembleMember
     from recognizer.types import FloatArray, Sample
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -34,7 +34,7 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 TARGETS = {4: 2.0, 2: 4.0}
 
 
-def ship(folder: Path) -> "tuple[Classifier, Member]":
+def ship(folder: Path) -> "tuple[Classifier, EnsembleMember]":
     """Save the guide's network as a checkpoint, export it; return the classifier and member."""
     from deploy.export import export
     from recognizer.action.classifier import Classifier
@@ -62,7 +62,9 @@ def first_people(sample: "Sample", people: int) -> "Sample":
     )
 
 
-def eager(member: "Member", persons: "FloatArray") -> "Callable[[], NDArray[np.floating[Any]]]":
+def eager(
+    member: "EnsembleMember", persons: "FloatArray"
+) -> "Callable[[], NDArray[np.floating[Any]]]":
     """Return a call that gives mmaction2's probabilities, on all slots."""
     import torch
     from mmaction.structures import ActionDataSample

@@ -76,7 +76,7 @@ def find_alarms(
     return found
 
 
-def predictor_of(classifiers: Mapping[str, Classifier], config: Config) -> Predictor:
+def classifier_of(classifiers: Mapping[str, Classifier], config: Config) -> Predictor:
     """Return the predictor of a service, by the classifier of a video's group or the only one."""
     plans = {group: window_plan(config, model) for group, model in classifiers.items()}
 
@@ -235,7 +235,7 @@ def confusion(args: argparse.Namespace, config: Config) -> Metrics:
         ),
         "falldown": read_models("falldown", {"": args.fall_model}),
     }
-    predictors = {service: predictor_of(files, config) for service, files in models.items()}
+    predictors = {service: classifier_of(files, config) for service, files in models.items()}
     tracks, videos, falls = fall_videos(args)
     check_groups(models["fight"], videos)
     # Of several classifiers of fights, which would be asked about a clip?

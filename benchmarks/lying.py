@@ -20,7 +20,7 @@ from benchmarks._tracks import tracked_samples, tracked_videos
 from recognizer.config.file import load_config
 from recognizer.dataset.windows import span_of
 from recognizer.runs.manifest import result_path
-from recognizer.scoring.lying import NOWHERE, find_lying, sightings
+from recognizer.scoring.lying import NOWHERE, find_lying, posture_rows
 from recognizer.storage.artifacts import read_poses
 
 
@@ -33,7 +33,7 @@ def kind_of(video: str) -> str:
 def longest_lie_s(folder: Path, video: str, rules: Mapping[str, float]) -> tuple[float, float]:
     """Return the seconds of the longest lie of a video, 0 without one, and of the video."""
     sequence, _, _ = read_poses(result_path(folder, video, ".npz"))
-    rows = sightings(sequence)
+    rows = posture_rows(sequence)
     lies = find_lying(rows, np.full(len(rows), NOWHERE), **rules)
     start, stop = span_of(sequence)
     return max((lie.stop_s - lie.start_s for lie in lies), default=0.0), stop - start

@@ -67,7 +67,7 @@ def make_model(folder: Path, images: Sequence[Image]) -> Path:
 
     pose = load_pose(*save_rtmo(folder, RTMO_S, SQUARE[0], images[:4]))
     path = folder / "rtmo-s.onnx"
-    metadata = with_options(pose.facts, Thresholds(SCORE, NMS, 100))
+    metadata = with_options(pose.metadata, Thresholds(SCORE, NMS, 100))
     write_graph(path, pose, metadata, batch=None, any_size=True)
     letterbox = LetterboxBatch(SQUARE)
     inputs = (letterbox.fill([image])[0].copy() for image in images)

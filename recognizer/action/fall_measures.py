@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from recognizer.action.bodyframe import sample_rows
 from recognizer.action.fight_measures import rate, span_s
 from recognizer.scoring import falldown
-from recognizer.scoring.measures import Array, Rows, person_quantile
+from recognizer.scoring.measures import Array, PersonFrames, person_quantile
 from recognizer.types import MOVEMENT_NAMES, Sample
 
 _MEAN, _TRANSLATION, _LIMBS = map(MOVEMENT_NAMES.index, ("mean", "translation", "limbs"))
@@ -54,7 +54,7 @@ _ANY = ("any_centre_fastest_1s", "any_top_drop", "any_head_drop", "any_lying_end
 NAMES = (*_BOX, *_FLOW, *_POSE, *_ANY)
 
 
-class _People(NamedTuple):
+class _JoinedTracks(NamedTuple):
     """All people of a clip, joined: boxes (M, T, 4), movement (M, T, 6), keypoints, scores."""
 
     boxes: Array
@@ -97,7 +97,7 @@ def _largest(values: Array) -> float:
 # --- tracks that continue one another ----------------------------------------------
 
 
-def _join(sample: Sample, boxes: Array, movement: Array, time_s: Array) -> _People:
+def _join(sample: Sample, boxes: Array, movement: Array, time_s: Array) -> _JoinedTracks:
     """Return the people with a known box; tracks that continue one another are one person."""
     known = np.isfinite(boxes).all(axis=2)
     chains: list[list[int]] = []
@@ -114,7 +114,7 @@ def _join(sample: Sample, boxes: Array, movement: Array, time_s: Array) -> _Peop
             chains.append([person])
     arrays = (boxes, movement, sample.keypoints, sample.keypoint_scores)
     joined = [np.stack([_one(array, known, chain) for chain in chains]) for array in arrays]
-    return _People(*joined)
+    return _JoinedTracks(*joined)
 
 
 def _away(boxes: Array, known: NDArray[np.bool_], pair: tuple[int, int], time_s: Array) -> float:
@@ -216,7 +216,7 @@ def _fastest_drop(place: Array, time_s: Array, span: float) -> tuple[float, NDAr
 # --- poses -------------------------------------------------------------------------
 
 
-def _poses(people: _People, time_s: Array, span: float) -> Array:
+def _poses(people: _JoinedTracks, time_s: Array, span: float) -> Array:
     """Return the measures ``_POSE`` of all people, (M, 4); NaN without a pose."""
     rows = sample_rows(people.keypoints, people.scores, span)
     if not len(rows):
@@ -236,7 +236,7 @@ def _poses(people: _People, time_s: Array, span: float) -> Array:
     return np.asarray(table)
 
 
-def _end(rows: Rows, values: Array) -> Array:
+def _end(rows: PersonFrames, values: Array) -> Array:
     """Return the means of (N,) values over each person's last third, (K,)."""
     means = np.zeros(rows.people)
     for person in np.unique(rows.person):

@@ -52,7 +52,7 @@ _OURS_ONLY = ("with_cp",)
 
 
 @dataclass(frozen=True)
-class Member:
+class EnsembleMember:
     """One trained checkpoint.
 
     Attributes:
@@ -77,7 +77,7 @@ class Member:
         return int(self.recognizer.cls_head.num_classes)
 
 
-def load_member(path: Path) -> Member:
+def load_member(path: Path) -> EnsembleMember:
     """Load a checkpoint with the network that the config text in it describes.
 
     The text is read as values and never run.
@@ -99,7 +99,7 @@ def load_member(path: Path) -> Member:
     except (ValueError, TypeError, RuntimeError) as error:
         raise ValueError(f"{path}: {error}") from error
     ours = checkpoint["meta"].get("recognizer")
-    return Member(
+    return EnsembleMember(
         recognizer.eval(),
         features,
         pipeline,
@@ -171,7 +171,7 @@ class ClassifierGraph(nn.Module):
 
     """
 
-    def __init__(self, members: Sequence[Member], facts: ClassifierMetadata) -> None:
+    def __init__(self, members: Sequence[EnsembleMember], facts: ClassifierMetadata) -> None:
         super().__init__()
         inputs = list(facts.inputs.values())
         self._input_of = [inputs.index(member.features) for member in members]
@@ -209,7 +209,7 @@ def absent_feature(backbone: Any, features: FeatureSettings) -> Any:
         return pooled_features(exact, zeros).float().clone()
 
 
-def write_onnx(path: Path, members: Sequence[Member], facts: ClassifierMetadata) -> None:
+def write_onnx(path: Path, members: Sequence[EnsembleMember], facts: ClassifierMetadata) -> None:
     """Write members as one ONNX file with their facts in its metadata, and check the file.
 
     Raises:
@@ -253,7 +253,7 @@ def write_onnx(path: Path, members: Sequence[Member], facts: ClassifierMetadata)
 # --- the reference -----------------------------------------------------------------
 
 
-def reference_probabilities(member: Member, sample: Sample) -> NDArray[np.float64]:
+def reference_probabilities(member: EnsembleMember, sample: Sample) -> NDArray[np.float64]:
     """Return what mmaction2's pipeline and recognizer say about a sample, (K,)."""
     from mmengine.dataset import Compose, pseudo_collate
 

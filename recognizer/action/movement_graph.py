@@ -30,7 +30,7 @@ _FUSED = "probabilities"
 _PREFIX = "movement/"
 
 
-class _Graph:
+class _GraphBuilder:
     """Nodes and constants of a graph as they are added, names with a prefix."""
 
     def __init__(self, prefix: str) -> None:
@@ -83,7 +83,7 @@ def write_movement(
             f"expected a model of {len(facts.measures)} measures and {len(classes)} classes, got "
             f"{model.n_features_in_} and {len(model.classes_)}"
         )
-    graph = _Graph(_PREFIX)
+    graph = _GraphBuilder(_PREFIX)
     _add_model(graph, model)
     shapes = [(INPUT, len(facts.measures)), (OUTPUT, len(classes))]
     takes, gives = [helper.make_tensor_value_info(n, TensorProto.FLOAT, [1, s]) for n, s in shapes]
@@ -98,7 +98,7 @@ def write_movement(
     onnx.save(proto, str(path))
 
 
-def _add_model(graph: _Graph, model: Any) -> None:
+def _add_model(graph: _GraphBuilder, model: Any) -> None:
     kind = type(model).__name__
     if kind == "Pipeline":
         _add_logistic(graph, *(step for _, step in model.steps))
@@ -114,7 +114,7 @@ def _add_model(graph: _Graph, model: Any) -> None:
         raise ModelError(f"expected a model of movement_model.SETTINGS, got {kind}")
 
 
-def _add_logistic(graph: _Graph, scaler: Any, model: Any) -> None:
+def _add_logistic(graph: _GraphBuilder, scaler: Any, model: Any) -> None:
     weights, bias = model.coef_, model.intercept_
     if len(weights) == 1:  # of two classes only the second's row is there
         weights = np.concatenate([np.zeros_like(weights), weights])
@@ -126,7 +126,7 @@ def _add_logistic(graph: _Graph, scaler: Any, model: Any) -> None:
     graph.add("Softmax", logits, axis=1, output=OUTPUT)
 
 
-def _add_boosting(graph: _Graph, model: Any) -> None:
+def _add_boosting(graph: _GraphBuilder, model: Any) -> None:
     classes, prior = len(model.classes_), np.asarray(model.init_.class_prior_, np.float64)
     trees, values = [], []
     for stage in model.estimators_:
@@ -142,7 +142,7 @@ def _add_boosting(graph: _Graph, model: Any) -> None:
     graph.add("Softmax", logits, axis=1, output=OUTPUT)
 
 
-def _add_trees(graph: _Graph, trees: Sequence[Any], values: Sequence[NDArray[Any]]) -> str:
+def _add_trees(graph: _GraphBuilder, trees: Sequence[Any], values: Sequence[NDArray[Any]]) -> str:
     """Add the walk through all trees; return the sum of what their leaves hold, (1, K)."""
     starts = np.cumsum([0, *(tree.node_count for tree in trees)])
     first = np.repeat(starts[:-1], np.diff(starts))  # of each node the number of its tree's root
@@ -251,7 +251,7 @@ def join_movement(path: Path, movement: Any, fusion: Fusion) -> None:
     for node in pose.graph.node:
         for names in (node.input, node.output):
             names[:] = [POSE_OUTPUT if name == _FUSED else name for name in names]
-    fused = _Graph("fusion/")
+    fused = _GraphBuilder("fusion/")
     logs = [
         fused.add("Mul", _logarithms(fused, name), fused.constant(weight, np.float32))
         for name, weight in ((POSE_OUTPUT, fusion.pose), (OUTPUT, fusion.movement))
@@ -271,6 +271,6 @@ def join_movement(path: Path, movement: Any, fusion: Fusion) -> None:
     onnx.save(pose, str(path))
 
 
-def _logarithms(graph: _Graph, name: str) -> str:
+def _logarithms(graph: _GraphBuilder, name: str) -> str:
     limits = [graph.constant(value, np.float32) for value in (LOWEST, 1 - LOWEST)]
     return graph.add("Log", graph.add("Clip", name, *limits))

@@ -14,7 +14,7 @@ Heard = Callable[[int, int], None]
 
 @contextlib.contextmanager
 def main_process_progress(
-    work_dir: Path, watch: ProgressFactory, title: str
+    work_dir: Path, progress: ProgressFactory, title: str
 ) -> Iterator[Heard | None]:
     """Give what hears of iterations and draws the bar; None to all processes but the first.
 
@@ -28,12 +28,12 @@ def main_process_progress(
         logging.getLogger().setLevel(logging.WARNING)
         yield None
         return
-    with exclusive(work_dir), _bar(watch, title) as heard:
+    with exclusive(work_dir), _bar(progress, title) as heard:
         yield heard
 
 
 @contextlib.contextmanager
-def _bar(watch: ProgressFactory, title: str) -> Iterator[Heard]:
+def _bar(progress: ProgressFactory, title: str) -> Iterator[Heard]:
     """Give what hears of iterations; the bar starts when their number is known."""
     with contextlib.ExitStack() as stack:
         advance: Progress | None = None
@@ -42,7 +42,7 @@ def _bar(watch: ProgressFactory, title: str) -> Iterator[Heard]:
         def heard(done: int, total: int) -> None:
             nonlocal advance, last
             if advance is None:
-                advance = stack.enter_context(watch(title, total))
+                advance = stack.enter_context(progress(title, total))
             for _ in range(done - last):  # a resumed training starts where it was
                 advance(Outcome(title, "done"), 0)
             last = done

@@ -239,7 +239,7 @@ def _avi_pictures(chunks: int, at: list[int]) -> int:
 
 
 @dataclass(frozen=True, slots=True)
-class Announced:
+class ContainerDuration:
     """A length in seconds, None if unknown, and whether it is the video stream's own.
 
     It is not where it is the length of the file, or was only estimated from the last packets.
@@ -251,19 +251,21 @@ class Announced:
     from_zero: bool = False
 
 
-def announced_duration(container: Any, stream: Any) -> Announced:
+def announced_duration(container: Any, stream: Any) -> ContainerDuration:
     """Return the length of the video stream, or else of the file."""
     if stream.duration is not None and stream.time_base:
         name, seconds = container.format.name, float(stream.duration * stream.time_base)
         # ASF knows only the length of the file, which ffmpeg copies to every stream.
-        return Announced(seconds, name not in {*MPEG_FORMATS, "asf"}, name == "asf")
+        return ContainerDuration(seconds, name not in {*MPEG_FORMATS, "asf"}, name == "asf")
     text = stream.metadata.get("DURATION", "")  # Matroska keeps it as hh:mm:ss.nnnnnnnnn
     hours, *rest = text.split(":")
     try:
-        return Announced(int(hours) * 3600 + int(rest[0]) * 60 + float(rest[1]), True)
+        return ContainerDuration(int(hours) * 3600 + int(rest[0]) * 60 + float(rest[1]), True)
     except (ValueError, IndexError):
         pass
-    return Announced(container.duration / av.time_base if container.duration else None, False)
+    return ContainerDuration(
+        container.duration / av.time_base if container.duration else None, False
+    )
 
 
 def cut_off(path: Path, format_name: str) -> list[str]:

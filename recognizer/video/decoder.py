@@ -18,7 +18,7 @@ from recognizer.video.container import (
     open_container,
     reason_of,
 )
-from recognizer.video.deinterlace import Picture
+from recognizer.video.deinterlace import DecodedFrame
 from recognizer.video.fields import FieldPairs
 from recognizer.video.streams import choose_stream, frame_rate, pixel_aspect
 
@@ -139,7 +139,7 @@ class Decoder:
         """Close the file."""
         self.container.close()
 
-    def pictures(self) -> Generator[Picture, None, None]:
+    def pictures(self) -> Generator[DecodedFrame, None, None]:
         """Yield all pictures; start again with one thread where threads would lose some.
 
         After an error, a decoder with frame threads drops intact frames that other threads
@@ -196,7 +196,7 @@ class Decoder:
             end_s += _usual_duration_s(packet.stream)
         self._tally.end_s = max(self._tally.end_s, end_s)
 
-    def _pictures(self) -> Iterator[Picture]:
+    def _pictures(self) -> Iterator[DecodedFrame]:
         codec, tally, pairs = self.stream.codec_context, self._tally, FieldPairs()
         is_vp8 = codec.codec.canonical_name == "vp8"
         for packet in self._packets():
@@ -267,12 +267,12 @@ class Decoder:
         self._next_stamp += frame.duration
         return stamp
 
-    def _picture(self, frame: av.VideoFrame) -> Picture:
+    def _picture(self, frame: av.VideoFrame) -> DecodedFrame:
         stamp = self._stamp(frame)
         # With threads the decoder speaks of the picture that it gives, not of the last packet.
         old = self._in_order and stamp is not None and stamp < self._aspect_from
         aspect: Fraction = self._aspect_before if old else self._aspect
-        return Picture(frame, stamp, bool(frame.is_corrupt), aspect)
+        return DecodedFrame(frame, stamp, bool(frame.is_corrupt), aspect)
 
 
 def _usual_duration_s(stream: Any) -> float:

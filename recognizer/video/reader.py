@@ -18,7 +18,7 @@ from recognizer.video.container import (
     read_index,
 )
 from recognizer.video.decoder import EDIT_LIST, Decoder, Tally
-from recognizer.video.deinterlace import Deinterlacer, Picture
+from recognizer.video.deinterlace import DecodedFrame, Deinterlacer
 from recognizer.video.display import is_plausible
 from recognizer.video.encryption import encrypted
 from recognizer.video.hdr import NAMES as HDR_NAMES
@@ -98,7 +98,7 @@ class VideoReader:
     def _stream(self) -> Any:
         return self._decoder.stream
 
-    def _begin(self, first: Picture | None) -> None:
+    def _begin(self, first: DecodedFrame | None) -> None:
         if first is None:
             raise VideoError(f"{self.path}: expected a video, got {self._why_nothing()}")
         self._first = (first.size_wh, first.aspect)
@@ -129,7 +129,7 @@ class VideoReader:
             "copy it again or leave it out"
         )
 
-    def _describe(self, first: Picture) -> VideoInfo:
+    def _describe(self, first: DecodedFrame) -> VideoInfo:
         rate, display = frame_rate(self._stream), self._converter.display
         crop = display.crop
         return VideoInfo(
@@ -193,7 +193,7 @@ class VideoReader:
 
     # --- from frames to what is handed on --------------------------------------------
 
-    def _select(self, first: Picture) -> Generator[Frame, None, None]:
+    def _select(self, first: DecodedFrame) -> Generator[Frame, None, None]:
         frames = self._timed(first)
         if self._sample_fps is None:
             kept = frames
@@ -205,8 +205,8 @@ class VideoReader:
             yield frame
         self._finish()
 
-    def _timed(self, first: Picture) -> Iterator[Frame]:
-        current: Picture | None = first
+    def _timed(self, first: DecodedFrame) -> Iterator[Frame]:
+        current: DecodedFrame | None = first
         while current is not None:
             following = next(self._pictures, None)
             time_s = self._clock.time_s(current.stamp, following.stamp if following else None)
@@ -218,7 +218,7 @@ class VideoReader:
                 yield Frame(image, index, time_s, current.corrupt)
             current = following
 
-    def _is_usable(self, picture: Picture) -> bool:
+    def _is_usable(self, picture: DecodedFrame) -> bool:
         """Tell whether a picture shows what the first shows, and count those that differ."""
         size_wh, aspect = picture.size_wh, picture.aspect
         if (size_wh, aspect) == self._first:

@@ -27,14 +27,14 @@ _PIXEL_CROP = {0x54CC: "left", 0x54BB: "top", 0x54DD: "right", 0x54AA: "bottom"}
 
 
 @dataclass(frozen=True, slots=True)
-class Choice:
+class StreamSelection:
     """The stream to read, and the names of the video streams that are not read."""
 
     stream: Any
     not_read: tuple[str, ...]
 
 
-def choose_stream(container: Any, path: Path) -> Choice:
+def choose_stream(container: Any, path: Path) -> StreamSelection:
     """Choose the video stream to read: the largest one that moves.
 
     A cover picture is no video; nor are the still or the thumbnails that a camera stores
@@ -60,7 +60,7 @@ def choose_stream(container: Any, path: Path) -> Choice:
         raise VideoError(f"{path}: expected a video that can be decoded, got {what}")
     chosen = max(readable, key=_size)
     others = [s for s in container.streams.video if s is not chosen]
-    return Choice(chosen, tuple(_name(s, s not in moving) for s in others))
+    return StreamSelection(chosen, tuple(_name(s, s not in moving) for s in others))
 
 
 def _is_still(stream: Any, pictures: int, most: int) -> bool:

@@ -40,17 +40,17 @@ def quick(monkeypatch):
 def test_each_group_is_judged_by_a_model_without_it(made, tmp_path, monkeypatch, capsys):
     falls, stage3 = made
     data = left_out.read_data(stage3)
-    fitted, predicted = [], []
-    fit_movement, predict = left_out.fit_movement, left_out.predict
+    fitted, judged = [], []
+    fit_movement, classify = left_out.fit_movement, left_out.classify
 
     def spy_fit(setting, rows, labels, seed):
         fitted.append((rows, fit_movement(setting, rows, labels, seed)))
         return fitted[-1][1]
 
-    def spy_predict(data, model, sequence, config):
+    def spy_classify(data, model, sequence, config):
         (rows,) = [rows for rows, result in fitted if result is model]
-        predicted.append((names_of(rows), len(sequence), predict(data, model, sequence, config)))
-        return predicted[-1][2]
+        judged.append((names_of(rows), len(sequence), classify(data, model, sequence, config)))
+        return judged[-1][2]
 
     def names_of(rows):
         return {
@@ -61,7 +61,7 @@ def test_each_group_is_judged_by_a_model_without_it(made, tmp_path, monkeypatch,
         }
 
     monkeypatch.setattr(left_out, "fit_movement", spy_fit)
-    monkeypatch.setattr(left_out, "predict", spy_predict)
+    monkeypatch.setattr(left_out, "classify", spy_classify)
     arguments = ["--falls", falls, "--leave-out", stage3, "--out", tmp_path]
     arguments += ["--setting", LOGISTIC, "--events", events_of(tmp_path / "falls.csv", FALLS)]
     monkeypatch.setattr(sys, "argv", ["cross_confusion", *map(str, arguments)])
@@ -69,9 +69,9 @@ def test_each_group_is_judged_by_a_model_without_it(made, tmp_path, monkeypatch,
 
     lengths = {len(read_poses(falls / f"{video}.npz")[0]): video for video in FALLS}
     assert len(lengths) == len(FALLS)
-    assert len(predicted) == 2 * len(FALLS)
+    assert len(judged) == 2 * len(FALLS)
     measured = {name for name, own in data.measures.items() if own is not None}
-    for names, frames, (spans, event) in predicted:
+    for names, frames, (spans, event) in judged:
         group = left_out.group_of(lengths[frames])
         learnt = {
             left_out.group_of(data.truth.negatives[n].video)
@@ -81,7 +81,7 @@ def test_each_group_is_judged_by_a_model_without_it(made, tmp_path, monkeypatch,
         assert measured & data.truth.samples.keys() <= names
         assert len(spans) == len(event) > 0
         assert all(np.isclose(stop - start, data.window_s) for start, stop in spans)
-    assert sum(bool(names & data.truth.negatives.keys()) for names, _, _ in predicted) == len(FALLS)
+    assert sum(bool(names & data.truth.negatives.keys()) for names, _, _ in judged) == len(FALLS)
 
     result = json.loads((tmp_path / "left_out.json").read_text())
     for own in result.values():
@@ -128,8 +128,8 @@ def test_each_group_has_its_own_classifier(made):
     assert set(models) == {"Subject_1", "Subject_2"}
     sequence = read_poses(made[0] / f"{FALLS[0]}.npz")[0]
     config = of_fights("unused", "unused")
-    predict = cross_confusion.predictor_of(models, config)
-    spans, event, threshold = predict(FALLS[0], sequence)
+    classify = cross_confusion.classifier_of(models, config)
+    spans, event, threshold = classify(FALLS[0], sequence)
     assert len(spans) == len(event) > 0
     assert threshold == models["Subject_1"].threshold
     cross_confusion.check_groups(models, FALLS[:2])

@@ -8,22 +8,13 @@ import pytest
 from PIL import Image
 
 from recognizer.sdpose.coco import examine
-from recognizer.sdpose.pictures import Looking, is_turned, look_at
+from recognizer.sdpose.pictures import ImageChecks, is_turned, look_at
 from tests.sdpose.labels import content, person
+from tests.sdpose.picture_files import WIDE, picture
 
 from .small_coco import write_annotations
 
-WIDE, NAME = (60, 40), "a.jpg"
-
-
-def picture(size=WIDE, orientation=None, form="JPEG", mode="RGB"):
-    """Return the bytes of a picture of noise."""
-    noise = np.random.default_rng(0).integers(0, 255, (size[1], size[0], 3), np.uint8)
-    exif, file = Image.Exif(), io.BytesIO()
-    if orientation:
-        exif[0x0112] = orientation
-    Image.fromarray(noise).convert(mode).save(file, form, exif=exif.tobytes())
-    return file.getvalue()
+NAME = "a.jpg"
 
 
 @pytest.fixture
@@ -31,14 +22,14 @@ def look(tmp_path):
     """Write pictures and annotations of a size, and examine them."""
     (tmp_path / "train2017").mkdir()
 
-    def run(data, size=WIDE, name=NAME, stored=None, **looking):
+    def run(data, size=WIDE, name=NAME, stored=None, **checks):
         path = tmp_path / "train2017" / (stored or name)
         path.parent.mkdir(exist_ok=True, parents=True)
         path.write_bytes(data)
         image = {"id": 1, "file_name": name, "width": size[0], "height": size[1]}
         write_annotations(tmp_path, "train", content(person(), images=[image]))
         path = tmp_path / "annotations" / "person_keypoints_train2017.json"
-        return examine(path, tmp_path / "train2017", Looking(**looking))
+        return examine(path, tmp_path / "train2017", ImageChecks(**checks))
 
     return run
 
@@ -145,5 +136,5 @@ def test_pictures_in_folders_are_found(look):
 
 def test_every_picture_is_heard_of(look):
     heard = []
-    look(picture(), heard=lambda done, total: heard.append((done, total)))
+    look(picture(), on_image=lambda done, total: heard.append((done, total)))
     assert heard == [(1, 1)]

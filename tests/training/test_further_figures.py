@@ -13,7 +13,8 @@ from recognizer.training.classifier.baseline import (
     split_baseline,
 )
 from recognizer.training.classifier.further_figures import write_further
-from recognizer.training.classifier.truth import Facts, Predictions
+from recognizer.training.classifier.labels import ClipLabel
+from recognizer.training.classifier.predictions import Predictions
 
 CLASSES = ("NonFight", "Fight")
 
@@ -27,7 +28,7 @@ def facts(count=60, telling=True):
         width = 640 if (label if telling else random.integers(2)) else 320
         split = "train" if i % 12 < 8 else "test"
         name = f"clip{i:02d}"
-        found[name] = Facts(label, f"s{i % 12}", split, 2.0, name, 0.0, (width, 240), 25.0)
+        found[name] = ClipLabel(label, f"s{i % 12}", split, 2.0, name, 0.0, (width, 240), 25.0)
     return found
 
 
@@ -68,7 +69,7 @@ def test_the_baseline_learns_from_negatives_as_the_classifier_does():
     """Negatives as large as fights: the size does not tell the class any more."""
     known = facts()
     negatives = {
-        f"negatives/1/{i}": Facts(0, f"n{i}", "train", 2.0, "n", 0.0, (640, 240), 25.0)
+        f"negatives/1/{i}": ClipLabel(0, f"n{i}", "train", 2.0, "n", 0.0, (640, 240), 25.0)
         for i in range(80)
     }
     tested = [name for name, own in known.items() if own.split == "test"]
@@ -83,7 +84,7 @@ def test_the_baseline_learns_from_negatives_as_the_classifier_does():
 
 
 def test_missing_facts_are_said_and_no_figure_is_made_up():
-    known = {name: Facts(f.label, f.source, f.split, 2.0) for name, f in facts().items()}
+    known = {name: ClipLabel(f.label, f.source, f.split, 2.0) for name, f in facts().items()}
     tested = [name for name, own in known.items() if own.split == "test"]
     value = compare(said(known, tested), split_baseline(said(known, tested), known), 10, 0)
     assert value["state"] == "unknown"
@@ -96,7 +97,7 @@ def windows():
     """Return overlapping windows of one video: normal, a fall from 2 to 4 s, normal; a hole."""
     starts = [0, 1, 2, 3, 4, 20]
     return {
-        f"v@{start}": Facts(int(start in (2, 3)), "s", "test", 1.5, "v", float(start))
+        f"v@{start}": ClipLabel(int(start in (2, 3)), "s", "test", 1.5, "v", float(start))
         for start in starts
     }
 

@@ -17,14 +17,15 @@ from recognizer.action.events import (
     merge_windows,
 )
 from recognizer.runs.event_curves import THRESHOLDS, Curve, rate_text
-from recognizer.training.classifier.truth import Facts, Predictions
+from recognizer.training.classifier.labels import ClipLabel
+from recognizer.training.classifier.predictions import Predictions
 
 FILE = "alarm_curve"
 _USUAL = 0.5
 
 
 def alarm_curves(
-    repeats: Sequence[Predictions], facts: Mapping[str, Facts], threshold: float | None = None
+    repeats: Sequence[Predictions], facts: Mapping[str, ClipLabel], threshold: float | None = None
 ) -> dict[str, Curve]:
     """Return the curve of each class of events, by name; empty where no time is known.
 
@@ -46,7 +47,7 @@ def alarm_curves(
 
 
 def footage_of(
-    predicted: Predictions, facts: Mapping[str, Facts], label: int
+    predicted: Predictions, facts: Mapping[str, ClipLabel], label: int
 ) -> list[VideoTimeline]:
     """Return predictions and ground truth of one class, a timeline for each stretch of video."""
     by_video: dict[str, list[int]] = {}

@@ -208,7 +208,7 @@ def facts_of(path: Path) -> CheckpointMetadata:
         from recognizer.action.classifier import Classifier
         from recognizer.config.action import ClassifierConfig
 
-        facts = Classifier(path, ClassifierConfig()).facts
+        facts = Classifier(path, ClassifierConfig()).metadata
         members = facts.training.get("checkpoints")
         return CheckpointMetadata(facts.service, facts.classes, _learnt_from(members))
     from recognizer.runner.checkpoints import load_checkpoint

@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 
 from recognizer.action import bootstrap as resampling
 from recognizer.action.evaluation import Estimate
-from recognizer.training.classifier.truth import Facts, Predictions
+from recognizer.training.classifier.labels import ClipLabel
+from recognizer.training.classifier.predictions import Predictions
 
 FEATURES = ("width", "height", "fps", "seconds")
 COMPARED = ("accuracy", "roc_auc")
@@ -21,7 +22,10 @@ _TREES = 500
 
 
 def metadata_baseline(
-    predicted: Predictions, learnt: Mapping[str, Facts], tested: Mapping[str, Facts], seed: int
+    predicted: Predictions,
+    learnt: Mapping[str, ClipLabel],
+    tested: Mapping[str, ClipLabel],
+    seed: int,
 ) -> Predictions | str:
     """Return the forest's predictions of the same samples, or why there are none.
 
@@ -54,8 +58,8 @@ def metadata_baseline(
 
 def split_baseline(
     predicted: Predictions,
-    everything: Mapping[str, Facts],
-    negatives: Mapping[str, Facts] | None = None,
+    everything: Mapping[str, ClipLabel],
+    negatives: Mapping[str, ClipLabel] | None = None,
 ) -> Predictions | str:
     """Return the predictions of a forest learnt from the train split, or why there are none.
 
@@ -75,8 +79,8 @@ def split_baseline(
 
 def fold_baselines(
     tested: Sequence[tuple[Predictions, int]],
-    everything: Mapping[str, Facts],
-    negatives: Mapping[str, Facts] | None = None,
+    everything: Mapping[str, ClipLabel],
+    negatives: Mapping[str, ClipLabel] | None = None,
 ) -> list[Predictions] | str:
     """Return a forest's predictions of each fold's test part, learnt from all other clips.
 
@@ -98,7 +102,7 @@ def fold_baselines(
     return found
 
 
-def _table(facts: Sequence[Facts]) -> NDArray[np.float64] | None:
+def _table(facts: Sequence[ClipLabel]) -> NDArray[np.float64] | None:
     """Return the features (N, 4) of clips, None where those of one are not known."""
     if any(one.size_wh is None or one.fps is None for one in facts):
         return None

@@ -37,7 +37,15 @@ from recognizer.training.classifier.artifacts import (
     train_config,
 )
 from recognizer.training.classifier.crossval_fold import FoldJob, finished_views, job_key, run_folds
-from recognizer.training.classifier.crossval_report import Result, Setup, write_report
+from recognizer.training.classifier.crossval_report import CrossvalSetup, FoldResult, write_report
+from recognizer.training.classifier.labels import (
+    ClipLabel,
+    DatasetLabels,
+    check_agreement,
+    check_complete,
+    pickles_of,
+    read_labels,
+)
 from recognizer.training.classifier.movement_fit import (
     Measures,
     MovementStream,
@@ -48,15 +56,7 @@ from recognizer.training.classifier.movement_fit import (
     measured_folds,
     predict_streams,
 )
-from recognizer.training.classifier.truth import (
-    Facts,
-    Predictions,
-    Truth,
-    check_agreement,
-    check_complete,
-    pickles_of,
-    read_truth,
-)
+from recognizer.training.classifier.predictions import Predictions
 
 logger = logging.getLogger(__name__)
 
@@ -70,48 +70,48 @@ class Part:
     seed: int
     fold: int
     names: tuple[str, ...]
-    nobody: tuple[str, ...]
+    untracked: tuple[str, ...]
 
 
-def crossval(config: Config, watch: ProgressFactory) -> int:
+def crossval(config: Config, progress: ProgressFactory) -> int:
     """Cross-validate the configs and return the exit code."""
     service = config.dataset.service
     setup = _setup(config, service)
-    truth = read_truth(setup.dataset_dir)
-    if truth.service != service:
+    dataset = read_labels(setup.dataset_dir)
+    if dataset.service != service:
         raise ConfigError(
-            f"dataset.service: {service}, but {setup.dataset_dir} was made for {truth.service}"
+            f"dataset.service: {service}, but {setup.dataset_dir} was made for {dataset.service}"
         )
-    setup = replace(setup, stills=stills_of(config, truth.sample_fps))
-    if truth.nobody is None:
+    setup = replace(setup, stills=stills_of(config, dataset.sample_fps))
+    if dataset.untracked is None:
         logger.warning(
             "metadata.json does not say in which clips nobody was tracked; they are not counted. "
             "Run --mode annotation.stage3 again"
         )
-    paths = pickles_of(truth, setup.dataset_dir)
-    found = check_splits(paths, len(truth.classes), training="", may_be_empty=SPLITS)
+    paths = pickles_of(dataset, setup.dataset_dir)
+    found = check_splits(paths, len(dataset.classes), training="", may_be_empty=SPLITS)
     samples = {sample.name: sample for split in SPLITS for sample in found[split]}
-    check_agreement(truth, list(samples.values()), setup.dataset_dir)
-    check_complete(truth, samples, setup.dataset_dir)
-    everything = {**truth.samples, **(truth.nobody or {})}
+    check_agreement(dataset, list(samples.values()), setup.dataset_dir)
+    check_complete(dataset, samples, setup.dataset_dir)
+    everything = {**dataset.samples, **(dataset.untracked or {})}
     parts = _parts(setup, everything, set(samples))
     names = "+".join(setup.configs)
     folder = config.crossval.output_dir or PROJECT / "work_dirs" / "crossval" / names
-    jobs = _jobs(folder, setup, truth, parts)
+    jobs = _jobs(folder, setup, dataset, parts)
     measures = measure_samples(list(samples.values()), service, config.crossval.movement)
     for job in jobs.values() if measures is not None else ():
-        measured_folds(job, measures or {}, truth, setup.inner_folds)
+        measured_folds(job, measures or {}, dataset, setup.inner_folds)
     with exclusive(folder):
-        inner = _train(config, setup, jobs, watch, truth if measures is not None else None)
-        streams = _fit_streams(setup, parts, inner, (measures or {}, jobs, truth), watch)
-        predicted = [samples[name] for name in truth.samples]
+        inner = _train(config, setup, jobs, progress, dataset if measures is not None else None)
+        streams = _fit_streams(setup, parts, inner, (measures or {}, jobs, dataset), progress)
+        predicted = [samples[name] for name in dataset.samples]
         shown = measure_views(predicted, service, setup.views if measures else ())
         every = (measures, *shown) if measures else ()
         results = [
-            _result(part, setup, jobs, truth, (streams.get((part.seed, part.fold)), every))
+            _result(part, setup, jobs, dataset, (streams.get((part.seed, part.fold)), every))
             for part in parts
         ]
-        summary = write_report(folder, setup, truth, (results, samples), watch)
+        summary = write_report(folder, setup, dataset, (results, samples), progress)
     logger.info("%s", summary)
     logger.info("the report is in %s", folder)
     logger.info(
@@ -141,14 +141,14 @@ def streams_of(config: Config, service: str) -> dict[str, Path]:
     return dict(zip(stems, configs, strict=True))
 
 
-def _setup(config: Config, service: str) -> Setup:
+def _setup(config: Config, service: str) -> CrossvalSetup:
     """Return what is cross-validated."""
     configs = streams_of(config, service)
     if len(set(config.crossval.seeds)) != len(config.crossval.seeds) or not config.crossval.seeds:
         raise ConfigError(
             f"crossval.seeds: expected one or more different seeds, got {config.crossval.seeds}"
         )
-    return Setup(
+    return CrossvalSetup(
         service=service,
         dataset_dir=find_pickle(config, service, "train").parent,
         configs=configs,
@@ -162,7 +162,9 @@ def _setup(config: Config, service: str) -> Setup:
     )
 
 
-def _parts(setup: Setup, everything: Mapping[str, Facts], tracked: set[str]) -> list[Part]:
+def _parts(
+    setup: CrossvalSetup, everything: Mapping[str, ClipLabel], tracked: set[str]
+) -> list[Part]:
     """Deal all labelled clips out to folds, once per seed."""
     names = sorted(everything)
     labels = [everything[name].label for name in names]
@@ -177,7 +179,9 @@ def _parts(setup: Setup, everything: Mapping[str, Facts], tracked: set[str]) -> 
     return parts
 
 
-def _jobs(folder: Path, setup: Setup, truth: Truth, parts: Sequence[Part]) -> Jobs:
+def _jobs(
+    folder: Path, setup: CrossvalSetup, dataset: DatasetLabels, parts: Sequence[Part]
+) -> Jobs:
     """Return the training of every config, seed and fold that has something to predict."""
     from recognizer.action.training import load_train_config
 
@@ -187,17 +191,17 @@ def _jobs(folder: Path, setup: Setup, truth: Truth, parts: Sequence[Part]) -> Jo
             cfg = load_train_config(path, list(setup.options))
         except ValueError as error:
             raise ConfigError(f"crossval.config_files, train.cfg_options: {error}") from error
-        check_network(cfg, truth.classes)
+        check_network(cfg, dataset.classes)
         text = cfg.pretty_text
         facts = {
             "config": hashlib.sha256(text.encode()).hexdigest(),
-            "pickles": dict(truth.sha256),
+            "pickles": dict(dataset.sha256),
         }
         for part in parts:
             if not part.names:
                 continue
             test = set(part.names)
-            train = tuple(name for name in sorted(truth.samples) if name not in test)
+            train = tuple(name for name in sorted(dataset.samples) if name not in test)
             name = f"{stream}/seed{part.seed}_fold{part.fold:02d}"
             jobs[stream, part.seed, part.fold] = FoldJob(
                 name=name,
@@ -208,15 +212,19 @@ def _jobs(folder: Path, setup: Setup, truth: Truth, parts: Sequence[Part]) -> Jo
                 key=job_key({**facts, "seed": part.seed}, train, part.names),
                 train=train,
                 test=part.names,
-                source_of={n: truth.samples[n].source for n in train},
+                source_of={n: dataset.samples[n].source for n in train},
                 views=setup.views,
-                negatives=tuple(sorted(truth.negatives)),
+                negatives=tuple(sorted(dataset.negatives)),
             )
     return jobs
 
 
 def _train(
-    config: Config, setup: Setup, jobs: Jobs, watch: ProgressFactory, truth: Truth | None
+    config: Config,
+    setup: CrossvalSetup,
+    jobs: Jobs,
+    progress: ProgressFactory,
+    dataset: DatasetLabels | None,
 ) -> dict[tuple[str, int, int], tuple[FoldJob, ...]]:
     """Run what is not finished yet, and return the inner trainings of every job.
 
@@ -224,71 +232,75 @@ def _train(
         config: the whole config.
         setup: what is cross-validated.
         jobs: one for each config, seed and fold.
-        watch: shows progress.
-        truth: the labels; None: without inner trainings.
+        progress: shows it.
+        dataset: the labels; None: without inner trainings.
 
     Raises:
         RuntimeError: a training failed.
 
     """
     inner = {
-        key: () if truth is None else inner_jobs(job, truth, setup.inner_folds)
+        key: () if dataset is None else inner_jobs(job, dataset, setup.inner_folds)
         for key, job in jobs.items()
     }
     every = [*jobs.values(), *(job for part in inner.values() for job in part)]
-    with watch("cross-validation: trainings", len(every)) as progress:
-        run_folds(config.annotation, setup.dataset_dir, every, progress)
+    with progress("cross-validation: trainings", len(every)) as advance:
+        run_folds(config.annotation, setup.dataset_dir, every, advance)
     return inner
 
 
 def _fit_streams(
-    setup: Setup,
+    setup: CrossvalSetup,
     parts: Sequence[Part],
     inner: Mapping[tuple[str, int, int], Sequence[FoldJob]],
-    data: tuple[Measures, Jobs, Truth],
-    watch: ProgressFactory,
+    data: tuple[Measures, Jobs, DatasetLabels],
+    progress: ProgressFactory,
 ) -> dict[tuple[int, int], MovementStream]:
     """Return the movement stream of every seed and fold; none without inner trainings."""
-    measures, jobs, truth = data
+    measures, jobs, dataset = data
     if not any(inner.values()):
         return {}
     fitted = {}
-    with watch("cross-validation: movement streams", len(parts)) as progress:
+    with progress("cross-validation: movement streams", len(parts)) as advance:
         for part in parts:
             keys = [(name, part.seed, part.fold) for name in setup.configs]
             if part.names:
                 fitted[part.seed, part.fold] = fit_stream(
-                    jobs[keys[0]], [inner[key] for key in keys], measures, truth, setup.inner_folds
+                    jobs[keys[0]],
+                    [inner[key] for key in keys],
+                    measures,
+                    dataset,
+                    setup.inner_folds,
                 )
-            progress(Outcome(f"seed{part.seed}_fold{part.fold:02d}", "done"), 0)
+            advance(Outcome(f"seed{part.seed}_fold{part.fold:02d}", "done"), 0)
     return fitted
 
 
 def _result(
     part: Part,
-    setup: Setup,
+    setup: CrossvalSetup,
     jobs: Jobs,
-    truth: Truth,
+    dataset: DatasetLabels,
     movement: tuple[MovementStream | None, Sequence[Measures]],
-) -> Result:
+) -> FoldResult:
     """Return what all streams together, and each alone, said of one test part.
 
     Args:
         part: the test part.
         setup: what is cross-validated.
         jobs: the finished trainings.
-        truth: the labels.
+        dataset: the labels.
         movement: the movement stream and the measures of the samples in each view, if any.
 
     """
     views = {
         name: finished_views(jobs[name, part.seed, part.fold])
         if part.names
-        else np.zeros((1, 0, len(truth.classes)))
+        else np.zeros((1, 0, len(dataset.classes)))
         for name in setup.configs
     }
     rows = {name: average(list(of_view)) for name, of_view in views.items()}
-    nobody = {name: (truth.nobody or {})[name] for name in part.nobody}
+    untracked = {name: (dataset.untracked or {})[name] for name in part.untracked}
     parts = {"pose": fuse(list(rows.values()))}
     stream, measures = movement
     if stream is not None:
@@ -297,15 +309,15 @@ def _result(
     elif measures:  # nobody is in the test part
         parts |= dict.fromkeys(("movement", "equal_weights", "fused"), parts["pose"])
     said = {
-        name: _predictions(part, values, truth).with_nobody(nobody)
+        name: _predictions(part, values, dataset).with_untracked(untracked)
         for name, values in parts.items()
     }
-    return Result(
+    return FoldResult(
         seed=part.seed,
         fold=part.fold,
         said=said.pop("fused", said["pose"]),
         of_stream={
-            name: _predictions(part, values, truth).with_nobody(nobody)
+            name: _predictions(part, values, dataset).with_untracked(untracked)
             for name, values in rows.items()
         },
         alone=said if measures else {},
@@ -313,10 +325,10 @@ def _result(
     )
 
 
-def _predictions(part: Part, rows: NDArray[np.float64], truth: Truth) -> Predictions:
-    facts = [truth.samples[name] for name in part.names]
+def _predictions(part: Part, rows: NDArray[np.float64], dataset: DatasetLabels) -> Predictions:
+    facts = [dataset.samples[name] for name in part.names]
     return Predictions(
-        classes=truth.classes,
+        classes=dataset.classes,
         names=part.names,
         labels=np.array([f.label for f in facts], np.int64),
         probabilities=rows,

@@ -17,9 +17,16 @@ from recognizer.runs.stills import Stills
 from recognizer.storage.artifacts import write_json, write_text
 from recognizer.training.classifier import report
 from recognizer.training.classifier.baseline import fold_baselines
-from recognizer.training.classifier.error_videos import write_mistakes
+from recognizer.training.classifier.error_videos import write_error_videos
 from recognizer.training.classifier.further_figures import write_further
-from recognizer.training.classifier.truth import Predictions, Truth, worst_json, write_predictions
+from recognizer.training.classifier.labels import DatasetLabels
+from recognizer.training.classifier.predictions import (
+    Predictions,
+    join,
+    mean_over_seeds,
+    worst_json,
+    write_predictions,
+)
 from recognizer.types import Sample
 
 SCHEMA, SCHEMA_VERSION = "recognizer.crossval_report", 1
@@ -33,7 +40,7 @@ _ALONE = {
 
 
 @dataclass(frozen=True, eq=False, slots=True)
-class Setup:
+class CrossvalSetup:
     """What is cross-validated.
 
     Attributes:
@@ -65,7 +72,7 @@ class Setup:
 
 
 @dataclass(frozen=True, eq=False, slots=True)
-class Result:
+class FoldResult:
     """What was said of the test part of one fold of one seed.
 
     Attributes:
@@ -89,10 +96,10 @@ class Result:
 
 def write_report(
     folder: Path,
-    setup: Setup,
-    truth: Truth,
-    tested: tuple[Sequence[Result], Mapping[str, Sample]],
-    watch: ProgressFactory,
+    setup: CrossvalSetup,
+    dataset: DatasetLabels,
+    tested: tuple[Sequence[FoldResult], Mapping[str, Sample]],
+    progress: ProgressFactory,
 ) -> str:
     """Write report.json, summary.txt, predictions.csv, pictures and videos; return the text.
 
@@ -119,10 +126,12 @@ def write_report(
     }
     for name, draw in pictures.items():
         save_figure(folder / name, folder, draw)
-    write_mistakes(folder, (mean, samples), truth.samples, setup.worst, watch, stills=setup.stills)
+    write_error_videos(
+        folder, (mean, samples), dataset.samples, setup.worst, progress, stills=setup.stills
+    )
     write_predictions(folder / "predictions.csv", folder, mean)
-    value = _to_json(setup, truth, results, {"all": scores, "tracked": tracked, **alone})
-    lines, further = _further(folder, setup, truth, results)
+    value = _to_json(setup, dataset, results, {"all": scores, "tracked": tracked, **alone})
+    lines, further = _further(folder, setup, dataset, results)
     value |= further
     value["worst"] = worst_json(mean, mean.worst(setup.worst))
     every_seed = f"all, of {len(setup.seeds)} seeds" if len(setup.seeds) > 1 else "all"
@@ -135,15 +144,15 @@ def write_report(
 
 
 def _further(
-    folder: Path, setup: Setup, truth: Truth, results: Sequence[Result]
+    folder: Path, setup: CrossvalSetup, dataset: DatasetLabels, results: Sequence[FoldResult]
 ) -> tuple[list[str], dict[str, Any]]:
     """Write the alarm curves; return them and the metadata baseline on the same folds."""
-    everything = {**truth.samples, **(truth.nobody or {})}
+    everything = {**dataset.samples, **(dataset.untracked or {})}
     by_seed = [
         join([r.said for r in results if r.seed == seed])
         for seed in dict.fromkeys(r.seed for r in results)
     ]
-    baselines = fold_baselines([(r.said, r.seed) for r in results], everything, truth.negatives)
+    baselines = fold_baselines([(r.said, r.seed) for r in results], everything, dataset.negatives)
     joined = baselines if isinstance(baselines, str) else join(baselines)
     every = join([result.said for result in results])
     return write_further(folder, (every, by_seed), joined, everything, setup.bootstrap)
@@ -152,33 +161,7 @@ def _further(
 # --- figures -----------------------------------------------------------------------
 
 
-def join(parts: Sequence[Predictions]) -> Predictions:
-    """Return the samples of all parts, one after another."""
-    return Predictions(
-        parts[0].classes,
-        tuple(name for part in parts for name in part.names),
-        np.concatenate([part.labels for part in parts]),
-        np.concatenate([part.probabilities for part in parts]),
-        tuple(source for part in parts for source in part.sources or ()),
-        np.concatenate([part.tracked for part in parts]),
-    )
-
-
-def mean_over_seeds(every: Predictions) -> Predictions:
-    """Return each clip once, with its probabilities averaged over the seeds."""
-    names, first, inverse = np.unique(
-        np.asarray(every.names, dtype=object).astype(str), return_index=True, return_inverse=True
-    )
-    once = every[first]
-    counts = np.bincount(inverse)[:, None]
-    sums = np.zeros((len(names), len(every.classes)))
-    np.add.at(sums, inverse, every.probabilities)
-    return Predictions(
-        once.classes, once.names, once.labels, sums / counts, once.sources, once.tracked
-    )
-
-
-def fold_rows(results: Sequence[Result]) -> list[dict[str, Any]]:
+def fold_rows(results: Sequence[FoldResult]) -> list[dict[str, Any]]:
     """Return the figures of every fold of every seed; None where one is undefined."""
     rows = []
     for result in results:
@@ -203,7 +186,7 @@ def fold_rows(results: Sequence[Result]) -> list[dict[str, Any]]:
     return rows
 
 
-def _alone_row(result: Result) -> dict[str, Any]:
+def _alone_row(result: FoldResult) -> dict[str, Any]:
     """Return what a fold says of the movement stream; nothing without it."""
     if result.movement is None:
         return {}
@@ -221,7 +204,7 @@ def _spread(values: Sequence[float | None]) -> dict[str, Any]:
     return {**report.spread(values), "values": sum(value is not None for value in values)}
 
 
-def _seed_rows(results: Sequence[Result]) -> list[dict[str, Any]]:
+def _seed_rows(results: Sequence[FoldResult]) -> list[dict[str, Any]]:
     """Return the figures over all clips of each seed."""
     rows = []
     for seed in dict.fromkeys(result.seed for result in results):
@@ -245,7 +228,10 @@ def source_rows(every: Predictions) -> list[dict[str, Any]]:
 
 
 def _to_json(
-    setup: Setup, truth: Truth, results: Sequence[Result], parts: Mapping[str, Scores]
+    setup: CrossvalSetup,
+    dataset: DatasetLabels,
+    results: Sequence[FoldResult],
+    parts: Mapping[str, Scores],
 ) -> dict[str, Any]:
     rows = fold_rows(results)
     seeds = _seed_rows(results)
@@ -256,7 +242,7 @@ def _to_json(
         "schema_version": SCHEMA_VERSION,
         "command": "main.py --mode test.crossval",
         "service": setup.service,
-        "classes": list(truth.classes),
+        "classes": list(dataset.classes),
         "configs": [path.name for path in setup.configs.values()],
         "options": list(setup.options),
         "views": list(setup.views),
@@ -265,11 +251,11 @@ def _to_json(
         "seeds": list(setup.seeds),
         "inner_folds": setup.inner_folds if any(r.movement for r in results) else None,
         "dataset": {
-            "sha256": dict(truth.sha256),
-            "samples": len(truth.samples),
-            "nobody_tracked": None if truth.nobody is None else len(truth.nobody),
+            "sha256": dict(dataset.sha256),
+            "samples": len(dataset.samples),
+            "nobody_tracked": None if dataset.untracked is None else len(dataset.untracked),
             "sources": len(sources),
-            **({"negatives": len(truth.negatives)} if truth.negatives else {}),
+            **({"negatives": len(dataset.negatives)} if dataset.negatives else {}),
         },
         "over_folds": {key: _spread([row[key] for row in rows]) for key in FIGURES},
         "over_seeds": {key: _spread([row[key] for row in seeds]) for key in FIGURES},
@@ -341,7 +327,7 @@ def _draw_sources(axes: Any, sources: Sequence[Mapping[str, Any]]) -> None:
     axes.set_title("By source (clips), the worst first")
 
 
-def summarise(setup: Setup, value: Mapping[str, Any], parts: Mapping[str, Scores]) -> str:
+def summarise(setup: CrossvalSetup, value: Mapping[str, Any], parts: Mapping[str, Scores]) -> str:
     """Return the page of text."""
     kind = "leave-one-source-out" if value["leave_one_source_out"] else f"{setup.folds} folds"
     seeds = ", ".join(map(str, setup.seeds))

@@ -37,15 +37,17 @@ from recognizer.training.classifier.artifacts import (
     trained_checkpoint,
 )
 from recognizer.training.classifier.baseline import split_baseline
-from recognizer.training.classifier.error_videos import write_mistakes
+from recognizer.training.classifier.error_videos import write_error_videos
 from recognizer.training.classifier.further_figures import write_further
-from recognizer.training.classifier.predictions import predict_all
-from recognizer.training.classifier.truth import (
-    Facts,
-    Predictions,
-    Truth,
+from recognizer.training.classifier.labels import (
+    ClipLabel,
+    DatasetLabels,
     check_agreement,
-    read_truth,
+    read_labels,
+)
+from recognizer.training.classifier.predictions import (
+    Predictions,
+    predict_all,
     worst_json,
     write_predictions,
 )
@@ -85,22 +87,22 @@ class Measured:
     stills: Stills | None
     threshold: dict[str, Any] | None
     notes: tuple[str, ...]
-    everything: Mapping[str, Facts] = field(default_factory=dict)
-    negatives: Mapping[str, Facts] = field(default_factory=dict)
+    everything: Mapping[str, ClipLabel] = field(default_factory=dict)
+    negatives: Mapping[str, ClipLabel] = field(default_factory=dict)
     views: tuple[str, ...] = ()
 
 
-def test_fight(config: Config, watch: ProgressFactory) -> int:
+def test_fight(config: Config, progress: ProgressFactory) -> int:
     """Measure the fight classifier and return the exit code."""
-    return _test(config, "fight", watch)
+    return _test(config, "fight", progress)
 
 
-def test_falldown(config: Config, watch: ProgressFactory) -> int:
+def test_falldown(config: Config, progress: ProgressFactory) -> int:
     """Measure the fall-down classifier and return the exit code."""
-    return _test(config, "falldown", watch)
+    return _test(config, "falldown", progress)
 
 
-def _test(config: Config, service: str, watch: ProgressFactory) -> int:
+def _test(config: Config, service: str, progress: ProgressFactory) -> int:
     section = config.test
     checkpoints = as_list(section.checkpoint) or [trained_checkpoint(config, service)]
     checkpoints = [todays_checkpoint(path) for path in checkpoints]
@@ -111,7 +113,7 @@ def _test(config: Config, service: str, watch: ProgressFactory) -> int:
     if ann_file is None:
         ann_file, note = find_test_pickle(config, service)
     folder = section.output_dir or checkpoints[0].parent / "report"
-    measured = _measure(config, service, checkpoints, ann_file, watch)
+    measured = _measure(config, service, checkpoints, ann_file, progress)
     if note:
         logger.warning("%s", note)
         measured = replace(measured, notes=(note, *measured.notes))
@@ -119,7 +121,7 @@ def _test(config: Config, service: str, watch: ProgressFactory) -> int:
     if len(measured.whole.names) > len(measured.said.names):
         parts = {"all": measured.whole.scores(section.bootstrap, config.train.seed)} | parts
     with exclusive(folder):
-        _write(folder, measured, parts, section.worst, watch)
+        _write(folder, measured, parts, section.worst, progress)
     logger.info("%s", (folder / "summary.txt").read_text(encoding="utf-8"))
     logger.info("the report is in %s", folder)
     logger.info("next: %s", _next(config, service, checkpoints))
@@ -157,23 +159,23 @@ def _measure(
     service: str,
     checkpoints: Sequence[Path],
     ann_file: Path,
-    watch: ProgressFactory,
+    progress: ProgressFactory,
 ) -> Measured:
-    truth = _truth_of(ann_file, service)
+    dataset = _truth_of(ann_file, service)
     known = [facts_of(path) for path in checkpoints]
-    classes = _classes(config, truth, list(zip(checkpoints, known, strict=True)), service)
+    classes = _classes(config, dataset, list(zip(checkpoints, known, strict=True)), service)
     samples = _samples_to_test(ann_file, classes)
-    if truth is not None:
-        check_agreement(truth, samples, ann_file.parent)
+    if dataset is not None:
+        check_agreement(dataset, samples, ann_file.parent)
     views = tuple(config.test.views)
-    probabilities = predict_all(checkpoints, views, samples, "test: predictions", watch)
+    probabilities = predict_all(checkpoints, views, samples, "test: predictions", progress)
     if probabilities.shape[1] != len(classes):
         raise ValueError(
             f"test.checkpoint: the data set has {len(classes)} classes ({', '.join(classes)}), "
             f"the checkpoint knows {probabilities.shape[1]}; they do not belong together"
         )
-    said = _predictions(samples, probabilities, classes, truth)
-    nobody, notes = _nobody(truth, ann_file)
+    said = _predictions(samples, probabilities, classes, dataset)
+    untracked, notes = _untracked(dataset, ann_file)
     if any(sha256_file(ann_file) in facts.learnt_from for facts in known):
         notes = (
             f"The classifier learnt from {ann_file.name} itself: no figure here is a test.",
@@ -182,52 +184,52 @@ def _measure(
         logger.warning("%s", notes[0])
     threshold = None
     if len(classes) == 2:
-        threshold = _threshold(checkpoints, views, ann_file, said, watch)
+        threshold = _threshold(checkpoints, views, ann_file, said, progress)
     return Measured(
         service=service,
         checkpoints=checkpoints,
         ann_file=ann_file,
         samples=samples,
         said=said,
-        whole=said.with_nobody(nobody),
-        stills=None if truth is None else stills_of(config, truth.sample_fps),
+        whole=said.with_untracked(untracked),
+        stills=None if dataset is None else stills_of(config, dataset.sample_fps),
         threshold=threshold,
         notes=notes,
-        everything=_everything(truth, samples),
-        negatives={} if truth is None else truth.negatives,
+        everything=_everything(dataset, samples),
+        negatives={} if dataset is None else dataset.negatives,
         views=views,
     )
 
 
-def _everything(truth: Truth | None, samples: Sequence[Sample]) -> dict[str, Facts]:
+def _everything(dataset: DatasetLabels | None, samples: Sequence[Sample]) -> dict[str, ClipLabel]:
     """Return the facts of all labelled clips, and of negatives only where they are tested on."""
-    if truth is None:
+    if dataset is None:
         return {}
-    negatives = {s.name: truth.negatives[s.name] for s in samples if s.name in truth.negatives}
-    return {**truth.samples, **negatives, **(truth.nobody or {})}
+    negatives = {s.name: dataset.negatives[s.name] for s in samples if s.name in dataset.negatives}
+    return {**dataset.samples, **negatives, **(dataset.untracked or {})}
 
 
-def _truth_of(ann_file: Path, service: str) -> Truth | None:
+def _truth_of(ann_file: Path, service: str) -> DatasetLabels | None:
     """Return what stage 3 says of the pickle, None if it is not one of stage 3's."""
     try:
-        truth = read_truth(ann_file.parent)
+        dataset = read_labels(ann_file.parent)
     except FileNotFoundError:
         return None
-    if truth.sha256.get(ann_file.stem) != sha256_file(ann_file):
+    if dataset.sha256.get(ann_file.stem) != sha256_file(ann_file):
         raise ValueError(
             f"{ann_file}: is not the pickle that metadata.json beside it is about; run "
             "--mode annotation.stage3 again"
         )
-    if truth.service != service:
+    if dataset.service != service:
         raise ConfigError(
-            f"{ann_file}: expected a data set for {service}, it was made for {truth.service}"
+            f"{ann_file}: expected a data set for {service}, it was made for {dataset.service}"
         )
-    return truth
+    return dataset
 
 
 def _classes(
     config: Config,
-    truth: Truth | None,
+    dataset: DatasetLabels | None,
     known: Sequence[tuple[Path, CheckpointMetadata]],
     service: str,
 ) -> tuple[str, ...]:
@@ -240,7 +242,7 @@ def _classes(
     own = [facts.classes for _, facts in known if facts.classes]
     named = config.dataset.classes
     usual = tuple(sorted(named, key=lambda name: named[name]))
-    classes = truth.classes if truth is not None else own[0] if own else usual
+    classes = dataset.classes if dataset is not None else own[0] if own else usual
     for path, facts in known:
         if facts.service not in ("", service):
             raise ConfigError(
@@ -259,9 +261,9 @@ def _predictions(
     samples: Sequence[Sample],
     probabilities: NDArray[np.float64],
     classes: tuple[str, ...],
-    truth: Truth | None,
+    dataset: DatasetLabels | None,
 ) -> Predictions:
-    known = None if truth is None else truth.pickled
+    known = None if dataset is None else dataset.pickled
     sources = None if known is None else tuple(known[sample.name].source for sample in samples)
     return Predictions(
         classes=classes,
@@ -273,18 +275,20 @@ def _predictions(
     )
 
 
-def _nobody(truth: Truth | None, ann_file: Path) -> tuple[dict[str, Facts], tuple[str, ...]]:
+def _untracked(
+    dataset: DatasetLabels | None, ann_file: Path
+) -> tuple[dict[str, ClipLabel], tuple[str, ...]]:
     """Return the clips of this split in which nobody was tracked, and what to say of it."""
-    if truth is None or truth.nobody is None:
+    if dataset is None or dataset.untracked is None:
         return {}, (
             "Labelled clips in which nobody was tracked are not counted: the pickle's "
             "metadata.json does not name them.",
         )
-    here = {n: f for n, f in truth.nobody.items() if f.split == ann_file.stem}
-    lost = sum(f.split is None for f in truth.nobody.values())
+    here = {n: f for n, f in dataset.untracked.items() if f.split == ann_file.stem}
+    lost = sum(f.split is None for f in dataset.untracked.values())
     notes = [
         f"In {len(here)} labelled clips of this split nobody was tracked; with them counted as "
-        f"{truth.classes[0]}, probability 1, the figures are those of 'all'."
+        f"{dataset.classes[0]}, probability 1, the figures are those of 'all'."
         if here
         else "There is no labelled clip in this split in which nobody was tracked."
     ]
@@ -300,7 +304,7 @@ def _threshold(
     views: Sequence[str],
     ann_file: Path,
     said: Predictions,
-    watch: ProgressFactory,
+    progress: ProgressFactory,
 ) -> dict[str, Any] | None:
     """Return the threshold that is best on the validation split, and what it gives here."""
     path = ann_file.with_name("val.pkl")
@@ -310,7 +314,7 @@ def _threshold(
     labels = np.array([sample.label for sample in samples], np.int64)
     if len(np.unique(labels)) < 2:
         return None
-    rows = predict_all(checkpoints, views, samples, "test: threshold on val", watch)
+    rows = predict_all(checkpoints, views, samples, "test: threshold on val", progress)
     chosen = choose_threshold(labels, rows)
     return {
         "chosen_on": {"file": path.name, "sha256": sha256_file(path), "samples": len(samples)},
@@ -324,7 +328,11 @@ def _threshold(
 
 
 def _write(
-    folder: Path, measured: Measured, parts: dict[str, Scores], worst: int, watch: ProgressFactory
+    folder: Path,
+    measured: Measured,
+    parts: dict[str, Scores],
+    worst: int,
+    progress: ProgressFactory,
 ) -> None:
     """Write the report's files; what an earlier run left is removed first."""
     name, scores = next(iter(parts.items()))
@@ -342,8 +350,13 @@ def _write(
         save_figure(folder / file, folder, draw)
     write_predictions(folder / "predictions.csv", folder, measured.whole)
     samples = {sample.name: sample for sample in measured.samples}
-    write_mistakes(
-        folder, (measured.said, samples), measured.everything, worst, watch, stills=measured.stills
+    write_error_videos(
+        folder,
+        (measured.said, samples),
+        measured.everything,
+        worst,
+        progress,
+        stills=measured.stills,
     )
     names = ", ".join(path.name for path in measured.checkpoints)
     known, draws = measured.everything, scores.bootstrap["resamples"]
@@ -369,7 +382,7 @@ def _threshold_text(measured: Measured, bootstrap: int) -> list[str]:
 
 
 def _to_json(measured: Measured, parts: dict[str, Scores], worst: int) -> dict[str, Any]:
-    nobody = measured.whole[~measured.whole.tracked]
+    untracked = measured.whole[~measured.whole.tracked]
     names = " ".join(path.name for path in measured.checkpoints)
     return {
         "schema": SCHEMA,
@@ -387,9 +400,9 @@ def _to_json(measured: Measured, parts: dict[str, Scores], worst: int) -> dict[s
             "samples": len(measured.samples),
         },
         "nobody_tracked": {
-            "clips": list(nobody.names),
+            "clips": list(untracked.names),
             "counted_as": measured.said.classes[0],
-            "right": int((nobody.predicted == nobody.labels).sum()),
+            "right": int((untracked.predicted == untracked.labels).sum()),
         },
         "scores": {name: scores.to_json() for name, scores in parts.items()},
         "threshold": measured.threshold,

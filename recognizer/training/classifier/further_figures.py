@@ -7,14 +7,15 @@ from typing import Any
 from recognizer.runs.event_curves import write_curves
 from recognizer.training.classifier.alarm_curve import FILE, alarm_curves, curve_lines, curves_json
 from recognizer.training.classifier.baseline import baseline_line, compare
-from recognizer.training.classifier.truth import Facts, Predictions
+from recognizer.training.classifier.labels import ClipLabel
+from recognizer.training.classifier.predictions import Predictions
 
 
 def write_further(
     folder: Path,
     tested: tuple[Predictions, Sequence[Predictions]],
     baseline: Predictions | str,
-    facts: Mapping[str, Facts],
+    facts: Mapping[str, ClipLabel],
     bootstrap: int,
 ) -> tuple[list[str], dict[str, Any]]:
     """Write the alarm curves; return lines for the summary and values for the report.

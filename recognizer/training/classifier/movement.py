@@ -33,6 +33,13 @@ from recognizer.training.classifier.artifacts import (
 )
 from recognizer.training.classifier.crossval import streams_of
 from recognizer.training.classifier.crossval_fold import FoldJob, job_key, run_folds
+from recognizer.training.classifier.labels import (
+    DatasetLabels,
+    check_agreement,
+    check_complete,
+    pickles_of,
+    read_labels,
+)
 from recognizer.training.classifier.movement_fit import (
     MovementStream,
     fit_stream,
@@ -41,53 +48,48 @@ from recognizer.training.classifier.movement_fit import (
     measure_samples,
     measured_folds,
 )
-from recognizer.training.classifier.truth import (
-    Truth,
-    check_agreement,
-    check_complete,
-    pickles_of,
-    read_truth,
-)
 
 logger = logging.getLogger(__name__)
 
 
-def train_movement(config: Config, watch: ProgressFactory) -> int:
+def train_movement(config: Config, progress: ProgressFactory) -> int:
     """Fit the movement stream of ``dataset.service`` and write it; return the exit code."""
     from recognizer.action.movement_graph import write_movement
 
     service = config.dataset.service
     folder = find_pickle(config, service, "train").parent
-    truth = read_truth(folder)
-    if truth.service != service:
-        raise ConfigError(f"dataset.service: {service}, but {folder} was made for {truth.service}")
-    paths = pickles_of(truth, folder)
-    found = check_splits(paths, len(truth.classes), training="", may_be_empty=SPLITS)
+    dataset = read_labels(folder)
+    if dataset.service != service:
+        raise ConfigError(
+            f"dataset.service: {service}, but {folder} was made for {dataset.service}"
+        )
+    paths = pickles_of(dataset, folder)
+    found = check_splits(paths, len(dataset.classes), training="", may_be_empty=SPLITS)
     samples = [sample for split in SPLITS for sample in found[split]]
-    check_agreement(truth, samples, folder)
-    check_complete(truth, {sample.name for sample in samples}, folder)
-    own = [sample.name for sample in samples if sample.name in truth.samples]
-    names = [name for name in own if truth.samples[name].split != "test"]
+    check_agreement(dataset, samples, folder)
+    check_complete(dataset, {sample.name for sample in samples}, folder)
+    own = [sample.name for sample in samples if sample.name in dataset.samples]
+    names = [name for name in own if dataset.samples[name].split != "test"]
     measures = measure_samples(samples, service, wanted=True)
     configs = streams_of(config, service)
     output = (config.train.work_dir or PROJECT / "work_dirs" / "+".join(configs)) / "movement.onnx"
-    jobs = _jobs(config, configs, truth, names, output.with_suffix(""))
+    jobs = _jobs(config, configs, dataset, names, output.with_suffix(""))
     folds = config.crossval.inner_folds
-    measured_folds(jobs[0], measures or {}, truth, folds)
-    inner = [inner_jobs(job, truth, folds) for job in jobs]
+    measured_folds(jobs[0], measures or {}, dataset, folds)
+    inner = [inner_jobs(job, dataset, folds) for job in jobs]
     with exclusive(output.with_suffix("")):
         every = [job for part in inner for job in part]
-        with watch("held-out pose predictions: trainings", len(every)) as progress:
-            run_folds(config.annotation, folder, every, progress)
-        stream = fit_stream(jobs[0], inner, measures or {}, truth, folds)
+        with progress("held-out pose predictions: trainings", len(every)) as advance:
+            run_folds(config.annotation, folder, every, advance)
+        stream = fit_stream(jobs[0], inner, measures or {}, dataset, folds)
     facts = MovementMetadata(
         measure_names(service),
         stream.fusion,
-        _training(stream, jobs, inner, truth, config),
-        truth.num_person,
+        _training(stream, jobs, inner, dataset, config),
+        dataset.num_person,
     )
     with atomic_path(output, output.parent) as scratch:
-        write_movement(scratch, stream.model, facts, service, truth.classes)
+        write_movement(scratch, stream.model, facts, service, dataset.classes)
     _tell(config, service, output, facts)
     return 0
 
@@ -95,7 +97,7 @@ def train_movement(config: Config, watch: ProgressFactory) -> int:
 def _jobs(
     config: Config,
     configs: Mapping[str, Path],
-    truth: Truth,
+    dataset: DatasetLabels,
     names: Sequence[str],
     folder: Path,
 ) -> list[FoldJob]:
@@ -108,9 +110,9 @@ def _jobs(
             cfg = load_train_config(path, list(config.train.cfg_options))
         except ValueError as error:
             raise ConfigError(f"train.config_file, train.cfg_options: {error}") from error
-        check_network(cfg, truth.classes)
+        check_network(cfg, dataset.classes)
         digest = hashlib.sha256(cfg.pretty_text.encode()).hexdigest()
-        own = {"config": digest, "pickles": dict(truth.sha256), "seed": config.train.seed}
+        own = {"config": digest, "pickles": dict(dataset.sha256), "seed": config.train.seed}
         jobs.append(
             FoldJob(
                 name=name,
@@ -121,8 +123,8 @@ def _jobs(
                 key=job_key(own, names, ()),
                 train=tuple(sorted(names)),
                 test=(),
-                source_of={name: truth.samples[name].source for name in names},
-                negatives=tuple(sorted(truth.negatives)),
+                source_of={name: dataset.samples[name].source for name in names},
+                negatives=tuple(sorted(dataset.negatives)),
             )
         )
     return jobs
@@ -132,24 +134,24 @@ def _training(
     stream: MovementStream,
     jobs: Sequence[FoldJob],
     inner: Sequence[Sequence[FoldJob]],
-    truth: Truth,
+    dataset: DatasetLabels,
     config: Config,
 ) -> dict[str, Any]:
     """Return how the stream was fitted, with figures of held-out predictions, for the file."""
     return {
         **stream.to_json(),
-        "sources": len({truth.samples[name].source for name in jobs[0].train}),
+        "sources": len({dataset.samples[name].source for name in jobs[0].train}),
         "seed": config.train.seed,
         "inner_folds": len(inner[0]),
         "pose_configs": [job.config_file.name for job in jobs],
         "cfg_options": list(config.train.cfg_options),
-        "pickles_sha256": dict(truth.sha256),
-        "held_out": _held_out_figures(stream, inner, truth),
+        "pickles_sha256": dict(dataset.sha256),
+        "held_out": _held_out_figures(stream, inner, dataset),
     }
 
 
 def _held_out_figures(
-    stream: MovementStream, inner: Sequence[Sequence[FoldJob]], truth: Truth
+    stream: MovementStream, inner: Sequence[Sequence[FoldJob]], dataset: DatasetLabels
 ) -> dict[str, dict[str, float | None]]:
     """Return the figures of both streams on samples they were held out from, and of the fusion.
 
@@ -158,14 +160,14 @@ def _held_out_figures(
     """
     names = stream.names
     pose = held_out_pose(inner, names)
-    labels = np.array([truth.samples[name].label for name in names], np.int64)
+    labels = np.array([dataset.samples[name].label for name in names], np.int64)
     movement = stream.choice.held_out
     predicted = {"pose": pose, "movement": movement, "fused": stream.fusion(pose, movement)}
     return {
         name: {
             key: None if value.value is None else round(value.value, 6)
             for key, value in measure(
-                labels, values, truth.classes, bootstrap=0, seed=0
+                labels, values, dataset.classes, bootstrap=0, seed=0
             ).overall.items()
         }
         for name, values in predicted.items()

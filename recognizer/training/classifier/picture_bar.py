@@ -12,7 +12,7 @@ _PATIENCE_S = 2.0
 
 
 @contextlib.contextmanager
-def picture_bar(watch: ProgressFactory) -> Iterator[Callable[[int, int], None]]:
+def picture_bar(progress: ProgressFactory) -> Iterator[Callable[[int, int], None]]:
     """Give what hears of pictures, one data set after another; short ones show no bar."""
     with contextlib.ExitStack() as stack:
         advance: Progress | None = None
@@ -24,7 +24,7 @@ def picture_bar(watch: ProgressFactory) -> Iterator[Callable[[int, int], None]]:
             if done == 1:
                 started, told = now, 0
             if advance is None and now - started > _PATIENCE_S:
-                advance = stack.enter_context(watch(_TITLE, total))
+                advance = stack.enter_context(progress(_TITLE, total))
             if advance is not None:
                 for _ in range(done - told):
                     advance(Outcome(_TITLE, "done"), 0)

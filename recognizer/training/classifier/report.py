@@ -10,7 +10,7 @@ from sklearn import metrics
 from recognizer.action.evaluation import CALIBRATION_BINS, Estimate, Scores
 from recognizer.runs.figures import class_color, columns, left, plain, right
 from recognizer.runs.strips import Strip, draw_strip, slot_legend
-from recognizer.training.classifier.truth import Predictions
+from recognizer.training.classifier.predictions import Predictions
 
 
 def draw_confusion(figure: Any, scores: Scores) -> None:
@@ -130,7 +130,7 @@ def draw_calibration(figure: Any, said: Predictions, scores: Scores) -> None:
     lower.legend(frameon=False, title="truth")
 
 
-def draw_mistakes(figure: Any, strips: Sequence[tuple[str, Strip]]) -> None:
+def draw_misclassified(figure: Any, strips: Sequence[tuple[str, Strip]]) -> None:
     """Draw the contact sheet of the worst mistakes, a row of moments for each."""
     figure.set_size_inches(13, 1.2 + 1.95 * max(len(strips), 1))
     grid = figure.subplots(max(len(strips), 1), 1, squeeze=False)[:, 0]
@@ -140,7 +140,7 @@ def draw_mistakes(figure: Any, strips: Sequence[tuple[str, Strip]]) -> None:
         axes.set_axis_on()
         draw_strip(axes, strip, title)
     if not strips:
-        grid[0].text(0.5, 0.5, "no mistake among the tracked samples", ha="center")
+        grid[0].text(0.5, 0.5, "no clip among the tracked samples", ha="center")
     figure.suptitle("The worst mistakes", fontsize=13)
     slot_legend(figure, max((strip.people for _, strip in strips), default=1))
 

@@ -43,13 +43,13 @@ _ALIKE = (
 _MISSING = object()
 
 
-def ablation(config: Config, watch: ProgressFactory) -> int:
+def ablation(config: Config, progress: ProgressFactory) -> int:
     """Train and measure every config with every seed and return the exit code."""
     one_process("train.ablation")
     from recognizer.training.pose.ablation_report import write_report
     from recognizer.training.pose.ablation_run import MISSING, read_result, run_trial
 
-    with picture_bar(watch) as looking:
+    with picture_bar(progress) as looking:
         setup, runs = _setup(config, looking)
     with exclusive(setup.folder):
         results = {run: read_result(run) or MISSING for run in runs}
@@ -60,7 +60,7 @@ def ablation(config: Config, watch: ProgressFactory) -> int:
             if results[run].state != "done":
                 title = f"{run.config}, seed {run.seed} ({number} of {len(runs)})"
                 logger.info("%s: %s", title, run.folder)
-                results[run] = run_trial(run, watch, title)
+                results[run] = run_trial(run, progress, title)
                 write_report(setup, results)  # what there is, should it end here
         text = write_report(setup, results)
     logger.info("%s", text)
@@ -99,8 +99,8 @@ def _next(config: Config, setup: Any, results: Mapping[Any, Any]) -> str:
 
 def _setup(config: Config, looking: Callable[[int, int], None]) -> tuple[Any, list[Any]]:
     """Return what is compared, and its runs: all configs with the first seed, then the next."""
-    from recognizer.training.pose.ablation_report import Setup
-    from recognizer.training.pose.ablation_run import Run
+    from recognizer.training.pose.ablation_report import AblationSetup
+    from recognizer.training.pose.ablation_run import AblationTrial
 
     folder = config.ablation.output_dir or PROJECT / "work_dirs" / "ablation"
     paths, seeds = _named(config)
@@ -117,8 +117,8 @@ def _setup(config: Config, looking: Callable[[int, int], None]) -> tuple[Any, li
     for seed in seeds:
         for name, cfg in cfgs.items():
             key = short_digest({"config": cfg.pretty_text, "seed": seed, **facts[name]["files"]})
-            runs.append(Run(name, seed, folder / f"{name}-seed{seed}-{key}", key, cfg))
-    setup = Setup(
+            runs.append(AblationTrial(name, seed, folder / f"{name}-seed{seed}-{key}", key, cfg))
+    setup = AblationSetup(
         folder=folder,
         configs=dict(zip(cfgs, paths, strict=True)),
         seeds=seeds,

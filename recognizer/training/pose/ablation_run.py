@@ -33,7 +33,7 @@ SCHEMA = "recognizer.ablation_run"
 
 
 @dataclass(frozen=True, eq=False, slots=True)
-class Run:
+class AblationTrial:
     """One config with one seed.
 
     Attributes:
@@ -53,7 +53,7 @@ class Run:
 
 
 @dataclass(frozen=True, slots=True)
-class Result:
+class TrialResult:
     """What came of a run.
 
     Attributes:
@@ -76,22 +76,22 @@ class Result:
     batches: str = ""
 
 
-MISSING = Result("missing")
+MISSING = TrialResult("missing")
 
 
-def read_result(run: Run) -> Result | None:
+def read_result(run: AblationTrial) -> TrialResult | None:
     """Return a finished run's result, None if it is not finished."""
     try:
         value = json.loads((run.folder / RESULT).read_bytes())
         if value.pop("schema") != SCHEMA or value.pop("key") != run.key:
             return None
-        result = Result(**value)
+        result = TrialResult(**value)
     except (FileNotFoundError, ValueError, KeyError, TypeError, AttributeError):
         return None
     return result if result.state == "done" else None
 
 
-def run_trial(run: Run, watch: ProgressFactory, title: str) -> Result:
+def run_trial(run: AblationTrial, progress: ProgressFactory, title: str) -> TrialResult:
     """Train and measure a run; what goes wrong with it is its result.
 
     Raises:
@@ -102,8 +102,8 @@ def run_trial(run: Run, watch: ProgressFactory, title: str) -> Result:
     cfg.work_dir = str(run.folder)
     cfg.randomness = {**(cfg.get("randomness") or {}), "seed": run.seed}
     try:
-        with main_process_progress(run.folder, watch, title) as heard, quietly():
-            train(cfg, resume=True, heard=heard, hooks=[CurvesHook(), BatchRecord()])
+        with main_process_progress(run.folder, progress, title) as heard, quietly():
+            train(cfg, resume=True, on_progress=heard, hooks=[CurvesHook(), BatchRecord()])
             result = _measure(cfg, run.folder)
             write_json(
                 run.folder / RESULT,
@@ -114,11 +114,11 @@ def run_trial(run: Run, watch: ProgressFactory, title: str) -> Result:
         advice = memory_advice(error, cfg) if isinstance(error, RuntimeError) else ""
         reason = f"{type(error).__name__}: {advice or error}"
         logger.warning("%s, seed %d failed: %s", run.config, run.seed, reason)
-        return Result("failed", reason)
+        return TrialResult("failed", reason)
     return result
 
 
-def _measure(cfg: Any, folder: Path) -> Result:
+def _measure(cfg: Any, folder: Path) -> TrialResult:
     last = last_checkpoint(folder)
     if last is None:
         raise RuntimeError(f"{folder}: nothing was saved; set default_hooks.checkpoint")
@@ -133,7 +133,7 @@ def _measure(cfg: Any, folder: Path) -> Result:
     step_s = statistics.median(epoch["step_s"] for epoch in epochs) if epochs else None
     rows = read_curve(folder / TABLE)
     loss = rows[-1].get("heatmap_loss") if rows else None
-    return Result("done", "", scores, chosen, loss, step_s, digest if epochs else "")
+    return TrialResult("done", "", scores, chosen, loss, step_s, digest if epochs else "")
 
 
 # --- what it was trained on --------------------------------------------------------

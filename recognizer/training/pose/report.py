@@ -33,7 +33,7 @@ def write_report(cfg: "PoseConfig", scores: PoseScores, output: Path) -> str:
 
     dataset = datasets(cfg)["test"]
     images = Path(dataset.get("data_root") or "") / dataset.get("data_prefix", {}).get("img", "")
-    truth = json.loads(Path(scores.facts["annotations"]).read_bytes())
+    truth = json.loads(Path(scores.metadata["annotations"]).read_bytes())
     found = json.loads((output / DETECTIONS).read_bytes())
     save_figure(output / SHEET, output, lambda figure: draw_sheet(figure, truth, found, images))
     text = summarise(scores)
@@ -48,7 +48,7 @@ def write_report(cfg: "PoseConfig", scores: PoseScores, output: Path) -> str:
 
 def summarise(scores: PoseScores) -> str:
     """Return the page of text."""
-    epoch = scores.facts.get("epoch")
+    epoch = scores.metadata.get("epoch")
     after = "" if epoch is None else f", after epoch {epoch}"
     parts = {
         "all images": scores.every,
@@ -56,8 +56,8 @@ def summarise(scores: PoseScores) -> str:
         "other images": scores.others,
     }
     lines = [
-        f"{scores.facts['checkpoint']}{after}",
-        f"on {scores.facts['annotations']}",
+        f"{scores.metadata['checkpoint']}{after}",
+        f"on {scores.metadata['annotations']}",
         f"boxes: {scores.boxes}; flip test: {'yes' if scores.flip_test else 'no'}",
         "",
         f"{'':<20}{'images':>7}{'persons':>9}" + "".join(f"{name:>8}" for name in COLUMNS),

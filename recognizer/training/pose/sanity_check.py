@@ -57,7 +57,7 @@ class _EnoughError(Exception):
     """All iterations are done; never leaves this module."""
 
 
-def check(config: Config, watch: ProgressFactory) -> int:
+def check(config: Config, progress: ProgressFactory) -> int:
     """Run ``train.check_iterations`` iterations and judge them (``--mode train.check``).
 
     Raises:
@@ -75,7 +75,7 @@ def check(config: Config, watch: ProgressFactory) -> int:
         cfg.work_dir = folder
         _shorten(cfg, examiner.iterations)
         try:
-            _run(cfg, examiner, watch)
+            _run(cfg, examiner, progress)
         except RuntimeError as error:
             if advice := memory_advice(error, cfg):
                 raise PoseCheckError(advice) from error
@@ -109,7 +109,7 @@ def _shorten(cfg: "PoseConfig", iterations: int) -> None:
         cfg.visualizer.vis_backends = []
 
 
-def _run(cfg: "PoseConfig", examiner: "SanityCheckHook", watch: ProgressFactory) -> None:
+def _run(cfg: "PoseConfig", examiner: "SanityCheckHook", progress: ProgressFactory) -> None:
     from recognizer.runner.hooks import NotFiniteError
     from recognizer.runner.train_config import TrainConfigError
     from recognizer.sdpose.evaluation import quietly
@@ -117,8 +117,8 @@ def _run(cfg: "PoseConfig", examiner: "SanityCheckHook", watch: ProgressFactory)
 
     try:
         with (
-            main_process_progress(Path(cfg.work_dir), watch, "checking") as heard,
-            picture_bar(watch) as looking,
+            main_process_progress(Path(cfg.work_dir), progress, "checking") as heard,
+            picture_bar(progress) as looking,
             quietly(),
         ):
 
@@ -126,7 +126,7 @@ def _run(cfg: "PoseConfig", examiner: "SanityCheckHook", watch: ProgressFactory)
                 if heard is not None:
                     heard(done, examiner.iterations)
 
-            train(cfg, heard=count, hooks=[examiner], looking=looking)
+            train(cfg, on_progress=count, hooks=[examiner], on_image=looking)
     except _EnoughError:
         return
     except NotFiniteError:

@@ -30,7 +30,7 @@ logger = logging.getLogger(__name__)
 CONFIGS = FILES / "configs" / "body_2d_keypoint" / "sdpose" / "coco"
 
 
-def train_pose(config: Config, watch: ProgressFactory) -> int:
+def train_pose(config: Config, progress: ProgressFactory) -> int:
     """Train the pose network of ``train.config_file`` (``--mode train.pose``)."""
     from recognizer.runner.train_config import TrainConfigError
     from recognizer.sdpose.evaluation import quietly
@@ -42,16 +42,16 @@ def train_pose(config: Config, watch: ProgressFactory) -> int:
     work_dir = Path(cfg.work_dir)
     try:
         with (
-            main_process_progress(work_dir, watch, f"training {work_dir.name}") as heard,
-            picture_bar(watch) as looking,
+            main_process_progress(work_dir, progress, f"training {work_dir.name}") as heard,
+            picture_bar(progress) as looking,
             quietly(),
         ):
             best = train(
                 cfg,
                 resume=config.train.resume,
-                heard=heard,
+                on_progress=heard,
                 hooks=[CurvesHook()] if heard else [],
-                looking=looking if heard else None,
+                on_image=looking if heard else None,
             )
     except (RuntimeError, TrainConfigError) as error:  # the first iteration's is of the second kind
         if advice := memory_advice(error, cfg):
@@ -64,7 +64,7 @@ def train_pose(config: Config, watch: ProgressFactory) -> int:
     return 0
 
 
-def test_pose(config: Config, watch: ProgressFactory) -> int:
+def test_pose(config: Config, progress: ProgressFactory) -> int:
     """Measure one checkpoint on the test images (``--mode test.pose``)."""
     from recognizer.runner.missing import missing_checkpoint, todays_checkpoint
     from recognizer.runner.train_config import TrainConfigError
@@ -80,10 +80,10 @@ def test_pose(config: Config, watch: ProgressFactory) -> int:
         raise FileNotFoundError(missing_checkpoint(checkpoint))
     try:
         with (
-            main_process_progress(output, watch, f"testing {checkpoint.name}") as heard,
-            picture_bar(watch) as looking,
+            main_process_progress(output, progress, f"testing {checkpoint.name}") as heard,
+            picture_bar(progress) as looking,
         ):
-            scores = evaluate(cfg, checkpoint, output, heard=heard, looking=looking)
+            scores = evaluate(cfg, checkpoint, output, on_progress=heard, on_image=looking)
             text = write_report(cfg, scores, output)
     except TrainConfigError as error:
         raise ConfigError(f"train.config_file, train.cfg_options: {error}") from error
