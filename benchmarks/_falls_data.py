@@ -6,7 +6,7 @@ own, and normal footage: people who walk, exercise, stand in front of security c
 to find, and ``sources.csv`` (video, source) names each video's group: a person who falls, with a
 share of the normal footage. Two kinds are there to be learnt from or not (``FIGHTS``, ``BED``):
 fights, in the group of the recording that they are cut from, and synthetic falls out of beds, a
-group of their own. When somebody falls in a clip of those is not known before it was looked at:
+group of their own. When the falls of these clips happen is not labelled:
 ``_falls_windows.py`` takes the window of the fastest descent.
 """
 
@@ -35,7 +35,7 @@ FALLS = {
 # One woman, or several in the same shirt on the same day, makes the daily activities and one fall.
 PEOPLE = {"fall/05_vertical_fall_faint.mp4": "Faint"}
 OTHERS = "Knees"
-# What is learnt as a fall is the falling, from just before its start until somebody is down: a
+# What is learnt as a fall is the falling, from just before its start until the person is down: a
 # detector loses people who lie, and lying alone is no fall. Seconds before and after the start.
 FALLING_S = (0.3, 1.3)
 # What ends less than this before a fall is neither: seconds without a class.

@@ -224,7 +224,6 @@ def check_clips(assets: Path, falls: Mapping[str, Fall]) -> None:
 
 @one_line_errors
 def main() -> None:
-    """Run the benchmark."""
     parser = Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--assets", type=existing_folder, default=ASSETS)
     parser.add_argument(

@@ -82,7 +82,6 @@ def eager(
 
 
 def main() -> None:
-    """Run the benchmark."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--data", type=Path, help="a stage-3 pickle; default: from samples/")
     parser.add_argument("--rounds", type=int, default=40)

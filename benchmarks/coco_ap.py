@@ -3,7 +3,7 @@
     python -m benchmarks.coco_ap --coco ../shared/assets/coco
     python -m benchmarks.coco_ap --turn 1
 
-With ``--turn``, pictures and annotations are turned by a quarter, as if everybody lay, and people
+With ``--turn``, pictures and annotations are turned by a quarter, as if all people lay, and people
 in their true boxes are posed as they are and in the best of three turns.
 
 Prints AP per split, box source and decoding, beside the figures that a plain reference
@@ -171,7 +171,6 @@ def measure(
 
 
 def main() -> None:
-    """Run the benchmark."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--coco", type=Path, default=ASSETS / "coco")
     parser.add_argument("--json", type=Path)

@@ -263,7 +263,6 @@ def fall_videos(args: argparse.Namespace) -> tuple[Path, list[str], dict[str, li
 
 
 def arguments() -> argparse.Namespace:
-    """Return the command's arguments."""
     parser = Parser("cross_confusion", description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--falls", type=Path, help="stage-2 folder of footage with falls")
     parser.add_argument("--events", type=Path, default=ROOT / "samples" / "falls_segments.csv")
@@ -296,7 +295,6 @@ def refuse_unused(args: argparse.Namespace, default_of: Callable[[str], Any]) ->
 
 @one_line_errors
 def main() -> int:
-    """Run the benchmark."""
     args = arguments()
     config = load_config(args.config)
     args.out.mkdir(parents=True, exist_ok=True)

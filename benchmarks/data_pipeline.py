@@ -135,7 +135,6 @@ def from_samples(folder: Path) -> Path:
 
 
 def main() -> int:
-    """Run the benchmark."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("ann_file", type=Path, nargs="?", help="a stage-3 pickle")
     parser.add_argument("--clip-len", type=int, default=100)

@@ -24,50 +24,23 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 os.environ |= {"OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "PASSIVE"}
-ROOT = Path(__file__).resolve().parents[1]
-sys.path.insert(0, str(ROOT))
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-import numpy as np  # noqa: E402
+import numpy as np
 
-from benchmarks._command import ASSETS, add_config  # noqa: E402
-from benchmarks._falls_data import lay_out  # noqa: E402
-from benchmarks._falls_report import (  # noqa: E402
-    Footage,
-    Scores,
-    draw,
-    measure,
-    print_table,
-    write_curves,
-)
-from benchmarks._falls_streams import (  # noqa: E402
-    Groups,
-    Learning,
-    Poses,
-    Task,
-    fit_all,
-    pose_jobs,
-    predict,
-    sample_of,
-)
-from benchmarks._falls_windows import (  # noqa: E402
-    CLASSES,
-    Window,
-    cut,
-    load,
-    read_falls,
-    read_groups,
-)
-from benchmarks._needs import need  # noqa: E402
-from recognizer.dataset.mmaction import write_split  # noqa: E402
-from recognizer.runs.progress import on_console  # noqa: E402
-from recognizer.runs.stage1 import run_stage1  # noqa: E402
-from recognizer.storage.artifacts import atomic_path  # noqa: E402
-from recognizer.training.classifier.crossval_fold import (  # noqa: E402
-    FoldJob,
-    read_result,
-    run_fold,
-)
-from recognizer.types import TimeArray  # noqa: E402
+from benchmarks import _falls_report as falls_report
+from benchmarks import _falls_streams as falls_streams
+from benchmarks._command import ASSETS, ROOT, add_config
+from benchmarks._falls_data import lay_out
+from benchmarks._falls_streams import Learning, Poses, Task
+from benchmarks._falls_windows import CLASSES, Window, cut, load, read_falls, read_groups
+from benchmarks._needs import need
+from recognizer.dataset.mmaction import write_split
+from recognizer.runs.progress import on_console
+from recognizer.runs.stage1 import run_stage1
+from recognizer.storage.artifacts import atomic_path
+from recognizer.training.classifier.crossval_fold import FoldJob, read_result, run_fold
+from recognizer.types import TimeArray
 
 NETWORK = ROOT / "configs" / "skeleton" / "stgcnpp" / "falldown_body.py"
 
@@ -89,7 +62,7 @@ def predict_by_measures(task: Task) -> TimeArray:
 
 
 def predict_by_streams(
-    task: Task, args: argparse.Namespace, data: Footage
+    task: Task, args: argparse.Namespace, data: falls_report.Footage
 ) -> tuple[dict[str, TimeArray], dict[str, dict[str, str]]]:
     """Return name -> the probability of a fall in each window, the mean over seeds beside each."""
     ways: dict[str, dict[str, TimeArray]] = {}
@@ -97,10 +70,12 @@ def predict_by_streams(
     for seed in args.seeds:
         poses = None
         if not args.movement_only:
-            jobs = pose_jobs(task, (args.network, args.cfg_options), args.out / "folds", seed)
+            jobs = falls_streams.pose_jobs(
+                task, (args.network, args.cfg_options), args.out / "folds", seed
+            )
             train_missing(task, jobs)
             poses = Poses(task, jobs)
-        probabilities, chosen[f"seed {seed}"] = predict(task, seed, poses)
+        probabilities, chosen[f"seed {seed}"] = falls_streams.predict(task, seed, poses)
         if poses and seed == args.seeds[0]:
             threshold = data.threshold(probabilities["fused"])
             write_movement_stream(args.out / task.learning.name, task, seed, poses, threshold)
@@ -114,7 +89,7 @@ def predict_by_streams(
     return result, chosen
 
 
-def train_missing(task: Task, jobs: Mapping[Groups, FoldJob]) -> None:
+def train_missing(task: Task, jobs: Mapping[falls_streams.Groups, FoldJob]) -> None:
     """Run the trainings that are not finished, one after the other."""
     samples = {w.sample.name: w.sample for w in task.windows if w.sample is not None}
     for job in jobs.values():
@@ -124,7 +99,7 @@ def train_missing(task: Task, jobs: Mapping[Groups, FoldJob]) -> None:
 
 def write_everything(out: Path, task: Task) -> None:
     """Write the samples of all groups to learn from: the shipped model's train.pkl."""
-    samples = (sample_of(task, i) for i in task.train(()))
+    samples = (falls_streams.sample_of(task, i) for i in task.train(()))
     write_split(out / task.learning.name / "train.pkl", out, samples)
 
 
@@ -139,7 +114,7 @@ def write_movement_stream(
     from recognizer.action.movement_graph import write_movement
     from recognizer.action.movement_metadata import MovementMetadata
 
-    model, choice, fusion = fit_all(task, seed, poses)
+    model, choice, fusion = falls_streams.fit_all(task, seed, poses)
     training = {
         "setting": choice.setting,
         "log_loss": dict(choice.log_loss),
@@ -173,7 +148,6 @@ def learning_of(text: str) -> Learning:
 
 
 def arguments() -> argparse.Namespace:
-    """Return the command's arguments."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--out", type=Path, default=ROOT / "output" / "falls_events")
     parser.add_argument("--assets", type=Path, default=ASSETS)
@@ -189,7 +163,6 @@ def arguments() -> argparse.Namespace:
 
 
 def main() -> None:
-    """Run the benchmark."""
     args = arguments()
     need(files=[args.assets])
     logging.basicConfig(level=logging.INFO, format="%(message)s")
@@ -199,22 +172,24 @@ def main() -> None:
     windows, spans = cut(config)
     group_of = read_groups(args.out)
     rules = {"merge_gap_s": config.inference.merge_gap_s}
-    data = Footage(windows, spans, read_falls(args.out, windows), group_of, rules)
-    results: dict[str, Scores] = {}
+    data = falls_report.Footage(windows, spans, read_falls(args.out, windows), group_of, rules)
+    results: dict[str, falls_report.Scores] = {}
     settings = {}
     for learning in args.learn:
         task = Task(windows, group_of, learning)
         by_streams, settings[learning.name] = predict_by_streams(task, args, data)
         predictions = {"measures": predict_by_measures(task), **by_streams}
-        results |= {f"{learning.name}: {n}": measure(data, p) for n, p in predictions.items()}
+        results |= {
+            f"{learning.name}: {n}": falls_report.measure(data, p) for n, p in predictions.items()
+        }
         write_everything(args.out, task)
     counts = counts_of(windows)
     print(counts)
-    print_table(results)
+    falls_report.print_table(results)
     text = json.dumps({"counts": counts, "settings": settings, **results}, indent=1)
     (args.out / f"{args.name}.json").write_text(text, "utf-8")
-    write_curves(args.out / f"{args.name}.csv", results)
-    draw(args.out / f"{args.name}.png", args.out, results)
+    falls_report.write_curves(args.out / f"{args.name}.csv", results)
+    falls_report.draw(args.out / f"{args.name}.png", args.out, results)
 
 
 if __name__ == "__main__":

@@ -97,7 +97,6 @@ def cpu_ms(run: Callable[[Path, Path], int], paths: Sequence[Path], folder: Path
 
 
 def main() -> None:
-    """Run the benchmark."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--videos", type=int, help="most videos of each size; default: all")

@@ -7,7 +7,7 @@
 (tracked backward as well, joined, kept in clinches); --set changes it. Labels: pair_labels.csv, the
 two main fighters of 30 clips on 4 to 6 frames each. They were drawn by hand on contact sheets of
 the frames, where a candidate box of the detector fitted by its number. Clips were drawn by chance
-from each recording with fights; where two main fighters could not be told apart by eye another
+from each recording with fights; where two main fighters could not be distinguished by eye another
 clip was taken. A fighter who is hidden in a frame leaves that frame out.
 
 A fighter is tracked where a row with an id overlaps the label by 0.3 or more, one row for one
@@ -178,7 +178,6 @@ def measure(
 
 
 def show(title: str, head: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    """Print a table."""
     widths = [max(map(len, column)) for column in zip(head, *rows, strict=True)]
     print(f"\n{title}")
     for row in (head, *rows):
@@ -186,7 +185,6 @@ def show(title: str, head: Sequence[str], rows: Sequence[Sequence[str]]) -> None
 
 
 def main() -> None:
-    """Run the benchmark."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )

@@ -221,7 +221,6 @@ def side_by_side(path: Path, frames: Sequence[ImageArray], rounds: int) -> None:
 
 
 def main() -> None:
-    """Run the benchmark."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--model", type=Path, help="an RTMO file of free size; default: made")
     parser.add_argument("--video", type=Path, default=VIDEO, help="16:9")

@@ -157,7 +157,6 @@ def learn(
 
 
 def main() -> None:
-    """Run the benchmark."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--data", type=Path, default=ASSETS / "coco", help="COCO folder")
     parser.add_argument("--persons", type=int, default=86, help="and all others of their pictures")

@@ -147,7 +147,6 @@ def inference(name: str, rounds: int) -> tuple[float, float, float]:
 
 
 def main() -> None:
-    """Run the benchmark."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--data", type=Path, help="COCO folder with annotations/ and train2017/")
     parser.add_argument("--batch", type=int, default=8)

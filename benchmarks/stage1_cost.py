@@ -75,7 +75,6 @@ def choose(videos: Sequence[Video], clips: int) -> Sequence[Video]:
 
 @one_line_errors
 def main() -> None:
-    """Run the benchmark."""
     parser = Parser(description=__doc__.splitlines()[0])
     parser.add_argument("--input", type=existing_folder, default=ASSETS / "fight_surv")
     parser.add_argument("--clips", type=positive, default=3)

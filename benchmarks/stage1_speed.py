@@ -5,7 +5,7 @@
 Peer: the detector and the pose network in ONNX Runtime, one thread a process, one process
 a core, on inputs prepared beforehand: as many runs as stage 1 needs for the same clips
 (one detector run a frame, one pose run a person). Ratio: stage frames/s over the peer's. The
-search for people who lie is switched off: its runs are not told from the result.
+search for people who lie is switched off: its runs cannot be counted in the result.
 """
 
 import argparse
@@ -125,7 +125,6 @@ def time_networks(config: Config, folder: Path, videos: Sequence[Video]) -> floa
 
 
 def main() -> None:
-    """Run the benchmark."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--input", type=Path, default=ASSETS / "fight_surv")
     parser.add_argument("--clips", type=int, default=24)

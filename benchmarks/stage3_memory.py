@@ -67,7 +67,6 @@ def make_stage2(folder: Path, clips: int, frames: int, people: int) -> None:
 
 
 def main() -> None:
-    """Run the benchmark."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--clips", type=int, default=6000)
     parser.add_argument("--frames", type=int, default=150)

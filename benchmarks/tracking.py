@@ -152,7 +152,6 @@ def _timed(update: Update, shot: Shot) -> tuple[float, Poses]:
 
 
 def main() -> None:
-    """Run the benchmark."""
     warnings.simplefilter("ignore")
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rounds", type=int, default=7)

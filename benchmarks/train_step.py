@@ -158,7 +158,6 @@ def race(
 
 
 def main() -> None:
-    """Run the benchmark."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--data", type=Path, help="a stage-3 pickle; default: from samples/")
     parser.add_argument("--batch-size", type=int, default=16)

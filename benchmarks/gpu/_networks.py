@@ -62,13 +62,16 @@ class Subject:
 
     def open(self, section: TorchPoseConfig, *, even: bool = False) -> TorchNetwork:
         """Return the network as the backend runs it with these settings."""
-        facts, chosen = self.facts(section.precision), self.even if even else self.pose
-        return open_graph(TrainedPose(copy.deepcopy(chosen.model), facts), facts, section)
+        chosen = self.even if even else self.pose
+        metadata = self.metadata(section.precision)
+        return open_graph(TrainedPose(copy.deepcopy(chosen.model), metadata), metadata, section)
 
-    def facts(self, precision: str) -> PoseModelMetadata:
-        """Return what is known of it, run in a precision."""
-        facts = with_options(self.pose.metadata, Thresholds(SCORE, NMS, MOST), precision=precision)
-        return replace(facts, input_size=self.input_wh)
+    def metadata(self, precision: str) -> PoseModelMetadata:
+        """Return its metadata, run in a precision."""
+        metadata = with_options(
+            self.pose.metadata, Thresholds(SCORE, NMS, MOST), precision=precision
+        )
+        return replace(metadata, input_size=self.input_wh)
 
     def pixels(self) -> NDArray[Any]:
         """Return the network's input for its pictures, or for the people in them."""

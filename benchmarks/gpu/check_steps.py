@@ -59,10 +59,10 @@ def machine(given: Given) -> dict[str, Any]:
         + (f" -> {one.remedy}" if one.remedy else "")
         for one in examine(config)
     ]
-    return {"facts": facts(), "doctor": lines}
+    return {"facts": describe_machine(), "doctor": lines}
 
 
-def facts() -> dict[str, str]:
+def describe_machine() -> dict[str, str]:
     """Return the card, its driver and the versions of what uses it."""
     from importlib.metadata import PackageNotFoundError, version
 
@@ -336,7 +336,6 @@ STEPS: dict[str, Callable[[Given], dict[str, Any]]] = {
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run one step in this process."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("name", choices=STEPS)
     parser.add_argument("--argument", default="", help="streams; which tests; minutes; reference")

@@ -45,7 +45,6 @@ COMPILE_S = 12.0
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Measure what runs."""
     options = parse(__doc__, argv)
     results = Results.open(options, PART)
     print(f"begins with {options.left:.1f} s left", flush=True)
@@ -64,13 +63,13 @@ def main(argv: list[str] | None = None) -> int:
     for name, variant in TINY_COMPILED if options.tiny else COMPILED:
         if options.left > COMPILE_S or options.tiny:
             poses(name, options, results, (variant,))
-    if all(_is_there(results, key) for key in wanted(options)):
+    if all(_is_there(results, key) for key in expected_keys(options)):
         results.finish()
     _runs_table.write(results.path.with_suffix(".md"), results.values)
     return 0
 
 
-def wanted(options: Options) -> list[str]:
+def expected_keys(options: Options) -> list[str]:
     """Return the keys of all measurements."""
     names = TINY_POSES if options.tiny else POSES
     keys = [f"{name}, {one}" for name in names for one in variants(options.device)]
@@ -206,9 +205,9 @@ def _compile(network: Any, options: Options) -> None:
 
 
 @contextmanager
-def _strict(wanted: bool) -> Iterator[None]:
+def _strict(enabled: bool) -> Iterator[None]:
     before = torch.backends.cudnn.allow_tf32
-    torch.backends.cudnn.allow_tf32 = before and not wanted
+    torch.backends.cudnn.allow_tf32 = before and not enabled
     try:
         yield
     finally:

@@ -202,14 +202,14 @@ class _Run:
         average = self.trainer.average.state_dict()
         weights = {name: value.detach().float().cpu() for name, value in average.items()}
         recipe = self.trainer.recipe
-        facts = {
+        about = {
             "steps": self.trainer.steps,
             "progress": progress,
             "batch": recipe.batch,
             "rate": recipe.rate,
             "rate_start": recipe.rate_start,
         }
-        _write(self._path(".pth"), {"state_dict": weights, "facts": facts})
+        _write(self._path(".pth"), {"state_dict": weights, "facts": about})
         _write(self._path("_state.pth"), {**self.trainer.state(), "progress": progress})
 
 

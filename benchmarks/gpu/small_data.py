@@ -95,7 +95,7 @@ def pack(target: Path, labelled: Path = LABELLED, assets: Path = ASSETS) -> None
     )
     start = read_start(assets / "weights" / "yolox_nano.onnx")
     np.savez(scratch / "start.npz", **{k: v.astype(np.float16) for k, v in start.items()})
-    for path in scratch.iterdir():  # all at once: nobody copies half of a pack
+    for path in scratch.iterdir():  # all at once: no half of a pack is copied
         path.replace(target / path.name)
     scratch.rmdir()
 

@@ -57,7 +57,7 @@ class SmallGraph(nn.Module):
 
 
 def write(weights: Path, path: Path, *, any_size: bool = False) -> None:
-    """Write a trained network; batch and, if wanted, height and width stay free."""
+    """Write a trained network; batch and, if asked for, height and width stay free."""
     network = SmallPose()
     network.load_state_dict(torch.load(weights, weights_only=True)["state_dict"])
     inside = THRESHOLDS

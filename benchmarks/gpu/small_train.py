@@ -121,7 +121,7 @@ class Trainer:
             group["lr"] = group["base"] * max(factor, 1e-3)
         parts = self.backward()
         norm = nn.utils.clip_grad_norm_(self.network.parameters(), self.recipe.clip)
-        # A step whose gradients are not finite is left out, on the device: nobody waits for it.
+        # A step whose gradients are not finite is left out, on the device, without waiting for it.
         self._optimizer.found_inf = (~norm.isfinite()).float()  # type: ignore[attr-defined]
         self._optimizer.step()
         self._optimizer.zero_grad(set_to_none=not self.mode.graph)

@@ -35,7 +35,6 @@ class Subject:
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Measure the speed."""
     options = parse(__doc__, argv)
     warnings.simplefilter("ignore")
     results = Results.open(options, PART)

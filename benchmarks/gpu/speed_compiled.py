@@ -17,7 +17,6 @@ BATCHES = (256,)
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Measure compiled steps."""
     options = parse(__doc__, argv)
     warnings.simplefilter("ignore")
     log = MeasurementLog(options, Results.open(options, PART))

@@ -136,12 +136,12 @@ class Bench:
         """Return the network as the backend runs it."""
         section = mode.section(self.clock.device, self.batches)
         inside = Thresholds(_networks.SCORE, _networks.NMS, _networks.MOST)
-        facts = with_options(
+        metadata = with_options(
             self.subject.pose.metadata, inside, precision=mode.dtype, uint8=section.uint8_input
         )
-        facts = replace(facts, input_size=self.subject.input_wh)
+        metadata = replace(metadata, input_size=self.subject.input_wh)
         return open_graph(
-            TrainedPose(copy.deepcopy(self.subject.pose.model), facts), facts, section
+            TrainedPose(copy.deepcopy(self.subject.pose.model), metadata), metadata, section
         )
 
     def people(self, mode: Mode, network: TorchNetwork, count: int) -> Callable[[], list[Poses]]:
@@ -236,12 +236,10 @@ def letterboxed(frames: torch.Tensor, fit: Letterbox) -> torch.Tensor:
 
 
 def key_of(name: str, mode: Mode, count: int) -> str:
-    """Return the key of a measurement."""
     return f"pose|{name}|{mode.name}|{count}"
 
 
 def keys_of(name: str, modes: tuple[Mode, ...], batches: tuple[int, ...]) -> list[str]:
-    """Return the keys of a network's measurements."""
     return [key_of(name, mode, count) for mode in modes for count in batches]
 
 
@@ -296,7 +294,6 @@ def measure(
 
 
 def measure_mode(log: MeasurementLog, bench: Bench, mode: Mode) -> None:
-    """Measure a mode at all batch sizes."""
     opened: list[TorchNetwork] = []
 
     def work(count: int) -> dict[str, Any]:

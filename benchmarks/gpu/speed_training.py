@@ -267,7 +267,6 @@ def measure_step(
 
 
 def key_of(way: Way, size: int) -> str:
-    """Return the key of a measurement."""
     return f"step|{way.name}|{size}"
 
 
