@@ -1,7 +1,7 @@
 """What each tracked video gives: clips with a label, their people, and figures about them."""
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -289,13 +289,6 @@ class ClipFinder:
                 raise ArtifactError(f"{video}: its stage 2 result changed during the run")
             label = self._dataset.classes[clip.class_name]
             yield build_sample(cut, clip.track_ids, len(clip.track_ids), clip.name, label)
-
-
-def evenly_spaced(clips: Sequence[Clip], count: int) -> list[Clip]:
-    """Return at most ``count`` clips, evenly spread over the sequence, in its order."""
-    if len(clips) <= count:
-        return list(clips)
-    return [clips[(2 * i + 1) * len(clips) // (2 * count)] for i in range(count)]
 
 
 def clip_name(video: str, start_s: float, stop_s: float, *, whole: bool) -> str:

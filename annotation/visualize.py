@@ -8,7 +8,6 @@ needs no source video and shows nobody's face.
 from collections.abc import Generator, Iterator, Mapping
 from itertools import repeat
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -19,6 +18,7 @@ from recognizer.runs.manifest import (
     Manifest,
     Outcome,
     Progress,
+    Settings,
     exclusive,
     read_manifest,
     result_path,
@@ -33,6 +33,7 @@ from recognizer.runs.overlays import (
 )
 from recognizer.runs.stage_folders import dataset_dir, stage1_dir, stage2_dir
 from recognizer.scoring.ranking import rank_people
+from recognizer.sequences import evenly_spaced
 from recognizer.storage.artifacts import (
     ArtifactError,
     json_bytes,
@@ -64,7 +65,8 @@ def visualize(config: Config, advance: Progress | None = None) -> Path:
     stage = read_manifest(stage_dir)
     folder = dataset_dir(config) / "visualize" / _folder_name(config, stage_dir)
     settings = _settings(config, stage)
-    chosen = _choose(stage.outcomes, config.visualize.limit)
+    # Spread over the list, so that all classes show.
+    chosen = evenly_spaced(stage.outcomes, config.visualize.limit)
     outcomes = []
     with exclusive(folder):
         _drop_other_settings(folder, settings, stage.outcomes)
@@ -81,7 +83,7 @@ def _folder_name(config: Config, stage_dir: Path) -> str:
     return stage_dir.name + ("-skeleton" if config.visualize.skeleton_only else "")
 
 
-def _settings(config: Config, stage: Manifest) -> dict[str, Any]:
+def _settings(config: Config, stage: Manifest) -> Settings:
     return {
         "visualize": config.visualize.model_dump(mode="json", exclude={"limit"}),
         "service": config.dataset.service,
@@ -90,16 +92,7 @@ def _settings(config: Config, stage: Manifest) -> dict[str, Any]:
     }
 
 
-def _choose(outcomes: tuple[Outcome, ...], limit: int | None) -> list[Outcome]:
-    """Return at most ``limit`` inputs, spread over the list so that all classes show."""
-    if limit is None or limit >= len(outcomes):
-        return list(outcomes)
-    return [outcomes[(2 * i + 1) * len(outcomes) // (2 * limit)] for i in range(limit)]
-
-
-def _drop_other_settings(
-    folder: Path, settings: dict[str, Any], outcomes: tuple[Outcome, ...]
-) -> None:
+def _drop_other_settings(folder: Path, settings: Settings, outcomes: tuple[Outcome, ...]) -> None:
     """Remove overlays made with other settings, so that all in a folder belong together."""
     path = folder / _SETTINGS
     if path.is_file() and path.read_bytes() == json_bytes(settings):

@@ -64,7 +64,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     },
     "training": {
         *("action", "command", "config", "dataset", "draw", "installation", "names", "runner"),
-        *("runs", "sdpose", "storage", "text", "types", "video"),
+        *("runs", "sdpose", "sequences", "storage", "text", "types", "video"),
     },
     "analysis": {
         *("action", "backends", "command", "config", "dataset", "draw", "geometry"),

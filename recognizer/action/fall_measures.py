@@ -19,7 +19,7 @@ from recognizer.action.bodyframe import sample_rows
 from recognizer.action.fight_measures import rate, span_s
 from recognizer.scoring import falldown
 from recognizer.scoring.measures import Array, PersonFrames, person_quantile
-from recognizer.types import MOVEMENT_NAMES, Sample
+from recognizer.types import MOVEMENT_NAMES, BoolArray, Sample
 
 _MEAN, _TRANSLATION, _LIMBS = map(MOVEMENT_NAMES.index, ("mean", "translation", "limbs"))
 # Boxes of a person seen turned may stand still for 0.4 s: the shorter span sees a jump, the
@@ -117,7 +117,7 @@ def _join(sample: Sample, boxes: Array, movement: Array, time_s: Array) -> _Join
     return _JoinedTracks(*joined)
 
 
-def _away(boxes: Array, known: NDArray[np.bool_], pair: tuple[int, int], time_s: Array) -> float:
+def _away(boxes: Array, known: BoolArray, pair: tuple[int, int], time_s: Array) -> float:
     """Return how far, body sizes, the second of a pair appears from where the first was last seen.
 
     Infinite if it is there before, or much later.
@@ -131,7 +131,7 @@ def _away(boxes: Array, known: NDArray[np.bool_], pair: tuple[int, int], time_s:
     return float(np.hypot(*((a[:2] + a[2:] - b[:2] - b[2:]) / 2)) / size)
 
 
-def _one(array: NDArray[Any], known: NDArray[np.bool_], chain: list[int]) -> NDArray[Any]:
+def _one(array: NDArray[Any], known: BoolArray, chain: list[int]) -> NDArray[Any]:
     """Return the rows of one person with several track ids, one after the other."""
     row: NDArray[Any] = array[chain[0]].copy()
     for person in chain[1:]:
@@ -166,7 +166,7 @@ def _box_and_flow(boxes: Array, movement: Array, time_s: Array) -> Array:
     return np.array([*box, *_flow(movement, whole[1][1], end)])
 
 
-def _flow(movement: Array, dropping: NDArray[np.bool_], end: NDArray[np.bool_]) -> list[float]:
+def _flow(movement: Array, dropping: BoolArray, end: BoolArray) -> list[float]:
     flow, limbs = rate(movement[:, _MEAN]), rate(movement[:, _LIMBS])
     return [
         _quantile(flow, 1),
@@ -179,9 +179,7 @@ def _flow(movement: Array, dropping: NDArray[np.bool_], end: NDArray[np.bool_]) 
     ]
 
 
-def _thirds(
-    present: NDArray[np.bool_], time_s: Array
-) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
+def _thirds(present: BoolArray, time_s: Array) -> tuple[BoolArray, BoolArray]:
     """Return masks of the first and the last third of the time in which a person is present."""
     seen = np.flatnonzero(present)
     first, last = time_s[seen[0]], time_s[seen[-1]]
@@ -194,11 +192,11 @@ def _quantile(values: Array, share: float) -> float:
     return float(np.quantile(known, share)) if len(known) else np.nan
 
 
-def _median(values: Array, mask: NDArray[np.bool_]) -> float:
+def _median(values: Array, mask: BoolArray) -> float:
     return _quantile(values[mask], 0.5)
 
 
-def _fastest_drop(place: Array, time_s: Array, span: float) -> tuple[float, NDArray[np.bool_]]:
+def _fastest_drop(place: Array, time_s: Array, span: float) -> tuple[float, BoolArray]:
     """Return the furthest descent within ``span`` seconds, at least 0, and a mask of when."""
     drop, when = 0.0, np.ones(len(place), np.bool_)
     for step in range(1, len(place)):

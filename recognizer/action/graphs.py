@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import nn
+from torch import Tensor, nn
 
 import recognizer.action.registered  # noqa: F401  (configs name what it registers)
 from recognizer.action.classifier import OUTPUT
@@ -116,7 +116,7 @@ def _ann_files(config: Mapping[str, Any]) -> list[str]:
     return list(dict.fromkeys(file for file in files if isinstance(file, str) and file))
 
 
-def _build(model: Any) -> Any:
+def _build(model: Mapping[str, Any]) -> Any:
     """Build mmaction2's own recognizer with mmaction2's own STGCN."""
     model = _without_initial(model)
     _refuse_types(model)
@@ -182,9 +182,9 @@ class ClassifierGraph(nn.Module):
             self.register_buffer(f"absent_{i}", absent_feature(backbone, member.features))
         self.eval()
 
-    def forward(self, *persons: Any) -> Any:
+    def forward(self, *persons: Tensor) -> Tensor:
         """Return probabilities (1, K) of people (P, clip_len, 17, C), one array per input."""
-        parts = []
+        parts: list[Tensor] = []
         for i, (backbone, layer) in enumerate(zip(self.backbones, self.layers, strict=True)):
             absent = getattr(self, f"absent_{i}")
             present = pooled_features(backbone, persons[self._input_of[i]])
@@ -193,15 +193,15 @@ class ClassifierGraph(nn.Module):
         return sum(parts[1:], parts[0]) / len(parts)
 
 
-def _restructured(backbone: Any) -> Any:
+def _restructured(backbone: Any) -> FastSTGCN:
     """Return FastSTGCN with the weights of an STGCN: its forward is the one that is exported."""
-    fast = copy.deepcopy(backbone)
+    fast: FastSTGCN = copy.deepcopy(backbone)
     fast.__class__ = FastSTGCN
     fast.with_cp = False
     return fast
 
 
-def absent_feature(backbone: Any, features: FeatureSettings) -> Any:
+def absent_feature(backbone: nn.Module, features: FeatureSettings) -> Tensor:
     """Return the feature (1, C') of an empty slot, computed in float64, as float32."""
     zeros = torch.zeros(1, features.clip_len, NUM_KEYPOINTS, features.channels, dtype=torch.float64)
     exact = copy.deepcopy(backbone).double().eval()

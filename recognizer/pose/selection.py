@@ -15,9 +15,9 @@ from numpy.typing import NDArray
 from scipy.optimize import linear_sum_assignment
 
 from recognizer.geometry import box_iou
-from recognizer.types import FloatArray, IntArray
+from recognizer.types import BoolArray, FloatArray, IntArray
 
-Mask = NDArray[np.bool_]
+Mask = BoolArray
 
 _LEAST_OVERLAP = 0.2  # IoU of somebody kept with a box of middle score
 _LEAST_OVERLAP_LOW = 0.3  # and with one of low score

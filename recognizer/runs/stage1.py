@@ -9,7 +9,6 @@ import os
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
 
 from recognizer.backends.network import ModelError
 from recognizer.config.schema import Config
@@ -21,6 +20,7 @@ from recognizer.runs.manifest import (
     MANIFEST,
     Manifest,
     Outcome,
+    Settings,
     exclusive,
     outcomes_before,
     result_path,
@@ -52,7 +52,7 @@ class _PoseWorkerPlan:
 
     config: Config
     files: dict[str, Path]
-    settings: dict[str, Any]
+    settings: Settings
     folder: Path
     threads: int
     gpu: int | None
@@ -102,7 +102,7 @@ def _log_notes(outcomes: Iterable[Outcome], folder: Path) -> None:
 
 
 def _workforce(
-    config: Config, files: dict[str, Path], settings: dict[str, Any], folder: Path
+    config: Config, files: dict[str, Path], settings: Settings, folder: Path
 ) -> WorkerPool:
     section = config.annotation
     # One single-threaded worker per core beats fewer with more threads, on short clips.
@@ -122,7 +122,7 @@ def _size(path: Path) -> int:
         return 0
 
 
-def _finished(folder: Path, settings: dict[str, Any], video: Video) -> Outcome | None:
+def _finished(folder: Path, settings: Settings, video: Video) -> Outcome | None:
     """Return the outcome of a result that is there, of this very video and these settings."""
     path = result_path(folder, video.relative, ".npz")
     try:

@@ -19,6 +19,7 @@ from recognizer.runs.inputs import is_included, list_videos
 from recognizer.runs.manifest import (
     Manifest,
     Outcome,
+    Settings,
     exclusive,
     outcomes_before,
     read_manifest,
@@ -103,7 +104,7 @@ def _warn_of_missing(config: Config, known: set[str]) -> None:
         )
 
 
-def _warn_of_people_left_out(poses: dict[str, Any], tracking: TrackingConfig) -> None:
+def _warn_of_people_left_out(poses: Settings, tracking: TrackingConfig) -> None:
     """Say it when poses of another config lack people whom this one's tracker would take."""
     pose = poses.get("pose")
     wrong = people_left_out(pose.get("topdown") if isinstance(pose, dict) else None, tracking)
@@ -111,9 +112,7 @@ def _warn_of_people_left_out(poses: dict[str, Any], tracking: TrackingConfig) ->
         logger.warning("stage 2: poses were made with topdown.%s; run stage 1 with a lower", wrong)
 
 
-def _workforce(
-    config: Config, settings: dict[str, Any], poses_folder: Path, folder: Path
-) -> WorkerPool:
+def _workforce(config: Config, settings: Settings, poses_folder: Path, folder: Path) -> WorkerPool:
     section = config.annotation
     arguments = [(_TrackWorkerPlan(config, settings, poses_folder, folder),)] * worker_count(
         section
@@ -121,7 +120,7 @@ def _workforce(
     return WorkerPool(_TrackWorker, arguments, section.stall_timeout_s, section.worker_memory_gb)
 
 
-def _is_finished(poses_folder: Path, folder: Path, settings: dict[str, Any], video: str) -> bool:
+def _is_finished(poses_folder: Path, folder: Path, settings: Settings, video: str) -> bool:
     """Tell whether there is a result of these settings made from the poses there are now."""
     try:
         poses_meta = read_npz_meta(result_path(poses_folder, video, ".npz"), POSE_SCHEMA)
@@ -134,7 +133,7 @@ def _is_finished(poses_folder: Path, folder: Path, settings: dict[str, Any], vid
 @dataclass(frozen=True, slots=True)
 class _TrackWorkerPlan:
     config: Config
-    settings: dict[str, Any]
+    settings: Settings
     poses_folder: Path
     folder: Path
 

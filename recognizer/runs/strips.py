@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import cv2
 import numpy as np
@@ -12,6 +12,10 @@ from recognizer.runs.figures import plain
 from recognizer.runs.stills import Moments
 from recognizer.skeleton import EDGES
 from recognizer.types import ImageArray, Sample
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 MOMENTS = 6
 
@@ -203,7 +207,7 @@ def _side_by_side(cells: Sequence[ImageArray]) -> ImageArray:
     return image
 
 
-def draw_strip(axes: Any, strip: Strip, title: str) -> None:
+def draw_strip(axes: "Axes", strip: Strip, title: str) -> None:
     """Draw one row of a contact sheet, with the time below each moment."""
     axes.imshow(strip.image[..., ::-1], interpolation="antialiased")
     axes.set_yticks([])
@@ -215,7 +219,7 @@ def draw_strip(axes: Any, strip: Strip, title: str) -> None:
     axes.set_title(plain(title), loc="left", fontsize=10, pad=3)
 
 
-def slot_legend(figure: Any, people: int) -> None:
+def slot_legend(figure: "Figure", people: int) -> None:
     """Draw which colour is which slot, below a contact sheet."""
     from matplotlib.lines import Line2D
 

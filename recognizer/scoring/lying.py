@@ -9,7 +9,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, fields
 
 import numpy as np
-from numpy.typing import NDArray
 
 from recognizer.scoring.measures import Array, PersonFrames, collect_observations, middle
 from recognizer.skeleton import (
@@ -20,7 +19,7 @@ from recognizer.skeleton import (
     RIGHT_HIP,
     RIGHT_SHOULDER,
 )
-from recognizer.types import IntArray, PoseSequence
+from recognizer.types import BoolArray, IntArray, PoseSequence
 
 NOWHERE = -1  # the zone of who is in none
 MARGIN_S = 2.5  # what a sighting's figures look around it
@@ -70,13 +69,13 @@ class PostureRows:
     whole: Array
     inverted: Array
     upright: Array
-    standing: NDArray[np.bool_]
+    standing: BoolArray
 
     def __len__(self) -> int:
         """Return the number of rows."""
         return len(self.time_s)
 
-    def __getitem__(self, rows: NDArray[np.bool_] | IntArray) -> "PostureRows":
+    def __getitem__(self, rows: BoolArray | IntArray) -> "PostureRows":
         """Return some rows."""
         return PostureRows(*(getattr(self, column.name)[rows] for column in fields(self)))
 
@@ -133,7 +132,7 @@ def posture_rows(sequence: PoseSequence) -> PostureRows:
     )
 
 
-def _cut(rows: PersonFrames) -> NDArray[np.bool_]:
+def _cut(rows: PersonFrames) -> BoolArray:
     """Tell whose box (N,) reaches the picture's edge, so that a part of them may be outside."""
     size = np.asarray(rows.size_wh, np.float64)
     near = (rows.boxes[:, :2] < _EDGE * size) | (rows.boxes[:, 2:] > (1 - _EDGE) * size)
@@ -284,9 +283,7 @@ def _settled(seen: PostureRows, zones: IntArray) -> IntArray:
     return settled
 
 
-def _spells(
-    seen: PostureRows, down: NDArray[np.bool_], zones: IntArray, gap_s: float
-) -> list[IntArray]:
+def _spells(seen: PostureRows, down: BoolArray, zones: IntArray, gap_s: float) -> list[IntArray]:
     """Return the rows of every spell, by the time at which it starts."""
     rows = np.flatnonzero(down)
     if not len(rows):

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from scipy.optimize import linear_sum_assignment
 
 from recognizer.skeleton import OKS_SIGMAS
-from recognizer.types import FloatArray, IntArray
+from recognizer.types import BoolArray, FloatArray, IntArray
 
 Array: TypeAlias = NDArray[np.float64]
 
@@ -46,7 +46,7 @@ def buffered(corners: Array, share: float) -> Array:
 
 def keypoint_likeness(
     a: FloatArray, b: FloatArray, areas: NDArray[np.floating[Any]], blur_px: Array
-) -> tuple[FloatArray, NDArray[np.bool_]]:
+) -> tuple[FloatArray, BoolArray]:
     """Return the object keypoint similarity (p,) of p pairs, and where it means anything.
 
     Args:

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from recognizer.geometry import box_iou
 from recognizer.tracking.matching import Array
 from recognizer.tracking.tracks import add_rows, interpolated, split_tracks
-from recognizer.types import FloatArray, IntArray, PoseSequence, Track
+from recognizer.types import BoolArray, FloatArray, IntArray, PoseSequence, Track
 
 _BEFORE_S = 1.0  # before the merge, in which the two are compared
 _APART_S = 0.3  # how long of it both must have been seen apart
@@ -219,12 +219,12 @@ def _shares(inner: Array, outer: Array) -> NDArray[np.float64]:
     return shares
 
 
-def _stacked(a: Array, b: Array) -> NDArray[np.bool_]:
+def _stacked(a: Array, b: Array) -> BoolArray:
     """Tell which pairs (n, 4) are one above the other, as the two halves of one body are."""
     common = np.minimum(a[:, 2:], b[:, 2:]) - np.maximum(a[:, :2], b[:, :2])
     smaller = np.minimum(a[:, 2:] - a[:, :2], b[:, 2:] - b[:, :2])
     across, down = (common / np.maximum(smaller, 1e-9)).T
-    stacked: NDArray[np.bool_] = (across >= _COLUMN[0]) & (down <= _COLUMN[1])
+    stacked: BoolArray = (across >= _COLUMN[0]) & (down <= _COLUMN[1])
     return stacked
 
 

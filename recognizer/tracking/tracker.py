@@ -22,16 +22,15 @@ from dataclasses import dataclass, fields
 from typing import Self
 
 import numpy as np
-from numpy.typing import NDArray
 
 from recognizer.config.schema import TrackingConfig
 from recognizer.config.types import PoseKind
 from recognizer.skeleton import NUM_KEYPOINTS
 from recognizer.tracking import matching, motion
 from recognizer.tracking.matching import Array
-from recognizer.types import UNTRACKED, FloatArray, IntArray, Poses
+from recognizer.types import UNTRACKED, BoolArray, FloatArray, IntArray, Poses
 
-Mask = NDArray[np.bool_]
+Mask = BoolArray
 
 # ByteTrack's own constants.
 _LEAST_GAIN_UNSURE = 0.5  # second match, of low scores

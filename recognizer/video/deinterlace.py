@@ -4,7 +4,6 @@ from collections import Counter, deque
 from collections.abc import Generator, Iterable, Iterator
 from dataclasses import dataclass, replace
 from fractions import Fraction
-from typing import Any
 
 import av
 
@@ -84,7 +83,7 @@ class _FilterGraph:
     def __init__(self, first: DecodedFrame) -> None:
         self._form = _form(first)
         self._waiting: deque[DecodedFrame | None] = deque()
-        frame: Any = first.frame
+        frame = first.frame
         self._graph = av.filter.Graph()
         self._graph.threads = 1
         source = self._graph.add(
@@ -131,6 +130,6 @@ class _FilterGraph:
                 yield replace(picture, frame=frame)
 
 
-def _form(picture: DecodedFrame) -> tuple[Any, ...]:
-    frame: Any = picture.frame
+def _form(picture: DecodedFrame) -> tuple[tuple[int, int], str, int, int]:
+    frame = picture.frame
     return picture.size_wh, frame.format.name, int(frame.colorspace), int(frame.color_range)

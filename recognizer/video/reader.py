@@ -5,7 +5,10 @@ from collections.abc import Generator, Iterator
 from fractions import Fraction
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Self, cast
+
+from av.container import InputContainer
+from av.video.stream import VideoStream
 
 from recognizer.types import Frame, FrameAccount
 from recognizer.video.array_image import ArrayImage
@@ -91,11 +94,11 @@ class VideoReader:
         return self._container.format.name in BARE_FORMATS
 
     @property
-    def _container(self) -> Any:
+    def _container(self) -> InputContainer:
         return self._decoder.container
 
     @property
-    def _stream(self) -> Any:
+    def _stream(self) -> VideoStream:
         return self._decoder.stream
 
     def _begin(self, first: DecodedFrame | None) -> None:
@@ -148,11 +151,12 @@ class VideoReader:
     def _make_clock(self) -> PresentationClock:
         is_mpeg = self._container.format.name in MPEG_FORMATS
         start = self._stream.start_time
+        time_base = cast(Fraction, self._stream.time_base)  # frames came, so there is one
         if self._decoder.decoding_times and start is not None:
             delay_s = self._stream.codec_context.reorder_depth * self._period_s
-            start += round(delay_s / self._stream.time_base)
+            start += round(delay_s / time_base)
         return PresentationClock(
-            self._stream.time_base, start, self._period_s, _WRAP_33_BITS if is_mpeg else None
+            time_base, start, self._period_s, _WRAP_33_BITS if is_mpeg else None
         )
 
     @property

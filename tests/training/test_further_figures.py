@@ -5,14 +5,18 @@ import csv
 import numpy as np
 import pytest
 
-from recognizer.training.classifier.alarm_curve import alarm_curves, curve_lines, footage_of
+from recognizer.training.classifier.alarm_curve import (
+    alarm_curves,
+    curve_lines,
+    timelines,
+    write_context,
+)
 from recognizer.training.classifier.baseline import (
     baseline_line,
     compare,
     fold_baselines,
     split_baseline,
 )
-from recognizer.training.classifier.further_figures import write_further
 from recognizer.training.classifier.labels import ClipLabel
 from recognizer.training.classifier.predictions import Predictions
 
@@ -105,7 +109,7 @@ def windows():
 def test_windows_become_events_and_hours():
     known = windows()
     right = said(known, sorted(known))
-    first, second = sorted(footage_of(right, known, 1), key=lambda film: film.span_s)
+    first, second = sorted(timelines(right, known, 1), key=lambda part: part.span_s)
     assert first.span_s == (0, 5.5)
     assert first.truth.tolist() == [[2.0, 4.5]]
     assert second.span_s == (20, 21.5)
@@ -123,7 +127,7 @@ def test_the_curve_is_written_as_csv_and_picture(tmp_path):
     known = facts()
     names = sorted(known)
     mine = said(known, names, right=0.8)
-    lines, value = write_further(tmp_path, (mine, [mine]), "no forest", known, 20)
+    lines, value = write_context(tmp_path, (mine, [mine]), "no forest", known, 20)
     with (tmp_path / "alarm_curve.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
     assert len(rows) == 99

@@ -1,15 +1,14 @@
 """Mode test.crossval: k-fold cross-validation, whole sources at a time, over several seeds.
 
 All samples of stage 3 take part, whatever its own split was; those of ``dataset.negatives`` are
-learnt from in every fold and tested in none. Every (seed, fold, config) is
-one training in a worker process; finished ones stay on disk and are not done again. With
-as many folds as sources it is leave-one-source-out.
+in every training part and in no test part. Every (seed, fold, config) is one training in a worker
+process; finished ones stay on disk and are not repeated. With as many folds as sources it is
+leave-one-source-out.
 
-With the movement stream it is nested: that stream and its fusion with the poses are chosen and
-fitted inside each fold's training part, on predictions of further trainings there.
+With the movement stream the cross-validation is nested: that stream and its fusion with the poses
+are chosen and fitted inside each fold's training part, on predictions of inner trainings there.
 """
 
-import hashlib
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -23,16 +22,14 @@ from recognizer.action.views import average
 from recognizer.command import next_command
 from recognizer.config.file import ConfigError
 from recognizer.config.schema import Config
-from recognizer.dataset.check import check_splits
 from recognizer.dataset.folds import source_folds
-from recognizer.dataset.split import SPLITS
 from recognizer.installation import PROJECT
 from recognizer.runs.manifest import Outcome, exclusive
 from recognizer.runs.progress import ProgressFactory
 from recognizer.runs.stills import stills_of
 from recognizer.training.classifier.artifacts import (
     as_list,
-    check_network,
+    config_digest,
     find_pickle,
     train_config,
 )
@@ -41,10 +38,7 @@ from recognizer.training.classifier.crossval_report import CrossvalSetup, FoldRe
 from recognizer.training.classifier.labels import (
     ClipLabel,
     DatasetLabels,
-    check_agreement,
-    check_complete,
-    pickles_of,
-    read_labels,
+    read_dataset,
 )
 from recognizer.training.classifier.movement_fit import (
     Measures,
@@ -65,7 +59,7 @@ Jobs = dict[tuple[str, int, int], FoldJob]
 
 @dataclass(frozen=True, eq=False, slots=True)
 class Part:
-    """The test part of one fold of one seed: its samples, and its clips without anybody."""
+    """The test part of one fold of one seed: samples, and clips without a tracked person."""
 
     seed: int
     fold: int
@@ -77,24 +71,15 @@ def crossval(config: Config, progress: ProgressFactory) -> int:
     """Cross-validate the configs and return the exit code."""
     service = config.dataset.service
     setup = _setup(config, service)
-    dataset = read_labels(setup.dataset_dir)
-    if dataset.service != service:
-        raise ConfigError(
-            f"dataset.service: {service}, but {setup.dataset_dir} was made for {dataset.service}"
-        )
+    dataset, of_splits = read_dataset(setup.dataset_dir, service)
+    samples = {sample.name: sample for sample in of_splits}
     setup = replace(setup, stills=stills_of(config, dataset.sample_fps))
     if dataset.untracked is None:
         logger.warning(
             "metadata.json does not say in which clips nobody was tracked; they are not counted. "
             "Run --mode annotation.stage3 again"
         )
-    paths = pickles_of(dataset, setup.dataset_dir)
-    found = check_splits(paths, len(dataset.classes), training="", may_be_empty=SPLITS)
-    samples = {sample.name: sample for split in SPLITS for sample in found[split]}
-    check_agreement(dataset, list(samples.values()), setup.dataset_dir)
-    check_complete(dataset, samples, setup.dataset_dir)
-    everything = {**dataset.samples, **(dataset.untracked or {})}
-    parts = _parts(setup, everything, set(samples))
+    parts = _parts(setup, dataset.labelled, set(samples))
     names = "+".join(setup.configs)
     folder = config.crossval.output_dir or PROJECT / "work_dirs" / "crossval" / names
     jobs = _jobs(folder, setup, dataset, parts)
@@ -104,11 +89,11 @@ def crossval(config: Config, progress: ProgressFactory) -> int:
     with exclusive(folder):
         inner = _train(config, setup, jobs, progress, dataset if measures is not None else None)
         streams = _fit_streams(setup, parts, inner, (measures or {}, jobs, dataset), progress)
-        predicted = [samples[name] for name in dataset.samples]
-        shown = measure_views(predicted, service, setup.views if measures else ())
-        every = (measures, *shown) if measures else ()
+        tested = [samples[name] for name in dataset.samples]
+        of_view = measure_views(tested, service, setup.views if measures else ())
+        by_view = (measures, *of_view) if measures else ()
         results = [
-            _result(part, setup, jobs, dataset, (streams.get((part.seed, part.fold)), every))
+            _result(part, setup, jobs, dataset, (streams.get((part.seed, part.fold)), by_view))
             for part in parts
         ]
         summary = write_report(folder, setup, dataset, (results, samples), progress)
@@ -162,20 +147,18 @@ def _setup(config: Config, service: str) -> CrossvalSetup:
     )
 
 
-def _parts(
-    setup: CrossvalSetup, everything: Mapping[str, ClipLabel], tracked: set[str]
-) -> list[Part]:
-    """Deal all labelled clips out to folds, once per seed."""
-    names = sorted(everything)
-    labels = [everything[name].label for name in names]
-    sources = [everything[name].source for name in names]
+def _parts(setup: CrossvalSetup, clips: Mapping[str, ClipLabel], tracked: set[str]) -> list[Part]:
+    """Split all labelled clips into folds, once per seed."""
+    names = sorted(clips)
+    labels = [clips[name].label for name in names]
+    sources = [clips[name].source for name in names]
     parts = []
     for seed in setup.seeds:
         for number, fold in enumerate(source_folds(labels, sources, setup.folds, seed)):
-            chosen = [names[i] for i in fold.test]
-            here = tuple(name for name in chosen if name in tracked)
-            lost = tuple(name for name in chosen if name not in tracked)
-            parts.append(Part(seed, number, here, lost))
+            test = [names[i] for i in fold.test]
+            with_people = tuple(name for name in test if name in tracked)
+            untracked = tuple(name for name in test if name not in tracked)
+            parts.append(Part(seed, number, with_people, untracked))
     return parts
 
 
@@ -183,20 +166,10 @@ def _jobs(
     folder: Path, setup: CrossvalSetup, dataset: DatasetLabels, parts: Sequence[Part]
 ) -> Jobs:
     """Return the training of every config, seed and fold that has something to predict."""
-    from recognizer.action.training import load_train_config
-
     jobs = {}
     for stream, path in setup.configs.items():
-        try:
-            cfg = load_train_config(path, list(setup.options))
-        except ValueError as error:
-            raise ConfigError(f"crossval.config_files, train.cfg_options: {error}") from error
-        check_network(cfg, dataset.classes)
-        text = cfg.pretty_text
-        facts = {
-            "config": hashlib.sha256(text.encode()).hexdigest(),
-            "pickles": dict(dataset.sha256),
-        }
+        digest = config_digest(path, setup.options, dataset.classes, "crossval.config_files")
+        decides = {"config": digest, "pickles": dict(dataset.sha256)}
         for part in parts:
             if not part.names:
                 continue
@@ -209,7 +182,7 @@ def _jobs(
                 options=setup.options,
                 seed=part.seed,
                 folder=folder / name,
-                key=job_key({**facts, "seed": part.seed}, train, part.names),
+                key=job_key({**decides, "seed": part.seed}, train, part.names),
                 train=train,
                 test=part.names,
                 source_of={n: dataset.samples[n].source for n in train},
@@ -226,7 +199,7 @@ def _train(
     progress: ProgressFactory,
     dataset: DatasetLabels | None,
 ) -> dict[tuple[str, int, int], tuple[FoldJob, ...]]:
-    """Run what is not finished yet, and return the inner trainings of every job.
+    """Run the trainings that are not finished, and return the inner ones of every job.
 
     Args:
         config: the whole config.
@@ -283,7 +256,7 @@ def _result(
     dataset: DatasetLabels,
     movement: tuple[MovementStream | None, Sequence[Measures]],
 ) -> FoldResult:
-    """Return what all streams together, and each alone, said of one test part.
+    """Return the predictions of one test part, by all streams together and by each alone.
 
     Args:
         part: the test part.
@@ -306,32 +279,32 @@ def _result(
     if stream is not None:
         pose = np.stack([fuse(of_view) for of_view in zip(*views.values(), strict=True)])
         parts |= predict_streams(stream, part.names, pose, measures)
-    elif measures:  # nobody is in the test part
+    elif measures:  # no sample is in the test part
         parts |= dict.fromkeys(("movement", "equal_weights", "fused"), parts["pose"])
-    said = {
+    fused = {
         name: _predictions(part, values, dataset).with_untracked(untracked)
         for name, values in parts.items()
     }
     return FoldResult(
         seed=part.seed,
         fold=part.fold,
-        said=said.pop("fused", said["pose"]),
+        predictions=fused.pop("fused", fused["pose"]),
         of_stream={
             name: _predictions(part, values, dataset).with_untracked(untracked)
             for name, values in rows.items()
         },
-        alone=said if measures else {},
+        alone=fused if measures else {},
         movement=None if stream is None else stream.to_json(),
     )
 
 
 def _predictions(part: Part, rows: NDArray[np.float64], dataset: DatasetLabels) -> Predictions:
-    facts = [dataset.samples[name] for name in part.names]
+    clips = [dataset.samples[name] for name in part.names]
     return Predictions(
         classes=dataset.classes,
         names=part.names,
-        labels=np.array([f.label for f in facts], np.int64),
+        labels=np.array([clip.label for clip in clips], np.int64),
         probabilities=rows,
-        sources=tuple(f.source for f in facts),
-        tracked=np.ones(len(facts), np.bool_),
+        sources=tuple(clip.source for clip in clips),
+        tracked=np.ones(len(clips), np.bool_),
     )

@@ -1,8 +1,8 @@
-"""What is true of the samples: label, source, split; and what a classifier said of them.
+"""Labels, sources and splits of a data set's clips, from stage 3's ``metadata.json``.
 
-Stage 3 leaves out clips in which nobody was tracked: there is nothing to learn from. But
-they were labelled, and the running system will answer "normal" on them. An honest report
-counts them as such, right or wrong.
+Stage 3 leaves out clips without a tracked person: there is nothing to learn from. But they were
+labelled, and the running system will answer "normal" on them, so a test counts them as such, right
+or wrong.
 """
 
 import json
@@ -11,6 +11,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from recognizer.config.file import ConfigError
+from recognizer.dataset.check import check_splits
 from recognizer.dataset.mmaction import METADATA, METADATA_SCHEMA
 from recognizer.dataset.split import SPLITS
 from recognizer.runs.stills import sample_fps_of
@@ -22,17 +24,17 @@ NORMAL = 0  # the label of "nothing happens", by the contract of the classifiers
 
 @dataclass(frozen=True, slots=True)
 class ClipLabel:
-    """What stage 3 says of one labelled clip.
+    """One labelled clip.
 
     Attributes:
         label: its class.
         source: the recording.
-        split: None if it came into none.
+        split: None if it is in none.
         seconds: its length.
-        video: the video it is part of, empty where nobody knows.
+        video: the video it is part of, empty if unknown.
         start_s: its start in the video.
-        size_wh: width and height of its pictures, None where nobody knows.
-        fps: its pictures per second, None where nobody knows.
+        size_wh: width and height of its pictures, None if unknown.
+        fps: its frame rate, None if unknown.
 
     """
 
@@ -48,17 +50,17 @@ class ClipLabel:
 
 @dataclass(frozen=True, eq=False, slots=True)
 class DatasetLabels:
-    """What stage 3's metadata says of a data set.
+    """All labelled clips of a data set.
 
     Attributes:
         service: fight or falldown.
         classes: names in the order of labels.
-        samples: facts of each sample, by name.
-        untracked: the same of clips in which nobody was tracked; None if the file is of an
-            older version, which did not say.
+        samples: the clips in the pickles, by name.
+        untracked: clips without a tracked person, which no pickle has; None if the metadata is of
+            an older version that does not name them.
         sha256: of each split's pickle.
-        negatives: facts of each sample of ``dataset.negatives``, which the training split alone
-            has: learnt from, never judged.
+        negatives: samples of ``dataset.negatives``, which the training split alone has: learnt
+            from, never tested on.
         num_person: people at most in a sample.
         sample_fps: frame rate to which the videos were thinned, None if they were not.
 
@@ -75,8 +77,13 @@ class DatasetLabels:
 
     @property
     def pickled(self) -> dict[str, ClipLabel]:
-        """Return the facts of everything in the pickles, negatives among them."""
+        """Return everything in the pickles, negatives among them."""
         return {**self.samples, **self.negatives}
+
+    @property
+    def labelled(self) -> dict[str, ClipLabel]:
+        """Return the clips to test on: samples and clips without a tracked person."""
+        return {**self.samples, **(self.untracked or {})}
 
 
 def read_labels(folder: Path) -> DatasetLabels:
@@ -103,16 +110,15 @@ def read_labels(folder: Path) -> DatasetLabels:
         if sorted(labels.values()) != list(range(len(labels))) or len(labels) < 2:
             raise ValueError(f"expected classes with labels from 0, each once, got {labels!r}")
         untracked = value.get("nobody_tracked")
-        negatives = _negatives(value)
         dataset = DatasetLabels(
             service=str(value["service"]),
             classes=tuple(sorted(labels, key=lambda name: labels[name])),
-            samples={name: _facts(facts) for name, facts in value["samples"].items()},
-            untracked=None if untracked is None else {n: _facts(f) for n, f in untracked.items()},
-            sha256={split: str(facts["sha256"]) for split, facts in value["splits"].items()},
+            samples=_clips(value["samples"]),
+            untracked=None if untracked is None else _clips(untracked),
+            sha256={split: str(about["sha256"]) for split, about in value["splits"].items()},
             num_person=int(value["num_person"]),
             sample_fps=sample_fps_of(value.get("settings", {}).get("stage2", {})),
-            negatives={name: _facts(facts) for name, facts in negatives.items()},
+            negatives=_clips(_negatives(value)),
         )
         _check_negatives(dataset)
         return dataset
@@ -122,8 +128,29 @@ def read_labels(folder: Path) -> DatasetLabels:
         raise ArtifactError(f"{path}: not readable metadata of stage 3: {error!r}") from error
 
 
+def _clips(rows: Mapping[str, Mapping[str, Any]]) -> dict[str, ClipLabel]:
+    return {name: _clip(row) for name, row in rows.items()}
+
+
+def _clip(row: Mapping[str, Any]) -> ClipLabel:
+    start_s, stop_s = float(row["start_s"]), float(row["stop_s"])
+    label, source, video = int(row["label"]), str(row["source"]), str(row["video"])
+    known = "size_wh" in row and "fps" in row
+    width, height = row["size_wh"] if known else (0, 0)
+    return ClipLabel(
+        label,
+        source,
+        row["split"],
+        stop_s - start_s,
+        video,
+        start_s,
+        (int(width), int(height)) if known else None,
+        float(row["fps"]) if known else None,
+    )
+
+
 def _negatives(value: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Return what is said of each negative, nothing where there is no such key."""
+    """Return the rows of the negatives, none without that key."""
     if "negatives" not in value:
         return {}
     negatives = value["negatives"]
@@ -137,18 +164,18 @@ def _negatives(value: Mapping[str, Any]) -> Mapping[str, Any]:
 
 
 def _check_negatives(dataset: DatasetLabels) -> None:
-    """Refuse negatives that are judged by as well."""
-    judged = {**(dataset.untracked or {}), **dataset.samples}
-    sources = {facts.source for facts in judged.values()}
-    for name, facts in dataset.negatives.items():
+    """Refuse negatives that are tested on as well."""
+    tested = dataset.labelled
+    sources = {clip.source for clip in tested.values()}
+    for name, clip in dataset.negatives.items():
         fault = ""
-        if name in judged:
+        if name in tested:
             where = "samples" if name in dataset.samples else "nobody_tracked"
             fault = f"stands under {where} as well"
-        elif facts.source in sources:
-            fault = f"is of {facts.source!r}, which is a source of the data set"
-        elif facts.split != "train":
-            fault = f"is of the split {facts.split!r}"
+        elif clip.source in sources:
+            fault = f"is of {clip.source!r}, which is a source of the data set"
+        elif clip.split != "train":
+            fault = f"is of the split {clip.split!r}"
         if fault:
             raise ValueError(
                 f"negatives: expected samples of other sources, in train alone; {name!r} {fault}; "
@@ -156,11 +183,33 @@ def _check_negatives(dataset: DatasetLabels) -> None:
             )
 
 
-def pickles_of(dataset: DatasetLabels, folder: Path) -> dict[str, Path]:
-    """Return the pickle of each split, as metadata beside it was written about.
+def read_dataset(folder: Path, service: str) -> tuple[DatasetLabels, list[Sample]]:
+    """Read the labels and the checked samples of all splits of a finished stage 3.
 
     Raises:
-        ValueError: one that is not there, or was changed.
+        FileNotFoundError: no metadata.
+        ConfigError: a data set for another service.
+        ArtifactError, ValueError: pickles or metadata that are damaged or do not belong together.
+
+    """
+    dataset = read_labels(folder)
+    if dataset.service != service:
+        raise ConfigError(
+            f"dataset.service: {service}, but {folder} was made for {dataset.service}"
+        )
+    paths = pickles_of(dataset, folder)
+    splits = check_splits(paths, len(dataset.classes), training="", may_be_empty=SPLITS)
+    samples = [sample for split in SPLITS for sample in splits[split]]
+    check_agreement(dataset, samples, folder)
+    check_complete(dataset, {sample.name for sample in samples}, folder)
+    return dataset, samples
+
+
+def pickles_of(dataset: DatasetLabels, folder: Path) -> dict[str, Path]:
+    """Return the pickle of each split, with the digest that the metadata names.
+
+    Raises:
+        ValueError: one is not there, or was changed.
 
     """
     paths = {split: folder / f"{split}.pkl" for split in SPLITS}
@@ -174,20 +223,20 @@ def pickles_of(dataset: DatasetLabels, folder: Path) -> dict[str, Path]:
 
 
 def check_agreement(dataset: DatasetLabels, samples: Sequence[Sample], folder: Path) -> None:
-    """Refuse metadata that says other things of samples than their pickle does.
+    """Refuse metadata whose labels are not those of the pickles.
 
     Raises:
-        ArtifactError: a sample that it does not know, or gives another label.
+        ArtifactError: a sample that the metadata does not know, or gives another label.
 
     """
     known = dataset.pickled
     for sample in samples:
-        facts = known.get(sample.name)
-        if facts is None or facts.label != sample.label:
-            said = "nothing" if facts is None else f"label {facts.label}"
+        clip = known.get(sample.name)
+        if clip is None or clip.label != sample.label:
+            found = "nothing" if clip is None else f"label {clip.label}"
             raise ArtifactError(
                 f"{folder / METADATA}: expected label {sample.label} for {sample.name!r}, as in "
-                f"the pickle, found {said}; run --mode annotation.stage3 again"
+                f"the pickle, found {found}; run --mode annotation.stage3 again"
             )
 
 
@@ -195,29 +244,12 @@ def check_complete(dataset: DatasetLabels, names: Collection[str], folder: Path)
     """Refuse metadata that names samples that no pickle has.
 
     Raises:
-        ArtifactError: the first of them.
+        ArtifactError: names the first of them.
 
     """
-    if lost := sorted(dataset.pickled.keys() - set(names)):
+    if missing := sorted(dataset.pickled.keys() - set(names)):
         raise ArtifactError(
             f"{folder / METADATA}: expected only samples of the pickles beside it, found "
-            f"{lost[0]!r}, which none of them has ({len(lost)} in all); run --mode "
+            f"{missing[0]!r}, which none of them has ({len(missing)} in all); run --mode "
             "annotation.stage3 again"
         )
-
-
-def _facts(value: Mapping[str, Any]) -> ClipLabel:
-    start_s, stop_s = float(value["start_s"]), float(value["stop_s"])
-    label, source, video = int(value["label"]), str(value["source"]), str(value["video"])
-    known = "size_wh" in value and "fps" in value
-    width, height = value["size_wh"] if known else (0, 0)
-    return ClipLabel(
-        label,
-        source,
-        value["split"],
-        stop_s - start_s,
-        video,
-        start_s,
-        (int(width), int(height)) if known else None,
-        float(value["fps"]) if known else None,
-    )

@@ -1,12 +1,11 @@
 """Mode train.movement: fit the movement stream and its fusion with the pose stream.
 
-It learns from what train.fight or train.falldown learnt from: the training and validation
-samples, not those of the test split. The pose stream's predictions for the fusion come from
-trainings that are held out from the samples' sources; finished ones are not done again. Samples of
-``dataset.negatives`` are learnt from in every training and predicted in none.
+It learns from what train.fight or train.falldown learn from: the training and validation samples,
+not those of the test split. The pose stream's predictions for the fusion come from trainings that
+hold the samples' sources out; finished ones are not repeated. Samples of ``dataset.negatives`` are
+in every training part and in no predicted one.
 """
 
-import hashlib
 import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -20,14 +19,12 @@ from recognizer.action.movement_metadata import MovementMetadata
 from recognizer.command import next_command
 from recognizer.config.file import ConfigError
 from recognizer.config.schema import Config
-from recognizer.dataset.check import check_splits
-from recognizer.dataset.split import SPLITS
 from recognizer.installation import PROJECT
 from recognizer.runs.manifest import exclusive
 from recognizer.runs.progress import ProgressFactory
 from recognizer.storage.artifacts import atomic_path
 from recognizer.training.classifier.artifacts import (
-    check_network,
+    config_digest,
     find_pickle,
     trained_checkpoint,
 )
@@ -35,10 +32,7 @@ from recognizer.training.classifier.crossval import streams_of
 from recognizer.training.classifier.crossval_fold import FoldJob, job_key, run_folds
 from recognizer.training.classifier.labels import (
     DatasetLabels,
-    check_agreement,
-    check_complete,
-    pickles_of,
-    read_labels,
+    read_dataset,
 )
 from recognizer.training.classifier.movement_fit import (
     MovementStream,
@@ -58,18 +52,9 @@ def train_movement(config: Config, progress: ProgressFactory) -> int:
 
     service = config.dataset.service
     folder = find_pickle(config, service, "train").parent
-    dataset = read_labels(folder)
-    if dataset.service != service:
-        raise ConfigError(
-            f"dataset.service: {service}, but {folder} was made for {dataset.service}"
-        )
-    paths = pickles_of(dataset, folder)
-    found = check_splits(paths, len(dataset.classes), training="", may_be_empty=SPLITS)
-    samples = [sample for split in SPLITS for sample in found[split]]
-    check_agreement(dataset, samples, folder)
-    check_complete(dataset, {sample.name for sample in samples}, folder)
-    own = [sample.name for sample in samples if sample.name in dataset.samples]
-    names = [name for name in own if dataset.samples[name].split != "test"]
+    dataset, samples = read_dataset(folder, service)
+    labelled = [sample.name for sample in samples if sample.name in dataset.samples]
+    names = [name for name in labelled if dataset.samples[name].split != "test"]
     measures = measure_samples(samples, service, wanted=True)
     configs = streams_of(config, service)
     output = (config.train.work_dir or PROJECT / "work_dirs" / "+".join(configs)) / "movement.onnx"
@@ -78,19 +63,19 @@ def train_movement(config: Config, progress: ProgressFactory) -> int:
     measured_folds(jobs[0], measures or {}, dataset, folds)
     inner = [inner_jobs(job, dataset, folds) for job in jobs]
     with exclusive(output.with_suffix("")):
-        every = [job for part in inner for job in part]
-        with progress("held-out pose predictions: trainings", len(every)) as advance:
-            run_folds(config.annotation, folder, every, advance)
+        trainings = [job for part in inner for job in part]
+        with progress("held-out pose predictions: trainings", len(trainings)) as advance:
+            run_folds(config.annotation, folder, trainings, advance)
         stream = fit_stream(jobs[0], inner, measures or {}, dataset, folds)
-    facts = MovementMetadata(
+    metadata = MovementMetadata(
         measure_names(service),
         stream.fusion,
         _training(stream, jobs, inner, dataset, config),
         dataset.num_person,
     )
     with atomic_path(output, output.parent) as scratch:
-        write_movement(scratch, stream.model, facts, service, dataset.classes)
-    _tell(config, service, output, facts)
+        write_movement(scratch, stream.model, metadata, service, dataset.classes)
+    _log_result(config, service, output, metadata)
     return 0
 
 
@@ -101,26 +86,20 @@ def _jobs(
     names: Sequence[str],
     folder: Path,
 ) -> list[FoldJob]:
-    """Return for each config a job on all samples, which is only there for its inner ones."""
-    from recognizer.action.training import load_train_config
-
+    """Return for each config a job on all samples, from which its inner jobs are made."""
+    options, seed = tuple(config.train.cfg_options), config.train.seed
     jobs = []
     for name, path in configs.items():
-        try:
-            cfg = load_train_config(path, list(config.train.cfg_options))
-        except ValueError as error:
-            raise ConfigError(f"train.config_file, train.cfg_options: {error}") from error
-        check_network(cfg, dataset.classes)
-        digest = hashlib.sha256(cfg.pretty_text.encode()).hexdigest()
-        own = {"config": digest, "pickles": dict(dataset.sha256), "seed": config.train.seed}
+        digest = config_digest(path, options, dataset.classes, "train.config_file")
+        decides = {"config": digest, "pickles": dict(dataset.sha256), "seed": seed}
         jobs.append(
             FoldJob(
                 name=name,
                 config_file=path,
-                options=tuple(config.train.cfg_options),
-                seed=config.train.seed,
+                options=options,
+                seed=seed,
                 folder=folder / name,
-                key=job_key(own, names, ()),
+                key=job_key(decides, names, ()),
                 train=tuple(sorted(names)),
                 test=(),
                 source_of={name: dataset.samples[name].source for name in names},
@@ -174,8 +153,8 @@ def _held_out_figures(
     }
 
 
-def _tell(config: Config, service: str, output: Path, facts: MovementMetadata) -> None:
-    for name, figures in facts.training["held_out"].items():
+def _log_result(config: Config, service: str, output: Path, metadata: MovementMetadata) -> None:
+    for name, figures in metadata.training["held_out"].items():
         logger.info(
             "%s, held out by source: %s",
             name,
@@ -185,11 +164,11 @@ def _tell(config: Config, service: str, output: Path, facts: MovementMetadata) -
                 if value is not None
             ),
         )
-    fusion = facts.fusion
+    fusion = metadata.fusion
     logger.info(
         "%s: %s; fusion: pose %.2f, movement %.2f",
         output,
-        facts.training["setting"],
+        metadata.training["setting"],
         fusion.pose,
         fusion.movement,
     )

@@ -54,8 +54,10 @@ def _train(config: Config, progress: ProgressFactory, service: str) -> int:
 
     cfg, has_movement = prepare(config, service)
     try:
-        with main_process_progress(Path(cfg.work_dir), progress, f"training {service}") as heard:
-            best = train(cfg, resume=config.train.resume, on_progress=heard)
+        with main_process_progress(
+            Path(cfg.work_dir), progress, f"training {service}"
+        ) as on_progress:
+            best = train(cfg, resume=config.train.resume, on_progress=on_progress)
     except TrainConfigError as error:
         raise ConfigError(f"train.config_file, train.cfg_options: {error}") from error
     logger.info("checkpoint: %s%s", best, f": {score}" if (score := validation_score(best)) else "")
