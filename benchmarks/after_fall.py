@@ -34,6 +34,7 @@ from benchmarks._command import (
     existing_folder,
     one_line_errors,
     positive,
+    weights_of,
 )
 from benchmarks._falls_data import Fall, falls_of, write_falls
 from benchmarks._needs import need
@@ -168,6 +169,7 @@ def configure(args: argparse.Namespace, folder: Path, turned: str) -> Config:
     return load_config(
         args.config,
         [
+            *weights_of(args.config),
             f"annotation.input={folder / 'videos'}",
             f"annotation.output_dir={folder / turned}",
             "annotation.movement=false",

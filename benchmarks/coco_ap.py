@@ -23,7 +23,7 @@ import numpy as np
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
-from benchmarks._command import ASSETS, CONFIG
+from benchmarks._command import ASSETS, CONFIG, WEIGHTS
 from benchmarks._images import read_image
 from benchmarks._needs import need
 from recognizer.backends.onnx import OnnxNetwork
@@ -142,7 +142,7 @@ def average_precision(coco: COCO, rows: Rows, image_ids: Sequence[int]) -> float
 
 def models(decoding: Decoding, *, flip_test: bool) -> tuple[YoloxDetector, TopDownPose]:
     """Return a detector with a low threshold, as AP wants, and the pose model behind it."""
-    config = load_config(CONFIG)
+    config = load_config(CONFIG, [WEIGHTS])
     files = pose_model_files(config)
     pose = config.models.pose_estimation
     low = pose.topdown.detector.model_copy(

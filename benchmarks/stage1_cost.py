@@ -16,7 +16,15 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from benchmarks._command import ASSETS, CONFIG, Parser, existing_folder, one_line_errors, positive
+from benchmarks._command import (
+    ASSETS,
+    CONFIG,
+    WEIGHTS,
+    Parser,
+    existing_folder,
+    one_line_errors,
+    positive,
+)
 from benchmarks._needs import need
 from recognizer.config.file import load_config
 from recognizer.movement import MovementMeter
@@ -39,6 +47,7 @@ def open_mode(selective: bool, turned: bool, overrides: list[str]) -> tuple[Pose
     config = load_config(
         CONFIG,
         [
+            WEIGHTS,
             *overrides,
             f"models.pose_estimation.topdown.selective={selective}",
             f"models.pose_estimation.topdown.turned={turned}",

@@ -22,7 +22,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from benchmarks._command import ASSETS, CONFIG
+from benchmarks._command import ASSETS, CONFIG, WEIGHTS
 from benchmarks._needs import need
 from recognizer.backends.onnx import OnnxNetwork
 from recognizer.config.file import load_config
@@ -140,6 +140,7 @@ def main() -> None:
             config = load_config(
                 CONFIG,
                 [
+                    WEIGHTS,
                     f"annotation.input={args.input}",
                     f"annotation.output_dir={out}",
                     f"annotation.include={names}",

@@ -59,8 +59,8 @@ def write_sources(table: Path, videos: set[str]) -> None:
             row["video"]: SAME_CAMERA.get(row["source"], row["source"])
             for row in csv.DictReader(file)
         }
-    rows = [[video, source_of[video]] for video in sorted(videos)]
-    write_csv(SAMPLES / "sources.csv", SAMPLES, [["video", "source"], *rows])
+    rows = [["video", "source"], *([video, source_of[video]] for video in sorted(videos))]
+    write_csv(SAMPLES / "sources.csv", SAMPLES, rows, byte_order_mark=False)
 
 
 def compare(full: Path, compact: Path) -> None:

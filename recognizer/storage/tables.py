@@ -3,6 +3,7 @@
 import csv
 import difflib
 import io
+import unicodedata
 from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -32,7 +33,7 @@ def read_table(path: Path, columns: Sequence[str], optional: Sequence[str] = ())
     """Read a CSV file with a header; blanks around cells are dropped, empty lines skipped.
 
     UTF-8 with or without a byte order mark, any line ends, quoted cells, columns in any
-    order; columns that nobody asked for are ignored.
+    order; other columns are ignored.
 
     Args:
         path: the file.
@@ -151,11 +152,11 @@ class Names:
         return same[0] if len(same) == 1 else None
 
     def knows(self, text: str) -> bool:
-        """Tell whether ``find`` would find it."""
+        """Return whether ``find`` would find it."""
         return self._known(text) is not None
 
     def means(self, text: str) -> bool:
-        """Tell whether it is a known name, or one written with Windows separators."""
+        """Return whether it is a known name, or one written with Windows separators."""
         return self.knows(text) or self.knows(text.replace("\\", "/"))
 
     def similar(self, text: str) -> str | None:
@@ -169,10 +170,17 @@ class Names:
 
 
 def closest(word: str, known: Collection[str], at_least: float = 0.6) -> str | None:
-    """Return the most similar known word, None if none is similar enough."""
-    by_folded = {name.casefold(): name for name in sorted(known, reverse=True)}
-    close = difflib.get_close_matches(word.casefold(), list(by_folded), n=1, cutoff=at_least)
-    return by_folded[close[0]] if close else None
+    """Return the most similar known word, None if none is similar enough.
+
+    Hangul is compared by its letters: words of two syllables may differ in one of them.
+    """
+    by_letters = {_letters(name): name for name in sorted(known, reverse=True)}
+    close = difflib.get_close_matches(_letters(word), list(by_letters), n=1, cutoff=at_least)
+    return by_letters[close[0]] if close else None
+
+
+def _letters(word: str) -> str:
+    return unicodedata.normalize("NFD", word.casefold())
 
 
 def did_you_mean(word: str, known: Collection[str], at_least: float = 0.6) -> str:

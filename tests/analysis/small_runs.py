@@ -39,7 +39,7 @@ def record_of(config: Path, video: str) -> Record:
 
 
 def summary(config: Path) -> list[dict[str, str]]:
-    with (out(config) / "summary.csv").open(newline="") as file:
+    with (out(config) / "summary.csv").open(newline="", encoding="utf-8-sig") as file:
         return list(csv.DictReader(file))
 
 

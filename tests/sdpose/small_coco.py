@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from recognizer.sdpose.coco import CocoSummary, examine
+from recognizer.sdpose.coco import CocoSummary, validate_coco
 
 ASSETS = Path(__file__).resolve().parents[3] / "shared" / "assets" / "coco"
 CONFIGS = Path(__file__).resolve().parents[2] / "configs" / "body_2d_keypoint" / "sdpose" / "coco"
@@ -103,9 +103,9 @@ def record_losses(cfg: Any) -> dict[int, dict[str, float]]:
 
 
 def examine_beside_a_picture(folder: Path, value: object, size_wh: tuple[int, int]) -> CocoSummary:
-    """Write annotations beside one picture of that size and examine them."""
+    """Write annotations beside one picture of that size and validate them."""
     pictures = folder / "train2017"
     pictures.mkdir(exist_ok=True)
     Image.new("RGB", size_wh).save(pictures / "a.jpg")
     write_annotations(folder, "train", value)
-    return examine(folder / "annotations" / "person_keypoints_train2017.json", pictures)
+    return validate_coco(folder / "annotations" / "person_keypoints_train2017.json", pictures)
