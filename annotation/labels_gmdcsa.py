@@ -17,7 +17,7 @@ from pathlib import Path
 
 from recognizer.dataset.labels import SEGMENT_COLUMNS
 from recognizer.storage.artifacts import SCRATCH_FOLDER, write_csv
-from recognizer.storage.tables import Row, read_table
+from recognizer.storage.tables import TableRow, read_table
 
 NORMAL, FALLDOWN = "Normal", "Falldown"
 SegmentRow = tuple[str, float, float, str]
@@ -65,7 +65,7 @@ def gmdcsa_segments(folder: Path) -> tuple[list[SegmentRow], list[str]]:
     return sorted(rows), refused
 
 
-def _segments(row: Row) -> list[tuple[float, float, str]]:
+def _segments(row: TableRow) -> list[tuple[float, float, str]]:
     activities = parse_activities(row.cells[_CLASSES])
     falls = _merge([i for name, i in activities if name.startswith("Fall")])
     others = _merge([i for name, i in activities if not name.startswith("Fall")])

@@ -7,7 +7,7 @@ from pathlib import Path
 from recognizer.config.file import ConfigError
 from recognizer.config.schema import SplitConfig
 from recognizer.names import nfc
-from recognizer.storage.tables import Names, Row, RowError, parse_rows, read_table
+from recognizer.storage.tables import Names, RowError, TableRow, parse_rows, read_table
 
 
 def find_sources(
@@ -62,10 +62,10 @@ def read_sources(path: Path, class_of: Mapping[str, str]) -> dict[str, str]:
 
     """
     rows = read_table(path, ("video", "source"), ("class",))
-    first: dict[str, Row] = {}
+    first: dict[str, TableRow] = {}
     classes = {nfc(video): name for video, name in class_of.items()}
 
-    def parse(row: Row) -> tuple[str, str]:
+    def parse(row: TableRow) -> tuple[str, str]:
         video, source = row.cells["video"], nfc(row.cells["source"])
         if not video or not source:
             raise RowError("expected a video and a source, got an empty cell")

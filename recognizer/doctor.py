@@ -1,8 +1,8 @@
-"""What is here, what is missing, and which command mends it.
+"""What is installed, what is missing, and the command that brings it.
 
-``examine`` looks and tells, and changes nothing: versions against the pinned ones, video codecs,
-devices (``recognizer.doctor_backends`` tries them), model files, folders. Whoever shows the
-findings decides how.
+``examine`` reports and changes nothing: versions against the pinned ones, video codecs,
+devices (``recognizer.doctor_backends`` tries them), model files, folders. The caller
+shows the findings.
 """
 
 import contextlib
@@ -38,10 +38,10 @@ _MIN_MEMORY_GB = 2.0
 
 
 def examine(config: Config | None) -> list[Finding]:
-    """Look at this machine and return what was found, the basics first.
+    """Check this machine and return the findings, the basics first.
 
     Args:
-        config: whose devices, model files and folders are looked at too; None: none.
+        config: whose devices, model files and folders are checked too; None: none.
 
     """
     findings = [_python(), *_runtime_packages(), _opencv(), *_codecs(), _machine()]

@@ -36,10 +36,10 @@ _CUDA_OF_ONNX = "13"  # onnxruntime-gpu's, see requirements/gpu.txt
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One thing that was looked at.
+    """The result of one check.
 
     Attributes:
-        name: what was looked at.
+        name: of the check.
         ok: True: as it should be; False: must be mended; None: missing, and only some need it.
         found: what is there.
         remedy: what to do, a command where there is one; empty when ok.

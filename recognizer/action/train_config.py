@@ -8,7 +8,7 @@ from typing import Any
 
 from mmengine.config import Config, ConfigDict
 
-from recognizer.runner.train_config import Rules, read_train_config
+from recognizer.runner.train_config import ConfigRules, read_train_config
 
 logger = logging.getLogger(__name__)
 
@@ -25,7 +25,7 @@ def load_train_config(path: Path, options: Sequence[str] = ()) -> Config:
             many channels as the backbone gives.
 
     """
-    return read_train_config(path, options, Rules("mmaction", adapt=_adapt, lacks=_lacks))
+    return read_train_config(path, options, ConfigRules("mmaction", adapt=_adapt, lacks=_lacks))
 
 
 def _adapt(cfg: Config) -> None:

@@ -14,8 +14,8 @@ from recognizer.config.file import ConfigError
 from recognizer.names import nfc
 from recognizer.storage.tables import (
     Names,
-    Row,
     RowError,
+    TableRow,
     did_you_mean,
     known_as,
     parse_rows,
@@ -115,7 +115,7 @@ def read_segments(
     return {v: tuple(sorted(s, key=lambda x: (x.start_s, x.stop_s))) for v, s in table.items()}
 
 
-def _parse_segment(row: Row, names: Names, classes: Collection[str]) -> tuple[str, Segment]:
+def _parse_segment(row: TableRow, names: Names, classes: Collection[str]) -> tuple[str, Segment]:
     video = names.find(row.cells["video"])
     start, stop = (_seconds(row, column) for column in ("start_s", "stop_s"))
     class_name = known_as(row.cells["class"], classes)
@@ -130,7 +130,7 @@ def _parse_segment(row: Row, names: Names, classes: Collection[str]) -> tuple[st
     return video, Segment(start, stop, class_name, row.line)
 
 
-def _seconds(row: Row, column: str) -> float:
+def _seconds(row: TableRow, column: str) -> float:
     text = row.cells[column]
     value = float(text) if _NUMBER.fullmatch(text) else math.nan
     if not (math.isfinite(value) and value >= 0):

@@ -25,8 +25,7 @@ from recognizer.training.pose.train import (  # first: it sets up threads before
 )
 
 if TYPE_CHECKING:
-    from mmengine.config import Config as PoseConfig
-
+    from recognizer.runner.engine import Config as PoseConfig
     from recognizer.training.pose.ablation_report import AblationSetup
     from recognizer.training.pose.ablation_run import AblationTrial, TrialResult
 
@@ -240,7 +239,7 @@ def _facts(cfg: "PoseConfig", on_picture: OnProgress) -> dict[str, Any]:
     """
     from recognizer.runner.train_config import datasets
     from recognizer.sdpose.evaluation import count_parameters
-    from recognizer.sdpose.preflight import annotations_of, validate_dataset
+    from recognizer.sdpose.training import annotations_of, validate_dataset
 
     facts: dict[str, Any] = {"parameters": count_parameters(cfg), "files": {}}
     facts["epochs"] = cfg.train_cfg.get("max_epochs")

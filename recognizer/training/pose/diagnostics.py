@@ -3,6 +3,7 @@
 import contextlib
 import io
 import resource
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -12,7 +13,7 @@ if TYPE_CHECKING:
     from mmengine.model import BaseModel
     from mmengine.runner import Runner
 
-DataBatch = dict[str, Any]  # inputs and data_samples, as mmpose's loaders give them
+DataBatch = Mapping[str, Any]  # inputs and data_samples, as mmpose's loaders give them
 
 # A target's peak is 1. Heatmaps that differ by less over all of a map hold no peak that decoding
 # could find, and float32 sums of the head's 384 terms are good to about 1e-6 of them.

@@ -17,7 +17,8 @@ from recognizer.types import FloatArray, ImageArray
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
-    from mmengine.config import Config as PoseConfig
+
+    from recognizer.runner.engine import Config as PoseConfig
 
 METRICS, SUMMARY, SHEET = "metrics.json", "summary.txt", "skeletons.png"
 SCHEMA, SCHEMA_VERSION = "recognizer.pose_report", 1
