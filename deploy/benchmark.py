@@ -161,7 +161,7 @@ def provider_of(candidate: Candidate) -> str:
             import onnxruntime
 
             available = onnxruntime.get_available_providers()
-            provider = choose_provider(candidate.settings.onnx, 1, available).wanted
+            provider = choose_provider(candidate.settings.onnx, 1, available).required
             return f"{provider} (ONNX Runtime {onnxruntime.__version__})"
         case "pth":
             return f"torch {importlib.metadata.version('torch')}"

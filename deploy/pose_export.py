@@ -7,9 +7,10 @@ bits must agree as closely as the config says.
 
 import logging
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 
@@ -17,7 +18,7 @@ from deploy.pose_graph import NetworkInput, calibration_batch, write_graph, writ
 from deploy.pose_parity import Parity, compare, frames_of
 from deploy.writing import written
 from recognizer.backends.metadata import PoseModelMetadata, Thresholds
-from recognizer.backends.network import ModelError, Network, TensorSpec
+from recognizer.backends.network import Feeds, ModelError, Network, Results, TensorSpec
 from recognizer.backends.onnx import OnnxNetwork
 from recognizer.backends.torch import (
     TrainedPose,
@@ -37,7 +38,7 @@ from recognizer.pose.detector import Boxes, LetterboxBatch, YoloxDetector
 from recognizer.pose.rtmo import RtmoPose
 from recognizer.pose.topdown import TopDownPose
 from recognizer.storage.artifacts import sha256_file
-from recognizer.types import FloatArray, Image, Poses
+from recognizer.types import Image, Poses
 
 logger = logging.getLogger(__name__)
 
@@ -197,10 +198,10 @@ class InputRecorder:
         self.outputs = (TensorSpec("heatmaps", (None, 17, 4, 4), "tensor(float)"),)
         self._kept: list[NetworkInput] = []
 
-    def run(self, feeds: Mapping[str, NetworkInput]) -> dict[str, FloatArray]:
+    def run(self, feeds: Feeds) -> Results:
         """Record the input; return empty heatmaps."""
         (array,) = feeds.values()
-        self._kept += [np.array(array[i : i + 1]) for i in range(len(array))]
+        self._kept += [cast("NetworkInput", np.array(array[i : i + 1])) for i in range(len(array))]
         return {"heatmaps": np.zeros((len(array), 17, 4, 4), np.float32)}
 
     def take(self) -> list[NetworkInput]:
