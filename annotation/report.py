@@ -205,10 +205,10 @@ def summarise(metadata: Mapping[str, Any]) -> str:
     failures = list((metadata["failures"] | unreadable_negatives(metadata)).items())
     if failures:
         lines += ["", "Refused or damaged:"]
-        lines += [printable(f"- {video}: {reason}") for video, reason in failures[:_MAX_FAILURES]]
+        lines += [f"- {video}: {reason}" for video, reason in failures[:_MAX_FAILURES]]
         if len(failures) > _MAX_FAILURES:
             lines.append(f"- and {len(failures) - _MAX_FAILURES} more; see metadata.json")
-    return "\n".join(lines) + "\n"
+    return "".join(f"{printable(line)}\n" for line in lines)
 
 
 def _count_table(metadata: Mapping[str, Any]) -> list[str]:

@@ -1,3 +1,4 @@
+import json
 import struct
 import subprocess
 import sys
@@ -219,3 +220,12 @@ def test_samples_are_counted_in_whole_numbers(tmp_path, count):
     save_figure(tmp_path / "balance.png", tmp_path, draw)
     assert len(ticks) >= 2
     assert all(float(tick).is_integer() for tick in ticks)
+
+
+def test_control_characters_of_names_do_not_reach_the_page(tmp_path):
+    folder = run_stage3(config(tmp_path, clips(4)))
+    metadata = json.loads((folder / "metadata.json").read_bytes())
+    metadata["failures"] = {"a\x1b[31m\nb.mp4": "no\x07 frames"}
+    page = summarise(metadata)
+    assert "- a\\x1b[31m\\nb.mp4: no\\x07 frames\n" in page
+    assert not set(page) & {"\x1b", "\x07"}
