@@ -6,7 +6,7 @@ import re
 from collections import Counter
 from pathlib import Path
 
-from annotation.negatives_report import unreadable_negatives
+from annotation.metadata import unreadable_negatives
 from annotation.preflight import check_labels
 from annotation.stage3 import run_stage3
 from annotation.visualize import visualize
