@@ -1,7 +1,7 @@
 """Labelled clips of tracked videos: their times, people and statistics."""
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,7 @@ from recognizer.dataset.labels import (
     label_of_window,
 )
 from recognizer.dataset.near_duplicates import hashes_within
-from recognizer.dataset.samples import NobodyTrackedError, build_sample, people_of
+from recognizer.dataset.samples import NoTrackedPeopleError, build_sample, people_of
 from recognizer.dataset.windows import plan_windows, slice_sequence, span_of
 from recognizer.runs.manifest import Outcome, result_path
 from recognizer.storage.artifacts import ArtifactError, read_poses
@@ -213,9 +213,9 @@ class ClipFinder:
 
     def _leave_out(self, video: VideoClips, part: Segment, error: ValueError) -> None:
         self.reasons[str(error)] += 1
-        if isinstance(error, NobodyTrackedError):
+        if isinstance(error, NoTrackedPeopleError):
             video.untracked.append(part)
-        if isinstance(error, NobodyTrackedError) and self._dataset.window_s is not None:
+        if isinstance(error, NoTrackedPeopleError) and self._dataset.window_s is not None:
             video.empty_windows += 1
         else:
             where = "" if self._whole else f"{part.start_s:.2f}-{part.stop_s:.2f} s"
@@ -294,13 +294,6 @@ class ClipFinder:
                 raise ArtifactError(f"{video}: its stage 2 result changed during the run")
             label = self._dataset.classes[clip.class_name]
             yield build_sample(cut, clip.track_ids, len(clip.track_ids), clip.name, label)
-
-
-def evenly_spaced(clips: Sequence[Clip], count: int) -> list[Clip]:
-    """Return at most ``count`` clips, evenly spread over the sequence, in its order."""
-    if len(clips) <= count:
-        return list(clips)
-    return [clips[(2 * i + 1) * len(clips) // (2 * count)] for i in range(count)]
 
 
 def clip_name(video: str, start_s: float, stop_s: float, *, whole: bool) -> str:

@@ -5,10 +5,11 @@ Skeletons are drawn on the video's pictures where the video is available, else o
 
 from collections.abc import Iterable, Iterator, Sequence
 
-from annotation.clips import Clip, evenly_spaced
+from annotation.clips import Clip
 from recognizer.runs.progress import ProgressFactory, silent
 from recognizer.runs.stills import LATEST_S, Stills
 from recognizer.runs.strips import Strip, StripPlan, draw_plan, plan_strip
+from recognizer.sequences import evenly_spaced
 from recognizer.types import Sample
 
 SAMPLES_PER_CLASS = 8

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from annotation.clips import Clip, ClipFinder, VideoClips, evenly_spaced
+from annotation.clips import Clip, ClipFinder, VideoClips
 from annotation.negatives_folders import ROUNDING, normal_class, read_folders, windows_per_video
 from annotation.sources import known_sources
 from recognizer.config.file import ConfigError
@@ -22,6 +22,7 @@ from recognizer.dataset.near_duplicates import find_shared
 from recognizer.names import nfc
 from recognizer.runs.manifest import MANIFEST, Settings
 from recognizer.runs.progress import ProgressFactory
+from recognizer.sequences import evenly_spaced
 from recognizer.storage.artifacts import sha256_file
 from recognizer.types import Sample
 

@@ -32,7 +32,13 @@ from recognizer.config.file import ConfigError
 from recognizer.config.schema import Config, DatasetConfig
 from recognizer.dataset.labels import read_segments
 from recognizer.dataset.mmaction import METADATA, read_split, write_split
-from recognizer.dataset.split import SPLITS, Member, check_no_leak, folder_split, split_by_source
+from recognizer.dataset.split import (
+    SPLITS,
+    SplitSample,
+    check_no_leak,
+    folder_split,
+    split_by_source,
+)
 from recognizer.runs.inputs import is_included
 from recognizer.runs.manifest import (
     MANIFEST,
@@ -156,7 +162,8 @@ def _dataset(
     named = _named_sources(section, videos)
     source_of, copies = _merge_copies(named, videos)
     members = [
-        Member(c.name, c.video, source_of[c.video], section.classes[c.class_name]) for c in clips
+        SplitSample(c.name, c.video, source_of[c.video], section.classes[c.class_name])
+        for c in clips
     ]
     try:
         by, split_of_video = _split(section, members)
@@ -189,7 +196,7 @@ def _dataset(
 
 
 def _prove(
-    assigned: Sequence[tuple[Member, str]], negatives: Negatives | None, section: DatasetConfig
+    assigned: Sequence[tuple[SplitSample, str]], negatives: Negatives | None, section: DatasetConfig
 ) -> str:
     """Return the table that shows that nothing is in two splits, without negatives."""
     proof = check_no_leak(assigned)
@@ -201,14 +208,14 @@ def _prove(
     return proof
 
 
-def _in_train(negatives: Negatives | None, section: DatasetConfig) -> list[tuple[Member, str]]:
+def _in_train(negatives: Negatives | None, section: DatasetConfig) -> list[tuple[SplitSample, str]]:
     """Return the negatives as samples of the training split."""
     members = []
     for number, folder in enumerate(() if negatives is None else negatives.folders, 1):
         for clip in folder.clips:
             video, source = f"{number}: {clip.video}", folder.source_of[clip.video]
             label = section.classes[clip.class_name]
-            members.append((Member(clip.name, video, source, label), "train"))
+            members.append((SplitSample(clip.name, video, source, label), "train"))
     return members
 
 
@@ -267,7 +274,7 @@ def _merge_copies(
     return source_of, sorted(copies)
 
 
-def _split(section: DatasetConfig, members: list[Member]) -> tuple[str, dict[str, str]]:
+def _split(section: DatasetConfig, members: list[SplitSample]) -> tuple[str, dict[str, str]]:
     """Return how the split was made and the split of each video."""
     folders = {member.video: folder_split(member.video) for member in members}
     without = sorted(video for video, split in folders.items() if split is None)

@@ -33,6 +33,7 @@ from recognizer.runs.overlays import (
 )
 from recognizer.runs.stage_folders import dataset_dir, stage1_dir, stage2_dir
 from recognizer.scoring.ranking import rank_people
+from recognizer.sequences import evenly_spaced
 from recognizer.storage.artifacts import (
     ArtifactError,
     json_bytes,
@@ -64,7 +65,8 @@ def visualize(config: Config, advance: Progress | None = None) -> Path:
     stage = read_manifest(stage_dir)
     folder = dataset_dir(config) / "visualize" / _folder_name(config, stage_dir)
     settings = _settings(config, stage)
-    chosen = _choose(stage.outcomes, config.visualize.limit)
+    # Spread over the list, so that all classes show.
+    chosen = evenly_spaced(stage.outcomes, config.visualize.limit)
     outcomes = []
     with exclusive(folder):
         _drop_other_settings(folder, settings, stage.outcomes)
@@ -88,13 +90,6 @@ def _settings(config: Config, stage: Manifest) -> Settings:
         "scoring": config.scoring.model_dump(mode="json"),
         config.visualize.stage: stage.settings,
     }
-
-
-def _choose(outcomes: tuple[Outcome, ...], limit: int | None) -> list[Outcome]:
-    """Return at most ``limit`` inputs, spread over the list so that all classes show."""
-    if limit is None or limit >= len(outcomes):
-        return list(outcomes)
-    return [outcomes[(2 * i + 1) * len(outcomes) // (2 * limit)] for i in range(limit)]
 
 
 def _drop_other_settings(folder: Path, settings: Settings, outcomes: tuple[Outcome, ...]) -> None:

@@ -137,7 +137,7 @@ class Poses:
 # --- movement, and both ------------------------------------------------------------
 
 
-def judge(task, seed, poses=None):
+def predict(task, seed, poses=None):
     """Return the probability of a fall in each window, by stream, from models without its group.
 
     Args:

@@ -11,7 +11,7 @@ from benchmarks._falls_data import BED, FIGHTS
 from recognizer.action.measures import clip_measures, has_movement, measure_names
 from recognizer.config.file import load_config
 from recognizer.dataset.labels import label_of_window, read_segments
-from recognizer.dataset.samples import NobodyTrackedError, build_sample, people_of
+from recognizer.dataset.samples import NoTrackedPeopleError, build_sample, people_of
 from recognizer.dataset.windows import plan_windows, slice_sequence, span_of
 from recognizer.runs.manifest import read_manifest, result_path
 from recognizer.runs.progress import on_console
@@ -86,7 +86,7 @@ def _window(config, sequence, video, span, label):
     part = slice_sequence(sequence, *span)
     try:
         ids, ranked = people_of(part, section.service, config.scoring, section.num_person)
-    except NobodyTrackedError:
+    except NoTrackedPeopleError:
         return nothing
     if len(part) < section.min_frames:
         return nothing

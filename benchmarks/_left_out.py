@@ -12,7 +12,7 @@ from recognizer.action.movement_model import fit_movement, predict_movement
 from recognizer.config.file import ConfigError
 from recognizer.dataset.folds import source_folds
 from recognizer.dataset.mmaction import METADATA, read_split
-from recognizer.dataset.samples import NobodyTrackedError, build_sample, people_of
+from recognizer.dataset.samples import NoTrackedPeopleError, build_sample, people_of
 from recognizer.dataset.split import SPLITS
 from recognizer.dataset.windows import plan_windows, slice_sequence, span_of
 from recognizer.training.classifier.labels import DatasetLabels, read_labels
@@ -91,7 +91,7 @@ def fit_groups(data, groups, *, negatives):
     return {group: fit(data, names, 0, without=group) for group in groups}
 
 
-def judge(data, model, sequence, config):
+def classify(data, model, sequence, config):
     """Return the windows (start, stop) of a video and the probability of a fight in each."""
     spans, rows, people = [], [], data.truth.num_person
     for start, stop in plan_windows(sequence, data.window_s, data.window_s / 2):
@@ -100,7 +100,7 @@ def judge(data, model, sequence, config):
             continue
         try:
             ids, _ = people_of(cut, data.truth.service, config.scoring, people)
-        except NobodyTrackedError:
+        except NoTrackedPeopleError:
             continue
         sample = build_sample(cut, ids, people, "window", 0)
         if has_movement(sample):
@@ -150,7 +150,7 @@ def leave_out(stage3, sequences, falls, config, setting=SETTING):
         labels, said = (np.concatenate(part) for part in zip(*clips, strict=True))
         recall = float((said[labels > 0] >= USUAL).mean()) if recall is None else recall
         models = fit_groups(data, sorted(set(map(group_of, sequences))), negatives=negatives)
-        judged = {v: judge(data, models[group_of(v)], s, config) for v, s in sequences.items()}
+        judged = {v: classify(data, models[group_of(v)], s, config) for v, s in sequences.items()}
         same = float(np.quantile(said[labels > 0], 1 - recall))
         result["with negatives" if negatives else "without"] = {
             "auc": float(roc_auc_score(labels, said)),

@@ -48,18 +48,18 @@ NORMAL, FALL = "Normal", "Falldown"
 KINDS = ("Fight", "NonFight")
 
 
-def ask(folder, videos, judges, config):
+def ask(folder, videos, classifiers, config):
     """Return, for each video of a stage 2, its span and the alarms (A, 2) of each service.
 
-    ``judges`` holds for each service a function (video, sequence) -> windows, the probability of an
+    ``classifiers``: service -> function (video, sequence) -> windows, the probability of an
     event in each, and the threshold.
     """
     found = {}
     for video in videos:
         sequence, _, _ = read_poses(result_path(folder, video, ".npz"))
         alarms = {}
-        for service, of_video in judges.items():
-            spans, event, threshold = of_video(video, sequence)
+        for service, classify in classifiers.items():
+            spans, event, threshold = classify(video, sequence)
             joined = merge_windows(
                 spans, event, threshold=threshold, merge_gap_s=config.inference.merge_gap_s
             )
@@ -68,11 +68,11 @@ def ask(folder, videos, judges, config):
     return found
 
 
-def judge_of(classifiers, config):
-    """Return the judge of a service: of the classifier of a video's group, or of the only one."""
+def classifier_of(classifiers, config):
+    """Return a function that classifies a video by its group's classifier, or by the only one."""
     plans = {group: window_plan(config, own) for group, own in classifiers.items()}
 
-    def judge(video, sequence):
+    def classify(video, sequence):
         group = "" if "" in classifiers else group_of(video)
         classifier = classifiers[group]
         windows = list(classify_windows([sequence], classifier, plans[group], config.scoring))
@@ -80,7 +80,7 @@ def judge_of(classifiers, config):
         event = [1 - w.probabilities.get(classifier.classes[0], np.nan) for w in windows]
         return spans, event, classifier.threshold
 
-    return judge
+    return classify
 
 
 def read_falls(table, folder):
@@ -225,7 +225,7 @@ def confusion(args, config):
         ),
         "falldown": read_models("falldown", {"": args.fall_model}),
     }
-    judges = {service: judge_of(own, config) for service, own in models.items()}
+    classifiers = {service: classifier_of(own, config) for service, own in models.items()}
     tracks, videos, falls = fall_videos(args)
     check_groups(models["fight"], videos)
     # Of several classifiers of fights, which would be asked about a clip?
@@ -237,9 +237,9 @@ def confusion(args, config):
         "thresholds": {
             s: by_group({g: c.threshold for g, c in own.items()}) for s, own in models.items()
         },
-        "falls": on_falls(ask(tracks, thinned(videos, args.few), judges, config), falls),
+        "falls": on_falls(ask(tracks, thinned(videos, args.few), classifiers, config), falls),
     }
-    return {**result, "clips": on_clips(ask(*clips, judges, config))} if clips else result
+    return {**result, "clips": on_clips(ask(*clips, classifiers, config))} if clips else result
 
 
 def fall_videos(args):

@@ -30,7 +30,7 @@ import numpy as np  # noqa: E402
 
 from benchmarks._falls_data import lay_out  # noqa: E402
 from benchmarks._falls_report import Footages, draw, measure, table, write_curves  # noqa: E402
-from benchmarks._falls_streams import Learning, Poses, Task, fit_all, judge, pose_jobs  # noqa: E402
+from benchmarks._falls_streams import Learning, Poses, Task, fit_all, pose_jobs, predict  # noqa: E402
 from benchmarks._falls_windows import CLASSES, cut, load, read_falls, read_groups  # noqa: E402
 from benchmarks._needs import need  # noqa: E402
 from recognizer.dataset.mmaction import write_split  # noqa: E402
@@ -66,7 +66,7 @@ def judge_by_streams(task, args, data):
             jobs = pose_jobs(task, (args.network, args.cfg_options), args.out / "folds", seed)
             train_missing(task, jobs)
             poses = Poses(task, jobs)
-        said, chosen[f"seed {seed}"] = judge(task, seed, poses)
+        said, chosen[f"seed {seed}"] = predict(task, seed, poses)
         if poses and seed == args.seeds[0]:
             threshold = data.threshold(said["fused"])
             write_movement_stream(args.out / task.learning.name, task, seed, poses, threshold)

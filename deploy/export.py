@@ -141,11 +141,11 @@ def largest_difference(path: Path, members: Sequence[Any], samples: Sequence[Sam
     classifier = Classifier.open(ClassifierConfig(model_path=str(path.absolute())))
     differences = [0.0]
     for sample in samples:
-        judged = classifier.judge(sample)
-        if judged.nobody:
+        prediction = classifier.predict(sample)
+        if prediction.no_people:
             continue
         reference = np.mean([reference_probabilities(m, sample) for m in members], axis=0)
-        pose = judged.streams.get("pose", judged.probabilities)
+        pose = prediction.streams.get("pose", prediction.probabilities)
         differences.append(float(np.abs(pose - reference).max()))
     # Not max(): a NaN must not be lost.
     return float(np.max(differences))

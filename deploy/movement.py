@@ -59,18 +59,18 @@ def check_fusion(joined: Path, movement: Path, samples: list[Sample]) -> None:
     """
     classifier = Classifier(joined, ClassifierConfig())
     alone = OnnxNetwork(movement, ClassifierConfig(), 1)
-    facts = classifier.facts.movement
+    facts = classifier.metadata.movement
     differences = []
     for sample in samples:
-        judged = classifier.judge(sample)
-        if facts is None or judged.nobody or not has_movement(sample):
+        prediction = classifier.predict(sample)
+        if facts is None or prediction.no_people or not has_movement(sample):
             continue
         measures = clip_measures(sample, classifier.service)
         expected = alone.run({INPUT: measures[None]})[OUTPUT].astype(np.float64)
-        fused = facts.fusion(judged.streams["pose"][None], expected)
+        fused = facts.fusion(prediction.streams["pose"][None], expected)
         for found, reference in (
-            (judged.streams["movement"], expected),
-            (judged.probabilities, fused),
+            (prediction.streams["movement"], expected),
+            (prediction.probabilities, fused),
         ):
             differences.append(float(np.abs(found - reference).max()))
     if not differences:

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from recognizer.skeleton import OKS_SIGMAS
-from recognizer.types import FloatArray
+from recognizer.types import BoolArray, FloatArray
 
 AnyFloat = NDArray[np.floating[Any]]
 LETTERBOX_GREY = 114
@@ -71,7 +71,7 @@ def box_iou(a: AnyFloat, b: AnyFloat) -> AnyFloat:
     return iou
 
 
-def in_polygon(points: AnyFloat, polygon: AnyFloat) -> NDArray[np.bool_]:
+def in_polygon(points: AnyFloat, polygon: AnyFloat) -> BoolArray:
     """Tell which points (N, 2) lie in a polygon (P, 2), by the even-odd rule; (N,) bool.
 
     Corners stand in their order, the last is joined to the first; either direction. A point that
@@ -90,7 +90,7 @@ def in_polygon(points: AnyFloat, polygon: AnyFloat) -> NDArray[np.bool_]:
 def oks(
     keypoints_a: AnyFloat,
     keypoints_b: AnyFloat,
-    visible: NDArray[np.bool_],
+    visible: BoolArray,
     areas: AnyFloat,
 ) -> AnyFloat:
     """Return object keypoint similarity (A, B).

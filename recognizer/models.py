@@ -21,7 +21,7 @@ from recognizer.config.action import ClassifierConfig
 from recognizer.config.models import ModelsConfig, PoseEstimationConfig
 from recognizer.config.types import PoseKind, Section
 from recognizer.installation import SHIPPED_MODELS
-from recognizer.model_files import fetch_hint, find_file
+from recognizer.model_files import fetch_hint, find_file, shortened
 from recognizer.movement import MovementMeter
 from recognizer.openmmlab import find_pose_config
 from recognizer.pose.estimator import PoseModel, VideoPose, build_pose_model
@@ -30,7 +30,7 @@ from recognizer.types import Frame, Image, ImageArray, Poses
 from recognizer.video.array_image import ArrayImage
 
 PathLike: TypeAlias = str | os.PathLike[str]
-Picture: TypeAlias = Frame | Image | ImageArray
+ImageLike: TypeAlias = Frame | Image | ImageArray
 _Section = TypeVar("_Section", bound=Section)
 DETECTOR = "yolox_nano.onnx"
 _ADVICE = "; call reset() before another video"
@@ -66,12 +66,12 @@ class PoseEstimator:
         return self._model.for_video()
 
     @overload
-    def __call__(self, images: Picture) -> Poses: ...
+    def __call__(self, images: ImageLike) -> Poses: ...
 
     @overload
-    def __call__(self, images: Sequence[Picture]) -> list[Poses]: ...
+    def __call__(self, images: Sequence[ImageLike]) -> list[Poses]: ...
 
-    def __call__(self, images: Picture | Sequence[Picture]) -> Poses | list[Poses]:
+    def __call__(self, images: ImageLike | Sequence[ImageLike]) -> Poses | list[Poses]:
         """Return the people of a picture, or of each of several, in pixels.
 
         Args:
@@ -89,7 +89,7 @@ class PoseEstimator:
             return self._estimate([images])[0]
         return self._estimate(list(images))
 
-    def _estimate(self, pictures: list[Picture]) -> list[Poses]:
+    def _estimate(self, pictures: list[ImageLike]) -> list[Poses]:
         frames = [one for one in pictures if isinstance(one, Frame)]
         single = [_image(one) for one in pictures if not isinstance(one, Frame)]
         if not frames:
@@ -259,7 +259,9 @@ def _find(name: str, folders: Sequence[Path], expected: str) -> Path:
         return find_file(name, folders)
     except FileNotFoundError as error:
         hint = fetch_hint(name, "models.pose_estimation.onnx.model_path")
-        raise FileNotFoundError(f"{expected} {name!r}, found none at {error}{hint}") from error
+        raise FileNotFoundError(
+            f"{expected} {shortened(name)!r}, found none at {error}{hint}"
+        ) from error
 
 
 def cores() -> int:

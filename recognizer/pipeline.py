@@ -294,7 +294,7 @@ def _find_events(
     model: PoseSource,
     settings: PipelineSettings,
 ) -> Iterator[Event]:
-    has_movement = any(one.classifier.facts.movement is not None for one in detectors)
+    has_movement = any(one.classifier.metadata.movement is not None for one in detectors)
     kind: PoseKind = getattr(model, "kind", "rtmo")
     with ExitStack() as stack:
         poses = estimate_poses(

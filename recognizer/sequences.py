@@ -1,10 +1,20 @@
-"""Parts of pose sequences: some of the frames, and several parts as one."""
+"""Parts of sequences: evenly spaced items, some of the frames, several parts as one."""
 
 from collections.abc import Iterable, Sequence
+from typing import TypeVar
 
 import numpy as np
 
 from recognizer.types import Poses, PoseSequence
+
+T = TypeVar("T")
+
+
+def evenly_spaced(items: Sequence[T], count: int | None) -> list[T]:
+    """Return at most ``count`` items, evenly spaced and in order; all of them without a count."""
+    if count is None or len(items) <= count:
+        return list(items)
+    return [items[(2 * i + 1) * len(items) // (2 * count)] for i in range(count)]
 
 
 def parts_of(video: PoseSequence | Iterable[PoseSequence]) -> Iterable[PoseSequence]:

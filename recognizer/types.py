@@ -17,9 +17,12 @@ from numpy.typing import NDArray
 from recognizer.skeleton import NUM_KEYPOINTS
 
 FloatArray = NDArray[np.float32]
-TimeArray = NDArray[np.float64]
+Float64Array = NDArray[np.float64]
+TimeArray = Float64Array
 IntArray = NDArray[np.int64]
 ImageArray = NDArray[np.uint8]
+BoolArray = NDArray[np.bool_]
+AnyFloat = NDArray[np.floating[Any]]
 
 UNTRACKED = -1
 MOVEMENT_NAMES = ("mean", "p90", "entropy", "translation", "limbs", "difference")

@@ -17,7 +17,7 @@ import numpy as np
 from annotation.compact import compact_results
 from recognizer.config.file import load_config
 from recognizer.config.schema import Config
-from recognizer.dataset.samples import NobodyTrackedError, people_of
+from recognizer.dataset.samples import NoTrackedPeopleError, people_of
 from recognizer.runs.manifest import read_manifest, result_path
 from recognizer.runs.progress import on_console
 from recognizer.runs.stage2 import SERVICES
@@ -99,7 +99,7 @@ def people(config: Config, sequence: PoseSequence) -> list[list[int]]:
     for service in SERVICES:
         try:
             ids, _ = people_of(sequence, service, config.scoring, config.dataset.num_person)
-        except NobodyTrackedError:
+        except NoTrackedPeopleError:
             ids = np.zeros(0, np.int64)
         chosen.append(ids.tolist())
     return chosen

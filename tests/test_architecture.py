@@ -29,7 +29,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "movement": {"types"},
     "config": {"installation", "names"},
     "command": {"config", "installation"},
-    "model_files": {"installation"},
+    "model_files": {"config", "installation"},
     "storage": {"config", "names", "skeleton", "types"},
     "openmmlab": {"installation"},
     "text": {"names"},
@@ -65,7 +65,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     },
     "training": {
         *("action", "command", "config", "dataset", "draw", "installation", "names", "runner"),
-        *("runs", "sdpose", "storage", "text", "types", "video"),
+        *("runs", "sdpose", "sequences", "storage", "text", "types", "video"),
     },
     "analysis": {
         *("action", "backends", "command", "config", "dataset", "draw", "geometry"),

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from recognizer.sequences import join_sequences, slice_frames
+from recognizer.sequences import evenly_spaced, join_sequences, slice_frames
 from recognizer.types import PoseSequence
 from tests.dataset.tracked import sequence
 
@@ -49,3 +49,11 @@ def test_parts_that_do_not_belong_together_are_refused():
     larger = PoseSequence(last.poses, last.frame_offsets, last.time_s, last.corrupt, (640, 480))
     with pytest.raises(ValueError, match="expected 320x240 as in the frames before, got 640x480"):
         join_sequences([first, larger])
+
+
+@pytest.mark.parametrize(
+    ("count", "expected"),
+    [(None, "abcdefg"), (7, "abcdefg"), (9, "abcdefg"), (3, "bdf"), (2, "bf"), (1, "d"), (0, "")],
+)
+def test_evenly_spaced_items_leave_equal_gaps(count, expected):
+    assert "".join(evenly_spaced("abcdefg", count)) == expected

@@ -12,15 +12,14 @@ for images; ours takes its place and still is it where ``scale_range`` is given.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
-from recognizer.action.transforms import GLOBAL_RANDOM
+from recognizer.action.transforms import GLOBAL_RANDOM, Results
 from recognizer.openmmlab import load_mmaction
 from recognizer.skeleton import FLIP_INDEX
-from recognizer.types import FloatArray
+from recognizer.types import BoolArray, FloatArray
 
 load_mmaction()
 from mmaction.datasets.transforms import RandomRescale as ImageRescale  # noqa: E402
@@ -47,13 +46,13 @@ class _Skeletons:
 
     points: FloatArray
     scores: FloatArray
-    missing: NDArray[np.bool_]
+    missing: BoolArray
     origin: float
     centre: NDArray[np.float64]
     unit_px: NDArray[np.float64]
     size_px: NDArray[np.float64]
 
-    def moved(self, matrix: Any, shift_px: Any) -> FloatArray:
+    def moved(self, matrix: ArrayLike, shift_px: ArrayLike) -> FloatArray:
         """Return the points after an affine map about the image's centre, given in pixels."""
         linear = np.asarray(matrix, np.float64) * self.unit_px / self.unit_px[:, None]
         shift = self.centre - linear @ self.centre + np.asarray(shift_px) / self.unit_px
@@ -64,7 +63,7 @@ class _Skeletons:
         return np.where(self.missing[..., None], self.points, points.astype(np.float32))
 
 
-def _skeletons(results: dict[str, Any], who: object) -> _Skeletons:
+def _skeletons(results: Results, who: object) -> _Skeletons:
     """Read the keypoints and find out by their values which unit they are in.
 
     Normalised ones lie about 1 from 0 on average, pixels some hundreds.
@@ -97,13 +96,13 @@ def _skeletons(results: dict[str, Any], who: object) -> _Skeletons:
     )
 
 
-def _number(name: str, value: Any, low: float, high: float = np.inf) -> float:
+def _number(name: str, value: object, low: float, high: float = np.inf) -> float:
     if isinstance(value, bool) or not isinstance(value, int | float) or not low <= value <= high:
         raise ValueError(f"{name}: expected a number from {low} to {high}, got {value!r}")
     return float(value)
 
 
-def _range(name: str, value: Any, low: float, high: float = np.inf) -> tuple[float, float]:
+def _range(name: str, value: object, low: float, high: float = np.inf) -> tuple[float, float]:
     if not isinstance(value, Sequence) or isinstance(value, str) or len(value) != 2:
         raise ValueError(f"{name}: expected two numbers, got {value!r}")
     first, last = (_number(name, v, low, high) for v in value)
@@ -127,7 +126,7 @@ class RandomShift(BaseTransform):  # type: ignore[misc]
     def __init__(self, shift_ratio: float = 0.1) -> None:
         self.shift_ratio = _number("RandomShift: shift_ratio", shift_ratio, 0, 1)
 
-    def transform(self, results: dict[str, Any]) -> dict[str, Any]:
+    def transform(self, results: Results) -> Results:
         """Return the results with keypoint shifted."""
         skeletons = _skeletons(results, self)
         shift = GLOBAL_RANDOM.uniform(-self.shift_ratio, self.shift_ratio, 2) * skeletons.size_px
@@ -149,7 +148,7 @@ class RandomRotate(BaseTransform):  # type: ignore[misc]
     def __init__(self, angle: float = 15) -> None:
         self.angle = _number("RandomRotate: angle", angle, 0, 180)
 
-    def transform(self, results: dict[str, Any]) -> dict[str, Any]:
+    def transform(self, results: Results) -> Results:
         """Return the results with keypoint turned."""
         skeletons = _skeletons(results, self)
         turn = np.deg2rad(GLOBAL_RANDOM.uniform(-self.angle, self.angle))
@@ -176,9 +175,9 @@ class RandomRescale(ImageRescale):  # type: ignore[misc]
 
     def __init__(
         self,
-        scale_range: Any = None,
+        scale_range: object = None,
         interpolation: str = "bilinear",
-        scale_factor: Any = None,
+        scale_factor: object = None,
         per_frame: bool = False,
     ) -> None:
         if (scale_range is None) == (scale_factor is None):
@@ -192,7 +191,7 @@ class RandomRescale(ImageRescale):  # type: ignore[misc]
             self.scale_factor = _range("RandomRescale: scale_factor", scale_factor, 1e-3)
             self.per_frame = per_frame
 
-    def transform(self, results: dict[str, Any]) -> dict[str, Any]:
+    def transform(self, results: Results) -> Results:
         """Return the results with keypoint scaled."""
         if self.scale_factor is None:
             return dict(super().transform(results))
@@ -239,7 +238,7 @@ class FlipSkeleton(BaseTransform):  # type: ignore[misc]
     def __init__(self, prob: float = 0.5) -> None:
         self.prob = _number("FlipSkeleton: prob", prob, 0, 1)
 
-    def transform(self, results: dict[str, Any]) -> dict[str, Any]:
+    def transform(self, results: Results) -> Results:
         """Return the results with keypoint and keypoint_score mirrored, or as they are."""
         skeletons = _skeletons(results, self)
         if GLOBAL_RANDOM.random_sample() >= self.prob:
@@ -269,7 +268,7 @@ class KeypointDropout(BaseTransform):  # type: ignore[misc]
         self.prob = _number("KeypointDropout: prob", prob, 0, 1)
         self.per_frame = per_frame
 
-    def transform(self, results: dict[str, Any]) -> dict[str, Any]:
+    def transform(self, results: Results) -> Results:
         """Return the results with some keypoints missing."""
         skeletons = _skeletons(results, self)
         people, frames, joints = skeletons.scores.shape
@@ -296,7 +295,7 @@ class KeypointJitter(BaseTransform):  # type: ignore[misc]
     def __init__(self, sigma: float = 0.01) -> None:
         self.sigma = _number("KeypointJitter: sigma", sigma, 0)
 
-    def transform(self, results: dict[str, Any]) -> dict[str, Any]:
+    def transform(self, results: Results) -> Results:
         """Return the results with keypoint a little off."""
         skeletons = _skeletons(results, self)
         noise = GLOBAL_RANDOM.standard_normal(skeletons.points.shape)
@@ -328,10 +327,10 @@ class TemporalCrop(BaseTransform):  # type: ignore[misc]
 
     """
 
-    def __init__(self, ratio: Any = (0.7, 1.0)) -> None:
+    def __init__(self, ratio: object = (0.7, 1.0)) -> None:
         self.ratio = _range("TemporalCrop: ratio", ratio, 1e-3, 1)
 
-    def transform(self, results: dict[str, Any]) -> dict[str, Any]:
+    def transform(self, results: Results) -> Results:
         """Return the results with fewer frames."""
         total = _skeletons_in_time(results, self).points.shape[1]
         length = max(1, round(total * GLOBAL_RANDOM.uniform(*self.ratio)))
@@ -357,13 +356,13 @@ class TemporalSpeed(BaseTransform):  # type: ignore[misc]
 
     """
 
-    def __init__(self, factor: Any = (0.8, 1.25), parts: int = 2) -> None:
+    def __init__(self, factor: object = (0.8, 1.25), parts: int = 2) -> None:
         self.factor = _range("TemporalSpeed: factor", factor, 1e-2, 100)
         if type(parts) is not int or parts < 1:
             raise ValueError(f"TemporalSpeed: expected parts >= 1, got {parts!r}")
         self.parts = parts
 
-    def transform(self, results: dict[str, Any]) -> dict[str, Any]:
+    def transform(self, results: Results) -> Results:
         """Return the results with another number of frames."""
         total = _skeletons_in_time(results, self).points.shape[1]
         speeds = np.exp(
@@ -376,7 +375,7 @@ class TemporalSpeed(BaseTransform):  # type: ignore[misc]
         return _at(results, np.minimum(rows, total - 1))
 
 
-def _skeletons_in_time(results: dict[str, Any], who: object) -> _Skeletons:
+def _skeletons_in_time(results: Results, who: object) -> _Skeletons:
     if "frame_inds" in results:
         raise ValueError(
             f"{type(who).__name__}: put it before SampleSkeleton or UniformSampleFrames, which "
@@ -385,7 +384,7 @@ def _skeletons_in_time(results: dict[str, Any], who: object) -> _Skeletons:
     return _skeletons(results, who)
 
 
-def _at(results: dict[str, Any], rows: NDArray[np.int64]) -> dict[str, Any]:
+def _at(results: Results, rows: NDArray[np.int64]) -> Results:
     """Return the results with other frames; as many as they are, so long does the clip last."""
     part = len(rows) / results["keypoint"].shape[1]
     return {

@@ -6,11 +6,13 @@ outputs, gradients and running statistics are then those of the batch written ou
 """
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, TypeAlias
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.nn import functional
+
+BatchNorm: TypeAlias = nn.BatchNorm1d | nn.BatchNorm2d
 
 
 def supports(norm: Any) -> bool:
@@ -23,7 +25,7 @@ def supports(norm: Any) -> bool:
     )
 
 
-def batch_norm(x: Any, norms: Sequence[Any], repeats: int, *, update: bool) -> Any:
+def batch_norm(x: Tensor, norms: Sequence[BatchNorm], repeats: int, *, update: bool) -> Tensor:
     """Normalise the channels of several BatchNorm modules, side by side in ``x``, at once.
 
     Args:
@@ -49,16 +51,17 @@ def batch_norm(x: Any, norms: Sequence[Any], repeats: int, *, update: bool) -> A
     mean, var = _statistics(x.detach(), repeats)
     if update:
         _update(norms, mean, var * (count / (count - 1)))
-    return _Weighted.apply(x, weight, bias, mean, var, repeats, first.eps)  # type: ignore[no-untyped-call]
+    y: Tensor = _Weighted.apply(x, weight, bias, mean, var, repeats, first.eps)  # type: ignore[no-untyped-call]
+    return y
 
 
-def joined(modules: Sequence[Any], name: str) -> Any:
+def joined(modules: Sequence[nn.Module], name: str) -> Tensor:
     """Return a parameter or buffer of several modules, end to end."""
     values = [getattr(module, name) for module in modules]
     return values[0] if len(values) == 1 else torch.cat(values)
 
 
-def as_affine(norms: Sequence[Any]) -> tuple[Any, Any]:
+def as_affine(norms: Sequence[BatchNorm]) -> tuple[Tensor, Tensor]:
     """Return scale and shift (C,) of several BatchNorm modules in eval mode, side by side."""
     scale = joined(norms, "weight") * torch.rsqrt(joined(norms, "running_var") + norms[0].eps)
     return scale, joined(norms, "bias") - joined(norms, "running_mean") * scale
@@ -68,13 +71,15 @@ class _Weighted(torch.autograd.Function):
     """Normalise by statistics of this very batch, whose last item counts ``repeats`` times."""
 
     @staticmethod
-    def forward(ctx: Any, x: Any, weight: Any, bias: Any, mean: Any, var: Any, *rest: Any) -> Any:
+    def forward(
+        ctx: Any, x: Tensor, weight: Tensor, bias: Tensor, mean: Tensor, var: Tensor, *rest: float
+    ) -> Tensor:
         ctx.repeats, ctx.eps = rest
         ctx.save_for_backward(x, weight, mean, var)
         return torch.native_batch_norm(x, weight, bias, mean, var, False, 0.0, ctx.eps)[0]
 
     @staticmethod
-    def backward(ctx: Any, grad: Any) -> tuple[Any, ...]:
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         x, weight, mean, var = ctx.saved_tensors
         grad = grad.contiguous(memory_format=torch.channels_last)
         inverse = torch.rsqrt(var + ctx.eps)
@@ -98,7 +103,7 @@ class _Weighted(torch.autograd.Function):
         return grad_x, grad_weight, grad_bias, None, None, None, None
 
 
-def _statistics(x: Any, repeats: int) -> tuple[Any, Any]:
+def _statistics(x: Tensor, repeats: int) -> tuple[Tensor, Tensor]:
     """Return mean and biased variance (C,) of the batch with its last item repeated."""
     if repeats == 1 or len(x) == 1:
         return _moments(x)
@@ -111,7 +116,7 @@ def _statistics(x: Any, repeats: int) -> tuple[Any, Any]:
     return mean + difference * share, var
 
 
-def _moments(x: Any) -> tuple[Any, Any]:
+def _moments(x: Tensor) -> tuple[Tensor, Tensor]:
     exact = torch.promote_types(x.dtype, torch.float32)
     if x.device.type == "cpu":
         # Ten times faster than var_mean; the buffers only say in which type to answer.
@@ -122,7 +127,7 @@ def _moments(x: Any) -> tuple[Any, Any]:
     return mean, var
 
 
-def _update(norms: Sequence[Any], mean: Any, var: Any) -> None:
+def _update(norms: Sequence[Any], mean: Tensor, var: Tensor) -> None:
     start = 0
     with torch.no_grad():
         for norm in norms:

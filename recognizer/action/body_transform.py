@@ -9,12 +9,13 @@
 It stands for everything from PreNormalize2D to FormatGCNInput; see ``bodyframe`` for the streams.
 """
 
-from typing import Any
+from collections.abc import Sequence
 
 import numpy as np
 
 from recognizer.action.bodyframe import body_input
 from recognizer.action.features import BONES, FeatureSettings
+from recognizer.action.transforms import Results
 from recognizer.openmmlab import load_mmaction
 
 load_mmaction()
@@ -43,7 +44,7 @@ class BodyInput(BaseTransform):  # type: ignore[misc]
         self,
         clip_len: int,
         num_person: int = 2,
-        feats: Any = ("b",),
+        feats: Sequence[str] = ("b",),
         span_s: float = 2.0,
         bones: str = "mmaction",
     ) -> None:
@@ -57,7 +58,7 @@ class BodyInput(BaseTransform):  # type: ignore[misc]
             span_s=span_s,
         )
 
-    def transform(self, results: dict[str, Any]) -> dict[str, Any]:
+    def transform(self, results: Results) -> Results:
         """Return the results with keypoint as the network takes it."""
         wanted = self.settings
         people = min(len(results["keypoint"]), wanted.num_person)

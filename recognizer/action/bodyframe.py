@@ -12,11 +12,11 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from recognizer.scoring import falldown, fight
-from recognizer.scoring.measures import Array, Rows, frame_durations
+from recognizer.scoring.measures import Array, PersonFrames, frame_durations
 from recognizer.skeleton import NUM_KEYPOINTS
 from recognizer.types import FloatArray, IntArray
 
-# Name of a stream -> its channels. The keypoints' trust always comes last, as one more.
+# Name of a stream -> its channels. The keypoints' confidence always comes last, as one more.
 BODY_FEATS: Mapping[str, int] = {
     "b": 2,  # bones, half body sizes
     "v": 2,  # velocity against the trunk, saturated: direction times v / (v + 1)
@@ -36,7 +36,7 @@ _BOX_MARGIN = 0.05  # a box is a little larger than the keypoints in it
 
 
 def channels(feats: Sequence[str]) -> int:
-    """Return the number of channels of these streams, the trust included."""
+    """Return the number of channels of these streams, the confidence included."""
     return sum(BODY_FEATS[feat] for feat in feats) + 1
 
 
@@ -66,15 +66,15 @@ def body_input(
     return _resample(whole, seen, clip_len)
 
 
-def sample_rows(keypoints: FloatArray, scores: FloatArray, span_s: float) -> Rows:
+def sample_rows(keypoints: FloatArray, scores: FloatArray, span_s: float) -> PersonFrames:
     """Return the rows of a sample, as ``measures.collect_observations`` of a sequence."""
     people, total = scores.shape[:2]
     person, frame = np.nonzero(scores.any(axis=2))
     points = keypoints[person, frame].astype(np.float64)
-    trust = np.clip((scores[person, frame].astype(np.float64) - 0.2) / 0.4, 0, 1)
+    confidence = np.clip((scores[person, frame].astype(np.float64) - 0.2) / 0.4, 0, 1)
     time_s = np.arange(total) * (span_s / max(total, 1))
     durations = frame_durations(time_s, span_s / max(total, 1))
-    return Rows(
+    return PersonFrames(
         people=people,
         person=person.astype(np.int64),
         frame=frame.astype(np.int64),
@@ -82,7 +82,7 @@ def sample_rows(keypoints: FloatArray, scores: FloatArray, span_s: float) -> Row
         duration_s=durations[frame],
         clip_s=span_s,
         keypoints=points,
-        trust=trust,
+        confidence=confidence,
         boxes=_boxes(points, scores[person, frame]),
         size_wh=(1, 1),
     )
@@ -98,8 +98,8 @@ def _boxes(points: Array, scores: FloatArray) -> Array:
     return np.concatenate([low - margin, high + margin], axis=1)
 
 
-def _streams(rows: Rows, feats: Sequence[str], parents: IntArray) -> list[Array]:
-    """Return the streams (N, 17, c) in order, the trust last."""
+def _streams(rows: PersonFrames, feats: Sequence[str], parents: IntArray) -> list[Array]:
+    """Return the streams (N, 17, c) in order, the confidence last."""
     made: dict[str, Array] = {}
     size = rows.size[:, None, None]
     if "b" in feats:
@@ -123,15 +123,15 @@ def _streams(rows: Rows, feats: Sequence[str], parents: IntArray) -> list[Array]
         fallen, lying, height, speed = _falling(rows)
         made["f"] = _everywhere(np.stack([fallen, lying, height], axis=1))
         made["q"] = _everywhere(_peaks(rows, (fallen, lying, speed), _FALL_PEAKS))
-    return [*(made[feat] for feat in feats), rows.trust[:, :, None]]
+    return [*(made[feat] for feat in feats), rows.confidence[:, :, None]]
 
 
-def joint_velocity(rows: Rows) -> Array:
+def joint_velocity(rows: PersonFrames) -> Array:
     """Return every joint's velocity (N, 17, 2) against the trunk, body sizes per second.
 
-    As far as it is known: multiplied by its trust.
+    As far as it is known: multiplied by its confidence.
     """
-    moved, known = rows.velocity(rows.keypoints, rows.trust)
+    moved, known = rows.velocity(rows.keypoints, rows.confidence)
     velocity = (moved - rows.trunk_velocity()[:, None]) * known[..., None]
     return np.asarray(velocity / rows.size[:, None, None])
 
@@ -142,7 +142,7 @@ def _everywhere(values: Array) -> Array:
     return np.repeat(columns, NUM_KEYPOINTS, axis=1)
 
 
-def _falling(rows: Rows) -> tuple[Array, Array, Array, Array]:
+def _falling(rows: PersonFrames) -> tuple[Array, Array, Array, Array]:
     """Return how far heads came down, lying, heights and saturated speeds, (N,) each."""
     height, head_y = falldown.head_height(rows)
     fallen = np.clip(falldown.drop(rows, height, head_y) / _WHOLE_DROP, 0, 1)
@@ -150,7 +150,9 @@ def _falling(rows: Rows) -> tuple[Array, Array, Array, Array]:
     return fallen, falldown.lying(rows), height, speed / (speed + _FAST)
 
 
-def _peaks(rows: Rows, values: Sequence[Array], wanted: Sequence[tuple[int, float]]) -> Array:
+def _peaks(
+    rows: PersonFrames, values: Sequence[Array], wanted: Sequence[tuple[int, float]]
+) -> Array:
     """Return, for each row, percentiles over its person's rows, (N, len(wanted))."""
     result = np.zeros((len(rows), len(wanted)))
     table = np.column_stack(values)

@@ -9,16 +9,14 @@ scikit-learn; the tests hold them together.
 from collections.abc import Iterator, Sequence
 
 import numpy as np
-from numpy.typing import NDArray
+
+from recognizer.types import BoolArray, Float64Array, IntArray
 
 LEVEL = 0.95
 _CHUNK = 4_000_000  # weights at a time, 32 MB
 
-Floats = NDArray[np.float64]
-Ints = NDArray[np.int64]
 
-
-def units(groups: Sequence[str] | None, count: int) -> Ints:
+def units(groups: Sequence[str] | None, count: int) -> IntArray:
     """Return the unit (N,) that each sample is drawn with: its source, or itself."""
     if groups is None:
         return np.arange(count)
@@ -28,7 +26,7 @@ def units(groups: Sequence[str] | None, count: int) -> Ints:
     return np.asarray(inverse, np.int64)
 
 
-def weights(unit: Ints, resamples: int, seed: int) -> Iterator[Floats]:
+def weights(unit: IntArray, resamples: int, seed: int) -> Iterator[Float64Array]:
     """Yield, in parts, how often each sample is in each resample, (B, N).
 
     As many units are drawn, with replacement, as there are. Fewer than two units cannot be
@@ -46,7 +44,7 @@ def weights(unit: Ints, resamples: int, seed: int) -> Iterator[Floats]:
         yield counts[:, unit]
 
 
-def interval(draws: Floats) -> tuple[float, float] | None:
+def interval(draws: Float64Array) -> tuple[float, float] | None:
     """Return the ends of the 95 % percentile interval; None where most draws are NaN."""
     defined = draws[~np.isnan(draws)]
     if len(defined) == 0 or len(defined) < len(draws) / 2:
@@ -55,7 +53,9 @@ def interval(draws: Floats) -> tuple[float, float] | None:
     return float(low), float(high)
 
 
-def figures(labels: Ints, probabilities: Floats, w: Floats) -> dict[str, Floats]:
+def figures(
+    labels: IntArray, probabilities: Float64Array, w: Float64Array
+) -> dict[str, Float64Array]:
     """Return every figure of every resample, (B,) each, NaN where it is undefined.
 
     Args:
@@ -85,32 +85,36 @@ def figures(labels: Ints, probabilities: Floats, w: Floats) -> dict[str, Floats]
     return found
 
 
-def _confusion(labels: Ints, predicted: Ints, classes: int, w: Floats) -> Floats:
+def _confusion(
+    labels: IntArray, predicted: IntArray, classes: int, w: Float64Array
+) -> Float64Array:
     """Return the weighted confusion matrices (B, K, K), rows are the truth."""
     cell = np.eye(classes * classes)[labels * classes + predicted]
-    table: Floats = (w @ cell).reshape(-1, classes, classes)
+    table: Float64Array = (w @ cell).reshape(-1, classes, classes)
     return table
 
 
-def _losses(labels: Ints, probabilities: Floats) -> Floats:
+def _losses(labels: IntArray, probabilities: Float64Array) -> Float64Array:
     # The limit that scikit-learn's log_loss sets, so that 0 costs 36 and not infinity.
     tiny = np.finfo(np.float64).eps
     true = np.take_along_axis(probabilities, labels[:, None], 1)[:, 0] / probabilities.sum(1)
-    losses: Floats = -np.log(np.clip(true, tiny, 1 - tiny))
+    losses: Float64Array = -np.log(np.clip(true, tiny, 1 - tiny))
     return losses
 
 
-def squares(labels: Ints, probabilities: Floats) -> Floats:
+def squares(labels: IntArray, probabilities: Float64Array) -> Float64Array:
     """Return half the squared distance of each sample's probabilities from the truth, (N,).
 
     With two classes its mean is the Brier score (Brier 1950) of label 1.
     """
     away = probabilities - np.eye(probabilities.shape[1])[labels]
-    half: Floats = (away**2).sum(1) / 2
+    half: Float64Array = (away**2).sum(1) / 2
     return half
 
 
-def _ranked(labels: Ints, probabilities: Floats, w: Floats) -> dict[str, Floats]:
+def _ranked(
+    labels: IntArray, probabilities: Float64Array, w: Float64Array
+) -> dict[str, Float64Array]:
     """Return ROC-AUC and average precision: of label 1, or the mean over three and more."""
     classes = probabilities.shape[1]
     asked = [1] if classes == 2 else range(classes)
@@ -119,7 +123,9 @@ def _ranked(labels: Ints, probabilities: Floats, w: Floats) -> dict[str, Floats]
     return {"roc_auc": auc, "average_precision": precision}
 
 
-def _of_label(positive: NDArray[np.bool_], score: Floats, w: Floats) -> tuple[Floats, Floats]:
+def _of_label(
+    positive: BoolArray, score: Float64Array, w: Float64Array
+) -> tuple[Float64Array, Float64Array]:
     """Return weighted ROC-AUC and average precision (B,) each of one class against the rest."""
     order = np.argsort(-score, kind="stable")
     starts = np.flatnonzero(np.diff(score[order], prepend=np.inf))  # equal scores count as one

@@ -40,12 +40,12 @@ OUTPUT = "probabilities"
 
 @dataclass(frozen=True, slots=True)
 class Prediction:
-    """What a classifier says about a sample.
+    """The probabilities of one sample, fused and by stream.
 
     Attributes:
         probabilities: (K,) float64, in the order of the classes, sum 1.
-        people: how many people the network was shown; 0: nobody was there, the network was not
-            asked, and label 0 has probability 1 by definition.
+        people: number of people in the network's input; 0: it did not run, and label 0 has
+            probability 1 by definition.
         streams: probabilities of each stream alone, (K,) each: ``pose`` and ``movement``; without
             ``movement`` where none was measured, and ``probabilities`` are those of ``pose`` then.
             Empty for a file of one stream.
@@ -57,13 +57,13 @@ class Prediction:
     streams: Mapping[str, NDArray[np.float64]] = field(default_factory=dict)
 
     @property
-    def nobody(self) -> bool:
-        """Tell whether there was nobody to judge."""
+    def no_people(self) -> bool:
+        """Tell whether the network saw no people."""
         return self.people == 0
 
 
 class Classifier:
-    """A classifier file in a session, ready to judge samples.
+    """A classifier file in a session, ready to classify samples.
 
     Args:
         path: the ``.onnx`` file.
@@ -85,12 +85,12 @@ class Classifier:
                 "models.pose_estimation, a classifier comes from --mode deploy.export"
             )
         try:
-            self.facts = ClassifierMetadata.from_text(text)
+            self.metadata = ClassifierMetadata.from_text(text)
         except ValueError as error:
             raise ModelError(f"{path}: metadata {METADATA_KEY!r}: {error}") from error
-        _check_network(path, self._network, self.facts)
+        _check_network(path, self._network, self.metadata)
         self.path = path
-        self.threshold = self.facts.threshold if section.threshold is None else section.threshold
+        self.threshold = self.metadata.threshold if section.threshold is None else section.threshold
 
     @classmethod
     def open(
@@ -110,24 +110,24 @@ class Classifier:
     @property
     def service(self) -> Service:
         """Return what it looks for."""
-        return cast(Service, self.facts.service)  # from_text refuses any other
+        return cast(Service, self.metadata.service)  # from_text refuses any other
 
     @property
     def classes(self) -> tuple[str, ...]:
         """Return the classes' names in the order of their labels."""
-        return self.facts.classes
+        return self.metadata.classes
 
     @property
     def window_s(self) -> float:
         """Return the length of the windows it was trained on, seconds."""
-        return self.facts.window_s
+        return self.metadata.window_s
 
     @property
     def features(self) -> FeatureSettings:
         """Return the features of the first member; all members take as many people."""
-        return self.facts.features[0]
+        return self.metadata.features[0]
 
-    def judge(self, sample: Sample, views: Sequence[str] = ()) -> Prediction:
+    def predict(self, sample: Sample, views: Sequence[str] = ()) -> Prediction:
         """Return probabilities and how many people they are about.
 
         Args:
@@ -139,30 +139,30 @@ class Classifier:
             ValueError: a sample without frames, or an unknown view.
 
         """
-        judged = [self._judge(view) for view in views_of(sample, views)]
-        if len(judged) == 1:
-            return judged[0]
+        predictions = [self._predict(view) for view in views_of(sample, views)]
+        if len(predictions) == 1:
+            return predictions[0]
         return Prediction(
-            average([one.probabilities for one in judged]),
-            max(one.people for one in judged),
+            average([one.probabilities for one in predictions]),
+            max(one.people for one in predictions),
             {
-                name: average([one.streams.get(name, one.probabilities) for one in judged])
-                for name in judged[0].streams
+                name: average([one.streams.get(name, one.probabilities) for one in predictions])
+                for name in predictions[0].streams
             },
         )
 
-    def _judge(self, view: View) -> Prediction:
+    def _predict(self, view: View) -> Prediction:
         sample = view.sample
         feeds = {
             name: network_input(sample, settings, view.part)
-            for name, settings in self.facts.inputs.items()
+            for name, settings in self.metadata.inputs.items()
         }
         people = max(len(persons) for persons in feeds.values())
         if people == 0:
             certain = np.zeros(len(self.classes), np.float64)
             certain[0] = 1
             return Prediction(certain, 0)
-        if self.facts.movement is None:
+        if self.metadata.movement is None:
             return Prediction(self.run(feeds), people)
         measured = has_movement(sample)
         measures = clip_measures(sample, self.service) if measured else None
@@ -173,8 +173,8 @@ class Classifier:
         return Prediction(outputs[OUTPUT], people, streams | {"movement": outputs[MOVEMENT_OUTPUT]})
 
     def probabilities(self, sample: Sample) -> NDArray[np.float64]:
-        """Return the probability of each class, (K,); see ``judge``."""
-        return self.judge(sample).probabilities
+        """Return the probability of each class, (K,); see ``predict``."""
+        return self.predict(sample).probabilities
 
     def run(self, feeds: Mapping[str, NDArray[np.float32]]) -> NDArray[np.float64]:
         """Return the probabilities (K,) of the pose stream for features that were made before.
@@ -183,7 +183,7 @@ class Classifier:
             feeds: input name -> (P, clip_len, 17, C) float32 of the people present.
 
         """
-        return self._outputs(feeds, None)[OUTPUT if self.facts.movement is None else POSE_OUTPUT]
+        return self._outputs(feeds, None)[OUTPUT if self.metadata.movement is None else POSE_OUTPUT]
 
     def _outputs(
         self, feeds: Mapping[str, NDArray[np.float32]], measures: FloatArray | None
@@ -195,8 +195,8 @@ class Classifier:
             name: persons if len(persons) else np.zeros((1, *persons.shape[1:]), np.float32)
             for name, persons in feeds.items()
         }
-        if self.facts.movement is not None:
-            zeros = np.zeros(len(self.facts.movement.measures), np.float32)
+        if self.metadata.movement is not None:
+            zeros = np.zeros(len(self.metadata.movement.measures), np.float32)
             whole[INPUT] = (zeros if measures is None else measures)[None]
         rows = {name: out[0].astype(np.float64) for name, out in self._network.run(whole).items()}
         return {name: row / row.sum() for name, row in rows.items()}

@@ -148,7 +148,7 @@ def _json_object(text: str) -> dict[str, Any]:
     return value
 
 
-def _classes(value: Any) -> tuple[str, ...]:
+def _classes(value: object) -> tuple[str, ...]:
     names = value if isinstance(value, list) else []
     # Names go to the console, and control characters would steer it.
     right = all(isinstance(n, str) and n.strip() and n.isprintable() for n in names)
@@ -165,7 +165,7 @@ def _number(value: Mapping[str, Any], key: str, low: float, high: float) -> floa
     return float(number)
 
 
-def _features(value: Any) -> tuple[FeatureSettings, ...]:
+def _features(value: object) -> tuple[FeatureSettings, ...]:
     if not isinstance(value, list) or not 1 <= len(value) <= _MAX_MEMBERS:
         raise ValueError(f"features: expected 1 to {_MAX_MEMBERS} members, got {_short(value)}")
     try:
@@ -182,7 +182,7 @@ def _features(value: Any) -> tuple[FeatureSettings, ...]:
     return members
 
 
-def _movement(value: Any, service: str, classes: int) -> MovementMetadata | None:
+def _movement(value: object, service: str, classes: int) -> MovementMetadata | None:
     return None if value is None else MovementMetadata.from_json(value, service, classes)
 
 
@@ -190,5 +190,5 @@ def _short_of(value: Mapping[str, Any], key: str) -> str:
     return _short(value.get(key))
 
 
-def _short(value: Any) -> str:
+def _short(value: object) -> str:
     return repr(value)[:60]

@@ -14,6 +14,7 @@ from numpy.typing import ArrayLike, NDArray
 from sklearn import metrics
 
 from recognizer.action import bootstrap as resampling
+from recognizer.types import BoolArray
 
 CALIBRATION_BINS = 10
 _SUM_TOLERANCE = 1e-5  # a softmax in float32 is off by less; scikit-learn takes no more
@@ -42,7 +43,7 @@ class Estimate:
     high: float | None = None
     reason: str = ""
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> dict[str, object]:
         """Return plain values; an empty reason is left out."""
         return {key: value for key, value in asdict(self).items() if key != "reason" or value}
 
@@ -78,7 +79,7 @@ class Scores:
     calibration: tuple[Mapping[str, float | int], ...]
     bootstrap: Mapping[str, Any] = field(default_factory=dict)
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> dict[str, object]:
         """Return plain values for a JSON file."""
         return {
             "samples": sum(self.counts),
@@ -184,7 +185,7 @@ def check(
     return truth.astype(np.int64), rows
 
 
-def _first(wrong: NDArray[np.bool_], name: str, values: NDArray[Any], expected: str) -> None:
+def _first(wrong: BoolArray, name: str, values: NDArray[Any], expected: str) -> None:
     if wrong.any():
         i = int(np.argmax(wrong))
         raise ValueError(f"{name}: expected {expected}, got {values[i].tolist()} at sample {i}")

@@ -6,13 +6,13 @@ overlapping another only by more than a microsecond: touching ends share no time
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from recognizer.action.results import Event, Person, Window, by_time
 from recognizer.dataset.windows import TIME_DIGITS
+from recognizer.types import BoolArray
 
 FloatTable = NDArray[np.float64]
 # Starts and stops are sums of rounded seconds; see recognizer.dataset.windows.
@@ -94,7 +94,7 @@ class EventScores:
         """False alarms for each hour without an event, None without such footage."""
         return self.false_alarms / self.normal_hours if self.normal_hours > 0 else None
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> dict[str, float | None]:
         """Return everything, ratios included, as plain numbers."""
         return {
             "threshold": self.threshold,
@@ -285,7 +285,7 @@ def _interval(spans: FloatTable, values: FloatTable, group: NDArray[np.int64]) -
 
 def match_events(
     found: ArrayLike, truth: ArrayLike, *, tolerance_s: float = 0.0
-) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
+) -> tuple[BoolArray, BoolArray]:
     """Tell which intervals are right and which events were found, in one video.
 
     An event is found if an interval shares time with it, once the event is made longer by

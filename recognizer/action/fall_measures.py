@@ -18,8 +18,8 @@ from numpy.typing import NDArray
 from recognizer.action.bodyframe import sample_rows
 from recognizer.action.fight_measures import rate, span_s
 from recognizer.scoring import falldown
-from recognizer.scoring.measures import Array, Rows, person_quantile
-from recognizer.types import MOVEMENT_NAMES, Sample
+from recognizer.scoring.measures import Array, PersonFrames, person_quantile
+from recognizer.types import MOVEMENT_NAMES, BoolArray, Sample
 
 _MEAN, _TRANSLATION, _LIMBS = map(MOVEMENT_NAMES.index, ("mean", "translation", "limbs"))
 # Boxes of a person seen turned may stand still for 0.4 s: the shorter span sees a jump, the
@@ -54,7 +54,7 @@ _ANY = ("any_centre_fastest_1s", "any_top_drop", "any_head_drop", "any_lying_end
 NAMES = (*_BOX, *_FLOW, *_POSE, *_ANY)
 
 
-class _People(NamedTuple):
+class _JoinedTracks(NamedTuple):
     """All people of a clip, joined: boxes (M, T, 4), movement (M, T, 6), keypoints, scores."""
 
     boxes: Array
@@ -97,7 +97,7 @@ def _largest(values: Array) -> float:
 # --- tracks that continue one another ----------------------------------------------
 
 
-def _join(sample: Sample, boxes: Array, movement: Array, time_s: Array) -> _People:
+def _join(sample: Sample, boxes: Array, movement: Array, time_s: Array) -> _JoinedTracks:
     """Return the people with a known box; tracks that continue one another are one person."""
     known = np.isfinite(boxes).all(axis=2)
     chains: list[list[int]] = []
@@ -114,10 +114,10 @@ def _join(sample: Sample, boxes: Array, movement: Array, time_s: Array) -> _Peop
             chains.append([person])
     arrays = (boxes, movement, sample.keypoints, sample.keypoint_scores)
     joined = [np.stack([_one(array, known, chain) for chain in chains]) for array in arrays]
-    return _People(*joined)
+    return _JoinedTracks(*joined)
 
 
-def _away(boxes: Array, known: NDArray[np.bool_], pair: tuple[int, int], time_s: Array) -> float:
+def _away(boxes: Array, known: BoolArray, pair: tuple[int, int], time_s: Array) -> float:
     """Return how far, body sizes, the second of a pair appears from where the first was last seen.
 
     Infinite if it is there before, or much later.
@@ -131,7 +131,7 @@ def _away(boxes: Array, known: NDArray[np.bool_], pair: tuple[int, int], time_s:
     return float(np.hypot(*((a[:2] + a[2:] - b[:2] - b[2:]) / 2)) / size)
 
 
-def _one(array: NDArray[Any], known: NDArray[np.bool_], chain: list[int]) -> NDArray[Any]:
+def _one(array: NDArray[Any], known: BoolArray, chain: list[int]) -> NDArray[Any]:
     """Return the rows of one person with several track ids, one after the other."""
     row: NDArray[Any] = array[chain[0]].copy()
     for person in chain[1:]:
@@ -166,7 +166,7 @@ def _box_and_flow(boxes: Array, movement: Array, time_s: Array) -> Array:
     return np.array([*box, *_flow(movement, whole[1][1], end)])
 
 
-def _flow(movement: Array, dropping: NDArray[np.bool_], end: NDArray[np.bool_]) -> list[float]:
+def _flow(movement: Array, dropping: BoolArray, end: BoolArray) -> list[float]:
     flow, limbs = rate(movement[:, _MEAN]), rate(movement[:, _LIMBS])
     return [
         _quantile(flow, 1),
@@ -179,9 +179,7 @@ def _flow(movement: Array, dropping: NDArray[np.bool_], end: NDArray[np.bool_]) 
     ]
 
 
-def _thirds(
-    present: NDArray[np.bool_], time_s: Array
-) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
+def _thirds(present: BoolArray, time_s: Array) -> tuple[BoolArray, BoolArray]:
     """Return masks of the first and the last third of the time in which a person is present."""
     seen = np.flatnonzero(present)
     first, last = time_s[seen[0]], time_s[seen[-1]]
@@ -194,11 +192,11 @@ def _quantile(values: Array, share: float) -> float:
     return float(np.quantile(known, share)) if len(known) else np.nan
 
 
-def _median(values: Array, mask: NDArray[np.bool_]) -> float:
+def _median(values: Array, mask: BoolArray) -> float:
     return _quantile(values[mask], 0.5)
 
 
-def _fastest_drop(place: Array, time_s: Array, span: float) -> tuple[float, NDArray[np.bool_]]:
+def _fastest_drop(place: Array, time_s: Array, span: float) -> tuple[float, BoolArray]:
     """Return the furthest descent within ``span`` seconds, at least 0, and a mask of when."""
     drop, when = 0.0, np.ones(len(place), np.bool_)
     for step in range(1, len(place)):
@@ -216,7 +214,7 @@ def _fastest_drop(place: Array, time_s: Array, span: float) -> tuple[float, NDAr
 # --- poses -------------------------------------------------------------------------
 
 
-def _poses(people: _People, time_s: Array, span: float) -> Array:
+def _poses(people: _JoinedTracks, time_s: Array, span: float) -> Array:
     """Return the measures ``_POSE`` of all people, (M, 4); NaN without a pose."""
     rows = sample_rows(people.keypoints, people.scores, span)
     if not len(rows):
@@ -236,7 +234,7 @@ def _poses(people: _People, time_s: Array, span: float) -> Array:
     return np.asarray(table)
 
 
-def _end(rows: Rows, values: Array) -> Array:
+def _end(rows: PersonFrames, values: Array) -> Array:
     """Return the means of (N,) values over each person's last third, (K,)."""
     means = np.zeros(rows.people)
     for person in np.unique(rows.person):

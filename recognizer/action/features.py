@@ -90,7 +90,7 @@ class FeatureSettings:
     def _body(self) -> bool:
         return self.normalize == "body"
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> dict[str, object]:
         """Return the settings as JSON values."""
         return {
             name: list(value) if isinstance(value, tuple) else value
@@ -98,7 +98,7 @@ class FeatureSettings:
         }
 
     @classmethod
-    def from_json(cls, value: Any) -> Self:
+    def from_json(cls, value: object) -> Self:
         """Read what ``to_json`` wrote.
 
         Raises:
@@ -114,7 +114,7 @@ class FeatureSettings:
         return cls(**values)
 
 
-def _refuse_unknown(name: str, values: Sequence[Any], known: tuple[str, ...]) -> None:
+def _refuse_unknown(name: str, values: Sequence[object], known: tuple[str, ...]) -> None:
     wrong = [value for value in values if value not in known]
     if wrong:
         names = ", ".join(repr(k) for k in known) or "none"

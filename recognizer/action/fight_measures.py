@@ -11,8 +11,8 @@ import numpy as np
 
 from recognizer.action.bodyframe import sample_rows
 from recognizer.scoring import falldown, fight
-from recognizer.scoring.measures import Array, IntRows, Rows
-from recognizer.types import MOVEMENT_NAMES, Sample
+from recognizer.scoring.measures import Array, PersonFrames
+from recognizer.types import MOVEMENT_NAMES, IntArray, Sample
 
 _LIMBS, _ENTROPY = MOVEMENT_NAMES.index("limbs"), MOVEMENT_NAMES.index("entropy")
 _FAR = 3.0  # mean heights between two people; also of one alone
@@ -142,7 +142,7 @@ def _poses(sample: Sample) -> Array:
     people[: len(ranked)] = ranked
     curves = _curves(rows)
     head_height, _ = falldown.head_height(rows)
-    trust = rows.trust.mean(axis=1)
+    confidence = rows.confidence.mean(axis=1)
     return np.concatenate(
         [
             people.ravel(),
@@ -151,14 +151,14 @@ def _poses(sample: Sample) -> Array:
                 len(rows) / frames,
                 rows.people,
                 *np.percentile(head_height, (10, 50)),
-                trust.mean(),
-                np.percentile(trust, 80),
+                confidence.mean(),
+                np.percentile(confidence, 80),
             ],
         ]
     )
 
 
-def _curves(rows: Rows) -> Array:
+def _curves(rows: PersonFrames) -> Array:
     """Return the largest of each of ``_POSE`` per frame with people, (7, T')."""
     frame_numbers, frame = np.unique(rows.frame, return_inverse=True)
     speed, active = fight.limb_speed(rows), fight.activity(rows)
@@ -183,7 +183,7 @@ def _curves(rows: Rows) -> Array:
     return curves
 
 
-def _pairs(frame: IntRows) -> tuple[IntRows, IntRows]:
+def _pairs(frame: IntArray) -> tuple[IntArray, IntArray]:
     """Return the rows of every two people of one frame."""
     order = np.argsort(frame, kind="stable")
     parts = [order[:0].reshape(2, 0)]

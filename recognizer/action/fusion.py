@@ -42,12 +42,12 @@ class Fusion:
         joined: Probabilities = self.pose * logarithms(pose) + self.movement * logarithms(movement)
         return _softmax(joined + np.array(self.bias, np.float64))
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> dict[str, object]:
         """Return plain values."""
         return {"pose": self.pose, "movement": self.movement, "bias": list(self.bias)}
 
     @classmethod
-    def from_json(cls, value: Any, classes: int) -> "Fusion":
+    def from_json(cls, value: object, classes: int) -> "Fusion":
         """Read what ``to_json`` wrote.
 
         Raises:
@@ -65,7 +65,7 @@ class Fusion:
         return cls(float(value["pose"]), float(value["movement"]), tuple(map(float, bias)))
 
 
-def _is_number(value: Any) -> bool:
+def _is_number(value: object) -> bool:
     return type(value) in (int, float)  # NaN is in no range
 
 

@@ -10,12 +10,13 @@ them out costs more than computing them, which is why backward computes them aga
 from typing import Any
 
 import torch
+from torch import Tensor
 
 _CHUNK_BYTES = 1 << 20
 """How much of the mixed joints is held at once on a CPU: about one core's cache."""
 
 
-def graph_conv(x: Any, adjacency: Any, weight: Any, offset: Any) -> Any:
+def graph_conv(x: Tensor, adjacency: Tensor, weight: Tensor, offset: Tensor) -> Tensor:
     """Return ``sum over k, v, c of adjacency[k, v, w] weight[k, c, d] x[p, c, t, v] + offset``.
 
     Args:
@@ -40,7 +41,7 @@ def graph_conv(x: Any, adjacency: Any, weight: Any, offset: Any) -> Any:
         kind = torch.get_autocast_dtype(x.device.type)
         rows, mix, dense, offset = (value.to(kind) for value in (rows, mix, dense, offset))
     rows = rows.reshape(people * frames, joints, channels)
-    y = _JointsFirst.apply(rows, mix, dense, offset)  # type: ignore[no-untyped-call]
+    y: Tensor = _JointsFirst.apply(rows, mix, dense, offset)  # type: ignore[no-untyped-call]
     return y.view(people, frames, joints, wide).permute(0, 3, 1, 2)
 
 
@@ -51,7 +52,7 @@ class _JointsFirst(torch.autograd.Function):
     """
 
     @staticmethod
-    def forward(ctx: Any, rows: Any, mix: Any, dense: Any, offset: Any) -> Any:
+    def forward(ctx: Any, rows: Tensor, mix: Tensor, dense: Tensor, offset: Tensor) -> Tensor:
         ctx.save_for_backward(rows, mix, dense)
         frames, joints, _ = rows.shape
         y = rows.new_empty(frames, joints, dense.shape[1])
@@ -63,7 +64,7 @@ class _JointsFirst(torch.autograd.Function):
         return y
 
     @staticmethod
-    def backward(ctx: Any, grad: Any) -> tuple[Any, Any, Any, Any]:
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         rows, mix, dense = ctx.saved_tensors
         _, joints, channels = rows.shape
         grad = grad.contiguous()
@@ -90,7 +91,7 @@ class _JointsFirst(torch.autograd.Function):
         )
 
 
-def _chunks(rows: Any, dense: Any) -> list[slice]:
+def _chunks(rows: Tensor, dense: Tensor) -> list[slice]:
     """Return slices over the frames, one for all of them where memory is not cached by a core."""
     frames, joints, _ = rows.shape
     size = frames

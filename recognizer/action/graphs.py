@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import nn
+from torch import Tensor, nn
 
 import recognizer.action.registered  # noqa: F401  (configs name what it registers)
 from recognizer.action.classifier import OUTPUT
@@ -52,7 +52,7 @@ _OURS_ONLY = ("with_cp",)
 
 
 @dataclass(frozen=True)
-class Member:
+class EnsembleMember:
     """One trained checkpoint.
 
     Attributes:
@@ -77,7 +77,7 @@ class Member:
         return int(self.recognizer.cls_head.num_classes)
 
 
-def load_member(path: Path) -> Member:
+def load_member(path: Path) -> EnsembleMember:
     """Load a checkpoint with the network that the config text in it describes.
 
     The text is read as values and never run.
@@ -99,7 +99,7 @@ def load_member(path: Path) -> Member:
     except (ValueError, TypeError, RuntimeError) as error:
         raise ValueError(f"{path}: {error}") from error
     ours = checkpoint["meta"].get("recognizer")
-    return Member(
+    return EnsembleMember(
         recognizer.eval(),
         features,
         pipeline,
@@ -116,7 +116,7 @@ def _ann_files(config: Mapping[str, Any]) -> list[str]:
     return list(dict.fromkeys(file for file in files if isinstance(file, str) and file))
 
 
-def _build(model: Any) -> Any:
+def _build(model: Mapping[str, Any]) -> Any:
     """Build mmaction2's own recognizer with mmaction2's own STGCN."""
     model = _without_initial(model)
     _refuse_types(model)
@@ -171,7 +171,7 @@ class ClassifierGraph(nn.Module):
 
     """
 
-    def __init__(self, members: Sequence[Member], facts: ClassifierMetadata) -> None:
+    def __init__(self, members: Sequence[EnsembleMember], facts: ClassifierMetadata) -> None:
         super().__init__()
         inputs = list(facts.inputs.values())
         self._input_of = [inputs.index(member.features) for member in members]
@@ -182,9 +182,9 @@ class ClassifierGraph(nn.Module):
             self.register_buffer(f"absent_{i}", absent_feature(backbone, member.features))
         self.eval()
 
-    def forward(self, *persons: Any) -> Any:
+    def forward(self, *persons: Tensor) -> Tensor:
         """Return probabilities (1, K) of people (P, clip_len, 17, C), one array per input."""
-        parts = []
+        parts: list[Tensor] = []
         for i, (backbone, layer) in enumerate(zip(self.backbones, self.layers, strict=True)):
             absent = getattr(self, f"absent_{i}")
             present = pooled_features(backbone, persons[self._input_of[i]])
@@ -193,15 +193,15 @@ class ClassifierGraph(nn.Module):
         return sum(parts[1:], parts[0]) / len(parts)
 
 
-def _restructured(backbone: Any) -> Any:
+def _restructured(backbone: Any) -> FastSTGCN:
     """Return FastSTGCN with the weights of an STGCN: its forward is the one that is exported."""
-    fast = copy.deepcopy(backbone)
+    fast: FastSTGCN = copy.deepcopy(backbone)
     fast.__class__ = FastSTGCN
     fast.with_cp = False
     return fast
 
 
-def absent_feature(backbone: Any, features: FeatureSettings) -> Any:
+def absent_feature(backbone: nn.Module, features: FeatureSettings) -> Tensor:
     """Return the feature (1, C') of an empty slot, computed in float64, as float32."""
     zeros = torch.zeros(1, features.clip_len, NUM_KEYPOINTS, features.channels, dtype=torch.float64)
     exact = copy.deepcopy(backbone).double().eval()
@@ -209,7 +209,7 @@ def absent_feature(backbone: Any, features: FeatureSettings) -> Any:
         return pooled_features(exact, zeros).float().clone()
 
 
-def write_onnx(path: Path, members: Sequence[Member], facts: ClassifierMetadata) -> None:
+def write_onnx(path: Path, members: Sequence[EnsembleMember], facts: ClassifierMetadata) -> None:
     """Write members as one ONNX file with their facts in its metadata, and check the file.
 
     Raises:
@@ -253,7 +253,7 @@ def write_onnx(path: Path, members: Sequence[Member], facts: ClassifierMetadata)
 # --- the reference -----------------------------------------------------------------
 
 
-def reference_probabilities(member: Member, sample: Sample) -> NDArray[np.float64]:
+def reference_probabilities(member: EnsembleMember, sample: Sample) -> NDArray[np.float64]:
     """Return what mmaction2's pipeline and recognizer say about a sample, (K,)."""
     from mmengine.dataset import Compose, pseudo_collate
 

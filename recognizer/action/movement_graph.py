@@ -7,10 +7,10 @@ sends every float32 measure the same way as scikit-learn's float64 comparison do
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike
 
 from recognizer.action.fusion import LOWEST, Fusion
 from recognizer.action.movement_metadata import (
@@ -24,21 +24,30 @@ from recognizer.action.movement_metadata import (
 )
 from recognizer.backends.network import ModelError
 from recognizer.backends.onnx_files import check_file
+from recognizer.types import Float64Array, FloatArray
+
+if TYPE_CHECKING:
+    from onnx import GraphProto, ModelProto, NodeProto, TensorProto
+    from sklearn.base import ClassifierMixin
+    from sklearn.ensemble import GradientBoostingClassifier
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.preprocessing import StandardScaler
+    from sklearn.tree._tree import Tree
 
 OPSET, _IR_VERSION = 17, 8
 _FUSED = "probabilities"
 _PREFIX = "movement/"
 
 
-class _Graph:
+class _GraphBuilder:
     """Nodes and constants of a graph as they are added, names with a prefix."""
 
     def __init__(self, prefix: str) -> None:
         self.prefix = prefix
-        self.nodes: list[Any] = []
-        self.constants: list[Any] = []
+        self.nodes: list[NodeProto] = []
+        self.constants: list[TensorProto] = []
 
-    def constant(self, value: Any, dtype: type) -> str:
+    def constant(self, value: ArrayLike, dtype: type) -> str:
         """Add a constant and return its name."""
         from onnx import numpy_helper
 
@@ -59,7 +68,11 @@ class _Graph:
 
 
 def write_movement(
-    path: Path, model: Any, facts: MovementMetadata, service: str, classes: Sequence[str]
+    path: Path,
+    model: "ClassifierMixin",
+    facts: MovementMetadata,
+    service: str,
+    classes: Sequence[str],
 ) -> None:
     """Write a fitted model as one ONNX file with its facts in the metadata.
 
@@ -83,7 +96,7 @@ def write_movement(
             f"expected a model of {len(facts.measures)} measures and {len(classes)} classes, got "
             f"{model.n_features_in_} and {len(model.classes_)}"
         )
-    graph = _Graph(_PREFIX)
+    graph = _GraphBuilder(_PREFIX)
     _add_model(graph, model)
     shapes = [(INPUT, len(facts.measures)), (OUTPUT, len(classes))]
     takes, gives = [helper.make_tensor_value_info(n, TensorProto.FLOAT, [1, s]) for n, s in shapes]
@@ -98,7 +111,7 @@ def write_movement(
     onnx.save(proto, str(path))
 
 
-def _add_model(graph: _Graph, model: Any) -> None:
+def _add_model(graph: _GraphBuilder, model: "ClassifierMixin") -> None:
     kind = type(model).__name__
     if kind == "Pipeline":
         _add_logistic(graph, *(step for _, step in model.steps))
@@ -114,7 +127,9 @@ def _add_model(graph: _Graph, model: Any) -> None:
         raise ModelError(f"expected a model of movement_model.SETTINGS, got {kind}")
 
 
-def _add_logistic(graph: _Graph, scaler: Any, model: Any) -> None:
+def _add_logistic(
+    graph: _GraphBuilder, scaler: "StandardScaler", model: "LogisticRegression"
+) -> None:
     weights, bias = model.coef_, model.intercept_
     if len(weights) == 1:  # of two classes only the second's row is there
         weights = np.concatenate([np.zeros_like(weights), weights])
@@ -126,7 +141,7 @@ def _add_logistic(graph: _Graph, scaler: Any, model: Any) -> None:
     graph.add("Softmax", logits, axis=1, output=OUTPUT)
 
 
-def _add_boosting(graph: _Graph, model: Any) -> None:
+def _add_boosting(graph: _GraphBuilder, model: "GradientBoostingClassifier") -> None:
     classes, prior = len(model.classes_), np.asarray(model.init_.class_prior_, np.float64)
     trees, values = [], []
     for stage in model.estimators_:
@@ -142,7 +157,9 @@ def _add_boosting(graph: _Graph, model: Any) -> None:
     graph.add("Softmax", logits, axis=1, output=OUTPUT)
 
 
-def _add_trees(graph: _Graph, trees: Sequence[Any], values: Sequence[NDArray[Any]]) -> str:
+def _add_trees(
+    graph: _GraphBuilder, trees: Sequence["Tree"], values: Sequence[Float64Array]
+) -> str:
     """Add the walk through all trees; return the sum of what their leaves hold, (1, K)."""
     starts = np.cumsum([0, *(tree.node_count for tree in trees)])
     first = np.repeat(starts[:-1], np.diff(starts))  # of each node the number of its tree's root
@@ -167,14 +184,14 @@ def _add_trees(graph: _Graph, trees: Sequence[Any], values: Sequence[NDArray[Any
     return graph.add("ReduceSum", leaves, graph.constant([0], np.int64), keepdims=1)
 
 
-def _rounded_down(thresholds: NDArray[np.float64]) -> NDArray[np.float32]:
+def _rounded_down(thresholds: Float64Array) -> FloatArray:
     near = thresholds.astype(np.float32)
     below = np.nextafter(near, np.float32(-np.inf))
-    rounded: NDArray[np.float32] = np.where(near > thresholds, below, near)
+    rounded: FloatArray = np.where(near > thresholds, below, near)
     return rounded
 
 
-def _check_constants(graph: Any, path: Path) -> None:
+def _check_constants(graph: "GraphProto", path: Path) -> None:
     """Refuse weights that are no numbers."""
     from onnx import numpy_helper
 
@@ -190,7 +207,7 @@ def _check_constants(graph: Any, path: Path) -> None:
 # --- one file of both streams ------------------------------------------------------
 
 
-def read_movement(path: Path) -> tuple[Any, MovementMetadata, str, tuple[str, ...]]:
+def read_movement(path: Path) -> tuple["ModelProto", MovementMetadata, str, tuple[str, ...]]:
     """Return the ONNX model of a movement stream, its facts, its service and its classes.
 
     Raises:
@@ -217,7 +234,7 @@ def read_movement(path: Path) -> tuple[Any, MovementMetadata, str, tuple[str, ..
     return model, facts, service, classes
 
 
-def _check_graph(model: Any, path: Path, sizes: dict[str, int]) -> None:
+def _check_graph(model: "ModelProto", path: Path, sizes: dict[str, int]) -> None:
     given = {
         value.name: [dim.dim_value for dim in value.type.tensor_type.shape.dim]
         for value in (*model.graph.input, *model.graph.output)
@@ -230,7 +247,7 @@ def _check_graph(model: Any, path: Path, sizes: dict[str, int]) -> None:
         raise ModelError(f"{path}: expected names that start with {_PREFIX}, got {strange[0]!r}")
 
 
-def join_movement(path: Path, movement: Any, fusion: Fusion) -> None:
+def join_movement(path: Path, movement: "ModelProto", fusion: Fusion) -> None:
     """Make of a pose network's file one with the movement stream and the fusion inside.
 
     Args:
@@ -251,7 +268,7 @@ def join_movement(path: Path, movement: Any, fusion: Fusion) -> None:
     for node in pose.graph.node:
         for names in (node.input, node.output):
             names[:] = [POSE_OUTPUT if name == _FUSED else name for name in names]
-    fused = _Graph("fusion/")
+    fused = _GraphBuilder("fusion/")
     logs = [
         fused.add("Mul", _logarithms(fused, name), fused.constant(weight, np.float32))
         for name, weight in ((POSE_OUTPUT, fusion.pose), (OUTPUT, fusion.movement))
@@ -271,6 +288,6 @@ def join_movement(path: Path, movement: Any, fusion: Fusion) -> None:
     onnx.save(pose, str(path))
 
 
-def _logarithms(graph: _Graph, name: str) -> str:
+def _logarithms(graph: _GraphBuilder, name: str) -> str:
     limits = [graph.constant(value, np.float32) for value in (LOWEST, 1 - LOWEST)]
     return graph.add("Log", graph.add("Clip", name, *limits))

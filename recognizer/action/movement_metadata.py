@@ -34,7 +34,7 @@ class MovementMetadata:
     training: Mapping[str, Any]
     num_person: int | None = None
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> dict[str, object]:
         """Return plain values."""
         return {
             "measures": list(self.measures),
@@ -44,7 +44,7 @@ class MovementMetadata:
         }
 
     @classmethod
-    def from_json(cls, value: Any, service: str, classes: int) -> "MovementMetadata":
+    def from_json(cls, value: object, service: str, classes: int) -> "MovementMetadata":
         """Read what ``to_json`` wrote, trusting nothing in it.
 
         Raises:

@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 
 from recognizer.action.fusion import logarithms
 from recognizer.dataset.folds import Fold, source_folds
+from recognizer.types import FloatArray
 
-Rows = NDArray[np.float32]
 Labels = NDArray[np.int64]
 Probabilities = NDArray[np.float64]
 
@@ -63,7 +63,7 @@ SETTINGS: Mapping[str, tuple[Callable[[float, int, int], Any], float]] = {
 
 
 @dataclass(frozen=True, eq=False, slots=True)
-class Choice:
+class SelectedSetting:
     """Which setting cross-validation over sources chose.
 
     Attributes:
@@ -79,7 +79,9 @@ class Choice:
     held_out: Probabilities
 
 
-def choose_setting(rows: Rows, labels: Labels, folds: Sequence[Fold], seed: int) -> Choice:
+def choose_setting(
+    rows: FloatArray, labels: Labels, folds: Sequence[Fold], seed: int
+) -> SelectedSetting:
     """Return the setting with the least log loss on the folds' test parts.
 
     Args:
@@ -98,11 +100,11 @@ def choose_setting(rows: Rows, labels: Labels, folds: Sequence[Fold], seed: int)
         for name, predicted in held_out.items()
     }
     best = min(losses, key=lambda name: losses[name])  # of equals the first, the simpler one
-    return Choice(best, losses, held_out[best])
+    return SelectedSetting(best, losses, held_out[best])
 
 
 def _held_out(
-    name: str, rows: Rows, labels: Labels, folds: Sequence[Fold], seed: int
+    name: str, rows: FloatArray, labels: Labels, folds: Sequence[Fold], seed: int
 ) -> Probabilities:
     out = np.zeros((len(labels), int(labels.max()) + 1))
     for fold in folds:
@@ -128,7 +130,7 @@ def inner_folds(labels: Sequence[int], sources: Sequence[str], folds: int, seed:
     return source_folds(labels, sources, count, seed)
 
 
-def fit_movement(setting: str, rows: Rows, labels: Labels, seed: int) -> Any:
+def fit_movement(setting: str, rows: FloatArray, labels: Labels, seed: int) -> Any:
     """Return a fitted model of a setting.
 
     Args:
@@ -151,7 +153,7 @@ def fit_movement(setting: str, rows: Rows, labels: Labels, seed: int) -> Any:
     return make(number, parts, seed).fit(rows.reshape(-1, rows.shape[2]), np.repeat(labels, parts))
 
 
-def predict_movement(model: Any, rows: Rows) -> Probabilities:
+def predict_movement(model: Any, rows: FloatArray) -> Probabilities:
     """Return the probabilities (N, K) of measures (N, F)."""
     predicted: Probabilities = model.predict_proba(rows)
     return predicted.astype(np.float64)

@@ -16,16 +16,16 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.nn import functional
 from torch.utils.checkpoint import checkpoint
 
-from recognizer.action.batchnorm import as_affine, batch_norm, joined, supports
+from recognizer.action.batchnorm import BatchNorm, as_affine, batch_norm, joined, supports
 from recognizer.action.graphconv import graph_conv
 from recognizer.openmmlab import load_mmaction
 
 load_mmaction()
-from mmaction.models.backbones.stgcn import STGCN  # noqa: E402
+from mmaction.models.backbones.stgcn import STGCN, STGCNBlock  # noqa: E402
 from mmaction.models.heads.gcn_head import GCNHead  # noqa: E402
 from mmaction.models.utils import mstcn, unit_gcn, unit_tcn  # noqa: E402
 from mmaction.registry import MODELS  # noqa: E402
@@ -63,7 +63,7 @@ class FastSTGCN(STGCN):  # type: ignore[misc]
         super().__init__(*args, **kwargs)
         self.with_cp = with_cp
 
-    def forward(self, x: Any) -> Any:
+    def forward(self, x: Tensor) -> Tensor:
         """Return the features (N, M, C', T', V) of skeletons (N, M, T, V, C).
 
         Raises:
@@ -76,7 +76,8 @@ class FastSTGCN(STGCN):  # type: ignore[misc]
                     "FastSTGCN: with_cp expects BatchNorm layers, all in training mode or all in "
                     "eval mode, found others; set with_cp=False or leave sync_bn out"
                 )
-            return super().forward(x)
+            features: Tensor = super().forward(x)
+            return features
         number, slots = x.shape[:2]
         if self.data_bn_type == "MVC":
             x = self.data_bn(x.permute(0, 1, 3, 4, 2).reshape(number, -1, x.shape[2])).view(
@@ -89,7 +90,7 @@ class FastSTGCN(STGCN):  # type: ignore[misc]
         y = _features(self, people, repeats, with_cp=with_cp)
         if owners is not None:
             y = y.index_select(0, owners)
-        return y.unflatten(0, (number, slots))
+        return y.view(number, slots, *y.shape[1:])
 
 
 @MODELS.register_module()
@@ -100,13 +101,14 @@ class Float32GCNHead(GCNHead):  # type: ignore[misc]
     autocast stops there with a TypeError. The head is one small matrix, so nothing is lost.
     """
 
-    def forward(self, x: Any, **kwargs: Any) -> Any:
+    def forward(self, x: Tensor, **kwargs: Any) -> Tensor:
         """Return class scores (N, classes) of features (N, M, C, T, V)."""
         with torch.autocast(x.device.type, enabled=False):
-            return super().forward(x.float(), **kwargs)
+            scores: Tensor = super().forward(x.float(), **kwargs)
+            return scores
 
 
-def pooled_features(backbone: Any, persons: Any) -> Any:
+def pooled_features(backbone: STGCN, persons: Tensor) -> Tensor:
     """Return what the head averages over persons: (P, C') of skeletons (P, T, V, C).
 
     Every row is one person, zeros too. Made of operations that torch.onnx exports
@@ -130,7 +132,7 @@ def pooled_features(backbone: Any, persons: Any) -> Any:
     return _features(backbone, persons, 1, with_cp=False).mean((2, 3))
 
 
-def _features(backbone: Any, people: Any, repeats: int, *, with_cp: bool) -> Any:
+def _features(backbone: STGCN, people: Tensor, repeats: int, *, with_cp: bool) -> Tensor:
     """Return (P, C', T', V) of (P, T, V, C), whose last item stands for ``repeats`` people."""
     if backbone.data_bn_type == "VC":
         channels = people.flatten(2).transpose(1, 2).unsqueeze(-1)
@@ -145,7 +147,7 @@ def _features(backbone: Any, people: Any, repeats: int, *, with_cp: bool) -> Any
     return x
 
 
-def _distinct(people: Any, *, skip: bool) -> tuple[Any, Any, int]:
+def _distinct(people: Tensor, *, skip: bool) -> tuple[Tensor, Tensor | None, int]:
     """Return the people that differ, where each went, and for how many the last one stands.
 
     people (P, T, V, C) -> (D, T, V, C) with D <= P, (P,) or None, repeats >= 1.
@@ -163,15 +165,15 @@ def _distinct(people: Any, *, skip: bool) -> tuple[Any, Any, int]:
 class _Once:
     """One block for torch's checkpoint: running statistics move the first time it is called."""
 
-    def __init__(self, block: Any, repeats: int) -> None:
+    def __init__(self, block: STGCNBlock, repeats: int) -> None:
         self.block, self.repeats, self.update = block, repeats, True
 
-    def __call__(self, x: Any) -> Any:
+    def __call__(self, x: Tensor) -> Tensor:
         update, self.update = self.update, False
         return _block(self.block, x, self.repeats, update=update)
 
 
-def _block(block: Any, x: Any, repeats: int, *, update: bool) -> Any:
+def _block(block: STGCNBlock, x: Tensor, repeats: int, *, update: bool) -> Tensor:
     """Run an STGCNBlock on (P, C, T, V)."""
     y = _unit_gcn(block.gcn, x, repeats, update=update)
     if isinstance(block.tcn, mstcn):
@@ -185,7 +187,7 @@ def _block(block: Any, x: Any, repeats: int, *, update: bool) -> Any:
     return _activate(block.relu, y)
 
 
-def _unit_gcn(gcn: Any, x: Any, repeats: int, *, update: bool) -> Any:
+def _unit_gcn(gcn: unit_gcn, x: Tensor, repeats: int, *, update: bool) -> Tensor:
     weight, offset = _graph_weights(gcn)
     if gcn.bn.training:
         y = graph_conv(x, _adjacency(gcn), weight, offset)
@@ -193,23 +195,24 @@ def _unit_gcn(gcn: Any, x: Any, repeats: int, *, update: bool) -> Any:
     else:
         scale, shift = as_affine([gcn.bn])
         y = graph_conv(x, _adjacency(gcn), weight * scale, offset * scale + shift)
-    down: Any = gcn.down if gcn.with_res else None
-    if isinstance(down, nn.Sequential):
-        y = _add(y, _conv_norm([down[0]], [down[1]], x, repeats, update=update))
+    projected = gcn.with_res and isinstance(gcn.down, nn.Sequential)
+    if projected:
+        y = _add(y, _conv_norm([gcn.down[0]], [gcn.down[1]], x, repeats, update=update))
     elif gcn.with_res:
         y = _add(y, x)
     return _activate(gcn.act, y)
 
 
-def _adjacency(gcn: Any) -> Any:
+def _adjacency(gcn: unit_gcn) -> Tensor:
+    graph: Tensor = gcn.A
     if gcn.adaptive == "offset":
-        return gcn.A + gcn.PA
+        return graph.add(gcn.PA)
     if gcn.adaptive == "importance":
-        return gcn.A * gcn.PA
-    return gcn.A
+        return graph.mul(gcn.PA)
+    return graph
 
 
-def _graph_weights(gcn: Any) -> tuple[Any, Any]:
+def _graph_weights(gcn: unit_gcn) -> tuple[Tensor, Tensor]:
     """Return the 1x1 convolution of the graph part as (K, C, D) and (V, D)."""
     weight = gcn.conv.weight.flatten(1)
     if gcn.conv_pos == "post":
@@ -221,12 +224,12 @@ def _graph_weights(gcn: Any) -> tuple[Any, Any]:
     return weight, _adjacency(gcn).sum(1).t() @ bias
 
 
-def _multi_scale(tcn: Any, x: Any, repeats: int, *, update: bool) -> Any:
+def _multi_scale(tcn: mstcn, x: Tensor, repeats: int, *, update: bool) -> Tensor:
     """Run an mstcn on (P, C, T, V): the branches' opening convolutions in one."""
-    opened: list[Any] = [branch for branch in tcn.branches if not isinstance(branch, nn.Conv2d)]
+    opened = [branch for branch in tcn.branches if not isinstance(branch, nn.Conv2d)]
     convs, norms = [branch[0] for branch in opened], [branch[1] for branch in opened]
     y = _activate(tcn.act, _conv_norm(convs, norms, x, repeats, update=update))
-    parts = iter(y.split([conv.out_channels for conv in convs], 1))
+    parts = iter(torch.split(y, [conv.out_channels for conv in convs], 1))
     y = torch.cat(
         [
             branch(x)
@@ -238,16 +241,18 @@ def _multi_scale(tcn: Any, x: Any, repeats: int, *, update: bool) -> Any:
     )
     norm, act, conv = tcn.transform
     y = _activate(act, batch_norm(y, [norm], repeats, update=update))
-    return tcn.drop(_conv_norm([conv], [tcn.bn], y, repeats, update=update))
+    dropped: Tensor = tcn.drop(_conv_norm([conv], [tcn.bn], y, repeats, update=update))
+    return dropped
 
 
-def _unit_tcn(tcn: Any, x: Any, repeats: int, *, update: bool) -> Any:
-    return tcn.drop(_conv_norm([tcn.conv], [tcn.bn], x, repeats, update=update))
+def _unit_tcn(tcn: unit_tcn, x: Tensor, repeats: int, *, update: bool) -> Tensor:
+    y: Tensor = tcn.drop(_conv_norm([tcn.conv], [tcn.bn], x, repeats, update=update))
+    return y
 
 
 def _conv_norm(
-    convs: Sequence[Any], norms: Sequence[Any], x: Any, repeats: int, *, update: bool
-) -> Any:
+    convs: Sequence[nn.Conv2d], norms: Sequence[BatchNorm], x: Tensor, repeats: int, *, update: bool
+) -> Tensor:
     """Convolve and normalise, several pairs side by side as one, folded into one in eval mode."""
     first = convs[0]
     weight, bias = joined(convs, "weight"), joined(convs, "bias")
@@ -258,23 +263,23 @@ def _conv_norm(
     return batch_norm(y, norms, repeats, update=update) if norms[0].training else y
 
 
-def _add(y: Any, other: Any) -> Any:
+def _add(y: Tensor, other: Tensor | int) -> Tensor:
     """Add in place what no backward needs as it was; mmaction2's missing residual is the int 0."""
     if not isinstance(other, torch.Tensor):
         return y
     return y.add_(other) if y.dtype == other.dtype else y + other
 
 
-def _activate(act: Any, x: Any) -> Any:
+def _activate(act: nn.Module, x: Tensor) -> Tensor:
     return x.relu_() if type(act) is nn.ReLU else act(x)
 
 
-def _understood(backbone: Any) -> bool:
+def _understood(backbone: STGCN) -> bool:
     norms = list(_norms(backbone))
     return all(supports(norm) for norm in norms) and len({norm.training for norm in norms}) == 1
 
 
-def _norms(backbone: Any) -> Iterator[Any]:
+def _norms(backbone: STGCN) -> Iterator[nn.Module]:
     """Yield the norm layers by their place, whatever they are."""
     if not isinstance(backbone.data_bn, nn.Identity):
         yield backbone.data_bn
@@ -290,5 +295,5 @@ def _norms(backbone: Any) -> Iterator[Any]:
             yield from (b[1] for b in module.branches if not isinstance(b, nn.Conv2d))
 
 
-def _has_dropout(backbone: Any) -> bool:
+def _has_dropout(backbone: STGCN) -> bool:
     return any(isinstance(m, nn.Dropout) and m.training and m.p > 0 for m in backbone.modules())

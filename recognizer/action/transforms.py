@@ -16,6 +16,7 @@ and differs in the order of work only: frames and people are chosen before anyth
 of them. mmaction2's own steps stay usable, after ``SampleSkeleton`` too.
 """
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -28,6 +29,9 @@ from recognizer.types import IntArray
 load_mmaction()
 from mmaction.registry import TRANSFORMS  # noqa: E402
 from mmcv.transforms import BaseTransform  # noqa: E402
+
+Results = dict[str, Any]
+"""A sample on its way through mmaction2's pipeline: its keys and values."""
 
 # The generator behind np.random.*, which mmengine seeds for each worker and mmaction2 draws from.
 GLOBAL_RANDOM: np.random.RandomState = np.random.mtrand._rand
@@ -71,7 +75,7 @@ class SampleSkeleton(BaseTransform):  # type: ignore[misc]
         self.sampling = sampling
         self.test_mode = test_mode
 
-    def transform(self, results: dict[str, Any]) -> dict[str, Any]:
+    def transform(self, results: Results) -> Results:
         """Return the results with fewer people and frames.
 
         Raises:
@@ -126,7 +130,7 @@ class SkeletonInput(BaseTransform):  # type: ignore[misc]
     """
 
     def __init__(
-        self, feats: Any = ("b",), normalize: str = "image", bones: str = "mmaction"
+        self, feats: Sequence[str] = ("b",), normalize: str = "image", bones: str = "mmaction"
     ) -> None:
         feats = tuple(feats)
         FeatureSettings(feats=feats, normalize=normalize, bones=bones)  # checks them
@@ -134,7 +138,7 @@ class SkeletonInput(BaseTransform):  # type: ignore[misc]
         self.normalize = normalize
         self.bones = bones
 
-    def transform(self, results: dict[str, Any]) -> dict[str, Any]:
+    def transform(self, results: Results) -> Results:
         """Return the results with keypoint as the network takes it.
 
         Raises:

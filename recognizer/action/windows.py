@@ -13,7 +13,7 @@ from recognizer.action.results import PROBABILITY_DIGITS, Window, people_in
 from recognizer.action.views import require_views
 from recognizer.backends.network import ModelError
 from recognizer.config.schema import ScoringConfig
-from recognizer.dataset.samples import NobodyTrackedError, build_sample, people_of
+from recognizer.dataset.samples import NoTrackedPeopleError, build_sample, people_of
 from recognizer.dataset.windows import Span, WindowCutter
 from recognizer.scoring.ranking import Service
 from recognizer.sequences import parts_of
@@ -128,14 +128,14 @@ def classify_window(
     start, stop = span
     if len(cut) < plan.min_frames:
         return Window(start, stop, len(cut), "too_few_frames", {})
-    slots = classifier.facts.sample_people
+    slots = classifier.metadata.sample_people
     try:
         ids, ranked = people_of(cut, plan.service, scoring, slots)
-    except NobodyTrackedError:
+    except NoTrackedPeopleError:
         normal, *others = classifier.classes
         return Window(start, stop, len(cut), "nobody", {normal: 1.0, **dict.fromkeys(others, 0.0)})
     sample = build_sample(cut, ids, slots, f"{start:.3f}-{stop:.3f} s", _NO_LABEL)
-    prediction = classifier.judge(sample, plan.views)
+    prediction = classifier.predict(sample, plan.views)
     if not np.isfinite(prediction.probabilities).all():
         raise ModelError(
             f"{classifier.path}: the classifier gives numbers that are not finite (NaN); its file "
@@ -143,7 +143,7 @@ def classify_window(
         )
     rounded = [round(float(value), PROBABILITY_DIGITS) for value in prediction.probabilities]
     probabilities = dict(zip(classifier.classes, rounded, strict=True))
-    if prediction.nobody:  # tracked, but nothing of them is left in what the network sees
+    if prediction.no_people:  # tracked, but nothing of them is left in what the network sees
         return Window(start, stop, len(cut), "nobody", probabilities)
     streams = {
         name: round(1 - float(values[_NORMAL]), PROBABILITY_DIGITS)

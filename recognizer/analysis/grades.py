@@ -24,10 +24,10 @@ from recognizer.dataset.windows import TIME_DIGITS, slice_sequence
 from recognizer.scoring.lying import (
     MARGIN_S,
     Lying,
-    Sightings,
+    PostureRows,
     find_lying,
     lying_measure,
-    sightings,
+    posture_rows,
 )
 from recognizer.types import IntArray, PoseSequence
 
@@ -67,7 +67,7 @@ def grade_events(
     falls = tuple(replace(event, grade="fall") for event in falls)
     if not rules and not any(zone.kind == "rest" for zone in zones):
         return falls, ()
-    seen = _sightings(sequence)
+    seen = _posture_rows(sequence)
     inside = zone_numbers(seen.place, zones, "rest", sequence.size_wh)
     measure, gap_s = lying_measure(seen), rules.get("gap_s", 0.0)
     everybody = find_lying(seen, inside, long_lie_s=0.0, gap_s=gap_s)
@@ -92,24 +92,24 @@ def grade_events(
     return by_time(kept), by_time(suppressed)
 
 
-def _sightings(sequence: PoseSequence) -> Sightings:
-    """Return the sightings of a video, measured part after part."""
+def _posture_rows(sequence: PoseSequence) -> PostureRows:
+    """Return the posture_rows of a video, measured part after part."""
     if not len(sequence):
-        return sightings(sequence)
+        return posture_rows(sequence)
     begin = float(sequence.time_s[0])
     numbers = np.unique(np.floor((sequence.time_s - begin + _ROUNDING_S) / _PART_S))
     parts = []
     for start in (begin + numbers * _PART_S).tolist():
         stop = start + _PART_S
-        part = sightings(slice_sequence(sequence, start - MARGIN_S, stop + MARGIN_S))
+        part = posture_rows(slice_sequence(sequence, start - MARGIN_S, stop + MARGIN_S))
         own = (part.time_s >= start - _ROUNDING_S) & (part.time_s < stop - _ROUNDING_S)
         parts.append(part[own])
-    return Sightings.join(parts)
+    return PostureRows.join(parts)
 
 
 def _rests(
     event: Event,
-    seen: Sightings,
+    seen: PostureRows,
     measure: NDArray[np.float64],
     inside: IntArray,
     resting: Sequence[Lying],
@@ -137,7 +137,7 @@ def _rests(
     return next((lying.zone for lying in beside), NOWHERE)
 
 
-def _found_again(event: Event, seen: Sightings, last: int, lying: Lying) -> bool:
+def _found_again(event: Event, seen: PostureRows, last: int, lying: Lying) -> bool:
     """Tell whether somebody, lost after row ``last``, is the one who starts to lie there."""
     after = max(event.start_s, float(seen.time_s[last]))
     if not after <= lying.start_s <= event.stop_s + _AFTER_S:
@@ -146,7 +146,7 @@ def _found_again(event: Event, seen: Sightings, last: int, lying: Lying) -> bool
     return bool(np.hypot(*np.diff(seen.place[both], axis=0)[0]) <= _FALLS * seen.size[both].max())
 
 
-def _last_second(seen: Sightings, track_id: int, event: Event) -> IntArray:
+def _last_second(seen: PostureRows, track_id: int, event: Event) -> IntArray:
     """Return the rows of a person's last second in an event and shortly after it."""
     around = (seen.time_s >= event.start_s) & (seen.time_s < event.stop_s + _AFTER_S)
     rows = np.flatnonzero(around & (seen.track_id == track_id))
@@ -160,9 +160,11 @@ def _zone_of(inside: IntArray, rows: IntArray) -> int:
     return int(numbers[np.argmax(counts)])
 
 
-def _event(lying: Lying, seen: Sightings, measure: NDArray[np.float64], long_lie_s: float) -> Event:
+def _event(
+    lying: Lying, seen: PostureRows, measure: NDArray[np.float64], long_lie_s: float
+) -> Event:
     people = []
-    ordered = np.sort(lying.rows)  # rows of sightings stand by person and time
+    ordered = np.sort(lying.rows)  # rows of posture_rows stand by person and time
     for rows in np.split(ordered, np.flatnonzero(np.diff(seen.track_id[ordered])) + 1):
         boxes = seen.box[rows]
         x1, y1 = boxes[:, :2].min(axis=0).tolist()

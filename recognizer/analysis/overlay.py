@@ -27,7 +27,7 @@ _DARK = 0.5  # of the brightness, left in ignored zones
 
 
 @dataclass(frozen=True, eq=False, slots=True)
-class _Watched:
+class _EventLane:
     """A lane of the timeline, what is behind it, and how many people an event is about.
 
     Behind it are windows or, where no window decides, the events themselves.
@@ -96,8 +96,8 @@ def overlay_frames(
         yield np.concatenate([image, timeline.draw(time_s)]), time_s
 
 
-def _watch(record: Record) -> list[_Watched]:
-    watched: list[_Watched] = []
+def _watch(record: Record) -> list[_EventLane]:
+    watched: list[_EventLane] = []
     for service, result in record.services.items():
         for name in [*result.classifier["classes"][1:], *([LYING] if result.lying else [])]:
             color = LANE_COLORS[len(watched) % len(LANE_COLORS)]
@@ -105,7 +105,7 @@ def _watch(record: Record) -> list[_Watched]:
     return watched
 
 
-def _watched(result: ServiceResult, name: str, color: Color, people: int) -> _Watched:
+def _watched(result: ServiceResult, name: str, color: Color, people: int) -> _EventLane:
     lying = name == LYING
     lane = Lane(
         name=name,
@@ -117,7 +117,7 @@ def _watched(result: ServiceResult, name: str, color: Color, people: int) -> _Wa
         suppressed=_spans(result.suppressed, name),
     )
     events = [event for event in result.events if event.class_name == name]
-    return _Watched(lane, result.windows, people, events)
+    return _EventLane(lane, result.windows, people, events)
 
 
 def _spans(events: Sequence[Event], name: str) -> NDArray[np.float64]:

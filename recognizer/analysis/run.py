@@ -30,8 +30,8 @@ from recognizer.analysis.services import (
 )
 from recognizer.analysis.summary import (
     SUMMARY,
-    Found,
     Rows,
+    VideoSummary,
     event_lines,
     other_rule,
     pose_only_lines,
@@ -183,7 +183,7 @@ def _analyse_videos(
 
 def _conclude(
     plan: AnalysisPlan, outcomes: tuple[Outcome, ...], truth: dict[str, GroundTruth]
-) -> list[Found]:
+) -> list[VideoSummary]:
     """Write the summary, the reports where the truth is known, and last the manifest.
 
     Returns:
@@ -204,7 +204,7 @@ def _conclude(
         record = _record_of(plan, outcome)
         rows += summary_rows(outcome, record, services)
         if record is not None:
-            found.append(Found.of(record, overlay_path(plan.folder, record.video)))
+            found.append(VideoSummary.of(record, overlay_path(plan.folder, record.video)))
             for service, evaluation in evaluations.items():
                 evaluation.add(record, service)
     write_summary(plan.folder, rows)
@@ -232,7 +232,7 @@ def _record_of(plan: AnalysisPlan, outcome: Outcome) -> Record | None:
 
 
 def _report(
-    config: Config, plan: AnalysisPlan, outcomes: tuple[Outcome, ...], found: list[Found]
+    config: Config, plan: AnalysisPlan, outcomes: tuple[Outcome, ...], found: list[VideoSummary]
 ) -> int:
     folder = plan.folder
     rules: dict[str, dict[str, float]] = {s: plan.rules[s] for s in plan.files}
@@ -256,12 +256,14 @@ def _report(
     return EXIT_SOME_REFUSED if counts["refused"] else EXIT_DONE
 
 
-def _most_probable(found: Found) -> float:
+def _most_probable(found: VideoSummary) -> float:
     peaks = [event.peak_probability for events in found.events.values() for event in events]
     return max(peaks, default=0.0)
 
 
-def _next(config: Config, found: list[Found], rules: Mapping[str, Mapping[str, float]]) -> str:
+def _next(
+    config: Config, found: list[VideoSummary], rules: Mapping[str, Mapping[str, float]]
+) -> str:
     look = "see the overlays" if any(one.overlay for one in found) else f"see {SUMMARY}"
     if (other := other_rule(found, rules)) is None:
         return look

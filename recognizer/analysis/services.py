@@ -87,7 +87,7 @@ def describe_classifier(config: Config, classifier: Classifier) -> dict[str, Any
         "classes": list(classifier.classes),
         "window_s": plan.length_s,
         "stride_s": plan.stride_s,
-        "num_person": classifier.facts.sample_people,
+        "num_person": classifier.metadata.sample_people,
         "min_frames": plan.min_frames,
         **({"views": list(plan.views)} if plan.views else {}),
     }

@@ -40,7 +40,7 @@ Rows = list[list[object]]
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
+class VideoSummary:
     """What is kept of a video until the end of a run: its windows stay in its file.
 
     Attributes:
@@ -63,7 +63,7 @@ class Found:
     seconds: float = 0.0
 
     @classmethod
-    def of(cls, record: Record, overlay: Path) -> "Found":
+    def of(cls, record: Record, overlay: Path) -> "VideoSummary":
         """Return the events of a record; ``overlay`` need not be there."""
         peaks = {name: _peak(result) for name, result in record.services.items()}
         return cls(
@@ -157,7 +157,9 @@ def _when(event: Event) -> str:
     return f"{event.start_s:.2f}-{event.stop_s:.2f} {event.class_name}"
 
 
-def event_lines(found: Sequence[Found], rules: Mapping[str, Mapping[str, float]]) -> list[str]:
+def event_lines(
+    found: Sequence[VideoSummary], rules: Mapping[str, Mapping[str, float]]
+) -> list[str]:
     """Return what was found, for the console: an event a line, the first ``SHOWN`` of them.
 
     Args:
@@ -200,7 +202,7 @@ def _near(service: str, event: Event, rules: Mapping[str, Mapping[str, float]]) 
     )
 
 
-def pose_only_lines(found: Sequence[Found]) -> list[str]:
+def pose_only_lines(found: Sequence[VideoSummary]) -> list[str]:
     """Return for each service how many windows had no movement measured, for the console."""
     counts = Counter[str]()
     for one in found:
@@ -220,7 +222,7 @@ def _length(event: Event) -> str:
 
 
 def other_rule(
-    found: Sequence[Found], rules: Mapping[str, Mapping[str, float]]
+    found: Sequence[VideoSummary], rules: Mapping[str, Mapping[str, float]]
 ) -> tuple[str, dict[str, float]] | None:
     """Return what to try next: why, and the config key with its value; None: nothing would help.
 

@@ -10,7 +10,7 @@ from recognizer.skeleton import NUM_KEYPOINTS
 from recognizer.types import NUM_MOVEMENTS, IntArray, PoseSequence, Sample
 
 
-class NobodyTrackedError(ValueError):
+class NoTrackedPeopleError(ValueError):
     """A clip or window in which nobody was tracked, so that there is nothing to learn."""
 
 
@@ -22,14 +22,14 @@ def choose_people(
     Somebody who was never seen in it, of whom only a filled gap reaches into it, is not.
 
     Raises:
-        NobodyTrackedError: nobody is left.
+        NoTrackedPeopleError: nobody is left.
 
     """
     ids = np.asarray(ranked_ids, np.int64)
     seen = sequence.poses.keypoint_scores.any(axis=1)
     ids = ids[np.isin(ids, sequence.poses.track_ids[seen]) & (ids >= 0)][:num_person]
     if len(ids) == 0:
-        raise NobodyTrackedError("nobody was tracked")
+        raise NoTrackedPeopleError("nobody was tracked")
     return ids
 
 
@@ -47,11 +47,11 @@ def people_of(
         num_person: people at most.
 
     Raises:
-        NobodyTrackedError: nobody was tracked in it.
+        NoTrackedPeopleError: nobody was tracked in it.
 
     """
     if not (clip.poses.track_ids >= 0).any():
-        raise NobodyTrackedError("nobody was tracked")
+        raise NoTrackedPeopleError("nobody was tracked")
     ranked = rank_people(clip, service, scoring)
     return choose_people(clip, ranked.track_ids, num_person), ranked
 
@@ -78,7 +78,7 @@ def build_sample(
         label: class index.
 
     Raises:
-        NobodyTrackedError: nobody to put into a slot.
+        NoTrackedPeopleError: nobody to put into a slot.
         ValueError: an id twice in one frame or in the ranking, or a number that is not
             finite.
 

@@ -29,7 +29,7 @@ Counts = NDArray[np.float64]
 
 
 @dataclass(frozen=True, slots=True)
-class Member:
+class SplitSample:
     """A sample as the split sees it: which recording it is of, and its class."""
 
     name: str
@@ -46,7 +46,7 @@ def folder_split(video: str) -> str | None:
 
 
 def split_by_source(
-    members: Iterable[Member], num_classes: int, ratios: Sequence[float], seed: int
+    members: Iterable[SplitSample], num_classes: int, ratios: Sequence[float], seed: int
 ) -> dict[str, str]:
     """Deal the sources out to train, val and test; return the split of every source.
 
@@ -83,7 +83,7 @@ def split_by_source(
     return {source: SPLITS[deal.split_of[g]] for g, source in enumerate(sources)}
 
 
-def _count(members: Iterable[Member], num_classes: int) -> tuple[list[str], Counts]:
+def _count(members: Iterable[SplitSample], num_classes: int) -> tuple[list[str], Counts]:
     table: dict[str, Counts] = {}
     for member in members:
         row = table.setdefault(member.source, np.zeros(num_classes))
@@ -173,7 +173,7 @@ class _Deal:
         return float(self.cost(self._have))
 
 
-def check_no_leak(members: Iterable[tuple[Member, str]]) -> str:
+def check_no_leak(members: Iterable[tuple[SplitSample, str]]) -> str:
     """Return a table that shows that no source, video or name is in two splits.
 
     Args:

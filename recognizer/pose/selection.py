@@ -15,9 +15,9 @@ from numpy.typing import NDArray
 from scipy.optimize import linear_sum_assignment
 
 from recognizer.geometry import box_iou
-from recognizer.types import FloatArray, IntArray
+from recognizer.types import BoolArray, FloatArray, IntArray
 
-Mask = NDArray[np.bool_]
+Mask = BoolArray
 
 _LEAST_OVERLAP = 0.2  # IoU of somebody kept with a box of middle score
 _LEAST_OVERLAP_LOW = 0.3  # and with one of low score
@@ -34,7 +34,7 @@ _LOST_S = 3.0  # seconds that the place of somebody lost is remembered, for the 
 
 
 @dataclass(slots=True)
-class _People:
+class _TrackedBoxes:
     """The n people kept: where and when last seen, in how many frames, and how they lie."""
 
     boxes: FloatArray  # (n, 4)
@@ -43,8 +43,8 @@ class _People:
     turns: IntArray  # (n,) quarter turns of the picture that show them best
     lying: FloatArray  # (n,) score of who lies, 0 of who does not
 
-    def __getitem__(self, rows: Mask) -> "_People":
-        return _People(*(getattr(self, f.name)[rows] for f in fields(self)))
+    def __getitem__(self, rows: Mask) -> "_TrackedBoxes":
+        return _TrackedBoxes(*(getattr(self, f.name)[rows] for f in fields(self)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +67,7 @@ class KeptPeople:
     def __init__(self, sure_score: float, keep_s: float) -> None:
         self._sure, self._keep_s = sure_score, keep_s
         none, score = np.zeros(0, np.int64), np.zeros(0, np.float32)
-        self._people = _People(np.zeros((0, 4), np.float32), np.zeros(0), none, none, score)
+        self._people = _TrackedBoxes(np.zeros((0, 4), np.float32), np.zeros(0), none, none, score)
         self._time_s: float | None = None
 
     @property
@@ -181,7 +181,7 @@ class KeptPeople:
         frames: int,
     ) -> None:
         people, count = self._people, len(boxes)
-        self._people = _People(
+        self._people = _TrackedBoxes(
             np.concatenate([people.boxes, boxes]),
             np.concatenate([people.last_s, np.full(count, time_s)]),
             np.concatenate([people.frames, np.full(count, frames)]),

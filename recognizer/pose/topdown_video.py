@@ -39,7 +39,7 @@ _ROUNDING_S = 1e-3
 
 
 @dataclass(frozen=True, eq=False, slots=True)
-class _Wanted:
+class _Candidates:
     """People of one frame to be posed: boxes (N, 4), scores (N,), known turns (N,)."""
 
     boxes: FloatArray
@@ -80,7 +80,7 @@ class TopDownVideo:
 
         """
         poses = [Poses.empty() for _ in images]
-        pending: dict[int, _Wanted] = {}
+        pending: dict[int, _Candidates] = {}
         everybody = self._detector(images)
         for i, (image, found, time_s) in enumerate(zip(images, everybody, times_s, strict=True)):
             if self._is_search_due(time_s):
@@ -96,7 +96,7 @@ class TopDownVideo:
         before = self._searched_s
         return before is None or time_s - before >= self._settings.turned_period_s - _ROUNDING_S
 
-    def _select(self, found: Boxes, time_s: float) -> tuple[_Wanted, IntArray]:
+    def _select(self, found: Boxes, time_s: float) -> tuple[_Candidates, IntArray]:
         """Return who of a frame is to be posed, and (N,) which of the people kept that is, or -1.
 
         Those who lie come last, in their last boxes where the frame has none.
@@ -106,21 +106,21 @@ class TopDownVideo:
         needed = chosen.needed | (not self._settings.selective)
         person = chosen.person[needed]
         lying = kept.lying_unseen(time_s)
-        wanted = _Wanted.joined(
+        wanted = _Candidates.joined(
             (found.xyxy[needed], found.scores[needed], np.append(kept.turns, 0)[person]),
             (kept.boxes[lying], kept.lying[lying], kept.turns[lying]),
         )
         return wanted, np.concatenate([person, lying])
 
     def _pose_together(
-        self, images: Sequence[Image], pending: dict[int, _Wanted], poses: list[Poses]
+        self, images: Sequence[Image], pending: dict[int, _Candidates], poses: list[Poses]
     ) -> list[Poses]:
         """Fill in the poses of the frames that wait, all people in one go."""
         counts = [len(wanted) for wanted in pending.values()]
         if not sum(counts):
             return poses
         owners = np.repeat(list(pending), counts)
-        everyone = _Wanted.joined(*((w.boxes, w.scores, w.turns) for w in pending.values()))
+        everyone = _Candidates.joined(*((w.boxes, w.scores, w.turns) for w in pending.values()))
         keypoints, scores = self._keypoints_of(images, owners, everyone.boxes, everyone.turns)
         people = Poses.untracked(keypoints, scores, everyone.boxes, everyone.scores)
         stops = np.cumsum(counts)
@@ -140,7 +140,7 @@ class TopDownVideo:
         turned, enough = self._candidates(find_turned(self._detector, image, found), doubtful)
         lying = np.isin(person, self._kept.lying_unseen(time_s))
         count = len(wanted)
-        wanted = _Wanted.joined(
+        wanted = _Candidates.joined(
             (wanted.boxes, wanted.scores, wanted.turns),
             (turned.xyxy, turned.scores, np.full(len(turned.scores), TURNS[0])),
         )
@@ -184,7 +184,9 @@ class TopDownVideo:
         enough = np.where(lay, 0.0, np.where(near, _SCORE_NEAR, np.inf)).astype(np.float32)
         return Boxes(turned.xyxy[rows], turned.scores[rows]), enough[rows]
 
-    def _best_turns(self, image: Image, wanted: _Wanted) -> tuple[FloatArray, FloatArray, IntArray]:
+    def _best_turns(
+        self, image: Image, wanted: _Candidates
+    ) -> tuple[FloatArray, FloatArray, IntArray]:
         """Return keypoints and scores of people in the turn of the best mean score, and the turn.
 
         Who was found upright in a box higher than wide, and lay in none before, is only shown so.

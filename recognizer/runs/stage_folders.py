@@ -17,7 +17,7 @@ from recognizer.backends.onnx_files import model_digest
 from recognizer.config.file import ConfigError
 from recognizer.config.models import PoseEstimationConfig
 from recognizer.config.schema import Config
-from recognizer.model_files import fetch_hint, find_file, unset
+from recognizer.model_files import find_model_file
 from recognizer.openmmlab import find_pose_config, read_pose_config
 from recognizer.pose.selection import TURNED_REVISION
 from recognizer.pose.settings import pose_settings, tracking_settings
@@ -212,21 +212,21 @@ def negatives_manifest(negatives: Path) -> Path:
 
 def pose_model_files(config: Config) -> dict[str, Path]:
     """Return the files of the pose model by role (``detector``, ``pose``, mmpose's ``config``)."""
-    pose = config.models.pose_estimation
+    pose, folders = config.models.pose_estimation, config.models.weights_dirs
     key = f"models.pose_estimation.{pose.inference_mode}"
     if pose.inference_mode == "pth":
         files = {
             "config": _pose_config(pose.pth.config_file),
-            "pose": find_model_file(config, pose.pth.checkpoint_path, f"{key}.checkpoint_path"),
+            "pose": find_model_file(pose.pth.checkpoint_path, folders, f"{key}.checkpoint_path"),
         }
     else:
         name = getattr(pose, pose.inference_mode).model_path
-        files = {"pose": find_model_file(config, name, f"{key}.model_path")}
+        files = {"pose": find_model_file(name, folders, f"{key}.model_path")}
     if pose_settings(config, files).kind == "topdown":
         detector_key = "models.pose_estimation.topdown.detector.model_path"
         try:
             files["detector"] = find_model_file(
-                config, pose.topdown.detector.model_path, detector_key
+                pose.topdown.detector.model_path, folders, detector_key
             )
         except ConfigError as error:
             raise ConfigError(
@@ -241,23 +241,3 @@ def _pose_config(name: str) -> Path:
         return find_pose_config(name)
     except FileNotFoundError as error:
         raise ConfigError(str(error)) from error
-
-
-def find_model_file(config: Config, name: str, key: str) -> Path:
-    """Return the model file that a config key names.
-
-    A relative name is looked for beside the shell, then in ``models.weights_dirs``.
-
-    Raises:
-        ConfigError: there is none; the message lists where it was looked for.
-
-    """
-    if not name:
-        raise ConfigError(unset(key))
-    try:
-        return find_file(name, config.models.weights_dirs)
-    except FileNotFoundError as error:
-        raise ConfigError(
-            f"{key}: expected a model file '{name}', found none at {error}; put it into one of "
-            f"these places, or --set models.weights_dirs=[<folder>]{fetch_hint(name, key)}"
-        ) from error

@@ -4,7 +4,7 @@ import numpy as np
 
 from recognizer.scoring.measures import (
     Array,
-    Rows,
+    PersonFrames,
     middle,
     person_quantile,
     person_sum,
@@ -28,7 +28,7 @@ _SMOOTH_S = 0.15
 _LATER_S = 3.0  # how long after the fall somebody is watched for lying still
 
 
-def measure(rows: Rows) -> Array:
+def measure(rows: PersonFrames) -> Array:
     """Return the measures (K, 5) in [0, 1], in the order of ``NAMES``.
 
     - height_change: the largest ``drop``, 1 at 0.6 body sizes.
@@ -58,7 +58,7 @@ def measure(rows: Rows) -> Array:
     )
 
 
-def head_height(rows: Rows) -> tuple[Array, Array]:
+def head_height(rows: PersonFrames) -> tuple[Array, Array]:
     """Return the head's height over the box's lower edge and its y, both smoothed.
 
     Returns:
@@ -66,14 +66,14 @@ def head_height(rows: Rows) -> tuple[Array, Array]:
         edge of the box stands for it.
 
     """
-    head, trust = middle(rows, _HEAD)
-    y = np.asarray(trust * head[:, 1] + (1 - trust) * rows.boxes[:, 1], np.float64)
+    head, confidence = middle(rows, _HEAD)
+    y = np.asarray(confidence * head[:, 1] + (1 - confidence) * rows.boxes[:, 1], np.float64)
     around = rows.window(_SMOOTH_S, _SMOOTH_S)
     height = rows.mean(rows.boxes[:, 3] - y, around) / rows.size
     return height, rows.mean(y, around)
 
 
-def drop(rows: Rows, height: Array, head_y: Array) -> Array:
+def drop(rows: PersonFrames, height: Array, head_y: Array) -> Array:
     """Return how far (N,) the head has come down in the second before, body sizes.
 
     The lesser of how far it sank in the picture and of how much height over the feet
@@ -88,7 +88,7 @@ def drop(rows: Rows, height: Array, head_y: Array) -> Array:
     return np.where(known, np.maximum(np.minimum(sunk, lost), 0), 0.0)
 
 
-def lying(rows: Rows) -> Array:
+def lying(rows: PersonFrames) -> Array:
     """Return how much (N,) somebody seems to lie, in [0, 1].
 
     0.6 for the trunk (``sin^2`` of its angle from the vertical, as far as shoulders and
@@ -106,13 +106,13 @@ def lying(rows: Rows) -> Array:
     return rows.mean(value, rows.window(_SMOOTH_S, _SMOOTH_S))
 
 
-def body_speed(rows: Rows) -> Array:
+def body_speed(rows: PersonFrames) -> Array:
     """Return the trunk's speed (N,), body sizes per second, sideways motion halved."""
     velocity = rows.trunk_velocity()
     return np.asarray(np.hypot(velocity[:, 0] / 2, velocity[:, 1]) / rows.size)
 
 
-def stays_down(rows: Rows, fall: Array, height: Array) -> Array:
+def stays_down(rows: PersonFrames, fall: Array, height: Array) -> Array:
     """Return for what part (K,) of the 3 s after their largest drop people stay down.
 
     Down is a head lower than halfway between before and after the drop. Of less than

@@ -4,8 +4,7 @@ import numpy as np
 
 from recognizer.scoring.measures import (
     Array,
-    IntRows,
-    Rows,
+    PersonFrames,
     in_order,
     person_quantile,
     person_sum,
@@ -29,6 +28,7 @@ from recognizer.skeleton import (
     RIGHT_SHOULDER,
     RIGHT_WRIST,
 )
+from recognizer.types import IntArray
 
 NAMES = ("movement", "interaction", "position", "temporal")
 
@@ -55,7 +55,7 @@ _IN_CONTACT = 0.5  # an interaction that is as much as there can be
 _ENGAGED = 0.3  # an interaction that counts as taking part
 
 
-def measure(rows: Rows) -> Array:
+def measure(rows: PersonFrames) -> Array:
     """Return the measures (K, 4) in [0, 1], in the order of ``NAMES``.
 
     - movement: the 80th percentile over time of the limbs' speed (``limb_speed``),
@@ -83,22 +83,22 @@ def measure(rows: Rows) -> Array:
     )
 
 
-def activity(rows: Rows) -> Array:
+def activity(rows: PersonFrames) -> Array:
     """Return how active (N,) a person is, in [0, 1): the limbs' speed above the noise."""
     return saturate(limb_speed(rows) - _NOISE, 0.7)
 
 
-def limb_speed(rows: Rows) -> Array:
+def limb_speed(rows: PersonFrames) -> Array:
     """Return the speed (N,) of the limbs beyond that of walking, body sizes per second.
 
-    The root of the trust-weighted mean square over wrists, elbows, knees, ankles and
+    The root of the confidence-weighted mean square over wrists, elbows, knees, ankles and
     nose, relative to the trunk, less 0.4 of the pace at which the person walks through
     the picture (over a second: who sways does not walk). One fully trusted keypoint at
     rest is added, so that a body of which hardly anything is seen does not look fast.
     """
     trunk = rows.trunk_velocity()
     joints, weights = list(_LIMBS), np.array(list(_LIMBS.values()))
-    velocity, known = rows.velocity(rows.keypoints[:, joints], rows.trust[:, joints])
+    velocity, known = rows.velocity(rows.keypoints[:, joints], rows.confidence[:, joints])
     away = velocity - trunk[:, None]
     speed = np.minimum(np.hypot(away[..., 0], away[..., 1]) / rows.size[:, None], _FASTEST)
     counts = weights * known
@@ -109,7 +109,7 @@ def limb_speed(rows: Rows) -> Array:
     return np.asarray(np.maximum(np.sqrt(square / mass) - _GAIT * pace, 0))
 
 
-def interaction(rows: Rows, active: Array) -> Array:
+def interaction(rows: PersonFrames, active: Array) -> Array:
     """Return how much (N,) a person has to do with the one most involved with it, [0, 1].
 
     For two people in a frame it is ``near * (0.05 + 0.6 both + 0.35 reach)``: ``near``
@@ -136,7 +136,7 @@ def interaction(rows: Rows, active: Array) -> Array:
     return result
 
 
-def closeness(rows: Rows, a: IntRows, b: IntRows) -> Array:
+def closeness(rows: PersonFrames, a: IntArray, b: IntArray) -> Array:
     """Return how near (P,) the people of rows ``a`` and ``b`` are, in [0, 1].
 
     ``1 / (1 + (d / 0.6)^4)`` with the trunks' distance ``d`` in mean body sizes, times
@@ -148,13 +148,13 @@ def closeness(rows: Rows, a: IntRows, b: IntRows) -> Array:
     return np.asarray(ratio / (1 + np.square(np.square(distance / 0.6))))
 
 
-def reach(rows: Rows, a: IntRows, b: IntRows) -> Array:
+def reach(rows: PersonFrames, a: IntArray, b: IntArray) -> Array:
     """Return how close (P,) a wrist of ``a`` comes to head or trunk of ``b``, in [0, 1].
 
     ``exp(-(d / 0.2)^2)`` for the nearest trusted pair, ``d`` in body sizes of ``b``.
     """
     wrists, targets = rows.keypoints[a][:, _WRISTS], rows.keypoints[b][:, _TARGETS]
     distance = np.hypot(*np.moveaxis(wrists[:, :, None] - targets[:, None], -1, 0))
-    trust = rows.trust[a][:, _WRISTS, None] * rows.trust[b][:, None, _TARGETS]
-    touch = np.exp(-np.square(distance / rows.size[b, None, None] / 0.2)) * trust
+    confidence = rows.confidence[a][:, _WRISTS, None] * rows.confidence[b][:, None, _TARGETS]
+    touch = np.exp(-np.square(distance / rows.size[b, None, None] / 0.2)) * confidence
     return np.asarray(touch.max(axis=(1, 2), initial=0))

@@ -9,9 +9,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, fields
 
 import numpy as np
-from numpy.typing import NDArray
 
-from recognizer.scoring.measures import Array, IntRows, Rows, collect_observations, middle
+from recognizer.scoring.measures import Array, PersonFrames, collect_observations, middle
 from recognizer.skeleton import (
     LEFT_ANKLE,
     LEFT_HIP,
@@ -20,7 +19,7 @@ from recognizer.skeleton import (
     RIGHT_HIP,
     RIGHT_SHOULDER,
 )
-from recognizer.types import PoseSequence
+from recognizer.types import BoolArray, IntArray, PoseSequence
 
 NOWHERE = -1  # the zone of who is in none
 MARGIN_S = 2.5  # what a sighting's figures look around it
@@ -37,7 +36,7 @@ _HEAD = [0, 1, 2, 3, 4]
 
 
 @dataclass(frozen=True, eq=False, slots=True)
-class Sightings:
+class PostureRows:
     """What lying is decided from: one row a person and frame in which the person was seen.
 
     All but ids and times are means over the second around a row.
@@ -59,7 +58,7 @@ class Sightings:
 
     """
 
-    track_id: IntRows
+    track_id: IntArray
     time_s: Array
     duration_s: Array
     place: Array
@@ -70,18 +69,18 @@ class Sightings:
     whole: Array
     inverted: Array
     upright: Array
-    standing: NDArray[np.bool_]
+    standing: BoolArray
 
     def __len__(self) -> int:
         """Return the number of rows."""
         return len(self.time_s)
 
-    def __getitem__(self, rows: NDArray[np.bool_] | IntRows) -> "Sightings":
+    def __getitem__(self, rows: BoolArray | IntArray) -> "PostureRows":
         """Return some rows."""
-        return Sightings(*(getattr(self, column.name)[rows] for column in fields(self)))
+        return PostureRows(*(getattr(self, column.name)[rows] for column in fields(self)))
 
     @classmethod
-    def join(cls, parts: Sequence["Sightings"]) -> "Sightings":
+    def join(cls, parts: Sequence["PostureRows"]) -> "PostureRows":
         """Return the rows of several parts of a video, by person and time."""
         columns = (np.concatenate([getattr(p, c.name) for p in parts]) for c in fields(cls))
         joined = cls(*columns)
@@ -97,7 +96,7 @@ class Lying:
         stop_s: when last seen lying, exclusive.
         seen: part of that time in which somebody was seen lying, in [0, 1].
         zone: number of the zone in which it is, ``NOWHERE`` outside of all.
-        rows: of the sightings, by time.
+        rows: of the posture_rows, by time.
 
     """
 
@@ -105,11 +104,11 @@ class Lying:
     stop_s: float
     seen: float
     zone: int
-    rows: IntRows
+    rows: IntArray
 
 
-def sightings(sequence: PoseSequence) -> Sightings:
-    """Return the sightings of all tracked people of a video or of a part of it."""
+def posture_rows(sequence: PoseSequence) -> PostureRows:
+    """Return the posture_rows of all tracked people of a video or of a part of it."""
     ids, rows = collect_observations(sequence)
     around = rows.window(_SMOOTH_S, _SMOOTH_S)
     wh = np.maximum(rows.boxes[:, 2:] - rows.boxes[:, :2], 1e-6)
@@ -117,7 +116,7 @@ def sightings(sequence: PoseSequence) -> Sightings:
     upright, inverted, feet = _posture(rows)
     upright = rows.mean(upright, around)
     begin = float(sequence.time_s[0]) if len(sequence) else 0.0
-    return Sightings(
+    return PostureRows(
         track_id=ids[rows.person] if len(ids) else rows.person,
         time_s=rows.time_s + begin,
         duration_s=rows.duration_s,
@@ -133,20 +132,20 @@ def sightings(sequence: PoseSequence) -> Sightings:
     )
 
 
-def _cut(rows: Rows) -> NDArray[np.bool_]:
+def _cut(rows: PersonFrames) -> BoolArray:
     """Tell whose box (N,) reaches the picture's edge, so that a part of them may be outside."""
     size = np.asarray(rows.size_wh, np.float64)
     near = (rows.boxes[:, :2] < _EDGE * size) | (rows.boxes[:, 2:] > (1 - _EDGE) * size)
     return np.asarray(near.any(axis=1))
 
 
-def _posture(rows: Rows) -> tuple[Array, Array, Array]:
+def _posture(rows: PersonFrames) -> tuple[Array, Array, Array]:
     """Return how upright, how much upside down, and how surely feet are seen; (N,) each.
 
-    Upright is the largest of ``trust * cos^2`` of the angle to the vertical of the trunk, of the
-    way from the hips to the ankles (of who lies with bent knees that is level, and so is that of
-    nobody who bends down) and, as far as the trunk is not trusted, from the head to the
-    shoulders: of somebody behind a table nothing else is seen.
+    Upright is the largest of ``confidence * cos^2`` of the angle to the vertical of three lines:
+    the trunk; hips to ankles (level for a person lying with bent knees, not for one bending
+    down); and, as far as the trunk's confidence is low, shoulders to head: behind a table only
+    these are visible.
     """
     head, sure_head = middle(rows, _HEAD)
     shoulders, sure_shoulders = middle(rows, [LEFT_SHOULDER, RIGHT_SHOULDER])
@@ -169,7 +168,7 @@ def _down(above: Array, below: Array) -> Array:
     return np.asarray(way[:, 1] / np.maximum(np.hypot(*way.T), 1e-9))
 
 
-def lying_measure(seen: Sightings) -> Array:
+def lying_measure(seen: PostureRows) -> Array:
     """Return how much people seem to lie, (N,) in [0, 1].
 
     The largest of wide, inverted and low (0 at 0.6 of the standing height, 1 at 0.4, times whole),
@@ -184,7 +183,7 @@ def lying_measure(seen: Sightings) -> Array:
     return np.asarray(shape * (1 - high) * (1 - seen.upright))
 
 
-def standing_height(seen: Sightings) -> Array:
+def standing_height(seen: PostureRows) -> Array:
     """Return how high (N,), pixels, the box of each person would be who stood at that place.
 
     People who stand higher up in the picture are smaller: a straight line is fitted to the heights
@@ -217,7 +216,7 @@ def standing_height(seen: Sightings) -> Array:
 
 
 def find_lying(
-    seen: Sightings, zones: IntRows, *, long_lie_s: float, gap_s: float
+    seen: PostureRows, zones: IntArray, *, long_lie_s: float, gap_s: float
 ) -> tuple[Lying, ...]:
     """Return everybody who stays down for long enough, by time.
 
@@ -257,16 +256,16 @@ class _Chain:
 
     last: int
     stop_s: float = -np.inf
-    spells: list[IntRows] = field(default_factory=list)
+    spells: list[IntArray] = field(default_factory=list)
 
-    def add(self, seen: Sightings, spell: IntRows) -> None:
+    def add(self, seen: PostureRows, spell: IntArray) -> None:
         self.spells.append(spell)
         stop_s = float(seen.time_s[spell[-1]] + seen.duration_s[spell[-1]])
         if stop_s > self.stop_s:
             self.last, self.stop_s = int(spell[-1]), stop_s
 
 
-def _settled(seen: Sightings, zones: IntRows) -> IntRows:
+def _settled(seen: PostureRows, zones: IntArray) -> IntArray:
     """Return for each row the zone in which its person is most of the time around it."""
     if not len(seen) or (zones == zones[0]).all():
         return zones
@@ -280,13 +279,11 @@ def _settled(seen: Sightings, zones: IntRows) -> IntRows:
     for number in numbers.tolist():
         running = np.concatenate([[0], np.cumsum(zones == number)])
         counts.append(running[last] - running[first])
-    settled: IntRows = numbers[np.argmax(counts, axis=0)]
+    settled: IntArray = numbers[np.argmax(counts, axis=0)]
     return settled
 
 
-def _spells(
-    seen: Sightings, down: NDArray[np.bool_], zones: IntRows, gap_s: float
-) -> list[IntRows]:
+def _spells(seen: PostureRows, down: BoolArray, zones: IntArray, gap_s: float) -> list[IntArray]:
     """Return the rows of every spell, by the time at which it starts."""
     rows = np.flatnonzero(down)
     if not len(rows):
@@ -298,14 +295,14 @@ def _spells(
     return sorted(spells, key=lambda spell: float(seen.time_s[spell[0]]))
 
 
-def _continues(seen: Sightings, zones: IntRows, last: int, first: int) -> bool:
+def _continues(seen: PostureRows, zones: IntArray, last: int, first: int) -> bool:
     """Tell whether a spell starts at the place and in the zone where a chain ends."""
     centres = (seen.box[[last, first], :2] + seen.box[[last, first], 2:]) / 2
     near = np.hypot(*(centres[1] - centres[0])) <= _SAME_PLACE * seen.size[[last, first]].max()
     return bool(near and zones[last] == zones[first])
 
 
-def _lying(seen: Sightings, zones: IntRows, chain: _Chain) -> Lying:
+def _lying(seen: PostureRows, zones: IntArray, chain: _Chain) -> Lying:
     rows = np.sort(np.concatenate(chain.spells))
     rows = rows[np.argsort(seen.time_s[rows], kind="stable")]
     times, firsts = np.unique(seen.time_s[rows], return_index=True)

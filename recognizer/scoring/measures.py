@@ -17,10 +17,9 @@ from recognizer.skeleton import (
     RIGHT_HIP,
     RIGHT_SHOULDER,
 )
-from recognizer.types import PoseSequence
+from recognizer.types import IntArray, PoseSequence
 
 Array = NDArray[np.float64]
-IntRows = NDArray[np.int64]
 
 SMOOTHING_S = 0.2  # half-width of the window of a speed
 _TIME_TOLERANCE_S = 0.002  # time bases round to a millisecond
@@ -28,12 +27,12 @@ _SIZE_WINDOW_S = 1.0
 _RELIABLE_AFTER_S = 0.5
 _TORSO = [LEFT_SHOULDER, RIGHT_SHOULDER, LEFT_HIP, RIGHT_HIP]
 _POINTS_AT_ONCE = 50_000  # rows x points worked out together; bounds what long videos take
-_BOX_TRUST = 0.1  # of a box's centre beside keypoints
+_BOX_CONFIDENCE = 0.1  # of a box's centre beside keypoints
 _TORSO_PER_BODY = 0.3  # shoulders to hips, as a part of a standing person's height
 
 
 @dataclass(frozen=True, eq=False, slots=True)
-class Rows:
+class PersonFrames:
     """The rows that count as evidence, person after person, each in order of time.
 
     Attributes:
@@ -44,7 +43,7 @@ class Rows:
         duration_s: (N,), how much time a row stands for.
         clip_s: length of the sequence.
         keypoints: (N, 17, 2) pixels.
-        trust: (N, 17) in [0, 1]; 0 for keypoints that do not count.
+        confidence: (N, 17) in [0, 1]; 0 for keypoints that do not count.
         boxes: (N, 4) pixels.
         size: (N,) pixels, the person's own body size around that time.
         torso: (N, 2) pixels, the middle of the trunk.
@@ -53,20 +52,20 @@ class Rows:
     """
 
     people: int
-    person: IntRows
-    frame: IntRows
+    person: IntArray
+    frame: IntArray
     time_s: Array
     duration_s: Array
     clip_s: float
     keypoints: Array
-    trust: Array
+    confidence: Array
     boxes: Array
     size_wh: tuple[int, int]
     size: Array = field(init=False)
     torso: Array = field(init=False)
     _key: Array = field(init=False)
-    _before: tuple[IntRows, IntRows] = field(init=False)
-    _after: tuple[IntRows, IntRows] = field(init=False)
+    _before: tuple[IntArray, IntArray] = field(init=False)
+    _after: tuple[IntArray, IntArray] = field(init=False)
 
     def __post_init__(self) -> None:
         """Derive what all measures need."""
@@ -85,7 +84,7 @@ class Rows:
         """Return the number of rows."""
         return len(self.person)
 
-    def window(self, before_s: float, after_s: float) -> tuple[IntRows, IntRows]:
+    def window(self, before_s: float, after_s: float) -> tuple[IntArray, IntArray]:
         """Return, per row, the first and past-last row of its person in a span of time.
 
         The span is ``[time - before_s, time + after_s]``. It may hold no row.
@@ -95,37 +94,37 @@ class Rows:
         last = np.searchsorted(self._key, self._key + (after_s + tolerance))
         return first.astype(np.int64), last.astype(np.int64)
 
-    def mean(self, values: Array, bounds: tuple[IntRows, IntRows]) -> Array:
+    def mean(self, values: Array, bounds: tuple[IntArray, IntArray]) -> Array:
         """Return the mean of (N,) or (N, D) values over each row's window; 0 where empty."""
         first, last = bounds
         count = np.maximum(last - first, 1)
         total = window_sum(values, bounds)
         return np.asarray(total / (count if values.ndim == 1 else count[:, None]))
 
-    def velocity(self, points: Array, trust: Array) -> tuple[Array, Array]:
-        """Return smoothed velocities (N, J, 2) of points, pixels per second, and trust (N, J).
+    def velocity(self, points: Array, confidence: Array) -> tuple[Array, Array]:
+        """Return smoothed velocities (N, J, 2) of points, pixels per second, and confidence (N, J).
 
-        It is the trust-weighted mean position of the 0.2 s after a row less that of the
+        It is the confidence-weighted mean position of the 0.2 s after a row less that of the
         0.2 s before, over the difference of the mean times: the same low pass at every
         frame rate. Where a track begins or ends the span is shorter but the divisor is
         not, so that short tracks gain nothing from noise.
 
         Args:
             points: (N, J, 2) pixels.
-            trust: (N, J) in [0, 1].
+            confidence: (N, J) in [0, 1].
 
         """
-        velocity, known = np.empty(points.shape), np.empty(trust.shape)
+        velocity, known = np.empty(points.shape), np.empty(confidence.shape)
         step = max(1, _POINTS_AT_ONCE // max(len(self), 1))
-        for start in range(0, trust.shape[1], step):
+        for start in range(0, confidence.shape[1], step):
             some = slice(start, start + step)
-            velocity[:, some], known[:, some] = self._velocity(points[:, some], trust[:, some])
+            velocity[:, some], known[:, some] = self._velocity(points[:, some], confidence[:, some])
         return velocity, known
 
-    def _velocity(self, points: Array, trust: Array) -> tuple[Array, Array]:
-        columns = np.empty((*trust.shape, 4))
+    def _velocity(self, points: Array, confidence: Array) -> tuple[Array, Array]:
+        columns = np.empty((*confidence.shape, 4))
         columns[..., :2], columns[..., 2], columns[..., 3] = points, self.time_s[:, None], 1
-        columns *= trust[..., None]
+        columns *= confidence[..., None]
         running = _running_sum(columns)
         mass, past = _centroid(columns, running, self._before)
         mass_after, future = _centroid(columns, running, self._after)
@@ -143,13 +142,13 @@ class Rows:
         """
         centre = (self.boxes[:, None, :2] + self.boxes[:, None, 2:]) / 2
         points = np.concatenate([centre, self.keypoints[:, _TORSO]], axis=1)
-        trust = np.insert(self.trust[:, _TORSO], 0, _BOX_TRUST, axis=1)
-        velocity, known = self.velocity(points, trust)
+        confidence = np.insert(self.confidence[:, _TORSO], 0, _BOX_CONFIDENCE, axis=1)
+        velocity, known = self.velocity(points, confidence)
         total = in_order(velocity * known[..., None])
         return np.asarray(total / np.maximum(in_order(known), 1e-9)[:, None])
 
 
-def _halves(rows: Rows) -> tuple[tuple[IntRows, IntRows], tuple[IntRows, IntRows]]:
+def _halves(rows: PersonFrames) -> tuple[tuple[IntArray, IntArray], tuple[IntArray, IntArray]]:
     """Return the windows of the 0.2 s before and after every row, itself included.
 
     At low frame rates they reach to the person's next row, however far away it is.
@@ -164,14 +163,14 @@ def _halves(rows: Rows) -> tuple[tuple[IntRows, IntRows], tuple[IntRows, IntRows
 
 
 def _centroid(
-    columns: Array, running: Array, bounds: tuple[IntRows, IntRows]
+    columns: Array, running: Array, bounds: tuple[IntArray, IntArray]
 ) -> tuple[Array, Array]:
-    """Return mean trust (N, J) and the trust-weighted means (N, J, D - 1) over each row's window.
+    """Return the confidence (N, J) and weighted means (N, J, D - 1) over each row's window.
 
     Rows at the window's ends count half, as in the trapezoidal rule.
 
     Args:
-        columns: (N, J, D); the last is the trust itself, the others are multiplied by it.
+        columns: (N, J, D); the last is the confidence, the others are multiplied by it.
         running: their ``_running_sum``.
         bounds: the windows.
 
@@ -185,7 +184,7 @@ def _centroid(
     return mass / np.maximum(last - first - several, 1)[:, None], mean
 
 
-def window_sum(values: Array, bounds: tuple[IntRows, IntRows]) -> Array:
+def window_sum(values: Array, bounds: tuple[IntArray, IntArray]) -> Array:
     """Return the sums of (N,) or (N, D) values over each row's window of rows."""
     running = _running_sum(values)
     total: Array = running[bounds[1]] - running[bounds[0]]
@@ -207,11 +206,11 @@ def in_order(values: Array) -> Array:
     return np.asarray(np.cumsum(values, axis=1)[:, -1])
 
 
-def collect_observations(sequence: PoseSequence) -> tuple[IntRows, Rows]:
+def collect_observations(sequence: PoseSequence) -> tuple[IntArray, PersonFrames]:
     """Return the ids (K,) of all tracked people and the rows that say something of them.
 
     Interpolated rows (box score 0) are no evidence, nor are damaged frames as long as
-    most frames are whole. A keypoint's trust rises from 0 at a score of 0.2 to 1 at 0.6.
+    most frames are whole. A keypoint's confidence rises from 0 at a score of 0.2 to 1 at 0.6.
     """
     poses, frame = sequence.poses, sequence.frame_of_row
     ids = np.unique(poses.track_ids[poses.track_ids >= 0])
@@ -224,9 +223,9 @@ def collect_observations(sequence: PoseSequence) -> tuple[IntRows, Rows]:
     time_s = sequence.time_s - sequence.time_s[0] if len(sequence) else sequence.time_s
     durations = frame_durations(time_s, sequence.frame_period_s)
     keypoints = poses.keypoints[chosen].astype(np.float64)
-    trust = np.clip((poses.keypoint_scores[chosen].astype(np.float64) - 0.2) / 0.4, 0, 1)
-    finite = np.isfinite(keypoints).all(axis=2) & np.isfinite(trust)
-    rows = Rows(
+    confidence = np.clip((poses.keypoint_scores[chosen].astype(np.float64) - 0.2) / 0.4, 0, 1)
+    finite = np.isfinite(keypoints).all(axis=2) & np.isfinite(confidence)
+    rows = PersonFrames(
         people=len(ids),
         person=np.searchsorted(ids, poses.track_ids[chosen]).astype(np.int64),
         frame=frame[chosen],
@@ -234,7 +233,7 @@ def collect_observations(sequence: PoseSequence) -> tuple[IntRows, Rows]:
         duration_s=durations[frame[chosen]],
         clip_s=float(durations.sum()),
         keypoints=np.where(finite[:, :, None], keypoints, 0.0),
-        trust=np.where(finite, trust, 0.0),
+        confidence=np.where(finite, confidence, 0.0),
         boxes=poses.boxes[chosen].astype(np.float64),
         size_wh=sequence.size_wh,
     )
@@ -247,22 +246,24 @@ def frame_durations(time_s: Array, period_s: float) -> Array:
     return np.minimum(np.diff(time_s, append=time_s[-1:] + period_s), 2 * period_s)
 
 
-def _torso_centre(rows: Rows) -> Array:
+def _torso_centre(rows: PersonFrames) -> Array:
     """Return (N, 2): trusted shoulders and hips, and the box's centre where there are none."""
-    trust = rows.trust[:, _TORSO, None]
+    confidence = rows.confidence[:, _TORSO, None]
     centre = (rows.boxes[:, :2] + rows.boxes[:, 2:]) / 2
-    total = (rows.keypoints[:, _TORSO] * trust).sum(axis=1) + _BOX_TRUST * centre
-    return np.asarray(total / (trust.sum(axis=1) + _BOX_TRUST))
+    total = (rows.keypoints[:, _TORSO] * confidence).sum(axis=1) + _BOX_CONFIDENCE * centre
+    return np.asarray(total / (confidence.sum(axis=1) + _BOX_CONFIDENCE))
 
 
-def middle(rows: Rows, joints: list[int]) -> tuple[Array, Array]:
-    """Return the trust-weighted middle (N, 2) of some keypoints and its trust (N,)."""
-    trust = rows.trust[:, joints]
-    total = (rows.keypoints[:, joints] * trust[:, :, None]).sum(axis=1)
-    return total / np.maximum(trust.sum(axis=1), 1e-9)[:, None], trust.max(axis=1, initial=0)
+def middle(rows: PersonFrames, joints: list[int]) -> tuple[Array, Array]:
+    """Return the confidence-weighted middle (N, 2) of some keypoints and its confidence (N,)."""
+    confidence = rows.confidence[:, joints]
+    total = (rows.keypoints[:, joints] * confidence[:, :, None]).sum(axis=1)
+    return total / np.maximum(confidence.sum(axis=1), 1e-9)[:, None], confidence.max(
+        axis=1, initial=0
+    )
 
 
-def _body_size(rows: Rows) -> Array:
+def _body_size(rows: PersonFrames) -> Array:
     """Return (N,) pixels: how long this person is, standing or lying, around this time.
 
     The longer side of the box, or what the trunk's length says where the box shows only
@@ -281,19 +282,19 @@ def _body_size(rows: Rows) -> Array:
 # --- figures per person ------------------------------------------------------------
 
 
-def person_sum(rows: Rows, values: Array) -> Array:
+def person_sum(rows: PersonFrames, values: Array) -> Array:
     """Return the sum of (N,) values for every person, (K,)."""
     total: Array = np.bincount(rows.person, values, minlength=rows.people).astype(np.float64)
     return total
 
 
-def person_mean(rows: Rows, values: Array) -> Array:
+def person_mean(rows: PersonFrames, values: Array) -> Array:
     """Return the mean over time of (N,) values for every person, (K,); 0 without rows."""
     seen = person_sum(rows, rows.duration_s)
     return np.asarray(person_sum(rows, values * rows.duration_s) / np.maximum(seen, 1e-9))
 
 
-def person_quantile(rows: Rows, values: Array, q: float) -> Array:
+def person_quantile(rows: PersonFrames, values: Array, q: float) -> Array:
     """Return the q-quantile of (N,) values for every person, (K,); 0 without rows."""
     result = np.zeros(rows.people)
     if not len(rows):
@@ -308,23 +309,23 @@ def person_quantile(rows: Rows, values: Array, q: float) -> Array:
     return np.where(counts > 0, value, result)
 
 
-def presence(rows: Rows) -> Array:
+def presence(rows: PersonFrames) -> Array:
     """Return for how much of the sequence every person was really seen, (K,) in [0, 1]."""
     return np.clip(person_sum(rows, rows.duration_s) / max(rows.clip_s, 1e-9), 0, 1)
 
 
-def reliability(rows: Rows) -> Array:
+def reliability(rows: PersonFrames) -> Array:
     """Return how far a person's figures can be believed, (K,) in [0, 1].
 
     ``1 - exp(-seen / 0.5 s)``, times how well the body is seen on average. A flicker of
     a detector that lasts 0.1 s keeps a fifth of what it seems to show.
     """
     seen_s = person_sum(rows, rows.duration_s)
-    clear = np.sqrt(np.clip(person_mean(rows, rows.trust.mean(axis=1)) / 0.4, 0, 1))
+    clear = np.sqrt(np.clip(person_mean(rows, rows.confidence.mean(axis=1)) / 0.4, 0, 1))
     return np.asarray((1 - np.exp(-seen_s / _RELIABLE_AFTER_S)) * (0.3 + 0.7 * clear))
 
 
-def position(rows: Rows, activity: Array) -> Array:
+def position(rows: PersonFrames, activity: Array) -> Array:
     """Return how central every person is, (K,) in [0, 1].
 
     The mean of ``exp(-(d / a)^2)`` for the distance to the picture's centre (``a`` half

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from recognizer.sdpose.faults import Faults, are_many
+from recognizer.sdpose.faults import DatasetProblems, are_many
 from recognizer.skeleton import NUM_KEYPOINTS
 
 _TINY_PX, _SOME_PX = 2, 32  # who is within 2 pixels of the corner is given in parts of a picture
@@ -43,7 +43,7 @@ _COPY = "expected every person once, got the keypoints of {got} again; both coun
 def check_plausible(
     persons: Sequence[Mapping[str, Any]],
     images: Mapping[int, Mapping[str, Any]],
-    faults: Faults,
+    faults: DatasetProblems,
 ) -> list[str]:
     """Take in what many persons have wrong, and return warnings of what few have.
 
@@ -60,19 +60,19 @@ def check_plausible(
     labelled, xy = points[..., 2] > 0, points[..., :2]
     table = _Table(persons, boxes, faults)
     parts = _in_parts(boxes, xy, labelled, sizes)
-    if table.judge(_PARTS, parts, lambda i: f"{xy[i][labelled[i]].max():.3g} pixels"):
+    if table.add(_PARTS, parts, lambda i: f"{xy[i][labelled[i]].max():.3g} pixels"):
         return []  # the rest follows from it
     corners = _are_corners(boxes, sizes)
-    if table.judge(_XYXY, corners, lambda i: str(persons[i]["bbox"])):
+    if table.add(_XYXY, corners, lambda i: str(persons[i]["bbox"])):
         return []
     centers = _are_centers(boxes, xy, labelled)
-    if table.judge(_CENTERS, centers, lambda i: str(persons[i]["bbox"])):
+    if table.add(_CENTERS, centers, lambda i: str(persons[i]["bbox"])):
         return []
     off = ~(labelled & _inside(xy, np.zeros_like(sizes), sizes)).any(1)
     center, half = boxes[:, :2] + boxes[:, 2:] / 2, boxes[:, 2:] / 2 * _PADDING
     away = ~(labelled & _inside(xy, center - half, center + half)).any(1) & ~off
     for kind, mask in ((_OFF, off), (_AWAY, away)):
-        table.judge(
+        table.add(
             kind,
             mask,
             lambda i: f"bbox {persons[i]['bbox']}, first keypoint {xy[i][labelled[i]][0].tolist()}",
@@ -88,7 +88,7 @@ def check_plausible(
 def _copies(persons: Sequence[Mapping[str, Any]]) -> list[str]:
     """Return a warning of persons that are there again under another id."""
     first: dict[tuple[int, tuple[float, ...]], int] = {}
-    copies = Faults()
+    copies = DatasetProblems()
     for person in persons:
         number, image = person["id"], person["image_id"]
         known = first.setdefault((image, tuple(person["keypoints"])), number)
@@ -121,15 +121,18 @@ class _Table:
     """Decides between a fault and a warning by how many persons have it."""
 
     def __init__(
-        self, persons: Sequence[Mapping[str, Any]], boxes: NDArray[np.float64], faults: Faults
+        self,
+        persons: Sequence[Mapping[str, Any]],
+        boxes: NDArray[np.float64],
+        faults: DatasetProblems,
     ) -> None:
         self.persons, self.total, self.faults = persons, len(boxes), faults
         self.warnings: list[str] = []
 
-    def judge(self, kind: str, mask: NDArray[np.bool_], got: Any) -> bool:
+    def add(self, kind: str, mask: NDArray[np.bool_], got: Any) -> bool:
         """Take in the persons of a mask; tell whether they are a fault."""
         found = np.flatnonzero(mask)
-        few = Faults()
+        few = DatasetProblems()
         many = are_many(len(found), self.total)
         for i in found:
             person = self.persons[i]

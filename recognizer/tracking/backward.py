@@ -8,11 +8,10 @@ from collections.abc import Callable, Iterable
 from typing import Any, TypeAlias
 
 import numpy as np
-from numpy.typing import NDArray
 
 from recognizer.config.schema import TrackingConfig
 from recognizer.tracking.tracker import Tracker
-from recognizer.types import UNTRACKED, IntArray, PoseSequence
+from recognizer.types import UNTRACKED, BoolArray, IntArray, PoseSequence
 
 Progress: TypeAlias = Callable[[Iterable[Any]], Iterable[Any]]
 
@@ -75,7 +74,7 @@ def adopt_backward(forward: IntArray, backward: IntArray, frames: IntArray) -> I
     return ids
 
 
-def _nearest_known(known: NDArray[np.bool_], group: IntArray) -> tuple[IntArray, IntArray]:
+def _nearest_known(known: BoolArray, group: IntArray) -> tuple[IntArray, IntArray]:
     """Return the index of the nearest known entry before and after each, -1 for none."""
     index = np.arange(len(known))
     before = np.maximum.accumulate(np.where(known, index, -1)) if len(known) else index

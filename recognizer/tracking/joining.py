@@ -18,7 +18,7 @@ from scipy.sparse.csgraph import connected_components
 
 from recognizer.skeleton import NUM_KEYPOINTS
 from recognizer.tracking import matching
-from recognizer.tracking.matching import Array, Rows
+from recognizer.tracking.matching import Array
 from recognizer.tracking.tracks import rows_by_person
 from recognizer.types import FloatArray, IntArray, PoseSequence
 
@@ -44,7 +44,7 @@ class _Ends:
     speeds: Array  # (n, 2) pixels per second, forward in time
     keypoints: FloatArray  # (n, 17, 3) pixels from the centre, 1 where seen
 
-    def __getitem__(self, rows: Rows) -> "_Ends":
+    def __getitem__(self, rows: IntArray) -> "_Ends":
         """Return some of the ends."""
         return _Ends(*(getattr(self, name)[rows] for name in _Ends.__slots__))
 
@@ -84,7 +84,7 @@ def join_tracks(sequence: PoseSequence, max_gap_s: float) -> PoseSequence:
     return replace(sequence, poses=poses.with_ids(everyone))
 
 
-def _inner(sequence: PoseSequence, frames: IntArray, bounds: Rows, step: int) -> Rows:
+def _inner(sequence: PoseSequence, frames: IntArray, bounds: IntArray, step: int) -> IntArray:
     """Return the entry of each track about ``_SPEED_S`` inside its start (+1) or its end (-1)."""
     inner = []
     for begin, stop in pairwise(bounds.tolist()):
@@ -97,7 +97,9 @@ def _inner(sequence: PoseSequence, frames: IntArray, bounds: Rows, step: int) ->
     return np.array(inner, np.int64)
 
 
-def _ends(sequence: PoseSequence, rows: Rows, frames: IntArray, at: Rows, inner: Rows) -> _Ends:
+def _ends(
+    sequence: PoseSequence, rows: IntArray, frames: IntArray, at: IntArray, inner: IntArray
+) -> _Ends:
     """Return the ends of the tracks at ``at``, with the speeds since ``inner``."""
     poses = sequence.poses
     boxes = poses.boxes.astype(np.float64)
@@ -114,7 +116,7 @@ def _ends(sequence: PoseSequence, rows: Rows, frames: IntArray, at: Rows, inner:
     return _Ends(time_s, frames[at], centres, sizes, speeds, keypoints)
 
 
-def _links(stops: _Ends, starts: _Ends, max_gap_s: float) -> tuple[Rows, Rows]:
+def _links(stops: _Ends, starts: _Ends, max_gap_s: float) -> tuple[IntArray, IntArray]:
     """Return the tracks that go on, and the tracks they go on as."""
     by_time = np.argsort(starts.time_s, kind="stable")
     times = starts.time_s[by_time]
@@ -129,7 +131,7 @@ def _links(stops: _Ends, starts: _Ends, max_gap_s: float) -> tuple[Rows, Rows]:
     return _assign_sparse(i[good], j[good], gain[good])
 
 
-def _gains(stops: _Ends, starts: _Ends, i: Rows, j: Rows) -> Array:
+def _gains(stops: _Ends, starts: _Ends, i: IntArray, j: IntArray) -> Array:
     """Return how well the starts ``j`` go on from the stops ``i``, (p,), 0 where not at all."""
     place, size = _place(stops, starts, i, j), _size(stops, starts, i, j)
     gain = np.zeros(len(i))
@@ -149,7 +151,7 @@ def _gains(stops: _Ends, starts: _Ends, i: Rows, j: Rows) -> Array:
     return gain
 
 
-def _place(stops: _Ends, starts: _Ends, i: Rows, j: Rows) -> Array:
+def _place(stops: _Ends, starts: _Ends, i: IntArray, j: IntArray) -> Array:
     gap_s = (starts.time_s[j] - stops.time_s[i])[:, None]
     apart = starts.centres[j] - stops.centres[i]
     still = np.hypot(*apart.T)
@@ -162,13 +164,13 @@ def _place(stops: _Ends, starts: _Ends, i: Rows, j: Rows) -> Array:
     return nearness
 
 
-def _size(stops: _Ends, starts: _Ends, i: Rows, j: Rows) -> Array:
+def _size(stops: _Ends, starts: _Ends, i: IntArray, j: IntArray) -> Array:
     ratio = stops.sizes[i].prod(1) / starts.sizes[j].prod(1)
     likeness: NDArray[np.float64] = 1 - np.abs(np.log(ratio)) / np.log(_MOST_GROWTH)
     return likeness
 
 
-def _assign_sparse(i: Rows, j: Rows, gain: Array) -> tuple[Rows, Rows]:
+def _assign_sparse(i: IntArray, j: IntArray, gain: Array) -> tuple[IntArray, IntArray]:
     """Choose pairs so that the sum of gains is greatest, each i and each j at most once.
 
     Tracks that compete with each other directly or through others form a group; each group
@@ -194,7 +196,7 @@ def _assign_sparse(i: Rows, j: Rows, gain: Array) -> tuple[Rows, Rows]:
     return np.concatenate(before), np.concatenate(after)
 
 
-def _chains(ids: IntArray, times: Array, before: Rows, after: Rows) -> IntArray:
+def _chains(ids: IntArray, times: Array, before: IntArray, after: IntArray) -> IntArray:
     """Return the id (n,) of each track after joining: that of the first in its chain."""
     follows = np.full(len(ids), -1, np.int64)
     follows[after] = before

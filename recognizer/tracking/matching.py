@@ -11,10 +11,9 @@ from numpy.typing import NDArray
 from scipy.optimize import linear_sum_assignment
 
 from recognizer.skeleton import OKS_SIGMAS
-from recognizer.types import FloatArray
+from recognizer.types import BoolArray, FloatArray, IntArray
 
 Array: TypeAlias = NDArray[np.float64]
-Rows: TypeAlias = NDArray[np.int64]
 
 _TWICE_VARIANCE = (2 * np.square(2 * OKS_SIGMAS)).astype(np.float32)
 
@@ -47,7 +46,7 @@ def buffered(corners: Array, share: float) -> Array:
 
 def keypoint_likeness(
     a: FloatArray, b: FloatArray, areas: NDArray[np.floating[Any]], blur_px: Array
-) -> tuple[FloatArray, NDArray[np.bool_]]:
+) -> tuple[FloatArray, BoolArray]:
     """Return the object keypoint similarity (p,) of p pairs, and where it means anything.
 
     Args:
@@ -72,7 +71,7 @@ def keypoint_likeness(
     return mean, seen > 0
 
 
-def assign(gain: Array, least: float) -> tuple[Rows, Rows]:
+def assign(gain: Array, least: float) -> tuple[IntArray, IntArray]:
     """Pair rows with columns so that the sum of ``gain - least`` over the pairs is greatest.
 
     This is the assignment of least cost where staying alone costs as much as a pair with a
@@ -104,11 +103,11 @@ def assign(gain: Array, least: float) -> tuple[Rows, Rows]:
     )
 
 
-def _all_differ(numbers: Rows) -> bool:
+def _all_differ(numbers: IntArray) -> bool:
     return len(set(numbers.tolist())) == len(numbers)
 
 
-def _distinct(numbers: Rows, stop: int) -> Rows:
+def _distinct(numbers: IntArray, stop: int) -> IntArray:
     present = np.zeros(stop, bool)
     present[numbers] = True
     return np.flatnonzero(present)

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from recognizer.geometry import box_iou
 from recognizer.tracking.matching import Array
 from recognizer.tracking.tracks import add_rows, interpolated, split_tracks
-from recognizer.types import FloatArray, IntArray, PoseSequence, Track
+from recognizer.types import BoolArray, FloatArray, IntArray, PoseSequence, Track
 
 _BEFORE_S = 1.0  # before the merge, in which the two are compared
 _APART_S = 0.3  # how long of it both must have been seen apart
@@ -40,7 +40,7 @@ class _Kept:
 
 
 @dataclass(frozen=True, slots=True)
-class _End:
+class _TrackEnd:
     """Where a track is lost: frame and box; ``step`` 1 at its end or a gap, -1 at its start."""
 
     track: Track
@@ -90,7 +90,7 @@ class _Scene:
         self._tracks = {track.track_id: track for track in tracks}
         self._kept: dict[int, list[tuple[int, Array]]] = {}  # by frame: ids and boxes
 
-    def ends(self) -> list[_End]:
+    def ends(self) -> list[_TrackEnd]:
         """Return where people are lost: ends of tracks and gaps in time's order, then starts."""
         lost = []
         for track in self._tracks.values():
@@ -100,7 +100,7 @@ class _Scene:
         inside = [e for e in lost if 0 <= e.frame + e.step <= last and self._inside(e.box)]
         return sorted(inside, key=lambda e: (-e.step, e.step * e.frame, *e.box.tolist()))
 
-    def keep(self, end: _End) -> _Kept | None:
+    def keep(self, end: _TrackEnd) -> _Kept | None:
         """Return the rows that carry a track on beyond an end, if there is evidence for them."""
         frames, boxes = np.zeros(0, np.int64), np.zeros((0, 4))
         for host in self._neighbours(end):
@@ -129,7 +129,7 @@ class _Scene:
             return ids, boxes
         return np.append(ids, [n for n, _ in kept]), np.vstack([boxes, *(box for _, box in kept)])
 
-    def _neighbours(self, end: _End) -> list[int]:
+    def _neighbours(self, end: _TrackEnd) -> list[int]:
         """Return the ids of those who touch the lost person, in a fixed order."""
         ids, boxes = self._people(end.frame)
         margin = _NEAR * (end.box[3] - end.box[1])
@@ -139,7 +139,7 @@ class _Scene:
         near = np.flatnonzero(touching)
         return [int(n) for n in ids[near[np.lexsort(boxes[near].T)]]]
 
-    def _carry(self, end: _End, host: Track) -> tuple[IntArray, Array]:
+    def _carry(self, end: _TrackEnd, host: Track) -> tuple[IntArray, Array]:
         """Return the frames (n,) in which the lost person is in the box of ``host``, and where."""
         nobody = np.zeros(0, np.int64), np.zeros((0, 4))
         ahead = self._window(host, end.frame, end.step * self._limit_s)
@@ -172,7 +172,7 @@ class _Scene:
             low, high = int(np.searchsorted(time_s, limit_s - _ROUNDING_S, "left")), frame + 1
         return np.arange(*np.searchsorted(track.frame_indices, [low, high]))
 
-    def _alone(self, end: _End, host: Track) -> float | None:
+    def _alone(self, end: _TrackEnd, host: Track) -> float | None:
         """Return the area of ``host`` before the merge; None where the two are not two people."""
         mine = self._window(end.track, end.frame, -end.step * _BEFORE_S)
         others = self._window(host, end.frame, -end.step * _BEFORE_S)
@@ -188,7 +188,7 @@ class _Scene:
             return None
         return max(float(np.median(_areas(y[apart]))), 1.0)
 
-    def _free(self, end: _End, host: Track, frames: IntArray, places: Array) -> int:
+    def _free(self, end: _TrackEnd, host: Track, frames: IntArray, places: Array) -> int:
         """Return for how many of the frames nobody else, nor the person, is tracked there."""
         for n, (frame, place) in enumerate(zip(frames.tolist(), places, strict=True)):
             ids, boxes = self._people(frame)
@@ -199,8 +199,8 @@ class _Scene:
         return len(frames)
 
 
-def _end(track: Track, at: int, step: int) -> _End:
-    return _End(track, int(track.frame_indices[at]), _double(track.poses.boxes[at]), step)
+def _end(track: Track, at: int, step: int) -> _TrackEnd:
+    return _TrackEnd(track, int(track.frame_indices[at]), _double(track.poses.boxes[at]), step)
 
 
 def _double(boxes: FloatArray) -> Array:
@@ -219,12 +219,12 @@ def _shares(inner: Array, outer: Array) -> NDArray[np.float64]:
     return shares
 
 
-def _stacked(a: Array, b: Array) -> NDArray[np.bool_]:
+def _stacked(a: Array, b: Array) -> BoolArray:
     """Tell which pairs (n, 4) are one above the other, as the two halves of one body are."""
     common = np.minimum(a[:, 2:], b[:, 2:]) - np.maximum(a[:, :2], b[:, :2])
     smaller = np.minimum(a[:, 2:] - a[:, :2], b[:, 2:] - b[:, :2])
     across, down = (common / np.maximum(smaller, 1e-9)).T
-    stacked: NDArray[np.bool_] = (across >= _COLUMN[0]) & (down <= _COLUMN[1])
+    stacked: BoolArray = (across >= _COLUMN[0]) & (down <= _COLUMN[1])
     return stacked
 
 

@@ -22,16 +22,15 @@ from dataclasses import dataclass, fields
 from typing import Self
 
 import numpy as np
-from numpy.typing import NDArray
 
 from recognizer.config.schema import TrackingConfig
 from recognizer.config.types import PoseKind
 from recognizer.skeleton import NUM_KEYPOINTS
 from recognizer.tracking import matching, motion
-from recognizer.tracking.matching import Array, Rows
-from recognizer.types import UNTRACKED, FloatArray, IntArray, Poses
+from recognizer.tracking.matching import Array
+from recognizer.types import UNTRACKED, BoolArray, FloatArray, IntArray, Poses
 
-Mask = NDArray[np.bool_]
+Mask = BoolArray
 
 # ByteTrack's own constants.
 _LEAST_GAIN_UNSURE = 0.5  # second match, of low scores
@@ -52,10 +51,10 @@ _KEYPOINT_SEEN = 0.2  # keypoint score from which its place says something
 
 
 @dataclass(slots=True)
-class _People:
+class _Detections:
     """The m detections that take part: the confident first, then those that score low."""
 
-    rows: Rows  # (m,) rows of the frame's Poses
+    rows: IntArray  # (m,) rows of the frame's Poses
     confident: int
     corners: Array  # (4, m) x1 y1 x2 y2
     scores: FloatArray  # (m,)
@@ -183,7 +182,7 @@ class Tracker:
         self._time_s = time_s
         return 0.0 if before is None else time_s - before
 
-    def _select(self, poses: Poses) -> _People:
+    def _select(self, poses: Poses) -> _Detections:
         config = self._config
         corners = np.ascontiguousarray(poses.boxes.T, dtype=np.float64)
         scores = poses.box_scores
@@ -200,7 +199,7 @@ class Tracker:
         if self._uses_keypoints:
             visible = poses.keypoint_scores[rows] >= _KEYPOINT_SEEN
             looks = np.dstack([poses.keypoints[rows], visible.astype(np.float32)])
-        return _People(rows, confident, corners, scores, looks)
+        return _Detections(rows, confident, corners, scores, looks)
 
     def _predict(self, step_s: float, time_s: float) -> None:
         """Move all tracks on to ``time_s``; forget those lost for too long."""
@@ -217,7 +216,7 @@ class Tracker:
         if elapsed > 1 and tracks.confirmed < len(tracks):
             motion.predict(tracks.motion[..., tracks.confirmed :], elapsed - 1)
 
-    def _similarity(self, people: _People, step_s: float) -> Array:
+    def _similarity(self, people: _Detections, step_s: float) -> Array:
         """Return how alike each track (n) and each detection (m) are, (n, m) in [0, 1]."""
         expected, found = motion.corners_of(self._tracks.motion), people.corners
         if step_s > _NO_ENLARGING_S:
@@ -230,7 +229,7 @@ class Tracker:
         return likeness
 
     def _mix_in_keypoints(
-        self, likeness: Array, people: _People, found: FloatArray, stray: float
+        self, likeness: Array, people: _Detections, found: FloatArray, stray: float
     ) -> None:
         """Replace overlaps by the mean of overlap and OKS where keypoints tell, in place."""
         tracks, config = self._tracks, self._config
@@ -248,7 +247,7 @@ class Tracker:
         mixed += config.keypoint_weight * bodies[meaningful]
         likeness[rows, columns] = mixed / (config.iou_weight + config.keypoint_weight)
 
-    def _match(self, likeness: Array, people: _People) -> tuple[Rows, Rows]:
+    def _match(self, likeness: Array, people: _Detections) -> tuple[IntArray, IntArray]:
         """Return tracks and the detections they are matched with, in three rounds."""
         tracks, old, sure = self._tracks, self._tracks.confirmed, people.confident
         least = 1 - self._config.match_thresh
@@ -271,7 +270,9 @@ class Tracker:
             return seen, by
         return np.concatenate([r for r, _ in rounds]), np.concatenate([c for _, c in rounds])
 
-    def _update_matched(self, seen: Rows, people: _People, by: Rows, time_s: float) -> None:
+    def _update_matched(
+        self, seen: IntArray, people: _Detections, by: IntArray, time_s: float
+    ) -> None:
         tracks = self._tracks
         measured = motion.measure(people.corners[:, by])
         state = motion.correct(tracks.motion[..., seen], measured)
@@ -281,7 +282,7 @@ class Tracker:
         if people.looks is not None:
             tracks.looks[seen] = _relative(people.looks[by], state)
 
-    def _mark_lost(self, seen: Rows, time_s: float) -> None:
+    def _mark_lost(self, seen: IntArray, time_s: float) -> None:
         """Mark who was not seen as lost; forget newcomers of one frame and the long lost."""
         tracks = self._tracks
         if len(seen) == len(tracks):
@@ -299,14 +300,14 @@ class Tracker:
             tracks.remove(gone)
         tracks.confirmed = len(tracks)
 
-    def _unmatched_high(self, people: _People, by: Rows) -> Rows:
+    def _unmatched_high(self, people: _Detections, by: IntArray) -> IntArray:
         if len(by) == len(people.rows):
             return by[:0]
         free = _others(by, len(people.rows))
         free = free[free < people.confident]
         return free[people.scores[free] >= self._new_thresh]
 
-    def _start_tracks(self, people: _People, new: Rows, time_s: float) -> IntArray:
+    def _start_tracks(self, people: _Detections, new: IntArray, time_s: float) -> IntArray:
         """Start tracks of the detections ``new`` and return their ids."""
         count = len(new)
         ids = np.arange(self._next_id, self._next_id + count, dtype=np.int64)
@@ -343,7 +344,7 @@ def _max_displacement(seconds: float) -> float:
     return min(_STRAY_PER_S * seconds, _MOST_STRAY)
 
 
-def _others(numbers: Rows, stop: int) -> Rows:
+def _others(numbers: IntArray, stop: int) -> IntArray:
     """Return the numbers in ``range(stop)`` that are not among ``numbers``."""
     others = np.ones(stop, np.bool_)
     others[numbers[numbers < stop]] = False

@@ -1,7 +1,5 @@
 """A picture that is an array already, whatever it came from; needs no decoder."""
 
-from typing import Any
-
 import cv2
 import numpy as np
 
@@ -38,7 +36,7 @@ class ArrayImage:
         check_size(size_wh)
         if size_wh is None or size_wh == self.size_wh:
             return self._bgr
-        scaled: Any = cv2.resize(self._bgr, size_wh, interpolation=cv2.INTER_LINEAR)
+        scaled = cv2.resize(self._bgr, size_wh, interpolation=cv2.INTER_LINEAR)
         return np.asarray(scaled, np.uint8)
 
 

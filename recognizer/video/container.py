@@ -5,10 +5,11 @@ import os
 import struct
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import av
 from av.codec.hwaccel import HWAccel
+from av.container import InputContainer
+from av.video.stream import VideoStream
 
 # Containers of moving pictures. Play lists, which name other files, and plain text, which
 # ffmpeg would draw as pictures, are left out.
@@ -86,7 +87,7 @@ def reason_of(error: Exception) -> str:
     return getattr(error, "strerror", None) or str(error) or type(error).__name__
 
 
-def open_container(path: Path, hwaccel: HWAccel | None = None) -> Any:
+def open_container(path: Path, hwaccel: HWAccel | None = None) -> InputContainer:
     """Open a video file for reading.
 
     Args:
@@ -118,7 +119,7 @@ def open_container(path: Path, hwaccel: HWAccel | None = None) -> Any:
     return container
 
 
-def _demuxer(path: Path, options: dict[str, str], hwaccel: HWAccel | None) -> Any:
+def _demuxer(path: Path, options: dict[str, str], hwaccel: HWAccel | None) -> InputContainer:
     # "file:" keeps names such as "a:b.mp4" or "-i.mp4" from being read as anything else.
     return av.open(
         f"file:{path}",
@@ -128,7 +129,7 @@ def _demuxer(path: Path, options: dict[str, str], hwaccel: HWAccel | None) -> An
     )
 
 
-def _edit_list_hides_all(container: Any) -> bool:
+def _edit_list_hides_all(container: InputContainer) -> bool:
     """Tell whether an mp4 stores frames of which its (damaged) edit list shows none."""
     streams = container.streams.video
     return "mp4" in container.format.name and any(
@@ -211,7 +212,7 @@ class Index:
     full: bool = True
 
 
-def read_index(container: Any, stream: Any) -> Index:
+def read_index(container: InputContainer, stream: VideoStream) -> Index:
     """Return what the container lists, at the end of reading."""
     if "mp4" in container.format.name:
         listed = len(stream.index_entries)
@@ -239,7 +240,7 @@ def _avi_pictures(chunks: int, at: list[int]) -> int:
 
 
 @dataclass(frozen=True, slots=True)
-class Announced:
+class ContainerDuration:
     """A length in seconds, None if unknown, and whether it is the video stream's own.
 
     It is not where it is the length of the file, or was only estimated from the last packets.
@@ -251,19 +252,21 @@ class Announced:
     from_zero: bool = False
 
 
-def announced_duration(container: Any, stream: Any) -> Announced:
+def announced_duration(container: InputContainer, stream: VideoStream) -> ContainerDuration:
     """Return the length of the video stream, or else of the file."""
     if stream.duration is not None and stream.time_base:
         name, seconds = container.format.name, float(stream.duration * stream.time_base)
         # ASF knows only the length of the file, which ffmpeg copies to every stream.
-        return Announced(seconds, name not in {*MPEG_FORMATS, "asf"}, name == "asf")
+        return ContainerDuration(seconds, name not in {*MPEG_FORMATS, "asf"}, name == "asf")
     text = stream.metadata.get("DURATION", "")  # Matroska keeps it as hh:mm:ss.nnnnnnnnn
     hours, *rest = text.split(":")
     try:
-        return Announced(int(hours) * 3600 + int(rest[0]) * 60 + float(rest[1]), True)
+        return ContainerDuration(int(hours) * 3600 + int(rest[0]) * 60 + float(rest[1]), True)
     except (ValueError, IndexError):
         pass
-    return Announced(container.duration / av.time_base if container.duration else None, False)
+    return ContainerDuration(
+        container.duration / av.time_base if container.duration else None, False
+    )
 
 
 def cut_off(path: Path, format_name: str) -> list[str]:

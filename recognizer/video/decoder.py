@@ -6,9 +6,11 @@ from dataclasses import dataclass, field
 from fractions import Fraction
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import av
+from av.stream import Stream
+from av.video.codeccontext import VideoCodecContext
 
 from recognizer.types import FrameAccount
 from recognizer.video import nvdec
@@ -18,9 +20,11 @@ from recognizer.video.container import (
     open_container,
     reason_of,
 )
-from recognizer.video.deinterlace import Picture
+from recognizer.video.deinterlace import DecodedFrame
 from recognizer.video.fields import FieldPairs
 from recognizer.video.streams import choose_stream, frame_rate, pixel_aspect
+
+Packet: TypeAlias = "av.Packet[Stream]"
 
 _MAX_DEMUX_ERRORS = 100
 _VP8_SHOW = 0x10
@@ -139,7 +143,7 @@ class Decoder:
         """Close the file."""
         self.container.close()
 
-    def pictures(self) -> Generator[Picture, None, None]:
+    def pictures(self) -> Generator[DecodedFrame, None, None]:
         """Yield all pictures; start again with one thread where threads would lose some.
 
         After an error, a decoder with frame threads drops intact frames that other threads
@@ -163,7 +167,7 @@ class Decoder:
         self._tally.restart()
         yield from islice(self._pictures(), done, None)
 
-    def _packets(self) -> Iterator[Any]:
+    def _packets(self) -> Iterator[Packet]:
         errors = 0
         while errors < _MAX_DEMUX_ERRORS:
             try:
@@ -182,7 +186,7 @@ class Decoder:
                 self._tally.errors["container: further streams appear midway, not read"] += 1
                 return
 
-    def _note_end(self, packet: Any) -> None:
+    def _note_end(self, packet: Packet) -> None:
         stamp = packet.pts if packet.pts is not None else packet.dts
         if stamp is None or packet.is_discard or not packet.time_base:
             return
@@ -196,7 +200,7 @@ class Decoder:
             end_s += _usual_duration_s(packet.stream)
         self._tally.end_s = max(self._tally.end_s, end_s)
 
-    def _pictures(self) -> Iterator[Picture]:
+    def _pictures(self) -> Iterator[DecodedFrame]:
         codec, tally, pairs = self.stream.codec_context, self._tally, FieldPairs()
         is_vp8 = codec.codec.canonical_name == "vp8"
         for packet in self._packets():
@@ -222,7 +226,9 @@ class Decoder:
         if not tally.errors:  # else a packet without a picture is rather a lost one
             tally.second_fields = pairs.second_fields
 
-    def _decoded_from(self, codec: Any, packet: Any) -> list[av.VideoFrame]:
+    def _decoded_from(
+        self, codec: VideoCodecContext, packet: "Packet | None"
+    ) -> list[av.VideoFrame]:
         try:
             frames: list[av.VideoFrame] = codec.decode(packet)
         except av.FFmpegError as error:
@@ -230,7 +236,7 @@ class Decoder:
             return []
         return frames
 
-    def _note_aspect(self, packet: Any) -> None:
+    def _note_aspect(self, packet: Packet) -> None:
         """Keep the shape of pixels, and from which time on a new one holds.
 
         Only a key frame changes it; what is shown before that comes out of the decoder later.
@@ -241,15 +247,16 @@ class Decoder:
             stamp = packet.dts if self.decoding_times or packet.pts is None else packet.pts
             self._aspect_from = stamp or 0
 
-    def _note_delay(self, packet: Any) -> None:
+    def _note_delay(self, packet: Packet) -> None:
         """Learn from the packets before the first picture whether an MXF holds their order.
 
         Each packet of a codec that reorders pictures is delayed by its own time, unless the
         container only counted them.
         """
         is_mxf = self.container.format.name in _MAYBE_NO_PRESENTATION_TIMES
-        if is_mxf and not self._tally.pictures and None not in (packet.pts, packet.dts):
-            self._delays.add(packet.pts - packet.dts)
+        pts, dts = packet.pts, packet.dts
+        if is_mxf and not self._tally.pictures and pts is not None and dts is not None:
+            self._delays.add(pts - dts)
             reorders = self.stream.codec_context.reorder_depth > 0
             self.decoding_times = reorders and len(self._delays) == 1
 
@@ -267,12 +274,12 @@ class Decoder:
         self._next_stamp += frame.duration
         return stamp
 
-    def _picture(self, frame: av.VideoFrame) -> Picture:
+    def _picture(self, frame: av.VideoFrame) -> DecodedFrame:
         stamp = self._stamp(frame)
         # With threads the decoder speaks of the picture that it gives, not of the last packet.
         old = self._in_order and stamp is not None and stamp < self._aspect_from
         aspect: Fraction = self._aspect_before if old else self._aspect
-        return Picture(frame, stamp, bool(frame.is_corrupt), aspect)
+        return DecodedFrame(frame, stamp, bool(frame.is_corrupt), aspect)
 
 
 def _usual_duration_s(stream: Any) -> float:

@@ -4,13 +4,12 @@ from collections import Counter, deque
 from collections.abc import Generator, Iterable, Iterator
 from dataclasses import dataclass, replace
 from fractions import Fraction
-from typing import Any
 
 import av
 
 
 @dataclass(frozen=True, eq=False, slots=True)
-class Picture:
+class DecodedFrame:
     """A decoded frame.
 
     Attributes:
@@ -48,10 +47,10 @@ class Deinterlacer:
         self.interlaced = 0
         self.problems: Counter[str] = Counter()
 
-    def __call__(self, pictures: Iterable[Picture]) -> Generator[Picture, None, None]:
+    def __call__(self, pictures: Iterable[DecodedFrame]) -> Generator[DecodedFrame, None, None]:
         """Yield the pictures, those that are interlaced made whole."""
-        graph: _Graph | None = None
-        before: Picture | None = None
+        graph: _FilterGraph | None = None
+        before: DecodedFrame | None = None
         for picture in pictures:
             if graph is not None and not graph.fits(picture):
                 yield from graph.finish()
@@ -67,9 +66,9 @@ class Deinterlacer:
         if graph is not None:
             yield from graph.finish()
 
-    def _start(self, picture: Picture, before: Picture | None) -> "_Graph | None":
+    def _start(self, picture: DecodedFrame, before: DecodedFrame | None) -> "_FilterGraph | None":
         try:
-            graph = _Graph(picture)
+            graph = _FilterGraph(picture)
             if before is not None and graph.fits(before):
                 graph.see(before)
         except (av.FFmpegError, ValueError) as error:
@@ -78,13 +77,13 @@ class Deinterlacer:
         return graph
 
 
-class _Graph:
+class _FilterGraph:
     """The filter, for pictures of one size and format."""
 
-    def __init__(self, first: Picture) -> None:
+    def __init__(self, first: DecodedFrame) -> None:
         self._form = _form(first)
-        self._waiting: deque[Picture | None] = deque()
-        frame: Any = first.frame
+        self._waiting: deque[DecodedFrame | None] = deque()
+        frame = first.frame
         self._graph = av.filter.Graph()
         self._graph.threads = 1
         source = self._graph.add(
@@ -100,27 +99,27 @@ class _Graph:
         self._graph.link_nodes(source, bwdif, self._graph.add("buffersink"))
         self._graph.configure()
 
-    def fits(self, picture: Picture) -> bool:
+    def fits(self, picture: DecodedFrame) -> bool:
         """Tell whether a picture has the size and format of the first."""
         return _form(picture) == self._form
 
-    def see(self, picture: Picture) -> None:
+    def see(self, picture: DecodedFrame) -> None:
         """Take a picture that was yielded already, as the neighbour of the next."""
         self._waiting.append(None)
         self._graph.vpush(picture.frame)
 
-    def feed(self, picture: Picture) -> Iterator[Picture]:
+    def feed(self, picture: DecodedFrame) -> Iterator[DecodedFrame]:
         """Take a picture and yield those that are finished."""
         self._waiting.append(picture)
         self._graph.vpush(picture.frame)
         return self._finished()
 
-    def finish(self) -> Iterator[Picture]:
+    def finish(self) -> Iterator[DecodedFrame]:
         """Yield the rest."""
         self._graph.vpush(None)
         return self._finished()
 
-    def _finished(self) -> Iterator[Picture]:
+    def _finished(self) -> Iterator[DecodedFrame]:
         while True:
             try:
                 frame = self._graph.vpull()
@@ -131,6 +130,6 @@ class _Graph:
                 yield replace(picture, frame=frame)
 
 
-def _form(picture: Picture) -> tuple[Any, ...]:
-    frame: Any = picture.frame
+def _form(picture: DecodedFrame) -> tuple[tuple[int, int], str, int, int]:
+    frame = picture.frame
     return picture.size_wh, frame.format.name, int(frame.colorspace), int(frame.color_range)

@@ -4,7 +4,6 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
-from typing import Any
 
 import av
 import cv2
@@ -79,7 +78,7 @@ class Orientation:
         """
         if self.tilt is not None:
             return self._tilted(bgr, self.tilt)
-        shown: Any = cv2.transpose(bgr) if self.transpose else bgr
+        shown = cv2.transpose(bgr) if self.transpose else bgr
         if self.flip_x or self.flip_y:
             shown = cv2.flip(shown, -1 if self.flip_x and self.flip_y else int(self.flip_x))
         return np.ascontiguousarray(shown)
@@ -95,10 +94,10 @@ class Orientation:
 
 def orientation_of(frame: av.VideoFrame) -> Orientation:
     """Return how a decoded frame is to be turned."""
-    data: Any = frame.side_data.get("DISPLAYMATRIX")
+    data = frame.side_data.get("DISPLAYMATRIX")
     if data is None:
         return Orientation()
-    matrix = np.frombuffer(bytes(data), np.int32)
+    matrix = np.frombuffer(bytes(data), np.int32)  # type: ignore[call-overload]
     if len(matrix) != _MATRIX_ENTRIES:
         return Orientation()
     return Orientation.from_matrix(matrix.tolist())

@@ -7,6 +7,7 @@ import av
 import cv2
 import numpy as np
 from av.video.reformatter import Colorspace, Interpolation, VideoReformatter
+from numpy.typing import NDArray
 
 from recognizer.types import ImageArray
 from recognizer.video import hdr
@@ -84,10 +85,10 @@ class Converter:
         size_wh: tuple[int, int],
         pixel_format: str,
         matrix: Colorspace | None,
-    ) -> Any:
+    ) -> NDArray[Any]:
         try:
             with self._lock:
-                picture: Any = self._reformatter(size_wh).reformat(
+                picture = self._reformatter(size_wh).reformat(
                     self._planar(frame),
                     *size_wh,
                     format=pixel_format,

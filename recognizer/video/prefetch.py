@@ -18,7 +18,7 @@ class _Item(Generic[T]):
 
 
 @dataclass(frozen=True, slots=True)
-class _End:
+class _Finished:
     error: BaseException | None
 
 
@@ -43,7 +43,7 @@ def prefetch(items: Iterator[T], depth: int) -> Generator[T, None, None]:
 
 
 def _prefetch(items: Iterator[T], depth: int) -> Generator[T, None, None]:
-    waiting: queue.Queue[_Item[T] | _End] = queue.Queue(depth)
+    waiting: queue.Queue[_Item[T] | _Finished] = queue.Queue(depth)
     stop = threading.Event()
     thread = threading.Thread(
         target=_fetch, args=(items, waiting, stop), name="prefetch", daemon=True
@@ -55,7 +55,7 @@ def _prefetch(items: Iterator[T], depth: int) -> Generator[T, None, None]:
             match waiting.get():
                 case _Item(value):
                     yield value
-                case _End(error):
+                case _Finished(error):
                     if error is not None:
                         raise error
                     return
@@ -69,20 +69,20 @@ def _prefetch(items: Iterator[T], depth: int) -> Generator[T, None, None]:
 
 
 def _fetch(
-    items: Iterator[T], waiting: "queue.Queue[_Item[T] | _End]", stop: threading.Event
+    items: Iterator[T], waiting: "queue.Queue[_Item[T] | _Finished]", stop: threading.Event
 ) -> None:
-    end = _End(None)
+    end = _Finished(None)
     try:
         for value in items:
             if not _put(_Item(value), waiting, stop):
                 return
     except BaseException as error:  # noqa: BLE001 - handed to the consumer, whatever it is
-        end = _End(error)
+        end = _Finished(error)
     _put(end, waiting, stop)
 
 
 def _put(
-    entry: _Item[T] | _End, waiting: "queue.Queue[_Item[T] | _End]", stop: threading.Event
+    entry: _Item[T] | _Finished, waiting: "queue.Queue[_Item[T] | _Finished]", stop: threading.Event
 ) -> bool:
     while not stop.is_set():
         try:

@@ -5,7 +5,10 @@ from collections.abc import Generator, Iterator
 from fractions import Fraction
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Self, cast
+
+from av.container import InputContainer
+from av.video.stream import VideoStream
 
 from recognizer.types import Frame, FrameAccount
 from recognizer.video.array_image import ArrayImage
@@ -18,7 +21,7 @@ from recognizer.video.container import (
     read_index,
 )
 from recognizer.video.decoder import EDIT_LIST, Decoder, Tally
-from recognizer.video.deinterlace import Deinterlacer, Picture
+from recognizer.video.deinterlace import DecodedFrame, Deinterlacer
 from recognizer.video.display import is_plausible
 from recognizer.video.encryption import encrypted
 from recognizer.video.hdr import NAMES as HDR_NAMES
@@ -91,14 +94,14 @@ class VideoReader:
         return self._container.format.name in BARE_FORMATS
 
     @property
-    def _container(self) -> Any:
+    def _container(self) -> InputContainer:
         return self._decoder.container
 
     @property
-    def _stream(self) -> Any:
+    def _stream(self) -> VideoStream:
         return self._decoder.stream
 
-    def _begin(self, first: Picture | None) -> None:
+    def _begin(self, first: DecodedFrame | None) -> None:
         if first is None:
             raise VideoError(f"{self.path}: expected a video, got {self._why_nothing()}")
         self._first = (first.size_wh, first.aspect)
@@ -129,7 +132,7 @@ class VideoReader:
             "copy it again or leave it out"
         )
 
-    def _describe(self, first: Picture) -> VideoInfo:
+    def _describe(self, first: DecodedFrame) -> VideoInfo:
         rate, display = frame_rate(self._stream), self._converter.display
         crop = display.crop
         return VideoInfo(
@@ -148,11 +151,12 @@ class VideoReader:
     def _make_clock(self) -> PresentationClock:
         is_mpeg = self._container.format.name in MPEG_FORMATS
         start = self._stream.start_time
+        time_base = cast(Fraction, self._stream.time_base)  # frames came, so there is one
         if self._decoder.decoding_times and start is not None:
             delay_s = self._stream.codec_context.reorder_depth * self._period_s
-            start += round(delay_s / self._stream.time_base)
+            start += round(delay_s / time_base)
         return PresentationClock(
-            self._stream.time_base, start, self._period_s, _WRAP_33_BITS if is_mpeg else None
+            time_base, start, self._period_s, _WRAP_33_BITS if is_mpeg else None
         )
 
     @property
@@ -193,7 +197,7 @@ class VideoReader:
 
     # --- from frames to what is handed on --------------------------------------------
 
-    def _select(self, first: Picture) -> Generator[Frame, None, None]:
+    def _select(self, first: DecodedFrame) -> Generator[Frame, None, None]:
         frames = self._timed(first)
         if self._sample_fps is None:
             kept = frames
@@ -205,8 +209,8 @@ class VideoReader:
             yield frame
         self._finish()
 
-    def _timed(self, first: Picture) -> Iterator[Frame]:
-        current: Picture | None = first
+    def _timed(self, first: DecodedFrame) -> Iterator[Frame]:
+        current: DecodedFrame | None = first
         while current is not None:
             following = next(self._pictures, None)
             time_s = self._clock.time_s(current.stamp, following.stamp if following else None)
@@ -218,7 +222,7 @@ class VideoReader:
                 yield Frame(image, index, time_s, current.corrupt)
             current = following
 
-    def _is_usable(self, picture: Picture) -> bool:
+    def _is_usable(self, picture: DecodedFrame) -> bool:
         """Tell whether a picture shows what the first shows, and count those that differ."""
         size_wh, aspect = picture.size_wh, picture.aspect
         if (size_wh, aspect) == self._first:

@@ -6,10 +6,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
-from typing import Any
 
 import av
+from av.container import InputContainer
 from av.stream import Disposition
+from av.video.stream import VideoStream
 
 from recognizer.video.container import VideoError, open_container
 from recognizer.video.display import Crop, Display, is_plausible, orientation_of
@@ -27,14 +28,14 @@ _PIXEL_CROP = {0x54CC: "left", 0x54BB: "top", 0x54DD: "right", 0x54AA: "bottom"}
 
 
 @dataclass(frozen=True, slots=True)
-class Choice:
+class StreamSelection:
     """The stream to read, and the names of the video streams that are not read."""
 
-    stream: Any
+    stream: VideoStream
     not_read: tuple[str, ...]
 
 
-def choose_stream(container: Any, path: Path) -> Choice:
+def choose_stream(container: InputContainer, path: Path) -> StreamSelection:
     """Choose the video stream to read: the largest one that moves.
 
     A cover picture is no video; nor are the still or the thumbnails that a camera stores
@@ -60,22 +61,22 @@ def choose_stream(container: Any, path: Path) -> Choice:
         raise VideoError(f"{path}: expected a video that can be decoded, got {what}")
     chosen = max(readable, key=_size)
     others = [s for s in container.streams.video if s is not chosen]
-    return Choice(chosen, tuple(_name(s, s not in moving) for s in others))
+    return StreamSelection(chosen, tuple(_name(s, s not in moving) for s in others))
 
 
-def _is_still(stream: Any, pictures: int, most: int) -> bool:
+def _is_still(stream: VideoStream, pictures: int, most: int) -> bool:
     if stream.disposition & _STILL or pictures == 1 < most or _STILL_SHARE * pictures < most:
         return True
     codec = stream.codec_context
     return codec is not None and codec.name in _PICTURE_CODECS and 2 * pictures <= most
 
 
-def _size(stream: Any) -> tuple[int, int]:
+def _size(stream: VideoStream) -> tuple[int, int]:
     codec = stream.codec_context
     return codec.width * codec.height, -stream.index
 
 
-def _pictures(streams: list[Any], path: Path) -> dict[int, int]:
+def _pictures(streams: list[VideoStream], path: Path) -> dict[int, int]:
     """Return how many pictures each stream has, or has at its beginning if none says."""
     if len(streams) == 1:
         return {streams[0].index: 1}
@@ -94,14 +95,14 @@ def _pictures(streams: list[Any], path: Path) -> dict[int, int]:
     return {s.index: seen[s.index] for s in streams}
 
 
-def _name(stream: Any, still: bool) -> str:
+def _name(stream: VideoStream, still: bool) -> str:
     codec = stream.codec_context
     what = f"{codec.name} {codec.width}x{codec.height}" if codec is not None else "unknown codec"
     still = still or bool(stream.disposition & (Disposition.attached_pic | _STILL))
     return f"video stream {stream.index} not read: {what}{', still pictures' if still else ''}"
 
 
-def frame_rate(stream: Any) -> Fraction | None:
+def frame_rate(stream: VideoStream) -> Fraction | None:
     """Return the average frames per second, None where nothing plausible is known."""
     rates = [stream.average_rate, stream.guessed_rate]
     if stream.start_time is None:  # a bare stream: only the codec's own header may know
@@ -118,7 +119,7 @@ def frame_rate(stream: Any) -> Fraction | None:
 # --- how it is shown -----------------------------------------------------------------
 
 
-def pixel_aspect(container: Any, stream: Any) -> Fraction:
+def pixel_aspect(container: InputContainer, stream: VideoStream) -> Fraction:
     """Return width divided by height of the pixels decoded last, 1 where nothing is said."""
     own, coded = stream.sample_aspect_ratio, stream.codec_context.sample_aspect_ratio
     if not any(name in container.format.name for name in _SAY_ASPECT):
@@ -127,7 +128,7 @@ def pixel_aspect(container: Any, stream: Any) -> Fraction:
 
 
 def display_of(
-    container: Any, stream: Any, frame: av.VideoFrame, aspect: Fraction
+    container: InputContainer, stream: VideoStream, frame: av.VideoFrame, aspect: Fraction
 ) -> tuple[Display, list[str]]:
     """Return how the pictures are shown, and notes on what cannot be followed."""
     stored_wh, notes = (frame.width, frame.height), []
@@ -141,7 +142,7 @@ def display_of(
     return Display(stored_wh, crop, aspect, orientation_of(frame)), notes
 
 
-def container_crop(container: Any, stream: Any) -> Crop:
+def container_crop(container: InputContainer, stream: VideoStream) -> Crop:
     """Return what an mp4's ``clap`` box or a Matroska's PixelCrop cuts off.
 
     PyAV does not show what FFmpeg reads of them, but FFmpeg's Matroska writer does, in the

@@ -3,11 +3,12 @@
 from fractions import Fraction
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Self
 
 import av
 import numpy as np
 from av.video.reformatter import ColorRange, Colorspace, VideoReformatter
+from av.video.stream import VideoStream
 from numpy.typing import NDArray
 
 from recognizer.types import ImageArray
@@ -90,9 +91,9 @@ class VideoWriter:
             raise self._failed(error) from error
         self._reformatter = VideoReformatter()
 
-    def _add_stream(self, width: int, height: int, fps: float, crf: int) -> Any:
+    def _add_stream(self, width: int, height: int, fps: float, crf: int) -> VideoStream:
         rate = Fraction(fps).limit_denominator(1001)
-        stream: Any = self._container.add_stream("libx264", rate=rate)
+        stream = self._container.add_stream("libx264", rate=rate)
         stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
         stream.time_base = stream.codec_context.time_base = _TIME_BASE
         stream.codec_context.thread_count = 1

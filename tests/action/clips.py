@@ -8,7 +8,7 @@ import numpy as np
 
 from recognizer.config.schema import Config
 from recognizer.dataset.mmaction import to_mmaction
-from recognizer.dataset.samples import NobodyTrackedError, build_sample
+from recognizer.dataset.samples import NoTrackedPeopleError, build_sample
 from recognizer.scoring.ranking import rank_people
 from recognizer.storage.artifacts import read_poses
 from recognizer.tracking.tracker import Tracker
@@ -29,7 +29,7 @@ def real_samples() -> tuple[Sample, ...]:
         name, label = path.relative_to(STAGE1).as_posix(), int(path.parent.name == "Fight")
         try:
             samples.append(build_sample(sequence, ranked.track_ids, 6, name, label))
-        except NobodyTrackedError:
+        except NoTrackedPeopleError:
             continue
     return tuple(samples)
 

@@ -103,7 +103,7 @@ def test_real_clips_get_the_probabilities_of_mmaction2(guide):
 
 def test_streams_are_averaged_and_share_equal_inputs(streams):
     classifier, members = streams
-    assert list(classifier.facts.inputs) == ["persons_0", "persons_1", "persons_2"]
+    assert list(classifier.metadata.inputs) == ["persons_0", "persons_1", "persons_2"]
     for sample in real_samples()[:4]:
         expected = np.mean([reference_probabilities(m, sample) for m in members], axis=0)
         np.testing.assert_allclose(classifier.probabilities(sample), expected, rtol=0, atol=1e-5)
@@ -121,10 +121,10 @@ def test_somebody_to_one_stream_is_nobody_to_another(streams):
 
 def test_nobody_is_the_normal_class_by_definition(guide):
     classifier, _ = guide
-    judged = classifier.judge(still(2, 20, present=np.zeros((2, 20), np.bool_)))
-    assert judged.nobody
-    assert judged.probabilities.tolist() == [1, 0]
-    assert not classifier.judge(still(2, 20)).nobody
+    prediction = classifier.predict(still(2, 20, present=np.zeros((2, 20), np.bool_)))
+    assert prediction.no_people
+    assert prediction.probabilities.tolist() == [1, 0]
+    assert not classifier.predict(still(2, 20)).no_people
 
 
 def test_what_the_file_says(guide):
@@ -133,7 +133,7 @@ def test_what_the_file_says(guide):
     assert (classifier.window_s, classifier.threshold) == (2.0, 0.4)
     assert classifier.features == member.features == FeatureSettings()
     assert opened(classifier.path, threshold=0.9).threshold == 0.9
-    assert ClassifierMetadata.from_text(classifier.facts.to_text()) == classifier.facts
+    assert ClassifierMetadata.from_text(classifier.metadata.to_text()) == classifier.metadata
 
 
 def test_a_name_is_searched_in_the_folders(guide, tmp_path):

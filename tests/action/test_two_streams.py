@@ -32,26 +32,26 @@ def folder(request, tmp_path_factory):
 def test_it_says_what_both_streams_and_their_fusion_say(folder, seed):
     classifier, pose = opened(folder / "joined.onnx"), opened(folder / "pose.onnx")
     sample = clip(2, seed=seed, rate=0.2 + seed, shift=(seed / 2, 0))
-    judged = classifier.judge(sample)
-    assert judged.streams.keys() == {"pose", "movement"}
-    assert judged.streams["pose"] == pytest.approx(pose.probabilities(sample), abs=1e-6)
+    prediction = classifier.predict(sample)
+    assert prediction.streams.keys() == {"pose", "movement"}
+    assert prediction.streams["pose"] == pytest.approx(pose.probabilities(sample), abs=1e-6)
     alone = OnnxNetwork(folder / "movement.onnx", ClassifierConfig(), 1)
     measures = clip_measures(sample, classifier.service)
     said = alone.run({"measures": measures[None]})["movement_probabilities"]
-    assert judged.streams["movement"] == pytest.approx(said[0], abs=1e-6)
-    fused = FUSION(judged.streams["pose"][None], judged.streams["movement"][None])
-    assert judged.probabilities == pytest.approx(fused[0], abs=1e-6)
-    assert np.abs(judged.probabilities - judged.streams["pose"]).max() > 1e-3
+    assert prediction.streams["movement"] == pytest.approx(said[0], abs=1e-6)
+    fused = FUSION(prediction.streams["pose"][None], prediction.streams["movement"][None])
+    assert prediction.probabilities == pytest.approx(fused[0], abs=1e-6)
+    assert np.abs(prediction.probabilities - prediction.streams["pose"]).max() > 1e-3
 
 
 def test_without_movement_the_pose_stream_speaks_and_that_shows(folder):
     classifier = opened(folder / "joined.onnx")
     sample = clip(2)
     for nothing in (without_movement(sample), replace(sample, movement=sample.movement * np.nan)):
-        judged = classifier.judge(nothing)
-        assert judged.streams.keys() == {"pose"}
-        assert judged.probabilities.tolist() == judged.streams["pose"].tolist()
-        assert judged.people == 2
+        prediction = classifier.predict(nothing)
+        assert prediction.streams.keys() == {"pose"}
+        assert prediction.probabilities.tolist() == prediction.streams["pose"].tolist()
+        assert prediction.people == 2
     assert classifier.run({"persons": np.zeros((0, 20, 17, 3), np.float32)}).sum() == 1
 
 
@@ -64,19 +64,19 @@ def test_nobody_is_normal_and_no_stream_is_asked(folder):
         size_wh=(2, 2),
     )
     joined = opened(folder / "joined.onnx")
-    expected = opened(folder / "pose.onnx").judge(nobody)
-    judged = joined.judge(nobody)
-    assert (judged.people, judged.nobody) == (expected.people, expected.nobody)
+    expected = opened(folder / "pose.onnx").predict(nobody)
+    prediction = joined.predict(nobody)
+    assert (prediction.people, prediction.no_people) == (expected.people, expected.no_people)
 
 
 def test_a_file_of_one_stream_is_judged_as_before(folder):
     classifier = opened(folder / "pose.onnx")
-    judged = classifier.judge(clip(2))
-    assert judged.streams == {}
-    assert classifier.facts.movement is None
-    assert "movement" not in json.loads(classifier.facts.to_text())
-    same = classifier.judge(without_movement(clip(2)))
-    assert judged.probabilities.tolist() == same.probabilities.tolist()
+    prediction = classifier.predict(clip(2))
+    assert prediction.streams == {}
+    assert classifier.metadata.movement is None
+    assert "movement" not in json.loads(classifier.metadata.to_text())
+    same = classifier.predict(without_movement(clip(2)))
+    assert prediction.probabilities.tolist() == same.probabilities.tolist()
 
 
 # --- hostile files -----------------------------------------------------------------
@@ -127,7 +127,7 @@ def test_a_missing_output_is_refused(tmp_path, output):
 
 def test_two_streams_promised_of_a_pose_network_are_refused(tmp_path):
     joined = joined_file(tmp_path)
-    facts = opened(joined).facts
+    facts = opened(joined).metadata
     path = place_classifier(tmp_path / "pose.onnx")
     change_facts(path, lambda own: replace(own, movement=facts.movement))
     with pytest.raises(ModelError, match=r"promises .*measures"):

@@ -15,7 +15,7 @@ from recognizer.action.events import merge_to_events
 from recognizer.action.windows import WindowPlan, classify_windows
 from recognizer.analysis.record import SCHEMA_FILE, read_record, record_bytes, write_record
 from recognizer.analysis.summary import (
-    Found,
+    VideoSummary,
     event_lines,
     other_rule,
     pose_only_lines,
@@ -69,7 +69,7 @@ def test_windows_hold_as_many_people_as_the_samples_to_learn_from(classifier):
     for people in (FEATURES.num_person, NUM_PERSON):
         ids, _ = people_of(video, "fight", scoring, people)
         sample = build_sample(video, ids, people, "a sample of stage 3", 0)
-        movement[people] = classifier.judge(sample).streams["movement"][1]
+        movement[people] = classifier.predict(sample).streams["movement"][1]
     assert found.streams["movement"] == pytest.approx(movement[NUM_PERSON], abs=1e-6)
     assert abs(movement[FEATURES.num_person] - movement[NUM_PERSON]) > 1e-3
     assert len(found.people) == NUM_PERSON
@@ -165,7 +165,7 @@ def test_streams_that_are_no_probabilities_are_refused(tmp_path, wrong):
 
 
 def found(service):
-    return Found.of(record({"fight": service}), NOWHERE)
+    return VideoSummary.of(record({"fight": service}), NOWHERE)
 
 
 def lines(service):

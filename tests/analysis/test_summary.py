@@ -7,7 +7,14 @@ import pytest
 
 from recognizer.action.results import Event, Person
 from recognizer.analysis.record import probability_text
-from recognizer.analysis.summary import COLUMNS, SHOWN, Found, event_lines, other_rule, summary_rows
+from recognizer.analysis.summary import (
+    COLUMNS,
+    SHOWN,
+    VideoSummary,
+    event_lines,
+    other_rule,
+    summary_rows,
+)
 from recognizer.runs.manifest import Outcome
 from tests.analysis.records import record, result, window
 
@@ -21,7 +28,7 @@ def event(start_s, people=(3, 5)):
 
 def with_events(video, events):
     service = replace(result([window(0.0, 0.1)]), events=tuple(events))
-    return Found.of(record({"fight": service}, video=video), Path("not/there.mp4"))
+    return VideoSummary.of(record({"fight": service}, video=video), Path("not/there.mp4"))
 
 
 def test_events_are_named():
@@ -57,11 +64,11 @@ def judged(video="a.mp4", **peaks):
         for name, peak in peaks.items()
         for rule in [RULES[name]]
     }
-    return Found.of(record(services, video=video), Path("not/there.mp4"))
+    return VideoSummary.of(record(services, video=video), Path("not/there.mp4"))
 
 
 RULES_OF = {"merge_gap_s": 0.0, "min_event_s": 0.0}
-NOBODY = Found("n.mp4", {"fight": (), "falldown": ()}, {}, None)
+NOBODY = VideoSummary("n.mp4", {"fight": (), "falldown": ()}, {}, None)
 
 
 @pytest.mark.parametrize(
@@ -93,7 +100,7 @@ NOBODY = Found("n.mp4", {"fight": (), "falldown": ()}, {}, None)
             {"inference.fight.threshold": 0.003},
         ),
         (
-            [Found("a.mp4", {"fight": (), "falldown": ()}, {"fight": 0.8}, None)],
+            [VideoSummary("a.mp4", {"fight": (), "falldown": ()}, {"fight": 0.8}, None)],
             "fight is most probable in a.mp4, 0.8, but shorter than inference.min_event_s",
             {"inference.min_event_s": 0},
         ),

@@ -8,7 +8,7 @@ import pytest
 
 from benchmarks._falls_data import BED, BED_GROUP, FIGHTS, _deal
 from benchmarks._falls_report import Footages, measure
-from benchmarks._falls_streams import Learning, Poses, Task, judge, pose_jobs
+from benchmarks._falls_streams import Learning, Poses, Task, pose_jobs, predict
 from benchmarks._falls_windows import FALL, Window, _with_descent
 from recognizer.action.measures import measure_names
 from recognizer.action.movement_model import SETTINGS
@@ -95,7 +95,7 @@ def test_both_streams_are_judged_and_fused_by_models_without_the_group(
     jobs = pose_jobs(task, (NETWORK, ()), tmp_path, 0)
     label_of = {w.sample.name: w.label for w in found}
     pretend(jobs, monkeypatch, lambda job, name: 0.9 if label_of[name] else 0.1)
-    said, chosen = judge(task, 0, Poses(task, jobs))
+    said, chosen = predict(task, 0, Poses(task, jobs))
     truth = np.array([w.label for w in found])
     assert set(chosen) == set(GROUPS)
     assert ((said["pose"] > 0.5) == truth).all()
@@ -106,9 +106,9 @@ def test_both_streams_are_judged_and_fused_by_models_without_the_group(
 
 def test_labels_of_a_group_do_not_change_what_is_said_of_it():
     found, group_of = windows()
-    said, _ = judge(Task(found, group_of, Learning()), 0)
+    said, _ = predict(Task(found, group_of, Learning()), 0)
     turned = [replace(w, label=1 - w.label) if group_of[w.video] == "B" else w for w in found]
-    other, _ = judge(Task(turned, group_of, Learning()), 0)
+    other, _ = predict(Task(turned, group_of, Learning()), 0)
     own = np.array([group_of[w.video] == "B" for w in found])
     np.testing.assert_array_equal(said["movement"][own], other["movement"][own])
     assert not np.allclose(said["movement"][~own], other["movement"][~own])

@@ -41,15 +41,15 @@ def test_each_group_is_judged_by_a_model_without_it(made, tmp_path, monkeypatch,
     falls, stage3 = made
     data = left_out.read_data(stage3)
     fitted, judged = [], []
-    fit_movement, judge = left_out.fit_movement, left_out.judge
+    fit_movement, classify = left_out.fit_movement, left_out.classify
 
     def spy_fit(setting, rows, labels, seed):
         fitted.append((rows, fit_movement(setting, rows, labels, seed)))
         return fitted[-1][1]
 
-    def spy_judge(data, model, sequence, config):
+    def spy_classify(data, model, sequence, config):
         (rows,) = [rows for rows, result in fitted if result is model]
-        judged.append((names_of(rows), len(sequence), judge(data, model, sequence, config)))
+        judged.append((names_of(rows), len(sequence), classify(data, model, sequence, config)))
         return judged[-1][2]
 
     def names_of(rows):
@@ -61,7 +61,7 @@ def test_each_group_is_judged_by_a_model_without_it(made, tmp_path, monkeypatch,
         }
 
     monkeypatch.setattr(left_out, "fit_movement", spy_fit)
-    monkeypatch.setattr(left_out, "judge", spy_judge)
+    monkeypatch.setattr(left_out, "classify", spy_classify)
     arguments = ["--falls", falls, "--leave-out", stage3, "--out", tmp_path]
     arguments += ["--setting", LOGISTIC, "--events", events_of(tmp_path / "falls.csv", FALLS)]
     monkeypatch.setattr(sys, "argv", ["cross_confusion", *map(str, arguments)])
@@ -128,8 +128,8 @@ def test_each_group_has_its_own_classifier(made):
     assert set(models) == {"Subject_1", "Subject_2"}
     sequence = read_poses(made[0] / f"{FALLS[0]}.npz")[0]
     config = of_fights("unused", "unused")
-    judge = cross_confusion.judge_of(models, config)
-    spans, event, threshold = judge(FALLS[0], sequence)
+    classify = cross_confusion.classifier_of(models, config)
+    spans, event, threshold = classify(FALLS[0], sequence)
     assert len(spans) == len(event) > 0
     assert threshold == models["Subject_1"].threshold
     cross_confusion.check_groups(models, FALLS[:2])

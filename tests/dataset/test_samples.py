@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from recognizer.dataset.samples import NobodyTrackedError, build_sample, choose_people
+from recognizer.dataset.samples import NoTrackedPeopleError, build_sample, choose_people
 from recognizer.types import PoseSequence
 from tests.dataset.tracked import SIZE_WH, person, sequence
 
@@ -38,7 +38,7 @@ def test_never_more_people_than_there_are(present, num_person, order):
     )
     there = [i for i in order if any(frame[i] for frame in present)]
     if not there:
-        with pytest.raises(NobodyTrackedError, match="nobody was tracked"):
+        with pytest.raises(NoTrackedPeopleError, match="nobody was tracked"):
             build_sample(video, order, num_person, "a", 0)
         return
     sample = build_sample(video, order, num_person, "a", 0)
@@ -59,7 +59,7 @@ def test_somebody_of_whom_only_a_filled_gap_is_here_is_nobody():
     video = sequence(seconds=1, people=2, filled=lambda i, t: i == 1)
     assert choose_people(video, [1, 0], 4).tolist() == [0]
     alone = sequence(seconds=1, people=1, filled=lambda i, t: True)
-    with pytest.raises(NobodyTrackedError):
+    with pytest.raises(NoTrackedPeopleError):
         build_sample(alone, [0], 4, "a", 0)
 
 

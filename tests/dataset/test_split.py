@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from recognizer.dataset.split import (
     SPLITS,
-    Member,
+    SplitSample,
     check_no_leak,
     class_weights,
     folder_split,
@@ -20,7 +20,7 @@ RATIOS = (0.7, 0.2, 0.1)
 
 
 def member(name, source, label=0):
-    return Member(name, name, source, label)
+    return SplitSample(name, name, source, label)
 
 
 def counts(members, dealt):
@@ -119,8 +119,8 @@ def test_check_names_a_leaked_source():
 
 def test_check_names_a_leaked_video():
     pairs = [
-        (Member("a@0", "a", "cam1", 0), "train"),
-        (Member("a@1", "a", "cam2", 0), "val"),
+        (SplitSample("a@0", "a", "cam1", 0), "train"),
+        (SplitSample("a@1", "a", "cam2", 0), "val"),
     ]
     with pytest.raises(ValueError, match="every video in one split only"):
         check_no_leak(pairs)

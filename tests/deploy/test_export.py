@@ -49,7 +49,7 @@ def test_exported_and_compared_on_the_clips_of_the_config(tmp_path, caplog):
     assert f"comparing on {pickled}" in caplog.text
     assert "10 samples, largest difference" in caplog.text  # 6 real ones, 1 to 4 people
     classifier = opened(tmp_path / "fight.onnx")
-    (trained,) = classifier.facts.training["checkpoints"]
+    (trained,) = classifier.metadata.training["checkpoints"]
     assert trained["sha256"] == sha256_file(checkpoint)
     assert (classifier.window_s, classifier.threshold) == (META["window_s"], META["threshold"])
 
@@ -58,7 +58,10 @@ def test_several_become_one(tmp_path):
     configs = [train_config(feats=("j",)), train_config(feats=("b", "bm"), kind="FastSTGCN")]
     paths = [save(tmp_path / f"{i}.pth", config, seed=i) for i, config in enumerate(configs)]
     export(settings(paths, tmp_path / "both.onnx"), silent)
-    assert [s.feats for s in opened(tmp_path / "both.onnx").facts.features] == [("j",), ("b", "bm")]
+    assert [s.feats for s in opened(tmp_path / "both.onnx").metadata.features] == [
+        ("j",),
+        ("b", "bm"),
+    ]
 
 
 def test_no_file_where_probabilities_differ(tmp_path, monkeypatch):

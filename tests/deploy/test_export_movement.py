@@ -42,19 +42,19 @@ def test_both_streams_in_one_file(tmp_path, checkpoint, setting):
     output = tmp_path / "fight.onnx"
     assert export(settings(checkpoint, movement, output), silent) == 0
     classifier = Classifier(output, ClassifierConfig())
-    assert classifier.facts.movement.training == {"setting": setting}
-    assert classifier.facts.movement.fusion == FUSION
+    assert classifier.metadata.movement.training == {"setting": setting}
+    assert classifier.metadata.movement.fusion == FUSION
     assert classifier.threshold == 0.5  # of calibrated probabilities, not the checkpoint's 0.4
-    assert classifier.facts.training["checkpoints"][0]["file"] == "best.pth"
+    assert classifier.metadata.training["checkpoints"][0]["file"] == "best.pth"
     member = load_member(checkpoint)
     for sample in made_samples(4):
-        judged = classifier.judge(sample)
+        prediction = classifier.predict(sample)
         expected = reference_probabilities(member, sample)
-        assert judged.streams["pose"] == pytest.approx(expected, abs=1e-5)
-        alone = classifier.judge(without_movement(sample))
+        assert prediction.streams["pose"] == pytest.approx(expected, abs=1e-5)
+        alone = classifier.predict(without_movement(sample))
         assert alone.probabilities == pytest.approx(expected, abs=1e-5)
-        fused = FUSION(judged.streams["pose"][None], judged.streams["movement"][None])
-        assert judged.probabilities == pytest.approx(fused[0], abs=1e-5)
+        fused = FUSION(prediction.streams["pose"][None], prediction.streams["movement"][None])
+        assert prediction.probabilities == pytest.approx(fused[0], abs=1e-5)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["fight.onnx", "movement.onnx"]
 
 
@@ -110,4 +110,4 @@ def test_weights_in_the_metadata_that_are_not_the_graphs_are_seen(tmp_path, chec
     change_facts(path, lambda own: replace(own, movement=facts))
     with pytest.raises(ValueError, match="differ from"):
         deploy_movement.check_fusion(path, movement, [clip(2, shift=(1.0, 0.0))])
-    assert json.loads(Classifier(path, ClassifierConfig()).facts.to_text())["movement"]
+    assert json.loads(Classifier(path, ClassifierConfig()).metadata.to_text())["movement"]

@@ -79,7 +79,7 @@ def config_of(files, kind, *, pth=None, **deploy):
 )
 def test_every_way_of_writing_rtmo_says_what_torch_says(tmp_path, rtmo, uint8, batch, any_size):
     pose = load_pose(*rtmo)
-    facts = with_options(pose.facts, RULE, uint8=uint8)
+    facts = with_options(pose.metadata, RULE, uint8=uint8)
     write_graph(tmp_path / "x.onnx", pose, facts, batch=batch, any_size=any_size)
     network = OnnxNetwork(tmp_path / "x.onnx", OnnxPoseConfig())
     own = None if any_size else 416
@@ -207,7 +207,7 @@ def test_what_contradicts_itself_is_refused(tmp_path, rtmo, deploy, kind, text):
 
 def test_a_file_that_is_too_far_off_is_not_kept(tmp_path):
     good = Parity(10, 100, 0, 0.001, 0.1, 1e-5, 0.01)
-    pose_export.judge(tmp_path / "x.onnx", "fp32", good, 0.01)
+    pose_export.check_parity(tmp_path / "x.onnx", "fp32", good, 0.01)
     for change in (
         {"people": 0},
         {"only_one": 1},
@@ -217,7 +217,7 @@ def test_a_file_that_is_too_far_off_is_not_kept(tmp_path):
         {"worst_px": float("nan")},
     ):
         with pytest.raises(ModelError, match="not written"):
-            pose_export.judge(
+            pose_export.check_parity(
                 tmp_path / "x.onnx", "fp32", pose_export.replace(good, **change), 0.01
             )
 

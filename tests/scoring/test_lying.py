@@ -9,10 +9,10 @@ import pytest
 from recognizer.config.schema import TrackingConfig
 from recognizer.scoring.lying import (
     NOWHERE,
-    Sightings,
+    PostureRows,
     find_lying,
     lying_measure,
-    sightings,
+    posture_rows,
     standing_height,
 )
 from recognizer.storage.artifacts import read_poses
@@ -44,7 +44,7 @@ def stooped(t):
 
 
 def found(sequence, *, zones=None, long_lie_s=10.0, gap_s=5.0):
-    seen = sightings(sequence)
+    seen = posture_rows(sequence)
     numbers = np.full(len(seen), NOWHERE) if zones is None else zones(seen)
     return seen, find_lying(seen, numbers, long_lie_s=long_lie_s, gap_s=gap_s)
 
@@ -158,7 +158,7 @@ def test_low_against_the_own_height_where_the_pose_is_not_known():
         return replace(standing, poses=replace(standing.poses, boxes=boxes, keypoint_scores=scores))
 
     assert ids_of(*(lambda s, f: (s, f[0]))(*found(heap(65)))) == [1]
-    seen = sightings(heap(65))
+    seen = posture_rows(heap(65))
     heights = standing_height(seen)[seen.time_s > 5]
     ids = seen.track_id[seen.time_s > 5]
     assert heights[ids == 1] == pytest.approx(224, rel=0.1)
@@ -177,7 +177,7 @@ def test_a_box_as_high_as_who_stands_and_wider_does_not_lie():
 
 
 def test_where_nobody_stands_the_height_is_not_known():
-    seen = sightings(film({1: Actor(lie, (700, 500))}, LONG))
+    seen = posture_rows(film({1: Actor(lie, (700, 500))}, LONG))
     assert np.isnan(standing_height(seen)).all()
     assert np.isfinite(lying_measure(seen)).all()
 
@@ -211,7 +211,7 @@ def test_who_rolls_out_of_bed_lies_outside_from_then_on():
         return lie(t) + np.array([0.6, 0.1]) * np.clip(t - 20, 0, 1)
 
     scene = film({1: Actor(rolls, (640, 500))}, replace(LONG, seconds=36.0))
-    seen = sightings(scene)
+    seen = posture_rows(scene)
     edge = float(np.median(seen.place[seen.time_s < 19, 0])) + 50
     _, lies = found(scene, zones=beside(edge))
     bed, floor = sorted(lies, key=lambda one: one.start_s)
@@ -221,7 +221,7 @@ def test_who_rolls_out_of_bed_lies_outside_from_then_on():
 
 
 def test_the_edge_of_a_zone_does_not_part_a_lying():
-    seen = sightings(film({1: Actor(lie, (700, 500))}, LONG))
+    seen = posture_rows(film({1: Actor(lie, (700, 500))}, LONG))
     flickers = np.where(np.random.default_rng(1).random(len(seen)) < 0.3, NOWHERE, 0)
     (one,) = find_lying(seen, flickers, long_lie_s=10.0, gap_s=5.0)
     assert one.zone == 0
@@ -233,7 +233,7 @@ def test_nobody_at_all():
     empty = PoseSequence(
         Poses.empty(), np.zeros(1, np.int64), np.zeros(0), np.zeros(0, bool), (64, 48)
     )
-    assert len(Sightings.join([sightings(empty), sightings(scene)])) == 0
+    assert len(PostureRows.join([posture_rows(empty), posture_rows(scene)])) == 0
 
 
 def test_what_is_not_finite_is_nobody():

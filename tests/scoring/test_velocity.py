@@ -5,7 +5,7 @@ import pytest
 
 from recognizer.action.bodyframe import _peaks, joint_velocity
 from recognizer.scoring import fight, measures
-from recognizer.scoring.measures import Rows
+from recognizer.scoring.measures import PersonFrames
 
 TORSO = (5, 6, 11, 12)
 LIMBS = {9: 1.5, 10: 1.5, 7: 1.0, 8: 1.0, 0: 1.0, 15: 0.5, 16: 0.5, 13: 0.5, 14: 0.5}
@@ -18,16 +18,16 @@ def random_rows(people=4, frames=60, seed=0):
     person, frame = np.nonzero(random.random((people, frames)) < 0.8)
     n = len(person)
     keypoints = random.normal(300, 80, (n, 17, 2))
-    trust = np.clip(random.uniform(-0.5, 1.3, (n, 17)), 0, 1)
-    return Rows(
+    confidence = np.clip(random.uniform(-0.5, 1.3, (n, 17)), 0, 1)
+    return PersonFrames(
         people=people,
         person=person,
         frame=frame,
         time_s=time_s[frame],
         duration_s=np.full(n, 0.04),
         clip_s=float(time_s[-1]) if frames else 0.0,
-        keypoints=np.where(trust[..., None] > 0, keypoints, 0.0),
-        trust=trust,
+        keypoints=np.where(confidence[..., None] > 0, keypoints, 0.0),
+        confidence=confidence,
         boxes=np.concatenate([keypoints.min(1), keypoints.max(1)], axis=1),
         size_wh=(640, 480),
     )
@@ -48,8 +48,8 @@ def centroid(columns, bounds):
     return mass / np.maximum(last - first - several[:, 0], 1), mean
 
 
-def velocity_of(rows, points, trust):
-    columns = np.column_stack([points, rows.time_s, np.ones(len(rows))]) * trust[:, None]
+def velocity_of(rows, points, confidence):
+    columns = np.column_stack([points, rows.time_s, np.ones(len(rows))]) * confidence[:, None]
     mass, past = centroid(columns, rows._before)
     mass_after, future = centroid(columns, rows._after)
     span = future[:, 2] - past[:, 2]
@@ -63,7 +63,7 @@ def trunk_of(rows):
     velocity, mass = velocity_of(rows, centre, np.full(len(rows), 0.1))
     total = velocity * mass[:, None]
     for joint in TORSO:
-        velocity, known = velocity_of(rows, rows.keypoints[:, joint], rows.trust[:, joint])
+        velocity, known = velocity_of(rows, rows.keypoints[:, joint], rows.confidence[:, joint])
         total += velocity * known[:, None]
         mass = mass + known
     return total / np.maximum(mass, 1e-9)[:, None]
@@ -72,7 +72,7 @@ def trunk_of(rows):
 def joints_of(rows):
     trunk, found = trunk_of(rows), np.zeros((len(rows), 17, 2))
     for joint in range(17):
-        moved, known = velocity_of(rows, rows.keypoints[:, joint], rows.trust[:, joint])
+        moved, known = velocity_of(rows, rows.keypoints[:, joint], rows.confidence[:, joint])
         found[:, joint] = (moved - trunk) * known[:, None]
     return found / rows.size[:, None, None]
 
@@ -80,7 +80,7 @@ def joints_of(rows):
 def limbs_of(rows):
     trunk, square, mass = trunk_of(rows), np.zeros(len(rows)), np.ones(len(rows))
     for joint, weight in LIMBS.items():
-        velocity, known = velocity_of(rows, rows.keypoints[:, joint], rows.trust[:, joint])
+        velocity, known = velocity_of(rows, rows.keypoints[:, joint], rows.confidence[:, joint])
         speed = np.minimum(np.hypot(*(velocity - trunk).T) / rows.size, 6.0)
         square += weight * known * np.square(speed)
         mass += weight * known

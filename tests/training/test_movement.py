@@ -12,7 +12,7 @@ from deploy.export import export
 from recognizer.action.classifier import Classifier
 from recognizer.action.evaluation import decide
 from recognizer.action.movement_graph import read_movement
-from recognizer.action.movement_model import SETTINGS, Choice
+from recognizer.action.movement_model import SETTINGS, SelectedSetting
 from recognizer.action.views import VIEWS, View, views_of
 from recognizer.config.action import ClassifierConfig
 from recognizer.config.file import ConfigError
@@ -157,20 +157,20 @@ def test_streams_are_fused_and_averaged_over_views_as_the_shipped_file_does(tmp_
     """One clip of which nothing was measured is among them."""
     classifier = Classifier(joined_file(tmp_path), ClassifierConfig())
     _, model = movement_file(tmp_path / "movement.onnx")
-    stream = MovementStream(model, Choice("", {}, np.zeros((0, 2))), FUSION, ())
+    stream = MovementStream(model, SelectedSetting("", {}, np.zeros((0, 2))), FUSION, ())
     samples = [
         replace(clip(2, rate=0.2 + i, shift=(i / 2, 0), seed=i), name=str(i)) for i in range(4)
     ]
     samples[3] = replace(samples[3], movement=samples[3].movement * np.nan)
     shown = [views_of(sample, views) for sample in samples]
-    pose = [[classifier.judge(view.sample).streams["pose"] for view in of] for of in shown]
+    pose = [[classifier.predict(view.sample).streams["pose"] for view in of] for of in shown]
     pose = np.swapaxes(pose, 0, 1)
     measures = (
         measure_samples(samples, "fight", wanted=True),
         *measure_views(samples, "fight", views),
     )
     found = predict_streams(stream, [s.name for s in samples], pose, measures)["fused"]
-    expected = [classifier.judge(sample, views).probabilities for sample in samples]
+    expected = [classifier.predict(sample, views).probabilities for sample in samples]
     np.testing.assert_allclose(found, expected, atol=1e-6)
     if views:
         first = predict_streams(
@@ -293,13 +293,13 @@ def test_from_pickles_to_one_file_of_both_streams(tmp_path, stage3, caplog):
     )
     assert export(shipped, silent) == 0
     classifier = Classifier(output, ClassifierConfig())
-    streams = [tuple(classifier.judge(sample).streams) for sample in all_samples(stage3)]
+    streams = [tuple(classifier.predict(sample).streams) for sample in all_samples(stage3)]
     assert streams.count(("pose",)) == UNMEASURED
     assert streams.count(("pose", "movement")) == len(streams) - UNMEASURED
     reported = config(tmp_path, stage3, f"test.checkpoint={output}", "test.worst=0")
     assert run_test(reported, silent) == 0
     tested = read_split(stage3 / "test.pkl")
-    quiet = sum(len(classifier.judge(sample).streams) == 1 for sample in tested)
+    quiet = sum(len(classifier.predict(sample).streams) == 1 for sample in tested)
     text = f"no movement was measured in {quiet} of {len(tested)} samples"
     assert (text in caplog.text) == (quiet > 0)
 

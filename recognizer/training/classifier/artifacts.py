@@ -229,7 +229,7 @@ def read_checkpoint_metadata(path: Path) -> CheckpointMetadata:
         from recognizer.action.classifier import Classifier
         from recognizer.config.action import ClassifierConfig
 
-        metadata = Classifier(path, ClassifierConfig()).facts
+        metadata = Classifier(path, ClassifierConfig()).metadata
         members = metadata.training.get("checkpoints")
         return CheckpointMetadata(metadata.service, metadata.classes, _learnt_from(members))
     from recognizer.runner.checkpoints import load_checkpoint

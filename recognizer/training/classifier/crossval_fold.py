@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from recognizer.action.views import average
 from recognizer.config.schema import AnnotationConfig
 from recognizer.dataset.mmaction import read_split, write_split
-from recognizer.dataset.split import SPLITS, Member, class_weights, split_by_source
+from recognizer.dataset.split import SPLITS, SplitSample, class_weights, split_by_source
 from recognizer.runs.batch import run_batch, worker_count
 from recognizer.runs.manifest import Outcome, Progress
 from recognizer.runs.worker_pool import Handler, Job, OnFrames, StopRunError, WorkerPool
@@ -222,7 +222,7 @@ def _write_parts(job: FoldJob, learnt: list[Sample], *, inner: bool) -> dict[str
     part_of = {sample.name: "train" for sample in learnt}
     if inner:
         own = learnt[: len(job.train)]  # negatives come last, and are never validated on
-        members = [Member(s.name, s.name, job.source_of[s.name], s.label) for s in own]
+        members = [SplitSample(s.name, s.name, job.source_of[s.name], s.label) for s in own]
         classes = max(member.label for member in members) + 1
         dealt = split_by_source(members, classes, _INNER_RATIOS, job.seed)
         part_of |= {member.name: dealt[member.source] for member in members}

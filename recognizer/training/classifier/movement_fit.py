@@ -12,7 +12,7 @@ from recognizer.action.evaluation import fuse
 from recognizer.action.fusion import Fusion, fit_fusion
 from recognizer.action.measures import clip_measures, has_movement, measures_to_learn
 from recognizer.action.movement_model import (
-    Choice,
+    SelectedSetting,
     choose_setting,
     fit_movement,
     inner_folds,
@@ -45,7 +45,7 @@ class MovementStream:
     """
 
     model: Any
-    choice: Choice
+    choice: SelectedSetting
     fusion: Fusion
     names: tuple[str, ...]
     negatives: int = 0
@@ -219,7 +219,7 @@ def fit_stream(
 
 def fit_alone(
     job: FoldJob, measures: Measures, dataset: DatasetLabels, folds: int
-) -> tuple[Any, Choice, tuple[str, ...], int]:
+) -> tuple[Any, SelectedSetting, tuple[str, ...], int]:
     """Choose and fit the movement stream, without the pose stream.
 
     Negatives are in every part that is learnt from; no setting is judged by them.
@@ -252,7 +252,7 @@ def predict_streams(
 ) -> dict[str, Probabilities]:
     """Return (N, K) of ``movement`` alone, ``equal_weights`` and ``fused``.
 
-    The streams are fused in each view and then averaged, as ``Classifier.judge`` does.
+    The streams are fused in each view and then averaged, as ``Classifier.predict`` does.
 
     Args:
         stream: fitted on other samples.

@@ -191,7 +191,7 @@ def _predict_onnx(
     classifier = Classifier(path, ClassifierConfig())
     rows, pose_only = [], 0
     for sample in samples:
-        prediction = classifier.judge(sample, views)
+        prediction = classifier.predict(sample, views)
         pose_only += bool(prediction.streams) and "movement" not in prediction.streams
         rows.append(prediction.probabilities)
         advance(Outcome(sample.name, "done"), 0)

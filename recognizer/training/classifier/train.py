@@ -57,7 +57,7 @@ def _train(config: Config, progress: ProgressFactory, service: str) -> int:
         with main_process_progress(
             Path(cfg.work_dir), progress, f"training {service}"
         ) as on_progress:
-            best = train(cfg, resume=config.train.resume, heard=on_progress)
+            best = train(cfg, resume=config.train.resume, on_progress=on_progress)
     except TrainConfigError as error:
         raise ConfigError(f"train.config_file, train.cfg_options: {error}") from error
     logger.info("checkpoint: %s%s", best, f": {score}" if (score := validation_score(best)) else "")
@@ -86,7 +86,7 @@ def prepare(config: Config, service: str) -> tuple["TrainConfig", bool]:
 
     """
     from recognizer.action.train_config import load_train_config
-    from recognizer.runner.train_config import FACTS, datasets
+    from recognizer.runner.train_config import METADATA_KEY, datasets
 
     section = config.train
     try:
@@ -107,7 +107,7 @@ def prepare(config: Config, service: str) -> tuple["TrainConfig", bool]:
     learnt = _check(datasets(cfg), classes)
     _weigh(cfg, classes, metadata, learnt)
     facts = {"service": service, "classes": classes, "window_s": _window_s(config, metadata)}
-    cfg[FACTS] = {**facts, **_own_facts(cfg.get(FACTS), service, classes)}
+    cfg[METADATA_KEY] = {**facts, **_own_facts(cfg.get(METADATA_KEY), service, classes)}
     return cfg, learnt[0].movement is not None
 
 

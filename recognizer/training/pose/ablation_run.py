@@ -119,7 +119,7 @@ def run_trial(run: AblationTrial, progress: ProgressFactory, title: str) -> Tria
     cfg.randomness = {**(cfg.get("randomness") or {}), "seed": run.seed}
     try:
         with main_process_progress(run.folder, progress, title) as on_progress, quietly():
-            train(cfg, resume=True, heard=on_progress, hooks=[CurvesHook(), BatchRecord()])
+            train(cfg, resume=True, on_progress=on_progress, hooks=[CurvesHook(), BatchRecord()])
             result = _measure(cfg, run.folder)
             write_json(
                 run.folder / RESULT,

@@ -11,6 +11,7 @@ import numpy as np
 from recognizer.draw import color_of, draw_skeleton
 from recognizer.runs.figures import plain, save_figure
 from recognizer.sdpose.evaluation import DETECTIONS, OVERLAP_IOU, Figures, PoseScores
+from recognizer.sequences import evenly_spaced
 from recognizer.storage.artifacts import write_json, write_text
 from recognizer.types import FloatArray, ImageArray
 
@@ -34,7 +35,7 @@ def write_report(cfg: "PoseConfig", scores: PoseScores, output: Path) -> str:
 
     dataset = datasets(cfg)["test"]
     images = Path(dataset.get("data_root") or "") / dataset.get("data_prefix", {}).get("img", "")
-    truth = json.loads(Path(scores.facts["annotations"]).read_bytes())
+    truth = json.loads(Path(scores.metadata["annotations"]).read_bytes())
     found = json.loads((output / DETECTIONS).read_bytes())
     save_figure(output / SHEET, output, lambda figure: draw_sheet(figure, truth, found, images))
     text = summarise(scores)
@@ -49,7 +50,7 @@ def write_report(cfg: "PoseConfig", scores: PoseScores, output: Path) -> str:
 
 def summarise(scores: PoseScores) -> str:
     """Return the page of text."""
-    epoch = scores.facts.get("epoch")
+    epoch = scores.metadata.get("epoch")
     after = "" if epoch is None else f", after epoch {epoch}"
     parts = {
         "all images": scores.every,
@@ -57,8 +58,8 @@ def summarise(scores: PoseScores) -> str:
         "other images": scores.others,
     }
     lines = [
-        f"{scores.facts['checkpoint']}{after}",
-        f"on {scores.facts['annotations']}",
+        f"{scores.metadata['checkpoint']}{after}",
+        f"on {scores.metadata['annotations']}",
         f"boxes: {scores.boxes}; flip test: {'yes' if scores.flip_test else 'no'}",
         "",
         f"{'':<20}{'images':>7}{'persons':>9}" + "".join(f"{name:>8}" for name in COLUMNS),
@@ -100,7 +101,7 @@ def draw_sheet(figure: "Figure", truth: Row, found: Sequence[Row], images: Path)
         if not row.get("iscrowd") and any(row["keypoints"][2::3])
     )
     predicted = _by_image(found)
-    chosen = _choose(sorted(annotated.keys() & predicted.keys()), _PICTURES)
+    chosen = evenly_spaced(sorted(annotated.keys() & predicted.keys()), _PICTURES)
     names = {row["id"]: row["file_name"] for row in truth["images"]}
     rows = max(1, -(-len(chosen) // 2))
     figure.set_size_inches(16, 0.6 + 2.9 * rows)
@@ -129,13 +130,6 @@ def _by_image(rows: Iterable[Row]) -> dict[int, list[Row]]:
     for row in rows:
         grouped.setdefault(row["image_id"], []).append(row)
     return grouped
-
-
-def _choose(ids: Sequence[int], count: int) -> list[int]:
-    """Return ``count`` of the ids, spread evenly."""
-    if len(ids) <= count:
-        return list(ids)
-    return [ids[(2 * i + 1) * len(ids) // (2 * count)] for i in range(count)]
 
 
 def _keypoints(rows: Sequence[Row]) -> FloatArray:  # (P, 17, 3): x, y, visibility or score

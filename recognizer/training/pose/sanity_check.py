@@ -128,7 +128,7 @@ def _run(cfg: "PoseConfig", examiner: "SanityCheckHook", progress: ProgressFacto
                 if on_progress is not None:
                     on_progress(done, examiner.iterations)
 
-            train(cfg, heard=count, hooks=[examiner], looking=on_picture)
+            train(cfg, on_progress=count, hooks=[examiner], on_image=on_picture)
     except _EnoughError:
         return
     except NotFiniteError:

@@ -50,9 +50,9 @@ def train_pose(config: Config, progress: ProgressFactory) -> int:
             best = train(
                 cfg,
                 resume=config.train.resume,
-                heard=on_progress,
+                on_progress=on_progress,
                 hooks=[CurvesHook()] if on_progress else [],
-                looking=on_picture if on_progress else None,
+                on_image=on_picture if on_progress else None,
             )
     except (RuntimeError, TrainConfigError) as error:  # the first iteration's is of the second kind
         if advice := memory_advice(error, cfg):
@@ -84,7 +84,7 @@ def test_pose(config: Config, progress: ProgressFactory) -> int:
             main_process_progress(output, progress, f"testing {checkpoint.name}") as on_progress,
             picture_progress(progress) as on_picture,
         ):
-            scores = evaluate(cfg, checkpoint, output, heard=on_progress, looking=on_picture)
+            scores = evaluate(cfg, checkpoint, output, on_progress=on_progress, on_image=on_picture)
             text = write_report(cfg, scores, output)
     except TrainConfigError as error:
         raise ConfigError(f"train.config_file, train.cfg_options: {error}") from error
