@@ -21,7 +21,7 @@ from recognizer.training.classifier.artifacts import as_list, existing_config
 from recognizer.training.pose.train import (  # first: it sets up threads before torch loads
     CONFIGS,
     one_process,
-    picture_progress,
+    image_progress,
 )
 
 if TYPE_CHECKING:
@@ -55,8 +55,8 @@ def ablation(config: Config, progress: ProgressFactory) -> int:
     from recognizer.training.pose.ablation_report import write_report
     from recognizer.training.pose.ablation_run import MISSING, read_result, run_trial
 
-    with picture_progress(progress) as on_picture:
-        setup, runs = _setup(config, on_picture)
+    with image_progress(progress) as on_image:
+        setup, runs = _setup(config, on_image)
     with exclusive(setup.folder):
         results = {run: read_result(run) or MISSING for run in runs}
         finished = sum(result.state == "done" for result in results.values())
@@ -105,7 +105,7 @@ def _next(
 # --- what is compared --------------------------------------------------------------
 
 
-def _setup(config: Config, on_picture: OnProgress) -> tuple["AblationSetup", list["AblationTrial"]]:
+def _setup(config: Config, on_image: OnProgress) -> tuple["AblationSetup", list["AblationTrial"]]:
     """Return what is compared, and its runs: all configs with the first seed, then the next."""
     from recognizer.training.pose.ablation_report import AblationSetup
     from recognizer.training.pose.ablation_run import AblationTrial
@@ -113,7 +113,7 @@ def _setup(config: Config, on_picture: OnProgress) -> tuple["AblationSetup", lis
     folder = config.ablation.output_dir or PROJECT / "work_dirs" / "ablation"
     paths, seeds = _named(config)
     cfgs, options = _configs(config, paths)
-    facts = {name: _facts(cfg, on_picture) for name, cfg in cfgs.items()}
+    facts = {name: _facts(cfg, on_image) for name, cfg in cfgs.items()}
     first = next(iter(cfgs.values()))
     differences = {name: list(_differences(first, cfg)) for name, cfg in cfgs.items()}
     for name, found in differences.items():
@@ -231,7 +231,7 @@ def _check_prefix(option: str, names: Sequence[str]) -> None:
         )
 
 
-def _facts(cfg: "PoseConfig", on_picture: OnProgress) -> dict[str, Any]:
+def _facts(cfg: "PoseConfig", on_image: OnProgress) -> dict[str, Any]:
     """Check the data; return its size by split, what files decide the result, and the network's.
 
     Raises:
@@ -250,7 +250,7 @@ def _facts(cfg: "PoseConfig", on_picture: OnProgress) -> dict[str, Any]:
         raise ConfigError(f"{cfg.filename}: expected a {missing[0]}_dataloader, got none")
     for split, dataset in found.items():
         ann_file = annotations_of(dataset)
-        seen = examine_dataset(dataset, on_picture)
+        seen = examine_dataset(dataset, on_image)
         digest = sha256_file(ann_file)
         facts[split] = {
             "images": seen.images,

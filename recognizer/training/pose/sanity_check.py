@@ -38,7 +38,7 @@ from recognizer.training.pose.diagnostics import (
     memory,
     validated,
 )
-from recognizer.training.pose.train import memory_advice, picture_progress, pose_config, prepare
+from recognizer.training.pose.train import memory_advice, image_progress, pose_config, prepare
 
 if TYPE_CHECKING:
     from mmengine.config import Config as PoseConfig
@@ -120,7 +120,7 @@ def _run(cfg: "PoseConfig", examiner: "SanityCheckHook", progress: ProgressFacto
     try:
         with (
             main_process_progress(Path(cfg.work_dir), progress, "checking") as on_progress,
-            picture_progress(progress) as on_picture,
+            image_progress(progress) as on_image,
             quietly(),
         ):
 
@@ -128,7 +128,7 @@ def _run(cfg: "PoseConfig", examiner: "SanityCheckHook", progress: ProgressFacto
                 if on_progress is not None:
                     on_progress(done, examiner.iterations)
 
-            train(cfg, on_progress=count, hooks=[examiner], on_image=on_picture)
+            train(cfg, on_progress=count, hooks=[examiner], on_image=on_image)
     except _EnoughError:
         return
     except NotFiniteError:
