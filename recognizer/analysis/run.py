@@ -175,10 +175,8 @@ def _analyse_videos(
                 jobs.append(Job(before.video, Input(before, paths[before.video])))
         jobs.sort(key=lambda job: -job.payload.before.frames)  # no long tail at the end
         arguments = [(plan,)] * worker_count(section)
-        workforce = WorkerPool(
-            VideoWorker, arguments, section.stall_timeout_s, section.worker_memory_gb
-        )
-        return run_batch(settled, jobs, workforce, advance)
+        pool = WorkerPool(VideoWorker, arguments, section.stall_timeout_s, section.worker_memory_gb)
+        return run_batch(settled, jobs, pool, advance)
 
 
 def _conclude(

@@ -141,13 +141,13 @@ def run_folds(
     settled = [Outcome(job.name, "done") for job in jobs if read_result(job) is not None]
     done = {outcome.video for outcome in settled}
     left = [Job(job.name, job) for job in jobs if job.name not in done]
-    workforce = WorkerPool(
+    pool = WorkerPool(
         start,
         [(dataset_dir,)] * worker_count(section),
         stall_timeout_s=_NEVER_S,
         memory_gb=section.worker_memory_gb,
     )
-    outcomes = run_batch(settled, left, workforce, advance)
+    outcomes = run_batch(settled, left, pool, advance)
     failed = [o for o in outcomes if o.state != "done"]
     if failed:
         raise RuntimeError(

@@ -20,8 +20,8 @@ from recognizer.storage.artifacts import sha256_file, short_digest
 from recognizer.training.classifier.artifacts import as_list, existing_config
 from recognizer.training.pose.train import (  # first: it sets up threads before torch loads
     CONFIGS,
-    one_process,
     image_progress,
+    one_process,
 )
 
 if TYPE_CHECKING:

@@ -38,7 +38,7 @@ from recognizer.training.pose.diagnostics import (
     memory,
     validated,
 )
-from recognizer.training.pose.train import memory_advice, image_progress, pose_config, prepare
+from recognizer.training.pose.train import image_progress, memory_advice, pose_config, prepare
 
 if TYPE_CHECKING:
     from mmengine.config import Config as PoseConfig
