@@ -1,7 +1,5 @@
-"""The summary table, one row for each video and service, and what the console is told."""
+"""The summary table, one row for each video and service, and the lines for the console."""
 
-import csv
-import io
 import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -12,7 +10,7 @@ from recognizer.action.results import PROBABILITY_DIGITS, Event, Person, Window
 from recognizer.analysis.record import Record, ServiceResult, probability_text
 from recognizer.runs.event_curves import hours_text
 from recognizer.runs.manifest import Outcome
-from recognizer.storage.artifacts import atomic_path
+from recognizer.storage.artifacts import write_csv
 
 SUMMARY = "summary.csv"
 SHOWN = 20
@@ -82,7 +80,7 @@ class VideoSummary:
 
 
 def _peak(result: ServiceResult) -> tuple[float, Window] | None:
-    """Return the highest probability of an event's class and its window; None: none judged."""
+    """Return the highest probability of an event's class and its window, None without any."""
     values = [
         (max(w.probabilities[name] for name in result.classifier["classes"][1:]), w)
         for w in result.windows
@@ -275,11 +273,6 @@ def _short(value: float, above: float) -> float | None:
 
 def write_summary(folder: Path, rows: Sequence[Sequence[object]]) -> Path:
     """Write the table and return its path."""
-    text = io.StringIO(newline="")
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(COLUMNS)
-    writer.writerows(rows)
     final = folder / SUMMARY
-    with atomic_path(final, folder) as scratch:
-        scratch.write_bytes(text.getvalue().encode("utf-8", "backslashreplace"))
+    write_csv(final, folder, [COLUMNS, *rows])
     return final
