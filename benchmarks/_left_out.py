@@ -68,7 +68,7 @@ def read_data(folder, setting=SETTING, videos=()):
         )
     window_s = json.loads((folder / METADATA).read_bytes())["negatives"]["window_s"]
     samples = [s for split in SPLITS for s in read_split(folder / f"{split}.pkl")]
-    return Data(truth, measure_samples(samples, truth.service, wanted=True), window_s, setting)
+    return Data(truth, measure_samples(samples, truth.service, enabled=True), window_s, setting)
 
 
 def fit(data, names, seed, *, without=None, negatives=True):

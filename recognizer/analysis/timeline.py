@@ -56,7 +56,7 @@ class Lane:
         return float(values.max()) if len(values) else None
 
     def value_text(self, time_s: float) -> str:
-        """Return the probability at a time; of events without windows the time since their start."""
+        """Return the probability at a time, or the time since the start of an event."""
         if self.threshold is None:
             begun = self.events[(self.events[:, 0] <= time_s) & (time_s < self.events[:, 1])]
             return f"{time_s - begun[:, 0].min():.0f} s" if len(begun) else ""

@@ -1,7 +1,7 @@
 """Mode train.ablation: several configs of a pose network, trained alike and compared.
 
 Every (config, seed) is one training. The seed decides order, batches and augmentation, whatever
-the config; what was really seen is recorded and compared. Finished trainings are kept.
+the config; the batches are recorded and compared. Finished trainings are kept.
 """
 
 import logging
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 EXIT_SOME_FAILED = 3
-# What has to be equal for configs to be compared; the rest of a config is what is compared.
+# Keys that must be equal in all configs; the others are what an ablation compares.
 _ALIKE = (
     "train_dataloader",
     "val_dataloader",
@@ -67,7 +67,7 @@ def ablation(config: Config, progress: ProgressFactory) -> int:
                 title = f"{run.config}, seed {run.seed} ({number} of {len(runs)})"
                 logger.info("%s: %s", title, run.folder)
                 results[run] = run_trial(run, progress, title)
-                write_report(setup, results)  # what there is, should it end here
+                write_report(setup, results)  # complete so far, should the run be stopped
         text = write_report(setup, results)
     logger.info("%s", text)
     logger.info("table and curves are in %s", setup.folder)
@@ -102,11 +102,11 @@ def _next(
     return next_command(config, "test.pose", {k: v for k, v in changes.items() if v})
 
 
-# --- what is compared --------------------------------------------------------------
+# --- configs and trials ------------------------------------------------------------
 
 
 def _setup(config: Config, on_image: OnProgress) -> tuple["AblationSetup", list["AblationTrial"]]:
-    """Return what is compared, and its runs: all configs with the first seed, then the next."""
+    """Return the comparison and its trials: all configs with the first seed, then the next."""
     from recognizer.training.pose.ablation_report import AblationSetup
     from recognizer.training.pose.ablation_run import AblationTrial
 
@@ -116,10 +116,10 @@ def _setup(config: Config, on_image: OnProgress) -> tuple["AblationSetup", list[
     facts = {name: _facts(cfg, on_image) for name, cfg in cfgs.items()}
     first = next(iter(cfgs.values()))
     differences = {name: list(_differences(first, cfg)) for name, cfg in cfgs.items()}
-    for name, found in differences.items():
-        if found:
+    for name, texts in differences.items():
+        if texts:
             logger.warning(
-                "%s is not like the first config in data or schedule: %s", name, "; ".join(found)
+                "%s is not like the first config in data or schedule: %s", name, "; ".join(texts)
             )
     runs = []
     for seed in seeds:
@@ -139,7 +139,7 @@ def _setup(config: Config, on_image: OnProgress) -> tuple["AblationSetup", list[
 
 
 def _named(config: Config) -> tuple[list[Path], tuple[int, ...]]:
-    """Return configs and seeds, each there once."""
+    """Return configs and seeds, each once."""
     paths = [existing_config(path) for path in as_list(config.train.config_file)]
     seeds = tuple(config.ablation.seeds)
     section = config.train
@@ -209,17 +209,17 @@ def options_for(names: set[str], options: Sequence[str]) -> list[str]:
     """
     chosen = []
     for option in options:
-        prefix, own = split_option(option)
+        prefix, bare = split_option(option)
         if not prefix or prefix in names:
-            chosen.append(own)
+            chosen.append(bare)
     return chosen
 
 
 def split_option(option: str) -> tuple[str, str]:
     """Return the config's name, "" for all configs, and the option itself."""
     key, equals, value = option.partition("=")
-    prefix, colon, own = key.rpartition(":")
-    return (prefix, f"{own}{equals}{value}") if colon else ("", option)
+    prefix, colon, bare_key = key.rpartition(":")
+    return (prefix, f"{bare_key}{equals}{value}") if colon else ("", option)
 
 
 def _check_prefix(option: str, names: Sequence[str]) -> None:
@@ -232,7 +232,7 @@ def _check_prefix(option: str, names: Sequence[str]) -> None:
 
 
 def _facts(cfg: "PoseConfig", on_image: OnProgress) -> dict[str, Any]:
-    """Check the data; return its size by split, what files decide the result, and the network's.
+    """Check the data; return sizes of data and network, and digests of the files.
 
     Raises:
         FileNotFoundError, ValueError: as ``coco.examine``.
@@ -245,16 +245,16 @@ def _facts(cfg: "PoseConfig", on_image: OnProgress) -> dict[str, Any]:
     facts: dict[str, Any] = {"parameters": count_parameters(cfg), "files": {}}
     facts["epochs"] = cfg.train_cfg.get("max_epochs")
     facts["batch_size"] = cfg.train_dataloader.get("batch_size")
-    found = datasets(cfg)
-    if missing := [split for split in ("train", "test") if split not in found]:
+    splits = datasets(cfg)
+    if missing := [split for split in ("train", "test") if split not in splits]:
         raise ConfigError(f"{cfg.filename}: expected a {missing[0]}_dataloader, got none")
-    for split, dataset in found.items():
+    for split, dataset in splits.items():
         ann_file = annotations_of(dataset)
-        seen = examine_dataset(dataset, on_image)
+        summary = examine_dataset(dataset, on_image)
         digest = sha256_file(ann_file)
         facts[split] = {
-            "images": seen.images,
-            "persons": seen.with_keypoints,
+            "images": summary.images,
+            "persons": summary.with_keypoints,
             "file": ann_file.name,
             "sha256": digest,
         }
@@ -265,7 +265,7 @@ def _facts(cfg: "PoseConfig", on_image: OnProgress) -> dict[str, Any]:
 
 
 def _differences(first: "PoseConfig", other: "PoseConfig") -> Iterator[str]:
-    """Yield in what of data and schedule a config is not like the first one."""
+    """Yield the differences of a config to the first one in data and schedule."""
     one, two = (
         {k: v for name in _ALIKE for k, v in _flat(name, cfg.get(name))} for cfg in (first, other)
     )
