@@ -70,7 +70,7 @@ def _fits(name: str, pin: str) -> bool:
 def _off(pins: dict[str, str]) -> list[str]:
     """Return how each package that is not as pinned is off."""
     return [
-        f"{name} {installed(name) or 'missing'} (wanted {pin})"
+        f"{name} {installed(name) or 'missing'} (expected {pin})"
         for name, pin in pins.items()
         if not _fits(name, pin)
     ]
@@ -110,14 +110,14 @@ def _onnxruntime() -> Finding:
     remedy = install_command(runtime)
     pin = pins.pop(kind, "")
     if not _fits(kind, pin):
-        return Finding(name, False, f"{found} (wanted {pin})", remedy)
+        return Finding(name, False, f"{found} (expected {pin})", remedy)
     if off := _off(pins):  # libraries of the system may do as well: trying a device tells
         return Finding(name, None, f"{found}; {', '.join(off)}", remedy)
     return Finding(name, True, found)
 
 
 def _onnxruntimes(name: str, here: list[str]) -> Finding:
-    """Tell which of several packages that hold one module was installed last.
+    """Return which of several packages that hold one module was installed last.
 
     A second runtime that is installed over the first leaves the files of both.
     """
@@ -210,10 +210,10 @@ def _model_files(config: Config) -> list[Finding]:
         "pth": ("pth.checkpoint_path", pose.pth.checkpoint_path),
         "tensorrt": ("tensorrt.model_path", pose.tensorrt.model_path),
     }
-    wanted = [names[pose.inference_mode]]
+    files = [names[pose.inference_mode]]
     if pose.kind != "rtmo":  # auto is either, until the file is here
-        wanted.append(("topdown.detector.model_path", pose.topdown.detector.model_path))
-    return [_model_file(config, f"models.pose_estimation.{key}", name) for key, name in wanted]
+        files.append(("topdown.detector.model_path", pose.topdown.detector.model_path))
+    return [_model_file(config, f"models.pose_estimation.{key}", name) for key, name in files]
 
 
 def _model_file(config: Config, key: str, name: str) -> Finding:

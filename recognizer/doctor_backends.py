@@ -1,7 +1,7 @@
 """What can run networks here: each configured device is tried, the rest is only listed.
 
 A trial opens a session on a small network in a process of its own (``recognizer.backends.probe``),
-so what is told is what a run would meet, in the words of the library that refused.
+so the report is what a run would meet, in the words of the library that refused.
 """
 
 import importlib
@@ -54,7 +54,7 @@ class Finding:
 
 @dataclass(frozen=True, slots=True)
 class Trial:
-    """One device that the config wants to run networks on, and what the probe is told of it."""
+    """One device that the config runs networks on, and the options of its probe."""
 
     kind: str
     where: str
@@ -113,7 +113,7 @@ def _onnx_trial(section: OnnxRuntimeOptions, gpu: int | None) -> Trial:
 
 
 def _tried(trial: Trial) -> Finding:
-    """Run the probe and return what it told, or how it ended."""
+    """Run the probe and return its answer, or how it ended."""
     name = f"backend {trial.kind}, {trial.where}"
     if trial.kind == "pth" and (missing := _missing_for_torch()):
         return Finding(name, False, f"{', '.join(missing)} missing", _SETUP_TRAIN)
@@ -137,7 +137,7 @@ def _tried(trial: Trial) -> Finding:
         answer = json.loads(done.stdout.strip().splitlines()[-1])
         return Finding(name, answer["ok"], answer["found"], answer["remedy"])
     except (ValueError, LookupError, TypeError):
-        last = (done.stderr.strip().splitlines() or ["it said nothing"])[-1]
+        last = (done.stderr.strip().splitlines() or ["it gave no reason"])[-1]
         how = f"signal {-done.returncode}" if done.returncode < 0 else f"code {done.returncode}"
         return Finding(name, False, f"the trial ended with {how}: {last}", remedy)
 

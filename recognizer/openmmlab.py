@@ -1,9 +1,9 @@
-"""The one place that knows how to import mmpose and mmaction2 on today's torch.
+"""Import mmpose and mmaction2 on today's torch; nothing else does.
 
 mmpose's models name three things of packages that are seldom there (full mmcv, mmdet,
 torchvision) and that no model of ours builds. Where such a package is missing, a stand-in
-holds its place while mmpose is imported and is taken away again, so that nobody else
-mistakes it for the real one; where it is installed, nothing is done.
+holds its place while mmpose is imported and is taken away again, so that no
+other code mistakes it for the real one; where it is installed, nothing is done.
 
 Their registries know one current scope, which decides what the name of a type means.
 ``scope`` sets it for a block and puts back what was there: neither library leaks into
@@ -201,13 +201,13 @@ def find_pose_config(name: str) -> Path:
     """
     key = "models.pose_estimation.pth.config_file"
     if name.startswith(SHIPPED):
-        wanted = name.removeprefix(SHIPPED)
-        if ".." in Path(wanted).parts or Path(wanted).is_absolute():
+        relative = name.removeprefix(SHIPPED)
+        if ".." in Path(relative).parts or Path(relative).is_absolute():
             raise FileNotFoundError(f"{key}: expected mmpose::<path in its configs>, got {name}")
         try:
-            return shipped_config("mmpose", wanted)
+            return shipped_config("mmpose", relative)
         except FileNotFoundError as error:
-            raise FileNotFoundError(f"{key}: {error}{_hint(key, Path(wanted))}") from error
+            raise FileNotFoundError(f"{key}: {error}{_hint(key, Path(relative))}") from error
     if not name:
         raise FileNotFoundError(
             f"{key} is not set: inference_mode pth and deploy.export run a checkpoint (pth."
