@@ -19,7 +19,6 @@ from recognizer.runs.figures import (
     left,
     legend,
     plain,
-    save_figure,
     save_figures,
 )
 from recognizer.runs.progress import ProgressFactory
@@ -80,19 +79,14 @@ def write_sheets(
     """
     for old in (folder / REPORT).glob("skeletons_*.png"):
         old.unlink()
-    names = []
-    for name, strips in sheets.by_class(progress).items():
-        names.append(f"{REPORT}/skeletons_{name}.png")
-        save_figure(
-            folder / names[-1],
-            folder,
-            partial(
-                _sheet,
-                title=f"{plain(name)}{_plus_negatives(negatives.get(name, 0))}",
-                strips=strips,
-            ),
+    pictures = {
+        f"{REPORT}/skeletons_{name}.png": partial(
+            _sheet, title=f"{plain(name)}{_plus_negatives(negatives.get(name, 0))}", strips=strips
         )
-    return names
+        for name, strips in sheets.by_class(progress).items()
+    }
+    save_figures(folder, folder, pictures)
+    return list(pictures)
 
 
 def _balance(figure: "Figure", counts: Mapping[str, Mapping[str, int]], negatives: int) -> None:

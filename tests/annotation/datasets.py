@@ -5,8 +5,8 @@ import json
 
 import pytest
 
-import annotation.report
 from recognizer.config.schema import Config
+from recognizer.runs import figures
 from recognizer.storage.artifacts import atomic_path
 from tests.dataset.tracked import sequence, write_stage2
 
@@ -19,7 +19,7 @@ def quick_pictures(monkeypatch):
         with atomic_path(final, root) as scratch:
             scratch.write_bytes(b"a picture")
 
-    monkeypatch.setattr(annotation.report, "save_figure", save)
+    monkeypatch.setattr(figures, "save_figure", save)
 
 
 def clips(count=10, seconds=1.0):

@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 
-import annotation.report
 from annotation.stage3 import run_stage3
 from recognizer.config.schema import Config
+from recognizer.runs import figures
 from recognizer.runs.stage2 import run_stage2
 from recognizer.storage.artifacts import write_text
 
@@ -48,7 +48,7 @@ def of_fights(output, clips, negatives=(), **dataset):
 def without_pictures(config):
     """Run stage 3 without drawing, and return its folder."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(annotation.report, "save_figure", _no_picture)
+        patch.setattr(figures, "save_figure", _no_picture)
         return run_stage3(config)
 
 

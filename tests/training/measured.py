@@ -6,9 +6,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-import annotation.report
 from annotation.stage3 import run_stage3
 from recognizer.config.file import load_config
+from recognizer.runs import figures
 from recognizer.storage.artifacts import write_text
 from recognizer.types import NUM_MOVEMENTS
 from tests.annotation.datasets import config as stage3_config
@@ -35,7 +35,7 @@ def dataset(folder, clips=9, sources=6, lost=2, *, moving=False):
     table.write_text("video,source\n" + "".join(rows))
     split = {"sources": str(table), "ratios": [0.5, 0.25, 0.25]}
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(annotation.report, "save_figure", _no_picture)
+        patch.setattr(figures, "save_figure", _no_picture)
         return run_stage3(stage3_config(folder, videos, split))
 
 
