@@ -156,8 +156,8 @@ def read_manifest(stage_dir: Path) -> Manifest:
         if value["schema"] != MANIFEST_SCHEMA:
             raise ArtifactError(f"{path}: expected schema '{MANIFEST_SCHEMA}'")
         outcomes = tuple(
-            Outcome(video, **{**facts, "notes": tuple(facts.get("notes", ()))})
-            for video, facts in value["inputs"].items()
+            Outcome(video, **{**fields, "notes": tuple(fields.get("notes", ()))})
+            for video, fields in value["inputs"].items()
         )
         for o in outcomes:
             fits = isinstance(o.reason, str) and type(o.frames) is int and o.frames >= 0

@@ -76,7 +76,7 @@ def _train(config: Config, progress: ProgressFactory, service: str) -> int:
 
 
 def prepare(config: Config, service: str) -> tuple["TrainConfig", bool]:
-    """Return the training config with data, work_dir, seed and facts of the data set filled in.
+    """Return the training config with data, work_dir, seed and metadata filled in.
 
     And whether the movement stream can be trained on the same samples.
 
@@ -106,8 +106,8 @@ def prepare(config: Config, service: str) -> tuple["TrainConfig", bool]:
     check_network(cfg, classes)
     learnt = _check(datasets(cfg), classes)
     _weigh(cfg, classes, metadata, learnt)
-    facts = {"service": service, "classes": classes, "window_s": _window_s(config, metadata)}
-    cfg[METADATA_KEY] = {**facts, **_config_metadata(cfg.get(METADATA_KEY), service, classes)}
+    of_data = {"service": service, "classes": classes, "window_s": _window_s(config, metadata)}
+    cfg[METADATA_KEY] = {**of_data, **_config_metadata(cfg.get(METADATA_KEY), service, classes)}
     return cfg, learnt[0].movement is not None
 
 

@@ -113,7 +113,7 @@ def _setup(config: Config, on_image: OnProgress) -> tuple["AblationSetup", list[
     folder = config.ablation.output_dir or PROJECT / "work_dirs" / "ablation"
     paths, seeds = _named(config)
     cfgs, options = _configs(config, paths)
-    facts = {name: _facts(cfg, on_image) for name, cfg in cfgs.items()}
+    metadata = {name: _metadata(cfg, on_image) for name, cfg in cfgs.items()}
     first = next(iter(cfgs.values()))
     differences = {name: list(_differences(first, cfg)) for name, cfg in cfgs.items()}
     for name, texts in differences.items():
@@ -124,7 +124,7 @@ def _setup(config: Config, on_image: OnProgress) -> tuple["AblationSetup", list[
     runs = []
     for seed in seeds:
         for name, cfg in cfgs.items():
-            key = short_digest({"config": cfg.pretty_text, "seed": seed, **facts[name]["files"]})
+            key = short_digest({"config": cfg.pretty_text, "seed": seed, **metadata[name]["files"]})
             runs.append(AblationTrial(name, seed, folder / f"{name}-seed{seed}-{key}", key, cfg))
     setup = AblationSetup(
         folder=folder,
@@ -132,7 +132,7 @@ def _setup(config: Config, on_image: OnProgress) -> tuple["AblationSetup", list[
         seeds=seeds,
         options=options,
         data_root=config.train.data_root,
-        facts=facts,
+        metadata=metadata,
         differences=differences,
     )
     return setup, runs
@@ -231,7 +231,7 @@ def _check_prefix(option: str, names: Sequence[str]) -> None:
         )
 
 
-def _facts(cfg: "PoseConfig", on_image: OnProgress) -> dict[str, Any]:
+def _metadata(cfg: "PoseConfig", on_image: OnProgress) -> dict[str, Any]:
     """Check the data; return sizes of data and network, and digests of the files.
 
     Raises:
@@ -242,9 +242,9 @@ def _facts(cfg: "PoseConfig", on_image: OnProgress) -> dict[str, Any]:
     from recognizer.sdpose.evaluation import count_parameters
     from recognizer.sdpose.preflight import annotations_of, validate_dataset
 
-    facts: dict[str, Any] = {"parameters": count_parameters(cfg), "files": {}}
-    facts["epochs"] = cfg.train_cfg.get("max_epochs")
-    facts["batch_size"] = cfg.train_dataloader.get("batch_size")
+    metadata: dict[str, Any] = {"parameters": count_parameters(cfg), "files": {}}
+    metadata["epochs"] = cfg.train_cfg.get("max_epochs")
+    metadata["batch_size"] = cfg.train_dataloader.get("batch_size")
     splits = datasets(cfg)
     if missing := [split for split in ("train", "test") if split not in splits]:
         raise ConfigError(f"{cfg.filename}: expected a {missing[0]}_dataloader, got none")
@@ -252,16 +252,16 @@ def _facts(cfg: "PoseConfig", on_image: OnProgress) -> dict[str, Any]:
         ann_file = annotations_of(dataset)
         summary = validate_dataset(dataset, on_image)
         digest = sha256_file(ann_file)
-        facts[split] = {
+        metadata[split] = {
             "images": summary.images,
             "persons": summary.with_keypoints,
             "file": ann_file.name,
             "sha256": digest,
         }
-        facts["files"][split] = digest
+        metadata["files"][split] = digest
     if cfg.get("load_from"):
-        facts["files"]["load_from"] = sha256_file(Path(cfg.load_from))
-    return facts
+        metadata["files"]["load_from"] = sha256_file(Path(cfg.load_from))
+    return metadata
 
 
 def _differences(first: "PoseConfig", other: "PoseConfig") -> Iterator[str]:

@@ -38,7 +38,7 @@ class AblationSetup:
         seeds: each config is trained once with each.
         options: changes to the configs, as given.
         data_root: the folder of the data, None if the configs name it.
-        facts: sizes of the data by split, epochs, batch_size, parameters, by config.
+        metadata: sizes of the data by split, epochs, batch_size, parameters, by config.
         differences: of each config to the first, in data and schedule.
 
     """
@@ -48,7 +48,7 @@ class AblationSetup:
     seeds: tuple[int, ...]
     options: tuple[str, ...]
     data_root: Path | None
-    facts: Mapping[str, Json]
+    metadata: Mapping[str, Json]
     differences: Mapping[str, Sequence[str]]
 
 
@@ -95,9 +95,11 @@ def to_json(setup: AblationSetup, results: Mapping[AblationTrial, TrialResult]) 
                 "seeds_done": sum(run["state"] == "done" for run in of_config),
                 **{key: spread([run["figures"][key] for run in of_config]) for key in FIGURES},
                 **{key: spread([run[key] for run in of_config]) for key in _OF_TRAINING},
-                **{key: setup.facts[name][key] for key in ("parameters", "epochs", "batch_size")},
+                **{
+                    key: setup.metadata[name][key] for key in ("parameters", "epochs", "batch_size")
+                },
                 "data": {
-                    k: v for k, v in setup.facts[name].items() if k in ("train", "val", "test")
+                    k: v for k, v in setup.metadata[name].items() if k in ("train", "val", "test")
                 },
                 "not_like_the_first": list(setup.differences[name]),
             }
@@ -208,8 +210,8 @@ def _with_spread(value: Mapping[str, float | None], sign: str = "") -> str:
 
 
 def _caption(setup: AblationSetup, value: Json) -> Iterator[str]:
-    facts = next(iter(setup.facts.values()))
-    train, test = facts["train"], facts["test"]
+    metadata = next(iter(setup.metadata.values()))
+    train, test = metadata["train"], metadata["test"]
     seeds = ", ".join(map(str, setup.seeds))
     done = [run["last"] for run in value["runs"] if run["last"]]
     how = ""
@@ -221,8 +223,8 @@ def _caption(setup: AblationSetup, value: Json) -> Iterator[str]:
             f"{done[0]['boxes']}; flip test: {'yes' if done[0]['flip_test'] else 'no'}."
         )
     yield (
-        f"Trained for {facts['epochs']} epochs on {train['persons']} persons with keypoints in "
-        f"{train['images']} images ({train['file']}), batch {facts['batch_size']}; measured on "
+        f"Trained for {metadata['epochs']} epochs on {train['persons']} persons with keypoints in "
+        f"{train['images']} images ({train['file']}), batch {metadata['batch_size']}; measured on "
         f"{test['persons']} persons in {test['images']} images ({test['file']}); seeds "
         f"{seeds}.{how}"
     )
@@ -237,13 +239,13 @@ def _caption(setup: AblationSetup, value: Json) -> Iterator[str]:
     yield (
         "All figures are those of the last epoch, as mean ± standard deviation over the seeds, "
         "except best AP, which is that of the checkpoint with the best validation AP"
-        f"{flatters if _same_images(facts) else ''}. AP - first: difference to the first config, "
+        f"{flatters if _same_images(metadata) else ''}. AP - first: difference to the first config, "
         "seed by seed."
     )
 
 
-def _same_images(facts: Json) -> bool:
-    return bool(facts.get("val") and facts["val"]["sha256"] == facts["test"]["sha256"])
+def _same_images(metadata: Json) -> bool:
+    return bool(metadata.get("val") and metadata["val"]["sha256"] == metadata["test"]["sha256"])
 
 
 def _notes(setup: AblationSetup, value: Json) -> Iterator[str]:
