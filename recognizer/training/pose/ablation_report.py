@@ -89,18 +89,15 @@ def to_json(setup: AblationSetup, results: Mapping[AblationTrial, TrialResult]) 
     configs: list[dict[str, Any]] = []
     for name in setup.configs:
         of_config = [run for run in runs if run["config"] == name]
+        about = setup.metadata[name]
         configs.append(
             {
                 "config": name,
                 "seeds_done": sum(run["state"] == "done" for run in of_config),
                 **{key: spread([run["figures"][key] for run in of_config]) for key in FIGURES},
                 **{key: spread([run[key] for run in of_config]) for key in _OF_TRAINING},
-                **{
-                    key: setup.metadata[name][key] for key in ("parameters", "epochs", "batch_size")
-                },
-                "data": {
-                    k: v for k, v in setup.metadata[name].items() if k in ("train", "val", "test")
-                },
+                **{key: about[key] for key in ("parameters", "epochs", "batch_size")},
+                "data": {k: about[k] for k in ("train", "val", "test") if k in about},
                 "not_like_the_first": list(setup.differences[name]),
             }
         )
@@ -239,8 +236,8 @@ def _caption(setup: AblationSetup, value: Json) -> Iterator[str]:
     yield (
         "All figures are those of the last epoch, as mean ± standard deviation over the seeds, "
         "except best AP, which is that of the checkpoint with the best validation AP"
-        f"{flatters if _same_images(metadata) else ''}. AP - first: difference to the first config, "
-        "seed by seed."
+        f"{flatters if _same_images(metadata) else ''}. AP - first: difference to the first "
+        "config, seed by seed."
     )
 
 
