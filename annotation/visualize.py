@@ -28,10 +28,10 @@ from recognizer.runs.overlays import (
     SourceVideoError,
     check_source,
     pictures_of,
-    sample_fps_of,
     write_frames,
 )
 from recognizer.runs.stage_folders import dataset_dir, stage1_dir, stage2_dir
+from recognizer.runs.stills import sample_fps_of
 from recognizer.scoring.ranking import rank_people
 from recognizer.sequences import evenly_spaced
 from recognizer.storage.artifacts import (
@@ -120,7 +120,7 @@ def _one(
             pictures = _black(sequence)
         else:
             check_source(source, meta)
-            pictures = pictures_of(source, sequence, sample_fps_of(meta))
+            pictures = pictures_of(source, sequence, sample_fps_of(meta.get("settings", {})))
         _write(config, sequence, pictures, folder, entry.video, advance)
     except (SourceVideoError, VideoError) as error:
         return Outcome(entry.video, "refused", _without_folder(error, source, entry.video))

@@ -24,7 +24,8 @@ from recognizer.backends.network import ModelError
 from recognizer.config.schema import Config
 from recognizer.dataset.windows import TIME_DIGITS, span_of
 from recognizer.runs.manifest import Outcome, State, result_path
-from recognizer.runs.overlays import SourceVideoError, pictures_of, sample_fps_of, write_frames
+from recognizer.runs.overlays import SourceVideoError, pictures_of, write_frames
+from recognizer.runs.stills import sample_fps_of
 from recognizer.runs.worker_pool import OnFrames, StopRunError
 from recognizer.scoring.ranking import Service
 from recognizer.storage.artifacts import POSE_SCHEMA, ArtifactError, read_npz_meta, read_poses
@@ -237,7 +238,7 @@ class VideoWorker:
         plan, final = self._plan, overlay_path(self._plan.folder, record.video)
         if not plan.config.inference.overlay or final.is_file():
             return ""
-        pictures = pictures_of(job.path, sequence, sample_fps_of(meta))
+        pictures = pictures_of(job.path, sequence, sample_fps_of(meta.get("settings", {})))
         frames = overlay_frames(record, sequence, pictures)
         crf = plan.config.visualize.crf
         try:

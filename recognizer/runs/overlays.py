@@ -9,7 +9,6 @@ from typing import Any
 
 import numpy as np
 
-from recognizer.runs import stills
 from recognizer.runs.worker_pool import OnFrames
 from recognizer.storage.artifacts import atomic_path, sha256_file
 from recognizer.types import ImageArray, PoseSequence
@@ -98,11 +97,6 @@ def check_source(source: Path, meta: Mapping[str, Any]) -> None:
         raise SourceVideoError(f"the source video cannot be read: {error.strerror}") from error
     if digest != meta.get("source", {}).get("sha256", digest):
         raise SourceVideoError("the source video is not the one that stage 1 read; run it again")
-
-
-def sample_fps_of(meta: Mapping[str, Any]) -> float | None:
-    """Return the frame rate to which stage 1 thinned the video, None if it did not."""
-    return stills.sample_fps_of(meta.get("settings", {}))
 
 
 def pictures_of(

@@ -21,10 +21,10 @@ from recognizer.dataset.split import class_weights
 from recognizer.installation import PROJECT
 from recognizer.runs.distributed import main_process_progress
 from recognizer.runs.progress import ProgressFactory
-from recognizer.runs.stage_folders import stage3_dir
 from recognizer.storage.artifacts import sha256_file
 from recognizer.training.classifier.artifacts import (
     check_network,
+    pickle_folder,
     train_config,
     validation_score,
 )
@@ -135,12 +135,7 @@ def _config_metadata(value: object, service: str, classes: list[str]) -> dict[st
 
 def _point_to_data(config: Config, datasets: Mapping[str, Any], service: str) -> None:
     """Point the loaders at train.dataset_dir or stage 3's result, else leave the config's files."""
-    reason, folder = "", config.train.dataset_dir
-    if folder is None:
-        try:
-            folder = stage3_dir(config)
-        except (FileNotFoundError, ConfigError, ValueError) as error:
-            reason = str(error)
+    folder, reason = pickle_folder(config)
     if folder is not None and (folder / "train.pkl").is_file():
         _refuse_ann_files(config.train.cfg_options, folder)
         for split, dataset in datasets.items():
