@@ -1,4 +1,4 @@
-"""Copies of a stage's results in the compact form: what samples/ ships."""
+"""Copies of a stage's results in the compact form of samples/."""
 
 from pathlib import Path
 

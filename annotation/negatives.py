@@ -106,7 +106,7 @@ class LabelledTracks:
 
     @property
     def clips(self) -> list[Clip]:
-        """Return all samples to be."""
+        """Return the clips of all videos."""
         return [clip for video in self.videos for clip in video.clips]
 
 
@@ -209,7 +209,7 @@ def _folder(
 
 
 def _refuse_names(folders: int, data: LabelledTracks) -> None:
-    """Refuse videos of the data set whose samples would be called as those of negatives."""
+    """Refuse videos of the data set whose samples could have names of negatives."""
     prefixes = tuple(f"{_prefix(number)}/" for number in range(1, folders + 1))
     same = [v.outcome.video for v in data.videos if v.outcome.video.startswith(prefixes)]
     if same:

@@ -93,7 +93,7 @@ def grade_events(
 
 
 def _posture_rows(sequence: PoseSequence) -> PostureRows:
-    """Return the posture_rows of a video, measured part after part."""
+    """Return the posture rows of a video, measured part by part."""
     if not len(sequence):
         return posture_rows(sequence)
     begin = float(sequence.time_s[0])
@@ -166,7 +166,7 @@ def _event(
     lying: Lying, posture: PostureRows, measure: NDArray[np.float64], long_lie_s: float
 ) -> Event:
     people = []
-    ordered = np.sort(lying.rows)  # rows of posture_rows stand by person and time
+    ordered = np.sort(lying.rows)  # posture rows are sorted by person and time
     for rows in np.split(ordered, np.flatnonzero(np.diff(posture.track_id[ordered])) + 1):
         boxes = posture.box[rows]
         x1, y1 = boxes[:, :2].min(axis=0).tolist()

@@ -195,7 +195,7 @@ def _tags(
     lanes: Sequence[Lane],
     time_s: float,
 ) -> Iterator[Tag]:
-    """Yield what happens below a frame, or inside it where the picture or its caption is."""
+    """Yield the tags below a frame, or inside it at the picture's edge or caption."""
     size_px = max(12, round(height / 38))
     line = TextStyle(size_px).height
     (left, _), (_, bottom) = corners

@@ -181,7 +181,7 @@ def read_record(path: Path) -> Record:
 
 
 def _check(record: Record) -> None:
-    """Raise ValueError where numbers are none, as in a file that was changed by hand."""
+    """Raise ValueError for invalid numbers, as in a file that was edited by hand."""
     begin, end = record.span_s
     if not 0 <= float(end) - float(begin) < np.inf or len(record.size_wh) != 2:
         raise ValueError(f"expected start_s, stop_s and size_wh, got {begin!r}, {end!r}")

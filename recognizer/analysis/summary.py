@@ -39,7 +39,7 @@ Rows = list[list[object]]
 
 @dataclass(frozen=True, slots=True)
 class VideoSummary:
-    """What is kept of a video until the end of a run: its windows stay in its file.
+    """Summary of one video, kept until the end of a run.
 
     Attributes:
         video: its path inside the input folder.
@@ -158,7 +158,7 @@ def _when(event: Event) -> str:
 def event_lines(
     found: Sequence[VideoSummary], rules: Mapping[str, Mapping[str, float]]
 ) -> list[str]:
-    """Return what was found, for the console: an event a line, the first ``SHOWN`` of them.
+    """Return the events as lines for the console, the first ``SHOWN`` of them.
 
     Args:
         found: in each video, in the order of the table.

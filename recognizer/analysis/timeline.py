@@ -17,7 +17,7 @@ _GROUND: Color = (28, 26, 24)
 _LANE_GROUND: Color = (46, 42, 40)
 _AXIS: Color = (150, 146, 142)
 _TEXT: Color = (225, 222, 220)
-# What the boxes above mean; nothing else in the picture says it.
+# The meaning of the boxes above, which the picture does not show otherwise.
 LEGEND = "thick: whom an event is about   grey: others, or not tracked   dashed: interpolated"
 LEGEND_RESTING = (
     "thick: of an event   grey: others   dashed: interpolated   grey bar: in a rest zone"

@@ -68,12 +68,12 @@ class Input:
 
 
 def record_path(folder: Path, video: str) -> Path:
-    """Return where the JSON file of a video stands."""
+    """Return the path of a video's JSON file."""
     return result_path(folder / VIDEOS, video, ".json")
 
 
 def overlay_path(folder: Path, video: str) -> Path:
-    """Return where the overlay of a video stands."""
+    """Return the path of a video's overlay."""
     return result_path(folder / VIDEOS, video, ".mp4")
 
 
@@ -234,7 +234,7 @@ class VideoWorker:
         meta: Mapping[str, Any],
         on_frames: OnFrames,
     ) -> str:
-        """Draw the overlay unless it is there; return why it cannot be."""
+        """Draw the overlay unless it exists; return the reason if it cannot be drawn."""
         plan, final = self._plan, overlay_path(self._plan.folder, record.video)
         if not plan.config.inference.overlay or final.is_file():
             return ""

@@ -44,7 +44,7 @@ def run_batch(
 
 
 def worker_count(section: AnnotationConfig) -> int:
-    """Return how many workers run at once: one per core, or per GPU if those are more."""
+    """Return the number of workers: one per core, or per GPU if there are more of these."""
     if section.workers != "auto":
         return section.workers
     return max(len(os.sched_getaffinity(0)), len(section.gpus))

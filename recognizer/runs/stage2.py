@@ -122,7 +122,7 @@ def _worker_pool(config: Config, settings: Settings, poses: Path, folder: Path) 
 
 
 def _is_finished(poses_folder: Path, folder: Path, settings: Settings, video: str) -> bool:
-    """Tell whether there is a result of these settings, made from the present poses."""
+    """Tell whether a result of these settings exists, made from the present poses."""
     try:
         poses_meta = read_npz_meta(result_path(poses_folder, video, ".npz"), POSE_SCHEMA)
         meta = read_npz_meta(result_path(folder, video, ".npz"), POSE_SCHEMA)

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 MOMENTS = 6
 CELL_WH = (320, 240)
-# Blue, green, red of each slot, the most involved first; told apart with any eyes
+# Blue, green, red of each slot, the most involved first; distinct with any colour vision
 # (Okabe and Ito 2008). Further slots are grey.
 SLOT_COLORS = ((0, 159, 230), (233, 180, 86), (115, 158, 0), (167, 121, 204))
 _GREY = (170, 170, 170)

@@ -36,7 +36,7 @@ Handler = Callable[[Any, OnFrames], Any]
 
 
 class RunError(RuntimeError):
-    """The whole run cannot go on: the model does not load, the disk is full."""
+    """A fault that ends the whole run: the model does not load, the disk is full."""
 
 
 class StopRunError(Exception):

@@ -127,7 +127,7 @@ def streams_of(config: Config, service: str) -> dict[str, Path]:
 
 
 def _setup(config: Config, service: str) -> CrossvalSetup:
-    """Return what is cross-validated."""
+    """Return the settings of the cross-validation."""
     configs = streams_of(config, service)
     if len(set(config.crossval.seeds)) != len(config.crossval.seeds) or not config.crossval.seeds:
         raise ConfigError(

@@ -34,7 +34,7 @@ ScoresJson = Mapping[str, Any]  # of ``PoseScores.to_json``
 
 
 class Epoch(TypedDict):
-    """What ``epochs.json`` holds of one epoch."""
+    """One epoch in ``epochs.json``."""
 
     batches: str
     step_s: float
