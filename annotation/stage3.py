@@ -98,7 +98,7 @@ def run_stage3(config: Config, progress: ProgressFactory = silent) -> Path:
                 config.dataset.segments, config.dataset.classes, names, partial=bool(include)
             )
         finder = ClipFinder(config, tracks, segments)
-        with progress("stage 3: samples", len(stage2.outcomes)) as advance:
+        with progress("stage 3: videos", len(stage2.outcomes)) as advance:
             videos = []
             for before in stage2.outcomes:
                 videos.append(finder.find(before))

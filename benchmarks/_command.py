@@ -2,12 +2,18 @@
 
 import argparse
 import functools
+import json
 import math
 import sys
 from pathlib import Path
 
+from recognizer.installation import SHIPPED_CONFIG
 from recognizer.runs.worker_pool import RunError
 
+ROOT = Path(__file__).resolve().parents[1]
+_FOLDERS = [str(ROOT / "weights"), str(ROOT.parent / "shared" / "assets" / "weights")]
+WEIGHTS = f"models.weights_dirs={json.dumps(_FOLDERS)}"
+"""Override of the shipped config: the folders of the networks that benchmarks run."""
 BAD_INPUT = 2  # argparse's own
 MAX_LINES = 3  # of an error
 
@@ -56,6 +62,11 @@ def seconds(text):
     if not (math.isfinite(value) and value > 0):
         raise argparse.ArgumentTypeError(f"expected seconds above 0, got {text!r}")
     return value
+
+
+def weights_of(config_file):
+    """Return the overrides that name the networks' folders; a config of one's own names its own."""
+    return [WEIGHTS] if config_file.resolve() == SHIPPED_CONFIG else []
 
 
 def existing_folder(text):

@@ -7,6 +7,7 @@ import numpy as np
 
 from annotation.clips import clip_name
 from annotation.sources import read_sources
+from benchmarks._command import weights_of
 from benchmarks._falls_data import BED, FIGHTS
 from recognizer.action.measures import clip_measures, has_movement, measure_names
 from recognizer.config.file import load_config
@@ -59,7 +60,7 @@ def load(args):
         "dataset.num_person=2",
         *args.set,
     ]
-    return load_config(args.config, overrides)
+    return load_config(args.config, [*weights_of(args.config), *overrides])
 
 
 def cut(config):

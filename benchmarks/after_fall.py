@@ -24,7 +24,14 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmarks._command import Parser, existing_file, existing_folder, one_line_errors, positive
+from benchmarks._command import (
+    Parser,
+    existing_file,
+    existing_folder,
+    one_line_errors,
+    positive,
+    weights_of,
+)
 from benchmarks._falls_data import falls_of, write_falls
 from benchmarks._needs import need
 from recognizer.backends.network import ModelError, describe
@@ -153,6 +160,7 @@ def configure(args, folder, turned):
     return load_config(
         args.config,
         [
+            *weights_of(args.config),
             f"annotation.input={folder / 'videos'}",
             f"annotation.output_dir={folder / turned}",
             "annotation.movement=false",

@@ -21,6 +21,7 @@ import numpy as np
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
+from benchmarks._command import WEIGHTS
 from benchmarks._needs import need
 from recognizer.backends.onnx import OnnxNetwork
 from recognizer.config.file import load_config
@@ -124,7 +125,7 @@ def average_precision(coco, rows, image_ids):
 
 def models(decoding, *, flip_test):
     """Return a detector with a low threshold, as AP wants, and the pose model behind it."""
-    config = load_config(ROOT / "configs" / "config.yaml")
+    config = load_config(ROOT / "configs" / "config.yaml", [WEIGHTS])
     files = pose_model_files(config)
     pose = config.models.pose_estimation
     low = pose.topdown.detector.model_copy(

@@ -15,7 +15,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from benchmarks._command import Parser, existing_folder, one_line_errors, positive
+from benchmarks._command import WEIGHTS, Parser, existing_folder, one_line_errors, positive
 from benchmarks._needs import need
 from recognizer.config.file import load_config
 from recognizer.movement import MovementMeter
@@ -38,6 +38,7 @@ def open_mode(selective, turned, overrides):
     config = load_config(
         ROOT / "configs" / "config.yaml",
         [
+            WEIGHTS,
             *overrides,
             f"models.pose_estimation.topdown.selective={selective}",
             f"models.pose_estimation.topdown.turned={turned}",

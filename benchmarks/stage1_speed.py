@@ -18,6 +18,7 @@ from pathlib import Path
 
 import numpy as np
 
+from benchmarks._command import WEIGHTS
 from benchmarks._needs import need
 from recognizer.backends.onnx import OnnxNetwork
 from recognizer.config.file import load_config
@@ -123,6 +124,7 @@ def main():
             config = load_config(
                 ROOT / "configs/config.yaml",
                 [
+                    WEIGHTS,
                     f"annotation.input={arguments.input}",
                     f"annotation.output_dir={out}",
                     f"annotation.include={names}",

@@ -60,7 +60,8 @@ def write_sources(table: Path, videos: set[str]) -> None:
             for row in csv.DictReader(file)
         }
     rows = [[video, source_of[video]] for video in sorted(videos)]
-    write_csv(SAMPLES / "sources.csv", SAMPLES, [["video", "source"], *rows])
+    table = [["video", "source"], *rows]
+    write_csv(SAMPLES / "sources.csv", SAMPLES, table, byte_order_mark=False)
 
 
 def compare(full: Path, compact: Path) -> None:

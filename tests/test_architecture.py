@@ -28,7 +28,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "sequences": {"types"},
     "movement": {"types"},
     "config": {"installation", "names"},
-    "command": {"config", "installation"},
+    "command": {"config", "installation", "names"},
     "model_files": {"config", "installation"},
     "storage": {"config", "names", "skeleton", "types"},
     "openmmlab": {"installation"},
@@ -69,7 +69,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     },
     "analysis": {
         *("action", "backends", "command", "config", "dataset", "draw", "geometry"),
-        *("installation", "runs", "scoring", "storage", "text", "types", "video"),
+        *("installation", "names", "runs", "scoring", "storage", "text", "types", "video"),
     },
     "__main__": {"installation"},
 }

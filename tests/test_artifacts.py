@@ -1,5 +1,6 @@
 """Files on disk: whole or absent, damaged files never load wrong, hostile ones never run."""
 
+import csv
 import io
 import json
 import os
@@ -29,10 +30,12 @@ from recognizer.storage.artifacts import (
     read_poses,
     sha256_file,
     short_digest,
+    write_csv,
     write_json,
     write_npz,
     write_poses,
 )
+from recognizer.storage.tables import read_table
 from recognizer.types import Poses, PoseSequence, PoseSequenceBuilder
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -354,3 +357,18 @@ def test_no_file_and_no_permission_are_told_apart_from_damage(tmp_path):
             read(tmp_path / "gone")
         with pytest.raises(FileNotFoundError):
             read(tmp_path)  # a folder
+
+
+def test_a_table_is_read_by_excel_and_by_us(tmp_path):
+    """Excel on Korean Windows takes a file without a byte order mark for its own code page."""
+    rows = [["video", "class"], ["싸움/1.mp4", "Fight"], ["a\nb, c", 'say "x"']]
+    path = tmp_path / "t.csv"
+    write_csv(path, tmp_path, rows)
+    assert path.read_bytes().startswith(b"\xef\xbb\xbfvideo,class\n")
+    with path.open(newline="", encoding="utf-8-sig") as file:
+        assert list(csv.reader(file)) == rows
+    table = read_table(path, ["video"])
+    assert [row.cells["video"] for row in table] == ["싸움/1.mp4", "a\nb, c"]
+    write_csv(path, tmp_path, rows, byte_order_mark=False)
+    assert path.read_bytes().startswith(b"video,class\n")
+    assert read_table(path, ["video"]) == table

@@ -104,11 +104,11 @@ def to_json(record: Record) -> dict[str, Any]:
     value = asdict(record)
     start_s, stop_s = value.pop("span_s")
     _drop_empty(value, "zones")
-    for result in value["services"].values():
-        for event in (*result["events"], *result["suppressed"]):
-            event["class"] = event.pop("class_name")
-            _drop_empty(event, "grade", "follows_fall_s", "zone")
-        _drop_empty(result, "suppressed", "lying")
+    for name, result in record.services.items():
+        values = value["services"][name]
+        values["events"] = tuple(event.as_dict() for event in result.events)
+        values["suppressed"] = tuple(event.as_dict() for event in result.suppressed)
+        _drop_empty(values, "suppressed", "lying")
     return {
         "schema": SCHEMA,
         "schema_version": SCHEMA_VERSION,

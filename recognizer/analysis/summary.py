@@ -8,6 +8,7 @@ from pathlib import Path
 
 from recognizer.action.results import PROBABILITY_DIGITS, Event, Person, Window
 from recognizer.analysis.record import Record, ServiceResult, probability_text
+from recognizer.names import printable
 from recognizer.runs.event_curves import hours_text
 from recognizer.runs.manifest import Outcome
 from recognizer.storage.artifacts import write_csv
@@ -181,7 +182,7 @@ def event_lines(
         peak = probability_text(event.peak_probability, threshold)
         how = _length(event) if event.grade == "lying" else peak
         lines.append(
-            f"  {video}  {event.start_s:.2f}-{event.stop_s:.2f} s  {event.class_name} "
+            f"  {printable(video)}  {event.start_s:.2f}-{event.stop_s:.2f} s  {event.class_name} "
             f"{how}{streams}  people (track ids): {_ids(event.people) or 'nobody'}"
         )
     if len(events) > SHOWN:
@@ -249,7 +250,9 @@ def other_rule(
         return None
     over, name, one = max(near, key=lambda row: row[0])
     peak = probability_text(one.peaks[name], rules[name]["threshold"], ".3g")
-    text = f"{name} is most probable in {one.video}, {peak}{one.peak_texts.get(name, '')}"
+    text = (
+        f"{name} is most probable in {printable(one.video)}, {peak}{one.peak_texts.get(name, '')}"
+    )
     if over >= 0:
         return f"{text}, but shorter than inference.min_event_s", {"inference.min_event_s": 0}
     return _changed(text, name, _short(one.peaks[name], 0))
@@ -273,6 +276,5 @@ def _short(value: float, above: float) -> float | None:
 
 def write_summary(folder: Path, rows: Sequence[Sequence[object]]) -> Path:
     """Write the table and return its path."""
-    final = folder / SUMMARY
-    write_csv(final, folder, [COLUMNS, *rows])
-    return final
+    write_csv(folder / SUMMARY, folder, [COLUMNS, *rows])
+    return folder / SUMMARY

@@ -38,7 +38,7 @@ def record_of(config, video):
 
 
 def summary(config):
-    with (out(config) / "summary.csv").open(newline="") as file:
+    with (out(config) / "summary.csv").open(newline="", encoding="utf-8-sig") as file:
         return list(csv.DictReader(file))
 
 

@@ -275,17 +275,13 @@ def _one_line(text: str) -> str:
 
 
 def _table(value: Json) -> list[list[object]]:
-    """Return the rows of ablation.csv, the header first."""
-    keys = (*FIGURES, *_OF_TRAINING)
-    parts = list(value["configs"][0][keys[0]])
-    head = [f"{key} {part}" for key in keys for part in parts]
-    rows: list[list[object]] = [["config", "seeds_done", *head, "parameters", "epochs"]]
+    rows = []
     for config in value["configs"]:
-        cells = (number(config[key][part], 6) for key in keys for part in parts)
-        cells_or_empty = ("" if cell == "-" else cell for cell in cells)
-        row = [config["config"], config["seeds_done"], *cells_or_empty]
-        rows.append([*row, config["parameters"], config["epochs"]])
-    return rows
+        row = {"config": config["config"], "seeds_done": config["seeds_done"]}
+        for key in (*FIGURES, *_OF_TRAINING):
+            row |= {f"{key} {part}": number(v, 6) for part, v in config[key].items()}
+        rows.append({**row, "parameters": config["parameters"], "epochs": config["epochs"]})
+    return [list(rows[0]), *(["" if v == "-" else v for v in row.values()] for row in rows)]
 
 
 # --- curves ------------------------------------------------------------------------
