@@ -19,7 +19,7 @@ from benchmarks._tracks import tracked_samples, tracked_videos
 from recognizer.config.file import load_config
 from recognizer.dataset.windows import span_of
 from recognizer.runs.manifest import result_path
-from recognizer.scoring.lying import NOWHERE, find_lying, sightings
+from recognizer.scoring.lying import NOWHERE, find_lying, posture_rows
 from recognizer.storage.artifacts import read_poses
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -35,7 +35,7 @@ def kind_of(video):
 def longest_lie_s(folder, video, rules):
     """Return how long the longest lie of a video lasts, seconds, 0 without one; its length."""
     sequence, _, _ = read_poses(result_path(folder, video, ".npz"))
-    seen = sightings(sequence)
+    seen = posture_rows(sequence)
     lies = find_lying(seen, np.full(len(seen), NOWHERE), **rules)
     start, stop = span_of(sequence)
     return max((lie.stop_s - lie.start_s for lie in lies), default=0.0), stop - start

@@ -210,10 +210,10 @@ def _model_files(config: Config) -> list[Finding]:
         "pth": ("pth.checkpoint_path", pose.pth.checkpoint_path),
         "tensorrt": ("tensorrt.model_path", pose.tensorrt.model_path),
     }
-    wanted = [names[pose.inference_mode]]
+    required = [names[pose.inference_mode]]
     if pose.kind != "rtmo":  # auto is either, until the file is here
-        wanted.append(("topdown.detector.model_path", pose.topdown.detector.model_path))
-    return [_model_file(config, f"models.pose_estimation.{key}", name) for key, name in wanted]
+        required.append(("topdown.detector.model_path", pose.topdown.detector.model_path))
+    return [_model_file(config, f"models.pose_estimation.{key}", name) for key, name in required]
 
 
 def _model_file(config: Config, key: str, name: str) -> Finding:

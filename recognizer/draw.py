@@ -1,28 +1,26 @@
 """Skeletons, boxes, ids and captions on pictures: image in, new image out.
 
 Line widths and letters follow the picture's height. People of whom a row is only
-interpolated (box score 0) are drawn faint and dashed, so that nobody takes them for seen.
+interpolated (box score 0) are drawn faint and dashed, to tell them from detections.
 """
 
 import colorsys
 from collections.abc import Collection, Mapping
 from itertools import pairwise
-from typing import Any
 
 import cv2
 import numpy as np
-from numpy.typing import NDArray
 
 from recognizer.skeleton import EDGES
 from recognizer.text import Color, Tag, TextStyle, draw_text, fit_text, readable_on, text_width
-from recognizer.types import ImageArray, Poses
+from recognizer.types import AnyFloat, ImageArray, Poses
 
 KEYPOINT_THRESHOLD = 0.3
 _UNTRACKED_COLOR: Color = (200, 200, 200)
 _BLACK: Color = (0, 0, 0)
 _WHITE: Color = (255, 255, 255)
 _MIN_TEXT_PX = 12  # smaller Hangul cannot be read
-_FAINT = 0.45  # how much of an interpolated person covers the picture
+_FAINT = 0.45  # opacity of interpolated people
 _FAR_OUTSIDE = 4  # picture sizes; OpenCV's coordinates overflow far beyond
 
 
@@ -38,8 +36,8 @@ def color_of(track_id: int) -> Color:
 
 def draw_skeleton(
     image: ImageArray,
-    keypoints: NDArray[Any],
-    scores: NDArray[Any],
+    keypoints: AnyFloat,
+    scores: AnyFloat,
     color: Color,
     threshold: float = KEYPOINT_THRESHOLD,
 ) -> ImageArray:
@@ -65,7 +63,7 @@ def draw_people(
     involvement: Mapping[int, float] | None = None,
     about: Collection[int] | None = None,
 ) -> ImageArray:
-    """Return the image with everybody's skeleton, box and label.
+    """Return the image with all people's skeletons, boxes and labels.
 
     The label is the id, and beside it the involvement where one is given. The most
     involved people are drawn last and lie on top.
@@ -154,8 +152,8 @@ def _person(canvas: ImageArray, poses: Poses, row: int, color: Color, *, dashed:
 
 def _skeleton(
     canvas: ImageArray,
-    keypoints: NDArray[Any],
-    scores: NDArray[Any],
+    keypoints: AnyFloat,
+    scores: AnyFloat,
     color: Color,
     threshold: float,
 ) -> None:
@@ -175,7 +173,7 @@ def _skeleton(
         cv2.circle(canvas, place, width, _WHITE, -1, cv2.LINE_AA)
 
 
-def _inside_limits(canvas: ImageArray, points: NDArray[Any]) -> list[tuple[int, int]] | None:
+def _inside_limits(canvas: ImageArray, points: AnyFloat) -> list[tuple[int, int]] | None:
     """Return points (N, 2) as whole pixels; None if one is not finite or absurdly far off."""
     limit = _FAR_OUTSIDE * max(canvas.shape[:2])
     if not np.isfinite(points).all() or np.abs(points).max() > limit:
@@ -202,11 +200,11 @@ def _line(
         cv2.line(canvas, _pixel(one), _pixel(two), color, width, cv2.LINE_AA)
 
 
-def _pixel(point: NDArray[Any]) -> tuple[int, int]:
+def _pixel(point: AnyFloat) -> tuple[int, int]:
     return round(float(point[0])), round(float(point[1]))
 
 
-def _label(canvas: ImageArray, box: NDArray[Any], color: Color, text: str) -> None:
+def _label(canvas: ImageArray, box: AnyFloat, color: Color, text: str) -> None:
     """Write text above a box, inside the picture."""
     corners = _inside_limits(canvas, box.reshape(2, 2))
     if corners is None:

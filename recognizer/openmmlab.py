@@ -201,13 +201,13 @@ def find_pose_config(name: str) -> Path:
     """
     key = "models.pose_estimation.pth.config_file"
     if name.startswith(SHIPPED):
-        wanted = name.removeprefix(SHIPPED)
-        if ".." in Path(wanted).parts or Path(wanted).is_absolute():
+        relative = name.removeprefix(SHIPPED)
+        if ".." in Path(relative).parts or Path(relative).is_absolute():
             raise FileNotFoundError(f"{key}: expected mmpose::<path in its configs>, got {name}")
         try:
-            return shipped_config("mmpose", wanted)
+            return shipped_config("mmpose", relative)
         except FileNotFoundError as error:
-            raise FileNotFoundError(f"{key}: {error}{_hint(key, Path(wanted))}") from error
+            raise FileNotFoundError(f"{key}: {error}{_hint(key, Path(relative))}") from error
     if not name:
         raise FileNotFoundError(
             f"{key} is not set: inference_mode pth and deploy.export run a checkpoint (pth."

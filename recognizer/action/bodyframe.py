@@ -151,12 +151,12 @@ def _falling(rows: PersonFrames) -> tuple[Array, Array, Array, Array]:
 
 
 def _peaks(
-    rows: PersonFrames, values: Sequence[Array], wanted: Sequence[tuple[int, float]]
+    rows: PersonFrames, values: Sequence[Array], percentiles: Sequence[tuple[int, float]]
 ) -> Array:
-    """Return, for each row, percentiles over its person's rows, (N, len(wanted))."""
-    result = np.zeros((len(rows), len(wanted)))
+    """Return, for each row, percentiles over its person's rows, (N, len(percentiles))."""
+    result = np.zeros((len(rows), len(percentiles)))
     table = np.column_stack(values)
-    which, q = zip(*wanted, strict=True)
+    which, q = zip(*percentiles, strict=True)
     for person in range(rows.people):
         own = rows.person == person
         if own.any():

@@ -226,14 +226,14 @@ def find_classifier(name: str, weights_dirs: Sequence[Path]) -> Path:
 # --- checks ------------------------------------------------------------------------
 
 
-def _check_network(path: Path, network: OnnxNetwork, facts: ClassifierMetadata) -> None:
+def _check_network(path: Path, network: OnnxNetwork, metadata: ClassifierMetadata) -> None:
     inputs = [
         _floats(name, (None, s.clip_len, NUM_KEYPOINTS, s.channels))
-        for name, s in facts.inputs.items()
+        for name, s in metadata.inputs.items()
     ]
-    outputs = [_floats(OUTPUT, (1, len(facts.classes)))]
-    if facts.movement is not None:
-        inputs.append(_floats(INPUT, (1, len(facts.movement.measures))))
+    outputs = [_floats(OUTPUT, (1, len(metadata.classes)))]
+    if metadata.movement is not None:
+        inputs.append(_floats(INPUT, (1, len(metadata.movement.measures))))
         outputs += [_floats(name, outputs[0].shape) for name in (POSE_OUTPUT, MOVEMENT_OUTPUT)]
     if list(network.inputs) != inputs or list(network.outputs) != outputs:
         takes, gives = (", ".join(map(str, specs)) for specs in (inputs, outputs))

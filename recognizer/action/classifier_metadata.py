@@ -115,7 +115,7 @@ class ClassifierMetadata:
         if not isinstance(value.get("created_by"), str):
             raise ValueError(f"created_by: expected a text, got {_short_of(value, 'created_by')}")
         service, classes = value["service"], _classes(value.get("classes"))
-        facts = cls(
+        metadata = cls(
             service=service,
             classes=classes,
             window_s=_number(value, "window_s", _MIN_WINDOW_S, _MAX_WINDOW_S),
@@ -125,12 +125,12 @@ class ClassifierMetadata:
             created_by=value["created_by"],
             movement=_movement(value.get("movement"), service, len(classes)),
         )
-        if facts.window_s == 0 or value.get("num_person") != facts.num_person:
+        if metadata.window_s == 0 or value.get("num_person") != metadata.num_person:
             raise ValueError(
-                f"expected window_s above 0 and num_person {facts.num_person}, got "
-                f"{facts.window_s:g} and {_short_of(value, 'num_person')}"
+                f"expected window_s above 0 and num_person {metadata.num_person}, got "
+                f"{metadata.window_s:g} and {_short_of(value, 'num_person')}"
             )
-        return facts
+        return metadata
 
 
 # --- checks ------------------------------------------------------------------------

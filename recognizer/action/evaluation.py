@@ -373,16 +373,16 @@ def calibration(labels: Labels, probabilities: Probabilities) -> list[dict[str, 
     highest probability and how often that class was right.
     """
     if probabilities.shape[1] == 2:
-        said, true = probabilities[:, 1], labels == 1
+        probability, true = probabilities[:, 1], labels == 1
     else:
-        said, true = probabilities.max(1), labels == probabilities.argmax(1)
-    number = np.minimum((said * CALIBRATION_BINS).astype(int), CALIBRATION_BINS - 1)
+        probability, true = probabilities.max(1), labels == probabilities.argmax(1)
+    number = np.minimum((probability * CALIBRATION_BINS).astype(int), CALIBRATION_BINS - 1)
     return [
         {
             "from": i / CALIBRATION_BINS,
             "to": (i + 1) / CALIBRATION_BINS,
             "samples": int((number == i).sum()),
-            "mean_probability": float(said[number == i].mean()),
+            "mean_probability": float(probability[number == i].mean()),
             "came_true": float(true[number == i].mean()),
         }
         for i in range(CALIBRATION_BINS)

@@ -104,9 +104,9 @@ def needed_frames(frames: IntArray, total: int, *, motion: bool) -> tuple[IntArr
     """
     if not motion:
         return frames, np.arange(len(frames), dtype=np.int64)
-    wanted = np.zeros(total + 1, np.bool_)
-    wanted[frames] = True
-    wanted[frames + 1] = True
-    wanted[total] = False
-    rows = np.flatnonzero(wanted)
+    needed = np.zeros(total + 1, np.bool_)
+    needed[frames] = True
+    needed[frames + 1] = True
+    needed[total] = False
+    rows = np.flatnonzero(needed)
     return rows, np.searchsorted(rows, frames)

@@ -167,13 +167,13 @@ class ClassifierGraph(nn.Module):
 
     Args:
         members: trained checkpoints.
-        facts: whose ``inputs`` say which member is given what.
+        metadata: its ``inputs`` give the features of each member.
 
     """
 
-    def __init__(self, members: Sequence[EnsembleMember], facts: ClassifierMetadata) -> None:
+    def __init__(self, members: Sequence[EnsembleMember], metadata: ClassifierMetadata) -> None:
         super().__init__()
-        inputs = list(facts.inputs.values())
+        inputs = list(metadata.inputs.values())
         self._input_of = [inputs.index(member.features) for member in members]
         self._slots = [member.features.num_person for member in members]
         self.backbones = nn.ModuleList(_restructured(m.recognizer.backbone) for m in members)
@@ -209,8 +209,8 @@ def absent_feature(backbone: nn.Module, features: FeatureSettings) -> Tensor:
         return pooled_features(exact, zeros).float().clone()
 
 
-def write_onnx(path: Path, members: Sequence[EnsembleMember], facts: ClassifierMetadata) -> None:
-    """Write members as one ONNX file with their facts in its metadata, and check the file.
+def write_onnx(path: Path, members: Sequence[EnsembleMember], metadata: ClassifierMetadata) -> None:
+    """Write members and their metadata as one ONNX file, and check the file.
 
     Raises:
         ModelError: members that do not fit together, or a file that onnx refuses.
@@ -219,23 +219,23 @@ def write_onnx(path: Path, members: Sequence[EnsembleMember], facts: ClassifierM
     """
     import onnx
 
-    if {member.num_classes for member in members} != {len(facts.classes)}:
+    if {member.num_classes for member in members} != {len(metadata.classes)}:
         counts = ", ".join(str(member.num_classes) for member in members)
         raise ModelError(
-            f"expected {len(facts.classes)} classes ({', '.join(facts.classes)}) in every "
+            f"expected {len(metadata.classes)} classes ({', '.join(metadata.classes)}) in every "
             f"checkpoint, got {counts}"
         )
     if len({member.features.num_person for member in members}) > 1:
         raise ModelError("expected checkpoints of one num_person, got different ones")
-    names = list(facts.inputs)
+    names = list(metadata.inputs)
     # Two people: a person axis of 1 would be taken for a constant by some operators.
     example = tuple(
-        torch.zeros(2, s.clip_len, NUM_KEYPOINTS, s.channels) for s in facts.inputs.values()
+        torch.zeros(2, s.clip_len, NUM_KEYPOINTS, s.channels) for s in metadata.inputs.values()
     )
     with warnings.catch_warnings(), torch.no_grad():
         warnings.simplefilter("ignore")  # its deprecation; shapes that are constants here
         torch.onnx.export(
-            ClassifierGraph(members, facts),
+            ClassifierGraph(members, metadata),
             example,
             str(path),
             input_names=names,
@@ -245,7 +245,7 @@ def write_onnx(path: Path, members: Sequence[EnsembleMember], facts: ClassifierM
             dynamo=False,  # the other exporter needs onnxscript, which is no part of the setup
         )
     model = onnx.load(str(path))
-    model.metadata_props.add(key=METADATA_KEY, value=facts.to_text())
+    model.metadata_props.add(key=METADATA_KEY, value=metadata.to_text())
     onnx.checker.check_model(model, full_check=True)
     onnx.save(model, str(path))
 

@@ -72,16 +72,16 @@ class MovementMetadata:
         return cls(expected, fusion, value["training"], people)
 
 
-def movement_text(facts: MovementMetadata, service: str, classes: tuple[str, ...]) -> str:
+def movement_text(metadata: MovementMetadata, service: str, classes: tuple[str, ...]) -> str:
     """Return the metadata of a file of the movement stream alone."""
     own = {"schema": SCHEMA, "version": SCHEMA_VERSION, "service": service}
     return json.dumps(
-        {**own, "classes": list(classes), **facts.to_json()}, sort_keys=True, allow_nan=False
+        {**own, "classes": list(classes), **metadata.to_json()}, sort_keys=True, allow_nan=False
     )
 
 
 def read_movement_text(text: str) -> tuple[MovementMetadata, str, tuple[str, ...]]:
-    """Return facts, service and classes of what ``movement_text`` wrote.
+    """Return metadata, service and classes of what ``movement_text`` wrote.
 
     Raises:
         ValueError: of another schema, or a value that cannot be; named.

@@ -47,10 +47,10 @@ def train(cfg: Config, *, resume: bool | Path = False, heard: Heard | None = Non
         FileExistsError, CheckpointError, NotFiniteError, TrainConfigError: as ``runner.run``.
 
     """
-    return run(cfg, Kind("mmaction", _facts, (NAME_KEY,)), resume=resume, heard=heard)
+    return run(cfg, Kind("mmaction", _metadata, (NAME_KEY,)), resume=resume, heard=heard)
 
 
-def _facts(cfg: Config) -> dict[str, Any]:
+def _metadata(cfg: Config) -> dict[str, Any]:
     """Check the pickles of the config and return what the checkpoints say of them."""
     own, found = {}, {}
     for split, dataset in datasets(cfg).items():
@@ -150,8 +150,8 @@ def predict_views(
 
 
 def _item(view: View) -> dict[str, Any]:
-    facts = {"modality": "Pose", "start_index": 0, "part_of_clip": view.part}
-    return {**_copied(to_mmaction(view.sample)), **facts}
+    added = {"modality": "Pose", "start_index": 0, "part_of_clip": view.part}
+    return {**_copied(to_mmaction(view.sample)), **added}
 
 
 def _copied(item: Mapping[str, Any]) -> dict[str, Any]:

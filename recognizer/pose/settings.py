@@ -1,4 +1,4 @@
-"""Settings that go by the kind of the pose network: of the network itself, and of the tracker."""
+"""Settings that depend on the kind of pose network: its own, and the tracker's."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -23,8 +23,8 @@ def pose_settings(config: Config, files: Mapping[str, Path]) -> PoseEstimationCo
         files: where the ``pose`` network and, for ``pth``, mmpose's ``config`` are.
 
     Raises:
-        ConfigError: a file of neither kind, or of another kind than ``kind`` says; a network that
-            would leave people out whom the tracker would take.
+        ConfigError: a file of neither kind, or of another kind than ``kind`` says; a ``sure_score``
+            that leaves out people whom the tracker would use.
 
     """
     pose = config.models.pose_estimation
@@ -41,27 +41,26 @@ def pose_settings(config: Config, files: Mapping[str, Path]) -> PoseEstimationCo
     return pose.for_kind(kind)
 
 
-def people_left_out(topdown: Any, tracking: TrackingConfig) -> str:
-    """Return which people the tracker would take have no pose, "" if there are none.
+def people_left_out(topdown: object, tracking: TrackingConfig) -> str:
+    """Return the fault where people usable for the tracker get no pose, "" if there is none.
 
     Args:
-        topdown: the section of that name that the poses were or will be made with; anything
-            else says nothing.
+        topdown: the section of that name that the poses are made with; anything else is valid.
         tracking: the tracker's section, without nulls.
 
     """
     if not isinstance(topdown, Mapping) or topdown.get("selective") is not True:
         return ""
     sure = topdown.get("sure_score")
-    least = {
+    limits = {
         "tracking.track_high_thresh": tracking.track_high_thresh or 0.0,
         f"tracking.new_track_thresh less {STARTS:g}": (tracking.new_track_thresh or 0.0) - STARTS,
     }
-    name = min(least, key=lambda one: least[one])
-    if not isinstance(sure, float) or sure <= least[name] + _ROUNDING:
+    name = min(limits, key=limits.__getitem__)
+    if not isinstance(sure, float) or sure <= limits[name] + _ROUNDING:
         return ""
     return (
-        f"sure_score: expected at most {name} ({least[name]:g}), got {sure:g}: people scored in "
+        f"sure_score: expected at most {name} ({limits[name]:g}), got {sure:g}: people scored in "
         "between get no pose"
     )
 

@@ -82,7 +82,7 @@ def check_frames(
 
 
 def with_movement(meter: MovementMeter, frame: Frame, poses: Poses) -> Poses:
-    """Return the poses with their movement; a damaged frame, which moves nobody, has none."""
+    """Return the poses with their movement; none of a damaged frame."""
     if frame.corrupt:
         return poses.with_movement(unmeasured(len(poses)))
     return poses.with_movement(meter.measure(frame.image, frame.time_s, poses.boxes))
