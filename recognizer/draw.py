@@ -151,11 +151,7 @@ def _person(canvas: ImageArray, poses: Poses, row: int, color: Color, *, dashed:
 
 
 def _skeleton(
-    canvas: ImageArray,
-    keypoints: AnyFloat,
-    scores: AnyFloat,
-    color: Color,
-    threshold: float,
+    canvas: ImageArray, keypoints: AnyFloat, scores: AnyFloat, color: Color, threshold: float
 ) -> None:
     drawn = {}
     for joint in np.flatnonzero((scores > 0) & (scores >= threshold)):
@@ -182,12 +178,7 @@ def _inside_limits(canvas: ImageArray, points: AnyFloat) -> list[tuple[int, int]
 
 
 def _line(
-    canvas: ImageArray,
-    start: tuple[int, int],
-    stop: tuple[int, int],
-    color: Color,
-    *,
-    dashed: bool,
+    canvas: ImageArray, start: tuple[int, int], stop: tuple[int, int], color: Color, *, dashed: bool
 ) -> None:
     width = max(1, _stroke(canvas) // 2)
     if not dashed:

@@ -86,10 +86,7 @@ def in_polygon(points: AnyFloat, polygon: AnyFloat) -> BoolArray:
 
 
 def oks(
-    keypoints_a: AnyFloat,
-    keypoints_b: AnyFloat,
-    visible: BoolArray,
-    areas: AnyFloat,
+    keypoints_a: AnyFloat, keypoints_b: AnyFloat, visible: BoolArray, areas: AnyFloat
 ) -> AnyFloat:
     """Return object keypoint similarity (A, B).
 
@@ -132,10 +129,7 @@ def nms(boxes: AnyFloat, scores: AnyFloat, iou_threshold: float) -> IntArray:
 
 
 def crop_affine(
-    boxes: AnyFloat,
-    output_wh: tuple[int, int],
-    padding: float,
-    turns: IntArray | None = None,
+    boxes: AnyFloat, output_wh: tuple[int, int], padding: float, turns: IntArray | None = None
 ) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
     """Return the affine maps from image to crop pixels for top-down pose models.
 
@@ -174,10 +168,7 @@ def crop_affine(
 
 
 def crop_to_image(
-    shares: AnyFloat,
-    centres: AnyFloat,
-    sizes: AnyFloat,
-    turns: IntArray | None = None,
+    shares: AnyFloat, centres: AnyFloat, sizes: AnyFloat, turns: IntArray | None = None
 ) -> FloatArray:
     """Map points of crops back to image pixels.
 

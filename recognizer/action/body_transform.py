@@ -1,4 +1,4 @@
-"""The transform that gives the network its input in the people's own bodies.
+"""The transform that makes the network's input in body coordinates.
 
     train_pipeline = [
         # augmentations (recognizer.action.augmentation) on keypoints in pixels
@@ -59,7 +59,7 @@ class BodyInput(BaseTransform):  # type: ignore[misc]
         )
 
     def transform(self, results: Results) -> Results:
-        """Return the results with keypoint as the network takes it."""
+        """Return the results with the network's input as keypoint."""
         settings = self.settings
         people = min(len(results["keypoint"]), settings.num_person)
         span_s = settings.span_s * results.get("part_of_clip", 1.0)

@@ -1,6 +1,6 @@
 """Metadata of a classifier file: classes, window, features, training.
 
-It stands as JSON in the ONNX metadata under the key ``recognizer``; nothing in it is trusted.
+JSON in the ONNX metadata under the key ``recognizer``, validated as untrusted input.
 """
 
 import json
@@ -17,14 +17,14 @@ SCHEMA = "recognizer.classifier"
 SCHEMA_VERSION = 1
 SERVICES = ("fight", "falldown")
 _MAX_TEXT = 2**20
-# Far above any trained model; what lies beyond was made to fill the memory.
+# Far above any trained model; larger values would only fill the memory.
 _MAX_MEMBERS, _MAX_CLASSES, _MAX_CLIP_LEN, _MAX_PEOPLE = 32, 1000, 10_000, 100
 _MIN_WINDOW_S, _MAX_WINDOW_S = 0.02, 3600.0
 
 
 @dataclass(frozen=True, slots=True)
 class ClassifierMetadata:
-    """What stands in a classifier file beside the network.
+    """Metadata of a classifier file.
 
     Attributes:
         service: "fight" or "falldown".
@@ -58,7 +58,7 @@ class ClassifierMetadata:
 
     @property
     def num_person(self) -> int:
-        """Return how many people at most the network is shown."""
+        """Return how many people at most the network takes."""
         return self.features[0].num_person
 
     @property
@@ -71,7 +71,7 @@ class ClassifierMetadata:
         return max(self.num_person, movement or 0)
 
     def to_text(self) -> str:
-        """Return the JSON text that stands in the file."""
+        """Return the JSON text for the file."""
         movement = {} if self.movement is None else {"movement": self.movement.to_json()}
         return json.dumps(
             {
@@ -93,7 +93,7 @@ class ClassifierMetadata:
 
     @classmethod
     def from_text(cls, text: str) -> "ClassifierMetadata":
-        """Read what ``to_text`` wrote, trusting nothing in it.
+        """Read the output of ``to_text`` from an untrusted file.
 
         Raises:
             ValueError: not this schema and version, or a value that cannot be; named.

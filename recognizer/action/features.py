@@ -1,12 +1,12 @@
-"""What the action network is given: from keypoints to its input, the same offline and online.
+"""Features: from keypoints to the action network's input, the same offline and online.
 
 The registered transforms (training, tests) and the classifier (live inference) call these
-functions, so what was trained on is what is judged. The order is: choose frames and people,
+functions, so training and inference use equal features. The order is: choose frames and people,
 normalise, join joints to bones, take differences in time. Choosing first and computing after
 gives exactly what mmaction2's PreNormalize2D, GenSkeFeat, UniformSampleFrames, PoseDecode and
 FormatGCNInput give, which compute everything and choose last.
 
-NumPy only: neither torch nor mm* is needed to judge a clip.
+NumPy only: neither torch nor mm* is needed to classify a clip.
 """
 
 import math
@@ -37,7 +37,7 @@ BONES: Mapping[str, IntArray] = {"mmaction": _TO_NOSE, "skeleton": _TO_SHOULDERS
 
 @dataclass(frozen=True)
 class FeatureSettings:
-    """How keypoints become the network's input; part of what a trained model is.
+    """How keypoints become the network's input; stored with a trained model.
 
     Attributes:
         clip_len: frames of the input.
@@ -62,7 +62,7 @@ class FeatureSettings:
     span_s: float = 2.0
 
     def __post_init__(self) -> None:
-        """Refuse values that are not known, with those that are."""
+        """Raise ValueError for an unknown value, with the known ones."""
         for name in ("clip_len", "num_person"):
             value = getattr(self, name)
             if type(value) is not int or value < 1:
@@ -125,7 +125,7 @@ def _refuse_unknown(name: str, values: Sequence[object], known: tuple[str, ...])
 
 
 def network_input(sample: Sample, settings: FeatureSettings, part: float = 1.0) -> FloatArray:
-    """Return what the network is given of a sample's people: (P, clip_len, 17, C) float32.
+    """Return the network's input of a sample's people: (P, clip_len, 17, C) float32.
 
     P is at most ``num_person``. Somebody of whom nothing is left in the input (all zeros) is
     left out: to the network, that is an empty slot. In "image" mode a missing point is not

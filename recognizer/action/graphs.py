@@ -1,4 +1,4 @@
-"""Trained checkpoints as the network that is shipped: what torch.onnx writes, and its reference.
+"""Export of trained checkpoints as one ONNX network, and the reference for it.
 
 The shipped network takes only the people who are there. GCNHead averages features over all
 slots, and an empty slot's feature (of zeros) is a constant of the weights, so the mean is
@@ -25,7 +25,7 @@ from recognizer.action.features import FeatureSettings, from_pipeline
 from recognizer.action.network import FastSTGCN, pooled_features
 from recognizer.backends.network import ModelError
 from recognizer.dataset.mmaction import to_mmaction
-from recognizer.openmmlab import scope
+from recognizer.openmmlab import scope, without_initial_weights
 from recognizer.runner.checkpoints import checkpoint_config, load_checkpoint
 from recognizer.skeleton import NUM_KEYPOINTS
 from recognizer.types import Sample
@@ -37,15 +37,7 @@ _BACKBONES, _HEADS = {"STGCN", "FastSTGCN"}, {"GCNHead", "Float32GCNHead"}
 _MODEL_TYPES = (
     _BACKBONES
     | _HEADS
-    | {
-        "RecognizerGCN",
-        "CrossEntropyLoss",
-        "ActionDataPreprocessor",
-        "BN",
-        "BN1d",
-        "BN2d",
-        "ReLU",
-    }
+    | {"RecognizerGCN", "CrossEntropyLoss", "ActionDataPreprocessor", "BN", "BN1d", "BN2d", "ReLU"}
 )
 # FastSTGCN's own argument, which mmaction2's STGCN does not take; it does not change the result.
 _OURS_ONLY = ("with_cp",)
@@ -57,11 +49,11 @@ class EnsembleMember:
 
     Attributes:
         recognizer: mmaction2's RecognizerGCN with its plain STGCN, in eval mode.
-        features: what it is given, read from its test pipeline.
+        features: its input, read from its test pipeline.
         pipeline: that pipeline's steps.
         ann_files: the pickles of its test, validation and training loaders, as the config names
             them.
-        meta: what the checkpoint says about itself, ``meta['recognizer']``; empty if nothing.
+        meta: the checkpoint's own metadata, ``meta['recognizer']``; empty without.
 
     """
 
@@ -118,7 +110,7 @@ def _ann_files(config: Mapping[str, Any]) -> list[str]:
 
 def _build(model: Mapping[str, Any]) -> Any:
     """Build mmaction2's own recognizer with mmaction2's own STGCN."""
-    model = _without_initial(model)
+    model = without_initial_weights(model)
     _refuse_types(model)
     backbone = {k: v for k, v in model["backbone"].items() if k not in _OURS_ONLY}
     recognizer, network, head = model["type"], backbone["type"], model["cls_head"]["type"]
@@ -150,13 +142,6 @@ def _refuse_types(value: Any) -> None:
             )
     for part in value.values():
         _refuse_types(part)
-
-
-def _without_initial(value: Any) -> Any:
-    """Return the model without ``init_cfg``: the weights come from the checkpoint."""
-    if not isinstance(value, Mapping):
-        return value
-    return {k: _without_initial(v) for k, v in value.items() if k != "init_cfg"}
 
 
 # --- the shipped network -----------------------------------------------------------
@@ -254,13 +239,13 @@ def write_onnx(path: Path, members: Sequence[EnsembleMember], metadata: Classifi
 
 
 def reference_probabilities(member: EnsembleMember, sample: Sample) -> NDArray[np.float64]:
-    """Return what mmaction2's pipeline and recognizer say about a sample, (K,)."""
+    """Return the probabilities (K,) of a sample by mmaction2's pipeline and recognizer."""
     from mmengine.dataset import Compose, pseudo_collate
 
     # The pipeline works in place, and mmaction2's data set adds these two keys.
     item = {**copy.deepcopy(to_mmaction(sample)), "modality": "Pose", "start_index": 0}
     with scope("mmaction"), torch.inference_mode():
         packed = Compose([dict(step) for step in member.pipeline])(item)
-        (judged,) = member.recognizer.test_step(pseudo_collate([packed]))
-    scores: NDArray[np.float64] = judged.pred_scores.item.numpy().astype(np.float64)
+        (prediction,) = member.recognizer.test_step(pseudo_collate([packed]))
+    scores: NDArray[np.float64] = prediction.pred_scores.item.numpy().astype(np.float64)
     return scores

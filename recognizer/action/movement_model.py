@@ -64,7 +64,7 @@ SETTINGS: Mapping[str, tuple[Callable[[float, int, int], Any], float]] = {
 
 @dataclass(frozen=True, eq=False, slots=True)
 class SelectedSetting:
-    """Which setting cross-validation over sources chose.
+    """The setting chosen by cross-validation over sources.
 
     Attributes:
         setting: a name of ``SETTINGS``.

@@ -38,7 +38,7 @@ class LeanPoseDataset(PoseDataset):  # type: ignore[misc]
 
         Raises:
             FileNotFoundError: no such file.
-            ArtifactError: damaged, hostile, or a sample that is not as it should be.
+            ArtifactError: damaged, hostile, or an invalid sample.
 
         """
         if "video" in self.data_prefix:

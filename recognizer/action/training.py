@@ -1,4 +1,4 @@
-"""Train a classifier on mmaction2, and ask a trained one."""
+"""Train a classifier on mmaction2, and predict with a trained one."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -43,7 +43,7 @@ def train(cfg: Config, *, resume: bool | Path = False, heard: Heard | None = Non
         heard: hears of every iteration.
 
     Raises:
-        ArtifactError, FileNotFoundError: a pickle that is not as it should be.
+        ArtifactError, FileNotFoundError: an invalid pickle.
         FileExistsError, CheckpointError, NotFiniteError, TrainConfigError: as ``runner.run``.
 
     """
@@ -51,12 +51,12 @@ def train(cfg: Config, *, resume: bool | Path = False, heard: Heard | None = Non
 
 
 def _metadata(cfg: Config) -> dict[str, Any]:
-    """Check the pickles of the config and return what the checkpoints say of them."""
+    """Check the pickles of the config and return their metadata for the checkpoints."""
     own, found = {}, {}
     for split, dataset in datasets(cfg).items():
         path = Path(dataset.ann_file)
         if split == "test" and not path.is_file():
-            continue  # not read in training; its pipeline says how to judge
+            continue  # not read in training; used for its test pipeline
         found[split] = read_split(path)  # mmaction2 would execute what a pickle says
         own[f"{split}_sha256"] = sha256_file(path)
         if split != "test":
@@ -119,11 +119,11 @@ def predict_views(
     """Return the probabilities (1 + views, N, classes) of samples as they are and in each view.
 
     The pipeline is that of the test loader in the checkpoint's config (val's if there is none),
-    so samples are judged as in mmaction2's own test.
+    so samples are predicted as in mmaction2's own test.
 
     Raises:
         FileNotFoundError, CheckpointError: as ``model_of``.
-        ArtifactError: the pickle is not as it should be.
+        ArtifactError: an invalid pickle.
 
     """
     model, cfg, _ = model_of(checkpoint, device)

@@ -20,13 +20,13 @@ from recognizer.sequences import parts_of
 from recognizer.types import PoseSequence
 
 MIN_FRAMES = 4
-_NO_LABEL = 0  # a sample needs a label; a classifier does not look at it
+_NO_LABEL = 0  # a sample needs a label; a classifier does not use it
 _NORMAL = 0  # the label of the class that is no event
 
 
 @dataclass(frozen=True, slots=True)
 class WindowPlan:
-    """Which windows a video is cut into.
+    """Windows that a video is cut into.
 
     Attributes:
         service: how people are ranked.
@@ -92,7 +92,7 @@ def classify_windows(
 
     Raises:
         ValueError: a stride longer than the window, or parts that do not follow each other.
-        ModelError: a classifier that gives no numbers.
+        ModelError: a classifier whose output is not finite.
 
     """
     plan = WindowPlan.for_classifier(classifier) if plan is None else plan
@@ -106,11 +106,7 @@ def classify_windows(
 
 
 def classify_window(
-    cut: PoseSequence,
-    span: Span,
-    classifier: Classifier,
-    plan: WindowPlan,
-    scoring: ScoringConfig,
+    cut: PoseSequence, span: Span, classifier: Classifier, plan: WindowPlan, scoring: ScoringConfig
 ) -> Window:
     """Return one window with its probabilities and its people.
 
@@ -122,7 +118,7 @@ def classify_window(
         scoring: how people are ranked.
 
     Raises:
-        ModelError: a classifier that gives no numbers.
+        ModelError: a classifier whose output is not finite.
 
     """
     start, stop = span
@@ -143,7 +139,7 @@ def classify_window(
         )
     rounded = [round(float(value), PROBABILITY_DIGITS) for value in prediction.probabilities]
     probabilities = dict(zip(classifier.classes, rounded, strict=True))
-    if prediction.no_people:  # tracked, but nothing of them is left in what the network sees
+    if prediction.no_people:  # tracked, but not visible in the chosen frames
         return Window(start, stop, len(cut), "nobody", probabilities)
     streams = {
         name: round(1 - float(values[_NORMAL]), PROBABILITY_DIGITS)

@@ -194,11 +194,7 @@ def _grown(boxes: FloatArray, share: float) -> FloatArray:
 
 
 def _match(
-    person: IntArray,
-    overlaps: Float64Array,
-    people: BoolArray,
-    boxes: BoolArray,
-    threshold: float,
+    person: IntArray, overlaps: Float64Array, people: BoolArray, boxes: BoolArray, threshold: float
 ) -> None:
     """Give each box of a mask (N,) its person among those of a mask (n,), in place."""
     rows, columns = np.flatnonzero(people), np.flatnonzero(boxes)

@@ -13,11 +13,7 @@ from recognizer.types import Frame, Poses, PoseSequence, PoseSequenceBuilder
 
 
 def estimate_poses(
-    frames: Iterable[Frame],
-    model: PoseSource,
-    *,
-    batch_size: int = 1,
-    movement: bool = True,
+    frames: Iterable[Frame], model: PoseSource, *, batch_size: int = 1, movement: bool = True
 ) -> Iterator[PoseSequence]:
     """Yield the people of each batch of frames, without ids.
 

@@ -13,12 +13,7 @@ from recognizer.scoring.measures import (
     reliability,
     saturate,
 )
-from recognizer.skeleton import (
-    LEFT_HIP,
-    LEFT_SHOULDER,
-    RIGHT_HIP,
-    RIGHT_SHOULDER,
-)
+from recognizer.skeleton import LEFT_HIP, LEFT_SHOULDER, RIGHT_HIP, RIGHT_SHOULDER
 
 NAMES = ("height_change", "posture_angle", "movement_intensity", "persistence", "position")
 
