@@ -72,8 +72,8 @@ def draw_people(
         image: (H, W, 3) uint8, BGR; it stays as it is.
         poses: the people of this frame.
         involvement: by id, in [0, 1]. If given, even empty, people without an id are
-            faint; if not, nobody is expected to have one.
-        about: ids that the picture is about: everybody else is thin and grey. None: all.
+            faint; if not, tracks are not expected.
+        about: ids that the picture is about: all others are thin and grey. None: all.
 
     """
     canvas = image.copy()

@@ -48,8 +48,8 @@ def find_file(name: str, folders: Sequence[Path]) -> Path:
 
 def unset(key: str) -> str:
     """Return what to say of a key that names no model file, and what to do next."""
-    wanted = [text for end, text in _NEXT.items() if key.endswith(end)]
-    return f"{key} is not set: {wanted[0] if wanted else 'set it to a model file'}"
+    advice = [text for end, text in _NEXT.items() if key.endswith(end)]
+    return f"{key} is not set: {advice[0] if advice else 'set it to a model file'}"
 
 
 def fetch_hint(name: str, key: str) -> str:

@@ -158,9 +158,9 @@ def _peaks(
     table = np.column_stack(values)
     which, q = zip(*percentiles, strict=True)
     for person in range(rows.people):
-        own = rows.person == person
-        if own.any():
-            result[own] = np.quantile(table[own], q, axis=0)[range(len(q)), which]
+        selected = rows.person == person
+        if selected.any():
+            result[selected] = np.quantile(table[selected], q, axis=0)[range(len(q)), which]
     return result
 
 

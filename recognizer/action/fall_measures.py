@@ -238,7 +238,7 @@ def _end(rows: PersonFrames, values: Array) -> Array:
     """Return the means of (N,) values over each person's last third, (K,)."""
     means = np.zeros(rows.people)
     for person in np.unique(rows.person):
-        own = rows.person == person
-        _, late = _thirds(own, rows.time_s)
+        selected = rows.person == person
+        _, late = _thirds(selected, rows.time_s)
         means[person] = values[late].mean()
     return means

@@ -127,9 +127,9 @@ def _refuse_unknown(name: str, values: Sequence[object], known: tuple[str, ...])
 def network_input(sample: Sample, settings: FeatureSettings, part: float = 1.0) -> FloatArray:
     """Return the network's input of a sample's people: (P, clip_len, 17, C) float32.
 
-    P is at most ``num_person``. Somebody of whom nothing is left in the input (all zeros) is
+    P is at most ``num_person``. A person whose input is all zeros is
     left out: to the network, that is an empty slot. In "image" mode a missing point is not
-    zeros but (-1, -1) with score 0, as PreNormalize2D makes it; so with joints, somebody
+    zeros but (-1, -1) with score 0, as PreNormalize2D makes it; so with joints, a person
     seen only between the chosen frames stays in, and with bones, whose zeros cancel, does
     not: mmaction2's pipeline shows the network the same.
 

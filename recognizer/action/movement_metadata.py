@@ -73,9 +73,9 @@ class MovementMetadata:
 
 def movement_text(metadata: MovementMetadata, service: str, classes: tuple[str, ...]) -> str:
     """Return the metadata of a file of the movement stream alone."""
-    own = {"schema": SCHEMA, "version": SCHEMA_VERSION, "service": service}
+    header = {"schema": SCHEMA, "version": SCHEMA_VERSION, "service": service}
     return json.dumps(
-        {**own, "classes": list(classes), **metadata.to_json()}, sort_keys=True, allow_nan=False
+        {**header, "classes": list(classes), **metadata.to_json()}, sort_keys=True, allow_nan=False
     )
 
 

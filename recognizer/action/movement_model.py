@@ -86,10 +86,10 @@ def choose_setting(
 
     Args:
         rows: (N, P, F) measures; those of the whole clip first, then of parts of it, which are
-            learnt from but not judged.
+            for training only.
         labels: (N,).
         folds: of the same samples; see ``inner_folds``. Samples may be in no test part: they are
-            learnt from and not judged.
+            for training only.
         seed: of the models.
 
     """

@@ -52,20 +52,20 @@ def train(cfg: Config, *, resume: bool | Path = False, heard: Heard | None = Non
 
 def _metadata(cfg: Config) -> dict[str, Any]:
     """Check the pickles of the config and return their metadata for the checkpoints."""
-    own, found = {}, {}
+    metadata, samples = {}, {}
     for split, dataset in datasets(cfg).items():
         path = Path(dataset.ann_file)
         if split == "test" and not path.is_file():
             continue  # not read in training; used for its test pipeline
-        found[split] = read_split(path)  # mmaction2 would execute what a pickle says
-        own[f"{split}_sha256"] = sha256_file(path)
+        samples[split] = read_split(path)  # mmaction2 would execute code in it
+        metadata[f"{split}_sha256"] = sha256_file(path)
         if split != "test":
-            check_batches(cfg, split, len(found[split]), "samples")
-    warn(class_warnings(found, (cfg.get(FACTS) or {}).get("classes")))
-    return own
+            check_batches(cfg, split, len(samples[split]), "samples")
+    warn(class_warnings(samples, (cfg.get(FACTS) or {}).get("classes")))
+    return metadata
 
 
-# --- asking a trained one ----------------------------------------------------------
+# --- predicting with a trained one ------------------------------------------------------
 
 
 def model_of(path: Path, device: str = "cpu") -> tuple[Any, Config, dict[str, Any]]:

@@ -118,10 +118,10 @@ def _open(
             return TensorRTNetwork(files["pose"], section.device, section=section)
 
 
-def _check_size(size_wh: tuple[int, int] | None, own: tuple[int, int], file: Path) -> None:
-    if size_wh not in (None, own):
+def _check_size(size_wh: tuple[int, int] | None, input_wh: tuple[int, int], file: Path) -> None:
+    if size_wh not in (None, input_wh):
         raise ModelError(
-            f"models.pose_estimation.onnx.model_input_size: {file} takes {list(own)} (width, "
+            f"models.pose_estimation.onnx.model_input_size: {file} takes {list(input_wh)} (width, "
             f"height) and nothing else, got {size_wh and list(size_wh)}; set model_input_size: null"
         )
 

@@ -33,8 +33,8 @@ def pose_settings(config: Config, files: Mapping[str, Path]) -> PoseEstimationCo
     except ModelError as error:
         raise ConfigError(str(error)) from error
     if kind == "topdown":
-        own = tracking_settings(config, {"pose": {"kind": kind}})
-        if wrong := people_left_out(pose.topdown.model_dump(), own):
+        tracking = tracking_settings(config, {"pose": {"kind": kind}})
+        if wrong := people_left_out(pose.topdown.model_dump(), tracking):
             raise ConfigError(
                 f"models.pose_estimation.topdown.{wrong}; set it lower, or selective to false"
             )

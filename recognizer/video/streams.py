@@ -121,10 +121,10 @@ def frame_rate(stream: VideoStream) -> Fraction | None:
 
 def pixel_aspect(container: InputContainer, stream: VideoStream) -> Fraction:
     """Return width divided by height of the pixels decoded last, 1 where it is unknown."""
-    own, coded = stream.sample_aspect_ratio, stream.codec_context.sample_aspect_ratio
+    declared, coded = stream.sample_aspect_ratio, stream.codec_context.sample_aspect_ratio
     if not any(name in container.format.name for name in _SAY_ASPECT):
-        own, coded = coded, own
-    return Fraction(own or coded or 1)
+        declared, coded = coded, declared
+    return Fraction(declared or coded or 1)
 
 
 def display_of(
