@@ -100,7 +100,7 @@ class VideoClips:
         problems: parts that were refused: (part, reason); the part is empty for the whole.
         unlabelled_windows: windows of which no class covers half.
         empty_windows: windows in which nobody was tracked, as is usual for a camera.
-        nobody: labelled parts in which nobody was tracked, windows among them: no samples,
+        untracked: labelled parts in which nobody was tracked, windows among them: no samples,
             but part of the truth that a classifier is measured on.
         content: SHA-256 of the video file, to find copies; empty if not known.
         hashes: difference hashes of each sample's pictures; none where stage 1 made none.
@@ -115,7 +115,7 @@ class VideoClips:
     problems: list[tuple[str, str]] = field(default_factory=list)
     unlabelled_windows: int = 0
     empty_windows: int = 0
-    nobody: list[Segment] = field(default_factory=list)
+    untracked: list[Segment] = field(default_factory=list)
     content: str = ""
     hashes: dict[str, NDArray[np.uint64]] = field(default_factory=dict)
     size_wh: tuple[int, int] = (0, 0)
@@ -209,7 +209,7 @@ class ClipFinder:
     def _leave_out(self, found: VideoClips, part: Segment, error: ValueError) -> None:
         self.reasons[str(error)] += 1
         if isinstance(error, NoTrackedPeopleError):
-            found.nobody.append(part)
+            found.untracked.append(part)
         if isinstance(error, NoTrackedPeopleError) and self._dataset.window_s is not None:
             found.empty_windows += 1
         else:

@@ -8,7 +8,7 @@ from recognizer.storage.artifacts import read_poses, remove_stale_scratch, write
 from recognizer.storage.compact import ROUNDED_TO
 
 
-def compact_results(source: Path, target: Path, watch: ProgressFactory = silent) -> Manifest:
+def compact_results(source: Path, target: Path, progress: ProgressFactory = silent) -> Manifest:
     """Write every result of a finished stage 1 or 2 in the compact form, with its manifest.
 
     The settings of files and manifest say that they are rounded: what is made from them is
@@ -18,7 +18,7 @@ def compact_results(source: Path, target: Path, watch: ProgressFactory = silent)
     Args:
         source: the stage's folder.
         target: the folder to write.
-        watch: hears of every input.
+        progress: hears of every input.
 
     Returns:
         The manifest written.
@@ -35,7 +35,7 @@ def compact_results(source: Path, target: Path, watch: ProgressFactory = silent)
     rounded = {"rounded_to": ROUNDED_TO}
     manifest = Manifest(before.stage, {**before.settings, **rounded}, before.outcomes)
     written = set()
-    with watch(f"compact form: {target.name}", len(before.outcomes)) as progress:
+    with progress(f"compact form: {target.name}", len(before.outcomes)) as advance:
         for outcome in before.outcomes:
             if outcome.state != "refused":
                 sequence, extra, meta = read_poses(result_path(source, outcome.video, ".npz"))
@@ -43,7 +43,7 @@ def compact_results(source: Path, target: Path, watch: ProgressFactory = silent)
                 meta = {**meta, "settings": {**meta.get("settings", {}), **rounded}}
                 write_poses(final, target, sequence, meta, extra, small=True)
                 written.add(final)
-            progress(outcome, outcome.frames)
+            advance(outcome, outcome.frames)
     for path in target.rglob("*.npz"):
         if path not in written:
             path.unlink()

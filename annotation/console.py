@@ -15,7 +15,7 @@ from recognizer.runs.stage_folders import pose_model_files
 _SIGNS = {True: "ok      ", False: "MEND    ", None: "optional"}
 
 
-def doctor(config: Config, watch: ProgressFactory) -> int:
+def doctor(config: Config, progress: ProgressFactory) -> int:
     """Show what is here, what is missing and what mends it; 1 if anything must be mended."""
     findings = [*examine(_with_kind(config)), *_decoders(config)]
     for finding in findings:  # plain lines: a remedy that a table cuts short helps nobody

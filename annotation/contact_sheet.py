@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from annotation.clips import Clip
 from recognizer.runs.progress import ProgressFactory, silent
 from recognizer.runs.stills import LATEST_S, Stills
-from recognizer.runs.strips import Plan, Strip, draw_plan, plan_strip
+from recognizer.runs.strips import Strip, StripPlan, draw_plan, plan_strip
 from recognizer.sequences import evenly_spaced
 from recognizer.types import Sample
 
@@ -36,13 +36,13 @@ class ContactSheets:
     def __init__(self, clips: Sequence[Clip], stills: Stills | None = None) -> None:
         self._stills = stills
         self._wanted: dict[str, Clip] = {}
-        self._plans: dict[str, dict[str, Plan]] = {}
+        self._plans: dict[str, dict[str, StripPlan]] = {}
         for name in sorted({clip.class_name for clip in clips}):
             self._plans[name] = {}
             of_class = [clip for clip in clips if clip.class_name == name]
             self._wanted |= {clip.name: clip for clip in choose(of_class)}
 
-    def watch(self, samples: Iterable[Sample]) -> Iterator[Sample]:
+    def collect(self, samples: Iterable[Sample]) -> Iterator[Sample]:
         """Yield the samples unchanged."""
         for sample in samples:
             clip = self._wanted.get(sample.name)
@@ -51,15 +51,15 @@ class ContactSheets:
                 self._plans[clip.class_name][sample.name] = plan
             yield sample
 
-    def by_class(self, watch: ProgressFactory = silent) -> dict[str, list[Strip]]:
-        """Return the strips of each class, in order of name; ``watch`` hears of videos read."""
+    def by_class(self, progress: ProgressFactory = silent) -> dict[str, list[Strip]]:
+        """Return the strips of each class, in order of name; ``progress`` hears of videos read."""
         plans = {name: plan for part in self._plans.values() for name, plan in part.items()}
         spans = {name: self._wanted[name] for name in plans}
         wanted = {
             name: plans[name].moments(clip.video, clip.start_s, clip.stop_s)
             for name, clip in spans.items()
         }
-        grounds = {} if self._stills is None else self._stills.read(wanted, watch)
+        grounds = {} if self._stills is None else self._stills.read(wanted, progress)
         return {
             name: [draw_plan(part[key], grounds.get(key)) for key in sorted(part)]
             for name, part in self._plans.items()

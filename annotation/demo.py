@@ -36,15 +36,15 @@ _SKELETON_VIDEOS = 2
 _TRAINING_PACKAGES = ("torch", "mmengine", "mmcv", "mmaction")
 
 
-def demo(config: Config, watch: ProgressFactory) -> int:
+def demo(config: Config, progress: ProgressFactory) -> int:
     """Run the stages on the samples, train and test a small classifier; log what came of it."""
-    _from_video(config, watch)
+    _from_video(config, progress)
     given, config = config, _on_samples(config)
     logger.info("starting from the poses in %s", config.annotation.stage1_dir)
-    report_stage2(config, watch)
-    report_stage3(config, watch)
-    report_overlay(config, watch)
-    report = _train_and_test(config, watch) if _can_train() else None
+    report_stage2(config, progress)
+    report_stage3(config, progress)
+    report_overlay(config, progress)
+    report = _train_and_test(config, progress) if _can_train() else None
     logger.info("pickles and what is in them: %s", stage3_dir(config))
     logger.info("skeleton videos:             %s", dataset_dir(config) / "visualize")
     if report is None:
@@ -84,7 +84,7 @@ def _on_samples(config: Config) -> Config:
 # --- video, where it is at hand ----------------------------------------------------
 
 
-def _from_video(config: Config, watch: ProgressFactory) -> None:
+def _from_video(config: Config, progress: ProgressFactory) -> None:
     """Run stages 1 and 2 on a few clips, if these and pose weights are at hand."""
     folder = _find_clips(config)
     if folder is None:
@@ -97,7 +97,7 @@ def _from_video(config: Config, watch: ProgressFactory) -> None:
         visualize={"stage": "stage2", "skeleton_only": False, "limit": None},
     )
     for run in (report_stage1, report_stage2, report_overlay):
-        run(config, watch)
+        run(config, progress)
     logger.info("overlays on these clips:     %s", dataset_dir(config) / "visualize")
 
 
@@ -119,7 +119,7 @@ def _can_train() -> bool:
     return all(importlib.util.find_spec(name) is not None for name in _TRAINING_PACKAGES)
 
 
-def _train_and_test(config: Config, watch: ProgressFactory) -> Path:
+def _train_and_test(config: Config, progress: ProgressFactory) -> Path:
     """Train the demo's network unless that was done, test it, and return the report's folder."""
     from recognizer.action.train_config import load_train_config
     from recognizer.runner.checkpoints import last_checkpoint
@@ -140,13 +140,13 @@ def _train_and_test(config: Config, watch: ProgressFactory) -> Path:
         "work_dir": work_dir,
         "resume": True,
     }
-    train_fight(_changed(config, train=train), watch)
+    train_fight(_changed(config, train=train), progress)
     checkpoint = last_checkpoint(work_dir)
     if checkpoint is None:
         raise RuntimeError(f"expected a checkpoint in {work_dir} after training, found none")
     report = work_dir / "report"
     test = {"checkpoint": [checkpoint], "ann_file": pickles / "test.pkl", "output_dir": report}
-    test_fight(_changed(config, train=train, test=test), watch)
+    test_fight(_changed(config, train=train, test=test), progress)
     return report
 
 

@@ -175,7 +175,7 @@ def _nobody_tracked(dataset: Dataset) -> dict[str, Any]:
     facts = {}
     for found in dataset.found:
         video = found.outcome.video
-        for part in found.nobody:
+        for part in found.untracked:
             source = dataset.source_of[video]
             split = folder_split(video) if dataset.split_by == "folders" else of_source.get(source)
             start, stop = round(part.start_s, 6), round(part.stop_s, 6)

@@ -113,7 +113,7 @@ class LabelledTracks:
 
 
 def find_negatives(
-    config: Config, data: LabelledTracks, watch: ProgressFactory
+    config: Config, data: LabelledTracks, progress: ProgressFactory
 ) -> Negatives | None:
     """Return the windows of ``dataset.negatives``, None where it names no folder.
 
@@ -136,11 +136,11 @@ def find_negatives(
     folders = []
     for number, (path, manifest) in enumerate(manifests.items(), 1):
         finder = ClipFinder(cut, path, None, normal)
-        with watch(f"stage 3: negatives {number}", len(manifest.outcomes)) as tell:
+        with progress(f"stage 3: negatives {number}", len(manifest.outcomes)) as advance:
             found = []
             for outcome in manifest.outcomes:
                 found.append(_if_long_enough(finder.find(outcome), window_s, finder))
-                tell(found[-1].outcome, outcome.frames)
+                advance(found[-1].outcome, outcome.frames)
         folders.append(_folder(section, path, number, (finder, found), most))
         _refuse_copies(folders)
         _refuse_what_is_tested(path, folders[-1], data)

@@ -23,38 +23,40 @@ from recognizer.runs.stage_folders import stage1_dir, stage2_dir, stage3_dir
 logger = logging.getLogger(__name__)
 
 
-def stage1(config: Config, watch: ProgressFactory) -> int:
+def stage1(config: Config, progress: ProgressFactory) -> int:
     """Run stage 1 and return the exit code (``--mode annotation.stage1``)."""
-    code = report_stage1(config, watch)
+    code = report_stage1(config, progress)
     logger.info("next: %s", next_command(config, "annotation.stage2"))
     return code
 
 
-def stage2(config: Config, watch: ProgressFactory) -> int:
+def stage2(config: Config, progress: ProgressFactory) -> int:
     """Run stage 2 and return the exit code (``--mode annotation.stage2``)."""
-    code = report_stage2(config, watch)
+    code = report_stage2(config, progress)
     logger.info("to see them: %s", next_command(config, "annotation.visualize"))
     logger.info("next: %s", next_command(config, "annotation.stage3"))
     return code
 
 
-def stage3(config: Config, watch: ProgressFactory) -> int:
+def stage3(config: Config, progress: ProgressFactory) -> int:
     """Run stage 3 and return the exit code (``--mode annotation.stage3``)."""
-    code = report_stage3(config, watch)
+    code = report_stage3(config, progress)
     train, data = f"train.{config.dataset.service}", {"train.dataset_dir": stage3_dir(config)}
     logger.info("next: %s", next_command(config, train, data))
     return code
 
 
-def pipeline(config: Config, watch: ProgressFactory) -> int:
+def pipeline(config: Config, progress: ProgressFactory) -> int:
     """Run the three stages and return the worst exit code (``--mode annotation.pipeline``)."""
     check_labels(config)
-    return max(report_stage1(config, watch), report_stage2(config, watch), stage3(config, watch))
+    return max(
+        report_stage1(config, progress), report_stage2(config, progress), stage3(config, progress)
+    )
 
 
-def overlay(config: Config, watch: ProgressFactory) -> int:
+def overlay(config: Config, progress: ProgressFactory) -> int:
     """Write overlay videos and return the exit code (``--mode annotation.visualize``)."""
-    code = report_overlay(config, watch)
+    code = report_overlay(config, progress)
     after = "annotation.stage2" if config.visualize.stage == "stage1" else "annotation.stage3"
     logger.info("next: %s", next_command(config, after))
     return code
@@ -63,23 +65,23 @@ def overlay(config: Config, watch: ProgressFactory) -> int:
 # --- one stage, and what came of it ------------------------------------------------
 
 
-def report_stage1(config: Config, watch: ProgressFactory) -> int:
+def report_stage1(config: Config, progress: ProgressFactory) -> int:
     """Run stage 1, say what came of it and return the exit code."""
-    folder = run_stage1(config, watch)
+    folder = run_stage1(config, progress)
     logger.info("poses, one .npz a video, are in %s", folder)
     return _report("stage 1", folder)
 
 
-def report_stage2(config: Config, watch: ProgressFactory) -> int:
+def report_stage2(config: Config, progress: ProgressFactory) -> int:
     """Run stage 2, say what came of it and return the exit code."""
-    folder = run_stage2(config, watch)
+    folder = run_stage2(config, progress)
     logger.info("tracks, one .npz a video, are in %s", folder)
     return _report("stage 2", folder)
 
 
-def report_stage3(config: Config, watch: ProgressFactory) -> int:
+def report_stage3(config: Config, progress: ProgressFactory) -> int:
     """Run stage 3, say what came of it and return the exit code."""
-    folder = run_stage3(config, watch)
+    folder = run_stage3(config, progress)
     summary = (folder / "report" / "summary.txt").read_text(encoding="utf-8")
     # What was refused has been said already, input by input; warnings follow.
     logger.info("stage 3: %s", re.split(r"\n\n(?:Refused|Warnings)", summary)[0])
@@ -93,13 +95,13 @@ def report_stage3(config: Config, watch: ProgressFactory) -> int:
     return max(_report("stage 3", folder), EXIT_SOME_REFUSED if unreadable else EXIT_DONE)
 
 
-def report_overlay(config: Config, watch: ProgressFactory) -> int:
+def report_overlay(config: Config, progress: ProgressFactory) -> int:
     """Write overlay videos, say where they are and return the exit code."""
     section = config.visualize
     source = stage1_dir(config) if section.stage == "stage1" else stage2_dir(config)
     total = len(read_manifest(source).outcomes)  # what was refused is heard of as well
-    with watch("overlay videos", min(total, section.limit or total)) as progress:
-        folder = visualize(config, progress)
+    with progress("overlay videos", min(total, section.limit or total)) as advance:
+        folder = visualize(config, advance)
     logger.info("overlay videos are below %s", folder)
     return _report("overlay videos", folder)
 

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -13,10 +13,21 @@ from annotation.metadata import Dataset
 from annotation.near_duplicates import TABLE, describe_comparison, write_table
 from annotation.negatives_report import negatives_lines, plus_negatives, unreadable_negatives
 from recognizer.dataset.split import SPLITS
-from recognizer.runs.figures import class_color, columns, left, legend, plain, save_figure
+from recognizer.runs.figures import (
+    class_color,
+    columns,
+    left,
+    legend,
+    plain,
+    save_figure,
+    save_figures,
+)
 from recognizer.runs.progress import ProgressFactory
 from recognizer.runs.strips import Strip, draw_strip, slot_legend
 from recognizer.storage.artifacts import write_text
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 REPORT = "report"
 _MAX_FAILURES = 200
@@ -28,7 +39,7 @@ def write_report(
     dataset: Dataset,
     metadata: Mapping[str, Any],
     sheets: ContactSheets,
-    watch: ProgressFactory,
+    progress: ProgressFactory,
 ) -> list[str]:
     """Write ``report/``: summary.txt, near_duplicates.csv, four charts, a contact sheet per class.
 
@@ -43,15 +54,14 @@ def write_report(
     """
     report = folder / REPORT
     slots, further = dataset.section.num_person, dataset.negative_counts()
-    pictures: dict[str, Callable[[Any], None]] = {
+    pictures: dict[str, Callable[[Figure], None]] = {
         "class_balance.png": lambda f: _balance(f, dataset.counts(), sum(further.values())),
         "clip_lengths.png": lambda f: _lengths(f, dataset.figures),
         "people_per_frame.png": lambda f: _people(f, dataset.figures, slots),
         "keypoint_confidence.png": lambda f: _confidence(f, dataset.figures),
     }
-    for name, draw in pictures.items():
-        save_figure(report / name, folder, draw)
-    sheet_names = write_sheets(folder, sheets, watch, further)
+    save_figures(report, folder, pictures)
+    sheet_names = write_sheets(folder, sheets, progress, further)
     write_text(report / "summary.txt", folder, summarise(metadata))
     write_table(report / TABLE, folder, dataset.near_duplicates)
     others = [*pictures, "summary.txt", TABLE]
@@ -59,7 +69,7 @@ def write_report(
 
 
 def write_sheets(
-    folder: Path, sheets: ContactSheets, watch: ProgressFactory, negatives: Mapping[str, int]
+    folder: Path, sheets: ContactSheets, progress: ProgressFactory, negatives: Mapping[str, int]
 ) -> list[str]:
     """Write a contact sheet per class; return their names, relative to ``folder``.
 
@@ -71,7 +81,7 @@ def write_sheets(
     for old in (folder / REPORT).glob("skeletons_*.png"):
         old.unlink()
     names = []
-    for name, strips in sheets.by_class(watch).items():
+    for name, strips in sheets.by_class(progress).items():
         names.append(f"{REPORT}/skeletons_{name}.png")
         save_figure(
             folder / names[-1],
@@ -85,7 +95,7 @@ def write_sheets(
     return names
 
 
-def _balance(figure: Any, counts: Mapping[str, Mapping[str, int]], negatives: int) -> None:
+def _balance(figure: "Figure", counts: Mapping[str, Mapping[str, int]], negatives: int) -> None:
     axes = figure.subplots()
     names = list(counts[SPLITS[0]])
     width = 0.8 / len(names)
@@ -104,14 +114,14 @@ def _balance(figure: Any, counts: Mapping[str, Mapping[str, int]], negatives: in
     legend(figure, axes)
 
 
-def _lengths(figure: Any, figures: Figures) -> None:
+def _lengths(figure: "Figure", figures: Figures) -> None:
     axes = figure.subplots()
     longest = max((max(f.seconds) for f in figures.values() if f.seconds), default=1.0)
     edges = np.linspace(0, longest * 1.001, 31)
     values = [np.asarray(f.seconds) for f in figures.values()]
     colors = [class_color(i) for i in range(len(values))]
     labels = [plain(name) for name in figures]
-    axes.hist(values, bins=edges, stacked=True, color=colors, label=labels)
+    axes.hist(values, bins=edges.tolist(), stacked=True, color=colors, label=labels)
     axes.set_xlabel("length (s)")
     axes.set_ylabel("samples")
     axes.set_title("Length of the samples")
@@ -119,7 +129,7 @@ def _lengths(figure: Any, figures: Figures) -> None:
     legend(figure, axes)
 
 
-def _people(figure: Any, figures: Figures, slots: int) -> None:
+def _people(figure: "Figure", figures: Figures, slots: int) -> None:
     axes = figure.subplots()
     shares = {n: f.people / max(f.people.sum(), 1) for n, f in figures.items()}
     last = max(int(np.flatnonzero(s).max(initial=0)) for s in shares.values())
@@ -139,7 +149,7 @@ def _people(figure: Any, figures: Figures, slots: int) -> None:
     legend(figure, axes)
 
 
-def _confidence(figure: Any, figures: Figures) -> None:
+def _confidence(figure: "Figure", figures: Figures) -> None:
     axes = figure.subplots()
     edges = np.linspace(0, 1, CONFIDENCE_BINS + 1)
     for i, (name, f) in enumerate(figures.items()):
@@ -156,7 +166,7 @@ def _confidence(figure: Any, figures: Figures) -> None:
     legend(figure, axes)
 
 
-def _sheet(figure: Any, title: str, strips: list[Strip]) -> None:
+def _sheet(figure: "Figure", title: str, strips: list[Strip]) -> None:
     figure.set_size_inches(13, 1.0 + 1.95 * max(len(strips), 1))
     grid = figure.subplots(max(len(strips), 1), 1, squeeze=False)[:, 0]
     for axes, strip in zip(grid, strips, strict=True):

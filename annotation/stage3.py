@@ -54,12 +54,12 @@ from recognizer.types import Sample
 logger = logging.getLogger(__name__)
 
 
-def run_stage3(config: Config, watch: ProgressFactory = silent) -> Path:
+def run_stage3(config: Config, progress: ProgressFactory = silent) -> Path:
     """Build the training pickles of everything that stage 2 finished.
 
     Args:
         config: the config; its ``dataset`` section decides labels, windows and split.
-        watch: hears of each input's end state, and of the videos read for the sheets.
+        progress: hears of each input's end state, and of the videos read for the sheets.
 
     Returns:
         The stage's folder, finished. Of one that was finished before only the report's sheets
@@ -85,7 +85,7 @@ def run_stage3(config: Config, watch: ProgressFactory = silent) -> Path:
         others = read_folders(config.dataset, tracks, stage2.settings).items()
         inputs = combined_digest([_inputs_digest(*one) for one in ((tracks, stage2), *others)])
         if is_finished(folder, inputs, stage3_settings(config, stage2)):
-            _redraw(folder, stills, watch)
+            _redraw(folder, stills, progress)
             return folder
         segments = None
         if config.dataset.segments is not None:
@@ -94,20 +94,20 @@ def run_stage3(config: Config, watch: ProgressFactory = silent) -> Path:
                 config.dataset.segments, config.dataset.classes, videos, partial=bool(include)
             )
         finder = ClipFinder(config, tracks, segments)
-        with watch("stage 3: samples", len(stage2.outcomes)) as tell:
+        with progress("stage 3: samples", len(stage2.outcomes)) as advance:
             found = []
             for before in stage2.outcomes:
                 found.append(finder.find(before))
-                tell(found[-1].outcome if not found[-1].clips else None, before.frames)
-            dataset = _dataset(config, stage2, found, finder, watch)
+                advance(found[-1].outcome if not found[-1].clips else None, before.frames)
+            dataset = _dataset(config, stage2, found, finder, progress)
             dataset.inputs_digest, dataset.report_shows_video = inputs, stills is not None
             sheets = ContactSheets(dataset.clips, stills)
-            _write_splits(folder, dataset, finder, sheets, tell)
-        _describe(folder, dataset, sheets, watch)
+            _write_splits(folder, dataset, finder, sheets, advance)
+        _describe(folder, dataset, sheets, progress)
     return folder
 
 
-def _redraw(folder: Path, stills: Stills | None, watch: ProgressFactory) -> None:
+def _redraw(folder: Path, stills: Stills | None, progress: ProgressFactory) -> None:
     """Draw the sheets of a finished folder again where they show the video and shall not.
 
     And where they do not show it and shall. Nothing else is touched but what ``metadata.json``
@@ -123,9 +123,9 @@ def _redraw(folder: Path, stills: Stills | None, watch: ProgressFactory) -> None
     )
     sheets = ContactSheets(clips_of(metadata), stills)
     for split in SPLITS:
-        for _ in sheets.watch(read_split(folder / f"{split}.pkl")):
+        for _ in sheets.collect(read_split(folder / f"{split}.pkl")):
             pass
-    write_sheets(folder, sheets, watch, negatives_by_class(metadata))
+    write_sheets(folder, sheets, progress, negatives_by_class(metadata))
     write_json(folder / METADATA, folder, {**metadata, SHOWS_VIDEO: shown})
 
 
@@ -149,7 +149,7 @@ def _dataset(
     stage2: Manifest,
     found: list[VideoClips],
     finder: ClipFinder,
-    watch: ProgressFactory,
+    progress: ProgressFactory,
 ) -> Dataset:
     """Deal the clips out to the splits and prove that nothing is on two sides."""
     section = config.dataset
@@ -168,7 +168,7 @@ def _dataset(
     except ValueError as error:  # too few sources: say where the others went
         raise ValueError(f"stage 3: {error}{_without_sample(found)}") from error
     data = LabelledTracks(stage2_dir(config), stage2.settings, found, named)
-    negatives = find_negatives(config, data, watch)
+    negatives = find_negatives(config, data, progress)
     dealt = [(m, split_of_video[m.video]) for m in members]
     proof = _prove(dealt, negatives, section)
     places = {video: (split, source_of[video]) for video, split in split_of_video.items()}
@@ -238,9 +238,9 @@ def _without_sample(found: list[VideoClips]) -> str:
 
 def _named_sources(section: DatasetConfig, found: Iterable[VideoClips]) -> dict[str, str]:
     """Return the source of each video with labelled parts, as ``dataset.split`` says."""
-    used = {video.outcome.video: video for video in found if video.clips or video.nobody}
+    used = {video.outcome.video: video for video in found if video.clips or video.untracked}
     class_of = {
-        name: (video.clips[0] if video.clips else video.nobody[0]).class_name
+        name: (video.clips[0] if video.clips else video.untracked[0]).class_name
         for name, video in used.items()
         if not section.segments
     }
@@ -284,31 +284,33 @@ def _split(section: DatasetConfig, members: list[SplitSample]) -> tuple[str, dic
 
 
 def _write_splits(
-    folder: Path, dataset: Dataset, finder: ClipFinder, sheets: ContactSheets, tell: Progress
+    folder: Path, dataset: Dataset, finder: ClipFinder, sheets: ContactSheets, advance: Progress
 ) -> None:
     # Nothing old may stand beside something new: two halves of different splits would leak.
     for name in (METADATA, MANIFEST, *(f"{split}.pkl" for split in SPLITS)):
         (folder / name).unlink(missing_ok=True)
     for split in SPLITS:
-        samples = _samples(dataset, split, finder, tell)
-        write_split(folder / f"{split}.pkl", folder, sheets.watch(samples))
+        samples = _samples(dataset, split, finder, advance)
+        write_split(folder / f"{split}.pkl", folder, sheets.collect(samples))
 
 
 def _describe(
-    folder: Path, dataset: Dataset, sheets: ContactSheets, watch: ProgressFactory
+    folder: Path, dataset: Dataset, sheets: ContactSheets, progress: ProgressFactory
 ) -> None:
     metadata = describe(dataset, folder)
     outcomes = tuple(video.outcome for video in dataset.found)
-    metadata["report"] = write_report(folder, dataset, metadata, sheets, watch)
+    metadata["report"] = write_report(folder, dataset, metadata, sheets, progress)
     write_manifest(folder, Manifest("stage3", dataset.settings, outcomes))
     write_json(folder / METADATA, folder, metadata)
 
 
-def _samples(dataset: Dataset, split: str, finder: ClipFinder, tell: Progress) -> Iterator[Sample]:
+def _samples(
+    dataset: Dataset, split: str, finder: ClipFinder, advance: Progress
+) -> Iterator[Sample]:
     """Yield the samples of one split, one video after another."""
     for video in sorted(dataset.found, key=lambda v: v.outcome.video):
         if video.clips and dataset.split_of[video.outcome.video] == split:
             yield from finder.samples(video.outcome.video, video.clips)
-            tell(video.outcome, 0)
+            advance(video.outcome, 0)
     if split == "train" and dataset.negatives is not None:
         yield from dataset.negatives.samples()

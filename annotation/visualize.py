@@ -8,7 +8,6 @@ needs no source video and shows nobody's face.
 from collections.abc import Generator, Iterator, Mapping
 from itertools import repeat
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -19,6 +18,7 @@ from recognizer.runs.manifest import (
     Manifest,
     Outcome,
     Progress,
+    Settings,
     exclusive,
     read_manifest,
     result_path,
@@ -48,7 +48,7 @@ _LEGEND = "box: id, involvement; dashed: interpolated; grey: no track"
 _LEGEND_WIDTH_PX = 320  # in a narrower picture it would leave no room for the rest
 
 
-def visualize(config: Config, progress: Progress | None = None) -> Path:
+def visualize(config: Config, advance: Progress | None = None) -> Path:
     """Draw the results of ``visualize.stage`` and return the folder of the overlays.
 
     Overlays that are there already are kept, unless they were made with other settings.
@@ -71,10 +71,10 @@ def visualize(config: Config, progress: Progress | None = None) -> Path:
     with exclusive(folder):
         _drop_other_settings(folder, settings, stage.outcomes)
         for entry in chosen:
-            outcome = _one(config, stage_dir, folder, entry, progress)
+            outcome = _one(config, stage_dir, folder, entry, advance)
             outcomes.append(outcome)
-            if progress is not None:
-                progress(outcome, 0)
+            if advance is not None:
+                advance(outcome, 0)
         write_manifest(folder, Manifest("visualize", settings, tuple(outcomes)))
     return folder
 
@@ -83,7 +83,7 @@ def _folder_name(config: Config, stage_dir: Path) -> str:
     return stage_dir.name + ("-skeleton" if config.visualize.skeleton_only else "")
 
 
-def _settings(config: Config, stage: Manifest) -> dict[str, Any]:
+def _settings(config: Config, stage: Manifest) -> Settings:
     return {
         "visualize": config.visualize.model_dump(mode="json", exclude={"limit"}),
         "service": config.dataset.service,
@@ -92,9 +92,7 @@ def _settings(config: Config, stage: Manifest) -> dict[str, Any]:
     }
 
 
-def _drop_other_settings(
-    folder: Path, settings: dict[str, Any], outcomes: tuple[Outcome, ...]
-) -> None:
+def _drop_other_settings(folder: Path, settings: Settings, outcomes: tuple[Outcome, ...]) -> None:
     """Remove overlays made with other settings, so that all in a folder belong together."""
     path = folder / _SETTINGS
     if path.is_file() and path.read_bytes() == json_bytes(settings):
@@ -105,7 +103,7 @@ def _drop_other_settings(
 
 
 def _one(
-    config: Config, stage_dir: Path, folder: Path, entry: Outcome, progress: Progress | None
+    config: Config, stage_dir: Path, folder: Path, entry: Outcome, advance: Progress | None
 ) -> Outcome:
     """Draw one video unless it is there, and return its end state."""
     if entry.state == "refused":
@@ -124,7 +122,7 @@ def _one(
         else:
             check_source(source, meta)
             pictures = pictures_of(source, sequence, sample_fps_of(meta))
-        _write(config, sequence, pictures, folder, entry.video, progress)
+        _write(config, sequence, pictures, folder, entry.video, advance)
     except (SourceVideoError, VideoError) as error:
         return Outcome(entry.video, "refused", _without_folder(error, source, entry.video))
     return Outcome(entry.video, "done", frames=len(sequence), notes=entry.notes)
@@ -149,7 +147,7 @@ def _write(
     pictures: Iterator[ImageArray],
     folder: Path,
     video: str,
-    progress: Progress | None,
+    advance: Progress | None,
 ) -> None:
     """Write the overlay of one video under its final name, or nothing."""
     final = result_path(folder, video, ".mp4")
@@ -157,8 +155,8 @@ def _write(
     if config.visualize.stage == "stage2":
         involvement = rank_people(sequence, config.dataset.service, config.scoring).by_id()
     frames = _overlays(sequence, pictures, involvement, video)
-    tell = (lambda n: progress(None, n)) if progress is not None else (lambda n: None)
-    write_frames(final, folder, frames, sequence.frame_period_s, config.visualize.crf, tell)
+    on_frames = (lambda n: advance(None, n)) if advance is not None else (lambda n: None)
+    write_frames(final, folder, frames, sequence.frame_period_s, config.visualize.crf, on_frames)
 
 
 def _overlays(

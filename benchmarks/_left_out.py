@@ -15,8 +15,8 @@ from recognizer.dataset.mmaction import METADATA, read_split
 from recognizer.dataset.samples import NoTrackedPeopleError, build_sample, people_of
 from recognizer.dataset.split import SPLITS
 from recognizer.dataset.windows import plan_windows, slice_sequence, span_of
+from recognizer.training.classifier.labels import DatasetLabels, read_labels
 from recognizer.training.classifier.movement_fit import measure_samples
-from recognizer.training.classifier.truth import Truth, read_truth
 
 SETTING = "random forest, leaves of 4"  # of all models: a choice for each would take an hour
 FOLDS, SEEDS = 5, (0, 1, 2)
@@ -41,7 +41,7 @@ class Data:
     ``setting`` is a name of ``movement_model.SETTINGS``.
     """
 
-    truth: Truth
+    truth: DatasetLabels
     measures: dict
     window_s: float
     setting: str
@@ -55,7 +55,7 @@ def read_data(folder, setting=SETTING, videos=()):
             left out for that.
 
     """
-    truth = read_truth(folder)
+    truth = read_labels(folder)
     if not truth.negatives:
         raise ConfigError(f"--leave-out: expected a stage 3 with dataset.negatives, got {folder}")
     learnt = sorted({facts.video for facts in truth.negatives.values()})

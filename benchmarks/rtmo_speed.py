@@ -51,7 +51,7 @@ def make_model(folder, images):
 
     pose = load_pose(*save_rtmo(folder, RTMO_S, SQUARE[0], images[:4]))
     path = folder / "rtmo-s.onnx"
-    facts = with_options(pose.facts, Thresholds(SCORE, NMS, 100))
+    facts = with_options(pose.metadata, Thresholds(SCORE, NMS, 100))
     write_graph(path, pose, facts, batch=None, any_size=True)
     shown = LetterboxBatch(SQUARE)
     inputs = (shown.fill([image])[0].copy() for image in images)

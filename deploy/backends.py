@@ -1,22 +1,22 @@
-"""Which backends can run the configured pose network here, all told to do the same.
+"""Find the backends that can run the configured pose network here, with equal thresholds.
 
-One threshold for people, one for suppression and none for keypoints stand in every block,
-whatever the config says in each of them, so that what differs is the backend alone.
+Score and suppression thresholds are made equal in every backend's block and the keypoint threshold
+is 0, whatever the config says in each, so that results differ by the backend alone.
 """
 
-import os
+import contextlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from deploy.pose_parity import frames_of
-from recognizer.backends.metadata import PoseModelMetadata
+from recognizer.backends.metadata import PoseModelMetadata, Thresholds
 from recognizer.backends.onnx_files import read_metadata
 from recognizer.backends.pose_kind import read_kind
-from recognizer.config.models import PoseEstimationConfig
+from recognizer.config.file import ConfigError
+from recognizer.config.models import OnnxPoseConfig, PoseEstimationConfig
 from recognizer.config.schema import Config
-from recognizer.model_files import fetch_hint, find_file
+from recognizer.model_files import find_model_file
 from recognizer.openmmlab import find_pose_config
 from recognizer.pose.estimator import PoseModel, build_pose_model
 from recognizer.types import Image
@@ -25,18 +25,19 @@ _KEY = "models.pose_estimation"
 _SHORTER = ("_fp16", "_int8")
 _RULES = ("score_threshold", "nms_threshold", "max_detections", "keypoint_threshold")
 _SIZES = ("input_size", "model_input_size")
+_MISSING = (ConfigError, FileNotFoundError, ImportError)
 CANNOT_OPEN = (ValueError, OSError, ImportError, RuntimeError)
-"""What opening a backend that is not there raises; the message says what mends it."""
+"""What opening a backend raises that cannot run here; the message says what to do."""
 
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
-    """A backend that the config knows the files of.
+    """A backend whose files are here.
 
     Attributes:
         name: for a table, such as ``onnx cpu fp16``.
-        settings: the config's section, made to run this one.
-        files: by role, as ``build_pose_model`` wants them.
+        settings: the config's section, changed to run this backend.
+        files: by role, as ``build_pose_model`` takes them.
         precision: fp32, fp16, bf16 or int8.
 
     """
@@ -50,173 +51,152 @@ class Candidate:
         """Return the model; raise one of ``CANNOT_OPEN`` where it cannot run here."""
         return build_pose_model(self.settings, self.files, threads=threads)
 
-    def changes(self, config: Config) -> dict[str, Any]:
+    def changes(self, config: Config) -> dict[str, object]:
         """Return the config keys that make stage 1 run this backend, with their values.
 
-        The rules for people stay the user's: they are alike in all candidates.
+        Thresholds stay the user's: they are equal in all candidates.
         """
         mode = self.settings.inference_mode
-        own, block = (getattr(s, mode) for s in (config.models.pose_estimation, self.settings))
-        changes: dict[str, Any] = {f"{_KEY}.inference_mode": mode}
+        configured, block = (
+            getattr(section, mode) for section in (config.models.pose_estimation, self.settings)
+        )
+        changes: dict[str, object] = {f"{_KEY}.inference_mode": mode}
         for name in type(block).model_fields:
             value = getattr(block, name)
-            if name not in _RULES and value != getattr(own, name):
+            if name not in _RULES and value != getattr(configured, name):
                 changes[f"{_KEY}.{mode}.{name}"] = list(value) if name in _SIZES else value
         return changes
 
 
 @dataclass(frozen=True, slots=True)
 class Skipped:
-    """A backend that does not take part, and why; ``broken``: it runs and gives no numbers."""
+    """A backend that is left out, and why; ``broken``: it runs, but gives NaN or infinity."""
 
     name: str
     reason: str
     broken: bool = False
 
 
-def cores() -> int:
-    """Return how many CPU cores this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
 def candidates(config: Config) -> tuple[list[Candidate], list[Skipped]]:
     """Return the backends whose files are here, the most exact first, and the others.
 
     Raises:
-        ModelError: an ONNX file whose own facts are damaged.
+        ModelError: an ONNX file with damaged metadata.
 
     """
-    found: list[Candidate] = []
+    available: list[Candidate] = []
     skipped: list[Skipped] = []
-    alike = _alike(config)
-    for name, look in (("pth", _torch), ("onnx", _onnx), ("tensorrt", _tensorrt)):
+    pose = _with_equal_rules(config)
+    for name, find in (("pth", _torch), ("onnx", _onnx), ("tensorrt", _tensorrt)):
         try:
-            found += look(config, alike)
-        except (FileNotFoundError, ImportError) as error:
+            available += find(config, pose)
+        except _MISSING as error:
             skipped.append(Skipped(name, str(error)))
-    return found, skipped
+    return available, skipped
 
 
 def frames(config: Config) -> tuple[list[Image], str]:
     """Return ``deploy.frames`` frames, and where they come from.
 
-    Those of ``deploy.frames_dir``, else of ``annotation.input`` where it has videos, else made.
+    They are those of ``deploy.frames_dir``, else of ``annotation.input`` if it has videos, else
+    made pictures.
     """
-    section = config.deploy
-    folder = section.frames_dir
+    count, folder = config.deploy.frames, config.deploy.frames_dir
     if folder is None and config.annotation.input.is_dir():
-        try:
-            own = frames_of(config.annotation.input, section.frames)
-        except FileNotFoundError:
-            own = []
-        if own:
-            return own, str(config.annotation.input)
-    return frames_of(folder, section.frames), "made pictures" if folder is None else str(folder)
+        with contextlib.suppress(FileNotFoundError):  # a folder without videos
+            return frames_of(config.annotation.input, count), str(config.annotation.input)
+    return frames_of(folder, count), "made pictures" if folder is None else str(folder)
 
 
 def report_dir(config: Config) -> Path:
-    """Return where reports go."""
+    """Return the folder of the reports."""
     return config.deploy.output_dir or config.annotation.output_dir / "deploy"
 
 
 # --- one backend after the other ---------------------------------------------------
 
 
-def _torch(config: Config, alike: PoseEstimationConfig) -> Iterator[Candidate]:
-    named = config.deploy.checkpoint
-    checkpoint: Any = named if config.deploy.model == "pose" and named else None
-    if isinstance(checkpoint, list):
-        checkpoint = checkpoint[0]
-    checkpoint = checkpoint or alike.pth.checkpoint_path
-    if not checkpoint or not alike.pth.config_file:
+def _torch(config: Config, pose: PoseEstimationConfig) -> Iterator[Candidate]:
+    named = config.deploy.checkpoint if config.deploy.model == "pose" else None
+    checkpoint = (named[0] if isinstance(named, list) and named else named) or (
+        pose.pth.checkpoint_path
+    )
+    if not checkpoint or not pose.pth.config_file:
         raise FileNotFoundError(
             f"not configured: set {_KEY}.pth.config_file and {_KEY}.pth.checkpoint_path"
         )
     files = {
-        "config": find_pose_config(alike.pth.config_file),
+        "config": find_pose_config(pose.pth.config_file),
         "pose": _file(config, str(checkpoint), "pth.checkpoint_path"),
-        **_detector(config, alike),
+        **_detector(config, pose),
     }
-    wanted = alike.pth.precision
-    for precision in dict.fromkeys(("fp32", wanted)):
+    for precision in dict.fromkeys(("fp32", pose.pth.precision)):
         update = {"precision": precision, "checkpoint_path": str(checkpoint)}
-        pth = alike.pth.model_copy(update=update)
-        settings = alike.model_copy(update={"inference_mode": "pth", "pth": pth})
+        pth = pose.pth.model_copy(update=update)
+        settings = pose.model_copy(update={"inference_mode": "pth", "pth": pth})
         yield Candidate(f"pth {pth.device} {precision}", settings, files, precision)
 
 
-def _onnx(config: Config, alike: PoseEstimationConfig) -> Iterator[Candidate]:
-    own = alike.onnx
-    if not own.model_path:
+def _onnx(config: Config, pose: PoseEstimationConfig) -> Iterator[Candidate]:
+    configured = pose.onnx
+    if not configured.model_path:
         raise FileNotFoundError(f"not configured: set {_KEY}.onnx.model_path")
-    path = _file(config, own.model_path, "onnx.model_path")
-    detector = _detector(config, alike)
+    path = _file(config, configured.model_path, "onnx.model_path")
+    detector = _detector(config, pose)
     plain = {
         "device": "cpu",
         "provider": "native",
         "openvino_precision": "f32",
         "cuda_graph": False,
     }
-    sections = [own.model_copy(update=plain), own]
-    twins = [path.with_name(f"{path.stem}{ending}.onnx") for ending in _SHORTER]
-    seen = set()
-    for file in (path, *(twin for twin in twins if twin.is_file())):
-        for section in sections:
+    by_name: dict[str, Candidate] = {}
+    variants = [path.with_name(f"{path.stem}{ending}.onnx") for ending in _SHORTER]
+    for file in (path, *(variant for variant in variants if variant.is_file())):
+        for section in (configured.model_copy(update=plain), configured):
             precision = _precision(file, section.openvino_precision)
-            where = (
-                section.device
-                if section.provider == "native"
-                else (f"{section.provider} {section.device}")
-            )
-            name = f"onnx {where} {precision}"
-            if name in seen:
-                continue
-            seen.add(name)
-            named = str(Path(own.model_path).with_name(file.name))  # a twin stands beside it
-            onnx = section.model_copy(update={"model_path": named})
-            settings = alike.model_copy(update={"inference_mode": "onnx", "onnx": onnx})
-            yield Candidate(name, settings, {"pose": file, **detector}, precision)
+            provider = "" if section.provider == "native" else f"{section.provider} "
+            name = f"onnx {provider}{section.device} {precision}"
+            model_path = str(Path(configured.model_path).with_name(file.name))
+            onnx = section.model_copy(update={"model_path": model_path})
+            settings = pose.model_copy(update={"inference_mode": "onnx", "onnx": onnx})
+            candidate = Candidate(name, settings, {"pose": file, **detector}, precision)
+            by_name.setdefault(name, candidate)
+    yield from by_name.values()
 
 
 def _precision(file: Path, openvino: str) -> str:
-    facts = PoseModelMetadata.of(read_metadata(file))
-    if facts is not None:
-        own = facts.precision
+    metadata = PoseModelMetadata.of(read_metadata(file))
+    if metadata is not None:
+        precision = metadata.precision
     else:
-        own = next((e.removeprefix("_") for e in _SHORTER if file.stem.endswith(e)), "fp32")
+        endings = (e.removeprefix("_") for e in _SHORTER if file.stem.endswith(e))
+        precision = next(endings, "fp32")
     shorter = {"bf16": "bf16", "f16": "fp16"}
-    return own if own == "int8" else shorter.get(openvino, own)
+    return precision if precision == "int8" else shorter.get(openvino, precision)
 
 
-def _tensorrt(config: Config, alike: PoseEstimationConfig) -> Iterator[Candidate]:
-    own = alike.tensorrt
-    if not own.model_path:
+def _tensorrt(config: Config, pose: PoseEstimationConfig) -> Iterator[Candidate]:
+    section = pose.tensorrt
+    if not section.model_path:
         raise FileNotFoundError(f"not configured: set {_KEY}.tensorrt.model_path")
     files = {
-        "pose": _file(config, own.model_path, "tensorrt.model_path"),
-        **_detector(config, alike),
+        "pose": _file(config, section.model_path, "tensorrt.model_path"),
+        **_detector(config, pose),
     }
-    precision = "fp16" if own.fp16_mode else "fp32"
-    settings = alike.model_copy(update={"inference_mode": "tensorrt"})
-    yield Candidate(f"tensorrt {own.device} {precision}", settings, files, precision)
+    precision = "fp16" if section.fp16_mode else "fp32"
+    settings = pose.model_copy(update={"inference_mode": "tensorrt"})
+    yield Candidate(f"tensorrt {section.device} {precision}", settings, files, precision)
 
 
-def _detector(config: Config, alike: PoseEstimationConfig) -> dict[str, Path]:
-    if alike.kind != "topdown":
+def _detector(config: Config, pose: PoseEstimationConfig) -> dict[str, Path]:
+    if pose.kind != "topdown":
         return {}
-    name = alike.topdown.detector.model_path
+    name = pose.topdown.detector.model_path
     return {"detector": _file(config, name, "topdown.detector.model_path")}
 
 
 def _file(config: Config, name: str, key: str) -> Path:
-    """Return a file by the rules of stage 1; raise FileNotFoundError."""
-    key = f"{_KEY}.{key}"
-    try:
-        return find_file(name, config.models.weights_dirs)
-    except FileNotFoundError as error:
-        raise FileNotFoundError(
-            f"{key}: expected a file '{name}', found none at {error}{fetch_hint(name, key)}"
-        ) from error
+    return find_model_file(name, config.models.weights_dirs, f"{_KEY}.{key}")
 
 
 def _with_kind(config: Config) -> PoseEstimationConfig:
@@ -228,27 +208,23 @@ def _with_kind(config: Config) -> PoseEstimationConfig:
         ("tensorrt", pose.tensorrt.model_path),
     ):
         section = pose.model_copy(update={"inference_mode": mode})
-        try:
+        with contextlib.suppress(*_MISSING):
             files = {"pose": _file(config, name, mode)}
             if mode == "pth":
                 files["config"] = find_pose_config(pose.pth.config_file)
             return pose.for_kind(read_kind(section, files))
-        except (FileNotFoundError, ImportError):
-            continue
     return pose
 
 
-def _alike(config: Config) -> PoseEstimationConfig:
-    """Return the config's section with the same rules and input size in every block."""
+def _with_equal_rules(config: Config) -> PoseEstimationConfig:
+    """Return the config's section with the same thresholds and input size in every block."""
     pose = _with_kind(config)
-    rules: Any = pose.onnx
-    try:
+    rules: OnnxPoseConfig | Thresholds = pose.onnx
+    with contextlib.suppress(ConfigError):
         path = _file(config, pose.onnx.model_path, "onnx.model_path")
-        facts = PoseModelMetadata.of(read_metadata(path))
-    except FileNotFoundError:
-        facts = None
-    if facts is not None and facts.thresholds is not None:
-        rules = facts.thresholds  # they stand inside the file: nobody can change them
+        metadata = PoseModelMetadata.of(read_metadata(path))
+        if metadata is not None and metadata.thresholds is not None:
+            rules = metadata.thresholds  # fixed inside the file
     update = {name: getattr(rules, name) for name in _RULES[:3]} | {"keypoint_threshold": 0.0}
     size = pose.onnx.model_input_size
     sizes = {} if size is None or pose.kind != "rtmo" else {"input_size": size}

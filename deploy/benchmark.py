@@ -19,11 +19,12 @@ from typing import Any
 
 import numpy as np
 
-from deploy.backends import CANNOT_OPEN, Candidate, Skipped, candidates, cores, frames, report_dir
+from deploy.backends import CANNOT_OPEN, Candidate, Skipped, candidates, frames, report_dir
 from recognizer.backends.onnx_options import choose_provider
 from recognizer.command import next_command
 from recognizer.config.file import ConfigError
 from recognizer.config.schema import Config
+from recognizer.models import cores
 from recognizer.storage.artifacts import write_json, write_text
 
 logger = logging.getLogger(__name__)
@@ -65,12 +66,12 @@ class Timing:
     people: int
 
 
-def benchmark(config: Config, watch: Any) -> int:
+def benchmark(config: Config, progress: Any) -> int:
     """Time every backend that is here (``--mode deploy.benchmark``); return the exit code.
 
     Args:
         config: the whole config.
-        watch: what every mode is given to show progress; this one logs.
+        progress: what every mode is given to show progress; this one logs.
 
     Raises:
         ConfigError: no backend can run here.

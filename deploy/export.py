@@ -39,12 +39,12 @@ _REAL_SAMPLES = 24
 _DEFAULT_THRESHOLD = 0.5
 
 
-def export(config: Config, watch: Any) -> int:
+def export(config: Config, progress: Any) -> int:
     """Write ``deploy.checkpoint`` as the ONNX file ``deploy.output``; return the exit code.
 
     Args:
         config: the whole config.
-        watch: what every mode is given to show progress; this one takes seconds and logs.
+        progress: what every mode is given to show progress; this one takes seconds and logs.
 
     Raises:
         ConfigError: no checkpoint, or facts that neither it nor the config knows.

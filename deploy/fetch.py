@@ -31,12 +31,12 @@ _STALE_S = 3600.0
 _LOG_EVERY_S = 10.0
 
 
-def fetch(config: Config, watch: object) -> int:
+def fetch(config: Config, progress: object) -> int:
     """Fetch the files of ``models.fetch``, or list what there is; return the exit code.
 
     Args:
         config: the whole config.
-        watch: progress display of the modes; unused, as this mode shows bytes instead.
+        progress: progress display of the modes; unused, as this mode shows bytes instead.
 
     Raises:
         ConfigError: an unknown name, or no folder to put files into.

@@ -33,7 +33,7 @@ from recognizer.command import next_command
 from recognizer.config.file import ConfigError
 from recognizer.config.models import DetectorConfig, OnnxPoseConfig
 from recognizer.config.schema import Config
-from recognizer.model_files import find_file, unset
+from recognizer.model_files import find_model_file
 from recognizer.openmmlab import find_pose_config
 from recognizer.pose.detector import Boxes, LetterboxBatch, YoloxDetector
 from recognizer.pose.rtmo import RtmoPose
@@ -79,16 +79,16 @@ def export_pose(config: Config) -> int:
     logger.info("exporting %s, compared on %d frames of %s", plan.checkpoint, len(frames), shown)
     pose = load_pose(plan.config_file, plan.checkpoint)
     asked = config.models.pose_estimation.kind
-    if asked not in ("auto", pose.facts.kind):
+    if asked not in ("auto", pose.metadata.kind):
         raise ConfigError(
-            f"models.pose_estimation.kind: expected {pose.facts.kind} for {plan.config_file.name}, "
-            f"got {asked}; set auto"
+            f"models.pose_estimation.kind: expected {pose.metadata.kind} for "
+            f"{plan.config_file.name}, got {asked}; set auto"
         )
-    looker = ParityRunner(config, pose.facts.kind, frames)
+    looker = ParityRunner(config, pose.metadata.kind, frames)
     reference = looker.look(reference_network(pose, config))
     for precision in plan.precisions:
         _write(plan, precision, config, looker, reference)
-    if pose.facts.kind == "topdown":
+    if pose.metadata.kind == "topdown":
         pass_detector(config, plan.output.parent)
     changes = {"models.pose_estimation.onnx.model_path": plan.output.absolute()}
     logger.info("next: %s", next_command(config, "deploy.verify", changes))
@@ -101,8 +101,15 @@ def resolve(config: Config) -> Plan:
     given = section.checkpoint if isinstance(section.checkpoint, list) else [section.checkpoint]
     if len(given) > 1:
         raise ConfigError(f"deploy.checkpoint: expected one for a pose network, got {len(given)}")
-    name = config.models.pose_estimation.pth.checkpoint_path
-    checkpoint = given[0] if given else _named_file(config, name, f"{_KEY}.checkpoint_path")
+    checkpoint = (
+        given[0]
+        if given
+        else find_model_file(
+            config.models.pose_estimation.pth.checkpoint_path,
+            config.models.weights_dirs,
+            f"{_KEY}.checkpoint_path",
+        )
+    )
     if not checkpoint.is_file():
         raise ConfigError(f"deploy.checkpoint: expected a file, found none at {checkpoint}")
     try:
@@ -126,18 +133,6 @@ def resolve(config: Config) -> Plan:
     return Plan(config_file, checkpoint, output, precisions, {"fp32": MEDIAN_PX, **limits})
 
 
-def _named_file(config: Config, name: str, key: str) -> Path:
-    """Return the file of that name, beside the shell or in weights_dirs; raise ConfigError."""
-    if not name:
-        raise ConfigError(unset(key))
-    try:
-        return find_file(name, config.models.weights_dirs)
-    except FileNotFoundError as error:
-        raise ConfigError(
-            f"{key}: expected a file '{name}', found none at {error}; set {key}"
-        ) from error
-
-
 def _thresholds(config: Config) -> Thresholds:
     own = config.models.pose_estimation.onnx  # the block that will run the file
     return Thresholds(own.score_threshold, own.nms_threshold, own.max_detections)
@@ -147,7 +142,7 @@ def facts_of(pose: TrainedPose, config: Config, precision: str) -> PoseModelMeta
     """Return what a file of this precision says of itself."""
     layers = "fp32" if precision == "int8" else precision
     facts = with_options(
-        pose.facts, _thresholds(config), precision=layers, uint8=config.deploy.uint8_input
+        pose.metadata, _thresholds(config), precision=layers, uint8=config.deploy.uint8_input
     )
     size = check_input_size(facts, config.models.pose_estimation.pth.input_size)
     return replace(facts, input_size=size)
@@ -299,7 +294,7 @@ def pass_detector(config: Config, folder: Path) -> None:
     section: DetectorConfig = config.models.pose_estimation.topdown.detector
     key = "models.pose_estimation.topdown.detector.model_path"
     try:
-        source = _named_file(config, section.model_path, key)
+        source = find_model_file(section.model_path, config.models.weights_dirs, key)
     except ConfigError as error:
         logger.warning("the detector was not copied: %s", error)
         return

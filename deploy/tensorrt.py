@@ -23,7 +23,7 @@ from recognizer.config.file import ConfigError
 from recognizer.config.models import TensorRTPoseConfig
 from recognizer.config.schema import Config
 from recognizer.installation import SHIPPED_MODELS
-from recognizer.model_files import fetch_hint, find_file
+from recognizer.model_files import find_model_file
 from recognizer.storage.artifacts import atomic_path, sha256_file
 
 if TYPE_CHECKING:
@@ -53,12 +53,12 @@ class OnnxMetadata:
     element_types: frozenset[str]
 
 
-def build(config: Config, watch: Any) -> int:
+def build(config: Config, progress: Any) -> int:
     """Build the engine of ``deploy.model`` (``--mode deploy.tensorrt``); return the exit code.
 
     Args:
         config: the whole config.
-        watch: what every mode is given to show progress; TensorRT says when a build ends, not
+        progress: what every mode is given to show progress; TensorRT says when a build ends, not
             how far it is, so this mode logs.
 
     Raises:
@@ -121,24 +121,15 @@ def onnx_file(config: Config) -> Path:
         section = getattr(config.inference, service)
         return find_classifier(section.model_path, [*config.models.weights_dirs, SHIPPED_MODELS])
     name = config.models.pose_estimation.tensorrt.model_path
-    if not name:
-        raise ConfigError(
-            f"{_KEY}.model_path is not set: expected the .onnx file to build from; "
-            f"--set {_KEY}.model_path=<file>.onnx, one of a pose network that deploy.export wrote "
-            "or models.fetch fetched"
-        )
     if not name.endswith(".onnx"):
+        prefix, got = (":", f", got {name!r}") if name else (" is not set:", "")
         raise ConfigError(
-            f"{_KEY}.model_path: expected the .onnx file to build from, got {name!r}; "
-            f"--set {_KEY}.model_path=<file that deploy.export wrote>"
+            f"{_KEY}.model_path{prefix} expected the .onnx file to build from{got}; "
+            f"--set {_KEY}.model_path=<file>.onnx, of a pose network that deploy.export wrote or "
+            "models.fetch fetched"
         )
-    try:
-        return find_file(name, config.models.weights_dirs)
-    except FileNotFoundError as error:
-        raise ConfigError(
-            f"{_KEY}.model_path: expected the ONNX file '{name}', found none at {error}; write it "
-            f"with `{engine_cache.EXPORT}`{fetch_hint(name, f'{_KEY}.model_path')}"
-        ) from error
+    advice = f"write it with `{engine_cache.EXPORT}`"
+    return find_model_file(name, config.models.weights_dirs, f"{_KEY}.model_path", advice)
 
 
 # --- the ONNX file -----------------------------------------------------------------

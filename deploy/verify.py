@@ -12,17 +12,18 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from deploy.backends import CANNOT_OPEN, Candidate, Skipped, candidates, cores, frames, report_dir
+from deploy.backends import CANNOT_OPEN, Candidate, Skipped, candidates, frames, report_dir
 from deploy.pose_parity import Parity, compare
 from recognizer.action.classifier import find_classifier
 from recognizer.backends.metadata import PoseModelMetadata
-from recognizer.backends.network import NotFiniteError
+from recognizer.backends.network import NonFiniteOutputError
 from recognizer.backends.onnx_files import read_metadata
 from recognizer.command import next_command
 from recognizer.config.action import DeployConfig
 from recognizer.config.file import ConfigError
 from recognizer.config.schema import Config
 from recognizer.installation import SHIPPED_MODELS
+from recognizer.models import cores
 from recognizer.storage.artifacts import write_json, write_text
 from recognizer.types import Image, Poses
 
@@ -72,12 +73,12 @@ class Row:
     wrong: str
 
 
-def verify(config: Config, watch: Any) -> int:
+def verify(config: Config, progress: Any) -> int:
     """Compare every backend that is here (``--mode deploy.verify``); return the exit code.
 
     Args:
         config: the whole config.
-        watch: what every mode is given to show progress; this one logs.
+        progress: what every mode is given to show progress; this one logs.
 
     Returns:
         0; 1 where something is over its tolerance or not a number, or nobody was seen.
@@ -135,7 +136,7 @@ def look(
             model = candidate.open(cores())
             seen[candidate.name] = [poses for image in pictures for poses in model([image])]
         except CANNOT_OPEN as error:
-            broken = isinstance(error, NotFiniteError)
+            broken = isinstance(error, NonFiniteOutputError)
             skipped.append(Skipped(candidate.name, str(error), broken))
             logger.warning("%s: left out: %s", candidate.name, error)
             continue

@@ -1,15 +1,17 @@
-"""Find a model file that a config names; tell how to get one that is not there."""
+"""Find the model file that a config names, or say how to get it."""
 
+import contextlib
 import re
 from collections.abc import Sequence
 from pathlib import Path
 
+from recognizer.config.file import ConfigError
 from recognizer.installation import COMMAND
 
 # The guide's name of RTMO as ONNX, ours, and the names of the official checkpoints.
 _RTMO = re.compile(r"(end2end_|rtmo-)([tsml])([-_].*)?\.(onnx|pth)")
-
-
+_MOST_SHOWN = 300  # letters of a path
+_PUT = "put it into one of these places, or --set models.weights_dirs=[<folder>]"
 _POSE = "models.pose_estimation"
 # What to set, by how a key ends.
 _NEXT = {
@@ -41,15 +43,46 @@ def find_file(name: str, folders: Sequence[Path]) -> Path:
     if not places[0].is_absolute():
         places += [folder / name for folder in folders]
     for place in places:
-        if place.is_file():
-            return place.absolute()
-    raise FileNotFoundError(", ".join(str(place.absolute()) for place in places))
+        with contextlib.suppress(OSError):  # a name too long for the disk is the name of no file
+            if place.is_file():
+                return place.absolute()
+    raise FileNotFoundError(", ".join(shortened(str(place.absolute())) for place in places))
+
+
+def find_model_file(name: str, folders: Sequence[Path], key: str, advice: str = _PUT) -> Path:
+    """Return the model file that a config key names, found as ``find_file`` does.
+
+    Args:
+        name: the key's value.
+        folders: those of ``models.weights_dirs``.
+        key: the config's key, for the message.
+        advice: what to do where the file is missing.
+
+    Raises:
+        ConfigError: the key is empty, or there is no such file; the message lists where it was
+            looked for.
+
+    """
+    if not name:
+        raise ConfigError(unset(key))
+    try:
+        return find_file(name, folders)
+    except FileNotFoundError as error:
+        raise ConfigError(
+            f"{key}: expected a model file '{shortened(name)}', found none at {error}; {advice}"
+            f"{fetch_hint(name, key)}"
+        ) from error
+
+
+def shortened(text: str) -> str:
+    """Return text for a message: of a very long one its beginning."""
+    return text if len(text) <= _MOST_SHOWN else f"{text[:_MOST_SHOWN]}..."
 
 
 def unset(key: str) -> str:
     """Return what to say of a key that names no model file, and what to do next."""
-    advice = [text for end, text in _NEXT.items() if key.endswith(end)]
-    return f"{key} is not set: {advice[0] if advice else 'set it to a model file'}"
+    steps = [text for end, text in _NEXT.items() if key.endswith(end)]
+    return f"{key} is not set: {steps[0] if steps else 'set it to a model file'}"
 
 
 def fetch_hint(name: str, key: str) -> str:

@@ -21,7 +21,7 @@ from recognizer.config.action import ClassifierConfig
 from recognizer.config.models import ModelsConfig, PoseEstimationConfig
 from recognizer.config.types import PoseKind, Section
 from recognizer.installation import SHIPPED_MODELS
-from recognizer.model_files import fetch_hint, find_file
+from recognizer.model_files import fetch_hint, find_file, shortened
 from recognizer.movement import MovementMeter
 from recognizer.openmmlab import find_pose_config
 from recognizer.pose.estimator import PoseModel, VideoPose, build_pose_model
@@ -259,7 +259,9 @@ def _find(name: str, folders: Sequence[Path], expected: str) -> Path:
         return find_file(name, folders)
     except FileNotFoundError as error:
         hint = fetch_hint(name, "models.pose_estimation.onnx.model_path")
-        raise FileNotFoundError(f"{expected} {name!r}, found none at {error}{hint}") from error
+        raise FileNotFoundError(
+            f"{expected} {shortened(name)!r}, found none at {error}{hint}"
+        ) from error
 
 
 def cores() -> int:

@@ -29,7 +29,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "movement": {"types"},
     "config": {"installation", "names"},
     "command": {"config", "installation"},
-    "model_files": {"installation"},
+    "model_files": {"config", "installation"},
     "storage": {"config", "names", "skeleton", "types"},
     "openmmlab": {"installation"},
     "text": {"names"},

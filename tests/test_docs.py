@@ -256,3 +256,16 @@ def test_the_python_page_runs(place, capsys):
         assert sum(1 for _ in frames) == 60
     listed = set(re.findall(r"`(\w+)`", text_of(page).partition("## Names")[2]))
     assert listed == set(rz.__all__) - {"__version__"}
+
+
+def test_the_architecture_page_names_every_part_and_only_files_that_exist():
+    page = text_of(ROOT / "docs" / "architecture.md")
+    parts = {
+        path.name for path in (ROOT / "recognizer").iterdir() if (path / "__init__.py").is_file()
+    }
+    parts |= {path.name for path in (ROOT / "recognizer").glob("[!_]*.py")}
+    quoted = " ".join(re.findall(r"`[^`\n]+`|^recognizer/\w+", page, re.M))
+    assert not {part for part in parts if not re.search(rf"\b{re.escape(part)}", quoted)}
+    files = re.findall(r"`((?:recognizer|configs|tests)/[\w/]+\.\w+)`", page)
+    assert files
+    assert not [name for name in files if not (ROOT / name).is_file()]

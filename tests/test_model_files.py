@@ -7,8 +7,8 @@ import pytest
 from deploy import model_zoo
 from recognizer.config.file import ConfigError
 from recognizer.config.schema import Config
-from recognizer.model_files import fetch_hint, find_file, unset
-from recognizer.runs.stage_folders import find_model_file, pose_model_files
+from recognizer.model_files import fetch_hint, find_file, find_model_file, unset
+from recognizer.runs.stage_folders import pose_model_files
 
 KEY = "models.pose_estimation.onnx.model_path"
 
@@ -50,12 +50,11 @@ def test_other_files_are_not(name):
 
 
 def test_a_missing_file_names_the_mode(tmp_path):
-    config = Config.model_validate({"models": {"weights_dirs": [str(tmp_path)]}})
     with pytest.raises(ConfigError, match=r"--mode models.fetch --set models.fetch=end2end_l"):
-        find_model_file(config, "end2end_l.onnx", KEY)
+        find_model_file("end2end_l.onnx", [tmp_path], KEY)
     guide = "/workspace/mmpose/checkpoints/end2end_l.onnx"
     with pytest.raises(ConfigError, match=rf"into models.weights_dirs, then --set {KEY}=end2end_l"):
-        find_model_file(config, guide, KEY)
+        find_model_file(guide, [tmp_path], KEY)
 
 
 @pytest.mark.parametrize(
@@ -94,3 +93,15 @@ def test_a_file_beside_the_shell_comes_before_those_of_the_folders(tmp_path, mon
     with pytest.raises(FileNotFoundError) as caught:
         find_file("/gone/a.onnx", folders)
     assert str(caught.value) == "/gone/a.onnx"  # an absolute name is looked for nowhere else
+
+
+def test_a_missing_file_comes_with_the_advice_of_the_caller(tmp_path):
+    with pytest.raises(ConfigError, match=r"found none at .*; write it first$"):
+        find_model_file("net.onnx", [tmp_path], KEY, "write it first")
+    (tmp_path / "net.onnx").touch()
+    assert find_model_file("net.onnx", [tmp_path], KEY) == tmp_path / "net.onnx"
+
+
+def test_a_name_too_long_for_the_disk_is_the_name_of_no_file(tmp_path):
+    with pytest.raises(FileNotFoundError, match=r"^.{0,2000}$"):
+        find_file("a" * 5000, [tmp_path])

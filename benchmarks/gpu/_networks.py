@@ -64,12 +64,12 @@ class Subject:
 
     def facts(self, precision: str) -> PoseModelMetadata:
         """Return what is known of it, run in a precision."""
-        facts = with_options(self.pose.facts, Thresholds(SCORE, NMS, MOST), precision=precision)
+        facts = with_options(self.pose.metadata, Thresholds(SCORE, NMS, MOST), precision=precision)
         return replace(facts, input_size=self.input_wh)
 
     def pixels(self) -> np.ndarray:
         """Return the network's input for its pictures, or for the people in them."""
-        if self.pose.facts.kind == "rtmo":
+        if self.pose.metadata.kind == "rtmo":
             return LetterboxBatch(self.input_wh).fill(self.images)[0].copy()
         owners = np.repeat(np.arange(len(self.boxes)), [len(boxes.scores) for boxes in self.boxes])
         corners = np.concatenate([boxes.xyxy for boxes in self.boxes])
@@ -79,7 +79,7 @@ class Subject:
 
     def poses(self, network: TorchNetwork, section: TorchPoseConfig) -> Callable[[], list[Poses]]:
         """Return a call that finds the people of all images, from pixels to keypoints."""
-        if self.pose.facts.kind == "rtmo":
+        if self.pose.metadata.kind == "rtmo":
             settings = section.model_copy(
                 update={
                     "score_threshold": SCORE,
@@ -112,7 +112,7 @@ def rtmo(name: str, data: Path, count: int, side: int = 640) -> Subject:
     with torch.no_grad():  # as if levels were 0-1: as born its values outgrow float16
         stem = next(one for one in model.backbone.modules() if isinstance(one, torch.nn.Conv2d))
         stem.weight.div_(LEVELS)
-    return Subject(pose, TrainedPose(model, pose.facts), images, [], (side, side))
+    return Subject(pose, TrainedPose(model, pose.metadata), images, [], (side, side))
 
 
 def sdpose(name: str, data: Path, count: int) -> Subject:
@@ -120,7 +120,7 @@ def sdpose(name: str, data: Path, count: int) -> Subject:
     with tempfile.TemporaryDirectory() as folder:
         pose = load_pose(*pose_models.save_sdpose(folder, SDPOSE[name]))
     images, boxes = people(data / "coco", count)
-    return Subject(pose, pose, images, boxes, pose.facts.input_size)
+    return Subject(pose, pose, images, boxes, pose.metadata.input_size)
 
 
 def frames(video: Path, count: int) -> list[Image]:

@@ -154,7 +154,7 @@ def networks(given: Given) -> dict[str, Any]:
     sizes = {}
     for uint8, name in ((False, "rtmo-s.onnx"), (True, "rtmo-s_uint8.onnx")):
         pose = load_pose(*saved)
-        chosen = with_options(pose.facts, Thresholds(0.3, 0.45, 100), uint8=uint8)
+        chosen = with_options(pose.metadata, Thresholds(0.3, 0.45, 100), uint8=uint8)
         facts_of_file = replace(chosen, input_size=(side, side))
         write_graph(given.models / name, pose, facts_of_file, batch=None, any_size=True)
         sizes[name] = f"{(given.models / name).stat().st_size / 1e6:.1f} MB"

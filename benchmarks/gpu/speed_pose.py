@@ -130,14 +130,14 @@ class Bench:
     @property
     def is_rtmo(self) -> bool:
         """Whether the network takes whole frames."""
-        return self.subject.pose.facts.kind == "rtmo"
+        return self.subject.pose.metadata.kind == "rtmo"
 
     def open(self, mode: Mode) -> TorchNetwork:
         """Return the network as the backend runs it."""
         section = mode.section(self.clock.device, self.batches)
         inside = Thresholds(_networks.SCORE, _networks.NMS, _networks.MOST)
         facts = with_options(
-            self.subject.pose.facts, inside, precision=mode.dtype, uint8=section.uint8_input
+            self.subject.pose.metadata, inside, precision=mode.dtype, uint8=section.uint8_input
         )
         facts = replace(facts, input_size=self.subject.input_wh)
         return open_graph(

@@ -23,8 +23,8 @@ from recognizer.runner.checkpoints import (
     load_weights,
 )
 from recognizer.runner.preflight import check_batches, warn
-from recognizer.runner.run import Heard, Kind, global_state, run
-from recognizer.runner.train_config import FACTS, datasets
+from recognizer.runner.run import OnProgress, TrainingTask, global_state, run
+from recognizer.runner.train_config import METADATA_KEY, datasets
 from recognizer.storage.artifacts import sha256_file
 from recognizer.types import Sample
 
@@ -33,21 +33,28 @@ __all__ = ["load_train_config", "model_of", "predict", "predict_views", "registe
 _BATCH = 32
 
 
-def train(cfg: Config, *, resume: bool | Path = False, heard: Heard | None = None) -> Path:
+def train(
+    cfg: Config, *, resume: bool | Path = False, on_progress: OnProgress | None = None
+) -> Path:
     """Train a classifier and return the best checkpoint, or the last one without val.
 
     Args:
         cfg: of ``load_train_config``; ``cfg.work_dir`` is where everything goes.
         resume: go on from the work_dir's last checkpoint (start if there is none), or from the
             checkpoint that is named.
-        heard: hears of every iteration.
+        on_progress: called after each iteration.
 
     Raises:
         ArtifactError, FileNotFoundError: an invalid pickle.
         FileExistsError, CheckpointError, NotFiniteError, TrainConfigError: as ``runner.run``.
 
     """
-    return run(cfg, Kind("mmaction", _metadata, (NAME_KEY,)), resume=resume, heard=heard)
+    return run(
+        cfg,
+        TrainingTask("mmaction", _metadata, (NAME_KEY,)),
+        resume=resume,
+        on_progress=on_progress,
+    )
 
 
 def _metadata(cfg: Config) -> dict[str, Any]:
@@ -61,7 +68,7 @@ def _metadata(cfg: Config) -> dict[str, Any]:
         metadata[f"{split}_sha256"] = sha256_file(path)
         if split != "test":
             check_batches(cfg, split, len(samples[split]), "samples")
-    warn(class_warnings(samples, (cfg.get(FACTS) or {}).get("classes")))
+    warn(class_warnings(samples, (cfg.get(METADATA_KEY) or {}).get("classes")))
     return metadata
 
 

@@ -41,7 +41,7 @@ SCHEMA = "recognizer.analysis_report"
 
 
 @dataclass(frozen=True, slots=True)
-class Truth:
+class GroundTruth:
     """What really happens, as far as one service asks.
 
     Attributes:
@@ -61,7 +61,7 @@ class Evaluation:
 
     Attributes:
         classes: names in the order of labels.
-        truth: what really happens.
+        ground_truth: what really happens.
         rules: threshold, merge_gap_s, min_event_s.
         footage: by class of events, one entry per video.
         labels: of the windows that count.
@@ -74,7 +74,7 @@ class Evaluation:
     """
 
     classes: Sequence[str]
-    truth: Truth
+    ground_truth: GroundTruth
     rules: Mapping[str, float]
     footage: dict[str, list[VideoTimeline]] = field(default_factory=dict)
     labels: list[int] = field(default_factory=list)
@@ -86,7 +86,7 @@ class Evaluation:
 
     def add(self, record: Record, service: str) -> None:
         """Compare one video with the truth; one without labels is left out."""
-        known = self.truth.segments.get(record.video)
+        known = self.ground_truth.segments.get(record.video)
         if known is None:
             return
         result, (begin, end) = record.services[service], record.span_s
@@ -146,9 +146,9 @@ def _between(events: Sequence[Segment], begin: float, end: float, name: str) -> 
     return free
 
 
-def read_truth(
+def read_ground_truth(
     config: Config, classes: Mapping[str, Sequence[str]], videos: Sequence[str]
-) -> dict[str, Truth]:
+) -> dict[str, GroundTruth]:
     """Return what really happens, for the services about which something is known.
 
     Args:
@@ -164,7 +164,7 @@ def read_truth(
     table = config.inference.labels
     if table is None:
         by_folder = {service: _by_folder(names, videos) for service, names in classes.items()}
-        found = {s: Truth("folders", labels) for s, labels in by_folder.items() if labels}
+        found = {s: GroundTruth("folders", labels) for s, labels in by_folder.items() if labels}
         if not found:
             _warn_of_other_folders(classes, videos)
         return found
@@ -182,7 +182,7 @@ def read_truth(
 
 def _from_table(
     table: Path, classes: Mapping[str, Sequence[str]], videos: Sequence[str]
-) -> dict[str, Truth]:
+) -> dict[str, GroundTruth]:
     _warn_of_others(table, videos)
     found = {}
     for service, names in classes.items():
@@ -190,7 +190,7 @@ def _from_table(
         # The table may be about more videos than are looked at this time.
         segments = read_segments(table, names, videos, partial=True, not_ours=others)
         if segments:
-            found[service] = Truth("table", segments)
+            found[service] = GroundTruth("table", segments)
     return found
 
 
@@ -266,13 +266,13 @@ def write_evaluation(
         curve = alarm_rate_curve(footage, THRESHOLDS, **merge, tolerance_s=tolerance_s)
         curves[name] = chosen, curve
         events[name] = {"chosen": chosen.to_json(), "curve": [s.to_json() for s in curve]}
-    known = set(evaluation.truth.segments)
+    known = set(evaluation.ground_truth.segments)
     report = {
         "schema": SCHEMA,
         "schema_version": 1,
         "service": service,
         "classes": list(evaluation.classes),
-        "labels_from": evaluation.truth.origin,
+        "labels_from": evaluation.ground_truth.origin,
         "rules": {**evaluation.rules, "tolerance_s": tolerance_s},
         "videos": len(known & set(videos)),
         "unlabelled": sorted(set(videos) - known),

@@ -15,8 +15,8 @@ from typing import Any
 
 from recognizer.analysis.evaluate import (
     Evaluation,
-    Truth,
-    read_truth,
+    GroundTruth,
+    read_ground_truth,
     remove_evaluations,
     summarise,
     write_evaluation,
@@ -73,7 +73,7 @@ logger = logging.getLogger(__name__)
 _WORK = "work"
 
 
-def analyse(config: Config, watch: ProgressFactory) -> int:
+def analyse(config: Config, progress: ProgressFactory) -> int:
     """Analyse every video of ``inference.input`` and return the exit code.
 
     Raises:
@@ -90,14 +90,14 @@ def analyse(config: Config, watch: ProgressFactory) -> int:
     names = [video.relative for video in videos]
     for text in unseen_zones(config.inference.zones, names):
         logger.warning("%s", text)
-    truth = read_truth(config, {s: facts[s]["classes"] for s in services}, names)
+    truth = read_ground_truth(config, {s: facts[s]["classes"] for s in services}, names)
     folder = config.inference.output_dir
     with exclusive(folder):
-        poses = run_stage1(config, watch)
-        tracks = run_stage2(config, watch)
+        poses = run_stage1(config, progress)
+        tracks = run_stage2(config, progress)
         made_from = {"poses": poses.name, "tracks": tracks.name}
         plan = AnalysisPlan(config, folder, tracks, made_from, files, facts, rules)
-        outcomes = _analyse_videos(plan, videos, watch)
+        outcomes = _analyse_videos(plan, videos, progress)
         found = _conclude(plan, outcomes, truth)
     return _report(config, plan, outcomes, found)
 
@@ -159,12 +159,12 @@ def _ask_classifiers(
 
 
 def _analyse_videos(
-    plan: AnalysisPlan, videos: list[Video], watch: ProgressFactory
+    plan: AnalysisPlan, videos: list[Video], progress: ProgressFactory
 ) -> tuple[Outcome, ...]:
     """Bring every video to its end state and write the manifest."""
     section, paths = plan.config.annotation, {v.relative: v.path for v in videos}
     tracked = read_manifest(plan.tracks).outcomes
-    with watch("analysis", len(tracked)) as progress:
+    with progress("analysis", len(tracked)) as advance:
         settled, jobs = [], []
         for before in tracked:
             if before.state == "refused":
@@ -178,11 +178,11 @@ def _analyse_videos(
         workforce = WorkerPool(
             VideoWorker, arguments, section.stall_timeout_s, section.worker_memory_gb
         )
-        return run_batch(settled, jobs, workforce, progress)
+        return run_batch(settled, jobs, workforce, advance)
 
 
 def _conclude(
-    plan: AnalysisPlan, outcomes: tuple[Outcome, ...], truth: dict[str, Truth]
+    plan: AnalysisPlan, outcomes: tuple[Outcome, ...], truth: dict[str, GroundTruth]
 ) -> list[VideoSummary]:
     """Write the summary, the reports where the truth is known, and last the manifest.
 

@@ -25,7 +25,7 @@ from recognizer.config.schema import Config
 from recognizer.dataset.windows import TIME_DIGITS, span_of
 from recognizer.runs.manifest import Outcome, State, result_path
 from recognizer.runs.overlays import SourceVideoError, pictures_of, sample_fps_of, write_frames
-from recognizer.runs.worker_pool import Report, StopRunError
+from recognizer.runs.worker_pool import OnFrames, StopRunError
 from recognizer.scoring.ranking import Service
 from recognizer.storage.artifacts import POSE_SCHEMA, ArtifactError, read_npz_meta, read_poses
 from recognizer.types import PoseSequence
@@ -144,7 +144,7 @@ class VideoWorker:
             for service, path in plan.files.items()
         }
 
-    def __call__(self, job: Input, report: Report) -> Outcome:
+    def __call__(self, job: Input, on_frames: OnFrames) -> Outcome:
         """Analyse one video and return its end state."""
         plan, video = self._plan, job.before.video
         tracks = result_path(plan.tracks, video, ".npz")
@@ -161,7 +161,7 @@ class VideoWorker:
         zones = zones_of(plan.config.inference.zones, video)
         sequence = without_ignored(sequence, zones)
         try:
-            services = self._services(sequence, zones, _earlier(plan, video, meta), report)
+            services = self._services(sequence, zones, _earlier(plan, video, meta), on_frames)
         except ModelError as error:
             raise StopRunError(str(error)) from error
         settled = _settled(job.before, services, len(sequence))
@@ -179,8 +179,8 @@ class VideoWorker:
         )
         try:
             _keep(plan.folder, record)
-            report(0 if plan.config.inference.overlay else len(sequence))
-            problem = self._draw(job, record, sequence, meta, report)
+            on_frames(0 if plan.config.inference.overlay else len(sequence))
+            problem = self._draw(job, record, sequence, meta, on_frames)
         except OSError as error:
             raise StopRunError(f"cannot write the analysis of {video}: {error}") from error
         if problem:
@@ -193,7 +193,7 @@ class VideoWorker:
         sequence: PoseSequence,
         zones: tuple[Zone, ...],
         earlier: Record | None,
-        report: Report,
+        on_frames: OnFrames,
     ) -> dict[str, ServiceResult]:
         """Return what every classifier says; one asked before is not asked again."""
         plan, results = self._plan, {}
@@ -205,7 +205,7 @@ class VideoWorker:
             if before is not None and before.classifier == facts:
                 windows = before.windows
             else:
-                windows = self._windows(sequence, classifier, report)
+                windows = self._windows(sequence, classifier, on_frames)
             events = merge_to_events(windows, facts["classes"], rules)
             result = ServiceResult(facts, rules, windows, events)
             if service == "falldown":
@@ -216,13 +216,13 @@ class VideoWorker:
         return results
 
     def _windows(
-        self, sequence: PoseSequence, classifier: Classifier, report: Report
+        self, sequence: PoseSequence, classifier: Classifier, on_frames: OnFrames
     ) -> tuple[Window, ...]:
         windows, config = [], self._plan.config
         plan = window_plan(config, classifier)
         for window in classify_windows([sequence], classifier, plan, config.scoring):
             windows.append(window)
-            report(0)  # a sign of life
+            on_frames(0)  # a sign of life
         return tuple(windows)
 
     def _draw(
@@ -231,7 +231,7 @@ class VideoWorker:
         record: Record,
         sequence: PoseSequence,
         meta: Mapping[str, Any],
-        report: Report,
+        on_frames: OnFrames,
     ) -> str:
         """Draw the overlay unless it is there; return why it cannot be."""
         plan, final = self._plan, overlay_path(self._plan.folder, record.video)
@@ -241,7 +241,7 @@ class VideoWorker:
         frames = overlay_frames(record, sequence, pictures)
         crf = plan.config.visualize.crf
         try:
-            write_frames(final, plan.folder, frames, sequence.frame_period_s, crf, report)
+            write_frames(final, plan.folder, frames, sequence.frame_period_s, crf, on_frames)
         except (SourceVideoError, VideoError) as error:
             return str(error).replace(str(job.path), record.video)
         return ""

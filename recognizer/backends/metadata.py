@@ -23,7 +23,6 @@ from recognizer.installation import COMMAND
 
 METADATA_KEY = "recognizer"
 SCHEMA, SCHEMA_VERSION = "recognizer.pose", 1
-Kind = PoseKind
 PoseConfig = OnnxPoseConfig | TorchPoseConfig | TensorRTPoseConfig
 _MAX_TEXT = 2**16
 _EXPORT = f"{COMMAND} --mode deploy.export --set deploy.model=pose"
@@ -61,7 +60,7 @@ class PoseModelMetadata:
 
     """
 
-    kind: Kind
+    kind: PoseKind
     input_size: tuple[int, int]
     layout: str
     normalised_inside: bool
@@ -76,13 +75,13 @@ class PoseModelMetadata:
     created_by: str
 
     def to_text(self) -> str:
-        """Return the text that is put into metadata; the same facts give the same text."""
-        facts = {"schema": SCHEMA, "schema_version": SCHEMA_VERSION, **asdict(self)}
-        return json.dumps(facts, sort_keys=True)
+        """Return the text that is put into metadata; equal metadata give equal texts."""
+        values = {"schema": SCHEMA, "schema_version": SCHEMA_VERSION, **asdict(self)}
+        return json.dumps(values, sort_keys=True)
 
     @classmethod
     def of(cls, metadata: Mapping[str, str]) -> "PoseModelMetadata | None":
-        """Return the facts in a network's metadata, None where it is a file of somebody else.
+        """Read a network's metadata; None for a file that this program did not write.
 
         Raises:
             ModelError: a text that is damaged, of a later version, or of another kind of network.
@@ -104,17 +103,17 @@ class PoseModelMetadata:
             RecursionError,
         ) as error:
             raise ModelError(
-                f"metadata '{METADATA_KEY}': expected the facts of a pose network ({SCHEMA} "
+                f"metadata '{METADATA_KEY}': expected the metadata of a pose network ({SCHEMA} "
                 f"{SCHEMA_VERSION}): {error}; write the file again with `{_EXPORT}`"
             ) from error
 
 
 def _read(value: dict[str, Any]) -> PoseModelMetadata:
-    # A classifier of ours has its facts under the same key, and they are others.
+    # Classifiers keep other metadata under the same key.
     schema = (value.pop("schema", None), value.pop("schema_version", None))
     if schema != (SCHEMA, SCHEMA_VERSION):
         raise ValueError(f"got {schema[0]!r} {schema[1]!r}")
-    if value["kind"] not in get_args(Kind):
+    if value["kind"] not in get_args(PoseKind):
         raise ValueError(f"kind {value['kind']!r}")
     width, height = (int(size) for size in value.pop("input_size"))
     mean, std = (tuple(float(v) for v in value.pop(name)) for name in ("mean_rgb", "std_rgb"))
@@ -142,11 +141,11 @@ def _read(value: dict[str, Any]) -> PoseModelMetadata:
     )
 
 
-def check(facts: PoseModelMetadata | None, settings: PoseEstimationConfig) -> None:
+def check(metadata: PoseModelMetadata | None, settings: PoseEstimationConfig) -> None:
     """Refuse a config that asks for what the network cannot do any more.
 
     Args:
-        facts: of the network that the config names; None: nothing is known, nothing refused.
+        metadata: of the network that the config names; None: unknown, nothing is refused.
         settings: the config's section.
 
     Raises:
@@ -154,19 +153,19 @@ def check(facts: PoseModelMetadata | None, settings: PoseEstimationConfig) -> No
             or another normalisation.
 
     """
-    if facts is None:
+    if metadata is None:
         return
-    if facts.kind != settings.kind:
+    if metadata.kind != settings.kind:
         raise ModelError(
             f"models.pose_estimation.kind: it says {settings.kind}, the network is one for "
-            f"{facts.kind}; --set models.pose_estimation.kind={facts.kind}"
+            f"{metadata.kind}; --set models.pose_estimation.kind={metadata.kind}"
         )
-    if facts.thresholds is not None:
+    if metadata.thresholds is not None:
         mode = settings.inference_mode
-        _check_thresholds(facts.thresholds, getattr(settings, mode), mode)
-    if not facts.normalised_inside:
+        _check_thresholds(metadata.thresholds, getattr(settings, mode), mode)
+    if not metadata.normalised_inside:
         for name in ("mean_rgb", "std_rgb"):
-            wanted, own = getattr(settings.topdown, name), getattr(facts, name)
+            wanted, own = getattr(settings.topdown, name), getattr(metadata, name)
             if max(abs(a - b) for a, b in zip(wanted, own, strict=True)) > _SAME * 255:
                 raise ModelError(
                     f"models.pose_estimation.topdown.{name}: the network was trained with "

@@ -26,7 +26,7 @@ class ModelError(ValueError):
         self.remedy = remedy
 
 
-class NotFiniteError(ModelError):
+class NonFiniteOutputError(ModelError):
     """A network that runs and gives NaN or infinity."""
 
 
@@ -85,11 +85,11 @@ def check_finite(values: Sequence[NDArray[Any]], which: str) -> None:
     """Refuse results that are no numbers: they would pass for nobody, or for a place.
 
     Raises:
-        NotFiniteError: NaN or infinity; ``which`` network gave it.
+        NonFiniteOutputError: NaN or infinity; ``which`` network gave it.
 
     """
     if not all(np.isfinite(array).all() for array in values):
-        raise NotFiniteError(
+        raise NonFiniteOutputError(
             f"{which} gives numbers that are not finite (NaN)",
             remedy="use fp32 or bf16 where it runs or was built in fp16; otherwise its file is "
             "broken or was exported wrongly",

@@ -13,19 +13,20 @@ from torch import nn
 
 from recognizer import __version__
 from recognizer.backends.graphs import HeatmapGraph, RtmoGraph
-from recognizer.backends.metadata import METADATA_KEY, Kind, PoseModelMetadata, Thresholds
+from recognizer.backends.metadata import METADATA_KEY, PoseModelMetadata, Thresholds
 from recognizer.backends.network import ModelError, TensorSpec
 from recognizer.backends.suppression import Suppression
 from recognizer.backends.torch_network import Execution, TorchNetwork, check_device
 from recognizer.config.models import TorchPoseConfig
+from recognizer.config.types import PoseKind
 from recognizer.openmmlab import build_pose_model, read_pose_config
 from recognizer.runner.checkpoints import load_checkpoint, load_weights
 from recognizer.storage.artifacts import sha256_file
 
 INPUT = "input"
-OUTPUTS: dict[Kind, tuple[str, ...]] = {"rtmo": ("dets", "keypoints"), "topdown": ("heatmaps",)}
+OUTPUTS: dict[PoseKind, tuple[str, ...]] = {"rtmo": ("dets", "keypoints"), "topdown": ("heatmaps",)}
 DTYPES = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
-RECORDED: dict[Kind, tuple[int, ...]] = {"rtmo": (1, 2, 4, 8), "topdown": (1, 4, 16)}
+RECORDED: dict[PoseKind, tuple[int, ...]] = {"rtmo": (1, 2, 4, 8), "topdown": (1, 4, 16)}
 """Batch sizes of CUDA graphs where ``static_batch`` is null."""
 STRIDE = 32
 """Sides of an RTMO's input are multiples of it."""
@@ -43,12 +44,12 @@ class TrainedPose:
 
     Attributes:
         model: mmpose's estimator, in eval mode.
-        facts: what is known of it, in single precision and without thresholds.
+        metadata: of the network in single precision and without thresholds.
 
     """
 
     model: Any
-    facts: PoseModelMetadata
+    metadata: PoseModelMetadata
 
 
 def load_pose(config_file: Path, checkpoint: Path) -> TrainedPose:
@@ -69,7 +70,7 @@ def load_pose(config_file: Path, checkpoint: Path) -> TrainedPose:
     kind, input_size = _kind_and_size(model, config)
     load_weights(model, weights, checkpoint, strict=True, required=_required(model))
     mean, std = _levels(model)
-    facts = PoseModelMetadata(
+    metadata = PoseModelMetadata(
         kind=kind,
         input_size=input_size,
         layout="NCHW float32",
@@ -84,13 +85,13 @@ def load_pose(config_file: Path, checkpoint: Path) -> TrainedPose:
         checkpoint_sha256=sha256_file(checkpoint),
         created_by=f"recognizer {__version__}",
     )
-    return TrainedPose(model, facts)
+    return TrainedPose(model, metadata)
 
 
-def _kind_and_size(model: Any, config: Any) -> tuple[Kind, tuple[int, int]]:
+def _kind_and_size(model: Any, config: Any) -> tuple[PoseKind, tuple[int, int]]:
     """Return what the network is and the width and height of its input."""
     head, found = model.head, type(model).__name__
-    kind: Kind
+    kind: PoseKind
     if type(head).__name__ == "RTMOHead":
         kind, size = "rtmo", (config.get("codec") or {}).get("input_size")
     elif found == "TopdownPoseEstimator" and hasattr(head, "forward"):
@@ -141,40 +142,42 @@ def _required(model: nn.Module) -> set[str]:
 # --- as a graph --------------------------------------------------------------------
 
 
-def make_graph(pose: TrainedPose, facts: PoseModelMetadata) -> nn.Module:
-    """Return the module that gives what ``facts`` say; the model is used up by shorter types.
+def make_graph(pose: TrainedPose, metadata: PoseModelMetadata) -> nn.Module:
+    """Return the module that gives what ``metadata`` says; the model is used up by shorter types.
 
     Args:
         pose: the network.
-        facts: its own, with thresholds (RTMO), layout and precision as they shall be.
+        metadata: its own, with thresholds (RTMO), layout and precision as they shall be.
 
     """
-    uint8, dtype = facts.layout == "NHWC uint8", DTYPES[facts.precision]
-    if facts.thresholds is None:
+    uint8, dtype = metadata.layout == "NHWC uint8", DTYPES[metadata.precision]
+    if metadata.thresholds is None:
         return HeatmapGraph(pose.model, uint8=uint8, dtype=dtype)
-    inside = facts.thresholds
+    inside = metadata.thresholds
     rule = Suppression(inside.score_threshold, inside.nms_threshold, inside.max_detections)
     return RtmoGraph(pose.model, rule, uint8=uint8, dtype=dtype)
 
 
 def with_options(
-    facts: PoseModelMetadata,
+    metadata: PoseModelMetadata,
     thresholds: Thresholds,
     *,
     precision: str = "fp32",
     uint8: bool = False,
 ) -> PoseModelMetadata:
-    """Return the facts of a network that is run or written in a certain way."""
+    """Return the metadata of a network that is run or written with these options."""
     return replace(
-        facts,
-        thresholds=thresholds if facts.kind == "rtmo" else None,
+        metadata,
+        thresholds=thresholds if metadata.kind == "rtmo" else None,
         precision=precision,
         layout="NHWC uint8" if uint8 else "NCHW float32",
-        normalised_inside=uint8 or facts.kind == "rtmo",
+        normalised_inside=uint8 or metadata.kind == "rtmo",
     )
 
 
-def check_input_size(facts: PoseModelMetadata, wanted: tuple[int, int] | None) -> tuple[int, int]:
+def check_input_size(
+    metadata: PoseModelMetadata, wanted: tuple[int, int] | None
+) -> tuple[int, int]:
     """Return width and height of the input: those wanted, else the config's.
 
     Raises:
@@ -182,13 +185,14 @@ def check_input_size(facts: PoseModelMetadata, wanted: tuple[int, int] | None) -
 
     """
     if wanted is None:
-        wanted = facts.input_size
-    if facts.kind == "topdown" and wanted != facts.input_size:
+        wanted = metadata.input_size
+    if metadata.kind == "topdown" and wanted != metadata.input_size:
         raise ModelError(
-            f"models.pose_estimation.pth.input_size: {facts.config} takes {list(facts.input_size)} "
-            f"(width, height) and nothing else, got {list(wanted)}; set input_size: null"
+            f"models.pose_estimation.pth.input_size: {metadata.config} takes "
+            f"{list(metadata.input_size)} (width, height) and nothing else, got {list(wanted)}; "
+            "set input_size: null"
         )
-    if facts.kind == "rtmo" and any(side % STRIDE for side in wanted):
+    if metadata.kind == "rtmo" and any(side % STRIDE for side in wanted):
         raise ModelError(
             f"models.pose_estimation.pth.input_size: expected multiples of {STRIDE} (width, "
             f"height), got {list(wanted)}"
@@ -196,17 +200,17 @@ def check_input_size(facts: PoseModelMetadata, wanted: tuple[int, int] | None) -
     return wanted
 
 
-def input_spec(facts: PoseModelMetadata, batch: int | None, *, any_size: bool) -> TensorSpec:
-    """Return the input of a network with these facts."""
-    width, height = (None, None) if any_size else facts.input_size
-    if facts.layout == "NHWC uint8":
+def input_spec(metadata: PoseModelMetadata, batch: int | None, *, any_size: bool) -> TensorSpec:
+    """Return the input of a network with this metadata."""
+    width, height = (None, None) if any_size else metadata.input_size
+    if metadata.layout == "NHWC uint8":
         return TensorSpec(INPUT, (batch, height, width, 3), "tensor(uint8)")
     return TensorSpec(INPUT, (batch, 3, height, width), "tensor(float)")
 
 
 def open_graph(
     pose: TrainedPose,
-    facts: PoseModelMetadata,
+    metadata: PoseModelMetadata,
     section: TorchPoseConfig | None = None,
     threads: int | None = None,
 ) -> TorchNetwork:
@@ -214,7 +218,7 @@ def open_graph(
 
     Args:
         pose: the network.
-        facts: as for ``make_graph``.
+        metadata: as for ``make_graph``.
         section: device, memory format and batches; None: the CPU.
         threads: as for ``Execution``.
 
@@ -222,10 +226,10 @@ def open_graph(
         ModelError: as ``TorchNetwork``.
 
     """
-    graph = make_graph(pose, facts)
-    spec = input_spec(facts, None, any_size=False)
+    graph = make_graph(pose, metadata)
+    spec = input_spec(metadata, None, any_size=False)
     shapes: tuple[tuple[int | None, ...], ...] = ((None, None, 5), (None, None, 17, 3))
-    if facts.kind == "topdown":
+    if metadata.kind == "topdown":
         size = [size or 1 for size in spec.shape]
         element = torch.uint8 if spec.dtype == "tensor(uint8)" else torch.float32
         with torch.inference_mode():
@@ -235,14 +239,14 @@ def open_graph(
         (spec,),
         tuple(
             TensorSpec(name, shape, "tensor(float)")
-            for name, shape in zip(OUTPUTS[facts.kind], shapes, strict=True)
+            for name, shape in zip(OUTPUTS[metadata.kind], shapes, strict=True)
         ),
-        _execution(section, facts.kind, threads),
-        metadata={METADATA_KEY: facts.to_text()},
+        _execution(section, metadata.kind, threads),
+        metadata={METADATA_KEY: metadata.to_text()},
     )
 
 
-def _execution(section: TorchPoseConfig | None, kind: Kind, threads: int | None) -> Execution:
+def _execution(section: TorchPoseConfig | None, kind: PoseKind, threads: int | None) -> Execution:
     if section is None:
         return Execution(threads=threads)
     sizes = section.batch_sizes or (RECORDED[kind] if section.cuda_graph else ())
@@ -271,7 +275,9 @@ def open_pose(
             "cuda_graph: false, or device: cuda:0"
         )
     pose = load_pose(config_file, checkpoint)
-    size = check_input_size(pose.facts, section.input_size)
+    size = check_input_size(pose.metadata, section.input_size)
     inside = Thresholds(section.score_threshold, section.nms_threshold, section.max_detections)
-    facts = with_options(pose.facts, inside, precision=section.precision, uint8=section.uint8_input)
-    return open_graph(pose, replace(facts, input_size=size), section, threads)
+    metadata = with_options(
+        pose.metadata, inside, precision=section.precision, uint8=section.uint8_input
+    )
+    return open_graph(pose, replace(metadata, input_size=size), section, threads)

@@ -16,7 +16,7 @@ from torch import distributed
 from torch.nn.utils import clip_grad_norm_, clip_grad_value_
 from torch.utils.data import DataLoader
 
-from recognizer.runner.config_lines import Fault
+from recognizer.runner.config_lines import ConfigProblem
 from recognizer.runner.config_places import RENAMED, Advice, accepted, advise, at, class_of, walk
 
 _OURS = {"early_stopping": "EarlyStoppingHook", "lr_scheduler": "LrSchedulerHook"}
@@ -99,7 +99,7 @@ _INSIDE: dict[tuple[str, str], set[str]] = {
 
 def unknown_keys(
     config: Mapping[str, Any], ancestors: Callable[[], Sequence[Mapping[str, Any]]]
-) -> list[Fault]:
+) -> list[ConfigProblem]:
     """Return the keys that nothing reads, each with where it belongs.
 
     Args:
@@ -134,13 +134,13 @@ def _without(config: Mapping[str, Any], places: Sequence[str]) -> dict[str, Any]
     return clean
 
 
-def _fault(place: str, key: str, reader: str, advice: Advice) -> Fault:
+def _fault(place: str, key: str, reader: str, advice: Advice) -> ConfigProblem:
     said = f"{reader} takes no {key}"
     if advice.said and key in RENAMED:
         said += f"; mmengine reads {advice.said} in its place"
     elif advice.said:
         said += f"; did you mean {advice.said}"
-    return Fault(f"{place}.{key}", said, advice.changes)
+    return ConfigProblem(f"{place}.{key}", said, advice.changes)
 
 
 def _known(
@@ -169,7 +169,7 @@ def _left_over(
     section: Mapping[str, Any],
     unknown: list[str],
     ancestors: Callable[[], Sequence[Mapping[str, Any]]],
-) -> tuple[list[Fault], list[str]]:
+) -> tuple[list[ConfigProblem], list[str]]:
     """Split off the keys that a replaced section of another type left behind."""
     for before in ancestors() if unknown else ():
         old = at(before, place)
@@ -183,16 +183,16 @@ def _left_over(
                 f"{old.get('type', place)}; a section of another type needs _delete_=True"
             )
             rest = [key for key in unknown if key not in left]
-            return [Fault(place, said, {place: {"_delete_": True, **kept}})], rest
+            return [ConfigProblem(place, said, {place: {"_delete_": True, **kept}})], rest
     return [], unknown
 
 
-def _hooks(config: Mapping[str, Any]) -> list[Fault]:
+def _hooks(config: Mapping[str, Any]) -> list[ConfigProblem]:
     """Return the faults of default_hooks, whose names may be any and add a hook each."""
     default, custom = config.get("default_hooks") or {}, config.get("custom_hooks") or []
     if not isinstance(default, Mapping):
         return []
-    found: list[Fault] = []
+    found: list[ConfigProblem] = []
     seen: dict[str, list[str]] = {}
     places = [(f"default_hooks.{key}", hook) for key, hook in default.items()]
     places += [(f"custom_hooks.{index}", hook) for index, hook in enumerate(custom)]
@@ -212,19 +212,19 @@ def _differs(hook: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
     return any(key in hook and hook[key] != other.get(key) for key in _APART)
 
 
-def _second(place: str, hook: Mapping[str, Any], first: str) -> Fault:
+def _second(place: str, hook: Mapping[str, Any], first: str) -> ConfigProblem:
     said = f"a second {hook['type']} beside {first}; change that one"
     own = {key: value for key, value in hook.items() if key != "type"}
-    return Fault(place, said, {f"{first}.{key}": value for key, value in own.items()})
+    return ConfigProblem(place, said, {f"{first}.{key}": value for key, value in own.items()})
 
 
-def _untyped(place: str, hook: Mapping[str, Any]) -> Fault:
+def _untyped(place: str, hook: Mapping[str, Any]) -> ConfigProblem:
     name = place.rpartition(".")[2]
     if name in _OURS:
-        return Fault(place, "a hook needs its type", {f"{place}.type": _OURS[name]})
+        return ConfigProblem(place, "a hook needs its type", {f"{place}.type": _OURS[name]})
     close = difflib.get_close_matches(name, _HOOKS, 1, 0.75)
     if not close:
-        return Fault(place, f"a hook without a type, and none of {', '.join(_HOOKS)}")
+        return ConfigProblem(place, f"a hook without a type, and none of {', '.join(_HOOKS)}")
     right = f"default_hooks.{close[0]}"
     changes = {f"{right}.{key}": value for key, value in hook.items()}
-    return Fault(place, f"a hook without a type; did you mean {right}", changes)
+    return ConfigProblem(place, f"a hook without a type; did you mean {right}", changes)

@@ -11,7 +11,7 @@ from typing import Any
 
 
 @dataclass(frozen=True)
-class Fault:
+class ConfigProblem:
     """Something in a config that would change nothing.
 
     Attributes:
@@ -26,7 +26,7 @@ class Fault:
     changes: dict[str, Any] = field(default_factory=dict)
 
 
-def told(faults: Sequence[Fault], *, as_options: bool) -> str:
+def told(faults: Sequence[ConfigProblem], *, as_options: bool) -> str:
     """Return the faults and what to write in their place, as lines of a config or options."""
     text = "".join(f"\n  {fault.key}: {fault.said}" for fault in faults)
     changes: dict[str, Any] = {}

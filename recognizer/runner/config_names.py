@@ -13,7 +13,7 @@ from typing import Any
 from mmengine.config import Config
 
 from recognizer.runner.config_keys import unknown_keys
-from recognizer.runner.config_lines import Fault, told
+from recognizer.runner.config_lines import ConfigProblem, told
 from recognizer.runner.config_places import advise, at, replaced, walk
 from recognizer.runner.config_source import Source, places_of
 from recognizer.runner.old_keys import old_key
@@ -90,7 +90,7 @@ def refuse_keys(
 
     """
 
-    def find(one: Config) -> list[Fault]:
+    def find(one: Config) -> list[ConfigProblem]:
         return unknown_keys(sections_of(one, read), made_of)
 
     _refuse(cfg, before, find, "would change nothing")
@@ -104,7 +104,7 @@ def refuse_lacks(cfg: Config, before: Config, read: set[str], lacks: Lacks) -> N
 
     """
 
-    def find(one: Config) -> list[Fault]:
+    def find(one: Config) -> list[ConfigProblem]:
         return list(_following([], sections_of(one, read), lacks))
 
     _refuse(cfg, before, find, "do not fit the others")
@@ -115,7 +115,9 @@ def sections_of(cfg: Config, read: set[str]) -> dict[str, Any]:
     return {key: cfg[key] for key in cfg if key in read}
 
 
-def _refuse(cfg: Config, before: Config, find: Callable[[Config], list[Fault]], what: str) -> None:
+def _refuse(
+    cfg: Config, before: Config, find: Callable[[Config], list[ConfigProblem]], what: str
+) -> None:
     """Refuse the faults of a config: those that the file has without the options, else theirs."""
     faults = find(cfg)
     if not faults:
@@ -137,7 +139,7 @@ def _plain(changes: Mapping[str, Any]) -> dict[str, Any]:
 
 def _names(
     cfg: Config, sections: dict[str, Any], until: Sequence[Source], after: Sequence[Source]
-) -> Iterator[Fault]:
+) -> Iterator[ConfigProblem]:
     """Yield the names of the last file of ``until`` that nothing reads."""
     source, read = until[-1], {name for later in after for name in later.base_reads}
     for name in sorted(source.unread, key=lambda each: source.assigned[each]):
@@ -150,7 +152,7 @@ def _names(
             uses = _uses(cfg, name, until[:-1], set(sections))
             places = " or ".join(place for place, _ in uses) or "where it is used"
             said = f"line {line} changes a variable of the base; change {places}: {_NO_ALIASES}"
-            yield Fault(f"_base_.{name}", said)
+            yield ConfigProblem(f"_base_.{name}", said)
 
 
 def _fault(
@@ -161,7 +163,7 @@ def _fault(
     uses: list[tuple[str, Any]],
     *,
     by_option: bool = False,
-) -> Fault:
+) -> ConfigProblem:
     """Return where a name belongs, or below it the key ``rest``."""
     if uses:
         places = " or ".join(place for place, _ in uses)
@@ -172,18 +174,18 @@ def _fault(
                 changes |= replaced(below, made(value), at(sections, below))
         anew = " and ".join(place for place, made in uses if made is None)
         said = f"did you mean {places}; {_NO_ALIASES}{f'; compute {anew} anew' if anew else ''}"
-        return Fault(name, said, changes)
+        return ConfigProblem(name, said, changes)
     for part in reversed(rest.split(".") if rest else []):
         value = {part: value}
     if old := old_key(name, value, sections):
         place, changes = old
         places = (" and ".join(changes) if " and " in place else "") or place
         said = f"mmengine reads {places} in its place" if by_option else f"{name} is now {place}"
-        return Fault(name, said, changes)
+        return ConfigProblem(name, said, changes)
     advice = advise(name, value, sections)
     if not advice.said:
-        return Fault(name, "neither a key nor a name that this config or its classes know")
-    return Fault(name, f"did you mean {advice.said}", advice.changes)
+        return ConfigProblem(name, "neither a key nor a name that this config or its classes know")
+    return ConfigProblem(name, f"did you mean {advice.said}", advice.changes)
 
 
 def _uses(
@@ -230,21 +232,23 @@ def _is_written_by_hand(source: Source) -> bool:
     return source.inherits or bool(source.uses)
 
 
-def _lost(cfg: Config, source: Source, read: set[str]) -> Iterator[Fault]:
+def _lost(cfg: Config, source: Source, read: set[str]) -> Iterator[ConfigProblem]:
     """Yield sections that are assigned twice, and those that a comma makes tuples of."""
     for name, first, second, line in source.lost:
         if name in read:
             joined = f": {line}" if line else " with the keys of both"
-            yield Fault(name, f"line {second} takes the place of line {first}; write one{joined}")
+            yield ConfigProblem(
+                name, f"line {second} takes the place of line {first}; write one{joined}"
+            )
     for name, at_line in source.tuples:
         if name in read and isinstance(cfg.get(name), tuple):
             said = f"the comma at the end of line {at_line} makes a tuple of it: take it out"
-            yield Fault(name, said)
+            yield ConfigProblem(name, said)
 
 
 def _following(
-    faults: Sequence[Fault], sections: Mapping[str, Any], lacks: Lacks
-) -> Iterator[Fault]:
+    faults: Sequence[ConfigProblem], sections: Mapping[str, Any], lacks: Lacks
+) -> Iterator[ConfigProblem]:
     """Yield what must be written too once the faults' changes are."""
     trial = Config(copy.deepcopy(dict(sections)))
     for fault in faults:
@@ -255,4 +259,4 @@ def _following(
     for place, value in lacks(trial).items():
         short = place.partition(".")[2]
         said = f"{short}={value!r} is missing: the rest asks for it, got {at(trial, place)!r}"
-        yield Fault(place, said, {place: value})
+        yield ConfigProblem(place, said, {place: value})

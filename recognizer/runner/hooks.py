@@ -8,7 +8,7 @@ and finds its metric; ``LrSchedulerHook`` watches the learning rate.
 import logging
 import math
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +26,7 @@ from recognizer.storage.artifacts import write_json
 
 logger = logging.getLogger(__name__)
 
-FACTS = "recognizer"
+METADATA_KEY = "recognizer"
 NOT_FINITE = "not_finite.json"
 
 
@@ -46,20 +46,20 @@ class PlainCheckpointHook(Hook):  # type: ignore[misc]
     accumulation are kept.
 
     Args:
-        facts: what else to save under ``meta['recognizer']``: plain values by name.
+        facts: more to save under ``meta['recognizer']``: plain values by name.
 
     """
 
     priority = "LOWEST"
 
     def __init__(self, facts: Mapping[str, Any] | None = None) -> None:
-        self.facts = dict(facts or {})
+        self.metadata = dict(facts or {})
         self.validated = 0
         self.resumed: int | None = None
         self.gradients: dict[str, Any] = {}
 
     def before_save_checkpoint(self, runner: Any, checkpoint: dict[str, Any]) -> None:
-        """Replace every object by plain values and add our facts.
+        """Replace every object by plain values and add our metadata.
 
         Raises:
             NotFiniteError: a weight is NaN or infinite: the last step went wrong.
@@ -74,7 +74,7 @@ class PlainCheckpointHook(Hook):  # type: ignore[misc]
                 )
         hub = checkpoint["message_hub"]
         hub["log_scalars"] = {key: _history(value) for key, value in hub["log_scalars"].items()}
-        checkpoint["meta"][FACTS] = {**self.facts, "validated_epoch": self.validated}
+        checkpoint["meta"][METADATA_KEY] = {**self.metadata, "validated_epoch": self.validated}
         checkpoint["gradients"] = _pending_gradients(runner)
         plain = to_plain(checkpoint)
         checkpoint.clear()
@@ -87,7 +87,7 @@ class PlainCheckpointHook(Hook):  # type: ignore[misc]
             return
         hub["log_scalars"] = {key: _buffer(value) for key, value in hub["log_scalars"].items()}
         _stay_inside(hub.get("runtime_info", {}), Path(runner.work_dir))
-        self.validated = int(checkpoint["meta"].get(FACTS, {}).get("validated_epoch", 0))
+        self.validated = int(checkpoint["meta"].get(METADATA_KEY, {}).get("validated_epoch", 0))
         self.resumed = int(checkpoint["meta"].get("epoch", 0))
         self.gradients = checkpoint.pop("gradients", {})
 
@@ -189,12 +189,12 @@ class FiniteLossHook(Hook):  # type: ignore[misc]
         path = Path(runner.work_dir) / NOT_FINITE
         if runner.rank:
             path = path.with_stem(f"{path.stem}_rank{runner.rank}")
-        facts = {"epoch": runner.epoch + 1, "iteration": runner.iter + 1, "batch": batch_idx + 1}
+        place = {"epoch": runner.epoch + 1, "iteration": runner.iter + 1, "batch": batch_idx + 1}
         text = {key: str(_number(item)) for key, item in outputs.items() if torch.is_tensor(item)}
-        write_json(path, path.parent, {**facts, "losses": text, "samples": names})
+        write_json(path, path.parent, {**place, "losses": text, "samples": names})
         raise NotFiniteError(
-            f"the loss is {value} at iteration {facts['iteration']} (epoch {facts['epoch']}, batch "
-            f"{facts['batch']}); the samples of the batch are in {path}. Look at them, lower "
+            f"the loss is {value} at iteration {place['iteration']} (epoch {place['epoch']}, batch "
+            f"{place['batch']}); the samples of the batch are in {path}. Look at them, lower "
             "optim_wrapper.optimizer.lr, or set optim_wrapper.clip_grad.max_norm lower"
         )
 
@@ -328,12 +328,12 @@ def override_registered(hooks: Any, optim_wrappers: Any) -> None:
 
 
 class ProgressHook(Hook):  # type: ignore[misc]
-    """Tell somebody of every iteration, and log one line per epoch."""
+    """Report every iteration and log one line per epoch."""
 
     priority = "VERY_LOW"
 
-    def __init__(self, heard: Any) -> None:
-        self.heard = heard
+    def __init__(self, on_progress: Callable[[int, int], None]) -> None:
+        self.on_progress = on_progress
         self.started = time.monotonic()
         self.sum, self.count = 0.0, 0
 
@@ -347,7 +347,7 @@ class ProgressHook(Hook):  # type: ignore[misc]
         """Count the iteration."""
         loss = (outputs or {}).get("loss", 0.0)
         self.sum, self.count = self.sum + _number(loss), self.count + 1
-        self.heard(runner.iter + 1, runner.max_iters)
+        self.on_progress(runner.iter + 1, runner.max_iters)
 
     def after_train_epoch(self, runner: Any) -> None:
         """Log the mean loss."""

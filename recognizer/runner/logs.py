@@ -77,7 +77,7 @@ def _plain(value: Any) -> Any:
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
-class _Format(logging.Formatter):
+class _LogFormatter(logging.Formatter):
     """Time and message, and the level but for INFO, which a search for 'inf' would find."""
 
     def format(self, record: logging.LogRecord) -> str:
@@ -94,7 +94,7 @@ class LatestLogHook(Hook):  # type: ignore[misc]
     of the log line. A resumed training adds to both; rows that come again are replaced.
     """
 
-    priority = "HIGHEST"  # what other hooks say before the first iteration is to be heard
+    priority = "HIGHEST"  # before other hooks log anything
 
     def before_train(self, runner: Any) -> None:
         """Open the files."""
@@ -102,7 +102,7 @@ class LatestLogHook(Hook):  # type: ignore[misc]
             return
         folder = Path(runner.work_dir)
         handler = logging.FileHandler(folder / LATEST_LOG, encoding="utf-8")
-        handler.setFormatter(_Format(datefmt="%Y-%m-%d %H:%M:%S"))
+        handler.setFormatter(_LogFormatter(datefmt="%Y-%m-%d %H:%M:%S"))
         handler.setLevel(logging.INFO)
         handler.addFilter(lambda record: "will be deprecated" not in record.getMessage())
         runner.logger.addHandler(handler)

@@ -31,12 +31,12 @@ from recognizer.runner.hooks import ProgressHook, tell_best
 from recognizer.runner.logs import LatestLogHook, LogLines
 from recognizer.runner.preflight import check_same_task
 from recognizer.runner.resume import LATEST, find_source, link, settle_best, tell_place
-from recognizer.runner.train_config import FACTS, config_faults, datasets
+from recognizer.runner.train_config import METADATA_KEY, config_faults, datasets
 from recognizer.storage.artifacts import atomic_path
 
 logger = logging.getLogger(__name__)
 
-Heard = Callable[[int, int], None]
+OnProgress = Callable[[int, int], None]
 """Called after each iteration with how many are done and how many there will be."""
 
 _NEVER = 10**9
@@ -44,12 +44,12 @@ _count = itertools.count()
 
 
 @dataclass(frozen=True)
-class Kind:
+class TrainingTask:
     """What differs between trainings of the two libraries.
 
     Attributes:
         library: whose scope everything is built in.
-        facts: checks the data that a config names and returns what checkpoints say of it:
+        metadata: checks the data that a config names and returns what checkpoints say of it:
             plain values by name, with the sha256 of the training data as ``train_sha256``.
         named_by: the keys of a data set's items that together name a sample.
         hooks: more hooks of mmengine, registered last.
@@ -57,7 +57,7 @@ class Kind:
     """
 
     library: Library
-    facts: Callable[[Config], dict[str, Any]]
+    metadata: Callable[[Config], dict[str, Any]]
     named_by: Sequence[str] = ()
     hooks: Sequence[Any] = ()
 
@@ -97,13 +97,13 @@ class SafeRunner(Runner):  # type: ignore[misc]
         return checkpoint
 
     def build_log_processor(self, log_processor: Any) -> Any:
-        """Write log lines with digits that tell, and rows beside them."""
+        """Log small values with enough digits, and write rows beside the lines."""
         if log_processor.get("type", "LogProcessor") != "LogProcessor":
             return super().build_log_processor(log_processor)
         return LogLines(**{key: log_processor[key] for key in log_processor if key != "type"})
 
     def register_hooks(self, *args: Any, **kwargs: Any) -> None:
-        """Register the hook of the work_dir's logs first, so that it hears all others."""
+        """Register the hook of the work_dir's logs first, so that it logs what all others say."""
         self.register_hook(LatestLogHook())
         super().register_hooks(*args, **kwargs)
 
@@ -142,7 +142,11 @@ class SafeRunner(Runner):  # type: ignore[misc]
 
 
 def run(
-    cfg: Config, kind: Kind, *, resume: bool | Path = False, heard: Heard | None = None
+    cfg: Config,
+    task: TrainingTask,
+    *,
+    resume: bool | Path = False,
+    on_progress: OnProgress | None = None,
 ) -> Path:
     """Train as the config says and return the best checkpoint, or the last one without val.
 
@@ -152,10 +156,10 @@ def run(
 
     Args:
         cfg: a training config; ``cfg.work_dir`` is where everything goes.
-        kind: what the library's own are.
+        task: data checks, sample names and hooks of the library.
         resume: go on from the work_dir's last checkpoint (start if there is none), or from the
             checkpoint that is named. So do ``resume = True`` and ``resume_from`` in the config.
-        heard: hears of every iteration.
+        on_progress: called after each iteration.
 
     Raises:
         FileNotFoundError: the checkpoint to go on from is not there.
@@ -163,7 +167,7 @@ def run(
         CheckpointError: a checkpoint to start from that is damaged or of something else.
         NotFiniteError: the loss or a weight became NaN or infinite.
         TrainConfigError: nothing can be built of the config, or of the checkpoint's parts.
-        OSError, ValueError: what ``kind.facts`` raises of the data.
+        OSError, ValueError: what ``task.metadata`` raises of the data.
 
     """
     cfg = cfg.copy()
@@ -171,25 +175,25 @@ def run(
     cfg.work_dir = str(work_dir)
     source = find_source(cfg, work_dir, resume)
     name = Path(cfg.filename).stem if cfg.filename else ""
-    facts = {"config": name, **dict(cfg.get(FACTS) or {}), **kind.facts(cfg)}
+    metadata = {"config": name, **dict(cfg.get(METADATA_KEY) or {}), **task.metadata(cfg)}
     cfg.resume = source is not None
     if source is not None:
         cfg.load_from, checkpoint = str(source), load_checkpoint(source)
-        _go_on(cfg, facts, checkpoint, source)
+        _go_on(cfg, metadata, checkpoint, source)
         tell_place(cfg, source, checkpoint)
         settle_best(work_dir, source, checkpoint)
     begun: list[int] = []
 
     def count(done: int, total: int) -> None:
         begun[:] = [done]
-        if heard is not None:
-            heard(done, total)
+        if on_progress is not None:
+            on_progress(done, total)
 
     faults = config_faults(cfg, lambda: bool(begun), source)
-    with _processes(), global_state(), scope(kind.library), faults:
-        _prepare(cfg, facts, kind)
+    with _processes(), global_state(), scope(task.library), faults:
+        _prepare(cfg, metadata, task)
         runner = SafeRunner.from_cfg(cfg)
-        for hook in (ProgressHook(count), *kind.hooks):
+        for hook in (ProgressHook(count), *task.hooks):
             runner.register_hook(hook)
         try:
             runner.train()
@@ -216,21 +220,23 @@ def _result(runner: Any, source: Path | None) -> Path:
     raise RuntimeError(f"{runner.work_dir}: nothing was saved; set default_hooks.checkpoint")
 
 
-def _go_on(cfg: Config, facts: dict[str, Any], checkpoint: Mapping[str, Any], path: Path) -> None:
+def _go_on(
+    cfg: Config, metadata: dict[str, Any], checkpoint: Mapping[str, Any], path: Path
+) -> None:
     """Take the seed of the run that goes on, and refuse to go on with other data."""
     meta = checkpoint["meta"]
-    before = meta.get(FACTS)
+    before = meta.get(METADATA_KEY)
     if not isinstance(before, Mapping) or not {"optimizer", "message_hub"} <= checkpoint.keys():
         raise CheckpointError(
             f"{path}: expected a checkpoint that this program saved, with its optimizer, to go on "
             "from; to start from its weights, use --cfg-options load_from=<file> without --resume"
         )
-    if before.get("train_sha256") != facts.get("train_sha256"):
+    if before.get("train_sha256") != metadata.get("train_sha256"):
         raise CheckpointError(
             f"{path}: was trained on other data than {datasets(cfg)['train'].ann_file}; resuming "
             "needs the same file, otherwise train in another work_dir"
         )
-    check_same_task(before, facts, path)
+    check_same_task(before, metadata, path)
     seed = meta.get("seed")
     if type(seed) is not int or type(meta.get("epoch")) is not int or meta["epoch"] < 0:
         raise CheckpointError(f"{path}: expected a seed and an epoch in it, whole numbers")
@@ -239,9 +245,9 @@ def _go_on(cfg: Config, facts: dict[str, Any], checkpoint: Mapping[str, Any], pa
     cfg.randomness = {**(cfg.get("randomness") or {}), "seed": seed}
 
 
-def _prepare(cfg: Config, facts: Mapping[str, Any], kind: Kind) -> None:
+def _prepare(cfg: Config, metadata: Mapping[str, Any], task: TrainingTask) -> None:
     """Change a library's config into what we run."""
-    cfg.experiment_name = f"{facts['config'] or 'training'}_{os.getpid()}_{next(_count)}"
+    cfg.experiment_name = f"{metadata['config'] or 'training'}_{os.getpid()}_{next(_count)}"
     cfg.launcher = "pytorch" if {"RANK", "WORLD_SIZE"} <= os.environ.keys() else "none"
     randomness = {**(cfg.get("randomness") or {})}
     if randomness.get("seed") is None:
@@ -258,7 +264,7 @@ def _prepare(cfg: Config, facts: Mapping[str, Any], kind: Kind) -> None:
             "type": "SeededDataset",
             "dataset": loader.dataset,
             "seed": randomness["seed"],
-            "named_by": list(kind.named_by),
+            "named_by": list(task.named_by),
         }
         loader.sampler = {"type": "EpochSampler", "sampler": loader.sampler}
     else:
@@ -266,7 +272,7 @@ def _prepare(cfg: Config, facts: Mapping[str, Any], kind: Kind) -> None:
     hooks = [h for h in cfg.get("custom_hooks") or [] if h["type"] != "PlainCheckpointHook"]
     if not any(hook["type"] == "FiniteLossHook" for hook in hooks):
         hooks.append({"type": "FiniteLossHook"})
-    cfg.custom_hooks = [*hooks, {"type": "PlainCheckpointHook", "facts": dict(facts)}]
+    cfg.custom_hooks = [*hooks, {"type": "PlainCheckpointHook", "facts": dict(metadata)}]
 
 
 def fit_loaders(cfg: Config) -> None:

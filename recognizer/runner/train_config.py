@@ -27,13 +27,13 @@ from recognizer.runner.config_validation import refuse_unvalidated
 
 logger = logging.getLogger(__name__)
 
-FACTS = "recognizer"
+METADATA_KEY = "recognizer"
 # Keys at the top of a config that mmengine's Runner or we read.
 _READ = {
     *inspect.signature(Runner.__init__).parameters,
     "custom_imports",
     "class_weight_from",
-    FACTS,
+    METADATA_KEY,
     "fp16",
     "resume_from",
     "sync_bn",

@@ -14,7 +14,7 @@ logger = logging.getLogger(__name__)
 
 
 def run_batch(
-    settled: Sequence[Outcome], jobs: Sequence[Job], workforce: WorkerPool, progress: Progress
+    settled: Sequence[Outcome], jobs: Sequence[Job], workforce: WorkerPool, advance: Progress
 ) -> tuple[Outcome, ...]:
     """Run the jobs and return one end state for every input.
 
@@ -22,7 +22,7 @@ def run_batch(
         settled: inputs whose end state is known already.
         jobs: the others; their handler returns an ``Outcome``.
         workforce: how to start workers.
-        progress: hears of every input and of frames in between.
+        advance: called after every input and for frames in between.
 
     Raises:
         RunError: no worker can go on.
@@ -32,14 +32,14 @@ def run_batch(
     if settled and jobs:
         logger.info("%d of %d inputs are settled already", len(settled), len(settled) + len(jobs))
     for outcome in settled:
-        progress(outcome, 0)
+        advance(outcome, 0)
     for event in run_jobs(jobs, workforce):
         result: Outcome | None = event.result
         if event.lost:
             result = Outcome(event.job.name, "refused", event.lost)
         if result is not None:
             outcomes.append(result)
-        progress(result, event.frames)
+        advance(result, event.frames)
     return tuple(outcomes)
 
 

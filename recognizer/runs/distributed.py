@@ -1,24 +1,22 @@
-"""Who speaks when several processes train together under torchrun: the first one."""
+"""Progress and logging on rank 0, when several processes train together under torchrun."""
 
 import contextlib
 import logging
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
-from recognizer.runs.manifest import Outcome, Progress, exclusive
-from recognizer.runs.progress import ProgressFactory
-
-Heard = Callable[[int, int], None]
+from recognizer.runs.manifest import exclusive
+from recognizer.runs.progress import OnProgress, ProgressFactory, counted_progress
 
 
 @contextlib.contextmanager
 def main_process_progress(
-    work_dir: Path, watch: ProgressFactory, title: str
-) -> Iterator[Heard | None]:
-    """Give what hears of iterations and draws the bar; None to all processes but the first.
+    work_dir: Path, progress: ProgressFactory, title: str
+) -> Iterator[OnProgress | None]:
+    """Give the callback for iterations, which draws the bar; None to all ranks but 0.
 
-    The first process holds the folder for itself meanwhile.
+    Rank 0 locks the folder meanwhile; the others log warnings only.
 
     Raises:
         BlockingIOError: another run writes into the folder.
@@ -28,23 +26,5 @@ def main_process_progress(
         logging.getLogger().setLevel(logging.WARNING)
         yield None
         return
-    with exclusive(work_dir), _bar(watch, title) as heard:
-        yield heard
-
-
-@contextlib.contextmanager
-def _bar(watch: ProgressFactory, title: str) -> Iterator[Heard]:
-    """Give what hears of iterations; the bar starts when their number is known."""
-    with contextlib.ExitStack() as stack:
-        advance: Progress | None = None
-        last = 0
-
-        def heard(done: int, total: int) -> None:
-            nonlocal advance, last
-            if advance is None:
-                advance = stack.enter_context(watch(title, total))
-            for _ in range(done - last):  # a resumed training starts where it was
-                advance(Outcome(title, "done"), 0)
-            last = done
-
-        yield heard
+    with exclusive(work_dir), counted_progress(progress, title) as on_progress:
+        yield on_progress

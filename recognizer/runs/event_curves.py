@@ -5,13 +5,17 @@ A rate says little without the time it was counted in, so that time stands besid
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from recognizer.action.events import EventScores
 from recognizer.runs.figures import plain, save_figure
 from recognizer.storage.artifacts import write_csv
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 # The scores at the threshold that was chosen, and those at all thresholds.
 Curve = tuple[EventScores, Sequence[EventScores]]
@@ -60,7 +64,7 @@ def write_curves(path: Path, root: Path, curves: Mapping[str, Curve], seeds: int
     save_figure(path.with_suffix(".png"), root, lambda figure: draw_curves(figure, curves, seeds))
 
 
-def draw_curves(figure: Any, curves: Mapping[str, Curve], seeds: int = 1) -> None:
+def draw_curves(figure: "Figure", curves: Mapping[str, Curve], seeds: int = 1) -> None:
     """Draw events found over false alarms per hour, and recall and precision over thresholds."""
     figure.set_size_inches(10, 4.5)
     trade, against = figure.subplots(1, 2)
@@ -88,7 +92,7 @@ def draw_curves(figure: Any, curves: Mapping[str, Curve], seeds: int = 1) -> Non
 
 
 def _draw_trade(
-    axes: Any, series: tuple[str, int, str], chosen: EventScores, curve: Sequence[EventScores]
+    axes: "Axes", series: tuple[str, int, str], chosen: EventScores, curve: Sequence[EventScores]
 ) -> None:
     points = [(_or_nan(s.false_alarms_per_hour), _or_nan(s.recall)) for s in curve]
     rate, recall = np.array(points).T

@@ -11,21 +11,16 @@ import os
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from recognizer.storage.artifacts import ArtifactError, remove_stale_scratch, write_json
 
-_MAX_NAME_BYTES = 255
-
-MANIFEST = "manifest.json"
-
-
-MANIFEST_SCHEMA = "recognizer.manifest"
-
-
+MANIFEST, MANIFEST_SCHEMA = "manifest.json", "recognizer.manifest"
 State = Literal["done", "damaged", "refused"]
+Settings = dict[str, Any]
+"""What decides a stage's results, as JSON holds it: nested objects of plain values."""
 
-
+_MAX_NAME_BYTES = 255
 _MODE_OF = {
     "stage1_poses": "--mode annotation.stage1",
     "stage2_tracking": "--mode annotation.stage2",
@@ -39,9 +34,9 @@ class Outcome:
     Attributes:
         video: path inside the input folder.
         state: ``done``; ``damaged``: done, with a damage report; ``refused``: no result.
-        reason: why it is damaged or refused, for a person; empty when done.
+        reason: why it is damaged or refused; empty when done.
         frames: frames in the result.
-        notes: what else is to be known, such as streams that were not read; no damage.
+        notes: remarks that are no damage, such as streams that were not read.
 
     """
 
@@ -52,12 +47,16 @@ class Outcome:
     notes: tuple[str, ...] = ()
 
 
+Progress = Callable[[Outcome | None, int], None]
+"""Called with (an input's end state or None, frames since the last call)."""
+
+
 @dataclass(frozen=True, slots=True)
 class Manifest:
     """What a finished stage did: its settings and one outcome per input, by name."""
 
     stage: str
-    settings: dict[str, Any]
+    settings: Settings
     outcomes: tuple[Outcome, ...]
 
 
@@ -69,20 +68,18 @@ def result_path(stage_dir: Path, video: str, suffix: str) -> Path:
 
     """
     *folders, name = video.split("/")
-    parts = [*folders, name]
-    if not name or any(p in {"", ".", ".."} or "\0" in p for p in parts):
+    if any(part in {"", ".", ".."} or "\0" in part for part in (*folders, name)):
         raise ValueError(f"expected a path inside the input folder, got {video!r}")
     if len(os.fsencode(name + suffix)) > _MAX_NAME_BYTES:
         digest = hashlib.sha256(os.fsencode(name)).hexdigest()[:16]
-        name = (
-            os.fsdecode(os.fsencode(name)[:200]).encode("utf-8", "ignore").decode() + "~" + digest
-        )
+        start = os.fsdecode(os.fsencode(name)[:200]).encode("utf-8", "ignore").decode()
+        name = f"{start}~{digest}"
     return stage_dir.joinpath(*folders, name + suffix)
 
 
 @contextlib.contextmanager
 def exclusive(stage_dir: Path) -> Iterator[None]:
-    """Hold a stage's folder for this run and remove what a killed run left half-done.
+    """Lock a stage's folder for this run and remove what a killed run left half-done.
 
     Raises:
         BlockingIOError: another run is at work in this folder.
@@ -113,7 +110,7 @@ def exclusive(stage_dir: Path) -> Iterator[None]:
 
 def write_manifest(stage_dir: Path, manifest: Manifest) -> None:
     """Write ``manifest.json``: settings, totals and one end state per input."""
-    counts = {state: 0 for state in ("done", "damaged", "refused")}
+    counts = dict.fromkeys(get_args(State), 0)
     for outcome in manifest.outcomes:
         counts[outcome.state] += 1
     inputs = {}
@@ -164,13 +161,10 @@ def read_manifest(stage_dir: Path) -> Manifest:
         )
         for o in outcomes:
             fits = isinstance(o.reason, str) and type(o.frames) is int and o.frames >= 0
-            if not fits or o.state not in ("done", "damaged", "refused"):
+            if not fits or o.state not in get_args(State):
                 raise ArtifactError(f"{path}: not an end state: {o}")
         return Manifest(str(value["stage"]), dict(value["settings"]), outcomes)
     except ArtifactError:
         raise
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise ArtifactError(f"{path}: not a readable manifest: {error}") from error
-
-
-Progress = Callable[[Outcome | None, int], None]

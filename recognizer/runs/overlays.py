@@ -41,7 +41,7 @@ def write_frames(
     frames: Generator[tuple[ImageArray, float]],
     period_s: float,
     crf: int,
-    tell: Callable[[int], None],
+    on_frames: Callable[[int], None],
 ) -> None:
     """Write pictures of one size with their times as a video, whole or not at all.
 
@@ -51,7 +51,7 @@ def write_frames(
         frames: picture and time in seconds; closed at the end.
         period_s: time from frame to frame, as players are told.
         crf: H.264 quality.
-        tell: hears of every frame.
+        on_frames: hears of every frame.
 
     Raises:
         SourceVideoError: no frames, or nothing that H.264 can hold.
@@ -67,7 +67,7 @@ def write_frames(
             with _open_writer(scratch, (width, height), period_s, crf) as writer:
                 for image, time_s in chain([first], frames):
                     writer.write(image, time_s)
-                    tell(1)
+                    on_frames(1)
     except OSError as error:
         if error.errno not in _DISK_ERRORS:  # FFmpeg's own
             raise SourceVideoError(f"cannot be written as video: {error.strerror}") from error

@@ -1,4 +1,4 @@
-"""Progress of the stages: a bar on a terminal, a line now and then in a log."""
+"""Progress of runs: a bar on a terminal, lines in a log elsewhere."""
 
 import contextlib
 import logging
@@ -12,14 +12,17 @@ from recognizer.runs.manifest import Outcome, Progress
 logger = logging.getLogger(__name__)
 
 ProgressFactory = Callable[[str, int], AbstractContextManager[Progress]]
-"""Called with a title and the number of inputs; gives what hears of each of them."""
+"""Called with a title and the number of inputs; gives the callback to call for each of them."""
+
+OnProgress = Callable[[int, int], None]
+"""Called with the number done and the total."""
 
 _LOG_EVERY_S = 15.0
 
 
 @contextlib.contextmanager
 def silent(title: str, total: int) -> Iterator[Progress]:
-    """Hear of everything and show nothing."""
+    """Show nothing."""
     logger.debug("%s: %d inputs", title, total)
     yield lambda outcome, frames: None
 
@@ -80,3 +83,37 @@ def _log_lines(title: str, total: int) -> Iterator[Progress]:
 
     yield advance
     line()
+
+
+@contextlib.contextmanager
+def counted_progress(
+    progress: ProgressFactory, title: str, patience_s: float = 0.0
+) -> Iterator[OnProgress]:
+    """Give a callback for iterations whose number is known at the first; one bar a count to total.
+
+    Args:
+        progress: shows the bar.
+        title: of the bar.
+        patience_s: a count that is done sooner shows none.
+
+    """
+    with contextlib.ExitStack() as stack:
+        advance: Progress | None = None
+        started, shown = time.monotonic(), 0
+
+        def on_progress(done: int, total: int) -> None:
+            nonlocal advance, started, shown
+            now = time.monotonic()
+            if done == 1:
+                started, shown = now, 0
+            if advance is None and done <= total and now - started >= patience_s:
+                advance = stack.enter_context(progress(title, total))
+            if advance is not None:
+                for _ in range(done - shown):  # a resumed training starts where it was
+                    advance(Outcome(title, "done"), 0)
+                shown = done
+            if done == total:
+                stack.close()
+                advance = None
+
+        yield on_progress

@@ -9,7 +9,6 @@ import os
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
 
 from recognizer.backends.network import ModelError
 from recognizer.config.schema import Config
@@ -21,6 +20,7 @@ from recognizer.runs.manifest import (
     MANIFEST,
     Manifest,
     Outcome,
+    Settings,
     exclusive,
     outcomes_before,
     result_path,
@@ -28,7 +28,7 @@ from recognizer.runs.manifest import (
 )
 from recognizer.runs.progress import ProgressFactory, silent
 from recognizer.runs.stage_folders import pose_model_files, stage1_dir, stage1_settings
-from recognizer.runs.worker_pool import Job, Report, StopRunError, WorkerPool
+from recognizer.runs.worker_pool import Job, OnFrames, StopRunError, WorkerPool
 from recognizer.storage.artifacts import (
     POSE_SCHEMA,
     ArtifactError,
@@ -47,18 +47,18 @@ logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
-class _WorkerPlan:
+class _PoseWorkerPlan:
     """What one worker is told once."""
 
     config: Config
     files: dict[str, Path]
-    settings: dict[str, Any]
+    settings: Settings
     folder: Path
     threads: int
     gpu: int | None
 
 
-def run_stage1(config: Config, watch: ProgressFactory = silent) -> Path:
+def run_stage1(config: Config, progress: ProgressFactory = silent) -> Path:
     """Extract the poses of every video below ``annotation.input``.
 
     Returns:
@@ -76,7 +76,7 @@ def run_stage1(config: Config, watch: ProgressFactory = silent) -> Path:
         stage1_settings(config),
         stage1_dir(config),
     )
-    with exclusive(folder), watch("stage 1: poses", len(videos)) as progress:
+    with exclusive(folder), progress("stage 1: poses", len(videos)) as advance:
         finished = {v.relative: _finished(folder, settings, v) for v in videos}
         todo = [v for v in videos if finished[v.relative] is None]
         todo.sort(key=lambda v: -_size(v.path))  # the longest first: no long tail at the end
@@ -84,7 +84,7 @@ def run_stage1(config: Config, watch: ProgressFactory = silent) -> Path:
             [outcome for outcome in finished.values() if outcome is not None],
             [Job(v.relative, v) for v in todo],
             _workforce(config, files, settings, folder),
-            progress,
+            advance,
         )
         # A narrower annotation.include does not forget what a wider run has done.
         others = {v.relative for v in present} - {v.relative for v in videos}
@@ -102,7 +102,7 @@ def _log_notes(outcomes: Iterable[Outcome], folder: Path) -> None:
 
 
 def _workforce(
-    config: Config, files: dict[str, Path], settings: dict[str, Any], folder: Path
+    config: Config, files: dict[str, Path], settings: Settings, folder: Path
 ) -> WorkerPool:
     section = config.annotation
     # One single-threaded worker per core beats fewer with more threads, on short clips.
@@ -111,7 +111,7 @@ def _workforce(
     plans = []
     for i in range(count):
         gpu = section.gpus[i % len(section.gpus)] if section.gpus else None
-        plans.append((_WorkerPlan(config, files, settings, folder, threads, gpu),))
+        plans.append((_PoseWorkerPlan(config, files, settings, folder, threads, gpu),))
     return WorkerPool(_PoseWorker, plans, section.stall_timeout_s, section.worker_memory_gb)
 
 
@@ -122,7 +122,7 @@ def _size(path: Path) -> int:
         return 0
 
 
-def _finished(folder: Path, settings: dict[str, Any], video: Video) -> Outcome | None:
+def _finished(folder: Path, settings: Settings, video: Video) -> Outcome | None:
     """Return the outcome of a result that is there, of this very video and these settings."""
     path = result_path(folder, video.relative, ".npz")
     try:
@@ -185,7 +185,7 @@ def decoder_gpu(config: Config, gpu: int | None) -> int | None:
 class _PoseWorker:
     """One worker: a model opened once, then one video after another."""
 
-    def __init__(self, plan: _WorkerPlan) -> None:
+    def __init__(self, plan: _PoseWorkerPlan) -> None:
         import cv2
 
         cv2.setNumThreads(1)  # its pool would fight the other workers for the cores
@@ -194,11 +194,11 @@ class _PoseWorker:
         self._decoder_gpu = decoder_gpu(plan.config, plan.gpu)
         self._model = build_pose_model(pose, plan.files, threads=plan.threads, gpu=plan.gpu)
 
-    def __call__(self, video: Video, report: Report) -> Outcome:
+    def __call__(self, video: Video, on_frames: OnFrames) -> Outcome:
         hashes = HashRecorder()
         try:
-            sequence, account, info = self._poses(video, report, hashes)
-            report(0)  # a sign of life before the file is read once more
+            sequence, account, info = self._poses(video, on_frames, hashes)
+            on_frames(0)  # a sign of life before the file is read once more
             source = {"sha256": sha256_file(video.path), "size_bytes": video.path.stat().st_size}
         except ModelError as error:
             raise StopRunError(str(error)) from error
@@ -220,7 +220,7 @@ class _PoseWorker:
         return _outcome(video.relative, account, len(sequence))
 
     def _poses(
-        self, video: Video, report: Report, hashes: HashRecorder
+        self, video: Video, on_frames: OnFrames, hashes: HashRecorder
     ) -> tuple[PoseSequence, FrameAccount, VideoInfo]:
         section = self._plan.config.annotation
         builder = PoseSequenceBuilder()
@@ -238,7 +238,7 @@ class _PoseWorker:
                 frames, self._model, batch_size=section.batch_size, movement=section.movement
             ):
                 builder.extend(part)
-                report(len(part))
+                on_frames(len(part))
             sequence, account = builder.build(reader.size_wh), reader.account
             holes = describe_holes(sequence.time_s, sequence.frame_period_s)
             return sequence, replace(account, facts=(*account.facts, *holes)), reader.info

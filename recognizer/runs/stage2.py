@@ -19,6 +19,7 @@ from recognizer.runs.inputs import is_included, list_videos
 from recognizer.runs.manifest import (
     Manifest,
     Outcome,
+    Settings,
     exclusive,
     outcomes_before,
     read_manifest,
@@ -27,7 +28,7 @@ from recognizer.runs.manifest import (
 )
 from recognizer.runs.progress import ProgressFactory, silent
 from recognizer.runs.stage_folders import stage1_dir, stage2_dir, stage2_settings
-from recognizer.runs.worker_pool import Job, Report, StopRunError, WorkerPool
+from recognizer.runs.worker_pool import Job, OnFrames, StopRunError, WorkerPool
 from recognizer.scoring.ranking import Involvement, Service, rank_people
 from recognizer.storage.artifacts import (
     POSE_SCHEMA,
@@ -46,7 +47,7 @@ _FRAMES_A_REPORT = 1000
 SERVICES: tuple[Service, ...] = ("fight", "falldown")
 
 
-def run_stage2(config: Config, watch: ProgressFactory = silent) -> Path:
+def run_stage2(config: Config, progress: ProgressFactory = silent) -> Path:
     """Track the people of every video that stage 1 finished.
 
     Returns:
@@ -64,7 +65,7 @@ def run_stage2(config: Config, watch: ProgressFactory = silent) -> Path:
     include = config.annotation.include
     selected = [o for o in stage1.outcomes if is_included(o.video, include)]
     _warn_of_missing(config, {outcome.video for outcome in stage1.outcomes})
-    with exclusive(folder), watch("stage 2: tracks", len(selected)) as progress:
+    with exclusive(folder), progress("stage 2: tracks", len(selected)) as advance:
         settled, jobs = [], []
         for before in selected:
             if before.state == "refused":
@@ -78,7 +79,7 @@ def run_stage2(config: Config, watch: ProgressFactory = silent) -> Path:
         workforce = _workforce(
             config.model_copy(update={"tracking": tracking}), settings, poses_folder, folder
         )
-        outcomes = run_batch(settled, jobs, workforce, progress)
+        outcomes = run_batch(settled, jobs, workforce, advance)
         others = {o.video for o in stage1.outcomes} - {o.video for o in selected}
         kept = [o for video, o in outcomes_before(folder).items() if video in others]
         write_manifest(folder, Manifest("stage2", settings, (*outcomes, *kept)))
@@ -103,7 +104,7 @@ def _warn_of_missing(config: Config, known: set[str]) -> None:
         )
 
 
-def _warn_of_people_left_out(poses: dict[str, Any], tracking: TrackingConfig) -> None:
+def _warn_of_people_left_out(poses: Settings, tracking: TrackingConfig) -> None:
     """Say it when poses of another config lack people whom this one's tracker would take."""
     pose = poses.get("pose")
     wrong = people_left_out(pose.get("topdown") if isinstance(pose, dict) else None, tracking)
@@ -111,15 +112,15 @@ def _warn_of_people_left_out(poses: dict[str, Any], tracking: TrackingConfig) ->
         logger.warning("stage 2: poses were made with topdown.%s; run stage 1 with a lower", wrong)
 
 
-def _workforce(
-    config: Config, settings: dict[str, Any], poses_folder: Path, folder: Path
-) -> WorkerPool:
+def _workforce(config: Config, settings: Settings, poses_folder: Path, folder: Path) -> WorkerPool:
     section = config.annotation
-    arguments = [(_WorkerPlan(config, settings, poses_folder, folder),)] * worker_count(section)
+    arguments = [(_TrackWorkerPlan(config, settings, poses_folder, folder),)] * worker_count(
+        section
+    )
     return WorkerPool(_TrackWorker, arguments, section.stall_timeout_s, section.worker_memory_gb)
 
 
-def _is_finished(poses_folder: Path, folder: Path, settings: dict[str, Any], video: str) -> bool:
+def _is_finished(poses_folder: Path, folder: Path, settings: Settings, video: str) -> bool:
     """Tell whether there is a result of these settings made from the poses there are now."""
     try:
         poses_meta = read_npz_meta(result_path(poses_folder, video, ".npz"), POSE_SCHEMA)
@@ -130,9 +131,9 @@ def _is_finished(poses_folder: Path, folder: Path, settings: dict[str, Any], vid
 
 
 @dataclass(frozen=True, slots=True)
-class _WorkerPlan:
+class _TrackWorkerPlan:
     config: Config
-    settings: dict[str, Any]
+    settings: Settings
     poses_folder: Path
     folder: Path
 
@@ -140,10 +141,10 @@ class _WorkerPlan:
 class _TrackWorker:
     """One worker: one pose file after another."""
 
-    def __init__(self, plan: _WorkerPlan) -> None:
+    def __init__(self, plan: _TrackWorkerPlan) -> None:
         self._plan = plan
 
-    def __call__(self, before: Outcome, report: Report) -> Outcome:
+    def __call__(self, before: Outcome, on_frames: OnFrames) -> Outcome:
         plan = self._plan
         path = result_path(plan.poses_folder, before.video, ".npz")
         try:
@@ -154,11 +155,11 @@ class _TrackWorker:
             return Outcome(
                 before.video, "refused", f"stage 1 result: {text}; delete it, run stage 1"
             )
-        tracked = track_people(sequence, plan.config.tracking, _reporting(report))
+        tracked = track_people(sequence, plan.config.tracking, _reporting(on_frames))
         extra: dict[str, NDArray[Any]] = dict(hashes)
         names = {}
         for service in SERVICES:
-            report(0)  # a sign of life: of a day of video this takes minutes
+            on_frames(0)  # a sign of life: of a day of video this takes minutes
             ranked = rank_people(tracked, service, plan.config.scoring)
             extra |= _arrays(service, ranked)
             names[service] = list(ranked.measure_names)
@@ -168,12 +169,12 @@ class _TrackWorker:
             write_poses(final, plan.folder, tracked, facts, extra)
         except OSError as error:
             raise StopRunError(f"cannot write {final}: {error}") from error
-        report(len(tracked) % _FRAMES_A_REPORT)
+        on_frames(len(tracked) % _FRAMES_A_REPORT)
         return before
 
 
-def _reporting(report: Report) -> Progress:
-    """Return a progress that tells ``report`` of every thousand frames.
+def _reporting(on_frames: OnFrames) -> Progress:
+    """Return a progress that tells ``on_frames`` of every thousand frames.
 
     Frames count the first time that they go by; seen again, they are a sign of life.
     """
@@ -185,7 +186,7 @@ def _reporting(report: Report) -> Progress:
         for i, item in enumerate(items, start=1):
             yield item
             if i % _FRAMES_A_REPORT == 0:
-                report(told)
+                on_frames(told)
 
     return frames
 

@@ -55,11 +55,11 @@ class Stills:
     sample_fps: float | None
 
     def read(
-        self, wanted: Mapping[str, Moments], watch: ProgressFactory = silent
+        self, wanted: Mapping[str, Moments], progress: ProgressFactory = silent
     ) -> dict[str, list[ImageArray]]:
         """Return the pictures by name; without those whose video is not at hand.
 
-        At most the first ``LATEST_S`` seconds of each video are decoded; ``watch`` hears of it.
+        At most the first ``LATEST_S`` seconds of each video are decoded; ``progress`` hears of it.
 
         Samples whose video is missing, cannot be read or gives other frames, or that are late
         in it, are counted in the log.
@@ -74,15 +74,15 @@ class Stills:
         problems = {f"later in the video than {LATEST_S:g} s": late} if late else {}
         found: dict[str, list[ImageArray]] = {}
         if by_video:
-            with watch("pictures for the sheets: videos", len(by_video)) as progress:
+            with progress("pictures for the sheets: videos", len(by_video)) as advance:
                 for video, parts in by_video.items():
                     path = video_path(self.config.annotation, video)
                     try:
-                        found |= _read_parts(path, parts, self.sample_fps, progress)
+                        found |= _read_parts(path, parts, self.sample_fps, advance)
                     except (ValueError, OSError) as error:
                         text = str(error).replace(str(path), "the video")
                         problems.setdefault(text, []).extend([video] * len(parts))
-                    progress(Outcome(video, "done"), 0)  # problems are counted below
+                    advance(Outcome(video, "done"), 0)  # problems are counted below
         for problem, videos in problems.items():
             logger.warning(
                 "%d samples are drawn without their video's pictures, such as one of %s: %s",
@@ -94,7 +94,7 @@ class Stills:
 
 
 def _read_parts(
-    path: Path, parts: Mapping[str, Moments], sample_fps: float | None, progress: Progress
+    path: Path, parts: Mapping[str, Moments], sample_fps: float | None, advance: Progress
 ) -> dict[str, list[ImageArray]]:
     """Return the pictures of some parts of one video, by name.
 
@@ -111,7 +111,7 @@ def _read_parts(
     threads = min(len(os.sched_getaffinity(0)), _MAX_THREADS)
     with VideoReader(path, sample_fps=sample_fps, threads=threads) as reader:
         for frame in takewhile(lambda frame: frame.time_s < last_s - _ROUNDING_S, reader):
-            progress(None, 1)
+            advance(None, 1)
             for name, part in parts.items():
                 if part.start_s - _ROUNDING_S <= frame.time_s < part.stop_s - _ROUNDING_S:
                     if counts[name] in part.picks:

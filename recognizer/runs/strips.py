@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import cv2
 import numpy as np
@@ -12,6 +12,10 @@ from recognizer.runs.figures import plain
 from recognizer.runs.stills import Moments
 from recognizer.skeleton import EDGES
 from recognizer.types import ImageArray, Sample
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 MOMENTS = 6
 
@@ -63,7 +67,7 @@ class Strip:
 
 
 @dataclass(frozen=True, eq=False, slots=True)
-class Plan:
+class StripPlan:
     """A strip before it is drawn: small, so that many can wait for their pictures.
 
     Attributes:
@@ -104,7 +108,7 @@ class Plan:
         return np.asarray(cv2.convertScaleAbs(cell, alpha=_DARKER), np.uint8)
 
 
-def plan_strip(sample: Sample, duration_s: float) -> Plan:
+def plan_strip(sample: Sample, duration_s: float) -> StripPlan:
     """Return moments of a sample, seen through one window that holds everybody.
 
     They are spread evenly over the frames in which somebody is seen.
@@ -123,12 +127,12 @@ def plan_strip(sample: Sample, duration_s: float) -> Plan:
     corner, scale = _view(keypoints, scores >= _DRAWN_AT, sample.size_wh)
     seconds = tuple(float(frame) / total * duration_s for frame in frames)
     share = len(seen) / total
-    return Plan(
+    return StripPlan(
         sample.name, seconds, share, total, frames, keypoints, scores, sample.size_wh, corner, scale
     )
 
 
-def draw_plan(plan: Plan, grounds: Sequence[ImageArray] | None = None) -> Strip:
+def draw_plan(plan: StripPlan, grounds: Sequence[ImageArray] | None = None) -> Strip:
     """Draw a strip on the cells' pictures, on grey without them."""
     if grounds is None:
         grounds = [_grey(plan)] * len(plan.picks)
@@ -156,7 +160,7 @@ def _view(
     return centre - np.array(CELL_WH) / scale / 2, scale
 
 
-def _grey(plan: Plan) -> ImageArray:
+def _grey(plan: StripPlan) -> ImageArray:
     width, height = CELL_WH
     cell: ImageArray = np.full((height, width, 3), _GROUND // 2, np.uint8)
     # The picture's area is a little lighter, so that its edges are seen.
@@ -203,7 +207,7 @@ def _side_by_side(cells: Sequence[ImageArray]) -> ImageArray:
     return image
 
 
-def draw_strip(axes: Any, strip: Strip, title: str) -> None:
+def draw_strip(axes: "Axes", strip: Strip, title: str) -> None:
     """Draw one row of a contact sheet, with the time below each moment."""
     axes.imshow(strip.image[..., ::-1], interpolation="antialiased")
     axes.set_yticks([])
@@ -215,7 +219,7 @@ def draw_strip(axes: Any, strip: Strip, title: str) -> None:
     axes.set_title(plain(title), loc="left", fontsize=10, pad=3)
 
 
-def slot_legend(figure: Any, people: int) -> None:
+def slot_legend(figure: "Figure", people: int) -> None:
     """Draw which colour is which slot, below a contact sheet."""
     from matplotlib.lines import Line2D
 

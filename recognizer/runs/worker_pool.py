@@ -28,8 +28,8 @@ _MAX_DEATHS_AT_START = 3
 _POLL_S = 1.0
 _OUT_OF_MEMORY_EXIT = 70
 
-Report = Callable[[int], None]
-Handler = Callable[[Any, Report], Any]
+OnFrames = Callable[[int], None]
+Handler = Callable[[Any, OnFrames], Any]
 
 
 class RunError(RuntimeError):
@@ -49,7 +49,7 @@ class Job:
 
 
 @dataclass(frozen=True, slots=True)
-class Event:
+class WorkerEvent:
     """News of a job.
 
     Attributes:
@@ -94,7 +94,7 @@ class _Worker:
     heard: float = field(default_factory=time.monotonic)
 
 
-def run_jobs(jobs: Sequence[Job], workforce: WorkerPool) -> Iterator[Event]:
+def run_jobs(jobs: Sequence[Job], workforce: WorkerPool) -> Iterator[WorkerEvent]:
     """Run every job once in one of the workers and yield what becomes of it.
 
     Raises:
@@ -118,7 +118,7 @@ class _Run:
         arguments = workforce.arguments[: max(1, min(len(jobs), len(workforce.arguments)))]
         self._workers = [self._spawn(args) for args in arguments] if jobs else []
 
-    def events(self) -> Iterator[Event]:
+    def events(self) -> Iterator[WorkerEvent]:
         while self._left:
             ready = wait([w.pipe for w in self._workers], timeout=_POLL_S)
             for worker in list(self._workers):
@@ -157,7 +157,7 @@ class _Run:
         theirs.close()  # so that the worker's death shows as the end of our pipe
         return _Worker(process, ours, arguments)
 
-    def _listen(self, worker: _Worker) -> Iterator[Event]:
+    def _listen(self, worker: _Worker) -> Iterator[WorkerEvent]:
         try:
             kind, value = worker.pipe.recv()
         except (EOFError, OSError):
@@ -171,11 +171,13 @@ class _Run:
         elif kind == "stop" or job is None:
             raise RunError(value)
         elif kind == "frames":
-            yield Event(job, frames=value)
+            yield WorkerEvent(job, frames=value)
         else:
             self._left -= 1
             worker.job = None
-            yield Event(job, result=value) if kind == "result" else Event(job, lost=value)
+            yield (
+                WorkerEvent(job, result=value) if kind == "result" else WorkerEvent(job, lost=value)
+            )
             self._assign(worker)
 
     def _assign(self, worker: _Worker) -> None:
@@ -188,7 +190,7 @@ class _Run:
         except OSError:  # it died between two jobs; its pipe's end will tell
             logger.warning("worker %d died before its next job", worker.process.pid)
 
-    def _replace_worker(self, worker: _Worker, *, silent: bool = False) -> Iterator[Event]:
+    def _replace_worker(self, worker: _Worker, *, silent: bool = False) -> Iterator[WorkerEvent]:
         """Replace a dead or silent worker; its job gets one more try."""
         worker.process.kill()
         worker.process.join(10)
@@ -208,7 +210,7 @@ class _Run:
                 self._waiting.appendleft(job)
             else:
                 self._left -= 1
-                yield Event(job, lost=f"killed its worker {attempts} times; last: {how}")
+                yield WorkerEvent(job, lost=f"killed its worker {attempts} times; last: {how}")
         for idle in self._workers:
             if idle.ready and idle.job is None:
                 self._assign(idle)
@@ -263,9 +265,9 @@ def _serve(
             pipe.send(_work(handler, job, lambda frames: pipe.send(("frames", frames))))
 
 
-def _work(handler: Handler, job: Job, report: Report) -> tuple[str, Any]:
+def _work(handler: Handler, job: Job, on_frames: OnFrames) -> tuple[str, Any]:
     try:
-        return "result", handler(job.payload, report)
+        return "result", handler(job.payload, on_frames)
     except MemoryError:
         os._exit(_OUT_OF_MEMORY_EXIT)
     except StopRunError as error:

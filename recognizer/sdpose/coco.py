@@ -12,9 +12,9 @@ from typing import Any
 
 from recognizer.sdpose.categories import person_category
 from recognizer.sdpose.detections import check_detections
-from recognizer.sdpose.faults import Faults
+from recognizer.sdpose.faults import DatasetProblems
 from recognizer.sdpose.json_file import read_json
-from recognizer.sdpose.pictures import ImageCheckOptions, check_pictures
+from recognizer.sdpose.pictures import ImageChecks, check_pictures
 from recognizer.sdpose.plausibility import check_plausible
 from recognizer.skeleton import NUM_KEYPOINTS
 
@@ -85,15 +85,13 @@ class CocoSummary:
     warnings: tuple[str, ...] = ()
 
 
-def examine(
-    ann_file: Path, image_dir: Path, looking: ImageCheckOptions | None = None
-) -> CocoSummary:
+def examine(ann_file: Path, image_dir: Path, checks: ImageChecks | None = None) -> CocoSummary:
     """Read a COCO keypoint file, look at its pictures and say what it holds.
 
     Args:
         ann_file: such as ``annotations/person_keypoints_train2017.json``.
         image_dir: where its pictures are.
-        looking: how pictures are looked at.
+        checks: how pictures are checked.
 
     Raises:
         FileNotFoundError: the file, the folder, a picture or the detected boxes are not there.
@@ -108,8 +106,8 @@ def examine(
         )
     if not image_dir.is_dir():
         raise FileNotFoundError(f"expected the pictures of {ann_file.name} in {image_dir}/")
-    looking = looking or ImageCheckOptions()
-    content, faults = read_coco(ann_file), Faults()
+    checks = checks or ImageChecks()
+    content, faults = read_coco(ann_file), DatasetProblems()
     category, warnings = person_category(content["categories"], ann_file)
     images = _images(content["images"], faults)
     people = _people(content, category, images, faults)
@@ -123,11 +121,11 @@ def examine(
         )
     warnings += [f"{ann_file}: {text}" for text in check_plausible(labelled, images, faults)]
     ids = {person["image_id"] for person in labelled}
-    if looking.boxes is not None:
-        named, notes = check_detections(looking.boxes, images, category)
+    if checks.boxes is not None:
+        named, notes = check_detections(checks.boxes, images, category)
         ids |= named
         warnings += notes
-    warnings += check_pictures([images[i] for i in sorted(ids)], image_dir, faults, looking)
+    warnings += check_pictures([images[i] for i in sorted(ids)], image_dir, faults, checks)
     faults.refuse(ann_file)
     return CocoSummary(len(images), len(people), len(labelled), tuple(warnings))
 
@@ -149,7 +147,9 @@ def read_coco(path: Path) -> Mapping[str, Any]:
     return dict(content)
 
 
-def _images(rows: Sequence[Mapping[str, Any]], faults: Faults) -> dict[int, Mapping[str, Any]]:
+def _images(
+    rows: Sequence[Mapping[str, Any]], faults: DatasetProblems
+) -> dict[int, Mapping[str, Any]]:
     images: dict[int, Mapping[str, Any]] = {}
     for row, image in enumerate(rows):
         where, number, name = f"images[{row}]", image.get("id"), image.get("file_name")
@@ -171,7 +171,7 @@ def _people(
     content: Mapping[str, Any],
     category: int,
     images: Mapping[int, Mapping[str, Any]],
-    faults: Faults,
+    faults: DatasetProblems,
 ) -> list[Mapping[str, Any]]:
     """Return the persons that are not crowds."""
     names = {

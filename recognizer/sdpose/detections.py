@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from recognizer.sdpose.faults import Faults, are_many
+from recognizer.sdpose.faults import DatasetProblems, are_many
 from recognizer.sdpose.json_file import read_json
 
 _LARGEST, _SOME_PX = 10**9, 32
@@ -51,7 +51,7 @@ def check_detections(
     if not isinstance(rows, list) or not rows:
         got = "an empty list" if isinstance(rows, list) else type(rows).__name__
         raise ValueError(f"{path}: expected a list of detections as COCO's results, got {got}")
-    faults, odd = Faults(), Faults()
+    faults, odd = DatasetProblems(), DatasetProblems()
     people: list[Mapping[str, Any]] = []
     others: dict[int, int] = {}
     for number, row in enumerate(rows):

@@ -23,7 +23,7 @@ from xtcocotools.cocoeval import COCOeval  # type: ignore[import-untyped]
 from recognizer.geometry import box_iou
 from recognizer.openmmlab import scope
 from recognizer.runner.checkpoints import load_checkpoint, load_weights
-from recognizer.runner.run import Heard, SafeRunner, fit_loaders, global_state
+from recognizer.runner.run import OnProgress, SafeRunner, fit_loaders, global_state
 from recognizer.runner.train_config import TrainConfigError, config_faults, datasets
 from recognizer.sdpose import registered
 from recognizer.sdpose.preflight import annotations_of, examine_dataset
@@ -108,7 +108,7 @@ class PoseScores:
         others: on the rest.
         boxes: "annotated", or the detector's file whose boxes the people were cut out by.
         flip_test: whether heatmaps of the mirrored image were averaged in.
-        facts: checkpoint, its sha256 and epoch, annotations and their sha256.
+        metadata: checkpoint, its sha256 and epoch, annotations and their sha256.
 
     """
 
@@ -117,7 +117,7 @@ class PoseScores:
     others: Figures
     boxes: str
     flip_test: bool
-    facts: Mapping[str, Any]
+    metadata: Mapping[str, Any]
 
     def to_json(self) -> dict[str, Any]:
         """Return plain values."""
@@ -128,7 +128,7 @@ class PoseScores:
             "overlap_iou": OVERLAP_IOU,
             "boxes": self.boxes,
             "flip_test": self.flip_test,
-            **self.facts,
+            **self.metadata,
         }
 
 
@@ -137,8 +137,8 @@ def evaluate(
     checkpoint: Path,
     output: Path,
     *,
-    heard: Heard | None = None,
-    looking: Heard | None = None,
+    on_progress: OnProgress | None = None,
+    on_image: OnProgress | None = None,
 ) -> PoseScores:
     """Test a checkpoint with the config's test loader and evaluator; on a GPU if there is one.
 
@@ -148,8 +148,8 @@ def evaluate(
         cfg: of ``load_pose_config``.
         checkpoint: of a training, or a bare state dict such as that of ``convert.sdpose``.
         output: the folder for the detections.
-        heard: hears of every batch.
-        looking: hears of every picture that is looked at before.
+        on_progress: called after each batch.
+        on_image: called after each picture that is checked before.
 
     Raises:
         FileNotFoundError: the checkpoint, annotations, pictures or detected boxes are not there.
@@ -162,16 +162,16 @@ def evaluate(
     loaded = load_checkpoint(checkpoint)
     dataset, metric = _tested(cfg)
     ann_file, boxes = annotations_of(dataset), dataset.get("bbox_file")
-    examine_dataset(dataset, looking)
+    examine_dataset(dataset, on_image)
     output.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=output, prefix=".testing-") as scratch:
         metric["outfile_prefix"] = str(Path(scratch) / "found")
         with quietly():
-            splits = _run(cfg, (loaded, checkpoint), Path(scratch), heard)
+            splits = _run(cfg, (loaded, checkpoint), Path(scratch), on_progress)
         with atomic_path(output / DETECTIONS, output) as final:
             final.write_bytes((Path(scratch) / "found.keypoints.json").read_bytes())
     epoch = loaded["meta"].get("epoch")
-    facts = {
+    metadata = {
         "checkpoint": str(checkpoint),
         "checkpoint_sha256": sha256_file(checkpoint),
         "epoch": epoch if type(epoch) is int else None,
@@ -179,7 +179,7 @@ def evaluate(
         "annotations_sha256": sha256_file(ann_file),
     }
     flip = bool((cfg.model.get("test_cfg") or {}).get("flip_test", False))
-    return PoseScores(*splits, str(boxes or "annotated"), flip, facts)
+    return PoseScores(*splits, str(boxes or "annotated"), flip, metadata)
 
 
 def _tested(cfg: Config) -> tuple[Any, Any]:
@@ -199,7 +199,10 @@ def _tested(cfg: Config) -> tuple[Any, Any]:
 
 
 def _run(
-    cfg: Config, weights: tuple[Mapping[str, Any], Path], scratch: Path, heard: Heard | None
+    cfg: Config,
+    weights: tuple[Mapping[str, Any], Path],
+    scratch: Path,
+    on_progress: OnProgress | None,
 ) -> tuple[Figures, Figures, Figures]:
     """Run mmpose's test and score what it found."""
     for name in _TRAINING:
@@ -221,25 +224,25 @@ def _run(
         named = {k.removeprefix("module."): v for k, v in loaded["state_dict"].items()}
         kept = {k: v for k, v in named.items() if not k.startswith(_OWN_LOSSES)}
         load_weights(runner.model, kept, path, strict=True)
-        runner.register_hook(InputRecorder(begun, heard))
+        runner.register_hook(TestProgressHook(begun, on_progress))
         with config_faults(cfg, lambda: bool(begun), None):
             runner.test()
         (metric,) = [m for m in runner.test_evaluator.metrics if type(m).__name__ == "CocoMetric"]
         return score_subsets(metric, scratch / "found.keypoints.json")
 
 
-class InputRecorder(Hook):  # type: ignore[misc]
-    """Tell somebody of every batch."""
+class TestProgressHook(Hook):  # type: ignore[misc]
+    """Report every batch of a test."""
 
-    def __init__(self, begun: list[int], heard: Heard | None) -> None:
-        self.begun, self.heard = begun, heard
+    def __init__(self, begun: list[int], on_progress: OnProgress | None) -> None:
+        self.begun, self.on_progress = begun, on_progress
 
     def after_test_iter(
         self, runner: Any, batch_idx: int, data_batch: Any = None, outputs: Any = None
     ) -> None:
         self.begun[:] = [batch_idx + 1]
-        if self.heard is not None:
-            self.heard(batch_idx + 1, len(runner.test_dataloader))
+        if self.on_progress is not None:
+            self.on_progress(batch_idx + 1, len(runner.test_dataloader))
 
 
 def count_parameters(cfg: Config) -> int:

@@ -1,4 +1,4 @@
-"""Faults of a data set: grouped by kind, counted, and the first of each kind named."""
+"""DatasetProblems of a data set: grouped by kind, counted, and the first of each kind named."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -13,7 +13,7 @@ def are_many(found: int, total: int) -> bool:
     return found > max(_MANY * total, min(_FEW, total / 2))
 
 
-class Faults:
+class DatasetProblems:
     """Collects faults; each kind is told once, with what came and where.
 
     A kind is a sentence that says what was expected and what to do, with ``{got}`` where what
@@ -31,7 +31,7 @@ class Faults:
             text = got if isinstance(got, str) else repr(got)
             self._found.setdefault(kind, []).append((where[:_LONGEST], text[:_LONGEST]))
 
-    def merge(self, others: "Faults") -> None:
+    def merge(self, others: "DatasetProblems") -> None:
         """Take in all faults of others; those of a kind that is here already add up."""
         for kind, count in others._counts.items():
             named = self._found.get(kind, []) + others._found[kind]

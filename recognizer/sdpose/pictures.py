@@ -17,7 +17,7 @@ import numpy as np
 from PIL import Image
 
 from recognizer.names import folded
-from recognizer.sdpose.faults import Faults
+from recognizer.sdpose.faults import DatasetProblems
 from recognizer.sdpose.json_file import content_kind
 
 _ORIENTATION = 0x0112
@@ -41,28 +41,28 @@ _SCALED = (
 )
 _SIZE = "expected a picture of the annotated size, {got}; is it another picture?"
 
-Heard = Callable[[int, int], None]
+OnImage = Callable[[int, int], None]
 """Called with how many pictures have been looked at and how many there are."""
 
 
 @dataclass(frozen=True, slots=True)
-class ImageCheckOptions:
-    """How pictures are looked at.
+class ImageChecks:
+    """How the pictures of a data set are checked.
 
     Attributes:
         turned: whether training turns pictures as their EXIF says; see ``is_turned``.
         boxes: a file of detected boxes, whose pictures are read besides those of labelled persons.
-        heard: hears of every picture.
+        on_image: called after each picture.
 
     """
 
     turned: bool = True
     boxes: Path | None = None
-    heard: Heard | None = None
+    on_image: OnImage | None = None
 
 
 @dataclass(frozen=True, slots=True)
-class Picture:
+class ImageInfo:
     """What a picture's file says: stored size, EXIF orientation (1: upright), what is wrong."""
 
     size_wh: tuple[int, int] = (0, 0)
@@ -83,7 +83,7 @@ def is_turned(pipeline: Sequence[Any]) -> bool:
 
 
 def check_pictures(
-    images: Sequence[Mapping[str, Any]], folder: Path, faults: Faults, looking: ImageCheckOptions
+    images: Sequence[Mapping[str, Any]], folder: Path, faults: DatasetProblems, checks: ImageChecks
 ) -> list[str]:
     """Take in what is wrong with the pictures of a COCO file; return warnings.
 
@@ -91,13 +91,13 @@ def check_pictures(
         images: their rows of the file.
         folder: where they are.
         faults: takes in the faults.
-        looking: how they are looked at.
+        checks: how they are checked.
 
     Raises:
         FileNotFoundError: pictures are missing, and nothing else is wrong.
 
     """
-    missing, own, ambiguous = Faults(), Faults(), 0
+    missing, own, ambiguous = DatasetProblems(), DatasetProblems(), 0
     paths = [folder / image["file_name"] for image in images]
     for done, (image, picture) in enumerate(zip(images, _look(paths), strict=True), 1):
         name = str(image["file_name"])
@@ -108,10 +108,10 @@ def check_pictures(
         elif picture.fault:
             own.add(_UNREADABLE, name, picture.fault)
         else:
-            ambiguous += looking.turned and _is_ambiguous(picture)
-            _compare(image, picture, own, turned=looking.turned)
-        if looking.heard is not None:
-            looking.heard(done, len(images))
+            ambiguous += checks.turned and _is_ambiguous(picture)
+            _compare(image, picture, own, turned=checks.turned)
+        if checks.on_image is not None:
+            checks.on_image(done, len(images))
     if missing and not own and not faults:
         raise FileNotFoundError(
             f"{folder}: {len(missing)} of {len(images)} pictures that the annotations name are not "
@@ -128,13 +128,13 @@ def check_pictures(
     ]
 
 
-def _look(paths: Sequence[Path]) -> Iterator[Picture | None]:
+def _look(paths: Sequence[Path]) -> Iterator[ImageInfo | None]:
     with warnings.catch_warnings(), ThreadPoolExecutor(_THREADS) as pool:
         warnings.simplefilter("ignore")  # Pillow's, of very large pictures and odd EXIF
         yield from pool.map(look_at, paths)
 
 
-def look_at(path: Path) -> Picture | None:
+def look_at(path: Path) -> ImageInfo | None:
     """Return what a picture's header says, None where there is no file.
 
     What does not look whole, or is no JPEG or PNG, is decoded.
@@ -144,7 +144,7 @@ def look_at(path: Path) -> Picture | None:
             size = file.seek(0, os.SEEK_END)
             file.seek(0)
             image = Image.open(file)
-            picture = Picture(image.size, _orientation(image))
+            picture = ImageInfo(image.size, _orientation(image))
             end = _ENDS.get(str(image.format), b"")
             file.seek(-min(size, len(end) or 1), os.SEEK_END)
             whole = bool(end) and file.read() == end
@@ -152,7 +152,7 @@ def look_at(path: Path) -> Picture | None:
     except (FileNotFoundError, IsADirectoryError, NotADirectoryError):
         return None
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-        return Picture(fault=_reason(path, error))
+        return ImageInfo(fault=_reason(path, error))
 
 
 def _orientation(image: Image.Image) -> int:
@@ -161,13 +161,13 @@ def _orientation(image: Image.Image) -> int:
     return value if value in (*_TURNED, *_FLIPPED) else 1
 
 
-def _decoded(path: Path, picture: Picture) -> Picture:
+def _decoded(path: Path, picture: ImageInfo) -> ImageInfo:
     """Decode a picture as a training does, and as one that refuses what is cut off."""
     with Image.open(path) as image:
         image.load()  # OSError where it is cut off
         form = image.format
     if cv2.imdecode(np.frombuffer(path.read_bytes(), np.uint8), cv2.IMREAD_COLOR) is None:
-        return Picture(fault=f"{form}, which OpenCV does not read here: convert it")
+        return ImageInfo(fault=f"{form}, which OpenCV does not read here: convert it")
     return picture
 
 
@@ -186,18 +186,20 @@ def _reason(path: Path, error: Exception) -> str:
     return f"a damaged one ({type(error).__name__}): copy it again"
 
 
-def _is_ambiguous(picture: Picture) -> bool:
+def _is_ambiguous(picture: ImageInfo) -> bool:
     square = picture.size_wh[0] == picture.size_wh[1]
     return picture.orientation in _FLIPPED or (square and picture.orientation in _TURNED)
 
 
-def _compare(image: Mapping[str, Any], picture: Picture, faults: Faults, *, turned: bool) -> None:
+def _compare(
+    image: Mapping[str, Any], picture: ImageInfo, faults: DatasetProblems, *, turned: bool
+) -> None:
     expected, stored = (image["width"], image["height"]), picture.size_wh
     seen = stored[::-1] if turned and picture.orientation in _TURNED else stored
     if seen == expected:
         return
     text = f"{seen[0]} x {seen[1]}, got {expected[0]} x {expected[1]} in the annotations"
-    ratios = [there / said for there, said in zip(seen, expected, strict=True)]
+    ratios = [side / listed for side, listed in zip(seen, expected, strict=True)]
     if stored == expected:
         kind, text = _EXIF, f"{text}, and EXIF orientation {picture.orientation} in the file"
     elif seen == expected[::-1]:

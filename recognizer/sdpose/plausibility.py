@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from recognizer.sdpose.faults import Faults, are_many
+from recognizer.sdpose.faults import DatasetProblems, are_many
 from recognizer.skeleton import NUM_KEYPOINTS
 
 _TINY_PX, _SOME_PX = 2, 32  # who is within 2 pixels of the corner is given in parts of a picture
@@ -43,7 +43,7 @@ _COPY = "expected every person once, got the keypoints of {got} again; both coun
 def check_plausible(
     persons: Sequence[Mapping[str, Any]],
     images: Mapping[int, Mapping[str, Any]],
-    faults: Faults,
+    faults: DatasetProblems,
 ) -> list[str]:
     """Take in what many persons have wrong, and return warnings of what few have.
 
@@ -88,7 +88,7 @@ def check_plausible(
 def _copies(persons: Sequence[Mapping[str, Any]]) -> list[str]:
     """Return a warning of persons that are there again under another id."""
     first: dict[tuple[int, tuple[float, ...]], int] = {}
-    copies = Faults()
+    copies = DatasetProblems()
     for person in persons:
         number, image = person["id"], person["image_id"]
         known = first.setdefault((image, tuple(person["keypoints"])), number)
@@ -121,7 +121,10 @@ class _Table:
     """Decides between a fault and a warning by how many persons have it."""
 
     def __init__(
-        self, persons: Sequence[Mapping[str, Any]], boxes: NDArray[np.float64], faults: Faults
+        self,
+        persons: Sequence[Mapping[str, Any]],
+        boxes: NDArray[np.float64],
+        faults: DatasetProblems,
     ) -> None:
         self.persons, self.total, self.faults = persons, len(boxes), faults
         self.warnings: list[str] = []
@@ -129,7 +132,7 @@ class _Table:
     def add(self, kind: str, mask: NDArray[np.bool_], got: Any) -> bool:
         """Take in the persons of a mask; tell whether they are a fault."""
         found = np.flatnonzero(mask)
-        few = Faults()
+        few = DatasetProblems()
         many = are_many(len(found), self.total)
         for i in found:
             person = self.persons[i]

@@ -9,10 +9,10 @@ from mmengine.config import Config, ConfigDict
 from recognizer.runner.preflight import check_batches, warn
 from recognizer.runner.train_config import TrainConfigError, datasets
 from recognizer.sdpose.coco import CocoSummary, examine
-from recognizer.sdpose.pictures import Heard, ImageCheckOptions, is_turned
+from recognizer.sdpose.pictures import ImageChecks, OnImage, is_turned
 from recognizer.storage.artifacts import sha256_file
 
-# Facts of data that passed, by its paths and their states; a process sees few data sets.
+# Checked data sets by their paths and file states; a process sees few.
 _passed: dict[tuple[Any, ...], CocoSummary] = {}
 
 
@@ -21,7 +21,7 @@ def annotations_of(dataset: ConfigDict) -> Path:
     return Path(dataset.get("data_root") or "") / str(dataset.ann_file)
 
 
-def examine_dataset(dataset: ConfigDict, heard: Heard | None = None) -> CocoSummary:
+def examine_dataset(dataset: ConfigDict, on_image: OnImage | None = None) -> CocoSummary:
     """Check annotations, pictures and detected boxes of a data set of a config.
 
     Warnings are logged. Data that passed once is not looked at again by the same process, as long
@@ -30,7 +30,7 @@ def examine_dataset(dataset: ConfigDict, heard: Heard | None = None) -> CocoSumm
 
     Args:
         dataset: of ``datasets(cfg)``.
-        heard: hears of every picture.
+        on_image: called after each picture.
 
     Raises:
         FileNotFoundError, ValueError: as ``coco.examine``.
@@ -44,9 +44,9 @@ def examine_dataset(dataset: ConfigDict, heard: Heard | None = None) -> CocoSumm
     turned = is_turned(dataset.get("pipeline") or [])
     key = (ann_file, folder, boxes, turned, state)
     if key not in _passed:
-        facts = examine(ann_file, folder, ImageCheckOptions(turned, boxes, heard))
-        warn(facts.warnings)
-        _passed[key] = facts
+        summary = examine(ann_file, folder, ImageChecks(turned, boxes, on_image))
+        warn(summary.warnings)
+        _passed[key] = summary
     return _passed[key]
 
 
@@ -58,7 +58,7 @@ def _state(path: Path) -> tuple[int, int]:
     return found.st_mtime_ns, found.st_size
 
 
-def examine_data(cfg: Config, heard: Heard | None = None) -> dict[str, Any]:
+def examine_data(cfg: Config, on_image: OnImage | None = None) -> dict[str, Any]:
     """Check the data of the train and val loaders; return what checkpoints say of it.
 
     Raises:
@@ -72,12 +72,12 @@ def examine_data(cfg: Config, heard: Heard | None = None) -> dict[str, Any]:
         if split == "test":
             continue  # not read in training
         try:
-            facts = examine_dataset(dataset, heard)
+            summary = examine_dataset(dataset, on_image)
         except (ValueError, FileNotFoundError) as error:
             faults.append(error)
             continue
-        check_batches(cfg, split, facts.with_keypoints, "people")
-        own[f"{split}_persons"] = facts.with_keypoints
+        check_batches(cfg, split, summary.with_keypoints, "people")
+        own[f"{split}_persons"] = summary.with_keypoints
         own[f"{split}_sha256"] = sha256_file(annotations_of(dataset))
     if faults:
         raise type(faults[0])("\n".join(map(str, faults))) from faults[0]

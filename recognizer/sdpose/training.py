@@ -7,7 +7,7 @@ from typing import Any
 
 from mmengine.config import Config
 
-from recognizer.runner.run import Heard, Kind, run
+from recognizer.runner.run import OnProgress, TrainingTask, run
 from recognizer.runner.train_config import Rules, datasets, read_train_config
 from recognizer.sdpose import registered
 from recognizer.sdpose.preflight import annotations_of, examine_data
@@ -70,9 +70,9 @@ def train(
     cfg: Config,
     *,
     resume: bool | Path = False,
-    heard: Heard | None = None,
+    on_progress: OnProgress | None = None,
     hooks: Sequence[Callable[..., Any]] = (),
-    looking: Heard | None = None,
+    on_image: OnProgress | None = None,
 ) -> Path:
     """Train a pose network and return the best checkpoint, or the last one without val.
 
@@ -80,14 +80,14 @@ def train(
         cfg: of ``load_pose_config``; ``cfg.work_dir`` is where everything goes.
         resume: go on from the work_dir's last checkpoint (start if there is none), or from the
             checkpoint that is named.
-        heard: hears of every iteration.
+        on_progress: called after each iteration.
         hooks: more hooks of mmengine.
-        looking: hears of every picture that is looked at before.
+        on_image: called after each picture that is checked before.
 
     Raises:
         FileNotFoundError, ValueError: data that is not as it should be, see ``coco.examine``.
         FileExistsError, CheckpointError, NotFiniteError, TrainConfigError: as ``runner.run``.
 
     """
-    kind = Kind("mmpose", partial(examine_data, heard=looking), _NAMED_BY, hooks)
-    return run(cfg, kind, resume=resume, heard=heard)
+    task = TrainingTask("mmpose", partial(examine_data, on_image=on_image), _NAMED_BY, hooks)
+    return run(cfg, task, resume=resume, on_progress=on_progress)

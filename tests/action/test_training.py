@@ -80,7 +80,7 @@ def test_a_resumed_run_has_the_losses_of_an_uninterrupted_one(data, tmp_path, wo
     parts_cfg = tiny(data, tmp_path / "parts", *AUGMENTED, *loading)
     parts = record_losses(parts_cfg)
     with pytest.raises(KilledError):
-        train(parts_cfg, heard=killer(at))
+        train(parts_cfg, on_progress=killer(at))
     assert len(parts) < len(whole)
     resumed = train(parts_cfg, resume=True)
     assert parts == whole  # to the bit: 3 batches, 5 epochs

@@ -7,8 +7,8 @@ import pytest
 
 from recognizer.analysis.evaluate import (
     Evaluation,
-    Truth,
-    read_truth,
+    GroundTruth,
+    read_ground_truth,
     remove_evaluations,
     summarise,
     write_evaluation,
@@ -37,7 +37,7 @@ def evaluated(truth, *records, rules=RULES):
 
 
 def test_windows_get_the_class_that_fills_half_of_them():
-    truth = Truth("table", {"Fight/a.mp4": (Segment(2.0, 5.0, "Fight"),)})
+    truth = GroundTruth("table", {"Fight/a.mp4": (Segment(2.0, 5.0, "Fight"),)})
     one = record({"fight": result(sliding([0.1] * 9))})
     evaluation = evaluated(truth, one)
     # Windows [1, 3) and [4, 6): half event, half normal: nobody can say.
@@ -46,7 +46,9 @@ def test_windows_get_the_class_that_fills_half_of_them():
 
 
 def test_what_cannot_count_is_left_out_and_counted():
-    truth = Truth("table", {"Fight/a.mp4": (Segment(0.0, 4.0, "Fight"), Segment(30, 40, "Fight"))})
+    truth = GroundTruth(
+        "table", {"Fight/a.mp4": (Segment(0.0, 4.0, "Fight"), Segment(30, 40, "Fight"))}
+    )
     windows = [window(0.0, 0.9), window(2.0, 0.0, state="too_few_frames"), window(4.0, 0.2)]
     unlabelled = record({"fight": result([window(0.0, 0.9)])}, video="other.mp4")
     evaluation = evaluated(truth, record({"fight": result(windows)}), unlabelled)
@@ -59,7 +61,7 @@ def test_what_cannot_count_is_left_out_and_counted():
 
 
 def test_the_report_counts_events_and_false_alarms(tmp_path):
-    truth = Truth(
+    truth = GroundTruth(
         "folders", {"Fight/a.mp4": "Fight", "NonFight/b.mp4": "NonFight", "c.mp4": "Fight"}
     )
     fight = record({"fight": result(sliding([0.1, 0.9, 0.9, 0.1]))})
@@ -101,7 +103,7 @@ def test_what_others_put_beside_the_reports_stays(tmp_path):
 
 
 def test_the_tolerance_of_the_config_counts(tmp_path):
-    truth = Truth("table", {"Fight/a.mp4": (Segment(6.5, 8.0, "Fight"),)})
+    truth = GroundTruth("table", {"Fight/a.mp4": (Segment(6.5, 8.0, "Fight"),)})
     one = record({"fight": result(sliding([0.1, 0.1, 0.1, 0.9, 0.1, 0.1, 0.1, 0.1]))})
     found = {}
     for tolerance_s in (0.0, 2.0):
@@ -117,7 +119,7 @@ def test_the_tolerance_of_the_config_counts(tmp_path):
 
 
 def test_a_report_without_a_window_or_normal_footage(tmp_path):
-    truth = Truth("folders", {"Fight/a.mp4": "Fight"})
+    truth = GroundTruth("folders", {"Fight/a.mp4": "Fight"})
     empty = evaluated(truth)
     report = write_evaluation(config(), tmp_path, "fight", empty, [])
     assert (report["windows"]["count"], report["events"]) == (0, {})
@@ -145,7 +147,7 @@ def test_a_table_speaks_of_both_services(tmp_path):
     path = table(
         tmp_path, "a.mp4,0,9,NonFight", "a.mp4,3,5,Falldown", "b.mp4,1,2,Fight", "a.mp4,5,9,Normal"
     )
-    truth = read_truth(config(labels=path, input=tmp_path), CLASSES, ["a.mp4", "b.mp4"])
+    truth = read_ground_truth(config(labels=path, input=tmp_path), CLASSES, ["a.mp4", "b.mp4"])
     assert set(truth["fight"].segments) == {"a.mp4", "b.mp4"}
     assert [s.class_name for s in truth["falldown"].segments["a.mp4"]] == ["Falldown", "Normal"]
 
@@ -159,18 +161,18 @@ def test_a_table_speaks_of_both_services(tmp_path):
 )
 def test_a_table_with_a_slip_is_refused(tmp_path, row, message):
     with pytest.raises(ConfigError, match=message):
-        read_truth(config(labels=table(tmp_path, row), input=tmp_path), CLASSES, ["a.mp4"])
+        read_ground_truth(config(labels=table(tmp_path, row), input=tmp_path), CLASSES, ["a.mp4"])
 
 
 def test_no_table_is_refused_with_its_key(tmp_path):
     gone = tmp_path / "gone.csv"
     with pytest.raises(ConfigError, match=r"^inference.labels: expected a CSV file, .*gone\.csv$"):
-        read_truth(config(labels=gone), CLASSES, ["a.mp4"])
+        read_ground_truth(config(labels=gone), CLASSES, ["a.mp4"])
 
 
 def test_a_table_may_name_other_videos_and_says_so(tmp_path, caplog):
     path = table(tmp_path, "a.mp4,1,2,Fight", "x.mp4,1,2,Fight")
-    truth = read_truth(config(labels=path), CLASSES, ["a.mp4"])
+    truth = read_ground_truth(config(labels=path), CLASSES, ["a.mp4"])
     assert set(truth) == {"fight"}
     assert set(truth["fight"].segments) == {"a.mp4"}
     assert "1 of 2 videos in it are not in inference.input, such as 'x.mp4'" in caplog.text
@@ -178,14 +180,14 @@ def test_a_table_may_name_other_videos_and_says_so(tmp_path, caplog):
 
 def test_folders_are_the_truth_without_a_table():
     videos = ["Fight/a.mp4", "x/NonFight/b.mp4", "c.mp4"]
-    truth = read_truth(config(), CLASSES, videos)
+    truth = read_ground_truth(config(), CLASSES, videos)
     assert truth == {
-        "fight": Truth("folders", {"Fight/a.mp4": "Fight", "x/NonFight/b.mp4": "NonFight"})
+        "fight": GroundTruth("folders", {"Fight/a.mp4": "Fight", "x/NonFight/b.mp4": "NonFight"})
     }
 
 
 def test_folders_that_are_no_classes_are_named(caplog):
-    assert read_truth(config(), CLASSES, ["싸움/a.mp4", "정상/b.mp4", "c.mp4"]) == {}
+    assert read_ground_truth(config(), CLASSES, ["싸움/a.mp4", "정상/b.mp4", "c.mp4"]) == {}
     (said,) = caplog.messages
     assert "expected folders NonFight, Fight (fight) or Normal, Falldown (falldown)" in said
     assert "found 싸움, 정상; " in said
@@ -194,17 +196,17 @@ def test_folders_that_are_no_classes_are_named(caplog):
 
 
 def test_videos_in_no_folder_need_no_warning(caplog):
-    assert read_truth(config(), CLASSES, ["c.mp4"]) == {}
+    assert read_ground_truth(config(), CLASSES, ["c.mp4"]) == {}
     assert caplog.messages == []
 
 
 def test_of_many_folders_the_first_are_named(caplog):
-    read_truth(config(), CLASSES, [f"camera {i:02}/a.mp4" for i in range(50)])
+    read_ground_truth(config(), CLASSES, [f"camera {i:02}/a.mp4" for i in range(50)])
     assert "camera 09, ...;" in caplog.text
 
 
 def test_what_a_rest_zone_suppresses_is_no_false_alarm():
-    truth = Truth("folders", {"NonFight/b.mp4": "NonFight"})
+    truth = GroundTruth("folders", {"NonFight/b.mp4": "NonFight"})
     calm = result(sliding([0.1, 0.9, 0.8, 0.1, 0.1, 0.1, 0.9, 0.1]))
     first, second = calm.events
     both = evaluated(truth, record({"fight": calm}, video="NonFight/b.mp4"))

@@ -163,7 +163,7 @@ def test_strip_survives_absurd_coordinates():
 def test_sheets_pass_samples_on_unchanged():
     samples = [build_sample(sequence(1.0), [0], 1, f"{i}", 1) for i in range(3)]
     sheets = ContactSheets([clip("1"), clip("9", "NonFight")])
-    assert list(sheets.watch(samples)) == samples
+    assert list(sheets.collect(samples)) == samples
     assert [s.name for s in sheets.by_class()["Fight"]] == ["1"]
     assert sheets.by_class()["NonFight"] == []
 

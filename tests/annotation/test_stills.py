@@ -214,6 +214,6 @@ def test_one_file_as_input_is_its_own_folder(tmp_path):
     plan = plan_strip(sample_of(), 2.0)
     clip = Clip("a", "a.mp4", 0.0, 2.0, "F", (0,), FRAMES)
     sheets = ContactSheets([clip], Stills(app_config(path), None))
-    assert list(sheets.watch([sample_of()]))
+    assert list(sheets.collect([sample_of()]))
     ((strip,),) = sheets.by_class().values()
     assert (strip.image != draw_plan(plan).image).mean() > 0.5

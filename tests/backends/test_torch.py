@@ -82,7 +82,7 @@ def test_nothing_is_fetched_for_weights_that_come_from_the_checkpoint(tmp_path, 
     )
     pose = load_pose(config, sdpose[1])
     assert "Pretrained" not in str(pose.model.backbone.init_cfg)
-    assert pose.facts.input_size == (192, 256)
+    assert pose.metadata.input_size == (192, 256)
 
 
 # --- weights -----------------------------------------------------------------------
@@ -174,7 +174,7 @@ def test_a_run_that_fails_is_a_model_error():
 def test_a_size_that_a_top_down_network_cannot_take_is_refused(sdpose, size):
     with pytest.raises(ModelError, match=r"takes \[192, 256\]"):
         open_pose(*sdpose, TorchPoseConfig(**CPU, input_size=size))
-    assert backend.check_input_size(load_pose(*sdpose).facts, (192, 256)) == (192, 256)
+    assert backend.check_input_size(load_pose(*sdpose).metadata, (192, 256)) == (192, 256)
 
 
 # --- what a network says of itself -------------------------------------------------

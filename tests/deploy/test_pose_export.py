@@ -79,7 +79,7 @@ def config_of(files, kind, *, pth=None, **deploy):
 )
 def test_every_way_of_writing_rtmo_says_what_torch_says(tmp_path, rtmo, uint8, batch, any_size):
     pose = load_pose(*rtmo)
-    facts = with_options(pose.facts, RULE, uint8=uint8)
+    facts = with_options(pose.metadata, RULE, uint8=uint8)
     write_graph(tmp_path / "x.onnx", pose, facts, batch=batch, any_size=any_size)
     network = OnnxNetwork(tmp_path / "x.onnx", OnnxPoseConfig())
     own = None if any_size else 416

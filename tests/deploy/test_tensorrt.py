@@ -72,7 +72,7 @@ def test_the_classifiers_are_found_where_inference_finds_them(service):
     [
         ("", "pose", "is not set: expected the .onnx file to build from"),
         ("rtmo.trt", "pose", "got 'rtmo.trt'; --set models.pose_estimation.tensorrt.model_path="),
-        ("none.onnx", "pose", "expected the ONNX file 'none.onnx', found none at "),
+        ("none.onnx", "pose", "expected a model file 'none.onnx', found none at "),
         ("rtmo.onnx", "horse", "expected pose, fight or falldown to build an engine of, got horse"),
     ],
 )

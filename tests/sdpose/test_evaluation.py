@@ -199,7 +199,7 @@ def test_a_network_is_tested_as_mmposes_runner_would(data, tmp_path):
     path = tmp_path / "bare.pth"
     torch.save(model.state_dict(), path)
     heard = []
-    scores = evaluate(cfg, path, tmp_path / "r", heard=lambda *at: heard.append(at))
+    scores = evaluate(cfg, path, tmp_path / "r", on_progress=lambda *at: heard.append(at))
     assert heard == [(1, 2), (2, 2)]
     found = json.loads((tmp_path / "r" / "detections.json").read_text())
     assert len(found) == 6
@@ -228,7 +228,7 @@ def test_weights_that_only_a_loss_learns_do_not_matter(data, tmp_path):
     assert any(key.startswith("head.loss_") for key in model.state_dict())
     torch.save({"state_dict": model.state_dict(), "meta": {"epoch": 7}}, tmp_path / "x.pth")
     scores = evaluate(other, tmp_path / "x.pth", tmp_path / "r")
-    assert scores.facts["epoch"] == 7
+    assert scores.metadata["epoch"] == 7
     assert count_parameters(cfg) == count_parameters(other)
     assert count_parameters(other) == sum(weight.numel() for weight in network(other).parameters())
 

@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from recognizer.sdpose.coco import examine
-from recognizer.sdpose.pictures import ImageCheckOptions, is_turned, look_at
+from recognizer.sdpose.pictures import ImageChecks, is_turned, look_at
 
 from .test_coco import content, person, write_annotations
 
@@ -30,14 +30,14 @@ def look(tmp_path):
     """Write pictures and annotations of a size, and examine them."""
     (tmp_path / "train2017").mkdir()
 
-    def run(data, size=WIDE, name=NAME, stored=None, **looking):
+    def run(data, size=WIDE, name=NAME, stored=None, **checks):
         path = tmp_path / "train2017" / (stored or name)
         path.parent.mkdir(exist_ok=True, parents=True)
         path.write_bytes(data)
         image = {"id": 1, "file_name": name, "width": size[0], "height": size[1]}
         write_annotations(tmp_path, "train", content(person(), images=[image]))
         path = tmp_path / "annotations" / "person_keypoints_train2017.json"
-        return examine(path, tmp_path / "train2017", ImageCheckOptions(**looking))
+        return examine(path, tmp_path / "train2017", ImageChecks(**checks))
 
     return run
 
@@ -144,5 +144,5 @@ def test_pictures_in_folders_are_found(look):
 
 def test_every_picture_is_heard_of(look):
     heard = []
-    look(picture(), heard=lambda done, total: heard.append((done, total)))
+    look(picture(), on_image=lambda done, total: heard.append((done, total)))
     assert heard == [(1, 1)]

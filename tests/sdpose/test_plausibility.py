@@ -6,7 +6,7 @@ from functools import partial
 import pytest
 
 from recognizer.sdpose.coco import examine
-from recognizer.sdpose.faults import Faults
+from recognizer.sdpose.faults import DatasetProblems
 
 from .small_coco import ASSETS, examine_beside_a_picture, needs_coco, write_annotations
 from .test_coco import content, person
@@ -122,7 +122,7 @@ def test_boxes_that_cut_most_people_off_are_warned_of(big):
 
 
 def test_an_equal_kind_adds_up():
-    faults, others = Faults(), Faults()
+    faults, others = DatasetProblems(), DatasetProblems()
     for number in range(3):
         faults.add("odd", f"a{number}")
         others.add("odd", f"b{number}")

@@ -98,7 +98,7 @@ def test_a_resumed_run_is_one_that_was_never_stopped(data, tmp_path, whole, at):
     cfg = dynamic(data, tmp_path / "w")
     parts = record_losses(cfg)
     with pytest.raises(KilledError):
-        train(cfg, heard=killer(at), hooks=[CurvesHook()])
+        train(cfg, on_progress=killer(at), hooks=[CurvesHook()])
     assert len(parts) < len(losses)
     resumed = train(cfg, resume=True, hooks=[CurvesHook()])
     assert parts == losses  # every item, to the bit

@@ -30,13 +30,12 @@ from recognizer.training.classifier.crossval_fold import (
     run_fold,
 )
 from recognizer.training.classifier.crossval_report import (
-    Result,
+    FoldResult,
     fold_rows,
-    join,
-    mean_over_seeds,
     source_rows,
 )
-from recognizer.training.classifier.truth import Predictions, read_truth
+from recognizer.training.classifier.labels import read_labels
+from recognizer.training.classifier.predictions import Predictions, join, mean_over_seeds
 from tests.training.measured import TINY, dataset, guesses, small_crossval
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -56,7 +55,7 @@ def config(tmp_path, stage3, *more):
 
 
 def fold_job(folder, stage3, key="key", options=tuple(TINY)):
-    truth = read_truth(stage3)
+    truth = read_labels(stage3)
     test = tuple(name for name, facts in truth.samples.items() if facts.source in {"s0", "s1"})
     train = tuple(name for name in truth.samples if name not in test)
     sources = {name: truth.samples[name].source for name in train}
@@ -119,9 +118,9 @@ def test_every_clip_is_tested_once_per_seed_and_finished_folds_are_kept(tmp_path
     assert crossval(config(tmp_path, stage3), silent) == 0
     out = tmp_path / "out"
     value = json.loads((out / "report.json").read_text())
-    truth = read_truth(stage3)
-    assert len(truth.nobody) == 2
-    everything = {**truth.samples, **truth.nobody}
+    truth = read_labels(stage3)
+    assert len(truth.untracked) == 2
+    everything = {**truth.samples, **truth.untracked}
     with (out / "predictions.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
     assert {row["sample"] for row in rows} == set(everything)
@@ -281,7 +280,7 @@ def test_a_pickle_that_is_not_the_metadatas_is_refused(tmp_path):
 
 
 def test_the_inner_validation_part_shares_no_source_with_what_is_learnt(tmp_path, stage3):
-    truth = read_truth(stage3)
+    truth = read_labels(stage3)
     samples = {
         s.name: s for split in ("train", "val", "test") for s in read_split(stage3 / f"{split}.pkl")
     }
@@ -346,6 +345,6 @@ def test_the_accuracy_of_a_source_counts_all_seeds():
 
 def test_a_fold_of_one_class_has_no_auc():
     said = predictions(0)[np.array([0, 2, 4])]
-    (row,) = fold_rows([Result(0, 0, said, {"joint": said})])
+    (row,) = fold_rows([FoldResult(0, 0, said, {"joint": said})])
     assert row["roc_auc"] is None
     assert row["accuracy"] == row["accuracy_of_stream"]["joint"]

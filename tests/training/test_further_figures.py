@@ -5,15 +5,20 @@ import csv
 import numpy as np
 import pytest
 
-from recognizer.training.classifier.alarm_curve import alarm_curves, curve_lines, footage_of
+from recognizer.training.classifier.alarm_curve import (
+    alarm_curves,
+    curve_lines,
+    timelines,
+    write_context,
+)
 from recognizer.training.classifier.baseline import (
     baseline_line,
     compare,
     fold_baselines,
     split_baseline,
 )
-from recognizer.training.classifier.further_figures import write_further
-from recognizer.training.classifier.truth import Facts, Predictions
+from recognizer.training.classifier.labels import ClipLabel
+from recognizer.training.classifier.predictions import Predictions
 
 CLASSES = ("NonFight", "Fight")
 
@@ -27,7 +32,7 @@ def facts(count=60, telling=True):
         width = 640 if (label if telling else random.integers(2)) else 320
         split = "train" if i % 12 < 8 else "test"
         name = f"clip{i:02d}"
-        found[name] = Facts(label, f"s{i % 12}", split, 2.0, name, 0.0, (width, 240), 25.0)
+        found[name] = ClipLabel(label, f"s{i % 12}", split, 2.0, name, 0.0, (width, 240), 25.0)
     return found
 
 
@@ -68,7 +73,7 @@ def test_the_baseline_learns_from_negatives_as_the_classifier_does():
     """Negatives as large as fights: the size does not tell the class any more."""
     known = facts()
     negatives = {
-        f"negatives/1/{i}": Facts(0, f"n{i}", "train", 2.0, "n", 0.0, (640, 240), 25.0)
+        f"negatives/1/{i}": ClipLabel(0, f"n{i}", "train", 2.0, "n", 0.0, (640, 240), 25.0)
         for i in range(80)
     }
     tested = [name for name, own in known.items() if own.split == "test"]
@@ -83,7 +88,7 @@ def test_the_baseline_learns_from_negatives_as_the_classifier_does():
 
 
 def test_missing_facts_are_said_and_no_figure_is_made_up():
-    known = {name: Facts(f.label, f.source, f.split, 2.0) for name, f in facts().items()}
+    known = {name: ClipLabel(f.label, f.source, f.split, 2.0) for name, f in facts().items()}
     tested = [name for name, own in known.items() if own.split == "test"]
     value = compare(said(known, tested), split_baseline(said(known, tested), known), 10, 0)
     assert value["state"] == "unknown"
@@ -96,7 +101,7 @@ def windows():
     """Return overlapping windows of one video: normal, a fall from 2 to 4 s, normal; a hole."""
     starts = [0, 1, 2, 3, 4, 20]
     return {
-        f"v@{start}": Facts(int(start in (2, 3)), "s", "test", 1.5, "v", float(start))
+        f"v@{start}": ClipLabel(int(start in (2, 3)), "s", "test", 1.5, "v", float(start))
         for start in starts
     }
 
@@ -104,7 +109,7 @@ def windows():
 def test_windows_become_events_and_hours():
     known = windows()
     right = said(known, sorted(known))
-    first, second = sorted(footage_of(right, known, 1), key=lambda film: film.span_s)
+    first, second = sorted(timelines(right, known, 1), key=lambda part: part.span_s)
     assert first.span_s == (0, 5.5)
     assert first.truth.tolist() == [[2.0, 4.5]]
     assert second.span_s == (20, 21.5)
@@ -122,7 +127,7 @@ def test_the_curve_is_written_as_csv_and_picture(tmp_path):
     known = facts()
     names = sorted(known)
     mine = said(known, names, right=0.8)
-    lines, value = write_further(tmp_path, (mine, [mine]), "no forest", known, 20)
+    lines, value = write_context(tmp_path, (mine, [mine]), "no forest", known, 20)
     with (tmp_path / "alarm_curve.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
     assert len(rows) == 99

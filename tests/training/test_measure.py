@@ -16,7 +16,7 @@ from recognizer.config.file import ConfigError
 from recognizer.dataset.check import DatasetError
 from recognizer.dataset.mmaction import read_split, write_split
 from recognizer.runs.progress import silent
-from recognizer.training.classifier.truth import read_truth
+from recognizer.training.classifier.labels import read_labels
 from tests.analysis.classifiers import place_classifier
 from tests.training.measured import TINY, dataset, settings
 
@@ -64,8 +64,8 @@ def run(tmp_path, stage3, checkpoints, *sets):
 def test_the_report_has_every_figure_and_every_clip(tmp_path, stage3, checkpoints):
     report = run(tmp_path, stage3, checkpoints[:1])
     value = json.loads((report / "report.json").read_text())
-    truth = read_truth(stage3)
-    lost = {name for name, facts in truth.nobody.items() if facts.split == "test"}
+    truth = read_labels(stage3)
+    lost = {name for name, facts in truth.untracked.items() if facts.split == "test"}
     assert lost, "the data set is made so that the test split has such clips"
     samples = read_split(stage3 / "test.pkl")
     assert value["scores"]["tracked"]["samples"] == len(samples)

@@ -28,6 +28,7 @@ from recognizer.training.classifier.crossval_fold import (
     read_result,
 )
 from recognizer.training.classifier.evaluate import test_fight as run_test
+from recognizer.training.classifier.labels import read_labels
 from recognizer.training.classifier.movement import train_movement
 from recognizer.training.classifier.movement_fit import (
     MovementStream,
@@ -38,7 +39,6 @@ from recognizer.training.classifier.movement_fit import (
     predict_streams,
 )
 from recognizer.training.classifier.train import train_fight
-from recognizer.training.classifier.truth import read_truth
 from tests.action.moving import FUSION, clip, joined_file, movement_file
 from tests.training.measured import dataset, guesses, small_crossval
 
@@ -91,7 +91,7 @@ def finish(job, truth, skill):
 
 
 def fitted(folder, stage3, skill=0.5, truth=None):
-    truth = truth or read_truth(stage3)
+    truth = truth or read_labels(stage3)
     job = outer_job(folder, truth)
     inner = inner_jobs(job, truth, 3)
     for one in inner:
@@ -101,7 +101,7 @@ def fitted(folder, stage3, skill=0.5, truth=None):
 
 
 def test_inner_trainings_stay_inside_and_hold_each_source_out_once(tmp_path, stage3):
-    truth = read_truth(stage3)
+    truth = read_labels(stage3)
     job = outer_job(tmp_path, truth)
     jobs = inner_jobs(job, truth, 3)
     assert sorted(name for one in jobs for name in one.test) == sorted(job.train)
@@ -119,7 +119,7 @@ def test_inner_trainings_stay_inside_and_hold_each_source_out_once(tmp_path, sta
 
 def test_the_stream_learns_what_the_pose_stream_does_not_see(tmp_path, stage3):
     stream, measures, job = fitted(tmp_path, stage3, skill=0.0)
-    truth = read_truth(stage3)
+    truth = read_labels(stage3)
     labels = np.array([truth.samples[name].label for name in job.test])
     said = predict_streams(stream, job.test, np.full((1, len(job.test), 2), 0.5), [measures])
     known = np.array([measures[name] is not None for name in job.test])
@@ -130,7 +130,7 @@ def test_the_stream_learns_what_the_pose_stream_does_not_see(tmp_path, stage3):
 
 
 def test_the_test_part_decides_nothing(tmp_path, stage3):
-    truth = read_truth(stage3)
+    truth = read_labels(stage3)
     test = outer_job(tmp_path, truth).test
     turned = {
         name: replace(facts, label=1 - facts.label) if name in test else facts
@@ -232,7 +232,7 @@ def test_a_class_without_measured_movement_is_refused_before_any_training(
 
 
 def test_a_source_without_measured_movement_is_left_out(tmp_path, stage3):
-    truth = read_truth(stage3)
+    truth = read_labels(stage3)
     job = outer_job(tmp_path, truth)
     measures = measure_samples(all_samples(stage3), "fight", wanted=True)
     sources = len(set(job.source_of.values()))
@@ -265,7 +265,7 @@ def test_from_pickles_to_one_file_of_both_streams(tmp_path, stage3, caplog):
     path = tmp_path / "work" / "movement.onnx"
     _, facts, service, classes = read_movement(path)
     assert (service, classes) == ("fight", ("NonFight", "Fight"))
-    truth = read_truth(stage3)
+    truth = read_labels(stage3)
     learnt = [name for name, facts in truth.samples.items() if facts.split != "test"]
     assert len(learnt) - UNMEASURED <= facts.training["samples"] <= len(learnt)
     assert facts.training["held_out"].keys() == {"pose", "movement", "fused"}
@@ -341,7 +341,7 @@ def test_nested_cross_validation(tmp_path):
 
 
 def test_a_result_that_is_gone_is_named(tmp_path, stage3):
-    truth = read_truth(stage3)
+    truth = read_labels(stage3)
     job = outer_job(tmp_path, truth)
     inner = inner_jobs(job, truth, 3)
     for one in inner[:2]:

@@ -23,6 +23,7 @@ from recognizer.training.classifier.crossval_fold import (
     run_fold,
 )
 from recognizer.training.classifier.evaluate import _everything, _predictions
+from recognizer.training.classifier.labels import check_agreement, read_labels
 from recognizer.training.classifier.movement import train_movement
 from recognizer.training.classifier.movement_fit import (
     fit_alone,
@@ -30,7 +31,6 @@ from recognizer.training.classifier.movement_fit import (
     measure_samples,
     measure_views,
 )
-from recognizer.training.classifier.truth import check_agreement, read_truth
 from tests.action.moving import LOGISTIC
 from tests.annotation.real_tracks import CLIPS, FALLS, of_fights, tracks, without_pictures
 from tests.training.measured import TINY, guesses, small_crossval
@@ -78,7 +78,7 @@ def outer_job(folder, truth):
 
 
 def test_the_facts_of_negatives_stand_apart(stage3):
-    truth, samples = read_truth(stage3), all_samples(stage3)
+    truth, samples = read_labels(stage3), all_samples(stage3)
     assert truth.negatives
     assert not truth.negatives.keys() & truth.samples.keys()
     assert truth.pickled.keys() == samples.keys()
@@ -96,7 +96,7 @@ def test_the_facts_of_negatives_stand_apart(stage3):
 def test_a_fold_learns_from_all_of_them_and_validates_on_none(tmp_path, stage3, monkeypatch):
     import recognizer.action.training as learning
 
-    truth, samples = read_truth(stage3), all_samples(stage3)
+    truth, samples = read_labels(stage3), all_samples(stage3)
     job = outer_job(tmp_path, truth)
     seen = {}
     predict = learning.predict_views
@@ -119,7 +119,7 @@ def test_a_fold_learns_from_all_of_them_and_validates_on_none(tmp_path, stage3, 
 
 
 def test_inner_trainings_keep_them_and_hold_none_out(tmp_path, stage3):
-    truth = read_truth(stage3)
+    truth = read_labels(stage3)
     job = outer_job(tmp_path, truth)
     jobs = inner_jobs(job, truth, 2)
     assert len(jobs) == 2
@@ -132,7 +132,7 @@ def test_inner_trainings_keep_them_and_hold_none_out(tmp_path, stage3):
 def test_the_movement_stream_learns_from_them_and_is_not_judged_by_them(
     tmp_path, stage3, monkeypatch
 ):
-    truth, samples = read_truth(stage3), all_samples(stage3)
+    truth, samples = read_labels(stage3), all_samples(stage3)
     job = outer_job(tmp_path, truth)
     measures = measure_samples(list(samples.values()), "fight", wanted=True)
     known = [name for name in job.negatives if measures[name] is not None]
@@ -179,7 +179,7 @@ def finish(jobs, truth):
 
 def test_nested_cross_validation_and_the_shipped_stream(tmp_path, stage3, monkeypatch):
     """With pose trainings that are pretended: what each would be given is looked at."""
-    truth, asked = read_truth(stage3), []
+    truth, asked = read_labels(stage3), []
 
     def pretend(section, folder, jobs, progress):
         asked.extend(jobs)

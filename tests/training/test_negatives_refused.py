@@ -17,8 +17,8 @@ from recognizer.training.classifier.crossval_fold import (
     FoldJob,
     read_result,
 )
+from recognizer.training.classifier.labels import read_labels
 from recognizer.training.classifier.movement import train_movement
-from recognizer.training.classifier.truth import read_truth
 from tests.annotation.datasets import facts
 from tests.annotation.made_tracks import FALLS, config, stage2
 from tests.annotation.real_tracks import without_pictures
@@ -71,7 +71,7 @@ def also_under(key):
 def test_negatives_that_are_judged_by_as_well_are_refused(tmp_path, stage3, edit, says):
     folder = edited(stage3, tmp_path / "edited", edit)
     with pytest.raises(ArtifactError, match=says) as error:
-        read_truth(folder)
+        read_labels(folder)
     assert str(folder / "metadata.json") in str(error.value)
 
 
@@ -79,7 +79,7 @@ def test_negatives_that_are_judged_by_as_well_are_refused(tmp_path, stage3, edit
 def test_negatives_that_are_no_table_are_refused(tmp_path, stage3, value):
     folder = edited(stage3, tmp_path / "edited", lambda m: m.update(negatives=value))
     with pytest.raises(ArtifactError, match="negatives: expected an object with samples") as error:
-        read_truth(folder)
+        read_labels(folder)
     assert str(folder / "metadata.json") in str(error.value)
 
 

@@ -10,12 +10,13 @@ from recognizer.runs.figures import columns, save_figure
 from recognizer.runs.progress import silent
 from recognizer.training.classifier import report
 from recognizer.training.classifier.error_videos import (
-    Mistake,
+    Misclassified,
     draw_frames,
     video_name,
-    write_mistakes,
+    write_error_videos,
 )
-from recognizer.training.classifier.truth import Facts, Predictions
+from recognizer.training.classifier.labels import ClipLabel
+from recognizer.training.classifier.predictions import Predictions
 from recognizer.types import Sample
 from recognizer.video.reader import VideoReader
 from tests.training.measured import guesses
@@ -97,8 +98,11 @@ def test_the_summary_says_what_is_undefined():
 
 
 def test_clips_without_anybody_count_as_normal():
-    nobody = {"NonFight/x": Facts(0, "s9", "test", 2.0), "Fight/y": Facts(1, "s9", "test", 2.0)}
-    whole = CASES["two"].with_nobody(nobody)
+    untracked = {
+        "NonFight/x": ClipLabel(0, "s9", "test", 2.0),
+        "Fight/y": ClipLabel(1, "s9", "test", 2.0),
+    }
+    whole = CASES["two"].with_untracked(untracked)
     assert whole.names[-2:] == ("NonFight/x", "Fight/y")
     assert whole.probabilities[-2:].tolist() == [[1, 0], [1, 0]]
     assert whole.tracked.tolist() == [True] * 40 + [False] * 2
@@ -125,12 +129,12 @@ def sample(name="Fight/a b.mp4", size_wh=(320, 240), people=3, frames=12):
     return Sample(name, 1, keypoints, scores, size_wh, np.arange(people))
 
 
-MISTAKE = Mistake(1, "Fight", "NonFight", {"NonFight": 0.93, "Fight": 0.07}, 0.6)
+MISCLASSIFIED = Misclassified(1, "Fight", "NonFight", {"NonFight": 0.93, "Fight": 0.07}, 0.6)
 
 
 @pytest.mark.parametrize("size_wh", [(320, 240), (1920, 1080), (64, 200), (4000, 300)])
 def test_frames_are_readable_whatever_the_size_of_the_video(size_wh):
-    frames = list(draw_frames(sample(size_wh=size_wh), MISTAKE))
+    frames = list(draw_frames(sample(size_wh=size_wh), MISCLASSIFIED))
     assert len(frames) == 12
     assert len({frame.shape for frame in frames}) == 1
     height, width, _ = frames[0].shape
@@ -155,8 +159,8 @@ def test_the_worst_mistakes_become_videos_that_play_as_long_as_the_sample(tmp_pa
     stale = tmp_path / "mistakes" / "07_old.mp4"
     stale.parent.mkdir()
     stale.touch()
-    facts = {names[0]: Facts(1, "s", "test", 0.6)}
-    write_mistakes(tmp_path, (predictions, samples), facts, 2, silent)
+    facts = {names[0]: ClipLabel(1, "s", "test", 0.6)}
+    write_error_videos(tmp_path, (predictions, samples), facts, 2, silent)
     found = sorted(p.name for p in (tmp_path / "mistakes").iterdir())
     assert found == ["01_Fight_.._c.mp4", "02_Fight_a_b.mp4"]
     with VideoReader(tmp_path / "mistakes" / "02_Fight_a_b.mp4") as reader:
@@ -168,7 +172,7 @@ def test_the_worst_mistakes_become_videos_that_play_as_long_as_the_sample(tmp_pa
 
 def test_no_mistake_is_a_page_that_says_so(tmp_path):
     predictions = said([0, 1], [[0.9, 0.1], [0.1, 0.9]])
-    write_mistakes(tmp_path, (predictions, {}), {}, 5, silent)
+    write_error_videos(tmp_path, (predictions, {}), {}, 5, silent)
     assert (tmp_path / "mistakes.png").is_file()
     assert not list(tmp_path.glob("mistakes/*"))
 

@@ -1,11 +1,12 @@
-"""What the classified samples of a test are as alarms: events found, false alarms per hour.
+"""Alarms that the predictions of a test give: events found, false alarms per hour.
 
 Every stretch of a video that samples cover is footage. Samples at or above the threshold that
-overlap or touch are one alarm; neighbouring samples of one class of events are one event.
+overlap or touch are one alarm; neighbouring samples of one class of events are one event. Beside
+them stands the metadata baseline.
 """
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from pathlib import Path
 
 import numpy as np
 
@@ -16,61 +17,92 @@ from recognizer.action.events import (
     event_scores,
     merge_windows,
 )
-from recognizer.runs.event_curves import THRESHOLDS, Curve, rate_text
-from recognizer.training.classifier.truth import Facts, Predictions
+from recognizer.runs.event_curves import THRESHOLDS, Curve, rate_text, write_curves
+from recognizer.training.classifier.baseline import baseline_line, compare
+from recognizer.training.classifier.labels import ClipLabel
+from recognizer.training.classifier.predictions import Predictions
 
 FILE = "alarm_curve"
 _USUAL = 0.5
 
 
-def alarm_curves(
-    repeats: Sequence[Predictions], facts: Mapping[str, Facts], threshold: float | None = None
-) -> dict[str, Curve]:
-    """Return the curve of each class of events, by name; empty where no time is known.
+def write_context(
+    folder: Path,
+    tested: tuple[Predictions, Sequence[Predictions]],
+    baseline: Predictions | str,
+    clips: Mapping[str, ClipLabel],
+    bootstrap: int,
+) -> tuple[list[str], dict[str, object]]:
+    """Write the alarm curves; return lines for the summary and values for the report.
 
     Args:
-        repeats: predictions of the same clips, one for each seed. Events and alarms are summed
-            over them, and so are the hours.
-        facts: of the samples by name; those without are left out.
-        threshold: the one that is chosen; None: 0.5.
+        folder: of the report.
+        tested: all predictions, and the same by seed.
+        baseline: of the same samples in the same order, or why it is not known.
+        clips: of the samples by name.
+        bootstrap: resamples behind the intervals.
+
+    """
+    predictions, repeats = tested
+    compared = compare(predictions, baseline, bootstrap, 0)
+    curves = alarm_curves(repeats, clips)
+    for suffix in ("csv", "png"):
+        (folder / f"{FILE}.{suffix}").unlink(missing_ok=True)
+    if curves:
+        write_curves(folder / FILE, folder, curves, len(repeats))
+    lines = [baseline_line(compared), *curve_lines(curves, len(repeats))]
+    alarms = {"seeds": len(repeats), "classes": curves_json(curves)}
+    return lines, {"metadata_baseline": compared, "alarms": alarms}
+
+
+def alarm_curves(
+    repeats: Sequence[Predictions], clips: Mapping[str, ClipLabel], threshold: float | None = None
+) -> dict[str, Curve]:
+    """Return the curve of each class of events, by name; empty without known times.
+
+    Args:
+        repeats: predictions of the same clips, one for each seed. Events, alarms and hours are
+            summed over them.
+        clips: of the samples by name; samples without one are left out.
+        threshold: the chosen one; None: 0.5.
 
     """
     at = _USUAL if threshold is None else threshold
     curves: dict[str, Curve] = {}
     for label, name in enumerate(repeats[0].classes[1:], start=1):
-        footage = [film for predicted in repeats for film in footage_of(predicted, facts, label)]
+        footage = [part for predicted in repeats for part in timelines(predicted, clips, label)]
         if footage:
             chosen = event_scores(footage, threshold=at)
             curves[name] = chosen, alarm_rate_curve(footage, THRESHOLDS)
     return curves
 
 
-def footage_of(
-    predicted: Predictions, facts: Mapping[str, Facts], label: int
+def timelines(
+    predicted: Predictions, clips: Mapping[str, ClipLabel], label: int
 ) -> list[VideoTimeline]:
     """Return predictions and ground truth of one class, a timeline for each stretch of video."""
     by_video: dict[str, list[int]] = {}
     for i, name in enumerate(predicted.names):
-        if name in facts and facts[name].seconds > 0:
-            by_video.setdefault(facts[name].video, []).append(i)
-    found = []
+        if name in clips and clips[name].seconds > 0:
+            by_video.setdefault(clips[name].video, []).append(i)
+    parts = []
     for rows in by_video.values():
-        starts = np.array([facts[predicted.names[i]].start_s for i in rows])
-        lengths = np.array([facts[predicted.names[i]].seconds for i in rows])
+        starts = np.array([clips[predicted.names[i]].start_s for i in rows])
+        lengths = np.array([clips[predicted.names[i]].seconds for i in rows])
         spans = np.stack([starts, starts + lengths], axis=1)
         for part in merge_windows(spans, np.ones(len(spans)), threshold=_USUAL):
-            here = list(part.windows)
-            mine = np.array(rows)[here]
-            true = predicted.labels[mine] == label
-            found.append(
+            inside = list(part.windows)
+            samples = np.array(rows)[inside]
+            true = predicted.labels[samples] == label
+            parts.append(
                 VideoTimeline(
-                    spans[here],
-                    predicted.probabilities[mine, label],
-                    _events(spans[here][true]),
+                    spans[inside],
+                    predicted.probabilities[samples, label],
+                    _events(spans[inside][true]),
                     (part.start_s, part.stop_s),
                 )
             )
-    return found
+    return parts
 
 
 def _events(spans: FloatTable) -> FloatTable:
@@ -91,6 +123,6 @@ def curve_lines(curves: Mapping[str, Curve], seeds: int = 1) -> list[str]:
     return lines
 
 
-def curves_json(curves: Mapping[str, Curve]) -> dict[str, Any]:
+def curves_json(curves: Mapping[str, Curve]) -> dict[str, object]:
     """Return plain values for a report."""
     return {name: chosen.to_json() for name, (chosen, _) in curves.items()}

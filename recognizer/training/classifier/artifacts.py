@@ -1,6 +1,7 @@
-"""Where pickles and checkpoints stand that the config does not name."""
+"""Find configs, pickles and checkpoints of a classifier, and read what checkpoints say."""
 
 import difflib
+import hashlib
 import json
 import logging
 import math
@@ -8,7 +9,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 from recognizer.command import next_command
 from recognizer.config.file import ConfigError
@@ -17,6 +18,9 @@ from recognizer.dataset.mmaction import read_split
 from recognizer.installation import FILES, PROJECT
 from recognizer.runner.missing import best_checkpoint
 from recognizer.runs.stage_folders import stage3_dir
+
+if TYPE_CHECKING:
+    from mmengine.config import Config as TrainConfig
 
 logger = logging.getLogger(__name__)
 
@@ -78,8 +82,25 @@ def existing_config(path: Path) -> Path:
     )
 
 
-def check_network(cfg: Any, classes: Sequence[str]) -> None:
-    """Refuse a network that tells apart more or fewer classes than the data set has.
+def config_digest(path: Path, options: Sequence[str], classes: Sequence[str], key: str) -> str:
+    """Return the digest of an effective mmaction2 config; refuse one that does not fit the data.
+
+    Raises:
+        ConfigError: it cannot be loaded (the message names ``key``), or as ``check_network``.
+
+    """
+    from recognizer.action.training import load_train_config
+
+    try:
+        cfg = load_train_config(path, list(options))
+    except ValueError as error:
+        raise ConfigError(f"{key}, train.cfg_options: {error}") from error
+    check_network(cfg, classes)
+    return hashlib.sha256(cfg.pretty_text.encode()).hexdigest()
+
+
+def check_network(cfg: "TrainConfig", classes: Sequence[str]) -> None:
+    """Refuse a network with more or fewer classes than the data set has.
 
     Raises:
         ConfigError: the config's num_classes is another number, or its class_weight has not one
@@ -102,50 +123,50 @@ def check_network(cfg: Any, classes: Sequence[str]) -> None:
         )
 
 
-def _is_weights(weights: Any, count: int) -> bool:
-    numbers = isinstance(weights, list | tuple) and len(weights) == count
+def _is_weights(weights: object, count: int) -> bool:
     return (
-        numbers
+        isinstance(weights, list | tuple)
+        and len(weights) == count
         and all(type(w) in (int, float) and 0 <= w < math.inf for w in weights)
         and any(weights)
     )
 
 
 def find_pickle(config: Config, service: str, split: str) -> Path:
-    """Return a split's pickle, where training too would look for it.
+    """Return a split's pickle from where training takes it.
 
     That is ``train.dataset_dir`` or, if that is null, stage 3's folder, else what the mmaction2
     config itself names.
 
     Raises:
-        ConfigError: there is none; the message says where it was looked for.
+        ConfigError: there is none; the message names the places searched.
 
     """
-    looked, folder = "", config.train.dataset_dir
+    searched, folder = "", config.train.dataset_dir
     if folder is None:
         try:
             folder = stage3_dir(config)
         except (FileNotFoundError, ConfigError, ValueError) as error:
-            looked = f"stage 3's result ({error})"
+            searched = f"stage 3's result ({error})"
     if folder is not None:
         path = folder / f"{split}.pkl"
         if path.is_file():
             return path
-        looked = str(path)
+        searched = str(path)
     if config.train.dataset_dir is None:
-        own = _named_in_config(config, service, split)
-        if own is not None and own.is_file():
-            return own
-        looked += f", {own}" if own is not None else ""
+        named = _named_in_config(config, service, split)
+        if named is not None and named.is_file():
+            return named
+        searched += f", {named}" if named is not None else ""
     raise ConfigError(
-        f"expected {split}.pkl, found none at {looked}; run --mode annotation.pipeline with the "
+        f"expected {split}.pkl, found none at {searched}; run --mode annotation.pipeline with the "
         f"same config (dataset.service={service}), or --set train.dataset_dir=<folder with the "
         "pickles>"
     )
 
 
 def find_test_pickle(config: Config, service: str) -> tuple[Path, str]:
-    """Return the pickle to test on, and what to say where it is val's for want of a test split.
+    """Return the pickle to test on; with a warning, val's pickle where there is no test split.
 
     Raises:
         ConfigError: there is neither.
@@ -162,7 +183,7 @@ def find_test_pickle(config: Config, service: str) -> tuple[Path, str]:
         except ConfigError:
             raise error from None
     if not val.is_file():
-        return path, ""  # that it is empty is said where it is read
+        return path, ""  # reading it refuses an empty one
     return val, (
         f"The data set has no test split: tested on {val.name} instead, by which training chose "
         "its best epoch, so the figures are optimistic."
@@ -183,7 +204,7 @@ def _named_in_config(config: Config, service: str, split: str) -> Path | None:
 
 @dataclass(frozen=True, slots=True)
 class CheckpointMetadata:
-    """What a trained classifier says of itself; empty where it does not say.
+    """Metadata of a trained classifier; empty where the file has none.
 
     Attributes:
         service: fight or falldown.
@@ -197,8 +218,8 @@ class CheckpointMetadata:
     learnt_from: frozenset[str]
 
 
-def facts_of(path: Path) -> CheckpointMetadata:
-    """Return what a checkpoint or a shipped ONNX file says of itself.
+def read_checkpoint_metadata(path: Path) -> CheckpointMetadata:
+    """Return the metadata of a checkpoint or a shipped ONNX file.
 
     Raises:
         FileNotFoundError, ValueError: a file that cannot be used.
@@ -208,20 +229,20 @@ def facts_of(path: Path) -> CheckpointMetadata:
         from recognizer.action.classifier import Classifier
         from recognizer.config.action import ClassifierConfig
 
-        facts = Classifier(path, ClassifierConfig()).metadata
-        members = facts.training.get("checkpoints")
-        return CheckpointMetadata(facts.service, facts.classes, _learnt_from(members))
+        metadata = Classifier(path, ClassifierConfig()).metadata
+        members = metadata.training.get("checkpoints")
+        return CheckpointMetadata(metadata.service, metadata.classes, _learnt_from(members))
     from recognizer.runner.checkpoints import load_checkpoint
 
-    own = load_checkpoint(path)["meta"].get("recognizer")
-    if not isinstance(own, Mapping):
+    meta = load_checkpoint(path)["meta"].get("recognizer")
+    if not isinstance(meta, Mapping):
         return CheckpointMetadata("", (), frozenset())
-    classes = own.get("classes")
+    classes = meta.get("classes")
     names = tuple(map(str, classes)) if isinstance(classes, list | tuple) else ()
-    return CheckpointMetadata(str(own.get("service") or ""), names, _learnt_from([own]))
+    return CheckpointMetadata(str(meta.get("service") or ""), names, _learnt_from([meta]))
 
 
-def _learnt_from(members: Any) -> frozenset[str]:
+def _learnt_from(members: object) -> frozenset[str]:
     rows = members if isinstance(members, list) else []
     digests = [row.get("train_sha256") for row in rows if isinstance(row, Mapping)]
     return frozenset(digest for digest in digests if isinstance(digest, str))
@@ -246,7 +267,7 @@ def trained_checkpoint(config: Config, service: str, work_dir: Path | None = Non
 
 
 def validation_score(checkpoint: Path) -> str:
-    """Return what a ``best_<metric>_epoch_<n>.pth`` reached on val, as mmengine wrote it down.
+    """Return the validation score of a ``best_<metric>_epoch_<n>.pth`` from mmengine's log.
 
     Returns:
         Such as ``acc/top1 0.8125 on val after epoch 7``; "" for another checkpoint.
@@ -255,11 +276,11 @@ def validation_score(checkpoint: Path) -> str:
     named = re.fullmatch(r"best_(.+)_epoch_(\d+)", checkpoint.stem)
     if named is None:
         return ""
-    found = ""
+    score = ""
     for log in sorted(checkpoint.parent.glob("*/vis_data/scalars.json")):
         for line in log.read_text(encoding="utf-8").splitlines():
             row = json.loads(line)
             for key, value in row.items():
                 if row.get("step") == int(named[2]) and key.replace("/", "_") == named[1]:
-                    found = f"{key} {value:.4f} on val after epoch {named[2]}"
-    return found
+                    score = f"{key} {value:.4f} on val after epoch {named[2]}"
+    return score

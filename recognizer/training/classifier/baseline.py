@@ -1,7 +1,7 @@
 """The metadata baseline: a random forest on a clip's width, height, fps and length alone.
 
-Recordings of fights often come from other cameras than those of everyday life. A classifier is
-worth what it knows beyond that.
+Recordings of fights often come from other cameras than those of everyday life: a classifier has to
+be better than what that alone gives.
 """
 
 from collections.abc import Mapping, Sequence
@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 
 from recognizer.action import bootstrap as resampling
 from recognizer.action.evaluation import Estimate
-from recognizer.training.classifier.truth import Facts, Predictions
+from recognizer.training.classifier.labels import ClipLabel
+from recognizer.training.classifier.predictions import Predictions
 
 FEATURES = ("width", "height", "fps", "seconds")
 COMPARED = ("accuracy", "roc_auc")
@@ -21,14 +22,17 @@ _TREES = 500
 
 
 def metadata_baseline(
-    predicted: Predictions, learnt: Mapping[str, Facts], tested: Mapping[str, Facts], seed: int
+    predicted: Predictions,
+    learnt: Mapping[str, ClipLabel],
+    tested: Mapping[str, ClipLabel],
+    seed: int,
 ) -> Predictions | str:
     """Return the forest's predictions of the same samples, or why there are none.
 
     Args:
         predicted: the classifier's predictions of the samples.
         learnt: clips to learn from, none of them among the samples.
-        tested: facts of the samples, by name.
+        tested: the samples' clips, by name.
         seed: of the forest.
 
     """
@@ -42,7 +46,7 @@ def metadata_baseline(
             "metadata.json has no size and rate of each clip's pictures; run "
             "--mode annotation.stage3 again"
         )
-    labels = np.array([facts.label for facts in learnt.values()], np.int64)
+    labels = np.array([clip.label for clip in learnt.values()], np.int64)
     if len(np.unique(labels)) < 2:
         return "the clips to learn from are of one class only"
     forest = RandomForestClassifier(_TREES, random_state=seed, n_jobs=1).fit(train, labels)
@@ -54,69 +58,69 @@ def metadata_baseline(
 
 def split_baseline(
     predicted: Predictions,
-    everything: Mapping[str, Facts],
-    negatives: Mapping[str, Facts] | None = None,
+    clips: Mapping[str, ClipLabel],
+    negatives: Mapping[str, ClipLabel] | None = None,
 ) -> Predictions | str:
     """Return the predictions of a forest learnt from the train split, or why there are none.
 
     Args:
         predicted: the classifier's predictions of the clips.
-        everything: facts of all labelled clips of the data set; none where nobody knows them.
-        negatives: those of ``dataset.negatives``, learnt from as well, as the classifier does.
+        clips: all labelled clips of the data set; empty if unknown.
+        negatives: of ``dataset.negatives``, learnt from as well, as the classifier does.
 
     """
     tested = set(predicted.names)
-    known = {**everything, **(negatives or {})}
+    known = {**clips, **(negatives or {})}
     learnt = {n: f for n, f in known.items() if f.split == "train" and n not in tested}
     if not learnt:
         return "there is no train split beside the pickle to learn from"
-    return metadata_baseline(predicted, learnt, everything, 0)
+    return metadata_baseline(predicted, learnt, clips, 0)
 
 
 def fold_baselines(
     tested: Sequence[tuple[Predictions, int]],
-    everything: Mapping[str, Facts],
-    negatives: Mapping[str, Facts] | None = None,
+    clips: Mapping[str, ClipLabel],
+    negatives: Mapping[str, ClipLabel] | None = None,
 ) -> list[Predictions] | str:
     """Return a forest's predictions of each fold's test part, learnt from all other clips.
 
     Args:
         tested: the classifier's predictions of each test part, and the seed.
-        everything: facts of all labelled clips.
-        negatives: those of ``dataset.negatives``, learnt from in every fold.
+        clips: all labelled clips.
+        negatives: of ``dataset.negatives``, learnt from in every fold.
 
     """
-    found = []
+    baselines = []
     for predicted, seed in tested:
-        own = set(predicted.names)
-        learnt = {name: facts for name, facts in everything.items() if name not in own}
+        test = set(predicted.names)
+        learnt = {name: clip for name, clip in clips.items() if name not in test}
         learnt |= negatives or {}
-        baseline = metadata_baseline(predicted, learnt, everything, seed)
+        baseline = metadata_baseline(predicted, learnt, clips, seed)
         if isinstance(baseline, str):
             return baseline
-        found.append(baseline)
-    return found
+        baselines.append(baseline)
+    return baselines
 
 
-def _table(facts: Sequence[Facts]) -> NDArray[np.float64] | None:
-    """Return the features (N, 4) of clips, None where those of one are not known."""
-    if any(one.size_wh is None or one.fps is None for one in facts):
+def _table(clips: Sequence[ClipLabel]) -> NDArray[np.float64] | None:
+    """Return the features (N, 4) of clips, None if those of one are unknown."""
+    if any(clip.size_wh is None or clip.fps is None for clip in clips):
         return None
-    rows = [(*(one.size_wh or ()), one.fps or 0.0, one.seconds) for one in facts]
+    rows = [(*(clip.size_wh or ()), clip.fps or 0.0, clip.seconds) for clip in clips]
     return np.array(rows, np.float64).reshape(-1, len(FEATURES))
 
 
 def compare(
     predicted: Predictions, baseline: Predictions | str, bootstrap: int, seed: int
 ) -> dict[str, Any]:
-    """Return the baseline's figures and by how much the classifier is better, as plain values.
+    """Return the baseline's metrics and by how much the classifier is better, as plain values.
 
-    Both are measured on the same resamples of sources, so that what is difficult for both does
-    not widen the interval of the difference.
+    Both are measured on the same resamples of sources, so that samples difficult for both do not
+    widen the interval of the difference.
     """
     if isinstance(baseline, str):
         return {"state": "unknown", "reason": baseline, "features": list(FEATURES)}
-    mine, other = predicted.scores(0, 0).overall, baseline.scores(bootstrap, seed).overall
+    classifier, other = predicted.scores(0, 0).overall, baseline.scores(bootstrap, seed).overall
     unit = resampling.units(predicted.sources, len(predicted.names))
     draws: dict[str, list[NDArray[np.float64]]] = {key: [] for key in COMPARED}
     for weights in resampling.weights(unit, bootstrap, seed):
@@ -127,7 +131,7 @@ def compare(
         for key in COMPARED:
             draws[key].append(pair[0][key] - pair[1][key])
     better = {
-        key: _difference(mine[key].value, other[key].value, draws[key]).to_json()
+        key: _difference(classifier[key].value, other[key].value, draws[key]).to_json()
         for key in COMPARED
     }
     return {
@@ -139,12 +143,12 @@ def compare(
 
 
 def _difference(
-    mine: float | None, other: float | None, draws: Sequence[NDArray[np.float64]]
+    classifier: float | None, other: float | None, draws: Sequence[NDArray[np.float64]]
 ) -> Estimate:
-    if mine is None or other is None:
+    if classifier is None or other is None:
         return Estimate(None, reason="undefined: the labels are of one class only")
     ends = resampling.interval(np.concatenate(draws)) if draws else None
-    return Estimate(mine - other, *(ends or ()))
+    return Estimate(classifier - other, *(ends or ()))
 
 
 def baseline_line(value: Mapping[str, Any]) -> str:

@@ -1,15 +1,14 @@
 """Mode test.crossval: k-fold cross-validation, whole sources at a time, over several seeds.
 
 All samples of stage 3 take part, whatever its own split was; those of ``dataset.negatives`` are
-learnt from in every fold and tested in none. Every (seed, fold, config) is
-one training in a worker process; finished ones stay on disk and are not done again. With
-as many folds as sources it is leave-one-source-out.
+in every training part and in no test part. Every (seed, fold, config) is one training in a worker
+process; finished ones stay on disk and are not repeated. With as many folds as sources it is
+leave-one-source-out.
 
-With the movement stream it is nested: that stream and its fusion with the poses are chosen and
-fitted inside each fold's training part, on predictions of further trainings there.
+With the movement stream the cross-validation is nested: that stream and its fusion with the poses
+are chosen and fitted inside each fold's training part, on predictions of inner trainings there.
 """
 
-import hashlib
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -23,21 +22,24 @@ from recognizer.action.views import average
 from recognizer.command import next_command
 from recognizer.config.file import ConfigError
 from recognizer.config.schema import Config
-from recognizer.dataset.check import check_splits
 from recognizer.dataset.folds import source_folds
-from recognizer.dataset.split import SPLITS
 from recognizer.installation import PROJECT
 from recognizer.runs.manifest import Outcome, exclusive
 from recognizer.runs.progress import ProgressFactory
 from recognizer.runs.stills import stills_of
 from recognizer.training.classifier.artifacts import (
     as_list,
-    check_network,
+    config_digest,
     find_pickle,
     train_config,
 )
 from recognizer.training.classifier.crossval_fold import FoldJob, finished_views, job_key, run_folds
-from recognizer.training.classifier.crossval_report import Result, Setup, write_report
+from recognizer.training.classifier.crossval_report import CrossvalSetup, FoldResult, write_report
+from recognizer.training.classifier.labels import (
+    ClipLabel,
+    DatasetLabels,
+    read_dataset,
+)
 from recognizer.training.classifier.movement_fit import (
     Measures,
     MovementStream,
@@ -48,15 +50,7 @@ from recognizer.training.classifier.movement_fit import (
     measured_folds,
     predict_streams,
 )
-from recognizer.training.classifier.truth import (
-    Facts,
-    Predictions,
-    Truth,
-    check_agreement,
-    check_complete,
-    pickles_of,
-    read_truth,
-)
+from recognizer.training.classifier.predictions import Predictions
 
 logger = logging.getLogger(__name__)
 
@@ -65,53 +59,44 @@ Jobs = dict[tuple[str, int, int], FoldJob]
 
 @dataclass(frozen=True, eq=False, slots=True)
 class Part:
-    """The test part of one fold of one seed: its samples, and its clips without anybody."""
+    """The test part of one fold of one seed: samples, and clips without a tracked person."""
 
     seed: int
     fold: int
     names: tuple[str, ...]
-    nobody: tuple[str, ...]
+    untracked: tuple[str, ...]
 
 
-def crossval(config: Config, watch: ProgressFactory) -> int:
+def crossval(config: Config, progress: ProgressFactory) -> int:
     """Cross-validate the configs and return the exit code."""
     service = config.dataset.service
     setup = _setup(config, service)
-    truth = read_truth(setup.dataset_dir)
-    if truth.service != service:
-        raise ConfigError(
-            f"dataset.service: {service}, but {setup.dataset_dir} was made for {truth.service}"
-        )
-    setup = replace(setup, stills=stills_of(config, truth.sample_fps))
-    if truth.nobody is None:
+    dataset, of_splits = read_dataset(setup.dataset_dir, service)
+    samples = {sample.name: sample for sample in of_splits}
+    setup = replace(setup, stills=stills_of(config, dataset.sample_fps))
+    if dataset.untracked is None:
         logger.warning(
             "metadata.json does not say in which clips nobody was tracked; they are not counted. "
             "Run --mode annotation.stage3 again"
         )
-    paths = pickles_of(truth, setup.dataset_dir)
-    found = check_splits(paths, len(truth.classes), training="", may_be_empty=SPLITS)
-    samples = {sample.name: sample for split in SPLITS for sample in found[split]}
-    check_agreement(truth, list(samples.values()), setup.dataset_dir)
-    check_complete(truth, samples, setup.dataset_dir)
-    everything = {**truth.samples, **(truth.nobody or {})}
-    parts = _parts(setup, everything, set(samples))
+    parts = _parts(setup, dataset.labelled, set(samples))
     names = "+".join(setup.configs)
     folder = config.crossval.output_dir or PROJECT / "work_dirs" / "crossval" / names
-    jobs = _jobs(folder, setup, truth, parts)
+    jobs = _jobs(folder, setup, dataset, parts)
     measures = measure_samples(list(samples.values()), service, config.crossval.movement)
     for job in jobs.values() if measures is not None else ():
-        measured_folds(job, measures or {}, truth, setup.inner_folds)
+        measured_folds(job, measures or {}, dataset, setup.inner_folds)
     with exclusive(folder):
-        inner = _train(config, setup, jobs, watch, truth if measures is not None else None)
-        streams = _fit_streams(setup, parts, inner, (measures or {}, jobs, truth), watch)
-        predicted = [samples[name] for name in truth.samples]
-        shown = measure_views(predicted, service, setup.views if measures else ())
-        every = (measures, *shown) if measures else ()
+        inner = _train(config, setup, jobs, progress, dataset if measures is not None else None)
+        streams = _fit_streams(setup, parts, inner, (measures or {}, jobs, dataset), progress)
+        tested = [samples[name] for name in dataset.samples]
+        of_view = measure_views(tested, service, setup.views if measures else ())
+        by_view = (measures, *of_view) if measures else ()
         results = [
-            _result(part, setup, jobs, truth, (streams.get((part.seed, part.fold)), every))
+            _result(part, setup, jobs, dataset, (streams.get((part.seed, part.fold)), by_view))
             for part in parts
         ]
-        summary = write_report(folder, setup, truth, (results, samples), watch)
+        summary = write_report(folder, setup, dataset, (results, samples), progress)
     logger.info("%s", summary)
     logger.info("the report is in %s", folder)
     logger.info(
@@ -141,14 +126,14 @@ def streams_of(config: Config, service: str) -> dict[str, Path]:
     return dict(zip(stems, configs, strict=True))
 
 
-def _setup(config: Config, service: str) -> Setup:
+def _setup(config: Config, service: str) -> CrossvalSetup:
     """Return what is cross-validated."""
     configs = streams_of(config, service)
     if len(set(config.crossval.seeds)) != len(config.crossval.seeds) or not config.crossval.seeds:
         raise ConfigError(
             f"crossval.seeds: expected one or more different seeds, got {config.crossval.seeds}"
         )
-    return Setup(
+    return CrossvalSetup(
         service=service,
         dataset_dir=find_pickle(config, service, "train").parent,
         configs=configs,
@@ -162,42 +147,34 @@ def _setup(config: Config, service: str) -> Setup:
     )
 
 
-def _parts(setup: Setup, everything: Mapping[str, Facts], tracked: set[str]) -> list[Part]:
-    """Deal all labelled clips out to folds, once per seed."""
-    names = sorted(everything)
-    labels = [everything[name].label for name in names]
-    sources = [everything[name].source for name in names]
+def _parts(setup: CrossvalSetup, clips: Mapping[str, ClipLabel], tracked: set[str]) -> list[Part]:
+    """Split all labelled clips into folds, once per seed."""
+    names = sorted(clips)
+    labels = [clips[name].label for name in names]
+    sources = [clips[name].source for name in names]
     parts = []
     for seed in setup.seeds:
         for number, fold in enumerate(source_folds(labels, sources, setup.folds, seed)):
-            chosen = [names[i] for i in fold.test]
-            here = tuple(name for name in chosen if name in tracked)
-            lost = tuple(name for name in chosen if name not in tracked)
-            parts.append(Part(seed, number, here, lost))
+            test = [names[i] for i in fold.test]
+            with_people = tuple(name for name in test if name in tracked)
+            untracked = tuple(name for name in test if name not in tracked)
+            parts.append(Part(seed, number, with_people, untracked))
     return parts
 
 
-def _jobs(folder: Path, setup: Setup, truth: Truth, parts: Sequence[Part]) -> Jobs:
+def _jobs(
+    folder: Path, setup: CrossvalSetup, dataset: DatasetLabels, parts: Sequence[Part]
+) -> Jobs:
     """Return the training of every config, seed and fold that has something to predict."""
-    from recognizer.action.training import load_train_config
-
     jobs = {}
     for stream, path in setup.configs.items():
-        try:
-            cfg = load_train_config(path, list(setup.options))
-        except ValueError as error:
-            raise ConfigError(f"crossval.config_files, train.cfg_options: {error}") from error
-        check_network(cfg, truth.classes)
-        text = cfg.pretty_text
-        facts = {
-            "config": hashlib.sha256(text.encode()).hexdigest(),
-            "pickles": dict(truth.sha256),
-        }
+        digest = config_digest(path, setup.options, dataset.classes, "crossval.config_files")
+        decides = {"config": digest, "pickles": dict(dataset.sha256)}
         for part in parts:
             if not part.names:
                 continue
             test = set(part.names)
-            train = tuple(name for name in sorted(truth.samples) if name not in test)
+            train = tuple(name for name in sorted(dataset.samples) if name not in test)
             name = f"{stream}/seed{part.seed}_fold{part.fold:02d}"
             jobs[stream, part.seed, part.fold] = FoldJob(
                 name=name,
@@ -205,121 +182,129 @@ def _jobs(folder: Path, setup: Setup, truth: Truth, parts: Sequence[Part]) -> Jo
                 options=setup.options,
                 seed=part.seed,
                 folder=folder / name,
-                key=job_key({**facts, "seed": part.seed}, train, part.names),
+                key=job_key({**decides, "seed": part.seed}, train, part.names),
                 train=train,
                 test=part.names,
-                source_of={n: truth.samples[n].source for n in train},
+                source_of={n: dataset.samples[n].source for n in train},
                 views=setup.views,
-                negatives=tuple(sorted(truth.negatives)),
+                negatives=tuple(sorted(dataset.negatives)),
             )
     return jobs
 
 
 def _train(
-    config: Config, setup: Setup, jobs: Jobs, watch: ProgressFactory, truth: Truth | None
+    config: Config,
+    setup: CrossvalSetup,
+    jobs: Jobs,
+    progress: ProgressFactory,
+    dataset: DatasetLabels | None,
 ) -> dict[tuple[str, int, int], tuple[FoldJob, ...]]:
-    """Run what is not finished yet, and return the inner trainings of every job.
+    """Run the trainings that are not finished, and return the inner ones of every job.
 
     Args:
         config: the whole config.
         setup: what is cross-validated.
         jobs: one for each config, seed and fold.
-        watch: shows progress.
-        truth: the labels; None: without inner trainings.
+        progress: shows it.
+        dataset: the labels; None: without inner trainings.
 
     Raises:
         RuntimeError: a training failed.
 
     """
     inner = {
-        key: () if truth is None else inner_jobs(job, truth, setup.inner_folds)
+        key: () if dataset is None else inner_jobs(job, dataset, setup.inner_folds)
         for key, job in jobs.items()
     }
     every = [*jobs.values(), *(job for part in inner.values() for job in part)]
-    with watch("cross-validation: trainings", len(every)) as progress:
-        run_folds(config.annotation, setup.dataset_dir, every, progress)
+    with progress("cross-validation: trainings", len(every)) as advance:
+        run_folds(config.annotation, setup.dataset_dir, every, advance)
     return inner
 
 
 def _fit_streams(
-    setup: Setup,
+    setup: CrossvalSetup,
     parts: Sequence[Part],
     inner: Mapping[tuple[str, int, int], Sequence[FoldJob]],
-    data: tuple[Measures, Jobs, Truth],
-    watch: ProgressFactory,
+    data: tuple[Measures, Jobs, DatasetLabels],
+    progress: ProgressFactory,
 ) -> dict[tuple[int, int], MovementStream]:
     """Return the movement stream of every seed and fold; none without inner trainings."""
-    measures, jobs, truth = data
+    measures, jobs, dataset = data
     if not any(inner.values()):
         return {}
     fitted = {}
-    with watch("cross-validation: movement streams", len(parts)) as progress:
+    with progress("cross-validation: movement streams", len(parts)) as advance:
         for part in parts:
             keys = [(name, part.seed, part.fold) for name in setup.configs]
             if part.names:
                 fitted[part.seed, part.fold] = fit_stream(
-                    jobs[keys[0]], [inner[key] for key in keys], measures, truth, setup.inner_folds
+                    jobs[keys[0]],
+                    [inner[key] for key in keys],
+                    measures,
+                    dataset,
+                    setup.inner_folds,
                 )
-            progress(Outcome(f"seed{part.seed}_fold{part.fold:02d}", "done"), 0)
+            advance(Outcome(f"seed{part.seed}_fold{part.fold:02d}", "done"), 0)
     return fitted
 
 
 def _result(
     part: Part,
-    setup: Setup,
+    setup: CrossvalSetup,
     jobs: Jobs,
-    truth: Truth,
+    dataset: DatasetLabels,
     movement: tuple[MovementStream | None, Sequence[Measures]],
-) -> Result:
-    """Return what all streams together, and each alone, said of one test part.
+) -> FoldResult:
+    """Return the predictions of one test part, by all streams together and by each alone.
 
     Args:
         part: the test part.
         setup: what is cross-validated.
         jobs: the finished trainings.
-        truth: the labels.
+        dataset: the labels.
         movement: the movement stream and the measures of the samples in each view, if any.
 
     """
     views = {
         name: finished_views(jobs[name, part.seed, part.fold])
         if part.names
-        else np.zeros((1, 0, len(truth.classes)))
+        else np.zeros((1, 0, len(dataset.classes)))
         for name in setup.configs
     }
     rows = {name: average(list(of_view)) for name, of_view in views.items()}
-    nobody = {name: (truth.nobody or {})[name] for name in part.nobody}
+    untracked = {name: (dataset.untracked or {})[name] for name in part.untracked}
     parts = {"pose": fuse(list(rows.values()))}
     stream, measures = movement
     if stream is not None:
         pose = np.stack([fuse(of_view) for of_view in zip(*views.values(), strict=True)])
         parts |= predict_streams(stream, part.names, pose, measures)
-    elif measures:  # nobody is in the test part
+    elif measures:  # no sample is in the test part
         parts |= dict.fromkeys(("movement", "equal_weights", "fused"), parts["pose"])
-    said = {
-        name: _predictions(part, values, truth).with_nobody(nobody)
+    fused = {
+        name: _predictions(part, values, dataset).with_untracked(untracked)
         for name, values in parts.items()
     }
-    return Result(
+    return FoldResult(
         seed=part.seed,
         fold=part.fold,
-        said=said.pop("fused", said["pose"]),
+        predictions=fused.pop("fused", fused["pose"]),
         of_stream={
-            name: _predictions(part, values, truth).with_nobody(nobody)
+            name: _predictions(part, values, dataset).with_untracked(untracked)
             for name, values in rows.items()
         },
-        alone=said if measures else {},
+        alone=fused if measures else {},
         movement=None if stream is None else stream.to_json(),
     )
 
 
-def _predictions(part: Part, rows: NDArray[np.float64], truth: Truth) -> Predictions:
-    facts = [truth.samples[name] for name in part.names]
+def _predictions(part: Part, rows: NDArray[np.float64], dataset: DatasetLabels) -> Predictions:
+    clips = [dataset.samples[name] for name in part.names]
     return Predictions(
-        classes=truth.classes,
+        classes=dataset.classes,
         names=part.names,
-        labels=np.array([f.label for f in facts], np.int64),
+        labels=np.array([clip.label for clip in clips], np.int64),
         probabilities=rows,
-        sources=tuple(f.source for f in facts),
-        tracked=np.ones(len(facts), np.bool_),
+        sources=tuple(clip.source for clip in clips),
+        tracked=np.ones(len(clips), np.bool_),
     )

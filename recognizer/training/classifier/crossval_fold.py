@@ -21,7 +21,7 @@ from recognizer.dataset.mmaction import read_split, write_split
 from recognizer.dataset.split import SPLITS, SplitSample, class_weights, split_by_source
 from recognizer.runs.batch import run_batch, worker_count
 from recognizer.runs.manifest import Outcome, Progress
-from recognizer.runs.worker_pool import Handler, Job, Report, StopRunError, WorkerPool
+from recognizer.runs.worker_pool import Handler, Job, OnFrames, StopRunError, WorkerPool
 from recognizer.storage.artifacts import ArtifactError, read_npz, short_digest, write_npz
 from recognizer.types import Sample
 
@@ -135,7 +135,7 @@ def finished_views(job: FoldJob) -> NDArray[np.float64]:
 
 
 def run_folds(
-    section: AnnotationConfig, dataset_dir: Path, jobs: Sequence[FoldJob], progress: Progress
+    section: AnnotationConfig, dataset_dir: Path, jobs: Sequence[FoldJob], advance: Progress
 ) -> None:
     """Run in workers what is not finished yet; raise RuntimeError if any of it failed."""
     settled = [Outcome(job.name, "done") for job in jobs if read_result(job) is not None]
@@ -147,7 +147,7 @@ def run_folds(
         stall_timeout_s=_NEVER_S,
         memory_gb=section.worker_memory_gb,
     )
-    outcomes = run_batch(settled, left, workforce, progress)
+    outcomes = run_batch(settled, left, workforce, advance)
     failed = [o for o in outcomes if o.state != "done"]
     if failed:
         raise RuntimeError(
@@ -165,7 +165,7 @@ def start(dataset_dir: Path) -> Handler:
         for sample in read_split(dataset_dir / f"{split}.pkl")
     }
 
-    def handle(job: FoldJob, report: Report) -> Outcome:
+    def handle(job: FoldJob, on_frames: OnFrames) -> Outcome:
         from recognizer.runner.train_config import TrainConfigError
 
         try:

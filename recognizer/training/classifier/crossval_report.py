@@ -1,29 +1,40 @@
-"""What a cross-validation says: mean, spread over folds and seeds, and where it fails."""
+"""The report of a cross-validation: mean, spread over folds and seeds, and the worst clips."""
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from recognizer.action.evaluation import Scores
-from recognizer.runs.figures import class_color, plain, save_figure
+from recognizer.runs.figures import class_color, plain, save_figures
 from recognizer.runs.progress import ProgressFactory
 from recognizer.runs.stills import Stills
 from recognizer.storage.artifacts import write_json, write_text
 from recognizer.training.classifier import report
+from recognizer.training.classifier.alarm_curve import write_context
 from recognizer.training.classifier.baseline import fold_baselines
-from recognizer.training.classifier.error_videos import write_mistakes
-from recognizer.training.classifier.further_figures import write_further
-from recognizer.training.classifier.truth import Predictions, Truth, worst_json, write_predictions
+from recognizer.training.classifier.error_videos import write_error_videos
+from recognizer.training.classifier.labels import DatasetLabels
+from recognizer.training.classifier.predictions import (
+    Predictions,
+    join,
+    mean_over_seeds,
+    worst_json,
+    write_predictions,
+)
 from recognizer.types import Sample
 
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
 SCHEMA, SCHEMA_VERSION = "recognizer.crossval_report", 1
-FIGURES = ("accuracy", "balanced_accuracy", "roc_auc")
+METRICS = ("accuracy", "balanced_accuracy", "roc_auc")
 _MAX_SOURCES_DRAWN = 60
 _ALONE = {
     "pose": "all, the pose stream alone",
@@ -33,7 +44,7 @@ _ALONE = {
 
 
 @dataclass(frozen=True, eq=False, slots=True)
-class Setup:
+class CrossvalSetup:
     """What is cross-validated.
 
     Attributes:
@@ -42,12 +53,12 @@ class Setup:
         configs: mmaction2 config of each stream, by name.
         options: changes to all of them.
         folds: number of folds.
-        seeds: the whole is done once for each.
+        seeds: the cross-validation is repeated with each.
         inner_folds: folds inside a training part, for the movement stream.
         bootstrap: resamples behind the intervals.
-        worst: skeleton videos of at most this many mistakes.
+        worst: skeleton videos of at most this many misclassified clips.
         views: test-time views that the probabilities average.
-        stills: where the pictures below skeletons come from, None: grey.
+        stills: source of the pictures below skeletons; None: grey.
 
     """
 
@@ -65,13 +76,13 @@ class Setup:
 
 
 @dataclass(frozen=True, eq=False, slots=True)
-class Result:
-    """What was said of the test part of one fold of one seed.
+class FoldResult:
+    """Predictions of the test part of one fold of one seed.
 
     Attributes:
         seed: of the trainings and of the folds.
         fold: its number.
-        said: by all streams together.
+        predictions: by all streams together.
         of_stream: by each config alone.
         alone: with the movement stream, by ``pose`` (all configs) and ``movement`` alone, and by
             both with ``equal_weights``, which no data has decided; else empty.
@@ -81,18 +92,18 @@ class Result:
 
     seed: int
     fold: int
-    said: Predictions
+    predictions: Predictions
     of_stream: Mapping[str, Predictions]
     alone: Mapping[str, Predictions] = field(default_factory=dict)
-    movement: Mapping[str, Any] | None = None
+    movement: Mapping[str, object] | None = None
 
 
 def write_report(
     folder: Path,
-    setup: Setup,
-    truth: Truth,
-    tested: tuple[Sequence[Result], Mapping[str, Sample]],
-    watch: ProgressFactory,
+    setup: CrossvalSetup,
+    dataset: DatasetLabels,
+    tested: tuple[Sequence[FoldResult], Mapping[str, Sample]],
+    progress: ProgressFactory,
 ) -> str:
     """Write report.json, summary.txt, predictions.csv, pictures and videos; return the text.
 
@@ -100,9 +111,10 @@ def write_report(
     """
     results, samples = tested
     (folder / "report.json").unlink(missing_ok=True)
-    every = join([result.said for result in results])
+    by_seed = _by_seed(results)
+    every = join([result.predictions for result in results])
     # All seeds in one: a mean over seeds. Whole sources are resampled, with all seeds of
-    # each, since a clip seen three times is no three clips.
+    # each, since a clip predicted three times is not three clips.
     scores = every.scores(setup.bootstrap, 0)
     tracked = every[every.tracked].scores(setup.bootstrap, 0)
     alone = {
@@ -114,17 +126,22 @@ def write_report(
     pictures = {
         "crossval.png": partial(draw_folds, rows=rows, scores=scores, every=every),
         "confusion_matrix.png": partial(report.draw_confusion, scores=scores),
-        "roc.png": partial(report.draw_roc, said=every, scores=scores),
-        "calibration.png": partial(report.draw_calibration, said=every, scores=scores),
+        "roc.png": partial(report.draw_roc, predictions=every, scores=scores),
+        "calibration.png": partial(report.draw_calibration, predictions=every, scores=scores),
     }
-    for name, draw in pictures.items():
-        save_figure(folder / name, folder, draw)
-    write_mistakes(folder, (mean, samples), truth.samples, setup.worst, watch, stills=setup.stills)
+    save_figures(folder, folder, pictures)
+    write_error_videos(
+        folder, (mean, samples), dataset.samples, setup.worst, progress, stills=setup.stills
+    )
     write_predictions(folder / "predictions.csv", folder, mean)
-    value = _to_json(setup, truth, results, {"all": scores, "tracked": tracked, **alone})
-    lines, further = _further(folder, setup, truth, results)
-    value |= further
-    value["worst"] = worst_json(mean, mean.worst(setup.worst))
+    lines, context = _write_context(folder, setup, dataset, results)
+    value = {
+        **_about(setup, dataset, results),
+        **_metrics(setup, rows, by_seed, every),
+        "scores": {n: s.to_json() for n, s in {"all": scores, "tracked": tracked, **alone}.items()},
+        **context,
+        "worst": worst_json(mean, mean.worst(setup.worst)),
+    }
     every_seed = f"all, of {len(setup.seeds)} seeds" if len(setup.seeds) > 1 else "all"
     named = {_ALONE[name]: part for name, part in alone.items()}
     text = summarise(setup, value, {every_seed: scores, "tracked": tracked, **named})
@@ -134,56 +151,32 @@ def write_report(
     return text
 
 
-def _further(
-    folder: Path, setup: Setup, truth: Truth, results: Sequence[Result]
+def _write_context(
+    folder: Path, setup: CrossvalSetup, dataset: DatasetLabels, results: Sequence[FoldResult]
 ) -> tuple[list[str], dict[str, Any]]:
-    """Write the alarm curves; return them and the metadata baseline on the same folds."""
-    everything = {**truth.samples, **(truth.nobody or {})}
-    by_seed = [
-        join([r.said for r in results if r.seed == seed])
-        for seed in dict.fromkeys(r.seed for r in results)
-    ]
-    baselines = fold_baselines([(r.said, r.seed) for r in results], everything, truth.negatives)
+    """Write the alarm curves; return text and values of them and of the metadata baseline."""
+    tested = [(result.predictions, result.seed) for result in results]
+    baselines = fold_baselines(tested, dataset.labelled, dataset.negatives)
     joined = baselines if isinstance(baselines, str) else join(baselines)
-    every = join([result.said for result in results])
-    return write_further(folder, (every, by_seed), joined, everything, setup.bootstrap)
+    every, by_seed = join([part for part, _ in tested]), list(_by_seed(results).values())
+    return write_context(folder, (every, by_seed), joined, dataset.labelled, setup.bootstrap)
 
 
-# --- figures -----------------------------------------------------------------------
+def _by_seed(results: Sequence[FoldResult]) -> dict[int, Predictions]:
+    """Return the predictions of all clips, by seed."""
+    seeds = dict.fromkeys(result.seed for result in results)
+    return {seed: join([r.predictions for r in results if r.seed == seed]) for seed in seeds}
 
 
-def join(parts: Sequence[Predictions]) -> Predictions:
-    """Return the samples of all parts, one after another."""
-    return Predictions(
-        parts[0].classes,
-        tuple(name for part in parts for name in part.names),
-        np.concatenate([part.labels for part in parts]),
-        np.concatenate([part.probabilities for part in parts]),
-        tuple(source for part in parts for source in part.sources or ()),
-        np.concatenate([part.tracked for part in parts]),
-    )
+# --- metrics -----------------------------------------------------------------------
 
 
-def mean_over_seeds(every: Predictions) -> Predictions:
-    """Return each clip once, with its probabilities averaged over the seeds."""
-    names, first, inverse = np.unique(
-        np.asarray(every.names, dtype=object).astype(str), return_index=True, return_inverse=True
-    )
-    once = every[first]
-    counts = np.bincount(inverse)[:, None]
-    sums = np.zeros((len(names), len(every.classes)))
-    np.add.at(sums, inverse, every.probabilities)
-    return Predictions(
-        once.classes, once.names, once.labels, sums / counts, once.sources, once.tracked
-    )
-
-
-def fold_rows(results: Sequence[Result]) -> list[dict[str, Any]]:
-    """Return the figures of every fold of every seed; None where one is undefined."""
+def fold_rows(results: Sequence[FoldResult]) -> list[dict[str, Any]]:
+    """Return the metrics of every fold of every seed; None where one is undefined."""
     rows = []
     for result in results:
-        said = result.said
-        scores = said.scores(0, 0)
+        predictions = result.predictions
+        scores = predictions.scores(0, 0)
         streams = {
             name: part.scores(0, 0).overall["accuracy"].value
             for name, part in result.of_stream.items()
@@ -192,10 +185,10 @@ def fold_rows(results: Sequence[Result]) -> list[dict[str, Any]]:
             {
                 "seed": result.seed,
                 "fold": result.fold,
-                "samples": len(said.names),
-                "nobody_tracked": int((~said.tracked).sum()),
-                "sources": sorted(set(said.sources or ())),
-                **{key: scores.overall[key].value for key in FIGURES},
+                "samples": len(predictions.names),
+                "nobody_tracked": int((~predictions.tracked).sum()),
+                "sources": sorted(set(predictions.sources or ())),
+                **{key: scores.overall[key].value for key in METRICS},
                 "accuracy_of_stream": streams,
                 **_alone_row(result),
             }
@@ -203,32 +196,22 @@ def fold_rows(results: Sequence[Result]) -> list[dict[str, Any]]:
     return rows
 
 
-def _alone_row(result: Result) -> dict[str, Any]:
-    """Return what a fold says of the movement stream; nothing without it."""
+def _alone_row(result: FoldResult) -> dict[str, Any]:
+    """Return a fold's movement stream and the metrics of each stream; empty without it."""
     if result.movement is None:
         return {}
-    figures = {name: part.scores(0, 0).overall for name, part in result.alone.items()}
-    return {
-        "movement": dict(result.movement),
-        "alone": {
-            name: {key: overall[key].value for key in FIGURES} for name, overall in figures.items()
-        },
-    }
+    alone = {name: _overall(part) for name, part in result.alone.items()}
+    return {"movement": dict(result.movement), "alone": alone}
 
 
-def _spread(values: Sequence[float | None]) -> dict[str, Any]:
-    """Return mean, standard deviation (N - 1), ends and number of the values that are defined."""
+def _overall(predictions: Predictions) -> dict[str, float | None]:
+    overall = predictions.scores(0, 0).overall
+    return {key: overall[key].value for key in METRICS}
+
+
+def _spread(values: Sequence[float | None]) -> dict[str, float | None]:
+    """Return mean, standard deviation (N - 1), extremes and number of the defined values."""
     return {**report.spread(values), "values": sum(value is not None for value in values)}
-
-
-def _seed_rows(results: Sequence[Result]) -> list[dict[str, Any]]:
-    """Return the figures over all clips of each seed."""
-    rows = []
-    for seed in dict.fromkeys(result.seed for result in results):
-        said = join([result.said for result in results if result.seed == seed])
-        overall = said.scores(0, 0).overall
-        rows.append({"seed": seed, **{key: overall[key].value for key in FIGURES}})
-    return rows
 
 
 def source_rows(every: Predictions) -> list[dict[str, Any]]:
@@ -244,19 +227,17 @@ def source_rows(every: Predictions) -> list[dict[str, Any]]:
     return sorted(rows, key=lambda row: (row["accuracy"], -row["clips"], row["source"]))
 
 
-def _to_json(
-    setup: Setup, truth: Truth, results: Sequence[Result], parts: Mapping[str, Scores]
+def _about(
+    setup: CrossvalSetup, dataset: DatasetLabels, results: Sequence[FoldResult]
 ) -> dict[str, Any]:
-    rows = fold_rows(results)
-    seeds = _seed_rows(results)
-    every = join([result.said for result in results])
-    sources = source_rows(every)
+    """Return what was cross-validated."""
+    sources = {source for result in results for source in result.predictions.sources or ()}
     return {
         "schema": SCHEMA,
         "schema_version": SCHEMA_VERSION,
         "command": "main.py --mode test.crossval",
         "service": setup.service,
-        "classes": list(truth.classes),
+        "classes": list(dataset.classes),
         "configs": [path.name for path in setup.configs.values()],
         "options": list(setup.options),
         "views": list(setup.views),
@@ -265,22 +246,33 @@ def _to_json(
         "seeds": list(setup.seeds),
         "inner_folds": setup.inner_folds if any(r.movement for r in results) else None,
         "dataset": {
-            "sha256": dict(truth.sha256),
-            "samples": len(truth.samples),
-            "nobody_tracked": None if truth.nobody is None else len(truth.nobody),
+            "sha256": dict(dataset.sha256),
+            "samples": len(dataset.samples),
+            "nobody_tracked": None if dataset.untracked is None else len(dataset.untracked),
             "sources": len(sources),
-            **({"negatives": len(truth.negatives)} if truth.negatives else {}),
+            **({"negatives": len(dataset.negatives)} if dataset.negatives else {}),
         },
-        "over_folds": {key: _spread([row[key] for row in rows]) for key in FIGURES},
-        "over_seeds": {key: _spread([row[key] for row in seeds]) for key in FIGURES},
+    }
+
+
+def _metrics(
+    setup: CrossvalSetup,
+    rows: Sequence[Mapping[str, Any]],
+    by_seed: Mapping[int, Predictions],
+    every: Predictions,
+) -> dict[str, Any]:
+    """Return the metrics by fold, seed and source, and their spread."""
+    seeds = [{"seed": seed, **_overall(part)} for seed, part in by_seed.items()]
+    return {
+        "over_folds": {key: _spread([row[key] for row in rows]) for key in METRICS},
+        "over_seeds": {key: _spread([row[key] for row in seeds]) for key in METRICS},
         "streams": {
             name: _spread([row["accuracy_of_stream"][name] for row in rows])
             for name in setup.configs
         },
-        "scores": {name: scores.to_json() for name, scores in parts.items()},
         "by_fold": rows,
         "by_seed": seeds,
-        "by_source": sources,
+        "by_source": source_rows(every),
     }
 
 
@@ -288,7 +280,7 @@ def _to_json(
 
 
 def draw_folds(
-    figure: Any, rows: Sequence[Mapping[str, Any]], scores: Scores, every: Predictions
+    figure: "Figure", rows: Sequence[Mapping[str, Any]], scores: Scores, every: Predictions
 ) -> None:
     """Draw a dot per fold and seed around the mean, and the accuracy of every source."""
     sources = source_rows(every)[:_MAX_SOURCES_DRAWN]
@@ -296,10 +288,10 @@ def draw_folds(
     left, right = figure.subplots(1, 2, width_ratios=(3, 2))
     seeds = list(dict.fromkeys(row["seed"] for row in rows))
     for i, seed in enumerate(seeds):
-        own = [row for row in rows if row["seed"] == seed]
+        of_seed = [row for row in rows if row["seed"] == seed]
         shift = (i - (len(seeds) - 1) / 2) * 0.15
-        at = [row["fold"] + 1 + shift for row in own]
-        values = [row["accuracy"] for row in own]
+        at = [row["fold"] + 1 + shift for row in of_seed]
+        values = [row["accuracy"] for row in of_seed]
         left.scatter(at, values, s=44, color=class_color(i), label=f"seed {seed}", zorder=3)
     _draw_mean(left, scores)
     last = max(row["fold"] for row in rows) + 1
@@ -315,21 +307,18 @@ def draw_folds(
     _draw_sources(right, sources)
 
 
-def _draw_mean(axes: Any, scores: Scores) -> None:
+def _draw_mean(axes: "Axes", scores: Scores) -> None:
     accuracy = scores.overall["accuracy"]
-    axes.axhline(accuracy.value, color="black", linewidth=1.5, label="mean")
-    if accuracy.low is not None:
+    if accuracy.value is not None:
+        axes.axhline(accuracy.value, color="black", linewidth=1.5, label="mean")
+    if accuracy.low is not None and accuracy.high is not None:
+        label = "95 % interval"
         axes.axhspan(
-            accuracy.low,
-            accuracy.high,
-            color="#999999",
-            alpha=0.25,
-            linewidth=0,
-            label="95 % interval",
+            accuracy.low, accuracy.high, color="#999999", alpha=0.25, linewidth=0, label=label
         )
 
 
-def _draw_sources(axes: Any, sources: Sequence[Mapping[str, Any]]) -> None:
+def _draw_sources(axes: "Axes", sources: Sequence[Mapping[str, Any]]) -> None:
     at: NDArray[np.int64] = np.arange(len(sources))[::-1]
     values = [row["accuracy"] for row in sources]
     axes.barh(at, values, color=class_color(0), height=0.7)
@@ -341,7 +330,7 @@ def _draw_sources(axes: Any, sources: Sequence[Mapping[str, Any]]) -> None:
     axes.set_title("By source (clips), the worst first")
 
 
-def summarise(setup: Setup, value: Mapping[str, Any], parts: Mapping[str, Scores]) -> str:
+def summarise(setup: CrossvalSetup, value: Mapping[str, Any], parts: Mapping[str, Scores]) -> str:
     """Return the page of text."""
     kind = "leave-one-source-out" if value["leave_one_source_out"] else f"{setup.folds} folds"
     seeds = ", ".join(map(str, setup.seeds))
@@ -352,7 +341,7 @@ def summarise(setup: Setup, value: Mapping[str, Any], parts: Mapping[str, Scores
     spread = [
         f"  {report.label(key):<20}{_spread_text(value['over_folds'][key]):<34}"
         f"{_spread_text(value['over_seeds'][key])}".rstrip()
-        for key in FIGURES
+        for key in METRICS
     ]
     notes = ["", f"  {'mean +- deviation':<20}{'over folds and seeds':<34}over seeds", *spread]
     if len(setup.configs) > 1:

@@ -1,4 +1,4 @@
-"""Modes test.fight and test.falldown: how good trained classifiers are, and where they fail.
+"""Modes test.fight and test.falldown: measure trained classifiers and show their worst errors.
 
 The report holds no date and no folder of this machine: equal checkpoints and equal data
 give equal bytes.
@@ -23,29 +23,31 @@ from recognizer.dataset.class_check import class_faults, class_warnings
 from recognizer.dataset.mmaction import read_split
 from recognizer.names import nfc
 from recognizer.runner.missing import missing_checkpoint, todays_checkpoint
-from recognizer.runs.figures import save_figure
+from recognizer.runs.figures import save_figures
 from recognizer.runs.manifest import exclusive
 from recognizer.runs.progress import ProgressFactory
 from recognizer.runs.stills import Stills, stills_of
 from recognizer.storage.artifacts import sha256_file, write_json, write_text
 from recognizer.training.classifier import report
+from recognizer.training.classifier.alarm_curve import write_context
 from recognizer.training.classifier.artifacts import (
     CheckpointMetadata,
     as_list,
-    facts_of,
     find_test_pickle,
+    read_checkpoint_metadata,
     trained_checkpoint,
 )
 from recognizer.training.classifier.baseline import split_baseline
-from recognizer.training.classifier.error_videos import write_mistakes
-from recognizer.training.classifier.further_figures import write_further
-from recognizer.training.classifier.predictions import predict_all
-from recognizer.training.classifier.truth import (
-    Facts,
-    Predictions,
-    Truth,
+from recognizer.training.classifier.error_videos import write_error_videos
+from recognizer.training.classifier.labels import (
+    ClipLabel,
+    DatasetLabels,
     check_agreement,
-    read_truth,
+    read_labels,
+)
+from recognizer.training.classifier.predictions import (
+    Predictions,
+    predict_all,
     worst_json,
     write_predictions,
 )
@@ -54,23 +56,24 @@ from recognizer.types import Sample
 logger = logging.getLogger(__name__)
 
 SCHEMA, SCHEMA_VERSION = "recognizer.test_report", 1
+Threshold = dict[str, Any]  # ``chosen_on``, ``for``, and ``at_threshold`` on val and test
 
 
 @dataclass(frozen=True, eq=False, slots=True)
 class Measured:
-    """Everything that the report is made of.
+    """Everything that a report is made of.
 
     Attributes:
         service: fight or falldown.
         checkpoints: files whose probabilities were averaged.
         ann_file: the pickle that was tested on.
-        samples: what stands in it.
-        said: predictions of these samples, in their order.
-        whole: the same with the labelled clips in which nobody was tracked.
-        stills: where the pictures below skeletons come from, None: grey.
-        threshold: chosen on the validation split, None where that cannot be.
+        samples: its samples.
+        predictions: of these samples, in their order.
+        whole: the same with the labelled clips without a tracked person.
+        stills: source of the pictures below skeletons; None: grey.
+        threshold: chosen on the validation split, None without one.
         notes: sentences for the summary.
-        everything: facts of all labelled clips of the data set by name, where known.
+        clips: all labelled clips of the data set by name, where known.
         negatives: the same of negatives, which a classifier may have learnt from as well.
         views: test-time views.
 
@@ -80,27 +83,27 @@ class Measured:
     checkpoints: Sequence[Path]
     ann_file: Path
     samples: Sequence[Sample]
-    said: Predictions
+    predictions: Predictions
     whole: Predictions
     stills: Stills | None
-    threshold: dict[str, Any] | None
+    threshold: Threshold | None
     notes: tuple[str, ...]
-    everything: Mapping[str, Facts] = field(default_factory=dict)
-    negatives: Mapping[str, Facts] = field(default_factory=dict)
+    clips: Mapping[str, ClipLabel] = field(default_factory=dict)
+    negatives: Mapping[str, ClipLabel] = field(default_factory=dict)
     views: tuple[str, ...] = ()
 
 
-def test_fight(config: Config, watch: ProgressFactory) -> int:
+def test_fight(config: Config, progress: ProgressFactory) -> int:
     """Measure the fight classifier and return the exit code."""
-    return _test(config, "fight", watch)
+    return _test(config, "fight", progress)
 
 
-def test_falldown(config: Config, watch: ProgressFactory) -> int:
+def test_falldown(config: Config, progress: ProgressFactory) -> int:
     """Measure the fall-down classifier and return the exit code."""
-    return _test(config, "falldown", watch)
+    return _test(config, "falldown", progress)
 
 
-def _test(config: Config, service: str, watch: ProgressFactory) -> int:
+def _test(config: Config, service: str, progress: ProgressFactory) -> int:
     section = config.test
     checkpoints = as_list(section.checkpoint) or [trained_checkpoint(config, service)]
     checkpoints = [todays_checkpoint(path) for path in checkpoints]
@@ -111,15 +114,15 @@ def _test(config: Config, service: str, watch: ProgressFactory) -> int:
     if ann_file is None:
         ann_file, note = find_test_pickle(config, service)
     folder = section.output_dir or checkpoints[0].parent / "report"
-    measured = _measure(config, service, checkpoints, ann_file, watch)
+    measured = _measure(config, service, checkpoints, ann_file, progress)
     if note:
         logger.warning("%s", note)
         measured = replace(measured, notes=(note, *measured.notes))
-    parts = {"tracked": measured.said.scores(section.bootstrap, config.train.seed)}
-    if len(measured.whole.names) > len(measured.said.names):
+    parts = {"tracked": measured.predictions.scores(section.bootstrap, config.train.seed)}
+    if len(measured.whole.names) > len(measured.predictions.names):
         parts = {"all": measured.whole.scores(section.bootstrap, config.train.seed)} | parts
     with exclusive(folder):
-        _write(folder, measured, parts, section.worst, watch)
+        _write(folder, measured, parts, section.worst, progress)
     logger.info("%s", (folder / "summary.txt").read_text(encoding="utf-8"))
     logger.info("the report is in %s", folder)
     logger.info("next: %s", _next(config, service, checkpoints))
@@ -140,9 +143,9 @@ def _next(config: Config, service: str, checkpoints: Sequence[Path]) -> str:
 def _samples_to_test(ann_file: Path, classes: Sequence[str]) -> Sequence[Sample]:
     """Return the checked samples of a pickle; the val split beside it is checked as well."""
     val = ann_file.with_name("val.pkl")
-    looked_at = {ann_file.stem: ann_file} | ({"val": val} if val.is_file() else {})
-    found = check_splits(looked_at, len(classes), training="", may_be_empty=list(looked_at))
-    samples = found[ann_file.stem]
+    pickles = {ann_file.stem: ann_file} | ({"val": val} if val.is_file() else {})
+    splits = check_splits(pickles, len(classes), training="", may_be_empty=list(pickles))
+    samples = splits[ann_file.stem]
     if not samples:
         raise ValueError(f"{ann_file}: expected samples to test on, the pickle is empty")
     if faults := list(class_faults(samples, classes)):
@@ -157,24 +160,24 @@ def _measure(
     service: str,
     checkpoints: Sequence[Path],
     ann_file: Path,
-    watch: ProgressFactory,
+    progress: ProgressFactory,
 ) -> Measured:
-    truth = _truth_of(ann_file, service)
-    known = [facts_of(path) for path in checkpoints]
-    classes = _classes(config, truth, list(zip(checkpoints, known, strict=True)), service)
+    dataset = _labels_of(ann_file, service)
+    metadata = {path: read_checkpoint_metadata(path) for path in checkpoints}
+    classes = _classes(config, dataset, metadata, service)
     samples = _samples_to_test(ann_file, classes)
-    if truth is not None:
-        check_agreement(truth, samples, ann_file.parent)
+    if dataset is not None:
+        check_agreement(dataset, samples, ann_file.parent)
     views = tuple(config.test.views)
-    probabilities = predict_all(checkpoints, views, samples, "test: predictions", watch)
+    probabilities = predict_all(checkpoints, views, samples, "test: predictions", progress)
     if probabilities.shape[1] != len(classes):
         raise ValueError(
             f"test.checkpoint: the data set has {len(classes)} classes ({', '.join(classes)}), "
             f"the checkpoint knows {probabilities.shape[1]}; they do not belong together"
         )
-    said = _predictions(samples, probabilities, classes, truth)
-    nobody, notes = _nobody(truth, ann_file)
-    if any(sha256_file(ann_file) in facts.learnt_from for facts in known):
+    predictions = _predictions(samples, probabilities, classes, dataset)
+    untracked, notes = _untracked(dataset, ann_file)
+    if any(sha256_file(ann_file) in one.learnt_from for one in metadata.values()):
         notes = (
             f"The classifier learnt from {ann_file.name} itself: no figure here is a test.",
             *notes,
@@ -182,53 +185,53 @@ def _measure(
         logger.warning("%s", notes[0])
     threshold = None
     if len(classes) == 2:
-        threshold = _threshold(checkpoints, views, ann_file, said, watch)
+        threshold = _threshold(checkpoints, views, ann_file, predictions, progress)
     return Measured(
         service=service,
         checkpoints=checkpoints,
         ann_file=ann_file,
         samples=samples,
-        said=said,
-        whole=said.with_nobody(nobody),
-        stills=None if truth is None else stills_of(config, truth.sample_fps),
+        predictions=predictions,
+        whole=predictions.with_untracked(untracked),
+        stills=None if dataset is None else stills_of(config, dataset.sample_fps),
         threshold=threshold,
         notes=notes,
-        everything=_everything(truth, samples),
-        negatives={} if truth is None else truth.negatives,
+        clips=_clips(dataset, samples),
+        negatives={} if dataset is None else dataset.negatives,
         views=views,
     )
 
 
-def _everything(truth: Truth | None, samples: Sequence[Sample]) -> dict[str, Facts]:
-    """Return the facts of all labelled clips, and of negatives only where they are tested on."""
-    if truth is None:
+def _clips(dataset: DatasetLabels | None, samples: Sequence[Sample]) -> dict[str, ClipLabel]:
+    """Return all labelled clips, and those negatives that are tested on."""
+    if dataset is None:
         return {}
-    negatives = {s.name: truth.negatives[s.name] for s in samples if s.name in truth.negatives}
-    return {**truth.samples, **negatives, **(truth.nobody or {})}
+    negatives = {s.name: dataset.negatives[s.name] for s in samples if s.name in dataset.negatives}
+    return {**dataset.samples, **negatives, **(dataset.untracked or {})}
 
 
-def _truth_of(ann_file: Path, service: str) -> Truth | None:
-    """Return what stage 3 says of the pickle, None if it is not one of stage 3's."""
+def _labels_of(ann_file: Path, service: str) -> DatasetLabels | None:
+    """Return the labels beside the pickle, None if it is not one of stage 3's."""
     try:
-        truth = read_truth(ann_file.parent)
+        dataset = read_labels(ann_file.parent)
     except FileNotFoundError:
         return None
-    if truth.sha256.get(ann_file.stem) != sha256_file(ann_file):
+    if dataset.sha256.get(ann_file.stem) != sha256_file(ann_file):
         raise ValueError(
             f"{ann_file}: is not the pickle that metadata.json beside it is about; run "
             "--mode annotation.stage3 again"
         )
-    if truth.service != service:
+    if dataset.service != service:
         raise ConfigError(
-            f"{ann_file}: expected a data set for {service}, it was made for {truth.service}"
+            f"{ann_file}: expected a data set for {service}, it was made for {dataset.service}"
         )
-    return truth
+    return dataset
 
 
 def _classes(
     config: Config,
-    truth: Truth | None,
-    known: Sequence[tuple[Path, CheckpointMetadata]],
+    dataset: DatasetLabels | None,
+    metadata: Mapping[Path, CheckpointMetadata],
     service: str,
 ) -> tuple[str, ...]:
     """Return the classes in the order of labels: the data's, else the checkpoint's own.
@@ -237,20 +240,20 @@ def _classes(
         ConfigError: a checkpoint of another service, or of other classes or another order.
 
     """
-    own = [facts.classes for _, facts in known if facts.classes]
-    named = config.dataset.classes
-    usual = tuple(sorted(named, key=lambda name: named[name]))
-    classes = truth.classes if truth is not None else own[0] if own else usual
-    for path, facts in known:
-        if facts.service not in ("", service):
+    of_checkpoints = [checkpoint.classes for checkpoint in metadata.values() if checkpoint.classes]
+    labels = config.dataset.classes
+    of_config = tuple(sorted(labels, key=lambda name: labels[name]))
+    classes = dataset.classes if dataset is not None else [*of_checkpoints, of_config][0]
+    for path, checkpoint in metadata.items():
+        if checkpoint.service not in ("", service):
             raise ConfigError(
                 f"test.checkpoint: expected a classifier for {service}, {path} is one for "
-                f"{facts.service}"
+                f"{checkpoint.service}"
             )
-        if facts.classes and list(map(nfc, facts.classes)) != list(map(nfc, classes)):
+        if checkpoint.classes and list(map(nfc, checkpoint.classes)) != list(map(nfc, classes)):
             raise ConfigError(
                 f"test.checkpoint: the classes are {', '.join(classes)}, those of {path} "
-                f"{', '.join(facts.classes)}"
+                f"{', '.join(checkpoint.classes)}"
             )
     return classes
 
@@ -259,10 +262,10 @@ def _predictions(
     samples: Sequence[Sample],
     probabilities: NDArray[np.float64],
     classes: tuple[str, ...],
-    truth: Truth | None,
+    dataset: DatasetLabels | None,
 ) -> Predictions:
-    known = None if truth is None else truth.pickled
-    sources = None if known is None else tuple(known[sample.name].source for sample in samples)
+    clips = None if dataset is None else dataset.pickled
+    sources = None if clips is None else tuple(clips[sample.name].source for sample in samples)
     return Predictions(
         classes=classes,
         names=tuple(sample.name for sample in samples),
@@ -273,18 +276,20 @@ def _predictions(
     )
 
 
-def _nobody(truth: Truth | None, ann_file: Path) -> tuple[dict[str, Facts], tuple[str, ...]]:
-    """Return the clips of this split in which nobody was tracked, and what to say of it."""
-    if truth is None or truth.nobody is None:
+def _untracked(
+    dataset: DatasetLabels | None, ann_file: Path
+) -> tuple[dict[str, ClipLabel], tuple[str, ...]]:
+    """Return this split's clips without a tracked person, and sentences about them."""
+    if dataset is None or dataset.untracked is None:
         return {}, (
             "Labelled clips in which nobody was tracked are not counted: the pickle's "
             "metadata.json does not name them.",
         )
-    here = {n: f for n, f in truth.nobody.items() if f.split == ann_file.stem}
-    lost = sum(f.split is None for f in truth.nobody.values())
+    here = {name: c for name, c in dataset.untracked.items() if c.split == ann_file.stem}
+    lost = sum(clip.split is None for clip in dataset.untracked.values())
     notes = [
         f"In {len(here)} labelled clips of this split nobody was tracked; with them counted as "
-        f"{truth.classes[0]}, probability 1, the figures are those of 'all'."
+        f"{dataset.classes[0]}, probability 1, the figures are those of 'all'."
         if here
         else "There is no labelled clip in this split in which nobody was tracked."
     ]
@@ -299,10 +304,10 @@ def _threshold(
     checkpoints: Sequence[Path],
     views: Sequence[str],
     ann_file: Path,
-    said: Predictions,
-    watch: ProgressFactory,
-) -> dict[str, Any] | None:
-    """Return the threshold that is best on the validation split, and what it gives here."""
+    predictions: Predictions,
+    progress: ProgressFactory,
+) -> Threshold | None:
+    """Return the threshold that is best on the validation split, and its metrics on the test."""
     path = ann_file.with_name("val.pkl")
     if not path.is_file() or path.samefile(ann_file):
         return None
@@ -310,13 +315,13 @@ def _threshold(
     labels = np.array([sample.label for sample in samples], np.int64)
     if len(np.unique(labels)) < 2:
         return None
-    rows = predict_all(checkpoints, views, samples, "test: threshold on val", watch)
+    rows = predict_all(checkpoints, views, samples, "test: threshold on val", progress)
     chosen = choose_threshold(labels, rows)
     return {
         "chosen_on": {"file": path.name, "sha256": sha256_file(path), "samples": len(samples)},
         "for": "balanced accuracy",
         "on_val": at_threshold(labels, rows, chosen),
-        "tracked": at_threshold(said.labels, said.probabilities, chosen),
+        "tracked": at_threshold(predictions.labels, predictions.probabilities, chosen),
     }
 
 
@@ -324,52 +329,63 @@ def _threshold(
 
 
 def _write(
-    folder: Path, measured: Measured, parts: dict[str, Scores], worst: int, watch: ProgressFactory
+    folder: Path,
+    measured: Measured,
+    parts: dict[str, Scores],
+    worst: int,
+    progress: ProgressFactory,
 ) -> None:
-    """Write the report's files; what an earlier run left is removed first."""
+    """Write the report's files; those of an earlier run are removed first."""
     name, scores = next(iter(parts.items()))
-    said = measured.whole if name == "all" else measured.said
+    predictions = measured.whole if name == "all" else measured.predictions
     for old in folder.glob("*.png"):
         old.unlink()
     (folder / "report.json").unlink(missing_ok=True)
     pictures = {
         "confusion_matrix.png": partial(report.draw_confusion, scores=scores),
-        "roc.png": partial(report.draw_roc, said=said, scores=scores),
-        "precision_recall.png": partial(report.draw_precision_recall, said=said, scores=scores),
-        "calibration.png": partial(report.draw_calibration, said=said, scores=scores),
+        "roc.png": partial(report.draw_roc, predictions=predictions, scores=scores),
+        "precision_recall.png": partial(
+            report.draw_precision_recall, predictions=predictions, scores=scores
+        ),
+        "calibration.png": partial(report.draw_calibration, predictions=predictions, scores=scores),
     }
-    for file, draw in pictures.items():
-        save_figure(folder / file, folder, draw)
+    save_figures(folder, folder, pictures)
     write_predictions(folder / "predictions.csv", folder, measured.whole)
     samples = {sample.name: sample for sample in measured.samples}
-    write_mistakes(
-        folder, (measured.said, samples), measured.everything, worst, watch, stills=measured.stills
+    write_error_videos(
+        folder,
+        (measured.predictions, samples),
+        measured.clips,
+        worst,
+        progress,
+        stills=measured.stills,
     )
     names = ", ".join(path.name for path in measured.checkpoints)
-    known, draws = measured.everything, scores.bootstrap["resamples"]
-    baseline = split_baseline(said, known, measured.negatives)
-    lines, further = write_further(folder, (said, [said]), baseline, known, draws)
+    clips, draws = measured.clips, scores.bootstrap["resamples"]
+    baseline = split_baseline(predictions, clips, measured.negatives)
+    tested = predictions, [predictions]
+    lines, context = write_context(folder, tested, baseline, clips, draws)
     notes = [*measured.notes, *_threshold_text(measured, draws), *lines]
     title = f"{measured.service}: {measured.ann_file.name} with {names}"
     write_text(folder / "summary.txt", folder, report.summarise(title, parts, notes))
     # Last: where it stands, the report is whole.
-    write_json(folder / "report.json", folder, _to_json(measured, parts, worst) | further)
+    write_json(folder / "report.json", folder, _to_json(measured, parts, worst) | context)
 
 
 def _threshold_text(measured: Measured, bootstrap: int) -> list[str]:
     if measured.threshold is None:
         return []
-    at, said = measured.threshold["tracked"]["threshold"], measured.said
-    decided = np.eye(2)[decide(said.probabilities, at)]
-    figures = replace(said, probabilities=decided).scores(bootstrap, 0).overall
+    at, predictions = measured.threshold["tracked"]["threshold"], measured.predictions
+    decided = np.eye(2)[decide(predictions.probabilities, at)]
+    overall = replace(predictions, probabilities=decided).scores(bootstrap, 0).overall
     return [
-        f"With the threshold that is best on val ({at:.3f}): accuracy {figures['accuracy']}, "
-        f"balanced accuracy {figures['balanced_accuracy']} (tracked)."
+        f"With the threshold that is best on val ({at:.3f}): accuracy {overall['accuracy']}, "
+        f"balanced accuracy {overall['balanced_accuracy']} (tracked)."
     ]
 
 
-def _to_json(measured: Measured, parts: dict[str, Scores], worst: int) -> dict[str, Any]:
-    nobody = measured.whole[~measured.whole.tracked]
+def _to_json(measured: Measured, parts: dict[str, Scores], worst: int) -> dict[str, object]:
+    untracked = measured.whole[~measured.whole.tracked]
     names = " ".join(path.name for path in measured.checkpoints)
     return {
         "schema": SCHEMA,
@@ -377,7 +393,7 @@ def _to_json(measured: Measured, parts: dict[str, Scores], worst: int) -> dict[s
         "command": f"main.py --mode test.{measured.service} --checkpoint {names}",
         "service": measured.service,
         "views": list(measured.views),
-        "classes": list(measured.said.classes),
+        "classes": list(measured.predictions.classes),
         "checkpoints": [
             {"file": path.name, "sha256": sha256_file(path)} for path in measured.checkpoints
         ],
@@ -387,9 +403,9 @@ def _to_json(measured: Measured, parts: dict[str, Scores], worst: int) -> dict[s
             "samples": len(measured.samples),
         },
         "nobody_tracked": {
-            "clips": list(nobody.names),
-            "counted_as": measured.said.classes[0],
-            "right": int((nobody.predicted == nobody.labels).sum()),
+            "clips": list(untracked.names),
+            "counted_as": measured.predictions.classes[0],
+            "right": int((untracked.predicted == untracked.labels).sum()),
         },
         "scores": {name: scores.to_json() for name, scores in parts.items()},
         "threshold": measured.threshold,

@@ -1,12 +1,11 @@
 """Mode train.movement: fit the movement stream and its fusion with the pose stream.
 
-It learns from what train.fight or train.falldown learnt from: the training and validation
-samples, not those of the test split. The pose stream's predictions for the fusion come from
-trainings that are held out from the samples' sources; finished ones are not done again. Samples of
-``dataset.negatives`` are learnt from in every training and predicted in none.
+It learns from what train.fight or train.falldown learn from: the training and validation samples,
+not those of the test split. The pose stream's predictions for the fusion come from trainings that
+hold the samples' sources out; finished ones are not repeated. Samples of ``dataset.negatives`` are
+in every training part and in no predicted one.
 """
 
-import hashlib
 import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -20,19 +19,21 @@ from recognizer.action.movement_metadata import MovementMetadata
 from recognizer.command import next_command
 from recognizer.config.file import ConfigError
 from recognizer.config.schema import Config
-from recognizer.dataset.check import check_splits
-from recognizer.dataset.split import SPLITS
 from recognizer.installation import PROJECT
 from recognizer.runs.manifest import exclusive
 from recognizer.runs.progress import ProgressFactory
 from recognizer.storage.artifacts import atomic_path
 from recognizer.training.classifier.artifacts import (
-    check_network,
+    config_digest,
     find_pickle,
     trained_checkpoint,
 )
 from recognizer.training.classifier.crossval import streams_of
 from recognizer.training.classifier.crossval_fold import FoldJob, job_key, run_folds
+from recognizer.training.classifier.labels import (
+    DatasetLabels,
+    read_dataset,
+)
 from recognizer.training.classifier.movement_fit import (
     MovementStream,
     fit_stream,
@@ -41,88 +42,68 @@ from recognizer.training.classifier.movement_fit import (
     measure_samples,
     measured_folds,
 )
-from recognizer.training.classifier.truth import (
-    Truth,
-    check_agreement,
-    check_complete,
-    pickles_of,
-    read_truth,
-)
 
 logger = logging.getLogger(__name__)
 
 
-def train_movement(config: Config, watch: ProgressFactory) -> int:
+def train_movement(config: Config, progress: ProgressFactory) -> int:
     """Fit the movement stream of ``dataset.service`` and write it; return the exit code."""
     from recognizer.action.movement_graph import write_movement
 
     service = config.dataset.service
     folder = find_pickle(config, service, "train").parent
-    truth = read_truth(folder)
-    if truth.service != service:
-        raise ConfigError(f"dataset.service: {service}, but {folder} was made for {truth.service}")
-    paths = pickles_of(truth, folder)
-    found = check_splits(paths, len(truth.classes), training="", may_be_empty=SPLITS)
-    samples = [sample for split in SPLITS for sample in found[split]]
-    check_agreement(truth, samples, folder)
-    check_complete(truth, {sample.name for sample in samples}, folder)
-    own = [sample.name for sample in samples if sample.name in truth.samples]
-    names = [name for name in own if truth.samples[name].split != "test"]
+    dataset, samples = read_dataset(folder, service)
+    labelled = [sample.name for sample in samples if sample.name in dataset.samples]
+    names = [name for name in labelled if dataset.samples[name].split != "test"]
     measures = measure_samples(samples, service, wanted=True)
     configs = streams_of(config, service)
     output = (config.train.work_dir or PROJECT / "work_dirs" / "+".join(configs)) / "movement.onnx"
-    jobs = _jobs(config, configs, truth, names, output.with_suffix(""))
+    jobs = _jobs(config, configs, dataset, names, output.with_suffix(""))
     folds = config.crossval.inner_folds
-    measured_folds(jobs[0], measures or {}, truth, folds)
-    inner = [inner_jobs(job, truth, folds) for job in jobs]
+    measured_folds(jobs[0], measures or {}, dataset, folds)
+    inner = [inner_jobs(job, dataset, folds) for job in jobs]
     with exclusive(output.with_suffix("")):
-        every = [job for part in inner for job in part]
-        with watch("held-out pose predictions: trainings", len(every)) as progress:
-            run_folds(config.annotation, folder, every, progress)
-        stream = fit_stream(jobs[0], inner, measures or {}, truth, folds)
-    facts = MovementMetadata(
+        trainings = [job for part in inner for job in part]
+        with progress("held-out pose predictions: trainings", len(trainings)) as advance:
+            run_folds(config.annotation, folder, trainings, advance)
+        stream = fit_stream(jobs[0], inner, measures or {}, dataset, folds)
+    metadata = MovementMetadata(
         measure_names(service),
         stream.fusion,
-        _training(stream, jobs, inner, truth, config),
-        truth.num_person,
+        _training(stream, jobs, inner, dataset, config),
+        dataset.num_person,
     )
     with atomic_path(output, output.parent) as scratch:
-        write_movement(scratch, stream.model, facts, service, truth.classes)
-    _tell(config, service, output, facts)
+        write_movement(scratch, stream.model, metadata, service, dataset.classes)
+    _log_result(config, service, output, metadata)
     return 0
 
 
 def _jobs(
     config: Config,
     configs: Mapping[str, Path],
-    truth: Truth,
+    dataset: DatasetLabels,
     names: Sequence[str],
     folder: Path,
 ) -> list[FoldJob]:
-    """Return for each config a job on all samples, which is only there for its inner ones."""
-    from recognizer.action.training import load_train_config
-
+    """Return for each config a job on all samples, from which its inner jobs are made."""
+    options, seed = tuple(config.train.cfg_options), config.train.seed
     jobs = []
     for name, path in configs.items():
-        try:
-            cfg = load_train_config(path, list(config.train.cfg_options))
-        except ValueError as error:
-            raise ConfigError(f"train.config_file, train.cfg_options: {error}") from error
-        check_network(cfg, truth.classes)
-        digest = hashlib.sha256(cfg.pretty_text.encode()).hexdigest()
-        own = {"config": digest, "pickles": dict(truth.sha256), "seed": config.train.seed}
+        digest = config_digest(path, options, dataset.classes, "train.config_file")
+        decides = {"config": digest, "pickles": dict(dataset.sha256), "seed": seed}
         jobs.append(
             FoldJob(
                 name=name,
                 config_file=path,
-                options=tuple(config.train.cfg_options),
-                seed=config.train.seed,
+                options=options,
+                seed=seed,
                 folder=folder / name,
-                key=job_key(own, names, ()),
+                key=job_key(decides, names, ()),
                 train=tuple(sorted(names)),
                 test=(),
-                source_of={name: truth.samples[name].source for name in names},
-                negatives=tuple(sorted(truth.negatives)),
+                source_of={name: dataset.samples[name].source for name in names},
+                negatives=tuple(sorted(dataset.negatives)),
             )
         )
     return jobs
@@ -132,24 +113,24 @@ def _training(
     stream: MovementStream,
     jobs: Sequence[FoldJob],
     inner: Sequence[Sequence[FoldJob]],
-    truth: Truth,
+    dataset: DatasetLabels,
     config: Config,
 ) -> dict[str, Any]:
     """Return how the stream was fitted, with figures of held-out predictions, for the file."""
     return {
         **stream.to_json(),
-        "sources": len({truth.samples[name].source for name in jobs[0].train}),
+        "sources": len({dataset.samples[name].source for name in jobs[0].train}),
         "seed": config.train.seed,
         "inner_folds": len(inner[0]),
         "pose_configs": [job.config_file.name for job in jobs],
         "cfg_options": list(config.train.cfg_options),
-        "pickles_sha256": dict(truth.sha256),
-        "held_out": _held_out_figures(stream, inner, truth),
+        "pickles_sha256": dict(dataset.sha256),
+        "held_out": _held_out_figures(stream, inner, dataset),
     }
 
 
 def _held_out_figures(
-    stream: MovementStream, inner: Sequence[Sequence[FoldJob]], truth: Truth
+    stream: MovementStream, inner: Sequence[Sequence[FoldJob]], dataset: DatasetLabels
 ) -> dict[str, dict[str, float | None]]:
     """Return the figures of both streams on samples they were held out from, and of the fusion.
 
@@ -158,22 +139,22 @@ def _held_out_figures(
     """
     names = stream.names
     pose = held_out_pose(inner, names)
-    labels = np.array([truth.samples[name].label for name in names], np.int64)
+    labels = np.array([dataset.samples[name].label for name in names], np.int64)
     movement = stream.choice.held_out
     predicted = {"pose": pose, "movement": movement, "fused": stream.fusion(pose, movement)}
     return {
         name: {
             key: None if value.value is None else round(value.value, 6)
             for key, value in measure(
-                labels, values, truth.classes, bootstrap=0, seed=0
+                labels, values, dataset.classes, bootstrap=0, seed=0
             ).overall.items()
         }
         for name, values in predicted.items()
     }
 
 
-def _tell(config: Config, service: str, output: Path, facts: MovementMetadata) -> None:
-    for name, figures in facts.training["held_out"].items():
+def _log_result(config: Config, service: str, output: Path, metadata: MovementMetadata) -> None:
+    for name, figures in metadata.training["held_out"].items():
         logger.info(
             "%s, held out by source: %s",
             name,
@@ -183,11 +164,11 @@ def _tell(config: Config, service: str, output: Path, facts: MovementMetadata) -
                 if value is not None
             ),
         )
-    fusion = facts.fusion
+    fusion = metadata.fusion
     logger.info(
         "%s: %s; fusion: pose %.2f, movement %.2f",
         output,
-        facts.training["setting"],
+        metadata.training["setting"],
         fusion.pose,
         fusion.movement,
     )

@@ -22,7 +22,7 @@ from recognizer.action.views import VIEWS, average
 from recognizer.config.file import ConfigError
 from recognizer.dataset.folds import Fold
 from recognizer.training.classifier.crossval_fold import FoldJob, finished, job_key
-from recognizer.training.classifier.truth import NORMAL, Truth
+from recognizer.training.classifier.labels import NORMAL, DatasetLabels
 from recognizer.types import FloatArray, Sample
 
 logger = logging.getLogger(__name__)
@@ -116,7 +116,7 @@ def measure_views(
 # --- pose predictions that are held out --------------------------------------------
 
 
-def inner_jobs(job: FoldJob, truth: Truth, folds: int) -> tuple[FoldJob, ...]:
+def inner_jobs(job: FoldJob, dataset: DatasetLabels, folds: int) -> tuple[FoldJob, ...]:
     """Return the trainings that together predict each sample of a job's training part once.
 
     Each learns from the sources that the others of its predictions are not of; all of them stay
@@ -124,7 +124,7 @@ def inner_jobs(job: FoldJob, truth: Truth, folds: int) -> tuple[FoldJob, ...]:
     fusion without.
     """
     jobs = []
-    for number, fold in enumerate(_folds(job, truth, folds)):
+    for number, fold in enumerate(_folds(job, dataset, folds)):
         train, test = (tuple(job.train[i] for i in part) for part in (fold.train, fold.test))
         inner = replace(
             job,
@@ -140,8 +140,8 @@ def inner_jobs(job: FoldJob, truth: Truth, folds: int) -> tuple[FoldJob, ...]:
     return tuple(jobs)
 
 
-def _folds(job: FoldJob, truth: Truth, folds: int) -> list[Fold]:
-    labels = [truth.samples[name].label for name in job.train]
+def _folds(job: FoldJob, dataset: DatasetLabels, folds: int) -> list[Fold]:
+    labels = [dataset.samples[name].label for name in job.train]
     return inner_folds(labels, [job.source_of[name] for name in job.train], folds, job.seed)
 
 
@@ -157,7 +157,7 @@ def held_out_pose(streams: Sequence[Sequence[FoldJob]], names: Sequence[str]) ->
 
 
 def measured_folds(
-    job: FoldJob, measures: Measures, truth: Truth, folds: int
+    job: FoldJob, measures: Measures, dataset: DatasetLabels, folds: int
 ) -> tuple[list[str], list[Fold]]:
     """Return the names of a job's training samples with measured movement, and folds of them.
 
@@ -170,14 +170,14 @@ def measured_folds(
     measured = np.array([measures[name] is not None for name in job.train])
     place = np.cumsum(measured) - 1
     names = [name for name, known in zip(job.train, measured, strict=True) if known]
-    labels = np.array([truth.samples[name].label for name in names], np.int64)
+    labels = np.array([dataset.samples[name].label for name in names], np.int64)
     kept = [
         Fold(*(place[part[measured[part]]] for part in (fold.train, fold.test)))
-        for fold in _folds(job, truth, folds)
+        for fold in _folds(job, dataset, folds)
     ]
     for fold in kept:
         here = set(labels[fold.train].tolist())
-        if missing := [name for i, name in enumerate(truth.classes) if i not in here]:
+        if missing := [name for i, name in enumerate(dataset.classes) if i not in here]:
             raise ValueError(
                 f"{job.name}: the movement stream needs samples of every class with measured "
                 f"movement in each part that it learns from, got none of {missing[0]} in one of "
@@ -195,7 +195,7 @@ def fit_stream(
     job: FoldJob,
     inner: Sequence[Sequence[FoldJob]],
     measures: Measures,
-    truth: Truth,
+    dataset: DatasetLabels,
     folds: int,
 ) -> MovementStream:
     """Choose and fit the movement stream and the fusion inside a job's training part.
@@ -204,21 +204,21 @@ def fit_stream(
         job: whose training part and negatives are learnt from; its test part is not used.
         inner: finished inner trainings, of each pose stream; see ``inner_jobs``.
         measures: of ``measure_samples``.
-        truth: the labels.
+        dataset: the labels.
         folds: as for ``inner_jobs``: the same sources meet.
 
     Raises:
         ValueError: too few sources or samples with measured movement.
 
     """
-    model, choice, names, negatives = fit_alone(job, measures, truth, folds)
-    labels = np.array([truth.samples[name].label for name in names], np.int64)
+    model, choice, names, negatives = fit_alone(job, measures, dataset, folds)
+    labels = np.array([dataset.samples[name].label for name in names], np.int64)
     fusion = fit_fusion(held_out_pose(inner, names), choice.held_out, labels)
     return MovementStream(model, choice, fusion, names, negatives)
 
 
 def fit_alone(
-    job: FoldJob, measures: Measures, truth: Truth, folds: int
+    job: FoldJob, measures: Measures, dataset: DatasetLabels, folds: int
 ) -> tuple[Any, SelectedSetting, tuple[str, ...], int]:
     """Choose and fit the movement stream, without the pose stream.
 
@@ -232,10 +232,10 @@ def fit_alone(
         ValueError: as ``fit_stream``.
 
     """
-    names, kept = measured_folds(job, measures, truth, folds)
+    names, kept = measured_folds(job, measures, dataset, folds)
     everything = [*names, *(name for name in job.negatives if measures[name] is not None)]
     rows = np.stack([row for name in everything if (row := measures[name]) is not None])
-    facts = truth.pickled
+    facts = dataset.pickled
     labels = np.array([facts[name].label for name in everything], np.int64)
     always = np.arange(len(names), len(everything))
     kept = [Fold(np.concatenate([fold.train, always]), fold.test) for fold in kept]

@@ -1,19 +1,24 @@
-"""Pictures and a page of text on what a classifier got right and wrong."""
+"""Charts and text of a classifier's test report."""
 
 import statistics
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
+from numpy.typing import NDArray
 from sklearn import metrics
 
 from recognizer.action.evaluation import CALIBRATION_BINS, Estimate, Scores
 from recognizer.runs.figures import class_color, columns, left, plain, right
 from recognizer.runs.strips import Strip, draw_strip, slot_legend
-from recognizer.training.classifier.truth import Predictions
+from recognizer.training.classifier.predictions import Predictions
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 
-def draw_confusion(figure: Any, scores: Scores) -> None:
+def draw_confusion(figure: "Figure", scores: Scores) -> None:
     """Draw the confusion matrix: counts, and the share of each true class."""
     table = np.array(scores.confusion)
     share = table / np.maximum(table.sum(1, keepdims=True), 1)
@@ -35,22 +40,25 @@ def draw_confusion(figure: Any, scores: Scores) -> None:
     axes.set_title(f"Accuracy {scores.overall['accuracy']}")
 
 
-def _one_against_rest(said: Predictions) -> list[tuple[str, Any, Any, str]]:
-    """Return name, truth, probability and colour of each class that a curve is drawn of."""
-    labels = range(1, 2) if len(said.classes) == 2 else range(len(said.classes))
+def _one_against_rest(
+    predictions: Predictions,
+) -> list[tuple[str, NDArray[np.bool_], NDArray[np.float64], str]]:
+    """Return name, labels (N,), probabilities (N,) and colour of each class to draw a curve of."""
+    classes, labels = predictions.classes, predictions.labels
+    shown = range(1, 2) if len(classes) == 2 else range(len(classes))
     return [
-        (plain(said.classes[k]), said.labels == k, said.probabilities[:, k], class_color(k))
-        for k in labels
-        if 0 < (said.labels == k).sum() < len(said.labels)
+        (plain(classes[k]), labels == k, predictions.probabilities[:, k], class_color(k))
+        for k in shown
+        if 0 < (labels == k).sum() < len(labels)
     ]
 
 
-def draw_roc(figure: Any, said: Predictions, scores: Scores) -> None:
+def draw_roc(figure: "Figure", predictions: Predictions, scores: Scores) -> None:
     """Draw the receiver operating characteristic."""
     figure.set_size_inches(5.6, 5.4)
     axes = figure.subplots()
     axes.plot([0, 1], [0, 1], color="#999999", linestyle=":", linewidth=1.2)
-    for name, truth, probability, ink in _one_against_rest(said):
+    for name, truth, probability, ink in _one_against_rest(predictions):
         false, true, at = metrics.roc_curve(truth, probability, drop_intermediate=False)
         axes.plot(false, true, color=ink, linewidth=2, label=name)
         half = int(np.flatnonzero(at >= 0.5)[-1])
@@ -66,11 +74,11 @@ def draw_roc(figure: Any, said: Predictions, scores: Scores) -> None:
     _curve_legend(axes, "lower right")
 
 
-def draw_precision_recall(figure: Any, said: Predictions, scores: Scores) -> None:
-    """Draw precision against recall, beside what guessing would give."""
+def draw_precision_recall(figure: "Figure", predictions: Predictions, scores: Scores) -> None:
+    """Draw precision against recall, and the precision of guessing."""
     figure.set_size_inches(5.6, 5.4)
     axes = figure.subplots()
-    for name, truth, probability, ink in _one_against_rest(said):
+    for name, truth, probability, ink in _one_against_rest(predictions):
         precision, recall, _ = metrics.precision_recall_curve(truth, probability)
         axes.step(recall, precision, where="post", color=ink, linewidth=2, label=name)
         axes.axhline(truth.mean(), color=ink, linestyle=":", linewidth=1.2)
@@ -81,29 +89,29 @@ def draw_precision_recall(figure: Any, said: Predictions, scores: Scores) -> Non
     _curve_legend(axes, "lower left")
 
 
-def _unit_square(axes: Any) -> None:
+def _unit_square(axes: "Axes") -> None:
     axes.set_xlim(-0.02, 1.02)
     axes.set_ylim(-0.02, 1.02)
     axes.set_aspect("equal")
 
 
-def _curve_legend(axes: Any, place: str) -> None:
+def _curve_legend(axes: "Axes", place: Literal["lower left", "lower right"]) -> None:
     if axes.get_legend_handles_labels()[0]:
         axes.legend(loc=place, frameon=False)
     else:
         axes.text(0.5, 0.5, "no curve: labels of one class only", ha="center", va="center")
 
 
-def draw_calibration(figure: Any, said: Predictions, scores: Scores) -> None:
-    """Draw how often what was said came true, over the probabilities of each class."""
+def draw_calibration(figure: "Figure", predictions: Predictions, scores: Scores) -> None:
+    """Draw how often predictions came true over their probability, above a histogram of these."""
     figure.set_size_inches(6.2, 7)
     upper, lower = figure.subplots(2, 1, sharex=True, height_ratios=(3, 2))
     bins = scores.calibration
     upper.plot([0, 1], [0, 1], color="#999999", linestyle=":", linewidth=1.2)
-    said_mean = [row["mean_probability"] for row in bins]
+    mean = [row["mean_probability"] for row in bins]
     true = [row["came_true"] for row in bins]
-    upper.plot(said_mean, true, "o-", color="black", linewidth=1.5)
-    for x, y, row in zip(said_mean, true, bins, strict=True):
+    upper.plot(mean, true, "o-", color="black", linewidth=1.5)
+    for x, y, row in zip(mean, true, bins, strict=True):
         below = y > 0.9
         upper.annotate(
             str(row["samples"]),
@@ -113,16 +121,16 @@ def draw_calibration(figure: Any, said: Predictions, scores: Scores) -> None:
             ha="center",
             fontsize=9,
         )
-    two = len(said.classes) == 2
-    what = f"probability of {plain(said.classes[1])}" if two else "highest probability"
-    values = said.probabilities[:, 1] if two else said.probabilities.max(1)
+    two = len(predictions.classes) == 2
+    what = f"probability of {plain(predictions.classes[1])}" if two else "highest probability"
+    values = predictions.probabilities[:, 1] if two else predictions.probabilities.max(1)
     upper.set_ylabel("came true (share, number of samples)")
     upper.set_title(f"Calibration error {scores.overall['calibration_error']}")
     upper.set_ylim(-0.05, 1.05)
-    kinds = [values[said.labels == k] for k in range(len(said.classes))]
+    kinds = [values[predictions.labels == k] for k in range(len(predictions.classes))]
     edges = np.linspace(0, 1, 2 * CALIBRATION_BINS + 1)
     inks = [class_color(k) for k in range(len(kinds))]
-    names = [plain(name) for name in said.classes]
+    names = [plain(name) for name in predictions.classes]
     lower.hist(kinds, bins=edges, color=inks, label=names)
     lower.set_xlabel(what)
     lower.set_ylabel("samples")
@@ -130,8 +138,8 @@ def draw_calibration(figure: Any, said: Predictions, scores: Scores) -> None:
     lower.legend(frameon=False, title="truth")
 
 
-def draw_mistakes(figure: Any, strips: Sequence[tuple[str, Strip]]) -> None:
-    """Draw the contact sheet of the worst mistakes, a row of moments for each."""
+def draw_misclassified(figure: "Figure", strips: Sequence[tuple[str, Strip]]) -> None:
+    """Draw the contact sheet of the worst misclassified clips, a row of moments for each."""
     figure.set_size_inches(13, 1.2 + 1.95 * max(len(strips), 1))
     grid = figure.subplots(max(len(strips), 1), 1, squeeze=False)[:, 0]
     for axes in grid:
@@ -140,7 +148,7 @@ def draw_mistakes(figure: Any, strips: Sequence[tuple[str, Strip]]) -> None:
         axes.set_axis_on()
         draw_strip(axes, strip, title)
     if not strips:
-        grid[0].text(0.5, 0.5, "no mistake among the tracked samples", ha="center")
+        grid[0].text(0.5, 0.5, "no clip among the tracked samples", ha="center")
     figure.suptitle("The worst mistakes", fontsize=13)
     slot_legend(figure, max((strip.people for _, strip in strips), default=1))
 
@@ -149,7 +157,7 @@ def draw_mistakes(figure: Any, strips: Sequence[tuple[str, Strip]]) -> None:
 
 
 def spread(values: Sequence[float | None]) -> dict[str, float | None]:
-    """Return mean, sample standard deviation and ends of what there is."""
+    """Return mean, sample standard deviation and extremes of the defined values."""
     known = [value for value in values if value is not None]
     return {
         "mean": statistics.fmean(known) if known else None,
@@ -160,7 +168,7 @@ def spread(values: Sequence[float | None]) -> dict[str, float | None]:
 
 
 def summarise(title: str, parts: Mapping[str, Scores], notes: Sequence[str]) -> str:
-    """Return the page of text: every figure with its interval, of one or more sets."""
+    """Return the summary text: every metric with its interval, of one or more sets."""
     lines = [title]
     for name, scores in parts.items():
         counts = ", ".join(
@@ -175,7 +183,7 @@ def summarise(title: str, parts: Mapping[str, Scores], notes: Sequence[str]) -> 
 
 
 def label(key: str) -> str:
-    """Return a figure's name for people."""
+    """Return a metric's name as text."""
     special = {"roc_auc": "ROC-AUC", "log_loss": "log loss"}
     return special.get(key, key.replace("_", " "))
 

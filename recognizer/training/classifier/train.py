@@ -38,24 +38,26 @@ logger = logging.getLogger(__name__)
 _LEARNT_FROM = ("train", "val")
 
 
-def train_fight(config: Config, watch: ProgressFactory) -> int:
+def train_fight(config: Config, progress: ProgressFactory) -> int:
     """Train the fight classifier (``--mode train.fight``)."""
-    return _train(config, watch, "fight")
+    return _train(config, progress, "fight")
 
 
-def train_falldown(config: Config, watch: ProgressFactory) -> int:
+def train_falldown(config: Config, progress: ProgressFactory) -> int:
     """Train the fall-down classifier (``--mode train.falldown``)."""
-    return _train(config, watch, "falldown")
+    return _train(config, progress, "falldown")
 
 
-def _train(config: Config, watch: ProgressFactory, service: str) -> int:
+def _train(config: Config, progress: ProgressFactory, service: str) -> int:
     from recognizer.action.training import train
     from recognizer.runner.train_config import TrainConfigError, datasets
 
     cfg, has_movement = prepare(config, service)
     try:
-        with main_process_progress(Path(cfg.work_dir), watch, f"training {service}") as heard:
-            best = train(cfg, resume=config.train.resume, heard=heard)
+        with main_process_progress(
+            Path(cfg.work_dir), progress, f"training {service}"
+        ) as on_progress:
+            best = train(cfg, resume=config.train.resume, on_progress=on_progress)
     except TrainConfigError as error:
         raise ConfigError(f"train.config_file, train.cfg_options: {error}") from error
     logger.info("checkpoint: %s%s", best, f": {score}" if (score := validation_score(best)) else "")
@@ -84,7 +86,7 @@ def prepare(config: Config, service: str) -> tuple["TrainConfig", bool]:
 
     """
     from recognizer.action.train_config import load_train_config
-    from recognizer.runner.train_config import FACTS, datasets
+    from recognizer.runner.train_config import METADATA_KEY, datasets
 
     section = config.train
     try:
@@ -105,7 +107,7 @@ def prepare(config: Config, service: str) -> tuple["TrainConfig", bool]:
     learnt = _check(datasets(cfg), classes)
     _weigh(cfg, classes, metadata, learnt)
     facts = {"service": service, "classes": classes, "window_s": _window_s(config, metadata)}
-    cfg[FACTS] = {**facts, **_own_facts(cfg.get(FACTS), service, classes)}
+    cfg[METADATA_KEY] = {**facts, **_own_facts(cfg.get(METADATA_KEY), service, classes)}
     return cfg, learnt[0].movement is not None
 
 

@@ -5,9 +5,9 @@ the config; what was really seen is recorded and compared. Finished trainings ar
 """
 
 import logging
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from recognizer.command import next_command
 from recognizer.config.file import ConfigError
@@ -15,14 +15,20 @@ from recognizer.config.schema import Config
 from recognizer.installation import PROJECT
 from recognizer.runner.missing import best_checkpoint
 from recognizer.runs.manifest import exclusive
-from recognizer.runs.progress import ProgressFactory
+from recognizer.runs.progress import OnProgress, ProgressFactory
 from recognizer.storage.artifacts import sha256_file, short_digest
 from recognizer.training.classifier.artifacts import as_list, existing_config
-from recognizer.training.classifier.picture_bar import picture_bar
 from recognizer.training.pose.train import (  # first: it sets up threads before torch loads
     CONFIGS,
     one_process,
+    picture_progress,
 )
+
+if TYPE_CHECKING:
+    from mmengine.config import Config as PoseConfig
+
+    from recognizer.training.pose.ablation_report import AblationSetup
+    from recognizer.training.pose.ablation_run import AblationTrial, TrialResult
 
 logger = logging.getLogger(__name__)
 
@@ -43,14 +49,14 @@ _ALIKE = (
 _MISSING = object()
 
 
-def ablation(config: Config, watch: ProgressFactory) -> int:
+def ablation(config: Config, progress: ProgressFactory) -> int:
     """Train and measure every config with every seed and return the exit code."""
     one_process("train.ablation")
     from recognizer.training.pose.ablation_report import write_report
     from recognizer.training.pose.ablation_run import MISSING, read_result, run_trial
 
-    with picture_bar(watch) as looking:
-        setup, runs = _setup(config, looking)
+    with picture_progress(progress) as on_picture:
+        setup, runs = _setup(config, on_picture)
     with exclusive(setup.folder):
         results = {run: read_result(run) or MISSING for run in runs}
         finished = sum(result.state == "done" for result in results.values())
@@ -60,7 +66,7 @@ def ablation(config: Config, watch: ProgressFactory) -> int:
             if results[run].state != "done":
                 title = f"{run.config}, seed {run.seed} ({number} of {len(runs)})"
                 logger.info("%s: %s", title, run.folder)
-                results[run] = run_trial(run, watch, title)
+                results[run] = run_trial(run, progress, title)
                 write_report(setup, results)  # what there is, should it end here
         text = write_report(setup, results)
     logger.info("%s", text)
@@ -78,7 +84,9 @@ def ablation(config: Config, watch: ProgressFactory) -> int:
     return EXIT_SOME_FAILED if failed else 0
 
 
-def _next(config: Config, setup: Any, results: Mapping[Any, Any]) -> str:
+def _next(
+    config: Config, setup: "AblationSetup", results: Mapping["AblationTrial", "TrialResult"]
+) -> str:
     """Return the command that measures the best training's checkpoint."""
     from recognizer.training.pose.ablation_report import ap_of
 
@@ -97,15 +105,15 @@ def _next(config: Config, setup: Any, results: Mapping[Any, Any]) -> str:
 # --- what is compared --------------------------------------------------------------
 
 
-def _setup(config: Config, looking: Callable[[int, int], None]) -> tuple[Any, list[Any]]:
+def _setup(config: Config, on_picture: OnProgress) -> tuple["AblationSetup", list["AblationTrial"]]:
     """Return what is compared, and its runs: all configs with the first seed, then the next."""
-    from recognizer.training.pose.ablation_report import Setup
-    from recognizer.training.pose.ablation_run import Run
+    from recognizer.training.pose.ablation_report import AblationSetup
+    from recognizer.training.pose.ablation_run import AblationTrial
 
     folder = config.ablation.output_dir or PROJECT / "work_dirs" / "ablation"
     paths, seeds = _named(config)
     cfgs, options = _configs(config, paths)
-    facts = {name: _facts(cfg, looking) for name, cfg in cfgs.items()}
+    facts = {name: _facts(cfg, on_picture) for name, cfg in cfgs.items()}
     first = next(iter(cfgs.values()))
     differences = {name: list(_differences(first, cfg)) for name, cfg in cfgs.items()}
     for name, found in differences.items():
@@ -117,8 +125,8 @@ def _setup(config: Config, looking: Callable[[int, int], None]) -> tuple[Any, li
     for seed in seeds:
         for name, cfg in cfgs.items():
             key = short_digest({"config": cfg.pretty_text, "seed": seed, **facts[name]["files"]})
-            runs.append(Run(name, seed, folder / f"{name}-seed{seed}-{key}", key, cfg))
-    setup = Setup(
+            runs.append(AblationTrial(name, seed, folder / f"{name}-seed{seed}-{key}", key, cfg))
+    setup = AblationSetup(
         folder=folder,
         configs=dict(zip(cfgs, paths, strict=True)),
         seeds=seeds,
@@ -155,14 +163,16 @@ def _named(config: Config) -> tuple[list[Path], tuple[int, ...]]:
     return paths, seeds
 
 
-def _configs(config: Config, paths: Sequence[Path]) -> tuple[dict[str, Any], tuple[str, ...]]:
+def _configs(
+    config: Config, paths: Sequence[Path]
+) -> tuple[dict[str, "PoseConfig"], tuple[str, ...]]:
     """Return the effective configs by name, and the options that changed them."""
     from recognizer.runner.train_config import TrainConfigError
     from recognizer.sdpose.evaluation import count_parameters
     from recognizer.sdpose.training import load_pose_config
 
     options, root = tuple(config.train.cfg_options), config.train.data_root
-    cfgs: dict[str, Any] = {}
+    cfgs: dict[str, PoseConfig] = {}
     try:
         names = [_name(load_pose_config(path, (), root), path) for path in paths]
         for name in names:
@@ -185,7 +195,7 @@ def _configs(config: Config, paths: Sequence[Path]) -> tuple[dict[str, Any], tup
     return cfgs, options
 
 
-def _name(cfg: Any, path: Path) -> str:
+def _name(cfg: "PoseConfig", path: Path) -> str:
     name = cfg.get("exp_name") or path.stem
     if not isinstance(name, str) or Path(name).name != name:
         raise ConfigError(f"{path}: exp_name: expected a plain name for a folder, got {name!r}")
@@ -221,7 +231,7 @@ def _check_prefix(option: str, names: Sequence[str]) -> None:
         )
 
 
-def _facts(cfg: Any, looking: Callable[[int, int], None]) -> dict[str, Any]:
+def _facts(cfg: "PoseConfig", on_picture: OnProgress) -> dict[str, Any]:
     """Check the data; return its size by split, what files decide the result, and the network's.
 
     Raises:
@@ -240,7 +250,7 @@ def _facts(cfg: Any, looking: Callable[[int, int], None]) -> dict[str, Any]:
         raise ConfigError(f"{cfg.filename}: expected a {missing[0]}_dataloader, got none")
     for split, dataset in found.items():
         ann_file = annotations_of(dataset)
-        seen = examine_dataset(dataset, looking)
+        seen = examine_dataset(dataset, on_picture)
         digest = sha256_file(ann_file)
         facts[split] = {
             "images": seen.images,
@@ -254,7 +264,7 @@ def _facts(cfg: Any, looking: Callable[[int, int], None]) -> dict[str, Any]:
     return facts
 
 
-def _differences(first: Any, other: Any) -> Iterator[str]:
+def _differences(first: "PoseConfig", other: "PoseConfig") -> Iterator[str]:
     """Yield in what of data and schedule a config is not like the first one."""
     one, two = (
         {k: v for name in _ALIKE for k, v in _flat(name, cfg.get(name))} for cfg in (first, other)
@@ -266,7 +276,7 @@ def _differences(first: Any, other: Any) -> Iterator[str]:
             yield f"{key}: {texts[1]} instead of {texts[0]}"
 
 
-def _flat(name: str, value: Any) -> Iterator[tuple[str, Any]]:
+def _flat(name: str, value: object) -> Iterator[tuple[str, object]]:
     if isinstance(value, Mapping):
         for key, item in value.items():
             yield from _flat(f"{name}.{key}", item)

@@ -14,7 +14,7 @@ from typing import Any
 from recognizer.installation import PROJECT
 from recognizer.storage.artifacts import write_json, write_text
 from recognizer.training.classifier.report import spread
-from recognizer.training.pose.ablation_run import Result, Run
+from recognizer.training.pose.ablation_run import AblationTrial, TrialResult
 from recognizer.training.pose.learning_curves import TABLE, Row, draw_curves, read_curve
 from recognizer.training.pose.report import COLUMNS, number
 
@@ -30,7 +30,7 @@ FIGURES = (*COLUMNS, _OVERLAPPING, _OTHERS, _BEST, _DIFFERENCE)
 
 
 @dataclass(frozen=True, eq=False, slots=True)
-class Setup:
+class AblationSetup:
     """What is compared.
 
     Attributes:
@@ -53,7 +53,7 @@ class Setup:
     differences: Mapping[str, Sequence[str]]
 
 
-def write_report(setup: Setup, results: Mapping[Run, Result]) -> str:
+def write_report(setup: AblationSetup, results: Mapping[AblationTrial, TrialResult]) -> str:
     """Write ablation.md, .json and .csv and the learning curves; return the text of the first."""
     value = to_json(setup, results)
     text = to_markdown(setup, value)
@@ -68,7 +68,7 @@ def write_report(setup: Setup, results: Mapping[Run, Result]) -> str:
 # --- figures -----------------------------------------------------------------------
 
 
-def to_json(setup: Setup, results: Mapping[Run, Result]) -> dict[str, Any]:
+def to_json(setup: AblationSetup, results: Mapping[AblationTrial, TrialResult]) -> dict[str, Any]:
     """Return all that is known of configs and runs as plain values."""
     first = next(iter(setup.configs))
     reference = {run.seed: ap_of(result) for run, result in results.items() if run.config == first}
@@ -113,12 +113,12 @@ def to_json(setup: Setup, results: Mapping[Run, Result]) -> dict[str, Any]:
     }
 
 
-def ap_of(result: Result) -> float | None:
+def ap_of(result: TrialResult) -> float | None:
     """Return the AP of the last epoch, None where there is none."""
     return result.last["all"]["AP"] if result.last else None
 
 
-def _figures(result: Result, reference: float | None) -> dict[str, float | None]:
+def _figures(result: TrialResult, reference: float | None) -> dict[str, float | None]:
     """Return a run's figures; the difference is to the first config with the same seed."""
     if result.last is None:
         return dict.fromkeys(FIGURES)
@@ -131,7 +131,7 @@ def _figures(result: Result, reference: float | None) -> dict[str, float | None]
     return figures
 
 
-def same_batches(results: Mapping[Run, Result]) -> bool | None:
+def same_batches(results: Mapping[AblationTrial, TrialResult]) -> bool | None:
     """Tell whether all configs saw the same batches, seed by seed; None if none is to compare."""
     by_seed: dict[int, list[str]] = {}
     for run, result in results.items():
@@ -141,7 +141,7 @@ def same_batches(results: Mapping[Run, Result]) -> bool | None:
     return all(len(set(digests)) == 1 for digests in compared) if compared else None
 
 
-def command(setup: Setup) -> str:
+def command(setup: AblationSetup) -> str:
     """Return the command that makes this table."""
     words = ["python", "main.py", "--mode", "train.ablation", "--train-config"]
     words += [_from_root(path) for path in setup.configs.values()]
@@ -162,7 +162,7 @@ def _from_root(path: Path) -> str:
 # --- text --------------------------------------------------------------------------
 
 
-def to_markdown(setup: Setup, value: Mapping[str, Any]) -> str:
+def to_markdown(setup: AblationSetup, value: Mapping[str, Any]) -> str:
     """Return the table with its caption."""
     head = [
         "config",
@@ -208,7 +208,7 @@ def _with_spread(value: Mapping[str, float | None], sign: str = "") -> str:
     return text if deviation is None else f"{text} ± {deviation:.3f}"
 
 
-def _caption(setup: Setup, value: Mapping[str, Any]) -> Iterator[str]:
+def _caption(setup: AblationSetup, value: Mapping[str, Any]) -> Iterator[str]:
     facts = next(iter(setup.facts.values()))
     train, test = facts["train"], facts["test"]
     seeds = ", ".join(map(str, setup.seeds))
@@ -247,7 +247,7 @@ def _same_images(facts: Mapping[str, Any]) -> bool:
     return bool(facts.get("val") and facts["val"]["sha256"] == facts["test"]["sha256"])
 
 
-def _notes(setup: Setup, value: Mapping[str, Any]) -> Iterator[str]:
+def _notes(setup: AblationSetup, value: Mapping[str, Any]) -> Iterator[str]:
     if value["same_batches"]:
         yield "All configs saw the same batches, seed by seed (compared pixel by pixel)."
     elif value["same_batches"] is False:
@@ -293,7 +293,7 @@ def _to_csv(value: Mapping[str, Any]) -> str:
 # --- curves ------------------------------------------------------------------------
 
 
-def _draw(setup: Setup, results: Mapping[Run, Result]) -> None:
+def _draw(setup: AblationSetup, results: Mapping[AblationTrial, TrialResult]) -> None:
     """Draw the means over seeds; unfinished and failed runs too, as far as they went."""
     curves: dict[str, list[list[Row]]] = {name: [] for name in setup.configs}
     for run in results:

@@ -12,9 +12,10 @@ import time
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypedDict
 
 from mmengine.hooks import Hook
+from torch import Tensor
 
 from recognizer.runner.checkpoints import last_checkpoint
 from recognizer.runner.missing import best_checkpoint
@@ -23,17 +24,32 @@ from recognizer.runs.progress import ProgressFactory
 from recognizer.sdpose.evaluation import evaluate, quietly
 from recognizer.sdpose.training import train
 from recognizer.storage.artifacts import write_json
+from recognizer.training.pose.diagnostics import DataBatch
 from recognizer.training.pose.learning_curves import TABLE, CurvesHook, read_curve
 from recognizer.training.pose.train import memory_advice
 
+if TYPE_CHECKING:
+    from mmengine.config import Config as PoseConfig
+    from mmengine.runner import Runner
+
 logger = logging.getLogger(__name__)
+
+ScoresJson = Mapping[str, Any]  # of ``PoseScores.to_json``
+
+
+class Epoch(TypedDict):
+    """What ``epochs.json`` holds of one epoch."""
+
+    batches: str
+    step_s: float
+
 
 RESULT, EPOCHS = "result.json", "epochs.json"
 SCHEMA = "recognizer.ablation_run"
 
 
 @dataclass(frozen=True, eq=False, slots=True)
-class Run:
+class AblationTrial:
     """One config with one seed.
 
     Attributes:
@@ -49,11 +65,11 @@ class Run:
     seed: int
     folder: Path
     key: str
-    cfg: Any
+    cfg: "PoseConfig"
 
 
 @dataclass(frozen=True, slots=True)
-class Result:
+class TrialResult:
     """What came of a run.
 
     Attributes:
@@ -69,29 +85,29 @@ class Result:
 
     state: str
     reason: str = ""
-    last: Mapping[str, Any] | None = None
-    best: Mapping[str, Any] | None = None
+    last: ScoresJson | None = None
+    best: ScoresJson | None = None
     heatmap_loss: float | None = None
     step_s: float | None = None
     batches: str = ""
 
 
-MISSING = Result("missing")
+MISSING = TrialResult("missing")
 
 
-def read_result(run: Run) -> Result | None:
+def read_result(run: AblationTrial) -> TrialResult | None:
     """Return a finished run's result, None if it is not finished."""
     try:
         value = json.loads((run.folder / RESULT).read_bytes())
         if value.pop("schema") != SCHEMA or value.pop("key") != run.key:
             return None
-        result = Result(**value)
+        result = TrialResult(**value)
     except (FileNotFoundError, ValueError, KeyError, TypeError, AttributeError):
         return None
     return result if result.state == "done" else None
 
 
-def run_trial(run: Run, watch: ProgressFactory, title: str) -> Result:
+def run_trial(run: AblationTrial, progress: ProgressFactory, title: str) -> TrialResult:
     """Train and measure a run; what goes wrong with it is its result.
 
     Raises:
@@ -102,8 +118,8 @@ def run_trial(run: Run, watch: ProgressFactory, title: str) -> Result:
     cfg.work_dir = str(run.folder)
     cfg.randomness = {**(cfg.get("randomness") or {}), "seed": run.seed}
     try:
-        with main_process_progress(run.folder, watch, title) as heard, quietly():
-            train(cfg, resume=True, heard=heard, hooks=[CurvesHook(), BatchRecord()])
+        with main_process_progress(run.folder, progress, title) as on_progress, quietly():
+            train(cfg, resume=True, on_progress=on_progress, hooks=[CurvesHook(), BatchRecord()])
             result = _measure(cfg, run.folder)
             write_json(
                 run.folder / RESULT,
@@ -114,11 +130,11 @@ def run_trial(run: Run, watch: ProgressFactory, title: str) -> Result:
         advice = memory_advice(error, cfg) if isinstance(error, RuntimeError) else ""
         reason = f"{type(error).__name__}: {advice or error}"
         logger.warning("%s, seed %d failed: %s", run.config, run.seed, reason)
-        return Result("failed", reason)
+        return TrialResult("failed", reason)
     return result
 
 
-def _measure(cfg: Any, folder: Path) -> Result:
+def _measure(cfg: "PoseConfig", folder: Path) -> TrialResult:
     last = last_checkpoint(folder)
     if last is None:
         raise RuntimeError(f"{folder}: nothing was saved; set default_hooks.checkpoint")
@@ -133,7 +149,7 @@ def _measure(cfg: Any, folder: Path) -> Result:
     step_s = statistics.median(epoch["step_s"] for epoch in epochs) if epochs else None
     rows = read_curve(folder / TABLE)
     loss = rows[-1].get("heatmap_loss") if rows else None
-    return Result("done", "", scores, chosen, loss, step_s, digest if epochs else "")
+    return TrialResult("done", "", scores, chosen, loss, step_s, digest if epochs else "")
 
 
 # --- what it was trained on --------------------------------------------------------
@@ -153,11 +169,11 @@ class BatchRecord(Hook):  # type: ignore[misc]
         self.seconds: list[float] = []
         self.started = 0.0
 
-    def before_train_epoch(self, runner: Any) -> None:
+    def before_train_epoch(self, runner: "Runner") -> None:
         """Start anew."""
         self.digest, self.seconds = hashlib.sha256(), []
 
-    def before_train_iter(self, runner: Any, batch_idx: int, data_batch: Any = None) -> None:
+    def before_train_iter(self, runner: "Runner", batch_idx: int, data_batch: DataBatch) -> None:
         """Take in a batch."""
         self.digest.update(b"batch")
         for image in data_batch["inputs"]:
@@ -165,21 +181,27 @@ class BatchRecord(Hook):  # type: ignore[misc]
         self.started = time.perf_counter()
 
     def after_train_iter(
-        self, runner: Any, batch_idx: int, data_batch: Any = None, outputs: Any = None
+        self,
+        runner: "Runner",
+        batch_idx: int,
+        data_batch: DataBatch | None = None,
+        outputs: dict[str, Tensor] | None = None,
     ) -> None:
         """Stop the time; hooks before this one have asked for the loss, so a GPU is done."""
         self.seconds.append(time.perf_counter() - self.started)
 
-    def after_train_epoch(self, runner: Any) -> None:
+    def after_train_epoch(self, runner: "Runner") -> None:
         """Write the epoch down."""
         folder = Path(runner.work_dir)
         epochs = {k: v for k, v in read_epochs(folder).items() if int(k) <= runner.epoch}
-        own = {"batches": self.digest.hexdigest(), "step_s": statistics.median(self.seconds)}
-        epochs[str(runner.epoch + 1)] = own
+        epochs[str(runner.epoch + 1)] = {
+            "batches": self.digest.hexdigest(),
+            "step_s": statistics.median(self.seconds),
+        }
         write_json(folder / EPOCHS, folder, epochs)
 
 
-def read_epochs(folder: Path) -> dict[str, dict[str, Any]]:
+def read_epochs(folder: Path) -> dict[str, Epoch]:
     """Return batches and step_s by epoch, in order; empty where nothing is written.
 
     Raises:

@@ -15,7 +15,7 @@ logger = logging.getLogger(__name__)
 _CONFIGS = "configs/body_2d_keypoint/sdpose/coco/sdpose_{}_stemnet_coco_256x192.py"
 
 
-def convert(config: Config, watch: ProgressFactory) -> int:
+def convert(config: Config, progress: ProgressFactory) -> int:
     """Write ``convert.out`` from ``convert.source``, every key mapped (``--mode convert.sdpose``).
 
     Raises:

@@ -3,9 +3,16 @@
 import contextlib
 import io
 import resource
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
+from torch import Tensor, nn
+
+if TYPE_CHECKING:
+    from mmengine.model import BaseModel
+    from mmengine.runner import Runner
+
+DataBatch = dict[str, Any]  # inputs and data_samples, as mmpose's loaders give them
 
 # A target's peak is 1. Heatmaps that differ by less over all of a map hold no peak that decoding
 # could find, and float32 sums of the head's 384 terms are good to about 1e-6 of them.
@@ -16,7 +23,7 @@ FLAT = 1e-4
 ALIKE = 1e-4
 
 
-def heatmaps_of(model: Any, data_batch: Any) -> Any:
+def heatmaps_of(model: "BaseModel", data_batch: DataBatch) -> Tensor:
     """Return the heatmaps (N, J, H, W) of a training batch, with the batch's own statistics.
 
     Running statistics of batch norms are still far from their values after some iterations, so
@@ -28,10 +35,10 @@ def heatmaps_of(model: Any, data_batch: Any) -> Any:
         heatmaps = model(data["inputs"], None, mode="tensor")
         for name, buffer in model.named_buffers():
             buffer.copy_(kept[name])
-    return heatmaps.float()
+    return torch.as_tensor(heatmaps).float()
 
 
-def judge_heatmaps(heatmaps: Any) -> tuple[list[int], float | None]:
+def judge_heatmaps(heatmaps: Tensor) -> tuple[list[int], float | None]:
     """Return the joints whose maps are flat for everybody, and how alike people's maps are.
 
     Args:
@@ -51,7 +58,7 @@ def judge_heatmaps(heatmaps: Any) -> tuple[list[int], float | None]:
     return flat, float(between / within)
 
 
-def data_lines(runner: Any, data_batch: Any) -> list[str]:
+def data_lines(runner: "Runner", data_batch: DataBatch) -> list[str]:
     """Say how much there is to train on."""
     loader = runner.train_dataloader
     weights = [s.gt_instance_labels.keypoint_weights for s in data_batch["data_samples"]]
@@ -62,7 +69,7 @@ def data_lines(runner: Any, data_batch: Any) -> list[str]:
     ]
 
 
-def cost_lines(model: Any, data_batch: Any) -> list[str]:
+def cost_lines(model: nn.Module, data_batch: DataBatch) -> list[str]:
     """Say what the network costs, for pictures of this batch's size."""
     from recognizer.sdpose.cost import describe, network_cost
     from recognizer.sdpose.head import SDPoseHead
@@ -73,7 +80,7 @@ def cost_lines(model: Any, data_batch: Any) -> list[str]:
     return describe(network_cost(model, (width, height), model.head.cycles)).splitlines()
 
 
-def validated(runner: Any) -> list[str]:
+def validated(runner: "Runner") -> list[str]:
     """Decode one batch of validation and let the evaluator measure it."""
     loop = runner.val_loop
     if loop is None:

@@ -4,12 +4,18 @@ import csv
 from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+import numpy as np
 from mmengine.hooks import Hook
 
 from recognizer.runs.figures import plain, save_figure
 from recognizer.storage.artifacts import write_csv
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+    from mmengine.runner import Runner
 
 TABLE, PICTURE = "learning_curve.csv", "learning_curve.png"
 
@@ -27,7 +33,7 @@ class CurvesHook(Hook):  # type: ignore[misc]
 
     priority = "LOW"
 
-    def after_val_epoch(self, runner: Any, metrics: dict[str, float] | None = None) -> None:
+    def after_val_epoch(self, runner: "Runner", metrics: dict[str, float] | None = None) -> None:
         """Write both files; rows of epochs that are trained again are replaced."""
         folder = Path(runner.work_dir)
         rows = [row for row in read_curve(folder / TABLE) if row["epoch"] < runner.epoch]
@@ -36,7 +42,7 @@ class CurvesHook(Hook):  # type: ignore[misc]
         draw_curves(folder / PICTURE, {Path(runner.work_dir).name: rows})
 
 
-def _losses(runner: Any) -> Row:
+def _losses(runner: "Runner") -> Row:
     """Return the place and the means over the last epoch."""
     row = {"epoch": float(runner.epoch), "iteration": float(runner.iter)}
     steps = max(len(runner.train_dataloader), 1)
@@ -90,7 +96,7 @@ def draw_curves(
 
 
 def _curves(
-    figure: Any,
+    figure: "Figure",
     runs: Mapping[str, Sequence[Row]],
     bands: Mapping[str, Sequence[tuple[float, float, float]]],
 ) -> None:
@@ -124,11 +130,12 @@ def _curves(
     ap.set_ylim(0, min(1.0, max(0.1, 1.2 * highest)))
 
 
-def _loss_axis(axes: Any) -> None:
+def _loss_axis(axes: "Axes") -> None:
     """Make the y axis logarithmic where losses span more than a decade; plain numbers anyway."""
     from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
-    values = [y for line in axes.lines for y in line.get_ydata() if y > 0]
+    drawn = [np.asarray(line.get_ydata(), float) for line in axes.lines]
+    values = [y for ys in drawn for y in ys.tolist() if y > 0]
     if values and max(values) > 10 * min(values):
         axes.set_yscale("log")
         few = max(values) < 1e4 * min(values)  # over more decades there is no room for these
@@ -137,7 +144,7 @@ def _loss_axis(axes: Any) -> None:
     axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:.4g}"))
 
 
-def _line(axes: Any, rows: Sequence[Row], key: str, **style: Any) -> None:
+def _line(axes: "Axes", rows: Sequence[Row], key: str, **style: Any) -> None:
     points = [(row["epoch"], row[key]) for row in rows if key in row]
     if points:
         # A line of one point is invisible, and of few it does not show where they are.

@@ -1,7 +1,7 @@
 """What a test of a pose network leaves behind: figures, a page of text, and pictures to look at."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +16,7 @@ from recognizer.storage.artifacts import write_json, write_text
 from recognizer.types import FloatArray, ImageArray
 
 if TYPE_CHECKING:
+    from matplotlib.figure import Figure
     from mmengine.config import Config as PoseConfig
 
 METRICS, SUMMARY, SHEET = "metrics.json", "summary.txt", "skeletons.png"
@@ -34,7 +35,7 @@ def write_report(cfg: "PoseConfig", scores: PoseScores, output: Path) -> str:
 
     dataset = datasets(cfg)["test"]
     images = Path(dataset.get("data_root") or "") / dataset.get("data_prefix", {}).get("img", "")
-    truth = json.loads(Path(scores.facts["annotations"]).read_bytes())
+    truth = json.loads(Path(scores.metadata["annotations"]).read_bytes())
     found = json.loads((output / DETECTIONS).read_bytes())
     save_figure(output / SHEET, output, lambda figure: draw_sheet(figure, truth, found, images))
     text = summarise(scores)
@@ -49,7 +50,7 @@ def write_report(cfg: "PoseConfig", scores: PoseScores, output: Path) -> str:
 
 def summarise(scores: PoseScores) -> str:
     """Return the page of text."""
-    epoch = scores.facts.get("epoch")
+    epoch = scores.metadata.get("epoch")
     after = "" if epoch is None else f", after epoch {epoch}"
     parts = {
         "all images": scores.every,
@@ -57,8 +58,8 @@ def summarise(scores: PoseScores) -> str:
         "other images": scores.others,
     }
     lines = [
-        f"{scores.facts['checkpoint']}{after}",
-        f"on {scores.facts['annotations']}",
+        f"{scores.metadata['checkpoint']}{after}",
+        f"on {scores.metadata['annotations']}",
         f"boxes: {scores.boxes}; flip test: {'yes' if scores.flip_test else 'no'}",
         "",
         f"{'':<20}{'images':>7}{'persons':>9}" + "".join(f"{name:>8}" for name in COLUMNS),
@@ -84,7 +85,7 @@ def number(value: float | None, digits: int = 3) -> str:
 # --- picture -----------------------------------------------------------------------
 
 
-def draw_sheet(figure: Any, truth: Row, found: Sequence[Row], images: Path) -> None:
+def draw_sheet(figure: "Figure", truth: Row, found: Sequence[Row], images: Path) -> None:
     """Draw some test images twice: with what was annotated and with what was found.
 
     Args:
@@ -124,7 +125,7 @@ def draw_sheet(figure: Any, truth: Row, found: Sequence[Row], images: Path) -> N
     figure.suptitle(f"left: annotated; right: found (keypoints scored {_DRAWN_AT} or more)")
 
 
-def _by_image(rows: Any) -> dict[int, list[Row]]:
+def _by_image(rows: Iterable[Row]) -> dict[int, list[Row]]:
     grouped: dict[int, list[Row]] = {}
     for row in rows:
         grouped.setdefault(row["image_id"], []).append(row)
@@ -147,10 +148,9 @@ def _people(picture: ImageArray, people: FloatArray, colors: Sequence[int]) -> I
     """Return the picture in the sheet's height with everybody's skeleton."""
     scale = _CELL_HEIGHT_PX / picture.shape[0]
     size = max(1, round(picture.shape[1] * scale)), _CELL_HEIGHT_PX
-    canvas: Any = cv2.resize(picture, size, interpolation=cv2.INTER_AREA)
+    canvas = np.asarray(cv2.resize(picture, size, interpolation=cv2.INTER_AREA), np.uint8)
     for values, color in zip(people, colors, strict=True):
         canvas = draw_skeleton(
             canvas, values[:, :2] * scale, values[:, 2], color_of(color), _DRAWN_AT
         )
-    drawn: ImageArray = canvas
-    return drawn
+    return canvas

@@ -11,25 +11,26 @@ import os
 import statistics
 import tempfile
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 # Before torch loads: at a barrier its threads would otherwise spin.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 from mmengine.hooks import Hook
+from torch import Tensor, nn
 
 from recognizer.command import next_command
 from recognizer.config.file import ConfigError
 from recognizer.config.schema import Config
 from recognizer.runs.distributed import main_process_progress
 from recognizer.runs.progress import ProgressFactory
-from recognizer.training.classifier.picture_bar import picture_bar
 from recognizer.training.pose.diagnostics import (
     ALIKE,
     FLAT,
+    DataBatch,
     cost_lines,
     data_lines,
     heatmaps_of,
@@ -37,10 +38,11 @@ from recognizer.training.pose.diagnostics import (
     memory,
     validated,
 )
-from recognizer.training.pose.train import memory_advice, pose_config, prepare
+from recognizer.training.pose.train import memory_advice, picture_progress, pose_config, prepare
 
 if TYPE_CHECKING:
     from mmengine.config import Config as PoseConfig
+    from mmengine.runner import Runner
 
 logger = logging.getLogger(__name__)
 
@@ -57,7 +59,7 @@ class _EnoughError(Exception):
     """All iterations are done; never leaves this module."""
 
 
-def check(config: Config, watch: ProgressFactory) -> int:
+def check(config: Config, progress: ProgressFactory) -> int:
     """Run ``train.check_iterations`` iterations and judge them (``--mode train.check``).
 
     Raises:
@@ -75,7 +77,7 @@ def check(config: Config, watch: ProgressFactory) -> int:
         cfg.work_dir = folder
         _shorten(cfg, examiner.iterations)
         try:
-            _run(cfg, examiner, watch)
+            _run(cfg, examiner, progress)
         except RuntimeError as error:
             if advice := memory_advice(error, cfg):
                 raise PoseCheckError(advice) from error
@@ -109,7 +111,7 @@ def _shorten(cfg: "PoseConfig", iterations: int) -> None:
         cfg.visualizer.vis_backends = []
 
 
-def _run(cfg: "PoseConfig", examiner: "SanityCheckHook", watch: ProgressFactory) -> None:
+def _run(cfg: "PoseConfig", examiner: "SanityCheckHook", progress: ProgressFactory) -> None:
     from recognizer.runner.hooks import NotFiniteError
     from recognizer.runner.train_config import TrainConfigError
     from recognizer.sdpose.evaluation import quietly
@@ -117,16 +119,16 @@ def _run(cfg: "PoseConfig", examiner: "SanityCheckHook", watch: ProgressFactory)
 
     try:
         with (
-            main_process_progress(Path(cfg.work_dir), watch, "checking") as heard,
-            picture_bar(watch) as looking,
+            main_process_progress(Path(cfg.work_dir), progress, "checking") as on_progress,
+            picture_progress(progress) as on_picture,
             quietly(),
         ):
 
             def count(done: int, total: int) -> None:
-                if heard is not None:
-                    heard(done, examiner.iterations)
+                if on_progress is not None:
+                    on_progress(done, examiner.iterations)
 
-            train(cfg, heard=count, hooks=[examiner], looking=looking)
+            train(cfg, on_progress=count, hooks=[examiner], on_image=on_picture)
     except _EnoughError:
         return
     except NotFiniteError:
@@ -159,7 +161,7 @@ class Observations:
     """
 
     items: dict[str, list[float]] = field(default_factory=dict)
-    gradients: dict[str, Any] = field(default_factory=dict)
+    gradients: dict[str, Tensor | None] = field(default_factory=dict)
     frozen: int = 0
     waits_s: list[float] = field(default_factory=list)
     steps_s: list[float] = field(default_factory=list)
@@ -178,7 +180,7 @@ class SanityCheckHook(Hook):  # type: ignore[misc]
         self.seen = Observations()
         self.last = 0.0
 
-    def before_train(self, runner: Any) -> None:
+    def before_train(self, runner: "Runner") -> None:
         """Ask every parameter to tell of its gradient."""
         for name, parameter in runner.model.named_parameters():
             if parameter.requires_grad:
@@ -188,22 +190,30 @@ class SanityCheckHook(Hook):  # type: ignore[misc]
                 self.seen.frozen += parameter.numel()
         self.last = time.monotonic()
 
-    def _listener(self, name: str) -> Any:
-        def listen(parameter: Any) -> None:
+    def _listener(self, name: str) -> Callable[[nn.Parameter], None]:
+        def listen(parameter: nn.Parameter) -> None:
+            if parameter.grad is None:
+                return
             # NaN, which half precision gives now and then before its scale is found, is one too.
             largest, before = parameter.grad.detach().abs().max(), self.seen.gradients[name]
             self.seen.gradients[name] = largest if before is None else before.maximum(largest)
 
         return listen
 
-    def before_train_iter(self, runner: Any, batch_idx: int, data_batch: Any = None) -> None:
+    def before_train_iter(
+        self, runner: "Runner", batch_idx: int, data_batch: DataBatch | None = None
+    ) -> None:
         """Take the time that the batch took."""
         now = time.monotonic()
         self.seen.waits_s.append(now - self.last)
         self.last = now
 
     def after_train_iter(
-        self, runner: Any, batch_idx: int, data_batch: Any = None, outputs: Any = None
+        self,
+        runner: "Runner",
+        batch_idx: int,
+        data_batch: DataBatch,
+        outputs: dict[str, Tensor] | None = None,
     ) -> None:
         """Take in the losses; after the last iteration look at heatmaps and decoding.
 
@@ -294,7 +304,7 @@ def _usual(seconds: Sequence[float]) -> float:
     return statistics.median(seconds[1:] or seconds)
 
 
-def _still(gradients: Mapping[str, Any]) -> list[str]:
+def _still(gradients: Mapping[str, Tensor | None]) -> list[str]:
     """Name the parameters that are to be trained and cannot be."""
     found = []
     for text, names in (

@@ -2,6 +2,7 @@
 
 import logging
 import os
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,24 +14,24 @@ from recognizer.config.file import ConfigError
 from recognizer.config.schema import Config
 from recognizer.installation import FILES, PROJECT
 from recognizer.runs.distributed import main_process_progress
-from recognizer.runs.progress import ProgressFactory
+from recognizer.runs.progress import OnProgress, ProgressFactory, counted_progress
 from recognizer.training.classifier.artifacts import (
     as_list,
     named_config,
     trained_checkpoint,
     validation_score,
 )
-from recognizer.training.classifier.picture_bar import picture_bar
 
 if TYPE_CHECKING:
     from mmengine.config import Config as PoseConfig
 
 logger = logging.getLogger(__name__)
 
+_PATIENCE_S = 2.0  # a data set whose pictures are checked sooner shows no bar
 CONFIGS = FILES / "configs" / "body_2d_keypoint" / "sdpose" / "coco"
 
 
-def train_pose(config: Config, watch: ProgressFactory) -> int:
+def train_pose(config: Config, progress: ProgressFactory) -> int:
     """Train the pose network of ``train.config_file`` (``--mode train.pose``)."""
     from recognizer.runner.train_config import TrainConfigError
     from recognizer.sdpose.evaluation import quietly
@@ -42,16 +43,16 @@ def train_pose(config: Config, watch: ProgressFactory) -> int:
     work_dir = Path(cfg.work_dir)
     try:
         with (
-            main_process_progress(work_dir, watch, f"training {work_dir.name}") as heard,
-            picture_bar(watch) as looking,
+            main_process_progress(work_dir, progress, f"training {work_dir.name}") as on_progress,
+            picture_progress(progress) as on_picture,
             quietly(),
         ):
             best = train(
                 cfg,
                 resume=config.train.resume,
-                heard=heard,
-                hooks=[CurvesHook()] if heard else [],
-                looking=looking if heard else None,
+                on_progress=on_progress,
+                hooks=[CurvesHook()] if on_progress else [],
+                on_image=on_picture if on_progress else None,
             )
     except (RuntimeError, TrainConfigError) as error:  # the first iteration's is of the second kind
         if advice := memory_advice(error, cfg):
@@ -64,7 +65,7 @@ def train_pose(config: Config, watch: ProgressFactory) -> int:
     return 0
 
 
-def test_pose(config: Config, watch: ProgressFactory) -> int:
+def test_pose(config: Config, progress: ProgressFactory) -> int:
     """Measure one checkpoint on the test images (``--mode test.pose``)."""
     from recognizer.runner.missing import missing_checkpoint, todays_checkpoint
     from recognizer.runner.train_config import TrainConfigError
@@ -80,10 +81,10 @@ def test_pose(config: Config, watch: ProgressFactory) -> int:
         raise FileNotFoundError(missing_checkpoint(checkpoint))
     try:
         with (
-            main_process_progress(output, watch, f"testing {checkpoint.name}") as heard,
-            picture_bar(watch) as looking,
+            main_process_progress(output, progress, f"testing {checkpoint.name}") as on_progress,
+            picture_progress(progress) as on_picture,
         ):
-            scores = evaluate(cfg, checkpoint, output, heard=heard, looking=looking)
+            scores = evaluate(cfg, checkpoint, output, on_progress=on_progress, on_image=on_picture)
             text = write_report(cfg, scores, output)
     except TrainConfigError as error:
         raise ConfigError(f"train.config_file, train.cfg_options: {error}") from error
@@ -96,6 +97,11 @@ def test_pose(config: Config, watch: ProgressFactory) -> int:
     }
     logger.info("next: %s", next_command(config, "deploy.export", changes))
     return 0
+
+
+def picture_progress(progress: ProgressFactory) -> AbstractContextManager[OnProgress]:
+    """Give the callback for pictures that are checked before a training or test."""
+    return counted_progress(progress, "looking at pictures", _PATIENCE_S)
 
 
 def one_process(mode: str) -> None:
