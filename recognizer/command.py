@@ -206,7 +206,7 @@ def show(text: str) -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
-def next_command(config: "Config", mode: str, changes: Mapping[str, Any] | None = None) -> str:
+def next_command(config: "Config", mode: str, changes: Mapping[str, object] | None = None) -> str:
     """Return the command that runs a mode with what the user set and that mode reads.
 
     ``visualize.skeleton_only`` goes along in any case, so that later modes hide faces too.
@@ -233,9 +233,11 @@ def next_command(config: "Config", mode: str, changes: Mapping[str, Any] | None 
     key = f"{section}.input"
     if section and key not in {**kept, **changes} and not getattr(config, section).input.exists():
         changes = {key: hint, **changes}
-    for key, value in changes.items():
+    for key, change in changes.items():
         named = _flag_of(key, mode)
-        words += ["--set", f"{key}={_text(value)}"] if named is None else _flag_words(named, value)
+        words += (
+            ["--set", f"{key}={_text(change)}"] if named is None else _flag_words(named, change)
+        )
     return shlex.join(words)
 
 
@@ -248,13 +250,13 @@ def _flag_of(key: str, mode: str) -> str | None:
     return next((flag.name for flag in FLAGS if flag.modes.get(mode) == key), None)
 
 
-def _flag_words(name: str, value: Any) -> list[str]:
+def _flag_words(name: str, value: object) -> list[str]:
     if isinstance(value, bool):
         return [name] if value else []
     return [name, *map(str, value if isinstance(value, list) else [value])]
 
 
-def _parsed(text: str) -> Any:
+def _parsed(text: str) -> object:
     """Return the value of a flag, from JSON or the text after --set."""
     try:
         return json.loads(text)
@@ -262,7 +264,7 @@ def _parsed(text: str) -> Any:
         return text
 
 
-def _text(value: Any) -> str:
+def _text(value: object) -> str:
     plain = not isinstance(value, list | dict | bool)
     return str(value) if plain else json.dumps(value, default=str)
 

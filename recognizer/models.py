@@ -6,9 +6,9 @@ A name without a folder is looked up in the working folder, then where ``models.
 
 import math
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, TypeAlias, TypeVar, overload
+from typing import TypeAlias, TypeVar, overload
 
 import numpy as np
 from pydantic import ValidationError
@@ -201,7 +201,7 @@ def _mode(file: Path, otherwise: str) -> str:
     return "onnx" if otherwise == "pth" else otherwise
 
 
-def _validated(section: type[_Section], values: dict[str, Any]) -> _Section:
+def _validated(section: type[_Section], values: Mapping[str, object]) -> _Section:
     try:
         return section.model_validate(values)
     except ValidationError as error:

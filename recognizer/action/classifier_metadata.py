@@ -44,7 +44,7 @@ class ClassifierMetadata:
     window_s: float
     threshold: float
     features: tuple[FeatureSettings, ...]
-    training: Mapping[str, Any]
+    training: Mapping[str, object]
     created_by: str
     movement: MovementMetadata | None = None
 
@@ -157,7 +157,7 @@ def _classes(value: object) -> tuple[str, ...]:
     return tuple(names)
 
 
-def _number(value: Mapping[str, Any], key: str, low: float, high: float) -> float:
+def _number(value: Mapping[str, object], key: str, low: float, high: float) -> float:
     number: Any = value.get(key)
     # NaN is not between anything either.
     if type(number) not in (int, float) or not low <= number <= high:
@@ -186,7 +186,7 @@ def _movement(value: object, service: str, classes: int) -> MovementMetadata | N
     return None if value is None else MovementMetadata.from_json(value, service, classes)
 
 
-def _short_of(value: Mapping[str, Any], key: str) -> str:
+def _short_of(value: Mapping[str, object], key: str) -> str:
     return _short(value.get(key))
 
 

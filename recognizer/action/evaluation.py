@@ -216,7 +216,9 @@ def confusion(labels: Labels, predicted: Labels, classes: int) -> tuple[tuple[in
     return tuple(tuple(int(n) for n in row) for row in table)
 
 
-def at_threshold(labels: Labels, probabilities: Probabilities, threshold: float) -> dict[str, Any]:
+def at_threshold(
+    labels: Labels, probabilities: Probabilities, threshold: float
+) -> dict[str, object]:
     """Return accuracy, balanced accuracy and confusion with label 1 from a threshold on."""
     predicted = decide(probabilities, threshold)
     return {

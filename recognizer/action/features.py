@@ -266,7 +266,7 @@ def _means(a: FloatArray, b: FloatArray) -> FloatArray:
 
 # A test pipeline of mmaction2's steps: what each may set, with the value it must have, or the
 # name of the setting that it is. Steps in this order only: another one means another input.
-_PLAIN: Mapping[str, Mapping[str, Any]] = {
+_PLAIN: Mapping[str, Mapping[str, object]] = {
     "PreNormalize2D": {"*": None},  # its argument is for samples without a size
     "GenSkeFeat": {"dataset": ("coco",), "feats": "feats", "axis": (-1,)},
     "UniformSampleFrames": {
@@ -280,7 +280,7 @@ _PLAIN: Mapping[str, Mapping[str, Any]] = {
     "PackActionInputs": {"meta_keys": None},
 }
 # The same of ours, which choose first.
-_SAMPLED: Mapping[str, Mapping[str, Any]] = {
+_SAMPLED: Mapping[str, Mapping[str, object]] = {
     "SampleSkeleton": {
         "clip_len": "clip_len",
         "num_person": "num_person",
@@ -292,7 +292,7 @@ _SAMPLED: Mapping[str, Mapping[str, Any]] = {
     "PackActionInputs": {"meta_keys": None},
 }
 # One step for everything.
-_BODY: Mapping[str, Mapping[str, Any]] = {
+_BODY: Mapping[str, Mapping[str, object]] = {
     "BodyInput": {
         "clip_len": "clip_len",
         "num_person": "num_person",
@@ -303,7 +303,7 @@ _BODY: Mapping[str, Mapping[str, Any]] = {
     "PackActionInputs": {"meta_keys": None},
 }
 # Defaults of mmaction2's arguments that differ from ``FeatureSettings``' or must be changed.
-_DEFAULTS: Mapping[str, Any] = {
+_DEFAULTS: Mapping[str, object] = {
     "GenSkeFeat.feats": ("j",),
     "GenSkeFeat.dataset": "nturgb+d",
     "FormatGCNInput.num_person": 2,
@@ -342,7 +342,9 @@ def from_pipeline(steps: Sequence[Mapping[str, Any]]) -> FeatureSettings:
     return FeatureSettings(**settings)
 
 
-def _read_step(name: str, step: Mapping[str, Any], known: Mapping[str, Any]) -> dict[str, Any]:
+def _read_step(
+    name: str, step: Mapping[str, object], known: Mapping[str, object]
+) -> dict[str, object]:
     given = {key: value for key, value in step.items() if key != "type"}
     for key in known:
         if f"{name}.{key}" in _DEFAULTS:

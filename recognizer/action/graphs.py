@@ -61,7 +61,7 @@ class EnsembleMember:
     features: FeatureSettings
     pipeline: Sequence[Mapping[str, Any]]
     ann_files: tuple[str, ...]
-    meta: Mapping[str, Any]
+    meta: Mapping[str, object]
 
     @property
     def num_classes(self) -> int:
@@ -128,7 +128,7 @@ def _build(model: Mapping[str, Any]) -> Any:
         return MODELS.build({**model, "backbone": backbone})
 
 
-def _refuse_types(value: Any) -> None:
+def _refuse_types(value: object) -> None:
     if isinstance(value, list | tuple):
         for part in value:
             _refuse_types(part)

@@ -33,7 +33,7 @@ class LeanPoseDataset(PoseDataset):  # type: ignore[misc]
         _require_copy_first(pipeline)
         super().__init__(ann_file, pipeline, **{"serialize_data": False, **kwargs})
 
-    def load_data_list(self) -> list[dict[str, Any]]:
+    def load_data_list(self) -> list[dict[str, object]]:
         """Return the samples of the pickle, their arrays read-only.
 
         Raises:
@@ -51,7 +51,7 @@ class LeanPoseDataset(PoseDataset):  # type: ignore[misc]
         return items
 
     @force_full_init  # type: ignore[untyped-decorator]
-    def get_data_info(self, idx: int) -> dict[str, Any]:
+    def get_data_info(self, idx: int) -> dict[str, object]:
         """Return one sample as PoseDataset does; its arrays are the data set's own."""
         if self.serialize_data:
             return dict(super().get_data_info(idx))

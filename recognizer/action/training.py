@@ -57,9 +57,10 @@ def train(
     )
 
 
-def _metadata(cfg: Config) -> dict[str, Any]:
+def _metadata(cfg: Config) -> dict[str, object]:
     """Check the pickles of the config and return their metadata for the checkpoints."""
-    metadata, samples = {}, {}
+    metadata: dict[str, object] = {}
+    samples = {}
     for split, dataset in datasets(cfg).items():
         path = Path(dataset.ann_file)
         if split == "test" and not path.is_file():
@@ -156,11 +157,11 @@ def predict_views(
     return np.ascontiguousarray(by_sample.swapaxes(0, 1))
 
 
-def _item(view: View) -> dict[str, Any]:
+def _item(view: View) -> dict[str, object]:
     added = {"modality": "Pose", "start_index": 0, "part_of_clip": view.part}
     return {**_copied(to_mmaction(view.sample)), **added}
 
 
-def _copied(item: Mapping[str, Any]) -> dict[str, Any]:
+def _copied(item: Mapping[str, object]) -> dict[str, object]:
     """Return an item whose arrays mmaction2's transforms may change in place."""
     return {k: v.copy() if isinstance(v, np.ndarray) else v for k, v in item.items()}

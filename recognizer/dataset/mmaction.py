@@ -31,7 +31,7 @@ _ARRAYS = {
 _MAX_SIDE = 100_000  # pixels; far above any camera
 
 
-def to_mmaction(sample: Sample) -> dict[str, Any]:
+def to_mmaction(sample: Sample) -> dict[str, object]:
     """Return the sample as one item of a PoseDataset pickle."""
     width, height = sample.size_wh
     extra = {key: getattr(sample, key) for key in _EXTRA}
@@ -62,7 +62,7 @@ def write_split(path: Path, root: Path, samples: Iterable[Sample]) -> int:
     """
     names: set[str] = set()
 
-    def items() -> Iterator[dict[str, Any]]:
+    def items() -> Iterator[dict[str, object]]:
         for sample in samples:
             if sample.name in names:
                 raise ValueError(f"{path.name}: expected unique names, got {sample.name!r} twice")
@@ -120,7 +120,7 @@ def examine_split(path: Path) -> tuple[list[Sample], list[str]]:
     return samples, faults
 
 
-def _from_mmaction(item: Any) -> tuple[Sample | None, list[str]]:
+def _from_mmaction(item: object) -> tuple[Sample | None, list[str]]:
     """Return a sample, or None and its faults."""
     if not isinstance(item, Mapping):
         return None, [f"expected a dict, got {type(item).__name__}"]
@@ -182,7 +182,7 @@ def _form_faults(item: Mapping[str, Any]) -> Iterator[str]:
             yield f"expected {key} as an array {form}, got {shape}{type(value).__name__}"
 
 
-def _size_faults(sample: Sample, total_frames: Any) -> Iterator[str]:
+def _size_faults(sample: Sample, total_frames: object) -> Iterator[str]:
     frames = sample.keypoints.shape[1]
     if not isinstance(total_frames, Integral) or int(total_frames) != frames:
         yield f"expected total_frames {frames} as in keypoint, got {total_frames!r}"

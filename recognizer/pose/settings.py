@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, get_args
+from typing import get_args
 
 from recognizer.backends.network import ModelError
 from recognizer.backends.pose_kind import read_kind
@@ -65,7 +65,7 @@ def people_left_out(topdown: object, tracking: TrackingConfig) -> str:
     )
 
 
-def tracking_settings(config: Config, stage1: Mapping[str, Any]) -> TrackingConfig:
+def tracking_settings(config: Config, stage1: Mapping[str, object]) -> TrackingConfig:
     """Return ``tracking`` for the kind of network that the poses come from.
 
     Args:
