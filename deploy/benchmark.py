@@ -162,7 +162,7 @@ def provider_of(candidate: Candidate) -> str:
             import onnxruntime
 
             here = onnxruntime.get_available_providers()
-            wanted = choose_provider(candidate.settings.onnx, 1, here).wanted
+            wanted = choose_provider(candidate.settings.onnx, 1, here).required
             return f"{wanted} (ONNX Runtime {onnxruntime.__version__})"
         case "pth":
             return f"torch {importlib.metadata.version('torch')}"

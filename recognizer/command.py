@@ -235,9 +235,8 @@ def next_command(config: "Config", mode: str, changes: Mapping[str, object] | No
         changes = {key: hint, **changes}
     for key, change in changes.items():
         named = _flag_of(key, mode)
-        words += (
-            ["--set", f"{key}={_text(change)}"] if named is None else _flag_words(named, change)
-        )
+        shown = f"{key}={_text(change)}"
+        words += ["--set", shown] if named is None else _flag_words(named, change)
     return shlex.join(words)
 
 

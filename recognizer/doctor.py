@@ -69,7 +69,7 @@ def _fits(name: str, pin: str) -> bool:
 def _off(pins: dict[str, str]) -> list[str]:
     """Return the packages that differ from their pins."""
     return [
-        f"{name} {installed(name) or 'missing'} (wanted {pin})"
+        f"{name} {installed(name) or 'missing'} (expected {pin})"
         for name, pin in pins.items()
         if not _fits(name, pin)
     ]
@@ -109,7 +109,7 @@ def _onnxruntime() -> Finding:
     remedy = install_command(runtime)
     pin = pins.pop(kind, "")
     if not _fits(kind, pin):
-        return Finding(name, False, f"{found} (wanted {pin})", remedy)
+        return Finding(name, False, f"{found} (expected {pin})", remedy)
     if off := _off(pins):  # libraries of the system may do: the trial of a device shows it
         return Finding(name, None, f"{found}; {', '.join(off)}", remedy)
     return Finding(name, True, found)
@@ -209,10 +209,10 @@ def _model_files(config: Config) -> list[Finding]:
         "pth": ("pth.checkpoint_path", pose.pth.checkpoint_path),
         "tensorrt": ("tensorrt.model_path", pose.tensorrt.model_path),
     }
-    required = [names[pose.inference_mode]]
+    files = [names[pose.inference_mode]]
     if pose.kind != "rtmo":  # auto is either, until the file is here
-        required.append(("topdown.detector.model_path", pose.topdown.detector.model_path))
-    return [_model_file(config, f"models.pose_estimation.{key}", name) for key, name in required]
+        files.append(("topdown.detector.model_path", pose.topdown.detector.model_path))
+    return [_model_file(config, f"models.pose_estimation.{key}", name) for key, name in files]
 
 
 def _model_file(config: Config, key: str, name: str) -> Finding:

@@ -132,7 +132,7 @@ def _tried(trial: Trial) -> Finding:
         answer = json.loads(done.stdout.strip().splitlines()[-1])
         return Finding(name, answer["ok"], answer["found"], answer["remedy"])
     except (ValueError, LookupError, TypeError):
-        last = (done.stderr.strip().splitlines() or ["it said nothing"])[-1]
+        last = (done.stderr.strip().splitlines() or ["it gave no reason"])[-1]
         how = f"signal {-done.returncode}" if done.returncode < 0 else f"code {done.returncode}"
         return Finding(name, False, f"the trial ended with {how}: {last}", remedy)
 

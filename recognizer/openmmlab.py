@@ -1,4 +1,4 @@
-"""The one place that knows how to import mmpose and mmaction2 on today's torch.
+"""Import mmpose and mmaction2 on today's torch; nothing else does.
 
 mmpose's models name three things of packages that are seldom there (full mmcv, mmdet,
 torchvision) and that no model of ours builds. Where such a package is missing, a stand-in

@@ -15,16 +15,12 @@ import numpy as np
 
 from recognizer.action.bodyframe import body_input
 from recognizer.action.features import BONES, FeatureSettings
+from recognizer.action.mmaction import TRANSFORMS, BaseTransform
 from recognizer.action.transforms import Results
-from recognizer.openmmlab import load_mmaction
-
-load_mmaction()
-from mmaction.registry import TRANSFORMS  # noqa: E402
-from mmcv.transforms import BaseTransform  # noqa: E402
 
 
 @TRANSFORMS.register_module()
-class BodyInput(BaseTransform):  # type: ignore[misc]
+class BodyInput(BaseTransform):
     """Make the network's input of the keypoints in pixels, in body sizes and seconds.
 
     Required keys: keypoint (M, T, 17, 2), keypoint_score (M, T, 17). Changed: keypoint, now

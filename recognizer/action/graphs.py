@@ -11,7 +11,7 @@ import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -22,6 +22,7 @@ import recognizer.action.registered  # noqa: F401  (configs name what it registe
 from recognizer.action.classifier import OUTPUT
 from recognizer.action.classifier_metadata import METADATA_KEY, ClassifierMetadata
 from recognizer.action.features import FeatureSettings, from_pipeline
+from recognizer.action.mmaction import STGCN
 from recognizer.action.network import FastSTGCN, pooled_features
 from recognizer.backends.network import ModelError
 from recognizer.dataset.mmaction import to_mmaction
@@ -164,7 +165,9 @@ class ClassifierGraph(nn.Module):
         self.backbones = nn.ModuleList(_restructured(m.recognizer.backbone) for m in members)
         self.layers = nn.ModuleList(member.recognizer.cls_head.fc for member in members)
         for i, (backbone, member) in enumerate(zip(self.backbones, members, strict=True)):
-            self.register_buffer(f"absent_{i}", absent_feature(backbone, member.features))
+            self.register_buffer(
+                f"absent_{i}", absent_feature(cast(STGCN, backbone), member.features)
+            )
         self.eval()
 
     def forward(self, *persons: Tensor) -> Tensor:
@@ -172,7 +175,7 @@ class ClassifierGraph(nn.Module):
         parts: list[Tensor] = []
         for i, (backbone, layer) in enumerate(zip(self.backbones, self.layers, strict=True)):
             absent = getattr(self, f"absent_{i}")
-            present = pooled_features(backbone, persons[self._input_of[i]])
+            present = pooled_features(cast(STGCN, backbone), persons[self._input_of[i]])
             mean = absent + (present - absent).sum(0, keepdim=True) / self._slots[i]
             parts.append(layer(mean).softmax(1))
         return sum(parts[1:], parts[0]) / len(parts)
@@ -186,7 +189,7 @@ def _restructured(backbone: Any) -> FastSTGCN:
     return fast
 
 
-def absent_feature(backbone: nn.Module, features: FeatureSettings) -> Tensor:
+def absent_feature(backbone: STGCN, features: FeatureSettings) -> Tensor:
     """Return the feature (1, C') of an empty slot, computed in float64, as float32."""
     zeros = torch.zeros(1, features.clip_len, NUM_KEYPOINTS, features.channels, dtype=torch.float64)
     exact = copy.deepcopy(backbone).double().eval()

@@ -60,9 +60,9 @@ def _lacks(sections: Mapping[str, Any]) -> dict[str, Any]:
 
 def _channels(backbone: Mapping[str, Any]) -> int:
     """Return how many channels STGCN gives: multiplied at each of ``inflate_stages`` it has."""
-    from recognizer.action.network import FastSTGCN
+    from recognizer.action.mmaction import STGCN
 
-    known = inspect.signature(FastSTGCN.__mro__[1].__init__).parameters
+    known = inspect.signature(STGCN.__init__).parameters
     names = ("base_channels", "ch_ratio", "num_stages", "inflate_stages")
     base, ratio, stages, inflated = (backbone.get(key, known[key].default) for key in names)
     times = sum(2 <= stage <= stages for stage in set(inflated))

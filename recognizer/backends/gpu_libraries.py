@@ -58,11 +58,11 @@ def preload_cuda() -> None:
         import onnxruntime
     except ImportError:
         return
-    said = io.StringIO()
-    with contextlib.redirect_stdout(said):  # it prints what it does not find
+    output = io.StringIO()
+    with contextlib.redirect_stdout(output):  # it prints what it does not find
         onnxruntime.preload_dlls()
-    if said.getvalue():
-        logger.debug("preloading CUDA: %s", " ".join(said.getvalue().split()))
+    if output.getvalue():
+        logger.debug("preloading CUDA: %s", " ".join(output.getvalue().split()))
 
 
 def check_provider(provider: str, device: str) -> None:
@@ -82,12 +82,12 @@ def check_provider(provider: str, device: str) -> None:
     """
     if provider not in _FILES:
         return
-    said = _loader_error(provider)
-    if said:
+    reason = _loader_error(provider)
+    if reason:
         raise ModelError(
-            f"device {device}: {provider} cannot be loaded: {said}", remedy=_remedy(said)
+            f"device {device}: {provider} cannot be loaded: {reason}", remedy=_remedy(reason)
         )
-    with contextlib.suppress(ImportError):  # without cuda-bindings there is nobody to ask
+    with contextlib.suppress(ImportError):  # without cuda-bindings the GPU cannot be asked
         use_device(device)
 
 
@@ -103,7 +103,7 @@ def _loader_error(provider: str) -> str:
     return ""
 
 
-def _remedy(said: str) -> str:
-    if "libcuda.so" in said:
+def _remedy(reason: str) -> str:
+    if "libcuda.so" in reason:
         return driver_remedy()
-    return install("tensorrt" if _TENSORRT.search(said) else "gpu")
+    return install("tensorrt" if _TENSORRT.search(reason) else "gpu")

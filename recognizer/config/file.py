@@ -206,7 +206,7 @@ def _apply_override(data: dict[str, Any], text: str) -> None:
     target[parts[-1]] = _from_shell(parsed)
 
 
-def _from_shell(value: Any) -> Any:
+def _from_shell(value: object) -> object:
     if isinstance(value, str):
         return ShellText(value)
     if isinstance(value, list):
@@ -238,7 +238,7 @@ _EXPECTED = {
 
 def _explain(error: ValidationError, source: YamlSource, shell_keys: set[tuple[str, ...]]) -> str:
     """Return one line per key: where it stands, what was expected, what came."""
-    wanted: dict[KeyPath, list[str]] = {}
+    expectations: dict[KeyPath, list[str]] = {}
     came: dict[KeyPath, str] = {}
     for problem in error.errors(include_url=False):
         key = _real_key(problem["loc"], source.data)
@@ -247,11 +247,11 @@ def _explain(error: ValidationError, source: YamlSource, shell_keys: set[tuple[s
         if colon and name.isidentifier():  # a section's own check, which names the key it is about
             key, expected = (*key, name), rest
         # The members of a union ('auto' or a number) each complain about the same key.
-        wanted.setdefault(key, []).append(expected)
+        expectations.setdefault(key, []).append(expected)
         came_now = _unknown(key) if problem["type"] == "extra_forbidden" else _came(problem)
         came[key] = max(came.get(key, ""), came_now, key=len)  # the member that has advice
     lines = []
-    for key, texts in wanted.items():
+    for key, texts in expectations.items():
         dotted = ".".join(str(part) for part in key) or "the whole file"
         expected = " or ".join(dict.fromkeys(t.removeprefix("expected ") for t in texts if t))
         text = (f"expected {expected}" if expected else "") + came[key]

@@ -203,7 +203,7 @@ class PoseEstimationConfig(Section):
         return self.model_copy(update=update)
 
 
-def _as_list(value: Any) -> Any:
+def _as_list(value: object) -> object:
     if value is None:  # --set models.fetch=
         return []
     return [value] if isinstance(value, str) else value

@@ -147,7 +147,7 @@ class TrackingConfig(Section):
 
 
 class FightConfig(Section):
-    """Weights of what makes somebody part of a fight; only their ratios count."""
+    """Weights of the parts of a fight score; only their ratios count."""
 
     movement: NonNegative = 0.35
     interaction: NonNegative = 0.35
@@ -160,7 +160,7 @@ class FightConfig(Section):
 
 
 class FalldownConfig(Section):
-    """Weights of what makes somebody one who falls; only their ratios count."""
+    """Weights of the parts of a fall score; only their ratios count."""
 
     height_change: NonNegative = 0.3
     posture_angle: NonNegative = 0.25

@@ -19,8 +19,8 @@ from typing import Any
 
 import numpy as np
 import torch
-from mmengine.config import Config
 
+from recognizer.runner.engine import Config
 from recognizer.runner.missing import missing_checkpoint
 
 logger = logging.getLogger(__name__)

@@ -7,11 +7,9 @@ import shutil
 import time
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any
-
-from mmengine.config import Config
 
 from recognizer.runner.checkpoints import held_checkpoint, last_checkpoint
+from recognizer.runner.engine import Config, Section
 from recognizer.runner.logs import LATEST_JSON, LATEST_LOG
 from recognizer.runner.missing import missing_checkpoint, todays_checkpoint
 from recognizer.storage.artifacts import atomic_path, remove_stale_scratch
@@ -78,7 +76,7 @@ def put_aside(paths: Iterable[Path]) -> None:
             logger.info("%s is of an earlier training: kept as %s", path.name, aside.name)
 
 
-def tell_place(cfg: Config, source: Path, checkpoint: Mapping[str, Any]) -> None:
+def log_progress_so_far(cfg: Config, source: Path, checkpoint: Section) -> None:
     """Log where the training goes on, and whether anything is left of it."""
     done, most = checkpoint["meta"]["epoch"], cfg.train_cfg.get("max_epochs")
     logger.info("going on from %s, after epoch %d", source, done)
@@ -91,7 +89,7 @@ def tell_place(cfg: Config, source: Path, checkpoint: Mapping[str, Any]) -> None
         )
 
 
-def settle_best(work_dir: Path, source: Path, checkpoint: Mapping[str, Any]) -> None:
+def restore_best(work_dir: Path, source: Path, checkpoint: Section) -> None:
     """Let the best checkpoint of the work_dir be the best one that ``source`` knows of.
 
     Best ones of later epochs, where an earlier checkpoint is gone on from, are put aside; the

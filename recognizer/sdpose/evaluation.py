@@ -1,4 +1,4 @@
-"""How good a pose network is on COCO-format data: AP and AR, and where people overlap.
+"""AP and AR of a pose network on COCO-format data, and on images where people overlap.
 
 mmpose's own test runs once; what it found, after its OKS-NMS, is then scored again on subsets of
 the images. Foreground distillation is meant to help where people stand before each other, so
@@ -13,24 +13,24 @@ import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
-from mmengine.config import Config
-from mmengine.hooks import Hook
 from xtcocotools.cocoeval import COCOeval  # type: ignore[import-untyped]
 
 from recognizer.geometry import box_iou
 from recognizer.openmmlab import scope
 from recognizer.runner.checkpoints import load_checkpoint, load_weights
+from recognizer.runner.engine import Batch, Config, ConfigDict, Hook, Runner
 from recognizer.runner.run import OnProgress, SafeRunner, fit_loaders, global_state
 from recognizer.runner.train_config import TrainConfigError, config_faults, datasets
 from recognizer.sdpose import registered
-from recognizer.sdpose.preflight import annotations_of, examine_dataset
+from recognizer.sdpose.json_file import JsonObject
+from recognizer.sdpose.preflight import annotations_of, validate_dataset
 from recognizer.storage.artifacts import atomic_path, sha256_file
 
 __all__ = [
-    "Figures",
+    "ApMetrics",
     "PoseScores",
     "count_parameters",
     "evaluate",
@@ -72,8 +72,8 @@ _HOOKS = ("timer", "logger", "param_scheduler", "checkpoint", "sampler_seed")
 
 
 @dataclass(frozen=True, slots=True)
-class Figures:
-    """COCO's figures on some images; None where nobody of that kind is in them.
+class ApMetrics:
+    """COCO's figures on some images; None where no person of that kind is in them.
 
     Attributes:
         images: how many, those without people included.
@@ -112,14 +112,14 @@ class PoseScores:
 
     """
 
-    every: Figures
-    overlapping: Figures
-    others: Figures
+    every: ApMetrics
+    overlapping: ApMetrics
+    others: ApMetrics
     boxes: str
     flip_test: bool
-    metadata: Mapping[str, Any]
+    metadata: JsonObject
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> dict[str, object]:
         """Return plain values."""
         return {
             "all": self.every.to_json(),
@@ -155,14 +155,14 @@ def evaluate(
         FileNotFoundError: the checkpoint, annotations, pictures or detected boxes are not there.
         CheckpointError: the checkpoint is damaged or of another network.
         TrainConfigError: no test can be built of the config.
-        ValueError: annotations that cannot be measured with, see ``coco.examine``.
+        ValueError: annotations that cannot be measured with, see ``coco.validate_coco``.
 
     """
     cfg = cfg.copy()
     loaded = load_checkpoint(checkpoint)
     dataset, metric = _tested(cfg)
     ann_file, boxes = annotations_of(dataset), dataset.get("bbox_file")
-    examine_dataset(dataset, on_image)
+    validate_dataset(dataset, on_image)
     output.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=output, prefix=".testing-") as scratch:
         metric["outfile_prefix"] = str(Path(scratch) / "found")
@@ -182,7 +182,7 @@ def evaluate(
     return PoseScores(*splits, str(boxes or "annotated"), flip, metadata)
 
 
-def _tested(cfg: Config) -> tuple[Any, Any]:
+def _tested(cfg: Config) -> tuple[ConfigDict, ConfigDict]:
     """Return the test data set's config and that of its CocoMetric."""
     dataset = datasets(cfg).get("test")
     if dataset is None:
@@ -195,15 +195,15 @@ def _tested(cfg: Config) -> tuple[Any, Any]:
         raise TrainConfigError(
             f"test_evaluator: expected one CocoMetric of keypoints that measures, got {listed}"
         )
-    return dataset, metrics[0]
+    return dataset, cast(ConfigDict, metrics[0])
 
 
 def _run(
     cfg: Config,
-    weights: tuple[Mapping[str, Any], Path],
+    weights: tuple[JsonObject, Path],
     scratch: Path,
     on_progress: OnProgress | None,
-) -> tuple[Figures, Figures, Figures]:
+) -> tuple[ApMetrics, ApMetrics, ApMetrics]:
     """Run mmpose's test and score what it found."""
     for name in _TRAINING:
         cfg[name] = None
@@ -231,14 +231,18 @@ def _run(
         return score_subsets(metric, scratch / "found.keypoints.json")
 
 
-class TestProgressHook(Hook):  # type: ignore[misc]
+class TestProgressHook(Hook):
     """Report every batch of a test."""
 
     def __init__(self, begun: list[int], on_progress: OnProgress | None) -> None:
         self.begun, self.on_progress = begun, on_progress
 
     def after_test_iter(
-        self, runner: Any, batch_idx: int, data_batch: Any = None, outputs: Any = None
+        self,
+        runner: Runner,
+        batch_idx: int,
+        data_batch: Batch = None,
+        outputs: Sequence[Any] | None = None,
     ) -> None:
         self.begun[:] = [batch_idx + 1]
         if self.on_progress is not None:
@@ -266,14 +270,14 @@ def count_parameters(cfg: Config) -> int:
 # --- subsets of the images ---------------------------------------------------------
 
 
-def overlapping_images(annotations: Sequence[Mapping[str, Any]]) -> set[int]:
+def overlapping_images(annotations: Sequence[JsonObject]) -> set[int]:
     """Return the ids of images in which the boxes of two people overlap, crowds aside.
 
     Args:
         annotations: COCO's; ``bbox`` is x, y, width, height.
 
     """
-    boxes: dict[int, list[Any]] = {}
+    boxes: dict[int, list[list[float]]] = {}
     for annotation in annotations:
         if not annotation.get("iscrowd"):
             boxes.setdefault(annotation["image_id"], []).append(annotation["bbox"])
@@ -286,7 +290,7 @@ def overlapping_images(annotations: Sequence[Mapping[str, Any]]) -> set[int]:
     return found
 
 
-def score_subsets(metric: Any, found: Path) -> tuple[Figures, Figures, Figures]:
+def score_subsets(metric: Any, found: Path) -> tuple[ApMetrics, ApMetrics, ApMetrics]:
     """Score all images, those with overlapping people, and the others.
 
     Args:
@@ -299,18 +303,18 @@ def score_subsets(metric: Any, found: Path) -> tuple[Figures, Figures, Figures]:
     images = set(truth.getImgIds())
     overlapping = overlapping_images(list(truth.anns.values())) & images
     every, some, rest = (
-        _figures(metric, detections, part) for part in (images, overlapping, images - overlapping)
+        _metrics(metric, detections, part) for part in (images, overlapping, images - overlapping)
     )
     return every, some, rest
 
 
-def _figures(metric: Any, detections: Any, images: set[int]) -> Figures:
+def _metrics(metric: Any, detections: Any, images: set[int]) -> ApMetrics:
     persons = sum(
         not row.get("iscrowd") and row["image_id"] in images and any(row["keypoints"][2::3])
         for row in metric.coco.anns.values()
     )
     if not images or not persons:
-        return Figures(len(images), persons)
+        return ApMetrics(len(images), persons)
     scored = COCOeval(
         metric.coco, detections, metric.iou_type, metric.dataset_meta["sigmas"], metric.use_area
     )
@@ -319,9 +323,9 @@ def _figures(metric: Any, detections: Any, images: set[int]) -> Figures:
     scored.evaluate()
     scored.accumulate()
     scored.summarize()
-    # COCO says -1 where there is nobody to find.
+    # COCO says -1 where there is no person to find.
     figures = {k: float(scored.stats[i]) if scored.stats[i] >= 0 else None for k, i in _AT.items()}
-    return Figures(len(images), persons, **figures)
+    return ApMetrics(len(images), persons, **figures)
 
 
 @contextlib.contextmanager

@@ -2,18 +2,16 @@
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
-from mmengine.config import Config, ConfigDict
-
+from recognizer.runner.engine import Config, ConfigDict
 from recognizer.runner.preflight import check_batches, warn
 from recognizer.runner.train_config import TrainConfigError, datasets
-from recognizer.sdpose.coco import CocoSummary, examine
+from recognizer.sdpose.coco import CocoSummary, validate_coco
 from recognizer.sdpose.pictures import ImageChecks, OnImage, is_turned
 from recognizer.storage.artifacts import sha256_file
 
 # Checked data sets by their paths and file states; a process sees few.
-_passed: dict[tuple[Any, ...], CocoSummary] = {}
+_passed: dict[tuple[object, ...], CocoSummary] = {}
 
 
 def annotations_of(dataset: ConfigDict) -> Path:
@@ -21,7 +19,7 @@ def annotations_of(dataset: ConfigDict) -> Path:
     return Path(dataset.get("data_root") or "") / str(dataset.ann_file)
 
 
-def examine_dataset(dataset: ConfigDict, on_image: OnImage | None = None) -> CocoSummary:
+def validate_dataset(dataset: ConfigDict, on_image: OnImage | None = None) -> CocoSummary:
     """Check annotations, pictures and detected boxes of a data set of a config.
 
     Warnings are logged. Data that passed once is not looked at again by the same process, as long
@@ -33,7 +31,7 @@ def examine_dataset(dataset: ConfigDict, on_image: OnImage | None = None) -> Coc
         on_image: called after each picture.
 
     Raises:
-        FileNotFoundError, ValueError: as ``coco.examine``.
+        FileNotFoundError, ValueError: as ``coco.validate_coco``.
 
     """
     root = Path(dataset.get("data_root") or "")
@@ -44,7 +42,7 @@ def examine_dataset(dataset: ConfigDict, on_image: OnImage | None = None) -> Coc
     turned = is_turned(dataset.get("pipeline") or [])
     key = (ann_file, folder, boxes, turned, state)
     if key not in _passed:
-        summary = examine(ann_file, folder, ImageChecks(turned, boxes, on_image))
+        summary = validate_coco(ann_file, folder, ImageChecks(turned, boxes, on_image))
         warn(summary.warnings)
         _passed[key] = summary
     return _passed[key]
@@ -58,21 +56,21 @@ def _state(path: Path) -> tuple[int, int]:
     return found.st_mtime_ns, found.st_size
 
 
-def examine_data(cfg: Config, on_image: OnImage | None = None) -> dict[str, Any]:
+def validate_data(cfg: Config, on_image: OnImage | None = None) -> dict[str, int | str]:
     """Check the data of the train and val loaders; return what checkpoints say of it.
 
     Raises:
-        FileNotFoundError, ValueError: as ``coco.examine``.
+        FileNotFoundError, ValueError: as ``coco.validate_coco``.
         TrainConfigError: a batch that is larger than what there is, where the rest is dropped.
 
     """
-    own: dict[str, Any] = {}
+    own: dict[str, int | str] = {}
     faults: list[ValueError | OSError] = []
     for split, dataset in datasets(cfg).items():
         if split == "test":
             continue  # not read in training
         try:
-            summary = examine_dataset(dataset, on_image)
+            summary = validate_dataset(dataset, on_image)
         except (ValueError, FileNotFoundError) as error:
             faults.append(error)
             continue

@@ -1,16 +1,15 @@
 """Train a pose network on COCO-format data, and measure a trained one, with mmpose."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-from mmengine.config import Config
-
+from recognizer.runner.engine import Config, Hook
 from recognizer.runner.run import OnProgress, TrainingTask, run
 from recognizer.runner.train_config import Rules, datasets, read_train_config
 from recognizer.sdpose import registered
-from recognizer.sdpose.preflight import annotations_of, examine_data
+from recognizer.sdpose.preflight import annotations_of, validate_data
 
 __all__ = ["load_pose_config", "named_work_dir", "registered", "train"]
 
@@ -60,7 +59,7 @@ def named_work_dir(cfg: Config, root: Path) -> Path:
         if not isinstance(cfg.work_dir, str):
             raise ValueError(f"work_dir: expected a folder, got {cfg.work_dir!r}")
         return Path(cfg.work_dir).absolute()
-    name = cfg.get("exp_name") or Path(cfg.filename).stem
+    name = cfg.get("exp_name") or Path(cfg.filename or "").stem
     if not isinstance(name, str) or Path(name).name != name:
         raise ValueError(f"exp_name: expected a plain name for a folder, got {name!r}")
     return root / "work_dirs" / name
@@ -71,7 +70,7 @@ def train(
     *,
     resume: bool | Path = False,
     on_progress: OnProgress | None = None,
-    hooks: Sequence[Callable[..., Any]] = (),
+    hooks: Sequence[Hook] = (),
     on_image: OnProgress | None = None,
 ) -> Path:
     """Train a pose network and return the best checkpoint, or the last one without val.
@@ -85,9 +84,9 @@ def train(
         on_image: called after each picture that is checked before.
 
     Raises:
-        FileNotFoundError, ValueError: data that is not as it should be, see ``coco.examine``.
+        FileNotFoundError, ValueError: data that is not as it should be, see ``coco.validate_coco``.
         FileExistsError, CheckpointError, NotFiniteError, TrainConfigError: as ``runner.run``.
 
     """
-    task = TrainingTask("mmpose", partial(examine_data, on_image=on_image), _NAMED_BY, hooks)
+    task = TrainingTask("mmpose", partial(validate_data, on_image=on_image), _NAMED_BY, hooks)
     return run(cfg, task, resume=resume, on_progress=on_progress)

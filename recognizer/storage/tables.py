@@ -32,7 +32,7 @@ def read_table(path: Path, columns: Sequence[str], optional: Sequence[str] = ())
     """Read a CSV file with a header; blanks around cells are dropped, empty lines skipped.
 
     UTF-8 with or without a byte order mark, any line ends, quoted cells, columns in any
-    order; columns that nobody asked for are ignored.
+    order; other columns are ignored.
 
     Args:
         path: the file.
@@ -151,11 +151,11 @@ class Names:
         return same[0] if len(same) == 1 else None
 
     def knows(self, text: str) -> bool:
-        """Tell whether ``find`` would find it."""
+        """Return whether ``find`` would find it."""
         return self._known(text) is not None
 
     def means(self, text: str) -> bool:
-        """Tell whether it is a known name, or one written with Windows separators."""
+        """Return whether it is a known name, or one written with Windows separators."""
         return self.knows(text) or self.knows(text.replace("\\", "/"))
 
     def similar(self, text: str) -> str | None:

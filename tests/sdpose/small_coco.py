@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from recognizer.sdpose.coco import examine
+from recognizer.sdpose.coco import validate_coco
 
 ASSETS = Path(__file__).resolve().parents[3] / "shared" / "assets" / "coco"
 CONFIGS = Path(__file__).resolve().parents[2] / "configs" / "body_2d_keypoint" / "sdpose" / "coco"
@@ -100,9 +100,9 @@ def record_losses(cfg):
 
 
 def examine_beside_a_picture(folder, value, size_wh):
-    """Write annotations beside one picture of that size and examine them."""
+    """Write annotations beside one picture of that size and validate them."""
     pictures = folder / "train2017"
     pictures.mkdir(exist_ok=True)
     Image.new("RGB", size_wh).save(pictures / "a.jpg")
     write_annotations(folder, "train", value)
-    return examine(folder / "annotations" / "person_keypoints_train2017.json", pictures)
+    return validate_coco(folder / "annotations" / "person_keypoints_train2017.json", pictures)

@@ -235,12 +235,12 @@ def _facts(cfg: "PoseConfig", on_picture: OnProgress) -> dict[str, Any]:
     """Check the data; return its size by split, what files decide the result, and the network's.
 
     Raises:
-        FileNotFoundError, ValueError: as ``coco.examine``.
+        FileNotFoundError, ValueError: as ``coco.validate_coco``.
 
     """
     from recognizer.runner.train_config import datasets
     from recognizer.sdpose.evaluation import count_parameters
-    from recognizer.sdpose.preflight import annotations_of, examine_dataset
+    from recognizer.sdpose.preflight import annotations_of, validate_dataset
 
     facts: dict[str, Any] = {"parameters": count_parameters(cfg), "files": {}}
     facts["epochs"] = cfg.train_cfg.get("max_epochs")
@@ -250,7 +250,7 @@ def _facts(cfg: "PoseConfig", on_picture: OnProgress) -> dict[str, Any]:
         raise ConfigError(f"{cfg.filename}: expected a {missing[0]}_dataloader, got none")
     for split, dataset in found.items():
         ann_file = annotations_of(dataset)
-        seen = examine_dataset(dataset, on_picture)
+        seen = validate_dataset(dataset, on_picture)
         digest = sha256_file(ann_file)
         facts[split] = {
             "images": seen.images,

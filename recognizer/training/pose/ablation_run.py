@@ -14,23 +14,19 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypedDict
 
-from mmengine.hooks import Hook
-from torch import Tensor
-
 from recognizer.runner.checkpoints import last_checkpoint
+from recognizer.runner.engine import Batch, Hook, Losses, Runner
 from recognizer.runner.missing import best_checkpoint
 from recognizer.runs.distributed import main_process_progress
 from recognizer.runs.progress import ProgressFactory
 from recognizer.sdpose.evaluation import evaluate, quietly
 from recognizer.sdpose.training import train
 from recognizer.storage.artifacts import write_json
-from recognizer.training.pose.diagnostics import DataBatch
 from recognizer.training.pose.learning_curves import TABLE, CurvesHook, read_curve
 from recognizer.training.pose.train import memory_advice
 
 if TYPE_CHECKING:
     from mmengine.config import Config as PoseConfig
-    from mmengine.runner import Runner
 
 logger = logging.getLogger(__name__)
 
@@ -155,7 +151,7 @@ def _measure(cfg: "PoseConfig", folder: Path) -> TrialResult:
 # --- what it was trained on --------------------------------------------------------
 
 
-class BatchRecord(Hook):  # type: ignore[misc]
+class BatchRecord(Hook):
     """Keep of each epoch the digest of its batches and the time of an iteration.
 
     With equal digests two trainings saw the same people in the same order, batched and augmented
@@ -169,28 +165,24 @@ class BatchRecord(Hook):  # type: ignore[misc]
         self.seconds: list[float] = []
         self.started = 0.0
 
-    def before_train_epoch(self, runner: "Runner") -> None:
+    def before_train_epoch(self, runner: Runner) -> None:
         """Start anew."""
         self.digest, self.seconds = hashlib.sha256(), []
 
-    def before_train_iter(self, runner: "Runner", batch_idx: int, data_batch: DataBatch) -> None:
+    def before_train_iter(self, runner: Runner, batch_idx: int, data_batch: Batch = None) -> None:
         """Take in a batch."""
         self.digest.update(b"batch")
-        for image in data_batch["inputs"]:
+        for image in (data_batch or {})["inputs"]:
             self.digest.update(image.numpy().tobytes())
         self.started = time.perf_counter()
 
     def after_train_iter(
-        self,
-        runner: "Runner",
-        batch_idx: int,
-        data_batch: DataBatch | None = None,
-        outputs: dict[str, Tensor] | None = None,
+        self, runner: Runner, batch_idx: int, data_batch: Batch = None, outputs: Losses = None
     ) -> None:
         """Stop the time; hooks before this one have asked for the loss, so a GPU is done."""
         self.seconds.append(time.perf_counter() - self.started)
 
-    def after_train_epoch(self, runner: "Runner") -> None:
+    def after_train_epoch(self, runner: Runner) -> None:
         """Write the epoch down."""
         folder = Path(runner.work_dir)
         epochs = {k: v for k, v in read_epochs(folder).items() if int(k) <= runner.epoch}

@@ -7,15 +7,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from mmengine.hooks import Hook
 
+from recognizer.runner.engine import Hook, Runner
 from recognizer.runs.figures import plain, save_figure
 from recognizer.storage.artifacts import write_csv
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
-    from mmengine.runner import Runner
 
 TABLE, PICTURE = "learning_curve.csv", "learning_curve.png"
 
@@ -23,7 +22,7 @@ Row = dict[str, float]
 _MARKED_EPOCHS = 50  # more points than that would make a thick line
 
 
-class CurvesHook(Hook):  # type: ignore[misc]
+class CurvesHook(Hook):
     """Add a row to the table and draw the picture anew after each evaluation.
 
     A row has ``epoch``, ``iteration``, the mean of each loss over that epoch and the metrics.
@@ -33,7 +32,7 @@ class CurvesHook(Hook):  # type: ignore[misc]
 
     priority = "LOW"
 
-    def after_val_epoch(self, runner: "Runner", metrics: dict[str, float] | None = None) -> None:
+    def after_val_epoch(self, runner: Runner, metrics: Mapping[str, float] | None = None) -> None:
         """Write both files; rows of epochs that are trained again are replaced."""
         folder = Path(runner.work_dir)
         rows = [row for row in read_curve(folder / TABLE) if row["epoch"] < runner.epoch]
@@ -42,7 +41,7 @@ class CurvesHook(Hook):  # type: ignore[misc]
         draw_curves(folder / PICTURE, {Path(runner.work_dir).name: rows})
 
 
-def _losses(runner: "Runner") -> Row:
+def _losses(runner: Runner) -> Row:
     """Return the place and the means over the last epoch."""
     row = {"epoch": float(runner.epoch), "iteration": float(runner.iter)}
     steps = max(len(runner.train_dataloader), 1)

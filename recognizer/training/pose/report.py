@@ -10,7 +10,7 @@ import numpy as np
 
 from recognizer.draw import color_of, draw_skeleton
 from recognizer.runs.figures import plain, save_figure
-from recognizer.sdpose.evaluation import DETECTIONS, OVERLAP_IOU, Figures, PoseScores
+from recognizer.sdpose.evaluation import DETECTIONS, OVERLAP_IOU, ApMetrics, PoseScores
 from recognizer.sequences import evenly_spaced
 from recognizer.storage.artifacts import write_json, write_text
 from recognizer.types import FloatArray, ImageArray
@@ -71,7 +71,7 @@ def summarise(scores: PoseScores) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _line(name: str, part: Figures) -> str:
+def _line(name: str, part: ApMetrics) -> str:
     values = part.to_json()
     cells = "".join(f"{number(values[column]):>8}" for column in COLUMNS)
     return f"{name:<20}{part.images:>7}{part.persons:>9}{cells}"

@@ -19,18 +19,18 @@ from typing import TYPE_CHECKING
 # Before torch loads: at a barrier its threads would otherwise spin.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
-from mmengine.hooks import Hook
+
 from torch import Tensor, nn
 
 from recognizer.command import next_command
 from recognizer.config.file import ConfigError
 from recognizer.config.schema import Config
+from recognizer.runner.engine import Batch, Hook, Losses, Runner
 from recognizer.runs.distributed import main_process_progress
 from recognizer.runs.progress import ProgressFactory
 from recognizer.training.pose.diagnostics import (
     ALIKE,
     FLAT,
-    DataBatch,
     cost_lines,
     data_lines,
     heatmaps_of,
@@ -42,7 +42,6 @@ from recognizer.training.pose.train import memory_advice, picture_progress, pose
 
 if TYPE_CHECKING:
     from mmengine.config import Config as PoseConfig
-    from mmengine.runner import Runner
 
 logger = logging.getLogger(__name__)
 
@@ -170,7 +169,7 @@ class Observations:
     lines: list[str] = field(default_factory=list)
 
 
-class SanityCheckHook(Hook):  # type: ignore[misc]
+class SanityCheckHook(Hook):
     """Records losses, gradients and times, and looks at heatmaps and decoding at the end."""
 
     priority = "HIGHEST"  # before the hooks that stop at NaN
@@ -180,12 +179,12 @@ class SanityCheckHook(Hook):  # type: ignore[misc]
         self.seen = Observations()
         self.last = 0.0
 
-    def before_train(self, runner: "Runner") -> None:
+    def before_train(self, runner: Runner) -> None:
         """Ask every parameter to tell of its gradient."""
         for name, parameter in runner.model.named_parameters():
             if parameter.requires_grad:
                 self.seen.gradients[name] = None
-                parameter.register_post_accumulate_grad_hook(self._listener(name))
+                parameter.register_post_accumulate_grad_hook(self._listener(name))  # type: ignore[no-untyped-call]
             else:
                 self.seen.frozen += parameter.numel()
         self.last = time.monotonic()
@@ -200,20 +199,14 @@ class SanityCheckHook(Hook):  # type: ignore[misc]
 
         return listen
 
-    def before_train_iter(
-        self, runner: "Runner", batch_idx: int, data_batch: DataBatch | None = None
-    ) -> None:
+    def before_train_iter(self, runner: Runner, batch_idx: int, data_batch: Batch = None) -> None:
         """Take the time that the batch took."""
         now = time.monotonic()
         self.seen.waits_s.append(now - self.last)
         self.last = now
 
     def after_train_iter(
-        self,
-        runner: "Runner",
-        batch_idx: int,
-        data_batch: DataBatch,
-        outputs: dict[str, Tensor] | None = None,
+        self, runner: Runner, batch_idx: int, data_batch: Batch = None, outputs: Losses = None
     ) -> None:
         """Take in the losses; after the last iteration look at heatmaps and decoding.
 
@@ -230,8 +223,9 @@ class SanityCheckHook(Hook):  # type: ignore[misc]
         if runner.iter + 1 < self.iterations or not all(map(_is_finite, self.seen.items.values())):
             return
         model = getattr(runner.model, "module", runner.model)
-        self.seen.lines += [*data_lines(runner, data_batch), *cost_lines(model, data_batch)]
-        self.seen.flat, self.seen.alike = judge_heatmaps(heatmaps_of(model, data_batch))
+        batch = dict(data_batch or {})
+        self.seen.lines += [*data_lines(runner, batch), *cost_lines(model, batch)]
+        self.seen.flat, self.seen.alike = judge_heatmaps(heatmaps_of(model, batch))
         self.seen.lines += validated(runner)
         raise _EnoughError
 
