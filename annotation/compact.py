@@ -35,7 +35,7 @@ def compact_results(source: Path, target: Path, progress: ProgressFactory = sile
     rounded = {"rounded_to": ROUNDED_TO}
     manifest = Manifest(before.stage, {**before.settings, **rounded}, before.outcomes)
     written = set()
-    with progress(f"compact form: {target.name}", len(before.outcomes)) as advance:
+    with progress(f"compact form of {target.name}: videos", len(before.outcomes)) as advance:
         for outcome in before.outcomes:
             if outcome.state != "refused":
                 sequence, extra, meta = read_poses(result_path(source, outcome.video, ".npz"))

@@ -125,6 +125,6 @@ def _subtract(
 def write_segments(path: Path, rows: Iterable[SegmentRow]) -> None:
     """Write a table for ``dataset.segments``."""
     cells = ((video, f"{a:g}", f"{b:g}", name) for video, a, b, name in rows)
-    write_csv(path, path.parent, [SEGMENT_COLUMNS, *cells])
+    write_csv(path, path.parent, [SEGMENT_COLUMNS, *cells], byte_order_mark=False)
     with contextlib.suppress(OSError):
         (path.parent / SCRATCH_FOLDER).rmdir()

@@ -78,6 +78,7 @@ def _common_flags() -> list[str]:
         "  --set KEY=VALUE   replace one setting, such as annotation.workers=2; again for more",
         "  --debug           log more, and show tracebacks",
         "  --list-modes      list the modes and stop",
+        "  --version         show the versions of recognizer, Python and what runs networks",
     ]
 
 

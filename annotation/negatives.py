@@ -136,7 +136,7 @@ def find_negatives(
     folders = []
     for number, (path, manifest) in enumerate(manifests.items(), 1):
         finder = ClipFinder(cut, path, None, normal)
-        with progress(f"stage 3: negatives {number}", len(manifest.outcomes)) as advance:
+        with progress(f"stage 3: negatives {number}: videos", len(manifest.outcomes)) as advance:
             found = []
             for outcome in manifest.outcomes:
                 found.append(_if_long_enough(finder.find(outcome), window_s, finder))

@@ -13,6 +13,7 @@ from annotation.visualize import visualize
 from recognizer.command import next_command
 from recognizer.config.schema import Config
 from recognizer.dataset.mmaction import METADATA
+from recognizer.names import printable
 from recognizer.runs.batch import EXIT_DONE, EXIT_SOME_REFUSED
 from recognizer.runs.manifest import MANIFEST, read_manifest
 from recognizer.runs.progress import ProgressFactory
@@ -90,7 +91,8 @@ def report_stage3(config: Config, progress: ProgressFactory) -> int:
         logger.warning("stage 3: %s", warning)
     unreadable = unreadable_negatives(metadata)
     for video, reason in unreadable.items():
-        logger.warning("stage 3: dataset.negatives: refused: %s: %s", video, reason)
+        refused = printable(f"{video}: {reason}")
+        logger.warning("stage 3: dataset.negatives: refused: %s", refused)
     logger.info("stage 3: pickles, metadata.json and report/ are in %s", folder)
     return max(_report("stage 3", folder), EXIT_SOME_REFUSED if unreadable else EXIT_DONE)
 

@@ -13,6 +13,7 @@ from annotation.metadata import Dataset
 from annotation.near_duplicates import TABLE, describe_comparison, write_table
 from annotation.negatives_report import negatives_lines, plus_negatives, unreadable_negatives
 from recognizer.dataset.split import SPLITS
+from recognizer.names import printable
 from recognizer.runs.figures import (
     class_color,
     columns,
@@ -108,6 +109,7 @@ def _balance(figure: "Figure", counts: Mapping[str, Mapping[str, int]], negative
     labels = [f"{split}\n{n} samples" for split, n in zip(SPLITS, totals, strict=True)]
     labels[0] += plus_negatives(negatives)
     axes.set_xticks(range(len(SPLITS)), labels)
+    axes.locator_params(axis="y", integer=True)
     axes.set_ylabel("samples")
     axes.set_title("Samples by split and class")
     axes.margins(y=0.12)
@@ -203,7 +205,7 @@ def summarise(metadata: Mapping[str, Any]) -> str:
     failures = list((metadata["failures"] | unreadable_negatives(metadata)).items())
     if failures:
         lines += ["", "Refused or damaged:"]
-        lines += [f"- {video}: {reason}" for video, reason in failures[:_MAX_FAILURES]]
+        lines += [printable(f"- {video}: {reason}") for video, reason in failures[:_MAX_FAILURES]]
         if len(failures) > _MAX_FAILURES:
             lines.append(f"- and {len(failures) - _MAX_FAILURES} more; see metadata.json")
     return "\n".join(lines) + "\n"

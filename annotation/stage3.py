@@ -94,7 +94,7 @@ def run_stage3(config: Config, progress: ProgressFactory = silent) -> Path:
                 config.dataset.segments, config.dataset.classes, videos, partial=bool(include)
             )
         finder = ClipFinder(config, tracks, segments)
-        with progress("stage 3: samples", len(stage2.outcomes)) as advance:
+        with progress("stage 3: videos", len(stage2.outcomes)) as advance:
             found = []
             for before in stage2.outcomes:
                 found.append(finder.find(before))

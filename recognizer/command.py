@@ -4,17 +4,24 @@
 next, with what the user set and that command reads.
 """
 
+import contextlib
+import difflib
+import importlib.metadata
 import json
+import logging
 import os
+import platform
 import shlex
 import shutil
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from recognizer.installation import FILES, INSTALLED
+from recognizer import __version__
+from recognizer.installation import CALL, FILES, INSTALLED, ONNX_RUNTIMES
+from recognizer.names import printable
 
 if TYPE_CHECKING:
     from recognizer.config.schema import Config
@@ -51,6 +58,7 @@ _TRAIN = (
     "train.check",
     "train.ablation",
 )
+_DEMO = () if INSTALLED else ("demo",)  # a wheel is without the samples that it trains on
 _TEST = ("test.fight", "test.falldown", "test.pose")
 FLAGS = (
     Flag(
@@ -66,7 +74,7 @@ FLAGS = (
     Flag(
         "--cfg-options",
         "changes to that config, such as train_cfg.max_epochs=50",
-        dict.fromkeys((*_TRAIN, *_TEST, "test.crossval", "demo"), "train.cfg_options"),
+        dict.fromkeys((*_TRAIN, *_TEST, "test.crossval", *_DEMO), "train.cfg_options"),
         _several("KEY=VALUE"),
     ),
     Flag(
@@ -195,6 +203,36 @@ _INPUT = {
         ("annotation", "<folder with one sub-folder per class>"),
     ),
 }
+
+
+def mode_hint(word: str, modes: Collection[str]) -> str:
+    """Return how a mode is named, for a word typed without ``--mode``; "" if it is like none."""
+    close = difflib.get_close_matches(word, modes, n=1, cutoff=0.6)
+    return f"; modes are named by --mode: {CALL} --mode {close[0]}" if close else ""
+
+
+def version_text() -> str:
+    """Return the versions of the program, Python and what runs networks, in one line."""
+    parts = [f"recognizer {__version__}", f"Python {platform.python_version()}"]
+    for package in (*ONNX_RUNTIMES, "torch"):
+        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
+            parts.append(f"{package} {importlib.metadata.version(package)}")
+    return ", ".join(parts) + "\n"
+
+
+class _Formatter(logging.Formatter):
+    """Log lines without control characters, which a file name or a message may hold."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Return the line, or the lines of a message that has several."""
+        return printable(super().format(record), keep="\n\t")
+
+
+def start_logging(*, debug: bool) -> None:
+    """Log to stderr, from DEBUG on or from INFO on."""
+    handler = logging.StreamHandler()
+    handler.setFormatter(_Formatter("%(asctime)s %(levelname)s %(message)s", "%H:%M:%S"))
+    logging.basicConfig(level=logging.DEBUG if debug else logging.INFO, handlers=[handler])
 
 
 def show(text: str) -> None:

@@ -32,6 +32,7 @@ _OWN_PROVIDER = {
 }
 _PIN = re.compile(r"([A-Za-z0-9._-]+)==([^\s#;]+)")
 _MIN_FREE_GB = 2.0
+_NEED_NONE = f"{'' if INSTALLED else 'the demo and '}stages 2 and 3 need none"
 _MIN_MEMORY_GB = 2.0
 
 
@@ -221,7 +222,7 @@ def _model_file(config: Config, key: str, name: str) -> Finding:
         return Finding(
             key,
             None,
-            f"{found.removeprefix(f'{key} ')}; the demo and stages 2 and 3 need none",
+            f"{found.removeprefix(f'{key} ')}; {_NEED_NONE}",
             remedy,
         )
     with contextlib.suppress(FileNotFoundError):
@@ -230,7 +231,7 @@ def _model_file(config: Config, key: str, name: str) -> Finding:
     looked = ", ".join(str(folder) for folder in config.models.weights_dirs) or "no folder"
     remedy = f"put it into one of models.weights_dirs ({looked}), or set {key}"
     remedy += fetch_hint(name, key)
-    return Finding(key, None, f"'{name}' not found; the demo and stages 2 and 3 need none", remedy)
+    return Finding(key, None, f"'{name}' not found; {_NEED_NONE}", remedy)
 
 
 def _input(config: Config) -> Finding:

@@ -5,15 +5,24 @@ interpolated (box score 0) are drawn faint and dashed, to tell them from detecti
 """
 
 import colorsys
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from itertools import pairwise
 
 import cv2
 import numpy as np
 
 from recognizer.skeleton import EDGES
-from recognizer.text import Color, Tag, TextStyle, draw_text, fit_text, readable_on, text_width
-from recognizer.types import AnyFloat, ImageArray, Poses
+from recognizer.text import (
+    Color,
+    Rectangle,
+    Tag,
+    TextStyle,
+    draw_text,
+    fit_text,
+    readable_on,
+    text_width,
+)
+from recognizer.types import AnyFloat, ImageArray, Poses, check_pixels
 
 KEYPOINT_THRESHOLD = 0.3
 _UNTRACKED_COLOR: Color = (200, 200, 200)
@@ -51,8 +60,11 @@ def draw_skeleton(
         color: blue, green, red.
         threshold: the lowest score that is drawn.
 
+    Raises:
+        ValueError: an image of another shape or type, or without a pixel.
+
     """
-    canvas = image.copy()
+    canvas = _copied(image)
     _skeleton(canvas, keypoints, scores, color, threshold)
     return canvas
 
@@ -75,8 +87,11 @@ def draw_people(
             faint; if not, tracks are not expected.
         about: ids that the picture is about: all others are thin and grey. None: all.
 
+    Raises:
+        ValueError: an image of another shape or type, or without a pixel.
+
     """
-    canvas = image.copy()
+    canvas = _copied(image)
     ids = poses.track_ids.tolist()
     guessed = poses.box_scores <= 0
     aside = guessed if involvement is None else guessed | (poses.track_ids < 0)
@@ -91,9 +106,8 @@ def draw_people(
     for row in order:
         if not aside[row]:
             _person(canvas, poses, row, colors[row], dashed=False)
-    for row in order:
-        if ids[row] >= 0:
-            _label(canvas, poses.boxes[row], colors[row], _tag(ids[row], involvement))
+    texts = {row: _tag(ids[row], involvement) for row in order if ids[row] >= 0}
+    _draw_tags(canvas, poses.boxes, texts, colors)
     return canvas
 
 
@@ -116,8 +130,11 @@ def draw_caption(image: ImageArray, text: str, line: int = 0) -> ImageArray:
         text: any text; without one nothing is drawn.
         line: which line, counted from below.
 
+    Raises:
+        ValueError: an image of another shape or type, or without a pixel.
+
     """
-    canvas = image.copy()
+    canvas = _copied(image)
     if not text:
         return canvas
     height, width = canvas.shape[:2]
@@ -135,6 +152,12 @@ def draw_caption(image: ImageArray, text: str, line: int = 0) -> ImageArray:
 def caption_height(height: int) -> int:
     """Return how many pixels one line of caption takes at the lower edge of a picture."""
     return TextStyle(_text_px(height)).height + _below(height)
+
+
+def _copied(image: ImageArray) -> ImageArray:
+    """Return a copy to draw into; raise ValueError for what is no picture."""
+    check_pixels(image)
+    return image.copy()
 
 
 # --- parts -------------------------------------------------------------------------
@@ -195,16 +218,44 @@ def _pixel(point: AnyFloat) -> tuple[int, int]:
     return round(float(point[0])), round(float(point[1]))
 
 
-def _label(canvas: ImageArray, box: AnyFloat, color: Color, text: str) -> None:
-    """Write text above a box, inside the picture."""
-    corners = _inside_limits(canvas, box.reshape(2, 2))
-    if corners is None:
-        return
-    style = TextStyle(
-        max(_MIN_TEXT_PX, round(0.85 * _text_px(canvas.shape[0]))), readable_on(color)
-    )
-    left, top = corners[0]
-    Tag(text, left, top - style.height, style, color).draw(canvas)
+def _draw_tags(
+    canvas: ImageArray, boxes: AnyFloat, texts: dict[int, str], colors: Sequence[Color]
+) -> None:
+    """Write a text at each box, above it or where it covers no other.
+
+    Args:
+        canvas: it is changed.
+        boxes: (N, 4) x1 y1 x2 y2 pixels.
+        texts: by row; the last are the most important ones, keep their places and are drawn last.
+        colors: N, of the rows.
+
+    """
+    size_wh = canvas.shape[1], canvas.shape[0]
+    size_px = max(_MIN_TEXT_PX, round(0.85 * _text_px(canvas.shape[0])))
+    tags: list[Tag] = []
+    taken: list[Rectangle] = []
+    for row, text in reversed(texts.items()):
+        corners = _inside_limits(canvas, boxes[row].reshape(2, 2))
+        if corners is None:
+            continue
+        style = TextStyle(size_px, readable_on(colors[row]))
+        (left, top), _ = corners
+        tag = Tag(text, left, top - style.height, style, colors[row])
+        tag = tag.placed(_other_places(tag.box(size_wh), corners), taken, size_wh)
+        tags.append(tag)
+        taken.append(tag.box(size_wh))
+    for tag in reversed(tags):
+        tag.draw(canvas)
+
+
+def _other_places(box: Rectangle, corners: Sequence[tuple[int, int]]) -> Iterator[tuple[int, int]]:
+    """Yield left and top of a tag of this box above, below and beside a person's corners."""
+    wide, high = box[2] - box[0], box[3] - box[1]
+    (left, top), (right, bottom) = corners
+    above, other = top - high, right - wide
+    yield from ((other, above), (left, above - high), (other, above - high))
+    yield from ((left, bottom), (other, bottom), (right, top), (left - wide, top))
+    yield from ((left, above - 2 * high), (left, bottom + high), (right, top + high))
 
 
 def _stroke(canvas: ImageArray) -> int:

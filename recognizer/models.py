@@ -7,6 +7,7 @@ A name without a folder is looked up in the working folder, then where ``models.
 import math
 import os
 from collections.abc import Mapping, Sequence
+from numbers import Integral
 from pathlib import Path
 from typing import TypeAlias, TypeVar, overload
 
@@ -136,7 +137,7 @@ def open_pose_model(
     Raises:
         FileNotFoundError: no such file; the message lists the places.
         ModelError: a file of another kind, a damaged one, or a device that is not here.
-        ValueError: a device that is neither ``cpu`` nor ``cuda:N``.
+        ValueError: a device that is neither ``cpu`` nor ``cuda:N``, or threads below 1.
 
     """
     given = Path(path)
@@ -188,7 +189,7 @@ def open_with_settings(
             "detector: expected a person detector",
         )
         files["detector"] = _find(name, [file.parent, *model_folders()], expected)
-    model = build_pose_model(settings, files, threads=threads or cores())
+    model = build_pose_model(settings, files, threads=_threads(threads))
     return PoseEstimator(model, kind, movement=movement)
 
 
@@ -232,7 +233,7 @@ def open_classifier(
     values = {"model_path": str(path), "threshold": threshold, "device": device}
     section = _validated(ClassifierConfig, values)
     file = find_model(path, "expected a classifier file")
-    return Classifier(file, section, threads or cores())
+    return Classifier(file, section, _threads(threads))
 
 
 def model_folders() -> list[Path]:
@@ -262,6 +263,14 @@ def _find(name: str, folders: Sequence[Path], expected: str) -> Path:
         raise FileNotFoundError(
             f"{expected} {shortened(name)!r}, found none at {error}{hint}"
         ) from error
+
+
+def _threads(threads: int | None) -> int:
+    if threads is None:
+        return cores()
+    if isinstance(threads, bool) or not isinstance(threads, Integral) or threads < 1:
+        raise ValueError(f"threads: expected a whole number of 1 or more, or None, got {threads!r}")
+    return int(threads)
 
 
 def cores() -> int:

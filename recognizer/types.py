@@ -9,6 +9,7 @@ the stream's own timestamps. A missing keypoint has score 0.
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from types import NoneType
 from typing import Any, Protocol, Self
 
 import numpy as np
@@ -28,6 +29,23 @@ UNTRACKED = -1
 MOVEMENT_NAMES = ("mean", "p90", "entropy", "translation", "limbs", "difference")
 NUM_MOVEMENTS = len(MOVEMENT_NAMES)
 _FRAMES_PER_CHUNK = 4096
+
+
+def check_type(name: str, value: object, *expected: type) -> None:
+    """Raise TypeError for an argument that is of none of the types."""
+    if not isinstance(value, expected):
+        kinds = " or ".join("None" if kind is NoneType else kind.__name__ for kind in expected)
+        raise TypeError(f"{name}: expected {kinds}, got {repr(value)[:50]}")
+
+
+def check_pixels(image: object) -> None:
+    """Raise ValueError for anything but pixels (H, W, 3) uint8, at least one."""
+    came = repr(image)[:50]
+    if isinstance(image, np.ndarray):
+        if image.dtype == np.uint8 and image.ndim == 3 and image.shape[2] == 3 and image.size:
+            return
+        came = f"{image.shape} {image.dtype}"
+    raise ValueError(f"image: expected (H, W, 3) uint8 BGR pixels, got {came}")
 
 
 class Image(Protocol):

@@ -1,8 +1,8 @@
 """Results of classifiers on a video: people, windows, events."""
 
 from collections.abc import Iterable
-from dataclasses import dataclass, field
-from typing import Literal
+from dataclasses import asdict, dataclass, field
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -110,6 +110,16 @@ class Event:
     follows_fall_s: float | None = None
     zone: str | None = None
     streams: dict[str, float] = field(default_factory=dict)
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return plain values for JSON, as an analysis file has them (``analysis/schema.json``).
+
+        ``class_name`` is called ``class``; ``grade``, ``follows_fall_s`` and ``zone`` are left out
+        where they are None.
+        """
+        value = asdict(self)
+        value["class"] = value.pop("class_name")
+        return {k: v for k, v in value.items() if v is not None}
 
     def __str__(self) -> str:
         """Return a line such as ``Fight 3.00-6.50 s, probability 0.93, people 2, 5``.

@@ -104,11 +104,11 @@ def to_json(record: Record) -> dict[str, Any]:
     value = asdict(record)
     start_s, stop_s = value.pop("span_s")
     _drop_empty(value, "zones")
-    for result in value["services"].values():
-        for event in (*result["events"], *result["suppressed"]):
-            event["class"] = event.pop("class_name")
-            _drop_empty(event, "grade", "follows_fall_s", "zone")
-        _drop_empty(result, "suppressed", "lying")
+    for name, result in record.services.items():
+        values = value["services"][name]
+        values["events"] = tuple(event.as_dict() for event in result.events)
+        values["suppressed"] = tuple(event.as_dict() for event in result.suppressed)
+        _drop_empty(values, "suppressed", "lying")
     return {
         "schema": SCHEMA,
         "schema_version": SCHEMA_VERSION,
@@ -119,7 +119,7 @@ def to_json(record: Record) -> dict[str, Any]:
 
 
 def _drop_empty(value: dict[str, Any], *keys: str) -> None:
-    """Leave out what only some videos, services and events have."""
+    """Leave out what only some videos and services have."""
     for key in keys:
         if value[key] in (None, (), {}):
             del value[key]

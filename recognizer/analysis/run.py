@@ -164,7 +164,7 @@ def _analyse_videos(
     """Bring every video to its end state and write the manifest."""
     section, paths = plan.config.annotation, {v.relative: v.path for v in videos}
     tracked = read_manifest(plan.tracks).outcomes
-    with progress("analysis", len(tracked)) as advance:
+    with progress("analysis: videos", len(tracked)) as advance:
         settled, jobs = [], []
         for before in tracked:
             if before.state == "refused":

@@ -1,7 +1,5 @@
 """The summary table, one row for each video and service, and what the console is told."""
 
-import csv
-import io
 import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -10,9 +8,10 @@ from pathlib import Path
 
 from recognizer.action.results import PROBABILITY_DIGITS, Event, Person, Window
 from recognizer.analysis.record import Record, ServiceResult, probability_text
+from recognizer.names import printable
 from recognizer.runs.event_curves import hours_text
 from recognizer.runs.manifest import Outcome
-from recognizer.storage.artifacts import atomic_path
+from recognizer.storage.artifacts import write_csv
 
 SUMMARY = "summary.csv"
 SHOWN = 20
@@ -183,7 +182,7 @@ def event_lines(
         peak = probability_text(event.peak_probability, threshold)
         how = _length(event) if event.grade == "lying" else peak
         lines.append(
-            f"  {video}  {event.start_s:.2f}-{event.stop_s:.2f} s  {event.class_name} "
+            f"  {printable(video)}  {event.start_s:.2f}-{event.stop_s:.2f} s  {event.class_name} "
             f"{how}{streams}  people (track ids): {_ids(event.people) or 'nobody'}"
         )
     if len(events) > SHOWN:
@@ -251,7 +250,9 @@ def other_rule(
         return None
     over, name, one = max(near, key=lambda row: row[0])
     peak = probability_text(one.peaks[name], rules[name]["threshold"], ".3g")
-    text = f"{name} is most probable in {one.video}, {peak}{one.peak_texts.get(name, '')}"
+    text = (
+        f"{name} is most probable in {printable(one.video)}, {peak}{one.peak_texts.get(name, '')}"
+    )
     if over >= 0:
         return f"{text}, but shorter than inference.min_event_s", {"inference.min_event_s": 0}
     return _changed(text, name, _short(one.peaks[name], 0))
@@ -275,11 +276,5 @@ def _short(value: float, above: float) -> float | None:
 
 def write_summary(folder: Path, rows: Sequence[Sequence[object]]) -> Path:
     """Write the table and return its path."""
-    text = io.StringIO(newline="")
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(COLUMNS)
-    writer.writerows(rows)
-    final = folder / SUMMARY
-    with atomic_path(final, folder) as scratch:
-        scratch.write_bytes(text.getvalue().encode("utf-8", "backslashreplace"))
-    return final
+    write_csv(folder / SUMMARY, folder, [COLUMNS, *rows])
+    return folder / SUMMARY

@@ -226,10 +226,7 @@ Mirror = Annotated[str, AfterValidator(_address)]
 class ModelsConfig(Section):
     """Network files."""
 
-    weights_dirs: list[ConfigPath] = [
-        PROJECT / "weights",
-        PROJECT.parent / "shared" / "assets" / "weights",
-    ]
+    weights_dirs: list[ConfigPath] = [PROJECT / "weights"]
     fetch: Names = []
     mirror: Mirror | None = None
     pose_estimation: PoseEstimationConfig = PoseEstimationConfig()

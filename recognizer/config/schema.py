@@ -133,9 +133,12 @@ class TrackingConfig(Section):
         """Return the section with what is null filled in for this kind of pose network.
 
         Raises:
-            ValueError: ``track_low_thresh`` above the ``track_high_thresh`` of this kind.
+            ValueError: an unknown kind, or ``track_low_thresh`` above the ``track_high_thresh`` of
+                this kind.
 
         """
+        if kind not in (kinds := list(TRACKING_BY_KIND)):
+            raise ValueError(f"kind: expected {' or '.join(kinds)}, got {kind!r}")
         own = {k: v for k, v in TRACKING_BY_KIND[kind].items() if getattr(self, k) is None}
         filled = self.model_copy(update=own)
         if filled.track_low_thresh > (filled.track_high_thresh or 0):

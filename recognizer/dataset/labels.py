@@ -61,12 +61,22 @@ def label_from_folders(video: str, classes: Collection[str]) -> str:
     if found:
         raise LabelError(f"expected one class among its folders, found {' and '.join(found)}")
     seen = ", ".join(folders) or "none"
-    # A high cutoff: 'Fight' is no good guess for 'NonFight'.
-    hint = next((h for f in reversed(folders) if (h := did_you_mean(f, classes, 0.8))), "")
+    hint = next((h for f in reversed(folders) if (h := _similar(f, classes))), "")
     raise LabelError(
         f"no folder of its path is a class ({', '.join(sorted(classes))}); its folders: {seen}"
         f"{hint or '; name it in dataset.classes, or give a table in dataset.segments'}"
     )
+
+
+def _similar(folder: str, classes: Collection[str]) -> str:
+    """Return '; did you mean ...?' with the class that a folder's name is a slip of, or nothing.
+
+    'Fight' is no slip of 'NonFight': classes that only a syllable before tells apart are left out.
+    """
+    ends = {name for name in classes if folder.casefold().endswith(name.casefold())}
+    starts = {name for name in classes if name.casefold().endswith(folder.casefold())}
+    same = {name for name in classes if name.casefold() == folder.casefold()}
+    return did_you_mean(folder, set(classes) - (ends | starts) | same)
 
 
 def read_segments(

@@ -36,9 +36,10 @@ THRESHOLDS = np.round(np.linspace(0.01, 0.99, 99), 2)
 
 
 def hours_text(hours: float) -> str:
-    """Return such as ``0.35 h (21 min)``; below a minute, seconds."""
-    minutes = f"{hours * 60:.0f} min" if hours >= 1 / 60 else f"{hours * 3600:.0f} s"
-    return f"{hours:.2g} h ({minutes})" if hours < 1 else f"{hours:.1f} h"
+    """Return such as ``36 s``, ``0.35 h (21 min)`` or ``2.5 h``."""
+    if hours < 1 / 60:
+        return f"{hours * 3600:.0f} s"
+    return f"{hours:.2g} h ({hours * 60:.0f} min)" if hours < 1 else f"{hours:.1f} h"
 
 
 def rate_text(false_alarms: float, normal_hours: float) -> str:

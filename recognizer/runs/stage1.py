@@ -12,6 +12,7 @@ from pathlib import Path
 
 from recognizer.backends.network import ModelError
 from recognizer.config.schema import Config
+from recognizer.names import printable
 from recognizer.pose.estimator import build_pose_model
 from recognizer.pose.stream import estimate_poses
 from recognizer.runs.batch import run_batch, worker_count
@@ -76,7 +77,7 @@ def run_stage1(config: Config, progress: ProgressFactory = silent) -> Path:
         stage1_settings(config),
         stage1_dir(config),
     )
-    with exclusive(folder), progress("stage 1: poses", len(videos)) as advance:
+    with exclusive(folder), progress("stage 1: videos", len(videos)) as advance:
         finished = {v.relative: _finished(folder, settings, v) for v in videos}
         todo = [v for v in videos if finished[v.relative] is None]
         todo.sort(key=lambda v: -_size(v.path))  # the longest first: no long tail at the end
@@ -97,7 +98,7 @@ def run_stage1(config: Config, progress: ProgressFactory = silent) -> Path:
 def _log_notes(outcomes: Iterable[Outcome], folder: Path) -> None:
     noted = [outcome for outcome in outcomes if outcome.notes]
     if noted:
-        example = f"{noted[0].video}: {'; '.join(noted[0].notes)}"
+        example = printable(f"{noted[0].video}: {'; '.join(noted[0].notes)}")
         logger.info("notes on %d videos in %s, such as %s", len(noted), folder / MANIFEST, example)
 
 

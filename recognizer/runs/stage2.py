@@ -65,7 +65,7 @@ def run_stage2(config: Config, progress: ProgressFactory = silent) -> Path:
     include = config.annotation.include
     selected = [o for o in stage1.outcomes if is_included(o.video, include)]
     _warn_of_missing(config, {outcome.video for outcome in stage1.outcomes})
-    with exclusive(folder), progress("stage 2: tracks", len(selected)) as advance:
+    with exclusive(folder), progress("stage 2: videos", len(selected)) as advance:
         settled, jobs = [], []
         for before in selected:
             if before.state == "refused":

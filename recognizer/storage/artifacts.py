@@ -136,11 +136,22 @@ def write_text(final: Path, root: Path, text: str) -> None:
     _write_bytes(final, root, text.encode("utf-8", "backslashreplace"))
 
 
-def write_csv(final: Path, root: Path, rows: Iterable[Iterable[object]]) -> None:
-    """Write a table atomically, the header being its first row."""
+def write_csv(
+    final: Path, root: Path, rows: Iterable[Iterable[object]], *, byte_order_mark: bool = True
+) -> None:
+    """Write a table atomically as UTF-8.
+
+    Args:
+        final: the file.
+        root: as of ``atomic_path``.
+        rows: its header first.
+        byte_order_mark: begin with the mark without which Excel takes UTF-8 for the system's code
+            page and shows broken Hangul. Tables whose bytes enter a digest have none.
+
+    """
     text = io.StringIO(newline="")
     csv.writer(text, lineterminator="\n").writerows(rows)
-    write_text(final, root, text.getvalue())
+    write_text(final, root, "\ufeff" * byte_order_mark + text.getvalue())
 
 
 def _write_bytes(final: Path, root: Path, data: bytes) -> None:

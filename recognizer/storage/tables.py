@@ -3,6 +3,7 @@
 import csv
 import difflib
 import io
+import unicodedata
 from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -169,10 +170,17 @@ class Names:
 
 
 def closest(word: str, known: Collection[str], at_least: float = 0.6) -> str | None:
-    """Return the most similar known word, None if none is similar enough."""
-    by_folded = {name.casefold(): name for name in sorted(known, reverse=True)}
-    close = difflib.get_close_matches(word.casefold(), list(by_folded), n=1, cutoff=at_least)
-    return by_folded[close[0]] if close else None
+    """Return the most similar known word, None if none is similar enough.
+
+    Hangul is compared by its letters: words of two syllables may differ in one of them.
+    """
+    by_letters = {_letters(name): name for name in sorted(known, reverse=True)}
+    close = difflib.get_close_matches(_letters(word), list(by_letters), n=1, cutoff=at_least)
+    return by_letters[close[0]] if close else None
+
+
+def _letters(word: str) -> str:
+    return unicodedata.normalize("NFD", word.casefold())
 
 
 def did_you_mean(word: str, known: Collection[str], at_least: float = 0.6) -> str:

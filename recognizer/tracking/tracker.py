@@ -19,6 +19,7 @@ Box; Yang et al. 2023, Hard to Track Objects with Irregular Motions and Similar 
 
 import math
 from dataclasses import dataclass, fields
+from types import NoneType
 from typing import Self
 
 import numpy as np
@@ -28,7 +29,7 @@ from recognizer.config.types import PoseKind
 from recognizer.skeleton import NUM_KEYPOINTS
 from recognizer.tracking import matching, motion
 from recognizer.tracking.matching import Array
-from recognizer.types import UNTRACKED, BoolArray, FloatArray, IntArray, Poses
+from recognizer.types import UNTRACKED, BoolArray, FloatArray, IntArray, Poses, check_type
 
 # ByteTrack's own constants.
 _MIN_GAIN_LOW = 0.5  # second match, of low scores
@@ -116,9 +117,13 @@ class Tracker:
         kind: of pose network, whose thresholds replace those that are null in ``config``; those
             of ByteTrack fit ``rtmo``.
 
+    Raises:
+        TypeError, ValueError: a config of another type, or an unknown kind.
+
     """
 
     def __init__(self, config: TrackingConfig | None = None, *, kind: PoseKind = "rtmo") -> None:
+        check_type("config", config, TrackingConfig, NoneType)
         self._config = config = (config or TrackingConfig()).for_kind(kind)
         self._high_thresh = config.track_high_thresh or 0.0
         self._new_thresh = config.new_track_thresh or 0.0

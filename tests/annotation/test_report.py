@@ -10,9 +10,10 @@ import pytest
 
 from annotation.clips import ClassStatistics, Clip
 from annotation.contact_sheet import ContactSheets, choose
-from annotation.report import summarise
+from annotation.report import _balance, summarise
 from annotation.stage3 import run_stage3
 from recognizer.dataset.samples import build_sample
+from recognizer.dataset.split import SPLITS
 from recognizer.runs.figures import plain, save_figure
 from recognizer.runs.strips import CELL_WH, MOMENTS, SLOT_COLORS, draw_plan, plan_strip
 from tests.annotation.datasets import clips, config, digests, facts
@@ -205,3 +206,16 @@ def test_plain_text():
 def test_matplotlib_loads_late():
     code = "import annotation.stage3, sys; sys.exit('matplotlib' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=False).returncode == 0
+
+
+@pytest.mark.parametrize("count", [1, 2, 3, 5])
+def test_samples_are_counted_in_whole_numbers(tmp_path, count):
+    ticks = []
+
+    def draw(figure):
+        _balance(figure, {split: {"Fight": count, "NonFight": 1} for split in SPLITS}, 0)
+        ticks[:] = figure.axes[0].get_yticks().tolist()
+
+    save_figure(tmp_path / "balance.png", tmp_path, draw)
+    assert len(ticks) >= 2
+    assert all(float(tick).is_integer() for tick in ticks)

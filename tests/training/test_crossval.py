@@ -121,7 +121,7 @@ def test_every_clip_is_tested_once_per_seed_and_finished_folds_are_kept(tmp_path
     truth = read_labels(stage3)
     assert len(truth.untracked) == 2
     everything = {**truth.samples, **truth.untracked}
-    with (out / "predictions.csv").open(newline="") as file:
+    with (out / "predictions.csv").open(newline="", encoding="utf-8-sig") as file:
         rows = list(csv.DictReader(file))
     assert {row["sample"] for row in rows} == set(everything)
     assert value["scores"]["all"]["samples"] == len(everything) == len(rows)

@@ -1,7 +1,5 @@
 """The table of an ablation: mean and spread over seeds, what it rests on, and the curves."""
 
-import csv
-import io
 import logging
 import os
 import shlex
@@ -12,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from recognizer.installation import PROJECT
-from recognizer.storage.artifacts import write_json, write_text
+from recognizer.storage.artifacts import write_csv, write_json, write_text
 from recognizer.training.classifier.report import spread
 from recognizer.training.pose.ablation_run import AblationTrial, TrialResult
 from recognizer.training.pose.learning_curves import TABLE, Row, draw_curves, read_curve
@@ -59,8 +57,8 @@ def write_report(setup: AblationSetup, results: Mapping[AblationTrial, TrialResu
     text = to_markdown(setup, value)
     folder = setup.folder
     _draw(setup, results)
-    for name, content in (("ablation.md", text), ("ablation.csv", _to_csv(value))):
-        write_text(folder / name, folder, content)
+    write_text(folder / "ablation.md", folder, text)
+    write_csv(folder / "ablation.csv", folder, _table(value))
     write_json(folder / "ablation.json", folder, value)
     return text
 
@@ -276,18 +274,14 @@ def _one_line(text: str) -> str:
     return " ".join(text.split())[:400]
 
 
-def _to_csv(value: Mapping[str, Any]) -> str:
-    text = io.StringIO()
+def _table(value: Mapping[str, Any]) -> list[list[Any]]:
     rows = []
     for config in value["configs"]:
         row = {"config": config["config"], "seeds_done": config["seeds_done"]}
         for key in (*FIGURES, *_OF_TRAINING):
             row |= {f"{key} {part}": number(v, 6) for part, v in config[key].items()}
         rows.append({**row, "parameters": config["parameters"], "epochs": config["epochs"]})
-    writer = csv.DictWriter(text, list(rows[0]), lineterminator="\n")
-    writer.writeheader()
-    writer.writerows({k: "" if v == "-" else v for k, v in row.items()} for row in rows)
-    return text.getvalue()
+    return [list(rows[0]), *(["" if v == "-" else v for v in row.values()] for row in rows)]
 
 
 # --- curves ------------------------------------------------------------------------

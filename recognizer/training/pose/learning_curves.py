@@ -62,7 +62,7 @@ def read_curve(path: Path) -> list[Row]:
     if not path.is_file():
         return []
     try:
-        with path.open(newline="", encoding="utf-8") as stream:
+        with path.open(newline="", encoding="utf-8-sig") as stream:
             rows = [{k: float(v) for k, v in row.items() if v} for row in csv.DictReader(stream)]
         if any("epoch" not in row for row in rows):
             raise ValueError("expected a column epoch")
