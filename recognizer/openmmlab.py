@@ -2,8 +2,8 @@
 
 mmpose's models name three things of packages that are seldom there (full mmcv, mmdet,
 torchvision) and that no model of ours builds. Where such a package is missing, a stand-in
-holds its place while mmpose is imported and is taken away again, so that no
-other code mistakes it for the real one; where it is installed, nothing is done.
+holds its place while mmpose is imported and is taken away again, so that no other
+package takes it for the real one; where it is installed, nothing is done.
 
 Their registries know one current scope, which decides what the name of a type means.
 ``scope`` sets it for a block and puts back what was there: neither library leaks into
@@ -263,7 +263,7 @@ def build_pose_model(config: Any) -> Any:
         ValueError: nothing can be built of it.
 
     """
-    model = _without_initial(config.model.to_dict())
+    model = without_initial_weights(config.model.to_dict())
     with scope("mmpose"), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # where mmpose found its own file on joints' names
         from mmpose.registry import MODELS
@@ -274,10 +274,11 @@ def build_pose_model(config: Any) -> Any:
             raise ValueError(f"{config.filename}: cannot be built: {error}") from error
 
 
-def _without_initial(value: Any) -> Any:
+def without_initial_weights(value: Any) -> Any:
+    """Return a model's config without ``init_cfg`` and ``pretrained``, which fetch files."""
     if isinstance(value, dict):
         kept = {k: v for k, v in value.items() if k not in {"init_cfg", "pretrained"}}
-        return {key: _without_initial(part) for key, part in kept.items()}
+        return {key: without_initial_weights(part) for key, part in kept.items()}
     if isinstance(value, list | tuple):
-        return type(value)(_without_initial(part) for part in value)
+        return type(value)(without_initial_weights(part) for part in value)
     return value

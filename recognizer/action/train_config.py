@@ -1,4 +1,4 @@
-"""Training configs of classifiers: mmaction2's, and what the guide writes made to work."""
+"""Training configs of classifiers: mmaction2's, and those of the user's guide."""
 
 import inspect
 import logging
@@ -43,7 +43,7 @@ def _adapt(cfg: Config) -> None:
 
 
 def _lacks(sections: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the head's in_channels where it is not what STGCN's last stage gives."""
+    """Return the head's in_channels where it differs from the last stage of STGCN."""
     model = sections.get("model")
     parts = model if isinstance(model, Mapping) else {}
     backbone, head = parts.get("backbone"), parts.get("cls_head")

@@ -1,4 +1,4 @@
-"""What a video shows: from its folder's name, or from a table of segments.
+"""Labels of a video: from its folder's name, or from a table of segments.
 
 A table has the columns video, start_s, stop_s, class. ``video`` is the path inside the
 input folder; times are seconds on the video's own clock, half-open.
@@ -23,7 +23,7 @@ from recognizer.storage.tables import (
 )
 
 SEGMENT_COLUMNS = ("video", "start_s", "stop_s", "class")
-# Segments are written by hand; a second's rounding at a video's end is no mistake.
+# Segments are written by hand: a second's rounding at a video's end is accepted.
 END_TOLERANCE_S = 1.0
 _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")
 # A window belongs to a class that fills at least this part of it.
@@ -33,12 +33,12 @@ _MAX_PROBLEMS = 20
 
 
 class LabelError(ValueError):
-    """A video or segment without a usable label: a recorded refusal, not the run's end."""
+    """A video or segment without a usable label; recorded, and the run goes on."""
 
 
 @dataclass(frozen=True, slots=True)
 class Segment:
-    """A part of a video and what it shows: seconds, half-open, and the class's name."""
+    """A part of a video and its class: seconds, half-open."""
 
     start_s: float
     stop_s: float
@@ -92,9 +92,9 @@ def read_segments(
     Args:
         path: the CSV file.
         classes: known class names.
-        videos: known videos; a name is only looked up among them.
-        partial: the videos are a part of those the table is about; other rows are left out.
-        not_ours: classes of which the table may speak as well; their rows are left out.
+        videos: known videos, among which names are looked up.
+        partial: the table has rows of other videos, too; they are left out.
+        not_ours: further classes that the table may have; their rows are left out.
 
     Raises:
         ConfigError: the table or any row cannot be used; with file and line.
