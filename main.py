@@ -4,12 +4,12 @@ import argparse
 import difflib
 import importlib
 import json
-import logging
 import sys
 from pathlib import Path
 
-from recognizer.command import FLAGS, show
+from recognizer.command import FLAGS, mode_hint, show, start_logging, version_text
 from recognizer.installation import CALL, FILES, INSTALLED, SHIPPED_CONFIG, install_training_command
+from recognizer.names import printable
 
 CLASSIFIER, POSE = "recognizer.training.classifier", "recognizer.training.pose"
 # mode -> (module, function, what it does); a module is imported only when its mode runs.
@@ -53,10 +53,14 @@ def _arguments(argv: list[str] | None) -> argparse.Namespace:
     for flag in FLAGS:  # not given, and given as 0 or false, are two things
         parser.add_argument(flag.name, default=None, **flag.options)
     parser.add_argument("--debug", action="store_true")
+    parser.add_argument("--version", action="store_true")
     parser.add_argument("-h", "--help", action="store_true")
     parser.usage = f"{CALL} --mode MODE [--config FILE] [--set KEY=VALUE ...]; --help shows more"
-    arguments = parser.parse_args(argv)
-    if arguments.mode is None and not (arguments.list_modes or arguments.help):
+    arguments, unknown = parser.parse_known_args(argv)
+    if unknown:
+        hint = mode_hint(unknown[0], MODES) if arguments.mode is None else ""
+        parser.error(f"unrecognized arguments: {' '.join(unknown)}{hint}")
+    if arguments.mode is None and not (arguments.list_modes or arguments.help or arguments.version):
         parser.error("--mode or --list-modes is needed")
     if arguments.mode is not None and arguments.mode not in MODES:
         close = difflib.get_close_matches(arguments.mode, MODES, n=1, cutoff=0.5)
@@ -78,6 +82,9 @@ def _arguments(argv: list[str] | None) -> argparse.Namespace:
 def main(argv: list[str] | None = None) -> int:
     """Parse the command line, load the config, run the mode; return the exit code."""
     arguments = _arguments(argv)
+    if arguments.version:
+        show(version_text())
+        return 0
     if arguments.help or arguments.list_modes:
         from annotation.mode_help import help_text, list_text
 
@@ -85,11 +92,7 @@ def main(argv: list[str] | None = None) -> int:
         text = help_text(about, arguments.mode) if arguments.help else list_text(about)
         show(text)
         return 0
-    logging.basicConfig(
-        level=logging.DEBUG if arguments.debug else logging.INFO,
-        format="%(asctime)s %(levelname)s %(message)s",
-        datefmt="%H:%M:%S",
-    )
+    start_logging(debug=arguments.debug)
     try:
         return _run(arguments)
     except KeyboardInterrupt:
@@ -129,7 +132,7 @@ def _advice(error: ModuleNotFoundError) -> RuntimeError:
 def _fail(code: int, error: Exception, *, show: bool) -> int:
     if show:
         raise error
-    sys.stderr.write(f"{type(error).__name__}: {error}\n")
+    sys.stderr.write(printable(f"{type(error).__name__}: {error}\n", keep="\n\t"))
     return code
 
 

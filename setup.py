@@ -59,7 +59,7 @@ setup(
     py_modules=[f"{PROGRAM}.main"],
     package_dir={"recognizer": "recognizer", PROGRAM: "."},
     package_data={
-        "": ["py.typed", "*.onnx", "*.json"],
+        "": ["py.typed", "*.pyi", "*.onnx", "*.json"],
         **{f"{PROGRAM}.{name}": patterns for name, patterns in DATA.items()},
     },
     install_requires=ranges("base.txt"),

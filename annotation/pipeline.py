@@ -1,4 +1,4 @@
-"""The modes of the annotation pipeline: stages one after another, and what came of them."""
+"""The modes of the annotation pipeline: run stages and log their results."""
 
 import json
 import logging
@@ -6,13 +6,14 @@ import re
 from collections import Counter
 from pathlib import Path
 
-from annotation.negatives_report import unreadable_negatives
+from annotation.metadata import unreadable_negatives
 from annotation.preflight import check_labels
 from annotation.stage3 import run_stage3
 from annotation.visualize import visualize
 from recognizer.command import next_command
 from recognizer.config.schema import Config
 from recognizer.dataset.mmaction import METADATA
+from recognizer.names import printable
 from recognizer.runs.batch import EXIT_DONE, EXIT_SOME_REFUSED
 from recognizer.runs.manifest import MANIFEST, read_manifest
 from recognizer.runs.progress import ProgressFactory
@@ -62,44 +63,45 @@ def overlay(config: Config, progress: ProgressFactory) -> int:
     return code
 
 
-# --- one stage, and what came of it ------------------------------------------------
+# --- one stage and its log ---------------------------------------------------------
 
 
 def report_stage1(config: Config, progress: ProgressFactory) -> int:
-    """Run stage 1, say what came of it and return the exit code."""
+    """Run stage 1, log its result and return the exit code."""
     folder = run_stage1(config, progress)
     logger.info("poses, one .npz a video, are in %s", folder)
     return _report("stage 1", folder)
 
 
 def report_stage2(config: Config, progress: ProgressFactory) -> int:
-    """Run stage 2, say what came of it and return the exit code."""
+    """Run stage 2, log its result and return the exit code."""
     folder = run_stage2(config, progress)
     logger.info("tracks, one .npz a video, are in %s", folder)
     return _report("stage 2", folder)
 
 
 def report_stage3(config: Config, progress: ProgressFactory) -> int:
-    """Run stage 3, say what came of it and return the exit code."""
+    """Run stage 3, log its result and return the exit code."""
     folder = run_stage3(config, progress)
     summary = (folder / "report" / "summary.txt").read_text(encoding="utf-8")
-    # What was refused has been said already, input by input; warnings follow.
+    # Refused inputs are logged already, one by one; warnings follow.
     logger.info("stage 3: %s", re.split(r"\n\n(?:Refused|Warnings)", summary)[0])
     metadata = json.loads((folder / METADATA).read_bytes())
     for warning in metadata["warnings"]:
         logger.warning("stage 3: %s", warning)
     unreadable = unreadable_negatives(metadata)
     for video, reason in unreadable.items():
-        logger.warning("stage 3: dataset.negatives: refused: %s: %s", video, reason)
+        refused = printable(f"{video}: {reason}")
+        logger.warning("stage 3: dataset.negatives: refused: %s", refused)
     logger.info("stage 3: pickles, metadata.json and report/ are in %s", folder)
     return max(_report("stage 3", folder), EXIT_SOME_REFUSED if unreadable else EXIT_DONE)
 
 
 def report_overlay(config: Config, progress: ProgressFactory) -> int:
-    """Write overlay videos, say where they are and return the exit code."""
+    """Write overlay videos, log their folder and return the exit code."""
     section = config.visualize
     source = stage1_dir(config) if section.stage == "stage1" else stage2_dir(config)
-    total = len(read_manifest(source).outcomes)  # what was refused is heard of as well
+    total = len(read_manifest(source).outcomes)  # refused inputs are reported as well
     with progress("overlay videos", min(total, section.limit or total)) as advance:
         folder = visualize(config, advance)
     logger.info("overlay videos are below %s", folder)

@@ -143,16 +143,12 @@ def _onnx(config: Config, pose: PoseEstimationConfig) -> Iterator[Candidate]:
         raise FileNotFoundError(f"not configured: set {_KEY}.onnx.model_path")
     path = _file(config, configured.model_path, "onnx.model_path")
     detector = _detector(config, pose)
-    plain = {
-        "device": "cpu",
-        "provider": "native",
-        "openvino_precision": "f32",
-        "cuda_graph": False,
-    }
+    plain = {"device": "cpu", "provider": "native", "openvino_precision": "f32"}
+    plain_cpu = configured.model_copy(update={**plain, "cuda_graph": False})
     by_name: dict[str, Candidate] = {}
     variants = [path.with_name(f"{path.stem}{ending}.onnx") for ending in _SHORTER]
     for file in (path, *(variant for variant in variants if variant.is_file())):
-        for section in (configured.model_copy(update=plain), configured):
+        for section in (plain_cpu, configured):
             precision = _precision(file, section.openvino_precision)
             provider = "" if section.provider == "native" else f"{section.provider} "
             name = f"onnx {provider}{section.device} {precision}"
@@ -179,10 +175,8 @@ def _tensorrt(config: Config, pose: PoseEstimationConfig) -> Iterator[Candidate]
     section = pose.tensorrt
     if not section.model_path:
         raise FileNotFoundError(f"not configured: set {_KEY}.tensorrt.model_path")
-    files = {
-        "pose": _file(config, section.model_path, "tensorrt.model_path"),
-        **_detector(config, pose),
-    }
+    path = _file(config, section.model_path, "tensorrt.model_path")
+    files = {"pose": path, **_detector(config, pose)}
     precision = "fp16" if section.fp16_mode else "fp32"
     settings = pose.model_copy(update={"inference_mode": "tensorrt"})
     yield Candidate(f"tensorrt {section.device} {precision}", settings, files, precision)

@@ -1,8 +1,7 @@
-"""Time every backend that is here, from decoded frame to Poses, one process for each.
+"""Time every backend that is here, from decoded frame to Poses, each in its own process.
 
-A process of its own gives each backend its own peak of memory, and nothing of the one before it.
-Frames are decoded before the clock starts; batches go through one after the other. Wall time is
-what a user waits and depends on what else the machine does; CPU time depends on it much less.
+So each peak of memory is that of one backend. Frames are decoded before the clock starts; batches
+are run one after the other. Wall time depends on what else the machine does, CPU time much less.
 """
 
 import importlib.metadata
@@ -15,17 +14,17 @@ from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from deploy.backends import CANNOT_OPEN, Candidate, Skipped, candidates, frames, report_dir
+from deploy.writing import write_report
 from recognizer.backends.onnx_options import choose_provider
 from recognizer.command import next_command
 from recognizer.config.file import ConfigError
 from recognizer.config.schema import Config
 from recognizer.models import cores
-from recognizer.storage.artifacts import write_json, write_text
+from recognizer.runs.progress import ProgressFactory
 
 logger = logging.getLogger(__name__)
 
@@ -43,12 +42,12 @@ class Timing:
         provider: what runs it, with its version.
         batch: frames of one call.
         calls: how many were timed.
-        p50_ms, p90_ms, p99_ms: wall time of a call that so many of 100 keep.
+        p50_ms, p90_ms, p99_ms: percentiles of a call's wall time.
         frames_per_s: frames over wall time.
         cpu_ms: CPU time of all threads per frame.
         memory_mb: what the network added to the process at its peak.
-        gpu_mb: the same of the GPU's, where torch runs it; None: not known.
-        people: seen in all frames, so that two backends are known to do the same work.
+        gpu_mb: the same on the GPU, where torch runs it; None: not known.
+        people: detected in all frames; two backends that did the same work have as many.
 
     """
 
@@ -66,24 +65,24 @@ class Timing:
     people: int
 
 
-def benchmark(config: Config, progress: Any) -> int:
+def benchmark(config: Config, progress: ProgressFactory) -> int:
     """Time every backend that is here (``--mode deploy.benchmark``); return the exit code.
 
     Args:
         config: the whole config.
-        progress: what every mode is given to show progress; this one logs.
+        progress: not used; this mode logs.
 
     Raises:
         ConfigError: no backend can run here.
         FileNotFoundError, ModelError: a file that is not there or cannot be used.
 
     """
-    found, skipped = candidates(config)
+    available, skipped = candidates(config)
     timings: list[Timing] = []
-    for candidate in found:
+    for candidate in available:
         for batch in config.deploy.batch_sizes:
             try:
-                timings.append(_alone(config, candidate, batch))
+                timings.append(_measure_in_process(config, candidate, batch))
             except CANNOT_OPEN as error:
                 skipped.append(Skipped(candidate.name, str(error)))
                 logger.warning("%s: left out: %s", candidate.name, error)
@@ -95,13 +94,13 @@ def benchmark(config: Config, progress: Any) -> int:
             + "; ".join(f"{one.name}: {one.reason}" for one in skipped)
         )
     fastest = _report(config, timings, skipped)
-    (candidate,) = [one for one in found if one.name == fastest.name]
+    (candidate,) = [one for one in available if one.name == fastest.name]
     changes = {**candidate.changes(config), "annotation.batch_size": fastest.batch}
     logger.info("next: %s", next_command(config, "annotation.stage1", changes))
     return EXIT_DONE
 
 
-def _alone(config: Config, candidate: Candidate, batch: int) -> Timing:
+def _measure_in_process(config: Config, candidate: Candidate, batch: int) -> Timing:
     """Measure in a fresh process; its errors are raised here."""
     fresh = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(max_workers=1, mp_context=fresh) as pool:
@@ -134,10 +133,10 @@ def measure(config: Config, candidate: Candidate, batch: int) -> Timing:
     cpu, begin = time.process_time(), time.perf_counter()
     for call in range(calls):
         start = time.perf_counter()
-        seen = model(groups[call % len(groups)])
+        detected = model(groups[call % len(groups)])
         wall_s.append(time.perf_counter() - start)
-        people += sum(len(poses) for poses in seen) if call < len(groups) else 0
-    took_s, cpu_s = time.perf_counter() - begin, time.process_time() - cpu
+        people += sum(map(len, detected)) if call < len(groups) else 0
+    wall_total_s, cpu_s = time.perf_counter() - begin, time.process_time() - cpu
     p50, p90, p99 = (float(q) * 1e3 for q in np.quantile(wall_s, (0.5, 0.9, 0.99)))
     return Timing(
         candidate.name,
@@ -147,7 +146,7 @@ def measure(config: Config, candidate: Candidate, batch: int) -> Timing:
         p50,
         p90,
         p99,
-        calls * batch / took_s,
+        calls * batch / wall_total_s,
         cpu_s / (calls * batch) * 1e3,
         _memory_mb("VmHWM") - before_mb,
         _gpu_mb(),
@@ -161,9 +160,9 @@ def provider_of(candidate: Candidate) -> str:
         case "onnx":
             import onnxruntime
 
-            here = onnxruntime.get_available_providers()
-            wanted = choose_provider(candidate.settings.onnx, 1, here).wanted
-            return f"{wanted} (ONNX Runtime {onnxruntime.__version__})"
+            available = onnxruntime.get_available_providers()
+            provider = choose_provider(candidate.settings.onnx, 1, available).required
+            return f"{provider} (ONNX Runtime {onnxruntime.__version__})"
         case "pth":
             return f"torch {importlib.metadata.version('torch')}"
         case "tensorrt":
@@ -171,13 +170,13 @@ def provider_of(candidate: Candidate) -> str:
 
 
 def _memory_mb(key: str) -> float:
-    """Return this process's memory now (VmRSS) or at its peak (VmHWM); 0 where Linux is not."""
+    """Return this process's memory now (VmRSS) or at its peak (VmHWM); 0 where it is not Linux."""
     status = Path("/proc/self/status")
     if not status.is_file():
         return 0.0
     lines = status.read_text(encoding="ascii").splitlines()
-    found = [row.split()[1] for row in lines if row.startswith(f"{key}:")]
-    return int(found[0]) * 1024 / _MB if found else 0.0
+    kilobytes = [int(row.split()[1]) for row in lines if row.startswith(f"{key}:")]
+    return sum(kilobytes[:1]) * 1024 / _MB
 
 
 def _gpu_mb() -> float | None:
@@ -213,25 +212,18 @@ def table(timings: Sequence[Timing], skipped: Sequence[Skipped]) -> str:
 
 
 def _report(config: Config, timings: Sequence[Timing], skipped: Sequence[Skipped]) -> Timing:
-    """Write and show the table; return the fastest."""
-    folder = report_dir(config)
+    """Write and log the table; return the fastest."""
     text = table(timings, skipped)
-    for row in text.splitlines():
-        logger.info("%s", row)
     value = {
         "cores": cores(),
         "warm_up": config.deploy.warm_up,
         "rows": [asdict(timing) for timing in timings],
         "left_out": [asdict(one) for one in skipped],
     }
-    write_json(folder / "benchmark.json", folder, value)
-    write_text(folder / "benchmark.md", folder, text + "\n")
-    logger.info("the report is in %s", folder / "benchmark.md")
+    write_report(report_dir(config) / "benchmark", value, text)
     fastest = max(timings, key=lambda timing: timing.frames_per_s)
+    fps = fastest.frames_per_s
     logger.info(
-        "fastest here: %s, batch %d, %.1f frames a second",
-        fastest.name,
-        fastest.batch,
-        fastest.frames_per_s,
+        "fastest here: %s, batch %d, %.1f frames a second", fastest.name, fastest.batch, fps
     )
     return fastest

@@ -5,14 +5,15 @@ import logging
 import lzma
 import shutil
 import ssl
+import time
 import zipfile
 import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 from urllib.parse import urljoin, urlsplit
 
 import requests
+import urllib3
 
 from recognizer.storage.artifacts import ArtifactError, sha256_file
 
@@ -23,8 +24,11 @@ OnProgress = Callable[[int, int | None], None]
 
 MAX_BYTES = 2 * 2**30
 TIMEOUT_S = 30.0
+MIN_BYTES_PER_S, RATE_OVER_S = 1024, 60.0
+"""The slowest download that is waited for, and the seconds over which its rate is taken."""
 _ATTEMPTS = 3
 _CHUNK = 2**16
+_UNREADABLE = (RuntimeError, OSError, UnicodeDecodeError)  # of zipfile, for damaged or odd archives
 _REDIRECTS = 5
 _LOOPBACK = "127.0.0.1"
 _BY_HAND = "or bring the file by hand into a folder of models.weights_dirs"
@@ -38,7 +42,7 @@ def download(url: str, path: Path, sha256_start: str | None, on_progress: OnProg
     """Download into ``path``; return the SHA-256 as hex.
 
     It starts again, up to three times in all, where the body of the response breaks off, stalls
-    for ``TIMEOUT_S`` or cannot be decoded.
+    for ``TIMEOUT_S``, is slower than ``MIN_BYTES_PER_S`` or cannot be decoded.
     The proxy comes from HTTPS_PROXY, the certificates from SSL_CERT_FILE or the system.
 
     Args:
@@ -91,7 +95,7 @@ def _receive(url: str, path: Path, on_progress: OnProgress) -> None:
                     raise OSError(error.errno, f"cannot write: {error.strerror}", path) from error
 
 
-def _chunks(response: Any, path: Path, on_progress: OnProgress) -> Iterator[bytes]:
+def _chunks(response: requests.Response, path: Path, on_progress: OnProgress) -> Iterator[bytes]:
     """Yield the bytes of a file; refuse web pages and what is too large."""
     url, total, done = response.url, response.raw.length_remaining, 0
     free = shutil.disk_usage(path.parent).free
@@ -114,11 +118,24 @@ def _chunks(response: Any, path: Path, on_progress: OnProgress) -> Iterator[byte
         on_progress(done, total)
 
 
-def _body(response: Any) -> Iterator[bytes]:
-    """Yield the body in chunks; raise _BrokeOffError where it breaks off, stalls or is damaged."""
+def _body(response: requests.Response) -> Iterator[bytes]:
+    """Yield the body as it comes.
+
+    Raises:
+        _BrokeOffError: it breaks off, stalls, is damaged, or comes too slowly.
+
+    """
+    start, received = time.monotonic(), 0
     try:
-        yield from response.iter_content(_CHUNK)
-    except requests.RequestException as error:  # also a read timeout and a wrong gzip
+        while chunk := response.raw.read1(_CHUNK, decode_content=True):
+            yield chunk
+            received += len(chunk)
+            seconds = time.monotonic() - start
+            if seconds >= RATE_OVER_S:
+                if received < MIN_BYTES_PER_S * seconds:
+                    raise _BrokeOffError(f"only {received} bytes in {seconds:.0f} s")
+                start, received = time.monotonic(), 0
+    except urllib3.exceptions.HTTPError as error:  # also a read timeout and a wrong gzip
         raise _BrokeOffError(str(error)) from error
 
 
@@ -177,14 +194,5 @@ def read_member(archive: Path, member: str) -> bytes:
             if infos[0].file_size > MAX_BYTES:
                 raise ArtifactError(f"{member} would unpack to {infos[0].file_size} bytes")
             return opened.read(infos[0])
-    except (
-        zipfile.BadZipFile,
-        zlib.error,
-        EOFError,
-        NotImplementedError,
-        RuntimeError,
-        OSError,
-        UnicodeDecodeError,
-        lzma.LZMAError,
-    ) as error:
+    except (zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, *_UNREADABLE) as error:
         raise ArtifactError(f"not a readable archive: {error or type(error).__name__}") from error

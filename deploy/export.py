@@ -1,10 +1,8 @@
-"""Ship trained checkpoints as one ONNX file: written, checked, compared, and only then there.
+"""Export trained classifiers as one ONNX file (pose networks: ``pose_export``).
 
-Pose networks go their own way: see ``pose_export``.
-
-The file is opened by the classifier of live inference and its probabilities are compared with
-mmaction2's own pipeline and recognizer on real clips and on made skeletons of one person up to
-all slots. A file that differs by more than 1e-4 is not kept.
+The file's probabilities, by the classifier that inference uses, are compared with those of
+mmaction2's own pipeline on real clips and on made skeletons of one person up to all slots. A file
+that differs by more than 1e-4 is not kept.
 """
 
 import json
@@ -12,7 +10,7 @@ import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -27,9 +25,13 @@ from recognizer.config.action import ClassifierConfig
 from recognizer.config.file import ConfigError
 from recognizer.config.schema import Config
 from recognizer.dataset.mmaction import read_split
+from recognizer.runs.progress import ProgressFactory
 from recognizer.skeleton import NUM_KEYPOINTS
 from recognizer.storage.artifacts import sha256_file
 from recognizer.types import NUM_MOVEMENTS, Sample
+
+if TYPE_CHECKING:
+    from recognizer.action.graphs import EnsembleMember
 
 logger = logging.getLogger(__name__)
 
@@ -39,15 +41,15 @@ _REAL_SAMPLES = 24
 _DEFAULT_THRESHOLD = 0.5
 
 
-def export(config: Config, progress: Any) -> int:
+def export(config: Config, progress: ProgressFactory) -> int:
     """Write ``deploy.checkpoint`` as the ONNX file ``deploy.output``; return the exit code.
 
     Args:
         config: the whole config.
-        progress: what every mode is given to show progress; this one takes seconds and logs.
+        progress: not used; this mode takes seconds and logs.
 
     Raises:
-        ConfigError: no checkpoint, or facts that neither it nor the config knows.
+        ConfigError: no checkpoint, or metadata that neither it nor the config has.
         FileNotFoundError: a checkpoint that is not there.
         ValueError: a checkpoint that cannot be shipped, or a file whose probabilities differ.
 
@@ -69,8 +71,8 @@ def export(config: Config, progress: Any) -> int:
         compared,
         largest,
     )
-    used = {f"inference.{config.deploy.model}.model_path": output.absolute()}
-    logger.info("next: %s", next_command(config, "inference.analysis", used))
+    changes = {f"inference.{config.deploy.model}.model_path": output.absolute()}
+    logger.info("next: %s", next_command(config, "inference.analysis", changes))
     return EXIT_DONE
 
 
@@ -90,7 +92,7 @@ def checkpoint_paths(config: Config) -> list[Path]:
 
 
 def write_classifier(output: Path, paths: Sequence[Path], config: Config) -> tuple[float, int]:
-    """Write and compare the file; return the largest difference and how many samples it is of.
+    """Write and compare the file; return the largest difference and the number of samples.
 
     Raises:
         ValueError: see ``export``; nothing is left under ``output`` that was not there before.
@@ -101,22 +103,22 @@ def write_classifier(output: Path, paths: Sequence[Path], config: Config) -> tup
 
     members = [load_member(path) for path in paths]
     try:
-        facts = describe(paths, members, config)
-        movement = read_stream(config.deploy.movement, facts)
+        metadata = describe(paths, members, config)
+        movement = read_stream(config.deploy.movement, metadata)
         if movement is not None:
-            # The checkpoint's threshold was for its own probabilities. Fused ones are calibrated.
+            # The checkpoint's threshold is for its own probabilities; fused ones are calibrated.
             threshold = movement[1].training.get("threshold", _DEFAULT_THRESHOLD)
-            facts = replace(facts, movement=movement[1], threshold=threshold)
-        ClassifierMetadata.from_text(facts.to_text())  # what inference would refuse is not written
+            metadata = replace(metadata, movement=movement[1], threshold=threshold)
+        ClassifierMetadata.from_text(metadata.to_text())  # refuse what inference would refuse
     except ConfigError:
         raise
     except (TypeError, OverflowError, ValueError) as error:
         raise ValueError(
             f"{paths[0]}: meta['recognizer']: expected plain values: {error}"
         ) from error
-    samples = [*real_samples(members), *made_samples(facts.sample_people)]
+    samples = [*real_samples(members), *made_samples(metadata.sample_people)]
     with written(output) as scratch:
-        write_onnx(scratch, members, facts)
+        write_onnx(scratch, members, metadata)
         if movement is not None:
             join_movement(scratch, movement[0], movement[1].fusion)
         largest = largest_difference(scratch, members, samples)
@@ -130,11 +132,13 @@ def write_classifier(output: Path, paths: Sequence[Path], config: Config) -> tup
     return largest, len(samples)
 
 
-def largest_difference(path: Path, members: Sequence[Any], samples: Sequence[Sample]) -> float:
+def largest_difference(
+    path: Path, members: Sequence["EnsembleMember"], samples: Sequence[Sample]
+) -> float:
     """Return the largest difference of a probability between the file and mmaction2.
 
-    Samples in which mmaction2's pipeline shows nobody are left out: there the classifier does
-    not ask the network.
+    Samples in which mmaction2's pipeline keeps nobody are left out: the classifier does not run
+    the network for them.
     """
     from recognizer.action.graphs import reference_probabilities
 
@@ -151,19 +155,20 @@ def largest_difference(path: Path, members: Sequence[Any], samples: Sequence[Sam
     return float(np.max(differences))
 
 
-# --- what the file says ------------------------------------------------------------
+# --- metadata of the file ------------------------------------------------------------
 
 
-def describe(paths: Sequence[Path], members: Sequence[Any], config: Config) -> ClassifierMetadata:
-    """Return the facts of the file: from the checkpoints, else from the config's data set.
+def describe(
+    paths: Sequence[Path], members: Sequence["EnsembleMember"], config: Config
+) -> ClassifierMetadata:
+    """Return the metadata of the file: from the checkpoints, else from the config's data set.
 
     Raises:
-        ConfigError: checkpoints that contradict each other or the config, or facts that are
-            missing.
+        ConfigError: checkpoints that contradict each other or the config, or missing metadata.
 
     """
     metas = [member.meta for member in members]
-    service = _agreed(metas, "service", None) or config.deploy.model
+    service = _agreed(metas, "service") or config.deploy.model
     if service != config.deploy.model:
         raise ConfigError(
             f"deploy.model: it says {config.deploy.model}, the checkpoint was trained for "
@@ -171,17 +176,17 @@ def describe(paths: Sequence[Path], members: Sequence[Any], config: Config) -> C
         )
     training = {
         "checkpoints": [
-            {"file": path.name, "sha256": sha256_file(path), **_plain_facts(meta)}
+            {"file": path.name, "sha256": sha256_file(path), **_training_metadata(meta)}
             for path, meta in zip(paths, metas, strict=True)
         ]
     }
-    classes = _agreed(metas, "classes", None) or _default_classes(config)
+    classes = _agreed(metas, "classes") or _default_classes(config)
     if not isinstance(classes, list | tuple):  # a text would become its letters
         raise TypeError(f"expected classes as a list, got {classes!r}")
     return ClassifierMetadata(
         service=service,
         classes=tuple(classes),
-        window_s=float(_agreed(metas, "window_s", None) or _default_window_s(members, config)),
+        window_s=float(_agreed(metas, "window_s") or _default_window_s(members, config)),
         threshold=float(_threshold(metas)),
         features=tuple(member.features for member in members),
         training=training,
@@ -189,20 +194,20 @@ def describe(paths: Sequence[Path], members: Sequence[Any], config: Config) -> C
     )
 
 
-def _agreed(metas: Sequence[Mapping[str, Any]], key: str, default: Any) -> Any:
+def _agreed(metas: Sequence[Mapping[str, Any]], key: str) -> Any:
     values = [meta[key] for meta in metas if meta.get(key) is not None]
     for value in values[1:]:
         if value != values[0]:
             raise ConfigError(
                 f"deploy.checkpoint: expected checkpoints of one {key}, got {values[0]} and {value}"
             )
-    return values[0] if values else default
+    return values[0] if values else None
 
 
-def _plain_facts(meta: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what training wrote about itself and the file's own keys do not say."""
-    own = {"service", "classes", "window_s", "threshold", "file", "sha256"}
-    return {str(key): value for key, value in meta.items() if key not in own}
+def _training_metadata(meta: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what training wrote besides the keys that the file has itself."""
+    known = {"service", "classes", "window_s", "threshold", "file", "sha256"}
+    return {str(key): value for key, value in meta.items() if key not in known}
 
 
 def _default_classes(config: Config) -> list[str]:
@@ -213,23 +218,23 @@ def _default_classes(config: Config) -> list[str]:
     return names
 
 
-def _default_window_s(members: Sequence[Any], config: Config) -> float:
+def _default_window_s(members: Sequence["EnsembleMember"], config: Config) -> float:
     dataset = config.dataset
     if dataset.service == config.deploy.model and dataset.window_s is not None:
         logger.info("the checkpoint does not say its window: %g s of dataset", dataset.window_s)
         return dataset.window_s
-    found = _clip_length_s(members)
-    if found is None:
+    length_s = _clip_length_s(members)
+    if length_s is None:
         raise ConfigError(
             "dataset.window_s: the checkpoint does not say how long its windows were, and neither "
             "the config nor metadata.json beside its pickles does; --set dataset.service="
             f"{config.deploy.model} --set dataset.window_s=<seconds of a training clip>"
         )
-    logger.info("trained on whole clips: the window is their median length, %g s", found)
-    return found
+    logger.info("trained on whole clips: the window is their median length, %g s", length_s)
+    return length_s
 
 
-def _clip_length_s(members: Sequence[Any]) -> float | None:
+def _clip_length_s(members: Sequence["EnsembleMember"]) -> float | None:
     """Return the median length of the clips of the first data set that is still there."""
     for name in dict.fromkeys(name for member in members for name in member.ann_files):
         path = Path(name).with_name("metadata.json")
@@ -245,17 +250,17 @@ def _clip_length_s(members: Sequence[Any]) -> float | None:
     return None
 
 
-def _require_same_service(config: Config, what: str) -> None:
+def _require_same_service(config: Config, key: str) -> None:
     if config.dataset.service != config.deploy.model:
         raise ConfigError(
-            f"deploy.model: the checkpoint does not say its {what}, and the config's data set is "
+            f"deploy.model: the checkpoint does not say its {key}, and the config's data set is "
             f"one for {config.dataset.service}, not {config.deploy.model}; --set dataset.service="
-            f"{config.deploy.model} with the {what} it was trained on"
+            f"{config.deploy.model} with the {key} it was trained on"
         )
 
 
 def _threshold(metas: Sequence[Mapping[str, Any]]) -> float:
-    # Members trained apart have thresholds apart; the mean of probabilities goes with their mean.
+    # Probabilities of the members are averaged, and so are their thresholds.
     values = [float(meta["threshold"]) for meta in metas if meta.get("threshold") is not None]
     return float(np.mean(values)) if len(values) == len(metas) else _DEFAULT_THRESHOLD
 
@@ -263,7 +268,7 @@ def _threshold(metas: Sequence[Mapping[str, Any]]) -> float:
 # --- samples to compare on ---------------------------------------------------------
 
 
-def real_samples(members: Sequence[Any]) -> list[Sample]:
+def real_samples(members: Sequence["EnsembleMember"]) -> list[Sample]:
     """Return clips of the first pickle of the checkpoints' configs that is there and not empty."""
     for name in dict.fromkeys(name for member in members for name in member.ann_files):
         path = Path(name)
@@ -285,12 +290,12 @@ def made_samples(num_person: int) -> list[Sample]:
         steps = random.normal(0, 2, (*shape[:2], 1, 2)).cumsum(axis=1)
         keypoints = random.uniform(100, 380, (people, 1, NUM_KEYPOINTS, 2)) + steps
         scores = random.uniform(0.2, 1, shape)
-        unseen = random.random(shape[:2]) < 0.1  # frames without the person
+        absent = random.random(shape[:2]) < 0.1
         boxes = np.concatenate([keypoints.min(axis=2) - 5, keypoints.max(axis=2) + 5], axis=2)
         movement = random.gamma(1.0, 0.5, (*shape[:2], NUM_MOVEMENTS))
-        keypoints[unseen], scores[unseen] = 0, 0
-        boxes[unseen], movement[unseen] = np.nan, np.nan
-        points, trust, places, rates = (
+        keypoints[absent], scores[absent] = 0, 0
+        boxes[absent], movement[absent] = np.nan, np.nan
+        points, confidence, places, rates = (
             array.astype(np.float32) for array in (keypoints, scores, boxes, movement)
         )
         samples.append(
@@ -298,7 +303,7 @@ def made_samples(num_person: int) -> list[Sample]:
                 f"made {people}",
                 0,
                 points,
-                trust,
+                confidence,
                 (640, 480),
                 np.arange(people, dtype=np.int64),
                 places,

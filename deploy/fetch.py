@@ -21,6 +21,7 @@ from deploy.writing import tidy
 from recognizer.command import next_command
 from recognizer.config.file import ConfigError
 from recognizer.config.schema import Config
+from recognizer.runs.progress import ProgressFactory
 from recognizer.storage.artifacts import SCRATCH_FOLDER, ArtifactError, atomic_path, sha256_file
 
 logger = logging.getLogger(__name__)
@@ -31,12 +32,12 @@ _STALE_S = 3600.0
 _LOG_EVERY_S = 10.0
 
 
-def fetch(config: Config, progress: object) -> int:
+def fetch(config: Config, progress: ProgressFactory) -> int:
     """Fetch the files of ``models.fetch``, or list what there is; return the exit code.
 
     Args:
         config: the whole config.
-        progress: progress display of the modes; unused, as this mode shows bytes instead.
+        progress: not used; this mode shows bytes.
 
     Raises:
         ConfigError: an unknown name, or no folder to put files into.

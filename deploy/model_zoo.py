@@ -21,11 +21,11 @@ class OfficialFile:
     """A file that can be fetched.
 
     Attributes:
-        name: what a person types.
-        path: where it is below the host.
+        name: as typed.
+        path: below the host.
         about: what it is.
-        member: for an archive: the base name of what is taken out of it.
-        size_mb: about how large it is, millions of bytes; None: not known before it is asked for.
+        member: of an archive, the base name of the member to extract.
+        size_mb: approximate size, megabytes; None: not known.
         licence: its SPDX name.
 
     """
@@ -73,17 +73,17 @@ _STGCNPP = (
 def _rtmo() -> list[OfficialFile]:
     folder = "/mmpose/v1/projects/rtmo"
     weights = [
-        OfficialFile(f"rtmo-{size}", f"{folder}/{stem}.pth", f"RTMO, {facts}", size_mb=megabytes)
-        for size, stem, facts, megabytes in _RTMO
+        OfficialFile(f"rtmo-{size}", f"{folder}/{stem}.pth", f"RTMO, {about}", size_mb=megabytes)
+        for size, stem, about, megabytes in _RTMO
     ]
     networks = [
         OfficialFile(
             f"rtmo-{size}-onnx",
             f"{folder}/onnx_sdk/{stem}.zip",
-            f"the same as ONNX, made by mmdeploy: RTMO, {facts}",
+            f"the same as ONNX, made by mmdeploy: RTMO, {about}",
             "end2end.onnx",
         )
-        for size, stem, facts, _ in _RTMO
+        for size, stem, about, _ in _RTMO
     ]
     return weights + networks
 

@@ -1,7 +1,7 @@
 """The movement stream of a shipped classifier: read, and compared once it is joined."""
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -15,17 +15,20 @@ from recognizer.config.action import ClassifierConfig
 from recognizer.config.file import ConfigError
 from recognizer.types import Sample
 
+if TYPE_CHECKING:
+    import onnx
+
 _TOLERANCE = 1e-5  # of a probability: the same operators, and a softmax in float32
 
 
 def read_stream(
-    path: Path | None, facts: ClassifierMetadata
-) -> tuple[Any, MovementMetadata] | None:
-    """Return the movement stream's ONNX model and its facts; None where none is wanted.
+    path: Path | None, pose: ClassifierMetadata
+) -> tuple["onnx.ModelProto", MovementMetadata] | None:
+    """Return the movement stream's ONNX model and its metadata; None without a path.
 
     Args:
         path: ``deploy.movement``.
-        facts: of the pose stream, which it must fit.
+        pose: metadata of the pose stream, which it must fit.
 
     Raises:
         ConfigError: a stream of another service or of other classes.
@@ -36,43 +39,43 @@ def read_stream(
 
     if path is None:
         return None
-    model, own, service, classes = read_movement(path)
-    for key, expected, given in (
-        ("service", facts.service, service),
-        ("classes", facts.classes, classes),
+    model, metadata, service, classes = read_movement(path)
+    for key, expected, got in (
+        ("service", pose.service, service),
+        ("classes", pose.classes, classes),
     ):
-        if expected != given:
+        if expected != got:
             raise ConfigError(
-                f"deploy.movement: expected {key} {expected}, as the checkpoint's, got {given} in "
+                f"deploy.movement: expected {key} {expected}, as the checkpoint's, got {got} in "
                 f"{path}"
             )
-    return model, own
+    return model, metadata
 
 
 def check_fusion(joined: Path, movement: Path, samples: list[Sample]) -> None:
     """Compare a joined file with the movement stream alone and the fusion in NumPy.
 
     Raises:
-        ModelError: a probability that differs by more than 1e-5, or is no number, or no sample to
-            compare on.
+        ModelError: a probability that differs by more than 1e-5 or is NaN, or no sample to compare
+            on.
 
     """
     classifier = Classifier(joined, ClassifierConfig())
     alone = OnnxNetwork(movement, ClassifierConfig(), 1)
-    facts = classifier.metadata.movement
+    metadata = classifier.metadata.movement
     differences = []
     for sample in samples:
         prediction = classifier.predict(sample)
-        if facts is None or prediction.no_people or not has_movement(sample):
+        if metadata is None or prediction.no_people or not has_movement(sample):
             continue
         measures = clip_measures(sample, classifier.service)
         expected = alone.run({INPUT: measures[None]})[OUTPUT].astype(np.float64)
-        fused = facts.fusion(prediction.streams["pose"][None], expected)
-        for found, reference in (
+        fused = metadata.fusion(prediction.streams["pose"][None], expected)
+        for got, reference in (
             (prediction.streams["movement"], expected),
             (prediction.probabilities, fused),
         ):
-            differences.append(float(np.abs(found - reference).max()))
+            differences.append(float(np.abs(got - reference).max()))
     if not differences:
         raise ModelError(
             f"deploy.movement: not written: expected a sample to compare {joined} on, got none in "

@@ -1,8 +1,8 @@
-"""Ship a pose network as ONNX files: written, compared with torch on frames, and only then there.
+"""Export a pose network as ONNX files, compared with torch on frames before they are kept.
 
-What is written runs without torch: RTMO in mmdeploy's end2end contract, suppression inside, or a
-heatmap network. Every file goes through the very pre- and post-processing that stage 1 uses and
-must see what torch sees; the half-precision and 8-bit ones as closely as the config asks.
+The files run without torch: RTMO with suppression inside, as mmdeploy's end2end, or a heatmap
+network. They are compared through the pre- and post-processing of stage 1; half precision and 8
+bits must agree as closely as the config says.
 """
 
 import logging
@@ -10,16 +10,15 @@ import shutil
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import cast
 
 import numpy as np
-from numpy.typing import NDArray
 
-from deploy.pose_graph import calibration_batch, write_graph, write_int8
+from deploy.pose_graph import NetworkInput, calibration_batch, write_graph, write_int8
 from deploy.pose_parity import Parity, compare, frames_of
 from deploy.writing import written
 from recognizer.backends.metadata import PoseModelMetadata, Thresholds
-from recognizer.backends.network import ModelError, Network, TensorSpec
+from recognizer.backends.network import Feeds, ModelError, Network, Results, TensorSpec
 from recognizer.backends.onnx import OnnxNetwork
 from recognizer.backends.torch import (
     TrainedPose,
@@ -45,17 +44,17 @@ logger = logging.getLogger(__name__)
 
 EXIT_DONE = 0
 MEDIAN_PX, WORST_PX = 0.01, 0.5
-"""How far keypoints of a file in single precision may be from torch's."""
+"""Limits of the distance of keypoints from torch's, single precision."""
 _KEY = "models.pose_estimation.pth"
 _SHORT = {"fp16": "_fp16", "int8": "_int8"}
-# How near to the threshold somebody may be missed: rounding moves scores so far.
+# How far above the threshold a person may be missed: rounding moves scores by so much.
 _EDGES = {"fp32": 1e-3, "fp16": 0.02, "int8": 0.1}
 _CALIBRATED_ON = 64
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
-    """What is written: the config's part, resolved."""
+class ExportPlan:
+    """Files to read and write, and how closely they must agree; from the config."""
 
     config_file: Path
     checkpoint: Path
@@ -70,50 +69,44 @@ def export_pose(config: Config) -> int:
     Raises:
         ConfigError: no network named, or options that contradict each other.
         FileNotFoundError, CheckpointError, ValueError: as ``backends.torch.load_pose``.
-        ModelError: a file that does not see what torch sees; it is not kept.
+        ModelError: a file that differs from torch; it is not kept.
 
     """
     plan = resolve(config)
     frames = frames_of(config.deploy.frames_dir, config.deploy.frames)
-    shown = config.deploy.frames_dir or "made pictures"
-    logger.info("exporting %s, compared on %d frames of %s", plan.checkpoint, len(frames), shown)
+    source = config.deploy.frames_dir or "made pictures"
+    logger.info("exporting %s, compared on %d frames of %s", plan.checkpoint, len(frames), source)
     pose = load_pose(plan.config_file, plan.checkpoint)
-    asked = config.models.pose_estimation.kind
-    if asked not in ("auto", pose.metadata.kind):
+    kind = config.models.pose_estimation.kind
+    if kind not in ("auto", pose.metadata.kind):
         raise ConfigError(
             f"models.pose_estimation.kind: expected {pose.metadata.kind} for "
-            f"{plan.config_file.name}, got {asked}; set auto"
+            f"{plan.config_file.name}, got {kind}; set auto"
         )
-    looker = ParityRunner(config, pose.metadata.kind, frames)
-    reference = looker.look(reference_network(pose, config))
+    runner = ParityRunner(config, pose.metadata.kind, frames)
+    reference = runner.run(reference_network(pose, config))
     for precision in plan.precisions:
-        _write(plan, precision, config, looker, reference)
+        _write(plan, precision, config, runner, reference)
     if pose.metadata.kind == "topdown":
-        pass_detector(config, plan.output.parent)
+        copy_detector(config, plan.output.parent)
     changes = {"models.pose_estimation.onnx.model_path": plan.output.absolute()}
     logger.info("next: %s", next_command(config, "deploy.verify", changes))
     return EXIT_DONE
 
 
-def resolve(config: Config) -> Plan:
-    """Return what the config asks for; raise ConfigError where that cannot be."""
-    section = config.deploy
+def resolve(config: Config) -> ExportPlan:
+    """Return the plan of a config; raise ConfigError for options that contradict each other."""
+    section, pth = config.deploy, config.models.pose_estimation.pth
     given = section.checkpoint if isinstance(section.checkpoint, list) else [section.checkpoint]
     if len(given) > 1:
         raise ConfigError(f"deploy.checkpoint: expected one for a pose network, got {len(given)}")
-    checkpoint = (
-        given[0]
-        if given
-        else find_model_file(
-            config.models.pose_estimation.pth.checkpoint_path,
-            config.models.weights_dirs,
-            f"{_KEY}.checkpoint_path",
-        )
-    )
+    name, folders = pth.checkpoint_path, config.models.weights_dirs
+    key = f"{_KEY}.checkpoint_path"
+    checkpoint = given[0] if given else find_model_file(name, folders, key)
     if not checkpoint.is_file():
         raise ConfigError(f"deploy.checkpoint: expected a file, found none at {checkpoint}")
     try:
-        config_file = find_pose_config(config.models.pose_estimation.pth.config_file)
+        config_file = find_pose_config(pth.config_file)
     except FileNotFoundError as error:
         raise ConfigError(str(error)) from error
     output = section.output or checkpoint.with_suffix(".onnx")
@@ -130,62 +123,62 @@ def resolve(config: Config) -> Plan:
             raise ConfigError("deploy.int8: expected deploy.frames_dir to calibrate on, got none")
         precisions = (*precisions, "int8")
     limits = {"fp16": section.fp16_tolerance_px, "int8": section.int8_tolerance_px}
-    return Plan(config_file, checkpoint, output, precisions, {"fp32": MEDIAN_PX, **limits})
+    return ExportPlan(config_file, checkpoint, output, precisions, {"fp32": MEDIAN_PX, **limits})
 
 
 def _thresholds(config: Config) -> Thresholds:
-    own = config.models.pose_estimation.onnx  # the block that will run the file
-    return Thresholds(own.score_threshold, own.nms_threshold, own.max_detections)
+    onnx = config.models.pose_estimation.onnx  # the block that will run the file
+    return Thresholds(onnx.score_threshold, onnx.nms_threshold, onnx.max_detections)
 
 
-def facts_of(pose: TrainedPose, config: Config, precision: str) -> PoseModelMetadata:
-    """Return what a file of this precision says of itself."""
+def metadata_of(pose: TrainedPose, config: Config, precision: str) -> PoseModelMetadata:
+    """Return the metadata of a file of this precision."""
     layers = "fp32" if precision == "int8" else precision
-    facts = with_options(
+    metadata = with_options(
         pose.metadata, _thresholds(config), precision=layers, uint8=config.deploy.uint8_input
     )
-    size = check_input_size(facts, config.models.pose_estimation.pth.input_size)
-    return replace(facts, input_size=size)
+    size = check_input_size(metadata, config.models.pose_estimation.pth.input_size)
+    return replace(metadata, input_size=size)
 
 
 def reference_network(pose: TrainedPose, config: Config) -> Network:
     """Return the network as torch runs it, in single precision, of the config's input size."""
-    facts = facts_of(pose, config, "fp32")
+    metadata = metadata_of(pose, config, "fp32")
     return open_graph(
-        pose, replace(facts, layout="NCHW float32", normalised_inside=facts.kind == "rtmo")
+        pose, replace(metadata, layout="NCHW float32", normalised_inside=metadata.kind == "rtmo")
     )
 
 
-# --- what a network sees -----------------------------------------------------------
+# --- running a network -----------------------------------------------------------
 
 
 class ParityRunner:
-    """Asks networks what they see in the same frames, by the code that stage 1 uses."""
+    """Runs networks on the same frames, through the pre- and post-processing of stage 1."""
 
     def __init__(self, config: Config, kind: str, frames: Sequence[Image]) -> None:
         self._pose, self.kind, self.frames = config.models.pose_estimation, kind, frames
-        # Low keypoints count, too: all 17 of everybody are compared.
+        # Keypoints of low score count, too: all 17 of each person are compared.
         self._section = self._pose.onnx.model_copy(update={"keypoint_threshold": 0.0})
 
-    def look(self, network: Network, size: tuple[int, int] | None = None) -> list[Poses]:
-        """Return the people of each frame; top-down: in boxes of its own, two per frame."""
+    def run(self, network: Network, size: tuple[int, int] | None = None) -> list[Poses]:
+        """Return the people of each frame; top-down: in two fixed boxes per frame."""
         if self.kind == "rtmo":
             return RtmoPose(network, self._section, size)(self.frames)
         model = TopDownPose(lambda _: [], network, self._pose.topdown)
         return model.with_boxes(self.frames, [_boxes(frame) for frame in self.frames])
 
-    def inputs(self, facts: PoseModelMetadata, batch: int | None) -> Iterator[NDArray[Any]]:
-        """Yield what the network is given for each frame."""
+    def inputs(self, metadata: PoseModelMetadata, batch: int | None) -> Iterator[NetworkInput]:
+        """Yield the network's inputs for the frames, to calibrate on."""
         if self.kind == "rtmo":
-            letterboxes = LetterboxBatch(facts.input_size, uint8=facts.layout == "NHWC uint8")
+            letterboxes = LetterboxBatch(metadata.input_size, uint8=metadata.layout == "NHWC uint8")
             for frame in self.frames[:_CALIBRATED_ON]:
                 yield calibration_batch(letterboxes.fill([frame])[0].copy(), batch)
             return
-        heard = InputRecorder(facts)
-        model = TopDownPose(lambda _: [], heard, self._pose.topdown)
+        recorder = InputRecorder(metadata)
+        model = TopDownPose(lambda _: [], recorder, self._pose.topdown)
         for frame in self.frames[:_CALIBRATED_ON]:
             model.with_boxes([frame], [_boxes(frame)])
-            for crop in heard.take():
+            for crop in recorder.take():
                 yield calibration_batch(crop, batch)
 
 
@@ -198,21 +191,21 @@ def _boxes(frame: Image) -> Boxes:
 
 
 class InputRecorder:
-    """A network that keeps what it is given."""
+    """A network that records its inputs."""
 
-    def __init__(self, facts: PoseModelMetadata) -> None:
-        self.inputs = (input_spec(facts, None, any_size=False),)
+    def __init__(self, metadata: PoseModelMetadata) -> None:
+        self.inputs = (input_spec(metadata, None, any_size=False),)
         self.outputs = (TensorSpec("heatmaps", (None, 17, 4, 4), "tensor(float)"),)
-        self._kept: list[NDArray[Any]] = []
+        self._kept: list[NetworkInput] = []
 
-    def run(self, feeds: Any) -> dict[str, NDArray[Any]]:
-        """Keep the input; give heatmaps of nothing."""
+    def run(self, feeds: Feeds) -> Results:
+        """Record the input; return empty heatmaps."""
         (array,) = feeds.values()
-        self._kept += [np.array(array[i : i + 1]) for i in range(len(array))]
+        self._kept += [cast("NetworkInput", np.array(array[i : i + 1])) for i in range(len(array))]
         return {"heatmaps": np.zeros((len(array), 17, 4, 4), np.float32)}
 
-    def take(self) -> list[NDArray[Any]]:
-        """Return what was kept, and forget it."""
+    def take(self) -> list[NetworkInput]:
+        """Return the recorded inputs, and forget them."""
         kept, self._kept = self._kept, []
         return kept
 
@@ -221,27 +214,31 @@ class InputRecorder:
 
 
 def _write(
-    plan: Plan, precision: str, config: Config, looker: ParityRunner, reference: Sequence[Poses]
+    plan: ExportPlan,
+    precision: str,
+    config: Config,
+    runner: ParityRunner,
+    reference: Sequence[Poses],
 ) -> None:
     section = config.deploy
     output = plan.output.with_name(f"{plan.output.stem}{_SHORT.get(precision, '')}.onnx")
-    # A graph in half precision uses its model up, so each file is built anew.
+    # Half precision converts the network in place, so each file starts from a new one.
     pose = load_pose(plan.config_file, plan.checkpoint)
-    facts = facts_of(pose, config, precision)
+    metadata = metadata_of(pose, config, precision)
     with written(output) as scratch:
         if precision == "int8":
-            inputs = looker.inputs(facts, section.static_batch)
-            count = write_int8(scratch, plan.output, facts, inputs)
+            inputs = runner.inputs(metadata, section.static_batch)
+            count = write_int8(scratch, plan.output, metadata, inputs)
             logger.info("%s: %d convolutions in 8 bits", output.name, count)
         else:
-            any_size = section.dynamic_size and facts.kind == "rtmo"
-            write_graph(scratch, pose, facts, batch=section.static_batch, any_size=any_size)
-        found = looker.look(OnnxNetwork(scratch, OnnxPoseConfig()), facts.input_size)
+            any_size = section.dynamic_size and metadata.kind == "rtmo"
+            write_graph(scratch, pose, metadata, batch=section.static_batch, any_size=any_size)
+        exported = runner.run(OnnxNetwork(scratch, OnnxPoseConfig()), metadata.input_size)
         parity = compare(
             reference,
-            found,
+            exported,
             edge=_EDGES[precision],
-            threshold=0.0 if facts.thresholds is None else facts.thresholds.score_threshold,
+            threshold=0.0 if metadata.thresholds is None else metadata.thresholds.score_threshold,
         )
         check_parity(output, precision, parity, plan.limits_px[precision], section.tolerance_missed)
     logger.info(
@@ -256,14 +253,15 @@ def _write(
 def check_parity(
     output: Path, precision: str, parity: Parity, limit_px: float, missed: float = 0.0
 ) -> None:
-    """Raise ModelError where a file is further from torch than it may be.
+    """Raise ModelError where a file differs from torch by more than the limits.
 
     Args:
         output: the file.
         precision: of the file.
-        parity: what was found.
-        limit_px: most of the median distance of a keypoint.
-        missed: most people whom one alone sees, as a share of all; nobody in single precision.
+        parity: the differences.
+        limit_px: of the median distance of keypoints, image pixels.
+        missed: limit of the people that only one of the two detects, as a share of all; 0 in single
+            precision.
 
     """
     if parity.people == 0:
@@ -273,7 +271,7 @@ def check_parity(
         )
     allowed = 0 if precision == "fp32" else int(missed * parity.people)
     worst = WORST_PX if precision == "fp32" else float("inf")
-    # Written so that a NaN fails.
+    # A NaN fails.
     if not (
         parity.median_px <= limit_px and parity.worst_px <= worst and parity.only_one <= allowed
     ):
@@ -284,8 +282,8 @@ def check_parity(
         )
 
 
-def pass_detector(config: Config, folder: Path) -> None:
-    """Check the person detector that a top-down network needs and copy it beside, as it is.
+def copy_detector(config: Config, folder: Path) -> None:
+    """Check the person detector of a top-down network and copy it beside the network.
 
     Raises:
         ModelError: a file that is no YOLOX without NMS.

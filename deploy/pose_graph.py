@@ -1,4 +1,4 @@
-"""A pose network as ONNX bytes: traced, described, and in 8 bits.
+"""Write a pose network as ONNX, with its metadata, and in 8 bits.
 
 Written with torch's TorchScript exporter, as the classifiers are; the other one needs onnxscript.
 """
@@ -7,7 +7,7 @@ import warnings
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TypeAlias
 
 import numpy as np
 import onnx
@@ -19,47 +19,49 @@ from recognizer.backends.network import ModelError
 from recognizer.backends.torch import INPUT, OUTPUTS, TrainedPose, make_graph
 
 OPSET = 17
-_EXAMPLE_BATCH = 2  # one alone would be taken for a constant by some operators
+NetworkInput: TypeAlias = NDArray[np.float32] | NDArray[np.uint8]
+"""What a pose network takes: images or crops (B, 3, H, W) float32 or (B, H, W, 3) uint8."""
+_EXAMPLE_BATCH = 2  # some operators would take a batch of 1 for a constant
 _LAYERS = ("/backbone/", "/neck/", "/layers/", "/head/")
 _LAST_LAYERS = "/out_"  # RTMO's predictions: boxes and scores are their values
 
 
 def write_graph(
-    path: Path, pose: TrainedPose, facts: PoseModelMetadata, *, batch: int | None, any_size: bool
+    path: Path, pose: TrainedPose, metadata: PoseModelMetadata, *, batch: int | None, any_size: bool
 ) -> None:
-    """Write a network as an ONNX file that onnx itself finds right.
+    """Write a network as an ONNX file, checked by onnx.
 
     Args:
         path: the file.
-        pose: the network; in a shorter type it is used up.
-        facts: what the file shall be and say of itself.
-        batch: images (crops) of every run, None for any number.
-        any_size: whether height and width stay free (RTMO only).
+        pose: the network; in half precision it is converted in place.
+        metadata: of the file.
+        batch: images or crops of each call; None: any number.
+        any_size: leave height and width free (RTMO only).
 
     Raises:
         ModelError: a file that onnx refuses.
         OSError: it cannot be written.
 
     """
-    uint8 = facts.layout == "NHWC uint8"
-    width, height = facts.input_size
+    uint8 = metadata.layout == "NHWC uint8"
+    width, height = metadata.input_size
     size = (
         (batch or _EXAMPLE_BATCH, height, width, 3)
         if uint8
         else (batch or _EXAMPLE_BATCH, 3, height, width)
     )
     example = torch.zeros(size, dtype=torch.uint8 if uint8 else torch.float32)
-    names = OUTPUTS[facts.kind]
+    names = OUTPUTS[metadata.kind]
     first = 1 if uint8 else 2
     axes: dict[str, dict[int, str]] = {INPUT: {}, **{name: {} for name in names}}
     if batch is None:
         axes = {name: {0: "batch"} for name in axes}
-    if facts.kind == "rtmo":
+    if metadata.kind == "rtmo":
         for name in names:
             axes[name][1] = "people"
         if any_size:
             axes[INPUT] |= {first: "height", first + 1: "width"}
-    graph = make_graph(pose, facts)
+    graph = make_graph(pose, metadata)
     with warnings.catch_warnings(), torch.no_grad():
         warnings.simplefilter("ignore")  # its deprecation; shapes that are constants here
         torch.onnx.export(
@@ -72,14 +74,14 @@ def write_graph(
             opset_version=OPSET,
             dynamo=False,
         )
-    describe(path, facts)
+    describe(path, metadata)
 
 
-def describe(path: Path, facts: PoseModelMetadata) -> None:
-    """Put facts into a file's metadata and let onnx check the whole of it."""
+def describe(path: Path, metadata: PoseModelMetadata) -> None:
+    """Set a file's metadata and check the whole file by onnx."""
     model = onnx.load(str(path))
     del model.metadata_props[:]
-    model.metadata_props.add(key=METADATA_KEY, value=replace(facts, opset=OPSET).to_text())
+    model.metadata_props.add(key=METADATA_KEY, value=replace(metadata, opset=OPSET).to_text())
     try:
         onnx.checker.check_model(model, full_check=True)
     except onnx.checker.ValidationError as error:
@@ -91,27 +93,27 @@ def describe(path: Path, facts: PoseModelMetadata) -> None:
 
 
 class _Feeds:
-    """What onnxruntime's calibration asks for, one input after another."""
+    """Inputs for ONNX Runtime's calibration, one after another."""
 
-    def __init__(self, inputs: Iterator[NDArray[Any]]) -> None:
+    def __init__(self, inputs: Iterator[NetworkInput]) -> None:
         self._inputs = inputs
 
-    def get_next(self) -> dict[str, NDArray[Any]] | None:
+    def get_next(self) -> dict[str, NetworkInput] | None:
         """Return the next input, None at the end."""
         array = next(self._inputs, None)
         return None if array is None else {INPUT: array}
 
 
 def write_int8(
-    path: Path, single: Path, facts: PoseModelMetadata, inputs: Iterator[NDArray[Any]]
+    path: Path, single: Path, metadata: PoseModelMetadata, inputs: Iterator[NetworkInput]
 ) -> int:
-    """Write a file's convolutions in 8 bits, signed and per channel; return how many there are.
+    """Write a network with convolutions in 8 bits, per channel; return their number.
 
     Args:
         path: the file to write.
         single: the network in single precision.
-        facts: of the file.
-        inputs: real inputs of the network, from which the ranges of values are taken.
+        metadata: of the file.
+        inputs: real inputs of the network, to calibrate on.
 
     Raises:
         ModelError: no convolutions.
@@ -134,10 +136,10 @@ def write_int8(
         op_types_to_quantize=["Conv"],
         nodes_to_quantize=convolutions,
     )
-    describe(path, replace(facts, precision="int8"))
+    describe(path, replace(metadata, precision="int8"))
     return len(convolutions)
 
 
-def calibration_batch(array: NDArray[Any], batch: int | None) -> NDArray[Any]:
-    """Return one input as often as a file of fixed batch wants it."""
-    return np.repeat(array, batch, axis=0) if batch else array
+def calibration_batch(array: NetworkInput, batch: int | None) -> NetworkInput:
+    """Return an input (1, ...) repeated to a fixed batch size; None: as it is."""
+    return np.concatenate([array] * batch) if batch else array

@@ -1,6 +1,6 @@
-"""How far two pose models are apart on the same frames: people, boxes, keypoints in pixels.
+"""Compare two pose models on the same frames: people, boxes, and keypoints in pixels.
 
-People of one frame are paired by boxes, keypoints and scores. Somebody whom only one model sees
+People of a frame are paired by boxes, keypoints and scores. A person that only one model detects
 counts, unless the score is so near to the threshold that rounding decides.
 """
 
@@ -18,22 +18,22 @@ from recognizer.video.array_image import ArrayImage
 from recognizer.video.reader import VideoReader
 
 VIDEO_SUFFIXES = {".mp4", ".avi", ".mkv", ".mov", ".webm", ".m4v", ".mpg", ".mpeg", ".ts"}
-_SAME_BOX = 0.5  # corners nearer than so many sides of the box
+_SAME_BOX = 0.5  # largest distance of corners, in sides of the box
 _MADE_SEED = 7
 
 
 @dataclass(frozen=True, slots=True)
 class Parity:
-    """What came of a comparison.
+    """Differences of two pose models.
 
     Attributes:
-        frames: how many were compared.
-        people: pairs that both models see.
-        only_one: people whom one model alone sees, those on the edge of the threshold aside.
+        frames: compared frames.
+        people: pairs that both models detect.
+        only_one: people that only one model detects, without those near the threshold.
         median_px, worst_px: distance of a keypoint, image pixels; 0 without pairs.
         worst_score: largest difference of a score of a box or keypoint.
         worst_box_px: largest difference of a box's corner.
-        p99_px: distance that 99 of 100 keypoints keep.
+        p99_px: 99th percentile of the distance of keypoints.
 
     """
 
@@ -58,13 +58,13 @@ class Parity:
 def compare(
     ours: Sequence[Poses], others: Sequence[Poses], *, threshold: float = 0.0, edge: float = 1e-3
 ) -> Parity:
-    """Compare what two models see in the same frames.
+    """Compare the people that two models detect in the same frames.
 
     Args:
         ours: of one model, by frame.
         others: of the other.
-        threshold: score below which neither gives a person.
-        edge: somebody scored at most this above the threshold may be missing on one side.
+        threshold: lowest score of a person.
+        edge: a person scored at most this above the threshold may be missing on one side.
 
     """
     distances, scores, boxes = [np.zeros(0)], [0.0], [0.0]
@@ -72,8 +72,8 @@ def compare(
     for a, b in zip(ours, others, strict=True):
         pairs = list(_pairs(a, b))
         people += len(pairs)
-        for poses, taken in ((a, {i for i, _ in pairs}), (b, {j for _, j in pairs})):
-            alone = [i for i in range(len(poses)) if i not in taken]
+        for poses, paired in ((a, {i for i, _ in pairs}), (b, {j for _, j in pairs})):
+            alone = [i for i in range(len(poses)) if i not in paired]
             only_one += sum(float(poses.box_scores[i]) > threshold + edge for i in alone)
         for i, j in pairs:
             apart = np.hypot(*(a.keypoints[i] - b.keypoints[j]).T)  # (17,)
@@ -119,7 +119,7 @@ def _pairs(a: Poses, b: Poses) -> Iterator[tuple[int, int]]:
 
 
 def frames_of(folder: Path | None, count: int) -> list[Image]:
-    """Return frames of the videos below a folder, as many of each; made pictures without one.
+    """Return frames of the videos below a folder, equally many of each; without one, made pictures.
 
     Raises:
         FileNotFoundError: a folder without videos.

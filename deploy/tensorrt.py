@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from recognizer.action.classifier import find_classifier
 from recognizer.backends import engine_cache
@@ -24,9 +24,11 @@ from recognizer.config.models import TensorRTPoseConfig
 from recognizer.config.schema import Config
 from recognizer.installation import SHIPPED_MODELS
 from recognizer.model_files import find_model_file
+from recognizer.runs.progress import ProgressFactory
 from recognizer.storage.artifacts import atomic_path, sha256_file
 
 if TYPE_CHECKING:
+    import onnx
     import tensorrt as trt
 
 logger = logging.getLogger(__name__)
@@ -41,10 +43,14 @@ _ONNX_TYPES = {1: "float", 2: "uint8", 3: "int8", 6: "int32", 7: "int64", 9: "bo
 
 @dataclass(frozen=True, slots=True)
 class OnnxMetadata:
-    """What an ONNX file says before TensorRT sees it.
+    """What an ONNX file holds, read without TensorRT.
 
-    ``weights`` are the digests of its external data files by name; ``element_types`` those of
-    its weights.
+    Attributes:
+        inputs: of the network.
+        metadata: by key.
+        weights: digests of its external data files by name.
+        element_types: of its weights.
+
     """
 
     inputs: tuple[TensorSpec, ...]
@@ -53,13 +59,12 @@ class OnnxMetadata:
     element_types: frozenset[str]
 
 
-def build(config: Config, progress: Any) -> int:
+def build(config: Config, progress: ProgressFactory) -> int:
     """Build the engine of ``deploy.model`` (``--mode deploy.tensorrt``); return the exit code.
 
     Args:
         config: the whole config.
-        progress: what every mode is given to show progress; TensorRT says when a build ends, not
-            how far it is, so this mode logs.
+        progress: not used; TensorRT does not say how far a build is.
 
     Raises:
         ConfigError: no ONNX file in the config.
@@ -68,9 +73,9 @@ def build(config: Config, progress: Any) -> int:
     """
     section = config.models.pose_estimation.tensorrt
     source = engine_cache.source_file(onnx_file(config), fp16=section.fp16_mode)
-    facts = read_onnx(source)
-    ranges = profile(facts.inputs, section)
-    check_precision(source, facts)
+    metadata = read_onnx(source)
+    ranges = profile(metadata.inputs, section)
+    check_precision(source, metadata)
     key = engine_cache.engine_key(source, section, machine(section.device))
     engine = engine_cache.engine_path(source, key, section.engine_dir)
     if engine_cache.is_current(engine, key, source.parent):
@@ -80,7 +85,7 @@ def build(config: Config, progress: Any) -> int:
     start = time.monotonic()
     with atomic_path(engine, engine.parent) as scratch:
         scratch.write_bytes(build_engine(source, section, ranges, key))
-    engine_cache.write_sidecar(engine, key, facts.weights, facts.metadata)
+    engine_cache.write_sidecar(engine, key, metadata.weights, metadata.metadata)
     try:
         network = TensorRTNetwork(engine, section.device)
     except ModelError:  # an engine that does not open is no engine
@@ -98,14 +103,14 @@ def build(config: Config, progress: Any) -> int:
 
 
 def _done(config: Config) -> int:
-    """Say what comes next; a classifier's engine has no mode that runs it."""
+    """Log the next command; no mode runs a classifier's engine."""
     if config.deploy.model == "pose":
         logger.info("next: %s", next_command(config, "deploy.verify"))
     return EXIT_DONE
 
 
 def onnx_file(config: Config) -> Path:
-    """Return the ONNX file that ``deploy.model`` means.
+    """Return the ONNX file of ``deploy.model``.
 
     Raises:
         ConfigError: none named, another kind of file, none there, or a model that no engine is
@@ -136,26 +141,27 @@ def onnx_file(config: Config) -> Path:
 
 
 def read_onnx(path: Path) -> OnnxMetadata:
-    """Check an ONNX file and return what it says; external data must lie beside it.
+    """Check an ONNX file and return what it holds; external data must be in its folder.
 
     Raises:
-        ModelError: no ONNX network, one that is cut off or damaged, or whose external data
-            leaves its folder.
+        ModelError: no ONNX network, a damaged one, or external data outside of its folder.
 
     """
     onnx = imported("onnx", "onnx")
     damaged = imported("google.protobuf.message", "protobuf").DecodeError
     try:
         model = onnx.load(str(path), load_external_data=False)
-        # By path: so it looks at external data, too, and refuses what is outside of the folder.
+        # By path: it then checks external data, too, and refuses what is outside of the folder.
         onnx.checker.check_model(str(path))
-        return _facts(model, path.parent, onnx.TensorProto.DataType.Name)
+        return _described(model, path.parent, onnx.TensorProto.DataType.Name)
     except (damaged, onnx.checker.ValidationError, ValueError, RuntimeError) as error:
         reason = str(error).strip().splitlines()[0][:300] if str(error).strip() else repr(error)
         raise ModelError(f"{path}: expected an ONNX network: {reason}") from error
 
 
-def _facts(model: Any, folder: Path, type_name: Callable[[int], str]) -> OnnxMetadata:
+def _described(
+    model: "onnx.ModelProto", folder: Path, type_name: Callable[[int], str]
+) -> OnnxMetadata:
     graph, tensors = model.graph, list(_tensors(model.graph))
     weights = {weight.name for weight in graph.initializer}
     return OnnxMetadata(
@@ -166,7 +172,7 @@ def _facts(model: Any, folder: Path, type_name: Callable[[int], str]) -> OnnxMet
     )
 
 
-def _spec(value: Any) -> TensorSpec:
+def _spec(value: "onnx.ValueInfoProto") -> TensorSpec:
     tensor = value.type.tensor_type
     sizes = tuple(
         axis.dim_value if axis.HasField("dim_value") and axis.dim_value > 0 else None
@@ -176,8 +182,8 @@ def _spec(value: Any) -> TensorSpec:
     return TensorSpec(value.name, sizes, f"tensor({kind})")
 
 
-def _tensors(graph: Any) -> Iterator[Any]:
-    """Yield every tensor that a graph holds: weights, constants, those of branches and loops."""
+def _tensors(graph: "onnx.GraphProto") -> "Iterator[onnx.TensorProto]":
+    """Yield every tensor of a graph: weights, constants, those of branches and loops."""
     yield from graph.initializer
     for sparse in graph.sparse_initializer:
         yield from (sparse.values, sparse.indices)
@@ -189,27 +195,22 @@ def _tensors(graph: Any) -> Iterator[Any]:
             yield from _tensors(inner)
 
 
-def _external(tensors: Sequence[Any]) -> list[str]:
-    names = {
-        entry.value
-        for tensor in tensors
-        for entry in tensor.external_data
-        if entry.key == "location"
-    }
-    return sorted(names)
+def _external(tensors: "Sequence[onnx.TensorProto]") -> list[str]:
+    entries = (entry for tensor in tensors for entry in tensor.external_data)
+    return sorted({entry.value for entry in entries if entry.key == "location"})
 
 
-def check_precision(path: Path, facts: OnnxMetadata) -> None:
-    """Refuse a file whose name promises half precision and whose weights are not.
+def check_precision(path: Path, metadata: OnnxMetadata) -> None:
+    """Refuse a file that is named as half precision and has other weights.
 
     Raises:
         ModelError: ``<name>_fp16.onnx`` without a single float16 weight.
 
     """
-    if engine_cache.precision(path) == "fp16" and "FLOAT16" not in facts.element_types:
-        found = ", ".join(sorted(facts.element_types)) or "no weights"
+    if engine_cache.precision(path) == "fp16" and "FLOAT16" not in metadata.element_types:
+        types = ", ".join(sorted(metadata.element_types)) or "no weights"
         raise ModelError(
-            f"{path}: expected float16 weights in a file of this name, got {found}; write it again "
+            f"{path}: expected float16 weights in a file of this name, got {types}; write it again "
             f"with `{engine_cache.EXPORT}`"
         )
 
@@ -220,10 +221,10 @@ def check_precision(path: Path, facts: OnnxMetadata) -> None:
 def build_engine(
     source: Path, section: TensorRTPoseConfig, ranges: Sequence[ShapeRange], key: EngineKey
 ) -> bytes:
-    """Return the engine as bytes; reads and writes the file of timings.
+    """Build the engine and return its bytes; read and write the timing cache.
 
     Raises:
-        ModelError: TensorRT does not take the network, or finds no way to run it.
+        ModelError: TensorRT cannot read the network, or finds no way to run it.
 
     """
     import tensorrt as trt
@@ -236,8 +237,8 @@ def build_engine(
     parser = trt.OnnxParser(network, log)
     if not parser.parse_from_file(str(source)):
         count = parser.num_errors
-        said = [parser.get_error(index) for index in range(min(count, _MAX_ERRORS))]
-        text = "; ".join(f"{error.node_name()}: {error.desc()}" for error in said)
+        errors = (parser.get_error(index) for index in range(min(count, _MAX_ERRORS)))
+        text = "; ".join(f"{error.node_name()}: {error.desc()}" for error in errors)
         raise ModelError(
             f"{source}: TensorRT cannot read this network, {count} errors: {text or log.reason()}; "
             f"write it again with `{engine_cache.EXPORT}`, or run it with inference_mode: onnx"
@@ -279,7 +280,7 @@ def _add_profile(
 
 
 def _use_timings(settings: "trt.IBuilderConfig", path: Path) -> None:
-    """Give the builder the timings of earlier builds; those of another machine are left out."""
+    """Give the builder the timings of earlier builds on this machine."""
     known = path.read_bytes() if path.is_file() else b""
     cache = settings.create_timing_cache(known)
     if cache is None or not settings.set_timing_cache(cache, ignore_mismatch=False):

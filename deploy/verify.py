@@ -1,4 +1,4 @@
-"""Run the same frames through every backend that is here and say how far they are apart.
+"""Run the same frames through every backend that is here and compare the results.
 
 ``deploy.model: pose``: keypoints in pixels, scores, boxes and people of each backend against the
 most exact one (torch, else ONNX Runtime on the CPU); and, where ``onnx.model_input_size`` is
@@ -10,10 +10,10 @@ import logging
 import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from typing import Any
 
 from deploy.backends import CANNOT_OPEN, Candidate, Skipped, candidates, frames, report_dir
 from deploy.pose_parity import Parity, compare
+from deploy.writing import write_report
 from recognizer.action.classifier import find_classifier
 from recognizer.backends.metadata import PoseModelMetadata
 from recognizer.backends.network import NonFiniteOutputError
@@ -24,26 +24,27 @@ from recognizer.config.file import ConfigError
 from recognizer.config.schema import Config
 from recognizer.installation import SHIPPED_MODELS
 from recognizer.models import cores
-from recognizer.storage.artifacts import write_json, write_text
+from recognizer.runs.progress import ProgressFactory
+from recognizer.storage.artifacts import write_json
 from recognizer.types import Image, Poses
 
 logger = logging.getLogger(__name__)
 
 EXIT_DONE, EXIT_APART = 0, 1
-# How far above the threshold somebody may be missed: rounding moves scores by so much.
+# How far above the threshold a person may be missed: rounding moves scores by so much.
 _EDGES = {"fp32": 1e-3, "bf16": 0.05, "fp16": 0.02, "int8": 0.1}
 _RECTANGLE_EDGE = 0.02
 
 
 @dataclass(frozen=True, slots=True)
 class Tolerance:
-    """What a comparison must keep.
+    """Limits of a comparison.
 
     Attributes:
-        median_px: most distance of a keypoint in the median, image pixels.
-        worst_px: most distance of any; None: any distance.
-        missed: largest share of the people whom one alone may see.
-        edge: somebody scored at most this above the threshold is not counted as missed.
+        median_px: median distance of keypoints, image pixels.
+        worst_px: largest distance of a keypoint; None: any distance.
+        missed: share of the people that only one of the two may detect.
+        edge: a person scored at most this above the threshold is not counted as missed.
 
     """
 
@@ -54,15 +55,15 @@ class Tolerance:
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
-    """One line of the table: a backend against another.
+class Comparison:
+    """One backend against another: a line of the table.
 
     Attributes:
         name: the backend.
         against: the one it is compared with.
-        parity: how far they are apart.
-        tolerance: what was allowed.
-        wrong: what is over it; empty: nothing.
+        parity: their differences.
+        tolerance: the limits.
+        wrong: what is over them; empty: nothing.
 
     """
 
@@ -73,15 +74,15 @@ class Row:
     wrong: str
 
 
-def verify(config: Config, progress: Any) -> int:
+def verify(config: Config, progress: ProgressFactory) -> int:
     """Compare every backend that is here (``--mode deploy.verify``); return the exit code.
 
     Args:
         config: the whole config.
-        progress: what every mode is given to show progress; this one logs.
+        progress: not used; this mode logs.
 
     Returns:
-        0; 1 where something is over its tolerance or not a number, or nobody was seen.
+        0; 1 where something is over its tolerance or not finite, or no person was detected.
 
     Raises:
         ConfigError: fewer than two backends, or no checkpoint to compare a classifier with.
@@ -90,17 +91,21 @@ def verify(config: Config, progress: Any) -> int:
     """
     if config.deploy.model != "pose":
         return _verify_classifier(config)
-    found, skipped = candidates(config)
+    available, skipped = candidates(config)
     pictures, source = frames(config)
-    logger.info("comparing %d backends on %d frames of %s", len(found), len(pictures), source)
-    seen, missing = look(found, pictures)
+    logger.info("comparing %d backends on %d frames of %s", len(available), len(pictures), source)
+    results, missing = run_backends(available, pictures)
     skipped += missing
-    rows = [*compare_all(config, found, seen), *compare_rectangle(config, found, pictures, seen)]
+    rows = [
+        *compare_all(config, available, results),
+        *compare_rectangle(config, available, pictures, results),
+    ]
     broken = [one.name for one in skipped if one.broken]
     if not rows and not broken:
         raise ConfigError(
             "deploy.verify: expected two backends or more to compare, got "
-            f"{', '.join(seen) or 'none'}; " + "; ".join(f"{s.name}: {s.reason}" for s in skipped)
+            f"{', '.join(results) or 'none'}; "
+            + "; ".join(f"{s.name}: {s.reason}" for s in skipped)
         )
     people = max((row.parity.people for row in rows), default=0)
     _report(config, rows, skipped, source)
@@ -112,11 +117,9 @@ def verify(config: Config, progress: Any) -> int:
         return EXIT_APART
     wrong = [row.name for row in rows if row.wrong]
     if wrong:
+        names = ", ".join(wrong)
         logger.error(
-            "%d of %d comparisons are over their tolerance: %s",
-            len(wrong),
-            len(rows),
-            ", ".join(wrong),
+            "%d of %d comparisons are over their tolerance: %s", len(wrong), len(rows), names
         )
         return EXIT_APART
     logger.info("all %d comparisons are within their tolerance", len(rows))
@@ -124,38 +127,38 @@ def verify(config: Config, progress: Any) -> int:
     return EXIT_DONE
 
 
-def look(
-    found: Sequence[Candidate], pictures: Sequence[Image]
+def run_backends(
+    available: Sequence[Candidate], pictures: Sequence[Image]
 ) -> tuple[dict[str, list[Poses]], list[Skipped]]:
-    """Return what each backend sees in every frame, and those that cannot run here."""
-    seen: dict[str, list[Poses]] = {}
+    """Return each backend's poses by frame, and the backends that cannot run here."""
+    results: dict[str, list[Poses]] = {}
     skipped = []
-    for candidate in found:
+    for candidate in available:
         start = time.monotonic()
         try:
             model = candidate.open(cores())
-            seen[candidate.name] = [poses for image in pictures for poses in model([image])]
+            results[candidate.name] = [poses for image in pictures for poses in model([image])]
         except CANNOT_OPEN as error:
             broken = isinstance(error, NonFiniteOutputError)
             skipped.append(Skipped(candidate.name, str(error), broken))
             logger.warning("%s: left out: %s", candidate.name, error)
             continue
         logger.info("%s: done in %.1f s", candidate.name, time.monotonic() - start)
-    return seen, skipped
+    return results, skipped
 
 
 def compare_all(
-    config: Config, found: Sequence[Candidate], seen: dict[str, list[Poses]]
-) -> list[Row]:
-    """Return a row for every backend but the most exact one, which all are compared with."""
-    took_part = [candidate for candidate in found if candidate.name in seen]
+    config: Config, available: Sequence[Candidate], results: dict[str, list[Poses]]
+) -> list[Comparison]:
+    """Return a comparison of every backend with the most exact one."""
+    took_part = [candidate for candidate in available if candidate.name in results]
     exact = [candidate for candidate in took_part if candidate.precision == "fp32"]
     if not exact:
         return []
     reference = exact[0]
     threshold = _threshold(reference)
     return [
-        _row(c.name, reference.name, seen, threshold, tolerance_of(config.deploy, c.precision))
+        _row(c.name, reference.name, results, threshold, tolerance_of(config.deploy, c.precision))
         for c in took_part
         if c is not reference
     ]
@@ -163,22 +166,23 @@ def compare_all(
 
 def compare_rectangle(
     config: Config,
-    found: Sequence[Candidate],
+    available: Sequence[Candidate],
     pictures: Sequence[Image],
-    seen: dict[str, list[Poses]],
-) -> list[Row]:
-    """Return a row for an input of another shape than the trained one; none where it is the same.
+    results: dict[str, list[Poses]],
+) -> list[Comparison]:
+    """Compare an input of another shape with the trained shape; no row where it is the same.
 
-    The network sees the same picture at the same size, with less grey below it: people and
-    keypoints should hardly move, and this is where that is looked at.
+    The picture is of the same size with less grey below it, so that people and keypoints should
+    hardly move.
     """
-    wanted = config.models.pose_estimation.onnx.model_input_size
-    ours = next((c for c in found if c.name in seen and c.settings.inference_mode == "onnx"), None)
-    if wanted is None or ours is None or ours.settings.kind != "rtmo":
+    size = config.models.pose_estimation.onnx.model_input_size
+    ran = (c for c in available if c.name in results and c.settings.inference_mode == "onnx")
+    ours = next(ran, None)
+    if size is None or ours is None or ours.settings.kind != "rtmo":
         return []
-    facts = PoseModelMetadata.of(read_metadata(ours.files["pose"]))
-    trained = (max(wanted), max(wanted)) if facts is None else facts.input_size
-    if tuple(wanted) == trained:
+    metadata = PoseModelMetadata.of(read_metadata(ours.files["pose"]))
+    trained = (max(size), max(size)) if metadata is None else metadata.input_size
+    if tuple(size) == trained:
         return []
     block = ours.settings.onnx.model_copy(update={"model_input_size": trained})
     square = Candidate(
@@ -187,12 +191,12 @@ def compare_rectangle(
         ours.files,
         ours.precision,
     )
-    by_square, missing = look([square], pictures)
+    by_square, missing = run_backends([square], pictures)
     if missing:
         logger.warning("%s: no check of the shape: %s", square.name, missing[0].reason)
         return []
-    name = f"{ours.name} {wanted[0]}x{wanted[1]}"
-    both = {name: seen[ours.name], **by_square}
+    name = f"{ours.name} {size[0]}x{size[1]}"
+    both = {name: results[ours.name], **by_square}
     section = config.deploy
     tolerance = Tolerance(
         section.rectangle_tolerance_px, None, section.tolerance_missed, _RECTANGLE_EDGE
@@ -201,7 +205,7 @@ def compare_rectangle(
 
 
 def tolerance_of(section: DeployConfig, precision: str) -> Tolerance:
-    """Return what a backend of this precision must keep against one in single precision."""
+    """Return the limits of a backend of this precision against one in single precision."""
     edge = _EDGES[precision]
     if precision == "fp32":
         return Tolerance(section.tolerance_px, section.worst_px, 0.0, edge)
@@ -209,7 +213,7 @@ def tolerance_of(section: DeployConfig, precision: str) -> Tolerance:
     return Tolerance(limit, None, section.tolerance_missed, edge)
 
 
-def wrong_with(parity: Parity, tolerance: Tolerance) -> str:
+def over_tolerance(parity: Parity, tolerance: Tolerance) -> str:
     """Return what is over the tolerance, empty if nothing is; not a number is over it."""
     faults = []
     if not parity.median_px <= tolerance.median_px:
@@ -224,16 +228,16 @@ def wrong_with(parity: Parity, tolerance: Tolerance) -> str:
 
 def _threshold(candidate: Candidate) -> float:
     settings = candidate.settings
-    if settings.kind == "topdown":  # its people are the detector's
+    if settings.kind == "topdown":  # the detector finds its people
         return settings.topdown.detector.score_threshold
     return float(getattr(settings, settings.inference_mode).score_threshold)
 
 
 def _row(
-    name: str, against: str, seen: dict[str, list[Poses]], threshold: float, tolerance: Tolerance
-) -> Row:
-    parity = compare(seen[against], seen[name], threshold=threshold, edge=tolerance.edge)
-    return Row(name, against, parity, tolerance, wrong_with(parity, tolerance))
+    name: str, against: str, results: dict[str, list[Poses]], threshold: float, tolerance: Tolerance
+) -> Comparison:
+    parity = compare(results[against], results[name], threshold=threshold, edge=tolerance.edge)
+    return Comparison(name, against, parity, tolerance, over_tolerance(parity, tolerance))
 
 
 # --- the report --------------------------------------------------------------------
@@ -244,7 +248,7 @@ _HEAD = (
 )
 
 
-def table(rows: Sequence[Row], skipped: Sequence[Skipped]) -> str:
+def table(rows: Sequence[Comparison], skipped: Sequence[Skipped]) -> str:
     """Return the comparison as a table in Markdown."""
     lines = [_HEAD, "|---" * 9 + "|"]
     for row in rows:
@@ -258,20 +262,17 @@ def table(rows: Sequence[Row], skipped: Sequence[Skipped]) -> str:
     return "\n".join(lines)
 
 
-def _report(config: Config, rows: Sequence[Row], skipped: Sequence[Skipped], source: str) -> None:
-    folder = report_dir(config)
+def _report(
+    config: Config, rows: Sequence[Comparison], skipped: Sequence[Skipped], source: str
+) -> None:
     text = table(rows, skipped)
-    for line in text.splitlines():
-        logger.info("%s", line)
     value = {
         "frames_of": source,
         "rows": [asdict(row) for row in rows],
         "left_out": [asdict(one) for one in skipped],
         "ok": not any(row.wrong for row in rows) and not any(one.broken for one in skipped),
     }
-    write_json(folder / "verify.json", folder, value)
-    write_text(folder / "verify.md", folder, text + "\n")
-    logger.info("the report is in %s", folder / "verify.md")
+    write_report(report_dir(config) / "verify", value, text)
 
 
 # --- the classifiers ---------------------------------------------------------------
@@ -315,9 +316,9 @@ def _verify_classifier(config: Config) -> int:
     folder = report_dir(config)
     write_json(folder / f"verify_{service}.json", folder, value)
     logger.info("the report is in %s", folder / f"verify_{service}.json")
-    used = {f"inference.{service}.model_path": path}
     if ok:
-        logger.info("next: %s", next_command(config, "inference.analysis", used))
+        changes = {f"inference.{service}.model_path": path}
+        logger.info("next: %s", next_command(config, "inference.analysis", changes))
     else:
         changes = {"deploy.output": path}
         logger.error("write the file again: %s", next_command(config, "deploy.export", changes))

@@ -4,17 +4,24 @@
 next, with what the user set and that command reads.
 """
 
+import contextlib
+import difflib
+import importlib.metadata
 import json
+import logging
 import os
+import platform
 import shlex
 import shutil
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from recognizer.installation import FILES, INSTALLED
+from recognizer import __version__
+from recognizer.installation import CALL, FILES, INSTALLED, ONNX_RUNTIMES
+from recognizer.names import printable
 
 if TYPE_CHECKING:
     from recognizer.config.schema import Config
@@ -51,6 +58,7 @@ _TRAIN = (
     "train.check",
     "train.ablation",
 )
+_DEMO = () if INSTALLED else ("demo",)  # a wheel is without the samples that it trains on
 _TEST = ("test.fight", "test.falldown", "test.pose")
 FLAGS = (
     Flag(
@@ -66,7 +74,7 @@ FLAGS = (
     Flag(
         "--cfg-options",
         "changes to that config, such as train_cfg.max_epochs=50",
-        dict.fromkeys((*_TRAIN, *_TEST, "test.crossval", "demo"), "train.cfg_options"),
+        dict.fromkeys((*_TRAIN, *_TEST, "test.crossval", *_DEMO), "train.cfg_options"),
         _several("KEY=VALUE"),
     ),
     Flag(
@@ -151,12 +159,7 @@ READS: dict[str, tuple[str, ...]] = {
         "annotation.worker_memory_gb",
         *_PRIVACY,
     ),
-    "inference.analysis": (
-        "inference",
-        *_TRACKS,
-        "dataset.min_frames",
-        "visualize.crf",
-    ),
+    "inference.analysis": ("inference", *_TRACKS, "dataset.min_frames", "visualize.crf"),
     "models.fetch": ("models.weights_dirs", "models.fetch", "models.mirror"),
     "deploy.export": ("deploy", "models", "dataset"),
     "deploy.tensorrt": ("deploy.model", "models", "inference"),
@@ -202,6 +205,36 @@ _INPUT = {
 }
 
 
+def mode_hint(word: str, modes: Collection[str]) -> str:
+    """Return how a mode is named, for a word typed without ``--mode``; "" if it is like none."""
+    close = difflib.get_close_matches(word, modes, n=1, cutoff=0.6)
+    return f"; modes are named by --mode: {CALL} --mode {close[0]}" if close else ""
+
+
+def version_text() -> str:
+    """Return the versions of the program, Python and what runs networks, in one line."""
+    parts = [f"recognizer {__version__}", f"Python {platform.python_version()}"]
+    for package in (*ONNX_RUNTIMES, "torch"):
+        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
+            parts.append(f"{package} {importlib.metadata.version(package)}")
+    return ", ".join(parts) + "\n"
+
+
+class _Formatter(logging.Formatter):
+    """Log lines without control characters, which a file name or a message may hold."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Return the line, or the lines of a message that has several."""
+        return printable(super().format(record), keep="\n\t")
+
+
+def start_logging(*, debug: bool) -> None:
+    """Log to stderr, from DEBUG on or from INFO on."""
+    handler = logging.StreamHandler()
+    handler.setFormatter(_Formatter("%(asctime)s %(levelname)s %(message)s", "%H:%M:%S"))
+    logging.basicConfig(level=logging.DEBUG if debug else logging.INFO, handlers=[handler])
+
+
 def show(text: str) -> None:
     """Write a text to stdout; end quietly where its reader, such as ``head``, has read enough."""
     try:
@@ -211,7 +244,7 @@ def show(text: str) -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
-def next_command(config: "Config", mode: str, changes: Mapping[str, Any] | None = None) -> str:
+def next_command(config: "Config", mode: str, changes: Mapping[str, object] | None = None) -> str:
     """Return the command that runs a mode with what the user set and that mode reads.
 
     ``visualize.skeleton_only`` goes along in any case, so that later modes hide faces too.
@@ -238,9 +271,10 @@ def next_command(config: "Config", mode: str, changes: Mapping[str, Any] | None 
     key = f"{section}.input"
     if section and key not in {**kept, **changes} and not getattr(config, section).input.exists():
         changes = {key: hint, **changes}
-    for key, value in changes.items():
+    for key, change in changes.items():
         named = _flag_of(key, mode)
-        words += ["--set", f"{key}={_text(value)}"] if named is None else _flag_words(named, value)
+        shown = f"{key}={_text(change)}"
+        words += ["--set", shown] if named is None else _flag_words(named, change)
     return shlex.join(words)
 
 
@@ -253,21 +287,21 @@ def _flag_of(key: str, mode: str) -> str | None:
     return next((flag.name for flag in FLAGS if flag.modes.get(mode) == key), None)
 
 
-def _flag_words(name: str, value: Any) -> list[str]:
+def _flag_words(name: str, value: object) -> list[str]:
     if isinstance(value, bool):
         return [name] if value else []
     return [name, *map(str, value if isinstance(value, list) else [value])]
 
 
-def _parsed(text: str) -> Any:
-    """Return what a flag said, which is noted as JSON, or a text that was typed after --set."""
+def _parsed(text: str) -> object:
+    """Return the value of a flag, from JSON or the text after --set."""
     try:
         return json.loads(text)
     except ValueError:
         return text
 
 
-def _text(value: Any) -> str:
+def _text(value: object) -> str:
     plain = not isinstance(value, list | dict | bool)
     return str(value) if plain else json.dumps(value, default=str)
 

@@ -1,8 +1,7 @@
-"""What is here, what is missing, and which command mends it.
+"""Check of the installation: versions, devices, files, and the command that mends each fault.
 
-``examine`` looks and tells, and changes nothing: versions against the pinned ones, video codecs,
-devices (``recognizer.doctor_backends`` tries them), model files, folders. Whoever shows the
-findings decides how.
+``examine`` changes nothing. It compares versions with the pinned ones and checks video codecs,
+devices (``recognizer.doctor_backends``), model files and folders.
 """
 
 import contextlib
@@ -33,14 +32,15 @@ _OWN_PROVIDER = {
 }
 _PIN = re.compile(r"([A-Za-z0-9._-]+)==([^\s#;]+)")
 _MIN_FREE_GB = 2.0
+_NEED_NONE = f"{'' if INSTALLED else 'the demo and '}stages 2 and 3 need none"
 _MIN_MEMORY_GB = 2.0
 
 
 def examine(config: Config | None) -> list[Finding]:
-    """Look at this machine and return what was found, the basics first.
+    """Check this machine and return the findings, the basics first.
 
     Args:
-        config: whose devices, model files and folders are looked at too; None: none.
+        config: its devices, model files and folders are checked, too; None: none.
 
     """
     findings = [_python(), *_runtime_packages(), _opencv(), *_codecs(), _machine()]
@@ -68,9 +68,9 @@ def _fits(name: str, pin: str) -> bool:
 
 
 def _off(pins: dict[str, str]) -> list[str]:
-    """Return how each package that is not as pinned is off."""
+    """Return the packages that differ from their pins."""
     return [
-        f"{name} {installed(name) or 'missing'} (wanted {pin})"
+        f"{name} {installed(name) or 'missing'} (expected {pin})"
         for name, pin in pins.items()
         if not _fits(name, pin)
     ]
@@ -110,14 +110,14 @@ def _onnxruntime() -> Finding:
     remedy = install_command(runtime)
     pin = pins.pop(kind, "")
     if not _fits(kind, pin):
-        return Finding(name, False, f"{found} (wanted {pin})", remedy)
-    if off := _off(pins):  # libraries of the system may do as well: trying a device tells
+        return Finding(name, False, f"{found} (expected {pin})", remedy)
+    if off := _off(pins):  # libraries of the system may do: the trial of a device shows it
         return Finding(name, None, f"{found}; {', '.join(off)}", remedy)
     return Finding(name, True, found)
 
 
 def _onnxruntimes(name: str, here: list[str]) -> Finding:
-    """Tell which of several packages that hold one module was installed last.
+    """Return the finding for several packages that hold one module.
 
     A second runtime that is installed over the first leaves the files of both.
     """
@@ -210,10 +210,10 @@ def _model_files(config: Config) -> list[Finding]:
         "pth": ("pth.checkpoint_path", pose.pth.checkpoint_path),
         "tensorrt": ("tensorrt.model_path", pose.tensorrt.model_path),
     }
-    wanted = [names[pose.inference_mode]]
+    files = [names[pose.inference_mode]]
     if pose.kind != "rtmo":  # auto is either, until the file is here
-        wanted.append(("topdown.detector.model_path", pose.topdown.detector.model_path))
-    return [_model_file(config, f"models.pose_estimation.{key}", name) for key, name in wanted]
+        files.append(("topdown.detector.model_path", pose.topdown.detector.model_path))
+    return [_model_file(config, f"models.pose_estimation.{key}", name) for key, name in files]
 
 
 def _model_file(config: Config, key: str, name: str) -> Finding:
@@ -222,7 +222,7 @@ def _model_file(config: Config, key: str, name: str) -> Finding:
         return Finding(
             key,
             None,
-            f"{found.removeprefix(f'{key} ')}; the demo and stages 2 and 3 need none",
+            f"{found.removeprefix(f'{key} ')}; {_NEED_NONE}",
             remedy,
         )
     with contextlib.suppress(FileNotFoundError):
@@ -231,7 +231,7 @@ def _model_file(config: Config, key: str, name: str) -> Finding:
     looked = ", ".join(str(folder) for folder in config.models.weights_dirs) or "no folder"
     remedy = f"put it into one of models.weights_dirs ({looked}), or set {key}"
     remedy += fetch_hint(name, key)
-    return Finding(key, None, f"'{name}' not found; the demo and stages 2 and 3 need none", remedy)
+    return Finding(key, None, f"'{name}' not found; {_NEED_NONE}", remedy)
 
 
 def _input(config: Config) -> Finding:

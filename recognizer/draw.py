@@ -1,28 +1,35 @@
 """Skeletons, boxes, ids and captions on pictures: image in, new image out.
 
 Line widths and letters follow the picture's height. People of whom a row is only
-interpolated (box score 0) are drawn faint and dashed, so that nobody takes them for seen.
+interpolated (box score 0) are drawn faint and dashed, to tell them from detections.
 """
 
 import colorsys
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from itertools import pairwise
-from typing import Any
 
 import cv2
 import numpy as np
-from numpy.typing import NDArray
 
 from recognizer.skeleton import EDGES
-from recognizer.text import Color, Tag, TextStyle, draw_text, fit_text, readable_on, text_width
-from recognizer.types import ImageArray, Poses
+from recognizer.text import (
+    Color,
+    Rectangle,
+    Tag,
+    TextStyle,
+    draw_text,
+    fit_text,
+    readable_on,
+    text_width,
+)
+from recognizer.types import AnyFloat, ImageArray, Poses, check_pixels
 
 KEYPOINT_THRESHOLD = 0.3
 _UNTRACKED_COLOR: Color = (200, 200, 200)
 _BLACK: Color = (0, 0, 0)
 _WHITE: Color = (255, 255, 255)
 _MIN_TEXT_PX = 12  # smaller Hangul cannot be read
-_FAINT = 0.45  # how much of an interpolated person covers the picture
+_FAINT = 0.45  # opacity of interpolated people
 _FAR_OUTSIDE = 4  # picture sizes; OpenCV's coordinates overflow far beyond
 
 
@@ -38,8 +45,8 @@ def color_of(track_id: int) -> Color:
 
 def draw_skeleton(
     image: ImageArray,
-    keypoints: NDArray[Any],
-    scores: NDArray[Any],
+    keypoints: AnyFloat,
+    scores: AnyFloat,
     color: Color,
     threshold: float = KEYPOINT_THRESHOLD,
 ) -> ImageArray:
@@ -53,8 +60,11 @@ def draw_skeleton(
         color: blue, green, red.
         threshold: the lowest score that is drawn.
 
+    Raises:
+        ValueError: an image of another shape or type, or without a pixel.
+
     """
-    canvas = image.copy()
+    canvas = _copied(image)
     _skeleton(canvas, keypoints, scores, color, threshold)
     return canvas
 
@@ -65,7 +75,7 @@ def draw_people(
     involvement: Mapping[int, float] | None = None,
     about: Collection[int] | None = None,
 ) -> ImageArray:
-    """Return the image with everybody's skeleton, box and label.
+    """Return the image with all people's skeletons, boxes and labels.
 
     The label is the id, and beside it the involvement where one is given. The most
     involved people are drawn last and lie on top.
@@ -74,11 +84,14 @@ def draw_people(
         image: (H, W, 3) uint8, BGR; it stays as it is.
         poses: the people of this frame.
         involvement: by id, in [0, 1]. If given, even empty, people without an id are
-            faint; if not, nobody is expected to have one.
-        about: ids that the picture is about: everybody else is thin and grey. None: all.
+            faint; if not, tracks are not expected.
+        about: ids that the picture is about: all others are thin and grey. None: all.
+
+    Raises:
+        ValueError: an image of another shape or type, or without a pixel.
 
     """
-    canvas = image.copy()
+    canvas = _copied(image)
     ids = poses.track_ids.tolist()
     guessed = poses.box_scores <= 0
     aside = guessed if involvement is None else guessed | (poses.track_ids < 0)
@@ -93,9 +106,8 @@ def draw_people(
     for row in order:
         if not aside[row]:
             _person(canvas, poses, row, colors[row], dashed=False)
-    for row in order:
-        if ids[row] >= 0:
-            _label(canvas, poses.boxes[row], colors[row], _tag(ids[row], involvement))
+    texts = {row: _tag(ids[row], involvement) for row in order if ids[row] >= 0}
+    _draw_tags(canvas, poses.boxes, texts, colors)
     return canvas
 
 
@@ -118,8 +130,11 @@ def draw_caption(image: ImageArray, text: str, line: int = 0) -> ImageArray:
         text: any text; without one nothing is drawn.
         line: which line, counted from below.
 
+    Raises:
+        ValueError: an image of another shape or type, or without a pixel.
+
     """
-    canvas = image.copy()
+    canvas = _copied(image)
     if not text:
         return canvas
     height, width = canvas.shape[:2]
@@ -139,6 +154,12 @@ def caption_height(height: int) -> int:
     return TextStyle(_text_px(height)).height + _below(height)
 
 
+def _copied(image: ImageArray) -> ImageArray:
+    """Return a copy to draw into; raise ValueError for what is no picture."""
+    check_pixels(image)
+    return image.copy()
+
+
 # --- parts -------------------------------------------------------------------------
 
 
@@ -153,11 +174,7 @@ def _person(canvas: ImageArray, poses: Poses, row: int, color: Color, *, dashed:
 
 
 def _skeleton(
-    canvas: ImageArray,
-    keypoints: NDArray[Any],
-    scores: NDArray[Any],
-    color: Color,
-    threshold: float,
+    canvas: ImageArray, keypoints: AnyFloat, scores: AnyFloat, color: Color, threshold: float
 ) -> None:
     drawn = {}
     for joint in np.flatnonzero((scores > 0) & (scores >= threshold)):
@@ -175,7 +192,7 @@ def _skeleton(
         cv2.circle(canvas, place, width, _WHITE, -1, cv2.LINE_AA)
 
 
-def _inside_limits(canvas: ImageArray, points: NDArray[Any]) -> list[tuple[int, int]] | None:
+def _inside_limits(canvas: ImageArray, points: AnyFloat) -> list[tuple[int, int]] | None:
     """Return points (N, 2) as whole pixels; None if one is not finite or absurdly far off."""
     limit = _FAR_OUTSIDE * max(canvas.shape[:2])
     if not np.isfinite(points).all() or np.abs(points).max() > limit:
@@ -184,12 +201,7 @@ def _inside_limits(canvas: ImageArray, points: NDArray[Any]) -> list[tuple[int, 
 
 
 def _line(
-    canvas: ImageArray,
-    start: tuple[int, int],
-    stop: tuple[int, int],
-    color: Color,
-    *,
-    dashed: bool,
+    canvas: ImageArray, start: tuple[int, int], stop: tuple[int, int], color: Color, *, dashed: bool
 ) -> None:
     width = max(1, _stroke(canvas) // 2)
     if not dashed:
@@ -202,20 +214,48 @@ def _line(
         cv2.line(canvas, _pixel(one), _pixel(two), color, width, cv2.LINE_AA)
 
 
-def _pixel(point: NDArray[Any]) -> tuple[int, int]:
+def _pixel(point: AnyFloat) -> tuple[int, int]:
     return round(float(point[0])), round(float(point[1]))
 
 
-def _label(canvas: ImageArray, box: NDArray[Any], color: Color, text: str) -> None:
-    """Write text above a box, inside the picture."""
-    corners = _inside_limits(canvas, box.reshape(2, 2))
-    if corners is None:
-        return
-    style = TextStyle(
-        max(_MIN_TEXT_PX, round(0.85 * _text_px(canvas.shape[0]))), readable_on(color)
-    )
-    left, top = corners[0]
-    Tag(text, left, top - style.height, style, color).draw(canvas)
+def _draw_tags(
+    canvas: ImageArray, boxes: AnyFloat, texts: dict[int, str], colors: Sequence[Color]
+) -> None:
+    """Write a text at each box, above it or where it covers no other.
+
+    Args:
+        canvas: it is changed.
+        boxes: (N, 4) x1 y1 x2 y2 pixels.
+        texts: by row; the last are the most important ones, keep their places and are drawn last.
+        colors: N, of the rows.
+
+    """
+    size_wh = canvas.shape[1], canvas.shape[0]
+    size_px = max(_MIN_TEXT_PX, round(0.85 * _text_px(canvas.shape[0])))
+    tags: list[Tag] = []
+    taken: list[Rectangle] = []
+    for row, text in reversed(texts.items()):
+        corners = _inside_limits(canvas, boxes[row].reshape(2, 2))
+        if corners is None:
+            continue
+        style = TextStyle(size_px, readable_on(colors[row]))
+        (left, top), _ = corners
+        tag = Tag(text, left, top - style.height, style, colors[row])
+        tag = tag.placed(_other_places(tag.box(size_wh), corners), taken, size_wh)
+        tags.append(tag)
+        taken.append(tag.box(size_wh))
+    for tag in reversed(tags):
+        tag.draw(canvas)
+
+
+def _other_places(box: Rectangle, corners: Sequence[tuple[int, int]]) -> Iterator[tuple[int, int]]:
+    """Yield left and top of a tag of this box above, below and beside a person's corners."""
+    wide, high = box[2] - box[0], box[3] - box[1]
+    (left, top), (right, bottom) = corners
+    above, other = top - high, right - wide
+    yield from ((other, above), (left, above - high), (other, above - high))
+    yield from ((left, bottom), (other, bottom), (right, top), (left - wide, top))
+    yield from ((left, above - 2 * high), (left, bottom + high), (right, top + high))
 
 
 def _stroke(canvas: ImageArray) -> int:

@@ -1,4 +1,7 @@
-"""Compare names as people read them: é is one letter, whether a system stores it as one or two."""
+"""Compare and show file names as people read them.
+
+é is one letter, whether a system stores it as one or two.
+"""
 
 import os
 import unicodedata
@@ -8,6 +11,21 @@ from pathlib import Path
 def nfc(text: str) -> str:
     """Return text with letters composed (Unicode NFC), as tables and keyboards write them."""
     return unicodedata.normalize("NFC", text)
+
+
+def printable(text: str, keep: str = "") -> str:
+    """Return text with control characters escaped: a line break becomes a backslash and an n.
+
+    A file name may hold some: raw, they would break a line or steer the terminal.
+
+    Args:
+        text: any text.
+        keep: control characters that stay.
+
+    """
+    return "".join(
+        c if unicodedata.category(c) != "Cc" or c in keep else repr(c)[1:-1] for c in text
+    )
 
 
 def folded(name: str) -> str:
@@ -34,6 +52,6 @@ def as_on_disk(path: Path) -> Path:
 def _same_name(folder: Path, name: str) -> str:
     try:
         same = [other.name for other in folder.iterdir() if nfc(other.name) == nfc(name)]
-    except OSError:  # no folder, or one that may not be read: whoever opens the path tells
+    except OSError:  # no folder, or one that may not be read: opening the path raises
         return name
     return same[0] if len(same) == 1 else name

@@ -1,11 +1,11 @@
 """Parts of sequences: evenly spaced items, some of the frames, several parts as one."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import TypeVar
 
 import numpy as np
 
-from recognizer.types import Poses, PoseSequence
+from recognizer.types import Poses, PoseSequence, check_type
 
 T = TypeVar("T")
 
@@ -17,9 +17,22 @@ def evenly_spaced(items: Sequence[T], count: int | None) -> list[T]:
     return [items[(2 * i + 1) * len(items) // (2 * count)] for i in range(count)]
 
 
-def parts_of(video: PoseSequence | Iterable[PoseSequence]) -> Iterable[PoseSequence]:
-    """Return the parts of a video; one that is whole is its only part."""
-    return [video] if isinstance(video, PoseSequence) else video
+def parts_of(video: PoseSequence | Iterable[PoseSequence]) -> Iterator[PoseSequence]:
+    """Return the parts of a video; one that is whole is its only part.
+
+    Raises:
+        TypeError: neither a pose sequence nor an iterable of them; of a part when it is reached.
+
+    """
+    if isinstance(video, PoseSequence):
+        return iter([video])
+    check_type("parts", video, PoseSequence, Iterable)
+    return map(_part, video)
+
+
+def _part(part: PoseSequence) -> PoseSequence:
+    check_type("parts", part, PoseSequence)
+    return part
 
 
 def slice_frames(sequence: PoseSequence, first: int, stop: int) -> PoseSequence:

@@ -8,8 +8,8 @@ the system's fonts; one that no font has is written as its code point, ``[U+0E01
 import logging
 import math
 import unicodedata
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from importlib.util import find_spec
 from itertools import groupby
@@ -25,6 +25,8 @@ logger = logging.getLogger(__name__)
 
 Color = tuple[int, int, int]
 """Blue, green, red, 0 to 255."""
+Rectangle = tuple[int, int, int, int]
+"""Left, top, right and bottom, pixels; right and bottom are outside."""
 
 # Package, regular font and bold font, in the order in which they are asked.
 _PACKAGED = (
@@ -48,6 +50,7 @@ _VARIATION_SELECTORS = range(0xFE00, 0xFE10)
 _ASCENT, _DESCENT = 1.0, 0.28  # of a line, in font sizes
 _BLACK: Color = (0, 0, 0)
 _CHARS = 4096
+_MOST_LETTERS = 2000  # wider than any picture; of a longer text the middle is not measured
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,7 +113,7 @@ class Tag:
     style: TextStyle
     ground: Color
 
-    def box(self, size_wh: tuple[int, int]) -> tuple[int, int, int, int]:
+    def box(self, size_wh: tuple[int, int]) -> Rectangle:
         """Return left, top, right and bottom of the plate, all of it inside the picture."""
         width, height = size_wh
         wide = min(text_width(self.text, self.style) + 2 * self._pad, width)
@@ -127,9 +130,33 @@ class Tag:
         text = fit_text(self.text, self.style, max(width - 2 * self._pad, 1))
         draw_text(canvas, text, (left + self._pad, top), self.style)
 
+    def placed(
+        self,
+        places: Iterable[tuple[int, int]],
+        taken: Sequence[Rectangle],
+        size_wh: tuple[int, int],
+    ) -> "Tag":
+        """Return the tag at the first place where it covers no other, here if there is none.
+
+        Args:
+            places: left and top to try after the tag's own, pixels.
+            taken: the boxes of the others.
+            size_wh: of the picture, pixels.
+
+        """
+        for left, top in ((self.left, self.top), *places):
+            tag = replace(self, left=left, top=top)
+            if not any(_overlap(tag.box(size_wh), other) for other in taken):
+                return tag
+        return self
+
     @property
     def _pad(self) -> int:
         return max(2, self.style.size_px // 4)
+
+
+def _overlap(a: Rectangle, b: Rectangle) -> bool:
+    return a[0] < b[2] and b[0] < a[2] and a[1] < b[3] and b[1] < a[3]
 
 
 def readable_on(ground: Color) -> Color:
@@ -139,12 +166,13 @@ def readable_on(ground: Color) -> Color:
 
 
 def text_width(text: str, style: TextStyle) -> int:
-    """Return how wide a line of text is, pixels."""
-    return int(_mask(text, style).shape[1]) if text else 0
+    """Return how wide a line of text is, pixels; of more than 2000 letters, their ends' width."""
+    return int(_mask(_without_middle(text), style).shape[1]) if text else 0
 
 
 def fit_text(text: str, style: TextStyle, room_px: int) -> str:
     """Return the text, or its beginning and end around an ellipsis, as wide as there is room."""
+    text = _without_middle(text)
     if text_width(text, style) <= room_px:
         return text
     letters = nfc(text)
@@ -156,6 +184,10 @@ def fit_text(text: str, style: TextStyle, room_px: int) -> str:
         else:
             high = kept
     return _shortened(letters, low)
+
+
+def _without_middle(text: str) -> str:
+    return text if len(text) <= _MOST_LETTERS else _shortened(text, _MOST_LETTERS - 1)
 
 
 def _shortened(text: str, kept: int) -> str:

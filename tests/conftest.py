@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from multiprocessing import forkserver
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
@@ -36,9 +37,8 @@ def _spare_mmengine() -> None:
 
     A config's text stays Python with the same values, a line for each key.
     """
-    config, runner = (
-        sys.modules.get(f"mmengine.{name}") for name in ("config.config", "runner.runner")
-    )
+    config: Any = sys.modules.get("mmengine.config.config")
+    runner: Any = sys.modules.get("mmengine.runner.runner")
     if hasattr(config, "FormatCode"):
         config.FormatCode = _unformatted
     if hasattr(runner, "collect_env") and not hasattr(runner.collect_env, "cache_info"):

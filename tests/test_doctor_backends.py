@@ -180,7 +180,7 @@ def test_a_remedy_ends_the_message_and_stands_apart():
 @pytest.mark.parametrize(
     ("script", "found"),
     [
-        ("kill -SEGV $$", "ended with signal 11: it said nothing"),
+        ("kill -SEGV $$", "ended with signal 11: it gave no reason"),
         ("echo first >&2; echo CUDA is out of order >&2; exit 7", "code 7: CUDA is out of order"),
         ("echo '{}'", "ended with code 0"),
         ("exec sleep 60", "no answer in 1 s"),

@@ -1,3 +1,4 @@
+import time
 from itertools import pairwise
 
 import numpy as np
@@ -10,6 +11,7 @@ from recognizer.types import Poses
 from tests.people import BODY
 
 RED = (0, 0, 255)
+FIELDS = ("keypoints", "keypoint_scores", "boxes", "box_scores", "track_ids")
 
 
 def canvas(height=240, width=320, grey=60):
@@ -171,3 +173,68 @@ def test_pictures_that_opencv_does_not_own():
     assert draw_people(image, people([1, 2]), {}).any()
     assert draw_caption(image, "text").any()
     assert (image == 60).all()
+
+
+@pytest.mark.parametrize(
+    "image",
+    [
+        np.zeros((4, 4), np.uint8),
+        np.zeros((4, 4, 4), np.uint8),
+        np.zeros((4, 4, 3), np.float32),
+        np.zeros((0, 4, 3), np.uint8),
+        None,
+        "picture.png",
+    ],
+    ids=["grey", "alpha", "float", "empty", "none", "path"],
+)
+def test_what_is_no_picture_is_refused(image):
+    calls = (
+        lambda: draw_people(image, Poses.empty()),
+        lambda: draw_skeleton(image, body(), np.ones(17), RED),
+        lambda: draw_caption(image, "text"),
+        lambda: draw_caption(image, ""),
+    )
+    for call in calls:
+        with pytest.raises(ValueError, match=r"image: expected \(H, W, 3\) uint8 BGR pixels, got"):
+            call()
+
+
+def test_a_caption_of_any_length_takes_no_longer():
+    image = canvas()
+    start = time.process_time()
+    drawn = draw_caption(image, "word " * 10**6)
+    assert time.process_time() - start < 5  # it took minutes
+    assert (drawn == draw_caption(image, "word " * 10**3)).all()
+
+
+def tag_pixels(image, track_id):
+    """Return how many pixels are of the ground of an id's tag."""
+    return int((image == color_of(track_id)).all(axis=2).sum())
+
+
+@pytest.mark.parametrize("place", [(60, 60), (0, 0), (300, 200), (60, 200)])
+def test_tags_do_not_cover_each_other(place):
+    """People at one place, each with a tag of the same size: all of them are seen whole."""
+    ids = [7, 8, 9, 6]
+    poses = people(ids)
+    poses.boxes[:] = np.float32([[*place, *place]] * 4) + np.float32([[0, 0, 60, 90]])
+    poses.boxes[:, :2] += np.arange(4)[:, None]
+    poses.keypoint_scores[:] = 0
+    apart = {}
+    for row, track_id in enumerate(ids):
+        alone = Poses(*(getattr(poses, f)[row : row + 1] for f in FIELDS))
+        apart[track_id] = tag_pixels(draw_people(canvas(), alone), track_id)
+    drawn = draw_people(canvas(), poses)
+    seen = {track_id: tag_pixels(drawn, track_id) for track_id in ids}
+    assert all(seen[i] > 0.75 * apart[i] for i in ids), (seen, apart)
+
+
+def test_the_most_involved_keeps_the_place_of_its_tag():
+    poses = people([1, 2])
+    poses.boxes[1] = poses.boxes[0]
+    poses.keypoint_scores[:] = 0
+    alone = Poses(*(getattr(poses, f)[1:] for f in FIELDS))
+    both = draw_people(canvas(), poses, {1: 0.2, 2: 0.9})
+    ground = (draw_people(canvas(), alone, {2: 0.9}) == color_of(2)).all(axis=2)
+    assert ground.any()
+    assert (both[ground] == color_of(2)).all()

@@ -1,7 +1,9 @@
 """``import recognizer as rz``: every public name, the lines of its docstring, and a light start."""
 
 import ast
+import dataclasses
 import inspect
+import json
 import resource
 import subprocess
 import sys
@@ -16,7 +18,7 @@ from recognizer.runs.manifest import result_path
 from recognizer.runs.stage1 import run_stage1
 from tests import networks
 from tests.annotation import clips
-from tests.test_architecture import loaded_by
+from tests.loaded import loaded_by
 
 ROOT = Path(__file__).resolve().parents[1]
 ASSETS = ROOT.parent / "shared" / "assets"
@@ -349,3 +351,55 @@ def test_poses_and_samples_are_written_and_read(place):
     Path("new/camera.npz").write_bytes(Path("new/camera.npz").read_bytes()[:500])
     with pytest.raises(rz.ArtifactError):
         rz.load_poses("new/camera.npz")
+
+
+# --- wrong arguments -----------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("call", "error", "text"),
+    [
+        (lambda: rz.Tracker(kind="x"), ValueError, "kind: expected rtmo or topdown, got 'x'"),
+        (lambda: rz.Tracker(kind=["rtmo"]), ValueError, "kind: expected rtmo or topdown, got"),
+        (lambda: rz.Tracker("config.yaml"), TypeError, "config: expected TrackingConfig or None"),
+        (lambda: rz.find_model("a" * 5000), FileNotFoundError, "expected a network 'aaa"),
+        (lambda: rz.find_model("no\0ne.onnx"), FileNotFoundError, "expected a network"),
+        (lambda: rz.open_classifier("fight.onnx", threads=0), ValueError, "threads: expected a"),
+        (lambda: rz.open_classifier("fight.onnx", threads=True), ValueError, "threads: expected"),
+        (lambda: rz.classify_windows([], "fight.onnx"), TypeError, "classifier: expected Classif"),
+        (lambda: list(rz.track_stream("camera.npz")), TypeError, "parts: expected PoseSequence"),
+        (lambda: list(rz.track_stream(3)), TypeError, "parts: expected PoseSequence or Iterable"),
+    ],
+)
+def test_a_wrong_argument_is_named_with_what_was_expected(call, error, text):
+    with pytest.raises(error, match=text) as caught:
+        call()
+    assert len(str(caught.value)) < 3000
+
+
+def test_wrong_arguments_beside_an_opened_classifier():
+    classifier = rz.open_classifier("fight.onnx", threads=1)
+    for arguments, text in (
+        ((["part"], classifier), "parts: expected PoseSequence, got 'part'"),
+        (([], classifier, 2.0), "plan: expected WindowPlan or None, got 2.0"),
+        (([], classifier, None, {}), "scoring: expected ScoringConfig or None, got {}"),
+    ):
+        with pytest.raises(TypeError, match=text):
+            list(rz.classify_windows(*arguments))
+
+
+def test_a_pose_network_does_not_run_on_no_threads(place):
+    with pytest.raises(ValueError, match="threads: expected a whole number of 1 or more, or None"):
+        rz.open_pose_model("rtmo-s.onnx", threads=0)
+
+
+def test_an_event_is_plain_values_for_json(place):
+    settings = rz.PipelineSettings(threshold=0.0)
+    (event,) = rz.find_events("camera.mp4", "fight.onnx", pose="rtmo-s.onnx", settings=settings)
+    value = json.loads(json.dumps(event.as_dict()))
+    assert value["class"] == event.class_name
+    assert (value["start_s"], value["stop_s"]) == (event.start_s, event.stop_s)
+    assert [person["track_id"] for person in value["people"]] == [1]
+    assert not {"class_name", "grade", "follows_fall_s", "zone"} & set(value)
+    fall = dataclasses.replace(event, grade="fall", zone="bed")
+    assert (fall.as_dict()["grade"], fall.as_dict()["zone"]) == ("fall", "bed")

@@ -1,5 +1,7 @@
 """The command line: modes, exit codes, messages without a traceback, a light start."""
 
+import importlib.metadata
+import json
 import os
 import resource
 import subprocess
@@ -9,9 +11,11 @@ from pathlib import Path
 import pytest
 
 import main
+import recognizer
 from recognizer.command import FINDS, FLAGS, READS
 from recognizer.config.file import known_keys, load_config, parse_yaml
 from recognizer.config.schema import Config
+from recognizer.installation import ONNX_RUNTIMES
 from tests.annotation import clips
 from tests.conftest import draw_small
 
@@ -32,6 +36,29 @@ def test_list_modes_names_every_mode_and_costs_next_to_nothing():
         assert mode in out.stdout
     cpu_s = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
     assert cpu_s < 0.3
+
+
+def test_the_version_is_one_line_with_those_of_python_and_what_runs_networks():
+    out = run("--version")
+    assert (out.returncode, out.stderr) == (0, "")
+    assert out.stdout.count("\n") == 1
+    assert out.stdout.startswith(f"recognizer {recognizer.__version__}, Python 3.11.")
+    installed = [name for name in (*ONNX_RUNTIMES, "torch") if has_distribution(name)]
+    assert all(f", {name} {importlib.metadata.version(name)}" in out.stdout for name in installed)
+    assert out.stdout.count(",") == 1 + len(installed)
+
+
+def has_distribution(name):
+    return any(importlib.metadata.distributions(name=name))
+
+
+def test_control_characters_of_a_file_name_do_not_reach_the_terminal(tmp_path):
+    name = "a\x1b[31m\nb\u0085.mp4"
+    root = tmp_path / name
+    out = run("--mode", "annotation.stage1", "--set", f"annotation.input={json.dumps(str(root))}")
+    assert out.returncode == 1
+    assert "\x1b" not in out.stderr
+    assert "\u0085" not in out.stderr
 
 
 @pytest.mark.parametrize("arguments", ["--help", "--mode train.fight --help", "--list-modes"])
@@ -62,6 +89,10 @@ def test_every_mode_has_its_function(mode):
         ([], 2, "--mode or --list-modes"),
         (["--mode", "annotation.stage9"], 2, "did you mean annotation.stage"),
         (["--mode", "train"], 2, "there is no such mode"),
+        (["demo"], 2, "modes are named by --mode: main.py --mode demo"),
+        (["annotation.stage1", "--debug"], 2, "main.py --mode annotation.stage1"),
+        (["anotation.stage1"], 2, "main.py --mode annotation.stage1"),
+        (["--verbose"], 2, "unrecognized arguments: --verbose"),
         (["--mode", "doctor", "--iter", "3"], 2, "unrecognized arguments: --iter"),
         (["--mode", "doctor", "--config", "no.yaml"], 1, "no.yaml"),
         (["--mode", "doctor", "--set", "tracking.match_tresh=1"], 2, "did you mean 'match_thresh'"),

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from recognizer.config.file import load_config
-from recognizer.names import as_on_disk
+from recognizer.names import as_on_disk, printable
 
 WORD = "싸움영상"
 PARTS = unicodedata.normalize("NFD", WORD)
@@ -32,3 +32,20 @@ def test_other_paths_stay(tmp_path):
     for name in (WORD, PARTS, "é", f"{WORD}.mkv", "a" * 5000 + "é", "plain"):
         assert as_on_disk(tmp_path / name / "x") == tmp_path / name / "x"
     assert as_on_disk(tmp_path / f"{PARTS}.mp4" / "é") == tmp_path / f"{PARTS}.mp4" / "é"
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("싸움 é.mp4", "싸움 é.mp4"),
+        ("a\nb", "a\\nb"),
+        ("a\x1b[31mb\x07", "a\\x1b[31mb\\x07"),
+        ("a\x85b\x7f", "a\\x85b\\x7f"),
+    ],
+)
+def test_control_characters_are_shown_escaped(text, shown):
+    assert printable(text) == shown
+
+
+def test_control_characters_that_are_wanted_stay():
+    assert printable("a\nb\x1b", keep="\n") == "a\nb\\x1b"

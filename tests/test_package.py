@@ -152,7 +152,7 @@ def test_the_requirements_follow_the_lists_that_make_setup_installs(metadata):
     names = {line.partition("==")[0] for line in base}
     direct = {line.partition("<")[0] for line in required[""]}
     assert direct <= names
-    assert not direct & {"tzdata", "idna", "urllib3"}
+    assert not direct & {"tzdata", "idna", "certifi"}
 
 
 def test_no_pin_stands_beside_the_lists():
@@ -171,6 +171,7 @@ def test_the_doctor_finds_all_in_an_empty_folder(site, tmp_path):
     assert done.stdout.rstrip().endswith("recognizer --mode doctor")
     assert "main.py" not in done.stdout
     assert "make setup" not in done.stdout
+    assert "demo" not in done.stdout
     assert list(tmp_path.iterdir()) == []
 
 
@@ -204,7 +205,12 @@ def test_help_calls_the_command_by_its_name(site, tmp_path):
     done = run(site, tmp_path, "--help")
     assert done.stdout.startswith("usage: recognizer --mode MODE")
     assert "main.py" not in done.stdout
-    assert "\n  demo " not in done.stdout, "its samples are not in the wheel"
+    assert "demo" not in done.stdout, "its samples are not in the wheel"
+    assert run(site, tmp_path, "--version").stdout.startswith(
+        f"recognizer {recognizer.__version__}"
+    )
+    stage1 = run(site, tmp_path, "annotation.stage1")
+    assert "modes are named by --mode: recognizer --mode annotation.stage1" in stage1.stderr
     assert run(site, tmp_path, "--mode", "demo").returncode == 2
     done = run(site, tmp_path, "--mode", "annotation.stage9")
     assert (done.returncode, "usage: recognizer" in done.stderr) == (2, True)

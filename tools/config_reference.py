@@ -51,6 +51,8 @@ current folder. `python main.py --mode MODE --help` shows the keys that one mode
 
 """
 
+Schema = Mapping[str, Any]  # of JSON, as pydantic writes it
+
 
 @dataclass(frozen=True, slots=True)
 class Key:
@@ -100,7 +102,7 @@ def comments_of(text: str) -> dict[str, str]:
     return comments
 
 
-def type_text(schema: Mapping[str, Any], defs: Mapping[str, Any]) -> str:
+def type_text(schema: Schema, defs: Schema) -> str:
     """Return the type and range of a key as text.
 
     Args:
@@ -119,7 +121,7 @@ def type_text(schema: Mapping[str, Any], defs: Mapping[str, Any]) -> str:
     return _plain_type(schema, defs)
 
 
-def _plain_type(schema: Mapping[str, Any], defs: Mapping[str, Any]) -> str:
+def _plain_type(schema: Schema, defs: Schema) -> str:
     match schema["type"]:
         case "array" if "prefixItems" in schema:
             return "[" + ", ".join(type_text(one, defs) for one in schema["prefixItems"]) + "]"
@@ -133,7 +135,7 @@ def _plain_type(schema: Mapping[str, Any], defs: Mapping[str, Any]) -> str:
             return _TYPES[kind] + _range(schema)
 
 
-def _range(schema: Mapping[str, Any]) -> str:
+def _range(schema: Schema) -> str:
     low, high = schema.get("minimum"), schema.get("maximum")
     above = schema.get("exclusiveMinimum")
     if low is not None and high is not None:
@@ -155,9 +157,9 @@ def keys_of(text: str) -> list[Key]:
 
 
 def _keys(
-    data: Mapping[str, Any],
-    schema: Mapping[str, Any],
-    defs: Mapping[str, Any],
+    data: Schema,
+    schema: Schema,
+    defs: Schema,
     comments: Mapping[str, str],
     prefix: str,
 ) -> Iterator[Key]:
@@ -178,7 +180,7 @@ def _keys(
             yield Key(path, type_text(field, defs), _default(value), comments[path])
 
 
-def _default(value: Any) -> str:
+def _default(value: object) -> str:
     """Return a value as YAML in one line; text bare, as the file has it."""
     if isinstance(value, str):
         return value or '""'

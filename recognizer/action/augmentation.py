@@ -16,17 +16,12 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from recognizer.action.mmaction import TRANSFORMS, BaseTransform, ImageRescale
 from recognizer.action.transforms import GLOBAL_RANDOM, Results
-from recognizer.openmmlab import load_mmaction
 from recognizer.skeleton import FLIP_INDEX
 from recognizer.types import BoolArray, FloatArray
 
-load_mmaction()
-from mmaction.datasets.transforms import RandomRescale as ImageRescale  # noqa: E402
-from mmaction.registry import TRANSFORMS  # noqa: E402
-from mmcv.transforms import BaseTransform  # noqa: E402
-
-_IMG_SHAPE = (1080, 1920)  # what PreNormalize2D takes where a sample does not say
+_IMG_SHAPE = (1080, 1920)  # PreNormalize2D's default
 
 
 @dataclass(frozen=True, eq=False)
@@ -64,7 +59,7 @@ class _Skeletons:
 
 
 def _skeletons(results: Results, who: object) -> _Skeletons:
-    """Read the keypoints and find out by their values which unit they are in.
+    """Read the keypoints; their unit follows from their values.
 
     Normalised ones lie about 1 from 0 on average, pixels some hundreds.
     """
@@ -115,8 +110,8 @@ def _range(name: str, value: object, low: float, high: float = np.inf) -> tuple[
 
 
 @TRANSFORMS.register_module()
-class RandomShift(BaseTransform):  # type: ignore[misc]
-    """Move everybody in all frames by the same random distance.
+class RandomShift(BaseTransform):
+    """Move all people in all frames by the same random distance.
 
     Args:
         shift_ratio: furthest distance, as a part of the image's width and of its height.
@@ -134,8 +129,8 @@ class RandomShift(BaseTransform):  # type: ignore[misc]
 
 
 @TRANSFORMS.register_module()
-class RandomRotate(BaseTransform):  # type: ignore[misc]
-    """Turn everybody in all frames about the image's centre by the same random angle.
+class RandomRotate(BaseTransform):
+    """Turn all people in all frames about the image's centre by the same random angle.
 
     Bodies keep their shape: turned in pixels, also where keypoints are normalised and a unit is
     not as long in y as in x.
@@ -157,7 +152,7 @@ class RandomRotate(BaseTransform):  # type: ignore[misc]
 
 
 @TRANSFORMS.register_module(force=True)
-class RandomRescale(ImageRescale):  # type: ignore[misc]
+class RandomRescale(ImageRescale):
     """Scale skeletons about the image's centre by a random factor; or mmaction2's for images.
 
     Also works on the features of GenSkeFeat, where the guide has it: joints, bones and motions of
@@ -175,7 +170,7 @@ class RandomRescale(ImageRescale):  # type: ignore[misc]
 
     def __init__(
         self,
-        scale_range: object = None,
+        scale_range: Sequence[float] | None = None,
         interpolation: str = "bilinear",
         scale_factor: object = None,
         per_frame: bool = False,
@@ -185,6 +180,7 @@ class RandomRescale(ImageRescale):  # type: ignore[misc]
                 "RandomRescale: expected scale_factor (skeletons) or scale_range (images)"
             )
         if scale_factor is None:
+            assert scale_range is not None
             super().__init__(scale_range, interpolation)
             self.scale_factor = None
         else:
@@ -227,8 +223,8 @@ def _scaled_features(features: FloatArray, factor: FloatArray) -> FloatArray:
 
 
 @TRANSFORMS.register_module()
-class FlipSkeleton(BaseTransform):  # type: ignore[misc]
-    """Mirror everybody in all frames at the image's upright middle; left becomes right.
+class FlipSkeleton(BaseTransform):
+    """Mirror all people in all frames at the image's upright middle; left becomes right.
 
     Args:
         prob: how probable.
@@ -255,7 +251,7 @@ class FlipSkeleton(BaseTransform):  # type: ignore[misc]
 
 
 @TRANSFORMS.register_module()
-class KeypointDropout(BaseTransform):  # type: ignore[misc]
+class KeypointDropout(BaseTransform):
     """Make keypoints missing, as where something hides them.
 
     Args:
@@ -283,7 +279,7 @@ class KeypointDropout(BaseTransform):  # type: ignore[misc]
 
 
 @TRANSFORMS.register_module()
-class KeypointJitter(BaseTransform):  # type: ignore[misc]
+class KeypointJitter(BaseTransform):
     """Add normal noise to each keypoint in each frame, as a pose network does.
 
     Args:
@@ -304,7 +300,7 @@ class KeypointJitter(BaseTransform):  # type: ignore[misc]
 
 
 def _sizes_px(skeletons: _Skeletons) -> NDArray[np.float64]:
-    """Return the size (M,) of each person in pixels; 0 of somebody who is never there."""
+    """Return the size (M,) of each person in pixels; 0 where never present."""
     absent = skeletons.missing[..., None]
     there = ~skeletons.missing.all(2)
     high = np.where(absent, -np.inf, skeletons.points).max(2)
@@ -319,8 +315,8 @@ def _sizes_px(skeletons: _Skeletons) -> NDArray[np.float64]:
 
 
 @TRANSFORMS.register_module()
-class TemporalCrop(BaseTransform):  # type: ignore[misc]
-    """Keep a random part of the clip; all of it where nobody is in that part.
+class TemporalCrop(BaseTransform):
+    """Keep a random part of the clip; all of it where that part has no people.
 
     Args:
         ratio: shortest and longest part, of the clip's length.
@@ -343,7 +339,7 @@ class TemporalCrop(BaseTransform):  # type: ignore[misc]
 
 
 @TRANSFORMS.register_module()
-class TemporalSpeed(BaseTransform):  # type: ignore[misc]
+class TemporalSpeed(BaseTransform):
     """Play equal parts of the clip faster or slower, each at a speed of its own.
 
     Frames are left out or repeated, none is made up. Sampling spreads the chosen frames evenly

@@ -22,18 +22,12 @@ from torch.utils.checkpoint import checkpoint
 
 from recognizer.action.batchnorm import BatchNorm, as_affine, batch_norm, joined, supports
 from recognizer.action.graphconv import graph_conv
-from recognizer.openmmlab import load_mmaction
-
-load_mmaction()
-from mmaction.models.backbones.stgcn import STGCN, STGCNBlock  # noqa: E402
-from mmaction.models.heads.gcn_head import GCNHead  # noqa: E402
-from mmaction.models.utils import mstcn, unit_gcn, unit_tcn  # noqa: E402
-from mmaction.registry import MODELS  # noqa: E402
+from recognizer.action.mmaction import MODELS, STGCN, GCNHead, STGCNBlock, mstcn, unit_gcn, unit_tcn
 
 
 @MODELS.register_module(name="STGCN", force=True)
-class PlainSTGCN(STGCN):  # type: ignore[misc]
-    """STGCN of mmaction2 as it is, which says what to do where ``with_cp`` is asked of it."""
+class PlainSTGCN(STGCN):
+    """STGCN of mmaction2 unchanged, with advice for ``with_cp``."""
 
     def __init__(self, *args: Any, with_cp: bool = False, **kwargs: Any) -> None:
         if with_cp:
@@ -45,7 +39,7 @@ class PlainSTGCN(STGCN):  # type: ignore[misc]
 
 
 @MODELS.register_module()
-class FastSTGCN(STGCN):  # type: ignore[misc]
+class FastSTGCN(STGCN):
     """STGCN of mmaction2, restructured; takes its arguments and ``with_cp``.
 
     Absent persons are skipped with ``data_bn_type='VC'`` (the default) or none; with 'MVC' the
@@ -94,7 +88,7 @@ class FastSTGCN(STGCN):  # type: ignore[misc]
 
 
 @MODELS.register_module()
-class Float32GCNHead(GCNHead):  # type: ignore[misc]
+class Float32GCNHead(GCNHead):
     """mmaction2's GCNHead in float32 also under autocast; parameters and results are the same.
 
     GCNHead itself hands its scores to NumPy, which has no bfloat16: training with bfloat16
@@ -109,7 +103,7 @@ class Float32GCNHead(GCNHead):  # type: ignore[misc]
 
 
 def pooled_features(backbone: STGCN, persons: Tensor) -> Tensor:
-    """Return what the head averages over persons: (P, C') of skeletons (P, T, V, C).
+    """Return the features that the head averages over persons: (P, C') of skeletons (P, T, V, C).
 
     Every row is one person, zeros too. Made of operations that torch.onnx exports
     (``dynamo=False``); P may be dynamic.
@@ -148,7 +142,7 @@ def _features(backbone: STGCN, people: Tensor, repeats: int, *, with_cp: bool) -
 
 
 def _distinct(people: Tensor, *, skip: bool) -> tuple[Tensor, Tensor | None, int]:
-    """Return the people that differ, where each went, and for how many the last one stands.
+    """Return the distinct people, the index of each input, and the count of the last one.
 
     people (P, T, V, C) -> (D, T, V, C) with D <= P, (P,) or None, repeats >= 1.
     """
@@ -180,7 +174,7 @@ def _block(block: STGCNBlock, x: Tensor, repeats: int, *, update: bool) -> Tenso
         y = _multi_scale(block.tcn, y, repeats, update=update)
     else:
         y = _unit_tcn(block.tcn, y, repeats, update=update)
-    if isinstance(block.residual, nn.Module):
+    if isinstance(block.residual, unit_tcn):
         y = _add(y, _unit_tcn(block.residual, x, repeats, update=update))
     else:
         y = _add(y, block.residual(x))
@@ -292,7 +286,7 @@ def _norms(backbone: STGCN) -> Iterator[nn.Module]:
             yield module.bn
         elif isinstance(module, mstcn):
             yield from (module.bn, module.transform[0])
-            yield from (b[1] for b in module.branches if not isinstance(b, nn.Conv2d))
+            yield from (b[1] for b in module.branches if isinstance(b, nn.Sequential))
 
 
 def _has_dropout(backbone: STGCN) -> bool:

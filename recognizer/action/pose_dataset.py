@@ -5,17 +5,12 @@ from typing import Any
 
 import numpy as np
 
+from recognizer.action.mmaction import DATASETS, PoseDataset, force_full_init
 from recognizer.dataset.mmaction import read_split, to_mmaction
-from recognizer.openmmlab import load_mmaction
-
-load_mmaction()
-from mmaction.datasets import PoseDataset  # noqa: E402
-from mmaction.registry import DATASETS  # noqa: E402
-from mmengine.dataset.base_dataset import force_full_init  # noqa: E402
 
 
 @DATASETS.register_module()
-class LeanPoseDataset(PoseDataset):  # type: ignore[misc]
+class LeanPoseDataset(PoseDataset):
     """PoseDataset that hands out its arrays, read-only, in place of copies of them.
 
     The pickle is read by ``read_split``: a list of samples, each checked, and nothing in it is
@@ -33,12 +28,12 @@ class LeanPoseDataset(PoseDataset):  # type: ignore[misc]
         _require_copy_first(pipeline)
         super().__init__(ann_file, pipeline, **{"serialize_data": False, **kwargs})
 
-    def load_data_list(self) -> list[dict[str, Any]]:
+    def load_data_list(self) -> list[dict[str, object]]:
         """Return the samples of the pickle, their arrays read-only.
 
         Raises:
             FileNotFoundError: no such file.
-            ArtifactError: damaged, hostile, or a sample that is not as it should be.
+            ArtifactError: damaged, hostile, or an invalid sample.
 
         """
         if "video" in self.data_prefix:
@@ -50,8 +45,8 @@ class LeanPoseDataset(PoseDataset):  # type: ignore[misc]
                     value.setflags(write=False)
         return items
 
-    @force_full_init  # type: ignore[untyped-decorator]
-    def get_data_info(self, idx: int) -> dict[str, Any]:
+    @force_full_init
+    def get_data_info(self, idx: int) -> dict[str, object]:
         """Return one sample as PoseDataset does; its arrays are the data set's own."""
         if self.serialize_data:
             return dict(super().get_data_info(idx))

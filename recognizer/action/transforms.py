@@ -1,4 +1,4 @@
-"""Transforms of ours that configs name: mmaction2's skeleton pipeline, frames first.
+"""Our transforms for configs: mmaction2's skeleton pipeline, frames first.
 
     train_pipeline = [
         dict(type='SampleSkeleton', clip_len=100, num_person=4),
@@ -23,12 +23,8 @@ import numpy as np
 
 from recognizer.action.features import BONES, FeatureSettings, normalize_image, skeleton_features
 from recognizer.action.frames import evaluation_frames, even_frames, needed_frames, uniform_frames
-from recognizer.openmmlab import load_mmaction
+from recognizer.action.mmaction import TRANSFORMS, BaseTransform
 from recognizer.types import IntArray
-
-load_mmaction()
-from mmaction.registry import TRANSFORMS  # noqa: E402
-from mmcv.transforms import BaseTransform  # noqa: E402
 
 Results = dict[str, Any]
 """A sample on its way through mmaction2's pipeline: its keys and values."""
@@ -38,7 +34,7 @@ GLOBAL_RANDOM: np.random.RandomState = np.random.mtrand._rand
 
 
 @TRANSFORMS.register_module()
-class SampleSkeleton(BaseTransform):  # type: ignore[misc]
+class SampleSkeleton(BaseTransform):
     """Keep the first people and the frames of a clip that the network will see.
 
     Chooses as UniformSampleFrames does, and keeps the chosen frames and, for motion, the frames
@@ -115,7 +111,7 @@ class SampleSkeleton(BaseTransform):  # type: ignore[misc]
 
 
 @TRANSFORMS.register_module()
-class SkeletonInput(BaseTransform):  # type: ignore[misc]
+class SkeletonInput(BaseTransform):
     """Make the network's input of the keypoints in pixels that ``SampleSkeleton`` kept.
 
     Does what PreNormalize2D, GenSkeFeat, PoseDecode and FormatGCNInput do. Required keys:
@@ -139,7 +135,7 @@ class SkeletonInput(BaseTransform):  # type: ignore[misc]
         self.bones = bones
 
     def transform(self, results: Results) -> Results:
-        """Return the results with keypoint as the network takes it.
+        """Return the results with the network's input as keypoint.
 
         Raises:
             KeyError: ``SampleSkeleton`` did not come before.

@@ -5,6 +5,7 @@ A window's people are chosen and ranked by the function that made the training s
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from types import NoneType
 
 import numpy as np
 
@@ -17,16 +18,16 @@ from recognizer.dataset.samples import NoTrackedPeopleError, build_sample, peopl
 from recognizer.dataset.windows import Span, WindowCutter
 from recognizer.scoring.ranking import Service
 from recognizer.sequences import parts_of
-from recognizer.types import PoseSequence
+from recognizer.types import PoseSequence, check_type
 
 MIN_FRAMES = 4
-_NO_LABEL = 0  # a sample needs a label; a classifier does not look at it
+_NO_LABEL = 0  # a sample needs a label; a classifier does not use it
 _NORMAL = 0  # the label of the class that is no event
 
 
 @dataclass(frozen=True, slots=True)
 class WindowPlan:
-    """Which windows a video is cut into.
+    """Windows that a video is cut into.
 
     Attributes:
         service: how people are ranked.
@@ -91,14 +92,24 @@ def classify_windows(
         scoring: how people are ranked; None: by the default weights.
 
     Raises:
+        TypeError: an argument of another type, such as a classifier's path.
         ValueError: a stride longer than the window, or parts that do not follow each other.
-        ModelError: a classifier that gives no numbers.
+        ModelError: a classifier whose output is not finite.
 
     """
+    check_type("classifier", classifier, Classifier)
+    check_type("plan", plan, WindowPlan, NoneType)
+    check_type("scoring", scoring, ScoringConfig, NoneType)
     plan = WindowPlan.for_classifier(classifier) if plan is None else plan
     scoring = ScoringConfig() if scoring is None else scoring
+    return _classify(parts_of(parts), classifier, plan, scoring)
+
+
+def _classify(
+    parts: Iterable[PoseSequence], classifier: Classifier, plan: WindowPlan, scoring: ScoringConfig
+) -> Iterator[Window]:
     cutter = WindowCutter(plan.length_s, plan.stride_s)
-    for part in parts_of(parts):
+    for part in parts:
         for span, cut in cutter.update(part):
             yield classify_window(cut, span, classifier, plan, scoring)
     for span, cut in cutter.finish():
@@ -106,11 +117,7 @@ def classify_windows(
 
 
 def classify_window(
-    cut: PoseSequence,
-    span: Span,
-    classifier: Classifier,
-    plan: WindowPlan,
-    scoring: ScoringConfig,
+    cut: PoseSequence, span: Span, classifier: Classifier, plan: WindowPlan, scoring: ScoringConfig
 ) -> Window:
     """Return one window with its probabilities and its people.
 
@@ -122,7 +129,7 @@ def classify_window(
         scoring: how people are ranked.
 
     Raises:
-        ModelError: a classifier that gives no numbers.
+        ModelError: a classifier whose output is not finite.
 
     """
     start, stop = span
@@ -143,7 +150,7 @@ def classify_window(
         )
     rounded = [round(float(value), PROBABILITY_DIGITS) for value in prediction.probabilities]
     probabilities = dict(zip(classifier.classes, rounded, strict=True))
-    if prediction.no_people:  # tracked, but nothing of them is left in what the network sees
+    if prediction.no_people:  # tracked, but not visible in the chosen frames
         return Window(start, stop, len(cut), "nobody", probabilities)
     streams = {
         name: round(1 - float(values[_NORMAL]), PROBABILITY_DIGITS)

@@ -1,7 +1,5 @@
-"""The summary table, one row for each video and service, and what the console is told."""
+"""The summary table, one row for each video and service, and the lines for the console."""
 
-import csv
-import io
 import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -10,9 +8,10 @@ from pathlib import Path
 
 from recognizer.action.results import PROBABILITY_DIGITS, Event, Person, Window
 from recognizer.analysis.record import Record, ServiceResult, probability_text
+from recognizer.names import printable
 from recognizer.runs.event_curves import hours_text
 from recognizer.runs.manifest import Outcome
-from recognizer.storage.artifacts import atomic_path
+from recognizer.storage.artifacts import write_csv
 
 SUMMARY = "summary.csv"
 SHOWN = 20
@@ -41,7 +40,7 @@ Rows = list[list[object]]
 
 @dataclass(frozen=True, slots=True)
 class VideoSummary:
-    """What is kept of a video until the end of a run: its windows stay in its file.
+    """Summary of one video, kept until the end of a run.
 
     Attributes:
         video: its path inside the input folder.
@@ -82,7 +81,7 @@ class VideoSummary:
 
 
 def _peak(result: ServiceResult) -> tuple[float, Window] | None:
-    """Return the highest probability of an event's class and its window; None: none judged."""
+    """Return the highest probability of an event's class and its window, None without any."""
     values = [
         (max(w.probabilities[name] for name in result.classifier["classes"][1:]), w)
         for w in result.windows
@@ -160,7 +159,7 @@ def _when(event: Event) -> str:
 def event_lines(
     found: Sequence[VideoSummary], rules: Mapping[str, Mapping[str, float]]
 ) -> list[str]:
-    """Return what was found, for the console: an event a line, the first ``SHOWN`` of them.
+    """Return the events as lines for the console, the first ``SHOWN`` of them.
 
     Args:
         found: in each video, in the order of the table.
@@ -183,7 +182,7 @@ def event_lines(
         peak = probability_text(event.peak_probability, threshold)
         how = _length(event) if event.grade == "lying" else peak
         lines.append(
-            f"  {video}  {event.start_s:.2f}-{event.stop_s:.2f} s  {event.class_name} "
+            f"  {printable(video)}  {event.start_s:.2f}-{event.stop_s:.2f} s  {event.class_name} "
             f"{how}{streams}  people (track ids): {_ids(event.people) or 'nobody'}"
         )
     if len(events) > SHOWN:
@@ -251,7 +250,9 @@ def other_rule(
         return None
     over, name, one = max(near, key=lambda row: row[0])
     peak = probability_text(one.peaks[name], rules[name]["threshold"], ".3g")
-    text = f"{name} is most probable in {one.video}, {peak}{one.peak_texts.get(name, '')}"
+    text = (
+        f"{name} is most probable in {printable(one.video)}, {peak}{one.peak_texts.get(name, '')}"
+    )
     if over >= 0:
         return f"{text}, but shorter than inference.min_event_s", {"inference.min_event_s": 0}
     return _changed(text, name, _short(one.peaks[name], 0))
@@ -275,11 +276,5 @@ def _short(value: float, above: float) -> float | None:
 
 def write_summary(folder: Path, rows: Sequence[Sequence[object]]) -> Path:
     """Write the table and return its path."""
-    text = io.StringIO(newline="")
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(COLUMNS)
-    writer.writerows(rows)
-    final = folder / SUMMARY
-    with atomic_path(final, folder) as scratch:
-        scratch.write_bytes(text.getvalue().encode("utf-8", "backslashreplace"))
-    return final
+    write_csv(folder / SUMMARY, folder, [COLUMNS, *rows])
+    return folder / SUMMARY

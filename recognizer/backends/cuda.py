@@ -1,4 +1,4 @@
-"""The little of CUDA that TensorRT and ONNX Runtime networks need: device, stream, memory, copies.
+"""The part of CUDA that TensorRT and ONNX Runtime networks need: device, stream, memory, copies.
 
 Of the ways to get there NVIDIA's ``cuda-bindings`` is the smallest: one wheel of the ordinary
 package index that holds the CUDA runtime itself. torch would bring gigabytes that inference
@@ -38,7 +38,7 @@ def checked(answer: tuple[Any, ...], what: str) -> Any:
     """
     code, *values = answer
     if int(code) != 0:
-        raise ModelError(f"{what}: CUDA said {code.name}: {_reason(code)}")
+        raise ModelError(f"{what}: CUDA reports {code.name}: {_reason(code)}")
     return values[0] if len(values) == 1 else tuple(values)
 
 
@@ -65,7 +65,7 @@ def use_device(device: str) -> tuple[str, str]:
     code, count = cudart.cudaGetDeviceCount()
     if int(code) != 0 or count == 0:
         raise ModelError(
-            f"device {device}: expected an NVIDIA GPU and its driver, CUDA said {code.name}: "
+            f"device {device}: expected an NVIDIA GPU and its driver, CUDA reports {code.name}: "
             f"{_reason(code)}",
             remedy=driver_remedy(),
         )
@@ -74,8 +74,8 @@ def use_device(device: str) -> tuple[str, str]:
             f"device {device}: expected one of the {count} GPUs here, cuda:0 to cuda:{count - 1}"
         )
     checked(cudart.cudaSetDevice(index), f"choosing {device}")
-    facts = checked(cudart.cudaGetDeviceProperties(index), f"asking {device} what it is")
-    return facts.name.split(b"\0")[0].decode(), f"{facts.major}.{facts.minor}"
+    gpu = checked(cudart.cudaGetDeviceProperties(index), f"reading the properties of {device}")
+    return gpu.name.split(b"\0")[0].decode(), f"{gpu.major}.{gpu.minor}"
 
 
 def driver_remedy() -> str:
@@ -89,7 +89,7 @@ def driver_remedy() -> str:
 
 
 def driver_version() -> str:
-    """Return the version of the kernel's NVIDIA driver; empty where there is none to be seen."""
+    """Return the version of the kernel's NVIDIA driver; empty where none is visible."""
     try:
         text = _DRIVER_VERSION.read_text(encoding="utf-8")
     except OSError:
@@ -178,13 +178,13 @@ class Stream:
 
         """
         address, held = self._memory.get(name, (0, 0))
-        wanted = capacity(held, nbytes)
-        if wanted != held:
+        needed = capacity(held, nbytes)
+        if needed != held:
             if held:
                 del self._memory[name]
                 checked(self.cudart.cudaFree(address), f"freeing {name}")
-            address = int(checked(self.cudart.cudaMalloc(wanted), f"{wanted} bytes for {name}"))
-            self._memory[name] = (address, wanted)
+            address = int(checked(self.cudart.cudaMalloc(needed), f"{needed} bytes for {name}"))
+            self._memory[name] = (address, needed)
         return address
 
     def host_array(self, shape: tuple[int, ...], dtype: DTypeLike) -> NDArray[Any]:
@@ -289,7 +289,7 @@ class Stream:
 def _release(
     cudart: Any, stream: Any, memory: dict[str, tuple[int, int]], graphs: list[Any]
 ) -> None:
-    # Nobody is left to hear of an error here, and at the end of a process the driver may be gone.
+    # Errors are ignored: the owner is gone and, at the end of a process, the driver may be, too.
     cudart.cudaStreamSynchronize(stream)
     for graph in graphs:
         cudart.cudaGraphExecDestroy(graph)

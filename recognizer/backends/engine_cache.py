@@ -1,4 +1,4 @@
-"""Engines on disk: when one may be used again, what it is called, what stands beside it.
+"""Engines on disk: when one may be reused, its name, and the JSON file beside it.
 
 A TensorRT engine is program code for one kind of GPU and one version of TensorRT. Beside each
 engine that ``deploy.tensorrt`` builds stands a JSON file (``<engine>.json``) with the digest of
@@ -14,8 +14,11 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
+from pydantic import ConfigDict, TypeAdapter
+
+from recognizer.backends.metadata import reason_of
 from recognizer.backends.network import ModelError
 from recognizer.config.models import TensorRTPoseConfig
 from recognizer.installation import COMMAND
@@ -75,9 +78,13 @@ class Sidecar:
 
     engine_sha256: str
     engine_bytes: int
-    key: Mapping[str, Any]
+    key: Mapping[str, object]
     weights: Mapping[str, str]
     metadata: Mapping[str, str]
+    __pydantic_config__: ClassVar = ConfigDict(extra="forbid")
+
+
+_SIDECARS = TypeAdapter(Sidecar)
 
 
 def engine_key(onnx: Path, section: TensorRTPoseConfig, machine: Machine) -> EngineKey:
@@ -168,7 +175,7 @@ def write_sidecar(
         metadata: what the ONNX file says of itself, handed on to whoever runs the engine.
 
     """
-    facts = {
+    values = {
         "schema": SCHEMA,
         "schema_version": SCHEMA_VERSION,
         "engine_sha256": sha256_file(engine),
@@ -177,7 +184,7 @@ def write_sidecar(
         "weights": dict(weights),
         "metadata": dict(metadata),
     }
-    write_json(sidecar_path(engine), engine.parent, facts)
+    write_json(sidecar_path(engine), engine.parent, values)
 
 
 def read_sidecar(engine: Path) -> Sidecar | None:
@@ -193,21 +200,16 @@ def read_sidecar(engine: Path) -> Sidecar | None:
     try:
         if path.stat().st_size > _MAX_SIDECAR_BYTES:
             raise ValueError("too large")
-        facts = json.loads(path.read_bytes())
-        kind = (facts.pop("schema"), facts.pop("schema_version"))
+        values = json.loads(path.read_bytes())
+        kind = (values.pop("schema"), values.pop("schema_version"))
         if kind != (SCHEMA, SCHEMA_VERSION):
             raise ValueError(f"expected {SCHEMA} {SCHEMA_VERSION}, got {kind[0]!r} {kind[1]!r}")
-        sidecar = Sidecar(**facts)
-        texts = {**sidecar.weights, **sidecar.metadata, "": sidecar.engine_sha256}
-        if not all(isinstance(text, str) for text in texts.values()):
-            raise TypeError("expected texts in weights and metadata")
-        dict(sidecar.key)
+        return _SIDECARS.validate_python(values)
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise ModelError(
-            f"{path}: expected what deploy.tensorrt writes beside an engine: {error}; build again "
-            f"with `{BUILD}`"
+            f"{path}: expected what deploy.tensorrt writes beside an engine: {reason_of(error)}; "
+            f"build again with `{BUILD}`"
         ) from error
-    return sidecar
 
 
 def read_engine(path: Path, *, trusted: bool) -> tuple[bytes, Sidecar | None]:
@@ -258,18 +260,18 @@ def _check_content(path: Path, content: bytes, sidecar: Sidecar) -> None:
 # --- does it fit? ------------------------------------------------------------------
 
 
-def differences(wanted: Mapping[str, Any], found: Mapping[str, Any]) -> list[str]:
+def differences(expected: Mapping[str, object], found: Mapping[str, object]) -> list[str]:
     """Return ``name: expected ..., got ...`` for every ingredient that is not the same."""
-    names = [*wanted, *(name for name in found if name not in wanted)]
+    names = [*expected, *(name for name in found if name not in expected)]
     return [
-        f"{name}: expected {wanted.get(name)}, got {found.get(name)}"
+        f"{name}: expected {expected.get(name)}, got {found.get(name)}"
         for name in names
-        if wanted.get(name) != found.get(name) or (name in wanted) != (name in found)
+        if expected.get(name) != found.get(name) or (name in expected) != (name in found)
     ]
 
 
 def check_machine(path: Path, sidecar: Sidecar, machine: Machine) -> None:
-    """Refuse an engine of another TensorRT or GPU, before TensorRT is asked.
+    """Refuse an engine of another TensorRT or GPU, before TensorRT opens it.
 
     Raises:
         ModelError: each difference by name.

@@ -11,9 +11,9 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
-from numpy.typing import DTypeLike, NDArray
+from numpy.typing import DTypeLike
 
-from recognizer.backends.network import ModelError, TensorSpec
+from recognizer.backends.network import Feeds, ModelError, TensorSpec
 from recognizer.config.models import TensorRTPoseConfig
 
 Shape = tuple[int, ...]
@@ -89,11 +89,11 @@ def profile(specs: Sequence[TensorSpec], section: TensorRTPoseConfig) -> tuple[S
 
     Args:
         specs: the inputs as the file has them; None where it leaves the size free.
-        section: batch and input sizes that are wanted.
+        section: the config's batch and input sizes.
 
     Raises:
         ModelError: an axis that is free and has no range in the config, or a fixed size outside
-            of the range that is wanted.
+            of the config's range.
 
     """
     return tuple(_range(spec, section) for spec in specs)
@@ -120,14 +120,14 @@ def _range(spec: TensorSpec, section: TensorRTPoseConfig) -> ShapeRange:
 
 
 def _batch(spec: TensorSpec, section: TensorRTPoseConfig) -> tuple[int, int, int]:
-    wanted = (section.min_batch, section.opt_batch, section.max_batch)
+    span = (section.min_batch, section.opt_batch, section.max_batch)
     size = spec.shape[0]
     if size is None:
-        return wanted
-    if not wanted[0] <= size <= wanted[2]:
+        return span
+    if not span[0] <= size <= span[2]:
         raise ModelError(
-            f"{spec}: expected a free batch or one in min_batch..max_batch ({wanted[0]} to "
-            f"{wanted[2]}), got a file exported for {size}; export it with a free batch, or set "
+            f"{spec}: expected a free batch or one in min_batch..max_batch ({span[0]} to "
+            f"{span[2]}), got a file exported for {size}; export it with a free batch, or set "
             f"min_batch, opt_batch and max_batch to {size}"
         )
     return size, size, size
@@ -177,9 +177,9 @@ def _side(
     size = spec.shape[axis]
     if size is not None and not low == tuned == high == size:
         side = ("width", "height")[which]
-        wanted = str(tuned) if low == high else f"{low}..{high}"
+        expected = str(tuned) if low == high else f"{low}..{high}"
         raise ModelError(
-            f"{spec}: expected the {side} that model_input_size and its range ask for ({wanted}), "
+            f"{spec}: expected the {side} of model_input_size and its range ({expected}), "
             f"got a file with the fixed {side} {size}; set model_input_size to the file's (width, "
             "height) and leave min_input_size and max_input_size null, or export with free sizes"
         )
@@ -189,9 +189,7 @@ def _side(
 # --- one run -----------------------------------------------------------------------
 
 
-def check_feeds(
-    feeds: Mapping[str, NDArray[Any]], specs: Sequence[TensorSpec], ranges: Sequence[ShapeRange]
-) -> None:
+def check_feeds(feeds: Feeds, specs: Sequence[TensorSpec], ranges: Sequence[ShapeRange]) -> None:
     """Refuse inputs that the engine was not built for, before TensorRT sees them.
 
     Raises:

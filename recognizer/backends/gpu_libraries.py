@@ -1,4 +1,4 @@
-"""The libraries that ONNX Runtime's GPU providers link to: load them first, say which is missing.
+"""Load the libraries that ONNX Runtime's GPU providers link to, and name a missing one.
 
 The providers name libraries of CUDA, cuDNN and TensorRT and no folder; pip puts these into
 site-packages, where the system's loader does not look. A library that is loaded already serves
@@ -58,15 +58,15 @@ def preload_cuda() -> None:
         import onnxruntime
     except ImportError:
         return
-    said = io.StringIO()
-    with contextlib.redirect_stdout(said):  # it prints what it does not find
+    output = io.StringIO()
+    with contextlib.redirect_stdout(output):  # it prints what it does not find
         onnxruntime.preload_dlls()
-    if said.getvalue():
-        logger.debug("preloading CUDA: %s", " ".join(said.getvalue().split()))
+    if output.getvalue():
+        logger.debug("preloading CUDA: %s", " ".join(output.getvalue().split()))
 
 
 def check_provider(provider: str, device: str) -> None:
-    """Say why a provider gave no session, where that is a library, the driver or the GPU.
+    """Raise the reason why a provider gave no session: a library, the driver or the GPU.
 
     To be called after ONNX Runtime has tried: a provider that is loaded before the runtime has
     introduced itself cannot be used any more.
@@ -82,17 +82,17 @@ def check_provider(provider: str, device: str) -> None:
     """
     if provider not in _FILES:
         return
-    said = _loader_error(provider)
-    if said:
+    reason = _loader_error(provider)
+    if reason:
         raise ModelError(
-            f"device {device}: {provider} cannot be loaded: {said}", remedy=_remedy(said)
+            f"device {device}: {provider} cannot be loaded: {reason}", remedy=_remedy(reason)
         )
-    with contextlib.suppress(ImportError):  # without cuda-bindings there is nobody to ask
+    with contextlib.suppress(ImportError):  # without cuda-bindings the GPU cannot be asked
         use_device(device)
 
 
 def _loader_error(provider: str) -> str:
-    """Return what the system's loader says of a provider's library; nothing if it loads."""
+    """Return the system loader's error for a provider's library; empty if it loads."""
     import onnxruntime
 
     folder = Path(onnxruntime.__file__).parent / "capi"
@@ -103,7 +103,7 @@ def _loader_error(provider: str) -> str:
     return ""
 
 
-def _remedy(said: str) -> str:
-    if "libcuda.so" in said:
+def _remedy(reason: str) -> str:
+    if "libcuda.so" in reason:
         return driver_remedy()
-    return install("tensorrt" if _TENSORRT.search(said) else "gpu")
+    return install("tensorrt" if _TENSORRT.search(reason) else "gpu")

@@ -1,4 +1,4 @@
-"""What a pose network of ours says about itself, in ONNX metadata under the key ``recognizer``.
+"""Metadata of a pose network that this program wrote: ONNX metadata, key ``recognizer``.
 
 ``deploy.export`` writes it, an engine hands it on, and a network that torch runs has the same. So
 every backend knows what is fixed inside the network, and a config that asks for something else is
@@ -7,9 +7,10 @@ refused, not half obeyed. Files that others made have no such text and are taken
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, astuple, dataclass
-from math import isfinite
-from typing import Any, get_args
+from dataclasses import asdict, dataclass
+from typing import Annotated, ClassVar
+
+from pydantic import ConfigDict, Field, FiniteFloat, TypeAdapter, ValidationError
 
 from recognizer.backends.network import ModelError
 from recognizer.config.models import (
@@ -27,22 +28,23 @@ PoseConfig = OnnxPoseConfig | TorchPoseConfig | TensorRTPoseConfig
 _MAX_TEXT = 2**16
 _EXPORT = f"{COMMAND} --mode deploy.export --set deploy.model=pose"
 _SAME = 1e-6
-_SIDE = 8192  # pixels; a larger picture would not fit into memory
-_PRECISIONS = ("fp32", "fp16", "bf16", "int8")
+# Pixels; a larger picture would not fit into memory.
+Side = Annotated[int, Field(ge=1, le=8192)]
+Rgb = tuple[FiniteFloat, FiniteFloat, FiniteFloat]
 
 
 @dataclass(frozen=True, slots=True)
 class Thresholds:
     """What non-maximum suppression inside an RTMO file does; as in the config's blocks."""
 
-    score_threshold: float
-    nms_threshold: float
+    score_threshold: FiniteFloat
+    nms_threshold: FiniteFloat
     max_detections: int
 
 
 @dataclass(frozen=True, slots=True)
 class PoseModelMetadata:
-    """What stands in a pose network's file beside the network.
+    """Metadata in a pose network's file.
 
     Attributes:
         kind: ``rtmo`` (images in, people out) or ``topdown`` (crops in, heatmaps out).
@@ -60,14 +62,16 @@ class PoseModelMetadata:
 
     """
 
+    __pydantic_config__: ClassVar = ConfigDict(extra="forbid")
+
     kind: PoseKind
-    input_size: tuple[int, int]
+    input_size: tuple[Side, Side]
     layout: str
     normalised_inside: bool
-    mean_rgb: tuple[float, float, float]
-    std_rgb: tuple[float, float, float]
+    mean_rgb: Rgb
+    std_rgb: Rgb
     thresholds: Thresholds | None
-    precision: str
+    precision: Annotated[str, Field(pattern="^(fp32|fp16|bf16|int8)$")]
     opset: int | None
     config: str
     checkpoint: str
@@ -93,52 +97,31 @@ class PoseModelMetadata:
         try:
             if len(text) > _MAX_TEXT:
                 raise ValueError("too long")
-            return _read(json.loads(text))
-        except (
-            ValueError,
-            OverflowError,
-            KeyError,
-            TypeError,
-            AttributeError,
-            RecursionError,
-        ) as error:
+            values = json.loads(text)
+            # Classifiers keep other metadata under the same key.
+            schema = (values.pop("schema", None), values.pop("schema_version", None))
+            if schema != (SCHEMA, SCHEMA_VERSION):
+                raise ValueError(f"got {schema[0]!r} {schema[1]!r}")
+            found = _ADAPTER.validate_python(values)
+            if (found.thresholds is None) == (found.kind == "rtmo"):
+                raise ValueError("thresholds")
+        except (ValueError, TypeError, AttributeError, RecursionError) as error:
             raise ModelError(
                 f"metadata '{METADATA_KEY}': expected the metadata of a pose network ({SCHEMA} "
-                f"{SCHEMA_VERSION}): {error}; write the file again with `{_EXPORT}`"
+                f"{SCHEMA_VERSION}): {reason_of(error)}; write the file again with `{_EXPORT}`"
             ) from error
+        return found
 
 
-def _read(value: dict[str, Any]) -> PoseModelMetadata:
-    # Classifiers keep other metadata under the same key.
-    schema = (value.pop("schema", None), value.pop("schema_version", None))
-    if schema != (SCHEMA, SCHEMA_VERSION):
-        raise ValueError(f"got {schema[0]!r} {schema[1]!r}")
-    if value["kind"] not in get_args(PoseKind):
-        raise ValueError(f"kind {value['kind']!r}")
-    width, height = (int(size) for size in value.pop("input_size"))
-    mean, std = (tuple(float(v) for v in value.pop(name)) for name in ("mean_rgb", "std_rgb"))
-    if (
-        len(mean) != 3
-        or len(std) != 3
-        or not 1 <= min(width, height) <= max(width, height) <= _SIDE
-    ):
-        raise ValueError("input_size, mean_rgb or std_rgb")
-    if value["precision"] not in _PRECISIONS:
-        raise ValueError(f"precision {value['precision']!r}")
-    inside = value.pop("thresholds")
-    if (inside is None) == (value["kind"] == "rtmo"):
-        raise ValueError("thresholds")
-    thresholds = inside and Thresholds(
-        float(inside["score_threshold"]),
-        float(inside["nms_threshold"]),
-        int(inside["max_detections"]),
-    )
-    numbers = (*mean, *std, *(astuple(thresholds) if thresholds else ()))
-    if not all(map(isfinite, numbers)):
-        raise ValueError("numbers that are not finite")
-    return PoseModelMetadata(
-        input_size=(width, height), mean_rgb=mean, std_rgb=std, thresholds=thresholds, **value
-    )
+_ADAPTER = TypeAdapter(PoseModelMetadata)
+
+
+def reason_of(error: Exception) -> str:
+    """Return the reason of an error in one line; of pydantic's the first one, with its key."""
+    if not isinstance(error, ValidationError):
+        return str(error)
+    first = error.errors(include_url=False, include_input=False)[0]
+    return f"{'.'.join(map(str, first['loc']))}: {first['msg']}"
 
 
 def check(metadata: PoseModelMetadata | None, settings: PoseEstimationConfig) -> None:
@@ -165,24 +148,24 @@ def check(metadata: PoseModelMetadata | None, settings: PoseEstimationConfig) ->
         _check_thresholds(metadata.thresholds, getattr(settings, mode), mode)
     if not metadata.normalised_inside:
         for name in ("mean_rgb", "std_rgb"):
-            wanted, own = getattr(settings.topdown, name), getattr(metadata, name)
-            if max(abs(a - b) for a, b in zip(wanted, own, strict=True)) > _SAME * 255:
+            asked, trained = getattr(settings.topdown, name), getattr(metadata, name)
+            if max(abs(a - b) for a, b in zip(asked, trained, strict=True)) > _SAME * 255:
                 raise ModelError(
                     f"models.pose_estimation.topdown.{name}: the network was trained with "
-                    f"{list(own)}, the config says {list(wanted)}"
+                    f"{list(trained)}, the config says {list(asked)}"
                 )
 
 
-def _check_thresholds(inside: Thresholds, wanted: PoseConfig, mode: str) -> None:
+def _check_thresholds(inside: Thresholds, section: PoseConfig, mode: str) -> None:
     key = f"models.pose_estimation.{mode}"
-    asked = {name: getattr(wanted, name) for name in ("score_threshold", "nms_threshold")}
+    asked = {name: getattr(section, name) for name in ("score_threshold", "nms_threshold")}
     wrong = None
     if abs(asked["nms_threshold"] - inside.nms_threshold) > _SAME:
         wrong = "nms_threshold", asked["nms_threshold"], f"{inside.nms_threshold:g}"
     elif asked["score_threshold"] < inside.score_threshold - _SAME:
         wrong = "score_threshold", asked["score_threshold"], f"{inside.score_threshold:g} or more"
-    elif wanted.max_detections > inside.max_detections:
-        wrong = "max_detections", wanted.max_detections, f"{inside.max_detections} or less"
+    elif section.max_detections > inside.max_detections:
+        wrong = "max_detections", section.max_detections, f"{inside.max_detections} or less"
     if wrong is not None:
         name, value, fits = wrong
         raise ModelError(

@@ -1,4 +1,4 @@
-"""What every backend promises: named arrays in, named arrays out."""
+"""The interface of every backend: named arrays in, named arrays out."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import DTypeLike, NDArray
 
 
 class ModelError(ValueError):
@@ -17,7 +17,7 @@ class ModelError(ValueError):
         remedy: what to do about it; it ends the message.
 
     Attributes:
-        remedy: the same, for those who show it apart.
+        remedy: the same, for messages that show it apart.
 
     """
 
@@ -45,7 +45,11 @@ class TensorSpec:
 
 
 FLOAT, UINT8 = "tensor(float)", "tensor(uint8)"
-HostArrays = Callable[[tuple[int, ...], Any], NDArray[Any]]
+HostArrays = Callable[[tuple[int, ...], DTypeLike], NDArray[Any]]
+Feeds = Mapping[str, NDArray[np.generic]]
+"""Inputs of a run by name."""
+Results = dict[str, NDArray[Any]]
+"""Outputs of a run by name."""
 
 
 class Network(Protocol):
@@ -61,7 +65,7 @@ class Network(Protocol):
         """The outputs the network gives."""
         ...
 
-    def run(self, feeds: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
+    def run(self, feeds: Feeds) -> Results:
         """Return every output for the given inputs."""
         ...
 
@@ -76,13 +80,13 @@ def describe(network: Network) -> str:
 
 
 def has_pixels(spec: TensorSpec) -> bool:
-    """Tell whether an input is of pictures as we give them: (B,3,H,W) float, (B,H,W,3) uint8."""
+    """Return whether an input is of images: (B,3,H,W) float or (B,H,W,3) uint8."""
     axis = {FLOAT: 1, UINT8: 3}.get(spec.dtype)
     return axis is not None and len(spec.shape) == 4 and spec.shape[axis] == 3
 
 
-def check_finite(values: Sequence[NDArray[Any]], which: str) -> None:
-    """Refuse results that are no numbers: they would pass for nobody, or for a place.
+def check_finite(values: Sequence[NDArray[np.floating[Any]]], which: str) -> None:
+    """Refuse NaN and infinity: later they would pass for an empty image, or for a position.
 
     Raises:
         NonFiniteOutputError: NaN or infinity; ``which`` network gave it.
@@ -130,9 +134,7 @@ def pad_batch(array: NDArray[Any], network_batch: int | None) -> NDArray[Any]:
     return np.concatenate([array, np.zeros((missing, *array.shape[1:]), array.dtype)])
 
 
-def check_batch(
-    feeds: Mapping[str, NDArray[Any]], inputs: Sequence[TensorSpec], batch: int | None
-) -> None:
+def check_batch(feeds: Feeds, inputs: Sequence[TensorSpec], batch: int | None) -> None:
     """Refuse inputs of another batch than the one of every run.
 
     Raises:

@@ -11,7 +11,14 @@ from numpy.typing import DTypeLike, NDArray
 
 from recognizer.backends.cuda import Stream, runtime
 from recognizer.backends.gpu_libraries import check_provider, install, preload
-from recognizer.backends.network import ModelError, TensorSpec, check_batch, check_fixed
+from recognizer.backends.network import (
+    Feeds,
+    ModelError,
+    Results,
+    TensorSpec,
+    check_batch,
+    check_fixed,
+)
 from recognizer.backends.onnx_binding import BoundRuns, PinnedRuns
 from recognizer.backends.onnx_files import check_file
 from recognizer.backends.onnx_options import ProviderChoice, choose_provider, session_options
@@ -32,7 +39,7 @@ class OnnxNetwork:
 
     Args:
         path: the ``.onnx`` file; its external data must lie in its folder.
-        options: what the session is told; with ``OnnxImageOptions`` also the batch of every run.
+        options: of the session; with ``OnnxImageOptions`` also the batch of every run.
         threads: threads inside one operator, used where ``options.threads`` is ``auto``.
 
     Attributes:
@@ -43,7 +50,7 @@ class OnnxNetwork:
 
     Raises:
         ModelError: not an ONNX file that this runtime can load, external data that leaves its
-            folder, or a wanted device or provider that is not there; the message names the
+            folder, or a device or provider that is not there; the message names the
             remedy.
 
     """
@@ -52,7 +59,7 @@ class OnnxNetwork:
         ort = _runtime()
         check_file(path)
         choice = choose_provider(options, threads, ort.get_available_providers())
-        preload(choice.wanted, options.device)
+        preload(choice.required, options.device)
         try:
             self._session = ort.InferenceSession(
                 str(path),
@@ -61,13 +68,13 @@ class OnnxNetwork:
                 enable_fallback=0,
             )
         except Exception as error:  # its exception classes share no public base
-            check_provider(choice.wanted, options.device)
+            check_provider(choice.required, options.device)
             raise ModelError(f"{path}: ONNX Runtime cannot load this file: {_first(error)}") from (
                 error
             )
         _check_given(self._session.get_providers(), choice, options.device)
         self._path = path
-        self.provider = choice.wanted
+        self.provider = choice.required
         self._options = options if isinstance(options, OnnxImageOptions) else OnnxImageOptions()
         self.inputs, self.outputs = _specs(self._session, self._options.static_batch, path)
         self._output_names = [spec.name for spec in self.outputs]
@@ -103,7 +110,7 @@ class OnnxNetwork:
             np.empty(shape, dtype) if self._bound is None else self._bound.host_array(shape, dtype)
         )
 
-    def run(self, feeds: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
+    def run(self, feeds: Feeds) -> Results:
         """Return every output for the given inputs.
 
         Raises:
@@ -118,9 +125,9 @@ class OnnxNetwork:
             values = self._session.run(self._output_names, dict(feeds))
         except Exception as error:  # its exception classes share no public base
             given = ", ".join(f"{name} {a.shape} {a.dtype}" for name, a in feeds.items())
-            wanted = ", ".join(f"{spec} {spec.dtype}" for spec in self.inputs)
+            takes = ", ".join(f"{spec} {spec.dtype}" for spec in self.inputs)
             raise ModelError(
-                f"{self._path}: the run failed: {_first(error)} (it takes {wanted}; given {given})"
+                f"{self._path}: the run failed: {_first(error)} (it takes {takes}; given {given})"
             ) from error
         return dict(zip(self._output_names, values, strict=True))
 
@@ -136,7 +143,7 @@ def _runtime() -> Any:
 
 
 def _check_given(given: list[str], choice: ProviderChoice, device: str) -> None:
-    """Refuse a session whose providers are not all those that were asked for."""
+    """Refuse a session that lacks one of the required providers."""
     missing = [name for name, _ in choice.providers if name not in given]
     for name in missing:
         check_provider(name, device)

@@ -4,7 +4,6 @@
 page-locked memory, and gives every run the same addresses, which is what a CUDA graph asks for.
 """
 
-from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -12,7 +11,7 @@ from numpy.typing import DTypeLike, NDArray
 
 from recognizer.backends.cuda import Stream
 from recognizer.backends.engine_shapes import numpy_type
-from recognizer.backends.network import TensorSpec
+from recognizer.backends.network import Feeds, Results, TensorSpec
 
 
 class BoundRuns:
@@ -33,13 +32,13 @@ class BoundRuns:
         self._binding = session.io_binding()
         self._device, self._index = device, index
         self._names = [node.name for node in session.get_outputs()]
-        self._values: dict[str, Any] = {}
+        self._values: dict[str, tuple[tuple[tuple[int, ...], np.dtype[Any]], Any]] = {}
 
     def host_array(self, shape: tuple[int, ...], dtype: DTypeLike) -> NDArray[Any]:
         """Return an uninitialised array of ordinary memory, to fill for a run."""
         return np.empty(shape, dtype)
 
-    def __call__(self, feeds: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
+    def __call__(self, feeds: Feeds) -> Results:
         """Return every output for the given inputs."""
         for name, array in feeds.items():
             self._place(name, np.ascontiguousarray(array))
@@ -51,7 +50,7 @@ class BoundRuns:
         results = self._binding.copy_outputs_to_cpu()
         return dict(zip(self._names, results, strict=True))
 
-    def _place(self, name: str, array: NDArray[Any]) -> None:
+    def _place(self, name: str, array: NDArray[np.generic]) -> None:
         from onnxruntime import OrtValue
 
         here = self._values.get(name)
@@ -109,7 +108,7 @@ class PinnedRuns:
             spec.name, self._device, self._index, kind.type, list(shape), address
         )
 
-    def __call__(self, feeds: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
+    def __call__(self, feeds: Feeds) -> Results:
         """Return every output for the given inputs."""
         self._stream.enter()
         for name, array in feeds.items():
@@ -130,7 +129,7 @@ class PinnedRuns:
         self._stream.wait()
         return results
 
-    def _bind(self, name: str, array: NDArray[Any], address: int) -> None:
+    def _bind(self, name: str, array: NDArray[np.generic], address: int) -> None:
         place = address, array.shape, array.dtype
         if self._bound.get(name) != place:
             self._binding.bind_input(

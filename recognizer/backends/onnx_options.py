@@ -1,4 +1,4 @@
-"""From the config to what ONNX Runtime is told: the provider, its options, the session's.
+"""Options of ONNX Runtime from the config: the provider, its options, the session's.
 
 ``device`` says where a network runs and ``provider`` what runs it there: ONNX Runtime's own CPU
 or CUDA code (``native``), its TensorRT provider (``cuda:N``) or OpenVINO (``cpu``). The option
@@ -26,16 +26,16 @@ RUNTIMES: dict[str, Runtime] = {CUDA: "gpu", TENSORRT: "tensorrt", OPENVINO: "op
 
 @dataclass(frozen=True, slots=True)
 class ProviderChoice:
-    """Which providers a session gets, the wanted one first.
+    """Which providers a session gets, the required one first.
 
     TensorRT takes what it can of a network and CUDA the rest: that is how ONNX Runtime splits a
-    network, not a fallback; a wanted provider that is not there is refused.
+    network, not a fallback; a required provider that is not there is refused.
     """
 
     providers: tuple[tuple[str, dict[str, Setting]], ...]
 
     @property
-    def wanted(self) -> str:
+    def required(self) -> str:
         """Name of the provider that must be there."""
         return self.providers[0][0]
 
@@ -51,7 +51,7 @@ def choose_provider(
         available: what this ONNX Runtime has.
 
     Raises:
-        ModelError: the wanted one is not there, or not one of the device; the message names the
+        ModelError: the required one is not there, or not one of the device; the message names the
             command that brings it.
 
     """
@@ -72,11 +72,11 @@ def choose_provider(
         providers = ((CUDA, _cuda(options, int(index))),)
     else:
         providers = ((CPU, {"arena_extend_strategy": options.arena_extend_strategy}),)
-    wanted = providers[0][0]
-    if wanted not in available:
-        missing = install(RUNTIMES[wanted]) if wanted in RUNTIMES else f"run `{install_command()}`"
+    first = providers[0][0]
+    if first not in available:
+        missing = install(RUNTIMES[first]) if first in RUNTIMES else f"run `{install_command()}`"
         raise ModelError(
-            f"device: {options.device}, provider: {options.provider}: {wanted} is not in this ONNX "
+            f"device: {options.device}, provider: {options.provider}: {first} is not in this ONNX "
             f"Runtime (it has {', '.join(available)})",
             remedy=f"{missing}, or set device: cpu and provider: native",
         )
@@ -84,7 +84,7 @@ def choose_provider(
 
 
 def thread_count(options: OnnxRuntimeOptions, threads: int) -> int:
-    """Return the threads of one operator: the config's, or ``threads`` where it says auto."""
+    """Return the threads of one operator: the config's, or ``threads`` for auto."""
     return threads if options.threads == "auto" else options.threads
 
 
@@ -131,13 +131,13 @@ def _folder(path: Path) -> Path:
 
 
 def _openvino(options: OnnxRuntimeOptions, threads: int) -> dict[str, Setting]:
-    # What OpenVINO itself is told: the provider's own key `precision` knows no bf16 on a CPU.
-    told = {"CPU": {"INFERENCE_PRECISION_HINT": options.openvino_precision}}
+    # An option of OpenVINO itself: the provider's own key `precision` knows no bf16 on a CPU.
+    hints = {"CPU": {"INFERENCE_PRECISION_HINT": options.openvino_precision}}
     return {
         "device_type": "CPU",
         "num_of_threads": thread_count(options, threads),
         "num_streams": 1,
-        "load_config": json.dumps(told),
+        "load_config": json.dumps(hints),
     }
 
 

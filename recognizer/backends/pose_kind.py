@@ -1,4 +1,4 @@
-"""What kind of pose network a file holds, read from the file itself.
+"""The kind of pose network in a file, read from its outputs.
 
 ``rtmo`` gives people (outputs ``dets`` and ``keypoints``, as mmdeploy's end2end files have them),
 ``topdown`` gives one heatmap per keypoint of one person. So that ``kind: auto`` needs no setting,
@@ -37,7 +37,7 @@ def read_kind(settings: PoseEstimationConfig, files: Mapping[str, Path]) -> Pose
         return check_kind(settings.kind, _kind_of_config(read_pose_config(file)), file)
     if file.suffix == ".onnx":
         return kind_of_outputs(settings.kind, read_outputs(file), file)
-    if settings.kind != "auto":  # an engine is opened once, when it is wanted
+    if settings.kind != "auto":  # an engine is opened once, for its first run
         return settings.kind
     from recognizer.backends.tensorrt import TensorRTNetwork
 

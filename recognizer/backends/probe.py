@@ -1,4 +1,4 @@
-"""Try what runs networks on one small network: ``python -m recognizer.backends.probe``.
+"""Try a backend on one small network: ``python -m recognizer.backends.probe``.
 
 A process of its own, so that whoever asks lives on where a library crashes. It reads one JSON
 object from its input, ``{"kind": "onnx", "options": <OnnxRuntimeOptions>}`` or ``{"kind": "pth" or
@@ -30,8 +30,8 @@ def probe_onnx(options: Mapping[str, Any]) -> str:
     from recognizer.backends.onnx import OnnxNetwork
     from recognizer.config.types import OnnxRuntimeOptions
 
-    told = OnnxRuntimeOptions.model_validate(options)
-    network = OnnxNetwork(NETWORK, told)
+    settings = OnnxRuntimeOptions.model_validate(options)
+    network = OnnxNetwork(NETWORK, settings)
     image = np.ones((1, 1, _SIDE, _SIDE), np.float32)
     _check(network.run({"image": image})["sums"])
     return f"{network.provider} of ONNX Runtime {onnxruntime.__version__} ran a network"
@@ -85,7 +85,7 @@ PROBES = {"onnx": probe_onnx, "pth": probe_torch, "tensorrt": probe_tensorrt}
 
 
 def main() -> int:
-    """Read what to probe, probe it and tell."""
+    """Read what to probe, probe it and write the answer."""
     asked = json.load(sys.stdin)
     try:
         answer = {"ok": True, "found": PROBES[asked["kind"]](asked["options"]), "remedy": ""}

@@ -6,7 +6,6 @@ key (see ``engine_cache``), and only then TensorRT itself.
 
 import importlib
 import threading
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +21,14 @@ from recognizer.backends.engine_shapes import (
     static_inputs,
 )
 from recognizer.backends.gpu_libraries import install, preload_cuda
-from recognizer.backends.network import ModelError, TensorSpec, check_batch, check_fixed
+from recognizer.backends.network import (
+    Feeds,
+    ModelError,
+    Results,
+    TensorSpec,
+    check_batch,
+    check_fixed,
+)
 from recognizer.config.models import TensorRTPoseConfig
 
 _OLDEST = 10
@@ -45,7 +51,7 @@ class TensorRTNetwork:
         inputs: what goes in; None in a shape: free within the engine's range. Of the batch
             ``static_batch`` where that is set: callers fill up.
         outputs: what comes out; None in a shape: decided by the input.
-        metadata: what the ONNX file said of itself when the engine was built.
+        metadata: of the ONNX file that the engine was built from.
         max_batch: the most items that one run takes.
 
     Raises:
@@ -87,7 +93,7 @@ class TensorRTNetwork:
         """Return an array to fill for a run, of the memory that gets to the GPU fastest."""
         return self._session.host_array(shape, dtype)
 
-    def run(self, feeds: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
+    def run(self, feeds: Feeds) -> Results:
         """Return every output for the given inputs; threads take turns.
 
         Raises:

@@ -1,4 +1,4 @@
-"""What touches TensorRT itself: the log, an open engine, one run. Needs the package ``tensorrt``.
+"""The code on TensorRT itself: its log, an open engine, one run. Needs ``tensorrt``.
 
 Written against the Python API of TensorRT 10 and 11 (``execute_async_v3``, tensors by name);
 imported only when an engine is opened or built, after the GPU was found.
@@ -7,7 +7,6 @@ imported only when an engine is opened or built, after the GPU was found.
 import logging
 import time
 from collections import deque
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +20,7 @@ from recognizer.backends.engine_shapes import (
     numpy_type,
     plan,
 )
-from recognizer.backends.network import ModelError, TensorSpec
+from recognizer.backends.network import Feeds, ModelError, Results, TensorSpec
 
 logger = logging.getLogger(__name__)
 
@@ -43,7 +42,7 @@ class Log(trt.ILogger):  # type: ignore[misc]
         }
 
     def log(self, severity: Any, msg: str) -> None:
-        """Hear one message; called by TensorRT, from any of its threads."""
+        """Take a message; called by TensorRT, from any of its threads."""
         level = self._levels.get(int(severity), logging.DEBUG)
         if level == logging.ERROR:  # it is raised as the reason of what failed
             self._problems.append(msg.strip())
@@ -52,34 +51,34 @@ class Log(trt.ILogger):  # type: ignore[misc]
 
     def reason(self) -> str:
         """Return the last errors in one line, and forget them."""
-        said = "; ".join(self._problems) or "it gave no reason"
+        reason = "; ".join(self._problems) or "it gave no reason"
         self._problems.clear()
-        return said
+        return reason
 
 
 class BuildProgress(trt.IProgressMonitor):  # type: ignore[misc]
-    """Says how far a build is, now and then; a build has phases inside phases."""
+    """Logs the progress of a build now and then; a build has phases inside phases."""
 
     def __init__(self, every_s: float = 15.0) -> None:
         trt.IProgressMonitor.__init__(self)
         self._every_s = every_s
-        self._said = time.monotonic()
+        self._logged = time.monotonic()
         self._steps: dict[str, int] = {}
 
     def phase_start(self, phase_name: str, parent_phase: str | None, num_steps: int) -> None:
-        """Hear of a phase; called by TensorRT, from any of its threads."""
+        """Note a phase; called by TensorRT, from any of its threads."""
         self._steps[phase_name] = num_steps
 
     def step_complete(self, phase_name: str, step: int) -> bool:
-        """Hear of a step; True: go on."""
-        if time.monotonic() - self._said >= self._every_s:
-            self._said = time.monotonic()
+        """Log a step; True: go on."""
+        if time.monotonic() - self._logged >= self._every_s:
+            self._logged = time.monotonic()
             total = self._steps.get(phase_name, step + 1)
             logger.info("TensorRT: %s: step %d of %d", phase_name, step + 1, total)
         return True
 
     def phase_finish(self, phase_name: str) -> None:
-        """Hear that a phase is over."""
+        """Forget a phase that is over."""
         self._steps.pop(phase_name, None)
 
 
@@ -110,7 +109,7 @@ class _OutputMemory(trt.IOutputAllocator):  # type: ignore[misc]
         return self.reallocate_output_async(tensor_name, memory, size, alignment, 0)
 
     def notify_shape(self, tensor_name: str, shape: Any) -> None:
-        """Hear the shape that the output has."""
+        """Keep the shape of the output."""
         self.shape = tuple(shape)
 
 
@@ -147,14 +146,14 @@ class Session:
         self._engine = self._runtime.deserialize_cuda_engine(engine)
         if self._engine is None:
             raise ModelError(
-                f"{path}: expected an engine that TensorRT {trt.__version__} can open, it said: "
+                f"{path}: expected an engine that TensorRT {trt.__version__} can open, got: "
                 f"{self._log.reason()}; build it here with --mode deploy.tensorrt. (Engines with "
                 "plugins, such as mmdeploy's, need none when built from our ONNX files)"
             )
         self._context = self._engine.create_execution_context()
         if self._context is None:
             raise ModelError(
-                f"{path}: expected memory for the engine on {device}, TensorRT said: "
+                f"{path}: expected memory for the engine on {device}, TensorRT reports: "
                 f"{self._log.reason()}; free GPU memory or build with a smaller max_batch"
             )
         self._stream = Stream(device, pinned=pinned)
@@ -198,7 +197,7 @@ class Session:
         """Return an array whose content gets to the GPU fastest."""
         return self._stream.host_array(shape, dtype)
 
-    def run(self, feeds: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
+    def run(self, feeds: Feeds) -> Results:
         """Return every output for inputs that the caller has checked.
 
         Raises:
@@ -218,9 +217,7 @@ class Session:
             self._recorded = self._stream.capture(self._execute), known
         return results
 
-    def _replay(
-        self, feeds: Mapping[str, NDArray[Any]], graph: Any, known: _Places
-    ) -> dict[str, NDArray[Any]]:
+    def _replay(self, feeds: Feeds, graph: Any, known: _Places) -> Results:
         # The context stays as it was when the graph was recorded: NVIDIA allows nothing else.
         for spec in self.inputs:
             self._stream.upload(spec.name, feeds[spec.name])
@@ -237,7 +234,7 @@ class Session:
         if not done:
             raise ModelError(f"{self._path}: the run failed: {self._log.reason()}")
 
-    def _queue_results(self, known: _Places) -> dict[str, NDArray[Any]]:
+    def _queue_results(self, known: _Places) -> Results:
         results = {}
         for spec in self.outputs:
             address, shape = known.get(spec.name) or self._found(spec.name)
@@ -267,7 +264,7 @@ class Session:
                 self._ask_later(spec.name)
         return known
 
-    def _queue_inputs(self, feeds: Mapping[str, NDArray[Any]]) -> None:
+    def _queue_inputs(self, feeds: Feeds) -> None:
         for spec in self.inputs:
             array = feeds[spec.name]
             if not self._context.set_input_shape(spec.name, array.shape):

@@ -143,7 +143,7 @@ def _required(model: nn.Module) -> set[str]:
 
 
 def make_graph(pose: TrainedPose, metadata: PoseModelMetadata) -> nn.Module:
-    """Return the module that gives what ``metadata`` says; the model is used up by shorter types.
+    """Return the module that ``metadata`` describes; shorter types use the model up.
 
     Args:
         pose: the network.
@@ -176,28 +176,28 @@ def with_options(
 
 
 def check_input_size(
-    metadata: PoseModelMetadata, wanted: tuple[int, int] | None
+    metadata: PoseModelMetadata, size_wh: tuple[int, int] | None
 ) -> tuple[int, int]:
-    """Return width and height of the input: those wanted, else the config's.
+    """Return width and height of the input: those given, else the config's.
 
     Raises:
         ModelError: a size that the network cannot take.
 
     """
-    if wanted is None:
-        wanted = metadata.input_size
-    if metadata.kind == "topdown" and wanted != metadata.input_size:
+    if size_wh is None:
+        size_wh = metadata.input_size
+    if metadata.kind == "topdown" and size_wh != metadata.input_size:
         raise ModelError(
             f"models.pose_estimation.pth.input_size: {metadata.config} takes "
-            f"{list(metadata.input_size)} (width, height) and nothing else, got {list(wanted)}; "
+            f"{list(metadata.input_size)} (width, height) and nothing else, got {list(size_wh)}; "
             "set input_size: null"
         )
-    if metadata.kind == "rtmo" and any(side % STRIDE for side in wanted):
+    if metadata.kind == "rtmo" and any(side % STRIDE for side in size_wh):
         raise ModelError(
             f"models.pose_estimation.pth.input_size: expected multiples of {STRIDE} (width, "
-            f"height), got {list(wanted)}"
+            f"height), got {list(size_wh)}"
         )
-    return wanted
+    return size_wh
 
 
 def input_spec(metadata: PoseModelMetadata, batch: int | None, *, any_size: bool) -> TensorSpec:

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from recognizer.backends.cuda import driver_remedy
 from recognizer.backends.cuda_graph import CudaGraphs, Outputs
 from recognizer.backends.gpu_libraries import CUDA_TORCH
-from recognizer.backends.network import ModelError, TensorSpec
+from recognizer.backends.network import Feeds, ModelError, Results, TensorSpec
 
 _ELEMENTS = {"tensor(float)": np.float32, "tensor(uint8)": np.uint8}
 _UINT8 = "tensor(uint8)"
@@ -101,7 +101,7 @@ class TorchNetwork:
         pinned: NDArray[Any] = torch.empty(shape, dtype=element, pin_memory=True).numpy()
         return pinned
 
-    def run(self, feeds: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
+    def run(self, feeds: Feeds) -> Results:
         """Return every output for the given input.
 
         Raises:

@@ -18,8 +18,7 @@ import yaml
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
-from recognizer.config.given import Given
-from recognizer.config.schema import Config
+from recognizer.config.schema import Config, Given
 from recognizer.config.types import ShellText
 from recognizer.installation import PROJECT, SHIPPED_CONFIG
 
@@ -206,7 +205,7 @@ def _apply_override(data: dict[str, Any], text: str) -> None:
     target[parts[-1]] = _from_shell(parsed)
 
 
-def _from_shell(value: Any) -> Any:
+def _from_shell(value: object) -> object:
     if isinstance(value, str):
         return ShellText(value)
     if isinstance(value, list):
@@ -237,8 +236,8 @@ _EXPECTED = {
 
 
 def _explain(error: ValidationError, source: YamlSource, shell_keys: set[tuple[str, ...]]) -> str:
-    """Return one line per key: where it stands, what was expected, what came."""
-    wanted: dict[KeyPath, list[str]] = {}
+    """Return one line per key: its place, the expected value, the one that came."""
+    expectations: dict[KeyPath, list[str]] = {}
     came: dict[KeyPath, str] = {}
     for problem in error.errors(include_url=False):
         key = _real_key(problem["loc"], source.data)
@@ -247,11 +246,11 @@ def _explain(error: ValidationError, source: YamlSource, shell_keys: set[tuple[s
         if colon and name.isidentifier():  # a section's own check, which names the key it is about
             key, expected = (*key, name), rest
         # The members of a union ('auto' or a number) each complain about the same key.
-        wanted.setdefault(key, []).append(expected)
+        expectations.setdefault(key, []).append(expected)
         came_now = _unknown(key) if problem["type"] == "extra_forbidden" else _came(problem)
         came[key] = max(came.get(key, ""), came_now, key=len)  # the member that has advice
     lines = []
-    for key, texts in wanted.items():
+    for key, texts in expectations.items():
         dotted = ".".join(str(part) for part in key) or "the whole file"
         expected = " or ".join(dict.fromkeys(t.removeprefix("expected ") for t in texts if t))
         text = (f"expected {expected}" if expected else "") + came[key]
@@ -290,7 +289,7 @@ def _expected(problem: ErrorDetails) -> str:
 
 
 def _came(problem: ErrorDetails) -> str:
-    """Return what came instead, and how to write what was probably meant."""
+    """Return the value that came, and how to write the one that was probably meant."""
     kind, value = problem["type"], problem["input"]
     if isinstance(value, dict) and kind == "value_error":
         return ""  # a section's own check says itself what came

@@ -1,4 +1,4 @@
-"""The config's sections on network files: what sees people, and what runs it."""
+"""The config's sections on network files: pose networks, detectors and their backends."""
 
 from typing import Annotated, Any, Literal, Self
 from urllib.parse import urlsplit
@@ -203,7 +203,7 @@ class PoseEstimationConfig(Section):
         return self.model_copy(update=update)
 
 
-def _as_list(value: Any) -> Any:
+def _as_list(value: object) -> object:
     if value is None:  # --set models.fetch=
         return []
     return [value] if isinstance(value, str) else value
@@ -226,10 +226,7 @@ Mirror = Annotated[str, AfterValidator(_address)]
 class ModelsConfig(Section):
     """Network files."""
 
-    weights_dirs: list[ConfigPath] = [
-        PROJECT / "weights",
-        PROJECT.parent / "shared" / "assets" / "weights",
-    ]
+    weights_dirs: list[ConfigPath] = [PROJECT / "weights"]
     fetch: Names = []
     mirror: Mirror | None = None
     pose_estimation: PoseEstimationConfig = PoseEstimationConfig()

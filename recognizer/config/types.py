@@ -1,9 +1,9 @@
-"""What config sections are made of: the base class, paths, and texts with rules."""
+"""The building blocks of config sections: base class, paths, and texts with rules."""
 
 import os
 import re
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Literal, Self
 
 from pydantic import (
     AfterValidator,
@@ -30,7 +30,7 @@ class ShellText(str):
     __slots__ = ()
 
 
-def _to_path(value: Any, info: ValidationInfo) -> Path:
+def _to_path(value: object, info: ValidationInfo) -> Path:
     if isinstance(value, Path):
         return value
     if not isinstance(value, str) or not value or "\0" in value:
@@ -81,7 +81,7 @@ class Section(BaseModel):
 
 
 class OnnxRuntimeOptions(Section):
-    """What ONNX Runtime is told; shared by every network it runs."""
+    """Options of ONNX Runtime, shared by every network it runs."""
 
     device: Device = "cpu"
     provider: Literal["native", "tensorrt", "openvino"] = "native"

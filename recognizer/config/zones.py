@@ -1,4 +1,4 @@
-"""The config's zones: parts of a camera's picture in which people are judged otherwise."""
+"""The config's zones: parts of a camera's picture with other rules for people."""
 
 from collections.abc import Sequence
 from fnmatch import fnmatchcase
@@ -12,7 +12,7 @@ from recognizer.names import nfc
 
 
 def _shown(name: str) -> str:
-    """Return a name in NFC; raise ValueError for one that cannot be seen."""
+    """Return a name in NFC; raise ValueError for an invisible one."""
     if not (name.strip() and name.isprintable()):  # it goes to consoles, tables and pictures
         raise ValueError("expected a name of visible characters")
     return nfc(name)
@@ -54,7 +54,7 @@ def _doubled_area(points: Sequence[tuple[float, float]]) -> float:
 def _cross(
     a: tuple[float, float], b: tuple[float, float], c: tuple[float, float], d: tuple[float, float]
 ) -> bool:
-    """Tell whether the segments ab and cd have a point in common."""
+    """Return whether the segments ab and cd have a point in common."""
 
     def side(p: tuple[float, float], q: tuple[float, float], r: tuple[float, float]) -> float:
         return _doubled_area((p, q, r))
@@ -77,7 +77,7 @@ class ZoneConfig(Section):
     polygon: Annotated[list[Point], AfterValidator(_polygon)]
 
     def shows(self, video: str) -> bool:
-        """Tell whether the pattern fits a video's path inside the input folder."""
+        """Return whether the pattern fits a video's path inside the input folder."""
         return fnmatchcase(nfc(video), self.videos)
 
 

@@ -1,4 +1,4 @@
-"""Windows over a video in seconds, so that their meaning does not change with its fps.
+"""Windows over a video, in seconds whatever its frame rate.
 
 A window is half-open: it holds the frames with ``start_s <= time_s < stop_s``. The video
 spans from its first frame's time to one frame period after its last frame's.
@@ -6,18 +6,21 @@ spans from its first frame's time to one frame period after its last frame's.
 
 from bisect import bisect_left
 from collections.abc import Iterator, Sequence
+from numbers import Real
 from typing import TypeAlias
 
 import numpy as np
 
 from recognizer.sequences import join_sequences, require_follows, slice_frames
-from recognizer.types import PoseSequence, TimeArray
+from recognizer.types import PoseSequence, TimeArray, check_type
 
 Span: TypeAlias = tuple[float, float]  # start_s, stop_s
 TIME_DIGITS = 6  # of a window's start and stop
 # Times come from integer ticks divided by a clock rate and windows from sums of seconds;
 # both round. A microsecond is far below any frame period and far above the rounding.
 _ROUNDING_S = 1e-6
+_LEAST_STRIDE_S = 1e-3  # below any frame period that a camera has
+_LAST_S = 1e10  # 300 years; a float of later times does not know the microseconds
 
 
 def plan_windows(
@@ -36,10 +39,12 @@ def plan_windows(
             last two windows may overlap.
 
     Raises:
-        ValueError: a length or stride that is not above 0, or a stride longer than the
-            window, which would leave frames out.
+        TypeError: an argument of another type.
+        ValueError: a length or stride below a millisecond, a stride longer than the window, which
+            would leave frames out, or a time beyond 1e10 s.
 
     """
+    check_type("sequence", sequence, PoseSequence)
     planner = WindowPlanner(length_s, stride_s)
     windows = [span for time_s in sequence.time_s.tolist() for span in planner.update(time_s)]
     return windows + planner.finish(sequence.frame_period_s)
@@ -56,22 +61,29 @@ def span_of(sequence: PoseSequence) -> Span:
 class WindowPlanner:
     """The windows of ``plan_windows``, each as soon as it is complete.
 
-    Args: as of ``plan_windows``, which tells the errors, too.
+    Args and Raises: as of ``plan_windows``.
 
     """
 
     def __init__(self, length_s: float, stride_s: float | None = None) -> None:
         stride_s = length_s if stride_s is None else stride_s
+        check_type("length_s", length_s, Real)
+        check_type("stride_s", stride_s, Real)
         if not 0 < stride_s <= length_s:
             raise ValueError(
                 "windows: expected 0 < stride_s <= window_s, so that no frame is left out, got "
                 f"stride_s {stride_s:g} and window_s {length_s:g}"
             )
+        if stride_s < _LEAST_STRIDE_S:
+            raise ValueError(
+                f"stride_s: expected {_LEAST_STRIDE_S:g} s or more, got {stride_s:g}; every frame "
+                "would be in very many windows"
+            )
         self._length_s, self._stride_s = length_s, stride_s
         self.reset()
 
     def reset(self) -> None:
-        """Start anew, as for another video."""
+        """Start again, as for another video."""
         self._times: list[float] = []  # those from keep_s on
         self._begin = 0.0
         self._next = 0  # the number of the next window
@@ -82,7 +94,15 @@ class WindowPlanner:
         return self._begin + float(max(self._next - 1, 0)) * self._stride_s - 2 * _ROUNDING_S
 
     def update(self, time_s: float) -> Sequence[Span]:
-        """Take the time of the next frame; return the windows that end before it."""
+        """Take the time of the next frame; return the windows that end before it.
+
+        Raises:
+            TypeError, ValueError: no number, or one that is not finite or beyond 1e10 s.
+
+        """
+        check_type("time_s", time_s, Real)
+        if not abs(time_s) <= _LAST_S:
+            raise ValueError(f"time_s: expected at most {_LAST_S:g} s, got {time_s:g}")
         if not self._times:
             self._begin = time_s
         closed: Sequence[Span] = ()
@@ -144,8 +164,8 @@ class WindowPlanner:
 class WindowCutter:
     """The frames of each window of a stream, as soon as the window is complete.
 
-    A video that comes as one sequence gives views of it; of one that comes in parts only those are
-    kept that a window to come may need.
+    The windows of a video given as one sequence are views of it; of one given in parts only the
+    parts that later windows may need are kept.
 
     Args: as of ``plan_windows``.
 
@@ -156,7 +176,7 @@ class WindowCutter:
         self.reset()
 
     def reset(self) -> None:
-        """Start anew, as for another video."""
+        """Start again, as for another video."""
         self._planner.reset()
         self._parts: list[PoseSequence] = []
         self._period = MedianPeriod()
@@ -219,7 +239,7 @@ class MedianPeriod:
 
     @property
     def median_s(self) -> float:
-        """The median, seconds; 1/30 s where fewer than two frames tell."""
+        """The median, seconds; 1/30 s with fewer than two frames."""
         if not self._steps:
             return 1 / 30
         values, counts = zip(*sorted(self._steps.values()), strict=True)

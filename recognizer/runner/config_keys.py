@@ -1,16 +1,14 @@
 """Keys inside a training config that nothing reads, found before anything is built.
 
-Most classes refuse what they do not take, but minutes or epochs later and in words of their own;
-plain sections such as ``env_cfg`` are asked for what they should hold, and never refuse.
+Most classes refuse what they do not take, but minutes or epochs later, in messages of their own;
+plain sections such as ``env_cfg`` are read key by key and refuse nothing.
 """
 
 import copy
 import difflib
 import inspect
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
 
-from mmengine.runner import Runner
 from mmengine.runner.loops import EpochBasedTrainLoop, IterBasedTrainLoop, TestLoop, ValLoop
 from torch import distributed
 from torch.nn.utils import clip_grad_norm_, clip_grad_value_
@@ -18,10 +16,11 @@ from torch.utils.data import DataLoader
 
 from recognizer.runner.config_lines import ConfigProblem
 from recognizer.runner.config_places import RENAMED, Advice, accepted, advise, at, class_of, walk
+from recognizer.runner.engine import Changes, Runner, Section
 
 _OURS = {"early_stopping": "EarlyStoppingHook", "lr_scheduler": "LrSchedulerHook"}
 _PARAMWISE, _CONSTRUCTOR = "optim_wrapper.paramwise_cfg", "DefaultOptimWrapperConstructor"
-# What tells two hooks of one class apart.
+# The arguments by which two hooks of one class differ.
 _APART = ("monitor", "out_dir", "by_epoch", "interval")
 _HOOKS = ("runtime_info", "timer", "logger", "param_scheduler", "checkpoint", "sampler_seed")
 _TEST_CFG = {
@@ -48,7 +47,7 @@ _TEST_CFG = {
 }
 
 
-def _arguments(*calls: Any) -> set[str]:
+def _arguments(*calls: Callable[..., object]) -> set[str]:
     return {name for call in calls for name in inspect.signature(call).parameters}
 
 
@@ -98,7 +97,7 @@ _INSIDE: dict[tuple[str, str], set[str]] = {
 
 
 def unknown_keys(
-    config: Mapping[str, Any], ancestors: Callable[[], Sequence[Mapping[str, Any]]]
+    config: Section, ancestors: Callable[[], Sequence[Section]]
 ) -> list[ConfigProblem]:
     """Return the keys that nothing reads, each with where it belongs.
 
@@ -125,7 +124,7 @@ def unknown_keys(
     return found
 
 
-def _without(config: Mapping[str, Any], places: Sequence[str]) -> dict[str, Any]:
+def _without(config: Section, places: Sequence[str]) -> Changes:
     """Return a copy of a config that does not have what is at the places."""
     clean = copy.deepcopy(dict(config))
     for place in places:
@@ -135,18 +134,18 @@ def _without(config: Mapping[str, Any], places: Sequence[str]) -> dict[str, Any]
 
 
 def _fault(place: str, key: str, reader: str, advice: Advice) -> ConfigProblem:
-    said = f"{reader} takes no {key}"
-    if advice.said and key in RENAMED:
-        said += f"; mmengine reads {advice.said} in its place"
-    elif advice.said:
-        said += f"; did you mean {advice.said}"
-    return ConfigProblem(f"{place}.{key}", said, advice.changes)
+    message = f"{reader} takes no {key}"
+    if advice.places and key in RENAMED:
+        message += f"; mmengine reads {advice.places} in its place"
+    elif advice.places:
+        message += f"; did you mean {advice.places}"
+    return ConfigProblem(f"{place}.{key}", message, advice.changes)
 
 
 def _known(
-    place: str, section: Mapping[str, Any], config: Mapping[str, Any]
+    place: str, section: Section, config: Section
 ) -> tuple[set[str] | frozenset[str] | None, str]:
-    """Return the keys that a section may have, None for any, and who reads them."""
+    """Return the keys that a section may have, None for any, and the name of their reader."""
     above, _, last = place.rpartition(".")
     holder = at(config, above).get("type") if isinstance(at(config, above), Mapping) else None
     if isinstance(holder, str) and (holder, last) in _INSIDE:
@@ -166,11 +165,11 @@ def _known(
 
 def _left_over(
     place: str,
-    section: Mapping[str, Any],
+    section: Section,
     unknown: list[str],
-    ancestors: Callable[[], Sequence[Mapping[str, Any]]],
+    ancestors: Callable[[], Sequence[Section]],
 ) -> tuple[list[ConfigProblem], list[str]]:
-    """Split off the keys that a replaced section of another type left behind."""
+    """Split off the keys that a section of another type, now replaced, left behind."""
     for before in ancestors() if unknown else ():
         old = at(before, place)
         if not isinstance(old, Mapping) or old.get("type") == section.get("type"):
@@ -178,16 +177,16 @@ def _left_over(
         left = [key for key in unknown if key in old and old[key] == section[key]]
         if left:
             kept = {key: value for key, value in section.items() if key not in unknown}
-            said = (
+            message = (
                 f"{section.get('type')} takes no {', '.join(left)}, which stayed of the base's "
                 f"{old.get('type', place)}; a section of another type needs _delete_=True"
             )
             rest = [key for key in unknown if key not in left]
-            return [ConfigProblem(place, said, {place: {"_delete_": True, **kept}})], rest
+            return [ConfigProblem(place, message, {place: {"_delete_": True, **kept}})], rest
     return [], unknown
 
 
-def _hooks(config: Mapping[str, Any]) -> list[ConfigProblem]:
+def _hooks(config: Section) -> list[ConfigProblem]:
     """Return the faults of default_hooks, whose names may be any and add a hook each."""
     default, custom = config.get("default_hooks") or {}, config.get("custom_hooks") or []
     if not isinstance(default, Mapping):
@@ -207,18 +206,18 @@ def _hooks(config: Mapping[str, Any]) -> list[ConfigProblem]:
     return found
 
 
-def _differs(hook: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
-    """Tell whether a hook says that it is another one than the first of its class."""
+def _differs(hook: Section, other: Section) -> bool:
+    """Return whether a hook differs on purpose from the first of its class."""
     return any(key in hook and hook[key] != other.get(key) for key in _APART)
 
 
-def _second(place: str, hook: Mapping[str, Any], first: str) -> ConfigProblem:
-    said = f"a second {hook['type']} beside {first}; change that one"
+def _second(place: str, hook: Section, first: str) -> ConfigProblem:
+    message = f"a second {hook['type']} beside {first}; change that one"
     own = {key: value for key, value in hook.items() if key != "type"}
-    return ConfigProblem(place, said, {f"{first}.{key}": value for key, value in own.items()})
+    return ConfigProblem(place, message, {f"{first}.{key}": value for key, value in own.items()})
 
 
-def _untyped(place: str, hook: Mapping[str, Any]) -> ConfigProblem:
+def _untyped(place: str, hook: Section) -> ConfigProblem:
     name = place.rpartition(".")[2]
     if name in _OURS:
         return ConfigProblem(place, "a hook needs its type", {f"{place}.type": _OURS[name]})

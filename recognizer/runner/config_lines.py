@@ -1,4 +1,4 @@
-"""The lines of a config, or the options, that make given changes: what errors tell users to write.
+"""Problems of a config, and the lines or options of it that mend them, for error messages.
 
 A change is a dotted path below the config, such as ``train_dataloader.dataset.pipeline.1.feats``,
 with its value.
@@ -7,36 +7,37 @@ with its value.
 import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+
+from recognizer.runner.engine import Changes, Section
 
 
 @dataclass(frozen=True)
 class ConfigProblem:
-    """Something in a config that would change nothing.
+    """A key of a config that would have no effect.
 
     Attributes:
         key: its name or dotted path.
-        said: what is wrong with it, and where it belongs.
+        message: the reason, and where the key belongs.
         changes: what to write in its place, by dotted path.
 
     """
 
     key: str
-    said: str
-    changes: dict[str, Any] = field(default_factory=dict)
+    message: str
+    changes: Changes = field(default_factory=dict)
 
 
-def told(faults: Sequence[ConfigProblem], *, as_options: bool) -> str:
+def describe_problems(faults: Sequence[ConfigProblem], *, as_options: bool) -> str:
     """Return the faults and what to write in their place, as lines of a config or options."""
-    text = "".join(f"\n  {fault.key}: {fault.said}" for fault in faults)
-    changes: dict[str, Any] = {}
+    text = "".join(f"\n  {fault.key}: {fault.message}" for fault in faults)
+    changes: Changes = {}
     for fault in faults:
         for place, value in fault.changes.items():
             changes[place] = _joined(changes.get(place), value)
     if not changes:
         return text
     text += "\nwrite in their place"
-    if any("did you mean" in fault.said and " or " in fault.said for fault in faults):
+    if any("did you mean" in fault.message and " or " in fault.message for fault in faults):
         text += ", of several places those that you mean"
     options = config_options(changes) if as_options else None
     if options is not None:
@@ -46,13 +47,13 @@ def told(faults: Sequence[ConfigProblem], *, as_options: bool) -> str:
     return f"{text}{where}:{lines}"
 
 
-def config_lines(changes: Mapping[str, Any]) -> list[str]:
+def config_lines(changes: Section) -> list[str]:
     """Return the lines of a child config that make the changes.
 
     Keys of one section become one line, for a second assignment would take the place of the
     first. Items of lists cannot be inherited: they are changed in the base's own.
     """
-    nested: dict[str, Any] = {}
+    nested: Changes = {}
     items = []
     for place, value in changes.items():
         parts = place.split(".")
@@ -68,8 +69,8 @@ def config_lines(changes: Mapping[str, Any]) -> list[str]:
     return [f"{key} = {as_python(value)}" for key, value in nested.items()] + items
 
 
-def config_options(changes: Mapping[str, Any]) -> str | None:
-    """Return the words after ``--cfg-options`` that make the changes, None if it takes a file."""
+def config_options(changes: Section) -> str | None:
+    """Return the ``--cfg-options`` that make the changes; None if only a config file can."""
     words = []
     for place, value in changes.items():
         if isinstance(value, Mapping):
@@ -83,7 +84,7 @@ def config_options(changes: Mapping[str, Any]) -> str | None:
     return " ".join(words)
 
 
-def as_python(value: Any) -> str:
+def as_python(value: object) -> str:
     """Return a value in the style of configs: ``dict(a=1)`` where the keys are names."""
     if isinstance(value, Mapping):
         if all(isinstance(key, str) and key.isidentifier() for key in value):
@@ -96,22 +97,23 @@ def as_python(value: Any) -> str:
     return repr(value)
 
 
-def _joined(one: Any, other: Any) -> Any:
-    both = isinstance(one, Mapping) and isinstance(other, Mapping)
-    return {**one, **other} if both else other
+def _joined(one: object, other: object) -> object:
+    if isinstance(one, Mapping) and isinstance(other, Mapping):
+        return {**one, **other}
+    return other
 
 
 def _step(part: str) -> str:
     return f"[{part}]" if part.isdigit() else f".{part}"
 
 
-def _holds_mappings(value: Any) -> bool:
+def _holds_mappings(value: object) -> bool:
     if isinstance(value, Sequence) and not isinstance(value, str):
         return any(isinstance(each, Mapping) or _holds_mappings(each) for each in value)
     return False
 
 
-def _as_option(value: Any) -> str:
+def _as_option(value: object) -> str:
     if isinstance(value, list | tuple):
         inner = ",".join(map(_as_option, value))
         return f"[{inner}]" if isinstance(value, list) else f"({inner})"

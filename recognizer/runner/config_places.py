@@ -11,12 +11,20 @@ from functools import cache
 from typing import Any
 
 import mmengine.registry as registries
-from mmengine.config import Config
-from mmengine.hooks import CheckpointHook, Hook
-from mmengine.optim import OptimWrapper, _ParamScheduler
-from mmengine.runner import Runner
+from mmengine.optim import _ParamScheduler
 from torch import nn, optim
 from torch.utils.data import DataLoader
+
+from recognizer.runner.engine import (
+    Changes,
+    CheckpointHook,
+    Config,
+    Hook,
+    OptimWrapper,
+    Registry,
+    Runner,
+    Section,
+)
 
 _REGISTRIES = (
     "MODELS",
@@ -35,7 +43,7 @@ _REGISTRIES = (
 )
 _EVERYWHERE = {"type", "_scope_"}
 _NORMS = (nn.modules.batchnorm._NormBase, nn.GroupNorm, nn.LayerNorm)
-# What the builders take out before they call the class.
+# Keys that the builders take out before they call the class.
 _BUILT_WITH: tuple[tuple[type, set[str]], ...] = (
     (OptimWrapper, {"constructor", "paramwise_cfg", "optimizer"}),
     (DataLoader, {"num_batch_per_epoch", "disable_subprocess_warning"}),
@@ -43,7 +51,7 @@ _BUILT_WITH: tuple[tuple[type, set[str]], ...] = (
     (Hook, {"priority"}),
     *((norm, {"requires_grad"}) for norm in _NORMS),
 )
-# What the builders themselves give: no key of a config.
+# Arguments that the builders give: no keys of a config.
 _GIVEN = {"self", "params", "optimizer", "model", "runner", "dataloader", "evaluator"}
 # Keys of the libraries' earlier versions, and their names of today.
 RENAMED = {
@@ -62,6 +70,7 @@ RENAMED = {
 _SAVED_WITH = set(inspect.signature(Runner.save_checkpoint).parameters) - {"self"}
 _NAMED = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
 _MOST = 6
+Reader = Callable[..., object]  # a class or function that a config gives arguments to
 
 
 @dataclass(frozen=True)
@@ -69,28 +78,28 @@ class Advice:
     """Where a key belongs.
 
     Attributes:
-        said: the places in words, "" if none was found.
+        places: their dotted paths, joined by "or"; "" if none was found.
         changes: what to write there, by dotted path.
 
     """
 
-    said: str
-    changes: dict[str, Any] = field(default_factory=dict)
+    places: str
+    changes: Changes = field(default_factory=dict)
 
 
 @cache
-def accepted(kind: Any) -> frozenset[str] | None:
+def accepted(kind: Reader) -> frozenset[str] | None:
     """Return the keys that a config may give to a class or function; None if they may be any."""
     names, closed = _signature(kind)
     return names if closed else None
 
 
 @cache
-def _signature(kind: Any) -> tuple[frozenset[str], bool]:
+def _signature(kind: Reader) -> tuple[frozenset[str], bool]:
     """Return the keys that a class or function names, and whether it takes no others.
 
-    Arguments are followed to the next class where ``**kwargs`` are handed on to it; what else is
-    done with them, such as AAGCN giving ``gcn_attention`` to its blocks, no signature tells.
+    Arguments are followed to the next class where ``**kwargs`` are handed on to it; other
+    uses, such as AAGCN giving ``gcn_attention`` to its blocks, are not in a signature.
     """
     found, closed = set(_EVERYWHERE), False
     for one in kind.__mro__ if isinstance(kind, type) else (kind,):
@@ -115,8 +124,8 @@ def _signature(kind: Any) -> tuple[frozenset[str], bool]:
     return frozenset(found), closed
 
 
-def _is_handed_on(call: Any, name: str) -> bool:
-    """Tell whether an ``__init__`` does nothing with its ``**name`` but give it to its super's."""
+def _is_handed_on(call: Reader, name: str) -> bool:
+    """Return whether an ``__init__`` only hands its ``**name`` on to its super's."""
     try:
         tree = ast.parse(textwrap.dedent(inspect.getsource(call)))
     except (OSError, TypeError, SyntaxError):
@@ -132,7 +141,7 @@ def _is_handed_on(call: Any, name: str) -> bool:
     return uses == len(handed) == 1
 
 
-def class_of(name: Any) -> Any:
+def class_of(name: object) -> type | None:
     """Return what is registered under a type's name in the current scope, None if nothing is."""
     if isinstance(name, type):
         return name
@@ -140,13 +149,13 @@ def class_of(name: Any) -> Any:
     return found[1] if found else None
 
 
-def _registered(name: str) -> tuple[Any, Any] | None:
+def _registered(name: str) -> tuple[Registry, type] | None:
     scope = registries.DefaultScope.get_current_instance()
     return _looked_up(name, scope.scope_name if scope is not None else "mmengine")
 
 
 @cache
-def _looked_up(name: str, scope: str) -> tuple[Any, Any] | None:
+def _looked_up(name: str, scope: str) -> tuple[Registry, type] | None:
     for key in _REGISTRIES:
         with getattr(registries, key).switch_scope_and_registry(scope) as registry:
             if (found := registry.get(name)) is not None:
@@ -154,8 +163,8 @@ def _looked_up(name: str, scope: str) -> tuple[Any, Any] | None:
     return None
 
 
-def is_hook(name: Any) -> bool:
-    """Tell whether a type's name is that of a hook."""
+def is_hook(name: object) -> bool:
+    """Return whether a type's name is that of a hook."""
     kind = class_of(name)
     return isinstance(kind, type) and issubclass(kind, Hook)
 
@@ -176,7 +185,7 @@ def others_with(name: str, key: str) -> list[str]:
 # --- where a key belongs -----------------------------------------------------------
 
 
-def walk(value: Any, place: str = "") -> Iterator[tuple[str, Any]]:
+def walk(value: object, place: str = "") -> Iterator[tuple[str, Any]]:
     """Yield each dotted path below a config and what is there."""
     if isinstance(value, Mapping):
         pairs = [(str(key), one) for key, one in value.items()]
@@ -192,12 +201,12 @@ def walk(value: Any, place: str = "") -> Iterator[tuple[str, Any]]:
 
 def advise(
     name: str,
-    value: Any,
-    config: Mapping[str, Any],
+    value: object,
+    config: Section,
     near: str = "",
     known: Iterable[str] = (),
 ) -> Advice:
-    """Say where a key belongs that nothing reads where it is.
+    """Return where a key belongs that nothing reads at its place.
 
     Args:
         name: the key.
@@ -231,15 +240,15 @@ def advise(
     return Advice("")
 
 
-def _advice(found: list[str], value: Any, config: Mapping[str, Any]) -> Advice:
+def _advice(found: list[str], value: object, config: Section) -> Advice:
     named = " or ".join(found[:_MOST])
-    changes: dict[str, Any] = {}
+    changes: Changes = {}
     for place in found[:_MOST]:
         changes |= replaced(place, value, at(config, place))
     return Advice(named, changes)
 
 
-def replaced(place: str, value: Any, held: Any) -> dict[str, Any]:
+def replaced(place: str, value: object, held: object) -> Changes:
     """Return the change that puts a value where another one is; of another type, in its stead."""
     if isinstance(value, tuple) and len(value) == 1 and isinstance(value[0], Mapping):
         value = value[0]  # a comma at the end of the line
@@ -253,7 +262,7 @@ def replaced(place: str, value: Any, held: Any) -> dict[str, Any]:
     return {place: value}
 
 
-def at(config: Any, place: str) -> Any:
+def at(config: object, place: str) -> Any:
     """Return what is at a dotted path, None if nothing is."""
     for part in place.split(".") if place else []:
         if isinstance(config, list | tuple) and part.isdigit() and int(part) < len(config):
@@ -263,7 +272,7 @@ def at(config: Any, place: str) -> Any:
     return config
 
 
-def _held(name: str, config: Mapping[str, Any], near: str) -> list[str]:
+def _held(name: str, config: Section, near: str) -> list[str]:
     """Return the places that hold the key; those of the same split, if it names one."""
     found = [place for place, _ in walk(config) if place.rpartition(".")[2] == name]
     inside = [place for place in found if near and place.startswith(f"{near}.")]
@@ -293,7 +302,7 @@ def _contains(longer: str, shorter: str) -> bool:
     return len(shorter) > 3 and len(longer) <= 2 * len(shorter) and shorter in longer
 
 
-def _taken(name: str, config: Mapping[str, Any], near: str) -> list[str]:
+def _taken(name: str, config: Section, near: str) -> list[str]:
     """Return the places that hold no such key, but whose class takes it."""
     if not name:
         return []
@@ -305,15 +314,15 @@ def _taken(name: str, config: Mapping[str, Any], near: str) -> list[str]:
     return _of_split(name, inside or found)
 
 
-def _options(place: str, section: Mapping[str, Any]) -> frozenset[str]:
+def _options(place: str, section: Section) -> frozenset[str]:
     if place.endswith("_dataloader"):
         return _signature(DataLoader)[0]
     kind = class_of(section.get("type"))
     return _signature(kind)[0] - _EVERYWHERE if kind is not None else frozenset()
 
 
-def _beside(name: str, value: Any, config: Mapping[str, Any], near: str) -> Advice | None:
-    """Say which other type would take the key, and where it would stand."""
+def _beside(name: str, value: object, config: Section, near: str) -> Advice | None:
+    """Return the other type that takes the key, and its place."""
     for place, section in walk(config):
         kind = section.get("type") if isinstance(section, Mapping) else None
         if not isinstance(kind, str) or not place.startswith(near):
@@ -322,12 +331,12 @@ def _beside(name: str, value: Any, config: Mapping[str, Any], near: str) -> Advi
             takes, _ = _signature(class_of(others[0]))
             kept = {key: one for key, one in section.items() if key in takes and key != "type"}
             inherited = {"_delete_": True, "type": others[0], **kept, name: value}
-            said = f"{place}.{name}, which {kind} does not take and {' or '.join(others)} does"
-            return Advice(said, {place: inherited})
+            places = f"{place}.{name}, which {kind} does not take and {' or '.join(others)} does"
+            return Advice(places, {place: inherited})
     return None
 
 
-def _all_places(config: Mapping[str, Any]) -> list[str]:
+def _all_places(config: Section) -> list[str]:
     found = [place for place, _ in walk(config)]
     for place, section in walk(config):
         if isinstance(section, Mapping):

@@ -1,8 +1,8 @@
-"""What the files of a training config assign, read and lose, by their syntax.
+"""The names that the files of a training config assign, read and lose, by their syntax.
 
 mmengine runs a config and its bases one after another and merges what they leave behind. What a
 base put into a loader is a value by then: a child that assigns the base's variable anew changes
-nothing. Values cannot tell that, the files can.
+nothing. The merged values do not show that; the files do.
 """
 
 import ast
@@ -11,10 +11,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from io import StringIO
 from pathlib import Path
-from typing import Any
 
-from mmengine.config import Config
 from mmengine.fileio import load
+
+from recognizer.runner.engine import Config
 
 _BASE = "_base_"
 _SHIPPED = ".mim"  # the folder of the configs of an installed library
@@ -25,7 +25,7 @@ Place = tuple[str, ...]
 
 
 @dataclass
-class Source:
+class ConfigFile:
     """One file of a config.
 
     Attributes:
@@ -36,7 +36,7 @@ class Source:
         base_reads: names that it reads of its bases.
         base_changes: the line where it changes a variable of its bases in place.
         lost: name and both lines where a value is assigned anew before anything read it, and
-            the one line that says both where that can be told.
+            the one line that says both where that can be computed.
         tuples: name and line of values that a comma at their end makes tuples of.
         uses: for each name the places that its value is written to, each with whether the value
             goes there as it is.
@@ -54,7 +54,7 @@ class Source:
     uses: dict[str, list[tuple[Place, bool]]] = field(default_factory=dict)
 
 
-def read_sources(path: Path) -> list[Source]:
+def read_sources(path: Path) -> list[ConfigFile]:
     """Return the files of a config, bases before those that name them.
 
     Files that come with an installed library are left out: they are not the user's to change.
@@ -67,7 +67,7 @@ def read_sources(path: Path) -> list[Source]:
         return []
     text, read = _substituted(path)
     tree = ast.parse(text) if path.suffix == ".py" else ast.Module([], [])
-    source = Source(path)
+    source = ConfigFile(path)
     bases = _read_bases_of(tree)
     if bases:
         source.base_reads = {n.id for n in ast.walk(tree) if _is_load(n)}  # type: ignore[attr-defined]
@@ -86,14 +86,14 @@ def read_sources(path: Path) -> list[Source]:
     return [*found, source]
 
 
-def places_of(name: str, sources: Sequence[Source], keys: set[str]) -> list[tuple[Place, bool]]:
+def places_of(name: str, sources: Sequence[ConfigFile], keys: set[str]) -> list[tuple[Place, bool]]:
     """Return where below ``keys`` the value of a variable ends, each with whether as it is."""
     uses = {key: found for source in sources for key, found in source.uses.items()}
     return list(_follow(name, uses, keys, frozenset()))
 
 
 def _follow(
-    name: str, uses: Mapping[str, Any], keys: set[str], seen: frozenset[str]
+    name: str, uses: Mapping[str, list[tuple[Place, bool]]], keys: set[str], seen: frozenset[str]
 ) -> Iterator[tuple[Place, bool]]:
     for place, whole in uses.get(name, ()):
         if place[0] in keys:
@@ -125,7 +125,7 @@ def _named_bases(path: Path, text: str) -> list[str]:
         return list(Config._get_base_files(str(scratch)))
 
 
-def _as_list(value: Any) -> list[Any]:
+def _as_list(value: str | list[str]) -> list[str]:
     return value if isinstance(value, list) else [value]
 
 
@@ -183,10 +183,10 @@ def _base_name(node: ast.AST) -> str | None:
 class _Reader:
     """Goes through a file in the order in which Python does."""
 
-    def __init__(self, source: Source) -> None:
+    def __init__(self, source: ConfigFile) -> None:
         self.source = source
         self.order: list[tuple[str, str, int, bool]] = []  # what, name, line, always done
-        self.values: dict[tuple[str, int], Any] = {}
+        self.values: dict[tuple[str, int], ast.expr | None] = {}
 
     def read(self, tree: ast.Module) -> None:
         self._statements(tree.body, always=True)
@@ -221,7 +221,7 @@ class _Reader:
         if isinstance(node, ast.Delete):
             gone = [x.id for x in node.targets if isinstance(x, ast.Name)]
             self.order += [("gone", name, node.lineno, always) for name in gone]
-        value = getattr(node, "value", None)
+        value: ast.expr | None = getattr(node, "value", None)
         for name in names:
             self.order.append(("set", name, node.lineno, always))
             self.values[name, node.lineno] = value
@@ -248,7 +248,7 @@ class _Reader:
             self.source.base_changes[name] = node.lineno
         return part
 
-    def _loads(self, nodes: list[Any], without: ast.AST | None = None) -> None:
+    def _loads(self, nodes: Sequence[ast.AST], without: ast.AST | None = None) -> None:
         for top in nodes:
             for node in ast.walk(top):
                 if node is without:
@@ -293,9 +293,9 @@ class _Reader:
                 waiting[name] = line
 
 
-def _joined(name: str, one: ast.expr, other: ast.expr) -> str:
-    """Return the assignment that says two: the keys of both, "" if these are no dict(...)."""
-    if not (_is_dict_call(one) and _is_dict_call(other)):
+def _joined(name: str, one: ast.expr | None, other: ast.expr | None) -> str:
+    """Return one assignment with the keys of two, "" if these are no dict(...)."""
+    if one is None or other is None or not (_is_dict_call(one) and _is_dict_call(other)):
         return ""
     return f"{name} = {ast.unparse(_merged(one, other))}"
 

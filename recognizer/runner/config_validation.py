@@ -1,15 +1,13 @@
-"""What a config asks of validation where nothing validates: mmengine trains on without a word."""
+"""Sections of a config that need a validation where there is none: mmengine trains on silently."""
 
 import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any
 
-from mmengine.config import Config
-from mmengine.hooks import EarlyStoppingHook
 from mmengine.optim.scheduler import ReduceOnPlateauParamScheduler
 
 from recognizer.openmmlab import Library
 from recognizer.runner.config_places import at, class_of, walk
+from recognizer.runner.engine import Config, EarlyStoppingHook, Section
 
 logger = logging.getLogger(__name__)
 
@@ -24,8 +22,8 @@ _SECTIONS = ("default_hooks", "custom_hooks", "param_scheduler")
 def refuse_unvalidated(
     cfg: Config,
     library: Library,
-    made_of: Callable[[], Sequence[Mapping[str, Any]]],
-    changes: Mapping[str, Any],
+    made_of: Callable[[], Sequence[Section]],
+    changes: Section,
 ) -> None:
     """Refuse hooks and schedules that follow a validation, in a config that has none.
 
@@ -47,23 +45,23 @@ def refuse_unvalidated(
     if not why:
         return
     ancestors = made_of()
-    wishes = dict(_wishes(cfg))
+    followers = dict(_followers(cfg))
     refused = {
-        place: said
-        for place, said in wishes.items()
-        if not any((place, said) in _wishes(old) and _is_innocent(old) for old in ancestors)
+        place: message
+        for place, message in followers.items()
+        if not any((place, message) in _followers(old) and _may_have_them(old) for old in ancestors)
     }
     cure = _cure(why, library)
     if refused:
-        lines = "".join(f"\n  {place}: {said}" for place, said in refused.items())
+        lines = "".join(f"\n  {place}: {message}" for place, message in refused.items())
         raise ValueError(f"{cfg.filename}: {why}, so that these would never act:{lines}\n{cure}")
-    idle = [*(f"{place} ({said})" for place, said in wishes.items())]
+    idle = [*(f"{place} ({message})" for place, message in followers.items())]
     idle += _idle_numbers(cfg, ancestors, changes)
     if idle:
         logger.warning("%s: %s: %s will do nothing; %s", cfg.filename, why, ", ".join(idle), cure)
 
 
-def _why_not(config: Mapping[str, Any]) -> str:
+def _why_not(config: Section) -> str:
     """Return why a config never validates, "" if it does."""
     if config.get("val_dataloader") is None:
         return "there is no validation (val_dataloader is None)"
@@ -84,13 +82,13 @@ def _cure(why: str, library: Library) -> str:
     )
 
 
-def _is_innocent(config: Mapping[str, Any]) -> bool:
-    """Tell whether a config may have such wishes: it validates, or is a part without data."""
+def _may_have_them(config: Section) -> bool:
+    """Return whether a config may have such followers: it validates, or is a part without data."""
     return config.get("train_dataloader") is None or not _why_not(config)
 
 
-def _wishes(config: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
-    """Yield what acts on the outcome of a validation: the place, and what it is."""
+def _followers(config: Section) -> Iterator[tuple[str, str]]:
+    """Yield the sections that act on the result of a validation: their place and description."""
     for place, section in walk({key: config.get(key) for key in _SECTIONS}):
         if not isinstance(section, Mapping):
             continue
@@ -104,10 +102,8 @@ def _wishes(config: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
             yield f"{place}.save_best", f"the best by {best}"
 
 
-def _idle_numbers(
-    cfg: Config, ancestors: Sequence[Mapping[str, Any]], changes: Mapping[str, Any]
-) -> Iterator[str]:
-    """Yield when to validate, where the options or the file itself say so."""
+def _idle_numbers(cfg: Config, ancestors: Sequence[Section], changes: Section) -> Iterator[str]:
+    """Yield the settings of when to validate that the options or the file itself make."""
     if cfg.get("val_dataloader") is not None:
         return
     own, base = ancestors[0], ancestors[1] if len(ancestors) > 1 else None

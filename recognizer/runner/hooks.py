@@ -13,14 +13,23 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from mmengine.hooks import CheckpointHook, Hook, ParamSchedulerHook
-from mmengine.hooks import EarlyStoppingHook as MmengineEarlyStopping
-from mmengine.logging import HistoryBuffer
-from mmengine.optim import AmpOptimWrapper as MmengineAmp
-from mmengine.optim import OptimWrapper
-from mmengine.registry import HOOKS
+from torch import Tensor, nn
 
+from recognizer.runner import engine
 from recognizer.runner.checkpoints import CheckpointError, to_plain
+from recognizer.runner.engine import (
+    HOOKS,
+    Batch,
+    Checkpoint,
+    CheckpointHook,
+    HistoryBuffer,
+    Hook,
+    Losses,
+    OptimWrapper,
+    ParamSchedulerHook,
+    Registry,
+    Runner,
+)
 from recognizer.runner.seeding import SeededDataset, reseed
 from recognizer.storage.artifacts import write_json
 
@@ -38,7 +47,7 @@ class NotFiniteError(RuntimeError):
 
 
 @HOOKS.register_module()
-class PlainCheckpointHook(Hook):  # type: ignore[misc]
+class PlainCheckpointHook(Hook):
     """Save tensors and plain values only, and go on exactly where a checkpoint was made.
 
     Each epoch starts from random states that follow from seed, epoch and process. A checkpoint
@@ -56,9 +65,9 @@ class PlainCheckpointHook(Hook):  # type: ignore[misc]
         self.metadata = dict(facts or {})
         self.validated = 0
         self.resumed: int | None = None
-        self.gradients: dict[str, Any] = {}
+        self.gradients: dict[str, Tensor] = {}
 
-    def before_save_checkpoint(self, runner: Any, checkpoint: dict[str, Any]) -> None:
+    def before_save_checkpoint(self, runner: Runner, checkpoint: Checkpoint) -> None:
         """Replace every object by plain values and add our metadata.
 
         Raises:
@@ -80,7 +89,7 @@ class PlainCheckpointHook(Hook):  # type: ignore[misc]
         checkpoint.clear()
         checkpoint.update(plain)
 
-    def after_load_checkpoint(self, runner: Any, checkpoint: dict[str, Any]) -> None:
+    def after_load_checkpoint(self, runner: Runner, checkpoint: Checkpoint) -> None:
         """Make of plain values what mmengine's resume expects."""
         hub = checkpoint.get("message_hub")
         if not isinstance(hub, dict) or "log_scalars" not in hub:
@@ -91,7 +100,7 @@ class PlainCheckpointHook(Hook):  # type: ignore[misc]
         self.resumed = int(checkpoint["meta"].get("epoch", 0))
         self.gradients = checkpoint.pop("gradients", {})
 
-    def before_train(self, runner: Any) -> None:
+    def before_train(self, runner: Runner) -> None:
         """Validate the epoch of the checkpoint if that was still to be done."""
         for name, parameter in _module(runner).named_parameters():
             if name in self.gradients:
@@ -105,7 +114,7 @@ class PlainCheckpointHook(Hook):  # type: ignore[misc]
         if runner.val_loop is not None and due:
             runner.val_loop.run()
 
-    def before_train_epoch(self, runner: Any) -> None:
+    def before_train_epoch(self, runner: Runner) -> None:
         """Start the epoch from random states of its own.
 
         Raises:
@@ -119,8 +128,8 @@ class PlainCheckpointHook(Hook):  # type: ignore[misc]
             )
         reseed(runner.seed or 0, runner.epoch, runner.rank)
 
-    def before_val_epoch(self, runner: Any) -> None:
-        """Remember that this epoch is validated; checkpoints of its outcome say so."""
+    def before_val_epoch(self, runner: Runner) -> None:
+        """Remember that this epoch is validated, for the checkpoints of its result."""
         self.validated = runner.epoch
 
 
@@ -149,7 +158,7 @@ def _stay_inside(info: dict[str, Any], work_dir: Path) -> None:
         raise CheckpointError(f"keep_ckpt_ids: expected a list of epochs, got {steps!r}")
 
 
-def _pending_gradients(runner: Any) -> dict[str, Any]:
+def _pending_gradients(runner: Runner) -> dict[str, Tensor]:
     wrapper = runner.optim_wrapper
     if not isinstance(wrapper, OptimWrapper) or (
         wrapper._inner_count % wrapper._accumulative_counts == 0
@@ -162,27 +171,27 @@ def _pending_gradients(runner: Any) -> dict[str, Any]:
     }
 
 
-def _module(runner: Any) -> Any:
+def _module(runner: Runner) -> nn.Module:
     return getattr(runner.model, "module", runner.model)
 
 
 @HOOKS.register_module()
-class FiniteLossHook(Hook):  # type: ignore[misc]
+class FiniteLossHook(Hook):
     """Stop where the loss is not a number, and save which samples were in the batch."""
 
     priority = "VERY_HIGH"
 
     def after_train_iter(
-        self, runner: Any, batch_idx: int, data_batch: Any = None, outputs: Any = None
+        self, runner: Runner, batch_idx: int, data_batch: Batch = None, outputs: Losses = None
     ) -> None:
-        """Look at the loss of the iteration.
+        """Check the loss of the iteration.
 
         Raises:
             NotFiniteError: it is NaN or infinite.
 
         """
-        loss = (outputs or {}).get("loss")
-        value = _number(loss) if loss is not None else 0.0
+        losses = outputs or {}
+        value = _number(losses.get("loss", 0.0))
         if math.isfinite(value):
             return
         names = _batch_names(runner, data_batch)
@@ -190,7 +199,7 @@ class FiniteLossHook(Hook):  # type: ignore[misc]
         if runner.rank:
             path = path.with_stem(f"{path.stem}_rank{runner.rank}")
         place = {"epoch": runner.epoch + 1, "iteration": runner.iter + 1, "batch": batch_idx + 1}
-        text = {key: str(_number(item)) for key, item in outputs.items() if torch.is_tensor(item)}
+        text = {key: str(_number(item)) for key, item in losses.items() if torch.is_tensor(item)}
         write_json(path, path.parent, {**place, "losses": text, "samples": names})
         raise NotFiniteError(
             f"the loss is {value} at iteration {place['iteration']} (epoch {place['epoch']}, batch "
@@ -199,22 +208,22 @@ class FiniteLossHook(Hook):  # type: ignore[misc]
         )
 
 
-def _number(value: Any) -> float:
+def _number(value: Tensor | float) -> float:
     return float(value.detach() if torch.is_tensor(value) else value)
 
 
-def _batch_names(runner: Any, data_batch: Any) -> list[str]:
+def _batch_names(runner: Runner, data_batch: Batch) -> list[str]:
     samples = data_batch.get("data_samples", []) if isinstance(data_batch, Mapping) else []
     dataset = runner.train_dataloader.dataset
     names = []
     for sample in samples:
         index = sample.metainfo.get("sample_index")
-        known = index is not None and isinstance(dataset, SeededDataset)
-        names.append(dataset.name_of(index) if known else "unknown")
+        known = dataset if isinstance(dataset, SeededDataset) and index is not None else None
+        names.append("unknown" if known is None else known.name_of(index))
     return names
 
 
-class EarlyStoppingHook(MmengineEarlyStopping):  # type: ignore[misc]
+class EarlyStoppingHook(engine.EarlyStoppingHook):
     """mmengine's, with its state in the checkpoint and the metric found by either spelling.
 
     ``val/acc_top1``, ``acc_top1`` and ``acc/top1`` all mean mmengine's ``acc/top1``. A metric
@@ -225,34 +234,31 @@ class EarlyStoppingHook(MmengineEarlyStopping):  # type: ignore[misc]
 
     def __init__(self, monitor: str = "acc/top1", strict: bool = True, **options: Any) -> None:
         super().__init__(monitor=monitor, strict=strict, **options)
-        self.wanted = monitor
+        self.metric = monitor
 
-    def after_val_epoch(self, runner: Any, metrics: dict[str, float] | None = None) -> None:
-        """Judge the metric of this validation."""
-        monitor = self.wanted
-        wanted = monitor.removeprefix("val/").replace("/", "_")
-        for key in metrics or {}:
-            if key.replace("/", "_") == wanted:
-                monitor = key
-        self.monitor = monitor
+    def after_val_epoch(self, runner: Runner, metrics: Mapping[str, float] | None = None) -> None:
+        """Find the metric of this validation by its spelling and compare it with the best."""
+        spelling = self.metric.removeprefix("val/").replace("/", "_")
+        found = [key for key in metrics or {} if key.replace("/", "_") == spelling]
+        self.monitor = found[-1] if found else self.metric
         super().after_val_epoch(runner, metrics)
 
-    def _key(self, runner: Any) -> str:
+    def _key(self, runner: Runner) -> str:
         """Return where its state is in a checkpoint; a second hook has a place of its own."""
         first = next(
             (hook for hook in getattr(runner, "hooks", ()) if isinstance(hook, EarlyStoppingHook)),
             self,
         )
-        return "early_stopping" if first is self else f"early_stopping.{self.wanted}"
+        return "early_stopping" if first is self else f"early_stopping.{self.metric}"
 
-    def before_save_checkpoint(self, runner: Any, checkpoint: dict[str, Any]) -> None:
+    def before_save_checkpoint(self, runner: Runner, checkpoint: Checkpoint) -> None:
         """Save how long there was no better result, and whether that was long enough."""
         checkpoint[self._key(runner)] = {
             "best_score": float(self.best_score),
             "wait_count": int(self.wait_count),
         }
 
-    def after_load_checkpoint(self, runner: Any, checkpoint: dict[str, Any]) -> None:
+    def after_load_checkpoint(self, runner: Runner, checkpoint: Checkpoint) -> None:
         """Go on counting."""
         state = checkpoint.get(self._key(runner))
         if isinstance(state, dict):
@@ -260,7 +266,7 @@ class EarlyStoppingHook(MmengineEarlyStopping):  # type: ignore[misc]
 
 
 @HOOKS.register_module()
-class LrSchedulerHook(Hook):  # type: ignore[misc]
+class LrSchedulerHook(Hook):
     """Log the learning rate as it changes; ParamSchedulerHook, always there, changes it.
 
     Args:
@@ -271,8 +277,8 @@ class LrSchedulerHook(Hook):  # type: ignore[misc]
     def __init__(self, by_epoch: bool = True) -> None:
         self.by_epoch = by_epoch
 
-    def before_train(self, runner: Any) -> None:
-        """Make sure that somebody changes the rate.
+    def before_train(self, runner: Runner) -> None:
+        """Check that a hook changes the rate.
 
         Raises:
             ValueError: ParamSchedulerHook was taken out.
@@ -284,18 +290,18 @@ class LrSchedulerHook(Hook):  # type: ignore[misc]
                 "expected default_hooks.param_scheduler=dict(type='ParamSchedulerHook'), found none"
             )
 
-    def before_train_epoch(self, runner: Any) -> None:
+    def before_train_epoch(self, runner: Runner) -> None:
         """Log the rate the epoch starts with."""
         if self.by_epoch:
             _log_rate(runner, f"epoch {runner.epoch + 1}")
 
-    def before_train_iter(self, runner: Any, batch_idx: int, data_batch: Any = None) -> None:
+    def before_train_iter(self, runner: Runner, batch_idx: int, data_batch: Batch = None) -> None:
         """Log the rate of the iteration."""
         if not self.by_epoch:
             _log_rate(runner, f"iteration {runner.iter + 1}")
 
 
-def _log_rate(runner: Any, when: str) -> None:
+def _log_rate(runner: Runner, when: str) -> None:
     rates = ", ".join(f"{rate:.3g}" for rate in runner.optim_wrapper.get_lr()["lr"])
     runner.logger.info(f"learning rate at {when}: {rates}")
 
@@ -303,10 +309,12 @@ def _log_rate(runner: Any, when: str) -> None:
 # --- mixed precision ---------------------------------------------------------------
 
 
-class CpuOrGpuAmp(MmengineAmp):  # type: ignore[misc]
+class CpuOrGpuAmp(engine.AmpOptimWrapper):
     """mmengine's AmpOptimWrapper, which on a CPU computes in bfloat16 (no loss scaling)."""
 
-    def __init__(self, loss_scale: Any = "dynamic", dtype: Any = None, **options: Any) -> None:
+    def __init__(
+        self, loss_scale: Any = "dynamic", dtype: str | torch.dtype | None = None, **options: Any
+    ) -> None:
         if torch.cuda.is_available():
             super().__init__(loss_scale=loss_scale, dtype=dtype, **options)
             return
@@ -321,13 +329,13 @@ class CpuOrGpuAmp(MmengineAmp):  # type: ignore[misc]
         self.cast_dtype = torch.bfloat16
 
 
-def override_registered(hooks: Any, optim_wrappers: Any) -> None:
+def override_registered(hooks: Registry, optim_wrappers: Registry) -> None:
     """Let a library's registries give ours where a config names mmengine's."""
     hooks.register_module(module=EarlyStoppingHook)
     optim_wrappers.register_module(name="AmpOptimWrapper", module=CpuOrGpuAmp)
 
 
-class ProgressHook(Hook):  # type: ignore[misc]
+class ProgressHook(Hook):
     """Report every iteration and log one line per epoch."""
 
     priority = "VERY_LOW"
@@ -337,19 +345,19 @@ class ProgressHook(Hook):  # type: ignore[misc]
         self.started = time.monotonic()
         self.sum, self.count = 0.0, 0
 
-    def before_train_epoch(self, runner: Any) -> None:
+    def before_train_epoch(self, runner: Runner) -> None:
         """Start the epoch's mean."""
         self.started, self.sum, self.count = time.monotonic(), 0.0, 0
 
     def after_train_iter(
-        self, runner: Any, batch_idx: int, data_batch: Any = None, outputs: Any = None
+        self, runner: Runner, batch_idx: int, data_batch: Batch = None, outputs: Losses = None
     ) -> None:
         """Count the iteration."""
         loss = (outputs or {}).get("loss", 0.0)
         self.sum, self.count = self.sum + _number(loss), self.count + 1
         self.on_progress(runner.iter + 1, runner.max_iters)
 
-    def after_train_epoch(self, runner: Any) -> None:
+    def after_train_epoch(self, runner: Runner) -> None:
         """Log the mean loss."""
         if runner.rank == 0:
             logger.info(
@@ -361,7 +369,7 @@ class ProgressHook(Hook):  # type: ignore[misc]
                 time.monotonic() - self.started,
             )
 
-    def after_val_epoch(self, runner: Any, metrics: dict[str, float] | None = None) -> None:
+    def after_val_epoch(self, runner: Runner, metrics: Mapping[str, float] | None = None) -> None:
         """Log what the validation gave."""
         if runner.rank == 0:
             text = ", ".join(
@@ -370,7 +378,7 @@ class ProgressHook(Hook):  # type: ignore[misc]
             logger.info("epoch %d validated: %s", runner.epoch, text)
 
 
-def tell_best(runner: Any, hook: CheckpointHook, name: str) -> None:
+def tell_best(runner: Runner, hook: CheckpointHook, name: str) -> None:
     """Log that a checkpoint is the best so far: ``Current best AP: 73.68``."""
     info = runner.message_hub.runtime_info
     for key in hook.key_indicators:

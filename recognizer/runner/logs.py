@@ -7,14 +7,13 @@ work_dir itself; these hold all starts of one training, a resumed one included.
 import json
 import logging
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import torch
-from mmengine.hooks import Hook
-from mmengine.runner import LogProcessor
 
+from recognizer.runner.engine import Hook, LogProcessor, Runner
 from recognizer.storage.artifacts import atomic_path
 
 LATEST_LOG, LATEST_JSON = "latest.log", "latest.log.json"
@@ -27,7 +26,7 @@ def digits(value: float) -> str:
     return f"{value:.3e}" if small and abs(value) < 1e-4 else f"{value:{'.4g' if small else '.6f'}}"
 
 
-class LogLines(LogProcessor):  # type: ignore[misc]
+class LogLines(LogProcessor):
     """mmengine's log lines, with small values readable, and each line as a row of numbers.
 
     Attributes:
@@ -37,7 +36,7 @@ class LogLines(LogProcessor):  # type: ignore[misc]
 
     on_row: Callable[[Row], None] | None = None
 
-    def get_log_after_iter(self, runner: Any, batch_idx: int, mode: str) -> tuple[Row, str]:
+    def get_log_after_iter(self, runner: Runner, batch_idx: int, mode: str) -> tuple[Row, str]:
         """Return the values and the line of an iteration."""
         tag, line = super().get_log_after_iter(runner, batch_idx, mode)
         if mode == "train":
@@ -45,7 +44,7 @@ class LogLines(LogProcessor):  # type: ignore[misc]
         return tag, self._readable(tag, line)
 
     def get_log_after_epoch(
-        self, runner: Any, batch_idx: int, mode: str, with_non_scalar: bool = False
+        self, runner: Runner, batch_idx: int, mode: str, with_non_scalar: bool = False
     ) -> tuple[Row, str]:
         """Return the values and the line of a validation."""
         tag, line = super().get_log_after_epoch(runner, batch_idx, mode, with_non_scalar)
@@ -53,13 +52,13 @@ class LogLines(LogProcessor):  # type: ignore[misc]
             self._give("val", tag, runner.epoch, runner.iter)
         return tag, line
 
-    def _give(self, mode: str, tag: Mapping[str, Any], epoch: int, iteration: int) -> None:
+    def _give(self, mode: str, tag: Row, epoch: int, iteration: int) -> None:
         if self.on_row is not None:
             names = {key.removeprefix(f"{mode}/"): value for key, value in tag.items()}
             values = {key: _plain(value) for key, value in names.items()}
             self.on_row({"mode": mode, **values, "epoch": epoch, "iter": iteration})
 
-    def _readable(self, tag: Mapping[str, Any], line: str) -> str:
+    def _readable(self, tag: Row, line: str) -> str:
         """Replace what mmengine rounds to a few digits, if not to 0."""
         for key, value in tag.items():
             if isinstance(value, float) and 0 < abs(value) < 1e-3:
@@ -70,7 +69,7 @@ class LogLines(LogProcessor):  # type: ignore[misc]
         return line
 
 
-def _plain(value: Any) -> Any:
+def _plain(value: object) -> object:
     """Return a number that JSON has: None in place of NaN and infinity."""
     if torch.is_tensor(value):
         value = value.item()
@@ -85,7 +84,7 @@ class _LogFormatter(logging.Formatter):
         return f"{self.formatTime(record, self.datefmt)} - {level}{record.getMessage()}"
 
 
-class LatestLogHook(Hook):  # type: ignore[misc]
+class LatestLogHook(Hook):
     """Write ``latest.log`` and ``latest.log.json`` into the work_dir.
 
     ``latest.log`` has all that is logged from the first iteration on; config and environment stand
@@ -96,7 +95,7 @@ class LatestLogHook(Hook):  # type: ignore[misc]
 
     priority = "HIGHEST"  # before other hooks log anything
 
-    def before_train(self, runner: Any) -> None:
+    def before_train(self, runner: Runner) -> None:
         """Open the files."""
         if runner.rank != 0:
             return
@@ -139,7 +138,7 @@ class JsonRows:
                 file.write(_line(row))
 
 
-def _place(row: Row) -> tuple[Any, ...]:
+def _place(row: Row) -> tuple[object, ...]:
     return row["mode"], row["epoch"], row["iter"]
 
 

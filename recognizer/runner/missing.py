@@ -1,4 +1,4 @@
-"""Find a checkpoint by its name; tell which ones there are where it is missing."""
+"""Find a checkpoint by its name; list those that are there where it is missing."""
 
 import difflib
 import logging

@@ -4,13 +4,11 @@ Each is answered with the user's own values: a change is a dotted path below the
 to write there (``config_lines`` makes lines of it).
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from recognizer.runner.config_places import at, replaced, walk
-
-Changes = dict[str, Any]
-Config = Mapping[str, Any]
+from recognizer.runner.engine import Changes, Section
 
 _BACKENDS = {
     "TextLoggerHook": "LocalVisBackend",
@@ -28,10 +26,11 @@ _LOADING = {
     "workers_per_gpu": "num_workers",
 }
 _SPLITS = ("train", "val", "test")
+Translation = Callable[[Any, Section], Changes]  # of a value as mmcv took it
 
 
-def old_key(name: str, value: Any, config: Config) -> tuple[str, Changes] | None:
-    """Return what is read in place of a key of mmcv 1.x and what to write; None if it is none.
+def old_key(name: str, value: object, config: Section) -> tuple[str, Changes] | None:
+    """Return the key of mmengine for one of mmcv 1.x, and what to write; None if it is none.
 
     Args:
         name: the key, at the top of a config.
@@ -52,16 +51,16 @@ def old_key(name: str, value: Any, config: Config) -> tuple[str, Changes] | None
     return place, changes
 
 
-def _to(place: str) -> Callable[[Any, Config], Changes]:
+def _to(place: str) -> Translation:
     """Return a translation that moves the value as it is."""
 
-    def move(value: Any, config: Config) -> Changes:
+    def move(value: object, config: Section) -> Changes:
         return replaced(place, value, at(config, place))
 
     return move
 
 
-def _data(value: Config, config: Config) -> Changes:
+def _data(value: Section, config: Section) -> Changes:
     changes: Changes = {}
     for old, new in _LOADING.items():
         if old in value:
@@ -78,7 +77,7 @@ def _data(value: Config, config: Config) -> Changes:
     return changes
 
 
-def _optimizer_config(value: Config, config: Config) -> Changes:
+def _optimizer_config(value: Section, config: Section) -> Changes:
     changes: Changes = {}
     if "grad_clip" in value:
         changes |= _clip(value["grad_clip"], config)
@@ -89,25 +88,25 @@ def _optimizer_config(value: Config, config: Config) -> Changes:
     return changes
 
 
-def _clip(value: Any, config: Config) -> Changes:
+def _clip(value: object, config: Section) -> Changes:
     if value is None and at(config, "optim_wrapper.clip_grad") is None:
         return {}
     return replaced("optim_wrapper.clip_grad", value, at(config, "optim_wrapper.clip_grad"))
 
 
-def _half(value: Config, config: Config) -> Changes:
+def _half(value: Section, config: Section) -> Changes:
     scale = value.get("loss_scale", "dynamic")
     return {"optim_wrapper.type": "AmpOptimWrapper", "optim_wrapper.loss_scale": scale}
 
 
-def _runner(value: Config, config: Config) -> Changes:
+def _runner(value: Section, config: Section) -> Changes:
     if "max_iters" in value:
         most = value["max_iters"]
         return {"train_cfg": {"_delete_": True, "type": "IterBasedTrainLoop", "max_iters": most}}
     return {"train_cfg.max_epochs": value["max_epochs"]}
 
 
-def _checkpoint_config(value: Config, config: Config) -> Changes:
+def _checkpoint_config(value: Section, config: Section) -> Changes:
     kept = {"interval", "by_epoch", "save_optimizer", "out_dir", "max_keep_ckpts", "save_last"}
     return {
         f"default_hooks.checkpoint.{key}": one
@@ -116,7 +115,7 @@ def _checkpoint_config(value: Config, config: Config) -> Changes:
     }
 
 
-def _log_config(value: Config, config: Config) -> Changes:
+def _log_config(value: Section, config: Section) -> Changes:
     changes: Changes = {}
     if "interval" in value:
         changes["default_hooks.logger.interval"] = value["interval"]
@@ -126,7 +125,7 @@ def _log_config(value: Config, config: Config) -> Changes:
     return changes
 
 
-def _evaluation(value: Config, config: Config) -> Changes:
+def _evaluation(value: Section, config: Section) -> Changes:
     changes: Changes = {}
     for old, new in (("interval", "val_interval"), ("start", "val_begin")):
         if value.get(old) is not None:
@@ -139,8 +138,8 @@ def _evaluation(value: Config, config: Config) -> Changes:
     return changes
 
 
-def _best(name: Any, config: Config) -> Any:
-    """Return today's name of what was to be the best."""
+def _best(name: object, config: Section) -> object:
+    """Return today's name of the metric that chose the best checkpoint."""
     evaluators = config.get("val_evaluator")
     every = evaluators if isinstance(evaluators, Sequence) else [evaluators]
     kinds = {one.get("type") for one in every if isinstance(one, Mapping)}
@@ -151,12 +150,12 @@ def _best(name: Any, config: Config) -> Any:
     return _ACCURACIES.get(name, name) if isinstance(name, str) else name
 
 
-def _workflow(value: Any, config: Config) -> Changes:
+def _workflow(value: Iterable[tuple[str, int]], config: Section) -> Changes:
     phases = dict(value)
     return {"train_cfg.val_interval": phases.get("train", 1)} if "val" in phases else {}
 
 
-def _data_cfg(value: Config, config: Config) -> Changes:
+def _data_cfg(value: Section, config: Section) -> Changes:
     changes: Changes = {}
     for old, new in (("image_size", "input_size"), ("heatmap_size", "heatmap_size")):
         if old in value:
@@ -165,20 +164,20 @@ def _data_cfg(value: Config, config: Config) -> Changes:
     return changes
 
 
-def _channel_cfg(value: Config, config: Config) -> Changes:
+def _channel_cfg(value: Section, config: Section) -> Changes:
     count = value.get("num_output_channels", value.get("dataset_joints"))
     return {} if count is None else {"model.head.num_keypoints": count}
 
 
-def _dist_params(value: Config, config: Config) -> Changes:
+def _dist_params(value: Section, config: Section) -> Changes:
     return {f"env_cfg.dist_cfg.{key}": one for key, one in value.items()}
 
 
 # --- the learning rate -------------------------------------------------------------
 
 
-def _lr_config(value: Config, config: Config) -> Changes:
-    """Return the schedulers; of warm-up and decay, what is not named stays as the config has it."""
+def _lr_config(value: Section, config: Section) -> Changes:
+    """Return the schedulers; of warm-up and decay, what is not named stays."""
     given = config.get("param_scheduler") or []
     current = [dict(one) for one in (given if isinstance(given, Sequence) else [given])]
     warm = [one for one in current if one.get("type") in ("LinearLR", "ConstantLR")]
@@ -186,7 +185,7 @@ def _lr_config(value: Config, config: Config) -> Changes:
     return {"param_scheduler": [*_warm_up(value, warm), *_decay(value, decay, config)]}
 
 
-def _warm_up(value: Config, current: list[Changes]) -> list[Changes]:
+def _warm_up(value: Section, current: list[Changes]) -> list[Changes]:
     if not any(key.startswith("warmup") for key in value):
         return current
     if value.get("warmup", "linear") is None:
@@ -207,7 +206,7 @@ def _warm_up(value: Config, current: list[Changes]) -> list[Changes]:
     ]
 
 
-def _decay(value: Config, current: list[Changes], config: Config) -> list[Changes]:
+def _decay(value: Section, current: list[Changes], config: Section) -> list[Changes]:
     policy = value.get("policy")
     by_epoch = bool(value.get("by_epoch", True))
     most = at(config, f"train_cfg.max_{'epochs' if by_epoch else 'iters'}")
@@ -226,31 +225,42 @@ def _decay(value: Config, current: list[Changes], config: Config) -> list[Change
     return [{**kinds[policy], "by_epoch": by_epoch, "begin": 0, "end": most}]
 
 
-def _steps(value: Config, by_epoch: bool) -> Changes:
+def _steps(value: Section, by_epoch: bool) -> Changes:
     step, gamma = value["step"], value.get("gamma", 0.1)
     if isinstance(step, int):
         return {"type": "StepLR", "step_size": step, "gamma": gamma, "by_epoch": by_epoch}
     return {"type": "MultiStepLR", "milestones": list(step), "gamma": gamma, "by_epoch": by_epoch}
 
 
-def _named(value: Config, scheduler: Config) -> Changes:
+def _named(value: Section, scheduler: Section) -> Changes:
     return {key: value[key] for key in ("gamma", "power") if key in value and key in scheduler}
 
 
-def _least(value: Config) -> Changes:
+def _least(value: Section) -> Changes:
     if "min_lr_ratio" in value:
         return {"eta_min_ratio": value["min_lr_ratio"]}
     return {"eta_min": value.get("min_lr", 0.0)}
 
 
-_Key = tuple[str, Callable[[Any, Config], Changes]]
-_KEYS: dict[str, _Key] = {
-    "total_epochs": ("train_cfg.max_epochs", _to("train_cfg.max_epochs")),
-    "max_epochs": ("train_cfg.max_epochs", _to("train_cfg.max_epochs")),
+# Keys whose value moves as it is.
+_MOVED = {
+    "total_epochs": "train_cfg.max_epochs",
+    "max_epochs": "train_cfg.max_epochs",
+    "optimizer": "optim_wrapper.optimizer",
+    "samples_per_gpu": "train_dataloader.batch_size",
+    "workers_per_gpu": "train_dataloader.num_workers",
+    "cudnn_benchmark": "env_cfg.cudnn_benchmark",
+    "mp_start_method": "env_cfg.mp_cfg.mp_start_method",
+    "opencv_num_threads": "env_cfg.mp_cfg.opencv_num_threads",
+    "seed": "randomness.seed",
+    "deterministic": "randomness.deterministic",
+    "auto_resume": "resume",
+}
+_KEYS: dict[str, tuple[str, Translation]] = {
+    **{key: (place, _to(place)) for key, place in _MOVED.items()},
     "total_iters": ("train_cfg.max_iters", lambda v, c: _runner({"max_iters": v}, c)),
     "runner": ("train_cfg", _runner),
     "lr_config": ("param_scheduler", _lr_config),
-    "optimizer": ("optim_wrapper.optimizer", _to("optim_wrapper.optimizer")),
     "optimizer_config": ("optim_wrapper.clip_grad", _optimizer_config),
     "grad_clip": ("optim_wrapper.clip_grad", _clip),
     "evaluation": (
@@ -260,19 +270,8 @@ _KEYS: dict[str, _Key] = {
     "checkpoint_config": ("default_hooks.checkpoint", _checkpoint_config),
     "log_config": ("default_hooks.logger and visualizer.vis_backends", _log_config),
     "data": ("train_dataloader, val_dataloader and test_dataloader", _data),
-    "samples_per_gpu": ("train_dataloader.batch_size", _to("train_dataloader.batch_size")),
-    "workers_per_gpu": ("train_dataloader.num_workers", _to("train_dataloader.num_workers")),
     "workflow": ("train_cfg.val_interval", _workflow),
     "dist_params": ("env_cfg.dist_cfg", _dist_params),
-    "cudnn_benchmark": ("env_cfg.cudnn_benchmark", _to("env_cfg.cudnn_benchmark")),
-    "mp_start_method": ("env_cfg.mp_cfg.mp_start_method", _to("env_cfg.mp_cfg.mp_start_method")),
-    "opencv_num_threads": (
-        "env_cfg.mp_cfg.opencv_num_threads",
-        _to("env_cfg.mp_cfg.opencv_num_threads"),
-    ),
-    "seed": ("randomness.seed", _to("randomness.seed")),
-    "deterministic": ("randomness.deterministic", _to("randomness.deterministic")),
-    "auto_resume": ("resume", _to("resume")),
     "exp_name": ("work_dir", lambda v, c: {"work_dir": f"work_dirs/{v}"}),
     "gpu_ids": ("CUDA_VISIBLE_DEVICES in the environment", lambda v, c: {}),
     "device": ("CUDA_VISIBLE_DEVICES in the environment", lambda v, c: {}),

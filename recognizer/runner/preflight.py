@@ -1,19 +1,17 @@
-"""What is checked of data and config before a training starts, for both libraries."""
+"""Checks of data and config before a training, for both libraries."""
 
 import logging
 import os
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any
-
-from mmengine.config import Config
 
 from recognizer.runner.checkpoints import CheckpointError
+from recognizer.runner.engine import Config, Section
 from recognizer.runner.train_config import TrainConfigError
 
 logger = logging.getLogger(__name__)
 
-_TASK = ("service", "classes")  # of what checkpoints say of themselves
+_TASK = ("service", "classes")  # in the metadata of checkpoints
 
 
 def warn(warnings: Iterable[str]) -> None:
@@ -54,7 +52,7 @@ def check_batches(cfg: Config, split: str, count: int, of: str) -> None:
     )
 
 
-def _repeated(dataset: Any, count: int) -> int:
+def _repeated(dataset: object, count: int) -> int:
     """Return how much the outermost data set holds."""
     total = count
     while isinstance(dataset, Mapping):
@@ -69,7 +67,7 @@ def _repeated(dataset: Any, count: int) -> int:
     return total
 
 
-def check_same_task(before: Mapping[str, Any], now: Mapping[str, Any], path: Path) -> None:
+def check_same_task(before: Section, now: Section, path: Path) -> None:
     """Refuse to go on with a training as one of something else.
 
     Args:
@@ -99,5 +97,5 @@ def check_same_task(before: Mapping[str, Any], now: Mapping[str, Any], path: Pat
         )
 
 
-def _plain(value: Any) -> Any:
+def _plain(value: object) -> object:
     return list(value) if isinstance(value, list | tuple) else value

@@ -1,4 +1,4 @@
-"""Where a training goes on from, and what of earlier trainings is put aside."""
+"""The checkpoint that a training resumes from; files of earlier trainings are renamed."""
 
 import logging
 import os
@@ -7,11 +7,9 @@ import shutil
 import time
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any
-
-from mmengine.config import Config
 
 from recognizer.runner.checkpoints import held_checkpoint, last_checkpoint
+from recognizer.runner.engine import Config, Section
 from recognizer.runner.logs import LATEST_JSON, LATEST_LOG
 from recognizer.runner.missing import missing_checkpoint, todays_checkpoint
 from recognizer.storage.artifacts import atomic_path, remove_stale_scratch
@@ -78,7 +76,7 @@ def put_aside(paths: Iterable[Path]) -> None:
             logger.info("%s is of an earlier training: kept as %s", path.name, aside.name)
 
 
-def tell_place(cfg: Config, source: Path, checkpoint: Mapping[str, Any]) -> None:
+def log_progress_so_far(cfg: Config, source: Path, checkpoint: Section) -> None:
     """Log where the training goes on, and whether anything is left of it."""
     done, most = checkpoint["meta"]["epoch"], cfg.train_cfg.get("max_epochs")
     logger.info("going on from %s, after epoch %d", source, done)
@@ -91,11 +89,11 @@ def tell_place(cfg: Config, source: Path, checkpoint: Mapping[str, Any]) -> None
         )
 
 
-def settle_best(work_dir: Path, source: Path, checkpoint: Mapping[str, Any]) -> None:
-    """Let the best checkpoint of the work_dir be the best one that ``source`` knows of.
+def restore_best(work_dir: Path, source: Path, checkpoint: Section) -> None:
+    """Make the best checkpoint of the work_dir the one that ``source`` records as best.
 
-    Best ones of later epochs, where an earlier checkpoint is gone on from, are put aside; the
-    best one beside a checkpoint of another folder is taken along.
+    On resuming from an earlier checkpoint, best ones of later epochs are renamed; the best one
+    beside a checkpoint of another folder is linked here.
     """
     if not _is_main():
         return

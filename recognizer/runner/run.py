@@ -17,21 +17,27 @@ from typing import Any
 
 import numpy as np
 import torch
-from mmengine.config import Config
 from mmengine.dist import master_only
-from mmengine.hooks import CheckpointHook
 from mmengine.model import MMDistributedDataParallel, is_model_wrapper
-from mmengine.runner import Runner
 from mmengine.utils import ManagerMixin
-from torch import distributed
+from torch import distributed, nn
 
 from recognizer.openmmlab import Library, scope
 from recognizer.runner.checkpoints import CheckpointError, load_checkpoint, load_weights
+from recognizer.runner.engine import (
+    Checkpoint,
+    CheckpointHook,
+    Config,
+    Hook,
+    LogProcessor,
+    Runner,
+    Section,
+)
 from recognizer.runner.hooks import ProgressHook, tell_best
 from recognizer.runner.logs import LatestLogHook, LogLines
 from recognizer.runner.preflight import check_same_task
-from recognizer.runner.resume import LATEST, find_source, link, settle_best, tell_place
-from recognizer.runner.train_config import METADATA_KEY, config_faults, datasets
+from recognizer.runner.resume import LATEST, find_source, link, log_progress_so_far, restore_best
+from recognizer.runner.train_config import METADATA_KEY, config_errors, datasets
 from recognizer.storage.artifacts import atomic_path
 
 logger = logging.getLogger(__name__)
@@ -59,53 +65,62 @@ class TrainingTask:
     library: Library
     metadata: Callable[[Config], dict[str, Any]]
     named_by: Sequence[str] = ()
-    hooks: Sequence[Any] = ()
+    hooks: Sequence[Hook] = ()
 
 
-class SafeRunner(Runner):  # type: ignore[misc]
+class SafeRunner(Runner):
     """mmengine's Runner with safe, atomic checkpoints; on CPUs too where processes join."""
 
-    def build_logger(self, *args: Any, **kwargs: Any) -> Any:
+    def build_logger(
+        self, log_level: int | str = "INFO", log_file: str | None = None, **options: Any
+    ) -> logging.Logger:
         """Log to the work_dir; of that, the console sees errors."""
-        log = super().build_logger(*args, **kwargs)
+        log: logging.Logger = super().build_logger(log_level, log_file, **options)
         for handler in log.handlers:
             if type(handler) is logging.StreamHandler:
                 handler.setLevel(max(handler.level, logging.ERROR))
         return log
 
-    def wrap_model(self, model_wrapper_cfg: Any, model: Any) -> Any:
+    def wrap_model(self, model_wrapper_cfg: Section | None, model: nn.Module) -> nn.Module:
         """Wrap the model for several processes; mmengine's way needs GPUs."""
         if not self.distributed or torch.cuda.is_available() or model_wrapper_cfg is not None:
             return super().wrap_model(model_wrapper_cfg, model)
         unused = self.cfg.get("find_unused_parameters", False)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", FutureWarning)  # of mmengine's own way to say it
-            return MMDistributedDataParallel(
+            wrapped: nn.Module = MMDistributedDataParallel(
                 module=model, broadcast_buffers=False, find_unused_parameters=unused
             )
+            return wrapped
 
     def load_checkpoint(
-        self, filename: str, map_location: Any = "cpu", strict: bool = False, revise_keys: Any = ()
-    ) -> dict[str, Any]:
+        self, filename: str, map_location: str = "cpu", strict: bool = False, revise_keys: Any = ()
+    ) -> Checkpoint:
         """Load weights; on resuming every weight must be there and fit."""
         path = Path(filename)
         checkpoint = load_checkpoint(path, device=str(map_location))
         self.call_hook("after_load_checkpoint", checkpoint=checkpoint)
-        model = self.model.module if is_model_wrapper(self.model) else self.model
-        load_weights(model, checkpoint["state_dict"], path, strict=self._resume)
+        load_weights(self._bare_model(), checkpoint["state_dict"], path, strict=self._resume)
         self._has_loaded = True
         return checkpoint
 
-    def build_log_processor(self, log_processor: Any) -> Any:
+    def build_log_processor(self, log_processor: LogProcessor | Section) -> LogProcessor:
         """Log small values with enough digits, and write rows beside the lines."""
-        if log_processor.get("type", "LogProcessor") != "LogProcessor":
+        if (
+            isinstance(log_processor, LogProcessor)
+            or log_processor.get("type", "LogProcessor") != "LogProcessor"
+        ):
             return super().build_log_processor(log_processor)
         return LogLines(**{key: log_processor[key] for key in log_processor if key != "type"})
 
-    def register_hooks(self, *args: Any, **kwargs: Any) -> None:
-        """Register the hook of the work_dir's logs first, so that it logs what all others say."""
+    def register_hooks(
+        self,
+        default_hooks: Section | None = None,
+        custom_hooks: Sequence[Any] | None = None,
+    ) -> None:
+        """Register the hook of the work_dir's logs first: it logs the messages of all others."""
         self.register_hook(LatestLogHook())
-        super().register_hooks(*args, **kwargs)
+        super().register_hooks(default_hooks, custom_hooks)
 
     @master_only  # type: ignore[untyped-decorator]
     def save_checkpoint(self, out_dir: str, filename: str, *args: Any, **kwargs: Any) -> None:
@@ -125,16 +140,20 @@ class SafeRunner(Runner):  # type: ignore[misc]
         if is_best:
             tell_best(self, hooks[0], filename)
 
+    def _bare_model(self) -> nn.Module:
+        model: Any = self.model
+        return model.module if is_model_wrapper(model) else model  # type: ignore[no-any-return]
+
     def _maybe_compile(self, target: str) -> None:
         """Compile the loss of the model where the config says ``compile``.
 
         mmengine would compile the whole train_step: the batch's pictures and names, and the
         optimiser with its ever new rates, of which torch traces some and refuses the others.
         """
-        wanted = self.cfg.get("compile")
-        if wanted:
-            model = self.model.module if is_model_wrapper(self.model) else self.model
-            model.loss = torch.compile(model.loss, **({} if wanted is True else dict(wanted)))
+        options = self.cfg.get("compile")
+        if options:
+            model: Any = self._bare_model()
+            model.loss = torch.compile(model.loss, **({} if options is True else dict(options)))
             logger.info("the loss is compiled; the first iterations take minutes on a CPU")
 
 
@@ -179,9 +198,9 @@ def run(
     cfg.resume = source is not None
     if source is not None:
         cfg.load_from, checkpoint = str(source), load_checkpoint(source)
-        _go_on(cfg, metadata, checkpoint, source)
-        tell_place(cfg, source, checkpoint)
-        settle_best(work_dir, source, checkpoint)
+        _continue_run(cfg, metadata, checkpoint, source)
+        log_progress_so_far(cfg, source, checkpoint)
+        restore_best(work_dir, source, checkpoint)
     begun: list[int] = []
 
     def count(done: int, total: int) -> None:
@@ -189,8 +208,8 @@ def run(
         if on_progress is not None:
             on_progress(done, total)
 
-    faults = config_faults(cfg, lambda: bool(begun), source)
-    with _processes(), global_state(), scope(task.library), faults:
+    errors = config_errors(cfg, lambda: bool(begun), source)
+    with _processes(), global_state(), scope(task.library), errors:
         _prepare(cfg, metadata, task)
         runner = SafeRunner.from_cfg(cfg)
         for hook in (ProgressHook(count), *task.hooks):
@@ -205,7 +224,7 @@ def run(
         return _result(runner, source)
 
 
-def _result(runner: Any, source: Path | None) -> Path:
+def _result(runner: Runner, source: Path | None) -> Path:
     """Return the best checkpoint, the last one where none was the best."""
     info = runner.message_hub.runtime_info
     saved = [Path(info[key]) for key in ("best_ckpt", "last_ckpt") if info.get(key)]
@@ -220,9 +239,7 @@ def _result(runner: Any, source: Path | None) -> Path:
     raise RuntimeError(f"{runner.work_dir}: nothing was saved; set default_hooks.checkpoint")
 
 
-def _go_on(
-    cfg: Config, metadata: dict[str, Any], checkpoint: Mapping[str, Any], path: Path
-) -> None:
+def _continue_run(cfg: Config, metadata: dict[str, Any], checkpoint: Section, path: Path) -> None:
     """Take the seed of the run that goes on, and refuse to go on with other data."""
     meta = checkpoint["meta"]
     before = meta.get(METADATA_KEY)
@@ -245,7 +262,7 @@ def _go_on(
     cfg.randomness = {**(cfg.get("randomness") or {}), "seed": seed}
 
 
-def _prepare(cfg: Config, metadata: Mapping[str, Any], task: TrainingTask) -> None:
+def _prepare(cfg: Config, metadata: Section, task: TrainingTask) -> None:
     """Change a library's config into what we run."""
     cfg.experiment_name = f"{metadata['config'] or 'training'}_{os.getpid()}_{next(_count)}"
     cfg.launcher = "pytorch" if {"RANK", "WORLD_SIZE"} <= os.environ.keys() else "none"
@@ -306,12 +323,12 @@ def _processes() -> Iterator[None]:
 @contextlib.contextmanager
 def global_state() -> Iterator[None]:
     """Take out of mmengine's global tables what is put in meanwhile, and put random states back."""
-    before = {kind: set(kind._instance_dict) for kind in _kinds(ManagerMixin)}
+    before = {kind: set(kind._instance_dict) for kind in _subclasses(ManagerMixin)}
     states = random.getstate(), np.random.get_state(), torch.get_rng_state()  # noqa: NPY002
     try:
         yield
     finally:
-        for kind in _kinds(ManagerMixin):
+        for kind in _subclasses(ManagerMixin):
             for name in set(kind._instance_dict) - before.get(kind, set()):
                 held = kind._instance_dict.pop(name)
                 for handler in list(getattr(held, "handlers", [])):
@@ -321,13 +338,13 @@ def global_state() -> Iterator[None]:
         torch.set_rng_state(states[2])
 
 
-def _kinds(kind: Any) -> Iterator[Any]:
-    for child in kind.__subclasses__():
+def _subclasses(parent: Any) -> Iterator[Any]:
+    for child in parent.__subclasses__():
         yield child
-        yield from _kinds(child)
+        yield from _subclasses(child)
 
 
-def _close(runner: Any) -> None:
+def _close(runner: Runner) -> None:
     """End the loaders' worker processes and the writers of curves."""
     runner.visualizer.close()
     for loop in (runner._train_loop, runner._val_loop):

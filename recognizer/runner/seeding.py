@@ -1,4 +1,4 @@
-"""What is drawn at random in training, made to depend on seed, epoch and sample only.
+"""Random draws of a training that depend on seed, epoch and sample only.
 
 Not on the number of workers or processes, nor on where a run was interrupted: mmengine seeds a
 worker once, so that workers that start anew in each epoch repeat their augmentation, and those
@@ -6,13 +6,14 @@ that persist cannot be continued by another run.
 """
 
 import random
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence, Sized
 from typing import Any
 
 import numpy as np
 import torch
-from mmengine.registry import DATA_SAMPLERS, DATASETS
 from torch.utils.data import Dataset, Sampler
+
+from recognizer.runner.engine import DATA_SAMPLERS, DATASETS, Section
 
 
 class SampleError(RuntimeError):
@@ -41,7 +42,7 @@ def _seed_cpu(*parts: int) -> None:
 class EpochSampler(Sampler[tuple[int, int]]):
     """Give (epoch, index) in the order of another sampler, for ``SeededDataset``."""
 
-    def __init__(self, dataset: Any, sampler: Mapping[str, Any], seed: int | None = None) -> None:
+    def __init__(self, dataset: Sized, sampler: Section, seed: int | None = None) -> None:
         self.inner = DATA_SAMPLERS.build(
             dict(sampler), default_args={"dataset": dataset, "seed": seed}
         )
@@ -74,16 +75,14 @@ class SeededDataset(Dataset[Any]):
 
     """
 
-    def __init__(
-        self, dataset: Mapping[str, Any] | Any, seed: int, named_by: Sequence[str] = ()
-    ) -> None:
+    def __init__(self, dataset: Section | Any, seed: int, named_by: Sequence[str] = ()) -> None:
         self.inner = DATASETS.build(dataset) if isinstance(dataset, Mapping) else dataset
         self.seed = seed
         self.named_by = tuple(named_by)
 
     @property
     def metainfo(self) -> Any:
-        """What the data set says about itself."""
+        """The metainfo of the inner data set."""
         return self.inner.metainfo
 
     def full_init(self) -> None:

@@ -1,29 +1,32 @@
-"""Training configs: read, changed from the command line, and what the guide writes made to work."""
+"""Read training configs, change them from the command line, and adapt keys of the guide."""
 
+import ast
 import contextlib
 import inspect
 import logging
+import re
+import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import cast
 
 import torch
-from mmengine.config import Config, ConfigDict, DictAction
-from mmengine.runner import Runner
+from mmengine.config import DictAction
 
 from recognizer.openmmlab import Library, scope
-from recognizer.runner.config_faults import in_words, not_merged, unread
 from recognizer.runner.config_names import (
     refuse_keys,
     refuse_lacks,
     refuse_names,
     refuse_options,
 )
-from recognizer.runner.config_source import Source, read_sources
+from recognizer.runner.config_places import at
+from recognizer.runner.config_source import ConfigFile, read_base_files, read_sources
 from recognizer.runner.config_validation import refuse_unvalidated
+from recognizer.runner.engine import Changes, Config, ConfigDict, Runner, Section
 
 logger = logging.getLogger(__name__)
 
@@ -45,7 +48,9 @@ _READ = {
 } - {"self", "cfg"}
 
 
-_PLAIN = (RuntimeError, ValueError)  # what is derived from them says itself what it is
+_PLAIN = (RuntimeError, ValueError)  # errors derived from them have messages of their own
+_BASES = re.compile(r"^_base_\s*=\s*(.+)$", re.MULTILINE)
+_MOST_BASES = 20
 _NEEDED = ("model", "train_dataloader", "train_cfg", "optim_wrapper")
 
 
@@ -54,7 +59,7 @@ class TrainConfigError(ValueError):
 
 
 @dataclass(frozen=True)
-class Rules:
+class ConfigRules:
     """What differs between the configs of the two libraries.
 
     Attributes:
@@ -68,10 +73,10 @@ class Rules:
     library: Library
     known: frozenset[str] = frozenset()
     adapt: Callable[[Config], None] = lambda cfg: None
-    lacks: Callable[[Mapping[str, Any]], Mapping[str, Any]] = lambda sections: {}
+    lacks: Callable[[Section], Section] = lambda sections: {}
 
 
-def read_train_config(path: Path, options: Sequence[str], rules: Rules) -> Config:
+def read_train_config(path: Path, options: Sequence[str], rules: ConfigRules) -> Config:
     """Read a config of mmengine and change it as ``--cfg-options`` say.
 
     What nothing reads is refused, with where it belongs: names at the top that are neither keys
@@ -95,7 +100,7 @@ def read_train_config(path: Path, options: Sequence[str], rules: Rules) -> Confi
         cfg = Config.fromfile(str(path))
         sources = read_sources(path)
     except (Exception, SystemExit) as error:  # it is a program: it can raise anything
-        raise ValueError(f"{path}: not a config of mmengine: {unread(path, error)}") from error
+        raise ValueError(f"{path}: not a config of mmengine: {_unreadable(path, error)}") from error
     changes = _parse(options)
     read = {*_READ, *rules.known}
     with scope(rules.library):
@@ -105,8 +110,8 @@ def read_train_config(path: Path, options: Sequence[str], rules: Rules) -> Confi
         try:
             cfg.merge_from_dict(changes)
         except (KeyError, TypeError, IndexError, AssertionError, AttributeError) as error:
-            said = not_merged(before, changes, error)
-            raise ValueError(f"--cfg-options {said}") from error
+            reason = _unmerged(before, changes, error)
+            raise ValueError(f"--cfg-options {reason}") from error
         _check_needed(cfg, path)
         _check_values(cfg, path)
         modernise(cfg)
@@ -121,7 +126,7 @@ def read_train_config(path: Path, options: Sequence[str], rules: Rules) -> Confi
     return cfg
 
 
-def _bases(sources: Sequence[Source]) -> list[Config]:
+def _bases(sources: Sequence[ConfigFile]) -> list[Config]:
     return [Config.fromfile(str(source.path)) for source in reversed(sources[:-1])]
 
 
@@ -133,7 +138,7 @@ def _check_needed(cfg: Config, path: Path) -> None:
 
 
 def _check_values(cfg: Config, path: Path) -> None:
-    """Refuse values that mmengine would find wrong late, in words of its own."""
+    """Refuse values that mmengine would refuse late, in messages of its own."""
     for key in ("max_epochs", "max_iters"):
         most = cfg.train_cfg.get(key, 1)
         if type(most) is not int or most < 1:
@@ -155,7 +160,7 @@ def _check_values(cfg: Config, path: Path) -> None:
         raise ValueError(f"{path}: compile.backend: expected one of {known}, got {backend!r}")
 
 
-def _parse(options: Sequence[str]) -> dict[str, Any]:
+def _parse(options: Sequence[str]) -> Changes:
     for option in options:
         key, equals, _ = option.partition("=")
         if not equals or not key:
@@ -196,13 +201,13 @@ def modernise(cfg: Config) -> None:
 
 
 @contextlib.contextmanager
-def config_faults(cfg: Config, begun: Callable[[], bool], source: Path | None) -> Iterator[None]:
-    """Say of what mmengine or torch cannot build that it is the config, not the program.
+def config_errors(cfg: Config, begun: Callable[[], bool], source: Path | None) -> Iterator[None]:
+    """Turn errors of building or of the first iteration into errors of the config.
 
     Args:
         cfg: what is built.
-        begun: tells whether an iteration has gone well; what fails later is something else.
-        source: the checkpoint that is gone on from.
+        begun: returns whether an iteration has succeeded; later errors are not the config's.
+        source: the checkpoint that the training resumes from.
 
     Raises:
         TrainConfigError: a misspelt key, a wrong type, sizes that do not fit each other.
@@ -216,10 +221,10 @@ def config_faults(cfg: Config, begun: Callable[[], bool], source: Path | None) -
         late = begun() and "unexpected keyword argument" not in str(error)
         if own or late:
             raise
-        wanted = " or ".join(filter(None, [str(cfg.filename or "the config"), str(source or "")]))
+        files = " or ".join(filter(None, [str(cfg.filename or "the config"), str(source or "")]))
         raise TrainConfigError(
-            f"no training can be built: {type(error).__name__}: {in_words(error)}; look in "
-            f"{wanted} (and --cfg-options) for a misspelt key, a value of the wrong "
+            f"no training can be built: {type(error).__name__}: {error_text(error)}; look in "
+            f"{files} (and --cfg-options) for a misspelt key, a value of the wrong "
             "type, or sizes that do not fit each other"
         ) from error
 
@@ -243,5 +248,73 @@ def datasets(cfg: Config) -> dict[str, ConfigDict]:
             )
         if not isinstance(dataset, Mapping) or not isinstance(dataset["ann_file"], str):
             raise TrainConfigError(f"{split}_dataloader: expected a dataset with an ann_file")
-        found[split] = dataset
+        found[split] = cast(ConfigDict, dataset)
     return found
+
+
+# --- error messages -----------------------------------------------------------------
+
+
+def _unreadable(path: Path, error: BaseException) -> str:
+    """Return why a config file cannot be read."""
+    if isinstance(error, RecursionError):
+        circle = _circle(path, [path.resolve()])
+        if circle:
+            names = " -> ".join(each.name for each in circle)
+            return f"its _base_ leads back to itself ({names}): name another file there"
+    if "lazy_import" in str(error) and (bases := read_base_files(path)):
+        named = f'"{bases[0]}"' if len(bases) == 1 else repr(bases)
+        return (
+            "it imports by `with read_base()` a config that inherits by _base_, and mmengine does "
+            f"not mix the two; write _base_ = {named} in place of read_base()"
+        )
+    return f"{type(error).__name__}: {error_text(error)}"
+
+
+def _circle(path: Path, chain: list[Path]) -> list[Path]:
+    """Return the files from one to itself by ``_base_``, [] where no chain comes back."""
+    try:
+        text = path.read_text(encoding="utf-8")
+        named = [ast.literal_eval(found) for found in _BASES.findall(text)[:1]]
+    except (OSError, ValueError, SyntaxError):
+        return []
+    for base in named[0] if named and isinstance(named[0], list | tuple) else named:
+        below = (path.parent / str(base)).resolve()
+        if below in chain:
+            return [*chain[chain.index(below) :], below]
+        if len(chain) < _MOST_BASES and (found := _circle(below, [*chain, below])):
+            return found
+    return []
+
+
+def _unmerged(cfg: Config, changes: Section, error: Exception) -> str:
+    """Return which option cannot be put into a config, and why."""
+    for key, value in changes.items():
+        held = at(cfg, key)
+        if isinstance(held, Mapping) and not isinstance(value, Mapping):
+            kind = f" ({held['type']})" if held.get("type") else ""
+            below = next(iter(held), "type")
+            return (
+                f"{key}={value}: a section{kind} stands there, and {value!r} is none; change a "
+                f"key of it, such as {key}.{below}=..."
+            )
+        try:
+            cfg.copy().merge_from_dict({key: value})
+        except (KeyError, TypeError, IndexError, AssertionError, AttributeError) as own:
+            return f"{key}={value}: {error_text(own)}"
+    return error_text(error)
+
+
+def error_text(error: BaseException) -> str:
+    """Return the text of an exception; of one without text the line of code that raised it."""
+    text = str(error).strip()
+    if text and not text.endswith(":"):
+        return text
+    inner = error
+    while text and (below := inner.__cause__ or inner.__context__):  # mmengine put a text before it
+        inner = below
+    frames = traceback.extract_tb(inner.__traceback__)
+    if not frames:
+        return text
+    last = frames[-1]
+    return f"{text} `{last.line}` ({Path(last.filename).name}, line {last.lineno})".strip()

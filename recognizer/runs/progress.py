@@ -7,12 +7,13 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 
+from recognizer.names import printable
 from recognizer.runs.manifest import Outcome, Progress
 
 logger = logging.getLogger(__name__)
 
 ProgressFactory = Callable[[str, int], AbstractContextManager[Progress]]
-"""Called with a title and the number of inputs; gives the callback to call for each of them."""
+"""Called with a title that names what is counted and how many; gives the callback for each."""
 
 OnProgress = Callable[[int, int], None]
 """Called with the number done and the total."""
@@ -30,6 +31,14 @@ def silent(title: str, total: int) -> Iterator[Progress]:
 def on_console(title: str, total: int) -> AbstractContextManager[Progress]:
     """Show a bar on a terminal, a log line every 15 s elsewhere."""
     return _bar(title, total) if sys.stderr.isatty() else _log_lines(title, total)
+
+
+def _outcome_text(outcome: Outcome) -> str:
+    return printable(f"{outcome.video}: {outcome.state}: {outcome.reason}")
+
+
+def _speed_text(frames_per_s: float) -> str:
+    return f"{frames_per_s:.{0 if frames_per_s >= 10 else 1}f} frames/s"
 
 
 @contextlib.contextmanager
@@ -53,10 +62,10 @@ def _bar(title: str, total: int) -> Iterator[Progress]:
             nonlocal frames_done
             frames_done += frames
             speed = frames_done / max(time.monotonic() - started, 1e-3)
-            text = f"{speed:.0f} frames/s" if frames_done else ""
+            text = _speed_text(speed) if frames_done else ""
             bar.update(task, advance=outcome is not None, speed=text)
             if outcome is not None and outcome.state != "done":
-                bar.console.log(f"{outcome.video}: {outcome.state}: {outcome.reason}", markup=False)
+                bar.console.log(_outcome_text(outcome), markup=False)
 
         yield advance
 
@@ -68,7 +77,7 @@ def _log_lines(title: str, total: int) -> Iterator[Progress]:
 
     def line() -> None:
         seconds = max(time.monotonic() - started, 1e-3)
-        speed = f", {frames_done / seconds:.0f} frames/s" if frames_done else ""
+        speed = f", {_speed_text(frames_done / seconds)}" if frames_done else ""
         logger.info("%s: %d of %d%s", title, done, total, speed)
 
     def advance(outcome: Outcome | None, frames: int) -> None:
@@ -76,7 +85,7 @@ def _log_lines(title: str, total: int) -> Iterator[Progress]:
         frames_done += frames
         done += outcome is not None
         if outcome is not None and outcome.state != "done":
-            logger.warning("%s: %s: %s", outcome.video, outcome.state, outcome.reason)
+            logger.warning("%s", _outcome_text(outcome))
         if time.monotonic() - last > _LOG_EVERY_S:
             last = time.monotonic()
             line()

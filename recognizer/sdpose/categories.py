@@ -1,16 +1,17 @@
-"""The category of people in a COCO file: that it is there, once, and with COCO-17's keypoints."""
+"""Find the category of people in a COCO file, and check its keypoints against COCO-17."""
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from recognizer.sdpose.json_file import JsonObject
 from recognizer.skeleton import KEYPOINT_NAMES, NUM_KEYPOINTS
 
 _SIDES = {"l": "left", "r": "right"}
 
 
-def person_category(categories: Sequence[Mapping[str, Any]], path: Path) -> tuple[int, list[str]]:
+def person_category(categories: Sequence[JsonObject], path: Path) -> tuple[int, list[str]]:
     """Return the id of the category person, and what may be wrong with it.
 
     Raises:

@@ -1,8 +1,8 @@
-"""COCO-format annotations, looked at before anything is trained on them.
+"""COCO-format annotations, checked before a training.
 
 mmpose finds a missing picture in the middle of an epoch, takes a file without keypoints for an
 empty data set, and never asks whether names, categories and sizes are those of the data: here
-every fault is found first, counted and named.
+every problem is found first, counted and named.
 """
 
 from collections.abc import Mapping, Sequence
@@ -12,17 +12,17 @@ from typing import Any
 
 from recognizer.sdpose.categories import person_category
 from recognizer.sdpose.detections import check_detections
-from recognizer.sdpose.faults import DatasetProblems
-from recognizer.sdpose.json_file import read_json
+from recognizer.sdpose.json_file import JsonObject, read_json
 from recognizer.sdpose.pictures import ImageChecks, check_pictures
 from recognizer.sdpose.plausibility import check_plausible
+from recognizer.sdpose.problems import DatasetProblems, Problem
 from recognizer.skeleton import NUM_KEYPOINTS
 
 _LARGEST, _LARGEST_ID = 10**9, 10**15  # in pixels; ids of crowds are long
 _LONGEST_SIDE = 10**6
 _VISIBILITIES = (0, 1, 2)
 
-# --- kinds of faults: what is expected, what came, what to do ---------------------------
+# --- kinds of problems: what is expected, what came, what to do ---------------------------
 _NO_FILE = "expected an id (a whole number) and a file_name, got {got}"
 _LEAVES = "{got} would leave the folder of pictures; name files relative to it"
 _NO_SIZE = "expected width and height in pixels, got {got}"
@@ -40,7 +40,7 @@ _VISIBILITY = (
     "scores of a network are none"
 )
 _NO_BOX = f"expected bbox as x, y, width, height, below {_LARGEST}, got {{got}}"
-_FLAT_BOX = (  # mmpose would leave this person out and not say so
+_FLAT_BOX = (  # mmpose would silently leave this person out
     "bbox: expected a width and a height above 0, got {got}; give the person a box, or set its "
     "visibilities to 0"
 )
@@ -85,8 +85,10 @@ class CocoSummary:
     warnings: tuple[str, ...] = ()
 
 
-def examine(ann_file: Path, image_dir: Path, checks: ImageChecks | None = None) -> CocoSummary:
-    """Read a COCO keypoint file, look at its pictures and say what it holds.
+def validate_coco(
+    ann_file: Path, image_dir: Path, checks: ImageChecks | None = None
+) -> CocoSummary:
+    """Check a COCO keypoint file and its pictures, and return its summary.
 
     Args:
         ann_file: such as ``annotations/person_keypoints_train2017.json``.
@@ -96,7 +98,7 @@ def examine(ann_file: Path, image_dir: Path, checks: ImageChecks | None = None) 
     Raises:
         FileNotFoundError: the file, the folder, a picture or the detected boxes are not there.
         ValueError: not a COCO keypoint file of 17 keypoints, pictures that are not those of the
-            annotations, or nobody in it to train on.
+            annotations, or no person to train on.
 
     """
     if not ann_file.is_file():
@@ -107,11 +109,11 @@ def examine(ann_file: Path, image_dir: Path, checks: ImageChecks | None = None) 
     if not image_dir.is_dir():
         raise FileNotFoundError(f"expected the pictures of {ann_file.name} in {image_dir}/")
     checks = checks or ImageChecks()
-    content, faults = read_coco(ann_file), DatasetProblems()
+    content, problems = read_coco(ann_file), DatasetProblems()
     category, warnings = person_category(content["categories"], ann_file)
-    images = _images(content["images"], faults)
-    people = _people(content, category, images, faults)
-    faults.refuse(ann_file)
+    images = _images(content["images"], problems)
+    people = _people(content, category, images, problems)
+    problems.refuse(ann_file)
     labelled = [person for person in people if any(person["keypoints"][2::3])]
     if not labelled:
         raise ValueError(
@@ -119,18 +121,18 @@ def examine(ann_file: Path, image_dir: Path, checks: ImageChecks | None = None) 
             f"in {len(images)} images and none of them has any; this is nothing to train on or "
             "measure with"
         )
-    warnings += [f"{ann_file}: {text}" for text in check_plausible(labelled, images, faults)]
+    warnings += [f"{ann_file}: {text}" for text in check_plausible(labelled, images, problems)]
     ids = {person["image_id"] for person in labelled}
     if checks.boxes is not None:
         named, notes = check_detections(checks.boxes, images, category)
         ids |= named
         warnings += notes
-    warnings += check_pictures([images[i] for i in sorted(ids)], image_dir, faults, checks)
-    faults.refuse(ann_file)
+    warnings += check_pictures([images[i] for i in sorted(ids)], image_dir, problems, checks)
+    problems.refuse(ann_file)
     return CocoSummary(len(images), len(people), len(labelled), tuple(warnings))
 
 
-def read_coco(path: Path) -> Mapping[str, Any]:
+def read_coco(path: Path) -> JsonObject:
     """Return a COCO file's content, with its three lists of dicts.
 
     Raises:
@@ -147,32 +149,30 @@ def read_coco(path: Path) -> Mapping[str, Any]:
     return dict(content)
 
 
-def _images(
-    rows: Sequence[Mapping[str, Any]], faults: DatasetProblems
-) -> dict[int, Mapping[str, Any]]:
-    images: dict[int, Mapping[str, Any]] = {}
+def _images(rows: Sequence[JsonObject], problems: DatasetProblems) -> dict[int, JsonObject]:
+    images: dict[int, JsonObject] = {}
     for row, image in enumerate(rows):
         where, number, name = f"images[{row}]", image.get("id"), image.get("file_name")
         if type(number) is not int or not isinstance(name, str) or not name:
-            faults.add(_NO_FILE, where, image)
+            problems.add(_NO_FILE, where, image)
         elif PurePosixPath(name).is_absolute() or ".." in PurePosixPath(name).parts:
-            faults.add(_LEAVES, where, name)
+            problems.add(_LEAVES, where, name)
         elif not all(_is_side(image.get(side)) for side in ("width", "height")):
             sizes = f"{image.get('width')!r:.30} and {image.get('height')!r:.30}"
-            faults.add(_NO_SIZE, f"{where} ({name})", sizes)
+            problems.add(_NO_SIZE, f"{where} ({name})", sizes)
         elif number in images:
-            faults.add(_TWICE, where, number)
+            problems.add(_TWICE, where, number)
         if type(number) is int:
             images.setdefault(number, image)
     return images
 
 
 def _people(
-    content: Mapping[str, Any],
+    content: JsonObject,
     category: int,
-    images: Mapping[int, Mapping[str, Any]],
-    faults: DatasetProblems,
-) -> list[Mapping[str, Any]]:
+    images: Mapping[int, JsonObject],
+    problems: DatasetProblems,
+) -> list[JsonObject]:
     """Return the persons that are not crowds."""
     names = {
         row.get("id"): row.get("name")
@@ -182,16 +182,18 @@ def _people(
     seen: set[int] = set()
     people = []
     for row, annotation in enumerate(content["annotations"]):
-        fault = _annotation_fault(annotation, images)
+        problem = _annotation_problem(annotation, images)
         number = annotation.get("category_id")
-        if fault is None and number != category and number not in names:
-            fault = _NO_CATEGORY, number
+        if problem is None and number != category and number not in names:
+            problem = _NO_CATEGORY, number
         elif number != category and type(number) is int and _has_labels(annotation):
-            fault = _OTHER, f"{names.get(number)!r} (id {number})"
-        elif fault is None and annotation["id"] in seen:
-            fault = _TWICE, annotation["id"]
-        if fault is not None:
-            faults.add(fault[0], f"annotations[{row}] (id {annotation.get('id')!r:.20})", fault[1])
+            problem = _OTHER, f"{names.get(number)!r} (id {number})"
+        elif problem is None and annotation["id"] in seen:
+            problem = _TWICE, annotation["id"]
+        if problem is not None:
+            problems.add(
+                problem[0], f"annotations[{row}] (id {annotation.get('id')!r:.20})", problem[1]
+            )
             continue
         seen.add(annotation["id"])
         if not annotation["iscrowd"] and number == category:
@@ -199,32 +201,30 @@ def _people(
     return people
 
 
-def _has_labels(annotation: Mapping[str, Any]) -> bool:
-    """Tell whether an annotation of another category would count as a person, or fail."""
+def _has_labels(annotation: JsonObject) -> bool:
+    """Return whether an annotation of another category would count as a person, or fail."""
     keypoints = annotation.get("keypoints")
     return not isinstance(keypoints, list) or any(keypoints[2::3])
 
 
-def _annotation_fault(
-    annotation: Mapping[str, Any], images: Mapping[int, Mapping[str, Any]]
-) -> tuple[str, Any] | None:
+def _annotation_problem(annotation: JsonObject, images: Mapping[int, JsonObject]) -> Problem | None:
     """Return the first thing that is wrong with an annotation: its kind, and what came."""
     if "keypoints" not in annotation:
         return _NO_KEYPOINTS, ""
     keypoints = annotation["keypoints"]
-    fault = _keypoint_fault(keypoints)
-    if fault is not None:
-        return fault
+    problem = _keypoint_problem(keypoints)
+    if problem is not None:
+        return problem
     used = any(keypoints[2::3]) and not annotation.get("iscrowd")
     return (
-        _box_fault(annotation.get("bbox"), used=used)
-        or _number_fault(annotation, used=used)
-        or _count_fault(annotation, used=used)
-        or _place_fault(annotation, images, used=used)
+        _box_problem(annotation.get("bbox"), used=used)
+        or _number_problem(annotation, used=used)
+        or _count_problem(annotation, used=used)
+        or _place_problem(annotation, images, used=used)
     )
 
 
-def _keypoint_fault(keypoints: Any) -> tuple[str, Any] | None:
+def _keypoint_problem(keypoints: object) -> Problem | None:
     if isinstance(keypoints, list) and not _numbers(keypoints):
         return _NO_NUMBERS, next(value for value in keypoints if not _numbers([value]))
     if not isinstance(keypoints, list) or len(keypoints) != 3 * NUM_KEYPOINTS:
@@ -235,13 +235,13 @@ def _keypoint_fault(keypoints: Any) -> tuple[str, Any] | None:
     return (_VISIBILITY, wrong[0]) if wrong else None
 
 
-def _box_fault(box: Any, *, used: bool) -> tuple[str, Any] | None:
+def _box_problem(box: object, *, used: bool) -> Problem | None:
     if not isinstance(box, list) or not _numbers(box) or len(box) != 4:
         return _NO_BOX, box
     return (_FLAT_BOX, box) if used and min(box[2:]) <= 0 else None
 
 
-def _number_fault(annotation: Mapping[str, Any], *, used: bool) -> tuple[str, Any] | None:
+def _number_problem(annotation: JsonObject, *, used: bool) -> Problem | None:
     for key, kind in _WHOLE.items():
         value = annotation.get(key)
         if type(value) is not int or abs(value) >= _LARGEST_ID:
@@ -252,8 +252,8 @@ def _number_fault(annotation: Mapping[str, Any], *, used: bool) -> tuple[str, An
     return None
 
 
-def _count_fault(annotation: Mapping[str, Any], *, used: bool) -> tuple[str, Any] | None:
-    """Refuse whom mmpose would leave out and not say so."""
+def _count_problem(annotation: JsonObject, *, used: bool) -> Problem | None:
+    """Refuse persons that mmpose would silently leave out."""
     labelled, keypoints = annotation.get("num_keypoints"), annotation["keypoints"]
     furthest = max(*keypoints[::3], *keypoints[1::3])
     if used and (labelled == 0 or furthest <= 0):
@@ -262,9 +262,9 @@ def _count_fault(annotation: Mapping[str, Any], *, used: bool) -> tuple[str, Any
     return (_CROWD, crowd) if crowd not in (0, 1) else None
 
 
-def _place_fault(
-    annotation: Mapping[str, Any], images: Mapping[int, Mapping[str, Any]], *, used: bool
-) -> tuple[str, Any] | None:
+def _place_problem(
+    annotation: JsonObject, images: Mapping[int, JsonObject], *, used: bool
+) -> Problem | None:
     image = images.get(annotation["image_id"])
     if image is None:
         return _NO_IMAGE, annotation["image_id"]
@@ -278,11 +278,11 @@ def _place_fault(
     return None
 
 
-def _is_side(value: Any) -> bool:
+def _is_side(value: object) -> bool:
     return type(value) is int and 0 < value < _LONGEST_SIDE
 
 
-def _numbers(value: Any, most: int = _LARGEST) -> bool:
+def _numbers(value: object, most: int = _LARGEST) -> bool:
     return isinstance(value, list) and all(
         type(item) in (int, float) and abs(item) < most for item in value
     )

@@ -1,4 +1,4 @@
-"""What an SDPose network costs: parameters, multiply-adds, and the figure papers print.
+"""The cost of an SDPose network: parameters, multiply-adds, and the GFLOPs of papers.
 
 Two ways of counting are in use and they differ by up to 60 %. ``macs_with_attention`` is what the
 arithmetic is: one multiply-add of every convolution, matrix product and attention. The GFLOPs
@@ -6,7 +6,7 @@ published for SDPose come from mmcv's counter, which sees modules only: no atten
 norms, layer norms and ReLUs.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -87,7 +87,7 @@ def describe(cost: Cost) -> str:
     )
 
 
-def _macs(run: Any) -> tuple[int, int]:
+def _macs(run: Callable[[], object]) -> tuple[int, int]:
     """Return the multiply-adds of a call, and how many of them are attention's."""
     # Only this backend is made of operations that the counter knows on every device: its two
     # matrix products per attention are the only batched ones in the network.
@@ -103,7 +103,7 @@ def _published_count(model: Any) -> Iterator[list[int]]:
     counts: list[int] = []
     linear = model.head.transformer.patch_embedding
 
-    def count(module: Any, inputs: tuple[Tensor, ...], output: Tensor) -> None:
+    def count(module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
         counts.append(_published(module, inputs[0], output, biased=module is not linear))
 
     kinds = (nn.Conv2d, nn.Linear, nn.BatchNorm2d, nn.LayerNorm, nn.ReLU, nn.Upsample)
@@ -117,7 +117,7 @@ def _published_count(model: Any) -> Iterator[list[int]]:
             hook.remove()
 
 
-def _published(module: Any, given: Tensor, output: Tensor, *, biased: bool) -> int:
+def _published(module: nn.Module, given: Tensor, output: Tensor, *, biased: bool) -> int:
     """Return mmcv's count of one call. ``biased``: the published module counts its bias."""
     if isinstance(module, nn.Conv2d):
         macs = output.numel() * module.weight[0].numel()

@@ -1,11 +1,11 @@
-"""Detected boxes that people are cut out by: that they are those of the annotated pictures."""
+"""Check detected boxes, by which people are cut out, against the annotated pictures."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from recognizer.sdpose.faults import DatasetProblems, are_many
-from recognizer.sdpose.json_file import read_json
+from recognizer.sdpose.json_file import JsonObject, read_json
+from recognizer.sdpose.problems import DatasetProblems, Problem, are_many
 
 _LARGEST, _SOME_PX = 10**9, 32
 _PERSON = 1  # the category that mmpose takes, whatever the annotations call it
@@ -28,7 +28,7 @@ _PARTS = "bbox: expected pixels, got {got}, which reads like parts of the pictur
 
 
 def check_detections(
-    path: Path, images: Mapping[int, Mapping[str, Any]], person_id: int
+    path: Path, images: Mapping[int, JsonObject], person_id: int
 ) -> tuple[frozenset[int], list[str]]:
     """Check a file of detected boxes; return the pictures that it names people in, and warnings.
 
@@ -39,7 +39,7 @@ def check_detections(
 
     Raises:
         FileNotFoundError: no such file.
-        ValueError: other pictures, other categories, boxes that are none, or nobody.
+        ValueError: other pictures, other categories, boxes that are none, or no person.
 
     """
     if not path.is_file():
@@ -51,28 +51,28 @@ def check_detections(
     if not isinstance(rows, list) or not rows:
         got = "an empty list" if isinstance(rows, list) else type(rows).__name__
         raise ValueError(f"{path}: expected a list of detections as COCO's results, got {got}")
-    faults, odd = DatasetProblems(), DatasetProblems()
-    people: list[Mapping[str, Any]] = []
+    problems, odd = DatasetProblems(), DatasetProblems()
+    people: list[JsonObject] = []
     others: dict[int, int] = {}
     for number, row in enumerate(rows):
-        if fault := _fault(row, images):
-            faults.add(fault[0], f"detections[{number}]", fault[1])
+        if problem := _problem(row, images):
+            problems.add(problem[0], f"detections[{number}]", problem[1])
         elif row["category_id"] == _PERSON:
             people.append(row)
-            if fault := _odd_box(row["bbox"], images[row["image_id"]]):
-                odd.add(fault[0], f"detections[{number}]", fault[1])
+            if problem := _odd_box(row["bbox"], images[row["image_id"]]):
+                odd.add(problem[0], f"detections[{number}]", problem[1])
         else:
             others[row["category_id"]] = others.get(row["category_id"], 0) + 1
     if are_many(len(odd), len(people)):
-        faults.merge(odd)
-    faults.refuse(path)
+        problems.merge(odd)
+    problems.refuse(path)
     _check_category(path, len(people), others, person_id)
     warnings = [f"{path}: {line}" for line in odd.lines()]
     named = frozenset(row["image_id"] for row in people)
     return named, [*warnings, *_left_out(path, len(people), others, len(images) - len(named))]
 
 
-def _fault(row: Any, images: Mapping[int, Mapping[str, Any]]) -> tuple[str, Any] | None:
+def _problem(row: object, images: Mapping[int, JsonObject]) -> Problem | None:
     if not isinstance(row, dict):
         return _NO_DICT, row
     for key, kind in _WHOLE.items():
@@ -91,7 +91,7 @@ def _fault(row: Any, images: Mapping[int, Mapping[str, Any]]) -> tuple[str, Any]
     return None
 
 
-def _odd_box(box: Sequence[float], image: Mapping[str, Any]) -> tuple[str, Any] | None:
+def _odd_box(box: Sequence[float], image: JsonObject) -> Problem | None:
     """Return what is wrong with a box; mmpose takes every one."""
     size = image["width"], image["height"]
     if min(box[2:4]) <= 0:

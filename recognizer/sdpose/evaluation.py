@@ -1,4 +1,4 @@
-"""How good a pose network is on COCO-format data: AP and AR, and where people overlap.
+"""AP and AR of a pose network on COCO-format data, and on images where people overlap.
 
 mmpose's own test runs once; what it found, after its OKS-NMS, is then scored again on subsets of
 the images. Foreground distillation is meant to help where people stand before each other, so
@@ -13,47 +13,35 @@ import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
-from mmengine.config import Config
-from mmengine.hooks import Hook
 from xtcocotools.cocoeval import COCOeval  # type: ignore[import-untyped]
 
 from recognizer.geometry import box_iou
 from recognizer.openmmlab import scope
 from recognizer.runner.checkpoints import load_checkpoint, load_weights
+from recognizer.runner.engine import Batch, Config, ConfigDict, Hook, Runner
 from recognizer.runner.run import OnProgress, SafeRunner, fit_loaders, global_state
-from recognizer.runner.train_config import TrainConfigError, config_faults, datasets
-from recognizer.sdpose import registered
-from recognizer.sdpose.preflight import annotations_of, examine_dataset
+from recognizer.runner.train_config import TrainConfigError, config_errors, datasets
+from recognizer.sdpose import registered  # noqa: F401 - mmpose finds our types by name
+from recognizer.sdpose.json_file import JsonObject
+from recognizer.sdpose.training import annotations_of, validate_dataset
 from recognizer.storage.artifacts import atomic_path, sha256_file
-
-__all__ = [
-    "Figures",
-    "PoseScores",
-    "count_parameters",
-    "evaluate",
-    "overlapping_images",
-    "quietly",
-    "registered",
-    "score_subsets",
-]
 
 OVERLAP_IOU = 0.1
 """Two people overlap where the IoU of their boxes is above this."""
 DETECTIONS = "detections.json"
 
-# Where COCOeval puts each figure. Kinds of size are of the annotated area in square pixels:
-# medium from 32 x 32 to 96 x 96, large above.
-_AT = {"ap": 0, "ap50": 1, "ap75": 2, "ap_medium": 3, "ap_large": 4, "ar": 5}
-_NAMES = {
-    "ap": "AP",
-    "ap50": "AP50",
-    "ap75": "AP75",
-    "ap_medium": "AP(M)",
-    "ap_large": "AP(L)",
-    "ar": "AR",
+# Metric -> COCO's name and its place in COCOeval.stats. People are medium by an annotated area from
+# 32 x 32 to 96 x 96 square pixels, and large above.
+_METRICS = {
+    "ap": ("AP", 0),
+    "ap50": ("AP50", 1),
+    "ap75": ("AP75", 2),
+    "ap_medium": ("AP(M)", 3),
+    "ap_large": ("AP(L)", 4),
+    "ar": ("AR", 5),
 }
 _OWN_LOSSES = "head.loss_"  # weights that a loss learns; inference has no use for them
 _TRAINING = (
@@ -72,8 +60,8 @@ _HOOKS = ("timer", "logger", "param_scheduler", "checkpoint", "sampler_seed")
 
 
 @dataclass(frozen=True, slots=True)
-class Figures:
-    """COCO's figures on some images; None where nobody of that kind is in them.
+class ApMetrics:
+    """COCO's figures on some images; None where no person of that kind is in them.
 
     Attributes:
         images: how many, those without people included.
@@ -95,7 +83,8 @@ class Figures:
 
     def to_json(self) -> dict[str, Any]:
         """Return plain values under COCO's names: AP, AP50, AP75, AP(M), AP(L), AR."""
-        return {_NAMES.get(key, key): value for key, value in asdict(self).items()}
+        names = {key: name for key, (name, _) in _METRICS.items()}
+        return {names.get(key, key): value for key, value in asdict(self).items()}
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,14 +101,14 @@ class PoseScores:
 
     """
 
-    every: Figures
-    overlapping: Figures
-    others: Figures
+    every: ApMetrics
+    overlapping: ApMetrics
+    others: ApMetrics
     boxes: str
     flip_test: bool
-    metadata: Mapping[str, Any]
+    metadata: JsonObject
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> dict[str, object]:
         """Return plain values."""
         return {
             "all": self.every.to_json(),
@@ -155,14 +144,14 @@ def evaluate(
         FileNotFoundError: the checkpoint, annotations, pictures or detected boxes are not there.
         CheckpointError: the checkpoint is damaged or of another network.
         TrainConfigError: no test can be built of the config.
-        ValueError: annotations that cannot be measured with, see ``coco.examine``.
+        ValueError: annotations that cannot be measured with, see ``coco.validate_coco``.
 
     """
     cfg = cfg.copy()
     loaded = load_checkpoint(checkpoint)
     dataset, metric = _tested(cfg)
     ann_file, boxes = annotations_of(dataset), dataset.get("bbox_file")
-    examine_dataset(dataset, on_image)
+    validate_dataset(dataset, on_image)
     output.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=output, prefix=".testing-") as scratch:
         metric["outfile_prefix"] = str(Path(scratch) / "found")
@@ -182,7 +171,7 @@ def evaluate(
     return PoseScores(*splits, str(boxes or "annotated"), flip, metadata)
 
 
-def _tested(cfg: Config) -> tuple[Any, Any]:
+def _tested(cfg: Config) -> tuple[ConfigDict, ConfigDict]:
     """Return the test data set's config and that of its CocoMetric."""
     dataset = datasets(cfg).get("test")
     if dataset is None:
@@ -195,15 +184,15 @@ def _tested(cfg: Config) -> tuple[Any, Any]:
         raise TrainConfigError(
             f"test_evaluator: expected one CocoMetric of keypoints that measures, got {listed}"
         )
-    return dataset, metrics[0]
+    return dataset, cast(ConfigDict, metrics[0])
 
 
 def _run(
     cfg: Config,
-    weights: tuple[Mapping[str, Any], Path],
+    weights: tuple[JsonObject, Path],
     scratch: Path,
     on_progress: OnProgress | None,
-) -> tuple[Figures, Figures, Figures]:
+) -> tuple[ApMetrics, ApMetrics, ApMetrics]:
     """Run mmpose's test and score what it found."""
     for name in _TRAINING:
         cfg[name] = None
@@ -218,28 +207,33 @@ def _run(
     cfg.test_dataloader.persistent_workers = False  # they end with the loop
     begun: list[int] = []
     with global_state(), scope("mmpose"):
-        with config_faults(cfg, lambda: bool(begun), None):
+        with config_errors(cfg, lambda: bool(begun), None):
             runner = SafeRunner.from_cfg(cfg)
         loaded, path = weights
         named = {k.removeprefix("module."): v for k, v in loaded["state_dict"].items()}
         kept = {k: v for k, v in named.items() if not k.startswith(_OWN_LOSSES)}
         load_weights(runner.model, kept, path, strict=True)
         runner.register_hook(TestProgressHook(begun, on_progress))
-        with config_faults(cfg, lambda: bool(begun), None):
+        with config_errors(cfg, lambda: bool(begun), None):
             runner.test()
         (metric,) = [m for m in runner.test_evaluator.metrics if type(m).__name__ == "CocoMetric"]
         return score_subsets(metric, scratch / "found.keypoints.json")
 
 
-class TestProgressHook(Hook):  # type: ignore[misc]
+class TestProgressHook(Hook):
     """Report every batch of a test."""
 
     def __init__(self, begun: list[int], on_progress: OnProgress | None) -> None:
         self.begun, self.on_progress = begun, on_progress
 
     def after_test_iter(
-        self, runner: Any, batch_idx: int, data_batch: Any = None, outputs: Any = None
+        self,
+        runner: Runner,
+        batch_idx: int,
+        data_batch: Batch = None,
+        outputs: Sequence[Any] | None = None,
     ) -> None:
+        """Count the batch."""
         self.begun[:] = [batch_idx + 1]
         if self.on_progress is not None:
             self.on_progress(batch_idx + 1, len(runner.test_dataloader))
@@ -254,7 +248,7 @@ def count_parameters(cfg: Config) -> int:
     """
     from mmpose.registry import MODELS
 
-    with global_state(), scope("mmpose"), config_faults(cfg, lambda: False, None):
+    with global_state(), scope("mmpose"), config_errors(cfg, lambda: False, None):
         model = MODELS.build(cfg.model)
     return sum(
         weight.numel()
@@ -266,14 +260,14 @@ def count_parameters(cfg: Config) -> int:
 # --- subsets of the images ---------------------------------------------------------
 
 
-def overlapping_images(annotations: Sequence[Mapping[str, Any]]) -> set[int]:
+def overlapping_images(annotations: Sequence[JsonObject]) -> set[int]:
     """Return the ids of images in which the boxes of two people overlap, crowds aside.
 
     Args:
         annotations: COCO's; ``bbox`` is x, y, width, height.
 
     """
-    boxes: dict[int, list[Any]] = {}
+    boxes: dict[int, list[list[float]]] = {}
     for annotation in annotations:
         if not annotation.get("iscrowd"):
             boxes.setdefault(annotation["image_id"], []).append(annotation["bbox"])
@@ -286,7 +280,7 @@ def overlapping_images(annotations: Sequence[Mapping[str, Any]]) -> set[int]:
     return found
 
 
-def score_subsets(metric: Any, found: Path) -> tuple[Figures, Figures, Figures]:
+def score_subsets(metric: Any, found: Path) -> tuple[ApMetrics, ApMetrics, ApMetrics]:
     """Score all images, those with overlapping people, and the others.
 
     Args:
@@ -299,18 +293,18 @@ def score_subsets(metric: Any, found: Path) -> tuple[Figures, Figures, Figures]:
     images = set(truth.getImgIds())
     overlapping = overlapping_images(list(truth.anns.values())) & images
     every, some, rest = (
-        _figures(metric, detections, part) for part in (images, overlapping, images - overlapping)
+        _metrics(metric, detections, part) for part in (images, overlapping, images - overlapping)
     )
     return every, some, rest
 
 
-def _figures(metric: Any, detections: Any, images: set[int]) -> Figures:
+def _metrics(metric: Any, detections: Any, images: set[int]) -> ApMetrics:
     persons = sum(
         not row.get("iscrowd") and row["image_id"] in images and any(row["keypoints"][2::3])
         for row in metric.coco.anns.values()
     )
     if not images or not persons:
-        return Figures(len(images), persons)
+        return ApMetrics(len(images), persons)
     scored = COCOeval(
         metric.coco, detections, metric.iou_type, metric.dataset_meta["sigmas"], metric.use_area
     )
@@ -319,9 +313,10 @@ def _figures(metric: Any, detections: Any, images: set[int]) -> Figures:
     scored.evaluate()
     scored.accumulate()
     scored.summarize()
-    # COCO says -1 where there is nobody to find.
-    figures = {k: float(scored.stats[i]) if scored.stats[i] >= 0 else None for k, i in _AT.items()}
-    return Figures(len(images), persons, **figures)
+    values = {key: float(scored.stats[place]) for key, (_, place) in _METRICS.items()}
+    # COCO gives -1 where there is no person to find.
+    known = {key: value for key, value in values.items() if value >= 0}
+    return ApMetrics(len(images), persons, **known)
 
 
 @contextlib.contextmanager

@@ -1,4 +1,4 @@
-"""Where the people are, read from heatmaps: masks, token weights and peaks, all in float32.
+"""Foreground from heatmaps: masks, token weights and peaks, all in float32.
 
 The idea, to weight a distillation by the foreground, is that of FSD-BEV (Foreground
 Self-Distillation for bird's-eye-view detection, ECCV 2024). Here the mask comes from the
@@ -7,15 +7,14 @@ teacher's own keypoint heatmaps, so that no label is needed. Heatmaps peak at 1 
 Nothing here carries a gradient back to the heatmaps.
 """
 
-from typing import Any
-
 import torch
+from torch import Tensor
 from torch.nn import functional
 
 _STEEPEST = 1e-30  # threshold * temperature never below: 0 * inf would be NaN at the threshold
 
 
-def foreground_mask(heatmaps: Any, threshold: float, temperature: float) -> Any:
+def foreground_mask(heatmaps: Tensor, threshold: float, temperature: float) -> Tensor:
     """Return how much each pixel belongs to a person: (N, H, W) in [0, 1] of (N, J, H, W).
 
     A sigmoid centred on the threshold: 1/2 where the highest joint equals it, at every
@@ -34,8 +33,8 @@ def foreground_mask(heatmaps: Any, threshold: float, temperature: float) -> Any:
 
 
 def token_foreground(
-    heatmaps: Any, grid: tuple[int, int], threshold: float, temperature: float
-) -> Any:
+    heatmaps: Tensor, grid: tuple[int, int], threshold: float, temperature: float
+) -> Tensor:
     """Return the mean of the mask over each token's cell: (N, gh * gw), row-major.
 
     Args:
@@ -50,11 +49,13 @@ def token_foreground(
     return functional.adaptive_avg_pool2d(mask.unsqueeze(1), grid).flatten(1)  # (N, P)
 
 
-def foreground_weights(foreground: Any, inside: Any, outside: Any) -> Any:
+def foreground_weights(
+    foreground: Tensor, inside: Tensor | float, outside: Tensor | float
+) -> Tensor:
     """Return ``outside`` where the foreground is 0, ``inside`` where it is 1, and between."""
     return outside + (inside - outside) * foreground
 
 
-def joint_peaks(heatmaps: Any) -> Any:
+def joint_peaks(heatmaps: Tensor) -> Tensor:
     """Return the highest value of each joint, clipped to [0, 1]: (N, J) of (N, J, H, W)."""
     return heatmaps.detach().amax((2, 3)).float().clamp(0.0, 1.0)

@@ -1,4 +1,4 @@
-"""SDPoseHead: the transformer, its cycles and what they learn from each other.
+"""SDPoseHead: the transformer, its cycles, and the losses between them.
 
 In training every cycle predicts heatmaps, and the tokens of a cycle learn from those of the
 next one. Inference reads cycle 1 and computes no other: what the later cycles know has gone into
@@ -8,21 +8,22 @@ reads the others.
 Source: SDPose (CVPR 2024); interface and flip test as in mmpose's HeatmapHead.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from itertools import pairwise
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import torch
 from torch import Tensor, nn
 
-from recognizer.openmmlab import load_mmpose
+from recognizer.runner.engine import Registry, Section
+from recognizer.sdpose.mmpose import (
+    KEYPOINT_CODECS,
+    MODELS,
+    BaseHead,
+    PixelData,
+    flip_heatmaps,
+)
 from recognizer.sdpose.transformer import TokenTransformer
-
-load_mmpose()
-from mmengine.structures import PixelData  # noqa: E402
-from mmpose.models.heads.base_head import BaseHead  # noqa: E402
-from mmpose.models.utils.tta import flip_heatmaps  # noqa: E402
-from mmpose.registry import KEYPOINT_CODECS, MODELS  # noqa: E402
 
 _INIT = (
     {"type": "TruncNormal", "std": 0.02, "layer": ["Linear", "Conv2d"]},
@@ -42,7 +43,7 @@ class CycleOutput(NamedTuple):
 
 
 @MODELS.register_module()
-class SDPoseHead(BaseHead):  # type: ignore[misc]
+class SDPoseHead(BaseHead):
     """Feature map (B, C, H, W) -> heatmaps (B, J, Hh, Wh).
 
     Args:
@@ -79,11 +80,11 @@ class SDPoseHead(BaseHead):  # type: ignore[misc]
         num_heads: int = 8,
         mlp_ratio: float = 3.0,
         cycles: int = 2,
-        loss: Mapping[str, Any] = _LOSS,
-        loss_vis_token_dist: Mapping[str, Any] | None = None,
-        loss_kpt_token_dist: Mapping[str, Any] | None = None,
-        decoder: Mapping[str, Any] | None = None,
-        init_cfg: Any = None,
+        loss: Section = _LOSS,
+        loss_vis_token_dist: Section | None = None,
+        loss_kpt_token_dist: Section | None = None,
+        decoder: Section | None = None,
+        init_cfg: Section | Sequence[Section] | None = None,
     ) -> None:
         super().__init__(init_cfg=list(_INIT) if init_cfg is None else init_cfg)
         self._grid = _grid(feature_size, patch_size)
@@ -143,7 +144,7 @@ class SDPoseHead(BaseHead):  # type: ignore[misc]
         self,
         feats: Sequence[Tensor],
         batch_data_samples: Sequence[Any],
-        train_cfg: Mapping[str, Any] | None = None,
+        train_cfg: Section | None = None,
     ) -> dict[str, Tensor]:
         """Return the loss items of a batch.
 
@@ -202,10 +203,10 @@ class SDPoseHead(BaseHead):  # type: ignore[misc]
 
     def predict(
         self,
-        feats: Any,
+        feats: Sequence[Tensor] | list[Sequence[Tensor]],
         batch_data_samples: Sequence[Any],
-        test_cfg: Mapping[str, Any] | None = None,
-    ) -> Any:
+        test_cfg: Section | None = None,
+    ) -> list[Any] | tuple[list[Any], list[PixelData]]:
         """Return the keypoints of a batch, as mmpose's HeatmapHead does, from one cycle.
 
         ``test_cfg``: flip_test (``feats`` is then [of the images, of the flipped images]),
@@ -230,7 +231,8 @@ class SDPoseHead(BaseHead):  # type: ignore[misc]
             )
             heatmaps = (self.forward(feats[0]).float() + flipped) * 0.5
         else:
-            heatmaps = self.forward(feats).float()  # NumPy, which decodes, has no bfloat16
+            # NumPy, which decodes, has no bfloat16.
+            heatmaps = self.forward(cast("Sequence[Tensor]", feats)).float()
         keypoints = self.decode(heatmaps)
         if test_cfg.get("output_heatmaps", False):
             return keypoints, [PixelData(heatmaps=each) for each in heatmaps.detach()]
@@ -291,7 +293,7 @@ def _grid(feature_size: Sequence[int], patch_size: Sequence[int]) -> tuple[int, 
     return height // rows, width // columns
 
 
-def _check_cycles(cycles: int, distillation: Any) -> None:
+def _check_cycles(cycles: int, distillation: Section | None) -> None:
     least = 1 if distillation is None else 2
     if cycles < least:
         raise ValueError(
@@ -310,9 +312,9 @@ def _check_widths(embed_dims: int, num_heads: int, depth: int) -> None:
         raise ValueError(f"SDPoseHead: expected depth >= 1, got {depth}")
 
 
-def _build(registry: Any, config: Mapping[str, Any] | None) -> Any:
+def _build(registry: Registry, config: Section | None) -> Any:
     return None if config is None else registry.build(dict(config))
 
 
-def _total(items: Any) -> Tensor:
+def _total(items: Iterable[Tensor]) -> Tensor:
     return torch.stack(list(items)).sum()

@@ -12,9 +12,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from mmengine.hooks import Hook
-from mmengine.registry import HOOKS
+from torch import Tensor
 
+from recognizer.runner.engine import HOOKS, Batch, Checkpoint, Hook, Losses, Runner
 from recognizer.runner.logs import digits
 from recognizer.storage.artifacts import write_text
 
@@ -90,7 +90,7 @@ def statistics_text(stats: LossStatistics, best_ap: float | None) -> str:
 
 
 @HOOKS.register_module()
-class TrainingMonitorHook(Hook):  # type: ignore[misc]
+class TrainingMonitorHook(Hook):
     """Warn of loss spikes, losses that are no numbers and drops of the AP; keep statistics.
 
     The loss of every iteration counts for the statistics. Each ``interval`` iterations the mean
@@ -136,8 +136,8 @@ class TrainingMonitorHook(Hook):  # type: ignore[misc]
         self.warned: set[str] = set()  # since then, too
         self.loaded: tuple[int, dict[str, Any]] | None = None
 
-    def before_train(self, runner: Any) -> None:
-        """Take up the statistics of the run that is resumed; say of which scale losses are."""
+    def before_train(self, runner: Runner) -> None:
+        """Restore the statistics of the resumed run; log the scale of the losses."""
         if runner.rank == 0:
             runner.logger.info(SCALE)
             logger.info(SCALE)
@@ -146,7 +146,7 @@ class TrainingMonitorHook(Hook):  # type: ignore[misc]
             self._restore(loaded[1])
 
     def after_train_iter(
-        self, runner: Any, batch_idx: int, data_batch: Any = None, outputs: Any = None
+        self, runner: Runner, batch_idx: int, data_batch: Batch = None, outputs: Losses = None
     ) -> None:
         """Take in the loss of the iteration.
 
@@ -163,7 +163,7 @@ class TrainingMonitorHook(Hook):  # type: ignore[misc]
         value = _number(outputs["loss"])
         self.stats.update(value)
         if math.isfinite(value):
-            self._judge(runner, value)
+            self._check_spike(runner, value)
             self.sum, self.count = self.sum + value, self.count + 1
         else:
             items = ", ".join(f"{key}: {number:g}" for key, number in loss_items(outputs).items())
@@ -177,11 +177,11 @@ class TrainingMonitorHook(Hook):  # type: ignore[misc]
                 self.recent.append(self.sum / self.count)
             self.sum, self.count, self.warned = 0.0, 0, set()
 
-    def after_train_epoch(self, runner: Any) -> None:
+    def after_train_epoch(self, runner: Runner) -> None:
         """Write the statistics."""
         self._write(runner)
 
-    def after_val_epoch(self, runner: Any, metrics: Mapping[str, Any] | None = None) -> None:
+    def after_val_epoch(self, runner: Runner, metrics: Mapping[str, float] | None = None) -> None:
         """Compare the AP with the best one."""
         if not metrics or self.metric not in metrics:
             self._warn_now(
@@ -203,11 +203,11 @@ class TrainingMonitorHook(Hook):  # type: ignore[misc]
             )
         self._write(runner)
 
-    def after_train(self, runner: Any) -> None:
+    def after_train(self, runner: Runner) -> None:
         """Write the statistics."""
         self._write(runner)
 
-    def before_save_checkpoint(self, runner: Any, checkpoint: dict[str, Any]) -> None:
+    def before_save_checkpoint(self, runner: Runner, checkpoint: Checkpoint) -> None:
         """Save the statistics, as plain numbers."""
         state = {
             **asdict(self.stats),
@@ -219,7 +219,7 @@ class TrainingMonitorHook(Hook):  # type: ignore[misc]
             state["best_ap"] = self.best_ap
         checkpoint[STATE] = state
 
-    def after_load_checkpoint(self, runner: Any, checkpoint: dict[str, Any]) -> None:
+    def after_load_checkpoint(self, runner: Runner, checkpoint: Checkpoint) -> None:
         """Remember the statistics until it is known whether the run goes on from here."""
         state = checkpoint.get(STATE)
         if isinstance(state, Mapping):
@@ -232,7 +232,7 @@ class TrainingMonitorHook(Hook):  # type: ignore[misc]
         self.sum, self.count = state.pop("sum"), state.pop("since")
         self.stats = LossStatistics(**state)
 
-    def _judge(self, runner: Any, value: float) -> None:
+    def _check_spike(self, runner: Runner, value: float) -> None:
         if len(self.recent) < (self.recent.maxlen or 0):
             return
         usual = sum(self.recent) / len(self.recent)
@@ -244,7 +244,7 @@ class TrainingMonitorHook(Hook):  # type: ignore[misc]
                 f"   Recent avg: {usual:.6g}\n   Ratio: {ratio}",
             )
 
-    def _compare(self, runner: Any, items: Mapping[str, float]) -> None:
+    def _compare(self, runner: Runner, items: Mapping[str, float]) -> None:
         distilled = sum(value for key, value in items.items() if key.endswith("_dist_loss"))
         heatmap = items.get("heatmap_loss", math.inf)
         if heatmap < distilled < math.inf:
@@ -256,19 +256,19 @@ class TrainingMonitorHook(Hook):  # type: ignore[misc]
                 "do); where that is so already, lower their loss_weight or the learning rate",
             )
 
-    def _warn(self, runner: Any, text: str) -> None:
+    def _warn(self, runner: Runner, text: str) -> None:
         """Warn once of each kind until the next remembered loss."""
         kind = text.partition("\n")[0]
         if kind not in self.warned:
             self.warned.add(kind)
             self._warn_now(runner, text)
 
-    def _warn_now(self, runner: Any, text: str) -> None:
+    def _warn_now(self, runner: Runner, text: str) -> None:
         if runner.rank == 0:
             runner.logger.warning(f"WARNING: {text}")  # the log in the work_dir
             logger.warning(text)  # the console, where mmengine's log shows errors only
 
-    def _write(self, runner: Any) -> None:
+    def _write(self, runner: Runner) -> None:
         if runner.rank != 0 or not (self.stats.count or self.stats.not_finite):
             return  # a validation alone leaves the file of the training as it is
         folder = Path(runner.work_dir)
@@ -276,7 +276,7 @@ class TrainingMonitorHook(Hook):  # type: ignore[misc]
 
 
 @HOOKS.register_module()
-class DetailedLossLogHook(Hook):  # type: ignore[misc]
+class DetailedLossLogHook(Hook):
     """Log every loss item: ``Iter [50] loss: 2.345678, heatmap_loss: 2.100000, ...``.
 
     Args:
@@ -290,7 +290,7 @@ class DetailedLossLogHook(Hook):  # type: ignore[misc]
         self.interval = _positive("DetailedLossLogHook: interval", interval)
 
     def after_train_iter(
-        self, runner: Any, batch_idx: int, data_batch: Any = None, outputs: Any = None
+        self, runner: Runner, batch_idx: int, data_batch: Batch = None, outputs: Losses = None
     ) -> None:
         """Log the losses of the iteration."""
         if runner.rank == 0 and self.every_n_train_iters(runner, self.interval):
@@ -299,16 +299,16 @@ class DetailedLossLogHook(Hook):  # type: ignore[misc]
             runner.logger.info(f"Iter [{runner.iter + 1}] {text}")
 
 
-def loss_items(outputs: Mapping[str, Any]) -> dict[str, float]:
+def loss_items(outputs: Mapping[str, Tensor | float]) -> dict[str, float]:
     """Return the losses among a model's outputs, their sum first."""
     losses = {key: _number(value) for key, value in outputs.items() if "loss" in key}
     total = {"loss": losses.pop("loss")} if "loss" in losses else {}
     return {**total, **losses}
 
 
-def _number(value: Any) -> float:
+def _number(value: Tensor | float) -> float:
     """Return a number; mmengine's RuntimeInfoHook asks for it too, so no device waits for us."""
-    return float(value.detach() if hasattr(value, "detach") else value)
+    return float(value.detach() if isinstance(value, Tensor) else value)
 
 
 def _positive(name: str, value: int) -> int:

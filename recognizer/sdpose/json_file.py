@@ -1,4 +1,4 @@
-"""JSON of COCO's kind, read strictly: a file that is something else is named for what it is.
+"""Read JSON of COCO's kind strictly; name the kind of a file that is something else.
 
 COCO's tools open the same file as UTF-8 and take the last of two equal keys; what they would
 stumble over, or read otherwise, is refused here with the file's name.
@@ -7,9 +7,12 @@ stumble over, or read otherwise, is refused here with the file's name.
 import codecs
 import json
 from collections import Counter
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+JsonObject = Mapping[str, Any]
+"""An object of a JSON file, its values unchecked."""
 # First bytes -> what such a file is, with what to do.
 _HEADS: tuple[tuple[bytes, str], ...] = (
     (b"version https://git-lfs", "a pointer of Git LFS, not the file itself: run git lfs pull"),
@@ -32,7 +35,7 @@ _PAGES = (b"<!doctype", b"<html", b"<?xml", b"<head", b"<body")
 
 
 def content_kind(head: bytes) -> str:
-    """Return what a file with these first bytes is if that is easily told, else ""."""
+    """Return the kind of a file with these first bytes if they show it, else ""."""
     if not head.strip(b"\0 \t\r\n"):
         return "empty: copy or download it again" if not head else "only zeros or blanks: damaged"
     for start, kind in _HEADS:

@@ -7,51 +7,57 @@ goes on, by joint, or by leaving tokens out (masked distillation). Registered wi
 
 All are called in the same way, ``loss(student, teacher, heatmaps, grid, visible)``, and share one
 scale: ``loss_weight`` times the mean over batch, tokens and channels of the squared difference
-where every weight is 1. They count in float32 whatever comes in, and NaN in gives NaN out.
+where every weight is 1. They compute in float32 whatever the input type; NaN in gives NaN out.
 """
 
 import math
-from typing import Any, TypeVar
+from typing import NamedTuple, NoReturn, TypeVar
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
-from recognizer.openmmlab import load_mmpose
+from recognizer.runner.engine import MessageHub
 from recognizer.sdpose.foreground import foreground_weights, joint_peaks, token_foreground
-
-load_mmpose()
-from mmengine.logging import MessageHub  # noqa: E402
-from mmpose.registry import MODELS  # noqa: E402
+from recognizer.sdpose.mmpose import MODELS
 
 T = TypeVar("T")
-_PEAK_FLOOR = 0.05  # a joint that the teacher does not see at all still counts this much
+Grid = tuple[int, int]
+_PEAK_FLOOR = 0.05  # the least weight of a joint: one that the teacher does not see at all
 _TINY = 1e-30  # keeps 0 / 0 at 0; below any sum of weights of a visible person
 
 
-def token_error(student: Any, teacher: Any) -> Any:
+class Guidance(NamedTuple):
+    """The inputs that weight the tokens' errors; None where they were not given."""
+
+    heatmaps: Tensor | None  # (N, J, H, W)
+    grid: Grid | None
+    visible: Tensor | None  # (N, J)
+
+
+def token_error(student: Tensor, teacher: Tensor) -> Tensor:
     """Return the mean over channels of the squared difference: (N, T) float32 of (N, T, D)."""
     return (student.float() - teacher.float()).square().mean(-1)
 
 
-# --- what all have in common -------------------------------------------------------
+# --- checks and scale ----------------------------------------------------------------
 
 
 class _DistilLoss(nn.Module):
-    """Checks what comes in and scales what goes out; ``weigh`` is the loss itself."""
+    """Base of the losses: checks the input and scales the output of ``weigh``."""
 
     def __init__(self, loss_weight: float, detach_teacher: bool) -> None:
         super().__init__()
-        self.loss_weight = _at_least_zero(self, "loss_weight", loss_weight)
+        self.loss_weight = self._number("loss_weight", loss_weight)
         self.detach_teacher = bool(detach_teacher)
 
     def forward(
         self,
-        student: Any,
-        teacher: Any,
-        heatmaps: Any = None,
-        grid: tuple[int, int] | None = None,
-        visible: Any = None,
-    ) -> Any:
+        student: Tensor,
+        teacher: Tensor,
+        heatmaps: Tensor | None = None,
+        grid: Grid | None = None,
+        visible: Tensor | None = None,
+    ) -> Tensor:
         """Return the loss, a float32 scalar.
 
         Args:
@@ -65,76 +71,63 @@ class _DistilLoss(nn.Module):
             ValueError: shapes that do not fit together, or a missing input.
 
         """
-        name = type(self).__name__
         if student.ndim != 3 or student.shape != teacher.shape or not student.numel():
-            raise ValueError(
-                f"{name}: expected student and teacher of one shape (N, T, D), none of them 0, "
-                f"got {tuple(student.shape)} and {tuple(teacher.shape)}"
+            self._refuse(
+                "student and teacher of one shape (N, T, D), none of them 0",
+                f"{tuple(student.shape)} and {tuple(teacher.shape)}",
             )
         with torch.autocast(student.device.type, enabled=False):
             error = token_error(student, teacher.detach() if self.detach_teacher else teacher)
-            return self.loss_weight * self.weigh(error, heatmaps, grid, visible)
+            return self.loss_weight * self.weigh(error, Guidance(heatmaps, grid, visible))
 
-    def weigh(self, error: Any, heatmaps: Any, grid: tuple[int, int] | None, visible: Any) -> Any:
+    def weigh(self, error: Tensor, guide: Guidance) -> Tensor:
         """Return the weighted mean of the tokens' errors (N, T)."""
         return error.mean()
 
+    def _refuse(self, expected: str, got: object, name: str = "") -> NoReturn:
+        label = f"{name}: " if name else ""
+        raise ValueError(f"{type(self).__name__}: {label}expected {expected}, got {got}")
 
-def _at_least_zero(owner: Any, name: str, value: float) -> float:
-    return _option(owner, name, value, 0 <= value < math.inf, "a number >= 0")
+    def _option(self, name: str, value: T, fits: bool, expected: str) -> T:
+        """Return an option's value if it fits; NaN never does: it compares false with all."""
+        if not fits:
+            self._refuse(expected, repr(value), name)
+        return value
 
+    def _number(self, name: str, value: float, *, above_zero: bool = False) -> float:
+        fits = (value > 0 if above_zero else value >= 0) and value < math.inf
+        return self._option(name, value, fits, f"a number {'>' if above_zero else '>='} 0")
 
-def _above_zero(owner: Any, name: str, value: float) -> float:
-    return _option(owner, name, value, 0 < value < math.inf, "a number > 0")
+    def _heatmaps(self, error: Tensor, guide: Guidance) -> Tensor:
+        """Return the heatmaps if they fit the tokens: of a grid, or one for each joint."""
+        heatmaps, (count, tokens) = guide.heatmaps, error.shape
+        if heatmaps is None:
+            self._refuse("the teacher's (N, J, H, W)", None, "heatmaps")
+        if heatmaps.ndim != 4 or len(heatmaps) != count or not heatmaps.numel():
+            self._refuse(f"({count}, J, H, W)", tuple(heatmaps.shape), "heatmaps")
+        if guide.grid is None and heatmaps.shape[1] != tokens:
+            joints = f"{heatmaps.shape[1]}; for visual tokens pass their grid"
+            self._refuse(f"one for each of {tokens} keypoint tokens", joints, "heatmaps")
+        return heatmaps
 
+    def _foreground(
+        self, error: Tensor, guide: Guidance, threshold: float = 0.1, temperature: float = 1.0
+    ) -> Tensor:
+        """Return the foreground share (N, gh * gw) of each visual token's cell."""
+        grid, tokens = guide.grid, error.shape[1]
+        if grid is None or len(grid) != 2 or grid[0] * grid[1] != tokens:
+            self._refuse(f"(gh, gw) with gh * gw = {tokens}", repr(grid), "grid")
+        cells = int(grid[0]), int(grid[1])
+        return token_foreground(self._heatmaps(error, guide), cells, threshold, temperature)
 
-def _option(owner: Any, name: str, value: T, fits: bool, expected: str) -> T:
-    """Return the value if it fits; NaN fits nothing, because every comparison with it is false."""
-    if not fits:
-        raise ValueError(f"{type(owner).__name__}: {name}: expected {expected}, got {value!r}")
-    return value
-
-
-def _checked_grid(owner: Any, error: Any, heatmaps: Any, grid: Any) -> tuple[int, int]:
-    """Return the grid if the visual tokens (N, P) and the heatmaps fit it."""
-    name = type(owner).__name__
-    tokens = error.shape[1]
-    if grid is None or len(grid) != 2 or grid[0] * grid[1] != tokens:
-        raise ValueError(f"{name}: grid: expected (gh, gw) with gh * gw = {tokens}, got {grid!r}")
-    _check_heatmaps(name, error, heatmaps)
-    return int(grid[0]), int(grid[1])
-
-
-def _check_joints(owner: Any, error: Any, heatmaps: Any) -> None:
-    """Raise ValueError unless there is one heatmap for each keypoint token (N, J)."""
-    name = type(owner).__name__
-    _check_heatmaps(name, error, heatmaps)
-    if heatmaps.shape[1] != error.shape[1]:
-        raise ValueError(
-            f"{name}: heatmaps: expected one for each of {error.shape[1]} keypoint tokens, got "
-            f"{heatmaps.shape[1]}; for visual tokens pass their grid"
-        )
-
-
-def _check_heatmaps(name: str, error: Any, heatmaps: Any) -> None:
-    if heatmaps is None:
-        raise ValueError(f"{name}: heatmaps: expected the teacher's (N, J, H, W), got None")
-    if heatmaps.ndim != 4 or len(heatmaps) != len(error) or not heatmaps.numel():
-        raise ValueError(
-            f"{name}: heatmaps: expected ({len(error)}, J, H, W), got {tuple(heatmaps.shape)}"
-        )
-
-
-def _visibility(owner: Any, error: Any, visible: Any) -> Any:
-    """Return the joints' weights (N, J), float32, without gradient; 1 where none are given."""
-    if visible is None:
-        return torch.ones_like(error)
-    if visible.shape != error.shape:
-        raise ValueError(
-            f"{type(owner).__name__}: visible: expected {tuple(error.shape)}, a weight for each "
-            f"keypoint token, got {tuple(visible.shape)}"
-        )
-    return visible.detach().to(error)
+    def _visibility(self, error: Tensor, visible: Tensor | None) -> Tensor:
+        """Return the joints' weights (N, J), float32, without gradient; 1 where none are given."""
+        if visible is None:
+            return torch.ones_like(error)
+        if visible.shape != error.shape:
+            expected = f"{tuple(error.shape)}, a weight for each keypoint token"
+            self._refuse(expected, tuple(visible.shape), "visible")
+        return visible.detach().to(error)
 
 
 # --- the losses --------------------------------------------------------------------
@@ -159,7 +152,7 @@ class TokenDistilLoss(_DistilLoss):
         self, loss_weight: float = 5e-6, dist_type: str = "L2", detach_teacher: bool = False
     ) -> None:
         super().__init__(loss_weight, detach_teacher)
-        _option(self, "dist_type", dist_type, dist_type == "L2", "'L2'")
+        self._option("dist_type", dist_type, dist_type == "L2", "'L2'")
 
 
 @MODELS.register_module()
@@ -192,33 +185,32 @@ class ForegroundTokenDistilLoss(_DistilLoss):
         detach_teacher: bool = True,
     ) -> None:
         super().__init__(loss_weight, detach_teacher)
-        self.foreground_weight = _at_least_zero(self, "foreground_weight", foreground_weight)
-        self.background_weight = _at_least_zero(self, "background_weight", background_weight)
-        self.threshold = _above_zero(self, "threshold", threshold)
-        self.temperature = _above_zero(self, "temperature", temperature)
+        self.foreground_weight = self._number("foreground_weight", foreground_weight)
+        self.background_weight = self._number("background_weight", background_weight)
+        self.threshold = self._number("threshold", threshold, above_zero=True)
+        self.temperature = self._number("temperature", temperature, above_zero=True)
         self.use_spatial_weight = bool(use_spatial_weight)
 
-    def weigh(self, error: Any, heatmaps: Any, grid: tuple[int, int] | None, visible: Any) -> Any:
+    def weigh(self, error: Tensor, guide: Guidance) -> Tensor:
         """Return the mean of the errors (N, P), each times its token's weight."""
         if not self.use_spatial_weight:
             return error.mean()
-        cells = _checked_grid(self, error, heatmaps, grid)
-        foreground = token_foreground(heatmaps, cells, self.threshold, self.temperature)
+        foreground = self._foreground(error, guide, self.threshold, self.temperature)
         inside, outside = self.weights()
         return (foreground_weights(foreground, inside, outside) * error).mean()
 
-    def weights(self) -> tuple[Any, Any]:
+    def weights(self) -> tuple[Tensor | float, Tensor | float]:
         """Return the weights of foreground and background."""
         return self.foreground_weight, self.background_weight
 
 
 @MODELS.register_module()
 class DynamicForegroundDistilLoss(ForegroundTokenDistilLoss):
-    """The foreground loss whose weights grow from 1 between two epochs.
+    """The foreground loss with weights that grow from 1 between two epochs.
 
-    The epoch is the number of completed ones: what ``set_epoch`` was last given or, where nobody
-    ever called it, what mmengine keeps in the current MessageHub, which is that of the runner
-    built last. So a run needs no hook for it, and a resumed one goes on where it was.
+    The epoch is the number of completed ones: the last value of ``set_epoch`` or, if that was
+    never called, the one in mmengine's current MessageHub, that of the runner built last. So a
+    run needs no hook for it, and a resumed one goes on where it was.
 
     Args:
         loss_weight: factor of the loss.
@@ -229,6 +221,8 @@ class DynamicForegroundDistilLoss(ForegroundTokenDistilLoss):
         threshold, temperature, detach_teacher: as in ForegroundTokenDistilLoss.
 
     """
+
+    current: Tensor
 
     def __init__(  # noqa: PLR0913 - the options of the guides
         self,
@@ -241,14 +235,14 @@ class DynamicForegroundDistilLoss(ForegroundTokenDistilLoss):
         temperature: float = 1.0,
         detach_teacher: bool = True,
     ) -> None:
-        _at_least_zero(self, "max_fg_weight", max_fg_weight)
-        _at_least_zero(self, "min_bg_weight", min_bg_weight)
+        self._number("max_fg_weight", max_fg_weight)
+        self._number("min_bg_weight", min_bg_weight)
         super().__init__(
             loss_weight, max_fg_weight, min_bg_weight, threshold, temperature, True, detach_teacher
         )
-        self.start_epoch = _at_least_zero(self, "start_epoch", start_epoch)
+        self.start_epoch = self._number("start_epoch", start_epoch)
         fits = start_epoch <= end_epoch < math.inf
-        self.end_epoch = _option(self, "end_epoch", end_epoch, fits, f">= {start_epoch}")
+        self.end_epoch = self._option("end_epoch", end_epoch, fits, f">= {start_epoch}")
         self.epoch: float | None = None
         # In a buffer, so that torch.compile does not compile anew for each epoch's weights.
         self.register_buffer("current", torch.ones(2), persistent=False)
@@ -260,10 +254,10 @@ class DynamicForegroundDistilLoss(ForegroundTokenDistilLoss):
             ValueError: a negative number or none.
 
         """
-        self.epoch = _at_least_zero(self, "epoch", epoch)
+        self.epoch = self._number("epoch", epoch)
 
     def progress(self) -> float:
-        """Return how far the weights have come, in [0, 1]."""
+        """Return the progress of the weights from 1 to their end, in [0, 1]."""
         epoch = self.epoch
         if epoch is None:
             epoch = float(MessageHub.get_current_instance().get_info("epoch", 0))
@@ -274,14 +268,13 @@ class DynamicForegroundDistilLoss(ForegroundTokenDistilLoss):
         return (epoch - self.start_epoch) / (self.end_epoch - self.start_epoch)
 
     @torch.compiler.disable  # type: ignore[untyped-decorator]
-    def weights(self) -> tuple[Any, Any]:
+    def weights(self) -> tuple[Tensor | float, Tensor | float]:
         """Return the weights of foreground and background at this epoch, as tensors."""
         done = self.progress()
         inside = 1.0 + done * (self.foreground_weight - 1.0)
         outside = 1.0 - done * (1.0 - self.background_weight)
-        current: Any = self.current
-        current[0], current[1] = inside, outside
-        return current[0], current[1]
+        self.current[0], self.current[1] = inside, outside
+        return self.current[0], self.current[1]
 
 
 @MODELS.register_module()
@@ -321,29 +314,27 @@ class AdaptiveForegroundDistilLoss(_DistilLoss):
         super().__init__(loss_weight, detach_teacher)
         whole = isinstance(num_keypoints, int) and num_keypoints > 0
         self.num_keypoints = num_keypoints
-        _option(self, "num_keypoints", num_keypoints, whole, "a whole number > 0")
-        self.balance = _at_least_zero(self, "balance", balance)
+        self._option("num_keypoints", num_keypoints, whole, "a whole number > 0")
+        self.balance = self._number("balance", balance)
         self.use_keypoint_guidance = bool(use_keypoint_guidance)
         if self.use_keypoint_guidance:
             self.keypoint_logits = nn.Parameter(torch.zeros(num_keypoints))
 
-    def keypoint_weights(self) -> Any:
+    def keypoint_weights(self) -> Tensor:
         """Return the learnt weights (J,): positive, with sum J."""
         return self.num_keypoints * self.keypoint_logits.float().softmax(0)
 
-    def weigh(self, error: Any, heatmaps: Any, grid: tuple[int, int] | None, visible: Any) -> Any:
+    def weigh(self, error: Tensor, guide: Guidance) -> Tensor:
         """Return the mean of the visible joints' errors (N, J), weighted, and the second term."""
         if error.shape[1] != self.num_keypoints:
-            raise ValueError(
-                f"{type(self).__name__}: expected {self.num_keypoints} keypoint tokens, got "
-                f"{error.shape[1]}; set num_keypoints, or use another loss for visual tokens"
-            )
-        shown = _visibility(self, error, visible)
+            remedy = "set num_keypoints, or use another loss for visual tokens"
+            self._refuse(f"{self.num_keypoints} keypoint tokens", f"{error.shape[1]}; {remedy}")
+        shown = self._visibility(error, guide.visible)
         total = shown.sum()
         if not self.use_keypoint_guidance:
             return (shown * error).sum() / total.clamp(min=1.0)
-        _check_joints(self, error, heatmaps)
-        raw = shown * self.keypoint_weights() * (joint_peaks(heatmaps) + _PEAK_FLOOR)  # (N, J)
+        peaks = joint_peaks(self._heatmaps(error, guide._replace(grid=None)))
+        raw = shown * self.keypoint_weights() * (peaks + _PEAK_FLOOR)  # (N, J)
         weights = raw * (shown.sum(1) / raw.sum(1).clamp(min=_TINY)).unsqueeze(1)
         mean_error = ((shown * error).sum() / total.clamp(min=_TINY)).detach()
         surprise = -(self.keypoint_logits.float().log_softmax(0) + math.log(self.num_keypoints))
@@ -379,22 +370,21 @@ class MaskedTokenDistilLoss(_DistilLoss):
     ) -> None:
         super().__init__(loss_weight, detach_teacher)
         self.mask_ratio, self.mask_strategy = mask_ratio, mask_strategy
-        _option(self, "mask_ratio", mask_ratio, 0 <= mask_ratio < 1, "a number in [0, 1)")
+        self._option("mask_ratio", mask_ratio, 0 <= mask_ratio < 1, "a number in [0, 1)")
         known = mask_strategy in ("random", "importance")
-        _option(self, "mask_strategy", mask_strategy, known, "'random' or 'importance'")
+        self._option("mask_strategy", mask_strategy, known, "'random' or 'importance'")
 
-    def weigh(self, error: Any, heatmaps: Any, grid: tuple[int, int] | None, visible: Any) -> Any:
+    def weigh(self, error: Tensor, guide: Guidance) -> Tensor:
         """Return the mean of the errors (N, T) that are kept."""
         tokens = error.shape[1]
         left_out = min(round(self.mask_ratio * tokens), tokens - 1)
         if self.mask_strategy == "random":
             scores = torch.rand_like(error)
-        elif grid is not None:
-            cells = _checked_grid(self, error, heatmaps, grid)
-            scores = token_foreground(heatmaps, cells, threshold=0.1, temperature=1.0)
+        elif guide.grid is not None:
+            scores = self._foreground(error, guide)
         else:
-            _check_joints(self, error, heatmaps)
-            scores = joint_peaks(heatmaps) * _visibility(self, error, visible)
+            peaks = joint_peaks(self._heatmaps(error, guide))
+            scores = peaks * self._visibility(error, guide.visible)
         lowest = scores.argsort(dim=1, stable=True)[:, :left_out]  # the first of equal ones
         kept = torch.ones_like(error).scatter(1, lowest, 0.0)
         # Products, not a selection: NaN in a token or a score shows, kept or not.

@@ -1,4 +1,4 @@
-"""Pictures of a COCO file, looked at by their headers: readable, whole, and of the size it says.
+"""Check the pictures of a COCO file by their headers: readable, whole, of the listed size.
 
 What counts is the size as training loads it. mmpose's LoadImage decodes with OpenCV, which turns
 a picture as its EXIF orientation says, unless the config asks for the stored pixels.
@@ -17,8 +17,8 @@ import numpy as np
 from PIL import Image
 
 from recognizer.names import folded
-from recognizer.sdpose.faults import DatasetProblems
-from recognizer.sdpose.json_file import content_kind
+from recognizer.sdpose.json_file import JsonObject, content_kind
+from recognizer.sdpose.problems import DatasetProblems
 
 _ORIENTATION = 0x0112
 _TURNED = (5, 6, 7, 8)  # width and height change places
@@ -63,15 +63,15 @@ class ImageChecks:
 
 @dataclass(frozen=True, slots=True)
 class ImageInfo:
-    """What a picture's file says: stored size, EXIF orientation (1: upright), what is wrong."""
+    """Header of an image file: stored size, EXIF orientation (1: upright), and its problem."""
 
     size_wh: tuple[int, int] = (0, 0)
     orientation: int = 1
-    fault: str = ""
+    problem: str = ""
 
 
 def is_turned(pipeline: Sequence[Any]) -> bool:
-    """Tell whether a pipeline of mmpose turns pictures as their EXIF orientation says."""
+    """Return whether a pipeline of mmpose turns pictures as their EXIF orientation says."""
     for step in pipeline:
         if isinstance(step, Mapping) and str(step.get("type")).rpartition(".")[2].startswith(
             "Load"
@@ -83,14 +83,14 @@ def is_turned(pipeline: Sequence[Any]) -> bool:
 
 
 def check_pictures(
-    images: Sequence[Mapping[str, Any]], folder: Path, faults: DatasetProblems, checks: ImageChecks
+    images: Sequence[JsonObject], folder: Path, problems: DatasetProblems, checks: ImageChecks
 ) -> list[str]:
-    """Take in what is wrong with the pictures of a COCO file; return warnings.
+    """Add the problems of the pictures of a COCO file; return warnings.
 
     Args:
         images: their rows of the file.
         folder: where they are.
-        faults: takes in the faults.
+        problems: takes in the problems.
         checks: how they are checked.
 
     Raises:
@@ -105,20 +105,20 @@ def check_pictures(
             missing.add(
                 _MISSING, name, _written_otherwise(folder, name) if len(missing) < 5 else ""
             )
-        elif picture.fault:
-            own.add(_UNREADABLE, name, picture.fault)
+        elif picture.problem:
+            own.add(_UNREADABLE, name, picture.problem)
         else:
             ambiguous += checks.turned and _is_ambiguous(picture)
             _compare(image, picture, own, turned=checks.turned)
         if checks.on_image is not None:
             checks.on_image(done, len(images))
-    if missing and not own and not faults:
+    if missing and not own and not problems:
         raise FileNotFoundError(
             f"{folder}: {len(missing)} of {len(images)} pictures that the annotations name are not "
             f"there: {missing.lines()[0]}"
         )
     for part in (missing, own):
-        faults.merge(part)
+        problems.merge(part)
     if not ambiguous:
         return []
     return [
@@ -135,7 +135,7 @@ def _look(paths: Sequence[Path]) -> Iterator[ImageInfo | None]:
 
 
 def look_at(path: Path) -> ImageInfo | None:
-    """Return what a picture's header says, None where there is no file.
+    """Return the header of an image file, None where there is no file.
 
     What does not look whole, or is no JPEG or PNG, is decoded.
     """
@@ -152,11 +152,11 @@ def look_at(path: Path) -> ImageInfo | None:
     except (FileNotFoundError, IsADirectoryError, NotADirectoryError):
         return None
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-        return ImageInfo(fault=_reason(path, error))
+        return ImageInfo(problem=_reason(path, error))
 
 
 def _orientation(image: Image.Image) -> int:
-    """Return the EXIF orientation as OpenCV reads it, which knows no XMP."""
+    """Return the EXIF orientation as OpenCV reads it, without XMP."""
     value = image.getexif().get(_ORIENTATION) if "exif" in image.info else 1
     return value if value in (*_TURNED, *_FLIPPED) else 1
 
@@ -167,7 +167,7 @@ def _decoded(path: Path, picture: ImageInfo) -> ImageInfo:
         image.load()  # OSError where it is cut off
         form = image.format
     if cv2.imdecode(np.frombuffer(path.read_bytes(), np.uint8), cv2.IMREAD_COLOR) is None:
-        return ImageInfo(fault=f"{form}, which OpenCV does not read here: convert it")
+        return ImageInfo(problem=f"{form}, which OpenCV does not read here: convert it")
     return picture
 
 
@@ -192,7 +192,7 @@ def _is_ambiguous(picture: ImageInfo) -> bool:
 
 
 def _compare(
-    image: Mapping[str, Any], picture: ImageInfo, faults: DatasetProblems, *, turned: bool
+    image: JsonObject, picture: ImageInfo, problems: DatasetProblems, *, turned: bool
 ) -> None:
     expected, stored = (image["width"], image["height"]), picture.size_wh
     seen = stored[::-1] if turned and picture.orientation in _TURNED else stored
@@ -208,7 +208,7 @@ def _compare(
         kind, text = _SCALED, f"{text} (1 : {1 / ratios[0]:.3g})"
     else:
         kind = _SIZE
-    faults.add(kind, str(image["file_name"]), text)
+    problems.add(kind, str(image["file_name"]), text)
 
 
 def _written_otherwise(folder: Path, name: str) -> str:
@@ -218,7 +218,7 @@ def _written_otherwise(folder: Path, name: str) -> str:
     path = folder / name
     if (folder / path.name).is_file():
         return f"; {path.name} itself is in the folder: file_name is relative to it"
-    wanted = folded(path.name)
+    expected = folded(path.name)
     there = path.parent.iterdir() if path.parent.is_dir() else ()
-    close = next((file.name for file in there if folded(file.name) == wanted), None)
+    close = next((file.name for file in there if folded(file.name) == expected), None)
     return f"; there is {close!r}, written otherwise (case, or Unicode NFC/NFD)" if close else ""

@@ -1,16 +1,16 @@
 """Annotations that are well formed and yet cannot be right: other units, corners for sizes.
 
-A few odd people are in every large data set and are warned of; many of them are a fault of the
+A few odd people are in every large data set and are warned of; many of them are a problem of the
 conversion.
 """
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
-from recognizer.sdpose.faults import DatasetProblems, are_many
+from recognizer.sdpose.json_file import JsonObject
+from recognizer.sdpose.problems import DatasetProblems, are_many
 from recognizer.skeleton import NUM_KEYPOINTS
 
 _TINY_PX, _SOME_PX = 2, 32  # who is within 2 pixels of the corner is given in parts of a picture
@@ -41,16 +41,16 @@ _COPY = "expected every person once, got the keypoints of {got} again; both coun
 
 
 def check_plausible(
-    persons: Sequence[Mapping[str, Any]],
-    images: Mapping[int, Mapping[str, Any]],
-    faults: DatasetProblems,
+    persons: Sequence[JsonObject],
+    images: Mapping[int, JsonObject],
+    problems: DatasetProblems,
 ) -> list[str]:
-    """Take in what many persons have wrong, and return warnings of what few have.
+    """Add the problems of many persons, and return warnings of those of few.
 
     Args:
         persons: annotations with labelled keypoints, each well formed.
         images: pictures by id, each with a size.
-        faults: takes in the faults.
+        problems: takes in the problems.
 
     """
     boxes = np.array([person["bbox"] for person in persons], np.float64)
@@ -58,7 +58,7 @@ def check_plausible(
     rows = [images[person["image_id"]] for person in persons]
     sizes = np.array([(row["width"], row["height"]) for row in rows], np.float64)
     labelled, xy = points[..., 2] > 0, points[..., :2]
-    table = _Table(persons, boxes, faults)
+    table = _Table(persons, boxes, problems)
     parts = _in_parts(boxes, xy, labelled, sizes)
     if table.add(_PARTS, parts, lambda i: f"{xy[i][labelled[i]].max():.3g} pixels"):
         return []  # the rest follows from it
@@ -85,7 +85,7 @@ def check_plausible(
     ]
 
 
-def _copies(persons: Sequence[Mapping[str, Any]]) -> list[str]:
+def _copies(persons: Sequence[JsonObject]) -> list[str]:
     """Return a warning of persons that are there again under another id."""
     first: dict[tuple[int, tuple[float, ...]], int] = {}
     copies = DatasetProblems()
@@ -118,26 +118,26 @@ def _are_centers(
 
 
 class _Table:
-    """Decides between a fault and a warning by how many persons have it."""
+    """Decides between a problem and a warning by how many persons have it."""
 
     def __init__(
         self,
-        persons: Sequence[Mapping[str, Any]],
+        persons: Sequence[JsonObject],
         boxes: NDArray[np.float64],
-        faults: DatasetProblems,
+        problems: DatasetProblems,
     ) -> None:
-        self.persons, self.total, self.faults = persons, len(boxes), faults
+        self.persons, self.total, self.problems = persons, len(boxes), problems
         self.warnings: list[str] = []
 
-    def add(self, kind: str, mask: NDArray[np.bool_], got: Any) -> bool:
-        """Take in the persons of a mask; tell whether they are a fault."""
+    def add(self, kind: str, mask: NDArray[np.bool_], got: Callable[[int], str]) -> bool:
+        """Add the persons of a mask: to the problems if they are many, else to the warnings."""
         found = np.flatnonzero(mask)
         few = DatasetProblems()
         many = are_many(len(found), self.total)
-        for i in found:
+        for i in found.tolist():
             person = self.persons[i]
             where = f"annotation {person['id']} (image {person['image_id']})"
-            (self.faults if many else few).add(kind, where, got(i))
+            (self.problems if many else few).add(kind, where, got(i))
         self.warnings += few.lines()
         return many
 

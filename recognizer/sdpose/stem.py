@@ -1,4 +1,4 @@
-"""What turns an image into the feature map that SDPose cuts into tokens.
+"""The stems of SDPose: an image to the feature map that is cut into tokens.
 
 ``SDPoseStem`` is the stem of the published T, S-V1 and S-V2: two strided convolutions and four
 ResNet bottlenecks. ``HRNetStem``, for B, is HRNet-W32 up to its third stage, its first stage half
@@ -6,19 +6,15 @@ as wide, as published; only the branch of the highest resolution is computed to 
 1/4 of the image's size.
 """
 
-from typing import Any
+from collections.abc import Sequence
 
 from torch import Tensor, nn
 
-from recognizer.openmmlab import load_mmpose
-
-load_mmpose()
-from mmpose.models.backbones.base_backbone import BaseBackbone  # noqa: E402
-from mmpose.models.backbones.hrnet import HRNet  # noqa: E402
-from mmpose.models.backbones.resnet import Bottleneck, ResLayer  # noqa: E402
-from mmpose.registry import MODELS  # noqa: E402
+from recognizer.runner.engine import Section
+from recognizer.sdpose.mmpose import MODELS, BaseBackbone, Bottleneck, HRNet, ResLayer
 
 STRIDE = 4
+InitConfig = Section | Sequence[Section] | None
 
 _INIT = (
     {"type": "Normal", "std": 0.001, "layer": ["Conv2d"]},
@@ -36,10 +32,10 @@ _NO_STAGE = {
 
 
 @MODELS.register_module()
-class SDPoseStem(BaseBackbone):  # type: ignore[misc]
+class SDPoseStem(BaseBackbone):
     """Images (B, 3, H, W) -> a tuple of one feature map (B, 256, H/4, W/4)."""
 
-    def __init__(self, in_channels: int = 3, init_cfg: Any = _INIT) -> None:
+    def __init__(self, in_channels: int = 3, init_cfg: InitConfig = _INIT) -> None:
         super().__init__(init_cfg=list(init_cfg) if isinstance(init_cfg, tuple) else init_cfg)
         self.conv1 = nn.Conv2d(in_channels, 64, 3, stride=2, padding=1, bias=False)
         self.bn1 = nn.BatchNorm2d(64)
@@ -62,7 +58,7 @@ class SDPoseStem(BaseBackbone):  # type: ignore[misc]
 
 
 @MODELS.register_module()
-class HRNetStem(HRNet):  # type: ignore[misc]
+class HRNetStem(HRNet):
     """Images (B, 3, H, W) -> a tuple of one feature map (B, 32, H/4, W/4).
 
     mmpose's HRNet-W32 without stage 4, and without what its third stage would hand to lower
@@ -71,7 +67,7 @@ class HRNetStem(HRNet):  # type: ignore[misc]
     and ``transition1``, whose shapes differ because the first stage is half as wide.
     """
 
-    def __init__(self, in_channels: int = 3, init_cfg: Any = _INIT) -> None:
+    def __init__(self, in_channels: int = 3, init_cfg: InitConfig = _INIT) -> None:
         extra = {
             "stage1": {
                 "num_modules": 1,
@@ -101,10 +97,13 @@ class HRNetStem(HRNet):  # type: ignore[misc]
         super().__init__(extra, in_channels=in_channels, init_cfg=init_cfg)
 
     def _make_stage(
-        self, layer_config: dict[str, Any], in_channels: Any, multiscale_output: bool = True
-    ) -> Any:
-        wanted = layer_config.get("multiscale_output", multiscale_output)
-        return super()._make_stage(layer_config, in_channels, multiscale_output=wanted)
+        self,
+        layer_config: Section,
+        in_channels: Sequence[int],
+        multiscale_output: bool = True,
+    ) -> tuple[nn.Module, list[int]]:
+        multiscale = layer_config.get("multiscale_output", multiscale_output)
+        return super()._make_stage(layer_config, in_channels, multiscale_output=multiscale)
 
     def forward(self, x: Tensor) -> tuple[Tensor]:
         """Return one feature map of images, sides divisible by 16.

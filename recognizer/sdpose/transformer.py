@@ -18,7 +18,7 @@ from torch.nn import functional
 def sine_table(rows: int, columns: int, dims: int) -> Tensor:
     """Return the fixed position of every token of a grid, (1, rows * columns, dims).
 
-    Half of the dimensions tell the row r, half the column c, counted from 0: entry k of the
+    Half of the dimensions code the row r, half the column c, counted from 0: entry k of the
     first half is sin(Y / w) for even k and cos(Y / w) for odd k, with
     Y = 2 pi (r + 1) / (rows + 1e-6) and w = 10000^(2 floor(k / 2) / (dims / 2)).
 
@@ -134,7 +134,7 @@ class TokenTransformer(nn.Module):
 
         Args:
             sequence: as ``embed`` or an earlier cycle gave it.
-            first: how many tokens are wanted; the last block computes no others.
+            first: how many tokens to return; the last block computes no others.
 
         """
         last = len(self.blocks) - 1

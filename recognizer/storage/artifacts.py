@@ -44,10 +44,15 @@ _NPY_HEADER = re.compile(
     rb"\{'descr': '([<|][biufU]\d{1,9})', 'fortran_order': False, "
     rb"'shape': \(((?:\d{1,18}, )*\d{0,18},?)\), \} *\n"
 )
-# A record of a day without anybody unpacks to 45 MB from next to nothing; real poses to twice
+# A record of a day without people unpacks to 45 MB from next to nothing; real poses to twice
 # their file. What is far beyond both was made to fill the memory.
 _SMALL = 64 * 2**20
 _MAX_RATIO = 100
+
+
+Arrays = dict[str, NDArray[Any]]
+Meta = dict[str, Any]
+"""The JSON beside the arrays of a record: schema, version and metadata."""
 
 
 class ArtifactError(ValueError):
@@ -66,7 +71,7 @@ def sha256_file(path: Path) -> str:
     return digest.hexdigest()
 
 
-def short_digest(value: Any) -> str:
+def short_digest(value: object) -> str:
     """Return eight hex digits that change when any part of a JSON-like value changes."""
     text = json.dumps(value, sort_keys=True, default=str)
     return hashlib.sha256(text.encode()).hexdigest()[:8]
@@ -115,13 +120,13 @@ def remove_stale_scratch(root: Path) -> None:
     shutil.rmtree(root / SCRATCH_FOLDER, ignore_errors=True)
 
 
-def json_bytes(value: Any) -> bytes:
+def json_bytes(value: object) -> bytes:
     """Return readable UTF-8 JSON with sorted keys; undecodable file names are escaped."""
     text = json.dumps(value, indent=2, sort_keys=True, ensure_ascii=False, allow_nan=False)
     return (text + "\n").encode("utf-8", "backslashreplace")
 
 
-def write_json(final: Path, root: Path, value: Any) -> None:
+def write_json(final: Path, root: Path, value: object) -> None:
     """Write a JSON file atomically."""
     _write_bytes(final, root, json_bytes(value))
 
@@ -131,11 +136,22 @@ def write_text(final: Path, root: Path, text: str) -> None:
     _write_bytes(final, root, text.encode("utf-8", "backslashreplace"))
 
 
-def write_csv(final: Path, root: Path, rows: Iterable[Iterable[Any]]) -> None:
-    """Write a table atomically, the header being its first row."""
+def write_csv(
+    final: Path, root: Path, rows: Iterable[Iterable[object]], *, byte_order_mark: bool = True
+) -> None:
+    """Write a table atomically as UTF-8.
+
+    Args:
+        final: the file.
+        root: as of ``atomic_path``.
+        rows: its header first.
+        byte_order_mark: begin with the mark without which Excel takes UTF-8 for the system's code
+            page and shows broken Hangul. Tables whose bytes enter a digest have none.
+
+    """
     text = io.StringIO(newline="")
     csv.writer(text, lineterminator="\n").writerows(rows)
-    write_text(final, root, text.getvalue())
+    write_text(final, root, "\ufeff" * byte_order_mark + text.getvalue())
 
 
 def _write_bytes(final: Path, root: Path, data: bytes) -> None:
@@ -150,7 +166,7 @@ def write_npz(
     final: Path,
     root: Path,
     arrays: Mapping[str, NDArray[Any]],
-    meta: Mapping[str, Any],
+    meta: Mapping[str, object],
     *,
     small: bool = False,
 ) -> None:
@@ -175,13 +191,13 @@ def write_npz(
                 np.save(member, np.ascontiguousarray(array), allow_pickle=False)
 
 
-def read_npz_meta(path: Path, schema: str) -> dict[str, Any]:
+def read_npz_meta(path: Path, schema: str) -> Meta:
     """Read only the JSON text of an ``.npz``. Raises as ``read_npz``."""
     with _open_archive(path) as archive:
         return _read_meta(archive, path, schema)
 
 
-def read_npz(path: Path, schema: str) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:
+def read_npz(path: Path, schema: str) -> tuple[Arrays, Meta]:
     """Read an ``.npz`` that ``write_npz`` made.
 
     Raises:
@@ -196,7 +212,7 @@ def read_npz(path: Path, schema: str) -> tuple[dict[str, NDArray[Any]], dict[str
 
 
 def _read_array(archive: zipfile.ZipFile, info: zipfile.ZipInfo, path: Path) -> NDArray[Any]:
-    """Read one array; its size is checked before any memory is asked for."""
+    """Read one array; its size is checked before memory is allocated."""
     with archive.open(info) as member:
         dtype, shape = _read_header(member, f"{path}: {info.filename}")
         size = math.prod(shape) * dtype.itemsize
@@ -267,7 +283,7 @@ def _check_members(members: Sequence[zipfile.ZipInfo], path: Path) -> None:
         raise ArtifactError(f"{path}: would unpack to {size} bytes, which no result does")
 
 
-def _read_meta(archive: zipfile.ZipFile, path: Path, schema: str) -> dict[str, Any]:
+def _read_meta(archive: zipfile.ZipFile, path: Path, schema: str) -> Meta:
     if archive.getinfo(_META_MEMBER).file_size > _MAX_META_BYTES:
         raise ArtifactError(f"{path}: {_META_MEMBER} is too large")
     meta = json.loads(archive.read(_META_MEMBER))
@@ -293,18 +309,18 @@ def write_poses(
     final: Path,
     root: Path,
     sequence: PoseSequence,
-    meta: Mapping[str, Any],
+    meta: Mapping[str, object],
     extra: Mapping[str, NDArray[Any]] | None = None,
     *,
     small: bool = False,
 ) -> None:
-    """Write a pose sequence, further per-track arrays and the facts about their making.
+    """Write a pose sequence, further per-track arrays and metadata.
 
     Args:
         final: where the file shall stand.
         root: the folder whose ``.scratch`` takes unfinished files.
         sequence: the poses.
-        meta: the facts.
+        meta: the metadata, JSON values by key.
         extra: the further arrays.
         small: round the poses as ``recognizer.compact`` says: a third of the size.
 
@@ -314,28 +330,28 @@ def write_poses(
     """
     poses = sequence.poses
     people = compact.pack(poses) if small else _plain(poses)
-    arrays: dict[str, NDArray[Any]] = {
+    arrays: Arrays = {
         **people,
         "frame_offsets": sequence.frame_offsets,
         "time_s": sequence.time_s,
         "corrupt": sequence.corrupt,
         **(extra or {}),
     }
-    facts = {
+    header = {
         "schema": POSE_SCHEMA,
         "schema_version": POSE_COMPACT_VERSION if small else POSE_SCHEMA_VERSION,
         "size_wh": list(sequence.size_wh),
     }
-    write_npz(final, root, arrays, {**meta, **facts}, small=small)
+    write_npz(final, root, arrays, {**meta, **header}, small=small)
 
 
-def _plain(poses: Poses) -> dict[str, NDArray[Any]]:
+def _plain(poses: Poses) -> Arrays:
     people = {name: getattr(poses, name) for name in _PEOPLE}
     return people if poses.movement is None else {**people, _MOVEMENT: poses.movement}
 
 
-def read_poses(path: Path) -> tuple[PoseSequence, dict[str, NDArray[Any]], dict[str, Any]]:
-    """Read a pose sequence, the further arrays, and the facts about their making.
+def read_poses(path: Path) -> tuple[PoseSequence, Arrays, Meta]:
+    """Read a pose sequence, the further arrays and the metadata.
 
     The file says itself whether it is in the full or in the compact form.
 
@@ -372,14 +388,14 @@ def read_poses(path: Path) -> tuple[PoseSequence, dict[str, NDArray[Any]], dict[
 class _StreamedList:
     """Pickles as a genuine list while its items are made one after another."""
 
-    def __init__(self, items: Iterable[Any]) -> None:
+    def __init__(self, items: Iterable[object]) -> None:
         self._items = items
 
-    def __reduce__(self) -> tuple[type, tuple[()], None, Iterator[Any]]:
+    def __reduce__(self) -> tuple[type, tuple[()], None, Iterator[object]]:
         return (list, (), None, iter(self._items))
 
 
-def write_pickle_list(final: Path, root: Path, items: Iterable[Any]) -> None:
+def write_pickle_list(final: Path, root: Path, items: Iterable[object]) -> None:
     """Pickle a list without ever holding all of its items."""
     with atomic_path(final, root) as scratch, scratch.open("wb") as file:
         pickler = pickle.Pickler(file, protocol=4)

@@ -60,7 +60,7 @@ _NEIGHBOUR = (
     LEFT_KNEE,
     RIGHT_KNEE,
 )
-_MAX = 2**16  # beyond, float32 cannot tell 1/256 any more
+_MAX = 2**16  # beyond, float32 has no 1/256 steps any more
 _MAX_BYTES = 4
 
 
@@ -165,8 +165,8 @@ def _bytes_apart(values: IntArray) -> NDArray[np.uint8]:
 def _bytes_joined(planes: NDArray[Any], shape: tuple[int, ...]) -> IntArray:
     fits = planes.dtype == np.uint8 and planes.ndim == 2 + len(shape)
     if not fits or planes.shape[2:] != shape or not 1 <= len(planes) <= _MAX_BYTES:
-        wanted = f"(1-{_MAX_BYTES}, N, {', '.join(map(str, shape))}) uint8"
-        raise ValueError(f"expected {wanted}, got {planes.shape} {planes.dtype}")
+        expected = f"(1-{_MAX_BYTES}, N, {', '.join(map(str, shape))}) uint8"
+        raise ValueError(f"expected {expected}, got {planes.shape} {planes.dtype}")
     values = np.zeros(planes.shape[1:], np.int64)
     for i, plane in enumerate(planes):
         values |= plane.astype(np.int64) << 8 * i

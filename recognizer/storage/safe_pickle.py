@@ -1,4 +1,4 @@
-"""An unpickler for NumPy arrays and plain values that cannot be talked into more.
+"""An unpickler for NumPy arrays and plain values that refuses everything else.
 
 A list of allowed names is not enough: with ``numpy.ndarray`` and ``numpy.dtype`` alone a
 pickle can make an array of objects out of plain bytes, which reads memory at addresses of
@@ -23,7 +23,7 @@ class UnsafePickleError(pickle.UnpicklingError):
     """A pickle that asks for anything but NumPy arrays and plain builtins."""
 
 
-def _is_plain(dtype: Any) -> bool:
+def _is_plain(dtype: object) -> bool:
     return isinstance(dtype, np.dtype) and dtype.kind in "biufcSU" and dtype.fields is None
 
 
@@ -31,7 +31,7 @@ _reconstruct = getattr(multiarray, "_reconstruct")  # noqa: B009 - in no type st
 _scalar = getattr(multiarray, "scalar")  # noqa: B009
 _frombuffer = getattr(numeric, "_frombuffer")  # noqa: B009
 
-_NAMES: dict[tuple[str, str], Any] = {
+_NAMES: dict[tuple[str, str], object] = {
     ("builtins", "list"): list,
     ("__builtin__", "list"): list,  # protocol 2
     ("__builtin__", "bytes"): bytes,
@@ -45,7 +45,7 @@ for _core in ("numpy.core", "numpy._core"):  # NumPy 1 and NumPy 2
     _NAMES[_core + ".numeric", "_frombuffer"] = _frombuffer
 
 # Which arguments each function may be called with.
-_CALLS: tuple[tuple[Any, Callable[[tuple[Any, ...]], bool]], ...] = (
+_CALLS: tuple[tuple[object, Callable[[tuple[Any, ...]], bool]], ...] = (
     (list, lambda args: args == ()),
     (bytes, lambda args: args == ()),
     (
@@ -67,13 +67,13 @@ _CALLS: tuple[tuple[Any, Callable[[tuple[Any, ...]], bool]], ...] = (
 )
 
 
-def _call_is_known(function: Any, args: Any) -> bool:
+def _call_is_known(function: object, args: object) -> bool:
     return isinstance(args, tuple) and any(
         function is known and fits(args) for known, fits in _CALLS
     )
 
 
-def _state_is_known(target: Any, state: Any) -> bool:
+def _state_is_known(target: object, state: object) -> bool:
     if not isinstance(state, tuple):
         return False
     if isinstance(target, np.dtype):  # version, byte order, no parts, sizes, flags
@@ -89,11 +89,11 @@ _load_build: Any = _load[pickle.BUILD[0]]
 
 
 class _Unpickler(pickle._Unpickler):
-    """The Python unpickler, because the C one has no seat for these checks."""
+    """The Python unpickler, because the C one has no place for these checks."""
 
-    stack: list[Any]
+    stack: list[object]
 
-    def find_class(self, module: str, name: str) -> Any:
+    def find_class(self, module: str, name: str) -> object:
         if (module, name) not in _NAMES:
             raise UnsafePickleError(f"refused: it names {module}.{name}, which could run code")
         return _NAMES[module, name]
@@ -115,7 +115,7 @@ class _Unpickler(pickle._Unpickler):
         raise UnsafePickleError("refused: it makes objects as arrays and lists never do")
 
 
-def _name(function: Any) -> str:
+def _name(function: object) -> str:
     return str(getattr(function, "__name__", type(function).__name__))
 
 

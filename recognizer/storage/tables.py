@@ -3,6 +3,7 @@
 import csv
 import difflib
 import io
+import unicodedata
 from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +18,7 @@ T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
+class TableRow:
     """One row of a table: the line it ends on (from 1) and its cells by column name."""
 
     line: int
@@ -28,11 +29,11 @@ class RowError(ValueError):
     """A row that cannot be used; the reader adds file and line."""
 
 
-def read_table(path: Path, columns: Sequence[str], optional: Sequence[str] = ()) -> list[Row]:
+def read_table(path: Path, columns: Sequence[str], optional: Sequence[str] = ()) -> list[TableRow]:
     """Read a CSV file with a header; blanks around cells are dropped, empty lines skipped.
 
     UTF-8 with or without a byte order mark, any line ends, quoted cells, columns in any
-    order; columns that nobody asked for are ignored.
+    order; other columns are ignored.
 
     Args:
         path: the file.
@@ -58,7 +59,7 @@ def read_table(path: Path, columns: Sequence[str], optional: Sequence[str] = ())
                     f"got {len(cells)}"
                 )
             stripped = (cell.strip() for cell in cells)
-            rows.append(Row(lines.line_num, dict(zip(header, stripped, strict=True))))
+            rows.append(TableRow(lines.line_num, dict(zip(header, stripped, strict=True))))
     except csv.Error as error:
         raise ConfigError(f"{path}:{lines.line_num}: not a CSV table: {error}") from error
     return rows
@@ -94,7 +95,7 @@ def _check_header(
         raise ConfigError(f"{path}:1: expected every column once, got {', '.join(twice)} twice")
 
 
-def parse_rows(path: Path, rows: Iterable[Row], parse: Callable[[Row], T]) -> list[T]:
+def parse_rows(path: Path, rows: Iterable[TableRow], parse: Callable[[TableRow], T]) -> list[T]:
     """Return what ``parse`` makes of each row.
 
     Raises:
@@ -117,7 +118,7 @@ def parse_rows(path: Path, rows: Iterable[Row], parse: Callable[[Row], T]) -> li
 
 
 def known_as(text: str, names: Collection[str]) -> str | None:
-    """Return which of the names a text is, None if it is none of them."""
+    """Return the name that a text spells, None if there is none."""
     return text if text in names else next((n for n in names if nfc(n) == nfc(text)), None)
 
 
@@ -151,11 +152,11 @@ class Names:
         return same[0] if len(same) == 1 else None
 
     def knows(self, text: str) -> bool:
-        """Tell whether ``find`` would find it."""
+        """Return whether ``find`` would find it."""
         return self._known(text) is not None
 
     def means(self, text: str) -> bool:
-        """Tell whether it is a known name, or one written with Windows separators."""
+        """Return whether it is a known name, or one written with Windows separators."""
         return self.knows(text) or self.knows(text.replace("\\", "/"))
 
     def similar(self, text: str) -> str | None:
@@ -169,10 +170,17 @@ class Names:
 
 
 def closest(word: str, known: Collection[str], at_least: float = 0.6) -> str | None:
-    """Return the most similar known word, None if none is similar enough."""
-    by_folded = {name.casefold(): name for name in sorted(known, reverse=True)}
-    close = difflib.get_close_matches(word.casefold(), list(by_folded), n=1, cutoff=at_least)
-    return by_folded[close[0]] if close else None
+    """Return the most similar known word, None if none is similar enough.
+
+    Hangul is compared by its letters: words of two syllables may differ in one of them.
+    """
+    by_letters = {_letters(name): name for name in sorted(known, reverse=True)}
+    close = difflib.get_close_matches(_letters(word), list(by_letters), n=1, cutoff=at_least)
+    return by_letters[close[0]] if close else None
+
+
+def _letters(word: str) -> str:
+    return unicodedata.normalize("NFD", word.casefold())
 
 
 def did_you_mean(word: str, known: Collection[str], at_least: float = 0.6) -> str:

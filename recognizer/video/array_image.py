@@ -3,7 +3,7 @@
 import cv2
 import numpy as np
 
-from recognizer.types import ImageArray
+from recognizer.types import ImageArray, check_pixels
 
 
 class ArrayImage:
@@ -20,10 +20,7 @@ class ArrayImage:
     __slots__ = ("_bgr",)
 
     def __init__(self, bgr: ImageArray) -> None:
-        fits = isinstance(bgr, np.ndarray) and bgr.dtype == np.uint8
-        if not fits or bgr.ndim != 3 or bgr.shape[2] != 3 or bgr.size == 0:
-            came = f"{bgr.shape} {bgr.dtype}" if hasattr(bgr, "dtype") else repr(bgr)[:50]
-            raise ValueError(f"image: expected (H, W, 3) uint8 BGR pixels, got {came}")
+        check_pixels(bgr)
         self._bgr = bgr
 
     @property

@@ -89,7 +89,7 @@ def test_the_report_counts_events_and_false_alarms(tmp_path):
     (line,) = summarise("fight", report)
     assert line.startswith("fight: Fight at 0.5, in 2 of 3 videos, the labelled ones: ")
     assert "1 of 1 events found, 1 of 2 alarms false" in line
-    assert "100.0 false alarms per hour, in 0.01 h (36 s) of normal video" in line
+    assert "100.0 false alarms per hour, in 36 s of normal video" in line
     remove_evaluations(tmp_path)
     assert not (tmp_path / "evaluation").exists()
 

@@ -31,7 +31,7 @@ from tests.analysis.small_runs import (
     summary,
 )
 from tests.annotation import clips
-from tests.test_architecture import loaded_by
+from tests.loaded import loaded_by
 
 pytestmark = pytest.mark.usefixtures("forked_workers")
 

@@ -211,7 +211,7 @@ def test_the_table_tells_streams_and_people_of_the_peak(tmp_path):
     values = record({"fight": streamed()})
     rows = summary_rows(Outcome("Fight/a.mp4", "done"), values, ["fight"])
     rows += summary_rows(Outcome("b.mp4", "refused", "broken"), None, ["fight"])
-    with write_summary(tmp_path, rows).open(newline="") as file:
+    with write_summary(tmp_path, rows).open(newline="", encoding="utf-8-sig") as file:
         whole, refused = csv.DictReader(file)
     assert (whole["peak_streams"], whole["peak_people"]) == ("pose 0.25, movement 0.55", "3, 1")
     assert (refused["reason"], refused["peak_streams"]) == ("broken", "")

@@ -34,7 +34,7 @@ def with_events(video, events):
 def test_events_are_named():
     lines = event_lines([with_events("a/x.mp4", [event(3.0)]), with_events("b.mp4", [])], RULES)
     assert lines == [
-        "1 event in 1 of 2 videos, 0.0056 h (20 s):",
+        "1 event in 1 of 2 videos, 20 s:",
         "  a/x.mp4  3.00-7.50 s  Fight 0.99  people (track ids): 3, 5",
     ]
 
@@ -45,16 +45,14 @@ def test_of_many_events_the_first_are_named_and_the_table_has_the_rest():
         with_events("b.mp4", [event(0.0), event(9.0)]),
     ]
     lines = event_lines(many, RULES)
-    assert lines[0] == f"{SHOWN + 2} events in 2 of 2 videos, 0.0056 h (20 s):"
+    assert lines[0] == f"{SHOWN + 2} events in 2 of 2 videos, 20 s:"
     assert len(lines) == SHOWN + 2
     assert lines[-1] == "  and 2 more in summary.csv"
 
 
 def test_nothing_found_is_said_with_the_thresholds():
     lines = event_lines([with_events("a.mp4", [])], RULES)
-    assert lines == [
-        "no event in 1 of 1 videos, 0.0028 h (10 s) (thresholds: fight 0.5, falldown 0.625)"
-    ]
+    assert lines == ["no event in 1 of 1 videos, 10 s (thresholds: fight 0.5, falldown 0.625)"]
 
 
 def judged(video="a.mp4", **peaks):

@@ -65,6 +65,33 @@ def test_no_clear_folder_is_refused_with_what_was_seen(video, texts):
     assert all(text in str(error.value) for text in texts)
 
 
+@pytest.mark.parametrize(
+    ("folder", "classes", "meant"),
+    [
+        ("Flal", ("Fall", "Normal"), "Fall"),
+        ("싸옴", ("싸움", "정상"), "싸움"),
+        ("NonFigth", ("Fight", "NonFight"), "NonFight"),
+    ],
+)
+def test_the_class_that_a_folder_is_a_slip_of_is_named(folder, classes, meant):
+    with pytest.raises(LabelError, match=f"did you mean '{meant}'"):
+        label_from_folders(f"{folder}/a.mp4", dict.fromkeys(classes, 0))
+
+
+@pytest.mark.parametrize(
+    ("folder", "classes"),
+    [
+        ("NonFight", ("Fight", "Walk")),
+        ("Fight", ("NonFight", "Walk")),
+        ("정상", ("비정상", "싸움")),
+    ],
+)
+def test_the_opposite_of_a_class_is_no_slip_of_it(folder, classes):
+    with pytest.raises(LabelError) as error:
+        label_from_folders(f"{folder}/a.mp4", dict.fromkeys(classes, 0))
+    assert "did you mean" not in str(error.value)
+
+
 # --- the table of segments ---------------------------------------------------------
 
 

@@ -22,7 +22,7 @@ def run(tmp_path, hashes, **dataset):
     settings = config(tmp_path, videos, **dataset)
     write_stage2(tmp_path / "stage2", videos, hashes=hashes)
     folder = run_stage3(settings)
-    with (folder / "report" / "near_duplicates.csv").open(newline="") as file:
+    with (folder / "report" / "near_duplicates.csv").open(newline="", encoding="utf-8-sig") as file:
         rows = list(csv.DictReader(file))
     return facts(folder), rows, (folder / "report" / "summary.txt").read_text()
 

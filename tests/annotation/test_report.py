@@ -1,3 +1,4 @@
+import json
 import struct
 import subprocess
 import sys
@@ -10,9 +11,10 @@ import pytest
 
 from annotation.clips import ClassStatistics, Clip
 from annotation.contact_sheet import ContactSheets, choose
-from annotation.report import summarise
+from annotation.report import _balance, summarise
 from annotation.stage3 import run_stage3
 from recognizer.dataset.samples import build_sample
+from recognizer.dataset.split import SPLITS
 from recognizer.runs.figures import plain, save_figure
 from recognizer.runs.strips import CELL_WH, MOMENTS, SLOT_COLORS, draw_plan, plan_strip
 from tests.annotation.datasets import clips, config, digests, facts
@@ -132,7 +134,7 @@ def test_strip_shows_people_in_the_colours_of_their_slots():
     video = sequence(2.0, people=2, present=lambda i, t: i == 0 or t >= 1)
     strip = strip_of(build_sample(video, [1, 0], 2, "a", 0), 2.0)
     assert strip.seconds == pytest.approx((0.1, 0.5, 0.8, 1.1, 1.5, 1.8))
-    assert strip.seen == 1.0
+    assert strip.visible == 1.0
     assert strip.image.shape == (CELL_WH[1], MOMENTS * CELL_WH[0] + 4 * (MOMENTS - 1), 3)
     for moment in range(MOMENTS):
         left = moment * (CELL_WH[0] + 4)
@@ -145,7 +147,7 @@ def test_strip_shows_the_moments_in_which_somebody_is():
     video = sequence(10.0, people=1, present=lambda i, t: 3.0 <= t < 3.6)
     strip = strip_of(build_sample(video, [0], 1, "a", 0), 10.0)
     assert strip.seconds == pytest.approx((3.0, 3.1, 3.2, 3.3, 3.4, 3.5))
-    assert strip.seen == pytest.approx(0.06)
+    assert strip.visible == pytest.approx(0.06)
 
 
 @pytest.mark.parametrize("frames", [1, 4, 5, 7])
@@ -208,3 +210,25 @@ def test_plain_text():
 def test_matplotlib_loads_late():
     code = "import annotation.stage3, sys; sys.exit('matplotlib' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=False).returncode == 0
+
+
+@pytest.mark.parametrize("count", [1, 2, 3, 5])
+def test_samples_are_counted_in_whole_numbers(tmp_path, count):
+    ticks = []
+
+    def draw(figure):
+        _balance(figure, {split: {"Fight": count, "NonFight": 1} for split in SPLITS}, 0)
+        ticks[:] = figure.axes[0].get_yticks().tolist()
+
+    save_figure(tmp_path / "balance.png", tmp_path, draw)
+    assert len(ticks) >= 2
+    assert all(float(tick).is_integer() for tick in ticks)
+
+
+def test_control_characters_of_names_do_not_reach_the_page(tmp_path):
+    folder = run_stage3(config(tmp_path, clips(4)))
+    metadata = json.loads((folder / "metadata.json").read_bytes())
+    metadata["failures"] = {"a\x1b[31m\nb.mp4": "no\x07 frames"}
+    page = summarise(metadata)
+    assert "- a\\x1b[31m\\nb.mp4: no\\x07 frames\n" in page
+    assert not set(page) & {"\x1b", "\x07"}

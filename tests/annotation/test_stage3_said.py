@@ -24,7 +24,7 @@ def test_hears_of_every_input_once(tmp_path):
     @contextlib.contextmanager
     def watch(title, total):
         totals.append(total)
-        yield hear if title == "stage 3: samples" else lambda outcome, frames: None
+        yield hear if title == "stage 3: videos" else lambda outcome, frames: None
 
     run_stage3(config(tmp_path, videos), watch)
     assert totals[0] == len(videos)

@@ -136,7 +136,7 @@ def test_the_tensorrt_provider_gets_its_options_and_cuda_the_rest(tmp_path):
     )
     choice = choose_provider(options, 1, ALL)
     (first, settings), (second, cuda) = choice.providers
-    assert (choice.wanted, first, second) == (ALL[0], ALL[0], ALL[1])
+    assert (choice.required, first, second) == (ALL[0], ALL[0], ALL[1])
     folder = str(tmp_path / "engines")
     assert settings == {
         "device_id": 2,

@@ -55,7 +55,7 @@ def test_without_the_package_the_message_has_the_command(built, name):
     reason="needs both packages and no GPU",
 )
 def test_without_a_driver_tensorrt_is_not_asked(built):
-    with pytest.raises(ModelError, match="expected an NVIDIA GPU and its driver, CUDA said"):
+    with pytest.raises(ModelError, match="expected an NVIDIA GPU and its driver, CUDA reports"):
         TensorRTNetwork(built, "cuda:0")
 
 

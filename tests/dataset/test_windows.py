@@ -211,3 +211,41 @@ def test_the_median_period_of_a_stream_is_that_of_the_video(steps, size):
     for first in range(0, len(video), size):
         period.add(video.time_s[first : first + size])
     assert period.median_s == pytest.approx(video.frame_period_s, abs=1e-9)
+
+
+VIDEO = at_times(np.arange(50) / 10)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error", "text"),
+    [
+        (("video.npz", 2.0), TypeError, "sequence: expected PoseSequence, got 'video.npz'"),
+        ((None, 2.0), TypeError, "sequence: expected PoseSequence, got None"),
+        ((VIDEO, "2"), TypeError, "length_s: expected Real, got '2'"),
+        ((VIDEO, 2.0, [1.0]), TypeError, r"stride_s: expected Real, got \[1.0\]"),
+        ((VIDEO, 2.0, 1e-9), ValueError, "stride_s: expected 0.001 s or more, got 1e-09"),
+        ((VIDEO, float("nan")), ValueError, "expected 0 < stride_s <= window_s"),
+    ],
+)
+def test_what_no_windows_can_be_planned_of_is_refused_at_once(arguments, error, text):
+    with pytest.raises(error, match=text):
+        plan_windows(*arguments)
+
+
+@pytest.mark.parametrize(
+    ("time_s", "error"),
+    [("0.1", TypeError), (None, TypeError), (1e22, ValueError), (float("nan"), ValueError)],
+)
+def test_a_time_that_is_none_is_refused_by_the_planner(time_s, error):
+    planner = WindowPlanner(2.0)
+    planner.update(0.0)
+    with pytest.raises(error, match="time_s: expected"):
+        planner.update(time_s)
+
+
+def test_times_since_1970_are_times():
+    begin = 1.7e9
+    assert plan_windows(at_times(begin + np.arange(40) / 10), 2.0) == [
+        (begin, begin + 2),
+        (begin + 2, begin + 4),
+    ]

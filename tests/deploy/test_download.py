@@ -1,6 +1,5 @@
 """Downloads from a real server on 127.0.0.1 that breaks off, lies, or answers another."""
 
-import contextlib
 import gzip
 import hashlib
 import logging
@@ -92,42 +91,6 @@ def test_a_silent_server(tmp_path, monkeypatch):
                 run(tmp_path, server)
         finally:
             release.set()
-    assert left(tmp_path) == []
-
-
-@contextlib.contextmanager
-def stalling(*others):
-    """Serve a body that stops in its middle with the connection open, then the other answers."""
-    release = threading.Event()
-
-    def stall(_request):
-        yield raw("200 OK", WEIGHTS)[:90_000]
-        release.wait(10)
-
-    try:
-        with serving(stall, *others) as server:
-            yield server
-    finally:
-        release.set()
-
-
-def test_a_body_that_stalls_is_fetched_again(tmp_path, monkeypatch, caplog):
-    caplog.set_level(logging.INFO)
-    monkeypatch.setattr(download, "TIMEOUT_S", 0.2)
-    with stalling(good(WEIGHTS)) as server:
-        assert run(tmp_path, server) == 0
-    assert len(server.requests) == 2
-    assert "broke off" in caplog.text
-    assert "timed out" in caplog.text
-    assert (tmp_path / FILE.file_name).read_bytes() == WEIGHTS
-
-
-def test_a_body_that_always_stalls_has_broken_off(tmp_path, monkeypatch):
-    monkeypatch.setattr(download, "TIMEOUT_S", 0.2)
-    with stalling() as server, pytest.raises(ConnectionError, match="broke off") as caught:
-        run(tmp_path, server)
-    assert "no connection" not in str(caught.value)
-    assert len(server.requests) == 3
     assert left(tmp_path) == []
 
 

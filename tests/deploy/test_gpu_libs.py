@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from deploy import gpu_libs
-from deploy.gpu_libs import Library, images, look_up, read_wheel, table, verdict
+from deploy.gpu_libs import Library, installations, look_up, read_wheel, table, verdict
 from recognizer.doctor import read_pins
 
 REQUIREMENTS = Path(__file__).resolve().parents[2] / "requirements"
@@ -89,12 +89,14 @@ def test_what_could_not_be_fetched_is_unproven_and_excuses_nothing_else():
 
 
 def test_every_image_is_checked_with_its_own_pins():
-    found = {image.name: image for image in images()}
+    found = {image.name: image for image in installations()}
     assert set(found) == {"gpu", "train", "tensorrt"}
     pins = {f"{name}=={pin}" for name, pin in read_pins(REQUIREMENTS / "gpu.txt").items()}
-    assert all(pins <= set(image.wanted) for image in found.values())
-    assert any(name.startswith("torch==") for name in found["train"].wanted)
-    assert any(name.startswith("tensorrt-cu13-libs==10.") for name in found["tensorrt"].wanted)
+    assert all(pins <= set(image.requirements) for image in found.values())
+    assert any(name.startswith("torch==") for name in found["train"].requirements)
+    assert any(
+        name.startswith("tensorrt-cu13-libs==10.") for name in found["tensorrt"].requirements
+    )
 
 
 def test_one_cuda_for_all_lists():

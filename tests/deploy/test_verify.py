@@ -11,7 +11,7 @@ from onnx import helper, numpy_helper
 from deploy import verify as module
 from deploy.backends import candidates
 from deploy.pose_parity import compare
-from deploy.verify import Tolerance, compare_rectangle, look, verify, wrong_with
+from deploy.verify import Tolerance, compare_rectangle, over_tolerance, run_backends, verify
 from recognizer.config.file import ConfigError
 from recognizer.config.schema import Config
 from recognizer.runs.progress import silent
@@ -160,7 +160,7 @@ def test_another_shape_is_compared_with_the_square(folder):
     found, _ = candidates(config)
     pictures, source = module.frames(config)
     assert source == "made pictures"
-    seen, _ = look(found, pictures)
+    seen, _ = run_backends(found, pictures)
     (row,) = compare_rectangle(config, found, pictures, seen)
     assert (row.name, row.against) == ("onnx cpu fp32 128x96", "onnx cpu fp32 128x128")
     assert row.parity.people == len(pictures)
@@ -207,15 +207,15 @@ def one_person(x=10.0, score=0.9):
 def test_what_is_over_a_tolerance():
     strict = Tolerance(0.01, 0.5, 0.0, 1e-3)
     same = compare([one_person()], [one_person()])
-    assert wrong_with(same, strict) == ""
+    assert over_tolerance(same, strict) == ""
     far = compare([one_person()], [one_person(10.25)])
-    assert "median 0.354 px > 0.01" in wrong_with(far, strict)
-    assert wrong_with(far, Tolerance(0.4, None, 0.0, 1e-3)) == ""
-    assert "worst" in wrong_with(replace(same, worst_px=0.6), strict)
-    assert "median" in wrong_with(replace(same, median_px=float("nan")), strict)
+    assert "median 0.354 px > 0.01" in over_tolerance(far, strict)
+    assert over_tolerance(far, Tolerance(0.4, None, 0.0, 1e-3)) == ""
+    assert "worst" in over_tolerance(replace(same, worst_px=0.6), strict)
+    assert "median" in over_tolerance(replace(same, median_px=float("nan")), strict)
     alone = replace(same, people=49, only_one=1)
-    assert "1 people seen by one alone > 0" in wrong_with(alone, strict)
-    assert wrong_with(alone, replace(strict, missed=0.02)) == ""
+    assert "1 people seen by one alone > 0" in over_tolerance(alone, strict)
+    assert over_tolerance(alone, replace(strict, missed=0.02)) == ""
 
 
 # --- the classifiers ---------------------------------------------------------------

@@ -16,7 +16,7 @@ from mmengine.config import Config  # noqa: E402
 from recognizer.action.training import train  # noqa: E402
 from recognizer.runner.checkpoints import load_checkpoint  # noqa: E402
 from recognizer.runner.missing import missing_checkpoint, todays_checkpoint  # noqa: E402
-from recognizer.runner.resume import LATEST, find_source, link, settle_best  # noqa: E402
+from recognizer.runner.resume import LATEST, find_source, link, restore_best  # noqa: E402
 from tests.action.trainings import record_losses, tiny, write_data  # noqa: E402
 
 EPOCHS = (
@@ -190,7 +190,7 @@ def test_what_an_earlier_training_left_is_put_aside(tmp_path):
 def test_going_back_puts_best_ones_of_later_epochs_aside(tmp_path):
     folder = folder_of(tmp_path, "best_coco_AP_epoch_95.pth", "best_coco_AP_epoch_140.pth")
     checkpoint = {"meta": {"epoch": 100, "iter": 500}, "message_hub": {}}
-    settle_best(folder, folder / "epoch_100.pth", checkpoint)
+    restore_best(folder, folder / "epoch_100.pth", checkpoint)
     assert [path.name for path in folder.glob("best_*.pth")] == ["best_coco_AP_epoch_95.pth"]
 
 
@@ -198,7 +198,7 @@ def test_the_best_one_of_another_folder_is_taken_along(tmp_path):
     folder = folder_of(tmp_path, "best_coco_AP_epoch_95.pth")
     new = tmp_path / "new"
     hub = {"runtime_info": {"best_ckpt": "/gone/best_coco_AP_epoch_95.pth", "best_score": 0.7}}
-    settle_best(new, folder / "epoch_100.pth", {"meta": {"epoch": 100}, "message_hub": hub})
+    restore_best(new, folder / "epoch_100.pth", {"meta": {"epoch": 100}, "message_hub": hub})
     assert (new / "best_coco_AP_epoch_95.pth").read_bytes() == b"x"
 
 

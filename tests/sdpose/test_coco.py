@@ -8,8 +8,8 @@ from functools import partial
 
 import pytest
 
-from recognizer.sdpose.coco import CocoSummary, examine
-from recognizer.skeleton import KEYPOINT_NAMES
+from recognizer.sdpose.coco import CocoSummary, validate_coco
+from tests.sdpose.labels import IMAGE, NAMES, content, person
 
 from .small_coco import (
     ASSETS,
@@ -20,33 +20,6 @@ from .small_coco import (
     write_data,
 )
 
-KEYPOINTS = [4, 8, 2] * 17
-NAMES = list(KEYPOINT_NAMES)
-IMAGE = {"id": 1, "file_name": "a.jpg", "width": 20, "height": 30}
-
-
-def person(number=1, image=1, **more):
-    return {
-        "id": number,
-        "image_id": image,
-        "category_id": 1,
-        "iscrowd": 0,
-        "area": 50,
-        "bbox": [0, 0, 5, 10],
-        "keypoints": KEYPOINTS,
-        "num_keypoints": 17,
-        **more,
-    }
-
-
-def content(*persons, **more):
-    return {
-        "images": [IMAGE],
-        "categories": [{"id": 1, "name": "person", "keypoints": NAMES}],
-        "annotations": list(persons) or [person()],
-        **more,
-    }
-
 
 @pytest.fixture
 def look(tmp_path):
@@ -55,7 +28,7 @@ def look(tmp_path):
 
 @needs_coco
 def test_real_annotations_are_counted_as_they_are():
-    facts = examine(
+    facts = validate_coco(
         ASSETS / "annotations" / "person_keypoints_train2017.json", ASSETS / "train2017"
     )
     raw = json.loads((ASSETS / "annotations" / "person_keypoints_train2017.json").read_text())
@@ -87,7 +60,7 @@ def test_what_is_counted_is_what_mmpose_trains_on(tmp_path):
                 "pipeline": [],
             }
         )
-    assert examine(path, data / "train2017") == CocoSummary(8, 7, 6)
+    assert validate_coco(path, data / "train2017") == CocoSummary(8, 7, 6)
     assert len(dataset) == 6
 
 
@@ -183,10 +156,10 @@ def test_what_is_no_keypoint_file_is_refused(look, value, said):
 def test_what_is_not_there_is_named(look, tmp_path):
     path = tmp_path / "annotations" / "person_keypoints_train2017.json"
     with pytest.raises(FileNotFoundError, match=r"train\.data_root="):
-        examine(path, tmp_path / "train2017")
+        validate_coco(path, tmp_path / "train2017")
     assert look(content()).persons == 1
     with pytest.raises(FileNotFoundError, match="expected the pictures of"):
-        examine(path, tmp_path / "val2017")
+        validate_coco(path, tmp_path / "val2017")
     rows = [{**content()["images"][0], "id": i, "file_name": f"{i}.jpg"} for i in range(9)]
     people = [person(i, i) for i in range(9)]
     with pytest.raises(
@@ -298,10 +271,10 @@ def test_other_encodings_are_named_and_the_remedy_mends_them(look, tmp_path, enc
     path = tmp_path / "annotations" / "person_keypoints_train2017.json"
     path.write_bytes(path.read_text(encoding="utf-8").encode(encoding))
     with pytest.raises(ValueError, match=said) as caught:
-        examine(path, tmp_path / "train2017")
+        validate_coco(path, tmp_path / "train2017")
     remedy = re.search(r'-c "(.*)"', str(caught.value))[1]
     subprocess.run([sys.executable, "-c", remedy], check=True)
-    assert examine(path, tmp_path / "train2017") == CocoSummary(1, 1, 1)
+    assert validate_coco(path, tmp_path / "train2017") == CocoSummary(1, 1, 1)
 
 
 def test_latin_1_is_named(look, tmp_path):
@@ -309,4 +282,4 @@ def test_latin_1_is_named(look, tmp_path):
     path = tmp_path / "annotations" / "person_keypoints_train2017.json"
     path.write_bytes(b'{"info": "caf\xe9"}')
     with pytest.raises(ValueError, match="byte 0xe9 at 13"):
-        examine(path, tmp_path / "train2017")
+        validate_coco(path, tmp_path / "train2017")

@@ -4,12 +4,12 @@ import json
 
 import pytest
 
-from recognizer.sdpose.coco import examine
+from recognizer.sdpose.coco import validate_coco
 from recognizer.sdpose.pictures import ImageChecks
+from tests.sdpose.labels import KEYPOINTS, content, person
+from tests.sdpose.picture_files import picture
 
 from .small_coco import write_annotations
-from .test_coco import KEYPOINTS, content, person
-from .test_pictures import picture
 
 
 def box(**more):
@@ -34,7 +34,9 @@ def look(tmp_path):
         text = detections if isinstance(detections, str) else json.dumps(detections)
         path.write_text(text, encoding="utf-8")
         annotations = tmp_path / "annotations" / "person_keypoints_val2017.json"
-        return examine(annotations, tmp_path / "val2017", ImageChecks(boxes=path)).warnings[1:]
+        return validate_coco(annotations, tmp_path / "val2017", ImageChecks(boxes=path)).warnings[
+            1:
+        ]
 
     return run
 

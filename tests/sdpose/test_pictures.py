@@ -7,27 +7,19 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from recognizer.sdpose.coco import examine
+from recognizer.sdpose.coco import validate_coco
 from recognizer.sdpose.pictures import ImageChecks, is_turned, look_at
+from tests.sdpose.labels import content, person
+from tests.sdpose.picture_files import WIDE, picture
 
-from .test_coco import content, person, write_annotations
+from .small_coco import write_annotations
 
-WIDE, NAME = (60, 40), "a.jpg"
-
-
-def picture(size=WIDE, orientation=None, form="JPEG", mode="RGB"):
-    """Return the bytes of a picture of noise."""
-    noise = np.random.default_rng(0).integers(0, 255, (size[1], size[0], 3), np.uint8)
-    exif, file = Image.Exif(), io.BytesIO()
-    if orientation:
-        exif[0x0112] = orientation
-    Image.fromarray(noise).convert(mode).save(file, form, exif=exif.tobytes())
-    return file.getvalue()
+NAME = "a.jpg"
 
 
 @pytest.fixture
 def look(tmp_path):
-    """Write pictures and annotations of a size, and examine them."""
+    """Write pictures and annotations of a size, and validate them."""
     (tmp_path / "train2017").mkdir()
 
     def run(data, size=WIDE, name=NAME, stored=None, **checks):
@@ -37,7 +29,7 @@ def look(tmp_path):
         image = {"id": 1, "file_name": name, "width": size[0], "height": size[1]}
         write_annotations(tmp_path, "train", content(person(), images=[image]))
         path = tmp_path / "annotations" / "person_keypoints_train2017.json"
-        return examine(path, tmp_path / "train2017", ImageChecks(**checks))
+        return validate_coco(path, tmp_path / "train2017", ImageChecks(**checks))
 
     return run
 

@@ -5,11 +5,11 @@ from functools import partial
 
 import pytest
 
-from recognizer.sdpose.coco import examine
-from recognizer.sdpose.faults import DatasetProblems
+from recognizer.sdpose.coco import validate_coco
+from recognizer.sdpose.problems import DatasetProblems
+from tests.sdpose.labels import content, person
 
 from .small_coco import ASSETS, examine_beside_a_picture, needs_coco, write_annotations
-from .test_coco import content, person
 
 
 def crowd(change, count=20, size=(200, 300)):
@@ -111,7 +111,7 @@ def test_boxes_by_their_center_are_refused(tmp_path, split):
     write_annotations(tmp_path, split, value)
     (changed,) = (tmp_path / "annotations").iterdir()
     with pytest.raises(ValueError, match="read like center x, center y, width, height"):
-        examine(changed, ASSETS / f"{split}2017")
+        validate_coco(changed, ASSETS / f"{split}2017")
 
 
 def test_boxes_that_cut_most_people_off_are_warned_of(big):

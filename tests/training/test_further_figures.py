@@ -119,7 +119,7 @@ def test_windows_become_events_and_hours():
     assert len(curve) == 99
     (line,) = curve_lines({"Fight": (chosen, curve)}, 2)
     assert "2 of 2 Fight found, 0.0 false alarms per hour, in " in line
-    assert "(4 s) of normal video" in line
+    assert "in 4 s of normal video" in line
     assert "over 2 seeds" in line
 
 
@@ -128,7 +128,7 @@ def test_the_curve_is_written_as_csv_and_picture(tmp_path):
     names = sorted(known)
     mine = said(known, names, right=0.8)
     lines, value = write_context(tmp_path, (mine, [mine]), "no forest", known, 20)
-    with (tmp_path / "alarm_curve.csv").open(newline="") as file:
+    with (tmp_path / "alarm_curve.csv").open(newline="", encoding="utf-8-sig") as file:
         rows = list(csv.DictReader(file))
     assert len(rows) == 99
     half = next(row for row in rows if row["threshold"] == "0.5")

@@ -88,7 +88,7 @@ def test_the_report_has_every_figure_and_every_clip(tmp_path, stage3, checkpoint
     assert value["metadata_baseline"]["state"] == "measured"
     assert value["alarms"]["classes"]["Fight"]["normal_hours"] > 0
     assert (report / "alarm_curve.csv").is_file()
-    with (report / "predictions.csv").open(newline="") as file:
+    with (report / "predictions.csv").open(newline="", encoding="utf-8-sig") as file:
         rows = {row["sample"]: row for row in csv.DictReader(file)}
     assert set(rows) == {sample.name for sample in samples} | lost
     for name in lost:
@@ -110,7 +110,7 @@ def test_equal_input_gives_equal_bytes_and_no_folder_of_this_machine(tmp_path, s
 
 
 def probabilities(report):
-    with (report / "predictions.csv").open(newline="") as file:
+    with (report / "predictions.csv").open(newline="", encoding="utf-8-sig") as file:
         return np.array([float(row["probability_Fight"]) for row in csv.DictReader(file)])
 
 

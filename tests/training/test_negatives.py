@@ -136,7 +136,7 @@ def test_the_movement_stream_learns_from_them_and_is_not_judged_by_them(
 ):
     truth, samples = read_labels(stage3), all_samples(stage3)
     job = outer_job(tmp_path, truth)
-    measures = measure_samples(list(samples.values()), "fight", wanted=True)
+    measures = measure_samples(list(samples.values()), "fight", enabled=True)
     known = [name for name in job.negatives if measures[name] is not None]
     assert known
     learnt = []

@@ -97,7 +97,7 @@ def test_the_table_says_what_it_rests_on(done):
     assert [row.split("|")[1].strip() for row in table[2:]] == [BASE_NAME, DYNAMIC_NAME]
     assert len({row.count("|") for row in table}) == 1
     assert " ± " in table[2]
-    with (done / "ablation.csv").open(newline="", encoding="utf-8") as stream:
+    with (done / "ablation.csv").open(newline="", encoding="utf-8-sig") as stream:
         rows = list(csv.DictReader(stream))
     assert [row["seeds_done"] for row in rows] == ["2", "2"]
     first = report(done)["configs"][0]

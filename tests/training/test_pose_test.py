@@ -16,7 +16,7 @@ from recognizer.config.file import ConfigError  # noqa: E402
 from recognizer.config.schema import Config  # noqa: E402
 from recognizer.openmmlab import scope  # noqa: E402
 from recognizer.runs.progress import silent  # noqa: E402
-from recognizer.sdpose.evaluation import Figures, PoseScores  # noqa: E402
+from recognizer.sdpose.evaluation import ApMetrics, PoseScores  # noqa: E402
 from recognizer.training.pose.report import _nearest, summarise  # noqa: E402
 from recognizer.training.pose.train import test_pose as run_test  # noqa: E402 - pytest would take it for a test
 from tests.sdpose.small_coco import BASELINE, TINY, needs_coco, tiny, write_data  # noqa: E402
@@ -103,7 +103,7 @@ def test_a_config_of_which_no_test_can_be_built_is_the_configs_fault(data, weigh
 
 
 def test_a_figure_that_does_not_exist_is_a_dash():
-    nobody, some = Figures(4, 0), Figures(2, 3, 0.5, 0.75, 0.25, None, 0.5, 0.625)
+    nobody, some = ApMetrics(4, 0), ApMetrics(2, 3, 0.5, 0.75, 0.25, None, 0.5, 0.625)
     facts = {"checkpoint": "x.pth", "epoch": None, "annotations": "val.json"}
     text = summarise(PoseScores(some, nobody, some, "annotated", False, facts))
     rows = {line[:20].strip(): line.split()[2:] for line in text.splitlines()[5:8]}

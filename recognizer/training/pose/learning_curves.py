@@ -7,15 +7,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from mmengine.hooks import Hook
 
+from recognizer.runner.engine import Hook, Runner
 from recognizer.runs.figures import plain, save_figure
 from recognizer.storage.artifacts import write_csv
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
-    from mmengine.runner import Runner
 
 TABLE, PICTURE = "learning_curve.csv", "learning_curve.png"
 
@@ -23,7 +22,7 @@ Row = dict[str, float]
 _MARKED_EPOCHS = 50  # more points than that would make a thick line
 
 
-class CurvesHook(Hook):  # type: ignore[misc]
+class CurvesHook(Hook):
     """Add a row to the table and draw the picture anew after each evaluation.
 
     A row has ``epoch``, ``iteration``, the mean of each loss over that epoch and the metrics.
@@ -33,7 +32,7 @@ class CurvesHook(Hook):  # type: ignore[misc]
 
     priority = "LOW"
 
-    def after_val_epoch(self, runner: "Runner", metrics: dict[str, float] | None = None) -> None:
+    def after_val_epoch(self, runner: Runner, metrics: Mapping[str, float] | None = None) -> None:
         """Write both files; rows of epochs that are trained again are replaced."""
         folder = Path(runner.work_dir)
         rows = [row for row in read_curve(folder / TABLE) if row["epoch"] < runner.epoch]
@@ -42,7 +41,7 @@ class CurvesHook(Hook):  # type: ignore[misc]
         draw_curves(folder / PICTURE, {Path(runner.work_dir).name: rows})
 
 
-def _losses(runner: "Runner") -> Row:
+def _losses(runner: Runner) -> Row:
     """Return the place and the means over the last epoch."""
     row = {"epoch": float(runner.epoch), "iteration": float(runner.iter)}
     steps = max(len(runner.train_dataloader), 1)
@@ -57,13 +56,13 @@ def read_curve(path: Path) -> list[Row]:
     """Return the rows of a table, none where there is no table.
 
     Raises:
-        ValueError: it is no such table.
+        ValueError: not such a table.
 
     """
     if not path.is_file():
         return []
     try:
-        with path.open(newline="", encoding="utf-8") as stream:
+        with path.open(newline="", encoding="utf-8-sig") as stream:
             rows = [{k: float(v) for k, v in row.items() if v} for row in csv.DictReader(stream)]
         if any("epoch" not in row for row in rows):
             raise ValueError("expected a column epoch")
@@ -125,7 +124,7 @@ def _curves(
         figure.legend(handles, labels, loc="outside lower center", ncols=5, fontsize="small")
     for axes in (heatmap, distillation):
         _loss_axis(axes)
-    # A small AP is still to be seen, and noise below 0.1 does not fill the picture.
+    # A small AP is still visible, and noise below 0.1 does not fill the picture.
     highest = max((row.get("coco/AP", 0.0) for rows in runs.values() for row in rows), default=0.0)
     ap.set_ylim(0, min(1.0, max(0.1, 1.2 * highest)))
 
@@ -147,6 +146,6 @@ def _loss_axis(axes: "Axes") -> None:
 def _line(axes: "Axes", rows: Sequence[Row], key: str, **style: Any) -> None:
     points = [(row["epoch"], row[key]) for row in rows if key in row]
     if points:
-        # A line of one point is invisible, and of few it does not show where they are.
+        # A line of one point is invisible, and of few it does not show their places.
         marker = "." if len(points) <= _MARKED_EPOCHS else ""
         axes.plot(*zip(*points, strict=True), marker=marker, **style)

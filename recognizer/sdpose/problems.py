@@ -1,20 +1,24 @@
-"""DatasetProblems of a data set: grouped by kind, counted, and the first of each kind named."""
+"""Problems of a data set: grouped by kind, counted, and the first of each kind named."""
 
 from collections.abc import Mapping
 from pathlib import Path
 
-_NAMED = 5  # of many equal faults, how many a message names
+_NAMED = 5  # of the problems of a kind, how many a message names
 _LONGEST = 160  # characters of a wrong value
 _MANY, _FEW = 0.05, 5  # a share of all; so few are never many unless they are most of all
 
 
 def are_many(found: int, total: int) -> bool:
-    """Tell whether so many of all have a fault that the conversion is at fault, not they."""
+    """Return whether so many of all have a problem that a conversion must have caused it."""
     return found > max(_MANY * total, min(_FEW, total / 2))
 
 
+Problem = tuple[str, object]
+"""The kind of a problem, and what came instead of what was expected."""
+
+
 class DatasetProblems:
-    """Collects faults; each kind is told once, with what came and where.
+    """Collects problems; each kind is reported once, with what came and where.
 
     A kind is a sentence that says what was expected and what to do, with ``{got}`` where what
     came instead is put in.
@@ -25,14 +29,14 @@ class DatasetProblems:
         self._counts: dict[str, int] = {}
 
     def add(self, kind: str, where: str, got: object = "") -> None:
-        """Take in one fault of a kind."""
+        """Add a problem of a kind."""
         self._counts[kind] = self._counts.get(kind, 0) + 1
         if self._counts[kind] <= _NAMED:
             text = got if isinstance(got, str) else repr(got)
             self._found.setdefault(kind, []).append((where[:_LONGEST], text[:_LONGEST]))
 
     def merge(self, others: "DatasetProblems") -> None:
-        """Take in all faults of others; those of a kind that is here already add up."""
+        """Add the problems of others; counts of a kind add up."""
         for kind, count in others._counts.items():
             named = self._found.get(kind, []) + others._found[kind]
             self._found[kind] = named[:_NAMED]
@@ -47,7 +51,7 @@ class DatasetProblems:
         return self._counts
 
     def lines(self) -> list[str]:
-        """Return one text per kind: the first fault in full, then where the others are."""
+        """Return one text per kind: the first problem in full, then the places of the others."""
         texts = []
         for kind, found in self._found.items():
             where, got = found[0]
@@ -70,7 +74,7 @@ class DatasetProblems:
         """Raise if there is any.
 
         Raises:
-            ValueError: with all kinds of faults.
+            ValueError: all problems, by kind.
 
         """
         if self._counts:

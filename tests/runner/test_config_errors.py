@@ -1,4 +1,4 @@
-"""What mmengine could not take of a config or an option is told in plain words."""
+"""Errors of mmengine about a config or an option name the place and the remedy."""
 
 import pytest
 
@@ -6,7 +6,7 @@ torch = pytest.importorskip("torch")
 pytest.importorskip("mmaction")
 pytest.importorskip("mmpose")
 
-from recognizer.runner.config_faults import in_words  # noqa: E402
+from recognizer.runner.train_config import error_text  # noqa: E402
 from recognizer.sdpose.training import load_pose_config  # noqa: E402
 from tests.runner.configs import POSE, pose, refusal  # noqa: E402
 
@@ -44,7 +44,7 @@ def test_several_files_in_one_data_set_are_refused_with_the_cure(tmp_path):
 def test_an_error_without_words_gives_its_line():
     with pytest.raises(AssertionError) as caught:
         _fail()
-    assert "`raise AssertionError` (test_config_faults.py, line" in in_words(caught.value)
+    assert "`raise AssertionError` (test_config_errors.py, line" in error_text(caught.value)
 
 
 def _fail():
