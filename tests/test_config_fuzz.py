@@ -1,8 +1,8 @@
 """Every key of the config in turn misspelt, mistyped, out of range, doubled, or '1e-3'.
 
 The cases come from the schema, so that a new key is tried without anybody thinking of it.
-Each file has one key a line, written here, so that the line of the mistake is known
-without asking the code under test.
+Each file holds the section of the key, without sections beside it, and another one, with one key
+a line, written here, so that the line of the mistake is known without asking the code under test.
 """
 
 import json
@@ -20,6 +20,7 @@ CONFIG = Config()
 DATA = CONFIG.model_dump(mode="json")
 SCHEMA = Config.model_json_schema()
 KEYS = [key for key in known_keys()]
+BEFORE = "visualize"  # a section of every file
 # Texts and lists of texts of which none is out of range.
 ANY_TEXT = re.compile(
     r"\.(model_path|config_file|checkpoint_path|video_suffixes|include|cfg_options|checkpoint"
@@ -87,11 +88,14 @@ class Raw:
 
 def with_value(key: str, value: Any, name: str | None = None) -> tuple[list[str], int, str]:
     """Return the file's lines, the changed line's number and the changed key."""
-    data = json.loads(json.dumps(DATA))
     *parents, last = key.split(".")
+    kept = (BEFORE, key.partition(".")[0])
+    data = json.loads(json.dumps({part: DATA[part] for part in DATA if part in kept}))
     section = data
-    for part in parents:
+    for part, inner in zip(parents, [*parents, last][1:], strict=True):
         section = section[part]
+        for other in [k for k, v in section.items() if isinstance(v, dict) and k != inner]:
+            del section[other]
     old = section.copy()
     section.clear()
     for k, v in old.items():
@@ -182,7 +186,8 @@ def test_the_schema_was_read():
 
 
 def test_the_untouched_file_loads(tmp_path):
-    out, _, _ = with_value("annotation.workers", "auto")
+    out: list[str] = []
+    lay_out(DATA, {}, out)
     path = tmp_path / "config.yaml"
     path.write_text("\n".join(out))
     assert load_config(path).tracking == CONFIG.tracking

@@ -17,6 +17,7 @@ from recognizer.config.file import known_keys, load_config, parse_yaml
 from recognizer.config.schema import Config
 from recognizer.installation import ONNX_RUNTIMES
 from tests.annotation import clips
+from tests.conftest import draw_small
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -107,10 +108,21 @@ def test_every_mode_has_its_function(mode):
     ],
     ids=lambda value: " ".join(value)[-40:] if isinstance(value, list) else None,
 )
-def test_mistakes_end_with_a_message_and_an_exit_code(arguments, code, says):
-    out = run(*arguments)
-    assert out.returncode == code
-    assert says in out.stderr
+def test_mistakes_end_with_a_message_and_an_exit_code(arguments, code, says, capsys):
+    try:
+        got = main.main(arguments)
+    except SystemExit as end:  # of argparse
+        got = end.code
+    error = capsys.readouterr().err
+    assert got == code
+    assert says in error
+    assert "Traceback" not in error
+
+
+def test_a_mistake_is_the_exit_code_of_the_process():
+    out = run("--mode", "annotation.stage1", "--set", "annotation.input=/nowhere")
+    assert out.returncode == 1
+    assert "/nowhere" in out.stderr
     assert "Traceback" not in out.stderr
 
 
@@ -199,12 +211,15 @@ def test_the_pipeline_from_video_to_pickles_and_an_overlay(tmp_path):
     assert len(list((tmp_path / "out/dots/visualize").rglob("*.mp4"))) == 1
 
 
-def test_a_video_without_a_label_shows_in_the_exit_code(tmp_path):
+@pytest.mark.usefixtures("forked_workers")
+def test_a_video_without_a_label_shows_in_the_exit_code(tmp_path, monkeypatch, capsys, caplog):
+    draw_small(monkeypatch)
     config = clips.make_dataset(tmp_path, clips=4)
     clips.write_clip(tmp_path / "data/fihgt/x.mp4", 3)
-    out = run("--mode", "annotation.pipeline", "--config", config)
-    assert out.returncode == 3, out.stderr
-    assert "did you mean 'Fight'" in out.stderr
+    code = main.main(["--mode", "annotation.pipeline", "--config", str(config)])
+    said = caplog.text + capsys.readouterr().err
+    assert code == 3, said
+    assert "did you mean 'Fight'" in said
 
 
 def test_a_stage_1_start_imports_no_torch_and_no_mm():

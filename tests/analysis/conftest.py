@@ -13,8 +13,8 @@ def place(tmp_path: Path) -> Path:
     return make_place(tmp_path)
 
 
-@pytest.fixture(scope="session")
-def analysed_once(tmp_path_factory: pytest.TempPathFactory) -> Path:
+@pytest.fixture(scope="module")
+def analysed_once(tmp_path_factory: pytest.TempPathFactory, forked_workers: None) -> Path:
     config = make_place(tmp_path_factory.mktemp("place"))
     assert run(config) == 0
     return config

@@ -33,6 +33,8 @@ from tests.analysis.small_runs import (
 from tests.annotation import clips
 from tests.loaded import loaded_by
 
+pytestmark = pytest.mark.usefixtures("forked_workers")
+
 ROOT = Path(__file__).resolve().parents[2]
 MAIN = [sys.executable, str(ROOT / "main.py"), "--mode", "inference.analysis"]
 SCHEMA = json.loads(SCHEMA_FILE.read_bytes())

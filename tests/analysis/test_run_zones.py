@@ -3,9 +3,13 @@
 import json
 from pathlib import Path
 
+import pytest
+
 from recognizer.analysis.record import SCHEMA_FILE
 from tests.analysis.schema import problems
 from tests.analysis.small_runs import files, out, record_of, run, states, summary
+
+pytestmark = pytest.mark.usefixtures("forked_workers")
 
 SCHEMA = json.loads(SCHEMA_FILE.read_bytes())
 EVERYWHERE = "[[0, 0], [1, 0], [1, 1], [0, 1]]"

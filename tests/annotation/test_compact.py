@@ -12,6 +12,8 @@ from recognizer.runs.stage_folders import stage2_dir
 from recognizer.storage.artifacts import ArtifactError, read_poses
 from tests.annotation import clips
 
+pytestmark = pytest.mark.usefixtures("forked_workers")
+
 
 @pytest.fixture
 def dataset(tmp_path):

@@ -11,6 +11,8 @@ from recognizer.runs.stage_folders import stage1_dir, stage2_dir
 from tests import networks
 from tests.annotation import clips
 
+pytestmark = pytest.mark.usefixtures("forked_workers")
+
 RTMO = {"track_high_thresh": 0.5, "new_track_thresh": 0.6, "fuse_score": True}
 POSES = {"pose": {"kind": "topdown", "topdown": {"selective": True, "sure_score": 0.25}}}
 TOPDOWN = {"track_high_thresh": 0.25, "new_track_thresh": 0.3, "fuse_score": False}

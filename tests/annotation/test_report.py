@@ -18,6 +18,7 @@ from recognizer.dataset.split import SPLITS
 from recognizer.runs.figures import plain, save_figure
 from recognizer.runs.strips import CELL_WH, MOMENTS, SLOT_COLORS, draw_plan, plan_strip
 from tests.annotation.datasets import clips, config, digests, facts
+from tests.conftest import draw_small
 from tests.dataset.tracked import sequence
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -83,7 +84,8 @@ def test_a_letter_that_no_packaged_font_has_is_shown_as_it_can_be(tmp_path, recw
     assert not [w for w in recwarn if "missing from font" in str(w.message)]
 
 
-def test_many_classes_and_slots(tmp_path):
+def test_many_classes_and_slots(tmp_path, monkeypatch):
+    draw_small(monkeypatch)
     names = [f"class {i}" for i in range(9)]
     videos = {f"{n}/{i}.mp4": sequence(1.0, people=7) for n in names for i in range(3)}
     classes = {name: i for i, name in enumerate(names)}
@@ -91,7 +93,8 @@ def test_many_classes_and_slots(tmp_path):
     assert len(list((folder / "report").glob("skeletons_*.png"))) == 9
 
 
-def test_sheets_of_a_class_that_is_no_more_are_removed(tmp_path):
+def test_sheets_of_a_class_that_is_no_more_are_removed(tmp_path, monkeypatch):
+    draw_small(monkeypatch)
     folder = run_stage3(config(tmp_path, clips(3)))
     (folder / "report" / "skeletons_Old.png").touch()
     (folder / "metadata.json").unlink()

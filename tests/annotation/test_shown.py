@@ -16,6 +16,8 @@ from tests.annotation import clips
 from tests.bad_videos import Recipe, encode
 from tests.video.odd_display import encode_pictures, numbered, put_beside
 
+pytestmark = pytest.mark.usefixtures("forked_workers")
+
 HOLE_S = 7 * 3600
 
 

@@ -1,6 +1,7 @@
 """Stage 2 on real stage-1 files: ids, nothing lost, hostile and damaged inputs, resume."""
 
 import io
+import shutil
 import zipfile
 
 import numpy as np
@@ -14,12 +15,21 @@ from recognizer.runs.stage2 import run_stage2
 from recognizer.storage.artifacts import POSE_SCHEMA, read_npz, read_poses, write_npz
 from tests.annotation import clips
 
+pytestmark = pytest.mark.usefixtures("forked_workers")
 
-@pytest.fixture
-def dataset(tmp_path):
-    config = clips.make_dataset(tmp_path, clips=2)
+
+@pytest.fixture(scope="module")
+def with_poses(tmp_path_factory, forked_workers):
+    config = clips.make_dataset(tmp_path_factory.mktemp("made"), clips=2)
     run_stage1(load_config(config))
     return config
+
+
+@pytest.fixture
+def dataset(with_poses, tmp_path):
+    """Return the config of a copy of videos and their poses."""
+    shutil.copytree(with_poses.parent, tmp_path / "copy")  # with its times
+    return tmp_path / "copy" / with_poses.name
 
 
 def test_the_same_people_in_the_same_order_now_with_an_id(dataset):

@@ -74,6 +74,9 @@ RUN = """
 import json, sys
 from annotation.stage3 import run_stage3
 from recognizer.config.schema import Config
+from recognizer.runs import figures
+from recognizer.storage.artifacts import write_text
+figures._save = lambda figure, final, root: write_text(final, root, "a picture")
 run_stage3(Config.model_validate(json.loads(sys.argv[1])))
 """
 

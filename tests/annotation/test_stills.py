@@ -19,6 +19,8 @@ from recognizer.video.writer import VideoWriter
 from tests.annotation.datasets import clips, config, digests, facts
 from tests.dataset.tracked import sequence
 
+pytestmark = pytest.mark.usefixtures("forked_workers")
+
 SIZE_WH = (320, 240)
 FRAMES = 20
 

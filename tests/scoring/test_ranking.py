@@ -1,4 +1,5 @@
 from dataclasses import replace
+from functools import cache
 
 import numpy as np
 import pytest
@@ -27,6 +28,13 @@ SCORING = ScoringConfig()
 
 def involvement(sequence, service, scoring=SCORING):
     return rank_people(sequence, service, scoring).by_id()
+
+
+@cache
+def scene(service):
+    """Return the actors of a service's scene and their ranking."""
+    actors = brawl() if service == "fight" else accident()
+    return actors, rank_people(film(actors), service, SCORING)
 
 
 def with_poses(sequence: PoseSequence, **arrays) -> PoseSequence:
@@ -93,8 +101,7 @@ def test_low_frame_rate_keeps_the_order(service):
 @given(scale=st.floats(0.2, 4), start_s=st.floats(-100, 1e6))
 @settings(max_examples=20, deadline=None)
 def test_picture_size_and_clock_do_not_matter(service, scale, start_s):
-    actors = brawl() if service == "fight" else accident()
-    one = rank_people(film(actors), service, SCORING)
+    actors, one = scene(service)
     other = rank_people(film(actors, Shooting(scale=scale, start_s=start_s)), service, SCORING)
     assert other.track_ids.tolist() == one.track_ids.tolist()
     np.testing.assert_allclose(other.measures, one.measures, atol=2e-3)
@@ -104,8 +111,7 @@ def test_picture_size_and_clock_do_not_matter(service, scale, start_s):
 @given(dx=st.floats(-600, 600), dy=st.floats(-400, 400))
 @settings(max_examples=20, deadline=None)
 def test_only_position_depends_on_the_place(service, dx, dy):
-    actors = brawl() if service == "fight" else accident()
-    one = rank_people(film(actors), service, SCORING)
+    actors, one = scene(service)
     other = rank_people(film(actors, Shooting(shift_px=(dx, dy))), service, SCORING)
     keep = [i for i, name in enumerate(one.measure_names) if name != "position"]
     a, b = np.argsort(one.track_ids), np.argsort(other.track_ids)
@@ -116,9 +122,9 @@ def test_only_position_depends_on_the_place(service, dx, dy):
 @given(st.permutations([0, 1, 2, 3, 4, 5, 6]))
 @settings(max_examples=20, deadline=None)
 def test_ids_do_not_matter(service, names):
-    actors = brawl() if service == "fight" else dict(enumerate(accident().values()))
+    actors, ranked = scene(service)
     renamed = {10 + 3 * names[i]: actor for i, actor in enumerate(actors.values())}
-    one, other = involvement(film(actors), service), involvement(film(renamed), service)
+    one, other = ranked.by_id(), involvement(film(renamed), service)
     for old, new in zip(actors, renamed, strict=True):
         assert other[new] == pytest.approx(one[old], abs=1e-5)
 

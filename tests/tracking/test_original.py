@@ -15,13 +15,13 @@ ROUGH = Camera(jitter=0.04, missed=0.3, low=0.4, scores=(0.3, 0.95))
 
 # people, how long each stays (s), camera, seconds, seeds
 SCENES = {
-    "few": (5, np.inf, CLEAN, 6, range(4)),
-    "few, noisy": (5, 3.0, NOISY, 6, range(4)),
-    "few, rough": (8, 2.0, ROUGH, 6, range(6)),
-    "crossing": (15, np.inf, NOISY, 4, range(4)),
-    "coming and going": (15, 0.7, NOISY, 4, range(4)),
-    "crowd": (30, 4.0, NOISY, 2, range(3)),
-    "dense crowd, rough": (60, 1.0, ROUGH, 1.5, range(2)),
+    "few": (5, np.inf, CLEAN, 6, range(2)),
+    "few, noisy": (5, 3.0, NOISY, 6, range(2)),
+    "few, rough": (8, 2.0, ROUGH, 6, range(3)),
+    "crossing": (15, np.inf, NOISY, 4, range(2)),
+    "coming and going": (15, 0.7, NOISY, 4, range(2)),
+    "crowd": (30, 4.0, NOISY, 2, range(2)),
+    "dense crowd, rough": (60, 1.0, ROUGH, 1.5, range(1)),
 }
 
 
@@ -57,7 +57,7 @@ def test_same_ids(name):
     ids=["short buffer", "long buffer", "strict match", "high scores only", "few low scores"],
 )
 def test_same_ids_with_other_settings(keys, original):
-    for seed in range(3):
+    for seed in range(2):
         people = crowd(12, seed, seconds=4, stay_s=2.0)
         ours = Tracker(TrackingConfig(**OURS, **keys))
         _compare(people, ROUGH, seed, 4, ours, OriginalByteTrack(**original))

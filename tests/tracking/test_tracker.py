@@ -285,10 +285,10 @@ def _resident_bytes():
 
 
 def _growth():
-    # 24,000 frames of 10 people who stay for a second: some 8,000 tracks come and go.
+    # 16,000 frames of 10 people who stay for a second: some 5,300 tracks come and go.
     shots = list(film(crowd(10, 0, seconds=40, stay_s=1.0), 30, 40, Camera(missed=0.05)))
     tracker = Tracker(DEFAULT)
-    for i in range(24_000):
+    for i in range(16_000):
         if i == 4_000:
             before = _resident_bytes()
         tracker.update(shots[i % len(shots)].poses, i / 30)

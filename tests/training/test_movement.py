@@ -42,6 +42,8 @@ from recognizer.training.classifier.train import train_fight
 from tests.action.moving import FUSION, clip, joined_file, movement_file
 from tests.training.measured import dataset, guesses, small_crossval
 
+pytestmark = pytest.mark.usefixtures("quick_figures", "few_trees")
+
 ROOT = Path(__file__).resolve().parents[2]
 CONFIG = ROOT / "configs/skeleton/stgcnpp/stgcnpp_enhanced_fight_detection_stable.py"
 UNMEASURED = 2  # clips of ``dataset(moving=True)`` in which nobody's movement was measured

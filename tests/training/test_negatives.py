@@ -35,6 +35,8 @@ from tests.action.moving import LOGISTIC
 from tests.annotation.real_tracks import CLIPS, FALLS, of_fights, tracks, without_pictures
 from tests.training.measured import TINY, guesses, small_crossval
 
+pytestmark = pytest.mark.usefixtures("quick_figures", "few_trees")
+
 ROOT = Path(__file__).resolve().parents[2]
 CONFIG = ROOT / "configs/skeleton/stgcnpp/stgcnpp_enhanced_fight_detection_stable.py"
 

@@ -4,6 +4,7 @@ import io
 import json
 import logging
 import shlex
+import shutil
 from pathlib import Path
 
 import pytest
@@ -20,7 +21,7 @@ from recognizer.training.pose.train import memory_advice  # noqa: E402
 from tests.sdpose import small_coco  # noqa: E402
 from tests.sdpose.small_coco import BASELINE, TINY, annotations, write_annotations  # noqa: E402
 
-pytestmark = small_coco.needs_coco
+pytestmark = [small_coco.needs_coco, pytest.mark.usefixtures("quick_figures")]
 SHORT = (*TINY, "train_cfg.max_epochs=1")
 
 
@@ -88,21 +89,31 @@ def test_a_training_leaves_what_the_guide_promises(run, data, tmp_path):
     assert (work / "epoch_1.pth").stat().st_mtime_ns == before
 
 
-def test_resume_in_the_config_goes_on_as_well(run, data, tmp_path):
-    assert run(data)[0] == 0
+@pytest.fixture(scope="module")
+def trained(data, tmp_path_factory, quick_figures):
+    """Return the work_dir of a training of one epoch."""
+    work = tmp_path_factory.mktemp("trained") / "work"
+    sets = (f"train.data_root={data}", f"train.work_dir={work}")
+    options = [word for value in sets for word in ("--set", value)]
+    arguments = ["--mode", "train.pose", "--train-config", str(BASELINE), *options]
+    assert main([*arguments, "--cfg-options", *SHORT]) == 0
+    return work
+
+
+def test_resume_in_the_config_goes_on_as_well(run, data, trained, tmp_path):
+    shutil.copytree(trained, tmp_path / "work", symlinks=True)
     code, _, said = run(data, "resume=True", "train_cfg.max_epochs=2")
     assert code == 0, said
     assert [row["epoch"] for row in read_curve(tmp_path / "work" / TABLE)] == [1, 2]
     assert (tmp_path / "work" / "epoch_2.pth").is_file()
 
 
-def test_bfloat16_trains(run, data, tmp_path):
-    losses = []
-    for options in ((), ("optim_wrapper.type=AmpOptimWrapper", "optim_wrapper.dtype=bfloat16")):
-        code, _, said = run(data, *options)
-        assert code == 0, said
-        losses.append(read_curve(tmp_path / "work" / TABLE)[0]["heatmap_loss"])
-        (tmp_path / "work").rename(tmp_path / f"run{len(losses)}")
+def test_bfloat16_trains(run, data, trained, tmp_path):
+    options = ("optim_wrapper.type=AmpOptimWrapper", "optim_wrapper.dtype=bfloat16")
+    code, _, said = run(data, *options)
+    assert code == 0, said
+    places = (trained, tmp_path / "work")
+    losses = [read_curve(place / TABLE)[0]["heatmap_loss"] for place in places]
     assert losses[0] != losses[1]
     assert losses[1] == pytest.approx(losses[0], rel=0.02)
 

@@ -21,6 +21,8 @@ from recognizer.training.pose.report import _nearest, summarise  # noqa: E402
 from recognizer.training.pose.train import test_pose as run_test  # noqa: E402 - pytest would take it for a test
 from tests.sdpose.small_coco import BASELINE, TINY, needs_coco, tiny, write_data  # noqa: E402
 
+pytestmark = pytest.mark.usefixtures("quick_figures")
+
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory):
