@@ -1,1 +1,1 @@
-"""Folders of videos in, folders of results out; no algorithm of its own."""
+"""The annotation pipeline: videos -> poses -> tracks -> training pickles."""

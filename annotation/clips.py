@@ -1,4 +1,4 @@
-"""What each tracked video gives: clips with a label, their people, and figures about them."""
+"""Labelled clips of tracked videos: their times, people and statistics."""
 
 from collections import Counter
 from collections.abc import Iterator, Mapping
@@ -31,15 +31,15 @@ _MAX_PEOPLE = 20  # the last bin of people per frame holds this many and more
 
 @dataclass(frozen=True, slots=True)
 class Clip:
-    """A sample to be: small enough to hold all of them while videos come and go.
+    """A sample without its keypoints, so that all of a data set fit into memory.
 
     Attributes:
         name: unique name of the sample.
         video: the video it is part of.
         start_s: start in the video, seconds.
         stop_s: its end, exclusive.
-        class_name: what it shows.
-        track_ids: who sits in the slots, most involved first.
+        class_name: its label.
+        track_ids: the people of the slots, most involved first.
         frames: number of frames.
 
     """
@@ -55,14 +55,14 @@ class Clip:
 
 @dataclass(eq=False, slots=True)
 class ClassStatistics:
-    """What the report shows of one class.
+    """Statistics of one class for the report.
 
     Attributes:
         seconds: length of each clip.
-        people: (21,) frames with 0, 1, ... 20 and more people seen.
+        people: (21,) frames with 0, 1, ... 20 and more people.
         confidence: (50,) keypoints found on people, by network confidence in (0, 1].
         confidence_sum: sum of these confidences.
-        missing: keypoints of people seen that were not found.
+        missing: keypoints of tracked people that were not found.
 
     """
 
@@ -71,7 +71,6 @@ class ClassStatistics:
     confidence: NDArray[np.int64] = field(
         default_factory=lambda: np.zeros(CONFIDENCE_BINS, np.int64)
     )
-
     confidence_sum: float = 0.0
     missing: int = 0
 
@@ -92,18 +91,18 @@ class ClassStatistics:
 
 @dataclass(eq=False, slots=True)
 class VideoClips:
-    """What one video gives.
+    """The clips of one video, and what was left out.
 
     Attributes:
         outcome: its end state in stage 3.
-        clips: its samples to be, in order of time.
+        clips: in order of time.
         problems: parts that were refused: (part, reason); the part is empty for the whole.
         unlabelled_windows: windows of which no class covers half.
-        empty_windows: windows in which nobody was tracked, as is usual for a camera.
-        untracked: labelled parts in which nobody was tracked, windows among them: no samples,
-            but part of the truth that a classifier is measured on.
-        content: SHA-256 of the video file, to find copies; empty if not known.
-        hashes: difference hashes of each sample's pictures; none where stage 1 made none.
+        empty_windows: windows without a tracked person, as is usual for a camera.
+        untracked: labelled parts without a tracked person, windows among them: no samples, but
+            classifiers are tested on them.
+        content: SHA-256 of the video file, to find copies; empty if unknown.
+        hashes: difference hashes of each sample's pictures; empty where stage 1 made none.
         size_wh: width and height of the pictures, pixels.
         fps: pictures per second that stage 1 saw; 0 of a single picture.
         unreadable: whether stage 2's result is missing or damaged.
@@ -124,7 +123,13 @@ class VideoClips:
 
 
 class ClipFinder:
-    """Finds the clips of one video after another and sums up figures per class."""
+    """Finds the clips of videos and sums up statistics per class.
+
+    Attributes:
+        statistics: of each class.
+        reasons: why parts were left out, with counts.
+
+    """
 
     def __init__(
         self,
@@ -133,7 +138,7 @@ class ClipFinder:
         segments: Mapping[str, tuple[Segment, ...]] | None,
         class_name: str | None = None,
     ) -> None:
-        """Take the config, stage 2's folder, and what is labelled.
+        """Take the config, stage 2's folder, and the labels.
 
         Args:
             config: the config.
@@ -147,32 +152,32 @@ class ClipFinder:
         self._folder = folder
         self._segments = segments
         self._class_name = class_name
-        self.figures = {name: ClassStatistics() for name in config.dataset.classes}
+        self.statistics = {name: ClassStatistics() for name in config.dataset.classes}
         self.reasons: Counter[str] = Counter()
 
     def find(self, before: Outcome) -> VideoClips:
-        """Return what a video of stage 2 gives; what cannot be used is recorded, not raised."""
+        """Return the clips of a video of stage 2; faults are recorded, not raised."""
         if before.state == "refused":
             return self._refused(before, before.reason)
         try:
-            sequence, further, meta = self._read(before.video)
-            hashes = check_hashes(further)
-            found = self._clips(before, sequence)
+            sequence, extra, meta = self._read(before.video)
+            hashes = check_hashes(extra)
+            video = self._clips(before, sequence)
         except LabelError as error:
             return self._refused(before, f"label: {error}")
         except (ArtifactError, ValueError) as error:
             return self._refused(before, f"stage 2 result: {error}", unreadable=True)
         source = meta.get("source")
         if isinstance(source, dict):
-            found.content = str(source.get("sha256", ""))
+            video.content = str(source.get("sha256", ""))
         if hashes:
             times, values = hashes[TIMES], hashes[VALUES]
-            found.hashes = {
-                c.name: hashes_within(times, values, c.start_s, c.stop_s) for c in found.clips
+            video.hashes = {
+                c.name: hashes_within(times, values, c.start_s, c.stop_s) for c in video.clips
             }
-        found.size_wh = sequence.size_wh
-        found.fps = round(1 / sequence.frame_period_s, 3) if sequence.frame_period_s > 0 else 0.0
-        return found
+        video.size_wh = sequence.size_wh
+        video.fps = round(1 / sequence.frame_period_s, 3) if sequence.frame_period_s > 0 else 0.0
+        return video
 
     def _refused(self, before: Outcome, reason: str, *, unreadable: bool = False) -> VideoClips:
         self.reasons[reason] += 1
@@ -182,76 +187,76 @@ class ClipFinder:
     def _read(self, video: str) -> tuple[PoseSequence, dict[str, NDArray[Any]], dict[str, Any]]:
         path = result_path(self._folder, video, ".npz")
         try:
-            sequence, further, meta = read_poses(path)
+            sequence, extra, meta = read_poses(path)
         except (ArtifactError, OSError) as error:
             text = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
             raise ArtifactError(text.replace(str(path), video)) from error
         if min(sequence.size_wh) < 1:
             raise ArtifactError(f"expected a picture size above 0, got {sequence.size_wh}")
-        return sequence, further, meta
+        return sequence, extra, meta
 
     def _clips(self, before: Outcome, sequence: PoseSequence) -> VideoClips:
-        found = VideoClips(before)
+        video = VideoClips(before)
         names: set[str] = set()
-        for part in self._parts(before.video, sequence, found):
+        for part in self._parts(sequence, video):
             try:
                 clip = self._clip(before.video, sequence, part)
                 if clip.name in names:
                     raise ValueError("the same part of the video a second time")
             except ValueError as error:
-                self._leave_out(found, part, error)
+                self._leave_out(video, part, error)
                 continue
             names.add(clip.name)
-            found.clips.append(clip)
-        found.outcome = _outcome(before, found)
-        return found
+            video.clips.append(clip)
+        video.outcome = _outcome(video)
+        return video
 
-    def _leave_out(self, found: VideoClips, part: Segment, error: ValueError) -> None:
+    def _leave_out(self, video: VideoClips, part: Segment, error: ValueError) -> None:
         self.reasons[str(error)] += 1
         if isinstance(error, NoTrackedPeopleError):
-            found.untracked.append(part)
+            video.untracked.append(part)
         if isinstance(error, NoTrackedPeopleError) and self._dataset.window_s is not None:
-            found.empty_windows += 1
+            video.empty_windows += 1
         else:
             where = "" if self._whole else f"{part.start_s:.2f}-{part.stop_s:.2f} s"
-            found.problems.append((where, str(error)))
+            video.problems.append((where, str(error)))
 
     @property
     def _whole(self) -> bool:
         return self._segments is None and self._dataset.window_s is None
 
-    def _parts(self, video: str, sequence: PoseSequence, found: VideoClips) -> Iterator[Segment]:
-        """Yield the labelled parts of a video; note in ``found`` what is left out."""
-        dataset = self._dataset
+    def _parts(self, sequence: PoseSequence, video: VideoClips) -> Iterator[Segment]:
+        """Yield the labelled parts of a video; record in ``video`` what is left out."""
+        dataset, name = self._dataset, video.outcome.video
         if self._segments is None:
-            class_name = self._class_name or label_from_folders(video, dataset.classes)
+            class_name = self._class_name or label_from_folders(name, dataset.classes)
             for start, stop in self._windows(sequence):
                 yield Segment(start, stop, class_name)
             return
-        if video not in self._segments:
+        if name not in self._segments:
             raise LabelError("no row in the table of dataset.segments names it")
-        segments = self._inside(self._segments[video], sequence, found)
+        segments = self._inside(self._segments[name], sequence, video)
         if dataset.window_s is None:
             yield from segments
             return
         for start, stop in self._windows(sequence):
-            name = label_of_window(segments, start, stop)
-            if name is None:
-                found.unlabelled_windows += 1
+            label = label_of_window(segments, start, stop)
+            if label is None:
+                video.unlabelled_windows += 1
             else:
-                yield Segment(start, stop, name)
+                yield Segment(start, stop, label)
 
     def _inside(
-        self, segments: tuple[Segment, ...], sequence: PoseSequence, found: VideoClips
+        self, segments: tuple[Segment, ...], sequence: PoseSequence, video: VideoClips
     ) -> list[Segment]:
-        """Return the segments clipped to the video; note in ``found`` those that cannot be."""
+        """Return the segments clipped to the video; record in ``video`` those outside it."""
         begin, end = span_of(sequence)
         inside = []
         for segment in segments:
             try:
                 inside.append(clip_segment(segment, begin, end))
             except LabelError as error:
-                found.problems.append(("", str(error)))
+                video.problems.append(("", str(error)))
                 self.reasons["a segment outside its video"] += 1
         return inside
 
@@ -261,7 +266,7 @@ class ClipFinder:
         return plan_windows(sequence, self._dataset.window_s, self._dataset.stride_s)
 
     def _clip(self, video: str, sequence: PoseSequence, part: Segment) -> Clip:
-        """Return the clip of a part; building its sample once shows that it can be built."""
+        """Return the clip of a part; its sample is built once as a check."""
         dataset = self._dataset
         start, stop = round(part.start_s, 6), round(part.stop_s, 6)
         cut = slice_sequence(sequence, start, stop)
@@ -271,12 +276,12 @@ class ClipFinder:
         name = clip_name(video, start, stop, whole=self._whole)
         label = dataset.classes[part.class_name]
         build_sample(cut, people, dataset.num_person, name, label)
-        self.figures[part.class_name].add(cut)
+        self.statistics[part.class_name].add(cut)
         ids = tuple(people.tolist())
         return Clip(name, video, start, stop, part.class_name, ids, len(cut))
 
     def samples(self, video: str, clips: list[Clip]) -> Iterator[Sample]:
-        """Yield the samples of clips of one video, reading it once more.
+        """Yield the samples of clips of one video, which is read again.
 
         Raises:
             ArtifactError: the result has changed since ``find`` read it.
@@ -292,30 +297,30 @@ class ClipFinder:
 
 
 def clip_name(video: str, start_s: float, stop_s: float, *, whole: bool) -> str:
-    """Return the name of a sample: its video's, with the time where it is only a part."""
+    """Return the name of a sample: its video's, with the time if it is a part of it."""
     name = video if whole else f"{video}@{start_s:.3f}-{stop_s:.3f}"
     return name.encode("utf-8", "backslashreplace").decode()
 
 
-def _outcome(before: Outcome, found: VideoClips) -> Outcome:
-    frames = sum(clip.frames for clip in found.clips)
-    if not found.clips:
-        reasons = _grouped(found.problems)
-        if found.empty_windows:
-            reasons.append(f"windows in which nobody was tracked: {found.empty_windows}")
-        if found.unlabelled_windows:
-            reasons.append(f"windows of which no class covers half: {found.unlabelled_windows}")
+def _outcome(video: VideoClips) -> Outcome:
+    before, frames = video.outcome, sum(clip.frames for clip in video.clips)
+    if not video.clips:
+        reasons = _grouped(video.problems)
+        if video.empty_windows:
+            reasons.append(f"windows in which nobody was tracked: {video.empty_windows}")
+        if video.unlabelled_windows:
+            reasons.append(f"windows of which no class covers half: {video.unlabelled_windows}")
         return replace(
             before, state="refused", reason="; ".join(reasons or ["no frames"]), frames=0
         )
-    if found.problems:
-        reasons = [*filter(None, [before.reason]), *_grouped(found.problems, "left out: ")]
+    if video.problems:
+        reasons = [*filter(None, [before.reason]), *_grouped(video.problems, "left out: ")]
         return replace(before, state="damaged", reason="; ".join(reasons), frames=frames)
     return replace(before, frames=frames)
 
 
 def _grouped(problems: list[tuple[str, str]], prefix: str = "") -> list[str]:
-    """Return one text per reason, with the first few parts that it concerns."""
+    """Return one text per reason, with its first few parts."""
     parts: dict[str, list[str]] = {}
     for where, reason in problems:
         parts.setdefault(reason, []).append(where)

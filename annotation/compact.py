@@ -1,4 +1,4 @@
-"""Copies of a stage's results in the compact form: what samples/ ships."""
+"""Copies of a stage's results in the compact form of samples/."""
 
 from pathlib import Path
 
@@ -12,13 +12,13 @@ def compact_results(source: Path, target: Path, progress: ProgressFactory = sile
     """Write every result of a finished stage 1 or 2 in the compact form, with its manifest.
 
     The settings of files and manifest say that they are rounded: what is made from them is
-    never taken for something made from the full ones. Results of other videos that ``target``
+    never mistaken for results of the full ones. Results of other videos that ``target``
     still holds are removed.
 
     Args:
         source: the stage's folder.
         target: the folder to write.
-        progress: hears of every input.
+        progress: shows the inputs.
 
     Returns:
         The manifest written.

@@ -1,4 +1,4 @@
-"""What a person reads on the console beside the log: the doctor's findings."""
+"""Mode doctor: print its findings."""
 
 import sys
 from collections.abc import Sequence
@@ -16,9 +16,9 @@ _SIGNS = {True: "ok      ", False: "MEND    ", None: "optional"}
 
 
 def doctor(config: Config, progress: ProgressFactory) -> int:
-    """Show what is here, what is missing and what mends it; 1 if anything must be mended."""
+    """Print what is installed and missing, with remedies; return 1 if anything must be mended."""
     findings = [*examine(_with_kind(config)), *_decoders(config)]
-    for finding in findings:  # plain lines: a remedy that a table cuts short helps nobody
+    for finding in findings:  # plain lines: a table would cut remedies short
         sys.stdout.write(f"{_SIGNS[finding.ok]}  {finding.name}: {finding.found}\n")
         if finding.remedy:
             sys.stdout.write(f"          -> {finding.remedy}\n")
@@ -27,7 +27,7 @@ def doctor(config: Config, progress: ProgressFactory) -> int:
 
 
 def _decoders(config: Config) -> list[Finding]:
-    """Return how each GPU that shall decode answers; nothing where the CPU decodes."""
+    """Return a finding for each GPU that shall decode; none if the CPU decodes."""
     if config.annotation.decoder == "cpu":
         return []
     try:  # the video packages may be missing, which other findings say
@@ -42,16 +42,18 @@ def _decoders(config: Config) -> list[Finding]:
             "annotation.decoder: nvdec" if gpu is None else f"annotation.decoder: nvdec, GPU {gpu}"
         )
         try:
-            found = f"GPU number {decoder_gpu(config, gpu)} decodes"
-            findings.append(Finding(name, True, found))
+            number = decoder_gpu(config, gpu)
+            findings.append(Finding(name, True, f"GPU number {number} decodes"))
         except VideoError as error:
-            said, _, remedy = str(error).removeprefix("annotation.decoder: nvdec: ").partition("; ")
-            findings.append(Finding(name, False, said, remedy))
+            fault, _, remedy = (
+                str(error).removeprefix("annotation.decoder: nvdec: ").partition("; ")
+            )
+            findings.append(Finding(name, False, fault, remedy))
     return findings
 
 
 def _ending(config: Config, findings: Sequence[Finding]) -> str:
-    """Return what was found in one line, and what comes next."""
+    """Return the result in one line, and the next command."""
     again = next_command(config, "doctor")
     if missing := sum(finding.ok is False for finding in findings):
         return f"{missing} to mend (the lines with MEND); then once more: {again}"
@@ -61,7 +63,7 @@ def _ending(config: Config, findings: Sequence[Finding]) -> str:
 
 
 def _with_kind(config: Config) -> Config:
-    """Return the config with the pose network's kind, as it is where the file is missing."""
+    """Return the config with the pose network's kind; unchanged if its file is missing."""
     try:
         pose = pose_settings(config, pose_model_files(config))
     except (ConfigError, ImportError, ValueError, OSError):  # the findings say what is missing

@@ -1,8 +1,8 @@
 """The first run: from the poses in samples/ to a trained and tested fight classifier.
 
 samples/stage1 holds the poses that this project's stage 1 made from all clips of fight_surv, so
-no weights and no videos are needed. Where both are at hand, stage 1 reads a few clips as well.
-Without the training packages the demo ends with the pickles, and says what adds the rest.
+no weights and no videos are needed. If both are available, stage 1 reads a few clips as well.
+Without the training packages the demo ends with the pickles and a hint how to install them.
 """
 
 import importlib.util
@@ -37,9 +37,9 @@ _TRAINING_PACKAGES = ("torch", "mmengine", "mmcv", "mmaction")
 
 
 def demo(config: Config, progress: ProgressFactory) -> int:
-    """Run the stages on the samples, train and test a small classifier; log what came of it."""
+    """Run the stages on the samples, train and test a small classifier, and log the results."""
     _from_video(config, progress)
-    given, config = config, _on_samples(config)
+    original, config = config, _on_samples(config)
     logger.info("starting from the poses in %s", config.annotation.stage1_dir)
     report_stage2(config, progress)
     report_stage3(config, progress)
@@ -54,13 +54,13 @@ def demo(config: Config, progress: ProgressFactory) -> int:
         )
     else:
         logger.info("report of the test:          %s", report)
-        logger.info("%s", _in_words(stage3_dir(config), report))
-    own = {"annotation.input": "<folder with one sub-folder per class>"}
-    logger.info("next, your own videos: %s", next_command(given, "annotation.pipeline", own))
+        logger.info("%s", _accuracy_text(stage3_dir(config), report))
+    changes = {"annotation.input": "<folder with one sub-folder per class>"}
+    logger.info("next, your own videos: %s", next_command(original, "annotation.pipeline", changes))
     return EXIT_DONE
 
 
-def _changed(config: Config, **sections: dict[str, Any]) -> Config:
+def _changed(config: Config, **sections: dict[str, object]) -> Config:
     """Return the config with some keys of some sections replaced."""
     update = {
         name: getattr(config, name).model_copy(update=keys) for name, keys in sections.items()
@@ -81,11 +81,11 @@ def _on_samples(config: Config) -> Config:
     )
 
 
-# --- video, where it is at hand ----------------------------------------------------
+# --- video, if available -----------------------------------------------------------
 
 
 def _from_video(config: Config, progress: ProgressFactory) -> None:
-    """Run stages 1 and 2 on a few clips, if these and pose weights are at hand."""
+    """Run stages 1 and 2 on a few clips, if these and pose weights are available."""
     folder = _find_clips(config)
     if folder is None:
         logger.info("no pose weights or clips here: stage 1 (video -> poses) is left out")
@@ -120,20 +120,20 @@ def _can_train() -> bool:
 
 
 def _train_and_test(config: Config, progress: ProgressFactory) -> Path:
-    """Train the demo's network unless that was done, test it, and return the report's folder."""
+    """Train the demo's network if it is not trained yet, test it, return the report's folder."""
     from recognizer.action.train_config import load_train_config
     from recognizer.runner.checkpoints import last_checkpoint
 
     pickles = stage3_dir(config)
     cfg = load_train_config(TRAIN_CONFIG, config.train.cfg_options)
     # Other data or another network is another training; the same one goes on or is done.
-    made_of = [
+    decides = [
         pickles.name,
         _metadata(pickles)["splits"]["train"]["sha256"],
         config.train.seed,
         cfg.pretty_text,
     ]
-    work_dir = dataset_dir(config) / "training" / f"{TRAIN_CONFIG.stem}-{short_digest(made_of)}"
+    work_dir = dataset_dir(config) / "training" / f"{TRAIN_CONFIG.stem}-{short_digest(decides)}"
     train = {
         "config_file": TRAIN_CONFIG,
         "dataset_dir": pickles,
@@ -154,8 +154,8 @@ def _metadata(pickles: Path) -> dict[str, Any]:
     return dict(json.loads((pickles / METADATA).read_bytes()))
 
 
-def _in_words(pickles: Path, report: Path) -> str:
-    """Return what the report's main figure is, and what it is worth."""
+def _accuracy_text(pickles: Path, report: Path) -> str:
+    """Return the report's accuracy and its limits as a sentence."""
     parts = json.loads((report / "report.json").read_bytes())["scores"]
     scores = parts.get("all") or parts["tracked"]
     table = scores["confusion"]["rows_are_truth"]

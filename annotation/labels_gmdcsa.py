@@ -17,7 +17,7 @@ from pathlib import Path
 
 from recognizer.dataset.labels import SEGMENT_COLUMNS
 from recognizer.storage.artifacts import SCRATCH_FOLDER, write_csv
-from recognizer.storage.tables import Row, read_table
+from recognizer.storage.tables import TableRow, read_table
 
 NORMAL, FALLDOWN = "Normal", "Falldown"
 SegmentRow = tuple[str, float, float, str]
@@ -32,14 +32,14 @@ def gmdcsa_segments(folder: Path) -> tuple[list[SegmentRow], list[str]]:
     """Return (video, start_s, stop_s, class) of the videos that are there, and refusals.
 
     A fall is Falldown. Every other activity is Normal, but for what a fall overlaps;
-    activities that touch or overlap are one segment. Only what somebody annotated counts.
+    activities that touch or overlap are one segment. Unannotated time has no segment.
 
     Args:
         folder: holds ``Subject_*``.
 
     Returns:
-        the rows, sorted; and for each row of the tables that cannot be read beyond doubt,
-        a text with file and line: its video gets no segments.
+        the rows, sorted; and for each ambiguous row of the tables a text with file and
+        line: its video gets no segments.
 
     Raises:
         FileNotFoundError: no table below the folder.
@@ -65,7 +65,7 @@ def gmdcsa_segments(folder: Path) -> tuple[list[SegmentRow], list[str]]:
     return sorted(rows), refused
 
 
-def _segments(row: Row) -> list[tuple[float, float, str]]:
+def _segments(row: TableRow) -> list[tuple[float, float, str]]:
     activities = parse_activities(row.cells[_CLASSES])
     falls = _merge([i for name, i in activities if name.startswith("Fall")])
     others = _merge([i for name, i in activities if not name.startswith("Fall")])
@@ -77,10 +77,10 @@ def parse_activities(text: str) -> list[tuple[str, tuple[float, float]]]:
     """Return (activity, (start_s, stop_s)) of ``Name[a to b; c to d]; Name (XY)[e to f]``.
 
     Raises:
-        ValueError: text that cannot be read beyond doubt.
+        ValueError: an ambiguous text.
 
     """
-    found = []
+    activities = []
     position = 0
     while position < len(text):
         match = _ACTIVITY.match(text, position)
@@ -94,10 +94,10 @@ def parse_activities(text: str) -> list[tuple[str, tuple[float, float]]]:
             start, stop = float(interval[1]), float(interval[2])
             if stop <= start:
                 raise ValueError(f"expected a stop after the start, got {part!r}")
-            found.append((match[1], (start, stop)))
-    if not found:
+            activities.append((match[1], (start, stop)))
+    if not activities:
         raise ValueError("expected at least one activity, got none")
-    return found
+    return activities
 
 
 def _merge(intervals: Iterable[tuple[float, float]]) -> list[tuple[float, float]]:

@@ -1,4 +1,4 @@
-"""``--help`` and ``--mode X --help``: what a mode does, its flags and the settings it reads."""
+"""Texts of ``--help`` and ``--mode X --help``: modes, their flags and settings."""
 
 import re
 import textwrap
@@ -14,8 +14,8 @@ def help_text(modes: Mapping[str, str], mode: str | None) -> str:
     """Return the text of ``--help``.
 
     Args:
-        modes: name -> what it does.
-        mode: the mode that was named beside it, None: the general help.
+        modes: name -> description.
+        mode: the mode named beside it; None: general help.
 
     """
     return _general(modes) if mode is None else _of_mode(mode, modes[mode])
@@ -50,11 +50,11 @@ def _general(modes: Mapping[str, str]) -> str:
 
 
 def _of_mode(mode: str, about: str) -> str:
-    own = [flag for flag in FLAGS if mode in flag.modes]
+    flags = [flag for flag in FLAGS if mode in flag.modes]
     lines = [f"--mode {mode}: {about}", "", *_common_flags()]
-    if own:
+    if flags:
         lines += ["", "flags of this mode:"]
-        lines += [line for flag in own for line in _flag(flag, f" Sets {flag.modes[mode]}.")]
+        lines += [line for flag in flags for line in _flag(flag, f" Sets {flag.modes[mode]}.")]
     finds = FINDS.get(mode, ())
     if finds:
         lines += [
@@ -94,10 +94,10 @@ def _flag(flag: Flag, more: str = "", *, of_modes: bool = False) -> Iterator[str
     )
 
 
-def _blocks(text: Sequence[str], wanted: Sequence[str]) -> list[str]:
-    """Return the lines of the config file that are about these sections or keys.
+def _blocks(text: Sequence[str], names: Sequence[str]) -> list[str]:
+    """Return the lines of the config file for these sections or keys.
 
-    A key brings the comment above it, a section also the heads of the sections around it.
+    With a key comes the comment above it, with a section also the heads of the sections around it.
     """
     kept: list[str] = []
     path: list[str] = []
@@ -114,8 +114,8 @@ def _blocks(text: Sequence[str], wanted: Sequence[str]) -> list[str]:
         depth = len(key[1]) // 2
         path = [*path[:depth], key[2]]
         name = ".".join(path)
-        inside = any(f"{name}.".startswith(f"{one}.") for one in wanted)
-        if inside or any(one.startswith(f"{name}.") for one in wanted):
+        inside = any(f"{name}.".startswith(f"{one}.") for one in names)
+        if inside or any(one.startswith(f"{name}.") for one in names):
             kept += [*(comment if inside else []), line]
         comment = []
     return kept

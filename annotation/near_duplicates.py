@@ -1,4 +1,4 @@
-"""Which clips of different sources look alike, for ``metadata.json`` and the report."""
+"""Clips of different sources that look alike, for ``metadata.json`` and the report."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -14,21 +14,21 @@ _COLUMNS = ("clip", "clip_2", "distance_bits", "split", "split_2", "source", "so
 
 
 def near_duplicates(
-    found: Sequence[VideoClips],
+    videos: Sequence[VideoClips],
     clips: Sequence[Clip],
     places: Mapping[str, tuple[str, str]],
     max_distance: float | None,
 ) -> dict[str, Any]:
-    """Return what ``metadata.json`` says of clips that look alike.
+    """Return the ``near_duplicates`` of ``metadata.json``.
 
     Args:
-        found: what each video gave, with its clips' hashes.
+        videos: with the hashes of their clips.
         clips: all samples.
         places: split and source of each video.
         max_distance: bits of 64; None: nothing is compared.
 
     """
-    hashes = {name: own for video in found for name, own in video.hashes.items()}
+    hashes = {name: values for video in videos for name, values in video.hashes.items()}
     compared = [clip for clip in clips if len(hashes.get(clip.name, ()))]
     result: dict[str, Any] = {
         "max_distance_bits": max_distance,
@@ -45,7 +45,8 @@ def near_duplicates(
     rows = [_row(compared[p.first], compared[p.second], p.distance, places) for p in pairs]
     result["found"] = len(rows)
     result["between_splits"] = sum(row["splits"][0] != row["splits"][1] for row in rows)
-    rows.sort(key=lambda row: row["splits"][0] == row["splits"][1])  # the worse ones first
+    # those in different splits first
+    rows.sort(key=lambda row: row["splits"][0] == row["splits"][1])
     result["pairs"] = rows[:_LISTED]
     return result
 
@@ -63,7 +64,7 @@ def _row(
 
 
 def duplicate_warnings(alike: Mapping[str, Any]) -> list[str]:
-    """Return the sentences that a report begins with; none where nothing was found."""
+    """Return warnings about near-duplicates, none without any."""
     if not alike["found"]:
         return []
     (first, second), bits = alike["pairs"][0]["clips"], alike["pairs"][0]["distance_bits"]
@@ -76,7 +77,7 @@ def duplicate_warnings(alike: Mapping[str, Any]) -> list[str]:
 
 
 def describe_comparison(alike: Mapping[str, Any]) -> str:
-    """Return the sentence of the report's page on what was compared."""
+    """Return the summary's sentence on the comparison."""
     if alike["max_distance_bits"] is None:
         return "Near-duplicates: not looked for (dataset.duplicate_distance is null)."
     unknown = ""

@@ -1,15 +1,14 @@
-"""Windows of other footage without the event: the training split alone learns from them.
+"""Negatives: windows of other footage without the event, for the training split alone.
 
 A classifier of fights that never saw a fall takes falls for fights, and the other way round.
-``dataset.negatives`` names tracked footage (stage 2's folders) of which every window is a sample of
-the normal class. It is never validated or tested on, so it must not hold what is.
+``dataset.negatives`` names tracked footage (stage 2's folders), every window of which is a sample
+of the normal class. It is never validated or tested on, so it must not hold footage that is.
 """
 
 import logging
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,7 +20,7 @@ from recognizer.config.file import ConfigError
 from recognizer.config.schema import Config, DatasetConfig
 from recognizer.dataset.near_duplicates import find_shared
 from recognizer.names import nfc
-from recognizer.runs.manifest import MANIFEST
+from recognizer.runs.manifest import MANIFEST, Settings
 from recognizer.runs.progress import ProgressFactory
 from recognizer.sequences import evenly_spaced
 from recognizer.storage.artifacts import sha256_file
@@ -34,14 +33,13 @@ _NAMED = 5  # of many equal faults, how many a message names
 
 @dataclass(frozen=True, eq=False, slots=True)
 class NegativeFolder:
-    """What one folder of ``dataset.negatives`` gives.
+    """The windows of one folder of ``dataset.negatives``.
 
     Attributes:
         name: the data set's and the folder's own name.
         sha256: of its manifest.
         finder: reads its videos.
-        found: what each video gave; ``clips`` are the chosen windows, under the names that their
-            samples have.
+        videos: end state and chosen windows of each video, under the names of their samples.
         source_of: the recording, by video.
         windows: windows with people, chosen or not.
 
@@ -50,14 +48,14 @@ class NegativeFolder:
     name: str
     sha256: str
     finder: ClipFinder
-    found: tuple[VideoClips, ...]
+    videos: tuple[VideoClips, ...]
     source_of: Mapping[str, str]
     windows: int
 
     @property
     def clips(self) -> list[Clip]:
         """Return the chosen windows."""
-        return [clip for video in self.found for clip in video.clips]
+        return [clip for video in self.videos for clip in video.clips]
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -67,7 +65,7 @@ class Negatives:
     Attributes:
         class_name: the normal class.
         window_s: length of a window, seconds.
-        folders: what each folder gives.
+        folders: in the order of the config.
 
     """
 
@@ -83,7 +81,7 @@ class Negatives:
     def samples(self) -> Iterator[Sample]:
         """Yield their samples, one video after another."""
         for folder in self.folders:
-            for video in folder.found:
+            for video in folder.videos:
                 if video.clips:
                     yield from folder.finder.samples(video.outcome.video, video.clips)
 
@@ -94,22 +92,22 @@ class LabelledTracks:
 
     Attributes:
         folder: stage 2's.
-        settings: what its tracks were made with.
-        found: what each of its videos gives.
+        settings: of its tracks.
+        videos: end state and clips of each of its videos.
         source_of: the recording, by video, as ``dataset.split`` names it: sources that share a
             copied file are not merged, so that each name is known.
 
     """
 
     folder: Path
-    settings: Mapping[str, Any]
-    found: Sequence[VideoClips]
+    settings: Settings
+    videos: Sequence[VideoClips]
     source_of: Mapping[str, str]
 
     @property
     def clips(self) -> list[Clip]:
-        """Return all samples to be."""
-        return [clip for video in self.found for clip in video.clips]
+        """Return the clips of all videos."""
+        return [clip for video in self.videos for clip in video.clips]
 
 
 def find_negatives(
@@ -137,27 +135,27 @@ def find_negatives(
     for number, (path, manifest) in enumerate(manifests.items(), 1):
         finder = ClipFinder(cut, path, None, normal)
         with progress(f"stage 3: negatives {number}: videos", len(manifest.outcomes)) as advance:
-            found = []
+            videos = []
             for outcome in manifest.outcomes:
-                found.append(_if_long_enough(finder.find(outcome), window_s, finder))
-                advance(found[-1].outcome, outcome.frames)
-        folders.append(_folder(section, path, number, (finder, found), most))
+                videos.append(_if_long_enough(finder.find(outcome), window_s, finder))
+                advance(videos[-1].outcome, outcome.frames)
+        folders.append(_folder(section, path, number, (finder, videos), most))
         _refuse_copies(folders)
-        _refuse_what_is_tested(path, folders[-1], data)
+        _refuse_tested_footage(path, folders[-1], data)
     if section.duplicate_distance is not None:
         folders = _without_alike(folders, data, section.duplicate_distance)
     return Negatives(normal, window_s, tuple(folders))
 
 
 def median_s(clips: Sequence[Clip]) -> float:
-    """Return the median length of clips, seconds: the window of what learns from whole clips."""
+    """Return the median length of clips, seconds: the window where whole clips are learnt from."""
     return round(float(np.median([clip.stop_s - clip.start_s for clip in clips])), 3)
 
 
 def _if_long_enough(video: VideoClips, window_s: float, finder: ClipFinder) -> VideoClips:
     """Return a video, without clips where it is shorter than a window.
 
-    Its one clip would be shorter than all others, by which a network can tell it.
+    Its one clip would be shorter than all others, which a network could learn.
     """
     if all(clip.stop_s - clip.start_s >= window_s * (1 - ROUNDING) for clip in video.clips):
         return video
@@ -175,20 +173,20 @@ def _folder(
     section: DatasetConfig,
     path: Path,
     number: int,
-    given: tuple[ClipFinder, Sequence[VideoClips]],
+    read: tuple[ClipFinder, Sequence[VideoClips]],
     most: int,
 ) -> NegativeFolder:
-    """Choose the windows and name them apart from the data set's and other folders' samples."""
-    finder, found = given
-    windows = sum(len(video.clips) for video in found)
+    """Choose the windows and give their samples names that no other samples have."""
+    finder, videos = read
+    windows = sum(len(video.clips) for video in videos)
     if not windows:
         reasons = "; ".join(f"{n} x {text}" for text, n in finder.reasons.most_common(_NAMED))
         raise ConfigError(
             f"dataset.negatives: expected a window with people in {path}, found none in "
-            f"{len(found)} videos{': ' + reasons if reasons else ''}; leave the folder out"
+            f"{len(videos)} videos{': ' + reasons if reasons else ''}; leave the folder out"
         )
     chosen = []
-    for video in sorted(found, key=lambda v: v.outcome.video):
+    for video in sorted(videos, key=lambda v: v.outcome.video):
         kept = [
             (clip.name, replace(clip, name=f"{_prefix(number)}/{clip.name}"))
             for clip in evenly_spaced(video.clips, most)
@@ -211,14 +209,14 @@ def _folder(
 
 
 def _refuse_names(folders: int, data: LabelledTracks) -> None:
-    """Refuse videos of the data set whose samples would be called as those of negatives."""
-    own = tuple(f"{_prefix(number)}/" for number in range(1, folders + 1))
-    same = [v.outcome.video for v in data.found if v.outcome.video.startswith(own)]
+    """Refuse videos of the data set whose samples could have names of negatives."""
+    prefixes = tuple(f"{_prefix(number)}/" for number in range(1, folders + 1))
+    same = [v.outcome.video for v in data.videos if v.outcome.video.startswith(prefixes)]
     if same:
         raise ConfigError(
-            f"dataset.negatives: expected no video of the data set below {' or '.join(own)}, which "
-            f"the samples of negatives are called by, found {len(same)}, such as {same[0]}; rename "
-            "the folder 'negatives' in annotation.input and run stages 1 and 2 again"
+            f"dataset.negatives: expected no video of the data set below {' or '.join(prefixes)}, "
+            f"which the samples of negatives are called by, found {len(same)}, such as {same[0]}; "
+            "rename the folder 'negatives' in annotation.input and run stages 1 and 2 again"
         )
 
 
@@ -230,11 +228,11 @@ def _refuse_copies(folders: Sequence[NegativeFolder]) -> None:
     """Refuse a file that two folders have: its windows would count double."""
     seen: dict[str, str] = {}
     for folder in folders[:-1]:
-        seen |= {v.content: f"{folder.name}: {v.outcome.video}" for v in folder.found if v.content}
+        seen |= {v.content: f"{folder.name}: {v.outcome.video}" for v in folder.videos if v.content}
     last = folders[-1]
     copies = [
         f"{video.outcome.video} is a copy of {seen[video.content]}"
-        for video in last.found
+        for video in last.videos
         if video.content in seen
     ]
     if copies:
@@ -244,17 +242,17 @@ def _refuse_copies(folders: Sequence[NegativeFolder]) -> None:
         )
 
 
-def _refuse_what_is_tested(path: Path, folder: NegativeFolder, data: LabelledTracks) -> None:
+def _refuse_tested_footage(path: Path, folder: NegativeFolder, data: LabelledTracks) -> None:
     """Refuse footage that the data set has as well, whatever its split.
 
     test.crossval tests on every source, those of the training split as well.
     """
-    found = [*_same_names(folder, data), *_copies(folder, data)]
-    if found:
-        more = f" and {len(found) - _NAMED} more" if len(found) > _NAMED else ""
+    faults = [*_same_names(folder, data), *_copies(folder, data)]
+    if faults:
+        more = f" and {len(faults) - _NAMED} more" if len(faults) > _NAMED else ""
         raise ConfigError(
             f"dataset.negatives: expected footage that the data set does not hold, since every "
-            f"source of that is tested on, found in {path}: {'; '.join(found[:_NAMED])}{more}; "
+            f"source of that is tested on, found in {path}: {'; '.join(faults[:_NAMED])}{more}; "
             "make tracks without these videos (--mode annotation.stage2 with annotation.include "
             "and another annotation.dataset) and name their folder"
         )
@@ -272,10 +270,10 @@ def _same_names(folder: NegativeFolder, data: LabelledTracks) -> list[str]:
 
 
 def _copies(folder: NegativeFolder, data: LabelledTracks) -> list[str]:
-    known = {video.content: video.outcome.video for video in data.found if video.content}
+    known = {video.content: video.outcome.video for video in data.videos if video.content}
     return [
         f"{video.outcome.video} is a copy of {known[video.content]}"
-        for video in folder.found
+        for video in folder.videos
         if video.content in known
     ]
 
@@ -291,15 +289,17 @@ def _without_alike(
         ConfigError: no video remains.
 
     """
-    ours = _hashes(data.found)
-    theirs = {name: own for folder in folders for name, own in _hashes(folder.found).items()}
-    names, known = list(theirs), list(ours)
+    known = _hashes(data.videos)
+    hashes = _hashes(video for folder in folders for video in folder.videos)
+    names, known_names = list(hashes), list(known)
     alike = {
-        names[pair.first]: f"looks like {known[pair.second]} of the data set ({pair.distance:g} of "
-        "64 bits differ in half of their pictures)"
-        for pair in find_shared(list(theirs.values()), list(ours.values()), max_distance)
+        names[pair.first]: f"looks like {known_names[pair.second]} of the data set "
+        f"({pair.distance:g} of 64 bits differ in half of their pictures)"
+        for pair in find_shared(list(hashes.values()), list(known.values()), max_distance)
     }
-    kept = [replace(f, found=tuple(_if_unlike(v, alike, f.name) for v in f.found)) for f in folders]
+    kept = [
+        replace(f, videos=tuple(_if_unlike(v, alike, f.name) for v in f.videos)) for f in folders
+    ]
     if not any(folder.clips for folder in kept):
         name, reason = next(iter(alike.items()))
         raise ConfigError(
@@ -323,5 +323,5 @@ def _if_unlike(video: VideoClips, alike: Mapping[str, str], folder: str) -> Vide
     return _left_out(video, reasons[0])
 
 
-def _hashes(found: Sequence[VideoClips]) -> dict[str, NDArray[np.uint64]]:
-    return {name: own for video in found for name, own in video.hashes.items()}
+def _hashes(videos: Iterable[VideoClips]) -> dict[str, NDArray[np.uint64]]:
+    return {name: hashes for video in videos for name, hashes in video.hashes.items()}

@@ -1,17 +1,16 @@
-"""The folders of ``dataset.negatives``: checked before any video of them is read."""
+"""Check the folders of ``dataset.negatives`` before any of their videos is read."""
 
 import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 from recognizer.config.file import ConfigError
 from recognizer.config.schema import DatasetConfig
-from recognizer.runs.manifest import Manifest, read_manifest
+from recognizer.runs.manifest import Manifest, Settings, read_manifest
 from recognizer.runs.stage_folders import negatives_manifest
 from recognizer.storage.artifacts import ArtifactError
 
-_EVENTS = {  # letters of names of the class that a service looks for
+_EVENTS = {  # names of the event class of each service, letters alone
     "fight": {"fight", "fights", "fighting", "violence", "violent"},
     "falldown": {"falldown", "falldowns", "fall", "falls", "falling", "fallen"},
 }
@@ -20,10 +19,10 @@ _NAMED = 5  # of many equal faults, how many a message names
 
 
 def normal_class(section: DatasetConfig) -> str:
-    """Return the class that negatives become samples of, that of label 0.
+    """Return the class of negatives, that of label 0.
 
     Raises:
-        ConfigError: it is what ``dataset.service`` looks for.
+        ConfigError: it is the event of ``dataset.service``.
 
     """
     normal = min(section.classes, key=lambda name: section.classes[name])
@@ -54,14 +53,14 @@ def windows_per_video(section: DatasetConfig, window_s: float) -> int:
 
 
 def read_folders(
-    section: DatasetConfig, data: Path | None, settings: Mapping[str, Any] | None
+    section: DatasetConfig, data: Path | None, settings: Settings | None
 ) -> dict[Path, Manifest]:
     """Return the manifests of ``dataset.negatives``, before any video is read.
 
     Args:
         section: names the folders of stage 2.
-        data: the folder of the data set's tracks, None where nobody knows it yet.
-        settings: what those were made with, None alike.
+        data: the folder of the data set's tracks, None if not known yet.
+        settings: of these tracks, None if not known yet.
 
     Raises:
         ConfigError: a folder that is no stage 2, was made with other settings or is damaged.
@@ -77,7 +76,7 @@ def read_folders(
 
 
 def combined_digest(digests: Sequence[str]) -> str:
-    """Return one digest of several, the only one itself."""
+    """Return one digest of several; a single one is returned unchanged."""
     if len(digests) == 1:
         return digests[0]
     return hashlib.sha256("\n".join(digests).encode()).hexdigest()
@@ -95,7 +94,7 @@ def _check_places(folders: Sequence[Path], data: Path | None) -> None:
         seen[path.resolve()] = "named twice"
 
 
-def _read(path: Path, expected: Mapping[str, Any] | None) -> Manifest:
+def _read(path: Path, expected: Settings | None) -> Manifest:
     """Return a folder's manifest; refuse another stage, other settings and nothing in it."""
     try:
         manifest = read_manifest(path)
@@ -119,10 +118,10 @@ def _read(path: Path, expected: Mapping[str, Any] | None) -> Manifest:
     return manifest
 
 
-def _check_settings(path: Path, made: Mapping[str, Any], expected: Mapping[str, Any]) -> None:
-    own, data = ({k: v for k, v in s.items() if k != "scoring"} for s in (made, expected))
-    if other := list(_differences(own, data)):
-        shown = "; ".join(f"{key}: {a!r:.80} instead of {b!r:.80}" for key, a, b in other[:_NAMED])
+def _check_settings(path: Path, made: Settings, expected: Settings) -> None:
+    ours, theirs = ({k: v for k, v in s.items() if k != "scoring"} for s in (made, expected))
+    if differ := list(_differences(ours, theirs)):
+        shown = "; ".join(f"{key}: {a!r:.80} instead of {b!r:.80}" for key, a, b in differ[:_NAMED])
         raise ConfigError(
             f"dataset.negatives: expected poses and tracks made as the data set's, or the network "
             f"learns to tell the settings apart, got others in {path}: {shown}; run stages 1 and 2 "
@@ -130,8 +129,8 @@ def _check_settings(path: Path, made: Mapping[str, Any], expected: Mapping[str, 
         )
 
 
-def _differences(one: Any, other: Any, key: str = "") -> Iterator[tuple[str, Any, Any]]:
-    """Yield where two trees of settings differ: the key and both values, None where it is not."""
+def _differences(one: object, other: object, key: str = "") -> Iterator[tuple[str, object, object]]:
+    """Yield where two trees of settings differ: the key and both values, None if missing."""
     if isinstance(one, Mapping) and isinstance(other, Mapping):
         for name in sorted(one.keys() | other.keys()):
             yield from _differences(one.get(name), other.get(name), f"{key}.{name}".lstrip("."))

@@ -1,4 +1,4 @@
-"""The modes of the annotation pipeline: stages one after another, and what came of them."""
+"""The modes of the annotation pipeline: run stages and log their results."""
 
 import json
 import logging
@@ -6,7 +6,7 @@ import re
 from collections import Counter
 from pathlib import Path
 
-from annotation.negatives_report import unreadable_negatives
+from annotation.metadata import unreadable_negatives
 from annotation.preflight import check_labels
 from annotation.stage3 import run_stage3
 from annotation.visualize import visualize
@@ -63,28 +63,28 @@ def overlay(config: Config, progress: ProgressFactory) -> int:
     return code
 
 
-# --- one stage, and what came of it ------------------------------------------------
+# --- one stage and its log ---------------------------------------------------------
 
 
 def report_stage1(config: Config, progress: ProgressFactory) -> int:
-    """Run stage 1, say what came of it and return the exit code."""
+    """Run stage 1, log its result and return the exit code."""
     folder = run_stage1(config, progress)
     logger.info("poses, one .npz a video, are in %s", folder)
     return _report("stage 1", folder)
 
 
 def report_stage2(config: Config, progress: ProgressFactory) -> int:
-    """Run stage 2, say what came of it and return the exit code."""
+    """Run stage 2, log its result and return the exit code."""
     folder = run_stage2(config, progress)
     logger.info("tracks, one .npz a video, are in %s", folder)
     return _report("stage 2", folder)
 
 
 def report_stage3(config: Config, progress: ProgressFactory) -> int:
-    """Run stage 3, say what came of it and return the exit code."""
+    """Run stage 3, log its result and return the exit code."""
     folder = run_stage3(config, progress)
     summary = (folder / "report" / "summary.txt").read_text(encoding="utf-8")
-    # What was refused has been said already, input by input; warnings follow.
+    # Refused inputs are logged already, one by one; warnings follow.
     logger.info("stage 3: %s", re.split(r"\n\n(?:Refused|Warnings)", summary)[0])
     metadata = json.loads((folder / METADATA).read_bytes())
     for warning in metadata["warnings"]:
@@ -98,10 +98,10 @@ def report_stage3(config: Config, progress: ProgressFactory) -> int:
 
 
 def report_overlay(config: Config, progress: ProgressFactory) -> int:
-    """Write overlay videos, say where they are and return the exit code."""
+    """Write overlay videos, log their folder and return the exit code."""
     section = config.visualize
     source = stage1_dir(config) if section.stage == "stage1" else stage2_dir(config)
-    total = len(read_manifest(source).outcomes)  # what was refused is heard of as well
+    total = len(read_manifest(source).outcomes)  # refused inputs are reported as well
     with progress("overlay videos", min(total, section.limit or total)) as advance:
         folder = visualize(config, advance)
     logger.info("overlay videos are below %s", folder)

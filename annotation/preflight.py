@@ -1,8 +1,7 @@
-"""Find what would make stage 3 fail before hours of stage 1 have gone by."""
+"""Check labels, sources and negatives before the hours of stage 1."""
 
 import json
 from collections import Counter
-from typing import Any
 
 from annotation.negatives_folders import read_folders
 from annotation.sources import find_sources
@@ -10,7 +9,7 @@ from recognizer.config.file import ConfigError
 from recognizer.config.schema import Config
 from recognizer.dataset.labels import LabelError, label_from_folders, read_segments
 from recognizer.runs.inputs import list_videos
-from recognizer.runs.manifest import Manifest
+from recognizer.runs.manifest import Manifest, Settings
 from recognizer.runs.stage_folders import stage1_settings, stage2_settings
 
 
@@ -45,20 +44,17 @@ def check_labels(config: Config) -> None:
             f"among {len(videos)} videos in {section.input}{example}"
         )
     find_sources(dataset.split, videos, {})
-    if dataset.negatives:  # without settings first: these may need a network that is not here
+    if dataset.negatives:  # without settings first: these may need a missing network file
         read_folders(dataset, section.stage2_dir, None)
         read_folders(dataset, section.stage2_dir, _settings_to_be(config))
 
 
-def _settings_to_be(config: Config) -> dict[str, Any] | None:
-    """Return the settings of stage 2 as its manifest will name them.
-
-    None where stage 1 will fail on them.
-    """
+def _settings_to_be(config: Config) -> Settings | None:
+    """Return the settings of stage 2 as its manifest will hold them; None if stage 1 will fail."""
     try:
         stage1 = Manifest("stage1", stage1_settings(config), ())
         settings = stage2_settings(config, stage1)
     except (ConfigError, OSError):
         return None
-    value: dict[str, Any] = json.loads(json.dumps(settings))
+    value: Settings = json.loads(json.dumps(settings))
     return value

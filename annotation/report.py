@@ -1,26 +1,25 @@
-"""Pictures and a page of text beside the pickles, for a person who wants to look."""
+"""The report beside the pickles: charts, contact sheets and a summary text."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from annotation.clips import CONFIDENCE_BINS, ClassStatistics
 from annotation.contact_sheet import ContactSheets
-from annotation.metadata import Dataset
+from annotation.metadata import Dataset, Metadata, unreadable_negatives
 from annotation.near_duplicates import TABLE, describe_comparison, write_table
-from annotation.negatives_report import negatives_lines, plus_negatives, unreadable_negatives
 from recognizer.dataset.split import SPLITS
 from recognizer.names import printable
 from recognizer.runs.figures import (
+    Draw,
     class_color,
     columns,
     left,
     legend,
     plain,
-    save_figure,
     save_figures,
 )
 from recognizer.runs.progress import ProgressFactory
@@ -32,13 +31,13 @@ if TYPE_CHECKING:
 
 REPORT = "report"
 _MAX_FAILURES = 200
-Figures = Mapping[str, ClassStatistics]
+Statistics = Mapping[str, ClassStatistics]
 
 
 def write_report(
     folder: Path,
     dataset: Dataset,
-    metadata: Mapping[str, Any],
+    metadata: Metadata,
     sheets: ContactSheets,
     progress: ProgressFactory,
 ) -> list[str]:
@@ -54,15 +53,15 @@ def write_report(
 
     """
     report = folder / REPORT
-    slots, further = dataset.section.num_person, dataset.negative_counts()
-    pictures: dict[str, Callable[[Figure], None]] = {
-        "class_balance.png": lambda f: _balance(f, dataset.counts(), sum(further.values())),
-        "clip_lengths.png": lambda f: _lengths(f, dataset.figures),
-        "people_per_frame.png": lambda f: _people(f, dataset.figures, slots),
-        "keypoint_confidence.png": lambda f: _confidence(f, dataset.figures),
+    slots, negatives = dataset.section.num_person, dataset.negative_counts()
+    pictures: dict[str, Draw] = {
+        "class_balance.png": lambda f: _balance(f, dataset.counts(), sum(negatives.values())),
+        "clip_lengths.png": lambda f: _lengths(f, dataset.statistics),
+        "people_per_frame.png": lambda f: _people(f, dataset.statistics, slots),
+        "keypoint_confidence.png": lambda f: _confidence(f, dataset.statistics),
     }
     save_figures(report, folder, pictures)
-    sheet_names = write_sheets(folder, sheets, progress, further)
+    sheet_names = write_sheets(folder, sheets, progress, negatives)
     write_text(report / "summary.txt", folder, summarise(metadata))
     write_table(report / TABLE, folder, dataset.near_duplicates)
     others = [*pictures, "summary.txt", TABLE]
@@ -76,24 +75,19 @@ def write_sheets(
 
     They do not show ``negatives``, whose number by class stands above.
 
-    Those of an earlier run are removed first: they may show classes that are no more, or faces
-    that shall not be seen any longer.
+    Those of an earlier run are removed first: they may show classes that no longer exist, or faces
+    that shall no longer be shown.
     """
     for old in (folder / REPORT).glob("skeletons_*.png"):
         old.unlink()
-    names = []
-    for name, strips in sheets.by_class(progress).items():
-        names.append(f"{REPORT}/skeletons_{name}.png")
-        save_figure(
-            folder / names[-1],
-            folder,
-            partial(
-                _sheet,
-                title=f"{plain(name)}{plus_negatives(negatives.get(name, 0))}",
-                strips=strips,
-            ),
+    pictures = {
+        f"{REPORT}/skeletons_{name}.png": partial(
+            _sheet, title=f"{plain(name)}{_plus_negatives(negatives.get(name, 0))}", strips=strips
         )
-    return names
+        for name, strips in sheets.by_class(progress).items()
+    }
+    save_figures(folder, folder, pictures)
+    return list(pictures)
 
 
 def _balance(figure: "Figure", counts: Mapping[str, Mapping[str, int]], negatives: int) -> None:
@@ -107,7 +101,7 @@ def _balance(figure: "Figure", counts: Mapping[str, Mapping[str, int]], negative
         axes.bar_label(bars, padding=2)
     totals = [sum(counts[split].values()) for split in SPLITS]
     labels = [f"{split}\n{n} samples" for split, n in zip(SPLITS, totals, strict=True)]
-    labels[0] += plus_negatives(negatives)
+    labels[0] += _plus_negatives(negatives)
     axes.set_xticks(range(len(SPLITS)), labels)
     axes.locator_params(axis="y", integer=True)
     axes.set_ylabel("samples")
@@ -116,13 +110,13 @@ def _balance(figure: "Figure", counts: Mapping[str, Mapping[str, int]], negative
     legend(figure, axes)
 
 
-def _lengths(figure: "Figure", figures: Figures) -> None:
+def _lengths(figure: "Figure", statistics: Statistics) -> None:
     axes = figure.subplots()
-    longest = max((max(f.seconds) for f in figures.values() if f.seconds), default=1.0)
+    longest = max((max(f.seconds) for f in statistics.values() if f.seconds), default=1.0)
     edges = np.linspace(0, longest * 1.001, 31)
-    values = [np.asarray(f.seconds) for f in figures.values()]
+    values = [np.asarray(f.seconds) for f in statistics.values()]
     colors = [class_color(i) for i in range(len(values))]
-    labels = [plain(name) for name in figures]
+    labels = [plain(name) for name in statistics]
     axes.hist(values, bins=edges.tolist(), stacked=True, color=colors, label=labels)
     axes.set_xlabel("length (s)")
     axes.set_ylabel("samples")
@@ -131,9 +125,9 @@ def _lengths(figure: "Figure", figures: Figures) -> None:
     legend(figure, axes)
 
 
-def _people(figure: "Figure", figures: Figures, slots: int) -> None:
+def _people(figure: "Figure", statistics: Statistics, slots: int) -> None:
     axes = figure.subplots()
-    shares = {n: f.people / max(f.people.sum(), 1) for n, f in figures.items()}
+    shares = {n: f.people / max(f.people.sum(), 1) for n, f in statistics.items()}
     last = max(int(np.flatnonzero(s).max(initial=0)) for s in shares.values())
     last = max(last, slots)
     width = 0.8 / len(shares)
@@ -142,7 +136,7 @@ def _people(figure: "Figure", figures: Figures, slots: int) -> None:
         axes.bar(at, share[: last + 1] * 100, width * 0.95, color=class_color(i), label=plain(name))
     axes.axvline(slots + 0.5, color="black", linestyle=":", linewidth=1.2)
     axes.text(slots + 0.45, axes.get_ylim()[1], f"{slots} slots", ha="right", va="top")
-    top = next(iter(figures.values())).people.size - 1
+    top = next(iter(statistics.values())).people.size - 1
     ticks = range(last + 1)
     axes.set_xticks(ticks, [f"{n}+" if n == top else str(n) for n in ticks])
     axes.set_xlabel("tracked people in a frame")
@@ -151,10 +145,10 @@ def _people(figure: "Figure", figures: Figures, slots: int) -> None:
     legend(figure, axes)
 
 
-def _confidence(figure: "Figure", figures: Figures) -> None:
+def _confidence(figure: "Figure", statistics: Statistics) -> None:
     axes = figure.subplots()
     edges = np.linspace(0, 1, CONFIDENCE_BINS + 1)
-    for i, (name, f) in enumerate(figures.items()):
+    for i, (name, f) in enumerate(statistics.items()):
         total = max(int(f.confidence.sum()), 1)
         share = f.confidence / total * 100
         missing = 100 * f.missing / (total + f.missing)
@@ -173,7 +167,7 @@ def _sheet(figure: "Figure", title: str, strips: list[Strip]) -> None:
     grid = figure.subplots(max(len(strips), 1), 1, squeeze=False)[:, 0]
     for axes, strip in zip(grid, strips, strict=True):
         people = "1 person" if strip.people == 1 else f"{strip.people} people"
-        text = f"{strip.name}: {people}, somebody seen in {strip.seen:.0%} of the frames"
+        text = f"{strip.name}: {people}, somebody seen in {strip.visible:.0%} of the frames"
         draw_strip(axes, strip, text)
     figure.suptitle(f"Class {title}: a few moments of {len(strips)} samples", fontsize=13)
     slot_legend(figure, max((strip.people for strip in strips), default=1))
@@ -182,10 +176,10 @@ def _sheet(figure: "Figure", title: str, strips: list[Strip]) -> None:
 # --- text --------------------------------------------------------------------------
 
 
-def summarise(metadata: Mapping[str, Any]) -> str:
-    """Return the page of text: counts, weights, the proof of no leak, what failed and why."""
+def summarise(metadata: Metadata) -> str:
+    """Return the summary text: counts, weights, the proof of no leak, and failures."""
     totals = metadata["totals"]
-    samples = f"{totals['samples']} samples{plus_negatives(totals.get('negatives', 0))}"
+    samples = f"{totals['samples']} samples{_plus_negatives(totals.get('negatives', 0))}"
     lines = [
         f"{samples} for {metadata['service']}, from {totals['inputs']} videos: "
         f"{totals['done']} done, {totals['damaged']} damaged, {totals['refused']} refused",
@@ -194,7 +188,7 @@ def summarise(metadata: Mapping[str, Any]) -> str:
         f"{totals['windows_without_class']} windows of which no class covers half",
         "",
         *_count_table(metadata),
-        *negatives_lines(metadata.get("negatives")),
+        *_negatives_lines(metadata),
         "",
         f"Split by {metadata['split_by']}. Nothing may be in two splits:",
         *metadata["no_leak"],
@@ -211,7 +205,27 @@ def summarise(metadata: Mapping[str, Any]) -> str:
     return "".join(f"{printable(line)}\n" for line in lines)
 
 
-def _count_table(metadata: Mapping[str, Any]) -> list[str]:
+def _plus_negatives(count: int) -> str:
+    return f" + {count} negatives" if count else ""
+
+
+def _negatives_lines(metadata: Metadata) -> list[str]:
+    value = metadata.get("negatives")
+    if value is None:
+        return []
+    return [
+        "",
+        f"Negatives, learnt from as {value['class']} in train alone (windows of "
+        f"{value['window_s']:g} s, at most {value['max_s_per_video']:g} s of a video):",
+        *(
+            f"- {one['folder']}: {one['samples']} samples of {one['videos_used']} of "
+            f"{one['videos']} videos, {one['windows_with_people']} windows with people"
+            for one in value["folders"]
+        ),
+    ]
+
+
+def _count_table(metadata: Metadata) -> list[str]:
     names = sorted(metadata["classes"], key=lambda name: int(metadata["classes"][name]))
     width = max(12, *(columns(name) + 2 for name in names))
     header = f"{'':<{width}}" + "".join(f"{s:>8}" for s in SPLITS) + f"{'weight':>10}"

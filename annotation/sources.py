@@ -1,4 +1,4 @@
-"""Which recording a video was cut from, so that the split can keep recordings together."""
+"""The recording that each video was cut from, so that the split keeps recordings together."""
 
 import re
 from collections.abc import Collection, Mapping
@@ -7,20 +7,19 @@ from pathlib import Path
 from recognizer.config.file import ConfigError
 from recognizer.config.schema import SplitConfig
 from recognizer.names import nfc
-from recognizer.storage.tables import Names, Row, RowError, parse_rows, read_table
+from recognizer.storage.tables import Names, RowError, TableRow, parse_rows, read_table
 
 
 def find_sources(
     split: SplitConfig, videos: Collection[str], class_of: Mapping[str, str]
 ) -> dict[str, str]:
-    """Return the source of every video, as ``dataset.split`` says.
+    """Return the source of every video, by ``dataset.split``.
 
     Args:
-        split: names a table, or a regular expression, or neither: then every video is its
-            own source.
-        videos: the videos that shall be split.
-        class_of: the class of each video that has one class throughout; a table that says
-            another is refused.
+        split: names a table or a regular expression; with neither, every video is its own source.
+        videos: the videos to split.
+        class_of: the class of each video that has a single one; a table with another is
+            refused.
 
     Raises:
         ConfigError: a video without a source, or a table that cannot be used.
@@ -36,9 +35,9 @@ def find_sources(
 
 
 def known_sources(split: SplitConfig, videos: Collection[str]) -> dict[str, str]:
-    """Return the source of every video of other footage, of which ``dataset.split`` may say it.
+    """Return the source of every video of other footage, by ``dataset.split`` where it covers it.
 
-    A video that neither the table nor the regular expression knows is a source of its own.
+    A video that neither the table nor the regular expression covers is its own source.
 
     Raises:
         ConfigError: a table that cannot be used.
@@ -57,15 +56,15 @@ def read_sources(path: Path, class_of: Mapping[str, str]) -> dict[str, str]:
     """Read a table with the columns video and source, and class if it is there.
 
     Raises:
-        ConfigError: not such a table, a video with two sources, or a class that is not the
-            one its folder says; with file and line.
+        ConfigError: not such a table, a video with two sources, or another class than its
+            folder's; with file and line.
 
     """
     rows = read_table(path, ("video", "source"), ("class",))
-    first: dict[str, Row] = {}
+    first: dict[str, TableRow] = {}
     classes = {nfc(video): name for video, name in class_of.items()}
 
-    def parse(row: Row) -> tuple[str, str]:
+    def parse(row: TableRow) -> tuple[str, str]:
         video, source = row.cells["video"], nfc(row.cells["source"])
         if not video or not source:
             raise RowError("expected a video and a source, got an empty cell")
@@ -75,9 +74,9 @@ def read_sources(path: Path, class_of: Mapping[str, str]) -> dict[str, str]:
                 f"{video}: source {source!r}, but {earlier.cells['source']!r} on line "
                 f"{earlier.line}"
             )
-        said, known = row.cells.get("class", ""), classes.get(nfc(video), "")
-        if said and known and nfc(said) != nfc(known):
-            raise RowError(f"{video}: class {said!r}, but its folder says {known!r}")
+        label, known = row.cells.get("class", ""), classes.get(nfc(video), "")
+        if label and known and nfc(label) != nfc(known):
+            raise RowError(f"{video}: class {label!r}, but its folder says {known!r}")
         return earlier.cells["video"], source
 
     return dict(parse_rows(path, rows, parse))
@@ -100,9 +99,8 @@ def _look_up(names: Names, video: str, path: Path, videos: Collection[str]) -> s
 
 
 def _by_regex(pattern: str, videos: Collection[str]) -> dict[str, str]:
-    found = {video: _source_in(pattern, video) for video in videos}
-    sources = {video: source for video, source in found.items() if source}
-    missing = sorted(set(videos) - set(sources))
+    sources = {video: _source_in(pattern, video) for video in videos}
+    missing = sorted(video for video, source in sources.items() if not source)
     if missing:
         raise ConfigError(
             f"dataset.split.source_regex: expected {pattern!r} to find a source in every path, "

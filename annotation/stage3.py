@@ -1,9 +1,8 @@
-"""Stage 3: people with ids and labels -> train, val and test pickles with a report.
+"""Stage 3: tracks and labels -> train, val and test pickles with a report.
 
-Two passes keep memory small: the first looks at every video and keeps only names, times
-and ids; then whole sources are dealt out to the splits; the second reads the videos again
-and streams each split into its pickle. ``metadata.json`` is written last: where it is,
-the folder is finished.
+Two passes keep memory small: the first reads every video and keeps only names, times and ids;
+then whole sources are assigned to the splits; the second reads the videos again and streams each
+split into its pickle. ``metadata.json`` is written last: a folder that has it is finished.
 """
 
 import hashlib
@@ -13,15 +12,20 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 from annotation.clips import Clip, ClipFinder, VideoClips
 from annotation.contact_sheet import ContactSheets
-from annotation.metadata import SHOWS_VIDEO, Dataset, clips_of, describe, is_finished
+from annotation.metadata import (
+    SHOWS_VIDEO,
+    Dataset,
+    clips_of,
+    describe,
+    is_finished,
+    negatives_by_class,
+)
 from annotation.near_duplicates import duplicate_warnings, near_duplicates
 from annotation.negatives import LabelledTracks, Negatives, find_negatives
 from annotation.negatives_folders import combined_digest, read_folders
-from annotation.negatives_report import negatives_by_class
 from annotation.report import write_report, write_sheets
 from annotation.sources import find_sources
 from recognizer.config.file import ConfigError
@@ -59,7 +63,7 @@ def run_stage3(config: Config, progress: ProgressFactory = silent) -> Path:
 
     Args:
         config: the config; its ``dataset`` section decides labels, windows and split.
-        progress: hears of each input's end state, and of the videos read for the sheets.
+        progress: shows the inputs, and the videos read for the sheets.
 
     Returns:
         The stage's folder, finished. Of one that was finished before only the report's sheets
@@ -89,17 +93,17 @@ def run_stage3(config: Config, progress: ProgressFactory = silent) -> Path:
             return folder
         segments = None
         if config.dataset.segments is not None:
-            videos = [outcome.video for outcome in stage2.outcomes]
+            names = [outcome.video for outcome in stage2.outcomes]
             segments = read_segments(
-                config.dataset.segments, config.dataset.classes, videos, partial=bool(include)
+                config.dataset.segments, config.dataset.classes, names, partial=bool(include)
             )
         finder = ClipFinder(config, tracks, segments)
         with progress("stage 3: videos", len(stage2.outcomes)) as advance:
-            found = []
+            videos = []
             for before in stage2.outcomes:
-                found.append(finder.find(before))
-                advance(found[-1].outcome if not found[-1].clips else None, before.frames)
-            dataset = _dataset(config, stage2, found, finder, progress)
+                videos.append(finder.find(before))
+                advance(videos[-1].outcome if not videos[-1].clips else None, before.frames)
+            dataset = _dataset(config, stage2, videos, finder, progress)
             dataset.inputs_digest, dataset.report_shows_video = inputs, stills is not None
             sheets = ContactSheets(dataset.clips, stills)
             _write_splits(folder, dataset, finder, sheets, advance)
@@ -108,10 +112,10 @@ def run_stage3(config: Config, progress: ProgressFactory = silent) -> Path:
 
 
 def _redraw(folder: Path, stills: Stills | None, progress: ProgressFactory) -> None:
-    """Draw the sheets of a finished folder again where they show the video and shall not.
+    """Draw the sheets of a finished folder again if ``visualize.skeleton_only`` has changed.
 
-    And where they do not show it and shall. Nothing else is touched but what ``metadata.json``
-    says of it; stopped on the way, the folder is not finished, and all is made again.
+    Of ``metadata.json`` only the key for it changes. If stopped on the way, the folder is
+    unfinished, and everything is made again.
     """
     metadata = json.loads((folder / METADATA).read_bytes())
     shown = stills is not None
@@ -133,30 +137,30 @@ def _inputs_digest(tracks: Path, stage2: Manifest) -> str:
     """Return a digest of the inputs that changes when any of stage 2's results does."""
     digest = hashlib.sha256((tracks / MANIFEST).read_bytes())
     for outcome in stage2.outcomes:
-        facts: Any = outcome.state
+        content: object = outcome.state
         if outcome.state != "refused":
             try:
                 meta = read_npz_meta(result_path(tracks, outcome.video, ".npz"), POSE_SCHEMA)
-                facts = meta.get("source"), meta.get("frame_account")
+                content = meta.get("source"), meta.get("frame_account")
             except (ValueError, OSError) as error:
-                facts = type(error).__name__
-        digest.update(repr((outcome.video, facts)).encode("utf-8", "backslashreplace"))
+                content = type(error).__name__
+        digest.update(repr((outcome.video, content)).encode("utf-8", "backslashreplace"))
     return digest.hexdigest()
 
 
 def _dataset(
     config: Config,
     stage2: Manifest,
-    found: list[VideoClips],
+    videos: list[VideoClips],
     finder: ClipFinder,
     progress: ProgressFactory,
 ) -> Dataset:
-    """Deal the clips out to the splits and prove that nothing is on two sides."""
+    """Assign the clips to the splits and prove that nothing is in two of them."""
     section = config.dataset
-    clips = sorted((c for video in found for c in video.clips), key=lambda c: c.name)
+    clips = sorted((c for video in videos for c in video.clips), key=lambda c: c.name)
     _require_samples(clips, section, finder.reasons)
-    named = _named_sources(section, found)
-    source_of, copies = _merge_copies(named, found)
+    named = _named_sources(section, videos)
+    source_of, copies = _merge_copies(named, videos)
     members = [
         SplitSample(c.name, c.video, source_of[c.video], section.classes[c.class_name])
         for c in clips
@@ -166,51 +170,53 @@ def _dataset(
     except ConfigError:
         raise
     except ValueError as error:  # too few sources: say where the others went
-        raise ValueError(f"stage 3: {error}{_without_sample(found)}") from error
-    data = LabelledTracks(stage2_dir(config), stage2.settings, found, named)
+        raise ValueError(f"stage 3: {error}{_without_sample(videos)}") from error
+    data = LabelledTracks(stage2_dir(config), stage2.settings, videos, named)
     negatives = find_negatives(config, data, progress)
-    dealt = [(m, split_of_video[m.video]) for m in members]
-    proof = _prove(dealt, negatives, section)
+    assigned = [(m, split_of_video[m.video]) for m in members]
+    proof = _prove(assigned, negatives, section)
     places = {video: (split, source_of[video]) for video, split in split_of_video.items()}
-    alike = near_duplicates(found, clips, places, section.duplicate_distance)
+    alike = near_duplicates(videos, clips, places, section.duplicate_distance)
     for warning in duplicate_warnings(alike):
         logger.warning("stage 3: %s", warning)
     return Dataset(
         section=section,
         settings=stage3_settings(config, stage2),
-        found=found,
+        videos=videos,
         clips=clips,
         split_of=split_of_video,
         source_of=source_of,
         split_by=by,
         proof=proof,
         copies=copies,
-        figures=finder.figures,
+        statistics=finder.statistics,
         near_duplicates=alike,
         negatives=negatives,
     )
 
 
 def _prove(
-    dealt: Sequence[tuple[SplitSample, str]], negatives: Negatives | None, section: DatasetConfig
+    assigned: Sequence[tuple[SplitSample, str]], negatives: Negatives | None, section: DatasetConfig
 ) -> str:
-    """Return the table that shows that nothing is on two sides, negatives apart."""
-    proof = check_no_leak(dealt)
-    if further := _in_train(negatives, section):
-        check_no_leak([*dealt, *further])
-        proof += f"\n+ {len(further)} negatives in train, of no source, video or name of the others"
+    """Return the table that shows that nothing is in two splits, without negatives."""
+    proof = check_no_leak(assigned)
+    if in_train := _in_train(negatives, section):
+        check_no_leak([*assigned, *in_train])
+        proof += (
+            f"\n+ {len(in_train)} negatives in train, of no source, video or name of the others"
+        )
     return proof
 
 
 def _in_train(negatives: Negatives | None, section: DatasetConfig) -> list[tuple[SplitSample, str]]:
-    """Return the negatives as the proof sees them: samples of the training split."""
-    found = []
+    """Return the negatives as samples of the training split."""
+    members = []
     for number, folder in enumerate(() if negatives is None else negatives.folders, 1):
         for clip in folder.clips:
             video, source = f"{number}: {clip.video}", folder.source_of[clip.video]
             label = section.classes[clip.class_name]
-            found.append((SplitSample(clip.name, video, source, label), "train"))
-    return found
+            members.append((SplitSample(clip.name, video, source, label), "train"))
+    return members
 
 
 def _require_samples(clips: list[Clip], section: DatasetConfig, reasons: Counter[str]) -> None:
@@ -226,19 +232,19 @@ def _require_samples(clips: list[Clip], section: DatasetConfig, reasons: Counter
     )
 
 
-def _without_sample(found: list[VideoClips]) -> str:
+def _without_sample(videos: list[VideoClips]) -> str:
     """Return how many videos gave no sample and why, as the end of a sentence."""
-    reasons = Counter(video.outcome.reason for video in found if not video.clips)
+    reasons = Counter(video.outcome.reason for video in videos if not video.clips)
     if not reasons:
         return ""
     why = "; ".join(f"{n} x {reason}" for reason, n in reasons.most_common(5))
     more = f"; and {len(reasons) - 5} further reasons" if len(reasons) > 5 else ""
-    return f". {reasons.total()} of {len(found)} videos gave no sample: {why}{more}"
+    return f". {reasons.total()} of {len(videos)} videos gave no sample: {why}{more}"
 
 
-def _named_sources(section: DatasetConfig, found: Iterable[VideoClips]) -> dict[str, str]:
-    """Return the source of each video with labelled parts, as ``dataset.split`` says."""
-    used = {video.outcome.video: video for video in found if video.clips or video.untracked}
+def _named_sources(section: DatasetConfig, videos: Iterable[VideoClips]) -> dict[str, str]:
+    """Return the source of each video with labelled parts, by ``dataset.split``."""
+    used = {video.outcome.video: video for video in videos if video.clips or video.untracked}
     class_of = {
         name: (video.clips[0] if video.clips else video.untracked[0]).class_name
         for name, video in used.items()
@@ -248,16 +254,16 @@ def _named_sources(section: DatasetConfig, found: Iterable[VideoClips]) -> dict[
 
 
 def _merge_copies(
-    named: Mapping[str, str], found: Iterable[VideoClips]
+    named: Mapping[str, str], videos: Iterable[VideoClips]
 ) -> tuple[dict[str, str], list[list[str]]]:
     """Return each video's source, and the groups of videos that are copies of one file.
 
-    Copies under several names would leak as surely as cuts of one recording; the sources
-    that share a copy become one.
+    Copies under several names would leak like cuts of one recording; sources that share a copy
+    become one.
     """
     source_of = dict(named)
     by_content: dict[str, list[str]] = {}
-    for video in sorted(found, key=lambda v: v.outcome.video):
+    for video in sorted(videos, key=lambda v: v.outcome.video):
         if video.content and video.outcome.video in named:
             by_content.setdefault(video.content, []).append(video.outcome.video)
     copies = [names for names in by_content.values() if len(names) > 1]
@@ -279,14 +285,16 @@ def _split(section: DatasetConfig, members: list[SplitSample]) -> tuple[str, dic
         )
     if section.split.by == "folders" or (section.split.by == "auto" and not without):
         return "folders", {video: str(split) for video, split in folders.items()}
-    dealt = split_by_source(members, len(section.classes), section.split.ratios, section.split.seed)
-    return "source", {member.video: dealt[member.source] for member in members}
+    splits = split_by_source(
+        members, len(section.classes), section.split.ratios, section.split.seed
+    )
+    return "source", {member.video: splits[member.source] for member in members}
 
 
 def _write_splits(
     folder: Path, dataset: Dataset, finder: ClipFinder, sheets: ContactSheets, advance: Progress
 ) -> None:
-    # Nothing old may stand beside something new: two halves of different splits would leak.
+    # Old and new pickles side by side would be of different splits, and leak.
     for name in (METADATA, MANIFEST, *(f"{split}.pkl" for split in SPLITS)):
         (folder / name).unlink(missing_ok=True)
     for split in SPLITS:
@@ -298,7 +306,7 @@ def _describe(
     folder: Path, dataset: Dataset, sheets: ContactSheets, progress: ProgressFactory
 ) -> None:
     metadata = describe(dataset, folder)
-    outcomes = tuple(video.outcome for video in dataset.found)
+    outcomes = tuple(video.outcome for video in dataset.videos)
     metadata["report"] = write_report(folder, dataset, metadata, sheets, progress)
     write_manifest(folder, Manifest("stage3", dataset.settings, outcomes))
     write_json(folder / METADATA, folder, metadata)
@@ -308,7 +316,7 @@ def _samples(
     dataset: Dataset, split: str, finder: ClipFinder, advance: Progress
 ) -> Iterator[Sample]:
     """Yield the samples of one split, one video after another."""
-    for video in sorted(dataset.found, key=lambda v: v.outcome.video):
+    for video in sorted(dataset.videos, key=lambda v: v.outcome.video):
         if video.clips and dataset.split_of[video.outcome.video] == split:
             yield from finder.samples(video.outcome.video, video.clips)
             advance(video.outcome, 0)

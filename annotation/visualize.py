@@ -1,8 +1,8 @@
-"""Overlay videos of a stage's results, for a person to look at.
+"""Mode annotation.visualize: overlay videos of a stage's results.
 
 ``output/<dataset>/visualize/<stage folder>[-skeleton]/<path of the video>.mp4``: the
 source video with skeletons, boxes, ids and involvement, or the same on black, which
-needs no source video and shows nobody's face.
+needs no source video and shows no face.
 """
 
 from collections.abc import Generator, Iterator, Mapping
@@ -28,10 +28,10 @@ from recognizer.runs.overlays import (
     SourceVideoError,
     check_source,
     pictures_of,
-    sample_fps_of,
     write_frames,
 )
 from recognizer.runs.stage_folders import dataset_dir, stage1_dir, stage2_dir
+from recognizer.runs.stills import sample_fps_of
 from recognizer.scoring.ranking import rank_people
 from recognizer.sequences import evenly_spaced
 from recognizer.storage.artifacts import (
@@ -51,10 +51,9 @@ _LEGEND_WIDTH_PX = 320  # in a narrower picture it would leave no room for the r
 def visualize(config: Config, advance: Progress | None = None) -> Path:
     """Draw the results of ``visualize.stage`` and return the folder of the overlays.
 
-    Overlays that are there already are kept, unless they were made with other settings.
-    A video whose source is missing or whose result cannot be read is recorded in
-    ``manifest.json`` as refused; the others are drawn. With ``visualize.limit`` that
-    many videos are chosen evenly from the whole list.
+    Finished overlays are kept, unless they were made with other settings. A video whose source is
+    missing or whose result cannot be read is recorded in ``manifest.json`` as refused. With
+    ``visualize.limit`` that many videos are chosen evenly from the whole list.
 
     Raises:
         FileNotFoundError: the stage has not finished.
@@ -93,7 +92,7 @@ def _settings(config: Config, stage: Manifest) -> Settings:
 
 
 def _drop_other_settings(folder: Path, settings: Settings, outcomes: tuple[Outcome, ...]) -> None:
-    """Remove overlays made with other settings, so that all in a folder belong together."""
+    """Remove overlays made with other settings, so that a folder holds overlays of one kind."""
     path = folder / _SETTINGS
     if path.is_file() and path.read_bytes() == json_bytes(settings):
         return
@@ -105,7 +104,7 @@ def _drop_other_settings(folder: Path, settings: Settings, outcomes: tuple[Outco
 def _one(
     config: Config, stage_dir: Path, folder: Path, entry: Outcome, advance: Progress | None
 ) -> Outcome:
-    """Draw one video unless it is there, and return its end state."""
+    """Draw one video unless that is done, and return its end state."""
     if entry.state == "refused":
         return Outcome(entry.video, "refused", f"no result to draw: {entry.reason}")
     result = result_path(stage_dir, entry.video, ".npz")
@@ -121,7 +120,7 @@ def _one(
             pictures = _black(sequence)
         else:
             check_source(source, meta)
-            pictures = pictures_of(source, sequence, sample_fps_of(meta))
+            pictures = pictures_of(source, sequence, sample_fps_of(meta.get("settings", {})))
         _write(config, sequence, pictures, folder, entry.video, advance)
     except (SourceVideoError, VideoError) as error:
         return Outcome(entry.video, "refused", _without_folder(error, source, entry.video))
@@ -129,7 +128,7 @@ def _one(
 
 
 def _is_current(final: Path, result: Path) -> bool:
-    """Tell whether the overlay is there and, as make would say, not older than the result."""
+    """Tell whether the overlay exists and is not older than the result."""
     try:
         return final.stat().st_mtime_ns >= result.stat().st_mtime_ns
     except OSError:

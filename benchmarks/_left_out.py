@@ -80,7 +80,7 @@ def read_data(folder: Path, setting: str = SETTING, videos: Iterable[str] = ()) 
         )
     window_s = json.loads((folder / METADATA).read_bytes())["negatives"]["window_s"]
     samples = [s for split in SPLITS for s in read_split(folder / f"{split}.pkl")]
-    measures = measure_samples(samples, truth.service, wanted=True)
+    measures = measure_samples(samples, truth.service, enabled=True)
     if measures is None:
         raise ConfigError(f"--leave-out: expected samples with measured movement in {folder}")
     return Data(truth, cast(Service, truth.service), measures, window_s, setting)

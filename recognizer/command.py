@@ -159,12 +159,7 @@ READS: dict[str, tuple[str, ...]] = {
         "annotation.worker_memory_gb",
         *_PRIVACY,
     ),
-    "inference.analysis": (
-        "inference",
-        *_TRACKS,
-        "dataset.min_frames",
-        "visualize.crf",
-    ),
+    "inference.analysis": ("inference", *_TRACKS, "dataset.min_frames", "visualize.crf"),
     "models.fetch": ("models.weights_dirs", "models.fetch", "models.mirror"),
     "deploy.export": ("deploy", "models", "dataset"),
     "deploy.tensorrt": ("deploy.model", "models", "inference"),
@@ -299,7 +294,7 @@ def _flag_words(name: str, value: object) -> list[str]:
 
 
 def _parsed(text: str) -> object:
-    """Return the value of a flag, which is noted as JSON, or a text that was typed after --set."""
+    """Return the value of a flag, from JSON or the text after --set."""
     try:
         return json.loads(text)
     except ValueError:

@@ -1,8 +1,7 @@
-"""What is here, what is missing, and which command mends it.
+"""Check of the installation: versions, devices, files, and the command that mends each fault.
 
-``examine`` looks and tells, and changes nothing: versions against the pinned ones, video codecs,
-devices (``recognizer.doctor_backends`` tries them), model files, folders. Whoever shows the
-findings decides how.
+``examine`` changes nothing. It compares versions with the pinned ones and checks video codecs,
+devices (``recognizer.doctor_backends``), model files and folders.
 """
 
 import contextlib
@@ -38,10 +37,10 @@ _MIN_MEMORY_GB = 2.0
 
 
 def examine(config: Config | None) -> list[Finding]:
-    """Look at this machine and return what was found, the basics first.
+    """Check this machine and return the findings, the basics first.
 
     Args:
-        config: whose devices, model files and folders are looked at too; None: none.
+        config: its devices, model files and folders are checked, too; None: none.
 
     """
     findings = [_python(), *_runtime_packages(), _opencv(), *_codecs(), _machine()]
@@ -69,7 +68,7 @@ def _fits(name: str, pin: str) -> bool:
 
 
 def _off(pins: dict[str, str]) -> list[str]:
-    """Return how each package that is not as pinned is off."""
+    """Return the packages that differ from their pins."""
     return [
         f"{name} {installed(name) or 'missing'} (expected {pin})"
         for name, pin in pins.items()
@@ -112,13 +111,13 @@ def _onnxruntime() -> Finding:
     pin = pins.pop(kind, "")
     if not _fits(kind, pin):
         return Finding(name, False, f"{found} (expected {pin})", remedy)
-    if off := _off(pins):  # libraries of the system may do as well: trying a device tells
+    if off := _off(pins):  # libraries of the system may do: the trial of a device shows it
         return Finding(name, None, f"{found}; {', '.join(off)}", remedy)
     return Finding(name, True, found)
 
 
 def _onnxruntimes(name: str, here: list[str]) -> Finding:
-    """Return which of several packages that hold one module was installed last.
+    """Return the finding for several packages that hold one module.
 
     A second runtime that is installed over the first leaves the files of both.
     """

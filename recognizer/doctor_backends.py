@@ -1,7 +1,7 @@
-"""What can run networks here: each configured device is tried, the rest is only listed.
+"""Backends of this machine: each configured device is tried, the others are listed.
 
 A trial opens a session on a small network in a process of its own (``recognizer.backends.probe``),
-so the report is what a run would meet, in the words of the library that refused.
+so the finding is what a run would meet, with the library's own message.
 """
 
 import importlib
@@ -13,15 +13,10 @@ import subprocess
 import sys
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any
 
 from recognizer.config.schema import Config
 from recognizer.config.types import OnnxRuntimeOptions
-from recognizer.installation import (
-    FILES,
-    install_command,
-    install_training_command,
-)
+from recognizer.installation import FILES, install_command, install_training_command
 
 _TRIAL_S = 120  # TensorRT builds an engine even of one convolution; CUDA loads gigabytes
 _PROVIDERS = {  # ONNX Runtime's name -> (what the config calls it, the command that brings it)
@@ -36,12 +31,12 @@ _CUDA_OF_ONNX = "13"  # onnxruntime-gpu's, see requirements/gpu.txt
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One thing that was looked at.
+    """Result of one check.
 
     Attributes:
-        name: what was looked at.
+        name: of the check.
         ok: True: as it should be; False: must be mended; None: missing, and only some need it.
-        found: what is there.
+        found: the state.
         remedy: what to do, a command where there is one; empty when ok.
 
     """
@@ -54,11 +49,11 @@ class Finding:
 
 @dataclass(frozen=True, slots=True)
 class Trial:
-    """One device that the config runs networks on, and the options of its probe."""
+    """One configured device, and the options of the probe."""
 
     kind: str
     where: str
-    options: Mapping[str, Any]
+    options: Mapping[str, object]
 
 
 def installed(name: str) -> str | None:
@@ -113,7 +108,7 @@ def _onnx_trial(section: OnnxRuntimeOptions, gpu: int | None) -> Trial:
 
 
 def _tried(trial: Trial) -> Finding:
-    """Run the probe and return its answer, or how it ended."""
+    """Run the probe and return its finding, or how it ended."""
     name = f"backend {trial.kind}, {trial.where}"
     if trial.kind == "pth" and (missing := _missing_for_torch()):
         return Finding(name, False, f"{', '.join(missing)} missing", _SETUP_TRAIN)

@@ -1,17 +1,15 @@
 """Skeletons, boxes, ids and captions on pictures: image in, new image out.
 
 Line widths and letters follow the picture's height. People of whom a row is only
-interpolated (box score 0) are drawn faint and dashed, so that nobody takes them for seen.
+interpolated (box score 0) are drawn faint and dashed, to tell them from detections.
 """
 
 import colorsys
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from itertools import pairwise
-from typing import Any
 
 import cv2
 import numpy as np
-from numpy.typing import NDArray
 
 from recognizer.skeleton import EDGES
 from recognizer.text import (
@@ -24,14 +22,14 @@ from recognizer.text import (
     readable_on,
     text_width,
 )
-from recognizer.types import ImageArray, Poses, check_pixels
+from recognizer.types import AnyFloat, ImageArray, Poses, check_pixels
 
 KEYPOINT_THRESHOLD = 0.3
 _UNTRACKED_COLOR: Color = (200, 200, 200)
 _BLACK: Color = (0, 0, 0)
 _WHITE: Color = (255, 255, 255)
 _MIN_TEXT_PX = 12  # smaller Hangul cannot be read
-_FAINT = 0.45  # how much of an interpolated person covers the picture
+_FAINT = 0.45  # opacity of interpolated people
 _FAR_OUTSIDE = 4  # picture sizes; OpenCV's coordinates overflow far beyond
 
 
@@ -47,8 +45,8 @@ def color_of(track_id: int) -> Color:
 
 def draw_skeleton(
     image: ImageArray,
-    keypoints: NDArray[Any],
-    scores: NDArray[Any],
+    keypoints: AnyFloat,
+    scores: AnyFloat,
     color: Color,
     threshold: float = KEYPOINT_THRESHOLD,
 ) -> ImageArray:
@@ -77,7 +75,7 @@ def draw_people(
     involvement: Mapping[int, float] | None = None,
     about: Collection[int] | None = None,
 ) -> ImageArray:
-    """Return the image with everybody's skeleton, box and label.
+    """Return the image with all people's skeletons, boxes and labels.
 
     The label is the id, and beside it the involvement where one is given. The most
     involved people are drawn last and lie on top.
@@ -86,8 +84,8 @@ def draw_people(
         image: (H, W, 3) uint8, BGR; it stays as it is.
         poses: the people of this frame.
         involvement: by id, in [0, 1]. If given, even empty, people without an id are
-            faint; if not, nobody is expected to have one.
-        about: ids that the picture is about: everybody else is thin and grey. None: all.
+            faint; if not, tracks are not expected.
+        about: ids that the picture is about: all others are thin and grey. None: all.
 
     Raises:
         ValueError: an image of another shape or type, or without a pixel.
@@ -176,11 +174,7 @@ def _person(canvas: ImageArray, poses: Poses, row: int, color: Color, *, dashed:
 
 
 def _skeleton(
-    canvas: ImageArray,
-    keypoints: NDArray[Any],
-    scores: NDArray[Any],
-    color: Color,
-    threshold: float,
+    canvas: ImageArray, keypoints: AnyFloat, scores: AnyFloat, color: Color, threshold: float
 ) -> None:
     drawn = {}
     for joint in np.flatnonzero((scores > 0) & (scores >= threshold)):
@@ -198,7 +192,7 @@ def _skeleton(
         cv2.circle(canvas, place, width, _WHITE, -1, cv2.LINE_AA)
 
 
-def _inside_limits(canvas: ImageArray, points: NDArray[Any]) -> list[tuple[int, int]] | None:
+def _inside_limits(canvas: ImageArray, points: AnyFloat) -> list[tuple[int, int]] | None:
     """Return points (N, 2) as whole pixels; None if one is not finite or absurdly far off."""
     limit = _FAR_OUTSIDE * max(canvas.shape[:2])
     if not np.isfinite(points).all() or np.abs(points).max() > limit:
@@ -207,12 +201,7 @@ def _inside_limits(canvas: ImageArray, points: NDArray[Any]) -> list[tuple[int, 
 
 
 def _line(
-    canvas: ImageArray,
-    start: tuple[int, int],
-    stop: tuple[int, int],
-    color: Color,
-    *,
-    dashed: bool,
+    canvas: ImageArray, start: tuple[int, int], stop: tuple[int, int], color: Color, *, dashed: bool
 ) -> None:
     width = max(1, _stroke(canvas) // 2)
     if not dashed:
@@ -225,19 +214,19 @@ def _line(
         cv2.line(canvas, _pixel(one), _pixel(two), color, width, cv2.LINE_AA)
 
 
-def _pixel(point: NDArray[Any]) -> tuple[int, int]:
+def _pixel(point: AnyFloat) -> tuple[int, int]:
     return round(float(point[0])), round(float(point[1]))
 
 
 def _draw_tags(
-    canvas: ImageArray, boxes: NDArray[Any], texts: dict[int, str], colors: Sequence[Color]
+    canvas: ImageArray, boxes: AnyFloat, texts: dict[int, str], colors: Sequence[Color]
 ) -> None:
     """Write a text at each box, above it or where it covers no other.
 
     Args:
         canvas: it is changed.
         boxes: (N, 4) x1 y1 x2 y2 pixels.
-        texts: by row; the last are the most important ones, keep their places and lie on top.
+        texts: by row; the last are the most important ones, keep their places and are drawn last.
         colors: N, of the rows.
 
     """

@@ -3,7 +3,6 @@
 import contextlib
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Any
 
 from recognizer.dataset.mmaction import read_split, write_split
 from recognizer.storage.artifacts import SCRATCH_FOLDER, read_poses, write_poses
@@ -11,7 +10,7 @@ from recognizer.types import PoseSequence, Sample
 
 
 def load_poses(path: str | Path) -> PoseSequence:
-    """Return the poses of a video that stage 1 or 2, or ``save_poses``, has written (``.npz``).
+    """Return the poses of a video from a file of stage 1, stage 2 or ``save_poses`` (``.npz``).
 
     Raises:
         FileNotFoundError: no such file.
@@ -25,7 +24,7 @@ def load_poses(path: str | Path) -> PoseSequence:
 def save_poses(
     path: str | Path,
     sequence: PoseSequence,
-    metadata: Mapping[str, Any] | None = None,
+    metadata: Mapping[str, object] | None = None,
     *,
     small: bool = False,
 ) -> None:
@@ -34,7 +33,7 @@ def save_poses(
     Args:
         path: the ``.npz`` to make; its folder is made as well.
         sequence: the poses.
-        metadata: what belongs to them, of which JSON can be made.
+        metadata: JSON values stored with them.
         small: round them as ``recognizer.compact`` says: a third of the size.
 
     Raises:
@@ -50,7 +49,7 @@ def load_samples(path: str | Path) -> list[Sample]:
 
     Raises:
         FileNotFoundError: no such file.
-        ArtifactError: damaged, hostile, or a sample that is not as it should be.
+        ArtifactError: damaged, hostile, or an invalid sample.
 
     """
     return read_split(Path(path))
@@ -70,10 +69,10 @@ def save_samples(path: str | Path, samples: Iterable[Sample]) -> int:
 
 @contextlib.contextmanager
 def _scratch(path: Path) -> Iterator[Path]:
-    """Give the folder that takes unfinished files, and remove what it was given for that."""
+    """Give the folder for unfinished files; remove its scratch folder afterwards."""
     root = path.absolute().parent
     try:
         yield root
     finally:
-        with contextlib.suppress(OSError):  # not empty: another writer is at work
+        with contextlib.suppress(OSError):  # not empty: another writer uses it
             (root / SCRATCH_FOLDER).rmdir()

@@ -4,15 +4,13 @@ Boxes are x1 y1 x2 y2 in pixels. OKS is the COCO keypoint similarity.
 """
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from recognizer.skeleton import OKS_SIGMAS
-from recognizer.types import BoolArray, FloatArray
+from recognizer.types import AnyFloat, BoolArray, FloatArray, IntArray
 
-AnyFloat = NDArray[np.floating[Any]]
 LETTERBOX_GREY = 114
 # What np.rot90(image, k) does to a place: (x, y) from the centre -> matrix @ (x, y).
 _QUARTER_TURNS = np.array(
@@ -88,10 +86,7 @@ def in_polygon(points: AnyFloat, polygon: AnyFloat) -> BoolArray:
 
 
 def oks(
-    keypoints_a: AnyFloat,
-    keypoints_b: AnyFloat,
-    visible: BoolArray,
-    areas: AnyFloat,
+    keypoints_a: AnyFloat, keypoints_b: AnyFloat, visible: BoolArray, areas: AnyFloat
 ) -> AnyFloat:
     """Return object keypoint similarity (A, B).
 
@@ -114,7 +109,7 @@ def oks(
     return mean
 
 
-def nms(boxes: AnyFloat, scores: AnyFloat, iou_threshold: float) -> NDArray[np.int64]:
+def nms(boxes: AnyFloat, scores: AnyFloat, iou_threshold: float) -> IntArray:
     """Return the rows that survive greedy non-maximum suppression, best first.
 
     Args:
@@ -129,15 +124,12 @@ def nms(boxes: AnyFloat, scores: AnyFloat, iou_threshold: float) -> NDArray[np.i
     for i in range(len(order)):
         if alive[i]:
             alive[i + 1 :] &= ~overlaps[i, i + 1 :]
-    kept: NDArray[np.int64] = order[alive].astype(np.int64)
+    kept: IntArray = order[alive].astype(np.int64)
     return kept
 
 
 def crop_affine(
-    boxes: AnyFloat,
-    output_wh: tuple[int, int],
-    padding: float,
-    turns: NDArray[np.integer[Any]] | None = None,
+    boxes: AnyFloat, output_wh: tuple[int, int], padding: float, turns: IntArray | None = None
 ) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
     """Return the affine maps from image to crop pixels for top-down pose models.
 
@@ -176,10 +168,7 @@ def crop_affine(
 
 
 def crop_to_image(
-    shares: AnyFloat,
-    centres: AnyFloat,
-    sizes: AnyFloat,
-    turns: NDArray[np.integer[Any]] | None = None,
+    shares: AnyFloat, centres: AnyFloat, sizes: AnyFloat, turns: IntArray | None = None
 ) -> FloatArray:
     """Map points of crops back to image pixels.
 

@@ -1,15 +1,15 @@
-"""Open a network from its file alone: no config file, defaults for all the rest.
+"""Open a network from its file alone, without a config file.
 
-A name without a folder is looked for beside the shell, then where ``models.fetch`` puts files
+A name without a folder is looked up in the working folder, then where ``models.fetch`` puts files
 (``weights/``), then among the classifiers that ship with the program.
 """
 
 import math
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from numbers import Integral
 from pathlib import Path
-from typing import Any, TypeAlias, TypeVar, overload
+from typing import TypeAlias, TypeVar, overload
 
 import numpy as np
 from pydantic import ValidationError
@@ -38,14 +38,14 @@ _ADVICE = "; call reset() before another video"
 
 
 class PoseEstimator:
-    """A pose model that is shown the frames of one video after another, or single pictures.
+    """A pose model for the successive frames of one video, or for single pictures.
 
-    It keeps what it needs of earlier frames: use one for each video at a time. ``Frame`` objects
+    It remembers earlier frames: use one for each video at a time. ``Frame`` objects
     are taken as the next frames of the video; arrays (H, W, 3) uint8 BGR as single pictures.
 
     Args:
         model: the network.
-        kind: what it is; ``Tracker(kind=...)`` has the thresholds that fit.
+        kind: of the network; give it to ``Tracker(kind=...)``, whose thresholds depend on it.
         movement: measure the movement inside people's boxes, which classifiers may use.
 
     """
@@ -56,7 +56,7 @@ class PoseEstimator:
         self.reset()
 
     def reset(self) -> None:
-        """Forget the frames before, as for another video."""
+        """Start again, as for another video."""
         self._video = self.for_video()
         self._meter = MovementMeter() if self._has_movement else None
         self._size_wh: tuple[int, int] | None = None
@@ -81,8 +81,8 @@ class PoseEstimator:
 
         Raises:
             ValueError: a frame that was taken before the last one, whose time is not finite or
-                whose size is another; an array of another form; frames and pictures in one list.
-                The next call goes on as if this one had not been.
+                whose size is another; an array of another shape or type; frames and pictures in
+                one list. The state stays as before the call.
             ModelError: a network that gives NaN.
 
         """
@@ -122,20 +122,20 @@ def open_pose_model(
     threads: int | None = None,
     movement: bool = True,
 ) -> PoseEstimator:
-    """Open a pose network; its file says what it is and what runs it.
+    """Open a pose network; its file determines kind and backend.
 
     Args:
         path: RTMO or a top-down network: ``.onnx`` (ONNX Runtime), an engine (TensorRT) or, with
             ``config``, ``.pth`` (torch).
-        detector: the person detector in front of a top-down network, looked for beside that too;
-            not used by RTMO.
+        detector: the person detector of a top-down network, also looked up beside it; not used by
+            RTMO.
         config: the mmpose config of a ``.pth``.
         device: ``cpu`` or ``cuda:N``; None: ``cpu``, for an engine ``cuda:0``.
         threads: CPU threads; None: one for each core of this process.
         movement: as of ``PoseEstimator``.
 
     Raises:
-        FileNotFoundError: no such file; the message lists where it was looked for.
+        FileNotFoundError: no such file; the message lists the places.
         ModelError: a file of another kind, a damaged one, or a device that is not here.
         ValueError: a device that is neither ``cpu`` nor ``cuda:N``, or threads below 1.
 
@@ -143,11 +143,11 @@ def open_pose_model(
     given = Path(path)
     mode = _mode(given, "onnx")
     device = device or ("cuda:0" if mode == "tensorrt" else "cpu")
-    own = {"device": device}
-    seen = {"model_path": str(detector), **(own if mode != "pth" else {})}
+    options = {"device": device}
+    detector_options = {"model_path": str(detector), **(options if mode != "pth" else {})}
     if mode == "pth" and config is not None:
-        own["config_file"] = str(config)
-    values = {"inference_mode": mode, mode: own, "topdown": {"detector": seen}}
+        options["config_file"] = str(config)
+    values = {"inference_mode": mode, mode: options, "topdown": {"detector": detector_options}}
     settings = _validated(PoseEstimationConfig, values)
     return open_with_settings(path, settings, threads=threads, movement=movement)
 
@@ -159,12 +159,12 @@ def open_with_settings(
     threads: int | None = None,
     movement: bool = True,
 ) -> PoseEstimator:
-    """Open a pose network as ``open_pose_model``, run as a config's section says.
+    """Open a pose network as ``open_pose_model``, with a config's section.
 
     Args:
         path: as of ``open_pose_model``.
         settings: the section; the files that it names are the detector's and, for a ``.pth``, the
-            config's. An engine is run by TensorRT and a ``.pth`` by torch, whatever it says.
+            config's. An engine always runs in TensorRT and a ``.pth`` in torch.
         threads: as of ``open_pose_model``; used where the section says ``auto``.
         movement: as of ``PoseEstimator``.
 
@@ -194,7 +194,7 @@ def open_with_settings(
 
 
 def _mode(file: Path, otherwise: str) -> str:
-    """Return what runs a file: its suffix decides, for an ONNX file ``otherwise``."""
+    """Return the inference mode of a file by its suffix; of an ONNX file ``otherwise``."""
     if file.suffix in ENGINES:
         return "tensorrt"
     if file.suffix == ".pth":
@@ -202,7 +202,7 @@ def _mode(file: Path, otherwise: str) -> str:
     return "onnx" if otherwise == "pth" else otherwise
 
 
-def _validated(section: type[_Section], values: dict[str, Any]) -> _Section:
+def _validated(section: type[_Section], values: Mapping[str, object]) -> _Section:
     try:
         return section.model_validate(values)
     except ValidationError as error:
@@ -237,7 +237,7 @@ def open_classifier(
 
 
 def model_folders() -> list[Path]:
-    """Return the folders in which a name is looked for that is not found beside the shell."""
+    """Return the folders in which names are looked up after the working folder."""
     return [*ModelsConfig().weights_dirs, SHIPPED_MODELS]
 
 
@@ -246,10 +246,10 @@ def find_model(path: PathLike, expected: str = "expected a network") -> Path:
 
     Args:
         path: the file, or its name.
-        expected: begins the message where there is none.
+        expected: start of the error message.
 
     Raises:
-        FileNotFoundError: there is none; the message lists where it was looked for.
+        FileNotFoundError: there is none; the message lists the places.
 
     """
     return _find(str(path), model_folders(), expected)

@@ -1,4 +1,4 @@
-"""How each person in a picture moves: six numbers a frame from optical flow, no poses.
+"""Movement of each person in a picture: six numbers a frame from optical flow, without poses.
 
 Where poses fail, in a clinch or on the floor, pixels still move. Inside each box the flow
 between two grey pictures 240 pixels wide, less the picture's median flow (the camera's own
@@ -17,6 +17,7 @@ from typing import Any
 
 import cv2
 import numpy as np
+from cv2.typing import MatLike
 from numpy.typing import NDArray
 
 from recognizer.types import MOVEMENT_NAMES, FloatArray, Image, ImageArray
@@ -52,7 +53,7 @@ class MovementMeter:
         self._time_s = -math.inf
 
     def measure(self, image: Image, time_s: float, boxes: FloatArray) -> FloatArray:
-        """Return how the people of the next frame move.
+        """Return the movement of the people of the next frame.
 
         Frames are compared ``PAIRS_PER_S`` times a second, in slower videos each with the
         one before; the frames between have no pair of their own.
@@ -98,7 +99,7 @@ _LENGTHS = np.array([name not in ("entropy", "difference") for name in NAMES])
 
 
 def unmeasured(people: int) -> FloatArray:
-    """Return the movement (N, 6) of people of whom it was not measured: NaN."""
+    """Return the movement (N, 6) where it is not measured: NaN."""
     return np.full((people, len(NAMES)), np.nan, np.float32)
 
 
@@ -112,8 +113,8 @@ def small_size(size_wh: tuple[int, int]) -> tuple[int, int]:
 def flow_between(before: ImageArray, after: ImageArray) -> Flow:
     """Return the flow between grey pictures (H, W), pixels (H, W, 2), less its median.
 
-    It leads from the later picture back, whose people the boxes are around: the other way
-    round, who walks on for 0.1 s has left a part of the box.
+    From the later picture to the earlier one, as the boxes are those of the later: in the other
+    direction a walking person has left a part of the box after 0.1 s.
     """
     flow: Any = cv2.calcOpticalFlowFarneback(
         after,
@@ -137,24 +138,24 @@ def flow_measures(flow: Flow) -> tuple[float, float, float, float, float]:
     x, y = np.ascontiguousarray(flow[..., 0]), np.ascontiguousarray(flow[..., 1])
     speed = cv2.magnitude(x, y)
     mean_x, mean_y = float(x.mean()), float(y.mean())
-    own = cv2.magnitude(x - mean_x, y - mean_y)
+    relative = cv2.magnitude(x - mean_x, y - mean_y)
     return (
         float(speed.mean()),
         _highest(speed, 0.1),
         _entropy(x, y, speed),
         math.hypot(mean_x, mean_y),
-        _highest(own, 0.1),
+        _highest(relative, 0.1),
     )
 
 
-def _highest(values: Any, share: float) -> float:
+def _highest(values: MatLike, share: float) -> float:
     """Return the least of the highest ``share`` of the values."""
     at = int((1 - share) * values.size)
     return float(np.partition(values, at, axis=None)[at])
 
 
-def _entropy(x: Any, y: Any, speed: Any) -> float:
-    """Return how evenly the fastest pixels spread over directions: 0 (one) to 1 (all eight)."""
+def _entropy(x: FloatArray, y: FloatArray, speed: MatLike) -> float:
+    """Return the entropy of the fastest pixels' directions: 0 (one) to 1 (all eight)."""
     fastest = (speed >= _highest(speed, _FASTEST)) & (speed > _STILL_PX)
     angles = np.arctan2(y[fastest], x[fastest])
     # Bins around the axes, so that movement straight across does not fall on an edge.
@@ -164,7 +165,7 @@ def _entropy(x: Any, y: Any, speed: Any) -> float:
     return max(0.0, float(-(shares * np.log(shares)).sum() / math.log(_BINS)))
 
 
-def _window(box: Any, size_wh: tuple[int, int]) -> tuple[slice, slice] | None:
+def _window(box: FloatArray, size_wh: tuple[int, int]) -> tuple[slice, slice] | None:
     """Return the rows and columns of the small picture inside a box, None if too few."""
     width, height = size_wh
     if not np.isfinite(box).all():

@@ -52,6 +52,6 @@ def as_on_disk(path: Path) -> Path:
 def _same_name(folder: Path, name: str) -> str:
     try:
         same = [other.name for other in folder.iterdir() if nfc(other.name) == nfc(name)]
-    except OSError:  # no folder, or one that may not be read: whoever opens the path tells
+    except OSError:  # no folder, or one that may not be read: opening the path raises
         return name
     return same[0] if len(same) == 1 else name

@@ -2,8 +2,8 @@
 
 mmpose's models name three things of packages that are seldom there (full mmcv, mmdet,
 torchvision) and that no model of ours builds. Where such a package is missing, a stand-in
-holds its place while mmpose is imported and is taken away again, so that no
-other code mistakes it for the real one; where it is installed, nothing is done.
+holds its place while mmpose is imported and is taken away again, so that no other
+package takes it for the real one; where it is installed, nothing is done.
 
 Their registries know one current scope, which decides what the name of a type means.
 ``scope`` sets it for a block and puts back what was there: neither library leaks into
@@ -15,12 +15,15 @@ import importlib
 import importlib.util
 import sys
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from recognizer.installation import COMMAND, INSTALLED, PIP_TRAINING
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 Library = Literal["mmaction", "mmpose"]
 
@@ -99,9 +102,11 @@ def _load(library: Library) -> ModuleType:
 def _stand_ins() -> Iterator[None]:
     """Hold the places of missing modules while mmpose is imported."""
     placed = []
-    for name, make in _MISSING_MODULES.items():
+    for name, content in _MISSING_MODULES.items():
         if name not in sys.modules and not _is_installed(name):
-            for module in _with_parents(make(name)):
+            stand_in = ModuleType(name)
+            vars(stand_in).update(content)
+            for module in _with_parents(stand_in):
                 sys.modules[module.__name__] = module
                 placed.append(module)
     try:
@@ -134,7 +139,7 @@ def _with_parents(module: ModuleType) -> Iterator[ModuleType]:
 
 
 def _unavailable(name: str, remedy: str) -> type:
-    """Return a class that can be named and asked for with isinstance, but not made."""
+    """Return a class that can be named and used with isinstance, but not instantiated."""
 
     def refuse(self: Any, *_: Any, **__: Any) -> None:
         raise NotImplementedError(f"{name} is not installed; {remedy}")
@@ -142,30 +147,7 @@ def _unavailable(name: str, remedy: str) -> type:
     return type(name.rpartition(".")[2], (), {"__init__": refuse, "__doc__": f"No {name} here."})
 
 
-def _mmcv_ops(name: str) -> ModuleType:
-    module = ModuleType(name)
-    module.MultiScaleDeformableAttention = _unavailable(  # type: ignore[attr-defined]
-        "mmcv.ops.MultiScaleDeformableAttention", "build full mmcv 2.1 in place of mmcv-lite"
-    )
-    return module
-
-
-def _mmdet_utils(name: str) -> ModuleType:
-    module = ModuleType(name)
-    module.ConfigType = dict  # type: ignore[attr-defined]  # only ever an annotation
-    module.reduce_mean = _mean_over_processes  # type: ignore[attr-defined]
-    return module
-
-
-def _torchvision_transforms(name: str) -> ModuleType:
-    module = ModuleType(name)
-    module.ToPILImage = _unavailable(  # type: ignore[attr-defined]
-        "torchvision.transforms.ToPILImage", "install the torchvision of this torch"
-    )
-    return module
-
-
-def _mean_over_processes(tensor: Any) -> Any:
+def _mean_over_processes(tensor: "Tensor") -> "Tensor":
     """Return the mean of a tensor over all training processes (RTMO's loss calls this)."""
     from torch import distributed
 
@@ -176,10 +158,20 @@ def _mean_over_processes(tensor: Any) -> Any:
     return total / distributed.get_world_size()
 
 
-_MISSING_MODULES: dict[str, Callable[[str], ModuleType]] = {
-    "mmcv.ops": _mmcv_ops,
-    "mmdet.utils": _mmdet_utils,
-    "torchvision.transforms": _torchvision_transforms,
+# Module -> its names that mmpose imports.
+_MISSING_MODULES: dict[str, dict[str, object]] = {
+    "mmcv.ops": {
+        "MultiScaleDeformableAttention": _unavailable(
+            "mmcv.ops.MultiScaleDeformableAttention", "build full mmcv 2.1 in place of mmcv-lite"
+        )
+    },
+    # ConfigType is only ever an annotation.
+    "mmdet.utils": {"ConfigType": dict, "reduce_mean": _mean_over_processes},
+    "torchvision.transforms": {
+        "ToPILImage": _unavailable(
+            "torchvision.transforms.ToPILImage", "install the torchvision of this torch"
+        )
+    },
 }
 
 
@@ -259,7 +251,7 @@ def read_pose_config(path: Path) -> Any:
 
 
 def build_pose_model(config: Any) -> Any:
-    """Build the network of a config, in eval mode, with the weights it is born with.
+    """Build the network of a config, in eval mode, with its initial weights.
 
     ``init_cfg`` and ``pretrained`` are left out: they would fetch files, and the weights come from
     the checkpoint.
@@ -271,7 +263,7 @@ def build_pose_model(config: Any) -> Any:
         ValueError: nothing can be built of it.
 
     """
-    model = _without_initial(config.model.to_dict())
+    model = without_initial_weights(config.model.to_dict())
     with scope("mmpose"), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # where mmpose found its own file on joints' names
         from mmpose.registry import MODELS
@@ -282,10 +274,11 @@ def build_pose_model(config: Any) -> Any:
             raise ValueError(f"{config.filename}: cannot be built: {error}") from error
 
 
-def _without_initial(value: Any) -> Any:
+def without_initial_weights(value: Any) -> Any:
+    """Return a model's config without ``init_cfg`` and ``pretrained``, which fetch files."""
     if isinstance(value, dict):
         kept = {k: v for k, v in value.items() if k not in {"init_cfg", "pretrained"}}
-        return {key: _without_initial(part) for key, part in kept.items()}
+        return {key: without_initial_weights(part) for key, part in kept.items()}
     if isinstance(value, list | tuple):
-        return type(value)(_without_initial(part) for part in value)
+        return type(value)(without_initial_weights(part) for part in value)
     return value

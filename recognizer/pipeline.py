@@ -1,16 +1,16 @@
-"""Find the events of a video: frames -> poses -> tracks -> windows -> events, as they come.
+"""Find the events of a video: frames -> poses -> tracks -> windows -> events, as a stream.
 
 Every stage is an iterator over parts of the video (``PoseSequence``) that later stages pull from,
-so that memory does not grow with the video, nothing is written, and an event is there as soon as no
-later frame can change it:
+so that memory does not grow with the video, nothing is written, and an event is yielded as soon as
+no later frame can change it:
 
     frames --estimate_poses--> parts --track_stream--> tracked parts --detect_events--> events
 
 An analysis of files (mode ``inference.analysis``) shares everything from the windows on, and so
 gives equal windows and events for equal tracks. Its tracks are those of ``tracking.offline``, which
-knows the whole video; here they are those of ``tracking.online``, which looks ``look_ahead_s``
-ahead. With an infinite look-ahead both are equal. Who lies for long, and zones, are graded by the
-analysis alone: that needs the whole video.
+knows the whole video; here they are those of ``tracking.online``, with ``look_ahead_s`` of
+look-ahead. With an infinite look-ahead both are equal. Long lying and zones are graded by the
+analysis alone: they need the whole video.
 """
 
 import math
@@ -54,7 +54,7 @@ __all__ = [
 
 PathLike: TypeAlias = str | os.PathLike[str]
 # Of the numbers in PipelineSettings: the smallest, which are whole, which may be None.
-_LEAST = {
+_MINIMUM = {
     "stride_s": 0.02,
     "min_frames": 1,
     "threshold": 0,
@@ -74,9 +74,9 @@ class PipelineSettings:
     """How events are found in a video; the defaults are those of configs/config.yaml.
 
     Attributes:
-        pose: how a pose network that is given as a file is run. An engine is run by TensorRT and
-            a ``.pth`` by torch, whatever it says.
-        tracking: how people keep their ids.
+        pose: how a pose network that is given as a file is run. An engine always runs in
+            TensorRT and a ``.pth`` in torch.
+        tracking: settings of the tracker.
         scoring: how people are ranked.
         stride_s: from one window to the next, seconds; None: half a window.
         min_frames: windows with fewer frames are not classified.
@@ -87,8 +87,8 @@ class PipelineSettings:
         look_ahead_s: how far ahead tracks are known, seconds; events come so much later, and up
             to 0.5 s more. Infinity: the whole video, with its poses in memory.
         batch_size: frames that the pose network sees at once; for a live camera, 1.
-        sample_fps: frames per second that are looked at; None: all. For files only: frames that
-            are given are all looked at.
+        sample_fps: frames per second to use; None: all. For files only: of given frames all are
+            used.
         threads: of the decoder and the networks; from 2 on, decoding runs beside the pose network.
             None: one for each core of this process.
 
@@ -112,14 +112,14 @@ class PipelineSettings:
     threads: int | None = None
 
     def __post_init__(self) -> None:
-        """Check what no stage checks before its first frame."""
-        for name, least in _LEAST.items():
+        """Check the values that no stage checks before its first frame."""
+        for name, minimum in _MINIMUM.items():
             value, whole = getattr(self, name), name in _WHOLE
             if value is None and name in _OPTIONAL:
                 continue
-            if not isinstance(value, Integral if whole else Real) or not float(value) >= least:
+            if not isinstance(value, Integral if whole else Real) or not float(value) >= minimum:
                 number = "a whole number of" if whole else "a number of"
-                raise ValueError(f"{name}: expected {number} {least} or more, got {value!r}")
+                raise ValueError(f"{name}: expected {number} {minimum} or more, got {value!r}")
         if self.threshold is not None and self.threshold > 1:
             raise ValueError(f"threshold: expected at most 1, got {self.threshold}")
         if self.sample_fps is not None and not 0 < self.sample_fps < math.inf:
@@ -128,7 +128,7 @@ class PipelineSettings:
 
     @classmethod
     def from_config(cls, config: Config) -> "PipelineSettings":
-        """Return the settings of a config file; a classifier's threshold is its own section's."""
+        """Return the settings of a config file; the threshold is the classifier's."""
         inference, annotation = config.inference, config.annotation
         return cls(
             pose=config.models.pose_estimation,
@@ -156,14 +156,14 @@ def find_events(
 
     Args:
         video: a file, or frames of one camera in order of time.
-        classifiers: classifier files (``.onnx``) or opened ones, or a list of them; each is asked
-            for its own events.
-        pose: the pose network's file, or an opened model. A top-down network's file needs the
-            detector that ``settings.pose`` names.
+        classifiers: classifier files (``.onnx``) or opened ones, or a list of them; each finds
+            its own events.
+        pose: the pose network's file, or an opened model. A top-down network needs the detector
+            named in ``settings.pose``.
         settings: None: the defaults.
 
     Yields:
-        Events in the order in which they are settled; of the grade ``fall`` for falls.
+        Events in the order of their completion; falls with the grade ``fall``.
 
     Raises:
         FileNotFoundError: no such file.
@@ -193,7 +193,7 @@ def find_events(
 def detect_events(
     tracked: PoseSequence | Iterable[PoseSequence], detectors: Iterable["EventDetector"]
 ) -> Iterator[Event]:
-    """Yield the events of a tracked video; every detector is asked for each part in turn.
+    """Yield the events of a tracked video; every detector gets each part in turn.
 
     Args:
         tracked: the video, whole or in parts that follow each other.
@@ -201,7 +201,7 @@ def detect_events(
 
     Raises:
         ValueError: parts that do not follow each other.
-        ModelError: a classifier that gives no numbers.
+        ModelError: a classifier whose output is not finite.
 
     """
     detectors = list(detectors)
@@ -217,7 +217,7 @@ class EventDetector:
 
     Args:
         classifier: the trained network.
-        settings: windows, ranking and events; what belongs to poses and tracks is not used.
+        settings: windows, ranking and events; those of poses and tracks are not used.
         on_window: called with each window as it is classified.
 
     Raises:
@@ -250,37 +250,37 @@ class EventDetector:
         )
 
     def reset(self) -> None:
-        """Forget everything, as for another video."""
+        """Start again, as for another video."""
         self._cutter.reset()
         self._merger.reset()
 
     def update(self, part: PoseSequence) -> list[Event]:
-        """Take the next frames; return the events that are settled now.
+        """Take the next frames; return the events that are complete.
 
         Raises:
             ValueError: another picture size than before, or times that fall.
-            ModelError: a classifier that gives no numbers.
+            ModelError: a classifier whose output is not finite.
 
         """
         return self._merge(self._cutter.update(part))
 
     def finish(self) -> list[Event]:
-        """Return the events that are left at the end of the video, and reset."""
+        """Return the remaining events at the end of the video, and reset."""
         last = self._merge(self._cutter.finish())
         return last + self._graded(self._merger.finish())
 
     @property
     def open_events(self) -> list[Event]:
-        """Events as they are by now that later windows may still extend: for an early alarm."""
+        """Events so far that later windows may still extend: for an early alarm."""
         return self._graded(self._merger.open_events)
 
     def _merge(self, windows: Iterable[tuple[tuple[float, float], PoseSequence]]) -> list[Event]:
-        settled = []
+        complete = []
         for span, cut in windows:
             window = classify_window(cut, span, self.classifier, self._plan, self._scoring)
             self._on_window(window)
-            settled += self._merger.update(window)
-        return self._graded(settled)
+            complete += self._merger.update(window)
+        return self._graded(complete)
 
     def _graded(self, events: Iterable[Event]) -> list[Event]:
         if self.classifier.service != "falldown":

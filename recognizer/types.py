@@ -1,4 +1,4 @@
-"""The values that flow through the pipeline, each frozen and shape-checked at birth.
+"""The pipeline's values, each frozen and shape-checked when made.
 
 ``Frame`` (video) -> ``Poses`` (pose, tracking) -> ``PoseSequence`` (a whole video)
 -> ``Track`` (one person) -> ``Sample`` (one training or inference item).
@@ -49,7 +49,7 @@ def check_pixels(image: object) -> None:
 
 
 class Image(Protocol):
-    """A picture that is converted to BGR only as far as somebody asks for it."""
+    """A picture that is converted to BGR on demand."""
 
     @property
     def size_wh(self) -> tuple[int, int]:
@@ -73,10 +73,10 @@ class Frame:
 
 @dataclass(frozen=True, slots=True)
 class FrameAccount:
-    """What became of the frames a container holds.
+    """How many of a container's frames were decoded, and why others were not.
 
-    ``decoded + damaged + sum(skipped.values()) == container_frames``: the difference is never
-    silent.
+    ``decoded + damaged + sum(skipped.values()) == container_frames``: every
+    frame is accounted for.
 
     Attributes:
         container_frames: pictures that the container's index lists or, without a full index,
@@ -87,7 +87,7 @@ class FrameAccount:
         skipped: frames left out on purpose, by reason, such as ``sample_fps``.
         ended_early: the container announced more than was there.
         notes: sentences about damage for the report, such as a hole or a clock that restarts.
-        facts: sentences about what is no damage, such as streams that are not read.
+        facts: sentences about anything else, such as streams that are not read.
 
     """
 
@@ -106,17 +106,19 @@ class FrameAccount:
         return not (self.corrupt or self.damaged or self.ended_early or self.notes)
 
 
-def _require(name: str, array: Any, dtype: type, shape: tuple[int | None, ...]) -> None:
+def _require(
+    name: str, array: NDArray[np.generic], dtype: type, shape: tuple[int | None, ...]
+) -> None:
     if isinstance(array, np.ndarray) and array.shape == shape and array.dtype == dtype:
         return  # the quick way out: a tracker makes Poses 10,000 times a second
     fits = isinstance(array, np.ndarray) and array.ndim == len(shape) and array.dtype == dtype
     if not fits or any(w is not None and w != g for w, g in zip(shape, array.shape, strict=True)):
-        wanted = "(" + ", ".join("N" if s is None else str(s) for s in shape) + ")"
+        expected = "(" + ", ".join("N" if s is None else str(s) for s in shape) + ")"
         came = f"{array.shape} {array.dtype}" if hasattr(array, "dtype") else repr(array)[:50]
-        raise ValueError(f"{name}: expected {wanted} {np.dtype(dtype).name}, got {came}")
+        raise ValueError(f"{name}: expected {expected} {np.dtype(dtype).name}, got {came}")
 
 
-def require_rows(name: str, array: Any, shape: tuple[int, ...]) -> None:
+def require_rows(name: str, array: FloatArray, shape: tuple[int, ...]) -> None:
     """Raise ValueError unless an array is float32 whose last axis is all finite or all NaN."""
     _require(name, array, np.float32, shape)
     unknown = np.isnan(array)
@@ -140,7 +142,7 @@ class Poses:
         box_scores: (N,) float32; 0 marks a row interpolated across a gap.
         track_ids: (N,) int64; -1 means not tracked.
         movement: (N, 6) float32 as ``recognizer.movement`` measures it, rows of NaN where it was
-            not measured; None where nobody's was.
+            not measured; None where it was measured for none.
 
     """
 
@@ -152,7 +154,7 @@ class Poses:
     movement: FloatArray | None = None
 
     def __post_init__(self) -> None:
-        """Check every shape and type; raise ValueError naming the array that is off."""
+        """Check every shape and type; raise ValueError naming the wrong array."""
         n = len(self.keypoints)
         _require("keypoints", self.keypoints, np.float32, (n, NUM_KEYPOINTS, 2))
         _require("keypoint_scores", self.keypoint_scores, np.float32, (n, NUM_KEYPOINTS))
@@ -164,7 +166,7 @@ class Poses:
 
     @classmethod
     def empty(cls) -> Self:
-        """Return the poses of a frame with nobody in it."""
+        """Return the poses of a frame without people."""
         return cls.untracked(
             np.zeros((0, NUM_KEYPOINTS, 2), np.float32),
             np.zeros((0, NUM_KEYPOINTS), np.float32),
@@ -207,7 +209,7 @@ class Poses:
         """Return the number of people."""
         return len(self.keypoints)
 
-    def __getitem__(self, rows: Any) -> "Poses":
+    def __getitem__(self, rows: slice | BoolArray | IntArray) -> "Poses":
         """Return the rows that a slice, mask or index array selects."""
         return Poses(
             self.keypoints[rows],
@@ -290,7 +292,7 @@ class PoseSequence:
 
     @property
     def frame_period_s(self) -> float:
-        """Median time between frames; 1/30 s where fewer than two frames tell."""
+        """Median time between frames; 1/30 s with fewer than two frames."""
         return float(np.median(np.diff(self.time_s))) if len(self) > 1 else 1 / 30
 
     @property
@@ -376,15 +378,15 @@ class Track:
 
 @dataclass(frozen=True, eq=False, repr=False, slots=True)
 class Sample:
-    """What the action network learns from or judges: M people over T frames.
+    """Input of the action network, in training and inference: M people over T frames.
 
     Attributes:
         name: unique name (mmaction2's ``frame_dir``).
         label: class index.
-        keypoints: (M, T, 17, 2) float32 pixels; slot m is one human throughout.
+        keypoints: (M, T, 17, 2) float32 pixels; slot m is one person throughout.
         keypoint_scores: (M, T, 17) float32; 0 where the person was not seen.
         size_wh: width and height of the video in pixels.
-        track_ids: (M,) int64, who sits in each slot, most involved first.
+        track_ids: (M,) int64, the person in each slot, most involved first.
         boxes: (M, T, 4) float32 pixels, rows of NaN where the person is absent; None: unknown.
         movement: (M, T, 6) float32 as ``Poses.movement``, rows of NaN where it was not measured;
             None: it never was.
@@ -403,7 +405,7 @@ class Sample:
     time_s: TimeArray | None = None
 
     def __post_init__(self) -> None:
-        """Check shapes and that every number is finite, or NaN where that says something."""
+        """Check shapes and that every number is finite, or NaN where that is allowed."""
         m, t = self.keypoints.shape[:2]
         _require("keypoints", self.keypoints, np.float32, (m, t, NUM_KEYPOINTS, 2))
         _require("keypoint_scores", self.keypoint_scores, np.float32, (m, t, NUM_KEYPOINTS))

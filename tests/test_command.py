@@ -10,8 +10,7 @@ import pytest
 import main
 from recognizer.command import FINDS, READS, next_command
 from recognizer.config.file import ConfigError, load_config
-from recognizer.config.given import Given
-from recognizer.config.schema import Config
+from recognizer.config.schema import Config, Given
 from recognizer.runs.progress import silent
 
 ROOT = Path(__file__).resolve().parents[1]

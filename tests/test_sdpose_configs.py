@@ -12,10 +12,10 @@ from mmengine.optim import build_optim_wrapper  # noqa: E402
 
 from recognizer.config.file import ConfigError, load_config  # noqa: E402
 from recognizer.config.schema import Config as AppConfig  # noqa: E402
+from recognizer.installation import PROJECT  # noqa: E402
 from recognizer.openmmlab import scope  # noqa: E402
 from recognizer.runner.train_config import datasets  # noqa: E402
 from recognizer.sdpose.training import load_pose_config  # noqa: E402
-from recognizer.training.classifier.artifacts import ROOT  # noqa: E402
 from recognizer.training.pose.train import CONFIGS, prepare  # noqa: E402
 from tests.sdpose.golden import silence  # noqa: E402
 
@@ -269,7 +269,7 @@ def roots(cfg):
 
 def application(path, *overrides):
     given = [f"train.config_file=[{path}]", *overrides]
-    return prepare(load_config(ROOT / "configs" / "config.yaml", given), path)
+    return prepare(load_config(PROJECT / "configs" / "config.yaml", given), path)
 
 
 def test_a_childs_own_data_root_reaches_everything(tmp_path):
@@ -303,12 +303,12 @@ def test_options_reach_the_evaluator_too(tmp_path):
 @pytest.mark.parametrize("path", ALL, ids=lambda path: path.stem)
 def test_results_go_to_a_folder_named_by_exp_name(path):
     name = path.stem.removesuffix("_coco_256x192").removesuffix("_256x192")
-    assert application(path).work_dir == str(ROOT / "work_dirs" / name)
+    assert application(path).work_dir == str(PROJECT / "work_dirs" / name)
 
 
 def test_the_work_dir_is_the_users_first(tmp_path):
     path = child(tmp_path, "exp_name = 'run_7'")
-    assert application(path).work_dir == str(ROOT / "work_dirs" / "run_7")
+    assert application(path).work_dir == str(PROJECT / "work_dirs" / "run_7")
     given = f"train.work_dir={tmp_path}/here"
     assert application(path, given).work_dir == f"{tmp_path}/here"
     named = child(tmp_path, f"work_dir = '{tmp_path}/own'")

@@ -88,7 +88,7 @@ def run(arguments: argparse.Namespace, mode: Callable[[str], str], extra: Sequen
 
 
 def setting(key: str, value: object) -> list[str]:
-    """Return main.py's words that set a key of the config, none for None."""
+    """Return the arguments of main.py that set a key of the config, none for None."""
     return [] if value is None else ["--set", f"{key}={json.dumps(str(value))}"]
 
 

@@ -21,7 +21,7 @@ from recognizer.action.transforms import GLOBAL_RANDOM, Results
 from recognizer.skeleton import FLIP_INDEX
 from recognizer.types import BoolArray, FloatArray
 
-_IMG_SHAPE = (1080, 1920)  # what PreNormalize2D takes where a sample does not say
+_IMG_SHAPE = (1080, 1920)  # PreNormalize2D's default
 
 
 @dataclass(frozen=True, eq=False)
@@ -59,7 +59,7 @@ class _Skeletons:
 
 
 def _skeletons(results: Results, who: object) -> _Skeletons:
-    """Read the keypoints and find out by their values which unit they are in.
+    """Read the keypoints; their unit follows from their values.
 
     Normalised ones lie about 1 from 0 on average, pixels some hundreds.
     """
@@ -111,7 +111,7 @@ def _range(name: str, value: object, low: float, high: float = np.inf) -> tuple[
 
 @TRANSFORMS.register_module()
 class RandomShift(BaseTransform):
-    """Move everybody in all frames by the same random distance.
+    """Move all people in all frames by the same random distance.
 
     Args:
         shift_ratio: furthest distance, as a part of the image's width and of its height.
@@ -130,7 +130,7 @@ class RandomShift(BaseTransform):
 
 @TRANSFORMS.register_module()
 class RandomRotate(BaseTransform):
-    """Turn everybody in all frames about the image's centre by the same random angle.
+    """Turn all people in all frames about the image's centre by the same random angle.
 
     Bodies keep their shape: turned in pixels, also where keypoints are normalised and a unit is
     not as long in y as in x.
@@ -224,7 +224,7 @@ def _scaled_features(features: FloatArray, factor: FloatArray) -> FloatArray:
 
 @TRANSFORMS.register_module()
 class FlipSkeleton(BaseTransform):
-    """Mirror everybody in all frames at the image's upright middle; left becomes right.
+    """Mirror all people in all frames at the image's upright middle; left becomes right.
 
     Args:
         prob: how probable.
@@ -300,7 +300,7 @@ class KeypointJitter(BaseTransform):
 
 
 def _sizes_px(skeletons: _Skeletons) -> NDArray[np.float64]:
-    """Return the size (M,) of each person in pixels; 0 of somebody who is never there."""
+    """Return the size (M,) of each person in pixels; 0 where never present."""
     absent = skeletons.missing[..., None]
     there = ~skeletons.missing.all(2)
     high = np.where(absent, -np.inf, skeletons.points).max(2)
@@ -316,7 +316,7 @@ def _sizes_px(skeletons: _Skeletons) -> NDArray[np.float64]:
 
 @TRANSFORMS.register_module()
 class TemporalCrop(BaseTransform):
-    """Keep a random part of the clip; all of it where nobody is in that part.
+    """Keep a random part of the clip; all of it where that part has no people.
 
     Args:
         ratio: shortest and longest part, of the clip's length.

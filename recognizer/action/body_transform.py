@@ -1,4 +1,4 @@
-"""The transform that gives the network its input in the people's own bodies.
+"""The transform that makes the network's input in body coordinates.
 
     train_pipeline = [
         # augmentations (recognizer.action.augmentation) on keypoints in pixels
@@ -55,27 +55,27 @@ class BodyInput(BaseTransform):
         )
 
     def transform(self, results: Results) -> Results:
-        """Return the results with keypoint as the network takes it."""
-        wanted = self.settings
-        people = min(len(results["keypoint"]), wanted.num_person)
-        span_s = wanted.span_s * results.get("part_of_clip", 1.0)
+        """Return the results with the network's input as keypoint."""
+        settings = self.settings
+        people = min(len(results["keypoint"]), settings.num_person)
+        span_s = settings.span_s * results.get("part_of_clip", 1.0)
         x = body_input(
             results["keypoint"][:people],
             results.pop("keypoint_score")[:people],
-            (wanted.clip_len, wanted.feats, span_s),
-            BONES[wanted.bones],
+            (settings.clip_len, settings.feats, span_s),
+            BONES[settings.bones],
         )
-        slots = np.zeros((1, wanted.num_person, *x.shape[1:]), np.float32)
+        slots = np.zeros((1, settings.num_person, *x.shape[1:]), np.float32)
         slots[0, :people] = x
         results["keypoint"] = slots
         results["num_clips"] = 1
-        results["clip_len"] = wanted.clip_len
+        results["clip_len"] = settings.clip_len
         return results
 
     def __repr__(self) -> str:
         """Return the transform as a config names it."""
-        wanted = self.settings
+        settings = self.settings
         return (
-            f"BodyInput(clip_len={wanted.clip_len}, num_person={wanted.num_person}, "
-            f"feats={list(wanted.feats)}, span_s={wanted.span_s}, bones={wanted.bones!r})"
+            f"BodyInput(clip_len={settings.clip_len}, num_person={settings.num_person}, "
+            f"feats={list(settings.feats)}, span_s={settings.span_s}, bones={settings.bones!r})"
         )

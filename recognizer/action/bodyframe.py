@@ -1,6 +1,6 @@
-"""What the action network is given in terms of the people's own bodies.
+"""Input of the action network in body coordinates.
 
-A camera sees people at any size and place; what tells a fight is how limbs move against the
+A camera sees people at any size and place; a fight shows in how limbs move against the
 trunk, in body sizes and seconds, and how close people are to each other. The same measures that
 rank people (``recognizer.scoring``) are computed here for every joint and frame of a sample and
 joined as channels, evenly spread over the window. Lengths are in body sizes of the person and
@@ -46,7 +46,7 @@ def body_input(
     settings: tuple[int, Sequence[str], float],
     parents: IntArray,
 ) -> FloatArray:
-    """Return the network's input (M, clip_len, 17, C) float32; zeros where somebody is absent.
+    """Return the network's input (M, clip_len, 17, C) float32; zeros where a person is absent.
 
     Args:
         keypoints: (M, T, 17, 2) pixels; all zeros in frames without the person.
@@ -89,7 +89,7 @@ def sample_rows(keypoints: FloatArray, scores: FloatArray, span_s: float) -> Per
 
 
 def _boxes(points: Array, scores: FloatArray) -> Array:
-    """Return (N, 4) boxes around the keypoints, of those that are worth something if any are."""
+    """Return (N, 4) boxes around the keypoints, of the confident ones if there are any."""
     sure = scores > 0.2
     sure |= ~sure.any(axis=1, keepdims=True)
     low = np.where(sure[..., None], points, np.inf).min(axis=1)
@@ -151,16 +151,16 @@ def _falling(rows: PersonFrames) -> tuple[Array, Array, Array, Array]:
 
 
 def _peaks(
-    rows: PersonFrames, values: Sequence[Array], wanted: Sequence[tuple[int, float]]
+    rows: PersonFrames, values: Sequence[Array], percentiles: Sequence[tuple[int, float]]
 ) -> Array:
-    """Return, for each row, percentiles over its person's rows, (N, len(wanted))."""
-    result = np.zeros((len(rows), len(wanted)))
+    """Return, for each row, percentiles over its person's rows, (N, len(percentiles))."""
+    result = np.zeros((len(rows), len(percentiles)))
     table = np.column_stack(values)
-    which, q = zip(*wanted, strict=True)
+    which, q = zip(*percentiles, strict=True)
     for person in range(rows.people):
-        own = rows.person == person
-        if own.any():
-            result[own] = np.quantile(table[own], q, axis=0)[range(len(q)), which]
+        selected = rows.person == person
+        if selected.any():
+            result[selected] = np.quantile(table[selected], q, axis=0)[range(len(q)), which]
     return result
 
 

@@ -98,10 +98,10 @@ class Classifier:
     ) -> "Classifier":
         """Open the file that a config section names.
 
-        A relative name is looked for beside the shell, then in ``weights_dirs``.
+        A relative name is looked up in the working folder, then in ``weights_dirs``.
 
         Raises:
-            FileNotFoundError: there is none; the message lists where it was looked for.
+            FileNotFoundError: there is none; the message lists the places.
             ModelError: see ``Classifier``.
 
         """
@@ -109,7 +109,7 @@ class Classifier:
 
     @property
     def service(self) -> Service:
-        """Return what it looks for."""
+        """Return the service: ``fight`` or ``falldown``."""
         return cast(Service, self.metadata.service)  # from_text refuses any other
 
     @property
@@ -128,7 +128,7 @@ class Classifier:
         return self.metadata.features[0]
 
     def predict(self, sample: Sample, views: Sequence[str] = ()) -> Prediction:
-        """Return probabilities and how many people they are about.
+        """Return the probabilities and the number of people.
 
         Args:
             sample: the people.
@@ -177,7 +177,7 @@ class Classifier:
         return self.predict(sample).probabilities
 
     def run(self, feeds: Mapping[str, NDArray[np.float32]]) -> NDArray[np.float64]:
-        """Return the probabilities (K,) of the pose stream for features that were made before.
+        """Return the probabilities (K,) of the pose stream for features computed before.
 
         Args:
             feeds: input name -> (P, clip_len, 17, C) float32 of the people present.
@@ -188,9 +188,9 @@ class Classifier:
     def _outputs(
         self, feeds: Mapping[str, NDArray[np.float32]], measures: FloatArray | None
     ) -> dict[str, NDArray[np.float64]]:
-        """Return every output, (K,) each, summing to 1; without measures they count as zeros."""
-        # To one stream somebody may be there who to another is not; where that leaves a stream
-        # empty, one empty slot stands for it, which is what the other slots count as anyway.
+        """Return every output, (K,) each, summing to 1; without measures zeros are used."""
+        # A person may be visible to one stream and not to another. An empty input gets one empty
+        # slot, which has the weight of any other empty slot.
         whole = {
             name: persons if len(persons) else np.zeros((1, *persons.shape[1:]), np.float32)
             for name, persons in feeds.items()
@@ -203,10 +203,10 @@ class Classifier:
 
 
 def find_classifier(name: str, weights_dirs: Sequence[Path]) -> Path:
-    """Return the classifier file of that name, beside the shell or in ``weights_dirs``.
+    """Return the classifier file of that name, in the working folder or ``weights_dirs``.
 
     Raises:
-        FileNotFoundError: there is none; the message lists where it was looked for.
+        FileNotFoundError: there is none; the message lists the places.
 
     """
     if not name:
@@ -226,14 +226,14 @@ def find_classifier(name: str, weights_dirs: Sequence[Path]) -> Path:
 # --- checks ------------------------------------------------------------------------
 
 
-def _check_network(path: Path, network: OnnxNetwork, facts: ClassifierMetadata) -> None:
+def _check_network(path: Path, network: OnnxNetwork, metadata: ClassifierMetadata) -> None:
     inputs = [
         _floats(name, (None, s.clip_len, NUM_KEYPOINTS, s.channels))
-        for name, s in facts.inputs.items()
+        for name, s in metadata.inputs.items()
     ]
-    outputs = [_floats(OUTPUT, (1, len(facts.classes)))]
-    if facts.movement is not None:
-        inputs.append(_floats(INPUT, (1, len(facts.movement.measures))))
+    outputs = [_floats(OUTPUT, (1, len(metadata.classes)))]
+    if metadata.movement is not None:
+        inputs.append(_floats(INPUT, (1, len(metadata.movement.measures))))
         outputs += [_floats(name, outputs[0].shape) for name in (POSE_OUTPUT, MOVEMENT_OUTPUT)]
     if list(network.inputs) != inputs or list(network.outputs) != outputs:
         takes, gives = (", ".join(map(str, specs)) for specs in (inputs, outputs))

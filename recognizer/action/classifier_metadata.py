@@ -1,6 +1,6 @@
 """Metadata of a classifier file: classes, window, features, training.
 
-It stands as JSON in the ONNX metadata under the key ``recognizer``; nothing in it is trusted.
+JSON in the ONNX metadata under the key ``recognizer``, validated as untrusted input.
 """
 
 import json
@@ -17,14 +17,14 @@ SCHEMA = "recognizer.classifier"
 SCHEMA_VERSION = 1
 SERVICES = ("fight", "falldown")
 _MAX_TEXT = 2**20
-# Far above any trained model; what lies beyond was made to fill the memory.
+# Far above any trained model; larger values would only fill the memory.
 _MAX_MEMBERS, _MAX_CLASSES, _MAX_CLIP_LEN, _MAX_PEOPLE = 32, 1000, 10_000, 100
 _MIN_WINDOW_S, _MAX_WINDOW_S = 0.02, 3600.0
 
 
 @dataclass(frozen=True, slots=True)
 class ClassifierMetadata:
-    """What stands in a classifier file beside the network.
+    """Metadata of a classifier file.
 
     Attributes:
         service: "fight" or "falldown".
@@ -44,7 +44,7 @@ class ClassifierMetadata:
     window_s: float
     threshold: float
     features: tuple[FeatureSettings, ...]
-    training: Mapping[str, Any]
+    training: Mapping[str, object]
     created_by: str
     movement: MovementMetadata | None = None
 
@@ -58,7 +58,7 @@ class ClassifierMetadata:
 
     @property
     def num_person(self) -> int:
-        """Return how many people at most the network is shown."""
+        """Return how many people at most the network takes."""
         return self.features[0].num_person
 
     @property
@@ -71,7 +71,7 @@ class ClassifierMetadata:
         return max(self.num_person, movement or 0)
 
     def to_text(self) -> str:
-        """Return the JSON text that stands in the file."""
+        """Return the JSON text for the file."""
         movement = {} if self.movement is None else {"movement": self.movement.to_json()}
         return json.dumps(
             {
@@ -93,7 +93,7 @@ class ClassifierMetadata:
 
     @classmethod
     def from_text(cls, text: str) -> "ClassifierMetadata":
-        """Read what ``to_text`` wrote, trusting nothing in it.
+        """Read the output of ``to_text`` from an untrusted file.
 
         Raises:
             ValueError: not this schema and version, or a value that cannot be; named.
@@ -115,7 +115,7 @@ class ClassifierMetadata:
         if not isinstance(value.get("created_by"), str):
             raise ValueError(f"created_by: expected a text, got {_short_of(value, 'created_by')}")
         service, classes = value["service"], _classes(value.get("classes"))
-        facts = cls(
+        metadata = cls(
             service=service,
             classes=classes,
             window_s=_number(value, "window_s", _MIN_WINDOW_S, _MAX_WINDOW_S),
@@ -125,12 +125,12 @@ class ClassifierMetadata:
             created_by=value["created_by"],
             movement=_movement(value.get("movement"), service, len(classes)),
         )
-        if facts.window_s == 0 or value.get("num_person") != facts.num_person:
+        if metadata.window_s == 0 or value.get("num_person") != metadata.num_person:
             raise ValueError(
-                f"expected window_s above 0 and num_person {facts.num_person}, got "
-                f"{facts.window_s:g} and {_short_of(value, 'num_person')}"
+                f"expected window_s above 0 and num_person {metadata.num_person}, got "
+                f"{metadata.window_s:g} and {_short_of(value, 'num_person')}"
             )
-        return facts
+        return metadata
 
 
 # --- checks ------------------------------------------------------------------------
@@ -157,7 +157,7 @@ def _classes(value: object) -> tuple[str, ...]:
     return tuple(names)
 
 
-def _number(value: Mapping[str, Any], key: str, low: float, high: float) -> float:
+def _number(value: Mapping[str, object], key: str, low: float, high: float) -> float:
     number: Any = value.get(key)
     # NaN is not between anything either.
     if type(number) not in (int, float) or not low <= number <= high:
@@ -186,7 +186,7 @@ def _movement(value: object, service: str, classes: int) -> MovementMetadata | N
     return None if value is None else MovementMetadata.from_json(value, service, classes)
 
 
-def _short_of(value: Mapping[str, Any], key: str) -> str:
+def _short_of(value: Mapping[str, object], key: str) -> str:
     return _short(value.get(key))
 
 

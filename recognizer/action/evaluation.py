@@ -1,7 +1,7 @@
-"""How good a classifier is: figures of scikit-learn, with bootstrap intervals.
+"""Metrics of a classifier, by scikit-learn, with bootstrap intervals.
 
-Nothing here is undefined in silence. A figure that the labels do not define, such as the
-ROC-AUC of one class alone, is None with the reason beside it.
+A metric that the labels do not define, such as the ROC-AUC of one class alone, is None with
+the reason beside it.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -34,7 +34,7 @@ class Estimate:
         value: the figure; None where the labels do not define it.
         low: lower end of the interval, None if there is none.
         high: its upper end.
-        reason: why ``value`` or the interval is None, for a person.
+        reason: why ``value`` or the interval is None.
 
     """
 
@@ -66,8 +66,8 @@ class Scores:
             brier_score and calibration_error.
         by_class: precision, recall and f1 of each class.
         confusion: rows are the truth, columns what was predicted.
-        calibration: bins with their count, mean probability and share that came true.
-        bootstrap: what was resampled: unit, units, resamples, seed, level.
+        calibration: bins with their count, mean probability and observed share.
+        bootstrap: the resampling: unit, units, resamples, seed, level.
 
     """
 
@@ -107,7 +107,7 @@ def measure(
     seed: int,
     groups: Sequence[str] | None = None,
 ) -> Scores:
-    """Return how well probabilities fit labels.
+    """Return the metrics of probabilities.
 
     A sample counts as the class of the highest probability, the first of equals. With two
     classes average precision is that of label 1, with more the mean over the classes;
@@ -216,7 +216,9 @@ def confusion(labels: Labels, predicted: Labels, classes: int) -> tuple[tuple[in
     return tuple(tuple(int(n) for n in row) for row in table)
 
 
-def at_threshold(labels: Labels, probabilities: Probabilities, threshold: float) -> dict[str, Any]:
+def at_threshold(
+    labels: Labels, probabilities: Probabilities, threshold: float
+) -> dict[str, object]:
     """Return accuracy, balanced accuracy and confusion with label 1 from a threshold on."""
     predicted = decide(probabilities, threshold)
     return {
@@ -231,7 +233,7 @@ def choose_threshold(labels: ArrayLike, probabilities: ArrayLike) -> float:
     """Return the threshold of label 1 with the best balanced accuracy on these samples.
 
     It lies half-way between two neighbouring probabilities; of equally good ones the one
-    nearest to 0.5 is taken. To be used on validation data, never on what is reported.
+    nearest to 0.5 is taken. For validation data, never the data reported.
 
     Args:
         labels: (N,) 0 or 1.
@@ -367,22 +369,22 @@ def _why_undefined(name: str, labels: Labels) -> str:
 
 
 def calibration(labels: Labels, probabilities: Probabilities) -> list[dict[str, float | int]]:
-    """Return ten bins of probability: how many samples, their mean, and what came true.
+    """Return ten bins of probability: number of samples, mean probability, observed share.
 
     With two classes the probability of label 1 and how often it was true; with more, the
     highest probability and how often that class was right.
     """
     if probabilities.shape[1] == 2:
-        said, true = probabilities[:, 1], labels == 1
+        probability, true = probabilities[:, 1], labels == 1
     else:
-        said, true = probabilities.max(1), labels == probabilities.argmax(1)
-    number = np.minimum((said * CALIBRATION_BINS).astype(int), CALIBRATION_BINS - 1)
+        probability, true = probabilities.max(1), labels == probabilities.argmax(1)
+    number = np.minimum((probability * CALIBRATION_BINS).astype(int), CALIBRATION_BINS - 1)
     return [
         {
             "from": i / CALIBRATION_BINS,
             "to": (i + 1) / CALIBRATION_BINS,
             "samples": int((number == i).sum()),
-            "mean_probability": float(said[number == i].mean()),
+            "mean_probability": float(probability[number == i].mean()),
             "came_true": float(true[number == i].mean()),
         }
         for i in range(CALIBRATION_BINS)

@@ -1,4 +1,4 @@
-"""From windows to events, and how right they are: intervals, matches, false alarms per hour.
+"""From windows to events, and event metrics: intervals, matches, false alarms per hour.
 
 Times are seconds, intervals half-open ``[start, stop)``. A window or interval counts as
 overlapping another only by more than a microsecond: touching ends share no time.
@@ -27,8 +27,8 @@ class Interval:
         start_s: start of the first of them.
         stop_s: latest end among them.
         peak: highest probability among them.
-        windows: their places in the list of windows, in order of time; several windows
-            with the peak are told apart by being first.
+        windows: their places in the list of windows, in order of time; of several
+            windows with the peak the first counts.
         peak_window: the place of the first window with the peak.
 
     """
@@ -42,12 +42,12 @@ class Interval:
 
 @dataclass(frozen=True, eq=False, slots=True)
 class VideoTimeline:
-    """What is known and what was said about one video and one class of events.
+    """Predictions and ground truth of one video and one class of events.
 
     Attributes:
         windows: (N, 2) start and stop of each window.
-        probabilities: (N,) of the class; NaN where a window was not judged.
-        truth: (E, 2) when the event really happens, inside the span.
+        probabilities: (N,) of the class; NaN where a window was not classified.
+        truth: (E, 2) start and stop of the true events, inside the span.
         span_s: start and stop of the video.
 
     """
@@ -60,11 +60,11 @@ class VideoTimeline:
 
 @dataclass(frozen=True, slots=True)
 class EventScores:
-    """How right the intervals of some videos are at one threshold.
+    """Event metrics of some videos at one threshold.
 
     Attributes:
         threshold: probability from which a window counts.
-        events: events that really happened.
+        events: true events.
         found: those of them that an interval overlaps.
         alarms: intervals.
         false_alarms: those of them that overlap no event.
@@ -151,7 +151,7 @@ class EventMerger:
         self.reset()
 
     def reset(self) -> None:
-        """Forget all windows, as for another video."""
+        """Start again, as for another video."""
         self._open: dict[str, _OpenEvent] = {}
         self._start_s = -np.inf
 
@@ -185,7 +185,7 @@ class EventMerger:
 
     @property
     def open_events(self) -> list[Event]:
-        """Events as they are by now that later windows may still extend."""
+        """Events so far that later windows may still extend."""
         return [event.so_far() for event in self._open.values() if self._is_long(event)]
 
     def _close(self, name: str) -> list[Event]:
@@ -198,7 +198,7 @@ class EventMerger:
 
 @dataclass(slots=True)
 class _OpenEvent:
-    """An event that windows to come may extend; ``peak`` is its first window at first."""
+    """An event that later windows may extend; ``peak`` starts as its first window."""
 
     name: str
     peak: Window
@@ -286,17 +286,16 @@ def _interval(spans: FloatTable, values: FloatTable, group: NDArray[np.int64]) -
 def match_events(
     found: ArrayLike, truth: ArrayLike, *, tolerance_s: float = 0.0
 ) -> tuple[BoolArray, BoolArray]:
-    """Tell which intervals are right and which events were found, in one video.
+    """Tell which intervals are correct and which events are found, in one video.
 
-    An event is found if an interval shares time with it, once the event is made longer by
-    the tolerance at both ends; such an interval is right. Several intervals on one event
-    are all right, and one interval may find several events: what counts is that somebody
-    is called, and not how often.
+    An event is found if an interval overlaps it, the event extended by the tolerance at both
+    ends; such an interval is correct. Several intervals on one event are all correct, and one
+    interval may find several events: the number of alarms for an event does not matter.
 
     Args:
         found: (F, 2) start and stop of the intervals.
-        truth: (E, 2) start and stop of what really happened.
-        tolerance_s: how inexact the truth's times may be, seconds.
+        truth: (E, 2) start and stop of the true events.
+        tolerance_s: tolerance of the ground truth's times, seconds.
 
     Returns:
         right (F,) and hit (E,).
@@ -319,9 +318,9 @@ def event_scores(
     min_event_s: float = 0.0,
     tolerance_s: float = 0.0,
 ) -> EventScores:
-    """Return how right the events of some videos are; see ``match_events`` for what is right.
+    """Return the event metrics of some videos, matched by ``match_events``.
 
-    VideoTimeline without an event is all of a video's span that no event covers.
+    Normal time is the part of a video's span that no event covers.
     """
     events = found = alarms = false_alarms = 0
     normal_s = 0.0
@@ -349,7 +348,7 @@ def alarm_rate_curve(
     min_event_s: float = 0.0,
     tolerance_s: float = 0.0,
 ) -> list[EventScores]:
-    """Return the scores at each threshold: what each false alarm per hour buys."""
+    """Return the scores at each threshold: recall against false alarms per hour."""
     return [
         event_scores(
             videos,

@@ -74,7 +74,7 @@ def measure(sample: Sample, boxes: Array, movement: Array, time_s: Array) -> Arr
 
     """
     people = _join(sample, boxes, movement, time_s)
-    poses = _poses(people, time_s, span_s(sample))
+    poses = _poses(people, span_s(sample))
     table = np.stack(
         [
             np.concatenate([_box_and_flow(people.boxes[i], people.movement[i], time_s), poses[i]])
@@ -214,7 +214,7 @@ def _fastest_drop(place: Array, time_s: Array, span: float) -> tuple[float, Bool
 # --- poses -------------------------------------------------------------------------
 
 
-def _poses(people: _JoinedTracks, time_s: Array, span: float) -> Array:
+def _poses(people: _JoinedTracks, span: float) -> Array:
     """Return the measures ``_POSE`` of all people, (M, 4); NaN without a pose."""
     rows = sample_rows(people.keypoints, people.scores, span)
     if not len(rows):
@@ -238,7 +238,7 @@ def _end(rows: PersonFrames, values: Array) -> Array:
     """Return the means of (N,) values over each person's last third, (K,)."""
     means = np.zeros(rows.people)
     for person in np.unique(rows.person):
-        own = rows.person == person
-        _, late = _thirds(own, rows.time_s)
+        selected = rows.person == person
+        _, late = _thirds(selected, rows.time_s)
         means[person] = values[late].mean()
     return means

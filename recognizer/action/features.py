@@ -1,12 +1,12 @@
-"""What the action network is given: from keypoints to its input, the same offline and online.
+"""Features: from keypoints to the action network's input, the same offline and online.
 
 The registered transforms (training, tests) and the classifier (live inference) call these
-functions, so what was trained on is what is judged. The order is: choose frames and people,
+functions, so training and inference use equal features. The order is: choose frames and people,
 normalise, join joints to bones, take differences in time. Choosing first and computing after
 gives exactly what mmaction2's PreNormalize2D, GenSkeFeat, UniformSampleFrames, PoseDecode and
 FormatGCNInput give, which compute everything and choose last.
 
-NumPy only: neither torch nor mm* is needed to judge a clip.
+NumPy only: neither torch nor mm* is needed to classify a clip.
 """
 
 import math
@@ -37,7 +37,7 @@ BONES: Mapping[str, IntArray] = {"mmaction": _TO_NOSE, "skeleton": _TO_SHOULDERS
 
 @dataclass(frozen=True)
 class FeatureSettings:
-    """How keypoints become the network's input; part of what a trained model is.
+    """How keypoints become the network's input; stored with a trained model.
 
     Attributes:
         clip_len: frames of the input.
@@ -62,7 +62,7 @@ class FeatureSettings:
     span_s: float = 2.0
 
     def __post_init__(self) -> None:
-        """Refuse values that are not known, with those that are."""
+        """Raise ValueError for an unknown value, with the known ones."""
         for name in ("clip_len", "num_person"):
             value = getattr(self, name)
             if type(value) is not int or value < 1:
@@ -125,11 +125,11 @@ def _refuse_unknown(name: str, values: Sequence[object], known: tuple[str, ...])
 
 
 def network_input(sample: Sample, settings: FeatureSettings, part: float = 1.0) -> FloatArray:
-    """Return what the network is given of a sample's people: (P, clip_len, 17, C) float32.
+    """Return the network's input of a sample's people: (P, clip_len, 17, C) float32.
 
-    P is at most ``num_person``. Somebody of whom nothing is left in the input (all zeros) is
+    P is at most ``num_person``. A person whose input is all zeros is
     left out: to the network, that is an empty slot. In "image" mode a missing point is not
-    zeros but (-1, -1) with score 0, as PreNormalize2D makes it; so with joints, somebody
+    zeros but (-1, -1) with score 0, as PreNormalize2D makes it; so with joints, a person
     seen only between the chosen frames stays in, and with bones, whose zeros cancel, does
     not: mmaction2's pipeline shows the network the same.
 
@@ -266,7 +266,7 @@ def _means(a: FloatArray, b: FloatArray) -> FloatArray:
 
 # A test pipeline of mmaction2's steps: what each may set, with the value it must have, or the
 # name of the setting that it is. Steps in this order only: another one means another input.
-_PLAIN: Mapping[str, Mapping[str, Any]] = {
+_PLAIN: Mapping[str, Mapping[str, object]] = {
     "PreNormalize2D": {"*": None},  # its argument is for samples without a size
     "GenSkeFeat": {"dataset": ("coco",), "feats": "feats", "axis": (-1,)},
     "UniformSampleFrames": {
@@ -280,7 +280,7 @@ _PLAIN: Mapping[str, Mapping[str, Any]] = {
     "PackActionInputs": {"meta_keys": None},
 }
 # The same of ours, which choose first.
-_SAMPLED: Mapping[str, Mapping[str, Any]] = {
+_SAMPLED: Mapping[str, Mapping[str, object]] = {
     "SampleSkeleton": {
         "clip_len": "clip_len",
         "num_person": "num_person",
@@ -292,7 +292,7 @@ _SAMPLED: Mapping[str, Mapping[str, Any]] = {
     "PackActionInputs": {"meta_keys": None},
 }
 # One step for everything.
-_BODY: Mapping[str, Mapping[str, Any]] = {
+_BODY: Mapping[str, Mapping[str, object]] = {
     "BodyInput": {
         "clip_len": "clip_len",
         "num_person": "num_person",
@@ -303,7 +303,7 @@ _BODY: Mapping[str, Mapping[str, Any]] = {
     "PackActionInputs": {"meta_keys": None},
 }
 # Defaults of mmaction2's arguments that differ from ``FeatureSettings``' or must be changed.
-_DEFAULTS: Mapping[str, Any] = {
+_DEFAULTS: Mapping[str, object] = {
     "GenSkeFeat.feats": ("j",),
     "GenSkeFeat.dataset": "nturgb+d",
     "FormatGCNInput.num_person": 2,
@@ -342,7 +342,9 @@ def from_pipeline(steps: Sequence[Mapping[str, Any]]) -> FeatureSettings:
     return FeatureSettings(**settings)
 
 
-def _read_step(name: str, step: Mapping[str, Any], known: Mapping[str, Any]) -> dict[str, Any]:
+def _read_step(
+    name: str, step: Mapping[str, object], known: Mapping[str, object]
+) -> dict[str, object]:
     given = {key: value for key, value in step.items() if key != "type"}
     for key in known:
         if f"{name}.{key}" in _DEFAULTS:

@@ -3,7 +3,7 @@
 Two parts. Per frame whose movement was measured: the two people whose limbs move most, the
 closest and busiest pair, how many there are; the clip's mean, 80th percentile and maximum of each.
 From the poses, where they are trusted: the measures that rank people, how fast limbs move, how
-much two have to do with each other, wrists near somebody's head or trunk, approach, lying.
+much two people interact, wrists near another's head or trunk, approach, lying.
 Lengths are in body sizes, times in seconds; picture size, place and frame rate are left out.
 """
 
@@ -17,7 +17,7 @@ from recognizer.types import MOVEMENT_NAMES, IntArray, Sample
 _LIMBS, _ENTROPY = MOVEMENT_NAMES.index("limbs"), MOVEMENT_NAMES.index("entropy")
 _FAR = 3.0  # mean heights between two people; also of one alone
 _MOST_PEOPLE = 8
-_RANKED = 3  # people whose ranking measures are given
+_RANKED = 3  # people whose ranking measures are used
 _RANKING = tuple(name for name in fight.NAMES if name != "position")  # a place is no movement
 _RANKING_COLUMNS = [fight.NAMES.index(name) for name in _RANKING]
 
@@ -89,7 +89,7 @@ def _frames(boxes: Array, movement: Array) -> Array:
 
 
 def _busiest(movement: Array) -> Array:
-    """Return the movement of the two people whose limbs move most, (12,); 0 for nobody."""
+    """Return the movement of the two people whose limbs move most, (12,); 0 without people."""
     out = np.zeros((2, len(_PERSON)))
     first = movement[np.argsort(-movement[:, _LIMBS], kind="stable")[:2]]
     out[: len(first)] = rate(first)
@@ -131,7 +131,7 @@ def _crowd(limbs: Array) -> Array:
 
 
 def _poses(sample: Sample) -> Array:
-    """Return the measures of the poses, 0 where no keypoint is trusted."""
+    """Return the measures of the poses, 0 without confident keypoints."""
     frames = sample.keypoints.shape[1]
     rows = sample_rows(sample.keypoints, sample.keypoint_scores, span_s(sample))
     if not len(rows):

@@ -1,4 +1,4 @@
-"""Which frames of a clip the action network sees: as many for every clip, in order.
+"""Frame sampling: the frames of a clip in the action network's input, in order.
 
 Every choice leaves frames between the chosen ones out, so motion, the step to the next frame
 of the clip, needs the frames after the chosen ones too: ``needed_frames``.
@@ -18,7 +18,7 @@ TEST_SEED = 255  # UniformSampleFrames' own, in test mode
 def evaluation_frames(
     total: int, clip_len: int, sampling: str = "uniform", num_clips: int = 1
 ) -> IntArray:
-    """Return the frames (num_clips * clip_len,) that judge a clip of ``total``; read-only.
+    """Return the frames (num_clips * clip_len,) for testing on a clip of ``total``; read-only.
 
     "uniform" draws what UniformSampleFrames draws in test mode, from a generator of its own.
     "even" takes the frames of ``even_frames``, the same for each of ``num_clips``.
@@ -89,7 +89,7 @@ def _require_frames(total: int) -> None:
 
 
 def needed_frames(frames: IntArray, total: int, *, motion: bool) -> tuple[IntArray, IntArray]:
-    """Return which frames the features need, and where the chosen ones are among them.
+    """Return the frames that the features need, and the chosen ones' places among them.
 
     Motion at a frame is the step to the next frame of the clip, not to the next chosen one.
 
@@ -104,9 +104,9 @@ def needed_frames(frames: IntArray, total: int, *, motion: bool) -> tuple[IntArr
     """
     if not motion:
         return frames, np.arange(len(frames), dtype=np.int64)
-    wanted = np.zeros(total + 1, np.bool_)
-    wanted[frames] = True
-    wanted[frames + 1] = True
-    wanted[total] = False
-    rows = np.flatnonzero(wanted)
+    needed = np.zeros(total + 1, np.bool_)
+    needed[frames] = True
+    needed[frames + 1] = True
+    needed[total] = False
+    rows = np.flatnonzero(needed)
     return rows, np.searchsorted(rows, frames)

@@ -51,7 +51,7 @@ class Fusion:
         """Read what ``to_json`` wrote.
 
         Raises:
-            ValueError: weights that are none, or another number of classes.
+            ValueError: invalid weights, or another number of classes.
 
         """
         if not isinstance(value, Mapping) or not isinstance(value.get("bias"), list):
@@ -76,7 +76,7 @@ def logarithms(probabilities: Probabilities) -> Probabilities:
 
 
 def fit_fusion(pose: Probabilities, movement: Probabilities, labels: NDArray[np.int64]) -> Fusion:
-    """Fit the weights; neither stream may have learnt from these samples.
+    """Fit the weights; on samples that neither stream was trained on.
 
     Args:
         pose: (N, K) probabilities of the pose stream.

@@ -1,4 +1,4 @@
-"""Trained checkpoints as the network that is shipped: what torch.onnx writes, and its reference.
+"""Export of trained checkpoints as one ONNX network, and the reference for it.
 
 The shipped network takes only the people who are there. GCNHead averages features over all
 slots, and an empty slot's feature (of zeros) is a constant of the weights, so the mean is
@@ -26,7 +26,7 @@ from recognizer.action.mmaction import STGCN
 from recognizer.action.network import FastSTGCN, pooled_features
 from recognizer.backends.network import ModelError
 from recognizer.dataset.mmaction import to_mmaction
-from recognizer.openmmlab import scope
+from recognizer.openmmlab import scope, without_initial_weights
 from recognizer.runner.checkpoints import checkpoint_config, load_checkpoint
 from recognizer.skeleton import NUM_KEYPOINTS
 from recognizer.types import Sample
@@ -38,15 +38,7 @@ _BACKBONES, _HEADS = {"STGCN", "FastSTGCN"}, {"GCNHead", "Float32GCNHead"}
 _MODEL_TYPES = (
     _BACKBONES
     | _HEADS
-    | {
-        "RecognizerGCN",
-        "CrossEntropyLoss",
-        "ActionDataPreprocessor",
-        "BN",
-        "BN1d",
-        "BN2d",
-        "ReLU",
-    }
+    | {"RecognizerGCN", "CrossEntropyLoss", "ActionDataPreprocessor", "BN", "BN1d", "BN2d", "ReLU"}
 )
 # FastSTGCN's own argument, which mmaction2's STGCN does not take; it does not change the result.
 _OURS_ONLY = ("with_cp",)
@@ -58,11 +50,11 @@ class EnsembleMember:
 
     Attributes:
         recognizer: mmaction2's RecognizerGCN with its plain STGCN, in eval mode.
-        features: what it is given, read from its test pipeline.
+        features: its input, read from its test pipeline.
         pipeline: that pipeline's steps.
         ann_files: the pickles of its test, validation and training loaders, as the config names
             them.
-        meta: what the checkpoint says about itself, ``meta['recognizer']``; empty if nothing.
+        meta: the checkpoint's own metadata, ``meta['recognizer']``; empty without.
 
     """
 
@@ -70,7 +62,7 @@ class EnsembleMember:
     features: FeatureSettings
     pipeline: Sequence[Mapping[str, Any]]
     ann_files: tuple[str, ...]
-    meta: Mapping[str, Any]
+    meta: Mapping[str, object]
 
     @property
     def num_classes(self) -> int:
@@ -119,7 +111,7 @@ def _ann_files(config: Mapping[str, Any]) -> list[str]:
 
 def _build(model: Mapping[str, Any]) -> Any:
     """Build mmaction2's own recognizer with mmaction2's own STGCN."""
-    model = _without_initial(model)
+    model = without_initial_weights(model)
     _refuse_types(model)
     backbone = {k: v for k, v in model["backbone"].items() if k not in _OURS_ONLY}
     recognizer, network, head = model["type"], backbone["type"], model["cls_head"]["type"]
@@ -137,7 +129,7 @@ def _build(model: Mapping[str, Any]) -> Any:
         return MODELS.build({**model, "backbone": backbone})
 
 
-def _refuse_types(value: Any) -> None:
+def _refuse_types(value: object) -> None:
     if isinstance(value, list | tuple):
         for part in value:
             _refuse_types(part)
@@ -153,13 +145,6 @@ def _refuse_types(value: Any) -> None:
         _refuse_types(part)
 
 
-def _without_initial(value: Any) -> Any:
-    """Return the model without ``init_cfg``: the weights come from the checkpoint."""
-    if not isinstance(value, Mapping):
-        return value
-    return {k: _without_initial(v) for k, v in value.items() if k != "init_cfg"}
-
-
 # --- the shipped network -----------------------------------------------------------
 
 
@@ -168,13 +153,13 @@ class ClassifierGraph(nn.Module):
 
     Args:
         members: trained checkpoints.
-        facts: whose ``inputs`` say which member is given what.
+        metadata: its ``inputs`` give the features of each member.
 
     """
 
-    def __init__(self, members: Sequence[EnsembleMember], facts: ClassifierMetadata) -> None:
+    def __init__(self, members: Sequence[EnsembleMember], metadata: ClassifierMetadata) -> None:
         super().__init__()
-        inputs = list(facts.inputs.values())
+        inputs = list(metadata.inputs.values())
         self._input_of = [inputs.index(member.features) for member in members]
         self._slots = [member.features.num_person for member in members]
         self.backbones = nn.ModuleList(_restructured(m.recognizer.backbone) for m in members)
@@ -212,8 +197,8 @@ def absent_feature(backbone: STGCN, features: FeatureSettings) -> Tensor:
         return pooled_features(exact, zeros).float().clone()
 
 
-def write_onnx(path: Path, members: Sequence[EnsembleMember], facts: ClassifierMetadata) -> None:
-    """Write members as one ONNX file with their facts in its metadata, and check the file.
+def write_onnx(path: Path, members: Sequence[EnsembleMember], metadata: ClassifierMetadata) -> None:
+    """Write members and their metadata as one ONNX file, and check the file.
 
     Raises:
         ModelError: members that do not fit together, or a file that onnx refuses.
@@ -222,23 +207,23 @@ def write_onnx(path: Path, members: Sequence[EnsembleMember], facts: ClassifierM
     """
     import onnx
 
-    if {member.num_classes for member in members} != {len(facts.classes)}:
+    if {member.num_classes for member in members} != {len(metadata.classes)}:
         counts = ", ".join(str(member.num_classes) for member in members)
         raise ModelError(
-            f"expected {len(facts.classes)} classes ({', '.join(facts.classes)}) in every "
+            f"expected {len(metadata.classes)} classes ({', '.join(metadata.classes)}) in every "
             f"checkpoint, got {counts}"
         )
     if len({member.features.num_person for member in members}) > 1:
         raise ModelError("expected checkpoints of one num_person, got different ones")
-    names = list(facts.inputs)
+    names = list(metadata.inputs)
     # Two people: a person axis of 1 would be taken for a constant by some operators.
     example = tuple(
-        torch.zeros(2, s.clip_len, NUM_KEYPOINTS, s.channels) for s in facts.inputs.values()
+        torch.zeros(2, s.clip_len, NUM_KEYPOINTS, s.channels) for s in metadata.inputs.values()
     )
     with warnings.catch_warnings(), torch.no_grad():
         warnings.simplefilter("ignore")  # its deprecation; shapes that are constants here
         torch.onnx.export(
-            ClassifierGraph(members, facts),
+            ClassifierGraph(members, metadata),
             example,
             str(path),
             input_names=names,
@@ -248,7 +233,7 @@ def write_onnx(path: Path, members: Sequence[EnsembleMember], facts: ClassifierM
             dynamo=False,  # the other exporter needs onnxscript, which is no part of the setup
         )
     model = onnx.load(str(path))
-    model.metadata_props.add(key=METADATA_KEY, value=facts.to_text())
+    model.metadata_props.add(key=METADATA_KEY, value=metadata.to_text())
     onnx.checker.check_model(model, full_check=True)
     onnx.save(model, str(path))
 
@@ -257,13 +242,13 @@ def write_onnx(path: Path, members: Sequence[EnsembleMember], facts: ClassifierM
 
 
 def reference_probabilities(member: EnsembleMember, sample: Sample) -> NDArray[np.float64]:
-    """Return what mmaction2's pipeline and recognizer say about a sample, (K,)."""
+    """Return the probabilities (K,) of a sample by mmaction2's pipeline and recognizer."""
     from mmengine.dataset import Compose, pseudo_collate
 
     # The pipeline works in place, and mmaction2's data set adds these two keys.
     item = {**copy.deepcopy(to_mmaction(sample)), "modality": "Pose", "start_index": 0}
     with scope("mmaction"), torch.inference_mode():
         packed = Compose([dict(step) for step in member.pipeline])(item)
-        (judged,) = member.recognizer.test_step(pseudo_collate([packed]))
-    scores: NDArray[np.float64] = judged.pred_scores.item.numpy().astype(np.float64)
+        (prediction,) = member.recognizer.test_step(pseudo_collate([packed]))
+    scores: NDArray[np.float64] = prediction.pred_scores.item.numpy().astype(np.float64)
     return scores

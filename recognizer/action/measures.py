@@ -1,4 +1,4 @@
-"""What the movement stream is given: numbers of a clip in body sizes and seconds.
+"""Input of the movement stream: measures of a clip in body sizes and seconds.
 
 No pixel scale, frame rate or picture size is left in them: lengths are in mean box heights,
 speeds per second. The same function serves training and inference. NumPy only.
@@ -38,7 +38,7 @@ def clip_measures(sample: Sample, service: str) -> FloatArray:
 
     Raises:
         ValueError: an unknown service, or a sample whose movement was not measured
-            (``has_movement`` tells).
+            (see ``has_movement``).
 
     """
     names, measure = _of_service(service)
@@ -57,7 +57,7 @@ def clip_measures(sample: Sample, service: str) -> FloatArray:
 def measures_to_learn(sample: Sample, service: str) -> FloatArray:
     """Return the measures of a clip and of parts of it, (1 + parts, F), the whole first.
 
-    A part in which no movement was measured is told as the whole.
+    A part without measured movement gets the measures of the whole.
 
     Raises:
         ValueError: as ``clip_measures``.

@@ -11,21 +11,3 @@ from mmaction.models.utils import mstcn, unit_gcn, unit_tcn
 from mmaction.registry import DATASETS, HOOKS, MODELS, OPTIM_WRAPPERS, TRANSFORMS
 from mmcv.transforms import BaseTransform
 from mmengine.dataset.base_dataset import force_full_init
-
-__all__ = [
-    "DATASETS",
-    "HOOKS",
-    "MODELS",
-    "OPTIM_WRAPPERS",
-    "STGCN",
-    "TRANSFORMS",
-    "BaseTransform",
-    "GCNHead",
-    "ImageRescale",
-    "PoseDataset",
-    "STGCNBlock",
-    "force_full_init",
-    "mstcn",
-    "unit_gcn",
-    "unit_tcn",
-]

@@ -70,16 +70,16 @@ class _GraphBuilder:
 def write_movement(
     path: Path,
     model: "ClassifierMixin",
-    facts: MovementMetadata,
+    metadata: MovementMetadata,
     service: str,
     classes: Sequence[str],
 ) -> None:
-    """Write a fitted model as one ONNX file with its facts in the metadata.
+    """Write a fitted model and its metadata as one ONNX file.
 
     Args:
         path: the file; an existing one is replaced.
         model: of ``movement_model.fit_movement``.
-        facts: its metadata.
+        metadata: of the model.
         service: fight or falldown.
         classes: names in the order of labels.
 
@@ -91,21 +91,21 @@ def write_movement(
     import onnx
     from onnx import TensorProto, helper
 
-    if (model.n_features_in_, len(model.classes_)) != (len(facts.measures), len(classes)):
+    if (model.n_features_in_, len(model.classes_)) != (len(metadata.measures), len(classes)):
         raise ModelError(
-            f"expected a model of {len(facts.measures)} measures and {len(classes)} classes, got "
-            f"{model.n_features_in_} and {len(model.classes_)}"
+            f"expected a model of {len(metadata.measures)} measures and {len(classes)} classes, "
+            f"got {model.n_features_in_} and {len(model.classes_)}"
         )
     graph = _GraphBuilder(_PREFIX)
     _add_model(graph, model)
-    shapes = [(INPUT, len(facts.measures)), (OUTPUT, len(classes))]
+    shapes = [(INPUT, len(metadata.measures)), (OUTPUT, len(classes))]
     takes, gives = [helper.make_tensor_value_info(n, TensorProto.FLOAT, [1, s]) for n, s in shapes]
     proto = helper.make_model(
         helper.make_graph(graph.nodes, "movement", [takes], [gives], graph.constants),
         opset_imports=[helper.make_opsetid("", OPSET)],
     )
     proto.ir_version = _IR_VERSION
-    helper.set_model_props(proto, {METADATA_KEY: movement_text(facts, service, tuple(classes))})
+    helper.set_model_props(proto, {METADATA_KEY: movement_text(metadata, service, tuple(classes))})
     _check_constants(proto.graph, path)
     onnx.checker.check_model(proto, full_check=True)
     onnx.save(proto, str(path))
@@ -208,7 +208,7 @@ def _check_constants(graph: "GraphProto", path: Path) -> None:
 
 
 def read_movement(path: Path) -> tuple["ModelProto", MovementMetadata, str, tuple[str, ...]]:
-    """Return the ONNX model of a movement stream, its facts, its service and its classes.
+    """Return the ONNX model of a movement stream, its metadata, its service and its classes.
 
     Raises:
         FileNotFoundError: there is none.
@@ -226,12 +226,12 @@ def read_movement(path: Path) -> tuple["ModelProto", MovementMetadata, str, tupl
         model = onnx.load(str(path))
         onnx.checker.check_model(model, full_check=True)
         texts = {entry.key: entry.value for entry in model.metadata_props}
-        facts, service, classes = read_movement_text(texts.get(METADATA_KEY, ""))
+        metadata, service, classes = read_movement_text(texts.get(METADATA_KEY, ""))
     except Exception as error:  # protobuf's and onnx's errors share no public base
         raise ModelError(f"{path}: not a file of the movement stream: {error!s:.300}") from error
-    _check_graph(model, path, {INPUT: len(facts.measures), OUTPUT: len(classes)})
+    _check_graph(model, path, {INPUT: len(metadata.measures), OUTPUT: len(classes)})
     _check_constants(model.graph, path)
-    return model, facts, service, classes
+    return model, metadata, service, classes
 
 
 def _check_graph(model: "ModelProto", path: Path, sizes: dict[str, int]) -> None:

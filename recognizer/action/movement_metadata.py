@@ -17,15 +17,14 @@ _MAX_PEOPLE = 100  # as many as dataset.num_person may be
 
 @dataclass(frozen=True, slots=True)
 class MovementMetadata:
-    """What stands in a classifier file about its movement stream.
+    """Metadata of the movement stream in a classifier file.
 
     Attributes:
-        measures: names of the numbers that the stream is given, in order.
+        measures: names of the stream's inputs, in order.
         fusion: how both streams are joined; the graph holds the same weights.
         training: how the stream and the fusion were fitted.
-        num_person: people at most in the samples it learnt from; the measures of a sample with
-            more or fewer of the same people would be others. None, of files without it: as many
-            as the pose stream takes.
+        num_person: people at most in its training samples; the measures depend on it. None, in
+            files without it: as many as the pose stream takes.
 
     """
 
@@ -45,7 +44,7 @@ class MovementMetadata:
 
     @classmethod
     def from_json(cls, value: object, service: str, classes: int) -> "MovementMetadata":
-        """Read what ``to_json`` wrote, trusting nothing in it.
+        """Read the output of ``to_json`` from an untrusted file.
 
         Raises:
             ValueError: not these keys, fusion weights that are none, a wrong number of people, or
@@ -72,16 +71,16 @@ class MovementMetadata:
         return cls(expected, fusion, value["training"], people)
 
 
-def movement_text(facts: MovementMetadata, service: str, classes: tuple[str, ...]) -> str:
+def movement_text(metadata: MovementMetadata, service: str, classes: tuple[str, ...]) -> str:
     """Return the metadata of a file of the movement stream alone."""
-    own = {"schema": SCHEMA, "version": SCHEMA_VERSION, "service": service}
+    header = {"schema": SCHEMA, "version": SCHEMA_VERSION, "service": service}
     return json.dumps(
-        {**own, "classes": list(classes), **facts.to_json()}, sort_keys=True, allow_nan=False
+        {**header, "classes": list(classes), **metadata.to_json()}, sort_keys=True, allow_nan=False
     )
 
 
 def read_movement_text(text: str) -> tuple[MovementMetadata, str, tuple[str, ...]]:
-    """Return facts, service and classes of what ``movement_text`` wrote.
+    """Return metadata, service and classes from the output of ``movement_text``.
 
     Raises:
         ValueError: of another schema, or a value that cannot be; named.

@@ -64,7 +64,7 @@ SETTINGS: Mapping[str, tuple[Callable[[float, int, int], Any], float]] = {
 
 @dataclass(frozen=True, eq=False, slots=True)
 class SelectedSetting:
-    """Which setting cross-validation over sources chose.
+    """The setting chosen by cross-validation over sources.
 
     Attributes:
         setting: a name of ``SETTINGS``.
@@ -86,10 +86,10 @@ def choose_setting(
 
     Args:
         rows: (N, P, F) measures; those of the whole clip first, then of parts of it, which are
-            learnt from but not judged.
+            for training only.
         labels: (N,).
         folds: of the same samples; see ``inner_folds``. Samples may be in no test part: they are
-            learnt from and not judged.
+            for training only.
         seed: of the models.
 
     """

@@ -27,7 +27,7 @@ from recognizer.action.mmaction import MODELS, STGCN, GCNHead, STGCNBlock, mstcn
 
 @MODELS.register_module(name="STGCN", force=True)
 class PlainSTGCN(STGCN):
-    """STGCN of mmaction2 as it is, which says what to do where ``with_cp`` is asked of it."""
+    """STGCN of mmaction2 unchanged, with advice for ``with_cp``."""
 
     def __init__(self, *args: Any, with_cp: bool = False, **kwargs: Any) -> None:
         if with_cp:
@@ -103,7 +103,7 @@ class Float32GCNHead(GCNHead):
 
 
 def pooled_features(backbone: STGCN, persons: Tensor) -> Tensor:
-    """Return what the head averages over persons: (P, C') of skeletons (P, T, V, C).
+    """Return the features that the head averages over persons: (P, C') of skeletons (P, T, V, C).
 
     Every row is one person, zeros too. Made of operations that torch.onnx exports
     (``dynamo=False``); P may be dynamic.
@@ -142,7 +142,7 @@ def _features(backbone: STGCN, people: Tensor, repeats: int, *, with_cp: bool) -
 
 
 def _distinct(people: Tensor, *, skip: bool) -> tuple[Tensor, Tensor | None, int]:
-    """Return the people that differ, where each went, and for how many the last one stands.
+    """Return the distinct people, the index of each input, and the count of the last one.
 
     people (P, T, V, C) -> (D, T, V, C) with D <= P, (P,) or None, repeats >= 1.
     """

@@ -28,12 +28,12 @@ class LeanPoseDataset(PoseDataset):
         _require_copy_first(pipeline)
         super().__init__(ann_file, pipeline, **{"serialize_data": False, **kwargs})
 
-    def load_data_list(self) -> list[dict[str, Any]]:
+    def load_data_list(self) -> list[dict[str, object]]:
         """Return the samples of the pickle, their arrays read-only.
 
         Raises:
             FileNotFoundError: no such file.
-            ArtifactError: damaged, hostile, or a sample that is not as it should be.
+            ArtifactError: damaged, hostile, or an invalid sample.
 
         """
         if "video" in self.data_prefix:
@@ -46,7 +46,7 @@ class LeanPoseDataset(PoseDataset):
         return items
 
     @force_full_init
-    def get_data_info(self, idx: int) -> dict[str, Any]:
+    def get_data_info(self, idx: int) -> dict[str, object]:
         """Return one sample as PoseDataset does; its arrays are the data set's own."""
         if self.serialize_data:
             return dict(super().get_data_info(idx))

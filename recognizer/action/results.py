@@ -24,7 +24,7 @@ class Person:
 
     Attributes:
         track_id: the id in the video's tracks.
-        involvement: how much a part of it, in [0, 1].
+        involvement: in the event, in [0, 1].
         box: smallest rectangle around all places where seen, x1 y1 x2 y2 pixels.
         first_s: first time seen in it.
         last_s: last time seen in it.
@@ -61,10 +61,10 @@ class Window:
         start_s: its start.
         stop_s: its end, exclusive.
         frames: frames in it.
-        state: ``judged`` by the network; ``nobody`` was tracked, so that it is normal by
+        state: ``judged``: classified by the network; ``nobody``: no people tracked, normal by
             definition; ``too_few_frames`` to classify.
         probabilities: by class name; empty where the frames are too few.
-        people: those whom the network saw, most involved first.
+        people: those in the network's input, most involved first.
         streams: probability of anything but the first class by each stream alone, ``pose`` and
             ``movement``; only ``pose`` where no movement was measured, empty for a classifier of
             one stream.
@@ -85,16 +85,16 @@ class Event:
     """Windows of one class above the threshold, merged; or a person who stays down.
 
     Attributes:
-        class_name: what happens; ``Lying`` for the grade ``lying``.
+        class_name: of the event; ``Lying`` for the grade ``lying``.
         start_s: start of its first window; when first seen lying.
         stop_s: end of its last; when last seen lying.
         peak_probability: highest probability in it; the part of the time seen lying.
         peak_s: middle of the window with that; when a person had been down for long_lie_s.
-        windows: number of windows above the threshold; 0 for lying, which no window decides.
-        people: the people of these windows, most involved first; all ids of one who lies.
+        windows: number of windows above the threshold; 0 for lying, which no window detects.
+        people: the people of these windows, most involved first; all ids of a lying person.
         grade: of the service falldown; None for others.
         follows_fall_s: start of the fall after which a person lies; None without one.
-        zone: name of the rest zone that suppresses it; None for what is an event.
+        zone: name of the rest zone that suppresses it; None for an event.
         streams: those of the window with the highest probability.
 
     """
@@ -124,7 +124,7 @@ class Event:
     def __str__(self) -> str:
         """Return a line such as ``Fight 3.00-6.50 s, probability 0.93, people 2, 5``.
 
-        Of who lies, the part of the time seen lying stands in place of the probability.
+        For lying, the share of time seen lying replaces the probability.
         """
         ids = ", ".join(str(person.track_id) for person in self.people)
         measure = "share of time" if self.grade == "lying" else "probability"
@@ -140,7 +140,7 @@ def by_time(events: Iterable[Event]) -> tuple[Event, ...]:
 def people_in(
     cut: PoseSequence, ids: Iterable[int] | NDArray[np.int64], ranked: Involvement
 ) -> tuple[Person, ...]:
-    """Return where and when some people were seen in a window.
+    """Return where and when people are visible in a window.
 
     Args:
         cut: the frames of the window.
@@ -151,7 +151,7 @@ def people_in(
     involvement, frame_of_row = ranked.by_id(), cut.frame_of_row
     people = []
     for track_id in (int(i) for i in ids):
-        # A row that only fills a gap is no sighting.
+        # Rows of filled gaps do not count.
         mine = cut.poses.track_ids == track_id
         rows = np.flatnonzero(mine & cut.poses.keypoint_scores.any(axis=1))
         boxes = cut.poses.boxes[rows].astype(np.float64)

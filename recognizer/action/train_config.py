@@ -1,4 +1,4 @@
-"""Training configs of classifiers: mmaction2's, and what the guide writes made to work."""
+"""Training configs of classifiers: mmaction2's, and those of the user's guide."""
 
 import inspect
 import logging
@@ -8,7 +8,7 @@ from typing import Any
 
 from mmengine.config import Config, ConfigDict
 
-from recognizer.runner.train_config import Rules, read_train_config
+from recognizer.runner.train_config import ConfigRules, read_train_config
 
 logger = logging.getLogger(__name__)
 
@@ -25,7 +25,7 @@ def load_train_config(path: Path, options: Sequence[str] = ()) -> Config:
             many channels as the backbone gives.
 
     """
-    return read_train_config(path, options, Rules("mmaction", adapt=_adapt, lacks=_lacks))
+    return read_train_config(path, options, ConfigRules("mmaction", adapt=_adapt, lacks=_lacks))
 
 
 def _adapt(cfg: Config) -> None:
@@ -43,7 +43,7 @@ def _adapt(cfg: Config) -> None:
 
 
 def _lacks(sections: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the head's in_channels where it is not what STGCN's last stage gives."""
+    """Return the head's in_channels where it differs from the last stage of STGCN."""
     model = sections.get("model")
     parts = model if isinstance(model, Mapping) else {}
     backbone, head = parts.get("backbone"), parts.get("cls_head")

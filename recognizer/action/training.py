@@ -1,4 +1,4 @@
-"""Train a classifier on mmaction2, and ask a trained one."""
+"""Train a classifier on mmaction2, and predict with a trained one."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -45,31 +45,35 @@ def train(
         on_progress: called after each iteration.
 
     Raises:
-        ArtifactError, FileNotFoundError: a pickle that is not as it should be.
+        ArtifactError, FileNotFoundError: an invalid pickle.
         FileExistsError, CheckpointError, NotFiniteError, TrainConfigError: as ``runner.run``.
 
     """
     return run(
-        cfg, TrainingTask("mmaction", _facts, (NAME_KEY,)), resume=resume, on_progress=on_progress
+        cfg,
+        TrainingTask("mmaction", _metadata, (NAME_KEY,)),
+        resume=resume,
+        on_progress=on_progress,
     )
 
 
-def _facts(cfg: Config) -> dict[str, Any]:
-    """Check the pickles of the config and return what the checkpoints say of them."""
-    own, found = {}, {}
+def _metadata(cfg: Config) -> dict[str, object]:
+    """Check the pickles of the config and return their metadata for the checkpoints."""
+    metadata: dict[str, object] = {}
+    samples = {}
     for split, dataset in datasets(cfg).items():
         path = Path(dataset.ann_file)
         if split == "test" and not path.is_file():
-            continue  # not read in training; its pipeline says how to judge
-        found[split] = read_split(path)  # mmaction2 would execute what a pickle says
-        own[f"{split}_sha256"] = sha256_file(path)
+            continue  # not read in training; used for its test pipeline
+        samples[split] = read_split(path)  # mmaction2 would execute code in it
+        metadata[f"{split}_sha256"] = sha256_file(path)
         if split != "test":
-            check_batches(cfg, split, len(found[split]), "samples")
-    warn(class_warnings(found, (cfg.get(METADATA_KEY) or {}).get("classes")))
-    return own
+            check_batches(cfg, split, len(samples[split]), "samples")
+    warn(class_warnings(samples, (cfg.get(METADATA_KEY) or {}).get("classes")))
+    return metadata
 
 
-# --- asking a trained one ----------------------------------------------------------
+# --- predicting with a trained one ------------------------------------------------------
 
 
 def model_of(path: Path, device: str = "cpu") -> tuple[Any, Config, dict[str, Any]]:
@@ -123,11 +127,11 @@ def predict_views(
     """Return the probabilities (1 + views, N, classes) of samples as they are and in each view.
 
     The pipeline is that of the test loader in the checkpoint's config (val's if there is none),
-    so samples are judged as in mmaction2's own test.
+    so samples are predicted as in mmaction2's own test.
 
     Raises:
         FileNotFoundError, CheckpointError: as ``model_of``.
-        ArtifactError: the pickle is not as it should be.
+        ArtifactError: an invalid pickle.
 
     """
     model, cfg, _ = model_of(checkpoint, device)
@@ -153,11 +157,11 @@ def predict_views(
     return np.ascontiguousarray(by_sample.swapaxes(0, 1))
 
 
-def _item(view: View) -> dict[str, Any]:
-    facts = {"modality": "Pose", "start_index": 0, "part_of_clip": view.part}
-    return {**_copied(to_mmaction(view.sample)), **facts}
+def _item(view: View) -> dict[str, object]:
+    added = {"modality": "Pose", "start_index": 0, "part_of_clip": view.part}
+    return {**_copied(to_mmaction(view.sample)), **added}
 
 
-def _copied(item: Mapping[str, Any]) -> dict[str, Any]:
+def _copied(item: Mapping[str, object]) -> dict[str, object]:
     """Return an item whose arrays mmaction2's transforms may change in place."""
     return {k: v.copy() if isinstance(v, np.ndarray) else v for k, v in item.items()}

@@ -1,4 +1,4 @@
-"""Transforms of ours that configs name: mmaction2's skeleton pipeline, frames first.
+"""Our transforms for configs: mmaction2's skeleton pipeline, frames first.
 
     train_pipeline = [
         dict(type='SampleSkeleton', clip_len=100, num_person=4),
@@ -135,7 +135,7 @@ class SkeletonInput(BaseTransform):
         self.bones = bones
 
     def transform(self, results: Results) -> Results:
-        """Return the results with keypoint as the network takes it.
+        """Return the results with the network's input as keypoint.
 
         Raises:
             KeyError: ``SampleSkeleton`` did not come before.

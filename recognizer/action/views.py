@@ -1,4 +1,4 @@
-"""Test-time views: a sample mirrored, or played slower or faster, judged and averaged.
+"""Test-time views: a sample mirrored, or played slower or faster; the predictions are averaged.
 
 What a view changes besides the keypoints follows them: boxes, movement and times of a sample that
 has them. NumPy only, as the features.
@@ -19,7 +19,7 @@ _RATES = [i for i, name in enumerate(MOVEMENT_NAMES) if name != "entropy"]
 
 @dataclass(frozen=True, eq=False, slots=True)
 class View:
-    """A sample as one view shows it.
+    """A sample in one view.
 
     Attributes:
         sample: the changed sample.
@@ -53,7 +53,7 @@ def require_views(names: Sequence[str]) -> None:
 
 
 def mirrored(sample: Sample) -> View:
-    """Mirror everybody at the picture's upright middle; left becomes right."""
+    """Mirror all people at the picture's upright middle; left becomes right."""
     width = np.float32(sample.size_wh[0])
     scores = sample.keypoint_scores
     missing = (scores == 0) & ~sample.keypoints.any(axis=-1)

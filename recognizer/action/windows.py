@@ -21,13 +21,13 @@ from recognizer.sequences import parts_of
 from recognizer.types import PoseSequence, check_type
 
 MIN_FRAMES = 4
-_NO_LABEL = 0  # a sample needs a label; a classifier does not look at it
+_NO_LABEL = 0  # a sample needs a label; a classifier does not use it
 _NORMAL = 0  # the label of the class that is no event
 
 
 @dataclass(frozen=True, slots=True)
 class WindowPlan:
-    """Which windows a video is cut into.
+    """Windows that a video is cut into.
 
     Attributes:
         service: how people are ranked.
@@ -94,7 +94,7 @@ def classify_windows(
     Raises:
         TypeError: an argument of another type, such as a classifier's path.
         ValueError: a stride longer than the window, or parts that do not follow each other.
-        ModelError: a classifier that gives no numbers.
+        ModelError: a classifier whose output is not finite.
 
     """
     check_type("classifier", classifier, Classifier)
@@ -117,11 +117,7 @@ def _classify(
 
 
 def classify_window(
-    cut: PoseSequence,
-    span: Span,
-    classifier: Classifier,
-    plan: WindowPlan,
-    scoring: ScoringConfig,
+    cut: PoseSequence, span: Span, classifier: Classifier, plan: WindowPlan, scoring: ScoringConfig
 ) -> Window:
     """Return one window with its probabilities and its people.
 
@@ -133,7 +129,7 @@ def classify_window(
         scoring: how people are ranked.
 
     Raises:
-        ModelError: a classifier that gives no numbers.
+        ModelError: a classifier whose output is not finite.
 
     """
     start, stop = span
@@ -154,7 +150,7 @@ def classify_window(
         )
     rounded = [round(float(value), PROBABILITY_DIGITS) for value in prediction.probabilities]
     probabilities = dict(zip(classifier.classes, rounded, strict=True))
-    if prediction.no_people:  # tracked, but nothing of them is left in what the network sees
+    if prediction.no_people:  # tracked, but not visible in the chosen frames
         return Window(start, stop, len(cut), "nobody", probabilities)
     streams = {
         name: round(1 - float(values[_NORMAL]), PROBABILITY_DIGITS)

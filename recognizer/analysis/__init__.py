@@ -1,1 +1,1 @@
-"""New video in, windows and events out: files and reports, no algorithm of its own."""
+"""Offline analysis of videos: records, overlays, summary and evaluation."""

@@ -1,8 +1,8 @@
-"""How right an analysis is where it is known what really happens.
+"""Evaluation of an analysis against ground truth, by windows and by events.
 
-By windows: every window gets the class that fills at least half of it, as in training.
-By events: see ``recognizer.action.events``; what a rest zone suppresses is no alarm. What nobody
-labelled is not counted, nor is lying, which no window decides.
+By windows: every window has the class that fills at least half of it, as in training.
+By events: see ``recognizer.action.events``; events that a rest zone suppresses are no alarms.
+Unlabelled videos are not counted, nor is lying, which no window decides.
 """
 
 import contextlib
@@ -42,12 +42,12 @@ SCHEMA = "recognizer.analysis_report"
 
 @dataclass(frozen=True, slots=True)
 class GroundTruth:
-    """What really happens, as far as one service asks.
+    """Labels of one service's videos.
 
     Attributes:
-        origin: a table of segments, or the folders that videos are in.
-        segments: by video, what its rows say, or the class that the whole video shows. What
-            no row of a video names is normal; a video that is missing here is not counted.
+        origin: a table of segments, or the folders of the videos.
+        segments: by video, the segments of its rows, or the class of the whole video. Time outside
+            a video's rows is normal; a video without an entry is not counted.
 
     """
 
@@ -57,13 +57,13 @@ class GroundTruth:
 
 @dataclass(eq=False, slots=True)
 class Evaluation:
-    """What is collected of one service while its videos go by.
+    """Windows and events of one service, collected video by video.
 
     Attributes:
         classes: names in the order of labels.
-        ground_truth: what really happens.
+        ground_truth: labels of the videos.
         rules: threshold, merge_gap_s, min_event_s.
-        footage: by class of events, one entry per video.
+        footage: by class of events, one timeline per video.
         labels: of the windows that count.
         probabilities: their probabilities, in the order of the classes.
         groups: their videos.
@@ -85,7 +85,7 @@ class Evaluation:
     problems: list[str] = field(default_factory=list)
 
     def add(self, record: Record, service: str) -> None:
-        """Compare one video with the truth; one without labels is left out."""
+        """Add one video; one without labels is left out."""
         known = self.ground_truth.segments.get(record.video)
         if known is None:
             return
@@ -135,7 +135,7 @@ def _suppressed(result: ServiceResult, class_name: str) -> NDArray[np.bool_]:
 
 
 def _between(events: Sequence[Segment], begin: float, end: float, name: str) -> list[Segment]:
-    """Return the time of a video in which nothing happens, as segments."""
+    """Return the time of a video between events, as segments."""
     free, reached = [], begin
     for event in sorted(events, key=lambda e: e.start_s):
         if event.start_s > reached:
@@ -149,11 +149,11 @@ def _between(events: Sequence[Segment], begin: float, end: float, name: str) -> 
 def read_ground_truth(
     config: Config, classes: Mapping[str, Sequence[str]], videos: Sequence[str]
 ) -> dict[str, GroundTruth]:
-    """Return what really happens, for the services about which something is known.
+    """Return the ground truth of the services that have labels.
 
     Args:
-        config: its ``inference.labels`` names the table; without one, folders of the
-            videos' paths that are named like a class count.
+        config: its ``inference.labels`` names the table; without one, the labels are folders in
+            the videos' paths that are named like a class.
         classes: of each service.
         videos: the inputs.
 
@@ -164,38 +164,38 @@ def read_ground_truth(
     table = config.inference.labels
     if table is None:
         by_folder = {service: _by_folder(names, videos) for service, names in classes.items()}
-        found = {s: GroundTruth("folders", labels) for s, labels in by_folder.items() if labels}
-        if not found:
+        truth = {s: GroundTruth("folders", labels) for s, labels in by_folder.items() if labels}
+        if not truth:
             _warn_of_other_folders(classes, videos)
-        return found
+        return truth
     try:
-        found = _from_table(table, classes, videos)
+        truth = _from_table(table, classes, videos)
     except ConfigError as error:
         raise ConfigError(f"inference.labels: {error}") from error
-    if not found:
+    if not truth:
         raise ConfigError(
             f"inference.labels: expected rows about videos of inference.input, such as "
             f"{videos[0]!r}, found none in {table}"
         )
-    return found
+    return truth
 
 
 def _from_table(
     table: Path, classes: Mapping[str, Sequence[str]], videos: Sequence[str]
 ) -> dict[str, GroundTruth]:
     _warn_of_others(table, videos)
-    found = {}
+    truth = {}
     for service, names in classes.items():
         others = {name for known in classes.values() for name in known} - set(names)
-        # The table may be about more videos than are looked at this time.
+        # The table may hold more videos than this run analyses.
         segments = read_segments(table, names, videos, partial=True, not_ours=others)
         if segments:
-            found[service] = GroundTruth("table", segments)
-    return found
+            truth[service] = GroundTruth("table", segments)
+    return truth
 
 
 def _warn_of_others(table: Path, videos: Sequence[str]) -> None:
-    """Say it when a table names videos that are not there: it may be a slip of the pen."""
+    """Warn of videos in a table that are not there: the names may be misspelt."""
     known = Names(videos)
     named = {row.cells["video"] for row in read_table(table, SEGMENT_COLUMNS)}
     others = sorted(name for name in named if not known.knows(name))
@@ -211,7 +211,7 @@ def _warn_of_others(table: Path, videos: Sequence[str]) -> None:
 
 
 def _warn_of_other_folders(classes: Mapping[str, Sequence[str]], videos: Sequence[str]) -> None:
-    """Say it when videos lie in folders, but in none that is a class: it may be meant as one."""
+    """Warn of videos in folders none of which is a class: it may be meant as one."""
     folders = sorted({folder for video in videos for folder in video.split("/")[:-1]})
     if not folders:
         return
@@ -236,7 +236,7 @@ def _by_folder(classes: Sequence[str], videos: Sequence[str]) -> dict[str, str]:
 
 
 def remove_evaluations(folder: Path) -> None:
-    """Remove the reports of an earlier run, so that none outlives what it measured."""
+    """Remove the reports of an earlier run, which may be out of date."""
     for path in (folder / FOLDER).glob("*"):
         if path.suffix in {".json", ".png", ".csv"}:
             path.unlink()
@@ -253,8 +253,8 @@ def write_evaluation(
         config: for the tolerance and the bootstrap.
         folder: the analysis's folder.
         service: fight or falldown.
-        evaluation: what was collected.
-        videos: the inputs that were analysed.
+        evaluation: of all videos.
+        videos: the analysed inputs.
 
     """
     tolerance_s = config.inference.tolerance_s
@@ -281,10 +281,10 @@ def write_evaluation(
         "windows": _windows(config, evaluation),
         "events": events,
     }
-    place = folder / FOLDER
-    write_json(place / f"{service}.json", folder, report)
+    target = folder / FOLDER
+    write_json(target / f"{service}.json", folder, report)
     if curves:
-        write_curves(place / service, folder, curves)
+        write_curves(target / service, folder, curves)
     return report
 
 
@@ -309,7 +309,7 @@ def _windows(config: Config, evaluation: Evaluation) -> dict[str, Any]:
 
 
 def summarise(service: str, report: Mapping[str, Any]) -> list[str]:
-    """Return lines for a log: what was found, what was not, and how many false alarms."""
+    """Return lines for the log: events found, false alarms and their rate."""
     labelled, unlabelled = report["videos"], len(report["unlabelled"])
     if not labelled:
         return [f"{service}: nothing is measured: no labelled video was analysed"]

@@ -1,7 +1,7 @@
 """The two grades of a fall: ``fall``, going down, and ``lying``, staying down.
 
 Falls come from the classifier's windows, lying from the tracked poses over the whole video;
-neither needs the other. What rests in a rest zone is suppressed, and kept beside the events.
+neither needs the other. Events in a rest zone are suppressed, and kept beside the others.
 """
 
 from collections.abc import Mapping, Sequence
@@ -32,17 +32,17 @@ from recognizer.scoring.lying import (
 from recognizer.types import IntArray, PoseSequence
 
 LYING = "Lying"  # the class of these events
-_PART_S = 300.0  # so much of a video is measured at once: memory does not grow with its length
+_PART_S = 300.0  # length of video that is measured at once, which bounds memory
 _ROUNDING_S = 1e-6
-_AFTER_S = 1.0  # where somebody is so long after a fall is where the fall ended
+_AFTER_S = 1.0  # a fall ends where its person is so long after the event
 _DOWN = 0.5  # of ``lying_measure``
-_FALLS = 1.0  # body sizes that the trunk moves at most between standing and lying
+_FALLS = 1.0  # the trunk's largest move between standing and lying, in body sizes
 
 Graded = tuple[tuple[Event, ...], tuple[Event, ...]]
 
 
 def lying_rules(config: Config) -> dict[str, float]:
-    """Return what makes somebody's lying an event; empty where it is not looked for."""
+    """Return the rules of lying events; empty where disabled."""
     section = config.inference.falldown
     if section.long_lie_s is None:
         return {}
@@ -67,23 +67,23 @@ def grade_events(
     falls = tuple(replace(event, grade="fall") for event in falls)
     if not rules and not any(zone.kind == "rest" for zone in zones):
         return falls, ()
-    seen = _posture_rows(sequence)
-    inside = zone_numbers(seen.place, zones, "rest", sequence.size_wh)
-    measure, gap_s = lying_measure(seen), rules.get("gap_s", 0.0)
-    everybody = find_lying(seen, inside, long_lie_s=0.0, gap_s=gap_s)
-    resting = [lying for lying in everybody if lying.zone != NOWHERE]
+    posture = _posture_rows(sequence)
+    inside = zone_numbers(posture.place, zones, "rest", sequence.size_wh)
+    measure, gap_s = lying_measure(posture), rules.get("gap_s", 0.0)
+    all_lying = find_lying(posture, inside, long_lie_s=0.0, gap_s=gap_s)
+    resting = [lying for lying in all_lying if lying.zone != NOWHERE]
     kept, suppressed = [], []
     for event in falls:
-        zone = _rests(event, seen, measure, inside, resting)
+        zone = _rests(event, posture, measure, inside, resting)
         if zone == NOWHERE:
             kept.append(event)
         else:
             suppressed.append(replace(event, zone=zones[zone].name))
     long_lie_s = rules.get("long_lie_s", np.inf)
-    for lying in everybody:
+    for lying in all_lying:
         if lying.stop_s - lying.start_s < long_lie_s - _ROUNDING_S:
             continue
-        event = _event(lying, seen, measure, long_lie_s)
+        event = _event(lying, posture, measure, long_lie_s)
         event = replace(event, follows_fall_s=_fall_before(event, falls, gap_s))
         if lying.zone == NOWHERE:
             kept.append(event)
@@ -93,7 +93,7 @@ def grade_events(
 
 
 def _posture_rows(sequence: PoseSequence) -> PostureRows:
-    """Return the posture_rows of a video, measured part after part."""
+    """Return the posture rows of a video, measured part by part."""
     if not len(sequence):
         return posture_rows(sequence)
     begin = float(sequence.time_s[0])
@@ -102,27 +102,27 @@ def _posture_rows(sequence: PoseSequence) -> PostureRows:
     for start in (begin + numbers * _PART_S).tolist():
         stop = start + _PART_S
         part = posture_rows(slice_sequence(sequence, start - MARGIN_S, stop + MARGIN_S))
-        own = (part.time_s >= start - _ROUNDING_S) & (part.time_s < stop - _ROUNDING_S)
-        parts.append(part[own])
+        inside = (part.time_s >= start - _ROUNDING_S) & (part.time_s < stop - _ROUNDING_S)
+        parts.append(part[inside])
     return PostureRows.join(parts)
 
 
 def _rests(
     event: Event,
-    seen: PostureRows,
+    posture: PostureRows,
     measure: NDArray[np.float64],
     inside: IntArray,
     resting: Sequence[Lying],
 ) -> int:
     """Return the rest zone in which a fall ends, ``NOWHERE`` where it ends in none.
 
-    It ends in one where its most involved person is in the zone and lies or is seen to the end, or
-    somebody starts to lie there beside the place where that person was lost, and none of its
-    people lies outside. Who was lost on the way down may lie before the bed: that is an alarm.
+    It ends in a zone if its most involved person is in it and lies or is tracked to the end, or if
+    a person starts to lie there near the place where the track was lost, and if none of its people
+    lies outside. A person lost on the way down may lie in front of the bed: that is an alarm.
     """
     if not event.people:
         return NOWHERE
-    ends = [_last_second(seen, p.track_id, event) for p in event.people]
+    ends = [_last_second(posture, p.track_id, event) for p in event.people]
     down = [bool(len(rows)) and np.mean(measure[rows]) >= _DOWN for rows in ends]
     first = ends[0]
     outside = (
@@ -130,27 +130,29 @@ def _rests(
     )
     if not len(first) or any(outside):
         return NOWHERE
-    to_the_end = seen.time_s[first[-1]] >= event.stop_s - _AFTER_S / 2
+    to_the_end = posture.time_s[first[-1]] >= event.stop_s - _AFTER_S / 2
     if (zone := _zone_of(inside, first)) != NOWHERE and (down[0] or to_the_end):
         return zone
-    beside = (x for x in resting if _found_again(event, seen, int(first[-1]), x))
+    beside = (x for x in resting if _found_again(event, posture, int(first[-1]), x))
     return next((lying.zone for lying in beside), NOWHERE)
 
 
-def _found_again(event: Event, seen: PostureRows, last: int, lying: Lying) -> bool:
-    """Tell whether somebody, lost after row ``last``, is the one who starts to lie there."""
-    after = max(event.start_s, float(seen.time_s[last]))
+def _found_again(event: Event, posture: PostureRows, last: int, lying: Lying) -> bool:
+    """Tell whether the person lost after row ``last`` is the one who starts to lie there."""
+    after = max(event.start_s, float(posture.time_s[last]))
     if not after <= lying.start_s <= event.stop_s + _AFTER_S:
         return False
     both = np.array([last, lying.rows[0]])
-    return bool(np.hypot(*np.diff(seen.place[both], axis=0)[0]) <= _FALLS * seen.size[both].max())
+    return bool(
+        np.hypot(*np.diff(posture.place[both], axis=0)[0]) <= _FALLS * posture.size[both].max()
+    )
 
 
-def _last_second(seen: PostureRows, track_id: int, event: Event) -> IntArray:
+def _last_second(posture: PostureRows, track_id: int, event: Event) -> IntArray:
     """Return the rows of a person's last second in an event and shortly after it."""
-    around = (seen.time_s >= event.start_s) & (seen.time_s < event.stop_s + _AFTER_S)
-    rows = np.flatnonzero(around & (seen.track_id == track_id))
-    latest = seen.time_s[rows] >= seen.time_s[rows].max(initial=-np.inf) - _AFTER_S
+    around = (posture.time_s >= event.start_s) & (posture.time_s < event.stop_s + _AFTER_S)
+    rows = np.flatnonzero(around & (posture.track_id == track_id))
+    latest = posture.time_s[rows] >= posture.time_s[rows].max(initial=-np.inf) - _AFTER_S
     last: IntArray = rows[latest]
     return last
 
@@ -161,17 +163,17 @@ def _zone_of(inside: IntArray, rows: IntArray) -> int:
 
 
 def _event(
-    lying: Lying, seen: PostureRows, measure: NDArray[np.float64], long_lie_s: float
+    lying: Lying, posture: PostureRows, measure: NDArray[np.float64], long_lie_s: float
 ) -> Event:
     people = []
-    ordered = np.sort(lying.rows)  # rows of posture_rows stand by person and time
-    for rows in np.split(ordered, np.flatnonzero(np.diff(seen.track_id[ordered])) + 1):
-        boxes = seen.box[rows]
+    ordered = np.sort(lying.rows)  # posture rows are sorted by person and time
+    for rows in np.split(ordered, np.flatnonzero(np.diff(posture.track_id[ordered])) + 1):
+        boxes = posture.box[rows]
         x1, y1 = boxes[:, :2].min(axis=0).tolist()
         x2, y2 = boxes[:, 2:].max(axis=0).tolist()
         people.append(
             Person(
-                track_id=int(seen.track_id[rows[0]]),
+                track_id=int(posture.track_id[rows[0]]),
                 involvement=round(float(measure[rows].mean()), INVOLVEMENT_DIGITS),
                 box=(
                     round(x1, BOX_DIGITS),
@@ -179,8 +181,8 @@ def _event(
                     round(x2, BOX_DIGITS),
                     round(y2, BOX_DIGITS),
                 ),
-                first_s=round(float(seen.time_s[rows[0]]), TIME_DIGITS),
-                last_s=round(float(seen.time_s[rows[-1]]), TIME_DIGITS),
+                first_s=round(float(posture.time_s[rows[0]]), TIME_DIGITS),
+                last_s=round(float(posture.time_s[rows[-1]]), TIME_DIGITS),
             )
         )
     return Event(
@@ -196,10 +198,10 @@ def _event(
 
 
 def _fall_before(lying: Event, falls: Sequence[Event], gap_s: float) -> float | None:
-    """Return the start of the last fall after which somebody lies, None without one.
+    """Return the start of the last fall before a person lies, None without one.
 
-    The fall has begun before and not ended more than ``gap_s`` before, and one of its people has
-    the id of, or was seen where, somebody lies.
+    The fall starts before and ends at most ``gap_s`` before, and one of its people has the id, or
+    overlaps the place, of the lying person.
     """
     fits = [
         fall.start_s

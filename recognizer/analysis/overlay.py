@@ -1,4 +1,4 @@
-"""The overlay video of an analysis: people, whom an event is about, and the timeline."""
+"""The overlay video of an analysis: people, those of events marked, and the timeline."""
 
 import math
 from collections.abc import Generator, Iterator, Sequence
@@ -19,7 +19,7 @@ from recognizer.types import ImageArray, Poses, PoseSequence
 
 _MIN_WIDTH_PX = 480  # narrower pictures are enlarged, so that letters can be read
 _MAX_ENLARGEMENT = 4
-# Of the people whom a window's network saw, how many an event is about: two fight, one falls.
+# How many of a window's people an event marks: two fight, one falls.
 _ABOUT = {"fight": 2, "falldown": 1}
 _ZONE_COLORS: dict[str, Color] = {"rest": (120, 200, 120), "ignore": (150, 150, 150)}
 _ZONE_TEXTS = {"rest": "rest: {}", "ignore": "ignored: {}"}
@@ -28,10 +28,7 @@ _DARK = 0.5  # of the brightness, left in ignored zones
 
 @dataclass(frozen=True, eq=False, slots=True)
 class _EventLane:
-    """A lane of the timeline, what is behind it, and how many people an event is about.
-
-    Behind it are windows or, where no window decides, the events themselves.
-    """
+    """A lane of the timeline, its windows or events, and how many people an event marks."""
 
     lane: Lane
     windows: Sequence[Window]
@@ -41,7 +38,7 @@ class _EventLane:
     def people_at(self, time_s: float) -> set[int]:
         """Return the most involved people of the most probable window around a time.
 
-        Nobody where there is no event, or no window around that counts.
+        The set is empty without an event, or without a window at or above the threshold.
         """
         lane = self.lane
         if not lane.is_event(time_s):
@@ -62,22 +59,21 @@ def overlay_frames(
 ) -> Generator[tuple[ImageArray, float]]:
     """Yield every frame of a video, drawn, with its time in seconds.
 
-    People have boxes and ids. During an event those whom it is about, the two most involved
-    of a fight or the one of a fall, have a thick frame with its class and current probability,
-    and the others are grey. Somebody who lies is framed with how long by now. Zones are outlined
-    with their names, ignored ones darkened. The timeline stands below the picture and hides
-    nothing.
+    People have boxes and ids. During an event the two most involved people of a fight, or the one
+    of a fall, have a thick frame with its class and current probability, and the others are grey.
+    A lying person is framed with the time since the start. Zones are outlined with their names,
+    ignored ones darkened. The timeline is below the picture.
 
     Args:
-        record: what was found.
-        sequence: the tracks that it was found in.
+        record: of the video.
+        sequence: its tracks.
         pictures: the frames of the video, (H, W, 3) uint8 BGR, one per frame of the tracks.
 
     """
     width, height = sequence.size_wh
     factor = min(_MAX_ENLARGEMENT, max(1, math.ceil(_MIN_WIDTH_PX / width)))
-    watched = _watch(record)
-    lanes = [w.lane for w in watched]
+    event_lanes = _event_lanes(record)
+    lanes = [e.lane for e in event_lanes]
     timeline = Timeline(lanes, record.span_s, factor * width, factor * height)
     for t, picture in enumerate(pictures):
         time_s = float(sequence.time_s[t])
@@ -85,7 +81,7 @@ def overlay_frames(
         if factor > 1:
             image = np.asarray(cv2.resize(image, None, fx=factor, fy=factor), np.uint8)
             poses = _enlarged(poses, factor)
-        about = [(w.lane, w.people_at(time_s)) for w in watched if w.lane.is_event(time_s)]
+        about = [(e.lane, e.people_at(time_s)) for e in event_lanes if e.lane.is_event(time_s)]
         marked = frozenset[int]().union(*(ids for _, ids in about))
         image = draw_people(image, poses, {}, marked or None)
         _alarm(image, poses, about, time_s)
@@ -96,16 +92,16 @@ def overlay_frames(
         yield np.concatenate([image, timeline.draw(time_s)]), time_s
 
 
-def _watch(record: Record) -> list[_EventLane]:
-    watched: list[_EventLane] = []
+def _event_lanes(record: Record) -> list[_EventLane]:
+    lanes: list[_EventLane] = []
     for service, result in record.services.items():
         for name in [*result.classifier["classes"][1:], *([LYING] if result.lying else [])]:
-            color = LANE_COLORS[len(watched) % len(LANE_COLORS)]
-            watched.append(_watched(result, name, color, _ABOUT[service]))
-    return watched
+            color = LANE_COLORS[len(lanes) % len(LANE_COLORS)]
+            lanes.append(_event_lane(result, name, color, _ABOUT[service]))
+    return lanes
 
 
-def _watched(result: ServiceResult, name: str, color: Color, people: int) -> _EventLane:
+def _event_lane(result: ServiceResult, name: str, color: Color, people: int) -> _EventLane:
     lying = name == LYING
     lane = Lane(
         name=name,
@@ -146,7 +142,7 @@ def _with_zones(picture: ImageArray, zones: Sequence[Zone]) -> ImageArray:
         left, top = polygon[np.lexsort((polygon[:, 0], polygon[:, 1]))[0]].tolist()
         text = _ZONE_TEXTS[zone.kind].format(zone.name)
         style = TextStyle(size_px, readable_on(color))
-        Tag(text, left, top - style.height, style, color).draw(canvas)  # above, not on who rests
+        Tag(text, left, top - style.height, style, color).draw(canvas)  # above people inside
     return canvas
 
 
@@ -158,9 +154,9 @@ def _enlarged(poses: Poses, factor: int) -> Poses:
 def _alarm(
     canvas: ImageArray, poses: Poses, about: Sequence[tuple[Lane, set[int]]], time_s: float
 ) -> None:
-    """Draw into ``canvas`` thick frames around everybody whom an event is about now.
+    """Draw into ``canvas`` thick frames around the people of present events.
 
-    Somebody in events of two classes gets two frames, one inside the other.
+    A person in events of two classes gets two frames, one inside the other.
     """
     thick = max(2, round(canvas.shape[0] / 160))
     tagged = []
@@ -199,7 +195,7 @@ def _tags(
     lanes: Sequence[Lane],
     time_s: float,
 ) -> Iterator[Tag]:
-    """Yield what happens below a frame, or inside it where the picture or its caption is."""
+    """Yield the tags below a frame, or inside it at the picture's edge or caption."""
     size_px = max(12, round(height / 38))
     line = TextStyle(size_px).height
     (left, _), (_, bottom) = corners

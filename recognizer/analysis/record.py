@@ -40,15 +40,15 @@ def probability_text(value: float, threshold: float, form: str = ".2f") -> str:
 
 @dataclass(frozen=True, slots=True)
 class ServiceResult:
-    """What one classifier found in a video.
+    """The windows and events of one classifier in a video.
 
     Attributes:
         classifier: all that decides the windows: file, sha256, classes, window_s, ...
         rules: how windows become events: threshold, merge_gap_s, min_event_s.
         windows: in order of time.
         events: in order of time.
-        suppressed: what would be events if they were not in rest zones.
-        lying: what makes lying an event: long_lie_s, gap_s; empty where not looked for.
+        suppressed: events in rest zones.
+        lying: rules of lying events: long_lie_s, gap_s; empty where disabled.
 
     """
 
@@ -60,7 +60,7 @@ class ServiceResult:
     lying: dict[str, float] = field(default_factory=dict)
 
     def probabilities(self, class_name: str) -> NDArray[np.float64]:
-        """Return the probability of a class for every window, NaN where not judged."""
+        """Return the probability of a class for every window, NaN where not classified."""
         values = [w.probabilities.get(class_name, np.nan) for w in self.windows]
         return np.array(values, np.float64)
 
@@ -71,15 +71,15 @@ class ServiceResult:
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """Everything said about one video.
+    """The analysis of one video.
 
     Attributes:
         video: its path inside the input folder.
         source: sha256 and size_bytes of the file.
         state: ``done`` or ``damaged``.
-        damage: what is missing or doubtful, for a person.
+        damage: what is missing or doubtful; empty when done.
         size_wh: width and height, pixels.
-        frames: frames looked at.
+        frames: number of analysed frames.
         span_s: start and stop.
         made_from: folders of the poses and tracks, whose names change with their settings.
         services: by service.
@@ -119,7 +119,7 @@ def to_json(record: Record) -> dict[str, Any]:
 
 
 def _drop_empty(value: dict[str, Any], *keys: str) -> None:
-    """Leave out what only some videos and services have."""
+    """Remove empty values of optional keys."""
     for key in keys:
         if value[key] in (None, (), {}):
             del value[key]
@@ -130,7 +130,7 @@ def record_bytes(record: Record) -> bytes:
     return (_text(to_json(record)) + "\n").encode("utf-8", "backslashreplace")
 
 
-def _text(value: Any, indent: str = "") -> str:
+def _text(value: object, indent: str = "") -> str:
     """Return JSON with a line for every key, and for every object in a list."""
     inner = indent + "  "
     if isinstance(value, Mapping) and value:
@@ -141,7 +141,7 @@ def _text(value: Any, indent: str = "") -> str:
     return _line(value)
 
 
-def _line(value: Any) -> str:
+def _line(value: object) -> str:
     return json.dumps(value, sort_keys=True, ensure_ascii=False, allow_nan=False)
 
 
@@ -181,7 +181,7 @@ def read_record(path: Path) -> Record:
 
 
 def _check(record: Record) -> None:
-    """Raise ValueError where numbers are none, as in a file that was changed by hand."""
+    """Raise ValueError for invalid numbers, as in a file that was edited by hand."""
     begin, end = record.span_s
     if not 0 <= float(end) - float(begin) < np.inf or len(record.size_wh) != 2:
         raise ValueError(f"expected start_s, stop_s and size_wh, got {begin!r}, {end!r}")
@@ -209,8 +209,8 @@ def _zone(value: dict[str, Any]) -> Zone:
 
 
 def _event(value: dict[str, Any]) -> Event:
-    facts = {**value, "people": _people(value)}
-    return Event(class_name=facts.pop("class"), **facts)
+    fields = {**value, "people": _people(value)}
+    return Event(class_name=fields.pop("class"), **fields)
 
 
 def _people(value: dict[str, Any]) -> tuple[Person, ...]:

@@ -1,10 +1,9 @@
 """Mode inference.analysis: new video -> poses and tracks once -> events of both services.
 
-``<output_dir>/videos/<path of the video>.json`` and ``.mp4``, ``summary.csv``,
-``evaluation/`` where it is known what really happens, and ``manifest.json`` with one end
-state for every input. Poses and tracks stand below ``work/``, made by stages 1 and 2 of
-the annotation. What is finished is not done again: a new threshold asks no network, a new
-classifier no pose network.
+It writes ``<output_dir>/videos/<path of the video>.json`` and ``.mp4``, ``summary.csv``,
+``evaluation/`` where labels are known, and ``manifest.json`` with one end state for every input.
+Stages 1 and 2 write poses and tracks below ``work/``. Finished results are kept: a new threshold
+runs no network, a new classifier no pose network.
 """
 
 import logging
@@ -44,9 +43,9 @@ from recognizer.analysis.video import (
     Input,
     VideoWorker,
     finished,
-    forget,
     overlay_path,
     record_path,
+    remove_results,
 )
 from recognizer.analysis.zones import unseen_zones
 from recognizer.command import next_command
@@ -86,20 +85,20 @@ def analyse(config: Config, progress: ProgressFactory) -> int:
     config = _pointed_at_input(config)
     videos = _videos(config)
     files = {service: classifier_path(config, service) for service in services}
-    facts, rules = _ask_classifiers(config, files)
+    classifiers, rules = _describe_classifiers(config, files)
     names = [video.relative for video in videos]
     for text in unseen_zones(config.inference.zones, names):
         logger.warning("%s", text)
-    truth = read_ground_truth(config, {s: facts[s]["classes"] for s in services}, names)
+    truth = read_ground_truth(config, {s: classifiers[s]["classes"] for s in services}, names)
     folder = config.inference.output_dir
     with exclusive(folder):
         poses = run_stage1(config, progress)
         tracks = run_stage2(config, progress)
         made_from = {"poses": poses.name, "tracks": tracks.name}
-        plan = AnalysisPlan(config, folder, tracks, made_from, files, facts, rules)
+        plan = AnalysisPlan(config, folder, tracks, made_from, files, classifiers, rules)
         outcomes = _analyse_videos(plan, videos, progress)
-        found = _conclude(plan, outcomes, truth)
-    return _report(config, plan, outcomes, found)
+        summaries = _conclude(plan, outcomes, truth)
+    return _report(config, plan, outcomes, summaries)
 
 
 def _services(config: Config) -> tuple[Service, ...]:
@@ -119,8 +118,8 @@ def _pointed_at_input(config: Config) -> Config:
 
     """
     section = config.inference
-    given, output = section.input.resolve(), section.output_dir.resolve()
-    if given == output or output in given.parents:
+    source, output = section.input.resolve(), section.output_dir.resolve()
+    if source == output or output in source.parents:
         raise ConfigError(
             f"inference.output_dir: expected a folder that does not hold inference.input "
             f"({section.input}), got {section.output_dir}; results would be taken for videos"
@@ -146,16 +145,16 @@ def _videos(config: Config) -> list[Video]:
         ) from error
 
 
-def _ask_classifiers(
+def _describe_classifiers(
     config: Config, files: dict[Service, Path]
 ) -> tuple[dict[Service, dict[str, Any]], dict[Service, dict[str, float]]]:
-    """Open every classifier once, so that a bad file shows before hours of work."""
-    facts, rules = {}, {}
+    """Open every classifier once, so that a bad file is refused before hours of work."""
+    classifiers, rules = {}, {}
     for service, path in files.items():
         classifier = open_classifier(config, service, path)
-        facts[service] = describe_classifier(config, classifier)
+        classifiers[service] = describe_classifier(config, classifier)
         rules[service] = event_rules(config, classifier)
-    return facts, rules
+    return classifiers, rules
 
 
 def _analyse_videos(
@@ -175,19 +174,17 @@ def _analyse_videos(
                 jobs.append(Job(before.video, Input(before, paths[before.video])))
         jobs.sort(key=lambda job: -job.payload.before.frames)  # no long tail at the end
         arguments = [(plan,)] * worker_count(section)
-        workforce = WorkerPool(
-            VideoWorker, arguments, section.stall_timeout_s, section.worker_memory_gb
-        )
-        return run_batch(settled, jobs, workforce, advance)
+        pool = WorkerPool(VideoWorker, arguments, section.stall_timeout_s, section.worker_memory_gb)
+        return run_batch(settled, jobs, pool, advance)
 
 
 def _conclude(
     plan: AnalysisPlan, outcomes: tuple[Outcome, ...], truth: dict[str, GroundTruth]
 ) -> list[VideoSummary]:
-    """Write the summary, the reports where the truth is known, and last the manifest.
+    """Write the summary, the evaluations where labels are known, and last the manifest.
 
     Returns:
-        What was found in each video that was not refused, by name.
+        The summary of each video that was not refused, by name.
 
     """
     services = list(plan.files)
@@ -199,16 +196,16 @@ def _conclude(
         if service in truth
     }
     rows: Rows = []
-    found = []
+    summaries = []
     for outcome in sorted(outcomes, key=lambda o: o.video):
         record = _record_of(plan, outcome)
         rows += summary_rows(outcome, record, services)
         if record is not None:
-            found.append(VideoSummary.of(record, overlay_path(plan.folder, record.video)))
+            summaries.append(VideoSummary.of(record, overlay_path(plan.folder, record.video)))
             for service, evaluation in evaluations.items():
                 evaluation.add(record, service)
     write_summary(plan.folder, rows)
-    analysed = [one.video for one in found]
+    analysed = [one.video for one in summaries]
     remove_evaluations(plan.folder)
     for service, evaluation in evaluations.items():
         report = write_evaluation(plan.config, plan.folder, service, evaluation, analysed)
@@ -221,29 +218,29 @@ def _conclude(
         "services": {s: {**plan.classifiers[s], **plan.rules[s]} for s in services},
     }
     write_manifest(plan.folder, Manifest("analysis", settings, outcomes))
-    return found
+    return summaries
 
 
 def _record_of(plan: AnalysisPlan, outcome: Outcome) -> Record | None:
     if outcome.state == "refused":
-        forget(plan.folder, outcome.video)  # what an earlier run said of it holds no more
+        remove_results(plan.folder, outcome.video)  # an earlier record is out of date
         return None
     return read_record(record_path(plan.folder, outcome.video))
 
 
 def _report(
-    config: Config, plan: AnalysisPlan, outcomes: tuple[Outcome, ...], found: list[VideoSummary]
+    config: Config, plan: AnalysisPlan, outcomes: tuple[Outcome, ...], summaries: list[VideoSummary]
 ) -> int:
     folder = plan.folder
     rules: dict[str, dict[str, float]] = {s: plan.rules[s] for s in plan.files}
     counts = Counter(outcome.state for outcome in outcomes)
     text = ", ".join(f"{counts[state]} {state}" for state in ("done", "damaged", "refused"))
     logger.info("analysis: %d inputs: %s; see %s", len(outcomes), text, folder / MANIFEST)
-    for line in pose_only_lines(found):
+    for line in pose_only_lines(summaries):
         logger.warning("%s", line)
-    for line in event_lines(found, rules):
+    for line in event_lines(summaries, rules):
         logger.info("%s", line)
-    drawn = [one for one in found if one.overlay is not None]
+    drawn = [one for one in summaries if one.overlay is not None]
     if drawn:
         first = max(drawn, key=_most_probable)
         logger.info(
@@ -252,20 +249,20 @@ def _report(
     logger.info(
         "table: %s; details of each video below %s, as .json", folder / SUMMARY, folder / VIDEOS
     )
-    logger.info("next: %s", _next(config, found, rules))
+    logger.info("next: %s", _next(config, summaries, rules))
     return EXIT_SOME_REFUSED if counts["refused"] else EXIT_DONE
 
 
-def _most_probable(found: VideoSummary) -> float:
-    peaks = [event.peak_probability for events in found.events.values() for event in events]
+def _most_probable(video: VideoSummary) -> float:
+    peaks = [event.peak_probability for events in video.events.values() for event in events]
     return max(peaks, default=0.0)
 
 
 def _next(
-    config: Config, found: list[VideoSummary], rules: Mapping[str, Mapping[str, float]]
+    config: Config, summaries: list[VideoSummary], rules: Mapping[str, Mapping[str, float]]
 ) -> str:
-    look = "see the overlays" if any(one.overlay for one in found) else f"see {SUMMARY}"
-    if (other := other_rule(found, rules)) is None:
+    look = "see the overlays" if any(one.overlay for one in summaries) else f"see {SUMMARY}"
+    if (other := other_rule(summaries, rules)) is None:
         return look
     text, changes = other
     again = next_command(config, "inference.analysis", changes)

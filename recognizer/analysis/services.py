@@ -1,4 +1,4 @@
-"""The classifiers of an analysis: found, opened, and what decides their windows."""
+"""The classifiers of an analysis: find and open them, describe their windows and rules."""
 
 from pathlib import Path
 from typing import Any
@@ -33,9 +33,9 @@ def classifier_path(config: Config, service: Service) -> Path:
     try:
         return find_classifier(name, [*config.models.weights_dirs, SHIPPED_MODELS])
     except FileNotFoundError as error:
-        wanted = ", ".join(config.inference.services)
+        names = ", ".join(config.inference.services)
         raise ConfigError(
-            f"inference.{service}.{error}. inference.services wants {wanted}: train one (--mode "
+            f"inference.{service}.{error}. inference.services wants {names}: train one (--mode "
             f"train.{service}) and ship it (--mode deploy.export --set deploy.model={service}), "
             f"or leave {service} out of inference.services"
         ) from error
@@ -45,7 +45,7 @@ def open_classifier(config: Config, service: Service, path: Path) -> Classifier:
     """Open a classifier file.
 
     Raises:
-        ModelError: a file that is no classifier.
+        ModelError: not a classifier's file.
         ConfigError: the classifier of another service.
 
     """
@@ -60,7 +60,7 @@ def open_classifier(config: Config, service: Service, path: Path) -> Classifier:
 
 
 def window_plan(config: Config, classifier: Classifier) -> WindowPlan:
-    """Return the windows that a classifier is shown.
+    """Return the windows of a classifier.
 
     Raises:
         ConfigError: a stride longer than the window, which would leave frames out.

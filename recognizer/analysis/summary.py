@@ -1,4 +1,4 @@
-"""The summary table, one row for each video and service, and what the console is told."""
+"""The summary table, one row for each video and service, and the lines for the console."""
 
 import math
 from collections import Counter
@@ -40,7 +40,7 @@ Rows = list[list[object]]
 
 @dataclass(frozen=True, slots=True)
 class VideoSummary:
-    """What is kept of a video until the end of a run: its windows stay in its file.
+    """Summary of one video, kept until the end of a run.
 
     Attributes:
         video: its path inside the input folder.
@@ -81,7 +81,7 @@ class VideoSummary:
 
 
 def _peak(result: ServiceResult) -> tuple[float, Window] | None:
-    """Return the highest probability of an event's class and its window; None: none judged."""
+    """Return the highest probability of an event's class and its window, None without any."""
     values = [
         (max(w.probabilities[name] for name in result.classifier["classes"][1:]), w)
         for w in result.windows
@@ -159,7 +159,7 @@ def _when(event: Event) -> str:
 def event_lines(
     found: Sequence[VideoSummary], rules: Mapping[str, Mapping[str, float]]
 ) -> list[str]:
-    """Return what was found, for the console: an event a line, the first ``SHOWN`` of them.
+    """Return the events as lines for the console, the first ``SHOWN`` of them.
 
     Args:
         found: in each video, in the order of the table.

@@ -1,4 +1,4 @@
-"""The strip below an overlay: probability over time, threshold, events, and where we are."""
+"""The strip below an overlay: probability over time, threshold, events, and the current time."""
 
 import math
 from collections.abc import Sequence
@@ -17,7 +17,7 @@ _GROUND: Color = (28, 26, 24)
 _LANE_GROUND: Color = (46, 42, 40)
 _AXIS: Color = (150, 146, 142)
 _TEXT: Color = (225, 222, 220)
-# What the boxes above mean; nothing else in the picture says it.
+# The meaning of the boxes above, which the picture does not show otherwise.
 LEGEND = "thick: whom an event is about   grey: others, or not tracked   dashed: interpolated"
 LEGEND_RESTING = (
     "thick: of an event   grey: others   dashed: interpolated   grey bar: in a rest zone"
@@ -30,13 +30,13 @@ class Lane:
     """One class of one service over the time of a video.
 
     Attributes:
-        name: what is written at the left.
+        name: the text at the left.
         color: of curve and events.
         windows: (N, 2) start and stop, seconds.
-        probabilities: (N,), NaN where not judged.
-        threshold: of the events; None where no window decides them.
+        probabilities: (N,), NaN where not classified.
+        threshold: of the events; None for events without windows.
         events: (E, 2) start and stop.
-        suppressed: (S, 2) start and stop of what a rest zone suppresses.
+        suppressed: (S, 2) start and stop of events in rest zones.
 
     """
 
@@ -56,7 +56,7 @@ class Lane:
         return float(values.max()) if len(values) else None
 
     def value_text(self, time_s: float) -> str:
-        """Return the probability at a time or, where no window decides, how long it lasts."""
+        """Return the probability at a time, or the time since the start of an event."""
         if self.threshold is None:
             begun = self.events[(self.events[:, 0] <= time_s) & (time_s < self.events[:, 1])]
             return f"{time_s - begun[:, 0].min():.0f} s" if len(begun) else ""
@@ -76,7 +76,7 @@ class Lane:
 
 
 class Timeline:
-    """Draws the strip: what stands still once, the moving part for each frame.
+    """Draws the strip: the still part once, the moving part for each frame.
 
     Where windows overlap, the curve is the highest of them: it is at or above the
     threshold just where a window that counts is.

@@ -24,7 +24,8 @@ from recognizer.backends.network import ModelError
 from recognizer.config.schema import Config
 from recognizer.dataset.windows import TIME_DIGITS, span_of
 from recognizer.runs.manifest import Outcome, State, result_path
-from recognizer.runs.overlays import SourceVideoError, pictures_of, sample_fps_of, write_frames
+from recognizer.runs.overlays import SourceVideoError, pictures_of, write_frames
+from recognizer.runs.stills import sample_fps_of
 from recognizer.runs.worker_pool import OnFrames, StopRunError
 from recognizer.scoring.ranking import Service
 from recognizer.storage.artifacts import POSE_SCHEMA, ArtifactError, read_npz_meta, read_poses
@@ -36,7 +37,7 @@ VIDEOS = "videos"
 
 @dataclass(frozen=True, slots=True)
 class AnalysisPlan:
-    """What one worker is told once.
+    """Settings of one worker.
 
     Attributes:
         config: the config; its ``annotation`` section points at the videos.
@@ -67,23 +68,23 @@ class Input:
 
 
 def record_path(folder: Path, video: str) -> Path:
-    """Return where the JSON file of a video stands."""
+    """Return the path of a video's JSON file."""
     return result_path(folder / VIDEOS, video, ".json")
 
 
 def overlay_path(folder: Path, video: str) -> Path:
-    """Return where the overlay of a video stands."""
+    """Return the path of a video's overlay."""
     return result_path(folder / VIDEOS, video, ".mp4")
 
 
-def forget(folder: Path, video: str) -> None:
-    """Remove what an earlier run said about a video of which nothing can be said now."""
+def remove_results(folder: Path, video: str) -> None:
+    """Remove an earlier run's record and overlay of a video."""
     overlay_path(folder, video).unlink(missing_ok=True)
     record_path(folder, video).unlink(missing_ok=True)
 
 
 def finished(plan: AnalysisPlan, before: Outcome) -> Outcome | None:
-    """Return the outcome of an analysis that is there and needs nothing more."""
+    """Return the outcome of a finished analysis, None if anything is missing or out of date."""
     try:
         meta = read_npz_meta(result_path(plan.tracks, before.video, ".npz"), POSE_SCHEMA)
     except (ArtifactError, OSError):
@@ -151,11 +152,11 @@ class VideoWorker:
         try:
             sequence, _, meta = read_poses(tracks)
         except (ArtifactError, OSError) as error:
-            forget(plan.folder, video)
+            remove_results(plan.folder, video)
             text = str(error).replace(str(tracks), video)
             return Outcome(video, "refused", f"stage 2 result: {text}; delete it, run again")
         if len(sequence) > 1 and sequence.duration_s <= 0:
-            forget(plan.folder, video)
+            remove_results(plan.folder, video)
             reason = f"all {len(sequence)} frames carry the same time: there is no time to judge"
             return Outcome(video, "refused", f"{reason}; write the file anew with its frame rate")
         zones = zones_of(plan.config.inference.zones, video)
@@ -195,19 +196,19 @@ class VideoWorker:
         earlier: Record | None,
         on_frames: OnFrames,
     ) -> dict[str, ServiceResult]:
-        """Return what every classifier says; one asked before is not asked again."""
+        """Return the results of every classifier; unchanged windows of an earlier run are kept."""
         plan, results = self._plan, {}
         if earlier is not None and _ignored(earlier.zones) != _ignored(zones):
-            earlier = None  # other people were judged
+            earlier = None  # other people were classified
         for service, classifier in self._classifiers.items():
-            facts, rules = plan.classifiers[service], plan.rules[service]
+            about, rules = plan.classifiers[service], plan.rules[service]
             before = earlier.services.get(service) if earlier is not None else None
-            if before is not None and before.classifier == facts:
+            if before is not None and before.classifier == about:
                 windows = before.windows
             else:
                 windows = self._windows(sequence, classifier, on_frames)
-            events = merge_to_events(windows, facts["classes"], rules)
-            result = ServiceResult(facts, rules, windows, events)
+            events = merge_to_events(windows, about["classes"], rules)
+            result = ServiceResult(about, rules, windows, events)
             if service == "falldown":
                 lying = lying_rules(plan.config)
                 events, suppressed = grade_events(events, sequence, zones, lying)
@@ -222,7 +223,7 @@ class VideoWorker:
         plan = window_plan(config, classifier)
         for window in classify_windows([sequence], classifier, plan, config.scoring):
             windows.append(window)
-            on_frames(0)  # a sign of life
+            on_frames(0)
         return tuple(windows)
 
     def _draw(
@@ -233,11 +234,11 @@ class VideoWorker:
         meta: Mapping[str, Any],
         on_frames: OnFrames,
     ) -> str:
-        """Draw the overlay unless it is there; return why it cannot be."""
+        """Draw the overlay unless it exists; return the reason if it cannot be drawn."""
         plan, final = self._plan, overlay_path(self._plan.folder, record.video)
         if not plan.config.inference.overlay or final.is_file():
             return ""
-        pictures = pictures_of(job.path, sequence, sample_fps_of(meta))
+        pictures = pictures_of(job.path, sequence, sample_fps_of(meta.get("settings", {})))
         frames = overlay_frames(record, sequence, pictures)
         crf = plan.config.visualize.crf
         try:
@@ -257,8 +258,8 @@ def _rounded_span(sequence: PoseSequence) -> tuple[float, float]:
 
 
 def _keep(folder: Path, record: Record) -> None:
-    """Write the JSON file unless it says the same already; an overlay of another one goes."""
+    """Write the JSON file unless it is unchanged; the overlay of another one is removed."""
     final = record_path(folder, record.video)
     if not final.is_file() or final.read_bytes() != record_bytes(record):
-        forget(folder, record.video)
+        remove_results(folder, record.video)
         write_record(final, folder, record)

@@ -1,4 +1,4 @@
-"""The zones of a video, and who is inside: rest zones and ignored zones."""
+"""Rest zones and ignored zones of a video, and the people inside them."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -21,8 +21,8 @@ class Zone:
     """A part of the picture.
 
     Attributes:
-        kind: ``rest``, where lying is no event; ``ignore``, whose people are left out.
-        name: for people.
+        kind: ``rest``: lying there is no event; ``ignore``: people there are left out.
+        name: shown in overlays and tables.
         polygon: corners x, y in [0, 1] of the picture's width and height.
 
     """
@@ -69,10 +69,10 @@ def zone_numbers(
 
 
 def without_ignored(sequence: PoseSequence, zones: Sequence[Zone]) -> PoseSequence:
-    """Return the sequence in which everybody inside an ignored zone is untracked.
+    """Return the sequence with people inside ignored zones untracked.
 
-    Inside is whose box's centre and foot point, the middle of its lower edge raised by a tenth of
-    its height, are in one zone: who walks past a screen has feet below it.
+    A person is inside if centre and foot point of the box, the middle of its lower edge raised by a
+    tenth of its height, are in one zone: people who walk past a screen have their feet below it.
     """
     if all(zone.kind != "ignore" for zone in zones):
         return sequence

@@ -1,1 +1,1 @@
-"""Run a network file: arrays in, named arrays out; knows nothing about people."""
+"""Run a network file: arrays in, named arrays out; no code about people."""

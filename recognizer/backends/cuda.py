@@ -89,7 +89,7 @@ def driver_remedy() -> str:
 
 
 def driver_version() -> str:
-    """Return the version of the kernel's NVIDIA driver; empty where there is none to be seen."""
+    """Return the version of the kernel's NVIDIA driver; empty where none is visible."""
     try:
         text = _DRIVER_VERSION.read_text(encoding="utf-8")
     except OSError:

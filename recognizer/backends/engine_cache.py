@@ -1,4 +1,4 @@
-"""Engines on disk: when one may be used again, what it is called, what stands beside it.
+"""Engines on disk: when one may be reused, its name, and the JSON file beside it.
 
 A TensorRT engine is program code for one kind of GPU and one version of TensorRT. Beside each
 engine that ``deploy.tensorrt`` builds stands a JSON file (``<engine>.json``) with the digest of
@@ -271,7 +271,7 @@ def differences(expected: Mapping[str, object], found: Mapping[str, object]) -> 
 
 
 def check_machine(path: Path, sidecar: Sidecar, machine: Machine) -> None:
-    """Refuse an engine of another TensorRT or GPU, before TensorRT is asked.
+    """Refuse an engine of another TensorRT or GPU, before TensorRT opens it.
 
     Raises:
         ModelError: each difference by name.

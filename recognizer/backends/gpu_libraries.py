@@ -1,4 +1,4 @@
-"""The libraries that ONNX Runtime's GPU providers link to: load them first, say which is missing.
+"""Load the libraries that ONNX Runtime's GPU providers link to, and name a missing one.
 
 The providers name libraries of CUDA, cuDNN and TensorRT and no folder; pip puts these into
 site-packages, where the system's loader does not look. A library that is loaded already serves
@@ -66,7 +66,7 @@ def preload_cuda() -> None:
 
 
 def check_provider(provider: str, device: str) -> None:
-    """Say why a provider gave no session, where that is a library, the driver or the GPU.
+    """Raise the reason why a provider gave no session: a library, the driver or the GPU.
 
     To be called after ONNX Runtime has tried: a provider that is loaded before the runtime has
     introduced itself cannot be used any more.
@@ -92,7 +92,7 @@ def check_provider(provider: str, device: str) -> None:
 
 
 def _loader_error(provider: str) -> str:
-    """Return what the system's loader says of a provider's library; nothing if it loads."""
+    """Return the system loader's error for a provider's library; empty if it loads."""
     import onnxruntime
 
     folder = Path(onnxruntime.__file__).parent / "capi"

@@ -1,4 +1,4 @@
-"""What a pose network of ours says about itself, in ONNX metadata under the key ``recognizer``.
+"""Metadata of a pose network that this program wrote: ONNX metadata, key ``recognizer``.
 
 ``deploy.export`` writes it, an engine hands it on, and a network that torch runs has the same. So
 every backend knows what is fixed inside the network, and a config that asks for something else is
@@ -44,7 +44,7 @@ class Thresholds:
 
 @dataclass(frozen=True, slots=True)
 class PoseModelMetadata:
-    """What stands in a pose network's file beside the network.
+    """Metadata in a pose network's file.
 
     Attributes:
         kind: ``rtmo`` (images in, people out) or ``topdown`` (crops in, heatmaps out).

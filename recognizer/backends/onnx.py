@@ -143,7 +143,7 @@ def _runtime() -> Any:
 
 
 def _check_given(given: list[str], choice: ProviderChoice, device: str) -> None:
-    """Refuse a session whose providers are not all those that were asked for."""
+    """Refuse a session that lacks one of the required providers."""
     missing = [name for name, _ in choice.providers if name not in given]
     for name in missing:
         check_provider(name, device)

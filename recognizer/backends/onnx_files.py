@@ -3,10 +3,13 @@
 A network may keep weights in files beside it ("external data"). ONNX Runtime 1.31 refuses such a
 file outside the model's folder itself; checked here all the same, because ``model_digest`` reads
 it too, and because ONNX Runtime 1.24 (requirements/openvino.txt) accepts it for sparse weights and
-TensorRT parses files with a reader of its own. Offsets and lengths within such a file are not
-checked here: ONNX Runtime refuses what lies beyond its end, and TensorRT's parser is left to judge
-them alone. Only the fields below are read, by the numbers of
-``onnx.proto``; the rest stays unparsed.
+TensorRT parses files with a reader of its own. Offsets and lengths within such a file are left to
+ONNX Runtime, which refuses what lies beyond its end, and to TensorRT's parser. Only the fields
+below are read, by the numbers of ``onnx.proto``.
+
+The values of weights are skipped before protobuf parses the rest, which keeps what it does not
+know: of a file of 189 MB protobuf alone takes 360 MB and 1.4 s, more than the 276 MB of ONNX
+Runtime's own session; this reader takes 90 MB, mapped pages of the file, and 0.02 s.
 """
 
 import hashlib
@@ -29,7 +32,7 @@ from recognizer.storage.artifacts import sha256_file
 
 _PACKAGE = "recognizer.onnx"
 _GRAPH, _INITIALIZER, _RAW_DATA = 7, 5, 9  # of Model, Graph and Tensor
-# Kinds of fields in a file, and the bytes that those of a fixed size take.
+# Wire types of protobuf, and the bytes of those of a fixed size.
 _VARINT, _SIZED, _FIXED = 0, 2, {1: 8, 5: 4}
 # Message -> {field: (its number in onnx.proto, its type)}; bytes stand for text as well.
 _SCHEMA: dict[str, dict[str, tuple[int, str]]] = {

@@ -84,7 +84,7 @@ def choose_provider(
 
 
 def thread_count(options: OnnxRuntimeOptions, threads: int) -> int:
-    """Return the threads of one operator: the config's, or ``threads`` where it says auto."""
+    """Return the threads of one operator: the config's, or ``threads`` for auto."""
     return threads if options.threads == "auto" else options.threads
 
 

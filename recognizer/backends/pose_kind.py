@@ -1,4 +1,4 @@
-"""What kind of pose network a file holds, read from the file itself.
+"""The kind of pose network in a file, read from its outputs.
 
 ``rtmo`` gives people (outputs ``dets`` and ``keypoints``, as mmdeploy's end2end files have them),
 ``topdown`` gives one heatmap per keypoint of one person. So that ``kind: auto`` needs no setting,

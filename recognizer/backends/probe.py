@@ -1,4 +1,4 @@
-"""Try what runs networks on one small network: ``python -m recognizer.backends.probe``.
+"""Try a backend on one small network: ``python -m recognizer.backends.probe``.
 
 A process of its own, so that whoever asks lives on where a library crashes. It reads one JSON
 object from its input, ``{"kind": "onnx", "options": <OnnxRuntimeOptions>}`` or ``{"kind": "pth" or

@@ -1,4 +1,4 @@
-"""Which boxes of an image stay: greedy non-maximum suppression for a whole batch at once.
+"""Greedy non-maximum suppression of boxes, for a whole batch at once.
 
 Greedy suppression walks down the scores: a box stays unless a better one that stays overlaps it.
 That rule has one solution, and repeating it for all boxes at the same time reaches it: after n

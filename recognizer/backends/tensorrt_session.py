@@ -1,4 +1,4 @@
-"""What touches TensorRT itself: the log, an open engine, one run. Needs the package ``tensorrt``.
+"""The code on TensorRT itself: its log, an open engine, one run. Needs ``tensorrt``.
 
 Written against the Python API of TensorRT 10 and 11 (``execute_async_v3``, tensors by name);
 imported only when an engine is opened or built, after the GPU was found.

@@ -143,7 +143,7 @@ def _required(model: nn.Module) -> set[str]:
 
 
 def make_graph(pose: TrainedPose, metadata: PoseModelMetadata) -> nn.Module:
-    """Return the module that gives what ``metadata`` says; the model is used up by shorter types.
+    """Return the module that ``metadata`` describes; shorter types use the model up.
 
     Args:
         pose: the network.

@@ -18,8 +18,7 @@ import yaml
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
-from recognizer.config.given import Given
-from recognizer.config.schema import Config
+from recognizer.config.schema import Config, Given
 from recognizer.config.types import ShellText
 from recognizer.installation import PROJECT, SHIPPED_CONFIG
 
@@ -237,7 +236,7 @@ _EXPECTED = {
 
 
 def _explain(error: ValidationError, source: YamlSource, shell_keys: set[tuple[str, ...]]) -> str:
-    """Return one line per key: where it stands, what was expected, what came."""
+    """Return one line per key: its place, the expected value, the one that came."""
     expectations: dict[KeyPath, list[str]] = {}
     came: dict[KeyPath, str] = {}
     for problem in error.errors(include_url=False):
@@ -290,7 +289,7 @@ def _expected(problem: ErrorDetails) -> str:
 
 
 def _came(problem: ErrorDetails) -> str:
-    """Return what came instead, and how to write what was probably meant."""
+    """Return the value that came, and how to write the one that was probably meant."""
     kind, value = problem["type"], problem["input"]
     if isinstance(value, dict) and kind == "value_error":
         return ""  # a section's own check says itself what came

@@ -1,4 +1,4 @@
-"""The config's sections on network files: what sees people, and what runs it."""
+"""The config's sections on network files: pose networks, detectors and their backends."""
 
 from typing import Annotated, Any, Literal, Self
 from urllib.parse import urlsplit

@@ -5,6 +5,8 @@ stands beside its default in configs/config.yaml, and a test keeps the two equal
 """
 
 import re
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Annotated, Literal, TypeVar
 
 from pydantic import Field, PositiveFloat, PositiveInt, PrivateAttr, model_validator
@@ -18,7 +20,6 @@ from recognizer.config.action import (
     TestConfig,
     TrainConfig,
 )
-from recognizer.config.given import Given
 from recognizer.config.models import ModelsConfig
 from recognizer.config.types import (
     ConfigPath,
@@ -37,6 +38,14 @@ TRACKING_BY_KIND: dict[PoseKind, dict[str, float | bool]] = {
     "rtmo": {"track_high_thresh": 0.5, "new_track_thresh": 0.6, "fuse_score": True},
     "topdown": {"track_high_thresh": 0.25, "new_track_thresh": 0.3, "fuse_score": False},
 }
+
+
+@dataclass(frozen=True, slots=True)
+class Given:
+    """What the user typed: the config file, None for the shipped one, and ``key=value`` texts."""
+
+    config: Path | None = None
+    overrides: tuple[str, ...] = ()
 
 
 class AnnotationConfig(Section):
@@ -291,7 +300,7 @@ class Config(Section):
         return self._given
 
     def with_given(self, given: Given) -> "Config":
-        """Return the config that knows what the user typed."""
+        """Return the config with what the user typed kept in it."""
         config = self.model_copy()
         config._given = given
         return config

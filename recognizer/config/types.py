@@ -1,4 +1,4 @@
-"""What config sections are made of: the base class, paths, and texts with rules."""
+"""The building blocks of config sections: base class, paths, and texts with rules."""
 
 import os
 import re

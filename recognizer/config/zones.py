@@ -1,4 +1,4 @@
-"""The config's zones: parts of a camera's picture in which people are judged otherwise."""
+"""The config's zones: parts of a camera's picture with other rules for people."""
 
 from collections.abc import Sequence
 from fnmatch import fnmatchcase
@@ -12,7 +12,7 @@ from recognizer.names import nfc
 
 
 def _shown(name: str) -> str:
-    """Return a name in NFC; raise ValueError for one that cannot be seen."""
+    """Return a name in NFC; raise ValueError for an invisible one."""
     if not (name.strip() and name.isprintable()):  # it goes to consoles, tables and pictures
         raise ValueError("expected a name of visible characters")
     return nfc(name)

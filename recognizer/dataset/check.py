@@ -1,4 +1,4 @@
-"""What is wrong with a data set, all of it at once, before a training starts on it."""
+"""Validation of a data set before a training: all faults at once."""
 
 from collections import Counter, defaultdict
 from collections.abc import Collection, Iterator, Mapping, Sequence
@@ -18,15 +18,15 @@ _FAR, _MANY = 1.05, 0.05
 # Of 212 clips no point lies as much as one picture beside the picture, no score reaches 1.2. What
 # is beyond these is no pose: another unit, or a broken file.
 _PICTURES_AWAY, _MAX_SCORE = 10, 10
-# Whoever is smaller than this in a picture larger than that is given in parts of the picture.
+# Keypoints within the former in a picture larger than the latter are parts of the picture.
 _TINY_PX, _SOME_PX = 2, 32
 
 
 class DatasetError(ValueError):
-    """A data set that cannot be trained on or measured with.
+    """A data set that cannot be used for training or evaluation.
 
     Attributes:
-        problems: one sentence each, with the split and the sample it is about.
+        problems: one sentence each, with split and sample.
 
     """
 
@@ -46,26 +46,26 @@ def check_splits(
     training: str = "train",
     may_be_empty: Collection[str] = (),
 ) -> dict[str, list[Sample]]:
-    """Read the pickles of a data set and refuse it with everything that is wrong with it.
+    """Read the pickles of a data set; raise DatasetError with all its faults.
 
     Every split: readable, safe, PoseDataset's list layout; every sample: name, label, shapes,
     types, finite numbers, as many frames as it says, a picture size that fits its keypoints and
-    is not swapped, keypoints in pixels, scores from 0 to about 1, somebody in it; no name twice,
-    in other splits neither; at least one sample. The one that is trained on: at least
-    ``MIN_SAMPLES``, and some of each class.
+    is not swapped, keypoints in pixels, scores from 0 to about 1, at least one person; no name
+    twice, across splits too; at least one sample. The training split: at least ``MIN_SAMPLES``,
+    and some of each class.
 
     Args:
         splits: the pickle of each split by name, such as train, val and test.
         num_classes: labels are 0 to ``num_classes - 1``.
-        training: the name of the split that is trained on.
-        may_be_empty: splits that need no sample, such as the test split of a training that
-            takes everything there is.
+        training: the name of the training split.
+        may_be_empty: splits that need no sample, such as the test split of a training
+            that uses all data.
 
     Returns:
         The samples by split.
 
     Raises:
-        DatasetError: anything wrong; each sentence names the split and the sample.
+        DatasetError: any fault; each sentence names the split and the sample.
 
     """
     found: dict[str, list[Sample]] = {}
@@ -82,9 +82,9 @@ def check_splits(
         problems += [f"{split}: {fault}" for fault in faults]
         problems += [f"{split}: {fault}" for fault in sample_faults(found[split], num_classes)]
         if not faults and (found[split] or split not in may_be_empty):
-            # With samples left out by a fault, what remains would say little.
-            wanted = num_classes if split == training else 0
-            problems += [f"{split}: {fault}" for fault in _split_faults(found[split], wanted)]
+            # Where faults left samples out, counts of the rest mean little.
+            expected = num_classes if split == training else 0
+            problems += [f"{split}: {fault}" for fault in _split_faults(found[split], expected)]
     problems += _shared_names(found)
     if problems:
         raise DatasetError(problems)
@@ -92,7 +92,7 @@ def check_splits(
 
 
 def sample_faults(samples: Sequence[Sample], num_classes: int) -> Iterator[str]:
-    """Yield what is wrong with single samples, whatever else is in the data set."""
+    """Yield the faults of single samples."""
     for sample in samples:
         if not 0 <= sample.label < num_classes:
             yield f"{sample.name!r}: expected a label below {num_classes}, got {sample.label}"
@@ -110,7 +110,7 @@ def sample_faults(samples: Sequence[Sample], num_classes: int) -> Iterator[str]:
 
 
 def _unit_fault(sample: Sample) -> str:
-    """Return what is wrong with the range of scores and pixels, "" if nothing is."""
+    """Return the fault in the range of scores and pixels, "" if there is none."""
     scores = sample.keypoint_scores
     if scores.min() < 0 or scores.max() > _MAX_SCORE:
         return (
@@ -143,10 +143,10 @@ def _is_swapped(sample: Sample) -> bool:
 
 
 def _split_faults(samples: Sequence[Sample], num_classes: int) -> Iterator[str]:
-    """Yield what is missing in a split; ``num_classes`` is 0 where it is not trained on."""
-    least = MIN_SAMPLES if num_classes else 1
-    if len(samples) < least:
-        yield f"expected at least {least} samples, got {len(samples)}"
+    """Yield what is missing in a split; ``num_classes`` is 0 except for the training split."""
+    minimum = MIN_SAMPLES if num_classes else 1
+    if len(samples) < minimum:
+        yield f"expected at least {minimum} samples, got {len(samples)}"
     counts = Counter(sample.label for sample in samples)
     for label in range(num_classes):
         if not counts[label]:

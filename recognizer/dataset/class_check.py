@@ -1,4 +1,4 @@
-"""Classes of a data set compared with what else the samples say: folders, splits, copies."""
+"""Plausibility of a data set's classes: folder names, splits, copies."""
 
 import hashlib
 from collections import Counter, defaultdict
@@ -8,15 +8,15 @@ from pathlib import PurePosixPath
 from recognizer.names import folded
 from recognizer.types import Sample
 
-_NAMED = 5  # of many equal faults, how many a message names
+_NAMED = 5  # of many equal faults, the number that a message names
 
 
 def class_faults(samples: Sequence[Sample], classes: Sequence[str]) -> Iterator[str]:
-    """Yield what says that labels stand for other classes than they are taken for.
+    """Yield evidence that labels stand for other classes than expected.
 
-    A sample's name holds the folders of its video, and these are often called as the classes. A
-    clip of a folder may well have another label (before the fall nobody falls), so only folders
-    of two or more classes that have just changed places are a fault.
+    A sample's name holds the folders of its video, which often have the classes' names. Single
+    clips of a folder may have another label (such as those before a fall), so only a permutation
+    of the folders of two or more classes is a fault.
 
     Args:
         samples: of a data set.
@@ -46,12 +46,12 @@ def class_faults(samples: Sequence[Sample], classes: Sequence[str]) -> Iterator[
 def class_warnings(
     found: Mapping[str, Sequence[Sample]], classes: Sequence[str] | None, training: str = "train"
 ) -> Iterator[str]:
-    """Yield what may make a training or its validation worthless.
+    """Yield what may spoil a training or its validation.
 
     Args:
         found: samples by split.
-        classes: names in the order of labels, None where nobody knows them.
-        training: the name of the split that is trained on.
+        classes: names in the order of labels, None: unknown.
+        training: the name of the training split.
 
     """
     samples = [sample for part in found.values() for sample in part]
@@ -65,7 +65,7 @@ def class_warnings(
 
 
 def _strange_folders(samples: Sequence[Sample], classes: Sequence[str]) -> str:
-    """Return a warning where each label has a folder of its own, none called as a class."""
+    """Return a warning where each label has its own folder, none with a class's name."""
     known = {folded(name) for name in classes}
     labels: dict[str, set[int]] = defaultdict(set)
     for sample in samples:
@@ -99,7 +99,7 @@ def _missing_classes(samples: Sequence[Sample], classes: Sequence[str]) -> Itera
 
 
 def _copies(found: Mapping[str, Sequence[Sample]], training: str) -> Iterator[str]:
-    """Yield which samples of other splits are trained on as well, under another name."""
+    """Yield the samples of other splits that are also training samples under another name."""
     learnt = {_digest(sample): sample.name for sample in found.get(training, ())}
     for split, samples in found.items():
         if split == training:

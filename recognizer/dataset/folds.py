@@ -1,4 +1,4 @@
-"""Folds for cross-validation, with never one source on both sides."""
+"""Folds for cross-validation, each source in one of them only."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -6,10 +6,12 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from recognizer.types import IntArray
+
 
 @dataclass(frozen=True, eq=False, slots=True)
 class Fold:
-    """One fold: the samples to learn from and those to test on.
+    """One fold: training and test samples.
 
     Attributes:
         train: indices, rising.
@@ -17,14 +19,14 @@ class Fold:
 
     """
 
-    train: NDArray[np.int64]
-    test: NDArray[np.int64]
+    train: IntArray
+    test: IntArray
 
 
 def source_folds(
     labels: Sequence[int], sources: Sequence[str], folds: int, seed: int
 ) -> list[Fold]:
-    """Deal whole sources out to folds, the classes balanced as well as that allows.
+    """Assign whole sources to folds, the classes balanced as well as that allows.
 
     With as many folds as sources each is left out once, in order of name, whatever the
     seed: leave-one-group-out, such as one subject after another.
@@ -33,8 +35,7 @@ def source_folds(
         labels: (N,) class of each sample.
         sources: (N,) recording, or subject, of each sample.
         folds: number of folds, 2 or more.
-        seed: decides which sources meet; the result does not depend on the samples' order
-            only in so far as scikit-learn's StratifiedGroupKFold does not.
+        seed: of scikit-learn's StratifiedGroupKFold, which decides which sources meet.
 
     Raises:
         ValueError: no samples, lengths that differ, fewer sources than folds, or a fold
@@ -62,13 +63,13 @@ def source_folds(
     else:
         splitter = StratifiedGroupKFold(folds, shuffle=True, random_state=seed)
     parts = splitter.split(truth[order], truth[order], groups[order])
-    dealt = [Fold(np.sort(order[train]), np.sort(order[test])) for train, test in parts]
-    _check(dealt, truth, groups)
-    return dealt
+    result = [Fold(np.sort(order[train]), np.sort(order[test])) for train, test in parts]
+    _check(result, truth, groups)
+    return result
 
 
-def _check(folds: Sequence[Fold], labels: NDArray[np.int64], groups: NDArray[np.str_]) -> None:
-    """Refuse folds that leak, miss a sample, or cannot be learnt from."""
+def _check(folds: Sequence[Fold], labels: IntArray, groups: NDArray[np.str_]) -> None:
+    """Raise ValueError for folds that leak, miss a sample, or lack a class."""
     tested = np.sort(np.concatenate([fold.test for fold in folds]))
     if not np.array_equal(tested, np.arange(len(labels))):
         raise ValueError("folds: expected every sample in the test part of exactly one fold")

@@ -1,4 +1,4 @@
-"""What a video shows: from its folder's name, or from a table of segments.
+"""Labels of a video: from its folder's name, or from a table of segments.
 
 A table has the columns video, start_s, stop_s, class. ``video`` is the path inside the
 input folder; times are seconds on the video's own clock, half-open.
@@ -14,8 +14,8 @@ from recognizer.config.file import ConfigError
 from recognizer.names import nfc
 from recognizer.storage.tables import (
     Names,
-    Row,
     RowError,
+    TableRow,
     did_you_mean,
     known_as,
     parse_rows,
@@ -23,7 +23,7 @@ from recognizer.storage.tables import (
 )
 
 SEGMENT_COLUMNS = ("video", "start_s", "stop_s", "class")
-# Segments are written by hand; a second's rounding at a video's end is no mistake.
+# Segments are written by hand: a second's rounding at a video's end is accepted.
 END_TOLERANCE_S = 1.0
 _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")
 # A window belongs to a class that fills at least this part of it.
@@ -33,12 +33,12 @@ _MAX_PROBLEMS = 20
 
 
 class LabelError(ValueError):
-    """A video or segment without a usable label: a recorded refusal, not the run's end."""
+    """A video or segment without a usable label; recorded, and the run goes on."""
 
 
 @dataclass(frozen=True, slots=True)
 class Segment:
-    """A part of a video and what it shows: seconds, half-open, and the class's name."""
+    """A part of a video and its class: seconds, half-open."""
 
     start_s: float
     stop_s: float
@@ -92,9 +92,9 @@ def read_segments(
     Args:
         path: the CSV file.
         classes: known class names.
-        videos: known videos; a name is only looked up among them.
-        partial: the videos are a part of those the table is about; other rows are left out.
-        not_ours: classes of which the table may speak as well; their rows are left out.
+        videos: known videos, among which names are looked up.
+        partial: the table has rows of other videos, too; they are left out.
+        not_ours: further classes that the table may have; their rows are left out.
 
     Raises:
         ConfigError: the table or any row cannot be used; with file and line.
@@ -115,7 +115,7 @@ def read_segments(
     return {v: tuple(sorted(s, key=lambda x: (x.start_s, x.stop_s))) for v, s in table.items()}
 
 
-def _parse_segment(row: Row, names: Names, classes: Collection[str]) -> tuple[str, Segment]:
+def _parse_segment(row: TableRow, names: Names, classes: Collection[str]) -> tuple[str, Segment]:
     video = names.find(row.cells["video"])
     start, stop = (_seconds(row, column) for column in ("start_s", "stop_s"))
     class_name = known_as(row.cells["class"], classes)
@@ -130,7 +130,7 @@ def _parse_segment(row: Row, names: Names, classes: Collection[str]) -> tuple[st
     return video, Segment(start, stop, class_name, row.line)
 
 
-def _seconds(row: Row, column: str) -> float:
+def _seconds(row: TableRow, column: str) -> float:
     text = row.cells[column]
     value = float(text) if _NUMBER.fullmatch(text) else math.nan
     if not (math.isfinite(value) and value >= 0):

@@ -2,8 +2,8 @@
 
 Its pickle is a list of dicts. ``frame_dir`` names the sample and must be unique;
 ``img_shape`` and ``original_shape`` are (height, width), the other way round than ours.
-PoseDataset and mmaction2's transforms carry ``boxes``, ``movement`` and ``time_s`` along unread;
-a pickle may lack them.
+PoseDataset and mmaction2's transforms keep ``boxes``, ``movement`` and ``time_s`` unread; a pickle
+may lack them.
 """
 
 from collections.abc import Iterable, Iterator, Mapping
@@ -31,7 +31,7 @@ _ARRAYS = {
 _MAX_SIDE = 100_000  # pixels; far above any camera
 
 
-def to_mmaction(sample: Sample) -> dict[str, Any]:
+def to_mmaction(sample: Sample) -> dict[str, object]:
     """Return the sample as one item of a PoseDataset pickle."""
     width, height = sample.size_wh
     extra = {key: getattr(sample, key) for key in _EXTRA}
@@ -48,12 +48,12 @@ def to_mmaction(sample: Sample) -> dict[str, Any]:
 
 
 def write_split(path: Path, root: Path, samples: Iterable[Sample]) -> int:
-    """Write one split's pickle while its samples are made, and return their number.
+    """Write one split's pickle sample by sample; return their number.
 
     Args:
         path: the file to write, whole or not at all.
-        root: the folder whose scratch folder takes it until it is whole.
-        samples: made one after another; never more than one is held.
+        root: the folder whose scratch folder holds it until it is complete.
+        samples: made one after another; only one is in memory.
 
     Raises:
         ValueError: two samples of the same name.
@@ -62,7 +62,7 @@ def write_split(path: Path, root: Path, samples: Iterable[Sample]) -> int:
     """
     names: set[str] = set()
 
-    def items() -> Iterator[dict[str, Any]]:
+    def items() -> Iterator[dict[str, object]]:
         for sample in samples:
             if sample.name in names:
                 raise ValueError(f"{path.name}: expected unique names, got {sample.name!r} twice")
@@ -76,12 +76,11 @@ def write_split(path: Path, root: Path, samples: Iterable[Sample]) -> int:
 def read_split(path: Path) -> list[Sample]:
     """Read a pickle in PoseDataset's list layout; nothing in it is executed.
 
-    The pickle does not say who sits in the slots, so ``track_ids`` are all -1.
+    The pickle has no ids, so ``track_ids`` are all -1.
 
     Raises:
         FileNotFoundError: no such file.
-        ArtifactError: damaged, hostile, or a sample that is not as it should be; the
-            message names it.
+        ArtifactError: damaged, hostile, or an invalid sample; the message names it.
 
     """
     samples, faults = examine_split(path)
@@ -121,8 +120,8 @@ def examine_split(path: Path) -> tuple[list[Sample], list[str]]:
     return samples, faults
 
 
-def _from_mmaction(item: Any) -> tuple[Sample | None, list[str]]:
-    """Return a sample, or None and what is wrong with it."""
+def _from_mmaction(item: object) -> tuple[Sample | None, list[str]]:
+    """Return a sample, or None and its faults."""
     if not isinstance(item, Mapping):
         return None, [f"expected a dict, got {type(item).__name__}"]
     keys = ("frame_dir", "total_frames", "img_shape", "label", "keypoint", "keypoint_score")
@@ -183,7 +182,7 @@ def _form_faults(item: Mapping[str, Any]) -> Iterator[str]:
             yield f"expected {key} as an array {form}, got {shape}{type(value).__name__}"
 
 
-def _size_faults(sample: Sample, total_frames: Any) -> Iterator[str]:
+def _size_faults(sample: Sample, total_frames: object) -> Iterator[str]:
     frames = sample.keypoints.shape[1]
     if not isinstance(total_frames, Integral) or int(total_frames) != frames:
         yield f"expected total_frames {frames} as in keypoint, got {total_frames!r}"

@@ -69,15 +69,15 @@ def find_pairs(hashes: Sequence[Hashes], groups: Sequence[str], max_distance: fl
     """
     if len(hashes) != len(groups):
         raise ValueError(f"expected one group for each of {len(hashes)} clips, got {len(groups)}")
-    there = np.array([i for i, own in enumerate(hashes) if len(own)], np.int64)
-    if len(there) < 2:
+    present = np.array([i for i, clip in enumerate(hashes) if len(clip)], np.int64)
+    if len(present) < 2:
         return []
-    group = np.unique([groups[i] for i in there], return_inverse=True)[1]
+    group = np.unique([groups[i] for i in present], return_inverse=True)[1]
     found = np.zeros((0, 3))
-    for rows, columns, distances in _blocks([hashes[i] for i in there], max_distance):
+    for rows, columns, distances in _blocks([hashes[i] for i in present], max_distance):
         other = (group[rows][:, None] != group[columns]) & (rows[:, None] < columns)
         a, b = np.nonzero(other & (distances <= max_distance))
-        here = np.stack([distances[a, b], there[rows[a]], there[columns[b]]], axis=1)
+        here = np.stack([distances[a, b], present[rows[a]], present[columns[b]]], axis=1)
         found = np.concatenate([found, here])
         found = found[np.lexsort(found.T[::-1])][:MAX_PAIRS]
     return [Pair(int(a), int(b), distance) for distance, a, b in found.tolist()]
@@ -101,24 +101,24 @@ def find_shared(
         At most one pair for each of ``ones``: its place, that of the other, the distance.
 
     """
-    there = [i for i, own in enumerate(others) if len(own)]
-    if not there:
+    present = [i for i, clip in enumerate(others) if len(clip)]
+    if not present:
         return []
-    signs = _signs(np.concatenate([others[i] for i in there]))
-    counts = np.array([len(others[i]) for i in there])
+    signs = _signs(np.concatenate([others[i] for i in present]))
+    counts = np.array([len(others[i]) for i in present])
     found = []
-    for place, own in enumerate(ones):
-        if not len(own):
+    for place, clip in enumerate(ones):
+        if not len(clip):
             continue
-        distances = (BITS - _signs(own) @ signs.T) / 2
+        distances = (BITS - _signs(clip) @ signs.T) / 2
         starts = np.cumsum(counts) - counts
         mine = np.sort(np.minimum.reduceat(distances, starts, axis=1), axis=0)
         halves = np.minimum(
-            mine[: (len(own) + 1) // 2].mean(axis=0), _better_half(distances.min(axis=0), counts)
+            mine[: (len(clip) + 1) // 2].mean(axis=0), _better_half(distances.min(axis=0), counts)
         )
         best = int(halves.argmin())
         if halves[best] <= max_distance:
-            found.append(Pair(place, there[best], float(halves[best])))
+            found.append(Pair(place, present[best], float(halves[best])))
     return found
 
 
@@ -140,7 +140,7 @@ def _blocks(
     A clip is left out of the second where none of its pictures is within ``max_distance`` of any
     of the first: no mean is then.
     """
-    counts = np.array([len(own) for own in hashes])
+    counts = np.array([len(clip) for clip in hashes])
     starts = np.concatenate([[0], np.cumsum(counts)])
     clip_of = np.repeat(np.arange(len(hashes)), counts)
     signs = _signs(np.concatenate(hashes))

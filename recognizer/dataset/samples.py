@@ -1,4 +1,4 @@
-"""From tracked people to the item that the action network learns from or judges."""
+"""Samples: the most involved people of a clip or window, as the action network's input."""
 
 from collections.abc import Sequence
 
@@ -11,18 +11,18 @@ from recognizer.types import NUM_MOVEMENTS, IntArray, PoseSequence, Sample
 
 
 class NoTrackedPeopleError(ValueError):
-    """A clip or window in which nobody was tracked, so that there is nothing to learn."""
+    """A clip or window without tracked people."""
 
 
 def choose_people(
     sequence: PoseSequence, ranked_ids: IntArray | Sequence[int], num_person: int
 ) -> IntArray:
-    """Return the first ``num_person`` ids (M,) of a ranking that are people of a sequence.
+    """Return the first ``num_person`` ids (M,) of a ranking that are visible in a sequence.
 
-    Somebody who was never seen in it, of whom only a filled gap reaches into it, is not.
+    People with rows of filled gaps alone are left out.
 
     Raises:
-        NoTrackedPeopleError: nobody is left.
+        NoTrackedPeopleError: no id is left.
 
     """
     ids = np.asarray(ranked_ids, np.int64)
@@ -36,9 +36,9 @@ def choose_people(
 def people_of(
     clip: PoseSequence, service: Service, scoring: ScoringConfig, num_person: int
 ) -> tuple[IntArray, Involvement]:
-    """Return the people of a clip or window, (M,) ids, and the whole ranking behind them.
+    """Return the ids (M,) of the people of a clip or window, and the whole ranking.
 
-    The samples to learn from and the windows of new video are made by this one function.
+    Used for training samples and for the windows of new video alike.
 
     Args:
         clip: tracked people.
@@ -47,7 +47,7 @@ def people_of(
         num_person: people at most.
 
     Raises:
-        NoTrackedPeopleError: nobody was tracked in it.
+        NoTrackedPeopleError: no person is tracked in it.
 
     """
     if not (clip.poses.track_ids >= 0).any():
@@ -65,10 +65,10 @@ def build_sample(
 ) -> Sample:
     """Return the sample of the most involved people of a sequence.
 
-    Slot m is one human throughout. Where that human is absent, coordinates and scores are
+    Slot m is one person throughout. Where the person is absent, coordinates and scores are
     0, box and movement NaN; where a short gap was filled, coordinates and box are the
     interpolated ones, scores 0 and the movement NaN.
-    There are ``min(num_person, people)`` slots: nobody is made up to fill the rest.
+    There are ``min(num_person, people)`` slots: none is empty.
 
     Args:
         sequence: the frames of the sample, with track ids.
@@ -78,7 +78,7 @@ def build_sample(
         label: class index.
 
     Raises:
-        NoTrackedPeopleError: nobody to put into a slot.
+        NoTrackedPeopleError: no person for a slot.
         ValueError: an id twice in one frame or in the ranking, or a number that is not
             finite.
 

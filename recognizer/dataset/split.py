@@ -1,7 +1,7 @@
-"""Which sample goes into train, val and test, with never one source on two sides.
+"""Split of samples into train, val and test, each source in one of them only.
 
-Frames of one recording look alike; a network that saw one half of it recognises the
-other. So whole sources are dealt out, balanced over the classes as well as they allow.
+Frames of one recording look alike: a network trained on one half recognises the other. So
+whole sources are assigned, the classes balanced as well as they allow.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from itertools import combinations
 
 import numpy as np
-from numpy.typing import NDArray
+
+from recognizer.types import Float64Array, IntArray
 
 SPLITS = ("train", "val", "test")
 _FOLDER_NAMES = {
@@ -19,18 +20,16 @@ _FOLDER_NAMES = {
     "validation": "val",
     "test": "test",
 }
-# Worth more than any deviation from the wanted sizes: a class that is missing in a split.
+# Cost of a class that is missing in a split: more than any deviation of the sizes.
 _MISSING_CLASS = 10.0
 # Exchanging every pair costs the square of the number of sources; with many sources moving
 # single ones is already exact enough.
 _MAX_SOURCES_TO_SWAP = 200
 
-Counts = NDArray[np.float64]
-
 
 @dataclass(frozen=True, slots=True)
 class SplitSample:
-    """A sample as the split sees it: which recording it is of, and its class."""
+    """A sample to assign to a split: its recording and its class."""
 
     name: str
     video: str
@@ -46,19 +45,19 @@ def folder_split(video: str) -> str | None:
 
 
 def split_by_source(
-    members: Iterable[SplitSample], num_classes: int, ratios: Sequence[float], seed: int
+    samples: Iterable[SplitSample], num_classes: int, ratios: Sequence[float], seed: int
 ) -> dict[str, str]:
-    """Deal the sources out to train, val and test; return the split of every source.
+    """Assign the sources to train, val and test; return the split of every source.
 
-    The largest sources are dealt first, each to where it takes the class counts closest
-    to the wanted ones (least squares); then single sources are moved and pairs exchanged
-    as long as that helps. Every class is in every split where enough sources have it. The
-    result depends on the seed and on the set of members, not on their order.
+    The largest sources come first, each to the split where the class counts get closest to the
+    expected ones (least squares); then single sources are moved and pairs exchanged as long as
+    that helps. Every class is in every split where enough sources have it. The
+    result depends on the seed and on the set of samples, not on their order.
 
     Args:
-        members: the samples.
+        samples: all samples.
         num_classes: number of classes.
-        ratios: wanted shares of train, val and test, summing to 1; a split of share 0
+        ratios: shares of train, val and test, summing to 1; a split of share 0
             stays empty.
         seed: decides between sources of equal size.
 
@@ -66,11 +65,11 @@ def split_by_source(
         ValueError: fewer sources than splits to fill.
 
     """
-    sources, counts = _count(members, num_classes)
-    wanted_splits = int(np.count_nonzero(ratios))
-    if len(sources) < wanted_splits:
+    sources, counts = _count(samples, num_classes)
+    split_count = int(np.count_nonzero(ratios))
+    if len(sources) < split_count:
         raise ValueError(
-            f"split: expected at least {wanted_splits} sources, one for each of train, val and "
+            f"split: expected at least {split_count} sources, one for each of train, val and "
             f"test, got {len(sources)} ({', '.join(sources) or 'none'}); a source on two sides "
             "would be a leak: add recordings or set dataset.split.ratios of a split to 0"
         )
@@ -83,43 +82,43 @@ def split_by_source(
     return {source: SPLITS[deal.split_of[g]] for g, source in enumerate(sources)}
 
 
-def _count(members: Iterable[SplitSample], num_classes: int) -> tuple[list[str], Counts]:
-    table: dict[str, Counts] = {}
-    for member in members:
-        row = table.setdefault(member.source, np.zeros(num_classes))
-        row[member.label] += 1
+def _count(samples: Iterable[SplitSample], num_classes: int) -> tuple[list[str], Float64Array]:
+    table: dict[str, Float64Array] = {}
+    for sample in samples:
+        row = table.setdefault(sample.source, np.zeros(num_classes))
+        row[sample.label] += 1
     sources = sorted(table)
     return sources, np.array([table[s] for s in sources]).reshape(len(sources), num_classes)
 
 
 class _Deal:
-    """Groups dealt out to the splits, and what that costs."""
+    """Assignment of groups to splits, and its cost."""
 
-    def __init__(self, counts: Counts, ratios: Counts) -> None:
+    def __init__(self, counts: Float64Array, ratios: Float64Array) -> None:
         self.counts = counts
         self.split_of = np.full(len(counts), -1)
         totals = np.maximum(counts.sum(0), 1)
         self._share = 1 / totals  # so that a rare class weighs as much as a frequent one
-        self._wanted = ratios[:, None] * counts.sum(0)
+        self._expected = ratios[:, None] * counts.sum(0)
         self._open = ratios > 0
-        self._have = np.zeros_like(self._wanted)
+        self._have = np.zeros_like(self._expected)
 
-    def cost(self, have: Counts) -> NDArray[np.float64]:
+    def cost(self, have: Float64Array) -> Float64Array:
         """Return the cost (...) of class counts (..., splits, classes)."""
-        deviation = np.square((have - self._wanted) * self._share).sum((-1, -2))
-        missing = ((have == 0) & (self._wanted > 0)).sum((-1, -2))
+        deviation = np.square((have - self._expected) * self._share).sum((-1, -2))
+        missing = ((have == 0) & (self._expected > 0)).sum((-1, -2))
         empty = ((have.sum(-1) == 0) & self._open).sum(-1)
-        cost: NDArray[np.float64] = deviation + _MISSING_CLASS * (missing + 10 * empty)
+        cost: Float64Array = deviation + _MISSING_CLASS * (missing + 10 * empty)
         return cost
 
     def add(self, group: int) -> None:
-        """Put a group where it costs least, with no care yet for missing classes."""
-        after = np.square((self._options(group) - self._wanted) * self._share).sum((-1, -2))
+        """Put a group where it costs least, missing classes not counted yet."""
+        after = np.square((self._options(group) - self._expected) * self._share).sum((-1, -2))
         self._place(group, int(np.argmin(np.where(self._open, after, np.inf))))
 
-    def _options(self, group: int) -> Counts:
+    def _options(self, group: int) -> Float64Array:
         steps = np.eye(len(self._have))[:, :, None] * self.counts[group]
-        options: Counts = self._have + steps
+        options: Float64Array = self._have + steps
         return options
 
     def _place(self, group: int, split: int) -> None:
@@ -128,13 +127,13 @@ class _Deal:
         self._have[split] += self.counts[group]
         self.split_of[group] = split
 
-    def improve(self, order: NDArray[np.int64]) -> None:
+    def improve(self, order: IntArray) -> None:
         """Move single groups and exchange pairs until neither lowers the cost."""
         while self._move_one(order) or self._swap_one(order):
             pass
 
-    def _move_one(self, order: NDArray[np.int64]) -> bool:
-        best, choice = self._now() - 1e-9, None
+    def _move_one(self, order: IntArray) -> bool:
+        best, choice = self._current_cost() - 1e-9, None
         for group in order:
             split = self.split_of[group]
             taken = self._have.copy()
@@ -148,10 +147,10 @@ class _Deal:
         self._place(*choice)
         return True
 
-    def _swap_one(self, order: NDArray[np.int64]) -> bool:
+    def _swap_one(self, order: IntArray) -> bool:
         if len(order) > _MAX_SOURCES_TO_SWAP:
             return False
-        best, choice = self._now() - 1e-9, None
+        best, choice = self._current_cost() - 1e-9, None
         for a, b in combinations(order, 2):
             if self.split_of[a] == self.split_of[b]:
                 continue
@@ -169,15 +168,15 @@ class _Deal:
         self._place(b, split_a)
         return True
 
-    def _now(self) -> float:
+    def _current_cost(self) -> float:
         return float(self.cost(self._have))
 
 
-def check_no_leak(members: Iterable[tuple[SplitSample, str]]) -> str:
+def check_no_leak(samples: Iterable[tuple[SplitSample, str]]) -> str:
     """Return a table that shows that no source, video or name is in two splits.
 
     Args:
-        members: every sample with its split.
+        samples: every sample with its split.
 
     Raises:
         ValueError: something is in two splits; the message names it.
@@ -186,8 +185,8 @@ def check_no_leak(members: Iterable[tuple[SplitSample, str]]) -> str:
     found: dict[str, dict[str, set[str]]] = {
         kind: {split: set() for split in SPLITS} for kind in ("source", "video", "sample")
     }
-    for member, split in members:
-        for kind, value in zip(found, (member.source, member.video, member.name), strict=True):
+    for sample, split in samples:
+        for kind, value in zip(found, (sample.source, sample.video, sample.name), strict=True):
             found[kind][split].add(value)
     lines = [f"{'in both':<16}" + "".join(f"{kind + 's':>10}" for kind in found)]
     for a, b in combinations(SPLITS, 2):
@@ -212,7 +211,7 @@ def _leak(kind: str, names: Sequence[str], a: str, b: str) -> str:
 def class_weights(counts: Mapping[int, int]) -> dict[int, float]:
     """Return weights by inverse frequency whose mean over the present classes is 1.
 
-    A class with no sample has weight 0: nothing can be learnt of it.
+    A class without samples has weight 0.
     """
     inverse = {label: 1 / n if n else 0.0 for label, n in counts.items()}
     present = [w for w in inverse.values() if w]

@@ -1,4 +1,4 @@
-"""Windows over a video in seconds, so that their meaning does not change with its fps.
+"""Windows over a video, in seconds whatever its frame rate.
 
 A window is half-open: it holds the frames with ``start_s <= time_s < stop_s``. The video
 spans from its first frame's time to one frame period after its last frame's.
@@ -61,7 +61,7 @@ def span_of(sequence: PoseSequence) -> Span:
 class WindowPlanner:
     """The windows of ``plan_windows``, each as soon as it is complete.
 
-    Args: as of ``plan_windows``, which tells the errors, too.
+    Args and Raises: as of ``plan_windows``.
 
     """
 
@@ -83,7 +83,7 @@ class WindowPlanner:
         self.reset()
 
     def reset(self) -> None:
-        """Start anew, as for another video."""
+        """Start again, as for another video."""
         self._times: list[float] = []  # those from keep_s on
         self._begin = 0.0
         self._next = 0  # the number of the next window
@@ -164,8 +164,8 @@ class WindowPlanner:
 class WindowCutter:
     """The frames of each window of a stream, as soon as the window is complete.
 
-    A video that comes as one sequence gives views of it; of one that comes in parts only those are
-    kept that a window to come may need.
+    The windows of a video given as one sequence are views of it; of one given in parts only the
+    parts that later windows may need are kept.
 
     Args: as of ``plan_windows``.
 
@@ -176,7 +176,7 @@ class WindowCutter:
         self.reset()
 
     def reset(self) -> None:
-        """Start anew, as for another video."""
+        """Start again, as for another video."""
         self._planner.reset()
         self._parts: list[PoseSequence] = []
         self._period = MedianPeriod()
@@ -239,7 +239,7 @@ class MedianPeriod:
 
     @property
     def median_s(self) -> float:
-        """The median, seconds; 1/30 s where fewer than two frames tell."""
+        """The median, seconds; 1/30 s with fewer than two frames."""
         if not self._steps:
             return 1 / 30
         values, counts = zip(*sorted(self._steps.values()), strict=True)

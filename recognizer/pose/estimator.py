@@ -1,4 +1,4 @@
-"""Open the pose model that the config names: what it means times what runs it."""
+"""Open the pose model that the config names: its kind and its backend."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -27,9 +27,9 @@ class VideoPose(Protocol):
 
 
 class PoseSource(Protocol):
-    """A pose model of which a fresh one can be had for each video, such as a ``PoseModel``.
+    """Gives a fresh pose model for each video, such as a ``PoseModel``.
 
-    An attribute ``kind`` (``rtmo``, ``topdown``) tells which of the tracker's thresholds fit.
+    An attribute ``kind`` (``rtmo``, ``topdown``) selects the tracker's thresholds.
     """
 
     def for_video(self) -> VideoPose:
@@ -38,7 +38,7 @@ class PoseSource(Protocol):
 
 
 class PoseModel(PoseSource, Protocol):
-    """Anything that sees people in images; for one thread at a time, as its buffers are reused."""
+    """Estimates poses in images; for one thread at a time, as its buffers are reused."""
 
     def __call__(self, images: Sequence[Image]) -> list[Poses]:
         """Return the people of each image, in image pixels."""
@@ -70,18 +70,18 @@ def build_pose_model(
     """
     network = _open(settings, files, threads, gpu)
     try:
-        facts = PoseModelMetadata.of(network.metadata)
+        metadata = PoseModelMetadata.of(network.metadata)
     except ModelError as error:
         raise ModelError(f"{files['pose']}: {error}") from error
     kind = kind_of_outputs(settings.kind, network.outputs, files["pose"])
     settings = settings.for_kind(kind)
-    check(facts, settings)
+    check(metadata, settings)
     match kind:
         case "rtmo":
-            wanted = _input_size(settings)
-            if wanted is None and facts is not None:
-                wanted = facts.input_size
-            return RtmoPose(network, _block(settings), wanted)
+            size_wh = _input_size(settings)
+            if size_wh is None and metadata is not None:
+                size_wh = metadata.input_size
+            return RtmoPose(network, _block(settings), size_wh)
         case "topdown":
             topdown = settings.topdown
             detector = OnnxNetwork(files["detector"], _on_gpu(topdown.detector, gpu), threads)
@@ -93,11 +93,11 @@ def build_pose_model(
 
 
 class _Described(Network, Protocol):
-    """A network that may say something of itself."""
+    """A network with metadata in its file."""
 
     @property
     def metadata(self) -> Mapping[str, str]:
-        """What the file says."""
+        """Metadata of the file."""
         ...
 
 
@@ -118,11 +118,11 @@ def _open(
             return TensorRTNetwork(files["pose"], section.device, section=section)
 
 
-def _check_size(wanted: tuple[int, int] | None, own: tuple[int, int], file: Path) -> None:
-    if wanted not in (None, own):
+def _check_size(size_wh: tuple[int, int] | None, input_wh: tuple[int, int], file: Path) -> None:
+    if size_wh not in (None, input_wh):
         raise ModelError(
-            f"models.pose_estimation.onnx.model_input_size: {file} takes {list(own)} (width, "
-            f"height) and nothing else, got {wanted and list(wanted)}; set model_input_size: null"
+            f"models.pose_estimation.onnx.model_input_size: {file} takes {list(input_wh)} (width, "
+            f"height) and nothing else, got {size_wh and list(size_wh)}; set model_input_size: null"
         )
 
 

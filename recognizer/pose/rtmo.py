@@ -91,7 +91,7 @@ class RtmoPose:
 
 
 def _check(
-    network: Network, wanted: tuple[int, int] | None
+    network: Network, size_wh: tuple[int, int] | None
 ) -> tuple[str, int | None, tuple[int, int], bool]:
     """Return the input's name, batch, (width, height), and whether it is of 8-bit pixels."""
     outputs = {spec.name: spec.shape for spec in network.outputs}
@@ -109,17 +109,17 @@ def _check(
             "topdown"
         )
     batch, height, width = (shape[i] for i in ((0, 1, 2) if uint8 else (0, 2, 3)))
-    own = (width, height)
-    if wanted is not None and any(
-        o is not None and o != w for o, w in zip(own, wanted, strict=True)
+    input_wh = (width, height)
+    if size_wh is not None and any(
+        o is not None and o != w for o, w in zip(input_wh, size_wh, strict=True)
     ):
         raise ModelError(
-            f"RTMO: model_input_size is {wanted}, the file takes {own} (width, height)"
+            f"RTMO: model_input_size is {size_wh}, the file takes {input_wh} (width, height)"
         )
-    columns, rows = wanted or own
+    columns, rows = size_wh or input_wh
     if columns is None or rows is None:
         raise ModelError("RTMO: the file takes any input size; set model_input_size: [w, h]")
-    if None in own and (columns % _STRIDE or rows % _STRIDE):
+    if None in input_wh and (columns % _STRIDE or rows % _STRIDE):
         raise ModelError(
             f"RTMO: model_input_size: expected multiples of {_STRIDE}, got {columns, rows}"
         )

@@ -1,10 +1,10 @@
-"""Which person boxes are worth a pose: a light association over boxes alone.
+"""Selection of person boxes for pose estimation, by a light association of boxes alone.
 
-The detector's threshold is low, as ByteTrack continues a track by a box of low score beside it,
-so most boxes of low score are used by nobody. Here a box gets a pose if its score can start a
-track or if somebody kept stands there: any box of middle score on somebody kept, and one box of low
-score for somebody who was seen in the frame before and has no better box now. It is ByteTrack's own
-rule (Zhang et al. 2022) on boxes alone, and so looser than a tracker that compares keypoints, too.
+The detector's threshold is low, as ByteTrack continues a track by a box of low score near it, but
+most boxes of low score are not used. Here a box gets a pose if its score can start a track or if it
+overlaps a known person: any box of middle score that does, and one box of low score for each person
+detected in the frame before without a better box now. This is the rule of ByteTrack (Zhang et al.
+2022) on boxes alone, and so looser than a tracker that compares keypoints, too.
 """
 
 from dataclasses import dataclass, fields
@@ -15,43 +15,41 @@ from numpy.typing import NDArray
 from scipy.optimize import linear_sum_assignment
 
 from recognizer.geometry import box_iou
-from recognizer.types import BoolArray, FloatArray, IntArray
+from recognizer.types import BoolArray, Float64Array, FloatArray, IntArray
 
-Mask = BoolArray
-
-_LEAST_OVERLAP = 0.2  # IoU of somebody kept with a box of middle score
-_LEAST_OVERLAP_LOW = 0.3  # and with one of low score
-STARTS = 0.05  # so much above the middle score somebody new is kept; the tracker's own step
+_MIN_OVERLAP = 0.2  # IoU of a known person with a box of middle score
+_MIN_OVERLAP_LOW = 0.3  # and with one of low score
+STARTS = 0.05  # above the middle score: starts a new person, as in the tracker
 _ROUNDING_S = 1e-6
 # At low frame rates people leave their own boxes from one frame to the next: boxes grow with the
 # time between frames beyond 1/15 s, as they do in the tracker.
-_NO_GROWTH_S, _GROWTH_PER_S, _MOST_GROWTH = 1 / 15, 2.2, 0.6  # s, heights per s, heights
+_NO_GROWTH_S, _GROWTH_PER_S, _MAX_GROWTH = 1 / 15, 2.2, 0.6  # s, heights per s, heights
 _CONFIRMED = 2  # frames
 # Of the search for people who lie, raised when its rules change: poses of two revisions are not
 # mixed in one folder. 2: poses of people seen upright are dropped.
 TURNED_REVISION = 2
-_LOST_S = 3.0  # seconds that the place of somebody lost is remembered, for the turned search
+_LOST_S = 3.0  # seconds that a lost person's place is remembered, for the turned search
 
 
 @dataclass(slots=True)
 class _TrackedBoxes:
-    """The n people kept: where and when last seen, in how many frames, and how they lie."""
+    """The n known people: last box and time, number of frames, and orientation."""
 
     boxes: FloatArray  # (n, 4)
-    last_s: NDArray[np.float64]  # (n,)
+    last_s: Float64Array  # (n,)
     frames: IntArray  # (n,)
-    turns: IntArray  # (n,) quarter turns of the picture that show them best
-    lying: FloatArray  # (n,) score of who lies, 0 of who does not
+    turns: IntArray  # (n,) quarter turns of the picture that show them upright
+    lying: FloatArray  # (n,) score of lying people, 0 of the others
 
-    def __getitem__(self, rows: Mask) -> "_TrackedBoxes":
+    def __getitem__(self, rows: BoolArray) -> "_TrackedBoxes":
         return _TrackedBoxes(*(getattr(self, f.name)[rows] for f in fields(self)))
 
 
 @dataclass(frozen=True, slots=True)
 class Selection:
-    """Of N boxes: (N,) which are worth a pose, (N,) row of the person kept or -1."""
+    """Of N boxes: (N,) which need a pose, (N,) row of the known person or -1."""
 
-    needed: Mask
+    needed: BoolArray
     person: IntArray
 
 
@@ -59,8 +57,8 @@ class KeptPeople:
     """The people of one video, frame after frame.
 
     Args:
-        sure_score: boxes scored at least this join anybody kept; a little more starts somebody.
-        keep_s: how long people out of sight are kept, seconds; at most 3.
+        sure_score: boxes scored at least this continue a known person; a little more starts one.
+        keep_s: how long undetected people are kept, seconds; at most 3.
 
     """
 
@@ -86,7 +84,7 @@ class KeptPeople:
         return self._people.lying
 
     def select(self, boxes: FloatArray, scores: FloatArray, time_s: float) -> Selection:
-        """Take the boxes of the next frame and return which of them are worth a pose.
+        """Take the boxes of the next frame and return which of them need a pose.
 
         Args:
             boxes: (N, 4) pixels.
@@ -100,53 +98,53 @@ class KeptPeople:
         overlaps[time_s - people.last_s > self._keep_s + _ROUNDING_S] = 0
         sure, starts = scores >= self._sure, scores >= self._sure + STARTS
         person = np.full(len(scores), -1, np.int64)
-        needed = starts | (sure & (overlaps > _LEAST_OVERLAP).any(axis=0))
-        _match(person, overlaps, np.ones(len(people.last_s), bool), sure, _LEAST_OVERLAP)
+        needed = starts | (sure & (overlaps > _MIN_OVERLAP).any(axis=0))
+        _match(person, overlaps, np.ones(len(people.last_s), bool), sure, _MIN_OVERLAP)
 
         waiting = self._waiting(time_s - step_s)
         waiting[person[person >= 0]] = False
-        _match(person, overlaps, waiting, ~sure, _LEAST_OVERLAP_LOW)
+        _match(person, overlaps, waiting, ~sure, _MIN_OVERLAP_LOW)
         needed |= person >= 0
-        self._see(boxes, person, time_s)
+        self._update_matched(boxes, person, time_s)
         new = np.flatnonzero(starts & (person < 0))
         person[new] = len(self._people.last_s) + np.arange(len(new))
-        # As in the tracker, nobody has to be confirmed in the first frame.
+        # As in the tracker, people in the first frame are confirmed at once.
         none = np.zeros(len(new))
         self._add(boxes[new], none, none, time_s, _CONFIRMED if first else 1)
         self._time_s = time_s
         return Selection(needed, person)
 
-    def unseen(self, time_s: float) -> Mask:
-        """Tell of which people kept (n,) the frame at ``time_s`` has no box."""
+    def unseen(self, time_s: float) -> BoolArray:
+        """Tell which known people (n,) have no box in the frame at ``time_s``."""
         return np.asarray(self._people.last_s < time_s, np.bool_)
 
     def lying_unseen(self, time_s: float) -> IntArray:
-        """Return the people kept who lie and of whom the frame at ``time_s`` has no box."""
+        """Return the known people who lie and have no box in the frame at ``time_s``."""
         people = self._people
         recent = time_s - people.last_s <= self._keep_s + _ROUNDING_S
         return np.flatnonzero((people.lying > 0) & self.unseen(time_s) & recent)
 
     def turn(self, person: IntArray, turns: IntArray, lying: FloatArray) -> None:
-        """Set how people are posed best, and the score of those who lie."""
+        """Set the best turns of people, and the score of those who lie."""
         self._people.turns[person], self._people.lying[person] = turns, lying
 
     def place(
         self, boxes: FloatArray, turns: IntArray, scores: FloatArray, taken: IntArray, time_s: float
     ) -> None:
-        """Take boxes (n, 4) of people who lie for somebody kept but ``taken``, or somebody new."""
+        """Match boxes (n, 4) of lying people with known people but ``taken``, or add new ones."""
         people = self._people
         free = np.ones(len(people.last_s), np.bool_)
         free[taken] = False
         person = np.full(len(boxes), -1, np.int64)
-        everyone = np.ones(len(boxes), np.bool_)
-        _match(person, self._overlaps(boxes, 0.0), free, everyone, _LEAST_OVERLAP)
-        self._see(boxes, person, time_s)
+        all_boxes = np.ones(len(boxes), np.bool_)
+        _match(person, self._overlaps(boxes, 0.0), free, all_boxes, _MIN_OVERLAP)
+        self._update_matched(boxes, person, time_s)
         known = person >= 0
         self.turn(person[known], turns[known], scores[known])
         self._add(boxes[~known], turns[~known], scores[~known], time_s, _CONFIRMED)
 
     def _advance(self, time_s: float) -> float:
-        """Forget who is out of sight for long; return the seconds since the last frame."""
+        """Remove people undetected for long; return the seconds since the last frame."""
         people, before = self._people, self._time_s
         step_s = 0.0 if before is None else time_s - before
         away_s = time_s - people.last_s
@@ -154,18 +152,18 @@ class KeptPeople:
         self._people = people[(away_s <= _LOST_S + _ROUNDING_S) & ~brief]
         return step_s
 
-    def _overlaps(self, boxes: FloatArray, step_s: float) -> NDArray[np.float64]:
-        share = min(max(step_s - _NO_GROWTH_S, 0.0) * _GROWTH_PER_S, _MOST_GROWTH)
+    def _overlaps(self, boxes: FloatArray, step_s: float) -> Float64Array:
+        share = min(max(step_s - _NO_GROWTH_S, 0.0) * _GROWTH_PER_S, _MAX_GROWTH)
         overlaps = box_iou(_grown(self._people.boxes, share), _grown(boxes, share))
         return np.asarray(overlaps, np.float64)
 
-    def _waiting(self, before_s: float) -> Mask:
-        """Tell who was seen in the frame before and in more than one, or lies."""
+    def _waiting(self, before_s: float) -> BoolArray:
+        """Tell which people lie, or were detected in the frame before and in more than one."""
         people = self._people
         before = (people.last_s >= before_s - _ROUNDING_S) & (people.frames >= _CONFIRMED)
         return np.asarray(before | (people.lying > 0), np.bool_)
 
-    def _see(self, boxes: FloatArray, person: IntArray, time_s: float) -> None:
+    def _update_matched(self, boxes: FloatArray, person: IntArray, time_s: float) -> None:
         rows = np.flatnonzero(person >= 0)
         seen, people = person[rows], self._people
         people.boxes[seen] = boxes[rows]
@@ -175,8 +173,8 @@ class KeptPeople:
     def _add(
         self,
         boxes: FloatArray,
-        turns: NDArray[Any],
-        lying: NDArray[Any],
+        turns: NDArray[np.number[Any]],
+        lying: NDArray[np.number[Any]],
         time_s: float,
         frames: int,
     ) -> None:
@@ -196,11 +194,11 @@ def _grown(boxes: FloatArray, share: float) -> FloatArray:
 
 
 def _match(
-    person: IntArray, overlaps: NDArray[np.float64], people: Mask, boxes: Mask, least: float
+    person: IntArray, overlaps: Float64Array, people: BoolArray, boxes: BoolArray, threshold: float
 ) -> None:
     """Give each box of a mask (N,) its person among those of a mask (n,), in place."""
     rows, columns = np.flatnonzero(people), np.flatnonzero(boxes)
-    worth = np.maximum(overlaps[rows[:, None], columns] - least, 0)
+    worth = np.maximum(overlaps[rows[:, None], columns] - threshold, 0)
     i, j = linear_sum_assignment(worth, maximize=True)
     useful = worth[i, j] > 0
     person[columns[j[useful]]] = rows[i[useful]]

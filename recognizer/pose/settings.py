@@ -1,8 +1,8 @@
-"""Settings that go by the kind of the pose network: of the network itself, and of the tracker."""
+"""Settings that depend on the kind of pose network: its own, and the tracker's."""
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, get_args
+from typing import get_args
 
 from recognizer.backends.network import ModelError
 from recognizer.backends.pose_kind import read_kind
@@ -23,8 +23,8 @@ def pose_settings(config: Config, files: Mapping[str, Path]) -> PoseEstimationCo
         files: where the ``pose`` network and, for ``pth``, mmpose's ``config`` are.
 
     Raises:
-        ConfigError: a file of neither kind, or of another kind than ``kind`` says; a network that
-            would leave people out whom the tracker would take.
+        ConfigError: a file of neither kind, or of another kind than ``kind`` says; a ``sure_score``
+            that leaves out people whom the tracker would use.
 
     """
     pose = config.models.pose_estimation
@@ -33,40 +33,39 @@ def pose_settings(config: Config, files: Mapping[str, Path]) -> PoseEstimationCo
     except ModelError as error:
         raise ConfigError(str(error)) from error
     if kind == "topdown":
-        own = tracking_settings(config, {"pose": {"kind": kind}})
-        if wrong := people_left_out(pose.topdown.model_dump(), own):
+        tracking = tracking_settings(config, {"pose": {"kind": kind}})
+        if wrong := people_left_out(pose.topdown.model_dump(), tracking):
             raise ConfigError(
                 f"models.pose_estimation.topdown.{wrong}; set it lower, or selective to false"
             )
     return pose.for_kind(kind)
 
 
-def people_left_out(topdown: Any, tracking: TrackingConfig) -> str:
-    """Return which people the tracker would take have no pose, "" if there are none.
+def people_left_out(topdown: object, tracking: TrackingConfig) -> str:
+    """Return the fault where people usable for the tracker get no pose, "" if there is none.
 
     Args:
-        topdown: the section of that name that the poses were or will be made with; anything
-            else says nothing.
+        topdown: the section of that name that the poses are made with; anything else is valid.
         tracking: the tracker's section, without nulls.
 
     """
     if not isinstance(topdown, Mapping) or topdown.get("selective") is not True:
         return ""
     sure = topdown.get("sure_score")
-    least = {
+    limits = {
         "tracking.track_high_thresh": tracking.track_high_thresh or 0.0,
         f"tracking.new_track_thresh less {STARTS:g}": (tracking.new_track_thresh or 0.0) - STARTS,
     }
-    name = min(least, key=lambda one: least[one])
-    if not isinstance(sure, float) or sure <= least[name] + _ROUNDING:
+    name = min(limits, key=limits.__getitem__)
+    if not isinstance(sure, float) or sure <= limits[name] + _ROUNDING:
         return ""
     return (
-        f"sure_score: expected at most {name} ({least[name]:g}), got {sure:g}: people scored in "
+        f"sure_score: expected at most {name} ({limits[name]:g}), got {sure:g}: people scored in "
         "between get no pose"
     )
 
 
-def tracking_settings(config: Config, stage1: Mapping[str, Any]) -> TrackingConfig:
+def tracking_settings(config: Config, stage1: Mapping[str, object]) -> TrackingConfig:
     """Return ``tracking`` for the kind of network that the poses come from.
 
     Args:

@@ -13,11 +13,7 @@ from recognizer.types import Frame, Poses, PoseSequence, PoseSequenceBuilder
 
 
 def estimate_poses(
-    frames: Iterable[Frame],
-    model: PoseSource,
-    *,
-    batch_size: int = 1,
-    movement: bool = True,
+    frames: Iterable[Frame], model: PoseSource, *, batch_size: int = 1, movement: bool = True
 ) -> Iterator[PoseSequence]:
     """Yield the people of each batch of frames, without ids.
 
@@ -82,7 +78,7 @@ def check_frames(
 
 
 def with_movement(meter: MovementMeter, frame: Frame, poses: Poses) -> Poses:
-    """Return the poses with their movement; a damaged frame, which moves nobody, has none."""
+    """Return the poses with their movement; none of a damaged frame."""
     if frame.corrupt:
         return poses.with_movement(unmeasured(len(poses)))
     return poses.with_movement(meter.measure(frame.image, frame.time_s, poses.boxes))

@@ -12,7 +12,7 @@ import numpy as np
 
 from recognizer.types import FloatArray, Image, ImageArray
 
-_OVERLAP = 0.2  # of a square's side at least: somebody on a border is whole in the next one
+_OVERLAP = 0.2  # of a square's side at least: people at a border are whole in the next one
 _NEARLY_SQUARE = 1.15  # below this ratio of the sides squares would show nothing larger
 _AT_BORDER_PX = 4.0
 
@@ -56,7 +56,7 @@ def cut_tiles(image: Image) -> list[Tile]:
 def whole_boxes(boxes: FloatArray, tile: Tile, size_wh: tuple[int, int]) -> Sequence[bool]:
     """Tell which boxes (N, 4) of a tile do not end at a border inside the picture.
 
-    Such a box shows a part of somebody whom the next tile or the whole picture shows better.
+    Such a box shows a part of a person whom the next tile or the whole picture shows better.
     """
     size = np.array(tile.size_wh)
     corner = np.array([tile.left, tile.top])

@@ -1,9 +1,9 @@
-"""Top-down pose estimation of one video, which knows who was there in the frames before.
+"""Top-down pose estimation of one video, with a memory of the people in earlier frames.
 
-Only people whom the tracker can use get a pose (``selection``), and every few tenths of a second
+Only people usable for the tracker get a pose (``selection``), and every few tenths of a second
 the picture is searched for people who lie, turned both ways (``turned``). Between two searches
-a person who lies is posed again in the last box, if the detector does not find a new one; the
-mean keypoint score decides whether somebody is still there.
+a lying person is posed again in the last box if the detector finds no new one; the mean keypoint
+score decides whether the person is still there.
 """
 
 from collections.abc import Callable, Sequence
@@ -15,25 +15,25 @@ import numpy as np
 from recognizer.config.models import TopDownConfig
 from recognizer.geometry import box_iou
 from recognizer.pose.detector import Boxes, Detector
-from recognizer.pose.selection import KeptPeople, Mask
+from recognizer.pose.selection import KeptPeople
 from recognizer.pose.turned import SAME_PERSON, TURNS, best_turns, find_turned
-from recognizer.types import FloatArray, Image, IntArray, Poses
+from recognizer.types import BoolArray, FloatArray, Image, IntArray, Poses
 
 KeypointsOf = Callable[
     [Sequence[Image], IntArray, FloatArray, IntArray | None], tuple[FloatArray, FloatArray]
 ]
 
-# Near means an IoU with somebody kept, more with somebody who lay. Settled on clips of falls (share
-# of frames tracked after the fall) against fights (boxes on nobody).
+# IoU with a known person, more with a lying one. Chosen on clips of falls (share of frames tracked
+# after the fall) against fights (false boxes).
 _NEAR, _NEAR_LYING = 0.2, 0.3
-_SCORE_NEAR = 0.18  # box score, 0.2 of the detector, that needs no pose where somebody was
-_SCORE_ELSEWHERE = 0.2  # box score from which somebody is posed where nobody was
-_UPRIGHT_SCORE = 0.6  # box score from which somebody is surely seen in the picture as it is
+_SCORE_NEAR = 0.18  # box score, 0.2 of the detector, that needs no pose near a known person
+_SCORE_ELSEWHERE = 0.2  # box score from which a new person is posed
+_UPRIGHT_SCORE = 0.6  # box score of a sure detection in the picture as it is
 _SURE_KEYPOINT = 0.3  # keypoint score
-_SAME_POSE = 0.7  # share of sure keypoints within the box of somebody seen so: that person again
-# Seconds that somebody out of sight is kept: the default of tracking.track_buffer_s, but fixed, so
-# that a change of the tracking leaves poses valid. Who comes back later, where that is longer, is
-# posed by a box that could start a track, by a weaker one not.
+_SAME_POSE = 0.7  # share of sure keypoints in such a box: the same person
+# Seconds that undetected people are kept: the default of tracking.track_buffer_s, but fixed, so
+# that a change of the tracking leaves poses valid. After that only a box that could start a track
+# gets a pose.
 _KEEP_S = 1.0
 _ROUNDING_S = 1e-3
 
@@ -81,8 +81,8 @@ class TopDownVideo:
         """
         poses = [Poses.empty() for _ in images]
         pending: dict[int, _Candidates] = {}
-        everybody = self._detector(images)
-        for i, (image, found, time_s) in enumerate(zip(images, everybody, times_s, strict=True)):
+        detections = self._detector(images)
+        for i, (image, found, time_s) in enumerate(zip(images, detections, times_s, strict=True)):
             if self._is_search_due(time_s):
                 self._searched_s = time_s
                 poses[i] = self._search(image, found, time_s)
@@ -97,26 +97,26 @@ class TopDownVideo:
         return before is None or time_s - before >= self._settings.turned_period_s - _ROUNDING_S
 
     def _select(self, found: Boxes, time_s: float) -> tuple[_Candidates, IntArray]:
-        """Return who of a frame is to be posed, and (N,) which of the people kept that is, or -1.
+        """Return the boxes of a frame to be posed, and (N,) the known person of each, or -1.
 
-        Those who lie come last, in their last boxes where the frame has none.
+        Lying people without a box in the frame come last, in their last boxes.
         """
         kept = self._kept
         chosen = kept.select(found.xyxy, found.scores, time_s)
         needed = chosen.needed | (not self._settings.selective)
         person = chosen.person[needed]
         lying = kept.lying_unseen(time_s)
-        wanted = _Candidates.joined(
+        candidates = _Candidates.joined(
             (found.xyxy[needed], found.scores[needed], np.append(kept.turns, 0)[person]),
             (kept.boxes[lying], kept.lying[lying], kept.turns[lying]),
         )
-        return wanted, np.concatenate([person, lying])
+        return candidates, np.concatenate([person, lying])
 
     def _pose_together(
         self, images: Sequence[Image], pending: dict[int, _Candidates], poses: list[Poses]
     ) -> list[Poses]:
-        """Fill in the poses of the frames that wait, all people in one go."""
-        counts = [len(wanted) for wanted in pending.values()]
+        """Fill in the poses of the pending frames, all people in one go."""
+        counts = [len(candidates) for candidates in pending.values()]
         if not sum(counts):
             return poses
         owners = np.repeat(list(pending), counts)
@@ -129,53 +129,53 @@ class TopDownVideo:
         return poses
 
     def _search(self, image: Image, found: Boxes, time_s: float) -> Poses:
-        """Pose the people of a frame that is searched turned, too, each in the turn of their own.
+        """Pose the people of a frame that is also searched turned, each in the best turn.
 
-        Who is found only turned, or not at all, needs a mean keypoint score or a box score that is
-        high enough; others are left out.
+        People found only turned, or not at all, need a high enough mean keypoint score or box
+        score; others are left out.
         """
-        wanted, person = self._select(found, time_s)
+        candidates, person = self._select(found, time_s)
         doubtful = self._kept.unseen(time_s)
-        doubtful[person[(wanted.scores < self._settings.sure_score) & (person >= 0)]] = True
+        doubtful[person[(candidates.scores < self._settings.sure_score) & (person >= 0)]] = True
         turned, enough = self._candidates(find_turned(self._detector, image, found), doubtful)
         lying = np.isin(person, self._kept.lying_unseen(time_s))
-        count = len(wanted)
-        wanted = _Candidates.joined(
-            (wanted.boxes, wanted.scores, wanted.turns),
+        count = len(candidates)
+        candidates = _Candidates.joined(
+            (candidates.boxes, candidates.scores, candidates.turns),
             (turned.xyxy, turned.scores, np.full(len(turned.scores), TURNS[0])),
         )
-        if not len(wanted):
+        if not len(candidates):
             return Poses.empty()
-        keypoints, keypoint_scores, turns = self._best_turns(image, wanted)
+        keypoints, keypoint_scores, turns = self._best_turns(image, candidates)
         mean = keypoint_scores.mean(axis=1)
         posed = mean >= self._settings.turned_min_keypoint_score
         good = posed | np.concatenate([~lying, turned.scores >= enough])
         again = _is_seen_upright(keypoints[count:], keypoint_scores[count:], found)
-        good[count:] &= (enough == 0) | ~again  # who lay there is kept
-        found_turned = good & (np.arange(len(wanted)) >= count)
-        same = box_iou(wanted.boxes, wanted.boxes[found_turned]) > SAME_PERSON
+        good[count:] &= (enough == 0) | ~again  # a person known to lie there is kept
+        found_turned = good & (np.arange(len(candidates)) >= count)
+        same = box_iou(candidates.boxes, candidates.boxes[found_turned]) > SAME_PERSON
         good &= found_turned | ~same.any(axis=1)
 
         unsure = found_turned | np.append(lying, np.zeros(len(turned.scores), np.bool_))
-        least = np.maximum(mean, np.float32(self._settings.sure_score))
-        scores = np.where(unsure, np.maximum(wanted.scores, least), wanted.scores)
+        lowest = np.maximum(mean, np.float32(self._settings.sure_score))
+        scores = np.where(unsure, np.maximum(candidates.scores, lowest), candidates.scores)
         known = person >= 0
         held = np.where(posed[:count] & good[:count] & (turns[:count] != 0), scores[:count], 0)
         self._kept.turn(person[known], turns[:count][known], held[known])
         self._kept.place(
-            wanted.boxes[found_turned],
+            candidates.boxes[found_turned],
             turns[found_turned],
             scores[found_turned],
             person[good[:count] & known],
             time_s,
         )
-        return Poses.untracked(keypoints, keypoint_scores, wanted.boxes, scores)[good]
+        return Poses.untracked(keypoints, keypoint_scores, candidates.boxes, scores)[good]
 
-    def _candidates(self, turned: Boxes, doubtful: Mask) -> tuple[Boxes, FloatArray]:
-        """Return which boxes found turned may be people, and the scores that need no pose (N,).
+    def _candidates(self, turned: Boxes, doubtful: BoolArray) -> tuple[Boxes, FloatArray]:
+        """Return the boxes found turned that may be people, and the scores that need no pose (N,).
 
-        Where somebody was lost a moment ago, or is seen only badly (``doubtful``, of those kept),
-        that is little; where somebody lay any; elsewhere none.
+        That score is low near a person lost a moment ago or of low score (``doubtful``, of those
+        known), 0 near a lying person, infinite elsewhere.
         """
         overlaps = box_iou(turned.xyxy, self._kept.boxes)
         lay = (overlaps[:, self._kept.lying > 0] > _NEAR_LYING).any(axis=1)
@@ -185,33 +185,33 @@ class TopDownVideo:
         return Boxes(turned.xyxy[rows], turned.scores[rows]), enough[rows]
 
     def _best_turns(
-        self, image: Image, wanted: _Candidates
+        self, image: Image, candidates: _Candidates
     ) -> tuple[FloatArray, FloatArray, IntArray]:
         """Return keypoints and scores of people in the turn of the best mean score, and the turn.
 
-        Who was found upright in a box higher than wide, and lay in none before, is only shown so.
+        A person in a box higher than wide, and not known to lie, is only posed upright.
         """
-        width, height = (wanted.boxes[:, 2:] - wanted.boxes[:, :2]).T
-        both = np.flatnonzero((width > height) | (wanted.turns != 0))
-        people = np.concatenate([np.arange(len(wanted)), np.repeat(both, len(TURNS))])
-        turns = np.concatenate([np.zeros(len(wanted), np.int64), np.tile(TURNS, len(both))])
+        width, height = (candidates.boxes[:, 2:] - candidates.boxes[:, :2]).T
+        both = np.flatnonzero((width > height) | (candidates.turns != 0))
+        people = np.concatenate([np.arange(len(candidates)), np.repeat(both, len(TURNS))])
+        turns = np.concatenate([np.zeros(len(candidates), np.int64), np.tile(TURNS, len(both))])
         keypoints, scores = self._keypoints_of(
-            [image], np.zeros(len(people), np.int64), wanted.boxes[people], turns
+            [image], np.zeros(len(people), np.int64), candidates.boxes[people], turns
         )
         best = best_turns(people, turns, scores)
         return keypoints[best], scores[best], turns[best]
 
 
-def _is_seen_upright(keypoints: FloatArray, scores: FloatArray, found: Boxes) -> Mask:
-    """Tell which poses (N, 17, 2) are those of people surely seen in the picture as it is, (N,).
+def _is_seen_upright(keypoints: FloatArray, scores: FloatArray, found: Boxes) -> BoolArray:
+    """Tell which poses (N, 17, 2) belong to sure detections in the picture as it is, (N,).
 
-    The detector, shown a bed on its side on which somebody sits, draws boxes around the bed or
-    across a lap; the pose in them is that of the person who sits.
+    In a turned picture of a person sitting on a bed, the detector draws boxes around the bed or
+    across the lap; the pose in them is that of the sitting person.
     """
     left, top, right, bottom = found.xyxy[found.scores >= _UPRIGHT_SCORE].T
     x, y = keypoints[:, :, None, 0], keypoints[:, :, None, 1]  # (N, 17, 1)
     sure = scores >= _SURE_KEYPOINT
     inside = (left <= x) & (x <= right) & (top <= y) & (y <= bottom) & sure[:, :, None]
-    least = np.maximum(_SAME_POSE * sure.sum(axis=1), 1)
-    seen: Mask = (inside.sum(axis=1) >= least[:, None]).any(axis=1)
+    required = np.maximum(_SAME_POSE * sure.sum(axis=1), 1)
+    seen: BoolArray = (inside.sum(axis=1) >= required[:, None]).any(axis=1)
     return seen

@@ -1,4 +1,4 @@
-"""People who lie, found by the detector in the picture turned to either side.
+"""Detection of lying people in the picture turned to either side.
 
 A detector trained on people who stand misses most of those who lie; turned by a quarter they
 stand. Of 30 frames a second few need the two further runs: ``topdown.turned_period_s``.
@@ -14,14 +14,14 @@ from recognizer.pose.detector import Boxes, Detector
 from recognizer.types import FloatArray, Image, ImageArray, IntArray
 
 TURNS = (1, -1)  # quarter turns, counterclockwise as np.rot90
-_TRUST = 0.9  # of a turned score: the same person upright wins
+_TURNED_WEIGHT = 0.9  # of a turned score: the same person upright wins
 SAME_PERSON = 0.5  # IoU
 _UPRIGHT_BONUS = 1.1  # of the mean keypoint score: most people are upright
 
 
 @dataclass(frozen=True, slots=True)
 class TurnedImage:
-    """An image turned by a quarter, made only when and as large as its pixels are wanted."""
+    """An image turned by a quarter, made only when its pixels are read."""
 
     image: Image
     turn: int
@@ -48,7 +48,7 @@ def find_turned(detector: Detector, image: Image, found: Boxes) -> Boxes:
     boxes = np.concatenate(
         [turned_back(v.xyxy, t, image.size_wh) for v, t in zip(views, TURNS, strict=True)]
     ).astype(np.float32)
-    scores = np.concatenate([view.scores for view in views]) * np.float32(_TRUST)
+    scores = np.concatenate([view.scores for view in views]) * np.float32(_TURNED_WEIGHT)
     best = nms(boxes, scores, SAME_PERSON)
     boxes, scores = boxes[best], scores[best]
     same = box_iou(boxes, found.xyxy) > SAME_PERSON
@@ -57,10 +57,10 @@ def find_turned(detector: Detector, image: Image, found: Boxes) -> Boxes:
 
 
 def best_turns(people: IntArray, turns: IntArray, scores: FloatArray) -> IntArray:
-    """Return the row in which each person is shown best, in the order of the people.
+    """Return the row of each person's best turn, in the order of the people.
 
     Args:
-        people: (N,) number of the person that each row shows, from 0 on without a gap.
+        people: (N,) person of each row, from 0 on without a gap.
         turns: (N,) quarter turns of the picture.
         scores: (N, 17) keypoint scores; their mean decides, 1.1 times where nothing is turned.
 

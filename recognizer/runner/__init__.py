@@ -1,1 +1,1 @@
-"""mmengine's Runner, wrapped once: safe checkpoints, exact resume, for action and pose alike."""
+"""mmengine's Runner with safe checkpoints and exact resuming, for action and pose networks."""

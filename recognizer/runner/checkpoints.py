@@ -1,4 +1,4 @@
-"""Checkpoints of mmengine that hold tensors, numbers and text, and are read as nothing else.
+"""Read and write mmengine's checkpoints as tensors, numbers and text only.
 
 mmengine pickles objects of its own and NumPy's into a checkpoint, which torch >= 2.6 refuses to
 load, for good reason: a pickle can run code. So before saving, everything is turned into tensors
@@ -46,26 +46,9 @@ _FOREIGN = (
         for core in ("core", "_core")
         for name in ("_reconstruct", "scalar")
     ),
-    *(
-        f"numpy.dtypes.{name}DType"
-        for name in (
-            "Bool",
-            "Int8",
-            "Int16",
-            "Int32",
-            "Int64",
-            "UInt8",
-            "UInt16",
-            "UInt32",
-            "UInt64",
-            "Float16",
-            "Float32",
-            "Float64",
-            "Str",
-            "Bytes",
-            "Object",
-        )
-    ),
+    *(f"numpy.dtypes.{sign}Int{bits}DType" for sign in ("", "U") for bits in (8, 16, 32, 64)),
+    *(f"numpy.dtypes.Float{bits}DType" for bits in (16, 32, 64)),
+    *(f"numpy.dtypes.{name}DType" for name in ("Bool", "Str", "Bytes", "Object")),
 )
 
 
@@ -74,7 +57,7 @@ class CheckpointError(ValueError):
 
 
 class Dropped:
-    """What stands where a foreign checkpoint holds an object: nothing."""
+    """Placeholder for an object in a foreign checkpoint; it keeps nothing."""
 
     def __new__(cls, *_: Any, **__: Any) -> "Dropped":
         """Take any arguments and keep none."""
@@ -89,7 +72,7 @@ class Dropped:
 
 
 def load_checkpoint(path: Path, *, device: str = "cpu") -> dict[str, Any]:
-    """Read a checkpoint; nothing in it is executed, whoever wrote it.
+    """Read a checkpoint; nothing in it is executed.
 
     Returns:
         at least ``state_dict``, tensors by name. A bare state dict is wrapped so.
@@ -244,7 +227,7 @@ def held_checkpoint(work_dir: Path) -> Path | None:
 
 
 def _followed(text: str, work_dir: Path) -> Path:
-    """Return the checkpoint that the words in ``last_checkpoint`` name."""
+    """Return the checkpoint that the text of ``last_checkpoint`` names."""
     named, pointer = Path(text), work_dir / "last_checkpoint"
     here = work_dir / named.name
     if len(text) < _LONGEST_NAME and here.is_file():

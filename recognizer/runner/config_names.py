@@ -1,4 +1,4 @@
-"""Refuse what nothing in a training config reads, with where it belongs.
+"""Refuse keys of a training config that nothing reads, and name their right place.
 
 A guide's ``mask_ratio = 0.5`` at the top of a config is a name like any other to mmengine: the
 training is the baseline's, under a new name.
@@ -13,7 +13,7 @@ from functools import partial
 from recognizer.runner.config_keys import unknown_keys
 from recognizer.runner.config_lines import ConfigProblem, describe_problems
 from recognizer.runner.config_places import advise, at, replaced, walk
-from recognizer.runner.config_source import Source, places_of
+from recognizer.runner.config_source import ConfigFile, places_of
 from recognizer.runner.engine import Changes, Config, Section
 from recognizer.runner.old_keys import old_key
 
@@ -26,7 +26,7 @@ _REST = " (in a config that mmengine wrote they are left of variables: take them
 _NO_ALIASES = "the value is there already, for mmengine keeps no aliases"
 
 
-def refuse_names(cfg: Config, sources: Sequence[Source], read: set[str], lacks: Lacks) -> None:
+def refuse_names(cfg: Config, sources: Sequence[ConfigFile], read: set[str], lacks: Lacks) -> None:
     """Refuse names at the top of the files that are no keys and that no file reads.
 
     Raises:
@@ -48,7 +48,7 @@ def refuse_names(cfg: Config, sources: Sequence[Source], read: set[str], lacks: 
 
 
 def refuse_options(
-    cfg: Config, changes: Section, sources: Sequence[Source], read: set[str]
+    cfg: Config, changes: Section, sources: Sequence[ConfigFile], read: set[str]
 ) -> None:
     """Refuse options whose first word is no key.
 
@@ -139,7 +139,7 @@ def _plain(changes: Section) -> Changes:
 
 
 def _names(
-    cfg: Config, sections: Changes, until: Sequence[Source], after: Sequence[Source]
+    cfg: Config, sections: Changes, until: Sequence[ConfigFile], after: Sequence[ConfigFile]
 ) -> Iterator[ConfigProblem]:
     """Yield the names of the last file of ``until`` that nothing reads."""
     source, read = until[-1], {name for later in after for name in later.base_reads}
@@ -189,7 +189,7 @@ def _fault(
     return ConfigProblem(name, f"did you mean {advice.places}", advice.changes)
 
 
-def _uses(cfg: Config, name: str, sources: Sequence[Source], read: set[str]) -> list[Use]:
+def _uses(cfg: Config, name: str, sources: Sequence[ConfigFile], read: set[str]) -> list[Use]:
     """Return where a variable of the bases is used, each with what makes the value there of it.
 
     That is None where the value is computed in another way than by putting something behind it.
@@ -211,7 +211,7 @@ def _uses(cfg: Config, name: str, sources: Sequence[Source], read: set[str]) -> 
     return found
 
 
-def _repeats_value(name: str, cfg: Config, sections: Section, source: Source) -> bool:
+def _repeats_value(name: str, cfg: Config, sections: Section, source: ConfigFile) -> bool:
     """Return whether a whole config repeats by a name a value that it has anyway.
 
     mmengine writes what a training ran with as one file in which variables are values: there
@@ -227,11 +227,11 @@ def _repeats_value(name: str, cfg: Config, sections: Section, source: Source) ->
     return any(one == value for place, one in places if place.rpartition(".")[2] == name)
 
 
-def _is_written_by_hand(source: Source) -> bool:
+def _is_written_by_hand(source: ConfigFile) -> bool:
     return source.inherits or bool(source.uses)
 
 
-def _lost(cfg: Config, source: Source, read: set[str]) -> Iterator[ConfigProblem]:
+def _lost(cfg: Config, source: ConfigFile, read: set[str]) -> Iterator[ConfigProblem]:
     """Yield sections that are assigned twice, and those that a comma makes tuples of."""
     for name, first, second, line in source.lost:
         if name in read:

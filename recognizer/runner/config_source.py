@@ -1,4 +1,4 @@
-"""What the files of a training config assign, read and lose, by their syntax.
+"""The names that the files of a training config assign, read and lose, by their syntax.
 
 mmengine runs a config and its bases one after another and merges what they leave behind. What a
 base put into a loader is a value by then: a child that assigns the base's variable anew changes
@@ -25,7 +25,7 @@ Place = tuple[str, ...]
 
 
 @dataclass
-class Source:
+class ConfigFile:
     """One file of a config.
 
     Attributes:
@@ -54,7 +54,7 @@ class Source:
     uses: dict[str, list[tuple[Place, bool]]] = field(default_factory=dict)
 
 
-def read_sources(path: Path) -> list[Source]:
+def read_sources(path: Path) -> list[ConfigFile]:
     """Return the files of a config, bases before those that name them.
 
     Files that come with an installed library are left out: they are not the user's to change.
@@ -67,7 +67,7 @@ def read_sources(path: Path) -> list[Source]:
         return []
     text, read = _substituted(path)
     tree = ast.parse(text) if path.suffix == ".py" else ast.Module([], [])
-    source = Source(path)
+    source = ConfigFile(path)
     bases = _read_bases_of(tree)
     if bases:
         source.base_reads = {n.id for n in ast.walk(tree) if _is_load(n)}  # type: ignore[attr-defined]
@@ -86,7 +86,7 @@ def read_sources(path: Path) -> list[Source]:
     return [*found, source]
 
 
-def places_of(name: str, sources: Sequence[Source], keys: set[str]) -> list[tuple[Place, bool]]:
+def places_of(name: str, sources: Sequence[ConfigFile], keys: set[str]) -> list[tuple[Place, bool]]:
     """Return where below ``keys`` the value of a variable ends, each with whether as it is."""
     uses = {key: found for source in sources for key, found in source.uses.items()}
     return list(_follow(name, uses, keys, frozenset()))
@@ -183,7 +183,7 @@ def _base_name(node: ast.AST) -> str | None:
 class _Reader:
     """Goes through a file in the order in which Python does."""
 
-    def __init__(self, source: Source) -> None:
+    def __init__(self, source: ConfigFile) -> None:
         self.source = source
         self.order: list[tuple[str, str, int, bool]] = []  # what, name, line, always done
         self.values: dict[tuple[str, int], ast.expr | None] = {}
@@ -294,7 +294,7 @@ class _Reader:
 
 
 def _joined(name: str, one: ast.expr | None, other: ast.expr | None) -> str:
-    """Return the assignment that says two: the keys of both, "" if these are no dict(...)."""
+    """Return one assignment with the keys of two, "" if these are no dict(...)."""
     if one is None or other is None or not (_is_dict_call(one) and _is_dict_call(other)):
         return ""
     return f"{name} = {ast.unparse(_merged(one, other))}"

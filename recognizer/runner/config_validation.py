@@ -103,7 +103,7 @@ def _followers(config: Section) -> Iterator[tuple[str, str]]:
 
 
 def _idle_numbers(cfg: Config, ancestors: Sequence[Section], changes: Section) -> Iterator[str]:
-    """Yield when to validate, where the options or the file itself say so."""
+    """Yield the settings of when to validate that the options or the file itself make."""
     if cfg.get("val_dataloader") is not None:
         return
     own, base = ancestors[0], ancestors[1] if len(ancestors) > 1 else None

@@ -18,27 +18,3 @@ Section = Mapping[str, Any]
 """A config, or a part of it by its keys."""
 Changes = dict[str, Any]
 """What to write into a config: values by dotted path, such as ``train_cfg.max_epochs``."""
-
-__all__ = [
-    "DATASETS",
-    "DATA_SAMPLERS",
-    "HOOKS",
-    "AmpOptimWrapper",
-    "Batch",
-    "Changes",
-    "Checkpoint",
-    "CheckpointHook",
-    "Config",
-    "ConfigDict",
-    "EarlyStoppingHook",
-    "HistoryBuffer",
-    "Hook",
-    "LogProcessor",
-    "Losses",
-    "MessageHub",
-    "OptimWrapper",
-    "ParamSchedulerHook",
-    "Registry",
-    "Runner",
-    "Section",
-]

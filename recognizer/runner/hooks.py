@@ -129,7 +129,7 @@ class PlainCheckpointHook(Hook):
         reseed(runner.seed or 0, runner.epoch, runner.rank)
 
     def before_val_epoch(self, runner: Runner) -> None:
-        """Remember that this epoch is validated; checkpoints of its outcome say so."""
+        """Remember that this epoch is validated, for the checkpoints of its result."""
         self.validated = runner.epoch
 
 
@@ -184,7 +184,7 @@ class FiniteLossHook(Hook):
     def after_train_iter(
         self, runner: Runner, batch_idx: int, data_batch: Batch = None, outputs: Losses = None
     ) -> None:
-        """Look at the loss of the iteration.
+        """Check the loss of the iteration.
 
         Raises:
             NotFiniteError: it is NaN or infinite.

@@ -30,7 +30,7 @@ Translation = Callable[[Any, Section], Changes]  # of a value as mmcv took it
 
 
 def old_key(name: str, value: object, config: Section) -> tuple[str, Changes] | None:
-    """Return what is read in place of a key of mmcv 1.x and what to write; None if it is none.
+    """Return the key of mmengine for one of mmcv 1.x, and what to write; None if it is none.
 
     Args:
         name: the key, at the top of a config.
@@ -242,13 +242,25 @@ def _least(value: Section) -> Changes:
     return {"eta_min": value.get("min_lr", 0.0)}
 
 
+# Keys whose value moves as it is.
+_MOVED = {
+    "total_epochs": "train_cfg.max_epochs",
+    "max_epochs": "train_cfg.max_epochs",
+    "optimizer": "optim_wrapper.optimizer",
+    "samples_per_gpu": "train_dataloader.batch_size",
+    "workers_per_gpu": "train_dataloader.num_workers",
+    "cudnn_benchmark": "env_cfg.cudnn_benchmark",
+    "mp_start_method": "env_cfg.mp_cfg.mp_start_method",
+    "opencv_num_threads": "env_cfg.mp_cfg.opencv_num_threads",
+    "seed": "randomness.seed",
+    "deterministic": "randomness.deterministic",
+    "auto_resume": "resume",
+}
 _KEYS: dict[str, tuple[str, Translation]] = {
-    "total_epochs": ("train_cfg.max_epochs", _to("train_cfg.max_epochs")),
-    "max_epochs": ("train_cfg.max_epochs", _to("train_cfg.max_epochs")),
+    **{key: (place, _to(place)) for key, place in _MOVED.items()},
     "total_iters": ("train_cfg.max_iters", lambda v, c: _runner({"max_iters": v}, c)),
     "runner": ("train_cfg", _runner),
     "lr_config": ("param_scheduler", _lr_config),
-    "optimizer": ("optim_wrapper.optimizer", _to("optim_wrapper.optimizer")),
     "optimizer_config": ("optim_wrapper.clip_grad", _optimizer_config),
     "grad_clip": ("optim_wrapper.clip_grad", _clip),
     "evaluation": (
@@ -258,19 +270,8 @@ _KEYS: dict[str, tuple[str, Translation]] = {
     "checkpoint_config": ("default_hooks.checkpoint", _checkpoint_config),
     "log_config": ("default_hooks.logger and visualizer.vis_backends", _log_config),
     "data": ("train_dataloader, val_dataloader and test_dataloader", _data),
-    "samples_per_gpu": ("train_dataloader.batch_size", _to("train_dataloader.batch_size")),
-    "workers_per_gpu": ("train_dataloader.num_workers", _to("train_dataloader.num_workers")),
     "workflow": ("train_cfg.val_interval", _workflow),
     "dist_params": ("env_cfg.dist_cfg", _dist_params),
-    "cudnn_benchmark": ("env_cfg.cudnn_benchmark", _to("env_cfg.cudnn_benchmark")),
-    "mp_start_method": ("env_cfg.mp_cfg.mp_start_method", _to("env_cfg.mp_cfg.mp_start_method")),
-    "opencv_num_threads": (
-        "env_cfg.mp_cfg.opencv_num_threads",
-        _to("env_cfg.mp_cfg.opencv_num_threads"),
-    ),
-    "seed": ("randomness.seed", _to("randomness.seed")),
-    "deterministic": ("randomness.deterministic", _to("randomness.deterministic")),
-    "auto_resume": ("resume", _to("resume")),
     "exp_name": ("work_dir", lambda v, c: {"work_dir": f"work_dirs/{v}"}),
     "gpu_ids": ("CUDA_VISIBLE_DEVICES in the environment", lambda v, c: {}),
     "device": ("CUDA_VISIBLE_DEVICES in the environment", lambda v, c: {}),

@@ -1,4 +1,4 @@
-"""What is checked of data and config before a training starts, for both libraries."""
+"""Checks of data and config before a training, for both libraries."""
 
 import logging
 import os

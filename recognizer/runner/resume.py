@@ -1,4 +1,4 @@
-"""Where a training goes on from, and what of earlier trainings is put aside."""
+"""The checkpoint that a training resumes from; files of earlier trainings are renamed."""
 
 import logging
 import os
@@ -90,10 +90,10 @@ def log_progress_so_far(cfg: Config, source: Path, checkpoint: Section) -> None:
 
 
 def restore_best(work_dir: Path, source: Path, checkpoint: Section) -> None:
-    """Let the best checkpoint of the work_dir be the best one that ``source`` knows of.
+    """Make the best checkpoint of the work_dir the one that ``source`` records as best.
 
-    Best ones of later epochs, where an earlier checkpoint is gone on from, are put aside; the
-    best one beside a checkpoint of another folder is taken along.
+    On resuming from an earlier checkpoint, best ones of later epochs are renamed; the best one
+    beside a checkpoint of another folder is linked here.
     """
     if not _is_main():
         return

@@ -37,7 +37,7 @@ from recognizer.runner.hooks import ProgressHook, tell_best
 from recognizer.runner.logs import LatestLogHook, LogLines
 from recognizer.runner.preflight import check_same_task
 from recognizer.runner.resume import LATEST, find_source, link, log_progress_so_far, restore_best
-from recognizer.runner.train_config import METADATA_KEY, config_faults, datasets
+from recognizer.runner.train_config import METADATA_KEY, config_errors, datasets
 from recognizer.storage.artifacts import atomic_path
 
 logger = logging.getLogger(__name__)
@@ -118,7 +118,7 @@ class SafeRunner(Runner):
         default_hooks: Section | None = None,
         custom_hooks: Sequence[Any] | None = None,
     ) -> None:
-        """Register the hook of the work_dir's logs first, so that it logs what all others say."""
+        """Register the hook of the work_dir's logs first: it logs the messages of all others."""
         self.register_hook(LatestLogHook())
         super().register_hooks(default_hooks, custom_hooks)
 
@@ -198,7 +198,7 @@ def run(
     cfg.resume = source is not None
     if source is not None:
         cfg.load_from, checkpoint = str(source), load_checkpoint(source)
-        _go_on(cfg, metadata, checkpoint, source)
+        _continue_run(cfg, metadata, checkpoint, source)
         log_progress_so_far(cfg, source, checkpoint)
         restore_best(work_dir, source, checkpoint)
     begun: list[int] = []
@@ -208,8 +208,8 @@ def run(
         if on_progress is not None:
             on_progress(done, total)
 
-    faults = config_faults(cfg, lambda: bool(begun), source)
-    with _processes(), global_state(), scope(task.library), faults:
+    errors = config_errors(cfg, lambda: bool(begun), source)
+    with _processes(), global_state(), scope(task.library), errors:
         _prepare(cfg, metadata, task)
         runner = SafeRunner.from_cfg(cfg)
         for hook in (ProgressHook(count), *task.hooks):
@@ -239,7 +239,7 @@ def _result(runner: Runner, source: Path | None) -> Path:
     raise RuntimeError(f"{runner.work_dir}: nothing was saved; set default_hooks.checkpoint")
 
 
-def _go_on(cfg: Config, metadata: dict[str, Any], checkpoint: Section, path: Path) -> None:
+def _continue_run(cfg: Config, metadata: dict[str, Any], checkpoint: Section, path: Path) -> None:
     """Take the seed of the run that goes on, and refuse to go on with other data."""
     meta = checkpoint["meta"]
     before = meta.get(METADATA_KEY)

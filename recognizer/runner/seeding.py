@@ -1,4 +1,4 @@
-"""What is drawn at random in training, made to depend on seed, epoch and sample only.
+"""Random draws of a training that depend on seed, epoch and sample only.
 
 Not on the number of workers or processes, nor on where a run was interrupted: mmengine seeds a
 worker once, so that workers that start anew in each epoch repeat their augmentation, and those
@@ -82,7 +82,7 @@ class SeededDataset(Dataset[Any]):
 
     @property
     def metainfo(self) -> Any:
-        """What the data set says about itself."""
+        """The metainfo of the inner data set."""
         return self.inner.metainfo
 
     def full_init(self) -> None:

@@ -1,4 +1,4 @@
-"""Training configs: read, changed from the command line, and what the guide writes made to work."""
+"""Read training configs, change them from the command line, and adapt keys of the guide."""
 
 import ast
 import contextlib
@@ -24,7 +24,7 @@ from recognizer.runner.config_names import (
     refuse_options,
 )
 from recognizer.runner.config_places import at
-from recognizer.runner.config_source import Source, read_base_files, read_sources
+from recognizer.runner.config_source import ConfigFile, read_base_files, read_sources
 from recognizer.runner.config_validation import refuse_unvalidated
 from recognizer.runner.engine import Changes, Config, ConfigDict, Runner, Section
 
@@ -59,7 +59,7 @@ class TrainConfigError(ValueError):
 
 
 @dataclass(frozen=True)
-class Rules:
+class ConfigRules:
     """What differs between the configs of the two libraries.
 
     Attributes:
@@ -76,7 +76,7 @@ class Rules:
     lacks: Callable[[Section], Section] = lambda sections: {}
 
 
-def read_train_config(path: Path, options: Sequence[str], rules: Rules) -> Config:
+def read_train_config(path: Path, options: Sequence[str], rules: ConfigRules) -> Config:
     """Read a config of mmengine and change it as ``--cfg-options`` say.
 
     What nothing reads is refused, with where it belongs: names at the top that are neither keys
@@ -126,7 +126,7 @@ def read_train_config(path: Path, options: Sequence[str], rules: Rules) -> Confi
     return cfg
 
 
-def _bases(sources: Sequence[Source]) -> list[Config]:
+def _bases(sources: Sequence[ConfigFile]) -> list[Config]:
     return [Config.fromfile(str(source.path)) for source in reversed(sources[:-1])]
 
 
@@ -138,7 +138,7 @@ def _check_needed(cfg: Config, path: Path) -> None:
 
 
 def _check_values(cfg: Config, path: Path) -> None:
-    """Refuse values that mmengine would find wrong late, in words of its own."""
+    """Refuse values that mmengine would refuse late, in messages of its own."""
     for key in ("max_epochs", "max_iters"):
         most = cfg.train_cfg.get(key, 1)
         if type(most) is not int or most < 1:
@@ -201,13 +201,13 @@ def modernise(cfg: Config) -> None:
 
 
 @contextlib.contextmanager
-def config_faults(cfg: Config, begun: Callable[[], bool], source: Path | None) -> Iterator[None]:
-    """Say of what mmengine or torch cannot build that it is the config, not the program.
+def config_errors(cfg: Config, begun: Callable[[], bool], source: Path | None) -> Iterator[None]:
+    """Turn errors of building or of the first iteration into errors of the config.
 
     Args:
         cfg: what is built.
-        begun: tells whether an iteration has gone well; what fails later is something else.
-        source: the checkpoint that is gone on from.
+        begun: returns whether an iteration has succeeded; later errors are not the config's.
+        source: the checkpoint that the training resumes from.
 
     Raises:
         TrainConfigError: a misspelt key, a wrong type, sizes that do not fit each other.

@@ -1,1 +1,1 @@
-"""What every run shares: inputs, workers, progress, manifests, figures."""
+"""Runs over many videos: inputs, workers, progress, manifests, charts."""

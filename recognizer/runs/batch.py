@@ -1,4 +1,4 @@
-"""One stage over all its inputs: what is settled stays, the rest goes to the workers."""
+"""One stage over all its inputs: finished ones are kept, workers do the rest."""
 
 import logging
 import os
@@ -14,14 +14,14 @@ logger = logging.getLogger(__name__)
 
 
 def run_batch(
-    settled: Sequence[Outcome], jobs: Sequence[Job], workforce: WorkerPool, advance: Progress
+    settled: Sequence[Outcome], jobs: Sequence[Job], pool: WorkerPool, advance: Progress
 ) -> tuple[Outcome, ...]:
     """Run the jobs and return one end state for every input.
 
     Args:
-        settled: inputs whose end state is known already.
-        jobs: the others; their handler returns an ``Outcome``.
-        workforce: how to start workers.
+        settled: end states that are known already.
+        jobs: the other inputs; their handler returns an ``Outcome``.
+        pool: how to start workers.
         advance: called after every input and for frames in between.
 
     Raises:
@@ -33,7 +33,7 @@ def run_batch(
         logger.info("%d of %d inputs are settled already", len(settled), len(settled) + len(jobs))
     for outcome in settled:
         advance(outcome, 0)
-    for event in run_jobs(jobs, workforce):
+    for event in run_jobs(jobs, pool):
         result: Outcome | None = event.result
         if event.lost:
             result = Outcome(event.job.name, "refused", event.lost)
@@ -44,7 +44,7 @@ def run_batch(
 
 
 def worker_count(section: AnnotationConfig) -> int:
-    """Return how many workers run at once: one per core, or per GPU if those are more."""
+    """Return the number of workers: one per core, or per GPU if there are more of these."""
     if section.workers != "auto":
         return section.workers
     return max(len(os.sched_getaffinity(0)), len(section.gpus))

@@ -1,11 +1,11 @@
 """Curves over thresholds: events found against false alarms per hour, as CSV, picture and text.
 
-A rate says little without the time it was counted in, so that time stands beside every rate.
+The normal footage that it was counted in stands beside every rate.
 """
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-# The scores at the threshold that was chosen, and those at all thresholds.
+# The scores at the chosen threshold, and those at all thresholds.
 Curve = tuple[EventScores, Sequence[EventScores]]
 COLUMNS = (
     "class",
@@ -43,7 +43,7 @@ def hours_text(hours: float) -> str:
 
 
 def rate_text(false_alarms: float, normal_hours: float) -> str:
-    """Return the rate of false alarms and the time it stands on."""
+    """Return the rate of false alarms and the hours of footage behind it."""
     if normal_hours <= 0:
         return "no normal footage"
     per_hour = false_alarms / normal_hours
@@ -55,7 +55,7 @@ def write_curves(path: Path, root: Path, curves: Mapping[str, Curve], seeds: int
 
     Counts and hours of the table are sums over the seeds.
     """
-    rows: list[list[Any]] = [[*COLUMNS]]
+    rows: list[list[object]] = [[*COLUMNS]]
     for name, (_, curve) in curves.items():
         for scores in curve:
             values = scores.to_json()

@@ -1,4 +1,4 @@
-"""Which videos there are: found by suffix, below a folder, each under one name."""
+"""List the videos below a folder, by suffix, each under one name."""
 
 import logging
 import os
@@ -15,8 +15,8 @@ from recognizer.runs.manifest import result_path
 
 logger = logging.getLogger(__name__)
 
-# Files that hold moving pictures. Those that annotation.video_suffixes does not name are counted
-# and named: nobody shall think that they were looked at.
+# Suffixes of video files. Files of those that annotation.video_suffixes does not name are counted
+# in a warning, so that none is left out silently.
 _KINDS = (
     ".mp4 .avi .mkv .mov .ts .mts .m2ts .m2t .webm .m4v .mpg .mpeg .mpe .m1v .m2v .mpv .flv .f4v "
     ".wmv .asf .3gp .3g2 .ogv .ogm .vob .mod .tod .mxf .dv .divx .xvid .rm .rmvb .qt .dav .264 "
@@ -25,7 +25,7 @@ _KINDS = (
     ".gxf .evo .ismv .mp4v .m4p .trp .tp .g64 .g64x .pva .pmp .vc1 .h263 .263 .h261 .flc .fli"
 )
 _VIDEO_KINDS = frozenset(_KINDS.split())
-_APPLE_DOUBLE = "._"  # what macOS writes beside a file where its attributes have no place
+_APPLE_DOUBLE = "._"  # prefix of files in which macOS keeps the attributes of others
 _SUFFIX = re.compile(r"\*?\.?([^\s./*\\]+)")
 
 
@@ -40,9 +40,8 @@ class Video:
 def list_videos(section: AnnotationConfig, *, selected: bool = True) -> list[Video]:
     """Return the videos of ``annotation.input``: those ``include`` selects, or all.
 
-    A file is taken as a folder with this video alone, whatever its suffix. Results are no
-    input: an output folder inside the input folder is not searched. Raises
-    as ``find_videos``.
+    A file counts as a folder with this video alone, whatever its suffix. An output folder inside
+    the input folder is not searched. Raises as ``find_videos``.
     """
     if section.input.is_file():
         return [Video(section.input.name, section.input)]
@@ -53,28 +52,28 @@ def list_videos(section: AnnotationConfig, *, selected: bool = True) -> list[Vid
 
 
 def video_path(section: AnnotationConfig, relative: str) -> Path:
-    """Return where a video of ``annotation.input`` is, which may be that file itself."""
+    """Return the path of a video of ``annotation.input``, which may be that file itself."""
     return section.input if section.input.is_file() else result_path(section.input, relative, "")
 
 
 def find_videos(
-    folder: Path, suffixes: Sequence[str], include: Sequence[str] = (), apart: Path | None = None
+    folder: Path, suffixes: Sequence[str], include: Sequence[str] = (), excluded: Path | None = None
 ) -> list[Video]:
     """Return all files below ``folder`` with one of the suffixes, sorted by name.
 
-    Links to folders are followed once each, so that a loop of links ends. Other files that
-    look like videos are counted and named in the log.
+    Links to folders are followed once each, so that a loop of links ends. Other files of a video
+    kind are counted in a warning.
 
     Args:
         folder: the input folder.
         suffixes: such as ``.mp4``, in any case, with or without the dot.
         include: patterns such as ``Fight/*``; a video must match one, if there are any.
-        apart: a folder that is not searched.
+        excluded: a folder that is not searched.
 
     Raises:
         FileNotFoundError: no such folder.
         ValueError: no video in it.
-        ConfigError: something that is no suffix.
+        ConfigError: not a suffix.
 
     """
     if not folder.is_dir():
@@ -82,32 +81,32 @@ def find_videos(
         raise FileNotFoundError(
             f"annotation.input: expected a folder of videos, found {found_there} at {folder}"
         )
-    wanted = _normal_suffixes(suffixes)
+    selected = _normal_suffixes(suffixes)
     found: dict[str, Path] = {}
     left_out: dict[str, list[str]] = {}  # by suffix, or by what they are
-    for path in _files(folder, apart):
+    for path in _files(folder, excluded):
         relative, suffix = path.relative_to(folder).as_posix(), path.suffix.lower()
-        if suffix not in wanted | _VIDEO_KINDS:
+        if suffix not in selected | _VIDEO_KINDS:
             continue
         if path.name.startswith(_APPLE_DOUBLE):
             left_out.setdefault(_APPLE_DOUBLE, []).append(relative)
-        elif suffix in wanted:
+        elif suffix in selected:
             found[relative] = path
         else:
             left_out.setdefault(suffix, []).append(relative)
-    _tell_left_out(folder, left_out)
+    _warn_of_left_out(folder, left_out)
     names = [name for name in sorted(found) if is_included(name, include)]
     if not names:
         matching = f" and matching {', '.join(include)}" if include else ""
         raise ValueError(
-            f"annotation.input: expected videos ({', '.join(sorted(wanted))}){matching} below "
+            f"annotation.input: expected videos ({', '.join(sorted(selected))}){matching} below "
             f"{folder}, found none"
         )
     return [Video(name, found[name]) for name in names]
 
 
 def _normal_suffixes(suffixes: Iterable[str]) -> frozenset[str]:
-    """Return suffixes with a dot, in small letters; ``mp4`` and ``*.mp4`` mean ``.mp4``."""
+    """Return suffixes with a dot, in lower case; ``mp4`` and ``*.mp4`` mean ``.mp4``."""
     matches = {suffix: _SUFFIX.fullmatch(suffix.strip()) for suffix in suffixes}
     wrong = [suffix for suffix, match in matches.items() if match is None]
     if wrong:
@@ -117,9 +116,9 @@ def _normal_suffixes(suffixes: Iterable[str]) -> frozenset[str]:
     return frozenset(f".{match[1].lower()}" for match in matches.values() if match is not None)
 
 
-def _files(folder: Path, apart: Path | None) -> Iterator[Path]:
+def _files(folder: Path, excluded: Path | None) -> Iterator[Path]:
     """Yield every file below a folder; links to folders are followed once each."""
-    seen = {os.path.realpath(apart)} if apart is not None else set()
+    seen = {os.path.realpath(excluded)} if excluded is not None else set()
     for root, subfolders, files in os.walk(folder, onerror=_cannot_list, followlinks=True):
         real = os.path.realpath(root)
         if real in seen:
@@ -127,16 +126,16 @@ def _files(folder: Path, apart: Path | None) -> Iterator[Path]:
             subfolders.clear()
             continue
         seen.add(real)
-        # Links last: a folder is known by its own name rather than by a link's.
+        # Links last: a folder gets its own name rather than a link's.
         subfolders.sort(key=lambda name: (Path(root, name).is_symlink(), name))
         yield from (Path(root, name) for name in files)
 
 
-_told: set[str] = set()
+_warned: set[str] = set()
 
 
-def _tell_left_out(folder: Path, left_out: Mapping[str, Sequence[str]]) -> None:
-    """Say once which files of a video kind are not looked at, and why."""
+def _warn_of_left_out(folder: Path, left_out: Mapping[str, Sequence[str]]) -> None:
+    """Warn once of files of a video kind that are not read, and why."""
     texts = []
     copies = left_out.get(_APPLE_DOUBLE, ())
     if copies:
@@ -154,8 +153,8 @@ def _tell_left_out(folder: Path, left_out: Mapping[str, Sequence[str]]) -> None:
         )
     for text in texts:
         line = f"{folder}: {text}"
-        if line not in _told:  # every stage lists the videos
-            _told.add(line)
+        if line not in _warned:  # every stage lists the videos
+            _warned.add(line)
             logger.warning("%s", line)
 
 

@@ -53,7 +53,7 @@ Progress = Callable[[Outcome | None, int], None]
 
 @dataclass(frozen=True, slots=True)
 class Manifest:
-    """What a finished stage did: its settings and one outcome per input, by name."""
+    """Settings of a finished stage and one outcome per input."""
 
     stage: str
     settings: Settings
@@ -61,7 +61,7 @@ class Manifest:
 
 
 def result_path(stage_dir: Path, video: str, suffix: str) -> Path:
-    """Return where the result for ``video`` stands: its path, its suffix and ours.
+    """Return the path of the result for ``video``: its path, its suffix and ours.
 
     Raises:
         ValueError: the path would leave the stage's folder.
@@ -156,8 +156,8 @@ def read_manifest(stage_dir: Path) -> Manifest:
         if value["schema"] != MANIFEST_SCHEMA:
             raise ArtifactError(f"{path}: expected schema '{MANIFEST_SCHEMA}'")
         outcomes = tuple(
-            Outcome(video, **{**facts, "notes": tuple(facts.get("notes", ()))})
-            for video, facts in value["inputs"].items()
+            Outcome(video, **{**fields, "notes": tuple(fields.get("notes", ()))})
+            for video, fields in value["inputs"].items()
         )
         for o in outcomes:
             fits = isinstance(o.reason, str) and type(o.frames) is int and o.frames >= 0

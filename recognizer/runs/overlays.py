@@ -1,15 +1,15 @@
-"""Overlay videos: the pictures of a result's frames, and the file that they are written to."""
+"""Overlay videos: read the pictures of a result's frames, and write drawn ones as a video."""
 
 import contextlib
 import errno
-from collections.abc import Callable, Generator, Iterator, Mapping
+from collections.abc import Generator, Iterator, Mapping
 from itertools import chain
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from recognizer.runs import stills
+from recognizer.runs.worker_pool import OnFrames
 from recognizer.storage.artifacts import atomic_path, sha256_file
 from recognizer.types import ImageArray, PoseSequence
 from recognizer.video.reader import VideoReader
@@ -41,7 +41,7 @@ def write_frames(
     frames: Generator[tuple[ImageArray, float]],
     period_s: float,
     crf: int,
-    on_frames: Callable[[int], None],
+    on_frames: OnFrames,
 ) -> None:
     """Write pictures of one size with their times as a video, whole or not at all.
 
@@ -49,12 +49,12 @@ def write_frames(
         final: the ``.mp4`` to make.
         root: the folder whose scratch folder is used.
         frames: picture and time in seconds; closed at the end.
-        period_s: time from frame to frame, as players are told.
+        period_s: nominal time from frame to frame.
         crf: H.264 quality.
-        on_frames: hears of every frame.
+        on_frames: called after every frame.
 
     Raises:
-        SourceVideoError: no frames, or nothing that H.264 can hold.
+        SourceVideoError: no frames, or a size that H.264 does not allow.
         OSError: the file cannot be written; names its path.
 
     """
@@ -85,7 +85,7 @@ def _open_writer(path: Path, size_wh: tuple[int, int], period_s: float, crf: int
 
 
 def check_source(source: Path, meta: Mapping[str, Any]) -> None:
-    """Refuse a source video that is not there or not the one that stage 1 read."""
+    """Refuse a source video that is missing or not the one that stage 1 read."""
     if not source.is_file():
         raise SourceVideoError(
             "expected the source video below annotation.input, found none; set annotation.input, "
@@ -99,18 +99,13 @@ def check_source(source: Path, meta: Mapping[str, Any]) -> None:
         raise SourceVideoError("the source video is not the one that stage 1 read; run it again")
 
 
-def sample_fps_of(meta: Mapping[str, Any]) -> float | None:
-    """Return the frame rate to which stage 1 thinned the video, None if it did not."""
-    return stills.sample_fps_of(meta.get("settings", {}))
-
-
 def pictures_of(
     source: Path, sequence: PoseSequence, sample_fps: float | None
 ) -> Iterator[ImageArray]:
     """Yield the picture of every frame of the result.
 
-    The reader gives the frames that stage 1 saw, in the same order; times are compared
-    all the same, so that a skeleton never lies on the wrong picture.
+    The reader gives the frames that stage 1 read, in the same order; times are compared as well,
+    so that no skeleton is drawn on the wrong picture.
     """
     tolerance_s = max(sequence.frame_period_s / 4, 0.002)
     with VideoReader(source, sample_fps=sample_fps) as reader:

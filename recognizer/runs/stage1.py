@@ -1,7 +1,7 @@
 """Stage 1: video -> poses, one ``.npz`` per video, in worker processes.
 
-A video that cannot be read is refused with its reason; one that is damaged gives what
-it has, with a damage report. Finished videos are not done again.
+A video that cannot be read is refused with its reason; of a damaged one the readable frames are
+used, with a damage report. Finished videos are not repeated.
 """
 
 import logging
@@ -49,7 +49,7 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class _PoseWorkerPlan:
-    """What one worker is told once."""
+    """Settings of one worker."""
 
     config: Config
     files: dict[str, Path]
@@ -72,11 +72,8 @@ def run_stage1(config: Config, progress: ProgressFactory = silent) -> Path:
     """
     present = list_videos(config.annotation, selected=False)
     videos = list_videos(config.annotation)
-    files, settings, folder = (
-        pose_model_files(config),
-        stage1_settings(config),
-        stage1_dir(config),
-    )
+    files, settings = pose_model_files(config), stage1_settings(config)
+    folder = stage1_dir(config)
     with exclusive(folder), progress("stage 1: videos", len(videos)) as advance:
         finished = {v.relative: _finished(folder, settings, v) for v in videos}
         todo = [v for v in videos if finished[v.relative] is None]
@@ -84,10 +81,10 @@ def run_stage1(config: Config, progress: ProgressFactory = silent) -> Path:
         outcomes = run_batch(
             [outcome for outcome in finished.values() if outcome is not None],
             [Job(v.relative, v) for v in todo],
-            _workforce(config, files, settings, folder),
+            _worker_pool(config, files, settings, folder),
             advance,
         )
-        # A narrower annotation.include does not forget what a wider run has done.
+        # A narrower annotation.include keeps the end states of a wider run.
         others = {v.relative for v in present} - {v.relative for v in videos}
         kept = [o for video, o in outcomes_before(folder).items() if video in others]
         write_manifest(folder, Manifest("stage1", settings, (*outcomes, *kept)))
@@ -102,7 +99,7 @@ def _log_notes(outcomes: Iterable[Outcome], folder: Path) -> None:
         logger.info("notes on %d videos in %s, such as %s", len(noted), folder / MANIFEST, example)
 
 
-def _workforce(
+def _worker_pool(
     config: Config, files: dict[str, Path], settings: Settings, folder: Path
 ) -> WorkerPool:
     section = config.annotation
@@ -124,19 +121,19 @@ def _size(path: Path) -> int:
 
 
 def _finished(folder: Path, settings: Settings, video: Video) -> Outcome | None:
-    """Return the outcome of a result that is there, of this very video and these settings."""
+    """Return the outcome of a finished result of the same video and settings, else None."""
     path = result_path(folder, video.relative, ".npz")
     try:
         meta = read_npz_meta(path, POSE_SCHEMA)
         now, source = video.path.stat(), meta["source"]
         same = now.st_size == source["size_bytes"]
-        # As make does: a file newer than its result is looked at again, by content.
+        # As in make: a file newer than its result is compared by content.
         if same and now.st_mtime > path.stat().st_mtime:
             same = sha256_file(video.path) == source["sha256"]
         if not same or meta["video"] != video.relative or meta["settings"] != settings:
             return None
         if "pixel_aspect" not in meta["video_info"]:
-            return None  # made when pictures were read as stored, not as they are shown
+            return None  # made when pictures were read as stored, not as displayed
         return _outcome(video.relative, FrameAccount(**meta["frame_account"]), meta["frames"])
     except (ArtifactError, OSError, KeyError, TypeError):
         return None
@@ -150,24 +147,26 @@ def _outcome(relative: str, account: FrameAccount, frames: int) -> Outcome:
 
 
 def describe_damage(account: FrameAccount) -> str:
-    """Return a sentence that says what of a video is missing or doubtful."""
+    """Return a sentence on the frames of a video that are missing or doubtful."""
     parts = []
     if account.damaged:
         parts.append(f"{account.damaged} packets could not be decoded")
     if account.corrupt:
         parts.append(f"{account.corrupt} pictures are flagged as corrupt")
     if account.ended_early:
-        held = "an unknown number" if account.container_frames is None else account.container_frames
-        parts.append(f"ended early: {account.decoded} of {held} frames")
+        total = (
+            "an unknown number" if account.container_frames is None else account.container_frames
+        )
+        parts.append(f"ended early: {account.decoded} of {total} frames")
     return "; ".join([*parts, *account.notes])
 
 
 def decoder_gpu(config: Config, gpu: int | None) -> int | None:
-    """Return the number of the GPU that decodes, None for the CPU; refuse one that cannot.
+    """Return the number of the GPU that decodes, None for the CPU.
 
     Args:
         config: the settings.
-        gpu: the worker's of ``annotation.gpus``; None: that of the pose network's device.
+        gpu: the worker's, of ``annotation.gpus``; None: that of the pose network's device.
 
     Raises:
         VideoError: as ``check_nvdec``.
@@ -199,7 +198,7 @@ class _PoseWorker:
         hashes = HashRecorder()
         try:
             sequence, account, info = self._poses(video, on_frames, hashes)
-            on_frames(0)  # a sign of life before the file is read once more
+            on_frames(0)  # shows that work goes on before the file is read again
             source = {"sha256": sha256_file(video.path), "size_bytes": video.path.stat().st_size}
         except ModelError as error:
             raise StopRunError(str(error)) from error

@@ -1,15 +1,16 @@
-"""Stage 2: poses -> people with ids, kept through gaps and clinches, and how involved each is.
+"""Stage 2: poses -> tracks with ids and the involvement of each, one ``.npz`` per video.
 
-Works on the results of stage 1 alone; the videos are not needed. Inputs that stage 1
-refused stay refused here, so that the last manifest accounts for every video.
+It needs the results of stage 1 alone, not the videos. Inputs that stage 1 refused stay refused, so
+that the last manifest accounts for every video.
 """
 
 import logging
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TypeVar
 
+import numpy as np
 from numpy.typing import NDArray
 
 from recognizer.config.schema import Config, TrackingConfig
@@ -41,6 +42,7 @@ from recognizer.tracking.backward import Progress
 from recognizer.tracking.offline import track_people
 from recognizer.video.hashes import check_hashes
 
+T = TypeVar("T")
 logger = logging.getLogger(__name__)
 
 _FRAMES_A_REPORT = 1000
@@ -76,10 +78,10 @@ def run_stage2(config: Config, progress: ProgressFactory = silent) -> Path:
                 jobs.append(Job(before.video, before))
         tracking = tracking_settings(config, stage1.settings)
         _warn_of_people_left_out(stage1.settings, tracking)
-        workforce = _workforce(
+        pool = _worker_pool(
             config.model_copy(update={"tracking": tracking}), settings, poses_folder, folder
         )
-        outcomes = run_batch(settled, jobs, workforce, advance)
+        outcomes = run_batch(settled, jobs, pool, advance)
         others = {o.video for o in stage1.outcomes} - {o.video for o in selected}
         kept = [o for video, o in outcomes_before(folder).items() if video in others]
         write_manifest(folder, Manifest("stage2", settings, (*outcomes, *kept)))
@@ -87,41 +89,40 @@ def run_stage2(config: Config, progress: ProgressFactory = silent) -> Path:
 
 
 def _warn_of_missing(config: Config, known: set[str]) -> None:
-    """Say it when the input folder holds videos that stage 1 has not seen."""
+    """Warn of videos in the input folder that stage 1 has not read."""
     section = config.annotation
     if section.stage1_dir is not None or not section.input.is_dir():
         return
     try:
-        wanted = {v.relative for v in list_videos(section)} - known
+        missing = {v.relative for v in list_videos(section)} - known
     except (ValueError, OSError):  # the videos are gone or locked: their poses are enough here
         return
-    if wanted:
+    if missing:
         logger.warning(
             "stage 2: %d videos of annotation.input have no poses yet, such as %s; run "
             "--mode annotation.stage1 to add them",
-            len(wanted),
-            min(wanted),
+            len(missing),
+            min(missing),
         )
 
 
 def _warn_of_people_left_out(poses: Settings, tracking: TrackingConfig) -> None:
-    """Say it when poses of another config lack people whom this one's tracker would take."""
+    """Warn of poses of another config that lack people whom this config's tracker would use."""
     pose = poses.get("pose")
-    wrong = people_left_out(pose.get("topdown") if isinstance(pose, dict) else None, tracking)
-    if wrong:
-        logger.warning("stage 2: poses were made with topdown.%s; run stage 1 with a lower", wrong)
+    keys = people_left_out(pose.get("topdown") if isinstance(pose, dict) else None, tracking)
+    if keys:
+        logger.warning("stage 2: poses were made with topdown.%s; run stage 1 with a lower", keys)
 
 
-def _workforce(config: Config, settings: Settings, poses_folder: Path, folder: Path) -> WorkerPool:
+def _worker_pool(config: Config, settings: Settings, poses: Path, folder: Path) -> WorkerPool:
     section = config.annotation
-    arguments = [(_TrackWorkerPlan(config, settings, poses_folder, folder),)] * worker_count(
-        section
-    )
+    plan = _TrackWorkerPlan(config, settings, poses, folder)
+    arguments = [(plan,)] * worker_count(section)
     return WorkerPool(_TrackWorker, arguments, section.stall_timeout_s, section.worker_memory_gb)
 
 
 def _is_finished(poses_folder: Path, folder: Path, settings: Settings, video: str) -> bool:
-    """Tell whether there is a result of these settings made from the poses there are now."""
+    """Tell whether a result of these settings exists, made from the present poses."""
     try:
         poses_meta = read_npz_meta(result_path(poses_folder, video, ".npz"), POSE_SCHEMA)
         meta = read_npz_meta(result_path(folder, video, ".npz"), POSE_SCHEMA)
@@ -132,6 +133,8 @@ def _is_finished(poses_folder: Path, folder: Path, settings: Settings, video: st
 
 @dataclass(frozen=True, slots=True)
 class _TrackWorkerPlan:
+    """Settings of one worker."""
+
     config: Config
     settings: Settings
     poses_folder: Path
@@ -148,25 +151,25 @@ class _TrackWorker:
         plan = self._plan
         path = result_path(plan.poses_folder, before.video, ".npz")
         try:
-            sequence, further, meta = read_poses(path)
-            hashes = check_hashes(further)
+            sequence, extra, meta = read_poses(path)
+            hashes = check_hashes(extra)
         except (ValueError, OSError) as error:
             text = str(error).replace(str(path), before.video)
             return Outcome(
                 before.video, "refused", f"stage 1 result: {text}; delete it, run stage 1"
             )
         tracked = track_people(sequence, plan.config.tracking, _reporting(on_frames))
-        extra: dict[str, NDArray[Any]] = dict(hashes)
+        arrays: dict[str, NDArray[np.generic]] = dict(hashes)
         names = {}
         for service in SERVICES:
-            on_frames(0)  # a sign of life: of a day of video this takes minutes
+            on_frames(0)  # ranking a day of video takes minutes
             ranked = rank_people(tracked, service, plan.config.scoring)
-            extra |= _arrays(service, ranked)
+            arrays |= _arrays(service, ranked)
             names[service] = list(ranked.measure_names)
-        facts = {**meta, "settings": plan.settings, "measures": names}
+        meta = {**meta, "settings": plan.settings, "measures": names}
         final = result_path(plan.folder, before.video, ".npz")
         try:
-            write_poses(final, plan.folder, tracked, facts, extra)
+            write_poses(final, plan.folder, tracked, meta, arrays)
         except OSError as error:
             raise StopRunError(f"cannot write {final}: {error}") from error
         on_frames(len(tracked) % _FRAMES_A_REPORT)
@@ -174,24 +177,24 @@ class _TrackWorker:
 
 
 def _reporting(on_frames: OnFrames) -> Progress:
-    """Return a progress that tells ``on_frames`` of every thousand frames.
+    """Return an iterator adapter that calls ``on_frames`` after every thousand frames.
 
-    Frames count the first time that they go by; seen again, they are a sign of life.
+    Frames are counted on the first pass; later passes call it with 0.
     """
-    counted = _FRAMES_A_REPORT
+    step = _FRAMES_A_REPORT
 
-    def frames(items: Iterable[Any]) -> Iterator[Any]:
-        nonlocal counted
-        told, counted = counted, 0
+    def frames(items: Iterable[T]) -> Iterator[T]:
+        nonlocal step
+        counted, step = step, 0
         for i, item in enumerate(items, start=1):
             yield item
             if i % _FRAMES_A_REPORT == 0:
-                on_frames(told)
+                on_frames(counted)
 
     return frames
 
 
-def _arrays(service: str, ranked: Involvement) -> dict[str, NDArray[Any]]:
+def _arrays(service: str, ranked: Involvement) -> dict[str, NDArray[np.generic]]:
     return {
         f"{service}_track_ids": ranked.track_ids,
         f"{service}_involvement": ranked.involvement,

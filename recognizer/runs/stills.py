@@ -1,4 +1,4 @@
-"""Single pictures of videos, for sheets that show what the skeletons were seen on."""
+"""Single pictures of videos, as background of the skeletons on contact sheets."""
 
 import logging
 import os
@@ -6,18 +6,17 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import takewhile
 from pathlib import Path
-from typing import Any
 
 from recognizer.config.schema import Config
 from recognizer.runs.inputs import video_path
-from recognizer.runs.manifest import Outcome, Progress
+from recognizer.runs.manifest import Outcome, Progress, Settings
 from recognizer.runs.progress import ProgressFactory, silent
-from recognizer.types import ImageArray
+from recognizer.types import Frame, ImageArray
 
 logger = logging.getLogger(__name__)
 
-# There is no jump into a video that would give exactly the frames of a run, so everything before
-# a picture is decoded; what comes later than this would keep a report waiting.
+# Seeking does not give exactly the frames of a run, so everything before a picture is decoded;
+# pictures later than this would take too long.
 LATEST_S = 60.0
 _MAX_THREADS = 8  # of the decoder; more do not make it faster
 _ROUNDING_S = 1e-6  # as windows are cut, recognizer.dataset.windows
@@ -31,10 +30,10 @@ class Moments:
         video: path inside the input folder.
         start_s: start of the part.
         stop_s: its end, exclusive.
-        frames: how many frames stage 1 saw in it; otherwise it is another video.
-        picks: which of them, ascending.
+        frames: number that stage 1 read in it; a video with another number is not the same.
+        picks: indices of the frames, ascending.
         size_wh: size that the keypoints refer to, pixels.
-        crop: makes of a whole picture what is kept of it.
+        crop: returns the part of a picture to keep.
 
     """
 
@@ -49,36 +48,35 @@ class Moments:
 
 @dataclass(frozen=True, slots=True)
 class Stills:
-    """Where the videos are, and how stage 1 read them."""
+    """Reads pictures of the videos as stage 1 did."""
 
     config: Config
     sample_fps: float | None
 
     def read(
-        self, wanted: Mapping[str, Moments], progress: ProgressFactory = silent
+        self, moments: Mapping[str, Moments], progress: ProgressFactory = silent
     ) -> dict[str, list[ImageArray]]:
-        """Return the pictures by name; without those whose video is not at hand.
+        """Return the pictures by name, of those whose video is available.
 
-        At most the first ``LATEST_S`` seconds of each video are decoded; ``progress`` hears of it.
-
-        Samples whose video is missing, cannot be read or gives other frames, or that are late
-        in it, are counted in the log.
+        At most the first ``LATEST_S`` seconds of each video are decoded. Samples whose video is
+        missing, cannot be read or has other frames, or that are late in it, are counted in
+        warnings.
         """
         by_video: dict[str, dict[str, Moments]] = {}
         late: list[str] = []
-        for name, part in wanted.items():
+        for name, part in moments.items():
             if part.stop_s > LATEST_S:
                 late.append(part.video)
             else:
                 by_video.setdefault(part.video, {})[name] = part
         problems = {f"later in the video than {LATEST_S:g} s": late} if late else {}
-        found: dict[str, list[ImageArray]] = {}
+        pictures: dict[str, list[ImageArray]] = {}
         if by_video:
             with progress("pictures for the sheets: videos", len(by_video)) as advance:
                 for video, parts in by_video.items():
                     path = video_path(self.config.annotation, video)
                     try:
-                        found |= _read_parts(path, parts, self.sample_fps, advance)
+                        pictures |= _read_parts(path, parts, self.sample_fps, advance)
                     except (ValueError, OSError) as error:
                         text = str(error).replace(str(path), "the video")
                         problems.setdefault(text, []).extend([video] * len(parts))
@@ -90,7 +88,7 @@ class Stills:
                 min(videos),
                 problem,
             )
-        return found
+        return pictures
 
 
 def _read_parts(
@@ -100,7 +98,7 @@ def _read_parts(
 
     Raises:
         VideoError: nothing can be read.
-        ValueError: another number of frames than stage 1 saw.
+        ValueError: another number of frames than stage 1 read.
 
     """
     from recognizer.video.reader import VideoReader
@@ -126,22 +124,21 @@ def _read_parts(
     return kept
 
 
-def _pixels(frame: Any, size_wh: tuple[int, int]) -> ImageArray:
-    pixels: ImageArray = frame.image.bgr(None if frame.image.size_wh == size_wh else size_wh)
-    return pixels
+def _pixels(frame: Frame, size_wh: tuple[int, int]) -> ImageArray:
+    return frame.image.bgr(None if frame.image.size_wh == size_wh else size_wh)
 
 
 def stills_of(config: Config, sample_fps: float | None) -> Stills | None:
-    """Return where a sheet's pictures come from; None where faces shall not be shown."""
+    """Return the source of a sheet's pictures; None with ``visualize.skeleton_only``."""
     return Stills(config, sample_fps) if shows_video(config) else None
 
 
 def shows_video(config: Config) -> bool:
-    """Tell whether sheets may show the video's pictures, and faces with them."""
+    """Tell whether sheets may show the video's pictures, and with them faces."""
     return not config.visualize.skeleton_only
 
 
-def sample_fps_of(settings: Mapping[str, Any]) -> float | None:
+def sample_fps_of(settings: Settings) -> float | None:
     """Return the frame rate to which stage 1 thinned the videos, None if it did not.
 
     Args:

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import cv2
 import numpy as np
@@ -11,38 +11,22 @@ from numpy.typing import NDArray
 from recognizer.runs.figures import plain
 from recognizer.runs.stills import Moments
 from recognizer.skeleton import EDGES
-from recognizer.types import ImageArray, Sample
+from recognizer.types import FloatArray, ImageArray, Sample
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 MOMENTS = 6
-
-
 CELL_WH = (320, 240)
-
-
-# Blue, green, red of each slot, the most involved first; told apart with any eyes
-# (Okabe and Ito 2008). People beyond are grey.
+# Blue, green, red of each slot, the most involved first; distinct with any colour vision
+# (Okabe and Ito 2008). Further slots are grey.
 SLOT_COLORS = ((0, 159, 230), (233, 180, 86), (115, 158, 0), (167, 121, 204))
-
-
 _GREY = (170, 170, 170)
-
-
 _GROUND = 34
-
-
 _MARGIN = 0.12
-
-
 _LINE_PX = 3
-
-
 _DARKER = 0.75  # of a picture's brightness below skeletons
-
-
 _DRAWN_AT = 0.2  # the lowest keypoint score that is drawn
 
 
@@ -52,9 +36,9 @@ class Strip:
 
     Attributes:
         name: the sample's name.
-        seconds: when each moment is, from the start of the sample.
+        seconds: time of each moment, from the start of the sample.
         people: how many slots it has.
-        seen: share of the frames in which somebody is seen.
+        visible: share of the frames with a visible keypoint.
         image: BGR pixels.
 
     """
@@ -62,18 +46,18 @@ class Strip:
     name: str
     seconds: tuple[float, ...]
     people: int
-    seen: float
+    visible: float
     image: ImageArray
 
 
 @dataclass(frozen=True, eq=False, slots=True)
 class StripPlan:
-    """A strip before it is drawn: small, so that many can wait for their pictures.
+    """A strip before it is drawn, small enough to keep many until their pictures are read.
 
     Attributes:
         name: the sample's name.
-        seconds: when each moment is, from the start of the sample.
-        seen: share of the frames in which somebody is seen.
+        seconds: time of each moment, from the start of the sample.
+        visible: share of the frames with a visible keypoint.
         frames: number of frames of the sample.
         picks: the moments' frames, (P,).
         keypoints: (M, P, 17, 2) pixels of the picture.
@@ -86,11 +70,11 @@ class StripPlan:
 
     name: str
     seconds: tuple[float, ...]
-    seen: float
+    visible: float
     frames: int
     picks: NDArray[np.int64]
-    keypoints: NDArray[Any]
-    scores: NDArray[Any]
+    keypoints: FloatArray
+    scores: FloatArray
     size_wh: tuple[int, int]
     corner: NDArray[np.float64]
     scale: float
@@ -101,7 +85,7 @@ class StripPlan:
         return Moments(video, start_s, stop_s, self.frames, picks, self.size_wh, self._crop)
 
     def _crop(self, picture: ImageArray) -> ImageArray:
-        """Return what a cell shows of a picture, darker, so that skeletons stand out."""
+        """Return a cell's part of a picture, darkened, so that skeletons stand out."""
         x, y = (-self.corner * self.scale).tolist()
         matrix = np.array([[self.scale, 0, x], [0, self.scale, y]])
         cell = cv2.warpAffine(picture, matrix, CELL_WH, flags=cv2.INTER_LINEAR)
@@ -109,9 +93,9 @@ class StripPlan:
 
 
 def plan_strip(sample: Sample, duration_s: float) -> StripPlan:
-    """Return moments of a sample, seen through one window that holds everybody.
+    """Return moments of a sample, in one view that holds all people.
 
-    They are spread evenly over the frames in which somebody is seen.
+    They are spread evenly over the frames with a visible keypoint.
 
     Args:
         sample: the sample.
@@ -142,13 +126,13 @@ def draw_plan(plan: StripPlan, grounds: Sequence[ImageArray] | None = None) -> S
     ]
     blank = np.full_like(cells[0], 255)
     cells += [blank] * (MOMENTS - len(cells))
-    return Strip(plan.name, plan.seconds, len(plan.keypoints), plan.seen, _side_by_side(cells))
+    return Strip(plan.name, plan.seconds, len(plan.keypoints), plan.visible, _side_by_side(cells))
 
 
 def _view(
-    keypoints: NDArray[Any], seen: NDArray[np.bool_], size_wh: tuple[int, int]
+    keypoints: FloatArray, seen: NDArray[np.bool_], size_wh: tuple[int, int]
 ) -> tuple[NDArray[np.float64], float]:
-    """Return the corner and scale of a cell-shaped view that holds all seen keypoints."""
+    """Return the corner and scale of a cell-shaped view that holds all visible keypoints."""
     points = keypoints[seen].astype(np.float64)
     if len(points) == 0:
         points = np.array([[0.0, 0.0], size_wh])
@@ -163,7 +147,7 @@ def _view(
 def _grey(plan: StripPlan) -> ImageArray:
     width, height = CELL_WH
     cell: ImageArray = np.full((height, width, 3), _GROUND // 2, np.uint8)
-    # The picture's area is a little lighter, so that its edges are seen.
+    # The picture's area is a little lighter, so that its edges are visible.
     low = np.clip((0 - plan.corner) * plan.scale, -1, CELL_WH).round().astype(int)
     far = (np.array(plan.size_wh) - plan.corner) * plan.scale
     high = np.clip(far, -1, CELL_WH).round().astype(int)
@@ -171,7 +155,7 @@ def _grey(plan: StripPlan) -> ImageArray:
     return cell
 
 
-def _cell(ground: ImageArray, keypoints: NDArray[Any], scores: NDArray[Any]) -> ImageArray:
+def _cell(ground: ImageArray, keypoints: FloatArray, scores: FloatArray) -> ImageArray:
     cell = ground.copy()
     for slot in reversed(range(len(keypoints))):  # the most involved lies on top
         _draw(cell, keypoints[slot], scores[slot] >= _DRAWN_AT, slot_color(slot))
@@ -180,7 +164,7 @@ def _cell(ground: ImageArray, keypoints: NDArray[Any], scores: NDArray[Any]) -> 
 
 def _draw(
     cell: ImageArray,
-    keypoints: NDArray[Any],
+    keypoints: FloatArray,
     seen: NDArray[np.bool_],
     color: tuple[int, int, int],
 ) -> None:

@@ -1,9 +1,8 @@
 """Worker processes that may die: a job costs its worker at most twice, never the run.
 
-``multiprocessing.Pool`` waits for ever on a killed worker and ``ProcessPoolExecutor``
-gives up every job, so the parent here watches each worker's pipe and its death itself.
-Every wait has a limit: a worker that says nothing for ``stall_timeout_s`` is killed.
-Workers end by themselves when their parent is gone.
+``multiprocessing.Pool`` waits for ever for a killed worker and ``ProcessPoolExecutor`` gives up
+every job, so the parent here watches each worker's pipe and exit itself. Every wait has a limit: a
+worker that sends nothing for ``stall_timeout_s`` is killed. Workers end when their parent does.
 """
 
 import contextlib
@@ -19,6 +18,7 @@ from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from multiprocessing.connection import Connection, wait
+from multiprocessing.context import SpawnProcess
 from typing import Any
 
 logger = logging.getLogger(__name__)
@@ -29,11 +29,14 @@ _POLL_S = 1.0
 _OUT_OF_MEMORY_EXIT = 70
 
 OnFrames = Callable[[int], None]
+"""Called with the number of frames done since the last call; 0 only shows that work goes on."""
+
 Handler = Callable[[Any, OnFrames], Any]
+"""Called with a job's payload and ``OnFrames``; returns the job's result."""
 
 
 class RunError(RuntimeError):
-    """The whole run cannot go on: the model does not load, the disk is full."""
+    """A fault that ends the whole run: the model does not load, the disk is full."""
 
 
 class StopRunError(Exception):
@@ -42,7 +45,7 @@ class StopRunError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """One piece of work: a name for reports, and what the handler gets."""
+    """One piece of work: a name for reports, and the handler's argument."""
 
     name: str
     payload: Any
@@ -50,12 +53,12 @@ class Job:
 
 @dataclass(frozen=True, slots=True)
 class WorkerEvent:
-    """News of a job.
+    """Progress or the end of a job.
 
     Attributes:
-        job: which job.
+        job: the job.
         frames: frames done since the last event of the job.
-        result: what the handler returned, when it has.
+        result: the handler's, once it has returned.
         lost: why the job has no result: it killed its worker twice, or raised.
 
     """
@@ -72,36 +75,36 @@ class WorkerPool:
 
     Attributes:
         start: module-level function that makes a worker's handler from its arguments.
-        arguments: one tuple per worker, so that each can have a device of its own.
+        arguments: one tuple per worker, so that each can have its own device.
         stall_timeout_s: a worker silent for longer is killed.
         memory_gb: address space a worker may use, None for no limit.
 
     """
 
     start: Callable[..., Handler]
-    arguments: Sequence[tuple[Any, ...]]
+    arguments: Sequence[tuple[object, ...]]
     stall_timeout_s: float = 120.0
     memory_gb: float | None = None
 
 
 @dataclass(eq=False, slots=True)
 class _Worker:
-    process: Any
+    process: SpawnProcess
     pipe: Connection
-    arguments: tuple[Any, ...]
+    arguments: tuple[object, ...]
     job: Job | None = None
     ready: bool = False
-    heard: float = field(default_factory=time.monotonic)
+    last_message_s: float = field(default_factory=time.monotonic)
 
 
-def run_jobs(jobs: Sequence[Job], workforce: WorkerPool) -> Iterator[WorkerEvent]:
-    """Run every job once in one of the workers and yield what becomes of it.
+def run_jobs(jobs: Sequence[Job], pool: WorkerPool) -> Iterator[WorkerEvent]:
+    """Run every job once in one of the workers and yield its progress and end.
 
     Raises:
         RunError: a worker cannot start, or a handler raised ``StopRunError``.
 
     """
-    run = _Run(jobs, workforce)
+    run = _Run(jobs, pool)
     try:
         yield from run.events()
     finally:
@@ -109,13 +112,13 @@ def run_jobs(jobs: Sequence[Job], workforce: WorkerPool) -> Iterator[WorkerEvent
 
 
 class _Run:
-    def __init__(self, jobs: Sequence[Job], workforce: WorkerPool) -> None:
+    def __init__(self, jobs: Sequence[Job], pool: WorkerPool) -> None:
         self._waiting = deque(jobs)
         self._left = len(jobs)
         self._attempts: dict[str, int] = {}
-        self._workforce = workforce
+        self._pool = pool
         self._deaths_at_start = 0
-        arguments = workforce.arguments[: max(1, min(len(jobs), len(workforce.arguments)))]
+        arguments = pool.arguments[: max(1, min(len(jobs), len(pool.arguments)))]
         self._workers = [self._spawn(args) for args in arguments] if jobs else []
 
     def events(self) -> Iterator[WorkerEvent]:
@@ -128,10 +131,10 @@ class _Run:
                     yield from self._replace_worker(worker, silent=True)
 
     def _is_silent(self, worker: _Worker) -> bool:
-        """Tell whether a worker that starts or has a job was not heard of for too long."""
+        """Tell whether a worker that starts or has a job sent nothing for too long."""
         if worker.ready and worker.job is None:
-            return False  # nothing to tell
-        return time.monotonic() - worker.heard > self._workforce.stall_timeout_s
+            return False
+        return time.monotonic() - worker.last_message_s > self._pool.stall_timeout_s
 
     def stop(self) -> None:
         for worker in self._workers:
@@ -140,12 +143,12 @@ class _Run:
             worker.process.join(10)
             worker.pipe.close()
 
-    def _spawn(self, arguments: tuple[Any, ...]) -> _Worker:
+    def _spawn(self, arguments: tuple[object, ...]) -> _Worker:
         context = mp.get_context("spawn")
         ours, theirs = context.Pipe()
         process = context.Process(
             target=_serve,
-            args=(theirs, self._workforce.start, arguments, self._workforce.memory_gb, os.getpid()),
+            args=(theirs, self._pool.start, arguments, self._pool.memory_gb, os.getpid()),
             daemon=True,
         )
         # A worker that starts ignores Ctrl-C from its first instruction on.
@@ -163,7 +166,7 @@ class _Run:
         except (EOFError, OSError):
             yield from self._replace_worker(worker)
             return
-        worker.heard = time.monotonic()
+        worker.last_message_s = time.monotonic()
         job = worker.job
         if kind == "ready":
             worker.ready, self._deaths_at_start = True, 0
@@ -184,10 +187,10 @@ class _Run:
         if not self._waiting:
             return
         worker.job = self._waiting.popleft()
-        worker.heard = time.monotonic()  # it may have been idle for long
+        worker.last_message_s = time.monotonic()  # it may have been idle for long
         try:
             worker.pipe.send(worker.job)
-        except OSError:  # it died between two jobs; its pipe's end will tell
+        except OSError:  # it died between two jobs; its pipe's end shows that
             logger.warning("worker %d died before its next job", worker.process.pid)
 
     def _replace_worker(self, worker: _Worker, *, silent: bool = False) -> Iterator[WorkerEvent]:
@@ -196,7 +199,7 @@ class _Run:
         worker.process.join(10)
         worker.pipe.close()
         self._workers.remove(worker)
-        limit_s = self._workforce.stall_timeout_s
+        limit_s = self._pool.stall_timeout_s
         how = _silence(limit_s) if silent else _cause(worker.process.exitcode)
         if not worker.ready:
             self._deaths_at_start += 1
@@ -241,7 +244,7 @@ def _cause(exit_code: int | None) -> str:
 def _serve(
     pipe: Connection,
     start: Callable[..., Handler],
-    arguments: tuple[Any, ...],
+    arguments: tuple[object, ...],
     memory_gb: float | None,
     parent: int,
 ) -> None:

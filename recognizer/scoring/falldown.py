@@ -1,4 +1,4 @@
-"""Who falls: people whose head comes down fast and who then lie."""
+"""Involvement in a fall: a head that comes down fast, and lying after it."""
 
 import numpy as np
 
@@ -13,19 +13,14 @@ from recognizer.scoring.measures import (
     reliability,
     saturate,
 )
-from recognizer.skeleton import (
-    LEFT_HIP,
-    LEFT_SHOULDER,
-    RIGHT_HIP,
-    RIGHT_SHOULDER,
-)
+from recognizer.skeleton import LEFT_HIP, LEFT_SHOULDER, RIGHT_HIP, RIGHT_SHOULDER
 
 NAMES = ("height_change", "posture_angle", "movement_intensity", "persistence", "position")
 
 _HEAD = [0, 1, 2, 3, 4]
 _FALL_S = 1.0  # how long a fall takes
 _SMOOTH_S = 0.15
-_LATER_S = 3.0  # how long after the fall somebody is watched for lying still
+_LATER_S = 3.0  # after the fall, in which lying counts
 
 
 def measure(rows: PersonFrames) -> Array:
@@ -62,8 +57,8 @@ def head_height(rows: PersonFrames) -> tuple[Array, Array]:
     """Return the head's height over the box's lower edge and its y, both smoothed.
 
     Returns:
-        (N,) in body sizes and (N,) in pixels. Without a trusted head keypoint the upper
-        edge of the box stands for it.
+        (N,) in body sizes and (N,) in pixels. Without a confident head keypoint the
+        upper edge of the box is used.
 
     """
     head, confidence = middle(rows, _HEAD)
@@ -77,8 +72,8 @@ def drop(rows: PersonFrames, height: Array, head_y: Array) -> Array:
     """Return how far (N,) the head has come down in the second before, body sizes.
 
     The lesser of how far it sank in the picture and of how much height over the feet
-    it lost: feet that go out of sight change only the one, walking towards a camera
-    that looks down only the other. 0 in the first half second of a track.
+    it lost: feet going out of sight change only the latter, walking towards a
+    camera that looks down only the former. 0 in the first half second of a track.
     """
     first, last = rows.window(_FALL_S, -_FALL_S / 2)
     known = last > first
@@ -89,11 +84,11 @@ def drop(rows: PersonFrames, height: Array, head_y: Array) -> Array:
 
 
 def lying(rows: PersonFrames) -> Array:
-    """Return how much (N,) somebody seems to lie, in [0, 1].
+    """Return how likely (N,) a person lies, in [0, 1].
 
-    0.6 for the trunk (``sin^2`` of its angle from the vertical, as far as shoulders and
-    hips are trusted), 0.4 for the box (0 at a width of 0.7 heights, 1 at 1.5). Without
-    a trunk the box alone tells.
+    0.6 for the trunk (``sin^2`` of its angle from the vertical, by the confidence of shoulders
+    and hips), 0.4 for the box (0 at a width of 0.7 heights, 1 at 1.5). Without a trunk
+    the box alone counts.
     """
     shoulders, sure = middle(rows, [LEFT_SHOULDER, RIGHT_SHOULDER])
     hips, sure_hips = middle(rows, [LEFT_HIP, RIGHT_HIP])
@@ -113,10 +108,10 @@ def body_speed(rows: PersonFrames) -> Array:
 
 
 def stays_down(rows: PersonFrames, fall: Array, height: Array) -> Array:
-    """Return for what part (K,) of the 3 s after their largest drop people stay down.
+    """Return the share (K,) of the 3 s after their largest drop in which people stay down.
 
-    Down is a head lower than halfway between before and after the drop. Of less than
-    half a second afterwards the missing rest counts as not down.
+    Down is a head lower than halfway between before and after the drop. Where less
+    than half a second follows, the rest of it counts as not down.
     """
     if not len(rows):
         return np.zeros(rows.people)

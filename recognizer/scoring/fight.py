@@ -1,4 +1,4 @@
-"""Who is part of a fight: people whose limbs move fast close to somebody else."""
+"""Involvement in a fight: limbs that move fast close to another person."""
 
 import numpy as np
 
@@ -32,7 +32,7 @@ from recognizer.types import IntArray
 
 NAMES = ("movement", "interaction", "position", "temporal")
 
-# Joints and their weights: who walks moves the legs most, who fights the arms.
+# Joints and their weights: walking moves the legs most, fighting the arms.
 _LIMBS = {
     LEFT_WRIST: 1.5,
     RIGHT_WRIST: 1.5,
@@ -44,14 +44,14 @@ _LIMBS = {
     LEFT_KNEE: 0.5,
     RIGHT_KNEE: 0.5,
 }
-_GAIT = 0.4  # limb speed that goes with a pace of 1
+_GAIT = 0.4  # limb speed at a pace of 1
 _PACE_S = 1.0
 _WRISTS = [LEFT_WRIST, RIGHT_WRIST]
 _TARGETS = [NOSE, LEFT_SHOULDER, RIGHT_SHOULDER, LEFT_HIP, RIGHT_HIP]
 _FASTEST = 6.0  # body sizes per second; above it a keypoint has jumped, not moved
-_NOISE = 0.15  # body sizes per second that keypoint noise shows on somebody at rest
-_FAR = 0.02  # a closeness that is not worth looking at
-_IN_CONTACT = 0.5  # an interaction that is as much as there can be
+_NOISE = 0.15  # body sizes per second of keypoint noise on a person at rest
+_FAR = 0.02  # pairs less close than this are skipped
+_IN_CONTACT = 0.5  # an interaction that counts in full
 _ENGAGED = 0.3  # an interaction that counts as taking part
 
 
@@ -59,12 +59,11 @@ def measure(rows: PersonFrames) -> Array:
     """Return the measures (K, 4) in [0, 1], in the order of ``NAMES``.
 
     - movement: the 80th percentile over time of the limbs' speed (``limb_speed``),
-      half of 1 at 0.7 body sizes per second above
-      the noise.
+      0.5 at 0.7 body sizes per second above the noise.
     - interaction: the 80th percentile over time of ``interaction``, 1 from 0.5 on.
     - position: nearness to the picture's and to the action's centre.
     - temporal: a third for the part of the sequence in which the person is seen, two
-      thirds for the part in which the person is active near somebody.
+      thirds for the part in which the person is active near another.
 
     Movement, interaction and position shrink with the person's ``reliability``.
     """
@@ -93,8 +92,8 @@ def limb_speed(rows: PersonFrames) -> Array:
 
     The root of the confidence-weighted mean square over wrists, elbows, knees, ankles and
     nose, relative to the trunk, less 0.4 of the pace at which the person walks through
-    the picture (over a second: who sways does not walk). One fully trusted keypoint at
-    rest is added, so that a body of which hardly anything is seen does not look fast.
+    the picture (over a second: swaying is not walking). One fully confident keypoint at
+    rest is added, so that a body that is hardly visible does not seem fast.
     """
     trunk = rows.trunk_velocity()
     joints, weights = list(_LIMBS), np.array(list(_LIMBS.values()))
@@ -110,7 +109,7 @@ def limb_speed(rows: PersonFrames) -> Array:
 
 
 def interaction(rows: PersonFrames, active: Array) -> Array:
-    """Return how much (N,) a person has to do with the one most involved with it, [0, 1].
+    """Return the interaction (N,) with the person most involved with it, in [0, 1].
 
     For two people in a frame it is ``near * (0.05 + 0.6 both + 0.35 reach)``: ``near``
     by their distance, ``both`` how active the more active one and the two together are,
@@ -140,7 +139,7 @@ def closeness(rows: PersonFrames, a: IntArray, b: IntArray) -> Array:
     """Return how near (P,) the people of rows ``a`` and ``b`` are, in [0, 1].
 
     ``1 / (1 + (d / 0.6)^4)`` with the trunks' distance ``d`` in mean body sizes, times
-    the ratio of the sizes: one far behind the other is not near, however it looks.
+    the ratio of the sizes: one far behind the other is not near.
     """
     size = (rows.size[a] + rows.size[b]) / 2
     distance = np.hypot(*(rows.torso[a] - rows.torso[b]).T) / size
@@ -151,7 +150,7 @@ def closeness(rows: PersonFrames, a: IntArray, b: IntArray) -> Array:
 def reach(rows: PersonFrames, a: IntArray, b: IntArray) -> Array:
     """Return how close (P,) a wrist of ``a`` comes to head or trunk of ``b``, in [0, 1].
 
-    ``exp(-(d / 0.2)^2)`` for the nearest trusted pair, ``d`` in body sizes of ``b``.
+    ``exp(-(d / 0.2)^2)`` for the nearest pair, ``d`` in body sizes of ``b``.
     """
     wrists, targets = rows.keypoints[a][:, _WRISTS], rows.keypoints[b][:, _TARGETS]
     distance = np.hypot(*np.moveaxis(wrists[:, :, None] - targets[:, None], -1, 0))

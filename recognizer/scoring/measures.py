@@ -1,22 +1,16 @@
-"""What the scorers share: evidence rows, smoothed speeds, body sizes, per-person figures.
+"""Shared by the scorers: rows of people, smoothed speeds, body sizes, sums per person.
 
-Everything is kept as flat rows, person after person, so that memory grows with the people
-seen and not with people x frames. Lengths are in body sizes of the person and rates in
-seconds, so that neither the picture's size nor the frame rate matters.
+All data are flat rows, person after person, so that memory grows with the detections and
+not with people x frames. Lengths are in body sizes of the person and rates in
+seconds, so that picture size and frame rate do not matter.
 """
 
 from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from recognizer.skeleton import (
-    LEFT_HIP,
-    LEFT_SHOULDER,
-    RIGHT_HIP,
-    RIGHT_SHOULDER,
-)
+from recognizer.skeleton import LEFT_HIP, LEFT_SHOULDER, RIGHT_HIP, RIGHT_SHOULDER
 from recognizer.types import IntArray, PoseSequence
 
 Array = NDArray[np.float64]
@@ -33,19 +27,19 @@ _TORSO_PER_BODY = 0.3  # shoulders to hips, as a part of a standing person's hei
 
 @dataclass(frozen=True, eq=False, slots=True)
 class PersonFrames:
-    """The rows that count as evidence, person after person, each in order of time.
+    """The detections of tracked people, person after person, each in order of time.
 
     Attributes:
-        people: how many people there are (K), those without evidence included.
+        people: number of people (K), those without rows included.
         person: (N,) int64, 0 to K - 1, rising.
         frame: (N,) int64.
         time_s: (N,), from the start of the sequence.
         duration_s: (N,), how much time a row stands for.
         clip_s: length of the sequence.
         keypoints: (N, 17, 2) pixels.
-        confidence: (N, 17) in [0, 1]; 0 for keypoints that do not count.
+        confidence: (N, 17) in [0, 1]; 0 for keypoints that are not used.
         boxes: (N, 4) pixels.
-        size: (N,) pixels, the person's own body size around that time.
+        size: (N,) pixels, the person's body size around that time.
         torso: (N, 2) pixels, the middle of the trunk.
         size_wh: width and height of the picture.
 
@@ -137,8 +131,8 @@ class PersonFrames:
         """Return the trunk's velocity (N, 2), pixels per second.
 
         The mean of the velocities of shoulders and hips, not the velocity of their mean,
-        which would jump whenever one of them is not seen; hardly any of the box's, which
-        is all there is where none is seen.
+        which would jump whenever one of them is not seen; with a small weight of the
+        box's, which alone is used where none is seen.
         """
         centre = (self.boxes[:, None, :2] + self.boxes[:, None, 2:]) / 2
         points = np.concatenate([centre, self.keypoints[:, _TORSO]], axis=1)
@@ -207,10 +201,10 @@ def in_order(values: Array) -> Array:
 
 
 def collect_observations(sequence: PoseSequence) -> tuple[IntArray, PersonFrames]:
-    """Return the ids (K,) of all tracked people and the rows that say something of them.
+    """Return the ids (K,) of all tracked people and their detections.
 
-    Interpolated rows (box score 0) are no evidence, nor are damaged frames as long as
-    most frames are whole. A keypoint's confidence rises from 0 at a score of 0.2 to 1 at 0.6.
+    Interpolated rows (box score 0) are left out, as are damaged frames as long as most
+    frames are intact. A keypoint's confidence rises from 0 at a score of 0.2 to 1 at 0.6.
     """
     poses, frame = sequence.poses, sequence.frame_of_row
     ids = np.unique(poses.track_ids[poses.track_ids >= 0])
@@ -247,7 +241,7 @@ def frame_durations(time_s: Array, period_s: float) -> Array:
 
 
 def _torso_centre(rows: PersonFrames) -> Array:
-    """Return (N, 2): trusted shoulders and hips, and the box's centre where there are none."""
+    """Return (N, 2): the mean of shoulders and hips, or the box's centre without them."""
     confidence = rows.confidence[:, _TORSO, None]
     centre = (rows.boxes[:, :2] + rows.boxes[:, 2:]) / 2
     total = (rows.keypoints[:, _TORSO] * confidence).sum(axis=1) + _BOX_CONFIDENCE * centre
@@ -258,15 +252,14 @@ def middle(rows: PersonFrames, joints: list[int]) -> tuple[Array, Array]:
     """Return the confidence-weighted middle (N, 2) of some keypoints and its confidence (N,)."""
     confidence = rows.confidence[:, joints]
     total = (rows.keypoints[:, joints] * confidence[:, :, None]).sum(axis=1)
-    return total / np.maximum(confidence.sum(axis=1), 1e-9)[:, None], confidence.max(
-        axis=1, initial=0
-    )
+    mean = total / np.maximum(confidence.sum(axis=1), 1e-9)[:, None]
+    return mean, confidence.max(axis=1, initial=0)
 
 
 def _body_size(rows: PersonFrames) -> Array:
-    """Return (N,) pixels: how long this person is, standing or lying, around this time.
+    """Return (N,) pixels: body length around this time, standing or lying.
 
-    The longer side of the box, or what the trunk's length says where the box shows only
+    The longer side of the box, or the length implied by the trunk where the box shows only
     a part of the person (at most 1.5 boxes), averaged over a second before and after.
     """
     wh = np.maximum(rows.boxes[:, 2:] - rows.boxes[:, :2], 0)
@@ -279,7 +272,7 @@ def _body_size(rows: PersonFrames) -> Array:
     return np.maximum(smooth, 1e-6)
 
 
-# --- figures per person ------------------------------------------------------------
+# --- per person ------------------------------------------------------------
 
 
 def person_sum(rows: PersonFrames, values: Array) -> Array:
@@ -310,15 +303,15 @@ def person_quantile(rows: PersonFrames, values: Array, q: float) -> Array:
 
 
 def presence(rows: PersonFrames) -> Array:
-    """Return for how much of the sequence every person was really seen, (K,) in [0, 1]."""
+    """Return the share of the sequence in which every person is detected, (K,) in [0, 1]."""
     return np.clip(person_sum(rows, rows.duration_s) / max(rows.clip_s, 1e-9), 0, 1)
 
 
 def reliability(rows: PersonFrames) -> Array:
-    """Return how far a person's figures can be believed, (K,) in [0, 1].
+    """Return the reliability of a person's measures, (K,) in [0, 1].
 
-    ``1 - exp(-seen / 0.5 s)``, times how well the body is seen on average. A flicker of
-    a detector that lasts 0.1 s keeps a fifth of what it seems to show.
+    ``1 - exp(-seen / 0.5 s)``, times how well the body is visible on average. A false
+    detection of 0.1 s keeps a fifth of its measures.
     """
     seen_s = person_sum(rows, rows.duration_s)
     clear = np.sqrt(np.clip(person_mean(rows, rows.confidence.mean(axis=1)) / 0.4, 0, 1))
@@ -332,7 +325,7 @@ def position(rows: PersonFrames, activity: Array) -> Array:
     the picture's diagonal) and to the centre of all activity (``a`` two body sizes).
 
     Args:
-        rows: the evidence.
+        rows: of all people.
         activity: (N,) how active each row is.
 
     """
@@ -347,7 +340,7 @@ def position(rows: PersonFrames, activity: Array) -> Array:
     return person_mean(rows, near)
 
 
-def saturate(values: Any, half: float) -> Array:
+def saturate(values: Array, half: float) -> Array:
     """Return ``v / (v + half)`` for values >= 0: 0 at 0, 0.5 at ``half``, 1 far beyond."""
     values = np.maximum(values, 0.0)
     return np.asarray(values / (values + half))

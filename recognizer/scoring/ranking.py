@@ -1,4 +1,4 @@
-"""The order of importance of the people in a clip or window: training and inference use it."""
+"""Ranking of the people in a clip or window by involvement, in training and inference."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -20,7 +20,7 @@ class Involvement:
     Attributes:
         track_ids: (K,) int64, by involvement falling, then by id rising.
         involvement: (K,) float32 in [0, 1].
-        measures: (K, n) float32 in [0, 1], what the involvement is made of.
+        measures: (K, n) float32 in [0, 1], whose weighted mean is the involvement.
         measure_names: n names, in the order of the columns.
 
     """
@@ -45,8 +45,8 @@ def rank_people(sequence: PoseSequence, service: Service, scoring: ScoringConfig
     """Rank the tracked people of a clip or window by how much they are part of an event.
 
     The involvement is the mean of a service's measures, weighted as the config says.
-    Only rows with an id count; neither ids, nor the time of day, nor the picture's size,
-    nor the frame rate change the result.
+    The result depends neither on ids nor on the time of day, the picture's size or the
+    frame rate.
 
     Args:
         sequence: tracked people; rows with id -1 are ignored.

@@ -1,4 +1,4 @@
-"""The category of people in a COCO file: that it is there, once, and with COCO-17's keypoints."""
+"""Find the category of people in a COCO file, and check its keypoints against COCO-17."""
 
 import re
 from collections.abc import Sequence

@@ -22,7 +22,7 @@ from recognizer.storage.artifacts import ArtifactError, atomic_path, sha256_file
 
 @dataclass(frozen=True)
 class Variant:
-    """What tells the published networks apart."""
+    """The sizes by which the published networks differ."""
 
     stem: type
     channels: int

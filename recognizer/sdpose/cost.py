@@ -1,4 +1,4 @@
-"""What an SDPose network costs: parameters, multiply-adds, and the figure papers print.
+"""The cost of an SDPose network: parameters, multiply-adds, and the GFLOPs of papers.
 
 Two ways of counting are in use and they differ by up to 60 %. ``macs_with_attention`` is what the
 arithmetic is: one multiply-add of every convolution, matrix product and attention. The GFLOPs

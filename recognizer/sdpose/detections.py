@@ -1,4 +1,4 @@
-"""Detected boxes that people are cut out by: that they are those of the annotated pictures."""
+"""Check detected boxes, by which people are cut out, against the annotated pictures."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path

@@ -23,37 +23,25 @@ from recognizer.openmmlab import scope
 from recognizer.runner.checkpoints import load_checkpoint, load_weights
 from recognizer.runner.engine import Batch, Config, ConfigDict, Hook, Runner
 from recognizer.runner.run import OnProgress, SafeRunner, fit_loaders, global_state
-from recognizer.runner.train_config import TrainConfigError, config_faults, datasets
-from recognizer.sdpose import registered
+from recognizer.runner.train_config import TrainConfigError, config_errors, datasets
+from recognizer.sdpose import registered  # noqa: F401 - mmpose finds our types by name
 from recognizer.sdpose.json_file import JsonObject
-from recognizer.sdpose.preflight import annotations_of, validate_dataset
+from recognizer.sdpose.training import annotations_of, validate_dataset
 from recognizer.storage.artifacts import atomic_path, sha256_file
-
-__all__ = [
-    "ApMetrics",
-    "PoseScores",
-    "count_parameters",
-    "evaluate",
-    "overlapping_images",
-    "quietly",
-    "registered",
-    "score_subsets",
-]
 
 OVERLAP_IOU = 0.1
 """Two people overlap where the IoU of their boxes is above this."""
 DETECTIONS = "detections.json"
 
-# Where COCOeval puts each figure. Kinds of size are of the annotated area in square pixels:
-# medium from 32 x 32 to 96 x 96, large above.
-_AT = {"ap": 0, "ap50": 1, "ap75": 2, "ap_medium": 3, "ap_large": 4, "ar": 5}
-_NAMES = {
-    "ap": "AP",
-    "ap50": "AP50",
-    "ap75": "AP75",
-    "ap_medium": "AP(M)",
-    "ap_large": "AP(L)",
-    "ar": "AR",
+# Metric -> COCO's name and its place in COCOeval.stats. People are medium by an annotated area from
+# 32 x 32 to 96 x 96 square pixels, and large above.
+_METRICS = {
+    "ap": ("AP", 0),
+    "ap50": ("AP50", 1),
+    "ap75": ("AP75", 2),
+    "ap_medium": ("AP(M)", 3),
+    "ap_large": ("AP(L)", 4),
+    "ar": ("AR", 5),
 }
 _OWN_LOSSES = "head.loss_"  # weights that a loss learns; inference has no use for them
 _TRAINING = (
@@ -95,7 +83,8 @@ class ApMetrics:
 
     def to_json(self) -> dict[str, Any]:
         """Return plain values under COCO's names: AP, AP50, AP75, AP(M), AP(L), AR."""
-        return {_NAMES.get(key, key): value for key, value in asdict(self).items()}
+        names = {key: name for key, (name, _) in _METRICS.items()}
+        return {names.get(key, key): value for key, value in asdict(self).items()}
 
 
 @dataclass(frozen=True, slots=True)
@@ -218,14 +207,14 @@ def _run(
     cfg.test_dataloader.persistent_workers = False  # they end with the loop
     begun: list[int] = []
     with global_state(), scope("mmpose"):
-        with config_faults(cfg, lambda: bool(begun), None):
+        with config_errors(cfg, lambda: bool(begun), None):
             runner = SafeRunner.from_cfg(cfg)
         loaded, path = weights
         named = {k.removeprefix("module."): v for k, v in loaded["state_dict"].items()}
         kept = {k: v for k, v in named.items() if not k.startswith(_OWN_LOSSES)}
         load_weights(runner.model, kept, path, strict=True)
         runner.register_hook(TestProgressHook(begun, on_progress))
-        with config_faults(cfg, lambda: bool(begun), None):
+        with config_errors(cfg, lambda: bool(begun), None):
             runner.test()
         (metric,) = [m for m in runner.test_evaluator.metrics if type(m).__name__ == "CocoMetric"]
         return score_subsets(metric, scratch / "found.keypoints.json")
@@ -244,6 +233,7 @@ class TestProgressHook(Hook):
         data_batch: Batch = None,
         outputs: Sequence[Any] | None = None,
     ) -> None:
+        """Count the batch."""
         self.begun[:] = [batch_idx + 1]
         if self.on_progress is not None:
             self.on_progress(batch_idx + 1, len(runner.test_dataloader))
@@ -258,7 +248,7 @@ def count_parameters(cfg: Config) -> int:
     """
     from mmpose.registry import MODELS
 
-    with global_state(), scope("mmpose"), config_faults(cfg, lambda: False, None):
+    with global_state(), scope("mmpose"), config_errors(cfg, lambda: False, None):
         model = MODELS.build(cfg.model)
     return sum(
         weight.numel()
@@ -323,9 +313,10 @@ def _metrics(metric: Any, detections: Any, images: set[int]) -> ApMetrics:
     scored.evaluate()
     scored.accumulate()
     scored.summarize()
-    # COCO says -1 where there is no person to find.
-    figures = {k: float(scored.stats[i]) if scored.stats[i] >= 0 else None for k, i in _AT.items()}
-    return ApMetrics(len(images), persons, **figures)
+    values = {key: float(scored.stats[place]) for key, (_, place) in _METRICS.items()}
+    # COCO gives -1 where there is no person to find.
+    known = {key: value for key, value in values.items() if value >= 0}
+    return ApMetrics(len(images), persons, **known)
 
 
 @contextlib.contextmanager

@@ -1,4 +1,4 @@
-"""Where the people are, read from heatmaps: masks, token weights and peaks, all in float32.
+"""Foreground from heatmaps: masks, token weights and peaks, all in float32.
 
 The idea, to weight a distillation by the foreground, is that of FSD-BEV (Foreground
 Self-Distillation for bird's-eye-view detection, ECCV 2024). Here the mask comes from the

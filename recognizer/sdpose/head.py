@@ -1,4 +1,4 @@
-"""SDPoseHead: the transformer, its cycles and what they learn from each other.
+"""SDPoseHead: the transformer, its cycles, and the losses between them.
 
 In training every cycle predicts heatmaps, and the tokens of a cycle learn from those of the
 next one. Inference reads cycle 1 and computes no other: what the later cycles know has gone into

@@ -137,7 +137,7 @@ class TrainingMonitorHook(Hook):
         self.loaded: tuple[int, dict[str, Any]] | None = None
 
     def before_train(self, runner: Runner) -> None:
-        """Take up the statistics of the run that is resumed; say of which scale losses are."""
+        """Restore the statistics of the resumed run; log the scale of the losses."""
         if runner.rank == 0:
             runner.logger.info(SCALE)
             logger.info(SCALE)

@@ -1,4 +1,4 @@
-"""JSON of COCO's kind, read strictly: a file that is something else is named for what it is.
+"""Read JSON of COCO's kind strictly; name the kind of a file that is something else.
 
 COCO's tools open the same file as UTF-8 and take the last of two equal keys; what they would
 stumble over, or read otherwise, is refused here with the file's name.

@@ -11,7 +11,7 @@ where every weight is 1. They compute in float32 whatever the input type; NaN in
 """
 
 import math
-from typing import NoReturn, TypeVar
+from typing import NamedTuple, NoReturn, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -24,6 +24,14 @@ T = TypeVar("T")
 Grid = tuple[int, int]
 _PEAK_FLOOR = 0.05  # the least weight of a joint: one that the teacher does not see at all
 _TINY = 1e-30  # keeps 0 / 0 at 0; below any sum of weights of a visible person
+
+
+class Guidance(NamedTuple):
+    """The inputs that weight the tokens' errors; None where they were not given."""
+
+    heatmaps: Tensor | None  # (N, J, H, W)
+    grid: Grid | None
+    visible: Tensor | None  # (N, J)
 
 
 def token_error(student: Tensor, teacher: Tensor) -> Tensor:
@@ -70,11 +78,9 @@ class _DistilLoss(nn.Module):
             )
         with torch.autocast(student.device.type, enabled=False):
             error = token_error(student, teacher.detach() if self.detach_teacher else teacher)
-            return self.loss_weight * self.weigh(error, heatmaps, grid, visible)
+            return self.loss_weight * self.weigh(error, Guidance(heatmaps, grid, visible))
 
-    def weigh(
-        self, error: Tensor, heatmaps: Tensor | None, grid: Grid | None, visible: Tensor | None
-    ) -> Tensor:
+    def weigh(self, error: Tensor, guide: Guidance) -> Tensor:
         """Return the weighted mean of the tokens' errors (N, T)."""
         return error.mean()
 
@@ -92,32 +98,27 @@ class _DistilLoss(nn.Module):
         fits = (value > 0 if above_zero else value >= 0) and value < math.inf
         return self._option(name, value, fits, f"a number {'>' if above_zero else '>='} 0")
 
-    def _heatmaps(self, error: Tensor, heatmaps: Tensor | None, grid: Grid | None) -> Tensor:
+    def _heatmaps(self, error: Tensor, guide: Guidance) -> Tensor:
         """Return the heatmaps if they fit the tokens: of a grid, or one for each joint."""
-        count, tokens = error.shape
+        heatmaps, (count, tokens) = guide.heatmaps, error.shape
         if heatmaps is None:
             self._refuse("the teacher's (N, J, H, W)", None, "heatmaps")
         if heatmaps.ndim != 4 or len(heatmaps) != count or not heatmaps.numel():
             self._refuse(f"({count}, J, H, W)", tuple(heatmaps.shape), "heatmaps")
-        if grid is None and heatmaps.shape[1] != tokens:
+        if guide.grid is None and heatmaps.shape[1] != tokens:
             joints = f"{heatmaps.shape[1]}; for visual tokens pass their grid"
             self._refuse(f"one for each of {tokens} keypoint tokens", joints, "heatmaps")
         return heatmaps
 
     def _foreground(
-        self,
-        error: Tensor,
-        heatmaps: Tensor | None,
-        grid: Grid | None,
-        *,
-        threshold: float = 0.1,
-        temperature: float = 1.0,
+        self, error: Tensor, guide: Guidance, threshold: float = 0.1, temperature: float = 1.0
     ) -> Tensor:
         """Return the foreground share (N, gh * gw) of each visual token's cell."""
-        if grid is None or len(grid) != 2 or grid[0] * grid[1] != error.shape[1]:
-            self._refuse(f"(gh, gw) with gh * gw = {error.shape[1]}", repr(grid), "grid")
-        heatmaps = self._heatmaps(error, heatmaps, grid)
-        return token_foreground(heatmaps, (int(grid[0]), int(grid[1])), threshold, temperature)
+        grid, tokens = guide.grid, error.shape[1]
+        if grid is None or len(grid) != 2 or grid[0] * grid[1] != tokens:
+            self._refuse(f"(gh, gw) with gh * gw = {tokens}", repr(grid), "grid")
+        cells = int(grid[0]), int(grid[1])
+        return token_foreground(self._heatmaps(error, guide), cells, threshold, temperature)
 
     def _visibility(self, error: Tensor, visible: Tensor | None) -> Tensor:
         """Return the joints' weights (N, J), float32, without gradient; 1 where none are given."""
@@ -190,15 +191,11 @@ class ForegroundTokenDistilLoss(_DistilLoss):
         self.temperature = self._number("temperature", temperature, above_zero=True)
         self.use_spatial_weight = bool(use_spatial_weight)
 
-    def weigh(
-        self, error: Tensor, heatmaps: Tensor | None, grid: Grid | None, visible: Tensor | None
-    ) -> Tensor:
+    def weigh(self, error: Tensor, guide: Guidance) -> Tensor:
         """Return the mean of the errors (N, P), each times its token's weight."""
         if not self.use_spatial_weight:
             return error.mean()
-        foreground = self._foreground(
-            error, heatmaps, grid, threshold=self.threshold, temperature=self.temperature
-        )
+        foreground = self._foreground(error, guide, self.threshold, self.temperature)
         inside, outside = self.weights()
         return (foreground_weights(foreground, inside, outside) * error).mean()
 
@@ -327,18 +324,16 @@ class AdaptiveForegroundDistilLoss(_DistilLoss):
         """Return the learnt weights (J,): positive, with sum J."""
         return self.num_keypoints * self.keypoint_logits.float().softmax(0)
 
-    def weigh(
-        self, error: Tensor, heatmaps: Tensor | None, grid: Grid | None, visible: Tensor | None
-    ) -> Tensor:
+    def weigh(self, error: Tensor, guide: Guidance) -> Tensor:
         """Return the mean of the visible joints' errors (N, J), weighted, and the second term."""
         if error.shape[1] != self.num_keypoints:
             remedy = "set num_keypoints, or use another loss for visual tokens"
             self._refuse(f"{self.num_keypoints} keypoint tokens", f"{error.shape[1]}; {remedy}")
-        shown = self._visibility(error, visible)
+        shown = self._visibility(error, guide.visible)
         total = shown.sum()
         if not self.use_keypoint_guidance:
             return (shown * error).sum() / total.clamp(min=1.0)
-        peaks = joint_peaks(self._heatmaps(error, heatmaps, None))
+        peaks = joint_peaks(self._heatmaps(error, guide._replace(grid=None)))
         raw = shown * self.keypoint_weights() * (peaks + _PEAK_FLOOR)  # (N, J)
         weights = raw * (shown.sum(1) / raw.sum(1).clamp(min=_TINY)).unsqueeze(1)
         mean_error = ((shown * error).sum() / total.clamp(min=_TINY)).detach()
@@ -379,19 +374,17 @@ class MaskedTokenDistilLoss(_DistilLoss):
         known = mask_strategy in ("random", "importance")
         self._option("mask_strategy", mask_strategy, known, "'random' or 'importance'")
 
-    def weigh(
-        self, error: Tensor, heatmaps: Tensor | None, grid: Grid | None, visible: Tensor | None
-    ) -> Tensor:
+    def weigh(self, error: Tensor, guide: Guidance) -> Tensor:
         """Return the mean of the errors (N, T) that are kept."""
         tokens = error.shape[1]
         left_out = min(round(self.mask_ratio * tokens), tokens - 1)
         if self.mask_strategy == "random":
             scores = torch.rand_like(error)
-        elif grid is not None:
-            scores = self._foreground(error, heatmaps, grid)
+        elif guide.grid is not None:
+            scores = self._foreground(error, guide)
         else:
-            peaks = joint_peaks(self._heatmaps(error, heatmaps, None))
-            scores = peaks * self._visibility(error, visible)
+            peaks = joint_peaks(self._heatmaps(error, guide))
+            scores = peaks * self._visibility(error, guide.visible)
         lowest = scores.argsort(dim=1, stable=True)[:, :left_out]  # the first of equal ones
         kept = torch.ones_like(error).scatter(1, lowest, 0.0)
         # Products, not a selection: NaN in a token or a score shows, kept or not.

@@ -10,17 +10,3 @@ from mmpose.models.backbones.resnet import Bottleneck, ResLayer
 from mmpose.models.heads.base_head import BaseHead
 from mmpose.models.utils.tta import flip_heatmaps
 from mmpose.registry import HOOKS, KEYPOINT_CODECS, MODELS, OPTIM_WRAPPERS
-
-__all__ = [
-    "HOOKS",
-    "KEYPOINT_CODECS",
-    "MODELS",
-    "OPTIM_WRAPPERS",
-    "BaseBackbone",
-    "BaseHead",
-    "Bottleneck",
-    "HRNet",
-    "PixelData",
-    "ResLayer",
-    "flip_heatmaps",
-]

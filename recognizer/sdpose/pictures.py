@@ -63,7 +63,7 @@ class ImageChecks:
 
 @dataclass(frozen=True, slots=True)
 class ImageInfo:
-    """What a picture's file says: stored size, EXIF orientation (1: upright), what is wrong."""
+    """Header of an image file: stored size, EXIF orientation (1: upright), and its problem."""
 
     size_wh: tuple[int, int] = (0, 0)
     orientation: int = 1
@@ -135,7 +135,7 @@ def _look(paths: Sequence[Path]) -> Iterator[ImageInfo | None]:
 
 
 def look_at(path: Path) -> ImageInfo | None:
-    """Return what a picture's header says, None where there is no file.
+    """Return the header of an image file, None where there is no file.
 
     What does not look whole, or is no JPEG or PNG, is decoded.
     """
@@ -156,7 +156,7 @@ def look_at(path: Path) -> ImageInfo | None:
 
 
 def _orientation(image: Image.Image) -> int:
-    """Return the EXIF orientation as OpenCV reads it, which knows no XMP."""
+    """Return the EXIF orientation as OpenCV reads it, without XMP."""
     value = image.getexif().get(_ORIENTATION) if "exif" in image.info else 1
     return value if value in (*_TURNED, *_FLIPPED) else 1
 

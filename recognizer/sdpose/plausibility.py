@@ -45,7 +45,7 @@ def check_plausible(
     images: Mapping[int, JsonObject],
     problems: DatasetProblems,
 ) -> list[str]:
-    """Take in what many persons have wrong, and return warnings of what few have.
+    """Add the problems of many persons, and return warnings of those of few.
 
     Args:
         persons: annotations with labelled keypoints, each well formed.

@@ -1,4 +1,4 @@
-"""DatasetProblems of a data set: grouped by kind, counted, and the first of each kind named."""
+"""Problems of a data set: grouped by kind, counted, and the first of each kind named."""
 
 from collections.abc import Mapping
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Everything of ours that a config of mmpose may name: import it, and names are known."""
+"""Import this module to register every type of ours that a config of mmpose may name."""
 
 from recognizer.runner import hooks, seeding
 from recognizer.sdpose import head, losses, stem

@@ -1,4 +1,4 @@
-"""What turns an image into the feature map that SDPose cuts into tokens.
+"""The stems of SDPose: an image to the feature map that is cut into tokens.
 
 ``SDPoseStem`` is the stem of the published T, S-V1 and S-V2: two strided convolutions and four
 ResNet bottlenecks. ``HRNetStem``, for B, is HRNet-W32 up to its third stage, its first stage half

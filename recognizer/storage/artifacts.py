@@ -212,7 +212,7 @@ def read_npz(path: Path, schema: str) -> tuple[Arrays, Meta]:
 
 
 def _read_array(archive: zipfile.ZipFile, info: zipfile.ZipInfo, path: Path) -> NDArray[Any]:
-    """Read one array; its size is checked before any memory is asked for."""
+    """Read one array; its size is checked before memory is allocated."""
     with archive.open(info) as member:
         dtype, shape = _read_header(member, f"{path}: {info.filename}")
         size = math.prod(shape) * dtype.itemsize

@@ -18,7 +18,7 @@ T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
+class TableRow:
     """One row of a table: the line it ends on (from 1) and its cells by column name."""
 
     line: int
@@ -29,7 +29,7 @@ class RowError(ValueError):
     """A row that cannot be used; the reader adds file and line."""
 
 
-def read_table(path: Path, columns: Sequence[str], optional: Sequence[str] = ()) -> list[Row]:
+def read_table(path: Path, columns: Sequence[str], optional: Sequence[str] = ()) -> list[TableRow]:
     """Read a CSV file with a header; blanks around cells are dropped, empty lines skipped.
 
     UTF-8 with or without a byte order mark, any line ends, quoted cells, columns in any
@@ -59,7 +59,7 @@ def read_table(path: Path, columns: Sequence[str], optional: Sequence[str] = ())
                     f"got {len(cells)}"
                 )
             stripped = (cell.strip() for cell in cells)
-            rows.append(Row(lines.line_num, dict(zip(header, stripped, strict=True))))
+            rows.append(TableRow(lines.line_num, dict(zip(header, stripped, strict=True))))
     except csv.Error as error:
         raise ConfigError(f"{path}:{lines.line_num}: not a CSV table: {error}") from error
     return rows
@@ -95,7 +95,7 @@ def _check_header(
         raise ConfigError(f"{path}:1: expected every column once, got {', '.join(twice)} twice")
 
 
-def parse_rows(path: Path, rows: Iterable[Row], parse: Callable[[Row], T]) -> list[T]:
+def parse_rows(path: Path, rows: Iterable[TableRow], parse: Callable[[TableRow], T]) -> list[T]:
     """Return what ``parse`` makes of each row.
 
     Raises:
@@ -118,7 +118,7 @@ def parse_rows(path: Path, rows: Iterable[Row], parse: Callable[[Row], T]) -> li
 
 
 def known_as(text: str, names: Collection[str]) -> str | None:
-    """Return which of the names a text is, None if it is none of them."""
+    """Return the name that a text spells, None if there is none."""
     return text if text in names else next((n for n in names if nfc(n) == nfc(text)), None)
 
 

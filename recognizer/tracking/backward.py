@@ -1,7 +1,7 @@
-"""Track a video from its end as well: who is weak or new at first is known later.
+"""Track a video backward too, which gives ids to weak detections before a track's start.
 
-ByteTrack starts a person at a confident detection and takes weak ones only beside a track it
-has already. Seen from the end, the weak detections before that start are such, too.
+ByteTrack starts a track at a confident detection and uses weak ones only to continue a track.
+Backward in time, the weak detections before that start continue one.
 """
 
 from collections.abc import Callable, Iterable
@@ -19,7 +19,7 @@ Progress: TypeAlias = Callable[[Iterable[Any]], Iterable[Any]]
 def track_forward(
     sequence: PoseSequence, settings: TrackingConfig, progress: Progress = iter
 ) -> IntArray:
-    """Return the id (N,) of every row, -1 where a person has none; ``progress`` sees each frame."""
+    """Return the id (N,) of every row, -1 for none; ``progress`` sees each frame."""
     tracker = Tracker(settings)
     frames = progress(zip(sequence.frames(), sequence.time_s, strict=True))
     ids = [tracker.update(poses, float(time_s)).track_ids for poses, time_s in frames]
@@ -29,7 +29,7 @@ def track_forward(
 def track_backward(
     sequence: PoseSequence, settings: TrackingConfig, progress: Progress = iter
 ) -> IntArray:
-    """Return the id (N,) that the rows get when time runs from the end to the start."""
+    """Return the id (N,) of every row when time runs from the end to the start."""
     tracker, ids = Tracker(settings), np.full(len(sequence.poses), UNTRACKED, np.int64)
     end_s = float(sequence.time_s[-1]) if len(sequence) else 0.0
     for t in progress(range(len(sequence) - 1, -1, -1)):
@@ -39,9 +39,9 @@ def track_backward(
 
 
 def adopt_backward(forward: IntArray, backward: IntArray, frames: IntArray) -> IntArray:
-    """Give rows without an id the one that their backward track has nearest in time.
+    """Give rows without an id the nearest one in time of their backward track.
 
-    People whom only the backward run knows stay without one.
+    People known to the backward run alone stay without one.
 
     Args:
         forward: (N,) ids of the forward run, -1 for none.
@@ -61,16 +61,16 @@ def adopt_backward(forward: IntArray, backward: IntArray, frames: IntArray) -> I
     nearest = np.where(gap_before <= gap_after, before, after)
     gap = np.minimum(gap_before, gap_after)
     free = np.flatnonzero(~known & (nearest >= 0))
-    wanted = forward[rows[nearest[free]]]
-    # Whoever is nearest in time to the track takes its place in a frame.
+    forward_ids = forward[rows[nearest[free]]]
+    # The row nearest in time to the track gets its id in a frame.
     taken = set(zip(frames[forward >= 0].tolist(), forward[forward >= 0].tolist(), strict=True))
     ids = forward.copy()
     for n in np.lexsort((frames[rows[free]], gap[free])):
         row = rows[free[n]]
-        place = (int(frames[row]), int(wanted[n]))
+        place = (int(frames[row]), int(forward_ids[n]))
         if place not in taken:
             taken.add(place)
-            ids[row] = wanted[n]
+            ids[row] = forward_ids[n]
     return ids
 
 

@@ -1,4 +1,4 @@
-"""Join tracks of one person that the tracker lost and found again under another id.
+"""Join tracks of one person whom the tracker lost and found again under another id.
 
 Works offline on summaries of the tracks (their two ends), not on frames: memory and time grow
 with the number of tracks and of pairs that meet within the limit, so that a day of video is
@@ -12,7 +12,6 @@ from dataclasses import dataclass, replace
 from itertools import pairwise
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
@@ -23,14 +22,14 @@ from recognizer.tracking.tracks import rows_by_person
 from recognizer.types import FloatArray, IntArray, PoseSequence
 
 _SPEED_S = 0.3  # of a track's end, from which its speed is taken
-_LEAST_SPEED_S = 0.1  # a shorter piece has no speed worth using
-# How far off the prediction a person may be, in heights: at once, per second, at most.
-_REACH, _REACH_PER_S, _MOST_REACH = 0.25, 1.0, 0.75
-_MOST_GROWTH = 3.0  # ratio of areas: half a body against a whole one, one box against two
+_MIN_SPEED_S = 0.1  # a shorter piece has no speed worth using
+# Allowed distance from the prediction, in heights: at once, per second, at most.
+_REACH, _REACH_PER_S, _MAX_REACH = 0.25, 1.0, 0.75
+_MAX_GROWTH = 3.0  # ratio of areas: half a body against a whole one, one box against two
 _BLUR = 0.1  # heights: how far limbs move in a gap
 _KEYPOINT_SEEN = 0.2
 _WEIGHTS = 0.6, 0.2, 0.2  # place, size, keypoints
-_LEAST_GAIN = 0.3
+_MIN_GAIN = 0.3
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,9 +78,9 @@ def join_tracks(sequence: PoseSequence, max_gap_s: float) -> PoseSequence:
     before, after = _links(stops, starts, max_gap_s)
     renamed = _chains(ids[first], starts.time_s, before, after)
     poses = sequence.poses
-    everyone = poses.track_ids.copy()
-    everyone[rows] = np.repeat(renamed, np.diff(bounds))
-    return replace(sequence, poses=poses.with_ids(everyone))
+    track_ids = poses.track_ids.copy()
+    track_ids[rows] = np.repeat(renamed, np.diff(bounds))
+    return replace(sequence, poses=poses.with_ids(track_ids))
 
 
 def _inner(sequence: PoseSequence, frames: IntArray, bounds: IntArray, step: int) -> IntArray:
@@ -107,7 +106,7 @@ def _ends(
     centres = (boxes[rows[at], :2] + boxes[rows[at], 2:]) / 2
     earlier = (boxes[rows[inner], :2] + boxes[rows[inner], 2:]) / 2
     elapsed = time_s - sequence.time_s[frames[inner]]
-    known = np.abs(elapsed) >= _LEAST_SPEED_S
+    known = np.abs(elapsed) >= _MIN_SPEED_S
     speeds = np.where(known[:, None], (centres - earlier) / np.where(known, elapsed, 1)[:, None], 0)
     keypoints = np.zeros((len(at), NUM_KEYPOINTS, 3), np.float32)
     keypoints[..., :2] = poses.keypoints[rows[at]] - centres[:, None]
@@ -117,7 +116,7 @@ def _ends(
 
 
 def _links(stops: _Ends, starts: _Ends, max_gap_s: float) -> tuple[IntArray, IntArray]:
-    """Return the tracks that go on, and the tracks they go on as."""
+    """Return the tracks that continue, and the tracks that continue them."""
     by_time = np.argsort(starts.time_s, kind="stable")
     times = starts.time_s[by_time]
     low = np.searchsorted(times, stops.time_s, "right")
@@ -127,12 +126,12 @@ def _links(stops: _Ends, starts: _Ends, max_gap_s: float) -> tuple[IntArray, Int
     nth = np.arange(len(i)) - np.repeat(np.cumsum(counts) - counts, counts)
     j = by_time[low[i] + nth]
     gain = _gains(stops, starts, i, j)
-    good = gain > _LEAST_GAIN
+    good = gain > _MIN_GAIN
     return _assign_sparse(i[good], j[good], gain[good])
 
 
 def _gains(stops: _Ends, starts: _Ends, i: IntArray, j: IntArray) -> Array:
-    """Return how well the starts ``j`` go on from the stops ``i``, (p,), 0 where not at all."""
+    """Return how well the starts ``j`` continue the stops ``i``, (p,); 0 where not at all."""
     place, size = _place(stops, starts, i, j), _size(stops, starts, i, j)
     gain = np.zeros(len(i))
     near = np.flatnonzero((place > 0) & (size > 0))
@@ -143,10 +142,10 @@ def _gains(stops: _Ends, starts: _Ends, i: IntArray, j: IntArray) -> Array:
     grown[..., :2] *= scale
     shrunk[..., :2] /= scale
     blur = _BLUR * np.sqrt(a.sizes[:, 1] * b.sizes[:, 1])
-    alike, comparable = matching.keypoint_likeness(grown, shrunk, areas, blur)
+    similarity, comparable = matching.keypoint_similarity(grown, shrunk, areas, blur)
     by_place, by_size, by_keypoints = _WEIGHTS
     sure = by_place * place[near] + by_size * size[near]
-    with_keypoints = sure + by_keypoints * alike
+    with_keypoints = sure + by_keypoints * similarity
     gain[near] = np.where(comparable, with_keypoints, sure / (by_place + by_size))
     return gain
 
@@ -159,15 +158,15 @@ def _place(stops: _Ends, starts: _Ends, i: IntArray, j: IntArray) -> Array:
     backward = np.hypot(*(apart - starts.speeds[j] * gap_s).T)
     heights = np.sqrt(stops.sizes[i, 1] * starts.sizes[j, 1])
     off = np.minimum(still, (forward + backward) / 2) / heights
-    reach = np.minimum(_REACH + _REACH_PER_S * gap_s[:, 0], _MOST_REACH)
-    nearness: NDArray[np.float64] = 1 - off / reach
+    reach = np.minimum(_REACH + _REACH_PER_S * gap_s[:, 0], _MAX_REACH)
+    nearness: Array = 1 - off / reach
     return nearness
 
 
 def _size(stops: _Ends, starts: _Ends, i: IntArray, j: IntArray) -> Array:
     ratio = stops.sizes[i].prod(1) / starts.sizes[j].prod(1)
-    likeness: NDArray[np.float64] = 1 - np.abs(np.log(ratio)) / np.log(_MOST_GROWTH)
-    return likeness
+    similarity: Array = 1 - np.abs(np.log(ratio)) / np.log(_MAX_GROWTH)
+    return similarity
 
 
 def _assign_sparse(i: IntArray, j: IntArray, gain: Array) -> tuple[IntArray, IntArray]:
@@ -190,7 +189,7 @@ def _assign_sparse(i: IntArray, j: IntArray, gain: Array) -> tuple[IntArray, Int
         columns, column_of = np.unique(j[part], return_inverse=True)
         table = np.zeros((len(rows), len(columns)))
         table[row_of, column_of] = gain[part]
-        a, b = matching.assign(table, _LEAST_GAIN)
+        a, b = matching.assign(table, _MIN_GAIN)
         before.append(rows[a])
         after.append(columns[b])
     return np.concatenate(before), np.concatenate(after)
@@ -201,6 +200,6 @@ def _chains(ids: IntArray, times: Array, before: IntArray, after: IntArray) -> I
     follows = np.full(len(ids), -1, np.int64)
     follows[after] = before
     renamed = ids.copy()
-    for n in after[np.argsort(times[after], kind="stable")]:  # whom it follows has its id by then
+    for n in after[np.argsort(times[after], kind="stable")]:  # its predecessor has its id by then
         renamed[n] = renamed[follows[n]]
     return renamed

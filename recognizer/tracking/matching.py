@@ -1,17 +1,17 @@
-"""How alike two boxes with keypoints are, and who is whom.
+"""Box and keypoint similarity, and assignment.
 
-Boxes are here x1, y1, x2, y2 as (4, n): one contiguous row per side, which for 100 x 100
+Boxes are x1, y1, x2, y2 as (4, n): one contiguous row per side, which for 100 x 100
 boxes takes a fifth of the time of ``geometry.box_iou``'s (n, 4).
 """
 
-from typing import Any, TypeAlias
+from typing import TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import linear_sum_assignment
 
 from recognizer.skeleton import OKS_SIGMAS
-from recognizer.types import BoolArray, FloatArray, IntArray
+from recognizer.types import AnyFloat, BoolArray, FloatArray, IntArray
 
 Array: TypeAlias = NDArray[np.float64]
 
@@ -44,16 +44,16 @@ def buffered(corners: Array, share: float) -> Array:
     return larger
 
 
-def keypoint_likeness(
-    a: FloatArray, b: FloatArray, areas: NDArray[np.floating[Any]], blur_px: Array
+def keypoint_similarity(
+    a: FloatArray, b: FloatArray, areas: AnyFloat, blur_px: Array
 ) -> tuple[FloatArray, BoolArray]:
-    """Return the object keypoint similarity (p,) of p pairs, and where it means anything.
+    """Return the object keypoint similarity (p,) of p pairs, and whether it is defined.
 
     Args:
         a: (p, 17, 3) x, y in pixels and 1 where the keypoint was seen, else 0.
         b: the same of the others.
         areas: (p,) square pixels, the scale of each pair.
-        blur_px: (p,) how far off a pair may be for other reasons than its labelling.
+        blur_px: (p,) standard deviation added to that of the labelling.
 
     Returns:
         Similarity over the keypoints seen in both, 0 where there are none, and whether
@@ -65,36 +65,36 @@ def keypoint_likeness(
     squared = np.einsum("pkc,pkc->pk", apart, apart)
     spread = areas.astype(np.float32)[:, None] * _TWICE_VARIANCE
     spread += 2 * np.square(blur_px, dtype=np.float32)[:, None]
-    likeness = np.exp(-squared / spread)
+    similarity = np.exp(-squared / spread)
     seen = both.sum(1)
-    mean: FloatArray = (likeness * both).sum(1) / np.maximum(seen, 1)
+    mean: FloatArray = (similarity * both).sum(1) / np.maximum(seen, 1)
     return mean, seen > 0
 
 
-def assign(gain: Array, least: float) -> tuple[IntArray, IntArray]:
-    """Pair rows with columns so that the sum of ``gain - least`` over the pairs is greatest.
+def assign(gain: Array, threshold: float) -> tuple[IntArray, IntArray]:
+    """Pair rows with columns so that the sum of ``gain - threshold`` over the pairs is greatest.
 
-    This is the assignment of least cost where staying alone costs as much as a pair with a
-    gain of ``least`` (lapjv with ``extend_cost`` and ``cost_limit``). Only pairs with more
+    This is the assignment of least cost where no pair costs as much as a pair with a
+    gain of ``threshold`` (lapjv with ``extend_cost`` and ``cost_limit``). Only pairs with more
     gain than that can be part of it, and in most frames hardly any two of them compete, so
     that only those which do are given to the solver.
 
     Args:
         gain: (n, m).
-        least: pairs with this gain or less are never made.
+        threshold: pairs with this gain or less are never made.
 
     Returns:
         Rows and columns of the pairs.
 
     """
-    rows, columns = np.nonzero(gain > least)
+    rows, columns = np.nonzero(gain > threshold)
     if _all_differ(rows) and _all_differ(columns):
         return rows, columns
     alone = np.bincount(rows)[rows] + np.bincount(columns)[columns] == 2
     contested = ~alone
     some_rows = _distinct(rows[contested], gain.shape[0])
     some_columns = _distinct(columns[contested], gain.shape[1])
-    worth = np.maximum(gain[some_rows[:, None], some_columns] - least, 0)
+    worth = np.maximum(gain[some_rows[:, None], some_columns] - threshold, 0)
     i, j = linear_sum_assignment(worth, maximize=True)
     useful = worth[i, j] > 0
     return (

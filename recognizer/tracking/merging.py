@@ -1,16 +1,15 @@
-"""Keep people whom the detector has merged with somebody else into one box.
+"""Keep people whose box the detector has merged with another person's.
 
 In a clinch two boxes become one that covers both, and one of the two tracks ends inside the
 picture. While the other's box stays that large, the lost person is in it: the person's part of
-the merged box goes on as rows without scores, up to a limit, forward from where a track ends
-and backward from where one starts. Nobody is kept where no detection covers the place, nor who
-was never seen apart from the other: that is one person detected twice.
+the merged box continues as rows without scores, up to a limit, forward from where a track ends
+and backward from where one starts. A person is not kept where no detection covers the place,
+nor if never seen apart from the other: that is one person detected twice.
 """
 
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
 from recognizer.geometry import box_iou
 from recognizer.tracking.matching import Array
@@ -18,14 +17,14 @@ from recognizer.tracking.tracks import add_rows, interpolated, split_tracks
 from recognizer.types import BoolArray, FloatArray, IntArray, PoseSequence, Track
 
 _BEFORE_S = 1.0  # before the merge, in which the two are compared
-_APART_S = 0.3  # how long of it both must have been seen apart
+_APART_S = 0.3  # how long both must have been seen apart in it
 _SHARED = 0.5  # apart: no more than this of the smaller box lies in the other
 _COLUMN = 0.7, 0.3  # halves of one body share this much of their width, and this of their height
-_MOST_WAIT_S = 0.3  # between the last sight of the lost person and the merged box
+_MAX_WAIT_S = 0.3  # between the last sight of the lost person and the merged box
 _COVERED = 0.85  # of the lost person's box by the merged one
 _GROWN, _STILL_GROWN = 1.4, 1.2  # area of the merged box over the other's alone: to begin, to go on
 _NEAR = 0.1  # heights between boxes that may merge
-_TWIN = 0.5  # overlap of a kept box with somebody else: the same person
+_TWIN = 0.5  # overlap of a kept box with another: the same person
 _ROUNDING_S = 1e-6
 
 
@@ -50,11 +49,11 @@ class _TrackEnd:
 
 
 def keep_merged(sequence: PoseSequence, limit_s: float, least_score: float = 0.0) -> PoseSequence:
-    """Add rows for people who are inside somebody else's box.
+    """Add rows for people inside another person's box.
 
     Args:
         sequence: tracked people, gaps filled.
-        limit_s: longest time a person is kept that way, seconds; 0 keeps nobody.
+        limit_s: longest time a person is kept that way, seconds; 0: none is kept.
         least_score: mean ``box_scores`` that a person must have had before.
 
     Returns:
@@ -81,7 +80,7 @@ def keep_merged(sequence: PoseSequence, limit_s: float, least_score: float = 0.0
 
 
 class _Scene:
-    """The tracks of a video, and who is where in each frame."""
+    """The tracks of a video and the people of each frame, those kept so far included."""
 
     def __init__(
         self, sequence: PoseSequence, tracks: list[Track], limit_s: float, least_score: float
@@ -101,7 +100,7 @@ class _Scene:
         return sorted(inside, key=lambda e: (-e.step, e.step * e.frame, *e.box.tolist()))
 
     def keep(self, end: _TrackEnd) -> _Kept | None:
-        """Return the rows that carry a track on beyond an end, if there is evidence for them."""
+        """Return the rows that carry a track on beyond an end, None without evidence."""
         frames, boxes = np.zeros(0, np.int64), np.zeros((0, 4))
         for host in self._neighbours(end):
             found, places = self._carry(end, self._tracks[host])
@@ -130,7 +129,7 @@ class _Scene:
         return np.append(ids, [n for n, _ in kept]), np.vstack([boxes, *(box for _, box in kept)])
 
     def _neighbours(self, end: _TrackEnd) -> list[int]:
-        """Return the ids of those who touch the lost person, in a fixed order."""
+        """Return the ids of people who touch the lost person, in a fixed order."""
         ids, boxes = self._people(end.frame)
         margin = _NEAR * (end.box[3] - end.box[1])
         touching = (ids >= 0) & (ids != end.track.track_id)
@@ -141,26 +140,26 @@ class _Scene:
 
     def _carry(self, end: _TrackEnd, host: Track) -> tuple[IntArray, Array]:
         """Return the frames (n,) in which the lost person is in the box of ``host``, and where."""
-        nobody = np.zeros(0, np.int64), np.zeros((0, 4))
+        nothing = np.zeros(0, np.int64), np.zeros((0, 4))
         ahead = self._window(host, end.frame, end.step * self._limit_s)
         ahead = ahead[host.frame_indices[ahead] != end.frame][:: end.step]
         alone = self._alone(end, host) if len(ahead) else None
         if alone is None:
-            return nobody
+            return nothing
         frames, merged = host.frame_indices[ahead], _double(host.poses.boxes[ahead])
         grown = _areas(merged) / alone
         wait_s = np.abs(self._sequence.time_s[frames] - self._sequence.time_s[end.frame])
         begins = (grown >= _GROWN) & (_shares(end.box[None], merged) >= _COVERED)
-        begins &= (host.poses.box_scores[ahead] > 0) & (wait_s <= _MOST_WAIT_S + _ROUNDING_S)
+        begins &= (host.poses.box_scores[ahead] > 0) & (wait_s <= _MAX_WAIT_S + _ROUNDING_S)
         if not begins.any():
-            return nobody
+            return nothing
         first = int(np.argmax(begins))
         over = np.flatnonzero(grown[first:] < _STILL_GROWN)
         stop = first + int(over[0]) if len(over) else len(frames)
         places = np.tile(end.box, (stop, 1))
         places[first:] = _parts(end.box, merged[first], merged[first:stop])
         free = self._free(end, host, frames[:stop], places)
-        return (frames[:free], places[:free]) if free > first else nobody
+        return (frames[:free], places[:free]) if free > first else nothing
 
     def _window(self, track: Track, frame: int, seconds: float) -> IntArray:
         """Return the rows of a track from ``frame`` to ``seconds`` after (or, below 0, before)."""
@@ -173,7 +172,7 @@ class _Scene:
         return np.arange(*np.searchsorted(track.frame_indices, [low, high]))
 
     def _alone(self, end: _TrackEnd, host: Track) -> float | None:
-        """Return the area of ``host`` before the merge; None where the two are not two people."""
+        """Return the area of ``host`` before the merge; None where they are one person."""
         mine = self._window(end.track, end.frame, -end.step * _BEFORE_S)
         others = self._window(host, end.frame, -end.step * _BEFORE_S)
         mine = mine[end.track.poses.box_scores[mine] > 0]
@@ -189,7 +188,7 @@ class _Scene:
         return max(float(np.median(_areas(y[apart]))), 1.0)
 
     def _free(self, end: _TrackEnd, host: Track, frames: IntArray, places: Array) -> int:
-        """Return for how many of the frames nobody else, nor the person, is tracked there."""
+        """Return how many of the frames pass before another track, or the person's, is there."""
         for n, (frame, place) in enumerate(zip(frames.tolist(), places, strict=True)):
             ids, boxes = self._people(frame)
             others = (ids >= 0) & (ids != host.track_id)
@@ -212,7 +211,7 @@ def _areas(boxes: Array) -> Array:
     return areas
 
 
-def _shares(inner: Array, outer: Array) -> NDArray[np.float64]:
+def _shares(inner: Array, outer: Array) -> Array:
     """Return the share of each box (n or 1, 4) that lies in its partner (n, 4)."""
     low, high = np.maximum(inner[:, :2], outer[:, :2]), np.minimum(inner[:, 2:], outer[:, 2:])
     shares: Array = np.maximum(high - low, 0).prod(1) / np.maximum(_areas(inner), 1e-9)

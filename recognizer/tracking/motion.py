@@ -1,4 +1,4 @@
-"""Where people are going: the constant-velocity Kalman filter of SORT and ByteTrack.
+"""The constant-velocity Kalman filter of SORT and ByteTrack.
 
 A box is measured as (centre x, centre y, aspect = width / height, height). The state of n
 tracks is one array (5, 4, n): for each of these four quantities its value, its speed, the
@@ -80,11 +80,11 @@ def correct(state: Array, measured: Array) -> Array:
     total = value_variance + noise
     gain = value_variance / total
     speed_gain = covariance / total
-    surprise = measured - value
+    innovation = measured - value
     rest = 1 - gain
     corrected = np.empty_like(state)
-    np.add(value, gain * surprise, out=corrected[VALUE])
-    np.add(speed, speed_gain * surprise, out=corrected[SPEED])
+    np.add(value, gain * innovation, out=corrected[VALUE])
+    np.add(speed, speed_gain * innovation, out=corrected[SPEED])
     np.multiply(value_variance, rest, out=corrected[VALUE_VARIANCE])
     np.subtract(speed_variance, speed_gain * covariance, out=corrected[SPEED_VARIANCE])
     np.multiply(covariance, rest, out=corrected[COVARIANCE])

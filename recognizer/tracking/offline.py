@@ -1,7 +1,6 @@
-"""People of a whole video: tracked forward and backward, joined, filled and kept in a clinch.
+"""Offline tracking: forward and backward, joined, gaps filled, kept in a clinch.
 
-A file is known from both ends. Of a stream ``online`` knows a little of what comes next, and does
-there what this does with a whole video.
+``online`` does the same on a stream, with a bounded look-ahead.
 """
 
 from dataclasses import replace
@@ -22,7 +21,7 @@ def track_people(
     *,
     kind: PoseKind = "rtmo",
 ) -> PoseSequence:
-    """Return the people of a video with ids, and rows where they were missed for a while.
+    """Return the people of a video with ids, and rows where detections are missing for a while.
 
     Args:
         sequence: people of every frame; ids in them are ignored.
@@ -44,7 +43,7 @@ def track_people(
 def link_tracks(
     sequence: PoseSequence, settings: TrackingConfig, progress: Progress = iter
 ) -> PoseSequence:
-    """Return the same rows with the ids that only what comes later can tell.
+    """Return the same rows with ids corrected by later frames.
 
     Args:
         sequence: people with the ids of ``Tracker``.
@@ -60,6 +59,6 @@ def link_tracks(
 
 
 def complete_tracks(sequence: PoseSequence, settings: TrackingConfig) -> PoseSequence:
-    """Return linked tracks with more rows, where people are not seen but known to be there."""
+    """Return linked tracks with rows added where people are known to be but not detected."""
     filled = fill_gaps(sequence, settings.max_gap_s)
     return keep_merged(filled, settings.merge_s, settings.new_track_thresh or 0.0)

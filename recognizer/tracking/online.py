@@ -1,10 +1,10 @@
-"""People of a stream: tracked forward, with a bounded look at what comes next.
+"""Online tracking: forward, corrected with a bounded look-ahead.
 
 ``Tracker`` gives ids frame by frame. Some seconds later the ids of a stretch of frames are settled
 by the functions that ``offline`` applies to a whole video, here to that stretch, the seconds before
 it and those of the look-ahead after it.
 
-What differs from ``offline``: a weak detection gets the id of a person only if that person is seen
+Differences from ``offline``: a weak detection gets the id of a person only if that person is seen
 confidently within the look-ahead, and a pair of tracks is joined without knowing the tracks that
 start later. With an infinite look-ahead nothing differs, and nothing comes before the end.
 """
@@ -24,7 +24,7 @@ from recognizer.types import IntArray, PoseSequence
 
 LOOK_AHEAD_S = 1.5
 _STEP_S = 0.5  # frames are settled in stretches of this length
-_CONTEXT_S = 1.5  # before the longest gap that is bridged: what a gap is judged by
+_CONTEXT_S = 1.5  # before the longest gap that is bridged: evidence for bridging it
 _FORGOTTEN_S = 0.1  # after track_buffer_s no id comes back; more than the tracker's own grace
 
 
@@ -86,7 +86,7 @@ class OnlineTracks:
         self.reset()
 
     def reset(self) -> None:
-        """Forget everything and start the ids again, as for another video."""
+        """Drop all frames and restart the ids, as for another video."""
         self._tracker.reset()
         self._frames: list[PoseSequence] = []  # one each, as the tracker leaves them
         self._settled = 0  # so many of them were returned
@@ -136,7 +136,7 @@ class OnlineTracks:
         """Return the frames kept, in which tracks that were joined before have one id."""
         sequence = join_sequences(self._frames)
         ids = sequence.poses.track_ids.copy()
-        # Who is out of sight for as long as frames are kept never comes back under that id.
+        # An id unseen for as long as frames are kept never comes back.
         self._same = {old: self._same[old] for old in np.unique(ids).tolist() if old in self._same}
         for old, joined in self._same.items():
             ids[ids == old] = joined

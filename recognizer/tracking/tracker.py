@@ -1,17 +1,17 @@
 """ByteTrack: give the people of successive frames ids that stay with them.
 
 Confident detections are matched first, then the others to tracks that are left, so that a
-half-hidden person, who scores low, keeps the id. A newcomer counts once seen twice. Tracks
-that nobody matches stay lost for a while and may come back.
+half-hidden person, who scores low, keeps the id. A new track is confirmed when it is matched
+once more. Unmatched tracks stay lost for a while and may come back.
 
 With ``keypoint_weight`` 0 and 30 frames/s this gives the ids of the original, except that a
 score equal to a threshold counts as above it. Beyond it:
 
-- Likeness is a weighted mean of box overlap and keypoint similarity (OKS).
-- Time is in seconds. At low frame rates somebody who walks leaves the own box from one frame
-  to the next, and no newcomer would ever be seen twice; so boxes are enlarged for matching, in
-  proportion to the time between frames beyond 1/15 s (buffered IoU). It is the time between
-  frames and not since a track was last seen, as the original has no such thing for lost tracks.
+- Similarity is a weighted mean of box overlap and keypoint similarity (OKS).
+- Time is in seconds. At low frame rates a walking person leaves their own box from one frame to
+  the next, and no new track would ever be confirmed; so boxes are buffered for matching, in
+  proportion to the time between frames beyond 1/15 s (buffered IoU). The time since a track was
+  last seen does not count: the original has nothing of that kind for lost tracks.
 
 Source: Zhang et al. 2022, ByteTrack: Multi-Object Tracking by Associating Every Detection
 Box; Yang et al. 2023, Hard to Track Objects with Irregular Motions and Similar Appearances?
@@ -31,49 +31,48 @@ from recognizer.tracking import matching, motion
 from recognizer.tracking.matching import Array
 from recognizer.types import UNTRACKED, BoolArray, FloatArray, IntArray, Poses, check_type
 
-Mask = BoolArray
-
 # ByteTrack's own constants.
-_LEAST_GAIN_UNSURE = 0.5  # second match, of low scores
-_LEAST_GAIN_NEWCOMER = 0.3  # third match, of newcomers
+_MIN_GAIN_LOW = 0.5  # second match, of low scores
+_MIN_GAIN_NEW = 0.3  # third match, of unconfirmed tracks
 _DUPLICATE_OVERLAP = 0.85
 # The original forgets a track two frames after its buffer has run out; half a frame for rounding.
 _GRACE_S = 2.5 / motion.REFERENCE_FPS
 _ROUNDING_S = 1e-6
 
 _LEAST_STEP = 1e-3  # reference frames, for two frames of the same time
-_PAUSE_S = 1.0  # after a longer break than this and the buffer, nobody is the same
-# How far from the prediction somebody may be. A brisk walker makes 1.5 heights/s, and where to
-# is not known of newcomers; 2.2 lost the fewest at 3, 5 and 10 frames/s (synthetic people).
-_STRAY_PER_S = 2.2  # heights
-_MOST_STRAY = 0.6  # heights; more would join neighbours
-_NO_ENLARGING_S = 1 / 15
-_KEYPOINT_SEEN = 0.2  # keypoint score from which its place says something
+_PAUSE_S = 1.0  # all tracks end in a break longer than this and the buffer
+# How far from the prediction a person may be. A brisk walker covers 1.5 heights/s, and the
+# direction of a new track is unknown; 2.2 lost the fewest at 3, 5 and 10 frames/s (synthetic
+# people).
+_DISPLACEMENT_PER_S = 2.2  # heights
+_MAX_DISPLACEMENT = 0.6  # heights; more would join neighbours
+_NO_BUFFER_S = 1 / 15
+_KEYPOINT_SEEN = 0.2  # keypoint score from which its position is used
 
 
 @dataclass(slots=True)
 class _Detections:
-    """The m detections that take part: the confident first, then those that score low."""
+    """The m detections to match: the confident ones first, then those of low score."""
 
     rows: IntArray  # (m,) rows of the frame's Poses
     confident: int
     corners: Array  # (4, m) x1 y1 x2 y2
     scores: FloatArray  # (m,)
-    looks: FloatArray | None  # (m, 17, 3) x, y, 1 where the keypoint was seen
+    keypoints_rel: FloatArray | None  # (m, 17, 3) x, y, 1 where the keypoint was seen
 
 
 @dataclass(slots=True)
 class _Tracks:
-    """All n tracks: ``confirmed`` of them come first, then newcomers, seen once."""
+    """All n tracks: the ``confirmed`` ones first, then those seen once."""
 
     confirmed: int
     motion: Array  # (5, 4, n)
     ids: IntArray
     first_s: Array
     last_s: Array  # when last seen
-    lost: Mask
-    expired: Mask  # lost for too long once: gone at the next chance
-    looks: FloatArray  # (n, 17, 3) x, y in heights from the box's centre, 1 where seen
+    lost: BoolArray
+    expired: BoolArray  # lost for too long: removed in the next frame
+    keypoints_rel: FloatArray  # (n, 17, 3) x, y in heights from the box's centre, 1 where seen
 
     @classmethod
     def none(cls) -> Self:
@@ -91,19 +90,19 @@ class _Tracks:
     def __len__(self) -> int:
         return len(self.ids)
 
-    def remove(self, gone: Mask) -> None:
-        """Forget the tracks of a mask (n,); the others keep their order."""
+    def remove(self, gone: BoolArray) -> None:
+        """Remove the tracks of a mask (n,); the others keep their order."""
         stay = np.flatnonzero(~gone)
         self.confirmed = int(np.searchsorted(stay, self.confirmed))
         self.motion = self.motion[..., stay]
         for name in _PER_TRACK:
             setattr(self, name, getattr(self, name)[stay])
 
-    def add(self, newcomers: "_Tracks") -> None:
-        """Append newcomers."""
-        self.motion = np.concatenate([self.motion, newcomers.motion], axis=-1)
+    def add(self, new_tracks: "_Tracks") -> None:
+        """Append new tracks."""
+        self.motion = np.concatenate([self.motion, new_tracks.motion], axis=-1)
         for name in _PER_TRACK:
-            joined = np.concatenate([getattr(self, name), getattr(newcomers, name)])
+            joined = np.concatenate([getattr(self, name), getattr(new_tracks, name)])
             setattr(self, name, joined)
 
 
@@ -115,8 +114,8 @@ class Tracker:
 
     Args:
         config: the config's section; None: the defaults.
-        kind: of the pose network whose thresholds stand in for those that are null in ``config``:
-            ByteTrack's own fit ``rtmo``.
+        kind: of pose network, whose thresholds replace those that are null in ``config``; those
+            of ByteTrack fit ``rtmo``.
 
     Raises:
         TypeError, ValueError: a config of another type, or an unknown kind.
@@ -132,7 +131,7 @@ class Tracker:
         self.reset()
 
     def reset(self) -> None:
-        """Forget everybody and start the ids again, as for another video."""
+        """Remove all tracks and restart the ids, as for another video."""
         self._tracks = _Tracks.none()
         self._time_s: float | None = None
         self._next_id = 1
@@ -145,9 +144,9 @@ class Tracker:
             time_s: when the frame was taken; later than the frame before.
 
         Returns:
-            ``poses`` with ``track_ids``; -1 for who is not tracked: newcomers before they
-            are seen twice (except in the very first frame), low scores that match nobody,
-            boxes below ``min_box_area``.
+            ``poses`` with ``track_ids``; -1 without a track: new people before they are seen
+            twice (except in the very first frame), unmatched low scores, boxes below
+            ``min_box_area``.
 
         Raises:
             ValueError: the time falls or is not finite, or a row holds NaN or infinity.
@@ -156,24 +155,24 @@ class Tracker:
         _require_finite(poses)
         first = self._time_s is None
         step_s = self._advance(time_s)
-        people = self._select(poses)
+        detections = self._select(poses)
         tracks = self._tracks
         self._predict(step_s, time_s)
-        seen, by = self._match(self._similarity(people, step_s), people)
+        seen, by = self._match(self._similarity(detections, step_s), detections)
 
         track_ids = np.full(len(poses), UNTRACKED, np.int64)
-        track_ids[people.rows[by]] = tracks.ids[seen]
-        self._update_matched(seen, people, by, time_s)
+        track_ids[detections.rows[by]] = tracks.ids[seen]
+        self._update_matched(seen, detections, by, time_s)
         self._mark_lost(seen, time_s)
-        new = self._unmatched_high(people, by)
+        new = self._unmatched_high(detections, by)
         if len(new):
-            born = self._start_tracks(people, new, time_s)
+            new_ids = self._start_tracks(detections, new, time_s)
             if first:
                 tracks.confirmed = len(tracks)
-                track_ids[people.rows[new]] = born
+                track_ids[detections.rows[new]] = new_ids
         if tracks.lost.any():
-            twins = self._remove_duplicates()
-            track_ids[np.isin(track_ids, twins)] = UNTRACKED
+            duplicates = self._remove_duplicates()
+            track_ids[np.isin(track_ids, duplicates)] = UNTRACKED
         return poses.with_ids(track_ids)
 
     def _advance(self, time_s: float) -> float:
@@ -200,14 +199,14 @@ class Tracker:
             low = usable & ~high & (scores >= config.track_low_thresh)
             rows = np.concatenate([rows, np.flatnonzero(low)])
             corners, scores = corners[:, rows], scores[rows]
-        looks = None
+        keypoints_rel = None
         if self._uses_keypoints:
             visible = poses.keypoint_scores[rows] >= _KEYPOINT_SEEN
-            looks = np.dstack([poses.keypoints[rows], visible.astype(np.float32)])
-        return _Detections(rows, confident, corners, scores, looks)
+            keypoints_rel = np.dstack([poses.keypoints[rows], visible.astype(np.float32)])
+        return _Detections(rows, confident, corners, scores, keypoints_rel)
 
     def _predict(self, step_s: float, time_s: float) -> None:
-        """Move all tracks on to ``time_s``; forget those lost for too long."""
+        """Move all tracks on to ``time_s``; remove those lost for too long."""
         tracks, buffer_s = self._tracks, self._config.track_buffer_s
         if step_s > max(buffer_s, _PAUSE_S):
             tracks.remove(np.ones(len(tracks), np.bool_))
@@ -217,78 +216,80 @@ class Tracker:
                 tracks.remove(gone)
         elapsed = max(step_s * motion.REFERENCE_FPS, _LEAST_STEP)
         motion.predict(tracks.motion[..., : tracks.confirmed], elapsed)
-        # The original does not predict newcomers, one frame old: here, one reference frame.
+        # The original does not predict new tracks, one frame old: here, one reference frame.
         if elapsed > 1 and tracks.confirmed < len(tracks):
             motion.predict(tracks.motion[..., tracks.confirmed :], elapsed - 1)
 
-    def _similarity(self, people: _Detections, step_s: float) -> Array:
-        """Return how alike each track (n) and each detection (m) are, (n, m) in [0, 1]."""
-        expected, found = motion.corners_of(self._tracks.motion), people.corners
-        if step_s > _NO_ENLARGING_S:
-            heights = _max_displacement(step_s - _NO_ENLARGING_S)
+    def _similarity(self, detections: _Detections, step_s: float) -> Array:
+        """Return the similarity of each track and each detection, (n, m) in [0, 1]."""
+        expected, found = motion.corners_of(self._tracks.motion), detections.corners
+        if step_s > _NO_BUFFER_S:
+            heights = _max_displacement(step_s - _NO_BUFFER_S)
             expected = matching.buffered(expected, heights)
             found = matching.buffered(found, heights)
-        likeness = matching.overlaps(expected, found)
-        if people.looks is not None:
-            self._mix_in_keypoints(likeness, people, people.looks, _max_displacement(step_s))
-        return likeness
+        similarity = matching.overlaps(expected, found)
+        if detections.keypoints_rel is not None:
+            self._mix_in_keypoints(
+                similarity, detections, detections.keypoints_rel, _max_displacement(step_s)
+            )
+        return similarity
 
     def _mix_in_keypoints(
-        self, likeness: Array, people: _Detections, found: FloatArray, stray: float
+        self, similarity: Array, detections: _Detections, found: FloatArray, max_displacement: float
     ) -> None:
-        """Replace overlaps by the mean of overlap and OKS where keypoints tell, in place."""
+        """Replace overlaps by the mean of overlap and OKS where keypoints are visible, in place."""
         tracks, config = self._tracks, self._config
-        # Bodies in boxes that do not even touch are taken as not alike.
-        rows, columns = np.nonzero(likeness)
+        # Bodies in boxes that do not touch keep a similarity of 0.
+        rows, columns = np.nonzero(similarity)
         centres, heights = tracks.motion[0, :2].T[:, None], tracks.motion[0, motion.HEIGHT]
-        expected = tracks.looks.copy()
+        expected = tracks.keypoints_rel.copy()
         expected[..., :2] = expected[..., :2] * heights[:, None, None] + centres
-        x1, y1, x2, y2 = people.corners[:, columns]
-        bodies, meaningful = matching.keypoint_likeness(
-            expected[rows], found[columns], (x2 - x1) * (y2 - y1), stray * heights[rows]
+        x1, y1, x2, y2 = detections.corners[:, columns]
+        bodies, meaningful = matching.keypoint_similarity(
+            expected[rows], found[columns], (x2 - x1) * (y2 - y1), max_displacement * heights[rows]
         )
         rows, columns = rows[meaningful], columns[meaningful]
-        mixed = config.iou_weight * likeness[rows, columns]
+        mixed = config.iou_weight * similarity[rows, columns]
         mixed += config.keypoint_weight * bodies[meaningful]
-        likeness[rows, columns] = mixed / (config.iou_weight + config.keypoint_weight)
+        similarity[rows, columns] = mixed / (config.iou_weight + config.keypoint_weight)
 
-    def _match(self, likeness: Array, people: _Detections) -> tuple[IntArray, IntArray]:
+    def _match(self, similarity: Array, detections: _Detections) -> tuple[IntArray, IntArray]:
         """Return tracks and the detections they are matched with, in three rounds."""
-        tracks, old, sure = self._tracks, self._tracks.confirmed, people.confident
-        least = 1 - self._config.match_thresh
-        by_score = likeness[:, :sure]
+        tracks, old, sure = self._tracks, self._tracks.confirmed, detections.confident
+        threshold = 1 - self._config.match_thresh
+        by_score = similarity[:, :sure]
         if self._config.fuse_score:
-            by_score = by_score * people.scores[:sure]
-        seen, by = matching.assign(by_score[:old], least)
+            by_score = by_score * detections.scores[:sure]
+        seen, by = matching.assign(by_score[:old], threshold)
         rounds = [(seen, by)]
-        if sure < len(people.rows):
+        if sure < len(detections.rows):
             waiting = ~tracks.lost[:old]
             waiting[seen] = False
             rows = np.flatnonzero(waiting)
-            i, j = matching.assign(likeness[rows, sure:], _LEAST_GAIN_UNSURE)
+            i, j = matching.assign(similarity[rows, sure:], _MIN_GAIN_LOW)
             rounds.append((rows[i], sure + j))
         if old < len(tracks) and len(by) < sure:
             free = _others(by, sure)
-            i, j = matching.assign(by_score[old:, free], _LEAST_GAIN_NEWCOMER)
+            i, j = matching.assign(by_score[old:, free], _MIN_GAIN_NEW)
             rounds.append((old + i, free[j]))
         if len(rounds) == 1:
             return seen, by
         return np.concatenate([r for r, _ in rounds]), np.concatenate([c for _, c in rounds])
 
     def _update_matched(
-        self, seen: IntArray, people: _Detections, by: IntArray, time_s: float
+        self, seen: IntArray, detections: _Detections, by: IntArray, time_s: float
     ) -> None:
         tracks = self._tracks
-        measured = motion.measure(people.corners[:, by])
+        measured = motion.measure(detections.corners[:, by])
         state = motion.correct(tracks.motion[..., seen], measured)
         tracks.motion[..., seen] = state
         tracks.last_s[seen] = time_s
         tracks.lost[seen] = False
-        if people.looks is not None:
-            tracks.looks[seen] = _relative(people.looks[by], state)
+        if detections.keypoints_rel is not None:
+            tracks.keypoints_rel[seen] = _relative(detections.keypoints_rel[by], state)
 
     def _mark_lost(self, seen: IntArray, time_s: float) -> None:
-        """Mark who was not seen as lost; forget newcomers of one frame and the long lost."""
+        """Mark unmatched tracks as lost; remove unconfirmed ones and those lost for long."""
         tracks = self._tracks
         if len(seen) == len(tracks):
             tracks.confirmed = len(tracks)
@@ -305,29 +306,29 @@ class Tracker:
             tracks.remove(gone)
         tracks.confirmed = len(tracks)
 
-    def _unmatched_high(self, people: _Detections, by: IntArray) -> IntArray:
-        if len(by) == len(people.rows):
+    def _unmatched_high(self, detections: _Detections, by: IntArray) -> IntArray:
+        if len(by) == len(detections.rows):
             return by[:0]
-        free = _others(by, len(people.rows))
-        free = free[free < people.confident]
-        return free[people.scores[free] >= self._new_thresh]
+        free = _others(by, len(detections.rows))
+        free = free[free < detections.confident]
+        return free[detections.scores[free] >= self._new_thresh]
 
-    def _start_tracks(self, people: _Detections, new: IntArray, time_s: float) -> IntArray:
+    def _start_tracks(self, detections: _Detections, new: IntArray, time_s: float) -> IntArray:
         """Start tracks of the detections ``new`` and return their ids."""
         count = len(new)
         ids = np.arange(self._next_id, self._next_id + count, dtype=np.int64)
         self._next_id += count
-        state = motion.start(motion.measure(people.corners[:, new]))
-        if people.looks is None:
-            looks = np.zeros((count, NUM_KEYPOINTS, 3), np.float32)
+        state = motion.start(motion.measure(detections.corners[:, new]))
+        if detections.keypoints_rel is None:
+            keypoints_rel = np.zeros((count, NUM_KEYPOINTS, 3), np.float32)
         else:
-            looks = _relative(people.looks[new], state)
+            keypoints_rel = _relative(detections.keypoints_rel[new], state)
         now, no = np.full(count, time_s), np.zeros(count, np.bool_)
-        self._tracks.add(_Tracks(0, state, ids, now, now, no, no, looks))
+        self._tracks.add(_Tracks(0, state, ids, now, now, no, no, keypoints_rel))
         return ids
 
     def _remove_duplicates(self) -> IntArray:
-        """Remove the shorter-lived of a seen and a lost track in one place; return their ids."""
+        """Remove the shorter-lived of a seen and a lost track that overlap; return their ids."""
         tracks = self._tracks
         corners = motion.corners_of(tracks.motion)
         seen, lost = np.flatnonzero(~tracks.lost), np.flatnonzero(tracks.lost)
@@ -346,7 +347,7 @@ class Tracker:
 
 
 def _max_displacement(seconds: float) -> float:
-    return min(_STRAY_PER_S * seconds, _MOST_STRAY)
+    return min(_DISPLACEMENT_PER_S * seconds, _MAX_DISPLACEMENT)
 
 
 def _others(numbers: IntArray, stop: int) -> IntArray:
@@ -356,9 +357,9 @@ def _others(numbers: IntArray, stop: int) -> IntArray:
     return np.flatnonzero(others)
 
 
-def _relative(looks: FloatArray, state: Array) -> FloatArray:
+def _relative(keypoints_rel: FloatArray, state: Array) -> FloatArray:
     """Return keypoints (n, 17, 3) from pixels to heights from the box's centre."""
-    relative = looks.copy()
+    relative = keypoints_rel.copy()
     relative[..., :2] -= state[0, :2].T[:, None]
     relative[..., :2] /= state[0, motion.HEIGHT][:, None, None]
     return relative
@@ -372,7 +373,7 @@ def _require_finite(poses: Poses) -> None:
         "box_scores": poses.box_scores,
     }
     for name, array in arrays.items():
-        # The sum of squares is the quickest way to tell that all is well.
+        # The sum of squares is the quickest test that all numbers are finite.
         if not math.isfinite(np.vdot(array, array)):
             finite = np.isfinite(array.reshape(len(array), -1)).all(axis=1)
             if not finite.all():

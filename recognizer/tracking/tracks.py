@@ -1,4 +1,4 @@
-"""From tracked people frame by frame to one track per person, and gaps filled."""
+"""Tracks of single people, and gap filling."""
 
 from dataclasses import dataclass, replace
 from itertools import pairwise
@@ -28,17 +28,17 @@ def split_tracks(sequence: PoseSequence) -> list[Track]:
 
 
 def fill_gaps(sequence: PoseSequence, max_gap_s: float) -> PoseSequence:
-    """Add people where they were missed for a short time.
+    """Add rows where detections are missing for a short time.
 
-    Between two sightings of an id at most ``max_gap_s`` apart, every frame gets a row with
+    Between two detections of an id at most ``max_gap_s`` apart, every frame gets a row with
     box and keypoints on the straight line between them. Its ``box_scores`` and
-    ``keypoint_scores`` are 0, so that it stays visible that nobody was seen there. A keypoint
+    ``keypoint_scores`` are 0, which marks them as not detected. A keypoint
     missing at either end (score 0) is missing in between, with coordinates 0. New rows come
     after the rows of their frame.
 
     Args:
         sequence: tracked people; rows without an id are never joined.
-        max_gap_s: longest time between the sightings on both sides, seconds.
+        max_gap_s: longest time between the detections on both sides, seconds.
 
     Raises:
         ValueError: an id stands twice in one frame, or ``max_gap_s`` is negative or NaN.
@@ -54,12 +54,12 @@ def fill_gaps(sequence: PoseSequence, max_gap_s: float) -> PoseSequence:
 
 def add_rows(sequence: PoseSequence, added: Poses, frames: IntArray) -> PoseSequence:
     """Return the sequence with more rows, ``added[i]`` after the rows of frame ``frames[i]``."""
-    everyone = Poses.concatenate([sequence.poses, added])
+    poses = Poses.concatenate([sequence.poses, added])
     frames = np.concatenate([sequence.frame_of_row, frames])
     counts = np.bincount(frames, minlength=len(sequence))
     return replace(
         sequence,
-        poses=everyone[np.argsort(frames, kind="stable")],
+        poses=poses[np.argsort(frames, kind="stable")],
         frame_offsets=np.concatenate([[0], np.cumsum(counts)]).astype(np.int64),
     )
 

@@ -54,7 +54,7 @@ class VideoError(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class VideoInfo:
-    """What the container and the first frame say about a video.
+    """Metadata of a video, from its container and first frame.
 
     Attributes:
         codec: such as ``h264``.
@@ -153,7 +153,7 @@ def _why_unreadable(path: Path, error: Exception) -> str:
 
 
 def _other_format(path: Path) -> str:
-    """Say which format that we leave out a file has, as far as ffmpeg knows it.
+    """Return the unsupported format of a file, as far as ffmpeg knows it.
 
     The demuxer gets the first bytes alone, so that it can open no other file.
     """
@@ -198,7 +198,7 @@ def _mov_boxes(path: Path) -> set[bytes]:
 
 @dataclass(frozen=True, slots=True)
 class Index:
-    """What a container lists about its video stream.
+    """Frames listed in a container's index.
 
     Attributes:
         frames: how many packets are listed, None without any list.
@@ -241,14 +241,17 @@ def _avi_pictures(chunks: int, at: list[int]) -> int:
 
 @dataclass(frozen=True, slots=True)
 class ContainerDuration:
-    """A length in seconds, None if unknown, and whether it is the video stream's own.
+    """Announced length of a video.
 
-    It is not where it is the length of the file, or was only estimated from the last packets.
-    ``from_zero``: it counts from time zero, not from the first packet of a stream.
+    Attributes:
+        seconds: the length; None: unknown.
+        of_stream: it is the video stream's, not the file's or an estimate from the last packets.
+        from_zero: it counts from time zero, not from the first packet of a stream.
+
     """
 
     seconds: float | None
-    own: bool
+    of_stream: bool
     from_zero: bool = False
 
 

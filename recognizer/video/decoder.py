@@ -14,12 +14,7 @@ from av.video.codeccontext import VideoCodecContext
 
 from recognizer.types import FrameAccount
 from recognizer.video import nvdec
-from recognizer.video.container import (
-    BARE_FORMATS,
-    announced_duration,
-    open_container,
-    reason_of,
-)
+from recognizer.video.container import BARE_FORMATS, announced_duration, open_container, reason_of
 from recognizer.video.deinterlace import DecodedFrame
 from recognizer.video.fields import FieldPairs
 from recognizer.video.streams import choose_stream, frame_rate, pixel_aspect
@@ -56,7 +51,7 @@ class Tally:
     facts: list[str] = field(default_factory=list)
 
     def restart(self) -> None:
-        """Forget what the packets said, not what was made of the pictures."""
+        """Drop the counts of packets, not those of pictures."""
         self.packets, self.discarded, self.hidden, self.end_s = 0, 0, 0, 0.0
         self.second_fields = 0
         self.errors.clear()
@@ -190,7 +185,7 @@ class Decoder:
         stamp = packet.pts if packet.pts is not None else packet.dts
         if stamp is None or packet.is_discard or not packet.time_base:
             return
-        if self.announced.own and packet.stream_index != self.stream.index:
+        if self.announced.of_stream and packet.stream_index != self.stream.index:
             return
         # A stream's own duration counts from its start, a file's from zero.
         from_zero = self.announced.from_zero or packet.stream.duration is None
@@ -237,7 +232,7 @@ class Decoder:
         return frames
 
     def _note_aspect(self, packet: Packet) -> None:
-        """Keep the shape of pixels, and from which time on a new one holds.
+        """Keep the pixel aspect, and the time from which a new one holds.
 
         Only a key frame changes it; what is shown before that comes out of the decoder later.
         """
@@ -276,7 +271,7 @@ class Decoder:
 
     def _picture(self, frame: av.VideoFrame) -> DecodedFrame:
         stamp = self._stamp(frame)
-        # With threads the decoder speaks of the picture that it gives, not of the last packet.
+        # With threads the decoder's aspect is of the returned picture, not of the last packet.
         old = self._in_order and stamp is not None and stamp < self._aspect_from
         aspect: Fraction = self._aspect_before if old else self._aspect
         return DecodedFrame(frame, stamp, bool(frame.is_corrupt), aspect)

@@ -153,8 +153,8 @@ class Display:
         if self.crop and stored_wh != self.stored_wh:
             return False
         width, height = square_size(self.crop.inside(stored_wh), aspect)
-        shape, own = width / height, self.square_wh[0] / self.square_wh[1]
-        return abs(shape - own) <= _SAME_SHAPE * own
+        shape, expected = width / height, self.square_wh[0] / self.square_wh[1]
+        return abs(shape - expected) <= _SAME_SHAPE * expected
 
 
 def square_size(size_wh: tuple[int, int], aspect: Fraction) -> tuple[int, int]:

@@ -61,10 +61,7 @@ class HashRecorder:
 
     def arrays(self) -> dict[str, NDArray[np.generic]]:
         """Return times (H,) float64, seconds, and hashes (H,) uint64, by name of the member."""
-        return {
-            TIMES: np.array(self._times, np.float64),
-            VALUES: np.array(self._values, np.uint64),
-        }
+        return {TIMES: np.array(self._times, np.float64), VALUES: np.array(self._values, np.uint64)}
 
 
 def check_hashes(arrays: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:

@@ -1,4 +1,4 @@
-"""Pictures that become BGR pixels only when, and only as large as, somebody asks."""
+"""Pictures converted to BGR on demand, in the size asked for."""
 
 import threading
 from typing import Any
@@ -32,7 +32,7 @@ _SAME_MATRIX = {3: Colorspace.ITU601, 10: Colorspace.BT2020}
 class Converter:
     """Turn decoded frames of one video into BGR as it is shown; shared by all its frames.
 
-    One scaling context per wanted size is kept, so that a detector that asks for a small
+    One scaling context per size is kept, so that a detector that asks for a small
     picture and a pose network that asks for the whole one do not rebuild it in turn.
     """
 

@@ -34,7 +34,7 @@ __all__ = ["ArrayImage", "VideoError", "VideoInfo", "VideoReader"]
 _FALLBACK_PERIOD_S = 1 / 25
 _WRAP_33_BITS = 2**33
 # A file's length is that of its longest stream, rounded to that stream's packets.
-_SLACK_PERIODS_OWN = 0.75
+_SLACK_PERIODS_STREAM = 0.75
 _SLACK_PERIODS_FILE = 1.5
 _PROBE_SIZE_WH = (16, 16)
 
@@ -46,7 +46,7 @@ class VideoReader:
     and made whole where they are interlaced; HDR becomes BT.709. ``size_wh`` is their size.
 
     Reading does not stop at damage: a packet that cannot be decoded is counted, a frame that
-    the decoder flags is handed on with ``corrupt=True``, and ``account`` tells at the end
+    the decoder flags is handed on with ``corrupt=True``, and ``account`` holds at the end
     what became of everything. ``Frame.index`` counts all frames that came out of the
     decoder, those that are left out included. ``Frame.time_s`` is explained at
     ``recognizer.video.timing.PresentationClock``; it never falls.
@@ -276,7 +276,7 @@ class VideoReader:
         tally, container, stream = self._tally, self._container, self._stream
         index = read_index(container, stream)
         if index.frames is not None:
-            # If the edit list is not all that left some out, the duration below tells.
+            # Where more than the edit list left some out, the duration below shows it.
             tally.skipped[EDIT_LIST] += index.unlisted
             missing = max(index.frames - tally.packets, 0)
             tally.absent = missing + index.unlisted
@@ -303,7 +303,7 @@ class VideoReader:
     def _compare_durations(self) -> None:
         announced = self._decoder.announced
         announced_s, came_s = announced.seconds, self._tally.end_s
-        slack = _SLACK_PERIODS_OWN if announced.own else _SLACK_PERIODS_FILE
+        slack = _SLACK_PERIODS_STREAM if announced.of_stream else _SLACK_PERIODS_FILE
         if announced_s is not None and came_s < announced_s - slack * self._period_s:
             self._note_early_end(f"{announced_s:.2f} s", f"{came_s:.2f} s")
 

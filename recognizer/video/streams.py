@@ -120,11 +120,11 @@ def frame_rate(stream: VideoStream) -> Fraction | None:
 
 
 def pixel_aspect(container: InputContainer, stream: VideoStream) -> Fraction:
-    """Return width divided by height of the pixels decoded last, 1 where nothing is said."""
-    own, coded = stream.sample_aspect_ratio, stream.codec_context.sample_aspect_ratio
+    """Return width divided by height of the pixels decoded last, 1 where it is unknown."""
+    declared, coded = stream.sample_aspect_ratio, stream.codec_context.sample_aspect_ratio
     if not any(name in container.format.name for name in _SAY_ASPECT):
-        own, coded = coded, own
-    return Fraction(own or coded or 1)
+        declared, coded = coded, declared
+    return Fraction(declared or coded or 1)
 
 
 def display_of(

@@ -26,7 +26,7 @@ def max_gap_s(period_s: float) -> float:
 
 
 def describe_holes(time_s: NDArray[np.float64], period_s: float) -> tuple[str, ...]:
-    """Say which holes of a video ``VideoWriter`` shows shorter than they are.
+    """Describe the holes of a video that ``VideoWriter`` shows shorter than they are.
 
     Args:
         time_s: (T,) times of its frames in seconds.
@@ -49,7 +49,7 @@ class VideoWriter:
     ``yuv420p`` with the index in front, so that it plays while it loads. Odd sizes are padded by
     one black row or column, as H.264 needs even ones. Times are kept, so that a variable
     frame rate stays one; they count from the first frame's. A hole longer than ``max_gap_s``
-    gives is shown as one of that length, as mp4 cannot hold hours and nobody waits for them.
+    gives is shown as one of that length, as mp4 cannot hold hours.
 
     The file is complete only after a normal end of the ``with`` block: give it a scratch
     path (``recognizer.artifacts.atomic_path``).
@@ -57,7 +57,7 @@ class VideoWriter:
     Args:
         path: an ``.mp4`` to make.
         size_wh: width and height of the frames in pixels.
-        fps: nominal frames per second; only tells players how long the last frame stays.
+        fps: nominal frames per second; only gives the duration of the last frame.
         crf: quality, 0 (lossless) to 51 (worst).
 
     Raises:

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-import annotation.report
 from recognizer.config.schema import Config
+from recognizer.runs import figures
 from recognizer.storage.artifacts import atomic_path
 from recognizer.types import PoseSequence
 from tests.dataset.tracked import sequence, write_stage2
@@ -23,7 +23,7 @@ def quick_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
         with atomic_path(final, root) as scratch:
             scratch.write_bytes(b"a picture")
 
-    monkeypatch.setattr(annotation.report, "save_figure", save)
+    monkeypatch.setattr(figures, "save_figure", save)
 
 
 def clips(count: int = 10, seconds: float = 1.0) -> dict[str, PoseSequence]:

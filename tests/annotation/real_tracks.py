@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-import annotation.report
 from annotation.stage3 import run_stage3
 from recognizer.config.schema import Config
+from recognizer.runs import figures
 from recognizer.runs.stage2 import run_stage2
 from recognizer.storage.artifacts import write_text
 
@@ -52,7 +52,7 @@ def of_fights(
 def without_pictures(config: Config) -> Path:
     """Run stage 3 without drawing, and return its folder."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(annotation.report, "save_figure", _no_picture)
+        patch.setattr(figures, "save_figure", _no_picture)
         return run_stage3(config)
 
 

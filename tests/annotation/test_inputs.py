@@ -20,7 +20,7 @@ def make(folder, *names):
 
 @pytest.fixture(autouse=True)
 def _nothing_told_yet():
-    inputs._told.clear()
+    inputs._warned.clear()
 
 
 def nfc(text):

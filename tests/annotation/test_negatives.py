@@ -7,13 +7,13 @@ import numpy as np
 import pytest
 from matplotlib.figure import Figure
 
-import annotation.report
 from annotation.preflight import check_labels
 from annotation.stage3 import run_stage3
 from recognizer.config.file import ConfigError
 from recognizer.config.schema import Config
 from recognizer.dataset.mmaction import read_split
 from recognizer.dataset.windows import plan_windows
+from recognizer.runs import figures
 from recognizer.runs.manifest import Manifest, Outcome, read_manifest, result_path, write_manifest
 from recognizer.runs.stage_folders import stage3_settings
 from recognizer.storage.artifacts import read_poses, write_poses
@@ -112,7 +112,7 @@ def test_the_sheets_and_the_chart_name_their_number(tmp_path, clips, falls, monk
         final.parent.mkdir(exist_ok=True)
         final.touch()
 
-    monkeypatch.setattr(annotation.report, "save_figure", draw_only)
+    monkeypatch.setattr(figures, "save_figure", draw_only)
     folder = run_stage3(of_fights(tmp_path, clips, [falls]))
     count = len(facts(folder)["negatives"]["samples"])
     assert texts["skeletons_NonFight.png"][0].startswith(f"Class NonFight + {count} negatives: a")

@@ -131,7 +131,7 @@ def test_strip_shows_people_in_the_colours_of_their_slots():
     video = sequence(2.0, people=2, present=lambda i, t: i == 0 or t >= 1)
     strip = strip_of(build_sample(video, [1, 0], 2, "a", 0), 2.0)
     assert strip.seconds == pytest.approx((0.1, 0.5, 0.8, 1.1, 1.5, 1.8))
-    assert strip.seen == 1.0
+    assert strip.visible == 1.0
     assert strip.image.shape == (CELL_WH[1], MOMENTS * CELL_WH[0] + 4 * (MOMENTS - 1), 3)
     for moment in range(MOMENTS):
         left = moment * (CELL_WH[0] + 4)
@@ -144,7 +144,7 @@ def test_strip_shows_the_moments_in_which_somebody_is():
     video = sequence(10.0, people=1, present=lambda i, t: 3.0 <= t < 3.6)
     strip = strip_of(build_sample(video, [0], 1, "a", 0), 10.0)
     assert strip.seconds == pytest.approx((3.0, 3.1, 3.2, 3.3, 3.4, 3.5))
-    assert strip.seen == pytest.approx(0.06)
+    assert strip.visible == pytest.approx(0.06)
 
 
 @pytest.mark.parametrize("frames", [1, 4, 5, 7])

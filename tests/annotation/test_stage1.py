@@ -15,7 +15,7 @@ import pytest
 
 from recognizer.config.file import ConfigError, load_config
 from recognizer.runs.manifest import read_manifest, result_path
-from recognizer.runs.stage1 import _workforce, run_stage1
+from recognizer.runs.stage1 import _worker_pool, run_stage1
 from recognizer.runs.stage_folders import stage1_dir
 from recognizer.storage.artifacts import read_poses
 from tests import networks
@@ -168,7 +168,7 @@ def test_a_model_of_another_kind_stops_the_run_with_the_remedy(dataset):
 )
 def test_workers_take_the_gpus_in_turn(dataset, sets, gpus):
     config = load_config(dataset, ["annotation.workers=auto", *sets])
-    force = _workforce(config, {}, {}, dataset.parent)
+    force = _worker_pool(config, {}, {}, dataset.parent)
     assert [plan.gpu for (plan,) in force.arguments] == gpus
 
 

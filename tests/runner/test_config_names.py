@@ -183,10 +183,10 @@ def test_a_config_that_mmengine_wrote_can_be_trained_again(tmp_path):
     """Variables are values there: those that still hold pass, others are told."""
     path = tmp_path / "dumped.py"
     Config.fromfile(str(FIGHT)).dump(str(path))
-    assert "train_pipeline = [" in path.read_text(encoding="utf-8")
+    assert re.search(r"^train_pipeline ?= ?\[", path.read_text(encoding="utf-8"), re.M)
     assert load_train_config(path).model == load_train_config(FIGHT).model
     with path.open("a", encoding="utf-8") as file:
-        file.write("mask_ratio = 0.5\n")
+        file.write("\nmask_ratio = 0.5\n")
     with pytest.raises(
         ValueError, match=r"in a config that mmengine wrote .*\n  mask_ratio: neither"
     ):

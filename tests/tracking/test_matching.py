@@ -72,7 +72,7 @@ def _looks(offset=0.0, seen=1.0):
 
 def test_keypoint_likeness_is_oks():
     areas, none = np.array([4000.0]), np.array([0.0])
-    got, meaningful = matching.keypoint_likeness(_looks(), _looks(3.0), areas, none)
+    got, meaningful = matching.keypoint_similarity(_looks(), _looks(3.0), areas, none)
     expected = geometry.oks(
         _looks()[..., :2], _looks(3.0)[..., :2], np.ones((1, 1, 17), bool), areas[None]
     )
@@ -84,13 +84,13 @@ def test_keypoint_likeness_counts_only_what_both_see():
     a, b = _looks(), _looks()
     b[0, 3:, :2] += 500  # far off, but not seen
     b[0, 3:, 2] = 0
-    got, meaningful = matching.keypoint_likeness(a, b, np.array([4000.0]), np.array([0.0]))
+    got, meaningful = matching.keypoint_similarity(a, b, np.array([4000.0]), np.array([0.0]))
     assert meaningful.all()
     np.testing.assert_allclose(got, 1.0)
 
 
 def test_keypoint_likeness_without_common_keypoints_means_nothing():
-    got, meaningful = matching.keypoint_likeness(
+    got, meaningful = matching.keypoint_similarity(
         _looks(), _looks(seen=0.0), np.array([4000.0]), np.array([0.0])
     )
     assert got.tolist() == [0.0]
@@ -99,6 +99,6 @@ def test_keypoint_likeness_without_common_keypoints_means_nothing():
 
 def test_blur_forgives_distance():
     areas = np.array([4000.0])
-    sharp, _ = matching.keypoint_likeness(_looks(), _looks(20), areas, np.array([0.0]))
-    soft, _ = matching.keypoint_likeness(_looks(), _looks(20), areas, np.array([30.0]))
+    sharp, _ = matching.keypoint_similarity(_looks(), _looks(20), areas, np.array([0.0]))
+    soft, _ = matching.keypoint_similarity(_looks(), _looks(20), areas, np.array([30.0]))
     assert sharp[0] < 0.2 < 0.6 < soft[0]

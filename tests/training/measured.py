@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-import annotation.report
 from annotation.stage3 import run_stage3
 from recognizer.config.file import load_config
 from recognizer.config.schema import Config
+from recognizer.runs import figures
 from recognizer.storage.artifacts import write_text
 from recognizer.types import NUM_MOVEMENTS, PoseSequence, TimeArray
 from tests.annotation.datasets import config as stage3_config
@@ -41,7 +41,7 @@ def dataset(
     table.write_text("video,source\n" + "".join(rows))
     split = {"sources": str(table), "ratios": [0.5, 0.25, 0.25]}
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(annotation.report, "save_figure", _no_picture)
+        patch.setattr(figures, "save_figure", _no_picture)
         return run_stage3(stage3_config(folder, videos, split))
 
 

@@ -23,7 +23,7 @@ from recognizer.training.classifier.crossval_fold import (
     RESULT,
     SCHEMA,
     FoldJob,
-    _point,
+    _fill_in,
     _write_parts,
     finished,
     read_result,
@@ -106,7 +106,7 @@ def test_classes_are_weighed_by_what_a_fold_learns_from(tmp_path, stage3):
     cfg.class_weight_from = "metadata"
     learnt = read_split(stage3 / "train.pkl")
     few = [s for s in learnt if s.label == 1][:2] + [s for s in learnt if s.label == 0][:4]
-    _point(cfg, {"train": tmp_path / "train.pkl"}, fold_job(tmp_path, stage3), few)
+    _fill_in(cfg, {"train": tmp_path / "train.pkl"}, fold_job(tmp_path, stage3), few)
     assert cfg.model.cls_head.loss_cls.class_weight == pytest.approx([2 / 3, 4 / 3])
 
 

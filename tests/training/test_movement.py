@@ -96,7 +96,7 @@ def fitted(folder, stage3, skill=0.5, truth=None):
     inner = inner_jobs(job, truth, 3)
     for one in inner:
         finish(one, truth, skill)
-    measures = measure_samples(all_samples(stage3), "fight", wanted=True)
+    measures = measure_samples(all_samples(stage3), "fight", enabled=True)
     return fit_stream(job, [inner], measures, truth, 3), measures, job
 
 
@@ -166,7 +166,7 @@ def test_streams_are_fused_and_averaged_over_views_as_the_shipped_file_does(tmp_
     pose = [[classifier.predict(view.sample).streams["pose"] for view in of] for of in shown]
     pose = np.swapaxes(pose, 0, 1)
     measures = (
-        measure_samples(samples, "fight", wanted=True),
+        measure_samples(samples, "fight", enabled=True),
         *measure_views(samples, "fight", views),
     )
     found = predict_streams(stream, [s.name for s in samples], pose, measures)["fused"]
@@ -198,12 +198,12 @@ def test_views_are_measured_one_after_another(monkeypatch):
 
 
 def test_old_pickles_are_told_apart(stage3, old_stage3, caplog):
-    assert measure_samples(all_samples(old_stage3), "fight", wanted=False) is None
-    assert measure_samples(all_samples(old_stage3), "fight", wanted="auto") is None
+    assert measure_samples(all_samples(old_stage3), "fight", enabled=False) is None
+    assert measure_samples(all_samples(old_stage3), "fight", enabled="auto") is None
     assert "the pose stream alone is measured: expected movement in every sample" in caplog.text
     with pytest.raises(ConfigError, match=r"movement stream: .*got none in 18 of 18.*annotation"):
-        measure_samples(all_samples(old_stage3), "fight", wanted=True)
-    assert len(measure_samples(all_samples(stage3), "fight", wanted="auto")) == 24
+        measure_samples(all_samples(old_stage3), "fight", enabled=True)
+    assert len(measure_samples(all_samples(stage3), "fight", enabled="auto")) == 24
 
 
 def test_old_pickles_are_refused_before_any_training(tmp_path, old_stage3):
@@ -234,7 +234,7 @@ def test_a_class_without_measured_movement_is_refused_before_any_training(
 def test_a_source_without_measured_movement_is_left_out(tmp_path, stage3):
     truth = read_labels(stage3)
     job = outer_job(tmp_path, truth)
-    measures = measure_samples(all_samples(stage3), "fight", wanted=True)
+    measures = measure_samples(all_samples(stage3), "fight", enabled=True)
     sources = len(set(job.source_of.values()))
     lost = {name for name, source in job.source_of.items() if source == "s2"}
     measures = {name: None if name in lost else rows for name, rows in measures.items()}
@@ -250,7 +250,7 @@ def test_a_source_without_measured_movement_is_left_out(tmp_path, stage3):
 def test_movement_without_boxes_or_times_is_none(stage3, gone):
     samples = [replace(sample, **{gone: None}) for sample in all_samples(stage3)[:2]]
     with pytest.raises(ConfigError, match="got none in 2 of 2"):
-        measure_samples(samples, "fight", wanted=True)
+        measure_samples(samples, "fight", enabled=True)
 
 
 # --- the whole, with real networks -------------------------------------------------
@@ -347,6 +347,6 @@ def test_a_result_that_is_gone_is_named(tmp_path, stage3):
     for one in inner[:2]:
         finish(one, truth, 1.0)
     assert read_result(inner[2]) is None
-    measures = measure_samples(all_samples(stage3), "fight", wanted=True)
+    measures = measure_samples(all_samples(stage3), "fight", enabled=True)
     with pytest.raises(RuntimeError, match="the finished predictions are gone"):
         fit_stream(job, [inner], measures, truth, 3)

@@ -22,7 +22,7 @@ from recognizer.training.classifier.crossval_fold import (
     finished,
     run_fold,
 )
-from recognizer.training.classifier.evaluate import _everything, _predictions
+from recognizer.training.classifier.evaluate import _clips, _predictions
 from recognizer.training.classifier.labels import check_agreement, read_labels
 from recognizer.training.classifier.movement import train_movement
 from recognizer.training.classifier.movement_fit import (
@@ -88,9 +88,9 @@ def test_the_facts_of_negatives_stand_apart(stage3):
     learnt = read_split(stage3 / "train.pkl")
     said = _predictions(learnt, guesses([s.label for s in learnt]), truth.classes, truth)
     assert set(FALLS) < set(said.sources)
-    assert truth.negatives.keys() <= _everything(truth, learnt).keys()
+    assert truth.negatives.keys() <= _clips(truth, learnt).keys()
     tested = read_split(stage3 / "test.pkl")
-    assert not truth.negatives.keys() & _everything(truth, tested).keys()
+    assert not truth.negatives.keys() & _clips(truth, tested).keys()
 
 
 def test_a_fold_learns_from_all_of_them_and_validates_on_none(tmp_path, stage3, monkeypatch):
@@ -134,7 +134,7 @@ def test_the_movement_stream_learns_from_them_and_is_not_judged_by_them(
 ):
     truth, samples = read_labels(stage3), all_samples(stage3)
     job = outer_job(tmp_path, truth)
-    measures = measure_samples(list(samples.values()), "fight", wanted=True)
+    measures = measure_samples(list(samples.values()), "fight", enabled=True)
     known = [name for name in job.negatives if measures[name] is not None]
     assert known
     learnt = []

@@ -9,7 +9,7 @@ pytest.importorskip("mmpose")
 
 from main import main  # noqa: E402
 from recognizer.training.pose import diagnostics  # noqa: E402
-from recognizer.training.pose.diagnostics import heatmaps_of, judge_heatmaps  # noqa: E402
+from recognizer.training.pose.diagnostics import check_heatmaps, heatmaps_of  # noqa: E402
 from tests.sdpose import small_coco  # noqa: E402
 from tests.sdpose.small_coco import BASELINE, CONFIGS, TINY  # noqa: E402
 
@@ -265,18 +265,18 @@ def test_more_iterations_than_an_epoch_has_are_run(look):
 def test_flat_and_alike_are_told_apart():
     torch.manual_seed(0)
     base = torch.rand(1, 17, 8, 6)
-    assert judge_heatmaps(base.repeat(4, 1, 1, 1)) == ([], 0.0)
+    assert check_heatmaps(base.repeat(4, 1, 1, 1)) == ([], 0.0)
     rounding = base.repeat(4, 1, 1, 1) + 1e-7 * torch.randn(4, 17, 8, 6)
-    assert judge_heatmaps(rounding)[1] < diagnostics.ALIKE / 10
-    assert judge_heatmaps(torch.rand(4, 17, 8, 6))[1] > 100 * diagnostics.ALIKE
-    assert judge_heatmaps(base)[1] is None, "one person cannot be compared"
+    assert check_heatmaps(rounding)[1] < diagnostics.ALIKE / 10
+    assert check_heatmaps(torch.rand(4, 17, 8, 6))[1] > 100 * diagnostics.ALIKE
+    assert check_heatmaps(base)[1] is None, "one person cannot be compared"
     flat = base.repeat(2, 1, 1, 1)
     flat[:, 5] = 0.3
-    assert judge_heatmaps(flat) == ([5], None)
+    assert check_heatmaps(flat) == ([5], None)
     flat[1, 5, 0, 0] = 0.4
-    assert judge_heatmaps(flat)[0] == [], "flat for one person only"
+    assert check_heatmaps(flat)[0] == [], "flat for one person only"
     flat[:, 2] = float("nan")
-    assert judge_heatmaps(flat)[0] == [2]
+    assert check_heatmaps(flat)[0] == [2]
 
 
 @pytest.mark.parametrize("name", ["t", "s_v1"])
@@ -287,7 +287,7 @@ def test_networks_at_their_start_are_far_from_alike(name):
     images, samples = batch(2)
     before = {key: value.clone() for key, value in model.state_dict().items()}
     heatmaps = heatmaps_of(model, {"inputs": list(images), "data_samples": samples})
-    flat, alike = judge_heatmaps(heatmaps)
+    flat, alike = check_heatmaps(heatmaps)
     assert not flat
     assert alike > 100 * diagnostics.ALIKE
     assert all(torch.equal(value, before[key]) for key, value in model.state_dict().items())

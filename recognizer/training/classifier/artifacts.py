@@ -142,12 +142,8 @@ def find_pickle(config: Config, service: str, split: str) -> Path:
         ConfigError: there is none; the message names the places searched.
 
     """
-    searched, folder = "", config.train.dataset_dir
-    if folder is None:
-        try:
-            folder = stage3_dir(config)
-        except (FileNotFoundError, ConfigError, ValueError) as error:
-            searched = f"stage 3's result ({error})"
+    folder, reason = pickle_folder(config)
+    searched = f"stage 3's result ({reason})" if reason else ""
     if folder is not None:
         path = folder / f"{split}.pkl"
         if path.is_file():
@@ -163,6 +159,16 @@ def find_pickle(config: Config, service: str, split: str) -> Path:
         f"same config (dataset.service={service}), or --set train.dataset_dir=<folder with the "
         "pickles>"
     )
+
+
+def pickle_folder(config: Config) -> tuple[Path | None, str]:
+    """Return ``train.dataset_dir`` or, if that is null, stage 3's folder; else None and why."""
+    if config.train.dataset_dir is not None:
+        return config.train.dataset_dir, ""
+    try:
+        return stage3_dir(config), ""
+    except (FileNotFoundError, ConfigError, ValueError) as error:
+        return None, str(error)
 
 
 def find_test_pickle(config: Config, service: str) -> tuple[Path, str]:

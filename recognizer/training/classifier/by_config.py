@@ -1,9 +1,9 @@
-"""What a training config is for, as tools have to know that are given nothing else."""
+"""The task of a training config, for tools that are given nothing else."""
 
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from mmengine.config import Config
 
@@ -11,8 +11,8 @@ from recognizer.config.file import ConfigError
 from recognizer.dataset.mmaction import METADATA
 from recognizer.runner.train_config import datasets
 
-Kind = Literal["pose", "fight", "falldown"]
-_SERVICES: tuple[Kind, ...] = ("fight", "falldown")
+Task = Literal["pose", "fight", "falldown"]
+_SERVICES: tuple[Task, ...] = ("fight", "falldown")
 
 
 def read(path: Path) -> Config:
@@ -29,11 +29,11 @@ def read(path: Path) -> Config:
         raise ConfigError(f"{path}: not a config of mmengine: {what}") from error
 
 
-def kind_of(cfg: Config) -> Kind:
+def kind_of(cfg: Config) -> Task:
     """Return what a config trains: a pose network, or the classifier of one service.
 
     Raises:
-        ConfigError: neither can be told.
+        ConfigError: it is neither.
 
     """
     model = cfg.get("model")
@@ -49,13 +49,13 @@ def kind_of(cfg: Config) -> Kind:
     )
 
 
-def _service(cfg: Config) -> Kind:
+def _service(cfg: Config) -> Task:
     """Return the service of a classifier: as the config says, its name, or its data."""
-    own = cfg.get("recognizer")
-    said = own.get("service") if isinstance(own, Mapping) else None
+    metadata = cfg.get("recognizer")
+    named_service = metadata.get("service") if isinstance(metadata, Mapping) else None
     name = Path(cfg.filename).stem
     named = "falldown" if "fall" in name else "fight" if "fight" in name else None
-    for service in (said, named, _made_for(cfg)):
+    for service in (named_service, named, _made_for(cfg)):
         if service in _SERVICES:
             return service
     raise ConfigError(
@@ -64,7 +64,7 @@ def _service(cfg: Config) -> Kind:
     )
 
 
-def _made_for(cfg: Config) -> Any:
+def _made_for(cfg: Config) -> object:
     """Return the service that stage 3's metadata beside the training pickle names."""
     data = datasets(cfg).get("train")
     path = Path(data.ann_file).with_name(METADATA) if data is not None else None

@@ -127,7 +127,7 @@ def streams_of(config: Config, service: str) -> dict[str, Path]:
 
 
 def _setup(config: Config, service: str) -> CrossvalSetup:
-    """Return what is cross-validated."""
+    """Return the settings of the cross-validation."""
     configs = streams_of(config, service)
     if len(set(config.crossval.seeds)) != len(config.crossval.seeds) or not config.crossval.seeds:
         raise ConfigError(
@@ -199,18 +199,9 @@ def _train(
     progress: ProgressFactory,
     dataset: DatasetLabels | None,
 ) -> dict[tuple[str, int, int], tuple[FoldJob, ...]]:
-    """Run the trainings that are not finished, and return the inner ones of every job.
+    """Run the unfinished trainings and return the inner ones of every job.
 
-    Args:
-        config: the whole config.
-        setup: what is cross-validated.
-        jobs: one for each config, seed and fold.
-        progress: shows it.
-        dataset: the labels; None: without inner trainings.
-
-    Raises:
-        RuntimeError: a training failed.
-
+    Without ``dataset`` there are no inner trainings. RuntimeError if one failed.
     """
     inner = {
         key: () if dataset is None else inner_jobs(job, dataset, setup.inner_folds)
@@ -258,13 +249,7 @@ def _result(
 ) -> FoldResult:
     """Return the predictions of one test part, by all streams together and by each alone.
 
-    Args:
-        part: the test part.
-        setup: what is cross-validated.
-        jobs: the finished trainings.
-        dataset: the labels.
-        movement: the movement stream and the measures of the samples in each view, if any.
-
+    ``movement``: the stream and the measures of the samples in each view, if any.
     """
     views = {
         name: finished_views(jobs[name, part.seed, part.fold])

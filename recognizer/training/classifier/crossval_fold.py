@@ -1,7 +1,7 @@
-"""The trainings of a cross-validation, each in a worker process of its own.
+"""The trainings of a cross-validation, each in its own worker process.
 
-A worker learns from a fold's training part and predicts its test part. What it trains on
-is written out without the test part, so that nothing in a config can reach it.
+A worker trains on a fold's training part and predicts its test part. The pickles it trains on do
+not hold the test part, so that no config can reach it.
 """
 
 import os
@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,9 +25,12 @@ from recognizer.runs.worker_pool import Handler, Job, OnFrames, StopRunError, Wo
 from recognizer.storage.artifacts import ArtifactError, read_npz, short_digest, write_npz
 from recognizer.types import Sample
 
+if TYPE_CHECKING:
+    from mmengine.config import Config as TrainConfig
+
 SCHEMA = "recognizer.crossval_fold"
 RESULT = "predictions.npz"
-_NEVER_S = float("inf")  # a training says nothing for minutes; that is no stall
+_NEVER_S = float("inf")  # a training sends nothing for minutes, which is no stall
 _ROUNDING = 1e-6  # of a probability of 1
 _INNER_RATIOS = (0.8, 0.2, 0.0)  # of the training part, where a config asks for validation
 
@@ -41,14 +44,14 @@ class FoldJob:
         config_file: the mmaction2 config.
         options: changes to it.
         seed: of weights, order and augmentation.
-        folder: where it works; the result stands there.
-        key: all that decides the result; another key is another result.
+        folder: for its files and its result.
+        key: digest of all that decides the result.
         train: names of the samples to learn from.
         test: names of the samples to predict.
         source_of: the source of each of ``train``, for the inner validation part.
         views: test-time views in which the test part is predicted as well.
-        negatives: names of further samples to learn from: in every part that is learnt from,
-            those of inner trainings among them, and in no part that is predicted or validated on.
+        negatives: names of further samples to learn from, also in inner trainings; they are
+            never predicted or validated on.
 
     """
 
@@ -65,16 +68,16 @@ class FoldJob:
     negatives: tuple[str, ...] = ()
 
 
-def job_key(facts: Mapping[str, Any], train: Sequence[str], test: Sequence[str]) -> str:
+def job_key(decides: Mapping[str, object], train: Sequence[str], test: Sequence[str]) -> str:
     """Return the digest of all that decides a fold's predictions."""
-    return short_digest({**facts, "train": sorted(train), "test": sorted(test)})
+    return short_digest({**decides, "train": sorted(train), "test": sorted(test)})
 
 
 def read_result(job: FoldJob) -> NDArray[np.float64] | None:
     """Return the finished probabilities (1 + views, N, K), None if not done.
 
-    Of ``job.test`` in that order, as they are and in each of ``job.views``. A file that holds
-    anything else counts as none: the fold is trained again.
+    They are of ``job.test`` in that order, unchanged and in each of ``job.views``. A file with
+    other content counts as missing: the fold is trained again.
     """
     try:
         arrays, meta = read_npz(job.folder / RESULT, SCHEMA)
@@ -86,7 +89,7 @@ def read_result(job: FoldJob) -> NDArray[np.float64] | None:
         return None
     if values.ndim == 2:  # earlier versions wrote (N, K)
         values = values[None]
-    known = ["", *views]  # what was predicted; a job may need less
+    known = ["", *views]  # a job may need fewer than were predicted
     if not _are_probabilities(values, (len(known), len(job.test))):
         return None
     if not set(job.views) <= set(known):
@@ -94,20 +97,21 @@ def read_result(job: FoldJob) -> NDArray[np.float64] | None:
     return values[[known.index(view) for view in ("", *job.views)]]
 
 
-def _strings(value: Any) -> tuple[str, ...] | None:
-    """Return a list of strings as a tuple, None if it is none."""
-    fits = isinstance(value, list | tuple) and all(isinstance(one, str) for one in value)
-    return tuple(value) if fits else None
+def _strings(value: object) -> tuple[str, ...] | None:
+    """Return a list of strings as a tuple, None for anything else."""
+    if isinstance(value, list | tuple) and all(isinstance(one, str) for one in value):
+        return tuple(value)
+    return None
 
 
-def _are_probabilities(values: NDArray[Any], shape: tuple[int, int]) -> bool:
+def _are_probabilities(values: NDArray[np.floating[Any]], shape: tuple[int, int]) -> bool:
     """Tell whether (V, N, K) are finite numbers from 0 to 1 of two or more classes."""
     return (
         values.ndim == 3
         and values.shape[:2] == shape
         and values.shape[2] >= 2
         and np.issubdtype(values.dtype, np.floating)
-        and bool(((values >= 0) & (values <= 1 + _ROUNDING)).all())  # false of what is no number
+        and bool(((values >= 0) & (values <= 1 + _ROUNDING)).all())  # False for NaN
     )
 
 
@@ -115,7 +119,7 @@ def finished(job: FoldJob) -> NDArray[np.float64]:
     """Return the probabilities (N, K), averaged over the views, of a finished job.
 
     Raises:
-        RuntimeError: they are gone.
+        RuntimeError: the result is missing.
 
     """
     return average(list(finished_views(job)))
@@ -125,29 +129,29 @@ def finished_views(job: FoldJob) -> NDArray[np.float64]:
     """Return the probabilities (1 + views, N, K) of a job that ``run_folds`` has finished.
 
     Raises:
-        RuntimeError: they are gone.
+        RuntimeError: the result is missing.
 
     """
-    found = read_result(job)
-    if found is None:
+    probabilities = read_result(job)
+    if probabilities is None:
         raise RuntimeError(f"{job.folder}: the finished predictions are gone; run again")
-    return found
+    return probabilities
 
 
 def run_folds(
     section: AnnotationConfig, dataset_dir: Path, jobs: Sequence[FoldJob], advance: Progress
 ) -> None:
-    """Run in workers what is not finished yet; raise RuntimeError if any of it failed."""
+    """Run the unfinished jobs in workers; raise RuntimeError if one failed."""
     settled = [Outcome(job.name, "done") for job in jobs if read_result(job) is not None]
     done = {outcome.video for outcome in settled}
     left = [Job(job.name, job) for job in jobs if job.name not in done]
-    workforce = WorkerPool(
+    pool = WorkerPool(
         start,
         [(dataset_dir,)] * worker_count(section),
         stall_timeout_s=_NEVER_S,
         memory_gb=section.worker_memory_gb,
     )
-    outcomes = run_batch(settled, left, workforce, advance)
+    outcomes = run_batch(settled, left, pool, advance)
     failed = [o for o in outcomes if o.state != "done"]
     if failed:
         raise RuntimeError(
@@ -157,7 +161,7 @@ def run_folds(
 
 
 def start(dataset_dir: Path) -> Handler:
-    """Read the data set once and return what trains a fold."""
+    """Read the data set once and return the handler that trains a fold."""
     os.environ |= {"OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "PASSIVE"}  # before torch loads
     samples = {
         sample.name: sample
@@ -172,7 +176,7 @@ def start(dataset_dir: Path) -> Handler:
             run_fold(job, samples)
         except TrainConfigError as error:  # the others would fail on it as well
             raise StopRunError(str(error)) from error
-        except RuntimeError as error:  # a loss that is no number, memory that is full
+        except RuntimeError as error:  # NaN losses, full memory
             return Outcome(job.name, "refused", f"{type(error).__name__}: {error}")
         return Outcome(job.name, "done")
 
@@ -182,9 +186,9 @@ def start(dataset_dir: Path) -> Handler:
 def run_fold(job: FoldJob, samples: Mapping[str, Sample]) -> None:
     """Train on a fold, predict its test part and write the result.
 
-    A training that was killed goes on from its last checkpoint. With a ``val_dataloader``
-    in the config a fifth of the training part, whole sources, chooses the best epoch;
-    without, the last epoch is taken. The test part chooses nothing.
+    A killed training is resumed from its last checkpoint. With a ``val_dataloader`` in the config
+    a fifth of the training part, whole sources, chooses the best epoch; without, the last epoch is
+    used. The test part chooses nothing.
     """
     from recognizer.action.training import load_train_config, predict_views, train
 
@@ -195,10 +199,10 @@ def run_fold(job: FoldJob, samples: Mapping[str, Sample]) -> None:
     (job.folder / "key").write_text(job.key, encoding="utf-8")
     learnt = [samples[name] for name in (*job.train, *job.negatives)]
     pickles = _write_parts(job, learnt, inner=cfg.get("val_dataloader") is not None)
-    _point(cfg, pickles, job, learnt)
+    _fill_in(cfg, pickles, job, learnt)
     checkpoint = train(cfg, resume=True)
-    tested = [samples[name] for name in job.test]
-    probabilities = predict_views(checkpoint, tested, views=job.views)
+    test = [samples[name] for name in job.test]
+    probabilities = predict_views(checkpoint, test, views=job.views)
     meta = {
         "schema": SCHEMA,
         "schema_version": 1,
@@ -218,14 +222,14 @@ def _interrupted_key(folder: Path) -> str:
 
 
 def _write_parts(job: FoldJob, learnt: list[Sample], *, inner: bool) -> dict[str, Path]:
-    """Write what is trained on, and the inner validation part if there is one."""
+    """Write the pickles of the training part and, if asked for, of the inner validation part."""
     part_of = {sample.name: "train" for sample in learnt}
     if inner:
-        own = learnt[: len(job.train)]  # negatives come last, and are never validated on
-        members = [SplitSample(s.name, s.name, job.source_of[s.name], s.label) for s in own]
+        of_dataset = learnt[: len(job.train)]  # negatives come last, and are never validated on
+        members = [SplitSample(s.name, s.name, job.source_of[s.name], s.label) for s in of_dataset]
         classes = max(member.label for member in members) + 1
-        dealt = split_by_source(members, classes, _INNER_RATIOS, job.seed)
-        part_of |= {member.name: dealt[member.source] for member in members}
+        splits = split_by_source(members, classes, _INNER_RATIOS, job.seed)
+        part_of |= {member.name: splits[member.source] for member in members}
     pickles = {}
     for part in ("train", "val") if inner else ("train",):
         pickles[part] = job.folder / f"{part}.pkl"
@@ -234,15 +238,17 @@ def _write_parts(job: FoldJob, learnt: list[Sample], *, inner: bool) -> dict[str
     return pickles
 
 
-def _point(cfg: Any, pickles: Mapping[str, Path], job: FoldJob, learnt: Sequence[Sample]) -> None:
-    """Point a training config at the fold's pickles; workers of workers are not allowed."""
+def _fill_in(
+    cfg: "TrainConfig", pickles: Mapping[str, Path], job: FoldJob, learnt: Sequence[Sample]
+) -> None:
+    """Fill in the fold's pickles, seed and class weights; loaders must not start workers."""
     from recognizer.runner.train_config import datasets
 
     cfg.work_dir = str(job.folder)
     cfg.randomness = {**(cfg.get("randomness") or {}), "seed": job.seed}
     for part, dataset in datasets(cfg).items():
         cfg[f"{part}_dataloader"].num_workers = 0
-        # predict uses the pipeline of the test loader, whose file is not written and not read.
+        # predict uses the pipeline of the test loader, whose file does not exist and is not read.
         dataset.ann_file = str(pickles.get(part, job.folder / f"{part}.pkl"))
     # The workers are spawned; mmengine would switch them to fork, with a warning.
     cfg.env_cfg = {**(cfg.get("env_cfg") or {}), "mp_cfg": {"mp_start_method": "spawn"}}

@@ -45,7 +45,7 @@ _ALONE = {
 
 @dataclass(frozen=True, eq=False, slots=True)
 class CrossvalSetup:
-    """What is cross-validated.
+    """Settings of a cross-validation.
 
     Attributes:
         service: fight or falldown.
@@ -230,7 +230,7 @@ def source_rows(every: Predictions) -> list[dict[str, Any]]:
 def _about(
     setup: CrossvalSetup, dataset: DatasetLabels, results: Sequence[FoldResult]
 ) -> dict[str, Any]:
-    """Return what was cross-validated."""
+    """Return settings and data of the cross-validation as plain values."""
     sources = {source for result in results for source in result.predictions.sources or ()}
     return {
         "schema": SCHEMA,
@@ -331,7 +331,7 @@ def _draw_sources(axes: "Axes", sources: Sequence[Mapping[str, Any]]) -> None:
 
 
 def summarise(setup: CrossvalSetup, value: Mapping[str, Any], parts: Mapping[str, Scores]) -> str:
-    """Return the page of text."""
+    """Return the summary text."""
     kind = "leave-one-source-out" if value["leave_one_source_out"] else f"{setup.folds} folds"
     seeds = ", ".join(map(str, setup.seeds))
     title = (

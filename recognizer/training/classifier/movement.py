@@ -9,7 +9,6 @@ in every training part and in no predicted one.
 import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -55,7 +54,7 @@ def train_movement(config: Config, progress: ProgressFactory) -> int:
     dataset, samples = read_dataset(folder, service)
     labelled = [sample.name for sample in samples if sample.name in dataset.samples]
     names = [name for name in labelled if dataset.samples[name].split != "test"]
-    measures = measure_samples(samples, service, wanted=True)
+    measures = measure_samples(samples, service, enabled=True)
     configs = streams_of(config, service)
     output = (config.train.work_dir or PROJECT / "work_dirs" / "+".join(configs)) / "movement.onnx"
     jobs = _jobs(config, configs, dataset, names, output.with_suffix(""))
@@ -115,8 +114,8 @@ def _training(
     inner: Sequence[Sequence[FoldJob]],
     dataset: DatasetLabels,
     config: Config,
-) -> dict[str, Any]:
-    """Return how the stream was fitted, with figures of held-out predictions, for the file."""
+) -> dict[str, object]:
+    """Return how the stream was fitted, with metrics of held-out predictions, for the file."""
     return {
         **stream.to_json(),
         "sources": len({dataset.samples[name].source for name in jobs[0].train}),
@@ -125,14 +124,14 @@ def _training(
         "pose_configs": [job.config_file.name for job in jobs],
         "cfg_options": list(config.train.cfg_options),
         "pickles_sha256": dict(dataset.sha256),
-        "held_out": _held_out_figures(stream, inner, dataset),
+        "held_out": _held_out_metrics(stream, inner, dataset),
     }
 
 
-def _held_out_figures(
+def _held_out_metrics(
     stream: MovementStream, inner: Sequence[Sequence[FoldJob]], dataset: DatasetLabels
 ) -> dict[str, dict[str, float | None]]:
-    """Return the figures of both streams on samples they were held out from, and of the fusion.
+    """Return the metrics of both streams on held-out samples, and of their fusion.
 
     The fusion's weights were fitted on these samples, three numbers; test.crossval measures it on
     others.
@@ -154,13 +153,13 @@ def _held_out_figures(
 
 
 def _log_result(config: Config, service: str, output: Path, metadata: MovementMetadata) -> None:
-    for name, figures in metadata.training["held_out"].items():
+    for name, metrics in metadata.training["held_out"].items():
         logger.info(
             "%s, held out by source: %s",
             name,
             ", ".join(
                 f"{key.replace('_', ' ')} {value:.3f}"
-                for key, value in figures.items()
+                for key, value in metrics.items()
                 if value is not None
             ),
         )
@@ -172,7 +171,7 @@ def _log_result(config: Config, service: str, output: Path, metadata: MovementMe
         fusion.pose,
         fusion.movement,
     )
-    changes: dict[str, Any] = {"deploy.model": service, "deploy.movement": output.absolute()}
+    changes: dict[str, object] = {"deploy.model": service, "deploy.movement": output.absolute()}
     try:
         changes["deploy.checkpoint"] = [trained_checkpoint(config, service)]
     except ConfigError:

@@ -1,9 +1,9 @@
-"""Fit the movement stream and its fusion on samples that the pose stream was held out from."""
+"""Fit the movement stream and its fusion on held-out predictions of the pose stream."""
 
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,6 +25,9 @@ from recognizer.training.classifier.crossval_fold import FoldJob, finished, job_
 from recognizer.training.classifier.labels import NORMAL, DatasetLabels
 from recognizer.types import FloatArray, Sample
 
+if TYPE_CHECKING:
+    from sklearn.base import ClassifierMixin
+
 logger = logging.getLogger(__name__)
 
 Measures = Mapping[str, FloatArray | None]
@@ -40,18 +43,18 @@ class MovementStream:
         choice: its setting, and the predictions of that setting in cross-validation.
         fusion: the weights, fitted on held-out predictions of both streams.
         names: the samples it learnt from, those with measured movement.
-        negatives: samples of ``dataset.negatives`` that it learnt from beside them.
+        negatives: number of samples of ``dataset.negatives`` that it learnt from as well.
 
     """
 
-    model: Any
+    model: "ClassifierMixin"
     choice: SelectedSetting
     fusion: Fusion
     names: tuple[str, ...]
     negatives: int = 0
 
-    def to_json(self) -> dict[str, Any]:
-        """Return what was chosen, as plain values."""
+    def to_json(self) -> dict[str, object]:
+        """Return setting, losses and fusion as plain values."""
         losses = {name: round(loss, 6) for name, loss in self.choice.log_loss.items()}
         return {
             "setting": self.choice.setting,
@@ -63,20 +66,20 @@ class MovementStream:
 
 
 def measure_samples(
-    samples: Sequence[Sample], service: str, wanted: bool | Literal["auto"]
+    samples: Sequence[Sample], service: str, enabled: bool | Literal["auto"]
 ) -> Measures | None:
     """Return the measures of each sample and of parts of it, (P, F), by name.
 
-    None where nothing was measured in it.
+    The measures of a sample without measured movement are None.
 
     Returns:
-        None if the movement stream is not wanted or, with ``auto``, not possible.
+        None if the movement stream is disabled or, with ``auto``, not possible.
 
     Raises:
-        ConfigError: it is wanted, and a sample does not carry movement.
+        ConfigError: it is enabled, and a sample carries no movement.
 
     """
-    if wanted is False:
+    if enabled is False:
         return None
     without = [s.name for s in samples if s.movement is None or s.boxes is None or s.time_s is None]
     if without:
@@ -85,7 +88,7 @@ def measure_samples(
             f"of {len(samples)}, the first: {without[0]}; make poses, tracks and pickles again "
             "with this version (--mode annotation.pipeline, annotation.movement: true)"
         )
-        if wanted is True:
+        if enabled is True:
             raise ConfigError(
                 f"movement stream: {text}, or use the pose stream alone (crossval.movement: false)"
             )
@@ -102,14 +105,14 @@ def measure_views(
 ) -> tuple[Measures, ...]:
     """Return the measures of the samples in each of some test-time views, (1, F), by name.
 
-    One changed sample is held at a time.
+    Only one changed sample is in memory at a time.
     """
     of_view: tuple[dict[str, FloatArray | None], ...] = tuple({} for _ in views)
     for view, measures in zip(views, of_view, strict=True):
         for sample in samples:
-            shown = VIEWS[view](sample).sample
-            known = has_movement(shown)
-            measures[sample.name] = clip_measures(shown, service)[None] if known else None
+            changed = VIEWS[view](sample).sample
+            known = has_movement(changed)
+            measures[sample.name] = clip_measures(changed, service)[None] if known else None
     return of_view
 
 
@@ -119,9 +122,8 @@ def measure_views(
 def inner_jobs(job: FoldJob, dataset: DatasetLabels, folds: int) -> tuple[FoldJob, ...]:
     """Return the trainings that together predict each sample of a job's training part once.
 
-    Each learns from the sources that the others of its predictions are not of; all of them stay
-    inside the training part. They predict without test-time views, as ``train.movement`` fits the
-    fusion without.
+    Each trains on other sources than it predicts, all inside the training part. They predict
+    without test-time views, as ``train.movement`` fits the fusion without.
     """
     jobs = []
     for number, fold in enumerate(_folds(job, dataset, folds)):
@@ -161,7 +163,7 @@ def measured_folds(
 ) -> tuple[list[str], list[Fold]]:
     """Return the names of a job's training samples with measured movement, and folds of them.
 
-    To be called before the pose trainings, which take hours, as well: what is missing is known.
+    It is called before the pose trainings too, so that faults show before hours of work.
 
     Raises:
         ValueError: too few sources, or a training part without measured samples of a class.
@@ -201,11 +203,11 @@ def fit_stream(
     """Choose and fit the movement stream and the fusion inside a job's training part.
 
     Args:
-        job: whose training part and negatives are learnt from; its test part is not used.
+        job: its training part and negatives are used, its test part is not.
         inner: finished inner trainings, of each pose stream; see ``inner_jobs``.
         measures: of ``measure_samples``.
         dataset: the labels.
-        folds: as for ``inner_jobs``: the same sources meet.
+        folds: as for ``inner_jobs``.
 
     Raises:
         ValueError: too few sources or samples with measured movement.
@@ -219,10 +221,10 @@ def fit_stream(
 
 def fit_alone(
     job: FoldJob, measures: Measures, dataset: DatasetLabels, folds: int
-) -> tuple[Any, SelectedSetting, tuple[str, ...], int]:
+) -> tuple["ClassifierMixin", SelectedSetting, tuple[str, ...], int]:
     """Choose and fit the movement stream, without the pose stream.
 
-    Negatives are in every part that is learnt from; no setting is judged by them.
+    Negatives are in every training part; settings are not compared on them.
 
     Returns:
         The model, the choice, the samples of the training part that it learnt from, and how many
@@ -233,15 +235,15 @@ def fit_alone(
 
     """
     names, kept = measured_folds(job, measures, dataset, folds)
-    everything = [*names, *(name for name in job.negatives if measures[name] is not None)]
-    rows = np.stack([row for name in everything if (row := measures[name]) is not None])
-    facts = dataset.pickled
-    labels = np.array([facts[name].label for name in everything], np.int64)
-    always = np.arange(len(names), len(everything))
-    kept = [Fold(np.concatenate([fold.train, always]), fold.test) for fold in kept]
+    with_negatives = [*names, *(name for name in job.negatives if measures[name] is not None)]
+    rows = np.stack([row for name in with_negatives if (row := measures[name]) is not None])
+    clips = dataset.pickled
+    labels = np.array([clips[name].label for name in with_negatives], np.int64)
+    negatives = np.arange(len(names), len(with_negatives))
+    kept = [Fold(np.concatenate([fold.train, negatives]), fold.test) for fold in kept]
     choice = choose_setting(rows, labels, kept, job.seed)
     model = fit_movement(choice.setting, rows, labels, job.seed)
-    return model, choice, tuple(names), len(always)
+    return model, choice, tuple(names), len(negatives)
 
 
 def predict_streams(
@@ -271,7 +273,7 @@ def _predict_view(
     """Return (N, K) of each stream and of both in one view.
 
     Where no movement was measured, the last two are those of the pose stream, and ``movement`` is
-    the normal class, as where nobody is tracked.
+    the normal class, as for clips without a tracked person.
     """
     movement = np.zeros_like(pose)
     movement[:, NORMAL] = 1

@@ -212,10 +212,10 @@ def _confusion_text(scores: Scores) -> list[str]:
 
 
 def _interval_text(scores: Scores) -> str:
-    facts = scores.bootstrap
-    if not facts.get("resamples"):
+    bootstrap = scores.bootstrap
+    if not bootstrap.get("resamples"):
         return "No intervals: no resamples were asked for, or there is one source only."
     return (
-        f"In brackets: 95 % intervals by bootstrap, {facts['resamples']} resamples of "
-        f"{facts['units']} {facts['unit']}s."
+        f"In brackets: 95 % intervals by bootstrap, {bootstrap['resamples']} resamples of "
+        f"{bootstrap['units']} {bootstrap['unit']}s."
     )

@@ -1,4 +1,4 @@
-"""Train the fight or fall-down classifier: settings, data and work_dir in, a checkpoint out."""
+"""Modes train.fight and train.falldown: train a classifier on stage 3's pickles."""
 
 import json
 import logging
@@ -21,10 +21,10 @@ from recognizer.dataset.split import class_weights
 from recognizer.installation import PROJECT
 from recognizer.runs.distributed import main_process_progress
 from recognizer.runs.progress import ProgressFactory
-from recognizer.runs.stage_folders import stage3_dir
 from recognizer.storage.artifacts import sha256_file
 from recognizer.training.classifier.artifacts import (
     check_network,
+    pickle_folder,
     train_config,
     validation_score,
 )
@@ -76,7 +76,7 @@ def _train(config: Config, progress: ProgressFactory, service: str) -> int:
 
 
 def prepare(config: Config, service: str) -> tuple["TrainConfig", bool]:
-    """Return the training config with data, work_dir, seed and facts of the data set filled in.
+    """Return the training config with data, work_dir, seed and metadata filled in.
 
     And whether the movement stream can be trained on the same samples.
 
@@ -106,13 +106,13 @@ def prepare(config: Config, service: str) -> tuple["TrainConfig", bool]:
     check_network(cfg, classes)
     learnt = _check(datasets(cfg), classes)
     _weigh(cfg, classes, metadata, learnt)
-    facts = {"service": service, "classes": classes, "window_s": _window_s(config, metadata)}
-    cfg[METADATA_KEY] = {**facts, **_own_facts(cfg.get(METADATA_KEY), service, classes)}
+    of_data = {"service": service, "classes": classes, "window_s": _window_s(config, metadata)}
+    cfg[METADATA_KEY] = {**of_data, **_config_metadata(cfg.get(METADATA_KEY), service, classes)}
     return cfg, learnt[0].movement is not None
 
 
-def _own_facts(value: Any, service: str, classes: list[str]) -> dict[str, Any]:
-    """Return what the config itself says of its classifier, such as its threshold.
+def _config_metadata(value: object, service: str, classes: list[str]) -> dict[str, Any]:
+    """Return the classifier's metadata in the config itself, such as its threshold.
 
     Raises:
         ConfigError: it contradicts the data, or is out of range.
@@ -135,14 +135,9 @@ def _own_facts(value: Any, service: str, classes: list[str]) -> dict[str, Any]:
 
 def _point_to_data(config: Config, datasets: Mapping[str, Any], service: str) -> None:
     """Point the loaders at train.dataset_dir or stage 3's result, else leave the config's files."""
-    reason, folder = "", config.train.dataset_dir
-    if folder is None:
-        try:
-            folder = stage3_dir(config)
-        except (FileNotFoundError, ConfigError, ValueError) as error:
-            reason = str(error)
+    folder, reason = pickle_folder(config)
     if folder is not None and (folder / "train.pkl").is_file():
-        _refuse_two_places(config.train.cfg_options, folder)
+        _refuse_ann_files(config.train.cfg_options, folder)
         for split, dataset in datasets.items():
             dataset.ann_file = str(folder.absolute() / f"{split}.pkl")
         logger.info("data: %s", folder)
@@ -162,8 +157,8 @@ def _point_to_data(config: Config, datasets: Mapping[str, Any], service: str) ->
         )
 
 
-def _refuse_two_places(options: Sequence[str], folder: Path) -> None:
-    """Refuse --cfg-options that name pickles where a folder of pickles is taken."""
+def _refuse_ann_files(options: Sequence[str], folder: Path) -> None:
+    """Refuse --cfg-options that name pickles while a folder of pickles is used."""
     for option in options:
         key = option.partition("=")[0]
         if key.endswith("ann_file"):
@@ -174,7 +169,7 @@ def _refuse_two_places(options: Sequence[str], folder: Path) -> None:
 
 
 def _metadata(pickle: Path, service: str) -> dict[str, Any]:
-    """Return stage 3's metadata beside the pickle, {} where there is none."""
+    """Return stage 3's metadata beside the pickle, {} if there is none."""
     path = pickle.with_name(METADATA)
     if not path.is_file():
         return {}
@@ -203,7 +198,7 @@ def _classes(config: Config, metadata: Mapping[str, Any], service: str) -> list[
     """Return the classes in the order of their labels.
 
     Raises:
-        ConfigError: nothing says what the classes of this service are.
+        ConfigError: the classes of this service are unknown.
 
     """
     if not metadata and config.dataset.service != service:
@@ -231,7 +226,7 @@ def _window_s(config: Config, metadata: Mapping[str, Any]) -> float | None:
 
 
 def _check(datasets: Mapping[str, Any], classes: list[str]) -> list[Sample]:
-    """Look at all samples before anything is trained on them; return those to learn from."""
+    """Check all samples before the training; return those of the training split."""
     paths = {split: Path(dataset.ann_file) for split, dataset in datasets.items()}
     if "test" in paths and not paths["test"].is_file():
         del paths["test"]  # it is not needed in training
@@ -252,7 +247,7 @@ def _weigh(
     if source != "metadata":
         raise ConfigError(f"class_weight_from: expected config or metadata, got {source!r}")
     if "class_weights" in metadata:
-        weights = _written_weights(metadata["class_weights"], classes)
+        weights = _parse_weights(metadata["class_weights"], classes)
     else:
         labels = [sample.label for sample in learnt]
         found = class_weights({label: labels.count(label) for label in range(len(classes))})
@@ -261,11 +256,11 @@ def _weigh(
     logger.info("class weights: %s", ", ".join(f"{w:.3f}" for w in weights))
 
 
-def _written_weights(written: Any, classes: list[str]) -> list[float]:
+def _parse_weights(value: Any, classes: list[str]) -> list[float]:
     try:
-        return [float(written[name]) for name in classes]
+        return [float(value[name]) for name in classes]
     except (LookupError, TypeError, ValueError) as error:
         raise ConfigError(
             f"{METADATA}: class_weights: expected a number for each of {', '.join(classes)}, got "
-            f"{written!r:.200}; run --mode annotation.stage3 again"
+            f"{value!r:.200}; run --mode annotation.stage3 again"
         ) from error

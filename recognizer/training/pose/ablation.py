@@ -1,7 +1,7 @@
 """Mode train.ablation: several configs of a pose network, trained alike and compared.
 
 Every (config, seed) is one training. The seed decides order, batches and augmentation, whatever
-the config; what was really seen is recorded and compared. Finished trainings are kept.
+the config; the batches are recorded and compared. Finished trainings are kept.
 """
 
 import logging
@@ -20,20 +20,19 @@ from recognizer.storage.artifacts import sha256_file, short_digest
 from recognizer.training.classifier.artifacts import as_list, existing_config
 from recognizer.training.pose.train import (  # first: it sets up threads before torch loads
     CONFIGS,
+    image_progress,
     one_process,
-    picture_progress,
 )
 
 if TYPE_CHECKING:
-    from mmengine.config import Config as PoseConfig
-
+    from recognizer.runner.engine import Config as PoseConfig
     from recognizer.training.pose.ablation_report import AblationSetup
     from recognizer.training.pose.ablation_run import AblationTrial, TrialResult
 
 logger = logging.getLogger(__name__)
 
 EXIT_SOME_FAILED = 3
-# What has to be equal for configs to be compared; the rest of a config is what is compared.
+# Keys that must be equal in all configs; the others are what an ablation compares.
 _ALIKE = (
     "train_dataloader",
     "val_dataloader",
@@ -55,8 +54,8 @@ def ablation(config: Config, progress: ProgressFactory) -> int:
     from recognizer.training.pose.ablation_report import write_report
     from recognizer.training.pose.ablation_run import MISSING, read_result, run_trial
 
-    with picture_progress(progress) as on_picture:
-        setup, runs = _setup(config, on_picture)
+    with image_progress(progress) as on_image:
+        setup, runs = _setup(config, on_image)
     with exclusive(setup.folder):
         results = {run: read_result(run) or MISSING for run in runs}
         finished = sum(result.state == "done" for result in results.values())
@@ -67,7 +66,7 @@ def ablation(config: Config, progress: ProgressFactory) -> int:
                 title = f"{run.config}, seed {run.seed} ({number} of {len(runs)})"
                 logger.info("%s: %s", title, run.folder)
                 results[run] = run_trial(run, progress, title)
-                write_report(setup, results)  # what there is, should it end here
+                write_report(setup, results)  # complete so far, should the run be stopped
         text = write_report(setup, results)
     logger.info("%s", text)
     logger.info("table and curves are in %s", setup.folder)
@@ -102,29 +101,29 @@ def _next(
     return next_command(config, "test.pose", {k: v for k, v in changes.items() if v})
 
 
-# --- what is compared --------------------------------------------------------------
+# --- configs and trials ------------------------------------------------------------
 
 
-def _setup(config: Config, on_picture: OnProgress) -> tuple["AblationSetup", list["AblationTrial"]]:
-    """Return what is compared, and its runs: all configs with the first seed, then the next."""
+def _setup(config: Config, on_image: OnProgress) -> tuple["AblationSetup", list["AblationTrial"]]:
+    """Return the comparison and its trials: all configs with the first seed, then the next."""
     from recognizer.training.pose.ablation_report import AblationSetup
     from recognizer.training.pose.ablation_run import AblationTrial
 
     folder = config.ablation.output_dir or PROJECT / "work_dirs" / "ablation"
     paths, seeds = _named(config)
     cfgs, options = _configs(config, paths)
-    facts = {name: _facts(cfg, on_picture) for name, cfg in cfgs.items()}
+    metadata = {name: _metadata(cfg, on_image) for name, cfg in cfgs.items()}
     first = next(iter(cfgs.values()))
     differences = {name: list(_differences(first, cfg)) for name, cfg in cfgs.items()}
-    for name, found in differences.items():
-        if found:
+    for name, texts in differences.items():
+        if texts:
             logger.warning(
-                "%s is not like the first config in data or schedule: %s", name, "; ".join(found)
+                "%s is not like the first config in data or schedule: %s", name, "; ".join(texts)
             )
     runs = []
     for seed in seeds:
         for name, cfg in cfgs.items():
-            key = short_digest({"config": cfg.pretty_text, "seed": seed, **facts[name]["files"]})
+            key = short_digest({"config": cfg.pretty_text, "seed": seed, **metadata[name]["files"]})
             runs.append(AblationTrial(name, seed, folder / f"{name}-seed{seed}-{key}", key, cfg))
     setup = AblationSetup(
         folder=folder,
@@ -132,14 +131,14 @@ def _setup(config: Config, on_picture: OnProgress) -> tuple["AblationSetup", lis
         seeds=seeds,
         options=options,
         data_root=config.train.data_root,
-        facts=facts,
+        metadata=metadata,
         differences=differences,
     )
     return setup, runs
 
 
 def _named(config: Config) -> tuple[list[Path], tuple[int, ...]]:
-    """Return configs and seeds, each there once."""
+    """Return configs and seeds, each once."""
     paths = [existing_config(path) for path in as_list(config.train.config_file)]
     seeds = tuple(config.ablation.seeds)
     section = config.train
@@ -209,17 +208,17 @@ def options_for(names: set[str], options: Sequence[str]) -> list[str]:
     """
     chosen = []
     for option in options:
-        prefix, own = split_option(option)
+        prefix, bare = split_option(option)
         if not prefix or prefix in names:
-            chosen.append(own)
+            chosen.append(bare)
     return chosen
 
 
 def split_option(option: str) -> tuple[str, str]:
     """Return the config's name, "" for all configs, and the option itself."""
     key, equals, value = option.partition("=")
-    prefix, colon, own = key.rpartition(":")
-    return (prefix, f"{own}{equals}{value}") if colon else ("", option)
+    prefix, colon, bare_key = key.rpartition(":")
+    return (prefix, f"{bare_key}{equals}{value}") if colon else ("", option)
 
 
 def _check_prefix(option: str, names: Sequence[str]) -> None:
@@ -231,8 +230,8 @@ def _check_prefix(option: str, names: Sequence[str]) -> None:
         )
 
 
-def _facts(cfg: "PoseConfig", on_picture: OnProgress) -> dict[str, Any]:
-    """Check the data; return its size by split, what files decide the result, and the network's.
+def _metadata(cfg: "PoseConfig", on_image: OnProgress) -> dict[str, Any]:
+    """Check the data; return sizes of data and network, and digests of the files.
 
     Raises:
         FileNotFoundError, ValueError: as ``coco.validate_coco``.
@@ -240,32 +239,32 @@ def _facts(cfg: "PoseConfig", on_picture: OnProgress) -> dict[str, Any]:
     """
     from recognizer.runner.train_config import datasets
     from recognizer.sdpose.evaluation import count_parameters
-    from recognizer.sdpose.preflight import annotations_of, validate_dataset
+    from recognizer.sdpose.training import annotations_of, validate_dataset
 
-    facts: dict[str, Any] = {"parameters": count_parameters(cfg), "files": {}}
-    facts["epochs"] = cfg.train_cfg.get("max_epochs")
-    facts["batch_size"] = cfg.train_dataloader.get("batch_size")
-    found = datasets(cfg)
-    if missing := [split for split in ("train", "test") if split not in found]:
+    metadata: dict[str, Any] = {"parameters": count_parameters(cfg), "files": {}}
+    metadata["epochs"] = cfg.train_cfg.get("max_epochs")
+    metadata["batch_size"] = cfg.train_dataloader.get("batch_size")
+    splits = datasets(cfg)
+    if missing := [split for split in ("train", "test") if split not in splits]:
         raise ConfigError(f"{cfg.filename}: expected a {missing[0]}_dataloader, got none")
-    for split, dataset in found.items():
+    for split, dataset in splits.items():
         ann_file = annotations_of(dataset)
-        seen = validate_dataset(dataset, on_picture)
+        summary = validate_dataset(dataset, on_image)
         digest = sha256_file(ann_file)
-        facts[split] = {
-            "images": seen.images,
-            "persons": seen.with_keypoints,
+        metadata[split] = {
+            "images": summary.images,
+            "persons": summary.with_keypoints,
             "file": ann_file.name,
             "sha256": digest,
         }
-        facts["files"][split] = digest
+        metadata["files"][split] = digest
     if cfg.get("load_from"):
-        facts["files"]["load_from"] = sha256_file(Path(cfg.load_from))
-    return facts
+        metadata["files"]["load_from"] = sha256_file(Path(cfg.load_from))
+    return metadata
 
 
 def _differences(first: "PoseConfig", other: "PoseConfig") -> Iterator[str]:
-    """Yield in what of data and schedule a config is not like the first one."""
+    """Yield the differences of a config to the first one in data and schedule."""
     one, two = (
         {k: v for name in _ALIKE for k, v in _flat(name, cfg.get(name))} for cfg in (first, other)
     )

@@ -1,4 +1,4 @@
-"""The table of an ablation: mean and spread over seeds, what it rests on, and the curves."""
+"""The report of an ablation: a table of means and spreads over seeds, notes, and curves."""
 
 import logging
 import os
@@ -19,26 +19,27 @@ from recognizer.training.pose.report import COLUMNS, number
 logger = logging.getLogger(__name__)
 
 SCHEMA, SCHEMA_VERSION = "recognizer.ablation", 1
-ENOUGH_PERSONS = 1000  # with fewer to measure on, nothing is said about which config is better
+ENOUGH_PERSONS = 1000  # with fewer in the test data, configs are not ranked
 CURVES = "learning_curves.png"
 _OVERLAPPING, _OTHERS, _BEST = "AP overlapping", "AP others", "best AP"
 _DIFFERENCE = "AP - first"
 _OF_TRAINING = ("heatmap_loss", "step_s")
+Json = Mapping[str, Any]  # the content of ablation.json, or a part of it
 FIGURES = (*COLUMNS, _OVERLAPPING, _OTHERS, _BEST, _DIFFERENCE)
 
 
 @dataclass(frozen=True, eq=False, slots=True)
 class AblationSetup:
-    """What is compared.
+    """The configs and data of an ablation.
 
     Attributes:
-        folder: where everything goes.
+        folder: for all output.
         configs: file of each config, by name.
         seeds: each config is trained once with each.
         options: changes to the configs, as given.
-        data_root: the folder of the data, None where the configs say it.
-        facts: sizes of the data by split, epochs, batch_size, parameters, by config.
-        differences: in what of data and schedule each is not like the first.
+        data_root: the folder of the data, None if the configs name it.
+        metadata: sizes of the data by split, epochs, batch_size, parameters, by config.
+        differences: of each config to the first, in data and schedule.
 
     """
 
@@ -47,7 +48,7 @@ class AblationSetup:
     seeds: tuple[int, ...]
     options: tuple[str, ...]
     data_root: Path | None
-    facts: Mapping[str, Mapping[str, Any]]
+    metadata: Mapping[str, Json]
     differences: Mapping[str, Sequence[str]]
 
 
@@ -67,7 +68,7 @@ def write_report(setup: AblationSetup, results: Mapping[AblationTrial, TrialResu
 
 
 def to_json(setup: AblationSetup, results: Mapping[AblationTrial, TrialResult]) -> dict[str, Any]:
-    """Return all that is known of configs and runs as plain values."""
+    """Return configs and trials as plain values."""
     first = next(iter(setup.configs))
     reference = {run.seed: ap_of(result) for run, result in results.items() if run.config == first}
     runs: list[dict[str, Any]] = []
@@ -87,17 +88,16 @@ def to_json(setup: AblationSetup, results: Mapping[AblationTrial, TrialResult]) 
         runs.append({**row, "figures": _figures(result, reference[run.seed])})
     configs: list[dict[str, Any]] = []
     for name in setup.configs:
-        own = [run for run in runs if run["config"] == name]
+        of_config = [run for run in runs if run["config"] == name]
+        about = setup.metadata[name]
         configs.append(
             {
                 "config": name,
-                "seeds_done": sum(run["state"] == "done" for run in own),
-                **{key: spread([run["figures"][key] for run in own]) for key in FIGURES},
-                **{key: spread([run[key] for run in own]) for key in _OF_TRAINING},
-                **{key: setup.facts[name][key] for key in ("parameters", "epochs", "batch_size")},
-                "data": {
-                    k: v for k, v in setup.facts[name].items() if k in ("train", "val", "test")
-                },
+                "seeds_done": sum(run["state"] == "done" for run in of_config),
+                **{key: spread([run["figures"][key] for run in of_config]) for key in FIGURES},
+                **{key: spread([run[key] for run in of_config]) for key in _OF_TRAINING},
+                **{key: about[key] for key in ("parameters", "epochs", "batch_size")},
+                "data": {k: about[k] for k in ("train", "val", "test") if k in about},
                 "not_like_the_first": list(setup.differences[name]),
             }
         )
@@ -160,7 +160,7 @@ def _from_root(path: Path) -> str:
 # --- text --------------------------------------------------------------------------
 
 
-def to_markdown(setup: AblationSetup, value: Mapping[str, Any]) -> str:
+def to_markdown(setup: AblationSetup, value: Json) -> str:
     """Return the table with its caption."""
     head = [
         "config",
@@ -184,7 +184,7 @@ def _table_row(cells: Sequence[str]) -> str:
     return "| " + " | ".join(cells) + " |"
 
 
-def _cells(config: Mapping[str, Any]) -> list[str]:
+def _cells(config: Json) -> list[str]:
     ends = config["AP"]
     between = f"{number(ends['lowest'])} to {number(ends['highest'])}"
     return [
@@ -206,9 +206,9 @@ def _with_spread(value: Mapping[str, float | None], sign: str = "") -> str:
     return text if deviation is None else f"{text} ± {deviation:.3f}"
 
 
-def _caption(setup: AblationSetup, value: Mapping[str, Any]) -> Iterator[str]:
-    facts = next(iter(setup.facts.values()))
-    train, test = facts["train"], facts["test"]
+def _caption(setup: AblationSetup, value: Json) -> Iterator[str]:
+    metadata = next(iter(setup.metadata.values()))
+    train, test = metadata["train"], metadata["test"]
     seeds = ", ".join(map(str, setup.seeds))
     done = [run["last"] for run in value["runs"] if run["last"]]
     how = ""
@@ -220,8 +220,8 @@ def _caption(setup: AblationSetup, value: Mapping[str, Any]) -> Iterator[str]:
             f"{done[0]['boxes']}; flip test: {'yes' if done[0]['flip_test'] else 'no'}."
         )
     yield (
-        f"Trained for {facts['epochs']} epochs on {train['persons']} persons with keypoints in "
-        f"{train['images']} images ({train['file']}), batch {facts['batch_size']}; measured on "
+        f"Trained for {metadata['epochs']} epochs on {train['persons']} persons with keypoints in "
+        f"{train['images']} images ({train['file']}), batch {metadata['batch_size']}; measured on "
         f"{test['persons']} persons in {test['images']} images ({test['file']}); seeds "
         f"{seeds}.{how}"
     )
@@ -236,23 +236,23 @@ def _caption(setup: AblationSetup, value: Mapping[str, Any]) -> Iterator[str]:
     yield (
         "All figures are those of the last epoch, as mean ± standard deviation over the seeds, "
         "except best AP, which is that of the checkpoint with the best validation AP"
-        f"{flatters if _same_images(facts) else ''}. AP - first: difference to the first config, "
-        "seed by seed."
+        f"{flatters if _same_images(metadata) else ''}. AP - first: difference to the first "
+        "config, seed by seed."
     )
 
 
-def _same_images(facts: Mapping[str, Any]) -> bool:
-    return bool(facts.get("val") and facts["val"]["sha256"] == facts["test"]["sha256"])
+def _same_images(metadata: Json) -> bool:
+    return bool(metadata.get("val") and metadata["val"]["sha256"] == metadata["test"]["sha256"])
 
 
-def _notes(setup: AblationSetup, value: Mapping[str, Any]) -> Iterator[str]:
+def _notes(setup: AblationSetup, value: Json) -> Iterator[str]:
     if value["same_batches"]:
         yield "All configs saw the same batches, seed by seed (compared pixel by pixel)."
     elif value["same_batches"] is False:
         yield "**Not all configs saw the same batches**: data, batch size or epochs differ."
-    for name, found in setup.differences.items():
-        if found:
-            yield f"{name} is not like the first config in more than its losses: {'; '.join(found)}"
+    for name, texts in setup.differences.items():
+        if texts:
+            yield f"{name} is not like the first config in more than its losses: {'; '.join(texts)}"
     yield from _unfinished(value["runs"])
     yield (
         "Training loss: mean heatmap loss of the last epoch. s / iteration: median of forward, "
@@ -261,7 +261,7 @@ def _notes(setup: AblationSetup, value: Mapping[str, Any]) -> Iterator[str]:
     )
 
 
-def _unfinished(runs: Sequence[Mapping[str, Any]]) -> Iterator[str]:
+def _unfinished(runs: Sequence[Json]) -> Iterator[str]:
     for run in runs:
         name = f"{run['config']}, seed {run['seed']}"
         if run["state"] == "failed":
@@ -274,7 +274,7 @@ def _one_line(text: str) -> str:
     return " ".join(text.split())[:400]
 
 
-def _table(value: Mapping[str, Any]) -> list[list[Any]]:
+def _table(value: Json) -> list[list[object]]:
     rows = []
     for config in value["configs"]:
         row = {"config": config["config"], "seeds_done": config["seeds_done"]}
@@ -288,15 +288,16 @@ def _table(value: Mapping[str, Any]) -> list[list[Any]]:
 
 
 def _draw(setup: AblationSetup, results: Mapping[AblationTrial, TrialResult]) -> None:
-    """Draw the means over seeds; unfinished and failed runs too, as far as they went."""
+    """Draw the means over seeds, of unfinished and failed trials as far as they went."""
     curves: dict[str, list[list[Row]]] = {name: [] for name in setup.configs}
     for run in results:
         try:
             curves[run.config].append(read_curve(run.folder / TABLE))
         except ValueError as error:
             logger.warning("%s: not drawn", error)
-    means = {name: mean_rows([c for c in own if c]) for name, own in curves.items()}
-    bands = {name: _ends([c for c in own if c]) for name, own in curves.items() if len(own) > 1}
+    drawn = {name: [curve for curve in trials if curve] for name, trials in curves.items()}
+    means = {name: mean_rows(trials) for name, trials in drawn.items()}
+    bands = {name: _ends(drawn[name]) for name, trials in curves.items() if len(trials) > 1}
     draw_curves(setup.folder / CURVES, means, bands)
 
 
@@ -311,12 +312,12 @@ def mean_rows(curves: Sequence[Sequence[Row]]) -> list[Row]:
 
 def _ends(curves: Sequence[Sequence[Row]]) -> list[tuple[float, float, float]]:
     """Return epoch, lowest and highest AP."""
-    found = []
+    ends = []
     for rows in _together(curves):
         aps = [row["coco/AP"] for row in rows if "coco/AP" in row]
         if aps:
-            found.append((rows[0]["epoch"], min(aps), max(aps)))
-    return found
+            ends.append((rows[0]["epoch"], min(aps), max(aps)))
+    return ends
 
 
 def _together(curves: Sequence[Sequence[Row]]) -> Iterator[list[Row]]:

@@ -1,7 +1,7 @@
-"""One training of an ablation: trained where it was left, measured, and its result kept.
+"""One trial of an ablation: train or resume it, measure it, and keep its result.
 
-A run's folder is named after all that decides its result, so that the same command goes on
-where it was, and a changed option starts another run and deletes none.
+A trial's folder is named after all that decides its result, so that the same command resumes it,
+and a changed option starts another one and deletes none.
 """
 
 import hashlib
@@ -34,7 +34,7 @@ ScoresJson = Mapping[str, Any]  # of ``PoseScores.to_json``
 
 
 class Epoch(TypedDict):
-    """What ``epochs.json`` holds of one epoch."""
+    """One epoch in ``epochs.json``."""
 
     batches: str
     step_s: float
@@ -51,7 +51,7 @@ class AblationTrial:
     Attributes:
         config: the config's name, its ``exp_name``.
         seed: of weights, order and augmentation.
-        folder: where it trains; the result stands there.
+        folder: its work_dir, with the result.
         key: digest of all that decides the result.
         cfg: mmengine's config, without work_dir and seed.
 
@@ -66,10 +66,10 @@ class AblationTrial:
 
 @dataclass(frozen=True, slots=True)
 class TrialResult:
-    """What came of a run.
+    """The result of a trial.
 
     Attributes:
-        state: ``done``, ``failed``, or ``missing`` where it has not been run yet.
+        state: ``done``, ``failed``, or ``missing`` if it has not been run yet.
         reason: why it failed.
         last: the scores of the last epoch's checkpoint, as ``PoseScores.to_json``.
         best: those of the checkpoint with the best validation; None without validation.
@@ -92,7 +92,7 @@ MISSING = TrialResult("missing")
 
 
 def read_result(run: AblationTrial) -> TrialResult | None:
-    """Return a finished run's result, None if it is not finished."""
+    """Return a finished trial's result, None if it is not finished."""
     try:
         value = json.loads((run.folder / RESULT).read_bytes())
         if value.pop("schema") != SCHEMA or value.pop("key") != run.key:
@@ -104,10 +104,10 @@ def read_result(run: AblationTrial) -> TrialResult | None:
 
 
 def run_trial(run: AblationTrial, progress: ProgressFactory, title: str) -> TrialResult:
-    """Train and measure a run; what goes wrong with it is its result.
+    """Train and measure a trial; a failure is a result, too.
 
     Raises:
-        OSError: the disk is full or another run is at work in the folder: no fault of the config.
+        OSError: the disk is full or another run is at work in the folder: not the config's fault.
 
     """
     cfg = run.cfg.copy()
@@ -148,11 +148,11 @@ def _measure(cfg: "PoseConfig", folder: Path) -> TrialResult:
     return TrialResult("done", "", scores, chosen, loss, step_s, digest if epochs else "")
 
 
-# --- what it was trained on --------------------------------------------------------
+# --- batches -----------------------------------------------------------------------
 
 
 class BatchRecord(Hook):
-    """Keep of each epoch the digest of its batches and the time of an iteration.
+    """Record the digest of each epoch's batches and the time of an iteration.
 
     With equal digests two trainings saw the same people in the same order, batched and augmented
     alike, to the pixel. Epochs that are trained again are written again.
@@ -166,11 +166,11 @@ class BatchRecord(Hook):
         self.started = 0.0
 
     def before_train_epoch(self, runner: Runner) -> None:
-        """Start anew."""
+        """Reset digest and times."""
         self.digest, self.seconds = hashlib.sha256(), []
 
     def before_train_iter(self, runner: Runner, batch_idx: int, data_batch: Batch = None) -> None:
-        """Take in a batch."""
+        """Add a batch to the digest."""
         self.digest.update(b"batch")
         for image in (data_batch or {})["inputs"]:
             self.digest.update(image.numpy().tobytes())
@@ -179,11 +179,11 @@ class BatchRecord(Hook):
     def after_train_iter(
         self, runner: Runner, batch_idx: int, data_batch: Batch = None, outputs: Losses = None
     ) -> None:
-        """Stop the time; hooks before this one have asked for the loss, so a GPU is done."""
+        """Stop the time; hooks before this one have read the loss, so a GPU has finished."""
         self.seconds.append(time.perf_counter() - self.started)
 
     def after_train_epoch(self, runner: Runner) -> None:
-        """Write the epoch down."""
+        """Write the epoch's record."""
         folder = Path(runner.work_dir)
         epochs = {k: v for k, v in read_epochs(folder).items() if int(k) <= runner.epoch}
         epochs[str(runner.epoch + 1)] = {

@@ -1,4 +1,4 @@
-"""Make a published SDPose checkpoint one of ours: mode convert.sdpose."""
+"""Mode convert.sdpose: convert a published SDPose checkpoint."""
 
 import contextlib
 import logging
@@ -20,7 +20,7 @@ def convert(config: Config, progress: ProgressFactory) -> int:
 
     Raises:
         ConfigError: no source or no out is named, or there is something at out already.
-        FileNotFoundError, ArtifactError, ValueError: a source that is no published checkpoint;
+        FileNotFoundError, ArtifactError, ValueError: not a published checkpoint;
             nothing is written.
 
     """

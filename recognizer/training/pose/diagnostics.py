@@ -1,8 +1,9 @@
-"""What train.check looks at beside losses and gradients: heatmaps, data, cost, decoding."""
+"""Checks of train.check beside losses and gradients: heatmaps, data, cost, decoding."""
 
 import contextlib
 import io
 import resource
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -12,7 +13,7 @@ if TYPE_CHECKING:
     from mmengine.model import BaseModel
     from mmengine.runner import Runner
 
-DataBatch = dict[str, Any]  # inputs and data_samples, as mmpose's loaders give them
+DataBatch = Mapping[str, Any]  # inputs and data_samples, as mmpose's loaders give them
 
 # A target's peak is 1. Heatmaps that differ by less over all of a map hold no peak that decoding
 # could find, and float32 sums of the head's 384 terms are good to about 1e-6 of them.
@@ -38,8 +39,8 @@ def heatmaps_of(model: "BaseModel", data_batch: DataBatch) -> Tensor:
     return torch.as_tensor(heatmaps).float()
 
 
-def judge_heatmaps(heatmaps: Tensor) -> tuple[list[int], float | None]:
-    """Return the joints whose maps are flat for everybody, and how alike people's maps are.
+def check_heatmaps(heatmaps: Tensor) -> tuple[list[int], float | None]:
+    """Return the joints whose maps are flat for all people, and how alike people's maps are.
 
     Args:
         heatmaps: (N, J, H, W).
@@ -59,7 +60,7 @@ def judge_heatmaps(heatmaps: Tensor) -> tuple[list[int], float | None]:
 
 
 def data_lines(runner: "Runner", data_batch: DataBatch) -> list[str]:
-    """Say how much there is to train on."""
+    """Return the size of the training data."""
     loader = runner.train_dataloader
     weights = [s.gt_instance_labels.keypoint_weights for s in data_batch["data_samples"]]
     shown = torch.cat(list(weights)).gt(0).float().sum(1)
@@ -70,7 +71,7 @@ def data_lines(runner: "Runner", data_batch: DataBatch) -> list[str]:
 
 
 def cost_lines(model: nn.Module, data_batch: DataBatch) -> list[str]:
-    """Say what the network costs, for pictures of this batch's size."""
+    """Return the cost of the network, for pictures of this batch's size."""
     from recognizer.sdpose.cost import describe, network_cost
     from recognizer.sdpose.head import SDPoseHead
 
@@ -81,7 +82,7 @@ def cost_lines(model: nn.Module, data_batch: DataBatch) -> list[str]:
 
 
 def validated(runner: "Runner") -> list[str]:
-    """Decode one batch of validation and let the evaluator measure it."""
+    """Decode and evaluate one batch of validation data."""
     loop = runner.val_loop
     if loop is None:
         return ["no validation: the config has no val_dataloader"]
@@ -90,7 +91,7 @@ def validated(runner: "Runner") -> list[str]:
     with torch.no_grad():
         outputs = runner.model.val_step(batch)
     loop.evaluator.process(data_samples=outputs, data_batch=batch)
-    with contextlib.redirect_stdout(io.StringIO()):  # a table of what is said below
+    with contextlib.redirect_stdout(io.StringIO()):  # a table of the metrics below
         metrics = loop.evaluator.evaluate(len(outputs))
     scores = ", ".join(f"{key} {value:.4f}" for key, value in metrics.items())
     return [
@@ -100,7 +101,7 @@ def validated(runner: "Runner") -> list[str]:
 
 
 def memory() -> str:
-    """Say how much memory it took."""
+    """Return the peak of memory."""
     if torch.cuda.is_available():
         return f"{torch.cuda.max_memory_allocated() / 2**30:.2f} GiB of the GPU's memory at most"
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss

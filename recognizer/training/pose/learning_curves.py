@@ -56,7 +56,7 @@ def read_curve(path: Path) -> list[Row]:
     """Return the rows of a table, none where there is no table.
 
     Raises:
-        ValueError: it is no such table.
+        ValueError: not such a table.
 
     """
     if not path.is_file():
@@ -124,7 +124,7 @@ def _curves(
         figure.legend(handles, labels, loc="outside lower center", ncols=5, fontsize="small")
     for axes in (heatmap, distillation):
         _loss_axis(axes)
-    # A small AP is still to be seen, and noise below 0.1 does not fill the picture.
+    # A small AP is still visible, and noise below 0.1 does not fill the picture.
     highest = max((row.get("coco/AP", 0.0) for rows in runs.values() for row in rows), default=0.0)
     ap.set_ylim(0, min(1.0, max(0.1, 1.2 * highest)))
 
@@ -146,6 +146,6 @@ def _loss_axis(axes: "Axes") -> None:
 def _line(axes: "Axes", rows: Sequence[Row], key: str, **style: Any) -> None:
     points = [(row["epoch"], row[key]) for row in rows if key in row]
     if points:
-        # A line of one point is invisible, and of few it does not show where they are.
+        # A line of one point is invisible, and of few it does not show their places.
         marker = "." if len(points) <= _MARKED_EPOCHS else ""
         axes.plot(*zip(*points, strict=True), marker=marker, **style)

@@ -1,7 +1,8 @@
-"""What a test of a pose network leaves behind: figures, a page of text, and pictures to look at."""
+"""The report of a pose network's test: metrics, a summary, and pictures."""
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,7 +18,8 @@ from recognizer.types import FloatArray, ImageArray
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
-    from mmengine.config import Config as PoseConfig
+
+    from recognizer.runner.engine import Config as PoseConfig
 
 METRICS, SUMMARY, SHEET = "metrics.json", "summary.txt", "skeletons.png"
 SCHEMA, SCHEMA_VERSION = "recognizer.pose_report", 1
@@ -36,8 +38,9 @@ def write_report(cfg: "PoseConfig", scores: PoseScores, output: Path) -> str:
     dataset = datasets(cfg)["test"]
     images = Path(dataset.get("data_root") or "") / dataset.get("data_prefix", {}).get("img", "")
     truth = json.loads(Path(scores.metadata["annotations"]).read_bytes())
-    found = json.loads((output / DETECTIONS).read_bytes())
-    save_figure(output / SHEET, output, lambda figure: draw_sheet(figure, truth, found, images))
+    predictions = json.loads((output / DETECTIONS).read_bytes())
+    draw = partial(draw_sheet, truth=truth, predictions=predictions, images=images)
+    save_figure(output / SHEET, output, draw)
     text = summarise(scores)
     write_text(output / SUMMARY, output, text)
     value = {"schema": SCHEMA, "schema_version": SCHEMA_VERSION, **scores.to_json()}
@@ -49,7 +52,7 @@ def write_report(cfg: "PoseConfig", scores: PoseScores, output: Path) -> str:
 
 
 def summarise(scores: PoseScores) -> str:
-    """Return the page of text."""
+    """Return the summary text."""
     epoch = scores.metadata.get("epoch")
     after = "" if epoch is None else f", after epoch {epoch}"
     parts = {
@@ -85,13 +88,13 @@ def number(value: float | None, digits: int = 3) -> str:
 # --- picture -----------------------------------------------------------------------
 
 
-def draw_sheet(figure: "Figure", truth: Row, found: Sequence[Row], images: Path) -> None:
-    """Draw some test images twice: with what was annotated and with what was found.
+def draw_sheet(figure: "Figure", truth: Row, predictions: Sequence[Row], images: Path) -> None:
+    """Draw some test images twice: with annotated and with predicted keypoints.
 
     Args:
         figure: matplotlib's.
         truth: the COCO annotations.
-        found: the detections, in COCO's form.
+        predictions: the results, in COCO's form.
         images: the folder of the pictures.
 
     """
@@ -100,7 +103,7 @@ def draw_sheet(figure: "Figure", truth: Row, found: Sequence[Row], images: Path)
         for row in truth["annotations"]
         if not row.get("iscrowd") and any(row["keypoints"][2::3])
     )
-    predicted = _by_image(found)
+    predicted = _by_image(predictions)
     chosen = evenly_spaced(sorted(annotated.keys() & predicted.keys()), _PICTURES)
     names = {row["id"]: row["file_name"] for row in truth["images"]}
     rows = max(1, -(-len(chosen) // 2))
@@ -112,8 +115,8 @@ def draw_sheet(figure: "Figure", truth: Row, found: Sequence[Row], images: Path)
         picture = cv2.imread(str(images / names[image]))
         if picture is None:
             raise ValueError(f"{images / names[image]}: expected a picture, it cannot be decoded")
-        true, seen = _keypoints(annotated[image]), _keypoints(predicted[image])
-        parts = (true, range(len(true))), (seen, _nearest(true, seen))
+        true, people = _keypoints(annotated[image]), _keypoints(predicted[image])
+        parts = (true, range(len(true))), (people, _nearest(true, people))
         pair = [_people(picture.astype(np.uint8), *part) for part in parts]
         gap = np.full((_CELL_HEIGHT_PX, 6, 3), 255, np.uint8)
         joined = np.hstack([pair[0], gap, pair[1]])
@@ -136,16 +139,16 @@ def _keypoints(rows: Sequence[Row]) -> FloatArray:  # (P, 17, 3): x, y, visibili
     return np.array([row["keypoints"] for row in rows], np.float32).reshape(-1, 17, 3)
 
 
-def _nearest(true: FloatArray, found: FloatArray) -> Sequence[int]:
-    """Return for each found person which annotated one it lies on, so that both look alike."""
-    apart = np.linalg.norm(found[:, None, :, :2] - true[None, :, :, :2], axis=-1)  # (F, P, 17)
+def _nearest(true: FloatArray, predicted: FloatArray) -> Sequence[int]:
+    """Return for each predicted person the nearest annotated one, for the same colour."""
+    apart = np.linalg.norm(predicted[:, None, :, :2] - true[None, :, :, :2], axis=-1)  # (F, P, 17)
     labelled = (true[..., 2] > 0)[None]  # at least one of each person is
     nearest: list[int] = ((apart * labelled).sum(-1) / labelled.sum(-1)).argmin(1).tolist()
     return nearest
 
 
 def _people(picture: ImageArray, people: FloatArray, colors: Sequence[int]) -> ImageArray:
-    """Return the picture in the sheet's height with everybody's skeleton."""
+    """Return the picture in the sheet's height with all skeletons."""
     scale = _CELL_HEIGHT_PX / picture.shape[0]
     size = max(1, round(picture.shape[1] * scale)), _CELL_HEIGHT_PX
     canvas = np.asarray(cv2.resize(picture, size, interpolation=cv2.INTER_AREA), np.uint8)

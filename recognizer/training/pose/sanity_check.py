@@ -1,8 +1,7 @@
-"""Look before a long training: build it, run some iterations, judge what they show.
+"""Mode train.check: run some iterations of a training and check losses, gradients and heatmaps.
 
-Mode train.check. It is the training itself, with the config's own model, data, schedule and
-hooks, in a folder that is thrown away; what is found wrong ends it with a message that says what
-to do.
+It is the training itself, with the config's own model, data, schedule and hooks, in a temporary
+folder; faults end it with a message and a remedy.
 """
 
 import logging
@@ -31,14 +30,14 @@ from recognizer.runs.progress import ProgressFactory
 from recognizer.training.pose.diagnostics import (
     ALIKE,
     FLAT,
+    check_heatmaps,
     cost_lines,
     data_lines,
     heatmaps_of,
-    judge_heatmaps,
     memory,
     validated,
 )
-from recognizer.training.pose.train import memory_advice, picture_progress, pose_config, prepare
+from recognizer.training.pose.train import image_progress, memory_advice, pose_config, prepare
 
 if TYPE_CHECKING:
     from mmengine.config import Config as PoseConfig
@@ -51,7 +50,7 @@ _NAMED = 8  # of many equal faults, how many a message names
 
 
 class PoseCheckError(RuntimeError):
-    """What train.check found wrong."""
+    """Faults that train.check found."""
 
 
 class _EnoughError(Exception):
@@ -59,12 +58,12 @@ class _EnoughError(Exception):
 
 
 def check(config: Config, progress: ProgressFactory) -> int:
-    """Run ``train.check_iterations`` iterations and judge them (``--mode train.check``).
+    """Run ``train.check_iterations`` iterations and check them (``--mode train.check``).
 
     Raises:
         ConfigError: no such config, or none that a training can be built of.
-        PoseCheckError: what the iterations showed is wrong; every fault is named.
-        FileNotFoundError, ValueError: data that is not as it should be.
+        PoseCheckError: faults in the iterations; each is named.
+        FileNotFoundError, ValueError: faulty data.
 
     """
     path = pose_config(config)
@@ -93,14 +92,14 @@ def check(config: Config, progress: ProgressFactory) -> int:
 
 
 def expected_items(cfg: "PoseConfig") -> list[str]:
-    """Return the loss items that the config's head has to give."""
+    """Return the loss items that the config's head must return."""
     head = cfg.model.get("head") or {}
-    given = {"vis_dist_loss": "loss_vis_token_dist", "kpt_dist_loss": "loss_kpt_token_dist"}
-    return ["heatmap_loss", *(item for item, key in given.items() if head.get(key) is not None)]
+    optional = {"vis_dist_loss": "loss_vis_token_dist", "kpt_dist_loss": "loss_kpt_token_dist"}
+    return ["heatmap_loss", *(item for item, key in optional.items() if head.get(key) is not None)]
 
 
 def _shorten(cfg: "PoseConfig", iterations: int) -> None:
-    """Let a training validate and save nothing by itself, and go on for long enough."""
+    """Disable validation and saving, and make the training long enough."""
     key = "max_epochs" if cfg.train_cfg.get("by_epoch", True) else "max_iters"
     cfg.train_cfg[key] = max(cfg.train_cfg.get(key) or 0, iterations + 1)
     cfg.train_cfg.val_begin = _NEVER
@@ -119,7 +118,7 @@ def _run(cfg: "PoseConfig", examiner: "SanityCheckHook", progress: ProgressFacto
     try:
         with (
             main_process_progress(Path(cfg.work_dir), progress, "checking") as on_progress,
-            picture_progress(progress) as on_picture,
+            image_progress(progress) as on_image,
             quietly(),
         ):
 
@@ -127,7 +126,7 @@ def _run(cfg: "PoseConfig", examiner: "SanityCheckHook", progress: ProgressFacto
                 if on_progress is not None:
                     on_progress(done, examiner.iterations)
 
-            train(cfg, on_progress=count, hooks=[examiner], on_image=on_picture)
+            train(cfg, on_progress=count, hooks=[examiner], on_image=on_image)
     except _EnoughError:
         return
     except NotFiniteError:
@@ -139,12 +138,12 @@ def _run(cfg: "PoseConfig", examiner: "SanityCheckHook", progress: ProgressFacto
         raise ConfigError(f"train.config_file, train.cfg_options: {error}") from error
 
 
-# --- what is looked at ---------------------------------------------------------------
+# --- observations --------------------------------------------------------------------
 
 
 @dataclass
 class Observations:
-    """What the iterations showed.
+    """Observations of the iterations.
 
     Attributes:
         items: the values of each loss item, by iteration.
@@ -154,8 +153,8 @@ class Observations:
         waits_s: seconds until each batch was there.
         steps_s: seconds of each forward, backward and step.
         flat: joints whose heatmaps are the same everywhere, for every person.
-        alike: spread over people divided by spread over places; None where it cannot be told.
-        lines: what else there is to say.
+        alike: spread over people divided by spread over places; None if unknown.
+        lines: further lines for the log.
 
     """
 
@@ -170,7 +169,7 @@ class Observations:
 
 
 class SanityCheckHook(Hook):
-    """Records losses, gradients and times, and looks at heatmaps and decoding at the end."""
+    """Records losses, gradients and times, and checks heatmaps and decoding at the end."""
 
     priority = "HIGHEST"  # before the hooks that stop at NaN
 
@@ -180,7 +179,7 @@ class SanityCheckHook(Hook):
         self.last = 0.0
 
     def before_train(self, runner: Runner) -> None:
-        """Ask every parameter to tell of its gradient."""
+        """Register a listener for the gradient of every parameter."""
         for name, parameter in runner.model.named_parameters():
             if parameter.requires_grad:
                 self.seen.gradients[name] = None
@@ -200,7 +199,7 @@ class SanityCheckHook(Hook):
         return listen
 
     def before_train_iter(self, runner: Runner, batch_idx: int, data_batch: Batch = None) -> None:
-        """Take the time that the batch took."""
+        """Record the time until the batch was there."""
         now = time.monotonic()
         self.seen.waits_s.append(now - self.last)
         self.last = now
@@ -208,7 +207,7 @@ class SanityCheckHook(Hook):
     def after_train_iter(
         self, runner: Runner, batch_idx: int, data_batch: Batch = None, outputs: Losses = None
     ) -> None:
-        """Take in the losses; after the last iteration look at heatmaps and decoding.
+        """Record the losses; after the last iteration check heatmaps and decoding.
 
         Raises:
             _EnoughError: this was the last iteration.
@@ -225,23 +224,25 @@ class SanityCheckHook(Hook):
         model = getattr(runner.model, "module", runner.model)
         batch = dict(data_batch or {})
         self.seen.lines += [*data_lines(runner, batch), *cost_lines(model, batch)]
-        self.seen.flat, self.seen.alike = judge_heatmaps(heatmaps_of(model, batch))
+        self.seen.flat, self.seen.alike = check_heatmaps(heatmaps_of(model, batch))
         self.seen.lines += validated(runner)
         raise _EnoughError
 
-    # --- what is said of it --------------------------------------------------------------
+    # --- results -------------------------------------------------------------------------
 
     def report(self) -> list[str]:
-        """Return what was seen, in lines."""
+        """Return the observations as lines."""
         seen = self.seen
         lines = [*seen.lines, "loss item: min .. max, first -> last"]
         lines += [
             f"  {name}: {min(values):.6g} .. {max(values):.6g}, {values[0]:.6g} -> {values[-1]:.6g}"
             for name, values in seen.items.items()
         ]
-        told = [value for value in seen.gradients.values() if value is not None and value != 0]
+        nonzero = [g for g in seen.gradients.values() if g is not None and g != 0]
         frozen = f", {seen.frozen} numbers are frozen" if seen.frozen else ""
-        lines.append(f"gradients: {len(told)} of {len(seen.gradients)} parameters have one{frozen}")
+        lines.append(
+            f"gradients: {len(nonzero)} of {len(seen.gradients)} parameters have one{frozen}"
+        )
         step, wait = _usual(seen.steps_s), _usual(seen.waits_s)
         lines.append(
             f"{step + wait:.3f} s per iteration: {step:.3f} s of work after {wait:.3f} s "
@@ -255,23 +256,23 @@ class SanityCheckHook(Hook):
         return lines
 
     def warnings(self) -> list[str]:
-        """Return what may or may not be wrong."""
-        found = []
+        """Return possible faults."""
+        warnings = []
         values = self.seen.items.get("heatmap_loss", [])
         if len(values) > 1 and min(values[1:]) > values[0] * (1 - _FALL):
-            found.append(
+            warnings.append(
                 f"heatmap_loss has not fallen in {len(values)} iterations; during a long warm-up "
                 "the rate is still small: look again with more --iterations before training"
             )
         for name in self.expected:
             if (values := self.seen.items.get(name, [])) and not any(values):
-                found.append(f"{name} is 0 in every iteration: is its loss_weight 0?")
-        return found
+                warnings.append(f"{name} is 0 in every iteration: is its loss_weight 0?")
+        return warnings
 
     def faults(self) -> list[str]:
-        """Return what is wrong, each with what to do."""
+        """Return the faults, each with a remedy."""
         items = self.seen.items
-        found = [
+        faults = [
             f"loss item {name}: expected it of this config, but the head gives only "
             f"{', '.join(items) or 'none'}; look at model.head.type and at its loss()"
             for name in self.expected
@@ -280,13 +281,13 @@ class SanityCheckHook(Hook):
         for name, values in items.items():
             if not _is_finite(values):
                 at = next(i for i, value in enumerate(values) if not math.isfinite(value))
-                found.append(
+                faults.append(
                     f"loss item {name}: is {values[at]} at iteration {at + 1}; look at the loss of "
                     "this name, lower optim_wrapper.optimizer.lr, or set optim_wrapper.clip_grad"
                 )
-        if found and not all(map(_is_finite, items.values())):
-            return found  # what follows from NaN says nothing more
-        return [*found, *_still(self.seen.gradients), *_degenerate(self.seen)]
+        if faults and not all(map(_is_finite, items.values())):
+            return faults  # further faults follow from NaN
+        return [*faults, *_without_gradient(self.seen.gradients), *_degenerate(self.seen)]
 
 
 def _is_finite(values: Sequence[float]) -> bool:
@@ -298,9 +299,9 @@ def _usual(seconds: Sequence[float]) -> float:
     return statistics.median(seconds[1:] or seconds)
 
 
-def _still(gradients: Mapping[str, Tensor | None]) -> list[str]:
-    """Name the parameters that are to be trained and cannot be."""
-    found = []
+def _without_gradient(gradients: Mapping[str, Tensor | None]) -> list[str]:
+    """Return faults of trainable parameters without a gradient."""
+    faults = []
     for text, names in (
         (
             "no gradient: the loss does not depend on them",
@@ -313,27 +314,27 @@ def _still(gradients: Mapping[str, Tensor | None]) -> list[str]:
     ):
         if names:
             more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
-            found.append(
+            faults.append(
                 f"{len(names)} parameters get {text}: {', '.join(names[:_NAMED])}{more}; use them, "
                 "take them out, or freeze them (requires_grad=False)"
             )
-    return found
+    return faults
 
 
 def _degenerate(seen: Observations) -> list[str]:
-    found = []
+    faults = []
     if seen.flat:
         joints = ", ".join(map(str, seen.flat))
-        found.append(
+        faults.append(
             f"heatmaps of joints {joints}: the same value everywhere (within {FLAT:g}), so that no "
             "keypoint can be found in them; look at the head's last layer, its initialisation and "
             "load_from"
         )
     elif seen.alike is not None and seen.alike < ALIKE:
-        found.append(
+        faults.append(
             "heatmaps: the same for every person of a batch (their differences are "
             f"{seen.alike:.1g} of those between places, expected at least {ALIKE:g}): the picture "
             "does not reach the head; look at the backbone's initialisation, load_from and the "
             "pictures"
         )
-    return found
+    return faults

@@ -44,7 +44,7 @@ def train_pose(config: Config, progress: ProgressFactory) -> int:
     try:
         with (
             main_process_progress(work_dir, progress, f"training {work_dir.name}") as on_progress,
-            picture_progress(progress) as on_picture,
+            image_progress(progress) as on_image,
             quietly(),
         ):
             best = train(
@@ -52,7 +52,7 @@ def train_pose(config: Config, progress: ProgressFactory) -> int:
                 resume=config.train.resume,
                 on_progress=on_progress,
                 hooks=[CurvesHook()] if on_progress else [],
-                on_image=on_picture if on_progress else None,
+                on_image=on_image if on_progress else None,
             )
     except (RuntimeError, TrainConfigError) as error:  # the first iteration's is of the second kind
         if advice := memory_advice(error, cfg):
@@ -82,9 +82,9 @@ def test_pose(config: Config, progress: ProgressFactory) -> int:
     try:
         with (
             main_process_progress(output, progress, f"testing {checkpoint.name}") as on_progress,
-            picture_progress(progress) as on_picture,
+            image_progress(progress) as on_image,
         ):
-            scores = evaluate(cfg, checkpoint, output, on_progress=on_progress, on_image=on_picture)
+            scores = evaluate(cfg, checkpoint, output, on_progress=on_progress, on_image=on_image)
             text = write_report(cfg, scores, output)
     except TrainConfigError as error:
         raise ConfigError(f"train.config_file, train.cfg_options: {error}") from error
@@ -99,7 +99,7 @@ def test_pose(config: Config, progress: ProgressFactory) -> int:
     return 0
 
 
-def picture_progress(progress: ProgressFactory) -> AbstractContextManager[OnProgress]:
+def image_progress(progress: ProgressFactory) -> AbstractContextManager[OnProgress]:
     """Give the callback for pictures that are checked before a training or test."""
     return counted_progress(progress, "looking at pictures", _PATIENCE_S)
 
