@@ -90,7 +90,7 @@ def test_the_wheel_holds_the_library_with_its_data(names):
     library = {
         path.relative_to(ROOT).as_posix()
         for path in (ROOT / "recognizer").rglob("*")
-        if path.suffix in {".py", ".onnx", ".json", ".typed"} or path.name == "py.typed"
+        if path.suffix in {".py", ".pyi", ".onnx", ".json", ".typed"} or path.name == "py.typed"
     }
     assert "recognizer/py.typed" in library
     assert "recognizer/backends/probe.onnx" in library
