@@ -1,4 +1,4 @@
-"""Run benchmarks one after another, to the end, and say what became of each.
+"""Run benchmarks one after another and print the outcome of each.
 
     python -m benchmarks                     # all, as docs/benchmarks.md was measured: hours
     python -m benchmarks --quick             # all, small: does each run, and about what ratio
@@ -20,50 +20,30 @@ HERE = Path(__file__).resolve().parent
 NAMES = sorted(p.stem for p in HERE.glob("*.py") if not p.stem.startswith("_"))
 # Sizes that show a ratio in a minute or two on two cores; too small for a figure to report.
 QUICK = {
-    "after_fall": ["--clips", "1"],
-    "classifier_speed": ["--rounds", "5"],
-    "coco_ap": ["--images", "5"],
-    "cross_confusion": ["--few", "8", "--out", "output/benchmark_quick/cross_confusion"],
-    "data_pipeline": ["--rounds", "1", "--samples", "20"],
-    "falls_events": [
-        "--out",
-        "output/benchmark_quick/falls_events",
-        "--few",
-        "--set",
-        "annotation.sample_fps=3.0",
-        "--cfg-options",
-        "train_cfg.max_epochs=1",
-    ],
-    "frame_overhead": ["--rounds", "1", "--videos", "1"],
-    "lying": ["--out", "output/benchmark_quick/lying"],
-    "pair_coverage": ["--few"],
-    "rtmo_speed": ["--rounds", "2"],
-    "sdpose_overfit": [
-        "--persons",
-        "4",
-        "--epochs",
-        "2",
-        "--first",
-        "2",
-        "--first-epochs",
-        "2",
-        "--batch-size",
-        "2",
-        "--bf16",
-        "--work-dir",
-        "work_dirs/benchmark_quick/sdpose_overfit",
-    ],
-    "sdpose_step": ["--rounds", "2", "--batch", "2"],
-    "stage1_cost": ["--clips", "1", "--rounds", "1"],
-    "stage1_speed": ["--clips", "2", "--rounds", "1"],
-    "stage3_memory": ["--clips", "200"],
-    "tracking": ["--rounds", "2", "--frames", "60"],
-    "train_step": ["--rounds", "2", "--batch-size", "2"],
+    "after_fall": "--clips 1",
+    "classifier_speed": "--rounds 5",
+    "coco_ap": "--images 5",
+    "cross_confusion": "--few 8 --out output/benchmark_quick/cross_confusion",
+    "data_pipeline": "--rounds 1 --samples 20",
+    "falls_events": "--out output/benchmark_quick/falls_events --few "
+    "--set annotation.sample_fps=3.0 --cfg-options train_cfg.max_epochs=1",
+    "frame_overhead": "--rounds 1 --videos 1",
+    "lying": "--out output/benchmark_quick/lying",
+    "pair_coverage": "--few",
+    "rtmo_speed": "--rounds 2",
+    "sdpose_overfit": "--persons 4 --epochs 2 --first 2 --first-epochs 2 --batch-size 2 --bf16 "
+    "--work-dir work_dirs/benchmark_quick/sdpose_overfit",
+    "sdpose_step": "--rounds 2 --batch 2",
+    "stage1_cost": "--clips 1 --rounds 1",
+    "stage1_speed": "--clips 2 --rounds 1",
+    "stage3_memory": "--clips 200",
+    "tracking": "--rounds 2 --frames 60",
+    "train_step": "--rounds 2 --batch-size 2",
 }
 
 
 def run(name: str, arguments: list[str]) -> str:
-    """Run one in a process of its own; return what became of it."""
+    """Run one in a process of its own; return its outcome."""
     print(f"== {name} {' '.join(arguments)}", flush=True)
     start = time.monotonic()
     code = subprocess.run(
@@ -81,7 +61,8 @@ def main() -> int:
     if unknown := sorted(set(options.names) - set(NAMES)):
         parser.error(f"no benchmark is called {', '.join(unknown)}; expected {', '.join(NAMES)}")
     ends = {
-        name: run(name, QUICK[name] if options.quick else []) for name in options.names or NAMES
+        name: run(name, QUICK[name].split() if options.quick else [])
+        for name in options.names or NAMES
     }
     width = max(map(len, ends))
     print("\n" + "\n".join(f"{name:{width}}  {end}" for name, end in ends.items()))

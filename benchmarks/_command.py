@@ -5,35 +5,46 @@ import functools
 import json
 import math
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import NoReturn, TypeVar
 
 from recognizer.installation import SHIPPED_CONFIG
 from recognizer.runs.worker_pool import RunError
 
 ROOT = Path(__file__).resolve().parents[1]
-_FOLDERS = [str(ROOT / "weights"), str(ROOT.parent / "shared" / "assets" / "weights")]
+ASSETS = ROOT.parent / "shared" / "assets"
+CONFIG = ROOT / "configs" / "config.yaml"
+_FOLDERS = [str(ROOT / "weights"), str(ASSETS / "weights")]
 WEIGHTS = f"models.weights_dirs={json.dumps(_FOLDERS)}"
 """Override of the shipped config: the folders of the networks that benchmarks run."""
 BAD_INPUT = 2  # argparse's own
 MAX_LINES = 3  # of an error
+Result = TypeVar("Result")
 
 
 class Parser(argparse.ArgumentParser):
     """Say what is wrong with an argument in one line, without the usage."""
 
-    def error(self, message):
+    def error(self, message: str) -> NoReturn:
         """Exit with ``BAD_INPUT``."""
         self.exit(BAD_INPUT, f"{self.prog}: {message}; --help shows all\n")
 
 
-def one_line_errors(main):
-    """Decorate a ``main``: errors of reading, and those that a run stops with, are one line.
+def add_config(parser: argparse.ArgumentParser) -> None:
+    """Add ``--config``, the config file, and ``--set``, changes to it."""
+    parser.add_argument("--config", type=Path, default=CONFIG)
+    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE")
+
+
+def one_line_errors(main: Callable[[], Result]) -> Callable[[], Result]:
+    """Decorate a ``main``: errors of reading, and those that stop a run, are one line.
 
     Messages of many lines are cut after ``MAX_LINES``.
     """
 
     @functools.wraps(main)
-    def run():
+    def run() -> Result:
         try:
             return main()
         except (ValueError, OSError, RunError) as error:
@@ -46,14 +57,14 @@ def one_line_errors(main):
     return run
 
 
-def positive(text):
+def positive(text: str) -> int:
     """Read a whole number of at least 1."""
     if not text.isdecimal() or int(text) < 1:
         raise argparse.ArgumentTypeError(f"expected a whole number of at least 1, got {text!r}")
     return int(text)
 
 
-def seconds(text):
+def seconds(text: str) -> float:
     """Read a finite number above 0."""
     try:
         value = float(text)
@@ -64,19 +75,19 @@ def seconds(text):
     return value
 
 
-def weights_of(config_file):
+def weights_of(config_file: Path) -> list[str]:
     """Return the overrides that name the networks' folders; a config of one's own names its own."""
     return [WEIGHTS] if config_file.resolve() == SHIPPED_CONFIG else []
 
 
-def existing_folder(text):
+def existing_folder(text: str) -> Path:
     """Read the path of a folder that exists."""
     if not Path(text).is_dir():
         raise argparse.ArgumentTypeError(f"expected a folder, found none at {text}")
     return Path(text)
 
 
-def existing_file(text):
+def existing_file(text: str) -> Path:
     """Read the path of a file that exists."""
     if not Path(text).is_file():
         raise argparse.ArgumentTypeError(f"expected a file, found none at {text}")

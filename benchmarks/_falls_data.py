@@ -1,18 +1,20 @@
-"""Lay out the footage that falls are measured on: one folder of videos, and tables about it.
+"""Lay out the footage that falls are measured on: a folder of videos and tables about it.
 
 ``<out>/videos/`` gets the fall clips as they are, every view of the collages as a video of its
-own, and what is normal: people who walk, exercise, stand about in front of security cameras.
+own, and normal footage: people who walk, exercise, stand in front of security cameras.
 ``segments.csv`` (video, start_s, stop_s, class) labels what to learn from, ``events.csv`` the falls
 to find, and ``sources.csv`` (video, source) names each video's group: a person who falls, with a
 share of the normal footage. Two kinds are there to be learnt from or not (``FIGHTS``, ``BED``):
 fights, in the group of the recording that they are cut from, and synthetic falls out of beds, a
-group of their own. When somebody falls in a clip of those is not known before it was looked at:
+group of their own. When the falls of these clips happen is not labelled:
 ``_falls_windows.py`` takes the window of the fastest descent.
 """
 
 import csv
 import math
 import shutil
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -33,7 +35,7 @@ FALLS = {
 # One woman, or several in the same shirt on the same day, makes the daily activities and one fall.
 PEOPLE = {"fall/05_vertical_fall_faint.mp4": "Faint"}
 OTHERS = "Knees"
-# What is learnt as a fall is the falling, from just before its start until somebody is down: a
+# What is learnt as a fall is the falling, from just before its start until the person is down: a
 # detector loses people who lie, and lying alone is no fall. Seconds before and after the start.
 FALLING_S = (0.3, 1.3)
 # What ends less than this before a fall is neither: seconds without a class.
@@ -42,6 +44,9 @@ NORMAL, FALL = "Normal", "Falldown"
 FIGHTS, BED = "Fight/", "bed_falls/"  # how their videos' names begin
 BED_GROUP = "Bed"
 _FEW = 6
+
+Row = tuple[str, float, float, str]  # video, start_s, stop_s, class
+Clips = dict[str, tuple[Path, str]]  # video -> file, recording that it was cut from
 
 
 @dataclass(frozen=True)
@@ -72,7 +77,7 @@ def falls_of(segments: Path) -> dict[str, Fall]:
     return falls
 
 
-def write_falls(assets: Path, falls: dict[str, Fall], videos: Path) -> None:
+def write_falls(assets: Path, falls: Mapping[str, Fall], videos: Path) -> None:
     """Write the video of each fall into the folder ``videos``."""
     for name, fall in falls.items():
         if fall.view is None:
@@ -86,7 +91,8 @@ def lay_out(assets: Path, segments: Path, out: Path, *, few: bool = False) -> No
 
     With ``few`` the collages and most of the normal footage are left out.
     """
-    rows, groups = [], {}
+    rows: list[Row] = []
+    groups: dict[str, str] = {}
     with segments.open(encoding="utf-8", newline="") as file:
         for row in csv.DictReader(file):
             name = f"falls/{row['video']}"
@@ -122,20 +128,20 @@ def lay_out(assets: Path, segments: Path, out: Path, *, few: bool = False) -> No
     _write(out / "sources.csv", ("video", "source"), sorted(groups.items()))
 
 
-def _view_name(clip, view):
+def _view_name(clip: str, view: str) -> str:
     return f"multiview/{clip.removesuffix('.mp4')}_{view}.mp4"
 
 
-def _labels(name, fall, duration):
+def _labels(name: str, fall: tuple[float, float] | None, duration: float) -> list[Row]:
     if fall is None:
         return [(name, 0.0, duration, NORMAL)]
     return [(name, 0.0, fall[0], NORMAL), (name, *fall, FALL)]
 
 
-def _to_learn(rows):
-    """Return the rows to learn from: falling alone, and what is normal well before it."""
+def _to_learn(rows: list[Row]) -> list[Row]:
+    """Return the rows to learn from: the falling alone, and normal footage well before it."""
     starts = {(name, start) for name, start, _, kind in rows if kind == FALL}
-    kept = []
+    kept: list[Row] = []
     for name, start, stop, kind in rows:
         if kind == FALL:
             kept.append((name, max(start - FALLING_S[0], 0.0), start + FALLING_S[1], kind))
@@ -146,32 +152,34 @@ def _to_learn(rows):
     return [(name, round(a, 3), round(b, 3), kind) for name, a, b, kind in kept]
 
 
-def _normal(assets):
-    """Return name -> (file, recording it was cut from) of the footage without falls."""
-    found = _of_recordings(assets, "NonFight")
+def _normal(assets: Path) -> Clips:
+    """Return the footage without falls."""
+    clips = _of_recordings(assets, "NonFight")
     for path in sorted((assets / "videos").iterdir()):
-        found[f"street/{path.name}"] = (path, path.name)
-    return found
+        clips[f"street/{path.name}"] = (path, path.name)
+    return clips
 
 
-def _of_recordings(assets, kind):
-    """Return name -> (file, recording it was cut from) of the clips of one class."""
+def _of_recordings(assets: Path, kind: str) -> Clips:
+    """Return the clips of one class."""
     with (assets / "fight_surv" / "sources.csv").open(encoding="utf-8", newline="") as file:
         recordings = {row["video"]: row["source"] for row in csv.DictReader(file)}
     clips = sorted((assets / "fight_surv" / kind).iterdir())
     return {f"{kind}/{path.name}": (path, recordings[f"{kind}/{path.name}"]) for path in clips}
 
 
-def _deal(videos_of, groups, known):
-    """Deal whole recordings to the groups, the longest first, each to the shortest so far.
+def _deal(clips: Clips, groups: Iterable[str], known: Mapping[str, str]) -> dict[str, str]:
+    """Return each video's group: whole recordings, the longest first, go to the shortest group.
 
     A recording that is in ``known`` stays in its group.
     """
-    seconds, videos = {}, {}
-    for name, (path, recording) in videos_of.items():
-        seconds[recording] = seconds.get(recording, 0.0) + _duration(path)
-        videos.setdefault(recording, []).append(name)
-    dealt, filled = {}, dict.fromkeys(groups, 0.0)
+    seconds: dict[str, float] = defaultdict(float)
+    videos = defaultdict(list)
+    for name, (path, recording) in clips.items():
+        seconds[recording] += _duration(path)
+        videos[recording].append(name)
+    dealt: dict[str, str] = {}
+    filled = dict.fromkeys(groups, 0.0)
     for recording in sorted(seconds, key=lambda r: (r not in known, -seconds[r], r)):
         group = known.get(recording) or min(filled, key=lambda g: (filled[g], g))
         filled[group] += seconds[recording]
@@ -179,26 +187,30 @@ def _deal(videos_of, groups, known):
     return dealt
 
 
-def _duration(path):
+def _duration(path: Path) -> float:
     with av.open(str(path), metadata_errors="replace") as container:
         stream = container.streams.video[0]
-        if stream.duration is not None:
+        if stream.duration is not None and stream.time_base is not None:
             return round(float(stream.duration * stream.time_base), 3)
+        if container.duration is None:
+            raise ValueError(f"{path}: expected a video that states its duration, got none")
         return round(container.duration / av.time_base, 3)
 
 
-def _copy(path, final):
+def _copy(path: Path, final: Path) -> None:
     final.parent.mkdir(parents=True, exist_ok=True)
     if not final.exists():
         shutil.copy2(path, final)
 
 
-def _crop(path, final, box, root):
+def _crop(path: Path, final: Path, box: tuple[int, int, int, int], root: Path) -> None:
     if final.exists():
         return
     x1, y1, x2, y2 = box
     with VideoReader(path) as reader, atomic_path(final, root) as scratch:
         fps = reader.info.fps
+        if fps is None:
+            raise ValueError(f"{path}: expected a collage of a known frame rate, got none")
         with VideoWriter(scratch, (x2 - x1, y2 - y1), fps, crf=12) as writer:
             for frame in reader:
                 picture = frame.image.bgr()
@@ -207,7 +219,7 @@ def _crop(path, final, box, root):
                 writer.write(picture[y1:y2, x1:x2], frame.time_s)
 
 
-def _write(path, columns, rows):
+def _write(path: Path, columns: Sequence[str], rows: Iterable[tuple[object, ...]]) -> None:
     with path.open("w", encoding="utf-8", newline="") as file:
         writer = csv.writer(file)
         writer.writerow(columns)

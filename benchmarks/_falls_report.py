@@ -1,58 +1,78 @@
-"""What comes of a way of judging windows: falls found, false alarms, curves, tables."""
+"""Measure predictions of falls: falls found, false alarms, curves, tables."""
 
 import csv
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
 import numpy as np
+from sklearn.metrics import average_precision_score, roc_auc_score
 
 from benchmarks._falls_data import BED_GROUP, FIGHTS
-from benchmarks._falls_windows import is_extra
+from benchmarks._falls_windows import Window, is_extra
 from recognizer.action import bootstrap as resampling
 from recognizer.action.events import VideoTimeline, alarm_rate_curve, event_scores
+from recognizer.dataset.windows import Span
 from recognizer.runs.event_curves import hours_text
 from recognizer.runs.figures import save_figure
+from recognizer.types import TimeArray
 
+Timelines = Mapping[str, VideoTimeline]
+Scores = dict[str, Any]  # JSON values
 RESAMPLES = 2000
-WANTED_RECALL, WANTED_PER_HOUR = 0.9, 3.0  # a half in ten minutes
+TARGET_RECALL, TARGET_PER_HOUR = 0.9, 3.0  # a half in ten minutes
 
 
 @dataclass(frozen=True, eq=False)
-class Footages:
-    """All windows and what is known of their videos.
+class Footage:
+    """All windows and the ground truth of their videos.
 
-    ``spans`` are the videos' times, ``falls`` the falls in them, ``group_of`` their groups,
-    ``rules`` the keywords of ``recognizer.action.events`` for alarms.
+    Attributes:
+        windows: of all videos.
+        spans: start and stop of each video, seconds.
+        falls: the falls in each video.
+        group_of: the group of each video.
+        rules: keywords of ``recognizer.action.events`` for alarms.
+
     """
 
-    windows: list
-    spans: dict
-    falls: dict
-    group_of: dict
-    rules: dict
+    windows: Sequence[Window]
+    spans: Mapping[str, Span]
+    falls: Mapping[str, Sequence[Span]]
+    group_of: Mapping[str, str]
+    rules: Mapping[str, float]
 
-    def of(self, said, videos):
-        """Return the footage of some videos with the probabilities of their windows."""
+    def of(self, probabilities: TimeArray, videos: Iterable[str]) -> dict[str, VideoTimeline]:
+        """Return the timelines of some videos; ``probabilities`` (N,) are those of all windows."""
         result = {}
         for video in videos:
             mine = [i for i, w in enumerate(self.windows) if w.video == video]
-            times = [(self.windows[i].start_s, self.windows[i].stop_s) for i in mine]
-            truth = np.array(self.falls.get(video, []), np.float64).reshape(-1, 2)
-            times = np.array(times).reshape(-1, 2)
-            result[video] = VideoTimeline(times, said[mine], truth, self.spans[video])
+            times = _table((self.windows[i].start_s, self.windows[i].stop_s) for i in mine)
+            truth = _table(self.falls.get(video, []))
+            result[video] = VideoTimeline(times, probabilities[mine], truth, self.spans[video])
         return result
 
-    def threshold(self, said):
+    def real_videos(self) -> list[str]:
+        """Return the videos of real falls and of normal footage."""
+        return [video for video in sorted(self.spans) if not is_extra(video)]
+
+    def threshold(self, probabilities: TimeArray) -> float:
         """Return the threshold that is best for the real falls and the normal footage."""
-        videos = [video for video in sorted(self.spans) if not is_extra(video)]
-        return choose_threshold(list(self.of(said, videos).values()), self.rules)
+        timelines = self.of(probabilities, self.real_videos())
+        return choose_threshold(list(timelines.values()), self.rules)
 
 
-def choose_threshold(footages, rules):
+def _table(spans: Iterable[Span]) -> TimeArray:
+    return np.array(list(spans), np.float64).reshape(-1, 2)
+
+
+def choose_threshold(timelines: Sequence[VideoTimeline], rules: Mapping[str, float]) -> float:
     """Return the middle of the best thresholds: most falls found at the false alarms allowed."""
-    values = np.unique(np.concatenate([f.probabilities for f in footages]))
+    values = np.unique(np.concatenate([f.probabilities for f in timelines]))
     values = values[values > 0.3]
-    curve = alarm_rate_curve(footages, values, **rules)
-    allowed = [s for s in curve if s.false_alarms_per_hour <= WANTED_PER_HOUR]
+    curve = alarm_rate_curve(timelines, values, **rules)
+    allowed = [s for s in curve if (s.false_alarms_per_hour or 0.0) <= TARGET_PER_HOUR]
     if not allowed:
         return float(values[-1])
     best = max(s.found for s in allowed)
@@ -61,41 +81,39 @@ def choose_threshold(footages, rules):
     return float((lowest + (below[-1] if len(below) else 0.0)) / 2)
 
 
-def measure(data, said):
-    """Return the figures of one way of judging, as JSON values.
+def measure(data: Footage, probabilities: TimeArray) -> Scores:
+    """Return the metrics of predictions (N,) for all windows, as JSON values.
 
-    Events are those of the real falls and the normal footage; synthetic ones and fights stand
-    apart.
+    Events are those of real falls and normal footage; synthetic falls and fights stand apart.
     """
-    videos = [video for video in sorted(data.spans) if not is_extra(video)]
-    films = data.of(said, videos)
-    values = np.unique(np.round(np.concatenate([[0.5], said[said > 0.02]]), 3))
-    curve = [s.to_json() for s in alarm_rate_curve(list(films.values()), values, **data.rules)]
-    held_out = _held_out(data, films)
+    timelines = data.of(probabilities, data.real_videos())
+    values = np.unique(np.round(np.concatenate([[0.5], probabilities[probabilities > 0.02]]), 3))
+    curve = [s.to_json() for s in alarm_rate_curve(list(timelines.values()), values, **data.rules)]
+    held_out = _held_out(data, timelines)
     total = {
         k: sum(h[k] for h in held_out.values())
         for k in ("events", "found", "alarms", "false_alarms", "normal_hours")
     }
-    staged = [f for v, f in films.items() if not v.startswith("NonFight/")]
+    staged = [f for v, f in timelines.items() if not v.startswith("NonFight/")]
     of_staged = [s.to_json() for s in alarm_rate_curve(staged, values, **data.rules)]
     return {
         "best_allowed_without_nonfight": _best(of_staged),
-        **_of_windows(data, said, lambda w: not is_extra(w.video), "window"),
+        **_of_windows(data, probabilities, lambda w: not is_extra(w.video), "window"),
         "best_allowed": _best(curve),
         "held_out": held_out,
         "held_out_total": total,
         "held_out_intervals": intervals(list(held_out.values())),
-        **_extras(data, said, held_out),
-        "falls": _peaks(films),
-        "loudest_normal_windows": _loudest(films),
+        **_extras(data, probabilities, held_out),
+        "falls": _peaks(timelines),
+        "loudest_normal_windows": _loudest(timelines),
         "curve": curve,
     }
 
 
-def _held_out(data, films):
+def _held_out(data: Footage, timelines: Timelines) -> dict[str, Scores]:
     """Return the events of each group at a threshold chosen on the others."""
-    groups = sorted({data.group_of[video] for video in films})
-    of_group = {g: [films[v] for v in films if data.group_of[v] == g] for g in groups}
+    groups = sorted({data.group_of[video] for video in timelines})
+    of_group = {g: [timelines[v] for v in timelines if data.group_of[v] == g] for g in groups}
     held_out = {}
     for group in groups:
         others = [f for g in groups if g != group for f in of_group[g]]
@@ -104,15 +122,15 @@ def _held_out(data, films):
     return held_out
 
 
-def _of_windows(data, said, chosen, name):
-    from sklearn.metrics import average_precision_score, roc_auc_score
-
+def _of_windows(
+    data: Footage, probabilities: TimeArray, chosen: Callable[[Window], bool], name: str
+) -> dict[str, float]:
     known = [
         i
         for i, w in enumerate(data.windows)
         if w.label is not None and w.sample is not None and chosen(w)
     ]
-    truth, value = [data.windows[i].label for i in known], said[known]
+    truth, value = [data.windows[i].label for i in known], probabilities[known]
     if len(set(truth)) < 2:
         return {}
     return {
@@ -121,23 +139,22 @@ def _of_windows(data, said, chosen, name):
     }
 
 
-def _extras(data, said, held_out):
-    """Return what comes of the synthetic falls and of fights, at the real groups' thresholds."""
+def _extras(data: Footage, probabilities: TimeArray, held_out: Mapping[str, Scores]) -> Scores:
+    """Return the metrics of synthetic falls and of fights, at the real groups' thresholds."""
     beds = [v for v in sorted(data.spans) if data.group_of[v] == BED_GROUP]
-    fights = data.of(said, [v for v in sorted(data.spans) if v.startswith(FIGHTS)])
-    result = {
-        f"auc_{g}": _of_windows(
-            data,
-            said,
-            lambda w, g=g: data.group_of[w.video] == g and not w.video.startswith(FIGHTS),
-            "x",
-        ).get("x_roc_auc")
-        for g in sorted(set(data.group_of.values()))
-    }
+    fights = data.of(probabilities, [v for v in sorted(data.spans) if v.startswith(FIGHTS)])
+    result: Scores = {}
+    for group in sorted(set(data.group_of.values())):
+
+        def in_group(w: Window, group: str = group) -> bool:
+            return data.group_of[w.video] == group and not w.video.startswith(FIGHTS)
+
+        of_windows = _of_windows(data, probabilities, in_group, "x")
+        result[f"auc_{group}"] = of_windows.get("x_roc_auc")
     if beds:
-        films = list(data.of(said, beds).values())
+        timelines = list(data.of(probabilities, beds).values())
         at = float(np.median([h["threshold"] for h in held_out.values()]))
-        result["bed"] = event_scores(films, threshold=at, **data.rules).to_json()
+        result["bed"] = event_scores(timelines, threshold=at, **data.rules).to_json()
     if fights:
         alarmed = [
             bool((f.probabilities >= held_out[data.group_of[v]]["threshold"]).any())
@@ -147,30 +164,30 @@ def _extras(data, said, held_out):
     return result
 
 
-def _peaks(films):
+def _peaks(timelines: Timelines) -> list[Scores]:
     """Return each fall with the highest probability in it, the least likely first."""
-    found = []
-    for video, film in films.items():
-        for start, stop in film.truth:
-            inside = (film.windows[:, 0] < stop) & (film.windows[:, 1] > start)
-            peak = float(film.probabilities[inside].max(initial=0.0))
-            found.append({"video": video, "start_s": start, "peak": peak})
-    return sorted(found, key=lambda event: event["peak"])
+    peaks: list[Scores] = []
+    for video, timeline in timelines.items():
+        for start, stop in timeline.truth:
+            inside = (timeline.windows[:, 0] < stop) & (timeline.windows[:, 1] > start)
+            peak = float(timeline.probabilities[inside].max(initial=0.0))
+            peaks.append({"video": video, "start_s": start, "peak": peak})
+    return sorted(peaks, key=lambda event: event["peak"])
 
 
-def _loudest(films):
-    """Return the twenty windows outside of falls that are most taken for one."""
+def _loudest(timelines: Timelines) -> list[tuple[float, str, float, float]]:
+    """Return the twenty windows outside of falls with the highest probabilities."""
     alarms = []
-    for video, film in films.items():
-        clear = np.ones(len(film.windows), np.bool_)
-        for start, stop in film.truth:
-            clear &= (film.windows[:, 1] <= start) | (film.windows[:, 0] >= stop)
-        for i in np.flatnonzero(clear & (film.probabilities > 0)):
-            alarms.append((float(film.probabilities[i]), video, *film.windows[i].tolist()))
+    for video, timeline in timelines.items():
+        clear = np.ones(len(timeline.windows), np.bool_)
+        for start, stop in timeline.truth:
+            clear &= (timeline.windows[:, 1] <= start) | (timeline.windows[:, 0] >= stop)
+        for i in np.flatnonzero(clear & (timeline.probabilities > 0)):
+            alarms.append((float(timeline.probabilities[i]), video, *timeline.windows[i].tolist()))
     return sorted(alarms, reverse=True)[:20]
 
 
-def intervals(held_out):
+def intervals(held_out: Sequence[Scores]) -> Scores:
     """Return 95 % intervals of recall and of false alarms per 10 minutes over whole groups.
 
     A group is a person who falls. Resampling five of them gives intervals that are too narrow: the
@@ -192,21 +209,21 @@ def intervals(held_out):
     }
 
 
-def _best(curve):
-    allowed = [s for s in curve if s["false_alarms_per_hour"] <= WANTED_PER_HOUR]
+def _best(curve: Iterable[Scores]) -> Scores:
+    allowed = [s for s in curve if s["false_alarms_per_hour"] <= TARGET_PER_HOUR]
     return max(allowed, key=lambda s: (s["found"], -s["false_alarms"], s["threshold"]), default={})
 
 
-def draw(path, root, results):
-    """Draw recall over false alarms of all ways of judging."""
+def draw(path: Path, root: Path, results: Mapping[str, Scores]) -> None:
+    """Draw recall over false alarms, a line for each result."""
 
-    def paint(figure):
+    def paint(figure: Any) -> None:
         axes = figure.add_subplot()
         for name, result in results.items():
             rate = [s["false_alarms_per_hour"] / 6 for s in result["curve"]]
             axes.step(rate, [s["recall"] for s in result["curve"]], where="post", label=name)
         axes.axvline(1.0, color="0.6", lw=0.8)
-        axes.axhline(WANTED_RECALL, color="0.6", lw=0.8)
+        axes.axhline(TARGET_RECALL, color="0.6", lw=0.8)
         hours = max(r["held_out_total"]["normal_hours"] for r in results.values())
         axes.set(
             xlabel=f"false alarms per 10 minutes, in {hours_text(hours)} of normal video",
@@ -220,8 +237,8 @@ def draw(path, root, results):
     save_figure(path, root, paint)
 
 
-def table(results):
-    """Print the figures of all ways of judging."""
+def print_table(results: Mapping[str, Scores]) -> None:
+    """Print the metrics of all results."""
     for name, r in results.items():
         best, total = r["best_allowed"], r["held_out_total"]
         minutes = total["normal_hours"] * 60
@@ -256,7 +273,7 @@ def table(results):
                 f"    {group:10} {h['found']} of {h['events']}, {h['false_alarms']} false alarms "
                 f"in {h['normal_hours'] * 60:.1f} min at {h['threshold']:.3f}"
             )
-        _tell_extras(r)
+        _print_extras(r)
         for needed in (0.5, 0.6, 0.7, 0.8, 0.9, 1.0):
             s = [c for c in r["curve"] if c["recall"] >= needed - 1e-9]
             if s:
@@ -267,7 +284,7 @@ def table(results):
                 )
 
 
-def _tell_extras(r):
+def _print_extras(r: Scores) -> None:
     if "bed" in r:
         bed = r["bed"]
         print(
@@ -279,18 +296,18 @@ def _tell_extras(r):
         print("  fight clips that alarm: {} of {}".format(*r["fights_alarmed"]))
 
 
-def _ends(found):
+def _ends(intervals: Scores) -> str:
     names = {"recall": "recall", "false_alarms_per_10_min": "false alarms per 10 min"}
     texts = [
         f"{text} {low:.2f} to {high:.2f}"
         for key, text in names.items()
-        for low, high in [found[key] or (np.nan, np.nan)]
+        for low, high in [intervals[key] or (np.nan, np.nan)]
     ]
     return ", ".join(texts)
 
 
-def write_curves(path, results):
-    """Write the curves of all ways of judging as one CSV table."""
+def write_curves(path: Path, results: Mapping[str, Scores]) -> None:
+    """Write the curves of all results as one CSV table."""
     with path.open("w", encoding="utf-8", newline="") as file:
         keys = (
             "threshold",

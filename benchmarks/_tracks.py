@@ -1,17 +1,18 @@
-"""The tracks that a benchmark asks about: a folder of stage 2, named or made of samples/."""
+"""Tracks to measure: a folder of stage 2, given or made from samples/."""
 
 from pathlib import Path
 
+from benchmarks._command import ROOT
 from recognizer.config.file import ConfigError, load_config
 from recognizer.runs.manifest import read_manifest, result_path
 from recognizer.runs.progress import on_console
 from recognizer.runs.stage2 import run_stage2
 from recognizer.storage.artifacts import read_poses
 
-SAMPLES = Path(__file__).resolve().parents[1] / "samples"
+SAMPLES = ROOT / "samples"
 
 
-def tracked_samples(name, config_file, out):
+def tracked_samples(name: str, config_file: Path, out: Path) -> Path:
     """Track the poses of samples/<name> and return stage 2's folder below ``out``."""
     overrides = [
         f"annotation.stage1_dir={SAMPLES / name}",
@@ -21,7 +22,7 @@ def tracked_samples(name, config_file, out):
     return run_stage2(load_config(config_file, overrides), on_console)
 
 
-def tracked_videos(folder):
+def tracked_videos(folder: Path) -> list[str]:
     """Return the videos of a stage 2 that have tracks; each of those files can be read.
 
     Raises:

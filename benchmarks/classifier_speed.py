@@ -13,22 +13,28 @@ time, medians. Probabilities are compared.
 import argparse
 import logging
 import os
-import statistics
-import sys
 import tempfile
-import time
 import warnings
+from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from recognizer.action.classifier import Classifier
+    from recognizer.action.graphs import EnsembleMember
+    from recognizer.types import FloatArray, Sample
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-ROOT = Path(__file__).resolve().parents[1]
-sys.path.insert(0, str(ROOT))
-
 TARGETS = {4: 2.0, 2: 4.0}
 
 
-def ship(folder):
+def ship(folder: Path) -> "tuple[Classifier, EnsembleMember]":
     """Save the guide's network as a checkpoint, export it; return the classifier and member."""
     from deploy.export import export
     from recognizer.action.classifier import Classifier
@@ -44,10 +50,8 @@ def ship(folder):
     return Classifier.open(section), load_member(checkpoint)
 
 
-def first_people(sample, people):
-    """Return the poses of the sample's first people; boxes and movement, not read here, go."""
-    from dataclasses import replace
-
+def first_people(sample: "Sample", people: int) -> "Sample":
+    """Return the poses of the sample's first people, without boxes and movement."""
     return replace(
         sample,
         keypoints=sample.keypoints[:people],
@@ -58,7 +62,9 @@ def first_people(sample, people):
     )
 
 
-def eager(member, persons):
+def eager(
+    member: "EnsembleMember", persons: "FloatArray"
+) -> "Callable[[], NDArray[np.floating[Any]]]":
     """Return a call that gives mmaction2's probabilities, on all slots."""
     import torch
     from mmaction.structures import ActionDataSample
@@ -67,38 +73,15 @@ def eager(member, persons):
     slots[0, 0, : len(persons)] = torch.from_numpy(persons)
     network = member.recognizer
 
-    def run():
+    def run() -> Any:
         with torch.inference_mode():
-            judged = network(slots, [ActionDataSample()], mode="predict")
-        return judged[0].pred_scores.item.numpy()
+            predictions = network(slots, [ActionDataSample()], mode="predict")
+        return predictions[0].pred_scores.item.numpy()
 
     return run
 
 
-def race(contenders, rounds):
-    """Return CPU seconds and wall seconds per contender, which take turns; the first is dropped."""
-    taken = {name: [] for name in contenders}
-    for _ in range(rounds + 1):
-        for name, run in contenders.items():
-            wall, cpu = time.perf_counter(), time.process_time()
-            run()
-            taken[name].append((time.process_time() - cpu, time.perf_counter() - wall))
-    return {name: list(zip(*times[1:], strict=True)) for name, times in taken.items()}
-
-
-def report(people, times, apart):
-    base = [statistics.median(kind) for kind in times["mmaction2"]]
-    print(f"{people} people present; probabilities differ by at most {apart:.1e}")
-    for name, kinds in times.items():
-        cpu, wall = (statistics.median(kind) for kind in kinds)
-        target = f" (target {TARGETS[people]} x)" if name != "mmaction2" else ""
-        print(
-            f"  {name:10} CPU {cpu * 1e3:7.2f} ms {base[0] / cpu:6.2f} x, "
-            f"wall {wall * 1e3:7.2f} ms {base[1] / wall:6.2f} x{target}"
-        )
-
-
-def main():
+def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--data", type=Path, help="a stage-3 pickle; default: from samples/")
     parser.add_argument("--rounds", type=int, default=40)
@@ -108,6 +91,7 @@ def main():
     import numpy as np
     import torch
 
+    from benchmarks._turns import print_ratios, race
     from recognizer.action.features import network_input
     from recognizer.dataset.mmaction import read_split
     from tests.action.clips import real_samples
@@ -120,14 +104,16 @@ def main():
             cut = [first_people(sample, people) for sample in samples]
             sample = next(s for s in cut if len(network_input(s, member.features)) == people)
             persons = network_input(sample, member.features)
-            contenders = {
+            calls: dict[str, Callable[[], NDArray[np.floating[Any]]]] = {
                 "mmaction2": eager(member, persons),
-                "network": lambda persons=persons: classifier.run({"persons": persons}),
-                "whole": lambda sample=sample: classifier.probabilities(sample),
+                "network": partial(classifier.run, {"persons": persons}),
+                "whole": partial(classifier.probabilities, sample),
             }
-            answers = [run() for run in contenders.values()]
+            answers = [run() for run in calls.values()]
             apart = max(float(np.abs(answer - answers[0]).max()) for answer in answers)
-            report(people, race(contenders, args.rounds), apart)
+            print(f"{people} people present; probabilities differ by at most {apart:.1e}")
+            times = race(calls, args.rounds)
+            print_ratios(times, "mmaction2", dict.fromkeys(("network", "whole"), TARGETS[people]))
 
 
 if __name__ == "__main__":

@@ -19,13 +19,16 @@ stage 3 of fights, with its negatives of all other groups and without any, and a
 group; beside it stand the same two learnings in 5 folds of the fight clips.
 """
 
+import argparse
 import json
 import sys
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path, PurePosixPath
+from typing import Any, TypeVar
 
 import numpy as np
 
-from benchmarks._command import Parser, one_line_errors, positive
+from benchmarks._command import CONFIG, ROOT, Parser, one_line_errors, positive
 from benchmarks._left_out import SETTING, falls_within, group_of, leave_out, report_left_out
 from benchmarks._tracks import tracked_samples, tracked_videos
 from recognizer.action.classifier import Classifier
@@ -35,31 +38,36 @@ from recognizer.action.windows import classify_windows
 from recognizer.analysis.services import window_plan
 from recognizer.config.action import ClassifierConfig
 from recognizer.config.file import ConfigError, load_config
+from recognizer.config.schema import Config
 from recognizer.dataset.labels import read_segments
-from recognizer.dataset.windows import span_of
+from recognizer.dataset.windows import Span, span_of
 from recognizer.installation import SHIPPED_MODELS
 from recognizer.runs.event_curves import hours_text, rate_text
 from recognizer.runs.manifest import read_manifest, result_path
 from recognizer.storage.artifacts import read_poses
+from recognizer.types import PoseSequence, TimeArray
 
-ROOT = Path(__file__).resolve().parents[1]
 SERVICES = ("fight", "falldown")
 NORMAL, FALL = "Normal", "Falldown"
 KINDS = ("Fight", "NonFight")
 
+# video, its tracks -> windows, the probability of an event in each, and the threshold
+Predictor = Callable[[str, PoseSequence], tuple[list[Span], list[float], float]]
+Alarms = dict[str, tuple[Span, dict[str, TimeArray]]]  # video -> span, alarms (A, 2) by service
+Metrics = dict[str, Any]  # JSON values
+Value = TypeVar("Value")
 
-def ask(folder, videos, classifiers, config):
-    """Return, for each video of a stage 2, its span and the alarms (A, 2) of each service.
 
-    ``classifiers``: service -> function (video, sequence) -> windows, the probability of an
-    event in each, and the threshold.
-    """
-    found = {}
+def find_alarms(
+    folder: Path, videos: Iterable[str], predictors: Mapping[str, Predictor], config: Config
+) -> Alarms:
+    """Return the span and each service's alarms of each video of a stage 2."""
+    found: Alarms = {}
     for video in videos:
         sequence, _, _ = read_poses(result_path(folder, video, ".npz"))
         alarms = {}
-        for service, classify in classifiers.items():
-            spans, event, threshold = classify(video, sequence)
+        for service, predict in predictors.items():
+            spans, event, threshold = predict(video, sequence)
             joined = merge_windows(
                 spans, event, threshold=threshold, merge_gap_s=config.inference.merge_gap_s
             )
@@ -68,11 +76,11 @@ def ask(folder, videos, classifiers, config):
     return found
 
 
-def classifier_of(classifiers, config):
-    """Return a function that classifies a video by its group's classifier, or by the only one."""
-    plans = {group: window_plan(config, own) for group, own in classifiers.items()}
+def classifier_of(classifiers: Mapping[str, Classifier], config: Config) -> Predictor:
+    """Return the predictor of a service, by the classifier of a video's group or the only one."""
+    plans = {group: window_plan(config, model) for group, model in classifiers.items()}
 
-    def classify(video, sequence):
+    def predict(video: str, sequence: PoseSequence) -> tuple[list[Span], list[float], float]:
         group = "" if "" in classifiers else group_of(video)
         classifier = classifiers[group]
         windows = list(classify_windows([sequence], classifier, plans[group], config.scoring))
@@ -80,10 +88,10 @@ def classifier_of(classifiers, config):
         event = [1 - w.probabilities.get(classifier.classes[0], np.nan) for w in windows]
         return spans, event, classifier.threshold
 
-    return classify
+    return predict
 
 
-def read_falls(table, folder):
+def read_events(table: Path, folder: Path) -> dict[str, list[Span]]:
     """Return the falls (start, stop), seconds, of the videos of a stage 2.
 
     Raises:
@@ -98,17 +106,18 @@ def read_falls(table, folder):
     return {video: [(s.start_s, s.stop_s) for s in falls] for video, falls in events.items()}
 
 
-def on_falls(found, falls):
-    """Return what both services say of the falls, and of the rest of that footage."""
-    hits = {service: [] for service in SERVICES}
+def on_falls(found: Alarms, falls: Mapping[str, Sequence[Span]]) -> Metrics:
+    """Return the metrics of both services on the falls and on the rest of that footage."""
+    hits: dict[str, list[bool]] = {service: [] for service in SERVICES}
     scores = {}
     for service in SERVICES:
-        films = []
+        timelines = []
         for video, (span, alarms) in found.items():
             truth = falls_within(falls, video, span)
             hits[service] += match_events(alarms[service], truth)[1].tolist()
-            films.append(VideoTimeline(alarms[service], np.ones(len(alarms[service])), truth, span))
-        scores[service] = event_scores(films, threshold=0.5).to_json()
+            spans = alarms[service]
+            timelines.append(VideoTimeline(spans, np.ones(len(spans)), truth, span))
+        scores[service] = event_scores(timelines, threshold=0.5).to_json()
     both = np.logical_and(hits["fight"], hits["falldown"])
     return {
         "videos": len(found),
@@ -121,21 +130,22 @@ def on_falls(found, falls):
     }
 
 
-def on_clips(found):
+def on_clips(found: Alarms) -> Metrics:
     """Return how many clips of each class each service alarms in, and the hours of them."""
-    result = {}
+    result: Metrics = {}
     for name in KINDS:
-        mine = [own for video, own in found.items() if name in PurePosixPath(video).parts[:-1]]
+        clips = [clip for video, clip in found.items() if name in PurePosixPath(video).parts[:-1]]
         result[name] = {
-            "clips": len(mine),
-            "hours": sum(stop - start for (start, stop), _ in mine) / 3600,
-            **{s: sum(len(alarms[s]) > 0 for _, alarms in mine) for s in SERVICES},
-            "alarms": {s: sum(len(alarms[s]) for _, alarms in mine) for s in SERVICES},
+            "clips": len(clips),
+            "hours": sum(stop - start for (start, stop), _ in clips) / 3600,
+            **{s: sum(len(alarms[s]) > 0 for _, alarms in clips) for s in SERVICES},
+            "alarms": {s: sum(len(alarms[s]) for _, alarms in clips) for s in SERVICES},
         }
     return result
 
 
-def report(result):
+def report(result: Metrics) -> None:
+    """Print the metrics of ``confusion``."""
     falls = result["falls"]
     print(
         f"falls: {falls['falls']} in {falls['videos']} videos, {hours_text(falls['hours'])}: "
@@ -145,17 +155,17 @@ def report(result):
     for service, scores in falls["normal"].items():
         rate = rate_text(scores["false_alarms"], scores["normal_hours"])
         print(f"  {service} alarms beside the falls: {scores['false_alarms']}; {rate}")
-    for name, own in result.get("clips", {}).items():
+    for name, clips in result.get("clips", {}).items():
         print(
-            f"{name} clips: {own['clips']}, {hours_text(own['hours'])}: {own['fight']} alarm as "
-            f"fights, {own['falldown']} as falls "
-            f"({own['falldown'] / max(own['clips'], 1):.1%})"
+            f"{name} clips: {clips['clips']}, {hours_text(clips['hours'])}: {clips['fight']} alarm "
+            f"as fights, {clips['falldown']} as falls "
+            f"({clips['falldown'] / max(clips['clips'], 1):.1%})"
         )
 
 
-def group_files(texts):
+def group_files(texts: Iterable[str]) -> dict[str, str]:
     """Return the file of each group of ``--fight-model``, '' where one is for all."""
-    files = {}
+    files: dict[str, str] = {}
     for text in texts:
         group, file = ("", text) if Path(text).is_file() else text.rpartition("=")[::2]
         if group in files:
@@ -167,7 +177,7 @@ def group_files(texts):
     return files
 
 
-def read_models(service, files):
+def read_models(service: str, files: Mapping[str, str | Path]) -> dict[str, Classifier]:
     """Return the classifier of each group's file.
 
     Raises:
@@ -185,27 +195,27 @@ def read_models(service, files):
     return models
 
 
-def check_groups(groups, videos):
+def check_groups(groups: Iterable[str], videos: Iterable[str]) -> None:
     """Refuse classifiers that are not one for all videos or one for each group of them."""
-    wanted = sorted(set(map(group_of, videos)))
-    if sorted(groups) not in ([""], wanted):
+    expected = sorted(set(map(group_of, videos)))
+    if sorted(groups) not in ([""], expected):
         raise ConfigError(
             "--fight-model: expected one FILE, or GROUP=FILE for each group of the falls "
-            f"({', '.join(wanted)}), got {', '.join(g or 'one for all' for g in sorted(groups))}"
+            f"({', '.join(expected)}), got {', '.join(g or 'one for all' for g in sorted(groups))}"
         )
 
 
-def by_group(values):
+def by_group(values: dict[str, Value]) -> Value | dict[str, Value]:
     """Return the value of each group, or the only one."""
     return values[""] if set(values) == {""} else values
 
 
-def thinned(videos, few):
+def thinned(videos: list[str], few: int | None) -> list[str]:
     """Return about ``few`` of the videos, all of them without it."""
     return videos[:: max(1, len(videos) // few)] if few else videos
 
 
-def fight_clips(args):
+def fight_clips(args: argparse.Namespace) -> tuple[Path, list[str]]:
     """Return the stage-2 folder of ``--fights``, of samples/ without it, and its videos."""
     folder = args.fights or tracked_samples("stage1", args.config, args.out)
     videos = tracked_videos(folder)
@@ -217,39 +227,43 @@ def fight_clips(args):
     return folder, thinned(videos, args.few)
 
 
-def confusion(args, config):
-    """Return what both classifiers say of both kinds of footage."""
+def confusion(args: argparse.Namespace, config: Config) -> Metrics:
+    """Return the metrics of both classifiers on both kinds of footage."""
     models = {
         "fight": read_models(
             "fight", group_files(args.fight_model or [str(SHIPPED_MODELS / "fight.onnx")])
         ),
         "falldown": read_models("falldown", {"": args.fall_model}),
     }
-    classifiers = {service: classifier_of(own, config) for service, own in models.items()}
+    predictors = {service: classifier_of(files, config) for service, files in models.items()}
     tracks, videos, falls = fall_videos(args)
     check_groups(models["fight"], videos)
     # Of several classifiers of fights, which would be asked about a clip?
     clips = fight_clips(args) if "" in models["fight"] else None
-    result = {
+    result: Metrics = {
         "models": {
             s: by_group({g: c.path.name for g, c in own.items()}) for s, own in models.items()
         },
         "thresholds": {
             s: by_group({g: c.threshold for g, c in own.items()}) for s, own in models.items()
         },
-        "falls": on_falls(ask(tracks, thinned(videos, args.few), classifiers, config), falls),
+        "falls": on_falls(
+            find_alarms(tracks, thinned(videos, args.few), predictors, config), falls
+        ),
     }
-    return {**result, "clips": on_clips(ask(*clips, classifiers, config))} if clips else result
+    if clips:
+        result["clips"] = on_clips(find_alarms(*clips, predictors, config))
+    return result
 
 
-def fall_videos(args):
+def fall_videos(args: argparse.Namespace) -> tuple[Path, list[str], dict[str, list[Span]]]:
     """Return the stage-2 folder of ``--falls``, of samples/ without it, its videos and falls."""
     folder = args.falls or tracked_samples("falls_stage1", args.config, args.out)
-    return folder, tracked_videos(folder), read_falls(args.events, folder)
+    return folder, tracked_videos(folder), read_events(args.events, folder)
 
 
-def arguments():
-    parser = Parser("cross_confusion", description=__doc__.splitlines()[0])
+def arguments() -> argparse.Namespace:
+    parser = Parser("cross_confusion", description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--falls", type=Path, help="stage-2 folder of footage with falls")
     parser.add_argument("--events", type=Path, default=ROOT / "samples" / "falls_segments.csv")
     parser.add_argument("--fights", type=Path, help="stage-2 folder of Fight and NonFight clips")
@@ -257,7 +271,7 @@ def arguments():
     parser.add_argument("--fall-model", type=Path, default=SHIPPED_MODELS / "falldown.onnx")
     parser.add_argument("--leave-out", type=Path, help="stage-3 folder of fights with negatives")
     parser.add_argument("--setting", choices=SETTINGS, default=SETTING, help="of --leave-out")
-    parser.add_argument("--config", type=Path, default=ROOT / "configs" / "config.yaml")
+    parser.add_argument("--config", type=Path, default=CONFIG)
     parser.add_argument("--out", type=Path, default=ROOT / "output" / "cross_confusion")
     parser.add_argument("--few", type=positive, help="so many videos of each kind")
     args = parser.parse_args()
@@ -266,7 +280,7 @@ def arguments():
     return args
 
 
-def refuse_unused(args, default_of):
+def refuse_unused(args: argparse.Namespace, default_of: Callable[[str], Any]) -> None:
     """Refuse an argument that has no effect beside the others."""
     unused = {"without --leave-out": ["setting"]}
     if args.leave_out:
@@ -280,7 +294,7 @@ def refuse_unused(args, default_of):
 
 
 @one_line_errors
-def main():
+def main() -> int:
     args = arguments()
     config = load_config(args.config)
     args.out.mkdir(parents=True, exist_ok=True)

@@ -1,11 +1,11 @@
 """Measure the skeleton pipeline that chooses frames first against mmaction2's own.
 
-    python benchmarks/data_pipeline.py                     # the clips of samples/
-    python benchmarks/data_pipeline.py path/to/train.pkl   # any stage-3 pickle
+    python -m benchmarks.data_pipeline                     # the clips of samples/
+    python -m benchmarks.data_pipeline path/to/train.pkl   # any stage-3 pickle
 
-Both read the same pickle through their data set (PoseDataset, LeanPoseDataset) as a training does:
+Both read the same pickle by their data set (PoseDataset, LeanPoseDataset) as a training does:
 sample after sample in a shuffled order, one process, one thread, CPU time, in turn over several
-rounds. Before that, every sample of both is compared, in training and in test mode, from the same
+rounds. Before that every sample of both is compared, in training and in test mode, from the same
 state of NumPy's generator. Prints samples/s of each and the ratio.
 """
 
@@ -17,18 +17,20 @@ import statistics
 import sys
 import tempfile
 import time
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
-ROOT = Path(__file__).resolve().parents[1]
-sys.path.insert(0, str(ROOT))
 
-import numpy as np  # noqa: E402
+import numpy as np
 
-import recognizer.action.registered  # noqa: E402, F401 - registers
-from recognizer.dataset.mmaction import read_split, write_split  # noqa: E402
-from recognizer.openmmlab import scope  # noqa: E402
+import recognizer.action.registered  # noqa: F401 - registers
+from recognizer.dataset.mmaction import read_split, write_split
+from recognizer.openmmlab import scope
+from tests.action.clips import plain_steps, real_samples
 
+Datasets = dict[str, Any]  # mmaction2's own, by name
 TARGET = 5
 STREAMS = {
     "bones": ["b"],
@@ -38,25 +40,24 @@ STREAMS = {
 }
 
 
-def pipelines(feats, clip_len, num_person, test_mode):
+def pipelines(
+    feats: Sequence[str], clip_len: int, num_person: int, test_mode: bool
+) -> dict[str, list[dict[str, Any]]]:
+    """Return the steps of both data sets, by the data set's name."""
     sampling = {"num_clips": 1, "test_mode": True} if test_mode else {}
-    plain = [
-        {"type": "PreNormalize2D"},
-        {"type": "GenSkeFeat", "dataset": "coco", "feats": feats},
-        {"type": "UniformSampleFrames", "clip_len": clip_len, **sampling},
-        {"type": "PoseDecode"},
-        {"type": "FormatGCNInput", "num_person": num_person},
-        {"type": "PackActionInputs"},
-    ]
-    ours = [
+    ours: list[dict[str, Any]] = [
         {"type": "SampleSkeleton", "clip_len": clip_len, "num_person": num_person, **sampling},
         {"type": "SkeletonInput", "feats": feats},
         {"type": "PackActionInputs"},
     ]
+    plain = plain_steps(feats, clip_len, num_person, test_mode)
     return {"PoseDataset": plain, "LeanPoseDataset": ours}
 
 
-def datasets(path, feats, args, test_mode=False):
+def datasets(
+    path: Path, feats: Sequence[str], args: argparse.Namespace, test_mode: bool = False
+) -> Datasets:
+    """Return both data sets of a pickle."""
     from mmaction.registry import DATASETS
 
     steps = pipelines(feats, args.clip_len, args.num_person, test_mode)
@@ -69,7 +70,7 @@ def datasets(path, feats, args, test_mode=False):
         }
 
 
-def compare(found):
+def compare(found: Datasets) -> int:
     """Return the number of samples that are not equal bit for bit."""
     plain, ours = found.values()
     different = 0
@@ -84,9 +85,9 @@ def compare(found):
     return different
 
 
-def measure(found, rounds, least):
+def measure(found: Datasets, rounds: int, least: int) -> dict[str, list[float]]:
     """Return CPU seconds per sample of each data set, one value per round, in turn."""
-    spent = {name: [] for name in found}
+    spent: dict[str, list[float]] = {name: [] for name in found}
     number = len(next(iter(found.values())))
     passes = max(1, -(-least // number))
     for r in range(rounds):
@@ -100,7 +101,8 @@ def measure(found, rounds, least):
     return spent
 
 
-def report(path, args):
+def report(path: Path, args: argparse.Namespace) -> int:
+    """Print the table; return the exit code, 1 where samples differ."""
     samples = read_split(path)
     frames = sorted(s.keypoints.shape[1] for s in samples)
     people = sorted(len(s.keypoints) for s in samples)
@@ -126,14 +128,13 @@ def report(path, args):
     return int(failed)
 
 
-def from_samples(folder):
-    from tests.action.clips import real_samples
-
+def from_samples(folder: Path) -> Path:
+    """Write the clips of samples/ as a pickle."""
     write_split(folder / "train.pkl", folder, real_samples())
     return folder / "train.pkl"
 
 
-def main():
+def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("ann_file", type=Path, nargs="?", help="a stage-3 pickle")
     parser.add_argument("--clip-len", type=int, default=100)

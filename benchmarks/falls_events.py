@@ -20,59 +20,68 @@ import json
 import logging
 import os
 import sys
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 os.environ |= {"OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "PASSIVE"}
-ROOT = Path(__file__).resolve().parents[1]
-sys.path.insert(0, str(ROOT))
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-import numpy as np  # noqa: E402
+import numpy as np
 
-from benchmarks._falls_data import lay_out  # noqa: E402
-from benchmarks._falls_report import Footages, draw, measure, table, write_curves  # noqa: E402
-from benchmarks._falls_streams import Learning, Poses, Task, fit_all, pose_jobs, predict  # noqa: E402
-from benchmarks._falls_windows import CLASSES, cut, load, read_falls, read_groups  # noqa: E402
-from benchmarks._needs import need  # noqa: E402
-from recognizer.dataset.mmaction import write_split  # noqa: E402
-from recognizer.runs.progress import on_console  # noqa: E402
-from recognizer.runs.stage1 import run_stage1  # noqa: E402
-from recognizer.storage.artifacts import atomic_path  # noqa: E402
+from benchmarks import _falls_report as falls_report
+from benchmarks import _falls_streams as falls_streams
+from benchmarks._command import ASSETS, ROOT, add_config
+from benchmarks._falls_data import lay_out
+from benchmarks._falls_streams import Learning, Poses, Task
+from benchmarks._falls_windows import CLASSES, Window, cut, load, read_falls, read_groups
+from benchmarks._needs import need
+from recognizer.dataset.mmaction import write_split
+from recognizer.runs.progress import on_console
+from recognizer.runs.stage1 import run_stage1
+from recognizer.storage.artifacts import atomic_path
+from recognizer.training.classifier.crossval_fold import FoldJob, read_result, run_fold
+from recognizer.types import TimeArray
 
 NETWORK = ROOT / "configs" / "skeleton" / "stgcnpp" / "falldown_body.py"
 
 
-def judge_by_measures(task):
-    """Return the probability of a fall in each window of a logistic regression on five measures."""
+def predict_by_measures(task: Task) -> TimeArray:
+    """Return the probability of a fall in each window, of a logistic regression on measures."""
     from sklearn.linear_model import LogisticRegression
     from sklearn.pipeline import make_pipeline
     from sklearn.preprocessing import StandardScaler
 
     x = np.array([w.measures for w in task.windows])
-    said = np.zeros(len(x))  # nobody is there: nobody falls
+    probabilities = np.zeros(len(x))
     for group in task.names():
         train, test = task.train(task.without(group)), task.test(group)
         model = make_pipeline(StandardScaler(), LogisticRegression(class_weight="balanced"))
         model.fit(x[train], task.labels[train])
-        said[test] = model.predict_proba(x[test])[:, 1]
-    return said
+        probabilities[test] = model.predict_proba(x[test])[:, 1]
+    return probabilities
 
 
-def judge_by_streams(task, args, data):
+def predict_by_streams(
+    task: Task, args: argparse.Namespace, data: falls_report.Footage
+) -> tuple[dict[str, TimeArray], dict[str, dict[str, str]]]:
     """Return name -> the probability of a fall in each window, the mean over seeds beside each."""
-    ways, chosen = {}, {}
+    ways: dict[str, dict[str, TimeArray]] = {}
+    chosen = {}
     for seed in args.seeds:
         poses = None
         if not args.movement_only:
-            jobs = pose_jobs(task, (args.network, args.cfg_options), args.out / "folds", seed)
+            jobs = falls_streams.pose_jobs(
+                task, (args.network, args.cfg_options), args.out / "folds", seed
+            )
             train_missing(task, jobs)
             poses = Poses(task, jobs)
-        said, chosen[f"seed {seed}"] = predict(task, seed, poses)
+        probabilities, chosen[f"seed {seed}"] = falls_streams.predict(task, seed, poses)
         if poses and seed == args.seeds[0]:
-            threshold = data.threshold(said["fused"])
+            threshold = data.threshold(probabilities["fused"])
             write_movement_stream(args.out / task.learning.name, task, seed, poses, threshold)
-        for stream, values in said.items():
+        for stream, values in probabilities.items():
             ways.setdefault(stream, {})[f"seed {seed}"] = values
-    result = {}
+    result: dict[str, TimeArray] = {}
     for stream, of_seed in ways.items():
         result |= {f"{stream}, {seed}": values for seed, values in of_seed.items()}
         if len(of_seed) > 1:
@@ -80,25 +89,23 @@ def judge_by_streams(task, args, data):
     return result, chosen
 
 
-def train_missing(task, jobs):
+def train_missing(task: Task, jobs: Mapping[falls_streams.Groups, FoldJob]) -> None:
     """Run the trainings that are not finished, one after the other."""
-    from recognizer.training.classifier.crossval_fold import read_result, run_fold
-
     samples = {w.sample.name: w.sample for w in task.windows if w.sample is not None}
     for job in jobs.values():
         if read_result(job) is None:
             run_fold(job, samples)
 
 
-def write_everything(out, task):
-    """Write what all groups together have to learn from: the shipped model's train.pkl."""
-    chosen = task.train(())
-    write_split(
-        out / task.learning.name / "train.pkl", out, (task.windows[i].sample for i in chosen)
-    )
+def write_everything(out: Path, task: Task) -> None:
+    """Write the samples of all groups to learn from: the shipped model's train.pkl."""
+    samples = (falls_streams.sample_of(task, i) for i in task.train(()))
+    write_split(out / task.learning.name / "train.pkl", out, samples)
 
 
-def write_movement_stream(folder, task, seed, poses, threshold):
+def write_movement_stream(
+    folder: Path, task: Task, seed: int, poses: Poses, threshold: float
+) -> None:
     """Write the movement stream of all groups, which deploy.export joins to a network.
 
     The threshold is the one that would have been best for groups that were left out.
@@ -107,7 +114,7 @@ def write_movement_stream(folder, task, seed, poses, threshold):
     from recognizer.action.movement_graph import write_movement
     from recognizer.action.movement_metadata import MovementMetadata
 
-    model, choice, fusion = fit_all(task, seed, poses)
+    model, choice, fusion = falls_streams.fit_all(task, seed, poses)
     training = {
         "setting": choice.setting,
         "log_loss": dict(choice.log_loss),
@@ -116,12 +123,12 @@ def write_movement_stream(folder, task, seed, poses, threshold):
         "seed": seed,
         "threshold": threshold,
     }
-    facts = MovementMetadata(measure_names("falldown"), fusion, training)
+    metadata = MovementMetadata(measure_names("falldown"), fusion, training)
     with atomic_path(folder / "movement.onnx", folder) as scratch:
-        write_movement(scratch, model, facts, "falldown", tuple(CLASSES))
+        write_movement(scratch, model, metadata, "falldown", tuple(CLASSES))
 
 
-def counts_of(windows):
+def counts_of(windows: Sequence[Window]) -> dict[str, int]:
     """Return how many windows there are of each kind."""
     return {
         "windows": len(windows),
@@ -132,7 +139,7 @@ def counts_of(windows):
     }
 
 
-def learning_of(text):
+def learning_of(text: str) -> Learning:
     """Read a word of ``--learn``."""
     words = set(text.split("+")) - {"base"}
     if words - {"bed", "fights"}:
@@ -140,13 +147,11 @@ def learning_of(text):
     return Learning("bed" in words, "fights" in words)
 
 
-def arguments():
-    """Return the command's arguments."""
+def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--out", type=Path, default=ROOT / "output" / "falls_events")
-    parser.add_argument("--assets", type=Path, default=ROOT.parent / "shared" / "assets")
-    parser.add_argument("--config", type=Path, default=ROOT / "configs" / "config.yaml")
-    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE")
+    parser.add_argument("--assets", type=Path, default=ASSETS)
+    add_config(parser)
     parser.add_argument("--network", type=Path, default=NETWORK, help="mmaction2's config")
     parser.add_argument("--cfg-options", nargs="*", default=[])
     parser.add_argument("--seeds", type=int, nargs="+", default=[0])
@@ -157,8 +162,7 @@ def arguments():
     return parser.parse_args()
 
 
-def main():
-    """Run the benchmark."""
+def main() -> None:
     args = arguments()
     need(files=[args.assets])
     logging.basicConfig(level=logging.INFO, format="%(message)s")
@@ -168,21 +172,24 @@ def main():
     windows, spans = cut(config)
     group_of = read_groups(args.out)
     rules = {"merge_gap_s": config.inference.merge_gap_s}
-    data = Footages(windows, spans, read_falls(args.out, windows), group_of, rules)
-    results, settings = {}, {}
+    data = falls_report.Footage(windows, spans, read_falls(args.out, windows), group_of, rules)
+    results: dict[str, falls_report.Scores] = {}
+    settings = {}
     for learning in args.learn:
         task = Task(windows, group_of, learning)
-        ways, settings[learning.name] = judge_by_streams(task, args, data)
-        ways = {"measures": judge_by_measures(task), **ways}
-        results |= {f"{learning.name}: {n}": measure(data, said) for n, said in ways.items()}
+        by_streams, settings[learning.name] = predict_by_streams(task, args, data)
+        predictions = {"measures": predict_by_measures(task), **by_streams}
+        results |= {
+            f"{learning.name}: {n}": falls_report.measure(data, p) for n, p in predictions.items()
+        }
         write_everything(args.out, task)
     counts = counts_of(windows)
     print(counts)
-    table(results)
+    falls_report.print_table(results)
     text = json.dumps({"counts": counts, "settings": settings, **results}, indent=1)
     (args.out / f"{args.name}.json").write_text(text, "utf-8")
-    write_curves(args.out / f"{args.name}.csv", results)
-    draw(args.out / f"{args.name}.png", args.out, results)
+    falls_report.write_curves(args.out / f"{args.name}.csv", results)
+    falls_report.draw(args.out / f"{args.name}.png", args.out, results)
 
 
 if __name__ == "__main__":

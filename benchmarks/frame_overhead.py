@@ -12,26 +12,27 @@ import pickle
 import statistics
 import tempfile
 import time
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import cv2
 import numpy as np
 import torch
 
+from benchmarks._command import ASSETS
 from benchmarks._needs import need
 from recognizer.config.schema import TrackingConfig
 from recognizer.pose.detector import LetterboxBatch
 from recognizer.storage.artifacts import write_poses
 from recognizer.tracking.tracker import Tracker
-from recognizer.types import Poses, PoseSequenceBuilder
+from recognizer.types import FloatArray, Poses, PoseSequenceBuilder
 from recognizer.video.reader import VideoReader
 
-ASSETS = Path(__file__).resolve().parents[2] / "shared" / "assets"
 INPUT_WH = (640, 640)
 PEOPLE = 5
 
 
-def people(t):
+def people(t: int) -> tuple[FloatArray, FloatArray, FloatArray, FloatArray]:
     """Return boxes, box scores, keypoints and their scores of five walkers at frame t."""
     x = 100 + 150 * np.arange(PEOPLE) + 2 * t
     boxes = np.stack([x, 80 + 0 * x, x + 60, 260 + 0 * x], axis=1).astype(np.float32)
@@ -40,7 +41,7 @@ def people(t):
     return boxes, scores, keypoints, np.full((PEOPLE, 17), 0.8, np.float32)
 
 
-def ours(path, folder):
+def ours(path: Path, folder: Path) -> int:
     """Run our frame loop; return the number of frames."""
     letterboxes, tracker = LetterboxBatch(INPUT_WH), Tracker(TrackingConfig(keypoint_weight=0.0))
     builder = PoseSequenceBuilder()
@@ -55,7 +56,7 @@ def ours(path, folder):
     return len(sequence)
 
 
-def theirs(path, folder):
+def theirs(path: Path, folder: Path) -> int:
     """Run the peers' frame loop; return the number of frames."""
     from bytetracker import BYTETracker
     from rtmlib import RTMO
@@ -63,7 +64,8 @@ def theirs(path, folder):
     network = RTMO.__new__(RTMO)  # its preprocess() uses nothing of the network but this
     network.model_input_size, network.mean, network.std = INPUT_WH, None, None
     tracker = BYTETracker(track_thresh=0.5, match_thresh=0.8, track_buffer=30, frame_rate=30)
-    capture, results = cv2.VideoCapture(str(path)), []
+    capture = cv2.VideoCapture(str(path))
+    results: list[list[dict[str, object]]] = []
     while True:
         grabbed, image = capture.read()
         if not grabbed:
@@ -86,7 +88,7 @@ def theirs(path, folder):
     return len(results)
 
 
-def cpu_ms(run, paths, folder):
+def cpu_ms(run: Callable[[Path, Path], int], paths: Sequence[Path], folder: Path) -> float:
     """Return CPU milliseconds per frame, all threads counted."""
     started, frames = time.process_time(), 0
     for path in paths:
@@ -94,11 +96,11 @@ def cpu_ms(run, paths, folder):
     return 1e3 * (time.process_time() - started) / frames
 
 
-def main():
+def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--videos", type=int, help="most videos of each size; default: all")
-    arguments = parser.parse_args()
+    args = parser.parse_args()
     need(["bytetracker", "rtmlib", "lap"], [ASSETS / "multiview_falls", ASSETS / "fight_surv"])
     torch.set_num_threads(1)
     hd = sorted((ASSETS / "multiview_falls/adl").glob("*.mp4"))
@@ -109,10 +111,10 @@ def main():
     ]
     with tempfile.TemporaryDirectory() as name:
         for label, found in (("720p", hd), ("1080p", full_hd)):
-            paths = found[: arguments.videos]
+            paths = found[: args.videos]
             rows = [
                 (cpu_ms(ours, paths, Path(name)), cpu_ms(theirs, paths, Path(name)))
-                for _ in range(arguments.rounds)
+                for _ in range(args.rounds)
             ]
             mine, peer = (statistics.median(column) for column in zip(*rows, strict=True))
             print(

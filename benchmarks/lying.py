@@ -1,4 +1,4 @@
-"""Count the videos in which somebody lies, in footage of which that is known by its folder.
+"""Count the videos in which a person lies, by folders that tell what their videos show.
 
     python -m benchmarks.lying                              # samples/falls_stage1
     python -m benchmarks.lying --tracked <stage-2 folder>
@@ -10,39 +10,37 @@ and daily life (``falls``, ``multiview``), harmless scenes in beds and falls out
 
 import sys
 from collections import defaultdict
+from collections.abc import Mapping
 from pathlib import Path, PurePosixPath
 
 import numpy as np
 
-from benchmarks._command import Parser, one_line_errors, seconds
+from benchmarks._command import CONFIG, ROOT, Parser, one_line_errors, seconds
 from benchmarks._tracks import tracked_samples, tracked_videos
 from recognizer.config.file import load_config
 from recognizer.dataset.windows import span_of
 from recognizer.runs.manifest import result_path
-from recognizer.scoring.lying import NOWHERE, find_lying, sightings
+from recognizer.scoring.lying import NOWHERE, find_lying, posture_rows
 from recognizer.storage.artifacts import read_poses
 
-ROOT = Path(__file__).resolve().parents[1]
-CONFIG = ROOT / "configs" / "config.yaml"
 
-
-def kind_of(video):
-    """Return the folder that says what a video shows: without people's and films' names."""
+def kind_of(video: str) -> str:
+    """Return the folder that tells what a video shows, without names of people and videos."""
     parts = PurePosixPath(video).parts[:-1]
     return "/".join(part for part in parts if not part.startswith("Subject_")) or "."
 
 
-def longest_lie_s(folder, video, rules):
-    """Return how long the longest lie of a video lasts, seconds, 0 without one; its length."""
+def longest_lie_s(folder: Path, video: str, rules: Mapping[str, float]) -> tuple[float, float]:
+    """Return the seconds of the longest lie of a video, 0 without one, and of the video."""
     sequence, _, _ = read_poses(result_path(folder, video, ".npz"))
-    seen = sightings(sequence)
-    lies = find_lying(seen, np.full(len(seen), NOWHERE), **rules)
+    rows = posture_rows(sequence)
+    lies = find_lying(rows, np.full(len(rows), NOWHERE), **rules)
     start, stop = span_of(sequence)
     return max((lie.stop_s - lie.start_s for lie in lies), default=0.0), stop - start
 
 
 @one_line_errors
-def main():
+def main() -> int:
     """Print a line for each kind of footage."""
     parser = Parser(description=__doc__)
     parser.add_argument("--tracked", type=Path, help="a stage-2 folder")

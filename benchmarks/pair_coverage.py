@@ -1,4 +1,4 @@
-"""Measure how much of a fight both fighters are tracked, before and after the offline steps.
+"""Measure in how much of a fight both fighters are tracked, before and after the offline steps.
 
     python -m benchmarks.pair_coverage                 # samples/stage1
     python -m benchmarks.pair_coverage --stage1 output/fight_surv/stage1_poses/<name>
@@ -7,7 +7,7 @@
 (tracked backward as well, joined, kept in clinches); --set changes it. Labels: pair_labels.csv, the
 two main fighters of 30 clips on 4 to 6 frames each. They were drawn by hand on contact sheets of
 the frames, where a candidate box of the detector fitted by its number. Clips were drawn by chance
-from each recording with fights; where two main fighters could not be told apart by eye another
+from each recording with fights; where two main fighters could not be distinguished by eye another
 clip was taken. A fighter who is hidden in a frame leaves that frame out.
 
 A fighter is tracked where a row with an id overlaps the label by 0.3 or more, one row for one
@@ -20,26 +20,30 @@ import argparse
 import csv
 import sys
 from collections import defaultdict
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 from scipy.optimize import linear_sum_assignment
 
+from benchmarks._command import ROOT, add_config
 from benchmarks._needs import need
 from recognizer.config.file import load_config
+from recognizer.config.schema import TrackingConfig
 from recognizer.geometry import box_iou
 from recognizer.pose.settings import tracking_settings
 from recognizer.runs.manifest import read_manifest, result_path
 from recognizer.storage.artifacts import read_poses
 from recognizer.tracking.offline import track_people
+from recognizer.types import FloatArray, IntArray, Poses, PoseSequence
 
-ROOT = Path(__file__).resolve().parents[1]
+Labels = Mapping[float, FloatArray]  # time in seconds -> boxes (2, 4) of both fighters
 LABELS = ROOT / "benchmarks" / "pair_labels.csv"
 LEAST_IOU = 0.3
 COVERED = 0.8
-OFF = {"track_backward": False, "join_gap_s": 0.0, "merge_s": 0.0}
-STEPS = {
+OFF: dict[str, bool | float] = {"track_backward": False, "join_gap_s": 0.0, "merge_s": 0.0}
+STEPS: dict[str, list[str]] = {
     "before": [],
     "+ backward": ["track_backward"],
     "+ joined": ["join_gap_s"],
@@ -48,15 +52,15 @@ STEPS = {
 
 
 @dataclass
-class Figures:
-    """What one variant gives."""
+class Counts:
+    """Counts of one variant of the tracking."""
 
     pairs: dict[str, list[tuple[bool, bool]]] = field(default_factory=lambda: defaultdict(list))
     changes: int = 0
     kept_ids: int = 0
-    clips: dict[str, list[np.ndarray]] = field(default_factory=lambda: defaultdict(list))
+    clips: dict[str, list[IntArray]] = field(default_factory=lambda: defaultdict(list))
 
-    def row(self):
+    def row(self) -> list[str]:
         """Return the cells of the pair table."""
         both = [pair for pairs in self.pairs.values() for pair in pairs]
         covered = [np.mean([p[0] for p in pairs]) >= COVERED for pairs in self.pairs.values()]
@@ -68,7 +72,7 @@ class Figures:
             f"{self.changes / max(self.changes + self.kept_ids, 1):.3f}",
         ]
 
-    def group_row(self, group):
+    def group_row(self, group: str) -> list[str]:
         """Return the cells of one group of clips."""
         tracks, rows, filled, doubled, frames = np.sum(self.clips[group], axis=0)
         return [
@@ -79,9 +83,9 @@ class Figures:
         ]
 
 
-def read_labels(path):
-    """Return the two boxes (2, 4) per frame: video -> time in seconds -> boxes."""
-    found = defaultdict(lambda: defaultdict(dict))
+def read_labels(path: Path) -> dict[str, Labels]:
+    """Return the labels of each video."""
+    found: dict[str, dict[float, dict[str, list[float]]]] = defaultdict(lambda: defaultdict(dict))
     with path.open(newline="") as file:
         for row in csv.DictReader(file):
             box = [float(row[name]) for name in ("x1", "y1", "x2", "y2")]
@@ -92,7 +96,7 @@ def read_labels(path):
     }
 
 
-def match(fighters, poses, last):
+def match(fighters: FloatArray, poses: Poses, last: IntArray) -> IntArray:
     """Return the row of each fighter (2,), -1 for none; ``last`` are the ids before."""
     rows = np.full(2, -1)
     if not len(poses):
@@ -108,25 +112,26 @@ def match(fighters, poses, last):
     return rows
 
 
-def measure_pairs(sequence, labels, video, figures):
+def measure_pairs(sequence: PoseSequence, labels: Labels, video: str, counts: Counts) -> None:
+    """Add the labelled frames of a video to the counts."""
     last = np.full(2, -1)
     for time_s, fighters in labels.items():
         frame = int(np.argmin(np.abs(sequence.time_s - time_s)))
         poses = sequence.frame(frame)
         poses = poses[poses.track_ids >= 0]
         rows = match(fighters, poses, last)
-        seen = poses[poses.box_scores > 0]
-        seen_rows = match(fighters, seen, last)
-        figures.pairs[video].append((bool((rows >= 0).all()), bool((seen_rows >= 0).all())))
+        detected = poses[poses.box_scores > 0]
+        detected_rows = match(fighters, detected, last)
+        counts.pairs[video].append((bool((rows >= 0).all()), bool((detected_rows >= 0).all())))
         for fighter in np.flatnonzero(rows >= 0):
-            found = poses.track_ids[rows[fighter]]
-            figures.changes += int(last[fighter] >= 0 and last[fighter] != found)
-            figures.kept_ids += int(last[fighter] == found)
-            last[fighter] = found
+            track_id = poses.track_ids[rows[fighter]]
+            counts.changes += int(last[fighter] >= 0 and last[fighter] != track_id)
+            counts.kept_ids += int(last[fighter] == track_id)
+            last[fighter] = track_id
 
 
-def count(sequence):
-    """Return tracks, their rows, rows without a score, doubled ones, frames."""
+def count(sequence: PoseSequence) -> IntArray:
+    """Return (5,): tracks, their rows, rows without a score, doubled ones, frames."""
     tracked = sequence.poses.track_ids >= 0
     filled = int((tracked & (sequence.poses.box_scores == 0)).sum())
     doubled = 0
@@ -140,7 +145,7 @@ def count(sequence):
     return np.array([tracks, int(tracked.sum()), filled, doubled, len(sequence)])
 
 
-def variants(tracking):
+def variants(tracking: TrackingConfig) -> dict[str, TrackingConfig]:
     """Return the settings of each step, each with those before it."""
     off = dict(OFF)
     found = {}
@@ -151,46 +156,48 @@ def variants(tracking):
     return found
 
 
-def measure(stage1, labels, tracking, few):
+def measure(
+    stage1: Path, labels: Mapping[str, Labels], tracking: TrackingConfig, few: bool
+) -> dict[str, Counts]:
+    """Return the counts of each variant; with ``few`` of the labelled clips alone."""
     outcomes = [o for o in read_manifest(stage1).outcomes if o.state == "done"]
     missing = set(labels) - {o.video for o in outcomes}
     if missing:
         sys.exit(f"{stage1}: expected all labelled clips, got none of {sorted(missing)}")
-    figures = {name: Figures() for name in STEPS}
+    counts = {name: Counts() for name in STEPS}
     if few:
         outcomes = [o for o in outcomes if o.video in labels]
     for outcome in sorted(outcomes, key=lambda o: o.video):
         poses = read_poses(result_path(stage1, outcome.video, ".npz"))[0]
         for name, settings in variants(tracking).items():
             people = track_people(poses, settings)
-            figures[name].clips[Path(outcome.video).parts[0]].append(count(people))
+            counts[name].clips[Path(outcome.video).parts[0]].append(count(people))
             if outcome.video in labels:
-                measure_pairs(people, labels[outcome.video], outcome.video, figures[name])
-    return figures
+                measure_pairs(people, labels[outcome.video], outcome.video, counts[name])
+    return counts
 
 
-def show(title, head, rows):
+def show(title: str, head: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     widths = [max(map(len, column)) for column in zip(head, *rows, strict=True)]
     print(f"\n{title}")
     for row in (head, *rows):
         print("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)))
 
 
-def main():
+def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--stage1", type=Path, default=ROOT / "samples" / "stage1")
     parser.add_argument("--labels", type=Path, default=LABELS)
-    parser.add_argument("--config", type=Path, default=ROOT / "configs" / "config.yaml")
-    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE")
+    add_config(parser)
     parser.add_argument("--few", action="store_true", help="the labelled clips alone")
     args = parser.parse_args()
     need(files=[args.stage1, args.labels])
     labels = read_labels(args.labels)
     config = load_config(args.config, args.set)
     tracking = tracking_settings(config, read_manifest(args.stage1).settings)
-    figures = measure(args.stage1, labels, tracking, args.few)
+    counts = measure(args.stage1, labels, tracking, args.few)
     frames = sum(map(len, labels.values()))
     show(
         f"pairs: {frames} labelled frames of {len(labels)} clips",
@@ -202,13 +209,13 @@ def main():
             "id changes per fighter",
             "share of steps",
         ],
-        [[name, *figure.row()] for name, figure in figures.items()],
+        [[name, *variant.row()] for name, variant in counts.items()],
     )
-    for group in sorted(figures["before"].clips):
+    for group in sorted(counts["before"].clips):
         show(
-            f"{group}: {len(figures['before'].clips[group])} clips",
+            f"{group}: {len(counts['before'].clips[group])} clips",
             ["", "tracks per clip", "rows per track", "filled per frame", "doubled per frame"],
-            [[name, *figure.group_row(group)] for name, figure in figures.items()],
+            [[name, *variant.group_row(group)] for name, variant in counts.items()],
         )
 
 

@@ -17,22 +17,39 @@ import contextlib
 import io
 import os
 import statistics
-import sys
 import tempfile
 import threading
 import time
 import warnings
-from itertools import islice
+from collections.abc import Callable, Sequence
+from functools import partial
+from itertools import count, islice
 from pathlib import Path
+from typing import Any
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-ROOT = Path(__file__).resolve().parents[1]
-sys.path.insert(0, str(ROOT))
-VIDEO = ROOT.parent / "shared" / "assets" / "videos" / "street_14_people.mp4"
 
+import cv2
+import numpy as np
+import onnxruntime as ort
+
+from benchmarks._command import ASSETS
+from benchmarks._needs import need
+from benchmarks._turns import Times, print_ratios, race
+from recognizer.config.models import OnnxPoseConfig, PoseEstimationConfig
+from recognizer.pose.detector import LetterboxBatch
+from recognizer.pose.estimator import PoseModel, build_pose_model
+from recognizer.types import FloatArray, Image, ImageArray
+from recognizer.video.array_image import ArrayImage
+from recognizer.video.reader import VideoReader
+
+Call = Callable[[int], object]  # takes the number of a frame
+Calls = dict[str, Call]
+VIDEO = ASSETS / "videos" / "street_14_people.mp4"
 SQUARE, RECTANGLE = (640, 640), (640, 384)
 SCORE, NMS = 0.3, 0.45
+AT_ONCE = "onnx 640x384, 8 at once"
 TARGETS = {
     "onnx 640x384": 1.5,
     "openvino bf16 640x384": 2.5,
@@ -41,35 +58,31 @@ TARGETS = {
 }
 
 
-def make_model(folder, images):
+def make_model(folder: Path, images: Sequence[Image]) -> Path:
     """Write RTMO-s with weights from a seed as a file of free batch and size, and one in int8."""
     from deploy.pose_graph import write_graph, write_int8
     from recognizer.backends.metadata import Thresholds
     from recognizer.backends.torch import load_pose, with_options
-    from recognizer.pose.detector import LetterboxBatch
     from tests.backends.pose_models import RTMO_S, save_rtmo
 
     pose = load_pose(*save_rtmo(folder, RTMO_S, SQUARE[0], images[:4]))
     path = folder / "rtmo-s.onnx"
-    facts = with_options(pose.metadata, Thresholds(SCORE, NMS, 100))
-    write_graph(path, pose, facts, batch=None, any_size=True)
-    shown = LetterboxBatch(SQUARE)
-    inputs = (shown.fill([image])[0].copy() for image in images)
-    write_int8(path.with_name("rtmo-s_int8.onnx"), path, facts, inputs)
+    metadata = with_options(pose.metadata, Thresholds(SCORE, NMS, 100))
+    write_graph(path, pose, metadata, batch=None, any_size=True)
+    letterbox = LetterboxBatch(SQUARE)
+    inputs = (letterbox.fill([image])[0].copy() for image in images)
+    write_int8(path.with_name("rtmo-s_int8.onnx"), path, metadata, inputs)
     return path
 
 
-def decoded(video, count):
+def decoded(video: Path, number: int) -> list[Image]:
     """Return frames as they come from the decoder."""
-    from recognizer.video.reader import VideoReader
-
     with VideoReader(video, sample_fps=2.0) as reader:
-        return [frame.image for frame in islice(reader, count)]
+        return [frame.image for frame in islice(reader, number)]
 
 
-def rtmlib_model(path, threads):
-    """Return rtmlib's class, its session with our number of threads."""
-    import onnxruntime as ort
+def rtmlib_model(path: Path, threads: int) -> Any:
+    """Return rtmlib's model with a session of our number of threads."""
     from rtmlib import RTMO
 
     with contextlib.redirect_stdout(io.StringIO()):
@@ -81,11 +94,8 @@ def rtmlib_model(path, threads):
     return model
 
 
-def ours(path, threads, size_wh, **options):
+def ours(path: Path, threads: int, size_wh: tuple[int, int], **options: Any) -> PoseModel:
     """Return our model of a file."""
-    from recognizer.config.models import OnnxPoseConfig, PoseEstimationConfig
-    from recognizer.pose.estimator import build_pose_model
-
     section = OnnxPoseConfig(
         model_input_size=size_wh,
         score_threshold=SCORE,
@@ -96,12 +106,8 @@ def ours(path, threads, size_wh, **options):
     return build_pose_model(PoseEstimationConfig(kind="rtmo", onnx=section), {"pose": path})
 
 
-def contenders(path, threads, frames):
-    """Return calls by name; each takes the number of a frame and looks at that frame."""
-    import onnxruntime as ort
-
-    from recognizer.video.array_image import ArrayImage
-
+def contenders(path: Path, threads: int, frames: Sequence[ImageArray]) -> Calls:
+    """Return calls by name, each of which finds the people of a frame."""
     images = [ArrayImage(frame) for frame in frames]
     peer = rtmlib_model(path, threads)
     models = {
@@ -115,30 +121,31 @@ def contenders(path, threads, frames):
         for precision in ("f32", "bf16"):
             options = {"provider": "openvino", "openvino_precision": precision}
             models[f"openvino {precision} 640x384"] = ours(path, threads, RECTANGLE, **options)
-    calls = {"rtmlib": lambda i: peer(frames[i])}
-    for name, model in models.items():
-        calls[name] = lambda i, model=model: model([images[i]])
+
+    def find_people(model: PoseModel, i: int) -> object:
+        return model([images[i]])
+
     wide = models["onnx 640x384"]
-    calls["onnx 640x384, 8 at once"] = lambda i: wide(
-        [images[(i + k) % len(images)] for k in range(8)]
-    )
-    return calls
+    return {
+        "rtmlib": lambda i: peer(frames[i]),
+        **{name: partial(find_people, model) for name, model in models.items()},
+        AT_ONCE: lambda i: wide([images[(i + k) % len(images)] for k in range(8)]),
+    }
 
 
-def letterboxes(path, frames, images):
-    """Return calls that make the network's input of a BGR array, or of the decoder's frame."""
-    from recognizer.pose.detector import LetterboxBatch
-    from recognizer.video.array_image import ArrayImage
-
+def letterboxes(
+    path: Path, frames: Sequence[ImageArray], images: Sequence[Image]
+) -> tuple[Calls, Calls]:
+    """Return calls that make the network's input of a BGR array, and of the decoder's frame."""
     peer = rtmlib_model(path, 1)
     arrays = [ArrayImage(frame) for frame in frames]
     floats, bytes_ = LetterboxBatch(SQUARE), LetterboxBatch(SQUARE, uint8=True)
-    of_arrays = {
+    of_arrays: Calls = {
         "rtmlib letterbox": lambda i: as_input(peer.preprocess(frames[i])[0]),
         "letterbox float32": lambda i: floats.fill([arrays[i]]),
         "letterbox uint8": lambda i: bytes_.fill([arrays[i]]),
     }
-    of_frames = {
+    of_frames: Calls = {
         "rtmlib to BGR, letterbox": lambda i: as_input(peer.preprocess(images[i].bgr())[0]),
         "letterbox float32": lambda i: floats.fill([images[i]]),
         "letterbox uint8": lambda i: bytes_.fill([images[i]]),
@@ -146,69 +153,54 @@ def letterboxes(path, frames, images):
     return of_arrays, of_frames
 
 
-def as_input(padded):
-    """Do what rtmlib's ``inference`` does before its session runs."""
-    import numpy as np
-
+def as_input(padded: ImageArray) -> FloatArray:
+    """Return the network's input (1, 3, H, W), as rtmlib's ``inference`` makes it."""
     return np.ascontiguousarray(padded.transpose(2, 0, 1), dtype=np.float32)[None]
 
 
-def race(calls, frames, rounds):
-    """Return (CPU seconds, wall seconds) per contender and frame; they take turns."""
-    taken = {name: [] for name in calls}
-    for i in range(rounds + 2):
-        for name, call in calls.items():
-            wall, cpu = time.perf_counter(), time.process_time()
-            call(i % frames)
-            spent = time.process_time() - cpu, time.perf_counter() - wall
-            share = 8 if name.endswith("at once") else 1
-            taken[name].append(tuple(one / share for one in spent))
-    return {name: list(zip(*times[2:], strict=True)) for name, times in taken.items()}
+def race_on_frames(calls: Calls, frames: int, rounds: int) -> Times:
+    """Return the median times of each call per frame, on one frame after the other."""
+    numbers = {name: count() for name in calls}
+
+    def next_frame(name: str, call: Call) -> None:
+        call(next(numbers[name]) % frames)
+
+    bound = {name: partial(next_frame, name, call) for name, call in calls.items()}
+    times = race(bound, rounds, warm_up=2)
+    if AT_ONCE in times:
+        cpu, wall = times[AT_ONCE]
+        times[AT_ONCE] = cpu / 8, wall / 8
+    return times
 
 
-def report(times, peer):
-    base = [statistics.median(kind) for kind in times[peer]]
-    for name, kinds in times.items():
-        cpu, wall = (statistics.median(kind) for kind in kinds)
-        target = f" (target {TARGETS[name]} x)" if name in TARGETS else ""
-        print(
-            f"  {name:24} CPU {cpu * 1e3:8.2f} ms {base[0] / cpu:6.2f} x, "
-            f"wall {wall * 1e3:8.2f} ms {base[1] / wall:6.2f} x{target}"
-        )
-
-
-def agreement(path, frames):
-    """Print how many people both see at 640x640, and how far their keypoints are apart."""
-    import numpy as np
-
-    from recognizer.video.array_image import ArrayImage
-
-    peer, own = rtmlib_model(path, 1), ours(path, 1, SQUARE, keypoint_threshold=0.0)
-    seen, apart = [0, 0], []
+def agreement(path: Path, frames: Sequence[ImageArray]) -> None:
+    """Print how many people both find at 640x640, and how far their keypoints are apart."""
+    peer, model = rtmlib_model(path, 1), ours(path, 1, SQUARE, keypoint_threshold=0.0)
+    people, apart = np.zeros(2, np.int64), []
     for frame in frames:
         theirs, _ = peer(frame)
-        (poses,) = own([ArrayImage(frame)])
-        seen = [seen[0] + len(theirs), seen[1] + len(poses)]
+        (poses,) = model([ArrayImage(frame)])
+        people += len(theirs), len(poses)
         for points in theirs:
             far = np.abs(poses.keypoints - points).max((1, 2), initial=0)
             if len(far):
                 apart.append(far.min())
-    print(f"people rtmlib {seen[0]}, ours {seen[1]} (its second suppression drops some);", end=" ")
+    print(
+        f"people rtmlib {people[0]}, ours {people[1]} (its second suppression drops some);", end=" "
+    )
     print(f"keypoints of its people at most {np.max(apart, initial=0):.1e} px from ours")
 
 
-def side_by_side(path, frames, rounds):
+def side_by_side(path: Path, frames: Sequence[ImageArray], rounds: int) -> None:
     """Print frames/s of one session of two threads and of two sessions of one, in turns."""
-    from recognizer.video.array_image import ArrayImage
-
     images = [ArrayImage(frame) for frame in frames]
     pair = [ours(path, 1, RECTANGLE) for _ in range(2)]
     one = [ours(path, 2, RECTANGLE)]
 
-    def rate(models):
+    def rate(models: list[PoseModel]) -> float:
         share = max(2, rounds // 2) // len(models)
 
-        def work(model):
+        def work(model: PoseModel) -> None:
             for i in range(share):
                 model([images[i % len(images)]])
 
@@ -228,20 +220,15 @@ def side_by_side(path, frames, rounds):
     )
 
 
-def main():
+def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--model", type=Path, help="an RTMO file of free size; default: made")
     parser.add_argument("--video", type=Path, default=VIDEO, help="16:9")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--rounds", type=int, default=20)
     args = parser.parse_args()
-    from benchmarks._needs import need
-
     need(["rtmlib", "tqdm"], [args.video])
     warnings.simplefilter("ignore")
-    import cv2
-    import onnxruntime as ort
-
     cv2.setNumThreads(1)
     images = decoded(args.video, 16)
     frames = [image.bgr().copy() for image in images]
@@ -257,10 +244,12 @@ def main():
             letterboxes(path, frames, images), ("a BGR array", "the decoder's frame"), strict=True
         ):
             print(f"the network's input of {source}:")
-            report(race(calls, len(frames), 3 * args.rounds), next(iter(calls)))
+            print_ratios(
+                race_on_frames(calls, len(frames), 3 * args.rounds), next(iter(calls)), TARGETS
+            )
         print("a BGR array to people:")
         calls = contenders(path, args.threads, frames)
-        report(race(calls, len(frames), args.rounds), "rtmlib")
+        print_ratios(race_on_frames(calls, len(frames), args.rounds), "rtmlib", TARGETS)
         side_by_side(path, frames, args.rounds)
 
 

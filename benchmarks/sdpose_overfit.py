@@ -1,4 +1,4 @@
-"""Let SDPose-T learn 86 persons by heart: proof that network, losses, decoding and AP fit.
+"""Overfit SDPose-T to 86 persons: network, losses, decoding and AP fit together.
 
     python -m benchmarks.sdpose_overfit --data /data/coco --bf16
 
@@ -14,21 +14,27 @@ import argparse
 import json
 import logging
 import os
-import sys
 from pathlib import Path
+from typing import Any
+
+from benchmarks._command import ASSETS, ROOT
+from benchmarks._needs import need
 
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-ROOT = Path(__file__).resolve().parents[1]
-COCO = ROOT.parent / "shared" / "assets" / "coco"
-sys.path.insert(0, str(ROOT))
 CONFIG = ROOT / "configs/body_2d_keypoint/sdpose/coco/sdpose_t_overfit_256x192.py"
 TARGET = 0.9
 
 
-def write_part(data, persons, path):
-    """Write the annotations of the first pictures that hold so many labelled persons."""
+def write_part(data: Path, persons: int, path: Path) -> tuple[int, int]:
+    """Write the annotations of the first pictures with so many labelled persons; return counts.
+
+    Returns:
+        number of pictures, and of labelled persons.
+
+    """
     content = json.loads((data / "annotations/person_keypoints_train2017.json").read_text())
-    labelled, kept = 0, set()
+    labelled = 0
+    kept: set[int] = set()
     for person in content["annotations"]:
         if labelled >= persons and person["image_id"] not in kept:
             continue
@@ -42,7 +48,7 @@ def write_part(data, persons, path):
     return len(content["images"]), sum(a["num_keypoints"] > 0 for a in content["annotations"])
 
 
-def spread_tokens(model):
+def spread_tokens(model: Any) -> None:
     """Change a model's published first weights for the few steps that there are.
 
     From the published start the first hundred steps only shrink the heatmaps, and what tells one
@@ -62,7 +68,7 @@ def spread_tokens(model):
         model.head.heatmap_head[-1].weight *= 0.02
 
 
-def write_start(cfg, path):
+def write_start(cfg: Any, path: Path) -> None:
     """Write first weights, see ``spread_tokens``, as a checkpoint."""
     import torch
     from mmpose.registry import MODELS
@@ -79,8 +85,8 @@ def write_start(cfg, path):
     torch.save({"state_dict": model.state_dict(), "meta": {}}, path)
 
 
-def score_true_keypoints(cfg):
-    """Return the AP of the annotations themselves, made heatmaps and decoded: what can be had."""
+def score_true_keypoints(cfg: Any) -> float:
+    """Return the AP of the annotations themselves, made heatmaps and decoded: the upper bound."""
     import numpy as np
     import torch
     from mmpose.registry import DATASETS, KEYPOINT_CODECS, METRICS, MODELS
@@ -103,15 +109,22 @@ def score_true_keypoints(cfg):
         visible = sample.gt_instances.keypoints_visible
         heatmaps = torch.from_numpy(codec.encode(inside, visible)["heatmaps"])[None]
         with np.errstate(invalid="ignore"):  # heatmaps of what is not labelled are 0 throughout
-            (found,) = head.decode(heatmaps)
+            (decoded,) = head.decode(heatmaps)
         shift = center - 0.5 * scale
-        found.keypoints = found.keypoints / sample.metainfo["input_size"] * scale + shift
-        sample.pred_instances = found
+        decoded.keypoints = decoded.keypoints / sample.metainfo["input_size"] * scale + shift
+        sample.pred_instances = decoded
         metric.process({}, [sample.to_dict()])
-    return metric.evaluate(len(dataset))["coco/AP"]
+    return float(metric.evaluate(len(dataset))["coco/AP"])
 
 
-def learn(options, persons, epochs, batch, work_dir, start):
+def learn(
+    options: argparse.Namespace,
+    persons: int,
+    epochs: int,
+    batch: int,
+    work_dir: Path,
+    start: Path | None,
+) -> tuple[Any, int, int, Path]:
     """Train on the first persons; return config, pictures, persons and the best checkpoint."""
     from recognizer.sdpose.evaluation import quietly
     from recognizer.sdpose.training import load_pose_config, train
@@ -143,9 +156,9 @@ def learn(options, persons, epochs, batch, work_dir, start):
         return cfg, images, persons, train(cfg, resume=True, hooks=[CurvesHook()])
 
 
-def main():
+def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--data", type=Path, default=COCO, help="COCO folder")
+    parser.add_argument("--data", type=Path, default=ASSETS / "coco", help="COCO folder")
     parser.add_argument("--persons", type=int, default=86, help="and all others of their pictures")
     parser.add_argument("--epochs", type=int, default=120)
     parser.add_argument("--batch-size", type=int, default=22)
@@ -154,8 +167,6 @@ def main():
     parser.add_argument("--work-dir", type=Path, default=ROOT / "work_dirs" / "sdpose_t_overfit")
     parser.add_argument("--bf16", action="store_true", help="half precision in training")
     options = parser.parse_args()
-    from benchmarks._needs import need
-
     need(files=[options.data])
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
     from recognizer.sdpose.evaluation import quietly

@@ -13,27 +13,31 @@ import argparse
 import logging
 import os
 import statistics
-import sys
 import time
 import warnings
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-ROOT = Path(__file__).resolve().parents[1]
-sys.path.insert(0, str(ROOT))
+
+from benchmarks._command import ROOT
+from benchmarks._turns import race
+
 CONFIGS = ROOT / "configs" / "body_2d_keypoint" / "sdpose" / "coco"
 STEP_TARGET = 1.03
 INFERENCE_TARGETS = {"s_v1": 1.4, "t": 1.6}
 
 
-def config(name):
+def config(name: str) -> Any:
+    """Read a config of the COCO trainings."""
     from recognizer.sdpose.training import load_pose_config
 
     return load_pose_config(CONFIGS / f"sdpose_{name}_coco_256x192.py")
 
 
-def network(cfg):
+def network(cfg: Any) -> Any:
     """Build a config's model with weights from a seed."""
     import torch
     from mmpose.registry import MODELS
@@ -48,7 +52,7 @@ def network(cfg):
     return model
 
 
-def batch(cfg, data, size):
+def batch(cfg: Any, data: Path | None, size: int) -> dict[str, Any]:
     """Return a batch as the train loader gives it."""
     import numpy as np
     import torch
@@ -64,7 +68,7 @@ def batch(cfg, data, size):
             dataset = cfg.train_dataloader.dataset
             dataset.data_root = str(data)
             items = DATASETS.build(dataset)
-            return pseudo_collate([items[i % len(items)] for i in range(size)])
+            return dict(pseudo_collate([items[i % len(items)] for i in range(size)]))
         steps = [TRANSFORMS.build(step) for step in cfg.train_dataloader.dataset.pipeline[1:]]
         rng = np.random.default_rng(0)
         rows = []
@@ -90,10 +94,10 @@ def batch(cfg, data, size):
                 "raw_ann_info": {},
             }
             rows.append(Compose(steps)(info))
-        return pseudo_collate(rows)
+        return dict(pseudo_collate(rows))
 
 
-def training_steps(size, data, rounds):
+def training_steps(size: int, data: Path | None, rounds: int) -> dict[str, list[float]]:
     """Return CPU seconds per step of baseline and fsd_best, in turns."""
     from mmengine.optim import build_optim_wrapper
 
@@ -107,7 +111,7 @@ def training_steps(size, data, rounds):
         with scope("mmpose"):
             sides[name] = (model, build_optim_wrapper(model, cfg.optim_wrapper))
     inputs = batch(config("s_v1_stemnet"), data, size)
-    seconds = {name: [] for name in sides}
+    seconds: dict[str, list[float]] = {name: [] for name in sides}
     for turn in range(rounds + 2):
         order = list(sides) if turn % 2 else list(sides)[::-1]
         for name in order:
@@ -119,32 +123,30 @@ def training_steps(size, data, rounds):
     return seconds
 
 
-def inference(name, rounds):
-    """Return CPU seconds for 8 pictures: one cycle as we run it, all cycles as published."""
+def inference(name: str, rounds: int) -> tuple[float, float, float]:
+    """Return CPU seconds for 8 pictures: one cycle as we run it, all cycles as published.
+
+    The third value is the largest difference of a heatmap.
+    """
     import torch
 
     model = network(config(f"{name}_stemnet"))
     model.eval()
     pictures = torch.rand(8, 3, 256, 192)
-    ways = {
+    calls: dict[str, Callable[[], Any]] = {
         "one cycle": lambda: model(pictures, None, mode="tensor"),
         "all cycles": lambda: (
             model.head.run_cycles(model.extract_feat(pictures), model.head.cycles)[0].heatmaps
         ),
     }
-    seconds = {way: [] for way in ways}
     with torch.inference_mode():
-        results = [run() for run in ways.values()]
-        difference = (results[0] - results[1]).abs().max().item()
-        for _ in range(rounds):
-            for way, run in ways.items():
-                start = time.process_time()
-                run()
-                seconds[way].append(time.process_time() - start)
-    return seconds, difference
+        one, everything = (call() for call in calls.values())
+        times = race(calls, rounds, warm_up=0)
+    difference = float((one - everything).abs().max())
+    return times["one cycle"][0], times["all cycles"][0], difference
 
 
-def main():
+def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--data", type=Path, help="COCO folder with annotations/ and train2017/")
     parser.add_argument("--batch", type=int, default=8)
@@ -163,8 +165,7 @@ def main():
         f"{statistics.median(pairs):.3f} (target <= {STEP_TARGET})"
     )
     for name, target in INFERENCE_TARGETS.items():
-        seconds, difference = inference(name, options.rounds)
-        one, everything = (statistics.median(seconds[way]) for way in ("one cycle", "all cycles"))
+        one, everything, difference = inference(name, options.rounds)
         print(
             f"inference, {name}, batch 8: one cycle {one:.3f}   all cycles {everything:.3f}   "
             f"ratio {everything / one:.2f} (target >= {target}); "

@@ -1,4 +1,4 @@
-"""Measure what stage 1 costs: everybody posed, selective poses, turned searches, movement.
+"""Measure the cost of stage 1: everybody posed, selective poses, turned searches, movement.
 
     python -m benchmarks.stage1_cost
 
@@ -9,22 +9,31 @@ rounds. Movement is timed inside the run: it costs less than two runs of one mod
 """
 
 import time
+from collections.abc import Sequence
 from itertools import islice
 from pathlib import Path
 
 import cv2
 import numpy as np
 
-from benchmarks._command import WEIGHTS, Parser, existing_folder, one_line_errors, positive
+from benchmarks._command import (
+    ASSETS,
+    CONFIG,
+    WEIGHTS,
+    Parser,
+    existing_folder,
+    one_line_errors,
+    positive,
+)
 from benchmarks._needs import need
 from recognizer.config.file import load_config
 from recognizer.movement import MovementMeter
-from recognizer.pose.estimator import build_pose_model
-from recognizer.runs.inputs import find_videos
+from recognizer.pose.estimator import PoseModel, build_pose_model
+from recognizer.runs.inputs import Video, find_videos
 from recognizer.runs.stage_folders import pose_model_files
+from recognizer.types import TimeArray
 from recognizer.video.reader import VideoReader
 
-ROOT = Path(__file__).resolve().parents[1]
 # What is posed and searched: topdown.selective, topdown.turned.
 MODES = {
     "everybody posed": (False, False),
@@ -33,10 +42,10 @@ MODES = {
 }
 
 
-def open_mode(selective, turned, overrides):
+def open_mode(selective: bool, turned: bool, overrides: list[str]) -> tuple[PoseModel, int]:
     """Return the pose model of a mode, one thread a network, and the size of its batches."""
     config = load_config(
-        ROOT / "configs" / "config.yaml",
+        CONFIG,
         [
             WEIGHTS,
             *overrides,
@@ -48,14 +57,14 @@ def open_mode(selective, turned, overrides):
     return model, config.annotation.batch_size
 
 
-def cost(path, model, batch_size):
+def cost(path: Path, model: PoseModel, batch_size: int) -> tuple[float, float, int]:
     """Return CPU-seconds of a video, those of them that movement takes, and its frames."""
     started, of_movement, count = time.process_time(), 0.0, 0
-    see, meter = model.for_video(), MovementMeter()
+    estimate, meter = model.for_video(), MovementMeter()
     with VideoReader(path) as reader:
         frames = iter(reader)
         while batch := list(islice(frames, batch_size)):
-            found = see([frame.image for frame in batch], [frame.time_s for frame in batch])
+            found = estimate([frame.image for frame in batch], [frame.time_s for frame in batch])
             count += len(batch)
             before = time.process_time()
             for frame, poses in zip(batch, found, strict=True):
@@ -64,8 +73,8 @@ def cost(path, model, batch_size):
     return time.process_time() - started, of_movement, count
 
 
-def choose(videos, clips):
-    """Return some of the videos, evenly; refuse those that nothing can be read of."""
+def choose(videos: Sequence[Video], clips: int) -> Sequence[Video]:
+    """Return some of the videos, evenly; raise for those that cannot be read."""
     chosen = videos[:: max(1, len(videos) // clips)][:clips]
     for video in chosen:
         with VideoReader(video.path):
@@ -74,11 +83,9 @@ def choose(videos, clips):
 
 
 @one_line_errors
-def main():
+def main() -> None:
     parser = Parser(description=__doc__.splitlines()[0])
-    parser.add_argument(
-        "--input", type=existing_folder, default=ROOT.parent / "shared/assets/fight_surv"
-    )
+    parser.add_argument("--input", type=existing_folder, default=ASSETS / "fight_surv")
     parser.add_argument("--clips", type=positive, default=3)
     parser.add_argument("--rounds", type=positive, default=3)
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE")
@@ -87,7 +94,9 @@ def main():
     cv2.setNumThreads(1)  # as in a worker of stage 1
     videos = choose(find_videos(args.input, [".mp4"]), args.clips)
     models = {name: open_mode(*mode, args.set) for name, mode in MODES.items()}
-    costs = {name: [] for name in MODES}  # of each round: seconds, of movement, frames
+    costs: dict[str, list[TimeArray]] = {
+        name: [] for name in MODES
+    }  # of each round: seconds, of movement, frames
     for _ in range(args.rounds):
         rounds = {name: np.zeros(3) for name in MODES}
         for video in videos:

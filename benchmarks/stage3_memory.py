@@ -1,6 +1,6 @@
 """Measure stage 3 on many clips: peak memory, seconds and the size of the pickles.
 
-    python benchmarks/stage3_memory.py --clips 6000 --frames 150 --people 5
+    python -m benchmarks.stage3_memory --clips 6000 --frames 150 --people 5
 
 makes synthetic results of stage 2 (not measured), runs stage 3 on them in a process of its
 own, and prints its peak resident memory against the sum of all samples, which a builder that
@@ -17,12 +17,10 @@ from pathlib import Path
 
 import numpy as np
 
-ROOT = Path(__file__).resolve().parents[1]
-sys.path.insert(0, str(ROOT))
-
-from recognizer.runs.manifest import Manifest, Outcome, result_path, write_manifest  # noqa: E402
-from recognizer.storage.artifacts import write_poses  # noqa: E402
-from recognizer.types import Poses, PoseSequence  # noqa: E402
+from benchmarks._command import ROOT
+from recognizer.runs.manifest import Manifest, Outcome, result_path, write_manifest
+from recognizer.storage.artifacts import write_poses
+from recognizer.types import Poses, PoseSequence
 
 RUN = """
 import json, resource, sys, time
@@ -37,7 +35,8 @@ print(json.dumps({"folder": str(folder), "seconds": seconds, "peak_mib": peak}))
 """
 
 
-def make_clip(rng, frames, people):
+def make_clip(rng: np.random.Generator, frames: int, people: int) -> PoseSequence:
+    """Return a clip of people who walk about."""
     shape = (frames, people, 17)
     walk = rng.normal(0, 3, (frames, people, 1, 2)).cumsum(0)
     body = rng.normal(0, 1, (1, people, 17, 2)) * (25, 60) + rng.uniform(
@@ -54,7 +53,8 @@ def make_clip(rng, frames, people):
     )
 
 
-def make_stage2(folder, clips, frames, people):
+def make_stage2(folder: Path, clips: int, frames: int, people: int) -> None:
+    """Write synthetic results of stage 2."""
     rng = np.random.default_rng(0)
     outcomes = []
     for i in range(clips):
@@ -66,7 +66,7 @@ def make_stage2(folder, clips, frames, people):
     write_manifest(folder, Manifest("stage2", {}, tuple(outcomes)))
 
 
-def main():
+def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--clips", type=int, default=6000)
     parser.add_argument("--frames", type=int, default=150)

@@ -12,37 +12,41 @@ speed late against early.
 import argparse
 import os
 import statistics
-import sys
 import time
 import warnings
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
-ROOT = Path(__file__).resolve().parents[1]
-sys.path.insert(0, str(ROOT))
 
-import numpy as np  # noqa: E402
+import numpy as np
 
-from benchmarks._needs import need  # noqa: E402
-from recognizer.config.schema import TrackingConfig  # noqa: E402
-from recognizer.tracking.tracker import Tracker  # noqa: E402
-from tests.people import Camera, Shot, crowd, film  # noqa: E402
+from benchmarks._needs import need
+from recognizer.config.schema import TrackingConfig
+from recognizer.tracking.tracker import Tracker
+from recognizer.types import Poses
+from tests.people import Camera, Shot, crowd, film
 
+Update = Callable[[Shot, Any], Any]  # a shot, the peers' detections -> people
+Starts = Mapping[str, Callable[[], Update]]
 CAMERA = Camera(jitter=0.01, missed=0.03, low=0.05)
 TARGETS = {"supervision": {5: 3, 20: 5, 100: 9}, "trackers": {5: 2, 20: 4, 100: 8}}
 
 
-def ours(keypoint_weight):
+def ours(keypoint_weight: float) -> Callable[[], Update]:
+    """Return a function that starts our tracker."""
     settings = TrackingConfig(keypoint_weight=keypoint_weight, min_box_area=0.0)
 
-    def start():
+    def start() -> Update:
         tracker = Tracker(settings)
         return lambda shot, _: tracker.update(shot.poses, shot.time_s)
 
     return start
 
 
-def peers():
+def peers() -> Starts:
     """Return the peers: name -> function that starts one."""
     import supervision
     import trackers
@@ -59,11 +63,12 @@ def peers():
     }
 
 
-def _on_detections(update):
+def _on_detections(update: Callable[[Any], Any]) -> Update:
     return lambda _, detections: update(detections)
 
 
-def detections_of(shots):
+def detections_of(shots: Sequence[Shot]) -> list[Any]:
+    """Return the peers' detections of each shot."""
     import supervision
 
     return [
@@ -76,9 +81,9 @@ def detections_of(shots):
     ]
 
 
-def measure(people, starts, rounds, frames):
+def measure(people: int, starts: Starts, rounds: int, frames: int) -> dict[str, list[float]]:
     """Return CPU microseconds per frame of each tracker, one value per round, interleaved."""
-    spent = {name: [] for name in starts}
+    spent: dict[str, list[float]] = {name: [] for name in starts}
     for seed in range(rounds):
         shots = list(film(crowd(people, seed), 30, frames / 30, CAMERA, seed))
         inputs = list(zip(shots, detections_of(shots), strict=True))
@@ -91,7 +96,8 @@ def measure(people, starts, rounds, frames):
     return spent
 
 
-def compare(rounds, frames):
+def compare(rounds: int, frames: int) -> None:
+    """Print the speed of our tracker and of the peers."""
     others = peers()
     starts = {"ours": ours(0.0), "ours, keypoints 0.3": ours(0.3), **others}
     for people in (5, 20, 100):
@@ -109,7 +115,7 @@ def compare(rounds, frames):
             print(line, flush=True)
 
 
-def churn(frames=24_000):
+def churn(frames: int = 24_000) -> None:
     """Print memory, and speed in the last sixth of a long film against a first sixth.
 
     The first sixth is a fresh tracker's, fed with the same frames in turn with the old one:
@@ -122,8 +128,8 @@ def churn(frames=24_000):
         old, fresh = ours(weight)(), ours(weight)()
         resident, spent, last_id = [], [], 0
         for i in range(frames):
-            shot = Shot(i / 30, shots[i % len(shots)].poses, None)
-            # Who comes second finds the frame in the cache: they take turns.
+            shot = replace(shots[i % len(shots)], time_s=i / 30)
+            # The second finds the frame in the cache: they take turns.
             measured = i >= frames - sixth
             ahead = _timed(fresh, shot)[0] if measured and i % 2 else None
             seconds, poses = _timed(old, shot)
@@ -139,13 +145,13 @@ def churn(frames=24_000):
         )
 
 
-def _timed(update, shot):
+def _timed(update: Update, shot: Shot) -> tuple[float, Poses]:
     begin = time.perf_counter()
     poses = update(shot, None)
     return time.perf_counter() - begin, poses
 
 
-def main():
+def main() -> None:
     warnings.simplefilter("ignore")
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rounds", type=int, default=7)

@@ -14,43 +14,32 @@ import logging
 import multiprocessing
 import os
 import statistics
-import sys
 import tempfile
 import time
 import warnings
+from collections.abc import Iterable, Sequence
+from multiprocessing.connection import Connection
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import torch
+
+    Batch = tuple[torch.Tensor, list[int]]  # inputs and labels
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-ROOT = Path(__file__).resolve().parents[1]
-sys.path.insert(0, str(ROOT))
 
-PIPELINE = [
-    {"type": "PreNormalize2D"},
-    {"type": "GenSkeFeat", "dataset": "coco", "feats": ["b"]},
-    {"type": "UniformSampleFrames", "clip_len": 100},
-    {"type": "PoseDecode"},
-    {"type": "FormatGCNInput", "num_person": 4},
-    {"type": "PackActionInputs"},
-]
-BACKBONE = {
-    "gcn_adaptive": "init",
-    "gcn_with_res": True,
-    "tcn_type": "mstcn",
-    "graph_cfg": {"layout": "coco", "mode": "spatial"},
-    "num_stages": 4,
-    "base_channels": 64,
-    "inflate_stages": [2],
-    "down_stages": [2],
-}
-HEAD = {
+from benchmarks._command import ROOT
+
+HEAD: dict[str, Any] = {
     "num_classes": 2,
     "in_channels": 128,
     "dropout": 0.3,
     "loss_cls": {"type": "CrossEntropyLoss", "class_weight": [1.2, 1.0]},
 }
 # name -> backbone, its settings, bfloat16 autocast
-CONTENDERS = {
+CONTENDERS: dict[str, tuple[str, dict[str, bool], bool]] = {
     "mmaction2 fp32": ("STGCN", {}, False),
     "ours fp32": ("FastSTGCN", {}, False),
     "mmaction2 bf16": ("STGCN", {}, True),
@@ -60,7 +49,7 @@ CONTENDERS = {
 TARGETS = {"ours fp32": 1.25, "ours bf16": 2.0}
 
 
-def make_samples(folder):
+def make_samples(folder: Path) -> Path:
     """Track and assemble the clips of samples/stage1; return the training pickle."""
     from annotation.stage3 import run_stage3
     from recognizer.config.schema import Config
@@ -84,18 +73,20 @@ def make_samples(folder):
     return run_stage3(config) / "train.pkl"
 
 
-def make_batches(pickle, size, number):
+def make_batches(pickle: Path, size: int, number: int) -> "list[Batch]":
     """Return (inputs, labels) of batches drawn from a pickle, by mmaction2's own data set."""
     import numpy as np
     import torch
     from mmaction.registry import DATASETS
 
     from recognizer.openmmlab import scope
+    from tests.action.clips import plain_steps
 
     np.random.seed(0)  # noqa: NPY002  # UniformSampleFrames draws from it
     with scope("mmaction"):
+        pipeline = plain_steps(["b"], test_mode=False)
         data = DATASETS.build(
-            {"type": "PoseDataset", "ann_file": str(pickle), "pipeline": PIPELINE}
+            {"type": "PoseDataset", "ann_file": str(pickle), "pipeline": pipeline}
         )
     order = np.random.default_rng(0).permutation(len(data))
     batches = []
@@ -106,7 +97,7 @@ def make_batches(pickle, size, number):
     return batches
 
 
-def train(contender, batches, pipe):
+def train(contender: str, batches: "Sequence[Batch]", pipe: Connection) -> None:
     """Do one training step for each number received; send CPU seconds and loss."""
     warnings.simplefilter("ignore")
     logging.disable(logging.CRITICAL)
@@ -115,6 +106,7 @@ def train(contender, batches, pipe):
 
     from recognizer.action import registered  # noqa: F401
     from recognizer.openmmlab import scope
+    from tests.action.checkpoints import BACKBONE
 
     torch.set_num_threads(1)
     kind, settings, bf16 = CONTENDERS[contender]
@@ -142,7 +134,9 @@ def train(contender, batches, pipe):
         pipe.send((time.process_time() - start, loss.item()))
 
 
-def race(batches, rounds, names):
+def race(
+    batches: "Sequence[Batch]", rounds: int, names: Iterable[str]
+) -> dict[str, list[tuple[float, float]]]:
     """Return seconds and losses per contender, which take turns."""
     context = multiprocessing.get_context("spawn")
     pipes, workers = {}, []
@@ -151,7 +145,7 @@ def race(batches, rounds, names):
         workers.append(context.Process(target=train, args=(name, batches, theirs), daemon=True))
         workers[-1].start()
         theirs.close()
-    results = {name: [] for name in names}
+    results: dict[str, list[tuple[float, float]]] = {name: [] for name in pipes}
     for step in range(rounds):
         for name, pipe in pipes.items():
             pipe.send(step)
@@ -163,7 +157,7 @@ def race(batches, rounds, names):
     return results
 
 
-def main():
+def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--data", type=Path, help="a stage-3 pickle; default: from samples/")
     parser.add_argument("--batch-size", type=int, default=16)

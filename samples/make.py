@@ -4,7 +4,7 @@
 
 ``--sources`` is the data set's table with the columns video and source; only the clips that
 there are go into samples/sources.csv. The README beside this file says where each comes from.
-``--compare`` then tracks and ranks the people of both forms and says what rounding changed.
+``--compare`` then tracks and ranks the people of both forms and prints what rounding changed.
 """
 
 import argparse
@@ -38,7 +38,7 @@ def main() -> int:
     parser.add_argument("--fight", type=Path, required=True, help="stage 1 of fight_surv")
     parser.add_argument("--falls", type=Path, required=True, help="stage 1 of the falls")
     parser.add_argument("--sources", type=Path, required=True, help="CSV with video, source")
-    parser.add_argument("--compare", action="store_true", help="say what rounding changed")
+    parser.add_argument("--compare", action="store_true", help="print what rounding changed")
     arguments = parser.parse_args()
     fight = compact_results(arguments.fight, SAMPLES / "stage1", on_console)
     compact_results(arguments.falls, SAMPLES / "falls_stage1", on_console)
@@ -59,9 +59,8 @@ def write_sources(table: Path, videos: set[str]) -> None:
             row["video"]: SAME_CAMERA.get(row["source"], row["source"])
             for row in csv.DictReader(file)
         }
-    rows = [[video, source_of[video]] for video in sorted(videos)]
-    table = [["video", "source"], *rows]
-    write_csv(SAMPLES / "sources.csv", SAMPLES, table, byte_order_mark=False)
+    rows = [["video", "source"], *([video, source_of[video]] for video in sorted(videos))]
+    write_csv(SAMPLES / "sources.csv", SAMPLES, rows, byte_order_mark=False)
 
 
 def compare(full: Path, compact: Path) -> None:
@@ -95,7 +94,7 @@ def tracked(config: Config, path: Path) -> PoseSequence:
 
 
 def people(config: Config, sequence: PoseSequence) -> list[list[int]]:
-    """Return whom the samples of each service hold, slot by slot."""
+    """Return the track ids in the samples of each service, slot by slot."""
     chosen = []
     for service in SERVICES:
         try:

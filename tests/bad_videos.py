@@ -12,6 +12,9 @@ from pathlib import Path
 import av
 import numpy as np
 
+from recognizer.types import ImageArray
+from tests.video.streams import add_video
+
 SIZE_WH = (160, 96)
 FRAMES = 150
 FPS = 30
@@ -36,7 +39,7 @@ class BadVideo:
     frames: int
 
 
-def burn_number(index: int, size_wh: tuple[int, int] = SIZE_WH) -> np.ndarray:
+def burn_number(index: int, size_wh: tuple[int, int] = SIZE_WH) -> ImageArray:
     """Return a BGR picture with a moving pattern and ``index`` in black and white cells."""
     width, height = size_wh
     y, x = np.mgrid[0:height, 0:width]
@@ -49,7 +52,7 @@ def burn_number(index: int, size_wh: tuple[int, int] = SIZE_WH) -> np.ndarray:
     return picture.clip(0, 255).astype(np.uint8)
 
 
-def read_number(bgr: np.ndarray) -> int:
+def read_number(bgr: ImageArray) -> int:
     """Return the number that ``burn_number`` put into a picture."""
     number = 0
     for bit in range(_BITS):
@@ -85,12 +88,15 @@ def encode(
 ) -> Path:
     """Write numbered frames; ``time_of`` gives the seconds at which frame k is shown."""
     with av.open(str(path), "w", options=dict(recipe.container_options)) as container:
-        stream = container.add_stream(recipe.codec, rate=FPS)
+        stream = add_video(container, recipe.codec, FPS)
         stream.width, stream.height = recipe.size_wh
         stream.pix_fmt = recipe.pix_fmt
         stream.gop_size = recipe.gop
         stream.max_b_frames = recipe.bframes
-        stream.options = dict(X264 if recipe.codec == "libx264" else ()) | dict(recipe.options)
+        stream.options = {
+            **dict(X264 if recipe.codec == "libx264" else ()),
+            **dict(recipe.options),
+        }
         stream.codec_context.time_base = time_base
         stream.codec_context.thread_count = 1
         if recipe.rotation_ccw:

@@ -32,6 +32,9 @@ _GUARDS = "_ZN3c104impl26device_guard_impl_registryE"
 class _Answers(TorchDispatchMode):
     """Answers where a program asks for numbers; asks what CUDA's kernels ask beyond the CPU's."""
 
+    def __init__(self) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]  # torch leaves it untyped
+
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         if func is _ATEN._local_scalar_dense.default:
             return True if args[0].dtype == torch.bool else 1

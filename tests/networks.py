@@ -4,12 +4,23 @@ They keep the contracts of RTMO, of heatmap models and of YOLOX, run in ONNX Run
 so show whether letterbox, crop, batch and the way back to image pixels are right.
 """
 
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
 import numpy as np
 import onnx
+from numpy.typing import ArrayLike, NDArray
 from onnx import TensorProto, helper, numpy_helper
 
 
-def _model(path, nodes, inputs, outputs, constants=()):
+def _model(
+    path: Path,
+    nodes: Sequence[onnx.NodeProto],
+    inputs: Sequence[onnx.ValueInfoProto],
+    outputs: Sequence[onnx.ValueInfoProto],
+    constants: Iterable[tuple[str, NDArray[Any]]] = (),
+) -> Path:
     graph = helper.make_graph(
         nodes, "test", inputs, outputs, [numpy_helper.from_array(v, n) for n, v in constants]
     )
@@ -20,14 +31,16 @@ def _model(path, nodes, inputs, outputs, constants=()):
     return path
 
 
-def _float(name, shape):
+def _float(name: str, shape: Sequence[int | str]) -> onnx.ValueInfoProto:
     return helper.make_tensor_value_info(name, TensorProto.FLOAT, shape)
 
 
-def rtmo(path, *, input_wh=(64, 64), score=0.9, batch="B"):
+def rtmo(
+    path: Path, *, input_wh: tuple[int, int] = (64, 64), score: float = 0.9, batch: int | str = "B"
+) -> Path:
     """Save an RTMO-contract network: one person, all keypoints on the brightest blue pixel."""
     width, height = input_wh
-    constants = [
+    constants: list[tuple[str, NDArray[Any]]] = [
         ("blue_start", np.array([0])),
         ("blue_stop", np.array([1])),
         ("axis1", np.array([1])),
@@ -68,7 +81,9 @@ def rtmo(path, *, input_wh=(64, 64), score=0.9, batch="B"):
     return _model(path, nodes, [_float("input", [batch, 3, height, width])], outputs, constants)
 
 
-def heatmap(path, *, batch="B", channels=17, crop_wh=(192, 256)):
+def heatmap(
+    path: Path, *, batch: int | str = "B", channels: int = 17, crop_wh: tuple[int, int] = (192, 256)
+) -> Path:
     """Save a heatmap network: every heatmap is the picture's brightness at a quarter size."""
     width, height = crop_wh
     n = helper.make_node
@@ -81,7 +96,13 @@ def heatmap(path, *, batch="B", channels=17, crop_wh=(192, 256)):
     return _model(path, nodes, [_float("image", [batch, 3, height, width])], [out])
 
 
-def constant_yolox(path, rows, *, input_wh=(64, 64), batch="B"):
+def constant_yolox(
+    path: Path,
+    rows: Mapping[int, ArrayLike],
+    *,
+    input_wh: tuple[int, int] = (64, 64),
+    batch: int | str = "B",
+) -> Path:
     """Save a YOLOX-contract network with the same raw rows {cell: (85,) values} always."""
     width, height = input_wh
     cells = sum((width // s) * (height // s) for s in (8, 16, 32))
@@ -95,7 +116,7 @@ def constant_yolox(path, rows, *, input_wh=(64, 64), batch="B"):
         n("Reshape", ["nothing", "shape"], ["column"]),
         n("Add", ["column", "table"], ["output"]),
     ]
-    constants = [
+    constants: list[tuple[str, NDArray[Any]]] = [
         ("zero", np.array(0.0, np.float32)),
         ("shape", np.array([-1, 1, 1])),
         ("table", table),

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from recognizer.types import Poses
+from recognizer.types import IntArray, Poses, TimeArray
 
 # A standing body seen from the front: (x, y) in heights from the centre of the box.
 BODY = np.array(
@@ -48,7 +48,7 @@ class Person:
     last_s: float = np.inf
     room_px: tuple[float, float, float, float] = (-np.inf, -np.inf, np.inf, np.inf)
 
-    def centre(self, t: float) -> np.ndarray:
+    def centre(self, t: float) -> TimeArray:
         low, high = np.array(self.room_px[:2]), np.array(self.room_px[2:])
         free = np.array(self.start_px) + np.array(self.speed_px_s) * (t - min(self.first_s, t))
         bounded = np.isfinite(high - low)
@@ -57,12 +57,12 @@ class Person:
         folded = origin + span - np.abs((free - origin) % (2 * span) - span)
         return np.where(bounded, folded, free)
 
-    def keypoints(self, t: float) -> np.ndarray:
+    def keypoints(self, t: float) -> TimeArray:
         pace = np.hypot(*self.speed_px_s) / self.height_px  # a step a body height
         swing = np.stack([LIMBS * np.sin(2 * np.pi * pace * t), np.zeros(17)], axis=1)
-        return self.centre(t) + (BODY + swing) * self.height_px
+        return np.asarray(self.centre(t) + (BODY + swing) * self.height_px)
 
-    def box(self, t: float) -> np.ndarray:
+    def box(self, t: float) -> TimeArray:
         half = np.array([self.aspect, 1]) * self.height_px / 2
         centre = self.centre(t)
         return np.concatenate([centre - half, centre + half])
@@ -85,7 +85,7 @@ class Shot:
 
     time_s: float
     poses: Poses
-    who: np.ndarray = field(repr=False)
+    who: IntArray = field(repr=False)
 
 
 def film(
@@ -171,7 +171,7 @@ def crowd(
     return people
 
 
-def identities(shots: Sequence[Shot], ids: Sequence[np.ndarray]) -> dict[int, list[int]]:
+def identities(shots: Sequence[Shot], ids: Sequence[IntArray]) -> dict[int, list[int]]:
     """Return the ids that each person got, one per frame in which the person was tracked."""
     given: dict[int, list[int]] = {}
     for shot, row_ids in zip(shots, ids, strict=True):

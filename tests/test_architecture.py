@@ -1,15 +1,14 @@
 """The plan of the house, enforced: who imports whom, how long a file is, what stays light."""
 
 import ast
-import os
-import subprocess
-import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
 import pytest
+
+from tests.loaded import loaded_by
 
 ROOT = Path(__file__).resolve().parents[1]
 PARTS = ("recognizer", "annotation", "deploy", "tools", "benchmarks", "tests", "configs")
@@ -244,25 +243,6 @@ def test_main_is_only_a_table():
     assert len(main.read_text(encoding="utf-8").splitlines()) <= MAX_MAIN_LINES
     tree = ast.parse(main.read_text(encoding="utf-8"))
     assert not Source(main, tree).packages() & {"numpy", "cv2", "torch"}
-
-
-def loaded_by(*command: str) -> set[str]:
-    """Return the packages that a fresh interpreter has loaded at the end of a command."""
-    report = (
-        "import atexit, sys\n"
-        "atexit.register(lambda: sys.stderr.write('LOADED ' + ' '.join(sys.modules)))\n"
-    )
-    done = subprocess.run(
-        [sys.executable, "-c", report + "\n".join(command)],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=120,
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
-    )
-    assert done.returncode == 0, done.stderr
-    return {name.partition(".")[0] for name in done.stderr.partition("LOADED ")[2].split()}
 
 
 @pytest.mark.parametrize(

@@ -21,7 +21,7 @@ from recognizer.storage.artifacts import (
 )
 from recognizer.storage.compact import BOX_STEPS, KEYPOINT_STEPS, SCORE_STEPS, pack, unpack
 from recognizer.types import Poses, PoseSequence, PoseSequenceBuilder
-from tests.test_artifacts import damaged_copies, flat, outcome, sequence
+from tests.records import damaged_copies, flat, outcome, sequence
 
 SAMPLE = Path(__file__).resolve().parents[1] / "samples" / "stage1" / "Fight" / "fi007.mp4.npz"
 

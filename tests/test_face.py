@@ -18,7 +18,7 @@ from recognizer.runs.manifest import result_path
 from recognizer.runs.stage1 import run_stage1
 from tests import networks
 from tests.annotation import clips
-from tests.test_architecture import loaded_by
+from tests.loaded import loaded_by
 
 ROOT = Path(__file__).resolve().parents[1]
 ASSETS = ROOT.parent / "shared" / "assets"

@@ -48,9 +48,9 @@ def main(argv: list[str] | None = None) -> int:
 
 def _refusal(device: str) -> str:
     """Return why a device cannot be used, or ''."""
-    wanted = torch.device(device)
+    chosen = torch.device(device)
     count = torch.cuda.device_count() if torch.cuda.is_available() else 0
-    if wanted.type != "cuda" or (wanted.index or 0) < count:
+    if chosen.type != "cuda" or (chosen.index or 0) < count:
         return ""
     return (
         f"{device}: torch {torch.__version__} (CUDA {torch.version.cuda}) sees {count} GPUs here; "
@@ -131,7 +131,7 @@ def median_seconds(
         work()
         mark.record()
     torch.cuda.synchronize(device)
-    spans = (a.elapsed_time(b) for a, b in itertools.pairwise(marks))
+    spans = (float(a.elapsed_time(b)) for a, b in itertools.pairwise(marks))
     return statistics.median(spans) / 1000
 
 

@@ -11,7 +11,7 @@ from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
 CONFIDENT = 0.2  # keypoints scored below do not count in a person's score
-_FAR = -1e4  # pixels: a place that is not finite is nobody's
+_FAR = -1e4  # pixels: stands for keypoints that are not finite
 
 
 @dataclass(frozen=True, eq=False)
@@ -53,7 +53,7 @@ def mean_confident_score(scores: NDArray[Any]) -> NDArray[Any]:
 
 
 def keypoint_ap(truth: GroundTruth, predictions: Predictions) -> dict[str, float]:
-    """Return AP, AP50 and AR over people of all sizes, NaN where nobody is to be found.
+    """Return AP, AP50 and AR over people of all sizes, NaN without people to find.
 
     Of an image the 20 best scored predictions count. Keypoints that are not finite are wrong.
     """

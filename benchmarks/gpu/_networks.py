@@ -10,9 +10,12 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
+from benchmarks._images import read_image
 from recognizer.backends.metadata import PoseModelMetadata, Thresholds
-from recognizer.backends.torch import TorchNetwork, TrainedPose, load_pose, open_graph, with_options
+from recognizer.backends.torch import TrainedPose, load_pose, open_graph, with_options
+from recognizer.backends.torch_network import TorchNetwork
 from recognizer.config.models import TopDownConfig, TorchPoseConfig
 from recognizer.geometry import crop_affine
 from recognizer.pose.detector import Boxes, LetterboxBatch
@@ -59,15 +62,18 @@ class Subject:
 
     def open(self, section: TorchPoseConfig, *, even: bool = False) -> TorchNetwork:
         """Return the network as the backend runs it with these settings."""
-        facts, chosen = self.facts(section.precision), self.even if even else self.pose
-        return open_graph(TrainedPose(copy.deepcopy(chosen.model), facts), facts, section)
+        chosen = self.even if even else self.pose
+        metadata = self.metadata(section.precision)
+        return open_graph(TrainedPose(copy.deepcopy(chosen.model), metadata), metadata, section)
 
-    def facts(self, precision: str) -> PoseModelMetadata:
-        """Return what is known of it, run in a precision."""
-        facts = with_options(self.pose.metadata, Thresholds(SCORE, NMS, MOST), precision=precision)
-        return replace(facts, input_size=self.input_wh)
+    def metadata(self, precision: str) -> PoseModelMetadata:
+        """Return its metadata, run in a precision."""
+        metadata = with_options(
+            self.pose.metadata, Thresholds(SCORE, NMS, MOST), precision=precision
+        )
+        return replace(metadata, input_size=self.input_wh)
 
-    def pixels(self) -> np.ndarray:
+    def pixels(self) -> NDArray[Any]:
         """Return the network's input for its pictures, or for the people in them."""
         if self.pose.metadata.kind == "rtmo":
             return LetterboxBatch(self.input_wh).fill(self.images)[0].copy()
@@ -132,12 +138,13 @@ def frames(video: Path, count: int) -> list[Image]:
     """
     import cv2
 
-    capture, found = cv2.VideoCapture(str(video)), []
+    capture = cv2.VideoCapture(str(video))
+    found: list[Image] = []
     while len(found) < count:
         there, frame = capture.read()
         if not there:
             break
-        found.append(ArrayImage(frame))
+        found.append(ArrayImage(np.asarray(frame, np.uint8)))
     capture.release()
     if not found:
         raise RuntimeError(f"{video}: OpenCV reads no frame; run `python -m benchmarks.gpu.pack`")
@@ -146,24 +153,23 @@ def frames(video: Path, count: int) -> list[Image]:
 
 def people(coco: Path, count: int) -> tuple[list[Image], list[Boxes]]:
     """Return pictures of val2017 with ``count`` labelled people in all, and their boxes."""
-    import cv2
-
     path = coco / "annotations" / "person_keypoints_val2017.json"
     given = json.loads(path.read_text(encoding="utf-8"))
     names = {one["id"]: one["file_name"] for one in given["images"]}
     labelled = [one for one in given["annotations"] if one["num_keypoints"] > 0][:count]
-    images, boxes = [], []
+    images: list[Image] = []
+    boxes = []
     for number in dict.fromkeys(one["image_id"] for one in labelled):
         rows = [one["bbox"] for one in labelled if one["image_id"] == number]
         corners = np.array([[x, y, x + w, y + h] for x, y, w, h in rows], np.float32)
-        images.append(ArrayImage(cv2.imread(str(coco / "val2017" / names[number]))))
+        images.append(ArrayImage(read_image(coco / "val2017" / names[number])))
         boxes.append(Boxes(corners, np.ones(len(rows), np.float32)))
     return images, boxes
 
 
 @torch.inference_mode()
 def outputs(
-    network: TorchNetwork, pixels: np.ndarray, device: str, *, features: bool = True
+    network: TorchNetwork, pixels: NDArray[Any], device: str, *, features: bool = True
 ) -> dict[str, torch.Tensor]:
     """Return a network's outputs before suppression and decoding, in float32 on the CPU.
 
@@ -172,7 +178,8 @@ def outputs(
         or an RTMO's ``scores``, ``boxes``, ``visible``, ``vectors``.
 
     """
-    graph, given = network._graph, torch.from_numpy(pixels).to(device)
+    graph: Any = network._graph
+    given = torch.from_numpy(pixels).to(device)
     values: dict[str, torch.Tensor] = {}
     is_rtmo = hasattr(graph, "layers")
     part, hooks = graph.neck if is_rtmo else graph.backbone, []

@@ -42,7 +42,7 @@ def claim(out: Path) -> IO[bytes]:
 
 
 def send(process: subprocess.Popen[Any], number: int) -> bool:
-    """Send a signal to a process that leads a group, and to its group; False: nobody is left."""
+    """Send a signal to a process that leads a group, and to its group; False: none is left."""
     try:
         os.killpg(process.pid, number)
     except ProcessLookupError:

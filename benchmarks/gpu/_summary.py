@@ -77,8 +77,8 @@ def write(out: Path, parts: list[str]) -> None:
         lines += ["", f"## {part}", "", body]
         if values.get("complete") is not True:
             how = ends.get(part)
-            said = "not complete" if values else "nothing measured"
-            missing.append(f"- {part}: {said}" + (f"; {how}" if how else ""))
-        missing += [f"- {part}, {key}: {said}" for key, said in errors(values).items()]
+            state = "not complete" if values else "nothing measured"
+            missing.append(f"- {part}: {state}" + (f"; {how}" if how else ""))
+        missing += [f"- {part}, {key}: {error}" for key, error in errors(values).items()]
     lines += ["", "## Missing", "", *(missing or ["Nothing."]), ""]
     (out / NAME).write_text("\n".join(lines), encoding="utf-8")

@@ -4,10 +4,10 @@
     make check-gpu ARGS="--video a.mp4 b.mp4"        # with your own footage
     make check-gpu ARGS=--dry-run                    # smallest sizes, on a CPU: some minutes
 
-Each step runs in a process of its own; one that fails or lacks something is told with its cause
+Each step runs in a process of its own; one that fails or lacks something is listed with its cause
 and the command that mends it, and the others go on. Videos: those named, else the ones of
 ../shared/assets/videos, else a clip made here. Exit code 0: every step that can run here ran;
-1: one failed; 77: no GPU server (what is missing is said at once, and nothing is run).
+1: one failed; 77: no GPU server (what is missing is printed at once, and nothing is run).
 """
 
 import argparse
@@ -60,7 +60,7 @@ class Outcome:
         state: ``ok``, ``failed`` or ``not here``.
         figures: what it measured.
         cause: why it did not run to its end.
-        remedy: the command that mends that, or where more is said; may be empty.
+        remedy: the command that mends that, or where to read more; may be empty.
         seconds: how long it took.
 
     """
@@ -142,14 +142,19 @@ def run(step: Step, limit_s: float) -> Outcome:
     more = f"see {log}"
     if code is None:
         return Outcome(step.name, "failed", {}, f"no end in {limit_s:g} s", more, took)
-    told = _summary.read(step.result)
-    if told.get("state") not in _STATES:  # it crashed
-        last = (tail(log, 1, _LINE) or ["it said nothing"])[0]
+    outcome = _summary.read(step.result)
+    if outcome.get("state") not in _STATES:  # it crashed
+        last = (tail(log, 1, _LINE) or ["it printed nothing"])[0]
         how = f"signal {-code}" if code < 0 else f"exit code {code}"
         return Outcome(step.name, "failed", {}, f"{how}: {last}", more, took)
-    remedy = told.get("remedy") or (more if told["state"] == "failed" else "")
+    remedy = outcome.get("remedy") or (more if outcome["state"] == "failed" else "")
     return Outcome(
-        step.name, told["state"], told.get("figures", {}), told.get("cause", ""), remedy, took
+        step.name,
+        outcome["state"],
+        outcome.get("figures", {}),
+        outcome.get("cause", ""),
+        remedy,
+        took,
     )
 
 
@@ -163,8 +168,8 @@ def table(outcomes: Sequence[Outcome], kit: Path) -> str:
     for number, one in enumerate(outcomes):
         lines += _rows(_short(one, outcomes[:number]))
     lines += ["", _LEGEND]
-    facts = machine.get("facts", {})
-    lines += ["", "## Machine", "", *(f"- {name}: {value}" for name, value in facts.items())]
+    values = machine.get("facts", {})
+    lines += ["", "## Machine", "", *(f"- {name}: {value}" for name, value in values.items())]
     lines += ["", "## Doctor", "", *(f"- {line}" for line in machine.get("doctor", []))]
     summary = kit / "summary.md"
     if summary.is_file():
@@ -174,14 +179,14 @@ def table(outcomes: Sequence[Outcome], kit: Path) -> str:
 
 def _short(one: Outcome, earlier: Sequence[Outcome]) -> Outcome:
     """Return an outcome that does not repeat a remedy."""
-    told = one.remedy and any(other.remedy == one.remedy for other in earlier)
-    return replace(one, remedy="as above") if told else one
+    repeated = one.remedy and any(other.remedy == one.remedy for other in earlier)
+    return replace(one, remedy="as above") if repeated else one
 
 
 def _rows(one: Outcome) -> Iterator[str]:
     if one.state != "ok":
-        said = f"{one.cause} -> {one.remedy}" if one.remedy else one.cause
-        yield _row(one.name, one.state, said)
+        cause = f"{one.cause} -> {one.remedy}" if one.remedy else one.cause
+        yield _row(one.name, one.state, cause)
     elif one.name == "machine":
         mend = [line for line in one.figures["doctor"] if line.startswith("mend")]
         yield _row(one.name, "ok", f"{one.figures['facts']['card']}; {len(mend)} to mend, below")

@@ -59,10 +59,10 @@ def machine(given: Given) -> dict[str, Any]:
         + (f" -> {one.remedy}" if one.remedy else "")
         for one in examine(config)
     ]
-    return {"facts": facts(), "doctor": lines}
+    return {"facts": describe_machine(), "doctor": lines}
 
 
-def facts() -> dict[str, str]:
+def describe_machine() -> dict[str, str]:
     """Return the card, its driver and the versions of what uses it."""
     from importlib.metadata import PackageNotFoundError, version
 
@@ -310,7 +310,8 @@ def _video(name: str) -> Callable[[Given], dict[str, Any]]:
     def step(given: Given) -> dict[str, Any]:
         from benchmarks.gpu import check_video  # PyAV: the other steps can do without
 
-        return getattr(check_video, name)(given)
+        values: dict[str, Any] = getattr(check_video, name)(given)
+        return values
 
     return step
 

@@ -136,6 +136,8 @@ def launch(runners: list[Run]) -> None:
         main = torch.cuda.current_stream()
         ready = main.record_event()
     for each in recorded:
+        if each.stream is None or each.done is None:
+            raise RuntimeError("expected a run with a CUDA graph to have a stream, found none")
         each.stream.wait_event(ready)
         with torch.cuda.stream(each.stream):
             each.step()
@@ -148,7 +150,7 @@ def launch(runners: list[Run]) -> None:
 def join(runners: list[Run]) -> None:
     """Let what comes next wait for the graphs."""
     for each in runners:
-        if each.graph:
+        if each.graph and each.done is not None:
             torch.cuda.current_stream().wait_event(each.done)
 
 

@@ -58,7 +58,7 @@ class Record:
             self.about["outcome"] = STOPPED
 
     def give_up_if_stuck(self, progress: float) -> None:
-        """Say that a training that still runs ends here, where nobody has left the plateau."""
+        """Say that a training that still runs ends here, where no training has left the plateau."""
         if self.about["outcome"] == RUNNING and stuck(self.windows):
             self.about["outcome"] = f"plateau of empty heatmaps at {progress:.0%} of its time"
 

@@ -141,7 +141,7 @@ def text(values: dict[str, Any]) -> str:
 
 
 def write(folder: Path, values: dict[str, Any], *, curves: bool) -> None:
-    """Write fsd.md and, where they are wanted, a picture of curves for each training."""
+    """Write fsd.md and, where asked for, a picture of curves for each training."""
     (folder / "fsd.md").write_text(text(values), encoding="utf-8")
     if not curves:
         return

@@ -208,6 +208,8 @@ class Run:
 
     def capture(self) -> None:
         """Record a step as a CUDA graph; changes the weights: reset afterwards."""
+        if self.stream is None:
+            raise RuntimeError("expected a CUDA device to record a graph on, got a CPU")
         self.stream.wait_stream(torch.cuda.current_stream())
         with torch.cuda.stream(self.stream):
             for _ in range(3):

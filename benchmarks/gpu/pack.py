@@ -83,32 +83,32 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--target", type=Path, default=PACK)
     parser.add_argument("--only", nargs="+", choices=["site", "shared", *PARTS], help="pack anew")
     given = parser.parse_args(argv)
-    wanted = given.only or ["site", "shared", *PARTS]
+    parts = given.only or ["site", "shared", *PARTS]
     try:
-        pack(wanted, given.assets, given.target)
+        pack(parts, given.assets, given.target)
         return report(sizes(given.target))
     except (OSError, ValueError, KeyError, RuntimeError, subprocess.SubprocessError) as error:
         print(f"nothing more packed: {error}", file=sys.stderr)
         return 2
 
 
-def pack(wanted: list[str], assets: Path, target: Path) -> None:
-    """Pack these parts of it; what is not there is said before any work.
+def pack(parts: list[str], assets: Path, target: Path) -> None:
+    """Pack these parts of it; what is not there is reported before any work.
 
     Raises:
         RuntimeError, OSError, ValueError, KeyError, SubprocessError: something cannot be had.
 
     """
-    if "shared" in wanted and (absent := [n for n in ASKED if not (assets / n).is_file()]):
+    if "shared" in parts and (absent := [n for n in ASKED if not (assets / n).is_file()]):
         raise RuntimeError(f"--assets {assets}: expected {', '.join(absent)} there")
     data = target / "data"
-    if "site" in wanted:
+    if "site" in parts:
         pack_site(target / "site.tar.xz")
-    if "shared" in wanted:
+    if "shared" in parts:
         pack_coco(assets / "coco", data / "coco")
         pack_videos(assets / "videos", data / "videos")
     for part in PARTS:
-        if part in wanted:
+        if part in parts:
             pack_part(part, data / part)
 
 
@@ -121,7 +121,10 @@ def pack_site(archive: Path, cache: Path = CACHE) -> None:
     scratch = archive.with_suffix(".part")
     preset = 9 | lzma.PRESET_EXTREME
     try:
-        with tarfile.open(scratch, "w:xz", preset=preset) as packed:
+        with (
+            lzma.open(scratch, "wb", preset=preset) as file,
+            tarfile.open(fileobj=file, mode="w") as packed,
+        ):
             for name, body in sorted(site_files(fetch(cache)).items()):
                 member = tarfile.TarInfo(name)
                 member.size = len(body)

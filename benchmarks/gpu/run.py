@@ -45,7 +45,7 @@ ARCHIVE_LIMIT, FILE_LIMIT = 15 * 2**20, 8 * 2**20
 
 @dataclass(frozen=True)
 class Settings:
-    """What a run is told.
+    """Settings of a run.
 
     Attributes:
         out: folder of the results.

@@ -15,7 +15,8 @@ import traceback
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any
+from functools import partial
+from typing import Any, Literal, cast
 
 import torch
 
@@ -62,13 +63,13 @@ def main(argv: list[str] | None = None) -> int:
     for name, variant in TINY_COMPILED if options.tiny else COMPILED:
         if options.left > COMPILE_S or options.tiny:
             poses(name, options, results, (variant,))
-    if all(_is_there(results, key) for key in wanted(options)):
+    if all(_is_there(results, key) for key in expected_keys(options)):
         results.finish()
     _runs_table.write(results.path.with_suffix(".md"), results.values)
     return 0
 
 
-def wanted(options: Options) -> list[str]:
+def expected_keys(options: Options) -> list[str]:
     """Return the keys of all measurements."""
     names = TINY_POSES if options.tiny else POSES
     keys = [f"{name}, {one}" for name in names for one in variants(options.device)]
@@ -132,7 +133,7 @@ def poses(
         if options.left < 1:
             return
         key = f"{name}, {one}"
-        try_to(results, key, lambda one=one: _pose(subject, one, reference, options))
+        try_to(results, key, partial(_pose, subject, one, reference, options))
 
 
 def _prepared(name: str, options: Options) -> tuple[Any, dict[str, Any]]:
@@ -162,7 +163,9 @@ def _pose(
     from recognizer.config.models import TorchPoseConfig
 
     section = TorchPoseConfig(
-        device=options.device, precision=variant[:4], channels_last="channels-last" in variant
+        device=options.device,
+        precision=cast(Literal["fp32", "fp16", "bf16"], variant[:4]),
+        channels_last="channels-last" in variant,
     )
     compiled, pixels = variant.endswith("compile"), reference["pixels"]
     with _strict(variant == "fp32 strict"), peak_memory(options.device) as memory:
@@ -202,9 +205,9 @@ def _compile(network: Any, options: Options) -> None:
 
 
 @contextmanager
-def _strict(wanted: bool) -> Iterator[None]:
+def _strict(enabled: bool) -> Iterator[None]:
     before = torch.backends.cudnn.allow_tf32
-    torch.backends.cudnn.allow_tf32 = before and not wanted
+    torch.backends.cudnn.allow_tf32 = before and not enabled
     try:
         yield
     finally:
@@ -243,19 +246,20 @@ def actions(name: str, options: Options, results: Results) -> None:
     built: dict[str, Any] = {}
     for one in missing:
         if options.left > 1:
-            try_to(results, f"{name}, {one}", lambda one=one: _action(one, options, built))
+            try_to(results, f"{name}, {one}", partial(_action, one, options, built))
 
 
 def _recognizer(kind: str, options: Options, built: dict[str, Any]) -> tuple[Any, torch.Tensor]:
     """Return ST-GCN++ with weights from a seed and real clips (N, M, T, V, C), on the CPU."""
     from recognizer.action import registered  # noqa: F401
+    from recognizer.action.features import from_pipeline
     from tests.action import checkpoints
 
     if kind not in built:
-        size = {"width": 12, "clip_len": 24} if options.tiny else {"width": 64, "clip_len": 100}
-        config = checkpoints.train_config(kind=kind, **size)
+        width, clip_len = (12, 24) if options.tiny else (64, 100)
+        config = checkpoints.train_config(kind=kind, width=width, clip_len=clip_len)
         steps = config.test_dataloader.dataset.pipeline
-        clips = checkpoints.real_slots(checkpoints.from_pipeline(steps))
+        clips = checkpoints.real_slots(from_pipeline(steps))
         built[kind] = checkpoints.random_recognizer(config), clips
     network, clips = built[kind]
     return copy.deepcopy(network), clips
@@ -267,18 +271,19 @@ def _action(variant: str, options: Options, built: dict[str, Any]) -> dict[str, 
     kind, _, how = variant.partition(" ")
     network, clips = _recognizer(kind, options, built)
     with torch.inference_mode():
-        wanted = network.backbone(clips).mean((1, 3, 4))
+        expected = network.backbone(clips).mean((1, 3, 4))
     with _strict(how == "fp32 strict"), peak_memory(options.device) as memory:
         network, given = network.to(options.device), clips.to(options.device)
 
         def forward() -> torch.Tensor:
             kind = torch.device(options.device).type
             with torch.autocast(kind, torch.bfloat16, enabled=how == "bf16"):
-                return network.backbone(given).float().mean((1, 3, 4))
+                features: torch.Tensor = network.backbone(given).float()
+            return features.mean((1, 3, 4))
 
         with torch.inference_mode():
             found = {
-                "errors": {"features": error(wanted, forward().cpu())},
+                "errors": {"features": error(expected, forward().cpu())},
                 "batch": len(given),
                 "network_ms": _milliseconds(forward, options),
             }

@@ -159,7 +159,8 @@ class _Run:
         span = max(1.0, self.options.left - (2.0 if self.options.tiny else _RESERVE_S))
         if self.options.tiny:
             span = min(span, 4.0 if _is_gpu(self.options) else 8.0)
-        steps, evaluated, sums = 0, start, {}
+        steps, evaluated = 0, start
+        sums: dict[str, Any] = {}
         progress = self.begun
         while progress < 1 or steps < least:
             parts = self.trainer.step(min(1.0, progress))
@@ -201,14 +202,14 @@ class _Run:
         average = self.trainer.average.state_dict()
         weights = {name: value.detach().float().cpu() for name, value in average.items()}
         recipe = self.trainer.recipe
-        facts = {
+        about = {
             "steps": self.trainer.steps,
             "progress": progress,
             "batch": recipe.batch,
             "rate": recipe.rate,
             "rate_start": recipe.rate_start,
         }
-        _write(self._path(".pth"), {"state_dict": weights, "facts": facts})
+        _write(self._path(".pth"), {"state_dict": weights, "facts": about})
         _write(self._path("_state.pth"), {**self.trainer.state(), "progress": progress})
 
 

@@ -26,7 +26,7 @@ class Batch:
         pictures: (B, 3, S, S) BGR 0-255, float.
         boxes: (B, M, 4) x1 y1 x2 y2, pixels.
         keypoints: (B, M, 17, 3): x, y, weight of the place.
-        scores: (B, M, 17) wanted scores, -1 where none is wanted.
+        scores: (B, M, 17) target scores, -1 without a target.
         kinds: (B, M) 0 for an empty slot, PERSON, DOUBT or CROWD.
         areas: (B, M) scale of OKS, square pixels.
 

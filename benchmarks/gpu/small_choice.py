@@ -29,7 +29,7 @@ class Labels:
     Attributes:
         boxes: (N, 4) x1 y1 x2 y2, pixels.
         keypoints: (N, 17, 3): x, y and the weight of the place, 0 where it is not known.
-        scores: (N, 17) wanted score of each keypoint, -1 where none is wanted.
+        scores: (N, 17) target score of each keypoint, -1 without a target.
         kinds: (N,) PERSON, DOUBT or CROWD.
         areas: (N,) square pixels, the scale of OKS.
 
@@ -80,8 +80,8 @@ def choose(seen: Mapping[str, NDArray[Any]]) -> Labels:
     posed = is_there(seen["scores"]) & (good >= 5) & (mean >= least)
     plain = (upright >= 0.5) & ~posed
     doubtful = ~posed & ~plain & ((detector >= 0.12) | (movenet >= 0.12) | (mean >= 0.2))
-    trust = np.maximum(detector, 2 * movenet) * np.maximum(mean, 0.05) + posed
-    kept = _without_duplicates(boxes, keypoints, trust, posed | plain)
+    confidence = np.maximum(detector, 2 * movenet) * np.maximum(mean, 0.05) + posed
+    kept = _without_duplicates(boxes, keypoints, confidence, posed | plain)
     rows = np.flatnonzero(kept | doubtful)
     kinds = np.where(kept, PERSON, DOUBT).astype(np.uint8)
     weights = np.where((points >= _KEYPOINT) & posed[:, None], points, 0)
@@ -94,7 +94,7 @@ def choose(seen: Mapping[str, NDArray[Any]]) -> Labels:
 
 
 def _without_duplicates(
-    boxes: FloatArray, keypoints: FloatArray, trust: FloatArray, people: NDArray[np.bool_]
+    boxes: FloatArray, keypoints: FloatArray, confidence: FloatArray, people: NDArray[np.bool_]
 ) -> NDArray[np.bool_]:
     """Return which people stay when of two that are one the less trusted goes."""
     kept = people.copy()
@@ -104,7 +104,7 @@ def _without_duplicates(
     areas = np.minimum(box_area(boxes)[:, None], box_area(boxes)[None]) * _AREA
     alike = oks(keypoints[..., :2], keypoints[..., :2], visible, areas)
     duplicates = (alike > 0.5) | (box_iou(boxes, boxes) > 0.65)
-    order = np.argsort(-trust, kind="stable")
+    order = np.argsort(-confidence, kind="stable")
     for place, i in enumerate(order):
         if kept[i]:
             for j in order[place + 1 :]:
@@ -124,6 +124,5 @@ def _around(boxes: FloatArray, keypoints: FloatArray) -> FloatArray:
     sure = keypoints[..., 2:] > 0.4
     low = np.where(sure, keypoints[..., :2], np.inf).min(1, initial=np.inf)
     high = np.where(sure, keypoints[..., :2], -np.inf).max(1, initial=-np.inf)
-    return np.concatenate(
-        [np.minimum(boxes[:, :2], low), np.maximum(boxes[:, 2:], high)], axis=1
-    ).astype(np.float32)
+    corners = [np.minimum(boxes[:, :2], low), np.maximum(boxes[:, 2:], high)]
+    return np.concatenate(corners, axis=1, dtype=np.float32)

@@ -76,7 +76,7 @@ def pack(target: Path, labelled: Path = LABELLED, assets: Path = ASSETS) -> None
     scratch = target / "scratch"
     scratch.mkdir(exist_ok=True)
     _write_video(scratch / "frames.mp4", [_boxed(f[2]) for f in frames])
-    jpegs = {}
+    jpegs: dict[str, NDArray[Any]] = {}
     for split, number in (("train2017", COCO_TRAIN), ("val2017", COCO_VAL)):
         for picture, seen in _coco(assets / "coco", split):
             quality = [cv2.IMWRITE_JPEG_QUALITY, 88]
@@ -94,8 +94,8 @@ def pack(target: Path, labelled: Path = LABELLED, assets: Path = ASSETS) -> None
         **jpegs,
     )
     start = read_start(assets / "weights" / "yolox_nano.onnx")
-    np.savez(scratch / "start.npz", **{k: v.astype(np.float16) for k, v in start.items()})  # type: ignore[arg-type]
-    for path in scratch.iterdir():  # all at once: nobody copies half of a pack
+    np.savez(scratch / "start.npz", **{k: v.astype(np.float16) for k, v in start.items()})
+    for path in scratch.iterdir():  # all at once: no half of a pack is copied
         path.replace(target / path.name)
     scratch.rmdir()
 
@@ -209,7 +209,8 @@ def _cut(bgr: ImageArray, seen: Labels, window: NDArray[Any]) -> tuple[ImageArra
 
 
 def _area(boxes: NDArray[Any]) -> NDArray[Any]:
-    return (boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1])
+    width, height = (boxes[:, 2:] - boxes[:, :2]).T
+    return np.asarray(width * height)
 
 
 # --- there: read -------------------------------------------------------------------

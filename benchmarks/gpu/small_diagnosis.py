@@ -98,7 +98,7 @@ def placed(detections: Sequence[Detections], labels: Labels) -> dict[str, Any]:
     }
 
 
-def _alike(there: FloatArray, here: FloatArray, sizes: FloatArray) -> NDArray[np.floating]:
+def _alike(there: FloatArray, here: FloatArray, sizes: FloatArray) -> NDArray[np.floating[Any]]:
     variance = (2 * np.asarray(OKS_SIGMAS)) ** 2 * sizes[:, :1]
     away = ((here[..., :2] - there[..., :2]) ** 2).sum(-1)
     return np.asarray(np.exp(-away / (2 * variance)))

@@ -73,7 +73,7 @@ def average_precision(detections: Sequence[Detections], labels: Labels) -> dict[
     Args:
         detections: of each picture.
         labels: with one more axis, the pictures. People without keypoints and doubts are
-            ignored, as COCO does with people whose keypoints nobody labelled.
+            ignored, as COCO does with people without labelled keypoints.
 
     """
     truth = _ground_truth(labels)
@@ -99,7 +99,7 @@ def _ground_truth(labels: Labels) -> GroundTruth:
 
 
 def _predictions(detections: Sequence[Detections]) -> Predictions:
-    """Return everybody, ranked as top-down models are: by the box and the mean keypoint."""
+    """Return all people, ranked as top-down models are: by the box and the mean keypoint."""
     keypoints = np.concatenate([one.keypoints for one in detections])
     scores = np.concatenate([one.scores for one in detections])
     images = np.repeat(np.arange(len(detections)), [len(one.scores) for one in detections])

@@ -17,8 +17,9 @@ import recognizer
 from benchmarks.gpu.small_choice import SIDE
 from benchmarks.gpu.small_network import SmallPose
 from deploy.pose_graph import OPSET, describe
-from recognizer.backends.graphs import Suppression, suppressed
+from recognizer.backends.graphs import suppressed
 from recognizer.backends.metadata import PoseModelMetadata, Thresholds
+from recognizer.backends.suppression import Suppression
 from recognizer.backends.torch import INPUT, OUTPUTS
 from recognizer.storage.artifacts import sha256_file
 
@@ -56,7 +57,7 @@ class SmallGraph(nn.Module):
 
 
 def write(weights: Path, path: Path, *, any_size: bool = False) -> None:
-    """Write a trained network; batch and, if wanted, height and width stay free."""
+    """Write a trained network; batch and, if asked for, height and width stay free."""
     network = SmallPose()
     network.load_state_dict(torch.load(weights, weights_only=True)["state_dict"])
     inside = THRESHOLDS

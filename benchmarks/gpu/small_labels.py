@@ -45,7 +45,7 @@ LEAST_MOVENET = 0.1
 
 @dataclass(frozen=True)
 class Clip:
-    """A video, the recording that it comes from, and how many frames are wanted of it."""
+    """A video, the recording that it comes from, and how many frames to take of it."""
 
     path: Path
     source: str
@@ -102,14 +102,14 @@ class Turn:
         width, height = self.size_wh
         x, y = points[..., 0], points[..., 1]
         turned = {0: (x, y), 1: (y, width - x), 3: (height - y, x)}[self.quarters]
-        return np.stack(turned, axis=-1).astype(np.float32)
+        return np.stack(turned, axis=-1, dtype=np.float32)
 
     def back(self, points: FloatArray) -> FloatArray:
         """Map (..., 2) pixels of the turned picture to the upright one."""
         width, height = self.size_wh
         x, y = points[..., 0], points[..., 1]
         upright = {0: (x, y), 1: (width - y, x), 3: (y, height - x)}[self.quarters]
-        return np.stack(upright, axis=-1).astype(np.float32)
+        return np.stack(upright, axis=-1, dtype=np.float32)
 
     def boxes(self, boxes: FloatArray, *, back: bool = False) -> FloatArray:
         """Map (N, 4) boxes to the turned picture, or back."""
@@ -166,7 +166,7 @@ class Teacher:
         points = people[:, :51].reshape(-1, 17, 3)[:, :, [1, 0, 2]] * [width, height, 1]
         box = people[:, [52, 51, 54, 53]] * [width, height, width, height]
         flat = [points.reshape(-1, 51), box, people[:, 55:]]
-        return np.concatenate(flat, axis=1).astype(np.float32)
+        return np.concatenate(flat, axis=1, dtype=np.float32)
 
     def _candidates(
         self,
@@ -176,11 +176,11 @@ class Teacher:
         scores: FloatArray,
         people: FloatArray,
     ) -> dict[str, NDArray[Any]]:
-        """Join both opinions on boxes, and pose everybody.
+        """Join both opinions on boxes, and pose people.
 
         Returns:
             ``boxes`` (N, 4); ``scores`` (N, 3): detector upright, detector best, MoveNet;
-            ``keypoints`` (N, 17, 3); ``movenet`` (N, 17, 3), zeros where it saw nobody there;
+            ``keypoints`` (N, 17, 3); ``movenet`` (N, 17, 3), zeros where it found no person;
             ``pose`` (N, 4): quarter turn that is kept, mean keypoint score upright and in both
             turns without mirror (0: not tried).
 
@@ -198,15 +198,15 @@ class Teacher:
         rest = [p for p in range(len(other)) if p not in taken_people]
         movenet[len(boxes) : len(boxes) + len(rest)] = people[rest]
         movenet = movenet[: len(boxes) + len(rest)]
-        everybody = np.concatenate([boxes, other[rest]]).astype(np.float32)
+        people = np.concatenate([boxes, other[rest]]).astype(np.float32)
         ranks = np.concatenate([scores, np.zeros((len(rest), 2), np.float32)])
         scores = np.concatenate([ranks, movenet[:, 55:]], axis=1)
         worth = is_there(scores)  # the others stay doubts, whatever their pose
-        keypoints = np.zeros((len(everybody), 17, 3), np.float32)
-        pose = np.zeros((len(everybody), 4), np.float32)
-        keypoints[worth], pose[worth] = self._poses(views, turns, everybody[worth])
+        keypoints = np.zeros((len(people), 17, 3), np.float32)
+        pose = np.zeros((len(people), 4), np.float32)
+        keypoints[worth], pose[worth] = self._poses(views, turns, people[worth])
         return {
-            "boxes": everybody,
+            "boxes": people,
             "scores": scores,
             "keypoints": keypoints,
             "movenet": movenet[:, :51].reshape(-1, 17, 3),
@@ -264,7 +264,7 @@ def label_clip(teacher: Teacher, clip: Clip, turn: int, target: Path) -> int:
         arrays[f"jpeg_{i}"] = jpeg
     scratch = target.with_suffix(".part")
     with scratch.open("wb") as file:
-        np.savez(file, **arrays)  # type: ignore[arg-type]
+        np.savez(file, **arrays)
     scratch.replace(target)
     return len(frames)
 

@@ -1,4 +1,4 @@
-"""What the small network is taught: who answers for whom, and how wrong each answer is.
+"""Targets of the small network: which cell predicts which person, and the losses.
 
 Cells are assigned as in YOLOX (dynamic k by overlap), for a whole batch at once.
 """
@@ -24,12 +24,12 @@ WEIGHTS = {"score": 1.0, "box": 5.0, "first": 1.0, "second": 1.0, "keypoint_scor
 
 @dataclass(frozen=True)
 class Assigned:
-    """Which cells answer for whom.
+    """Which cells predict which person.
 
     Attributes:
         image, cell, person: (P,) indices of the pairs.
         overlap: (P,) IoU of the cell's box with the person's.
-        doubtful: (B, A) cells that are not taught whether somebody is there.
+        doubtful: (B, A) cells without a target score.
 
     """
 

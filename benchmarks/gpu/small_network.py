@@ -27,7 +27,9 @@ _LOOKS = ((0.0, 0.0), (0.06, 0.0), (-0.06, 0.0), (0.0, 0.06), (0.0, -0.06))
 class Conv(nn.Sequential):
     """Convolution and SiLU."""
 
-    def __init__(self, inside: int, out: int, kernel: int = 1, stride: int = 1, groups: int = 1):
+    def __init__(
+        self, inside: int, out: int, kernel: int = 1, stride: int = 1, groups: int = 1
+    ) -> None:
         padding = (kernel - 1) // 2
         super().__init__(
             nn.Conv2d(inside, out, kernel, stride, padding, groups=groups), nn.SiLU(inplace=True)
@@ -40,7 +42,7 @@ def _separable(inside: int, out: int, stride: int = 1) -> nn.Sequential:
 
 
 class _Bottleneck(nn.Module):
-    def __init__(self, channels: int, shortcut: bool):
+    def __init__(self, channels: int, shortcut: bool) -> None:
         super().__init__()
         self.conv1 = Conv(channels, channels)
         self.conv2 = _separable(channels, channels)
@@ -52,7 +54,7 @@ class _Bottleneck(nn.Module):
 
 
 class _Csp(nn.Module):
-    def __init__(self, inside: int, out: int, blocks: int, shortcut: bool = True):
+    def __init__(self, inside: int, out: int, blocks: int, shortcut: bool = True) -> None:
         super().__init__()
         self.conv1 = Conv(inside, out // 2)
         self.conv2 = Conv(inside, out // 2)
@@ -67,7 +69,7 @@ class _Csp(nn.Module):
 class _Pyramid(nn.Module):
     """Spatial pyramid pooling."""
 
-    def __init__(self, channels: int):
+    def __init__(self, channels: int) -> None:
         super().__init__()
         self.conv1 = Conv(channels, channels // 2)
         self.conv2 = Conv(channels * 2, channels)
@@ -118,7 +120,7 @@ def _twice(x: Tensor) -> Tensor:
 class _Level(nn.Module):
     """Head of one stride: what is there, its box, and features for its pose."""
 
-    def __init__(self, channels: int):
+    def __init__(self, channels: int) -> None:
         super().__init__()
         self.stem = Conv(channels, 64)
         self.classes = nn.Sequential(_separable(64, 64), _separable(64, 64))

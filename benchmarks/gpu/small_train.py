@@ -95,7 +95,7 @@ class Trainer:
         device = self.pool.pictures.device
         example = torch.rand(self.recipe.batch, 3, side, side, device=device)
         with self._cast():
-            flat = torch.cuda.make_graphed_callables(
+            flat: Any = torch.cuda.make_graphed_callables(
                 _Flat(self.network), (self._order(example),), allow_unused_input=True
             )  # the poses' perceptrons are not recorded
         return lambda x: Cells(*flat(x))
@@ -121,7 +121,7 @@ class Trainer:
             group["lr"] = group["base"] * max(factor, 1e-3)
         parts = self.backward()
         norm = nn.utils.clip_grad_norm_(self.network.parameters(), self.recipe.clip)
-        # A step whose gradients are not finite is left out, on the device: nobody waits for it.
+        # A step whose gradients are not finite is left out, on the device, without waiting for it.
         self._optimizer.found_inf = (~norm.isfinite()).float()  # type: ignore[attr-defined]
         self._optimizer.step()
         self._optimizer.zero_grad(set_to_none=not self.mode.graph)

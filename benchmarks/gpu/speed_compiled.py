@@ -24,10 +24,9 @@ def main(argv: list[str] | None = None) -> int:
     if options.tiny:
         clock = Clock(options.device, 0.0, 1, least=1, warm_ups=0)
     for way in speed_training.compiled_ways(options.device):
-        kind = speed_training.ActionSteps
-        if way.network != "stgcnpp":
-            kind = speed_training.PoseSteps
-        speed_training.run(log, clock, (way,), kind, BATCHES)
+        is_action = way.network == "stgcnpp"
+        steps = speed_training.ActionSteps if is_action else speed_training.PoseSteps
+        speed_training.run(log, clock, (way,), steps, BATCHES)
     return 0
 
 

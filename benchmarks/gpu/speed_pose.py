@@ -8,9 +8,9 @@ there. What an option may not change is compared with the network without it.
 import copy
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from typing import Any
+from functools import partial
+from typing import Any, Literal
 
-import cv2
 import numpy as np
 import torch
 from torch.nn import functional
@@ -18,8 +18,8 @@ from torch.nn import functional
 from benchmarks.gpu import _networks
 from benchmarks.gpu._speed import MS, Clock, MeasurementLog, cost, number, percent, roofline, table
 from recognizer.backends.metadata import Thresholds
-from recognizer.backends.torch import TorchNetwork, TrainedPose, open_graph, with_options
-from recognizer.backends.torch_network import to_host
+from recognizer.backends.torch import TrainedPose, open_graph, with_options
+from recognizer.backends.torch_network import TorchNetwork, to_host
 from recognizer.config.models import TopDownConfig, TorchPoseConfig
 from recognizer.geometry import LETTERBOX_GREY, Letterbox
 from recognizer.pose.detector import Boxes, LetterboxBatch
@@ -47,7 +47,7 @@ class Mode:
 
     """
 
-    dtype: str
+    dtype: Literal["fp32", "fp16", "bf16"]
     options: tuple[str, ...] = ()
     resize: bool = False
     tuned: bool = False
@@ -136,12 +136,12 @@ class Bench:
         """Return the network as the backend runs it."""
         section = mode.section(self.clock.device, self.batches)
         inside = Thresholds(_networks.SCORE, _networks.NMS, _networks.MOST)
-        facts = with_options(
+        metadata = with_options(
             self.subject.pose.metadata, inside, precision=mode.dtype, uint8=section.uint8_input
         )
-        facts = replace(facts, input_size=self.subject.input_wh)
+        metadata = replace(metadata, input_size=self.subject.input_wh)
         return open_graph(
-            TrainedPose(copy.deepcopy(self.subject.pose.model), facts), facts, section
+            TrainedPose(copy.deepcopy(self.subject.pose.model), metadata), metadata, section
         )
 
     def people(self, mode: Mode, network: TorchNetwork, count: int) -> Callable[[], list[Poses]]:
@@ -250,8 +250,8 @@ def rtmo(log: MeasurementLog, clock: Clock, name: str) -> None:
 
     def make() -> _networks.Subject:
         found = _networks.rtmo(name, log.options.data, batches[-1], TINY_SIDE if tiny else 640)
-        shown = [ArrayImage(cv2.resize(one.bgr(), FRAME_WH)) for one in found.images]
-        return replace(found, images=shown)
+        images = [ArrayImage(one.bgr(FRAME_WH)) for one in found.images]
+        return replace(found, images=list[Image](images))
 
     measure(log, clock, name, modes, batches, make)
 
@@ -290,7 +290,7 @@ def measure(
             torch.backends.cudnn.benchmark = False
     if bench.is_rtmo:
         for mode in STAGES if clock.cuda else CPU_MODES[:1]:
-            log.measure(f"stages|{name}|{mode.name}", lambda mode=mode: stages(bench, mode))
+            log.measure(f"stages|{name}|{mode.name}", partial(stages, bench, mode))
 
 
 def measure_mode(log: MeasurementLog, bench: Bench, mode: Mode) -> None:
@@ -302,7 +302,7 @@ def measure_mode(log: MeasurementLog, bench: Bench, mode: Mode) -> None:
         return timed(bench, mode, opened[0], count)
 
     for count in bench.batches:
-        log.measure(key_of(bench.name, mode, count), lambda count=count: work(count))
+        log.measure(key_of(bench.name, mode, count), partial(work, count))
 
 
 def timed(bench: Bench, mode: Mode, network: TorchNetwork, count: int) -> dict[str, Any]:

@@ -19,6 +19,7 @@ from benchmarks import sdpose_step, train_step
 from benchmarks.gpu._part import Options
 from benchmarks.gpu._speed import Clock, MeasurementLog, number, percent, roofline, table
 from recognizer.openmmlab import load_mmaction, load_mmpose, scope
+from tests.action.checkpoints import BACKBONE
 
 BATCHES = (256, 64, 512)
 TINY_BATCHES = (2,)
@@ -154,7 +155,8 @@ def mmengine_step(
             losses = model(inputs, samples, mode="loss")
         loss, _ = model.parse_losses(losses)
         wrapper.update_params(loss)
-        return loss.detach()
+        detached: torch.Tensor = loss.detach()
+        return detached
 
     return step
 
@@ -186,7 +188,7 @@ class ActionSteps:
             model = MODELS.build(
                 {
                     "type": "RecognizerGCN",
-                    "backbone": {"type": kind, **train_step.BACKBONE},
+                    "backbone": {"type": kind, **BACKBONE},
                     "cls_head": {**train_step.HEAD, "type": head},
                 }
             )
@@ -243,7 +245,7 @@ def measure_step(
         step = steps.step(way, size)
         torch.manual_seed(1)  # the same dropout in all ways
         first, flops = (float(step()), None) if way.compiled else counted(step)
-        found = clock.latencies(step)
+        found: dict[str, Any] = {**clock.latencies(step)}
     finally:
         torch.backends.cuda.matmul.allow_tf32 = False
         torch.backends.cudnn.allow_tf32 = True

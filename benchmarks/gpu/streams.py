@@ -12,11 +12,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import repeat
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
 from recognizer.config.schema import Config
+from recognizer.config.types import PoseKind
 from recognizer.pose.estimator import build_pose_model
 from recognizer.pose.settings import pose_settings
 from recognizer.runs.stage_folders import pose_model_files
@@ -69,7 +70,7 @@ def serve(
     files = pose_model_files(config)
     settings = pose_settings(config, files)
     model = build_pose_model(settings, files)
-    tracking = config.tracking.for_kind(settings.kind)
+    tracking = config.tracking.for_kind(cast(PoseKind, settings.kind))  # no auto is left
     waiting: queue.Queue[_Decoded | BaseException] = queue.Queue(WAITING_PER_STREAM * streams)
     stop = threading.Event()
     readers = [

@@ -73,7 +73,7 @@ class CudaGraphs:
             # context leaves the stream of the recording current.
             current = torch.cuda.current_stream(self._device)
             with torch.cuda.stream(current):
-                side = torch.cuda.Stream()  # type: ignore[no-untyped-call]
+                side = torch.cuda.Stream()
                 side.wait_stream(torch.cuda.current_stream())
                 with torch.cuda.stream(side):
                     for _ in range(_WARM_UPS):

@@ -1,14 +1,18 @@
 """Checkpoints as mmengine saves them, with seeded random weights that nothing leaves at rest."""
 
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
 import torch
 from mmengine import Config
 from mmengine.runner import save_checkpoint
 
-from recognizer.action.features import from_pipeline, network_input
+from recognizer.action.features import FeatureSettings, from_pipeline, network_input
 from recognizer.openmmlab import scope
 from tests.action.clips import plain_steps, real_samples
 
-BACKBONE = {
+BACKBONE: dict[str, Any] = {
     "gcn_adaptive": "init",
     "gcn_with_res": True,
     "tcn_type": "mstcn",
@@ -21,17 +25,24 @@ BACKBONE = {
 META = {"service": "fight", "classes": ["NonFight", "Fight"], "window_s": 2.0, "threshold": 0.4}
 
 
-def train_config(feats=("b",), width=12, classes=2, kind="STGCN", clip_len=24, ann_file=""):
+def train_config(
+    feats: Sequence[str] = ("b",),
+    width: int = 12,
+    classes: int = 2,
+    kind: str = "STGCN",
+    clip_len: int = 24,
+    ann_file: Path | str = "",
+) -> Any:
     """Return a config of the guide's model, narrower and shorter unless told."""
     backbone = {"type": kind, **BACKBONE, "base_channels": width}
-    head = {
+    head: dict[str, Any] = {
         "type": "GCNHead",
         "num_classes": classes,
         "in_channels": 2 * width,
         "dropout": 0.3,
         "loss_cls": {"type": "CrossEntropyLoss", "class_weight": [1.0] * classes},
     }
-    dataset = {"type": "PoseDataset", "ann_file": str(ann_file)}
+    dataset: dict[str, Any] = {"type": "PoseDataset", "ann_file": str(ann_file)}
     dataset["pipeline"] = plain_steps(list(feats), clip_len=clip_len)
     backbone["in_channels"] = 3 * len(feats)
     return Config(
@@ -42,7 +53,7 @@ def train_config(feats=("b",), width=12, classes=2, kind="STGCN", clip_len=24, a
     )
 
 
-def random_recognizer(config, seed=0):
+def random_recognizer(config: Any, seed: int = 0) -> Any:
     """Return mmaction2's recognizer with random weights that tells real clips apart.
 
     Its norms hold the statistics of real clips under those weights, and its head's bias puts
@@ -70,7 +81,7 @@ def random_recognizer(config, seed=0):
     return network
 
 
-def real_slots(settings, number=6):
+def real_slots(settings: FeatureSettings, number: int = 6) -> torch.Tensor:
     """Return (N, num_person, T, V, C) of real clips, absent people zeros."""
     clips = []
     for sample in real_samples()[-number:]:
@@ -80,7 +91,7 @@ def real_slots(settings, number=6):
     return torch.stack(clips)
 
 
-def save(path, config, seed=0, meta=META):
+def save(path: Path, config: Any, seed: int = 0, meta: Mapping[str, Any] | None = META) -> Path:
     """Save a checkpoint as mmengine's Runner does; return its path."""
     network = random_recognizer(config, seed)
     about = {"cfg": config.pretty_text, "epoch": 1, **({"recognizer": meta} if meta else {})}

@@ -1,10 +1,13 @@
 """Real clips of samples/ and mmaction2's pipelines, for the tests of recognizer/action."""
 
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from recognizer.config.schema import Config
 from recognizer.dataset.mmaction import to_mmaction
@@ -13,7 +16,7 @@ from recognizer.scoring.ranking import rank_people
 from recognizer.storage.artifacts import read_poses
 from recognizer.tracking.tracker import Tracker
 from recognizer.tracking.tracks import fill_gaps
-from recognizer.types import Sample
+from recognizer.types import PoseSequence, Sample
 
 STAGE1 = Path(__file__).resolve().parents[2] / "samples" / "stage1"
 
@@ -34,14 +37,20 @@ def real_samples() -> tuple[Sample, ...]:
     return tuple(samples)
 
 
-def track(sequence, tracker):
+def track(sequence: PoseSequence, tracker: Tracker) -> PoseSequence:
     """Return the same people with ids, as stage 2 does; that one needs PyAV."""
     frames = zip(sequence.frames(), sequence.time_s, strict=True)
     ids = [tracker.update(poses, float(time_s)).track_ids for poses, time_s in frames]
     return replace(sequence, poses=sequence.poses.with_ids(np.concatenate(ids)))
 
 
-def still(people=2, frames=20, size_wh=(320, 240), seed=0, present=None):
+def still(
+    people: int = 2,
+    frames: int = 20,
+    size_wh: tuple[int, int] = (320, 240),
+    seed: int = 0,
+    present: NDArray[np.bool_] | None = None,
+) -> Sample:
     """Return a made sample; ``present`` (M, T) says who is there, otherwise all zeros."""
     random = np.random.default_rng(seed)
     keypoints = random.uniform(20, 200, (people, frames, 17, 2)).astype(np.float32)
@@ -52,9 +61,15 @@ def still(people=2, frames=20, size_wh=(320, 240), seed=0, present=None):
     return Sample("made.mp4", 0, keypoints, scores, size_wh, ids)
 
 
-def plain_steps(feats, clip_len=100, num_person=4, test_mode=True, first=()):
+def plain_steps(
+    feats: Sequence[str],
+    clip_len: int = 100,
+    num_person: int = 4,
+    test_mode: bool = True,
+    first: Sequence[dict[str, Any]] = (),
+) -> list[dict[str, Any]]:
     """Return the guide's pipeline, of mmaction2's own steps."""
-    sampling = {"type": "UniformSampleFrames", "clip_len": clip_len}
+    sampling: dict[str, Any] = {"type": "UniformSampleFrames", "clip_len": clip_len}
     if test_mode:
         sampling |= {"num_clips": 1, "test_mode": True}
     return [
@@ -68,7 +83,7 @@ def plain_steps(feats, clip_len=100, num_person=4, test_mode=True, first=()):
     ]
 
 
-def compose(steps):
+def compose(steps: Sequence[Mapping[str, Any]]) -> Any:
     """Build a pipeline by the names of mmaction2's registry."""
     from mmengine.dataset import Compose
 
@@ -78,8 +93,8 @@ def compose(steps):
         return Compose([dict(step) for step in steps])
 
 
-def item(sample):
+def item(sample: Sample) -> dict[str, Any]:
     """Return a sample as PoseDataset hands it to a pipeline: a copy of everything."""
-    found = to_mmaction(sample)
-    arrays = {key: value.copy() for key, value in found.items() if hasattr(value, "copy")}
-    return {**found, **arrays, "start_index": 0, "modality": "Pose"}
+    values = to_mmaction(sample)
+    arrays = {key: value.copy() for key, value in values.items() if hasattr(value, "copy")}
+    return {**values, **arrays, "start_index": 0, "modality": "Pose"}

@@ -1,6 +1,9 @@
 """Made clips of known movement, files of both streams, measures that tell labels apart."""
 
+from collections.abc import Callable, Sequence
 from dataclasses import replace
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -12,7 +15,7 @@ from recognizer.action.measures import measure_names
 from recognizer.action.movement_graph import join_movement, read_movement, write_movement
 from recognizer.action.movement_metadata import MovementMetadata
 from recognizer.action.movement_model import fit_movement
-from recognizer.types import Sample
+from recognizer.types import FloatArray, IntArray, Sample
 from tests.analysis.classifiers import CLASSES, place_classifier
 from tests.people import BODY
 
@@ -21,7 +24,15 @@ FUSION = Fusion(0.6, 0.9, (0.0, -0.2))
 NUM_PERSON = 4  # more than the pose stream is shown
 
 
-def clip(people=2, frames=25, fps=12.5, rate=0.5, scale=1.0, shift=(0.0, 0.0), seed=0):
+def clip(
+    people: int = 2,
+    frames: int = 25,
+    fps: float = 12.5,
+    rate: float = 0.5,
+    scale: float = 1.0,
+    shift: tuple[float, float] = (0.0, 0.0),
+    seed: int = 0,
+) -> Sample:
     """Return people who stand, sway and approach; all lengths in ``scale`` times 100 pixels."""
     random = np.random.default_rng(seed)
     time_s = np.arange(frames) / fps
@@ -47,11 +58,13 @@ def clip(people=2, frames=25, fps=12.5, rate=0.5, scale=1.0, shift=(0.0, 0.0), s
     )
 
 
-def without_movement(sample):
+def without_movement(sample: Sample) -> Sample:
     return replace(sample, boxes=None, movement=None, time_s=None)
 
 
-def rows(service="fight", count=90, classes=2, seed=0):
+def rows(
+    service: str = "fight", count: int = 90, classes: int = 2, seed: int = 0
+) -> tuple[FloatArray, IntArray, list[str]]:
     """Return measures (N, F), labels and sources that a model can learn from."""
     random = np.random.default_rng(seed)
     features = len(measure_names(service))
@@ -61,7 +74,13 @@ def rows(service="fight", count=90, classes=2, seed=0):
     return values.astype(np.float32), labels, [f"s{i // 5}" for i in range(count)]
 
 
-def movement_file(path, service="fight", setting=LOGISTIC, fusion=FUSION, classes=None):
+def movement_file(
+    path: Path,
+    service: str = "fight",
+    setting: str = LOGISTIC,
+    fusion: Fusion = FUSION,
+    classes: Sequence[str] | None = None,
+) -> tuple[Path, Any]:
     """Write a fitted movement stream; return the path and the model."""
     classes = CLASSES[service] if classes is None else classes
     values, labels, _ = rows(service, classes=len(classes))
@@ -71,7 +90,7 @@ def movement_file(path, service="fight", setting=LOGISTIC, fusion=FUSION, classe
     return path, model
 
 
-def joined_file(folder, service="fight", **options):
+def joined_file(folder: Path, service: str = "fight", **options: float) -> Path:
     """Write a classifier of both streams; its pose stream tells where people are."""
     movement, _ = movement_file(folder / "movement.onnx", service)
     path = place_classifier(folder / "joined.onnx", service, **options)
@@ -81,11 +100,13 @@ def joined_file(folder, service="fight", **options):
     return path
 
 
-def change_facts(path, change):
+def change_facts(
+    path: Path, change: Callable[[ClassifierMetadata], ClassifierMetadata | str]
+) -> None:
     """Replace a classifier file's metadata by what ``change`` makes of them: facts or a text."""
     model = onnx.load(str(path))
     (entry,) = model.metadata_props
-    found = change(ClassifierMetadata.from_text(entry.value))
-    text = found if isinstance(found, str) else found.to_text()
+    changed = change(ClassifierMetadata.from_text(entry.value))
+    text = changed if isinstance(changed, str) else changed.to_text()
     helper.set_model_props(model, {METADATA_KEY: text})
     onnx.save(model, str(path))

@@ -8,28 +8,11 @@ import pytest
 from recognizer.action.features import FeatureSettings, network_input
 from recognizer.action.views import VIEWS, at_speed, mirrored, views_of
 from recognizer.skeleton import FLIP_INDEX
-from recognizer.types import Sample
+from tests.action.waving import sample
 
 BODY = FeatureSettings(
     clip_len=20, num_person=2, normalize="body", feats=("v", "s"), sampling="even", span_s=2.0
 )
-
-
-def sample(people=2, frames=40, speed=3.0):
-    """Return people who wave their wrists, in one of whose frames a point is missing."""
-    random = np.random.default_rng(3)
-    body = random.uniform(80, 160, (people, 1, 17, 2))
-    points = np.repeat(body, frames, axis=1).astype(np.float32)
-    points[:, :, 9] += (speed * np.arange(frames)[None, :, None]).astype(np.float32)
-    scores = random.uniform(0.7, 1, (people, frames, 17)).astype(np.float32)
-    points[0, 5, 3], scores[0, 5, 3] = 0, 0
-    boxes = np.tile(np.float32([10, 20, 110, 220]), (people, frames, 1))
-    boxes[1, 7] = np.nan
-    movement = np.full((people, frames, 6), 0.5, np.float32)
-    movement[1, 7] = np.nan
-    times = np.arange(frames) / 20
-    ids = np.arange(people)
-    return Sample("a", 1, points, scores, (320, 240), ids, boxes, movement, times)
 
 
 def test_mirrored_twice_is_the_same():

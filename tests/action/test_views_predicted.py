@@ -8,7 +8,7 @@ from recognizer.action.classifier import Classifier
 from recognizer.action.features import network_input
 from recognizer.action.views import VIEWS, views_of
 from recognizer.config.action import ClassifierConfig
-from tests.action.test_views import sample
+from tests.action.waving import sample
 
 MODEL = Path(__file__).resolve().parents[2] / "samples" / "models" / "falldown.onnx"
 

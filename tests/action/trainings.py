@@ -1,6 +1,7 @@
 """Small trainings on real clips, for the tests of training: data, configs, recorded losses."""
 
 from pathlib import Path
+from typing import Any
 
 from recognizer.dataset.mmaction import write_split
 from tests.action.clips import real_samples
@@ -25,7 +26,7 @@ TINY = (
 )
 
 
-def write_data(folder):
+def write_data(folder: Path) -> Path:
     """Write train.pkl (10 clips, 5 of each class), val.pkl (6) and test.pkl (the rest)."""
     folder.mkdir(parents=True, exist_ok=True)
     by_class = [[s for s in real_samples() if s.label == label] for label in (0, 1)]
@@ -34,12 +35,12 @@ def write_data(folder):
     return folder
 
 
-def options(data, *more):
+def options(data: Path, *more: str) -> list[str]:
     files = [f"{split}_dataloader.dataset.ann_file={data}/{split}.pkl" for split in LOADERS]
     return [*TINY, *files, *more]
 
 
-def tiny(data, work_dir, *more, path=FIGHT):
+def tiny(data: Path, work_dir: Path, *more: str, path: Path = FIGHT) -> Any:
     """Return the guide's config made small."""
     from recognizer.action.training import load_train_config
 
@@ -48,15 +49,17 @@ def tiny(data, work_dir, *more, path=FIGHT):
     return cfg
 
 
-def record_losses(cfg):
+def record_losses(cfg: Any) -> dict[int, float]:
     """Let a config's training record its losses; return where they go, by iteration."""
     from mmaction.registry import HOOKS
     from mmengine.hooks import Hook
 
-    losses = {}
+    losses: dict[int, float] = {}
 
-    class RecordLosses(Hook):
-        def after_train_iter(self, runner, batch_idx, data_batch=None, outputs=None):
+    class RecordLosses(Hook):  # type: ignore[misc]  # mmengine has no types
+        def after_train_iter(
+            self, runner: Any, batch_idx: int, data_batch: Any = None, outputs: Any = None
+        ) -> None:
             losses[runner.iter] = outputs["loss"].item()
 
     HOOKS.register_module(module=RecordLosses, force=True)

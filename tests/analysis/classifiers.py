@@ -5,6 +5,8 @@ probability of the event is the mean x of all joints, from 0 at the picture's le
 1 at its right.
 """
 
+from pathlib import Path
+
 import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
@@ -16,7 +18,14 @@ CLASSES = {"fight": ("NonFight", "Fight"), "falldown": ("Normal", "Falldown")}
 FEATURES = FeatureSettings(clip_len=20, num_person=2, feats=("j",))
 
 
-def place_classifier(path, service="fight", *, window_s=1.0, threshold=0.5, slope=0.5):
+def place_classifier(
+    path: Path,
+    service: str = "fight",
+    *,
+    window_s: float = 1.0,
+    threshold: float = 0.5,
+    slope: float = 0.5,
+) -> Path:
     """Save the classifier; ``slope`` -0.5: 1 at the left edge, 0 at the right."""
     constants = [
         ("first", np.array([0])),
@@ -39,7 +48,7 @@ def place_classifier(path, service="fight", *, window_s=1.0, threshold=0.5, slop
         n("Sub", ["one", "event"], ["normal"]),
         n("Concat", ["normal", "event"], ["probabilities"], axis=1),
     ]
-    shape = ["P", FEATURES.clip_len, 17, FEATURES.channels]
+    shape: list[str | int | None] = ["P", FEATURES.clip_len, 17, FEATURES.channels]
     graph = helper.make_graph(
         nodes,
         "place",
@@ -56,7 +65,7 @@ def place_classifier(path, service="fight", *, window_s=1.0, threshold=0.5, slop
     return path
 
 
-def facts(service, window_s, threshold):
+def facts(service: str, window_s: float, threshold: float) -> ClassifierMetadata:
     return ClassifierMetadata(
         service=service,
         classes=CLASSES[service],

@@ -1,18 +1,35 @@
 """Records made by hand, for what only reads them."""
 
+from collections.abc import Iterable
+from typing import Any
+
 from recognizer.action.events import merge_to_events
-from recognizer.action.results import Person, Window
+from recognizer.action.results import Person, Window, WindowState
 from recognizer.analysis.record import Record, ServiceResult
 
 CLASSES = {"fight": ["NonFight", "Fight"], "falldown": ["Normal", "Falldown"]}
 RULES = {"threshold": 0.5, "merge_gap_s": 0.0, "min_event_s": 0.0}
 
 
-def person(track_id, start_s, stop_s, involvement=0.5, box=(10.0, 12.0, 40.0, 60.0)):
+def person(
+    track_id: int,
+    start_s: float,
+    stop_s: float,
+    involvement: float = 0.5,
+    box: tuple[float, float, float, float] = (10.0, 12.0, 40.0, 60.0),
+) -> Person:
     return Person(track_id, involvement, box, start_s, stop_s)
 
 
-def window(start_s, probability, *, service="fight", people=(), state="judged", length_s=2.0):
+def window(
+    start_s: float,
+    probability: float,
+    *,
+    service: str = "fight",
+    people: Iterable[int] = (),
+    state: WindowState = "judged",
+    length_s: float = 2.0,
+) -> Window:
     normal, event = CLASSES[service]
     stop_s = start_s + length_s
     values = {normal: 1 - probability, event: probability} if state != "too_few_frames" else {}
@@ -20,7 +37,9 @@ def window(start_s, probability, *, service="fight", people=(), state="judged", 
     return Window(start_s, stop_s, 20, state, values, everybody)
 
 
-def result(windows, *, service="fight", rules=RULES):
+def result(
+    windows: Iterable[Window], *, service: str = "fight", rules: dict[str, float] = RULES
+) -> ServiceResult:
     facts = {
         "file": f"{service}.onnx",
         "sha256": "ab" * 32,
@@ -34,7 +53,13 @@ def result(windows, *, service="fight", rules=RULES):
     return ServiceResult(facts, rules, windows, merge_to_events(windows, CLASSES[service], rules))
 
 
-def record(services, *, video="Fight/a.mp4", stop_s=10.0, size_wh=(96, 64)):
+def record(
+    services: dict[str, ServiceResult],
+    *,
+    video: str = "Fight/a.mp4",
+    stop_s: float = 10.0,
+    size_wh: tuple[int, int] = (96, 64),
+) -> Record:
     return Record(
         video=video,
         source={"sha256": "cd" * 32, "size_bytes": 1234},
@@ -48,6 +73,6 @@ def record(services, *, video="Fight/a.mp4", stop_s=10.0, size_wh=(96, 64)):
     )
 
 
-def sliding(probabilities, **options):
+def sliding(probabilities: Iterable[float], **options: Any) -> list[Window]:
     """Return windows of 2 s, one each second."""
     return [window(float(t), value, **options) for t, value in enumerate(probabilities)]

@@ -1,27 +1,31 @@
 """The part of JSON Schema that our schema.json uses; an unknown keyword is an error."""
 
 import re
+from collections.abc import Callable, Mapping
+from typing import Any
 
-_KINDS = {
+_KINDS: dict[str, type | tuple[type, ...]] = {
     "object": dict,
     "array": list,
     "string": str,
     "integer": int,
     "number": (int, float),
 }
-_SAID = {"$schema", "$id", "$defs", "title", "description"}
+_ANNOTATIONS = {"$schema", "$id", "$defs", "title", "description"}
 
 
-def problems(value, schema, root=None, where="$"):
+def problems(
+    value: Any, schema: Mapping[str, Any], root: Mapping[str, Any] | None = None, where: str = "$"
+) -> list[str]:
     """Return one text for every way in which a JSON value breaks a schema."""
     root = root or schema
-    found = []
-    for keyword, wanted in schema.items():
+    found: list[str] = []
+    for keyword, expected in schema.items():
         if keyword == "$ref":
-            name = wanted.removeprefix("#/$defs/")
+            name = expected.removeprefix("#/$defs/")
             found += problems(value, root["$defs"][name], root, where)
-        elif keyword not in _SAID:
-            found += [f"{where}: {text}" for text in _RULES[keyword](value, wanted)]
+        elif keyword not in _ANNOTATIONS:
+            found += [f"{where}: {text}" for text in _RULES[keyword](value, expected)]
     if isinstance(value, dict):
         found += _members(value, schema, root, where)
     if isinstance(value, list) and "items" in schema:
@@ -30,9 +34,11 @@ def problems(value, schema, root=None, where="$"):
     return found
 
 
-def _members(value, schema, root, where):
+def _members(
+    value: Mapping[str, Any], schema: Mapping[str, Any], root: Mapping[str, Any], where: str
+) -> list[str]:
     known, others = schema.get("properties", {}), schema.get("additionalProperties", True)
-    found = []
+    found: list[str] = []
     for key, item in value.items():
         if key in known:
             found += problems(item, known[key], root, f"{where}.{key}")
@@ -43,20 +49,20 @@ def _members(value, schema, root, where):
     return found
 
 
-def _type(value, kind):
+def _type(value: object, kind: str) -> list[str]:
     fits = isinstance(value, _KINDS[kind]) and not isinstance(value, bool)
     return [] if fits else [f"expected {kind}, got {value!r}"]
 
 
-def _unless(fits, text):
+def _unless(fits: object, text: str) -> list[str]:
     return [] if fits else [text]
 
 
-def _number(value):
+def _number(value: object) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool)
 
 
-_RULES = {
+_RULES: dict[str, Callable[[Any, Any], list[str]]] = {
     "type": _type,
     "const": lambda v, w: _unless(v == w, f"expected {w!r}, got {v!r}"),
     "enum": lambda v, w: _unless(v in w, f"expected one of {w}, got {v!r}"),

@@ -31,7 +31,7 @@ from tests.analysis.small_runs import (
     summary,
 )
 from tests.annotation import clips
-from tests.test_architecture import loaded_by
+from tests.loaded import loaded_by
 
 ROOT = Path(__file__).resolve().parents[2]
 MAIN = [sys.executable, str(ROOT / "main.py"), "--mode", "inference.analysis"]
@@ -292,8 +292,13 @@ def test_two_runs_at_once_are_refused(place):
 
 
 def test_workers_and_the_mode_load_no_training_library():
-    assert not loaded_by("import analysis.video") & {"torch", "mmengine", "matplotlib", "sklearn"}
-    assert not loaded_by("import analysis.run") & {"torch", "mmengine", "matplotlib"}
+    assert not loaded_by("import recognizer.analysis.video") & {
+        "torch",
+        "mmengine",
+        "matplotlib",
+        "sklearn",
+    }
+    assert not loaded_by("import recognizer.analysis.run") & {"torch", "mmengine", "matplotlib"}
 
 
 def main(config):

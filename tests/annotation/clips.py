@@ -7,12 +7,13 @@ import av
 import numpy as np
 
 from tests import networks
+from tests.video.streams import add_video
 
 SIZE_WH = (96, 64)
 FPS = 20
 
 
-def dot_place(t, seed):
+def dot_place(t: int, seed: int) -> tuple[int, int]:
     """Return where the dot of clip ``seed`` is in frame ``t``, pixels."""
     return 12 + (2 * t + 7 * seed) % 70, 14 + (t + 5 * seed) % 36
 
@@ -21,7 +22,7 @@ def write_clip(path: Path, seed: int, frames: int = 24, codec: str = "libx264") 
     """Write a clip with one bright blue dot."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with av.open(str(path), "w") as container:
-        stream = container.add_stream(codec, rate=FPS)
+        stream = add_video(container, codec, FPS)
         stream.width, stream.height, stream.pix_fmt = *SIZE_WH, "yuv420p"
         stream.time_base = Fraction(1, FPS)
         for t in range(frames):

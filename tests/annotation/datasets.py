@@ -2,27 +2,31 @@
 
 import hashlib
 import json
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
 
 import pytest
 
 from recognizer.config.schema import Config
 from recognizer.runs import figures
 from recognizer.storage.artifacts import atomic_path
+from recognizer.types import PoseSequence
 from tests.dataset.tracked import sequence, write_stage2
 
 
 @pytest.fixture
-def quick_pictures(monkeypatch):
+def quick_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
     """Draw nothing: test_report.py looks at the pictures."""
 
-    def save(final, root, draw):
+    def save(final: Path, root: Path, draw: Callable[[Any], None]) -> None:
         with atomic_path(final, root) as scratch:
             scratch.write_bytes(b"a picture")
 
     monkeypatch.setattr(figures, "save_figure", save)
 
 
-def clips(count=10, seconds=1.0):
+def clips(count: int = 10, seconds: float = 1.0) -> dict[str, PoseSequence]:
     return {
         f"{name}/{i:02d}.mp4": sequence(seconds + i % 3 / 5, people=1 + i % 3)
         for name in ("Fight", "NonFight")
@@ -30,7 +34,12 @@ def clips(count=10, seconds=1.0):
     }
 
 
-def config(tmp_path, videos=None, split=None, **dataset):
+def config(
+    tmp_path: Path,
+    videos: Mapping[str, PoseSequence] | None = None,
+    split: Mapping[str, Any] | None = None,
+    **dataset: Any,
+) -> Config:
     if videos is not None:
         write_stage2(tmp_path / "stage2", videos)
     return Config.model_validate(
@@ -44,11 +53,12 @@ def config(tmp_path, videos=None, split=None, **dataset):
     )
 
 
-def facts(folder):
-    return json.loads((folder / "metadata.json").read_text())
+def facts(folder: Path) -> dict[str, Any]:
+    metadata: dict[str, Any] = json.loads((folder / "metadata.json").read_text())
+    return metadata
 
 
-def digests(folder):
+def digests(folder: Path) -> dict[str, str]:
     files = [p for p in folder.rglob("*") if p.is_file() and p.name != ".lock"]
     return {
         p.relative_to(folder).as_posix(): hashlib.sha256(p.read_bytes()).hexdigest() for p in files

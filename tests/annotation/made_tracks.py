@@ -1,6 +1,11 @@
 """Tracks of made-up people and data sets of them, so that a case takes no time."""
 
 import hashlib
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from numpy.typing import NDArray
 
 from recognizer.config.schema import Config
 from recognizer.runs.manifest import Manifest, Outcome, result_path, write_manifest
@@ -12,7 +17,13 @@ CLIPS = {f"{name}/{i}.mp4": 1.0 for name in ("Fight", "NonFight") for i in range
 FALLS = {"a/0.mp4": 4.0, "a/1.mp4": 3.0}
 
 
-def stage2(folder, videos, contents=(), hashes=(), settings=SETTINGS):
+def stage2(
+    folder: Path,
+    videos: Mapping[str, float],
+    contents: Iterable[tuple[str, str]] | Mapping[str, str] = (),
+    hashes: Mapping[str, Mapping[str, NDArray[Any]]] | tuple[()] = (),
+    settings: dict[str, Any] = SETTINGS,
+) -> Path:
     """Write tracks: ``videos`` maps names to seconds; contents and hashes (K,) of some of them."""
     outcomes = []
     for video, seconds in videos.items():
@@ -26,7 +37,13 @@ def stage2(folder, videos, contents=(), hashes=(), settings=SETTINGS):
     return folder
 
 
-def config(tmp_path, negatives, clips=None, split=None, **dataset):
+def config(
+    tmp_path: Path,
+    negatives: Iterable[Path],
+    clips: Path | None = None,
+    split: Mapping[str, Any] | None = None,
+    **dataset: Any,
+) -> Config:
     clips = clips or stage2(tmp_path / "clips", CLIPS)
     return Config.model_validate(
         {

@@ -1,6 +1,8 @@
 """Tracks of real clips of samples/, and data sets of fights that learn from falls."""
 
+from collections.abc import Callable, Iterable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -18,7 +20,7 @@ CLIPS = [*(f"Fight/{name}.mp4" for name in FIGHT), *(f"NonFight/{name}.mp4" for 
 FALLS = ["Subject_1/Fall/13.mp4", "Subject_2/Fall/13.mp4", "Subject_3/ADL/19.mp4"]
 
 
-def tracks(folder, stage1, videos):
+def tracks(folder: Path, stage1: str, videos: Iterable[str]) -> Path:
     """Track some videos of samples/<stage1> and return stage 2's folder."""
     section = {
         "stage1_dir": SAMPLES / stage1,
@@ -30,7 +32,9 @@ def tracks(folder, stage1, videos):
     return run_stage2(Config.model_validate({"annotation": section}))
 
 
-def of_fights(output, clips, negatives=(), **dataset):
+def of_fights(
+    output: Path | str, clips: Path | str, negatives: Iterable[Path] = (), **dataset: Any
+) -> Config:
     """Return the config of a data set of the clips, with folders of negatives."""
     split = {"sources": str(SAMPLES / "sources.csv"), "ratios": [0.5, 0.25, 0.25]}
     return Config.model_validate(
@@ -45,12 +49,12 @@ def of_fights(output, clips, negatives=(), **dataset):
     )
 
 
-def without_pictures(config):
+def without_pictures(config: Config) -> Path:
     """Run stage 3 without drawing, and return its folder."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(figures, "save_figure", _no_picture)
         return run_stage3(config)
 
 
-def _no_picture(final, root, draw):
+def _no_picture(final: Path, root: Path, draw: Callable[[Any], None]) -> None:
     write_text(final, root, "a picture")

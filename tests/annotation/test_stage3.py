@@ -14,7 +14,7 @@ from recognizer.dataset.mmaction import read_split
 from recognizer.runs.manifest import Outcome, read_manifest, result_path
 from recognizer.runs.stage_folders import stage3_dir
 from tests.annotation.datasets import clips, config, digests, facts, quick_pictures
-from tests.dataset.test_mmaction import read_with_mmaction
+from tests.dataset.mmaction_reader import read_with_mmaction
 from tests.dataset.tracked import sequence, write_stage2
 
 SPLITS = ("train", "val", "test")

@@ -7,51 +7,12 @@ import sys
 import time
 from pathlib import Path
 
-import numpy as np
 import pytest
 
-from recognizer.runs.worker_pool import Job, RunError, StopRunError, WorkerPool, run_jobs
+from recognizer.runs.worker_pool import Job, RunError, WorkerPool, run_jobs
+from tests.annotation.handlers import Handler
 
 ROOT = Path(__file__).resolve().parents[2]
-
-
-def pass_time(what, report):
-    if what == "sleep":
-        time.sleep(60)
-    elif what == "long":
-        for _ in range(30):
-            time.sleep(0.2)
-            report(1)
-
-
-class Handler:
-    """Does what the job's text says; a marker file tells the second try from the first."""
-
-    def __init__(self, folder):
-        self.folder = Path(folder)
-
-    def __call__(self, order, report):
-        what, _, name = order.partition(" ")
-        marker = self.folder / name
-        first = not marker.exists()
-        marker.touch()
-        report(3)
-        if what == "late-kill-once" and first:
-            time.sleep(1.5)
-            os.kill(os.getpid(), signal.SIGKILL)
-        if what == "kill" or (what == "kill-once" and first):
-            os.kill(os.getpid(), signal.SIGKILL)
-        elif what == "stop" or (what == "stop-once" and first):
-            os.kill(os.getpid(), signal.SIGSTOP)
-        elif what == "memory":
-            np.ones(2**40, np.uint8)
-        elif what == "raise":
-            raise KeyError("lost key")
-        elif what == "disk":
-            raise StopRunError("disk full")
-        else:
-            pass_time(what, report)
-        return f"{name} by a worker"
 
 
 def run(tmp_path, orders, *, workers=2, stall=2.0, memory_gb=None):
@@ -119,7 +80,7 @@ def test_many_deaths_in_a_row(tmp_path):
 def test_an_unforeseen_error_loses_only_its_job_and_says_where(tmp_path):
     done, lost, _ = run(tmp_path, ["raise", "work"])
     assert list(done) == ["1"]
-    assert "test_workers.py" in lost["0"]
+    assert "handlers.py" in lost["0"]
     assert "KeyError: 'lost key'" in lost["0"]
 
 
@@ -149,7 +110,7 @@ def test_workers_end_with_a_parent_that_is_killed(tmp_path):
     code = (
         "import sys; sys.path.insert(0, sys.argv[1])\n"
         "from recognizer.runs.worker_pool import *\n"
-        "from tests.annotation.test_workers import Handler\n"
+        "from tests.annotation.handlers import Handler\n"
         "if __name__ == '__main__':\n"
         "    f = WorkerPool(Handler, [(sys.argv[2],)] * 2, 60.0)\n"
         "    list(run_jobs([Job('a', 'sleep a'), Job('b', 'sleep b')], f))\n"

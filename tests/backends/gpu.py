@@ -4,7 +4,7 @@ from recognizer.backends.cuda import use_device
 from recognizer.backends.network import ModelError
 
 
-def has_gpu():
+def has_gpu() -> bool:
     try:
         use_device("cuda:0")
     except (ImportError, ModelError):

@@ -13,6 +13,9 @@ import runpy
 import subprocess
 import tarfile
 import zipfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -23,34 +26,34 @@ WEIGHTS = {"fc.weight": torch.ones(2, 3)}
 class Call:
     """Calls a function when it is unpickled the ordinary way."""
 
-    def __init__(self, function, *arguments):
+    def __init__(self, function: Callable[..., Any], *arguments: Any) -> None:
         self.what = function, arguments
 
-    def __reduce__(self):
+    def __reduce__(self) -> tuple[Any, ...]:
         return self.what
 
 
 class CallState:
     """The same, through the hook for an object's state."""
 
-    def __init__(self, function, state):
+    def __init__(self, function: Callable[..., Any], state: object) -> None:
         self.function, self.state = function, state
 
-    def __reduce__(self):
+    def __reduce__(self) -> tuple[Any, ...]:
         return dict, (), self.state, None, None, self.function
 
 
 class CallItems:
     """The same, hidden in the items of an ordered dict."""
 
-    def __init__(self, bomb):
+    def __init__(self, bomb: object) -> None:
         self.bomb = bomb
 
-    def __reduce__(self):
+    def __reduce__(self) -> tuple[Any, ...]:
         return dict, (), None, None, iter([("a", self.bomb)])
 
 
-def inside(bomb, *, legacy=False):
+def inside(bomb: object, *, legacy: bool = False) -> bytes:
     """Return a checkpoint that holds an object among its weights."""
     buffer = io.BytesIO()
     torch.save(
@@ -61,7 +64,7 @@ def inside(bomb, *, legacy=False):
     return buffer.getvalue()
 
 
-def with_pickle(text):
+def with_pickle(text: bytes) -> bytes:
     """Return a checkpoint whose own pickle is this one."""
     buffer = io.BytesIO()
     torch.save({"state_dict": WEIGHTS}, buffer)
@@ -72,38 +75,38 @@ def with_pickle(text):
     return out.getvalue()
 
 
-def tar(bomb):
+def tar(bomb: object) -> bytes:
     """Return torch's oldest format, an archive of pickles."""
     out = io.BytesIO()
     with tarfile.open(fileobj=out, mode="w") as archive:
         for name in ("storages", "tensors", "pickle"):
             content = pickle.dumps(bomb if name == "pickle" else 0, protocol=2)
-            facts = tarfile.TarInfo(name)
-            facts.size = len(content)
-            archive.addfile(facts, io.BytesIO(content))
+            member = tarfile.TarInfo(name)
+            member.size = len(content)
+            archive.addfile(member, io.BytesIO(content))
     return out.getvalue()
 
 
-def persistent(bomb):
+def persistent(bomb: object) -> bytes:
     """Return a checkpoint whose name of a storage is an object to be made."""
     buffer = io.BytesIO()
 
     class Pickler(pickle.Pickler):
-        def persistent_id(self, value):
+        def persistent_id(self, value: object) -> tuple[Any, ...] | None:
             return ("storage", bomb, "0", "cpu", 1) if isinstance(value, torch.Tensor) else None
 
     Pickler(buffer, protocol=2).dump({"state_dict": WEIGHTS})
     return with_pickle(buffer.getvalue())
 
 
-def scripted():
+def scripted() -> bytes:
     """Return an archive of torch.jit, which holds a program."""
     buffer = io.BytesIO()
     torch.jit.save(torch.jit.script(torch.nn.Linear(2, 3)), buffer)
     return buffer.getvalue()
 
 
-def opcodes(target):
+def opcodes(target: Path) -> bytes:
     """Return a pickle by hand: STACK_GLOBAL of text put together, then REDUCE."""
     command = f"touch {target}".encode()
     body = b"\x80\x04\x8c\x02os\x8c\x06system\x93\x8c" + bytes([len(command)]) + command + b"\x85R."
@@ -111,7 +114,7 @@ def opcodes(target):
     return body
 
 
-def payloads(target):
+def payloads(target: Path) -> dict[str, bytes]:
     """Return the bytes of each kind of hostile checkpoint by name."""
     shell, code = f"touch {target}", f"open({str(target)!r}, 'w')"
     system = Call(os.system, shell)

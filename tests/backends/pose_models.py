@@ -4,13 +4,16 @@ RTMO's prediction layers are scaled and shifted until it finds boxes of people's
 and made pictures; what it says of them is nonsense, but numbers of the right size everywhere.
 """
 
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 
 from recognizer.openmmlab import build_pose_model, read_pose_config, shipped_config
 from recognizer.pose.detector import LetterboxBatch
+from recognizer.types import Image, ImageArray
 from recognizer.video.array_image import ArrayImage
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -20,7 +23,7 @@ SDPOSE_T = ROOT / "configs/body_2d_keypoint/sdpose/coco/sdpose_t_stemnet_coco_25
 SHARE = 0.01  # of the cells that see somebody before suppression
 
 
-def picture(seed=0, size_wh=(320, 240)):
+def picture(seed: int = 0, size_wh: tuple[int, int] = (320, 240)) -> ImageArray:
     """Return a picture of coloured blots on noise, (H, W, 3) uint8."""
     random = np.random.default_rng(seed)
     width, height = size_wh
@@ -33,18 +36,18 @@ def picture(seed=0, size_wh=(320, 240)):
     return image.clip(0, 255).astype(np.uint8)
 
 
-def pictures(count, size_wh=(320, 240)):
+def pictures(count: int, size_wh: tuple[int, int] = (320, 240)) -> list[ArrayImage]:
     """Return pictures as the pose models take them."""
     return [ArrayImage(picture(seed, size_wh)) for seed in range(count)]
 
 
-def random_model(config_file, seed=0):
+def random_model(config_file: Path, seed: int = 0) -> Any:
     """Return mmpose's network with weights from a seed."""
     torch.manual_seed(seed)
     return build_pose_model(read_pose_config(config_file))
 
 
-def settle_norms(model, given):
+def settle_norms(model: Any, given: torch.Tensor) -> None:
     """Set every batch norm as if it had seen these pictures in training."""
     for norm in model.modules():
         if isinstance(norm, torch.nn.BatchNorm2d):
@@ -56,7 +59,7 @@ def settle_norms(model, given):
 
 
 @torch.no_grad()
-def calibrate_rtmo(model, side=416, shown=None):
+def calibrate_rtmo(model: Any, side: int = 416, shown: Sequence[Image] | None = None) -> Any:
     """Change an RTMO's norms and last layers so that a few cells see people of plausible sizes."""
     letterboxes = LetterboxBatch((side, side))
     if shown is None:
@@ -65,12 +68,14 @@ def calibrate_rtmo(model, side=416, shown=None):
     given = torch.from_numpy(letterboxes.fill(shown)[0])
     settle_norms(model, given)
     layers = model.head.head_module
-    seen = {}
+    features_of: dict[tuple[str, int], torch.Tensor] = {}
     for kind in ("cls", "bbox"):
         for i, layer in enumerate(getattr(layers, f"out_{kind}")):
-            layer.register_forward_pre_hook(lambda _, x, at=(kind, i): seen.update({at: x[0]}))
+            layer.register_forward_pre_hook(
+                lambda _, x, at=(kind, i): features_of.update({at: x[0]})
+            )
     layers(model.neck(model.backbone(given)))
-    for (kind, i), features in seen.items():
+    for (kind, i), features in features_of.items():
         layer = getattr(layers, f"out_{kind}")[i]
         layer._forward_pre_hooks.clear()
         rows = features.permute(0, 2, 3, 1).flatten(0, 2)  # (cells, C)
@@ -93,7 +98,9 @@ def calibrate_rtmo(model, side=416, shown=None):
     return model
 
 
-def save_rtmo(folder, name=RTMO_T, side=416, shown=None):
+def save_rtmo(
+    folder: Path | str, name: str = RTMO_T, side: int = 416, shown: Sequence[Image] | None = None
+) -> tuple[Path, Path]:
     """Write a checkpoint of weights that fit ``shown``; return the config's path and its path."""
     config = shipped_config("mmpose", name)
     path = Path(folder) / f"{config.stem}.pth"
@@ -102,7 +109,7 @@ def save_rtmo(folder, name=RTMO_T, side=416, shown=None):
     return config, path
 
 
-def save_sdpose(folder, config=SDPOSE_T):
+def save_sdpose(folder: Path | str, config: Path = SDPOSE_T) -> tuple[Path, Path]:
     """Write a checkpoint of an SDPose; return the config's path and the checkpoint's."""
     path = Path(folder) / f"{config.stem}.pth"
     model = random_model(config)

@@ -7,7 +7,7 @@ import pytest
 
 import benchmarks.after_fall as after_fall
 from benchmarks._falls_data import Fall, falls_of
-from benchmarks.after_fall import Figures, Reference, count
+from benchmarks.after_fall import Counts, Reference, count
 from recognizer.backends.network import ModelError
 from recognizer.config.file import load_config
 from recognizer.installation import SHIPPED_CONFIG
@@ -101,19 +101,19 @@ def test_nobody_is_where_both_are_unsure():
 def test_counts_from_the_fall_on_and_rows_on_nobody_throughout():
     sequence = tracked([AWAY], [PERSON], [ASIDE], [BESIDE], [PERSON, AWAY], [], [PERSON])
     fall = Fall("x.mp4", None, 1.0, 6.0)
-    assert count(sequence, [PERSON] * 7, fall) == Figures(5, 3, 7, 3)
+    assert count(sequence, [PERSON] * 7, fall) == Counts(5, 3, 7, 3)
     assert count(sequence, [PERSON] * 7, Fall("x.mp4", None, 1.0, math.inf)).after == 6
 
 
 def test_without_a_reference_any_row_with_an_id_is_the_person():
     sequence = tracked([AWAY], [])
-    assert count(sequence, [None, None], Fall("x.mp4", None, 0.0, 2.0)) == Figures(2, 1, 2, 0)
+    assert count(sequence, [None, None], Fall("x.mp4", None, 0.0, 2.0)) == Counts(2, 1, 2, 0)
 
 
 def test_rows_without_an_id_are_nobody():
     sequence = tracked([PERSON])
     sequence.poses.track_ids[:] = -1
-    assert count(sequence, [PERSON], Fall("x.mp4", None, 0.0, 2.0)) == Figures(1, 0, 1, 0)
+    assert count(sequence, [PERSON], Fall("x.mp4", None, 0.0, 2.0)) == Counts(1, 0, 1, 0)
 
 
 @pytest.fixture
@@ -126,7 +126,7 @@ def assets(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("arguments", "said"),
+    ("arguments", "message"),
     [
         (["--clips", "0"], "--clips: expected a whole number of at least 1, got '0'"),
         (["--clips=-1"], "--clips: expected a whole number of at least 1, got '-1'"),
@@ -137,23 +137,25 @@ def assets(tmp_path):
         (["--set", "nope=1"], "nope: unknown key"),
     ],
 )
-def test_bad_arguments_are_refused_before_any_stage(arguments, said, assets, monkeypatch, capsys):
+def test_bad_arguments_are_refused_before_any_stage(
+    arguments, message, assets, monkeypatch, capsys
+):
     monkeypatch.setattr(after_fall, "run_stage1", lambda *_: pytest.fail("run"))
     given = ["--assets", "{assets}", "--movenet", str(SEGMENTS), *arguments]
     given = [text.format(assets=assets) for text in given]
-    assert said in refusal(monkeypatch, capsys, after_fall.main, given)
+    assert message in refusal(monkeypatch, capsys, after_fall.main, given)
 
 
 @pytest.mark.parametrize(
-    ("file", "said"),
+    ("file", "message"),
     [
         (SEGMENTS, "falls_segments.csv: expected an ONNX network"),
         (SEGMENTS.parent / "models" / "fight.onnx", "expected MoveNet MultiPose, got "),
     ],
 )
-def test_another_file_than_movenet_is_refused(file, said, tmp_path, monkeypatch):
+def test_another_file_than_movenet_is_refused(file, message, tmp_path, monkeypatch):
     networks.constant_yolox(tmp_path / "yolox.onnx", {})
     files = {"detector": tmp_path / "yolox.onnx"}
     monkeypatch.setattr(after_fall, "pose_model_files", lambda _: files)
-    with pytest.raises(ModelError, match=said):
+    with pytest.raises(ModelError, match=message):
         after_fall.open_reference(load_config(SHIPPED_CONFIG), file)

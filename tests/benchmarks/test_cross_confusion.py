@@ -35,7 +35,7 @@ def refused(tmp_path, monkeypatch, capsys):
 
 
 @pytest.mark.parametrize(
-    ("arguments", "said"),
+    ("arguments", "message"),
     [
         (["--leave-out", "x", "--few", "2"], "--few: has no effect with --leave-out"),
         (["--leave-out", "x", "--fights", "x"], "--fights: has no effect with --leave-out"),
@@ -58,8 +58,8 @@ def refused(tmp_path, monkeypatch, capsys):
         (["--config", "absent.yaml"], "expected a YAML file, found none at absent.yaml"),
     ],
 )
-def test_arguments_are_checked_first(arguments, said, refused, tmp_path):
-    assert said in refused(*arguments)
+def test_arguments_are_checked_first(arguments, message, refused, tmp_path):
+    assert message in refused(*arguments)
     assert not list(tmp_path.glob("out/*"))
 
 
@@ -80,9 +80,9 @@ def test_one_classifier_for_all_does_not_stand_beside_those_of_groups(falls, ref
 def test_folders_without_tracks_are_refused(falls, refused, tmp_path):
     folders = bad_folders(tmp_path)
     folders[SAMPLES / "falls_stage1"] = r"expected the folder of a stage 2 \(tracks\), got one of s"
-    for folder, said in folders.items():
-        assert re.search(said, refused("--falls", folder))
-        assert re.search(said, refused("--falls", falls, "--fights", folder))
+    for folder, message in folders.items():
+        assert re.search(message, refused("--falls", folder))
+        assert re.search(message, refused("--falls", falls, "--fights", folder))
 
 
 def test_clips_of_neither_class_are_refused(falls, refused):
@@ -91,7 +91,7 @@ def test_clips_of_neither_class_are_refused(falls, refused):
 
 
 @pytest.mark.parametrize(
-    ("table", "said"),
+    ("table", "message"),
     [
         (
             EVENTS.replace("Subject_1", "falls/Subject_1"),
@@ -103,10 +103,10 @@ def test_clips_of_neither_class_are_refused(falls, refused):
     ],
 )
 def test_tables_of_events_that_are_not_about_the_folder_are_refused(
-    table, said, falls, refused, tmp_path
+    table, message, falls, refused, tmp_path
 ):
     (tmp_path / "events.csv").write_text(table)
-    assert re.search(said, refused("--falls", falls))
+    assert re.search(message, refused("--falls", falls))
 
 
 def test_a_folder_without_a_data_set_is_refused(falls, refused, tmp_path):

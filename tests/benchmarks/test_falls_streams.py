@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from benchmarks._falls_data import BED, BED_GROUP, FIGHTS, _deal
-from benchmarks._falls_report import Footages, measure
+from benchmarks._falls_report import Footage, measure
 from benchmarks._falls_streams import Learning, Poses, Task, pose_jobs, predict
 from benchmarks._falls_windows import FALL, Window, _with_descent
 from recognizer.action.measures import measure_names
@@ -48,11 +48,11 @@ def window(video, label, random):
     return Window(video, 0.0, 2.0, label, sample, movement[:5], movement)
 
 
-def pretend(jobs, monkeypatch, said):
-    """Let finished trainings say what ``said`` makes of a job and a window's name."""
+def pretend(jobs, monkeypatch, predictions):
+    """Let finished trainings say what ``predictions`` makes of a job and a window's name."""
 
     def finished(job):
-        return np.array([[1 - said(job, name), said(job, name)] for name in job.test])
+        return np.array([[1 - predictions(job, name), predictions(job, name)] for name in job.test])
 
     monkeypatch.setattr("benchmarks._falls_streams.finished", finished)
     return jobs
@@ -95,23 +95,23 @@ def test_both_streams_are_judged_and_fused_by_models_without_the_group(
     jobs = pose_jobs(task, (NETWORK, ()), tmp_path, 0)
     label_of = {w.sample.name: w.label for w in found}
     pretend(jobs, monkeypatch, lambda job, name: 0.9 if label_of[name] else 0.1)
-    said, chosen = predict(task, 0, Poses(task, jobs))
+    predictions, chosen = predict(task, 0, Poses(task, jobs))
     truth = np.array([w.label for w in found])
     assert set(chosen) == set(GROUPS)
-    assert ((said["pose"] > 0.5) == truth).all()
-    assert ((said["fused"] > 0.5) == truth).all()
-    assert ((said["movement"] > 0.5) == truth).mean() > 0.8
-    assert not np.allclose(said["fused"], said["pose"])
+    assert ((predictions["pose"] > 0.5) == truth).all()
+    assert ((predictions["fused"] > 0.5) == truth).all()
+    assert ((predictions["movement"] > 0.5) == truth).mean() > 0.8
+    assert not np.allclose(predictions["fused"], predictions["pose"])
 
 
 def test_labels_of_a_group_do_not_change_what_is_said_of_it():
     found, group_of = windows()
-    said, _ = predict(Task(found, group_of, Learning()), 0)
+    predictions, _ = predict(Task(found, group_of, Learning()), 0)
     turned = [replace(w, label=1 - w.label) if group_of[w.video] == "B" else w for w in found]
     other, _ = predict(Task(turned, group_of, Learning()), 0)
     own = np.array([group_of[w.video] == "B" for w in found])
-    np.testing.assert_array_equal(said["movement"][own], other["movement"][own])
-    assert not np.allclose(said["movement"][~own], other["movement"][~own])
+    np.testing.assert_array_equal(predictions["movement"][own], other["movement"][own])
+    assert not np.allclose(predictions["movement"][~own], other["movement"][~own])
 
 
 def test_the_window_of_the_fastest_descent_is_the_fall():
@@ -131,7 +131,7 @@ def test_figures_of_a_perfect_judge_and_of_one_who_always_shouts():
     found, group_of = windows()
     spans = {w.video: (0.0, 2.0) for w in found}
     falls = {w.video: [(0.0, 2.0)] for w in found if w.label}
-    data = Footages(found, spans, falls, group_of, {"merge_gap_s": 0.0})
+    data = Footage(found, spans, falls, group_of, {"merge_gap_s": 0.0})
     truth = np.array([float(w.label) for w in found])
     figures = measure(data, truth)
     assert figures["window_roc_auc"] == figures["auc_Bed"] == 1

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from benchmarks.pair_coverage import LABELS, Figures, match, measure_pairs, read_labels
+from benchmarks.pair_coverage import LABELS, Counts, match, measure_pairs, read_labels
 from recognizer.types import Poses, PoseSequenceBuilder
 
 A, B = (0, 0, 10, 20), (30, 0, 40, 20)
@@ -55,7 +55,7 @@ def test_counts_pairs_and_changes():
     builder.append(people(B, A, scores=[1, 0]), 1.0)  # ids swapped, one not seen
     builder.append(people(A), 2.0)
     labels = dict.fromkeys((0.0, 1.0, 2.0), np.array([A, B], np.float32))
-    figures = Figures()
+    figures = Counts()
     measure_pairs(builder.build((100, 100)), labels, "v", figures)
     assert figures.pairs["v"] == [(True, True), (True, False), (False, False)]
     assert (figures.changes, figures.kept_ids) == (3, 0)

@@ -10,16 +10,7 @@ from recognizer.dataset.mmaction import to_mmaction, write_split
 from recognizer.storage.artifacts import write_pickle_list
 from recognizer.types import Sample
 from tests.action.clips import real_samples
-
-
-def made(name, label=0, keypoints=None, scores=None, size_wh=(320, 240)):
-    random = np.random.default_rng(0)
-    if keypoints is None:
-        keypoints = random.uniform(1, 239, (2, 20, 17, 2)).astype(np.float32)
-    if scores is None:
-        scores = np.full(keypoints.shape[:-1], 0.8, np.float32)
-    return Sample(name, label, keypoints, scores, size_wh, np.full(len(keypoints), -1, np.int64))
-
+from tests.dataset.made import made
 
 GOOD = [made(f"{i}.mp4", i % 2) for i in range(6)]
 

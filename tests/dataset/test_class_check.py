@@ -3,8 +3,7 @@
 import pytest
 
 from recognizer.dataset.class_check import class_faults, class_warnings
-
-from .test_check import made
+from tests.dataset.made import made
 
 FIGHTS = ("NonFight", "Fight")
 

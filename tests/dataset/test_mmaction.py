@@ -1,8 +1,5 @@
-import json
 import pickle
 import resource
-import subprocess
-import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,6 +10,7 @@ from recognizer.dataset.mmaction import read_split, to_mmaction, write_split
 from recognizer.dataset.samples import build_sample
 from recognizer.storage.artifacts import ArtifactError, read_pickle
 from recognizer.types import Sample
+from tests.dataset.mmaction_reader import read_with_mmaction
 from tests.dataset.tracked import sequence
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -183,51 +181,6 @@ def test_a_hostile_pickle_does_not_run(tmp_path):
     with pytest.raises(ArtifactError, match="could run code"):
         read_split(tmp_path / "train.pkl")
     assert not (tmp_path / "ran").exists()
-
-
-READ_WITH_MMACTION = """
-import json, sys
-import numpy as np
-from recognizer.openmmlab import load_mmaction
-load_mmaction()
-from mmaction.datasets import PoseDataset
-from mmengine.registry import init_default_scope
-init_default_scope("mmaction")
-pipeline = [
-    dict(type="PreNormalize2D"),
-    dict(type="GenSkeFeat", dataset="coco", feats=["j"]),
-    dict(type="UniformSampleFrames", clip_len=16, num_clips=1, test_mode=True),
-    dict(type="PoseDecode"),
-    dict(type="FormatGCNInput", num_person=4),
-    dict(type="PackActionInputs"),
-]
-answer = {}
-for path in sys.argv[1:]:
-    plain = PoseDataset(ann_file=path, pipeline=[], test_mode=True)
-    dataset = PoseDataset(ann_file=path, pipeline=pipeline, test_mode=True)
-    shapes = {tuple(dataset[i]["inputs"].shape) for i in range(len(dataset))}
-    answer[path] = {
-        "names": [plain.get_data_info(i)["frame_dir"] for i in range(len(plain))],
-        "labels": [int(plain[i]["label"]) for i in range(len(plain))],
-        "shapes": sorted(shapes),
-        "sums": [float(np.sum(plain[i]["keypoint"], dtype=np.float64)) for i in range(len(plain))],
-    }
-print("ANSWER" + json.dumps(answer))
-"""
-
-
-def read_with_mmaction(*paths):
-    """Return what mmaction2's own PoseDataset and skeleton pipeline make of pickles."""
-    pytest.importorskip("mmaction")
-    done = subprocess.run(
-        [sys.executable, "-c", READ_WITH_MMACTION, *map(str, paths)],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        timeout=300,
-    )
-    assert done.returncode == 0, done.stderr[-3000:]
-    return json.loads(done.stdout.split("ANSWER", 1)[1])
 
 
 def test_mmactions_own_class_reads_the_pickle(tmp_path):

@@ -1,6 +1,11 @@
 """Tracked people with known positions, as stage 2 leaves them, for the tests of stage 3."""
 
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
 import numpy as np
+from numpy.typing import NDArray
 
 from recognizer.runs.manifest import Manifest, Outcome, result_path, write_manifest
 from recognizer.storage.artifacts import write_poses
@@ -31,7 +36,7 @@ STANDING = np.array(
 )
 
 
-def person(track_id, t, speed=20.0, filled=False):
+def person(track_id: int, t: float, speed: float = 20.0, filled: bool = False) -> Poses:
     """Return one row: a person who stands at a place that tells id and time."""
     centre = np.array([60 + 50 * track_id + speed * t, 120], np.float32)
     keypoints = (STANDING + centre)[None].astype(np.float32)
@@ -42,7 +47,13 @@ def person(track_id, t, speed=20.0, filled=False):
     return Poses(keypoints, scores, boxes, box_scores, np.array([track_id], np.int64))
 
 
-def sequence(seconds=2.0, fps=10.0, people=2, present=None, filled=None):
+def sequence(
+    seconds: float = 2.0,
+    fps: float = 10.0,
+    people: int = 2,
+    present: Callable[[int, float], bool] | None = None,
+    filled: Callable[[int, float], bool] | None = None,
+) -> PoseSequence:
     """Return a video in which ``present(track_id, t)`` tells who is there, in id order."""
     present = present or (lambda track_id, t: True)
     filled = filled or (lambda track_id, t: False)
@@ -58,7 +69,12 @@ def sequence(seconds=2.0, fps=10.0, people=2, present=None, filled=None):
     return builder.build(SIZE_WH)
 
 
-def write_stage2(folder, videos, settings=None, hashes=None):
+def write_stage2(
+    folder: Path,
+    videos: Mapping[str, PoseSequence | Outcome],
+    settings: dict[str, Any] | None = None,
+    hashes: Mapping[str, Sequence[int]] | None = None,
+) -> Path:
     """Write a finished stage 2: ``videos`` maps a path to a PoseSequence or an Outcome.
 
     ``hashes`` maps a path to the hashes of its pictures, one every 0.25 s; none of the others.
@@ -74,8 +90,8 @@ def write_stage2(folder, videos, settings=None, hashes=None):
             "frame_account": {"decoded": len(value)},
         }
         assert isinstance(value, PoseSequence)
-        extra = {}
-        if video in (hashes or {}):
+        extra: dict[str, NDArray[Any]] = {}
+        if hashes and video in hashes:
             values = np.array(hashes[video], np.uint64)
             extra = {"hash_time_s": np.arange(len(values)) / 4, "hashes": values}
         write_poses(result_path(folder, video, ".npz"), folder, value, meta, extra)

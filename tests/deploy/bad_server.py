@@ -40,7 +40,12 @@ def good(body: bytes) -> Answer:
 
 def cut(answer: Answer, sent: int) -> Answer:
     """Let the connection break after so many bytes, the header's included."""
-    return lambda request: answer(request)[:sent]
+
+    def first(request: Request) -> bytes:
+        content = answer(request)
+        return (content if isinstance(content, bytes) else b"".join(content))[:sent]
+
+    return first
 
 
 @contextlib.contextmanager
@@ -70,13 +75,18 @@ def serving(*answers: Answer, tls: ssl.SSLContext | None = None) -> Iterator[Ser
     class Threads(socketserver.ThreadingTCPServer):
         daemon_threads = True
         allow_reuse_address = True
+        quiet = False
+
+        def handle_error(self, request: object, client_address: object) -> None:
+            if not self.quiet:
+                super().handle_error(request, client_address)  # type: ignore[arg-type]
 
     with Threads(("127.0.0.1", 0), Handler) as threads:
         scheme = "http" if tls is None else "https"
         server = Server(f"{scheme}://127.0.0.1:{threads.server_address[1]}")
         if tls is not None:  # a client that breaks off the handshake is the client's matter
             threads.socket = tls.wrap_socket(threads.socket, server_side=True)
-            threads.handle_error = lambda *_: None
+            threads.quiet = True
         thread = threading.Thread(target=threads.serve_forever, args=(0.02,), daemon=True)
         thread.start()
         try:

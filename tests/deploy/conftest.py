@@ -7,7 +7,7 @@ from tests.deploy.fetching import ARCHIVE, FILE
 
 
 @pytest.fixture
-def own_files(monkeypatch):
+def own_files(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let models.fetch know two small files of the tests' own, and wait for nobody for long."""
     monkeypatch.setattr(model_zoo, "FILES", {FILE.name: FILE, ARCHIVE.name: ARCHIVE})
     monkeypatch.setattr(download, "TIMEOUT_S", 5.0)

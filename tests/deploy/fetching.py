@@ -1,8 +1,10 @@
-"""What the tests of models.fetch share: two small official files, and how they are fetched."""
+"""Two small official files for the tests of models.fetch."""
 
 import hashlib
 import io
 import zipfile
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -10,6 +12,7 @@ from deploy import model_zoo
 from deploy.fetch import fetch
 from recognizer.config.schema import Config
 from recognizer.runs.progress import silent
+from tests.deploy.bad_server import Server
 
 WEIGHTS = np.random.default_rng(0).bytes(300_000)
 SHA256 = hashlib.sha256(WEIGHTS).hexdigest()
@@ -20,20 +23,20 @@ ARCHIVE = model_zoo.OfficialFile(
 )
 
 
-def settings(folder, server, *names, **models):
+def settings(folder: Path, server: Server | None, *names: str, **models: Any) -> Config:
     section = {"fetch": list(names) or ["tiny"], "weights_dirs": [folder], **models}
     return Config.model_validate({"models": {**section, "mirror": server and server.base}})
 
 
-def run(folder, server, *names):
+def run(folder: Path, server: Server | None, *names: str) -> int:
     return fetch(settings(folder, server, *names), silent)
 
 
-def left(folder):
+def left(folder: Path) -> list[str]:
     return sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*"))
 
 
-def archived(*members, method=zipfile.ZIP_DEFLATED):
+def archived(*members: tuple[str, bytes], method: int = zipfile.ZIP_DEFLATED) -> bytes:
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w", method) as archive:
         for name, content in members:

@@ -9,7 +9,7 @@ from pathlib import Path, PurePosixPath
 import pytest
 
 from recognizer.config.file import load_config
-from tests.deploy.test_container import (
+from tests.deploy.container import (
     COMPOSE,
     COMPOSE_TEXT,
     ENTRYPOINT,

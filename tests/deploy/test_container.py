@@ -12,22 +12,20 @@ from fnmatch import fnmatch
 from pathlib import Path, PurePosixPath
 
 import pytest
-import yaml
 
-ROOT = Path(__file__).resolve().parents[2]
-DOCKERFILE = ROOT / "deploy" / "Dockerfile"
-TEXT = DOCKERFILE.read_text(encoding="utf-8")
-_LINES = re.sub(r"\\\n\s*", "", TEXT)
-STAGES = dict(
-    re.findall(r"^FROM \S+ AS (\S+)\n(.*?)(?=^FROM |\Z)", _LINES, re.MULTILINE | re.DOTALL)
+from tests.deploy.container import (
+    COMPOSE_TEXT,
+    DOCKERFILE,
+    ENTRYPOINT,
+    KINDS,
+    LINES,
+    ROOT,
+    STAGES,
+    TEXT,
+    WORK_DIR,
 )
+
 TARGETS = ("runtime", "training")
-COMPOSE_TEXT = (ROOT / "docker-compose.yml").read_text(encoding="utf-8")
-COMPOSE = yaml.safe_load(COMPOSE_TEXT)
-SERVICES = COMPOSE["services"]
-KINDS = ("cpu", "gpu", "tensorrt", "train")
-WORK_DIR = PurePosixPath("/workspace/recognizer")
-ENTRYPOINT = ROOT / "deploy" / "entrypoint.sh"
 
 
 def tool(name):
@@ -42,11 +40,6 @@ def passes(*command, cwd=ROOT):
     done = subprocess.run(command, cwd=cwd, capture_output=True, text=True, check=False, timeout=60)
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout
-
-
-def settings(path):
-    lines = path.read_text(encoding="utf-8").splitlines()
-    return dict(line.split("=", 1) for line in lines if line and not line.startswith("#"))
 
 
 # --- by others' rules --------------------------------------------------------------
@@ -108,7 +101,7 @@ def copied_from_here(text):
 
 
 def test_every_source_of_a_copy_is_there_and_sent_to_the_engine():
-    sources = copied_from_here(_LINES)
+    sources = copied_from_here(LINES)
     assert len(sources) > 10
     for source in sources:
         assert (ROOT / source).exists(), source
@@ -151,7 +144,7 @@ def test_an_image_is_packages_then_the_program_then_a_user(target):
 
 @pytest.mark.parametrize(("number", "code"), [("0", 1), ("1000", 0)])
 def test_a_user_who_is_root_is_refused(number, code):
-    (refusal,) = re.findall(r"^RUN (test .*?)&& groupadd", _LINES, re.MULTILINE)
+    (refusal,) = re.findall(r"^RUN (test .*?)&& groupadd", LINES, re.MULTILINE)
     done = subprocess.run(
         ["sh", "-c", refusal], env={"USER_ID": number}, capture_output=True, check=False
     )

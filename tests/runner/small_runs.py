@@ -1,8 +1,13 @@
 """Trainings of one weight that take a moment, by the runner that all trainings run on."""
 
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
 import torch
 from mmengine.evaluator import BaseMetric, Evaluator
 from mmengine.model import BaseModel
+from torch import Tensor
 from torch.utils.data import DataLoader
 
 from recognizer.runner.hooks import PlainCheckpointHook
@@ -10,14 +15,14 @@ from recognizer.runner.run import SafeRunner, global_state
 from recognizer.sdpose import hooks  # noqa: F401
 
 
-class OneWeight(BaseModel):
+class OneWeight(BaseModel):  # type: ignore[misc]  # mmengine has no types
     """Its losses are the targets; SGD with momentum moves the weight."""
 
-    def __init__(self):
+    def __init__(self) -> None:
         super().__init__()
         self.weight = torch.nn.Parameter(torch.ones(1))
 
-    def forward(self, target, mode="tensor"):
+    def forward(self, target: Tensor, mode: str = "tensor") -> Any:
         if mode == "predict":
             return [None]
         own = 0 * self.weight.square().sum()
@@ -28,25 +33,34 @@ class OneWeight(BaseModel):
         }
 
 
-class GivenAP(BaseMetric):
+class GivenAP(BaseMetric):  # type: ignore[misc]  # mmengine has no types
     """Gives one AP after another."""
 
-    def __init__(self, values):
+    def __init__(self, values: Iterable[float]) -> None:
         super().__init__(prefix="coco")
         self.values = iter(values)
 
-    def process(self, data_batch, data_samples):
+    def process(self, data_batch: Any, data_samples: Any) -> None:
         self.results.append(0)
 
-    def compute_metrics(self, results):
+    def compute_metrics(self, results: list[Any]) -> dict[str, float]:
         return {"AP": next(self.values)}
 
 
-def loader(losses):
-    return DataLoader([{"target": torch.tensor(float(value))} for value in losses], batch_size=1)
+def loader(losses: Iterable[float]) -> DataLoader[dict[str, Tensor]]:
+    targets: Any = [{"target": torch.tensor(float(value))} for value in losses]
+    return DataLoader(targets, batch_size=1)
 
 
-def train(folder, losses, aps, *, resume=False, load_from=None, epochs=None):
+def train(
+    folder: Path,
+    losses: Sequence[float],
+    aps: Sequence[float],
+    *,
+    resume: bool = False,
+    load_from: str | None = None,
+    epochs: int | None = None,
+) -> Path:
     """Train one epoch for each AP, or to ``epochs``; the hooks are those of SDPose's configs."""
     with global_state():
         runner = SafeRunner(

@@ -8,13 +8,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from recognizer.types import Poses, PoseSequence, PoseSequenceBuilder
+from recognizer.types import Poses, PoseSequence, PoseSequenceBuilder, TimeArray
 from tests.people import BODY
 
 STANDING = BODY - [0, 0.5]
 WRISTS, ELBOWS, KNEES, ANKLES, UPPER = [9, 10], [7, 8], [13, 14], [15, 16], list(range(11))
 
-Pose = Callable[[float], np.ndarray]
+Pose = Callable[[float], TimeArray]
 
 
 @dataclass(frozen=True)
@@ -28,23 +28,23 @@ class Actor:
     first_s: float = 0.0
     last_s: float = np.inf
 
-    def keypoints(self, t: float) -> np.ndarray:
+    def keypoints(self, t: float) -> TimeArray:
         feet = np.add(self.feet_px, (self.pace * self.height_px * t, 0))
-        return feet + self.pose(t) * self.height_px
+        return np.asarray(feet + self.pose(t) * self.height_px)
 
 
-def stand(t: float) -> np.ndarray:
+def stand(t: float) -> TimeArray:
     return STANDING.copy()
 
 
-def sit(t: float) -> np.ndarray:
+def sit(t: float) -> TimeArray:
     body = STANDING.copy()
     body[[*UPPER, 11, 12], 1] += 0.25
     body[KNEES, 0] += 0.2
     return body
 
 
-def walk(t: float) -> np.ndarray:
+def walk(t: float) -> TimeArray:
     body, swing = STANDING.copy(), np.sin(2 * np.pi * t)
     body[ANKLES, 0] += np.array([0.15, -0.15]) * swing
     body[KNEES, 0] += np.array([0.07, -0.07]) * swing
@@ -55,7 +55,7 @@ def walk(t: float) -> np.ndarray:
 def fight(side: int, phase: float = 0.0) -> Pose:
     """Return somebody who strikes to one side (1: right) about twice a second."""
 
-    def pose(t: float) -> np.ndarray:
+    def pose(t: float) -> TimeArray:
         body = STANDING.copy()
         lean = 0.06 * np.sin(2 * np.pi * 1.3 * t + phase)
         body[UPPER, 0] += side * (0.05 + lean)
@@ -74,21 +74,21 @@ def fight(side: int, phase: float = 0.0) -> Pose:
 def fall(at_s: float, degrees: float = 85.0, lasts_s: float = 0.6) -> Pose:
     """Return somebody who stands and at a time tips over on the feet, to the right."""
 
-    def pose(t: float) -> np.ndarray:
+    def pose(t: float) -> TimeArray:
         part = np.clip((t - at_s) / lasts_s, 0, 1)
         angle = np.radians(degrees) * (1 - np.cos(np.pi * part)) / 2
         turn = np.array([[np.cos(angle), np.sin(angle)], [-np.sin(angle), np.cos(angle)]])
-        return STANDING @ turn
+        return np.asarray(STANDING @ turn)
 
     return pose
 
 
-def lie(t: float) -> np.ndarray:
+def lie(t: float) -> TimeArray:
     """Return a body on its back, head to the left."""
-    return STANDING @ np.array([[0.0, 1.0], [-1.0, 0.0]]) - [0.5, 0.1]
+    return np.asarray(STANDING @ np.array([[0.0, 1.0], [-1.0, 0.0]]) - [0.5, 0.1])
 
 
-def bend(t: float) -> np.ndarray:
+def bend(t: float) -> TimeArray:
     """Pick something up at 1.5 s and stand again."""
     body = STANDING.copy()
     part = np.exp(-(((t - 1.5) / 0.3) ** 2))

@@ -6,12 +6,16 @@ The golden weights need no file: every tensor is a function of its published key
 import json
 import logging
 import zlib
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from numpy.typing import NDArray
+from torch import Tensor
 
 from recognizer.openmmlab import load_mmpose
 
@@ -28,7 +32,7 @@ from recognizer.sdpose.transformer import sine_table  # noqa: E402
 GOLDEN = Path(__file__).resolve().parents[3] / "shared" / "golden"
 needs_golden = pytest.mark.skipif(not GOLDEN.is_dir(), reason="needs ../shared/golden")
 
-VARIANTS = {
+VARIANTS: dict[str, dict[str, Any]] = {
     "t": {"patch_size": (4, 3), "depth": 6, "cycles": 3},
     "s_v1": {"patch_size": (4, 3), "depth": 12, "cycles": 2},
     "s_v2": {"patch_size": (2, 2), "depth": 12, "cycles": 2},
@@ -38,7 +42,7 @@ FLIP = [0, 2, 1, 4, 3, 6, 5, 8, 7, 10, 9, 12, 11, 14, 13, 16, 15]
 
 
 @contextmanager
-def silence():
+def silence() -> Iterator[None]:
     """Keep init_weights from logging every parameter."""
     logging.disable(logging.CRITICAL)
     try:
@@ -47,7 +51,9 @@ def silence():
         logging.disable(logging.NOTSET)
 
 
-def build(stem="SDPoseStem", seed=0, test_cfg=None, **head):
+def build(
+    stem: str = "SDPoseStem", seed: int = 0, test_cfg: dict[str, Any] | None = None, **head: Any
+) -> Any:
     """Return an initialised TopdownPoseEstimator, in training mode."""
     torch.manual_seed(seed)
     with scope("mmpose"), silence():
@@ -63,11 +69,11 @@ def build(stem="SDPoseStem", seed=0, test_cfg=None, **head):
     return model
 
 
-def variant(name, **settings):
+def variant(name: str, **settings: Any) -> Any:
     return build(**{**VARIANTS[name], **settings})
 
 
-def published_weights(name):
+def published_weights(name: str) -> dict[str, Tensor]:
     """Return the golden state dict of a variant in its published keys."""
     keys = json.loads((GOLDEN / f"sdpose_{name}_keys.json").read_text(encoding="utf-8"))
     rows, columns = VARIANTS[name]["patch_size"]
@@ -75,14 +81,14 @@ def published_weights(name):
     return {key: golden_tensor(key, tuple(shape), grid) for key, shape in keys}
 
 
-def golden_tensor(key, shape, grid):
+def golden_tensor(key: str, shape: tuple[int, ...], grid: tuple[int, int]) -> Tensor:
     """Return the tensor that belongs to a published key."""
     if key.endswith("num_batches_tracked"):
         return torch.tensor(0)
     if key.endswith("pos_embedding"):
         return sine_table(*grid, shape[-1])
     random = np.random.RandomState(zlib.crc32(key.encode()))
-    z = random.standard_normal(shape).astype(np.float32)
+    z: NDArray[Any] = random.standard_normal(shape).astype(np.float32)
     match key.rpartition(".")[2]:
         case "running_var":
             z = 1 + 0.25 * np.tanh(z)
@@ -99,19 +105,21 @@ def golden_tensor(key, shape, grid):
     return torch.from_numpy(z.astype(np.float32))
 
 
-def golden_input():
+def golden_input() -> Tensor:
     random = np.random.RandomState(20240403)
     return torch.from_numpy(random.standard_normal((2, 3, 256, 192)).astype(np.float32))
 
 
-def batch(number=2, keypoints=17, seed=0):
+def batch(
+    number: int = 2, keypoints: int = 17, seed: int = 0
+) -> tuple[Tensor, list[PoseDataSample]]:
     """Return images (N, 3, 256, 192) and samples with Gaussian targets; some joints unseen."""
     random = np.random.default_rng(seed)
     images = torch.from_numpy(random.standard_normal((number, 3, 256, 192), dtype=np.float32))
     return images, [_sample(random, keypoints) for _ in range(number)]
 
 
-def _sample(random, keypoints):
+def _sample(random: np.random.Generator, keypoints: int) -> PoseDataSample:
     place = random.uniform((4, 4), (44, 60), (keypoints, 2))
     rows, columns = np.mgrid[:64, :48]
     squares = (columns - place[:, 0, None, None]) ** 2 + (rows - place[:, 1, None, None]) ** 2

@@ -2,11 +2,12 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 from PIL import Image
 
-from recognizer.sdpose.coco import validate_coco
+from recognizer.sdpose.coco import CocoSummary, validate_coco
 
 ASSETS = Path(__file__).resolve().parents[3] / "shared" / "assets" / "coco"
 CONFIGS = Path(__file__).resolve().parents[2] / "configs" / "body_2d_keypoint" / "sdpose" / "coco"
@@ -39,22 +40,22 @@ TINY = (
 )
 
 
-def annotations(split, persons):
+def annotations(split: str, persons: int) -> dict[str, Any]:
     """Return COCO's own annotations of the first persons with many keypoints, one per picture."""
     name = f"person_keypoints_{split}2017.json"
     content = json.loads((ASSETS / "annotations" / name).read_text(encoding="utf-8"))
-    chosen = {}
+    chosen: dict[int, dict[str, Any]] = {}
     for person in content["annotations"]:
         if person["num_keypoints"] > 8:
             chosen.setdefault(person["image_id"], person)
     kept = list(chosen.values())[:persons]
     assert len(kept) == persons
-    wanted = {person["image_id"] for person in kept}
-    images = [image for image in content["images"] if image["id"] in wanted]
+    pictures = {person["image_id"] for person in kept}
+    images = [image for image in content["images"] if image["id"] in pictures]
     return {"images": images, "annotations": kept, "categories": content["categories"]}
 
 
-def write_data(folder, train=8, val=4):
+def write_data(folder: Path, train: int = 8, val: int = 4) -> Path:
     """Write annotations/, train2017/ and val2017/ with links to the pictures; return the folder."""
     for split, persons in (("train", train), ("val", val)):
         content = annotations(split, persons)
@@ -67,14 +68,14 @@ def write_data(folder, train=8, val=4):
     return folder
 
 
-def write_annotations(folder, split, content):
+def write_annotations(folder: Path, split: str, content: object) -> None:
     """Write an annotation file, whatever it holds; text goes in as it is."""
     path = folder / "annotations" / f"person_keypoints_{split}2017.json"
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(content if isinstance(content, str) else json.dumps(content), encoding="utf-8")
 
 
-def tiny(data, work_dir, *more, path=BASELINE):
+def tiny(data: Path, work_dir: Path, *more: str, path: Path = BASELINE) -> Any:
     """Return a config of ours made small."""
     from recognizer.sdpose.training import load_pose_config
 
@@ -83,15 +84,17 @@ def tiny(data, work_dir, *more, path=BASELINE):
     return cfg
 
 
-def record_losses(cfg):
+def record_losses(cfg: Any) -> dict[int, dict[str, float]]:
     """Let a config's training record its loss items; return where they go, by iteration."""
     from mmengine.hooks import Hook
     from mmpose.registry import HOOKS
 
-    losses = {}
+    losses: dict[int, dict[str, float]] = {}
 
-    class RecordItems(Hook):
-        def after_train_iter(self, runner, batch_idx, data_batch=None, outputs=None):
+    class RecordItems(Hook):  # type: ignore[misc]  # mmengine has no types
+        def after_train_iter(
+            self, runner: Any, batch_idx: int, data_batch: Any = None, outputs: Any = None
+        ) -> None:
             losses[runner.iter] = {k: v.item() for k, v in outputs.items() if "loss" in k}
 
     HOOKS.register_module(module=RecordItems, force=True)
@@ -99,7 +102,7 @@ def record_losses(cfg):
     return losses
 
 
-def examine_beside_a_picture(folder, value, size_wh):
+def examine_beside_a_picture(folder: Path, value: object, size_wh: tuple[int, int]) -> CocoSummary:
     """Write annotations beside one picture of that size and validate them."""
     pictures = folder / "train2017"
     pictures.mkdir(exist_ok=True)

@@ -9,7 +9,7 @@ from functools import partial
 import pytest
 
 from recognizer.sdpose.coco import CocoSummary, validate_coco
-from recognizer.skeleton import KEYPOINT_NAMES
+from tests.sdpose.labels import IMAGE, NAMES, content, person
 
 from .small_coco import (
     ASSETS,
@@ -19,33 +19,6 @@ from .small_coco import (
     write_annotations,
     write_data,
 )
-
-KEYPOINTS = [4, 8, 2] * 17
-NAMES = list(KEYPOINT_NAMES)
-IMAGE = {"id": 1, "file_name": "a.jpg", "width": 20, "height": 30}
-
-
-def person(number=1, image=1, **more):
-    return {
-        "id": number,
-        "image_id": image,
-        "category_id": 1,
-        "iscrowd": 0,
-        "area": 50,
-        "bbox": [0, 0, 5, 10],
-        "keypoints": KEYPOINTS,
-        "num_keypoints": 17,
-        **more,
-    }
-
-
-def content(*persons, **more):
-    return {
-        "images": [IMAGE],
-        "categories": [{"id": 1, "name": "person", "keypoints": NAMES}],
-        "annotations": list(persons) or [person()],
-        **more,
-    }
 
 
 @pytest.fixture

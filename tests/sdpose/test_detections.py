@@ -6,10 +6,10 @@ import pytest
 
 from recognizer.sdpose.coco import validate_coco
 from recognizer.sdpose.pictures import ImageChecks
+from tests.sdpose.labels import KEYPOINTS, content, person
+from tests.sdpose.picture_files import picture
 
 from .small_coco import write_annotations
-from .test_coco import KEYPOINTS, content, person
-from .test_pictures import picture
 
 
 def box(**more):

@@ -9,20 +9,12 @@ from PIL import Image
 
 from recognizer.sdpose.coco import validate_coco
 from recognizer.sdpose.pictures import ImageChecks, is_turned, look_at
+from tests.sdpose.labels import content, person
+from tests.sdpose.picture_files import WIDE, picture
 
-from .test_coco import content, person, write_annotations
+from .small_coco import write_annotations
 
-WIDE, NAME = (60, 40), "a.jpg"
-
-
-def picture(size=WIDE, orientation=None, form="JPEG", mode="RGB"):
-    """Return the bytes of a picture of noise."""
-    noise = np.random.default_rng(0).integers(0, 255, (size[1], size[0], 3), np.uint8)
-    exif, file = Image.Exif(), io.BytesIO()
-    if orientation:
-        exif[0x0112] = orientation
-    Image.fromarray(noise).convert(mode).save(file, form, exif=exif.tobytes())
-    return file.getvalue()
+NAME = "a.jpg"
 
 
 @pytest.fixture

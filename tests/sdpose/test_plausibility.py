@@ -7,9 +7,9 @@ import pytest
 
 from recognizer.sdpose.coco import validate_coco
 from recognizer.sdpose.problems import DatasetProblems
+from tests.sdpose.labels import content, person
 
 from .small_coco import ASSETS, examine_beside_a_picture, needs_coco, write_annotations
-from .test_coco import content, person
 
 
 def crowd(change, count=20, size=(200, 300)):

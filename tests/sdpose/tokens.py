@@ -1,12 +1,14 @@
-"""What the losses are tried on: tokens, heatmaps, and each loss with options for it."""
+"""Inputs of the losses: tokens, heatmaps, and each loss with options for it."""
 
 import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import torch
+from torch import Tensor
 
-from recognizer.sdpose.losses import MODELS
+import recognizer.sdpose.losses  # noqa: F401  # registers what build names
 
 WEIGHT = 0.25
 JOINTS = 5
@@ -23,7 +25,9 @@ class Case:
     epoch: float | None = None
     position_free: bool = True  # what a sample gives does not depend on its place in the batch
 
-    def build(self, weight=WEIGHT, **more):
+    def build(self, weight: float = WEIGHT, **more: Any) -> Any:
+        from mmpose.registry import MODELS
+
         loss = MODELS.build({"type": self.type, "loss_weight": weight, **self.options, **more})
         if self.epoch is not None:
             loss.set_epoch(self.epoch)
@@ -56,7 +60,9 @@ CASES = {
 }
 
 
-def inputs(case, seed=0, n=3, grid=(2, 3), d=4):
+def inputs(
+    case: Case, seed: int = 0, n: int = 3, grid: tuple[int, int] = (2, 3), d: int = 4
+) -> dict[str, Any]:
     """Return what a loss is called with: random tokens, heatmaps in about [-.2, 1], all visible."""
     make = torch.Generator().manual_seed(seed)
     tokens = math.prod(grid) if case.visual else JOINTS
@@ -69,12 +75,14 @@ def inputs(case, seed=0, n=3, grid=(2, 3), d=4):
     }
 
 
-def peaks(at, size=(64, 48), sigma=2.0):
+def peaks(
+    at: Sequence[tuple[float, float]], size: tuple[int, int] = (64, 48), sigma: float = 2.0
+) -> Tensor:
     """Return heatmaps (1, J, *size) with a Gaussian of height 1 at each (row, column) of J."""
     rows, columns = torch.arange(size[0]).view(-1, 1), torch.arange(size[1]).view(1, -1)
     squares = torch.stack([(rows - row) ** 2 + (columns - column) ** 2 for row, column in at])
     return torch.exp(-squares / (2 * sigma**2)).unsqueeze(0)
 
 
-def plain_loss(given, weight=WEIGHT):
+def plain_loss(given: Mapping[str, Tensor], weight: float = WEIGHT) -> Tensor:
     return weight * (given["student"] - given["teacher"]).square().mean()

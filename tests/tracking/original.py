@@ -6,8 +6,13 @@ half the limit on each side. Written from the paper and the behaviour of the aut
 shares nothing with the package but the definition of a box.
 """
 
+from collections.abc import Sequence
+
 import numpy as np
+from numpy.typing import ArrayLike
 from scipy.optimize import linear_sum_assignment
+
+from recognizer.types import FloatArray, IntArray, TimeArray
 
 F = np.eye(8) + np.eye(8, k=4)
 H = np.eye(4, 8)
@@ -16,19 +21,19 @@ H = np.eye(4, 8)
 class Filter:
     """Constant-velocity Kalman filter over centre x, centre y, aspect, height."""
 
-    def __init__(self, z):
+    def __init__(self, z: TimeArray) -> None:
         h = z[3]
         std = [h / 10, h / 10, 1e-2, h / 10, h / 16, h / 16, 1e-5, h / 16]
         self.mean = np.concatenate([z, np.zeros(4)])
         self.cov = np.diag(np.square(std))
 
-    def predict(self):
+    def predict(self) -> None:
         h = self.mean[3]
         std = [h / 20, h / 20, 1e-2, h / 20, h / 160, h / 160, 1e-5, h / 160]
         self.mean = F @ self.mean
         self.cov = F @ self.cov @ F.T + np.diag(np.square(std))
 
-    def correct(self, z):
+    def correct(self, z: TimeArray) -> None:
         h = self.mean[3]
         noise = np.diag(np.square([h / 20, h / 20, 1e-1, h / 20]))
         total = H @ self.cov @ H.T + noise
@@ -38,7 +43,7 @@ class Filter:
 
 
 class Detection:
-    def __init__(self, row, box, score):
+    def __init__(self, row: int, box: ArrayLike, score: float) -> None:
         self.row, self.score = row, float(score)
         self.box = np.asarray(box, float)
         x1, y1, x2, y2 = self.box
@@ -46,37 +51,37 @@ class Detection:
 
 
 class Trace:
-    def __init__(self, detection, track_id, frame):
+    def __init__(self, detection: Detection, track_id: int, frame: int) -> None:
         self.filter = Filter(detection.z)
         self.id, self.first, self.last = track_id, frame, frame
         self.state, self.sure = "tracked", frame == 1
         self.row = detection.row
 
     @property
-    def box(self):
+    def box(self) -> TimeArray:
         x, y, a, h = self.filter.mean[:4]
         return np.array([x - a * h / 2, y - h / 2, x + a * h / 2, y + h / 2])
 
-    def predict(self):
+    def predict(self) -> None:
         if self.state != "tracked":
             self.filter.mean[7] = 0
         self.filter.predict()
 
-    def see(self, detection, frame):
+    def see(self, detection: Detection, frame: int) -> None:
         self.filter.correct(detection.z)
         self.state, self.sure, self.last, self.row = "tracked", True, frame, detection.row
 
 
-def iou(a, b):
+def iou(a: TimeArray, b: TimeArray) -> float:
     w = min(a[2], b[2]) - max(a[0], b[0])
     h = min(a[3], b[3]) - max(a[1], b[1])
     if w <= 0 or h <= 0:
         return 0.0
-    area = lambda r: (r[2] - r[0]) * (r[3] - r[1])  # noqa: E731
-    return w * h / (area(a) + area(b) - w * h)
+    areas = (a[2] - a[0]) * (a[3] - a[1]) + (b[2] - b[0]) * (b[3] - b[1])
+    return float(w * h / (areas - w * h))
 
 
-def cost_matrix(traces, detections, fused):
+def cost_matrix(traces: Sequence[Trace], detections: Sequence[Detection], fused: bool) -> TimeArray:
     cost = np.ones((len(traces), len(detections)))
     for i, trace in enumerate(traces):
         box = trace.box
@@ -86,7 +91,7 @@ def cost_matrix(traces, detections, fused):
     return cost
 
 
-def assign(cost, limit):
+def assign(cost: TimeArray, limit: float) -> tuple[list[tuple[int, int]], list[int], list[int]]:
     """Return pairs, rows alone and columns alone."""
     n, m = cost.shape
     whole = np.full((n + m, n + m), limit / 2)
@@ -104,13 +109,24 @@ def assign(cost, limit):
 class OriginalByteTrack:
     """Gives each row of boxes an id or -1."""
 
-    def __init__(self, high=0.5, low=0.1, new=0.6, match=0.8, buffer_frames=30):
+    def __init__(
+        self,
+        high: float = 0.5,
+        low: float = 0.1,
+        new: float = 0.6,
+        match: float = 0.8,
+        buffer_frames: int = 30,
+    ) -> None:
         self.high, self.low, self.new, self.match = high, low, new, match
         self.buffer_frames = buffer_frames
-        self.tracked, self.lost, self.removed_ids = [], [], set()
+        self.tracked: list[Trace] = []
+        self.lost: list[Trace] = []
+        self.removed_ids: set[int] = set()
         self.frame = self.last_id = 0
 
-    def update(self, boxes, scores):
+    def update(
+        self, boxes: Sequence[ArrayLike] | FloatArray, scores: Sequence[float] | FloatArray
+    ) -> IntArray:
         self.frame += 1
         everyone = [Detection(i, *pair) for i, pair in enumerate(zip(boxes, scores, strict=True))]
         high = [d for d in everyone if d.score > self.high]
@@ -148,21 +164,23 @@ class OriginalByteTrack:
         self._drop_duplicates()
         return self._ids(len(everyone))
 
-    def _ids(self, count):
+    def _ids(self, count: int) -> IntArray:
         ids = np.full(count, -1)
         for trace in self.tracked:
             if trace.sure:
                 ids[trace.row] = trace.id
         return ids
 
-    def _round(self, traces, detections, limit, fused):
+    def _round(
+        self, traces: list[Trace], detections: list[Detection], limit: float, fused: bool
+    ) -> tuple[list[Detection], list[Trace]]:
         """Match and correct; return detections and traces that are left."""
         pairs, alone, free = assign(cost_matrix(traces, detections, fused), limit)
         for i, j in pairs:
             traces[i].see(detections[j], self.frame)
         return [detections[j] for j in free], [traces[i] for i in alone]
 
-    def _drop_duplicates(self):
+    def _drop_duplicates(self) -> None:
         drop = set()
         for a in self.tracked:
             for b in self.lost:

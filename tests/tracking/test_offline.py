@@ -3,56 +3,21 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from recognizer.config.schema import TrackingConfig
 from recognizer.tracking.backward import adopt_backward, track_backward, track_forward
 from recognizer.tracking.joining import join_tracks
 from recognizer.tracking.merging import keep_merged
 from recognizer.tracking.offline import track_people
-from recognizer.types import Poses, PoseSequence, PoseSequenceBuilder
-from tests.people import BODY, Camera, Person, crowd, film
+from recognizer.types import PoseSequence, PoseSequenceBuilder
+from tests.people import Camera, Person, crowd
+from tests.tracking.boxes import FPS, SETTINGS, SIZE_WH, box, rows, shots_of, video, walk
 
-FPS = 20
-SIZE_WH = (640, 480)
-SETTINGS = TrackingConfig().for_kind("topdown")
 TRACKER_ALONE = SETTINGS.model_copy(
     update={"track_backward": False, "join_gap_s": 0.0, "merge_s": 0.0}
 )
 
 
-def rows(boxes, ids, scores=None):
-    """Return people whose bodies stand in their boxes."""
-    boxes = np.array(boxes, np.float32).reshape(-1, 4)
-    size = boxes[:, None, 2:] - boxes[:, None, :2]
-    keypoints = (boxes[:, None, :2] + boxes[:, None, 2:]) / 2 + BODY * size[..., 1:]
-    scores = np.full(len(boxes), 0.9) if scores is None else np.array(scores)
-    return Poses(
-        keypoints.astype(np.float32),
-        np.repeat(scores[:, None], 17, axis=1).astype(np.float32),
-        boxes,
-        scores.astype(np.float32),
-        np.array(ids, np.int64),
-    )
-
-
-def video(frames):
-    """Return a video of frames {id: box}."""
-    builder = PoseSequenceBuilder()
-    for t, people in enumerate(frames):
-        builder.append(rows(list(people.values()), list(people)), t / FPS)
-    return builder.build(SIZE_WH)
-
-
 def ids_by_frame(sequence):
     return [sorted(frame.track_ids.tolist()) for frame in sequence.frames()]
-
-
-def box(x, y=200, width=40, height=100):
-    return x - width / 2, y - height / 2, x + width / 2, y + height / 2
-
-
-def walk(frames, x0=100, speed=60):
-    """Return the boxes of a walker, pixels per second."""
-    return [box(x0 + speed * t / FPS) for t in range(frames)]
 
 
 def test_adopts_rows_by_their_backward_track():
@@ -204,14 +169,6 @@ def test_nobody_and_one(frames):
     sequence = video(frames)
     assert isinstance(track_people(sequence, SETTINGS), PoseSequence)
     assert ids_by_frame(keep_merged(join_tracks(sequence, 1.0), 1.0)) == ids_by_frame(sequence)
-
-
-def shots_of(people, seconds, camera, seed):
-    builder, who = PoseSequenceBuilder(), []
-    for shot in film(people, FPS, seconds, camera, seed):
-        builder.append(shot.poses, shot.time_s)
-        who.append(shot.who)
-    return builder.build((1920, 1080)), np.concatenate(who)
 
 
 def changes(sequence, who):

@@ -11,7 +11,7 @@ from recognizer.tracking.online import OnlineTracks, track_stream
 from recognizer.tracking.tracks import split_tracks
 from recognizer.types import PoseSequence
 from tests.people import Camera, crowd
-from tests.tracking.test_offline import SETTINGS, SIZE_WH, box, shots_of, video, walk
+from tests.tracking.boxes import SETTINGS, SIZE_WH, box, shots_of, video, walk
 
 
 def parts_of(sequence, size):

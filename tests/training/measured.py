@@ -1,21 +1,27 @@
 """A small stage-3 folder of made-up people, and predictions of it."""
 
 import json
+from collections.abc import Callable, Sequence
 from dataclasses import replace
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
 from annotation.stage3 import run_stage3
 from recognizer.config.file import load_config
+from recognizer.config.schema import Config
 from recognizer.runs import figures
 from recognizer.storage.artifacts import write_text
-from recognizer.types import NUM_MOVEMENTS
+from recognizer.types import NUM_MOVEMENTS, PoseSequence, TimeArray
 from tests.annotation.datasets import config as stage3_config
 from tests.dataset.tracked import sequence
 
 
-def dataset(folder, clips=9, sources=6, lost=2, *, moving=False):
+def dataset(
+    folder: Path, clips: int = 9, sources: int = 6, lost: int = 2, *, moving: bool = False
+) -> Path:
     """Make a finished stage 3 with some clips in which nobody was tracked.
 
     With ``moving``, movement was measured: people in fights move more. In one clip of each class
@@ -39,7 +45,7 @@ def dataset(folder, clips=9, sources=6, lost=2, *, moving=False):
         return run_stage3(stage3_config(folder, videos, split))
 
 
-def _moved(name, clip):
+def _moved(name: str, clip: PoseSequence) -> PoseSequence:
     random = np.random.default_rng(sum(name.encode()))
     rate = 0.6 if name.startswith("Fight") else 0.3
     rows = random.gamma(4.0, rate / 4, (len(clip.poses), NUM_MOVEMENTS)).astype(np.float32)
@@ -48,11 +54,11 @@ def _moved(name, clip):
     return replace(clip, poses=clip.poses.with_movement(rows))
 
 
-def _no_picture(final, root, draw):
+def _no_picture(final: Path, root: Path, draw: Callable[[Any], None]) -> None:
     write_text(final, root, "a picture")
 
 
-def settings(tmp_path, *sets):
+def settings(tmp_path: Path, *sets: str) -> Config:
     """Return the plain config with some keys set."""
     tmp_path.mkdir(parents=True, exist_ok=True)
     path = tmp_path / "config.yaml"
@@ -60,7 +66,7 @@ def settings(tmp_path, *sets):
     return load_config(path, list(sets))
 
 
-def guesses(labels, seed=0, skill=1.6):
+def guesses(labels: Sequence[int], seed: int = 0, skill: float = 1.6) -> TimeArray:
     """Return probabilities (N, 2) that are right more often than not."""
     random = np.random.default_rng(seed)
     logit = random.normal(size=len(labels)) * 1.3 + skill * (2 * np.asarray(labels) - 1)
@@ -80,7 +86,7 @@ TINY = [
 ]
 
 
-def small_crossval(tmp_path, stage3, config_file, *more):
+def small_crossval(tmp_path: Path, stage3: Path, config_file: Path, *more: str) -> Config:
     """Return the settings of a cross-validation that takes seconds; later ones win."""
     return settings(
         tmp_path,

@@ -8,7 +8,9 @@ from pathlib import Path
 import av
 import numpy as np
 
+from recognizer.types import ImageArray
 from tests.bad_videos import SIZE_WH, X264, burn_number
+from tests.video.streams import add_video
 
 FPS = 25
 _CLAP_OWNER = [b"moov", b"trak", b"mdia", b"minf", b"stbl", b"stsd", b"avc1"]
@@ -16,7 +18,7 @@ _CLAP_OWNER = [b"moov", b"trak", b"mdia", b"minf", b"stbl", b"stsd", b"avc1"]
 
 def encode_pictures(
     path: Path,
-    pictures: Iterable[np.ndarray],
+    pictures: Iterable[ImageArray],
     *,
     codec: str = "libx264",
     aspect: Fraction = Fraction(1),
@@ -25,10 +27,10 @@ def encode_pictures(
 ) -> Path:
     """Write BGR pictures of one size at 25 a second."""
     with av.open(str(path), "w", options=container or {}) as out:
-        stream = out.add_stream(codec, rate=FPS)
+        stream = add_video(out, codec, FPS)
         stream.pix_fmt = "yuvj420p" if codec == "mjpeg" else "yuv420p"
         defaults = {**dict(X264), "crf": "12"} if codec == "libx264" else {}
-        stream.options = defaults | (options or {})
+        stream.options = {**defaults, **(options or {})}
         stream.codec_context.thread_count = 1
         for index, picture in enumerate(pictures):
             if index == 0:
@@ -41,12 +43,12 @@ def encode_pictures(
     return path
 
 
-def numbered(count: int, size_wh: tuple[int, int] = SIZE_WH) -> list[np.ndarray]:
+def numbered(count: int, size_wh: tuple[int, int] = SIZE_WH) -> list[ImageArray]:
     """Return the pictures of ``burn_number``."""
     return [burn_number(i, size_wh) for i in range(count)]
 
 
-def moving_fields(count: int, size_wh: tuple[int, int] = (192, 128)) -> list[np.ndarray]:
+def moving_fields(count: int, size_wh: tuple[int, int] = (192, 128)) -> list[ImageArray]:
     """Return interlaced pictures of bars that move by 4 pixels from field to field."""
     width, height = size_wh
     x = np.arange(width)
@@ -156,7 +158,7 @@ class _Bits:
         return b"\0\0\0\1" + bytes([header]) + bytes(out)
 
 
-def field_coded(path: Path, luma: list[np.ndarray]) -> Path:
+def field_coded(path: Path, luma: list[ImageArray]) -> Path:
     """Write a bare H.264 stream, every picture as two fields of uncompressed macroblocks.
 
     Args:
@@ -179,7 +181,7 @@ def field_coded(path: Path, luma: list[np.ndarray]) -> Path:
     return path
 
 
-def _field(luma: np.ndarray, index: int, bottom: int) -> bytes:
+def _field(luma: ImageArray, index: int, bottom: int) -> bytes:
     key = index == 0 and not bottom
     bits = _Bits().ue(0, 7, 0).u((8, index % 256), (1, 1), (1, bottom))
     bits.ue(*([0] if key else [])).u((8, (2 * index + bottom) % 256), (2 if key else 1, 0)).ue(0)

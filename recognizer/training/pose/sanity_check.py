@@ -183,7 +183,7 @@ class SanityCheckHook(Hook):
         for name, parameter in runner.model.named_parameters():
             if parameter.requires_grad:
                 self.seen.gradients[name] = None
-                parameter.register_post_accumulate_grad_hook(self._listener(name))  # type: ignore[no-untyped-call]
+                parameter.register_post_accumulate_grad_hook(self._listener(name))
             else:
                 self.seen.frozen += parameter.numel()
         self.last = time.monotonic()

@@ -2,12 +2,13 @@
 
 import logging
 import warnings
+from collections.abc import Iterator
 
 import pytest
 
 
 @pytest.fixture(autouse=True)
-def _quiet_only_inside():
+def _quiet_only_inside() -> Iterator[None]:
     disabled = logging.root.manager.disable
     with warnings.catch_warnings():
         yield

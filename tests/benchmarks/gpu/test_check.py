@@ -11,7 +11,7 @@ from benchmarks.gpu._processes import claim
 from benchmarks.gpu.check import Outcome, Step
 from benchmarks.gpu.check_needs import NO_DRIVER, NOT_HERE, Given, missing
 from recognizer.backends.cuda import driver_version
-from tests.benchmarks.gpu.test_run import ended
+from tests.benchmarks.gpu.processes import ended
 
 no_driver = pytest.mark.skipif(bool(driver_version()), reason="there is an NVIDIA driver")
 

@@ -10,13 +10,13 @@ import sys
 import tarfile
 import time
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 
 from benchmarks.gpu import _summary, run
 from benchmarks.gpu._part import PACK, ROOT
 from benchmarks.gpu._processes import claim
+from tests.benchmarks.gpu.processes import ended
 
 COMMON = """
 import json, os, signal, subprocess, sys, time
@@ -68,16 +68,6 @@ def kit(tmp_path):
 
     call.out = out
     return call
-
-
-def ended(pid):
-    """Tell whether a killed process is gone, or only waits to be taken off the list."""
-    status = Path(f"/proc/{pid}/stat")
-    for _ in range(50):
-        if not status.exists() or status.read_text().rpartition(")")[2].split()[0] == "Z":
-            return True
-        time.sleep(0.1)
-    return False
 
 
 def test_a_second_call_skips_what_is_complete_and_goes_on_with_the_rest(kit, capsys):
