@@ -91,6 +91,11 @@ HEAVY = {
 }
 VAGUE_FILES = {"utils", "util", "helpers", "helper", "common", "misc", "base", "core", "manager"}
 VAGUE_CLASSES = ("Manager", "Factory", "Processor", "Helper", "Util", "Utils")
+# Words that say nothing of what a value is; the field has terms for it.
+VAGUE_WORDS = {
+    *("said", "told", "tell", "hear", "heard", "wanted", "nobody", "somebody", "whom"),
+    *("mistake", "mistakes", "stray", "likeness"),
+}
 LIGHT = {
     *("torch", "mmengine", "mmcv", "mmpose", "mmaction", "onnxruntime", "matplotlib", "sklearn"),
     *("cv2", "av"),
@@ -235,6 +240,22 @@ def test_functions_are_short_and_classes_named_for_what_they_are():
                     wrong.append(f"{source.name}:{node.lineno} {node.name}: {lines} lines")
             if isinstance(node, ast.ClassDef) and node.name.endswith(VAGUE_CLASSES):
                 wrong.append(f"{source.name}:{node.lineno} {node.name}")
+    assert not wrong
+
+
+def test_names_are_the_fields_terms():
+    wrong = []
+    for source in sources("recognizer", *PROGRAM):
+        for node in ast.walk(source.tree):
+            match node:
+                case ast.Name(id=name) | ast.arg(arg=name):
+                    pass
+                case ast.FunctionDef(name=name) | ast.ClassDef(name=name):
+                    pass
+                case _:
+                    continue
+            if VAGUE_WORDS & set(name.lower().split("_")):
+                wrong.append(f"{source.name}:{node.lineno} {name}")
     assert not wrong
 
 

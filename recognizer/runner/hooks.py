@@ -378,7 +378,7 @@ class ProgressHook(Hook):
             logger.info("epoch %d validated: %s", runner.epoch, text)
 
 
-def tell_best(runner: Runner, hook: CheckpointHook, name: str) -> None:
+def log_best(runner: Runner, hook: CheckpointHook, name: str) -> None:
     """Log that a checkpoint is the best so far: ``Current best AP: 73.68``."""
     info = runner.message_hub.runtime_info
     for key in hook.key_indicators:

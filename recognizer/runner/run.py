@@ -33,7 +33,7 @@ from recognizer.runner.engine import (
     Runner,
     Section,
 )
-from recognizer.runner.hooks import ProgressHook, tell_best
+from recognizer.runner.hooks import ProgressHook, log_best
 from recognizer.runner.logs import LatestLogHook, LogLines
 from recognizer.runner.preflight import check_same_task
 from recognizer.runner.resume import LATEST, find_source, link, log_progress_so_far, restore_best
@@ -138,7 +138,7 @@ class SafeRunner(Runner):
             super().save_checkpoint(str(scratch.parent), scratch.name, *args, **kwargs)
         link(final, Path(self.work_dir) / LATEST)
         if is_best:
-            tell_best(self, hooks[0], filename)
+            log_best(self, hooks[0], filename)
 
     def _bare_model(self) -> nn.Module:
         model: Any = self.model
