@@ -29,7 +29,15 @@ from recognizer.config.types import PoseKind
 from recognizer.skeleton import NUM_KEYPOINTS
 from recognizer.tracking import matching, motion
 from recognizer.tracking.matching import Array
-from recognizer.types import UNTRACKED, BoolArray, FloatArray, IntArray, Poses, check_type
+from recognizer.types import (
+    UNTRACKED,
+    BoolArray,
+    FloatArray,
+    IntArray,
+    Poses,
+    check_number,
+    check_type,
+)
 
 # ByteTrack's own constants.
 _MIN_GAIN_LOW = 0.5  # second match, of low scores
@@ -149,9 +157,12 @@ class Tracker:
             ``min_box_area``.
 
         Raises:
+            TypeError: an argument of another type.
             ValueError: the time falls or is not finite, or a row holds NaN or infinity.
 
         """
+        check_type("poses", poses, Poses)
+        check_number("time_s", time_s)
         _require_finite(poses)
         first = self._time_s is None
         step_s = self._advance(time_s)
