@@ -65,11 +65,11 @@ class KilledError(Exception):
 
 
 def killer(at):
-    def heard(done, total):
+    def stop_there(done, total):
         if done == at:
             raise KilledError
 
-    return heard
+    return stop_there
 
 
 def plain(path):
@@ -124,7 +124,7 @@ def test_the_dynamic_weights_did_change_the_losses(data, tmp_path, whole):
     assert losses[2]["vis_dist_loss"] != whole[1][2]["vis_dist_loss"]
 
 
-def test_statistics_and_curves_tell_of_every_iteration(whole):
+def test_statistics_and_curves_show_every_iteration(whole):
     folder, losses, _ = whole
     values = [items["loss"] for items in losses.values()]
     text = (folder / STATS_FILE).read_text()
@@ -152,10 +152,10 @@ def test_a_curve_of_one_evaluation_is_seen(tmp_path):
 def test_checkpoints_hold_no_code_and_say_what_they_learnt_from(whole):
     folder, _, best = whole
     for path in folder.glob("*.pth"):
-        facts = plain(path)["meta"]["recognizer"]
-        assert facts["config"] == DYNAMIC.stem
-        assert (facts["train_persons"], facts["val_persons"]) == (8, 4)
-        assert len(facts["train_sha256"]) == 64
+        metadata = plain(path)["meta"]["recognizer"]
+        assert metadata["config"] == DYNAMIC.stem
+        assert (metadata["train_persons"], metadata["val_persons"]) == (8, 4)
+        assert len(metadata["train_sha256"]) == 64
     assert best.name.startswith("best_coco_AP_epoch_")
 
 

@@ -47,7 +47,7 @@ def test_the_samples_are_whole_and_compact(name, count):
     assert people >= sum(frames[video] for video in checked)  # somebody is there all the time
 
 
-def test_the_samples_are_small_and_tell_of_no_machine():
+def test_the_samples_are_small_and_name_no_machine():
     files = [path for path in SAMPLES.rglob("*") if path.is_file()]
     poses = [path for path in files if "models" not in path.relative_to(SAMPLES).parts]
     assert sum(path.stat().st_size for path in poses) < 8e6
