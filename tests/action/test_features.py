@@ -137,7 +137,8 @@ def test_random_frames_are_mmactions(total):
         expected = UniformSampleFrames(clip_len=16).transform({"total_frames": total})["frame_inds"]
         frames = uniform_frames(total, 16, np.random.RandomState(seed))
         assert frames.tolist() == expected.tolist()
-        assert np.all(np.diff(frames) > 0) or total < 16
+        if total >= 16:  # a shorter clip repeats frames
+            assert np.all(np.diff(frames) > 0)
 
 
 @pytest.mark.parametrize("total", [1, 3, 7, 16, 31, 200])

@@ -23,6 +23,8 @@ from recognizer.runner.hooks import NOT_FINITE, NotFiniteError  # noqa: E402
 from recognizer.types import Sample  # noqa: E402
 from tests.action.trainings import record_losses, tiny, write_data  # noqa: E402
 
+pytestmark = pytest.mark.usefixtures("quick_mmengine")
+
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory):

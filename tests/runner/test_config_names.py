@@ -185,7 +185,7 @@ def test_a_config_that_mmengine_wrote_can_be_trained_again(tmp_path):
     """Variables are values there: those that still hold pass, others are told."""
     path = tmp_path / "dumped.py"
     Config.fromfile(str(FIGHT)).dump(str(path))
-    assert re.search(r"^train_pipeline ?= ?\[", path.read_text(encoding="utf-8"), re.M)
+    assert "train_pipeline = [" in path.read_text(encoding="utf-8")
     assert load_train_config(path).model == load_train_config(FIGHT).model
     with path.open("a", encoding="utf-8") as file:
         file.write("\nmask_ratio = 0.5\n")

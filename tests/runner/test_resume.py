@@ -19,6 +19,8 @@ from recognizer.runner.missing import missing_checkpoint, todays_checkpoint  # n
 from recognizer.runner.resume import LATEST, find_source, link, restore_best  # noqa: E402
 from tests.action.trainings import record_losses, tiny, write_data  # noqa: E402
 
+pytestmark = pytest.mark.usefixtures("quick_mmengine")
+
 EPOCHS = (
     "train_cfg.max_epochs=3",
     "train_cfg.val_interval=1",

@@ -29,7 +29,7 @@ from .small_coco import (  # noqa: E402
     write_data,
 )
 
-pytestmark = [needs_coco, pytest.mark.usefixtures("quick_figures")]
+pytestmark = [needs_coco, pytest.mark.usefixtures("quick_mmengine", "quick_figures")]
 ROOT = Path(__file__).resolve().parents[2]
 DYNAMIC = CONFIGS / "sdpose_s_v1_fsd_dynamic_coco_256x192.py"
 # Weights that are others in each of the three epochs, and a rate that is, too.

@@ -38,7 +38,7 @@ from recognizer.training.classifier.labels import read_labels
 from recognizer.training.classifier.predictions import Predictions, join, mean_over_seeds
 from tests.training.measured import TINY, dataset, guesses, small_crossval
 
-pytestmark = pytest.mark.usefixtures("quick_figures", "few_trees")
+pytestmark = pytest.mark.usefixtures("quick_mmengine", "quick_figures", "few_trees")
 
 ROOT = Path(__file__).resolve().parents[2]
 CONFIG = ROOT / "configs/skeleton/stgcnpp/stgcnpp_enhanced_fight_detection_stable.py"

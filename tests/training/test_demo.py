@@ -16,7 +16,7 @@ from recognizer.runs.manifest import read_manifest
 from recognizer.runs.progress import silent
 from recognizer.storage.artifacts import read_poses
 
-pytestmark = pytest.mark.usefixtures("quick_figures", "few_trees")
+pytestmark = pytest.mark.usefixtures("quick_mmengine", "quick_figures", "few_trees")
 
 ROOT = Path(__file__).resolve().parents[2]
 CLIPS = ROOT.parent / "shared" / "assets" / "fight_surv"

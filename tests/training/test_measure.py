@@ -20,7 +20,7 @@ from recognizer.training.classifier.labels import read_labels
 from tests.analysis.classifiers import place_classifier
 from tests.training.measured import TINY, dataset, settings
 
-pytestmark = pytest.mark.usefixtures("quick_figures", "few_trees")
+pytestmark = pytest.mark.usefixtures("quick_mmengine", "quick_figures", "few_trees")
 
 ROOT = Path(__file__).resolve().parents[2]
 CONFIG = ROOT / "configs/skeleton/stgcnpp/stgcnpp_enhanced_fight_detection_stable.py"

@@ -21,7 +21,7 @@ from recognizer.training.pose.train import memory_advice  # noqa: E402
 from tests.sdpose import small_coco  # noqa: E402
 from tests.sdpose.small_coco import BASELINE, TINY, annotations, write_annotations  # noqa: E402
 
-pytestmark = [small_coco.needs_coco, pytest.mark.usefixtures("quick_figures")]
+pytestmark = [small_coco.needs_coco, pytest.mark.usefixtures("quick_mmengine", "quick_figures")]
 SHORT = (*TINY, "train_cfg.max_epochs=1")
 
 

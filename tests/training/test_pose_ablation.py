@@ -20,7 +20,7 @@ from recognizer.training.pose.ablation import ablation, options_for  # noqa: E40
 from recognizer.training.pose.ablation_report import mean_rows  # noqa: E402
 from tests.sdpose.small_coco import BASELINE, CONFIGS, TINY, needs_coco, write_data  # noqa: E402
 
-pytestmark = pytest.mark.usefixtures("quick_figures")
+pytestmark = pytest.mark.usefixtures("quick_mmengine", "quick_figures")
 
 DYNAMIC = CONFIGS / "sdpose_s_v1_fsd_dynamic_coco_256x192.py"
 BEST = CONFIGS / "sdpose_s_v1_fsd_best_coco_256x192.py"

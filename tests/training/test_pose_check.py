@@ -13,6 +13,8 @@ from recognizer.training.pose.diagnostics import check_heatmaps, heatmaps_of  # 
 from tests.sdpose import small_coco  # noqa: E402
 from tests.sdpose.small_coco import BASELINE, CONFIGS, TINY  # noqa: E402
 
+pytestmark = pytest.mark.usefixtures("quick_mmengine")
+
 BEST = CONFIGS / "sdpose_s_v1_fsd_best_coco_256x192.py"
 
 # Heads and losses with one fault each, for configs to name.

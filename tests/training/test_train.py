@@ -22,6 +22,8 @@ from recognizer.runs.progress import silent  # noqa: E402
 from recognizer.training.classifier.train import prepare, train_falldown, train_fight  # noqa: E402
 from tests.action.trainings import TINY, write_data  # noqa: E402
 
+pytestmark = pytest.mark.usefixtures("quick_mmengine")
+
 ROOT = Path(__file__).resolve().parents[2]
 SHORT = [*TINY, "train_cfg.max_epochs=1"]
 
