@@ -86,7 +86,11 @@ def few_trees(patch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture(scope="module")
 def forked_workers(patch: pytest.MonkeyPatch) -> None:
-    """Fork worker processes from one that has their imports; test_workers.py spawns them."""
+    """Fork worker processes from one that has their imports.
+
+    They are spawned, as shipped, in test_workers.py and wherever test_stage1.py of runs/ starts
+    main.py: test_killed_at_any_moment_the_end_is_the_same.
+    """
     from recognizer.runs import worker_pool
 
     context = multiprocessing.get_context("forkserver")
