@@ -96,7 +96,7 @@ def analysed(clip):
 
 
 def record_of(clip, folder, report=lambda frames: None):
-    config, files, facts = analysed(clip)
+    config, files, metadata = analysed(clip)
     tracks, name = folder / "tracks", "clip.mp4"
     video = track_people(poses_of(clip), TRACKING)
     source = {"sha256": "0" * 64, "size_bytes": 1}
@@ -107,8 +107,8 @@ def record_of(clip, folder, report=lambda frames: None):
         tracks,
         {"poses": "p", "tracks": "t"},
         files,
-        {service: one for service, (one, _) in facts.items()},
-        {service: rules for service, (_, rules) in facts.items()},
+        {service: one for service, (one, _) in metadata.items()},
+        {service: rules for service, (_, rules) in metadata.items()},
     )
     VideoWorker(plan)(Input(Outcome(name, "done", frames=len(video)), folder), report)
     return read_record(record_path(folder, name))

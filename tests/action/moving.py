@@ -85,8 +85,8 @@ def movement_file(
     classes = CLASSES[service] if classes is None else classes
     values, labels, _ = rows(service, classes=len(classes))
     model = fit_movement(setting, values[:, None], labels, 0)
-    facts = MovementMetadata(measure_names(service), fusion, {"setting": setting}, NUM_PERSON)
-    write_movement(path, model, facts, service, classes)
+    metadata = MovementMetadata(measure_names(service), fusion, {"setting": setting}, NUM_PERSON)
+    write_movement(path, model, metadata, service, classes)
     return path, model
 
 
@@ -94,13 +94,13 @@ def joined_file(folder: Path, service: str = "fight", **options: float) -> Path:
     """Write a classifier of both streams; its pose stream tells where people are."""
     movement, _ = movement_file(folder / "movement.onnx", service)
     path = place_classifier(folder / "joined.onnx", service, **options)
-    model, facts, *_ = read_movement(movement)
-    join_movement(path, model, facts.fusion)
-    change_facts(path, lambda own: replace(own, movement=facts))
+    model, metadata, *_ = read_movement(movement)
+    join_movement(path, model, metadata.fusion)
+    change_metadata(path, lambda own: replace(own, movement=metadata))
     return path
 
 
-def change_facts(
+def change_metadata(
     path: Path, change: Callable[[ClassifierMetadata], ClassifierMetadata | str]
 ) -> None:
     """Replace a classifier file's metadata by what ``change`` makes of them: facts or a text."""

@@ -59,13 +59,15 @@ def place_classifier(
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)])
     model.ir_version = 8
     onnx.checker.check_model(model, full_check=True)
-    helper.set_model_props(model, {METADATA_KEY: facts(service, window_s, threshold).to_text()})
+    helper.set_model_props(
+        model, {METADATA_KEY: classifier_metadata(service, window_s, threshold).to_text()}
+    )
     path.parent.mkdir(parents=True, exist_ok=True)
     onnx.save(model, str(path))
     return path
 
 
-def facts(service: str, window_s: float, threshold: float) -> ClassifierMetadata:
+def classifier_metadata(service: str, window_s: float, threshold: float) -> ClassifierMetadata:
     return ClassifierMetadata(
         service=service,
         classes=CLASSES[service],

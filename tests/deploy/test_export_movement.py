@@ -100,14 +100,14 @@ def test_no_file_whose_fusion_is_another(tmp_path, checkpoint, monkeypatch):
 def test_weights_in_the_metadata_that_are_not_the_graphs_are_seen(tmp_path, checkpoint):
     """The comparison is with the weights that the file names."""
     from recognizer.action.movement_graph import join_movement, read_movement
-    from tests.action.moving import change_facts, clip
+    from tests.action.moving import change_metadata, clip
     from tests.analysis.classifiers import place_classifier
 
     movement, _ = movement_file(tmp_path / "movement.onnx")
-    model, facts, *_ = read_movement(movement)
+    model, metadata, *_ = read_movement(movement)
     path = place_classifier(tmp_path / "joined.onnx")
-    join_movement(path, model, replace(facts.fusion, pose=0.1))
-    change_facts(path, lambda own: replace(own, movement=facts))
+    join_movement(path, model, replace(metadata.fusion, pose=0.1))
+    change_metadata(path, lambda own: replace(own, movement=metadata))
     with pytest.raises(ValueError, match="differ from"):
         deploy_movement.check_fusion(path, movement, [clip(2, shift=(1.0, 0.0))])
     assert json.loads(Classifier(path, ClassifierConfig()).metadata.to_text())["movement"]
