@@ -102,20 +102,18 @@ def write_classifier(output: Path, paths: Sequence[Path], config: Config) -> tup
     from recognizer.action.movement_graph import join_movement
 
     members = [load_member(path) for path in paths]
-    try:
-        metadata = describe(paths, members, config)
-        movement = read_stream(config.deploy.movement, metadata)
-        if movement is not None:
-            # The checkpoint's threshold is for its own probabilities; fused ones are calibrated.
-            threshold = movement[1].training.get("threshold", _DEFAULT_THRESHOLD)
-            metadata = replace(metadata, movement=movement[1], threshold=threshold)
-        ClassifierMetadata.from_text(metadata.to_text())  # refuse what inference would refuse
-    except ConfigError:
-        raise
-    except (TypeError, OverflowError, ValueError) as error:
-        raise ValueError(
-            f"{paths[0]}: meta['recognizer']: expected plain values: {error}"
-        ) from error
+    metadata = _checked_metadata(paths, members, config)
+    movement = read_stream(config.deploy.movement, metadata)
+    if movement is not None:
+        # The checkpoint's threshold is for its own probabilities; fused ones are calibrated.
+        threshold = movement[1].training.get("threshold", _DEFAULT_THRESHOLD)
+        metadata = replace(metadata, movement=movement[1], threshold=threshold)
+        try:
+            ClassifierMetadata.from_text(metadata.to_text())
+        except (TypeError, OverflowError, ValueError) as error:
+            raise ModelError(
+                f"{config.deploy.movement}: expected metadata that inference accepts: {error}"
+            ) from error
     samples = [*real_samples(members), *made_samples(metadata.sample_people)]
     with written(output) as scratch:
         write_onnx(scratch, members, metadata)
@@ -156,6 +154,22 @@ def largest_difference(
 
 
 # --- metadata of the file ------------------------------------------------------------
+
+
+def _checked_metadata(
+    paths: Sequence[Path], members: Sequence["EnsembleMember"], config: Config
+) -> ClassifierMetadata:
+    """Return ``describe``'s metadata; refuse what inference would refuse."""
+    try:
+        metadata = describe(paths, members, config)
+        ClassifierMetadata.from_text(metadata.to_text())
+    except (ConfigError, ModelError):  # these name their own file or key
+        raise
+    except (TypeError, OverflowError, ValueError) as error:
+        raise ValueError(
+            f"{paths[0]}: meta['recognizer']: expected plain values: {error}"
+        ) from error
+    return metadata
 
 
 def describe(
@@ -244,7 +258,10 @@ def _clip_length_s(members: Sequence["EnsembleMember"]) -> float | None:
             samples = json.loads(path.read_bytes())["samples"].values()
             lengths = [float(sample["stop_s"]) - float(sample["start_s"]) for sample in samples]
         except (ValueError, KeyError, TypeError, AttributeError) as error:
-            raise ValueError(f"{path}: not stage 3's metadata: {error!r}") from error
+            raise ModelError(
+                f"{path}: expected stage 3's metadata of the clips, got {error!r}; run --mode "
+                "annotation.stage3 again or --set dataset.window_s=<seconds of a training clip>"
+            ) from error
         if lengths:
             return round(float(np.median(lengths)), 3)
     return None
@@ -300,15 +317,15 @@ def made_samples(num_person: int) -> list[Sample]:
         )
         samples.append(
             Sample(
-                f"made {people}",
-                0,
-                points,
-                confidence,
-                (640, 480),
-                np.arange(people, dtype=np.int64),
-                places,
-                rates,
-                np.arange(frames) / 25,
+                name=f"made {people}",
+                label=0,
+                keypoints=points,
+                keypoint_scores=confidence,
+                size_wh=(640, 480),
+                track_ids=np.arange(people, dtype=np.int64),
+                boxes=places,
+                movement=rates,
+                time_s=np.arange(frames) / 25,
             )
         )
     return samples

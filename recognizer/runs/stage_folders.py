@@ -161,9 +161,10 @@ def stage2_settings(config: Config, stage1: Manifest) -> Settings:
 # --- stage 3: pickles --------------------------------------------------------------
 
 
-def stage3_dir(config: Config) -> Path:
-    """Return the folder of the pickles."""
-    settings = stage3_settings(config, read_manifest(stage2_dir(config)))
+def stage3_dir(config: Config, settings: Settings | None = None) -> Path:
+    """Return the folder of the pickles; ``settings``: of stage 3, None to read them now."""
+    if settings is None:
+        settings = stage3_settings(config, read_manifest(stage2_dir(config)))
     window = config.dataset.window_s
     kind = "clips" if window is None else f"{window:g}s"
     name = f"{config.dataset.service}-{kind}-{short_digest(settings)}"
