@@ -100,7 +100,7 @@ def run_stage3(config: Config, progress: ProgressFactory = silent) -> Path:
 
     """
     tracks = stage2_dir(config)
-    stage2 = read_manifest(tracks)
+    stage2 = read_manifest(tracks, "stage2")
     include = config.annotation.include
     chosen = tuple(o for o in stage2.outcomes if is_included(o.video, include))
     stage2 = replace(stage2, outcomes=chosen)

@@ -15,12 +15,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from deploy.movement import check_fusion, read_stream
-from deploy.writing import written
+from deploy.outputs import written
 from recognizer import __version__
 from recognizer.action.classifier import Classifier
 from recognizer.action.classifier_metadata import ClassifierMetadata
 from recognizer.backends.network import ModelError
-from recognizer.command import next_command
+from recognizer.command import EXIT_DONE, next_command
 from recognizer.config.action import ClassifierConfig
 from recognizer.config.file import ConfigError
 from recognizer.config.schema import Config
@@ -31,11 +31,10 @@ from recognizer.storage.artifacts import sha256_file
 from recognizer.types import NUM_MOVEMENTS, Sample
 
 if TYPE_CHECKING:
-    from recognizer.action.graphs import EnsembleMember
+    from recognizer.action.onnx_export import EnsembleMember
 
 logger = logging.getLogger(__name__)
 
-EXIT_DONE = 0
 TOLERANCE = 1e-4
 _REAL_SAMPLES = 24
 _DEFAULT_THRESHOLD = 0.5
@@ -98,8 +97,8 @@ def write_classifier(output: Path, paths: Sequence[Path], config: Config) -> tup
         ValueError: see ``export``; nothing is left under ``output`` that was not there before.
 
     """
-    from recognizer.action.graphs import load_member, write_onnx
     from recognizer.action.movement_graph import join_movement
+    from recognizer.action.onnx_export import load_member, write_onnx
 
     members = [load_member(path) for path in paths]
     metadata = _checked_metadata(paths, members, config)
@@ -138,7 +137,7 @@ def largest_difference(
     Samples in which mmaction2's pipeline keeps nobody are left out: the classifier does not run
     the network for them.
     """
-    from recognizer.action.graphs import reference_probabilities
+    from recognizer.action.onnx_export import reference_probabilities
 
     classifier = Classifier.open(ClassifierConfig(model_path=str(path.absolute())))
     differences = [0.0]
@@ -182,10 +181,11 @@ def describe(
 
     """
     metas = [member.meta for member in members]
-    service = _agreed(metas, "service") or config.deploy.model
-    if service != config.deploy.model:
+    model = config.deploy.model
+    service = _agreed(metas, "service") or model
+    if model == "pose" or service != model:
         raise ConfigError(
-            f"deploy.model: it says {config.deploy.model}, the checkpoint was trained for "
+            f"deploy.model: it says {model}, the checkpoint was trained for "
             f"{service}; --set deploy.model={service}"
         )
     training = {
@@ -198,7 +198,7 @@ def describe(
     if not isinstance(classes, list | tuple):  # a text would become its letters
         raise TypeError(f"expected classes as a list, got {classes!r}")
     return ClassifierMetadata(
-        service=service,
+        service=model,
         classes=tuple(classes),
         window_s=float(_agreed(metas, "window_s") or _default_window_s(members, config)),
         threshold=float(_threshold(metas)),

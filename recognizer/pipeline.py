@@ -33,12 +33,13 @@ from recognizer.config.models import PoseEstimationConfig
 from recognizer.config.schema import Config, ScoringConfig, TrackingConfig
 from recognizer.config.types import PoseKind
 from recognizer.dataset.windows import WindowCutter
+from recognizer.installation import cpu_cores
 from recognizer.models import open_classifier, open_with_settings
 from recognizer.pose.estimator import PoseSource
 from recognizer.pose.stream import estimate_poses
 from recognizer.sequences import parts_of
 from recognizer.tracking.online import LOOK_AHEAD_S, track_stream
-from recognizer.types import Frame, PoseSequence
+from recognizer.types import Frame, PathLike, PoseSequence
 from recognizer.video.prefetch import prefetch
 from recognizer.video.reader import VideoReader
 
@@ -320,7 +321,7 @@ def _frames(
 ) -> Iterable[Frame]:
     if not isinstance(video, str | os.PathLike):
         return video
-    threads = settings.threads or cores()
+    threads = settings.threads or cpu_cores()
     reader = VideoReader(Path(video), sample_fps=settings.sample_fps, threads=threads)
     stack.enter_context(reader)
     if threads == 1:

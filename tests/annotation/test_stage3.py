@@ -409,7 +409,9 @@ def test_a_stride_that_leaves_frames_out_is_refused(tmp_path):
 
 
 def test_stage_2_must_have_finished(tmp_path):
-    with pytest.raises(FileNotFoundError, match="run the stage before"):
+    with pytest.raises(
+        FileNotFoundError, match=r"run the stage before this one \(--mode annotation\.stage2\)"
+    ):
         run_stage3(config(tmp_path))
 
 

@@ -15,14 +15,15 @@ pytest.importorskip("mmaction")
 import deploy.movement as deploy_movement  # noqa: E402
 from deploy.export import export, made_samples  # noqa: E402
 from recognizer.action.classifier import Classifier  # noqa: E402
-from recognizer.action.graphs import load_member, reference_probabilities  # noqa: E402
 from recognizer.action.movement_graph import join_movement, read_movement  # noqa: E402
-from recognizer.action.movement_metadata import METADATA_KEY, movement_text  # noqa: E402
+from recognizer.action.movement_metadata import movement_text  # noqa: E402
+from recognizer.action.onnx_export import load_member, reference_probabilities  # noqa: E402
 from recognizer.backends.network import ModelError  # noqa: E402
 from recognizer.config.action import ClassifierConfig  # noqa: E402
 from recognizer.config.file import ConfigError  # noqa: E402
 from recognizer.config.schema import Config  # noqa: E402
 from recognizer.runs.progress import silent  # noqa: E402
+from recognizer.storage.artifacts import METADATA_KEY  # noqa: E402
 from tests.action.checkpoints import save, train_config  # noqa: E402
 from tests.action.moving import FUSION, movement_file, without_movement  # noqa: E402
 
