@@ -1,7 +1,6 @@
 """Training: exact resuming, nothing executed, nothing left behind, bad losses stopped."""
 
 import json
-import logging
 import os
 import pickle
 from dataclasses import replace
@@ -360,7 +359,6 @@ def test_early_stopping_on_what_nobody_measures_is_an_error(data, tmp_path):
 
 
 def test_the_console_stays_quiet(data, tmp_path, capfd):
-    logging.getLogger("recognizer").setLevel(logging.WARNING)
     train(tiny(data, tmp_path / "w", "train_cfg.max_epochs=1"))
     out, _ = capfd.readouterr()
     assert len(out.splitlines()) < 5

@@ -221,8 +221,8 @@ def test_a_class_without_measured_movement_is_refused_before_any_training(
 ):
     """It is known from the pickles, and the pose trainings take hours."""
 
-    def measured(samples, service, wanted):
-        found = measure_samples(samples, service, wanted)
+    def measured(samples, service, enabled):
+        found = measure_samples(samples, service, enabled)
         return {name: None if name.startswith("Fight") else rows for name, rows in found.items()}
 
     for module, mode in (("movement", train_movement), ("crossval", crossval)):

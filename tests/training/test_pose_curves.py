@@ -68,3 +68,12 @@ def test_names_in_hangul_make_another_picture(tmp_path):
     below = (one != other).any(axis=2)
     assert below[380:].any()  # the legend
     assert not below[:380].any()
+
+
+def test_a_curve_of_one_evaluation_is_seen(tmp_path):
+    row = {"epoch": 1.0, "heatmap_loss": 0.1, "vis_dist_loss": 1e-7, "coco/AP": 0.05}
+    draw_curves(tmp_path / "one.png", {"a": [row]})
+    picture = cv2.imread(str(tmp_path / "one.png"))[70:345]  # above the legend
+    blue = (np.abs(picture.astype(int) - (180, 119, 31)) < 40).all(2)
+    for panel in np.array_split(blue, 3, axis=1):
+        assert panel.any()

@@ -63,9 +63,9 @@ def test_the_plan_holds_what_the_issue_asks_for(tmp_path):
     ("code", "state", "said"),
     [
         ("print('last words'); raise SystemExit(3)", "failed", "exit code 3: last words"),
-        ("import os; os.kill(os.getpid(), 11)", "failed", "signal 11: it said nothing"),
+        ("import os; os.kill(os.getpid(), 11)", "failed", "signal 11: it printed nothing"),
         ("import time; time.sleep(60)", "failed", "no end in 2 s"),
-        ("pass", "failed", "exit code 0: it said nothing"),
+        ("pass", "failed", "exit code 0: it printed nothing"),
     ],
 )
 def test_a_step_that_does_not_answer(tmp_path, code, state, said):
