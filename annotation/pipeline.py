@@ -100,9 +100,8 @@ def report_overlay(config: Config, progress: ProgressFactory) -> int:
     """Write overlay videos, log their folder and return the exit code."""
     section = config.visualize
     source = stage1_dir(config) if section.stage == "stage1" else stage2_dir(config)
-    total = len(
-        read_manifest(source, section.stage).outcomes
-    )  # refused inputs are reported as well
+    outcomes = read_manifest(source, section.stage).outcomes  # refused inputs count as well
+    total = len(outcomes)
     with progress("overlay videos", min(total, section.limit or total)) as advance:
         folder = visualize(config, advance)
     logger.info("overlay videos are below %s", folder)
