@@ -5,7 +5,7 @@ import textwrap
 from collections.abc import Iterator, Mapping, Sequence
 
 from recognizer.command import FINDS, FLAGS, READS, Flag
-from recognizer.installation import CALL, SHIPPED_CONFIG
+from recognizer.installation import CALL, INSTALLED, SHIPPED_CONFIG
 
 _WIDTH = 100
 
@@ -67,6 +67,8 @@ def _of_mode(mode: str, about: str) -> str:
         ]
     lines += ["", f"settings that it reads, with their defaults ({SHIPPED_CONFIG}):", ""]
     text = SHIPPED_CONFIG.read_text(encoding="utf-8").splitlines()
+    if INSTALLED:  # its paths are then those of the working folder
+        text = [line.replace("../", "") for line in text]
     lines += _blocks(text, READS[mode])
     return "\n".join(lines) + "\n"
 

@@ -5,6 +5,7 @@ import logging
 import lzma
 import shutil
 import ssl
+import threading
 import time
 import zipfile
 import zlib
@@ -24,6 +25,8 @@ OnProgress = Callable[[int, int | None], None]
 
 MAX_BYTES = 2 * 2**30
 TIMEOUT_S = 30.0
+HEADERS_S = 90.0
+"""The longest that is waited for the head of a response, however it comes."""
 MIN_BYTES_PER_S, RATE_OVER_S = 1024, 60.0
 """The slowest download that is waited for, and the seconds over which its rate is taken."""
 _ATTEMPTS = 3
@@ -149,12 +152,37 @@ class _Session(requests.Session):
 def _follow(session: requests.Session, url: str) -> requests.Response:
     """Return the response behind at most five redirects, whose bodies are not read."""
     for _ in range(_REDIRECTS + 1):
-        response = session.get(url, stream=True, timeout=TIMEOUT_S, allow_redirects=False)
+        response = _get(session, url)
         if not response.is_redirect:
             return response
         response.close()
         url = _target(response.url, response.headers["Location"])
     raise ConnectionError(f"{url}: more than {_REDIRECTS} redirects; {_BY_HAND}")
+
+
+def _get(session: requests.Session, url: str) -> requests.Response:
+    """Return the head of a response within ``HEADERS_S``.
+
+    The timeout of a socket begins anew with every byte, so the request has a thread of its own,
+    which is left behind where a server never ends the head.
+    """
+    results: list[requests.Response | Exception] = []
+
+    def request() -> None:
+        try:
+            results.append(session.get(url, stream=True, timeout=TIMEOUT_S, allow_redirects=False))
+        except (requests.RequestException, OSError, ValueError) as error:
+            results.append(error)
+
+    thread = threading.Thread(target=request, daemon=True)
+    thread.start()
+    thread.join(HEADERS_S)
+    if not results:
+        raise _BrokeOffError(f"no complete answer in {HEADERS_S:g} s")
+    (result,) = results
+    if isinstance(result, Exception):
+        raise result
+    return result
 
 
 def _target(url: str, location: str) -> str:

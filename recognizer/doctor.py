@@ -64,8 +64,12 @@ def read_pins(path: Path) -> dict[str, str]:
 
 
 def _fits(name: str, pin: str) -> bool:
-    version = installed(name)
-    return version is not None and version.partition("+")[0] == pin  # 2.13.0+cpu is 2.13.0
+    version = (installed(name) or "").partition("+")[0]  # 2.13.0+cpu is 2.13.0
+    if not INSTALLED:
+        return version == pin
+    # A wheel asks for versions from the pinned one to the next major one.
+    found, least = ([int(digits) for digits in re.findall(r"\d+", v)] for v in (version, pin))
+    return found[:1] == least[:1] and found >= least
 
 
 def _off(pins: dict[str, str]) -> list[str]:

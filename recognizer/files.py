@@ -5,6 +5,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
 from recognizer.dataset.mmaction import read_split, write_split
+from recognizer.sequences import join_sequences, parts_of
 from recognizer.storage.artifacts import SCRATCH_FOLDER, read_poses, write_poses
 from recognizer.types import PoseSequence, Sample
 
@@ -23,7 +24,7 @@ def load_poses(path: str | Path) -> PoseSequence:
 
 def save_poses(
     path: str | Path,
-    sequence: PoseSequence,
+    sequence: PoseSequence | Iterable[PoseSequence],
     metadata: Mapping[str, object] | None = None,
     *,
     small: bool = False,
@@ -32,16 +33,18 @@ def save_poses(
 
     Args:
         path: the ``.npz`` to make; its folder is made as well.
-        sequence: the poses.
+        sequence: the poses, or the parts of one video in order of time.
         metadata: JSON values stored with them.
         small: round them as ``recognizer.compact`` says: a third of the size.
 
     Raises:
         OSError: the disk is full, or the folder cannot be written.
+        ValueError: no part, or parts that do not follow each other.
 
     """
+    whole = join_sequences(list(parts_of(sequence)))
     with _scratch(Path(path)) as root:
-        write_poses(Path(path), root, sequence, metadata or {}, small=small)
+        write_poses(Path(path), root, whole, metadata or {}, small=small)
 
 
 def load_samples(path: str | Path) -> list[Sample]:

@@ -50,7 +50,7 @@ MAY_IMPORT: dict[str, set[str]] = {
         *("action", "backends", "config", "installation", "model_files", "movement", "openmmlab"),
         *("pose", "types", "video"),
     },
-    "files": {"dataset", "storage", "types"},
+    "files": {"dataset", "sequences", "storage", "types"},
     "pipeline": {
         *("action", "config", "dataset", "installation", "models", "pose", "sequences"),
         *("tracking", "types", "video"),

@@ -1,6 +1,7 @@
 """What the config refuses: every message names file, line and key, for a person."""
 
 import math
+import re
 import time
 from pathlib import Path
 
@@ -168,12 +169,15 @@ def test_a_data_set_name_is_a_plain_folder_name(name):
         '"\\ud800": 1',
         "!!int x: 1",
         "a: !!int x",
+        "a: !!bool z",
+        "a: !!int ''",
+        "a: !!float ''",
         "a: !!python/object/apply:os.getcwd []",
         "a: !!binary '%'",
         "? [a]\n: 1",
         "[" * 20000,
     ],
-    ids=range(11),
+    ids=range(14),
 )
 def test_what_is_no_config_is_refused(tmp_path, text):
     start = time.process_time()
@@ -249,3 +253,24 @@ def test_a_whole_number_is_a_number_but_a_bool_is_none(tmp_path):
 def test_numbers_are_finite(value):
     with pytest.raises(ValidationError):
         OnnxPoseConfig(gpu_mem_limit_gb=value)
+
+
+def test_a_message_names_twenty_keys_and_counts_the_others(tmp_path):
+    text = "".join(f"unknown_{i}: 1\n" for i in range(2000))
+    with pytest.raises(ConfigError, match="unknown_0: unknown key") as caught:
+        load_config(write(tmp_path, text))
+    assert len(str(caught.value).splitlines()) == 21
+    assert str(caught.value).endswith("and 1980 more")
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("annotation.input", '"\\ud800"'),
+        ("annotation.worker_memory_gb", "1e23"),
+        ("annotation.stall_timeout_s", "1.0e+300"),
+    ],
+)
+def test_values_that_no_system_takes_are_refused(tmp_path, key, value):
+    with pytest.raises(ConfigError, match=re.escape(key)):
+        load_config(write(tmp_path, "{}"), [f"{key}={value}"])

@@ -81,8 +81,10 @@ def parse_yaml(text: str, path: Path) -> YamlSource:
         raise ConfigError(f"{path}: nested too deeply") from error
     except ConfigError:
         raise
-    except ValueError as error:  # a forced tag, such as !!int on a word
-        raise ConfigError(f"{path}: {error}") from error
+    except (ValueError, LookupError, TypeError, OverflowError) as error:
+        raise ConfigError(
+            f"{path}: a tag such as !!int that its value does not fit: {error}"
+        ) from error
 
 
 class _Loader(yaml.SafeLoader):
@@ -215,6 +217,7 @@ def _from_shell(value: object) -> object:
     return value
 
 
+_MAX_PROBLEMS = 20  # that one message names
 # What pydantic calls a problem -> what was expected, for a person.
 _EXPECTED = {
     "literal_error": "{expected}",
@@ -250,11 +253,13 @@ def _explain(error: ValidationError, source: YamlSource, shell_keys: set[tuple[s
         came_now = _unknown(key) if problem["type"] == "extra_forbidden" else _came(problem)
         came[key] = max(came.get(key, ""), came_now, key=len)  # the member that has advice
     lines = []
-    for key, texts in expectations.items():
+    for key, texts in list(expectations.items())[:_MAX_PROBLEMS]:
         dotted = ".".join(str(part) for part in key) or "the whole file"
         expected = " or ".join(dict.fromkeys(t.removeprefix("expected ") for t in texts if t))
         text = (f"expected {expected}" if expected else "") + came[key]
         lines.append(f"{_where(key, source, shell_keys)}: {dotted}: {text}")
+    if len(expectations) > _MAX_PROBLEMS:
+        lines.append(f"and {len(expectations) - _MAX_PROBLEMS} more")
     return "\n".join(lines)
 
 

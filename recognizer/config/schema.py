@@ -99,8 +99,8 @@ class AnnotationConfig(Section):
     batch_size: Annotated[int, Field(ge=1, le=256)] = 8
     workers: Literal["auto"] | Annotated[int, Field(ge=1, le=256)] = "auto"
     gpus: list[Annotated[int, Field(ge=0)]] = []
-    stall_timeout_s: PositiveFloat = 120.0
-    worker_memory_gb: PositiveFloat | None = None
+    stall_timeout_s: Annotated[float, Field(gt=0, le=86400)] = 120.0
+    worker_memory_gb: Annotated[float, Field(gt=0, le=65536)] | None = None
     stage1_dir: ConfigPath | None = None
     stage2_dir: ConfigPath | None = None
 

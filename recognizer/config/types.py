@@ -35,6 +35,10 @@ def _to_path(value: object, info: ValidationInfo) -> Path:
         return value
     if not isinstance(value, str) or not value or "\0" in value:
         raise ValueError("expected a path as text")
+    try:
+        os.fsencode(value)
+    except UnicodeEncodeError as error:
+        raise ValueError("expected a path of characters that a file name can have") from error
     folder = Path.cwd() if isinstance(value, ShellText) else (info.context or {}).get("folder")
     try:
         path = Path(str(value)).expanduser()

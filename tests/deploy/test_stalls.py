@@ -83,3 +83,21 @@ def test_a_body_that_always_stalls_has_broken_off(tmp_path, monkeypatch):
     assert "no connection" not in str(caught.value)
     assert len(server.requests) == 3
     assert left(tmp_path) == []
+
+
+def test_a_head_that_never_ends_is_given_up(tmp_path, monkeypatch):
+    """Each byte starts the socket's own timeout anew."""
+    monkeypatch.setattr(download, "HEADERS_S", 0.3)
+
+    def drip(_request):
+        yield b"HTTP/1.1 200 OK\r\nX: "
+        for _ in range(100):  # 5 s
+            time.sleep(0.05)
+            yield b"x"
+
+    start = time.monotonic()
+    message = "broke off: no complete answer in 0.3 s"
+    with serving(drip) as server, pytest.raises(ConnectionError, match=message):
+        run(tmp_path, server)
+    assert time.monotonic() - start < 4
+    assert len(server.requests) == 3

@@ -50,7 +50,7 @@ def test_every_key_has_one_row_or_heading():
     ("section", "key", "cells"),
     [
         ("annotation", "workers", "`auto` or whole number 1 to 256 | `auto` |  |"),
-        ("annotation", "stall_timeout_s", "number > 0 | `120.0` | s |"),
+        ("annotation", "stall_timeout_s", "number > 0 to 86400 | `120.0` | s |"),
         ("annotation", "sample_fps", "number > 0 or null | `null` | frames/s |"),
         ("annotation", "input", "path | `../data` |  |"),
         ("dataset", "classes", "map of text to whole number >= 0 | `{NonFight: 0, Fight: 1}` |"),
