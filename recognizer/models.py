@@ -5,7 +5,6 @@ A name without a folder is looked up in the working folder, then where ``models.
 """
 
 import math
-import os
 from collections.abc import Mapping, Sequence
 from numbers import Integral
 from pathlib import Path
@@ -21,16 +20,15 @@ from recognizer.backends.pose_kind import read_kind
 from recognizer.config.action import ClassifierConfig
 from recognizer.config.models import ModelsConfig, PoseEstimationConfig
 from recognizer.config.types import PoseKind, Section
-from recognizer.installation import SHIPPED_MODELS
+from recognizer.installation import SHIPPED_MODELS, cpu_cores
 from recognizer.model_files import fetch_hint, find_file, shortened
 from recognizer.movement import MovementMeter
 from recognizer.openmmlab import find_pose_config
 from recognizer.pose.estimator import PoseModel, VideoPose, build_pose_model
 from recognizer.pose.stream import check_frames, infer, require_finite, with_movement
-from recognizer.types import Frame, Image, ImageArray, Poses
+from recognizer.types import Frame, Image, ImageArray, PathLike, Poses
 from recognizer.video.array_image import ArrayImage
 
-PathLike: TypeAlias = str | os.PathLike[str]
 ImageLike: TypeAlias = Frame | Image | ImageArray
 _Section = TypeVar("_Section", bound=Section)
 DETECTOR = "yolox_nano.onnx"
@@ -267,12 +265,7 @@ def _find(name: str, folders: Sequence[Path], expected: str) -> Path:
 
 def _threads(threads: int | None) -> int:
     if threads is None:
-        return cores()
+        return cpu_cores()
     if isinstance(threads, bool) or not isinstance(threads, Integral) or threads < 1:
         raise ValueError(f"threads: expected a whole number of 1 or more, or None, got {threads!r}")
     return int(threads)
-
-
-def cores() -> int:
-    """Return how many CPU cores this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 1

@@ -20,7 +20,9 @@ from contextlib import ExitStack, closing
 from dataclasses import dataclass, field, replace
 from numbers import Integral, Real
 from pathlib import Path
-from typing import TypeAlias
+from typing import get_args
+
+import numpy as np
 
 from recognizer.action.classifier import Classifier
 from recognizer.action.events import EventMerger
@@ -31,12 +33,13 @@ from recognizer.config.models import PoseEstimationConfig
 from recognizer.config.schema import Config, ScoringConfig, TrackingConfig
 from recognizer.config.types import PoseKind
 from recognizer.dataset.windows import WindowCutter
-from recognizer.models import cores, open_classifier, open_with_settings
+from recognizer.installation import cpu_cores
+from recognizer.models import open_classifier, open_with_settings
 from recognizer.pose.estimator import PoseSource
 from recognizer.pose.stream import estimate_poses
 from recognizer.sequences import parts_of
 from recognizer.tracking.online import LOOK_AHEAD_S, track_stream
-from recognizer.types import Frame, PoseSequence
+from recognizer.types import Frame, PathLike, PoseSequence
 from recognizer.video.prefetch import prefetch
 from recognizer.video.reader import VideoReader
 
@@ -52,7 +55,6 @@ __all__ = [
     "track_stream",
 ]
 
-PathLike: TypeAlias = str | os.PathLike[str]
 # Of the numbers in PipelineSettings: the smallest, which are whole, which may be None.
 _MINIMUM = {
     "stride_s": 0.02,
@@ -117,7 +119,9 @@ class PipelineSettings:
             value, whole = getattr(self, name), name in _WHOLE
             if value is None and name in _OPTIONAL:
                 continue
-            if not isinstance(value, Integral if whole else Real) or not float(value) >= minimum:
+            kind = Integral if whole else Real
+            is_number = isinstance(value, kind) and not isinstance(value, bool | np.bool_)
+            if not is_number or not float(value) >= minimum:
                 number = "a whole number of" if whole else "a number of"
                 raise ValueError(f"{name}: expected {number} {minimum} or more, got {value!r}")
         if self.threshold is not None and self.threshold > 1:
@@ -169,8 +173,8 @@ def find_events(
         FileNotFoundError: no such file.
         ModelError: a file of another kind, or a network that gives NaN.
         VideoError: a video that cannot be read.
-        ValueError: no classifier, a stride longer than a window, or frames whose time falls or
-            whose size changes.
+        ValueError: no classifier, a pose model without its kind, a stride longer than a window, or
+            frames whose time falls or whose size changes.
 
     """
     settings = PipelineSettings() if settings is None else settings
@@ -187,6 +191,12 @@ def find_events(
         if isinstance(pose, str | os.PathLike)
         else pose
     )
+    kind = getattr(model, "kind", None)
+    if kind not in get_args(PoseKind):
+        raise ValueError(
+            f"pose: expected a model whose kind is one of {get_args(PoseKind)}, got {kind!r} of "
+            f"{type(model).__name__}"
+        )
     return _find_events(video, detectors, model, settings)
 
 
@@ -295,7 +305,6 @@ def _find_events(
     settings: PipelineSettings,
 ) -> Iterator[Event]:
     has_movement = any(one.classifier.metadata.movement is not None for one in detectors)
-    kind: PoseKind = getattr(model, "kind", "rtmo")
     with ExitStack() as stack:
         poses = estimate_poses(
             _frames(video, settings, stack),
@@ -303,7 +312,7 @@ def _find_events(
             batch_size=settings.batch_size,
             movement=has_movement,
         )
-        tracked = track_stream(poses, settings.tracking, settings.look_ahead_s, kind=kind)
+        tracked = track_stream(poses, settings.tracking, settings.look_ahead_s, kind=model.kind)
         yield from detect_events(tracked, detectors)
 
 
@@ -312,7 +321,7 @@ def _frames(
 ) -> Iterable[Frame]:
     if not isinstance(video, str | os.PathLike):
         return video
-    threads = settings.threads or cores()
+    threads = settings.threads or cpu_cores()
     reader = VideoReader(Path(video), sample_fps=settings.sample_fps, threads=threads)
     stack.enter_context(reader)
     if threads == 1:

@@ -36,7 +36,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "draw": {"skeleton", "text", "types"},
     # frames -> poses -> tracks -> windows -> events
     "video": {"types"},
-    "runner": {"openmmlab", "storage"},
+    "runner": {"installation", "openmmlab", "storage"},
     "backends": {"config", "installation", "openmmlab", "runner", "skeleton", "storage"},
     "pose": {"backends", "config", "geometry", "movement", "skeleton", "types"},
     "tracking": {"config", "geometry", "sequences", "skeleton", "types"},
@@ -53,15 +53,15 @@ MAY_IMPORT: dict[str, set[str]] = {
     },
     "files": {"dataset", "sequences", "storage", "types"},
     "pipeline": {
-        *("action", "config", "dataset", "models", "pose", "sequences", "tracking", "types"),
-        "video",
+        *("action", "config", "dataset", "installation", "models", "pose", "sequences"),
+        *("tracking", "types", "video"),
     },
     # runs over many videos, trainings, reports
     "doctor_backends": {"config", "installation"},
     "doctor": {"config", "doctor_backends", "installation", "model_files"},
     "runs": {
-        *("action", "backends", "config", "model_files", "names", "openmmlab", "pose", "scoring"),
-        *("skeleton", "storage", "text", "tracking", "types", "video"),
+        *("action", "backends", "config", "installation", "model_files", "names", "openmmlab"),
+        *("pose", "scoring", "skeleton", "storage", "text", "tracking", "types", "video"),
     },
     "training": {
         *("action", "command", "config", "dataset", "draw", "installation", "names", "runner"),

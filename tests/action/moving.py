@@ -9,12 +9,14 @@ import numpy as np
 import onnx
 from onnx import helper
 
-from recognizer.action.classifier_metadata import METADATA_KEY, ClassifierMetadata
+from recognizer.action.classifier_metadata import ClassifierMetadata
 from recognizer.action.fusion import Fusion
 from recognizer.action.measures import measure_names
 from recognizer.action.movement_graph import join_movement, read_movement, write_movement
 from recognizer.action.movement_metadata import MovementMetadata
 from recognizer.action.movement_model import fit_movement
+from recognizer.scoring.ranking import Service
+from recognizer.storage.artifacts import METADATA_KEY
 from recognizer.types import FloatArray, IntArray, Sample
 from tests.analysis.classifiers import CLASSES, place_classifier
 from tests.people import BODY
@@ -90,7 +92,7 @@ def movement_file(
     return path, model
 
 
-def joined_file(folder: Path, service: str = "fight", **options: float) -> Path:
+def joined_file(folder: Path, service: Service = "fight", **options: float) -> Path:
     """Write a classifier of both streams; its pose stream tells where people are."""
     movement, _ = movement_file(folder / "movement.onnx", service)
     path = place_classifier(folder / "joined.onnx", service, **options)

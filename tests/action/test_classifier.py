@@ -13,14 +13,14 @@ pytest.importorskip("mmaction")
 from mmaction.structures import ActionDataSample  # noqa: E402
 
 from recognizer.action.classifier import (  # noqa: E402
-    METADATA_KEY,
     Classifier,
     ClassifierMetadata,
 )
 from recognizer.action.features import FeatureSettings  # noqa: E402
-from recognizer.action.graphs import load_member, reference_probabilities, write_onnx  # noqa: E402
+from recognizer.action.onnx_export import load_member, reference_probabilities, write_onnx  # noqa: E402
 from recognizer.backends.network import ModelError  # noqa: E402
 from recognizer.config.action import ClassifierConfig  # noqa: E402
+from recognizer.storage.artifacts import METADATA_KEY  # noqa: E402
 from tests.action.checkpoints import real_slots, save, train_config  # noqa: E402
 from tests.action.clips import real_samples, still  # noqa: E402
 from tests.networks import rtmo  # noqa: E402

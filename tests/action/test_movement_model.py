@@ -8,7 +8,6 @@ from onnx import numpy_helper
 
 from recognizer.action.measures import measure_names
 from recognizer.action.movement_graph import read_movement
-from recognizer.action.movement_metadata import METADATA_KEY
 from recognizer.action.movement_model import (
     SETTINGS,
     choose_setting,
@@ -17,6 +16,7 @@ from recognizer.action.movement_model import (
     predict_movement,
 )
 from recognizer.backends.network import ModelError
+from recognizer.storage.artifacts import METADATA_KEY
 from tests.action.moving import FUSION, movement_file, rows
 
 NAMES = ("A", "B", "C")

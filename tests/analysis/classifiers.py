@@ -11,8 +11,10 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
-from recognizer.action.classifier import METADATA_KEY, ClassifierMetadata
+from recognizer.action.classifier import ClassifierMetadata
 from recognizer.action.features import FeatureSettings
+from recognizer.scoring.ranking import Service
+from recognizer.storage.artifacts import METADATA_KEY
 
 CLASSES = {"fight": ("NonFight", "Fight"), "falldown": ("Normal", "Falldown")}
 FEATURES = FeatureSettings(clip_len=20, num_person=2, feats=("j",))
@@ -20,7 +22,7 @@ FEATURES = FeatureSettings(clip_len=20, num_person=2, feats=("j",))
 
 def place_classifier(
     path: Path,
-    service: str = "fight",
+    service: Service = "fight",
     *,
     window_s: float = 1.0,
     threshold: float = 0.5,
@@ -67,7 +69,7 @@ def place_classifier(
     return path
 
 
-def classifier_metadata(service: str, window_s: float, threshold: float) -> ClassifierMetadata:
+def classifier_metadata(service: Service, window_s: float, threshold: float) -> ClassifierMetadata:
     return ClassifierMetadata(
         service=service,
         classes=CLASSES[service],

@@ -8,11 +8,13 @@ from collections import Counter
 import numpy as np
 import pytest
 
+from annotation import stage3
 from annotation.stage3 import run_stage3
 from recognizer.config.file import ConfigError
 from recognizer.dataset.mmaction import read_split
 from recognizer.runs.manifest import Outcome, read_manifest, result_path
 from recognizer.runs.stage_folders import stage3_dir
+from recognizer.storage.artifacts import short_digest
 from tests.annotation.datasets import clips, config, digests, quick_pictures, read_metadata
 from tests.dataset.mmaction_reader import read_with_mmaction
 from tests.dataset.tracked import sequence, write_stage2
@@ -173,6 +175,21 @@ def test_one_sample_per_segment(tmp_path):
         "cam3/x.mp4": "label: no row in the table of dataset.segments names it"
     }
     assert all(s["frames"] == 20 for s in metadata["samples"].values())
+
+
+def test_settings_are_the_folders_though_a_table_changes_during_the_run(tmp_path, monkeypatch):
+    settings = with_segments(tmp_path, ROWS)
+    find = stage3.near_duplicates
+
+    def edit(*args):
+        with (tmp_path / "segments.csv").open("a") as table:
+            table.write("\ncam3/x.mp4,0,2,Normal")
+        return find(*args)
+
+    monkeypatch.setattr(stage3, "near_duplicates", edit)
+    folder = run_stage3(settings)
+    assert stage3_dir(settings) != folder
+    assert folder.name.endswith(short_digest(read_metadata(folder)["settings"]))
 
 
 def test_segment_beyond_the_end_is_left_out_and_reported(tmp_path):
@@ -392,7 +409,9 @@ def test_a_stride_that_leaves_frames_out_is_refused(tmp_path):
 
 
 def test_stage_2_must_have_finished(tmp_path):
-    with pytest.raises(FileNotFoundError, match="run the stage before"):
+    with pytest.raises(
+        FileNotFoundError, match=r"run the stage before this one \(--mode annotation\.stage2\)"
+    ):
         run_stage3(config(tmp_path))
 
 

@@ -14,8 +14,8 @@ pytest.importorskip("mmaction")
 from mmengine.config import Config  # noqa: E402
 
 from recognizer.action.training import train  # noqa: E402
+from recognizer.runner.checkpoint_search import missing_checkpoint, todays_checkpoint  # noqa: E402
 from recognizer.runner.checkpoints import load_checkpoint  # noqa: E402
-from recognizer.runner.missing import missing_checkpoint, todays_checkpoint  # noqa: E402
 from recognizer.runner.resume import LATEST, find_source, link, restore_best  # noqa: E402
 from tests.action.trainings import record_losses, tiny, write_data  # noqa: E402
 
