@@ -12,11 +12,10 @@ from pathlib import Path
 from typing import Any
 
 from annotation.pipeline import report_overlay, report_stage1, report_stage2, report_stage3
-from recognizer.command import next_command
+from recognizer.command import EXIT_DONE, next_command
 from recognizer.config.file import ConfigError
 from recognizer.config.schema import Config, DatasetConfig
 from recognizer.dataset.mmaction import METADATA
-from recognizer.runs.batch import EXIT_DONE
 from recognizer.runs.progress import ProgressFactory
 from recognizer.runs.stage_folders import dataset_dir, pose_model_files, stage3_dir
 from recognizer.storage.artifacts import short_digest

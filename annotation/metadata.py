@@ -3,7 +3,7 @@
 import json
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +21,7 @@ SHOWS_VIDEO = "report_shows_video"
 Metadata = Mapping[str, Any]  # the content of ``metadata.json``
 
 
-@dataclass(eq=False, slots=True)
+@dataclass(frozen=True, eq=False, slots=True)
 class Dataset:
     """Everything about the data set except the keypoints.
 
@@ -33,7 +33,7 @@ class Dataset:
         split_of: train, val or test, by video.
         source_of: the recording, by video.
         split_by: ``source`` or ``folders``.
-        proof: the table that shows that nothing is in two splits.
+        leak_table: the table that shows that nothing is in two splits.
         copies: groups of videos that are copies of one file.
         statistics: what the report shows, by class.
         near_duplicates: clips of different sources that look alike.
@@ -51,13 +51,13 @@ class Dataset:
     split_of: dict[str, str]
     source_of: dict[str, str]
     split_by: str
-    proof: str
+    leak_table: str
     copies: list[list[str]]
     statistics: dict[str, ClassStatistics]
     near_duplicates: dict[str, Any]
-    negatives: Negatives | None = None
-    inputs_digest: str = field(default="")
-    report_shows_video: bool = True
+    negatives: Negatives | None
+    inputs_digest: str
+    report_shows_video: bool
 
     def counts(self) -> dict[str, dict[str, int]]:
         """Return the number of samples by split and class, without negatives."""
@@ -87,7 +87,7 @@ def describe(dataset: Dataset, folder: Path) -> dict[str, Any]:
         "class_balance": {n: count / sum(total.values()) for n, count in total.items()},
         "class_weights": _weights(dataset, counts),
         "split_by": dataset.split_by,
-        "no_leak": dataset.proof.splitlines(),
+        "no_leak": dataset.leak_table.splitlines(),
         "copies": dataset.copies,
         "near_duplicates": dataset.near_duplicates,
         "warnings": _warnings(dataset, counts),

@@ -97,7 +97,7 @@ def _check_places(folders: Sequence[Path], data: Path | None) -> None:
 def _read(path: Path, expected: Settings | None) -> Manifest:
     """Return a folder's manifest; refuse another stage, other settings and nothing in it."""
     try:
-        manifest = read_manifest(path)
+        manifest = read_manifest(path, "stage2")
     except (ArtifactError, OSError) as error:
         raise ConfigError(
             f"dataset.negatives: expected the folder of a finished stage 2: {error}; run --mode "

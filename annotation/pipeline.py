@@ -10,11 +10,10 @@ from annotation.metadata import unreadable_negatives
 from annotation.preflight import check_labels
 from annotation.stage3 import run_stage3
 from annotation.visualize import visualize
-from recognizer.command import next_command
+from recognizer.command import EXIT_DONE, EXIT_SOME_REFUSED, next_command
 from recognizer.config.schema import Config
 from recognizer.dataset.mmaction import METADATA
 from recognizer.names import printable
-from recognizer.runs.batch import EXIT_DONE, EXIT_SOME_REFUSED
 from recognizer.runs.manifest import MANIFEST, read_manifest
 from recognizer.runs.progress import ProgressFactory
 from recognizer.runs.stage1 import run_stage1
@@ -101,7 +100,8 @@ def report_overlay(config: Config, progress: ProgressFactory) -> int:
     """Write overlay videos, log their folder and return the exit code."""
     section = config.visualize
     source = stage1_dir(config) if section.stage == "stage1" else stage2_dir(config)
-    total = len(read_manifest(source).outcomes)  # refused inputs are reported as well
+    outcomes = read_manifest(source, section.stage).outcomes  # refused inputs count as well
+    total = len(outcomes)
     with progress("overlay videos", min(total, section.limit or total)) as advance:
         folder = visualize(config, advance)
     logger.info("overlay videos are below %s", folder)

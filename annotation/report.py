@@ -177,7 +177,7 @@ def _sheet(figure: "Figure", title: str, strips: list[Strip]) -> None:
 
 
 def summarise(metadata: Metadata) -> str:
-    """Return the summary text: counts, weights, the proof of no leak, and failures."""
+    """Return the summary text: counts, weights, the table of the leak check, and failures."""
     totals = metadata["totals"]
     samples = f"{totals['samples']} samples{_plus_negatives(totals.get('negatives', 0))}"
     lines = [

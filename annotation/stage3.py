@@ -10,7 +10,7 @@ import json
 import logging
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from annotation.clips import Clip, ClipFinder, VideoClips
@@ -44,6 +44,7 @@ from recognizer.runs.manifest import (
     MANIFEST,
     Manifest,
     Progress,
+    Settings,
     exclusive,
     read_manifest,
     result_path,
@@ -56,6 +57,26 @@ from recognizer.storage.artifacts import POSE_SCHEMA, read_npz_meta, write_json
 from recognizer.types import Sample
 
 logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class _Inputs:
+    """Where the data set comes from, read once.
+
+    Attributes:
+        tracks: stage 2's folder.
+        stage2: stage 2's settings.
+        settings: of stage 3; their digest names the folder of the pickles.
+        digest: of stage 2's manifest and results.
+        shows_video: whether the report's sheets lie on the video's pictures.
+
+    """
+
+    tracks: Path
+    stage2: Settings
+    settings: Settings
+    digest: str
+    shows_video: bool
 
 
 def run_stage3(config: Config, progress: ProgressFactory = silent) -> Path:
@@ -79,16 +100,17 @@ def run_stage3(config: Config, progress: ProgressFactory = silent) -> Path:
 
     """
     tracks = stage2_dir(config)
-    stage2 = read_manifest(tracks)
+    stage2 = read_manifest(tracks, "stage2")
     include = config.annotation.include
     chosen = tuple(o for o in stage2.outcomes if is_included(o.video, include))
     stage2 = replace(stage2, outcomes=chosen)
-    folder = stage3_dir(config)
+    settings = stage3_settings(config, stage2)
+    folder = stage3_dir(config, settings)
     stills = stills_of(config, sample_fps_of(stage2.settings))
     with exclusive(folder):
         others = read_folders(config.dataset, tracks, stage2.settings).items()
         inputs = combined_digest([_inputs_digest(*one) for one in ((tracks, stage2), *others)])
-        if is_finished(folder, inputs, stage3_settings(config, stage2)):
+        if is_finished(folder, inputs, settings):
             _redraw(folder, stills, progress)
             return folder
         segments = None
@@ -103,8 +125,8 @@ def run_stage3(config: Config, progress: ProgressFactory = silent) -> Path:
             for before in stage2.outcomes:
                 videos.append(finder.find(before))
                 advance(videos[-1].outcome if not videos[-1].clips else None, before.frames)
-            dataset = _dataset(config, stage2, videos, finder, progress)
-            dataset.inputs_digest, dataset.report_shows_video = inputs, stills is not None
+            source = _Inputs(tracks, stage2.settings, settings, inputs, stills is not None)
+            dataset = _dataset(config, source, videos, finder, progress)
             sheets = ContactSheets(dataset.clips, stills)
             _write_splits(folder, dataset, finder, sheets, advance)
         _describe(folder, dataset, sheets, progress)
@@ -150,12 +172,12 @@ def _inputs_digest(tracks: Path, stage2: Manifest) -> str:
 
 def _dataset(
     config: Config,
-    stage2: Manifest,
+    source: _Inputs,
     videos: list[VideoClips],
     finder: ClipFinder,
     progress: ProgressFactory,
 ) -> Dataset:
-    """Assign the clips to the splits and prove that nothing is in two of them."""
+    """Assign the clips to the splits and check that nothing is in two of them."""
     section = config.dataset
     clips = sorted((c for video in videos for c in video.clips), key=lambda c: c.name)
     _require_samples(clips, section, finder.reasons)
@@ -171,41 +193,43 @@ def _dataset(
         raise
     except ValueError as error:  # too few sources: say where the others went
         raise ValueError(f"stage 3: {error}{_without_sample(videos)}") from error
-    data = LabelledTracks(stage2_dir(config), stage2.settings, videos, named)
+    data = LabelledTracks(source.tracks, source.stage2, videos, named)
     negatives = find_negatives(config, data, progress)
     assigned = [(m, split_of_video[m.video]) for m in members]
-    proof = _prove(assigned, negatives, section)
+    leak_table = _check_leaks(assigned, negatives, section)
     places = {video: (split, source_of[video]) for video, split in split_of_video.items()}
     alike = near_duplicates(videos, clips, places, section.duplicate_distance)
     for warning in duplicate_warnings(alike):
         logger.warning("stage 3: %s", warning)
     return Dataset(
         section=section,
-        settings=stage3_settings(config, stage2),
+        settings=source.settings,
         videos=videos,
         clips=clips,
         split_of=split_of_video,
         source_of=source_of,
         split_by=by,
-        proof=proof,
+        leak_table=leak_table,
         copies=copies,
         statistics=finder.statistics,
         near_duplicates=alike,
         negatives=negatives,
+        inputs_digest=source.digest,
+        report_shows_video=source.shows_video,
     )
 
 
-def _prove(
+def _check_leaks(
     assigned: Sequence[tuple[SplitSample, str]], negatives: Negatives | None, section: DatasetConfig
 ) -> str:
     """Return the table that shows that nothing is in two splits, without negatives."""
-    proof = check_no_leak(assigned)
+    leak_table = check_no_leak(assigned)
     if in_train := _in_train(negatives, section):
         check_no_leak([*assigned, *in_train])
-        proof += (
+        leak_table += (
             f"\n+ {len(in_train)} negatives in train, of no source, video or name of the others"
         )
-    return proof
+    return leak_table
 
 
 def _in_train(negatives: Negatives | None, section: DatasetConfig) -> list[tuple[SplitSample, str]]:

@@ -61,7 +61,7 @@ def visualize(config: Config, advance: Progress | None = None) -> Path:
 
     """
     stage_dir = stage1_dir(config) if config.visualize.stage == "stage1" else stage2_dir(config)
-    stage = read_manifest(stage_dir)
+    stage = read_manifest(stage_dir, config.visualize.stage)
     folder = dataset_dir(config) / "visualize" / _folder_name(config, stage_dir)
     settings = _settings(config, stage)
     # Spread over the list, so that all classes show.

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from recognizer.action.classifier import Classifier
-    from recognizer.action.graphs import EnsembleMember
+    from recognizer.action.onnx_export import EnsembleMember
     from recognizer.types import FloatArray, Sample
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -38,7 +38,7 @@ def ship(folder: Path) -> "tuple[Classifier, EnsembleMember]":
     """Save the guide's network as a checkpoint, export it; return the classifier and member."""
     from deploy.export import export
     from recognizer.action.classifier import Classifier
-    from recognizer.action.graphs import load_member
+    from recognizer.action.onnx_export import load_member
     from recognizer.config.action import ClassifierConfig
     from recognizer.config.schema import Config
     from recognizer.runs.progress import silent

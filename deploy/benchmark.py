@@ -18,17 +18,16 @@ from pathlib import Path
 import numpy as np
 
 from deploy.backends import CANNOT_OPEN, Candidate, Skipped, candidates, frames, report_dir
-from deploy.writing import write_report
+from deploy.outputs import write_report
 from recognizer.backends.onnx_options import choose_provider
-from recognizer.command import next_command
+from recognizer.command import EXIT_DONE, next_command
 from recognizer.config.file import ConfigError
 from recognizer.config.schema import Config
-from recognizer.models import cores
+from recognizer.installation import cpu_cores
 from recognizer.runs.progress import ProgressFactory
 
 logger = logging.getLogger(__name__)
 
-EXIT_DONE = 0
 _MIN_CALLS = 20
 _MB = 1e6
 
@@ -121,7 +120,7 @@ def measure(config: Config, candidate: Candidate, batch: int) -> Timing:
     """
     pictures, _ = frames(config)
     before_mb = _memory_mb("VmRSS")
-    model = candidate.open(cores())
+    model = candidate.open(cpu_cores())
     groups = [
         [pictures[(start + i) % len(pictures)] for i in range(batch)]
         for start in range(0, len(pictures), batch)
@@ -215,7 +214,7 @@ def _report(config: Config, timings: Sequence[Timing], skipped: Sequence[Skipped
     """Write and log the table; return the fastest."""
     text = table(timings, skipped)
     value = {
-        "cores": cores(),
+        "cores": cpu_cores(),
         "warm_up": config.deploy.warm_up,
         "rows": [asdict(timing) for timing in timings],
         "left_out": [asdict(one) for one in skipped],

@@ -15,12 +15,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from deploy.movement import check_fusion, read_stream
-from deploy.writing import written
+from deploy.outputs import written
 from recognizer import __version__
 from recognizer.action.classifier import Classifier
 from recognizer.action.classifier_metadata import ClassifierMetadata
 from recognizer.backends.network import ModelError
-from recognizer.command import next_command
+from recognizer.command import EXIT_DONE, next_command
 from recognizer.config.action import ClassifierConfig
 from recognizer.config.file import ConfigError
 from recognizer.config.schema import Config
@@ -31,11 +31,10 @@ from recognizer.storage.artifacts import sha256_file
 from recognizer.types import NUM_MOVEMENTS, Sample
 
 if TYPE_CHECKING:
-    from recognizer.action.graphs import EnsembleMember
+    from recognizer.action.onnx_export import EnsembleMember
 
 logger = logging.getLogger(__name__)
 
-EXIT_DONE = 0
 TOLERANCE = 1e-4
 _REAL_SAMPLES = 24
 _DEFAULT_THRESHOLD = 0.5
@@ -98,24 +97,22 @@ def write_classifier(output: Path, paths: Sequence[Path], config: Config) -> tup
         ValueError: see ``export``; nothing is left under ``output`` that was not there before.
 
     """
-    from recognizer.action.graphs import load_member, write_onnx
     from recognizer.action.movement_graph import join_movement
+    from recognizer.action.onnx_export import load_member, write_onnx
 
     members = [load_member(path) for path in paths]
-    try:
-        metadata = describe(paths, members, config)
-        movement = read_stream(config.deploy.movement, metadata)
-        if movement is not None:
-            # The checkpoint's threshold is for its own probabilities; fused ones are calibrated.
-            threshold = movement[1].training.get("threshold", _DEFAULT_THRESHOLD)
-            metadata = replace(metadata, movement=movement[1], threshold=threshold)
-        ClassifierMetadata.from_text(metadata.to_text())  # refuse what inference would refuse
-    except ConfigError:
-        raise
-    except (TypeError, OverflowError, ValueError) as error:
-        raise ValueError(
-            f"{paths[0]}: meta['recognizer']: expected plain values: {error}"
-        ) from error
+    metadata = _checked_metadata(paths, members, config)
+    movement = read_stream(config.deploy.movement, metadata)
+    if movement is not None:
+        # The checkpoint's threshold is for its own probabilities; fused ones are calibrated.
+        threshold = movement[1].training.get("threshold", _DEFAULT_THRESHOLD)
+        metadata = replace(metadata, movement=movement[1], threshold=threshold)
+        try:
+            ClassifierMetadata.from_text(metadata.to_text())
+        except (TypeError, OverflowError, ValueError) as error:
+            raise ModelError(
+                f"{config.deploy.movement}: expected metadata that inference accepts: {error}"
+            ) from error
     samples = [*real_samples(members), *made_samples(metadata.sample_people)]
     with written(output) as scratch:
         write_onnx(scratch, members, metadata)
@@ -140,7 +137,7 @@ def largest_difference(
     Samples in which mmaction2's pipeline keeps nobody are left out: the classifier does not run
     the network for them.
     """
-    from recognizer.action.graphs import reference_probabilities
+    from recognizer.action.onnx_export import reference_probabilities
 
     classifier = Classifier.open(ClassifierConfig(model_path=str(path.absolute())))
     differences = [0.0]
@@ -158,6 +155,22 @@ def largest_difference(
 # --- metadata of the file ------------------------------------------------------------
 
 
+def _checked_metadata(
+    paths: Sequence[Path], members: Sequence["EnsembleMember"], config: Config
+) -> ClassifierMetadata:
+    """Return ``describe``'s metadata; refuse what inference would refuse."""
+    try:
+        metadata = describe(paths, members, config)
+        ClassifierMetadata.from_text(metadata.to_text())
+    except (ConfigError, ModelError):  # these name their own file or key
+        raise
+    except (TypeError, OverflowError, ValueError) as error:
+        raise ValueError(
+            f"{paths[0]}: meta['recognizer']: expected plain values: {error}"
+        ) from error
+    return metadata
+
+
 def describe(
     paths: Sequence[Path], members: Sequence["EnsembleMember"], config: Config
 ) -> ClassifierMetadata:
@@ -168,10 +181,11 @@ def describe(
 
     """
     metas = [member.meta for member in members]
-    service = _agreed(metas, "service") or config.deploy.model
-    if service != config.deploy.model:
+    model = config.deploy.model
+    service = _agreed(metas, "service") or model
+    if model == "pose" or service != model:
         raise ConfigError(
-            f"deploy.model: it says {config.deploy.model}, the checkpoint was trained for "
+            f"deploy.model: it says {model}, the checkpoint was trained for "
             f"{service}; --set deploy.model={service}"
         )
     training = {
@@ -184,7 +198,7 @@ def describe(
     if not isinstance(classes, list | tuple):  # a text would become its letters
         raise TypeError(f"expected classes as a list, got {classes!r}")
     return ClassifierMetadata(
-        service=service,
+        service=model,
         classes=tuple(classes),
         window_s=float(_agreed(metas, "window_s") or _default_window_s(members, config)),
         threshold=float(_threshold(metas)),
@@ -244,7 +258,10 @@ def _clip_length_s(members: Sequence["EnsembleMember"]) -> float | None:
             samples = json.loads(path.read_bytes())["samples"].values()
             lengths = [float(sample["stop_s"]) - float(sample["start_s"]) for sample in samples]
         except (ValueError, KeyError, TypeError, AttributeError) as error:
-            raise ValueError(f"{path}: not stage 3's metadata: {error!r}") from error
+            raise ModelError(
+                f"{path}: expected stage 3's metadata of the clips, got {error!r}; run --mode "
+                "annotation.stage3 again or --set dataset.window_s=<seconds of a training clip>"
+            ) from error
         if lengths:
             return round(float(np.median(lengths)), 3)
     return None
@@ -300,15 +317,15 @@ def made_samples(num_person: int) -> list[Sample]:
         )
         samples.append(
             Sample(
-                f"made {people}",
-                0,
-                points,
-                confidence,
-                (640, 480),
-                np.arange(people, dtype=np.int64),
-                places,
-                rates,
-                np.arange(frames) / 25,
+                name=f"made {people}",
+                label=0,
+                keypoints=points,
+                keypoint_scores=confidence,
+                size_wh=(640, 480),
+                track_ids=np.arange(people, dtype=np.int64),
+                boxes=places,
+                movement=rates,
+                time_s=np.arange(frames) / 25,
             )
         )
     return samples

@@ -17,8 +17,8 @@ from pathlib import Path
 
 from deploy.download import OnProgress, download, read_member
 from deploy.model_zoo import HOST, OfficialFile, named, table
-from deploy.writing import tidy
-from recognizer.command import next_command
+from deploy.outputs import tidy
+from recognizer.command import EXIT_DONE, next_command
 from recognizer.config.file import ConfigError
 from recognizer.config.schema import Config
 from recognizer.runs.progress import ProgressFactory
@@ -26,7 +26,6 @@ from recognizer.storage.artifacts import SCRATCH_FOLDER, ArtifactError, atomic_p
 
 logger = logging.getLogger(__name__)
 
-EXIT_DONE = 0
 _LIST = "list"
 _STALE_S = 3600.0
 _LOG_EVERY_S = 10.0

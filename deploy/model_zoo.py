@@ -99,7 +99,7 @@ def _stgcnpp() -> list[OfficialFile]:
 
 
 FILES: dict[str, OfficialFile] = {file.name: file for file in (*_rtmo(), *_stgcnpp())}
-# The guide's names of the ONNX files: kept as end2end_l.onnx, which its configs look for.
+# Common names of the ONNX files: kept as end2end_l.onnx, which its configs look for.
 ALIASES = {
     f"end2end_{size}": replace(FILES[f"rtmo-{size}-onnx"], name=f"end2end_{size}")
     for size, *_ in _RTMO

@@ -14,11 +14,11 @@ from typing import cast
 
 import numpy as np
 
+from deploy.outputs import written
 from deploy.pose_graph import NetworkInput, calibration_batch, write_graph, write_int8
 from deploy.pose_parity import Parity, compare, frames_of
-from deploy.writing import written
 from recognizer.backends.metadata import PoseModelMetadata, Thresholds
-from recognizer.backends.network import Feeds, ModelError, Network, Results, TensorSpec
+from recognizer.backends.network import FLOAT, Feeds, ModelError, Network, Results, TensorSpec
 from recognizer.backends.onnx import OnnxNetwork
 from recognizer.backends.torch import (
     TrainedPose,
@@ -28,7 +28,7 @@ from recognizer.backends.torch import (
     open_graph,
     with_options,
 )
-from recognizer.command import next_command
+from recognizer.command import EXIT_DONE, next_command
 from recognizer.config.file import ConfigError
 from recognizer.config.models import DetectorConfig, OnnxPoseConfig
 from recognizer.config.schema import Config
@@ -42,7 +42,6 @@ from recognizer.types import Image, Poses
 
 logger = logging.getLogger(__name__)
 
-EXIT_DONE = 0
 MEDIAN_PX, WORST_PX = 0.01, 0.5
 """Limits of the distance of keypoints from torch's, single precision."""
 _KEY = "models.pose_estimation.pth"
@@ -195,7 +194,7 @@ class InputRecorder:
 
     def __init__(self, metadata: PoseModelMetadata) -> None:
         self.inputs = (input_spec(metadata, None, any_size=False),)
-        self.outputs = (TensorSpec("heatmaps", (None, 17, 4, 4), "tensor(float)"),)
+        self.outputs = (TensorSpec("heatmaps", (None, 17, 4, 4), FLOAT),)
         self._kept: list[NetworkInput] = []
 
     def run(self, feeds: Feeds) -> Results:

@@ -14,9 +14,10 @@ import onnx
 import torch
 from numpy.typing import NDArray
 
-from recognizer.backends.metadata import METADATA_KEY, PoseModelMetadata
+from recognizer.backends.metadata import PoseModelMetadata
 from recognizer.backends.network import ModelError
 from recognizer.backends.torch import INPUT, OUTPUTS, TrainedPose, make_graph
+from recognizer.storage.artifacts import METADATA_KEY
 
 OPSET = 17
 NetworkInput: TypeAlias = NDArray[np.float32] | NDArray[np.uint8]

@@ -18,7 +18,7 @@ from recognizer.backends.engine_cache import EngineKey
 from recognizer.backends.engine_shapes import ShapeRange, profile
 from recognizer.backends.network import ModelError, TensorSpec, describe
 from recognizer.backends.tensorrt import TensorRTNetwork, imported, machine
-from recognizer.command import next_command
+from recognizer.command import EXIT_DONE, next_command
 from recognizer.config.file import ConfigError
 from recognizer.config.models import TensorRTPoseConfig
 from recognizer.config.schema import Config
@@ -33,7 +33,6 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-EXIT_DONE = 0
 _KEY = "models.pose_estimation.tensorrt"
 _MAX_ERRORS = 5
 _DECIMAL_MB = 1e6

@@ -12,25 +12,24 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 
 from deploy.backends import CANNOT_OPEN, Candidate, Skipped, candidates, frames, report_dir
+from deploy.outputs import write_report
 from deploy.pose_parity import Parity, compare
-from deploy.writing import write_report
 from recognizer.action.classifier import find_classifier
 from recognizer.backends.metadata import PoseModelMetadata
 from recognizer.backends.network import NonFiniteOutputError
 from recognizer.backends.onnx_files import read_metadata
-from recognizer.command import next_command
+from recognizer.command import EXIT_DONE, next_command
 from recognizer.config.action import DeployConfig
 from recognizer.config.file import ConfigError
 from recognizer.config.schema import Config
-from recognizer.installation import SHIPPED_MODELS
-from recognizer.models import cores
+from recognizer.installation import SHIPPED_MODELS, cpu_cores
 from recognizer.runs.progress import ProgressFactory
 from recognizer.storage.artifacts import write_json
 from recognizer.types import Image, Poses
 
 logger = logging.getLogger(__name__)
 
-EXIT_DONE, EXIT_APART = 0, 1
+EXIT_APART = 1
 # How far above the threshold a person may be missed: rounding moves scores by so much.
 _EDGES = {"fp32": 1e-3, "bf16": 0.05, "fp16": 0.02, "int8": 0.1}
 _RECTANGLE_EDGE = 0.02
@@ -136,7 +135,7 @@ def run_backends(
     for candidate in available:
         start = time.monotonic()
         try:
-            model = candidate.open(cores())
+            model = candidate.open(cpu_cores())
             results[candidate.name] = [poses for image in pictures for poses in model([image])]
         except CANNOT_OPEN as error:
             broken = isinstance(error, NonFiniteOutputError)
@@ -287,7 +286,7 @@ def _verify_classifier(config: Config) -> int:
         made_samples,
         real_samples,
     )
-    from recognizer.action.graphs import load_member
+    from recognizer.action.onnx_export import load_member
 
     service = config.deploy.model
     section = getattr(config.inference, service)

@@ -27,6 +27,9 @@ if TYPE_CHECKING:
     from recognizer.config.schema import Config
 
 
+EXIT_DONE, EXIT_SOME_REFUSED = 0, 3
+
+
 @dataclass(frozen=True, slots=True)
 class Flag:
     """A short flag: a config key of some modes, refused in all others.

@@ -20,6 +20,7 @@ from recognizer.installation import (
     ONNX_RUNTIMES,
     PIP_TRAINING,
     REQUIREMENTS,
+    cpu_cores,
     install_command,
 )
 from recognizer.model_files import fetch_hint, find_file, unset
@@ -199,9 +200,8 @@ def _has_codec(codec: type, name: str, mode: str) -> bool:
 
 
 def _machine() -> Finding:
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     total_gb = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") / 2**30
-    found = f"{cores} CPU cores, {total_gb:.0f} GB of memory"
+    found = f"{cpu_cores()} CPU cores, {total_gb:.0f} GB of memory"
     if total_gb >= _MIN_MEMORY_GB:
         return Finding("machine", True, found)
     return Finding("machine", False, found, "set annotation.workers: 1")

@@ -4,6 +4,7 @@ A wheel carries main.py, its modes, ``configs/``, ``requirements/`` and ``sample
 folder ``recognizer/program``, laid out as in the repository, so that site-packages gets one name.
 """
 
+import os
 import shlex
 from pathlib import Path
 from typing import Literal
@@ -32,6 +33,13 @@ COMMAND = "recognizer" if INSTALLED else "python main.py"
 """How messages call the program."""
 CALL = COMMAND.removeprefix("python ")
 """The same in usage lines."""
+
+
+def cpu_cores() -> int:
+    """Return how many CPU cores this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
 
 
 def pip_command(name: str, flags: str = "") -> str:

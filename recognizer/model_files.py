@@ -8,7 +8,7 @@ from pathlib import Path
 from recognizer.config.file import ConfigError
 from recognizer.installation import COMMAND
 
-# The guide's name of RTMO as ONNX, ours, and the names of the official checkpoints.
+# A common name of RTMO as ONNX, ours, and the names of the official checkpoints.
 _RTMO = re.compile(r"(end2end_|rtmo-)([tsml])([-_].*)?\.(onnx|pth)")
 _MOST_SHOWN = 300  # letters of a path
 _PUT = "put it into one of these places, or --set models.weights_dirs=[<folder>]"
@@ -33,7 +33,7 @@ _NEXT = {
 
 
 def find_file(name: str, folders: Sequence[Path]) -> Path:
-    """Return the file of that name: beside the shell, else in the first of ``folders`` with it.
+    """Return the file of that name: in the working folder, else in the first of ``folders``.
 
     Raises:
         FileNotFoundError: there is none; its text is the list of the places searched.
@@ -86,7 +86,7 @@ def unset(key: str) -> str:
 
 
 def fetch_hint(name: str, key: str) -> str:
-    """Return how a missing model file can be fetched, "" for one that is none of the official.
+    """Return how a missing model file can be fetched, "" for a file that is not official.
 
     Args:
         name: the file that a config names.

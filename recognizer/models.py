@@ -20,16 +20,24 @@ from recognizer.backends.pose_kind import read_kind
 from recognizer.config.action import ClassifierConfig
 from recognizer.config.models import ModelsConfig, PoseEstimationConfig
 from recognizer.config.types import PoseKind, Section
-from recognizer.installation import SHIPPED_MODELS
+from recognizer.installation import SHIPPED_MODELS, cpu_cores
 from recognizer.model_files import fetch_hint, find_file, shortened
 from recognizer.movement import MovementMeter
 from recognizer.openmmlab import find_pose_config
 from recognizer.pose.estimator import PoseModel, VideoPose, build_pose_model
 from recognizer.pose.stream import check_frames, infer, require_finite, with_movement
-from recognizer.types import MAX_THREADS, Frame, Image, ImageArray, Poses, check_type, check_whole
+from recognizer.types import (
+    MAX_THREADS,
+    Frame,
+    Image,
+    ImageArray,
+    PathLike,
+    Poses,
+    check_type,
+    check_whole,
+)
 from recognizer.video.array_image import ArrayImage
 
-PathLike: TypeAlias = str | os.PathLike[str]
 ImageLike: TypeAlias = Frame | Image | ImageArray
 _Section = TypeVar("_Section", bound=Section)
 DETECTOR = "yolox_nano.onnx"
@@ -271,12 +279,6 @@ def _find(name: str, folders: Sequence[Path], expected: str) -> Path:
 
 def _threads(threads: int | None) -> int:
     if threads is None:
-        return cores()
+        return min(cpu_cores(), MAX_THREADS)
     check_whole("threads", threads, 1, MAX_THREADS)
     return int(threads)
-
-
-def cores() -> int:
-    """Return how many CPU cores this process may use, 256 at most."""
-    count = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 1
-    return min(count, MAX_THREADS)

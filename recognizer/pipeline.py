@@ -21,7 +21,9 @@ from dataclasses import dataclass, field, replace
 from numbers import Real
 from pathlib import Path
 from types import NoneType
-from typing import TypeAlias
+from typing import get_args
+
+import numpy as np
 
 from recognizer.action.classifier import Classifier
 from recognizer.action.events import EventMerger
@@ -32,7 +34,8 @@ from recognizer.config.models import PoseEstimationConfig
 from recognizer.config.schema import Config, ScoringConfig, TrackingConfig
 from recognizer.config.types import PoseKind
 from recognizer.dataset.windows import WindowCutter
-from recognizer.models import cores, open_classifier, open_with_settings
+from recognizer.installation import cpu_cores
+from recognizer.models import open_classifier, open_with_settings
 from recognizer.pose.estimator import PoseSource
 from recognizer.pose.stream import estimate_poses
 from recognizer.sequences import parts_of
@@ -41,6 +44,7 @@ from recognizer.types import (
     MAX_BATCH_SIZE,
     MAX_THREADS,
     Frame,
+    PathLike,
     PoseSequence,
     check_number,
     check_type,
@@ -61,7 +65,6 @@ __all__ = [
     "track_stream",
 ]
 
-PathLike: TypeAlias = str | os.PathLike[str]
 # Of the numbers in PipelineSettings: the smallest, which are whole and their largest, which may
 # be None.
 _MINIMUM = {
@@ -160,7 +163,7 @@ class PipelineSettings:
 
 
 def _check_minimum(name: str, value: object, minimum: float) -> None:
-    if not isinstance(value, Real) or isinstance(value, bool):
+    if not isinstance(value, Real) or isinstance(value, bool | np.bool_):
         raise ValueError(f"{name}: expected a number of {minimum} or more, got {value!r}")
     check_number(name, value)
     if not float(value) >= minimum:
@@ -192,8 +195,8 @@ def find_events(
         FileNotFoundError: no such file.
         ModelError: a file of another kind, or a network that gives NaN.
         VideoError: a video that cannot be read.
-        ValueError: no classifier, a stride longer than a window, or frames whose time falls or
-            whose size changes.
+        ValueError: no classifier, a pose model without its kind, a stride longer than a window, or
+            frames whose time falls or whose size changes.
 
     """
     settings = PipelineSettings() if settings is None else settings
@@ -210,6 +213,12 @@ def find_events(
         if isinstance(pose, str | os.PathLike)
         else pose
     )
+    kind = getattr(model, "kind", None)
+    if kind not in get_args(PoseKind):
+        raise ValueError(
+            f"pose: expected a model whose kind is one of {get_args(PoseKind)}, got {kind!r} of "
+            f"{type(model).__name__}"
+        )
     return _find_events(video, detectors, model, settings)
 
 
@@ -325,7 +334,6 @@ def _find_events(
     settings: PipelineSettings,
 ) -> Iterator[Event]:
     has_movement = any(one.classifier.metadata.movement is not None for one in detectors)
-    kind: PoseKind = getattr(model, "kind", "rtmo")
     with ExitStack() as stack:
         poses = estimate_poses(
             _frames(video, settings, stack),
@@ -333,7 +341,7 @@ def _find_events(
             batch_size=settings.batch_size,
             movement=has_movement,
         )
-        tracked = track_stream(poses, settings.tracking, settings.look_ahead_s, kind=kind)
+        tracked = track_stream(poses, settings.tracking, settings.look_ahead_s, kind=model.kind)
         yield from detect_events(tracked, detectors)
 
 
@@ -342,7 +350,7 @@ def _frames(
 ) -> Iterable[Frame]:
     if not isinstance(video, str | os.PathLike):
         return video
-    threads = settings.threads or cores()
+    threads = settings.threads or min(cpu_cores(), MAX_THREADS)
     reader = VideoReader(Path(video), sample_fps=settings.sample_fps, threads=threads)
     stack.enter_context(reader)
     if threads == 1:

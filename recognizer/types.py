@@ -7,11 +7,12 @@ Conventions: pixels are (x, y); sizes are (width, height); time is in seconds fr
 the stream's own timestamps. A missing keypoint has score 0.
 """
 
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from numbers import Integral, Real
 from types import NoneType
-from typing import Any, Protocol, Self
+from typing import Any, Protocol, Self, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,6 +26,7 @@ IntArray = NDArray[np.int64]
 ImageArray = NDArray[np.uint8]
 BoolArray = NDArray[np.bool_]
 AnyFloat = NDArray[np.floating[Any]]
+PathLike: TypeAlias = str | os.PathLike[str]
 
 UNTRACKED = -1
 MOVEMENT_NAMES = ("mean", "p90", "entropy", "translation", "limbs", "difference")

@@ -20,7 +20,7 @@ from recognizer.config.schema import Config
 from recognizer.dataset.samples import NoTrackedPeopleError, people_of
 from recognizer.runs.manifest import read_manifest, result_path
 from recognizer.runs.progress import on_console
-from recognizer.runs.stage2 import SERVICES
+from recognizer.scoring.ranking import SERVICES
 from recognizer.storage.artifacts import read_poses, remove_stale_scratch, write_csv
 from recognizer.tracking.offline import track_people
 from recognizer.types import PoseSequence

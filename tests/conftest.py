@@ -6,12 +6,11 @@ Modules ask for them by ``pytestmark``; each has tests elsewhere whose subject i
 import functools
 import gc
 import multiprocessing
-import sys
 from collections.abc import Iterator
+from importlib.util import find_spec
 from multiprocessing import forkserver
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
 
 import pytest
 
@@ -22,29 +21,6 @@ def pytest_collection_finish() -> None:
     gc.freeze()
 
 
-@pytest.hookimpl(tryfirst=True)
-def pytest_fixture_setup() -> None:
-    _spare_mmengine()
-
-
-@pytest.hookimpl(tryfirst=True)
-def pytest_runtest_call() -> None:
-    _spare_mmengine()
-
-
-def _spare_mmengine() -> None:
-    """Spare each training what mmengine does anew: laying out its config, asking for compilers.
-
-    A config's text stays Python with the same values, a line for each key.
-    """
-    config: Any = sys.modules.get("mmengine.config.config")
-    runner: Any = sys.modules.get("mmengine.runner.runner")
-    if hasattr(config, "FormatCode"):
-        config.FormatCode = _unformatted
-    if hasattr(runner, "collect_env") and not hasattr(runner.collect_env, "cache_info"):
-        runner.collect_env = functools.cache(runner.collect_env)
-
-
 def _unformatted(text: str, **_: object) -> tuple[str, bool]:
     return text, False
 
@@ -53,6 +29,22 @@ def _unformatted(text: str, **_: object) -> tuple[str, bool]:
 def patch() -> Iterator[pytest.MonkeyPatch]:
     with pytest.MonkeyPatch.context() as context:
         yield context
+
+
+@pytest.fixture(scope="module")
+def quick_mmengine(patch: pytest.MonkeyPatch) -> None:
+    """Spare each training what mmengine does anew: laying out its config, asking for compilers.
+
+    A config's text stays Python with the same values, a line for each key.
+    test_config_names.py of runner/ reads a config as mmengine lays it out.
+    """
+    if find_spec("mmengine") is None:
+        return
+    from mmengine.config import config
+    from mmengine.runner import runner
+
+    patch.setattr(config, "FormatCode", _unformatted)
+    patch.setattr(runner, "collect_env", functools.cache(runner.collect_env))
 
 
 @pytest.fixture(scope="module")
@@ -94,7 +86,11 @@ def few_trees(patch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture(scope="module")
 def forked_workers(patch: pytest.MonkeyPatch) -> None:
-    """Fork worker processes from one that has their imports; test_workers.py spawns them."""
+    """Fork worker processes from one that has their imports.
+
+    They are spawned, as shipped, in test_workers.py and wherever test_stage1.py of runs/ starts
+    main.py: test_killed_at_any_moment_the_end_is_the_same.
+    """
     from recognizer.runs import worker_pool
 
     context = multiprocessing.get_context("forkserver")

@@ -293,7 +293,7 @@ def test_a_record_without_a_part_is_refused(tmp_path, leave_out):
         read_poses(tmp_path / "p.npz")
 
 
-def test_no_file_and_no_permission_are_told_apart_from_damage(tmp_path):
+def test_no_file_and_no_permission_are_distinguished_from_damage(tmp_path):
     for read in (lambda p: read_poses(p), lambda p: read_npz_meta(p, "test"), read_pickle):
         with pytest.raises(FileNotFoundError, match="found none"):
             read(tmp_path / "gone")

@@ -122,12 +122,12 @@ def test_a_mode_reads_the_sections_that_the_table_says(mode, monkeypatch, tmp_pa
     config = load_config(SHIPPED, [f"annotation.output_dir={tmp_path}"])
     read, real = set(), Config.__getattribute__
 
-    def hear(self, name):
+    def record(self, name):
         if name in Config.model_fields:
             read.add(name)
         return real(self, name)
 
-    monkeypatch.setattr(Config, "__getattribute__", hear)
+    monkeypatch.setattr(Config, "__getattribute__", record)
     module, function, _ = main.MODES[mode]
     with contextlib.suppress(ConfigError):  # convert.source is not named
         getattr(importlib.import_module(module), function)(config, silent)

@@ -79,7 +79,7 @@ def test_a_compact_file_is_read_as_any_other(tmp_path, frames):
     np.testing.assert_allclose(small.poses.keypoints, full.poses.keypoints, atol=0.5 / 16)
 
 
-def test_facts_of_a_compact_file_do_not_mark_a_full_one_as_compact(tmp_path):
+def test_metadata_of_a_compact_file_do_not_mark_a_full_one_as_compact(tmp_path):
     write_poses(tmp_path / "small.npz", tmp_path, sequence(), {}, small=True)
     came, _, meta = read_poses(tmp_path / "small.npz")
     write_poses(tmp_path / "full.npz", tmp_path, came, {**meta, "measures": {}})  # as stage 2 does

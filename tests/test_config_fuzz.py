@@ -115,13 +115,13 @@ def check_refused(folder: Path, case: tuple[list[str], int, str], says: str = ""
     with pytest.raises(ConfigError) as caught:
         load_config(path)
     assert time.process_time() - start < 2
-    told = str(caught.value).splitlines()
-    for text in told:
+    messages = str(caught.value).splitlines()
+    for text in messages:
         assert text.startswith(f"{path}:{line}: {key}"), text
         assert "Input should" not in text, text
-    assert says in told[0], told[0]
+    assert says in messages[0], messages[0]
     # One message for the one mistake; the items of a list may each have their own.
-    assert len(told) == 1 or isinstance(value_of(key), list | None)
+    assert len(messages) == 1 or isinstance(value_of(key), list | None)
 
 
 def misspelt(name: str) -> str:

@@ -147,7 +147,7 @@ def test_refusals_name_file_line_and_key(tmp_path, text, line, message):
     assert refused(tmp_path, text).startswith(f"{tmp_path / 'config.yaml'}:{line}: {message}")
 
 
-def test_all_mistakes_are_told_at_once(tmp_path):
+def test_all_errors_are_reported_at_once(tmp_path):
     text = "tracking:\n  match_thresh: 7\n  track_bufer_s: 1\nvisualize:\n  crf: 60\n"
     lines = refused(tmp_path, text).splitlines()
     assert [line.split(": ")[0].rpartition(":")[2] for line in lines] == ["2", "3", "5"]

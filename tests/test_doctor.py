@@ -61,7 +61,7 @@ def modules(monkeypatch):
     return replaced
 
 
-def test_a_machine_that_has_all_is_told_so(versions, tmp_path):
+def test_a_machine_that_has_all_is_reported_so(versions, tmp_path):
     weights = tmp_path / "w"
     weights.mkdir()
     for name in ("pp_tinypose_256x192.onnx", "yolox_nano.onnx"):
@@ -83,7 +83,7 @@ def test_a_machine_that_has_all_is_told_so(versions, tmp_path):
     assert not (tmp_path / "new").exists()  # looking makes nothing
 
 
-def test_without_a_config_nothing_is_said_about_files(versions):
+def test_without_a_config_nothing_is_reported_about_files(versions):
     names = {f.name for f in examine(None)}
     assert {"Python", "packages", "OpenCV", "video writing", "training set"} <= names
     assert not any(name.startswith(("annotation.", "models.")) for name in names)
@@ -337,8 +337,8 @@ def test_pins_are_read(tmp_path):
 def test_every_requirement_is_pinned():
     for path in sorted((ROOT / "requirements").glob("*.txt")):
         lines = [line.partition("#")[0].strip() for line in path.read_text().splitlines()]
-        wanted = [line for line in lines if line and not line.startswith("-r ")]
-        assert [line.partition("==")[0] for line in wanted] == list(read_pins(path)), path.name
+        expected = [line for line in lines if line and not line.startswith("-r ")]
+        assert [line.partition("==")[0] for line in expected] == list(read_pins(path)), path.name
         assert "http" not in path.read_text()
     runtime = read_pins(ROOT / "requirements" / "base.txt")
     assert not {"torch", "mmengine", "mmpose", "mmaction2", "mmcv-lite"} & set(runtime)

@@ -29,7 +29,7 @@ def trial(kind, device, **options):
 
 
 @pytest.mark.parametrize(
-    ("overrides", "wanted"),
+    ("overrides", "expected"),
     [
         ([], {"onnx, cpu"}),
         ([f"{POSE}.onnx.device=cuda:1"], {"onnx, cpu", "onnx, cuda:1"}),
@@ -66,9 +66,9 @@ def trial(kind, device, **options):
         "tensorrt",
     ],
 )
-def test_every_configured_device_is_tried_once(overrides, wanted):
+def test_every_configured_device_is_tried_once(overrides, expected):
     trials = configured(load_config(SHIPPED, overrides))
-    assert [f"{t.kind}, {t.where}" for t in trials] == sorted(wanted)
+    assert [f"{t.kind}, {t.where}" for t in trials] == sorted(expected)
     for one in trials:
         json.dumps(dict(one.options))  # it goes to another process
         assert one.options.get("tensorrt_cache_dir") is None  # looking leaves nothing behind
@@ -135,7 +135,7 @@ def test_tensorrt_that_is_not_installed():
 
 
 @pytest.mark.parametrize(
-    ("said", "command"),
+    ("message", "command"),
     [
         ("libcuda.so.1: cannot open shared object file", "driver 580 or newer (here: none;"),
         ("libcublasLt.so.13: cannot open shared object file", "requirements/gpu.txt"),
@@ -143,9 +143,9 @@ def test_tensorrt_that_is_not_installed():
         ("libnvonnxparser.so.10: cannot open shared object", "requirements/tensorrt.txt"),
     ],
 )
-def test_each_library_has_its_command(monkeypatch, tmp_path, said, command):
+def test_each_library_has_its_command(monkeypatch, tmp_path, message, command):
     monkeypatch.setattr(cuda, "_DRIVER_VERSION", tmp_path / "none")
-    assert command in gpu_libraries._remedy(said)
+    assert command in gpu_libraries._remedy(message)
 
 
 def test_the_driver_that_is_too_old_is_named(monkeypatch, tmp_path):
@@ -155,7 +155,7 @@ def test_the_driver_that_is_too_old_is_named(monkeypatch, tmp_path):
     assert "driver 580 or newer (here: 535.104.05;" in cuda.driver_remedy()
 
 
-def test_the_loader_is_heard(monkeypatch, tmp_path):
+def test_the_loader_is_reported(monkeypatch, tmp_path):
     broken = tmp_path / "provider.so"
     broken.write_text("not a library, only longer than the header of one would be " * 4)
     monkeypatch.setitem(gpu_libraries._FILES, "CUDAExecutionProvider", str(broken))

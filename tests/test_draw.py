@@ -127,13 +127,13 @@ def test_people_without_id_are_faint_only_beside_tracked_ones():
 
 def test_label_tells_the_involvement_and_untracked_people_have_none():
     image = canvas()
-    plain, told = draw_people(image, people([7])), draw_people(image, people([7]), {7: 0.5})
-    assert changed(plain, told).any()
+    plain, scored = draw_people(image, people([7])), draw_people(image, people([7]), {7: 0.5})
+    assert changed(plain, scored).any()
     nameless = draw_people(image, people([-1]), {7: 0.5})
     # Above the box of somebody without id there is nothing.
     top = int(people([-1]).boxes[0, 1])
     assert not changed(image, nameless)[: top - 3].any()
-    assert changed(image, told)[: top - 3].any()
+    assert changed(image, scored)[: top - 3].any()
 
 
 @pytest.mark.parametrize("box", [(-50, -50, 20, 20), (310, 230, 400, 300), (0, 0, 320, 240)])

@@ -61,16 +61,16 @@ def test_every_public_name_is_there_with_a_docstring_of_its_own(name):
     assert vars(value).get("__doc__") if inspect.isclass(value) else value.__doc__
 
 
-def test_type_checkers_are_told_the_same_names():
+def test_type_checkers_see_the_same_names():
     tree = ast.parse((ROOT / "recognizer" / "__init__.py").read_text(encoding="utf-8"))
     block, lazy = (node for node in tree.body if isinstance(node, ast.If))
-    told = {
+    declared = {
         alias.asname: f"{line.module}.{alias.name}"
         for line in block.body
         if isinstance(line, ast.ImportFrom)
         for alias in line.names
     }
-    assert told == {name: f"recognizer.{home}.{name}" for name, home in rz._HOMES.items()}
+    assert declared == {name: f"recognizer.{home}.{name}" for name, home in rz._HOMES.items()}
     # With it, they would take rz.VideoRaeder for a name as well.
     assert ast.unparse(lazy.test) == "not TYPE_CHECKING"
     assert [node.name for node in lazy.body] == ["__getattr__"]

@@ -154,9 +154,9 @@ def test_a_short_flag_is_refused_by_all_other_modes(mode, capsys):
         with pytest.raises(SystemExit) as caught:
             main._arguments(["--mode", mode, flag.name, *value])
         assert caught.value.code == 2
-        said = capsys.readouterr().err
-        assert f"{flag.name}: --mode {mode} does not take it" in said
-        assert all(one in said for one in flag.modes)
+        output = capsys.readouterr().err
+        assert f"{flag.name}: --mode {mode} does not take it" in output
+        assert all(one in output for one in flag.modes)
 
 
 def test_flags_and_sections_are_those_of_modes_and_keys_that_exist():
@@ -191,10 +191,10 @@ def test_help_of_a_mode_shows_its_flags_and_every_key_that_it_reads(mode, capsys
     start = text.index("config.yaml):") + len("config.yaml):")
     shown = parse_yaml(text[start:], Path("help"))
     lines = {".".join(map(str, key)) for key in shown.lines}
-    wanted = {
+    expected = {
         key for key in known_keys() if any(f"{key}.".startswith(f"{one}.") for one in READS[mode])
     }
-    assert wanted <= lines
+    assert expected <= lines
     Config.model_validate(shown.data, context={"folder": ROOT / "configs"})  # it can be pasted
 
 
@@ -217,9 +217,9 @@ def test_a_video_without_a_label_shows_in_the_exit_code(tmp_path, monkeypatch, c
     config = clips.make_dataset(tmp_path, clips=4)
     clips.write_clip(tmp_path / "data/fihgt/x.mp4", 3)
     code = main.main(["--mode", "annotation.pipeline", "--config", str(config)])
-    said = caplog.text + capsys.readouterr().err
-    assert code == 3, said
-    assert "did you mean 'Fight'" in said
+    output = caplog.text + capsys.readouterr().err
+    assert code == 3, output
+    assert "did you mean 'Fight'" in output
 
 
 def test_a_stage_1_start_imports_no_torch_and_no_mm():

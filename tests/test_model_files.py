@@ -58,7 +58,7 @@ def test_a_missing_file_names_the_mode(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("pose", "said"),
+    ("pose", "message"),
     [
         ({"inference_mode": "tensorrt"}, r"tensorrt\.model_path is not set: .*deploy.tensorrt"),
         ({"inference_mode": "pth"}, r"pth\.config_file is not set: .*mmpose.*--mode models.fetch"),
@@ -69,9 +69,9 @@ def test_a_missing_file_names_the_mode(tmp_path):
         ({"onnx": {"model_path": ""}}, r"onnx\.model_path is not set: .*--mode models.fetch"),
     ],
 )
-def test_a_file_that_nobody_named_is_not_looked_for(pose, said):
+def test_a_file_that_nobody_named_is_not_looked_for(pose, message):
     config = Config.model_validate({"models": {"pose_estimation": pose}})
-    with pytest.raises(ConfigError, match=said) as caught:
+    with pytest.raises(ConfigError, match=message) as caught:
         pose_model_files(config)
     assert "''" not in str(caught.value)
 

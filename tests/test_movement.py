@@ -174,9 +174,9 @@ def test_boxes_without_pixels_are_not_measured():
 
 
 def test_nobody_for_a_while_does_not_break_the_next_pair():
-    meter, nobody = MovementMeter(), np.zeros((0, 4), np.float32)
+    meter, empty = MovementMeter(), np.zeros((0, 4), np.float32)
     for t in range(5):
-        meter.measure(picture((6 * t, 0)), t * 0.1, nobody)
+        meter.measure(picture((6 * t, 0)), t * 0.1, empty)
     rows = meter.measure(picture((30, 0)), 0.5, box_at((30, 0)))
     assert rows[0, 3] == pytest.approx(60 / 120, rel=0.1)
 

@@ -47,5 +47,5 @@ def test_control_characters_are_shown_escaped(text, shown):
     assert printable(text) == shown
 
 
-def test_control_characters_that_are_wanted_stay():
+def test_control_characters_that_are_allowed_stay():
     assert printable("a\nb\x1b", keep="\n") == "a\nb\\x1b"

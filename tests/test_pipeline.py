@@ -96,7 +96,7 @@ def analysed(clip):
 
 
 def record_of(clip, folder, report=lambda frames: None):
-    config, files, facts = analysed(clip)
+    config, files, metadata = analysed(clip)
     tracks, name = folder / "tracks", "clip.mp4"
     video = track_people(poses_of(clip), TRACKING)
     source = {"sha256": "0" * 64, "size_bytes": 1}
@@ -107,8 +107,8 @@ def record_of(clip, folder, report=lambda frames: None):
         tracks,
         {"poses": "p", "tracks": "t"},
         files,
-        {service: one for service, (one, _) in facts.items()},
-        {service: rules for service, (_, rules) in facts.items()},
+        {service: one for service, (one, _) in metadata.items()},
+        {service: rules for service, (_, rules) in metadata.items()},
     )
     VideoWorker(plan)(Input(Outcome(name, "done", frames=len(video)), folder), report)
     return read_record(record_path(folder, name))
@@ -328,6 +328,8 @@ def test_what_cannot_be_opened_is_refused_before_the_video(place, tmp_path):
         find_events("absent.mp4", fight, pose=fight)
     with pytest.raises(ModelError, match="expected a classifier with metadata"):
         find_events("absent.mp4", pose, pose=pose)
+    with pytest.raises(ValueError, match=r"pose: expected a model whose kind .*, got None of obj"):
+        find_events("absent.mp4", fight, pose=object())
     with pytest.raises(ValueError, match="stride_s: expected at most the window of fight, 1 s"):
         find_events("absent.mp4", fight, pose=pose, settings=settings_of(place, stride_s=1.5))
     with pytest.raises((VideoError, FileNotFoundError), match="absent"):
@@ -352,6 +354,9 @@ def test_what_cannot_be_opened_is_refused_before_the_video(place, tmp_path):
         {"batch_size": None},
         {"threads": 1.5},
         {"threads": "2"},
+        {"threads": True},
+        {"merge_gap_s": False},
+        {"threshold": np.True_},
         {"views": ("nope",)},
         {"look_ahead_s": None},
     ],

@@ -76,7 +76,7 @@ USUAL = {
     "parameters": 6_620_736,
 }
 # What each config differs in from S-V1's baseline.
-WANTED = {
+EXPECTED = {
     "s_v1_stemnet": {},
     "s_v2_stemnet": {"patch": (2, 2), "batch": 24, "base": 192, "parameters": 6_227_520},
     "t_stemnet": {"depth": 6, "cycles": 3, "parameters": 4_398_528},
@@ -111,7 +111,7 @@ def path_of(name):
 
 
 OVERFIT = CONFIGS / "sdpose_t_overfit_256x192.py"
-ALL = [*map(path_of, WANTED), OVERFIT]
+ALL = [*map(path_of, EXPECTED), OVERFIT]
 
 
 def effect(name):
@@ -144,14 +144,14 @@ def test_these_are_all_configs():
     assert sorted(CONFIGS.glob("*.py")) == sorted(ALL)
 
 
-@pytest.mark.parametrize("name", WANTED)
+@pytest.mark.parametrize("name", EXPECTED)
 def test_each_config_is_what_its_name_says(name):
-    wanted = {**USUAL, **WANTED[name]}
-    wanted.pop("parameters")
-    assert effect(name) == wanted
+    expected = {**USUAL, **EXPECTED[name]}
+    expected.pop("parameters")
+    assert effect(name) == expected
 
 
-@pytest.mark.parametrize("name", WANTED)
+@pytest.mark.parametrize("name", EXPECTED)
 def test_all_share_the_published_recipe(name):
     cfg = load_pose_config(path_of(name))
     optimizer = cfg.optim_wrapper.optimizer
@@ -201,18 +201,18 @@ def test_all_share_the_published_recipe(name):
     assert cfg.default_hooks.checkpoint.save_best == "coco/AP"
 
 
-@pytest.mark.parametrize("name", WANTED)
+@pytest.mark.parametrize("name", EXPECTED)
 def test_networks_have_the_published_sizes(name):
     model = build(load_pose_config(path_of(name)))
     count = sum(each.numel() for each in model.parameters() if each.requires_grad)
-    wanted = WANTED[name].get("parameters", USUAL["parameters"])
-    if wanted is None:
+    expected = EXPECTED[name].get("parameters", USUAL["parameters"])
+    if expected is None:
         assert round(count / 1e6, 2) == 13.15  # published as 13.2 M
     else:
-        assert count == wanted
+        assert count == expected
     assert model.head.loss_module.use_target_weight
     for item, key in (("visual", "loss_vis_token_dist"), ("keypoint", "loss_kpt_token_dist")):
-        module, given = getattr(model.head, key), {**USUAL, **WANTED[name]}[item]
+        module, given = getattr(model.head, key), {**USUAL, **EXPECTED[name]}[item]
         assert type(module).__name__ == given["type"]
         for option, value in given.items():
             assert option == "type" or getattr(module, option, value) == value
@@ -331,7 +331,7 @@ def test_options_change_what_they_name():
 
 
 @pytest.mark.parametrize(
-    ("option", "said"),
+    ("option", "message"),
     [
         ("codec.sigma=3", "no aliases"),
         ("train_pipeline=[]", "no aliases"),
@@ -347,13 +347,13 @@ def test_options_change_what_they_name():
         ("train_cfg.max_epochs=None", "expected a number above 0, got None"),
     ],
 )
-def test_an_option_that_would_do_nothing_is_refused(option, said):
-    with pytest.raises(ValueError, match=said):
+def test_an_option_that_would_do_nothing_is_refused(option, message):
+    with pytest.raises(ValueError, match=message):
         load_pose_config(path_of("s_v1_stemnet"), [option])
 
 
 @pytest.mark.parametrize(
-    ("line", "said"),
+    ("line", "message"),
     [
         ("total_epochs = 50", "total_epochs is now train_cfg.max_epochs"),
         ("optimizer_config = dict(grad_clip=dict(max_norm=1.0))", "now optim_wrapper.clip_grad"),
@@ -366,8 +366,8 @@ def test_an_option_that_would_do_nothing_is_refused(option, said):
         ("raise SystemExit(0)", "not a config of mmengine: SystemExit"),
     ],
 )
-def test_keys_of_old_guides_in_a_config_are_not_passed_over(tmp_path, line, said):
-    with pytest.raises(ValueError, match=said):
+def test_keys_of_old_guides_in_a_config_are_not_passed_over(tmp_path, line, message):
+    with pytest.raises(ValueError, match=message):
         load_pose_config(child(tmp_path, line))
 
 

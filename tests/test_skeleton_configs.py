@@ -184,11 +184,11 @@ def test_mmaction2s_own_tool_trains_a_single_epoch(name, data, tmp_path):
 
 @pytest.mark.slow
 def test_mmaction2s_own_tool_says_what_takes_with_cp(data, tmp_path):
-    code, said = mmaction2s_own_tool(
+    code, output = mmaction2s_own_tool(
         FIGHT, tmp_path, [*options(data), "model.backbone.with_cp=True"]
     )
     assert code == 1
-    assert "STGCN takes no with_cp; write type='FastSTGCN'" in said
+    assert "STGCN takes no with_cp; write type='FastSTGCN'" in output
 
 
 @pytest.mark.slow
@@ -197,8 +197,8 @@ def test_mmaction2s_own_tool_trains_and_resumes(path, data, tmp_path):
     changes = [o for o in options(data) if "vis_backends" not in o]
 
     def run(*more):
-        code, said = mmaction2s_own_tool(path, tmp_path, changes, *more)
-        assert code == 0, said
+        code, output = mmaction2s_own_tool(path, tmp_path, changes, *more)
+        assert code == 0, output
 
     run()
     assert (tmp_path / "epoch_4.pth").is_file()

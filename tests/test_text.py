@@ -87,7 +87,7 @@ def test_what_cannot_be_shown_becomes_its_code_point(text, shown):
     assert readable(text) == shown
 
 
-def test_letters_that_no_font_has_are_told_once(caplog, monkeypatch):
+def test_letters_that_no_font_has_are_reported_once(caplog, monkeypatch):
     monkeypatch.setattr(text_module, "_system_fonts", lambda: ())
     for cache in (text_module._font_of, text_module._shown):
         cache.cache_clear()

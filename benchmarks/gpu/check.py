@@ -260,22 +260,22 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--out", type=Path, default=ROOT / "output" / "check_gpu")
     parser.add_argument("--minutes", type=positive, default=5, help="for the kit's runs and speed")
     parser.add_argument("--dry-run", action="store_true", help="smallest sizes, on a CPU")
-    asked = parser.parse_args(argv)
-    if absent := [str(path) for path in asked.video if not path.is_file()]:
+    arguments = parser.parse_args(argv)
+    if absent := [str(path) for path in arguments.video if not path.is_file()]:
         parser.error(f"--video: expected files, found none at {', '.join(absent)}")
-    if unread := _unreadable(asked.video):
+    if unread := _unreadable(arguments.video):
         parser.error(f"--video: {unread}")
-    lacking = [] if asked.dry_run else missing()
+    lacking = [] if arguments.dry_run else missing()
     if any(cause == NO_DRIVER for cause, _ in lacking):
         print("This is no GPU server yet. Missing:")
         for cause, remedy in lacking:
             print(f"  {cause} -> {remedy}")
         print(f"Then: {INSTALL} && make check-gpu (or, without a GPU, ARGS=--dry-run)")
         return NOT_HERE
-    out = asked.out.resolve()
+    out = arguments.out.resolve()
     try:
         with claim(out):
-            return _check(asked, out)
+            return _check(arguments, out)
     except RuntimeError as error:
         sys.stderr.write(f"{error}\n")
         return 2
@@ -307,14 +307,14 @@ def _forget(out: Path) -> None:
         path.unlink()
 
 
-def _check(asked: argparse.Namespace, out: Path) -> int:
+def _check(arguments: argparse.Namespace, out: Path) -> int:
     """Run every step and write the table; return the exit code."""
     _forget(out)
-    videos = footage(asked.video, out, tiny=asked.dry_run)
+    videos = footage(arguments.video, out, tiny=arguments.dry_run)
     outcomes: list[Outcome] = []
-    for step in plan(out, videos, tiny=asked.dry_run, minutes=asked.minutes):
+    for step in plan(out, videos, tiny=arguments.dry_run, minutes=arguments.minutes):
         print(f"{step.name} ...", flush=True)
-        outcomes.append(run(step, _LIMIT_TINY_S if asked.dry_run else _LIMIT_S))
+        outcomes.append(run(step, _LIMIT_TINY_S if arguments.dry_run else _LIMIT_S))
         for row in _rows(_short(outcomes[-1], outcomes[:-1])):
             print(row, flush=True)
         (out / "check.md").write_text(table(outcomes, out / "kit"), encoding="utf-8")

@@ -44,9 +44,9 @@ def tests(given: Given) -> dict[str, Any]:
             need_provider("CUDAExecutionProvider")
         if given.argument == "tensorrt":
             need_package("tensorrt", INSTALL)
-    asked = TESTS[given.argument][: 1 if given.tiny else None]
+    selected = TESTS[given.argument][: 1 if given.tiny else None]
     done = subprocess.run(
-        [sys.executable, "-m", "pytest", "-q", "-rs", *asked],
+        [sys.executable, "-m", "pytest", "-q", "-rs", *selected],
         cwd=ROOT,
         capture_output=True,
         text=True,

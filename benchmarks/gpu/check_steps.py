@@ -71,10 +71,10 @@ def describe_machine() -> dict[str, str]:
         "driver": driver_version() or "none",
         "python": sys.version.split()[0],
     }
-    asked = "name,driver_version,memory.total,compute_cap,power.limit"
+    query = "name,driver_version,memory.total,compute_cap,power.limit"
     try:
         done = subprocess.run(
-            ["nvidia-smi", f"--query-gpu={asked}", "--format=csv,noheader"],
+            ["nvidia-smi", f"--query-gpu={query}", "--format=csv,noheader"],
             capture_output=True,
             text=True,
             check=True,
@@ -155,8 +155,8 @@ def networks(given: Given) -> dict[str, Any]:
     for uint8, name in ((False, "rtmo-s.onnx"), (True, "rtmo-s_uint8.onnx")):
         pose = load_pose(*saved)
         chosen = with_options(pose.metadata, Thresholds(0.3, 0.45, 100), uint8=uint8)
-        facts_of_file = replace(chosen, input_size=(side, side))
-        write_graph(given.models / name, pose, facts_of_file, batch=None, any_size=True)
+        metadata = replace(chosen, input_size=(side, side))
+        write_graph(given.models / name, pose, metadata, batch=None, any_size=True)
         sizes[name] = f"{(given.models / name).stat().st_size / 1e6:.1f} MB"
     return sizes
 
@@ -343,21 +343,21 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--result", type=Path, required=True)
     parser.add_argument("--video", type=Path, nargs="*", default=[])
     parser.add_argument("--tiny", action="store_true")
-    asked = parser.parse_args(argv)
+    arguments = parser.parse_args(argv)
     logging.basicConfig(level=logging.INFO, format="%(levelname)s %(message)s")
-    given = Given(asked.out, tuple(asked.video), asked.tiny, asked.argument)
+    given = Given(arguments.out, tuple(arguments.video), arguments.tiny, arguments.argument)
     code, answer = 0, {}
     try:
-        answer = {"state": "ok", "figures": STEPS[asked.name](given)}
+        answer = {"state": "ok", "figures": STEPS[arguments.name](given)}
     except NotHereError as lacking:
         code = NOT_HERE
         answer = {"state": "not here", "cause": str(lacking), "remedy": lacking.remedy}
     except (ValueError, OSError, ImportError, RuntimeError, subprocess.SubprocessError) as error:
-        logging.exception("%s failed", asked.name)
+        logging.exception("%s failed", arguments.name)
         remedy = getattr(error, "remedy", "")
         cause = str(error).removesuffix(f"; {remedy}") or type(error).__name__
         code, answer = 1, {"state": "failed", "cause": cause, "remedy": remedy}
-    asked.result.write_text(json.dumps(answer, indent=1) + "\n", encoding="utf-8")
+    arguments.result.write_text(json.dumps(answer, indent=1) + "\n", encoding="utf-8")
     return code
 
 

@@ -33,7 +33,7 @@ CACHE = ROOT / "output" / "gpu_wheels"
 ASSETS = ROOT.parent / "shared" / "assets"
 VIDEOS = ("street_14_people.mp4", "street_5_frames.mp4")
 SPLITS = ("train2017", "val2017")
-ASKED = (
+REQUIRED_FILES = (
     *(f"coco/annotations/person_keypoints_{split}.json" for split in SPLITS),
     *(f"videos/{name}" for name in VIDEOS),
 )
@@ -99,7 +99,7 @@ def pack(parts: list[str], assets: Path, target: Path) -> None:
         RuntimeError, OSError, ValueError, KeyError, SubprocessError: something cannot be had.
 
     """
-    if "shared" in parts and (absent := [n for n in ASKED if not (assets / n).is_file()]):
+    if "shared" in parts and (absent := [n for n in REQUIRED_FILES if not (assets / n).is_file()]):
         raise RuntimeError(f"--assets {assets}: expected {', '.join(absent)} there")
     data = target / "data"
     if "site" in parts:

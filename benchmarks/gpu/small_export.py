@@ -78,10 +78,10 @@ def write(weights: Path, path: Path, *, any_size: bool = False) -> None:
             opset_version=OPSET,
             dynamo=False,
         )
-    describe(path, _facts(weights))
+    describe(path, _metadata(weights))
 
 
-def _facts(weights: Path) -> PoseModelMetadata:
+def _metadata(weights: Path) -> PoseModelMetadata:
     return PoseModelMetadata(
         kind="rtmo",
         input_size=(SIDE, SIDE),

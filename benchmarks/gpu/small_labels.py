@@ -69,7 +69,7 @@ def clips(assets: Path) -> list[Clip]:
     return found
 
 
-def wanted_indices(count: int, frames: int, turn: int) -> list[int]:
+def sampled_indices(count: int, frames: int, turn: int) -> list[int]:
     """Return the indices of a round: three or fewer, spread, none of an earlier round."""
     rounds = max(1, -(-frames // PER_ROUND))
     if turn >= rounds:
@@ -82,7 +82,7 @@ def read_frames(path: Path, frames: int, turn: int) -> list[tuple[float, ImageAr
     """Return time and BGR pixels of the frames of a round."""
     with VideoReader(path) as reader:
         count = sum(1 for _ in reader)
-    indices = wanted_indices(count, frames, turn)
+    indices = sampled_indices(count, frames, turn)
     with VideoReader(path) as reader:
         return [(f.time_s, f.image.bgr()) for f in reader if f.index in indices]
 

@@ -6,8 +6,8 @@ keypoints are no longer points; that is refused (``RandomRescale`` alone can do 
 A missing keypoint (score 0 at the origin, which PreNormalize2D moves to (-1, -1)) stays missing.
 Nothing is changed in place. Numbers are drawn from ``np.random``, which mmengine seeds.
 
-The guide's names are RandomShift, RandomRotate and RandomRescale. mmaction2 has a RandomRescale
-for images; ours takes its place and still is it where ``scale_range`` is given.
+The published configs call them RandomShift, RandomRotate and RandomRescale. mmaction2 has one
+RandomRescale for images; ours takes its place and still is it where ``scale_range`` is given.
 """
 
 from collections.abc import Sequence
@@ -155,8 +155,8 @@ class RandomRotate(BaseTransform):
 class RandomRescale(ImageRescale):
     """Scale skeletons about the image's centre by a random factor; or mmaction2's for images.
 
-    Also works on the features of GenSkeFeat, where the guide has it: joints, bones and motions of
-    normalised keypoints grow by the factor that the keypoints would grow by, scores do not.
+    Also works on the features of GenSkeFeat, as in the published configs: joints, bones and motions
+    of normalised keypoints grow by the factor that the keypoints would grow by, scores do not.
     A bone with one end missing is scaled as any other there.
 
     Args:

@@ -12,9 +12,9 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from recognizer.scoring import falldown, fight
-from recognizer.scoring.measures import Array, PersonFrames, frame_durations
+from recognizer.scoring.measures import PersonFrames, frame_durations
 from recognizer.skeleton import NUM_KEYPOINTS
-from recognizer.types import FloatArray, IntArray
+from recognizer.types import Float64Array, FloatArray, IntArray
 
 # Name of a stream -> its channels. The keypoints' confidence always comes last, as one more.
 BODY_FEATS: Mapping[str, int] = {
@@ -88,7 +88,7 @@ def sample_rows(keypoints: FloatArray, scores: FloatArray, span_s: float) -> Per
     )
 
 
-def _boxes(points: Array, scores: FloatArray) -> Array:
+def _boxes(points: Float64Array, scores: FloatArray) -> Float64Array:
     """Return (N, 4) boxes around the keypoints, of the confident ones if there are any."""
     sure = scores > 0.2
     sure |= ~sure.any(axis=1, keepdims=True)
@@ -98,9 +98,9 @@ def _boxes(points: Array, scores: FloatArray) -> Array:
     return np.concatenate([low - margin, high + margin], axis=1)
 
 
-def _streams(rows: PersonFrames, feats: Sequence[str], parents: IntArray) -> list[Array]:
+def _streams(rows: PersonFrames, feats: Sequence[str], parents: IntArray) -> list[Float64Array]:
     """Return the streams (N, 17, c) in order, the confidence last."""
-    made: dict[str, Array] = {}
+    made: dict[str, Float64Array] = {}
     size = rows.size[:, None, None]
     if "b" in feats:
         there = rows.keypoints.any(axis=2, keepdims=True)  # a missing keypoint is at (0, 0)
@@ -126,7 +126,7 @@ def _streams(rows: PersonFrames, feats: Sequence[str], parents: IntArray) -> lis
     return [*(made[feat] for feat in feats), rows.confidence[:, :, None]]
 
 
-def joint_velocity(rows: PersonFrames) -> Array:
+def joint_velocity(rows: PersonFrames) -> Float64Array:
     """Return every joint's velocity (N, 17, 2) against the trunk, body sizes per second.
 
     As far as it is known: multiplied by its confidence.
@@ -136,13 +136,13 @@ def joint_velocity(rows: PersonFrames) -> Array:
     return np.asarray(velocity / rows.size[:, None, None])
 
 
-def _everywhere(values: Array) -> Array:
+def _everywhere(values: Float64Array) -> Float64Array:
     """Return (N,) or (N, c) values at every joint, (N, 17, c)."""
     columns = values[:, None, None] if values.ndim == 1 else values[:, None]
     return np.repeat(columns, NUM_KEYPOINTS, axis=1)
 
 
-def _falling(rows: PersonFrames) -> tuple[Array, Array, Array, Array]:
+def _falling(rows: PersonFrames) -> tuple[Float64Array, Float64Array, Float64Array, Float64Array]:
     """Return how far heads came down, lying, heights and saturated speeds, (N,) each."""
     height, head_y = falldown.head_height(rows)
     fallen = np.clip(falldown.drop(rows, height, head_y) / _WHOLE_DROP, 0, 1)
@@ -151,8 +151,8 @@ def _falling(rows: PersonFrames) -> tuple[Array, Array, Array, Array]:
 
 
 def _peaks(
-    rows: PersonFrames, values: Sequence[Array], percentiles: Sequence[tuple[int, float]]
-) -> Array:
+    rows: PersonFrames, values: Sequence[Float64Array], percentiles: Sequence[tuple[int, float]]
+) -> Float64Array:
     """Return, for each row, percentiles over its person's rows, (N, len(percentiles))."""
     result = np.zeros((len(rows), len(percentiles)))
     table = np.column_stack(values)

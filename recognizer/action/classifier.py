@@ -15,26 +15,26 @@ import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import cast
 
 import numpy as np
 from numpy.typing import NDArray
 
-from recognizer.action.classifier_metadata import METADATA_KEY, ClassifierMetadata
+from recognizer.action.classifier_metadata import ClassifierMetadata
 from recognizer.action.features import FeatureSettings, network_input
 from recognizer.action.measures import clip_measures, has_movement
 from recognizer.action.movement_metadata import INPUT, POSE_OUTPUT
 from recognizer.action.movement_metadata import OUTPUT as MOVEMENT_OUTPUT
 from recognizer.action.views import View, average, views_of
-from recognizer.backends.network import ModelError, TensorSpec, describe
+from recognizer.backends.network import FLOAT, ModelError, TensorSpec, describe
 from recognizer.backends.onnx import OnnxNetwork
 from recognizer.config.action import ClassifierConfig
 from recognizer.model_files import find_file
 from recognizer.scoring.ranking import Service
 from recognizer.skeleton import NUM_KEYPOINTS
+from recognizer.storage.artifacts import METADATA_KEY
 from recognizer.types import FloatArray, Sample, check_type
 
-__all__ = ["METADATA_KEY", "Classifier", "ClassifierMetadata", "Prediction", "find_classifier"]
+__all__ = ["Classifier", "ClassifierMetadata", "Prediction", "find_classifier"]
 
 OUTPUT = "probabilities"
 
@@ -117,7 +117,7 @@ class Classifier:
     @property
     def service(self) -> Service:
         """Return the service: ``fight`` or ``falldown``."""
-        return cast(Service, self.metadata.service)  # from_text refuses any other
+        return self.metadata.service
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -253,4 +253,4 @@ def _check_network(path: Path, network: OnnxNetwork, metadata: ClassifierMetadat
 
 
 def _floats(name: str, shape: tuple[int | None, ...]) -> TensorSpec:
-    return TensorSpec(name, shape, "tensor(float)")
+    return TensorSpec(name, shape, FLOAT)

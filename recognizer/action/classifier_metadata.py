@@ -9,13 +9,13 @@ from dataclasses import dataclass
 from typing import Any
 
 from recognizer.action.features import FeatureSettings
-from recognizer.action.movement_metadata import METADATA_KEY, MovementMetadata
+from recognizer.action.movement_metadata import MovementMetadata
+from recognizer.scoring.ranking import SERVICES, Service
 
-__all__ = ["METADATA_KEY", "SCHEMA", "SCHEMA_VERSION", "SERVICES", "ClassifierMetadata"]
+__all__ = ["SCHEMA", "SCHEMA_VERSION", "ClassifierMetadata"]
 
 SCHEMA = "recognizer.classifier"
 SCHEMA_VERSION = 1
-SERVICES = ("fight", "falldown")
 _MAX_TEXT = 2**20
 # Far above any trained model; larger values would only fill the memory.
 _MAX_MEMBERS, _MAX_CLASSES, _MAX_CLIP_LEN, _MAX_PEOPLE = 32, 1000, 10_000, 100
@@ -39,7 +39,7 @@ class ClassifierMetadata:
 
     """
 
-    service: str
+    service: Service
     classes: tuple[str, ...]
     window_s: float
     threshold: float
@@ -114,7 +114,8 @@ class ClassifierMetadata:
             raise ValueError(f"training: expected an object, got {_short_of(value, 'training')}")
         if not isinstance(value.get("created_by"), str):
             raise ValueError(f"created_by: expected a text, got {_short_of(value, 'created_by')}")
-        service, classes = value["service"], _classes(value.get("classes"))
+        service: Service = value["service"]
+        classes = _classes(value.get("classes"))
         metadata = cls(
             service=service,
             classes=classes,

@@ -14,7 +14,7 @@ from numpy.typing import ArrayLike, NDArray
 from sklearn import metrics
 
 from recognizer.action import bootstrap as resampling
-from recognizer.types import BoolArray
+from recognizer.types import BoolArray, Float64Array
 
 CALIBRATION_BINS = 10
 _SUM_TOLERANCE = 1e-5  # a softmax in float32 is off by less; scikit-learn takes no more
@@ -22,8 +22,7 @@ _ONE_CLASS = "undefined: the labels are of one class only"
 _MISSING_CLASS = "undefined: not every class is among the labels"
 
 Labels = NDArray[np.int64]
-Probabilities = NDArray[np.float64]
-Figure = Callable[[Labels, Probabilities], float]
+Figure = Callable[[Labels, Float64Array], float]
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,7 +159,7 @@ def measure(
 
 def check(
     labels: ArrayLike, probabilities: ArrayLike, classes: Sequence[str]
-) -> tuple[Labels, Probabilities]:
+) -> tuple[Labels, Float64Array]:
     """Return labels (N,) and probabilities (N, K), checked.
 
     Raises:
@@ -191,7 +190,7 @@ def _first(wrong: BoolArray, name: str, values: NDArray[Any], expected: str) -> 
         raise ValueError(f"{name}: expected {expected}, got {values[i].tolist()} at sample {i}")
 
 
-def decide(probabilities: Probabilities, threshold: float | None = None) -> Labels:
+def decide(probabilities: Float64Array, threshold: float | None = None) -> Labels:
     """Return the predicted labels (N,).
 
     Args:
@@ -217,7 +216,7 @@ def confusion(labels: Labels, predicted: Labels, classes: int) -> tuple[tuple[in
 
 
 def at_threshold(
-    labels: Labels, probabilities: Probabilities, threshold: float
+    labels: Labels, probabilities: Float64Array, threshold: float
 ) -> dict[str, object]:
     """Return accuracy, balanced accuracy and confusion with label 1 from a threshold on."""
     predicted = decide(probabilities, threshold)
@@ -257,7 +256,7 @@ def choose_threshold(labels: ArrayLike, probabilities: ArrayLike) -> float:
     return float(best)
 
 
-def fuse(streams: Sequence[ArrayLike]) -> Probabilities:
+def fuse(streams: Sequence[ArrayLike]) -> Float64Array:
     """Return the mean of several classifiers' probabilities, each (N, K).
 
     Raises:
@@ -268,7 +267,7 @@ def fuse(streams: Sequence[ArrayLike]) -> Probabilities:
     shapes = {array.shape for array in arrays}
     if len(shapes) != 1 or len(next(iter(shapes))) != 2:
         raise ValueError(f"expected probabilities (N, K) of equal shape, got {sorted(shapes)}")
-    mean: Probabilities = np.mean(arrays, axis=0)
+    mean: Float64Array = np.mean(arrays, axis=0)
     return mean
 
 
@@ -296,7 +295,7 @@ def _figures(classes: int) -> dict[str, Figure]:
     return figures
 
 
-def _of_class(function: Callable[..., Any], label: int, y: Labels, p: Probabilities) -> float:
+def _of_class(function: Callable[..., Any], label: int, y: Labels, p: Float64Array) -> float:
     return float(function(y == label, decide(p) == label, zero_division=np.nan))
 
 
@@ -309,23 +308,23 @@ def _balanced(labels: Labels, predicted: Labels) -> float:
     )
 
 
-def _all_present(labels: Labels, probabilities: Probabilities) -> bool:
+def _all_present(labels: Labels, probabilities: Float64Array) -> bool:
     return len(np.unique(labels)) == probabilities.shape[1]
 
 
-def _log_loss(labels: Labels, probabilities: Probabilities) -> float:
+def _log_loss(labels: Labels, probabilities: Float64Array) -> float:
     rows = probabilities / probabilities.sum(1, keepdims=True)  # it warns at 1e-8 already
     return float(metrics.log_loss(labels, rows, labels=range(rows.shape[1])))
 
 
-def _roc_auc(labels: Labels, probabilities: Probabilities) -> float:
+def _roc_auc(labels: Labels, probabilities: Float64Array) -> float:
     if not _all_present(labels, probabilities):
         return np.nan
     values = probabilities[:, 1] if probabilities.shape[1] == 2 else probabilities
     return float(metrics.roc_auc_score(labels, values, multi_class="ovr", average="macro"))
 
 
-def _average_precision(labels: Labels, probabilities: Probabilities) -> float:
+def _average_precision(labels: Labels, probabilities: Float64Array) -> float:
     if not _all_present(labels, probabilities):
         return np.nan
     values = probabilities[:, 1] if probabilities.shape[1] == 2 else probabilities
@@ -346,7 +345,7 @@ def _estimate(
 
 
 def _resample(
-    labels: Labels, probabilities: Probabilities, unit: Labels, resamples: int, seed: int
+    labels: Labels, probabilities: Float64Array, unit: Labels, resamples: int, seed: int
 ) -> dict[str, NDArray[np.float64]]:
     """Return every figure of every resample, nothing if there is nothing to resample."""
     parts = [
@@ -368,7 +367,7 @@ def _why_undefined(name: str, labels: Labels) -> str:
 # --- calibration ---
 
 
-def calibration(labels: Labels, probabilities: Probabilities) -> list[dict[str, float | int]]:
+def calibration(labels: Labels, probabilities: Float64Array) -> list[dict[str, float | int]]:
     """Return ten bins of probability: number of samples, mean probability, observed share.
 
     With two classes the probability of label 1 and how often it was true; with more, the

@@ -18,8 +18,8 @@ from numpy.typing import NDArray
 from recognizer.action.bodyframe import sample_rows
 from recognizer.action.fight_measures import rate, span_s
 from recognizer.scoring import falldown
-from recognizer.scoring.measures import Array, PersonFrames, person_quantile
-from recognizer.types import MOVEMENT_NAMES, BoolArray, Sample
+from recognizer.scoring.measures import PersonFrames, person_quantile
+from recognizer.types import MOVEMENT_NAMES, BoolArray, Float64Array, Sample
 
 _MEAN, _TRANSLATION, _LIMBS = map(MOVEMENT_NAMES.index, ("mean", "translation", "limbs"))
 # Boxes of a person seen turned may stand still for 0.4 s: the shorter span sees a jump, the
@@ -57,13 +57,15 @@ NAMES = (*_BOX, *_FLOW, *_POSE, *_ANY)
 class _JoinedTracks(NamedTuple):
     """All people of a clip, joined: boxes (M, T, 4), movement (M, T, 6), keypoints, scores."""
 
-    boxes: Array
-    movement: Array
+    boxes: Float64Array
+    movement: Float64Array
     keypoints: NDArray[np.float32]
     scores: NDArray[np.float32]
 
 
-def measure(sample: Sample, boxes: Array, movement: Array, time_s: Array) -> Array:
+def measure(
+    sample: Sample, boxes: Float64Array, movement: Float64Array, time_s: Float64Array
+) -> Float64Array:
     """Return the measures of a clip, in the order of ``NAMES``; NaN where there is no data.
 
     Args:
@@ -90,14 +92,16 @@ def _at(name: str) -> int:
     return NAMES.index(name)
 
 
-def _largest(values: Array) -> float:
+def _largest(values: Float64Array) -> float:
     return _quantile(values, 1)
 
 
 # --- tracks that continue one another ----------------------------------------------
 
 
-def _join(sample: Sample, boxes: Array, movement: Array, time_s: Array) -> _JoinedTracks:
+def _join(
+    sample: Sample, boxes: Float64Array, movement: Float64Array, time_s: Float64Array
+) -> _JoinedTracks:
     """Return the people with a known box; tracks that continue one another are one person."""
     known = np.isfinite(boxes).all(axis=2)
     chains: list[list[int]] = []
@@ -117,7 +121,9 @@ def _join(sample: Sample, boxes: Array, movement: Array, time_s: Array) -> _Join
     return _JoinedTracks(*joined)
 
 
-def _away(boxes: Array, known: BoolArray, pair: tuple[int, int], time_s: Array) -> float:
+def _away(
+    boxes: Float64Array, known: BoolArray, pair: tuple[int, int], time_s: Float64Array
+) -> float:
     """Return how far, body sizes, the second of a pair appears from where the first was last seen.
 
     Infinite if it is there before, or much later.
@@ -143,7 +149,9 @@ def _one(array: NDArray[Any], known: BoolArray, chain: list[int]) -> NDArray[Any
 # --- boxes and flow ----------------------------------------------------------------
 
 
-def _box_and_flow(boxes: Array, movement: Array, time_s: Array) -> Array:
+def _box_and_flow(
+    boxes: Float64Array, movement: Float64Array, time_s: Float64Array
+) -> Float64Array:
     """Return the measures ``_BOX`` and ``_FLOW`` of one person."""
     width, height = boxes[:, 2] - boxes[:, 0], boxes[:, 3] - boxes[:, 1]
     size = np.nanmedian(np.maximum(width, height))
@@ -166,7 +174,7 @@ def _box_and_flow(boxes: Array, movement: Array, time_s: Array) -> Array:
     return np.array([*box, *_flow(movement, whole[1][1], end)])
 
 
-def _flow(movement: Array, dropping: BoolArray, end: BoolArray) -> list[float]:
+def _flow(movement: Float64Array, dropping: BoolArray, end: BoolArray) -> list[float]:
     flow, limbs = rate(movement[:, _MEAN]), rate(movement[:, _LIMBS])
     return [
         _quantile(flow, 1),
@@ -179,7 +187,7 @@ def _flow(movement: Array, dropping: BoolArray, end: BoolArray) -> list[float]:
     ]
 
 
-def _thirds(present: BoolArray, time_s: Array) -> tuple[BoolArray, BoolArray]:
+def _thirds(present: BoolArray, time_s: Float64Array) -> tuple[BoolArray, BoolArray]:
     """Return masks of the first and the last third of the time in which a person is present."""
     seen = np.flatnonzero(present)
     first, last = time_s[seen[0]], time_s[seen[-1]]
@@ -187,16 +195,18 @@ def _thirds(present: BoolArray, time_s: Array) -> tuple[BoolArray, BoolArray]:
     return present & (time_s <= first + third), present & (time_s >= last - third)
 
 
-def _quantile(values: Array, share: float) -> float:
+def _quantile(values: Float64Array, share: float) -> float:
     known = values[np.isfinite(values)]
     return float(np.quantile(known, share)) if len(known) else np.nan
 
 
-def _median(values: Array, mask: BoolArray) -> float:
+def _median(values: Float64Array, mask: BoolArray) -> float:
     return _quantile(values[mask], 0.5)
 
 
-def _fastest_drop(place: Array, time_s: Array, span: float) -> tuple[float, BoolArray]:
+def _fastest_drop(
+    place: Float64Array, time_s: Float64Array, span: float
+) -> tuple[float, BoolArray]:
     """Return the furthest descent within ``span`` seconds, at least 0, and a mask of when."""
     drop, when = 0.0, np.ones(len(place), np.bool_)
     for step in range(1, len(place)):
@@ -214,7 +224,7 @@ def _fastest_drop(place: Array, time_s: Array, span: float) -> tuple[float, Bool
 # --- poses -------------------------------------------------------------------------
 
 
-def _poses(people: _JoinedTracks, span: float) -> Array:
+def _poses(people: _JoinedTracks, span: float) -> Float64Array:
     """Return the measures ``_POSE`` of all people, (M, 4); NaN without a pose."""
     rows = sample_rows(people.keypoints, people.scores, span)
     if not len(rows):
@@ -234,7 +244,7 @@ def _poses(people: _JoinedTracks, span: float) -> Array:
     return np.asarray(table)
 
 
-def _end(rows: PersonFrames, values: Array) -> Array:
+def _end(rows: PersonFrames, values: Float64Array) -> Float64Array:
     """Return the means of (N,) values over each person's last third, (K,)."""
     means = np.zeros(rows.people)
     for person in np.unique(rows.person):

@@ -11,8 +11,8 @@ import numpy as np
 
 from recognizer.action.bodyframe import sample_rows
 from recognizer.scoring import falldown, fight
-from recognizer.scoring.measures import Array, PersonFrames
-from recognizer.types import MOVEMENT_NAMES, IntArray, Sample
+from recognizer.scoring.measures import PersonFrames
+from recognizer.types import MOVEMENT_NAMES, Float64Array, IntArray, Sample
 
 _LIMBS, _ENTROPY = MOVEMENT_NAMES.index("limbs"), MOVEMENT_NAMES.index("entropy")
 _FAR = 3.0  # mean heights between two people; also of one alone
@@ -48,7 +48,7 @@ NAMES = (
 )
 
 
-def measure(sample: Sample, boxes: Array, movement: Array) -> Array:
+def measure(sample: Sample, boxes: Float64Array, movement: Float64Array) -> Float64Array:
     """Return the numbers of a clip, in the order of ``NAMES``.
 
     Args:
@@ -60,7 +60,7 @@ def measure(sample: Sample, boxes: Array, movement: Array) -> Array:
     return np.concatenate([_statistics(_frames(boxes, movement)), _poses(sample)])
 
 
-def rate(values: Array | float) -> Array:
+def rate(values: Float64Array | float) -> Float64Array:
     """Compress rates: 0 stays 0, large ones grow slowly."""
     return np.asarray(np.log1p(5 * np.maximum(values, 0)))
 
@@ -68,7 +68,7 @@ def rate(values: Array | float) -> Array:
 # --- movement ----------------------------------------------------------------------
 
 
-def _statistics(rows: Array) -> Array:
+def _statistics(rows: Float64Array) -> Float64Array:
     """Return mean, 80th percentile and maximum of each column (T, C); 0 without rows."""
     if not len(rows):
         return np.zeros(rows.shape[1] * len(_STATISTICS))
@@ -76,7 +76,7 @@ def _statistics(rows: Array) -> Array:
     return np.asarray(table.ravel())
 
 
-def _frames(boxes: Array, movement: Array) -> Array:
+def _frames(boxes: Float64Array, movement: Float64Array) -> Float64Array:
     """Return the numbers of each frame whose movement is known, (T', len(_FRAME))."""
     known = np.isfinite(movement).all(axis=2) & np.isfinite(boxes).all(axis=2)  # (M, T)
     rows = []
@@ -88,7 +88,7 @@ def _frames(boxes: Array, movement: Array) -> Array:
     return np.array(rows).reshape(len(rows), len(_FRAME))
 
 
-def _busiest(movement: Array) -> Array:
+def _busiest(movement: Float64Array) -> Float64Array:
     """Return the movement of the two people whose limbs move most, (12,); 0 without people."""
     out = np.zeros((2, len(_PERSON)))
     first = movement[np.argsort(-movement[:, _LIMBS], kind="stable")[:2]]
@@ -97,7 +97,7 @@ def _busiest(movement: Array) -> Array:
     return out.ravel()
 
 
-def _pair(boxes: Array, limbs: Array) -> Array:
+def _pair(boxes: Float64Array, limbs: Float64Array) -> Float64Array:
     """Return least distance, largest overlap, contact and attack of any two people, (4,).
 
     Contact is ``sqrt(limbs of both)``, attack the larger one's limbs, each times
@@ -121,7 +121,7 @@ def _pair(boxes: Array, limbs: Array) -> Array:
     return np.array([least, overlap.max(), rate(contact.max()), rate(attack.max())])
 
 
-def _crowd(limbs: Array) -> Array:
+def _crowd(limbs: Float64Array) -> Float64Array:
     return np.array(
         [min(len(limbs), _MOST_PEOPLE), rate(float(np.median(limbs))), rate(float(limbs.mean()))]
     )
@@ -130,7 +130,7 @@ def _crowd(limbs: Array) -> Array:
 # --- poses -------------------------------------------------------------------------
 
 
-def _poses(sample: Sample) -> Array:
+def _poses(sample: Sample) -> Float64Array:
     """Return the measures of the poses, 0 without confident keypoints."""
     frames = sample.keypoints.shape[1]
     rows = sample_rows(sample.keypoints, sample.keypoint_scores, span_s(sample))
@@ -158,7 +158,7 @@ def _poses(sample: Sample) -> Array:
     )
 
 
-def _curves(rows: PersonFrames) -> Array:
+def _curves(rows: PersonFrames) -> Float64Array:
     """Return the largest of each of ``_POSE`` per frame with people, (7, T')."""
     frame_numbers, frame = np.unique(rows.frame, return_inverse=True)
     speed, active = fight.limb_speed(rows), fight.activity(rows)

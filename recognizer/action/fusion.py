@@ -12,14 +12,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from recognizer.types import Float64Array
+
 # Probabilities of 0 and 1, which forests give, would decide alone.
 LOWEST = 1e-3
 # Without data both streams count half. Loss, summed over the samples, for each
 # squared unit of distance from that: few samples move the weights little.
 _START, _STRENGTH = 0.5, 10.0
 _MAX_WEIGHT = 100.0
-
-Probabilities = NDArray[np.float64]
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,9 +37,9 @@ class Fusion:
     movement: float
     bias: tuple[float, ...]
 
-    def __call__(self, pose: Probabilities, movement: Probabilities) -> Probabilities:
+    def __call__(self, pose: Float64Array, movement: Float64Array) -> Float64Array:
         """Return the fused probabilities (N, K) of two arrays of that shape."""
-        joined: Probabilities = self.pose * logarithms(pose) + self.movement * logarithms(movement)
+        joined: Float64Array = self.pose * logarithms(pose) + self.movement * logarithms(movement)
         return _softmax(joined + np.array(self.bias, np.float64))
 
     def to_json(self) -> dict[str, object]:
@@ -69,13 +69,13 @@ def _is_number(value: object) -> bool:
     return type(value) in (int, float)  # NaN is in no range
 
 
-def logarithms(probabilities: Probabilities) -> Probabilities:
+def logarithms(probabilities: Float64Array) -> Float64Array:
     """Return the logarithms (N, K) of probabilities kept away from 0 and 1."""
-    logs: Probabilities = np.log(np.clip(probabilities, LOWEST, 1 - LOWEST))
+    logs: Float64Array = np.log(np.clip(probabilities, LOWEST, 1 - LOWEST))
     return logs
 
 
-def fit_fusion(pose: Probabilities, movement: Probabilities, labels: NDArray[np.int64]) -> Fusion:
+def fit_fusion(pose: Float64Array, movement: Float64Array, labels: NDArray[np.int64]) -> Fusion:
     """Fit the weights; on samples that neither stream was trained on.
 
     Args:
@@ -116,7 +116,7 @@ def fit_fusion(pose: Probabilities, movement: Probabilities, labels: NDArray[np.
     return Fusion(pose_weight, movement_weight, (0.0, *bias_weights))
 
 
-def _softmax(values: Probabilities) -> Probabilities:
+def _softmax(values: Float64Array) -> Float64Array:
     shifted = np.exp(values - values.max(axis=1, keepdims=True))
-    probabilities: Probabilities = shifted / shifted.sum(axis=1, keepdims=True)
+    probabilities: Float64Array = shifted / shifted.sum(axis=1, keepdims=True)
     return probabilities

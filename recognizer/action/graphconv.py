@@ -2,7 +2,7 @@
 
 mmaction2 makes K * C' channels per joint and then sums them over the graph. The sum over the
 graph and the sum over channels commute, so here the joints are mixed first, in C channels
-(C <= C' in every network of the guide), and one product over K * C follows. Both run on a few
+(C <= C' in all published configs), and one product over K * C follows. Both run on a few
 frames at a time, so that the mixed joints stay in the processor's cache: on a CPU, writing
 them out costs more than computing them, which is why backward computes them again.
 """

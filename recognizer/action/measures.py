@@ -9,12 +9,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 
 import numpy as np
-from numpy.typing import NDArray
 
 from recognizer.action import fall_measures, fight_measures
-from recognizer.types import FloatArray, Sample
-
-Array = NDArray[np.float64]
+from recognizer.types import Float64Array, FloatArray, Sample
 
 # Parts of a clip that are learnt from beside the whole: a fight goes on, a fall is over at once.
 _PARTS: Mapping[str, tuple[tuple[float, float], ...]] = {
@@ -109,13 +106,13 @@ def has_movement(sample: Sample) -> bool:
     return bool(seen.any())
 
 
-def _of_service(service: str) -> tuple[tuple[str, ...], Callable[[Sample], Array]]:
+def _of_service(service: str) -> tuple[tuple[str, ...], Callable[[Sample], Float64Array]]:
     if service not in _SERVICES:
         raise ValueError(f"service: expected one of {tuple(_SERVICES)}, got {service!r:.60}")
     return _SERVICES[service]
 
 
-def _arrays(sample: Sample) -> tuple[Array, Array, Array]:
+def _arrays(sample: Sample) -> tuple[Float64Array, Float64Array, Float64Array]:
     """Return boxes (M, T, 4), movement (M, T, 6), time (T,); NaN where either is unknown."""
     boxes = np.asarray(sample.boxes, np.float64).copy()
     movement = np.asarray(sample.movement, np.float64).copy()
@@ -127,7 +124,7 @@ def _arrays(sample: Sample) -> tuple[Array, Array, Array]:
     return boxes, movement, np.asarray(sample.time_s, np.float64)
 
 
-_SERVICES: Mapping[str, tuple[tuple[str, ...], Callable[[Sample], Array]]] = {
+_SERVICES: Mapping[str, tuple[tuple[str, ...], Callable[[Sample], Float64Array]]] = {
     "fight": (
         fight_measures.NAMES,
         lambda sample: fight_measures.measure(sample, *_arrays(sample)[:2]),

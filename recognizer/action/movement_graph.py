@@ -15,7 +15,6 @@ from numpy.typing import ArrayLike
 from recognizer.action.fusion import LOWEST, Fusion
 from recognizer.action.movement_metadata import (
     INPUT,
-    METADATA_KEY,
     OUTPUT,
     POSE_OUTPUT,
     MovementMetadata,
@@ -24,6 +23,7 @@ from recognizer.action.movement_metadata import (
 )
 from recognizer.backends.network import ModelError
 from recognizer.backends.onnx_files import check_file
+from recognizer.storage.artifacts import METADATA_KEY
 from recognizer.types import Float64Array, FloatArray
 
 if TYPE_CHECKING:

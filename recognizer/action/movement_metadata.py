@@ -9,7 +9,6 @@ from recognizer.action.fusion import Fusion
 from recognizer.action.measures import measure_names
 
 SCHEMA, SCHEMA_VERSION = "recognizer.movement", 1
-METADATA_KEY = "recognizer"
 INPUT, OUTPUT, POSE_OUTPUT = "measures", "movement_probabilities", "pose_probabilities"
 _MAX_TEXT = 2**20
 _MAX_PEOPLE = 100  # as many as dataset.num_person may be

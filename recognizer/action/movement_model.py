@@ -13,10 +13,9 @@ from numpy.typing import NDArray
 
 from recognizer.action.fusion import logarithms
 from recognizer.dataset.folds import Fold, source_folds
-from recognizer.types import FloatArray
+from recognizer.types import Float64Array, FloatArray
 
 Labels = NDArray[np.int64]
-Probabilities = NDArray[np.float64]
 
 
 def _logistic(strength: float, parts: int, seed: int) -> Any:
@@ -76,7 +75,7 @@ class SelectedSetting:
 
     setting: str
     log_loss: Mapping[str, float]
-    held_out: Probabilities
+    held_out: Float64Array
 
 
 def choose_setting(
@@ -105,7 +104,7 @@ def choose_setting(
 
 def _held_out(
     name: str, rows: FloatArray, labels: Labels, folds: Sequence[Fold], seed: int
-) -> Probabilities:
+) -> Float64Array:
     out = np.zeros((len(labels), int(labels.max()) + 1))
     for fold in folds:
         if not len(fold.test):  # nothing was measured in it
@@ -153,7 +152,7 @@ def fit_movement(setting: str, rows: FloatArray, labels: Labels, seed: int) -> A
     return make(number, parts, seed).fit(rows.reshape(-1, rows.shape[2]), np.repeat(labels, parts))
 
 
-def predict_movement(model: Any, rows: FloatArray) -> Probabilities:
+def predict_movement(model: Any, rows: FloatArray) -> Float64Array:
     """Return the probabilities (N, K) of measures (N, F)."""
-    predicted: Probabilities = model.predict_proba(rows)
+    predicted: Float64Array = model.predict_proba(rows)
     return predicted.astype(np.float64)

@@ -24,8 +24,8 @@ from recognizer.runner.checkpoints import (
 )
 from recognizer.runner.preflight import check_batches, warn
 from recognizer.runner.run import OnProgress, TrainingTask, global_state, run
-from recognizer.runner.train_config import METADATA_KEY, datasets
-from recognizer.storage.artifacts import sha256_file
+from recognizer.runner.train_config import datasets
+from recognizer.storage.artifacts import METADATA_KEY, sha256_file
 from recognizer.types import Sample
 
 __all__ = ["load_train_config", "model_of", "predict", "predict_views", "registered", "train"]

@@ -48,10 +48,10 @@ from recognizer.analysis.video import (
     remove_results,
 )
 from recognizer.analysis.zones import unseen_zones
-from recognizer.command import next_command
+from recognizer.command import EXIT_DONE, EXIT_SOME_REFUSED, next_command
 from recognizer.config.file import ConfigError
 from recognizer.config.schema import Config
-from recognizer.runs.batch import EXIT_DONE, EXIT_SOME_REFUSED, run_batch, worker_count
+from recognizer.runs.batch import run_batch, worker_count
 from recognizer.runs.inputs import Video, list_videos
 from recognizer.runs.manifest import (
     MANIFEST,
@@ -162,7 +162,7 @@ def _analyse_videos(
 ) -> tuple[Outcome, ...]:
     """Bring every video to its end state and write the manifest."""
     section, paths = plan.config.annotation, {v.relative: v.path for v in videos}
-    tracked = read_manifest(plan.tracks).outcomes
+    tracked = read_manifest(plan.tracks, "stage2").outcomes
     with progress("analysis: videos", len(tracked)) as advance:
         settled, jobs = [], []
         for before in tracked:

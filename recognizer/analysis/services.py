@@ -22,7 +22,7 @@ def classifier_section(config: Config, service: Service) -> ClassifierConfig:
 def classifier_path(config: Config, service: Service) -> Path:
     """Return the file of a service's classifier.
 
-    A relative name is looked for beside the shell, in ``models.weights_dirs``, then in
+    A relative name is looked for in the working folder, in ``models.weights_dirs``, then in
     samples/models.
 
     Raises:

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import DTypeLike
 
-from recognizer.backends.network import Feeds, ModelError, TensorSpec
+from recognizer.backends.network import FLOAT, Feeds, ModelError, TensorSpec
 from recognizer.config.models import TensorRTPoseConfig
 
 Shape = tuple[int, ...]
@@ -21,7 +21,7 @@ Shape = tuple[int, ...]
 # TensorRT's name of an element type -> ONNX Runtime's name, which a TensorSpec carries, and
 # NumPy's. TensorRT's other types (BF16, FP8, FP4, INT4, E8M0) have no NumPy twin.
 ELEMENT_TYPES: dict[str, tuple[str, DTypeLike]] = {
-    "FLOAT": ("tensor(float)", np.float32),
+    "FLOAT": (FLOAT, np.float32),
     "HALF": ("tensor(float16)", np.float16),
     "INT8": ("tensor(int8)", np.int8),
     "UINT8": ("tensor(uint8)", np.uint8),

@@ -21,8 +21,8 @@ from recognizer.config.models import (
 )
 from recognizer.config.types import PoseKind
 from recognizer.installation import COMMAND
+from recognizer.storage.artifacts import METADATA_KEY
 
-METADATA_KEY = "recognizer"
 SCHEMA, SCHEMA_VERSION = "recognizer.pose", 1
 PoseConfig = OnnxPoseConfig | TorchPoseConfig | TensorRTPoseConfig
 _MAX_TEXT = 2**16

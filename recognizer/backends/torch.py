@@ -13,15 +13,15 @@ from torch import nn
 
 from recognizer import __version__
 from recognizer.backends.graphs import HeatmapGraph, RtmoGraph
-from recognizer.backends.metadata import METADATA_KEY, PoseModelMetadata, Thresholds
-from recognizer.backends.network import ModelError, TensorSpec
+from recognizer.backends.metadata import PoseModelMetadata, Thresholds
+from recognizer.backends.network import FLOAT, ModelError, TensorSpec
 from recognizer.backends.suppression import Suppression
 from recognizer.backends.torch_network import Execution, TorchNetwork, check_device
 from recognizer.config.models import TorchPoseConfig
 from recognizer.config.types import PoseKind
 from recognizer.openmmlab import build_pose_model, read_pose_config
 from recognizer.runner.checkpoints import load_checkpoint, load_weights
-from recognizer.storage.artifacts import sha256_file
+from recognizer.storage.artifacts import METADATA_KEY, sha256_file
 
 INPUT = "input"
 OUTPUTS: dict[PoseKind, tuple[str, ...]] = {"rtmo": ("dets", "keypoints"), "topdown": ("heatmaps",)}
@@ -205,7 +205,7 @@ def input_spec(metadata: PoseModelMetadata, batch: int | None, *, any_size: bool
     width, height = (None, None) if any_size else metadata.input_size
     if metadata.layout == "NHWC uint8":
         return TensorSpec(INPUT, (batch, height, width, 3), "tensor(uint8)")
-    return TensorSpec(INPUT, (batch, 3, height, width), "tensor(float)")
+    return TensorSpec(INPUT, (batch, 3, height, width), FLOAT)
 
 
 def open_graph(
@@ -238,7 +238,7 @@ def open_graph(
         graph,
         (spec,),
         tuple(
-            TensorSpec(name, shape, "tensor(float)")
+            TensorSpec(name, shape, FLOAT)
             for name, shape in zip(OUTPUTS[metadata.kind], shapes, strict=True)
         ),
         _execution(section, metadata.kind, threads),

@@ -16,10 +16,9 @@ from torch import Tensor, nn
 from recognizer.backends.cuda import driver_remedy
 from recognizer.backends.cuda_graph import CudaGraphs, Outputs
 from recognizer.backends.gpu_libraries import CUDA_TORCH
-from recognizer.backends.network import Feeds, ModelError, Results, TensorSpec
+from recognizer.backends.network import FLOAT, UINT8, Feeds, ModelError, Results, TensorSpec
 
-_ELEMENTS = {"tensor(float)": np.float32, "tensor(uint8)": np.uint8}
-_UINT8 = "tensor(uint8)"
+_ELEMENTS = {FLOAT: np.float32, UINT8: np.uint8}
 
 
 @dataclass(frozen=True)
@@ -147,7 +146,7 @@ class TorchNetwork:
         return self._sizes[bisect_left(self._sizes, count)] if self._sizes else count
 
     def _laid_out(self, pixels: Tensor) -> Tensor:
-        if self.inputs[0].dtype == _UINT8:  # NHWC as it comes is channels_last already
+        if self.inputs[0].dtype == UINT8:  # NHWC as it comes is channels_last already
             return pixels
         return pixels.contiguous(memory_format=self._format)
 
@@ -155,7 +154,7 @@ class TorchNetwork:
         (spec,) = self.inputs
         if not self._sizes or None in spec.shape[1:]:
             raise ModelError(f"a CUDA graph: expected batch sizes and a fixed input, got {spec}")
-        element = torch.uint8 if spec.dtype == _UINT8 else torch.float32
+        element = torch.uint8 if spec.dtype == UINT8 else torch.float32
         shape = [size or 1 for size in spec.shape]
         with torch.inference_mode(), warnings.catch_warnings():
             warnings.simplefilter("ignore")

@@ -18,11 +18,12 @@ from recognizer.installation import PROJECT
 Seed = Annotated[int, Field(ge=0, le=2**32 - 1)]
 
 
-def _as_list(value: Path | list[Path]) -> list[Path]:
+def as_list(value: Path | list[Path]) -> list[Path]:
+    """Return the paths of a config key that takes one or several."""
     return value if isinstance(value, list) else [value]
 
 
-ConfigPaths = Annotated[list[ConfigPath] | ConfigPath, AfterValidator(_as_list)]
+ConfigPaths = Annotated[list[ConfigPath] | ConfigPath, AfterValidator(as_list)]
 
 
 # The last checkpoint (true, auto), or the one that is named.

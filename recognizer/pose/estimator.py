@@ -9,7 +9,7 @@ from recognizer.backends.network import ModelError, Network
 from recognizer.backends.onnx import OnnxNetwork
 from recognizer.backends.pose_kind import kind_of_outputs
 from recognizer.config.models import PoseEstimationConfig
-from recognizer.config.types import Section
+from recognizer.config.types import PoseKind, Section
 from recognizer.pose.detector import YoloxDetector
 from recognizer.pose.rtmo import RtmoPose
 from recognizer.pose.topdown import TopDownPose
@@ -27,10 +27,12 @@ class VideoPose(Protocol):
 
 
 class PoseSource(Protocol):
-    """Gives a fresh pose model for each video, such as a ``PoseModel``.
+    """Gives a fresh pose model for each video, such as a ``PoseModel``."""
 
-    An attribute ``kind`` (``rtmo``, ``topdown``) selects the tracker's thresholds.
-    """
+    @property
+    def kind(self) -> PoseKind:
+        """Return ``rtmo`` or ``topdown``: it selects the tracker's thresholds."""
+        ...
 
     def for_video(self) -> VideoPose:
         """Return the model for one video, with a memory of the frames before where it has one."""

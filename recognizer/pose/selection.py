@@ -19,15 +19,12 @@ from recognizer.types import BoolArray, Float64Array, FloatArray, IntArray
 
 _MIN_OVERLAP = 0.2  # IoU of a known person with a box of middle score
 _MIN_OVERLAP_LOW = 0.3  # and with one of low score
-STARTS = 0.05  # above the middle score: starts a new person, as in the tracker
+NEW_PERSON_MARGIN = 0.05  # above the middle score: starts a new person, as in the tracker
 _ROUNDING_S = 1e-6
 # At low frame rates people leave their own boxes from one frame to the next: boxes grow with the
 # time between frames beyond 1/15 s, as they do in the tracker.
 _NO_GROWTH_S, _GROWTH_PER_S, _MAX_GROWTH = 1 / 15, 2.2, 0.6  # s, heights per s, heights
 _CONFIRMED = 2  # frames
-# Of the search for people who lie, raised when its rules change: poses of two revisions are not
-# mixed in one folder. 2: poses of people seen upright are dropped.
-TURNED_REVISION = 2
 _LOST_S = 3.0  # seconds that a lost person's place is remembered, for the turned search
 
 
@@ -96,7 +93,7 @@ class KeptPeople:
         people, first = self._people, self._time_s is None
         overlaps = self._overlaps(boxes, step_s)
         overlaps[time_s - people.last_s > self._keep_s + _ROUNDING_S] = 0
-        sure, starts = scores >= self._sure, scores >= self._sure + STARTS
+        sure, starts = scores >= self._sure, scores >= self._sure + NEW_PERSON_MARGIN
         person = np.full(len(scores), -1, np.int64)
         needed = starts | (sure & (overlaps > _MIN_OVERLAP).any(axis=0))
         _match(person, overlaps, np.ones(len(people.last_s), bool), sure, _MIN_OVERLAP)

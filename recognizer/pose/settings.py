@@ -10,7 +10,7 @@ from recognizer.config.file import ConfigError
 from recognizer.config.models import PoseEstimationConfig
 from recognizer.config.schema import Config, TrackingConfig
 from recognizer.config.types import PoseKind
-from recognizer.pose.selection import STARTS
+from recognizer.pose.selection import NEW_PERSON_MARGIN
 
 _ROUNDING = 1e-6
 
@@ -52,9 +52,10 @@ def people_left_out(topdown: object, tracking: TrackingConfig) -> str:
     if not isinstance(topdown, Mapping) or topdown.get("selective") is not True:
         return ""
     sure = topdown.get("sure_score")
+    new_track = tracking.new_track_thresh or 0.0
     limits = {
         "tracking.track_high_thresh": tracking.track_high_thresh or 0.0,
-        f"tracking.new_track_thresh less {STARTS:g}": (tracking.new_track_thresh or 0.0) - STARTS,
+        f"tracking.new_track_thresh less {NEW_PERSON_MARGIN:g}": new_track - NEW_PERSON_MARGIN,
     }
     name = min(limits, key=limits.__getitem__)
     if not isinstance(sure, float) or sure <= limits[name] + _ROUNDING:

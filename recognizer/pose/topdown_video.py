@@ -39,7 +39,7 @@ _ROUNDING_S = 1e-3
 
 
 @dataclass(frozen=True, eq=False, slots=True)
-class _Candidates:
+class _PeopleToPose:
     """People of one frame to be posed: boxes (N, 4), scores (N,), known turns (N,)."""
 
     boxes: FloatArray
@@ -49,6 +49,10 @@ class _Candidates:
     @classmethod
     def joined(cls, *parts: tuple[FloatArray, FloatArray, IntArray]) -> Self:
         return cls(*(np.concatenate(arrays) for arrays in zip(*parts, strict=True)))
+
+    @property
+    def arrays(self) -> tuple[FloatArray, FloatArray, IntArray]:
+        return self.boxes, self.scores, self.turns
 
     def __len__(self) -> int:
         return len(self.scores)
@@ -80,7 +84,7 @@ class TopDownVideo:
 
         """
         poses = [Poses.empty() for _ in images]
-        pending: dict[int, _Candidates] = {}
+        pending: dict[int, _PeopleToPose] = {}
         detections = self._detector(images)
         for i, (image, found, time_s) in enumerate(zip(images, detections, times_s, strict=True)):
             if self._is_search_due(time_s):
@@ -96,7 +100,7 @@ class TopDownVideo:
         before = self._searched_s
         return before is None or time_s - before >= self._settings.turned_period_s - _ROUNDING_S
 
-    def _select(self, found: Boxes, time_s: float) -> tuple[_Candidates, IntArray]:
+    def _select(self, found: Boxes, time_s: float) -> tuple[_PeopleToPose, IntArray]:
         """Return the boxes of a frame to be posed, and (N,) the known person of each, or -1.
 
         Lying people without a box in the frame come last, in their last boxes.
@@ -106,21 +110,21 @@ class TopDownVideo:
         needed = chosen.needed | (not self._settings.selective)
         person = chosen.person[needed]
         lying = kept.lying_unseen(time_s)
-        candidates = _Candidates.joined(
+        to_pose = _PeopleToPose.joined(
             (found.xyxy[needed], found.scores[needed], np.append(kept.turns, 0)[person]),
             (kept.boxes[lying], kept.lying[lying], kept.turns[lying]),
         )
-        return candidates, np.concatenate([person, lying])
+        return to_pose, np.concatenate([person, lying])
 
     def _pose_together(
-        self, images: Sequence[Image], pending: dict[int, _Candidates], poses: list[Poses]
+        self, images: Sequence[Image], pending: dict[int, _PeopleToPose], poses: list[Poses]
     ) -> list[Poses]:
         """Fill in the poses of the pending frames, all people in one go."""
-        counts = [len(candidates) for candidates in pending.values()]
+        counts = [len(people) for people in pending.values()]
         if not sum(counts):
             return poses
         owners = np.repeat(list(pending), counts)
-        everyone = _Candidates.joined(*((w.boxes, w.scores, w.turns) for w in pending.values()))
+        everyone = _PeopleToPose.joined(*(people.arrays for people in pending.values()))
         keypoints, scores = self._keypoints_of(images, owners, everyone.boxes, everyone.turns)
         people = Poses.untracked(keypoints, scores, everyone.boxes, everyone.scores)
         stops = np.cumsum(counts)
@@ -134,44 +138,44 @@ class TopDownVideo:
         People found only turned, or not at all, need a high enough mean keypoint score or box
         score; others are left out.
         """
-        candidates, person = self._select(found, time_s)
+        to_pose, person = self._select(found, time_s)
         doubtful = self._kept.unseen(time_s)
-        doubtful[person[(candidates.scores < self._settings.sure_score) & (person >= 0)]] = True
-        turned, enough = self._candidates(find_turned(self._detector, image, found), doubtful)
+        doubtful[person[(to_pose.scores < self._settings.sure_score) & (person >= 0)]] = True
+        turned, enough = self._plausible_turned(find_turned(self._detector, image, found), doubtful)
         lying = np.isin(person, self._kept.lying_unseen(time_s))
-        count = len(candidates)
-        candidates = _Candidates.joined(
-            (candidates.boxes, candidates.scores, candidates.turns),
+        count = len(to_pose)
+        to_pose = _PeopleToPose.joined(
+            (to_pose.boxes, to_pose.scores, to_pose.turns),
             (turned.xyxy, turned.scores, np.full(len(turned.scores), TURNS[0])),
         )
-        if not len(candidates):
+        if not len(to_pose):
             return Poses.empty()
-        keypoints, keypoint_scores, turns = self._best_turns(image, candidates)
+        keypoints, keypoint_scores, turns = self._best_turns(image, to_pose)
         mean = keypoint_scores.mean(axis=1)
         posed = mean >= self._settings.turned_min_keypoint_score
         good = posed | np.concatenate([~lying, turned.scores >= enough])
         again = _is_seen_upright(keypoints[count:], keypoint_scores[count:], found)
         good[count:] &= (enough == 0) | ~again  # a person known to lie there is kept
-        found_turned = good & (np.arange(len(candidates)) >= count)
-        same = box_iou(candidates.boxes, candidates.boxes[found_turned]) > SAME_PERSON
+        found_turned = good & (np.arange(len(to_pose)) >= count)
+        same = box_iou(to_pose.boxes, to_pose.boxes[found_turned]) > SAME_PERSON
         good &= found_turned | ~same.any(axis=1)
 
         unsure = found_turned | np.append(lying, np.zeros(len(turned.scores), np.bool_))
         lowest = np.maximum(mean, np.float32(self._settings.sure_score))
-        scores = np.where(unsure, np.maximum(candidates.scores, lowest), candidates.scores)
+        scores = np.where(unsure, np.maximum(to_pose.scores, lowest), to_pose.scores)
         known = person >= 0
         held = np.where(posed[:count] & good[:count] & (turns[:count] != 0), scores[:count], 0)
         self._kept.turn(person[known], turns[:count][known], held[known])
         self._kept.place(
-            candidates.boxes[found_turned],
+            to_pose.boxes[found_turned],
             turns[found_turned],
             scores[found_turned],
             person[good[:count] & known],
             time_s,
         )
-        return Poses.untracked(keypoints, keypoint_scores, candidates.boxes, scores)[good]
+        return Poses.untracked(keypoints, keypoint_scores, to_pose.boxes, scores)[good]
 
-    def _candidates(self, turned: Boxes, doubtful: BoolArray) -> tuple[Boxes, FloatArray]:
+    def _plausible_turned(self, turned: Boxes, doubtful: BoolArray) -> tuple[Boxes, FloatArray]:
         """Return the boxes found turned that may be people, and the scores that need no pose (N,).
 
         That score is low near a person lost a moment ago or of low score (``doubtful``, of those
@@ -185,18 +189,18 @@ class TopDownVideo:
         return Boxes(turned.xyxy[rows], turned.scores[rows]), enough[rows]
 
     def _best_turns(
-        self, image: Image, candidates: _Candidates
+        self, image: Image, to_pose: _PeopleToPose
     ) -> tuple[FloatArray, FloatArray, IntArray]:
         """Return keypoints and scores of people in the turn of the best mean score, and the turn.
 
         A person in a box higher than wide, and not known to lie, is only posed upright.
         """
-        width, height = (candidates.boxes[:, 2:] - candidates.boxes[:, :2]).T
-        both = np.flatnonzero((width > height) | (candidates.turns != 0))
-        people = np.concatenate([np.arange(len(candidates)), np.repeat(both, len(TURNS))])
-        turns = np.concatenate([np.zeros(len(candidates), np.int64), np.tile(TURNS, len(both))])
+        width, height = (to_pose.boxes[:, 2:] - to_pose.boxes[:, :2]).T
+        both = np.flatnonzero((width > height) | (to_pose.turns != 0))
+        people = np.concatenate([np.arange(len(to_pose)), np.repeat(both, len(TURNS))])
+        turns = np.concatenate([np.zeros(len(to_pose), np.int64), np.tile(TURNS, len(both))])
         keypoints, scores = self._keypoints_of(
-            [image], np.zeros(len(people), np.int64), candidates.boxes[people], turns
+            [image], np.zeros(len(people), np.int64), to_pose.boxes[people], turns
         )
         best = best_turns(people, turns, scores)
         return keypoints[best], scores[best], turns[best]

@@ -13,6 +13,9 @@ from recognizer.geometry import box_iou, nms
 from recognizer.pose.detector import Boxes, Detector
 from recognizer.types import FloatArray, Image, ImageArray, IntArray
 
+# Of the search for people who lie, raised when its rules change: poses of two revisions are not
+# mixed in one folder. 2: poses of people seen upright are dropped.
+TURNED_REVISION = 2
 TURNS = (1, -1)  # quarter turns, counterclockwise as np.rot90
 _TURNED_WEIGHT = 0.9  # of a turned score: the same person upright wins
 SAME_PERSON = 0.5  # IoU

@@ -20,8 +20,8 @@ from typing import Any
 import numpy as np
 import torch
 
+from recognizer.runner.checkpoint_search import missing_checkpoint
 from recognizer.runner.engine import Config
-from recognizer.runner.missing import missing_checkpoint
 
 logger = logging.getLogger(__name__)
 

@@ -1,6 +1,6 @@
 """Refuse keys of a training config that nothing reads, and name their right place.
 
-A guide's ``mask_ratio = 0.5`` at the top of a config is a name like any other to mmengine: the
+``mask_ratio = 0.5`` at the top of a config is a name like any other to mmengine: the
 training is the baseline's, under a new name.
 """
 

@@ -31,11 +31,10 @@ from recognizer.runner.engine import (
     Runner,
 )
 from recognizer.runner.seeding import SeededDataset, reseed
-from recognizer.storage.artifacts import write_json
+from recognizer.storage.artifacts import METADATA_KEY, write_json
 
 logger = logging.getLogger(__name__)
 
-METADATA_KEY = "recognizer"
 NOT_FINITE = "not_finite.json"
 
 

@@ -8,10 +8,10 @@ import time
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
+from recognizer.runner.checkpoint_search import missing_checkpoint, todays_checkpoint
 from recognizer.runner.checkpoints import held_checkpoint, last_checkpoint
 from recognizer.runner.engine import Config, Section
 from recognizer.runner.logs import LATEST_JSON, LATEST_LOG
-from recognizer.runner.missing import missing_checkpoint, todays_checkpoint
 from recognizer.storage.artifacts import atomic_path, remove_stale_scratch
 
 logger = logging.getLogger(__name__)

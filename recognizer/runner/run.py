@@ -22,6 +22,7 @@ from mmengine.model import MMDistributedDataParallel, is_model_wrapper
 from mmengine.utils import ManagerMixin
 from torch import distributed, nn
 
+from recognizer.installation import cpu_cores
 from recognizer.openmmlab import Library, scope
 from recognizer.runner.checkpoints import CheckpointError, load_checkpoint, load_weights
 from recognizer.runner.engine import (
@@ -37,8 +38,8 @@ from recognizer.runner.hooks import ProgressHook, log_best
 from recognizer.runner.logs import LatestLogHook, LogLines
 from recognizer.runner.preflight import check_same_task
 from recognizer.runner.resume import LATEST, find_source, link, log_progress_so_far, restore_best
-from recognizer.runner.train_config import METADATA_KEY, config_errors, datasets
-from recognizer.storage.artifacts import atomic_path
+from recognizer.runner.train_config import config_errors, datasets
+from recognizer.storage.artifacts import METADATA_KEY, atomic_path
 
 logger = logging.getLogger(__name__)
 
@@ -74,7 +75,7 @@ class SafeRunner(Runner):
     def build_logger(
         self, log_level: int | str = "INFO", log_file: str | None = None, **options: Any
     ) -> logging.Logger:
-        """Log to the work_dir; of that, the console sees errors."""
+        """Log to the work_dir; only errors reach the console."""
         log: logging.Logger = super().build_logger(log_level, log_file, **options)
         for handler in log.handlers:
             if type(handler) is logging.StreamHandler:
@@ -87,7 +88,7 @@ class SafeRunner(Runner):
             return super().wrap_model(model_wrapper_cfg, model)
         unused = self.cfg.get("find_unused_parameters", False)
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore", FutureWarning)  # of mmengine's own way to say it
+            warnings.simplefilter("ignore", FutureWarning)  # mmengine uses a deprecated call
             wrapped: nn.Module = MMDistributedDataParallel(
                 module=model, broadcast_buffers=False, find_unused_parameters=unused
             )
@@ -148,7 +149,7 @@ class SafeRunner(Runner):
         """Compile the loss of the model where the config says ``compile``.
 
         mmengine would compile the whole train_step: the batch's pictures and names, and the
-        optimiser with its ever new rates, of which torch traces some and refuses the others.
+        optimiser with its changing learning rates, of which torch traces some and refuses others.
         """
         options = self.cfg.get("compile")
         if options:
@@ -294,7 +295,7 @@ def _prepare(cfg: Config, metadata: Section, task: TrainingTask) -> None:
 
 def fit_loaders(cfg: Config) -> None:
     """Ask for no more workers than there are cores, and for nothing they or a CPU lack."""
-    cores = len(os.sched_getaffinity(0))
+    cores = cpu_cores()
     for split in datasets(cfg):
         loader = cfg[f"{split}_dataloader"]
         loader.num_workers = min(loader.get("num_workers", 0), cores)

@@ -1,4 +1,4 @@
-"""Read training configs, change them from the command line, and adapt keys of the guide."""
+"""Read training configs, change them from the command line, and adapt keys of older versions."""
 
 import ast
 import contextlib
@@ -27,10 +27,10 @@ from recognizer.runner.config_places import at
 from recognizer.runner.config_source import ConfigFile, read_base_files, read_sources
 from recognizer.runner.config_validation import refuse_unvalidated
 from recognizer.runner.engine import Changes, Config, ConfigDict, Runner, Section
+from recognizer.storage.artifacts import METADATA_KEY
 
 logger = logging.getLogger(__name__)
 
-METADATA_KEY = "recognizer"
 # Keys at the top of a config that mmengine's Runner or we read.
 _READ = {
     *inspect.signature(Runner.__init__).parameters,
@@ -65,7 +65,7 @@ class ConfigRules:
     Attributes:
         library: whose names the types are.
         known: keys at the top of a config that the caller reads, besides the Runner's.
-        adapt: changes what a guide writes into what the library takes.
+        adapt: changes older keys into what the library takes.
         lacks: returns the values, by dotted path, that must follow from others and do not.
 
     """
@@ -174,7 +174,7 @@ def _parse(options: Sequence[str]) -> Changes:
 
 
 def modernise(cfg: Config) -> None:
-    """Turn keys of the guide that today's libraries do not read into those they read.
+    """Turn older keys that today's libraries do not read into those they read.
 
     Raises:
         ValueError: fp16 on a machine without a GPU, with what works there.

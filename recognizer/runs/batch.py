@@ -1,15 +1,13 @@
 """One stage over all its inputs: finished ones are kept, workers do the rest."""
 
 import logging
-import os
 from collections.abc import Sequence
 
 from recognizer.config.schema import AnnotationConfig
+from recognizer.installation import cpu_cores
 from recognizer.runs.manifest import Outcome, Progress
 from recognizer.runs.worker_pool import Job, WorkerPool, run_jobs
 
-EXIT_DONE = 0
-EXIT_SOME_REFUSED = 3
 logger = logging.getLogger(__name__)
 
 
@@ -47,4 +45,4 @@ def worker_count(section: AnnotationConfig) -> int:
     """Return the number of workers: one per core, or per GPU if there are more of these."""
     if section.workers != "auto":
         return section.workers
-    return max(len(os.sched_getaffinity(0)), len(section.gpus))
+    return max(cpu_cores(), len(section.gpus))

@@ -21,10 +21,6 @@ Settings = dict[str, Any]
 """What decides a stage's results, as JSON holds it: nested objects of plain values."""
 
 _MAX_NAME_BYTES = 255
-_MODE_OF = {
-    "stage1_poses": "--mode annotation.stage1",
-    "stage2_tracking": "--mode annotation.stage2",
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,8 +132,12 @@ def outcomes_before(stage_dir: Path) -> dict[str, Outcome]:
         return {}
 
 
-def read_manifest(stage_dir: Path) -> Manifest:
+def read_manifest(stage_dir: Path, stage: str | None = None) -> Manifest:
     """Read a stage's manifest.
+
+    Args:
+        stage_dir: the stage's folder.
+        stage: whose results are needed (``stage1``, ``stage2``), for the message; None: any.
 
     Raises:
         FileNotFoundError: the stage has not finished in this folder.
@@ -146,10 +146,10 @@ def read_manifest(stage_dir: Path) -> Manifest:
     """
     path = stage_dir / MANIFEST
     if not path.is_file():
+        mode = "" if stage is None else f" (--mode annotation.{stage})"
         raise FileNotFoundError(
             f"expected the results of a finished stage in {stage_dir}, found no {MANIFEST}; "
-            f"run the stage before this one ({_MODE_OF.get(stage_dir.parent.name, 'see README')}) "
-            "with the same config first"
+            f"run the stage before this one{mode} with the same config first"
         )
     try:
         value = json.loads(path.read_bytes())

@@ -5,13 +5,13 @@ used, with a damage report. Finished videos are not repeated.
 """
 
 import logging
-import os
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from recognizer.backends.network import ModelError
 from recognizer.config.schema import Config
+from recognizer.installation import cpu_cores
 from recognizer.names import printable
 from recognizer.pose.estimator import build_pose_model
 from recognizer.pose.stream import estimate_poses
@@ -105,7 +105,7 @@ def _worker_pool(
     section = config.annotation
     # One single-threaded worker per core beats fewer with more threads, on short clips.
     count = worker_count(section)
-    threads = max(1, len(os.sched_getaffinity(0)) // count)
+    threads = max(1, cpu_cores() // count)
     plans = []
     for i in range(count):
         gpu = section.gpus[i % len(section.gpus)] if section.gpus else None

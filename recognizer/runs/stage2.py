@@ -30,7 +30,7 @@ from recognizer.runs.manifest import (
 from recognizer.runs.progress import ProgressFactory, silent
 from recognizer.runs.stage_folders import stage1_dir, stage2_dir, stage2_settings
 from recognizer.runs.worker_pool import Job, OnFrames, StopRunError, WorkerPool
-from recognizer.scoring.ranking import Involvement, Service, rank_people
+from recognizer.scoring.ranking import SERVICES, Involvement, rank_people
 from recognizer.storage.artifacts import (
     POSE_SCHEMA,
     ArtifactError,
@@ -46,7 +46,6 @@ T = TypeVar("T")
 logger = logging.getLogger(__name__)
 
 _FRAMES_A_REPORT = 1000
-SERVICES: tuple[Service, ...] = ("fight", "falldown")
 
 
 def run_stage2(config: Config, progress: ProgressFactory = silent) -> Path:
@@ -61,7 +60,7 @@ def run_stage2(config: Config, progress: ProgressFactory = silent) -> Path:
 
     """
     poses_folder = stage1_dir(config)
-    stage1 = read_manifest(poses_folder)
+    stage1 = read_manifest(poses_folder, "stage1")
     folder = stage2_dir(config)
     settings = stage2_settings(config, stage1)
     include = config.annotation.include

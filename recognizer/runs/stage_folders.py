@@ -19,8 +19,8 @@ from recognizer.config.models import PoseEstimationConfig
 from recognizer.config.schema import Config
 from recognizer.model_files import find_model_file
 from recognizer.openmmlab import find_pose_config, read_pose_config
-from recognizer.pose.selection import TURNED_REVISION
 from recognizer.pose.settings import pose_settings, tracking_settings
+from recognizer.pose.turned import TURNED_REVISION
 from recognizer.runs.manifest import MANIFEST, Manifest, Settings, read_manifest
 from recognizer.storage.artifacts import sha256_file, short_digest
 
@@ -145,7 +145,7 @@ def stage2_dir(config: Config) -> Path:
     """Return the folder of the tracks, ``annotation.stage2_dir`` if that is set."""
     if config.annotation.stage2_dir is not None:
         return config.annotation.stage2_dir
-    settings = stage2_settings(config, read_manifest(stage1_dir(config)))
+    settings = stage2_settings(config, read_manifest(stage1_dir(config), "stage1"))
     return dataset_dir(config) / "stage2_tracking" / f"bytetrack-{short_digest(settings)}"
 
 
@@ -161,9 +161,10 @@ def stage2_settings(config: Config, stage1: Manifest) -> Settings:
 # --- stage 3: pickles --------------------------------------------------------------
 
 
-def stage3_dir(config: Config) -> Path:
-    """Return the folder of the pickles."""
-    settings = stage3_settings(config, read_manifest(stage2_dir(config)))
+def stage3_dir(config: Config, settings: Settings | None = None) -> Path:
+    """Return the folder of the pickles; ``settings``: of stage 3, None to read them now."""
+    if settings is None:
+        settings = stage3_settings(config, read_manifest(stage2_dir(config), "stage2"))
     window = config.dataset.window_s
     kind = "clips" if window is None else f"{window:g}s"
     name = f"{config.dataset.service}-{kind}-{short_digest(settings)}"

@@ -1,13 +1,13 @@
 """Single pictures of videos, as background of the skeletons on contact sheets."""
 
 import logging
-import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import takewhile
 from pathlib import Path
 
 from recognizer.config.schema import Config
+from recognizer.installation import cpu_cores
 from recognizer.runs.inputs import video_path
 from recognizer.runs.manifest import Outcome, Progress, Settings
 from recognizer.runs.progress import ProgressFactory, silent
@@ -106,7 +106,7 @@ def _read_parts(
     counts = dict.fromkeys(parts, 0)
     kept: dict[str, list[ImageArray]] = {name: [] for name in parts}
     last_s = max(part.stop_s for part in parts.values())
-    threads = min(len(os.sched_getaffinity(0)), _MAX_THREADS)
+    threads = min(cpu_cores(), _MAX_THREADS)
     with VideoReader(path, sample_fps=sample_fps, threads=threads) as reader:
         for frame in takewhile(lambda frame: frame.time_s < last_s - _ROUNDING_S, reader):
             advance(None, 1)

@@ -1,4 +1,4 @@
-"""Worker processes that may die: a job costs its worker at most twice, never the run.
+"""Worker processes: a job is given up after it kills two workers; the run continues.
 
 ``multiprocessing.Pool`` waits for ever for a killed worker and ``ProcessPoolExecutor`` gives up
 every job, so the parent here watches each worker's pipe and exit itself. Every wait has a limit: a

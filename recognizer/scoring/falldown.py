@@ -3,7 +3,6 @@
 import numpy as np
 
 from recognizer.scoring.measures import (
-    Array,
     PersonFrames,
     middle,
     person_quantile,
@@ -14,6 +13,7 @@ from recognizer.scoring.measures import (
     saturate,
 )
 from recognizer.skeleton import LEFT_HIP, LEFT_SHOULDER, RIGHT_HIP, RIGHT_SHOULDER
+from recognizer.types import Float64Array
 
 NAMES = ("height_change", "posture_angle", "movement_intensity", "persistence", "position")
 
@@ -23,7 +23,7 @@ _SMOOTH_S = 0.15
 _LATER_S = 3.0  # after the fall, in which lying counts
 
 
-def measure(rows: PersonFrames) -> Array:
+def measure(rows: PersonFrames) -> Float64Array:
     """Return the measures (K, 5) in [0, 1], in the order of ``NAMES``.
 
     - height_change: the largest ``drop``, 1 at 0.6 body sizes.
@@ -53,7 +53,7 @@ def measure(rows: PersonFrames) -> Array:
     )
 
 
-def head_height(rows: PersonFrames) -> tuple[Array, Array]:
+def head_height(rows: PersonFrames) -> tuple[Float64Array, Float64Array]:
     """Return the head's height over the box's lower edge and its y, both smoothed.
 
     Returns:
@@ -68,7 +68,7 @@ def head_height(rows: PersonFrames) -> tuple[Array, Array]:
     return height, rows.mean(y, around)
 
 
-def drop(rows: PersonFrames, height: Array, head_y: Array) -> Array:
+def drop(rows: PersonFrames, height: Float64Array, head_y: Float64Array) -> Float64Array:
     """Return how far (N,) the head has come down in the second before, body sizes.
 
     The lesser of how far it sank in the picture and of how much height over the feet
@@ -83,7 +83,7 @@ def drop(rows: PersonFrames, height: Array, head_y: Array) -> Array:
     return np.where(known, np.maximum(np.minimum(sunk, lost), 0), 0.0)
 
 
-def lying(rows: PersonFrames) -> Array:
+def lying(rows: PersonFrames) -> Float64Array:
     """Return how likely (N,) a person lies, in [0, 1].
 
     0.6 for the trunk (``sin^2`` of its angle from the vertical, by the confidence of shoulders
@@ -101,13 +101,13 @@ def lying(rows: PersonFrames) -> Array:
     return rows.mean(value, rows.window(_SMOOTH_S, _SMOOTH_S))
 
 
-def body_speed(rows: PersonFrames) -> Array:
+def body_speed(rows: PersonFrames) -> Float64Array:
     """Return the trunk's speed (N,), body sizes per second, sideways motion halved."""
     velocity = rows.trunk_velocity()
     return np.asarray(np.hypot(velocity[:, 0] / 2, velocity[:, 1]) / rows.size)
 
 
-def stays_down(rows: PersonFrames, fall: Array, height: Array) -> Array:
+def stays_down(rows: PersonFrames, fall: Float64Array, height: Float64Array) -> Float64Array:
     """Return the share (K,) of the 3 s after their largest drop in which people stay down.
 
     Down is a head lower than halfway between before and after the drop. Where less

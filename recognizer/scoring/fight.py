@@ -3,7 +3,6 @@
 import numpy as np
 
 from recognizer.scoring.measures import (
-    Array,
     PersonFrames,
     in_order,
     person_quantile,
@@ -28,7 +27,7 @@ from recognizer.skeleton import (
     RIGHT_SHOULDER,
     RIGHT_WRIST,
 )
-from recognizer.types import IntArray
+from recognizer.types import Float64Array, IntArray
 
 NAMES = ("movement", "interaction", "position", "temporal")
 
@@ -55,7 +54,7 @@ _IN_CONTACT = 0.5  # an interaction that counts in full
 _ENGAGED = 0.3  # an interaction that counts as taking part
 
 
-def measure(rows: PersonFrames) -> Array:
+def measure(rows: PersonFrames) -> Float64Array:
     """Return the measures (K, 4) in [0, 1], in the order of ``NAMES``.
 
     - movement: the 80th percentile over time of the limbs' speed (``limb_speed``),
@@ -82,12 +81,12 @@ def measure(rows: PersonFrames) -> Array:
     )
 
 
-def activity(rows: PersonFrames) -> Array:
+def activity(rows: PersonFrames) -> Float64Array:
     """Return how active (N,) a person is, in [0, 1): the limbs' speed above the noise."""
     return saturate(limb_speed(rows) - _NOISE, 0.7)
 
 
-def limb_speed(rows: PersonFrames) -> Array:
+def limb_speed(rows: PersonFrames) -> Float64Array:
     """Return the speed (N,) of the limbs beyond that of walking, body sizes per second.
 
     The root of the confidence-weighted mean square over wrists, elbows, knees, ankles and
@@ -108,7 +107,7 @@ def limb_speed(rows: PersonFrames) -> Array:
     return np.asarray(np.maximum(np.sqrt(square / mass) - _GAIT * pace, 0))
 
 
-def interaction(rows: PersonFrames, active: Array) -> Array:
+def interaction(rows: PersonFrames, active: Float64Array) -> Float64Array:
     """Return the interaction (N,) with the person most involved with it, in [0, 1].
 
     For two people in a frame it is ``near * (0.05 + 0.6 both + 0.35 reach)``: ``near``
@@ -135,7 +134,7 @@ def interaction(rows: PersonFrames, active: Array) -> Array:
     return result
 
 
-def closeness(rows: PersonFrames, a: IntArray, b: IntArray) -> Array:
+def closeness(rows: PersonFrames, a: IntArray, b: IntArray) -> Float64Array:
     """Return how near (P,) the people of rows ``a`` and ``b`` are, in [0, 1].
 
     ``1 / (1 + (d / 0.6)^4)`` with the trunks' distance ``d`` in mean body sizes, times
@@ -147,7 +146,7 @@ def closeness(rows: PersonFrames, a: IntArray, b: IntArray) -> Array:
     return np.asarray(ratio / (1 + np.square(np.square(distance / 0.6))))
 
 
-def reach(rows: PersonFrames, a: IntArray, b: IntArray) -> Array:
+def reach(rows: PersonFrames, a: IntArray, b: IntArray) -> Float64Array:
     """Return how close (P,) a wrist of ``a`` comes to head or trunk of ``b``, in [0, 1].
 
     ``exp(-(d / 0.2)^2)`` for the nearest pair, ``d`` in body sizes of ``b``.

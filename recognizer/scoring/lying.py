@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, fields
 
 import numpy as np
 
-from recognizer.scoring.measures import Array, PersonFrames, collect_observations, middle
+from recognizer.scoring.measures import PersonFrames, collect_observations, middle
 from recognizer.skeleton import (
     LEFT_ANKLE,
     LEFT_HIP,
@@ -19,7 +19,7 @@ from recognizer.skeleton import (
     RIGHT_HIP,
     RIGHT_SHOULDER,
 )
-from recognizer.types import BoolArray, IntArray, PoseSequence
+from recognizer.types import BoolArray, Float64Array, IntArray, PoseSequence
 
 NOWHERE = -1  # the zone number outside of all zones
 MARGIN_S = 2.5  # half-width of the longest window around a row
@@ -59,16 +59,16 @@ class PostureRows:
     """
 
     track_id: IntArray
-    time_s: Array
-    duration_s: Array
-    place: Array
-    box: Array
-    size: Array
-    speed: Array
-    wide: Array
-    whole: Array
-    inverted: Array
-    upright: Array
+    time_s: Float64Array
+    duration_s: Float64Array
+    place: Float64Array
+    box: Float64Array
+    size: Float64Array
+    speed: Float64Array
+    wide: Float64Array
+    whole: Float64Array
+    inverted: Float64Array
+    upright: Float64Array
     standing: BoolArray
 
     def __len__(self) -> int:
@@ -139,7 +139,7 @@ def _cut(rows: PersonFrames) -> BoolArray:
     return np.asarray(near.any(axis=1))
 
 
-def _posture(rows: PersonFrames) -> tuple[Array, Array, Array]:
+def _posture(rows: PersonFrames) -> tuple[Float64Array, Float64Array, Float64Array]:
     """Return how upright and how inverted people are, and the ankles' confidence; (N,) each.
 
     Upright is the largest of ``confidence * cos^2`` of the angle to the vertical of three lines:
@@ -162,13 +162,13 @@ def _posture(rows: PersonFrames) -> tuple[Array, Array, Array]:
     return upright, sure_trunk * np.maximum(-trunk, 0), sure_ankles
 
 
-def _down(above: Array, below: Array) -> Array:
+def _down(above: Float64Array, below: Float64Array) -> Float64Array:
     """Return the cosine (N,) between the way from one point to another and straight down."""
     way = below - above
     return np.asarray(way[:, 1] / np.maximum(np.hypot(*way.T), 1e-9))
 
 
-def lying_measure(posture: PostureRows) -> Array:
+def lying_measure(posture: PostureRows) -> Float64Array:
     """Return how likely people lie, (N,) in [0, 1].
 
     The largest of wide, inverted and low (0 at 0.6 of the standing height, 1 at 0.4, times whole),
@@ -182,7 +182,7 @@ def lying_measure(posture: PostureRows) -> Array:
     return np.asarray(shape * (1 - high) * (1 - posture.upright))
 
 
-def standing_height(posture: PostureRows) -> Array:
+def standing_height(posture: PostureRows) -> Float64Array:
     """Return the height (N,), pixels, of each person's box if the person stood at that place.
 
     People who stand higher up in the picture are smaller: a straight line is fitted to the heights
@@ -200,7 +200,7 @@ def standing_height(posture: PostureRows) -> Array:
         np.square(spread).mean() + (0.1 * mean_height) ** 2
     )
 
-    def line(y: Array) -> Array:
+    def line(y: Float64Array) -> Float64Array:
         expected = mean_height + max(slope, 0.0) * (y - mean_foot)
         return np.clip(expected, 0.3 * mean_height, 3 * mean_height)
 

@@ -8,12 +8,9 @@ seconds, so that picture size and frame rate do not matter.
 from dataclasses import dataclass, field
 
 import numpy as np
-from numpy.typing import NDArray
 
 from recognizer.skeleton import LEFT_HIP, LEFT_SHOULDER, RIGHT_HIP, RIGHT_SHOULDER
-from recognizer.types import IntArray, PoseSequence
-
-Array = NDArray[np.float64]
+from recognizer.types import Float64Array, IntArray, PoseSequence
 
 SMOOTHING_S = 0.2  # half-width of the window of a speed
 _TIME_TOLERANCE_S = 0.002  # time bases round to a millisecond
@@ -48,16 +45,16 @@ class PersonFrames:
     people: int
     person: IntArray
     frame: IntArray
-    time_s: Array
-    duration_s: Array
+    time_s: Float64Array
+    duration_s: Float64Array
     clip_s: float
-    keypoints: Array
-    confidence: Array
-    boxes: Array
+    keypoints: Float64Array
+    confidence: Float64Array
+    boxes: Float64Array
     size_wh: tuple[int, int]
-    size: Array = field(init=False)
-    torso: Array = field(init=False)
-    _key: Array = field(init=False)
+    size: Float64Array = field(init=False)
+    torso: Float64Array = field(init=False)
+    _key: Float64Array = field(init=False)
     _before: tuple[IntArray, IntArray] = field(init=False)
     _after: tuple[IntArray, IntArray] = field(init=False)
 
@@ -88,14 +85,16 @@ class PersonFrames:
         last = np.searchsorted(self._key, self._key + (after_s + tolerance))
         return first.astype(np.int64), last.astype(np.int64)
 
-    def mean(self, values: Array, bounds: tuple[IntArray, IntArray]) -> Array:
+    def mean(self, values: Float64Array, bounds: tuple[IntArray, IntArray]) -> Float64Array:
         """Return the mean of (N,) or (N, D) values over each row's window; 0 where empty."""
         first, last = bounds
         count = np.maximum(last - first, 1)
         total = window_sum(values, bounds)
         return np.asarray(total / (count if values.ndim == 1 else count[:, None]))
 
-    def velocity(self, points: Array, confidence: Array) -> tuple[Array, Array]:
+    def velocity(
+        self, points: Float64Array, confidence: Float64Array
+    ) -> tuple[Float64Array, Float64Array]:
         """Return smoothed velocities (N, J, 2) of points, pixels per second, and confidence (N, J).
 
         It is the confidence-weighted mean position of the 0.2 s after a row less that of the
@@ -115,7 +114,9 @@ class PersonFrames:
             velocity[:, some], known[:, some] = self._velocity(points[:, some], confidence[:, some])
         return velocity, known
 
-    def _velocity(self, points: Array, confidence: Array) -> tuple[Array, Array]:
+    def _velocity(
+        self, points: Float64Array, confidence: Float64Array
+    ) -> tuple[Float64Array, Float64Array]:
         columns = np.empty((*confidence.shape, 4))
         columns[..., :2], columns[..., 2], columns[..., 3] = points, self.time_s[:, None], 1
         columns *= confidence[..., None]
@@ -127,7 +128,7 @@ class PersonFrames:
         known = np.where(span > 0, np.minimum(mass, mass_after), 0.0)
         return np.where((known > 0)[..., None], speed, 0.0), known
 
-    def trunk_velocity(self) -> Array:
+    def trunk_velocity(self) -> Float64Array:
         """Return the trunk's velocity (N, 2), pixels per second.
 
         The mean of the velocities of shoulders and hips, not the velocity of their mean,
@@ -157,8 +158,8 @@ def _halves(rows: PersonFrames) -> tuple[tuple[IntArray, IntArray], tuple[IntArr
 
 
 def _centroid(
-    columns: Array, running: Array, bounds: tuple[IntArray, IntArray]
-) -> tuple[Array, Array]:
+    columns: Float64Array, running: Float64Array, bounds: tuple[IntArray, IntArray]
+) -> tuple[Float64Array, Float64Array]:
     """Return the confidence (N, J) and weighted means (N, J, D - 1) over each row's window.
 
     Rows at the window's ends count half, as in the trapezoidal rule.
@@ -178,21 +179,21 @@ def _centroid(
     return mass / np.maximum(last - first - several, 1)[:, None], mean
 
 
-def window_sum(values: Array, bounds: tuple[IntArray, IntArray]) -> Array:
+def window_sum(values: Float64Array, bounds: tuple[IntArray, IntArray]) -> Float64Array:
     """Return the sums of (N,) or (N, D) values over each row's window of rows."""
     running = _running_sum(values)
-    total: Array = running[bounds[1]] - running[bounds[0]]
+    total: Float64Array = running[bounds[1]] - running[bounds[0]]
     return total
 
 
-def _running_sum(values: Array) -> Array:
+def _running_sum(values: Float64Array) -> Float64Array:
     """Return the sums (N + 1, ...) of the first 0 to N rows."""
     running = np.zeros((len(values) + 1, *values.shape[1:]))
     np.cumsum(values, axis=0, out=running[1:])
     return running
 
 
-def in_order(values: Array) -> Array:
+def in_order(values: Float64Array) -> Float64Array:
     """Return the sum (N, ...) of (N, J, ...) values, added from the first column to the last.
 
     ``np.sum`` adds in an order that depends on the shape, which shows in the last bits.
@@ -234,13 +235,13 @@ def collect_observations(sequence: PoseSequence) -> tuple[IntArray, PersonFrames
     return ids, rows
 
 
-def frame_durations(time_s: Array, period_s: float) -> Array:
+def frame_durations(time_s: Float64Array, period_s: float) -> Float64Array:
     """Return (T,) seconds; a hole in the stream does not lengthen the frame before it."""
     period_s = period_s if period_s > 0 else 1 / 30
     return np.minimum(np.diff(time_s, append=time_s[-1:] + period_s), 2 * period_s)
 
 
-def _torso_centre(rows: PersonFrames) -> Array:
+def _torso_centre(rows: PersonFrames) -> Float64Array:
     """Return (N, 2): the mean of shoulders and hips, or the box's centre without them."""
     confidence = rows.confidence[:, _TORSO, None]
     centre = (rows.boxes[:, :2] + rows.boxes[:, 2:]) / 2
@@ -248,7 +249,7 @@ def _torso_centre(rows: PersonFrames) -> Array:
     return np.asarray(total / (confidence.sum(axis=1) + _BOX_CONFIDENCE))
 
 
-def middle(rows: PersonFrames, joints: list[int]) -> tuple[Array, Array]:
+def middle(rows: PersonFrames, joints: list[int]) -> tuple[Float64Array, Float64Array]:
     """Return the confidence-weighted middle (N, 2) of some keypoints and its confidence (N,)."""
     confidence = rows.confidence[:, joints]
     total = (rows.keypoints[:, joints] * confidence[:, :, None]).sum(axis=1)
@@ -256,7 +257,7 @@ def middle(rows: PersonFrames, joints: list[int]) -> tuple[Array, Array]:
     return mean, confidence.max(axis=1, initial=0)
 
 
-def _body_size(rows: PersonFrames) -> Array:
+def _body_size(rows: PersonFrames) -> Float64Array:
     """Return (N,) pixels: body length around this time, standing or lying.
 
     The longer side of the box, or the length implied by the trunk where the box shows only
@@ -275,19 +276,19 @@ def _body_size(rows: PersonFrames) -> Array:
 # --- per person ------------------------------------------------------------
 
 
-def person_sum(rows: PersonFrames, values: Array) -> Array:
+def person_sum(rows: PersonFrames, values: Float64Array) -> Float64Array:
     """Return the sum of (N,) values for every person, (K,)."""
-    total: Array = np.bincount(rows.person, values, minlength=rows.people).astype(np.float64)
+    total: Float64Array = np.bincount(rows.person, values, minlength=rows.people).astype(np.float64)
     return total
 
 
-def person_mean(rows: PersonFrames, values: Array) -> Array:
+def person_mean(rows: PersonFrames, values: Float64Array) -> Float64Array:
     """Return the mean over time of (N,) values for every person, (K,); 0 without rows."""
     seen = person_sum(rows, rows.duration_s)
     return np.asarray(person_sum(rows, values * rows.duration_s) / np.maximum(seen, 1e-9))
 
 
-def person_quantile(rows: PersonFrames, values: Array, q: float) -> Array:
+def person_quantile(rows: PersonFrames, values: Float64Array, q: float) -> Float64Array:
     """Return the q-quantile of (N,) values for every person, (K,); 0 without rows."""
     result = np.zeros(rows.people)
     if not len(rows):
@@ -302,12 +303,12 @@ def person_quantile(rows: PersonFrames, values: Array, q: float) -> Array:
     return np.where(counts > 0, value, result)
 
 
-def presence(rows: PersonFrames) -> Array:
+def presence(rows: PersonFrames) -> Float64Array:
     """Return the share of the sequence in which every person is detected, (K,) in [0, 1]."""
     return np.clip(person_sum(rows, rows.duration_s) / max(rows.clip_s, 1e-9), 0, 1)
 
 
-def reliability(rows: PersonFrames) -> Array:
+def reliability(rows: PersonFrames) -> Float64Array:
     """Return the reliability of a person's measures, (K,) in [0, 1].
 
     ``1 - exp(-seen / 0.5 s)``, times how well the body is visible on average. A false
@@ -318,7 +319,7 @@ def reliability(rows: PersonFrames) -> Array:
     return np.asarray((1 - np.exp(-seen_s / _RELIABLE_AFTER_S)) * (0.3 + 0.7 * clear))
 
 
-def position(rows: PersonFrames, activity: Array) -> Array:
+def position(rows: PersonFrames, activity: Float64Array) -> Float64Array:
     """Return how central every person is, (K,) in [0, 1].
 
     The mean of ``exp(-(d / a)^2)`` for the distance to the picture's centre (``a`` half
@@ -340,7 +341,7 @@ def position(rows: PersonFrames, activity: Array) -> Array:
     return person_mean(rows, near)
 
 
-def saturate(values: Array, half: float) -> Array:
+def saturate(values: Float64Array, half: float) -> Float64Array:
     """Return ``v / (v + half)`` for values >= 0: 0 at 0, 0.5 at ``half``, 1 far beyond."""
     values = np.maximum(values, 0.0)
     return np.asarray(values / (values + half))

@@ -1,7 +1,7 @@
 """Ranking of the people in a clip or window by involvement, in training and inference."""
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, get_args
 
 import numpy as np
 
@@ -11,6 +11,7 @@ from recognizer.scoring.measures import collect_observations
 from recognizer.types import FloatArray, IntArray, PoseSequence
 
 Service = Literal["fight", "falldown"]
+SERVICES: tuple[Service, ...] = get_args(Service)
 
 
 @dataclass(frozen=True, eq=False, repr=False, slots=True)

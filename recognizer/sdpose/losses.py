@@ -170,11 +170,12 @@ class ForegroundTokenDistilLoss(_DistilLoss):
         threshold: the heatmap's value on the border of the foreground.
         temperature: how soft the border is; 0.5 is sharp, 2 is soft.
         use_spatial_weight: False makes every weight 1.
-        detach_teacher: as in TokenDistilLoss: see there what True did.
+        detach_teacher: give the teacher no gradient; True let the distillation outgrow the
+            heatmap loss within 520 steps (see TokenDistilLoss).
 
     """
 
-    def __init__(  # noqa: PLR0913 - the options of the guides
+    def __init__(  # noqa: PLR0913 - the options of published configs
         self,
         loss_weight: float = 5e-6,
         foreground_weight: float = 2.0,
@@ -224,7 +225,7 @@ class DynamicForegroundDistilLoss(ForegroundTokenDistilLoss):
 
     current: Tensor
 
-    def __init__(  # noqa: PLR0913 - the options of the guides
+    def __init__(  # noqa: PLR0913 - the options of published configs
         self,
         loss_weight: float = 5e-6,
         start_epoch: float = 50,
@@ -299,7 +300,8 @@ class AdaptiveForegroundDistilLoss(_DistilLoss):
         num_keypoints: J; as many parameters are learnt, none without guidance.
         use_keypoint_guidance: False makes the weights of all visible joints 1.
         balance: factor of the second term.
-        detach_teacher: as in TokenDistilLoss: see there what True did.
+        detach_teacher: give the teacher no gradient; True let the distillation outgrow the
+            heatmap loss within 520 steps (see TokenDistilLoss).
 
     """
 
@@ -357,7 +359,8 @@ class MaskedTokenDistilLoss(_DistilLoss):
         mask_strategy: 'random', or 'importance': the lowest in the teacher's heatmaps are left
             out, visual tokens by their cell's foreground, keypoint tokens by their joint's peak
             times its visibility.
-        detach_teacher: as in TokenDistilLoss: see there what True did.
+        detach_teacher: give the teacher no gradient; True let the distillation outgrow the
+            heatmap loss within 520 steps (see TokenDistilLoss).
 
     """
 

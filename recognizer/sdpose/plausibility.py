@@ -13,7 +13,7 @@ from recognizer.sdpose.json_file import JsonObject
 from recognizer.sdpose.problems import DatasetProblems, are_many
 from recognizer.skeleton import NUM_KEYPOINTS
 
-_TINY_PX, _SOME_PX = 2, 32  # who is within 2 pixels of the corner is given in parts of a picture
+_TINY_PX, _SOME_PX = 2, 32  # people within 2 pixels of the corner are given in parts of a picture
 _PADDING = 1.25  # mmpose's crop is that much larger than the box
 _BEYOND = 1.05  # a box may reach a little over the border
 _CORNERS, _OVER = 0.95, 0.2  # so many could be corners, so many are too large as sizes

@@ -37,6 +37,9 @@ POSE_SCHEMA = "recognizer.poses"
 POSE_SCHEMA_VERSION = 1
 POSE_COMPACT_VERSION = 2  # the same poses, rounded and coded as ``recognizer.compact`` says
 _VERSIONS = {POSE_SCHEMA: (POSE_SCHEMA_VERSION, POSE_COMPACT_VERSION)}
+METADATA_KEY = "recognizer"
+"""The key of this program's metadata in ONNX files, checkpoints and training configs."""
+
 _META_MEMBER = "meta.json"
 _MAX_META_BYTES = 64 * 2**20
 _CHUNK = 2**20

@@ -17,9 +17,8 @@ from scipy.sparse.csgraph import connected_components
 
 from recognizer.skeleton import NUM_KEYPOINTS
 from recognizer.tracking import matching
-from recognizer.tracking.matching import Array
 from recognizer.tracking.tracks import rows_by_person
-from recognizer.types import FloatArray, IntArray, PoseSequence
+from recognizer.types import Float64Array, FloatArray, IntArray, PoseSequence
 
 _SPEED_S = 0.3  # of a track's end, from which its speed is taken
 _MIN_SPEED_S = 0.1  # a shorter piece has no speed worth using
@@ -36,11 +35,11 @@ _MIN_GAIN = 0.3
 class _Ends:
     """One end of n tracks: the box there and how it moves."""
 
-    time_s: Array  # (n,)
+    time_s: Float64Array  # (n,)
     frames: IntArray  # (n,)
-    centres: Array  # (n, 2) pixels
-    sizes: Array  # (n, 2) pixels
-    speeds: Array  # (n, 2) pixels per second, forward in time
+    centres: Float64Array  # (n, 2) pixels
+    sizes: Float64Array  # (n, 2) pixels
+    speeds: Float64Array  # (n, 2) pixels per second, forward in time
     keypoints: FloatArray  # (n, 17, 3) pixels from the centre, 1 where seen
 
     def __getitem__(self, rows: IntArray) -> "_Ends":
@@ -130,7 +129,7 @@ def _links(stops: _Ends, starts: _Ends, max_gap_s: float) -> tuple[IntArray, Int
     return _assign_sparse(i[good], j[good], gain[good])
 
 
-def _gains(stops: _Ends, starts: _Ends, i: IntArray, j: IntArray) -> Array:
+def _gains(stops: _Ends, starts: _Ends, i: IntArray, j: IntArray) -> Float64Array:
     """Return how well the starts ``j`` continue the stops ``i``, (p,); 0 where not at all."""
     place, size = _place(stops, starts, i, j), _size(stops, starts, i, j)
     gain = np.zeros(len(i))
@@ -150,7 +149,7 @@ def _gains(stops: _Ends, starts: _Ends, i: IntArray, j: IntArray) -> Array:
     return gain
 
 
-def _place(stops: _Ends, starts: _Ends, i: IntArray, j: IntArray) -> Array:
+def _place(stops: _Ends, starts: _Ends, i: IntArray, j: IntArray) -> Float64Array:
     gap_s = (starts.time_s[j] - stops.time_s[i])[:, None]
     apart = starts.centres[j] - stops.centres[i]
     still = np.hypot(*apart.T)
@@ -159,17 +158,17 @@ def _place(stops: _Ends, starts: _Ends, i: IntArray, j: IntArray) -> Array:
     heights = np.sqrt(stops.sizes[i, 1] * starts.sizes[j, 1])
     off = np.minimum(still, (forward + backward) / 2) / heights
     reach = np.minimum(_REACH + _REACH_PER_S * gap_s[:, 0], _MAX_REACH)
-    nearness: Array = 1 - off / reach
+    nearness: Float64Array = 1 - off / reach
     return nearness
 
 
-def _size(stops: _Ends, starts: _Ends, i: IntArray, j: IntArray) -> Array:
+def _size(stops: _Ends, starts: _Ends, i: IntArray, j: IntArray) -> Float64Array:
     ratio = stops.sizes[i].prod(1) / starts.sizes[j].prod(1)
-    similarity: Array = 1 - np.abs(np.log(ratio)) / np.log(_MAX_GROWTH)
+    similarity: Float64Array = 1 - np.abs(np.log(ratio)) / np.log(_MAX_GROWTH)
     return similarity
 
 
-def _assign_sparse(i: IntArray, j: IntArray, gain: Array) -> tuple[IntArray, IntArray]:
+def _assign_sparse(i: IntArray, j: IntArray, gain: Float64Array) -> tuple[IntArray, IntArray]:
     """Choose pairs so that the sum of gains is greatest, each i and each j at most once.
 
     Tracks that compete with each other directly or through others form a group; each group
@@ -195,7 +194,7 @@ def _assign_sparse(i: IntArray, j: IntArray, gain: Array) -> tuple[IntArray, Int
     return np.concatenate(before), np.concatenate(after)
 
 
-def _chains(ids: IntArray, times: Array, before: IntArray, after: IntArray) -> IntArray:
+def _chains(ids: IntArray, times: Float64Array, before: IntArray, after: IntArray) -> IntArray:
     """Return the id (n,) of each track after joining: that of the first in its chain."""
     follows = np.full(len(ids), -1, np.int64)
     follows[after] = before

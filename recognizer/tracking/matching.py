@@ -4,24 +4,19 @@ Boxes are x1, y1, x2, y2 as (4, n): one contiguous row per side, which for 100 x
 boxes takes a fifth of the time of ``geometry.box_iou``'s (n, 4).
 """
 
-from typing import TypeAlias
-
 import numpy as np
-from numpy.typing import NDArray
 from scipy.optimize import linear_sum_assignment
 
 from recognizer.skeleton import OKS_SIGMAS
-from recognizer.types import AnyFloat, BoolArray, FloatArray, IntArray
-
-Array: TypeAlias = NDArray[np.float64]
+from recognizer.types import AnyFloat, BoolArray, Float64Array, FloatArray, IntArray
 
 _TWICE_VARIANCE = (2 * np.square(2 * OKS_SIGMAS)).astype(np.float32)
 
 
-def overlaps(a: Array, b: Array) -> Array:
+def overlaps(a: Float64Array, b: Float64Array) -> Float64Array:
     """Return the intersection over union (n, m) of boxes (4, n) and (4, m) that have an area."""
     left, top, right, bottom = a[:, :, None]
-    common: Array = np.minimum(right, b[2])
+    common: Float64Array = np.minimum(right, b[2])
     common -= np.maximum(left, b[0])
     np.maximum(common, 0, out=common)
     heights = np.minimum(bottom, b[3])
@@ -34,18 +29,18 @@ def overlaps(a: Array, b: Array) -> Array:
     return common
 
 
-def buffered(corners: Array, share: float) -> Array:
+def buffered(corners: Float64Array, share: float) -> Float64Array:
     """Return boxes (4, n) with ``share`` of their height added on all four sides.
 
     Source: buffered IoU, Yang et al. 2023 (C-BIoU), there in proportion to each side.
     """
     margin = share * (corners[3] - corners[1])
-    larger: Array = corners + margin * np.array([[-1], [-1], [1], [1]])
+    larger: Float64Array = corners + margin * np.array([[-1], [-1], [1], [1]])
     return larger
 
 
 def keypoint_similarity(
-    a: FloatArray, b: FloatArray, areas: AnyFloat, blur_px: Array
+    a: FloatArray, b: FloatArray, areas: AnyFloat, blur_px: Float64Array
 ) -> tuple[FloatArray, BoolArray]:
     """Return the object keypoint similarity (p,) of p pairs, and whether it is defined.
 
@@ -71,7 +66,7 @@ def keypoint_similarity(
     return mean, seen > 0
 
 
-def assign(gain: Array, threshold: float) -> tuple[IntArray, IntArray]:
+def assign(gain: Float64Array, threshold: float) -> tuple[IntArray, IntArray]:
     """Pair rows with columns so that the sum of ``gain - threshold`` over the pairs is greatest.
 
     This is the assignment of least cost where no pair costs as much as a pair with a

@@ -12,9 +12,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from recognizer.geometry import box_iou
-from recognizer.tracking.matching import Array
 from recognizer.tracking.tracks import add_rows, interpolated, split_tracks
-from recognizer.types import BoolArray, FloatArray, IntArray, PoseSequence, Track
+from recognizer.types import BoolArray, Float64Array, FloatArray, IntArray, PoseSequence, Track
 
 _BEFORE_S = 1.0  # before the merge, in which the two are compared
 _APART_S = 0.3  # how long both must have been seen apart in it
@@ -44,7 +43,7 @@ class _TrackEnd:
 
     track: Track
     frame: int
-    box: Array
+    box: Float64Array
     step: int
 
 
@@ -87,7 +86,7 @@ class _Scene:
     ) -> None:
         self._sequence, self._limit_s, self._least_score = sequence, limit_s, least_score
         self._tracks = {track.track_id: track for track in tracks}
-        self._kept: dict[int, list[tuple[int, Array]]] = {}  # by frame: ids and boxes
+        self._kept: dict[int, list[tuple[int, Float64Array]]] = {}  # by frame: ids and boxes
 
     def ends(self) -> list[_TrackEnd]:
         """Return where people are lost: ends of tracks and gaps in time's order, then starts."""
@@ -114,11 +113,11 @@ class _Scene:
             self._kept.setdefault(frame, []).append((end.track.track_id, box))
         return _Kept(end.track.track_id, frames, boxes.astype(np.float32), keypoints)
 
-    def _inside(self, box: Array) -> bool:
+    def _inside(self, box: Float64Array) -> bool:
         centre = (box[:2] + box[2:]) / 2
         return bool((centre > 0).all() and (centre < self._sequence.size_wh).all())
 
-    def _people(self, frame: int) -> tuple[IntArray, Array]:
+    def _people(self, frame: int) -> tuple[IntArray, Float64Array]:
         """Return ids (n,) and boxes (n, 4) of a frame, those kept so far among them."""
         rows = slice(*self._sequence.frame_offsets[frame : frame + 2].tolist())
         poses = self._sequence.poses
@@ -138,7 +137,7 @@ class _Scene:
         near = np.flatnonzero(touching)
         return [int(n) for n in ids[near[np.lexsort(boxes[near].T)]]]
 
-    def _carry(self, end: _TrackEnd, host: Track) -> tuple[IntArray, Array]:
+    def _carry(self, end: _TrackEnd, host: Track) -> tuple[IntArray, Float64Array]:
         """Return the frames (n,) in which the lost person is in the box of ``host``, and where."""
         nothing = np.zeros(0, np.int64), np.zeros((0, 4))
         ahead = self._window(host, end.frame, end.step * self._limit_s)
@@ -187,7 +186,7 @@ class _Scene:
             return None
         return max(float(np.median(_areas(y[apart]))), 1.0)
 
-    def _free(self, end: _TrackEnd, host: Track, frames: IntArray, places: Array) -> int:
+    def _free(self, end: _TrackEnd, host: Track, frames: IntArray, places: Float64Array) -> int:
         """Return how many of the frames pass before another track, or the person's, is there."""
         for n, (frame, place) in enumerate(zip(frames.tolist(), places, strict=True)):
             ids, boxes = self._people(frame)
@@ -202,23 +201,23 @@ def _end(track: Track, at: int, step: int) -> _TrackEnd:
     return _TrackEnd(track, int(track.frame_indices[at]), _double(track.poses.boxes[at]), step)
 
 
-def _double(boxes: FloatArray) -> Array:
+def _double(boxes: FloatArray) -> Float64Array:
     return boxes.astype(np.float64)
 
 
-def _areas(boxes: Array) -> Array:
-    areas: Array = np.maximum(boxes[:, 2:] - boxes[:, :2], 0).prod(1)
+def _areas(boxes: Float64Array) -> Float64Array:
+    areas: Float64Array = np.maximum(boxes[:, 2:] - boxes[:, :2], 0).prod(1)
     return areas
 
 
-def _shares(inner: Array, outer: Array) -> Array:
+def _shares(inner: Float64Array, outer: Float64Array) -> Float64Array:
     """Return the share of each box (n or 1, 4) that lies in its partner (n, 4)."""
     low, high = np.maximum(inner[:, :2], outer[:, :2]), np.minimum(inner[:, 2:], outer[:, 2:])
-    shares: Array = np.maximum(high - low, 0).prod(1) / np.maximum(_areas(inner), 1e-9)
+    shares: Float64Array = np.maximum(high - low, 0).prod(1) / np.maximum(_areas(inner), 1e-9)
     return shares
 
 
-def _stacked(a: Array, b: Array) -> BoolArray:
+def _stacked(a: Float64Array, b: Float64Array) -> BoolArray:
     """Tell which pairs (n, 4) are one above the other, as the two halves of one body are."""
     common = np.minimum(a[:, 2:], b[:, 2:]) - np.maximum(a[:, :2], b[:, :2])
     smaller = np.minimum(a[:, 2:] - a[:, :2], b[:, 2:] - b[:, :2])
@@ -227,18 +226,18 @@ def _stacked(a: Array, b: Array) -> BoolArray:
     return stacked
 
 
-def _parts(box: Array, whole: Array, boxes: Array) -> Array:
+def _parts(box: Float64Array, whole: Float64Array, boxes: Float64Array) -> Float64Array:
     """Return where ``box``, cut at ``whole``, lies as ``whole`` becomes each of ``boxes``."""
     size = np.maximum(whole[2:] - whole[:2], 1e-9)
     part = np.clip((box.reshape(2, 2) - whole[:2]) / size, 0, 1)
     origins, sizes = boxes[:, None, :2], boxes[:, None, 2:] - boxes[:, None, :2]
-    places: Array = (origins + part * sizes).reshape(-1, 4)
+    places: Float64Array = (origins + part * sizes).reshape(-1, 4)
     return places
 
 
-def _moved(keypoints: FloatArray, box: Array, boxes: Array) -> FloatArray:
+def _moved(keypoints: FloatArray, box: Float64Array, boxes: Float64Array) -> FloatArray:
     """Return keypoints (17, 2) of ``box`` moved along to ``boxes`` (n, 4): (n, 17, 2)."""
     inside = (keypoints - box[:2]) / np.maximum(box[2:] - box[:2], 1)
-    moved: Array = boxes[:, None, :2] + inside * (boxes[:, None, 2:] - boxes[:, None, :2])
+    moved: Float64Array = boxes[:, None, :2] + inside * (boxes[:, None, 2:] - boxes[:, None, :2])
     moved[:, (keypoints == 0).all(1)] = 0
     return moved.astype(np.float32)

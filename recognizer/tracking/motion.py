@@ -13,12 +13,9 @@ Source: Bewley et al. 2016 (SORT), Wojke et al. 2017 (noise relative to the heig
 Zhang et al. 2022 (ByteTrack).
 """
 
-from typing import TypeAlias
-
 import numpy as np
-from numpy.typing import NDArray
 
-Array: TypeAlias = NDArray[np.float64]
+from recognizer.types import Float64Array
 
 REFERENCE_FPS = 30.0
 CENTRE_X, CENTRE_Y, ASPECT, HEIGHT = range(4)
@@ -33,7 +30,7 @@ def _variances(of_height: float, of_aspect: float) -> tuple[list[float], list[fl
     return [of_height**2, of_height**2, 0.0, of_height**2], [0.0, 0.0, of_aspect**2, 0.0]
 
 
-def _noise(*stds: tuple[float, float]) -> tuple[Array, Array]:
+def _noise(*stds: tuple[float, float]) -> tuple[Float64Array, Float64Array]:
     relative, fixed = zip(*(_variances(*std) for std in stds), strict=True)
     return np.array(relative)[..., None], np.array(fixed)[..., None]  # each (len(stds), 4, 1)
 
@@ -43,12 +40,12 @@ _PROCESS_NOISE = _noise((_VALUE_STD, 1e-2), (_SPEED_STD, 1e-5))
 _MEASUREMENT_NOISE = _noise((_VALUE_STD, 1e-1))
 
 
-def no_motion() -> Array:
+def no_motion() -> Float64Array:
     """Return the state (5, 4, 0) of no tracks."""
     return np.zeros((5, 4, 0))
 
 
-def start(measured: Array) -> Array:
+def start(measured: Float64Array) -> Float64Array:
     """Return the state (5, 4, n) of tracks first seen as ``measured`` (4, n), standing still."""
     relative, fixed = _START_NOISE
     state = np.zeros((5, *measured.shape))
@@ -57,7 +54,7 @@ def start(measured: Array) -> Array:
     return state
 
 
-def predict(state: Array, elapsed: float) -> None:
+def predict(state: Float64Array, elapsed: float) -> None:
     """Move a state (5, 4, n) on by ``elapsed`` reference frames, in place."""
     value, speed, value_variance, speed_variance, covariance = state
     relative, fixed = _PROCESS_NOISE
@@ -71,7 +68,7 @@ def predict(state: Array, elapsed: float) -> None:
     state[VALUE_VARIANCE : SPEED_VARIANCE + 1] += noise
 
 
-def correct(state: Array, measured: Array) -> Array:
+def correct(state: Float64Array, measured: Float64Array) -> Float64Array:
     """Return the state (5, 4, n) after the tracks were seen as ``measured`` (4, n)."""
     value, speed, value_variance, speed_variance, covariance = state
     relative, fixed = _MEASUREMENT_NOISE
@@ -91,7 +88,7 @@ def correct(state: Array, measured: Array) -> Array:
     return corrected
 
 
-def measure(corners: Array) -> Array:
+def measure(corners: Float64Array) -> Float64Array:
     """Return centre x, centre y, aspect, height (4, n) of x1, y1, x2, y2 (4, n)."""
     size = corners[2:] - corners[:2]
     measured = np.empty_like(corners)
@@ -101,12 +98,12 @@ def measure(corners: Array) -> Array:
     return measured
 
 
-def corners_of(state: Array) -> Array:
+def corners_of(state: Float64Array) -> Float64Array:
     """Return x1, y1, x2, y2 (4, n) of the boxes in a state (5, 4, n)."""
     value = state[VALUE]
     half = value[2:] / 2
     half[0] *= value[HEIGHT]  # aspect x height = width
-    corners: Array = np.empty_like(value)
+    corners: Float64Array = np.empty_like(value)
     np.subtract(value[:2], half, out=corners[:2])
     np.add(value[:2], half, out=corners[2:])
     return corners

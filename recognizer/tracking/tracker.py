@@ -28,10 +28,10 @@ from recognizer.config.schema import TrackingConfig
 from recognizer.config.types import PoseKind
 from recognizer.skeleton import NUM_KEYPOINTS
 from recognizer.tracking import matching, motion
-from recognizer.tracking.matching import Array
 from recognizer.types import (
     UNTRACKED,
     BoolArray,
+    Float64Array,
     FloatArray,
     IntArray,
     Poses,
@@ -64,7 +64,7 @@ class _Detections:
 
     rows: IntArray  # (m,) rows of the frame's Poses
     confident: int
-    corners: Array  # (4, m) x1 y1 x2 y2
+    corners: Float64Array  # (4, m) x1 y1 x2 y2
     scores: FloatArray  # (m,)
     keypoints_rel: FloatArray | None  # (m, 17, 3) x, y, 1 where the keypoint was seen
 
@@ -74,10 +74,10 @@ class _Tracks:
     """All n tracks: the ``confirmed`` ones first, then those seen once."""
 
     confirmed: int
-    motion: Array  # (5, 4, n)
+    motion: Float64Array  # (5, 4, n)
     ids: IntArray
-    first_s: Array
-    last_s: Array  # when last seen
+    first_s: Float64Array
+    last_s: Float64Array  # when last seen
     lost: BoolArray
     expired: BoolArray  # lost for too long: removed in the next frame
     keypoints_rel: FloatArray  # (n, 17, 3) x, y in heights from the box's centre, 1 where seen
@@ -231,7 +231,7 @@ class Tracker:
         if elapsed > 1 and tracks.confirmed < len(tracks):
             motion.predict(tracks.motion[..., tracks.confirmed :], elapsed - 1)
 
-    def _similarity(self, detections: _Detections, step_s: float) -> Array:
+    def _similarity(self, detections: _Detections, step_s: float) -> Float64Array:
         """Return the similarity of each track and each detection, (n, m) in [0, 1]."""
         expected, found = motion.corners_of(self._tracks.motion), detections.corners
         if step_s > _NO_BUFFER_S:
@@ -246,7 +246,11 @@ class Tracker:
         return similarity
 
     def _mix_in_keypoints(
-        self, similarity: Array, detections: _Detections, found: FloatArray, max_displacement: float
+        self,
+        similarity: Float64Array,
+        detections: _Detections,
+        found: FloatArray,
+        max_displacement: float,
     ) -> None:
         """Replace overlaps by the mean of overlap and OKS where keypoints are visible, in place."""
         tracks, config = self._tracks, self._config
@@ -264,7 +268,9 @@ class Tracker:
         mixed += config.keypoint_weight * bodies[meaningful]
         similarity[rows, columns] = mixed / (config.iou_weight + config.keypoint_weight)
 
-    def _match(self, similarity: Array, detections: _Detections) -> tuple[IntArray, IntArray]:
+    def _match(
+        self, similarity: Float64Array, detections: _Detections
+    ) -> tuple[IntArray, IntArray]:
         """Return tracks and the detections they are matched with, in three rounds."""
         tracks, old, sure = self._tracks, self._tracks.confirmed, detections.confident
         threshold = 1 - self._config.match_thresh
@@ -368,7 +374,7 @@ def _others(numbers: IntArray, stop: int) -> IntArray:
     return np.flatnonzero(others)
 
 
-def _relative(keypoints_rel: FloatArray, state: Array) -> FloatArray:
+def _relative(keypoints_rel: FloatArray, state: Float64Array) -> FloatArray:
     """Return keypoints (n, 17, 3) from pixels to heights from the box's centre."""
     relative = keypoints_rel.copy()
     relative[..., :2] -= state[0, :2].T[:, None]

@@ -48,11 +48,11 @@ class VideoWriter:
 
     ``yuv420p`` with the index in front, so that it plays while it loads. Odd sizes are padded by
     one black row or column, as H.264 needs even ones. Times are kept, so that a variable
-    frame rate stays one; they count from the first frame's. A hole longer than ``max_gap_s``
-    gives is shown as one of that length, as mp4 cannot hold hours.
+    frame rate stays one; they count from the first frame's. A longer gap than ``max_gap_s()``
+    is shortened to it, as mp4 cannot hold hours.
 
     The file is complete only after a normal end of the ``with`` block: give it a scratch
-    path (``recognizer.artifacts.atomic_path``).
+    path (``recognizer.storage.artifacts.atomic_path``).
 
     Args:
         path: an ``.mp4`` to make.

@@ -9,12 +9,14 @@ import numpy as np
 import onnx
 from onnx import helper
 
-from recognizer.action.classifier_metadata import METADATA_KEY, ClassifierMetadata
+from recognizer.action.classifier_metadata import ClassifierMetadata
 from recognizer.action.fusion import Fusion
 from recognizer.action.measures import measure_names
 from recognizer.action.movement_graph import join_movement, read_movement, write_movement
 from recognizer.action.movement_metadata import MovementMetadata
 from recognizer.action.movement_model import fit_movement
+from recognizer.scoring.ranking import Service
+from recognizer.storage.artifacts import METADATA_KEY
 from recognizer.types import FloatArray, IntArray, Sample
 from tests.analysis.classifiers import CLASSES, place_classifier
 from tests.people import BODY
@@ -85,22 +87,22 @@ def movement_file(
     classes = CLASSES[service] if classes is None else classes
     values, labels, _ = rows(service, classes=len(classes))
     model = fit_movement(setting, values[:, None], labels, 0)
-    facts = MovementMetadata(measure_names(service), fusion, {"setting": setting}, NUM_PERSON)
-    write_movement(path, model, facts, service, classes)
+    metadata = MovementMetadata(measure_names(service), fusion, {"setting": setting}, NUM_PERSON)
+    write_movement(path, model, metadata, service, classes)
     return path, model
 
 
-def joined_file(folder: Path, service: str = "fight", **options: float) -> Path:
+def joined_file(folder: Path, service: Service = "fight", **options: float) -> Path:
     """Write a classifier of both streams; its pose stream tells where people are."""
     movement, _ = movement_file(folder / "movement.onnx", service)
     path = place_classifier(folder / "joined.onnx", service, **options)
-    model, facts, *_ = read_movement(movement)
-    join_movement(path, model, facts.fusion)
-    change_facts(path, lambda own: replace(own, movement=facts))
+    model, metadata, *_ = read_movement(movement)
+    join_movement(path, model, metadata.fusion)
+    change_metadata(path, lambda own: replace(own, movement=metadata))
     return path
 
 
-def change_facts(
+def change_metadata(
     path: Path, change: Callable[[ClassifierMetadata], ClassifierMetadata | str]
 ) -> None:
     """Replace a classifier file's metadata by what ``change`` makes of them: facts or a text."""

@@ -100,8 +100,8 @@ def test_bones_are_those_of_the_changed_keypoints(name):
     found = compose(steps)(item(sample))["inputs"]
     np.random.seed(3)
     changed = compose([SPACE[name]])(item(sample))
-    wanted = compose(plain_steps(["b"], 20))(changed)["inputs"]
-    np.testing.assert_allclose(found, wanted, atol=5e-5)
+    expected = compose(plain_steps(["b"], 20))(changed)["inputs"]
+    np.testing.assert_allclose(found, expected, atol=5e-5)
     untouched = compose(plain_steps(["b"], 20))(item(sample))["inputs"]
     if name != "shift":  # bones do not know where a body is
         assert np.abs(found - untouched).max() > 1e-2
@@ -201,8 +201,8 @@ def test_rescale_of_features_is_features_of_rescaled_keypoints(feats):
     assert 0.8 <= factor <= 1.2
     assert abs(factor - 1) > 1e-3
     fixed = {"type": "RandomRescale", "scale_factor": (float(factor), float(factor))}
-    wanted = compose(plain_steps(feats, 20, first=[fixed]))(item(sample))["inputs"].numpy()
-    np.testing.assert_allclose(found[:, 0], wanted[:, 0], atol=1e-5)
+    expected = compose(plain_steps(feats, 20, first=[fixed]))(item(sample))["inputs"].numpy()
+    np.testing.assert_allclose(found[:, 0], expected[:, 0], atol=1e-5)
     if feats == ["j"]:
         absent = (plain[..., :2] == -1).all(-1) & (plain[..., 2] == 0)
         assert absent.any()

@@ -13,14 +13,14 @@ pytest.importorskip("mmaction")
 from mmaction.structures import ActionDataSample  # noqa: E402
 
 from recognizer.action.classifier import (  # noqa: E402
-    METADATA_KEY,
     Classifier,
     ClassifierMetadata,
 )
 from recognizer.action.features import FeatureSettings  # noqa: E402
-from recognizer.action.graphs import load_member, reference_probabilities, write_onnx  # noqa: E402
+from recognizer.action.onnx_export import load_member, reference_probabilities, write_onnx  # noqa: E402
 from recognizer.backends.network import ModelError  # noqa: E402
 from recognizer.config.action import ClassifierConfig  # noqa: E402
+from recognizer.storage.artifacts import METADATA_KEY  # noqa: E402
 from tests.action.checkpoints import real_slots, save, train_config  # noqa: E402
 from tests.action.clips import real_samples, still  # noqa: E402
 from tests.networks import rtmo  # noqa: E402
@@ -28,7 +28,7 @@ from tests.networks import rtmo  # noqa: E402
 logging.getLogger("mmengine").setLevel(logging.ERROR)
 
 
-def facts_for(members, **other):
+def metadata_for(members, **other):
     values = {
         "service": "fight",
         "classes": ("NonFight", "Fight"),
@@ -47,7 +47,7 @@ def ship(folder, configs):
         load_member(save(folder / f"{i}.pth", config, seed=i)) for i, config in enumerate(configs)
     ]
     path = folder / "classifier.onnx"
-    write_onnx(path, members, facts_for(members))
+    write_onnx(path, members, metadata_for(members))
     return opened(path), members
 
 
@@ -150,24 +150,24 @@ def test_a_pose_model_is_no_classifier(tmp_path):
 
 
 def changed(key, value):
-    def change(facts):
-        return json.dumps({**facts, key: value})
+    def change(metadata):
+        return json.dumps({**metadata, key: value})
 
     return change
 
 
 def changed_features(**values):
-    def change(facts):
-        return json.dumps({**facts, "features": [{**facts["features"][0], **values}]})
+    def change(metadata):
+        return json.dumps({**metadata, "features": [{**metadata["features"][0], **values}]})
 
     return change
 
 
 HOSTILE = {
-    "not JSON": (lambda facts: "{", "expected JSON"),
-    "deep": (lambda facts: "[" * 100_000, "expected JSON"),
-    "a list": (lambda facts: "[]", "expected a JSON object"),
-    "huge": (lambda facts: " " * 2_000_000, "at most"),
+    "not JSON": (lambda metadata: "{", "expected JSON"),
+    "deep": (lambda metadata: "[" * 100_000, "expected JSON"),
+    "a list": (lambda metadata: "[]", "expected a JSON object"),
+    "huge": (lambda metadata: " " * 2_000_000, "at most"),
     "other schema": (changed("schema", "recognizer.poses"), "expected schema"),
     "other version": (changed("version", 99), "export the checkpoint again"),
     "other service": (changed("service", "__import__('os')"), "service: expected one of"),

@@ -99,17 +99,17 @@ def test_a_norms_gradients_on_a_gpu_are_those_of_the_cpu(repeats):
 @pytest.mark.parametrize("with_cp", [False, True])
 def test_a_steps_gradients_on_a_gpu_are_those_of_the_cpu(bfloat16, with_cp, monkeypatch):
     monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", False)
-    wanted = build("FastSTGCN", "Float32GCNHead", with_cp=with_cp).train()
-    wanted.cls_head.dropout = None
-    given = copy.deepcopy(wanted).cuda()
-    for model, device in ((wanted, "cpu"), (given, "cuda")):
+    expected = build("FastSTGCN", "Float32GCNHead", with_cp=with_cp).train()
+    expected.cls_head.dropout = None
+    given = copy.deepcopy(expected).cuda()
+    for model, device in ((expected, "cpu"), (given, "cuda")):
         batch = model.data_preprocessor(clips(), True)
         with torch.autocast(device, torch.bfloat16, enabled=bfloat16 and device == "cuda"):
             losses = model(**batch, mode="loss")
         losses["loss_cls"].backward()
     cpu, gpu = (
         torch.cat([p.grad.flatten().cpu() for p in model.parameters() if p.grad is not None])
-        for model in (wanted, given)
+        for model in (expected, given)
     )
     assert len(cpu) == len(gpu)
     assert (gpu - cpu).norm() < (0.1 if bfloat16 else 1e-3) * cpu.norm()

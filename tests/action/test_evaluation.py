@@ -91,8 +91,8 @@ def test_whole_sources_are_resampled_and_that_widens_the_interval():
     # Ten sources, each all right or all wrong: ten independent outcomes, not two hundred.
     labels = np.tile([0, 1], 100)
     right = np.repeat(np.arange(10) % 10 < 7, 20)
-    said = np.where(right, labels, 1 - labels)
-    rows = np.where(np.eye(2)[said] > 0, 0.9, 0.1)
+    predicted = np.where(right, labels, 1 - labels)
+    rows = np.where(np.eye(2)[predicted] > 0, 0.9, 0.1)
     sources = np.repeat([f"s{i}" for i in range(10)], 20).tolist()
     alone = measure(labels, rows, TWO, bootstrap=2000, seed=0)
     by_source = measure(labels, rows, TWO, bootstrap=2000, seed=0, groups=sources)

@@ -147,7 +147,7 @@ def test_people_who_are_absent_leave_finite_numbers(service, sample):
     ],
     ids=["an old pickle", "none", "no boxes", "nothing measured"],
 )
-def test_without_movement_the_way_to_it_is_told(sample):
+def test_without_movement_the_way_to_it_is_reported(sample):
     assert not has_movement(sample)
     with pytest.raises(ValueError, match=r"made.mp4: expected boxes and movement.*stage1"):
         clip_measures(sample, "fight")

@@ -8,7 +8,6 @@ from onnx import numpy_helper
 
 from recognizer.action.measures import measure_names
 from recognizer.action.movement_graph import read_movement
-from recognizer.action.movement_metadata import METADATA_KEY
 from recognizer.action.movement_model import (
     SETTINGS,
     choose_setting,
@@ -17,6 +16,7 @@ from recognizer.action.movement_model import (
     predict_movement,
 )
 from recognizer.backends.network import ModelError
+from recognizer.storage.artifacts import METADATA_KEY
 from tests.action.moving import FUSION, movement_file, rows
 
 NAMES = ("A", "B", "C")
@@ -38,9 +38,11 @@ def test_the_file_says_what_scikit_learn_says(tmp_path, setting, classes):
         values[i] = np.float32(edge)
         values[i, ::2] = np.nextafter(np.float32(edge), np.float32(np.inf))
     session = ort.InferenceSession(str(path))
-    said = np.concatenate([session.run(None, {"measures": row[None]})[0] for row in values])
+    probabilities = np.concatenate(
+        [session.run(None, {"measures": row[None]})[0] for row in values]
+    )
     expected = predict_movement(model, values)
-    assert np.abs(said - expected).max() <= 1e-5
+    assert np.abs(probabilities - expected).max() <= 1e-5
     assert np.ptp(expected[:, 0]) > 0.1
     assert read_movement(path)[1].fusion == fusion
 
@@ -160,6 +162,6 @@ def test_a_damaged_file_and_none_are_refused(tmp_path):
 
 def test_the_names_stand_in_the_file(tmp_path):
     path, _ = movement_file(tmp_path / "m.onnx", service="falldown")
-    _, facts, service, classes = read_movement(path)
-    assert facts.measures == measure_names("falldown")
+    _, metadata, service, classes = read_movement(path)
+    assert metadata.measures == measure_names("falldown")
     assert (service, classes) == ("falldown", ("Normal", "Falldown"))

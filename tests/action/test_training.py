@@ -22,6 +22,8 @@ from recognizer.runner.hooks import NOT_FINITE, NotFiniteError  # noqa: E402
 from recognizer.types import Sample  # noqa: E402
 from tests.action.trainings import record_losses, tiny, write_data  # noqa: E402
 
+pytestmark = pytest.mark.usefixtures("quick_mmengine")
+
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory):
@@ -50,11 +52,11 @@ class KilledError(Exception):
 
 
 def killer(at):
-    def heard(done, total):
+    def stop_there(done, total):
         if done == at:
             raise KilledError
 
-    return heard
+    return stop_there
 
 
 AUGMENTED = [
@@ -208,9 +210,9 @@ def test_resuming_with_other_data_is_refused(data, tmp_path, trained):
 
 def test_the_checkpoint_says_what_it_is(data, trained):
     checkpoint = torch.load(trained[2], weights_only=True)  # as it is, nothing allowed
-    facts = checkpoint["meta"]["recognizer"]
-    assert facts["config"] == "stgcnpp_enhanced_fight_detection_stable"
-    assert len(facts["train_sha256"]) == 64
+    metadata = checkpoint["meta"]["recognizer"]
+    assert metadata["config"] == "stgcnpp_enhanced_fight_detection_stable"
+    assert len(metadata["train_sha256"]) == 64
     model, cfg, _ = model_of(trained[2])
     assert cfg.model.backbone.base_channels == 16
     assert not model.training
@@ -273,11 +275,11 @@ def test_a_loss_that_is_no_number_stops_and_names_the_batch(data, tmp_path):
     )
     with pytest.raises(NotFiniteError, match="iteration"):
         train(cfg)
-    facts = json.loads((tmp_path / "w" / NOT_FINITE).read_text())
+    report = json.loads((tmp_path / "w" / NOT_FINITE).read_text())
     names = {sample.name for sample in read_split(data / "train.pkl")}
-    assert facts["samples"]
-    assert set(facts["samples"]) <= names
-    assert facts["iteration"] >= facts["batch"] >= 1
+    assert report["samples"]
+    assert set(report["samples"]) <= names
+    assert report["iteration"] >= report["batch"] >= 1
     assert not list((tmp_path / "w").glob("best_*"))
 
 
@@ -297,7 +299,7 @@ def test_weights_that_are_no_numbers_are_not_saved(data, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("part", "value", "said"),
+    ("part", "value", "message"),
     [
         ("optimizer", 5, "no training can be built"),
         ("message_hub", 5, "no training can be built"),
@@ -307,14 +309,14 @@ def test_weights_that_are_no_numbers_are_not_saved(data, tmp_path):
     ],
 )
 def test_a_checkpoint_with_odd_parts_is_not_gone_on_from(
-    data, tmp_path, trained, part, value, said
+    data, tmp_path, trained, part, value, message
 ):
     source = max(trained[2].parent.glob("epoch_*.pth"))
     checkpoint = torch.load(source, weights_only=True)
     (checkpoint if part in checkpoint else checkpoint["meta"])[part] = value
     (tmp_path / "w").mkdir()
     torch.save(checkpoint, tmp_path / "w" / source.name)
-    with pytest.raises(ValueError, match=said):
+    with pytest.raises(ValueError, match=message):
         train(tiny(data, tmp_path / "w", "train_cfg.max_epochs=9"), resume=True)
 
 

@@ -44,9 +44,9 @@ def test_training_samples_are_equal_bit_for_bit(feats, clip_len):
     fast = compose(fast_steps(feats, clip_len))
     for seed, sample in enumerate(real_samples()):
         np.random.seed(seed)
-        wanted, after = plain(item(sample)), np.random.randint(10**9)
+        expected, after = plain(item(sample)), np.random.randint(10**9)
         np.random.seed(seed)
-        equal(fast(item(sample)), wanted)
+        equal(fast(item(sample)), expected)
         assert np.random.randint(10**9) == after, "as many numbers were drawn"
 
 
@@ -57,9 +57,9 @@ def test_test_samples_are_equal_and_leave_the_global_generator_alone(num_clips):
     plain = compose(steps)
     fast = compose(fast_steps(["b", "jm"], 24, num_clips=num_clips, test_mode=True))
     for sample in real_samples()[::4]:
-        wanted = plain(item(sample))
+        expected = plain(item(sample))
         np.random.seed(7)
-        equal(fast(item(sample)), wanted)
+        equal(fast(item(sample)), expected)
         assert np.random.randint(10**9) == np.random.RandomState(7).randint(10**9)
 
 
@@ -79,9 +79,9 @@ def test_mmactions_own_steps_work_after_frames_are_chosen(test_mode):
     mixed = compose(steps)
     for sample in real_samples()[::4]:
         np.random.seed(1)
-        wanted = plain(item(sample))
+        expected = plain(item(sample))
         np.random.seed(1)
-        equal(mixed(item(sample)), wanted)
+        equal(mixed(item(sample)), expected)
 
 
 def test_more_people_than_slots_and_fewer():
@@ -90,9 +90,9 @@ def test_more_people_than_slots_and_fewer():
     sample = still(people=5, frames=30, present=present)
     for num_person in (2, 5, 7):
         np.random.seed(0)
-        wanted = compose(plain_steps(["j"], 12, num_person, test_mode=False))(item(sample))
+        expected = compose(plain_steps(["j"], 12, num_person, test_mode=False))(item(sample))
         np.random.seed(0)
-        equal(compose(fast_steps(["j"], 12, num_person))(item(sample)), wanted)
+        equal(compose(fast_steps(["j"], 12, num_person))(item(sample)), expected)
 
 
 @pytest.mark.parametrize("sampling", ["uniform", "even"])

@@ -12,7 +12,7 @@ from recognizer.action.measures import clip_measures
 from recognizer.backends.network import ModelError
 from recognizer.backends.onnx import OnnxNetwork
 from recognizer.config.action import ClassifierConfig
-from tests.action.moving import FUSION, change_facts, clip, joined_file, without_movement
+from tests.action.moving import FUSION, change_metadata, clip, joined_file, without_movement
 from tests.analysis.classifiers import place_classifier
 
 
@@ -37,8 +37,8 @@ def test_it_says_what_both_streams_and_their_fusion_say(folder, seed):
     assert prediction.streams["pose"] == pytest.approx(pose.probabilities(sample), abs=1e-6)
     alone = OnnxNetwork(folder / "movement.onnx", ClassifierConfig(), 1)
     measures = clip_measures(sample, classifier.service)
-    said = alone.run({"measures": measures[None]})["movement_probabilities"]
-    assert prediction.streams["movement"] == pytest.approx(said[0], abs=1e-6)
+    probabilities = alone.run({"measures": measures[None]})["movement_probabilities"]
+    assert prediction.streams["movement"] == pytest.approx(probabilities[0], abs=1e-6)
     fused = FUSION(prediction.streams["pose"][None], prediction.streams["movement"][None])
     assert prediction.probabilities == pytest.approx(fused[0], abs=1e-6)
     assert np.abs(prediction.probabilities - prediction.streams["pose"]).max() > 1e-3
@@ -57,15 +57,15 @@ def test_without_movement_the_pose_stream_speaks_and_that_shows(folder):
 
 def test_nobody_is_normal_and_no_stream_is_asked(folder):
     sample = clip(1)
-    nobody = replace(
+    empty = replace(
         sample,
         keypoints=sample.keypoints * 0,
         keypoint_scores=sample.keypoint_scores * 0,
         size_wh=(2, 2),
     )
     joined = opened(folder / "joined.onnx")
-    expected = opened(folder / "pose.onnx").predict(nobody)
-    prediction = joined.predict(nobody)
+    expected = opened(folder / "pose.onnx").predict(empty)
+    prediction = joined.predict(empty)
     assert (prediction.people, prediction.no_people) == (expected.people, expected.no_people)
 
 
@@ -85,8 +85,8 @@ def test_a_file_of_one_stream_is_judged_as_before(folder):
 def edited(**values):
     """Return what replaces keys of the metadata's part about movement."""
 
-    def change(facts):
-        text = json.loads(facts.to_text())
+    def change(metadata):
+        text = json.loads(metadata.to_text())
         return json.dumps({**text, "movement": {**text["movement"], **values}})
 
     return change
@@ -109,7 +109,7 @@ HOSTILE = {
 def test_hostile_metadata_is_refused(tmp_path, name):
     change, message = HOSTILE[name]
     path = joined_file(tmp_path)
-    change_facts(path, change)
+    change_metadata(path, change)
     with pytest.raises(ModelError, match=message):
         opened(path)
 
@@ -127,8 +127,8 @@ def test_a_missing_output_is_refused(tmp_path, output):
 
 def test_two_streams_promised_of_a_pose_network_are_refused(tmp_path):
     joined = joined_file(tmp_path)
-    facts = opened(joined).metadata
+    metadata = opened(joined).metadata
     path = place_classifier(tmp_path / "pose.onnx")
-    change_facts(path, lambda own: replace(own, movement=facts.movement))
+    change_metadata(path, lambda own: replace(own, movement=metadata.movement))
     with pytest.raises(ModelError, match=r"promises .*measures"):
         opened(path)

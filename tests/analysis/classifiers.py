@@ -11,8 +11,10 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
-from recognizer.action.classifier import METADATA_KEY, ClassifierMetadata
+from recognizer.action.classifier import ClassifierMetadata
 from recognizer.action.features import FeatureSettings
+from recognizer.scoring.ranking import Service
+from recognizer.storage.artifacts import METADATA_KEY
 
 CLASSES = {"fight": ("NonFight", "Fight"), "falldown": ("Normal", "Falldown")}
 FEATURES = FeatureSettings(clip_len=20, num_person=2, feats=("j",))
@@ -20,7 +22,7 @@ FEATURES = FeatureSettings(clip_len=20, num_person=2, feats=("j",))
 
 def place_classifier(
     path: Path,
-    service: str = "fight",
+    service: Service = "fight",
     *,
     window_s: float = 1.0,
     threshold: float = 0.5,
@@ -59,13 +61,15 @@ def place_classifier(
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)])
     model.ir_version = 8
     onnx.checker.check_model(model, full_check=True)
-    helper.set_model_props(model, {METADATA_KEY: facts(service, window_s, threshold).to_text()})
+    helper.set_model_props(
+        model, {METADATA_KEY: classifier_metadata(service, window_s, threshold).to_text()}
+    )
     path.parent.mkdir(parents=True, exist_ok=True)
     onnx.save(model, str(path))
     return path
 
 
-def facts(service: str, window_s: float, threshold: float) -> ClassifierMetadata:
+def classifier_metadata(service: Service, window_s: float, threshold: float) -> ClassifierMetadata:
     return ClassifierMetadata(
         service=service,
         classes=CLASSES[service],

@@ -40,7 +40,7 @@ def window(
 def result(
     windows: Iterable[Window], *, service: str = "fight", rules: dict[str, float] = RULES
 ) -> ServiceResult:
-    facts = {
+    metadata = {
         "file": f"{service}.onnx",
         "sha256": "ab" * 32,
         "classes": CLASSES[service],
@@ -50,7 +50,9 @@ def result(
         "min_frames": 4,
     }
     windows = tuple(windows)
-    return ServiceResult(facts, rules, windows, merge_to_events(windows, CLASSES[service], rules))
+    return ServiceResult(
+        metadata, rules, windows, merge_to_events(windows, CLASSES[service], rules)
+    )
 
 
 def record(

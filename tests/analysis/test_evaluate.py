@@ -188,11 +188,11 @@ def test_folders_are_the_truth_without_a_table():
 
 def test_folders_that_are_no_classes_are_named(caplog):
     assert read_ground_truth(config(), CLASSES, ["싸움/a.mp4", "정상/b.mp4", "c.mp4"]) == {}
-    (said,) = caplog.messages
-    assert "expected folders NonFight, Fight (fight) or Normal, Falldown (falldown)" in said
-    assert "found 싸움, 정상; " in said
-    assert "nothing is measured" in said
-    assert "rename them, or name a table in inference.labels" in said
+    (logged,) = caplog.messages
+    assert "expected folders NonFight, Fight (fight) or Normal, Falldown (falldown)" in logged
+    assert "found 싸움, 정상; " in logged
+    assert "nothing is measured" in logged
+    assert "rename them, or name a table in inference.labels" in logged
 
 
 def test_videos_in_no_folder_need_no_warning(caplog):

@@ -160,7 +160,7 @@ def marked(image, color):
     ("service", "expected"),
     [("fight", [False, True, True, False]), ("falldown", [False, False, True, False])],
 )
-def test_only_those_whom_an_event_is_about_are_marked(service, expected):
+def test_only_those_an_event_is_about_are_marked(service, expected):
     """The two most involved of a fight, the one of a fall; the others lose their colours."""
     windows = [window(2.0, 0.9, people=(3, 2, 4, 1), service=service)]
     frames = drawn({service: result(windows, service=service)}, crowd())

@@ -40,7 +40,7 @@ MAIN = [sys.executable, str(ROOT / "main.py"), "--mode", "inference.analysis"]
 SCHEMA = json.loads(SCHEMA_FILE.read_bytes())
 
 
-def test_windows_tell_where_the_dot_is(analysed):
+def test_windows_show_where_the_dot_is(analysed):
     record = record_of(analysed, "Fight/f0.mp4")
     assert record.span_s == (0.0, 2.5)
     assert (record.size_wh, record.frames, record.state) == (clips.SIZE_WH, 50, "done")
@@ -160,7 +160,7 @@ def test_a_damaged_result_is_made_again(analysed):
     assert contents(analysed) == before
 
 
-def test_windows_too_short_to_judge_are_said(place):
+def test_windows_too_short_to_score_are_reported(place):
     assert run(place, "annotation.sample_fps=2", "dataset.min_frames=3") == 0
     assert set(states(place).values()) == {"damaged"}
     assert "fewer than dataset.min_frames" in summary(place)[0]["reason"]

@@ -65,6 +65,6 @@ def test_a_rest_zone_asks_no_network_and_suppresses_falls(analysed):
     assert files(out(analysed) / "videos", "*") == stamps
 
 
-def test_a_zone_that_no_video_shows_is_said(analysed, caplog):
+def test_a_zone_that_no_video_shows_is_reported(analysed, caplog):
     run(analysed, zone("rest", "kitchen/*"))
     assert "inference.zones.rest: 'all': no video fits 'kitchen/*'" in caplog.text

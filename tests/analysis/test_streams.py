@@ -100,9 +100,9 @@ def test_a_stream_of_nan_is_refused_where_it_is_asked(tmp_path):
 
 
 def test_nobody_and_too_few_frames_have_no_streams(classifier):
-    nobody = judged(moving(sequence(2.0, 20.0, people=0)), classifier)
+    empty = judged(moving(sequence(2.0, 20.0, people=0)), classifier)
     few = judged(moving(sequence(2.0, 3.0)), classifier)
-    assert {(w.state, len(w.streams)) for w in (*nobody, *few)} == {
+    assert {(w.state, len(w.streams)) for w in (*empty, *few)} == {
         ("nobody", 0),
         ("too_few_frames", 0),
     }
@@ -118,8 +118,8 @@ def streamed(probabilities=PROBABILITIES, movement=True):
         replace(w, streams={"pose": 0.25, **({"movement": p} if movement else {})})
         for w, p in zip(sliding(probabilities, people=(3, 1)), probabilities, strict=True)
     ]
-    facts = result(windows)
-    return replace(facts, events=merge_to_events(windows, CLASSES["fight"], RULES))
+    metadata = result(windows)
+    return replace(metadata, events=merge_to_events(windows, CLASSES["fight"], RULES))
 
 
 def test_an_event_has_the_streams_of_its_peak():
@@ -185,8 +185,8 @@ def test_a_stream_just_under_the_threshold_is_not_rounded_to_it():
     service = streamed()
     (event,) = service.events
     near = replace(event, streams={"pose": 0.499, "movement": 0.55})
-    said = lines(replace(service, events=(near,)))[1]
-    assert "(pose 0.499, movement 0.55; near the threshold 0.5, pose is against)" in said
+    message = lines(replace(service, events=(near,)))[1]
+    assert "(pose 0.499, movement 0.55; near the threshold 0.5, pose is against)" in message
 
 
 def test_a_near_miss_is_explained():
@@ -198,7 +198,7 @@ def test_a_near_miss_is_explained():
     assert changes == {"inference.fight.threshold": 0.45}
 
 
-def test_where_the_movement_stream_was_silent_is_said():
+def test_where_the_movement_stream_was_silent_is_reported():
     both = [found(streamed(movement=False)), found(streamed())]
     assert pose_only_lines(both) == [
         "fight: in 4 windows no movement was measured: the pose stream alone decided; "

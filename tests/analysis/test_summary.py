@@ -50,7 +50,7 @@ def test_of_many_events_the_first_are_named_and_the_table_has_the_rest():
     assert lines[-1] == "  and 2 more in summary.csv"
 
 
-def test_nothing_found_is_said_with_the_thresholds():
+def test_nothing_found_is_reported_with_the_thresholds():
     lines = event_lines([with_events("a.mp4", [])], RULES)
     assert lines == ["no event in 1 of 1 videos, 10 s (thresholds: fight 0.5, falldown 0.625)"]
 
@@ -66,7 +66,7 @@ def judged(video="a.mp4", **peaks):
 
 
 RULES_OF = {"merge_gap_s": 0.0, "min_event_s": 0.0}
-NOBODY = VideoSummary("n.mp4", {"fight": (), "falldown": ()}, {}, None)
+NO_PEOPLE = VideoSummary("n.mp4", {"fight": (), "falldown": ()}, {}, None)
 
 
 @pytest.mark.parametrize(
@@ -93,7 +93,7 @@ NOBODY = VideoSummary("n.mp4", {"fight": (), "falldown": ()}, {}, None)
             {"inference.falldown.threshold": 0.55},
         ),
         (
-            [judged(fight=0.00345, falldown=0.0), NOBODY],
+            [judged(fight=0.00345, falldown=0.0), NO_PEOPLE],
             "fight is most probable in a.mp4, 0.00345",
             {"inference.fight.threshold": 0.003},
         ),
@@ -136,7 +136,7 @@ def test_a_near_miss_is_not_rounded_to_the_threshold():
 
 @pytest.mark.parametrize(
     "found",
-    [[], [NOBODY], [judged(fight=0.0, falldown=0.0)], [judged(fight=0.5, falldown=0.1)] * 2],
+    [[], [NO_PEOPLE], [judged(fight=0.0, falldown=0.0)], [judged(fight=0.5, falldown=0.1)] * 2],
 )
 def test_where_no_threshold_shows_other_events_none_is_proposed(found):
     assert other_rule(found, RULES) is None

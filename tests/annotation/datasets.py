@@ -53,7 +53,7 @@ def config(
     )
 
 
-def facts(folder: Path) -> dict[str, Any]:
+def read_metadata(folder: Path) -> dict[str, Any]:
     metadata: dict[str, Any] = json.loads((folder / "metadata.json").read_text())
     return metadata
 

@@ -56,7 +56,7 @@ def test_a_second_copy_is_the_same_and_holds_nothing_stale(dataset, tmp_path):
         assert (tmp_path / "again" / path.relative_to(small)).read_bytes() == data
 
 
-def test_what_cannot_be_copied_is_said(dataset, tmp_path):
+def test_what_cannot_be_copied_is_reported(dataset, tmp_path):
     full = run_stage1(load_config(dataset))
     with pytest.raises(ValueError, match="expected two folders"):
         compact_results(full, full)

@@ -5,7 +5,7 @@ import csv
 import pytest
 
 from annotation.stage3 import run_stage3
-from tests.annotation.datasets import clips, config, facts
+from tests.annotation.datasets import clips, config, read_metadata
 from tests.annotation.datasets import quick_pictures as quick_pictures
 from tests.dataset.tracked import write_stage2
 
@@ -24,7 +24,7 @@ def run(tmp_path, hashes, **dataset):
     folder = run_stage3(settings)
     with (folder / "report" / "near_duplicates.csv").open(newline="", encoding="utf-8-sig") as file:
         rows = list(csv.DictReader(file))
-    return facts(folder), rows, (folder / "report" / "summary.txt").read_text()
+    return read_metadata(folder), rows, (folder / "report" / "summary.txt").read_text()
 
 
 def test_a_copy_in_another_split_is_named(tmp_path, caplog):
@@ -36,9 +36,9 @@ def test_a_copy_in_another_split_is_named(tmp_path, caplog):
     hashes = scattered(clips(10))
     hashes[tested] = [hashes[learnt][0] ^ 0b111] * 4
     metadata, rows, summary = run(tmp_path, hashes)
-    told = metadata["near_duplicates"]
-    assert (told["compared"], told["found"], told["between_splits"]) == (20, 1, 1)
-    (pair,) = told["pairs"]
+    recorded = metadata["near_duplicates"]
+    assert (recorded["compared"], recorded["found"], recorded["between_splits"]) == (20, 1, 1)
+    (pair,) = recorded["pairs"]
     assert (set(pair["clips"]), pair["distance_bits"]) == ({learnt, tested}, 3.0)
     assert {rows[0]["clip"], rows[0]["clip_2"]} == {learnt, tested}
     assert {rows[0]["split"], rows[0]["split_2"]} == {"train", "test"}
@@ -47,10 +47,15 @@ def test_a_copy_in_another_split_is_named(tmp_path, caplog):
     assert any("look alike" in text for text in metadata["warnings"])
 
 
-def test_without_hashes_it_is_unknown_and_said_so(tmp_path, caplog):
+def test_without_hashes_it_is_unknown_and_reported(tmp_path, caplog):
     metadata, rows, summary = run(tmp_path, None)
-    told = metadata["near_duplicates"]
-    assert (told["compared"], told["without_hash"], told["found"], rows) == (0, 20, 0, [])
+    recorded = metadata["near_duplicates"]
+    assert (recorded["compared"], recorded["without_hash"], recorded["found"], rows) == (
+        0,
+        20,
+        0,
+        [],
+    )
     assert "unknown of 20 clips without hashes" in summary
     assert "look alike" not in caplog.text
 

@@ -17,7 +17,7 @@ from recognizer.runs import figures
 from recognizer.runs.manifest import Manifest, Outcome, read_manifest, result_path, write_manifest
 from recognizer.runs.stage_folders import stage3_settings
 from recognizer.storage.artifacts import read_poses, write_poses
-from tests.annotation.datasets import facts
+from tests.annotation.datasets import read_metadata
 from tests.annotation.real_tracks import CLIPS, FALLS, SAMPLES, of_fights, tracks, without_pictures
 
 SPLITS = ("train", "val", "test")
@@ -49,39 +49,43 @@ def test_windows_of_falls_are_learnt_from_as_normal_and_nothing_else_changes(
     tmp_path, clips, falls, plain
 ):
     folder = without_pictures(of_fights(tmp_path, clips, [falls], negatives_s=4.0))
-    metadata, before = facts(folder), facts(plain)
+    metadata, before = read_metadata(folder), read_metadata(plain)
     for split in ("val", "test"):
         assert pickles(folder)[split] == pickles(plain)[split]
         assert metadata["splits"][split] == before["splits"][split]
     assert metadata["samples"] == before["samples"]
     assert metadata["nobody_tracked"] == before["nobody_tracked"]
 
-    told = metadata["negatives"]
+    recorded = metadata["negatives"]
     lengths = [s["stop_s"] - s["start_s"] for s in metadata["samples"].values()]
-    assert told["window_s"] == pytest.approx(np.median(lengths), abs=1e-3)
+    assert recorded["window_s"] == pytest.approx(np.median(lengths), abs=1e-3)
     samples = {s.name: s for s in read_split(folder / "train.pkl")}
     own = {s.name for s in read_split(plain / "train.pkl")}
-    assert samples.keys() - own == told["samples"].keys()
-    assert {samples[name].label for name in told["samples"]} == {0}
-    assert all(name.startswith("negatives/1/Subject_") for name in told["samples"])
+    assert samples.keys() - own == recorded["samples"].keys()
+    assert {samples[name].label for name in recorded["samples"]} == {0}
+    assert all(name.startswith("negatives/1/Subject_") for name in recorded["samples"])
     for video in FALLS:
         sequence, _, _ = read_poses(result_path(falls, video, ".npz"))
-        planned = plan_windows(sequence, told["window_s"], told["window_s"] / 2)
-        mine = [s for s in told["samples"].values() if s["video"] == video]
+        planned = plan_windows(sequence, recorded["window_s"], recorded["window_s"] / 2)
+        mine = [s for s in recorded["samples"].values() if s["video"] == video]
         assert len(mine) == 2 < len(planned)
         spans = [(round(a, 6), round(b, 6)) for a, b in planned]
         assert {(s["start_s"], s["stop_s"]) for s in mine} <= set(spans)
-        assert np.ptp([s["start_s"] for s in mine]) >= told["window_s"] / 2  # spread
+        assert np.ptp([s["start_s"] for s in mine]) >= recorded["window_s"] / 2  # spread
         assert {s["split"] for s in mine} == {"train"}
 
 
-def test_counts_weights_and_the_page_tell_of_them(tmp_path, clips, falls, plain):
+def test_counts_weights_and_the_page_show_them(tmp_path, clips, falls, plain):
     folder = without_pictures(of_fights(tmp_path, clips, [falls]))
-    metadata, before = facts(folder), facts(plain)
+    metadata, before = read_metadata(folder), read_metadata(plain)
     count = len(metadata["negatives"]["samples"])
-    (told,) = metadata["negatives"]["folders"]
-    assert told["samples"] == count > 0
-    assert (told["videos"], told["videos_used"], told["sources"]) == (3, 3, sorted(FALLS))
+    (recorded,) = metadata["negatives"]["folders"]
+    assert recorded["samples"] == count > 0
+    assert (recorded["videos"], recorded["videos_used"], recorded["sources"]) == (
+        3,
+        3,
+        sorted(FALLS),
+    )
     train = metadata["splits"]["train"]
     assert train == before["splits"]["train"] | {"sha256": train["sha256"], "negatives": count}
     assert train["samples"] + count == len(read_split(folder / "train.pkl"))
@@ -95,7 +99,7 @@ def test_counts_weights_and_the_page_tell_of_them(tmp_path, clips, falls, plain)
     assert metadata["no_leak"][:-1] == before["no_leak"]
     assert metadata["no_leak"][-1].startswith(f"+ {count} negatives in train, of no source")
     page = (folder / "report" / "summary.txt").read_text()
-    assert f"{told['folder']}: {count} samples of 3 of 3 videos" in page
+    assert f"{recorded['folder']}: {count} samples of 3 of 3 videos" in page
     assert page.startswith(f"16 samples + {count} negatives for fight, from 16 videos: 16 done")
     assert f"\n+ negatives {count:>8}\n" in page
     assert str(tmp_path) not in (folder / "metadata.json").read_text()
@@ -114,10 +118,10 @@ def test_the_sheets_and_the_chart_name_their_number(tmp_path, clips, falls, monk
 
     monkeypatch.setattr(figures, "save_figure", draw_only)
     folder = run_stage3(of_fights(tmp_path, clips, [falls]))
-    count = len(facts(folder)["negatives"]["samples"])
+    count = len(read_metadata(folder)["negatives"]["samples"])
     assert texts["skeletons_NonFight.png"][0].startswith(f"Class NonFight + {count} negatives: a")
     assert texts["skeletons_Fight.png"][0].startswith("Class Fight: a few")
-    train = facts(folder)["splits"]["train"]["samples"]
+    train = read_metadata(folder)["splits"]["train"]["samples"]
     assert texts["class_balance.png"][1][0] == f"train\n{train} samples + {count} negatives"
 
 
@@ -144,9 +148,9 @@ def test_two_folders_may_hold_videos_of_one_name(tmp_path, clips, falls):
         meta["source"] = {**meta["source"], "sha256": f"{path.parent.parent.name}/{path.name}"}
         write_poses(path, twin, sequence, meta, extra)
     folder = without_pictures(of_fights(tmp_path, clips, [falls, twin]))
-    told = facts(folder)["negatives"]
-    assert [one["samples"] for one in told["folders"]] == [len(told["samples"]) // 2] * 2
-    train = facts(folder)["splits"]["train"]
+    recorded = read_metadata(folder)["negatives"]
+    assert [one["samples"] for one in recorded["folders"]] == [len(recorded["samples"]) // 2] * 2
+    train = read_metadata(folder)["splits"]["train"]
     assert len(read_split(folder / "train.pkl")) == train["samples"] + train["negatives"]
 
 
@@ -240,23 +244,27 @@ def test_near_duplicates_of_the_data_set_are_left_out_unless_nothing_is_compared
     tmp_path, clips, falls, caplog
 ):
     alike = with_video(falls, tmp_path / "alike", clips, "Other/x.mp4", source="ab", flip=0b111)
-    told = facts(without_pictures(of_fights(tmp_path / "a", clips, [alike])))["negatives"]
-    assert {s["video"] for s in told["samples"].values()} == set(FALLS)
-    reason = told["folders"][0]["left_out"]["Other/x.mp4"]
+    recorded = read_metadata(without_pictures(of_fights(tmp_path / "a", clips, [alike])))[
+        "negatives"
+    ]
+    assert {s["video"] for s in recorded["samples"].values()} == set(FALLS)
+    reason = recorded["folders"][0]["left_out"]["Other/x.mp4"]
     assert reason.startswith(f"looks like {CLIPS[0]} of the data set (")
     assert f"/alike: Other/x.mp4: {reason}" in caplog.text
-    told = facts(
+    recorded = read_metadata(
         without_pictures(of_fights(tmp_path / "b", clips, [alike], duplicate_distance=None))
     )["negatives"]
-    assert {s["video"] for s in told["samples"].values()} == {*FALLS, "Other/x.mp4"}
+    assert {s["video"] for s in recorded["samples"].values()} == {*FALLS, "Other/x.mp4"}
     other = with_video(
         falls, tmp_path / "other", clips, "Other/x.mp4", source="ab", flip=0xFFFFFFFF
     )
-    told = facts(without_pictures(of_fights(tmp_path / "c", clips, [other])))["negatives"]
-    assert "Other/x.mp4" in {s["video"] for s in told["samples"].values()}
+    recorded = read_metadata(without_pictures(of_fights(tmp_path / "c", clips, [other])))[
+        "negatives"
+    ]
+    assert "Other/x.mp4" in {s["video"] for s in recorded["samples"].values()}
 
 
-def test_a_missing_folder_is_said_before_stage_1(tmp_path):
+def test_a_missing_folder_is_reported_before_stage_1(tmp_path):
     for name in ("Fight", "NonFight"):
         (tmp_path / "data" / name).mkdir(parents=True)
         (tmp_path / "data" / name / f"{name}.mp4").write_bytes(b"")

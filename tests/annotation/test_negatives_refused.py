@@ -9,7 +9,7 @@ from annotation.pipeline import stage3
 from recognizer.config.file import ConfigError
 from recognizer.runs.manifest import result_path
 from recognizer.runs.progress import silent
-from tests.annotation.datasets import facts, quick_pictures
+from tests.annotation.datasets import quick_pictures, read_metadata
 from tests.annotation.made_tracks import CLIPS, FALLS, config, stage2
 from tests.annotation.real_tracks import without_pictures
 
@@ -32,13 +32,15 @@ def test_a_source_that_copies_hide_behind_another_name_is_known(tmp_path):
 
 
 def test_made_up_falls_are_learnt_from(tmp_path):
-    told = facts(without_pictures(config(tmp_path, [stage2(tmp_path / "falls", FALLS)])))
-    assert {s["video"] for s in told["negatives"]["samples"].values()} == set(FALLS)
+    recorded = read_metadata(
+        without_pictures(config(tmp_path, [stage2(tmp_path / "falls", FALLS)]))
+    )
+    assert {s["video"] for s in recorded["negatives"]["samples"].values()} == set(FALLS)
 
 
 @pytest.mark.usefixtures("quick_pictures")
 @pytest.mark.parametrize("damage", ["missing", "damaged"])
-def test_tracks_that_cannot_be_read_are_told_and_change_the_exit_code(tmp_path, caplog, damage):
+def test_tracks_that_cannot_be_read_are_reported_and_change_the_exit_code(tmp_path, caplog, damage):
     falls = stage2(tmp_path / "falls", FALLS)
     own = config(tmp_path, [falls])
     assert stage3(own, silent) == 0
@@ -50,8 +52,8 @@ def test_tracks_that_cannot_be_read_are_told_and_change_the_exit_code(tmp_path, 
     caplog.clear()
     for _ in range(2):  # finished, it says so again
         assert stage3(own, silent) == 3
-        told = f"dataset.negatives: refused: {tmp_path.name}/falls: a/1.mp4: stage 2 result: "
-        assert told in caplog.text
+        message = f"dataset.negatives: refused: {tmp_path.name}/falls: a/1.mp4: stage 2 result: "
+        assert message in caplog.text
     (folder,) = (tmp_path / "output").rglob("summary.txt")
     assert "Refused or damaged:" in folder.read_text()
     assert "a/1.mp4: stage 2 result: " in folder.read_text()
@@ -94,10 +96,10 @@ def test_less_than_a_window_of_a_video_is_refused(tmp_path, changes, says):
 
 def test_videos_shorter_than_a_window_are_left_out_with_the_reason(tmp_path):
     falls = stage2(tmp_path / "falls", {**FALLS, "a/short.mp4": 0.9, "a/equal.mp4": 1.0})
-    told = facts(without_pictures(config(tmp_path, [falls])))["negatives"]
-    assert {s["video"] for s in told["samples"].values()} == {*FALLS, "a/equal.mp4"}
-    assert {s["stop_s"] - s["start_s"] for s in told["samples"].values()} == {1.0}
-    assert told["folders"][0]["left_out"] == {"a/short.mp4": "shorter than a window of 1 s"}
+    recorded = read_metadata(without_pictures(config(tmp_path, [falls])))["negatives"]
+    assert {s["video"] for s in recorded["samples"].values()} == {*FALLS, "a/equal.mp4"}
+    assert {s["stop_s"] - s["start_s"] for s in recorded["samples"].values()} == {1.0}
+    assert recorded["folders"][0]["left_out"] == {"a/short.mp4": "shorter than a window of 1 s"}
     only = stage2(tmp_path / "only", {"a/short.mp4": 0.9})
     with pytest.raises(ConfigError, match=r"found none in 1 videos: 1 x shorter than a window"):
         without_pictures(config(tmp_path / "other", [only]))
@@ -137,13 +139,13 @@ def test_half_a_copy_of_a_clip_is_left_out_and_the_rest_learnt_from(tmp_path, ca
     hashes = {"a/half.mp4": pictures(*half), "a/0.mp4": pictures(*others[1])}
     falls = stage2(tmp_path / "falls", dict.fromkeys(hashes, 1.0), {}, hashes)
     more = stage2(tmp_path / "more", {"b/0.mp4": 1.0}, {}, {"b/0.mp4": pictures(*own)})
-    told = facts(without_pictures(config(tmp_path, [falls, more], clips)))["negatives"]
-    assert [s["video"] for s in told["samples"].values()] == ["a/0.mp4"]
+    recorded = read_metadata(without_pictures(config(tmp_path, [falls, more], clips)))["negatives"]
+    assert [s["video"] for s in recorded["samples"].values()] == ["a/0.mp4"]
     reason = (
         "looks like Fight/2.mp4 of the data set (0 of 64 bits differ in half of their pictures)"
     )
-    assert told["folders"][0]["left_out"] == {"a/half.mp4": reason}
-    assert told["folders"][1]["left_out"] == {"b/0.mp4": reason}
+    assert recorded["folders"][0]["left_out"] == {"a/half.mp4": reason}
+    assert recorded["folders"][1]["left_out"] == {"b/0.mp4": reason}
     assert f"left out: {tmp_path.name}/falls: a/half.mp4: {reason}" in caplog.text
     with pytest.raises(
         ConfigError, match=r"found none but .* such as negatives/1/b/0\.mp4@.*: looks"

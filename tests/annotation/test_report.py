@@ -17,7 +17,7 @@ from recognizer.dataset.samples import build_sample
 from recognizer.dataset.split import SPLITS
 from recognizer.runs.figures import plain, save_figure
 from recognizer.runs.strips import CELL_WH, MOMENTS, SLOT_COLORS, draw_plan, plan_strip
-from tests.annotation.datasets import clips, config, digests, facts
+from tests.annotation.datasets import clips, config, digests, read_metadata
 from tests.conftest import draw_small
 from tests.dataset.tracked import sequence
 
@@ -195,7 +195,7 @@ def test_summary_says_what_is_in_and_what_is_not(tmp_path):
     videos = clips(4) | {"Fight/nobody.mp4": sequence(people=0)}
     folder = run_stage3(config(tmp_path, videos))
     text = (folder / "report" / "summary.txt").read_text()
-    assert text == summarise(facts(folder))
+    assert text == summarise(read_metadata(folder))
     assert "8 samples for fight, from 9 videos: 8 done, 0 damaged, 1 refused" in text
     assert "- Fight/nobody.mp4: nobody was tracked" in text
     assert "train and val" in text

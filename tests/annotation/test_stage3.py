@@ -8,12 +8,14 @@ from collections import Counter
 import numpy as np
 import pytest
 
+from annotation import stage3
 from annotation.stage3 import run_stage3
 from recognizer.config.file import ConfigError
 from recognizer.dataset.mmaction import read_split
 from recognizer.runs.manifest import Outcome, read_manifest, result_path
 from recognizer.runs.stage_folders import stage3_dir
-from tests.annotation.datasets import clips, config, digests, facts, quick_pictures
+from recognizer.storage.artifacts import short_digest
+from tests.annotation.datasets import clips, config, digests, quick_pictures, read_metadata
 from tests.dataset.mmaction_reader import read_with_mmaction
 from tests.dataset.tracked import sequence, write_stage2
 
@@ -34,7 +36,7 @@ def test_clips_become_three_pickles_that_mmaction_reads(tmp_path):
     videos["Fight/gone.mp4"] = Outcome("Fight/gone.mp4", "refused", "stage 1: no video stream")
     videos["Fight/hurt.mp4"] = sequence(1.0)
     folder = run_stage3(config(tmp_path, videos))
-    metadata = facts(folder)
+    metadata = read_metadata(folder)
     assert metadata["totals"] == {
         "inputs": 22,
         "done": 21,
@@ -52,37 +54,37 @@ def test_clips_become_three_pickles_that_mmaction_reads(tmp_path):
     paths = [folder / f"{split}.pkl" for split in SPLITS]
     answer = read_with_mmaction(*paths)
     for split, path in zip(SPLITS, paths, strict=True):
-        seen, told = answer[str(path)], metadata["splits"][split]
-        assert len(seen["names"]) == told["samples"] > 0
+        seen, recorded = answer[str(path)], metadata["splits"][split]
+        assert len(seen["names"]) == recorded["samples"] > 0
         assert Counter(seen["labels"]) == Counter(
-            {metadata["classes"][name]: n for name, n in told["by_class"].items()}
+            {metadata["classes"][name]: n for name, n in recorded["by_class"].items()}
         )
         assert seen["shapes"] == [[1, 4, 16, 17, 3]]
-        assert hashlib.sha256(path.read_bytes()).hexdigest() == told["sha256"]
+        assert hashlib.sha256(path.read_bytes()).hexdigest() == recorded["sha256"]
         assert {metadata["samples"][name]["split"] for name in seen["names"]} == {split}
 
 
 def test_metadata_tells_where_everything_came_from(tmp_path):
     folder = run_stage3(config(tmp_path, clips(10), num_person=2))
-    metadata = facts(folder)
+    metadata = read_metadata(folder)
     assert (metadata["schema"], metadata["schema_version"]) == ("recognizer.dataset", 1)
     assert metadata["settings"]["stage2"]["stage1"]["models"]["pose"]["sha256"] == "00"
     assert metadata["settings"]["dataset"]["num_person"] == 2
     assert metadata["class_balance"] == {"Fight": 0.5, "NonFight": 0.5}
     assert np.mean(list(metadata["class_weights"].values())) == pytest.approx(1)
     assert [line.split()[-3:] for line in metadata["no_leak"][1:4]] == [["0", "0", "0"]] * 3
-    told = metadata["samples"]["Fight/02.mp4"]
-    assert told == {
+    recorded = metadata["samples"]["Fight/02.mp4"]
+    assert recorded == {
         "video": "Fight/02.mp4",
         "source": "Fight/02.mp4",
         "class": "Fight",
         "label": 1,
-        "split": told["split"],
+        "split": recorded["split"],
         "start_s": 0.0,
         "stop_s": 1.4,
         "frames": 14,
         "people": 2,
-        "track_ids": told["track_ids"],
+        "track_ids": recorded["track_ids"],
         "size_wh": [320, 240],
         "fps": 10.0,
     }
@@ -93,7 +95,7 @@ def test_metadata_tells_where_everything_came_from(tmp_path):
 def test_the_most_involved_come_first(tmp_path):
     """Person 0 hurries, 1 and 2 hardly move: the scorer's order is the order of the slots."""
     folder = run_stage3(config(tmp_path, clips(10, seconds=2.0), num_person=1))
-    metadata, samples = facts(folder), all_samples(folder)
+    metadata, samples = read_metadata(folder), all_samples(folder)
     people = {n: s["track_ids"] for n, s in metadata["samples"].items()}
     assert all(len(ids) == 1 for ids in people.values())
     for name, sample in samples.items():
@@ -114,7 +116,7 @@ def test_window_of_a_video(tmp_path):
     ]
     assert all(s.keypoints.shape[1] == 20 for s in samples.values())
     by_video = {}
-    for sample in facts(folder)["samples"].values():
+    for sample in read_metadata(folder)["samples"].values():
         by_video.setdefault(sample["video"], set()).add(sample["split"])
     assert all(len(splits) == 1 for splits in by_video.values()), "no video in two splits"
 
@@ -124,7 +126,7 @@ def test_windows_mean_the_same_at_every_fps(tmp_path, fps):
     videos = {
         f"{n}/{i}.mp4": sequence(3.6, fps=fps) for n in ("Fight", "NonFight") for i in range(3)
     }
-    metadata = facts(run_stage3(config(tmp_path, videos, window_s=2.0)))
+    metadata = read_metadata(run_stage3(config(tmp_path, videos, window_s=2.0)))
     windows = {
         (s["start_s"], s["stop_s"], tuple(sorted(s["track_ids"])))
         for s in metadata["samples"].values()
@@ -160,7 +162,7 @@ ROWS = [
 
 
 def test_one_sample_per_segment(tmp_path):
-    metadata = facts(run_stage3(with_segments(tmp_path, ROWS)))
+    metadata = read_metadata(run_stage3(with_segments(tmp_path, ROWS)))
     assert sorted(metadata["samples"]) == sorted(
         name
         for i in range(3)
@@ -175,9 +177,24 @@ def test_one_sample_per_segment(tmp_path):
     assert all(s["frames"] == 20 for s in metadata["samples"].values())
 
 
-def test_segment_beyond_the_end_is_left_out_and_said(tmp_path):
+def test_settings_are_the_folders_though_a_table_changes_during_the_run(tmp_path, monkeypatch):
+    settings = with_segments(tmp_path, ROWS)
+    find = stage3.near_duplicates
+
+    def edit(*args):
+        with (tmp_path / "segments.csv").open("a") as table:
+            table.write("\ncam3/x.mp4,0,2,Normal")
+        return find(*args)
+
+    monkeypatch.setattr(stage3, "near_duplicates", edit)
+    folder = run_stage3(settings)
+    assert stage3_dir(settings) != folder
+    assert folder.name.endswith(short_digest(read_metadata(folder)["settings"]))
+
+
+def test_segment_beyond_the_end_is_left_out_and_reported(tmp_path):
     folder = run_stage3(with_segments(tmp_path, [*ROWS, "cam0/x.mp4,5,9,Falldown"]))
-    metadata = facts(folder)
+    metadata = read_metadata(folder)
     assert metadata["totals"]["samples"] == 6
     assert metadata["totals"]["parts_left_out"] == 1
     assert "left out: segment 5-9 s (line 8)" in metadata["failures"]["cam0/x.mp4"]
@@ -187,7 +204,7 @@ def test_segment_beyond_the_end_is_left_out_and_said(tmp_path):
 
 def test_windows_over_segments_take_the_class_that_covers_half(tmp_path):
     rows = [r.replace(",0,2,Normal", ",0,1.4,Normal") for r in ROWS]
-    metadata = facts(run_stage3(with_segments(tmp_path, rows, window_s=1.0, stride_s=0.5)))
+    metadata = read_metadata(run_stage3(with_segments(tmp_path, rows, window_s=1.0, stride_s=0.5)))
     of_first = {
         s["start_s"]: s["class"] for n, s in metadata["samples"].items() if n.startswith("cam0")
     }
@@ -209,7 +226,7 @@ def test_windows_without_people_are_counted_and_no_damage(tmp_path):
         for i in range(3)
     }
     videos["Fight/nobody.mp4"] = sequence(3.0, people=0)
-    metadata = facts(run_stage3(config(tmp_path, videos, window_s=1.0, stride_s=1.0)))
+    metadata = read_metadata(run_stage3(config(tmp_path, videos, window_s=1.0, stride_s=1.0)))
     assert metadata["totals"]["samples"] == 6 * 2
     assert metadata["totals"]["windows_without_people"] == 6 * 4 + 3
     assert metadata["failures"] == {"Fight/nobody.mp4": "windows in which nobody was tracked: 3"}
@@ -219,7 +236,7 @@ def test_many_parts_left_out_for_one_reason_are_one_sentence(tmp_path):
     rows = [f"cam0/x.mp4,{i / 10},{i / 10 + 0.1},Normal" for i in range(5)]
     rows += [row for row in ROWS if not row.startswith("cam0")]
     folder = run_stage3(with_segments(tmp_path, [*rows, "cam0/x.mp4,2,4,Falldown"]))
-    assert facts(folder)["failures"]["cam0/x.mp4"] == (
+    assert read_metadata(folder)["failures"]["cam0/x.mp4"] == (
         "left out: 0.00-0.10 s, 0.10-0.20 s, 0.20-0.30 s and 2 more: "
         "fewer than dataset.min_frames = 4 frames"
     )
@@ -240,7 +257,7 @@ def test_sources_stay_together(tmp_path):
     videos = clips(12)
     source_of = {v: f"cam{int(v[-6:-4]) // 2}" for v in videos}
     table.write_text("video,source\n" + "".join(f"{v},{s}\n" for v, s in source_of.items()))
-    metadata = facts(run_stage3(config(tmp_path, videos, {"sources": str(table)})))
+    metadata = read_metadata(run_stage3(config(tmp_path, videos, {"sources": str(table)})))
     split_of = {}
     for sample in metadata["samples"].values():
         assert sample["source"] == source_of[sample["video"]]
@@ -262,7 +279,7 @@ def test_a_video_without_source_stops_the_run(tmp_path):
 
 def test_the_data_sets_own_folders_are_the_split(tmp_path):
     videos = {f"{s}/{v}": clip for s in ("train", "val") for v, clip in clips(3).items()}
-    metadata = facts(run_stage3(config(tmp_path, videos)))
+    metadata = read_metadata(run_stage3(config(tmp_path, videos)))
     assert metadata["split_by"] == "folders"
     assert all(s["video"].startswith(s["split"] + "/") for s in metadata["samples"].values())
     assert metadata["warnings"] == ["test is empty"]
@@ -272,7 +289,7 @@ def test_the_data_sets_own_folders_are_the_split(tmp_path):
 def test_auto_splits_by_source_where_one_video_has_no_folder(tmp_path):
     videos = {f"train/{v}": clip for v, clip in clips(5).items()} | clips(1)
     settings = config(tmp_path, videos)
-    assert facts(run_stage3(settings))["split_by"] == "source"
+    assert read_metadata(run_stage3(settings))["split_by"] == "source"
     with pytest.raises(ConfigError, match=r"folders.*in 2: Fight/00\.mp4"):
         run_stage3(config(tmp_path, None, {"by": "folders"}))
 
@@ -291,7 +308,7 @@ def test_copies_of_one_file_stay_in_one_split(tmp_path):
     copies = ["Fight/00.mp4", "Fight/03.mp4", "NonFight/05.mp4"]
     for name in copies:  # the same content as stage 1 saw it
         change_meta(result_path(tmp_path / "stage2", name, ".npz"))
-    metadata = facts(run_stage3(config(tmp_path)))
+    metadata = read_metadata(run_stage3(config(tmp_path)))
     assert metadata["copies"] == [copies]
     assert len({metadata["samples"][name]["split"] for name in copies}) == 1
     assert any("copies of one file" in text for text in metadata["warnings"])
@@ -333,7 +350,7 @@ def test_bad_inputs_are_recorded_and_cost_nobody_else(tmp_path):
         keypoints=np.array([{}], object),
         allow_pickle=True,
     )
-    metadata = facts(run_stage3(config(tmp_path)))
+    metadata = read_metadata(run_stage3(config(tmp_path)))
     assert metadata["totals"]["samples"] == 8
     reasons = metadata["failures"]
     assert reasons["Fight/nobody.mp4"] == "nobody was tracked"
@@ -358,7 +375,7 @@ def test_names_cannot_leave_the_folder_and_odd_ones_work(tmp_path):
     content["inputs"] |= {name: {"state": "done", "reason": "", "frames": 9} for name in bad}
     manifest.write_text(json.dumps(content))
     folder = run_stage3(config(tmp_path))
-    metadata = facts(folder)
+    metadata = read_metadata(folder)
     assert metadata["totals"]["samples"] == 4 + len(odd)
     assert sorted(metadata["failures"]) == sorted(bad)
     assert all("inside the input folder" in reason for reason in metadata["failures"].values())
@@ -392,7 +409,9 @@ def test_a_stride_that_leaves_frames_out_is_refused(tmp_path):
 
 
 def test_stage_2_must_have_finished(tmp_path):
-    with pytest.raises(FileNotFoundError, match="run the stage before"):
+    with pytest.raises(
+        FileNotFoundError, match=r"run the stage before this one \(--mode annotation\.stage2\)"
+    ):
         run_stage3(config(tmp_path))
 
 

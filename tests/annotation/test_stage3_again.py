@@ -13,7 +13,7 @@ import pytest
 
 from annotation.stage3 import run_stage3
 from recognizer.runs.stage_folders import stage3_dir
-from tests.annotation.datasets import clips, config, digests, facts, quick_pictures
+from tests.annotation.datasets import clips, config, digests, quick_pictures, read_metadata
 
 ROOT = Path(__file__).resolve().parents[2]
 __all__ = ["quick_pictures"]
@@ -67,7 +67,7 @@ def test_new_input_makes_the_data_set_again(tmp_path):
     first = run_stage3(config(tmp_path, clips(3)))
     again = run_stage3(config(tmp_path, clips(4)))
     assert again == first
-    assert facts(again)["totals"]["samples"] == 8
+    assert read_metadata(again)["totals"]["samples"] == 8
 
 
 RUN = """

@@ -34,13 +34,13 @@ def write_result(folder: Path, video: str, seed: int, source: Path, **meta) -> N
     step = meta.get("step", 1)
     for t in range(0, FRAMES, step):
         builder.append(poses_at(*dot_place(t, seed), 4), t / FPS, corrupt=t == 8)
-    facts = {
+    metadata = {
         "video": video,
         "source": {"sha256": sha256_file(source)},
         "settings": {"stage1": {"sample_fps": FPS / step if step > 1 else None}},
     }
     path = result_path(folder, video, ".npz")
-    write_poses(path, folder, builder.build(SIZE_WH), {**facts, **meta})
+    write_poses(path, folder, builder.build(SIZE_WH), {**metadata, **meta})
 
 
 @pytest.fixture
@@ -211,11 +211,11 @@ def test_second_run_keeps_everything(place):
     folder = visualize(config(place))
     before = {p: p.stat().st_mtime_ns for p in folder.rglob("*.mp4")}
     first = contents(folder)
-    heard = []
-    visualize(config(place), lambda outcome, frames: heard.append((outcome, frames)))
+    reported = []
+    visualize(config(place), lambda outcome, frames: reported.append((outcome, frames)))
     assert {p: p.stat().st_mtime_ns for p in folder.rglob("*.mp4")} == before
     assert contents(folder) == first
-    assert sum(frames for _, frames in heard) == 0
+    assert sum(frames for _, frames in reported) == 0
 
 
 def test_other_settings_or_newer_results_are_drawn_again(place):
@@ -286,10 +286,10 @@ def test_limit_takes_videos_of_all_classes(place):
 
 
 def test_progress_hears_of_every_frame_and_every_video(place):
-    heard = []
-    visualize(config(place), lambda outcome, frames: heard.append((outcome, frames)))
-    assert sum(frames for _, frames in heard) == 3 * FRAMES
-    assert [o.video for o, _ in heard if o is not None] == list(VIDEOS)
+    reported = []
+    visualize(config(place), lambda outcome, frames: reported.append((outcome, frames)))
+    assert sum(frames for _, frames in reported) == 3 * FRAMES
+    assert [o.video for o, _ in reported if o is not None] == list(VIDEOS)
 
 
 @pytest.mark.parametrize(
@@ -324,18 +324,18 @@ def test_stage_that_has_not_run(tmp_path):
 
 
 @pytest.mark.parametrize("limit", [None, 2, 3, 9])
-def test_as_many_videos_are_heard_of_as_were_announced(place, limit):
+def test_as_many_videos_are_reported_as_were_announced(place, limit):
     """Those that the stage refused are heard of, and counted, as well."""
     stage = read_manifest(place / "stage2")
     refused = Outcome(VIDEOS[1], "refused", "no video")
     outcomes = (stage.outcomes[0], refused, stage.outcomes[2])
     write_manifest(place / "stage2", Manifest("stage2", {"a": 1}, outcomes))
-    totals, heard = [], []
+    totals, reported = [], []
 
     @contextlib.contextmanager
     def watch(title, total):
         totals.append(total)
-        yield lambda outcome, frames: heard.append(outcome) if outcome else None
+        yield lambda outcome, frames: reported.append(outcome) if outcome else None
 
     report_overlay(config(place, limit=limit), watch)
-    assert totals == [len(heard)] == [min(3, limit or 3)]
+    assert totals == [len(reported)] == [min(3, limit or 3)]

@@ -100,7 +100,7 @@ def test_ordinary_memory_where_nothing_is_pinned(host):
 
 
 @pytest.mark.parametrize("call", ["cudaMalloc", "cudaHostAlloc"])
-def test_full_memory_is_said(host, call):
+def test_full_memory_is_reported(host, call):
     stream = Stream("cuda:0")
     host.refuse.add(call)
     with pytest.raises(ModelError, match=r"4000 bytes|4096 bytes"):

@@ -64,8 +64,8 @@ def test_every_fact_of_the_machine_changes_the_key(onnx_file, change):
     plain = engine_cache.engine_key(onnx_file, section(), HERE)
     other = engine_cache.engine_key(onnx_file, section(), dataclasses.replace(HERE, **change))
     assert plain.digest() != other.digest()
-    (said,) = engine_cache.differences(plain.flat(), other.flat())
-    assert said.startswith(f"{next(iter(change))}: expected ")
+    (message,) = engine_cache.differences(plain.flat(), other.flat())
+    assert message.startswith(f"{next(iter(change))}: expected ")
 
 
 def test_another_network_of_the_same_name_changes_the_key(tmp_path, onnx_file):
@@ -157,7 +157,7 @@ def test_without_an_engine_the_message_has_the_command(onnx_file):
 
 
 @pytest.mark.parametrize(
-    ("settings", "machine", "said"),
+    ("settings", "machine", "message"),
     [
         ({"max_batch": 16}, HERE, r"batch: expected \[1, 8, 16\], got \[1, 8, 8\]"),
         ({}, dataclasses.replace(HERE, tensorrt="12.0"), "tensorrt: expected 12.0, got 11.4.0.106"),
@@ -166,10 +166,10 @@ def test_without_an_engine_the_message_has_the_command(onnx_file):
     ids=["shapes", "version", "options"],
 )
 def test_an_engine_for_something_else_is_named_with_the_difference(
-    onnx_file, settings, machine, said
+    onnx_file, settings, machine, message
 ):
     put_engine(onnx_file, section())
-    with pytest.raises(ModelError, match=f"nearest there differs in: {said}"):
+    with pytest.raises(ModelError, match=f"nearest there differs in: {message}"):
         engine_cache.cached_engine(onnx_file, section(**settings), machine)
 
 

@@ -40,16 +40,16 @@ def test_a_free_batch_gets_its_range():
 
 
 def test_free_sides_get_their_range_width_first_in_the_config():
-    wanted = section(
+    expected = section(
         model_input_size=[640, 384], min_input_size=[320, 192], max_input_size=[960, 640]
     )
-    (span,) = profile([image(None, 3, None, None)], wanted)
+    (span,) = profile([image(None, 3, None, None)], expected)
     assert (span.smallest, span.tuned, span.largest) == (
         (1, 3, 192, 320),
         (8, 3, 384, 640),
         (8, 3, 640, 960),
     )
-    (span,) = profile([image(None, None, None, 3)], wanted)  # uint8 pixels, colours last
+    (span,) = profile([image(None, None, None, 3)], expected)  # uint8 pixels, colours last
     assert span.largest == (8, 640, 960, 3)
 
 
@@ -65,7 +65,7 @@ def test_what_is_no_image_has_a_batch_only():
 
 
 @pytest.mark.parametrize(
-    ("spec", "wanted", "said"),
+    ("spec", "expected", "message"),
     [
         (image(16, 3, 640, 640), {}, r"exported for 16; .*set min_batch, opt_batch and max_batch"),
         (image(1, 3, 640, 640), {"min_batch": 2}, "exported for 1"),
@@ -82,9 +82,9 @@ def test_what_is_no_image_has_a_batch_only():
         (image(), {}, "with a batch axis, got a single number"),
     ],
 )
-def test_shapes_that_do_not_fit_are_refused(spec, wanted, said):
-    with pytest.raises(ModelError, match=said):
-        profile([spec], section(**wanted))
+def test_shapes_that_do_not_fit_are_refused(spec, expected, message):
+    with pytest.raises(ModelError, match=message):
+        profile([spec], section(**expected))
 
 
 sizes = st.integers(1, 64).map(lambda n: n * 32)
@@ -97,9 +97,9 @@ sizes = st.integers(1, 64).map(lambda n: n * 32)
 )
 def test_the_rules_of_tensorrt_hold(batch, widths, heights):
     names = ("min_input_size", "model_input_size", "max_input_size")
-    wanted = dict(zip(names, zip(widths, heights, strict=True), strict=True))
-    wanted |= dict(zip(("min_batch", "opt_batch", "max_batch"), batch, strict=True))
-    (span,) = profile([image(None, 3, None, None)], section(**wanted))
+    expected = dict(zip(names, zip(widths, heights, strict=True), strict=True))
+    expected |= dict(zip(("min_batch", "opt_batch", "max_batch"), batch, strict=True))
+    (span,) = profile([image(None, 3, None, None)], section(**expected))
     for low, tuned, high in zip(span.smallest, span.tuned, span.largest, strict=True):
         assert 0 <= low <= tuned <= high
     assert inside(span.smallest, span)
@@ -120,7 +120,7 @@ def test_inputs_that_fit_pass(batch):
 
 
 @pytest.mark.parametrize(
-    ("feeds", "said"),
+    ("feeds", "message"),
     [
         ({}, r"expected inputs \['input'\], got \[\]"),
         ({"x": np.zeros(1)}, r"got \['x'\]"),
@@ -135,8 +135,8 @@ def test_inputs_that_fit_pass(batch):
         ({"input": np.zeros((3, 64, 64), np.float32)}, r"got \(3,64,64\)"),
     ],
 )
-def test_inputs_that_do_not_fit_are_refused(feeds, said):
-    with pytest.raises(ModelError, match=said):
+def test_inputs_that_do_not_fit_are_refused(feeds, message):
+    with pytest.raises(ModelError, match=message):
         check_feeds(feeds, [SPEC], [SPAN])
 
 

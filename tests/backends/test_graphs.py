@@ -47,9 +47,9 @@ def theirs(model, pixels, rule):
             }
         )
         samples.append(sample)
-    wanted = {"score_thr": rule.score_threshold, "nms_thr": rule.nms_threshold}
+    expected = {"score_thr": rule.score_threshold, "nms_thr": rule.nms_threshold}
     with torch.inference_mode():
-        found = model.head.predict(model.extract_feat(pixels), samples, wanted)
+        found = model.head.predict(model.extract_feat(pixels), samples, expected)
     everybody = []
     for one in found:
         order = np.argsort(-one.bbox_scores, kind="stable")[: rule.max_detections]
@@ -114,13 +114,13 @@ def test_an_image_says_the_same_alone_and_in_a_batch(rtmo):
 def test_fixed_shapes_say_the_same_or_that_they_cannot(rtmo, monkeypatch):
     _, pixels = stack(3, (320, 256))
     graph = RtmoGraph(rtmo, Suppression(0.4, 0.45, 100))
-    wanted = run(graph, pixels)
-    most = max(len(dets) for dets, _ in wanted)
+    expected = run(graph, pixels)
+    most = max(len(dets) for dets, _ in expected)
     assert 1 < most <= graphs.STATIC_PEOPLE
     with torch.inference_mode():
         *_, fits = graph.static(pixels)
         assert fits
-        assert_same(run(lambda x: graph.static(x)[:2], pixels), wanted)
+        assert_same(run(lambda x: graph.static(x)[:2], pixels), expected)
         for name, small in (("PEOPLE", most - 1), ("CANDIDATES", most - 1), ("ROUNDS", 1)):
             with monkeypatch.context() as patch:
                 patch.setattr(graphs, f"STATIC_{name}", small)

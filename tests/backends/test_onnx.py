@@ -114,7 +114,7 @@ def test_what_the_session_says_of_itself_is_what_was_asked(tmp_path):
     assert network._session.get_providers() == [network.provider]
 
 
-def test_no_provider_is_tried_after_the_wanted_one(tmp_path, recorded):
+def test_no_provider_is_tried_after_the_requested_one(tmp_path, recorded):
     OnnxNetwork(networks.rtmo(tmp_path / "m.onnx"), OnnxRuntimeOptions())
     assert recorded["fallback"] == 0
 
@@ -152,7 +152,7 @@ def test_the_tensorrt_provider_gets_its_options_and_cuda_the_rest(tmp_path):
     assert plain.providers[0][1] == {"device_id": 0}
 
 
-def test_openvino_is_told_threads_and_precision():
+def test_openvino_is_given_threads_and_precision():
     options = OnnxRuntimeOptions(provider="openvino", openvino_precision="bf16")
     ((name, settings),) = choose_provider(options, 3, ALL).providers
     assert name == "OpenVINOExecutionProvider"

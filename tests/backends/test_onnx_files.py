@@ -228,10 +228,10 @@ def test_metadata_is_what_onnx_runtime_reads(tmp_path):
     path = networks.rtmo(tmp_path / "m.onnx")
     assert read_metadata(path) == {}
     model = onnx.load(str(path))
-    facts = {"recognizer": '{"a": 1}', "names": "{0: 'Mensch \u2603'}", "empty": ""}
-    helper.set_model_props(model, facts)
+    metadata = {"recognizer": '{"a": 1}', "names": "{0: 'Mensch \u2603'}", "empty": ""}
+    helper.set_model_props(model, metadata)
     onnx.save(model, str(path))
-    assert read_metadata(path) == facts == OnnxNetwork(path, OnnxRuntimeOptions()).metadata
+    assert read_metadata(path) == metadata == OnnxNetwork(path, OnnxRuntimeOptions()).metadata
     path.write_bytes(b"x")
     with pytest.raises(ModelError, match="expected an ONNX network"):
         read_metadata(path)

@@ -163,7 +163,7 @@ def test_a_graph_is_asked_of_the_provider_that_runs_the_network():
 
 
 @pytest.mark.parametrize(
-    ("change", "said"),
+    ("change", "message"),
     [
         ({"cuda_graph": True}, "expected false with device: cpu, got true; set device: cuda"),
         (
@@ -173,8 +173,8 @@ def test_a_graph_is_asked_of_the_provider_that_runs_the_network():
         ({"static_batch": 0}, "static_batch"),
     ],
 )
-def test_options_of_runs_that_cannot_be_are_refused(change, said):
-    with pytest.raises(ValueError, match=said):
+def test_options_of_runs_that_cannot_be_are_refused(change, message):
+    with pytest.raises(ValueError, match=message):
         OnnxPoseConfig(**change)
 
 

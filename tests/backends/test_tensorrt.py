@@ -67,7 +67,7 @@ def test_an_engine_of_another_machine_is_not_opened(built):
 
 @pytest.mark.skipif(not importable("cuda.bindings.runtime"), reason="cuda-bindings not installed")
 @pytest.mark.skipif(has_gpu(), reason="there is a GPU")
-def test_no_driver_is_said_in_plain_words():
+def test_no_driver_is_reported_in_plain_words():
     with pytest.raises(ModelError, match=r"device cuda:0: expected an NVIDIA GPU .*nvidia-smi"):
         use_device("cuda:0")
 
@@ -75,7 +75,7 @@ def test_no_driver_is_said_in_plain_words():
 # --- faults of the file come first, whatever is installed --------------------------
 
 
-def test_a_damaged_engine_is_refused_before_any_package_is_wanted(built):
+def test_a_damaged_engine_is_refused_before_any_package_is_needed(built):
     built.write_bytes(b"no engin")
     with pytest.raises(ModelError, match="expected 9 bytes, got 8"):
         TensorRTNetwork(built, "cuda:0")
@@ -105,7 +105,7 @@ def test_fp16_without_its_file(built):
 # --- packages ----------------------------------------------------------------------
 
 
-def test_a_missing_library_is_told_from_a_missing_package(tmp_path, monkeypatch):
+def test_a_missing_library_is_distinguished_from_a_missing_package(tmp_path, monkeypatch):
     text = "raise ImportError('libnvinfer.so.10: cannot open shared object file')\n"
     (tmp_path / "half_installed.py").write_text(text, encoding="utf-8")
     monkeypatch.syspath_prepend(tmp_path)
@@ -125,7 +125,7 @@ def test_our_files_do_not_hide_the_package(monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("text", "said"),
+    ("text", "message"),
     [
         ("min_batch: 0", "min_batch"),
         ("max_batch: 257", "max_batch"),
@@ -141,9 +141,9 @@ def test_our_files_do_not_hide_the_package(monkeypatch):
         ("max_bach: 4", "did you mean 'max_batch'"),
     ],
 )
-def test_settings_that_make_no_sense_are_refused_by_name(tmp_path, text, said):
+def test_settings_that_make_no_sense_are_refused_by_name(tmp_path, text, message):
     path = tmp_path / "config.yaml"
     path.write_text(f"models: {{pose_estimation: {{tensorrt: {{{text}}}}}}}\n", encoding="utf-8")
     with pytest.raises(ConfigError) as caught:
         load_config(path)
-    assert said in str(caught.value)
+    assert message in str(caught.value)

@@ -179,7 +179,7 @@ def test_outputs_that_only_the_data_sizes_are_refused_by_name(opened):
     assert "execute_async_v3" not in context.calls
 
 
-def test_a_recording_that_fails_is_said_with_the_way_out(opened):
+def test_a_recording_that_fails_is_reported_with_the_way_out(opened):
     session, host, _ = opened(cuda_graph=True)
     host.refuse.add("cudaStreamEndCapture")
     with pytest.raises(ModelError, match=r"recording a CUDA graph \(cuda_graph: false"):

@@ -54,8 +54,8 @@ def test_a_config_is_a_path_or_one_that_mmpose_ships(tmp_path):
 
 def test_a_config_that_is_not_there_is_answered_with_the_shipped_one_of_its_name():
     guide = "/workspace/mmpose/configs/x/rtmo-l_16xb16-600e_body7-640x640.py"
-    wanted = "mmpose::body_2d_keypoint/rtmo/body7/rtmo-l_16xb16-600e_body7-640x640.py"
-    with pytest.raises(FileNotFoundError, match=wanted):
+    expected = "mmpose::body_2d_keypoint/rtmo/body7/rtmo-l_16xb16-600e_body7-640x640.py"
+    with pytest.raises(FileNotFoundError, match=expected):
         find_pose_config(guide)
     with pytest.raises(FileNotFoundError) as error:
         find_pose_config("/nowhere/mine.py")
@@ -200,7 +200,7 @@ def asking(**thresholds):
     return PoseEstimationConfig.model_validate({"kind": "rtmo", "onnx": thresholds})
 
 
-def test_facts_come_back_and_damaged_ones_are_refused():
+def test_metadata_come_back_and_damaged_ones_are_refused():
     assert PoseModelMetadata.of({"recognizer": RTMO.to_text()}) == RTMO
     assert PoseModelMetadata.of({}) is None
     value = json.loads(RTMO.to_text())

@@ -87,9 +87,9 @@ def test_one_batch_size_is_a_list_of_one():
         assert TorchPoseConfig(static_batch=given).batch_sizes == sizes
 
 
-def assert_same(found, wanted, pixels):
-    assert [len(one.boxes) for one in found] == [len(one.boxes) for one in wanted]
-    for one, other in zip(found, wanted, strict=True):
+def assert_same(found, expected, pixels):
+    assert [len(one.boxes) for one in found] == [len(one.boxes) for one in expected]
+    for one, other in zip(found, expected, strict=True):
         np.testing.assert_allclose(one.keypoints, other.keypoints, atol=pixels)
         np.testing.assert_allclose(one.boxes, other.boxes, atol=pixels)
 
@@ -101,11 +101,11 @@ def seen(rtmo, images, **options):
 
 def test_frames_say_the_same_in_fixed_batches_and_as_bytes(rtmo):
     images = pose_models.pictures(5)
-    wanted = seen(rtmo, images)
-    assert sum(len(one.boxes) for one in wanted) > 5
-    assert_same(seen(rtmo, images, static_batch=[2, 4]), wanted, NEAR)
-    assert_same(seen(rtmo, images, uint8_input=True), wanted, NEAR)
-    assert_same(seen(rtmo, images, uint8_input=True, static_batch=[1, 8]), wanted, NEAR)
+    expected = seen(rtmo, images)
+    assert sum(len(one.boxes) for one in expected) > 5
+    assert_same(seen(rtmo, images, static_batch=[2, 4]), expected, NEAR)
+    assert_same(seen(rtmo, images, uint8_input=True), expected, NEAR)
+    assert_same(seen(rtmo, images, uint8_input=True, static_batch=[1, 8]), expected, NEAR)
 
 
 def test_people_say_the_same_in_fixed_batches_and_as_bytes(sdpose):
@@ -123,9 +123,9 @@ def test_people_say_the_same_in_fixed_batches_and_as_bytes(sdpose):
         assert_same(model.with_boxes(images[:1], boxes[:1]), both[:1], 0.01)
         return both
 
-    wanted = found()
-    assert_same(found(static_batch=2), wanted, 0.01)
-    assert_same(found(uint8_input=True, static_batch=[1, 4]), wanted, 0.1)
+    expected = found()
+    assert_same(found(static_batch=2), expected, 0.01)
+    assert_same(found(uint8_input=True, static_batch=[1, 4]), expected, 0.1)
 
 
 def test_arrays_come_from_the_network_where_it_makes_them(rtmo):
@@ -212,10 +212,10 @@ def test_a_recording_that_does_not_hold_everybody_is_left(rtmo, monkeypatch):
 
     images = pose_models.pictures(3)
     options = {"device": "cuda:0", "static_batch": [4]}
-    wanted = seen(rtmo, images, **options)
-    assert max(len(one.boxes) for one in wanted) > 1
+    expected = seen(rtmo, images, **options)
+    assert max(len(one.boxes) for one in expected) > 1
     monkeypatch.setattr(graphs, "STATIC_PEOPLE", 1)
-    assert_same(seen(rtmo, images, cuda_graph=True, **options), wanted, NEAR)
+    assert_same(seen(rtmo, images, cuda_graph=True, **options), expected, NEAR)
 
 
 @GPU

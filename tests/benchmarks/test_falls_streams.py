@@ -104,7 +104,7 @@ def test_both_streams_are_judged_and_fused_by_models_without_the_group(
     assert not np.allclose(predictions["fused"], predictions["pose"])
 
 
-def test_labels_of_a_group_do_not_change_what_is_said_of_it():
+def test_labels_of_a_group_do_not_change_what_is_reported_of_it():
     found, group_of = windows()
     predictions, _ = predict(Task(found, group_of, Learning()), 0)
     turned = [replace(w, label=1 - w.label) if group_of[w.video] == "B" else w for w in found]
@@ -127,7 +127,7 @@ def test_the_window_of_the_fastest_descent_is_the_fall():
     assert [w.label for w in _with_descent(nothing)] == [None] * 4
 
 
-def test_figures_of_a_perfect_judge_and_of_one_who_always_shouts():
+def test_figures_of_a_perfect_classifier_and_of_one_who_always_shouts():
     found, group_of = windows()
     spans = {w.video: (0.0, 2.0) for w in found}
     falls = {w.video: [(0.0, 2.0)] for w in found if w.label}

@@ -29,12 +29,12 @@ def test_most_who_fell_lie_and_daily_life_shows_few(tmp_path, monkeypatch, capsy
 def test_folders_without_tracks_are_refused(tmp_path, monkeypatch, capsys):
     folders = bad_folders(tmp_path)
     folders[SAMPLES / "stage1"] = r"expected the folder of a stage 2 \(tracks\), got one of stage1"
-    for folder, said in folders.items():
-        assert re.search(said, refusal(monkeypatch, capsys, main, ["--tracked", folder]))
+    for folder, message in folders.items():
+        assert re.search(message, refusal(monkeypatch, capsys, main, ["--tracked", folder]))
 
 
 @pytest.mark.parametrize(
-    ("arguments", "said"),
+    ("arguments", "message"),
     [
         (["--long-lie-s", "nan"], "--long-lie-s: expected seconds above 0, got 'nan'"),
         (["--long-lie-s=-1"], "--long-lie-s: expected seconds above 0, got '-1'"),
@@ -42,8 +42,8 @@ def test_folders_without_tracks_are_refused(tmp_path, monkeypatch, capsys):
     ],
 )
 def test_bad_arguments_are_refused_before_anything_is_tracked(
-    arguments, said, tmp_path, monkeypatch, capsys
+    arguments, message, tmp_path, monkeypatch, capsys
 ):
     line = refusal(monkeypatch, capsys, main, [*arguments, "--out", tmp_path / "out"])
-    assert said in line
+    assert message in line
     assert not (tmp_path / "out").exists()

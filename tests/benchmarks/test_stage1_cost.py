@@ -54,7 +54,7 @@ def test_counts_frames_and_the_time_of_movement_apart(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("arguments", "said"),
+    ("arguments", "message"),
     [
         (["--clips", "0"], "--clips: expected a whole number of at least 1, got '0'"),
         (["--clips=-3"], "--clips: expected a whole number of at least 1, got '-3'"),
@@ -66,11 +66,13 @@ def test_counts_frames_and_the_time_of_movement_apart(tmp_path):
         (["--input", "{videos}/good", "--set", "nope=1"], "nope: unknown key"),
     ],
 )
-def test_bad_arguments_are_refused_before_the_work(arguments, said, tmp_path, monkeypatch, capsys):
+def test_bad_arguments_are_refused_before_the_work(
+    arguments, message, tmp_path, monkeypatch, capsys
+):
     for name in ("empty", "damaged", "good"):
         (tmp_path / name).mkdir()
     write_noise(tmp_path / "good" / "noise.mp4")
     (tmp_path / "damaged" / "a.mp4").write_bytes(b"no video")
     monkeypatch.setattr(stage1_cost, "cost", lambda *_: pytest.fail("measured"))
     given = [text.format(videos=tmp_path) for text in arguments]
-    assert said in refusal(monkeypatch, capsys, stage1_cost.main, given)
+    assert message in refusal(monkeypatch, capsys, stage1_cost.main, given)

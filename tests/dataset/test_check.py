@@ -164,7 +164,7 @@ def test_a_name_in_two_splits(tmp_path):
     assert error.value.problems == ("train and test: '2.mp4' is in each of them",)
 
 
-def test_everything_is_told_at_once(tmp_path):
+def test_everything_is_reported_at_once(tmp_path):
     items = [
         *GOOD,
         *(item for item, _ in BAD.values()),

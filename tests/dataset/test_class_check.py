@@ -18,7 +18,7 @@ def of(*named):
 
 
 @pytest.mark.parametrize(
-    ("named", "classes", "said"),
+    ("named", "classes", "message"),
     [
         ([("Fight/a", 0), ("NonFight/b", 1)], FIGHTS, "folder Fight has label 0, which is NonFi"),
         ([("x/fight/a", 0), ("x/NONFIGHT/b", 1)], FIGHTS, "folder NonFight has label 1"),
@@ -32,10 +32,10 @@ def of(*named):
         ([], FIGHTS, ""),
     ],
 )
-def test_folders_that_changed_places(named, classes, said):
+def test_folders_that_changed_places(named, classes, message):
     faults = list(class_faults(of(*named), classes))
-    assert len(faults) == bool(said)
-    assert said in "".join(faults)
+    assert len(faults) == bool(message)
+    assert message in "".join(faults)
 
 
 @pytest.mark.parametrize(

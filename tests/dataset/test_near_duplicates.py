@@ -87,6 +87,6 @@ def test_a_long_clip_gives_hashes_all_over_it():
     assert hashes_within(times, values, 30.0, 31.0).tolist() == []
 
 
-def test_a_group_is_wanted_for_each_clip():
+def test_a_group_is_expected_for_each_clip():
     with pytest.raises(ValueError, match="one group for each of 2 clips, got 1"):
         find_pairs([np.zeros(1, np.uint64)] * 2, ["a"], 8)

@@ -55,7 +55,7 @@ def test_filled_gap_keeps_its_place_with_score_zero():
     assert sample.keypoints[0, 3:5].all()
 
 
-def test_somebody_of_whom_only_a_filled_gap_is_here_is_nobody():
+def test_somebody_of_which_only_a_filled_gap_is_here_is_nobody():
     video = sequence(seconds=1, people=2, filled=lambda i, t: i == 1)
     assert choose_people(video, [1, 0], 4).tolist() == [0]
     alone = sequence(seconds=1, people=1, filled=lambda i, t: True)

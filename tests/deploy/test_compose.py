@@ -161,7 +161,7 @@ def test_flags_are_for_main(folder):
 
 @pytest.mark.parametrize("arguments", [(), ("idle",)])
 @pytest.mark.parametrize("number", [15, 2])
-def test_idle_stays_until_it_is_told_to_stop(folder, arguments, number):
+def test_idle_stays_until_it_is_stopped(folder, arguments, number):
     process = start(folder, *arguments)
     children = Path(f"/proc/{process.pid}/task/{process.pid}/children")
     for _ in range(500):
@@ -175,7 +175,7 @@ def test_idle_stays_until_it_is_told_to_stop(folder, arguments, number):
     assert not Path(f"/proc/{sleeper}").exists()
 
 
-def test_a_folder_that_cannot_be_written_to_is_told(folder):
+def test_a_folder_that_cannot_be_written_to_is_reported(folder):
     (folder / "output").rmdir()
     _, err = start(folder, "true").communicate(timeout=30)
     assert f"{folder}/output: not writable" in err

@@ -111,8 +111,8 @@ def test_a_model_of_whole_clips_gets_their_median_length(tmp_path):
     assert opened(tmp_path / "fight.onnx").window_s == 2.5
 
 
-def test_facts_that_are_no_facts_are_refused(tmp_path):
-    for facts in (
+def test_metadata_that_are_no_metadata_are_refused(tmp_path):
+    for metadata in (
         {"window_s": [2.0]},
         {"window_s": "long"},
         {"window_s": float("nan")},
@@ -121,7 +121,7 @@ def test_facts_that_are_no_facts_are_refused(tmp_path):
         {"classes": "AB"},
         {"train_sha256": torch.zeros(2)},
     ):
-        checkpoint = save(tmp_path / "best.pth", train_config(), meta={**META, **facts})
+        checkpoint = save(tmp_path / "best.pth", train_config(), meta={**META, **metadata})
         with pytest.raises(
             ValueError, match=r"best\.pth: meta\['recognizer'\]: expected plain val"
         ):

@@ -15,11 +15,15 @@ pytest.importorskip("mmaction")
 import deploy.movement as deploy_movement  # noqa: E402
 from deploy.export import export, made_samples  # noqa: E402
 from recognizer.action.classifier import Classifier  # noqa: E402
-from recognizer.action.graphs import load_member, reference_probabilities  # noqa: E402
+from recognizer.action.movement_graph import join_movement, read_movement  # noqa: E402
+from recognizer.action.movement_metadata import movement_text  # noqa: E402
+from recognizer.action.onnx_export import load_member, reference_probabilities  # noqa: E402
+from recognizer.backends.network import ModelError  # noqa: E402
 from recognizer.config.action import ClassifierConfig  # noqa: E402
 from recognizer.config.file import ConfigError  # noqa: E402
 from recognizer.config.schema import Config  # noqa: E402
 from recognizer.runs.progress import silent  # noqa: E402
+from recognizer.storage.artifacts import METADATA_KEY  # noqa: E402
 from tests.action.checkpoints import save, train_config  # noqa: E402
 from tests.action.moving import FUSION, movement_file, without_movement  # noqa: E402
 
@@ -71,6 +75,24 @@ def test_a_stream_that_does_not_fit_is_refused(tmp_path, checkpoint):
     assert not output.exists()
 
 
+def test_a_damaged_stream_is_named_and_not_the_checkpoint(tmp_path, checkpoint):
+    output, movement = tmp_path / "fight.onnx", tmp_path / "movement.onnx"
+    movement.write_bytes(b"no network")
+    with pytest.raises(ModelError) as error:
+        export(settings(checkpoint, movement, output), silent)
+    assert str(error.value).startswith(f"{movement}: ")
+    metadata = {"setting": "logistic regression, C 0.03", "threshold": 7}
+    movement_file(movement)
+    model, before, service, classes = read_movement(movement)
+    text = movement_text(replace(before, training=metadata), service, classes)
+    onnx.helper.set_model_props(model, {METADATA_KEY: text})
+    onnx.save(model, str(movement))
+    with pytest.raises(ModelError) as error:
+        export(settings(checkpoint, movement, output), silent)
+    assert str(error.value).startswith(f"{movement}: expected metadata that inference accepts: ")
+    assert not output.exists()
+
+
 def broken(path):
     """Put NaN into the weights of a movement stream."""
     model = onnx.load(str(path))
@@ -99,15 +121,14 @@ def test_no_file_whose_fusion_is_another(tmp_path, checkpoint, monkeypatch):
 
 def test_weights_in_the_metadata_that_are_not_the_graphs_are_seen(tmp_path, checkpoint):
     """The comparison is with the weights that the file names."""
-    from recognizer.action.movement_graph import join_movement, read_movement
-    from tests.action.moving import change_facts, clip
+    from tests.action.moving import change_metadata, clip
     from tests.analysis.classifiers import place_classifier
 
     movement, _ = movement_file(tmp_path / "movement.onnx")
-    model, facts, *_ = read_movement(movement)
+    model, metadata, *_ = read_movement(movement)
     path = place_classifier(tmp_path / "joined.onnx")
-    join_movement(path, model, replace(facts.fusion, pose=0.1))
-    change_facts(path, lambda own: replace(own, movement=facts))
+    join_movement(path, model, replace(metadata.fusion, pose=0.1))
+    change_metadata(path, lambda own: replace(own, movement=metadata))
     with pytest.raises(ValueError, match="differ from"):
         deploy_movement.check_fusion(path, movement, [clip(2, shift=(1.0, 0.0))])
     assert json.loads(Classifier(path, ClassifierConfig()).metadata.to_text())["movement"]

@@ -39,7 +39,7 @@ pytestmark = pytest.mark.usefixtures("own_files")
 # --- all is well -------------------------------------------------------------------
 
 
-def test_a_checkpoint_arrives_whole_and_its_digest_is_told(tmp_path, caplog):
+def test_a_checkpoint_arrives_whole_and_its_digest_is_reported(tmp_path, caplog):
     caplog.set_level(logging.INFO)
     with serving(good(WEIGHTS)) as server:
         assert run(tmp_path / "weights", server) == 0

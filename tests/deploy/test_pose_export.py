@@ -79,15 +79,15 @@ def config_of(files, kind, *, pth=None, **deploy):
 )
 def test_every_way_of_writing_rtmo_says_what_torch_says(tmp_path, rtmo, uint8, batch, any_size):
     pose = load_pose(*rtmo)
-    facts = with_options(pose.metadata, RULE, uint8=uint8)
-    write_graph(tmp_path / "x.onnx", pose, facts, batch=batch, any_size=any_size)
+    metadata = with_options(pose.metadata, RULE, uint8=uint8)
+    write_graph(tmp_path / "x.onnx", pose, metadata, batch=batch, any_size=any_size)
     network = OnnxNetwork(tmp_path / "x.onnx", OnnxPoseConfig())
     own = None if any_size else 416
     assert network.inputs[0].shape == ((batch, own, own, 3) if uint8 else (batch, 3, own, own))
     shown = pose_models.pictures(3, (400, 250))
     for size in [(416, 416), (416, 288)] if any_size else [(416, 416)]:
         reference = RtmoPose(
-            open_graph(pose, pose_export.replace(facts, input_size=size)), SECTION
+            open_graph(pose, pose_export.replace(metadata, input_size=size)), SECTION
         )(shown)
         parity = compare(reference, RtmoPose(network, SECTION, size)(shown), threshold=0.1)
         assert parity.people > 3
@@ -106,12 +106,12 @@ def test_rtmo_is_exported_in_both_precisions_and_runs(tmp_path, rtmo):
     assert half.stat().st_size < 0.6 * single.stat().st_size
     for path, precision in ((single, "fp32"), (half, "fp16")):
         model = onnx.load(str(path))
-        facts = PoseModelMetadata.of({p.key: p.value for p in model.metadata_props})
-        assert facts is not None
-        assert (facts.kind, facts.precision, facts.opset) == ("rtmo", precision, 17)
-        assert facts.input_size == (416, 416)
-        assert facts.thresholds == RULE
-        assert facts.checkpoint_sha256 == sha256_file(rtmo[1])
+        metadata = PoseModelMetadata.of({p.key: p.value for p in model.metadata_props})
+        assert metadata is not None
+        assert (metadata.kind, metadata.precision, metadata.opset) == ("rtmo", precision, 17)
+        assert metadata.input_size == (416, 416)
+        assert metadata.thresholds == RULE
+        assert metadata.checkpoint_sha256 == sha256_file(rtmo[1])
         assert str(tmp_path).encode() not in path.read_bytes()
     # The file's own size is taken where it leaves it free; other thresholds are refused.
     settings = PoseEstimationConfig.model_validate(
@@ -139,9 +139,9 @@ def test_sdpose_is_exported_also_with_8_bit_input(tmp_path, sdpose, uint8):
     (spec,) = network.inputs
     assert spec.shape == ((None, 256, 192, 3) if uint8 else (None, 3, 256, 192))
     assert network.outputs[0].shape == (None, 17, 64, 48)
-    facts = json.loads(network.metadata["recognizer"])
-    assert facts["normalised_inside"] == uint8
-    assert facts["mean_rgb"] == [123.675, 116.28, 103.53]
+    metadata = json.loads(network.metadata["recognizer"])
+    assert metadata["normalised_inside"] == uint8
+    assert metadata["mean_rgb"] == [123.675, 116.28, 103.53]
     if uint8:
         _check_first_step_is_a_cast(output)
 

@@ -68,7 +68,7 @@ def test_the_classifiers_are_found_where_inference_finds_them(service):
 
 
 @pytest.mark.parametrize(
-    ("name", "model", "said"),
+    ("name", "model", "message"),
     [
         ("", "pose", "is not set: expected the .onnx file to build from"),
         ("rtmo.trt", "pose", "got 'rtmo.trt'; --set models.pose_estimation.tensorrt.model_path="),
@@ -76,10 +76,10 @@ def test_the_classifiers_are_found_where_inference_finds_them(service):
         ("rtmo.onnx", "horse", "expected pose, fight or falldown to build an engine of, got horse"),
     ],
 )
-def test_a_config_without_a_file_is_refused(tmp_path, name, model, said):
+def test_a_config_without_a_file_is_refused(tmp_path, name, model, message):
     with pytest.raises(ConfigError) as caught:
         onnx_file(settings(name, model=model, weights_dirs=[tmp_path]))
-    assert said in str(caught.value)
+    assert message in str(caught.value)
 
 
 # --- what the file says ------------------------------------------------------------
@@ -102,13 +102,13 @@ def weighed(path, dtype=np.float32, *, constant=False, batch="B"):
 @pytest.mark.parametrize("constant", [False, True])
 @pytest.mark.parametrize(("dtype", "name"), [(np.float32, "FLOAT"), (np.float16, "FLOAT16")])
 def test_inputs_metadata_and_precision_are_read(tmp_path, dtype, name, constant):
-    facts = read_onnx(weighed(tmp_path / "m.onnx", dtype, constant=constant))
-    (spec,) = facts.inputs
+    graph = read_onnx(weighed(tmp_path / "m.onnx", dtype, constant=constant))
+    (spec,) = graph.inputs
     assert (spec.name, spec.shape) == ("x", (None, 8))
     assert spec.dtype == {"FLOAT": "tensor(float)", "FLOAT16": "tensor(float16)"}[name]
-    assert facts.element_types == {name}
-    assert facts.metadata == {"recognizer": "facts"}
-    assert facts.weights == {}
+    assert graph.element_types == {name}
+    assert graph.metadata == {"recognizer": "facts"}
+    assert graph.weights == {}
 
 
 @pytest.mark.parametrize("name", ["rtmo", "heatmap"])
@@ -126,16 +126,16 @@ def test_inputs_are_those_that_onnx_runtime_sees(tmp_path, name):
     ],
 )
 def test_published_files_get_a_profile_of_their_own_size(name, size, shape):
-    facts = read_onnx(WEIGHTS / name)
-    (span,) = profile(facts.inputs, TensorRTPoseConfig.model_validate({"model_input_size": size}))
+    graph = read_onnx(WEIGHTS / name)
+    (span,) = profile(graph.inputs, TensorRTPoseConfig.model_validate({"model_input_size": size}))
     assert span.smallest == span.tuned == span.largest == shape
     with pytest.raises(ModelError, match="model_input_size"):
-        profile(facts.inputs, TensorRTPoseConfig())
+        profile(graph.inputs, TensorRTPoseConfig())
 
 
 def test_our_classifiers_get_a_profile():
-    facts = read_onnx(onnx_file(settings("", model="fight")))
-    people, measures = profile(facts.inputs, TensorRTPoseConfig())
+    graph = read_onnx(onnx_file(settings("", model="fight")))
+    people, measures = profile(graph.inputs, TensorRTPoseConfig())
     assert (people.smallest[0], people.largest[0]) == (1, 8)
     assert measures.smallest == measures.largest  # one clip's numbers
 
@@ -169,14 +169,14 @@ def test_a_cut_off_network_is_refused(tmp_path, share):
 def test_changed_bytes_are_refused_in_words_or_harmless(tmp_path):
     good = networks.rtmo(tmp_path / "good.onnx").read_bytes()
     random = np.random.default_rng(1)
-    wanted = TensorRTPoseConfig(model_input_size=(64, 64))
+    expected = TensorRTPoseConfig(model_input_size=(64, 64))
     refused = 0
     for _ in range(300):
         content = bytearray(good)
         content[random.integers(len(good))] = random.integers(256)
         (tmp_path / "m.onnx").write_bytes(content)
         try:
-            profile(read_onnx(tmp_path / "m.onnx").inputs, wanted)
+            profile(read_onnx(tmp_path / "m.onnx").inputs, expected)
         except ModelError:
             refused += 1
     assert 100 < refused < 300
@@ -231,14 +231,14 @@ def test_external_weights_outside_of_the_folder_are_refused(tmp_path, kind):
 
 
 @pytest.mark.skipif(MISSING is None, reason="a build is possible here")
-def test_where_nothing_can_be_built_the_remedy_is_said_and_nothing_is_left(tmp_path):
+def test_where_nothing_can_be_built_the_remedy_is_reported_and_nothing_is_left(tmp_path):
     path = networks.rtmo(tmp_path / "rtmo.onnx")
     with pytest.raises(ModelError, match=r"requirements/tensorrt\.txt|expected an NVIDIA GPU"):
         build(settings(path), silent)
     assert [file.name for file in tmp_path.iterdir()] == ["rtmo.onnx"]
 
 
-def test_shapes_are_checked_before_a_gpu_is_wanted(tmp_path):
+def test_shapes_are_checked_before_a_gpu_is_needed(tmp_path):
     path = networks.rtmo(tmp_path / "rtmo.onnx", batch=16)
     with pytest.raises(ModelError, match="got a file exported for 16"):
         build(settings(path), silent)

@@ -21,7 +21,7 @@ from tests import networks
 TRAINED = 64
 
 
-def moved(source, target, by_px=0.0, *, nobody=False):
+def moved(source, target, by_px=0.0, *, empty=False):
     """Save a network that sees every keypoint so many network pixels further right."""
     model = onnx.load(str(source))
     shift = np.zeros((1, 1, 1, 3), np.float32)
@@ -31,7 +31,7 @@ def moved(source, target, by_px=0.0, *, nobody=False):
             node.output[0] = "still"
     model.graph.node.append(helper.make_node("Add", ["still", "shift"], ["keypoints"]))
     model.graph.initializer.append(numpy_helper.from_array(shift, "shift"))
-    if nobody:
+    if empty:
         for weight in model.graph.initializer:
             if weight.name == "score":
                 weight.CopyFrom(numpy_helper.from_array(np.zeros((1, 1, 1), np.float32), "score"))
@@ -64,7 +64,7 @@ def report(folder):
     return json.loads((folder / "report" / "verify.json").read_bytes())
 
 
-def test_backends_that_agree_pass_and_are_told_in_a_table(folder):
+def test_backends_that_agree_pass_and_are_reported_in_a_table(folder):
     moved(folder / "m.onnx", folder / "m_fp16.onnx", 0.01)
     assert verify(config_of(folder), silent) == 0
     (row,) = report(folder)["rows"]
@@ -100,7 +100,7 @@ def test_numbers_that_are_not_finite_fail(folder):
 
 
 def test_another_number_of_people_fails(folder):
-    moved(folder / "m.onnx", folder / "m_int8.onnx", nobody=True)
+    moved(folder / "m.onnx", folder / "m_int8.onnx", empty=True)
     assert verify(config_of(folder), silent) == 1
     assert report(folder)["rows"][0]["parity"]["only_one"] == 6
 
@@ -127,7 +127,7 @@ def test_a_backend_that_cannot_run_here_is_left_out_by_name(folder):
     assert [row["name"] for row in report(folder)["rows"]] == ["onnx cpu fp16"]
 
 
-def test_every_block_is_told_the_same(folder):
+def test_every_block_is_reported_the_same(folder):
     config = config_of(folder, onnx={"score_threshold": 0.4, "max_detections": 7})
     found, skipped = candidates(config)
     assert [one.name for one in found] == ["onnx cpu fp32"]

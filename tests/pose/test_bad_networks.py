@@ -51,12 +51,12 @@ def of_type(path, element):
 )
 def test_another_element_type_is_refused_when_the_file_is_opened(tmp_path, element, name):
     path = tmp_path / "m.onnx"
-    said = rf"expected .*\(B,3,H,W\) float32.* got .* tensor\({name}\)"
-    with pytest.raises(ModelError, match=said):
+    message = rf"expected .*\(B,3,H,W\) float32.* got .* tensor\({name}\)"
+    with pytest.raises(ModelError, match=message):
         RtmoPose(of_type(networks.rtmo(path), element), OnnxPoseConfig())
-    with pytest.raises(ModelError, match=said):
+    with pytest.raises(ModelError, match=message):
         TopDownPose(lambda _: [], of_type(networks.heatmap(path), element), TopDownConfig())
-    with pytest.raises(ModelError, match=said):
+    with pytest.raises(ModelError, match=message):
         YoloxDetector(of_type(networks.constant_yolox(path, {}), element), DetectorConfig())
 
 
@@ -128,11 +128,11 @@ def test_many_people_are_seen_in_pieces_of_bounded_memory(tmp_path, monkeypatch)
     images, found = pictures(9), crowd(np.random.default_rng(1), 9, 40)
     whole = TopDownPose(lambda _: found, network, TopDownConfig())
     monkeypatch.setattr(topdown, "_TOGETHER", 1000)
-    wanted = whole(images)
+    expected = whole(images)
     monkeypatch.setattr(topdown, "_TOGETHER", 20)  # pieces end within an image
     pieces = TopDownPose(lambda _: found, network, TopDownConfig())
-    assert len(wanted[-1]) != len(wanted[0])
-    for one, other in zip(pieces(images), wanted, strict=True):
+    assert len(expected[-1]) != len(expected[0])
+    for one, other in zip(pieces(images), expected, strict=True):
         np.testing.assert_array_equal(one.keypoints, other.keypoints)
         np.testing.assert_array_equal(one.keypoint_scores, other.keypoint_scores)
     assert len(pieces._buffer) <= 20
@@ -201,13 +201,13 @@ def test_threads_that_share_a_network_get_their_own_results(tmp_path, bound):
     feeds = [np.zeros((1 + i % 2, 3, 64, 64), np.float32) for i in range(4)]
     for i, pixels in enumerate(feeds):
         pixels[:, 0, 10 * i + 3, 5 * i + 2] = 255
-    wanted = [network.run({"input": pixels}) for pixels in feeds]
+    expected = [network.run({"input": pixels}) for pixels in feeds]
     if bound:  # as on a GPU, with the CPU as the device
         network._bound = BoundRuns(network._session, "cpu")
 
     def work(number):
         found = network.run({"input": feeds[number]})
-        for name, values in wanted[number].items():
+        for name, values in expected[number].items():
             np.testing.assert_array_equal(found[name], values)
 
     in_threads(work)

@@ -43,8 +43,8 @@ def settings(kind, mode, **block):
 def test_rtmo_sees_the_same_people_in_torch_and_onnx(tmp_path, rtmo, size):
     pose = load_pose(*rtmo)
     path = tmp_path / "r.onnx"
-    facts = with_options(pose.metadata, Thresholds(0.5, 0.45, 100))
-    write_graph(path, pose, facts, batch=None, any_size=True)
+    metadata = with_options(pose.metadata, Thresholds(0.5, 0.45, 100))
+    write_graph(path, pose, metadata, batch=None, any_size=True)
     files = {"config": rtmo[0], "pose": rtmo[1]}
     shown = pose_models.pictures(3, (400, 240))
     ours = build_pose_model(settings("rtmo", "pth", input_size=size, **SAME), files)(shown)

@@ -41,13 +41,13 @@ def test_a_reused_buffer_never_keeps_an_earlier_picture(uint8, input_wh):
         given, fits = letterboxes.fill(images)
         assert len(given) == len(fits) == len(images)
         for image, one in zip(images, given, strict=True):
-            wanted = expected(image, input_wh)
+            reference = expected(image, input_wh)
             if uint8:
                 assert one.dtype == np.uint8
-                assert np.array_equal(one, wanted)
+                assert np.array_equal(one, reference)
             else:
                 assert one.dtype == np.float32
-                assert np.array_equal(one, wanted.transpose(2, 0, 1))
+                assert np.array_equal(one, reference.transpose(2, 0, 1))
 
 
 def of_bytes(source, target):

@@ -76,13 +76,13 @@ def test_two_people_swap_no_boxes():
     assert see(people, 0.04, (FAR, 0.8), (HERE, 0.7)).person.tolist() == [1, 0]
 
 
-NOBODY = np.zeros(0, np.int64)
+NO_INDICES = np.zeros(0, np.int64)
 
 
 def test_who_lies_waits_for_a_low_box_and_is_named_while_unseen():
     people = kept()
     see(people, 0.0)
-    people.place(np.float32([HERE]), np.array([1]), np.float32([0.4]), NOBODY, 0.0)
+    people.place(np.float32([HERE]), np.array([1]), np.float32([0.4]), NO_INDICES, 0.0)
     see(people, 0.04)
     assert people.lying_unseen(0.04).tolist() == [0]
     assert people.turns.tolist() == [1]
@@ -94,7 +94,7 @@ def test_who_lies_waits_for_a_low_box_and_is_named_while_unseen():
 
 
 def test_who_is_found_lying_is_the_one_who_stood_there_unless_taken():
-    for taken, count in ((NOBODY, 1), (np.array([0]), 2)):
+    for taken, count in ((NO_INDICES, 1), (np.array([0]), 2)):
         people = kept()
         see(people, 0.0, (HERE, 0.8))
         people.place(np.float32([BESIDE]), np.array([1]), np.float32([0.4]), taken, 0.0)

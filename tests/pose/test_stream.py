@@ -52,16 +52,16 @@ def test_the_size_of_a_batch_changes_nothing(size, batches):
 
 
 def test_a_batch_comes_before_the_next_frame_is_asked_for():
-    asked = []
+    requested = []
 
     def camera():
         for frame in frames(6):
-            asked.append(frame.index)
+            requested.append(frame.index)
             yield frame
 
     stream = estimate_poses(camera(), OneWalker(), batch_size=2)
-    assert (len(next(stream)), asked) == (2, [0, 1])
-    assert (len(next(stream)), asked) == (2, [0, 1, 2, 3])
+    assert (len(next(stream)), requested) == (2, [0, 1])
+    assert (len(next(stream)), requested) == (2, [0, 1, 2, 3])
 
 
 def test_movement_is_measured_but_for_damaged_frames():

@@ -269,6 +269,6 @@ def test_a_config_that_names_functions_by_their_module_is_refused(text):
         checkpoint_config({"meta": {"cfg": text}})
 
 
-def test_no_config_is_said(tmp_path):
+def test_no_config_is_reported(tmp_path):
     with pytest.raises(CheckpointError, match="found none"):
         checkpoint_config({"meta": {}})

@@ -12,7 +12,7 @@ from tests.runner.configs import POSE, pose, refusal  # noqa: E402
 
 
 @pytest.mark.parametrize(
-    ("texts", "said"),
+    ("texts", "message"),
     [
         (['_base_ = "0.py"'], "0.py -> 0.py"),
         (['_base_ = ["1.py"]', '_base_ = "0.py"'], "0.py -> 1.py -> 0.py"),
@@ -22,18 +22,18 @@ from tests.runner.configs import POSE, pose, refusal  # noqa: E402
         ),
     ],
 )
-def test_a_base_that_cannot_be_one(tmp_path, texts, said):
+def test_a_base_that_cannot_be_one(tmp_path, texts, message):
     (tmp_path / "b.py").write_text(f"_base_ = {str(POSE / 'sdpose_t_stemnet_coco_256x192.py')!r}")
     for number, text in enumerate(texts):
         (tmp_path / f"{number}.py").write_text(text)
     with pytest.raises(ValueError, match="not a config of mmengine") as caught:
         load_pose_config(tmp_path / "0.py")
-    assert said in str(caught.value)
+    assert message in str(caught.value)
 
 
 def test_an_option_in_the_place_of_a_section_is_named(tmp_path):
-    said = refusal(pose, tmp_path, "", "train_dataloader.dataset.pipeline.0=x")
-    assert "train_dataloader.dataset.pipeline.0=x: a section (LoadImage) stands there" in said
+    message = refusal(pose, tmp_path, "", "train_dataloader.dataset.pipeline.0=x")
+    assert "train_dataloader.dataset.pipeline.0=x: a section (LoadImage) stands there" in message
 
 
 def test_several_files_in_one_data_set_are_refused_with_the_cure(tmp_path):

@@ -18,7 +18,7 @@ DEMO = CONFIGS / "demo_fight.py"
 
 
 @pytest.mark.parametrize(
-    ("line", "said"),
+    ("line", "message"),
     [
         ("train_cfgg = dict(max_epochs=3)", "train_cfgg: did you mean train_cfg\n"),
         ("Model = dict()", "Model: did you mean model\n"),
@@ -39,25 +39,25 @@ DEMO = CONFIGS / "demo_fight.py"
         ("import math\nnonsense = math.pi", "nonsense: neither"),
     ],
 )
-def test_a_name_that_nothing_reads_is_refused(tmp_path, line, said):
-    assert said in f"{refusal(classifier, tmp_path, line)}\n"
+def test_a_name_that_nothing_reads_is_refused(tmp_path, line, message):
+    assert message in f"{refusal(classifier, tmp_path, line)}\n"
 
 
 def test_a_name_that_a_base_of_ones_own_leaves_unread_is_the_bases_fault(tmp_path):
     base = tmp_path / "base.py"
     base.write_text(f"_base_ = {str(FIGHT)!r}\nmask_ratio = 0.5\n", encoding="utf-8")
     assert refusal(classifier, tmp_path, "", base=base).startswith(f"{base}: expected")
-    said = classifier(tmp_path, "randomness = dict(seed=int(_base_.mask_ratio * 10))", base=base)
-    assert said.randomness.seed == 5
+    message = classifier(tmp_path, "randomness = dict(seed=int(_base_.mask_ratio * 10))", base=base)
+    assert message.randomness.seed == 5
 
 
-def test_a_variable_is_told_all_places_that_the_base_put_it_to(tmp_path):
-    said = refusal(classifier, tmp_path, "max_epochs = 5", base=DEMO)
-    assert "compute param_scheduler.1.T_max anew" in said
-    cfg = classifier(tmp_path, written(said), base=DEMO)
+def test_a_variable_is_reported_with_all_places_that_the_base_put_it_to(tmp_path):
+    message = refusal(classifier, tmp_path, "max_epochs = 5", base=DEMO)
+    assert "compute param_scheduler.1.T_max anew" in message
+    cfg = classifier(tmp_path, written(message), base=DEMO)
     assert (cfg.train_cfg.max_epochs, cfg.param_scheduler[1].end) == (5, 5)
-    said = refusal(pose, tmp_path, "codec = dict(type='MSRAHeatmap', sigma=3)")
-    cfg = pose(tmp_path, written(said))
+    message = refusal(pose, tmp_path, "codec = dict(type='MSRAHeatmap', sigma=3)")
+    cfg = pose(tmp_path, written(message))
     encoder = cfg.train_dataloader.dataset.pipeline[6].encoder
     assert (cfg.model.head.decoder.sigma, encoder.sigma, encoder.unbiased) == (3, 3, True)
 
@@ -86,7 +86,7 @@ def test_what_is_read_is_left_alone(tmp_path, lines):
 
 
 @pytest.mark.parametrize(
-    ("option", "said"),
+    ("option", "message"),
     [
         (
             "mask_ratio=0.5",
@@ -124,49 +124,51 @@ def test_what_is_read_is_left_alone(tmp_path, lines):
         ("model.backbone.type=HRNetStm", None),  # what builds it says so
     ],
 )
-def test_an_option_that_nothing_reads_is_refused(tmp_path, option, said):
-    if said is None:
+def test_an_option_that_nothing_reads_is_refused(tmp_path, option, message):
+    if message is None:
         pose(tmp_path, "", option)
     else:
-        assert said in refusal(pose, tmp_path, "", option)
+        assert message in refusal(pose, tmp_path, "", option)
 
 
-def test_options_that_are_told_can_be_given(tmp_path):
-    said = refusal(pose, tmp_path, "", "mask_ratio=0.5")
-    words = written(said).removeprefix("--cfg-options ").split()
+def test_options_that_are_reported_can_be_given(tmp_path):
+    message = refusal(pose, tmp_path, "", "mask_ratio=0.5")
+    words = written(message).removeprefix("--cfg-options ").split()
     loss = pose(tmp_path, "", *words).model.head.loss_vis_token_dist
     assert loss == {"type": "MaskedTokenDistilLoss", "loss_weight": 5e-6, "mask_ratio": 0.5}
-    said = refusal(classifier, tmp_path, "", "train_pipeline.1.feats=[j]")
-    assert written(said) == "--cfg-options 'train_dataloader.dataset.pipeline.1.feats=[j]'"
-    said = refusal(classifier, tmp_path, "", "data_root=/x")
-    words = written(said).removeprefix("--cfg-options ").split()
+    message = refusal(classifier, tmp_path, "", "train_pipeline.1.feats=[j]")
+    assert written(message) == "--cfg-options 'train_dataloader.dataset.pipeline.1.feats=[j]'"
+    message = refusal(classifier, tmp_path, "", "data_root=/x")
+    words = written(message).removeprefix("--cfg-options ").split()
     assert classifier(tmp_path, "", *words).test_dataloader.dataset.ann_file == "/x/test.pkl"
 
 
 def test_a_section_of_another_type_names_delete(tmp_path):
-    said = refusal(classifier, tmp_path, "", "optim_wrapper.optimizer.type=SGD")
-    assert "SGD takes no betas, eps, which stayed of the base's AdamW" in said
-    assert "--cfg-options optim_wrapper.optimizer._delete_=True" in said
+    message = refusal(classifier, tmp_path, "", "optim_wrapper.optimizer.type=SGD")
+    assert "SGD takes no betas, eps, which stayed of the base's AdamW" in message
+    assert "--cfg-options optim_wrapper.optimizer._delete_=True" in message
     lines = "model = dict(head=dict(loss_vis_token_dist=dict(type='TokenDistilLoss')))"
-    said = refusal(pose, tmp_path, lines, base="s_v1_fsd_best")
-    assert "which stayed of the base's ForegroundTokenDistilLoss" in said
-    loss = pose(tmp_path, written(said), base="s_v1_fsd_best").model.head.loss_vis_token_dist
+    message = refusal(pose, tmp_path, lines, base="s_v1_fsd_best")
+    assert "which stayed of the base's ForegroundTokenDistilLoss" in message
+    loss = pose(tmp_path, written(message), base="s_v1_fsd_best").model.head.loss_vis_token_dist
     assert loss == {"type": "TokenDistilLoss", "loss_weight": 8e-6, "detach_teacher": False}
-    said = refusal(
+    message = refusal(
         classifier,
         tmp_path,
         "optim_wrapper = dict(optimizer=dict(_delete_=True, type='SGD', lr=0.1, betas=3))",
     )
-    assert "betas: SGD takes no betas" in said
-    assert "stayed" not in said
+    assert "betas: SGD takes no betas" in message
+    assert "stayed" not in message
 
 
 def test_a_second_hook_of_a_kind_is_refused(tmp_path):
-    said = refusal(classifier, tmp_path, "default_hooks = dict(ckpt=dict(type='CheckpointHook'))")
-    assert "a second CheckpointHook beside default_hooks.checkpoint" in said
+    message = refusal(
+        classifier, tmp_path, "default_hooks = dict(ckpt=dict(type='CheckpointHook'))"
+    )
+    assert "a second CheckpointHook beside default_hooks.checkpoint" in message
     line = "custom_hooks = [dict(type='LoggerHook', interval=20, ignore_last=True)]"
-    said = refusal(classifier, tmp_path, line)
-    assert written(said) == "default_hooks = dict(logger=dict(interval=20, ignore_last=True))"
+    message = refusal(classifier, tmp_path, line)
+    assert written(message) == "default_hooks = dict(logger=dict(interval=20, ignore_last=True))"
 
 
 def test_hooks_of_a_kind_that_say_what_tells_them_apart_may_stand(tmp_path):
@@ -183,7 +185,7 @@ def test_a_config_that_mmengine_wrote_can_be_trained_again(tmp_path):
     """Variables are values there: those that still hold pass, others are told."""
     path = tmp_path / "dumped.py"
     Config.fromfile(str(FIGHT)).dump(str(path))
-    assert re.search(r"^train_pipeline ?= ?\[", path.read_text(encoding="utf-8"), re.M)
+    assert "train_pipeline = [" in path.read_text(encoding="utf-8")
     assert load_train_config(path).model == load_train_config(FIGHT).model
     with path.open("a", encoding="utf-8") as file:
         file.write("\nmask_ratio = 0.5\n")
@@ -239,16 +241,16 @@ def test_what_builders_and_classes_take_of_their_own_is_left_alone(tmp_path, lin
 
 def test_the_file_or_the_options_are_blamed_by_whose_fault_it_is(tmp_path):
     line, option = "train_dataloader = dict(batch_sise=8)", "train_dataloader.num_workers=0"
-    said = refusal(classifier, tmp_path, line, option)
-    assert said.startswith(f"{tmp_path / 'mine.py'}: these would change nothing:")
-    assert written(said) == "train_dataloader = dict(batch_size=8)"
-    said = refusal(classifier, tmp_path, line, "train_dataloader.batch_sise=16")
-    assert written(said) == "train_dataloader = dict(batch_size=8)"
-    said = refusal(classifier, tmp_path, "", option, "train_dataloader.batch_sise=16")
-    assert written(said) == "--cfg-options train_dataloader.batch_size=16"
+    message = refusal(classifier, tmp_path, line, option)
+    assert message.startswith(f"{tmp_path / 'mine.py'}: these would change nothing:")
+    assert written(message) == "train_dataloader = dict(batch_size=8)"
+    message = refusal(classifier, tmp_path, line, "train_dataloader.batch_sise=16")
+    assert written(message) == "train_dataloader = dict(batch_size=8)"
+    message = refusal(classifier, tmp_path, "", option, "train_dataloader.batch_sise=16")
+    assert written(message) == "--cfg-options train_dataloader.batch_size=16"
     wider = "model = dict(backbone=dict(base_channels=32))"
-    said = refusal(classifier, tmp_path, wider, "model.cls_head.dropout=0.1")
-    assert written(said) == "model = dict(cls_head=dict(in_channels=64))"
-    said = refusal(classifier, tmp_path, "", "model.backbone.base_channels=32")
-    assert written(said) == "--cfg-options model.cls_head.in_channels=64"
+    message = refusal(classifier, tmp_path, wider, "model.cls_head.dropout=0.1")
+    assert written(message) == "model = dict(cls_head=dict(in_channels=64))"
+    message = refusal(classifier, tmp_path, "", "model.backbone.base_channels=32")
+    assert written(message) == "--cfg-options model.cls_head.in_channels=64"
     classifier(tmp_path, wider, "model.cls_head.in_channels=64")

@@ -29,10 +29,10 @@ SAVE = "default_hooks = dict(checkpoint=dict(save_best='acc/top1'))"
     ],
 )
 def test_what_needs_validation_is_refused_without(tmp_path, base, line, options, place):
-    said = refusal(classifier, tmp_path, line, *options, base=base)
-    assert "val_dataloader is None" in said
-    assert place in said
-    assert "add val_dataloader, val_cfg and val_evaluator, as in configs/skeleton" in said
+    message = refusal(classifier, tmp_path, line, *options, base=base)
+    assert "val_dataloader is None" in message
+    assert place in message
+    assert "add val_dataloader, val_cfg and val_evaluator, as in configs/skeleton" in message
     if not options:  # and so is a child of such a config
         middle = tmp_path / "mine.py"
         middle = middle.rename(tmp_path / "middle.py")
@@ -40,7 +40,7 @@ def test_what_needs_validation_is_refused_without(tmp_path, base, line, options,
 
 
 @pytest.mark.parametrize(
-    ("line", "options", "said"),
+    ("line", "options", "message"),
     [
         ("", ("train_cfg.val_interval=1",), "train_cfg.val_interval=1 will do nothing"),
         ("train_cfg = dict(val_interval=2, val_begin=3)", (), "val_interval=2, train_cfg.val_be"),
@@ -50,10 +50,10 @@ def test_what_needs_validation_is_refused_without(tmp_path, base, line, options,
     ],
 )
 @pytest.mark.parametrize("base", [BODY, DEMO])
-def test_when_to_validate_is_warned_of(tmp_path, caplog, base, line, options, said):
+def test_when_to_validate_is_warned_of(tmp_path, caplog, base, line, options, message):
     classifier(tmp_path, line, *options, base=base)
-    assert said in caplog.text
-    assert bool(said) == ("will do nothing" in caplog.text)
+    assert message in caplog.text
+    assert bool(message) == ("will do nothing" in caplog.text)
 
 
 @pytest.mark.parametrize("path", [BODY, DEMO, CONFIGS / "falldown_body.py", FIGHT])
@@ -62,13 +62,13 @@ def test_shipped_configs_ask_for_nothing_idle(path, tmp_path, caplog):
     assert "will do nothing" not in caplog.text
 
 
-def test_who_takes_the_validation_out_is_told_what_it_leaves_idle(tmp_path, caplog):
+def test_who_takes_the_validation_out_is_warned_of_what_it_leaves_idle(tmp_path, caplog):
     pose(tmp_path, "", *NO_VAL)
     assert "default_hooks.checkpoint.save_best (the best by coco/AP) will do nothing" in caplog.text
     assert "sdpose_s_v1_stemnet" in caplog.text
     late = f"{PLATEAU}\ntrain_cfg = dict(val_begin=999)".replace("acc/top1", "coco/AP")
-    said = refusal(pose, tmp_path, late)
-    assert "validation never begins (train_cfg.val_begin 999" in said
+    message = refusal(pose, tmp_path, late)
+    assert "validation never begins (train_cfg.val_begin 999" in message
 
 
 @pytest.mark.parametrize("line", [SAVE, f"default_hooks = dict(early_stopping={STOP})", PLATEAU])

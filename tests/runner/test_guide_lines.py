@@ -317,9 +317,9 @@ def test_lines_of_the_classifiers_guide_do_what_they_say(name, tmp_path):
 @pytest.mark.parametrize("name", REFUSED)
 def test_what_is_to_be_written_does_what_the_classifiers_guide_says(name, tmp_path):
     lines, meant = REFUSED[name]
-    said = refusal(classifier, tmp_path, lines)
-    assert lines.partition(" =")[0].partition("=")[0] in said
-    check(classifier(tmp_path, written(said)), meant)
+    message = refusal(classifier, tmp_path, lines)
+    assert lines.partition(" =")[0].partition("=")[0] in message
+    check(classifier(tmp_path, written(message)), meant)
 
 
 @pytest.mark.parametrize("name", POSE_TAKEN)
@@ -331,8 +331,8 @@ def test_lines_of_the_pose_guides_do_what_they_say(name, tmp_path):
 @pytest.mark.parametrize("name", POSE_REFUSED)
 def test_what_is_to_be_written_does_what_the_pose_guides_say(name, tmp_path):
     base, lines, meant = POSE_REFUSED[name]
-    said = refusal(pose, tmp_path, lines, base=base)
-    check(pose(tmp_path, written(said), base=base), meant)
+    message = refusal(pose, tmp_path, lines, base=base)
+    check(pose(tmp_path, written(message), base=base), meant)
 
 
 def test_half_precision_is_what_the_guide_says_on_a_gpu(tmp_path, monkeypatch):
@@ -351,9 +351,9 @@ def test_half_precision_is_what_the_guide_says_on_a_gpu(tmp_path, monkeypatch):
 
 def test_half_precision_on_a_cpu_names_the_lines_that_work_there(tmp_path, monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    said = refusal(classifier, tmp_path, "fp16 = dict(loss_scale=512.0)")
+    message = refusal(classifier, tmp_path, "fp16 = dict(loss_scale=512.0)")
     line = "optim_wrapper = dict(type='AmpOptimWrapper', dtype='bfloat16')"
-    assert line in said
+    assert line in message
     check(classifier(tmp_path, line), {"optim_wrapper.dtype": "bfloat16"})
 
 
@@ -364,9 +364,9 @@ def test_two_snippets_of_one_section_are_joined(tmp_path):
         "monitor='val/acc_top1'), logger=dict(interval=5))\n"
         "default_hooks = dict(logger=dict(ignore_last=True))"
     )
-    said = refusal(classifier, tmp_path, lines)
-    assert "default_hooks: line 3 takes the place of line 2" in said
-    line = said[said.index("default_hooks = dict") :]
+    message = refusal(classifier, tmp_path, lines)
+    assert "default_hooks: line 3 takes the place of line 2" in message
+    line = message[message.index("default_hooks = dict") :]
     check(
         classifier(tmp_path, line),
         {
@@ -382,11 +382,11 @@ def test_two_snippets_of_one_section_are_joined(tmp_path):
 
 def test_a_deeper_network_names_the_channels_it_lacks(tmp_path):
     lines = "model = dict(backbone=dict(num_stages=6, inflate_stages=[2, 4], down_stages=[2, 4]))"
-    said = refusal(classifier, tmp_path, lines)
-    assert "cls_head.in_channels=256 is missing: the rest asks for it, got 128" in said
+    message = refusal(classifier, tmp_path, lines)
+    assert "cls_head.in_channels=256 is missing: the rest asks for it, got 128" in message
     base = CONFIGS / "stgcnpp_enhanced_fight_detection_deeper.py"
     assert classifier(tmp_path, "", base=base).model.cls_head.in_channels == 256
-    said = refusal(classifier, tmp_path, "", "model.backbone.base_channels=32")
-    assert "--cfg-options model.cls_head.in_channels=64" in said
+    message = refusal(classifier, tmp_path, "", "model.backbone.base_channels=32")
+    assert "--cfg-options model.cls_head.in_channels=64" in message
     options = ["model.backbone.base_channels=32", "model.cls_head.in_channels=64"]
     assert classifier(tmp_path, "", *options).model.cls_head.in_channels == 64

@@ -40,7 +40,7 @@ def test_no_key_that_the_libraries_configs_give_is_refused(library, load, folder
         with scope(library.__name__):
             faults = unknown_keys(cfg, list)
         refused += [
-            (path.name, fault.key, fault.said)
+            (path.name, fault.key, fault.message)
             for fault in faults
             if (path.name, fault.key.rpartition(".")[2]) not in WRONG
         ]

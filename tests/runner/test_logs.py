@@ -99,7 +99,7 @@ def test_the_guides_plot_of_the_losses_runs_unchanged(place, monkeypatch):
     assert (place / "fsd_best_loss.png").stat().st_size > 1000
 
 
-def test_the_scale_of_the_losses_is_told_once(place):
+def test_the_scale_of_the_losses_is_reported_once(place):
     assert (place / "work_dirs" / NAME / LATEST_LOG).read_text().count(SCALE) == 1
 
 

@@ -111,18 +111,20 @@ CASES = [
 ]
 
 
-@pytest.mark.parametrize(("lines", "told"), CASES, ids=[case[0][:40] for case in CASES])
-def test_an_old_key_is_answered_with_its_value(tmp_path, lines, told):
-    said = refusal(pose, tmp_path, lines)
+@pytest.mark.parametrize(("lines", "expected"), CASES, ids=[case[0][:40] for case in CASES])
+def test_an_old_key_is_answered_with_its_value(tmp_path, lines, expected):
+    message = refusal(pose, tmp_path, lines)
     key = lines.partition(" =")[0]
-    assert f"{key}: {key} is now " in said
-    assert written(said) == told
-    pose(tmp_path, told)
+    assert f"{key}: {key} is now " in message
+    assert written(message) == expected
+    pose(tmp_path, expected)
 
 
 def test_data_cfg_reaches_codec_and_pipelines(tmp_path):
-    said = refusal(pose, tmp_path, "data_cfg = dict(image_size=[288, 384], heatmap_size=[72, 96])")
-    cfg = pose(tmp_path, written(said))
+    message = refusal(
+        pose, tmp_path, "data_cfg = dict(image_size=[288, 384], heatmap_size=[72, 96])"
+    )
+    cfg = pose(tmp_path, written(message))
     sizes = [cfg.model.head.decoder.input_size]
     for split in ("train", "val", "test"):
         pipeline = cfg[f"{split}_dataloader"].dataset.pipeline
@@ -131,8 +133,8 @@ def test_data_cfg_reaches_codec_and_pipelines(tmp_path):
 
 
 def test_the_best_classifier_is_named_as_today(tmp_path):
-    said = refusal(classifier, tmp_path, "evaluation = dict(save_best='top1_acc', interval=1)")
-    assert "checkpoint=dict(save_best='acc/top1')" in said
+    message = refusal(classifier, tmp_path, "evaluation = dict(save_best='top1_acc', interval=1)")
+    assert "checkpoint=dict(save_best='acc/top1')" in message
 
 
 def test_a_key_that_is_none_of_theirs_is_not_translated():

@@ -23,7 +23,7 @@ def loader(size, drop_last=True, **dataset):
 
 
 @pytest.mark.parametrize(
-    ("cfg", "processes", "said"),
+    ("cfg", "processes", "message"),
     [
         (loader(9), 1, "at most 8 with drop_last=True, got 9: the train data holds 8 samples, wh"),
         (loader(8), 1, ""),
@@ -37,17 +37,17 @@ def loader(size, drop_last=True, **dataset):
         (Config({"train_dataloader": None}), 1, ""),
     ],
 )
-def test_a_loader_without_a_batch_is_refused(monkeypatch, cfg, processes, said):
+def test_a_loader_without_a_batch_is_refused(monkeypatch, cfg, processes, message):
     monkeypatch.setenv("WORLD_SIZE", str(processes))
-    if not said:
+    if not message:
         check_batches(cfg, "train", 8, "samples")
         return
-    with pytest.raises(TrainConfigError, match=said):
+    with pytest.raises(TrainConfigError, match=message):
         check_batches(cfg, "train", 8, "samples")
 
 
 @pytest.mark.parametrize(
-    ("before", "now", "said"),
+    ("before", "now", "message"),
     [
         ({"classes": ["a", "b"]}, {"classes": ["b", "a"]}, r"learnt classes \['a', 'b'\]"),
         ({"service": "fight"}, {"service": "falldown"}, "learnt service 'fight'"),
@@ -56,11 +56,11 @@ def test_a_loader_without_a_batch_is_refused(monkeypatch, cfg, processes, said):
         ({"classes": ["a", "b"]}, {}, ""),
     ],
 )
-def test_a_training_of_something_else_is_not_gone_on_with(before, now, said):
-    if not said:
+def test_a_training_of_something_else_is_not_gone_on_with(before, now, message):
+    if not message:
         check_same_task(before, now, Path("epoch_1.pth"))
         return
-    with pytest.raises(CheckpointError, match=said):
+    with pytest.raises(CheckpointError, match=message):
         check_same_task(before, now, Path("epoch_1.pth"))
 
 

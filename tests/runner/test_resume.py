@@ -14,10 +14,12 @@ pytest.importorskip("mmaction")
 from mmengine.config import Config  # noqa: E402
 
 from recognizer.action.training import train  # noqa: E402
+from recognizer.runner.checkpoint_search import missing_checkpoint, todays_checkpoint  # noqa: E402
 from recognizer.runner.checkpoints import load_checkpoint  # noqa: E402
-from recognizer.runner.missing import missing_checkpoint, todays_checkpoint  # noqa: E402
 from recognizer.runner.resume import LATEST, find_source, link, restore_best  # noqa: E402
 from tests.action.trainings import record_losses, tiny, write_data  # noqa: E402
+
+pytestmark = pytest.mark.usefixtures("quick_mmengine")
 
 EPOCHS = (
     "train_cfg.max_epochs=3",
@@ -43,17 +45,19 @@ def weights(path):
     return load_checkpoint(path)["state_dict"]
 
 
-@pytest.mark.parametrize(("kind", "said"), [("epoch_1.pth", "argument"), ("best_*.pth", "config")])
-def test_any_checkpoint_goes_on_as_if_nobody_had_stopped(data, whole, tmp_path, kind, said):
+@pytest.mark.parametrize(
+    ("kind", "message"), [("epoch_1.pth", "argument"), ("best_*.pth", "config")]
+)
+def test_any_checkpoint_goes_on_as_if_nobody_had_stopped(data, whole, tmp_path, kind, message):
     folder, losses = whole
     (source,) = folder.glob(kind)
     done = load_checkpoint(source)["meta"]["epoch"]
-    options = [f"resume_from={source}"] if said == "config" else []
+    options = [f"resume_from={source}"] if message == "config" else []
     cfg = tiny(data, tmp_path / "other", *EPOCHS, *options)
     again = record_losses(cfg)
     if done == 3:  # the best one is the last one
         cfg.train_cfg.max_epochs = 4
-    best = train(cfg, resume=source if said == "argument" else False)
+    best = train(cfg, resume=source if message == "argument" else False)
     assert {step: loss for step, loss in again.items() if step < 9} == {
         step: loss for step, loss in losses.items() if step >= 3 * done
     }
@@ -218,7 +222,7 @@ def test_a_second_name_is_a_copy_where_there_are_no_hard_links(tmp_path, monkeyp
 
 
 @pytest.mark.parametrize(
-    ("name", "said"),
+    ("name", "message"),
     [
         ("best_AP_epoch_280.pth", "did you mean best_coco_AP_epoch_275.pth?"),
         ("epoch_100.pth", " holds best_coco_AP_epoch_275.pth, epoch_9.pth, epoch_10.pth"),
@@ -227,10 +231,10 @@ def test_a_second_name_is_a_copy_where_there_are_no_hard_links(tmp_path, monkeyp
         ("empty/epoch_1.pth", "no *.pth is in"),
     ],
 )
-def test_a_checkpoint_that_is_not_there_is_answered_by_those_that_are(tmp_path, name, said):
+def test_a_checkpoint_that_is_not_there_is_answered_by_those_that_are(tmp_path, name, message):
     folder = folder_of(tmp_path, "best_coco_AP_epoch_275.pth", "epoch_9.pth", "epoch_10.pth")
     (folder / "empty").mkdir()
-    assert said in missing_checkpoint(folder / name)
+    assert message in missing_checkpoint(folder / name)
 
 
 @pytest.mark.parametrize(

@@ -112,9 +112,9 @@ def test_the_bits_are_those_of_somebody_who_moves():
 def test_peaks_have_the_bits_of_one_quantile_after_another(size):
     rows = random_rows(*size)
     values = np.random.default_rng(1).random((3, len(rows)))
-    wanted = ((0, 0.8), (1, 0.9), (0, 1.0), (2, 0.95))
-    expected = np.zeros((len(rows), len(wanted)))
+    reference = ((0, 0.8), (1, 0.9), (0, 1.0), (2, 0.95))
+    expected = np.zeros((len(rows), len(reference)))
     for person in set(rows.person):
         own = rows.person == person
-        expected[own] = [np.quantile(values[which][own], q) for which, q in wanted]
-    assert _peaks(rows, values, wanted).tobytes() == expected.tobytes()
+        expected[own] = [np.quantile(values[which][own], q) for which, q in reference]
+    assert _peaks(rows, values, reference).tobytes() == expected.tobytes()

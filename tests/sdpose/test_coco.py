@@ -28,13 +28,13 @@ def look(tmp_path):
 
 @needs_coco
 def test_real_annotations_are_counted_as_they_are():
-    facts = validate_coco(
+    summary = validate_coco(
         ASSETS / "annotations" / "person_keypoints_train2017.json", ASSETS / "train2017"
     )
     raw = json.loads((ASSETS / "annotations" / "person_keypoints_train2017.json").read_text())
     persons = [p for p in raw["annotations"] if not p["iscrowd"]]
     trained = [p for p in persons if p["num_keypoints"]]
-    assert facts == CocoSummary(len(raw["images"]), len(persons), len(trained))
+    assert summary == CocoSummary(len(raw["images"]), len(persons), len(trained))
 
 
 @needs_coco
@@ -71,7 +71,7 @@ def test_one_person_is_enough_and_crowds_do_not_count(look):
 
 
 @pytest.mark.parametrize(
-    ("value", "said"),
+    ("value", "message"),
     [
         ("", "the file is empty"),
         ("<!DOCTYPE html><html>", "the file is an HTML or XML page"),
@@ -146,8 +146,8 @@ def test_one_person_is_enough_and_crowds_do_not_count(look):
         (content(images=[], annotations=[]), "found 0 persons in 0 images"),
     ],
 )
-def test_what_is_no_keypoint_file_is_refused(look, value, said):
-    with pytest.raises(ValueError, match=said) as caught:
+def test_what_is_no_keypoint_file_is_refused(look, value, message):
+    with pytest.raises(ValueError, match=message) as caught:
         look(value)
     assert "person_keypoints_train2017.json" in str(caught.value)
     assert len(str(caught.value)) < 700
@@ -197,7 +197,7 @@ def test_names_may_be_written_otherwise(look, names):
 
 
 @pytest.mark.parametrize(
-    ("names", "said"),
+    ("names", "message"),
     [
         (NAMES[::-1], "16 of 17 differ: number 1 is 'right_ankle', expected nose.*another order"),
         ([NAMES[0], NAMES[2], NAMES[1], *NAMES[3:]], "2 of 17 differ: .*in another order"),
@@ -206,8 +206,8 @@ def test_names_may_be_written_otherwise(look, names):
         ([None] * 17, "17 of 17 differ"),
     ],
 )
-def test_other_names_and_another_order_are_refused(look, names, said):
-    with pytest.raises(ValueError, match=said):
+def test_other_names_and_another_order_are_refused(look, names, message):
+    with pytest.raises(ValueError, match=message):
         look(named(names))
 
 
@@ -222,7 +222,7 @@ def test_the_category_is_person_in_any_case(look):
 
 
 @pytest.mark.parametrize(
-    ("categories", "said"),
+    ("categories", "message"),
     [
         ([{"id": 1, "name": "dog"}], "found none among 'dog'"),
         ([{"id": 1, "name": "person"}, {"id": 2, "name": "Person"}], "got 2 .ids 1, 2"),
@@ -230,8 +230,8 @@ def test_the_category_is_person_in_any_case(look):
         ([{"id": "1", "name": "person"}], "with an id .a whole number"),
     ],
 )
-def test_categories_that_are_not_one_person(look, categories, said):
-    with pytest.raises(ValueError, match=said):
+def test_categories_that_are_not_one_person(look, categories, message):
+    with pytest.raises(ValueError, match=message):
         look(content(categories=categories))
 
 
@@ -263,14 +263,14 @@ def test_equal_faults_are_counted_and_the_first_five_named(look):
 
 
 @pytest.mark.parametrize(
-    ("encoding", "said"),
+    ("encoding", "message"),
     [("utf-8-sig", "byte order mark"), ("utf-16", "got UTF-16"), ("utf-32", "got UTF-32")],
 )
-def test_other_encodings_are_named_and_the_remedy_mends_them(look, tmp_path, encoding, said):
+def test_other_encodings_are_named_and_the_remedy_mends_them(look, tmp_path, encoding, message):
     look(content())
     path = tmp_path / "annotations" / "person_keypoints_train2017.json"
     path.write_bytes(path.read_text(encoding="utf-8").encode(encoding))
-    with pytest.raises(ValueError, match=said) as caught:
+    with pytest.raises(ValueError, match=message) as caught:
         validate_coco(path, tmp_path / "train2017")
     remedy = re.search(r'-c "(.*)"', str(caught.value))[1]
     subprocess.run([sys.executable, "-c", remedy], check=True)

@@ -45,14 +45,14 @@ def test_good_boxes_pass(look):
     assert look([box(), box(image_id=2), box(bbox=[-3, 0, 20, 90])]) == ()
 
 
-def test_what_is_left_out_is_said(look):
+def test_what_is_left_out_is_reported(look):
     first, second = look([box(), box(category_id=3), box(category_id=18)])
     assert "2 of 3 detections are of other categories than 1, person, and are left out: 3" in first
     assert "1 of the annotated pictures have no detected person" in second
 
 
 @pytest.mark.parametrize(
-    ("detections", "said"),
+    ("detections", "message"),
     [
         ("", "the file is empty"),
         ([], "got an empty list"),
@@ -73,8 +73,8 @@ def test_what_is_left_out_is_said(look):
         ([box(bbox=[900, 2, 30, 4])], "part of it inside the picture, .*60 x 40"),
     ],
 )
-def test_other_detections_are_refused(look, detections, said):
-    with pytest.raises(ValueError, match=said) as caught:
+def test_other_detections_are_refused(look, detections, message):
+    with pytest.raises(ValueError, match=message) as caught:
         look(detections)
     assert "boxes.json" in str(caught.value)
 

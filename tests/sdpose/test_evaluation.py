@@ -198,9 +198,9 @@ def test_a_network_is_tested_as_mmposes_runner_would(data, tmp_path):
     model, image = knowing_one_pose(cfg)
     path = tmp_path / "bare.pth"
     torch.save(model.state_dict(), path)
-    heard = []
-    scores = evaluate(cfg, path, tmp_path / "r", on_progress=lambda *at: heard.append(at))
-    assert heard == [(1, 2), (2, 2)]
+    reported = []
+    scores = evaluate(cfg, path, tmp_path / "r", on_progress=lambda *at: reported.append(at))
+    assert reported == [(1, 2), (2, 2)]
     found = json.loads((tmp_path / "r" / "detections.json").read_text())
     assert len(found) == 6
     assert (scores.every.images, scores.every.persons) == (5, 6)
@@ -209,8 +209,8 @@ def test_a_network_is_tested_as_mmposes_runner_would(data, tmp_path):
     assert scores.others.ap >= scores.every.ap
     truth = json.loads((data / "annotations" / "person_keypoints_val2017.json").read_text())
     (known,) = (row for row in truth["annotations"] if row["image_id"] == image)
-    (said,) = (row for row in found if row["image_id"] == image)
-    points, mine = (np.array(r["keypoints"]).reshape(-1, 3) for r in (known, said))
+    (predicted,) = (row for row in found if row["image_id"] == image)
+    points, mine = (np.array(r["keypoints"]).reshape(-1, 3) for r in (known, predicted))
     seen = points[:, 2] > 0
     off = np.abs(points[seen, :2] - mine[seen, :2]).max() / max(known["bbox"][2:])
     assert off < 0.02  # of the person's size

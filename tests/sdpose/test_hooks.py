@@ -103,7 +103,7 @@ def test_configs_of_mmpose_find_both():
 # --- warnings ---------------------------------------------------------------------
 
 
-def test_a_spike_is_told_with_its_ratio_and_only_once_an_interval(tmp_path):
+def test_a_spike_is_reported_with_its_ratio_and_only_once_an_interval(tmp_path):
     losses = [1.0] * 20 + [2.5, 9.0, 1.0, 1.0]
     _, log = train(tmp_path, monitor(interval=4), losses)
     assert log.count("WARNING: Loss spike detected!") == 1
@@ -129,16 +129,18 @@ def test_a_spike_is_twice_the_mean_of_the_last_five(tmp_path, losses, spikes):
     assert log.count("Loss spike detected") == spikes
 
 
-@pytest.mark.parametrize(("distilled", "told"), [(0.49, 0), (0.75, 2)])
-def test_distillation_above_the_heatmap_loss_is_told_once_an_interval(tmp_path, distilled, told):
+@pytest.mark.parametrize(("distilled", "warnings"), [(0.49, 0), (0.75, 2)])
+def test_distillation_above_the_heatmap_loss_is_reported_once_an_interval(
+    tmp_path, distilled, warnings
+):
     _, log = train(tmp_path, monitor(interval=4), model=Scale(distilled))
-    assert log.count("WARNING: Distillation exceeds the heatmap loss!") == told
-    if told:
+    assert log.count("WARNING: Distillation exceeds the heatmap loss!") == warnings
+    if warnings:
         assert "   Iteration: 4\n   Distillation: 0.75\n   Heatmaps: 0.25\n" in log
         assert "detach_teacher=False" in log
 
 
-def test_a_drop_of_the_ap_is_told_against_the_best_one(tmp_path):
+def test_a_drop_of_the_ap_is_reported_against_the_best_one(tmp_path):
     runner, log = train(tmp_path, monitor(), aps=[0.6, 0.72, 0.68, 0.67, 0.7])
     assert log.count("WARNING: Performance drop detected!") == 1
     assert "   Current AP: 0.6700\n   Best AP: 0.7200\n   Drop: 0.0500\n" in log
@@ -147,7 +149,7 @@ def test_a_drop_of_the_ap_is_told_against_the_best_one(tmp_path):
 
 
 @pytest.mark.parametrize("value", [math.nan, math.inf])
-def test_a_loss_that_is_no_number_is_told_and_does_not_spoil_the_statistics(tmp_path, value):
+def test_a_loss_that_is_no_number_is_reported_and_does_not_spoil_the_statistics(tmp_path, value):
     _, log = train(tmp_path, monitor(), [1.0, value, value, 3.0])
     assert log.count("WARNING: NaN or Inf loss detected!") == 1
     assert f"   Iteration: 2\n   Losses: loss: {value}, heatmap_loss: {value}" in log
@@ -156,13 +158,13 @@ def test_a_loss_that_is_no_number_is_told_and_does_not_spoil_the_statistics(tmp_
     assert (stats["Iterations"], stats["NaN or Inf"]) == (4, 2)
 
 
-def test_an_ap_that_is_no_number_is_told_and_is_not_the_best(tmp_path):
+def test_an_ap_that_is_no_number_is_reported_and_is_not_the_best(tmp_path):
     runner, log = train(tmp_path, monitor(), aps=[math.nan, 0.3])
     assert log.count("NaN or Inf AP detected") == 1
     assert the(runner).best_ap == 0.3
 
 
-def test_a_metric_that_no_validation_gives_is_told(tmp_path):
+def test_a_metric_that_no_validation_gives_is_reported(tmp_path):
     _, log = train(tmp_path, monitor(metric="coco/ap"), aps=[0.5])
     assert "WARNING: no metric 'coco/ap'\n   Found: ['coco/AP'" in log
 

@@ -49,9 +49,9 @@ def test_the_size_is_the_one_that_mmpose_loads(look, tmp_path, orientation, colo
     (tmp_path / NAME).write_bytes(data)
     loaded = LoadImage(color_type=color_type)({"img_path": str(tmp_path / NAME)})
     height, width = loaded["img_shape"]
-    facts = look(data, (width, height), turned=turned)
+    summary = look(data, (width, height), turned=turned)
     unsure = orientation in (2, 3, 4) and turned
-    assert len(facts.warnings) == unsure
+    assert len(summary.warnings) == unsure
     with pytest.raises(ValueError, match=f"got {height} x {width}"):
         look(data, (height, width), turned=turned)
 
@@ -65,7 +65,7 @@ def test_other_decoders_turn_or_do_not(backend, turned):
 
 
 @pytest.mark.parametrize(
-    ("data", "size", "said"),
+    ("data", "size", "message"),
     [
         (picture(), (120, 80), r"60 x 40, got 120 x 80 .*1 : 2.*resized after"),
         (picture(), (40, 60), "are they swapped"),
@@ -84,8 +84,8 @@ def test_other_decoders_turn_or_do_not(backend, turned):
         (b"no picture at all, but text" * 9, WIDE, "damaged"),
     ],
 )
-def test_what_is_no_such_picture_is_named(look, data, size, said):
-    with pytest.raises(ValueError, match=said) as caught:
+def test_what_is_no_such_picture_is_named(look, data, size, message):
+    with pytest.raises(ValueError, match=message) as caught:
         look(data, size)
     assert NAME in str(caught.value)
 
@@ -134,7 +134,7 @@ def test_pictures_in_folders_are_found(look):
     assert look(picture(), name="day/cam 1/가.jpg").persons == 1
 
 
-def test_every_picture_is_heard_of(look):
-    heard = []
-    look(picture(), on_image=lambda done, total: heard.append((done, total)))
-    assert heard == [(1, 1)]
+def test_every_picture_is_reported(look):
+    reported = []
+    look(picture(), on_image=lambda done, total: reported.append((done, total)))
+    assert reported == [(1, 1)]

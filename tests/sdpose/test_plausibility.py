@@ -48,7 +48,7 @@ def big(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("change", "said"),
+    ("change", "message"),
     [
         (corners, "read like x1, y1, x2, y2"),
         (in_parts, "read like parts of the picture"),
@@ -56,8 +56,8 @@ def big(tmp_path):
         (off, "labelled ones inside the picture"),
     ],
 )
-def test_what_most_people_have_is_refused(big, change, said):
-    with pytest.raises(ValueError, match=said):
+def test_what_most_people_have_is_refused(big, change, message):
+    with pytest.raises(ValueError, match=message):
         big(crowd(change))
 
 
@@ -65,10 +65,10 @@ def test_what_few_people_have_is_warned_of(big):
     def change(box, points, number):
         return (off if number == 3 else lambda *given: given[:2])(box, points, number)
 
-    facts = big(crowd(change))
-    assert facts.with_keypoints == 20
-    assert "annotation 3 (image 1): keypoints: expected labelled ones inside" in facts.warnings[0]
-    assert "17 of 340 labelled keypoints lie outside" in facts.warnings[1]
+    summary = big(crowd(change))
+    assert summary.with_keypoints == 20
+    assert "annotation 3 (image 1): keypoints: expected labelled ones inside" in summary.warnings[0]
+    assert "17 of 340 labelled keypoints lie outside" in summary.warnings[1]
 
 
 @pytest.mark.parametrize(("odd", "persons"), [(1, 10), (1, 2), (5, 20), (5, 100)])
@@ -76,8 +76,8 @@ def test_a_few_odd_people_do_not_refuse_a_small_set(big, odd, persons):
     def change(box, points, number):
         return (box, points) if number >= odd else shifted(box, points, 0)
 
-    facts = big(crowd(lambda box, points, number: change(BOX, POINTS, number), persons))
-    assert any("inside the person's bbox" in text for text in facts.warnings)
+    summary = big(crowd(lambda box, points, number: change(BOX, POINTS, number), persons))
+    assert any("inside the person's bbox" in text for text in summary.warnings)
 
 
 def test_most_of_a_few_people_are_a_fault(big):
@@ -86,8 +86,8 @@ def test_most_of_a_few_people_are_a_fault(big):
 
 
 def test_keypoints_that_are_not_there_but_labelled(big):
-    facts = big(crowd(lambda box, points, number: (box, [0, 0, 2, *points[3:]])))
-    (warning,) = [text for text in facts.warnings if "at 0, 0" in text]
+    summary = big(crowd(lambda box, points, number: (box, [0, 0, 2, *points[3:]])))
+    (warning,) = [text for text in summary.warnings if "at 0, 0" in text]
     assert "train2017.json: 20 of 340 labelled keypoints are at 0, 0" in warning
 
 

@@ -27,7 +27,7 @@ from .small_coco import (  # noqa: E402
     write_data,
 )
 
-pytestmark = [needs_coco, pytest.mark.usefixtures("quick_figures")]
+pytestmark = [needs_coco, pytest.mark.usefixtures("quick_mmengine", "quick_figures")]
 ROOT = Path(__file__).resolve().parents[2]
 DYNAMIC = CONFIGS / "sdpose_s_v1_fsd_dynamic_coco_256x192.py"
 # Weights that are others in each of the three epochs, and a rate that is, too.
@@ -63,11 +63,11 @@ class KilledError(Exception):
 
 
 def killer(at):
-    def heard(done, total):
+    def stop_there(done, total):
         if done == at:
             raise KilledError
 
-    return heard
+    return stop_there
 
 
 def plain(path):
@@ -122,7 +122,7 @@ def test_the_dynamic_weights_did_change_the_losses(data, tmp_path, whole):
     assert losses[2]["vis_dist_loss"] != whole[1][2]["vis_dist_loss"]
 
 
-def test_statistics_and_curves_tell_of_every_iteration(whole):
+def test_statistics_and_curves_show_every_iteration(whole):
     folder, losses, _ = whole
     values = [items["loss"] for items in losses.values()]
     text = (folder / STATS_FILE).read_text()
@@ -141,10 +141,10 @@ def test_statistics_and_curves_tell_of_every_iteration(whole):
 def test_checkpoints_hold_no_code_and_say_what_they_learnt_from(whole):
     folder, _, best = whole
     for path in folder.glob("*.pth"):
-        facts = plain(path)["meta"]["recognizer"]
-        assert facts["config"] == DYNAMIC.stem
-        assert (facts["train_persons"], facts["val_persons"]) == (8, 4)
-        assert len(facts["train_sha256"]) == 64
+        metadata = plain(path)["meta"]["recognizer"]
+        assert metadata["config"] == DYNAMIC.stem
+        assert (metadata["train_persons"], metadata["val_persons"]) == (8, 4)
+        assert len(metadata["train_sha256"]) == 64
     assert best.name.startswith("best_coco_AP_epoch_")
 
 

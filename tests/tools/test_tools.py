@@ -30,12 +30,12 @@ def tool(monkeypatch):
     monkeypatch.chdir(ROOT)
     handed = []
 
-    def hear(words):
+    def record(words):
         handed[:] = words
         application._arguments(words)  # main.py takes them
         return 0
 
-    monkeypatch.setattr(application, "main", hear)
+    monkeypatch.setattr(application, "main", record)
 
     def start(name, *words):
         spec = importlib.util.spec_from_file_location(f"tool_{name}", ROOT / f"tools/{name}.py")
@@ -81,7 +81,7 @@ def test_the_guides_lines_become_main_pys(tool, words, mode, has):
 
 
 @pytest.mark.parametrize(
-    ("words", "said"),
+    ("words", "message"),
     [
         (["train", "nosuch.py"], "expected a training config at nosuch.py"),
         (["train", FSD_BEST.replace("best", "bst")], "did you mean"),
@@ -95,12 +95,12 @@ def test_the_guides_lines_become_main_pys(tool, words, mode, has):
         (["quick_check", FIGHT], "expected a pose network, got a classifier"),
     ],
 )
-def test_mistakes_are_told(tool, capsys, monkeypatch, words, said):
+def test_errors_are_reported(tool, capsys, monkeypatch, words, message):
     monkeypatch.delenv("RANK", raising=False)
     code, handed = tool(*words)
     assert code == 2
     assert handed == []
-    assert said in capsys.readouterr().err
+    assert message in capsys.readouterr().err
 
 
 def test_a_config_that_names_its_pickles_is_trained_on_these(tool, tmp_path):
@@ -173,14 +173,14 @@ def test_train_resume_and_test_as_the_guide_does(tmp_path):
     start(*launch, ROOT / "tools/train.py", OLD, "--launcher", "pytorch", *more)
     (best,) = (tmp_path / "work").glob("best_coco_AP_epoch_*.pth")
     more[1] = "on"
-    said = start(
+    output = start(
         ROOT / "tools/train.py", OLD, *more, "train_cfg.max_epochs=3", f"resume_from={best}"
     )
-    assert f"going on from {best}" in said
+    assert f"going on from {best}" in output
     assert {"latest.log", "latest.log.json", "latest.pth"} <= {
         path.name for path in (tmp_path / "on").iterdir()
     }
     more[1] = "report"
-    said = start(ROOT / "tools/test.py", OLD, "on/latest.pth", "--eval", "mAP", *more)
-    assert "after epoch 3" in said
+    output = start(ROOT / "tools/test.py", OLD, "on/latest.pth", "--eval", "mAP", *more)
+    assert "after epoch 3" in output
     shutil.rmtree(tmp_path / "work")

@@ -79,7 +79,7 @@ def test_irregular_times():
     assert_one_id_each(shots, track(shots), least_share=1.0)
 
 
-def test_keypoints_tell_two_in_one_box_apart():
+def test_keypoints_distinguish_two_in_one_box():
     # Both are seen in nearly the same box; one stands, the other is doubled up.
     rng = np.random.default_rng(0)
     standing_up, bent = standing().keypoints(0), standing().keypoints(0)

@@ -53,7 +53,7 @@ def test_other_configs_by_what_is_in_them(tmp_path, name, values, kind):
         kind_of(cfg)
 
 
-def test_the_data_tell_the_service(tmp_path):
+def test_the_data_name_the_service(tmp_path):
     (tmp_path / "metadata.json").write_text(json.dumps({"service": "falldown"}))
     loader = {"dataset": {"ann_file": str(tmp_path / "train.pkl")}}
     values = {"model": {"cls_head": {}}, "train_dataloader": loader}
@@ -67,7 +67,7 @@ def test_a_config_that_cannot_be_read_is_named(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("path", "said"),
+    ("path", "message"),
     [
         ("configs/body/2d_kpt_sview_rgb_img/sdpose/coco/sdpose_s_v1_stemnet_coco_256x192.py", ""),
         (
@@ -80,9 +80,9 @@ def test_a_config_that_cannot_be_read_is_named(tmp_path):
         ("configs/model.py", "ours are in"),
     ],
 )
-def test_a_config_of_an_older_folder_is_found_by_its_name(path, said, caplog):
-    if said:
-        with pytest.raises(ConfigError, match=said):
+def test_a_config_of_an_older_folder_is_found_by_its_name(path, message, caplog):
+    if message:
+        with pytest.raises(ConfigError, match=message):
             existing_config(Path(path))
         return
     found = existing_config(Path(path))

@@ -75,8 +75,8 @@ def test_a_published_checkpoint_gives_the_published_heatmaps(name, run, tmp_path
     golden = np.load(GOLDEN / f"sdpose_{name}_keyed_small.npz")
     with torch.no_grad():
         found = model(golden_input(), None, mode="tensor").numpy().ravel()
-    wanted, index = golden["cycle1_heatmap"], golden["cycle1_heatmap_idx"]
-    np.testing.assert_allclose(found[index], wanted, rtol=0, atol=1e-5 * np.abs(wanted).max())
+    expected, index = golden["cycle1_heatmap"], golden["cycle1_heatmap_idx"]
+    np.testing.assert_allclose(found[index], expected, rtol=0, atol=1e-5 * np.abs(expected).max())
 
 
 @small_coco.needs_coco
@@ -94,23 +94,23 @@ def test_training_starts_from_the_result_and_does_not_resume_it(run, tmp_path, p
 
 def test_nothing_is_overwritten(run, tmp_path, published):
     (tmp_path / "out.pth").write_bytes(b"mine")
-    code, said = run(published)
+    code, output = run(published)
     assert code == 2
-    assert "out.pth is already there" in said
+    assert "out.pth is already there" in output
     assert (tmp_path / "out.pth").read_bytes() == b"mine"
 
 
 @pytest.mark.parametrize(
-    ("arguments", "said"),
+    ("arguments", "message"),
     [
         ([], "convert.source: expected a file"),
         (["--source", "x.pth"], "convert.out: expected a file"),
         (["--out", "x.pth"], "convert.source: expected a file"),
     ],
 )
-def test_both_files_must_be_named(arguments, said, capsys):
+def test_both_files_must_be_named(arguments, message, capsys):
     assert main(["--mode", "convert.sdpose", *arguments]) == 2
-    assert said in capsys.readouterr().err
+    assert message in capsys.readouterr().err
 
 
 class Stranger:
@@ -118,7 +118,7 @@ class Stranger:
 
 
 @pytest.mark.parametrize(
-    ("change", "said"),
+    ("change", "message"),
     [
         (lambda w: {"state_dict": w, "hook": Stranger()}, "tensors and plain values"),
         (lambda w: b"", "damaged, or not a checkpoint of torch"),
@@ -134,10 +134,10 @@ class Stranger:
     ],
     ids=["code", "empty", "damaged", "list", "nothing", "extra", "missing", "shape"],
 )
-def test_what_is_no_published_checkpoint_is_refused(change, said, run, tmp_path, published):
+def test_what_is_no_published_checkpoint_is_refused(change, message, run, tmp_path, published):
     code, text = run(change(published))
     assert code == 1
-    assert said in text
+    assert message in text
     assert not (tmp_path / "out.pth").exists()
 
 

@@ -38,7 +38,7 @@ from recognizer.training.classifier.labels import read_labels
 from recognizer.training.classifier.predictions import Predictions, join, mean_over_seeds
 from tests.training.measured import TINY, dataset, guesses, small_crossval
 
-pytestmark = pytest.mark.usefixtures("quick_figures", "few_trees")
+pytestmark = pytest.mark.usefixtures("quick_mmengine", "quick_figures", "few_trees")
 
 ROOT = Path(__file__).resolve().parents[2]
 CONFIG = ROOT / "configs/skeleton/stgcnpp/stgcnpp_enhanced_fight_detection_stable.py"
@@ -58,7 +58,7 @@ def config(tmp_path, stage3, *more):
 
 def fold_job(folder, stage3, key="key", options=tuple(TINY)):
     truth = read_labels(stage3)
-    test = tuple(name for name, facts in truth.samples.items() if facts.source in {"s0", "s1"})
+    test = tuple(name for name, label in truth.samples.items() if label.source in {"s0", "s1"})
     train = tuple(name for name in truth.samples if name not in test)
     sources = {name: truth.samples[name].source for name in train}
     return FoldJob("x", CONFIG, tuple(options), 3, folder, key, train, test, sources)
@@ -69,7 +69,7 @@ def test_a_fold_is_learnt_without_its_test_part_and_predicted_as_the_checkpoint_
 ):
     import recognizer.action.training as training
 
-    seen, told = [], []
+    seen, messages = [], []
     predict = training.predict_views
 
     def spy(checkpoint, samples, views=()):
@@ -80,13 +80,13 @@ def test_a_fold_is_learnt_without_its_test_part_and_predicted_as_the_checkpoint_
         return seen[-1]
 
     monkeypatch.setattr(training, "predict_views", spy)
-    monkeypatch.setattr(training, "warn", lambda warnings: told.extend(warnings))
+    monkeypatch.setattr(training, "warn", lambda warnings: messages.extend(warnings))
     samples = {
         s.name: s for split in ("train", "val", "test") for s in read_split(stage3 / f"{split}.pkl")
     }
     job = replace(fold_job(tmp_path, stage3), views=("mirror",))
     run_fold(job, samples)
-    assert not [text for text in told if text.startswith("test:")]
+    assert not [text for text in messages if text.startswith("test:")]
     assert read_result(job).shape == (2, len(job.test), 2)
     assert read_result(job) == pytest.approx(seen[0])
     assert finished(job) == pytest.approx(seen[0].mean(axis=0))
@@ -203,8 +203,8 @@ def test_a_training_that_fails_is_named_and_the_run_ends_with_an_error(tmp_path,
             "train_cfg.max_epochs=3",
         ]
     )
-    said = r"(?s)2 of 2 trainings failed, the first: .*/seed0.*: NotFiniteError: the loss is"
-    with pytest.raises(RuntimeError, match=said):
+    predicted = r"(?s)2 of 2 trainings failed, the first: .*/seed0.*: NotFiniteError: the loss is"
+    with pytest.raises(RuntimeError, match=predicted):
         crossval(config(tmp_path, stage3, f"train.cfg_options={options}"), silent)
     assert not (tmp_path / "out" / "report.json").exists()
 
@@ -242,7 +242,7 @@ def first_sample(value):
 
 
 @pytest.mark.parametrize(
-    ("change", "said"),
+    ("change", "predicted"),
     [
         (lambda v: [f.update(label=1 - f["label"]) for f in v["samples"].values()], "found label"),
         (lambda v: v["samples"].pop(next(iter(v["samples"]))), "found nothing"),
@@ -251,9 +251,9 @@ def first_sample(value):
         (lambda v: v.update(classes={"A": 0}), "each once"),
     ],
 )
-def test_metadata_that_contradicts_the_pickles_is_refused(tmp_path, change, said):
+def test_metadata_that_contradicts_the_pickles_is_refused(tmp_path, change, predicted):
     place = changed_metadata(tmp_path / "data", change)
-    with pytest.raises(ValueError, match=said):
+    with pytest.raises(ValueError, match=predicted):
         crossval(config(tmp_path, place), silent)
     assert not (tmp_path / "out").exists()
 
@@ -337,16 +337,16 @@ def test_seeds_are_averaged_clip_by_clip():
 
 
 def test_the_accuracy_of_a_source_counts_all_seeds():
-    said = predictions(0)
-    right = said.predicted == said.labels
-    rows = {row["source"]: row for row in source_rows(join([said, said]))}
+    predicted = predictions(0)
+    right = predicted.predicted == predicted.labels
+    rows = {row["source"]: row for row in source_rows(join([predicted, predicted]))}
     assert rows["s"] == {"source": "s", "clips": 2, "accuracy": right[:2].mean()}
-    accuracies = [row["accuracy"] for row in source_rows(join([said, said]))]
+    accuracies = [row["accuracy"] for row in source_rows(join([predicted, predicted]))]
     assert accuracies == sorted(accuracies)
 
 
 def test_a_fold_of_one_class_has_no_auc():
-    said = predictions(0)[np.array([0, 2, 4])]
-    (row,) = fold_rows([FoldResult(0, 0, said, {"joint": said})])
+    predicted = predictions(0)[np.array([0, 2, 4])]
+    (row,) = fold_rows([FoldResult(0, 0, predicted, {"joint": predicted})])
     assert row["roc_auc"] is None
     assert row["accuracy"] == row["accuracy_of_stream"]["joint"]

@@ -16,7 +16,7 @@ from recognizer.runs.manifest import read_manifest
 from recognizer.runs.progress import silent
 from recognizer.storage.artifacts import read_poses
 
-pytestmark = pytest.mark.usefixtures("quick_figures", "few_trees")
+pytestmark = pytest.mark.usefixtures("quick_mmengine", "quick_figures", "few_trees")
 
 ROOT = Path(__file__).resolve().parents[2]
 CLIPS = ROOT.parent / "shared" / "assets" / "fight_surv"
@@ -47,7 +47,7 @@ def test_the_samples_are_whole_and_compact(name, count):
     assert people >= sum(frames[video] for video in checked)  # somebody is there all the time
 
 
-def test_the_samples_are_small_and_tell_of_no_machine():
+def test_the_samples_are_small_and_name_no_machine():
     files = [path for path in SAMPLES.rglob("*") if path.is_file()]
     poses = [path for path in files if "models" not in path.relative_to(SAMPLES).parts]
     assert sum(path.stat().st_size for path in poses) < 8e6

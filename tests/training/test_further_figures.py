@@ -23,7 +23,7 @@ from recognizer.training.classifier.predictions import Predictions
 CLASSES = ("NonFight", "Fight")
 
 
-def facts(count=60, telling=True):
+def clip_labels(count=60, telling=True):
     """Return clips of 12 sources; large pictures are fights, or say nothing."""
     random = np.random.default_rng(0)
     found = {}
@@ -36,7 +36,7 @@ def facts(count=60, telling=True):
     return found
 
 
-def said(known, names, right=1.0, seed=0):
+def predictions(known, names, right=1.0, seed=0):
     labels = np.array([known[name].label for name in names])
     true = np.random.default_rng(seed).random(len(labels)) < right
     one = np.where(true == (labels == 1), 0.9, 0.1)
@@ -46,20 +46,20 @@ def said(known, names, right=1.0, seed=0):
 
 
 def test_where_the_pictures_size_tells_the_class_nothing_is_left_to_beat():
-    known = facts()
+    known = clip_labels()
     tested = [name for name, own in known.items() if own.split == "test"]
-    right = said(known, tested)
+    right = predictions(known, tested)
     value = compare(right, split_baseline(right, known), 200, 0)
     assert value["accuracy"]["value"] == value["roc_auc"]["value"] == 1
     assert value["better_by"]["accuracy"] == {"value": 0.0, "low": 0.0, "high": 0.0}
 
 
 def test_where_it_says_nothing_the_classifier_is_better_with_an_interval():
-    known = facts(telling=False)
+    known = clip_labels(telling=False)
     names = sorted(known)
     dealt = {f"s{i}": i // 3 for i in range(12)}
     folds = [[name for name in names if dealt[known[name].source] == i] for i in range(4)]
-    right = [said(known, fold, right=0.95, seed=i) for i, fold in enumerate(folds)]
+    right = [predictions(known, fold, right=0.95, seed=i) for i, fold in enumerate(folds)]
     baselines = fold_baselines([(part, 0) for part in right], known)
     assert [part.names for part in baselines] == [tuple(fold) for fold in folds]
     value = compare(right[0], baselines[0], 200, 0)
@@ -71,13 +71,13 @@ def test_where_it_says_nothing_the_classifier_is_better_with_an_interval():
 
 def test_the_baseline_learns_from_negatives_as_the_classifier_does():
     """Negatives as large as fights: the size does not tell the class any more."""
-    known = facts()
+    known = clip_labels()
     negatives = {
         f"negatives/1/{i}": ClipLabel(0, f"n{i}", "train", 2.0, "n", 0.0, (640, 240), 25.0)
         for i in range(80)
     }
     tested = [name for name, own in known.items() if own.split == "test"]
-    right = said(known, tested)
+    right = predictions(known, tested)
     without, learnt = split_baseline(right, known), split_baseline(right, known, negatives)
     assert without.predicted.tolist() == right.labels.tolist()
     assert learnt.names == right.names
@@ -87,13 +87,15 @@ def test_the_baseline_learns_from_negatives_as_the_classifier_does():
     assert set(fold_baselines([(right, 0)], known)[0].predicted.tolist()) == {0, 1}
 
 
-def test_missing_facts_are_said_and_no_figure_is_made_up():
-    known = {name: ClipLabel(f.label, f.source, f.split, 2.0) for name, f in facts().items()}
+def test_missing_metadata_are_reported_and_no_figure_is_made_up():
+    known = {name: ClipLabel(f.label, f.source, f.split, 2.0) for name, f in clip_labels().items()}
     tested = [name for name, own in known.items() if own.split == "test"]
-    value = compare(said(known, tested), split_baseline(said(known, tested), known), 10, 0)
+    value = compare(
+        predictions(known, tested), split_baseline(predictions(known, tested), known), 10, 0
+    )
     assert value["state"] == "unknown"
     assert "run --mode annotation.stage3 again" in baseline_line(value)
-    nothing = split_baseline(said(known, tested), {})
+    nothing = split_baseline(predictions(known, tested), {})
     assert nothing == "there is no train split beside the pickle to learn from"
 
 
@@ -108,7 +110,7 @@ def windows():
 
 def test_windows_become_events_and_hours():
     known = windows()
-    right = said(known, sorted(known))
+    right = predictions(known, sorted(known))
     first, second = sorted(timelines(right, known, 1), key=lambda part: part.span_s)
     assert first.span_s == (0, 5.5)
     assert first.truth.tolist() == [[2.0, 4.5]]
@@ -124,9 +126,9 @@ def test_windows_become_events_and_hours():
 
 
 def test_the_curve_is_written_as_csv_and_picture(tmp_path):
-    known = facts()
+    known = clip_labels()
     names = sorted(known)
-    mine = said(known, names, right=0.8)
+    mine = predictions(known, names, right=0.8)
     lines, value = write_context(tmp_path, (mine, [mine]), "no forest", known, 20)
     with (tmp_path / "alarm_curve.csv").open(newline="", encoding="utf-8-sig") as file:
         rows = list(csv.DictReader(file))

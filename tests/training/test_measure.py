@@ -20,7 +20,7 @@ from recognizer.training.classifier.labels import read_labels
 from tests.analysis.classifiers import place_classifier
 from tests.training.measured import TINY, dataset, settings
 
-pytestmark = pytest.mark.usefixtures("quick_figures", "few_trees")
+pytestmark = pytest.mark.usefixtures("quick_mmengine", "quick_figures", "few_trees")
 
 ROOT = Path(__file__).resolve().parents[2]
 CONFIG = ROOT / "configs/skeleton/stgcnpp/stgcnpp_enhanced_fight_detection_stable.py"
@@ -67,7 +67,7 @@ def test_the_report_has_every_figure_and_every_clip(tmp_path, stage3, checkpoint
     report = run(tmp_path, stage3, checkpoints[:1])
     value = json.loads((report / "report.json").read_text())
     truth = read_labels(stage3)
-    lost = {name for name, facts in truth.untracked.items() if facts.split == "test"}
+    lost = {name for name, label in truth.untracked.items() if label.split == "test"}
     assert lost, "the data set is made so that the test split has such clips"
     samples = read_split(stage3 / "test.pkl")
     assert value["scores"]["tracked"]["samples"] == len(samples)
@@ -190,21 +190,21 @@ def test_the_best_checkpoint_of_the_work_dir_is_taken(tmp_path, stage3, checkpoi
     assert [c["file"] for c in value["checkpoints"]] == [best.name]
 
 
-def with_facts(path, source, **facts):
+def with_metadata(path, source, **label):
     """Save a checkpoint that says other things of itself; return its path."""
     import torch
 
     checkpoint = torch.load(source, weights_only=True)
-    checkpoint["meta"]["recognizer"] = {**checkpoint["meta"]["recognizer"], **facts}
+    checkpoint["meta"]["recognizer"] = {**checkpoint["meta"]["recognizer"], **label}
     torch.save(checkpoint, path)
     return path
 
 
 def test_a_checkpoint_for_something_else_is_refused(tmp_path, stage3, checkpoints):
-    other = with_facts(tmp_path / "other.pth", checkpoints[0], service="falldown")
+    other = with_metadata(tmp_path / "other.pth", checkpoints[0], service="falldown")
     with pytest.raises(ConfigError, match=r"expected a classifier for fight, .* one for falldown"):
         run(tmp_path, stage3, [other])
-    turned = with_facts(tmp_path / "turned.pth", checkpoints[0], classes=["Fight", "NonFight"])
+    turned = with_metadata(tmp_path / "turned.pth", checkpoints[0], classes=["Fight", "NonFight"])
     with pytest.raises(ConfigError, match=r"the classes are NonFight, Fight, those of .* Fight, N"):
         run(tmp_path, stage3, [turned])
     assert not (tmp_path / "report").exists()
@@ -214,12 +214,12 @@ def test_without_metadata_the_checkpoints_own_classes_count(tmp_path, stage3, ch
     path = tmp_path / "mine" / "clips.pkl"
     path.parent.mkdir()
     write_split(path, path.parent, read_split(stage3 / "test.pkl"))
-    own = with_facts(tmp_path / "own.pth", checkpoints[0], classes=["Calm", "Brawl"])
+    own = with_metadata(tmp_path / "own.pth", checkpoints[0], classes=["Calm", "Brawl"])
     report = run(tmp_path, stage3, [own], f"test.ann_file={path}")
     assert json.loads((report / "report.json").read_text())["classes"] == ["Calm", "Brawl"]
 
 
-def test_measuring_on_what_was_learnt_from_is_said(tmp_path, stage3, checkpoints):
+def test_measuring_on_what_was_learnt_from_is_reported(tmp_path, stage3, checkpoints):
     report = run(tmp_path, stage3, checkpoints[:1], f"test.ann_file={stage3 / 'train.pkl'}")
     assert "learnt from train.pkl itself" in (report / "summary.txt").read_text()
     report = run(tmp_path, stage3, checkpoints[:1])
@@ -266,7 +266,9 @@ def test_a_shipped_file_for_something_else_is_refused(tmp_path, stage3):
         run(tmp_path, stage3, [falldown])
 
 
-def test_without_a_test_split_val_is_taken_and_that_is_said(tmp_path, stage3, checkpoints, caplog):
+def test_without_a_test_split_val_is_taken_and_that_is_reported(
+    tmp_path, stage3, checkpoints, caplog
+):
     """RWF-2000 has train/ and val/ only; stage 3 then writes an empty test.pkl."""
     for missing in (False, True):
         folder = tmp_path / f"missing_{missing}"

@@ -78,7 +78,7 @@ def all_samples(stage3):
 
 
 def outer_job(folder, truth):
-    test = tuple(name for name, facts in truth.samples.items() if facts.source == "s1")
+    test = tuple(name for name, label in truth.samples.items() if label.source == "s1")
     train = tuple(sorted(set(truth.samples) - set(test)))
     sources = {name: truth.samples[name].source for name in train}
     return FoldJob("x/outer", CONFIG, (), 3, folder / "outer", "key", train, test, sources)
@@ -88,8 +88,8 @@ def finish(job, truth, skill):
     """Write what a training would say of a job's test part."""
     labels = [truth.samples[name].label for name in job.test]
     meta = {"schema": SCHEMA, "schema_version": 1, "key": job.key, "names": list(job.test)}
-    said = {"probabilities": guesses(labels, len(labels), skill)}
-    write_npz(job.folder / RESULT, job.folder, said, meta)
+    predicted = {"probabilities": guesses(labels, len(labels), skill)}
+    write_npz(job.folder / RESULT, job.folder, predicted, meta)
 
 
 def fitted(folder, stage3, skill=0.5, truth=None):
@@ -123,9 +123,9 @@ def test_the_stream_learns_what_the_pose_stream_does_not_see(tmp_path, stage3):
     stream, measures, job = fitted(tmp_path, stage3, skill=0.0)
     truth = read_labels(stage3)
     labels = np.array([truth.samples[name].label for name in job.test])
-    said = predict_streams(stream, job.test, np.full((1, len(job.test), 2), 0.5), [measures])
+    predicted = predict_streams(stream, job.test, np.full((1, len(job.test), 2), 0.5), [measures])
     known = np.array([measures[name] is not None for name in job.test])
-    assert (decide(said["fused"])[known] == labels[known]).mean() > 0.7
+    assert (decide(predicted["fused"])[known] == labels[known]).mean() > 0.7
     assert stream.fusion.movement > stream.fusion.pose
     assert stream.choice.setting in SETTINGS
     assert len(stream.names) == len([name for name in job.train if measures[name] is not None])
@@ -135,8 +135,8 @@ def test_the_test_part_decides_nothing(tmp_path, stage3):
     truth = read_labels(stage3)
     test = outer_job(tmp_path, truth).test
     turned = {
-        name: replace(facts, label=1 - facts.label) if name in test else facts
-        for name, facts in truth.samples.items()
+        name: replace(label, label=1 - label.label) if name in test else label
+        for name, label in truth.samples.items()
     }
     one, *_ = fitted(tmp_path / "one", stage3)
     other, *_ = fitted(tmp_path / "other", stage3, truth=replace(truth, samples=turned))
@@ -149,9 +149,9 @@ def test_where_no_movement_was_measured_the_pose_stream_speaks(tmp_path, stage3)
     names = [name for name in measures if measures[name] is None]
     assert len(names) == UNMEASURED
     pose = np.array([[0.2, 0.8], [0.9, 0.1]])
-    said = predict_streams(stream, names, pose[None], [measures])
-    assert said["fused"].tolist() == said["equal_weights"].tolist() == pose.tolist()
-    assert said["movement"].tolist() == [[1, 0], [1, 0]]
+    predicted = predict_streams(stream, names, pose[None], [measures])
+    assert predicted["fused"].tolist() == predicted["equal_weights"].tolist() == pose.tolist()
+    assert predicted["movement"].tolist() == [[1, 0], [1, 0]]
 
 
 @pytest.mark.parametrize("views", [(), tuple(VIEWS)], ids=["plain", "views"])
@@ -199,7 +199,7 @@ def test_views_are_measured_one_after_another(monkeypatch):
     assert max(alive) <= 2  # the one before is let go of as the next one is there
 
 
-def test_old_pickles_are_told_apart(stage3, old_stage3, caplog):
+def test_old_pickles_are_distinguished(stage3, old_stage3, caplog):
     assert measure_samples(all_samples(old_stage3), "fight", enabled=False) is None
     assert measure_samples(all_samples(old_stage3), "fight", enabled="auto") is None
     assert "the pose stream alone is measured: expected movement in every sample" in caplog.text
@@ -265,14 +265,14 @@ def test_from_pickles_to_one_file_of_both_streams(tmp_path, stage3, caplog):
     assert "and the movement stream beside it: " in caplog.text
     assert train_movement(own, silent) == 0
     path = tmp_path / "work" / "movement.onnx"
-    _, facts, service, classes = read_movement(path)
+    _, metadata, service, classes = read_movement(path)
     assert (service, classes) == ("fight", ("NonFight", "Fight"))
     truth = read_labels(stage3)
-    learnt = [name for name, facts in truth.samples.items() if facts.split != "test"]
-    assert len(learnt) - UNMEASURED <= facts.training["samples"] <= len(learnt)
-    assert facts.training["held_out"].keys() == {"pose", "movement", "fused"}
-    assert facts.training["pose_configs"] == [CONFIG.name]
-    assert facts.num_person == json.loads((stage3 / "metadata.json").read_text())["num_person"]
+    learnt = [name for name, metadata in truth.samples.items() if metadata.split != "test"]
+    assert len(learnt) - UNMEASURED <= metadata.training["samples"] <= len(learnt)
+    assert metadata.training["held_out"].keys() == {"pose", "movement", "fused"}
+    assert metadata.training["pose_configs"] == [CONFIG.name]
+    assert metadata.num_person == json.loads((stage3 / "metadata.json").read_text())["num_person"]
     command = next(line for line in caplog.text.splitlines() if "--mode deploy.export" in line)
     assert f"deploy.movement={path}" in command
     assert "--checkpoint" in command
@@ -325,8 +325,8 @@ def test_nested_cross_validation(tmp_path):
         assert row["movement"]["setting"] in SETTINGS
         assert row["alone"].keys() == {"pose", "movement", "equal_weights"}
     text = (out / "summary.txt").read_text()
-    for said in ("the movement stream alone", "weight of movement: ", "not calibrated"):
-        assert said in text
+    for line in ("the movement stream alone", "weight of movement: ", "not calibrated"):
+        assert line in text
     results = {path: path.stat().st_mtime_ns for path in out.rglob(RESULT)}
     assert len(results) == 6  # two folds, each with two inner trainings
     report = (out / "report.json").read_bytes()

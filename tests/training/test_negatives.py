@@ -79,7 +79,7 @@ def outer_job(folder, truth):
     )
 
 
-def test_the_facts_of_negatives_stand_apart(stage3):
+def test_the_metadata_of_negatives_stand_apart(stage3):
     truth, samples = read_labels(stage3), all_samples(stage3)
     assert truth.negatives
     assert not truth.negatives.keys() & truth.samples.keys()
@@ -88,8 +88,8 @@ def test_the_facts_of_negatives_stand_apart(stage3):
     assert {truth.negatives[name].label for name in truth.negatives} == {0}
     # A test on the training split may look them up; no other one sees them.
     learnt = read_split(stage3 / "train.pkl")
-    said = _predictions(learnt, guesses([s.label for s in learnt]), truth.classes, truth)
-    assert set(FALLS) < set(said.sources)
+    predicted = _predictions(learnt, guesses([s.label for s in learnt]), truth.classes, truth)
+    assert set(FALLS) < set(predicted.sources)
     assert truth.negatives.keys() <= _clips(truth, learnt).keys()
     tested = read_split(stage3 / "test.pkl")
     assert not truth.negatives.keys() & _clips(truth, tested).keys()
@@ -181,10 +181,10 @@ def finish(jobs, truth):
 
 def test_nested_cross_validation_and_the_shipped_stream(tmp_path, stage3, monkeypatch):
     """With pose trainings that are pretended: what each would be given is looked at."""
-    truth, asked = read_labels(stage3), []
+    truth, requested = read_labels(stage3), []
 
     def pretend(section, folder, jobs, progress):
-        asked.extend(jobs)
+        requested.extend(jobs)
         finish(jobs, truth)
 
     measured = []
@@ -206,12 +206,12 @@ def test_nested_cross_validation_and_the_shipped_stream(tmp_path, stage3, monkey
         f"train.work_dir={tmp_path / 'work'}",
     )
     assert crossval(own, silent) == 0
-    assert len(asked) == 2 + 4
+    assert len(requested) == 2 + 4
     negatives = tuple(sorted(truth.negatives))
-    assert {job.negatives for job in asked} == {negatives}
-    tested = [name for job in asked if "inner" not in job.name for name in job.test]
+    assert {job.negatives for job in requested} == {negatives}
+    tested = [name for job in requested if "inner" not in job.name for name in job.test]
     assert sorted(tested) == sorted(measured) == sorted(truth.samples)
-    assert not any(set(negatives) & {*job.train, *job.test} for job in asked)
+    assert not any(set(negatives) & {*job.train, *job.test} for job in requested)
     value = json.loads((tmp_path / "out" / "report.json").read_text())
     assert value["dataset"]["negatives"] == len(negatives)
     assert value["dataset"]["samples"] == len(truth.samples)
@@ -224,8 +224,8 @@ def test_nested_cross_validation_and_the_shipped_stream(tmp_path, stage3, monkey
     assert "negatives/" not in predicted
     assert not any(video in predicted for video in FALLS)
 
-    asked.clear()
+    requested.clear()
     assert train_movement(own, silent) == 0
-    assert {job.negatives for job in asked} == {negatives}
-    learnt = {name for name, facts in truth.samples.items() if facts.split != "test"}
-    assert {name for job in asked for name in job.test} == learnt
+    assert {job.negatives for job in requested} == {negatives}
+    learnt = {name for name, label in truth.samples.items() if label.split != "test"}
+    assert {name for job in requested for name in job.test} == learnt

@@ -19,7 +19,7 @@ from recognizer.training.classifier.crossval_fold import (
 )
 from recognizer.training.classifier.labels import read_labels
 from recognizer.training.classifier.movement import train_movement
-from tests.annotation.datasets import facts
+from tests.annotation.datasets import read_metadata
 from tests.annotation.made_tracks import FALLS, config, stage2
 from tests.annotation.real_tracks import without_pictures
 from tests.training.measured import small_crossval
@@ -38,7 +38,7 @@ def stage3(tmp_path_factory):
 def edited(stage3, folder, edit):
     """Copy a stage 3 and change its metadata."""
     shutil.copytree(stage3, folder)
-    value = facts(folder)
+    value = read_metadata(folder)
     edit(value)
     (folder / "metadata.json").write_text(json.dumps(value))
     return folder

@@ -21,7 +21,7 @@ from recognizer.training.pose.train import memory_advice  # noqa: E402
 from tests.sdpose import small_coco  # noqa: E402
 from tests.sdpose.small_coco import BASELINE, TINY, annotations, write_annotations  # noqa: E402
 
-pytestmark = [small_coco.needs_coco, pytest.mark.usefixtures("quick_figures")]
+pytestmark = [small_coco.needs_coco, pytest.mark.usefixtures("quick_mmengine", "quick_figures")]
 SHORT = (*TINY, "train_cfg.max_epochs=1")
 
 
@@ -61,8 +61,8 @@ def run(tmp_path, capsys, caplog):
 
 def test_a_training_leaves_what_the_guide_promises(run, data, tmp_path):
     curves = [option for option in SHORT if "vis_backends" not in option]
-    code, log, said = run(data, "custom_hooks.1.interval=1", base=curves)
-    assert code == 0, said
+    code, log, output = run(data, "custom_hooks.1.interval=1", base=curves)
+    assert code == 0, output
     (command,) = [line for line in log.splitlines() if "next: " in line]
     _, script, *again = shlex.split(command.partition("next: ")[2])
     assert script.endswith("main.py")
@@ -81,9 +81,9 @@ def test_a_training_leaves_what_the_guide_promises(run, data, tmp_path):
     (text,) = work.glob("*/*.log")
     assert "Iter [1] loss: " in text.read_text()
     assert "kpt_dist_loss: " in text.read_text()
-    code, _, said = run(data)
+    code, _, output = run(data)
     assert code == 1
-    assert "--resume" in said
+    assert "--resume" in output
     before = (work / "epoch_1.pth").stat().st_mtime_ns
     assert run(data, more=["--resume"])[0] == 0
     assert (work / "epoch_1.pth").stat().st_mtime_ns == before
@@ -102,16 +102,16 @@ def trained(data, tmp_path_factory, quick_figures):
 
 def test_resume_in_the_config_goes_on_as_well(run, data, trained, tmp_path):
     shutil.copytree(trained, tmp_path / "work", symlinks=True)
-    code, _, said = run(data, "resume=True", "train_cfg.max_epochs=2")
-    assert code == 0, said
+    code, _, output = run(data, "resume=True", "train_cfg.max_epochs=2")
+    assert code == 0, output
     assert [row["epoch"] for row in read_curve(tmp_path / "work" / TABLE)] == [1, 2]
     assert (tmp_path / "work" / "epoch_2.pth").is_file()
 
 
 def test_bfloat16_trains(run, data, trained, tmp_path):
     options = ("optim_wrapper.type=AmpOptimWrapper", "optim_wrapper.dtype=bfloat16")
-    code, _, said = run(data, *options)
-    assert code == 0, said
+    code, _, output = run(data, *options)
+    assert code == 0, output
     places = (trained, tmp_path / "work")
     losses = [read_curve(place / TABLE)[0]["heatmap_loss"] for place in places]
     assert losses[0] != losses[1]
@@ -125,10 +125,10 @@ def test_a_compiled_training_learns_the_same(run, data, tmp_path):
     heatmap_losses = []
     for mode in ("False", "True"):
         counters.clear()
-        code, _, said = run(
+        code, _, output = run(
             data, f"compile={mode}", "train_cfg.max_epochs=3", "train_cfg.val_interval=1"
         )
-        assert code == 0, said
+        assert code == 0, output
         assert bool(counters["stats"]["unique_graphs"]) == (mode == "True")
         rows = read_curve(tmp_path / "work" / TABLE)
         heatmap_losses.append([row["heatmap_loss"] for row in rows])
@@ -137,7 +137,7 @@ def test_a_compiled_training_learns_the_same(run, data, tmp_path):
     assert heatmap_losses[1] == pytest.approx(heatmap_losses[0], rel=1e-3)
 
 
-def test_a_spike_is_told_on_the_console(run, data):
+def test_a_spike_is_reported_on_the_console(run, data):
     code, log, _ = run(
         data,
         "custom_hooks.0.interval=1",
@@ -153,19 +153,19 @@ def test_a_spike_is_told_on_the_console(run, data):
 
 
 def test_a_loss_that_is_no_number_stops_and_names_the_people(run, data, tmp_path):
-    code, _, said = run(
+    code, _, output = run(
         data, "optim_wrapper.optimizer.lr=1e30", "param_scheduler=[]", "train_cfg.max_epochs=3"
     )
     assert code == 1
-    assert "the samples of the batch are in" in said
-    facts = json.loads((tmp_path / "work" / NOT_FINITE).read_text())
+    assert "the samples of the batch are in" in output
+    report = json.loads((tmp_path / "work" / NOT_FINITE).read_text())
     people = {
         f"{Path(data) / 'train2017'}/{str(person['image_id']).zfill(12)}.jpg {person['id']}"
         for person in annotations("train", 8)["annotations"]
     }
-    assert 0 < len(facts["samples"]) <= 4
-    assert set(facts["samples"]) <= people
-    assert facts["losses"]["loss"] in ("nan", "inf")
+    assert 0 < len(report["samples"]) <= 4
+    assert set(report["samples"]) <= people
+    assert report["losses"]["loss"] in ("nan", "inf")
 
 
 def without_keypoints(content):
@@ -192,7 +192,7 @@ def elsewhere(content):
 
 
 @pytest.mark.parametrize(
-    ("change", "said"),
+    ("change", "message"),
     [
         (without_keypoints, "is this an instances_*.json?"),
         (without_labels, "none of them has any"),
@@ -206,42 +206,42 @@ def elsewhere(content):
     ids=["no keypoints", "no labels", "nobody", "16", "twice", "path", "image", "huge"],
 )
 @pytest.mark.parametrize("split", ["train", "val"])
-def test_annotations_that_cannot_be_used_are_named(run, own, tmp_path, split, change, said):
+def test_annotations_that_cannot_be_used_are_named(run, own, tmp_path, split, change, message):
     content = annotations(split, 8)
     change(content)
     write_annotations(own, split, content)
     code, _, text = run(own)
     assert code == 1
-    assert said in text
+    assert message in text
     assert f"person_keypoints_{split}2017.json" in text
     assert not list((tmp_path / "work").glob("*.pth"))
 
 
 @pytest.mark.parametrize("epochs", ["0", "-3", "1.5"])
 def test_a_number_of_epochs_that_is_none_is_named(run, own, epochs):
-    code, _, said = run(own, f"train_cfg.max_epochs={epochs}")
+    code, _, output = run(own, f"train_cfg.max_epochs={epochs}")
     assert code == 2
-    assert f"train_cfg.max_epochs: expected a number above 0, got {epochs}" in said
+    assert f"train_cfg.max_epochs: expected a number above 0, got {epochs}" in output
 
 
 @pytest.mark.parametrize("text", ["[]", "{", "[" * 100_000, ""], ids=["list", "cut", "deep", "no"])
 def test_files_that_are_no_annotations_are_named(run, own, text):
     write_annotations(own, "train", text)
-    code, _, said = run(own)
+    code, _, output = run(own)
     assert code == 1
-    assert "person_keypoints_train2017.json" in said
+    assert "person_keypoints_train2017.json" in output
 
 
 def test_data_that_is_not_there_is_named(run, own, tmp_path):
-    code, _, said = run(tmp_path / "nowhere")
+    code, _, output = run(tmp_path / "nowhere")
     assert code == 1
-    assert f"expected COCO annotations at {tmp_path}/nowhere/annotations/" in said
-    assert "--set train.data_root=" in said
+    assert f"expected COCO annotations at {tmp_path}/nowhere/annotations/" in output
+    assert "--set train.data_root=" in output
     for path in list((own / "train2017").iterdir())[:3]:
         path.unlink()
-    code, _, said = run(own)
+    code, _, output = run(own)
     assert code == 1
-    assert "3 of 8 pictures that the annotations name are not there" in said
+    assert "3 of 8 pictures that the annotations name are not there" in output
 
 
 @pytest.mark.parametrize("content", [b"", b"\xff\xd8\xff\xe0 and no more", b"text"])
@@ -249,9 +249,9 @@ def test_a_damaged_picture_is_named_before_an_epoch(run, own, content):
     picture = sorted((own / "train2017").iterdir())[5]
     picture.unlink()
     picture.write_bytes(content)
-    code, _, said = run(own)
+    code, _, output = run(own)
     assert code == 1
-    assert f"{picture.name}: expected a picture that can be decoded, got a" in said
+    assert f"{picture.name}: expected a picture that can be decoded, got a" in output
 
 
 @pytest.mark.parametrize("workers", [0, 1])
@@ -263,13 +263,13 @@ def test_a_picture_that_only_looks_whole_is_named_in_the_epoch(run, own, workers
         image.save(png, "PNG")
     picture.unlink()
     picture.write_bytes(png.getvalue()[:33] + png.getvalue()[-12:])
-    code, _, said = run(
+    code, _, output = run(
         own, f"train_dataloader.num_workers={workers}", "train_dataloader.batch_size=1"
     )
     assert code == 1
-    assert said.startswith(f"SampleError: sample {picture} ")
-    assert "take it out of the annotations" in said
-    assert "Traceback" not in said
+    assert output.startswith(f"SampleError: sample {picture} ")
+    assert "take it out of the annotations" in output
+    assert "Traceback" not in output
 
 
 def test_a_sample_error_of_a_worker_says_it_once():
@@ -280,7 +280,7 @@ def test_a_sample_error_of_a_worker_says_it_once():
 
 
 @pytest.mark.parametrize(
-    ("option", "said"),
+    ("option", "message"),
     [
         ("train_dataloader.batch_size=0", "batch_size"),
         ("train_dataloader.batch_size=many", "batch_size"),
@@ -294,10 +294,10 @@ def test_a_sample_error_of_a_worker_says_it_once():
         ("optim_wrapper.optimiser.lr=1", "optimiser"),
     ],
 )
-def test_a_config_that_cannot_work_is_exit_code_2(run, data, option, said):
+def test_a_config_that_cannot_work_is_exit_code_2(run, data, option, message):
     code, _, text = run(data, option)
     assert code == 2
-    assert said in text
+    assert message in text
     assert "train.config_file" in text
 
 
@@ -311,24 +311,24 @@ def test_an_epoch_without_a_batch_is_refused(run, data, tmp_path):
 def test_a_file_that_is_no_config_is_exit_code_2(run, data, tmp_path):
     for name, text in (("a.py", "x = 1 / 0"), ("b.txt", "{"), ("c.py", ""), ("d.py", "x = = 1")):
         (tmp_path / name).write_text(text)
-        code, _, said = run(data, config=tmp_path / name)
+        code, _, output = run(data, config=tmp_path / name)
         assert code == 2
-        assert name in said
-    code, _, said = run(data, config=tmp_path / "none.py")
+        assert name in output
+    code, _, output = run(data, config=tmp_path / "none.py")
     assert code == 2
-    assert "none.py, found none" in said
+    assert "none.py, found none" in output
 
 
 def test_no_config_names_those_there_are(capsys):
     assert main(["--mode", "train.pose"]) == 2
-    said = capsys.readouterr().err
-    assert "--train-config" in said
-    assert "sdpose_s_v1_fsd_best_coco_256x192.py" in said
+    output = capsys.readouterr().err
+    assert "--train-config" in output
+    assert "sdpose_s_v1_fsd_best_coco_256x192.py" in output
 
 
 def test_a_batch_larger_than_the_data_set_is_the_data_set(run, data, tmp_path):
-    code, _, said = run(data, "train_dataloader.batch_size=64")
-    assert code == 0, said
+    code, _, output = run(data, "train_dataloader.batch_size=64")
+    assert code == 0, output
     assert (tmp_path / "work" / "epoch_1.pth").is_file()
     assert torch.load(tmp_path / "work" / "epoch_1.pth", weights_only=True)["meta"]["iter"] == 1
 

@@ -20,7 +20,7 @@ from recognizer.training.pose.ablation import ablation, options_for  # noqa: E40
 from recognizer.training.pose.ablation_report import mean_rows  # noqa: E402
 from tests.sdpose.small_coco import BASELINE, CONFIGS, TINY, needs_coco, write_data  # noqa: E402
 
-pytestmark = pytest.mark.usefixtures("quick_figures")
+pytestmark = pytest.mark.usefixtures("quick_mmengine", "quick_figures")
 
 DYNAMIC = CONFIGS / "sdpose_s_v1_fsd_dynamic_coco_256x192.py"
 BEST = CONFIGS / "sdpose_s_v1_fsd_best_coco_256x192.py"
@@ -131,11 +131,11 @@ def test_the_same_command_again_trains_nothing_and_writes_the_same(data, done):
 
 def stopping_after(steps):
     """Return a watch that stops the program, as Ctrl-C would, after some iterations."""
-    heard = []
+    reported = []
 
     def advance(outcome, frames):
-        heard.append(outcome)
-        if len(heard) == steps:
+        reported.append(outcome)
+        if len(reported) == steps:
             raise KeyboardInterrupt
 
     return lambda title, total: contextlib.nullcontext(advance)
@@ -189,7 +189,7 @@ def test_a_config_that_diverges_is_recorded_and_the_others_go_on(data, done, tmp
 
 @needs_coco
 @pytest.mark.parametrize(
-    ("changes", "said"),
+    ("changes", "message"),
     [
         ({"files": ()}, "expected mmpose configs"),
         ({"files": (BASELINE, BASELINE)}, "named twice"),
@@ -198,8 +198,8 @@ def test_a_config_that_diverges_is_recorded_and_the_others_go_on(data, done, tmp
         ({"files": (BASELINE, CONFIGS / "none.py")}, r"none\.py"),
     ],
 )
-def test_what_cannot_be_compared_is_refused(data, tmp_path, changes, said):
-    with pytest.raises(ConfigError, match=said):
+def test_what_cannot_be_compared_is_refused(data, tmp_path, changes, message):
+    with pytest.raises(ConfigError, match=message):
         ablation(config(data, tmp_path, **changes), silent)
     assert not list(tmp_path.iterdir())
 

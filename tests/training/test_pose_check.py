@@ -13,6 +13,8 @@ from recognizer.training.pose.diagnostics import check_heatmaps, heatmaps_of  # 
 from tests.sdpose import small_coco  # noqa: E402
 from tests.sdpose.small_coco import BASELINE, CONFIGS, TINY  # noqa: E402
 
+pytestmark = pytest.mark.usefixtures("quick_mmengine")
+
 BEST = CONFIGS / "sdpose_s_v1_fsd_best_coco_256x192.py"
 
 # Heads and losses with one fault each, for configs to name.
@@ -115,8 +117,8 @@ def faulty(tmp_path, monkeypatch):
 
 
 def test_a_sound_config_passes_and_is_described(look):
-    code, log, said = look(config=BEST, iterations=3)
-    assert code == 0, said
+    code, log, output = look(config=BEST, iterations=3)
+    assert code == 0, output
     for text in (
         "training data: 8 people, 2 iterations per epoch of 4",
         "validation data: 4 people; 4 of them decoded and measured",
@@ -141,53 +143,53 @@ def test_a_sound_config_passes_and_is_described(look):
 
 def test_a_baseline_without_distillation_expects_no_such_items(look):
     options = ("model.head.loss_vis_token_dist=None", "model.head.loss_kpt_token_dist=None")
-    code, log, said = look(*options)
-    assert code == 0, said
+    code, log, output = look(*options)
+    assert code == 0, output
     assert "dist_loss" not in log
 
 
 def test_it_fails_where_a_loss_is_no_number(look, faulty):
     path = faulty("model = dict(head=dict(loss_vis_token_dist=dict(type='NanDistilLoss')))")
-    code, _, said = look(config=path)
+    code, _, output = look(config=path)
     assert code == 1
-    assert "loss item vis_dist_loss: is nan at iteration 1" in said
-    assert "loss item loss: is nan" in said
-    assert "heatmap_loss" not in said
+    assert "loss item vis_dist_loss: is nan at iteration 1" in output
+    assert "loss item loss: is nan" in output
+    assert "heatmap_loss" not in output
 
 
 def test_it_fails_where_training_diverges(look):
     options = ("optim_wrapper.optimizer.lr=1e30", "param_scheduler=[]")
-    code, _, said = look(*options, iterations=4)
+    code, _, output = look(*options, iterations=4)
     assert code == 1
-    assert "loss item heatmap_loss: is nan" in said or "loss item heatmap_loss: is inf" in said
-    assert "optim_wrapper.optimizer.lr" in said
+    assert "loss item heatmap_loss: is nan" in output or "loss item heatmap_loss: is inf" in output
+    assert "optim_wrapper.optimizer.lr" in output
 
 
 def test_it_fails_where_a_loss_item_is_missing(look, faulty):
-    code, _, said = look(config=faulty("model = dict(head=dict(type='ForgetfulHead'))"))
+    code, _, output = look(config=faulty("model = dict(head=dict(type='ForgetfulHead'))"))
     assert code == 1
-    assert "loss item kpt_dist_loss: expected it of this config, but the head gives only" in said
-    assert "1 found wrong" in said
+    assert "loss item kpt_dist_loss: expected it of this config, but the head gives only" in output
+    assert "1 found wrong" in output
 
 
 def test_it_fails_where_a_parameter_gets_no_gradient(look, faulty):
-    code, _, said = look(config=faulty("model = dict(head=dict(type='UnusedHead'))"))
+    code, _, output = look(config=faulty("model = dict(head=dict(type='UnusedHead'))"))
     assert code == 1
-    assert "2 parameters get no gradient" in said
-    assert "head.spare.weight, head.spare.bias; use them" in said
+    assert "2 parameters get no gradient" in output
+    assert "head.spare.weight, head.spare.bias; use them" in output
 
 
 def test_what_is_frozen_on_purpose_needs_no_gradient(look, faulty):
-    code, log, said = look(config=faulty("model = dict(head=dict(type='FrozenHead'))"))
-    assert code == 0, said
+    code, log, output = look(config=faulty("model = dict(head=dict(type='FrozenHead'))"))
+    assert code == 0, output
     assert f"{17 * 48} numbers are frozen" in log
 
 
 def test_it_fails_where_a_gradient_is_always_0(look):
     """What the learnt weights of the joints get without a weight of their loss."""
-    code, _, said = look("model.head.loss_kpt_token_dist.loss_weight=0.0", config=BEST)
+    code, _, output = look("model.head.loss_kpt_token_dist.loss_weight=0.0", config=BEST)
     assert code == 1
-    assert "gradient of exactly 0 in every iteration: head.loss_kpt_token_dist.keypoint" in said
+    assert "gradient of exactly 0 in every iteration: head.loss_kpt_token_dist.keypoint" in output
 
 
 def test_it_fails_where_heatmaps_are_flat(look, faulty):
@@ -195,23 +197,23 @@ def test_it_fails_where_heatmaps_are_flat(look, faulty):
         "model = dict(head=dict(init_cfg=[dict(type='Constant', val=0, layer='Linear')]))\n"
         "param_scheduler = [dict(type='ConstantLR', factor=1e-6, by_epoch=False)]"
     )
-    code, _, said = look("param_scheduler.0.end=9", config=path)
+    code, _, output = look("param_scheduler.0.end=9", config=path)
     assert code == 1
-    assert "heatmaps of joints 0, 1, 2," in said
-    assert "the same value everywhere" in said
+    assert "heatmaps of joints 0, 1, 2," in output
+    assert "the same value everywhere" in output
 
 
 def test_it_fails_where_heatmaps_are_the_same_for_everybody(look, faulty):
     """A stem of zeros hands nothing of the picture on."""
     zero = "[dict(type='Constant', val=0, layer=['Conv2d', 'BatchNorm2d'])]"
-    code, _, said = look(config=faulty(f"model = dict(backbone=dict(init_cfg={zero}))"))
+    code, _, output = look(config=faulty(f"model = dict(backbone=dict(init_cfg={zero}))"))
     assert code == 1
-    assert "heatmaps: the same for every person of a batch" in said
-    assert "backbone.conv1.weight" in said  # its gradient is 0, too
+    assert "heatmaps: the same for every person of a batch" in output
+    assert "backbone.conv1.weight" in output  # its gradient is 0, too
 
 
 def test_a_loss_that_does_not_fall_is_a_warning(look):
-    code, log, said = look(
+    code, log, output = look(
         "optim_wrapper.optimizer.lr=0.0",
         "train_dataloader.batch_size=8",
         "train_dataloader.dataset.pipeline.2.prob=0.0",
@@ -220,19 +222,19 @@ def test_a_loss_that_does_not_fall_is_a_warning(look):
         "train_dataloader.dataset.pipeline.4.rotate_prob=0.0",
         "train_dataloader.dataset.pipeline.4.scale_prob=0.0",
     )
-    assert code == 0, said
+    assert code == 0, output
     assert "heatmap_loss has not fallen in 2 iterations" in log
 
 
 def test_memory_that_runs_out_is_advised_on(look, faulty):
-    code, _, said = look(config=faulty("model = dict(head=dict(type='HungryHead'))"))
+    code, _, output = look(config=faulty("model = dict(head=dict(type='HungryHead'))"))
     assert code == 1
-    assert "out of memory with train_dataloader.batch_size=4" in said
-    assert "train_dataloader.batch_size=2" in said
+    assert "out of memory with train_dataloader.batch_size=4" in output
+    assert "train_dataloader.batch_size=2" in output
 
 
 @pytest.mark.parametrize(
-    ("options", "said"),
+    ("options", "message"),
     [
         (["model.head.cycles=1"], "expected cycles >= 2"),
         (["model.head.loss_vis_token_dist.type=NoSuchLoss"], "NoSuchLoss"),
@@ -240,29 +242,29 @@ def test_memory_that_runs_out_is_advised_on(look, faulty):
         (["modell.head.depth=2"], "did you mean model"),
     ],
 )
-def test_a_config_that_cannot_be_built_is_exit_code_2(look, options, said):
+def test_a_config_that_cannot_be_built_is_exit_code_2(look, options, message):
     code, _, text = look(*options)
     assert code == 2
-    assert said in text
+    assert message in text
 
 
 def test_several_processes_are_refused(look, monkeypatch):
     monkeypatch.setenv("WORLD_SIZE", "2")
-    code, _, said = look()
+    code, _, output = look()
     assert code == 2
-    assert "not torchrun" in said
+    assert "not torchrun" in output
 
 
 def test_more_iterations_than_an_epoch_has_are_run(look):
-    code, log, said = look("train_cfg.max_epochs=1", iterations=5)
-    assert code == 0, said
+    code, log, output = look("train_cfg.max_epochs=1", iterations=5)
+    assert code == 0, output
     assert "nothing is wrong after 5 iterations" in log
 
 
 # --- the thresholds ------------------------------------------------------------------
 
 
-def test_flat_and_alike_are_told_apart():
+def test_flat_and_alike_are_distinguished():
     torch.manual_seed(0)
     base = torch.rand(1, 17, 8, 6)
     assert check_heatmaps(base.repeat(4, 1, 1, 1)) == ([], 0.0)
@@ -300,7 +302,7 @@ FAULTS = small_coco.ASSETS.parent / "faults"
 
 @pytest.mark.parametrize("mode", ["train.check", "train.pose", "train.ablation"])
 @pytest.mark.parametrize(
-    ("name", "said"),
+    ("name", "message"),
     [
         ("order", "number 1 is 'right_ankle', expected nose"),
         ("exif", "EXIF orientation 6"),
@@ -310,7 +312,7 @@ FAULTS = small_coco.ASSETS.parent / "faults"
         ("html", "000000466137.jpg: expected a picture that can be decoded, got a file that is an"),
     ],
 )
-def test_data_that_is_not_what_it_says_is_refused(tmp_path, capsys, mode, name, said):
+def test_data_that_is_not_what_it_says_is_refused(tmp_path, capsys, mode, name, message):
     folder = FAULTS / f"coco_v_{name}"
     if not folder.is_dir():
         pytest.skip("needs ../shared/assets/faults")
@@ -318,7 +320,7 @@ def test_data_that_is_not_what_it_says_is_refused(tmp_path, capsys, mode, name, 
     options = ["--set", own, "--set", f"train.data_root={folder}", "--cfg-options", *TINY]
     assert main(["--mode", mode, "--train-config", str(BASELINE), *options]) == 1
     err = capsys.readouterr().err
-    assert said in err
+    assert message in err
     assert str(folder / "annotations" / "person_keypoints_train2017.json") in err
 
 
@@ -326,30 +328,30 @@ def test_good_data_beside_them_passes(look):
     folder = FAULTS / "coco_base"
     if not folder.is_dir():
         pytest.skip("needs ../shared/assets/faults")
-    code, _, said = look(iterations=1, settings=["--set", f"train.data_root={folder}"])
-    assert code == 0, said
+    code, _, output = look(iterations=1, settings=["--set", f"train.data_root={folder}"])
+    assert code == 0, output
 
 
 def test_a_batch_that_is_never_full_is_refused(look):
-    code, _, said = look("train_dataloader.batch_size=99", "train_dataloader.drop_last=True")
+    code, _, output = look("train_dataloader.batch_size=99", "train_dataloader.drop_last=True")
     assert code == 2
-    assert "at most 8 with drop_last=True, got 99: the train data holds 8 people" in said
+    assert "at most 8 with drop_last=True, got 99: the train data holds 8 people" in output
 
 
 def test_detected_boxes_of_others_are_refused(look, tmp_path):
     path = tmp_path / "boxes.json"
     path.write_text('[{"image_id": 1, "category_id": 1, "bbox": [1, 2, 3, 4], "score": 0.5}]')
-    code, _, said = look(f"val_dataloader.dataset.bbox_file={path}")
+    code, _, output = look(f"val_dataloader.dataset.bbox_file={path}")
     assert code == 1
-    assert "boxes.json: detections[0]: image_id 1 is no image of the annotations" in said
+    assert "boxes.json: detections[0]: image_id 1 is no image of the annotations" in output
 
 
 def test_the_same_people_for_training_and_validation_are_warned_of(look):
     split = "val_dataloader.dataset"
-    code, log, said = look(
+    code, log, output = look(
         f"{split}.ann_file=annotations/person_keypoints_train2017.json",
         f"{split}.data_prefix.img=train2017/",
         iterations=1,
     )
-    assert code == 0, said
+    assert code == 0, output
     assert "the best epoch is chosen on the people that were trained on" in log

@@ -79,7 +79,7 @@ def test_the_best_checkpoint_of_the_work_dir_is_tested(data, weights, tmp_path, 
 
 
 @needs_coco
-def test_what_is_missing_or_wrong_is_said(data, tmp_path, monkeypatch):
+def test_what_is_missing_or_wrong_is_reported(data, tmp_path, monkeypatch):
     with pytest.raises(ConfigError, match=r"or train first: .*--mode train\.pose"):
         run_test(config(data, tmp_path), silent)
     none = {"checkpoint": str(tmp_path / "none.pth")}
@@ -103,9 +103,9 @@ def test_a_config_of_which_no_test_can_be_built_is_the_configs_fault(data, weigh
 
 
 def test_a_figure_that_does_not_exist_is_a_dash():
-    nobody, some = ApMetrics(4, 0), ApMetrics(2, 3, 0.5, 0.75, 0.25, None, 0.5, 0.625)
-    facts = {"checkpoint": "x.pth", "epoch": None, "annotations": "val.json"}
-    text = summarise(PoseScores(some, nobody, some, "annotated", False, facts))
+    empty, some = ApMetrics(4, 0), ApMetrics(2, 3, 0.5, 0.75, 0.25, None, 0.5, 0.625)
+    metadata = {"checkpoint": "x.pth", "epoch": None, "annotations": "val.json"}
+    text = summarise(PoseScores(some, empty, some, "annotated", False, metadata))
     rows = {line[:20].strip(): line.split()[2:] for line in text.splitlines()[5:8]}
     assert rows["overlapping people"] == ["4", "0", "-", "-", "-", "-", "-", "-"]
     assert rows["all images"] == ["2", "3", "0.500", "0.750", "0.250", "-", "0.500", "0.625"]

@@ -22,7 +22,7 @@ from recognizer.video.reader import VideoReader
 from tests.training.measured import guesses
 
 
-def said(labels, rows=None, classes=("NonFight", "Fight"), tracked=None):
+def made_predictions(labels, rows=None, classes=("NonFight", "Fight"), tracked=None):
     labels = np.asarray(labels)
     return Predictions(
         classes,
@@ -42,13 +42,13 @@ def drawn(tmp_path, draw):
     return path.read_bytes()
 
 
-THREE = said(
+THREE = made_predictions(
     np.arange(30) % 3, np.random.default_rng(0).dirichlet([1, 1, 1], 30), ("No", "Yes", "Fall $x$")
 )
 CASES = {
-    "two": said(np.arange(40) % 2),
-    "one class": said(np.ones(6, int)),
-    "one sample": said([1]),
+    "two": made_predictions(np.arange(40) % 2),
+    "one class": made_predictions(np.ones(6, int)),
+    "one sample": made_predictions([1]),
     "three classes": THREE,
 }
 
@@ -83,7 +83,7 @@ def test_the_summary_states_the_figures_the_matrix_and_what_was_resampled():
 def test_columns_of_the_summary_stand_below_each_other_in_hangul():
     labels = [0, 1] * 10
     texts = [
-        report.summarise("t", {"all": said(labels, classes=classes).scores(0, 0)}, [])
+        report.summarise("t", {"all": made_predictions(labels, classes=classes).scores(0, 0)}, [])
         for classes in (("normal__", "fight___"), ("정상상태", "싸움중임"))  # as wide as each other
     ]
     assert [columns(line) for line in texts[0].splitlines()] == [
@@ -113,7 +113,7 @@ def test_clips_without_anybody_count_as_normal():
 
 def test_the_worst_are_the_mistakes_with_the_least_probability_of_the_truth():
     rows = [[0.9, 0.1], [0.1, 0.9], [0.4, 0.6], [0.8, 0.2], [0.3, 0.7]]
-    predictions = said([0, 0, 0, 1, 1], rows)
+    predictions = made_predictions([0, 0, 0, 1, 1], rows)
     assert predictions.worst(10) == [1, 3, 2]
     assert predictions.worst(1) == [1]
 
@@ -140,8 +140,8 @@ def test_frames_are_readable_whatever_the_size_of_the_video(size_wh):
     height, width, _ = frames[0].shape
     assert width >= 360
     assert height >= 64 + 64
-    seen, nobody = (np.unique(f[64:].reshape(-1, 3), axis=0) for f in (frames[4], frames[5]))
-    assert len(seen) > len(nobody)
+    seen, empty = (np.unique(f[64:].reshape(-1, 3), axis=0) for f in (frames[4], frames[5]))
+    assert len(seen) > len(empty)
 
 
 def test_the_worst_mistakes_become_videos_that_play_as_long_as_the_sample(tmp_path):
@@ -159,8 +159,8 @@ def test_the_worst_mistakes_become_videos_that_play_as_long_as_the_sample(tmp_pa
     stale = tmp_path / "mistakes" / "07_old.mp4"
     stale.parent.mkdir()
     stale.touch()
-    facts = {names[0]: ClipLabel(1, "s", "test", 0.6)}
-    write_error_videos(tmp_path, (predictions, samples), facts, 2, silent)
+    known = {names[0]: ClipLabel(1, "s", "test", 0.6)}
+    write_error_videos(tmp_path, (predictions, samples), known, 2, silent)
     found = sorted(p.name for p in (tmp_path / "mistakes").iterdir())
     assert found == ["01_Fight_.._c.mp4", "02_Fight_a_b.mp4"]
     with VideoReader(tmp_path / "mistakes" / "02_Fight_a_b.mp4") as reader:
@@ -171,7 +171,7 @@ def test_the_worst_mistakes_become_videos_that_play_as_long_as_the_sample(tmp_pa
 
 
 def test_no_mistake_is_a_page_that_says_so(tmp_path):
-    predictions = said([0, 1], [[0.9, 0.1], [0.1, 0.9]])
+    predictions = made_predictions([0, 1], [[0.9, 0.1], [0.1, 0.9]])
     write_error_videos(tmp_path, (predictions, {}), {}, 5, silent)
     assert (tmp_path / "mistakes.png").is_file()
     assert not list(tmp_path.glob("mistakes/*"))

@@ -22,6 +22,8 @@ from recognizer.runs.progress import silent  # noqa: E402
 from recognizer.training.classifier.train import prepare, train_falldown, train_fight  # noqa: E402
 from tests.action.trainings import TINY, write_data  # noqa: E402
 
+pytestmark = pytest.mark.usefixtures("quick_mmengine")
+
 ROOT = Path(__file__).resolve().parents[2]
 SHORT = [*TINY, "train_cfg.max_epochs=1"]
 
@@ -36,8 +38,8 @@ def config(data, work_dir, *options, **more):
     return Config.model_validate({"train": {**section, **more}})
 
 
-def metadata(folder, **facts):
-    value = {"schema": "recognizer.dataset", "classes": {"Fight": 1, "NonFight": 0}, **facts}
+def metadata(folder, **summary):
+    value = {"schema": "recognizer.dataset", "classes": {"Fight": 1, "NonFight": 0}, **summary}
     (folder / "metadata.json").write_text(json.dumps(value))
 
 
@@ -46,10 +48,10 @@ def test_a_training_ends_with_a_checkpoint_and_the_command_to_test_it(data, tmp_
         assert train_fight(config(data, tmp_path / "w", *SHORT), silent) == 0
     assert "--mode test.fight --checkpoint" in caplog.text
     (best,) = (tmp_path / "w").glob("best_*.pth")
-    facts = load_checkpoint(best)["meta"]["recognizer"]
-    assert facts["service"] == "fight"
-    assert facts["classes"] == ["NonFight", "Fight"]
-    assert facts["window_s"] is None
+    metadata = load_checkpoint(best)["meta"]["recognizer"]
+    assert metadata["service"] == "fight"
+    assert metadata["classes"] == ["NonFight", "Fight"]
+    assert metadata["window_s"] is None
     with pytest.raises(FileExistsError, match="--resume"):
         train_fight(config(data, tmp_path / "w", *SHORT), silent)
 
@@ -78,7 +80,7 @@ def test_without_metadata_class_weights_are_counted(data, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("options", "said"),
+    ("options", "message"),
     [
         (["train_pipeline=[]"], "no aliases"),
         (["ann_file_train=x.pkl"], "no aliases"),
@@ -88,15 +90,15 @@ def test_without_metadata_class_weights_are_counted(data, tmp_path):
         (["fp16.loss_scale=512.0"], "bfloat16"),
     ],
 )
-def test_an_option_that_would_do_nothing_is_refused(data, tmp_path, options, said):
+def test_an_option_that_would_do_nothing_is_refused(data, tmp_path, options, message):
     if "fp16" in options[0] and torch.cuda.is_available():
         pytest.skip("a GPU takes fp16")
-    with pytest.raises(ConfigError, match=said):
+    with pytest.raises(ConfigError, match=message):
         prepare(config(data, tmp_path, *options), "fight")
 
 
 @pytest.mark.parametrize(
-    ("options", "said"),
+    ("options", "message"),
     [
         (["model.cls_head.num_classes=3"], "expected 2, as many as the data set has classes"),
         (["recognizer.service=falldown"], "recognizer.service: expected 'fight'"),
@@ -113,25 +115,25 @@ def test_an_option_that_would_do_nothing_is_refused(data, tmp_path, options, sai
         (["train_dataloader.dataset=3"], "expected a dataset with an ann_file"),
     ],
 )
-def test_a_config_that_contradicts_the_data_is_refused(data, tmp_path, options, said):
-    with pytest.raises(ConfigError, match=said):
+def test_a_config_that_contradicts_the_data_is_refused(data, tmp_path, options, message):
+    with pytest.raises(ConfigError, match=message):
         prepare(config(data, tmp_path, *options), "fight")
 
 
 @pytest.mark.parametrize(
-    ("option", "said"),
+    ("option", "message"),
     [
         ("model.backbone.base_chanels=16", "base_chanels"),
         ("optim_wrapper.type=Nope", "Nope"),
     ],
 )
-def test_what_cannot_be_built_is_the_configs_fault(data, tmp_path, option, said):
-    with pytest.raises(ConfigError, match=f"no training can be built: .*{said}.*misspelt key"):
+def test_what_cannot_be_built_is_the_configs_fault(data, tmp_path, option, message):
+    with pytest.raises(ConfigError, match=f"no training can be built: .*{message}.*misspelt key"):
         train_fight(config(data, tmp_path / "w", *SHORT, option), silent)
 
 
 @pytest.mark.parametrize(
-    ("option", "said"),
+    ("option", "message"),
     [
         ("train_cfg.max_epoch=3", r"did you mean train_cfg\.max_epochs"),
         (
@@ -142,8 +144,8 @@ def test_what_cannot_be_built_is_the_configs_fault(data, tmp_path, option, said)
         ("mask_ratio=0.5", "would change nothing"),
     ],
 )
-def test_what_nothing_reads_is_refused_before_anything_is_built(data, tmp_path, option, said):
-    with pytest.raises(ConfigError, match=said):
+def test_what_nothing_reads_is_refused_before_anything_is_built(data, tmp_path, option, message):
+    with pytest.raises(ConfigError, match=message):
         prepare(config(data, tmp_path / "w", *SHORT, option), "fight")
 
 
@@ -185,7 +187,7 @@ def test_no_pickles_names_both_places_and_the_command(tmp_path):
         prepare(config(tmp_path, tmp_path), "fight")
 
 
-def test_whether_the_samples_carry_movement_is_told(data, tmp_path):
+def test_whether_the_samples_carry_movement_is_reported(data, tmp_path):
     folder = write_data(tmp_path / "d")
     samples = [replace(sample, movement=None) for sample in read_split(folder / "train.pkl")]
     write_split(folder / "train.pkl", folder, samples)

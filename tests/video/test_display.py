@@ -131,7 +131,9 @@ def test_small_pictures_of_wide_pixels_are_scaled_at_once(tmp_path: Path) -> Non
 
 
 @pytest.mark.parametrize("aspect", [Fraction(1, 40), Fraction(40)])
-def test_an_aspect_that_no_camera_has_is_ignored_and_said(tmp_path: Path, aspect: Fraction) -> None:
+def test_an_aspect_that_no_camera_has_is_ignored_and_reported(
+    tmp_path: Path, aspect: Fraction
+) -> None:
     path = encode_pictures(tmp_path / "a.ts", numbered(2), aspect=aspect)
     with VideoReader(path) as reader:
         assert reader.size_wh == (160, 96)
@@ -302,7 +304,7 @@ def test_what_the_container_cuts_off_is_not_shown(
         assert next(again).image.bgr((70, 50)).shape == (50, 70, 3)
 
 
-def test_a_crop_of_everything_is_ignored_and_said(tmp_path: Path) -> None:
+def test_a_crop_of_everything_is_ignored_and_reported(tmp_path: Path) -> None:
     plain = encode_pictures(tmp_path / "plain.mp4", numbered(2))
     path = tmp_path / "a.mp4"
     path.write_bytes(add_crop(plain.read_bytes(), (160, 96), (79, 0, 80, 0)))

@@ -62,8 +62,8 @@ def test_a_healthy_file_is_intact_and_has_its_times(
     rate = 25 if name.startswith("mjpeg.mj") else FPS  # such a stream does not know its rate
     np.testing.assert_allclose(times, np.arange(FRAMES) / rate, atol=0.3 / FPS)
     assert reader.account.intact, reader.account
-    facts = [fact for fact in reader.account.facts if f"computed from {rate} frames" in fact]
-    assert len(facts) == computed, reader.account.facts
+    notes = [note for note in reader.account.facts if f"computed from {rate} frames" in note]
+    assert len(notes) == computed, reader.account.facts
 
 
 def add_wma(path: Path, seconds: int, frames: int) -> Path:
@@ -107,7 +107,7 @@ def test_a_rate_that_changes_is_a_fact_and_single_gaps_are_damage(
     path = encode(tmp_path / name, recipe, range(80), slow_in_the_middle, clock)
     account = read(path)[2].account
     assert account.intact, account
-    assert any("variable frame rate: 30 frames" in fact for fact in account.facts)
+    assert any("variable frame rate: 30 frames" in note for note in account.facts)
     lossy = encode(tmp_path / f"lossy_{name}", recipe, [*range(20), *range(24, 60)])
     assert any("about 4 frames are missing" in note for note in read(lossy)[2].account.notes)
 
@@ -118,7 +118,7 @@ def test_a_rate_that_changes_is_a_fact_and_single_gaps_are_damage(
     ids=lambda value: value if isinstance(value, str) else "",
 )
 @pytest.mark.parametrize("percent", [30, 50, 90, 99])
-def test_a_cut_file_is_told(tmp_path: Path, name: str, recipe: Recipe, percent: int) -> None:
+def test_a_cut_file_is_reported(tmp_path: Path, name: str, recipe: Recipe, percent: int) -> None:
     path = encode(tmp_path / name, recipe, range(FRAMES))
     data = path.read_bytes()
     path.write_bytes(data[: len(data) * percent // 100])

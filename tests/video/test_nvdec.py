@@ -105,7 +105,7 @@ def test_the_doctor_tries_the_decoder_of_each_gpu(monkeypatch, capsys, gpus):
     assert name not in capsys.readouterr().out
 
 
-def test_a_pyav_without_nvdec_is_told_from_a_missing_gpu(monkeypatch):
+def test_a_pyav_without_nvdec_is_distinguished_from_a_missing_gpu(monkeypatch):
     def none(*arguments, **options):
         raise NotImplementedError("No supported hardware config")
 
@@ -140,9 +140,11 @@ def test_a_codec_that_the_gpu_does_not_know_is_named(tmp_path):
         ("yuv420p16le", "p016le"),
     ],
 )
-@pytest.mark.parametrize("asked", [None, (32, 24)])
+@pytest.mark.parametrize("requested", [None, (32, 24)])
 @pytest.mark.parametrize(("matrix", "levels"), [(2, 0), (1, 1), (1, 2), (9, 1)])
-def test_pictures_as_the_gpu_gives_them_look_the_same(planar, interleaved, asked, matrix, levels):
+def test_pictures_as_the_gpu_gives_them_look_the_same(
+    planar, interleaved, requested, matrix, levels
+):
     random = np.random.default_rng(3)
     noise = random.integers(16, 235, (*SIZE_WH[::-1], 3)).astype(np.uint8)
     frame = av.VideoFrame.from_ndarray(noise, format="bgr24").reformat(format=planar)
@@ -150,7 +152,7 @@ def test_pictures_as_the_gpu_gives_them_look_the_same(planar, interleaved, asked
     for one in (frame, other):  # as the stream tags them
         one.colorspace, one.color_range = matrix, levels
     display = Display(SIZE_WH, Crop(), Fraction(1), Orientation())
-    first, second = (DecodedImage(f, Converter(display)).bgr(asked) for f in (frame, other))
+    first, second = (DecodedImage(f, Converter(display)).bgr(requested) for f in (frame, other))
     assert first.shape == second.shape
     np.testing.assert_array_equal(first, second)
 

@@ -207,7 +207,7 @@ def test_prefetching_a_video_gives_the_same_frames(folder: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "content", "said"),
+    ("name", "content", "message"),
     [
         ("gone.mp4", None, "found nothing"),
         ("empty.mp4", b"", "0 bytes"),
@@ -215,10 +215,10 @@ def test_prefetching_a_video_gives_the_same_frames(folder: Path) -> None:
         ("index.mp4", b"\0\0\0\x18ftypisom" + bytes(12) + b"\0\0\x10\0mdat" + bytes(4088), "moov"),
     ],
 )
-def test_refusals_say_why(tmp_path: Path, name: str, content: bytes | None, said: str) -> None:
+def test_refusals_say_why(tmp_path: Path, name: str, content: bytes | None, message: str) -> None:
     if content is not None:
         (tmp_path / name).write_bytes(content)
-    with pytest.raises(VideoError, match=said) as caught:
+    with pytest.raises(VideoError, match=message) as caught:
         VideoReader(tmp_path / name)
     assert str(tmp_path / name) in str(caught.value)
 

@@ -58,7 +58,7 @@ def sources(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 
 @pytest.mark.parametrize("suffix", [".mp4", ".mkv", ".ts"])
 @pytest.mark.parametrize(
-    ("names", "chosen", "said"),
+    ("names", "chosen", "message"),
     [
         pytest.param(["video", "still"], 0, "mjpeg 320x240, still pictures", id="still behind"),
         pytest.param(["still", "video"], 1, "mjpeg 320x240, still pictures", id="still before"),
@@ -68,7 +68,12 @@ def sources(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     ],
 )
 def test_the_stream_that_moves_is_read_and_the_other_named(
-    sources: dict[str, Path], tmp_path: Path, suffix: str, names: list[str], chosen: int, said: str
+    sources: dict[str, Path],
+    tmp_path: Path,
+    suffix: str,
+    names: list[str],
+    chosen: int,
+    message: str,
 ) -> None:
     if suffix == ".ts" and any(name in ("still", "thumbs") for name in names):
         pytest.skip("a transport stream holds no JPEG")
@@ -76,7 +81,7 @@ def test_the_stream_that_moves_is_read_and_the_other_named(
     numbers, reader = read(path)
     assert numbers == list(range(3 if "short" in names else 30))
     assert reader.size_wh == (160, 96)
-    assert reader.account.facts == (f"video stream {1 - chosen} not read: {said}",)
+    assert reader.account.facts == (f"video stream {1 - chosen} not read: {message}",)
     assert reader.account.intact, reader.account
 
 
@@ -110,8 +115,8 @@ def test_two_packets_of_one_picture_are_one_picture(
     np.testing.assert_allclose(came, expected, atol=2)
     account = reader.account
     assert (account.container_frames, account.decoded, account.damaged) == (20, 20, 0)
-    facts = account.facts[:1] if name == "a.h264" else account.facts  # bare: more is said
-    assert facts == ("20 interlaced frames, deinterlaced",)
+    notes = account.facts[:1] if name == "a.h264" else account.facts  # bare: more is said
+    assert notes == ("20 interlaced frames, deinterlaced",)
 
 
 def _with_times(bare: Path, target: Path) -> Path:
@@ -142,7 +147,7 @@ def scrambled(source: Path, target: Path, share: float = 1.0) -> Path:
 
 
 @pytest.mark.parametrize("kind", ["cenc", "cenc in pieces", "scrambled", "real"])
-def test_an_encrypted_video_is_said_to_be_so(tmp_path: Path, kind: str) -> None:
+def test_an_encrypted_video_is_reported_as_such(tmp_path: Path, kind: str) -> None:
     pieces = {"movflags": "frag_keyframe+empty_moov"}
     match kind:
         case "cenc":
@@ -246,7 +251,7 @@ WAVE += b"data" + struct.pack("<I", 1600) + bytes(1600)
 
 
 @pytest.mark.parametrize(
-    ("content", "said"),
+    ("content", "message"),
     [
         pytest.param(PNG * 3, "png_pipe", id="pictures in a row"),
         pytest.param(b"#EXTM3U\n#EXTINF:5,\na.ts\n#EXT-X-ENDLIST\n", "play list (m3u8)", id="m3u8"),
@@ -255,12 +260,12 @@ WAVE += b"data" + struct.pack("<I", 1600) + bytes(1600)
         pytest.param(WAVE, "wav without pictures", id="sound"),
     ],
 )
-def test_a_format_that_is_not_read_is_named(tmp_path: Path, content: bytes, said: str) -> None:
+def test_a_format_that_is_not_read_is_named(tmp_path: Path, content: bytes, message: str) -> None:
     path = tmp_path / "a.mp4"
     path.write_bytes(content)
     with pytest.raises(VideoError, match="expected a video file") as caught:
         VideoReader(path)
-    assert said in str(caught.value)
+    assert message in str(caught.value)
 
 
 MARK = b"ASCII only here"

@@ -131,10 +131,10 @@ def test_the_grid_keeps_the_nearest_frame_of_every_point(times: list[float], rat
     kept = list(on_grid(((t, i) for i, t in enumerate(times)), rate))
     assert kept == sorted(set(kept))
     points = [int(t * rate + 0.5) for t in times]
-    wanted = sorted(set(points))
+    expected = sorted(set(points))
     end = 2 * times[-1] - (times[-2] if len(times) > 1 else 0)
-    assert [points[i] for i in kept] in (wanted, wanted[:-1])
-    assert [points[i] for i in kept] == wanted or wanted[-1] / rate >= end - 1e-5
+    assert [points[i] for i in kept] in (expected, expected[:-1])
+    assert [points[i] for i in kept] == expected or expected[-1] / rate >= end - 1e-5
     for i in kept:
         rivals = [j for j in range(len(times)) if points[j] == points[i]]
         best = min(abs(times[j] * rate - points[j]) for j in rivals)

@@ -77,8 +77,8 @@ def test_long_holes_are_shortened_and_described(
         came = [frame.time_s for frame in reader]
     expected = [0, 1 / fps, 2 / fps, 2 / fps + shown_s, 3 / fps + shown_s]
     np.testing.assert_allclose(came, expected, atol=1e-3)
-    said = describe_holes(times, 1 / fps)
-    assert bool(said) == (shown_s < hole_s), said
+    message = describe_holes(times, 1 / fps)
+    assert bool(message) == (shown_s < hole_s), message
 
 
 def test_colours_come_back(tmp_path: Path) -> None:
@@ -174,9 +174,9 @@ def test_a_full_disk_is_an_error_at_every_size(tmp_path: Path) -> None:
     (tmp_path / "out.mp4").unlink()
     # The last ones fail only when the index is written and moved to the front.
     for limit in (1, 1000, size // 2, size - 3000, size - 300, size - 1):
-        said = fill(tmp_path, limit)
-        assert said.startswith("OSError"), (limit, size, said)
-        assert ".mp4" in said
+        message = fill(tmp_path, limit)
+        assert message.startswith("OSError"), (limit, size, message)
+        assert ".mp4" in message
         assert [p for p in tmp_path.rglob("*") if p.is_file()] == [], limit
     assert fill(tmp_path, size).startswith("written")
 
@@ -188,11 +188,11 @@ def test_a_small_file_system_that_fills_up(tmp_path: Path) -> None:
     if os.geteuid() != 0 or subprocess.run(command, capture_output=True).returncode != 0:
         pytest.skip("a small file system cannot be mounted here")
     try:
-        said = fill(folder, 0, 100)
+        message = fill(folder, 0, 100)
         left = [p for p in folder.rglob("*") if p.is_file()]
     finally:
         subprocess.run(["umount", str(folder)], check=True)
-    assert said.startswith("OSError")
+    assert message.startswith("OSError")
     assert left == []
 
 

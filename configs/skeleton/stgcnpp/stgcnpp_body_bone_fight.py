@@ -1,6 +1,6 @@
 """A small ST-GCN++ on bones in body sizes, for the few hundred clips one really has.
 
-The guide's network has 275,000 weights and sees bones in parts of the picture. This one has
+The default config's network has 275,000 weights and sees bones in parts of the picture. This has
 22,000, sees them in body sizes of the people, and every clip mirrored, turned, stretched and cut
 anew in every epoch. There is no validation part: 30 clips would choose an epoch by luck; the last
 epoch of a schedule that ends at zero is taken. Its sibling stgcnpp_body_motion_fight.py sees

@@ -1,4 +1,4 @@
-"""The fight detector with augmentation (6.3 of the guide) of keypoints in pixels."""
+"""The fight detector with augmentation of keypoints in pixels."""
 
 _base_ = "stgcnpp_enhanced_fight_detection_stable.py"
 

@@ -1,4 +1,4 @@
-"""The fight detector with the guide's cosine schedule (3.2): T_max is all epochs less warm-up."""
+"""The fight detector with a cosine schedule: T_max is all epochs less warm-up."""
 
 _base_ = "stgcnpp_enhanced_fight_detection_stable.py"
 

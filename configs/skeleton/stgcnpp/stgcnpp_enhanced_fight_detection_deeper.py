@@ -1,4 +1,4 @@
-"""The fight detector, deeper (6.1 of the guide): six stages, twice as many channels twice."""
+"""The fight detector, deeper: six stages, twice as many channels twice."""
 
 _base_ = "stgcnpp_enhanced_fight_detection_stable.py"
 

@@ -1,4 +1,4 @@
-"""The fight detector, lighter (6.1 of the guide): 32 channels, a quarter of the weights."""
+"""The fight detector, lighter: 32 channels, a quarter of the weights."""
 
 _base_ = "stgcnpp_enhanced_fight_detection_stable.py"
 

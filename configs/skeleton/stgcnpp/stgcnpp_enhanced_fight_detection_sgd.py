@@ -1,4 +1,4 @@
-"""The fight detector with the guide's SGD (3.1)."""
+"""The fight detector with SGD."""
 
 _base_ = "stgcnpp_enhanced_fight_detection_stable.py"
 

@@ -1,4 +1,4 @@
-"""The fight detector, shallower (6.1 of the guide): three stages of 48 channels."""
+"""The fight detector, shallower: three stages of 48 channels."""
 
 _base_ = "stgcnpp_enhanced_fight_detection_stable.py"
 

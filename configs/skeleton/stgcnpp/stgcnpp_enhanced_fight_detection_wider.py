@@ -1,4 +1,4 @@
-"""The fight detector, wider (6.1 of the guide): 96 channels."""
+"""The fight detector, wider: 96 channels."""
 
 _base_ = "stgcnpp_enhanced_fight_detection_stable.py"
 

@@ -12,11 +12,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from recognizer.command import next_command
+from recognizer.config.action import as_list
 from recognizer.config.file import ConfigError
 from recognizer.config.schema import Config
 from recognizer.dataset.mmaction import read_split
 from recognizer.installation import FILES, PROJECT
-from recognizer.runner.missing import best_checkpoint
+from recognizer.runner.checkpoint_search import best_checkpoint
 from recognizer.runs.stage_folders import stage3_dir
 
 if TYPE_CHECKING:
@@ -26,11 +27,6 @@ logger = logging.getLogger(__name__)
 
 CONFIGS = FILES / "configs" / "skeleton" / "stgcnpp"
 _SMALL = 1024  # bytes: no pickle with a sample in it is as small
-
-
-def as_list(paths: list[Path] | Path) -> list[Path]:
-    """Return the paths of a config key that takes one or several."""
-    return [paths] if isinstance(paths, Path) else paths
 
 
 def train_config(config: Config, service: str) -> Path:

@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from recognizer.action.evaluation import fuse
 from recognizer.action.views import average
 from recognizer.command import next_command
+from recognizer.config.action import as_list
 from recognizer.config.file import ConfigError
 from recognizer.config.schema import Config
 from recognizer.dataset.folds import source_folds
@@ -28,7 +29,6 @@ from recognizer.runs.manifest import Outcome, exclusive
 from recognizer.runs.progress import ProgressFactory
 from recognizer.runs.stills import stills_of
 from recognizer.training.classifier.artifacts import (
-    as_list,
     config_digest,
     find_pickle,
     train_config,
@@ -67,6 +67,41 @@ class Part:
     untracked: tuple[str, ...]
 
 
+@dataclass(frozen=True, eq=False, slots=True)
+class _Fits:
+    """What the movement streams of all seeds and folds are fitted on.
+
+    Attributes:
+        setup: the settings of the cross-validation.
+        jobs: the pose trainings.
+        inner: the inner trainings of each.
+        measures: of all samples, by name.
+        dataset: the labels.
+
+    """
+
+    setup: CrossvalSetup
+    jobs: Jobs
+    inner: Mapping[tuple[str, int, int], Sequence[FoldJob]]
+    measures: Measures
+    dataset: DatasetLabels
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class _Movement:
+    """The movement stream of one test part.
+
+    Attributes:
+        stream: fitted on the other parts; None: disabled, or no sample is in the part.
+        by_view: the measures of the tested samples, as they are and in each test-time view;
+            empty: the stream is disabled.
+
+    """
+
+    stream: MovementStream | None
+    by_view: tuple[Measures, ...]
+
+
 def crossval(config: Config, progress: ProgressFactory) -> int:
     """Cross-validate the configs and return the exit code."""
     service = config.dataset.service
@@ -84,16 +119,22 @@ def crossval(config: Config, progress: ProgressFactory) -> int:
     folder = config.crossval.output_dir or PROJECT / "work_dirs" / "crossval" / names
     jobs = _jobs(folder, setup, dataset, parts)
     measures = measure_samples(list(samples.values()), service, config.crossval.movement)
-    for job in jobs.values() if measures is not None else ():
-        measured_folds(job, measures or {}, dataset, setup.inner_folds)
+    if measures is not None:  # so that faults show before hours of work
+        for job in jobs.values():
+            measured_folds(job, measures, dataset, setup.inner_folds)
     with exclusive(folder):
-        inner = _train(config, setup, jobs, progress, dataset if measures is not None else None)
-        streams = _fit_streams(setup, parts, inner, (measures or {}, jobs, dataset), progress)
-        tested = [samples[name] for name in dataset.samples]
-        of_view = measure_views(tested, service, setup.views if measures else ())
-        by_view = (measures, *of_view) if measures else ()
+        inner = _train(config, setup, jobs, progress, None if measures is None else dataset)
+        streams = {}
+        by_view: tuple[Measures, ...] = ()
+        if measures is not None:
+            fits = _Fits(setup, jobs, inner, measures, dataset)
+            streams = _fit_streams(fits, parts, progress)
+            tested = [samples[name] for name in dataset.samples]
+            by_view = (measures, *measure_views(tested, service, setup.views))
         results = [
-            _result(part, setup, jobs, dataset, (streams.get((part.seed, part.fold)), by_view))
+            _result(
+                part, setup, jobs, dataset, _Movement(streams.get((part.seed, part.fold)), by_view)
+            )
             for part in parts
         ]
         summary = write_report(folder, setup, dataset, (results, samples), progress)
@@ -214,27 +255,22 @@ def _train(
 
 
 def _fit_streams(
-    setup: CrossvalSetup,
-    parts: Sequence[Part],
-    inner: Mapping[tuple[str, int, int], Sequence[FoldJob]],
-    data: tuple[Measures, Jobs, DatasetLabels],
-    progress: ProgressFactory,
+    fits: _Fits, parts: Sequence[Part], progress: ProgressFactory
 ) -> dict[tuple[int, int], MovementStream]:
     """Return the movement stream of every seed and fold; none without inner trainings."""
-    measures, jobs, dataset = data
-    if not any(inner.values()):
+    if not any(fits.inner.values()):
         return {}
     fitted = {}
     with progress("cross-validation: movement streams", len(parts)) as advance:
         for part in parts:
-            keys = [(name, part.seed, part.fold) for name in setup.configs]
+            keys = [(name, part.seed, part.fold) for name in fits.setup.configs]
             if part.names:
                 fitted[part.seed, part.fold] = fit_stream(
-                    jobs[keys[0]],
-                    [inner[key] for key in keys],
-                    measures,
-                    dataset,
-                    setup.inner_folds,
+                    fits.jobs[keys[0]],
+                    [fits.inner[key] for key in keys],
+                    fits.measures,
+                    fits.dataset,
+                    fits.setup.inner_folds,
                 )
             advance(Outcome(f"seed{part.seed}_fold{part.fold:02d}", "done"), 0)
     return fitted
@@ -245,12 +281,9 @@ def _result(
     setup: CrossvalSetup,
     jobs: Jobs,
     dataset: DatasetLabels,
-    movement: tuple[MovementStream | None, Sequence[Measures]],
+    movement: _Movement,
 ) -> FoldResult:
-    """Return the predictions of one test part, by all streams together and by each alone.
-
-    ``movement``: the stream and the measures of the samples in each view, if any.
-    """
+    """Return the predictions of one test part, by all streams together and by each alone."""
     views = {
         name: finished_views(jobs[name, part.seed, part.fold])
         if part.names
@@ -260,11 +293,11 @@ def _result(
     rows = {name: average(list(of_view)) for name, of_view in views.items()}
     untracked = {name: (dataset.untracked or {})[name] for name in part.untracked}
     parts = {"pose": fuse(list(rows.values()))}
-    stream, measures = movement
+    stream = movement.stream
     if stream is not None:
         pose = np.stack([fuse(of_view) for of_view in zip(*views.values(), strict=True)])
-        parts |= predict_streams(stream, part.names, pose, measures)
-    elif measures:  # no sample is in the test part
+        parts |= predict_streams(stream, part.names, pose, movement.by_view)
+    elif movement.by_view:  # no sample is in the test part
         parts |= dict.fromkeys(("movement", "equal_weights", "fused"), parts["pose"])
     fused = {
         name: _predictions(part, values, dataset).with_untracked(untracked)
@@ -278,7 +311,7 @@ def _result(
             name: _predictions(part, values, dataset).with_untracked(untracked)
             for name, values in rows.items()
         },
-        alone=fused if measures else {},
+        alone=fused if movement.by_view else {},
         movement=None if stream is None else stream.to_json(),
     )
 

@@ -130,7 +130,8 @@ def _grounds(
 
 def _title(sample: Sample, clip: Misclassified) -> str:
     probability = clip.probabilities[clip.predicted]
-    return f"{clip.rank}. {sample.name}: {clip.truth}, said {clip.predicted} with {probability:.2f}"
+    predicted = f"predicted {clip.predicted} ({probability:.2f})"
+    return f"{clip.rank}. {sample.name}: {clip.truth}, {predicted}"
 
 
 def video_name(rank: int, sample: str) -> str:
@@ -212,7 +213,7 @@ def _band(width: int, name: str, clip: Misclassified) -> ImageArray:
     second = _BAND_PX // 2 + 4
     left = f"truth {clip.truth} ({truth:.2f})"
     used = _write(band, left, (8, second), _RIGHT, width // 2 - 16)
-    right = f"said {clip.predicted} ({predicted:.2f})"
+    right = f"predicted {clip.predicted} ({predicted:.2f})"
     _write(band, right, (used + 16, second), _WRONG, width - used - 24)
     return band
 

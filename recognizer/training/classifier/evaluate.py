@@ -16,13 +16,14 @@ from numpy.typing import NDArray
 
 from recognizer.action.evaluation import Scores, at_threshold, choose_threshold, decide
 from recognizer.command import next_command
+from recognizer.config.action import as_list
 from recognizer.config.file import ConfigError
 from recognizer.config.schema import Config
 from recognizer.dataset.check import DatasetError, check_splits
 from recognizer.dataset.class_check import class_faults, class_warnings
 from recognizer.dataset.mmaction import read_split
 from recognizer.names import nfc
-from recognizer.runner.missing import missing_checkpoint, todays_checkpoint
+from recognizer.runner.checkpoint_search import missing_checkpoint, todays_checkpoint
 from recognizer.runs.figures import save_figures
 from recognizer.runs.manifest import exclusive
 from recognizer.runs.progress import ProgressFactory
@@ -32,7 +33,6 @@ from recognizer.training.classifier import report
 from recognizer.training.classifier.alarm_curve import write_context
 from recognizer.training.classifier.artifacts import (
     CheckpointMetadata,
-    as_list,
     find_test_pickle,
     read_checkpoint_metadata,
     trained_checkpoint,

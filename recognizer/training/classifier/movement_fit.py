@@ -6,7 +6,6 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
-from numpy.typing import NDArray
 
 from recognizer.action.evaluation import fuse
 from recognizer.action.fusion import Fusion, fit_fusion
@@ -23,7 +22,7 @@ from recognizer.config.file import ConfigError
 from recognizer.dataset.folds import Fold
 from recognizer.training.classifier.crossval_fold import FoldJob, finished, job_key
 from recognizer.training.classifier.labels import NORMAL, DatasetLabels
-from recognizer.types import FloatArray, Sample
+from recognizer.types import Float64Array, FloatArray, Sample
 
 if TYPE_CHECKING:
     from sklearn.base import ClassifierMixin
@@ -31,7 +30,6 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 Measures = Mapping[str, FloatArray | None]
-Probabilities = NDArray[np.float64]
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -147,7 +145,7 @@ def _folds(job: FoldJob, dataset: DatasetLabels, folds: int) -> list[Fold]:
     return inner_folds(labels, [job.source_of[name] for name in job.train], folds, job.seed)
 
 
-def held_out_pose(streams: Sequence[Sequence[FoldJob]], names: Sequence[str]) -> Probabilities:
+def held_out_pose(streams: Sequence[Sequence[FoldJob]], names: Sequence[str]) -> Float64Array:
     """Return the probabilities (N, K), averaged over the streams, from their inner trainings."""
     of_stream = []
     for jobs in streams:
@@ -249,9 +247,9 @@ def fit_alone(
 def predict_streams(
     stream: MovementStream,
     names: Sequence[str],
-    pose: Probabilities,
+    pose: Float64Array,
     measures: Sequence[Measures],
-) -> dict[str, Probabilities]:
+) -> dict[str, Float64Array]:
     """Return (N, K) of ``movement`` alone, ``equal_weights`` and ``fused``.
 
     The streams are fused in each view and then averaged, as ``Classifier.predict`` does.
@@ -268,8 +266,8 @@ def predict_streams(
 
 
 def _predict_view(
-    stream: MovementStream, names: Sequence[str], pose: Probabilities, measures: Measures
-) -> dict[str, Probabilities]:
+    stream: MovementStream, names: Sequence[str], pose: Float64Array, measures: Measures
+) -> dict[str, Float64Array]:
     """Return (N, K) of each stream and of both in one view.
 
     Where no movement was measured, the last two are those of the pose stream, and ``movement`` is

@@ -21,7 +21,7 @@ from recognizer.dataset.split import class_weights
 from recognizer.installation import PROJECT
 from recognizer.runs.distributed import main_process_progress
 from recognizer.runs.progress import ProgressFactory
-from recognizer.storage.artifacts import sha256_file
+from recognizer.storage.artifacts import METADATA_KEY, sha256_file
 from recognizer.training.classifier.artifacts import (
     check_network,
     pickle_folder,
@@ -86,7 +86,7 @@ def prepare(config: Config, service: str) -> tuple["TrainConfig", bool]:
 
     """
     from recognizer.action.train_config import load_train_config
-    from recognizer.runner.train_config import METADATA_KEY, datasets
+    from recognizer.runner.train_config import datasets
 
     section = config.train
     try:

@@ -10,14 +10,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from recognizer.command import next_command
+from recognizer.config.action import as_list
 from recognizer.config.file import ConfigError
 from recognizer.config.schema import Config
 from recognizer.installation import PROJECT
-from recognizer.runner.missing import best_checkpoint
+from recognizer.runner.checkpoint_search import best_checkpoint
 from recognizer.runs.manifest import exclusive
 from recognizer.runs.progress import OnProgress, ProgressFactory
 from recognizer.storage.artifacts import sha256_file, short_digest
-from recognizer.training.classifier.artifacts import as_list, existing_config
+from recognizer.training.classifier.artifacts import existing_config
 from recognizer.training.pose.train import (  # first: it sets up threads before torch loads
     CONFIGS,
     image_progress,

@@ -14,9 +14,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypedDict
 
+from recognizer.runner.checkpoint_search import best_checkpoint
 from recognizer.runner.checkpoints import last_checkpoint
 from recognizer.runner.engine import Batch, Hook, Losses, Runner
-from recognizer.runner.missing import best_checkpoint
 from recognizer.runs.distributed import main_process_progress
 from recognizer.runs.progress import ProgressFactory
 from recognizer.sdpose.evaluation import evaluate, quietly

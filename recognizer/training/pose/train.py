@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 from recognizer.command import next_command
+from recognizer.config.action import as_list
 from recognizer.config.file import ConfigError
 from recognizer.config.schema import Config
 from recognizer.installation import FILES, PROJECT
 from recognizer.runs.distributed import main_process_progress
 from recognizer.runs.progress import OnProgress, ProgressFactory, counted_progress
 from recognizer.training.classifier.artifacts import (
-    as_list,
     named_config,
     trained_checkpoint,
     validation_score,
@@ -67,7 +67,7 @@ def train_pose(config: Config, progress: ProgressFactory) -> int:
 
 def test_pose(config: Config, progress: ProgressFactory) -> int:
     """Measure one checkpoint on the test images (``--mode test.pose``)."""
-    from recognizer.runner.missing import missing_checkpoint, todays_checkpoint
+    from recognizer.runner.checkpoint_search import missing_checkpoint, todays_checkpoint
     from recognizer.runner.train_config import TrainConfigError
     from recognizer.sdpose.evaluation import evaluate
     from recognizer.training.pose.report import write_report

@@ -19,16 +19,18 @@ no_driver = pytest.mark.skipif(bool(driver_version()), reason="there is an NVIDI
 @no_driver
 def test_without_a_gpu_it_says_at_once_what_is_missing(tmp_path, capsys):
     assert check.main(["--out", str(tmp_path / "out")]) == NOT_HERE
-    said = capsys.readouterr().out
-    assert NO_DRIVER in said
-    assert "make setup-train RUNTIME=tensorrt && make check-gpu" in said
+    output = capsys.readouterr().out
+    assert NO_DRIVER in output
+    assert "make setup-train RUNTIME=tensorrt && make check-gpu" in output
     assert not (tmp_path / "out").exists()
 
 
 @no_driver
 def test_everything_missing_has_a_command():
-    assert all(cause and remedy for cause, remedy in missing())
-    assert missing()[0][0] == NO_DRIVER
+    (cause, remedy), *others = missing()
+    assert cause == NO_DRIVER
+    assert remedy
+    assert [one for one in others if not all(one)] == []
 
 
 def test_a_video_that_is_not_there_is_refused(tmp_path, capsys):
@@ -60,7 +62,7 @@ def test_the_plan_holds_what_the_issue_asks_for(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("code", "state", "said"),
+    ("code", "state", "output"),
     [
         ("print('last words'); raise SystemExit(3)", "failed", "exit code 3: last words"),
         ("import os; os.kill(os.getpid(), 11)", "failed", "signal 11: it printed nothing"),
@@ -68,11 +70,11 @@ def test_the_plan_holds_what_the_issue_asks_for(tmp_path):
         ("pass", "failed", "exit code 0: it printed nothing"),
     ],
 )
-def test_a_step_that_does_not_answer(tmp_path, code, state, said):
+def test_a_step_that_does_not_answer(tmp_path, code, state, output):
     result = tmp_path / "x.step.json"
     result.write_text("{}", encoding="utf-8")  # of an earlier call: not taken for this one's
     outcome = check.run(Step("x", (sys.executable, "-c", code), result), 2)
-    assert (outcome.state, outcome.cause) == (state, said)
+    assert (outcome.state, outcome.cause) == (state, output)
     assert str(result.with_suffix(".log")) in outcome.remedy
 
 
@@ -102,7 +104,7 @@ def test_a_step_tells_what_became_of_it(tmp_path, monkeypatch, error, code, expe
 
     monkeypatch.setitem(check_steps.STEPS, "decode", step)
     result = tmp_path / "r.json"
-    asked = [
+    requested = [
         "decode",
         "--out",
         str(tmp_path),
@@ -114,15 +116,15 @@ def test_a_step_tells_what_became_of_it(tmp_path, monkeypatch, error, code, expe
         "8",
         "--tiny",
     ]
-    assert check_steps.main(asked) == code
+    assert check_steps.main(requested) == code
     assert json.loads(result.read_text(encoding="utf-8")) == expected
 
 
 def test_the_table_is_markdown_with_units(tmp_path):
     (tmp_path / "summary.md").write_text("| kit |\n", encoding="utf-8")
-    facts = {"card": "H100", "driver": "580.1"}
+    machine = {"card": "H100", "driver": "580.1"}
     outcomes = [
-        Outcome("machine", "ok", {"facts": facts, "doctor": ["mend: x: y -> z"]}, "", "", 1.0),
+        Outcome("machine", "ok", {"facts": machine, "doctor": ["mend: x: y -> z"]}, "", "", 1.0),
         Outcome("onnx_cuda", "ok", {"rtmo": {"p50_ms": 1.234, "frames_per_s": 810.4}}, "", "", 2.0),
         Outcome("engine", "not here", {}, "a | b", "make it", 0.1),
         Outcome("nvdec", "failed", {}, "no", "make it", 0.1),
@@ -168,7 +170,7 @@ def test_an_answer_that_is_none_is_a_crash(tmp_path, answer):
     assert (outcome.state, outcome.cause) == ("failed", "exit code 0: so far")
 
 
-def test_a_log_without_end_is_told_by_its_last_line(tmp_path):
+def test_a_log_without_end_is_reported_by_its_last_line(tmp_path):
     code = "import os; os.write(1, b'x' * 50_000_000 + b'\\n\\xff\\x00'); raise SystemExit(3)"
     outcome = check.run(Step("x", (sys.executable, "-c", code), tmp_path / "x.step.json"), 20)
     assert outcome.cause == "exit code 3: \ufffd?"
@@ -227,8 +229,8 @@ def test_two_checks_do_not_share_a_folder(tmp_path, capsys):
 def test_a_dry_run_does_all_that_a_cpu_can(tmp_path):
     clip = check.made_clip(tmp_path / "clip.mp4", frames=12)
     code = check.main(["--dry-run", "--out", str(tmp_path / "out"), "--video", str(clip)])
-    said = (tmp_path / "out" / "check.md").read_text(encoding="utf-8")
-    assert code == 0, said
+    output = (tmp_path / "out" / "check.md").read_text(encoding="utf-8")
+    assert code == 0, output
     for name in (
         "networks",
         "onnx_cpu: rtmo",
@@ -237,7 +239,7 @@ def test_a_dry_run_does_all_that_a_cpu_can(tmp_path):
         "decode: one CPU thread",
         "streams 4: rtmo",
     ):
-        assert f"| {name} | ok |" in said
-    assert "| failed |" not in said
+        assert f"| {name} | ok |" in output
+    assert "| failed |" not in output
     if not driver_version():
-        assert "| onnx_cuda | not here |" in said
+        assert "| onnx_cuda | not here |" in output

@@ -90,8 +90,8 @@ def test_pictures_of_people_travel_with_their_annotations_untouched(tmp_path):
     for split in ("train2017", "val2017"):
         name = f"annotations/person_keypoints_{split}.json"
         whole, cut = (json.loads((one / name).read_text()) for one in (COCO, tmp_path))
-        wanted = [one for one in whole["annotations"] if one["num_keypoints"]]
-        assert [one for one in cut["annotations"] if one["num_keypoints"]] == wanted
+        expected = [one for one in whole["annotations"] if one["num_keypoints"]]
+        assert [one for one in cut["annotations"] if one["num_keypoints"]] == expected
         assert cut["categories"] == whole["categories"]
         for image in cut["images"]:
             picture = cv2.imread(str(tmp_path / split / image["file_name"]))
@@ -104,9 +104,9 @@ def test_pictures_of_people_travel_with_their_annotations_untouched(tmp_path):
 @pytest.mark.parametrize(("mib", "code"), [(59, 0), (61, 1)])
 def test_too_much_is_refused_with_the_sizes(mib, code, capsys):
     assert pack.report({"sources": pack.MIB, "data/fsd": (mib - 1) * pack.MIB}) == code
-    said = capsys.readouterr()
-    assert f"{'data/fsd':16} {mib - 1:7.2f} MiB" in said.out
-    assert ("at most 60 MiB" in said.err) is bool(code)
+    output = capsys.readouterr()
+    assert f"{'data/fsd':16} {mib - 1:7.2f} MiB" in output.out
+    assert ("at most 60 MiB" in output.err) is bool(code)
 
 
 def test_sizes_count_sources_and_every_folder_of_the_pack_once(tmp_path):
@@ -179,8 +179,8 @@ def test_a_newer_archive_leaves_nothing_of_the_older(tmp_path, monkeypatch):
 
 
 def test_without_the_assets_it_says_so_before_any_work(tmp_path, capsys):
-    told = ["--assets", str(tmp_path / "none"), "--target", str(tmp_path / "pack")]
-    assert pack.main(told) == 2
+    arguments = ["--assets", str(tmp_path / "none"), "--target", str(tmp_path / "pack")]
+    assert pack.main(arguments) == 2
     assert "person_keypoints_train2017.json" in capsys.readouterr().err
     assert not (tmp_path / "pack").exists()
 
@@ -195,7 +195,7 @@ def test_a_damaged_wheel_is_named_and_nothing_half_done_travels(tmp_path, monkey
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
-def test_a_full_disk_is_said(tmp_path, monkeypatch, capsys):
+def test_a_full_disk_is_reported(tmp_path, monkeypatch, capsys):
     def full(*arguments):
         with Path("/dev/full").open("wb", buffering=0) as file:
             file.write(b"x")

@@ -104,8 +104,8 @@ def test_a_part_past_its_limit_is_ended_and_what_it_measured_stays(kit, capsys):
     # Its share of the time: enough for a start on a busy machine.
     found = kit(seconds=8.0, speed=SLEEPING)
     assert found["speed"] == {"a": 1}
-    said = capsys.readouterr().out
-    assert re.search(r"speed: stopped at its limit after \d s\nmeasuring", said)
+    output = capsys.readouterr().out
+    assert re.search(r"speed: stopped at its limit after \d s\nmeasuring", output)
     _summary.write(kit.out, ["speed"])
     text = (kit.out / _summary.NAME).read_text()
     assert re.search(r"- speed: not complete; stopped at its limit after \d s", text)
@@ -165,14 +165,14 @@ results.finish()
 HALF = "results.path.write_text('{\\n \"a\": 1,\\n')\n"
 
 
-def test_a_log_of_any_size_and_content_is_told_by_its_end(kit, capsys):
+def test_a_log_of_any_size_and_content_is_reported_by_its_end(kit, capsys):
     found = kit(runs=FLOODING)
     assert found["runs"] == {}
-    said = capsys.readouterr().out
-    assert "runs: done" in said
-    assert said.rstrip().endswith("last ?[31mwords")
-    assert "\x1b" not in said
-    assert len(said) < 1000
+    output = capsys.readouterr().out
+    assert "runs: done" in output
+    assert output.rstrip().endswith("last ?[31mwords")
+    assert "\x1b" not in output
+    assert len(output) < 1000
     assert not _summary.is_complete(kit.out, "runs")
 
 

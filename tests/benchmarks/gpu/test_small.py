@@ -67,14 +67,14 @@ def test_the_start_says_what_the_public_file_says():
     load_start(network, read_start(path))
     picture = np.random.default_rng(0).integers(0, 256, (1, 3, 416, 416)).astype(np.float32)
     session = ort.InferenceSession(str(path), providers=["CPUExecutionProvider"])
-    (wanted,) = session.run(None, {"images": picture})
+    (expected,) = session.run(None, {"images": picture})
     with torch.no_grad():
         cells = network(torch.from_numpy(picture))
-    score = wanted[0, :, 4] * wanted[0, :, 5]
+    score = expected[0, :, 4] * expected[0, :, 5]
     assert np.abs(cells.scores[0].numpy() - score).max() < 1e-4
     extent = (cells.boxes[0, :, 2:] - cells.boxes[0, :, :2]).log().numpy()
     strides = np.repeat([8, 16, 32], [52 * 52, 26 * 26, 13 * 13])[:, None]
-    assert np.abs(extent - np.log(strides) - wanted[0, :, 2:4]).max() < 1e-3
+    assert np.abs(extent - np.log(strides) - expected[0, :, 2:4]).max() < 1e-3
 
 
 def test_a_start_of_another_network_is_refused():
@@ -144,9 +144,9 @@ def test_cells_near_a_person_answer_for_it_and_none_for_a_doubt():
 def test_a_score_becomes_how_often_somebody_is_there(often):
     """A cell that looks the same in 100 pictures and is somebody's in some of them."""
     logits = torch.zeros(1, 1, 2, requires_grad=True)
-    nobody = torch.zeros(100, 1, dtype=torch.bool)
+    no_people = torch.zeros(100, 1, dtype=torch.bool)
     rows, cell = torch.arange(often), torch.zeros(often, dtype=torch.long)
-    found = Assigned(rows, cell, cell, torch.ones(often), nobody)
+    found = Assigned(rows, cell, cell, torch.ones(often), no_people)
     optimizer = torch.optim.Adam([logits], lr=0.1)
     empty = torch.zeros(100, 1, 1)
     for _ in range(200):
@@ -314,11 +314,11 @@ def test_the_file_says_what_torch_says_and_stage_one_reads_it(tmp_path):
     files = sorted((ASSETS / "coco" / "val2017").glob("*.jpg"))[:6]
     frames = [cv2.resize(cv2.imread(str(file)), (416, 416)) for file in files]
     pictures = torch.from_numpy(np.stack(frames)).permute(0, 3, 1, 2).float()
-    wanted = SmallGraph(network, Suppression(0.1, 0.45, 100))(pictures)
+    expected = SmallGraph(network, Suppression(0.1, 0.45, 100))(pictures)
     got = found.run({"input": pictures.numpy()})
-    real = wanted[0][..., 4].detach().numpy() > 0  # the rest fills up
+    real = expected[0][..., 4].detach().numpy() > 0  # the rest fills up
     assert real.sum() > 3
-    for name, reference in zip(("dets", "keypoints"), wanted, strict=True):
+    for name, reference in zip(("dets", "keypoints"), expected, strict=True):
         assert np.abs(got[name] - reference.detach().numpy())[real].max() < 0.05
     seen = RtmoPose(found, OnnxPoseConfig())([ArrayImage(frame) for frame in frames])
     assert sum(len(poses.box_scores) for poses in seen) > 3

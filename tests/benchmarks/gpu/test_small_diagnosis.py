@@ -54,8 +54,8 @@ def test_a_shift_shows_as_offset_and_in_pck(shift, pck, near):
     assert (seen["oks"] > 0.99) == (shift == 0)
 
 
-def test_nobody_matched_is_said():
+def test_nobody_matched_is_reported():
     labels = _labels()
     seen = _seen(labels, 0)
-    nobody = [Detections(seen[0].boxes + 1000, seen[0].keypoints, seen[0].scores)]
-    assert placed(nobody, labels) == {"matched": 0}
+    empty = [Detections(seen[0].boxes + 1000, seen[0].keypoints, seen[0].scores)]
+    assert placed(empty, labels) == {"matched": 0}

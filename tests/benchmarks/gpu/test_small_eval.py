@@ -63,16 +63,16 @@ def test_ap_and_people_found(noise, doubts, ap, ap50, ar, found, people):
     if doubts:
         labels.kinds[2::4, 3] = DOUBT
         labels.keypoints[2::4, 3, :, 2] = 0
-    wanted = {"AP": ap, "AP50": ap50, "AR": ar, "found": found, "people": people}
+    expected = {"AP": ap, "AP50": ap50, "AR": ar, "found": found, "people": people}
     assert average_precision(_seen(random, labels, noise), labels) == pytest.approx(
-        wanted, abs=1e-6
+        expected, abs=1e-6
     )
 
 
 def test_nobody_seen_is_zero():
     labels = _people(np.random.default_rng(0), 2)
-    nobody = Detections(np.zeros((0, 4)), np.zeros((0, 17, 3)), np.zeros(0))
-    found = average_precision([nobody, nobody], labels)
+    empty = Detections(np.zeros((0, 4)), np.zeros((0, 17, 3)), np.zeros(0))
+    found = average_precision([empty, empty], labels)
     assert (found["AP"], found["AR"], found["found"]) == (0, 0, 0)
 
 

@@ -39,7 +39,7 @@ def test_a_call_is_timed_as_often_as_time_allows():
     assert Clock("cpu", 0.0, 5, least=2).latencies(lambda: None)["calls"] == 2
 
 
-def test_what_is_known_is_not_measured_again_and_a_failure_is_told_once(tmp_path):
+def test_what_is_known_is_not_measured_again_and_a_failure_is_reported_once(tmp_path):
     one, calls = log(tmp_path), []
 
     def fails():
@@ -101,8 +101,8 @@ def test_frames_letterboxed_by_torch_are_those_of_the_cpu(size):
     fit = Letterbox.fit(size, (192, 192))
     found = speed_pose.letterboxed(torch.from_numpy(frames), fit).numpy().astype(int)
     images = [ArrayImage(frame) for frame in frames]
-    wanted = LetterboxBatch((192, 192), uint8=True).fill(images)[0].astype(int)
-    assert np.abs(found - wanted).max() <= 1
+    expected = LetterboxBatch((192, 192), uint8=True).fill(images)[0].astype(int)
+    assert np.abs(found - expected).max() <= 1
 
 
 @pytest.mark.parametrize("count", [1, 2, 3, 7])

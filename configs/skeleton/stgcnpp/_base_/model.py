@@ -1,4 +1,4 @@
-"""ST-GCN++ as the guide gives it (section 2.1); the head's numbers are the fight detector's."""
+"""ST-GCN++ of the default config; the head's numbers are the fight detector's."""
 
 model = dict(
     type="RecognizerGCN",

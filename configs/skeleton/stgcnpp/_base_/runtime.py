@@ -1,4 +1,4 @@
-"""Checkpoints, logs and what surrounds a training (the guide's section 4)."""
+"""Checkpoints, logs and what surrounds a training."""
 
 default_scope = "mmaction"
 # What our names in this config mean; needs the project's folder on PYTHONPATH.

@@ -1,4 +1,4 @@
-"""How the network learns (the guide's section 3): AdamW, warm-up and steps, 30 epochs."""
+"""How the network learns: AdamW, warm-up and steps, 30 epochs."""
 
 optim_wrapper = dict(
     type="OptimWrapper",

@@ -11,7 +11,7 @@ import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 import torch
@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 import recognizer.action.registered  # noqa: F401  (configs name what it registers)
 from recognizer.action.classifier import OUTPUT
-from recognizer.action.classifier_metadata import METADATA_KEY, ClassifierMetadata
+from recognizer.action.classifier_metadata import ClassifierMetadata
 from recognizer.action.features import FeatureSettings, from_pipeline
 from recognizer.action.mmaction import STGCN
 from recognizer.action.network import FastSTGCN, pooled_features
@@ -29,6 +29,7 @@ from recognizer.dataset.mmaction import to_mmaction
 from recognizer.openmmlab import scope, without_initial_weights
 from recognizer.runner.checkpoints import checkpoint_config, load_checkpoint
 from recognizer.skeleton import NUM_KEYPOINTS
+from recognizer.storage.artifacts import METADATA_KEY
 from recognizer.types import Sample
 
 OPSET = 17
@@ -162,20 +163,20 @@ class ClassifierGraph(nn.Module):
         inputs = list(metadata.inputs.values())
         self._input_of = [inputs.index(member.features) for member in members]
         self._slots = [member.features.num_person for member in members]
-        self.backbones = nn.ModuleList(_restructured(m.recognizer.backbone) for m in members)
+        # Beside the ModuleList, which registers them but gives them back as plain modules.
+        self._typed_backbones = [_restructured(m.recognizer.backbone) for m in members]
+        self.backbones = nn.ModuleList(self._typed_backbones)
         self.layers = nn.ModuleList(member.recognizer.cls_head.fc for member in members)
-        for i, (backbone, member) in enumerate(zip(self.backbones, members, strict=True)):
-            self.register_buffer(
-                f"absent_{i}", absent_feature(cast(STGCN, backbone), member.features)
-            )
+        for i, (backbone, member) in enumerate(zip(self._typed_backbones, members, strict=True)):
+            self.register_buffer(f"absent_{i}", absent_feature(backbone, member.features))
         self.eval()
 
     def forward(self, *persons: Tensor) -> Tensor:
         """Return probabilities (1, K) of people (P, clip_len, 17, C), one array per input."""
         parts: list[Tensor] = []
-        for i, (backbone, layer) in enumerate(zip(self.backbones, self.layers, strict=True)):
+        for i, (backbone, layer) in enumerate(zip(self._typed_backbones, self.layers, strict=True)):
             absent = getattr(self, f"absent_{i}")
-            present = pooled_features(cast(STGCN, backbone), persons[self._input_of[i]])
+            present = pooled_features(backbone, persons[self._input_of[i]])
             mean = absent + (present - absent).sum(0, keepdim=True) / self._slots[i]
             parts.append(layer(mean).softmax(1))
         return sum(parts[1:], parts[0]) / len(parts)

@@ -204,7 +204,7 @@ def test_a_folder_without_videos_says_what_was_looked_for(tmp_path):
         find_videos(tmp_path / "missing", [".mp4"])
 
 
-def test_two_runs_in_one_folder_the_second_is_told(tmp_path):
+def test_two_runs_in_one_folder_the_second_is_reported(tmp_path):
     code = (
         "import sys; sys.path.insert(0, sys.argv[1])\n"
         "from pathlib import Path\n"
@@ -253,7 +253,7 @@ def test_a_damaged_manifest_is_refused_by_name(tmp_path, text):
 
 
 @pytest.mark.parametrize(
-    "facts",
+    "outcome",
     [
         {"state": "weird", "reason": "", "frames": 1},
         {"state": None, "reason": "", "frames": 1},
@@ -264,10 +264,10 @@ def test_a_damaged_manifest_is_refused_by_name(tmp_path, text):
         {"state": "done", "more": 1},
     ],
 )
-def test_a_manifest_with_impossible_end_states_is_refused(tmp_path, facts):
+def test_a_manifest_with_impossible_end_states_is_refused(tmp_path, outcome):
     write_manifest(tmp_path, Manifest("stage1", {}, ()))
     value = json.loads((tmp_path / "manifest.json").read_text())
-    (tmp_path / "manifest.json").write_text(json.dumps(value | {"inputs": {"a.mp4": facts}}))
+    (tmp_path / "manifest.json").write_text(json.dumps(value | {"inputs": {"a.mp4": outcome}}))
     with pytest.raises(ArtifactError, match=r"manifest\.json"):
         read_manifest(tmp_path)
 

@@ -16,7 +16,7 @@ from recognizer.dataset.samples import build_sample
 from recognizer.runs.stills import Stills, sample_fps_of, stills_of
 from recognizer.runs.strips import CELL_WH, draw_plan, plan_strip
 from recognizer.video.writer import VideoWriter
-from tests.annotation.datasets import clips, config, digests, facts
+from tests.annotation.datasets import clips, config, digests, read_metadata
 from tests.dataset.tracked import sequence
 
 pytestmark = pytest.mark.usefixtures("forked_workers")
@@ -107,7 +107,7 @@ def test_cells_show_the_part_of_the_picture_around_the_people(tmp_path):
     ],
     ids=["missing", "another video", "no video"],
 )
-def test_without_the_video_it_is_grey_and_said(tmp_path, caplog, make, reason):
+def test_without_the_video_it_is_grey_and_reported(tmp_path, caplog, make, reason):
     make(tmp_path / "F/a.mp4")
     with caplog.at_level(logging.WARNING):
         _, found = grounds(tmp_path)
@@ -173,16 +173,16 @@ def test_privacy_may_change_after_stage_3_is_done(tmp_path):
     folder = run_stage3(app)
     before = digests(folder)
     assert shows_video(folder)
-    assert facts(folder)["report_shows_video"] is True
+    assert read_metadata(folder)["report_shows_video"] is True
     pickles = {p: p.stat().st_mtime_ns for p in folder.glob("*.pkl")}
 
     assert run_stage3(hidden) == folder
     assert not shows_video(folder)
-    assert facts(folder)["report_shows_video"] is False
+    assert read_metadata(folder)["report_shows_video"] is False
     fresh = run_stage3(private(made_on_videos(tmp_path / "b"), skeleton_only=True))
     assert digests(fresh) == digests(folder)
 
-    metadata = facts(folder)
+    metadata = read_metadata(folder)
     del metadata["report_shows_video"]  # as in folders of older versions
     (folder / "metadata.json").write_text(json.dumps(metadata))
     run_stage3(app)
@@ -190,25 +190,25 @@ def test_privacy_may_change_after_stage_3_is_done(tmp_path):
     assert {p: p.stat().st_mtime_ns for p in folder.glob("*.pkl")} == pickles
 
 
-def test_every_video_that_is_read_is_heard_of(tmp_path):
-    heard = []
+def test_every_video_that_is_read_is_reported(tmp_path):
+    reported = []
 
     @contextlib.contextmanager
     def watch(title, total):
-        heard.append((title, total))
-        yield lambda outcome, frames: heard.append((outcome and outcome.video, frames))
+        reported.append((title, total))
+        yield lambda outcome, frames: reported.append((outcome and outcome.video, frames))
 
     write(tmp_path / "F/a.mp4")
     moments = plan_strip(sample_of(), 2.0).moments
-    wanted = {
+    expected = {
         "one": moments("F/a.mp4", 0.0, 2.0),
         "two": moments("F/gone.mp4", 0.0, 2.0),
         "late": moments("F/a.mp4", 100.0, 102.0),
     }
-    assert list(Stills(app_config(tmp_path), None).read(wanted, watch)) == ["one"]
-    assert heard[0][1] == 2
-    assert [name for name, _ in heard[1:] if name] == ["F/a.mp4", "F/gone.mp4"]
-    assert sum(frames for _, frames in heard[1:]) == FRAMES
+    assert list(Stills(app_config(tmp_path), None).read(expected, watch)) == ["one"]
+    assert reported[0][1] == 2
+    assert [name for name, _ in reported[1:] if name] == ["F/a.mp4", "F/gone.mp4"]
+    assert sum(frames for _, frames in reported[1:]) == FRAMES
 
 
 def test_one_file_as_input_is_its_own_folder(tmp_path):

@@ -15,21 +15,21 @@ pytestmark = pytest.mark.usefixtures("quick_pictures")
 
 def test_hears_of_every_input_once(tmp_path):
     videos = clips(3) | {"odd/x.mp4": sequence(), "Fight/gone.mp4": Outcome("x", "refused", "no")}
-    heard, frames, totals = [], [], []
+    reported, frames, totals = [], [], []
 
-    def hear(outcome, count):
-        heard.append(outcome.video if outcome else None)
+    def report(outcome, count):
+        reported.append(outcome.video if outcome else None)
         frames.append(count)
 
     @contextlib.contextmanager
     def watch(title, total):
         totals.append(total)
-        yield hear if title == "stage 3: videos" else lambda outcome, frames: None
+        yield report if title == "stage 3: videos" else lambda outcome, frames: None
 
     run_stage3(config(tmp_path, videos), watch)
     assert totals[0] == len(videos)
     names = {outcome.video for outcome in read_manifest(tmp_path / "stage2").outcomes}
-    assert sorted(name for name in heard if name) == sorted(names)
+    assert sorted(name for name in reported if name) == sorted(names)
     assert sum(frames) == sum(len(v) for v in videos.values() if not isinstance(v, Outcome))
 
 

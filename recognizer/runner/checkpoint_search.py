@@ -16,7 +16,7 @@ _NUMBER = re.compile(r"\d+")
 def todays_checkpoint(path: Path) -> Path:
     """Return the path, or where only that is there the name that mmengine gives such a file.
 
-    mmcv 1.x and the guides say ``best_AP_epoch_280.pth``, mmengine ``best_coco_AP_epoch_280.pth``.
+    mmcv 1.x says ``best_AP_epoch_280.pth``, mmengine ``best_coco_AP_epoch_280.pth``.
     """
     old = _OLD_BEST.fullmatch(path.name)
     if path.exists() or old is None:

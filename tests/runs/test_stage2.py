@@ -161,11 +161,11 @@ def test_finished_poses_need_no_videos(dataset):
 
 
 def test_frames_count_once_and_seen_again_are_a_sign_of_life():
-    told = []
-    progress = stage2._reporting(told.append)
+    reported = []
+    progress = stage2._reporting(reported.append)
     for _ in range(2):
         assert len(list(progress(range(2500)))) == 2500
-    assert told == [1000, 1000, 0, 0]
+    assert reported == [1000, 1000, 0, 0]
 
 
 @pytest.mark.parametrize(

@@ -40,9 +40,9 @@ def test_the_overlay_survives_a_hole_of_hours_and_every_record_says_so(dataset):
     config = load_config(dataset)
     folders = [run_stage1(config), run_stage2(config), visualize(config)]
     for folder in folders:
-        said = notes(folder, "Fight/hole.mkv")
-        assert len(said) == 1
-        assert said[0].startswith(f"1 holes of more than 60 s, {HOLE_S} s in all")
+        messages = notes(folder, "Fight/hole.mkv")
+        assert len(messages) == 1
+        assert messages[0].startswith(f"1 holes of more than 60 s, {HOLE_S} s in all")
         assert notes(folder, "Fight/f0.mp4") == ()
     with VideoReader(result_path(folders[-1], "Fight/hole.mkv", ".mp4")) as reader:
         times = [frame.time_s for frame in reader]

@@ -19,7 +19,7 @@ def make(folder, *names):
 
 
 @pytest.fixture(autouse=True)
-def _nothing_told_yet():
+def _no_warnings_yet():
     inputs._warned.clear()
 
 
@@ -71,7 +71,7 @@ def test_attribute_files_of_macos_are_skipped_with_a_line(tmp_path, caplog):
     assert "skipped 2 of macOS's ._* files, such as F/._1.mp4" in line
 
 
-def test_nothing_is_said_where_all_is_read(tmp_path, caplog):
+def test_nothing_is_reported_where_all_is_read(tmp_path, caplog):
     make(tmp_path, "F/1.mp4", "F/2.dav", "F/3.264", "F/4.asf", "F/5.H265", "F/.DS_Store")
     with caplog.at_level(logging.WARNING):
         assert len(find_videos(tmp_path, AnnotationConfig().video_suffixes)) == 5
