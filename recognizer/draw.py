@@ -7,11 +7,12 @@ interpolated (box score 0) are drawn faint and dashed, to tell them from detecti
 import colorsys
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from itertools import pairwise
+from types import NoneType
 
 import cv2
 import numpy as np
 
-from recognizer.skeleton import EDGES
+from recognizer.skeleton import EDGES, NUM_KEYPOINTS
 from recognizer.text import (
     Color,
     Rectangle,
@@ -22,7 +23,7 @@ from recognizer.text import (
     readable_on,
     text_width,
 )
-from recognizer.types import AnyFloat, ImageArray, Poses, check_pixels
+from recognizer.types import AnyFloat, ImageArray, Poses, check_number, check_pixels, check_type
 
 KEYPOINT_THRESHOLD = 0.3
 _UNTRACKED_COLOR: Color = (200, 200, 200)
@@ -30,6 +31,7 @@ _BLACK: Color = (0, 0, 0)
 _WHITE: Color = (255, 255, 255)
 _MIN_TEXT_PX = 12  # smaller Hangul cannot be read
 _FAINT = 0.45  # opacity of interpolated people
+_MOST_PLACED = 50  # tags that evade each other; in a larger crowd the others cover some
 _FAR_OUTSIDE = 4  # picture sizes; OpenCV's coordinates overflow far beyond
 
 
@@ -57,15 +59,23 @@ def draw_skeleton(
         keypoints: (17, 2) pixels; they may lie outside the image.
         scores: (17,); keypoints below ``threshold``, with score 0 or that are not finite
             are left out, and so are the limbs that end in them.
-        color: blue, green, red.
+        color: blue, green, red, 0 to 255.
         threshold: the lowest score that is drawn.
 
     Raises:
-        ValueError: an image of another shape or type, or without a pixel.
+        TypeError: a threshold that is no number.
+        ValueError: an image of another shape or type, or without a pixel; keypoints or scores of
+            another shape; what is no colour.
 
     """
     canvas = _copied(image)
-    _skeleton(canvas, keypoints, scores, color, threshold)
+    check_number("threshold", threshold)
+    keypoints = _numbers("keypoints", keypoints, (NUM_KEYPOINTS, 2))
+    scores = _numbers("scores", scores, (NUM_KEYPOINTS,))
+    blue, green, red = _numbers("color", color, (3,)).tolist()
+    if not all(0 <= value <= 255 for value in (blue, green, red)):
+        raise ValueError(f"color: expected 0 to 255 for blue, green and red, got {color}")
+    _skeleton(canvas, keypoints, scores, (round(blue), round(green), round(red)), threshold)
     return canvas
 
 
@@ -88,10 +98,14 @@ def draw_people(
         about: ids that the picture is about: all others are thin and grey. None: all.
 
     Raises:
+        TypeError: an argument of another type.
         ValueError: an image of another shape or type, or without a pixel.
 
     """
     canvas = _copied(image)
+    check_type("poses", poses, Poses)
+    check_type("involvement", involvement, Mapping, NoneType)
+    check_type("about", about, Collection, NoneType)
     ids = poses.track_ids.tolist()
     guessed = poses.box_scores <= 0
     aside = guessed if involvement is None else guessed | (poses.track_ids < 0)
@@ -160,6 +174,19 @@ def _copied(image: ImageArray) -> ImageArray:
     return image.copy()
 
 
+def _numbers(name: str, values: object, shape: tuple[int, ...]) -> AnyFloat:
+    """Return numbers as an array of floats; raise ValueError for others or another shape."""
+    try:
+        array = np.asarray(values)
+    except ValueError:  # rows of different lengths
+        array = np.empty(0, object)
+    if array.shape != shape or array.dtype.kind not in "iuf":
+        came = f"{array.shape} {array.dtype}" if hasattr(values, "dtype") else repr(values)[:50]
+        raise ValueError(f"{name}: expected {shape} numbers, got {came}")
+    floats: AnyFloat = array if array.dtype.kind == "f" else array.astype(np.float64)
+    return floats
+
+
 # --- parts -------------------------------------------------------------------------
 
 
@@ -221,7 +248,7 @@ def _pixel(point: AnyFloat) -> tuple[int, int]:
 def _draw_tags(
     canvas: ImageArray, boxes: AnyFloat, texts: dict[int, str], colors: Sequence[Color]
 ) -> None:
-    """Write a text at each box, above it or where it covers no other.
+    """Write a text at each box, above it or where it covers no other of the first 50.
 
     Args:
         canvas: it is changed.
@@ -241,9 +268,10 @@ def _draw_tags(
         style = TextStyle(size_px, readable_on(colors[row]))
         (left, top), _ = corners
         tag = Tag(text, left, top - style.height, style, colors[row])
-        tag = tag.placed(_other_places(tag.box(size_wh), corners), taken, size_wh)
+        if len(tags) < _MOST_PLACED:
+            tag = tag.placed(_other_places(tag.box(size_wh), corners), taken, size_wh)
+            taken.append(tag.box(size_wh))
         tags.append(tag)
-        taken.append(tag.box(size_wh))
     for tag in reversed(tags):
         tag.draw(canvas)
 

@@ -1,13 +1,15 @@
 """Read and write the project's files from their paths alone."""
 
 import contextlib
+import os
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
+from types import NoneType
 
 from recognizer.dataset.mmaction import read_split, write_split
 from recognizer.sequences import join_sequences, parts_of
 from recognizer.storage.artifacts import SCRATCH_FOLDER, read_poses, write_poses
-from recognizer.types import PoseSequence, Sample
+from recognizer.types import PoseSequence, Sample, check_type
 
 
 def load_poses(path: str | Path) -> PoseSequence:
@@ -39,9 +41,12 @@ def save_poses(
 
     Raises:
         OSError: the disk is full, or the folder cannot be written.
+        TypeError: an argument of another type.
         ValueError: no part, or parts that do not follow each other.
 
     """
+    check_type("path", path, str, os.PathLike)
+    check_type("metadata", metadata, Mapping, NoneType)
     whole = join_sequences(list(parts_of(sequence)))
     with _scratch(Path(path)) as root:
         write_poses(Path(path), root, whole, metadata or {}, small=small)
@@ -62,10 +67,13 @@ def save_samples(path: str | Path, samples: Iterable[Sample]) -> int:
     """Write a pickle that mmaction2 trains on, whole or not at all; return how many samples.
 
     Raises:
+        TypeError: an argument of another type.
         ValueError: two samples of the same name.
         OSError: the disk is full, or the folder cannot be written.
 
     """
+    check_type("path", path, str, os.PathLike)
+    check_type("samples", samples, Iterable)
     with _scratch(Path(path)) as root:
         return write_split(Path(path), root, samples)
 

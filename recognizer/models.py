@@ -5,8 +5,8 @@ A name without a folder is looked up in the working folder, then where ``models.
 """
 
 import math
+import os
 from collections.abc import Mapping, Sequence
-from numbers import Integral
 from pathlib import Path
 from typing import TypeAlias, TypeVar, overload
 
@@ -26,7 +26,16 @@ from recognizer.movement import MovementMeter
 from recognizer.openmmlab import find_pose_config
 from recognizer.pose.estimator import PoseModel, VideoPose, build_pose_model
 from recognizer.pose.stream import check_frames, infer, require_finite, with_movement
-from recognizer.types import Frame, Image, ImageArray, PathLike, Poses
+from recognizer.types import (
+    MAX_THREADS,
+    Frame,
+    Image,
+    ImageArray,
+    PathLike,
+    Poses,
+    check_type,
+    check_whole,
+)
 from recognizer.video.array_image import ArrayImage
 
 ImageLike: TypeAlias = Frame | Image | ImageArray
@@ -129,15 +138,17 @@ def open_pose_model(
             RTMO.
         config: the mmpose config of a ``.pth``.
         device: ``cpu`` or ``cuda:N``; None: ``cpu``, for an engine ``cuda:0``.
-        threads: CPU threads; None: one for each core of this process.
+        threads: CPU threads, 1 to 256; None: one for each core of this process.
         movement: as of ``PoseEstimator``.
 
     Raises:
         FileNotFoundError: no such file; the message lists the places.
         ModelError: a file of another kind, a damaged one, or a device that is not here.
-        ValueError: a device that is neither ``cpu`` nor ``cuda:N``, or threads below 1.
+        ValueError: a device that is neither ``cpu`` nor ``cuda:N``, or threads out of range.
+        TypeError: no path.
 
     """
+    check_type("path", path, str, os.PathLike)
     given = Path(path)
     mode = _mode(given, "onnx")
     device = device or ("cuda:0" if mode == "tensorrt" else "cpu")
@@ -228,6 +239,7 @@ def open_classifier(
         FileNotFoundError, ModelError, ValueError: as ``open_pose_model``.
 
     """
+    check_type("path", path, str, os.PathLike)
     values = {"model_path": str(path), "threshold": threshold, "device": device}
     section = _validated(ClassifierConfig, values)
     file = find_model(path, "expected a classifier file")
@@ -248,8 +260,10 @@ def find_model(path: PathLike, expected: str = "expected a network") -> Path:
 
     Raises:
         FileNotFoundError: there is none; the message lists the places.
+        TypeError: no path.
 
     """
+    check_type("path", path, str, os.PathLike)
     return _find(str(path), model_folders(), expected)
 
 
@@ -265,7 +279,6 @@ def _find(name: str, folders: Sequence[Path], expected: str) -> Path:
 
 def _threads(threads: int | None) -> int:
     if threads is None:
-        return cpu_cores()
-    if isinstance(threads, bool) or not isinstance(threads, Integral) or threads < 1:
-        raise ValueError(f"threads: expected a whole number of 1 or more, or None, got {threads!r}")
+        return min(cpu_cores(), MAX_THREADS)
+    check_whole("threads", threads, 1, MAX_THREADS)
     return int(threads)

@@ -18,8 +18,9 @@ import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, closing
 from dataclasses import dataclass, field, replace
-from numbers import Integral, Real
+from numbers import Real
 from pathlib import Path
+from types import NoneType
 from typing import get_args
 
 import numpy as np
@@ -39,7 +40,16 @@ from recognizer.pose.estimator import PoseSource
 from recognizer.pose.stream import estimate_poses
 from recognizer.sequences import parts_of
 from recognizer.tracking.online import LOOK_AHEAD_S, track_stream
-from recognizer.types import Frame, PathLike, PoseSequence
+from recognizer.types import (
+    MAX_BATCH_SIZE,
+    MAX_THREADS,
+    Frame,
+    PathLike,
+    PoseSequence,
+    check_number,
+    check_type,
+    check_whole,
+)
 from recognizer.video.prefetch import prefetch
 from recognizer.video.reader import VideoReader
 
@@ -55,7 +65,8 @@ __all__ = [
     "track_stream",
 ]
 
-# Of the numbers in PipelineSettings: the smallest, which are whole, which may be None.
+# Of the numbers in PipelineSettings: the smallest, which are whole and their largest, which may
+# be None.
 _MINIMUM = {
     "stride_s": 0.02,
     "min_frames": 1,
@@ -67,7 +78,7 @@ _MINIMUM = {
     "sample_fps": 0,
     "threads": 1,
 }
-_WHOLE = {"min_frames", "batch_size", "threads"}
+_WHOLE = {"min_frames": None, "batch_size": MAX_BATCH_SIZE, "threads": MAX_THREADS}
 _OPTIONAL = {"stride_s", "threshold", "sample_fps", "threads"}
 
 
@@ -88,13 +99,14 @@ class PipelineSettings:
         min_event_s: shorter events are dropped, seconds.
         look_ahead_s: how far ahead tracks are known, seconds; events come so much later, and up
             to 0.5 s more. Infinity: the whole video, with its poses in memory.
-        batch_size: frames that the pose network sees at once; for a live camera, 1.
+        batch_size: frames that the pose network sees at once, 1 to 256; for a live camera, 1.
         sample_fps: frames per second to use; None: all. For files only: of given frames all are
             used.
-        threads: of the decoder and the networks; from 2 on, decoding runs beside the pose network.
-            None: one for each core of this process.
+        threads: of the decoder and the networks, 1 to 256; from 2 on, decoding runs beside the
+            pose network. None: one for each core of this process.
 
     Raises:
+        TypeError: a section of another type.
         ValueError: a number out of its range, or an unknown view.
 
     """
@@ -116,14 +128,16 @@ class PipelineSettings:
     def __post_init__(self) -> None:
         """Check the values that no stage checks before its first frame."""
         for name, minimum in _MINIMUM.items():
-            value, whole = getattr(self, name), name in _WHOLE
+            value = getattr(self, name)
             if value is None and name in _OPTIONAL:
                 continue
-            kind = Integral if whole else Real
-            is_number = isinstance(value, kind) and not isinstance(value, bool | np.bool_)
-            if not is_number or not float(value) >= minimum:
-                number = "a whole number of" if whole else "a number of"
-                raise ValueError(f"{name}: expected {number} {minimum} or more, got {value!r}")
+            if name in _WHOLE:
+                check_whole(name, value, 1, _WHOLE[name])
+            else:
+                _check_minimum(name, value, minimum)
+        check_type("pose", self.pose, PoseEstimationConfig)
+        check_type("tracking", self.tracking, TrackingConfig)
+        check_type("scoring", self.scoring, ScoringConfig)
         if self.threshold is not None and self.threshold > 1:
             raise ValueError(f"threshold: expected at most 1, got {self.threshold}")
         if self.sample_fps is not None and not 0 < self.sample_fps < math.inf:
@@ -146,6 +160,14 @@ class PipelineSettings:
             batch_size=annotation.batch_size,
             sample_fps=annotation.sample_fps,
         )
+
+
+def _check_minimum(name: str, value: object, minimum: float) -> None:
+    if not isinstance(value, Real) or isinstance(value, bool | np.bool_):
+        raise ValueError(f"{name}: expected a number of {minimum} or more, got {value!r}")
+    check_number(name, value)
+    if not float(value) >= minimum:
+        raise ValueError(f"{name}: expected a number of {minimum} or more, got {value!r}")
 
 
 def find_events(
@@ -210,11 +232,15 @@ def detect_events(
         detectors: fresh ones, or after ``reset``.
 
     Raises:
+        TypeError: an argument of another type.
         ValueError: parts that do not follow each other.
         ModelError: a classifier whose output is not finite.
 
     """
+    check_type("detectors", detectors, Iterable)
     detectors = list(detectors)
+    for detector in detectors:
+        check_type("detectors", detector, EventDetector)
     for part in parts_of(tracked):
         for detector in detectors:
             yield from detector.update(part)
@@ -241,6 +267,8 @@ class EventDetector:
         settings: PipelineSettings | None = None,
         on_window: Callable[[Window], None] = lambda window: None,
     ) -> None:
+        check_type("classifier", classifier, Classifier)
+        check_type("settings", settings, PipelineSettings, NoneType)
         settings = PipelineSettings() if settings is None else settings
         self.classifier = classifier
         self._plan = WindowPlan.for_classifier(
@@ -268,6 +296,7 @@ class EventDetector:
         """Take the next frames; return the events that are complete.
 
         Raises:
+            TypeError: no pose sequence; the state stays as before the call.
             ValueError: another picture size than before, or times that fall.
             ModelError: a classifier whose output is not finite.
 
@@ -321,7 +350,7 @@ def _frames(
 ) -> Iterable[Frame]:
     if not isinstance(video, str | os.PathLike):
         return video
-    threads = settings.threads or cpu_cores()
+    threads = settings.threads or min(cpu_cores(), MAX_THREADS)
     reader = VideoReader(Path(video), sample_fps=settings.sample_fps, threads=threads)
     stack.enter_context(reader)
     if threads == 1:

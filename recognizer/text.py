@@ -144,19 +144,23 @@ class Tag:
             size_wh: of the picture, pixels.
 
         """
-        for left, top in ((self.left, self.top), *places):
-            tag = replace(self, left=left, top=top)
-            if not any(_overlap(tag.box(size_wh), other) for other in taken):
-                return tag
-        return self
+        if not taken:
+            return self
+        left, top, right, bottom = self.box(size_wh)  # the text is measured once
+        wide_high = np.array([right - left, bottom - top])
+        corners = np.array([(self.left, self.top), *places])
+        starts = np.clip(corners, 0, np.array(size_wh) - wide_high)[:, None]
+        others = np.array(taken)
+        apart = (starts >= others[:, 2:]) | (others[:, :2] >= starts + wide_high)
+        free = np.flatnonzero(apart.any(-1).all(-1))
+        if not len(free):
+            return self
+        left, top = corners[free[0]].tolist()
+        return replace(self, left=left, top=top)
 
     @property
     def _pad(self) -> int:
         return max(2, self.style.size_px // 4)
-
-
-def _overlap(a: Rectangle, b: Rectangle) -> bool:
-    return a[0] < b[2] and b[0] < a[2] and a[1] < b[3] and b[1] < a[3]
 
 
 def readable_on(ground: Color) -> Color:

@@ -238,3 +238,15 @@ def test_the_most_involved_keeps_the_place_of_its_tag():
     ground = (draw_people(canvas(), alone, {2: 0.9}) == color_of(2)).all(axis=2)
     assert ground.any()
     assert (both[ground] == color_of(2)).all()
+
+
+def test_a_crowd_takes_as_many_measured_texts_as_people(monkeypatch):
+    from recognizer import text
+
+    boxes_made, box = [], text.Tag.box
+    monkeypatch.setattr(
+        text.Tag, "box", lambda tag, size_wh: boxes_made.append(tag) or box(tag, size_wh)
+    )
+    count = 200
+    draw_people(canvas(), people(list(range(count))))
+    assert 0 < len(boxes_made) <= count + 3 * 50  # 50 tags are placed: own box, places, result

@@ -11,6 +11,7 @@ A file may hold a second stream, which learnt from the movement inside the peopl
 fusion of both. Where no movement was measured the probabilities are those of the pose stream.
 """
 
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -31,7 +32,7 @@ from recognizer.model_files import find_file
 from recognizer.scoring.ranking import Service
 from recognizer.skeleton import NUM_KEYPOINTS
 from recognizer.storage.artifacts import METADATA_KEY
-from recognizer.types import FloatArray, Sample
+from recognizer.types import FloatArray, Sample, check_type
 
 __all__ = ["Classifier", "ClassifierMetadata", "Prediction", "find_classifier"]
 
@@ -72,10 +73,16 @@ class Classifier:
 
     Raises:
         ModelError: not a classifier file, or one that this version cannot use.
+        TypeError: an argument of another type.
 
     """
 
-    def __init__(self, path: Path, section: ClassifierConfig, threads: int = 1) -> None:
+    def __init__(
+        self, path: str | os.PathLike[str], section: ClassifierConfig, threads: int = 1
+    ) -> None:
+        check_type("path", path, str, os.PathLike)
+        check_type("section", section, ClassifierConfig)
+        path = Path(path)
         self._network = OnnxNetwork(path, section, threads)
         text = self._network.metadata.get(METADATA_KEY)
         if text is None:
@@ -136,9 +143,11 @@ class Classifier:
                 these.
 
         Raises:
+            TypeError: no sample.
             ValueError: a sample without frames, or an unknown view.
 
         """
+        check_type("sample", sample, Sample)
         predictions = [self._predict(view) for view in views_of(sample, views)]
         if len(predictions) == 1:
             return predictions[0]

@@ -6,6 +6,7 @@ A window's people are chosen and ranked by the function that made the training s
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from types import NoneType
+from typing import get_args
 
 import numpy as np
 
@@ -18,7 +19,7 @@ from recognizer.dataset.samples import NoTrackedPeopleError, build_sample, peopl
 from recognizer.dataset.windows import Span, WindowCutter
 from recognizer.scoring.ranking import Service
 from recognizer.sequences import parts_of
-from recognizer.types import PoseSequence, check_type
+from recognizer.types import PoseSequence, check_number, check_type, check_whole
 
 MIN_FRAMES = 4
 _NO_LABEL = 0  # a sample needs a label; a classifier does not use it
@@ -36,6 +37,10 @@ class WindowPlan:
         min_frames: windows with fewer frames are not classified.
         views: test-time views whose probabilities are averaged with the window's own.
 
+    Raises:
+        TypeError: a length or stride that is no number.
+        ValueError: an unknown service or view, or ``min_frames`` below 1.
+
     """
 
     service: Service
@@ -43,6 +48,16 @@ class WindowPlan:
     stride_s: float
     min_frames: int = MIN_FRAMES
     views: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        """Check every value but that of the stride against the length, which the cutter checks."""
+        if self.service not in get_args(Service):
+            names = " or ".join(get_args(Service))
+            raise ValueError(f"service: expected {names}, got {self.service!r}")
+        check_number("length_s", self.length_s)
+        check_number("stride_s", self.stride_s)
+        check_whole("min_frames", self.min_frames)
+        require_views(self.views)
 
     @classmethod
     def for_classifier(
@@ -62,18 +77,21 @@ class WindowPlan:
             views: names of ``views.VIEWS``.
 
         Raises:
+            TypeError: an argument of another type.
             ValueError: a stride longer than the window, or an unknown view.
 
         """
+        check_type("classifier", classifier, Classifier)
         length_s = classifier.window_s
+        if stride_s is not None:
+            check_number("stride_s", stride_s)
         if stride_s is not None and stride_s > length_s:
             raise ValueError(
                 f"stride_s: expected at most the window of {classifier.service}, "
                 f"{length_s:g} s, got {stride_s:g}; frames between two windows would be lost"
             )
-        stride_s, views = length_s / 2 if stride_s is None else stride_s, tuple(views)
-        require_views(views)
-        return cls(classifier.service, length_s, stride_s, min_frames, views)
+        stride_s = length_s / 2 if stride_s is None else stride_s
+        return cls(classifier.service, length_s, stride_s, min_frames, tuple(views))
 
 
 def classify_windows(
@@ -93,7 +111,8 @@ def classify_windows(
 
     Raises:
         TypeError: an argument of another type, such as a classifier's path.
-        ValueError: a stride longer than the window, or parts that do not follow each other.
+        ValueError: a stride longer than the window, a plan of another service, or parts that do
+            not follow each other.
         ModelError: a classifier whose output is not finite.
 
     """
@@ -101,6 +120,11 @@ def classify_windows(
     check_type("plan", plan, WindowPlan, NoneType)
     check_type("scoring", scoring, ScoringConfig, NoneType)
     plan = WindowPlan.for_classifier(classifier) if plan is None else plan
+    if plan.service != classifier.service:
+        raise ValueError(
+            f"plan: expected windows of {classifier.service}, the classifier's service, got "
+            f"{plan.service}; WindowPlan.for_classifier makes them"
+        )
     scoring = ScoringConfig() if scoring is None else scoring
     return _classify(parts_of(parts), classifier, plan, scoring)
 

@@ -8,6 +8,7 @@ file; those of ``--set`` to the shell's folder.
 
 import difflib
 import math
+import os
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -152,7 +153,7 @@ def _check_scalar(node: yaml.Node, path: Path) -> None:
         raise ConfigError(f"{path}:{line}: '{node.value}' is a date in YAML; put it in quotes")
 
 
-def load_config(path: Path, overrides: Sequence[str] = ()) -> Config:
+def load_config(path: str | os.PathLike[str], overrides: Sequence[str] = ()) -> Config:
     """Read a YAML file, apply ``key.path=value`` overrides and validate.
 
     Args:
@@ -163,8 +164,10 @@ def load_config(path: Path, overrides: Sequence[str] = ()) -> Config:
     Raises:
         FileNotFoundError: no such file.
         ConfigError: anything that cannot be used, with file, line and key.
+        TypeError: no path.
 
     """
+    path = Path(path)
     source = read_yaml(path)
     data = source.data
     for text in overrides:

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from recognizer.storage.artifacts import ArtifactError, read_pickle, write_pickle_list
-from recognizer.types import UNTRACKED, Sample
+from recognizer.types import UNTRACKED, Sample, check_type
 
 METADATA = "metadata.json"  # beside the pickles
 METADATA_SCHEMA = "recognizer.dataset"
@@ -64,6 +64,7 @@ def write_split(path: Path, root: Path, samples: Iterable[Sample]) -> int:
 
     def items() -> Iterator[dict[str, object]]:
         for sample in samples:
+            check_type("samples", sample, Sample)
             if sample.name in names:
                 raise ValueError(f"{path.name}: expected unique names, got {sample.name!r} twice")
             names.add(sample.name)

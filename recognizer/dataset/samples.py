@@ -7,7 +7,14 @@ import numpy as np
 from recognizer.config.schema import ScoringConfig
 from recognizer.scoring.ranking import Involvement, Service, rank_people
 from recognizer.skeleton import NUM_KEYPOINTS
-from recognizer.types import NUM_MOVEMENTS, IntArray, PoseSequence, Sample
+from recognizer.types import (
+    NUM_MOVEMENTS,
+    IntArray,
+    PoseSequence,
+    Sample,
+    check_type,
+    check_whole,
+)
 
 
 class NoTrackedPeopleError(ValueError):
@@ -79,10 +86,15 @@ def build_sample(
 
     Raises:
         NoTrackedPeopleError: no person for a slot.
-        ValueError: an id twice in one frame or in the ranking, or a number that is not
-            finite.
+        TypeError: an argument of another type.
+        ValueError: an id twice in one frame or in the ranking, a number that is not finite, or
+            ``num_person`` or ``label`` out of range.
 
     """
+    check_type("sequence", sequence, PoseSequence)
+    check_type("name", name, str)
+    check_whole("num_person", num_person)
+    check_whole("label", label, 0)
     ids = np.asarray(ranked_ids, np.int64)
     if len(np.unique(ids)) < len(ids):
         raise ValueError(f"{name}: expected every id once in the ranking, got {ids.tolist()}")

@@ -6,13 +6,12 @@ spans from its first frame's time to one frame period after its last frame's.
 
 from bisect import bisect_left
 from collections.abc import Iterator, Sequence
-from numbers import Real
 from typing import TypeAlias
 
 import numpy as np
 
 from recognizer.sequences import join_sequences, require_follows, slice_frames
-from recognizer.types import PoseSequence, TimeArray, check_type
+from recognizer.types import PoseSequence, TimeArray, check_number, check_type
 
 Span: TypeAlias = tuple[float, float]  # start_s, stop_s
 TIME_DIGITS = 6  # of a window's start and stop
@@ -67,8 +66,8 @@ class WindowPlanner:
 
     def __init__(self, length_s: float, stride_s: float | None = None) -> None:
         stride_s = length_s if stride_s is None else stride_s
-        check_type("length_s", length_s, Real)
-        check_type("stride_s", stride_s, Real)
+        check_number("length_s", length_s)
+        check_number("stride_s", stride_s)
         if not 0 < stride_s <= length_s:
             raise ValueError(
                 "windows: expected 0 < stride_s <= window_s, so that no frame is left out, got "
@@ -100,7 +99,7 @@ class WindowPlanner:
             TypeError, ValueError: no number, or one that is not finite or beyond 1e10 s.
 
         """
-        check_type("time_s", time_s, Real)
+        check_number("time_s", time_s)
         if not abs(time_s) <= _LAST_S:
             raise ValueError(f"time_s: expected at most {_LAST_S:g} s, got {time_s:g}")
         if not self._times:
@@ -189,6 +188,7 @@ class WindowCutter:
             ValueError: another picture size than before, or times that fall.
 
         """
+        check_type("part", part, PoseSequence)
         if not len(part):
             return iter(())
         if self._parts:
@@ -264,5 +264,13 @@ def slice_sequence(sequence: PoseSequence, start_s: float, stop_s: float) -> Pos
     """Return the frames with ``start_s <= time_s < stop_s``; times stay those of the video.
 
     The arrays of people are views of the whole video's, not copies.
+
+    Raises:
+        TypeError: no pose sequence, or a time that is no number.
+        ValueError: a time too large for a float.
+
     """
+    check_type("sequence", sequence, PoseSequence)
+    check_number("start_s", start_s)
+    check_number("stop_s", stop_s)
     return slice_frames(sequence, *frame_range(sequence, start_s, stop_s))

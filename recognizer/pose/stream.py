@@ -9,7 +9,14 @@ import numpy as np
 from recognizer.backends.network import ModelError
 from recognizer.movement import MovementMeter, unmeasured
 from recognizer.pose.estimator import PoseSource, VideoPose
-from recognizer.types import Frame, Poses, PoseSequence, PoseSequenceBuilder
+from recognizer.types import (
+    MAX_BATCH_SIZE,
+    Frame,
+    Poses,
+    PoseSequence,
+    PoseSequenceBuilder,
+    check_whole,
+)
 
 
 def estimate_poses(
@@ -25,12 +32,11 @@ def estimate_poses(
 
     Raises:
         ModelError: a network that gives NaN or infinity.
-        ValueError: a batch size below 1, times that fall or are not finite, or another picture
-            size than that of the first frame.
+        ValueError: a batch size that is not 1 to 256, times that fall or are not finite, or another
+            picture size than that of the first frame.
 
     """
-    if batch_size < 1:
-        raise ValueError(f"batch_size: expected 1 or more, got {batch_size}")
+    check_whole("batch_size", batch_size, 1, MAX_BATCH_SIZE)
     checked, video = check_frames(frames), model.for_video()
     meter = MovementMeter() if movement else None
     while batch := list(islice(checked, batch_size)):

@@ -4,6 +4,7 @@
 """
 
 from dataclasses import replace
+from types import NoneType
 
 from recognizer.config.schema import TrackingConfig
 from recognizer.config.types import PoseKind
@@ -11,7 +12,7 @@ from recognizer.tracking.backward import Progress, adopt_backward, track_backwar
 from recognizer.tracking.joining import join_tracks
 from recognizer.tracking.merging import keep_merged
 from recognizer.tracking.tracks import fill_gaps
-from recognizer.types import PoseSequence
+from recognizer.types import PoseSequence, check_type
 
 
 def track_people(
@@ -33,7 +34,12 @@ def track_people(
         The same rows with ids and, after them in each frame, rows with ``box_scores`` 0 for
         people who are not seen but known to be there.
 
+    Raises:
+        TypeError: an argument of another type.
+
     """
+    check_type("sequence", sequence, PoseSequence)
+    check_type("settings", settings, TrackingConfig, NoneType)
     settings = (settings or TrackingConfig()).for_kind(kind)
     ids = track_forward(sequence, settings, progress)
     tracked = replace(sequence, poses=sequence.poses.with_ids(ids))

@@ -12,6 +12,7 @@ start later. With an infinite look-ahead nothing differs, and nothing comes befo
 import math
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
+from types import NoneType
 
 import numpy as np
 
@@ -20,7 +21,7 @@ from recognizer.config.types import PoseKind
 from recognizer.sequences import join_sequences, parts_of, require_follows, slice_frames
 from recognizer.tracking.offline import complete_tracks, link_tracks
 from recognizer.tracking.tracker import Tracker
-from recognizer.types import IntArray, PoseSequence
+from recognizer.types import IntArray, PoseSequence, check_number, check_type
 
 LOOK_AHEAD_S = 1.5
 _STEP_S = 0.5  # frames are settled in stretches of this length
@@ -75,6 +76,8 @@ class OnlineTracks:
         *,
         kind: PoseKind = "rtmo",
     ) -> None:
+        check_type("settings", settings, TrackingConfig, NoneType)
+        check_number("look_ahead_s", look_ahead_s)
         if not look_ahead_s >= 0:
             raise ValueError(f"look_ahead_s: expected 0 or more seconds, got {look_ahead_s}")
         self._settings = settings = (settings or TrackingConfig()).for_kind(kind)

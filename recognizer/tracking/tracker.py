@@ -35,6 +35,7 @@ from recognizer.types import (
     FloatArray,
     IntArray,
     Poses,
+    check_number,
     check_type,
 )
 
@@ -156,9 +157,12 @@ class Tracker:
             ``min_box_area``.
 
         Raises:
+            TypeError: an argument of another type.
             ValueError: the time falls or is not finite, or a row holds NaN or infinity.
 
         """
+        check_type("poses", poses, Poses)
+        check_number("time_s", time_s)
         _require_finite(poses)
         first = self._time_s is None
         step_s = self._advance(time_s)

@@ -5,7 +5,15 @@ from itertools import pairwise
 
 import numpy as np
 
-from recognizer.types import FloatArray, IntArray, Poses, PoseSequence, Track
+from recognizer.types import (
+    FloatArray,
+    IntArray,
+    Poses,
+    PoseSequence,
+    Track,
+    check_number,
+    check_type,
+)
 
 _ROUNDING_S = 1e-6
 
@@ -14,9 +22,11 @@ def split_tracks(sequence: PoseSequence) -> list[Track]:
     """Return one track per id, in order of the ids; rows without an id are left out.
 
     Raises:
+        TypeError: no pose sequence.
         ValueError: an id stands twice in one frame.
 
     """
+    check_type("sequence", sequence, PoseSequence)
     rows, frames = rows_by_person(sequence)
     ids = sequence.poses.track_ids[rows]
     ordered = sequence.poses[rows]
@@ -41,9 +51,12 @@ def fill_gaps(sequence: PoseSequence, max_gap_s: float) -> PoseSequence:
         max_gap_s: longest time between the detections on both sides, seconds.
 
     Raises:
+        TypeError: an argument of another type.
         ValueError: an id stands twice in one frame, or ``max_gap_s`` is negative or NaN.
 
     """
+    check_type("sequence", sequence, PoseSequence)
+    check_number("max_gap_s", max_gap_s)
     if not max_gap_s >= 0:
         raise ValueError(f"max_gap_s: expected 0 or more seconds, got {max_gap_s}")
     gaps = _find_gaps(sequence, max_gap_s)

@@ -45,6 +45,7 @@ class Tally:
     corrupt: int = 0
     absent: int = 0
     ended_early: bool = False
+    is_complete: bool = False
     skipped: Counter[str] = field(default_factory=Counter)
     other_sizes: Counter[str] = field(default_factory=Counter)
     notes: list[str] = field(default_factory=list)
@@ -62,14 +63,16 @@ class Tally:
         return not self.errors and pictures >= expected
 
     def account(self) -> FrameAccount:
-        """Return the account of what has come so far."""
+        """Return the account of what was handed on so far; of the whole file once complete."""
         skipped = (
             self.skipped
             + self.other_sizes
             + Counter({EDIT_LIST: self.discarded, HIDDEN: self.hidden})
         )
         done = self.delivered + skipped.total()
-        container_frames = max(self.packets - self.second_fields + self.absent, done)
+        # Before the end the decoder holds packets whose pictures are still to come.
+        stored = self.packets - self.second_fields + self.absent if self.is_complete else 0
+        container_frames = max(stored, done)
         errors = [f"{reason} ({n} times)" for reason, n in sorted(self.errors.items())]
         return FrameAccount(
             container_frames=container_frames,

@@ -10,7 +10,7 @@ from typing import Self, cast
 from av.container import InputContainer
 from av.video.stream import VideoStream
 
-from recognizer.types import Frame, FrameAccount
+from recognizer.types import MAX_THREADS, Frame, FrameAccount, check_number, check_whole
 from recognizer.video.array_image import ArrayImage
 from recognizer.video.container import (
     BARE_FORMATS,
@@ -54,13 +54,14 @@ class VideoReader:
     Args:
         path: a regular file.
         sample_fps: keep only the frames nearest to a grid of so many points per second.
-        threads: threads of the decoder.
+        threads: threads of the decoder, 1 to 256.
         gpu: number of the NVIDIA GPU whose decoder is used; None: the CPU decodes.
 
     Raises:
         VideoError: nothing can be read, or no GPU decodes here; the message says why and what to
             do.
-        ValueError: sample_fps or threads out of range.
+        ValueError: sample_fps or threads (1 to 256) out of range; at iteration, a reader that is
+            closed or was read to its end.
 
     """
 
@@ -72,12 +73,14 @@ class VideoReader:
         threads: int = 1,
         gpu: int | None = None,
     ) -> None:
-        if sample_fps is not None and not 0 < sample_fps < float("inf"):
-            raise ValueError(f"sample_fps: expected a number above 0 or None, got {sample_fps}")
-        if threads < 1:
-            raise ValueError(f"threads: expected 1 or more, got {threads}")
+        if sample_fps is not None:
+            check_number("sample_fps", sample_fps)
+            if not 0 < sample_fps < float("inf"):
+                raise ValueError(f"sample_fps: expected a number above 0 or None, got {sample_fps}")
+        check_whole("threads", threads, 1, MAX_THREADS)
         self.path = path = Path(path)
         self._sample_fps = sample_fps
+        self._is_closed = False
         self._tally = Tally()
         self._scaled: Counter[str] = Counter()
         self._decoder = Decoder(path, threads, self._tally, gpu)
@@ -178,21 +181,36 @@ class VideoReader:
 
     def close(self) -> None:
         """Close the file; ``account`` keeps what was counted until then."""
+        self._is_closed = True
         self._frames.close()
         self._pictures.close()
         self._decoder.close()
 
     def __iter__(self) -> Iterator[Frame]:
-        """Return the reader itself: a video is read once."""
+        """Return the reader itself: a video is read once; raises ValueError after its end."""
+        self._require_open()
+        if self._tally.is_complete:
+            raise ValueError(
+                f"{self.path}: expected a reader with frames left, got one that was "
+                "read to its end; a video is read once, open it again"
+            )
         return self
 
     def __next__(self) -> Frame:
-        """Return the next frame."""
+        """Return the next frame; raises ValueError where the reader is closed."""
+        self._require_open()
         return next(self._frames)
+
+    def _require_open(self) -> None:
+        if self._is_closed:
+            raise ValueError(f"{self.path}: expected an open reader, the reader is closed")
 
     @property
     def account(self) -> FrameAccount:
-        """What became of the frames so far; complete once the iteration has ended."""
+        """What became of the frames that were read so far.
+
+        Frames that are damaged or missing, and an early end, are known once the iteration ends.
+        """
         return self._tally.account()
 
     # --- from frames to what is handed on --------------------------------------------
@@ -238,6 +256,7 @@ class VideoReader:
 
     def _finish(self) -> None:
         tally = self._tally
+        tally.is_complete = True
         if self._sample_fps is not None:
             tally.skipped["sample_fps"] = tally.usable - tally.delivered
         first = _form(*self._first, Fraction(1))

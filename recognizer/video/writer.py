@@ -11,7 +11,7 @@ from av.video.reformatter import ColorRange, Colorspace, VideoReformatter
 from av.video.stream import VideoStream
 from numpy.typing import NDArray
 
-from recognizer.types import ImageArray
+from recognizer.types import ImageArray, check_number, check_pixels
 
 # 1/90000 s holds the frame times of all common rates, and browsers know it.
 _TIME_BASE = Fraction(1, 90_000)
@@ -74,6 +74,7 @@ class VideoWriter:
         if not 0 < fps <= 1000:
             raise ValueError(f"fps: expected a rate from 0 to 1000, got {fps}")
         self.path = path = Path(path)
+        self._is_closed = False
         self._size_wh = size_wh
         width, height = (side + side % 2 for side in size_wh)
         self._canvas = np.zeros((height, width, 3), np.uint8)
@@ -112,15 +113,20 @@ class VideoWriter:
             time_s: when it is shown; not later than the frame before shifts it by 1/90000 s.
 
         Raises:
-            ValueError: another shape, type, or a time that is no number.
+            TypeError: a time that is no number.
+            ValueError: another shape or type, a time that is not finite, or a closed writer.
             OSError: as at the constructor.
 
         """
+        if self._is_closed:
+            raise ValueError(f"{self.path}: expected an open writer, the writer is closed")
         width, height = self._size_wh
-        if bgr.shape != (height, width, 3) or bgr.dtype != np.uint8:
+        check_pixels(bgr)
+        if bgr.shape != (height, width, 3):
             raise ValueError(
-                f"frame: expected ({height}, {width}, 3) uint8, got {bgr.shape} {bgr.dtype}"
+                f"image: expected ({height}, {width}, 3) uint8, got {bgr.shape} {bgr.dtype}"
             )
+        check_number("time_s", time_s)
         if not np.isfinite(time_s):
             raise ValueError(f"time_s: expected a finite number of seconds, got {time_s}")
         if self._last is None:
@@ -152,12 +158,15 @@ class VideoWriter:
         return max(stamp, last + 1)
 
     def close(self) -> None:
-        """Write what is left and the index.
+        """Write what is left and the index; a closed writer stays as it is.
 
         Raises:
             OSError: the file is not complete.
 
         """
+        if self._is_closed:
+            return
+        self._is_closed = True
         try:
             try:
                 self._container.mux(self._stream.encode(None))
@@ -185,6 +194,7 @@ class VideoWriter:
         if kind is None:
             self.close()
             return
+        self._is_closed = True
         try:
             self._container.close()
         except (av.FFmpegError, OSError):

@@ -77,6 +77,6 @@ def test_numbers_that_are_none_stop_the_video(size):
 
 
 def test_a_batch_holds_at_least_one_frame():
-    with pytest.raises(ValueError, match="batch_size: expected 1 or more, got 0"):
+    with pytest.raises(ValueError, match="batch_size: expected a whole number of 1 to 256, got 0"):
         next(estimate_poses(frames(2), OneWalker(), batch_size=0))
     assert list(estimate_poses([], OneWalker())) == []
