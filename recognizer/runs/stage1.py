@@ -37,7 +37,7 @@ from recognizer.storage.artifacts import (
     sha256_file,
     write_poses,
 )
-from recognizer.types import FrameAccount, PoseSequence, PoseSequenceBuilder
+from recognizer.types import MAX_THREADS, FrameAccount, PoseSequence, PoseSequenceBuilder
 from recognizer.video.hashes import HashRecorder
 from recognizer.video.nvdec import check_nvdec
 from recognizer.video.prefetch import prefetch
@@ -105,7 +105,7 @@ def _worker_pool(
     section = config.annotation
     # One single-threaded worker per core beats fewer with more threads, on short clips.
     count = worker_count(section)
-    threads = max(1, cpu_cores() // count)
+    threads = max(1, min(cpu_cores() // count, MAX_THREADS))
     plans = []
     for i in range(count):
         gpu = section.gpus[i % len(section.gpus)] if section.gpus else None
