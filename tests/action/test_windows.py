@@ -78,7 +78,9 @@ def restless(people, busy):
 
 
 @pytest.mark.parametrize("service", ["fight", "falldown"])
-def test_training_and_analysis_choose_the_same_people(tmp_path, classifier, service):
+def test_training_and_analysis_choose_the_same_people(tmp_path, service):
+    path = place_classifier(tmp_path / f"{service}.onnx", service)
+    classifier = Classifier(path, ClassifierConfig())
     video = restless(6, lambda t: (t.astype(int) * 2) % 6)
     write_stage2(tmp_path, {"Fight/a.mp4": video})
     base = Config()
