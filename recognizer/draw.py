@@ -12,6 +12,7 @@ from types import NoneType
 import cv2
 import numpy as np
 
+from recognizer.checks import check_number, check_pixels, check_type
 from recognizer.skeleton import EDGES, NUM_KEYPOINTS
 from recognizer.text import (
     Color,
@@ -23,7 +24,7 @@ from recognizer.text import (
     readable_on,
     text_width,
 )
-from recognizer.types import AnyFloat, ImageArray, Poses, check_number, check_pixels, check_type
+from recognizer.types import AnyFloat, ImageArray, Poses
 
 KEYPOINT_THRESHOLD = 0.3
 _UNTRACKED_COLOR: Color = (200, 200, 200)

@@ -6,10 +6,11 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from types import NoneType
 
+from recognizer.checks import check_type
 from recognizer.dataset.mmaction import read_split, write_split
 from recognizer.sequences import join_sequences, parts_of
 from recognizer.storage.artifacts import SCRATCH_FOLDER, read_poses, write_poses
-from recognizer.types import PoseSequence, Sample, check_type
+from recognizer.types import PoseSequence, Sample
 
 
 def load_poses(path: str | Path) -> PoseSequence:

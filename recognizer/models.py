@@ -17,6 +17,7 @@ from recognizer.action.classifier import Classifier
 from recognizer.backends.engine_cache import SUFFIXES as ENGINES
 from recognizer.backends.network import ModelError
 from recognizer.backends.pose_kind import read_kind
+from recognizer.checks import MAX_THREADS, check_type, check_whole
 from recognizer.config.action import ClassifierConfig
 from recognizer.config.models import ModelsConfig, PoseEstimationConfig
 from recognizer.config.types import PoseKind, Section
@@ -26,16 +27,7 @@ from recognizer.movement import MovementMeter
 from recognizer.openmmlab import find_pose_config
 from recognizer.pose.estimator import PoseModel, VideoPose, build_pose_model
 from recognizer.pose.stream import check_frames, infer, require_finite, with_movement
-from recognizer.types import (
-    MAX_THREADS,
-    Frame,
-    Image,
-    ImageArray,
-    PathLike,
-    Poses,
-    check_type,
-    check_whole,
-)
+from recognizer.types import Frame, Image, ImageArray, PathLike, Poses
 from recognizer.video.array_image import ArrayImage
 
 ImageLike: TypeAlias = Frame | Image | ImageArray

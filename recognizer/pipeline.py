@@ -30,6 +30,7 @@ from recognizer.action.events import EventMerger
 from recognizer.action.results import Event, Person, Window
 from recognizer.action.views import require_views
 from recognizer.action.windows import MIN_FRAMES, WindowPlan, classify_window
+from recognizer.checks import MAX_BATCH_SIZE, MAX_THREADS, check_number, check_type, check_whole
 from recognizer.config.models import PoseEstimationConfig
 from recognizer.config.schema import Config, ScoringConfig, TrackingConfig
 from recognizer.config.types import PoseKind
@@ -40,16 +41,7 @@ from recognizer.pose.estimator import PoseSource
 from recognizer.pose.stream import estimate_poses
 from recognizer.sequences import parts_of
 from recognizer.tracking.online import LOOK_AHEAD_S, track_stream
-from recognizer.types import (
-    MAX_BATCH_SIZE,
-    MAX_THREADS,
-    Frame,
-    PathLike,
-    PoseSequence,
-    check_number,
-    check_type,
-    check_whole,
-)
+from recognizer.types import Frame, PathLike, PoseSequence
 from recognizer.video.prefetch import prefetch
 from recognizer.video.reader import VideoReader
 

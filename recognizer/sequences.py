@@ -5,7 +5,8 @@ from typing import TypeVar
 
 import numpy as np
 
-from recognizer.types import Poses, PoseSequence, check_type
+from recognizer.checks import check_type
+from recognizer.types import Poses, PoseSequence
 
 T = TypeVar("T")
 

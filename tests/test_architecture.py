@@ -13,8 +13,18 @@ from tests.loaded import loaded_by
 
 ROOT = Path(__file__).resolve().parents[1]
 PARTS = ("recognizer", "annotation", "deploy", "tools", "benchmarks", "tests", "configs")
-# About 400 lines: a module is not split for ten lines.
-MAX_LINES, MAX_FUNCTION_LINES, MAX_MAIN_LINES = 450, 50, 140
+MAX_LINES, MAX_FUNCTION_LINES, MAX_MAIN_LINES = 400, 50, 140
+# Longer since every file has ruff's own format: these may shrink, and no others may join them.
+LONGER = {
+    "benchmarks/gpu/speed_pose.py": 440,
+    "recognizer/storage/artifacts.py": 425,
+    "recognizer/training/classifier/evaluate.py": 414,
+    "recognizer/types.py": 410,
+    "tests/action/test_augmentation.py": 419,
+    "tests/annotation/test_stage3.py": 440,
+    "tests/test_face.py": 405,
+    "tests/test_sdpose_configs.py": 412,
+}
 
 # What each module and folder of recognizer/ may import from recognizer/: no circles. Every part
 # stands below those that import it.
@@ -23,9 +33,10 @@ MAY_IMPORT: dict[str, set[str]] = {
     "installation": set(),
     "names": set(),
     "skeleton": set(),
+    "checks": set(),
     "types": {"skeleton"},
     "geometry": {"skeleton", "types"},
-    "sequences": {"types"},
+    "sequences": {"checks", "types"},
     "movement": {"types"},
     "config": {"installation", "names"},
     "command": {"config", "installation", "names"},
@@ -33,35 +44,37 @@ MAY_IMPORT: dict[str, set[str]] = {
     "storage": {"config", "names", "skeleton", "types"},
     "openmmlab": {"installation"},
     "text": {"names"},
-    "draw": {"skeleton", "text", "types"},
+    "draw": {"skeleton", "text", "checks", "types"},
     # frames -> poses -> tracks -> windows -> events
-    "video": {"types"},
+    "video": {"checks", "types"},
     "runner": {"installation", "openmmlab", "storage"},
     "backends": {"config", "installation", "openmmlab", "runner", "skeleton", "storage"},
-    "pose": {"backends", "config", "geometry", "movement", "skeleton", "types"},
-    "tracking": {"config", "geometry", "sequences", "skeleton", "types"},
+    "pose": {"backends", "config", "geometry", "movement", "skeleton", "checks", "types"},
+    "tracking": {"config", "geometry", "sequences", "skeleton", "checks", "types"},
     "scoring": {"config", "skeleton", "types"},
-    "dataset": {"config", "names", "scoring", "sequences", "skeleton", "storage", "types"},
+    "dataset": {
+        *("checks", "config", "names", "scoring", "sequences", "skeleton", "storage", "types"),
+    },
     "action": {
         *("backends", "config", "dataset", "model_files", "openmmlab", "runner", "scoring"),
-        *("sequences", "skeleton", "storage", "types"),
+        *("sequences", "skeleton", "storage", "checks", "types"),
     },
     "sdpose": {"geometry", "names", "openmmlab", "runner", "skeleton", "storage"},
     "models": {
         *("action", "backends", "config", "installation", "model_files", "movement", "openmmlab"),
-        *("pose", "types", "video"),
+        *("pose", "checks", "types", "video"),
     },
-    "files": {"dataset", "sequences", "storage", "types"},
+    "files": {"dataset", "sequences", "storage", "checks", "types"},
     "pipeline": {
         *("action", "config", "dataset", "installation", "models", "pose", "sequences"),
-        *("tracking", "types", "video"),
+        *("tracking", "checks", "types", "video"),
     },
     # runs over many videos, trainings, reports
     "doctor_backends": {"config", "installation"},
     "doctor": {"config", "doctor_backends", "installation", "model_files"},
     "runs": {
         *("action", "backends", "config", "installation", "model_files", "names", "openmmlab"),
-        *("pose", "scoring", "skeleton", "storage", "text", "tracking", "types", "video"),
+        *("pose", "scoring", "skeleton", "storage", "text", "tracking", "checks", "types", "video"),
     },
     "training": {
         *("action", "command", "config", "dataset", "draw", "installation", "names", "runner"),
@@ -69,7 +82,16 @@ MAY_IMPORT: dict[str, set[str]] = {
     },
     "analysis": {
         *("action", "backends", "command", "config", "dataset", "draw", "geometry"),
-        *("installation", "names", "runs", "scoring", "storage", "text", "types", "video"),
+        *(
+            "installation",
+            "names",
+            "runs",
+            "scoring",
+            "storage",
+            "text",
+            "types",
+            "video",
+        ),
     },
     "__main__": {"installation"},
 }
@@ -231,7 +253,9 @@ def test_files_are_short_and_named_for_what_they_are():
     lengths = {
         s.name: len(s.path.read_text(encoding="utf-8").splitlines()) for s in sources(*PARTS)
     }
-    assert not {name: lines for name, lines in lengths.items() if lines > MAX_LINES}
+    assert not {
+        name: lines for name, lines in lengths.items() if lines > LONGER.get(name, MAX_LINES)
+    }
     assert not [s.name for s in sources(*PARTS) if s.path.stem in VAGUE_FILES]
 
 
@@ -241,7 +265,7 @@ def test_functions_are_short_and_classes_named_for_what_they_are():
         for node in ast.walk(source.tree):
             if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
                 lines = (node.end_lineno or node.lineno) - node.lineno + 1
-                if ast.get_docstring(node):  # what is said about it does not make it long
+                if ast.get_docstring(node):  # a docstring does not make it long
                     text = node.body[0]
                     lines -= (text.end_lineno or text.lineno) - text.lineno + 1
                 if lines > MAX_FUNCTION_LINES:

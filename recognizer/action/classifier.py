@@ -27,12 +27,13 @@ from recognizer.action.movement_metadata import OUTPUT as MOVEMENT_OUTPUT
 from recognizer.action.views import View, average, views_of
 from recognizer.backends.network import FLOAT, ModelError, TensorSpec, describe
 from recognizer.backends.onnx import OnnxNetwork
+from recognizer.checks import check_type
 from recognizer.config.action import ClassifierConfig
 from recognizer.model_files import find_file
 from recognizer.scoring.ranking import Service
 from recognizer.skeleton import NUM_KEYPOINTS
 from recognizer.storage.artifacts import METADATA_KEY
-from recognizer.types import FloatArray, Sample, check_type
+from recognizer.types import FloatArray, Sample
 
 __all__ = ["Classifier", "ClassifierMetadata", "Prediction", "find_classifier"]
 

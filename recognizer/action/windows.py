@@ -14,12 +14,13 @@ from recognizer.action.classifier import Classifier
 from recognizer.action.results import PROBABILITY_DIGITS, Window, people_in
 from recognizer.action.views import require_views
 from recognizer.backends.network import ModelError
+from recognizer.checks import check_number, check_type, check_whole
 from recognizer.config.schema import ScoringConfig
 from recognizer.dataset.samples import NoTrackedPeopleError, build_sample, people_of
 from recognizer.dataset.windows import Span, WindowCutter
 from recognizer.scoring.ranking import Service
 from recognizer.sequences import parts_of
-from recognizer.types import PoseSequence, check_number, check_type, check_whole
+from recognizer.types import PoseSequence
 
 MIN_FRAMES = 4
 _NO_LABEL = 0  # a sample needs a label; a classifier does not use it

@@ -13,8 +13,9 @@ from typing import Any
 
 import numpy as np
 
+from recognizer.checks import check_type
 from recognizer.storage.artifacts import ArtifactError, read_pickle, write_pickle_list
-from recognizer.types import UNTRACKED, Sample, check_type
+from recognizer.types import UNTRACKED, Sample
 
 METADATA = "metadata.json"  # beside the pickles
 METADATA_SCHEMA = "recognizer.dataset"

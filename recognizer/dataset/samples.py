@@ -4,17 +4,11 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from recognizer.checks import check_type, check_whole
 from recognizer.config.schema import ScoringConfig
 from recognizer.scoring.ranking import Involvement, Service, rank_people
 from recognizer.skeleton import NUM_KEYPOINTS
-from recognizer.types import (
-    NUM_MOVEMENTS,
-    IntArray,
-    PoseSequence,
-    Sample,
-    check_type,
-    check_whole,
-)
+from recognizer.types import NUM_MOVEMENTS, IntArray, PoseSequence, Sample
 
 
 class NoTrackedPeopleError(ValueError):

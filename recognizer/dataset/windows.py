@@ -10,8 +10,9 @@ from typing import TypeAlias
 
 import numpy as np
 
+from recognizer.checks import check_number, check_type
 from recognizer.sequences import join_sequences, require_follows, slice_frames
-from recognizer.types import PoseSequence, TimeArray, check_number, check_type
+from recognizer.types import PoseSequence, TimeArray
 
 Span: TypeAlias = tuple[float, float]  # start_s, stop_s
 TIME_DIGITS = 6  # of a window's start and stop

@@ -7,16 +7,10 @@ from itertools import islice
 import numpy as np
 
 from recognizer.backends.network import ModelError
+from recognizer.checks import MAX_BATCH_SIZE, check_whole
 from recognizer.movement import MovementMeter, unmeasured
 from recognizer.pose.estimator import PoseSource, VideoPose
-from recognizer.types import (
-    MAX_BATCH_SIZE,
-    Frame,
-    Poses,
-    PoseSequence,
-    PoseSequenceBuilder,
-    check_whole,
-)
+from recognizer.types import Frame, Poses, PoseSequence, PoseSequenceBuilder
 
 
 def estimate_poses(

@@ -10,6 +10,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from recognizer.backends.network import ModelError
+from recognizer.checks import MAX_THREADS
 from recognizer.config.schema import Config
 from recognizer.installation import cpu_cores
 from recognizer.names import printable
@@ -37,7 +38,7 @@ from recognizer.storage.artifacts import (
     sha256_file,
     write_poses,
 )
-from recognizer.types import MAX_THREADS, FrameAccount, PoseSequence, PoseSequenceBuilder
+from recognizer.types import FrameAccount, PoseSequence, PoseSequenceBuilder
 from recognizer.video.hashes import HashRecorder
 from recognizer.video.nvdec import check_nvdec
 from recognizer.video.prefetch import prefetch

@@ -6,13 +6,14 @@
 from dataclasses import replace
 from types import NoneType
 
+from recognizer.checks import check_type
 from recognizer.config.schema import TrackingConfig
 from recognizer.config.types import PoseKind
 from recognizer.tracking.backward import Progress, adopt_backward, track_backward, track_forward
 from recognizer.tracking.joining import join_tracks
 from recognizer.tracking.merging import keep_merged
 from recognizer.tracking.tracks import fill_gaps
-from recognizer.types import PoseSequence, check_type
+from recognizer.types import PoseSequence
 
 
 def track_people(

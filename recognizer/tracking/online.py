@@ -16,12 +16,13 @@ from types import NoneType
 
 import numpy as np
 
+from recognizer.checks import check_number, check_type
 from recognizer.config.schema import TrackingConfig
 from recognizer.config.types import PoseKind
 from recognizer.sequences import join_sequences, parts_of, require_follows, slice_frames
 from recognizer.tracking.offline import complete_tracks, link_tracks
 from recognizer.tracking.tracker import Tracker
-from recognizer.types import IntArray, PoseSequence, check_number, check_type
+from recognizer.types import IntArray, PoseSequence
 
 LOOK_AHEAD_S = 1.5
 _STEP_S = 0.5  # frames are settled in stretches of this length

@@ -24,20 +24,12 @@ from typing import Self
 
 import numpy as np
 
+from recognizer.checks import check_number, check_type
 from recognizer.config.schema import TrackingConfig
 from recognizer.config.types import PoseKind
 from recognizer.skeleton import NUM_KEYPOINTS
 from recognizer.tracking import matching, motion
-from recognizer.types import (
-    UNTRACKED,
-    BoolArray,
-    Float64Array,
-    FloatArray,
-    IntArray,
-    Poses,
-    check_number,
-    check_type,
-)
+from recognizer.types import UNTRACKED, BoolArray, Float64Array, FloatArray, IntArray, Poses
 
 # ByteTrack's own constants.
 _MIN_GAIN_LOW = 0.5  # second match, of low scores

@@ -5,15 +5,8 @@ from itertools import pairwise
 
 import numpy as np
 
-from recognizer.types import (
-    FloatArray,
-    IntArray,
-    Poses,
-    PoseSequence,
-    Track,
-    check_number,
-    check_type,
-)
+from recognizer.checks import check_number, check_type
+from recognizer.types import FloatArray, IntArray, Poses, PoseSequence, Track
 
 _ROUNDING_S = 1e-6
 

@@ -3,7 +3,8 @@
 import cv2
 import numpy as np
 
-from recognizer.types import ImageArray, check_pixels
+from recognizer.checks import check_pixels
+from recognizer.types import ImageArray
 
 
 class ArrayImage:

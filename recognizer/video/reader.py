@@ -10,7 +10,8 @@ from typing import Self, cast
 from av.container import InputContainer
 from av.video.stream import VideoStream
 
-from recognizer.types import MAX_THREADS, Frame, FrameAccount, check_number, check_whole
+from recognizer.checks import MAX_THREADS, check_number, check_whole
+from recognizer.types import Frame, FrameAccount
 from recognizer.video.array_image import ArrayImage
 from recognizer.video.container import (
     BARE_FORMATS,

@@ -11,7 +11,8 @@ from av.video.reformatter import ColorRange, Colorspace, VideoReformatter
 from av.video.stream import VideoStream
 from numpy.typing import NDArray
 
-from recognizer.types import ImageArray, check_number, check_pixels
+from recognizer.checks import check_number, check_pixels
+from recognizer.types import ImageArray
 
 # 1/90000 s holds the frame times of all common rates, and browsers know it.
 _TIME_BASE = Fraction(1, 90_000)

@@ -115,7 +115,7 @@ def test_two_packets_of_one_picture_are_one_picture(
     np.testing.assert_allclose(came, expected, atol=2)
     account = reader.account
     assert (account.container_frames, account.decoded, account.damaged) == (20, 20, 0)
-    notes = account.facts[:1] if name == "a.h264" else account.facts  # bare: more is said
+    notes = account.facts[:1] if name == "a.h264" else account.facts  # bare: further remarks
     assert notes == ("20 interlaced frames, deinterlaced",)
 
 
