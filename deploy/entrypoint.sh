@@ -16,8 +16,9 @@ done
 case "${1:-idle}" in
     idle)
         # Process 1 hears no signal that it does not ask for: without the trap `docker stop`
-        # would wait its ten seconds and then kill.
-        trap 'kill "$!" 2>/dev/null || true; wait "$!" 2>/dev/null || true; exit 0' TERM INT HUP
+        # would wait its ten seconds and then kill. KILL for the sleeper: just forked, it still has
+        # this shell's handlers and would lose a TERM.
+        trap 'kill -KILL "$!" 2>/dev/null || true; wait "$!" 2>/dev/null || true; exit 0' TERM INT HUP
         sleep infinity &
         wait "$!"
         ;;

@@ -111,10 +111,10 @@ def check_refused(folder: Path, case: tuple[list[str], int, str], says: str = ""
     out, line, key = case
     path = folder / "config.yaml"
     path.write_text("\n".join(out), encoding="utf-8")
-    start = time.process_time()
+    start = time.thread_time()
     with pytest.raises(ConfigError) as caught:
         load_config(path)
-    assert time.process_time() - start < 2
+    assert time.thread_time() - start < 2
     messages = str(caught.value).splitlines()
     for text in messages:
         assert text.startswith(f"{path}:{line}: {key}"), text

@@ -62,7 +62,7 @@ class VideoReader:
         VideoError: nothing can be read, or no GPU decodes here; the message says why and what to
             do.
         ValueError: sample_fps or threads (1 to 256) out of range; at iteration, a reader that is
-            closed or was read to its end.
+            closed.
 
     """
 
@@ -188,13 +188,13 @@ class VideoReader:
         self._decoder.close()
 
     def __iter__(self) -> Iterator[Frame]:
-        """Return the reader itself: a video is read once; raises ValueError after its end."""
+        """Return the reader itself: a video is read once, after its end no frame follows.
+
+        Raises:
+            ValueError: the reader is closed.
+
+        """
         self._require_open()
-        if self._tally.is_complete:
-            raise ValueError(
-                f"{self.path}: expected a reader with frames left, got one that was "
-                "read to its end; a video is read once, open it again"
-            )
         return self
 
     def __next__(self) -> Frame:
