@@ -112,7 +112,8 @@ def _check(
     columns, rows = size_wh or (width, height)
     if columns is None or rows is None:
         raise ModelError(
-            f"person detector: the file takes any input size; set {_KEY}.network_input_size: [w, h] to "
-            "what it was trained on (640x640, RTMDet-nano 320x320)"
+            "person detector: the file takes any input size; set "
+            f"{_KEY}.network_input_size: [w, h] to what it was trained on (640x640, RTMDet-nano "
+            "320x320)"
         )
     return network.inputs[0].name, batch, (columns, rows)

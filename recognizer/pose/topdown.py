@@ -229,8 +229,8 @@ class TopDownPose:
         ]
         if self._simcc and any(one.shape[1] != NUM_KEYPOINTS for one in outputs):
             raise ModelError(
-                f"top-down pose network: expected SimCC vectors of {NUM_KEYPOINTS} keypoints, "
-                f"COCO's, got {outputs[0].shape[1]}; use a file trained for COCO's keypoints (body7, not "
+                f"top-down pose network: expected SimCC vectors of {NUM_KEYPOINTS} keypoints, got "
+                f"{outputs[0].shape[1]}; use a file trained for COCO's keypoints (body7, not "
                 "body8-halpe26 or whole body)"
             )
         return outputs
