@@ -216,7 +216,8 @@ def _run(
             runner = SafeRunner.from_cfg(cfg)
         loaded, path = weights
         named = {k.removeprefix("module."): v for k, v in loaded["state_dict"].items()}
-        kept = {k: v for k, v in named.items() if not k.startswith(_OWN_LOSSES)}
+        own = set(runner.model.state_dict())  # RTMO's losses keep sigmas and are built for a test
+        kept = {k: v for k, v in named.items() if k in own or not k.startswith(_OWN_LOSSES)}
         load_weights(runner.model, kept, path, strict=True)
         runner.register_hook(TestProgressHook(begun, on_progress))
         with config_errors(cfg, lambda: bool(begun), None):
