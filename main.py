@@ -90,8 +90,7 @@ def main(argv: list[str] | None = None) -> int:
         from annotation.mode_help import help_text, list_text
 
         about = {name: text for name, (_, _, text) in MODES.items()}
-        text = help_text(about, arguments.mode) if arguments.help else list_text(about)
-        show(text)
+        show(help_text(about, arguments.mode) if arguments.help else list_text(about))
         return 0
     start_logging(debug=arguments.debug)
     try:

@@ -16,6 +16,10 @@ from recognizer.types import ImageArray, Poses
 SHEET = "contact_sheet.png"
 _PICTURES, _COLUMNS = 24, 4
 _CELL_WH = (480, 360)
+_LEGEND_HEIGHT = 24
+_LEGEND = (
+    "box and skeleton: a label; box alone: a person, pose unknown; hatched: ignored in training"
+)
 JsonObject = dict[str, Any]
 
 
@@ -34,9 +38,11 @@ def write_sheet(folder: Path, pictures: Mapping[str, Sequence[JsonObject]]) -> N
         (folder / SHEET).unlink(missing_ok=True)
         return
     cells = [_cell(folder, video, picture) for video, picture in chosen]
-    blank = np.zeros_like(cells[0])
-    cells += [blank] * (-len(cells) % _COLUMNS)
-    rows = [np.hstack(cells[i : i + _COLUMNS]) for i in range(0, len(cells), _COLUMNS)]
+    columns = min(_COLUMNS, max(2, len(cells)))
+    cells += [np.zeros_like(cells[0])] * (-len(cells) % columns)
+    rows = [np.hstack(cells[i : i + columns]) for i in range(0, len(cells), columns)]
+    legend = np.zeros((_LEGEND_HEIGHT, rows[0].shape[1], 3), np.uint8)
+    rows.append(draw_caption(legend, _LEGEND))
     with atomic_path(folder / SHEET, folder) as scratch:
         scratch.write_bytes(cv2.imencode(".png", np.vstack(rows))[1].data)
 

@@ -26,6 +26,7 @@ JsonObject = dict[str, Any]
 
 _SCORE, _VISIBLE = 0.3, 0.5  # keypoint scores: known; visible, not only known
 _AS_SURE = 0.99  # of a keypoint's score: a lower weight is another opinion's objection
+_LEAST_EXTENT = 0.35  # of a box's longer side; keypoints closer together are of no body
 _LEAST_SIDE = 2.0  # of a box inside the picture, pixels
 _QUALITY = 95
 _NAME = 40
@@ -193,7 +194,7 @@ def _annotations(labels: Labels, size_wh: FloatArray) -> Iterator[JsonObject]:
             continue
         keypoints = _visible_keypoints(labels, row, size_wh)
         known = int((keypoints[:, 2] > 0).sum())
-        person = kind == PERSON and not 0 < known < LEAST_KEYPOINTS
+        person = kind == PERSON and (known == 0 or _is_plausible(keypoints, corners))
         if not person:
             keypoints, known = np.zeros((17, 3)), 0
         box = _plain([*corners[0], *(corners[1] - corners[0])])
@@ -205,6 +206,14 @@ def _annotations(labels: Labels, size_wh: FloatArray) -> Iterator[JsonObject]:
             "iscrowd": 0 if person else 1,
             "segmentation": [_polygon(box)],
         }
+
+
+def _is_plausible(keypoints: NDArray[np.float64], corners: FloatArray) -> bool:
+    """Return whether keypoints (17, 3) are enough and as far apart as their box is large."""
+    known = keypoints[keypoints[:, 2] > 0, :2]
+    if len(known) < LEAST_KEYPOINTS:
+        return False
+    return bool(np.ptp(known, axis=0).max() >= _LEAST_EXTENT * (corners[1] - corners[0]).max())
 
 
 def _visible_keypoints(labels: Labels, row: int, size_wh: FloatArray) -> NDArray[np.float64]:
