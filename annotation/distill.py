@@ -29,6 +29,7 @@ from annotation.distill_video import IMAGES, VideoLabeller, picture_prefix
 from annotation.sources import find_sources
 from annotation.teacher import TEACHER_REVISION, build_teacher
 from recognizer.backends.network import ModelError
+from recognizer.checks import MAX_THREADS
 from recognizer.command import EXIT_DONE, EXIT_SOME_REFUSED, next_command
 from recognizer.config.file import ConfigError
 from recognizer.config.schema import Config
@@ -70,17 +71,10 @@ def distill(config: Config, progress: ProgressFactory = silent) -> int:
         logger.info("distill: without MoveNet's second opinion (distill.second_opinion is null)")
     with exclusive(folder), progress("distill: videos", len(videos)) as advance:
         settled = {v.relative: _finished(folder, settings, v) for v in videos}
-        plan = _DistillWorkerPlan(config, files, settings, folder, _threads(config))
-        section = config.annotation
         outcomes = run_batch(
             [outcome for outcome in settled.values() if outcome is not None],
             [Job(v.relative, v) for v in videos if settled[v.relative] is None],
-            WorkerPool(
-                _DistillWorker,
-                [(plan,)] * worker_count(section),
-                section.stall_timeout_s,
-                section.worker_memory_gb,
-            ),
+            _worker_pool(config, files, settings, folder),
             advance,
         )
         pictures = {
@@ -134,8 +128,17 @@ def _settings(config: Config, files: Mapping[str, Path]) -> Settings:
     return {**settings, "distill": decides, "revision": TEACHER_REVISION}
 
 
-def _threads(config: Config) -> int:
-    return max(1, cpu_cores() // worker_count(config.annotation))
+def _worker_pool(
+    config: Config, files: dict[str, Path], settings: Settings, folder: Path
+) -> WorkerPool:
+    section = config.annotation
+    count = worker_count(section)
+    threads = max(1, min(cpu_cores() // count, MAX_THREADS))
+    plans = []
+    for i in range(count):
+        gpu = section.gpus[i % len(section.gpus)] if section.gpus else None
+        plans.append((_DistillWorkerPlan(config, files, settings, folder, threads, gpu),))
+    return WorkerPool(_DistillWorker, plans, section.stall_timeout_s, section.worker_memory_gb)
 
 
 # --- one video ---------------------------------------------------------------------
@@ -150,6 +153,7 @@ class _DistillWorkerPlan:
     settings: Settings
     folder: Path
     threads: int
+    gpu: int | None
 
 
 class _DistillWorker:
@@ -162,7 +166,7 @@ class _DistillWorker:
         self._plan, files = plan, dict(plan.files)
         second = files.pop("second_opinion", None)
         pose = pose_settings(plan.config, files)
-        teacher = build_teacher(pose, files, second, threads=plan.threads)
+        teacher = build_teacher(pose, files, second, threads=plan.threads, gpu=plan.gpu)
         self._label = VideoLabeller(teacher, plan.config.distill, plan.folder, plan.threads)
 
     def __call__(self, video: Video, on_frames: OnFrames) -> Outcome:
@@ -269,9 +273,6 @@ def _manifest(
 
 def _report(config: Config, folder: Path, manifest: JsonObject) -> None:
     totals = manifest["totals"]
-    for video, own in manifest["videos"].items():
-        if own["state"] == "refused":
-            logger.warning("distill: refused: %s: %s", video, own["reason"])
     for split in SPLITS:
         counts = ", ".join(f"{n} {name.replace('_', ' ')}" for name, n in totals[split].items())
         logger.info("distill: %s: %s", split, counts)
@@ -282,6 +283,8 @@ def _report(config: Config, folder: Path, manifest: JsonObject) -> None:
             annotation_file(folder, "val").name,
             totals["sources"],
         )
+    states = ", ".join(f"{totals[state]} {state}" for state in ("done", "damaged", "refused"))
+    logger.info("distill: %d videos: %s", totals["videos"], states)
     logger.info("distill: %s and %s: look at the labels first", folder / SHEET, folder / MANIFEST)
     options = [
         f"{split}_dataloader.dataset.{key}"

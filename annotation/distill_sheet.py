@@ -70,8 +70,9 @@ def _cell(folder: Path, video: str, picture: JsonObject) -> ImageArray:
     ignored = [one for one in picture["annotations"] if one["iscrowd"]]
     people = [one for one in picture["annotations"] if not one["iscrowd"]]
     hatched = _hatch(np.asarray(small, np.uint8), ignored, scale)
-    cell[: wh[1], : wh[0]] = draw_people(hatched, _poses(people, scale))
-    return draw_caption(cell, f"{video}  {picture['time_s']:.1f} s")
+    drawn = draw_people(hatched, _poses(people, scale))
+    cell[: wh[1], : wh[0]] = draw_caption(drawn, f"{video}  {picture['time_s']:.1f} s")
+    return cell
 
 
 def _poses(people: Sequence[JsonObject], scale: float) -> Poses:

@@ -61,7 +61,7 @@ def sample_frames(time_s: NDArray[np.float64], settings: DistillConfig) -> Sampl
 
     """
     length = float(time_s[-1] - time_s[0])
-    count = max(1, int(length / settings.every_s))
+    count = max(1, round(length / settings.every_s))
     if settings.max_pictures is not None:
         count = min(count, settings.max_pictures)
     moments = time_s[0] + length * (np.arange(count) + 0.5) / count
