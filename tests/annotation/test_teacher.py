@@ -57,7 +57,7 @@ def _window(labels):
     return Window(labels, times, len(labels) // 2, SIZE_WH)
 
 
-def _nobody():
+def _no_people():
     return _label()[np.arange(0)]
 
 
@@ -87,14 +87,14 @@ def test_noise_is_smoothed_and_movement_is_not():
 
 
 def test_who_is_in_one_frame_alone_is_a_doubt():
-    nobody = _nobody()
-    kept = confirmed(_window([nobody, nobody, _label(), nobody, nobody]), 0.1)
+    empty = _no_people()
+    kept = confirmed(_window([empty, empty, _label(), empty, empty]), 0.1)
     assert kept.kinds.tolist() == [DOUBT]
     assert confirmed(_window([_label()]), 0.1).kinds.tolist() == [PERSON]  # nothing to ask
 
 
 def test_who_is_missing_between_neighbours_is_a_doubt_there():
-    kept = confirmed(_window([_label(), _label(), _nobody(), _label(), _label()]), 0.1)
+    kept = confirmed(_window([_label(), _label(), _no_people(), _label(), _label()]), 0.1)
     assert kept.kinds.tolist() == [DOUBT]
     assert kept.boxes[0] == pytest.approx([100, 100, 200, 300], abs=1)
 
