@@ -46,7 +46,7 @@ _BROUGHT = "# What those bring"
 BASE = requirements("base.txt")
 LISTS = ("base", "cpu", "gpu", "openmmlab", "openvino", "tensorrt", "training")
 DATA = {
-    "configs": ["*.yaml", "**/*.py"],
+    "configs": ["*.yaml", "presets/*.yaml", "**/*.py"],
     "requirements": [f"{name}.txt" for name in LISTS],
     "samples.models": ["*"],
 }

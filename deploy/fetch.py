@@ -2,6 +2,7 @@
 
     python main.py --mode models.fetch                                      what there is
     python main.py --mode models.fetch --set "models.fetch=[rtmo-l, rtmo-l-onnx]"
+    python main.py --mode models.fetch --set models.fetch=balanced          a detector and RTMPose
 
 A checkpoint is compared with the digits of its SHA-256 in its name and never loaded here. Of an
 ONNX archive only the network is taken out; its digest is kept beside it, as sha256sum writes it.
@@ -10,17 +11,19 @@ ONNX archive only the network is taken out; its digest is kept beside it, as sha
 import contextlib
 import logging
 import os
+import shlex
 import sys
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from deploy.download import OnProgress, download, read_member
-from deploy.model_zoo import HOST, OfficialFile, named, table
+from deploy.model_zoo import HOST, PRESETS, OfficialFile, named, table
 from deploy.outputs import tidy
 from recognizer.command import EXIT_DONE, next_command
 from recognizer.config.file import ConfigError
 from recognizer.config.schema import Config
+from recognizer.installation import COMMAND, SHIPPED_CONFIG
 from recognizer.runs.progress import ProgressFactory
 from recognizer.storage.artifacts import SCRATCH_FOLDER, ArtifactError, atomic_path, sha256_file
 
@@ -50,7 +53,10 @@ def fetch(config: Config, progress: ProgressFactory) -> int:
         sys.stdout.write(f"{table()}next: {example}\n")
         return EXIT_DONE
     fetched = []
-    for file in [_official(name) for name in names]:  # all names are known before any work
+    singles = [one for name in names for one in PRESETS.get(name, (name,))]
+    for file in [
+        _official(name) for name in dict.fromkeys(singles)
+    ]:  # all names are known before any work
         path = _place(file, config.models.weights_dirs)
         fetched.append((file, path))
         if path.exists():
@@ -62,12 +68,19 @@ def fetch(config: Config, progress: ProgressFactory) -> int:
         logger.info("%s: %s; licence %s", file.name, file.about, file.licence)
     for file, path in fetched:
         logger.info("%s is in %s; next: %s", file.name, path, _next(config, file, path))
+    for name in PRESETS.keys() & set(names):
+        preset = SHIPPED_CONFIG.parent / "presets" / f"{name}.yaml"
+        example = f"{COMMAND} --config {shlex.quote(str(preset))} --mode annotation.stage1"
+        logger.info("%s: both are used together by %s", name, example)
     return EXIT_DONE
 
 
 def _next(config: Config, file: OfficialFile, path: Path) -> str:
     """Return the command that uses a fetched file."""
     key = "models.pose_estimation"
+    if file.name.endswith("-person-onnx"):
+        changes = {f"{key}.topdown.detector.model_path": path.name}
+        return next_command(config, "annotation.stage1", changes)
     if path.suffix == ".onnx":
         changes = {f"{key}.inference_mode": "onnx", f"{key}.onnx.model_path": path.name}
         return next_command(config, "annotation.stage1", changes)

@@ -3,8 +3,9 @@
 Checkpoints: addresses as in the metafiles that mmpose 1.3.2 and mmaction2 1.1.0 ship
 (``.mim/configs/body_2d_keypoint/rtmo/body7/rtmo_body7.yml``, ``.mim/configs/skeleton/stgcnpp/
 metafile.yml``); their names hold the first eight hex digits of their SHA-256. ONNX archives:
-addresses as in the README of mmpose's RTMO; the digits in their names are those of the
-checkpoint that they were made from, and no digest of the archives themselves is published.
+addresses as in the READMEs of mmpose's RTMO and RTMPose, and as in rtmlib 0.0.16's presets; the
+digits in their names are those of the checkpoint that they were made from, and no digest of the
+archives themselves is published.
 Both projects and their weights are under the Apache License 2.0.
 """
 
@@ -62,6 +63,26 @@ _RTMO = (
     ("m", "rtmo-m_16xb16-600e_body7-640x640-39e78cc4_20231211", "640x640, AP 0.726", None),
     ("l", "rtmo-l_16xb16-600e_body7-640x640-b37118ce_20231211", "640x640, AP 0.748", 179),
 )
+# RTMPose of COCO's 17 keypoints (body7) and the person detectors that go with it.
+_RTMPOSE = (
+    ("t", "420e-256x192-026a1439_20230504", "256x192"),
+    ("s", "420e-256x192-acd4a1ef_20230504", "256x192"),
+    ("m", "420e-256x192-e48f03d0_20230504", "256x192"),
+    ("l", "420e-256x192-4dba18fc_20230504", "256x192"),
+    ("x", "700e-384x288-71d7b7e9_20230629", "384x288"),
+)
+_DETECTORS = (
+    ("rtmdet-nano", "rtmdet_nano_8xb32-100e_coco-obj365-person-05d8511e", "RTMDet-nano, 320x320"),
+    ("yolox-tiny", "yolox_tiny_8xb8-300e_humanart-6f3252f9", "YOLOX-tiny, 416x416"),
+    ("yolox-m", "yolox_m_8xb8-300e_humanart-c2c7a14a", "YOLOX-m, 640x640"),
+    ("yolox-x", "yolox_x_8xb8-300e_humanart-a39d44ed", "YOLOX-x, 640x640"),
+)
+# Detector and pose network, as rtmlib's modes of the same names; configs/presets/ runs them.
+PRESETS = {
+    "lightweight": ("yolox-tiny-person-onnx", "rtmpose-s-onnx"),
+    "balanced": ("yolox-m-person-onnx", "rtmpose-m-onnx"),
+    "performance": ("yolox-x-person-onnx", "rtmpose-x-onnx"),
+}
 _STGCNPP = (
     ("joint", "joints", "20221228-86e1e77a"),
     ("bone", "bones", "20221228-cd11a691"),
@@ -88,6 +109,29 @@ def _rtmo() -> list[OfficialFile]:
     return weights + networks
 
 
+def _rtmpose() -> list[OfficialFile]:
+    folder = "/mmpose/v1/projects/rtmposev1/onnx_sdk"
+    networks = [
+        OfficialFile(
+            f"rtmpose-{size}-onnx",
+            f"{folder}/rtmpose-{size}_simcc-body7_pt-body7_{rest}.zip",
+            f"ONNX, made by mmdeploy: RTMPose, {shape} (height, width), for topdown",
+            "end2end.onnx",
+        )
+        for size, rest, shape in _RTMPOSE
+    ]
+    detectors = [
+        OfficialFile(
+            f"{name}-person-onnx",
+            f"{folder}/{stem}.zip",
+            f"ONNX, made by mmdeploy: person detector, {about}",
+            "end2end.onnx",
+        )
+        for name, stem, about in _DETECTORS
+    ]
+    return networks + detectors
+
+
 def _stgcnpp() -> list[OfficialFile]:
     files = []
     for stream, of, suffix in _STGCNPP:
@@ -98,7 +142,7 @@ def _stgcnpp() -> list[OfficialFile]:
     return files
 
 
-FILES: dict[str, OfficialFile] = {file.name: file for file in (*_rtmo(), *_stgcnpp())}
+FILES: dict[str, OfficialFile] = {file.name: file for file in (*_rtmo(), *_rtmpose(), *_stgcnpp())}
 # Common names of the ONNX files: kept as end2end_l.onnx, which its configs look for.
 ALIASES = {
     f"end2end_{size}": replace(FILES[f"rtmo-{size}-onnx"], name=f"end2end_{size}")
@@ -114,7 +158,7 @@ def named(name: str) -> OfficialFile:
         return kept[0]
     if name.removesuffix(".onnx") in known:
         return known[name.removesuffix(".onnx")]
-    near = difflib.get_close_matches(name, known, n=3, cutoff=0.5)
+    near = difflib.get_close_matches(name, [*known, *PRESETS], n=3, cutoff=0.5)
     raise KeyError(f"did you mean {' or '.join(near)}?" if near else f"known: {', '.join(FILES)}")
 
 
@@ -127,6 +171,8 @@ def table() -> str:
     lines.append(
         f"Also known: {', '.join(ALIASES)}: the ONNX files under the names of guides and configs."
     )
+    pairs = ", ".join(f"{name} ({' + '.join(files)})" for name, files in PRESETS.items())
+    lines.append(f"Pairs of detector and pose network: {pairs}.")
     lines.append(
         "The licence is that of the weights; the data they were trained on has terms of its own "
         "(NTU RGB+D: research only)."

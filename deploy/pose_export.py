@@ -34,7 +34,8 @@ from recognizer.config.models import DetectorConfig, OnnxPoseConfig
 from recognizer.config.schema import Config
 from recognizer.model_files import find_model_file
 from recognizer.openmmlab import find_pose_config
-from recognizer.pose.detector import Boxes, LetterboxBatch, YoloxDetector
+from recognizer.pose.detector import Boxes, LetterboxBatch
+from recognizer.pose.end2end import build_detector
 from recognizer.pose.rtmo import RtmoPose
 from recognizer.pose.topdown import TopDownPose
 from recognizer.storage.artifacts import sha256_file
@@ -285,7 +286,7 @@ def copy_detector(config: Config, folder: Path) -> None:
     """Check the person detector of a top-down network and copy it beside the network.
 
     Raises:
-        ModelError: a file that is no YOLOX without NMS.
+        ModelError: a file that is no person detector.
 
     """
     section: DetectorConfig = config.models.pose_estimation.topdown.detector
@@ -295,7 +296,7 @@ def copy_detector(config: Config, folder: Path) -> None:
     except ConfigError as error:
         logger.warning("the detector was not copied: %s", error)
         return
-    YoloxDetector(OnnxNetwork(source, DetectorConfig()), section)
+    build_detector(OnnxNetwork(source, DetectorConfig()), section, source)
     target = folder / source.name
     if not (target.exists() and target.samefile(source)):
         with written(target) as scratch:

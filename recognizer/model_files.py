@@ -10,6 +10,7 @@ from recognizer.installation import COMMAND
 
 # A common name of RTMO as ONNX, ours, and the names of the official checkpoints.
 _RTMO = re.compile(r"(end2end_|rtmo-)([tsml])([-_].*)?\.(onnx|pth)")
+_RTMPOSE = re.compile(r"(rtmpose-[tsmlx]|yolox-(tiny|m|x)-person|rtmdet-nano-person)\.onnx")
 _MOST_SHOWN = 300  # letters of a path
 _PUT = "put it into one of these places, or --set models.weights_dirs=[<folder>]"
 _POSE = "models.pose_estimation"
@@ -93,6 +94,8 @@ def fetch_hint(name: str, key: str) -> str:
         key: the config's key.
 
     """
+    if (match := _RTMPOSE.fullmatch(Path(name).name)) is not None:
+        return f"; {COMMAND} --mode models.fetch --set models.fetch={match[1]}-onnx fetches it"
     match = _RTMO.fullmatch(Path(name).name)
     if match is None:
         return ""

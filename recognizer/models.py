@@ -4,6 +4,7 @@ A name without a folder is looked up in the working folder, then where ``models.
 (``weights/``), then among the classifiers that ship with the program.
 """
 
+import contextlib
 import math
 import os
 from collections.abc import Mapping, Sequence
@@ -183,13 +184,12 @@ def open_with_settings(
                 "an ONNX file that --mode deploy.export makes of it"
             )
         files["config"] = find_pose_config(settings.pth.config_file)
+    name, folders = settings.topdown.detector.model_path, [file.parent, *model_folders()]
+    with contextlib.suppress(FileNotFoundError):  # RTMO needs none
+        files["detector"] = find_file(name, folders)
     kind = read_kind(settings, files)
     if kind == "topdown":
-        name, expected = (
-            settings.topdown.detector.model_path,
-            "detector: expected a person detector",
-        )
-        files["detector"] = _find(name, [file.parent, *model_folders()], expected)
+        files["detector"] = _find(name, folders, "detector: expected a person detector")
     model = build_pose_model(settings, files, threads=_threads(threads))
     return PoseEstimator(model, kind, movement=movement)
 

@@ -46,6 +46,7 @@ _SCHEMA: dict[str, dict[str, tuple[int, str]]] = {
     "Graph": {
         "node": (1, "Node"),
         "initializer": (5, "Tensor"),
+        "input": (11, "Value"),
         "output": (12, "Value"),
         "sparse_initializer": (15, "Sparse"),
     },
@@ -61,7 +62,7 @@ _SCHEMA: dict[str, dict[str, tuple[int, str]]] = {
     "Sparse": {"values": (1, "Tensor"), "indices": (2, "Tensor")},
     "Function": {"node": (7, "Node"), "attribute": (11, "Attribute")},
     "Training": {"initialization": (1, "Graph"), "algorithm": (2, "Graph")},
-    "Tensor": {"external": (13, "Entry")},
+    "Tensor": {"name": (8, "bytes"), "external": (13, "Entry")},
     "Entry": {"key": (1, "bytes"), "value": (2, "bytes")},
     "Opset": {},
     "Value": {"name": (1, "bytes"), "type": (2, "Type")},
@@ -122,12 +123,29 @@ def read_outputs(path: Path) -> tuple[TensorSpec, ...]:
         ModelError: as ``check_file``.
 
     """
+    return _specs(path, "output")
+
+
+def read_inputs(path: Path) -> tuple[TensorSpec, ...]:
+    """Return a network's inputs, as ``read_outputs``; without those that are only weights."""
+    weights = set(read_weight_names(path))
+    return tuple(spec for spec in _specs(path, "input") if spec.name not in weights)
+
+
+def read_weight_names(path: Path) -> tuple[str, ...]:
+    """Return the names of a network's weights. Raises as ``check_file``."""
+    return tuple(
+        _text(path, weight.name) for graph in _parse(path).graph for weight in graph.initializer
+    )
+
+
+def _specs(path: Path, which: str) -> tuple[TensorSpec, ...]:
     model = _parse(path)
     _external_files(path, model)
     return tuple(
         TensorSpec(_text(path, value.name), _sizes(value.type), "")
         for graph in model.graph
-        for value in graph.output
+        for value in getattr(graph, which)
     )
 
 

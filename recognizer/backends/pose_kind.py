@@ -1,22 +1,110 @@
-"""The kind of pose network in a file, read from its outputs.
+"""What a network file is, read from its inputs, outputs and the names of its weights.
 
 ``rtmo`` gives people (outputs ``dets`` and ``keypoints``, as mmdeploy's end2end files have them),
-``topdown`` gives one heatmap per keypoint of one person. So that ``kind: auto`` needs no setting,
-and a ``kind`` that is set and does not fit is refused before any work.
+``topdown`` gives one heatmap, or two SimCC vectors, per keypoint of one person; other files are
+person detectors. So that ``kind: auto`` needs no setting, and a ``kind`` that is set and does not
+fit, or a detector in place of a pose network, is refused before any work.
 """
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from recognizer.backends.network import ModelError, TensorSpec
-from recognizer.backends.onnx_files import read_outputs
+from recognizer.backends.onnx_files import read_inputs, read_outputs, read_weight_names
 from recognizer.config.models import PoseEstimationConfig
 from recognizer.config.types import PoseKind
 from recognizer.openmmlab import read_pose_config
 from recognizer.skeleton import NUM_KEYPOINTS
 
 _KEY = "models.pose_estimation.kind"
+_SECTION = "models.pose_estimation"
+# Of the last layers of mmdet's heads, which keep their names in an ONNX file.
+_RTMDET_WEIGHTS, _YOLOX_WEIGHTS = "rtm_cls", "multi_level_conv"
+
+
+@dataclass(frozen=True, slots=True)
+class NetworkForm:
+    """What a network is.
+
+    Attributes:
+        kind: of a pose network; None for others.
+        detector: whether it is a person detector.
+        text: the same for a person, such as ``a top-down network (SimCC, 192x256)``.
+
+    """
+
+    kind: PoseKind | None
+    detector: bool
+    text: str
+
+
+def identify(
+    inputs: Sequence[TensorSpec], outputs: Sequence[TensorSpec], weights: Sequence[str] = ()
+) -> NetworkForm:
+    """Return what a network with these inputs, outputs and names of weights is."""
+    names, size = {spec.name for spec in outputs}, _size(inputs)
+    if {"dets", "keypoints"} <= names:
+        return NetworkForm("rtmo", False, f"an RTMO network ({size})")
+    if is_simcc(outputs):
+        return NetworkForm("topdown", False, f"a top-down network (SimCC, {size})")
+    if len(outputs) == 1 and _are_heatmaps(outputs[0].shape):
+        return NetworkForm("topdown", False, f"a top-down network (heatmaps, {size})")
+    if {"dets", "labels"} <= names:
+        model = {True: "RTMDet, ", False: "YOLOX, ", None: ""}[_is_rtmdet(weights)]
+        return NetworkForm(None, True, f"a person detector ({model}end2end, {size})")
+    if len(outputs) == 1 and len(outputs[0].shape) == 3 and outputs[0].shape[2] == 85:
+        return NetworkForm(None, True, f"a person detector (YOLOX without NMS, {size})")
+    return NetworkForm(None, False, f"a network with outputs {', '.join(map(str, outputs))}")
+
+
+def _size(inputs: Sequence[TensorSpec]) -> str:
+    """Return ``192x256`` (width, height) of the first input's pixels, or ``any size``."""
+    shape = inputs[0].shape if inputs else ()
+    if len(shape) != 4:
+        return "any size"
+    height, width = shape[1:3] if shape[3] == 3 and shape[1] != 3 else shape[2:]
+    return "any size" if None in (width, height) else f"{width}x{height}"
+
+
+def is_simcc(outputs: Sequence[TensorSpec]) -> bool:
+    """Return whether the outputs are SimCC vectors: ``simcc_x`` and ``simcc_y``, (B, K, cells)."""
+    return {spec.name for spec in outputs} == {"simcc_x", "simcc_y"} and all(
+        len(spec.shape) == 3 and spec.shape[1] in (NUM_KEYPOINTS, None) for spec in outputs
+    )
+
+
+def read_form(file: Path) -> NetworkForm:
+    """Return what an ONNX file is; raise ModelError for a damaged one."""
+    return identify(read_inputs(file), read_outputs(file), read_weight_names(file))
+
+
+def is_normalised(asked: str, file: Path) -> bool:
+    """Return whether an end2end detector takes pixels as RTMDet does.
+
+    Args:
+        asked: ``topdown.detector.normalisation``.
+        file: the ONNX file.
+
+    Raises:
+        ModelError: ``auto``, and the names of the weights do not tell.
+
+    """
+    found = {"none": False, "rtmdet": True}.get(asked, _is_rtmdet(read_weight_names(file)))
+    if found is None:
+        raise ModelError(
+            f"{file}: expected a person detector whose weights have the names of RTMDet or YOLOX, "
+            f"got others; set {_SECTION}.topdown.detector.normalisation: rtmdet, or none if it "
+            "takes pixels as they are"
+        )
+    return found
+
+
+def _is_rtmdet(weights: Sequence[str]) -> bool | None:
+    if any(_RTMDET_WEIGHTS in name for name in weights):
+        return True
+    return False if any(_YOLOX_WEIGHTS in name for name in weights) else None
 
 
 def read_kind(settings: PoseEstimationConfig, files: Mapping[str, Path]) -> PoseKind:
@@ -24,10 +112,12 @@ def read_kind(settings: PoseEstimationConfig, files: Mapping[str, Path]) -> Pose
 
     Args:
         settings: the config's section; a kind that is set must be that of the file.
-        files: where the ``pose`` network and, for ``pth``, mmpose's ``config`` are.
+        files: where the ``pose`` network and, for ``pth``, mmpose's ``config`` are; with
+            ``detector`` the pair is checked.
 
     Raises:
-        ModelError: a file of neither kind, or of another kind than the one that is set.
+        ModelError: a file of no kind, or of another kind than the one that is set; a detector in
+            place of a pose network, or the other way round.
         ValueError, ImportError: as ``read_pose_config``.
 
     """
@@ -36,6 +126,7 @@ def read_kind(settings: PoseEstimationConfig, files: Mapping[str, Path]) -> Pose
         file = files["config"]
         return check_kind(settings.kind, _kind_of_config(read_pose_config(file)), file)
     if file.suffix == ".onnx":
+        check_pair(files)
         return kind_of_outputs(settings.kind, read_outputs(file), file)
     if settings.kind != "auto":  # an engine is opened once, for its first run
         return settings.kind
@@ -46,20 +137,62 @@ def read_kind(settings: PoseEstimationConfig, files: Mapping[str, Path]) -> Pose
     return kind_of_outputs(settings.kind, network.outputs, file)
 
 
+def check_pair(files: Mapping[str, Path]) -> None:
+    """Refuse a pair of ONNX files that is no pose network with a person detector.
+
+    Args:
+        files: ``pose`` and ``detector``; without the second, or with RTMO, nothing is checked.
+
+    Raises:
+        ModelError: the message names both files and what each is.
+
+    """
+    pose, detector = files["pose"], files.get("detector")
+    if detector is None or detector.suffix != ".onnx":
+        return
+    first = read_form(pose)
+    if first.kind not in ("topdown", None):
+        return
+    second = read_form(detector)
+    if first.kind == "topdown" and second.detector:
+        return
+    swapped = first.detector and second.kind == "topdown"
+    remedy = "swap the two" if swapped else "name a file that fits"
+    raise ModelError(
+        f"{_SECTION}: expected a pose network and a person detector, got {pose}, {first.text}, and "
+        f"(topdown.detector.model_path) {detector}, {second.text}; {remedy}"
+    )
+
+
+def describe_files(files: Mapping[str, Path]) -> str:
+    """Return what the config's ONNX files are, in one line; "" without any.
+
+    Args:
+        files: ``pose`` and, of a top-down network, ``detector``.
+
+    Raises:
+        ModelError: a damaged file.
+
+    """
+    parts = [
+        f"{files[role].name} is {read_form(files[role]).text}"
+        for role in ("pose", "detector")
+        if role in files and files[role].suffix == ".onnx"
+    ]
+    return ", ".join(parts)
+
+
 def kind_of_outputs(asked: str, outputs: Sequence[TensorSpec], file: Path) -> PoseKind:
     """Return the kind of a network with these outputs. Raises as ``read_kind``."""
-    found: PoseKind | None = None
-    if {"dets", "keypoints"} <= {spec.name for spec in outputs}:
-        found = "rtmo"
-    elif len(outputs) == 1 and _are_heatmaps(outputs[0].shape):
-        found = "topdown"
-    if found is None:
+    found = identify((), outputs)
+    if found.kind is None:
+        what = "a person detector, " if found.detector else ""
         raise ModelError(
             f"{file}: expected a pose network, RTMO (outputs dets, keypoints) or top-down (one "
-            f"output, heatmaps (B,{NUM_KEYPOINTS},h,w)), got outputs "
-            f"{', '.join(map(str, outputs))}; name another file"
+            f"output, heatmaps (B,{NUM_KEYPOINTS},h,w), or SimCC simcc_x, simcc_y), got {what}"
+            f"outputs {', '.join(map(str, outputs))}; name another file"
         )
-    return check_kind(asked, found, file)
+    return check_kind(asked, found.kind, file)
 
 
 def _are_heatmaps(shape: tuple[int | None, ...]) -> bool:
@@ -81,11 +214,12 @@ def _kind_of_config(config: Any) -> PoseKind:
     head = _name((model.get("head") or {}).get("type"))
     if head == "RTMOHead":
         return "rtmo"
-    if _name(model.get("type")) == "TopdownPoseEstimator":
+    if _name(model.get("type")) == "TopdownPoseEstimator" and head != "RTMCCHead":
         return "topdown"
     raise ModelError(
         f"{config.filename}: expected an RTMO or a top-down heatmap network, got "
         f"{_name(model.get('type'))} with {head or 'no head'}"
+        + ("; RTMPose runs from its ONNX file (models.fetch)" if head == "RTMCCHead" else "")
     )
 
 

@@ -145,12 +145,14 @@ class TensorRTPoseConfig(Section):
 
 
 class DetectorConfig(OnnxImageOptions):
-    """The person detector in front of a top-down pose network (YOLOX without NMS)."""
+    """The person detector in front of a top-down pose network (YOLOX or RTMDet)."""
 
     model_path: str = "yolox_nano.onnx"
     score_threshold: Unit = 0.1
     nms_threshold: Unit = 0.65
     max_detections: PositiveInt = 30
+    normalisation: Literal["auto", "none", "rtmdet"] = "auto"
+    network_input_size: SizeWH | None = None
     tiles: bool = False
 
 

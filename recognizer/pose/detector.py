@@ -1,12 +1,14 @@
-"""Image -> person boxes, by a YOLOX network (Ge et al. 2021).
+"""Image -> person boxes, by a YOLOX network (Ge et al. 2021) without suppression.
 
-Contract: input (B, 3, H, W) float32 BGR 0-255, letterboxed at the top left with 114;
+``end2end`` has detectors with suppression inside. Contract: input (B, 3, H, W) float32 BGR 0-255,
+letterboxed at the top left with 114;
 output (B, cells, 85): centre and size per grid cell of strides 8, 16 and 32, objectness, 80
 class scores of which class 0 is the person. Centre and size are raw (offset in the cell and
 log size, in strides) or, as ``--decode_in_inference`` exports them, in pixels of the input;
 which of them is seen from the first output.
 """
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -32,7 +34,7 @@ from recognizer.pose.tiles import cut_tiles, whole_boxes
 from recognizer.types import FloatArray, Image
 
 _STRIDES = (8, 16, 32)
-_MAX_BATCH = 8
+MAX_BATCH = 8  # images of one run
 _WHICH = "person detector"
 _SET = "set models.pose_estimation.topdown.detector.model_path"
 
@@ -94,17 +96,31 @@ class LetterboxBatch:
         return self._buffer[: len(images)], fits
 
 
-class YoloxDetector:
-    """Finds people in images."""
+class BoxDetector(ABC):
+    """Finds people in images, and with ``tiles`` also in squares of them.
 
-    def __init__(self, network: Network, settings: DetectorConfig) -> None:
-        """Check that the network keeps the contract; raise ModelError if not."""
-        self._network = network
-        self._settings = settings
-        self._input_name, self._batch, self._input_wh = _check(network)
-        self._letterboxes = LetterboxBatch(self._input_wh, make=host_arrays(network))
-        self._grid, self._stride = _grid(self._input_wh)
-        self._decoded: bool | None = None  # centre and size in pixels; None: not seen yet
+    Args:
+        network: takes (B, 3, H, W) float32 BGR.
+        settings: the config's section.
+        input_name, batch, input_wh: of the network's input.
+
+    """
+
+    def __init__(
+        self,
+        network: Network,
+        settings: DetectorConfig,
+        input_name: str,
+        batch: int | None,
+        input_wh: tuple[int, int],
+    ) -> None:
+        self._network, self._settings = network, settings
+        self._input_name, self._batch, self._input_wh = input_name, batch, input_wh
+        self._letterboxes = LetterboxBatch(input_wh, make=host_arrays(network))
+
+    @abstractmethod
+    def _look(self, images: Sequence[Image]) -> list[Boxes]:
+        """Return the people of each image as the network sees it."""
 
     def __call__(self, images: Sequence[Image]) -> list[Boxes]:
         """Return the people of each image."""
@@ -127,9 +143,19 @@ class YoloxDetector:
         kept = nms(boxes, scores, self._settings.nms_threshold)[: self._settings.max_detections]
         return Boxes(boxes[kept], scores[kept])
 
+
+class YoloxDetector(BoxDetector):
+    """Finds people in images by YOLOX without suppression, raw or decoded."""
+
+    def __init__(self, network: Network, settings: DetectorConfig) -> None:
+        """Check that the network keeps the contract; raise ModelError if not."""
+        super().__init__(network, settings, *_check(network))
+        self._grid, self._stride = _grid(self._input_wh)
+        self._decoded: bool | None = None  # centre and size in pixels; None: not seen yet
+
     def _look(self, images: Sequence[Image]) -> list[Boxes]:
         found: list[Boxes] = []
-        for start, stop in batches(len(images), self._batch, _MAX_BATCH):
+        for start, stop in batches(len(images), self._batch, MAX_BATCH):
             pixels, fits = self._letterboxes.fill(images[start:stop])
             feeds = {self._input_name: pad_batch(pixels, self._batch)}
             (raw,) = self._network.run(feeds).values()

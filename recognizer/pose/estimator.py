@@ -7,10 +7,10 @@ from typing import Protocol, TypeVar
 from recognizer.backends.metadata import PoseConfig, PoseModelMetadata, check
 from recognizer.backends.network import ModelError, Network
 from recognizer.backends.onnx import OnnxNetwork
-from recognizer.backends.pose_kind import kind_of_outputs
+from recognizer.backends.pose_kind import check_pair, kind_of_outputs
 from recognizer.config.models import PoseEstimationConfig
 from recognizer.config.types import PoseKind, Section
-from recognizer.pose.detector import YoloxDetector
+from recognizer.pose.end2end import build_detector
 from recognizer.pose.rtmo import RtmoPose
 from recognizer.pose.topdown import TopDownPose
 from recognizer.types import Image, Poses
@@ -64,12 +64,14 @@ def build_pose_model(
         gpu: device number that replaces the config's, where several are used in turn.
 
     Raises:
-        ModelError: a file of neither kind or of another than is set, thresholds other than those
-            inside of it, or a device that is not there.
+        ModelError: a file of no kind or of another than is set, a wrong pair, thresholds
+            other than those inside of it, or a device that is not there.
         FileNotFoundError, CheckpointError, ValueError: as ``backends.torch.load_pose``.
         ImportError: ``pth`` without the training set.
 
     """
+    if files["pose"].suffix == ".onnx":
+        check_pair(files)
     network = _open(settings, files, threads, gpu)
     try:
         metadata = PoseModelMetadata.of(network.metadata)
@@ -87,7 +89,7 @@ def build_pose_model(
         case "topdown":
             topdown = settings.topdown
             detector = OnnxNetwork(files["detector"], _on_gpu(topdown.detector, gpu), threads)
-            boxes = YoloxDetector(detector, topdown.detector)
+            boxes = build_detector(detector, topdown.detector, files["detector"])
             model = TopDownPose(boxes, network, topdown, _block(settings).keypoint_threshold or 0.0)
             if settings.inference_mode == "onnx":  # pth has refused it, engines bring their own
                 _check_size(settings.onnx.model_input_size, model.input_wh, files["pose"])

@@ -1,8 +1,9 @@
-"""Top-down pose estimation: a detector's boxes, then one heatmap network per person.
+"""Top-down pose estimation: a detector's boxes, then one pose network per person.
 
-Contract of the pose network (SDPose, PP-TinyPose, any COCO-17 heatmap model): input
-(B, 3, H, W) float32 RGB, ImageNet mean and standard deviation; output heatmaps
-(B, 17, h, w). A file may take (B, H, W, 3) uint8 BGR instead (``deploy.uint8_input``).
+Contract of the pose network: input (B, 3, H, W) float32 RGB, ImageNet mean and standard deviation;
+output heatmaps (B, 17, h, w) (SDPose, ViTPose, HRNet, PP-TinyPose, any COCO-17 heatmap model) or
+SimCC vectors ``simcc_x`` (B, 17, 2 W) and ``simcc_y`` (B, 17, 2 H) (RTMPose). A file may take
+(B, H, W, 3) uint8 BGR instead (``deploy.uint8_input``).
 """
 
 from collections.abc import Sequence
@@ -16,6 +17,7 @@ from recognizer.backends.network import (
     UINT8,
     ModelError,
     Network,
+    TensorSpec,
     batches,
     check_finite,
     describe,
@@ -24,11 +26,13 @@ from recognizer.backends.network import (
     pad_batch,
     run_limit,
 )
+from recognizer.backends.pose_kind import is_simcc
 from recognizer.config.models import TopDownConfig
 from recognizer.config.types import PoseKind
 from recognizer.geometry import crop_affine, crop_to_image
 from recognizer.pose.detector import Boxes, Detector
 from recognizer.pose.heatmaps import decode_dark, decode_quarter_offset
+from recognizer.pose.simcc import decode_simcc, unmirror_simcc
 from recognizer.pose.topdown_video import TopDownVideo
 from recognizer.skeleton import FLIP_INDEX, NUM_KEYPOINTS
 from recognizer.types import FloatArray, Image, ImageArray, IntArray, Poses
@@ -38,11 +42,11 @@ _TOGETHER = 64  # so many people, or those of one run, are cropped and decoded i
 
 
 class TopDownPose:
-    """Image -> Poses by a person detector and a heatmap network.
+    """Image -> Poses by a person detector and a heatmap or SimCC network.
 
     Args:
         detector: images to person boxes.
-        network: one crop to 17 heatmaps.
+        network: one crop to 17 heatmaps, or to the SimCC vectors of 17 keypoints.
         settings: crop, normalisation and decoding.
         keypoint_threshold: keypoints scored below become missing (score 0, place 0).
 
@@ -65,6 +69,9 @@ class TopDownPose:
         self._settings = settings
         self._threshold = keypoint_threshold
         self._input_name, self._batch, self._crop_wh, self._uint8 = _check(network)
+        self._simcc = is_simcc(network.outputs)
+        # In the order of simcc_x, simcc_y where the outputs have these names.
+        self._outputs = sorted(spec.name for spec in network.outputs)
         self._limit, self._make = run_limit(network, _MAX_BATCH), host_arrays(network)
         width, height = self._crop_wh
         self._buffer: NDArray[Any] = (
@@ -132,10 +139,11 @@ class TopDownPose:
         matrices, centres, sizes = crop_affine(
             boxes, self._crop_wh, self._settings.box_padding, turns
         )
-        heat_points, scores, heat_wh = self._infer(images, owners, matrices)
-        shares = heat_points / np.asarray(heat_wh, np.float32)
+        shares, scores = self._infer(images, owners, matrices)
         keypoints = crop_to_image(shares, centres, sizes, turns)
         missing = scores < self._threshold
+        if self._simcc:
+            missing |= scores <= 0
         scores[missing], keypoints[missing] = 0, 0
         return keypoints, scores
 
@@ -178,55 +186,88 @@ class TopDownPose:
 
     def _infer(
         self, images: Sequence[Image], owners: NDArray[np.int64], matrices: NDArray[np.float64]
-    ) -> tuple[FloatArray, FloatArray, tuple[int, int]]:
-        points, scores = [], []
+    ) -> tuple[FloatArray, FloatArray]:
+        """Return places (N, 17, 2), 0-1 of the crop's width and height, and scores (N, 17)."""
+        places, scores = [], []
         for start, stop in batches(len(owners), None, max(self._limit, _TOGETHER)):
             part = slice(start, stop)
-            heatmaps = self._heatmaps(self.crop(images, owners[part], matrices[part]))
-            check_finite([heatmaps.max((2, 3))], "top-down pose network")  # NaN is its maximum
-            if self._settings.decoding == "dark":
-                found, heights = decode_dark(heatmaps, self._settings.dark_blur_kernel)
-            else:
-                found, heights = decode_quarter_offset(heatmaps)
-            points.append(found)
+            found, heights = self._decode(
+                *self._predict(self.crop(images, owners[part], matrices[part]))
+            )
+            places.append(found)
             scores.append(heights)
-        heat_wh = (heatmaps.shape[3], heatmaps.shape[2])
-        return np.concatenate(points), np.concatenate(scores).astype(np.float32), heat_wh
+        return np.concatenate(places), np.concatenate(scores).astype(np.float32)
 
-    def _heatmaps(self, crops: NDArray[Any]) -> FloatArray:
-        heatmaps = self._run(crops)
-        if self._settings.flip_test:
-            columns = crops[:, :, ::-1] if self._uint8 else crops[..., ::-1]
-            mirrored = self._run(np.ascontiguousarray(columns))
-            mirrored = mirrored[:, FLIP_INDEX, :, ::-1]
-            # Strided convolutions see a mirrored image one cell off; shift it back.
-            shifted = mirrored.copy()
-            shifted[..., 1:] = mirrored[..., :-1]
-            heatmaps = (heatmaps + shifted) / 2
-        return heatmaps
+    def _decode(self, *outputs: FloatArray) -> tuple[FloatArray, FloatArray]:
+        # NaN is its array's maximum.
+        highest = [output.reshape(*output.shape[:2], -1).max(-1) for output in outputs]
+        check_finite(highest, "top-down pose network")
+        if self._simcc:
+            return decode_simcc(*outputs)
+        (heatmaps,) = outputs
+        if self._settings.decoding == "dark":
+            found, heights = decode_dark(heatmaps, self._settings.dark_blur_kernel)
+        else:
+            found, heights = decode_quarter_offset(heatmaps)
+        return found / np.asarray(heatmaps.shape[:1:-1], np.float32), heights
 
-    def _run(self, crops: NDArray[Any]) -> FloatArray:
+    def _predict(self, crops: NDArray[Any]) -> list[FloatArray]:
+        """Return heatmaps (N, 17, h, w), or both SimCC vectors; with flip_test the mean of two."""
+        outputs = self._run(crops)
+        if not self._settings.flip_test:
+            return outputs
+        columns = crops[:, :, ::-1] if self._uint8 else crops[..., ::-1]
+        mirrored = self._run(np.ascontiguousarray(columns))
+        turned: Sequence[FloatArray] = (
+            unmirror_simcc(*mirrored) if self._simcc else [_unmirror_heatmaps(*mirrored)]
+        )
+        return [(one + other) / 2 for one, other in zip(outputs, turned, strict=True)]
+
+    def _run(self, crops: NDArray[Any]) -> list[FloatArray]:
         parts = []
         for start, stop in batches(len(crops), self._batch, self._limit):
             feeds = {self._input_name: pad_batch(crops[start:stop], self._batch)}
-            (heatmaps,) = self._network.run(feeds).values()
-            parts.append(heatmaps[: stop - start])
-        return np.asarray(np.concatenate(parts), np.float32)
+            results = self._network.run(feeds)
+            parts.append([results[name][: stop - start] for name in self._outputs])
+        outputs = [
+            np.asarray(np.concatenate(same), np.float32) for same in zip(*parts, strict=True)
+        ]
+        if self._simcc and any(one.shape[1] != NUM_KEYPOINTS for one in outputs):
+            raise ModelError(
+                f"top-down pose network: expected SimCC vectors of {NUM_KEYPOINTS} keypoints, got "
+                f"{outputs[0].shape[1]}; use a file trained for COCO's keypoints (body7, not "
+                "body8-halpe26 or whole body)"
+            )
+        return outputs
+
+
+def _unmirror_heatmaps(mirrored: FloatArray) -> FloatArray:
+    """Return heatmaps (N, 17, h, w) of a mirrored crop as those of the crop."""
+    turned = mirrored[:, FLIP_INDEX, :, ::-1]
+    # Strided convolutions see a mirrored image one cell off; shift it back.
+    shifted = turned.copy()
+    shifted[..., 1:] = turned[..., :-1]
+    return shifted
 
 
 def _check(network: Network) -> tuple[str, int | None, tuple[int, int], bool]:
     """Return the input's name, batch, (width, height), and whether it is of 8-bit pixels."""
-    fits = len(network.inputs) == 1 and len(network.outputs) == 1
+    fits = len(network.inputs) == 1 and (
+        is_simcc(network.outputs) or _are_coco_heatmaps(network.outputs)
+    )
     if fits:
-        shape, out = network.inputs[0].shape, network.outputs[0].shape
-        uint8 = network.inputs[0].dtype == UINT8
-        fits = has_pixels(network.inputs[0]) and len(out) == 4 and out[1] == NUM_KEYPOINTS
-        fits = fits and None not in shape[1:]
+        shape, uint8 = network.inputs[0].shape, network.inputs[0].dtype == UINT8
+        fits = has_pixels(network.inputs[0]) and None not in shape[1:]
     if not fits:
         raise ModelError(
             "top-down pose network: expected (B,3,H,W) float32 or (B,H,W,3) uint8 -> heatmaps "
-            "(B,17,h,w), got "
+            "(B,17,h,w) or SimCC simcc_x (B,17,2W), simcc_y (B,17,2H), got "
             f"{describe(network)}; if this is an RTMO file, set models.pose_estimation.kind: rtmo"
         )
     batch, height, width = (shape[i] for i in ((0, 1, 2) if uint8 else (0, 2, 3)))
     return network.inputs[0].name, batch, (int(width or 0), int(height or 0)), uint8
+
+
+def _are_coco_heatmaps(outputs: Sequence[TensorSpec]) -> bool:
+    shape = outputs[0].shape
+    return len(outputs) == 1 and len(shape) == 4 and shape[1] == NUM_KEYPOINTS

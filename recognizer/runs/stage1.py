@@ -10,6 +10,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from recognizer.backends.network import ModelError
+from recognizer.backends.pose_kind import describe_files
 from recognizer.checks import MAX_THREADS
 from recognizer.config.schema import Config
 from recognizer.installation import cpu_cores
@@ -75,6 +76,8 @@ def run_stage1(config: Config, progress: ProgressFactory = silent) -> Path:
     videos = list_videos(config.annotation)
     files, settings = pose_model_files(config), stage1_settings(config)
     folder = stage1_dir(config)
+    if what := describe_files(files):
+        logger.info("models.pose_estimation: %s", what)
     with exclusive(folder), progress("stage 1: videos", len(videos)) as advance:
         finished = {v.relative: _finished(folder, settings, v) for v in videos}
         todo = [v for v in videos if finished[v.relative] is None]

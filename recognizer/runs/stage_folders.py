@@ -111,7 +111,12 @@ _EXECUTION_KEYS = {
     "tensorrt_cache_dir",
 }
 # Younger than finished results, which were made with these values: left out of the digest, too.
-_LEFT_OUT_AS_DEFAULT = (("openvino_precision", "f32"), ("uint8_input", False))
+_LEFT_OUT_AS_DEFAULT = (
+    ("openvino_precision", "f32"),
+    ("uint8_input", False),
+    ("normalisation", "auto"),
+    ("network_input_size", None),
+)
 
 
 def _pose_settings(pose: PoseEstimationConfig) -> Settings:
@@ -223,18 +228,22 @@ def pose_model_files(config: Config) -> dict[str, Path]:
     else:
         name = getattr(pose, pose.inference_mode).model_path
         files = {"pose": find_model_file(name, folders, f"{key}.model_path")}
-    if pose_settings(config, files).kind == "topdown":
-        detector_key = "models.pose_estimation.topdown.detector.model_path"
-        try:
-            files["detector"] = find_model_file(
-                pose.topdown.detector.model_path, folders, detector_key
-            )
-        except ConfigError as error:
-            raise ConfigError(
-                f"{files['pose']} sees one person at a time (kind: topdown) and needs a person "
-                f"detector.\n{error}"
-            ) from error
-    return files
+    detector_key = "models.pose_estimation.topdown.detector.model_path"
+    detector: Path | ConfigError
+    try:
+        detector = find_model_file(pose.topdown.detector.model_path, folders, detector_key)
+    except ConfigError as error:
+        detector = error  # RTMO needs none
+    # With the detector, a wrong pair is refused by the names of both.
+    known = {**files, "detector": detector} if isinstance(detector, Path) else files
+    if pose_settings(config, known).kind != "topdown":
+        return files
+    if isinstance(detector, ConfigError):
+        raise ConfigError(
+            f"{files['pose']} sees one person at a time (kind: topdown) and needs a person "
+            f"detector.\n{detector}"
+        ) from detector
+    return {**files, "detector": detector}
 
 
 def _pose_config(name: str) -> Path:

@@ -1,5 +1,8 @@
 """The kind of a pose network, read from its own file."""
 
+import re
+
+import numpy as np
 import onnx
 import pytest
 from onnx import helper
@@ -7,10 +10,11 @@ from onnx import helper
 from recognizer.backends.network import ModelError
 from recognizer.backends.onnx import OnnxNetwork
 from recognizer.backends.onnx_files import read_outputs
-from recognizer.backends.pose_kind import read_kind
+from recognizer.backends.pose_kind import describe_files, read_form, read_kind
 from recognizer.config.models import OnnxPoseConfig, PoseEstimationConfig
 from recognizer.openmmlab import SHIPPED, find_pose_config
-from tests import networks
+from recognizer.pose.estimator import build_pose_model
+from tests import detectors, networks
 
 TOPDOWN = "body_2d_keypoint/topdown_heatmap/coco/td-hm_hrnet-w32_8xb64-210e_coco-256x192.py"
 RTMO = "body_2d_keypoint/rtmo/body7/rtmo-s_8xb32-600e_body7-640x640.py"
@@ -85,3 +89,55 @@ def test_another_network_of_mmpose_is_refused_by_name(tmp_path, shipped):
     files = {"config": find_pose_config(SHIPPED + shipped), "pose": tmp_path / "w.pth"}
     with pytest.raises(ModelError, match="got BottomupPoseEstimator with DEKRHead"):
         read_kind(asking(mode="pth"), files)
+
+
+def detector(path):
+    dets = np.zeros((1, 5), np.float32)
+    return detectors.end2end(path, dets, [0], weight="bbox_head.rtm_cls.0.weight")
+
+
+@pytest.mark.parametrize(
+    ("write", "text"),
+    [
+        (networks.rtmo, "an RTMO network (64x64)"),
+        (networks.heatmap, "a top-down network (heatmaps, 192x256)"),
+        (detectors.simcc, "a top-down network (SimCC, 192x256)"),
+        (detector, "a person detector (RTMDet, end2end, 64x64)"),
+        (yolox, "a person detector (YOLOX without NMS, 64x64)"),
+    ],
+)
+def test_a_file_is_described_in_words(tmp_path, write, text):
+    assert read_form(write(tmp_path / "n.onnx")).text == text
+
+
+def test_both_files_are_described_in_one_line(tmp_path):
+    files = {"pose": detectors.simcc(tmp_path / "p.onnx"), "detector": yolox(tmp_path / "d.onnx")}
+    assert read_kind(asking(), files) == "topdown"
+    assert describe_files(files) == (
+        "p.onnx is a top-down network (SimCC, 192x256), "
+        "d.onnx is a person detector (YOLOX without NMS, 64x64)"
+    )
+
+
+@pytest.mark.parametrize(
+    ("pose", "other", "remedy"),
+    [
+        (detector, detectors.simcc, "swap the two"),
+        (yolox, networks.heatmap, "swap the two"),
+        (yolox, detector, "name a file that fits"),
+        (detectors.simcc, networks.rtmo, "name a file that fits"),
+        (networks.heatmap, detectors.simcc, "name a file that fits"),
+    ],
+)
+def test_a_wrong_pair_is_refused_with_both_files(tmp_path, pose, other, remedy):
+    files = {"pose": pose(tmp_path / "p.onnx"), "detector": other(tmp_path / "d.onnx")}
+    texts = [re.escape(f"{file}, {read_form(file).text}") for file in files.values()]
+    with pytest.raises(ModelError, match=f"{texts[0]}, and .*{texts[1]}; {remedy}"):
+        read_kind(asking(), files)
+    with pytest.raises(ModelError, match=f"{texts[0]}, and .*{texts[1]}; {remedy}"):
+        build_pose_model(asking(), files)
+
+
+def test_rtmo_needs_no_detector(tmp_path):
+    files = {"pose": networks.rtmo(tmp_path / "p.onnx"), "detector": tmp_path / "none.onnx"}
+    assert read_kind(asking(), files) == "rtmo"

@@ -33,6 +33,7 @@ from tests.deploy.fetching import (
 )
 
 ROOT = Path(__file__).resolve().parents[2]
+_OFFICIAL = dict(model_zoo.FILES)
 pytestmark = pytest.mark.usefixtures("own_files")
 
 
@@ -106,9 +107,10 @@ def test_the_list(capsys, monkeypatch, names):
     monkeypatch.undo()
     assert fetch(Config.model_validate({"models": {"fetch": names}}), silent) == 0
     lines = capsys.readouterr().out.splitlines()
-    assert len(lines) == 4 + len(model_zoo.FILES)
-    assert all("Apache-2.0" in line for line in lines[1:-3])
-    assert "end2end_l" in lines[-3]
+    assert len(lines) == 5 + len(model_zoo.FILES)
+    assert all("Apache-2.0" in line for line in lines[1:-4])
+    assert "end2end_l" in lines[-4]
+    assert "balanced (yolox-m-person-onnx + rtmpose-m-onnx)" in lines[-3]
     assert "research only" in lines[-2]
     assert lines[-1].startswith("next: ")
 
@@ -194,10 +196,27 @@ def test_the_table_is_what_the_packages_say(monkeypatch):
         assert model_zoo.HOST + file.path in found
         assert re.fullmatch("[0-9a-f]{8}", file.sha256_start)
     for file in model_zoo.FILES.values():
-        if file.member:
+        if file.member and "/rtmo/" in file.path:
             twin = model_zoo.FILES[file.name.removesuffix("-onnx")]
             assert file.path == twin.path.replace("/rtmo/", "/rtmo/onnx_sdk/")[:-3] + "zip"
+        if file.member:
             assert file.sha256_start is None
+
+
+@pytest.mark.parametrize("name", ["lightweight", "balanced", "performance"])
+def test_a_preset_brings_the_pair_that_its_config_names(name, tmp_path, monkeypatch, caplog):
+    caplog.set_level(logging.INFO)
+    monkeypatch.setattr(model_zoo, "FILES", _OFFICIAL)
+    pair = [_OFFICIAL[one] for one in model_zoo.PRESETS[name]]
+    with serving(good(SDK)) as server:
+        assert run(tmp_path, server, name) == 0
+    assert [request.path for request in server.requests] == [file.path for file in pair]
+    preset = ROOT / "configs" / "presets" / f"{name}.yaml"
+    assert f"--config {preset} --mode annotation.stage1" in caplog.text
+    pose = load_config(preset).models.pose_estimation
+    names = [pose.topdown.detector.model_path, pose.onnx.model_path]
+    assert names == [file.file_name for file in pair]
+    assert all((tmp_path / one).read_bytes() == NETWORK for one in names)
 
 
 # --- what is there already ---------------------------------------------------------

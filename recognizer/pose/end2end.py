@@ -1,0 +1,119 @@
+"""Image -> person boxes, by a detector with suppression inside, in mmdeploy's end2end form.
+
+Contract: input (B, 3, H, W) float32 BGR, letterboxed at the top left with 114; outputs ``dets``
+(B, N, 5) boxes in network pixels and score, best or not, and ``labels`` (B, N), of which class 0 is
+the person. YOLOX takes pixels as they are, RTMDet (Lyu et al. 2022) takes them normalised.
+Suppression is not done again here, except to join tiles.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from recognizer.backends.network import (
+    ModelError,
+    Network,
+    batches,
+    check_finite,
+    describe,
+    has_pixels,
+    pad_batch,
+)
+from recognizer.backends.pose_kind import is_normalised
+from recognizer.config.models import DetectorConfig
+from recognizer.geometry import Letterbox
+from recognizer.pose.detector import MAX_BATCH, BoxDetector, Boxes, YoloxDetector
+from recognizer.types import FloatArray, Image, IntArray
+
+# Of the training pictures of RTMDet, BGR, as in mmdet 3.3.0's configs/rtmdet.
+_MEAN_BGR = np.array([103.53, 116.28, 123.675], np.float32).reshape(3, 1, 1)
+_STD_BGR = np.array([57.375, 57.12, 58.395], np.float32).reshape(3, 1, 1)
+_PERSON = 0
+_KEY = "models.pose_estimation.topdown.detector"
+
+
+class End2EndDetector(BoxDetector):
+    """Finds people in images by RTMDet or YOLOX in mmdeploy's end2end form.
+
+    Args:
+        network: one that keeps the contract.
+        settings: the config's section.
+        normalised: whether the network takes pixels as RTMDet does; False: as YOLOX does.
+
+    Raises:
+        ModelError: the network does not keep the contract.
+
+    """
+
+    def __init__(self, network: Network, settings: DetectorConfig, *, normalised: bool) -> None:
+        super().__init__(network, settings, *_check(network, settings.network_input_size))
+        self._normalised = normalised
+
+    def _look(self, images: Sequence[Image]) -> list[Boxes]:
+        found: list[Boxes] = []
+        for start, stop in batches(len(images), self._batch, MAX_BATCH):
+            pixels, fits = self._letterboxes.fill(images[start:stop])
+            if self._normalised:
+                pixels = (pixels - _MEAN_BGR) / _STD_BGR
+            out = self._network.run({self._input_name: pad_batch(pixels, self._batch)})
+            check_finite([out["dets"]], "person detector")
+            found += [self._read(out["dets"][i], out["labels"][i], f) for i, f in enumerate(fits)]
+        return found
+
+    def _read(self, dets: FloatArray, labels: IntArray, fit: Letterbox) -> Boxes:
+        people = dets[(labels == _PERSON) & (dets[:, 4] > self._settings.score_threshold)]
+        order = np.argsort(-people[:, 4], kind="stable")[: self._settings.max_detections]
+        scores = np.ascontiguousarray(people[order, 4], np.float32)
+        return Boxes(fit.to_image(people[order, :4]), scores)
+
+
+def build_detector(network: Network, settings: DetectorConfig, file: Path) -> BoxDetector:
+    """Return the person detector that a network is: end2end, or YOLOX without suppression.
+
+    Args:
+        network: opened from the file.
+        settings: the config's section.
+        file: where it is; the names of its weights tell RTMDet from YOLOX.
+
+    Raises:
+        ModelError: no person detector, or one whose normalisation is not known.
+
+    """
+    if not {"dets", "labels"} <= {spec.name for spec in network.outputs}:
+        return YoloxDetector(network, settings)
+    normalised = is_normalised(settings.normalisation, file)
+    return End2EndDetector(network, settings, normalised=normalised)
+
+
+def _check(
+    network: Network, size_wh: tuple[int, int] | None
+) -> tuple[str, int | None, tuple[int, int]]:
+    """Return the input's name, batch and (width, height)."""
+    outputs = {spec.name: spec.shape for spec in network.outputs}
+    fits = len(network.inputs) == 1 and {"dets", "labels"} <= outputs.keys()
+    if fits:
+        shape = network.inputs[0].shape
+        fits = has_pixels(network.inputs[0]) and shape[1] == 3
+        fits = fits and len(outputs["dets"]) == 3 and outputs["dets"][2] in (5, None)
+    if not fits:
+        raise ModelError(
+            "person detector: expected (B,3,H,W) float32 -> dets (B,N,5), labels (B,N), got "
+            f"{describe(network)}; set {_KEY}.model_path"
+        )
+    batch, _, height, width = shape
+    if size_wh is not None and any(
+        own not in (None, asked) for own, asked in zip((width, height), size_wh, strict=True)
+    ):
+        raise ModelError(
+            f"{_KEY}.network_input_size: the file takes {[width, height]} (width, height), got "
+            f"{list(size_wh)}; set it to null"
+        )
+    columns, rows = size_wh or (width, height)
+    if columns is None or rows is None:
+        raise ModelError(
+            "person detector: the file takes any input size; set "
+            f"{_KEY}.network_input_size: [w, h] to what it was trained on (640x640, RTMDet-nano "
+            "320x320)"
+        )
+    return network.inputs[0].name, batch, (columns, rows)

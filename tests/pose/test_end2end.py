@@ -1,0 +1,90 @@
+"""Detectors in mmdeploy's end2end form: RTMDet and YOLOX with suppression inside."""
+
+import numpy as np
+import pytest
+
+from recognizer.backends.network import ModelError
+from recognizer.backends.onnx import OnnxNetwork
+from recognizer.config.models import DetectorConfig
+from recognizer.config.types import OnnxRuntimeOptions
+from recognizer.pose.detector import YoloxDetector
+from recognizer.pose.end2end import build_detector
+from recognizer.video.array_image import ArrayImage
+from tests import detectors, networks
+
+RTMDET, YOLOX = "bbox_head.rtm_cls.0.weight", "bbox_head.multi_level_conv_cls.0.weight"
+DETS = np.float32(
+    [[4, 4, 20, 40, 0.3], [8, 8, 30, 50, 0.8], [0, 0, 64, 64, 0.9], [1, 1, 2, 2, 0.01]]
+)
+LABELS = [0, 0, 2, 0]
+
+
+def opened(path, **settings):
+    network = OnnxNetwork(path, OnnxRuntimeOptions())
+    return build_detector(network, DetectorConfig(**settings), path)
+
+
+def white(size_wh=(128, 128), level=255):
+    return ArrayImage(np.full((size_wh[1], size_wh[0], 3), level, np.uint8))
+
+
+@pytest.mark.parametrize("batch", ["B", 1, 4])
+def test_people_come_best_first_in_image_pixels_and_other_classes_are_left_out(tmp_path, batch):
+    dets = DETS * [1, 1, 1, 1, 1 / 255]  # the network multiplies by the mean of the pixels
+    path = detectors.end2end(
+        tmp_path / "d.onnx", dets.astype(np.float32), LABELS, weight=YOLOX, batch=batch
+    )
+    for found in opened(path)([white()] * 3):
+        np.testing.assert_allclose(found.scores, [0.8, 0.3], rtol=1e-5)
+        np.testing.assert_allclose(found.xyxy, [[16, 16, 60, 100], [8, 8, 40, 80]])
+    (best,) = opened(path, max_detections=1)([white()])
+    np.testing.assert_allclose(best.scores, [0.8], rtol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("weight", "asked", "normalised"),
+    [
+        (RTMDET, "auto", True),
+        (YOLOX, "auto", False),
+        (RTMDET, "none", False),
+        ("onnx::Conv_1", "rtmdet", True),
+    ],
+)
+def test_rtmdet_takes_normalised_pixels_and_yolox_takes_them_as_they_are(
+    tmp_path, weight, asked, normalised
+):
+    dets = np.float32([[0, 0, 9, 9, 1e-3]])
+    path = detectors.end2end(tmp_path / "d.onnx", dets, [0], weight=weight)
+    mean, std = np.array([103.53, 116.28, 123.675]), np.array([57.375, 57.12, 58.395])
+    level = ((200 - mean) / std).mean() if normalised else 200.0
+    (found,) = opened(path, normalisation=asked, score_threshold=0.0)([white((64, 64), 200)])
+    np.testing.assert_allclose(found.scores, [level * 1e-3], rtol=1e-4)
+
+
+def test_a_detector_of_unknown_weights_asks_for_its_normalisation(tmp_path):
+    path = detectors.end2end(tmp_path / "d.onnx", DETS, LABELS, weight="w")
+    with pytest.raises(ModelError, match=r"d\.onnx: .*normalisation: rtmdet, or none"):
+        opened(path)
+
+
+def test_a_file_of_any_size_asks_for_one_and_takes_it(tmp_path):
+    path = detectors.end2end(tmp_path / "d.onnx", DETS, LABELS, weight=YOLOX, size_wh=("w", "h"))
+    with pytest.raises(ModelError, match=r"set .*network_input_size"):
+        opened(path)
+    (found,) = opened(path, network_input_size=(64, 32), max_detections=1)([white((128, 64))])
+    np.testing.assert_allclose(found.xyxy, [DETS[1, :4] * 2])
+    fixed = detectors.end2end(tmp_path / "f.onnx", DETS, LABELS, weight=YOLOX)
+    with pytest.raises(ModelError, match=r"network_input_size: the file takes \[64, 64\]"):
+        opened(fixed, network_input_size=(64, 32))
+
+
+def test_a_detector_without_suppression_is_yolox(tmp_path):
+    path = networks.constant_yolox(tmp_path / "d.onnx", {})
+    assert isinstance(opened(path), YoloxDetector)
+
+
+def test_numbers_that_are_not_finite_are_refused(tmp_path):
+    dets = np.full((1, 5), np.nan, np.float32)
+    path = detectors.end2end(tmp_path / "d.onnx", dets, [0], weight=YOLOX)
+    with pytest.raises(ModelError, match="not finite"):
+        opened(path)([white()])
