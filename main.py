@@ -19,6 +19,7 @@ MODES = {
     "annotation.stage2": ("annotation.pipeline", "stage2", "poses -> tracked, ranked people"),
     "annotation.stage3": ("annotation.pipeline", "stage3", "people -> train/val/test pickles"),
     "annotation.visualize": ("annotation.pipeline", "overlay", "overlay videos of stage 1 or 2"),
+    "annotation.distill": ("annotation.distill", "distill", "video -> COCO data by a teacher"),
     "train.fight": (f"{CLASSIFIER}.train", "train_fight", "pickles -> a trained fight classifier"),
     "train.falldown": (f"{CLASSIFIER}.train", "train_falldown", "the same for falls"),
     "train.movement": (f"{CLASSIFIER}.movement", "train_movement", "the movement stream beside it"),
@@ -89,8 +90,7 @@ def main(argv: list[str] | None = None) -> int:
         from annotation.mode_help import help_text, list_text
 
         about = {name: text for name, (_, _, text) in MODES.items()}
-        text = help_text(about, arguments.mode) if arguments.help else list_text(about)
-        show(text)
+        show(help_text(about, arguments.mode) if arguments.help else list_text(about))
         return 0
     start_logging(debug=arguments.debug)
     try:

@@ -136,6 +136,7 @@ READS: dict[str, tuple[str, ...]] = {
     "annotation.stage2": ("annotation", "tracking", "scoring"),
     "annotation.stage3": ("annotation", "dataset", *_PRIVACY),
     "annotation.visualize": ("annotation", "visualize", "dataset.service"),
+    "annotation.distill": (*_POSES, "distill", "dataset.split"),
     "train.fight": ("train",),
     "train.falldown": ("train",),
     "train.movement": (
@@ -205,6 +206,7 @@ _INPUT = {
         ("annotation.pipeline", "annotation.stage1"),
         ("annotation", "<folder with one sub-folder per class>"),
     ),
+    "annotation.distill": ("annotation", "<folder of videos>"),
 }
 
 

@@ -15,9 +15,9 @@ from typing import Any
 import numpy as np
 import torch
 
+from annotation.teacher_labels import PERSON
 from benchmarks.gpu._part import Options, Results, parse
 from benchmarks.gpu.small_augment import Pool, Strength
-from benchmarks.gpu.small_choice import PERSON
 from benchmarks.gpu.small_data import CCTV_VAL, COCO_TRAIN, COCO_VAL, TRAIN, Data, load
 from benchmarks.gpu.small_eval import average_precision, predict, turned
 from benchmarks.gpu.small_network import SmallPose, load_start

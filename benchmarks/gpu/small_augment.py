@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from benchmarks.gpu.small_choice import CROWD, DOUBT, PERSON, SLOTS
-from benchmarks.gpu.small_data import Data
+from annotation.teacher_labels import CROWD, DOUBT, PERSON
+from benchmarks.gpu.small_data import SLOTS, Data
 from recognizer.skeleton import FLIP_INDEX
 
 _GREY = 114.0

@@ -14,12 +14,16 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from annotation.teacher_labels import CROWD, DOUBT, PERSON, Labels, choose
 from benchmarks.gpu._part import PACK, ROOT
-from benchmarks.gpu.small_choice import CROWD, DOUBT, PERSON, SIDE, Labels, choose
 from benchmarks.gpu.small_network import read_start
-from recognizer.geometry import LETTERBOX_GREY, Letterbox
+from recognizer.geometry import LETTERBOX_GREY, Letterbox, box_area
 from recognizer.types import ImageArray
 
+SIDE = 416
+"""Long side of the pictures, pixels: the input of the small network."""
+SLOTS = 24
+"""People and doubts of a picture; the largest are kept."""
 TRAIN, CCTV_VAL, COCO_VAL, COCO_TRAIN = range(4)
 ASSETS = ROOT.parent / "shared" / "assets"
 LABELLED = ROOT / "output" / "small_labels"
@@ -54,6 +58,18 @@ class Data:
         return Data(self.pictures[rows], labels, self.splits[rows], self.groups[rows])
 
 
+def padded(labels: Labels) -> Labels:
+    """Return the labels in ``SLOTS`` rows: people first, then the largest."""
+    order = np.lexsort((-box_area(labels.boxes), labels.kinds))[:SLOTS]
+
+    def pad(values: NDArray[Any]) -> NDArray[Any]:
+        rows = values[order]
+        wide = [(0, SLOTS - len(rows))] + [(0, 0)] * (rows.ndim - 1)
+        return np.pad(rows, wide)
+
+    return Labels(*(pad(getattr(labels, name)) for name in NAMES))
+
+
 # --- here: gather ------------------------------------------------------------------
 
 
@@ -70,7 +86,7 @@ def pack(target: Path, labelled: Path = LABELLED, assets: Path = ASSETS) -> None
         raise FileNotFoundError(
             f"{labelled}: expected labelled frames; run python -m benchmarks.gpu.small_labels"
         )
-    labels = [f[3].padded() for f in frames]
+    labels = [padded(f[3]) for f in frames]
     inner = [f[2].shape[:2] for f in frames]
     splits = [f[4] for f in frames]
     scratch = target / "scratch"
@@ -81,7 +97,7 @@ def pack(target: Path, labelled: Path = LABELLED, assets: Path = ASSETS) -> None
         for picture, seen in _coco(assets / "coco", split):
             quality = [cv2.IMWRITE_JPEG_QUALITY, 88]
             jpegs[f"jpeg_{len(jpegs)}"] = cv2.imencode(".jpg", picture, quality)[1]
-            labels.append(seen.padded())
+            labels.append(padded(seen))
             splits.append(number)
     arrays = {name: np.stack([getattr(seen, name) for seen in labels]) for name in NAMES}
     videos = np.array([f"{f[0]} {f[1]:.2f}" for f in frames])

@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from benchmarks.gpu.small_choice import PERSON, Labels
+from annotation.teacher_labels import PERSON, Labels
 from benchmarks.gpu.small_data import CCTV_VAL, COCO_TRAIN, COCO_VAL, TRAIN, Data, load
 from benchmarks.gpu.small_eval import Detections, average_precision, predict
 from benchmarks.gpu.small_network import SmallPose, load_start

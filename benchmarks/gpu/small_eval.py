@@ -8,8 +8,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from annotation.teacher_labels import CROWD, DOUBT, PERSON, Labels
 from benchmarks.gpu._coco_ap import GroundTruth, Predictions, keypoint_ap, mean_confident_score
-from benchmarks.gpu.small_choice import CROWD, DOUBT, PERSON, Labels
 from benchmarks.gpu.small_data import Data
 from benchmarks.gpu.small_network import SmallPose
 from recognizer.geometry import box_iou, nms

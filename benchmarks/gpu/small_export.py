@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 import recognizer
-from benchmarks.gpu.small_choice import SIDE
+from benchmarks.gpu.small_data import SIDE
 from benchmarks.gpu.small_network import SmallPose
 from deploy.pose_graph import OPSET, describe
 from recognizer.backends.graphs import suppressed

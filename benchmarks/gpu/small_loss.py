@@ -11,8 +11,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from annotation.teacher_labels import CROWD, DOUBT, PERSON
 from benchmarks.gpu.small_augment import Batch
-from benchmarks.gpu.small_choice import CROWD, DOUBT, PERSON
 from benchmarks.gpu.small_network import Cells, SmallPose, grid
 from recognizer.skeleton import OKS_SIGMAS
 

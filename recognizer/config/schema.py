@@ -267,6 +267,19 @@ class DatasetConfig(Section):
         return self
 
 
+class DistillConfig(Section):
+    """Labels of a strong, slow front end on footage of one's own, to train a small network on."""
+
+    output: ConfigPath | None = None
+    every_s: Annotated[float, Field(ge=0.04, le=86400)] = 2.0
+    max_pictures: PositiveInt | None = 100
+    neighbours: Annotated[int, Field(ge=0, le=5)] = 2
+    neighbour_s: Annotated[float, Field(ge=0.02, le=1)] = 0.1
+    agreement: Annotated[float, Field(gt=0, le=1)] = 0.1
+    second_opinion: str | None = None
+    val_share: Annotated[float, Field(ge=0, le=0.5)] = 0.1
+
+
 class VisualizeConfig(Section):
     """Overlay videos."""
 
@@ -284,6 +297,7 @@ class Config(Section):
     tracking: TrackingConfig = TrackingConfig()
     scoring: ScoringConfig = ScoringConfig()
     dataset: DatasetConfig = DatasetConfig()
+    distill: DistillConfig = DistillConfig()
     visualize: VisualizeConfig = VisualizeConfig()
     train: TrainConfig = TrainConfig()
     test: TestConfig = TestConfig()

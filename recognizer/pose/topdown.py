@@ -93,6 +93,11 @@ class TopDownPose:
         """Return width and height of what the network is shown of a person."""
         return self._crop_wh
 
+    @property
+    def detector(self) -> Detector:
+        """Return what finds the people."""
+        return self._detector
+
     def __call__(self, images: Sequence[Image]) -> list[Poses]:
         """Return the people of each image, in image pixels, clipped to nothing."""
         return self.with_boxes(images, self._detector(images))

@@ -75,6 +75,7 @@ class CocoSummary:
         images: pictures listed.
         persons: annotated persons that are not crowds.
         with_keypoints: those of them with at least one labelled keypoint: what is trained on.
+        pictures: how many pictures those are in: what a one-stage network is trained on.
         warnings: what may or may not be wrong, a sentence each.
 
     """
@@ -83,6 +84,7 @@ class CocoSummary:
     persons: int
     with_keypoints: int
     warnings: tuple[str, ...] = ()
+    pictures: int = 0
 
 
 def validate_coco(
@@ -123,13 +125,14 @@ def validate_coco(
         )
     warnings += [f"{ann_file}: {text}" for text in check_plausible(labelled, images, problems)]
     ids = {person["image_id"] for person in labelled}
+    pictures = len(ids)
     if checks.boxes is not None:
         named, notes = check_detections(checks.boxes, images, category)
         ids |= named
         warnings += notes
     warnings += check_pictures([images[i] for i in sorted(ids)], image_dir, problems, checks)
     problems.refuse(ann_file)
-    return CocoSummary(len(images), len(people), len(labelled), tuple(warnings))
+    return CocoSummary(len(images), len(people), len(labelled), tuple(warnings), pictures)
 
 
 def read_coco(path: Path) -> JsonObject:

@@ -26,7 +26,7 @@ from recognizer.runner.run import OnProgress, SafeRunner, fit_loaders, global_st
 from recognizer.runner.train_config import TrainConfigError, config_errors, datasets
 from recognizer.sdpose import registered  # noqa: F401 - mmpose finds our types by name
 from recognizer.sdpose.json_file import JsonObject
-from recognizer.sdpose.training import annotations_of, validate_dataset
+from recognizer.sdpose.training import annotations_of, is_one_stage, validate_dataset
 from recognizer.storage.artifacts import atomic_path, sha256_file
 
 OVERLAP_IOU = 0.1
@@ -43,6 +43,8 @@ _METRICS = {
     "ap_large": ("AP(L)", 4),
     "ar": ("AR", 5),
 }
+# Warnings of torch on calls of RTMO's head.
+_OF_MMPOSE = (r"`torch\.cuda\.amp\.autocast", r"torch\.meshgrid: in an upcoming release")
 _OWN_LOSSES = "head.loss_"  # weights that a loss learns; inference has no use for them
 _TRAINING = (
     "train_dataloader",
@@ -95,7 +97,8 @@ class PoseScores:
         every: on all images.
         overlapping: on those in which boxes of two people overlap.
         others: on the rest.
-        boxes: "annotated", or the detector's file whose boxes the people were cut out by.
+        boxes: "annotated", or the detector's file whose boxes the people were cut out by, or
+            "the network's own" where it sees whole pictures.
         flip_test: whether heatmaps of the mirrored image were averaged in.
         metadata: checkpoint, its sha256 and epoch, annotations and their sha256.
 
@@ -168,7 +171,8 @@ def evaluate(
         "annotations_sha256": sha256_file(ann_file),
     }
     flip = bool((cfg.model.get("test_cfg") or {}).get("flip_test", False))
-    return PoseScores(*splits, str(boxes or "annotated"), flip, metadata)
+    usual = "the network's own" if is_one_stage(dataset) else "annotated"
+    return PoseScores(*splits, str(boxes or usual), flip, metadata)
 
 
 def _tested(cfg: Config) -> tuple[ConfigDict, ConfigDict]:
@@ -201,8 +205,9 @@ def _run(
     cfg.default_hooks = dict.fromkeys(_HOOKS)
     cfg.visualizer = {"type": "mmengine.Visualizer", "vis_backends": []}
     cfg.test_cfg = {} if cfg.get("test_cfg") is None else cfg.test_cfg
-    for loss in [key for key in cfg.model.get("head") or {} if key.startswith("loss_")]:
-        cfg.model.head[loss] = None
+    if cfg.model.get("head", {}).get("type") != "RTMOHead":  # it cannot be built without
+        for loss in [key for key in cfg.model.get("head") or {} if key.startswith("loss_")]:
+            cfg.model.head[loss] = None
     fit_loaders(cfg)
     cfg.test_dataloader.persistent_workers = False  # they end with the loop
     begun: list[int] = []
@@ -211,7 +216,8 @@ def _run(
             runner = SafeRunner.from_cfg(cfg)
         loaded, path = weights
         named = {k.removeprefix("module."): v for k, v in loaded["state_dict"].items()}
-        kept = {k: v for k, v in named.items() if not k.startswith(_OWN_LOSSES)}
+        own = set(runner.model.state_dict())  # RTMO's losses keep sigmas and are built for a test
+        kept = {k: v for k, v in named.items() if k in own or not k.startswith(_OWN_LOSSES)}
         load_weights(runner.model, kept, path, strict=True)
         runner.register_hook(TestProgressHook(begun, on_progress))
         with config_errors(cfg, lambda: bool(begun), None):
@@ -321,7 +327,9 @@ def _metrics(metric: Any, detections: Any, images: set[int]) -> ApMetrics:
 
 @contextlib.contextmanager
 def quietly() -> Iterator[None]:
-    """Swallow what COCO's tools print, and mmpose's note on where it found COCO's keypoints."""
+    """Swallow what COCO's tools print, mmpose's note on its keypoint file, and its old calls."""
     with contextlib.redirect_stdout(io.StringIO()), warnings.catch_warnings():
         warnings.filterwarnings("ignore", "The metainfo config file", UserWarning)
+        for text in _OF_MMPOSE:
+            warnings.filterwarnings("ignore", text)
         yield

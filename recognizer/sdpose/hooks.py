@@ -110,6 +110,7 @@ class TrainingMonitorHook(Hook):
         window: of how many remembered losses that mean is made; none is judged before.
         ap_drop: how far below the best AP is a drop, > 0.
         metric: the validation's result that is the AP.
+        heatmaps: whether the model has a heatmap loss, whose scale is logged at the start.
 
     """
 
@@ -122,8 +123,10 @@ class TrainingMonitorHook(Hook):
         window: int = 5,
         ap_drop: float = 0.05,
         metric: str = "coco/AP",
+        heatmaps: bool = True,
     ) -> None:
         self.interval = _positive("TrainingMonitorHook: interval", interval)
+        self.heatmaps = heatmaps
         if not 1 < spike_ratio < math.inf:
             raise ValueError(f"TrainingMonitorHook: spike_ratio: expected > 1, got {spike_ratio}")
         if not 0 < ap_drop < math.inf:
@@ -138,7 +141,7 @@ class TrainingMonitorHook(Hook):
 
     def before_train(self, runner: Runner) -> None:
         """Restore the statistics of the resumed run; log the scale of the losses."""
-        if runner.rank == 0:
+        if runner.rank == 0 and self.heatmaps:
             runner.logger.info(SCALE)
             logger.info(SCALE)
         loaded, self.loaded = self.loaded, None

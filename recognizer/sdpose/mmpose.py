@@ -10,3 +10,4 @@ from mmpose.models.backbones.resnet import Bottleneck, ResLayer
 from mmpose.models.heads.base_head import BaseHead
 from mmpose.models.utils.tta import flip_heatmaps
 from mmpose.registry import HOOKS, KEYPOINT_CODECS, MODELS, OPTIM_WRAPPERS
+from mmpose.utils.hooks import rgetattr, rsetattr

@@ -103,6 +103,11 @@ def train(
 # --- the data of a config -----------------------------------------------------------
 
 
+def is_one_stage(dataset: ConfigDict) -> bool:
+    """Return whether a data set gives whole pictures (RTMO), not one person at a time."""
+    return bool(dataset.get("data_mode") == "bottomup")
+
+
 def annotations_of(dataset: ConfigDict) -> Path:
     """Return the annotation file of a data set of a config."""
     return Path(dataset.get("data_root") or "") / str(dataset.ann_file)
@@ -163,7 +168,10 @@ def validate_data(cfg: Config, on_image: OnImage | None = None) -> dict[str, int
         except (ValueError, FileNotFoundError) as error:
             faults.append(error)
             continue
-        check_batches(cfg, split, summary.with_keypoints, "people")
+        if is_one_stage(dataset):
+            check_batches(cfg, split, summary.pictures, "pictures")
+        else:
+            check_batches(cfg, split, summary.with_keypoints, "people")
         own[f"{split}_persons"] = summary.with_keypoints
         own[f"{split}_sha256"] = sha256_file(annotations_of(dataset))
     if faults:

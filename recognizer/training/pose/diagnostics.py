@@ -24,6 +24,11 @@ FLAT = 1e-4
 ALIKE = 1e-4
 
 
+def has_heatmaps(model: "BaseModel") -> bool:
+    """Return whether a network's head gives heatmaps; RTMO's gives scores, boxes and vectors."""
+    return not hasattr(model.head, "prior_generator")
+
+
 def heatmaps_of(model: "BaseModel", data_batch: DataBatch) -> Tensor:
     """Return the heatmaps (N, J, H, W) of a training batch, with the batch's own statistics.
 
@@ -62,11 +67,15 @@ def check_heatmaps(heatmaps: Tensor) -> tuple[list[int], float | None]:
 def data_lines(runner: "Runner", data_batch: DataBatch) -> list[str]:
     """Return the size of the training data."""
     loader = runner.train_dataloader
-    weights = [s.gt_instance_labels.keypoint_weights for s in data_batch["data_samples"]]
-    shown = torch.cat(list(weights)).gt(0).float().sum(1)
+    labels = [sample.gt_instance_labels for sample in data_batch["data_samples"]]
+    one_stage = bool(labels) and "keypoint_weights" not in labels[0]
+    name, unit = ("keypoints_visible", "pictures") if one_stage else ("keypoint_weights", "people")
+    shown = torch.cat([label[name] for label in labels]).gt(0).float().sum(1)
+    people = f"{len(shown) / max(1, len(labels)):.1f} people per picture and " if one_stage else ""
     return [
-        f"training data: {len(loader.dataset)} people, {len(loader)} iterations per epoch of "
-        f"{loader.batch_size}; {shown.mean():.1f} labelled joints per person of the last batch"
+        f"training data: {len(loader.dataset)} {unit}, {len(loader)} iterations per epoch of "
+        f"{loader.batch_size}; {people}{shown.mean():.1f} labelled joints per person of the last "
+        "batch"
     ]
 
 
@@ -94,8 +103,9 @@ def validated(runner: "Runner") -> list[str]:
     with contextlib.redirect_stdout(io.StringIO()):  # a table of the metrics below
         metrics = loop.evaluator.evaluate(len(outputs))
     scores = ", ".join(f"{key} {value:.4f}" for key, value in metrics.items())
+    unit = "people" if has_heatmaps(getattr(runner.model, "module", runner.model)) else "pictures"
     return [
-        f"validation data: {len(loop.dataloader.dataset)} people; {len(outputs)} of them decoded "
+        f"validation data: {len(loop.dataloader.dataset)} {unit}; {len(outputs)} of them decoded "
         f"and measured (the rest count as missed): {scores}"
     ]
 

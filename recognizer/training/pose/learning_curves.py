@@ -19,6 +19,14 @@ if TYPE_CHECKING:
 TABLE, PICTURE = "learning_curve.csv", "learning_curve.png"
 
 Row = dict[str, float]
+_TITLES = (
+    "heatmap loss (sum over cycles)",
+    "distillation: visual tokens, keypoint tokens (dashed)",
+    "COCO AP",
+)
+# RTMO's: the weighted sum, then people and keypoints.
+_ONE_STAGE = ("loss_cls", "loss_oks")
+_ONE_STAGE_TITLES = ("loss", "people, keypoints (dashed)", "COCO AP")
 _MARKED_EPOCHS = 50  # more points than that would make a thick line
 
 
@@ -83,7 +91,7 @@ def draw_curves(
     runs: Mapping[str, Sequence[Row]],
     bands: Mapping[str, Sequence[tuple[float, float, float]]] | None = None,
 ) -> None:
-    """Draw heatmap loss, distillation losses and AP of one or several trainings over epochs.
+    """Draw losses (heatmaps and distillation, or RTMO's) and AP of trainings over epochs.
 
     Args:
         path: the PNG.
@@ -99,21 +107,20 @@ def _curves(
     runs: Mapping[str, Sequence[Row]],
     bands: Mapping[str, Sequence[tuple[float, float, float]]],
 ) -> None:
+    one_stage = any(_ONE_STAGE[0] in row for rows in runs.values() for row in rows)
+    titles = _ONE_STAGE_TITLES if one_stage else _TITLES
     figure.set_size_inches(13, 4.3)
     heatmap, distillation, ap = figure.subplots(1, 3)
     for index, (name, rows) in enumerate(runs.items()):
         colour, label = f"C{index % 10}", plain(name)
-        _line(heatmap, rows, "heatmap_loss", color=colour, label=label)
-        _line(distillation, rows, "vis_dist_loss", color=colour)
-        _line(distillation, rows, "kpt_dist_loss", color=colour, linestyle="--")
+        _line(heatmap, rows, "loss" if one_stage else "heatmap_loss", color=colour, label=label)
+        second, third = _ONE_STAGE if one_stage else ("vis_dist_loss", "kpt_dist_loss")
+        _line(distillation, rows, second, color=colour)
+        _line(distillation, rows, third, color=colour, linestyle="--")
         _line(ap, rows, "coco/AP", color=colour, label=label)
         if band := bands.get(name):
             ap.fill_between(*zip(*band, strict=True), color=colour, alpha=0.15, linewidth=0)
-    for axes, title in (
-        (heatmap, "heatmap loss (sum over cycles)"),
-        (distillation, "distillation: visual tokens, keypoint tokens (dashed)"),
-        (ap, "COCO AP"),
-    ):
+    for axes, title in zip((heatmap, distillation, ap), titles, strict=True):
         axes.set_title(title, fontsize="medium")
         axes.set_xlabel("epoch")
         axes.grid(alpha=0.3)

@@ -33,6 +33,7 @@ from recognizer.training.pose.diagnostics import (
     check_heatmaps,
     cost_lines,
     data_lines,
+    has_heatmaps,
     heatmaps_of,
     memory,
     validated,
@@ -46,6 +47,7 @@ logger = logging.getLogger(__name__)
 
 _NEVER = 10**9
 _FALL = 1e-3  # less is no fall: sums in another order differ, too
+_RTMO_ITEMS = ("loss_cls", "loss_bbox", "loss_vis", "loss_mle", "loss_oks")
 _NAMED = 8  # of many equal faults, how many a message names
 
 
@@ -94,6 +96,8 @@ def check(config: Config, progress: ProgressFactory) -> int:
 def expected_items(cfg: "PoseConfig") -> list[str]:
     """Return the loss items that the config's head must return."""
     head = cfg.model.get("head") or {}
+    if head.get("type") == "RTMOHead":
+        return [*_RTMO_ITEMS]
     optional = {"vis_dist_loss": "loss_vis_token_dist", "kpt_dist_loss": "loss_kpt_token_dist"}
     return ["heatmap_loss", *(item for item, key in optional.items() if head.get(key) is not None)]
 
@@ -224,7 +228,8 @@ class SanityCheckHook(Hook):
         model = getattr(runner.model, "module", runner.model)
         batch = dict(data_batch or {})
         self.seen.lines += [*data_lines(runner, batch), *cost_lines(model, batch)]
-        self.seen.flat, self.seen.alike = check_heatmaps(heatmaps_of(model, batch))
+        if has_heatmaps(model):
+            self.seen.flat, self.seen.alike = check_heatmaps(heatmaps_of(model, batch))
         self.seen.lines += validated(runner)
         raise _EnoughError
 

@@ -7,12 +7,11 @@ import numpy as np
 import pytest
 import torch
 
+from annotation.teacher_labels import DOUBT, PERSON, Labels
 from benchmarks.gpu import small
 from benchmarks.gpu.small_augment import Batch, Pool, Strength, augment
-from benchmarks.gpu.small_choice import DOUBT, PERSON, SLOTS, Labels, choose
-from benchmarks.gpu.small_data import Data, load, pack, split_of
+from benchmarks.gpu.small_data import SLOTS, Data, load, pack, padded, split_of
 from benchmarks.gpu.small_export import SmallGraph, write
-from benchmarks.gpu.small_labels import Turn
 from benchmarks.gpu.small_loss import Assigned, _score, assign, losses, similarity
 from benchmarks.gpu.small_network import Cells, SmallPose, load_start, read_start
 from benchmarks.gpu.small_train import PLAIN, Recipe, Trainer
@@ -37,13 +36,15 @@ def _person(box=(30, 20, 70, 110)):
     pictures[0, y1:y2, x1:x2] = 255
     along = np.linspace(0.1, 0.9, 17)
     keypoints = np.stack([x1 + along * (x2 - x1), y1 + along * (y2 - y1), np.ones(17)], -1)
-    labels = Labels(
-        np.array([box], np.float32),
-        keypoints[None].astype(np.float32),
-        np.ones((1, 17), np.float32),
-        np.array([PERSON], np.uint8),
-        np.array([2000], np.float32),
-    ).padded()
+    labels = padded(
+        Labels(
+            np.array([box], np.float32),
+            keypoints[None].astype(np.float32),
+            np.ones((1, 17), np.float32),
+            np.array([PERSON], np.uint8),
+            np.array([2000], np.float32),
+        )
+    )
     stacked = Labels(
         *(
             value[None]
@@ -217,47 +218,6 @@ def test_a_complete_part_trains_no_more(tmp_path):
     assert small.main(given) == 0
     with pytest.raises(FileNotFoundError):  # begins where it is not complete
         small.main([*given, "--tiny"])
-
-
-@pytest.mark.parametrize("quarters", [0, 1, 3])
-def test_turns_there_and_back(quarters):
-    turn = Turn((60, 40), quarters)
-    picture = np.zeros((40, 60, 3), np.uint8)
-    picture[10, 50] = 255
-    place = np.array([[50.5, 10.5]], np.float32)  # centre of that pixel
-    x, y = turn.points(place)[0]
-    assert turn.picture(picture)[int(y), int(x), 0] == 255
-    assert turn.back(turn.points(place)) == pytest.approx(place)
-    boxes = np.array([[5, 6, 20, 30]], np.float32)
-    assert turn.boxes(turn.boxes(boxes), back=True) == pytest.approx(boxes)
-
-
-@pytest.mark.parametrize(
-    ("scores", "points", "kinds"),
-    [
-        ([0.8, 0.8, 0.3], 0.7, [PERSON]),  # seen by both, good pose
-        ([0.8, 0.8, 0.0], 0.1, [PERSON]),  # a clear box; its pose is not known
-        ([0.0, 0.4, 0.0], 0.3, [DOUBT]),  # only turned, poor pose
-        ([0.2, 0.2, 0.0], 0.7, [DOUBT]),  # one weak opinion
-        ([0.1, 0.1, 0.0], 0.05, []),  # nothing
-    ],
-)
-def test_opinions_make_people_doubts_or_nothing(scores, points, kinds):
-    keypoints = np.full((1, 17, 3), 50, np.float32)
-    keypoints[..., 0] += np.arange(17)
-    keypoints[..., 2] = points
-    seen = choose(
-        {
-            "boxes": np.array([[40, 40, 80, 120]], np.float32),
-            "keypoints": keypoints,
-            "scores": np.array([scores], np.float32),
-            "movenet": np.zeros((1, 17, 3), np.float32),
-        }
-    )
-    assert seen.kinds.tolist() == kinds
-    if kinds == [PERSON]:
-        assert (seen.keypoints[..., 2] > 0).all() == (points > 0.3)
-        assert (seen.scores >= 0).all() == (points > 0.3)
 
 
 def test_a_recording_is_on_one_side():

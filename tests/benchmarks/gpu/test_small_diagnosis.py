@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from benchmarks.gpu.small_choice import DOUBT, PERSON, Labels
+from annotation.teacher_labels import DOUBT, PERSON, Labels
 from benchmarks.gpu.small_diagnosis import found, placed
 from benchmarks.gpu.small_eval import Detections
 

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from benchmarks.gpu.small_choice import CROWD, DOUBT, PERSON, Labels
+from annotation.teacher_labels import CROWD, DOUBT, PERSON, Labels
 from benchmarks.gpu.small_data import Data
 from benchmarks.gpu.small_eval import Detections, average_precision, turned
 

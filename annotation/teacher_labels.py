@@ -13,13 +13,10 @@ from numpy.typing import NDArray
 from recognizer.geometry import box_area, box_iou, oks
 from recognizer.types import FloatArray
 
-SIDE = 416
-"""Long side of the pictures, pixels: the input of the small network."""
 PERSON, DOUBT, CROWD = 1, 2, 3
-SLOTS = 24
-"""People and doubts of a picture; the largest are kept."""
 _KEYPOINT = 0.3  # score from which a keypoint's place is learnt
-_AREA = 0.6  # of a person's box that COCO's mean person covers, about
+AREA = 0.6
+"""Of a person's box that COCO's mean person covers, about."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -41,17 +38,14 @@ class Labels:
     kinds: NDArray[np.uint8]
     areas: FloatArray
 
-    def padded(self) -> "Labels":
-        """Return the labels in ``SLOTS`` rows: people first, then the largest."""
-        order = np.lexsort((-box_area(self.boxes), self.kinds))[:SLOTS]
-
-        def pad(values: NDArray[Any]) -> NDArray[Any]:
-            rows = values[order]
-            wide = [(0, SLOTS - len(rows))] + [(0, 0)] * (rows.ndim - 1)
-            return np.pad(rows, wide)
-
+    def __getitem__(self, rows: NDArray[np.int64]) -> "Labels":
+        """Return some rows."""
         return Labels(
-            *(pad(v) for v in (self.boxes, self.keypoints, self.scores, self.kinds, self.areas))
+            self.boxes[rows],
+            self.keypoints[rows],
+            self.scores[rows],
+            self.kinds[rows],
+            self.areas[rows],
         )
 
 
@@ -69,7 +63,7 @@ def is_there(scores: FloatArray) -> NDArray[np.bool_]:
 
 
 def choose(seen: Mapping[str, NDArray[Any]]) -> Labels:
-    """Return the labels of a picture from a teacher's candidates (``small_labels``)."""
+    """Return the labels of a picture from a teacher's candidates (``annotation.teacher``)."""
     boxes, keypoints = seen["boxes"].astype(np.float32), seen["keypoints"].astype(np.float32)
     detector, movenet = seen["scores"][:, 1], seen["scores"][:, 2]
     upright = seen["scores"][:, 0]
@@ -89,7 +83,7 @@ def choose(seen: Mapping[str, NDArray[Any]]) -> Labels:
     scores = np.where(posed[:, None], points, -1).astype(np.float32)
     located = np.concatenate([keypoints[..., :2], weights[..., None]], -1).astype(np.float32)
     boxes = _around(boxes, located)
-    areas = (box_area(boxes) * _AREA).astype(np.float32)
+    areas = (box_area(boxes) * AREA).astype(np.float32)
     return Labels(boxes[rows], located[rows], scores[rows], kinds[rows], areas[rows])
 
 
@@ -101,7 +95,7 @@ def _without_duplicates(
     if not len(boxes):
         return kept
     visible = (keypoints[:, None, :, 2] > 0.2) & (keypoints[None, :, :, 2] > 0.2)
-    areas = np.minimum(box_area(boxes)[:, None], box_area(boxes)[None]) * _AREA
+    areas = np.minimum(box_area(boxes)[:, None], box_area(boxes)[None]) * AREA
     alike = oks(keypoints[..., :2], keypoints[..., :2], visible, areas)
     duplicates = (alike > 0.5) | (box_iou(boxes, boxes) > 0.65)
     order = np.argsort(-confidence, kind="stable")

@@ -1,0 +1,302 @@
+"""Mode annotation.distill: footage -> COCO-format data, labelled by a strong, slow teacher.
+
+<distill.output>/
+images/<name>.jpg               pictures, one every distill.every_s
+labels/<video>.json             labels of a video: what a second run does not repeat
+person_keypoints_train.json     COCO's format, split by source
+person_keypoints_val.json
+distill.json                    settings, digests of the networks, counts, end states
+contact_sheet.png               some pictures with their labels
+"""
+
+import json
+import logging
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from annotation.distill_dataset import (
+    SPLITS,
+    annotation_file,
+    count_labels,
+    split_sources,
+    write_coco,
+)
+from annotation.distill_sheet import SHEET, write_sheet
+from annotation.distill_video import IMAGES, VideoLabeller, picture_prefix
+from annotation.sources import find_sources
+from annotation.teacher import TEACHER_REVISION, build_teacher
+from recognizer.backends.network import ModelError
+from recognizer.checks import MAX_THREADS
+from recognizer.command import EXIT_DONE, EXIT_SOME_REFUSED, next_command
+from recognizer.config.file import ConfigError
+from recognizer.config.schema import Config
+from recognizer.installation import cpu_cores
+from recognizer.model_files import find_model_file
+from recognizer.pose.settings import pose_settings
+from recognizer.runs.batch import run_batch, worker_count
+from recognizer.runs.inputs import Video, list_videos
+from recognizer.runs.manifest import Outcome, Settings, State, exclusive, result_path
+from recognizer.runs.progress import ProgressFactory, silent
+from recognizer.runs.stage1 import describe_damage
+from recognizer.runs.stage_folders import pose_model_files, stage1_settings
+from recognizer.runs.worker_pool import Job, OnFrames, StopRunError, WorkerPool
+from recognizer.storage.artifacts import sha256_file, write_json
+from recognizer.video.reader import VideoError
+
+logger = logging.getLogger(__name__)
+
+MANIFEST, SCHEMA, LABELS_SCHEMA = "distill.json", "recognizer.distill", "recognizer.distill_labels"
+LABELS = "labels"
+JsonObject = dict[str, Any]
+
+
+def distill(config: Config, progress: ProgressFactory = silent) -> int:
+    """Label the videos of ``annotation.input`` and return the exit code.
+
+    Raises:
+        ConfigError: no network file, a one-stage network as the teacher, a video without a source.
+        FileNotFoundError, ValueError: no videos.
+        BlockingIOError: another run is at work in the folder.
+        RunError: a network does not load, or results cannot be written.
+
+    """
+    videos = list_videos(config.annotation)
+    source_of = find_sources(config.dataset.split, [v.relative for v in videos], {})
+    files = teacher_files(config)
+    settings, folder = _settings(config, files), distill_dir(config)
+    if "second_opinion" not in files:
+        logger.info("distill: without MoveNet's second opinion (distill.second_opinion is null)")
+    with exclusive(folder), progress("distill: videos", len(videos)) as advance:
+        settled = {v.relative: _finished(folder, settings, v) for v in videos}
+        outcomes = run_batch(
+            [outcome for outcome in settled.values() if outcome is not None],
+            [Job(v.relative, v) for v in videos if settled[v.relative] is None],
+            _worker_pool(config, files, settings, folder),
+            advance,
+        )
+        pictures = {
+            o.video: _read_labels(folder, o.video)["pictures"]
+            for o in outcomes
+            if o.state != "refused"
+        }
+        split_of = split_sources((source_of[video] for video in pictures), config.distill.val_share)
+        write_coco(folder, pictures, source_of, split_of)
+        write_sheet(folder, pictures)
+        manifest = _manifest(settings, outcomes, pictures, (source_of, split_of))
+        write_json(folder / MANIFEST, folder, manifest)
+    _report(config, folder, manifest)
+    return EXIT_SOME_REFUSED if manifest["totals"]["refused"] else EXIT_DONE
+
+
+def distill_dir(config: Config) -> Path:
+    """Return the folder of the data set."""
+    return config.distill.output or config.annotation.output_dir / "distill"
+
+
+def teacher_files(config: Config) -> dict[str, Path]:
+    """Return the teacher's network files by role: pose, detector, second_opinion if there is one.
+
+    Raises:
+        ConfigError: a file that is not there, or a one-stage pose network.
+
+    """
+    files = pose_model_files(config)
+    if pose_settings(config, files).kind != "topdown":
+        raise ConfigError(
+            f"annotation.distill: expected a network of kind topdown as the teacher, which sees "
+            f"one person at a time also turned and mirrored, got {files['pose']}; set "
+            "models.pose_estimation.onnx.model_path to one such as SDPose or PP-TinyPose"
+        )
+    if config.distill.second_opinion is not None:
+        files["second_opinion"] = find_model_file(
+            config.distill.second_opinion, config.models.weights_dirs, "distill.second_opinion"
+        )
+    return files
+
+
+def _settings(config: Config, files: Mapping[str, Path]) -> Settings:
+    """Return all that decides a video's labels."""
+    settings = {key: stage1_settings(config)[key] for key in ("pose", "models")}
+    if second := files.get("second_opinion"):
+        settings["models"]["second_opinion"] = {"file": second.name, "sha256": sha256_file(second)}
+    decides = config.distill.model_dump(
+        mode="json", exclude={"output", "second_opinion", "val_share"}
+    )
+    return {**settings, "distill": decides, "revision": TEACHER_REVISION}
+
+
+def _worker_pool(
+    config: Config, files: dict[str, Path], settings: Settings, folder: Path
+) -> WorkerPool:
+    section = config.annotation
+    count = worker_count(section)
+    threads = max(1, min(cpu_cores() // count, MAX_THREADS))
+    plans = []
+    for i in range(count):
+        gpu = section.gpus[i % len(section.gpus)] if section.gpus else None
+        plans.append((_DistillWorkerPlan(config, files, settings, folder, threads, gpu),))
+    return WorkerPool(_DistillWorker, plans, section.stall_timeout_s, section.worker_memory_gb)
+
+
+# --- one video ---------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class _DistillWorkerPlan:
+    """Settings of one worker."""
+
+    config: Config
+    files: dict[str, Path]
+    settings: Settings
+    folder: Path
+    threads: int
+    gpu: int | None
+
+
+class _DistillWorker:
+    """One worker: the teacher opened once, then one video after another."""
+
+    def __init__(self, plan: _DistillWorkerPlan) -> None:
+        import cv2
+
+        cv2.setNumThreads(1)  # its pool would fight the other workers for the cores
+        self._plan, files = plan, dict(plan.files)
+        second = files.pop("second_opinion", None)
+        pose = pose_settings(plan.config, files)
+        teacher = build_teacher(pose, files, second, threads=plan.threads, gpu=plan.gpu)
+        self._label = VideoLabeller(teacher, plan.config.distill, plan.folder, plan.threads)
+
+    def __call__(self, video: Video, on_frames: OnFrames) -> Outcome:
+        folder = self._plan.folder
+        _forget(folder, video.relative)
+        try:
+            pictures, account = self._label(video.relative, video.path, on_frames)
+            source = {"sha256": sha256_file(video.path), "size_bytes": video.path.stat().st_size}
+        except ModelError as error:
+            raise StopRunError(str(error)) from error
+        except (VideoError, OSError) as error:
+            reason = str(error).replace(str(video.path), video.relative)
+            return Outcome(video.relative, "refused", reason)
+        state: State = "done" if account.intact else "damaged"
+        reason = "" if account.intact else describe_damage(account)
+        outcome = Outcome(video.relative, state, reason, len(pictures), tuple(account.facts))
+        value = {
+            "schema": LABELS_SCHEMA,
+            "settings": self._plan.settings,
+            "source": source,
+            "outcome": asdict(outcome),
+            "pictures": pictures,
+        }
+        final = _labels_path(folder, video.relative)
+        try:
+            write_json(final, folder, value)
+        except OSError as error:
+            raise StopRunError(f"cannot write {final}: {error}") from error
+        return outcome
+
+
+def _labels_path(folder: Path, video: str) -> Path:
+    return result_path(folder / LABELS, video, ".json")
+
+
+def _forget(folder: Path, video: str) -> None:
+    """Remove what another run left of a video, whose pictures may be others."""
+    _labels_path(folder, video).unlink(missing_ok=True)
+    for path in (folder / IMAGES).glob(f"{picture_prefix(video)}*.jpg"):
+        path.unlink()
+
+
+def _read_labels(folder: Path, video: str) -> JsonObject:
+    value: JsonObject = json.loads(_labels_path(folder, video).read_bytes())
+    return value
+
+
+def _finished(folder: Path, settings: Settings, video: Video) -> Outcome | None:
+    """Return the end state of a video that is labelled with these settings already, else None."""
+    try:
+        value = _read_labels(folder, video.relative)
+        now, source = video.path.stat(), value["source"]
+        same = value["schema"] == LABELS_SCHEMA and value["settings"] == settings
+        same = same and now.st_size == source["size_bytes"]
+        # As in make: a file newer than its labels is compared by content.
+        if same and now.st_mtime > _labels_path(folder, video.relative).stat().st_mtime:
+            same = sha256_file(video.path) == source["sha256"]
+        names = [picture["file_name"] for picture in value["pictures"]]
+        if not same or not all((folder / IMAGES / name).is_file() for name in names):
+            return None
+        outcome = value["outcome"]
+        return Outcome(**{**outcome, "notes": tuple(outcome["notes"])})
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+# --- all videos --------------------------------------------------------------------
+
+
+def _manifest(
+    settings: Settings,
+    outcomes: Sequence[Outcome],
+    pictures: Mapping[str, Sequence[JsonObject]],
+    sources: tuple[Mapping[str, str], Mapping[str, str]],
+) -> JsonObject:
+    """Return what distill.json holds; ``sources``: the source by video, the split by source."""
+    source_of, split_of = sources
+    states = Counter(outcome.state for outcome in outcomes)
+    videos = {}
+    for outcome in sorted(outcomes, key=lambda o: o.video):
+        own: JsonObject = {"state": outcome.state, "reason": outcome.reason}
+        if outcome.video in pictures:
+            own["source"] = source_of[outcome.video]
+            own["split"] = split_of[own["source"]]
+            own |= count_labels(pictures[outcome.video])
+        videos[outcome.video] = own
+    by_split = {
+        split: count_labels(
+            picture
+            for video, own in pictures.items()
+            if split_of[source_of[video]] == split
+            for picture in own
+        )
+        for split in SPLITS
+    }
+    totals = {state: states[state] for state in ("done", "damaged", "refused")}
+    return {
+        "schema": SCHEMA,
+        "settings": settings,
+        "totals": {**totals, "videos": len(outcomes), "sources": len(split_of), **by_split},
+        "videos": videos,
+    }
+
+
+def _report(config: Config, folder: Path, manifest: JsonObject) -> None:
+    totals = manifest["totals"]
+    for split in SPLITS:
+        counts = ", ".join(f"{n} {name.replace('_', ' ')}" for name, n in totals[split].items())
+        logger.info("distill: %s: %s", split, counts)
+    if not totals["val"]["people"]:
+        logger.warning(
+            "distill: %s has nobody to validate on: expected two sources or more with people, got "
+            "%d sources; add footage of another camera, or set dataset.split.sources",
+            annotation_file(folder, "val").name,
+            totals["sources"],
+        )
+    states = ", ".join(f"{totals[state]} {state}" for state in ("done", "damaged", "refused"))
+    logger.info("distill: %d videos: %s", totals["videos"], states)
+    logger.info("distill: %s and %s: look at the labels first", folder / SHEET, folder / MANIFEST)
+    options = [
+        f"{split}_dataloader.dataset.{key}"
+        for split in ("train", "val", "test")
+        for key in (
+            f"ann_file={annotation_file(folder, 'train' if split == 'train' else 'val').name}",
+            f"data_prefix.img={IMAGES}/",
+        )
+    ]
+    changes = {
+        "train.config_file": ["<a config of configs/body_2d_keypoint>"],
+        "train.data_root": folder,
+        "train.cfg_options": options,
+    }
+    logger.info("next: %s", next_command(config, "train.check", changes))
