@@ -37,6 +37,7 @@ QUICK = {
     "stage1_cost": "--clips 1 --rounds 1",
     "stage1_speed": "--clips 2 --rounds 1",
     "stage3_memory": "--clips 200",
+    "topdown_speed": "--rounds 1",
     "tracking": "--rounds 2 --frames 60",
     "train_step": "--rounds 2 --batch-size 2",
 }
