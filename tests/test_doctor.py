@@ -299,9 +299,9 @@ def test_it_finds_the_model_files_that_stage_1_finds(versions, tmp_path, monkeyp
         folder.mkdir()
         for name in names:
             (folder / name).write_bytes(b"x")
-    networks.heatmap(first / "pose.onnx")  # stage 1 asks what it is
+    networks.heatmap(first / "pose.onnx")  # stage 1 asks what it is, and what the detector is
     monkeypatch.chdir(tmp_path)
-    (tmp_path / "det.onnx").write_bytes(b"x")
+    networks.constant_yolox(tmp_path / "det.onnx", {})
     config = load_config(
         SHIPPED,
         [
