@@ -34,7 +34,12 @@ def test_real_annotations_are_counted_as_they_are():
     raw = json.loads((ASSETS / "annotations" / "person_keypoints_train2017.json").read_text())
     persons = [p for p in raw["annotations"] if not p["iscrowd"]]
     trained = [p for p in persons if p["num_keypoints"]]
-    assert summary == CocoSummary(len(raw["images"]), len(persons), len(trained))
+    assert summary == CocoSummary(
+        len(raw["images"]),
+        len(persons),
+        len(trained),
+        pictures=len({p["image_id"] for p in trained}),
+    )
 
 
 @needs_coco
@@ -60,14 +65,14 @@ def test_what_is_counted_is_what_mmpose_trains_on(tmp_path):
                 "pipeline": [],
             }
         )
-    assert validate_coco(path, data / "train2017") == CocoSummary(8, 7, 6)
+    assert validate_coco(path, data / "train2017") == CocoSummary(8, 7, 6, pictures=6)
     assert len(dataset) == 6
 
 
 def test_one_person_is_enough_and_crowds_do_not_count(look):
     crowd = person(900_100_184_613, iscrowd=1, keypoints=[0] * 51)
     unlabelled = person(3, keypoints=[0] * 51, bbox=[3, 3, 0, 0])
-    assert look(content(person(), crowd, unlabelled)) == CocoSummary(1, 2, 1)
+    assert look(content(person(), crowd, unlabelled)) == CocoSummary(1, 2, 1, pictures=1)
 
 
 @pytest.mark.parametrize(
@@ -193,7 +198,7 @@ def named(names, **more):
     ids=["blanks", "one word", "l and r", "side last", "no separator"],
 )
 def test_names_may_be_written_otherwise(look, names):
-    assert look(named(names)) == CocoSummary(1, 1, 1)
+    assert look(named(names)) == CocoSummary(1, 1, 1, pictures=1)
 
 
 @pytest.mark.parametrize(
@@ -244,7 +249,9 @@ def test_annotations_of_other_categories(look):
     with pytest.raises(ValueError, match="its metric needs keypoints of all"):
         look(content(person(), boxes, categories=categories))
     unlabelled = person(2, category_id=2, keypoints=[0] * 51, num_keypoints=0)
-    assert look(content(person(), unlabelled, categories=categories)) == CocoSummary(1, 1, 1)
+    assert look(content(person(), unlabelled, categories=categories)) == CocoSummary(
+        1, 1, 1, pictures=1
+    )
 
 
 # --- many faults, encodings ----------------------------------------------------------
@@ -274,7 +281,7 @@ def test_other_encodings_are_named_and_the_remedy_mends_them(look, tmp_path, enc
         validate_coco(path, tmp_path / "train2017")
     remedy = re.search(r'-c "(.*)"', str(caught.value))[1]
     subprocess.run([sys.executable, "-c", remedy], check=True)
-    assert validate_coco(path, tmp_path / "train2017") == CocoSummary(1, 1, 1)
+    assert validate_coco(path, tmp_path / "train2017") == CocoSummary(1, 1, 1, pictures=1)
 
 
 def test_latin_1_is_named(look, tmp_path):
