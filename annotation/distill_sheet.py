@@ -48,7 +48,7 @@ def write_sheet(folder: Path, pictures: Mapping[str, Sequence[JsonObject]]) -> N
 
 
 def _choose(pictures: Mapping[str, Sequence[JsonObject]]) -> list[tuple[str, JsonObject]]:
-    """Return pictures with somebody in them, those of all videos in turn."""
+    """Return pictures with people in them, those of all videos in turn."""
     labelled = [
         (video, picture)
         for video in sorted(pictures)

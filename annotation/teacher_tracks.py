@@ -2,7 +2,7 @@
 
 The people of a short window of frames are tracked forward and backward. A keypoint of the middle
 frame stays where the frames before and after agree with it, and is smoothed along its track; a
-person whom no neighbour shows becomes a doubt, and so does somebody whom only the neighbours show.
+person that no neighbour shows becomes a doubt, and so does one that only the neighbours show.
 """
 
 from collections.abc import Sequence

@@ -32,7 +32,7 @@ from benchmarks._needs import need
 from benchmarks._turns import print_ratios
 from benchmarks.rtmo_speed import Calls, decoded, race_on_frames
 from recognizer.backends.onnx import OnnxNetwork
-from recognizer.backends.onnx_files import read_inputs
+from recognizer.backends.onnx_files import read_signature
 from recognizer.backends.pose_kind import is_normalised, read_form
 from recognizer.config.models import DetectorConfig, TopDownConfig
 from recognizer.config.types import OnnxRuntimeOptions
@@ -57,7 +57,7 @@ def make_models(folder: Path) -> tuple[Path, Path]:
 
 def input_wh(path: Path) -> tuple[int, int]:
     """Return width and height of a file's input."""
-    height, width = read_inputs(path)[0].shape[2:]
+    height, width = read_signature(path).inputs[0].shape[2:]
     return int(width or 0), int(height or 0)
 
 

@@ -53,10 +53,8 @@ def fetch(config: Config, progress: ProgressFactory) -> int:
         sys.stdout.write(f"{table()}next: {example}\n")
         return EXIT_DONE
     fetched = []
-    singles = [one for name in names for one in PRESETS.get(name, (name,))]
-    for file in [
-        _official(name) for name in dict.fromkeys(singles)
-    ]:  # all names are known before any work
+    singles = dict.fromkeys(one for name in names for one in PRESETS.get(name, (name,)))
+    for file in [_official(name) for name in singles]:  # all names are known before any work
         path = _place(file, config.models.weights_dirs)
         fetched.append((file, path))
         if path.exists():
@@ -68,7 +66,7 @@ def fetch(config: Config, progress: ProgressFactory) -> int:
         logger.info("%s: %s; licence %s", file.name, file.about, file.licence)
     for file, path in fetched:
         logger.info("%s is in %s; next: %s", file.name, path, _next(config, file, path))
-    for name in PRESETS.keys() & set(names):
+    for name in [one for one in names if one in PRESETS]:
         preset = SHIPPED_CONFIG.parent / "presets" / f"{name}.yaml"
         example = f"{COMMAND} --config {shlex.quote(str(preset))} --mode annotation.stage1"
         logger.info("%s: both are used together by %s", name, example)

@@ -18,7 +18,7 @@ import os
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from google.protobuf import (  # type: ignore[import-untyped]
     descriptor_pb2,
@@ -116,32 +116,42 @@ def read_metadata(path: Path) -> dict[str, str]:
     return {_text(path, entry.key): _text(path, entry.value) for entry in model.metadata}
 
 
-def read_outputs(path: Path) -> tuple[TensorSpec, ...]:
-    """Return names and shapes of a network's outputs; their element types are not read.
+class Signature(NamedTuple):
+    """What a network takes and gives; element types are not read.
+
+    Attributes:
+        inputs: without those that are only weights.
+        outputs: in the file's order.
+        weights: names of the weights.
+
+    """
+
+    inputs: tuple[TensorSpec, ...]
+    outputs: tuple[TensorSpec, ...]
+    weights: tuple[str, ...]
+
+
+def read_signature(path: Path) -> Signature:
+    """Return a network's inputs, outputs and names of weights, by one reading of the file.
 
     Raises:
         ModelError: as ``check_file``.
 
     """
-    return _specs(path, "output")
-
-
-def read_inputs(path: Path) -> tuple[TensorSpec, ...]:
-    """Return a network's inputs, as ``read_outputs``; without those that are only weights."""
-    weights = set(read_weight_names(path))
-    return tuple(spec for spec in _specs(path, "input") if spec.name not in weights)
-
-
-def read_weight_names(path: Path) -> tuple[str, ...]:
-    """Return the names of a network's weights. Raises as ``check_file``."""
-    return tuple(
-        _text(path, weight.name) for graph in _parse(path).graph for weight in graph.initializer
-    )
-
-
-def _specs(path: Path, which: str) -> tuple[TensorSpec, ...]:
     model = _parse(path)
     _external_files(path, model)
+    weights = tuple(_text(path, one.name) for graph in model.graph for one in graph.initializer)
+    inputs, outputs = _specs(path, model, "input"), _specs(path, model, "output")
+    known = set(weights)
+    return Signature(tuple(spec for spec in inputs if spec.name not in known), outputs, weights)
+
+
+def read_outputs(path: Path) -> tuple[TensorSpec, ...]:
+    """Return names and shapes of a network's outputs. Raises as ``read_signature``."""
+    return read_signature(path).outputs
+
+
+def _specs(path: Path, model: Any, which: str) -> tuple[TensorSpec, ...]:
     return tuple(
         TensorSpec(_text(path, value.name), _sizes(value.type), "")
         for graph in model.graph

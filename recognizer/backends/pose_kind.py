@@ -12,14 +12,14 @@ from pathlib import Path
 from typing import Any
 
 from recognizer.backends.network import ModelError, TensorSpec
-from recognizer.backends.onnx_files import read_inputs, read_outputs, read_weight_names
+from recognizer.backends.onnx_files import read_outputs, read_signature
 from recognizer.config.models import PoseEstimationConfig
 from recognizer.config.types import PoseKind
 from recognizer.openmmlab import read_pose_config
 from recognizer.skeleton import NUM_KEYPOINTS
 
-_KEY = "models.pose_estimation.kind"
 _SECTION = "models.pose_estimation"
+_KEY = f"{_SECTION}.kind"
 # Of the last layers of mmdet's heads, which keep their names in an ONNX file.
 _RTMDET_WEIGHTS, _YOLOX_WEIGHTS = "rtm_cls", "multi_level_conv"
 
@@ -77,7 +77,7 @@ def is_simcc(outputs: Sequence[TensorSpec]) -> bool:
 
 def read_form(file: Path) -> NetworkForm:
     """Return what an ONNX file is; raise ModelError for a damaged one."""
-    return identify(read_inputs(file), read_outputs(file), read_weight_names(file))
+    return identify(*read_signature(file))
 
 
 def is_normalised(asked: str, file: Path) -> bool:
@@ -91,7 +91,9 @@ def is_normalised(asked: str, file: Path) -> bool:
         ModelError: ``auto``, and the names of the weights do not tell.
 
     """
-    found = {"none": False, "rtmdet": True}.get(asked, _is_rtmdet(read_weight_names(file)))
+    if asked != "auto":
+        return asked == "rtmdet"
+    found = _is_rtmdet(read_signature(file).weights)
     if found is None:
         raise ModelError(
             f"{file}: expected a person detector whose weights have the names of RTMDet or YOLOX, "

@@ -1,11 +1,10 @@
 """Image -> person boxes, by a YOLOX network (Ge et al. 2021) without suppression.
 
 ``end2end`` has detectors with suppression inside. Contract: input (B, 3, H, W) float32 BGR 0-255,
-letterboxed at the top left with 114;
-output (B, cells, 85): centre and size per grid cell of strides 8, 16 and 32, objectness, 80
-class scores of which class 0 is the person. Centre and size are raw (offset in the cell and
-log size, in strides) or, as ``--decode_in_inference`` exports them, in pixels of the input;
-which of them is seen from the first output.
+letterboxed at the top left with 114; output (B, cells, 85): centre and size per grid cell of
+strides 8, 16 and 32, objectness, 80 class scores of which class 0 is the person. Centre and size
+are raw (offset in the cell and log size, in strides) or, as ``--decode_in_inference`` exports
+them, in pixels of the input; which of them is seen from the first output.
 """
 
 from abc import ABC, abstractmethod
@@ -36,7 +35,8 @@ from recognizer.types import FloatArray, Image
 _STRIDES = (8, 16, 32)
 MAX_BATCH = 8  # images of one run
 _WHICH = "person detector"
-_SET = "set models.pose_estimation.topdown.detector.model_path"
+_KEY = "models.pose_estimation.topdown.detector"
+_SET = f"set {_KEY}.model_path"
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -149,7 +149,7 @@ class YoloxDetector(BoxDetector):
 
     def __init__(self, network: Network, settings: DetectorConfig) -> None:
         """Check that the network keeps the contract; raise ModelError if not."""
-        super().__init__(network, settings, *_check(network))
+        super().__init__(network, settings, *_check(network, settings.network_input_size))
         self._grid, self._stride = _grid(self._input_wh)
         self._decoded: bool | None = None  # centre and size in pixels; None: not seen yet
 
@@ -188,7 +188,37 @@ class YoloxDetector(BoxDetector):
         return self._best(fit.to_image(boxes), scores[likely].astype(np.float32))
 
 
-def _check(network: Network) -> tuple[str, int | None, tuple[int, int]]:
+def input_size(
+    own_wh: tuple[int | None, int | None], asked_wh: tuple[int, int] | None
+) -> tuple[int, int]:
+    """Return width and height of a detector's input: the file's, or those asked for where free.
+
+    Args:
+        own_wh: the file's; None where it takes any.
+        asked_wh: ``topdown.detector.network_input_size``.
+
+    Raises:
+        ModelError: another size than the file's, or none at all.
+
+    """
+    pairs = zip(own_wh, asked_wh or own_wh, strict=True)
+    if any(own not in (None, asked) for own, asked in pairs):
+        raise ModelError(
+            f"{_KEY}.network_input_size: the file takes {list(own_wh)} (width, height), got "
+            f"{list(asked_wh or own_wh)}; set it to null"
+        )
+    width, height = asked_wh or own_wh
+    if width is None or height is None:
+        raise ModelError(
+            f"{_WHICH}: the file takes any input size; set {_KEY}.network_input_size: [w, h] to "
+            "what it was trained on (640x640, RTMDet-nano 320x320)"
+        )
+    return width, height
+
+
+def _check(
+    network: Network, size_wh: tuple[int, int] | None
+) -> tuple[str, int | None, tuple[int, int]]:
     fits = len(network.inputs) == 1 and len(network.outputs) == 1
     if fits:
         shape, out = network.inputs[0].shape, network.outputs[0].shape
@@ -200,7 +230,7 @@ def _check(network: Network) -> tuple[str, int | None, tuple[int, int]]:
             f"got {describe(network)}; {_SET}"
         )
     batch, _, height, width = shape
-    return network.inputs[0].name, batch, (int(width or 0), int(height or 0))
+    return network.inputs[0].name, batch, input_size((width, height), size_wh)
 
 
 def _grid(input_wh: tuple[int, int]) -> tuple[FloatArray, NDArray[np.float32]]:

@@ -23,7 +23,7 @@ from recognizer.backends.network import (
 from recognizer.backends.pose_kind import is_normalised
 from recognizer.config.models import DetectorConfig
 from recognizer.geometry import Letterbox
-from recognizer.pose.detector import MAX_BATCH, BoxDetector, Boxes, YoloxDetector
+from recognizer.pose.detector import MAX_BATCH, BoxDetector, Boxes, YoloxDetector, input_size
 from recognizer.types import FloatArray, Image, IntArray
 
 # Of the training pictures of RTMDet, BGR, as in mmdet 3.3.0's configs/rtmdet.
@@ -102,18 +102,4 @@ def _check(
             f"{describe(network)}; set {_KEY}.model_path"
         )
     batch, _, height, width = shape
-    if size_wh is not None and any(
-        own not in (None, asked) for own, asked in zip((width, height), size_wh, strict=True)
-    ):
-        raise ModelError(
-            f"{_KEY}.network_input_size: the file takes {[width, height]} (width, height), got "
-            f"{list(size_wh)}; set it to null"
-        )
-    columns, rows = size_wh or (width, height)
-    if columns is None or rows is None:
-        raise ModelError(
-            "person detector: the file takes any input size; set "
-            f"{_KEY}.network_input_size: [w, h] to what it was trained on (640x640, RTMDet-nano "
-            "320x320)"
-        )
-    return network.inputs[0].name, batch, (columns, rows)
+    return network.inputs[0].name, batch, input_size((width, height), size_wh)

@@ -134,7 +134,7 @@ def test_a_second_run_labels_only_what_is_new(labelled, tmp_path):
     picture = next((out / "images").glob("a-*.jpg"))
     before = [kept.stat().st_mtime_ns, changed.stat().st_mtime_ns]
     content = picture.read_bytes()
-    picture.unlink()  # somebody tidied up
+    picture.unlink()  # removed by hand
     assert distill(_config(folder), silent) == 0
     assert kept.stat().st_mtime_ns == before[0]
     assert changed.stat().st_mtime_ns != before[1]

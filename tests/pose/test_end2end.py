@@ -88,3 +88,10 @@ def test_numbers_that_are_not_finite_are_refused(tmp_path):
     path = detectors.end2end(tmp_path / "d.onnx", dets, [0], weight=YOLOX)
     with pytest.raises(ModelError, match="not finite"):
         opened(path)([white()])
+
+
+def test_raw_yolox_refuses_another_size(tmp_path):
+    path = networks.constant_yolox(tmp_path / "raw.onnx", {})
+    network, asked = OnnxNetwork(path, OnnxRuntimeOptions()), (640, 640)
+    with pytest.raises(ModelError, match=r"network_input_size: the file takes \[64, 64\]"):
+        build_detector(network, DetectorConfig(network_input_size=asked), path)

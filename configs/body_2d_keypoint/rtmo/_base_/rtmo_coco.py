@@ -53,7 +53,7 @@ param_scheduler = [
 ]
 # The rate is for 8 GPUs x 32 images; --cfg-options auto_scale_lr.enable=True scales it to others.
 auto_scale_lr = dict(base_batch_size=256, enable=False)
-# A batch in which nobody is left after the augmentation trains the classification alone.
+# A batch without people after the augmentation trains the classification alone.
 find_unused_parameters = True
 
 # --- network -------------------------------------------------------------------------
@@ -214,8 +214,8 @@ last_pipeline = [
     ),
     dict(type="YOLOXHSVRandomAug"),
     dict(type="RandomFlip"),
-    # Crowds and people without keypoints: nothing is learnt there, neither that somebody is there
-    # nor that nobody is.
+    # Crowds and people without keypoints: ignore regions, neither a person nor
+    # background.
     dict(type="BottomupGetHeatmapMask", get_invalid=True),
     dict(type="FilterAnnotations", by_kpt=True, by_box=True, keep_empty=False),
     dict(type="GenerateTarget", encoder=codec),
