@@ -278,8 +278,8 @@ def _report(config: Config, folder: Path, manifest: JsonObject) -> None:
         logger.info("distill: %s: %s", split, counts)
     if not totals["val"]["people"]:
         logger.warning(
-            "distill: %s holds no people to validate on: expected two sources or more with people, got "
-            "%d sources; add footage of another camera, or set dataset.split.sources",
+            "distill: %s holds no people to validate on: expected two sources or more with people, "
+            "got %d sources; add footage of another camera, or set dataset.split.sources",
             annotation_file(folder, "val").name,
             totals["sources"],
         )
