@@ -24,7 +24,7 @@ def written(path, values):
 @pytest.mark.parametrize("path", SHIPPED, ids=lambda path: path.stem)
 def test_shipped_configs_are_known(path):
     fall = "falldown" if "fall" in path.stem else "fight"
-    assert kind_of(read(path)) == ("pose" if "sdpose" in path.stem else fall)
+    assert kind_of(read(path)) == ("pose" if "body_2d_keypoint" in path.parts else fall)
 
 
 @pytest.mark.parametrize(
