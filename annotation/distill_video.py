@@ -65,7 +65,7 @@ def sample_frames(time_s: NDArray[np.float64], settings: DistillConfig) -> Sampl
     if settings.max_pictures is not None:
         count = min(count, settings.max_pictures)
     moments = time_s[0] + length * (np.arange(count) + 0.5) / count
-    offsets = settings.neighbour_s * np.arange(-settings.neighbours, settings.neighbours + 1)
+    offsets = settings.neighbour_step_s * np.arange(-settings.neighbours, settings.neighbours + 1)
     centres = sorted({_nearest(time_s, moment) for moment in moments.tolist()})
     windows = [
         {_nearest(time_s, moment) for moment in (time_s[c] + offsets).tolist()} | {c}

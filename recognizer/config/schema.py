@@ -274,7 +274,7 @@ class DistillConfig(Section):
     every_s: Annotated[float, Field(ge=0.04, le=86400)] = 2.0
     max_pictures: PositiveInt | None = 100
     neighbours: Annotated[int, Field(ge=0, le=5)] = 2
-    neighbour_s: Annotated[float, Field(ge=0.02, le=1)] = 0.1
+    neighbour_step_s: Annotated[float, Field(ge=0.02, le=1)] = 0.1
     agreement: Annotated[float, Field(gt=0, le=1)] = 0.1
     second_opinion: str | None = None
     val_share: Annotated[float, Field(ge=0, le=0.5)] = 0.1
