@@ -112,7 +112,7 @@ def teacher_files(config: Config) -> dict[str, Path]:
         )
     if config.distill.second_opinion is not None:
         files["second_opinion"] = find_model_file(
-            config.distill.second_opinion, config.models.weights_dirs, "distill.second_opinion"
+            config.distill.second_opinion, config.models.folders(), "distill.second_opinion"
         )
     return files
 

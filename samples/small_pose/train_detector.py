@@ -22,7 +22,7 @@ from recognizer.geometry import box_iou, nms
 from recognizer.types import FloatArray, ImageArray
 from samples.small_pose import starts
 from samples.small_pose.augment import Placement, cut, moved, recoloured, turn, warped
-from samples.small_pose.average import Average
+from samples.small_pose.average import Average, layers
 from samples.small_pose.data import SIDE, SLOTS, TRAIN, VAL, Data, load
 from samples.small_pose.detector_loss import cells_of, loss
 from samples.small_pose.graph import TrainableGraph
@@ -197,13 +197,7 @@ def main() -> int:
 def train(network: TrainableGraph, data: Data, given: argparse.Namespace) -> None:
     """Train and write."""
     sampler, tests = PictureSampler(data, CHANCES, given.seed), views_of(data)
-    # Steps in proportion to a layer's weights: the normalisation is folded in, so that their sizes
-    # differ by orders of magnitude, and a step that suits the large ones ruins the small.
-    layers = [
-        {"params": [value], "size": float(value.detach().square().mean().sqrt().clamp(min=1e-3))}
-        for value in network.parameters()
-    ]
-    optimiser = torch.optim.AdamW(layers, given.rate, weight_decay=0.0)
+    optimiser = torch.optim.AdamW(layers(network), given.rate, weight_decay=0.0)
     average = Average(network)
     begun = written = time.monotonic()
     step, done = 0, 0.0
