@@ -18,6 +18,8 @@ CONFIG = ROOT / "configs" / "presets" / "tinypose.yaml"
 _FOLDERS = [str(ROOT / "weights"), str(ASSETS / "weights")]
 WEIGHTS = f"models.weights_dirs={json.dumps(_FOLDERS)}"
 """Override of it: the folders of the networks that benchmarks run."""
+SMALL_POSE = "models.pose_estimation.onnx.model_path=small_pose.onnx"
+"""Override that names our own network in place of the pair."""
 BAD_INPUT = 2  # argparse's own
 MAX_LINES = 3  # of an error
 Result = TypeVar("Result")
