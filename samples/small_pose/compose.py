@@ -5,7 +5,7 @@
 ``input`` (B, 3, 640, 640) float32 BGR 0-255, letterboxed at the top left with 114 -> ``dets``
 (B, K, 5), ``keypoints`` (B, K, 17, 3), in network pixels. The detector sees the picture at 416
 pixels; each person it finds is cut from the whole input as a square (RoiAlign, He et al. 2017) and
-posed at 160 pixels. Only people who survive suppression are posed. Weights are stored as float16.
+posed at 192 pixels. Only people who survive suppression are posed. Weights are stored as float16.
 """
 
 import argparse
@@ -54,7 +54,7 @@ class _RoiAlign(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, images: Tensor, boxes: Tensor, rows: Tensor) -> Tensor:
-        """Return crops (N, C, 160, 160) of boxes (N, 4) in ``images[rows]``; 0 outside."""
+        """Return crops (N, C, 192, 192) of boxes (N, 4) in ``images[rows]``; 0 outside."""
         fine = CROP * _SAMPLES
         steps = (torch.arange(fine) + 0.5) / fine
         x = boxes[:, :1] + (boxes[:, 2:3] - boxes[:, :1]) * steps

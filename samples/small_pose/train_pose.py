@@ -42,7 +42,7 @@ CHANCES = {
 }  # fmt: skip
 MEAN = torch.tensor([123.675, 116.28, 103.53])
 STD = torch.tensor([58.395, 57.12, 57.375])
-_EVERY_S = 600.0
+_EVERY_S = 480.0
 _WARM_UP = 100
 
 
