@@ -1,4 +1,4 @@
-"""What part ``small`` learns from: packed here as one video, written out again on the GPU's machine.
+"""What part ``small`` learns from: packed here as one video, and unpacked on the GPU's machine.
 
 ``python -m samples.small_pose.data`` collects it; 4,000 pictures take 5 GB there and tens of MB as
 a video, whose neighbouring frames are of one clip.
