@@ -15,9 +15,11 @@ from recognizer.pose.detector import Boxes
 from recognizer.pose.estimator import build_pose_model
 from recognizer.pose.movenet import (
     MoveNetPose,
+    People,
     decode_people,
     decode_single,
     input_wh,
+    join_parts,
     unmirror_single,
 )
 from recognizer.pose.topdown import TopDownPose
@@ -108,6 +110,48 @@ def test_people_come_best_first():
     np.testing.assert_allclose(people.scores, [0.6, 0.2])
     np.testing.assert_allclose(people.boxes[0], [40, 10, 80, 30])
     np.testing.assert_allclose(people.keypoints[0], np.tile([100, 25, 0.7], (17, 1)), rtol=1e-6)
+
+
+def _half(rows, left=100.0, score=0.4):
+    """Return a person of whom only keypoints of these rows are sure, and the box around them."""
+    points = np.zeros((17, 3), np.float32)
+    points[:, 0] = left + 5 * np.arange(17)
+    points[:, 1] = 50 + 20 * np.arange(17)
+    points[:, 2] = 0.1
+    points[rows, 2] = score
+    corners = points[rows, :2]
+    return points, np.concatenate([corners.min(0), corners.max(0)]), score
+
+
+def _people(*found):
+    return People(*(np.stack(part).astype(np.float32) for part in zip(*found, strict=True)))
+
+
+def test_an_upper_and_a_lower_body_are_one_person():
+    upper, lower = _half(slice(0, 13), score=0.6), _half(slice(7, 17), left=101, score=0.4)
+    people = join_parts(_people(upper, lower))
+    np.testing.assert_allclose(people.boxes, [[100, 50, 181, 370]])
+    np.testing.assert_allclose(people.scores, [0.6])
+    np.testing.assert_allclose(people.keypoints[0, :, 2], [0.6] * 13 + [0.4] * 4)
+    np.testing.assert_allclose(people.keypoints[0, 13:, 0], 101 + 5 * np.arange(13, 17))
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        _half(slice(10, 17)),  # three keypoints of the other
+        _half(slice(7, 17), left=110),  # close together
+    ],
+    ids=["few keypoints on each other", "beside each other"],
+)
+def test_two_people_stay_two(other):
+    assert len(join_parts(_people(_half(slice(0, 13)), other)).scores) == 2
+
+
+def test_a_shared_limb_makes_two_people_not_one():
+    one, other = _half(slice(0, 17)), _half(slice(0, 17))
+    other[0][4:, :2] += 40
+    assert len(join_parts(_people(one, other)).scores) == 2
 
 
 def test_sizes_that_a_file_does_not_take_are_refused(tmp_path):
@@ -211,6 +255,7 @@ def test_the_published_file_finds_the_person_who_stands(tmp_path):
     network = OnnxNetwork(MULTIPOSE, OnnxPoseConfig())
     for size_wh in (None, (512, 512)):
         (poses,) = MoveNetPose(network, OnnxPoseConfig(), size_wh)([frame])
+        assert len(poses) == 1  # the network gives an upper and a lower body
         best = poses.keypoints[0]
         width, height = frame.size_wh
         # Between the ankles: measured on this picture by eye, to a twentieth of its height.
