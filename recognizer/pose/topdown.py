@@ -265,7 +265,9 @@ class TopDownPose:
         outputs = [
             np.asarray(np.concatenate(same), np.float32) for same in zip(*parts, strict=True)
         ]
-        if self._contract.output == "simcc" and any(one.shape[1] != NUM_KEYPOINTS for one in outputs):
+        if self._contract.output == "simcc" and any(
+            one.shape[1] != NUM_KEYPOINTS for one in outputs
+        ):
             raise ModelError(
                 f"top-down pose network: expected SimCC vectors of {NUM_KEYPOINTS} keypoints, got "
                 f"{outputs[0].shape[1]}; use a file trained for COCO's keypoints (body7, not "
