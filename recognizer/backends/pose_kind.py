@@ -1,10 +1,11 @@
 """What a network file is, read from its inputs, outputs and the names of its weights.
 
 ``rtmo`` gives people (outputs ``dets`` and ``keypoints``, as mmdeploy's end2end files have them),
-and so does ``movenet`` (MoveNet MultiPose: one output, (B, people, 56)); ``topdown`` gives one
+and so does ``movenet`` (MoveNet MultiPose: one output, (B, people, 56)). ``topdown`` gives one
 heatmap, or two SimCC vectors, per keypoint of one person, or the places of its keypoints (MoveNet
-single pose); other files are person detectors. So that ``kind: auto`` needs no setting, and a ``kind`` that is set and does not
-fit, or a detector in place of a pose network, is refused before any work.
+single pose). Other files are person detectors. So that ``kind: auto`` needs no setting, and a
+``kind`` that is set and does not fit, or a detector in place of a pose network, is refused before
+any work.
 """
 
 from collections.abc import Mapping, Sequence
@@ -50,20 +51,25 @@ def identify(
     names, size = {spec.name for spec in outputs}, _size(inputs)
     if {"dets", "keypoints"} <= names:
         return NetworkForm("rtmo", False, f"an RTMO network ({size})")
-    if is_simcc(outputs):
-        return NetworkForm("topdown", False, f"a top-down network (SimCC, {size})")
-    if is_single_pose(outputs):
-        return NetworkForm("topdown", False, f"a top-down network (MoveNet single pose, {size})")
     if is_multipose(outputs):
         return NetworkForm("movenet", False, f"MoveNet MultiPose ({size})")
-    if len(outputs) == 1 and _are_heatmaps(outputs[0].shape):
-        return NetworkForm("topdown", False, f"a top-down network (heatmaps, {size})")
+    if (given := _topdown_output(outputs)) is not None:
+        return NetworkForm("topdown", False, f"a top-down network ({given}, {size})")
     if {"dets", "labels"} <= names:
         model = {True: "RTMDet, ", False: "YOLOX, ", None: ""}[_is_rtmdet(weights)]
         return NetworkForm(None, True, f"a person detector ({model}end2end, {size})")
     if len(outputs) == 1 and len(outputs[0].shape) == 3 and outputs[0].shape[2] == 85:
         return NetworkForm(None, True, f"a person detector (YOLOX without NMS, {size})")
     return NetworkForm(None, False, f"a network with outputs {', '.join(map(str, outputs))}")
+
+
+def _topdown_output(outputs: Sequence[TensorSpec]) -> str | None:
+    """Return how a top-down network gives keypoints; None for other networks."""
+    if is_simcc(outputs):
+        return "SimCC"
+    if is_single_pose(outputs):
+        return "MoveNet single pose"
+    return "heatmaps" if len(outputs) == 1 and _are_heatmaps(outputs[0].shape) else None
 
 
 def _size(inputs: Sequence[TensorSpec]) -> str:
@@ -233,9 +239,9 @@ def kind_of_outputs(asked: str, outputs: Sequence[TensorSpec], file: Path) -> Po
         what = "a person detector, " if found.detector else ""
         raise ModelError(
             f"{file}: expected a pose network, RTMO (outputs dets, keypoints), MoveNet MultiPose "
-            f"(B,people,{_PERSON_ROW}) or top-down (one output, heatmaps (B,{NUM_KEYPOINTS},h,w) or "
-            f"MoveNet single pose (B,1,{NUM_KEYPOINTS},3), or SimCC simcc_x, simcc_y), got {what}"
-            f"outputs {', '.join(map(str, outputs))}; name another file"
+            f"(B,people,{_PERSON_ROW}) or top-down (one output, heatmaps (B,{NUM_KEYPOINTS},h,w) "
+            f"or MoveNet single pose (B,1,{NUM_KEYPOINTS},3), or SimCC simcc_x, simcc_y), got "
+            f"{what}outputs {', '.join(map(str, outputs))}; name another file"
         )
     return check_kind(asked, found.kind, file)
 

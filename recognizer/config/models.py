@@ -35,8 +35,8 @@ def _ascending(sizes: list[int]) -> list[int]:
 
 
 AscendingBatches = Annotated[list[Batch], AfterValidator(_ascending)]
-# What keypoint_threshold: null means. RTMO and MoveNet MultiPose give 17 keypoints of everybody, also
-# those out of the picture; scores of heatmaps are all handed on, for the stages that know why.
+# What keypoint_threshold: null means. RTMO and MoveNet MultiPose give 17 keypoints of everybody,
+# also those out of the picture; scores of heatmaps are all handed on, for the stages that know why.
 KEYPOINT_THRESHOLD: dict[PoseKind, float] = {"rtmo": 0.3, "topdown": 0.0, "movenet": 0.1}
 # What onnx.score_threshold: null means; MoveNet's scores are low. A top-down network has none: its
 # detector finds the people.

@@ -91,19 +91,28 @@ def build_pose_model(
                 size_wh = metadata.input_size
             return RtmoPose(network, _block(settings), size_wh)
         case "topdown":
-            topdown = settings.topdown
-            if "detector" not in files:
-                raise ModelError(
-                    f"{files['pose']} sees one person at a time (kind: topdown): expected a person "
-                    "detector beside it, got none; set models.pose_estimation.topdown.detector."
-                    "model_path"
-                )
-            detector = OnnxNetwork(files["detector"], _on_gpu(topdown.detector, gpu), threads)
-            boxes = build_detector(detector, topdown.detector, files["detector"])
-            model = TopDownPose(boxes, network, topdown, _block(settings).keypoint_threshold or 0.0)
-            if settings.inference_mode == "onnx":  # pth has refused it, engines bring their own
-                _check_size(settings.onnx.model_input_size, model.input_wh, files["pose"])
-            return model
+            return _build_topdown(network, settings, files, threads, gpu)
+
+
+def _build_topdown(
+    network: Network,
+    settings: PoseEstimationConfig,
+    files: Mapping[str, Path],
+    threads: int,
+    gpu: int | None,
+) -> TopDownPose:
+    topdown = settings.topdown
+    if "detector" not in files:
+        raise ModelError(
+            f"{files['pose']} sees one person at a time (kind: topdown): expected a person detector "
+            "beside it, got none; set models.pose_estimation.topdown.detector.model_path"
+        )
+    detector = OnnxNetwork(files["detector"], _on_gpu(topdown.detector, gpu), threads)
+    boxes = build_detector(detector, topdown.detector, files["detector"])
+    model = TopDownPose(boxes, network, topdown, _block(settings).keypoint_threshold or 0.0)
+    if settings.inference_mode == "onnx":  # pth has refused it, engines bring their own
+        _check_size(settings.onnx.model_input_size, model.input_wh, files["pose"])
+    return model
 
 
 class _Described(Network, Protocol):

@@ -266,10 +266,8 @@ def main() -> int:
         own = [one.labels for one in pictures if (one.group, one.split) == key]
         posed = sum(int((labels.scores >= 0).any(1).sum()) for labels in own)
         people = sum(int((labels.kinds == PERSON).sum()) for labels in own)
-        print(
-            f"{key[0]} {'val' if key[1] else 'train'}: {len(own)} pictures, {people} people, "
-            f"{posed} with a pose"
-        )
+        print(f"{key[0]} {'val' if key[1] else 'train'}: {len(own)} pictures, {people} people, "
+              f"{posed} with a pose")
     return 0
 
 
