@@ -104,8 +104,8 @@ def _build_topdown(
     topdown = settings.topdown
     if "detector" not in files:
         raise ModelError(
-            f"{files['pose']} sees one person at a time (kind: topdown): expected a person detector "
-            "beside it, got none; set models.pose_estimation.topdown.detector.model_path"
+            f"{files['pose']} sees one person at a time (kind: topdown): expected a person "
+            "detector beside it, got none; set models.pose_estimation.topdown.detector.model_path"
         )
     detector = OnnxNetwork(files["detector"], _on_gpu(topdown.detector, gpu), threads)
     boxes = build_detector(detector, topdown.detector, files["detector"])
