@@ -1,6 +1,7 @@
-"""Weights averaged over the steps of a training."""
+"""How the weights of the public networks are moved: in small steps, and averaged over them."""
 
 import copy
+from typing import Any
 
 import torch
 
@@ -16,7 +17,7 @@ class Average:
 
     """
 
-    def __init__(self, network: TrainableGraph, decay: float = 0.998) -> None:
+    def __init__(self, network: TrainableGraph, decay: float = 0.996) -> None:
         self.model = copy.deepcopy(network)
         self._decay, self._steps = decay, 0
 
@@ -28,3 +29,16 @@ class Average:
         pairs = zip(self.model.parameters(), network.parameters(), strict=True)
         for mean, now in pairs:
             mean.lerp_(now, 1 - decay)
+
+
+def layers(network: TrainableGraph) -> list[dict[str, Any]]:
+    """Return one group of parameters for each layer, with the root mean square of its weights.
+
+    Steps are taken in proportion to it. The normalisation is folded into the weights, so that
+    their sizes differ by orders of magnitude, and a step that suits the large ones ruins the small:
+    with one rate for all, the start forgets what it knows in a few hundred steps.
+    """
+    return [
+        {"params": [value], "size": float(value.detach().square().mean().sqrt().clamp(min=1e-3))}
+        for value in network.parameters()
+    ]

@@ -11,9 +11,9 @@ from recognizer.types import FloatArray, ImageArray
 from samples.small_pose.augment import Placement, moved, recoloured, turn, warped
 from samples.small_pose.data import Data
 
-CROP = 128
+CROP = 192
 """Sides of a crop, pixels."""
-PADDING = 1.25
+PADDING = 1.1
 """Sides of a crop, over the longer side of the box."""
 STRIDE = 4
 _SIGMA = 1.5  # cells of a heatmap
@@ -26,8 +26,8 @@ class Crops:
     """A batch of crops with their targets.
 
     Attributes:
-        images: (B, 128, 128, 3) BGR.
-        heatmaps: (B, 17, 32, 32), peaks as high as the keypoint's score.
+        images: (B, 192, 192, 3) BGR.
+        heatmaps: (B, 17, 48, 48), peaks as high as the keypoint's score.
         weights: (B, 17) how much each counts.
 
     """
@@ -71,10 +71,10 @@ class CropSampler:
         rng = self._rng
         person = person_of(self._data, row, who)
         any_turn = rng.random() < 0.35
-        degrees = rng.uniform(-180, 180) if any_turn else float(np.clip(rng.normal(0, 15), -40, 40))
+        degrees = rng.uniform(-180, 180) if any_turn else float(np.clip(rng.normal(0, 15), -48, 48))
         placement = crop_placement(person, turn(degrees, 1.0, bool(rng.random() < 0.5)))
-        scale = float(np.exp(rng.uniform(-0.3, 0.2)))
-        shift = rng.normal(0, 0.05, 2).clip(-0.12, 0.12) * CROP
+        scale = float(np.exp(rng.uniform(-0.22, 0.15)))
+        shift = rng.normal(0, 0.04, 2).clip(-0.1, 0.1) * CROP
         middle = np.full(2, CROP / 2)
         placement = Placement(
             placement.linear * scale, (placement.shift - middle) * scale + middle + shift
@@ -107,7 +107,7 @@ def crop_placement(person: Labels, linear: NDArray[np.float64]) -> Placement:
 
 
 def targets(person: Labels) -> tuple[FloatArray, FloatArray]:
-    """Return heatmaps (17, 32, 32) and weights (17,) of a person in pixels of the crop."""
+    """Return heatmaps (17, 48, 48) and weights (17,) of a person in pixels of the crop."""
     places = person.keypoints[0, :, :2] / STRIDE - 0.5
     scores, located = person.scores[0], person.keypoints[0, :, 2] > 0
     cells = np.arange(CROP // STRIDE)

@@ -22,7 +22,7 @@ from recognizer.geometry import box_iou, nms
 from recognizer.types import FloatArray, ImageArray
 from samples.small_pose import starts
 from samples.small_pose.augment import Placement, cut, moved, recoloured, turn, warped
-from samples.small_pose.average import Average
+from samples.small_pose.average import Average, layers
 from samples.small_pose.data import SIDE, SLOTS, TRAIN, VAL, Data, load
 from samples.small_pose.detector_loss import cells_of, loss
 from samples.small_pose.graph import TrainableGraph
@@ -34,7 +34,7 @@ CHANCES = {
 }  # fmt: skip
 _EVERY_S = 600.0
 _WARM_UP = 100
-_MOSAIC = 0.2
+_MOSAIC = 0.1
 
 
 class PictureSampler:
@@ -71,8 +71,8 @@ class PictureSampler:
         rng, data = self._rng, self._data
         row = int(rng.choice(len(data.groups), p=self._chances))
         labels, size = data.of(row), data.sizes_wh[row].astype(np.float64)
-        degrees = rng.uniform(-180, 180) if rng.random() < 0.4 else float(rng.normal(0, 6))
-        scale = DETECTOR_SIDE / size.max() * float(np.exp(rng.uniform(-0.4, 0.5)))
+        degrees = rng.uniform(-180, 180) if rng.random() < 0.3 else float(rng.normal(0, 6))
+        scale = DETECTOR_SIDE / size.max() * float(np.exp(rng.uniform(-0.3, 0.4)))
         linear = turn(degrees, scale, bool(rng.random() < 0.5))
         middle = size / 2
         people = np.flatnonzero(labels.kinds == PERSON)
@@ -182,7 +182,7 @@ def main() -> int:
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--minutes", type=float, default=60)
     parser.add_argument("--start", type=Path, help="an earlier --out to go on from")
-    parser.add_argument("--rate", type=float, default=1e-4)
+    parser.add_argument("--rate", type=float, default=5e-4, help="of a layer's size")
     parser.add_argument("--batch", type=int, default=12)
     parser.add_argument("--seed", type=int, default=0)
     given = parser.parse_args()
@@ -197,7 +197,7 @@ def main() -> int:
 def train(network: TrainableGraph, data: Data, given: argparse.Namespace) -> None:
     """Train and write."""
     sampler, tests = PictureSampler(data, CHANCES, given.seed), views_of(data)
-    optimiser = torch.optim.AdamW(network.parameters(), given.rate, weight_decay=1e-4)
+    optimiser = torch.optim.AdamW(layers(network), given.rate, weight_decay=0.0)
     average = Average(network)
     begun = written = time.monotonic()
     step, done = 0, 0.0
@@ -205,7 +205,7 @@ def train(network: TrainableGraph, data: Data, given: argparse.Namespace) -> Non
     while done < 1:
         rise = min(1.0, (step + 1) / _WARM_UP)
         for group in optimiser.param_groups:
-            group["lr"] = given.rate * rise * (0.02 + 0.98 * 0.5 * (1 + np.cos(np.pi * done)))
+            group["lr"] = given.rate * group["size"] * rise * (0.02 + 0.98 * 0.5 * (1 + np.cos(np.pi * done)))
         pictures, boxes, kinds = sampler.draw(given.batch)
         with torch.autocast("cpu", torch.bfloat16):
             raw = network(pictures.contiguous(memory_format=torch.channels_last))

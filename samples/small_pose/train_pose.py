@@ -20,7 +20,7 @@ from torch import Tensor
 from annotation.teacher_labels import PERSON
 from recognizer.skeleton import OKS_SIGMAS
 from samples.small_pose import starts
-from samples.small_pose.average import Average
+from samples.small_pose.average import Average, layers
 from samples.small_pose.crops import (
     CROP,
     STRIDE,
@@ -42,7 +42,7 @@ CHANCES = {
 }  # fmt: skip
 MEAN = torch.tensor([123.675, 116.28, 103.53])
 STD = torch.tensor([58.395, 57.12, 57.375])
-_EVERY_S = 600.0
+_EVERY_S = 480.0
 _WARM_UP = 100
 
 
@@ -101,7 +101,7 @@ def main() -> int:
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--minutes", type=float, default=100)
     parser.add_argument("--start", type=Path, help="an earlier --out to go on from")
-    parser.add_argument("--rate", type=float, default=1e-3)
+    parser.add_argument("--rate", type=float, default=2e-3, help="of a layer's size")
     parser.add_argument("--batch", type=int, default=32)
     parser.add_argument("--seed", type=int, default=0)
     given = parser.parse_args()
@@ -122,7 +122,7 @@ def train(network: TrainableGraph, data: Data, given: argparse.Namespace) -> Non
         for group in ("fight_surv", "falls", "coco")
         for degrees in (0, 90)
     }
-    optimiser = torch.optim.AdamW(network.parameters(), given.rate, weight_decay=1e-4)
+    optimiser = torch.optim.AdamW(layers(network), given.rate, weight_decay=0.0)
     average = Average(network)
     begun = written = time.monotonic()
     length, step, losses = given.minutes * 60, 0, []
@@ -131,7 +131,7 @@ def train(network: TrainableGraph, data: Data, given: argparse.Namespace) -> Non
     while done < 1:
         rise = min(1.0, (step + 1) / _WARM_UP)
         for group in optimiser.param_groups:
-            group["lr"] = given.rate * rise * (0.02 + 0.98 * 0.5 * (1 + np.cos(np.pi * done)))
+            group["lr"] = given.rate * group["size"] * rise * (0.02 + 0.98 * 0.5 * (1 + np.cos(np.pi * done)))
         value = loss(network, sampler.draw(given.batch))
         optimiser.zero_grad(set_to_none=True)
         value.backward()
