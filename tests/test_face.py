@@ -354,8 +354,8 @@ def test_poses_and_samples_are_written_and_read(place):
 @pytest.mark.parametrize(
     ("call", "error", "text"),
     [
-        (lambda: rz.Tracker(kind="x"), ValueError, "kind: expected rtmo or topdown, got 'x'"),
-        (lambda: rz.Tracker(kind=["rtmo"]), ValueError, "kind: expected rtmo or topdown, got"),
+        (lambda: rz.Tracker(kind="x"), ValueError, "expected rtmo, topdown or movenet, got 'x'"),
+        (lambda: rz.Tracker(kind=["rtmo"]), ValueError, "expected rtmo, topdown or movenet, got"),
         (lambda: rz.Tracker("config.yaml"), TypeError, "config: expected TrackingConfig or None"),
         (lambda: rz.find_model("a" * 5000), FileNotFoundError, "expected a network 'aaa"),
         (lambda: rz.find_model("no\0ne.onnx"), FileNotFoundError, "expected a network"),
