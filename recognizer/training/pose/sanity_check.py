@@ -38,7 +38,13 @@ from recognizer.training.pose.diagnostics import (
     memory,
     validated,
 )
-from recognizer.training.pose.train import image_progress, memory_advice, pose_config, prepare
+from recognizer.training.pose.train import (
+    check_weights,
+    image_progress,
+    memory_advice,
+    pose_config,
+    prepare,
+)
 
 if TYPE_CHECKING:
     from mmengine.config import Config as PoseConfig
@@ -72,6 +78,7 @@ def check(config: Config, progress: ProgressFactory) -> int:
     if int(os.environ.get("WORLD_SIZE", "1")) > 1:
         raise ConfigError("train.check looks at one process: start it with python, not torchrun")
     cfg = prepare(config, path)
+    check_weights(cfg)
     examiner = SanityCheckHook(config.train.check_iterations, expected_items(cfg))
     with tempfile.TemporaryDirectory(prefix="recognizer_check_") as folder:
         cfg.work_dir = folder
