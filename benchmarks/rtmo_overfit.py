@@ -20,8 +20,8 @@ from benchmarks._needs import need
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 CONFIG = ROOT / "configs/body_2d_keypoint/rtmo/coco/rtmo_t_overfit_256x256.py"
 TARGET = 0.9
-# At torch's own start the logits of the coordinates vary by about 50: one bin of each keypoint holds
-# everything, and a few pictures give no gradient that would move it.
+# At torch's own start the logits of the coordinates vary by about 50 along a keypoint's bins: one
+# bin holds everything, and a few pictures give no gradient that would move it.
 _START = 0.02
 _MOST_PEOPLE, _LEAST_AREA = 3, 0.03  # people of a picture, and each one's part of its pixels
 

@@ -62,7 +62,6 @@ class RTMOHead(mmpose.RTMOHead):
         return tuple(targets)
 
 
-
 def box_offsets(boxes: Tensor, places: Tensor) -> Tensor:
     """Return boxes as YOLOX predicts them: offset of the centre and logarithm of the sides.
 
