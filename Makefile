@@ -1,4 +1,5 @@
 # make demo        from samples/ to a trained, tested classifier (makes .venv with the training set)
+# make demo VIDEO=my.mp4  look for fights and falls in a video or a folder of videos
 # make setup       only make .venv with the runtime set: what video, stages and inference need
 # make setup-train the runtime and the training set (torch, mmengine, mmaction2)
 # make test        run the tests (makes .venv with the dev set first)
@@ -44,8 +45,13 @@ DEV_LISTS := $(TRAIN_LISTS) requirements/dev.txt
 	test-image check-gpu check-gpu-libs clean-venv
 .DEFAULT_GOAL := demo
 
+ifdef VIDEO
+demo: $(RUNTIME_SET)
+	$(PY) main.py --mode inference.analysis --set inference.input='$(VIDEO)'
+else
 demo: $(TRAIN_SET)
 	$(PY) main.py --mode demo
+endif
 
 setup: $(RUNTIME_SET)
 

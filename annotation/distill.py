@@ -108,11 +108,12 @@ def teacher_files(config: Config) -> dict[str, Path]:
         raise ConfigError(
             f"annotation.distill: expected a network of kind topdown as the teacher, which sees "
             f"one person at a time also turned and mirrored, got {files['pose']}; set "
-            "models.pose_estimation.onnx.model_path to one such as SDPose or PP-TinyPose"
+            "models.pose_estimation.onnx.model_path to one such as SDPose or PP-TinyPose (--config "
+            "configs/presets/tinypose.yaml)"
         )
     if config.distill.second_opinion is not None:
         files["second_opinion"] = find_model_file(
-            config.distill.second_opinion, config.models.weights_dirs, "distill.second_opinion"
+            config.distill.second_opinion, config.models.folders(), "distill.second_opinion"
         )
     return files
 

@@ -1,9 +1,9 @@
-"""Measure how long people stay tracked after a fall, with and without turned searches.
+"""Measure how long people stay tracked after a fall: turned searches off and on, our own network.
 
     python -m benchmarks.after_fall
 
 Stages 1 and 2 run on 11 clips of falls and 4 views of two more (``_falls_data.py`` cuts them),
-once with ``topdown.turned`` off and once on. ``tracked`` is the share of frames, from the start of
+with ``topdown.turned`` off, with it on, and with ``small_pose.onnx``. ``tracked`` is the share of frames, from the start of
 the fall until the person gets up or the clip ends, in which a row with an id overlaps the person
 by an IoU above 0.3. ``on nobody`` counts rows with an id whose IoU with the person is below 0.15,
 per frame of the whole clip; each clip shows one person.
@@ -28,6 +28,7 @@ import numpy as np
 from benchmarks._command import (
     ASSETS,
     ROOT,
+    SMALL_POSE,
     Parser,
     add_config,
     existing_file,
@@ -58,6 +59,9 @@ from recognizer.video.reader import VideoReader
 TRACKED_IOU, ELSEWHERE_IOU = 0.3, 0.15
 MOVENET_SCORE, DETECTOR_SCORE = 0.14, 0.25
 LONG_SIDE, MULTIPLE = 512, 32  # pixels of MoveNet's input
+_TURNED = "models.pose_estimation.topdown.turned"
+# What is changed in the config, by column.
+COLUMNS = {"off": f"{_TURNED}=false", "on": f"{_TURNED}=true", "small": SMALL_POSE}
 # MoveNet's input and output.
 MOVENET = [("tensor(int32)", (1, None, None, 3)), ("tensor(float)", (1, 12, 56))]
 
@@ -164,17 +168,17 @@ def count(sequence: PoseSequence, people: Iterable[FloatArray | None], fall: Fal
     return Counts(after, tracked, len(sequence), elsewhere)
 
 
-def configure(args: argparse.Namespace, folder: Path, turned: str) -> Config:
-    """Return the config of stages 1 and 2."""
+def configure(args: argparse.Namespace, folder: Path, column: str) -> Config:
+    """Return the config of stages 1 and 2 for a column of the table."""
     return load_config(
         args.config,
         [
             *weights_of(args.config),
             f"annotation.input={folder / 'videos'}",
-            f"annotation.output_dir={folder / turned}",
+            f"annotation.output_dir={folder / column}",
             "annotation.movement=false",
             *args.set,
-            f"models.pose_estimation.topdown.turned={turned}",
+            COLUMNS[column],
         ],
     )
 
@@ -188,13 +192,14 @@ def track(config: Config) -> Path:
 def measure(
     args: argparse.Namespace, falls: Mapping[str, Fall], folder: Path
 ) -> list[list[Counts]]:
-    """Return each clip's counts without and with turned searches; print them."""
-    configs = [configure(args, folder, turned) for turned in ("false", "true")]
+    """Return each clip's counts for every column; print them."""
+    configs = [configure(args, folder, column) for column in COLUMNS]
     reference = open_reference(configs[0], args.movenet)
     pairs: list[list[Counts]] = []
     write_falls(args.assets, falls, folder / "videos")
     tracks = [track(config) for config in configs]
-    print(f"\n{'tracked after the fall; on nobody':50} frames    off     on    off     on")
+    heads = "".join(f"{column:>7}" for column in COLUMNS)
+    print(f"\n{'tracked after the fall; on nobody':50} frames{heads}{heads}")
     for name, fall in falls.items():
         path = folder / "videos" / name
         with VideoReader(path, sample_fps=configs[0].annotation.sample_fps) as reader:
@@ -206,10 +211,10 @@ def measure(
 
 
 def show(name: str, pairs: Sequence[Sequence[Counts]]) -> None:
-    """Print a row: the mean over clips without and with turned searches."""
+    """Print a row: the mean over clips for every column."""
     tracked = np.mean([[counts.tracked_share for counts in pair] for pair in pairs], axis=0)
     elsewhere = np.mean([[counts.elsewhere_rate for counts in pair] for pair in pairs], axis=0)
-    frames = sum(off.after for off, _ in pairs)
+    frames = sum(row[0].after for row in pairs)
     cells = "".join(f"{value:7.3f}" for value in (*tracked, *elsewhere))
     print(f"{name:50} {frames:6}{cells}", flush=True)
 

@@ -1,8 +1,8 @@
-"""Measure the cost of stage 1: everybody posed, selective poses, turned searches, movement.
+"""Measure the cost of stage 1: everybody posed, selective poses, turned searches, our own network.
 
     python -m benchmarks.stage1_cost
 
-CPU-milliseconds a frame (process time, one thread) of decoding, both networks and measuring
+CPU-milliseconds a frame (process time, one thread) of decoding, the networks and measuring
 movement, on clips of ../shared/assets/fight_surv, in one process. The modes take turns clip by
 clip, so that what else the machine does falls on all alike; each figure is the median of the
 rounds. Movement is timed inside the run: it costs less than two runs of one mode differ by.
@@ -19,6 +19,7 @@ import numpy as np
 from benchmarks._command import (
     ASSETS,
     CONFIG,
+    SMALL_POSE,
     WEIGHTS,
     Parser,
     existing_folder,
@@ -34,25 +35,19 @@ from recognizer.runs.stage_folders import pose_model_files
 from recognizer.types import TimeArray
 from recognizer.video.reader import VideoReader
 
-# What is posed and searched: topdown.selective, topdown.turned.
+_TOPDOWN = "models.pose_estimation.topdown"
+# What is changed in the config of the pair.
 MODES = {
-    "everybody posed": (False, False),
-    "selective": (True, False),
-    "selective, turned": (True, True),
+    "everybody posed": (f"{_TOPDOWN}.selective=false", f"{_TOPDOWN}.turned=false"),
+    "selective": (f"{_TOPDOWN}.selective=true", f"{_TOPDOWN}.turned=false"),
+    "selective, turned": (f"{_TOPDOWN}.selective=true", f"{_TOPDOWN}.turned=true"),
+    "small_pose.onnx": (SMALL_POSE,),
 }
 
 
-def open_mode(selective: bool, turned: bool, overrides: list[str]) -> tuple[PoseModel, int]:
+def open_mode(changes: Sequence[str], overrides: list[str]) -> tuple[PoseModel, int]:
     """Return the pose model of a mode, one thread a network, and the size of its batches."""
-    config = load_config(
-        CONFIG,
-        [
-            WEIGHTS,
-            *overrides,
-            f"models.pose_estimation.topdown.selective={selective}",
-            f"models.pose_estimation.topdown.turned={turned}",
-        ],
-    )
+    config = load_config(CONFIG, [WEIGHTS, *overrides, *changes])
     model = build_pose_model(config.models.pose_estimation, pose_model_files(config))
     return model, config.annotation.batch_size
 
@@ -93,7 +88,7 @@ def main() -> None:
     need(files=[args.input])
     cv2.setNumThreads(1)  # as in a worker of stage 1
     videos = choose(find_videos(args.input, [".mp4"]), args.clips)
-    models = {name: open_mode(*mode, args.set) for name, mode in MODES.items()}
+    models = {name: open_mode(mode, args.set) for name, mode in MODES.items()}
     costs: dict[str, list[TimeArray]] = {
         name: [] for name in MODES
     }  # of each round: seconds, of movement, frames

@@ -190,7 +190,7 @@ def _detector(config: Config, pose: PoseEstimationConfig) -> dict[str, Path]:
 
 
 def _file(config: Config, name: str, key: str) -> Path:
-    return find_model_file(name, config.models.weights_dirs, f"{_KEY}.{key}")
+    return find_model_file(name, config.models.folders(), f"{_KEY}.{key}")
 
 
 def _with_kind(config: Config) -> PoseEstimationConfig:

@@ -100,7 +100,7 @@ def resolve(config: Config) -> ExportPlan:
     given = section.checkpoint if isinstance(section.checkpoint, list) else [section.checkpoint]
     if len(given) > 1:
         raise ConfigError(f"deploy.checkpoint: expected one for a pose network, got {len(given)}")
-    name, folders = pth.checkpoint_path, config.models.weights_dirs
+    name, folders = pth.checkpoint_path, config.models.folders()
     key = f"{_KEY}.checkpoint_path"
     checkpoint = given[0] if given else find_model_file(name, folders, key)
     if not checkpoint.is_file():
@@ -292,7 +292,7 @@ def copy_detector(config: Config, folder: Path) -> None:
     section: DetectorConfig = config.models.pose_estimation.topdown.detector
     key = "models.pose_estimation.topdown.detector.model_path"
     try:
-        source = find_model_file(section.model_path, config.models.weights_dirs, key)
+        source = find_model_file(section.model_path, config.models.folders(), key)
     except ConfigError as error:
         logger.warning("the detector was not copied: %s", error)
         return

@@ -22,7 +22,6 @@ from recognizer.command import EXIT_DONE, next_command
 from recognizer.config.file import ConfigError
 from recognizer.config.models import TensorRTPoseConfig
 from recognizer.config.schema import Config
-from recognizer.installation import SHIPPED_MODELS
 from recognizer.model_files import find_model_file
 from recognizer.runs.progress import ProgressFactory
 from recognizer.storage.artifacts import atomic_path, sha256_file
@@ -123,7 +122,7 @@ def onnx_file(config: Config) -> Path:
         )
     if service != "pose":
         section = getattr(config.inference, service)
-        return find_classifier(section.model_path, [*config.models.weights_dirs, SHIPPED_MODELS])
+        return find_classifier(section.model_path, config.models.folders())
     name = config.models.pose_estimation.tensorrt.model_path
     if not name.endswith(".onnx"):
         prefix, got = (":", f", got {name!r}") if name else (" is not set:", "")
@@ -133,7 +132,7 @@ def onnx_file(config: Config) -> Path:
             "models.fetch fetched"
         )
     advice = f"write it with `{engine_cache.EXPORT}`"
-    return find_model_file(name, config.models.weights_dirs, f"{_KEY}.model_path", advice)
+    return find_model_file(name, config.models.folders(), f"{_KEY}.model_path", advice)
 
 
 # --- the ONNX file -----------------------------------------------------------------

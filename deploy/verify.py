@@ -22,7 +22,7 @@ from recognizer.command import EXIT_DONE, next_command
 from recognizer.config.action import DeployConfig
 from recognizer.config.file import ConfigError
 from recognizer.config.schema import Config
-from recognizer.installation import SHIPPED_MODELS, cpu_cores
+from recognizer.installation import cpu_cores
 from recognizer.runs.progress import ProgressFactory
 from recognizer.storage.artifacts import write_json
 from recognizer.types import Image, Poses
@@ -290,7 +290,7 @@ def _verify_classifier(config: Config) -> int:
 
     service = config.deploy.model
     section = getattr(config.inference, service)
-    path = find_classifier(section.model_path, [*config.models.weights_dirs, SHIPPED_MODELS])
+    path = find_classifier(section.model_path, config.models.folders())
     members = [load_member(checkpoint) for checkpoint in checkpoint_paths(config)]
     most = max(member.features.num_person for member in members)
     samples = [*real_samples(members), *made_samples(most)]

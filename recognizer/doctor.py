@@ -230,7 +230,7 @@ def _model_file(config: Config, key: str, name: str) -> Finding:
             remedy,
         )
     with contextlib.suppress(FileNotFoundError):
-        file = find_file(name, config.models.weights_dirs)
+        file = find_file(name, config.models.folders())
         return Finding(key, True, f"{file.resolve()} ({file.stat().st_size / 1e6:.1f} MB)")
     looked = ", ".join(str(folder) for folder in config.models.weights_dirs) or "no folder"
     remedy = f"put it into one of models.weights_dirs ({looked}), or set {key}"

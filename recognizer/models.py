@@ -22,7 +22,7 @@ from recognizer.checks import MAX_THREADS, check_type, check_whole
 from recognizer.config.action import ClassifierConfig
 from recognizer.config.models import ModelsConfig, PoseEstimationConfig
 from recognizer.config.types import PoseKind, Section
-from recognizer.installation import SHIPPED_MODELS, cpu_cores
+from recognizer.installation import cpu_cores
 from recognizer.model_files import fetch_hint, find_file, shortened
 from recognizer.movement import MovementMeter
 from recognizer.openmmlab import find_pose_config
@@ -240,7 +240,7 @@ def open_classifier(
 
 def model_folders() -> list[Path]:
     """Return the folders in which names are looked up after the working folder."""
-    return [*ModelsConfig().weights_dirs, SHIPPED_MODELS]
+    return ModelsConfig().folders()
 
 
 def find_model(path: PathLike, expected: str = "expected a network") -> Path:

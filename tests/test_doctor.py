@@ -64,7 +64,7 @@ def modules(monkeypatch):
 def test_a_machine_that_has_all_is_reported_so(versions, tmp_path):
     weights = tmp_path / "w"
     weights.mkdir()
-    for name in ("pp_tinypose_256x192.onnx", "yolox_nano.onnx"):
+    for name in ("small_pose.onnx", "yolox_nano.onnx"):
         (weights / name).write_bytes(b"x" * 1000)
     overrides = [
         f"annotation.output_dir={tmp_path}/new/out",
@@ -79,7 +79,7 @@ def test_a_machine_that_has_all_is_reported_so(versions, tmp_path):
     assert len({f.name for f in findings}) == len(findings) >= 16
     assert one(findings, "backend onnx, cpu").ok is True
     model = one(findings, "models.pose_estimation.onnx.model_path")
-    assert model.found.startswith(str(weights / "pp_tinypose_256x192.onnx"))
+    assert model.found.startswith(str(weights / "small_pose.onnx"))
     assert not (tmp_path / "new").exists()  # looking makes nothing
 
 
@@ -284,7 +284,8 @@ def test_looking_at_torch_does_not_import_it():
 
 
 def test_model_files_that_are_not_there(versions, tmp_path):
-    config = load_config(SHIPPED, [f"models.weights_dirs=[{tmp_path}]"])
+    name = "models.pose_estimation.onnx.model_path=none.onnx"
+    config = load_config(SHIPPED, [f"models.weights_dirs=[{tmp_path}]", name])
     for key in ("onnx.model_path", "topdown.detector.model_path"):
         finding = one(examine(config), f"models.pose_estimation.{key}")
         assert finding.ok is None

@@ -135,7 +135,8 @@ def test_real_people_are_those_of_stage1(tmp_path, video):
     config = tmp_path / "config.yaml"
     config.write_text(
         f"annotation: {{input: data, output_dir: out, workers: 1}}\n"
-        f"models: {{weights_dirs: ['{weights}']}}\n"
+        f"models: {{weights_dirs: ['{weights}'], pose_estimation: "
+        "{onnx: {model_path: pp_tinypose_256x192.onnx}}}\n"
     )
     folder = run_stage1(rz.load_config(config))
     expected = rz.load_poses(result_path(folder, clip.name, ".npz"))

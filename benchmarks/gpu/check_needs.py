@@ -6,11 +6,10 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from benchmarks._command import WEIGHTS
+from benchmarks._command import CONFIG, WEIGHTS
 from recognizer.backends.cuda import driver_remedy, driver_version
 from recognizer.config.file import load_config
 from recognizer.config.schema import Config
-from recognizer.installation import SHIPPED_CONFIG
 
 NOT_HERE = 77
 POSE = "models.pose_estimation"
@@ -102,7 +101,7 @@ def config_of(given: Given, network: str, *settings: str) -> Config:
             f"{POSE}.onnx.model_input_size={side}",
             f"{POSE}.tensorrt.model_input_size={side}",
         ]
-    return load_config(SHIPPED_CONFIG, [WEIGHTS, *own, *settings])
+    return load_config(CONFIG, [WEIGHTS, *own, *settings])
 
 
 def present(given: Given) -> list[str]:

@@ -9,7 +9,6 @@ from recognizer.backends.onnx_files import model_digest
 from recognizer.config.action import ClassifierConfig
 from recognizer.config.file import ConfigError
 from recognizer.config.schema import Config
-from recognizer.installation import SHIPPED_MODELS
 from recognizer.scoring.ranking import Service
 
 
@@ -31,7 +30,7 @@ def classifier_path(config: Config, service: Service) -> Path:
     """
     name = classifier_section(config, service).model_path
     try:
-        return find_classifier(name, [*config.models.weights_dirs, SHIPPED_MODELS])
+        return find_classifier(name, config.models.folders())
     except FileNotFoundError as error:
         names = ", ".join(config.inference.services)
         raise ConfigError(

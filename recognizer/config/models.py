@@ -1,5 +1,6 @@
 """The config's sections on network files: pose networks, detectors and their backends."""
 
+from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 from urllib.parse import urlsplit
 
@@ -23,7 +24,7 @@ from recognizer.config.types import (
     Triple,
     Unit,
 )
-from recognizer.installation import PROJECT
+from recognizer.installation import PROJECT, SHIPPED_MODELS
 
 Batch = Annotated[int, Field(ge=1, le=256)]
 
@@ -62,7 +63,7 @@ class OnnxImageOptions(OnnxRuntimeOptions):
 class OnnxPoseConfig(OnnxImageOptions):
     """The pose network as an ONNX file."""
 
-    model_path: str = "pp_tinypose_256x192.onnx"
+    model_path: str = "small_pose.onnx"
     model_input_size: SizeWH | None = None
     score_threshold: Unit = 0.3
     nms_threshold: Unit = 0.45
@@ -232,3 +233,7 @@ class ModelsConfig(Section):
     fetch: Names = []
     mirror: Mirror | None = None
     pose_estimation: PoseEstimationConfig = PoseEstimationConfig()
+
+    def folders(self) -> list[Path]:
+        """Return where model files named without a folder are looked up, the shipped ones last."""
+        return [*self.weights_dirs, SHIPPED_MODELS]

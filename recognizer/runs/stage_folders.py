@@ -218,7 +218,7 @@ def negatives_manifest(negatives: Path) -> Path:
 
 def pose_model_files(config: Config) -> dict[str, Path]:
     """Return the files of the pose model by role (``detector``, ``pose``, mmpose's ``config``)."""
-    pose, folders = config.models.pose_estimation, config.models.weights_dirs
+    pose, folders = config.models.pose_estimation, config.models.folders()
     key = f"models.pose_estimation.{pose.inference_mode}"
     if pose.inference_mode == "pth":
         files = {

@@ -31,6 +31,7 @@ def _config(folder, *overrides):
         f"annotation.output_dir={folder}",
         "annotation.workers=1",
         f"models.weights_dirs=[{ASSETS / 'weights'}]",
+        "models.pose_estimation.onnx.model_path=pp_tinypose_256x192.onnx",
         f"dataset.split.sources={folder / 'sources.csv'}",
         "distill.max_pictures=1",
         "distill.neighbours=1",

@@ -1,0 +1,219 @@
+"""Put detector and pose network into one ONNX file that keeps RTMO's contract.
+
+    python -m samples.small_pose.compose detector.onnx pose.onnx samples/models/small_pose.onnx
+
+``input`` (B, 3, 640, 640) float32 BGR 0-255, letterboxed at the top left with 114 -> ``dets``
+(B, K, 5), ``keypoints`` (B, K, 17, 3), in network pixels. The detector sees the picture at 416
+pixels; each person it finds is cut from the whole input as a square (RoiAlign, He et al. 2017) and
+posed at 192 pixels. Only people who survive suppression are posed. Weights are stored as float16.
+"""
+
+import argparse
+import hashlib
+import warnings
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import torch
+from onnx import numpy_helper
+from torch import Tensor, nn
+from torch.nn import functional
+
+import recognizer
+from deploy.pose_graph import OPSET, describe
+from recognizer.backends.graphs import suppressed
+from recognizer.backends.metadata import PoseModelMetadata, Thresholds
+from recognizer.backends.suppression import Suppression
+from recognizer.backends.torch import INPUT, OUTPUTS
+from recognizer.geometry import LETTERBOX_GREY
+from samples.small_pose.crops import CROP, PADDING, STRIDE
+from samples.small_pose.data import SIDE
+from samples.small_pose.decode import decoded
+from samples.small_pose.detector_loss import cells_of
+from samples.small_pose.graph import TrainableGraph
+from samples.small_pose.starts import DETECTOR_SIDE
+
+RULE = Suppression(score_threshold=0.3, nms_threshold=0.45, max_detections=100)
+_SAMPLES = 2  # places per pixel and side that RoiAlign averages
+_LEAST_VALUES = 64  # smaller weights stay float32
+
+
+def stretched(scores: Tensor) -> Tensor:
+    """Return scores on RTMO's scale, so that its thresholds fit: 0.15 becomes 0.3, 0.3 becomes 0.6.
+
+    Both networks say 0.3 where RTMO says 0.6: a heatmap's height is no probability, and most boxes
+    that score 0.3 are people. The order stays.
+    """
+    return torch.minimum(2 * scores, 0.6 + (scores - 0.3) * (4 / 7))
+
+
+class _RoiAlign(torch.autograd.Function):
+    """Crops by the operator RoiAlign in a file, by ``grid_sample`` in torch."""
+
+    @staticmethod
+    def forward(ctx: Any, images: Tensor, boxes: Tensor, rows: Tensor) -> Tensor:
+        """Return crops (N, C, 192, 192) of boxes (N, 4) in ``images[rows]``; 0 outside."""
+        fine = CROP * _SAMPLES
+        steps = (torch.arange(fine) + 0.5) / fine
+        x = boxes[:, :1] + (boxes[:, 2:3] - boxes[:, :1]) * steps
+        y = boxes[:, 1:2] + (boxes[:, 3:] - boxes[:, 1:2]) * steps
+        x, y = x / images.shape[3] * 2 - 1, y / images.shape[2] * 2 - 1
+        grid = torch.stack(
+            [x[:, None].expand(-1, fine, -1), y[:, :, None].expand(-1, -1, fine)], -1
+        )
+        crops = functional.grid_sample(images[rows], grid, align_corners=False)
+        return functional.avg_pool2d(crops, _SAMPLES)
+
+    @staticmethod
+    def symbolic(g: Any, images: Any, boxes: Any, rows: Any) -> Any:
+        """Write the operator."""
+        return g.op(
+            "RoiAlign",
+            images,
+            boxes,
+            rows,
+            coordinate_transformation_mode_s="half_pixel",
+            mode_s="avg",
+            output_height_i=CROP,
+            output_width_i=CROP,
+            sampling_ratio_i=_SAMPLES,
+            spatial_scale_f=1.0,
+        )
+
+
+class SmallPose(nn.Module):
+    """Images -> ``dets`` (B, K, 5), ``keypoints`` (B, K, 17, 3), as ``RtmoGraph`` gives them.
+
+    Args:
+        detector: as ``starts.detector``, trained.
+        pose: as ``starts.pose`` for square crops, trained.
+        rule: which boxes stay.
+
+    """
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(
+        self, detector: TrainableGraph, pose: TrainableGraph, rule: Suppression = RULE
+    ) -> None:
+        super().__init__()
+        self.detector, self.pose, self.rule = detector, pose, rule
+        for name, values in (
+            ("mean", (103.53, 116.28, 123.675)),  # BGR, as the input
+            ("std", (57.375, 57.12, 58.395)),
+        ):
+            self.register_buffer(name, torch.tensor(values)[None, :, None, None])
+
+    def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        """Return ``dets`` and ``keypoints``."""
+        boxes, ranked = self.people(images)
+        there = ranked > 0
+        # The pose network gets one crop at least: not every runtime takes a batch of none.
+        first = torch.zeros_like(ranked)
+        first[:, :1] = 1.0
+        posed = there | ((first > 0) & ~there.any())
+        image, place = posed.nonzero(as_tuple=True)
+        keypoints = self.keypoints(images, boxes[image, place], image)
+        out = torch.zeros_like(ranked)[..., None, None].expand(-1, -1, 17, 3).clone()
+        out[image, place] = keypoints
+        return torch.cat([boxes, ranked[..., None]], -1), out
+
+    def people(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        """Return boxes (B, K, 4) and scores (B, K), best first, 0 where there are fewer."""
+        small = functional.interpolate(
+            images, size=(DETECTOR_SIDE, DETECTOR_SIDE), mode="bilinear", align_corners=False
+        )
+        cells = cells_of(self.detector(small), DETECTOR_SIDE)
+        ranked, order = suppressed(cells.boxes, stretched(cells.scores), self.rule)
+        boxes = cells.boxes.gather(1, order[..., None].expand(-1, -1, 4)) * (SIDE / DETECTOR_SIDE)
+        return boxes, ranked
+
+    def keypoints(self, images: Tensor, boxes: Tensor, image: Tensor) -> Tensor:
+        """Return keypoints (N, 17, 3) of boxes (N, 4) in ``images[image]``."""
+        middle = (boxes[:, :2] + boxes[:, 2:]) / 2
+        side = (boxes[:, 2:] - boxes[:, :2]).amax(1, keepdim=True).clamp(min=4) * PADDING
+        squares = torch.cat([middle - side / 2, middle + side / 2], 1)
+        # Outside the picture RoiAlign gives 0: shifted, that is the letterbox's grey.
+        lifted = _RoiAlign.apply(images - LETTERBOX_GREY, squares, image)
+        normal = (lifted + LETTERBOX_GREY - self.mean) / self.std
+        seen = decoded(self.pose(normal.flip(1)))
+        places = seen[..., :2] * (STRIDE / CROP) * side[:, None] + squares[:, None, :2]
+        return torch.cat([places, stretched(seen[..., 2:].clamp(0, 1))], -1)
+
+
+def write(detector: Path, pose: Path, path: Path) -> None:
+    """Write the file."""
+    parts = [TrainableGraph(onnx.load(str(file))) for file in (detector, pose)]
+    network = SmallPose(*parts).eval()
+    axes: dict[str, dict[int, str]] = {INPUT: {0: "batch"}}
+    axes |= {name: {0: "batch", 1: "people"} for name in OUTPUTS["rtmo"]}
+    with warnings.catch_warnings(), torch.no_grad():
+        warnings.simplefilter("ignore")
+        torch.onnx.export(
+            network,
+            (torch.zeros(2, 3, SIDE, SIDE),),
+            str(path),
+            input_names=[INPUT],
+            output_names=list(OUTPUTS["rtmo"]),
+            dynamic_axes=axes,
+            opset_version=OPSET,
+            dynamo=False,
+        )
+    model = onnx.load(str(path))
+    halve_weights(model)
+    onnx.save(model, str(path))
+    describe(path, _metadata([detector, pose]))
+
+
+def halve_weights(model: onnx.ModelProto) -> None:
+    """Store the large weights as float16, each cast back to float32 when the file is opened."""
+    casts = []
+    for value in model.graph.initializer:
+        array = numpy_helper.to_array(value)
+        if array.dtype != np.float32 or array.size < _LEAST_VALUES:
+            continue
+        name = value.name
+        value.CopyFrom(numpy_helper.from_array(array.astype(np.float16), f"{name}_half"))
+        casts.append(
+            onnx.helper.make_node("Cast", [f"{name}_half"], [name], to=onnx.TensorProto.FLOAT)
+        )
+    nodes = list(model.graph.node)
+    del model.graph.node[:]
+    model.graph.node.extend([*casts, *nodes])
+
+
+def _metadata(parts: list[Path]) -> PoseModelMetadata:
+    digest = hashlib.sha256(b"".join(path.read_bytes() for path in parts)).hexdigest()
+    return PoseModelMetadata(
+        kind="rtmo",
+        input_size=(SIDE, SIDE),
+        layout="NCHW float32",
+        normalised_inside=True,
+        mean_rgb=(0.0, 0.0, 0.0),
+        std_rgb=(1.0, 1.0, 1.0),
+        thresholds=Thresholds(RULE.score_threshold, RULE.nms_threshold, RULE.max_detections),
+        precision="fp32",
+        opset=OPSET,
+        config="small_pose",
+        checkpoint="+".join(path.name for path in parts),
+        checkpoint_sha256=digest,
+        created_by=f"recognizer {recognizer.__version__}",
+    )
+
+
+def main() -> int:
+    """Write the file that is named."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("detector", type=Path)
+    parser.add_argument("pose", type=Path)
+    parser.add_argument("output", type=Path)
+    given = parser.parse_args()
+    write(given.detector, given.pose, given.output)
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,228 @@
+"""Fine-tune YOLOX-nano to find people at any angle, standing, fallen and lying.
+
+    python -m samples.small_pose.train_detector --data output/small_pose \
+        --weights ../shared/assets/weights --minutes 60 --out output/small_pose/detector.onnx
+
+The file is written every 10 minutes and holds the averaged weights.
+"""
+
+import argparse
+import json
+import time
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+import onnx
+import torch
+from torch import Tensor
+
+from annotation.teacher_labels import DOUBT, PERSON, Labels
+from recognizer.geometry import box_iou, nms
+from recognizer.types import FloatArray, ImageArray
+from samples.small_pose import starts
+from samples.small_pose.augment import Placement, cut, moved, recoloured, turn, warped
+from samples.small_pose.average import Average, layers
+from samples.small_pose.data import SIDE, SLOTS, TRAIN, VAL, Data, load
+from samples.small_pose.detector_loss import cells_of, loss
+from samples.small_pose.graph import TrainableGraph
+from samples.small_pose.starts import DETECTOR_SIDE
+
+CHANCES = {
+    "fight_surv": 0.33, "coco": 0.25, "falls": 0.15, "bed_falls": 0.15, "videos": 0.06,
+    "multiview_falls": 0.06,
+}  # fmt: skip
+_EVERY_S = 600.0
+_WARM_UP = 100
+_MOSAIC = 0.1
+
+
+class PictureSampler:
+    """Draw augmented pictures with their people.
+
+    Args:
+        data: pictures and labels.
+        chances: of the data sets.
+        seed: of all that is random.
+
+    """
+
+    def __init__(self, data: Data, chances: Mapping[str, float], seed: int) -> None:
+        self._data, self._rng = data, np.random.default_rng(seed)
+        weight = np.zeros(len(data.groups))
+        for group, chance in chances.items():
+            own = (data.groups == group) & (data.splits == TRAIN)
+            weight[own] = chance / max(own.sum(), 1)
+        self._chances = weight / weight.sum()
+
+    def draw(self, count: int) -> tuple[Tensor, Tensor, Tensor]:
+        """Return pictures (B, 3, 416, 416), boxes (B, M, 4) and kinds (B, M)."""
+        images, boxes, kinds = [], np.zeros((count, SLOTS, 4), np.float32), []
+        for i in range(count):
+            image, labels = self._mosaic() if self._rng.random() < _MOSAIC else self._one()
+            labels = labels[np.argsort(labels.kinds, kind="stable")[:SLOTS]]
+            boxes[i, : len(labels.kinds)] = labels.boxes
+            kinds.append(np.pad(labels.kinds, (0, SLOTS - len(labels.kinds))))
+            images.append(recoloured(image, self._rng))
+        pictures = torch.from_numpy(np.stack(images)).permute(0, 3, 1, 2).float()
+        return pictures, torch.from_numpy(boxes), torch.from_numpy(np.stack(kinds).astype(np.int64))
+
+    def _one(self) -> tuple[ImageArray, Labels]:
+        rng, data = self._rng, self._data
+        row = int(rng.choice(len(data.groups), p=self._chances))
+        labels, size = data.of(row), data.sizes_wh[row].astype(np.float64)
+        degrees = rng.uniform(-180, 180) if rng.random() < 0.3 else float(rng.normal(0, 6))
+        scale = DETECTOR_SIDE / size.max() * float(np.exp(rng.uniform(-0.3, 0.4)))
+        linear = turn(degrees, scale, bool(rng.random() < 0.5))
+        middle = size / 2
+        people = np.flatnonzero(labels.kinds == PERSON)
+        if len(people) and rng.random() < 0.6:
+            box = labels.boxes[int(rng.choice(people))]
+            middle = (box[:2] + box[2:]).astype(np.float64) / 2
+        target = DETECTOR_SIDE / 2 + rng.uniform(-0.2, 0.2, 2) * DETECTOR_SIDE
+        placement = Placement(linear, target - linear @ middle)
+        width, height = data.sizes_wh[row]
+        image = warped(data.pictures[row, :height, :width], placement, DETECTOR_SIDE)
+        return image, cut(moved(labels, placement), (DETECTOR_SIDE, DETECTOR_SIDE))
+
+    def _mosaic(self) -> tuple[ImageArray, Labels]:
+        """Return four pictures in one, at half their size."""
+        half = DETECTOR_SIDE // 2
+        whole = np.empty((DETECTOR_SIDE, DETECTOR_SIDE, 3), np.uint8)
+        parts = []
+        for x, y in ((0, 0), (half, 0), (0, half), (half, half)):
+            image, labels = self._one()
+            placement = Placement(np.eye(2) / 2, np.zeros(2))
+            whole[y : y + half, x : x + half] = warped(image, placement, half)
+            boxes = labels.boxes / 2 + np.array([x, y, x, y], np.float32)
+            parts.append((boxes, labels.keypoints, labels.scores, labels.kinds, labels.areas))
+        return whole, Labels(*(np.concatenate(values) for values in zip(*parts, strict=True)))
+
+
+# --- how good it is -----------------------------------------------------------------
+
+
+def upright(data: Data, row: int, degrees: float) -> tuple[ImageArray, Labels]:
+    """Return a picture as the detector sees it, letterboxed at the top left; maybe turned."""
+    width, height = data.sizes_wh[row]
+    scale = DETECTOR_SIDE / SIDE
+    if degrees:
+        linear = turn(degrees, scale * SIDE / float(np.hypot(width, height)) * 1.2, False)
+        middle = np.array([width, height]) / 2
+        placement = Placement(linear, DETECTOR_SIDE / 2 - linear @ middle)
+    else:
+        placement = Placement(np.eye(2) * DETECTOR_SIDE / max(width, height), np.zeros(2))
+    image = warped(data.pictures[row, :height, :width], placement, DETECTOR_SIDE)
+    return image, cut(moved(data.of(row), placement), (DETECTOR_SIDE, DETECTOR_SIDE))
+
+
+@torch.no_grad()
+def found_people(
+    network: TrainableGraph, pictures: list[ImageArray], threshold: float
+) -> list[tuple[FloatArray, FloatArray]]:
+    """Return boxes (N, 4) and scores (N,) of each picture."""
+    found = []
+    for start in range(0, len(pictures), 8):
+        batch = torch.from_numpy(np.stack(pictures[start : start + 8])).permute(0, 3, 1, 2)
+        cells = cells_of(network(batch.float()), DETECTOR_SIDE)
+        for boxes, scores in zip(cells.boxes.numpy(), cells.scores.numpy(), strict=True):
+            rows = np.flatnonzero(scores >= threshold)
+            kept = rows[nms(boxes[rows], scores[rows], 0.6)]
+            found.append((boxes[kept], scores[kept]))
+    return found
+
+
+def recall_and_precision(
+    network: TrainableGraph, views: list[tuple[ImageArray, Labels]], threshold: float
+) -> tuple[float, float]:
+    """Return the share of people found, and the share of boxes that are people; IoU 0.5.
+
+    Boxes that lie on a doubt count neither way.
+    """
+    right = people = wrong = 0
+    found = found_people(network, [view[0] for view in views], threshold)
+    for (boxes, _), (_, labels) in zip(found, views, strict=True):
+        mine, others = (labels.boxes[labels.kinds == PERSON], labels.boxes[labels.kinds >= DOUBT])
+        people += len(mine)
+        if not len(boxes):
+            continue
+        overlap = box_iou(boxes, mine).max(1) if len(mine) else np.zeros(len(boxes))
+        right += int((box_iou(mine, boxes).max(1) > 0.5).sum()) if len(mine) else 0
+        doubt = box_iou(boxes, others).max(1) > 0.3 if len(others) else np.zeros(len(boxes), bool)
+        wrong += int(((overlap <= 0.5) & ~doubt).sum())
+    return right / max(people, 1), right / max(right + wrong, 1)
+
+
+def report(network: TrainableGraph, tests: Mapping[str, list], step: int, out: Path) -> None:
+    """Append recall and precision at 0.3 to the log beside the file."""
+    row: dict[str, object] = {"step": step}
+    for name, views in tests.items():
+        row[name] = [round(v, 3) for v in recall_and_precision(network, views, 0.3)]
+    with out.with_suffix(".log.jsonl").open("a", encoding="utf-8") as file:
+        file.write(json.dumps(row) + "\n")
+    print(row, flush=True)
+
+
+def views_of(data: Data, most: int = 100) -> dict[str, list[tuple[ImageArray, Labels]]]:
+    """Return pictures that are held out, upright and turned, by name."""
+    tests = {}
+    for group in ("fight_surv", "falls", "coco"):
+        rows = np.flatnonzero((data.groups == group) & (data.splits == VAL))
+        rows = rows[:: max(1, -(-len(rows) // most))]
+        for degrees in (0, 90):
+            tests[f"{group}@{degrees}"] = [upright(data, int(row), degrees) for row in rows]
+    return tests
+
+
+def main() -> int:
+    """Train for the time that is given."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--data", type=Path, required=True)
+    parser.add_argument("--weights", type=Path, required=True, help="folder of the public files")
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--minutes", type=float, default=60)
+    parser.add_argument("--start", type=Path, help="an earlier --out to go on from")
+    parser.add_argument("--rate", type=float, default=5e-4, help="of a layer's size")
+    parser.add_argument("--batch", type=int, default=12)
+    parser.add_argument("--seed", type=int, default=0)
+    given = parser.parse_args()
+    torch.manual_seed(given.seed)
+    torch.set_num_threads(1)
+    public = given.weights / "yolox_nano.onnx"
+    model = onnx.load(given.start) if given.start else starts.detector(public)
+    train(TrainableGraph(model), load(given.data), given)
+    return 0
+
+
+def train(network: TrainableGraph, data: Data, given: argparse.Namespace) -> None:
+    """Train and write."""
+    sampler, tests = PictureSampler(data, CHANCES, given.seed), views_of(data)
+    optimiser = torch.optim.AdamW(layers(network), given.rate, weight_decay=0.0)
+    average = Average(network)
+    begun = written = time.monotonic()
+    step, done = 0, 0.0
+    report(network, tests, 0, given.out)
+    while done < 1:
+        rise = min(1.0, (step + 1) / _WARM_UP)
+        for group in optimiser.param_groups:
+            group["lr"] = given.rate * group["size"] * rise * (0.02 + 0.98 * 0.5 * (1 + np.cos(np.pi * done)))
+        pictures, boxes, kinds = sampler.draw(given.batch)
+        with torch.autocast("cpu", torch.bfloat16):
+            raw = network(pictures.contiguous(memory_format=torch.channels_last))
+        value = loss(raw.float(), boxes, kinds, DETECTOR_SIDE)
+        optimiser.zero_grad(set_to_none=True)
+        value.backward()
+        torch.nn.utils.clip_grad_norm_(network.parameters(), 10.0)
+        optimiser.step()
+        average.update(network)
+        step += 1
+        now = time.monotonic()
+        done = (now - begun) / (given.minutes * 60)
+        if now - written > _EVERY_S or done >= 1:
+            written = now
+            report(average.model, tests, step, given.out)
+            onnx.save(average.model.trained(), str(given.out))
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
