@@ -74,7 +74,7 @@ def main() -> None:
         def before_train(self, runner: Runner) -> None:
             """Scale the encodings of the coordinates down, unless the training resumes."""
             if runner.iter == 0:
-                head: Any = runner.model.head  # type: ignore[union-attr]
+                head: Any = runner.model.head
                 for layer in (head.dcc.x_fc, head.dcc.y_fc):
                     for weights in layer.parameters():
                         weights.data.mul_(_START)
