@@ -218,8 +218,9 @@ def test_an_exported_checkpoint_shows_stage_1_what_torch_shows(tmp_path):
     assert metadata.config == path.name
     assert main(["--mode", "annotation.stage1", *arguments]) == 0
     stored = load_poses(tmp_path / "out" / f"{video.name}.npz")
+    own = {"device": "cpu", "score_threshold": 0.3, "nms_threshold": 0.45}  # as the file has them
     torch_settings = PoseEstimationConfig.model_validate(
-        {"kind": "rtmo", "inference_mode": "pth", "pth": {**block, "device": "cpu"}}
+        {"kind": "rtmo", "inference_mode": "pth", "pth": {**block, **own}}
     )
     files = {"config": path, "pose": tmp_path / "t.pth"}
     expected = build_pose_model(torch_settings, files)(frames)
