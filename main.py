@@ -23,7 +23,7 @@ MODES = {
     "train.fight": (f"{CLASSIFIER}.train", "train_fight", "pickles -> a trained fight classifier"),
     "train.falldown": (f"{CLASSIFIER}.train", "train_falldown", "the same for falls"),
     "train.movement": (f"{CLASSIFIER}.movement", "train_movement", "the movement stream beside it"),
-    "train.pose": (f"{POSE}.train", "train_pose", "COCO-format data -> a trained SDPose"),
+    "train.pose": (f"{POSE}.train", "train_pose", "COCO-format data -> a trained pose network"),
     "train.check": (f"{POSE}.sanity_check", "check", "some iterations of train.pose, looked at"),
     "train.ablation": (f"{POSE}.ablation", "ablation", "several configs trained and compared"),
     "test.fight": (f"{CLASSIFIER}.evaluate", "test_fight", "numbers and plots of a classifier"),

@@ -21,6 +21,7 @@ from recognizer.config.models import PoseEstimationConfig
 from recognizer.config.types import OnnxRuntimeOptions
 from recognizer.geometry import box_iou, nms
 from recognizer.pose.estimator import build_pose_model
+from recognizer.pose.movenet import People, check_multipose, decode_people, input_wh, see
 from recognizer.pose.topdown import TopDownPose
 from recognizer.pose.turned import SAME_PERSON, TURNS, TurnedImage, turned_back
 from recognizer.types import FloatArray, Image
@@ -35,7 +36,6 @@ _UPRIGHT_POSE = 1.1  # an upright pose is kept unless a turned one is this much 
 _SURE_POSE = 0.75  # mean keypoint score from which the turned views are not tried
 _LEAST_BOX = 0.1
 _LEAST_PERSON = 0.1  # MoveNet's own score
-_MOVENET_SIDE, _MOVENET_STEP, _MOVENET_ROW = 512, 32, 56
 
 
 def build_teacher(
@@ -79,20 +79,19 @@ def build_teacher(
 
 
 def open_movenet(path: Path, threads: int = 1) -> OnnxNetwork:
-    """Open MoveNet MultiPose: (1, H, W, 3) int32 RGB -> (1, 6, 56).
+    """Open MoveNet MultiPose: (1, H, W, 3) RGB -> (1, N, 56).
 
     Raises:
         ModelError: another network.
 
     """
     network = OnnxNetwork(path, OnnxRuntimeOptions(), threads)
-    shapes = [tensor.shape for tensor in (*network.inputs, *network.outputs)]
-    fits = len(shapes) == 2 and len(shapes[0]) == 4 and shapes[1][-1:] == (_MOVENET_ROW,)
-    if not fits:
+    try:
+        check_multipose(network)
+    except ModelError as error:
         raise ModelError(
-            f"{path}: expected MoveNet MultiPose, pictures (1, H, W, 3) -> people (1, 6, 56), got "
-            f"{shapes}; set distill.second_opinion to that file, or to null to work without"
-        )
+            f"{path}: {error}; set distill.second_opinion to that file, or to null to work without"
+        ) from error
     return network
 
 
@@ -119,15 +118,15 @@ class Teacher:
         """Return the candidates of a picture."""
         boxes, scores = self._boxes(image)
         people = self._second_people(image)
-        pairs = _pairs(boxes, people[:, 51:55])
-        rest = [row for row in range(len(people)) if row not in pairs.values()]
-        movenet = np.zeros((len(boxes) + len(rest), _MOVENET_ROW), np.float32)
-        for row, person in pairs.items():
-            movenet[row] = people[person]
-        movenet[len(boxes) :] = people[rest]
-        boxes = np.concatenate([boxes, people[rest, 51:55]]).astype(np.float32)
+        pairs = _pairs(boxes, people.boxes)
+        rest = [row for row in range(len(people.scores)) if row not in pairs.values()]
+        movenet = np.zeros((len(boxes) + len(rest), 17, 3), np.float32)
+        second = np.zeros(len(movenet), np.float32)
+        for row, person in (*pairs.items(), *enumerate(rest, start=len(boxes))):
+            movenet[row], second[row] = people.keypoints[person], people.scores[person]
+        boxes = np.concatenate([boxes, people.boxes[rest]]).astype(np.float32)
         ranks = np.concatenate([scores, np.zeros((len(rest), 2), np.float32)])
-        scores = np.concatenate([ranks, movenet[:, 55:]], axis=1)
+        scores = np.concatenate([ranks, second[:, None]], axis=1)
         keypoints = np.zeros((len(boxes), 17, 3), np.float32)
         pose = np.zeros((len(boxes), 4), np.float32)
         worth = is_there(scores)  # the others stay doubts, whatever their pose
@@ -137,7 +136,7 @@ class Teacher:
             "boxes": boxes,
             "scores": scores,
             "keypoints": keypoints,
-            "movenet": movenet[:, :51].reshape(-1, 17, 3),
+            "movenet": movenet,
             "pose": pose,
         }
 
@@ -159,23 +158,12 @@ class Teacher:
             first = np.where(overlap.max(1) > SAME_PERSON, upright.scores[best], 0)
         return boxes[kept], np.stack([first, ranked], axis=1)[kept].astype(np.float32)
 
-    def _second_people(self, image: Image) -> FloatArray:
-        """Return MoveNet's people (N, 56): 17 x (x, y, score), x1 y1 x2 y2, score; pixels."""
+    def _second_people(self, image: Image) -> People:
+        """Return MoveNet's people."""
         if self._movenet is None:
-            return np.zeros((0, _MOVENET_ROW), np.float32)
-        width, height = image.size_wh
-        scale = _MOVENET_SIDE / max(height, width)
-        step = _MOVENET_STEP
-        wh = [max(step, round(side * scale / step) * step) for side in (width, height)]
-        resized = cv2.resize(image.bgr(), wh, interpolation=cv2.INTER_AREA)
-        rgb = np.ascontiguousarray(resized[..., ::-1])
-        feeds = {self._movenet.inputs[0].name: rgb[None].astype(np.int32)}
-        (raw,) = self._movenet.run(feeds).values()
-        people = raw[0][raw[0][:, 55] >= _LEAST_PERSON].astype(np.float32)
-        points = people[:, :51].reshape(-1, 17, 3)[:, :, [1, 0, 2]] * [width, height, 1]
-        box = people[:, [52, 51, 54, 53]] * [width, height, width, height]
-        flat = [points.reshape(-1, 51), box, people[:, 55:]]
-        return np.concatenate(flat, axis=1, dtype=np.float32)
+            return decode_people(np.zeros((0, 56), np.float32), image.size_wh, _LEAST_PERSON)
+        small = cv2.resize(image.bgr(), input_wh(image.size_wh), interpolation=cv2.INTER_AREA)
+        return see(self._movenet, np.asarray(small, np.uint8), image.size_wh, _LEAST_PERSON)
 
     def _poses(self, image: Image, boxes: FloatArray) -> tuple[FloatArray, FloatArray]:
         """Return keypoints (N, 17, 3) of the best turn with its mirror image, and ``pose``."""

@@ -3,10 +3,10 @@
     python -m benchmarks.after_fall
 
 Stages 1 and 2 run on 11 clips of falls and 4 views of two more (``_falls_data.py`` cuts them),
-with ``topdown.turned`` off, with it on, and with ``small_pose.onnx``. ``tracked`` is the share of frames, from the start of
-the fall until the person gets up or the clip ends, in which a row with an id overlaps the person
-by an IoU above 0.3. ``on nobody`` counts rows with an id whose IoU with the person is below 0.15,
-per frame of the whole clip; each clip shows one person.
+with ``topdown.turned`` off, with it on, and with ``small_pose.onnx``. ``tracked`` is the share of
+frames, from the start of the fall until the person gets up or the clip ends, in which a row with an
+id overlaps the person by an IoU above 0.3. ``on nobody`` counts rows with an id whose IoU with the
+person is below 0.15, per frame of the whole clip; each clip shows one person.
 
 The reference is MoveNet MultiPose, which finds people who lie and has no part in stage 1: its best
 box if it scores 0.14 or more, else the detector's best of the picture as it is and turned both ways

@@ -30,7 +30,7 @@ from recognizer.backends.torch import (
 )
 from recognizer.command import EXIT_DONE, next_command
 from recognizer.config.file import ConfigError
-from recognizer.config.models import DetectorConfig, OnnxPoseConfig
+from recognizer.config.models import SCORE_THRESHOLD, DetectorConfig, OnnxPoseConfig
 from recognizer.config.schema import Config
 from recognizer.model_files import find_model_file
 from recognizer.openmmlab import find_pose_config
@@ -128,7 +128,8 @@ def resolve(config: Config) -> ExportPlan:
 
 def _thresholds(config: Config) -> Thresholds:
     onnx = config.models.pose_estimation.onnx  # the block that will run the file
-    return Thresholds(onnx.score_threshold, onnx.nms_threshold, onnx.max_detections)
+    score = SCORE_THRESHOLD["rtmo"] if onnx.score_threshold is None else onnx.score_threshold
+    return Thresholds(score, onnx.nms_threshold, onnx.max_detections)
 
 
 def metadata_of(pose: TrainedPose, config: Config, precision: str) -> PoseModelMetadata:

@@ -215,7 +215,7 @@ def _model_files(config: Config) -> list[Finding]:
         "tensorrt": ("tensorrt.model_path", pose.tensorrt.model_path),
     }
     files = [names[pose.inference_mode]]
-    if pose.kind != "rtmo":  # auto is either, until the file is here
+    if pose.kind in ("auto", "topdown"):  # auto is any, until the file is here
         files.append(("topdown.detector.model_path", pose.topdown.detector.model_path))
     return [_model_file(config, f"models.pose_estimation.{key}", name) for key, name in files]
 

@@ -92,7 +92,7 @@ def configured(config: Config) -> list[Trial]:
             section = pose.pth if pose.inference_mode == "pth" else pose.tensorrt
             device = section.device if gpu is None else f"cuda:{gpu}"
             trials.append(Trial(str(pose.inference_mode), device, {"device": device}))
-        if pose.kind != "rtmo":  # auto is either, until the file is here
+        if pose.kind in ("auto", "topdown"):  # auto is any, until the file is here
             trials.append(_onnx_trial(pose.topdown.detector, gpu))
     unique = {(trial.kind, trial.where): trial for trial in trials}
     return [unique[key] for key in sorted(unique)]

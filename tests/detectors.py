@@ -10,7 +10,10 @@ from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
 
-def _save(path: Path, nodes: Any, inputs: Any, outputs: Any, constants: dict[str, Any]) -> Path:
+def save_model(
+    path: Path, nodes: Any, inputs: Any, outputs: Any, constants: dict[str, Any]
+) -> Path:
+    """Save a checked graph with these weights."""
     weights = [numpy_helper.from_array(np.asarray(v), k) for k, v in constants.items()]
     graph = helper.make_graph(nodes, "test", inputs, outputs, weights)
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)])
@@ -53,7 +56,7 @@ def simcc(
         _float("simcc_y", [batch, channels, 2 * height]),
     ]
     constants = {"shift": np.float32(shift), "scales": np.array([1, 1, 2], np.float32)}
-    return _save(path, nodes, [_float("input", [batch, 3, height, width])], outputs, constants)
+    return save_model(path, nodes, [_float("input", [batch, 3, height, width])], outputs, constants)
 
 
 def end2end(
@@ -100,4 +103,4 @@ def end2end(
     ]
     width, height = size_wh
     inputs = [_float("input", [batch, 3, height, width])]
-    return _save(path, nodes, inputs, outputs, constants)
+    return save_model(path, nodes, inputs, outputs, constants)

@@ -286,7 +286,7 @@ def test_set_reads_values_as_yaml(tmp_path, override, read):
         (
             "tracking.track_low_thresh=0.9",
             "--set: tracking.track_low_thresh: expected at most track_high_thresh (0.5 for rtmo, "
-            "0.25 for topdown), got 0.9",
+            "0.25 for topdown, 0.12 for movenet), got 0.9",
         ),
         (
             "annotation.dataset=no",

@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 
 import recognizer as rz
+from recognizer.installation import SHIPPED_CONFIG
 from recognizer.runs.manifest import result_path
 from recognizer.runs.stage1 import run_stage1
 from tests import networks
@@ -24,7 +25,7 @@ ROOT = Path(__file__).resolve().parents[1]
 ASSETS = ROOT.parent / "shared" / "assets"
 needs_assets = pytest.mark.skipif(not ASSETS.is_dir(), reason="needs ../shared/assets")
 SIZE_WH = (2 * clips.SIZE_WH[0], 2 * clips.SIZE_WH[1])
-FRAMES = 12
+FRAMES, TOPDOWN = 12, "pp_tinypose_256x192.onnx"
 
 
 def dot(t):
@@ -130,20 +131,13 @@ def test_events_are_the_same_from_files_and_from_opened_networks(place):
 @pytest.mark.parametrize("video", ["videos/street_5_frames.mp4"])
 def test_real_people_are_those_of_stage1(tmp_path, video):
     weights, clip = ASSETS / "weights", ASSETS / video
-    (tmp_path / "data").mkdir()
-    (tmp_path / "data" / clip.name).symlink_to(clip)
-    config = tmp_path / "config.yaml"
-    config.write_text(
-        f"annotation: {{input: data, output_dir: out, workers: 1}}\n"
-        f"models: {{weights_dirs: ['{weights}'], pose_estimation: "
-        "{onnx: {model_path: pp_tinypose_256x192.onnx}}}\n"
-    )
-    folder = run_stage1(rz.load_config(config))
+    (tmp_path / clip.name).symlink_to(clip)
+    pair = f"models.weights_dirs=['{weights}']", f"models.pose_estimation.onnx.model_path={TOPDOWN}"
+    own = f"annotation.input={tmp_path}", f"annotation.output_dir={tmp_path}/out"
+    folder = run_stage1(rz.load_config(SHIPPED_CONFIG, [*pair, *own]))
     expected = rz.load_poses(result_path(folder, clip.name, ".npz"))
 
-    pose = rz.open_pose_model(
-        weights / "pp_tinypose_256x192.onnx", detector=weights / "yolox_nano.onnx"
-    )
+    pose = rz.open_pose_model(weights / TOPDOWN, detector=weights / "yolox_nano.onnx")
     tracker, builder, ids = rz.Tracker(kind=pose.kind), rz.PoseSequenceBuilder(), set()
     with rz.VideoReader(str(clip)) as frames:
         for frame in frames:
@@ -360,8 +354,8 @@ def test_poses_and_samples_are_written_and_read(place):
 @pytest.mark.parametrize(
     ("call", "error", "text"),
     [
-        (lambda: rz.Tracker(kind="x"), ValueError, "kind: expected rtmo or topdown, got 'x'"),
-        (lambda: rz.Tracker(kind=["rtmo"]), ValueError, "kind: expected rtmo or topdown, got"),
+        (lambda: rz.Tracker(kind="x"), ValueError, "expected rtmo, topdown or movenet, got 'x'"),
+        (lambda: rz.Tracker(kind=["rtmo"]), ValueError, "expected rtmo, topdown or movenet, got"),
         (lambda: rz.Tracker("config.yaml"), TypeError, "config: expected TrackingConfig or None"),
         (lambda: rz.find_model("a" * 5000), FileNotFoundError, "expected a network 'aaa"),
         (lambda: rz.find_model("no\0ne.onnx"), FileNotFoundError, "expected a network"),

@@ -168,7 +168,7 @@ def test_the_doctor_finds_all_in_an_empty_folder(site, tmp_path):
     assert done.returncode == 0, done.stdout + done.stderr
     assert f"annotation.input: no folder at {tmp_path / 'data'}" in done.stdout
     assert f"annotation.output_dir: {tmp_path / 'output'}" in done.stdout
-    assert done.stdout.rstrip().endswith("recognizer --mode doctor")
+    assert "nothing to mend; next: recognizer --mode annotation.pipeline" in done.stdout
     assert "main.py" not in done.stdout
     assert "make setup" not in done.stdout
     assert "demo" not in done.stdout

@@ -44,7 +44,7 @@ class TensorSpec:
         return f"{self.name} ({sizes})"
 
 
-FLOAT, UINT8 = "tensor(float)", "tensor(uint8)"
+FLOAT, UINT8, INT32 = "tensor(float)", "tensor(uint8)", "tensor(int32)"
 HostArrays = Callable[[tuple[int, ...], DTypeLike], NDArray[Any]]
 Feeds = Mapping[str, NDArray[np.generic]]
 """Inputs of a run by name."""

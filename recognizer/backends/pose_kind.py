@@ -1,9 +1,11 @@
 """What a network file is, read from its inputs, outputs and the names of its weights.
 
 ``rtmo`` gives people (outputs ``dets`` and ``keypoints``, as mmdeploy's end2end files have them),
-``topdown`` gives one heatmap, or two SimCC vectors, per keypoint of one person; other files are
-person detectors. So that ``kind: auto`` needs no setting, and a ``kind`` that is set and does not
-fit, or a detector in place of a pose network, is refused before any work.
+and so does ``movenet`` (MoveNet MultiPose: one output, (B, people, 56)). ``topdown`` gives one
+heatmap, or two SimCC vectors, per keypoint of one person, or the places of its keypoints (MoveNet
+single pose). Other files are person detectors. So that ``kind: auto`` needs no setting, and a
+``kind`` that is set and does not fit, or a detector in place of a pose network, is refused before
+any work.
 """
 
 from collections.abc import Mapping, Sequence
@@ -13,13 +15,15 @@ from typing import Any
 
 from recognizer.backends.network import ModelError, TensorSpec
 from recognizer.backends.onnx_files import read_outputs, read_signature
-from recognizer.config.models import PoseEstimationConfig
+from recognizer.config.models import DetectorConfig, PoseEstimationConfig
 from recognizer.config.types import PoseKind
 from recognizer.openmmlab import read_pose_config
 from recognizer.skeleton import NUM_KEYPOINTS
 
 _SECTION = "models.pose_estimation"
 _KEY = f"{_SECTION}.kind"
+_DETECTOR_KEY = f"{_SECTION}.topdown.detector.model_path"
+_PERSON_ROW = 3 * NUM_KEYPOINTS + 5  # of MoveNet MultiPose: keypoints, box, score
 # Of the last layers of mmdet's heads, which keep their names in an ONNX file.
 _RTMDET_WEIGHTS, _YOLOX_WEIGHTS = "rtm_cls", "multi_level_conv"
 
@@ -47,16 +51,25 @@ def identify(
     names, size = {spec.name for spec in outputs}, _size(inputs)
     if {"dets", "keypoints"} <= names:
         return NetworkForm("rtmo", False, f"an RTMO network ({size})")
-    if is_simcc(outputs):
-        return NetworkForm("topdown", False, f"a top-down network (SimCC, {size})")
-    if len(outputs) == 1 and _are_heatmaps(outputs[0].shape):
-        return NetworkForm("topdown", False, f"a top-down network (heatmaps, {size})")
+    if is_multipose(outputs):
+        return NetworkForm("movenet", False, f"MoveNet MultiPose ({size})")
+    if (given := _topdown_output(outputs)) is not None:
+        return NetworkForm("topdown", False, f"a top-down network ({given}, {size})")
     if {"dets", "labels"} <= names:
         model = {True: "RTMDet, ", False: "YOLOX, ", None: ""}[_is_rtmdet(weights)]
         return NetworkForm(None, True, f"a person detector ({model}end2end, {size})")
     if len(outputs) == 1 and len(outputs[0].shape) == 3 and outputs[0].shape[2] == 85:
         return NetworkForm(None, True, f"a person detector (YOLOX without NMS, {size})")
     return NetworkForm(None, False, f"a network with outputs {', '.join(map(str, outputs))}")
+
+
+def _topdown_output(outputs: Sequence[TensorSpec]) -> str | None:
+    """Return how a top-down network gives keypoints; None for other networks."""
+    if is_simcc(outputs):
+        return "SimCC"
+    if is_single_pose(outputs):
+        return "MoveNet single pose"
+    return "heatmaps" if len(outputs) == 1 and _are_heatmaps(outputs[0].shape) else None
 
 
 def _size(inputs: Sequence[TensorSpec]) -> str:
@@ -73,6 +86,17 @@ def is_simcc(outputs: Sequence[TensorSpec]) -> bool:
     return {spec.name for spec in outputs} == {"simcc_x", "simcc_y"} and all(
         len(spec.shape) == 3 and spec.shape[1] in (NUM_KEYPOINTS, None) for spec in outputs
     )
+
+
+def is_multipose(outputs: Sequence[TensorSpec]) -> bool:
+    """Return whether the output is that of MoveNet MultiPose: people (B, N, 56)."""
+    return len(outputs) == 1 and len(outputs[0].shape) == 3 and outputs[0].shape[2] == _PERSON_ROW
+
+
+def is_single_pose(outputs: Sequence[TensorSpec]) -> bool:
+    """Return whether the output is that of MoveNet Thunder or Lightning: (B, 1, 17, 3)."""
+    shape = outputs[0].shape if len(outputs) == 1 else ()
+    return len(shape) == 4 and shape[1] in (1, None) and shape[2:] == (NUM_KEYPOINTS, 3)
 
 
 def read_form(file: Path) -> NetworkForm:
@@ -129,8 +153,11 @@ def read_kind(settings: PoseEstimationConfig, files: Mapping[str, Path]) -> Pose
         return check_kind(settings.kind, _kind_of_config(read_pose_config(file)), file)
     if file.suffix == ".onnx":
         check_pair(files)
-        return kind_of_outputs(settings.kind, read_outputs(file), file)
+        kind = kind_of_outputs(settings.kind, read_outputs(file), file)
+        check_backend(kind, settings.inference_mode, file)
+        return kind
     if settings.kind != "auto":  # an engine is opened once, for its first run
+        check_backend(settings.kind, settings.inference_mode, file)
         return settings.kind
     from recognizer.backends.tensorrt import TensorRTNetwork
 
@@ -139,11 +166,26 @@ def read_kind(settings: PoseEstimationConfig, files: Mapping[str, Path]) -> Pose
     return kind_of_outputs(settings.kind, network.outputs, file)
 
 
+def check_backend(kind: PoseKind, mode: str, file: Path) -> None:
+    """Refuse MoveNet MultiPose, whose input is none of TensorRT's profiles, outside ONNX Runtime.
+
+    Raises:
+        ModelError: another backend than ``onnx``.
+
+    """
+    if kind == "movenet" and mode != "onnx":
+        raise ModelError(
+            f"{_SECTION}.inference_mode: expected onnx with {file}, MoveNet MultiPose, got {mode}; "
+            f"set {_SECTION}.inference_mode: onnx and onnx.model_path to that file"
+        )
+
+
 def check_pair(files: Mapping[str, Path]) -> None:
     """Refuse a pair of ONNX files that is no pose network with a person detector.
 
     Args:
         files: ``pose`` and ``detector``; without the second, or with RTMO, nothing is checked.
+            The default detector is not used by MoveNet MultiPose, another one is refused.
 
     Raises:
         ModelError: the message names both files and what each is.
@@ -153,6 +195,12 @@ def check_pair(files: Mapping[str, Path]) -> None:
     if detector is None or detector.suffix != ".onnx":
         return
     first = read_form(pose)
+    if first.kind == "movenet" and detector.name != DetectorConfig().model_path:
+        raise ModelError(
+            f"{_SECTION}: expected no detector of your own with {pose}, {first.text}, which finds "
+            f"people itself, got ({_DETECTOR_KEY.removeprefix(_SECTION + '.')}) {detector}, "
+            f"{read_form(detector).text}; leave out that key, or name a top-down network"
+        )
     if first.kind not in ("topdown", None):
         return
     second = read_form(detector)
@@ -190,9 +238,10 @@ def kind_of_outputs(asked: str, outputs: Sequence[TensorSpec], file: Path) -> Po
     if found.kind is None:
         what = "a person detector, " if found.detector else ""
         raise ModelError(
-            f"{file}: expected a pose network, RTMO (outputs dets, keypoints) or top-down (one "
-            f"output, heatmaps (B,{NUM_KEYPOINTS},h,w), or SimCC simcc_x, simcc_y), got {what}"
-            f"outputs {', '.join(map(str, outputs))}; name another file"
+            f"{file}: expected a pose network, RTMO (outputs dets, keypoints), MoveNet MultiPose "
+            f"(B,people,{_PERSON_ROW}) or top-down (one output, heatmaps (B,{NUM_KEYPOINTS},h,w) "
+            f"or MoveNet single pose (B,1,{NUM_KEYPOINTS},3), or SimCC simcc_x, simcc_y), got "
+            f"{what}outputs {', '.join(map(str, outputs))}; name another file"
         )
     return check_kind(asked, found.kind, file)
 

@@ -36,9 +36,12 @@ def _ascending(sizes: list[int]) -> list[int]:
 
 
 AscendingBatches = Annotated[list[Batch], AfterValidator(_ascending)]
-# What keypoint_threshold: null means. RTMO gives 17 keypoints of everybody, also those out of the
-# picture; scores of heatmaps are all handed on, for the stages that know why.
-KEYPOINT_THRESHOLD: dict[PoseKind, float] = {"rtmo": 0.3, "topdown": 0.0}
+# What keypoint_threshold: null means. RTMO and MoveNet MultiPose give 17 keypoints of everybody,
+# also those out of the picture; scores of heatmaps are all handed on, for the stages that know why.
+KEYPOINT_THRESHOLD: dict[PoseKind, float] = {"rtmo": 0.3, "topdown": 0.0, "movenet": 0.1}
+# What onnx.score_threshold: null means; MoveNet's scores are low. A top-down network has none: its
+# detector finds the people.
+SCORE_THRESHOLD: dict[PoseKind, float] = {"rtmo": 0.3, "topdown": 0.3, "movenet": 0.1}
 
 
 class OnnxImageOptions(OnnxRuntimeOptions):
@@ -65,7 +68,7 @@ class OnnxPoseConfig(OnnxImageOptions):
 
     model_path: str = "small_pose.onnx"
     model_input_size: SizeWH | None = None
-    score_threshold: Unit = 0.3
+    score_threshold: Unit | None = None
     nms_threshold: Unit = 0.45
     keypoint_threshold: Unit | None = None
     max_detections: PositiveInt = 100
@@ -188,7 +191,7 @@ class TopDownConfig(Section):
 class PoseEstimationConfig(Section):
     """Which network sees people, and what runs it."""
 
-    kind: Literal["auto", "rtmo", "topdown"] = "auto"
+    kind: Literal["auto", "rtmo", "topdown", "movenet"] = "auto"
     inference_mode: Literal["pth", "onnx", "tensorrt"] = "onnx"
     pth: TorchPoseConfig = TorchPoseConfig()
     onnx: OnnxPoseConfig = OnnxPoseConfig()
@@ -198,10 +201,14 @@ class PoseEstimationConfig(Section):
     def for_kind(self, kind: PoseKind) -> Self:
         """Return the section for a network of this kind: no ``auto`` and no null by kind left."""
         update: dict[str, Any] = {"kind": kind}
+        by_kind = {
+            "keypoint_threshold": KEYPOINT_THRESHOLD[kind],
+            "score_threshold": SCORE_THRESHOLD[kind],
+        }
         for mode in ("pth", "onnx", "tensorrt"):
             block = getattr(self, mode)
-            if block.keypoint_threshold is None:
-                own = {"keypoint_threshold": KEYPOINT_THRESHOLD[kind]}
+            own = {name: value for name, value in by_kind.items() if getattr(block, name) is None}
+            if own:
                 update[mode] = block.model_copy(update=own)
         return self.model_copy(update=update)
 

@@ -33,10 +33,11 @@ from recognizer.config.types import (
 from recognizer.installation import PROJECT
 
 # What null means: ByteTrack's own values fit RTMO and other strong detectors. The small detector in
-# front of a top-down network sees people who fight at 0.2 to 0.4.
+# front of a top-down network sees people who fight at 0.2 to 0.4; MoveNet's scores are lower still.
 TRACKING_BY_KIND: dict[PoseKind, dict[str, float | bool]] = {
     "rtmo": {"track_high_thresh": 0.5, "new_track_thresh": 0.6, "fuse_score": True},
     "topdown": {"track_high_thresh": 0.25, "new_track_thresh": 0.3, "fuse_score": False},
+    "movenet": {"track_high_thresh": 0.12, "new_track_thresh": 0.15, "fuse_score": False},
 }
 
 
@@ -147,7 +148,8 @@ class TrackingConfig(Section):
 
         """
         if kind not in (kinds := list(TRACKING_BY_KIND)):
-            raise ValueError(f"kind: expected {' or '.join(kinds)}, got {kind!r}")
+            named = f"{', '.join(kinds[:-1])} or {kinds[-1]}"
+            raise ValueError(f"kind: expected {named}, got {kind!r}")
         own = {k: v for k, v in TRACKING_BY_KIND[kind].items() if getattr(self, k) is None}
         filled = self.model_copy(update=own)
         if filled.track_low_thresh > (filled.track_high_thresh or 0):

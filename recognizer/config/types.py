@@ -19,7 +19,7 @@ from pydantic import (
 
 from recognizer.names import as_on_disk
 
-PoseKind = Literal["rtmo", "topdown"]
+PoseKind = Literal["rtmo", "topdown", "movenet"]
 Unit = Annotated[float, Field(ge=0, le=1)]
 NonNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 

@@ -7,10 +7,11 @@ from typing import Protocol, TypeVar
 from recognizer.backends.metadata import PoseConfig, PoseModelMetadata, check
 from recognizer.backends.network import ModelError, Network
 from recognizer.backends.onnx import OnnxNetwork
-from recognizer.backends.pose_kind import check_pair, kind_of_outputs
+from recognizer.backends.pose_kind import check_backend, check_pair, kind_of_outputs
 from recognizer.config.models import PoseEstimationConfig
 from recognizer.config.types import PoseKind, Section
 from recognizer.pose.end2end import build_detector
+from recognizer.pose.movenet import MoveNetPose
 from recognizer.pose.rtmo import RtmoPose
 from recognizer.pose.topdown import TopDownPose
 from recognizer.types import Image, Poses
@@ -31,7 +32,7 @@ class PoseSource(Protocol):
 
     @property
     def kind(self) -> PoseKind:
-        """Return ``rtmo`` or ``topdown``: it selects the tracker's thresholds."""
+        """Return ``rtmo``, ``topdown`` or ``movenet``: it selects the tracker's thresholds."""
         ...
 
     def for_video(self) -> VideoPose:
@@ -78,22 +79,40 @@ def build_pose_model(
     except ModelError as error:
         raise ModelError(f"{files['pose']}: {error}") from error
     kind = kind_of_outputs(settings.kind, network.outputs, files["pose"])
+    check_backend(kind, settings.inference_mode, files["pose"])
     settings = settings.for_kind(kind)
     check(metadata, settings)
     match kind:
+        case "movenet":
+            return MoveNetPose(network, settings.onnx, settings.onnx.model_input_size)
         case "rtmo":
             size_wh = _input_size(settings)
             if size_wh is None and metadata is not None:
                 size_wh = metadata.input_size
             return RtmoPose(network, _block(settings), size_wh)
         case "topdown":
-            topdown = settings.topdown
-            detector = OnnxNetwork(files["detector"], _on_gpu(topdown.detector, gpu), threads)
-            boxes = build_detector(detector, topdown.detector, files["detector"])
-            model = TopDownPose(boxes, network, topdown, _block(settings).keypoint_threshold or 0.0)
-            if settings.inference_mode == "onnx":  # pth has refused it, engines bring their own
-                _check_size(settings.onnx.model_input_size, model.input_wh, files["pose"])
-            return model
+            return _build_topdown(network, settings, files, threads, gpu)
+
+
+def _build_topdown(
+    network: Network,
+    settings: PoseEstimationConfig,
+    files: Mapping[str, Path],
+    threads: int,
+    gpu: int | None,
+) -> TopDownPose:
+    topdown = settings.topdown
+    if "detector" not in files:
+        raise ModelError(
+            f"{files['pose']} sees one person at a time (kind: topdown): expected a person "
+            "detector beside it, got none; set models.pose_estimation.topdown.detector.model_path"
+        )
+    detector = OnnxNetwork(files["detector"], _on_gpu(topdown.detector, gpu), threads)
+    boxes = build_detector(detector, topdown.detector, files["detector"])
+    model = TopDownPose(boxes, network, topdown, _block(settings).keypoint_threshold or 0.0)
+    if settings.inference_mode == "onnx":  # pth has refused it, engines bring their own
+        _check_size(settings.onnx.model_input_size, model.input_wh, files["pose"])
+    return model
 
 
 class _Described(Network, Protocol):

@@ -24,7 +24,7 @@ from recognizer.backends.network import (
     pad_batch,
     run_limit,
 )
-from recognizer.config.models import KEYPOINT_THRESHOLD
+from recognizer.config.models import KEYPOINT_THRESHOLD, SCORE_THRESHOLD
 from recognizer.config.types import PoseKind
 from recognizer.geometry import Letterbox
 from recognizer.pose.detector import LetterboxBatch
@@ -58,6 +58,8 @@ class RtmoPose:
         self._settings = settings
         asked = settings.keypoint_threshold
         self._keypoint_threshold = KEYPOINT_THRESHOLD["rtmo"] if asked is None else asked
+        least = settings.score_threshold
+        self._score_threshold = SCORE_THRESHOLD["rtmo"] if least is None else least
         self._input_name, self._batch, fits, uint8 = _check(network, input_wh)
         self._limit = run_limit(network, _MAX_BATCH)
         self._letterboxes = LetterboxBatch(fits, uint8=uint8, make=host_arrays(network))
@@ -77,10 +79,9 @@ class RtmoPose:
         return lambda images, times_s: self(images)
 
     def _decode(self, dets: FloatArray, keypoints: FloatArray, fit: Letterbox) -> Poses:
-        settings = self._settings
         check_finite([dets[:, 4]], "RTMO")
         order = np.argsort(-dets[:, 4], kind="stable")
-        order = order[dets[order, 4] > settings.score_threshold][: settings.max_detections]
+        order = order[dets[order, 4] > self._score_threshold][: self._settings.max_detections]
         check_finite([dets[order], keypoints[order]], "RTMO")
         scores = np.ascontiguousarray(keypoints[order, :, 2], np.float32)
         points = fit.to_image(keypoints[order, :, :2])

@@ -3,11 +3,13 @@
 Contract of the pose network: input (B, 3, H, W) float32 RGB, ImageNet mean and standard deviation;
 output heatmaps (B, 17, h, w) (SDPose, ViTPose, HRNet, PP-TinyPose, any COCO-17 heatmap model) or
 SimCC vectors ``simcc_x`` (B, 17, 2 W) and ``simcc_y`` (B, 17, 2 H) (RTMPose). A file may take
-(B, H, W, 3) uint8 BGR instead (``deploy.uint8_input``).
+(B, H, W, 3) uint8 BGR instead (``deploy.uint8_input``). MoveNet Thunder and Lightning take
+(B, H, W, 3) RGB 0-255 and give (B, 1, 17, 3), see ``movenet``.
 """
 
 from collections.abc import Sequence
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, Literal
 
 import cv2
 import numpy as np
@@ -26,12 +28,13 @@ from recognizer.backends.network import (
     pad_batch,
     run_limit,
 )
-from recognizer.backends.pose_kind import is_simcc
+from recognizer.backends.pose_kind import is_simcc, is_single_pose
 from recognizer.config.models import TopDownConfig
 from recognizer.config.types import PoseKind
 from recognizer.geometry import crop_affine, crop_to_image
 from recognizer.pose.detector import Boxes, Detector
 from recognizer.pose.heatmaps import decode_dark, decode_quarter_offset
+from recognizer.pose.movenet import decode_single, pixel_dtype, unmirror_single
 from recognizer.pose.simcc import decode_simcc, unmirror_simcc
 from recognizer.pose.topdown_video import TopDownVideo
 from recognizer.skeleton import FLIP_INDEX, NUM_KEYPOINTS
@@ -41,12 +44,33 @@ _MAX_BATCH = 16
 _TOGETHER = 64  # so many people, or those of one run, are cropped and decoded in one go
 
 
+@dataclass(frozen=True, slots=True)
+class _Contract:
+    """What a top-down network takes and gives.
+
+    Attributes:
+        name, batch: of its input; batch None: any.
+        crop_wh: width and height of the crops, pixels.
+        pixels: normalised (B, 3, H, W) float32 RGB, or (B, H, W, 3) BGR or RGB levels 0-255.
+        dtype: NumPy's type of the input.
+        output: how keypoints are read from what it gives.
+
+    """
+
+    name: str
+    batch: int | None
+    crop_wh: tuple[int, int]
+    pixels: Literal["normalised", "bgr", "rgb"]
+    dtype: Any
+    output: Literal["heatmaps", "simcc", "places"]
+
+
 class TopDownPose:
-    """Image -> Poses by a person detector and a heatmap or SimCC network.
+    """Image -> Poses by a person detector and a network that sees one person.
 
     Args:
         detector: images to person boxes.
-        network: one crop to 17 heatmaps, or to the SimCC vectors of 17 keypoints.
+        network: one crop to 17 heatmaps, to the SimCC vectors of 17 keypoints, or to their places.
         settings: crop, normalisation and decoding.
         keypoint_threshold: keypoints scored below become missing (score 0, place 0).
 
@@ -68,17 +92,15 @@ class TopDownPose:
         self._network = network
         self._settings = settings
         self._threshold = keypoint_threshold
-        self._input_name, self._batch, self._crop_wh, self._uint8 = _check(network)
-        self._simcc = is_simcc(network.outputs)
+        self._contract = contract = _check(network)
+        self._batch = contract.batch
         # In the order of simcc_x, simcc_y where the outputs have these names.
         self._outputs = sorted(spec.name for spec in network.outputs)
         self._limit, self._make = run_limit(network, _MAX_BATCH), host_arrays(network)
-        width, height = self._crop_wh
-        self._buffer: NDArray[Any] = (
-            np.empty((0, height, width, 3), np.uint8)
-            if self._uint8
-            else np.empty((0, 3, height, width), np.float32)
-        )
+        width, height = contract.crop_wh
+        planes = contract.pixels == "normalised"
+        shape = (0, 3, height, width) if planes else (0, height, width, 3)
+        self._buffer: NDArray[Any] = np.empty(shape, contract.dtype)
         levels = np.arange(256, dtype=np.float32)
         # Value of each level in each channel (3, 256): normalising a crop is one look-up.
         self._levels = np.stack(
@@ -91,7 +113,7 @@ class TopDownPose:
     @property
     def input_wh(self) -> tuple[int, int]:
         """Return width and height of what the network is shown of a person."""
-        return self._crop_wh
+        return self._contract.crop_wh
 
     @property
     def detector(self) -> Detector:
@@ -137,12 +159,12 @@ class TopDownPose:
 
         """
         matrices, centres, sizes = crop_affine(
-            boxes, self._crop_wh, self._settings.box_padding, turns
+            boxes, self._contract.crop_wh, self._settings.box_padding, turns
         )
         shares, scores = self._infer(images, owners, matrices)
         keypoints = crop_to_image(shares, centres, sizes, turns)
         missing = scores < self._threshold
-        if self._simcc:
+        if self._contract.output == "simcc":
             missing |= scores <= 0
         scores[missing], keypoints[missing] = 0, 0
         return keypoints, scores
@@ -150,7 +172,7 @@ class TopDownPose:
     def crop(
         self, images: Sequence[Image], owners: NDArray[np.int64], matrices: NDArray[np.float64]
     ) -> NDArray[Any]:
-        """Return crops of people: normalised (N, 3, H, W), or uint8 (N, H, W, 3).
+        """Return crops of people: normalised (N, 3, H, W), or levels (N, H, W, 3).
 
         The array is filled anew by the next call.
 
@@ -165,12 +187,15 @@ class TopDownPose:
             if owner != seen:
                 seen, pixels = int(owner), images[owner].bgr()
             crop: ImageArray = cv2.warpAffine(
-                pixels, matrices[row], self._crop_wh, flags=cv2.INTER_LINEAR
+                pixels, matrices[row], self._contract.crop_wh, flags=cv2.INTER_LINEAR
             )
-            if self._uint8:
-                crops[row] = crop
-            else:
-                self._normalise(crop, crops[row])
+            match self._contract.pixels:
+                case "bgr":
+                    crops[row] = crop
+                case "rgb":
+                    crops[row] = crop[..., ::-1]
+                case "normalised":
+                    self._normalise(crop, crops[row])
         return crops
 
     def _buffer_of(self, count: int) -> NDArray[Any]:
@@ -202,8 +227,10 @@ class TopDownPose:
         # NaN is its array's maximum.
         highest = [output.reshape(*output.shape[:2], -1).max(-1) for output in outputs]
         check_finite(highest, "top-down pose network")
-        if self._simcc:
+        if self._contract.output == "simcc":
             return decode_simcc(*outputs)
+        if self._contract.output == "places":
+            return decode_single(*outputs)
         (heatmaps,) = outputs
         if self._settings.decoding == "dark":
             found, heights = decode_dark(heatmaps, self._settings.dark_blur_kernel)
@@ -212,27 +239,35 @@ class TopDownPose:
         return found / np.asarray(heatmaps.shape[:1:-1], np.float32), heights
 
     def _predict(self, crops: NDArray[Any]) -> list[FloatArray]:
-        """Return heatmaps (N, 17, h, w), or both SimCC vectors; with flip_test the mean of two."""
+        """Return the outputs of all crops; with ``flip_test`` the mean with the mirrored ones."""
         outputs = self._run(crops)
         if not self._settings.flip_test:
             return outputs
-        columns = crops[:, :, ::-1] if self._uint8 else crops[..., ::-1]
+        planes = self._contract.pixels == "normalised"
+        columns = crops[..., ::-1] if planes else crops[:, :, ::-1]
         mirrored = self._run(np.ascontiguousarray(columns))
-        turned: Sequence[FloatArray] = (
-            unmirror_simcc(*mirrored) if self._simcc else [_unmirror_heatmaps(*mirrored)]
-        )
+        turned: Sequence[FloatArray]
+        match self._contract.output:
+            case "simcc":
+                turned = unmirror_simcc(*mirrored)
+            case "places":
+                turned = [unmirror_single(*mirrored)]
+            case "heatmaps":
+                turned = [_unmirror_heatmaps(*mirrored)]
         return [(one + other) / 2 for one, other in zip(outputs, turned, strict=True)]
 
     def _run(self, crops: NDArray[Any]) -> list[FloatArray]:
         parts = []
         for start, stop in batches(len(crops), self._batch, self._limit):
-            feeds = {self._input_name: pad_batch(crops[start:stop], self._batch)}
+            feeds = {self._contract.name: pad_batch(crops[start:stop], self._batch)}
             results = self._network.run(feeds)
             parts.append([results[name][: stop - start] for name in self._outputs])
         outputs = [
             np.asarray(np.concatenate(same), np.float32) for same in zip(*parts, strict=True)
         ]
-        if self._simcc and any(one.shape[1] != NUM_KEYPOINTS for one in outputs):
+        if self._contract.output == "simcc" and any(
+            one.shape[1] != NUM_KEYPOINTS for one in outputs
+        ):
             raise ModelError(
                 f"top-down pose network: expected SimCC vectors of {NUM_KEYPOINTS} keypoints, got "
                 f"{outputs[0].shape[1]}; use a file trained for COCO's keypoints (body7, not "
@@ -250,22 +285,32 @@ def _unmirror_heatmaps(mirrored: FloatArray) -> FloatArray:
     return shifted
 
 
-def _check(network: Network) -> tuple[str, int | None, tuple[int, int], bool]:
-    """Return the input's name, batch, (width, height), and whether it is of 8-bit pixels."""
-    fits = len(network.inputs) == 1 and (
-        is_simcc(network.outputs) or _are_coco_heatmaps(network.outputs)
-    )
+def _check(network: Network) -> _Contract:
+    """Return what a network takes and gives; raise ModelError where it is no top-down network."""
+    outputs = network.outputs
+    places, simcc = is_single_pose(outputs), is_simcc(outputs)
+    fits = len(network.inputs) == 1 and (places or simcc or _are_coco_heatmaps(outputs))
     if fits:
-        shape, uint8 = network.inputs[0].shape, network.inputs[0].dtype == UINT8
-        fits = has_pixels(network.inputs[0]) and None not in shape[1:]
+        spec = network.inputs[0]
+        rgb = pixel_dtype(spec) if places else None
+        fits = (rgb is not None if places else has_pixels(spec)) and None not in spec.shape[1:]
     if not fits:
         raise ModelError(
             "top-down pose network: expected (B,3,H,W) float32 or (B,H,W,3) uint8 -> heatmaps "
-            "(B,17,h,w) or SimCC simcc_x (B,17,2W), simcc_y (B,17,2H), got "
-            f"{describe(network)}; if this is an RTMO file, set models.pose_estimation.kind: rtmo"
+            "(B,17,h,w) or SimCC simcc_x (B,17,2W), simcc_y (B,17,2H), or (B,H,W,3) int32 or "
+            f"float32 -> places (B,1,17,3), got {describe(network)}; if this is an RTMO file, set "
+            "models.pose_estimation.kind: rtmo"
         )
-    batch, height, width = (shape[i] for i in ((0, 1, 2) if uint8 else (0, 2, 3)))
-    return network.inputs[0].name, batch, (int(width or 0), int(height or 0)), uint8
+    levels = places or spec.dtype == UINT8
+    batch, height, width = (spec.shape[i] for i in ((0, 1, 2) if levels else (0, 2, 3)))
+    return _Contract(
+        spec.name,
+        batch,
+        (int(width or 0), int(height or 0)),
+        "rgb" if places else "bgr" if levels else "normalised",
+        rgb if places else np.uint8 if levels else np.float32,
+        "places" if places else "simcc" if simcc else "heatmaps",
+    )
 
 
 def _are_coco_heatmaps(outputs: Sequence[TensorSpec]) -> bool:

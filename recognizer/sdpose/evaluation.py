@@ -43,8 +43,13 @@ _METRICS = {
     "ap_large": ("AP(L)", 4),
     "ar": ("AR", 5),
 }
-# Warnings of torch on calls of RTMO's head.
-_OF_MMPOSE = (r"`torch\.cuda\.amp\.autocast", r"torch\.meshgrid: in an upcoming release")
+# Warnings on calls of RTMO's head and of its last pictures' masks.
+_OF_MMPOSE = (
+    r"`torch\.cuda\.amp\.autocast",
+    r"torch\.meshgrid: in an upcoming release",
+    r"Default grid_sample and affine_grid behavior",
+    r"The shape of value will convert from",
+)
 _OWN_LOSSES = "head.loss_"  # weights that a loss learns; inference has no use for them
 _TRAINING = (
     "train_dataloader",

@@ -49,6 +49,18 @@ class ResLayer(nn.Sequential):
         self, block: type[nn.Module], num_blocks: int, in_channels: int, out_channels: int
     ) -> None: ...
 
+class RTMOHead(nn.Module):
+    dcc: Any
+    use_aux_loss: bool
+    def __init__(self, **options: Any) -> None: ...
+    def loss(
+        self,
+        feats: Sequence[Tensor],
+        batch_data_samples: Sequence[Any],
+        train_cfg: Mapping[str, Any] = ...,
+    ) -> dict[str, Any]: ...
+    def _get_targets(self, *predictions: Any) -> tuple[Any, ...]: ...
+
 class PixelData:
     def __init__(self, *, heatmaps: Tensor) -> None: ...
 

@@ -3,8 +3,13 @@
 YOLOX-nano (Megvii, Apache-2.0, trained on COCO) keeps its class ``person`` alone; PP-TinyPose
 (PaddleDetection, Apache-2.0, trained on COCO and AI Challenger) takes square crops of any side
 that 32 divides.
+
+    python -m samples.small_pose.starts ../shared/assets/weights output/small_pose
+
+writes both as files.
 """
 
+import argparse
 from pathlib import Path
 
 import numpy as np
@@ -67,3 +72,23 @@ def _free_batch(model: onnx.ModelProto, inner: list[int], outer: list[int]) -> o
         )
         value.CopyFrom(fresh)
     return model
+
+
+def main() -> int:
+    """Write ``start_detector.onnx`` and ``start_pose.onnx``."""
+    from samples.small_pose.crops import CROP
+
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("weights", type=Path, help="folder of the public files")
+    parser.add_argument("output", type=Path)
+    given = parser.parse_args()
+    given.output.mkdir(parents=True, exist_ok=True)
+    found = detector(given.weights / "yolox_nano.onnx")
+    onnx.save(found, str(given.output / "start_detector.onnx"))
+    posed = pose(given.weights / "pp_tinypose_256x192.onnx", CROP, CROP)
+    onnx.save(posed, str(given.output / "start_pose.onnx"))
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

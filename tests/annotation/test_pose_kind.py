@@ -1,4 +1,4 @@
-"""Nulls by kind: RTMO gets the thresholds of ByteTrack itself, the small detector lower ones."""
+"""Nulls by kind: RTMO gets the thresholds of ByteTrack itself, weaker scores lower ones."""
 
 import pytest
 
@@ -8,13 +8,14 @@ from recognizer.runs.manifest import read_manifest
 from recognizer.runs.stage1 import run_stage1
 from recognizer.runs.stage2 import run_stage2
 from recognizer.runs.stage_folders import stage1_dir, stage2_dir
-from tests import networks
+from tests import movenets, networks
 from tests.annotation import clips
 
 pytestmark = pytest.mark.usefixtures("forked_workers")
 
 RTMO = {"track_high_thresh": 0.5, "new_track_thresh": 0.6, "fuse_score": True}
 POSES = {"pose": {"kind": "topdown", "topdown": {"selective": True, "sure_score": 0.25}}}
+MOVENET = {"track_high_thresh": 0.12, "new_track_thresh": 0.15, "fuse_score": False}
 TOPDOWN = {"track_high_thresh": 0.25, "new_track_thresh": 0.3, "fuse_score": False}
 
 
@@ -33,6 +34,7 @@ def thresholds(section):
     [
         ("rtmo", [], RTMO),
         ("topdown", [], TOPDOWN),
+        ("movenet", [], MOVENET),
         ("rtmo", ["tracking.new_track_thresh=0.7"], {**RTMO, "new_track_thresh": 0.7}),
         ("topdown", ["tracking.fuse_score=true"], {**TOPDOWN, "fuse_score": True}),
     ],
@@ -57,20 +59,22 @@ def test_poses_that_do_not_say_their_kind_need_thresholds(tmp_path, settings):
     assert thresholds(tracking_settings(load(tmp_path, *own), settings)) == TOPDOWN
 
 
-def test_the_results_of_both_kinds_hold_the_numbers_that_were_used(tmp_path):
+def test_the_results_of_each_kind_hold_the_numbers_that_were_used(tmp_path):
     """From video: auto finds the kind, and folders do not depend on how it was written."""
     config = clips.make_dataset(tmp_path, clips=1)
     networks.heatmap(tmp_path / "heat.onnx")
+    movenets.multipose(tmp_path / "movenet.onnx")
     networks.constant_yolox(tmp_path / "yolox_nano.onnx", {})
     key = "models.pose_estimation.onnx.model_path"
     for kind, sets, expected in (
         ("rtmo", [], RTMO),
         ("topdown", [f"{key}={tmp_path / 'heat.onnx'}"], TOPDOWN),
+        ("movenet", [f"{key}={tmp_path / 'movenet.onnx'}"], MOVENET),
     ):
         auto = load_config(config, sets)
         poses = run_stage1(auto)
         pose = read_manifest(poses).settings["pose"]
-        threshold = {"rtmo": 0.3, "topdown": 0.0}[kind]
+        threshold = {"rtmo": 0.3, "topdown": 0.0, "movenet": 0.1}[kind]
         assert (pose["kind"], pose["onnx"]["keypoint_threshold"]) == (kind, threshold)
         tracking = read_manifest(run_stage2(auto)).settings["tracking"]
         assert {name: tracking[name] for name in RTMO} == expected

@@ -14,7 +14,7 @@ from recognizer.backends.pose_kind import describe_files, read_form, read_kind
 from recognizer.config.models import OnnxPoseConfig, PoseEstimationConfig
 from recognizer.openmmlab import SHIPPED, find_pose_config
 from recognizer.pose.estimator import build_pose_model
-from tests import detectors, networks
+from tests import detectors, movenets, networks
 
 TOPDOWN = "body_2d_keypoint/topdown_heatmap/coco/td-hm_hrnet-w32_8xb64-210e_coco-256x192.py"
 RTMO = "body_2d_keypoint/rtmo/body7/rtmo-s_8xb32-600e_body7-640x640.py"
@@ -96,12 +96,20 @@ def detector(path):
     return detectors.end2end(path, dets, [0], weight="bbox_head.rtm_cls.0.weight")
 
 
+def vitpose(path):
+    """Save heatmaps (1, 17, 96, 72), as ViTPose and HRNet 384x288 give them."""
+    return networks.heatmap(path, crop_wh=(288, 384), batch=1)
+
+
 @pytest.mark.parametrize(
     ("write", "text"),
     [
         (networks.rtmo, "an RTMO network (64x64)"),
         (networks.heatmap, "a top-down network (heatmaps, 192x256)"),
+        (vitpose, "a top-down network (heatmaps, 288x384)"),
         (detectors.simcc, "a top-down network (SimCC, 192x256)"),
+        (movenets.single, "a top-down network (MoveNet single pose, 256x256)"),
+        (movenets.multipose, "MoveNet MultiPose (any size)"),
         (detector, "a person detector (RTMDet, end2end, 64x64)"),
         (yolox, "a person detector (YOLOX without NMS, 64x64)"),
     ],
@@ -127,17 +135,47 @@ def test_both_files_are_described_in_one_line(tmp_path):
         (yolox, detector, "name a file that fits"),
         (detectors.simcc, networks.rtmo, "name a file that fits"),
         (networks.heatmap, detectors.simcc, "name a file that fits"),
+        (movenets.single, movenets.multipose, "name a file that fits"),
+        (yolox, movenets.single, "swap the two"),
+        (yolox, movenets.multipose, "name a file that fits"),
+        (movenets.multipose, detector, "leave out that key, or name a top-down network"),
     ],
 )
 def test_a_wrong_pair_is_refused_with_both_files(tmp_path, pose, other, remedy):
     files = {"pose": pose(tmp_path / "p.onnx"), "detector": other(tmp_path / "d.onnx")}
     texts = [re.escape(f"{file}, {read_form(file).text}") for file in files.values()]
-    with pytest.raises(ModelError, match=f"{texts[0]}, and .*{texts[1]}; {remedy}"):
+    with pytest.raises(ModelError, match=f"{texts[0]}, (and|which) .*{texts[1]}; {remedy}"):
         read_kind(asking(), files)
-    with pytest.raises(ModelError, match=f"{texts[0]}, and .*{texts[1]}; {remedy}"):
+    with pytest.raises(ModelError, match=f"{texts[0]}, (and|which) .*{texts[1]}; {remedy}"):
         build_pose_model(asking(), files)
 
 
 def test_rtmo_needs_no_detector(tmp_path):
     files = {"pose": networks.rtmo(tmp_path / "p.onnx"), "detector": tmp_path / "none.onnx"}
     assert read_kind(asking(), files) == "rtmo"
+
+
+def test_multipose_needs_no_detector_and_the_default_one_may_lie_there(tmp_path):
+    files = {"pose": movenets.multipose(tmp_path / "p.onnx")}
+    assert read_kind(asking(), files) == read_kind(asking("movenet"), files) == "movenet"
+    files["detector"] = yolox(tmp_path / "yolox_nano.onnx")
+    assert read_kind(asking(), files) == build_pose_model(asking(), files).kind == "movenet"
+    for kind in ("rtmo", "topdown"):
+        with pytest.raises(ModelError, match=f"says {kind}, .* network of kind: movenet"):
+            read_kind(asking(kind), files)
+
+
+def test_multipose_runs_in_onnx_runtime_alone(tmp_path):
+    files = {"pose": movenets.multipose(tmp_path / "p.onnx")}
+    with pytest.raises(ModelError, match=r"expected onnx with .*p.onnx, MoveNet .* got tensorrt"):
+        read_kind(asking(mode="tensorrt"), files)
+    with pytest.raises(ModelError, match=r"expected onnx with .*p.engine.* got tensorrt"):
+        read_kind(asking("movenet", "tensorrt"), {"pose": tmp_path / "p.engine"})
+
+
+def test_thresholds_that_are_null_go_by_the_kind():
+    for kind, scores in (("rtmo", (0.3, 0.3)), ("topdown", (0.3, 0.0)), ("movenet", (0.1, 0.1))):
+        block = asking().for_kind(kind).onnx
+        assert (block.score_threshold, block.keypoint_threshold) == scores
+    own = PoseEstimationConfig(onnx=OnnxPoseConfig(score_threshold=0.25)).for_kind("movenet")
+    assert own.onnx.score_threshold == 0.25

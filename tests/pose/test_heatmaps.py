@@ -28,6 +28,16 @@ def test_dark_finds_the_centre_of_a_gaussian(centres):
     assert (scores > 0.8).all()
 
 
+@pytest.mark.parametrize("kernel", [11, 17])
+def test_dark_reads_the_wider_gaussians_of_384x288_with_either_blur(kernel):
+    """Of sigma 3 on 96 x 72 cells, for which mmpose blurs with 17."""
+    centres = np.random.default_rng(0).uniform(12, 60, (50, 2))
+    ys, xs = np.mgrid[:96, :72]
+    maps = [np.exp(-((xs - x) ** 2 + (ys - y) ** 2) / (2 * 3.0**2)) for x, y in centres]
+    points, _ = decode_dark(np.array(maps, np.float32)[:, None], kernel)
+    np.testing.assert_allclose(points[:, 0], centres, atol=0.05)
+
+
 @given(inside)
 @settings(max_examples=200, deadline=None)
 def test_quarter_offset_is_within_half_a_cell_and_better_than_the_peak(centre):

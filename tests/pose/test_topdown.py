@@ -65,6 +65,24 @@ def test_a_dot_comes_back_from_any_crop(dot_network, decoding, flip_test, box, f
     assert np.abs(poses.keypoints - dot).max() <= 3 * cell + 5
 
 
+@pytest.mark.parametrize("decoding", ["dark", "quarter_offset"])
+@pytest.mark.parametrize("batch", [1, "B"])
+def test_heatmaps_of_96x72_as_of_vitpose_and_hrnet_384x288(tmp_path, batch, decoding):
+    path = networks.heatmap(tmp_path / "m.onnx", batch=batch, crop_wh=(288, 384))
+    network = open_network(path)
+    assert network.outputs[0].shape == (None if batch == "B" else 1, 17, 96, 72)
+    boxes = np.float32([[60, 40, 160, 220], [40, 60, 280, 180]])
+    model = TopDownPose(
+        lambda images: [Boxes(boxes, np.ones(2, np.float32)) for _ in images],
+        network,
+        TopDownConfig(decoding=decoding),
+        keypoint_threshold=-10.0,
+    )
+    assert model.input_wh == (288, 384)
+    for poses, dot in zip(model([dot_picture((100, 90))] * 2), [(100, 90)] * 2, strict=True):
+        np.testing.assert_allclose(poses.keypoints, np.full((2, 17, 2), dot), atol=5)
+
+
 def test_nobody_in_some_frames_or_all_of_them(dot_network):
     def some(images):
         return [

@@ -11,10 +11,13 @@ pytest.importorskip("mmpose")
 
 from mmengine.config import Config  # noqa: E402
 from mmengine.dataset import pseudo_collate  # noqa: E402
+from mmengine.structures import InstanceData  # noqa: E402
 from mmpose.registry import DATASETS, MODELS  # noqa: E402
+from mmpose.structures import PoseDataSample  # noqa: E402
 
 from recognizer.openmmlab import scope, shipped_config, without_initial_weights  # noqa: E402
 from recognizer.sdpose.evaluation import evaluate, quietly  # noqa: E402
+from recognizer.sdpose.mmpose import RTMOHead  # noqa: E402
 from recognizer.sdpose.rtmo import RTMOScheduleHook  # noqa: E402
 from recognizer.sdpose.training import load_pose_config, train, validate_data  # noqa: E402
 from tests.sdpose import small_coco  # noqa: E402
@@ -103,6 +106,7 @@ def test_a_step_gives_the_targets_and_losses_of_mmpose(data, tmp_path):
         ann_file="annotations/person_keypoints_train2017.json",
         data_prefix={"img": "train2017/"},
     )
+    theirs["model"]["head"]["type"] = RTMOHead  # not ours, which has taken its name
     seen = []
     for model, loader in (
         (ours.model.to_dict(), ours.train_dataloader.to_dict()),
@@ -198,3 +202,32 @@ def test_a_crowd_is_no_place_to_learn_from(tmp_path):
 def test_negative_epochs_are_refused():
     with pytest.raises(ValueError, match="epochs >= 0"):
         RTMOScheduleHook(last_epochs=-1)
+
+
+@pytest.mark.parametrize("auxiliary", [False, True])
+@pytest.mark.parametrize("people", [(0, 0), (1, 0), (1,)])
+def test_a_batch_of_few_places_has_losses(people, auxiliary):
+    """mmpose gives a plain number without people, and no batch norm of a single one."""
+    cfg = load_pose_config(CONFIGS / "coco/rtmo_t_coco_416x416.py")
+    samples = []
+    for count in people:
+        labels = InstanceData(
+            bboxes=torch.tensor([[55.0, 55.0, 85.0, 85.0]]).repeat(count, 1),
+            labels=torch.zeros(count, dtype=torch.long),
+            keypoints=torch.full((count, 17, 2), 70.0),
+            keypoints_visible=torch.ones(count, 17),
+            keypoints_visible_weights=torch.ones(count, 17),
+            areas=torch.full((count,), 600.0),
+        )
+        sample = PoseDataSample()
+        sample.gt_instance_labels = labels
+        samples.append(sample)
+    with scope("mmpose"), quietly():
+        model = MODELS.build(without_initial_weights(cfg.model.to_dict()))
+        model.head.use_aux_loss = auxiliary
+        pictures = 255 * torch.rand(len(people), 3, 128, 128)
+        loss, items = model.parse_losses(model.loss(pictures, samples))
+        loss.backward()
+    assert torch.isfinite(loss)
+    assert ("loss_oks" in items) == bool(sum(people))
+    assert ("loss_bbox_aux" in items) == (auxiliary and bool(sum(people)))

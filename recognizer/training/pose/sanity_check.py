@@ -38,7 +38,13 @@ from recognizer.training.pose.diagnostics import (
     memory,
     validated,
 )
-from recognizer.training.pose.train import image_progress, memory_advice, pose_config, prepare
+from recognizer.training.pose.train import (
+    check_weights,
+    image_progress,
+    memory_advice,
+    pose_config,
+    prepare,
+)
 
 if TYPE_CHECKING:
     from mmengine.config import Config as PoseConfig
@@ -72,6 +78,7 @@ def check(config: Config, progress: ProgressFactory) -> int:
     if int(os.environ.get("WORLD_SIZE", "1")) > 1:
         raise ConfigError("train.check looks at one process: start it with python, not torchrun")
     cfg = prepare(config, path)
+    check_weights(cfg)
     examiner = SanityCheckHook(config.train.check_iterations, expected_items(cfg))
     with tempfile.TemporaryDirectory(prefix="recognizer_check_") as folder:
         cfg.work_dir = folder
@@ -260,6 +267,11 @@ class SanityCheckHook(Hook):
             )
         return lines
 
+    @property
+    def _one_stage(self) -> bool:
+        """Whether layers of one size of people learn nothing from others (RTMO)."""
+        return "loss_oks" in self.expected
+
     def warnings(self) -> list[str]:
         """Return possible faults."""
         warnings = []
@@ -272,6 +284,12 @@ class SanityCheckHook(Hook):
         for name in self.expected:
             if (values := self.seen.items.get(name, [])) and not any(values):
                 warnings.append(f"{name} is 0 in every iteration: is its loss_weight 0?")
+        if self._one_stage and (names := _zero(self.seen.gradients)):
+            warnings.append(
+                f"{len(names)} parameters get a gradient of exactly 0, such as {names[0]}: people "
+                "of one size only were in these iterations, or few people; look again with more "
+                "--iterations"
+            )
         return warnings
 
     def faults(self) -> list[str]:
@@ -292,7 +310,11 @@ class SanityCheckHook(Hook):
                 )
         if faults and not all(map(_is_finite, items.values())):
             return faults  # further faults follow from NaN
-        return [*faults, *_without_gradient(self.seen.gradients), *_degenerate(self.seen)]
+        gradients = self.seen.gradients
+        if self._one_stage:
+            zero = _zero(gradients)
+            gradients = {name: value for name, value in gradients.items() if name not in zero}
+        return [*faults, *_without_gradient(gradients), *_degenerate(self.seen)]
 
 
 def _is_finite(values: Sequence[float]) -> bool:
@@ -304,6 +326,11 @@ def _usual(seconds: Sequence[float]) -> float:
     return statistics.median(seconds[1:] or seconds)
 
 
+def _zero(gradients: Mapping[str, Tensor | None]) -> list[str]:
+    """Return the names of parameters whose gradient is exactly 0 in every iteration."""
+    return [name for name, largest in gradients.items() if largest is not None and largest == 0]
+
+
 def _without_gradient(gradients: Mapping[str, Tensor | None]) -> list[str]:
     """Return faults of trainable parameters without a gradient."""
     faults = []
@@ -312,10 +339,7 @@ def _without_gradient(gradients: Mapping[str, Tensor | None]) -> list[str]:
             "no gradient: the loss does not depend on them",
             [name for name, largest in gradients.items() if largest is None],
         ),
-        (
-            "a gradient of exactly 0 in every iteration",
-            [name for name, largest in gradients.items() if largest is not None and largest == 0],
-        ),
+        ("a gradient of exactly 0 in every iteration", _zero(gradients)),
     ):
         if names:
             more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""

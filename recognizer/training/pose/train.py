@@ -40,6 +40,8 @@ def train_pose(config: Config, progress: ProgressFactory) -> int:
 
     path = pose_config(config)
     cfg = prepare(config, path)
+    if not (config.train.resume or cfg.get("resume") or cfg.get("resume_from")):
+        check_weights(cfg)
     work_dir = Path(cfg.work_dir)
     try:
         with (
@@ -163,6 +165,23 @@ def prepare(config: Config, path: Path) -> "PoseConfig":
     if "randomness" not in cfg:
         cfg.randomness = {"seed": section.seed}
     return cfg
+
+
+def check_weights(cfg: "PoseConfig") -> None:
+    """Refuse a config whose weights to start from are not there.
+
+    Raises:
+        FileNotFoundError: no file at ``load_from``.
+
+    """
+    source = cfg.get("load_from")
+    if source and not Path(source).is_file():
+        raise FileNotFoundError(
+            f"load_from: expected weights to start from at {source}, found none; official files "
+            f"come with --mode models.fetch (which lists them; "
+            f"{Path(cfg.filename or '').name} names its own in the first lines), other weights "
+            "with --cfg-options load_from=<file>, and load_from=None starts from nothing"
+        )
 
 
 def memory_advice(error: Exception, cfg: "PoseConfig") -> str:

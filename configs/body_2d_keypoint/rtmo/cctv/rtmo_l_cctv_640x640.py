@@ -3,58 +3,25 @@
 `--mode models.fetch --set models.fetch=rtmo-l` brings the weights. The data are in COCO's format.
 """
 
-_base_ = "../coco/rtmo_l_coco_640x640.py"
+_base_ = [
+    "../_base_/rtmo_l.py",
+    "../_base_/data_640x640.py",
+    "../_base_/schedule_cctv.py",
+]
 
 exp_name = "rtmo_l_cctv"  # results go to work_dirs/<exp_name>
 data_root = "data/cctv/"  # annotations/, train2017/, val2017/; or --set train.data_root=...
 load_from = "../weights/rtmo-l_16xb16-600e_body7-640x640-b37118ce_20231211.pth"
 resume = False  # or --resume: go on from the last checkpoint in work_dirs/<exp_name>
 
-train_cfg = dict(max_epochs=30, val_interval=2, dynamic_intervals=[(20, 1)])
-# 0.004 for 256 images is 2.5e-4 for 16.
-optim_wrapper = dict(optimizer=dict(lr=2.5e-4))
-auto_scale_lr = dict(base_batch_size=16)
-param_scheduler = [
-    dict(type="QuadraticWarmupLR", by_epoch=True, begin=0, end=1, convert_to_iter_based=True),
-    dict(
-        type="CosineAnnealingLR",
-        eta_min=1e-5,
-        by_epoch=True,
-        begin=1,
-        end=30,
-        T_max=29,
-        convert_to_iter_based=True,
-    ),
-]
 train_dataloader = dict(batch_size=16)
-default_hooks = dict(checkpoint=dict(interval=2))
 custom_hooks = [
-    dict(type="TrainingMonitorHook", heatmaps=False),
-    dict(type="DetailedLossLogHook", interval=50),
     dict(
         type="RTMOScheduleHook",
-        changes={
-            0: {  # the official weights were trained with these at last
-                "proxy_target_cc": True,
-                "overlaps_power": 1.0,
-                "loss_cls.loss_weight": 2.0,
-                "loss_mle.loss_weight": 5.0,
-                "loss_oks.loss_weight": 10.0,
-            }
-        },
+        changes={0: _base_.last_losses},  # the official weights were trained with these at last
         last_epochs=10,  # whole pictures, with ignore regions
-        last_pipeline={{_base_.last_pipeline}},
+        last_pipeline=_base_.last_pipeline,
         priority=48,
     ),
-    dict(type="SyncNormHook", priority=48),
-    dict(
-        type="EMAHook",
-        ema_type="ExpMomentumEMA",
-        momentum=0.0002,
-        update_buffers=True,
-        strict_load=False,
-        priority=49,
-    ),
-    dict(type="PlainCheckpointHook"),
-    dict(type="FiniteLossHook"),
+    *_base_.training_hooks,
 ]

@@ -1,8 +1,23 @@
 """RTMO-s: YOLOX-s's backbone; 8 GPUs x 32 images."""
 
-_base_ = "../_base_/rtmo_coco.py"
+_base_ = [
+    "../_base_/rtmo_s.py",
+    "../_base_/data_640x640.py",
+    "../_base_/schedule_coco.py",
+]
 
 exp_name = "rtmo_s"  # results go to work_dirs/<exp_name>
 data_root = "data/coco/"  # annotations/, train2017/, val2017/; or --set train.data_root=...
 load_from = None  # weights to start from, such as those of models.fetch=rtmo-s
 resume = False  # or --resume: go on from the last checkpoint in work_dirs/<exp_name>
+
+custom_hooks = [
+    dict(
+        type="RTMOScheduleHook",
+        changes={280: _base_.last_losses},
+        last_epochs=20,
+        last_pipeline=_base_.last_pipeline,
+        priority=48,
+    ),
+    *_base_.training_hooks,
+]
