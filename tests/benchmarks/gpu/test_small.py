@@ -53,7 +53,7 @@ def test_pictures_and_labels_come_back(packed, most):
     assert there.groups.tolist() == whole.groups[rows].tolist()
     np.testing.assert_array_equal(there.labels.boxes, whole.labels.boxes[rows])
     middle = there.pictures[:, 150, 200].astype(int) - whole.pictures[rows, 150, 200]
-    assert np.abs(middle).max() <= 4
+    assert np.abs(middle).max() <= 8  # compression; the next picture differs by 20
 
 
 @needs_weights
