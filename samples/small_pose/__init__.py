@@ -1,0 +1,1 @@
+"""How the small pose network is trained, composed and measured."""

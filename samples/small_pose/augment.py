@@ -70,7 +70,7 @@ def _moved_boxes(boxes: FloatArray, keypoints: FloatArray, placement: Placement)
     low = np.where(sure, keypoints[..., :2], np.inf).min(1, initial=np.inf)
     high = np.where(sure, keypoints[..., :2], -np.inf).max(1, initial=-np.inf)
     corners = [np.minimum(centre - extent, low), np.maximum(centre + extent, high)]
-    return np.concatenate(corners, axis=1).astype(np.float32)
+    return np.asarray(np.concatenate(corners, axis=1), np.float32)
 
 
 def cut(labels: Labels, size_wh: tuple[int, int]) -> Labels:
@@ -127,7 +127,8 @@ def recoloured(picture: ImageArray, rng: np.random.Generator) -> ImageArray:
     if rng.random() < 0.25:  # a camera of fewer pixels
         side = picture.shape[0]
         less = max(8, int(side * rng.uniform(0.3, 0.8)))
-        x = cv2.resize(cv2.resize(x, (less, less), interpolation=cv2.INTER_AREA), (side, side))
+        fewer = cv2.resize(x, (less, less), interpolation=cv2.INTER_AREA)
+        x = np.asarray(cv2.resize(fewer, (side, side)), np.float32)
     if rng.random() < 0.3:
         x = x + rng.normal(0, rng.uniform(0.01, 0.05), x.shape).astype(np.float32)
     return np.asarray(np.clip(x, 0, 1) * 255, np.uint8)

@@ -137,7 +137,9 @@ class SmallPose(nn.Module):
         side = (boxes[:, 2:] - boxes[:, :2]).amax(1, keepdim=True).clamp(min=4) * PADDING
         squares = torch.cat([middle - side / 2, middle + side / 2], 1)
         # Outside the picture RoiAlign gives 0: shifted, that is the letterbox's grey.
-        lifted = _RoiAlign.apply(images - LETTERBOX_GREY, squares, image)
+        lifted = _RoiAlign.apply(  # type: ignore[no-untyped-call]
+            images - LETTERBOX_GREY, squares, image
+        )
         normal = (lifted + LETTERBOX_GREY - self.mean) / self.std
         seen = decoded(self.pose(normal.flip(1)))
         places = seen[..., :2] * (STRIDE / CROP) * side[:, None] + squares[:, None, :2]
@@ -146,8 +148,8 @@ class SmallPose(nn.Module):
 
 def write(detector: Path, pose: Path, path: Path) -> None:
     """Write the file."""
-    parts = [TrainableGraph(onnx.load(str(file))) for file in (detector, pose)]
-    network = SmallPose(*parts).eval()
+    finder, poser = (TrainableGraph(onnx.load(str(file))) for file in (detector, pose))
+    network = SmallPose(finder, poser).eval()
     axes: dict[str, dict[int, str]] = {INPUT: {0: "batch"}}
     axes |= {name: {0: "batch", 1: "people"} for name in OUTPUTS["rtmo"]}
     with warnings.catch_warnings(), torch.no_grad():

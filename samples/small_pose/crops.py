@@ -48,9 +48,7 @@ class CropSampler:
 
     """
 
-    def __init__(
-        self, data: Data, split: int, chances: Mapping[str, float], seed: int
-    ) -> None:
+    def __init__(self, data: Data, split: int, chances: Mapping[str, float], seed: int) -> None:
         self._data, self._rng = data, np.random.default_rng(seed)
         posed = (data.labels.kinds == PERSON) & (data.labels.scores >= 0).any(2)
         rows, people = np.nonzero(posed & (data.splits == split)[:, None])

@@ -11,6 +11,7 @@ folder each below ``--distilled``), and COCO's own annotations.
 import argparse
 import csv
 import json
+import sys
 import zlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, fields
@@ -27,7 +28,6 @@ from recognizer.geometry import LETTERBOX_GREY, Letterbox, box_area
 from recognizer.runs.manifest import read_manifest, result_path
 from recognizer.storage.artifacts import read_poses
 from recognizer.types import ImageArray, Poses, PoseSequence
-from recognizer.video.reader import VideoReader
 
 SIDE = 640
 """Sides of a picture, pixels: the network's input."""
@@ -97,7 +97,7 @@ def write(pictures: list[Picture], folder: Path) -> None:
     """Write ``pictures.npy`` and ``labels.npz``."""
     folder.mkdir(parents=True, exist_ok=True)
     shape = (len(pictures), SIDE, SIDE, 3)
-    stored = np.lib.format.open_memmap(
+    stored = np.lib.format.open_memmap(  # type: ignore[no-untyped-call]
         folder / "pictures.npy", mode="w+", dtype=np.uint8, shape=shape
     )
     for row, one in enumerate(pictures):
@@ -177,6 +177,8 @@ def from_samples(assets: Path) -> Iterator[Picture]:
 def _labelled_frames(
     path: Path, sequence: PoseSequence, frames: int
 ) -> Iterator[tuple[ImageArray, Labels]]:
+    from recognizer.video.reader import VideoReader  # PyAV, which a training does without
+
     count = len(sequence.time_s)
     chosen = set(np.linspace(0, count - 1, min(frames, count)).round().astype(int).tolist())
     with VideoReader(path) as reader:
@@ -266,8 +268,10 @@ def main() -> int:
         own = [one.labels for one in pictures if (one.group, one.split) == key]
         posed = sum(int((labels.scores >= 0).any(1).sum()) for labels in own)
         people = sum(int((labels.kinds == PERSON).sum()) for labels in own)
-        print(f"{key[0]} {'val' if key[1] else 'train'}: {len(own)} pictures, {people} people, "
-              f"{posed} with a pose")
+        split = "val" if key[1] else "train"
+        sys.stdout.write(
+            f"{key[0]} {split}: {len(own)} pictures, {people} people, {posed} with a pose\n"
+        )
     return 0
 
 

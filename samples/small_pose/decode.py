@@ -27,9 +27,7 @@ def decoded(heatmaps: Tensor) -> Tensor:
     for place, last, step in ((column, width - 1, 1), (row, height - 1, width)):
         before = torch.where(place > 0, index - step, index + step)
         after = torch.where(place < last, index + step, index - step)
-        low, mid, high = (
-            flat.gather(2, i).clamp(min=_FLOOR).log() for i in (before, index, after)
-        )
+        low, mid, high = (flat.gather(2, i).clamp(min=_FLOOR).log() for i in (before, index, after))
         bend = (2 * mid - low - high).clamp(min=_FLOOR)
         places.append(place.to(mid.dtype) + ((high - low) / (2 * bend)).clamp(-0.5, 0.5) + 0.5)
     return torch.cat([*places, score], 2)

@@ -26,7 +26,7 @@ class Cells:
     scores: Tensor
 
 
-def grid(side: int) -> tuple[Tensor, Tensor]:
+def grid(side: int, device: torch.device) -> tuple[Tensor, Tensor]:
     """Return corners (A, 2) of all cells, in cells, and their strides (A, 1)."""
     corners, strides = [], []
     for stride in STRIDES:
@@ -34,12 +34,12 @@ def grid(side: int) -> tuple[Tensor, Tensor]:
         y, x = torch.meshgrid(line, line, indexing="ij")
         corners.append(torch.stack([x.flatten(), y.flatten()], 1))
         strides.append(torch.full((len(corners[-1]), 1), float(stride)))
-    return torch.cat(corners), torch.cat(strides)
+    return torch.cat(corners).to(device), torch.cat(strides).to(device)
 
 
 def cells_of(raw: Tensor, side: int) -> Cells:
     """Return what the network's output (B, A, 6) says."""
-    corners, strides = grid(side)
+    corners, strides = grid(side, raw.device)
     middle = (raw[..., :2] + corners) * strides
     half = raw[..., 2:4].clamp(max=8).exp() * strides / 2
     boxes = torch.cat([middle - half, middle + half], -1)
@@ -57,7 +57,7 @@ def assigned(cells: Cells, boxes: Tensor, kinds: Tensor, side: int) -> tuple[Ten
         side: of the pictures, pixels.
 
     """
-    corners, strides = grid(side)
+    corners, strides = grid(side, boxes.device)
     middle = (corners + 0.5) * strides
     overlap, part = _overlaps(boxes, cells.boxes)  # (B, M, A)
     centre = (boxes[..., :2] + boxes[..., 2:]) / 2
@@ -68,7 +68,7 @@ def assigned(cells: Cells, boxes: Tensor, kinds: Tensor, side: int) -> tuple[Ten
     overlap = torch.where(allowed, overlap, 0.0)
     counts = overlap.topk(_MOST_CELLS, -1).values.sum(-1).int().clamp(min=1)
     best = cost.topk(_MOST_CELLS, -1, largest=False)
-    within = torch.arange(_MOST_CELLS) < counts[..., None]
+    within = torch.arange(_MOST_CELLS, device=boxes.device) < counts[..., None]
     chosen = torch.zeros_like(allowed).scatter_(-1, best.indices, within & best.values.isfinite())
     # A cell that several people want answers for the one it costs least.
     cheapest = torch.where(chosen, cost, torch.inf).argmin(1, keepdim=True)

@@ -49,9 +49,9 @@ def measure(model: PoseEstimator, views: list[tuple[ImageArray, Labels]]) -> dic
         crowd=kinds == CROWD,
         ignored=kinds == DOUBT,
     )
-    scores = np.concatenate([
-        one.box_scores * mean_confident_score(one.keypoint_scores) for one in found
-    ])
+    scores = np.concatenate(
+        [one.box_scores * mean_confident_score(one.keypoint_scores) for one in found]
+    )
     predictions = Predictions(
         np.repeat(np.arange(len(found)), [len(one.box_scores) for one in found]),
         np.concatenate([one.keypoints for one in found]),

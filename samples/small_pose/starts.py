@@ -63,9 +63,7 @@ def pose(path: Path, height: int, width: int) -> onnx.ModelProto:
     return _free_batch(model, [3, height, width], [17, height // 4, width // 4])
 
 
-def _free_batch(
-    model: onnx.ModelProto, inner: list[int], outer: list[int]
-) -> onnx.ModelProto:
+def _free_batch(model: onnx.ModelProto, inner: list[int], outer: list[int]) -> onnx.ModelProto:
     """Give input and output a free batch and their new sizes; forget the shapes between."""
     del model.graph.value_info[:]
     for value, shape in ((model.graph.input[0], inner), (model.graph.output[0], outer)):

@@ -1,16 +1,14 @@
 """Fine-tune PP-TinyPose on square crops of people at any angle.
 
-    python -m samples.small_pose.train_pose --data output/small_pose --weights ../shared/assets/weights \
-        --minutes 100 --out output/small_pose/pose.onnx
+    python -m samples.small_pose.train_pose --data output/small_pose \
+        --weights ../shared/assets/weights --minutes 100 --out output/small_pose/pose.onnx
 
-``--start`` goes on from an earlier ``--out``. The file is written every 10 minutes and holds the
-averaged weights.
+``--start`` goes on from an earlier ``--out``. The file is written every 8 minutes and holds the
+averaged weights. ``--device cuda:0 --workers 8`` trains on a GPU.
 """
 
-import argparse
-import json
-import time
-from pathlib import Path
+from collections.abc import Callable
+from functools import partial
 
 import numpy as np
 import onnx
@@ -19,8 +17,9 @@ from torch import Tensor
 
 from annotation.teacher_labels import PERSON
 from recognizer.skeleton import OKS_SIGMAS
-from samples.small_pose import starts
-from samples.small_pose.average import Average, layers
+from recognizer.types import FloatArray
+from samples.small_pose import starts, training
+from samples.small_pose.augment import moved, turn, warped
 from samples.small_pose.crops import (
     CROP,
     STRIDE,
@@ -31,7 +30,6 @@ from samples.small_pose.crops import (
     stacked,
     targets,
 )
-from samples.small_pose.augment import moved, turn, warped
 from samples.small_pose.data import TRAIN, VAL, Data, load
 from samples.small_pose.decode import decoded
 from samples.small_pose.graph import TrainableGraph
@@ -42,25 +40,37 @@ CHANCES = {
 }  # fmt: skip
 MEAN = torch.tensor([123.675, 116.28, 103.53])
 STD = torch.tensor([58.395, 57.12, 57.375])
-_EVERY_S = 480.0
-_WARM_UP = 100
+_TESTED = ("fight_surv", "falls", "coco")
+_LONGEST = 5.0  # gradient
 
 
 def normalised(images: Tensor) -> Tensor:
     """Return BGR pictures (B, S, S, 3) of 8 bits as the network's input (B, 3, S, S)."""
     rgb = images.flip(-1).float()
-    return ((rgb - MEAN) / STD).permute(0, 3, 1, 2).contiguous()
+    mean, std = MEAN.to(images.device), STD.to(images.device)
+    return ((rgb - mean) / std).permute(0, 3, 1, 2).contiguous()
 
 
-def loss(network: TrainableGraph, batch: Crops) -> Tensor:
-    """Return the weighted mean square of what the heatmaps lack."""
-    seen = network(normalised(torch.from_numpy(batch.images)))
-    wrong = (seen - torch.from_numpy(batch.heatmaps)).square().mean((2, 3))
-    weights = torch.from_numpy(batch.weights)
-    return (wrong * weights).sum() / weights.sum().clamp(min=1) * 1000
+def loss(network: TrainableGraph, batch: training.Batch) -> Tensor:
+    """Return the weighted mean square of what the heatmaps lack.
+
+    Args:
+        network: what is trained.
+        batch: images, heatmaps and weights, as ``Crops`` has them.
+
+    """
+    images, heatmaps, weights = batch
+    wrong = (network(normalised(images)) - heatmaps).square().mean((2, 3))
+    value: Tensor = (wrong * weights).sum() / weights.sum().clamp(min=1) * 1000
+    return value
 
 
-def validation(data: Data, group: str, degrees: float, most: int = 250) -> tuple[Crops, np.ndarray]:
+def tensors(crops: Crops) -> training.Batch:
+    """Return crops as ``loss`` takes them."""
+    return [torch.from_numpy(part) for part in (crops.images, crops.heatmaps, crops.weights)]
+
+
+def validation(data: Data, group: str, degrees: float, most: int = 250) -> tuple[Crops, FloatArray]:
     """Return crops of people held out, not augmented, and the places (N, 17, 4) that are right.
 
     The places are x, y in the crop, weight, and OKS's scale, square pixels.
@@ -81,12 +91,13 @@ def validation(data: Data, group: str, degrees: float, most: int = 250) -> tuple
 
 
 @torch.no_grad()
-def similarity(network: TrainableGraph, crops: Crops, right: np.ndarray) -> float:
+def similarity(network: TrainableGraph, crops: Crops, right: FloatArray) -> float:
     """Return the mean OKS of the decoded heatmaps."""
-    found = []
+    found, device = [], next(network.parameters()).device
     for start in range(0, len(crops.images), 50):
-        images = torch.from_numpy(crops.images[start : start + 50])
-        found.append(decoded(network(normalised(images)))[..., :2].numpy() * STRIDE)
+        images = torch.from_numpy(crops.images[start : start + 50]).to(device)
+        places = decoded(network(normalised(images)))[..., :2]
+        found.append(places.cpu().numpy() * STRIDE)
     square = ((np.concatenate(found) - right[..., :2]) ** 2).sum(-1)
     alike = np.exp(-square / (2 * right[..., 3] * (2 * np.asarray(OKS_SIGMAS)) ** 2))
     known = right[..., 2] > 0
@@ -95,67 +106,33 @@ def similarity(network: TrainableGraph, crops: Crops, right: np.ndarray) -> floa
 
 def main() -> int:
     """Train for the time that is given."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--data", type=Path, required=True)
-    parser.add_argument("--weights", type=Path, required=True, help="folder of the public files")
-    parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--minutes", type=float, default=100)
-    parser.add_argument("--start", type=Path, help="an earlier --out to go on from")
-    parser.add_argument("--rate", type=float, default=2e-3, help="of a layer's size")
-    parser.add_argument("--batch", type=int, default=32)
-    parser.add_argument("--seed", type=int, default=0)
-    given = parser.parse_args()
+    given = training.parser(__doc__, minutes=100, rate=2e-3, batch=32).parse_args()
     torch.manual_seed(given.seed)
     torch.set_num_threads(1)
     public = given.weights / "pp_tinypose_256x192.onnx"
     model = onnx.load(given.start) if given.start else starts.pose(public, CROP, CROP)
-    network = TrainableGraph(model)
-    train(network, load(given.data), given)
+    data = load(given.data)
+
+    def draw_from(seed: int) -> Callable[[], training.Batch]:
+        sampler = CropSampler(data, TRAIN, CHANCES, seed)
+        return lambda: tensors(sampler.draw(given.batch))
+
+    drawn = training.batches(draw_from, given.seed, given.workers)
+    network = TrainableGraph(model).to(given.device)
+    tests = {
+        f"{group}@{degrees}": validation(data, group, degrees)
+        for group in _TESTED
+        for degrees in (0, 90)
+    }
+    training.train(network, given, drawn, loss, partial(similarities, tests), longest=_LONGEST)
     return 0
 
 
-def train(network: TrainableGraph, data: Data, given: argparse.Namespace) -> None:
-    """Train and write."""
-    sampler = CropSampler(data, TRAIN, CHANCES, given.seed)
-    tests = {
-        f"{group}@{degrees}": validation(data, group, degrees)
-        for group in ("fight_surv", "falls", "coco")
-        for degrees in (0, 90)
-    }
-    optimiser = torch.optim.AdamW(layers(network), given.rate, weight_decay=0.0)
-    average = Average(network)
-    begun = written = time.monotonic()
-    length, step, losses = given.minutes * 60, 0, []
-    done = 0.0
-    report(network, tests, 0, 0.0, given.out)
-    while done < 1:
-        rise = min(1.0, (step + 1) / _WARM_UP)
-        for group in optimiser.param_groups:
-            group["lr"] = given.rate * group["size"] * rise * (0.02 + 0.98 * 0.5 * (1 + np.cos(np.pi * done)))
-        value = loss(network, sampler.draw(given.batch))
-        optimiser.zero_grad(set_to_none=True)
-        value.backward()
-        torch.nn.utils.clip_grad_norm_(network.parameters(), 5.0)
-        optimiser.step()
-        average.update(network)
-        losses.append(value.item())
-        step += 1
-        now = time.monotonic()
-        done = (now - begun) / length
-        if now - written > _EVERY_S or done >= 1:
-            written = now
-            report(average.model, tests, step, float(np.mean(losses)), given.out)
-            losses.clear()
-            onnx.save(average.model.trained(), str(given.out))
-
-
-def report(network: TrainableGraph, tests: dict, step: int, value: float, out: Path) -> None:
-    """Append how far the training is to the log beside the file."""
-    row = {"step": step, "loss": round(value, 4)}
-    row |= {name: round(similarity(network, *test), 4) for name, test in tests.items()}
-    with out.with_suffix(".log.jsonl").open("a", encoding="utf-8") as file:
-        file.write(json.dumps(row) + "\n")
-    print(row, flush=True)
+def similarities(
+    tests: dict[str, tuple[Crops, FloatArray]], network: TrainableGraph
+) -> dict[str, float]:
+    """Return ``similarity`` by the test's name."""
+    return {name: round(similarity(network, *test), 4) for name, test in tests.items()}
 
 
 if __name__ == "__main__":

@@ -1,0 +1,1 @@
+"""What ships beside the library: footage's poses, models, and how they were made."""
