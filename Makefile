@@ -45,9 +45,11 @@ DEV_LISTS := $(TRAIN_LISTS) requirements/dev.txt
 	test-image check-gpu check-gpu-libs clean-venv
 .DEFAULT_GOAL := demo
 
-ifdef VIDEO
+ifneq ($(origin VIDEO),undefined)
+# By the environment: a name may hold quotes, blanks and dollars.
+export VIDEO_FILE := $(value VIDEO)
 demo: $(RUNTIME_SET)
-	$(PY) main.py --mode inference.analysis --set inference.input='$(VIDEO)'
+	$(PY) main.py --mode inference.analysis --set "inference.input=$$VIDEO_FILE"
 else
 demo: $(TRAIN_SET)
 	$(PY) main.py --mode demo

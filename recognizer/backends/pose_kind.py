@@ -50,7 +50,7 @@ def identify(
     """Return what a network with these inputs, outputs and names of weights is."""
     names, size = {spec.name for spec in outputs}, _size(inputs)
     if {"dets", "keypoints"} <= names:
-        return NetworkForm("rtmo", False, f"an RTMO network ({size})")
+        return NetworkForm("rtmo", False, f"a one-stage network of RTMO's form ({size})")
     if is_multipose(outputs):
         return NetworkForm("movenet", False, f"MoveNet MultiPose ({size})")
     if (given := _topdown_output(outputs)) is not None:

@@ -70,6 +70,7 @@ class RtmoPose:
         for start, stop in batches(len(images), self._batch, self._limit):
             pixels, fits = self._letterboxes.fill(images[start:stop])
             out = self._network.run({self._input_name: pad_batch(pixels, self._batch)})
+            _check_outputs(out["dets"], out["keypoints"], len(fits))
             for i, fit in enumerate(fits):
                 found.append(self._decode(out["dets"][i], out["keypoints"][i], fit))
         return found
@@ -91,6 +92,18 @@ class RtmoPose:
         return Poses.untracked(points, scores, fit.to_image(dets[order, :4]), box_scores)
 
 
+def _check_outputs(dets: FloatArray, keypoints: FloatArray, images: int) -> None:
+    """Refuse outputs of other shapes than the file said, or than the input asked for."""
+    people = dets.shape[1] if dets.ndim == 3 else 0
+    fits = len(dets) >= images and len(keypoints) >= images
+    if not fits or dets.shape[1:] != (people, 5) or keypoints.shape[1:] != (people, 17, 3):
+        raise ModelError(
+            f"RTMO: expected dets ({images},K,5) and keypoints ({images},K,17,3) for {images} "
+            f"images, got {dets.shape} and {keypoints.shape}; this file does not keep mmdeploy's "
+            "contract: export it again (--mode deploy.export)"
+        )
+
+
 def _check(
     network: Network, size_wh: tuple[int, int] | None
 ) -> tuple[str, int | None, tuple[int, int], bool]:
@@ -99,9 +112,12 @@ def _check(
     fits = len(network.inputs) == 1 and {"dets", "keypoints"} <= outputs.keys()
     if fits:
         shape, uint8 = network.inputs[0].shape, network.inputs[0].dtype == UINT8
-        fits = has_pixels(network.inputs[0]) and len(outputs["dets"]) == 3
-        points = outputs["keypoints"]
-        fits = fits and len(points) == 4 and points[2] in (NUM_KEYPOINTS, None)
+        boxes, points = outputs["dets"], outputs["keypoints"]
+        fits = has_pixels(network.inputs[0]) and len(boxes) == 3 and len(points) == 4
+    if fits:
+        fits = boxes[2] in (5, None) and points[2] in (NUM_KEYPOINTS, None)
+        fits = fits and points[3] in (3, None)
+        fits = fits and (boxes[1] == points[1] or None in (boxes[1], points[1]))
     if not fits:
         raise ModelError(
             "RTMO: expected input (B,3,H,W) float32 or (B,H,W,3) uint8 -> dets (B,K,5), "

@@ -104,7 +104,7 @@ def vitpose(path):
 @pytest.mark.parametrize(
     ("write", "text"),
     [
-        (networks.rtmo, "an RTMO network (64x64)"),
+        (networks.rtmo, "a one-stage network of RTMO's form (64x64)"),
         (networks.heatmap, "a top-down network (heatmaps, 192x256)"),
         (vitpose, "a top-down network (heatmaps, 288x384)"),
         (detectors.simcc, "a top-down network (SimCC, 192x256)"),

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from recognizer.backends.network import ModelError
+from recognizer.backends.network import FLOAT, ModelError, TensorSpec
 from recognizer.backends.onnx import OnnxNetwork
 from recognizer.config.models import OnnxPoseConfig
 from recognizer.pose.rtmo import RtmoPose
@@ -71,3 +71,49 @@ def test_for_a_video_it_sees_each_frame_by_itself(tmp_path):
     for ours, expected in zip(pose.for_video()(pictures, [0.0, 0.1]), pose(pictures), strict=True):
         assert len(ours) == 1
         np.testing.assert_array_equal(ours.boxes, expected.boxes)
+
+
+class Shapes:
+    """Says that it gives outputs of some shapes, and gives those of others."""
+
+    def __init__(self, said, given):
+        self.inputs = (TensorSpec("input", (None, 3, 64, 64), FLOAT),)
+        pair = zip(("dets", "keypoints"), said, strict=True)
+        self.outputs = tuple(TensorSpec(name, shape, FLOAT) for name, shape in pair)
+        self._given = given
+
+    def run(self, feeds):
+        pair = zip(("dets", "keypoints"), self._given, strict=True)
+        return {name: np.zeros(shape, np.float32) for name, shape in pair}
+
+
+FREE = [(None, None, 5), (None, None, 17, 3)]
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        [(None, None, 4), FREE[1]],
+        [(None, None, 6), FREE[1]],
+        [FREE[0], (None, None, 17, 2)],
+        [(None, 3, 5), (None, 2, 17, 3)],
+    ],
+)
+def test_outputs_that_nearly_fit_are_refused(said):
+    with pytest.raises(ModelError, match=r"expected input .* got"):
+        RtmoPose(Shapes(said, said), OnnxPoseConfig())
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        [(2, 3, 4), (2, 3, 17, 3)],
+        [(2, 3, 5), (2, 2, 17, 3)],
+        [(1, 3, 5), (1, 3, 17, 3)],
+        [(2, 3, 5), (2, 3, 17, 2)],
+    ],
+)
+def test_outputs_other_than_the_file_says_are_refused(given):
+    pose = RtmoPose(Shapes(FREE, given), OnnxPoseConfig())
+    with pytest.raises(ModelError, match=r"expected dets \(2,K,5\)"):
+        pose([picture((64, 64), (5, 5))] * 2)

@@ -11,7 +11,7 @@ _base_ = [
 
 exp_name = "rtmo_l_cctv"  # results go to work_dirs/<exp_name>
 data_root = "data/cctv/"  # annotations/, train2017/, val2017/; or --set train.data_root=...
-load_from = "../weights/rtmo-l_16xb16-600e_body7-640x640-b37118ce_20231211.pth"
+load_from = "weights/rtmo-l_16xb16-600e_body7-640x640-b37118ce_20231211.pth"
 resume = False  # or --resume: go on from the last checkpoint in work_dirs/<exp_name>
 
 train_dataloader = dict(batch_size=16)
