@@ -57,7 +57,8 @@ def distill(config: Config, progress: ProgressFactory = silent) -> int:
     """Label the videos of ``annotation.input`` and return the exit code.
 
     Raises:
-        ConfigError: no network file, a one-stage network as the teacher, a video without a source.
+        ConfigError: no network file, a one-stage network as the teacher, a video without a source,
+            another data set in the folder.
         FileNotFoundError, ValueError: no videos.
         BlockingIOError: another run is at work in the folder.
         RunError: a network does not load, or results cannot be written.
@@ -67,6 +68,7 @@ def distill(config: Config, progress: ProgressFactory = silent) -> int:
     source_of = find_sources(config.dataset.split, [v.relative for v in videos], {})
     files = teacher_files(config)
     settings, folder = _settings(config, files), distill_dir(config)
+    _check_folder(folder)
     if "second_opinion" not in files:
         logger.info("distill: without MoveNet's second opinion (distill.second_opinion is null)")
     with exclusive(folder), progress("distill: videos", len(videos)) as advance:
@@ -89,6 +91,20 @@ def distill(config: Config, progress: ProgressFactory = silent) -> int:
         write_json(folder / MANIFEST, folder, manifest)
     _report(config, folder, manifest)
     return EXIT_SOME_REFUSED if manifest["totals"]["refused"] else EXIT_DONE
+
+
+def _check_folder(folder: Path) -> None:
+    """Refuse a folder with a data set that this mode did not write: it would be overwritten."""
+    foreign = [
+        file
+        for split in SPLITS
+        if (file := annotation_file(folder, split)).exists() and not (folder / LABELS).is_dir()
+    ]
+    if foreign:
+        raise ConfigError(
+            f"distill.output: expected a folder of its own, found {foreign[0]} of another data "
+            "set, which would be overwritten; set distill.output to a new folder"
+        )
 
 
 def distill_dir(config: Config) -> Path:

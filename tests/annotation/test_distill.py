@@ -167,3 +167,11 @@ def test_a_teacher_that_cannot_be_is_refused_before_any_work(
     with pytest.raises(ConfigError, match=expected):
         distill(config, silent)
     assert not (tmp_path / "out").exists()
+
+
+def test_another_data_set_is_not_overwritten(labelled, tmp_path):
+    foreign = annotation_file(tmp_path, "train")
+    foreign.write_text("{}")
+    with pytest.raises(ConfigError, match=r"person_keypoints_train\.json of another data set"):
+        distill(_config(labelled, f"distill.output={tmp_path}"), silent)
+    assert foreign.read_text() == "{}"
