@@ -38,6 +38,8 @@ from samples.small_pose.starts import DETECTOR_SIDE
 RULE = Suppression(score_threshold=0.3, nms_threshold=0.45, max_detections=100)
 _SAMPLES = 2  # places per pixel and side that RoiAlign averages
 _LEAST_VALUES = 64  # smaller weights stay float32
+HALF = "_half"
+"""How the names of weights end that are stored as float16."""
 
 
 def stretched(scores: Tensor) -> Tensor:
@@ -178,9 +180,9 @@ def halve_weights(model: onnx.ModelProto) -> None:
         if array.dtype != np.float32 or array.size < _LEAST_VALUES:
             continue
         name = value.name
-        value.CopyFrom(numpy_helper.from_array(array.astype(np.float16), f"{name}_half"))
+        value.CopyFrom(numpy_helper.from_array(array.astype(np.float16), name + HALF))
         casts.append(
-            onnx.helper.make_node("Cast", [f"{name}_half"], [name], to=onnx.TensorProto.FLOAT)
+            onnx.helper.make_node("Cast", [name + HALF], [name], to=onnx.TensorProto.FLOAT)
         )
     nodes = list(model.graph.node)
     del model.graph.node[:]

@@ -19,9 +19,11 @@ def mixed(start: onnx.ModelProto, trained: onnx.ModelProto, share: float) -> onn
     """Return the graph with ``share`` of the trained weights and the rest of the start's.
 
     Raises:
-        ValueError: graphs whose initialisers differ in number, name or shape.
+        ValueError: a share outside 0 to 1, or graphs whose initialisers differ in name or shape.
 
     """
+    if not 0 <= share <= 1:
+        raise ValueError(f"share: expected 0 to 1, got {share:g}")
     result = onnx.ModelProto()
     result.CopyFrom(trained)
     before = {value.name: numpy_helper.to_array(value) for value in start.graph.initializer}

@@ -12,7 +12,7 @@ from onnx import numpy_helper  # noqa: E402
 
 from annotation.teacher_labels import DOUBT, PERSON, Labels  # noqa: E402
 from recognizer.skeleton import FLIP_INDEX  # noqa: E402
-from samples.small_pose import compose, starts, training  # noqa: E402
+from samples.small_pose import compose, mix, split, starts, training  # noqa: E402
 from samples.small_pose.augment import Placement, cut, moved, turn, warped  # noqa: E402
 from samples.small_pose.crops import CROP, PADDING, STRIDE, crop_placement, targets  # noqa: E402
 from samples.small_pose.decode import decoded  # noqa: E402
@@ -308,3 +308,37 @@ def test_halved_weights_stay_within_the_rounding_of_float16():
     assert kinds == {"large_half": onnx.TensorProto.FLOAT16, "few": onnx.TensorProto.FLOAT}
     (after,) = run_onnx(model, x)
     np.testing.assert_allclose(after, before, atol=5e-3)
+
+
+@needs_assets
+def test_a_composed_file_comes_apart_again(composed):
+    model = onnx.load_from_string(composed)
+    for name, (make, *_) in STARTS.items():
+        before, after = (floats(one) for one in (make(), split.part(model, name, make())))
+        assert before.keys() == after.keys()
+        for key, array in before.items():
+            np.testing.assert_allclose(after[key], array, rtol=1e-3, atol=1e-6, err_msg=key)
+    with pytest.raises(ValueError, match=r"pose\.weights\.w0: expected shape"):
+        split.part(make(), name, make())
+
+
+def floats(model):
+    arrays = {value.name: numpy_helper.to_array(value) for value in model.graph.initializer}
+    return {name: array for name, array in arrays.items() if array.dtype == np.float32}
+
+
+@needs_assets
+def test_mixed_networks_lie_between_their_two():
+    start, trained = detector(), detector()
+    for value in trained.graph.initializer:
+        array = numpy_helper.to_array(value)
+        if array.dtype == np.float32 and array.size:
+            value.CopyFrom(numpy_helper.from_array(array + 1, value.name))
+    for share in (0.0, 0.25, 1.0):
+        between = floats(mix.mixed(start, trained, share))
+        for name, array in floats(start).items():
+            np.testing.assert_allclose(between[name], array + share, atol=1e-3)
+    with pytest.raises(ValueError, match=r"expected .* in both networks"):
+        mix.mixed(pose(), trained, 0.5)
+    with pytest.raises(ValueError, match="share: expected 0 to 1, got 7"):
+        mix.mixed(start, trained, 7)
