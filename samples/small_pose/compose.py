@@ -22,6 +22,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 import recognizer
+from benchmarks._command import one_line_errors
 from deploy.pose_graph import OPSET, describe
 from recognizer.backends.graphs import suppressed
 from recognizer.backends.metadata import PoseModelMetadata, Thresholds
@@ -208,6 +209,7 @@ def _metadata(parts: list[Path]) -> PoseModelMetadata:
     )
 
 
+@one_line_errors
 def main() -> int:
     """Write the file that is named."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])

@@ -24,6 +24,7 @@ from numpy.typing import NDArray
 
 from annotation.teacher_labels import AREA, CROWD, DOUBT, PERSON, Labels
 from annotation.teacher_tracks import Window, confirmed
+from benchmarks._command import one_line_errors
 from recognizer.geometry import LETTERBOX_GREY, Letterbox, box_area
 from recognizer.runs.manifest import read_manifest, result_path
 from recognizer.storage.artifacts import read_poses
@@ -255,6 +256,7 @@ def collect(assets: Path, distilled: Path) -> Iterator[Picture]:
     yield from from_samples(assets)
 
 
+@one_line_errors
 def main() -> int:
     """Collect and write."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])

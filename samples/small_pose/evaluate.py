@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from annotation.teacher_labels import CROWD, DOUBT, PERSON, Labels
+from benchmarks._command import one_line_errors
 from benchmarks.gpu._coco_ap import GroundTruth, Predictions, keypoint_ap, mean_confident_score
 from recognizer.geometry import box_iou
 from recognizer.models import DETECTOR, PoseEstimator, open_pose_model
@@ -81,6 +82,7 @@ def _boxes(found: list[Poses], labels: list[Labels]) -> dict[str, float]:
     }
 
 
+@one_line_errors
 def main() -> int:
     """Print one line of JSON for each data set."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])

@@ -14,6 +14,8 @@ import numpy as np
 import onnx
 from onnx import numpy_helper
 
+from benchmarks._command import one_line_errors
+
 
 def mixed(start: onnx.ModelProto, trained: onnx.ModelProto, share: float) -> onnx.ModelProto:
     """Return the graph with ``share`` of the trained weights and the rest of the start's.
@@ -42,6 +44,7 @@ def mixed(start: onnx.ModelProto, trained: onnx.ModelProto, share: float) -> onn
     return result
 
 
+@one_line_errors
 def main() -> int:
     """Mix two files."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])

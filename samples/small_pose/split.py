@@ -13,6 +13,7 @@ import onnx
 import torch
 from onnx import numpy_helper
 
+from benchmarks._command import one_line_errors
 from samples.small_pose import starts
 from samples.small_pose.compose import HALF
 from samples.small_pose.crops import CROP
@@ -41,6 +42,7 @@ def part(composed: onnx.ModelProto, name: str, start: onnx.ModelProto) -> onnx.M
     return graph.trained()
 
 
+@one_line_errors
 def main() -> int:
     """Write both parts."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])

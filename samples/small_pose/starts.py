@@ -16,6 +16,8 @@ import numpy as np
 import onnx
 from onnx import numpy_helper
 
+from benchmarks._command import one_line_errors
+
 DETECTOR_SIDE = 416
 """Sides of the detector's input, pixels."""
 _CLASSES = 80
@@ -74,6 +76,7 @@ def _free_batch(model: onnx.ModelProto, inner: list[int], outer: list[int]) -> o
     return model
 
 
+@one_line_errors
 def main() -> int:
     """Write ``start_detector.onnx`` and ``start_pose.onnx``."""
     from samples.small_pose.crops import CROP

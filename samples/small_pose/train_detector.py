@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from annotation.teacher_labels import DOUBT, PERSON, Labels
+from benchmarks._command import one_line_errors
 from recognizer.geometry import box_iou, nms
 from recognizer.types import FloatArray, ImageArray
 from samples.small_pose import starts, training
@@ -180,6 +181,7 @@ def batch_loss(network: TrainableGraph, batch: training.Batch) -> Tensor:
     return loss(raw.float(), boxes, kinds, DETECTOR_SIDE)
 
 
+@one_line_errors
 def main() -> int:
     """Train for the time that is given."""
     given = training.parser(__doc__, minutes=60, rate=5e-4, batch=12).parse_args()

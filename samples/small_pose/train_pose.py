@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from annotation.teacher_labels import PERSON
+from benchmarks._command import one_line_errors
 from recognizer.skeleton import OKS_SIGMAS
 from recognizer.types import FloatArray
 from samples.small_pose import starts, training
@@ -104,6 +105,7 @@ def similarity(network: TrainableGraph, crops: Crops, right: FloatArray) -> floa
     return float(((alike * known).sum(1) / known.sum(1)).mean())
 
 
+@one_line_errors
 def main() -> int:
     """Train for the time that is given."""
     given = training.parser(__doc__, minutes=100, rate=2e-3, batch=32).parse_args()

@@ -123,12 +123,19 @@ def train(
         losses.append(value.detach())
         step += 1
         now = time.monotonic()
-        done = (now - begun) / (given.minutes * 60)
+        done = (now - begun) / max(given.minutes * 60, 1e-9)
         if now - written > _EVERY_S or done >= 1:
             written = now
             _note(given.out, step, losses, measure(average.model))
             losses.clear()
-            onnx.save(average.model.trained(), str(given.out))
+            _save(average.model, given.out)
+
+
+def _save(network: TrainableGraph, out: Path) -> None:
+    """Write the file whole: what was there before stays until then."""
+    scratch = out.with_name(f"{out.name}.part")
+    onnx.save(network.trained(), str(scratch))
+    scratch.replace(out)
 
 
 def _note(out: Path, step: int, losses: list[Tensor], figures: Mapping[str, object]) -> None:

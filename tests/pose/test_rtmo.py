@@ -74,11 +74,11 @@ def test_for_a_video_it_sees_each_frame_by_itself(tmp_path):
 
 
 class Shapes:
-    """Says that it gives outputs of some shapes, and gives those of others."""
+    """Declares outputs of some shapes and gives those of others."""
 
-    def __init__(self, said, given):
+    def __init__(self, declared, given):
         self.inputs = (TensorSpec("input", (None, 3, 64, 64), FLOAT),)
-        pair = zip(("dets", "keypoints"), said, strict=True)
+        pair = zip(("dets", "keypoints"), declared, strict=True)
         self.outputs = tuple(TensorSpec(name, shape, FLOAT) for name, shape in pair)
         self._given = given
 
@@ -91,7 +91,7 @@ FREE = [(None, None, 5), (None, None, 17, 3)]
 
 
 @pytest.mark.parametrize(
-    "said",
+    "declared",
     [
         [(None, None, 4), FREE[1]],
         [(None, None, 6), FREE[1]],
@@ -99,9 +99,9 @@ FREE = [(None, None, 5), (None, None, 17, 3)]
         [(None, 3, 5), (None, 2, 17, 3)],
     ],
 )
-def test_outputs_that_nearly_fit_are_refused(said):
+def test_outputs_that_nearly_fit_are_refused(declared):
     with pytest.raises(ModelError, match=r"expected input .* got"):
-        RtmoPose(Shapes(said, said), OnnxPoseConfig())
+        RtmoPose(Shapes(declared, declared), OnnxPoseConfig())
 
 
 @pytest.mark.parametrize(
