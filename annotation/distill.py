@@ -69,6 +69,7 @@ def distill(config: Config, progress: ProgressFactory = silent) -> int:
     files = teacher_files(config)
     settings, folder = _settings(config, files), distill_dir(config)
     _check_folder(folder)
+    _report_dropped(folder, {video.relative for video in videos})
     if "second_opinion" not in files:
         logger.info("distill: without MoveNet's second opinion (distill.second_opinion is null)")
     with exclusive(folder), progress("distill: videos", len(videos)) as advance:
@@ -104,6 +105,22 @@ def _check_folder(folder: Path) -> None:
         raise ConfigError(
             f"distill.output: expected a folder of its own, found {foreign[0]} of another data "
             "set, which would be overwritten; set distill.output to a new folder"
+        )
+
+
+def _report_dropped(folder: Path, videos: set[str]) -> None:
+    """Log which videos of an earlier run are no longer in the input, and so leave the data set."""
+    try:
+        earlier = json.loads((folder / MANIFEST).read_bytes())["videos"]
+        dropped = sorted(set(map(str, earlier)) - videos)
+    except (FileNotFoundError, ValueError, KeyError, TypeError):
+        return  # none, or one cut off: this run writes it anew
+    if dropped:
+        logger.warning(
+            "distill: %d videos of the last run are not in annotation.input, such as %s: their "
+            "pictures stay, the data set goes on without them",
+            len(dropped),
+            dropped[0],
         )
 
 

@@ -125,7 +125,7 @@ def test_the_manifest_accounts_for_every_video(labelled):
     assert sheet.std() > 20
 
 
-def test_a_second_run_labels_only_what_is_new(labelled, tmp_path):
+def test_a_second_run_labels_only_what_is_new(labelled, tmp_path, caplog):
     folder = tmp_path / "again"
     shutil.copytree(labelled, folder)
     out = folder / "distill"
@@ -137,6 +137,7 @@ def test_a_second_run_labels_only_what_is_new(labelled, tmp_path):
     content = picture.read_bytes()
     picture.unlink()  # removed by hand
     assert distill(_config(folder), silent) == 0
+    assert "1 videos of the last run are not in annotation.input, such as cut.mp4" in caplog.text
     assert kept.stat().st_mtime_ns == before[0]
     assert changed.stat().st_mtime_ns != before[1]
     assert picture.read_bytes() == content
