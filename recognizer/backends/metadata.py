@@ -145,7 +145,8 @@ def check(metadata: PoseModelMetadata | None, settings: PoseEstimationConfig) ->
         )
     if metadata.thresholds is not None:
         mode = settings.inference_mode
-        _check_thresholds(metadata.thresholds, getattr(settings, mode), mode)
+        section = getattr(settings.for_kind(metadata.kind), mode)
+        _check_thresholds(metadata.thresholds, section, mode)
     if not metadata.normalised_inside:
         for name in ("mean_rgb", "std_rgb"):
             asked, trained = getattr(settings.topdown, name), getattr(metadata, name)

@@ -53,8 +53,8 @@ def main() -> int:
     parser.add_argument("share", type=float)
     parser.add_argument("output", type=Path)
     given = parser.parse_args()
-    pair = (onnx.load(str(path)) for path in (given.start, given.trained))
-    onnx.save(mixed(*pair, given.share), str(given.output))
+    start, trained = (onnx.load(str(path)) for path in (given.start, given.trained))
+    onnx.save(mixed(start, trained, given.share), str(given.output))
     return 0
 
 
