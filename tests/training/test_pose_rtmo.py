@@ -123,7 +123,7 @@ def test_weights_that_are_not_there_are_named_with_what_to_do(run):
     for mode in ("train.check", "train.pose"):
         code, _, error = run(mode, path=CONFIGS / "cctv" / "rtmo_t_cctv_416x416.py")
         assert code == 1
-        assert "load_from: expected weights to start from at ../weights/rtmo-t_8xb32" in error
+        assert "load_from: expected weights to start from at weights/rtmo-t_8xb32" in error
         assert "models.fetch" in error
         assert "--cfg-options load_from=<file>" in error
 
