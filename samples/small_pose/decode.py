@@ -10,8 +10,8 @@ def decoded(heatmaps: Tensor) -> Tensor:
     """Return keypoints (B, 17, 3): x, y in cells of the heatmap, score.
 
     The place is the top of the parabola through the logarithms of the highest cell and its two
-    neighbours on each axis: exact for a Gaussian. Places are of corners: the middle of the first
-    cell is 0.5.
+    neighbours on each axis: exact for a Gaussian, and the cell's middle in the first and last cell
+    of an axis. Places are of corners: the middle of the first cell is 0.5.
 
     Args:
         heatmaps: (B, 17, H, W).
