@@ -9,6 +9,7 @@ distill.json                    settings, digests of the networks, counts, end s
 contact_sheet.png               some pictures with their labels
 """
 
+import contextlib
 import json
 import logging
 from collections import Counter
@@ -50,6 +51,7 @@ logger = logging.getLogger(__name__)
 
 MANIFEST, SCHEMA, LABELS_SCHEMA = "distill.json", "recognizer.distill", "recognizer.distill_labels"
 LABELS = "labels"
+_OWN = (MANIFEST, SHEET)  # beside the COCO files
 JsonObject = dict[str, Any]
 
 
@@ -69,10 +71,10 @@ def distill(config: Config, progress: ProgressFactory = silent) -> int:
     files = teacher_files(config)
     settings, folder = _settings(config, files), distill_dir(config)
     _check_folder(folder)
-    _report_dropped(folder, {video.relative for video in videos})
     if "second_opinion" not in files:
         logger.info("distill: without MoveNet's second opinion (distill.second_opinion is null)")
     with exclusive(folder), progress("distill: videos", len(videos)) as advance:
+        _report_dropped(folder, {video.relative for video in videos})
         settled = {v.relative: _finished(folder, settings, v) for v in videos}
         outcomes = run_batch(
             [outcome for outcome in settled.values() if outcome is not None],
@@ -95,25 +97,33 @@ def distill(config: Config, progress: ProgressFactory = silent) -> int:
 
 
 def _check_folder(folder: Path) -> None:
-    """Refuse a folder with a data set that this mode did not write: it would be overwritten."""
-    foreign = [
-        file
-        for split in SPLITS
-        if (file := annotation_file(folder, split)).exists() and not (folder / LABELS).is_dir()
-    ]
-    if foreign:
+    """Refuse a folder with files of these names that this mode did not write: they would go."""
+    written = [*(annotation_file(folder, split) for split in SPLITS), *map(folder.joinpath, _OWN)]
+    present = [file for file in written if file.exists()]
+    if present and not _is_own(folder):
         raise ConfigError(
-            f"distill.output: expected a folder of its own, found {foreign[0]} of another data "
+            f"distill.output: expected a folder of its own, found {present[0]} of another data "
             "set, which would be overwritten; set distill.output to a new folder"
         )
+
+
+def _is_own(folder: Path) -> bool:
+    """Return whether a file with this mode's schema is there: its summary or a video's labels."""
+    marked = [(folder / MANIFEST, SCHEMA)]
+    marked += [(file, LABELS_SCHEMA) for file in sorted((folder / LABELS).rglob("*.json"))]
+    for file, schema in marked:
+        with contextlib.suppress(OSError, ValueError):
+            if _read_json(file).get("schema") == schema:
+                return True
+    return False
 
 
 def _report_dropped(folder: Path, videos: set[str]) -> None:
     """Log which videos of an earlier run are no longer in the input, and so leave the data set."""
     try:
-        earlier = json.loads((folder / MANIFEST).read_bytes())["videos"]
+        earlier = _read_json(folder / MANIFEST)["videos"]
         dropped = sorted(set(map(str, earlier)) - videos)
-    except (FileNotFoundError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError):
         return  # none, or one cut off: this run writes it anew
     if dropped:
         logger.warning(
@@ -153,7 +163,8 @@ def teacher_files(config: Config) -> dict[str, Path]:
 
 def _settings(config: Config, files: Mapping[str, Path]) -> Settings:
     """Return all that decides a video's labels."""
-    settings = {key: stage1_settings(config)[key] for key in ("pose", "models")}
+    stage1 = stage1_settings(config)
+    settings = {key: stage1[key] for key in ("pose", "models")}
     if second := files.get("second_opinion"):
         settings["models"]["second_opinion"] = {"file": second.name, "sha256": sha256_file(second)}
     decides = config.distill.model_dump(
@@ -205,7 +216,6 @@ class _DistillWorker:
 
     def __call__(self, video: Video, on_frames: OnFrames) -> Outcome:
         folder = self._plan.folder
-        _forget(folder, video.relative)
         try:
             pictures, account = self._label(video.relative, video.path, on_frames)
             source = {"sha256": sha256_file(video.path), "size_bytes": video.path.stat().st_size}
@@ -229,6 +239,7 @@ class _DistillWorker:
             write_json(final, folder, value)
         except OSError as error:
             raise StopRunError(f"cannot write {final}: {error}") from error
+        _forget_pictures(folder, video.relative, {picture["file_name"] for picture in pictures})
         return outcome
 
 
@@ -236,15 +247,33 @@ def _labels_path(folder: Path, video: str) -> Path:
     return result_path(folder / LABELS, video, ".json")
 
 
-def _forget(folder: Path, video: str) -> None:
-    """Remove what another run left of a video, whose pictures may be others."""
-    _labels_path(folder, video).unlink(missing_ok=True)
+def _forget_pictures(folder: Path, video: str, kept: set[str]) -> None:
+    """Remove the pictures of a video that its labels, now written, no longer name."""
     for path in (folder / IMAGES).glob(f"{picture_prefix(video)}*.jpg"):
-        path.unlink()
+        if path.name not in kept:
+            path.unlink()
 
 
 def _read_labels(folder: Path, video: str) -> JsonObject:
-    value: JsonObject = json.loads(_labels_path(folder, video).read_bytes())
+    return _read_json(_labels_path(folder, video))
+
+
+def _read_json(path: Path) -> JsonObject:
+    """Read an object that this mode wrote.
+
+    Raises:
+        OSError: no such file, or one that cannot be read.
+        ValueError: not a file of an object in JSON.
+
+    """
+    if path.exists() and not path.is_file():
+        raise ValueError(f"{path}: expected a file, got a folder, device or pipe")
+    try:
+        value = json.loads(path.read_bytes())
+    except RecursionError as error:
+        raise ValueError(f"{path}: expected JSON of this mode, got one nested too deep") from error
+    if not isinstance(value, dict):
+        raise ValueError(f"{path}: expected an object, got {type(value).__name__}")
     return value
 
 
@@ -258,13 +287,16 @@ def _finished(folder: Path, settings: Settings, video: Video) -> Outcome | None:
         # As in make: a file newer than its labels is compared by content.
         if same and now.st_mtime > _labels_path(folder, video.relative).stat().st_mtime:
             same = sha256_file(video.path) == source["sha256"]
-        names = [picture["file_name"] for picture in value["pictures"]]
-        if not same or not all((folder / IMAGES / name).is_file() for name in names):
+        files = [folder / IMAGES / picture["file_name"] for picture in value["pictures"]]
+        if not same or not all(file.is_file() and file.stat().st_size for file in files):
             return None
         outcome = value["outcome"]
+        if outcome["state"] not in ("done", "damaged"):
+            return None
+        count_labels(value["pictures"])  # reads every key that the data set is made of
         return Outcome(**{**outcome, "notes": tuple(outcome["notes"])})
     except (OSError, ValueError, KeyError, TypeError):
-        return None
+        return None  # labelled anew
 
 
 # --- all videos --------------------------------------------------------------------

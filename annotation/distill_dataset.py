@@ -16,7 +16,8 @@ JsonObject = dict[str, Any]
 def split_sources(sources: Iterable[str], val_share: float) -> dict[str, str]:
     """Return the split of each source, by a digest of its name.
 
-    Sources that come later change no other's split, unless validation had none before.
+    Sources that come later change no other's split once both splits have a source by the digest
+    alone; before that one source is moved to the split that has none, and may move back.
 
     Args:
         sources: names of recordings.

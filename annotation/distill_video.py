@@ -15,7 +15,7 @@ from annotation.teacher import Teacher
 from annotation.teacher_labels import PERSON, Labels, choose
 from annotation.teacher_tracks import LEAST_KEYPOINTS, Window, confirmed
 from recognizer.config.schema import DistillConfig
-from recognizer.runs.worker_pool import OnFrames
+from recognizer.runs.worker_pool import OnFrames, StopRunError
 from recognizer.storage.artifacts import atomic_path
 from recognizer.types import FloatArray, Frame, FrameAccount, Image, ImageArray
 from recognizer.video.array_image import ArrayImage
@@ -75,7 +75,12 @@ def sample_frames(time_s: NDArray[np.float64], settings: DistillConfig) -> Sampl
 
 
 def _nearest(time_s: NDArray[np.float64], moment: float) -> int:
-    return int(np.abs(time_s - moment).argmin())
+    """Return the index of the time (of rising ones) that is nearest; of two the first."""
+    after = int(np.searchsorted(time_s, moment))
+    if after == 0:
+        return 0
+    late = after == len(time_s) or moment - time_s[after - 1] <= time_s[after] - moment
+    return after - 1 if late else after
 
 
 class VideoLabeller:
@@ -101,8 +106,8 @@ class VideoLabeller:
         """Return the pictures of a video with their people, and what became of its frames.
 
         Raises:
-            VideoError: the video cannot be read.
-            OSError: nor can it, or a picture cannot be written.
+            VideoError, OSError: the video cannot be read.
+            StopRunError: a picture cannot be written.
 
         """
         time_s, size_wh = self._times(path, on_frames)
@@ -139,8 +144,12 @@ class VideoLabeller:
 
     def _write(self, video: str, time_s: float, image: Image) -> str:
         name = f"{picture_prefix(video)}{round(time_s * 1000):09d}.jpg"
-        with atomic_path(self._folder / IMAGES / name, self._folder) as scratch:
-            write_jpeg(scratch, image.bgr())
+        pixels, final = image.bgr(), self._folder / IMAGES / name
+        try:
+            with atomic_path(final, self._folder) as scratch:
+                write_jpeg(scratch, pixels)
+        except OSError as error:  # no fault of the video, and no other one can be written either
+            raise StopRunError(f"cannot write {final}: {error}") from error
         return name
 
 

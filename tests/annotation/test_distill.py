@@ -2,17 +2,24 @@
 
 import fcntl
 import json
+import os
 import shutil
 from pathlib import Path
 
 import cv2
+import numpy as np
 import pytest
 
-from annotation.distill import distill
+from annotation import distill_video
+from annotation.distill import _finished, distill
 from annotation.distill_dataset import annotation_file
 from annotation.distill_sheet import SHEET
+from annotation.distill_video import VideoLabeller
 from recognizer.config.file import ConfigError, load_config
+from recognizer.config.schema import DistillConfig
+from recognizer.runs.inputs import Video
 from recognizer.runs.progress import silent
+from recognizer.runs.worker_pool import StopRunError
 from recognizer.sdpose.coco import validate_coco
 from tests import networks
 
@@ -170,9 +177,81 @@ def test_a_teacher_that_cannot_be_is_refused_before_any_work(
     assert not (tmp_path / "out").exists()
 
 
-def test_another_data_set_is_not_overwritten(labelled, tmp_path):
-    foreign = annotation_file(tmp_path, "train")
+@pytest.mark.parametrize("name", ["person_keypoints_train.json", SHEET, "distill.json"])
+def test_another_data_set_is_not_overwritten(labelled, tmp_path, name):
+    foreign = tmp_path / name
     foreign.write_text("{}")
-    with pytest.raises(ConfigError, match=r"person_keypoints_train\.json of another data set"):
+    (tmp_path / "labels").mkdir()  # many data sets have such a folder
+    with pytest.raises(ConfigError, match=f"{name} of another data set"):
         distill(_config(labelled, f"distill.output={tmp_path}"), silent)
     assert foreign.read_text() == "{}"
+
+
+def test_labels_stay_when_a_video_turns_bad(labelled, tmp_path):
+    folder = tmp_path / "bad"
+    shutil.copytree(labelled, folder)
+    street, out = folder / "videos" / "street.mp4", folder / "distill"
+    pictures = sorted((out / "images").glob("street-*.jpg"))
+    labels = (out / "labels" / "street.mp4.json").read_bytes()
+    street.write_bytes(street.read_bytes()[:4000])
+    assert distill(_config(folder), silent) == 3
+    assert json.loads((out / "distill.json").read_bytes())["videos"]["street.mp4"]["reason"]
+    assert (out / "labels" / "street.mp4.json").read_bytes() == labels
+    assert pictures
+    assert all(path.stat().st_size for path in pictures)
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda path, value: path.write_bytes(b"["),
+        lambda path, value: path.write_text("[" * 100_000),
+        lambda path, value: value["pictures"][0].pop("annotations"),
+        lambda path, value: value["pictures"][0].update(annotations="none"),
+        lambda path, value: value["outcome"].update(state="foo"),
+        lambda path, value: (path.unlink(), os.mkfifo(path)),
+    ],
+    ids=["cut off", "nested", "no annotations", "text", "another state", "a pipe"],
+)
+def test_a_damaged_label_file_counts_as_none(labelled, tmp_path, damage):
+    path, value = tmp_path / "labels" / "street.mp4.json", None
+    shutil.copytree(labelled / "distill", tmp_path, dirs_exist_ok=True)
+    value = json.loads(path.read_bytes())
+    video = Video("street.mp4", labelled / "videos" / "street.mp4")
+    assert _finished(tmp_path, value["settings"], video) is not None
+    settings = value["settings"]
+    before = path.read_bytes()
+    damage(path, value)
+    if path.is_file() and path.read_bytes() == before:
+        path.write_text(json.dumps(value))
+    assert _finished(tmp_path, settings, video) is None
+
+
+def test_an_empty_picture_counts_as_none(labelled, tmp_path):
+    shutil.copytree(labelled / "distill", tmp_path, dirs_exist_ok=True)
+    value = json.loads((tmp_path / "labels" / "street.mp4.json").read_bytes())
+    (tmp_path / "images" / value["pictures"][0]["file_name"]).write_bytes(b"")
+    video = Video("street.mp4", labelled / "videos" / "street.mp4")
+    assert _finished(tmp_path, value["settings"], video) is None
+
+
+def test_a_picture_that_cannot_be_written_ends_the_run(tmp_path, monkeypatch):
+    """A full disk is no fault of a video: the run ends, no video counts as refused."""
+
+    def full(path, picture):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(distill_video, "write_jpeg", full)
+    empty = {"boxes": np.zeros((0, 4)), "scores": np.zeros((0, 3))}
+    empty |= {"keypoints": np.zeros((0, 17, 3)), "movenet": np.zeros((0, 17, 3))}
+    label = VideoLabeller(lambda image: empty, DistillConfig(neighbours=0), tmp_path)
+    with pytest.raises(StopRunError, match=r"cannot write .*No space left"):
+        label("a.mp4", ASSETS / "videos" / "street_14_people.mp4", lambda frames: None)
+
+
+def test_the_nearest_frame_is_that_of_a_search_through_all():
+    rng = np.random.default_rng(0)
+    time_s = np.cumsum(rng.integers(1, 4, 60) / 8)
+    moments = [*rng.uniform(-1, time_s[-1] + 1, 200), *time_s, *((time_s[1:] + time_s[:-1]) / 2)]
+    for moment in moments:
+        assert distill_video._nearest(time_s, moment) == np.abs(time_s - moment).argmin()
