@@ -107,15 +107,21 @@ def with_value(key: str, value: Any, name: str | None = None) -> tuple[list[str]
     return out, lines[changed], changed
 
 
+def refuse(path: Path) -> tuple[float, list[str]]:
+    """Return the CPU seconds until a file is refused, and the messages."""
+    start = time.thread_time()
+    with pytest.raises(ConfigError) as caught:
+        load_config(path)
+    return time.thread_time() - start, str(caught.value).splitlines()
+
+
 def check_refused(folder: Path, case: tuple[list[str], int, str], says: str = "") -> None:
     out, line, key = case
     path = folder / "config.yaml"
     path.write_text("\n".join(out), encoding="utf-8")
-    start = time.thread_time()
-    with pytest.raises(ConfigError) as caught:
-        load_config(path)
-    assert time.thread_time() - start < 2
-    messages = str(caught.value).splitlines()
+    seconds, messages = refuse(path)
+    # A second try: a garbage collection of the whole process may fall into the first.
+    assert seconds < 2 or refuse(path)[0] < 2
     for text in messages:
         assert text.startswith(f"{path}:{line}: {key}"), text
         assert "Input should" not in text, text
