@@ -86,12 +86,19 @@ def build_pose_model(
         case "movenet":
             return MoveNetPose(network, settings.onnx, settings.onnx.model_input_size)
         case "rtmo":
-            size_wh = _input_size(settings)
-            if size_wh is None and metadata is not None:
-                size_wh = metadata.input_size
-            return RtmoPose(network, _block(settings), size_wh)
+            return _build_rtmo(network, settings, metadata)
         case "topdown":
             return _build_topdown(network, settings, files, threads, gpu)
+
+
+def _build_rtmo(
+    network: Network, settings: PoseEstimationConfig, metadata: PoseModelMetadata | None
+) -> RtmoPose:
+    size_wh = _input_size(settings)
+    if size_wh is not None or metadata is None:
+        return RtmoPose(network, _block(settings), size_wh)
+    follows = metadata.follows_picture
+    return RtmoPose(network, _block(settings), metadata.input_size, follows_picture=follows)
 
 
 def _build_topdown(

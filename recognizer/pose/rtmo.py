@@ -8,6 +8,7 @@ lose people who stand close together.
 """
 
 from collections.abc import Callable, Sequence
+from itertools import groupby
 
 import numpy as np
 
@@ -33,6 +34,7 @@ from recognizer.types import FloatArray, Image, Poses
 
 _MAX_BATCH = 8
 _STRIDE = 32
+_MAX_SHAPES = 4  # whose buffers are kept: cameras of one batch may differ
 
 
 class RtmoPose:
@@ -42,6 +44,8 @@ class RtmoPose:
         network: one that keeps the contract.
         settings: the config's block of the backend: its thresholds for people and keypoints.
         input_wh: width and height of the input, pixels; None: as the network says.
+        follows_picture: make the input as small as each picture allows, where the network leaves
+            its sides free: ``input_wh`` is then the largest.
 
     Raises:
         ModelError: the network does not keep the contract, or its fixed input size is
@@ -52,7 +56,12 @@ class RtmoPose:
     kind: PoseKind = "rtmo"
 
     def __init__(
-        self, network: Network, settings: PoseConfig, input_wh: tuple[int, int] | None = None
+        self,
+        network: Network,
+        settings: PoseConfig,
+        input_wh: tuple[int, int] | None = None,
+        *,
+        follows_picture: bool = False,
     ) -> None:
         self._network = network
         self._settings = settings
@@ -60,20 +69,42 @@ class RtmoPose:
         self._keypoint_threshold = KEYPOINT_THRESHOLD["rtmo"] if asked is None else asked
         least = settings.score_threshold
         self._score_threshold = SCORE_THRESHOLD["rtmo"] if least is None else least
-        self._input_name, self._batch, fits, uint8 = _check(network, input_wh)
+        self._input_name, self._batch, self._largest_wh, self._uint8 = _check(network, input_wh)
         self._limit = run_limit(network, _MAX_BATCH)
-        self._letterboxes = LetterboxBatch(fits, uint8=uint8, make=host_arrays(network))
+        self._follows_picture = follows_picture and _is_free(network)
+        self._letterboxes: dict[tuple[int, int], LetterboxBatch] = {}
 
     def __call__(self, images: Sequence[Image]) -> list[Poses]:
         """Return the people of each image, in image pixels, clipped to nothing."""
         found: list[Poses] = []
+        for input_wh, alike in groupby(images, self._input_wh):
+            found += self._run(list(alike), self._letterbox(input_wh))
+        return found
+
+    def _run(self, images: Sequence[Image], letterboxes: LetterboxBatch) -> list[Poses]:
+        found: list[Poses] = []
         for start, stop in batches(len(images), self._batch, self._limit):
-            pixels, fits = self._letterboxes.fill(images[start:stop])
+            pixels, fits = letterboxes.fill(images[start:stop])
             out = self._network.run({self._input_name: pad_batch(pixels, self._batch)})
             _check_outputs(out["dets"], out["keypoints"], len(fits))
             for i, fit in enumerate(fits):
                 found.append(self._decode(out["dets"][i], out["keypoints"][i], fit))
         return found
+
+    def _input_wh(self, image: Image) -> tuple[int, int]:
+        """Return the size of the input that an image is put into."""
+        if not self._follows_picture:
+            return self._largest_wh
+        width, height = Letterbox.fit(image.size_wh, self._largest_wh).inner_wh
+        return -(-width // _STRIDE) * _STRIDE, -(-height // _STRIDE) * _STRIDE
+
+    def _letterbox(self, input_wh: tuple[int, int]) -> LetterboxBatch:
+        if input_wh not in self._letterboxes:
+            if len(self._letterboxes) == _MAX_SHAPES:
+                self._letterboxes.clear()
+            make = host_arrays(self._network)
+            self._letterboxes[input_wh] = LetterboxBatch(input_wh, uint8=self._uint8, make=make)
+        return self._letterboxes[input_wh]
 
     def for_video(self) -> Callable[[Sequence[Image], Sequence[float]], list[Poses]]:
         """Return the model for the frames of one video: it sees each by itself."""
@@ -90,6 +121,11 @@ class RtmoPose:
         scores[missing], points[missing] = 0, 0
         box_scores = np.ascontiguousarray(dets[order, 4], np.float32)
         return Poses.untracked(points, scores, fit.to_image(dets[order, :4]), box_scores)
+
+
+def _is_free(network: Network) -> bool:
+    shape = network.inputs[0].shape
+    return None in (shape[1:3] if network.inputs[0].dtype == UINT8 else shape[2:])
 
 
 def _check_outputs(dets: FloatArray, keypoints: FloatArray, images: int) -> None:

@@ -26,20 +26,26 @@ class Cells:
     scores: Tensor
 
 
-def grid(side: int, device: torch.device) -> tuple[Tensor, Tensor]:
-    """Return corners (A, 2) of all cells, in cells, and their strides (A, 1)."""
+def grid(size_hw: tuple[int, int], device: torch.device) -> tuple[Tensor, Tensor]:
+    """Return corners (A, 2) of all cells, in cells, and their strides (A, 1).
+
+    Args:
+        size_hw: height and width of the pictures, multiples of 32, pixels.
+        device: where they are put.
+
+    """
     corners, strides = [], []
     for stride in STRIDES:
-        line = torch.arange(side // stride, dtype=torch.float32)
-        y, x = torch.meshgrid(line, line, indexing="ij")
+        rows, columns = (torch.arange(side // stride, dtype=torch.float32) for side in size_hw)
+        y, x = torch.meshgrid(rows, columns, indexing="ij")
         corners.append(torch.stack([x.flatten(), y.flatten()], 1))
-        strides.append(torch.full((len(corners[-1]), 1), float(stride)))
+        strides.append(torch.full_like(corners[-1][:, :1], float(stride)))
     return torch.cat(corners).to(device), torch.cat(strides).to(device)
 
 
-def cells_of(raw: Tensor, side: int) -> Cells:
-    """Return what the network's output (B, A, 6) says."""
-    corners, strides = grid(side, raw.device)
+def cells_of(raw: Tensor, size_hw: tuple[int, int]) -> Cells:
+    """Return what the network's output (B, A, 6) says of pictures of this height and width."""
+    corners, strides = grid(size_hw, raw.device)
     middle = (raw[..., :2] + corners) * strides
     half = raw[..., 2:4].clamp(max=8).exp() * strides / 2
     boxes = torch.cat([middle - half, middle + half], -1)
@@ -57,7 +63,7 @@ def assigned(cells: Cells, boxes: Tensor, kinds: Tensor, side: int) -> tuple[Ten
         side: of the pictures, pixels.
 
     """
-    corners, strides = grid(side, boxes.device)
+    corners, strides = grid((side, side), boxes.device)
     middle = (corners + 0.5) * strides
     overlap, part = _overlaps(boxes, cells.boxes)  # (B, M, A)
     centre = (boxes[..., :2] + boxes[..., 2:]) / 2
@@ -97,7 +103,7 @@ def _overlaps(people: Tensor, boxes: Tensor) -> tuple[Tensor, Tensor]:
 
 def loss(raw: Tensor, boxes: Tensor, kinds: Tensor, side: int) -> Tensor:
     """Return the loss of a batch: cross-entropy of the scores, and of boxes 1 - GIoU."""
-    cells = cells_of(raw, side)
+    cells = cells_of(raw, (side, side))
     image, cell, person, overlap, doubtful = assigned(cells, boxes, kinds, side)
     target = torch.zeros_like(cells.scores)
     target[image, cell] = overlap.clamp(0, 1)

@@ -122,7 +122,7 @@ def found_people(
     found, device = [], next(network.parameters()).device
     for start in range(0, len(pictures), 8):
         batch = torch.from_numpy(np.stack(pictures[start : start + 8])).permute(0, 3, 1, 2)
-        cells = cells_of(network(batch.float().to(device)), DETECTOR_SIDE)
+        cells = cells_of(network(batch.float().to(device)), (DETECTOR_SIDE, DETECTOR_SIDE))
         pairs = zip(cells.boxes.cpu().numpy(), cells.scores.cpu().numpy(), strict=True)
         for boxes, scores in pairs:
             rows = np.flatnonzero(scores >= threshold)

@@ -197,7 +197,7 @@ def test_a_crop_holds_the_padded_person_in_its_middle():
 
 def test_the_cells_at_a_person_answer_and_those_on_a_doubt_are_not_taught():
     side = 64
-    corners, strides = grid(side, torch.device("cpu"))
+    corners, strides = grid((side, side), torch.device("cpu"))
     middle = (corners + 0.5) * strides
     boxes = torch.cat([middle - 2, middle + 2], 1)[None].clone()
     aim = int(((middle - 20).abs().sum(1) + 100 * (strides[:, 0] != 8)).argmin())
