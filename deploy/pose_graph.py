@@ -93,7 +93,7 @@ def describe(path: Path, metadata: PoseModelMetadata) -> None:
 # --- 8 bits ------------------------------------------------------------------------
 
 
-class _Feeds:
+class CalibrationInputs:
     """Inputs for ONNX Runtime's calibration, one after another."""
 
     def __init__(self, inputs: Iterator[NetworkInput]) -> None:
@@ -120,25 +120,49 @@ def write_int8(
         ModelError: no convolutions.
 
     """
+    count = quantize(single, path, CalibrationInputs(inputs), _LAYERS, _LAST_LAYERS)
+    describe(path, replace(metadata, precision="int8"))
+    return count
+
+
+def quantize(
+    single: Path,
+    path: Path,
+    feeds: CalibrationInputs,
+    layers: tuple[str, ...],
+    without: str | None = None,
+) -> int:
+    """Write a network with convolutions in 8 bits, per channel; return their number.
+
+    Args:
+        single: the network, its weights in float32.
+        path: the file to write.
+        feeds: inputs to calibrate on.
+        layers: how the names of the convolutions start.
+        without: what names of convolutions hold that stay as they are; None: none.
+
+    Raises:
+        ModelError: no convolutions.
+
+    """
     from onnxruntime.quantization import QuantType, quantize_static
 
     nodes = onnx.load(str(single)).graph.node
     names = [node.name for node in nodes if node.op_type == "Conv"]
-    convolutions = [n for n in names if n.startswith(_LAYERS) and _LAST_LAYERS not in n]
-    if not convolutions:
+    chosen = [n for n in names if n.startswith(layers) and (without is None or without not in n)]
+    if not chosen:
         raise ModelError(f"{single.name}: expected convolutions to write in 8 bits, found none")
     quantize_static(
         str(single),
         str(path),
-        _Feeds(inputs),
+        feeds,
         per_channel=True,
         activation_type=QuantType.QUInt8,
         weight_type=QuantType.QInt8,
         op_types_to_quantize=["Conv"],
-        nodes_to_quantize=convolutions,
+        nodes_to_quantize=chosen,
     )
-    describe(path, replace(metadata, precision="int8"))
-    return len(convolutions)
+    return len(chosen)
 
 
 def calibration_batch(array: NetworkInput, batch: int | None) -> NetworkInput:

@@ -22,8 +22,8 @@ from recognizer.backends.network import (
     describe,
     has_pixels,
     host_arrays,
+    image_limit,
     pad_batch,
-    run_limit,
 )
 from recognizer.config.models import KEYPOINT_THRESHOLD, SCORE_THRESHOLD
 from recognizer.config.types import PoseKind
@@ -70,7 +70,7 @@ class RtmoPose:
         least = settings.score_threshold
         self._score_threshold = SCORE_THRESHOLD["rtmo"] if least is None else least
         self._input_name, self._batch, self._largest_wh, self._uint8 = _check(network, input_wh)
-        self._limit = run_limit(network, _MAX_BATCH)
+        self._limit = image_limit(network, _MAX_BATCH)
         self._follows_picture = follows_picture and _is_free(network)
         self._letterboxes: dict[tuple[int, int], LetterboxBatch] = {}
 
