@@ -175,7 +175,7 @@ def main() -> None:
         "--model", type=existing_file, default=ROOT / "samples/models/small_pose.onnx"
     )
     parser.add_argument("--coco", type=existing_folder, default=ASSETS / "coco")
-    parser.add_argument("--clip", type=Path, default=ASSETS / "videos" / "street_14_people.mp4")
+    parser.add_argument("--clip", type=Path, default=ASSETS / "fight_surv" / "Fight" / "fi005.mp4")
     parser.add_argument("--pictures", type=positive, help="the first of COCO val2017 only")
     parser.add_argument("--frames", type=positive, default=8)
     parser.add_argument("--rounds", type=positive, default=3)
