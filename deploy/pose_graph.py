@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from recognizer.backends.metadata import PoseModelMetadata
 from recognizer.backends.network import ModelError
-from recognizer.backends.torch import INPUT, OUTPUTS, TrainedPose, make_graph
+from recognizer.backends.torch import INPUT, TrainedPose, make_graph
 from recognizer.storage.artifacts import METADATA_KEY
 
 OPSET = 17
@@ -52,7 +52,8 @@ def write_graph(
         else (batch or _EXAMPLE_BATCH, 3, height, width)
     )
     example = torch.zeros(size, dtype=torch.uint8 if uint8 else torch.float32)
-    names = OUTPUTS[metadata.kind]
+    graph = make_graph(pose, metadata)
+    names = graph.outputs
     first = 1 if uint8 else 2
     axes: dict[str, dict[int, str]] = {INPUT: {}, **{name: {} for name in names}}
     if batch is None:
@@ -62,7 +63,6 @@ def write_graph(
             axes[name][1] = "people"
         if any_size:
             axes[INPUT] |= {first: "height", first + 1: "width"}
-    graph = make_graph(pose, metadata)
     with warnings.catch_warnings(), torch.no_grad():
         warnings.simplefilter("ignore")  # its deprecation; shapes that are constants here
         torch.onnx.export(

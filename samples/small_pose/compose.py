@@ -26,10 +26,10 @@ from torch.nn import functional
 import recognizer
 from benchmarks._command import one_line_errors
 from deploy.pose_graph import OPSET, describe
-from recognizer.backends.graphs import suppressed
+from recognizer.backends.graphs import RtmoGraph, suppressed
 from recognizer.backends.metadata import PoseModelMetadata, Thresholds
 from recognizer.backends.suppression import Suppression
-from recognizer.backends.torch import INPUT, OUTPUTS
+from recognizer.backends.torch import INPUT
 from recognizer.geometry import LETTERBOX_GREY
 from samples.small_pose.crops import CROP, PADDING, STRIDE
 from samples.small_pose.data import SIDE
@@ -167,7 +167,7 @@ def write(detector: Path, pose: Path, path: Path) -> None:
     finder, poser = (TrainableGraph(onnx.load(str(file))) for file in (detector, pose))
     network = SmallPose(finder, poser).eval()
     axes: dict[str, dict[int, str]] = {INPUT: {0: "batch", 2: "height", 3: "width"}}
-    axes |= {name: {0: "batch", 1: "people"} for name in OUTPUTS["rtmo"]}
+    axes |= {name: {0: "batch", 1: "people"} for name in RtmoGraph.outputs}
     with warnings.catch_warnings(), torch.no_grad():
         warnings.simplefilter("ignore")
         torch.onnx.export(
@@ -175,7 +175,7 @@ def write(detector: Path, pose: Path, path: Path) -> None:
             (torch.zeros(2, 3, SIDE, SIDE),),
             str(path),
             input_names=[INPUT],
-            output_names=list(OUTPUTS["rtmo"]),
+            output_names=list(RtmoGraph.outputs),
             dynamic_axes=axes,
             opset_version=OPSET,
             dynamo=False,
