@@ -216,7 +216,8 @@ class Camera:
             reader.period_s = source.period_s
             with self._lock:
                 if self._reader is reader:
-                    self._gaps.connected(source.period_s)
+                    period_s = max(source.period_s, 1 / self.config.fps)
+                    self.slot.report_gaps(self._gaps.connected(period_s))
             gate = RateGate(self.config.fps, source.period_s)
             before = -1
             for captured in source.frames():

@@ -4,7 +4,6 @@ import io
 from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
-from pathlib import Path
 
 import av
 from av.container import OutputContainer
@@ -75,23 +74,25 @@ def copy_stream(stream: VideoStream) -> StreamCopy:
     return StreamCopy(base, period, template)
 
 
-def write_clip(path: Path, stream: StreamCopy, packets: Sequence[StoredPacket]) -> None:
-    """Write packets to an mp4 whose time starts at 0.
+def clip_bytes(stream: StreamCopy, packets: Sequence[StoredPacket]) -> memoryview:
+    """Return an mp4 with the packets, whose time starts at 0.
+
+    It is made in memory: FFmpeg does not report a full disk while it writes fragments.
 
     Args:
-        path: file to make; it is complete only after a normal return.
         stream: has a template.
         packets: in decoding order, the first a key frame.
 
     Raises:
-        OSError: the file cannot be written.
+        av.FFmpegError: mp4 cannot hold these packets.
         ValueError: a stream without template, or no packet.
 
     """
     if stream.template is None or not packets:
         raise ValueError(f"expected packets and a template, got {len(packets)}; {stream.problem}")
     start = min(packet.dts for packet in packets)
-    with av.open(f"file:{path}", "w", format="mp4", options=_FRAGMENTED) as output:
+    file = io.BytesIO()
+    with av.open(file, "w", format="mp4", options=_FRAGMENTED) as output:
         target = _add(output, stream.template)
         dts = -1
         for stored in packets:
@@ -102,6 +103,7 @@ def write_clip(path: Path, stream: StreamCopy, packets: Sequence[StoredPacket]) 
             packet.duration, packet.is_keyframe = stream.period, stored.is_key
             packet.stream = target
             output.mux(packet)
+    return file.getbuffer()
 
 
 def _add(output: OutputContainer, stream: VideoStream) -> VideoStream:

@@ -35,6 +35,7 @@ class Reason(StrEnum):
     ENDED = "ended"
     STALLED = "stalled"
     CHANGED = "changed"
+    OVERLOAD = "overload"
     PERMISSION = "permission"
     OTHER = "other"
 

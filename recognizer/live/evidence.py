@@ -11,7 +11,7 @@ import av
 from av.video.stream import VideoStream
 
 from recognizer.config.live import EvidenceConfig
-from recognizer.live.clip_writer import StoredPacket, StreamCopy, copy_stream, write_clip
+from recognizer.live.clip_writer import StoredPacket, StreamCopy, clip_bytes, copy_stream
 from recognizer.live.sources import Packet
 from recognizer.storage.artifacts import atomic_path
 from recognizer.video.container import reason_of
@@ -155,10 +155,14 @@ class EvidenceRing:
         if stream.template is None:
             raise EvidenceError(f"{where} that mp4 can hold: {stream.problem}; set it to H.264")
         chosen, is_cut = _limited(packets, stream, last_s, config)
-        size = _write(path, root, stream, chosen)
-        end = max(packet.time_s for packet in chosen) + stream.period_s
-        begin = chosen[0].time_s
-        return EvidenceClip(path, begin, end, start_s - begin, size, is_cut)
+        try:
+            data = clip_bytes(stream, chosen)
+        except av.FFmpegError as error:
+            raise EvidenceError(f"{where} that mp4 can hold: {reason_of(error)}") from error
+        with atomic_path(path, root) as scratch:
+            _write(scratch, data, path)
+        shown_s = _shown_s(stream, chosen)
+        return EvidenceClip(path, *shown_s, start_s - shown_s[0], len(data), is_cut)
 
     # --- what is kept ----------------------------------------------------------------
 
@@ -244,11 +248,19 @@ def _limited(
     return chosen, False
 
 
-def _write(path: Path, root: Path, stream: StreamCopy, packets: Sequence[StoredPacket]) -> int:
+def _shown_s(stream: StreamCopy, packets: Sequence[StoredPacket]) -> tuple[float, float]:
+    """Return when the first packet is shown and the last ends, placed by the newest one.
+
+    The first packets of a connection come in a burst, so that their own times are too late.
+    """
+    newest = packets[-1]
+    shown = [packet.pts - newest.pts for packet in packets]
+    first_s = newest.time_s + float(shown[0] * stream.time_base)
+    return first_s, newest.time_s + float((max(shown) + stream.period) * stream.time_base)
+
+
+def _write(scratch: Path, data: memoryview, path: Path) -> None:
     try:
-        with atomic_path(path, root) as scratch:
-            write_clip(scratch, stream, packets)
-            return scratch.stat().st_size
-    except (av.FFmpegError, OSError) as error:
-        number, text = getattr(error, "errno", None), reason_of(error)
-        raise OSError(number, f"cannot write the clip: {text}", str(path)) from error
+        scratch.write_bytes(data)
+    except OSError as error:
+        raise OSError(error.errno, f"cannot write the clip: {error.strerror}", str(path)) from error

@@ -86,4 +86,6 @@ class CameraFleet:
 
 def _slot(camera: CameraConfig, source: SourceConfig, ready: threading.Condition) -> FrameSlot:
     is_live = camera.path is None
-    return FrameSlot(source.queue, ready, source.max_age_s if is_live else None)
+    if not is_live:
+        return FrameSlot(source.queue, ready)
+    return FrameSlot(source.queue, ready, source.max_age_s)

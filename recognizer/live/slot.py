@@ -3,6 +3,7 @@
 import threading
 from collections import Counter, deque
 
+from recognizer.live.errors import Reason
 from recognizer.live.values import DropCause, Gap, Item, LiveFrame
 
 _LOOK_EVERY_S = 0.1
@@ -22,17 +23,27 @@ class FrameSlot:
     """
 
     def __init__(
-        self, capacity: int, ready: threading.Condition, max_age_s: float | None = None
+        self,
+        capacity: int,
+        ready: threading.Condition,
+        max_age_s: float | None = None,
     ) -> None:
         if capacity < 1:
             raise ValueError(f"capacity: expected 1 or more, got {capacity}")
         self._capacity = capacity
         self._ready = ready
         self._max_age_s = max_age_s
+        self._gap_s: float | None = None
+        self._last_s: float | None = None  # up to here everything was taken
         self._items: deque[Item] = deque()
         self._drops: Counter[DropCause] = Counter()
         self._frames = 0
         self._is_closed = False
+
+    def report_gaps(self, gap_s: float | None) -> None:
+        """Put a gap between two frames further apart, where those between were dropped here."""
+        with self._ready:
+            self._gap_s = gap_s
 
     def put(self, item: Item) -> None:
         """Add a frame or gap; the oldest frame makes room."""
@@ -62,13 +73,28 @@ class FrameSlot:
             while self._items:
                 item = self._items.popleft()
                 if isinstance(item, Gap):
+                    self._last_s = item.end_s
                     return item
+                if self._is_stale(item, now_s):
+                    self._frames -= 1
+                    self._drops[DropCause.STALE] += 1
+                    continue
+                if (gap := self._gap_before(item)) is not None:
+                    self._items.appendleft(item)
+                    return gap
                 self._frames -= 1
                 self._ready.notify_all()
-                if self._max_age_s is None or now_s - item.captured_s <= self._max_age_s:
-                    return item
-                self._drops[DropCause.STALE] += 1
+                return item
         return None
+
+    def _is_stale(self, item: LiveFrame, now_s: float) -> bool:
+        return self._max_age_s is not None and now_s - item.captured_s > self._max_age_s
+
+    def _gap_before(self, item: LiveFrame) -> Gap | None:
+        last_s, self._last_s = self._last_s, item.frame.time_s
+        if self._gap_s is None or last_s is None or item.frame.time_s - last_s <= self._gap_s:
+            return None
+        return Gap(item.camera, last_s, item.frame.time_s, Reason.OVERLOAD)
 
     def count(self, cause: DropCause, number: int = 1) -> None:
         """Count frames that were dropped before they came here."""

@@ -8,6 +8,7 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from fractions import Fraction
 from functools import partial
@@ -20,6 +21,7 @@ import numpy as np
 
 FPS = 25
 _GROUP = 25
+_MAX_CLIENTS = 64
 
 
 def encode(
@@ -50,6 +52,7 @@ def rtsp_camera(folder: Path) -> Iterator[int]:
     with socket.create_server(("127.0.0.1", 0)) as probe:
         port: int = probe.getsockname()[1]
     loop = asyncio.new_event_loop()
+    loop.set_default_executor(ThreadPoolExecutor(_MAX_CLIENTS))  # one thread a client
     server = rtsp_server.RtspServer(str(folder), "127.0.0.1", port)
     thread = threading.Thread(target=loop.run_forever, daemon=True)
     thread.start()

@@ -103,8 +103,9 @@ class FaultProxy:
         if self._fault is Fault.CLOSE:
             writer.close()
             return
-        raw = writer.get_extra_info("socket")
-        raw.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _ABORT)
+        if not writer.is_closing():
+            raw = writer.get_extra_info("socket")
+            raw.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _ABORT)
         writer.transport.abort()
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

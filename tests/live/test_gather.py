@@ -56,6 +56,23 @@ def test_old_frames_are_counted_as_stale():
     assert slot.drops()[DropCause.STALE] == 1
 
 
+def test_dropped_frames_leave_no_gap_unreported():
+    slot = FrameSlot(2, threading.Condition())
+    slot.report_gaps(1.0)
+    lost = Gap("a", 3.0, 9.0, Reason.TIMEOUT)
+    for time_s in (1.0, 1.5):
+        slot.put(live("a", 0, time_s))
+        assert slot.take(0.0).captured_s == time_s
+    slot.put(live("a", 0, 3.0))
+    assert slot.take(0.0) == Gap("a", 1.5, 3.0, Reason.OVERLOAD)
+    assert slot.take(0.0).captured_s == 3.0
+    slot.put(lost)
+    slot.put(live("a", 0, 10.5))
+    assert [slot.take(0.0), slot.take(0.0)] == [lost, Gap("a", 9.0, 10.5, Reason.OVERLOAD)]
+    assert slot.take(0.0).captured_s == 10.5
+    assert not slot.has_items
+
+
 def test_a_files_frames_wait_and_none_is_dropped():
     (slot,), ready = slots_of(1)
     stop, gatherer = threading.Event(), Gatherer([slot], ready)
