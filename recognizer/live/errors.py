@@ -1,6 +1,7 @@
 """Why a camera cannot be read: typed reasons, and addresses without their passwords."""
 
 import re
+import socket
 from enum import StrEnum
 from urllib.parse import urlsplit
 
@@ -136,8 +137,16 @@ def reason_for(error: Exception, address: str) -> Reason:
     number = getattr(error, "errno", None)
     if number in _NO_ROUTE:
         return Reason.UNREACHABLE
-    scheme = urlsplit(address).scheme
-    # FFmpeg says "input/output error" for a name that DNS does not know and for TLS.
     if number == _EIO and "://" in address:
-        return Reason.TLS if scheme in _TLS_SCHEMES else Reason.UNREACHABLE
+        return _reason_of_io_error(address)
     return Reason.OTHER
+
+
+def _reason_of_io_error(address: str) -> Reason:
+    """Tell apart what FFmpeg only calls an input/output error."""
+    parts = urlsplit(address)
+    try:
+        socket.getaddrinfo(parts.hostname, None)
+    except OSError:
+        return Reason.UNREACHABLE
+    return Reason.TLS if parts.scheme in _TLS_SCHEMES else Reason.BAD_DATA

@@ -125,7 +125,7 @@ class CameraSource:
 
     def __init__(self, camera: CameraConfig, source: SourceConfig, opening: Opening) -> None:
         self._address, self._opening = address_of(camera), opening
-        start_s = time.monotonic()
+        self._read_timeout_s, start_s = source.read_timeout_s, time.monotonic()
         try:
             self._container = _open(camera, source)
         except (av.FFmpegError, OSError, ValueError) as error:
@@ -206,11 +206,13 @@ class CameraSource:
                 yield DecodedFrame(frame, stamp, bool(frame.is_corrupt), aspect)
 
     def _packets(self) -> Iterator[Packet]:
-        opening = self._opening
+        opening, asked_s = self._opening, time.monotonic()
         try:
             for packet in self._container.demux(self._stream):
                 if opening.stop.is_set():
                     return
+                # What FFmpeg still held when its wait was interrupted comes as a packet.
+                is_late = time.monotonic() - asked_s >= self._read_timeout_s
                 if not packet.size:
                     continue
                 self._captured_s = opening.clock()
@@ -220,6 +222,9 @@ class CameraSource:
                 if opening.sink is not None:
                     opening.sink.add(packet, self._packet_time_s(packet), opening.connection)
                 yield packet
+                if is_late:
+                    raise failure(Reason.TIMEOUT, self._address, "nothing within the time limit")
+                asked_s = time.monotonic()
         except (av.FFmpegError, OSError, IndexError) as error:
             # IndexError: PyAV does not know a stream that appears midway.
             raise failure_of(error, self._address) from error

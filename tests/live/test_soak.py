@@ -4,6 +4,7 @@
 """
 
 import random
+import sys
 import threading
 import time
 from collections import Counter
@@ -36,7 +37,7 @@ class Event:
 
 def disturb(name: str, proxy: FaultProxy, seed: int, events: list[Event]) -> None:
     """Set one fault after the other, each for a time after which the retries are still quick."""
-    choose = random.Random(seed)  # noqa: S311 - a plan that can be repeated
+    choose = random.Random(seed)
     for number in range(FAULTS_EACH):
         time.sleep(choose.uniform(4.0, 6.0))
         fault = FAULTS[(seed + number) % len(FAULTS)]
@@ -90,14 +91,19 @@ def test_200_faults_are_noticed_reported_and_mended(rtsp_port):
     noticed = np.array([noticed_s(watch, event) for event in events])
     unreported = [hole for name in names for hole in watch.unreported(name)]
     lost = [s.name for s in status if s.state is not CameraState.STREAMING]
-    print(f"\nfaults {len(events)}, gaps {len(watch.gaps)}, frames {len(watch.frames)}")
-    print(f"noticed after {np.nanmedian(noticed):.2f} s, at most {np.nanmax(noticed):.2f} s")
+    figures = [
+        f"faults {len(events)}, gaps {len(watch.gaps)}, frames {len(watch.frames)}",
+        f"noticed after {np.nanmedian(noticed):.2f} s, at most {np.nanmax(noticed):.2f} s",
+        f"later than 2 s: {(resumed > 2).sum()}; unreported {unreported}; lost {lost}",
+        f"reasons {sum((Counter(s.reconnects) for s in status), Counter())}",
+        f"files and threads before {before}, after {after}",
+    ]
     for fault in FAULTS:
         took = resumed[[event.fault is fault for event in events]]
-        print(f"resumed {fault.value:8} {np.median(took):.2f} s, at most {took.max():.2f} s")
-    print(f"later than 2 s: {(resumed > 2).sum()}; unreported {unreported}; lost {lost}")
-    print(f"reasons {sum((Counter(s.reconnects) for s in status), Counter())}")
-    print(f"files and threads before {before}, after {after}")
+        figures.append(
+            f"resumed {fault.value}: {np.median(took):.2f} s, at most {took.max():.2f} s"
+        )
+    sys.stdout.write("\n".join(["", *figures, ""]))
     assert len(events) == CAMERAS * FAULTS_EACH
     assert unreported == []
     assert lost == []

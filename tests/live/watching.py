@@ -54,16 +54,16 @@ class Watch:
         return [gap for _, gap in self.gaps if gap.camera == camera]
 
     def unreported(self, camera: str, gap_s: float = 1.0) -> list[tuple[float, float]]:
-        """Return the times without frames that no gap covers; the rate leaves out some frames."""
+        """Return the times without frames of which gaps leave more than ``gap_s`` uncovered."""
         covered_s = 0.0
         holes = []
         gaps = sorted((g.start_s, g.end_s) for g in self.gaps_of(camera) if g.end_s is not None)
         for before, after in itertools.pairwise(f.frame.time_s for f in self.of(camera)):
-            covered_s = before + _RATE_S
+            covered_s = before
             for start_s, end_s in gaps:
-                if start_s <= covered_s:
+                if start_s <= covered_s + _RATE_S:  # the rate leaves out some frames
                     covered_s = max(covered_s, end_s)
-            if after - before > gap_s and covered_s < after - _RATE_S:
+            if after - max(before, covered_s) > gap_s:
                 holes.append((before, after))
         return holes
 
