@@ -69,6 +69,7 @@ MAY_IMPORT: dict[str, set[str]] = {
         *("action", "config", "dataset", "installation", "models", "pose", "sequences"),
         *("tracking", "checks", "types", "video"),
     },
+    "live": {"config", "checks", "storage", "types", "video"},
     # runs over many videos, trainings, reports
     "doctor_backends": {"config", "installation"},
     "doctor": {"config", "doctor_backends", "installation", "model_files"},
@@ -104,7 +105,7 @@ HEAVY = {
     "onnxruntime": {"backends"},
     "torch": {"backends", "runner", "action", "sdpose", "openmmlab", "training"},
     "tensorrt": {"backends"},
-    "av": {"video"},
+    "av": {"video", "live"},
     "mmengine": {"runner", "action", "sdpose", "openmmlab", "training"},
     "mmcv": {"action"},
     "mmpose": {"sdpose", "openmmlab"},
