@@ -69,7 +69,11 @@ MAY_IMPORT: dict[str, set[str]] = {
         *("action", "config", "dataset", "installation", "models", "pose", "sequences"),
         *("tracking", "checks", "types", "video"),
     },
-    "live": {"config", "checks", "storage", "types", "video"},
+    "live": {
+        *("action", "backends", "checks", "command", "config", "draw", "geometry"),
+        *("installation", "models", "model_files", "movement", "pipeline", "pose", "runs"),
+        *("scoring", "storage", "tracking", "types", "video", "analysis", "names"),
+    },
     # runs over many videos, trainings, reports
     "doctor_backends": {"config", "installation"},
     "doctor": {"config", "doctor_backends", "installation", "model_files"},
@@ -112,6 +116,7 @@ HEAVY = {
     "mmaction": {"action"},
     "matplotlib": {"runs", "training"},
     "rich": {"runs"},
+    "paho": {"live"},
     "argparse": set(),
 }
 VAGUE_FILES = {"utils", "util", "helpers", "helper", "common", "misc", "base", "core", "manager"}
