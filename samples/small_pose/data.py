@@ -24,11 +24,11 @@ from numpy.typing import NDArray
 
 from annotation.teacher_labels import AREA, CROWD, DOUBT, PERSON, Labels
 from annotation.teacher_tracks import Window, confirmed
-from benchmarks._command import one_line_errors
 from recognizer.geometry import LETTERBOX_GREY, Letterbox, box_area
 from recognizer.runs.manifest import read_manifest, result_path
 from recognizer.storage.artifacts import read_poses
 from recognizer.types import ImageArray, Poses, PoseSequence
+from samples.one_line_errors import one_line_errors
 
 SIDE = 640
 """Sides of a picture, pixels: the network's input."""

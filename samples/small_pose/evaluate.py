@@ -15,11 +15,11 @@ from pathlib import Path
 import numpy as np
 
 from annotation.teacher_labels import CROWD, DOUBT, PERSON, Labels
-from benchmarks._command import one_line_errors
-from benchmarks.gpu._coco_ap import GroundTruth, Predictions, keypoint_ap, mean_confident_score
 from recognizer.geometry import box_iou
 from recognizer.models import DETECTOR, PoseEstimator, open_pose_model
 from recognizer.types import ImageArray, Poses
+from samples.keypoint_ap import GroundTruth, Predictions, keypoint_ap, mean_confident_score
+from samples.one_line_errors import one_line_errors
 from samples.small_pose.augment import Placement, moved, turn
 from samples.small_pose.data import VAL, Data, load
 

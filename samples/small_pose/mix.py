@@ -14,7 +14,7 @@ import numpy as np
 import onnx
 from onnx import numpy_helper
 
-from benchmarks._command import one_line_errors
+from samples.one_line_errors import one_line_errors
 
 
 def mixed(start: onnx.ModelProto, trained: onnx.ModelProto, share: float) -> onnx.ModelProto:

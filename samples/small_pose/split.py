@@ -13,7 +13,7 @@ import onnx
 import torch
 from onnx import numpy_helper
 
-from benchmarks._command import one_line_errors
+from samples.one_line_errors import one_line_errors
 from samples.small_pose import starts
 from samples.small_pose.compose import HALF
 from samples.small_pose.crops import CROP

@@ -16,7 +16,7 @@ import numpy as np
 import onnx
 from onnx import numpy_helper
 
-from benchmarks._command import one_line_errors
+from samples.one_line_errors import one_line_errors
 
 DETECTOR_SIDE = 416
 """Sides of the detector's input, pixels."""

@@ -16,9 +16,9 @@ import torch
 from torch import Tensor
 
 from annotation.teacher_labels import DOUBT, PERSON, Labels
-from benchmarks._command import one_line_errors
 from recognizer.geometry import box_iou, nms
 from recognizer.types import FloatArray, ImageArray
+from samples.one_line_errors import one_line_errors
 from samples.small_pose import starts, training
 from samples.small_pose.augment import Placement, cut, moved, recoloured, turn, warped
 from samples.small_pose.data import SIDE, SLOTS, TRAIN, VAL, Data, load

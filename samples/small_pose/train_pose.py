@@ -16,9 +16,9 @@ import torch
 from torch import Tensor
 
 from annotation.teacher_labels import PERSON
-from benchmarks._command import one_line_errors
 from recognizer.skeleton import OKS_SIGMAS
 from recognizer.types import FloatArray
+from samples.one_line_errors import one_line_errors
 from samples.small_pose import starts, training
 from samples.small_pose.augment import moved, turn, warped
 from samples.small_pose.crops import (
