@@ -64,8 +64,6 @@ class _Endless(IterableDataset[Batch]):
 
     def __iter__(self) -> Iterator[Batch]:
         worker = get_worker_info()
-        if worker is not None:
-            cv2.setNumThreads(1)
         draw = self._make(self._seed + (_SEED_STEP * worker.id if worker is not None else 0))
         while True:
             yield draw()
@@ -80,8 +78,11 @@ def batches(make: Callable[[int], Callable[[], Batch]], seed: int, workers: int)
         workers: processes that draw; 0 for this one.
 
     """
-    # Forked: the pictures are mapped once, and nothing has to be sent to the workers.
+    # Forked: the pictures are mapped once, and nothing has to be sent to the workers. OpenCV's
+    # threads do not survive a fork, and a worker that waits for them stands still: end them here.
     context = "fork" if workers else None
+    if workers:
+        cv2.setNumThreads(1)
     return iter(
         DataLoader(
             _Endless(make, seed),

@@ -7,6 +7,7 @@ import pytest
 
 torch = pytest.importorskip("torch")
 onnx = pytest.importorskip("onnx")
+cv2 = pytest.importorskip("cv2")
 
 from onnx import numpy_helper  # noqa: E402
 
@@ -226,6 +227,9 @@ def test_every_worker_draws_from_a_seed_of_its_own(workers):
         rng = np.random.default_rng(seed)
         return lambda: (torch.from_numpy(rng.random(3)),)
 
+    # OpenCV's threads exist before the fork, as after a measurement.
+    cv2.setNumThreads(4)
+    cv2.warpAffine(np.zeros((1500, 1500, 3), np.uint8), np.eye(2, 3), (1500, 1500))
     drawn = training.batches(make, 5, workers)
     first = [next(drawn)[0].tolist() for _ in range(4)]
     assert first[0] == np.random.default_rng(5).random(3).tolist()
@@ -246,8 +250,6 @@ def composed(tmp_path_factory):
 
 def street():
     """Return a frame of a street, letterboxed: (1, 3, 640, 640)."""
-    import cv2
-
     read, frame = cv2.VideoCapture(str(ASSETS / "videos" / "street_5_frames.mp4")).read()
     assert read
     height, width = frame.shape[:2]
