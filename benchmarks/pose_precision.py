@@ -37,8 +37,8 @@ from benchmarks._images import read_image
 from benchmarks._needs import need
 from benchmarks._turns import race
 from benchmarks.coco_ap import average_precision, detections, read_coco
-from deploy.pose_graph import CalibrationInputs, quantize
 from deploy.pose_parity import compare
+from deploy.quantize import CalibrationInputs, quantize
 from recognizer.backends.network import ModelError
 from recognizer.backends.onnx import OnnxNetwork
 from recognizer.config.models import OnnxPoseConfig, PoseEstimationConfig

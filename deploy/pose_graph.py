@@ -7,21 +7,17 @@ import warnings
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import TypeAlias
 
-import numpy as np
 import onnx
 import torch
-from numpy.typing import NDArray
 
+from deploy.quantize import CalibrationInputs, NetworkInput, quantize
 from recognizer.backends.metadata import PoseModelMetadata
 from recognizer.backends.network import ModelError
 from recognizer.backends.torch import INPUT, TrainedPose, make_graph
 from recognizer.storage.artifacts import METADATA_KEY
 
 OPSET = 17
-NetworkInput: TypeAlias = NDArray[np.float32] | NDArray[np.uint8]
-"""What a pose network takes: images or crops (B, 3, H, W) float32 or (B, H, W, 3) uint8."""
 _EXAMPLE_BATCH = 2  # some operators would take a batch of 1 for a constant
 _LAYERS = ("/backbone/", "/neck/", "/layers/", "/head/")
 _LAST_LAYERS = "/out_"  # RTMO's predictions: boxes and scores are their values
@@ -90,21 +86,6 @@ def describe(path: Path, metadata: PoseModelMetadata) -> None:
     onnx.save(model, str(path))
 
 
-# --- 8 bits ------------------------------------------------------------------------
-
-
-class CalibrationInputs:
-    """Inputs for ONNX Runtime's calibration, one after another."""
-
-    def __init__(self, inputs: Iterator[NetworkInput]) -> None:
-        self._inputs = inputs
-
-    def get_next(self) -> dict[str, NetworkInput] | None:
-        """Return the next input, None at the end."""
-        array = next(self._inputs, None)
-        return None if array is None else {INPUT: array}
-
-
 def write_int8(
     path: Path, single: Path, metadata: PoseModelMetadata, inputs: Iterator[NetworkInput]
 ) -> int:
@@ -123,48 +104,3 @@ def write_int8(
     count = quantize(single, path, CalibrationInputs(inputs), _LAYERS, _LAST_LAYERS)
     describe(path, replace(metadata, precision="int8"))
     return count
-
-
-def quantize(
-    single: Path,
-    path: Path,
-    feeds: CalibrationInputs,
-    layers: tuple[str, ...],
-    without: str | None = None,
-) -> int:
-    """Write a network with convolutions in 8 bits, per channel; return their number.
-
-    Args:
-        single: the network, its weights in float32.
-        path: the file to write.
-        feeds: inputs to calibrate on.
-        layers: how the names of the convolutions start.
-        without: what names of convolutions hold that stay as they are; None: none.
-
-    Raises:
-        ModelError: no convolutions.
-
-    """
-    from onnxruntime.quantization import QuantType, quantize_static
-
-    nodes = onnx.load(str(single)).graph.node
-    names = [node.name for node in nodes if node.op_type == "Conv"]
-    chosen = [n for n in names if n.startswith(layers) and (without is None or without not in n)]
-    if not chosen:
-        raise ModelError(f"{single.name}: expected convolutions to write in 8 bits, found none")
-    quantize_static(
-        str(single),
-        str(path),
-        feeds,
-        per_channel=True,
-        activation_type=QuantType.QUInt8,
-        weight_type=QuantType.QInt8,
-        op_types_to_quantize=["Conv"],
-        nodes_to_quantize=chosen,
-    )
-    return len(chosen)
-
-
-def calibration_batch(array: NetworkInput, batch: int | None) -> NetworkInput:
-    """Return an input (1, ...) repeated to a fixed batch size; None: as it is."""
-    return np.concatenate([array] * batch) if batch else array

@@ -24,17 +24,19 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 import recognizer
-from benchmarks._command import one_line_errors
 from deploy.pose_graph import OPSET, describe
 from recognizer.backends.graphs import RtmoGraph, suppressed
 from recognizer.backends.metadata import PoseModelMetadata, Thresholds
 from recognizer.backends.suppression import Suppression
 from recognizer.backends.torch import INPUT
 from recognizer.geometry import LETTERBOX_GREY
+from recognizer.imagenet import MEAN_RGB, STD_RGB
+from samples.one_line_errors import one_line_errors
 from samples.small_pose.crops import CROP, PADDING, STRIDE
 from samples.small_pose.data import SIDE
 from samples.small_pose.decode import decoded
 from samples.small_pose.detector_loss import cells_of
+from samples.small_pose.files import read_network
 from samples.small_pose.graph import TrainableGraph
 from samples.small_pose.starts import DETECTOR_SIDE
 
@@ -109,8 +111,8 @@ class SmallPose(nn.Module):
         super().__init__()
         self.detector, self.pose, self.rule = detector, pose, rule
         for name, values in (
-            ("mean", (103.53, 116.28, 123.675)),  # BGR, as the input
-            ("std", (57.375, 57.12, 58.395)),
+            ("mean", MEAN_RGB[::-1]),  # BGR, as the input
+            ("std", STD_RGB[::-1]),
         ):
             self.register_buffer(name, torch.tensor(values)[None, :, None, None])
 
@@ -164,7 +166,7 @@ def shrunk(images: Tensor) -> Tensor:
 
 def write(detector: Path, pose: Path, path: Path) -> None:
     """Write the file."""
-    finder, poser = (TrainableGraph(onnx.load(str(file))) for file in (detector, pose))
+    finder, poser = (TrainableGraph(read_network(file)) for file in (detector, pose))
     network = SmallPose(finder, poser).eval()
     axes: dict[str, dict[int, str]] = {INPUT: {0: "batch", 2: "height", 3: "width"}}
     axes |= {name: {0: "batch", 1: "people"} for name in RtmoGraph.outputs}
