@@ -31,6 +31,7 @@ MODES = {
     "test.pose": (f"{POSE}.train", "test_pose", "AP of a trained pose network on COCO"),
     "test.crossval": (f"{CLASSIFIER}.crossval", "crossval", "k-fold cross-validation by source"),
     "inference.analysis": ("recognizer.analysis.run", "analyse", "video -> events, JSON, overlay"),
+    "inference.realtime": ("recognizer.live.run", "realtime", "cameras -> events, as they happen"),
     "models.fetch": ("deploy.fetch", "fetch", "official network files, checked by their digests"),
     "deploy.export": ("deploy.export", "export", "checkpoint -> ONNX file, verified"),
     "deploy.tensorrt": ("deploy.tensorrt", "build", "ONNX file -> TensorRT engine"),

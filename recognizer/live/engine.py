@@ -31,8 +31,8 @@ class Recorder(Protocol):
     def outcomes(self, found: Sequence[Outcome]) -> None:
         """Take events as they change, and near misses."""
 
-    def gap(self, gap: Gap) -> None:
-        """Take a time without video."""
+    def gap(self, gap: Gap, start_utc_s: float, end_utc_s: float | None) -> None:
+        """Take a time without video, its times also as seconds since 1970."""
 
     def window(self, window: CameraWindow) -> None:
         """Take a classified window."""
@@ -48,7 +48,8 @@ class CameraState:
     Attributes:
         analysis: its tracks and windows.
         rules: by service.
-        utc_offset_s: seconds since 1970 less the camera's time; set by its first frame.
+        utc_offset_s: seconds since 1970 less the camera's time; set by the first frame of each
+            connection.
         connection: that the offset is of.
 
     """
@@ -97,7 +98,7 @@ class Engine:
                 batch = self._gatherer.batch(_WAIT_S)
                 for gap in batch.gaps:
                     self._close(gap.camera, "gap")
-                    self._recorder.gap(gap)
+                    self._note_gap(gap)
                 if batch.frames:
                     self._take(batch.frames)
                 if batch.is_last:
@@ -117,6 +118,11 @@ class Engine:
             self._decide(live.camera, windows)
             if windows:
                 self._note_lag("window", live)
+
+    def _note_gap(self, gap: Gap) -> None:
+        offset_s = self._cameras[gap.camera].utc_offset_s
+        end_utc_s = None if gap.end_s is None else gap.end_s + offset_s
+        self._recorder.gap(gap, gap.start_s + offset_s, end_utc_s)
 
     def _keep_time(self, live: LiveFrame) -> None:
         """Learn from the first frame of a connection what time of day the camera's time is."""

@@ -35,7 +35,7 @@ class Kept:
     def outcomes(self, found):
         self.found += found
 
-    def gap(self, gap):
+    def gap(self, gap, start_utc_s, end_utc_s):
         self.gaps.append(gap)
 
     def window(self, window):
