@@ -10,6 +10,7 @@ from pydantic import AfterValidator, Field, PositiveFloat, PositiveInt, model_va
 
 from recognizer.config.types import ConfigPath, NonNegative, PlainName, Section, Unit
 from recognizer.config.zones import Polygon, ShownName
+from recognizer.installation import PROJECT
 
 Day = Literal["mon", "tue", "wed", "thu", "fri", "sat", "sun"]
 DAYS: tuple[Day, ...] = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
@@ -72,6 +73,12 @@ class RuleOverride(Section):
     max_s: Annotated[float, Field(ge=1)] | None = None
     update_s: PositiveFloat | None = None
     cooldown_s: NonNegative | None = None
+
+    @model_validator(mode="after")
+    def _check_some(self) -> Self:
+        if not self.model_dump(exclude={"camera", "class_name"}, exclude_none=True):
+            raise ValueError("expected another value for one rule or more, got none")
+        return self
 
     def fits(self, camera: str, class_name: str) -> bool:
         """Return whether it is for a camera and class."""
@@ -153,11 +160,11 @@ class HoursConfig(Section):
 
 
 class ScheduleConfig(Section):
-    """When events count; always, without hours."""
+    """When events count."""
 
     camera: Pattern = "*"
     timezone: Annotated[str, AfterValidator(_timezone)] = "UTC"
-    hours: list[HoursConfig] = []
+    hours: Annotated[list[HoursConfig], Field(min_length=1)]
 
     def fits(self, camera: str) -> bool:
         """Return whether it is for a camera."""
@@ -167,7 +174,7 @@ class ScheduleConfig(Section):
 class StoreConfig(Section):
     """The database of events and of notices that wait."""
 
-    path: ConfigPath
+    path: ConfigPath = PROJECT / "output" / "live" / "events.sqlite3"
     retention_days: Annotated[float, Field(gt=0, le=36500)] = 30.0
     quota_mib: PositiveInt = 1024
 
@@ -328,7 +335,7 @@ class AlertsConfig(Section):
     rules: RulesConfig = RulesConfig()
     zones: list[LiveZoneConfig] = []
     schedules: list[ScheduleConfig] = []
-    store: StoreConfig
+    store: StoreConfig = StoreConfig()
     sinks: list[AnySink] = []
 
     @model_validator(mode="after")

@@ -235,6 +235,9 @@ _EXPECTED = {
     "too_long": "a list of {max_length}",
     "dict_type": "'name: value' lines",
     "model_type": "a section of 'key: value' lines",
+    "model_attributes_type": "a section of 'key: value' lines",
+    "union_tag_not_found": "the key {discriminator}, which is missing",
+    "union_tag_invalid": "as {discriminator} one of {expected_tags}",
     "greater_than": "more than {gt}",
     "greater_than_equal": "at least {ge}",
     "less_than_equal": "at most {le}",
@@ -291,6 +294,8 @@ def _expected(problem: ErrorDetails) -> str:
     kind = problem["type"]
     if kind == "extra_forbidden":
         return ""
+    if kind == "missing" and isinstance(problem["input"], dict):
+        return f"the key {problem['loc'][-1]}, which is missing"
     if kind in _EXPECTED:
         return _EXPECTED[kind].format(**problem.get("ctx", {}))
     return problem["msg"].removeprefix("Value error, ")

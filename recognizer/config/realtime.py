@@ -4,12 +4,10 @@ from typing import Annotated, Literal
 
 from pydantic import Field, PositiveFloat, model_validator
 
-from recognizer.config.alerts import AlertsConfig, StoreConfig
+from recognizer.config.alerts import AlertsConfig
 from recognizer.config.live import CameraConfig, EvidenceConfig, SourceConfig
 from recognizer.config.types import ConfigPath, NonNegative, Section
 from recognizer.installation import PROJECT
-
-_OUTPUT = PROJECT / "output" / "live"
 
 
 class LiveConfig(Section):
@@ -20,10 +18,10 @@ class LiveConfig(Section):
     stride_s: Annotated[float, Field(ge=0.02)] = 0.5
     look_ahead_s: NonNegative = 0.0
     max_frames: Annotated[int, Field(ge=1, le=256)] = 16
-    alerts: AlertsConfig = AlertsConfig(store=StoreConfig(path=_OUTPUT / "events.sqlite3"))
+    alerts: AlertsConfig = AlertsConfig()
     evidence: EvidenceConfig = EvidenceConfig()
     clips: Literal["skeletons", "pixels", "none"] = "skeletons"
-    clips_dir: ConfigPath = _OUTPUT / "clips"
+    clips_dir: ConfigPath = PROJECT / "output" / "live" / "clips"
     status_s: PositiveFloat = 30.0
 
     @model_validator(mode="after")
