@@ -15,12 +15,13 @@ from pathlib import Path
 from typing import IO, Any, Literal
 
 from recognizer.config.alerts import SinkConfig
-from recognizer.live.events import LiveEvent, NearMiss, Outcome, event_from_dict
+from recognizer.live.events import LiveEvent, NearMiss, Outcome
 from recognizer.live.store_schema import (
     BUSY_S,
     StoreFullError,
     StoreLockedError,
     open_writer,
+    parsed_event,
     pragma,
     reading,
     store_errors,
@@ -135,7 +136,7 @@ class Store:
         """End the events that a killed process left open; return their number."""
         with reading(self.path) as db:
             rows = db.execute("SELECT body FROM events WHERE state != 'end' ORDER BY start_utc_s")
-            events = [event_from_dict(json.loads(row["body"])) for row in rows]
+            events = [parsed_event(row["body"], self.path) for row in rows]
         self.put(
             [
                 replace(event, state="end", closed_by="restart", revision=event.revision + 1)
@@ -201,7 +202,7 @@ class Store:
             ).fetchone()
         if row is None:
             return None
-        event = event_from_dict(json.loads(row["body"]))
+        event = parsed_event(row["body"], self.path)
         return Notice(row["seq"], event, row["attempts"], row["waiting_since_utc_s"])
 
     def mark_sent(self, notice: Notice, utc_s: float) -> None:

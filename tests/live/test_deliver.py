@@ -63,7 +63,9 @@ def test_notices_arrive_in_order_whatever_fails(store):
     delivery.start()
     store.put(whole("e2"), UTC_S)
     until(lambda: not pending(store, "one"))
+    assert delivery.alive
     assert delivery.stop()
+    assert not delivery.alive
     assert sink.closed
     assert sink.keys == [f"{e}:{n}" for e in ("e1", "e2") for n in range(3)]
 

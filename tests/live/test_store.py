@@ -309,6 +309,21 @@ def test_damage_inside_is_noticed(path):
         list_events(path)
 
 
+def test_a_row_that_holds_no_event_is_damage(store, path):
+    store.put([event()], UTC_S)
+    for body in ("{", "[]", '{"people": []}'):
+        store._db.execute("UPDATE event_updates SET body = ?", (body,))
+        with pytest.raises(StoreDamagedError, match="expected an event as JSON"):
+            store.next_notice("one")
+
+
+def test_a_closed_store_says_so(path):
+    store = Store(path)
+    store.close()
+    with pytest.raises(store_schema.StoreError, match="closed"):
+        store.put([event()], UTC_S)
+
+
 def test_a_full_disk_keeps_what_was_written(store, path):
     store.put([event("e1")], UTC_S)
     (pages,) = store._db.execute("PRAGMA page_count").fetchone()

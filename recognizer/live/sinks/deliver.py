@@ -70,6 +70,11 @@ class Delivery:
         self._store.listen(self._changed.set)
         self._thread.start()
 
+    @property
+    def alive(self) -> bool:
+        """Whether the thread runs, for a health check."""
+        return self._thread.is_alive()
+
     def stop(self) -> bool:
         """End the thread within 5 s; a notice under way is sent again at the next start.
 
