@@ -10,7 +10,7 @@ import json
 import sqlite3
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import astuple, dataclass, replace
 from pathlib import Path
 from typing import IO, Any, Literal
 
@@ -251,6 +251,13 @@ class Store:
             listener()
         return done.rowcount
 
+    def drop_notices(self, sink: str) -> int:
+        """Remove what a sink has not had, as for one that is gone; return the number."""
+        with self._write() as db:
+            return db.execute(
+                "DELETE FROM outbox WHERE sink = ? AND status != 'sent'", (sink,)
+            ).rowcount
+
     def remote_id(self, sink: str, event_id: str) -> str | None:
         """Return the id that a sink's server gave an event."""
         with reading(self.path) as db:
@@ -365,17 +372,7 @@ def _put_near_miss(db: sqlite3.Connection, miss: NearMiss) -> None:
     db.execute(
         "INSERT INTO near_misses (camera, class, zone, start_s, end_s, start_utc_s, end_utc_s, "
         "peak, rule) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
-        (
-            miss.camera,
-            miss.class_name,
-            miss.zone,
-            miss.start_s,
-            miss.end_s,
-            miss.start_utc_s,
-            miss.end_utc_s,
-            miss.peak_probability,
-            miss.rule,
-        ),
+        astuple(miss),
     )
 
 

@@ -5,6 +5,7 @@ import socket
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 from amqtt.broker import Broker
@@ -22,13 +23,18 @@ def free_port() -> int:
 
 
 @contextmanager
-def broker(port: int, plugins: dict[str, Any] | None = None) -> Iterator[None]:
-    """Run a broker."""
+def broker(
+    port: int, plugins: dict[str, Any] | None = None, certificate: Path | None = None
+) -> Iterator[None]:
+    """Run a broker, with TLS where a file of key and certificate is given."""
     loop = asyncio.new_event_loop()
     thread = threading.Thread(target=loop.run_forever, daemon=True)
     thread.start()
+    listener: dict[str, Any] = {"type": "tcp", "bind": f"127.0.0.1:{port}"}
+    if certificate is not None:
+        listener |= {"ssl": True, "certfile": certificate, "keyfile": certificate}
     config = {
-        "listeners": {"default": {"type": "tcp", "bind": f"127.0.0.1:{port}"}},
+        "listeners": {"default": listener},
         "plugins": plugins or ANONYMOUS,
     }
 

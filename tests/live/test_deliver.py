@@ -99,7 +99,7 @@ def test_after_a_day_away_all_that_waited_so_long_is_given_up_at_once(store):
     now = [UTC_S]
     store.put(whole("e1"), UTC_S)
     sink = Recorder(*[SinkError("away")] * 1000)
-    delivery = Delivery(store, "one", sink, FAST, lambda: now[0])
+    delivery = Delivery(store, "one", sink, FAST, lambda: now[0], lambda: now[0])
     delivery.start()
     until(lambda: len(sink.failures) < 997)
     assert pending(store, "one") == 3
@@ -121,6 +121,20 @@ def test_notices_written_while_the_program_was_off_are_not_given_up_at_the_first
     delivery = Delivery(store, "one", sink, FAST, lambda: UTC_S + 10 * 86400)
     delivery.start()
     until(lambda: len(sink.keys) == 3)
+    delivery.stop()
+
+
+def test_a_clock_that_is_set_gives_up_nothing(store):
+    now = [0.0]  # of a machine without a battery
+    store.put(whole("e1"), now[0])
+    sink = Recorder(*[SinkError("away")] * 1000)
+    delivery = Delivery(store, "one", sink, FAST, lambda: now[0])
+    delivery.start()
+    until(lambda: len(sink.failures) < 997)
+    now[0] = UTC_S
+    left = len(sink.failures)
+    until(lambda: len(sink.failures) < left - 3)
+    assert pending(store, "one") == 3
     delivery.stop()
 
 

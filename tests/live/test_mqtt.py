@@ -1,6 +1,8 @@
 """The MQTT sink against a real broker."""
 
 import json
+import shutil
+import subprocess
 import time
 
 import pytest
@@ -122,7 +124,34 @@ def test_a_wrong_password_is_an_error_that_does_not_show_it(port, tmp_path, monk
         with pytest.raises(SinkError, match="no connection") as caught:
             sink.send(notice())
         sink.close()
+    assert "Not authorized" in str(caught.value)
     assert "hunter2" not in str(caught.value) + repr(caught.value)
+
+
+@pytest.fixture
+def certificate(tmp_path):
+    """Return a file with a key and a certificate for 127.0.0.1 that signs itself."""
+    if shutil.which("openssl") is None:
+        pytest.skip("openssl is not installed")
+    key, path = tmp_path / "key.pem", tmp_path / "certificate.pem"
+    make = "openssl req -x509 -newkey rsa:2048 -nodes -days 2 -subj /CN=broker -batch"
+    names = ["-addext", "subjectAltName=IP:127.0.0.1"]
+    out = ["-keyout", str(key), "-out", str(path)]
+    subprocess.run([*make.split(), *names, *out], check=True, capture_output=True)
+    both = tmp_path / "both.pem"
+    both.write_text(key.read_text() + path.read_text())
+    return both
+
+
+def test_tls_needs_a_certificate_that_is_accepted(port, certificate):
+    with broker(port, certificate=certificate):
+        stranger = opened(port, tls=True, timeout_s=1.0)
+        with pytest.raises(SinkError, match=r"no connection: .*certificate"):
+            stranger.send(notice())
+        stranger.close()
+        sink = opened(port, tls=True, ca_file=certificate)
+        sink.send(notice())
+        sink.close()
 
 
 def test_close_does_not_wait_for_a_broker_that_is_away(port):

@@ -140,6 +140,13 @@ def test_given_up_notices_can_be_tried_again_behind_the_others(store, path):
     assert sent(store) == ["e2:0", "e1:0", "e3:0"]
 
 
+def test_notices_of_a_sink_that_is_gone_can_be_dropped(store, path):
+    store.put([*whole("e1"), event("e2", camera="yard")], UTC_S)
+    store.mark_dead(store.next_notice("one"), "away", UTC_S)
+    assert store.drop_notices("one") == 4
+    assert [d.sink for d in outbox_depths(path)] == ["two"]
+
+
 def test_threads_write_and_read_at_once(store, path):
     def write(name):
         for number in range(20):
