@@ -6,7 +6,7 @@ from typing import Annotated, Literal, Self
 from urllib.parse import urlsplit
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
-from pydantic import AfterValidator, Field, PositiveFloat, PositiveInt, model_validator
+from pydantic import AfterValidator, ConfigDict, Field, PositiveFloat, PositiveInt, model_validator
 
 from recognizer.config.types import ConfigPath, NonNegative, PlainName, Section, Unit
 from recognizer.config.zones import Polygon, ShownName
@@ -20,6 +20,7 @@ Pattern = Annotated[str, Field(min_length=1, max_length=100)]
 MIN_S_OF_CLASS = {"fight": 1.5}
 MIN_S = 1.0
 _MAX_SECRET_BYTES = 64 * 1024
+_QUIET = ConfigDict(hide_input_in_errors=True)  # a wrong address may hold a password
 
 
 class RuleConfig(Section):
@@ -246,6 +247,7 @@ HttpUrl = Annotated[str, AfterValidator(_http_url)]
 class SinkConfig(Section):
     """What all sinks have: a name of their own, and which events they get."""
 
+    model_config = _QUIET
     name: PlainName
     cameras: Pattern = "*"
     classes: Pattern = "*"
@@ -332,6 +334,7 @@ AnySink = Annotated[
 class AlertsConfig(Section):
     """From probabilities to events, their store, and where notices of them go."""
 
+    model_config = _QUIET
     rules: RulesConfig = RulesConfig()
     zones: list[LiveZoneConfig] = []
     schedules: list[ScheduleConfig] = []
