@@ -24,7 +24,10 @@ _QUIET = ConfigDict(hide_input_in_errors=True)  # a wrong address may hold a pas
 
 
 class RuleConfig(Section):
-    """The rules by which windows of one class and camera become an event."""
+    """The rules by which windows of one class and camera become an event.
+
+    ``max_s`` bounds how far windows extend an event; those that open it may be longer.
+    """
 
     enter: Unit = 0.6
     leave: Unit = 0.4
@@ -34,7 +37,7 @@ class RuleConfig(Section):
     min_s: NonNegative | None = None
     merge_s: NonNegative = 5.0
     quiet_s: PositiveFloat = 5.0
-    max_s: Annotated[float, Field(ge=1)] = 300.0
+    max_s: Annotated[float, Field(ge=10)] = 300.0
     update_s: PositiveFloat = 5.0
     cooldown_s: NonNegative = 60.0
 
@@ -55,7 +58,7 @@ class RuleConfig(Section):
         """Return the shortest event of a class in seconds."""
         if self.min_s is not None:
             return self.min_s
-        return min(MIN_S_OF_CLASS.get(class_name.lower(), MIN_S), self.max_s)
+        return MIN_S_OF_CLASS.get(class_name.lower(), MIN_S)
 
 
 class RuleOverride(Section):
@@ -71,7 +74,7 @@ class RuleOverride(Section):
     min_s: NonNegative | None = None
     merge_s: NonNegative | None = None
     quiet_s: PositiveFloat | None = None
-    max_s: Annotated[float, Field(ge=1)] | None = None
+    max_s: Annotated[float, Field(ge=10)] | None = None
     update_s: PositiveFloat | None = None
     cooldown_s: NonNegative | None = None
 
