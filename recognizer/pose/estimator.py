@@ -84,12 +84,13 @@ def build_pose_model(
     check(metadata, settings)
     match kind:
         case "movenet":
-            return MoveNetPose(network, settings.onnx, settings.onnx.model_input_size)
+            size_wh = settings.onnx.model_input_size
+            return MoveNetPose(network, settings.onnx, size_wh, files["pose"])
         case "rtmo":
             size_wh = _input_size(settings)
             if size_wh is None and metadata is not None:
                 size_wh = metadata.input_size
-            return RtmoPose(network, _block(settings), size_wh)
+            return RtmoPose(network, _block(settings), size_wh, files["pose"])
         case "topdown":
             return _build_topdown(network, settings, files, threads, gpu)
 
