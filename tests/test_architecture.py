@@ -76,7 +76,10 @@ MAY_IMPORT: dict[str, set[str]] = {
     },
     # runs over many videos, trainings, reports
     "doctor_backends": {"config", "installation"},
-    "doctor": {"config", "doctor_backends", "installation", "model_files"},
+    "doctor_classifiers": {"action", "backends", "config", "doctor_backends", "model_files"},
+    "doctor": {
+        *("config", "doctor_backends", "doctor_classifiers", "installation", "model_files"),
+    },
     "runs": {
         *("action", "backends", "config", "installation", "model_files", "names", "openmmlab"),
         *("pose", "scoring", "skeleton", "storage", "text", "tracking", "checks", "types", "video"),
