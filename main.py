@@ -126,8 +126,9 @@ def _advice(error: ModuleNotFoundError) -> RuntimeError:
     missing = f"the package {error.name} is not installed for {sys.executable}"
     if INSTALLED:
         return RuntimeError(f"{missing}; for training: {install_training_command()}")
-    python = FILES / ".venv" / "bin" / "python"
-    return RuntimeError(f"{missing}; run `make setup` in {FILES} and start with {python}")
+    return RuntimeError(
+        f"{missing}; run `make setup` in {FILES}, start with {FILES}/.venv/bin/python"
+    )
 
 
 def _fail(code: int, error: Exception, *, show: bool) -> int:

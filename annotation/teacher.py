@@ -59,33 +59,48 @@ def build_teacher(
         ModelError: not a top-down pose network, or another fault of a file.
 
     """
-    models = []
-    for flip_test in (False, True):
-        detector = settings.topdown.detector.model_copy(update={"score_threshold": _LEAST_BOX})
-        topdown = settings.topdown.model_copy(update={"detector": detector, "flip_test": flip_test})
-        section = settings.model_copy(update={"topdown": topdown})
-        model = build_pose_model(section, files, threads=threads, gpu=gpu)
-        if not isinstance(model, TopDownPose):
-            raise ModelError(
-                f"{files['pose']}: expected a top-down pose network as the teacher, which sees one "
-                "person at a time also turned and mirrored, got a one-stage network; set "
-                "models.pose_estimation.onnx.model_path to one such as SDPose or PP-TinyPose"
-            )
-        models.append(model)
+    detector = settings.topdown.detector.model_copy(update={"score_threshold": _LEAST_BOX})
+    topdown = settings.topdown.model_copy(update={"detector": detector, "flip_test": False})
+    section = settings.model_copy(update={"topdown": topdown})
+    model = build_pose_model(section, files, threads=threads, gpu=gpu)
+    if not isinstance(model, TopDownPose):
+        raise ModelError(
+            f"{files['pose']}: expected a top-down pose network as the teacher, which sees one "
+            "person at a time also turned and mirrored, got a one-stage network; set "
+            "models.pose_estimation.onnx.model_path to one such as SDPose or PP-TinyPose"
+        )
     movenet = None
     if second_opinion is not None:
-        movenet = open_movenet(second_opinion, threads)
-    return Teacher(models[0], models[1], movenet)
+        movenet = open_movenet(second_opinion, threads, second_device(settings, gpu))
+    return Teacher(model, model.with_flip_test(), movenet)
 
 
-def open_movenet(path: Path, threads: int = 1) -> OnnxNetwork:
+def second_device(settings: PoseEstimationConfig, gpu: int | None = None) -> str:
+    """Return the device of the second opinion: that of the teacher's pose network."""
+    if gpu is not None:
+        return f"cuda:{gpu}"
+    match settings.inference_mode:
+        case "onnx":
+            return settings.onnx.device
+        case "pth":
+            return settings.pth.device
+        case "tensorrt":
+            return settings.tensorrt.device
+
+
+def open_movenet(path: Path, threads: int = 1, device: str = "cpu") -> OnnxNetwork:
     """Open MoveNet MultiPose: (1, H, W, 3) RGB -> (1, N, 56).
 
+    Args:
+        path: the ONNX file.
+        threads: of ONNX Runtime on the CPU.
+        device: ``cpu`` or ``cuda:N``.
+
     Raises:
-        ModelError: another network.
+        ModelError: another network, or a device that is not there.
 
     """
-    network = OnnxNetwork(path, OnnxRuntimeOptions(), threads)
+    network = OnnxNetwork(path, OnnxRuntimeOptions(device=device), threads)
     try:
         check_multipose(network)
     except ModelError as error:

@@ -5,13 +5,13 @@
 Stages 1 and 2 run on 11 clips of falls and 4 views of two more (``_falls_data.py`` cuts them),
 with ``topdown.turned`` off, with it on, and with ``small_pose.onnx``. ``tracked`` is the share of
 frames, from the start of the fall until the person gets up or the clip ends, in which a row with an
-id overlaps the person by an IoU above 0.3. ``on nobody`` counts rows with an id whose IoU with the
-person is below 0.15, per frame of the whole clip; each clip shows one person.
+id overlaps the person by an IoU above 0.3. ``on no person`` counts rows with an id whose IoU with
+the person is below 0.15, per frame of the whole clip; each clip shows one person.
 
 The reference is MoveNet MultiPose, which finds people who lie and has no part in stage 1: its best
 box if it scores 0.14 or more, else the detector's best of the picture as it is and turned both ways
 if that scores 0.25 or more. In frames without either, any row with an id counts as the person and
-none as on nobody.
+none as on no person.
 """
 
 import argparse
@@ -199,7 +199,7 @@ def measure(
     write_falls(args.assets, falls, folder / "videos")
     tracks = [track(config) for config in configs]
     heads = "".join(f"{column:>7}" for column in COLUMNS)
-    print(f"\n{'tracked after the fall; on nobody':50} frames{heads}{heads}")
+    print(f"\n{'tracked after the fall; on no person':50} frames{heads}{heads}")
     for name, fall in falls.items():
         path = folder / "videos" / name
         with VideoReader(path, sample_fps=configs[0].annotation.sample_fps) as reader:

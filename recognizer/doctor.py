@@ -1,7 +1,8 @@
 """Check of the installation: versions, devices, files, and the command that mends each fault.
 
 ``examine`` changes nothing. It compares versions with the pinned ones and checks video codecs,
-devices (``recognizer.doctor_backends``), model files and folders.
+devices (``recognizer.doctor_backends``), model files, classifiers
+(``recognizer.doctor_classifiers``) and folders.
 """
 
 import contextlib
@@ -47,7 +48,12 @@ def examine(config: Config | None) -> list[Finding]:
     findings = [_python(), *_runtime_packages(), _opencv(), *_codecs(), _machine()]
     findings += examine_backends(config)
     if config is not None:
-        findings += [*_model_files(config), _input(config), _output(config)]
+        findings += [
+            *_model_files(config),
+            *_classifiers(config),
+            _input(config),
+            _output(config),
+        ]
     findings += [_training_set()]
     return findings
 
@@ -236,6 +242,14 @@ def _model_file(config: Config, key: str, name: str) -> Finding:
     remedy = f"put it into one of models.weights_dirs ({looked}), or set {key}"
     remedy += fetch_hint(name, key)
     return Finding(key, None, f"'{name}' not found; {_NEED_NONE}", remedy)
+
+
+def _classifiers(config: Config) -> list[Finding]:
+    try:
+        from recognizer.doctor_classifiers import examine_classifiers
+    except ImportError as error:  # no ONNX Runtime, or a broken one
+        return [Finding("classifiers", None, f"not opened: {error}", _SETUP)]
+    return examine_classifiers(config)
 
 
 def _input(config: Config) -> Finding:

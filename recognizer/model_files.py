@@ -29,7 +29,10 @@ _NEXT = {
         f"set it to an ONNX file of a pose network; official ones: {COMMAND} --mode "
         "models.fetch --set models.fetch=rtmo-l-onnx"
     ),
-    "detector.model_path": "set it to an ONNX file of a YOLOX person detector",
+    "detector.model_path": (
+        "set it to an ONNX file of a person detector (YOLOX, RTMDet, or one in mmdeploy's end2end "
+        "form)"
+    ),
 }
 
 

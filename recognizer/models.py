@@ -125,10 +125,10 @@ def open_pose_model(
     """Open a pose network; its file determines kind and backend.
 
     Args:
-        path: RTMO or a top-down network: ``.onnx`` (ONNX Runtime), an engine (TensorRT) or, with
-            ``config``, ``.pth`` (torch).
-        detector: the person detector of a top-down network, also looked up beside it; not used by
-            RTMO.
+        path: RTMO, MoveNet MultiPose or a top-down network: ``.onnx`` (ONNX Runtime), an engine
+            (TensorRT) or, with ``config``, ``.pth`` (torch).
+        detector: the person detector of a top-down network (YOLOX, RTMDet, or one in mmdeploy's
+            end2end form), also looked up beside it; not used by the others.
         config: the mmpose config of a ``.pth``.
         device: ``cpu`` or ``cuda:N``; None: ``cpu``, for an engine ``cuda:0``.
         threads: CPU threads, 1 to 256; None: one for each core of this process.
@@ -185,7 +185,7 @@ def open_with_settings(
             )
         files["config"] = find_pose_config(settings.pth.config_file)
     name, folders = settings.topdown.detector.model_path, [file.parent, *model_folders()]
-    with contextlib.suppress(FileNotFoundError):  # RTMO needs none
+    with contextlib.suppress(FileNotFoundError):  # one-stage networks need none
         files["detector"] = find_file(name, folders)
     kind = read_kind(settings, files)
     if kind == "topdown":

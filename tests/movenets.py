@@ -58,14 +58,14 @@ def multipose(
         _N("Add", ["y", "fifth"], ["y2"]),
         _N("Concat", [*["y", "x", "sure"] * 17, "y1", "x1", "y2", "x2", "score"], ["p"], axis=1),
         _N("Unsqueeze", ["p", "one"], ["person"]),
-        _N("Concat", ["nobody", "person"], ["output"], axis=1),
+        _N("Concat", ["empty", "person"], ["output"], axis=1),
     ]
     constants = _CONSTANTS | {
         "tenth": np.array(0.05, np.float32),
         "fifth": np.array(0.1, np.float32),
         "sure": np.array([[keypoint_score]], np.float32),
         "score": np.array([[score]], np.float32),
-        "nobody": np.full((1, people - 1, 56), 0.02, np.float32),
+        "empty": np.full((1, people - 1, 56), 0.02, np.float32),
     }
     taken = helper.make_tensor_value_info("input", dtype, [1, height, width, 3])
     given = helper.make_tensor_value_info("output", TensorProto.FLOAT, [1, people, 56])

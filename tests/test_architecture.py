@@ -74,14 +74,12 @@ MAY_IMPORT: dict[str, set[str]] = {
         *("action", "config", "dataset", "installation", "models", "pose", "sequences"),
         *("tracking", "checks", "types", "video"),
     },
-    "live": {
-        *("action", "backends", "checks", "command", "config", "draw", "geometry"),
-        *("installation", "models", "model_files", "movement", "pipeline", "pose", "runs"),
-        *("scoring", "storage", "tracking", "types", "video", "analysis", "names"),
-    },
     # runs over many videos, trainings, reports
     "doctor_backends": {"config", "installation"},
-    "doctor": {"config", "doctor_backends", "installation", "model_files"},
+    "doctor_classifiers": {"action", "backends", "config", "doctor_backends", "model_files"},
+    "doctor": {
+        *("config", "doctor_backends", "doctor_classifiers", "installation", "model_files"),
+    },
     "runs": {
         *("action", "backends", "config", "installation", "model_files", "names", "openmmlab"),
         *("pose", "scoring", "skeleton", "storage", "text", "tracking", "checks", "types", "video"),
@@ -102,6 +100,11 @@ MAY_IMPORT: dict[str, set[str]] = {
             "types",
             "video",
         ),
+    },
+    "live": {
+        *("action", "backends", "checks", "command", "config", "draw", "geometry"),
+        *("installation", "models", "model_files", "movement", "pipeline", "pose", "runs"),
+        *("scoring", "storage", "tracking", "types", "video", "analysis", "names"),
     },
     "__main__": {"installation"},
 }

@@ -292,6 +292,36 @@ def test_model_files_that_are_not_there(versions, tmp_path):
         assert str(tmp_path) in finding.remedy
 
 
+def test_classifiers_are_opened_and_their_classes_shown(versions):
+    findings = examine(load_config(SHIPPED, []))
+    for service, classes in (("fight", "NonFight, Fight"), ("falldown", "Normal, Falldown")):
+        found = one(findings, f"inference.{service}.model_path")
+        assert found.ok
+        assert f"{service}.onnx (classes: {classes};" in found.found
+    only = examine(load_config(SHIPPED, ["inference.services=[falldown]"]))
+    assert [f.name for f in only if f.name.startswith("inference.")] == [
+        "inference.falldown.model_path"
+    ]
+
+
+def test_a_classifier_that_is_none_or_missing_is_named(versions, tmp_path):
+    (tmp_path / "damaged.onnx").write_bytes(b"no network")
+    networks.heatmap(tmp_path / "pose.onnx")
+    shipped = examine(load_config(SHIPPED, []))
+    other = one(shipped, "inference.falldown.model_path").found.partition(" (")[0]
+    for name, ok, text in (
+        ("none.onnx", None, "none.onnx"),
+        (tmp_path / "damaged.onnx", False, "damaged.onnx"),
+        (tmp_path / "pose.onnx", False, "expected a classifier"),
+        (other, False, "is a classifier of falldown"),
+    ):
+        config = load_config(SHIPPED, [f"inference.fight.model_path={name}"])
+        found = one(examine(config), "inference.fight.model_path")
+        assert found.ok is ok
+        assert text in found.found
+        assert "inference.services=[falldown]" in found.remedy
+
+
 def test_it_finds_the_model_files_that_stage_1_finds(versions, tmp_path, monkeypatch):
     from recognizer.runs.stage_folders import pose_model_files
 
@@ -311,7 +341,7 @@ def test_it_finds_the_model_files_that_stage_1_finds(versions, tmp_path, monkeyp
             "models.pose_estimation.topdown.detector.model_path=det.onnx",
         ],
     )
-    found = [f.found.partition(" (")[0] for f in examine(config) if f.name.endswith("model_path")]
+    found = [f.found.partition(" (")[0] for f in examine(config) if f.name.startswith("models.")]
     files = pose_model_files(config)
     assert found == [str(files["pose"]), str(files["detector"])]
 

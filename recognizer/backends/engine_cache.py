@@ -21,6 +21,7 @@ from pydantic import ConfigDict, TypeAdapter
 from recognizer.backends.metadata import reason_of
 from recognizer.backends.network import ModelError
 from recognizer.config.models import TensorRTPoseConfig
+from recognizer.config.problems import json_kind
 from recognizer.installation import COMMAND
 from recognizer.storage.artifacts import sha256_file, write_json
 
@@ -201,11 +202,15 @@ def read_sidecar(engine: Path) -> Sidecar | None:
         if path.stat().st_size > _MAX_SIDECAR_BYTES:
             raise ValueError("too large")
         values = json.loads(path.read_bytes())
-        kind = (values.pop("schema"), values.pop("schema_version"))
+        if not isinstance(values, dict):
+            raise ValueError(f"expected an object, got {json_kind(values)}")
+        kind = (values.pop("schema", None), values.pop("schema_version", None))
         if kind != (SCHEMA, SCHEMA_VERSION):
-            raise ValueError(f"expected {SCHEMA} {SCHEMA_VERSION}, got {kind[0]!r} {kind[1]!r}")
+            raise ValueError(
+                f"expected {SCHEMA} {SCHEMA_VERSION}, got {kind[0]!r:.80} {kind[1]!r:.80}"
+            )
         return _SIDECARS.validate_python(values)
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+    except (ValueError, RecursionError) as error:
         raise ModelError(
             f"{path}: expected what deploy.tensorrt writes beside an engine: {reason_of(error)}; "
             f"build again with `{BUILD}`"

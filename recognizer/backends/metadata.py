@@ -19,7 +19,8 @@ from recognizer.config.models import (
     TensorRTPoseConfig,
     TorchPoseConfig,
 )
-from recognizer.config.types import PoseKind
+from recognizer.config.problems import first_problem, json_kind
+from recognizer.config.types import Detections, PoseKind, Side, Unit
 from recognizer.installation import COMMAND
 from recognizer.storage.artifacts import METADATA_KEY
 
@@ -28,8 +29,6 @@ PoseConfig = OnnxPoseConfig | TorchPoseConfig | TensorRTPoseConfig
 _MAX_TEXT = 2**16
 _EXPORT = f"{COMMAND} --mode deploy.export --set deploy.model=pose"
 _SAME = 1e-6
-# Pixels; a larger picture would not fit into memory.
-Side = Annotated[int, Field(ge=1, le=8192)]
 Rgb = tuple[FiniteFloat, FiniteFloat, FiniteFloat]
 
 
@@ -37,9 +36,9 @@ Rgb = tuple[FiniteFloat, FiniteFloat, FiniteFloat]
 class Thresholds:
     """What non-maximum suppression inside an RTMO file does; as in the config's blocks."""
 
-    score_threshold: FiniteFloat
-    nms_threshold: FiniteFloat
-    max_detections: int
+    score_threshold: Unit
+    nms_threshold: Unit
+    max_detections: Detections
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,14 +100,19 @@ class PoseModelMetadata:
             if len(text) > _MAX_TEXT:
                 raise ValueError("too long")
             values = json.loads(text)
+            if not isinstance(values, dict):
+                raise ValueError(f"expected an object, got {json_kind(values)}")
             # Classifiers keep other metadata under the same key.
             schema = (values.pop("schema", None), values.pop("schema_version", None))
             if schema != (SCHEMA, SCHEMA_VERSION):
-                raise ValueError(f"got {schema[0]!r} {schema[1]!r}")
+                raise ValueError(f"got {_shown(schema[0])} {_shown(schema[1])}")
             found = _ADAPTER.validate_python(values)
             if (found.thresholds is None) == (found.kind == "rtmo"):
-                raise ValueError("thresholds")
-        except (ValueError, TypeError, AttributeError, RecursionError) as error:
+                raise ValueError(
+                    "thresholds: expected an object for kind rtmo, null for the others, got "
+                    f"{json_kind(values['thresholds'])} for kind {found.kind}"
+                )
+        except (ValueError, RecursionError) as error:
             raise ModelError(
                 f"metadata '{METADATA_KEY}': expected the metadata of a pose network ({SCHEMA} "
                 f"{SCHEMA_VERSION}): {reason_of(error)}; write the file again with `{_EXPORT}`"
@@ -121,10 +125,13 @@ _ADAPTER = TypeAdapter(PoseModelMetadata)
 
 def reason_of(error: Exception) -> str:
     """Return the reason of an error in one line; of pydantic's the first one, with its key."""
-    if not isinstance(error, ValidationError):
-        return str(error)
-    first = error.errors(include_url=False, include_input=False)[0]
-    return f"{'.'.join(map(str, first['loc']))}: {first['msg']}"
+    if isinstance(error, ValidationError):
+        return first_problem(error)
+    return "nested too deep" if isinstance(error, RecursionError) else str(error)
+
+
+def _shown(value: object) -> str:
+    return "no schema" if value is None else f"{value!r:.80}"
 
 
 def check(metadata: PoseModelMetadata | None, settings: PoseEstimationConfig) -> None:

@@ -19,6 +19,7 @@ import yaml
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
+from recognizer.config.problems import expectation, shown
 from recognizer.config.schema import Config, Given
 from recognizer.config.types import ShellText
 from recognizer.installation import PROJECT, SHIPPED_CONFIG
@@ -221,27 +222,6 @@ def _from_shell(value: object) -> object:
 
 
 _MAX_PROBLEMS = 20  # that one message names
-# What pydantic calls a problem -> what was expected, for a person.
-_EXPECTED = {
-    "literal_error": "{expected}",
-    "int_type": "a whole number",
-    "float_type": "a number",
-    "finite_number": "a finite number",
-    "bool_type": "true or false",
-    "string_type": "text",
-    "list_type": "a list, such as [a, b]",
-    "tuple_type": "a list of numbers, such as [1, 2]",
-    "missing": "a longer list",
-    "too_long": "a list of {max_length}",
-    "dict_type": "'name: value' lines",
-    "model_type": "a section of 'key: value' lines",
-    "model_attributes_type": "a section of 'key: value' lines",
-    "union_tag_not_found": "the key {discriminator}, which is missing",
-    "union_tag_invalid": "as {discriminator} one of {expected_tags}",
-    "greater_than": "more than {gt}",
-    "greater_than_equal": "at least {ge}",
-    "less_than_equal": "at most {le}",
-}
 
 
 def _explain(error: ValidationError, source: YamlSource, shell_keys: set[tuple[str, ...]]) -> str:
@@ -250,7 +230,7 @@ def _explain(error: ValidationError, source: YamlSource, shell_keys: set[tuple[s
     came: dict[KeyPath, str] = {}
     for problem in error.errors(include_url=False):
         key = _real_key(problem["loc"], source.data)
-        expected = _expected(problem)
+        expected = expectation(problem)
         name, colon, rest = expected.partition(": ")
         if colon and name.isidentifier():  # a section's own check, which names the key it is about
             key, expected = (*key, name), rest
@@ -290,17 +270,6 @@ def _real_key(loc: KeyPath, data: Any) -> KeyPath:
     return tuple(key)
 
 
-def _expected(problem: ErrorDetails) -> str:
-    kind = problem["type"]
-    if kind == "extra_forbidden":
-        return ""
-    if kind == "missing" and isinstance(problem["input"], dict):
-        return f"the key {problem['loc'][-1]}, which is missing"
-    if kind in _EXPECTED:
-        return _EXPECTED[kind].format(**problem.get("ctx", {}))
-    return problem["msg"].removeprefix("Value error, ")
-
-
 def _came(problem: ErrorDetails) -> str:
     """Return the value that came, and how to write the one that was probably meant."""
     kind, value = problem["type"], problem["input"]
@@ -315,7 +284,7 @@ def _came(problem: ErrorDetails) -> str:
     if kind == "string_type" and isinstance(value, bool | int | float):
         return f"; got {value}, as YAML reads it; put it in quotes if it is text"
     advice = _space_missing(value) if kind in {"dict_type", "model_type"} else ""
-    return f"; got {value!r:.80}{advice}"
+    return f"; got {shown(value)}{advice}"
 
 
 def _space_missing(text: object) -> str:

@@ -9,12 +9,12 @@ from pydantic import (
     BeforeValidator,
     Field,
     PositiveFloat,
-    PositiveInt,
     model_validator,
 )
 
 from recognizer.config.types import (
     ConfigPath,
+    Detections,
     Device,
     GpuDevice,
     OnnxRuntimeOptions,
@@ -72,7 +72,7 @@ class OnnxPoseConfig(OnnxImageOptions):
     score_threshold: Unit | None = None
     nms_threshold: Unit = 0.45
     keypoint_threshold: Unit | None = None
-    max_detections: PositiveInt = 100
+    max_detections: Detections = 100
 
 
 class TorchPoseConfig(Section):
@@ -85,7 +85,7 @@ class TorchPoseConfig(Section):
     score_threshold: Unit = 0.2
     nms_threshold: Unit = 0.65
     keypoint_threshold: Unit | None = None
-    max_detections: PositiveInt = 100
+    max_detections: Detections = 100
     precision: Literal["fp32", "fp16", "bf16"] = "fp32"
     channels_last: bool = False
     uint8_input: bool = False
@@ -108,7 +108,7 @@ class TensorRTPoseConfig(Section):
     score_threshold: Unit = 0.3
     nms_threshold: Unit = 0.45
     keypoint_threshold: Unit | None = None
-    max_detections: PositiveInt = 100
+    max_detections: Detections = 100
     fp16_mode: bool = False
     min_batch: Batch = 1
     opt_batch: Batch = 8
@@ -155,7 +155,7 @@ class DetectorConfig(OnnxImageOptions):
     model_path: str = "yolox_nano.onnx"
     score_threshold: Unit = 0.1
     nms_threshold: Unit = 0.65
-    max_detections: PositiveInt = 30
+    max_detections: Detections = 30
     normalisation: Literal["auto", "none", "rtmdet"] = "auto"
     network_input_size: SizeWH | None = None
     tiles: bool = False

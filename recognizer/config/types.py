@@ -12,7 +12,6 @@ from pydantic import (
     ConfigDict,
     Field,
     PositiveFloat,
-    PositiveInt,
     ValidationInfo,
     model_validator,
 )
@@ -74,7 +73,13 @@ ConfigPath = Annotated[Path, BeforeValidator(_to_path)]
 PlainName = Annotated[str, AfterValidator(_plain_name)]
 Device = Annotated[str, AfterValidator(_any_device)]
 GpuDevice = Annotated[str, AfterValidator(_gpu)]
-SizeWH = Annotated[tuple[PositiveInt, PositiveInt], Field(strict=False)]
+MAX_SIDE = 8192
+"""Pixels of an input's side; a larger picture would not fit into memory."""
+MAX_DETECTIONS = 2**16
+"""People in one picture: far above any crowd."""
+Detections = Annotated[int, Field(ge=1, le=MAX_DETECTIONS)]
+Side = Annotated[int, Field(ge=1, le=MAX_SIDE)]
+SizeWH = Annotated[tuple[Side, Side], Field(strict=False)]
 Triple = Annotated[tuple[float, float, float], Field(strict=False)]
 
 

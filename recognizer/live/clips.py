@@ -193,7 +193,7 @@ class CameraClips:
             self._waiting.append(event)
         else:
             self._open[event.event_id] = event
-        self._tell()
+        self._notify()
 
     def at(self, time_s: float) -> None:
         """Write the clips whose seconds after the event have come by now."""
@@ -209,8 +209,8 @@ class CameraClips:
             self._waiting.remove(event)
             self._writer.put(event, self._source)
         if ready:
-            self._tell()
+            self._notify()
 
-    def _tell(self) -> None:
+    def _notify(self) -> None:
         starts = [one.start_s for one in (*self._open.values(), *self._waiting)]
         self._keep_from(min(starts, default=None))

@@ -10,6 +10,7 @@ them, in pixels of the input; which of them is seen from the first output.
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import cv2
@@ -29,14 +30,15 @@ from recognizer.backends.network import (
 )
 from recognizer.config.models import DetectorConfig
 from recognizer.geometry import LETTERBOX_GREY, Letterbox, nms
+from recognizer.pose.outputs import check_input_size, check_scores
 from recognizer.pose.tiles import cut_tiles, whole_boxes
 from recognizer.types import FloatArray, Image
 
 _STRIDES = (8, 16, 32)
 MAX_BATCH = 8  # images of one run
-_WHICH = "person detector"
+WHICH = "person detector"
 _KEY = "models.pose_estimation.topdown.detector"
-_SET = f"set {_KEY}.model_path"
+SET = f"set {_KEY}.model_path"
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -147,9 +149,13 @@ class BoxDetector(ABC):
 class YoloxDetector(BoxDetector):
     """Finds people in images by YOLOX without suppression, raw or decoded."""
 
-    def __init__(self, network: Network, settings: DetectorConfig) -> None:
-        """Check that the network keeps the contract; raise ModelError if not."""
-        super().__init__(network, settings, *_check(network, settings.network_input_size))
+    def __init__(
+        self, network: Network, settings: DetectorConfig, file: Path | None = None
+    ) -> None:
+        """Check that the network keeps the contract; raise ModelError, with the file, if not."""
+        self._which = WHICH if file is None else f"{file}: {WHICH}"
+        contract = _check(network, settings.network_input_size, self._which)
+        super().__init__(network, settings, *contract)
         self._grid, self._stride = _grid(self._input_wh)
         self._decoded: bool | None = None  # centre and size in pixels; None: not seen yet
 
@@ -165,12 +171,15 @@ class YoloxDetector(BoxDetector):
 
     def _check_output(self, raw: NDArray[Any]) -> None:
         """Refuse what is no output of YOLOX, and see whether it is decoded."""
+        if raw.ndim != 3 or raw.shape[2] != 85:
+            raise ModelError(f"{self._which}: expected (B,cells,85), got {raw.shape}; {SET}")
         if raw.shape[1] != len(self._grid):
             raise ModelError(
-                f"{_WHICH}: expected {len(self._grid)} cells of strides 8, 16 and 32 for "
-                f"{self._input_wh[0]}x{self._input_wh[1]} pixels, got {raw.shape[1]}; {_SET}"
+                f"{self._which}: expected {len(self._grid)} cells of strides 8, 16 and 32 for "
+                f"{self._input_wh[0]}x{self._input_wh[1]} pixels, got {raw.shape[1]}; {SET}"
             )
-        check_finite([raw], _WHICH)
+        check_finite([raw], self._which)
+        check_scores(raw[..., 4:6], self._which)
         if self._decoded is None:
             # Offsets within a cell are small, centres in pixels are spread over the input.
             self._decoded = float(np.median(np.abs(raw[..., :2]))) > _STRIDES[0]
@@ -189,35 +198,39 @@ class YoloxDetector(BoxDetector):
 
 
 def input_size(
-    own_wh: tuple[int | None, int | None], asked_wh: tuple[int, int] | None
+    own_wh: tuple[int | None, int | None],
+    asked_wh: tuple[int, int] | None,
+    which: str = WHICH,
 ) -> tuple[int, int]:
     """Return width and height of a detector's input: the file's, or those asked for where free.
 
     Args:
         own_wh: the file's; None where it takes any.
         asked_wh: ``topdown.detector.network_input_size``.
+        which: the network, for messages.
 
     Raises:
-        ModelError: another size than the file's, or none at all.
+        ModelError: another size than the file's, none at all, or one too large for memory.
 
     """
     pairs = zip(own_wh, asked_wh or own_wh, strict=True)
     if any(own not in (None, asked) for own, asked in pairs):
         raise ModelError(
-            f"{_KEY}.network_input_size: the file takes {list(own_wh)} (width, height), got "
-            f"{list(asked_wh or own_wh)}; set it to null"
+            f"{which}: {_KEY}.network_input_size: the file takes {list(own_wh)} (width, "
+            f"height), got {list(asked_wh or own_wh)}; set it to null"
         )
     width, height = asked_wh or own_wh
     if width is None or height is None:
         raise ModelError(
-            f"{_WHICH}: the file takes any input size; set {_KEY}.network_input_size: [w, h] to "
+            f"{which}: the file takes any input size; set {_KEY}.network_input_size: [w, h] to "
             "what it was trained on (640x640, RTMDet-nano 320x320)"
         )
+    check_input_size((width, height), which)
     return width, height
 
 
 def _check(
-    network: Network, size_wh: tuple[int, int] | None
+    network: Network, size_wh: tuple[int, int] | None, which: str
 ) -> tuple[str, int | None, tuple[int, int]]:
     fits = len(network.inputs) == 1 and len(network.outputs) == 1
     if fits:
@@ -226,11 +239,11 @@ def _check(
         fits = fits and len(out) == 3 and out[2] == 85 and None not in shape[2:]
     if not fits:
         raise ModelError(
-            f"{_WHICH}: expected a YOLOX network without NMS, (B,3,H,W) float32 -> (B,cells,85), "
-            f"got {describe(network)}; {_SET}"
+            f"{which}: expected a YOLOX network without NMS, (B,3,H,W) float32 -> (B,cells,85), "
+            f"got {describe(network)}; {SET}"
         )
     batch, _, height, width = shape
-    return network.inputs[0].name, batch, input_size((width, height), size_wh)
+    return network.inputs[0].name, batch, input_size((width, height), size_wh, which)
 
 
 def _grid(input_wh: tuple[int, int]) -> tuple[FloatArray, NDArray[np.float32]]:

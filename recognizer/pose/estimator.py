@@ -84,21 +84,24 @@ def build_pose_model(
     check(metadata, settings)
     match kind:
         case "movenet":
-            return MoveNetPose(network, settings.onnx, settings.onnx.model_input_size)
+            size_wh = settings.onnx.model_input_size
+            return MoveNetPose(network, settings.onnx, size_wh, files["pose"])
         case "rtmo":
-            return _build_rtmo(network, settings, metadata)
+            return _build_rtmo(network, settings, metadata, files["pose"])
         case "topdown":
             return _build_topdown(network, settings, files, threads, gpu)
 
 
 def _build_rtmo(
-    network: Network, settings: PoseEstimationConfig, metadata: PoseModelMetadata | None
+    network: Network,
+    settings: PoseEstimationConfig,
+    metadata: PoseModelMetadata | None,
+    file: Path,
 ) -> RtmoPose:
-    size_wh = _input_size(settings)
-    if size_wh is not None or metadata is None:
-        return RtmoPose(network, _block(settings), size_wh)
-    follows = metadata.follows_picture
-    return RtmoPose(network, _block(settings), metadata.input_size, follows_picture=follows)
+    size_wh, follows = _input_size(settings), False
+    if size_wh is None and metadata is not None:
+        size_wh, follows = metadata.input_size, metadata.follows_picture
+    return RtmoPose(network, _block(settings), size_wh, file, follows_picture=follows)
 
 
 def _build_topdown(

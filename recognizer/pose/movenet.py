@@ -8,6 +8,7 @@ see one person, (B, S, S, 3) -> (B, 1, 17, 3) y, x, score: a ``TopDownPose`` sho
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -28,9 +29,12 @@ from recognizer.backends.pose_kind import is_multipose
 from recognizer.config.models import KEYPOINT_THRESHOLD, SCORE_THRESHOLD
 from recognizer.config.types import PoseKind
 from recognizer.pose.detector import LetterboxBatch
+from recognizer.pose.outputs import check_input_size, check_places, check_scores
 from recognizer.skeleton import FLIP_INDEX, NUM_KEYPOINTS
 from recognizer.types import FloatArray, Image, ImageArray, Poses
 
+WHICH = "MoveNet MultiPose"
+"""The network's name in messages."""
 LONG_SIDE = 512
 """Pixels of MultiPose's input where it is free: it finds most people at this size."""
 MULTIPLE = 32
@@ -72,7 +76,7 @@ def input_wh(image_wh: tuple[int, int]) -> tuple[int, int]:
     return width, height
 
 
-def check_multipose(network: Network) -> None:
+def check_multipose(network: Network, which: str = WHICH) -> None:
     """Refuse a network that does not keep MultiPose's contract.
 
     Raises:
@@ -82,12 +86,18 @@ def check_multipose(network: Network) -> None:
     fits = len(network.inputs) == 1 and is_multipose(network.outputs)
     if not fits or pixel_dtype(network.inputs[0]) is None:
         raise ModelError(
-            "MoveNet MultiPose: expected RGB pictures (1,H,W,3) int32, float32 or uint8 -> people "
+            f"{which}: expected RGB pictures (1,H,W,3) int32, float32 or uint8 -> people "
             f"(1,N,56), got {describe(network)}"
         )
 
 
-def see(network: Network, bgr: ImageArray, extent_wh: tuple[float, float], least: float) -> People:
+def see(
+    network: Network,
+    bgr: ImageArray,
+    extent_wh: tuple[float, float],
+    least: float,
+    which: str = WHICH,
+) -> People:
     """Return the people of one picture that score at least ``least``, best first.
 
     Args:
@@ -95,16 +105,30 @@ def see(network: Network, bgr: ImageArray, extent_wh: tuple[float, float], least
         bgr: (H, W, 3) of the input's size.
         extent_wh: width and height, image pixels, of what the whole input shows.
         least: 0-1.
+        which: the network, for messages.
 
     Raises:
         NonFiniteOutputError: the network gives NaN.
+        ModelError: an output of another shape, scores outside 0-1, or places far outside.
 
     """
     spec = network.inputs[0]
     rgb = np.ascontiguousarray(bgr[None, ..., ::-1], _DTYPES[spec.dtype])
     (output,) = network.run({spec.name: rgb}).values()
-    check_finite([output], "MoveNet MultiPose")
+    _check_output(output, which)
     return decode_people(output[0], extent_wh, least)
+
+
+def _check_output(output: FloatArray, which: str) -> None:
+    if output.ndim != 3 or not len(output) or output.shape[2] != _COORDINATES + 5:
+        raise ModelError(
+            f"{which}: expected people (1,N,56), got {output.shape}; this file is not MoveNet "
+            "MultiPose: get it again or use another file"
+        )
+    check_finite([output], which)
+    check_scores(output[0, :, 2:_COORDINATES:3], which)
+    check_scores(output[0, :, -1], which)
+    check_places(output[0], (1, 1), which)
 
 
 def decode_people(rows: FloatArray, extent_wh: tuple[float, float], least: float) -> People:
@@ -179,6 +203,7 @@ class MoveNetPose:
         settings: the config's block of the backend: its thresholds for people and keypoints.
         size_wh: width and height of the input, pixels, into which pictures are letterboxed; None:
             as the network says, and where it is free the picture's own shape at 512 pixels.
+        file: of the network, for messages; None: not named.
 
     Raises:
         ModelError: the network does not keep the contract, or does not take ``size_wh``.
@@ -188,15 +213,20 @@ class MoveNetPose:
     kind: PoseKind = "movenet"
 
     def __init__(
-        self, network: Network, settings: PoseConfig, size_wh: tuple[int, int] | None = None
+        self,
+        network: Network,
+        settings: PoseConfig,
+        size_wh: tuple[int, int] | None = None,
+        file: Path | None = None,
     ) -> None:
-        check_multipose(network)
+        self._which = WHICH if file is None else f"{file}: {WHICH}"
+        check_multipose(network, self._which)
         least, sure = settings.score_threshold, settings.keypoint_threshold
         self._network = network
         self._score_threshold = SCORE_THRESHOLD["movenet"] if least is None else least
         self._keypoint_threshold = KEYPOINT_THRESHOLD["movenet"] if sure is None else sure
         self._max_detections = settings.max_detections
-        fixed = _fixed_size(network.inputs[0], size_wh)
+        fixed = _fixed_size(network.inputs[0], size_wh, self._which)
         self._letterboxes = None if fixed is None else LetterboxBatch(fixed, uint8=True)
 
     def __call__(self, images: Sequence[Image]) -> list[Poses]:
@@ -209,7 +239,8 @@ class MoveNetPose:
 
     def _poses(self, image: Image) -> Poses:
         pixels, extent_wh = self._pixels(image)
-        people = join_parts(see(self._network, pixels, extent_wh, self._score_threshold))
+        seen = see(self._network, pixels, extent_wh, self._score_threshold, self._which)
+        people = join_parts(seen)
         few = slice(self._max_detections)
         points = people.keypoints[few, :, :2].copy()
         scores = people.keypoints[few, :, 2].copy()
@@ -226,22 +257,25 @@ class MoveNetPose:
         return pixels[0], (width / fit.scale, height / fit.scale)
 
 
-def _fixed_size(spec: TensorSpec, asked_wh: tuple[int, int] | None) -> tuple[int, int] | None:
+def _fixed_size(
+    spec: TensorSpec, asked_wh: tuple[int, int] | None, which: str
+) -> tuple[int, int] | None:
     """Return the input's width and height; None where every picture may have its own."""
     own = spec.shape[2], spec.shape[1]
     if asked_wh is not None and any(
         size is not None and size != asked for size, asked in zip(own, asked_wh, strict=True)
     ):
         raise ModelError(
-            f"MoveNet MultiPose: model_input_size: the file takes {list(own)} (width, height), got "
+            f"{which}: model_input_size: the file takes {list(own)} (width, height), got "
             f"{list(asked_wh)}; set it to null"
         )
     width, height = asked_wh or own
     if width is None or height is None:
         return None
+    check_input_size((width, height), which)
     if width % MULTIPLE or height % MULTIPLE:
         raise ModelError(
-            f"MoveNet MultiPose: model_input_size: expected multiples of {MULTIPLE}, got "
+            f"{which}: model_input_size: expected multiples of {MULTIPLE}, got "
             f"{[width, height]}; set it to null"
         )
     return width, height

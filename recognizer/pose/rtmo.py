@@ -9,6 +9,7 @@ lose people who stand close together.
 
 from collections.abc import Callable, Sequence
 from itertools import groupby
+from pathlib import Path
 
 import numpy as np
 
@@ -29,6 +30,13 @@ from recognizer.config.models import KEYPOINT_THRESHOLD, SCORE_THRESHOLD
 from recognizer.config.types import PoseKind
 from recognizer.geometry import Letterbox
 from recognizer.pose.detector import LetterboxBatch
+from recognizer.pose.outputs import (
+    are_rows,
+    check_boxes,
+    check_input_size,
+    check_places,
+    check_scores,
+)
 from recognizer.skeleton import NUM_KEYPOINTS
 from recognizer.types import FloatArray, Image, Poses
 
@@ -44,6 +52,7 @@ class RtmoPose:
         network: one that keeps the contract.
         settings: the config's block of the backend: its thresholds for people and keypoints.
         input_wh: width and height of the input, pixels; None: as the network says.
+        file: of the network, for messages; None: not named.
         follows_picture: make the input as small as each picture allows, where the network leaves
             its sides free: ``input_wh`` is then the largest.
 
@@ -60,16 +69,19 @@ class RtmoPose:
         network: Network,
         settings: PoseConfig,
         input_wh: tuple[int, int] | None = None,
+        file: Path | None = None,
         *,
         follows_picture: bool = False,
     ) -> None:
         self._network = network
+        self._which = "RTMO" if file is None else f"{file}: RTMO"
         self._settings = settings
         asked = settings.keypoint_threshold
         self._keypoint_threshold = KEYPOINT_THRESHOLD["rtmo"] if asked is None else asked
         least = settings.score_threshold
         self._score_threshold = SCORE_THRESHOLD["rtmo"] if least is None else least
-        self._input_name, self._batch, self._largest_wh, self._uint8 = _check(network, input_wh)
+        checked = _check(network, input_wh, self._which)
+        self._input_name, self._batch, self._largest_wh, self._uint8 = checked
         self._limit = image_limit(network, _MAX_BATCH)
         self._follows_picture = follows_picture and _is_free(network)
         self._letterboxes: dict[tuple[int, int], LetterboxBatch] = {}
@@ -86,7 +98,7 @@ class RtmoPose:
         for start, stop in batches(len(images), self._batch, self._limit):
             pixels, fits = letterboxes.fill(images[start:stop])
             out = self._network.run({self._input_name: pad_batch(pixels, self._batch)})
-            _check_outputs(out["dets"], out["keypoints"], len(fits))
+            self._check_outputs(out["dets"], out["keypoints"], len(fits))
             for i, fit in enumerate(fits):
                 found.append(self._decode(out["dets"][i], out["keypoints"][i], fit))
         return found
@@ -111,16 +123,29 @@ class RtmoPose:
         return lambda images, times_s: self(images)
 
     def _decode(self, dets: FloatArray, keypoints: FloatArray, fit: Letterbox) -> Poses:
-        check_finite([dets[:, 4]], "RTMO")
+        check_finite([dets[:, 4]], self._which)
+        check_scores(dets[:, 4], self._which)
         order = np.argsort(-dets[:, 4], kind="stable")
         order = order[dets[order, 4] > self._score_threshold][: self._settings.max_detections]
-        check_finite([dets[order], keypoints[order]], "RTMO")
-        scores = np.ascontiguousarray(keypoints[order, :, 2], np.float32)
-        points = fit.to_image(keypoints[order, :, :2])
+        check_finite([dets[order], keypoints[order]], self._which)
+        check_boxes(dets[order, :4], fit.input_wh, self._which)
+        check_scores(keypoints[order, :, 2], self._which)
+        scores = keypoints[order, :, 2].astype(np.float32).clip(0, 1)
         missing = scores < self._keypoint_threshold
+        check_places(keypoints[order, :, :2][~missing], fit.input_wh, self._which)
+        points = fit.to_image(keypoints[order, :, :2])
         scores[missing], points[missing] = 0, 0
-        box_scores = np.ascontiguousarray(dets[order, 4], np.float32)
+        box_scores = dets[order, 4].astype(np.float32).clip(0, 1)
         return Poses.untracked(points, scores, fit.to_image(dets[order, :4]), box_scores)
+
+    def _check_outputs(self, dets: FloatArray, keypoints: FloatArray, images: int) -> None:
+        """Refuse outputs of other shapes than the file declares, or than the input asked for."""
+        if not are_rows((dets, keypoints), ((5,), (NUM_KEYPOINTS, 3)), images):
+            raise ModelError(
+                f"{self._which}: expected dets ({images},K,5) and keypoints ({images},K,17,3) for "
+                f"{images} images, got {dets.shape} and {keypoints.shape}; this file does not keep "
+                "mmdeploy's end2end contract: get it again or use another file"
+            )
 
 
 def _is_free(network: Network) -> bool:
@@ -128,20 +153,8 @@ def _is_free(network: Network) -> bool:
     return None in (shape[1:3] if network.inputs[0].dtype == UINT8 else shape[2:])
 
 
-def _check_outputs(dets: FloatArray, keypoints: FloatArray, images: int) -> None:
-    """Refuse outputs of other shapes than the file said, or than the input asked for."""
-    people = dets.shape[1] if dets.ndim == 3 else 0
-    fits = len(dets) >= images and len(keypoints) >= images
-    if not fits or dets.shape[1:] != (people, 5) or keypoints.shape[1:] != (people, 17, 3):
-        raise ModelError(
-            f"RTMO: expected dets ({images},K,5) and keypoints ({images},K,17,3) for {images} "
-            f"images, got {dets.shape} and {keypoints.shape}; this file does not keep mmdeploy's "
-            "contract: export it again (--mode deploy.export)"
-        )
-
-
 def _check(
-    network: Network, size_wh: tuple[int, int] | None
+    network: Network, size_wh: tuple[int, int] | None, which: str
 ) -> tuple[str, int | None, tuple[int, int], bool]:
     """Return the input's name, batch, (width, height), and whether it is of 8-bit pixels."""
     outputs = {spec.name: spec.shape for spec in network.outputs}
@@ -156,7 +169,7 @@ def _check(
         fits = fits and (boxes[1] == points[1] or None in (boxes[1], points[1]))
     if not fits:
         raise ModelError(
-            "RTMO: expected input (B,3,H,W) float32 or (B,H,W,3) uint8 -> dets (B,K,5), "
+            f"{which}: expected input (B,3,H,W) float32 or (B,H,W,3) uint8 -> dets (B,K,5), "
             "keypoints (B,K,17,3), got "
             f"{describe(network)}; if this is a heatmap model, set models.pose_estimation.kind: "
             "topdown"
@@ -167,13 +180,18 @@ def _check(
         o is not None and o != w for o, w in zip(input_wh, size_wh, strict=True)
     ):
         raise ModelError(
-            f"RTMO: model_input_size is {size_wh}, the file takes {input_wh} (width, height)"
+            f"{which}: model_input_size is {list(size_wh)}, the file takes {list(input_wh)} "
+            "(width, height); set it to null"
         )
     columns, rows = size_wh or input_wh
     if columns is None or rows is None:
-        raise ModelError("RTMO: the file takes any input size; set model_input_size: [w, h]")
+        raise ModelError(
+            f"{which}: the file takes any input size; set model_input_size: [w, h], such as "
+            "[640, 640] (RTMO-t: [416, 416])"
+        )
+    check_input_size((columns, rows), which)
     if None in input_wh and (columns % _STRIDE or rows % _STRIDE):
         raise ModelError(
-            f"RTMO: model_input_size: expected multiples of {_STRIDE}, got {columns, rows}"
+            f"{which}: model_input_size: expected multiples of {_STRIDE}, got {[columns, rows]}"
         )
     return network.inputs[0].name, batch, (columns, rows), uint8

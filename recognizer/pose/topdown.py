@@ -120,6 +120,11 @@ class TopDownPose:
         """Return what finds the people."""
         return self._detector
 
+    def with_flip_test(self) -> "TopDownPose":
+        """Return a model of the same networks, not opened again, with ``flip_test``."""
+        settings = self._settings.model_copy(update={"flip_test": True})
+        return TopDownPose(self._detector, self._network, settings, self._threshold)
+
     def __call__(self, images: Sequence[Image]) -> list[Poses]:
         """Return the people of each image, in image pixels, clipped to nothing."""
         return self.with_boxes(images, self._detector(images))

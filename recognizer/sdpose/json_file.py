@@ -31,6 +31,7 @@ _BOMS: tuple[tuple[bytes, str, str], ...] = (
     (codecs.BOM_UTF16_BE, "UTF-16", "utf-16"),
 )
 _HEAD_BYTES = 512
+SPECIAL = "a pipe, socket or device: put a regular file there"
 _PAGES = (b"<!doctype", b"<html", b"<?xml", b"<head", b"<body")
 
 
@@ -47,14 +48,27 @@ def content_kind(head: bytes) -> str:
     return ""
 
 
+def is_special(path: Path) -> bool:
+    """Return whether a path is a pipe, socket or device: opening one may wait for ever.
+
+    Raises:
+        OSError: a path that cannot be looked at.
+
+    """
+    return path.exists() and not path.is_file() and not path.is_dir()
+
+
 def read_json(path: Path) -> Any:
     """Return what a JSON file holds.
 
     Raises:
         FileNotFoundError: no such file.
-        ValueError: no JSON, another encoding than plain UTF-8, or one key twice in an object.
+        ValueError: no regular file, no JSON, another encoding than plain UTF-8, or one key twice in
+            an object.
 
     """
+    if is_special(path):
+        raise ValueError(f"{path}: expected a JSON file, got {SPECIAL}")
     with path.open("rb") as file:
         head = file.read(_HEAD_BYTES)
     if kind := content_kind(head):

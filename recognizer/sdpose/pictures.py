@@ -17,7 +17,7 @@ import numpy as np
 from PIL import Image
 
 from recognizer.names import folded
-from recognizer.sdpose.json_file import JsonObject, content_kind
+from recognizer.sdpose.json_file import SPECIAL, JsonObject, content_kind, is_special
 from recognizer.sdpose.problems import DatasetProblems
 
 _ORIENTATION = 0x0112
@@ -135,11 +135,13 @@ def _look(paths: Sequence[Path]) -> Iterator[ImageInfo | None]:
 
 
 def look_at(path: Path) -> ImageInfo | None:
-    """Return the header of an image file, None where there is no file.
+    """Return the header of an image file, None where there is none or a folder.
 
     What does not look whole, or is no JPEG or PNG, is decoded.
     """
     try:
+        if is_special(path):
+            return ImageInfo(problem=SPECIAL)
         with path.open("rb") as file:
             size = file.seek(0, os.SEEK_END)
             file.seek(0)

@@ -3,11 +3,17 @@
 import numpy as np
 import pytest
 
+import annotation.teacher
 from annotation.distill_dataset import split_sources
 from annotation.distill_video import annotations, sample_frames
+from annotation.teacher import build_teacher
 from annotation.teacher_labels import DOUBT, PERSON, Labels, choose
 from annotation.teacher_tracks import Window, confirmed
+from recognizer.backends.onnx import OnnxNetwork
+from recognizer.config.models import PoseEstimationConfig
 from recognizer.config.schema import DistillConfig
+from recognizer.config.types import OnnxRuntimeOptions
+from tests import movenets, networks
 
 
 @pytest.mark.parametrize(
@@ -37,6 +43,53 @@ def test_opinions_make_people_doubts_or_nothing(scores, points, kinds):
         assert (seen.keypoints[..., 2] > 0).all() == (points > 0.3)
         assert (seen.scores >= 0).all() == (points > 0.3)
 
+
+# --- its networks ------------------------------------------------------------------
+
+
+def _files(folder):
+    heatmap = networks.heatmap(folder / "pose.onnx")
+    return {"pose": heatmap, "detector": networks.constant_yolox(folder / "d.onnx", {})}
+
+
+def test_each_network_is_opened_once(tmp_path):
+    teacher = build_teacher(PoseEstimationConfig(), _files(tmp_path))
+    assert teacher._mirrored._network is teacher._plain._network
+    assert teacher._mirrored.detector is teacher._plain.detector
+    assert teacher._mirrored._settings.flip_test
+    assert not teacher._plain._settings.flip_test
+
+
+@pytest.mark.parametrize(
+    ("settings", "gpu", "device"),
+    [
+        ({}, None, "cpu"),
+        ({"onnx": {"device": "cuda:1"}}, None, "cuda:1"),
+        ({"inference_mode": "pth", "pth": {"device": "cuda:2"}}, None, "cuda:2"),
+        ({"inference_mode": "tensorrt", "tensorrt": {"device": "cuda:3"}}, None, "cuda:3"),
+        ({"onnx": {"device": "cuda:1"}}, 4, "cuda:4"),
+    ],
+)
+def test_the_second_opinion_runs_on_the_device_of_the_pose_network(
+    tmp_path, monkeypatch, settings, gpu, device
+):
+    first = build_teacher(PoseEstimationConfig(), _files(tmp_path))._plain
+    # The devices of this machine do not count: what the network is asked to run on is kept.
+    monkeypatch.setattr(annotation.teacher, "build_pose_model", lambda *args, **options: first)
+    asked = []
+
+    def on_cpu(path, options, threads):
+        asked.append(options.device)
+        return OnnxNetwork(path, OnnxRuntimeOptions(), threads)
+
+    monkeypatch.setattr(annotation.teacher, "OnnxNetwork", on_cpu)
+    movenet = movenets.multipose(tmp_path / "m.onnx")
+    section = PoseEstimationConfig.model_validate(settings)
+    build_teacher(section, _files(tmp_path), movenet, gpu=gpu)
+    assert asked == [device]
+
+
+# --- labels ------------------------------------------------------------------------
 
 SIZE_WH = (640, 480)
 

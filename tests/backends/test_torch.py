@@ -217,12 +217,45 @@ def test_metadata_come_back_and_damaged_ones_are_refused():
         {"std_rgb": [float("nan")] * 3},
         {"precision": ["fp32"]},
         {"thresholds": {**value["thresholds"], "nms_threshold": float("nan")}},
+        {"thresholds": {**value["thresholds"], "score_threshold": -0.1}},
+        {"thresholds": {**value["thresholds"], "nms_threshold": 1.5}},
+        {"thresholds": {**value["thresholds"], "max_detections": 0}},
+        {"thresholds": {**value["thresholds"], "max_detections": 10**9}},
     ):
         with pytest.raises(ModelError, match=r"deploy\.export"):
             PoseModelMetadata.of({"recognizer": json.dumps({**value, **change})})
-    for text in ("", "[]", "{", "[" * 10_000, '{"schema": "recognizer.classifier"}'):
+    for text in ("", "[]", "null", "{", "[" * 10_000, '{"schema": "recognizer.classifier"}'):
         with pytest.raises(ModelError):
             PoseModelMetadata.of({"recognizer": text})
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"thresholds": [0.3]}, "thresholds: expected an object, got a list"),
+        ({"thresholds": None}, "thresholds: expected an object .* got null for kind rtmo"),
+        ({"input_size": [9000, 8]}, r"input_size\.0: expected at most 8192, got 9000"),
+        ({"input_size": None}, "input_size: expected a list of numbers.* got null"),
+        ({"opset": "x"}, "opset: expected a whole number, got 'x'"),
+        ({"extra": 1}, "extra: unknown key"),
+        ({"schema": None}, "got no schema"),
+        (None, "expected an object, got null"),
+        ([], "expected an object, got a list"),
+    ],
+)
+def test_what_is_wrong_with_metadata_is_told_in_plain_words(change, message):
+    value = change if not isinstance(change, dict) else {**json.loads(RTMO.to_text()), **change}
+    with pytest.raises(ModelError, match=message) as caught:
+        PoseModelMetadata.of({"recognizer": json.dumps(value)})
+    for word in ("NoneType", "Input should", "dataclass", "dict"):
+        assert word not in str(caught.value)
+
+
+def test_a_missing_key_of_metadata_is_named():
+    value = json.loads(RTMO.to_text())
+    del value["layout"]
+    with pytest.raises(ModelError, match="layout: the key is missing"):
+        PoseModelMetadata.of({"recognizer": json.dumps(value)})
 
 
 def test_a_classifier_in_the_place_of_a_pose_network_is_named_as_one():

@@ -1,6 +1,7 @@
 """Pose networks of another element type, that give no numbers, or see many people at once."""
 
 import threading
+from pathlib import Path
 
 import numpy as np
 import onnx
@@ -73,16 +74,60 @@ class Given:
         return {spec.name: value for spec, value in zip(self.outputs, values, strict=True)}
 
 
-def rtmo_of(score, place):
+def rtmo_of(score, place, **changes):
     def work(pixels):
         dets, points = np.ones((len(pixels), 2, 5), "f4"), np.ones((len(pixels), 2, 17, 3), "f4")
         dets[:, 0, 4], points[:, 0, 3, 0] = score, place
+        dets[:, 0, :4] = changes.get("box", [1, 2, 30, 40])
+        points[:, 0, 5, 2] = changes.get("sure", 0.9)
         dets[:, 1] = 0  # room that nobody fills: what stands there is of no account
         points[:, 1] = np.nan
         return dets, points
 
     outputs = (("dets", (None, None, 5)), ("keypoints", (None, None, 17, 3)))
-    return RtmoPose(Given(("input", (None, 3, 64, 64)), outputs, work), OnnxPoseConfig())
+    network = Given(("input", (None, 3, 64, 64)), outputs, work)
+    return RtmoPose(network, OnnxPoseConfig(), file=Path("dir/cam.onnx"))
+
+
+@pytest.mark.parametrize(
+    ("score", "place", "changes", "message"),
+    [
+        (1.5, 5.0, {}, "expected scores of 0 to 1, got 1.5"),
+        (-3.0, 5.0, {}, "expected scores of 0 to 1, got -3"),
+        (0.9, 5.0, {"sure": 70.0}, "expected scores of 0 to 1, got 70"),
+        (0.9, 5.0, {"sure": -1.0}, "expected scores of 0 to 1, got -1"),
+        (0.9, 1e32, {}, "expected coordinates of at most 6400 for .* 64 x 64, got 1e\\+32"),
+        (0.9, 5.0, {"box": [30, 2, 1, 40]}, r"x1 <= x2 .* got \[30.0, 2.0, 1.0, 40.0\]"),
+        (0.9, 5.0, {"box": [1, 40, 30, 2]}, "x1 <= x2 and y1 <= y2"),
+        (0.9, 5.0, {"box": [0, 0, 1e32, 40]}, "expected coordinates of at most"),
+    ],
+)
+def test_an_rtmo_that_gives_what_cannot_be_is_refused_by_file(score, place, changes, message):
+    with pytest.raises(ModelError, match=rf"dir/cam\.onnx: RTMO: .*{message}.*the file is damaged"):
+        rtmo_of(score, place, **changes)(pictures(1))
+
+
+def test_rounding_of_an_rtmo_is_no_fault():
+    (found,) = rtmo_of(1.004, 5.0, sure=1.002, box=[30.001, 2, 30, 40])(pictures(1))
+    assert found.box_scores[0] == found.keypoint_scores.max() == 1
+
+
+def test_a_place_that_is_not_kept_may_be_anywhere():
+    (found,) = rtmo_of(0.9, 5.0)(pictures(1))
+    model = rtmo_of(0.9, 5.0, sure=0.0)
+    network = model._network
+
+    class Far:
+        inputs, outputs = network.inputs, network.outputs
+
+        def run(self, feeds):
+            out = network.run(feeds)
+            out["keypoints"][:, 0, 5, :2] = 1e20
+            return out
+
+    (far,) = RtmoPose(Far(), OnnxPoseConfig())(pictures(1))
+    assert len(far) == len(found) == 1
+    np.testing.assert_array_equal(far.keypoints[0, 5], [0, 0])
 
 
 @pytest.mark.parametrize(

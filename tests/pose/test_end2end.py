@@ -1,14 +1,17 @@
 """Detectors in mmdeploy's end2end form: RTMDet and YOLOX with suppression inside."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
+from pydantic import ValidationError
 
-from recognizer.backends.network import ModelError
+from recognizer.backends.network import FLOAT, ModelError, TensorSpec
 from recognizer.backends.onnx import OnnxNetwork
 from recognizer.config.models import DetectorConfig
 from recognizer.config.types import OnnxRuntimeOptions
 from recognizer.pose.detector import YoloxDetector
-from recognizer.pose.end2end import build_detector
+from recognizer.pose.end2end import End2EndDetector, build_detector
 from recognizer.video.array_image import ArrayImage
 from tests import detectors, networks
 
@@ -71,7 +74,8 @@ def test_a_file_of_any_size_asks_for_one_and_takes_it(tmp_path):
     path = detectors.end2end(tmp_path / "d.onnx", DETS, LABELS, weight=YOLOX, size_wh=("w", "h"))
     with pytest.raises(ModelError, match=r"set .*network_input_size"):
         opened(path)
-    (found,) = opened(path, network_input_size=(64, 32), max_detections=1)([white((128, 64))])
+    model = opened(path, network_input_size=(64, 32), max_detections=1)
+    (found,) = model([white((128, 64), 1)])
     np.testing.assert_allclose(found.xyxy, [DETS[1, :4] * 2])
     fixed = detectors.end2end(tmp_path / "f.onnx", DETS, LABELS, weight=YOLOX)
     with pytest.raises(ModelError, match=r"network_input_size: the file takes \[64, 64\]"):
@@ -95,3 +99,55 @@ def test_raw_yolox_refuses_another_size(tmp_path):
     network, asked = OnnxNetwork(path, OnnxRuntimeOptions()), (640, 640)
     with pytest.raises(ModelError, match=r"network_input_size: the file takes \[64, 64\]"):
         build_detector(network, DetectorConfig(network_input_size=asked), path)
+
+
+class Given:
+    """Gives these outputs, whatever it is shown."""
+
+    def __init__(self, dets, labels):
+        self.inputs = (TensorSpec("input", (None, 3, 64, 64), FLOAT),)
+        names = (("dets", (None, None, 5)), ("labels", (None, None)))
+        self.outputs = tuple(TensorSpec(name, shape, FLOAT) for name, shape in names)
+        self._given = {"dets": dets, "labels": labels}
+
+    def run(self, feeds):
+        return self._given
+
+
+def dets_of(box, score=0.9):
+    return np.float32([[[*box, score]]])
+
+
+@pytest.mark.parametrize(
+    ("dets", "labels", "message"),
+    [
+        (
+            np.zeros((1, 3, 4), np.float32),
+            np.zeros((1, 3)),
+            r"expected .* \(1, 3, 4\)",
+        ),
+        (np.zeros((1, 3, 5), np.float32), np.zeros((1, 2)), r"got \(1, 3, 5\) and \(1, 2\)"),
+        (np.zeros((0, 3, 5), np.float32), np.zeros((0, 3)), r"expected dets \(1,N,5\)"),
+        (np.zeros(5, np.float32), np.zeros(1), r"expected dets \(1,N,5\)"),
+        (dets_of([1, 2, 3, 4], 300), np.zeros((1, 1)), "scores of 0 to 1, got 300"),
+        (dets_of([9, 2, 3, 4]), np.zeros((1, 1)), "x1 <= x2"),
+        (dets_of([1, 2, 1e32, 4]), np.zeros((1, 1)), "coordinates of at most 6400"),
+        (dets_of([1, 2, np.nan, 4]), np.zeros((1, 1)), "not finite"),
+    ],
+)
+def test_outputs_that_cannot_be_are_refused_by_file(dets, labels, message):
+    model = End2EndDetector(
+        Given(dets, labels), DetectorConfig(), normalised=False, file=Path("dir/det.onnx")
+    )
+    with pytest.raises(ModelError, match=rf"dir/det\.onnx: person detector.*{message}"):
+        model([white((64, 64))])
+
+
+def test_an_input_too_large_for_memory_is_refused(tmp_path):
+    path = detectors.end2end(
+        tmp_path / "d.onnx", DETS, LABELS, weight=YOLOX, size_wh=(100_000, 100_000)
+    )
+    with pytest.raises(ModelError, match=r"d\.onnx.* at most 8192 pixels a side, got 100000 x"):
+        opened(path)
+    with pytest.raises(ValidationError, match="8192"):
+        DetectorConfig(network_input_size=(100_000, 100_000))

@@ -89,7 +89,7 @@ def test_a_network_of_8_bit_pixels_sees_what_the_other_sees(tmp_path):
 def test_a_size_that_the_file_does_not_take_is_named(tmp_path):
     path = of_bytes(networks.rtmo(tmp_path / "m.onnx", input_wh=(64, 32)), tmp_path / "u8.onnx")
     with pytest.raises(
-        ModelError, match=r"model_input_size is \(64, 64\), the file takes \(64, 32\)"
+        ModelError, match=r"model_input_size is \[64, 64\], the file takes \[64, 32\]"
     ):
         opened(path, (64, 64))
 
@@ -98,7 +98,8 @@ def test_a_size_that_the_file_does_not_take_is_named(tmp_path):
     ("size", "text"),
     [
         (None, "takes any input size; set model_input_size"),
-        ((64, 40), r"expected multiples of 32, got \(64, 40\)"),
+        ((64, 40), r"expected multiples of 32, got \[64, 40\]"),
+        ((96_000, 96_000), "at most 8192 pixels a side"),
         ((64, 32), None),
     ],
 )

@@ -113,7 +113,7 @@ def test_people_come_best_first():
 
 
 def _half(rows, left=100.0, score=0.4):
-    """Return a person of whom only keypoints of these rows are sure, and the box around them."""
+    """Return a person with sure keypoints in these rows only, and the box around them."""
     points = np.zeros((17, 3), np.float32)
     points[:, 0] = left + 5 * np.arange(17)
     points[:, 1] = 50 + 20 * np.arange(17)
@@ -160,6 +160,8 @@ def test_sizes_that_a_file_does_not_take_are_refused(tmp_path):
         multipose(fixed, (512, 512))
     with pytest.raises(ModelError, match=r"expected multiples of 32, got \[300, 256\]"):
         multipose(movenets.multipose(tmp_path / "b.onnx"), (300, 256))
+    with pytest.raises(ModelError, match="at most 8192 pixels a side, got 96000 x 96000"):
+        multipose(movenets.multipose(tmp_path / "b.onnx"), (96_000, 96_000))
     with pytest.raises(ModelError, match=r"MoveNet MultiPose: expected RGB pictures .* got image"):
         multipose(networks.heatmap(tmp_path / "c.onnx"))
 
@@ -169,6 +171,33 @@ def test_the_model_that_is_built_knows_its_kind_and_thresholds(tmp_path):
     model = build_pose_model(PoseEstimationConfig(), files)
     assert model.kind == "movenet"
     assert len(model.for_video()([picture((40, 50))], [0.0])[0]) == 1
+
+
+@pytest.mark.parametrize(
+    ("column", "value", "message"),
+    [
+        (55, 3.0, "expected scores of 0 to 1, got 3"),
+        (2, -2.0, "expected scores of 0 to 1, got -2"),
+        (0, 1e32, r"expected coordinates of at most 100 .* got 1e\+32"),
+        (None, 0.0, r"expected people \(1,N,56\), got \(1, 6, 55\)"),
+    ],
+)
+def test_people_that_cannot_be_are_refused_by_file(tmp_path, column, value, message):
+    network = OnnxNetwork(movenets.multipose(tmp_path / "m.onnx"), OnnxPoseConfig())
+
+    class Changed:
+        inputs, outputs = network.inputs, network.outputs
+
+        def run(self, feeds):
+            ((name, rows),) = network.run(feeds).items()
+            rows = rows[:, :, :55] if column is None else rows.copy()
+            if column is not None:
+                rows[0, -1, column] = value
+            return {name: rows}
+
+    model = MoveNetPose(Changed(), OnnxPoseConfig(), file=tmp_path / "m.onnx")
+    with pytest.raises(ModelError, match=rf"m\.onnx: MoveNet MultiPose: {message}"):
+        model([picture((40, 50))])
 
 
 def test_the_teacher_reads_the_same_people(tmp_path):

@@ -1,6 +1,7 @@
 """Pictures of a COCO file: of the size that training sees, readable and whole."""
 
 import io
+import os
 import unicodedata
 
 import numpy as np
@@ -8,6 +9,7 @@ import pytest
 from PIL import Image
 
 from recognizer.sdpose.coco import validate_coco
+from recognizer.sdpose.json_file import read_json
 from recognizer.sdpose.pictures import ImageChecks, is_turned, look_at
 from tests.sdpose.labels import content, person
 from tests.sdpose.picture_files import WIDE, picture
@@ -88,6 +90,16 @@ def test_what_is_no_such_picture_is_named(look, data, size, message):
     with pytest.raises(ValueError, match=message) as caught:
         look(data, size)
     assert NAME in str(caught.value)
+
+
+def test_a_pipe_is_named_and_not_opened(look, tmp_path):
+    (tmp_path / "train2017").mkdir(exist_ok=True)
+    os.mkfifo(tmp_path / "train2017" / "pipe.jpg")
+    with pytest.raises(ValueError, match=r"pipe\.jpg.* a pipe, socket or device"):
+        look(picture(), name="pipe.jpg", stored="other.jpg")
+    os.mkfifo(tmp_path / "boxes.json")
+    with pytest.raises(ValueError, match=r"boxes\.json: expected a JSON file, got a pipe"):
+        read_json(tmp_path / "boxes.json")
 
 
 @pytest.mark.parametrize(
