@@ -82,7 +82,7 @@ def choose(seen: Mapping[str, NDArray[Any]]) -> Labels:
     weights *= _agreement(keypoints, seen["movenet"], boxes)
     scores = np.where(posed[:, None], points, -1).astype(np.float32)
     located = np.concatenate([keypoints[..., :2], weights[..., None]], -1).astype(np.float32)
-    boxes = _around(boxes, located)
+    boxes = around_keypoints(boxes, located)
     areas = (box_area(boxes) * AREA).astype(np.float32)
     return Labels(boxes[rows], located[rows], scores[rows], kinds[rows], areas[rows])
 
@@ -113,8 +113,8 @@ def _agreement(keypoints: FloatArray, other: FloatArray, boxes: FloatArray) -> F
     return np.where(far & (other[..., 2] > 0.4), 0.4, 1.0).astype(np.float32)
 
 
-def _around(boxes: FloatArray, keypoints: FloatArray) -> FloatArray:
-    """Return boxes that hold their keypoints."""
+def around_keypoints(boxes: FloatArray, keypoints: FloatArray) -> FloatArray:
+    """Return boxes (N, 4) widened to hold their keypoints (N, 17, 3) of a weight above 0.4."""
     sure = keypoints[..., 2:] > 0.4
     low = np.where(sure, keypoints[..., :2], np.inf).min(1, initial=np.inf)
     high = np.where(sure, keypoints[..., :2], -np.inf).max(1, initial=-np.inf)

@@ -1,15 +1,13 @@
 """The command line of a benchmark: bad input is one line on stderr and exit code 2."""
 
 import argparse
-import functools
 import json
 import math
-import sys
-from collections.abc import Callable
 from pathlib import Path
-from typing import NoReturn, TypeVar
+from typing import NoReturn
 
-from recognizer.runs.worker_pool import RunError
+from samples.one_line_errors import BAD_INPUT
+from samples.one_line_errors import one_line_errors as one_line_errors
 
 ROOT = Path(__file__).resolve().parents[1]
 ASSETS = ROOT.parent / "shared" / "assets"
@@ -20,9 +18,6 @@ WEIGHTS = f"models.weights_dirs={json.dumps(_FOLDERS)}"
 """Override of it: the folders of the networks that benchmarks run."""
 SMALL_POSE = "models.pose_estimation.onnx.model_path=small_pose.onnx"
 """Override that names our own network in place of the pair."""
-BAD_INPUT = 2  # argparse's own
-MAX_LINES = 3  # of an error
-Result = TypeVar("Result")
 
 
 class Parser(argparse.ArgumentParser):
@@ -37,26 +32,6 @@ def add_config(parser: argparse.ArgumentParser) -> None:
     """Add ``--config``, the config file, and ``--set``, changes to it."""
     parser.add_argument("--config", type=Path, default=CONFIG)
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE")
-
-
-def one_line_errors(main: Callable[[], Result]) -> Callable[[], Result]:
-    """Decorate a ``main``: errors of reading, and those that stop a run, are one line.
-
-    Messages of many lines are cut after ``MAX_LINES``.
-    """
-
-    @functools.wraps(main)
-    def run() -> Result:
-        try:
-            return main()
-        except (ValueError, OSError, RunError) as error:
-            lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-            text = "; ".join(lines[:MAX_LINES])
-            more = f"; and {len(lines) - MAX_LINES} more" if len(lines) > MAX_LINES else ""
-            sys.stderr.write(f"{type(error).__name__}: {text}{more}\n")
-            raise SystemExit(BAD_INPUT) from None
-
-    return run
 
 
 def positive(text: str) -> int:

@@ -58,7 +58,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--data", type=Path, default=ASSETS / "coco", help="COCO folder")
     parser.add_argument("--pictures", type=int, default=4, help="they are one batch")
-    parser.add_argument("--epochs", type=int, default=300, help="each is one step")
+    parser.add_argument("--epochs", type=int, default=400, help="each is one step")
     parser.add_argument("--work-dir", type=Path, default=ROOT / "work_dirs" / "rtmo_t_overfit")
     options = parser.parse_args()
     need(files=[options.data])

@@ -15,8 +15,9 @@ from typing import cast
 import numpy as np
 
 from deploy.outputs import written
-from deploy.pose_graph import NetworkInput, calibration_batch, write_graph, write_int8
+from deploy.pose_graph import write_graph, write_int8
 from deploy.pose_parity import Parity, compare, frames_of
+from deploy.quantize import NetworkInput, calibration_batch
 from recognizer.backends.metadata import PoseModelMetadata, Thresholds
 from recognizer.backends.network import FLOAT, Feeds, ModelError, Network, Results, TensorSpec
 from recognizer.backends.onnx import OnnxNetwork

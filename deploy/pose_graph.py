@@ -7,21 +7,17 @@ import warnings
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import TypeAlias
 
-import numpy as np
 import onnx
 import torch
-from numpy.typing import NDArray
 
+from deploy.quantize import CalibrationInputs, NetworkInput, quantize
 from recognizer.backends.metadata import PoseModelMetadata
 from recognizer.backends.network import ModelError
-from recognizer.backends.torch import INPUT, OUTPUTS, TrainedPose, make_graph
+from recognizer.backends.torch import INPUT, TrainedPose, make_graph
 from recognizer.storage.artifacts import METADATA_KEY
 
 OPSET = 17
-NetworkInput: TypeAlias = NDArray[np.float32] | NDArray[np.uint8]
-"""What a pose network takes: images or crops (B, 3, H, W) float32 or (B, H, W, 3) uint8."""
 _EXAMPLE_BATCH = 2  # some operators would take a batch of 1 for a constant
 _LAYERS = ("/backbone/", "/neck/", "/layers/", "/head/")
 _LAST_LAYERS = "/out_"  # RTMO's predictions: boxes and scores are their values
@@ -52,7 +48,8 @@ def write_graph(
         else (batch or _EXAMPLE_BATCH, 3, height, width)
     )
     example = torch.zeros(size, dtype=torch.uint8 if uint8 else torch.float32)
-    names = OUTPUTS[metadata.kind]
+    graph = make_graph(pose, metadata)
+    names = graph.outputs
     first = 1 if uint8 else 2
     axes: dict[str, dict[int, str]] = {INPUT: {}, **{name: {} for name in names}}
     if batch is None:
@@ -62,7 +59,6 @@ def write_graph(
             axes[name][1] = "people"
         if any_size:
             axes[INPUT] |= {first: "height", first + 1: "width"}
-    graph = make_graph(pose, metadata)
     with warnings.catch_warnings(), torch.no_grad():
         warnings.simplefilter("ignore")  # its deprecation; shapes that are constants here
         torch.onnx.export(
@@ -90,21 +86,6 @@ def describe(path: Path, metadata: PoseModelMetadata) -> None:
     onnx.save(model, str(path))
 
 
-# --- 8 bits ------------------------------------------------------------------------
-
-
-class _Feeds:
-    """Inputs for ONNX Runtime's calibration, one after another."""
-
-    def __init__(self, inputs: Iterator[NetworkInput]) -> None:
-        self._inputs = inputs
-
-    def get_next(self) -> dict[str, NetworkInput] | None:
-        """Return the next input, None at the end."""
-        array = next(self._inputs, None)
-        return None if array is None else {INPUT: array}
-
-
 def write_int8(
     path: Path, single: Path, metadata: PoseModelMetadata, inputs: Iterator[NetworkInput]
 ) -> int:
@@ -120,27 +101,6 @@ def write_int8(
         ModelError: no convolutions.
 
     """
-    from onnxruntime.quantization import QuantType, quantize_static
-
-    nodes = onnx.load(str(single)).graph.node
-    names = [node.name for node in nodes if node.op_type == "Conv"]
-    convolutions = [n for n in names if n.startswith(_LAYERS) and _LAST_LAYERS not in n]
-    if not convolutions:
-        raise ModelError(f"{single.name}: expected convolutions to write in 8 bits, found none")
-    quantize_static(
-        str(single),
-        str(path),
-        _Feeds(inputs),
-        per_channel=True,
-        activation_type=QuantType.QUInt8,
-        weight_type=QuantType.QInt8,
-        op_types_to_quantize=["Conv"],
-        nodes_to_quantize=convolutions,
-    )
+    count = quantize(single, path, CalibrationInputs(inputs), _LAYERS, _LAST_LAYERS)
     describe(path, replace(metadata, precision="int8"))
-    return len(convolutions)
-
-
-def calibration_batch(array: NetworkInput, batch: int | None) -> NetworkInput:
-    """Return an input (1, ...) repeated to a fixed batch size; None: as it is."""
-    return np.concatenate([array] * batch) if batch else array
+    return count

@@ -169,19 +169,17 @@ def compare_rectangle(
     pictures: Sequence[Image],
     results: dict[str, list[Poses]],
 ) -> list[Comparison]:
-    """Compare an input of another shape with the trained shape; no row where it is the same.
+    """Compare an input of another shape with the trained square; no row where it is the same.
 
     The picture is of the same size with less grey below it, so that people and keypoints should
     hardly move.
     """
-    size = config.models.pose_estimation.onnx.model_input_size
     ran = (c for c in available if c.name in results and c.settings.inference_mode == "onnx")
     ours = next(ran, None)
-    if size is None or ours is None or ours.settings.kind != "rtmo":
+    if ours is None or ours.settings.kind != "rtmo":
         return []
-    metadata = PoseModelMetadata.of(read_metadata(ours.files["pose"]))
-    trained = (max(size), max(size)) if metadata is None else metadata.input_size
-    if tuple(size) == trained:
+    shape, trained = _shapes(config, ours)
+    if shape is None or trained is None:
         return []
     block = ours.settings.onnx.model_copy(update={"model_input_size": trained})
     square = Candidate(
@@ -194,13 +192,25 @@ def compare_rectangle(
     if missing:
         logger.warning("%s: no check of the shape: %s", square.name, missing[0].reason)
         return []
-    name = f"{ours.name} {size[0]}x{size[1]}"
+    name = f"{ours.name} {shape}"
     both = {name: results[ours.name], **by_square}
     section = config.deploy
     tolerance = Tolerance(
         section.rectangle_tolerance_px, None, section.tolerance_missed, _RECTANGLE_EDGE
     )
     return [_row(name, square.name, both, _threshold(ours), tolerance)]
+
+
+def _shapes(config: Config, ours: Candidate) -> tuple[str | None, tuple[int, int] | None]:
+    """Return a name for the input's shape, None where it is the trained one, and the latter."""
+    size = config.models.pose_estimation.onnx.model_input_size
+    metadata = PoseModelMetadata.of(read_metadata(ours.files["pose"]))
+    if size is None:
+        if metadata is None or not metadata.follows_picture:
+            return None, None
+        return "shape of the picture", metadata.input_size
+    trained = (max(size), max(size)) if metadata is None else metadata.input_size
+    return (None if tuple(size) == trained else f"{size[0]}x{size[1]}"), trained
 
 
 def tolerance_of(section: DeployConfig, precision: str) -> Tolerance:

@@ -15,6 +15,7 @@ import numpy as np
 import torch
 from torch.nn import functional
 
+from recognizer.imagenet import MEAN_RGB, STD_RGB
 from recognizer.skeleton import FLIP_INDEX
 
 INPUT = (192, 256)  # width, height of what the network sees
@@ -22,7 +23,6 @@ HEATMAP = (48, 64)
 STRIDE = 4
 SIGMA = 2.0
 PADDING = 1.25
-MEAN, STD = (123.675, 116.28, 103.53), (58.395, 57.12, 57.375)
 BLUR = 11  # cells, of DARK
 
 
@@ -158,7 +158,7 @@ def constants(device: torch.device) -> tuple[Any, Any, Any]:
 
     Made once: a copy to the device at each step would wait for all that it is doing.
     """
-    mean, std = (torch.tensor(each, device=device).view(1, 3, 1, 1) for each in (MEAN, STD))
+    mean, std = (torch.tensor(each, device=device).view(1, 3, 1, 1) for each in (MEAN_RGB, STD_RGB))
     return mean, std, torch.as_tensor(FLIP_INDEX, device=device)
 
 

@@ -4,7 +4,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.gpu._coco_ap import GroundTruth, Predictions, keypoint_ap, mean_confident_score
+from samples.keypoint_ap import GroundTruth, Predictions, keypoint_ap, mean_confident_score
 
 
 def average_precision(

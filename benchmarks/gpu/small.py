@@ -4,7 +4,7 @@
 
 Leaves ``small_detector.onnx``, ``small_pose.onnx`` (the part that poses), ``small_composed.onnx``,
 the trainings' logs, ``small.json`` and ``small.md``. A later call that finds the part not complete
-goes on from the first two.
+fine-tunes from the first two.
 """
 
 import os

@@ -2,7 +2,7 @@
 
 ``RtmoGraph`` gives RTMO (Lu et al. 2024) mmdeploy's end2end contract, which rtmlib's files keep
 too: suppression of double boxes is inside, and keypoints are decoded only for the boxes that
-survive it. ``HeatmapGraph`` gives any top-down heatmap network the contract of ``pose/topdown``.
+survive it. ``TopDownGraph`` gives any top-down heatmap network the contract of ``pose/topdown``.
 Nothing here knows files, and nothing is built here: the networks come from ``openmmlab``.
 """
 
@@ -74,6 +74,7 @@ class RtmoGraph(nn.Module):
 
     """
 
+    outputs = ("dets", "keypoints")
     mean: Tensor
     std: Tensor
 
@@ -266,8 +267,8 @@ class _CastPositions(nn.Module):
         return table.to(self.dtype)
 
 
-class HeatmapGraph(nn.Module):
-    """Crops (B, 3, H, W) -> ``heatmaps`` (B, 17, h, w) float32.
+class TopDownGraph(nn.Module):
+    """Crops (B, 3, H, W) -> ``heatmaps`` (B, 17, h, w), or RTMPose's two SimCC vectors, float32.
 
     Args:
         model: mmpose's TopdownPoseEstimator, in eval mode; SDPose runs one cycle then.
@@ -285,6 +286,9 @@ class HeatmapGraph(nn.Module):
     ) -> None:
         super().__init__()
         self.backbone, self.head = model.backbone, model.head
+        # SimCC: a vector over the columns and one over the rows, in place of a map.
+        simcc = hasattr(model.head, "simcc_split_ratio")
+        self.outputs = ("simcc_x", "simcc_y") if simcc else ("heatmaps",)
         self.neck = model.neck if getattr(model, "with_neck", False) else nn.Identity()
         self.uint8, self.dtype = uint8, dtype
         for part in (self.backbone, self.neck, self.head):
@@ -294,9 +298,9 @@ class HeatmapGraph(nn.Module):
         self.register_buffer("std", std)
         self.eval()
 
-    def forward(self, crops: Tensor) -> Tensor:
-        """Return the heatmaps."""
+    def forward(self, crops: Tensor) -> Tensor | tuple[Tensor, ...]:
+        """Return the outputs, a single one by itself."""
         if self.uint8:
             crops = (crops.float().permute(0, 3, 1, 2).flip(1) - self.mean) / self.std
-        heatmaps: Tensor = self.head(self.neck(self.backbone(crops.to(self.dtype))))
-        return heatmaps.float()
+        found = self.head(self.neck(self.backbone(crops.to(self.dtype))))
+        return tuple(part.float() for part in found) if len(self.outputs) > 1 else found.float()

@@ -58,6 +58,8 @@ class PoseModelMetadata:
         checkpoint: name of the weights' file.
         checkpoint_sha256: its digest.
         created_by: version that made it.
+        follows_picture: whether the input is as small as the picture allows, sides multiples of
+            32; ``input_size`` is then the largest.
 
     """
 
@@ -76,6 +78,7 @@ class PoseModelMetadata:
     checkpoint: str
     checkpoint_sha256: str
     created_by: str
+    follows_picture: bool = False
 
     def to_text(self) -> str:
         """Return the text that is put into metadata; equal metadata give equal texts."""

@@ -120,6 +120,14 @@ def run_limit(network: Network, limit: int) -> int:
     return limit if own is None else own
 
 
+def image_limit(network: Network, limit: int) -> int:
+    """Return the most whole images of one run: on a CPU one, as a batch outgrows its caches.
+
+    ``python -m benchmarks.pose_precision`` measures what a batch costs there.
+    """
+    return 1 if getattr(network, "on_cpu", False) else run_limit(network, limit)
+
+
 def host_arrays(network: Network) -> HostArrays:
     """Return what makes arrays, given shape and type, that the network reads fastest."""
     made: HostArrays = getattr(network, "host_array", np.empty)

@@ -47,6 +47,7 @@ class OnnxNetwork:
         outputs: what comes out.
         metadata: what the file says of itself.
         provider: name of the provider that runs it.
+        on_cpu: whether the CPU runs it.
 
     Raises:
         ModelError: not an ONNX file that this runtime can load, external data that leaves its
@@ -75,6 +76,7 @@ class OnnxNetwork:
         _check_given(self._session.get_providers(), choice, options.device)
         self._path = path
         self.provider = choice.required
+        self.on_cpu = options.device == "cpu"
         self._options = options if isinstance(options, OnnxImageOptions) else OnnxImageOptions()
         self.inputs, self.outputs = _specs(self._session, self._options.static_batch, path)
         self._output_names = [spec.name for spec in self.outputs]

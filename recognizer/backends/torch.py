@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 from recognizer import __version__
-from recognizer.backends.graphs import HeatmapGraph, RtmoGraph
+from recognizer.backends.graphs import RtmoGraph, TopDownGraph
 from recognizer.backends.metadata import PoseModelMetadata, Thresholds
 from recognizer.backends.network import FLOAT, ModelError, TensorSpec
 from recognizer.backends.suppression import Suppression
@@ -24,7 +24,6 @@ from recognizer.runner.checkpoints import load_checkpoint, load_weights
 from recognizer.storage.artifacts import METADATA_KEY, sha256_file
 
 INPUT = "input"
-OUTPUTS: dict[PoseKind, tuple[str, ...]] = {"rtmo": ("dets", "keypoints"), "topdown": ("heatmaps",)}
 DTYPES = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
 RECORDED: dict[PoseKind, tuple[int, ...]] = {"rtmo": (1, 2, 4, 8), "topdown": (1, 4, 16)}
 """Batch sizes of CUDA graphs where ``static_batch`` is null."""
@@ -60,8 +59,8 @@ def load_pose(config_file: Path, checkpoint: Path) -> TrainedPose:
         ValueError: a config of which nothing can be built.
         CheckpointError: a checkpoint that is damaged, that holds code, which does not run, or
             with weights of another network.
-        ModelError: a network that is neither RTMO nor top-down with heatmaps of COCO's 17
-            keypoints.
+        ModelError: a network that is neither RTMO nor top-down, with heatmaps or SimCC vectors of
+            COCO's 17 keypoints.
 
     """
     config = read_pose_config(config_file)
@@ -103,10 +102,11 @@ def _kind_and_size(model: Any, config: Any) -> tuple[PoseKind, tuple[int, int]]:
             )
     else:
         raise ModelError(
-            f"{config.filename}: expected an RTMO or a top-down heatmap network, got {found} with "
+            f"{config.filename}: expected an RTMO or a top-down network, got {found} with "
             f"{type(head).__name__}"
         )
-    if size is None or getattr(head, "num_keypoints", 17) != 17:
+    keypoints = getattr(head, "num_keypoints", getattr(head, "out_channels", 17))
+    if size is None or keypoints != 17:
         raise ModelError(
             f"{config.filename}: expected COCO's 17 keypoints and a codec with an input_size"
         )
@@ -142,7 +142,7 @@ def _required(model: nn.Module) -> set[str]:
 # --- as a graph --------------------------------------------------------------------
 
 
-def make_graph(pose: TrainedPose, metadata: PoseModelMetadata) -> nn.Module:
+def make_graph(pose: TrainedPose, metadata: PoseModelMetadata) -> RtmoGraph | TopDownGraph:
     """Return the module that ``metadata`` describes; shorter types use the model up.
 
     Args:
@@ -152,7 +152,7 @@ def make_graph(pose: TrainedPose, metadata: PoseModelMetadata) -> nn.Module:
     """
     uint8, dtype = metadata.layout == "NHWC uint8", DTYPES[metadata.precision]
     if metadata.thresholds is None:
-        return HeatmapGraph(pose.model, uint8=uint8, dtype=dtype)
+        return TopDownGraph(pose.model, uint8=uint8, dtype=dtype)
     inside = metadata.thresholds
     rule = Suppression(inside.score_threshold, inside.nms_threshold, inside.max_detections)
     return RtmoGraph(pose.model, rule, uint8=uint8, dtype=dtype)
@@ -233,13 +233,15 @@ def open_graph(
         size = [size or 1 for size in spec.shape]
         element = torch.uint8 if spec.dtype == "tensor(uint8)" else torch.float32
         with torch.inference_mode():
-            shapes = ((None, *graph(torch.zeros(size, dtype=element)).shape[1:]),)
+            found = graph(torch.zeros(size, dtype=element))
+        parts = (found,) if isinstance(found, torch.Tensor) else found
+        shapes = tuple((None, *part.shape[1:]) for part in parts)
     return TorchNetwork(
         graph,
         (spec,),
         tuple(
             TensorSpec(name, shape, FLOAT)
-            for name, shape in zip(OUTPUTS[metadata.kind], shapes, strict=True)
+            for name, shape in zip(graph.outputs, shapes, strict=True)
         ),
         _execution(section, metadata.kind, threads),
         metadata={METADATA_KEY: metadata.to_text()},

@@ -55,6 +55,7 @@ class TorchNetwork:
 
     Attributes:
         max_batch: the most items of one run; None: any number.
+        on_cpu: whether the CPU runs it.
 
     Raises:
         ModelError: no such device, or a module that cannot be recorded.
@@ -76,6 +77,7 @@ class TorchNetwork:
         last = execution.channels_last
         self._format = torch.channels_last if last else torch.contiguous_format
         self._device = torch.device(execution.device)
+        self.on_cpu = self._device.type == "cpu"
         self._graph = graph.eval().to(self._device)
         if last:
             # torch's annotations lack this overload.

@@ -24,6 +24,7 @@ from recognizer.config.types import (
     Triple,
     Unit,
 )
+from recognizer.imagenet import MEAN_RGB, STD_RGB
 from recognizer.installation import PROJECT, SHIPPED_MODELS
 
 Batch = Annotated[int, Field(ge=1, le=256)]
@@ -173,8 +174,8 @@ class TopDownConfig(Section):
     turned: bool = True
     turned_period_s: Annotated[float, Field(gt=0, le=10)] = 0.4
     turned_min_keypoint_score: Unit = 0.5
-    mean_rgb: Triple = (123.675, 116.28, 103.53)
-    std_rgb: Triple = (58.395, 57.12, 57.375)
+    mean_rgb: Triple = MEAN_RGB
+    std_rgb: Triple = STD_RGB
 
     @model_validator(mode="after")
     def _check(self) -> "TopDownConfig":

@@ -23,6 +23,7 @@ from recognizer.backends.network import (
 from recognizer.backends.pose_kind import is_normalised
 from recognizer.config.models import DetectorConfig
 from recognizer.geometry import Letterbox
+from recognizer.imagenet import MEAN_RGB, STD_RGB
 from recognizer.pose.detector import (
     MAX_BATCH,
     SET,
@@ -35,9 +36,9 @@ from recognizer.pose.detector import (
 from recognizer.pose.outputs import are_rows, check_boxes, check_scores
 from recognizer.types import FloatArray, Image, IntArray
 
-# Of the training pictures of RTMDet, BGR, as in mmdet 3.3.0's configs/rtmdet.
-_MEAN_BGR = np.array([103.53, 116.28, 123.675], np.float32).reshape(3, 1, 1)
-_STD_BGR = np.array([57.375, 57.12, 58.395], np.float32).reshape(3, 1, 1)
+# BGR, as RTMDet was trained by mmdet 3.3.0's configs/rtmdet.
+_MEAN_BGR = np.array(MEAN_RGB[::-1], np.float32).reshape(3, 1, 1)
+_STD_BGR = np.array(STD_RGB[::-1], np.float32).reshape(3, 1, 1)
 _PERSON = 0
 
 

@@ -87,12 +87,21 @@ def build_pose_model(
             size_wh = settings.onnx.model_input_size
             return MoveNetPose(network, settings.onnx, size_wh, files["pose"])
         case "rtmo":
-            size_wh = _input_size(settings)
-            if size_wh is None and metadata is not None:
-                size_wh = metadata.input_size
-            return RtmoPose(network, _block(settings), size_wh, files["pose"])
+            return _build_rtmo(network, settings, metadata, files["pose"])
         case "topdown":
             return _build_topdown(network, settings, files, threads, gpu)
+
+
+def _build_rtmo(
+    network: Network,
+    settings: PoseEstimationConfig,
+    metadata: PoseModelMetadata | None,
+    file: Path,
+) -> RtmoPose:
+    size_wh, follows = _input_size(settings), False
+    if size_wh is None and metadata is not None:
+        size_wh, follows = metadata.input_size, metadata.follows_picture
+    return RtmoPose(network, _block(settings), size_wh, file, follows_picture=follows)
 
 
 def _build_topdown(

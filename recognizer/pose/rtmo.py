@@ -8,6 +8,7 @@ lose people who stand close together.
 """
 
 from collections.abc import Callable, Sequence
+from itertools import groupby
 from pathlib import Path
 
 import numpy as np
@@ -22,8 +23,8 @@ from recognizer.backends.network import (
     describe,
     has_pixels,
     host_arrays,
+    image_limit,
     pad_batch,
-    run_limit,
 )
 from recognizer.config.models import KEYPOINT_THRESHOLD, SCORE_THRESHOLD
 from recognizer.config.types import PoseKind
@@ -41,6 +42,7 @@ from recognizer.types import FloatArray, Image, Poses
 
 _MAX_BATCH = 8
 _STRIDE = 32
+_MAX_SHAPES = 4  # whose buffers are kept: cameras of one batch may differ
 
 
 class RtmoPose:
@@ -51,6 +53,8 @@ class RtmoPose:
         settings: the config's block of the backend: its thresholds for people and keypoints.
         input_wh: width and height of the input, pixels; None: as the network says.
         file: of the network, for messages; None: not named.
+        follows_picture: make the input as small as each picture allows, where the network leaves
+            its sides free: ``input_wh`` is then the largest.
 
     Raises:
         ModelError: the network does not keep the contract, or its fixed input size is
@@ -66,6 +70,8 @@ class RtmoPose:
         settings: PoseConfig,
         input_wh: tuple[int, int] | None = None,
         file: Path | None = None,
+        *,
+        follows_picture: bool = False,
     ) -> None:
         self._network = network
         self._which = "RTMO" if file is None else f"{file}: RTMO"
@@ -74,20 +80,43 @@ class RtmoPose:
         self._keypoint_threshold = KEYPOINT_THRESHOLD["rtmo"] if asked is None else asked
         least = settings.score_threshold
         self._score_threshold = SCORE_THRESHOLD["rtmo"] if least is None else least
-        self._input_name, self._batch, fits, uint8 = _check(network, input_wh, self._which)
-        self._limit = run_limit(network, _MAX_BATCH)
-        self._letterboxes = LetterboxBatch(fits, uint8=uint8, make=host_arrays(network))
+        checked = _check(network, input_wh, self._which)
+        self._input_name, self._batch, self._largest_wh, self._uint8 = checked
+        self._limit = image_limit(network, _MAX_BATCH)
+        self._follows_picture = follows_picture and _is_free(network)
+        self._letterboxes: dict[tuple[int, int], LetterboxBatch] = {}
 
     def __call__(self, images: Sequence[Image]) -> list[Poses]:
         """Return the people of each image, in image pixels, clipped to nothing."""
         found: list[Poses] = []
+        for input_wh, alike in groupby(images, self._input_wh):
+            found += self._run(list(alike), self._letterbox(input_wh))
+        return found
+
+    def _run(self, images: Sequence[Image], letterboxes: LetterboxBatch) -> list[Poses]:
+        found: list[Poses] = []
         for start, stop in batches(len(images), self._batch, self._limit):
-            pixels, fits = self._letterboxes.fill(images[start:stop])
+            pixels, fits = letterboxes.fill(images[start:stop])
             out = self._network.run({self._input_name: pad_batch(pixels, self._batch)})
             self._check_outputs(out["dets"], out["keypoints"], len(fits))
             for i, fit in enumerate(fits):
                 found.append(self._decode(out["dets"][i], out["keypoints"][i], fit))
         return found
+
+    def _input_wh(self, image: Image) -> tuple[int, int]:
+        """Return the size of the input that an image is put into."""
+        if not self._follows_picture:
+            return self._largest_wh
+        width, height = Letterbox.fit(image.size_wh, self._largest_wh).inner_wh
+        return -(-width // _STRIDE) * _STRIDE, -(-height // _STRIDE) * _STRIDE
+
+    def _letterbox(self, input_wh: tuple[int, int]) -> LetterboxBatch:
+        if input_wh not in self._letterboxes:
+            if len(self._letterboxes) == _MAX_SHAPES:
+                self._letterboxes.clear()
+            make = host_arrays(self._network)
+            self._letterboxes[input_wh] = LetterboxBatch(input_wh, uint8=self._uint8, make=make)
+        return self._letterboxes[input_wh]
 
     def for_video(self) -> Callable[[Sequence[Image], Sequence[float]], list[Poses]]:
         """Return the model for the frames of one video: it sees each by itself."""
@@ -117,6 +146,11 @@ class RtmoPose:
                 f"{images} images, got {dets.shape} and {keypoints.shape}; this file does not keep "
                 "mmdeploy's end2end contract: get it again or use another file"
             )
+
+
+def _is_free(network: Network) -> bool:
+    shape = network.inputs[0].shape
+    return None in (shape[1:3] if network.inputs[0].dtype == UINT8 else shape[2:])
 
 
 def _check(

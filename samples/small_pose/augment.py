@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from annotation.teacher_labels import DOUBT, PERSON, Labels
+from annotation.teacher_labels import DOUBT, PERSON, Labels, around_keypoints
 from recognizer.geometry import LETTERBOX_GREY, box_area
 from recognizer.skeleton import FLIP_INDEX
 from recognizer.types import FloatArray, ImageArray
@@ -66,11 +66,8 @@ def _moved_boxes(boxes: FloatArray, keypoints: FloatArray, placement: Placement)
     centre = placement.points((boxes[:, :2] + boxes[:, 2:]) / 2)
     half = (boxes[:, 2:] - boxes[:, :2]) / 2
     extent = np.sqrt(half**2 @ (placement.linear**2).T)
-    sure = keypoints[..., 2:] > 0.4
-    low = np.where(sure, keypoints[..., :2], np.inf).min(1, initial=np.inf)
-    high = np.where(sure, keypoints[..., :2], -np.inf).max(1, initial=-np.inf)
-    corners = [np.minimum(centre - extent, low), np.maximum(centre + extent, high)]
-    return np.asarray(np.concatenate(corners, axis=1), np.float32)
+    moved_boxes = np.concatenate([centre - extent, centre + extent], axis=1, dtype=np.float32)
+    return around_keypoints(moved_boxes, keypoints)
 
 
 def cut(labels: Labels, size_wh: tuple[int, int]) -> Labels:

@@ -2,14 +2,16 @@
 
     python -m samples.small_pose.compose detector.onnx pose.onnx samples/models/small_pose.onnx
 
-``input`` (B, 3, 640, 640) float32 BGR 0-255, letterboxed at the top left with 114 -> ``dets``
-(B, K, 5), ``keypoints`` (B, K, 17, 3), in network pixels. The detector sees the picture at 416
-pixels; each person it finds is cut from the whole input as a square (RoiAlign, He et al. 2017) and
-posed at 192 pixels. Only people who survive suppression are posed. Weights are stored as float16.
+``input`` (B, 3, H, W) float32 BGR 0-255, letterboxed at the top left with 114, sides multiples of
+32, 640 at best -> ``dets`` (B, K, 5), ``keypoints`` (B, K, 17, 3), in network pixels. The detector
+sees the picture at 0.65 of its size (416 of 640 pixels); each person it finds is cut from the whole
+input as a square (RoiAlign, He et al. 2017) and posed at 192 pixels. Only people who survive
+suppression are posed. Weights are stored as float16.
 """
 
 import argparse
 import hashlib
+import math
 import warnings
 from pathlib import Path
 from typing import Any
@@ -22,22 +24,24 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 import recognizer
-from benchmarks._command import one_line_errors
 from deploy.pose_graph import OPSET, describe
-from recognizer.backends.graphs import suppressed
+from recognizer.backends.graphs import RtmoGraph, suppressed
 from recognizer.backends.metadata import PoseModelMetadata, Thresholds
 from recognizer.backends.suppression import Suppression
-from recognizer.backends.torch import INPUT, OUTPUTS
+from recognizer.backends.torch import INPUT
 from recognizer.geometry import LETTERBOX_GREY
+from recognizer.imagenet import MEAN_RGB, STD_RGB
+from samples.one_line_errors import one_line_errors
 from samples.small_pose.crops import CROP, PADDING, STRIDE
 from samples.small_pose.data import SIDE
 from samples.small_pose.decode import decoded
 from samples.small_pose.detector_loss import cells_of
+from samples.small_pose.files import read_network
 from samples.small_pose.graph import TrainableGraph
 from samples.small_pose.starts import DETECTOR_SIDE
 
 RULE = Suppression(score_threshold=0.3, nms_threshold=0.45, max_detections=100)
-_SAMPLES = 2  # places per pixel and side that RoiAlign averages
+_MULTIPLE = 32  # sides of the detector's input
 _LEAST_VALUES = 64  # smaller weights stay float32
 HALF = "_half"
 """How the names of weights end that are stored as float16."""
@@ -52,22 +56,24 @@ def stretched(scores: Tensor) -> Tensor:
     return torch.minimum(2 * scores, 0.6 + (scores - 0.3) * (4 / 7))
 
 
+def _crop(image: Tensor, box: Tensor) -> Tensor:
+    """Return the crop (C, 192, 192) of a square box (4,), each pixel a mean over its part."""
+    samples = max(1, math.ceil(float(box[2] - box[0]) / CROP))
+    steps = (torch.arange(CROP * samples) + 0.5) / (CROP * samples)
+    x, y = ((box[i] + (box[i + 2] - box[i]) * steps) / image.shape[2 - i] * 2 - 1 for i in (0, 1))
+    grid = torch.stack([x[None].expand(len(y), -1), y[:, None].expand(-1, len(x))], -1)
+    fine = functional.grid_sample(image[None], grid[None], align_corners=False)
+    return functional.avg_pool2d(fine, samples)[0]
+
+
 class _RoiAlign(torch.autograd.Function):
     """Crops by the operator RoiAlign in a file, by ``grid_sample`` in torch."""
 
     @staticmethod
     def forward(ctx: Any, images: Tensor, boxes: Tensor, rows: Tensor) -> Tensor:
-        """Return crops (N, C, 192, 192) of boxes (N, 4) in ``images[rows]``; 0 outside."""
-        fine = CROP * _SAMPLES
-        steps = (torch.arange(fine) + 0.5) / fine
-        x = boxes[:, :1] + (boxes[:, 2:3] - boxes[:, :1]) * steps
-        y = boxes[:, 1:2] + (boxes[:, 3:] - boxes[:, 1:2]) * steps
-        x, y = x / images.shape[3] * 2 - 1, y / images.shape[2] * 2 - 1
-        grid = torch.stack(
-            [x[:, None].expand(-1, fine, -1), y[:, :, None].expand(-1, -1, fine)], -1
-        )
-        crops = functional.grid_sample(images[rows], grid, align_corners=False)
-        return functional.avg_pool2d(crops, _SAMPLES)
+        """Return crops (N, C, 192, 192) of square boxes (N, 4) in ``images[rows]``; 0 outside."""
+        crops = [_crop(images[row], box) for row, box in zip(rows, boxes, strict=True)]
+        return torch.stack(crops) if crops else images.new_zeros(0, images.shape[1], CROP, CROP)
 
     @staticmethod
     def symbolic(g: Any, images: Any, boxes: Any, rows: Any) -> Any:
@@ -81,7 +87,7 @@ class _RoiAlign(torch.autograd.Function):
             mode_s="avg",
             output_height_i=CROP,
             output_width_i=CROP,
-            sampling_ratio_i=_SAMPLES,
+            sampling_ratio_i=0,  # as many places a pixel and side as the box has image pixels
             spatial_scale_f=1.0,
         )
 
@@ -105,8 +111,8 @@ class SmallPose(nn.Module):
         super().__init__()
         self.detector, self.pose, self.rule = detector, pose, rule
         for name, values in (
-            ("mean", (103.53, 116.28, 123.675)),  # BGR, as the input
-            ("std", (57.375, 57.12, 58.395)),
+            ("mean", MEAN_RGB[::-1]),  # BGR, as the input
+            ("std", STD_RGB[::-1]),
         ):
             self.register_buffer(name, torch.tensor(values)[None, :, None, None])
 
@@ -126,10 +132,8 @@ class SmallPose(nn.Module):
 
     def people(self, images: Tensor) -> tuple[Tensor, Tensor]:
         """Return boxes (B, K, 4) and scores (B, K), best first, 0 where there are fewer."""
-        small = functional.interpolate(
-            images, size=(DETECTOR_SIDE, DETECTOR_SIDE), mode="bilinear", align_corners=False
-        )
-        cells = cells_of(self.detector(small), DETECTOR_SIDE)
+        small = shrunk(images)
+        cells = cells_of(self.detector(small), (small.shape[2], small.shape[3]))
         ranked, order = suppressed(cells.boxes, stretched(cells.scores), self.rule)
         boxes = cells.boxes.gather(1, order[..., None].expand(-1, -1, 4)) * (SIDE / DETECTOR_SIDE)
         return boxes, ranked
@@ -149,12 +153,23 @@ class SmallPose(nn.Module):
         return torch.cat([places, stretched(seen[..., 2:].clamp(0, 1))], -1)
 
 
+def shrunk(images: Tensor) -> Tensor:
+    """Return images at 416 of 640 pixels, each pixel a mean, sides filled to multiples of 32."""
+    scale = 2 * DETECTOR_SIDE / SIDE
+    fine = functional.interpolate(
+        images, scale_factor=scale, mode="bilinear", recompute_scale_factor=False
+    )
+    small = functional.avg_pool2d(fine, 2) - LETTERBOX_GREY
+    height, width = small.shape[2], small.shape[3]
+    return functional.pad(small, (0, -width % _MULTIPLE, 0, -height % _MULTIPLE)) + LETTERBOX_GREY
+
+
 def write(detector: Path, pose: Path, path: Path) -> None:
     """Write the file."""
-    finder, poser = (TrainableGraph(onnx.load(str(file))) for file in (detector, pose))
+    finder, poser = (TrainableGraph(read_network(file)) for file in (detector, pose))
     network = SmallPose(finder, poser).eval()
-    axes: dict[str, dict[int, str]] = {INPUT: {0: "batch"}}
-    axes |= {name: {0: "batch", 1: "people"} for name in OUTPUTS["rtmo"]}
+    axes: dict[str, dict[int, str]] = {INPUT: {0: "batch", 2: "height", 3: "width"}}
+    axes |= {name: {0: "batch", 1: "people"} for name in RtmoGraph.outputs}
     with warnings.catch_warnings(), torch.no_grad():
         warnings.simplefilter("ignore")
         torch.onnx.export(
@@ -162,7 +177,7 @@ def write(detector: Path, pose: Path, path: Path) -> None:
             (torch.zeros(2, 3, SIDE, SIDE),),
             str(path),
             input_names=[INPUT],
-            output_names=list(OUTPUTS["rtmo"]),
+            output_names=list(RtmoGraph.outputs),
             dynamic_axes=axes,
             opset_version=OPSET,
             dynamo=False,
@@ -206,6 +221,7 @@ def _metadata(parts: list[Path]) -> PoseModelMetadata:
         checkpoint="+".join(path.name for path in parts),
         checkpoint_sha256=digest,
         created_by=f"recognizer {recognizer.__version__}",
+        follows_picture=True,
     )
 
 

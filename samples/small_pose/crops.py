@@ -10,6 +10,7 @@ from annotation.teacher_labels import PERSON, Labels
 from recognizer.types import FloatArray, ImageArray
 from samples.small_pose.augment import Placement, moved, recoloured, turn, warped
 from samples.small_pose.data import Data
+from samples.small_pose.sampling import probabilities
 
 CROP = 192
 """Sides of a crop, pixels."""
@@ -17,8 +18,8 @@ PADDING = 1.1
 """Sides of a crop, over the longer side of the box."""
 STRIDE = 4
 _SIGMA = 1.5  # cells of a heatmap
-_KNOWN = 0.3  # score from which a keypoint's place is the teacher's word
-_UNSURE = 0.3  # weight of a keypoint below
+_KNOWN = 0.3  # score from which a keypoint's place is taught
+_UNSURE = 0.3  # weight of a keypoint below it
 
 
 @dataclass(frozen=True, eq=False)
@@ -43,31 +44,30 @@ class CropSampler:
     Args:
         data: pictures and labels.
         split: which are drawn from.
-        chances: of the data sets; those that are absent are not drawn.
+        weights: of the data sets, see ``sampling.probabilities``.
         seed: of all that is random.
+
+    Raises:
+        ValueError: a data set of the split without a weight, or no posed people there.
 
     """
 
-    def __init__(self, data: Data, split: int, chances: Mapping[str, float], seed: int) -> None:
+    def __init__(self, data: Data, split: int, weights: Mapping[str, float], seed: int) -> None:
         self._data, self._rng = data, np.random.default_rng(seed)
         posed = (data.labels.kinds == PERSON) & (data.labels.scores >= 0).any(2)
-        rows, people = np.nonzero(posed & (data.splits == split)[:, None])
-        groups = data.groups[rows]
-        weight = np.zeros(len(rows))
-        for group, chance in chances.items():
-            own = groups == group
-            weight[own] = chance / max(own.sum(), 1)
-        self._pairs = np.stack([rows, people], axis=1)
-        self._chances = weight / weight.sum()
+        pairs = np.argwhere(posed)
+        drawn = data.splits[pairs[:, 0]] == split
+        self._pairs = pairs
+        self._probabilities = probabilities(data.groups[pairs[:, 0]], drawn, weights)
 
     def draw(self, count: int) -> Crops:
         """Return a batch."""
-        chosen = self._rng.choice(len(self._pairs), count, p=self._chances)
+        chosen = self._rng.choice(len(self._pairs), count, p=self._probabilities)
         return stacked([self._one(int(row), int(who)) for row, who in self._pairs[chosen]])
 
     def _one(self, row: int, who: int) -> tuple[ImageArray, FloatArray, FloatArray]:
         rng = self._rng
-        person = person_of(self._data, row, who)
+        person = self._data.person(row, who)
         any_turn = rng.random() < 0.35
         degrees = rng.uniform(-180, 180) if any_turn else float(np.clip(rng.normal(0, 15), -48, 48))
         placement = crop_placement(person, turn(degrees, 1.0, bool(rng.random() < 0.5)))
@@ -81,19 +81,6 @@ class CropSampler:
         if rng.random() < 0.3:
             _cover(image, rng)
         return image, *targets(moved(person, placement))
-
-
-def person_of(data: Data, row: int, who: int) -> Labels:
-    """Return one person of a picture."""
-    index = np.array([who])
-    labels = data.labels
-    return Labels(
-        labels.boxes[row][index],
-        labels.keypoints[row][index],
-        labels.scores[row][index],
-        labels.kinds[row][index],
-        labels.areas[row][index],
-    )
 
 
 def crop_placement(person: Labels, linear: NDArray[np.float64]) -> Placement:

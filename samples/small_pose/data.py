@@ -13,10 +13,11 @@ import csv
 import json
 import sys
 import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, fields
-from pathlib import Path
-from typing import Any
+from pathlib import Path, PurePosixPath
+from typing import Any, BinaryIO
+from zipfile import BadZipFile
 
 import cv2
 import numpy as np
@@ -24,11 +25,11 @@ from numpy.typing import NDArray
 
 from annotation.teacher_labels import AREA, CROWD, DOUBT, PERSON, Labels
 from annotation.teacher_tracks import Window, confirmed
-from benchmarks._command import one_line_errors
 from recognizer.geometry import LETTERBOX_GREY, Letterbox, box_area
 from recognizer.runs.manifest import read_manifest, result_path
-from recognizer.storage.artifacts import read_poses
+from recognizer.storage.artifacts import atomic_path, read_poses
 from recognizer.types import ImageArray, Poses, PoseSequence
+from samples.one_line_errors import one_line_errors
 
 SIDE = 640
 """Sides of a picture, pixels: the network's input."""
@@ -39,7 +40,12 @@ SAMPLES = Path(__file__).resolve().parents[1]
 _HELD_OUT = 9  # one source of so many is kept for validation
 _NEIGHBOURS, _AGREEMENT = 2, 0.1
 _FIGHT_FRAMES, _FALL_FRAMES = 12, 48
+HELD_OUT_SUBJECT = "Subject_2"
+"""Folder of ``falls`` that is for validation alone."""
+PICTURES, LABELS = "pictures.npy", "labels.npz"
 _NAMES = tuple(field.name for field in fields(Labels))
+_EXPECTED = "expected what python -m samples.small_pose.data writes"
+_AGAIN = "run python -m samples.small_pose.data again"
 
 
 @dataclass(frozen=True, eq=False)
@@ -81,39 +87,107 @@ class Data:
 
     def of(self, row: int) -> Labels:
         """Return the people and doubts of a picture."""
-        rows = np.flatnonzero(self.labels.kinds[row])
-        return Labels(*(getattr(self.labels, name)[row][rows] for name in _NAMES))
+        return self._slots(row, np.flatnonzero(self.labels.kinds[row]))
+
+    def person(self, row: int, slot: int) -> Labels:
+        """Return the one person of a picture that is in this of its ``SLOTS`` rows of labels."""
+        return self._slots(row, np.array([slot]))
+
+    def _slots(self, row: int, slots: NDArray[np.int64]) -> Labels:
+        return Labels(*(getattr(self.labels, name)[row][slots] for name in _NAMES))
 
 
 def load(folder: Path) -> Data:
-    """Open what ``write`` wrote."""
-    with np.load(folder / "labels.npz") as file:
-        labels = Labels(*(file[name] for name in _NAMES))
-        arrays = [file[name] for name in ("sizes_wh", "groups", "splits")]
-    pictures = np.load(folder / "pictures.npy", mmap_mode="r")
-    return Data(pictures, arrays[0], labels, arrays[1], arrays[2])
+    """Open what ``write`` wrote; pictures stay on disk.
+
+    Raises:
+        OSError: a file is missing.
+        ValueError: a file is damaged, or the files have not as many rows.
+
+    """
+    path = folder / LABELS
+    try:
+        with np.load(path) as file:
+            labels = Labels(*(file[name] for name in _NAMES))
+            sizes_wh, groups, splits = (file[name] for name in ("sizes_wh", "groups", "splits"))
+    except (BadZipFile, EOFError, KeyError, ValueError) as error:
+        raise ValueError(f"{path}: {_EXPECTED}, got {error}; {_AGAIN}") from error
+    rows = {name: len(getattr(labels, name)) for name in _NAMES}
+    rows |= {"sizes_wh": len(sizes_wh), "groups": len(groups), "splits": len(splits)}
+    if len(set(rows.values())) > 1:
+        raise ValueError(f"{path}: expected one row for each picture, got {rows}; {_AGAIN}")
+    pictures = _stored(folder / PICTURES, len(groups))
+    return Data(pictures, sizes_wh, labels, groups, splits)
 
 
-def write(pictures: list[Picture], folder: Path) -> None:
-    """Write ``pictures.npy`` and ``labels.npz``."""
-    folder.mkdir(parents=True, exist_ok=True)
-    shape = (len(pictures), SIDE, SIDE, 3)
-    stored = np.lib.format.open_memmap(  # type: ignore[no-untyped-call]
-        folder / "pictures.npy", mode="w+", dtype=np.uint8, shape=shape
-    )
-    for row, one in enumerate(pictures):
-        height, width = one.bgr.shape[:2]
-        stored[row] = LETTERBOX_GREY
-        stored[row, :height, :width] = one.bgr
-    stored.flush()
-    padded = [_padded(one.labels) for one in pictures]
-    np.savez_compressed(
-        folder / "labels.npz",
-        sizes_wh=np.array([one.bgr.shape[1::-1] for one in pictures], np.int64),
-        groups=np.array([one.group for one in pictures]),
-        splits=np.array([one.split for one in pictures], np.uint8),
-        **{name: np.stack([getattr(one, name) for one in padded]) for name in _NAMES},
-    )
+def _stored(path: Path, count: int) -> NDArray[np.uint8]:
+    """Return the array of the file, which is read when it is used."""
+    try:
+        pictures = np.load(path, mmap_mode="r")
+    except (EOFError, ValueError) as error:
+        raise ValueError(f"{path}: {_EXPECTED}, got {error}; {_AGAIN}") from error
+    shape = (count, SIDE, SIDE, 3)
+    if pictures.shape != shape or pictures.dtype != np.uint8:
+        raise ValueError(
+            f"{path}: expected uint8 of shape {shape}, as {LABELS} beside it has {count} rows, got "
+            f"{pictures.dtype} of shape {pictures.shape}; {_AGAIN}"
+        )
+    return np.asanyarray(pictures)
+
+
+def write(pictures: Iterable[Picture], folder: Path) -> None:
+    """Write ``pictures.npy`` and ``labels.npz`` whole; one picture is in memory at a time.
+
+    Raises:
+        ValueError: no pictures.
+        OSError: the disk is full or not permitted; what was there before stays.
+
+    """
+    rows: list[tuple[tuple[int, int], str, int, Labels]] = []
+
+    def noted() -> Iterator[ImageArray]:
+        for one in pictures:
+            height, width = one.bgr.shape[:2]
+            rows.append(((width, height), one.group, one.split, _padded(one.labels)))
+            whole = np.full((SIDE, SIDE, 3), LETTERBOX_GREY, np.uint8)
+            whole[:height, :width] = one.bgr
+            yield whole
+
+    with (
+        atomic_path(folder / PICTURES, folder) as stored,
+        atomic_path(folder / LABELS, folder) as labelled,
+    ):
+        with stored.open("wb") as file:
+            _write_pictures(file, noted())
+        if not rows:
+            raise ValueError(f"{folder}: expected pictures to write, got none; check the inputs")
+        sizes, groups, splits, labels = zip(*rows, strict=True)
+        np.savez_compressed(
+            labelled,
+            sizes_wh=np.array(sizes, np.int64),
+            groups=np.array(groups),
+            splits=np.array(splits, np.uint8),
+            **{name: np.stack([getattr(one, name) for one in labels]) for name in _NAMES},
+        )
+
+
+def _write_pictures(file: BinaryIO, pictures: Iterable[ImageArray]) -> None:
+    """Write a ``.npy`` of pictures (640, 640, 3) whose number is known at the end."""
+    begin = _write_header(file, 0)
+    count = 0
+    for picture in pictures:
+        file.write(picture.tobytes())
+        count += 1
+    file.seek(0)
+    if _write_header(file, count) != begin:
+        raise ValueError(f"expected a .npy header of {begin} bytes for {count} pictures too")
+
+
+def _write_header(file: BinaryIO, count: int) -> int:
+    """Return the header's bytes; NumPy leaves room in it for a first dimension that grows."""
+    header = {"descr": "|u1", "fortran_order": False, "shape": (count, SIDE, SIDE, 3)}
+    np.lib.format.write_array_header_1_0(file, header)  # type: ignore[no-untyped-call]
+    return file.tell()
 
 
 def _padded(labels: Labels) -> Labels:
@@ -154,10 +228,15 @@ def split_of(source: str) -> int:
     return VAL if zlib.crc32(source.encode()) % _HELD_OUT == 0 else TRAIN
 
 
+def split_of_fall(video: str) -> int:
+    """Return the split of a video of ``falls``, by its first folder, the person's."""
+    return VAL if PurePosixPath(video).parts[0] == HELD_OUT_SUBJECT else TRAIN
+
+
 def from_samples(assets: Path) -> Iterator[Picture]:
     """Yield pictures of ``fight_surv`` and ``falls`` with the poses of ``samples/``.
 
-    The people of ``falls/Subject_2`` are for validation alone.
+    ``split_of`` and ``split_of_fall`` decide which are for validation alone.
     """
     with (SAMPLES / "sources.csv").open(encoding="utf-8") as file:
         source_of = {row["video"]: row["source"] for row in csv.DictReader(file)}
@@ -167,12 +246,11 @@ def from_samples(assets: Path) -> Iterator[Picture]:
     ):
         for outcome in read_manifest(results).outcomes:
             video = outcome.video
-            falls = name == "falls"
-            held_out = video.startswith("Subject_2") if falls else split_of(source_of[video]) == VAL
+            split = split_of_fall(video) if name == "falls" else split_of(source_of[video])
             sequence = read_poses(result_path(results, video, ".npz"))[0]
             path = assets / name / video
             for bgr, labels in _labelled_frames(path, sequence, frames):
-                yield _fitted(name, VAL if held_out else TRAIN, bgr, labels)
+                yield _fitted(name, split, bgr, labels)
 
 
 def _labelled_frames(
@@ -256,6 +334,18 @@ def collect(assets: Path, distilled: Path) -> Iterator[Picture]:
     yield from from_samples(assets)
 
 
+def summary(data: Data) -> Iterator[str]:
+    """Yield a line for each data set and split: pictures, people, people with a pose."""
+    people = data.labels.kinds == PERSON
+    posed = people & (data.labels.scores >= 0).any(2)
+    for group, split in sorted(set(zip(data.groups.tolist(), data.splits.tolist(), strict=True))):
+        own = (data.groups == group) & (data.splits == split)
+        yield (
+            f"{group} {'val' if split == VAL else 'train'}: {own.sum()} pictures, "
+            f"{people[own].sum()} people, {posed[own].sum()} with a pose"
+        )
+
+
 @one_line_errors
 def main() -> int:
     """Collect and write."""
@@ -264,16 +354,9 @@ def main() -> int:
     parser.add_argument("--distilled", type=Path, required=True)
     parser.add_argument("--out", type=Path, required=True)
     given = parser.parse_args()
-    pictures = list(collect(given.assets, given.distilled))
-    write(pictures, given.out)
-    for key in sorted({(one.group, one.split) for one in pictures}):
-        own = [one.labels for one in pictures if (one.group, one.split) == key]
-        posed = sum(int((labels.scores >= 0).any(1).sum()) for labels in own)
-        people = sum(int((labels.kinds == PERSON).sum()) for labels in own)
-        split = "val" if key[1] else "train"
-        sys.stdout.write(
-            f"{key[0]} {split}: {len(own)} pictures, {people} people, {posed} with a pose\n"
-        )
+    write(collect(given.assets, given.distilled), given.out)
+    for line in summary(load(given.out)):
+        sys.stdout.write(f"{line}\n")
     return 0
 
 

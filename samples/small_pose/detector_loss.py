@@ -1,7 +1,7 @@
-"""Which cells of the detector answer for which person, and the losses, as in YOLOX.
+"""SimOTA label assignment and the losses of YOLOX.
 
-Source: Ge et al. 2021, "YOLOX" (dynamic k by overlap); a cell's score is the product of its object
-and person scores, and is learnt as one probability.
+Source: Ge et al. 2021, "YOLOX"; dynamic k is the sum of the best IoUs. A cell's score is the
+product of its object and person scores, and is learnt as one probability.
 """
 
 from dataclasses import dataclass
@@ -13,9 +13,9 @@ from torch.nn import functional
 from annotation.teacher_labels import CROWD, DOUBT, PERSON
 
 STRIDES = (8, 16, 32)
-_RADIUS = 2.5  # strides from a person's centre within which cells may answer
-_MOST_CELLS = 10
-_BOX_WEIGHT = 5.0
+_CENTRE_RADIUS = 2.5  # strides from a person's centre within which cells are candidates
+_MAX_K = 10
+_IOU_LOSS_WEIGHT = 5.0
 
 
 @dataclass(frozen=True)
@@ -26,20 +26,26 @@ class Cells:
     scores: Tensor
 
 
-def grid(side: int, device: torch.device) -> tuple[Tensor, Tensor]:
-    """Return corners (A, 2) of all cells, in cells, and their strides (A, 1)."""
+def grid(size_hw: tuple[int, int], device: torch.device) -> tuple[Tensor, Tensor]:
+    """Return corners (A, 2) of all cells, in cells, and their strides (A, 1).
+
+    Args:
+        size_hw: height and width of the pictures, multiples of 32, pixels.
+        device: where they are put.
+
+    """
     corners, strides = [], []
     for stride in STRIDES:
-        line = torch.arange(side // stride, dtype=torch.float32)
-        y, x = torch.meshgrid(line, line, indexing="ij")
+        rows, columns = (torch.arange(side // stride, dtype=torch.float32) for side in size_hw)
+        y, x = torch.meshgrid(rows, columns, indexing="ij")
         corners.append(torch.stack([x.flatten(), y.flatten()], 1))
-        strides.append(torch.full((len(corners[-1]), 1), float(stride)))
+        strides.append(torch.full_like(corners[-1][:, :1], float(stride)))
     return torch.cat(corners).to(device), torch.cat(strides).to(device)
 
 
-def cells_of(raw: Tensor, side: int) -> Cells:
-    """Return what the network's output (B, A, 6) says."""
-    corners, strides = grid(side, raw.device)
+def cells_of(raw: Tensor, size_hw: tuple[int, int]) -> Cells:
+    """Return what the network's output (B, A, 6) says of pictures of this height and width."""
+    corners, strides = grid(size_hw, raw.device)
     middle = (raw[..., :2] + corners) * strides
     half = raw[..., 2:4].clamp(max=8).exp() * strides / 2
     boxes = torch.cat([middle - half, middle + half], -1)
@@ -47,8 +53,8 @@ def cells_of(raw: Tensor, side: int) -> Cells:
 
 
 @torch.no_grad()
-def assigned(cells: Cells, boxes: Tensor, kinds: Tensor, side: int) -> tuple[Tensor, ...]:
-    """Return image, cell, person and overlap (P,) of each pair, and doubtful cells (B, A).
+def simota(cells: Cells, boxes: Tensor, kinds: Tensor, side: int) -> tuple[Tensor, ...]:
+    """Return image, cell, person and IoU (P,) of each positive, and ignored cells (B, A).
 
     Args:
         cells: what they say.
@@ -57,20 +63,20 @@ def assigned(cells: Cells, boxes: Tensor, kinds: Tensor, side: int) -> tuple[Ten
         side: of the pictures, pixels.
 
     """
-    corners, strides = grid(side, boxes.device)
+    corners, strides = grid((side, side), boxes.device)
     middle = (corners + 0.5) * strides
     overlap, part = _overlaps(boxes, cells.boxes)  # (B, M, A)
     centre = (boxes[..., :2] + boxes[..., 2:]) / 2
-    far = (middle - centre[:, :, None]).abs().amax(-1) > _RADIUS * strides[:, 0]
+    far = (middle - centre[:, :, None]).abs().amax(-1) > _CENTRE_RADIUS * strides[:, 0]
     allowed = (kinds == PERSON)[..., None] & ~far
     score = cells.scores.clamp(1e-6, 1 - 1e-6)[:, None]
     cost = torch.where(allowed, -3 * overlap.clamp(min=1e-4).log() - score.log(), torch.inf)
     overlap = torch.where(allowed, overlap, 0.0)
-    counts = overlap.topk(_MOST_CELLS, -1).values.sum(-1).int().clamp(min=1)
-    best = cost.topk(_MOST_CELLS, -1, largest=False)
-    within = torch.arange(_MOST_CELLS, device=boxes.device) < counts[..., None]
+    dynamic_k = overlap.topk(_MAX_K, -1).values.sum(-1).int().clamp(min=1)
+    best = cost.topk(_MAX_K, -1, largest=False)
+    within = torch.arange(_MAX_K, device=boxes.device) < dynamic_k[..., None]
     chosen = torch.zeros_like(allowed).scatter_(-1, best.indices, within & best.values.isfinite())
-    # A cell that several people want answers for the one it costs least.
+    # A cell that is assigned to several people stays with that of the lowest cost.
     cheapest = torch.where(chosen, cost, torch.inf).argmin(1, keepdim=True)
     chosen &= torch.zeros_like(chosen).scatter_(1, cheapest, True)
     image, row, cell = chosen.nonzero(as_tuple=True)
@@ -97,17 +103,17 @@ def _overlaps(people: Tensor, boxes: Tensor) -> tuple[Tensor, Tensor]:
 
 def loss(raw: Tensor, boxes: Tensor, kinds: Tensor, side: int) -> Tensor:
     """Return the loss of a batch: cross-entropy of the scores, and of boxes 1 - GIoU."""
-    cells = cells_of(raw, side)
-    image, cell, person, overlap, doubtful = assigned(cells, boxes, kinds, side)
+    cells = cells_of(raw, (side, side))
+    image, cell, person, overlap, ignored = simota(cells, boxes, kinds, side)
     target = torch.zeros_like(cells.scores)
     target[image, cell] = overlap.clamp(0, 1)
-    taught = (target > 0) | ~doubtful
+    taught = (target > 0) | ~ignored
     wrong = functional.binary_cross_entropy(
         cells.scores.clamp(1e-6, 1 - 1e-6), target, reduction="none"
     )
     count = overlap.sum().clamp(min=1)
     box = (1 - _giou(cells.boxes[image, cell], boxes[image, person])).sum() / max(1, len(image))
-    return (wrong * taught).sum() / count + _BOX_WEIGHT * box
+    return (wrong * taught).sum() / count + _IOU_LOSS_WEIGHT * box
 
 
 def _giou(a: Tensor, b: Tensor) -> Tensor:

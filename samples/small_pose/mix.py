@@ -14,7 +14,8 @@ import numpy as np
 import onnx
 from onnx import numpy_helper
 
-from benchmarks._command import one_line_errors
+from samples.one_line_errors import one_line_errors
+from samples.small_pose.files import read_network, write_network
 
 
 def mixed(start: onnx.ModelProto, trained: onnx.ModelProto, share: float) -> onnx.ModelProto:
@@ -53,8 +54,8 @@ def main() -> int:
     parser.add_argument("share", type=float)
     parser.add_argument("output", type=Path)
     given = parser.parse_args()
-    start, trained = (onnx.load(str(path)) for path in (given.start, given.trained))
-    onnx.save(mixed(start, trained, given.share), str(given.output))
+    start, trained = (read_network(path) for path in (given.start, given.trained))
+    write_network(mixed(start, trained, given.share), given.output)
     return 0
 
 

@@ -1,4 +1,4 @@
-"""Take a composed file apart again, to train its parts on.
+"""Take a composed file apart again, to fine-tune its parts.
 
     python -m samples.small_pose.split samples/models/small_pose.onnx weights output/small_pose
 
@@ -13,10 +13,11 @@ import onnx
 import torch
 from onnx import numpy_helper
 
-from benchmarks._command import one_line_errors
+from samples.one_line_errors import one_line_errors
 from samples.small_pose import starts
 from samples.small_pose.compose import HALF
 from samples.small_pose.crops import CROP
+from samples.small_pose.files import read_network, write_network
 from samples.small_pose.graph import TrainableGraph
 
 
@@ -50,14 +51,13 @@ def main() -> int:
     parser.add_argument("weights", type=Path, help="folder of the public files")
     parser.add_argument("output", type=Path)
     given = parser.parse_args()
-    composed = onnx.load(str(given.composed))
-    given.output.mkdir(parents=True, exist_ok=True)
+    composed = read_network(given.composed)
     graphs = {
         "detector": starts.detector(given.weights / "yolox_nano.onnx"),
         "pose": starts.pose(given.weights / "pp_tinypose_256x192.onnx", CROP, CROP),
     }
     for name, start in graphs.items():
-        onnx.save(part(composed, name, start), str(given.output / f"{name}.onnx"))
+        write_network(part(composed, name, start), given.output / f"{name}.onnx")
     return 0
 
 

@@ -16,7 +16,8 @@ import numpy as np
 import onnx
 from onnx import numpy_helper
 
-from benchmarks._command import one_line_errors
+from samples.one_line_errors import one_line_errors
+from samples.small_pose.files import read_network, write_network
 
 DETECTOR_SIDE = 416
 """Sides of the detector's input, pixels."""
@@ -28,7 +29,7 @@ def detector(path: Path) -> onnx.ModelProto:
 
     Rows are x, y offsets in cells, log width and height in cells, object and person scores.
     """
-    model = onnx.load(str(path))
+    model = read_network(path)
     for value in model.graph.initializer:
         array = numpy_helper.to_array(value)
         if "cls_preds" in value.name and len(array) == _CLASSES:
@@ -41,9 +42,9 @@ def detector(path: Path) -> onnx.ModelProto:
 def pose(path: Path, height: int, width: int) -> onnx.ModelProto:
     """Return PP-TinyPose for another size: (B, 3, H, W) -> heatmaps (B, 17, H/4, W/4).
 
-    The input is RGB, ImageNet's mean and deviation taken out.
+    The input is RGB, normalised by ``recognizer.imagenet``.
     """
-    model = onnx.load(str(path))
+    model = read_network(path)
     dims = [d.dim_value for d in model.graph.input[0].type.tensor_type.shape.dim]
     tall, wide = dims[2], dims[3]
     values = {value.name: value for value in model.graph.initializer}
@@ -85,11 +86,10 @@ def main() -> int:
     parser.add_argument("weights", type=Path, help="folder of the public files")
     parser.add_argument("output", type=Path)
     given = parser.parse_args()
-    given.output.mkdir(parents=True, exist_ok=True)
     found = detector(given.weights / "yolox_nano.onnx")
-    onnx.save(found, str(given.output / "start_detector.onnx"))
     posed = pose(given.weights / "pp_tinypose_256x192.onnx", CROP, CROP)
-    onnx.save(posed, str(given.output / "start_pose.onnx"))
+    write_network(found, given.output / "start_detector.onnx")
+    write_network(posed, given.output / "start_pose.onnx")
     return 0
 
 

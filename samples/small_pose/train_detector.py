@@ -3,36 +3,40 @@
     python -m samples.small_pose.train_detector --data output/small_pose \
         --weights ../shared/assets/weights --minutes 60 --out output/small_pose/detector.onnx
 
-The file is written every 8 minutes and holds the averaged weights. ``--device cuda:0 --workers 8``
-trains on a GPU.
+The file is written every 8 minutes and holds the exponential moving average of the weights.
+``--start`` fine-tunes an earlier ``--out``; it does not resume that training.
+``--device cuda:0 --workers 8`` trains on a GPU.
 """
 
 from collections.abc import Callable, Mapping
 from functools import partial
 
 import numpy as np
-import onnx
 import torch
 from torch import Tensor
 
-from annotation.teacher_labels import DOUBT, PERSON, Labels
-from benchmarks._command import one_line_errors
-from recognizer.geometry import box_iou, nms
+from annotation.teacher_labels import PERSON, Labels
+from recognizer.geometry import nms
 from recognizer.types import FloatArray, ImageArray
+from samples.one_line_errors import one_line_errors
 from samples.small_pose import starts, training
 from samples.small_pose.augment import Placement, cut, moved, recoloured, turn, warped
 from samples.small_pose.data import SIDE, SLOTS, TRAIN, VAL, Data, load
 from samples.small_pose.detector_loss import cells_of, loss
+from samples.small_pose.files import read_network
 from samples.small_pose.graph import TrainableGraph
+from samples.small_pose.matching import count_boxes, total
+from samples.small_pose.sampling import probabilities
 from samples.small_pose.starts import DETECTOR_SIDE
 
-CHANCES = {
+SAMPLING_WEIGHTS = {
     "fight_surv": 0.33, "coco": 0.25, "falls": 0.15, "bed_falls": 0.15, "videos": 0.06,
     "multiview_falls": 0.06,
 }  # fmt: skip
 _TESTED = ("fight_surv", "falls", "coco")
-_LONGEST = 10.0  # gradient
-_MOSAIC = 0.1
+_MAX_GRAD_NORM = 10.0
+_MOSAIC = 0.1  # probability of a picture to be one
+_SCORE_THRESHOLD = 0.3
 
 
 class PictureSampler:
@@ -40,18 +44,17 @@ class PictureSampler:
 
     Args:
         data: pictures and labels.
-        chances: of the data sets.
+        weights: of the data sets, see ``sampling.probabilities``.
         seed: of all that is random.
+
+    Raises:
+        ValueError: a data set for training without a weight, or no pictures for training.
 
     """
 
-    def __init__(self, data: Data, chances: Mapping[str, float], seed: int) -> None:
+    def __init__(self, data: Data, weights: Mapping[str, float], seed: int) -> None:
         self._data, self._rng = data, np.random.default_rng(seed)
-        weight = np.zeros(len(data.groups))
-        for group, chance in chances.items():
-            own = (data.groups == group) & (data.splits == TRAIN)
-            weight[own] = chance / max(own.sum(), 1)
-        self._chances = weight / weight.sum()
+        self._probabilities = probabilities(data.groups, data.splits == TRAIN, weights)
 
     def draw(self, count: int) -> tuple[Tensor, Tensor, Tensor]:
         """Return pictures (B, 3, 416, 416), boxes (B, M, 4) and kinds (B, M)."""
@@ -67,7 +70,7 @@ class PictureSampler:
 
     def _one(self) -> tuple[ImageArray, Labels]:
         rng, data = self._rng, self._data
-        row = int(rng.choice(len(data.groups), p=self._chances))
+        row = int(rng.choice(len(data.groups), p=self._probabilities))
         labels, size = data.of(row), data.sizes_wh[row].astype(np.float64)
         degrees = rng.uniform(-180, 180) if rng.random() < 0.3 else float(rng.normal(0, 6))
         scale = DETECTOR_SIDE / size.max() * float(np.exp(rng.uniform(-0.3, 0.4)))
@@ -122,7 +125,7 @@ def found_people(
     found, device = [], next(network.parameters()).device
     for start in range(0, len(pictures), 8):
         batch = torch.from_numpy(np.stack(pictures[start : start + 8])).permute(0, 3, 1, 2)
-        cells = cells_of(network(batch.float().to(device)), DETECTOR_SIDE)
+        cells = cells_of(network(batch.float().to(device)), (DETECTOR_SIDE, DETECTOR_SIDE))
         pairs = zip(cells.boxes.cpu().numpy(), cells.scores.cpu().numpy(), strict=True)
         for boxes, scores in pairs:
             rows = np.flatnonzero(scores >= threshold)
@@ -134,22 +137,13 @@ def found_people(
 def recall_and_precision(
     network: TrainableGraph, views: list[tuple[ImageArray, Labels]], threshold: float
 ) -> tuple[float, float]:
-    """Return the share of people found, and the share of boxes that are people; IoU 0.5.
-
-    Boxes that lie on a doubt count neither way.
-    """
-    right = people = wrong = 0
-    found = found_people(network, [view[0] for view in views], threshold)
-    for (boxes, _), (_, labels) in zip(found, views, strict=True):
-        mine, others = (labels.boxes[labels.kinds == PERSON], labels.boxes[labels.kinds >= DOUBT])
-        people += len(mine)
-        if not len(boxes):
-            continue
-        overlap = box_iou(boxes, mine).max(1) if len(mine) else np.zeros(len(boxes))
-        right += int((box_iou(mine, boxes).max(1) > 0.5).sum()) if len(mine) else 0
-        doubt = box_iou(boxes, others).max(1) > 0.3 if len(others) else np.zeros(len(boxes), bool)
-        wrong += int(((overlap <= 0.5) & ~doubt).sum())
-    return right / max(people, 1), right / max(right + wrong, 1)
+    """Return recall and precision of the boxes from this score on, as ``matching`` counts them."""
+    found = found_people(network, [picture for picture, _ in views], threshold)
+    counts = total(
+        count_boxes(boxes, scores, labels)
+        for (boxes, scores), (_, labels) in zip(found, views, strict=True)
+    )
+    return counts.recall, counts.precision
 
 
 def figures(
@@ -157,7 +151,7 @@ def figures(
 ) -> dict[str, list[float]]:
     """Return recall and precision at a score of 0.3, by the test's name."""
     return {
-        name: [round(v, 3) for v in recall_and_precision(network, views, 0.3)]
+        name: [round(v, 3) for v in recall_and_precision(network, views, _SCORE_THRESHOLD)]
         for name, views in tests.items()
     }
 
@@ -184,21 +178,21 @@ def batch_loss(network: TrainableGraph, batch: training.Batch) -> Tensor:
 @one_line_errors
 def main() -> int:
     """Train for the time that is given."""
-    given = training.parser(__doc__, minutes=60, rate=5e-4, batch=12).parse_args()
+    given = training.parser(__doc__, minutes=60, learning_rate=5e-4, batch=12).parse_args()
     torch.manual_seed(given.seed)
     torch.set_num_threads(1)
     public = given.weights / "yolox_nano.onnx"
-    model = onnx.load(given.start) if given.start else starts.detector(public)
+    model = read_network(given.start) if given.start else starts.detector(public)
     data = load(given.data)
 
     def draw_from(seed: int) -> Callable[[], training.Batch]:
-        sampler = PictureSampler(data, CHANCES, seed)
+        sampler = PictureSampler(data, SAMPLING_WEIGHTS, seed)
         return lambda: sampler.draw(given.batch)
 
     drawn = training.batches(draw_from, given.seed, given.workers)
     network = TrainableGraph(model).to(given.device)
     measure = partial(figures, views_of(data))
-    training.train(network, given, drawn, batch_loss, measure, longest=_LONGEST)
+    training.train(network, given, drawn, batch_loss, measure, max_grad_norm=_MAX_GRAD_NORM)
     return 0
 
 

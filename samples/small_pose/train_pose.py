@@ -3,22 +3,23 @@
     python -m samples.small_pose.train_pose --data output/small_pose \
         --weights ../shared/assets/weights --minutes 100 --out output/small_pose/pose.onnx
 
-``--start`` goes on from an earlier ``--out``. The file is written every 8 minutes and holds the
-averaged weights. ``--device cuda:0 --workers 8`` trains on a GPU.
+The file is written every 8 minutes and holds the exponential moving average of the weights.
+``--start`` fine-tunes an earlier ``--out``; it does not resume that training.
+``--device cuda:0 --workers 8`` trains on a GPU.
 """
 
 from collections.abc import Callable
 from functools import partial
 
 import numpy as np
-import onnx
 import torch
 from torch import Tensor
 
 from annotation.teacher_labels import PERSON
-from benchmarks._command import one_line_errors
+from recognizer.imagenet import MEAN_RGB, STD_RGB
 from recognizer.skeleton import OKS_SIGMAS
 from recognizer.types import FloatArray
+from samples.one_line_errors import one_line_errors
 from samples.small_pose import starts, training
 from samples.small_pose.augment import moved, turn, warped
 from samples.small_pose.crops import (
@@ -27,33 +28,31 @@ from samples.small_pose.crops import (
     Crops,
     CropSampler,
     crop_placement,
-    person_of,
     stacked,
     targets,
 )
 from samples.small_pose.data import TRAIN, VAL, Data, load
 from samples.small_pose.decode import decoded
+from samples.small_pose.files import read_network
 from samples.small_pose.graph import TrainableGraph
 
-CHANCES = {
+SAMPLING_WEIGHTS = {
     "fight_surv": 0.4, "coco": 0.25, "falls": 0.13, "bed_falls": 0.12, "videos": 0.05,
     "multiview_falls": 0.05,
 }  # fmt: skip
-MEAN = torch.tensor([123.675, 116.28, 103.53])
-STD = torch.tensor([58.395, 57.12, 57.375])
 _TESTED = ("fight_surv", "falls", "coco")
-_LONGEST = 5.0  # gradient
+_MAX_GRAD_NORM = 5.0
 
 
 def normalised(images: Tensor) -> Tensor:
     """Return BGR pictures (B, S, S, 3) of 8 bits as the network's input (B, 3, S, S)."""
     rgb = images.flip(-1).float()
-    mean, std = MEAN.to(images.device), STD.to(images.device)
+    mean, std = (torch.tensor(each, device=images.device) for each in (MEAN_RGB, STD_RGB))
     return ((rgb - mean) / std).permute(0, 3, 1, 2).contiguous()
 
 
 def loss(network: TrainableGraph, batch: training.Batch) -> Tensor:
-    """Return the weighted mean square of what the heatmaps lack.
+    """Return the weighted mean squared error of the heatmaps.
 
     Args:
         network: what is trained.
@@ -82,7 +81,7 @@ def validation(data: Data, group: str, degrees: float, most: int = 250) -> tuple
     pairs = pairs[:: max(1, -(-len(pairs) // most))]
     parts, right = [], []
     for row, who in pairs.tolist():
-        person = person_of(data, row, who)
+        person = data.person(row, who)
         placement = crop_placement(person, turn(degrees, 1.0, False))
         there = moved(person, placement)
         parts.append((warped(data.pictures[row], placement, CROP), *targets(there)))
@@ -92,7 +91,7 @@ def validation(data: Data, group: str, degrees: float, most: int = 250) -> tuple
 
 
 @torch.no_grad()
-def similarity(network: TrainableGraph, crops: Crops, right: FloatArray) -> float:
+def mean_oks(network: TrainableGraph, crops: Crops, right: FloatArray) -> float:
     """Return the mean OKS of the decoded heatmaps."""
     found, device = [], next(network.parameters()).device
     for start in range(0, len(crops.images), 50):
@@ -108,15 +107,15 @@ def similarity(network: TrainableGraph, crops: Crops, right: FloatArray) -> floa
 @one_line_errors
 def main() -> int:
     """Train for the time that is given."""
-    given = training.parser(__doc__, minutes=100, rate=2e-3, batch=32).parse_args()
+    given = training.parser(__doc__, minutes=100, learning_rate=2e-3, batch=32).parse_args()
     torch.manual_seed(given.seed)
     torch.set_num_threads(1)
     public = given.weights / "pp_tinypose_256x192.onnx"
-    model = onnx.load(given.start) if given.start else starts.pose(public, CROP, CROP)
+    model = read_network(given.start) if given.start else starts.pose(public, CROP, CROP)
     data = load(given.data)
 
     def draw_from(seed: int) -> Callable[[], training.Batch]:
-        sampler = CropSampler(data, TRAIN, CHANCES, seed)
+        sampler = CropSampler(data, TRAIN, SAMPLING_WEIGHTS, seed)
         return lambda: tensors(sampler.draw(given.batch))
 
     drawn = training.batches(draw_from, given.seed, given.workers)
@@ -126,15 +125,16 @@ def main() -> int:
         for group in _TESTED
         for degrees in (0, 90)
     }
-    training.train(network, given, drawn, loss, partial(similarities, tests), longest=_LONGEST)
+    measure = partial(mean_oks_of, tests)
+    training.train(network, given, drawn, loss, measure, max_grad_norm=_MAX_GRAD_NORM)
     return 0
 
 
-def similarities(
+def mean_oks_of(
     tests: dict[str, tuple[Crops, FloatArray]], network: TrainableGraph
 ) -> dict[str, float]:
-    """Return ``similarity`` by the test's name."""
-    return {name: round(similarity(network, *test), 4) for name, test in tests.items()}
+    """Return ``mean_oks`` by the test's name."""
+    return {name: round(mean_oks(network, *test), 4) for name, test in tests.items()}
 
 
 if __name__ == "__main__":

@@ -1,6 +1,7 @@
 """An RTMPose with weights from a seed and YOLOX-nano with NMS inside, as mmdeploy writes them."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -15,8 +16,8 @@ RTMPOSE_M = "body_2d_keypoint/rtmpose/body8/rtmpose-m_8xb256-420e_body8-256x192.
 
 
 @torch.no_grad()
-def save_rtmpose(path: Path, name: str = RTMPOSE_S) -> Path:
-    """Write RTMPose by mmpose's own config: outputs ``simcc_x`` and ``simcc_y``, free batch."""
+def seeded_rtmpose(name: str = RTMPOSE_S) -> Any:
+    """Return RTMPose by mmpose's own config, with weights from a seed."""
     model = random_model(shipped_config("mmpose", name))
     width, height = model.head.input_size
     crops = torch.randn(8, 3, height, width, generator=torch.Generator().manual_seed(0))
@@ -31,6 +32,22 @@ def save_rtmpose(path: Path, name: str = RTMPOSE_S) -> Path:
     for layer, value in model.head.named_parameters():
         if "cls_" in layer:
             value.mul_(100)
+    return model
+
+
+def save_rtmpose_checkpoint(folder: Path, name: str = RTMPOSE_S) -> tuple[Path, Path]:
+    """Write the weights as training does; return mmpose's config and the checkpoint."""
+    checkpoint = folder / "rtmpose.pth"
+    torch.save({"state_dict": seeded_rtmpose(name).state_dict(), "meta": {}}, checkpoint)
+    return shipped_config("mmpose", name), checkpoint
+
+
+@torch.no_grad()
+def save_rtmpose(path: Path, name: str = RTMPOSE_S) -> Path:
+    """Write RTMPose as mmdeploy does: outputs ``simcc_x`` and ``simcc_y``, free batch."""
+    model = seeded_rtmpose(name)
+    width, height = model.head.input_size
+    crops = torch.randn(2, 3, height, width, generator=torch.Generator().manual_seed(0))
 
     class Exported(torch.nn.Module):
         def __init__(self) -> None:
@@ -44,7 +61,7 @@ def save_rtmpose(path: Path, name: str = RTMPOSE_S) -> Path:
     axes = {key: {0: "batch"} for key in ("input", "simcc_x", "simcc_y")}
     torch.onnx.export(
         Exported().eval(),
-        (crops[:2],),
+        (crops,),
         str(path),
         input_names=["input"],
         output_names=["simcc_x", "simcc_y"],

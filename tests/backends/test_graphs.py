@@ -10,7 +10,7 @@ from mmengine.structures import InstanceData  # noqa: E402
 from mmpose.structures import PoseDataSample  # noqa: E402
 
 from recognizer.backends import graphs  # noqa: E402
-from recognizer.backends.graphs import HeatmapGraph, RtmoGraph, Suppression  # noqa: E402
+from recognizer.backends.graphs import RtmoGraph, Suppression, TopDownGraph  # noqa: E402
 from recognizer.backends.network import ModelError  # noqa: E402
 from recognizer.openmmlab import shipped_config  # noqa: E402
 from tests.backends import pose_models  # noqa: E402
@@ -141,8 +141,8 @@ def test_8_bit_pictures_say_the_same(rtmo, sdpose):
     own = sdpose.data_preprocessor({"inputs": list(bytes_.permute(0, 3, 1, 2)), "data_samples": []})
     with torch.inference_mode():
         reference = sdpose(own["inputs"], None, mode="tensor")
-        inside = HeatmapGraph(sdpose, uint8=True)(bytes_)
-        outside = HeatmapGraph(sdpose)(own["inputs"])
+        inside = TopDownGraph(sdpose, uint8=True)(bytes_)
+        outside = TopDownGraph(sdpose)(own["inputs"])
     assert reference.shape == (2, 17, 64, 48)
     torch.testing.assert_close(outside, reference, rtol=0, atol=0)
     torch.testing.assert_close(inside, reference, rtol=1e-4, atol=1e-5)

@@ -18,19 +18,21 @@ from recognizer.backends.engine_shapes import profile  # noqa: E402
 from recognizer.backends.metadata import PoseModelMetadata, Thresholds  # noqa: E402
 from recognizer.backends.network import ModelError  # noqa: E402
 from recognizer.backends.onnx import OnnxNetwork  # noqa: E402
-from recognizer.backends.torch import load_pose, open_graph, with_options  # noqa: E402
+from recognizer.backends.torch import load_pose, open_graph, open_pose, with_options  # noqa: E402
 from recognizer.config.file import ConfigError  # noqa: E402
 from recognizer.config.models import (  # noqa: E402
     OnnxPoseConfig,
     PoseEstimationConfig,
     TensorRTPoseConfig,
+    TorchPoseConfig,
 )
 from recognizer.config.schema import Config  # noqa: E402
 from recognizer.pose.estimator import build_pose_model  # noqa: E402
 from recognizer.pose.rtmo import RtmoPose  # noqa: E402
+from recognizer.runs.progress import silent  # noqa: E402
 from recognizer.storage.artifacts import sha256_file  # noqa: E402
 from recognizer.types import Poses  # noqa: E402
-from tests.backends import pose_models  # noqa: E402
+from tests.backends import pose_models, rtmpose_models  # noqa: E402
 
 RULE = Thresholds(0.1, 0.45, 100)
 SECTION = OnnxPoseConfig(score_threshold=0.1, keypoint_threshold=0.0)
@@ -249,3 +251,27 @@ def test_frames_come_from_videos_or_are_made(tmp_path):
     _write_video(tmp_path / "a.mp4")
     _write_video(tmp_path / "b.mp4")
     assert len(pose_parity.frames_of(tmp_path, 5)) == 5
+
+
+def test_rtmpose_runs_in_torch_and_exports_to_the_file_that_others_write(tmp_path):
+    files = rtmpose_models.save_rtmpose_checkpoint(tmp_path)
+    others = rtmpose_models.save_rtmpose(tmp_path / "others.onnx")
+    output = tmp_path / "ours.onnx"
+    config = config_of(files, "topdown", model="pose", output=str(output), precision="both")
+    assert export(config, silent) == 0
+    networks = [
+        open_pose(*files, TorchPoseConfig(device="cpu")),
+        *(OnnxNetwork(path, OnnxPoseConfig()) for path in (output, others)),
+    ]
+    crops = np.random.default_rng(0).normal(size=(3, 3, 256, 192)).astype(np.float32)
+    seen = [network.run({"input": crops}) for network in networks]
+    for one in seen:
+        assert {name: array.shape for name, array in one.items()} == {
+            "simcc_x": (3, 17, 384),
+            "simcc_y": (3, 17, 512),
+        }
+        for name, array in one.items():
+            spread = np.ptp(seen[-1][name])
+            np.testing.assert_allclose(array, seen[-1][name], atol=2e-4 * spread)
+    half = OnnxNetwork(output.with_name("ours_fp16.onnx"), OnnxPoseConfig())
+    assert {spec.name for spec in half.outputs} == {"simcc_x", "simcc_y"}

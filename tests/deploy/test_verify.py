@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import onnx
@@ -167,6 +168,22 @@ def test_another_shape_is_compared_with_the_square(folder):
     assert row.wrong == "" and row.parity.median_px == 0  # noqa: PT018
     assert verify(config, silent) == 0
     square = config_of(folder, onnx={"model_input_size": [128, 128]})
+    assert compare_rectangle(square, found, pictures, seen) == []
+
+
+def test_a_shape_that_follows_the_picture_is_compared_with_the_square(tmp_path):
+    """The shipped network needs no other file to be verified."""
+    small = Path(__file__).resolve().parents[2] / "samples" / "models" / "small_pose.onnx"
+    (tmp_path / "m.onnx").write_bytes(small.read_bytes())
+    config = config_of(tmp_path)
+    found, _ = candidates(config)
+    pictures, _ = module.frames(config)
+    seen, _ = run_backends(found, pictures)
+    (row,) = compare_rectangle(config, found, pictures, seen)
+    assert row.name == "onnx cpu fp32 shape of the picture"
+    assert row.against == "onnx cpu fp32 640x640"
+    assert row.parity.frames == len(pictures)
+    square = config_of(tmp_path, onnx={"model_input_size": [640, 640]})
     assert compare_rectangle(square, found, pictures, seen) == []
 
 

@@ -1,5 +1,7 @@
 """RTMO's contract: letterbox, batch, thresholds and the way back to image pixels."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 
@@ -9,6 +11,9 @@ from recognizer.config.models import OnnxPoseConfig
 from recognizer.pose.rtmo import RtmoPose
 from recognizer.video.array_image import ArrayImage
 from tests import networks
+
+SHIPPED = Path(__file__).resolve().parents[2] / "samples" / "models" / "small_pose.onnx"
+VIDEOS = Path(__file__).resolve().parents[3] / "shared" / "assets" / "videos"
 
 
 def picture(size_wh, dot, value=255):
@@ -117,3 +122,67 @@ def test_outputs_other_than_the_file_says_are_refused(given):
     pose = RtmoPose(Shapes(FREE, given), OnnxPoseConfig())
     with pytest.raises(ModelError, match=r"expected dets \(2,K,5\)"):
         pose([picture((64, 64), (5, 5))] * 2)
+
+
+class InputShapes:
+    """A network that notes the inputs' shapes and is another one otherwise."""
+
+    def __init__(self, network):
+        self.network, self.seen = network, []
+
+    def __getattr__(self, name):
+        return getattr(self.network, name)
+
+    def run(self, feeds):
+        self.seen += [array.shape for array in feeds.values()]
+        return self.network.run(feeds)
+
+
+def test_an_input_that_follows_the_picture_wastes_no_rows():
+    network = InputShapes(OnnxNetwork(SHIPPED, OnnxPoseConfig()))
+    pose = RtmoPose(network, OnnxPoseConfig(), (640, 640), follows_picture=True)
+    sizes = [(1920, 1080), (1920, 1080), (480, 640), (1280, 720), (50, 400), (640, 640), (30, 30)]
+    found = pose([picture(size, (20, 20)) for size in sizes])
+    assert len(found) == len(sizes)
+    wide, tall, thin, square = (384, 640), (640, 480), (640, 96), (640, 640)
+    # One by one: a batch costs a CPU more.
+    sides = [wide, wide, tall, wide, thin, square, square]
+    assert network.seen == [(1, 3, *side) for side in sides]
+
+
+def test_a_device_that_is_no_cpu_gets_pictures_of_one_shape_together():
+    network = InputShapes(OnnxNetwork(SHIPPED, OnnxPoseConfig()))
+    network.on_cpu = False
+    pose = RtmoPose(network, OnnxPoseConfig(), (640, 640), follows_picture=True)
+    pose([picture(size, (20, 20)) for size in [(1920, 1080), (1280, 720), (480, 640)]])
+    assert network.seen == [(2, 3, 384, 640), (1, 3, 640, 480)]
+
+
+def test_a_network_of_fixed_sides_does_not_follow_the_picture(tmp_path):
+    network = InputShapes(OnnxNetwork(networks.rtmo(tmp_path / "m.onnx"), OnnxPoseConfig()))
+    pose = RtmoPose(network, OnnxPoseConfig(), follows_picture=True)
+    pose([picture((128, 64), (32, 32))])
+    assert network.seen == [(1, 3, 64, 64)]
+
+
+@pytest.mark.skipif(not VIDEOS.is_dir(), reason="needs ../shared/assets")
+def test_the_rows_that_are_left_out_hold_nothing_that_counts():
+    import cv2
+
+    read, frame = cv2.VideoCapture(str(VIDEOS / "street_5_frames.mp4")).read()
+    assert read
+    square, fitted = (
+        RtmoPose(
+            OnnxNetwork(SHIPPED, OnnxPoseConfig()),
+            OnnxPoseConfig(),
+            (640, 640),
+            follows_picture=follows,
+        )([ArrayImage(frame)])[0]
+        for follows in (False, True)
+    )
+    sure = square.box_scores > 0.5
+    assert sure.sum() >= 2
+    for box, score in zip(square.boxes[sure], square.box_scores[sure], strict=True):
+        near = np.abs(fitted.boxes - box).max(1)
+        assert near.min() < 0.03 * (box[3] - box[1])
+        assert fitted.box_scores[near.argmin()] == pytest.approx(score, abs=0.05)

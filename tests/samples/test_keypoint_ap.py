@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from benchmarks.gpu._coco_ap import GroundTruth, Predictions, keypoint_ap, mean_confident_score
+from samples.keypoint_ap import GroundTruth, Predictions, keypoint_ap, mean_confident_score
 
 HALF = 51 / 101  # precision 1 up to a recall of 0.5: 51 of the 101 levels
 
