@@ -15,6 +15,7 @@ from typing import Any, Protocol, Self, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from recognizer.arrays import require_array, require_rising, require_rows
 from recognizer.skeleton import NUM_KEYPOINTS
 
 FloatArray = NDArray[np.float32]
@@ -90,31 +91,6 @@ class FrameAccount:
         return not (self.corrupt or self.damaged or self.ended_early or self.notes)
 
 
-def _require(
-    name: str, array: NDArray[np.generic], dtype: type, shape: tuple[int | None, ...]
-) -> None:
-    if isinstance(array, np.ndarray) and array.shape == shape and array.dtype == dtype:
-        return  # the quick way out: a tracker makes Poses 10,000 times a second
-    fits = isinstance(array, np.ndarray) and array.ndim == len(shape) and array.dtype == dtype
-    if not fits or any(w is not None and w != g for w, g in zip(shape, array.shape, strict=True)):
-        expected = "(" + ", ".join("N" if s is None else str(s) for s in shape) + ")"
-        came = f"{array.shape} {array.dtype}" if hasattr(array, "dtype") else repr(array)[:50]
-        raise ValueError(f"{name}: expected {expected} {np.dtype(dtype).name}, got {came}")
-
-
-def require_rows(name: str, array: FloatArray, shape: tuple[int, ...]) -> None:
-    """Raise ValueError unless an array is float32 whose last axis is all finite or all NaN."""
-    _require(name, array, np.float32, shape)
-    unknown = np.isnan(array)
-    if np.isinf(array).any() or (unknown.any(-1) != unknown.all(-1)).any():
-        raise ValueError(f"{name}: expected rows of finite numbers or of NaN, got inf or a mixture")
-
-
-def _require_rising(name: str, time_s: TimeArray) -> None:
-    if not np.all(np.abs(time_s) <= 1e10) or np.any(np.diff(time_s) < 0):  # NaN is not, either
-        raise ValueError(f"{name}: expected finite times that never fall, within 1e10 s of 0")
-
-
 @dataclass(frozen=True, eq=False, repr=False, slots=True)
 class Poses:
     """The people of one frame (or, inside a ``PoseSequence``, of all frames).
@@ -140,13 +116,13 @@ class Poses:
     def __post_init__(self) -> None:
         """Check every shape and type; raise ValueError naming the wrong array."""
         n = len(self.keypoints)
-        _require("keypoints", self.keypoints, np.float32, (n, NUM_KEYPOINTS, 2))
-        _require("keypoint_scores", self.keypoint_scores, np.float32, (n, NUM_KEYPOINTS))
-        _require("boxes", self.boxes, np.float32, (n, 4))
-        _require("box_scores", self.box_scores, np.float32, (n,))
-        _require("track_ids", self.track_ids, np.int64, (n,))
+        require_array("keypoints", self.keypoints, np.float32, (n, NUM_KEYPOINTS, 2))
+        require_array("keypoint_scores", self.keypoint_scores, np.float32, (n, NUM_KEYPOINTS))
+        require_array("boxes", self.boxes, np.float32, (n, 4))
+        require_array("box_scores", self.box_scores, np.float32, (n,))
+        require_array("track_ids", self.track_ids, np.int64, (n,))
         if self.movement is not None:
-            _require("movement", self.movement, np.float32, (n, NUM_MOVEMENTS))
+            require_array("movement", self.movement, np.float32, (n, NUM_MOVEMENTS))
 
     @classmethod
     def empty(cls) -> Self:
@@ -246,16 +222,16 @@ class PoseSequence:
     def __post_init__(self) -> None:
         """Check shapes and that the offsets cover the rows exactly once, in order."""
         frames = len(self.time_s)
-        _require("frame_offsets", self.frame_offsets, np.int64, (frames + 1,))
-        _require("time_s", self.time_s, np.float64, (frames,))
-        _require("corrupt", self.corrupt, np.bool_, (frames,))
+        require_array("frame_offsets", self.frame_offsets, np.int64, (frames + 1,))
+        require_array("time_s", self.time_s, np.float64, (frames,))
+        require_array("corrupt", self.corrupt, np.bool_, (frames,))
         offsets = self.frame_offsets
         if offsets[0] != 0 or offsets[-1] != len(self.poses) or np.any(np.diff(offsets) < 0):
             raise ValueError(
                 f"frame_offsets: expected a rise from 0 to {len(self.poses)}, got "
                 f"{offsets[0]} to {offsets[-1]}"
             )
-        _require_rising("time_s", self.time_s)
+        require_rising("time_s", self.time_s)
 
     def __len__(self) -> int:
         """Return the number of frames."""
@@ -347,7 +323,7 @@ class Track:
 
     def __post_init__(self) -> None:
         """Check that there is exactly one row per frame."""
-        _require("frame_indices", self.frame_indices, np.int64, (len(self.poses),))
+        require_array("frame_indices", self.frame_indices, np.int64, (len(self.poses),))
         if np.any(np.diff(self.frame_indices) <= 0):
             raise ValueError(f"track {self.track_id}: expected one row per frame, in order")
 
@@ -391,9 +367,9 @@ class Sample:
     def __post_init__(self) -> None:
         """Check shapes and that every number is finite, or NaN where that is allowed."""
         m, t = self.keypoints.shape[:2]
-        _require("keypoints", self.keypoints, np.float32, (m, t, NUM_KEYPOINTS, 2))
-        _require("keypoint_scores", self.keypoint_scores, np.float32, (m, t, NUM_KEYPOINTS))
-        _require("track_ids", self.track_ids, np.int64, (m,))
+        require_array("keypoints", self.keypoints, np.float32, (m, t, NUM_KEYPOINTS, 2))
+        require_array("keypoint_scores", self.keypoint_scores, np.float32, (m, t, NUM_KEYPOINTS))
+        require_array("track_ids", self.track_ids, np.int64, (m,))
         if not (np.isfinite(self.keypoints).all() and np.isfinite(self.keypoint_scores).all()):
             raise ValueError(f"{self.name}: expected finite keypoints and scores, got NaN or inf")
         if self.boxes is not None:
@@ -401,8 +377,8 @@ class Sample:
         if self.movement is not None:
             require_rows(f"{self.name}: movement", self.movement, (m, t, NUM_MOVEMENTS))
         if self.time_s is not None:
-            _require("time_s", self.time_s, np.float64, (t,))
-            _require_rising(f"{self.name}: time_s", self.time_s)
+            require_array("time_s", self.time_s, np.float64, (t,))
+            require_rising(f"{self.name}: time_s", self.time_s)
 
     def __repr__(self) -> str:
         """Return a short text: name, label, people, frames."""

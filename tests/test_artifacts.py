@@ -25,7 +25,6 @@ from recognizer.storage.artifacts import (
     json_bytes,
     read_npz,
     read_npz_meta,
-    read_pickle,
     read_poses,
     sha256_file,
     short_digest,
@@ -34,6 +33,7 @@ from recognizer.storage.artifacts import (
     write_npz,
     write_poses,
 )
+from recognizer.storage.pickles import read_pickle
 from recognizer.storage.tables import read_table
 from tests.records import damaged_copies, flat, outcome, sequence
 

@@ -16,11 +16,11 @@ from recognizer.storage.artifacts import (
     SCRATCH_FOLDER,
     atomic_path,
     read_npz,
-    read_pickle,
     remove_stale_scratch,
     write_json,
     write_text,
 )
+from recognizer.storage.pickles import read_pickle
 
 ROOT = Path(__file__).resolve().parents[1]
 META = {"schema": "test", "schema_version": 1}
@@ -31,7 +31,8 @@ WRITER = textwrap.dedent(
     import sys
     from pathlib import Path
     import numpy as np
-    from recognizer.storage.artifacts import write_npz, write_pickle_list
+    from recognizer.storage.artifacts import write_npz
+    from recognizer.storage.pickles import write_pickle_list
     folder = Path(sys.argv[1])
     noise = np.random.default_rng(0).random(60_000)
     print("ready", flush=True)
@@ -95,7 +96,8 @@ FULL_DISK = textwrap.dedent(
     import os, resource, signal, sys
     from pathlib import Path
     import numpy as np
-    from recognizer.storage.artifacts import write_json, write_npz, write_pickle_list
+    from recognizer.storage.artifacts import write_json, write_npz
+    from recognizer.storage.pickles import write_pickle_list
     signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
     folder, kind = Path(sys.argv[1]), sys.argv[2]
     big = np.random.default_rng(0).random(300_000)

@@ -20,9 +20,8 @@ import pytest
 
 from recognizer.storage.artifacts import (
     ArtifactError,
-    read_pickle,
-    write_pickle_list,
 )
+from recognizer.storage.pickles import read_pickle, write_pickle_list
 
 ROOT = Path(__file__).resolve().parents[1]
 META = {"schema": "test", "schema_version": 1}

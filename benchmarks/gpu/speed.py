@@ -14,7 +14,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from benchmarks.gpu import _card, _summary, speed_compiled, speed_pose, speed_training
+from benchmarks.gpu import _card, _pose_tables, _summary, speed_compiled, speed_pose, speed_training
 from benchmarks.gpu._part import ROOT, Options, Results, parse
 from benchmarks.gpu._speed import Clock, MeasurementLog, is_error
 
@@ -168,7 +168,7 @@ def write(options: Options, results: Results) -> None:
         "From BGR frames (1280x720; SDPose: people's boxes) in memory to Poses. Shares are of the "
         "network alone: its products of the card's matrix products, and what its layers read and "
         "write, once each, of the card's copies. Weights from a seed.",
-        speed_pose.render(results.values),
+        _pose_tables.render(results.values),
         "Training steps on data that is on the device: made people; clips of 100 frames with 2 of "
         "4 people there. mm*: as mmengine, mmpose and mmaction2 run without us.",
         speed_training.render(results.values),

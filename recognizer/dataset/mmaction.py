@@ -14,7 +14,8 @@ from typing import Any
 import numpy as np
 
 from recognizer.checks import check_type
-from recognizer.storage.artifacts import ArtifactError, read_pickle, write_pickle_list
+from recognizer.storage.artifacts import ArtifactError
+from recognizer.storage.pickles import read_pickle, write_pickle_list
 from recognizer.types import UNTRACKED, Sample
 
 METADATA = "metadata.json"  # beside the pickles

@@ -1,10 +1,9 @@
-"""Files on disk: atomic writes, pose records as ``.npz``, safe pickles, digests.
+"""Files on disk: atomic writes, pose records as ``.npz``, digests; ``pickles`` has the pickles.
 
 A file under its final name is always whole: everything is written to a scratch file on
 the same file system, synced, renamed, and the folder synced. Loading never runs code:
-``allow_pickle=False`` for arrays, and an unpickler that knows NumPy arrays and plain
-builtins only. ``.npz`` members carry a CRC, so that a damaged file is refused and never
-loads as something else.
+``allow_pickle=False`` for arrays. ``.npz`` members carry a CRC, so that a damaged file is
+refused and never loads as something else.
 """
 
 import contextlib
@@ -15,7 +14,6 @@ import io
 import json
 import math
 import os
-import pickle
 import re
 import secrets
 import shutil
@@ -29,8 +27,9 @@ from typing import IO, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from recognizer.storage import compact, safe_pickle
-from recognizer.types import Poses, PoseSequence, require_rows
+from recognizer.arrays import require_rows
+from recognizer.storage import compact
+from recognizer.types import Poses, PoseSequence
 
 SCRATCH_FOLDER = ".scratch"
 POSE_SCHEMA = "recognizer.poses"
@@ -383,43 +382,3 @@ def read_poses(path: Path) -> tuple[PoseSequence, Arrays, Meta]:
     except (KeyError, TypeError, ValueError) as error:
         raise ArtifactError(f"{path}: not a pose record: {error}") from error
     return sequence, arrays, meta
-
-
-# --- pickles -----------------------------------------------------------------------
-
-
-class _StreamedList:
-    """Pickles as a genuine list while its items are made one after another."""
-
-    def __init__(self, items: Iterable[object]) -> None:
-        self._items = items
-
-    def __reduce__(self) -> tuple[type, tuple[()], None, Iterator[object]]:
-        return (list, (), None, iter(self._items))
-
-
-def write_pickle_list(final: Path, root: Path, items: Iterable[object]) -> None:
-    """Pickle a list without ever holding all of its items."""
-    with atomic_path(final, root) as scratch, scratch.open("wb") as file:
-        pickler = pickle.Pickler(file, protocol=4)
-        pickler.fast = True  # no memo: it would keep every item alive until the end
-        pickler.dump(_StreamedList(items))
-
-
-def read_pickle(path: Path) -> Any:
-    """Load a pickle that holds only NumPy arrays and plain builtins; nothing is executed.
-
-    Raises:
-        FileNotFoundError: no such file.
-        ArtifactError: damaged, or naming anything that could run code.
-
-    """
-    if not path.is_file():
-        raise FileNotFoundError(f"expected a pickle at {path}, found none")
-    try:
-        return safe_pickle.loads(path.read_bytes())
-    except safe_pickle.UnsafePickleError as error:
-        raise ArtifactError(f"{path}: {error}") from error
-    except Exception as error:  # a damaged pickle can raise nearly anything
-        reason = str(error) or type(error).__name__
-        raise ArtifactError(f"{path}: not a readable pickle: {reason}") from error

@@ -9,9 +9,10 @@ from typing import Any
 import pytest
 
 from recognizer.config.schema import Config
+from recognizer.dataset.mmaction import read_split
 from recognizer.runs import figures
 from recognizer.storage.artifacts import atomic_path
-from recognizer.types import PoseSequence
+from recognizer.types import PoseSequence, Sample
 from tests.dataset.tracked import sequence, write_stage2
 
 
@@ -63,3 +64,9 @@ def digests(folder: Path) -> dict[str, str]:
     return {
         p.relative_to(folder).as_posix(): hashlib.sha256(p.read_bytes()).hexdigest() for p in files
     }
+
+
+def all_samples(folder: Path) -> dict[str, Sample]:
+    """Return the samples of all splits by name."""
+    splits = ("train", "val", "test")
+    return {s.name: s for split in splits for s in read_split(folder / f"{split}.pkl")}

@@ -7,7 +7,7 @@ import pytest
 
 from recognizer.dataset.check import DatasetError, check_splits, sample_faults
 from recognizer.dataset.mmaction import to_mmaction, write_split
-from recognizer.storage.artifacts import write_pickle_list
+from recognizer.storage.pickles import write_pickle_list
 from recognizer.types import Sample
 from tests.action.clips import real_samples
 from tests.dataset.made import made

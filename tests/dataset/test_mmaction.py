@@ -8,7 +8,8 @@ import pytest
 
 from recognizer.dataset.mmaction import read_split, to_mmaction, write_split
 from recognizer.dataset.samples import build_sample
-from recognizer.storage.artifacts import ArtifactError, read_pickle
+from recognizer.storage.artifacts import ArtifactError
+from recognizer.storage.pickles import read_pickle
 from recognizer.types import Sample
 from tests.dataset.mmaction_reader import read_with_mmaction
 from tests.dataset.tracked import sequence
