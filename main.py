@@ -124,11 +124,9 @@ def _run(arguments: argparse.Namespace) -> int:
 
 def _advice(error: ModuleNotFoundError) -> RuntimeError:
     missing = f"the package {error.name} is not installed for {sys.executable}"
-    if INSTALLED:
-        return RuntimeError(f"{missing}; for training: {install_training_command()}")
-    return RuntimeError(
-        f"{missing}; run `make setup` in {FILES}, start with {FILES}/.venv/bin/python"
-    )
+    training = f"for training: {install_training_command()}"
+    setup = f"run `make setup` in {FILES} and start with {FILES / '.venv/bin/python'}"
+    return RuntimeError(f"{missing}; {training if INSTALLED else setup}")
 
 
 def _fail(code: int, error: Exception, *, show: bool) -> int:
