@@ -31,6 +31,7 @@ MODES = {
     "test.pose": (f"{POSE}.train", "test_pose", "AP of a trained pose network on COCO"),
     "test.crossval": (f"{CLASSIFIER}.crossval", "crossval", "k-fold cross-validation by source"),
     "inference.analysis": ("recognizer.analysis.run", "analyse", "video -> events, JSON, overlay"),
+    "inference.realtime": ("recognizer.live.run", "realtime", "cameras -> events, as they happen"),
     "models.fetch": ("deploy.fetch", "fetch", "official network files, checked by their digests"),
     "deploy.export": ("deploy.export", "export", "checkpoint -> ONNX file, verified"),
     "deploy.tensorrt": ("deploy.tensorrt", "build", "ONNX file -> TensorRT engine"),
@@ -123,10 +124,9 @@ def _run(arguments: argparse.Namespace) -> int:
 
 def _advice(error: ModuleNotFoundError) -> RuntimeError:
     missing = f"the package {error.name} is not installed for {sys.executable}"
-    if INSTALLED:
-        return RuntimeError(f"{missing}; for training: {install_training_command()}")
-    python = FILES / ".venv" / "bin" / "python"
-    return RuntimeError(f"{missing}; run `make setup` in {FILES} and start with {python}")
+    training = f"for training: {install_training_command()}"
+    setup = f"run `make setup` in {FILES} and start with {FILES / '.venv/bin/python'}"
+    return RuntimeError(f"{missing}; {training if INSTALLED else setup}")
 
 
 def _fail(code: int, error: Exception, *, show: bool) -> int:

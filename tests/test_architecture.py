@@ -91,6 +91,11 @@ MAY_IMPORT: dict[str, set[str]] = {
             "video",
         ),
     },
+    "live": {
+        *("action", "backends", "checks", "command", "config", "draw", "geometry"),
+        *("installation", "models", "model_files", "movement", "pipeline", "pose", "runs"),
+        *("scoring", "storage", "tracking", "types", "video", "analysis", "names"),
+    },
     "__main__": {"installation"},
 }
 # What stands above recognizer/.
@@ -102,13 +107,14 @@ HEAVY = {
     "onnxruntime": {"backends"},
     "torch": {"backends", "runner", "action", "sdpose", "openmmlab", "training"},
     "tensorrt": {"backends"},
-    "av": {"video"},
+    "av": {"video", "live"},
     "mmengine": {"runner", "action", "sdpose", "openmmlab", "training"},
     "mmcv": {"action"},
     "mmpose": {"sdpose", "openmmlab"},
     "mmaction": {"action"},
     "matplotlib": {"runs", "training"},
     "rich": {"runs"},
+    "paho": {"live"},
     "argparse": set(),
 }
 VAGUE_FILES = {"utils", "util", "helpers", "helper", "common", "misc", "base", "core", "manager"}
@@ -122,7 +128,7 @@ VAGUE_WORDS = {
 ALLOWED_NAMES = {
     "facts": ("recognizer/types.py", "recognizer/video/", "recognizer/runner/hooks.py"),
     "trust_model_path": ("recognizer/config/",),
-    "trust_env": ("deploy/download.py",),
+    "trust_env": ("deploy/download.py", "recognizer/live/sinks/http.py"),
 }
 NOT_AT_IMPORT = {
     *("torch", "mmengine", "mmcv", "mmpose", "mmaction", "onnxruntime", "matplotlib", "sklearn"),

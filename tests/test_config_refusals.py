@@ -274,3 +274,24 @@ def test_a_message_names_twenty_keys_and_counts_the_others(tmp_path):
 def test_values_that_no_system_takes_are_refused(tmp_path, key, value):
     with pytest.raises(ConfigError, match=re.escape(key)):
         load_config(write(tmp_path, "{}"), [f"{key}={value}"])
+
+
+@pytest.mark.parametrize(
+    "camera",
+    [
+        "{name: a, url: 'rtsp://admin:hunter2@host:99999/x'}",
+        "{name: a, url: 'http://admin:hunter2@'}",
+        "{name: a, url: 'rtsp://admin:hunter2@host/x', device: 0}",
+        "{name: a, url: 'rtsp://admin:hunter2@host/x', fps: 0}",
+        "{name: a, url: 'rtsp://admin:hunter2@host/x', colour: red}",
+        "{url: 'rtsp://admin:hunter2@host/x'}",
+        "'rtsp://admin:hunter2@host/x'",
+    ],
+)
+def test_no_message_shows_a_cameras_password(tmp_path, camera):
+    path = tmp_path / "config.yaml"
+    path.write_text(f"live: {{cameras: [{camera}]}}", encoding="utf-8")
+    with pytest.raises(ConfigError) as caught:
+        load_config(path)
+    assert "live.cameras" in str(caught.value)
+    assert "hunter2" not in str(caught.value)

@@ -113,8 +113,8 @@ def type_text(schema: Schema, defs: Schema) -> str:
     if "$ref" in schema:
         fields = defs[schema["$ref"].rpartition("/")[2]]["properties"]
         return "{" + ", ".join(fields) + "}"
-    if "anyOf" in schema:
-        return " or ".join(type_text(one, defs) for one in schema["anyOf"])
+    if choices := schema.get("anyOf") or schema.get("oneOf"):
+        return " or ".join(type_text(one, defs) for one in choices)
     if "enum" in schema or "const" in schema:
         values = schema.get("enum", [schema.get("const")])
         return ", ".join(f"`{value}`" for value in values)

@@ -19,7 +19,7 @@ import yaml
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
-from recognizer.config.problems import expectation
+from recognizer.config.problems import expectation, shown
 from recognizer.config.schema import Config, Given
 from recognizer.config.types import ShellText
 from recognizer.installation import PROJECT, SHIPPED_CONFIG
@@ -222,7 +222,6 @@ def _from_shell(value: object) -> object:
 
 
 _MAX_PROBLEMS = 20  # that one message names
-# What pydantic calls a problem -> what was expected, for a person.
 
 
 def _explain(error: ValidationError, source: YamlSource, shell_keys: set[tuple[str, ...]]) -> str:
@@ -285,7 +284,7 @@ def _came(problem: ErrorDetails) -> str:
     if kind == "string_type" and isinstance(value, bool | int | float):
         return f"; got {value}, as YAML reads it; put it in quotes if it is text"
     advice = _space_missing(value) if kind in {"dict_type", "model_type"} else ""
-    return f"; got {value!r:.80}{advice}"
+    return f"; got {shown(value)}{advice}"
 
 
 def _space_missing(text: object) -> str:

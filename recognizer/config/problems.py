@@ -1,5 +1,6 @@
 """pydantic's errors in plain words: what was expected, what came."""
 
+import re
 from typing import Any
 
 from pydantic import ValidationError
@@ -23,12 +24,16 @@ _EXPECTED = {
     "too_long": "a list of {max_length}",
     "dict_type": "'name: value' lines",
     "model_type": "a section of 'key: value' lines",
+    "model_attributes_type": "a section of 'key: value' lines",
+    "union_tag_not_found": "the key {discriminator}, which is missing",
+    "union_tag_invalid": "as {discriminator} one of {expected_tags}",
     "dataclass_type": "an object",
     "greater_than": "more than {gt}",
     "greater_than_equal": "at least {ge}",
     "less_than": "less than {lt}",
     "less_than_equal": "at most {le}",
 }
+_SECRET = re.compile(r"(?P<scheme>[A-Za-z][A-Za-z0-9+.-]*://)[^'\",}\s]*")
 _JSON_KINDS = {dict: "an object", list: "a list", str: "text", bool: "true or false"}
 
 
@@ -37,6 +42,8 @@ def expectation(problem: ErrorDetails) -> str:
     kind = problem["type"]
     if kind == "extra_forbidden":
         return ""
+    if kind == "missing" and isinstance(problem["loc"][-1], str):
+        return f"the key {problem['loc'][-1]}, which is missing"
     if kind in _EXPECTED:
         return _EXPECTED[kind].format(**problem.get("ctx", {}))
     return problem["msg"].removeprefix("Value error, ")
@@ -52,8 +59,16 @@ def first_problem(error: ValidationError) -> str:
     if kind == "missing" and isinstance(problem["loc"][-1], str):
         return f"{key}: the key is missing"
     expected = expectation(problem).removeprefix("expected ")
-    came = json_kind(value) if value is None or isinstance(value, dict | list) else f"{value!r:.80}"
+    came = json_kind(value) if value is None or isinstance(value, dict | list) else shown(value)
     return f"{key}: expected {expected}, got {came}"
+
+
+def shown(value: object) -> str:
+    """Return a value for a message, at most 80 characters, without what an address may hold.
+
+    Addresses of cameras and servers may hold passwords, and their paths tokens.
+    """
+    return _SECRET.sub(lambda found: f"{found['scheme']}...", repr(value))[:80]
 
 
 def json_kind(value: Any) -> str:

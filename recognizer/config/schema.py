@@ -21,6 +21,7 @@ from recognizer.config.action import (
     TrainConfig,
 )
 from recognizer.config.models import ModelsConfig
+from recognizer.config.realtime import LiveConfig
 from recognizer.config.types import (
     ConfigPath,
     NonNegative,
@@ -307,6 +308,7 @@ class Config(Section):
     ablation: AblationConfig = AblationConfig()
     convert: ConvertConfig = ConvertConfig()
     inference: InferenceConfig = InferenceConfig()
+    live: LiveConfig = LiveConfig()
     deploy: DeployConfig = DeployConfig()
     _given: Given = PrivateAttr(default=Given())
 

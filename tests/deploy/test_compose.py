@@ -26,7 +26,7 @@ EXAMPLE = ROOT / ".env.example"
 
 
 def test_four_kinds_of_one_container():
-    assert set(SERVICES) == {*KINDS, "folders"}
+    assert set(SERVICES) == {*KINDS, "live", "folders"}
     for kind in KINDS:
         service = SERVICES[kind]
         assert service["profiles"] == [kind]
@@ -52,6 +52,20 @@ def test_each_is_built_from_a_stage_with_arguments_that_the_dockerfile_knows():
         assert target in STAGES
         assert set(build["args"]) <= known
         assert (ROOT / build["context"] / build["dockerfile"]).is_file()
+
+
+def test_live_detection_runs_beside_the_others():
+    live, cpu = SERVICES["live"], SERVICES["cpu"]
+    assert live["profiles"] == ["live"]
+    assert live["container_name"] == "mmlabs-live"
+    assert live["command"][:3] == ["python3", "main.py", "--mode"]
+    assert live["command"][3] == "inference.realtime"
+    own = [volume for volume in live["volumes"] if volume not in cpu["volumes"]]
+    assert live["volumes"] == [*cpu["volumes"], *own]
+    assert own[0].endswith(":ro")
+    config = WORK_DIR / live["command"][-1]
+    assert str(config) in own[0]
+    assert load_config(ROOT / live["command"][-1]).live.cameras
 
 
 def test_gpus_and_shared_memory():
@@ -81,7 +95,7 @@ def test_volumes_are_where_the_config_looks():
 
 def test_folders_are_handed_over_before_any_kind_starts(tmp_path):
     folders = SERVICES["folders"]
-    assert set(folders["profiles"]) == set(KINDS)
+    assert set(folders["profiles"]) == {*KINDS, "live"}
     assert set(mounts(folders).values()) == set(mounts(SERVICES["cpu"]).values())
     for kind in KINDS:
         assert SERVICES[kind]["depends_on"] == {

@@ -1,0 +1,33 @@
+"""The config's section ``live``: mode inference.realtime."""
+
+from typing import Annotated, Literal
+
+from pydantic import Field, PositiveFloat, model_validator
+
+from recognizer.config.alerts import AlertsConfig
+from recognizer.config.live import CameraConfig, EvidenceConfig, SourceConfig
+from recognizer.config.types import ConfigPath, NonNegative, Section
+from recognizer.installation import PROJECT
+
+
+class LiveConfig(Section):
+    """Cameras in, events out."""
+
+    cameras: list[CameraConfig] = []
+    source: SourceConfig = SourceConfig()
+    stride_s: Annotated[float, Field(ge=0.02)] = 0.5
+    look_ahead_s: NonNegative = 0.0
+    max_frames: Annotated[int, Field(ge=1, le=256)] = 16
+    alerts: AlertsConfig = AlertsConfig()
+    evidence: EvidenceConfig = EvidenceConfig()
+    clips: Literal["skeletons", "pixels", "none"] = "skeletons"
+    clips_dir: ConfigPath = PROJECT / "output" / "live" / "clips"
+    status_s: PositiveFloat = 30.0
+
+    @model_validator(mode="after")
+    def _check_names(self) -> "LiveConfig":
+        names = [camera.name for camera in self.cameras]
+        twice = sorted({name for name in names if names.count(name) > 1})
+        if twice:
+            raise ValueError(f"cameras: expected every name once, got {', '.join(twice)} twice")
+        return self

@@ -1,0 +1,216 @@
+"""Clips of events: skeletons on black, or the camera's own video.
+
+A camera's tracked people are kept for some seconds. When an event has ended and the seconds after
+it have come, or the camera is gone, a thread of its own writes the clip: the engine never waits
+for a disk.
+"""
+
+import logging
+import queue
+import threading
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Literal, Protocol
+
+import numpy as np
+
+from recognizer.config.live import EvidenceConfig
+from recognizer.draw import draw_people
+from recognizer.live.events import LiveEvent
+from recognizer.live.evidence import EvidenceError, EvidenceRing
+from recognizer.storage.artifacts import atomic_path
+from recognizer.types import Poses, PoseSequence
+from recognizer.video.writer import VideoWriter
+
+logger = logging.getLogger(__name__)
+
+Clips = Literal["skeletons", "pixels", "none"]
+_LONGEST_SIDE = 960  # pixels of a clip of skeletons
+_STOP_S = 4.0
+
+
+def clip_path(folder: Path, camera: str, event_id: str) -> Path:
+    """Return where the clip of an event goes."""
+    return folder / camera / f"{event_id}.mp4"
+
+
+class ClipSource(Protocol):
+    """Gives the video around an event."""
+
+    def write(self, start_s: float, end_s: float, path: Path, root: Path) -> None:
+        """Write it. Raises EvidenceError where none is kept, OSError where it cannot be written."""
+
+
+class SkeletonRing:
+    """The tracked people of a camera's last seconds; a ``ClipSource``.
+
+    Args:
+        config: seconds around an event, and a clip's longest duration.
+
+    """
+
+    def __init__(self, config: EvidenceConfig) -> None:
+        self._config = config
+        self._lock = threading.Lock()
+        self._parts: deque[PoseSequence] = deque()
+
+    def add(self, part: PoseSequence) -> None:
+        """Take the next tracked frames."""
+        keep_s = float(part.time_s[-1]) - self._config.max_s - self._config.after_s
+        with self._lock:
+            self._parts.append(part)
+            while float(self._parts[0].time_s[-1]) < keep_s:
+                self._parts.popleft()
+
+    def restart(self) -> None:
+        """Forget what is there, as after a loss of the camera."""
+        with self._lock:
+            self._parts.clear()
+
+    def write(self, start_s: float, end_s: float, path: Path, root: Path) -> None:
+        """Write skeletons on black, from ``before_s`` ahead of the event to ``after_s`` behind it.
+
+        Raises:
+            EvidenceError: no frames of that time are kept.
+            OSError: the file cannot be written.
+
+        """
+        first_s = start_s - self._config.before_s
+        last_s = min(end_s + self._config.after_s, first_s + self._config.max_s)
+        with self._lock:
+            parts = list(self._parts)
+        frames = list(_frames(parts, first_s, last_s))
+        if not frames:
+            raise EvidenceError(f"expected poses from {first_s:.1f} to {last_s:.1f} s, found none")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with atomic_path(path, root) as scratch:
+            _draw(frames, parts[-1].size_wh, scratch)
+
+
+def _frames(
+    parts: Iterable[PoseSequence], first_s: float, last_s: float
+) -> Iterator[tuple[float, Poses]]:
+    for part in parts:
+        for time_s, poses in zip(part.time_s.tolist(), part.frames(), strict=True):
+            if first_s <= time_s <= last_s:
+                yield time_s, poses
+
+
+def _draw(frames: list[tuple[float, Poses]], size_wh: tuple[int, int], path: Path) -> None:
+    scale = min(1.0, _LONGEST_SIDE / max(size_wh))
+    width, height = (max(2, round(side * scale)) for side in size_wh)
+    times = np.array([time_s for time_s, _ in frames])
+    period_s = float(np.median(np.diff(times))) if len(times) > 1 else 0.1
+    with VideoWriter(path, (width, height), 1 / max(period_s, 1e-3)) as writer:
+        for time_s, poses in frames:
+            small = replace(poses, keypoints=poses.keypoints * scale, boxes=poses.boxes * scale)
+            writer.write(draw_people(np.zeros((height, width, 3), np.uint8), small), time_s)
+
+
+class PixelRing:
+    """The camera's own packets as a ``ClipSource``."""
+
+    def __init__(self, ring: EvidenceRing) -> None:
+        self._ring = ring
+
+    def write(self, start_s: float, end_s: float, path: Path, root: Path) -> None:
+        """Write the camera's video around an event. Raises as ``EvidenceRing.clip``."""
+        path.parent.mkdir(parents=True, exist_ok=True)
+        self._ring.clip(start_s, end_s, path, root)
+
+
+@dataclass(frozen=True, slots=True)
+class _Job:
+    event: LiveEvent
+    source: ClipSource
+
+
+class ClipWriter:
+    """Write clips in a thread of its own.
+
+    Args:
+        folder: where they go.
+
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._jobs: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
+        self._thread = threading.Thread(target=self._run, name="clips", daemon=True)
+
+    def start(self) -> None:
+        """Start the thread."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Write what waits, at most for some seconds, and end the thread."""
+        self._jobs.put(None)
+        self._thread.join(_STOP_S)
+
+    def put(self, event: LiveEvent, source: ClipSource) -> None:
+        """Let the clip of an event be written."""
+        self._jobs.put(_Job(event, source))
+
+    def _run(self) -> None:
+        while (job := self._jobs.get()) is not None:
+            event = job.event
+            path = clip_path(self._folder, event.camera, event.event_id)
+            try:
+                job.source.write(event.start_s, event.end_s, path, self._folder)
+            except (EvidenceError, OSError) as error:
+                logger.error("event %s: no clip: %s", event.event_id, error)
+
+
+class CameraClips:
+    """Decide when the clip of each event of a camera can be written.
+
+    Args:
+        source: gives the video.
+        writer: writes it.
+        after_s: seconds that have to come after an event.
+        keep_from: told when the oldest open event began; None: there is none.
+
+    """
+
+    def __init__(
+        self,
+        source: ClipSource,
+        writer: ClipWriter,
+        after_s: float,
+        keep_from: Callable[[float | None], None] = lambda start_s: None,
+    ) -> None:
+        self._source, self._writer, self._after_s = source, writer, after_s
+        self._keep_from = keep_from
+        self._open: dict[str, LiveEvent] = {}
+        self._waiting: list[LiveEvent] = []
+
+    def event(self, event: LiveEvent) -> None:
+        """Take a state of an event."""
+        if event.state == "end":
+            self._open.pop(event.event_id, None)
+            self._waiting.append(event)
+        else:
+            self._open[event.event_id] = event
+        self._notify()
+
+    def at(self, time_s: float) -> None:
+        """Write the clips whose seconds after the event have come by now."""
+        ready = [one for one in self._waiting if one.end_s + self._after_s <= time_s]
+        self._write(ready)
+
+    def flush(self) -> None:
+        """Write all clips that wait: nothing more comes."""
+        self._write(list(self._waiting))
+
+    def _write(self, ready: list[LiveEvent]) -> None:
+        for event in ready:
+            self._waiting.remove(event)
+            self._writer.put(event, self._source)
+        if ready:
+            self._notify()
+
+    def _notify(self) -> None:
+        starts = [one.start_s for one in (*self._open.values(), *self._waiting)]
+        self._keep_from(min(starts, default=None))

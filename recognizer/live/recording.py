@@ -1,0 +1,78 @@
+"""What the engine finds goes to the store, the clips and the counters."""
+
+import logging
+import threading
+import time
+from collections import Counter, deque
+from collections.abc import Callable, Mapping, Sequence
+
+from recognizer.live.analysis import CameraWindow
+from recognizer.live.clips import CameraClips
+from recognizer.live.events import LiveEvent, Outcome
+from recognizer.live.store import Store
+from recognizer.live.values import Gap
+
+logger = logging.getLogger(__name__)
+
+_LAGS = 2000  # of each stage, for the quantiles of the log
+
+
+class StoreRecorder:
+    """A ``Recorder``: events, near misses and gaps into the store, clips of events.
+
+    Args:
+        store: takes what is found.
+        clips: of each camera, by name; cameras without clips are left out.
+        on_event: called with each state of each event.
+        utc: the wall clock, seconds since 1970.
+
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        clips: Mapping[str, CameraClips],
+        on_event: Callable[[LiveEvent], None] = lambda event: None,
+        utc: Callable[[], float] = time.time,
+    ) -> None:
+        self._store, self._clips, self._on_event, self._utc = store, clips, on_event, utc
+        self._lock = threading.Lock()
+        self._lags: dict[str, deque[float]] = {}
+        self.windows: Counter[str] = Counter()
+
+    def outcomes(self, found: Sequence[Outcome]) -> None:
+        """Write events as they change, and near misses."""
+        self._store.put(found, self._utc())
+        for one in found:
+            if isinstance(one, LiveEvent):
+                if (clips := self._clips.get(one.camera)) is not None:
+                    clips.event(one)
+                self._on_event(one)
+
+    def gap(self, gap: Gap, start_utc_s: float, end_utc_s: float | None) -> None:
+        """Write a time without video; clips that wait for later frames get none."""
+        self._store.put_gap(gap.camera, start_utc_s, end_utc_s, gap.reason)
+        if (clips := self._clips.get(gap.camera)) is not None:
+            clips.flush()
+
+    def window(self, window: CameraWindow) -> None:
+        """Count a window, and write the clips whose last second has come."""
+        self.windows[window.camera] += 1
+        if (clips := self._clips.get(window.camera)) is not None:
+            clips.at(window.window.stop_s)
+
+    def lag(self, stage: str, seconds: float) -> None:
+        """Keep how long after its capture a frame passed a stage."""
+        with self._lock:
+            self._lags.setdefault(stage, deque(maxlen=_LAGS)).append(seconds)
+
+    def lag_quantile(self, stage: str, share: float) -> float | None:
+        """Return a quantile of the last lags of a stage, seconds; None: there are none."""
+        with self._lock:
+            lags = sorted(self._lags.get(stage, ()))
+        return lags[min(int(share * len(lags)), len(lags) - 1)] if lags else None
+
+    def close(self) -> None:
+        """Write the clips that wait."""
+        for clips in self._clips.values():
+            clips.flush()

@@ -1,0 +1,264 @@
+"""Mode inference.realtime: cameras in, events out, until it is stopped.
+
+    python main.py --mode inference.realtime --config configs/live.yaml
+
+SIGINT or SIGTERM end it: open events are closed, what is found is in the database by then.
+"""
+
+import contextlib
+import logging
+import signal
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
+from dataclasses import replace
+
+from recognizer.action.classifier import Classifier
+from recognizer.analysis.services import classifier_path, open_classifier
+from recognizer.command import EXIT_DONE, EXIT_SOME_REFUSED
+from recognizer.config.file import ConfigError
+from recognizer.config.live import CameraConfig
+from recognizer.config.schema import Config
+from recognizer.installation import cpu_cores
+from recognizer.live.analysis import SharedPose, analyses_of
+from recognizer.live.clips import CameraClips, ClipWriter, PixelRing, SkeletonRing
+from recognizer.live.engine import CameraState, Engine
+from recognizer.live.events import LiveEvent
+from recognizer.live.evidence import EvidenceRing
+from recognizer.live.fleet import CameraFleet
+from recognizer.live.recording import StoreRecorder
+from recognizer.live.rules import CameraRules, Scene
+from recognizer.live.schedule import schedules_of_camera
+from recognizer.live.sinks.mqtt_topics import Entity
+from recognizer.live.sinks.opening import open_deliveries
+from recognizer.live.store import Store
+from recognizer.live.values import CameraState as State
+from recognizer.live.zones import zones_of_camera
+from recognizer.pipeline import PipelineSettings
+from recognizer.pose.estimator import build_pose_model
+from recognizer.runs.progress import ProgressFactory
+from recognizer.runs.stage_folders import pose_model_files
+
+logger = logging.getLogger(__name__)
+
+_DAY_S = 24 * 3600.0
+_CLEAN_EVERY_S = 3600.0
+_MIB = 1 << 20
+
+
+def realtime(config: Config, progress: ProgressFactory) -> int:
+    """Run live detection (``--mode inference.realtime``); return the exit code.
+
+    Args:
+        config: the whole config.
+        progress: not used; this mode logs.
+
+    Returns:
+        0; 3 where a camera was away at the end.
+
+    Raises:
+        ConfigError: no cameras, no classifier, or a secret that cannot be read.
+        ModelError: a network that cannot be used, or whose output is not finite.
+        StoreError: a database that cannot be used.
+
+    """
+    cameras = [camera for camera in config.live.cameras if camera.enabled]
+    if not cameras:
+        raise ConfigError(
+            "live.cameras: expected one camera or more, got none; see configs/live.yaml, or try: "
+            "--set \"live.cameras=[{name: door, url: 'rtsp://<host>/<stream>'}]\""
+        )
+    live = _Live(config, cameras)
+    with _until_stopped() as stop:
+        return live.run(stop)
+
+
+@contextlib.contextmanager
+def _until_stopped() -> Iterator[threading.Event]:
+    """Give an event that SIGINT and SIGTERM set."""
+    stop = threading.Event()
+    if threading.current_thread() is not threading.main_thread():
+        yield stop
+        return
+    kept = {
+        number: signal.signal(number, lambda *_: stop.set())
+        for number in (signal.SIGINT, signal.SIGTERM)
+    }
+    try:
+        yield stop
+    finally:
+        for number, handler in kept.items():
+            signal.signal(number, handler)
+
+
+class _Live:
+    """Everything of one run: opened in ``__init__`` and ``run``, closed by ``run``."""
+
+    def __init__(self, config: Config, cameras: Sequence[CameraConfig]) -> None:
+        self._config, self._section, self._cameras = config, config.live, cameras
+        self._classifiers = _open_classifiers(config)
+        files = pose_model_files(config)
+        self._pose = SharedPose(
+            build_pose_model(config.models.pose_estimation, files, threads=cpu_cores())
+        )
+
+    def run(self, stop: threading.Event) -> int:
+        """Run until ``stop`` is set or every camera has ended; return the exit code."""
+        section = self._section
+        section.alerts.store.path.parent.mkdir(parents=True, exist_ok=True)
+        with ExitStack() as stack:
+            store = Store(section.alerts.store.path, section.alerts.sinks)
+            stack.callback(store.close)
+            if closed := store.close_left_open(time.time()):
+                logger.warning("%d events of an earlier run were left open; ended", closed)
+            self._start_sinks(store, stack)
+            writer = ClipWriter(section.clips_dir)
+            writer.start()
+            stack.callback(writer.stop)
+            rings, clips, listeners = self._clips(writer)
+            recorder = StoreRecorder(store, clips, _log_event)
+            stack.callback(recorder.close)
+            fleet = CameraFleet(
+                self._cameras, section.source, sinks=rings, max_frames=section.max_frames
+            )
+            engine = Engine(fleet.gatherer, self._pose, self._states(listeners), recorder)
+            fleet.start()
+            stack.callback(fleet.stop)
+            logger.info("cameras: %s; events go to %s", _names(self._cameras), store.path)
+            watch = threading.Thread(
+                target=self._watch, args=(fleet, recorder, store, stop), daemon=True
+            )
+            watch.start()
+            engine.run(stop)
+            stop.set()
+            away = [
+                one.name for one in fleet.status() if one.state in (State.WAITING, State.FAILED)
+            ]
+        logger.info("stopped; events are in %s", section.alerts.store.path)
+        if away:
+            logger.error("away at the end: %s", ", ".join(away))
+        return EXIT_SOME_REFUSED if away else EXIT_DONE
+
+    def _start_sinks(self, store: Store, stack: ExitStack) -> None:
+        entities = [
+            Entity(camera.name, name)
+            for camera in self._cameras
+            for classifier in self._classifiers
+            for name in classifier.classes[1:]
+        ]
+        try:
+            deliveries = open_deliveries(self._section.alerts.sinks, store, entities)
+        except (ValueError, ImportError) as error:
+            raise ConfigError(f"live.alerts.sinks: {error}") from error
+        for delivery in deliveries:
+            delivery.start()
+            stack.callback(delivery.stop)
+
+    def _clips(
+        self, writer: ClipWriter
+    ) -> tuple[dict[str, EvidenceRing], dict[str, CameraClips], dict[str, SkeletonRing]]:
+        """Return what keeps packets, what decides on clips, and what keeps poses, by camera."""
+        evidence, kind = self._section.evidence, self._section.clips
+        rings: dict[str, EvidenceRing] = {}
+        skeletons: dict[str, SkeletonRing] = {}
+        clips: dict[str, CameraClips] = {}
+        for camera in self._cameras:
+            name = camera.name
+            if kind == "pixels":
+                ring = rings[name] = EvidenceRing(name, evidence)
+                clips[name] = CameraClips(PixelRing(ring), writer, evidence.after_s, ring.keep_from)
+            elif kind == "skeletons":
+                skeletons[name] = SkeletonRing(evidence)
+                clips[name] = CameraClips(skeletons[name], writer, evidence.after_s)
+        return rings, clips, skeletons
+
+    def _states(self, skeletons: dict[str, SkeletonRing]) -> dict[str, CameraState]:
+        settings = replace(
+            PipelineSettings.from_config(self._config),
+            stride_s=self._section.stride_s,
+            look_ahead_s=self._section.look_ahead_s,
+        )
+        alerts = self._section.alerts
+        analyses = analyses_of(
+            [camera.name for camera in self._cameras],
+            self._classifiers,
+            settings,
+            self._pose.kind,
+            {name: ring.add for name, ring in skeletons.items()},
+        )
+        states = {}
+        for camera in self._cameras:
+            name = camera.name
+            scene = Scene(
+                name,
+                zones_of_camera(alerts.zones, name),
+                schedules_of_camera(alerts.schedules, name),
+            )
+            rules: dict[str, CameraRules] = {
+                one.service: CameraRules(scene, one.service, one.classes, alerts.rules)
+                for one in self._classifiers
+            }
+            clock_s = time.monotonic() if camera.path is None else 0.0  # a file begins at 0
+            states[name] = CameraState(analyses[name], rules, time.time() - clock_s)
+        return states
+
+    def _watch(
+        self, fleet: CameraFleet, recorder: StoreRecorder, store: Store, stop: threading.Event
+    ) -> None:
+        """Log the cameras' state and clean the store, until stopped."""
+        cleaned_s = -_CLEAN_EVERY_S
+        while not stop.wait(self._section.status_s):
+            _log_status(fleet, recorder)
+            if time.monotonic() - cleaned_s >= _CLEAN_EVERY_S:
+                cleaned_s = time.monotonic()
+                self._clean(store)
+
+    def _clean(self, store: Store) -> None:
+        keep = self._section.alerts.store
+        removed = store.clean(time.time(), keep.retention_days * _DAY_S, keep.quota_mib * _MIB)
+        for event_id in removed.events:
+            for path in self._section.clips_dir.glob(f"*/{event_id}.mp4"):
+                path.unlink(missing_ok=True)
+        if removed.over_quota_bytes > 0:
+            logger.warning(
+                "%s: %.0f MiB above live.alerts.store.quota_mib, none of it reviewed and sent",
+                store.path,
+                removed.over_quota_bytes / _MIB,
+            )
+
+
+def _open_classifiers(config: Config) -> list[Classifier]:
+    return [
+        open_classifier(config, service, classifier_path(config, service))
+        for service in dict.fromkeys(config.inference.services)
+    ]
+
+
+def _log_event(event: LiveEvent) -> None:
+    if event.state != "update":
+        logger.info(
+            "%s: %s %s, probability %.2f, %.1f s%s",
+            event.camera,
+            event.class_name,
+            event.state,
+            event.peak_probability,
+            event.end_s - event.start_s,
+            f", zone {event.zone}" if event.zone else "",
+        )
+
+
+def _log_status(fleet: CameraFleet, recorder: StoreRecorder) -> None:
+    for one in fleet.status():
+        dropped = sum(one.drops.values())
+        text = f", {one.last_error}" if one.last_error and one.state != State.STREAMING else ""
+        logger.info(
+            "%s: %s, %.1f frames/s, %d dropped%s", one.name, one.state, one.fps, dropped, text
+        )
+    lag = recorder.lag_quantile("window", 0.95)
+    if lag is not None:
+        logger.info("95 %% of the windows were classified within %.2f s of their last frame", lag)
+
+
+def _names(cameras: Sequence[CameraConfig]) -> str:
+    return ", ".join(camera.name for camera in cameras)
