@@ -144,7 +144,7 @@ def test_an_input_that_follows_the_picture_wastes_no_rows():
     sizes = [(1920, 1080), (1920, 1080), (480, 640), (1280, 720), (50, 400), (640, 640), (30, 30)]
     found = pose([picture(size, (20, 20)) for size in sizes])
     assert len(found) == len(sizes)
-    wide, tall, thin, square = (384, 640), (640, 480), (640, 96), (640, 640)
+    wide, tall, thin, square = (448, 640), (640, 544), (640, 160), (640, 640)
     # One by one: a batch costs a CPU more.
     sides = [wide, wide, tall, wide, thin, square, square]
     assert network.seen == [(1, 3, *side) for side in sides]
@@ -155,7 +155,7 @@ def test_a_device_that_is_no_cpu_gets_pictures_of_one_shape_together():
     network.on_cpu = False
     pose = RtmoPose(network, OnnxPoseConfig(), (640, 640), follows_picture=True)
     pose([picture(size, (20, 20)) for size in [(1920, 1080), (1280, 720), (480, 640)]])
-    assert network.seen == [(2, 3, 384, 640), (1, 3, 640, 480)]
+    assert network.seen == [(2, 3, 448, 640), (1, 3, 640, 544)]
 
 
 def test_a_network_of_fixed_sides_does_not_follow_the_picture(tmp_path):
