@@ -7,6 +7,7 @@ from setuptools import find_packages, setup
 ROOT = Path(__file__).resolve().parent
 EXTRAS = {
     "train": "training.txt",
+    "live": "live.txt",
     "cpu": "cpu.txt",  # one of these four: all but tensorrt, which adds to gpu, hold one module
     "gpu": "gpu.txt",
     "tensorrt": "tensorrt.txt",
@@ -44,7 +45,7 @@ def ranges(name: str) -> list[str]:
 
 _BROUGHT = "# What those bring"
 BASE = requirements("base.txt")
-LISTS = ("base", "cpu", "gpu", "openmmlab", "openvino", "tensorrt", "training")
+LISTS = ("base", "cpu", "gpu", "live", "openmmlab", "openvino", "tensorrt", "training")
 DATA = {
     "configs": ["*.yaml", "presets/*.yaml", "**/*.py"],
     "requirements": [f"{name}.txt" for name in LISTS],

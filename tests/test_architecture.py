@@ -74,6 +74,10 @@ MAY_IMPORT: dict[str, set[str]] = {
         *("action", "config", "dataset", "installation", "models", "pose", "sequences"),
         *("tracking", "checks", "types", "video"),
     },
+    "live": {
+        *("action", "checks", "config", "geometry", "installation", "scoring", "storage", "types"),
+        "video",
+    },
     # runs over many videos, trainings, reports
     "doctor_backends": {"config", "installation"},
     "doctor": {"config", "doctor_backends", "installation", "model_files"},
@@ -116,6 +120,7 @@ HEAVY = {
     "mmaction": {"action"},
     "matplotlib": {"runs", "training"},
     "rich": {"runs"},
+    "paho": {"live"},
     "argparse": set(),
 }
 VAGUE_FILES = {"utils", "util", "helpers", "helper", "common", "misc", "base", "core", "manager"}

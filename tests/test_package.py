@@ -140,6 +140,7 @@ def test_the_requirements_follow_the_lists_that_make_setup_installs(metadata):
     base = pins("base")
     extras = {
         "train": pins("training") - base,
+        "live": pins("live"),
         "cpu": pins("cpu"),
         "gpu": pins("gpu"),
         "tensorrt": pins("gpu", "tensorrt"),

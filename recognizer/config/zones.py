@@ -18,6 +18,7 @@ def _shown(name: str) -> str:
     return nfc(name)
 
 
+ShownName = Annotated[str, Field(min_length=1, max_length=60), AfterValidator(_shown)]
 Point = Annotated[tuple[Unit, Unit], Field(strict=False)]
 _MAX_POINTS = 100  # as many as a person would click; the check of crossings is quadratic
 
@@ -69,12 +70,15 @@ def _cross(
     return any(value == 0 and between(p, q, r) for p, q, r, value in touching)
 
 
+Polygon = Annotated[list[Point], AfterValidator(_polygon)]
+
+
 class ZoneConfig(Section):
     """One zone: its corners, and the videos that show it."""
 
-    name: Annotated[str, Field(min_length=1, max_length=60), AfterValidator(_shown)]
+    name: ShownName
     videos: Annotated[str, Field(min_length=1), AfterValidator(nfc)] = "*"
-    polygon: Annotated[list[Point], AfterValidator(_polygon)]
+    polygon: Polygon
 
     def shows(self, video: str) -> bool:
         """Return whether the pattern fits a video's path inside the input folder."""

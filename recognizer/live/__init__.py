@@ -1,0 +1,1 @@
+"""Live detection: cameras in, events out."""

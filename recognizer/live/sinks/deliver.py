@@ -1,0 +1,128 @@
+"""One thread a sink: notices go from the outbox to the sink, in order, until they arrive."""
+
+import logging
+import random
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from recognizer.live.sinks.sink import Sink, SinkError
+from recognizer.live.store import Notice, Store
+from recognizer.live.store_schema import StoreError
+
+logger = logging.getLogger(__name__)
+STOP_S = 5.0
+_POLL_S = 5.0  # in case a notice was written by another way than this process's store
+
+
+@dataclass(frozen=True, slots=True)
+class BackOff:
+    """How long to wait after the n-th failure in a row.
+
+    Attributes:
+        first_s: after the first.
+        most_s: the longest; each wait is twice the one before.
+        jitter: part by which a wait is longer or shorter at random.
+        give_up_s: a notice that a failing sink has not had for so long is given up.
+
+    """
+
+    first_s: float = 1.0
+    most_s: float = 60.0
+    jitter: float = 0.2
+    give_up_s: float = 24 * 3600.0
+
+    def wait_s(self, failures: int, chance: float) -> float:
+        """Return the wait; ``chance`` in [0, 1) chooses within the jitter."""
+        wait_s = min(self.most_s, self.first_s * 2.0 ** min(failures - 1, 32))
+        return wait_s * (1 + self.jitter * (2 * chance - 1))
+
+
+class Delivery:
+    """Sends a sink's notices from a thread of its own.
+
+    Args:
+        store: holds the outbox.
+        name: the sink's, as in the outbox.
+        sink: takes the notices; closed by ``stop``.
+        back_off: how to wait after failures.
+        now_utc_s: the wall clock.
+
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        name: str,
+        sink: Sink,
+        back_off: BackOff | None = None,
+        now_utc_s: Callable[[], float] = time.time,
+    ) -> None:
+        self._store, self._name, self._sink = store, name, sink
+        self._back_off, self._now_utc_s = back_off or BackOff(), now_utc_s
+        self._stopping, self._changed = threading.Event(), threading.Event()
+        self._failures = 0
+        self._thread = threading.Thread(target=self._run, name=f"sink {name}", daemon=True)
+
+    def start(self) -> None:
+        """Start the thread."""
+        self._store.listen(self._changed.set)
+        self._thread.start()
+
+    def stop(self) -> bool:
+        """End the thread within 5 s; a notice under way is sent again at the next start.
+
+        Returns False where a sink hangs still; its thread ends with the process.
+        """
+        self._stopping.set()
+        self._changed.set()
+        until_s = time.monotonic() + STOP_S
+        self._thread.join(timeout=STOP_S / 2)  # time for a notice under way to arrive
+        self._sink.close()
+        self._thread.join(timeout=max(0.0, until_s - time.monotonic()))
+        if self._thread.is_alive():
+            logger.warning("sink %s: hangs; its notice is sent again at the next start", self._name)
+        return not self._thread.is_alive()
+
+    def _run(self) -> None:
+        while not self._stopping.is_set():
+            self._changed.clear()
+            try:
+                wait_s = self._step()
+            except StoreError as error:
+                self._failures += 1
+                wait_s = self._back_off.wait_s(self._failures, random.random())
+                logger.warning("sink %s: %s; trying again in %.0f s", self._name, error, wait_s)
+                self._stopping.wait(wait_s)
+            else:
+                if wait_s is None:
+                    self._changed.wait(_POLL_S)
+                else:
+                    self._stopping.wait(wait_s)
+
+    def _step(self) -> float | None:
+        """Send one notice; return seconds to wait before the next, None: until there is one."""
+        notice = self._store.next_notice(self._name)
+        if notice is None:
+            return None
+        try:
+            self._sink.send(notice)
+        except SinkError as error:
+            return self._failed(notice, error)
+        self._store.mark_sent(notice, self._now_utc_s())
+        self._failures = 0
+        return 0.0
+
+    def _failed(self, notice: Notice, error: SinkError) -> float:
+        now = self._now_utc_s()
+        since = now if notice.waiting_since_utc_s is None else notice.waiting_since_utc_s
+        if error.final or now - since >= self._back_off.give_up_s:
+            self._store.mark_dead(notice, str(error), now)
+            logger.error("sink %s: gave up notice %s: %s", self._name, notice.key, error)
+            return 0.0
+        self._store.mark_failed(self._name, notice, str(error), now)
+        self._failures += 1
+        wait_s = self._back_off.wait_s(self._failures, random.random())
+        logger.warning("sink %s: %s; trying again in %.0f s", self._name, error, wait_s)
+        return wait_s
