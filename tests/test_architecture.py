@@ -113,7 +113,7 @@ HEAVY = {
     "onnxruntime": {"backends"},
     "torch": {"backends", "runner", "action", "sdpose", "openmmlab", "training"},
     "tensorrt": {"backends"},
-    "av": {"video"},
+    "av": {"video", "live"},
     "mmengine": {"runner", "action", "sdpose", "openmmlab", "training"},
     "mmcv": {"action"},
     "mmpose": {"sdpose", "openmmlab"},

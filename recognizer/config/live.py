@@ -1,0 +1,111 @@
+"""The config's sections on cameras, how they are read, and the video kept as evidence."""
+
+from typing import Annotated, Literal, Self
+from urllib.parse import urlsplit
+
+from pydantic import AfterValidator, Field, PositiveFloat, PositiveInt, model_validator
+
+from recognizer.config.types import ConfigPath, NonNegative, PlainName, Section
+
+SCHEMES = ("rtsp", "rtsps", "http", "https", "tcp", "udp")
+_MAX_DEVICE = 63
+
+
+def _camera_url(value: str) -> str:
+    # The value is never repeated here: it may hold a password.
+    try:
+        parts = urlsplit(value)
+        port_is_right = parts.port is None or parts.port > 0
+    except ValueError:
+        raise ValueError("expected an address such as rtsp://<host>:554/<stream>") from None
+    if parts.scheme not in SCHEMES or not parts.hostname or not port_is_right:
+        raise ValueError(f"expected an address <scheme>://<host>..., scheme {', '.join(SCHEMES)}")
+    if not value.isprintable() or " " in value:
+        raise ValueError("expected an address without spaces or control characters")
+    return value
+
+
+CameraUrl = Annotated[str, AfterValidator(_camera_url)]
+
+
+class CameraConfig(Section):
+    """One camera: an address, a USB device or a file that stands for one."""
+
+    name: PlainName
+    url: CameraUrl | None = Field(None, repr=False)  # it may hold a password
+    device: Annotated[int, Field(ge=0, le=_MAX_DEVICE)] | None = None
+    path: ConfigPath | None = None
+    enabled: bool = True
+    fps: Annotated[float, Field(ge=1, le=60)] = 12.5
+    transport: Literal["tcp", "udp"] = "tcp"
+    speed: Literal["real", "fastest"] = "real"
+    verify_certificate: bool = False
+
+    @model_validator(mode="after")
+    def _check_one(self) -> Self:
+        given = [key for key in ("url", "device", "path") if getattr(self, key) is not None]
+        if len(given) != 1:
+            raise ValueError(
+                f"expected one of url, device and path, got {' and '.join(given) or 'none'}"
+            )
+        if self.speed == "fastest" and self.path is None:
+            raise ValueError("speed: expected real for a camera, got fastest, which takes a path")
+        return self
+
+
+class RetryStepConfig(Section):
+    """Waits between tries to open a camera, rising from the first to the last."""
+
+    first_s: PositiveFloat
+    last_s: PositiveFloat
+    times: PositiveInt
+
+
+class RetryConfig(Section):
+    """When a lost camera is opened again."""
+
+    steps: list[RetryStepConfig] = [
+        RetryStepConfig(first_s=0.5, last_s=1.0, times=5),
+        RetryStepConfig(first_s=5.0, last_s=5.0, times=5),
+        RetryStepConfig(first_s=10.0, last_s=10.0, times=10),
+    ]
+    final_s: PositiveFloat = 60.0
+    jitter: Annotated[float, Field(ge=0, le=0.5)] = 0.2
+    lasted_s: NonNegative = 2.0
+
+
+class SourceConfig(Section):
+    """How cameras are opened and read."""
+
+    open_timeout_s: PositiveFloat = 5.0
+    read_timeout_s: PositiveFloat = 2.0
+    probe_bytes: Annotated[int, Field(ge=32, le=100_000_000)] = 50_000
+    analyse_us: Annotated[int, Field(ge=1, le=60_000_000)] = 200_000
+    threads: Annotated[int, Field(ge=1, le=16)] = 1
+    stall_s: PositiveFloat = 5.0
+    stall_periods: PositiveFloat = 10.0
+    gap_s: PositiveFloat = 1.0
+    queue: Annotated[int, Field(ge=1, le=64)] = 2
+    gather_s: NonNegative = 0.03
+    max_age_s: PositiveFloat = 0.5
+    max_abandoned: PositiveInt = 4
+    retry: RetryConfig = RetryConfig()
+
+
+class EvidenceConfig(Section):
+    """The camera's own video around an event, kept in memory until it is asked for."""
+
+    before_s: NonNegative = 5.0
+    after_s: NonNegative = 5.0
+    keep_s: NonNegative = 15.0
+    max_s: PositiveFloat = 30.0
+    max_mib: PositiveFloat = 64.0
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if not self.before_s <= self.keep_s <= self.max_s:
+            raise ValueError(
+                "keep_s: expected before_s <= keep_s <= max_s, got "
+                f"{self.before_s}, {self.keep_s}, {self.max_s}"
+            )
+        return self
