@@ -75,8 +75,8 @@ MAY_IMPORT: dict[str, set[str]] = {
         *("tracking", "checks", "types", "video"),
     },
     "live": {
-        *("action", "checks", "config", "geometry", "installation", "scoring", "storage", "types"),
-        "video",
+        *("action", "checks", "config", "geometry", "installation", "scoring", "skeleton"),
+        *("storage", "types", "video"),
     },
     # runs over many videos, trainings, reports
     "doctor_backends": {"config", "installation"},
@@ -121,6 +121,11 @@ HEAVY = {
     "matplotlib": {"runs", "training"},
     "rich": {"runs"},
     "paho": {"live"},
+    "starlette": {"live"},
+    "uvicorn": {"live"},
+    "jinja2": {"live"},
+    "argon2": {"live"},
+    "prometheus_client": {"live"},
     "argparse": set(),
 }
 VAGUE_FILES = {"utils", "util", "helpers", "helper", "common", "misc", "base", "core", "manager"}
