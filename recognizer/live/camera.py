@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 
 from recognizer.config.live import CameraConfig, SourceConfig
-from recognizer.live.clock import RateGate
+from recognizer.live.clock import FramePeriod, RateGate
 from recognizer.live.errors import Reason, SourceError, failure, redacted
 from recognizer.live.gaps import GapDetector
 from recognizer.live.retry import delay_s, failures_after
@@ -25,6 +25,7 @@ from recognizer.live.values import CameraState, CameraStatus, DropCause, LiveFra
 
 _RATE_OVER_S = 5.0
 _MAX_TIMES = 600
+_DIED = "an error in its reader, which has ended"
 
 
 @dataclass(eq=False, slots=True)
@@ -36,7 +37,7 @@ class _Reader:
     active_s: float | None = None  # when it last opened or gave a frame; None: it waits
     first_s: float | None = None
     last_s: float | None = None
-    period_s: float = 0.0
+    period: FramePeriod = field(default_factory=lambda: FramePeriod(0.0))
 
     @property
     def streamed_s(self) -> float:
@@ -118,14 +119,20 @@ class Camera:
         """Report a gap that has become one, and give up a reader that stalls."""
         with self._lock:
             reader, now_s = self._reader, self._clock()
-            if reader is None or not self._is_live:
+            if reader is None:
+                return
+            is_dead = reader.thread is not None and not reader.thread.is_alive()
+            if not self._is_live:
+                if is_dead:
+                    self._last_error = f"{self.config.path}: {_DIED}"
+                    self._finish(Reason.OTHER, CameraState.FAILED)
                 return
             self._threads = [thread for thread in self._threads if thread.is_alive()]
             gap = self._gaps.tick(now_s)
             if gap is not None:
                 self.slot.put(gap)
-            if reader.thread is not None and not reader.thread.is_alive():
-                self._replace(reader, Reason.OTHER, "an error in its reader, which has ended")
+            if is_dead:
+                self._replace(reader, Reason.OTHER, _DIED)
             elif reader.active_s is not None:
                 patience_s = self._patience_s(reader)
                 if now_s - reader.active_s > patience_s:
@@ -154,7 +161,7 @@ class Camera:
     # --- the watchdog ----------------------------------------------------------------
 
     def _patience_s(self, reader: _Reader) -> float:
-        stall_s = max(self._source.stall_s, self._source.stall_periods * reader.period_s)
+        stall_s = max(self._source.stall_s, self._source.stall_periods * reader.period.seconds)
         if reader.first_s is None:  # opening, looking at the stream, waiting for a key frame
             return stall_s + 2 * self._source.open_timeout_s
         return stall_s
@@ -213,12 +220,8 @@ class Camera:
         )
         source = open_source(self.config, self._source, opening)
         try:
-            reader.period_s = source.period_s
-            with self._lock:
-                if self._reader is reader:
-                    period_s = max(source.period_s, 1 / self.config.fps)
-                    self.slot.report_gaps(self._gaps.connected(period_s))
-            gate = RateGate(self.config.fps, source.period_s)
+            reader.period = FramePeriod(source.period_s)
+            gate = RateGate(self.config.fps, reader.period.seconds)
             before = -1
             for captured in source.frames():
                 self._count_skipped(captured.frame.index - before - 1)
@@ -255,6 +258,9 @@ class Camera:
             if self._gaps.is_straggler(captured.frame.time_s, captured.captured_s):
                 self.slot.count(DropCause.STALE)
                 return True
+            reader.period.add(captured.frame.time_s)
+            period_s = max(reader.period.seconds, 1 / self.config.fps)
+            self.slot.report_gaps(self._gaps.expect(period_s))
             for gap in self._gaps.frame(captured.frame.time_s, captured.form):
                 self.slot.put(gap)
             if self._is_live and not gate.passes(captured.frame.time_s):

@@ -1,7 +1,12 @@
 """From a connection's timestamps to seconds of the monotonic clock, smooth and never falling."""
 
+from collections import deque
+from statistics import median
+
 _DRIFT = 0.05
 _JUMP_S = 10.0
+_LONGEST_GUESS_S = 0.2
+_FRAMES_NEEDED, _FRAMES_MEASURED = 5, 25
 
 
 class StreamClock:
@@ -48,6 +53,33 @@ class StreamClock:
             return
         slack_s = _DRIFT * (captured_s - self._captured_s)
         self._offset_s = min(offset_s, before_s + slack_s)
+
+
+class FramePeriod:
+    """Measure the usual time between the frames of a connection.
+
+    What a stream says of its rate is a guess from its first packets, and may be far off.
+
+    Args:
+        guess_s: what the stream says; used for the first frames, at most 0.2 s.
+
+    """
+
+    def __init__(self, guess_s: float) -> None:
+        self._guess_s = min(guess_s, _LONGEST_GUESS_S)
+        self._steps: deque[float] = deque(maxlen=_FRAMES_MEASURED)
+        self._last_s: float | None = None
+
+    @property
+    def seconds(self) -> float:
+        """Median of the last times between frames."""
+        return median(self._steps) if len(self._steps) >= _FRAMES_NEEDED else self._guess_s
+
+    def add(self, time_s: float) -> None:
+        """Note a frame's time; times never fall."""
+        if self._last_s is not None:
+            self._steps.append(time_s - self._last_s)
+        self._last_s = time_s
 
 
 class RateGate:

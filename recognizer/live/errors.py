@@ -49,7 +49,7 @@ ADVICE: dict[Reason, str] = {
     Reason.REFUSED: "check the port, and that the camera's server runs",
     Reason.UNREACHABLE: "check the host name and the network",
     Reason.TIMEOUT: "check the network and that the camera answers",
-    Reason.TLS: "check the port, and whether the camera speaks TLS",
+    Reason.TLS: "check the port, that the camera speaks TLS, and its certificate",
     Reason.CODEC: "set the camera to H.264",
     Reason.BAD_DATA: "check that the camera is up and that its address gives video",
     Reason.REJECTED: "check the camera's own log; it may have too many clients",

@@ -30,8 +30,8 @@ class GapDetector:
         """Start: until the first frame, gaps begin here."""
         self._last_s = now_s if self._gap_s is not None else 0.0
 
-    def connected(self, period_s: float) -> float | None:
-        """Note the frame period of a new connection; return the longest time that is no gap."""
+    def expect(self, period_s: float) -> float | None:
+        """Note the usual time between frames; return the longest time that is no gap."""
         if self._gap_s is not None:
             self._limit_s = max(self._gap_s, _MIN_PERIODS * period_s)
         return self._limit_s

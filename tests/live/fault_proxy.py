@@ -77,10 +77,10 @@ class FaultProxy:
         asyncio.run_coroutine_threadsafe(run(), self._loop).result(10)
 
     async def _cancel_all(self) -> None:
-        tasks = asyncio.all_tasks() - {asyncio.current_task()}
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        while tasks := asyncio.all_tasks() - {asyncio.current_task()}:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
 
     async def _listen(self) -> None:
         self._server = await asyncio.start_server(
@@ -122,12 +122,11 @@ class FaultProxy:
         except OSError:
             self._end(writer)
             return
+        up = asyncio.create_task(self._pump(reader, up_writer, is_camera=False))
         try:
-            async with asyncio.TaskGroup() as pumps:
-                up = pumps.create_task(self._pump(reader, up_writer, is_camera=False))
-                await self._pump(up_reader, writer, is_camera=True)
-                up.cancel()
+            await self._pump(up_reader, writer, is_camera=True)
         finally:
+            up.cancel()
             self._writers.discard(writer)
             up_writer.close()
             writer.close()

@@ -142,6 +142,15 @@ def test_a_reader_that_dies_of_an_error_of_ours_is_replaced(rtsp_port):
     assert {item.connection for item in watch.frames} == {2}
 
 
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+def test_a_file_whose_reader_dies_ends_as_failed(clips):
+    camera = CameraConfig(name="file", path=clips / "short.mp4", speed="fastest")
+    with watching(camera, sinks={"file": BrokenSink()}) as watch:
+        watch.until(lambda: watch.is_finished)
+        assert watch.status("file").state is CameraState.FAILED
+    assert [gap.reason for gap in watch.gaps_of("file")] == [Reason.OTHER]
+
+
 def test_another_resolution_is_reported_as_a_gap(clips, tmp_path):
     def send(connection: socket.socket) -> None:
         for name in ("short.ts", "large.ts"):

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from recognizer.live.clock import RateGate, StreamClock
+from recognizer.live.clock import FramePeriod, RateGate, StreamClock
 
 
 def test_bursts_are_smoothed_to_the_streams_own_times():
@@ -47,6 +47,17 @@ def test_times_never_fall_and_are_never_in_the_future(frames):
         time_s = clock.time_s(stamp, captured)
         assert before <= time_s <= captured + 1e-6
         before = time_s
+
+
+def test_the_period_is_measured_and_a_wrong_guess_forgotten():
+    period = FramePeriod(100.0)
+    assert period.seconds == 0.2
+    for time_s in (0.0, 0.04, 0.08, 3.0, 3.04, 3.08):
+        period.add(time_s)
+    assert period.seconds == pytest.approx(0.04)
+    for number in range(25):
+        period.add(4.0 + number)
+    assert period.seconds == 1.0
 
 
 @pytest.mark.parametrize(

@@ -2,14 +2,17 @@
 
 import socket
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import pytest
 
-from recognizer.config.live import CameraConfig, SourceConfig
+from recognizer.config.live import CameraConfig, EvidenceConfig, SourceConfig
 from recognizer.live.errors import ADVICE, Reason, SourceError, redacted
-from recognizer.live.sources import Opening, open_source
+from recognizer.live.evidence import EvidenceRing
+from recognizer.live.sources import CapturedFrame, Opening, open_source
 from tests.live.cameras import encode, http_camera, rtsp_answer, tcp_camera
 
 QUICK = SourceConfig(open_timeout_s=0.6, read_timeout_s=0.6)
@@ -57,6 +60,11 @@ def noise(connection: socket.socket) -> None:
 
 def only_noise(connection: socket.socket) -> None:
     connection.sendall(b"\xa5\x17\x00garbage" * 20_000)
+
+
+def sending(data: bytes) -> Callable[[socket.socket], None]:
+    """Return what sends these bytes and ends."""
+    return lambda connection: connection.sendall(data)
 
 
 def hang_up(connection: socket.socket) -> None:
@@ -185,3 +193,37 @@ def test_an_address_cannot_make_it_read_files_of_this_machine(tmp_path):
 )
 def test_addresses_are_shown_without_credentials(url, shown):
     assert redacted(url) == shown
+
+
+@dataclass
+class Count:
+    """What a source gave."""
+
+    frames: int = 0
+    lost: int = 0
+
+    def lose(self, number: int) -> None:
+        self.lost += number
+
+    def look_at(self, captured: Iterable[CapturedFrame]) -> None:
+        for item in captured:
+            self.frames += item.frame.image.bgr().shape == (*item.form[1][::-1], 3)
+
+
+@pytest.mark.parametrize("name", ["short.ts", "large.ts"])
+def test_damaged_streams_end_in_an_error_of_ours_and_nothing_else(clips, name):
+    data = np.frombuffer((clips / name).read_bytes(), np.uint8)
+    choose, count = np.random.default_rng(7), Count()
+    for _ in range(20):
+        damaged = data.copy()
+        places = choose.integers(0, len(damaged), 60)
+        damaged[places] ^= choose.integers(1, 255, 60).astype(np.uint8)
+        with tcp_camera(sending(damaged.tobytes())) as port:
+            ring = EvidenceRing("door", EvidenceConfig())
+            opening = Opening(1, threading.Event(), count.lose, ring)
+            source = open_source(bare(port), QUICK, opening)
+            with pytest.raises(SourceError):
+                count.look_at(source.frames())
+            source.close()
+    assert count.frames > 20 * 40
+    assert count.lost > 0

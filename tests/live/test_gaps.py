@@ -55,7 +55,7 @@ def test_another_size_or_codec_is_a_gap_without_length():
 
 def test_a_slow_camera_has_no_gap_between_its_frames():
     gaps = detector()
-    gaps.connected(1.0)
+    gaps.expect(1.0)
     gaps.frame(10.5, FORM)
     assert gaps.tick(12.0) is None
     assert gaps.frame(12.5, FORM) == []

@@ -89,7 +89,11 @@ def test_200_faults_are_noticed_reported_and_mended(rtsp_port):
         after = process.num_fds(), threading.active_count()
     resumed = np.array([resumed_s(watch, event) for event in events])
     noticed = np.array([noticed_s(watch, event) for event in events])
-    unreported = [hole for name in names for hole in watch.unreported(name)]
+    unreported = [
+        (name, hole, [gap for gap in watch.gaps_of(name) if abs(gap.start_s - hole[0]) < 10])
+        for name in names
+        for hole in watch.unreported(name)
+    ]
     lost = [s.name for s in status if s.state is not CameraState.STREAMING]
     figures = [
         f"faults {len(events)}, gaps {len(watch.gaps)}, frames {len(watch.frames)}",
@@ -108,5 +112,7 @@ def test_200_faults_are_noticed_reported_and_mended(rtsp_port):
     assert unreported == []
     assert lost == []
     assert np.nanmax(noticed) <= 5
-    assert (resumed <= 2).mean() >= 0.9
+    # Garbage that ends while a camera is opened again costs the rest of that try: 5 s.
+    assert (resumed <= 2).mean() >= 0.97
+    assert resumed.max() <= 8
     assert after[0] <= before[0] + CAMERAS

@@ -11,7 +11,7 @@ from recognizer.live.fleet import CameraFleet
 from recognizer.live.sources import PacketSink
 from recognizer.live.values import CameraStatus, Gap, LiveFrame
 
-_RATE_S = 0.09
+_RATE_S = 0.15
 
 
 @dataclass(eq=False)
