@@ -6,7 +6,7 @@ from typing import Annotated, Literal, Self
 from urllib.parse import urlsplit
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
-from pydantic import AfterValidator, Field, PositiveFloat, PositiveInt, model_validator
+from pydantic import AfterValidator, ConfigDict, Field, PositiveFloat, PositiveInt, model_validator
 
 from recognizer.config.types import ConfigPath, NonNegative, PlainName, Section, Unit
 from recognizer.config.zones import Polygon, ShownName
@@ -19,10 +19,14 @@ Pattern = Annotated[str, Field(min_length=1, max_length=100)]
 MIN_S_OF_CLASS = {"fight": 1.5}
 MIN_S = 1.0
 _MAX_SECRET_BYTES = 64 * 1024
+_QUIET = ConfigDict(hide_input_in_errors=True)  # a wrong address may hold a password
 
 
 class RuleConfig(Section):
-    """The rules by which windows of one class and camera become an event."""
+    """The rules by which windows of one class and camera become an event.
+
+    ``max_s`` bounds how far windows extend an event; those that open it may be longer.
+    """
 
     enter: Unit = 0.6
     leave: Unit = 0.4
@@ -32,7 +36,7 @@ class RuleConfig(Section):
     min_s: NonNegative | None = None
     merge_s: NonNegative = 5.0
     quiet_s: PositiveFloat = 5.0
-    max_s: Annotated[float, Field(ge=1)] = 300.0
+    max_s: Annotated[float, Field(ge=10)] = 300.0
     update_s: PositiveFloat = 5.0
     cooldown_s: NonNegative = 60.0
 
@@ -53,7 +57,7 @@ class RuleConfig(Section):
         """Return the shortest event of a class in seconds."""
         if self.min_s is not None:
             return self.min_s
-        return min(MIN_S_OF_CLASS.get(class_name.lower(), MIN_S), self.max_s)
+        return MIN_S_OF_CLASS.get(class_name.lower(), MIN_S)
 
 
 class RuleOverride(Section):
@@ -69,7 +73,7 @@ class RuleOverride(Section):
     min_s: NonNegative | None = None
     merge_s: NonNegative | None = None
     quiet_s: PositiveFloat | None = None
-    max_s: Annotated[float, Field(ge=1)] | None = None
+    max_s: Annotated[float, Field(ge=10)] | None = None
     update_s: PositiveFloat | None = None
     cooldown_s: NonNegative | None = None
 
@@ -239,6 +243,7 @@ HttpUrl = Annotated[str, AfterValidator(_http_url)]
 class SinkConfig(Section):
     """What all sinks have: a name of their own, and which events they get."""
 
+    model_config = _QUIET
     name: PlainName
     cameras: Pattern = "*"
     classes: Pattern = "*"
@@ -325,6 +330,7 @@ AnySink = Annotated[
 class AlertsConfig(Section):
     """From probabilities to events, their store, and where notices of them go."""
 
+    model_config = _QUIET
     rules: RulesConfig = RulesConfig()
     zones: list[LiveZoneConfig] = []
     schedules: list[ScheduleConfig] = []

@@ -137,7 +137,6 @@ class _ClassRules:
     smoothed: float | None = None
     last_stop_s: float = -math.inf
     event: OpenEvent | None = None
-    continued: OpenEvent | None = None
     episode: _Episode | None = None
     stray: _Episode | None = None
     muted_until_s: dict[str, float] = field(default_factory=dict)
@@ -154,12 +153,6 @@ class _ClassRules:
             return outcomes + self._end_episode(window.start_s)
         if self.event is not None:
             return outcomes + self._go_on(self.event, seen)
-        if self.continued is not None:
-            before, self.continued = self.continued, None
-            if seen.smoothed >= self.rules.leave and self._touches(before, seen):
-                event = self._open([seen])
-                event.start_s, event.continues = before.end_s, before.event_id
-                return [*outcomes, event.state("new")]
         return outcomes + self._consider(seen)
 
     def interrupt(self, cause: CloseCause) -> list[Outcome]:
@@ -169,7 +162,7 @@ class _ClassRules:
         if self.episode is not None and self.episode.rule in {"windows", "min_s"}:
             self.episode.rule = "gap"  # it might have become an event
         outcomes += self._end_episode(math.inf)
-        self.smoothed, self.last_stop_s, self.continued = None, -math.inf, None
+        self.smoothed, self.last_stop_s = None, -math.inf
         self._forget()
         return outcomes
 
@@ -209,11 +202,14 @@ class _ClassRules:
 
     def _go_on(self, event: OpenEvent, seen: Seen) -> list[Outcome]:
         level = self.rules.leave if event.active else self.rules.enter
-        event.add(seen, active=seen.smoothed >= level)
-        if event.end_s - event.start_s >= self.rules.max_s - _ROUNDING_S:
-            event.end_s = event.start_s + self.rules.max_s
-            self.continued = event
-            return [self._close(event, "max_s")]
+        active = seen.smoothed >= level
+        if active and seen.stop_s - event.start_s > self.rules.max_s + _ROUNDING_S:
+            end = self._close(event, "max_s")
+            following = self._open([seen])
+            following.start_s = max(seen.start_s, event.end_s)
+            following.continues = event.event_id
+            return [end, following.state("new")]
+        event.add(seen, active=active)
         if event.active and event.end_s - event.reported_s >= self.rules.update_s - _ROUNDING_S:
             return [event.state("update")]
         return []
@@ -222,10 +218,6 @@ class _ClassRules:
         self.event = None
         self._forget()
         return event.state("end", cause)
-
-    def _touches(self, before: OpenEvent, seen: Seen) -> bool:
-        near = seen.start_s - before.end_s <= self.rules.merge_s + _ROUNDING_S
-        return near and seen.stop_s > before.end_s + _ROUNDING_S
 
     def _open(self, run: Sequence[Seen]) -> OpenEvent:
         now_s, zone = run[-1].stop_s, run[-1].zone

@@ -10,17 +10,18 @@ import json
 import sqlite3
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import astuple, dataclass, replace
 from pathlib import Path
 from typing import IO, Any, Literal
 
 from recognizer.config.alerts import SinkConfig
-from recognizer.live.events import LiveEvent, NearMiss, Outcome, event_from_dict
+from recognizer.live.events import LiveEvent, NearMiss, Outcome
 from recognizer.live.store_schema import (
     BUSY_S,
     StoreFullError,
     StoreLockedError,
     open_writer,
+    parsed_event,
     pragma,
     reading,
     store_errors,
@@ -135,7 +136,7 @@ class Store:
         """End the events that a killed process left open; return their number."""
         with reading(self.path) as db:
             rows = db.execute("SELECT body FROM events WHERE state != 'end' ORDER BY start_utc_s")
-            events = [event_from_dict(json.loads(row["body"])) for row in rows]
+            events = [parsed_event(row["body"], self.path) for row in rows]
         self.put(
             [
                 replace(event, state="end", closed_by="restart", revision=event.revision + 1)
@@ -201,7 +202,7 @@ class Store:
             ).fetchone()
         if row is None:
             return None
-        event = event_from_dict(json.loads(row["body"]))
+        event = parsed_event(row["body"], self.path)
         return Notice(row["seq"], event, row["attempts"], row["waiting_since_utc_s"])
 
     def mark_sent(self, notice: Notice, utc_s: float) -> None:
@@ -249,6 +250,13 @@ class Store:
         for listener in self._listeners:
             listener()
         return done.rowcount
+
+    def drop_notices(self, sink: str) -> int:
+        """Remove what a sink has not had, as for one that is gone; return the number."""
+        with self._write() as db:
+            return db.execute(
+                "DELETE FROM outbox WHERE sink = ? AND status != 'sent'", (sink,)
+            ).rowcount
 
     def remote_id(self, sink: str, event_id: str) -> str | None:
         """Return the id that a sink's server gave an event."""
@@ -364,17 +372,7 @@ def _put_near_miss(db: sqlite3.Connection, miss: NearMiss) -> None:
     db.execute(
         "INSERT INTO near_misses (camera, class, zone, start_s, end_s, start_utc_s, end_utc_s, "
         "peak, rule) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
-        (
-            miss.camera,
-            miss.class_name,
-            miss.zone,
-            miss.start_s,
-            miss.end_s,
-            miss.start_utc_s,
-            miss.end_utc_s,
-            miss.peak_probability,
-            miss.rule,
-        ),
+        astuple(miss),
     )
 
 

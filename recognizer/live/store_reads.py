@@ -1,14 +1,13 @@
 """What the page and the metrics read of the store of live events."""
 
-import json
 import sqlite3
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from recognizer.live.events import LiveEvent, NearMiss, event_from_dict
+from recognizer.live.events import LiveEvent, NearMiss
 from recognizer.live.store import Verdict
-from recognizer.live.store_schema import reading
+from recognizer.live.store_schema import parsed_event, reading
 
 MAX_PAGE = 500
 
@@ -186,7 +185,7 @@ def read_event(path: Path, event_id: str) -> LiveEvent:
         row = db.execute("SELECT body FROM events WHERE id = ?", (event_id,)).fetchone()
     if row is None:
         raise KeyError(f"expected the id of an event, got {event_id!r}; it may be removed")
-    return event_from_dict(json.loads(row["body"]))
+    return parsed_event(row["body"], path)
 
 
 def list_reviews(path: Path, event_id: str) -> tuple[Review, ...]:

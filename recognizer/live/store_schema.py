@@ -1,10 +1,13 @@
 """The database of live events: its tables, how it is opened, and what its errors mean."""
 
 import contextlib
+import json
 import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import quote
+
+from recognizer.live.events import LiveEvent, event_from_dict
 
 APPLICATION_ID = 0x52434C56  # tells our database from those of other programs
 BUSY_S = 5.0
@@ -104,6 +107,8 @@ def store_errors(path: Path) -> Iterator[None]:
         raise StoreError(f"{path}: cannot be opened or used as a database: {error}") from error
     except sqlite3.IntegrityError:
         raise
+    except sqlite3.ProgrammingError as error:
+        raise StoreError(f"{path}: cannot be used: {error}") from error
     except sqlite3.DatabaseError as error:
         raise StoreDamagedError(
             f"{path}: expected a database of live events, got: {error}. Move it away, and its "
@@ -155,6 +160,22 @@ def reading(path: Path) -> Iterator[sqlite3.Connection]:
             yield db
         finally:
             db.close()
+
+
+def parsed_event(body: str, path: Path) -> LiveEvent:
+    """Return the event of a row.
+
+    Raises:
+        StoreDamagedError: the row holds none.
+
+    """
+    try:
+        return event_from_dict(json.loads(body))
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        raise StoreDamagedError(
+            f"{path}: expected an event as JSON in a row, got: {type(error).__name__}: {error}. "
+            "Move it away, and its -wal and -shm files with it, and start again, or restore a copy"
+        ) from error
 
 
 def _check_application(db: sqlite3.Connection, path: Path) -> None:

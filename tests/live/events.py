@@ -1,8 +1,9 @@
 """Events for the store and the sinks."""
 
-from collections.abc import Callable
+import sqlite3
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from recognizer.action.results import Person
 from recognizer.config.alerts import JsonLinesSink
@@ -75,4 +76,10 @@ def file_sink(folder: Path, name: str = "log", **other: str) -> JsonLinesSink:
     return JsonLinesSink(name=name, path=folder / f"{name}.jsonl", **other)  # type: ignore[arg-type]
 
 
-Clock = Callable[[], float]
+def rows(path: Path, question: str, *values: object) -> list[tuple[Any, ...]]:
+    """Return what a database answers, by a connection of its own."""
+    db = sqlite3.connect(path)
+    try:
+        return db.execute(question, values).fetchall()
+    finally:
+        db.close()

@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from recognizer.action.events import EventMerger
 from recognizer.config.alerts import LiveZoneConfig, RulesConfig, ScheduleConfig
 from recognizer.live.events import LiveEvent, NearMiss, event_from_dict
 from recognizer.live.rules import CameraRules, Scene
@@ -273,7 +274,7 @@ RULES = st.fixed_dictionaries(
         "smoothing_s": st.sampled_from([0.0, 0.5]),
         "min_s": st.sampled_from([None, 0.0, 3.0]),
         "merge_s": st.sampled_from([0.0, 1.0, 5.0]),
-        "max_s": st.sampled_from([4.0, 10.0, 300.0]),
+        "max_s": st.sampled_from([10.0, 14.3, 300.0]),
         "cooldown_s": st.sampled_from([0.0, 10.0, 60.0]),
     }
 )
@@ -313,11 +314,13 @@ def test_every_event_is_whole_and_none_overlap(pieces, values):
         assert [e.revision for e in one] == list(range(len(one)))
         assert len({(e.start_s, e.zone, e.muted, e.continues) for e in one}) == 1
         last = one[-1]
+        assert last.probabilities[-1][0] == pytest.approx(last.end_s - last.start_s, abs=1e-3)
         assert end_s <= last.start_s < last.end_s <= last.start_s + values["max_s"] + 1e-6
         assert last.end_utc_s - last.start_utc_s == pytest.approx(last.end_s - last.start_s)
-        assert (last.continues is None) or last.start_s == end_s
+        assert last.continues is None or last.start_s <= end_s + values["merge_s"] + 1e-6
         end_s = last.end_s
-        inside = [w for w in windows if last.start_s < w.stop_s <= last.end_s + 0.5]
+        first_s = last.start_s if values["smoothing_s"] == 0 else 0.0  # else the past counts too
+        inside = [w for w in windows if first_s < w.stop_s <= last.end_s + STRIDE_S]
         peak = max(w.probabilities.get("Fight", 0) for w in inside)
         assert last.peak_probability <= peak + 1e-4
 
@@ -348,3 +351,22 @@ def test_muting_changes_nothing_but_itself(pieces, values):
     muted, _ = played(pieces, camera(**values))
     free, _ = played(pieces, camera(**{**values, "cooldown_s": 0.0}))
     assert [replace(o, muted=False) if isinstance(o, LiveEvent) else o for o in muted] == free
+
+
+@settings(max_examples=150, deadline=None)
+@given(
+    st.lists(st.sampled_from([0.0, 0.3, 0.59, 0.6, 0.9, None]), max_size=60),
+    st.sampled_from([0.0, 1.0, 5.0]),
+)
+def test_with_plain_thresholds_events_are_those_of_an_analysis(probabilities, gap_s):
+    """One level, one window, no shortest time: as the offline merger finds them."""
+    merger = EventMerger(CLASSES, threshold=0.6, merge_gap_s=gap_s)
+    windows = [window(number, p) for number, p in enumerate(probabilities)]
+    offline = [e for w in windows for e in merger.update(w)] + merger.finish()
+    values = {"leave": 0.6, "windows_needed": 1, "windows_of": 1, "min_s": 0.0}
+    rules = camera(**values, merge_s=gap_s, quiet_s=max(gap_s, 0.001))
+    outcomes = fed(rules, probabilities) + rules.interrupt("stop")
+    live = [o for o in outcomes if isinstance(o, LiveEvent) and o.state == "end"]
+    assert [(e.start_s, e.end_s, e.peak_probability) for e in live] == [
+        (e.start_s, e.stop_s, e.peak_probability) for e in offline
+    ]

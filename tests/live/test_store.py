@@ -1,22 +1,14 @@
-"""The store: transactions, errors, reads, retention, and a process killed while it writes."""
+"""The store: transactions, errors, reads, retention."""
 
-import json
 import random
-import signal
 import sqlite3
-import subprocess
-import sys
 import threading
-import time
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 
 from recognizer.live import store_schema
 from recognizer.live.events import NearMiss
-from recognizer.live.sinks.deliver import Delivery
-from recognizer.live.sinks.jsonl import JsonLines
 from recognizer.live.store import Store
 from recognizer.live.store_reads import (
     Filter,
@@ -34,9 +26,8 @@ from recognizer.live.store_schema import (
     StoreLockedError,
     StoreVersionError,
 )
-from tests.live.events import UTC_S, event, file_sink, whole
+from tests.live.events import UTC_S, event, file_sink, rows, whole
 
-ROOT = Path(__file__).resolve().parents[2]
 MISS = NearMiss("hall", "Fight", "", 1.0, 3.0, UTC_S, UTC_S + 2, 0.7, "windows")
 DAY = 86400.0
 
@@ -51,14 +42,6 @@ def store(path, tmp_path):
     opened = Store(path, [file_sink(tmp_path, "one"), file_sink(tmp_path, "two", cameras="y*")])
     yield opened
     opened.close()
-
-
-def rows(path, question, *values):
-    db = sqlite3.connect(path)
-    try:
-        return db.execute(question, values).fetchall()
-    finally:
-        db.close()
 
 
 def sent(store, sink="one"):
@@ -155,6 +138,13 @@ def test_given_up_notices_can_be_tried_again_behind_the_others(store, path):
     assert store.retry_dead("two") == 0
     store.put([event("e3")], UTC_S)
     assert sent(store) == ["e2:0", "e1:0", "e3:0"]
+
+
+def test_notices_of_a_sink_that_is_gone_can_be_dropped(store, path):
+    store.put([*whole("e1"), event("e2", camera="yard")], UTC_S)
+    store.mark_dead(store.next_notice("one"), "away", UTC_S)
+    assert store.drop_notices("one") == 4
+    assert [d.sink for d in outbox_depths(path)] == ["two"]
 
 
 def test_threads_write_and_read_at_once(store, path):
@@ -326,6 +316,21 @@ def test_damage_inside_is_noticed(path):
         list_events(path)
 
 
+def test_a_row_that_holds_no_event_is_damage(store, path):
+    store.put([event()], UTC_S)
+    for body in ("{", "[]", '{"people": []}'):
+        store._db.execute("UPDATE event_updates SET body = ?", (body,))
+        with pytest.raises(StoreDamagedError, match="expected an event as JSON"):
+            store.next_notice("one")
+
+
+def test_a_closed_store_says_so(path):
+    store = Store(path)
+    store.close()
+    with pytest.raises(store_schema.StoreError, match="closed"):
+        store.put([event()], UTC_S)
+
+
 def test_a_full_disk_keeps_what_was_written(store, path):
     store.put([event("e1")], UTC_S)
     (pages,) = store._db.execute("PRAGMA page_count").fetchone()
@@ -360,57 +365,3 @@ def test_a_lock_of_another_program_is_an_error(path):
 def test_two_processes_do_not_share_a_database(store, path):
     with pytest.raises(StoreLockedError, match="another one writes it"):
         Store(path)
-
-
-# --- kill -9 -------------------------------------------------------------------------------------
-
-
-def killed(folder, name, after_s):
-    """Start the writer, kill it, and return the keys that it had written."""
-    with subprocess.Popen(
-        [sys.executable, "-m", "tests.live.store_writer", str(folder), name],
-        cwd=ROOT,
-        stdout=subprocess.PIPE,
-        text=True,
-    ) as writer:
-        assert writer.stdout.readline() == "started\n"
-        time.sleep(after_s)
-        writer.send_signal(signal.SIGKILL)
-        lines = writer.stdout.read().split("\n")
-    return lines[:-1]  # the last may be cut
-
-
-def check_kills(folder, count):
-    """Kill a writer at random moments; nothing it wrote is lost or doubled, in store or sink."""
-    chance, printed = random.Random(count), []
-    for number in range(count):
-        printed += killed(folder, f"w{number}", chance.uniform(0.0, 0.3))
-    path, sinks = folder / "events.db", [file_sink(folder, "one"), file_sink(folder, "two")]
-    store = Store(path, sinks)
-    store.close_left_open(UTC_S)
-    deliveries = [Delivery(store, sink.name, JsonLines(sink.path)) for sink in sinks]
-    for delivery in deliveries:
-        delivery.start()
-    while any(depth.pending for depth in outbox_depths(path)):
-        time.sleep(0.05)
-    assert all(delivery.stop() for delivery in deliveries)
-    store.close()
-    updates = rows(path, "SELECT event_id || ':' || revision FROM event_updates ORDER BY rowid")
-    written = [key for (key,) in updates]
-    assert set(printed) <= set(written)
-    assert rows(path, "SELECT count(*) FROM events WHERE state != 'end'") == [(0,)]
-    assert rows(path, "PRAGMA integrity_check") == [("ok",)]
-    for sink in sinks:
-        lines = [json.loads(line)["key"] for line in sink.path.read_text().splitlines()]
-        assert len(lines) == len(set(lines))
-        assert lines == written
-    return len(written)
-
-
-def test_nothing_is_lost_or_doubled_by_kill_9(tmp_path):
-    assert check_kills(tmp_path, 5) > 0
-
-
-@pytest.mark.slow
-def test_nothing_is_lost_or_doubled_by_50_times_kill_9(tmp_path):
-    assert check_kills(tmp_path, 50) > 100

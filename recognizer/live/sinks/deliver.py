@@ -24,7 +24,8 @@ class BackOff:
         first_s: after the first.
         most_s: the longest; each wait is twice the one before.
         jitter: part by which a wait is longer or shorter at random.
-        give_up_s: a notice that a failing sink has not had for so long is given up.
+        give_up_s: a notice that a failing sink has not had for so long is given up, if the sink
+            has failed for so long in this process too: the wall clock may be set meanwhile.
 
     """
 
@@ -48,6 +49,7 @@ class Delivery:
         sink: takes the notices; closed by ``stop``.
         back_off: how to wait after failures.
         now_utc_s: the wall clock.
+        monotonic_s: a clock that is never set.
 
     """
 
@@ -58,9 +60,12 @@ class Delivery:
         sink: Sink,
         back_off: BackOff | None = None,
         now_utc_s: Callable[[], float] = time.time,
+        monotonic_s: Callable[[], float] = time.monotonic,
     ) -> None:
         self._store, self._name, self._sink = store, name, sink
-        self._back_off, self._now_utc_s = back_off or BackOff(), now_utc_s
+        self._back_off = back_off or BackOff()
+        self._now_utc_s, self._monotonic_s = now_utc_s, monotonic_s
+        self._failing_since_s: float | None = None
         self._stopping, self._changed = threading.Event(), threading.Event()
         self._failures = 0
         self._thread = threading.Thread(target=self._run, name=f"sink {name}", daemon=True)
@@ -69,6 +74,11 @@ class Delivery:
         """Start the thread."""
         self._store.listen(self._changed.set)
         self._thread.start()
+
+    @property
+    def alive(self) -> bool:
+        """Whether the thread runs, for a health check."""
+        return self._thread.is_alive()
 
     def stop(self) -> bool:
         """End the thread within 5 s; a notice under way is sent again at the next start.
@@ -110,14 +120,18 @@ class Delivery:
             self._sink.send(notice)
         except SinkError as error:
             return self._failed(notice, error)
+        self._failures, self._failing_since_s = 0, None
         self._store.mark_sent(notice, self._now_utc_s())
-        self._failures = 0
         return 0.0
 
     def _failed(self, notice: Notice, error: SinkError) -> float:
-        now = self._now_utc_s()
+        now, clock_s = self._now_utc_s(), self._monotonic_s()
         since = now if notice.waiting_since_utc_s is None else notice.waiting_since_utc_s
-        if error.final or now - since >= self._back_off.give_up_s:
+        if self._failing_since_s is None:
+            self._failing_since_s = clock_s
+        if error.final or self._back_off.give_up_s <= min(
+            now - since, clock_s - self._failing_since_s
+        ):
             self._store.mark_dead(notice, str(error), now)
             logger.error("sink %s: gave up notice %s: %s", self._name, notice.key, error)
             return 0.0

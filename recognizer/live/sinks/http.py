@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from urllib.parse import urlsplit
 
 import requests
+import urllib3
 
 from recognizer.live.sinks.sink import SinkError
 
@@ -20,18 +21,25 @@ def server_of(url: str) -> str:
     return f"{parts.scheme}://{host}" + (f":{parts.port}" if parts.port else "")
 
 
+class _Session(requests.Session):
+    """A session that takes a redirect for an answer: requests would read its body, of any size."""
+
+    def get_redirect_target(self, resp: requests.Response) -> None:
+        """Return no target, so that requests neither follows nor reads it."""
+
+
 class HttpClient:
     """Sends requests to one server over connections that stay open.
 
     Args:
-        timeout_s: for connecting, for each wait, and for the whole answer.
+        timeout_s: for connecting, for each wait, and for the answer's body as a whole.
         headers: sent with every request.
 
     """
 
     def __init__(self, timeout_s: float, headers: Mapping[str, str]) -> None:
         self._timeout_s = timeout_s
-        self._session = requests.Session()
+        self._session = _Session()
         self._session.trust_env = False  # neither proxies nor passwords from outside the config
         self._session.headers.update({"User-Agent": "recognizer", **headers})
 
@@ -60,7 +68,7 @@ class HttpClient:
             ) as response:
                 self._check(server, response.status_code)
                 return self._read(server, response, until_s)
-        except (requests.RequestException, OSError) as error:
+        except (requests.RequestException, urllib3.exceptions.HTTPError, OSError) as error:
             # Its text may show the address, and what that holds.
             raise SinkError(f"{server}: no answer: {type(error).__name__}") from None
 
@@ -80,7 +88,8 @@ class HttpClient:
     @staticmethod
     def _read(server: str, response: requests.Response, until_s: float) -> bytes:
         data = bytearray()
-        for chunk in response.iter_content(4096):
+        # Not iter_content: it waits until a chunk is full.
+        while chunk := response.raw.read1(4096, decode_content=True):
             data += chunk
             if len(data) > MAX_ANSWER:
                 raise SinkError(f"{server}: expected an answer of at most {MAX_ANSWER} bytes")

@@ -140,7 +140,7 @@ class Mqtt:
             self._changed.notify_all()
 
     def _on_connect_fail(self, _client: "Client", _userdata: object) -> None:
-        self._why = "refused or not reached"
+        self._why = "refused, not reached, or its certificate is not accepted"
 
     def _on_disconnect(
         self,
