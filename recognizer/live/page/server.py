@@ -33,6 +33,9 @@ class PageServer:
         rules: thresholds, to draw them.
         metrics: figures; None: without lags.
 
+    Attributes:
+        url: where the page is.
+
     Raises:
         PageError: the address is in use or not one of this machine.
         ValueError: no secret where the config says that one is.
@@ -50,6 +53,7 @@ class PageServer:
         metrics: Metrics | None = None,
     ) -> None:
         self._socket = _listening(config.host, config.port)
+        self.url = _url(self._socket)
         try:
             self._site = make_site(
                 config, store, live, rules or RulesConfig(), metrics or Metrics(live, store.path)
@@ -80,12 +84,6 @@ class PageServer:
             name="page",
             daemon=True,
         )
-
-    @property
-    def url(self) -> str:
-        """Where the page is."""
-        host, port = self._socket.getsockname()[:2]
-        return f"http://[{host}]:{port}/" if ":" in host else f"http://{host}:{port}/"
 
     def start(self) -> None:
         """Begin to serve; returns when requests are answered.
@@ -124,3 +122,8 @@ def _listening(host: str, port: int) -> socket.socket:
         raise PageError(
             f"{where}: expected an address of this machine: {error.strerror}; set another host"
         ) from error
+
+
+def _url(listening: socket.socket) -> str:
+    host, port = listening.getsockname()[:2]
+    return f"http://[{host}]:{port}/" if ":" in host else f"http://{host}:{port}/"

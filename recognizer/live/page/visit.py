@@ -69,9 +69,11 @@ class Visit:
         return HTMLResponse(text, status)
 
     def refusal(self, error: RefusedError) -> Response:
-        """Return the answer to a request that is refused."""
+        """Return the answer to a request that is refused; a person without a login gets one."""
         if wants_json(self.request):
             return JSONResponse({"error": error.text}, error.status)
+        if error.status == 401:
+            return RedirectResponse(f"/login?next={_quoted(_place(self.request))}", 303)
         return self.page(
             "error.html", error.status, place="error", text=error.text, code=error.status
         )
@@ -144,8 +146,6 @@ def _answer(
         response = visit.refusal(error)
     except StoreError:
         response = visit.refusal(RefusedError(503, visit.texts.failed))
-    if response.status_code == 401 and not wants_json(request):
-        response = RedirectResponse(f"/login?next={_quoted(_place(request))}", 303)
     _set_cookies(visit, response)
     return response
 
