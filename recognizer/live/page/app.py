@@ -21,6 +21,7 @@ from recognizer.live.page.changes import new_events
 from recognizer.live.page.site import FOLDER, Site
 from recognizer.live.page.users import Role
 from recognizer.live.page.visit import Endpoint, Handler, RefusedError, endpoint, visit_of
+from recognizer.live.store_schema import StoreError
 
 HEADERS = {
     "Content-Security-Policy": "default-src 'self'; base-uri 'none'; form-action 'self'; "
@@ -108,7 +109,10 @@ def make_app(site: Site) -> Starlette:
 def _http_error(site: Site) -> Callable[[Request, Exception], Awaitable[Response]]:
     async def answer(request: Request, error: Exception) -> Response:
         status = error.status_code if isinstance(error, HTTPException) else 500
-        return await run_in_threadpool(_refusal, site, request, status)
+        try:
+            return await run_in_threadpool(_refusal, site, request, status)
+        except StoreError:
+            return PlainTextResponse(f"{status}\n", status)
 
     return answer
 
@@ -123,7 +127,10 @@ def _stream(site: Site) -> Endpoint:
     """Return what sends new events as they come."""
 
     async def answer(request: Request) -> Response:
-        visit = await run_in_threadpool(visit_of, site, request, {})
+        try:
+            visit = await run_in_threadpool(visit_of, site, request, {})
+        except StoreError:
+            return PlainTextResponse("the users' database cannot be read\n", 503)
         if visit.user is None:
             return PlainTextResponse(f"{visit.texts.not_logged_in}\n", 401)
         changed = site.changes.enter()

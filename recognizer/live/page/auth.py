@@ -2,6 +2,7 @@
 
 import hashlib
 import hmac
+import ipaddress
 import re
 import secrets
 import threading
@@ -13,7 +14,7 @@ from dataclasses import dataclass
 from recognizer.live.page.users import User, Users
 
 LOGINS, LOGIN_PERIOD_S = 5, 60.0
-_MAX_SESSIONS, _MAX_ADDRESSES = 1000, 10_000
+_MAX_SESSIONS, _MAX_ADDRESSES, _LOGINS_AT_ONCE = 1000, 10_000, 4
 _SESSION_ID = re.compile(r"[A-Za-z0-9_-]{43}")
 LOCAL_USER = User("local", "admin")
 Clock = Callable[[], float]
@@ -35,13 +36,13 @@ class LoginLimit:
         self._times: dict[str, deque[float]] = {}
 
     def count(self, address: str) -> None:
-        """Count a login.
+        """Count a login; of IPv6, a network of 64 bits counts as one address.
 
         Raises:
             LoginLimitError: one too many, which is not counted.
 
         """
-        now_s = self._clock()
+        now_s, address = self._clock(), _counted(address)
         with self._lock:
             times = self._times.pop(address, deque())
             self._times[address] = times  # the latest address last
@@ -81,6 +82,7 @@ class Access:
         self._sessions: dict[bytes, _Session] = {}
         self._lock = threading.Lock()
         self._limit = LoginLimit(clock)
+        self._checking = threading.BoundedSemaphore(_LOGINS_AT_ONCE)
 
     def new_id(self) -> str:
         """Return the id of a new visitor."""
@@ -115,11 +117,16 @@ class Access:
         """Return the id of a new session; None: no such user and password.
 
         Raises:
-            LoginLimitError: too many logins from the address.
+            LoginLimitError: too many logins from the address, or of all at once.
 
         """
         self._limit.count(address)
-        user = self.users.check(name, password) if self.users else LOCAL_USER
+        if not self._checking.acquire(blocking=False):
+            raise LoginLimitError(1.0)  # else many addresses together could stop all pages
+        try:
+            user = self.users.check(name, password) if self.users else LOCAL_USER
+        finally:
+            self._checking.release()
         if user is None:
             return None
         session_id = self.new_id()
@@ -142,6 +149,17 @@ class Access:
                 for key, session in self._sessions.items()
                 if session.user_name != user_name
             }
+
+
+def _counted(address: str) -> str:
+    """Return what counts as one address: of IPv6 the network, which one visitor has to itself."""
+    try:
+        parsed = ipaddress.ip_address(address)
+    except ValueError:
+        return address
+    if parsed.version == 4:
+        return address
+    return str(ipaddress.ip_network((int(parsed), 64), strict=False))
 
 
 def _key(session_id: str) -> bytes:

@@ -1,6 +1,7 @@
 """New events for browsers that wait: server-sent events."""
 
 import asyncio
+import contextlib
 import json
 import threading
 from collections.abc import AsyncIterator, Callable
@@ -33,7 +34,8 @@ class Changes:
         with self._lock:
             waiting = list(self._waiting.items())
         for event, loop in waiting:
-            if not loop.is_closed():
+            # A loop that ended a moment ago refuses; those who waited in it are gone.
+            with contextlib.suppress(RuntimeError):
                 loop.call_soon_threadsafe(event.set)
 
     def close(self) -> None:

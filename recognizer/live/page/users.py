@@ -17,7 +17,7 @@ from recognizer.live.store_schema import store_errors
 Role = Literal["viewer", "reviewer", "admin"]
 ROLES: tuple[Role, ...] = get_args(Role)  # each may do what those before it may
 MIN_PASSWORD, MAX_PASSWORD, MAX_NAME = 8, 1024, 64
-_HASH = "$argon2"
+_HASH, _TO_WRITE = "$argon2", "BEGIN IMMEDIATE"
 _TABLE = """CREATE TABLE IF NOT EXISTS users (
     name TEXT PRIMARY KEY, role TEXT NOT NULL, hash TEXT NOT NULL) STRICT"""
 
@@ -88,7 +88,7 @@ class Users:
             raise ValueError(f"name: expected 1 to {MAX_NAME} visible characters")
         hashed = self._hash(password)
         kept = _role(role)
-        with self._db() as db:
+        with self._db(_TO_WRITE) as db:
             if kept != "admin":
                 _keep_an_admin(db, name)
             db.execute("INSERT OR REPLACE INTO users VALUES (?, ?, ?)", (name, kept, hashed))
@@ -100,7 +100,7 @@ class Users:
             ValueError: the only administrator.
 
         """
-        with self._db() as db:
+        with self._db(_TO_WRITE) as db:
             _keep_an_admin(db, name)
             db.execute("DELETE FROM users WHERE name = ?", (name,))
 
@@ -145,11 +145,11 @@ class Users:
             return self._hasher.hash(password.encode("utf-8", "surrogatepass"))
 
     @contextlib.contextmanager
-    def _db(self) -> Iterator[sqlite3.Connection]:
+    def _db(self, begin: str = "BEGIN") -> Iterator[sqlite3.Connection]:
         with self._lock, store_errors(self._path):
             db = sqlite3.connect(self._path, timeout=5.0, isolation_level=None)
             try:
-                db.execute("BEGIN IMMEDIATE")
+                db.execute(begin)
                 yield db
                 db.execute("COMMIT")
             finally:

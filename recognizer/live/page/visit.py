@@ -1,5 +1,6 @@
 """A request and who sends it: reading, refusing, and answering."""
 
+import logging
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -7,7 +8,13 @@ from urllib.parse import parse_qsl, quote, urlsplit
 
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import ClientDisconnect, Request
-from starlette.responses import HTMLResponse, JSONResponse, RedirectResponse, Response
+from starlette.responses import (
+    HTMLResponse,
+    JSONResponse,
+    PlainTextResponse,
+    RedirectResponse,
+    Response,
+)
 
 from recognizer.live.page.site import Site
 from recognizer.live.page.texts import Texts, texts_for
@@ -17,6 +24,7 @@ from recognizer.live.store_schema import StoreError
 SESSION, LANGUAGE, TOKEN_HEADER = "recognizer_session", "recognizer_language", "x-csrf-token"
 MAX_BODY, MAX_FIELDS = 64 * 1024, 50
 _YEAR_S = 365 * 24 * 3600
+logger = logging.getLogger(__name__)
 
 
 class RefusedError(RuntimeError):
@@ -134,7 +142,11 @@ async def _body(request: Request) -> bytes | None:
 def _answer(
     site: Site, handler: Handler, role: Role | None, request: Request, body: bytes | None
 ) -> Response:
-    visit = visit_of(site, request, _fields(body or b""))
+    try:
+        visit = visit_of(site, request, _fields(body or b""))
+    except StoreError as error:
+        logger.error("page: %s", error)
+        return PlainTextResponse("The users' database cannot be read. The log says why.\n", 503)
     try:
         if body is None:
             raise RefusedError(413, visit.texts.bad_request)
@@ -144,7 +156,8 @@ def _answer(
         response = handler(visit)
     except RefusedError as error:
         response = visit.refusal(error)
-    except StoreError:
+    except StoreError as error:
+        logger.error("page: %s", error)
         response = visit.refusal(RefusedError(503, visit.texts.failed))
     _set_cookies(visit, response)
     return response

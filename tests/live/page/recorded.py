@@ -153,9 +153,9 @@ def log_in(client: TestClient, name: str = ADMIN, password: str = PASSWORD) -> i
 
 
 @contextmanager
-def served(store: Store, live: Recorded) -> Iterator[PageServer]:
-    """Serve the page on a free port."""
-    server = PageServer(PageConfig(port=0), store, live)
+def served(store: Store, live: Recorded, config: PageConfig | None = None) -> Iterator[PageServer]:
+    """Serve the page, without a config on a free port."""
+    server = PageServer(config or PageConfig(port=0), store, live)
     server.start()
     try:
         yield server

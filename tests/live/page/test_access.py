@@ -110,6 +110,25 @@ def test_a_login_leads_nowhere_else(guarded, place):
     assert client.post("/login", data=form).headers["location"] == "/"
 
 
+def test_an_ipv6_network_counts_as_one_address():
+    limit = LoginLimit(lambda: 0.0)
+    for number in range(LOGINS):
+        limit.count(f"2001:db8::{number}")
+    with pytest.raises(LoginLimitError):
+        limit.count("2001:db8::ffff:1")
+    limit.count("2001:db8:0:1::1")
+
+
+def test_a_damaged_users_database_stops_no_program(guarded, tmp_path):
+    client = client_of(guarded)
+    assert log_in(client) == 303
+    (tmp_path / "events-users.sqlite").write_bytes(b"no database" * 1000)
+    for path in ("/events", "/login", "/api/cameras", "/api/stream"):
+        assert client.get(path).status_code == 503
+    assert client.get("/nothing").status_code == 404
+    assert client.get("/healthz").status_code == 200
+
+
 # --- cookies -------------------------------------------------------------------------
 
 

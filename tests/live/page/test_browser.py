@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from recognizer.config.page import PageConfig
 from recognizer.live.store_reads import list_reviews
-from tests.live.page.recorded import live_event, served
+from tests.live.page.recorded import ADMIN, PASSWORD, live_event, served
 
 playwright = pytest.importorskip("playwright.sync_api")
 CHROMIUM = shutil.which("chromium")
@@ -108,3 +109,29 @@ def test_nothing_is_wider_than_the_window(page, tmp_path: Path, viewport, langua
         page.wait_for_timeout(300)
         assert page.evaluate("document.documentElement.scrollWidth - window.innerWidth") <= 0
         assert page.locator("html").get_attribute("lang") == language
+
+
+def test_a_reviewer_logs_in_decides_and_logs_out(chromium, store, live, tmp_path):
+    (tmp_path / "secret").write_text(PASSWORD, encoding="utf-8")
+    secret = {"file": str(tmp_path / "secret")}
+    config = PageConfig.model_validate({"port": 0, "password": secret})
+    with served(store, live, config) as server:
+        page = chromium.new_context(viewport=NARROW, base_url=server.url).new_page()
+        page.goto("/events/event-00003?camera=yard")
+        page.locator("input[name=name]").fill(ADMIN)
+        page.locator("input[name=password]").fill(PASSWORD)
+        page.locator("button.primary").click()
+        page.wait_for_url(re.compile(r"/events/event-00003\?camera=yard"))
+        page.locator("button.refuse").click()
+        playwright.expect(page.locator("#event [data-verdict]")).to_have_text("false alarm")
+        page.goto("/users")
+        page.locator("input[name=name][maxlength]").fill("kim")
+        page.locator("input[name=password]").fill("another password")
+        page.locator("button.primary").click()
+        playwright.expect(page.locator("tbody tr")).to_have_count(2)
+        page.locator("header .plain").click()
+        page.wait_for_url(re.compile("/login"))
+        page.goto("/events")
+        page.wait_for_url(re.compile("/login"))
+        page.context.close()
+    assert list_reviews(store.path, "event-00003")[0].reviewer == ADMIN
