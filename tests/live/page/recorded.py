@@ -86,6 +86,7 @@ class Recorded:
 def live_event(number: int, **other: object) -> LiveEvent:
     """Return an event that is over; the higher its number, the later it began."""
     values = [0.1, 0.25, 0.5, 0.72, 0.88, 0.93, 0.9, 0.81, 0.7, 0.52, 0.4, 0.3, 0.2]
+    peak = 0.93 - 0.003 * (number % 100)
     one = LiveEvent(
         event_id=f"event-{number:05}",
         revision=0,
@@ -97,9 +98,9 @@ def live_event(number: int, **other: object) -> LiveEvent:
         end_s=107.5,
         start_utc_s=UTC_S + 60 * number,
         end_utc_s=UTC_S + 60 * number + 7.5,
-        peak_probability=0.93 - 0.003 * (number % 100),
+        peak_probability=peak,
         peak_s=4.0,
-        probabilities=tuple((1.5 + 0.5 * i, v) for i, v in enumerate(values)),
+        probabilities=tuple((1.5 + 0.5 * i, v * peak / 0.93) for i, v in enumerate(values)),
         streams={"pose": 0.91, "movement": 0.62},
         people=(
             Person(7, 0.94, (120.0, 60.0, 210.0, 300.0), 1.0, 7.0),
