@@ -13,7 +13,8 @@ class PageConfig(Section):
     """The page: where it listens, who may see it, and how long a login lasts.
 
     ``password`` is that of the first administrator, as text or as an argon2 hash; without one,
-    which only a loopback address may be, every visitor is an administrator.
+    which only a loopback address may be, every visitor is an administrator. ``behind_tls`` is for a
+    proxy with TLS before the page: browsers then send the cookie by HTTPS alone.
     """
 
     enabled: bool = True
@@ -23,6 +24,7 @@ class PageConfig(Section):
     password: SecretConfig | None = None
     session_hours: Annotated[float, Field(gt=0, le=24 * 365)] = 12.0
     metrics_token: SecretConfig | None = None
+    behind_tls: bool = False
     skeleton_only: bool = True
 
     @model_validator(mode="after")

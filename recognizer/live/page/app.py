@@ -87,6 +87,7 @@ def make_app(site: Site) -> Starlette:
             route("/events/{event_id}", views.event),
             route("/events/{event_id}/clip", views.clip),
             route("/events/{event_id}/review", actions.review, "reviewer", "POST"),
+            route("/near-misses", views.near_misses),
             route("/export.jsonl", actions.export_json_lines),
             route("/export.csv", actions.export_csv),
             route("/api/cameras", views.camera_states),

@@ -99,11 +99,20 @@ class Texts:
     old_form: str
     not_logged_in: str
     failed: str
+    near_misses: str
+    near_miss_note: str
+    no_near_misses: str
+    rule: str
+    gaps: str
+    no_gaps: str
+    reason: str
+    goes_on: str
     back: str
     camera_states: Mapping[str, str]
     event_states: Mapping[str, str]
     verdicts: Mapping[str, str]
     closings: Mapping[str, str]
+    rules: Mapping[str, str]
     roles: Mapping[str, str]
     classes: Mapping[str, str]
     stream_names: Mapping[str, str]
@@ -202,6 +211,14 @@ ENGLISH = Texts(
     old_form="The form is too old. Load the page again.",
     not_logged_in="Log in first.",
     failed="The program cannot answer now. Its log says why.",
+    near_misses="Near misses",
+    near_miss_note="Windows that came near an event, and the rule that was not met last.",
+    no_near_misses="None.",
+    rule="Rule not met",
+    gaps="Times without video",
+    no_gaps="None.",
+    reason="Reason",
+    goes_on="goes on",
     back="Back to the events",
     camera_states={
         "off": "off",
@@ -219,6 +236,14 @@ ENGLISH = Texts(
         "gap": "It ended because the video was interrupted.",
         "stop": "It ended when the program was stopped.",
         "restart": "It was left open by a program that was killed, and ended at the restart.",
+    },
+    rules={
+        "enter": "threshold",
+        "windows": "number of windows",
+        "min_s": "shortest duration",
+        "zone": "zone",
+        "schedule": "schedule",
+        "gap": "video interrupted",
     },
     roles={"viewer": "viewer", "reviewer": "reviewer", "admin": "administrator"},
     classes={"Fight": "Fight", "Fall": "Fall", "Falldown": "Fall", "Falling": "Fall"},
@@ -314,6 +339,14 @@ KOREAN = Texts(
     old_form="양식이 만료되었습니다. 페이지를 새로 고치세요.",
     not_logged_in="먼저 로그인하세요.",
     failed="지금은 응답할 수 없습니다. 원인은 로그에 있습니다.",
+    near_misses="기준 미달",
+    near_miss_note="이벤트에 가까웠으나 규칙을 만족하지 못한 구간입니다.",
+    no_near_misses="없습니다.",
+    rule="미충족 규칙",
+    gaps="영상이 끊긴 시간",
+    no_gaps="없습니다.",
+    reason="원인",
+    goes_on="진행 중",
     back="이벤트 목록으로",
     camera_states={
         "off": "꺼짐",
@@ -331,6 +364,14 @@ KOREAN = Texts(
         "gap": "영상이 끊겨 종료되었습니다.",
         "stop": "프로그램이 중지되어 종료되었습니다.",
         "restart": "비정상 종료로 열려 있다가 재시작할 때 종료되었습니다.",
+    },
+    rules={
+        "enter": "임계값",
+        "windows": "구간 수",
+        "min_s": "최소 지속 시간",
+        "zone": "구역",
+        "schedule": "일정",
+        "gap": "영상 끊김",
     },
     roles={"viewer": "열람", "reviewer": "검토", "admin": "관리자"},
     classes={"Fight": "싸움", "Fall": "넘어짐", "Falldown": "넘어짐", "Falling": "넘어짐"},

@@ -24,6 +24,8 @@ from recognizer.live.store_reads import (
     Filter,
     count_events,
     list_events,
+    list_gaps,
+    list_near_misses,
     list_reviews,
     newer_event,
     read_event,
@@ -99,6 +101,18 @@ def events(visit: Visit) -> Response:
         camera_names=_names(fields.camera, [c.name for c in visit.site.live.cameras()]),
         class_names=_names(fields.class_name, [n for n, _ in count_events(visit.site.store.path)]),
         unreviewed=UNREVIEWED,
+        f=formats,
+    )
+
+
+def near_misses(visit: Visit) -> Response:
+    """List what nearly was an event, and times without video."""
+    path = visit.site.store.path
+    return visit.page(
+        "near_misses.html",
+        place="near_misses",
+        misses=list_near_misses(path, None, PAGE_SIZE),
+        gaps=list_gaps(path, None, PAGE_SIZE),
         f=formats,
     )
 

@@ -238,7 +238,7 @@ def set_session(visit: Visit, response: Response, session_id: str) -> None:
         session_id,
         max_age=int(visit.site.config.session_hours * 3600),
         path="/",
-        secure=visit.request.url.scheme == "https",
+        secure=visit.site.config.behind_tls,
         httponly=True,
         samesite="strict",
     )

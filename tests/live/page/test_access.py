@@ -1,6 +1,7 @@
 """Who may do what: logins, sessions, roles, forged forms, the login limit."""
 
 import sqlite3
+from dataclasses import replace
 from urllib.parse import quote
 
 import pytest
@@ -10,7 +11,15 @@ from recognizer.live.page.users import Users
 from recognizer.live.store_reads import list_reviews
 from tests.live.page.recorded import ADMIN, BASE, PASSWORD, client_of, log_in, site_of, token_of
 
-PAGES = ("/", "/events", "/events/event-00001", "/users", "/export.csv", "/export.jsonl")
+PAGES = (
+    "/",
+    "/events",
+    "/events/event-00001",
+    "/near-misses",
+    "/users",
+    "/export.csv",
+    "/export.jsonl",
+)
 
 
 @pytest.fixture
@@ -139,8 +148,11 @@ def test_no_script_and_no_other_site_gets_the_cookie(guarded):
         flags = {flag.strip().lower() for flag in answer.headers["set-cookie"].split(";")}
         assert {"httponly", "samesite=strict", "path=/"} <= flags
         assert "secure" not in flags
-    client.base_url = BASE.replace("http:", "https:")
-    answer = client_of(guarded).get(BASE.replace("http:", "https:") + "/login")
+
+
+def test_behind_tls_the_cookie_is_sent_by_https_alone(guarded):
+    config = guarded.config.model_copy(update={"behind_tls": True})
+    answer = client_of(replace(guarded, config=config)).get("/login")
     assert "; secure" in answer.headers["set-cookie"].lower()
 
 

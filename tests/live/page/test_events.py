@@ -10,6 +10,7 @@ from datetime import datetime
 
 import pytest
 
+from recognizer.live.events import NearMiss
 from recognizer.live.page.actions import _plain
 from recognizer.live.page.filters import cursor_of, fields_of
 from recognizer.live.page.timeline import plan, timeline
@@ -103,6 +104,18 @@ def test_the_event_before_another_is_found_within_the_filter(store):
 
 def test_an_empty_list_says_so(browser):
     assert "No event fits the filter" in browser.get("/events?camera=attic").text
+
+
+def test_near_misses_and_gaps_are_listed(browser, store):
+    assert browser.get("/near-misses").text.count("None.") == 2
+    miss = NearMiss("hall", "Fight", "door", 1.0, 2.5, UTC_S, UTC_S + 1.5, 0.57, "min_s")
+    store.put([miss], UTC_S)
+    store.put_gap("yard", UTC_S, UTC_S + 75, "timeout")
+    store.put_gap("hall", UTC_S, None, "refused")
+    text = browser.get("/near-misses").text
+    for part in ("shortest duration", "0.57", "1.5 s", "1:15", "timeout", "goes on"):
+        assert part in text
+    assert "None." not in text
 
 
 # --- view ----------------------------------------------------------------------------
