@@ -16,11 +16,12 @@ from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from recognizer.live.page import actions, health, views
+from recognizer.live.page import actions, formats, health, views
 from recognizer.live.page.changes import new_events
 from recognizer.live.page.site import FOLDER, Site
 from recognizer.live.page.users import Role
 from recognizer.live.page.visit import Endpoint, Handler, RefusedError, endpoint, visit_of
+from recognizer.live.store_reads import EventRow
 from recognizer.live.store_schema import StoreError
 
 HEADERS = {
@@ -141,7 +142,11 @@ def _stream(site: Site) -> Endpoint:
         def may_see() -> bool:
             return site.access.user_of(visit.session_id) is not None
 
-        lines = new_events(site.store.path, site.changes, changed, may_see)
+        def text_of(row: EventRow) -> str:
+            name = visit.texts.named(visit.texts.classes, row.class_name)
+            return f"{name} · {row.camera} · {formats.moment(row.start_utc_s)}"
+
+        lines = new_events(site.store.path, site.changes, changed, may_see, text_of)
         return StreamingResponse(lines, media_type="text/event-stream")
 
     return answer

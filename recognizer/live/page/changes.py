@@ -59,7 +59,11 @@ class Changes:
 
 
 async def new_events(
-    path: Path, changes: Changes, changed: asyncio.Event, may_see: Callable[[], bool]
+    path: Path,
+    changes: Changes,
+    changed: asyncio.Event,
+    may_see: Callable[[], bool],
+    text_of: Callable[[EventRow], str],
 ) -> AsyncIterator[str]:
     """Yield new events as server-sent events, until the page ends or the login does.
 
@@ -68,6 +72,7 @@ async def new_events(
         changes: where ``changed`` comes from; it is handed back at the end.
         changed: set at every change.
         may_see: whether the visitor is logged in still.
+        text_of: what the visitor reads of an event.
 
     """
     try:
@@ -83,7 +88,8 @@ async def new_events(
             rows = await _latest(path)
             for row in reversed(rows):
                 if row.event_id not in known:
-                    yield f"event: new\ndata: {_data(row)}\n\n"
+                    data = json.dumps({"id": row.event_id, "text": text_of(row)})
+                    yield f"event: new\ndata: {data}\n\n"
             known |= {row.event_id for row in rows}
     finally:
         changes.leave(changed)
@@ -91,14 +97,3 @@ async def new_events(
 
 async def _latest(path: Path) -> tuple[EventRow, ...]:
     return (await run_in_threadpool(list_events, path, None, None, _LATEST)).events
-
-
-def _data(row: EventRow) -> str:
-    return json.dumps(
-        {
-            "id": row.event_id,
-            "camera": row.camera,
-            "class_name": row.class_name,
-            "start_utc_s": row.start_utc_s,
-        }
-    )

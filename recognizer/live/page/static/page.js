@@ -17,8 +17,7 @@ if (document.body.dataset.stream) {
   stream.addEventListener("new", (message) => {
     const event = JSON.parse(message.data);
     const link = document.getElementById("banner-link");
-    const time = new Date(event.start_utc_s * 1000).toLocaleTimeString();
-    link.textContent = `${event.class_name} · ${event.camera} · ${time}`;
+    link.textContent = event.text;
     link.href = `/events/${encodeURIComponent(event.id)}`;
     document.getElementById("banner").hidden = false;
   });
