@@ -61,6 +61,7 @@ setup(
     package_dir={"recognizer": "recognizer", PROGRAM: "."},
     package_data={
         "": ["py.typed", "*.pyi", "*.onnx", "*.json"],
+        "recognizer.live.page": ["templates/*.html", "static/*"],
         **{f"{PROGRAM}.{name}": patterns for name, patterns in DATA.items()},
     },
     install_requires=ranges("base.txt"),

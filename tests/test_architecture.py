@@ -94,7 +94,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "live": {
         *("action", "backends", "checks", "command", "config", "draw", "geometry"),
         *("installation", "models", "model_files", "movement", "pipeline", "pose", "runs"),
-        *("scoring", "storage", "tracking", "types", "video", "analysis", "names"),
+        *("scoring", "skeleton", "storage", "tracking", "types", "video", "analysis"),
     },
     "__main__": {"installation"},
 }
@@ -115,6 +115,11 @@ HEAVY = {
     "matplotlib": {"runs", "training"},
     "rich": {"runs"},
     "paho": {"live"},
+    "starlette": {"live"},
+    "uvicorn": {"live"},
+    "jinja2": {"live"},
+    "argon2": {"live"},
+    "prometheus_client": {"live"},
     "argparse": set(),
 }
 VAGUE_FILES = {"utils", "util", "helpers", "helper", "common", "misc", "base", "core", "manager"}

@@ -87,13 +87,15 @@ def pins(*lists):
 
 
 def test_the_wheel_holds_the_library_with_its_data(names):
+    kinds = {".py", ".pyi", ".onnx", ".json", ".html", ".css", ".js", ".svg"}
     library = {
         path.relative_to(ROOT).as_posix()
         for path in (ROOT / "recognizer").rglob("*")
-        if path.suffix in {".py", ".pyi", ".onnx", ".json", ".typed"} or path.name == "py.typed"
+        if path.suffix in kinds or path.name == "py.typed"
     }
     assert "recognizer/py.typed" in library
     assert "recognizer/backends/probe.onnx" in library
+    assert "recognizer/live/page/templates/base.html" in library
     assert {name for name in names if name.startswith("recognizer/")} - library == {
         name for name in names if name.startswith(f"{PROGRAM}/")
     }

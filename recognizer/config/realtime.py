@@ -6,6 +6,7 @@ from pydantic import Field, PositiveFloat, model_validator
 
 from recognizer.config.alerts import AlertsConfig
 from recognizer.config.live import CameraConfig, EvidenceConfig, SourceConfig
+from recognizer.config.page import PageConfig
 from recognizer.config.types import ConfigPath, NonNegative, Section
 from recognizer.installation import PROJECT
 
@@ -22,6 +23,7 @@ class LiveConfig(Section):
     evidence: EvidenceConfig = EvidenceConfig()
     clips: Literal["skeletons", "pixels", "none"] = "skeletons"
     clips_dir: ConfigPath = PROJECT / "output" / "live" / "clips"
+    page: PageConfig = PageConfig()
     status_s: PositiveFloat = 30.0
 
     @model_validator(mode="after")

@@ -36,6 +36,13 @@ def clip_path(folder: Path, camera: str, event_id: str) -> Path:
     return folder / camera / f"{event_id}.mp4"
 
 
+def find_clip(folder: Path, event_id: str) -> Path | None:
+    """Return the clip of an event of any camera; None: there is none."""
+    if not event_id.isalnum():  # ids are hexadecimal: anything else could lead elsewhere
+        return None
+    return next((path for path in folder.glob(f"*/{event_id}.mp4") if path.is_file()), None)
+
+
 class ClipSource(Protocol):
     """Gives the video around an event."""
 

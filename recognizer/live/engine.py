@@ -9,7 +9,7 @@ import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Literal, Protocol
 
 from recognizer.live.analysis import CameraAnalysis, CameraWindow, SharedPose
 from recognizer.live.events import CloseCause, Outcome
@@ -20,7 +20,7 @@ from recognizer.live.values import Gap, LiveFrame
 logger = logging.getLogger(__name__)
 
 _WAIT_S = 0.2
-STAGES = ("queue", "pose", "window")
+Stage = Literal["decode", "pose", "score"]
 """What ``Recorder.lag`` is told of: seconds from a frame's capture until the network had it, until
 its people were found, and until the windows that it completes were classified."""
 
@@ -37,7 +37,7 @@ class Recorder(Protocol):
     def window(self, window: CameraWindow) -> None:
         """Take a classified window."""
 
-    def lag(self, stage: str, seconds: float) -> None:
+    def lag(self, stage: Stage, seconds: float) -> None:
         """Take how long after its capture a frame passed a stage."""
 
 
@@ -109,7 +109,7 @@ class Engine:
 
     def _take(self, frames: Sequence[LiveFrame]) -> None:
         for live in frames:
-            self._note_lag("queue", live)
+            self._note_lag("decode", live)
             self._keep_time(live)
         found = self._pose(frames)
         for live, poses in zip(frames, found, strict=True):
@@ -117,7 +117,7 @@ class Engine:
             windows = self._cameras[live.camera].analysis.update(live, poses)
             self._decide(live.camera, windows)
             if windows:
-                self._note_lag("window", live)
+                self._note_lag("score", live)
 
     def _note_gap(self, gap: Gap) -> None:
         offset_s = self._cameras[gap.camera].utc_offset_s
@@ -132,7 +132,7 @@ class Engine:
             age_s = self._clock() - live.captured_s
             state.utc_offset_s = self._utc() - age_s - live.frame.time_s
 
-    def _note_lag(self, stage: str, live: LiveFrame) -> None:
+    def _note_lag(self, stage: Stage, live: LiveFrame) -> None:
         self._recorder.lag(stage, self._clock() - live.captured_s)
 
     def _decide(self, camera: str, windows: Sequence[CameraWindow]) -> None:

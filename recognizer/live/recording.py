@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 from recognizer.live.analysis import CameraWindow
 from recognizer.live.clips import CameraClips
+from recognizer.live.engine import Stage
 from recognizer.live.events import LiveEvent, Outcome
 from recognizer.live.store import Store
 from recognizer.live.values import Gap
@@ -24,6 +25,7 @@ class StoreRecorder:
         store: takes what is found.
         clips: of each camera, by name; cameras without clips are left out.
         on_event: called with each state of each event.
+        on_lag: called with each lag.
         utc: the wall clock, seconds since 1970.
 
     """
@@ -33,11 +35,13 @@ class StoreRecorder:
         store: Store,
         clips: Mapping[str, CameraClips],
         on_event: Callable[[LiveEvent], None] = lambda event: None,
+        on_lag: Callable[[Stage, float], None] = lambda stage, seconds: None,
         utc: Callable[[], float] = time.time,
     ) -> None:
-        self._store, self._clips, self._on_event, self._utc = store, clips, on_event, utc
+        self._store, self._clips, self._utc = store, clips, utc
+        self._on_event, self._on_lag = on_event, on_lag
         self._lock = threading.Lock()
-        self._lags: dict[str, deque[float]] = {}
+        self._lags: dict[Stage, deque[float]] = {}
         self.windows: Counter[str] = Counter()
 
     def outcomes(self, found: Sequence[Outcome]) -> None:
@@ -61,12 +65,13 @@ class StoreRecorder:
         if (clips := self._clips.get(window.camera)) is not None:
             clips.at(window.window.stop_s)
 
-    def lag(self, stage: str, seconds: float) -> None:
+    def lag(self, stage: Stage, seconds: float) -> None:
         """Keep how long after its capture a frame passed a stage."""
+        self._on_lag(stage, seconds)
         with self._lock:
             self._lags.setdefault(stage, deque(maxlen=_LAGS)).append(seconds)
 
-    def lag_quantile(self, stage: str, share: float) -> float | None:
+    def lag_quantile(self, stage: Stage, share: float) -> float | None:
         """Return a quantile of the last lags of a stage, seconds; None: there are none."""
         with self._lock:
             lags = sorted(self._lags.get(stage, ()))

@@ -8,9 +8,10 @@ SIGINT or SIGTERM end it: open events are closed, what is found is in the databa
 import contextlib
 import logging
 import signal
+import sys
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
 
@@ -23,12 +24,13 @@ from recognizer.config.schema import Config
 from recognizer.installation import cpu_cores
 from recognizer.live.analysis import SharedPose, analyses_of
 from recognizer.live.clips import CameraClips, ClipWriter, PixelRing, SkeletonRing
-from recognizer.live.engine import CameraState, Engine
+from recognizer.live.engine import CameraState, Engine, Stage
 from recognizer.live.events import LiveEvent
 from recognizer.live.evidence import EvidenceRing
 from recognizer.live.fleet import CameraFleet
 from recognizer.live.recording import StoreRecorder
 from recognizer.live.rules import CameraRules, Scene
+from recognizer.live.running import LatestPoses, RunningProgram
 from recognizer.live.schedule import schedules_of_camera
 from recognizer.live.sinks.mqtt_topics import Entity
 from recognizer.live.sinks.opening import open_deliveries
@@ -116,13 +118,18 @@ class _Live:
             writer = ClipWriter(section.clips_dir)
             writer.start()
             stack.callback(writer.stop)
-            rings, clips, listeners = self._clips(writer)
-            recorder = StoreRecorder(store, clips, _log_event)
-            stack.callback(recorder.close)
+            rings, clips, skeletons = self._clips(writer)
             fleet = CameraFleet(
                 self._cameras, section.source, sinks=rings, max_frames=section.max_frames
             )
-            engine = Engine(fleet.gatherer, self._pose, self._states(listeners), recorder)
+            latest = LatestPoses()
+            hidden = section.clips == "pixels" and section.page.skeleton_only
+            program = RunningProgram(fleet, latest, None if hidden else section.clips_dir)
+            on_lag = self._open_page(program, store, stack)
+            recorder = StoreRecorder(store, clips, _log_event, on_lag)
+            stack.callback(recorder.close)
+            states = self._states(latest, skeletons)
+            engine = Engine(fleet.gatherer, self._pose, states, recorder)
             fleet.start()
             stack.callback(fleet.stop)
             logger.info("cameras: %s; events go to %s", _names(self._cameras), store.path)
@@ -139,6 +146,38 @@ class _Live:
         if away:
             logger.error("away at the end: %s", ", ".join(away))
         return EXIT_SOME_REFUSED if away else EXIT_DONE
+
+    def _open_page(
+        self, program: RunningProgram, store: Store, stack: ExitStack
+    ) -> Callable[[Stage, float], None]:
+        """Serve the page, where it is enabled; return what takes lags."""
+        if not self._section.page.enabled:
+            return lambda stage, seconds: None
+        try:
+            from recognizer.live.page.health import Metrics
+            from recognizer.live.page.server import PageServer
+        except ImportError as error:
+            raise ConfigError(
+                f"live.page: it needs the packages of requirements/live.txt ({error}); install "
+                f"them ({sys.executable} -m pip install -r requirements/live.txt), or set "
+                "live.page.enabled: false"
+            ) from error
+        sinks = [sink.name for sink in self._section.alerts.sinks]
+        metrics = Metrics(program, store.path, sinks)
+        try:
+            page = PageServer(
+                self._section.page,
+                store,
+                program,
+                rules=self._section.alerts.rules,
+                metrics=metrics,
+            )
+        except ValueError as error:
+            raise ConfigError(f"live.page: {error}") from error
+        stack.callback(page.stop)
+        page.start()
+        logger.info("the page is at %s", page.url)
+        return metrics.observe_lag
 
     def _start_sinks(self, store: Store, stack: ExitStack) -> None:
         entities = [
@@ -173,19 +212,27 @@ class _Live:
                 clips[name] = CameraClips(skeletons[name], writer, evidence.after_s)
         return rings, clips, skeletons
 
-    def _states(self, skeletons: dict[str, SkeletonRing]) -> dict[str, CameraState]:
+    def _states(
+        self, latest: LatestPoses, skeletons: dict[str, SkeletonRing]
+    ) -> dict[str, CameraState]:
         settings = replace(
             PipelineSettings.from_config(self._config),
             stride_s=self._section.stride_s,
             look_ahead_s=self._section.look_ahead_s,
         )
         alerts = self._section.alerts
+        listeners = {
+            camera.name: latest.listener(camera.name, skeletons[camera.name].add)
+            if camera.name in skeletons
+            else latest.listener(camera.name)
+            for camera in self._cameras
+        }
         analyses = analyses_of(
             [camera.name for camera in self._cameras],
             self._classifiers,
             settings,
             self._pose.kind,
-            {name: ring.add for name, ring in skeletons.items()},
+            listeners,
         )
         states = {}
         for camera in self._cameras:
@@ -255,7 +302,7 @@ def _log_status(fleet: CameraFleet, recorder: StoreRecorder) -> None:
         logger.info(
             "%s: %s, %.1f frames/s, %d dropped%s", one.name, one.state, one.fps, dropped, text
         )
-    lag = recorder.lag_quantile("window", 0.95)
+    lag = recorder.lag_quantile("score", 0.95)
     if lag is not None:
         logger.info("95 %% of the windows were classified within %.2f s of their last frame", lag)
 

@@ -239,3 +239,15 @@ def count_events(path: Path) -> dict[tuple[str, str], int]:
     with reading(path) as db:
         rows = db.execute("SELECT class, state, count(*) FROM events GROUP BY class, state")
         return {(row[0], row[1]): row[2] for row in rows}
+
+
+def newer_event(path: Path, chosen: Filter, before: Cursor) -> str | None:
+    """Return the id of the event that a list shows just before another; None: it is the first."""
+    where, values = _conditions(chosen)
+    with reading(path) as db:
+        row = db.execute(
+            f"SELECT id FROM events WHERE {' AND '.join([*where, '(start_utc_s, id) > (?, ?)'])} "
+            "ORDER BY start_utc_s, id LIMIT 1",
+            (*values, before.start_utc_s, before.event_id),
+        ).fetchone()
+    return None if row is None else str(row["id"])

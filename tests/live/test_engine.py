@@ -111,4 +111,4 @@ def test_a_fight_is_an_event_once_from_new_to_end(networks):
     assert states[0] == "new"
     assert states[-1] == "end"
     assert len({one.event_id for one in fights}) == 1
-    assert set(kept.lags) == {"queue", "pose", "window"}
+    assert set(kept.lags) == {"decode", "pose", "score"}

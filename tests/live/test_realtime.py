@@ -10,6 +10,7 @@ from pathlib import Path
 
 import av
 import pytest
+import requests
 
 from recognizer.live.store_reads import Filter, list_events
 
@@ -28,6 +29,7 @@ def write_config(folder: Path, cameras: list[dict[str, object]], **live: object)
             "sinks": [{"name": "log", "kind": "jsonl", "path": str(folder / "notices.jsonl")}],
         },
         "clips_dir": str(folder / "clips"),
+        "page": {"port": 0},
         "status_s": 1.0,
         **live,
     }
@@ -89,6 +91,34 @@ def test_a_camera_that_is_away_is_retried_and_named_and_its_password_is_not(tmp_
     assert "away at the end: door" in text
     assert PASSWORD not in text
     assert PASSWORD.encode() not in (tmp_path / "events.sqlite3").read_bytes()
+
+
+@needs_assets
+def test_the_page_shows_the_camera_and_its_event(tmp_path):
+    camera = {"name": "yard", "path": str(CLIP), "speed": "real"}
+    process = start(write_config(tmp_path, [camera]))
+    assert process.stdout is not None
+    url, lines = "", []
+    for line in process.stdout:
+        lines.append(line)
+        if "the page is at" in line:
+            url = line.split()[-1]
+        if "yard: Fight new" in line:
+            break
+    try:
+        assert url, lines
+        pages = {
+            path: requests.get(url + path, timeout=10)
+            for path in ("", "events", "healthz", "readyz", "metrics")
+        }
+    finally:
+        process.send_signal(signal.SIGTERM)
+        output, _ = process.communicate(timeout=30)
+    assert {path: one.status_code for path, one in pages.items()} == dict.fromkeys(pages, 200)
+    assert "yard" in pages[""].text
+    assert "Fight" in pages["events"].text
+    assert 'recognizer_lag_seconds_count{stage="score"}' in pages["metrics"].text
+    assert "Traceback" not in output
 
 
 def test_no_cameras_is_a_clear_error(tmp_path):
