@@ -35,7 +35,7 @@ function color(id) {
 }
 
 function draw(canvas, camera, edges) {
-  const [width, height] = camera.size || [16, 9];
+  const [width, height] = camera.size || [640, 360];
   const scale = Math.min(1, 960 / Math.max(width, height)) || 1;
   canvas.width = Math.round(width * scale);
   canvas.height = Math.round(height * scale);
