@@ -35,6 +35,7 @@ from recognizer.live.schedule import schedules_of_camera
 from recognizer.live.sinks.mqtt_topics import Entity
 from recognizer.live.sinks.opening import open_deliveries
 from recognizer.live.store import Store
+from recognizer.live.store_schema import StoreError
 from recognizer.live.values import CameraState as State
 from recognizer.live.zones import zones_of_camera
 from recognizer.pipeline import PipelineSettings
@@ -47,6 +48,7 @@ logger = logging.getLogger(__name__)
 _DAY_S = 24 * 3600.0
 _CLEAN_EVERY_S = 3600.0
 _MIB = 1 << 20
+_JOIN_S = 5.0
 
 
 def realtime(config: Config, progress: ProgressFactory) -> int:
@@ -137,6 +139,8 @@ class _Live:
                 target=self._watch, args=(fleet, recorder, store, stop), daemon=True
             )
             watch.start()
+            stack.callback(watch.join, _JOIN_S)
+            stack.callback(stop.set)  # whatever ended the engine
             engine.run(stop)
             stop.set()
             away = [
@@ -259,7 +263,10 @@ class _Live:
             _log_status(fleet, recorder)
             if time.monotonic() - cleaned_s >= _CLEAN_EVERY_S:
                 cleaned_s = time.monotonic()
-                self._clean(store)
+                try:
+                    self._clean(store)
+                except StoreError as error:
+                    logger.warning("events are not cleaned: %s", error)
 
     def _clean(self, store: Store) -> None:
         keep = self._section.alerts.store
