@@ -154,6 +154,10 @@ SPECIAL = {
     "dark_blur_kernel": [4],
     "gpus": [[-1]],
     "mirror": ["", "ftp://host", "http://host", "host/path"],
+    "host": ["", "0.0.0.0", "cameras.example", "h" * 254],  # without a password
+    "admin": ["", "..", "a/b", "a" * 101],
+    "password": [{}, {"env": "NAME", "file": "path"}],
+    "metrics_token": [{}, {"env": "NAME", "file": "path"}],
 }
 
 
