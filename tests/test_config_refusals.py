@@ -295,3 +295,30 @@ def test_no_message_shows_a_cameras_password(tmp_path, camera):
         load_config(path)
     assert "live.cameras" in str(caught.value)
     assert "hunter2" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "live: {page: {password: hunter2}}",
+        "live: {page: {metrics_token: hunter2}}",
+        "live: {alerts: {sinks: [{name: b, kind: mqtt, host: h, user: u, password: hunter2}]}}",
+        "live: {alerts: {sinks: [{name: b, kind: webhook, url: 'http://h/x', secret: hunter2}]}}",
+        "live: {alerts: {sinks: [{name: b, kind: frigate, url: 'http://h/x', token: [hunter2]}]}}",
+    ],
+)
+def test_a_secret_in_plain_text_is_refused_without_being_shown(tmp_path, text):
+    path = tmp_path / "config.yaml"
+    path.write_text(text, encoding="utf-8")
+    with pytest.raises(ConfigError, match=r"expected \{env: NAME\} or \{file: path\}") as caught:
+        load_config(path)
+    assert "hunter2" not in str(caught.value)
+
+
+def test_set_does_not_show_an_address(tmp_path):
+    path = tmp_path / "config.yaml"
+    path.write_text("live: {cameras: []}", encoding="utf-8")
+    for text in ("live.cameras.0.url=rtsp://u:hunter2@h/x", "live..url=rtsp://u:hunter2@h/x"):
+        with pytest.raises(ConfigError) as caught:
+            load_config(path, [text])
+        assert "hunter2" not in str(caught.value)

@@ -324,7 +324,9 @@ class CommandSink(SinkConfig):
     """A program that is run for every notice, without a shell."""
 
     kind: Literal["command"] = "command"
-    argv: Annotated[list[Annotated[str, Field(min_length=1)]], Field(min_length=1)]
+    argv: Annotated[
+        list[Annotated[str, Field(min_length=1, pattern=r"^[^\x00]*$")]], Field(min_length=1)
+    ]
     timeout_s: Annotated[float, Field(gt=0, le=3600)] = 10.0
 
 

@@ -19,7 +19,7 @@ import yaml
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
-from recognizer.config.problems import expectation, shown
+from recognizer.config.problems import expectation, is_secret, shown
 from recognizer.config.schema import Config, Given
 from recognizer.config.types import ShellText
 from recognizer.installation import PROJECT, SHIPPED_CONFIG
@@ -194,7 +194,9 @@ def _apply_override(data: dict[str, Any], text: str) -> None:
     key, equals, value = text.partition("=")
     parts = key.strip().split(".")
     if not equals or not all(parts):
-        raise ConfigError(f"--set {text}: expected key.path=value, such as annotation.workers=2")
+        raise ConfigError(
+            f"--set {shown(text)}: expected key.path=value, such as annotation.workers=2"
+        )
     value = value.strip()
     try:
         parsed = parse_yaml(f"value: {value}", Path(f"--set {key}")).data["value"]
@@ -206,7 +208,7 @@ def _apply_override(data: dict[str, Any], text: str) -> None:
     for part in parts[:-1]:
         child = target.setdefault(part, {})
         if not isinstance(child, dict):
-            raise ConfigError(f"--set {text}: {part} is a value, not a section")
+            raise ConfigError(f"--set {key}: {part} is a value, not a section")
         target = child
     target[parts[-1]] = _from_shell(parsed)
 
@@ -273,6 +275,8 @@ def _real_key(loc: KeyPath, data: Any) -> KeyPath:
 def _came(problem: ErrorDetails) -> str:
     """Return the value that came, and how to write the one that was probably meant."""
     kind, value = problem["type"], problem["input"]
+    if is_secret(problem["loc"]) and value is not None:
+        return ""
     if isinstance(value, dict) and kind == "value_error":
         return ""  # a section's own check says itself what came
     if value is None:

@@ -3,12 +3,15 @@
 from typing import Annotated, Literal, Self
 from urllib.parse import urlsplit
 
-from pydantic import AfterValidator, Field, PositiveFloat, PositiveInt, model_validator
+from pydantic import AfterValidator, Field, PositiveInt, model_validator
 
-from recognizer.config.types import ConfigPath, NonNegative, PlainName, Section
+from recognizer.config.types import ConfigPath, PlainName, Section
 
 SCHEMES = ("rtsp", "rtsps", "http", "https", "tcp", "udp")
 _MAX_DEVICE = 63
+_DAY_S = 86400.0
+Seconds = Annotated[float, Field(gt=0, le=_DAY_S)]
+Wait = Annotated[float, Field(ge=0, le=_DAY_S)]
 
 
 def _camera_url(value: str) -> str:
@@ -56,8 +59,8 @@ class CameraConfig(Section):
 class RetryStepConfig(Section):
     """Waits between tries to open a camera, rising from the first to the last."""
 
-    first_s: PositiveFloat
-    last_s: PositiveFloat
+    first_s: Seconds
+    last_s: Seconds
     times: PositiveInt
 
 
@@ -69,25 +72,25 @@ class RetryConfig(Section):
         RetryStepConfig(first_s=5.0, last_s=5.0, times=5),
         RetryStepConfig(first_s=10.0, last_s=10.0, times=10),
     ]
-    final_s: PositiveFloat = 60.0
+    final_s: Seconds = 60.0
     jitter: Annotated[float, Field(ge=0, le=0.5)] = 0.2
-    lasted_s: NonNegative = 2.0
+    lasted_s: Wait = 2.0
 
 
 class SourceConfig(Section):
     """How cameras are opened and read."""
 
-    open_timeout_s: PositiveFloat = 5.0
-    read_timeout_s: PositiveFloat = 2.0
+    open_timeout_s: Seconds = 5.0
+    read_timeout_s: Seconds = 2.0
     probe_bytes: Annotated[int, Field(ge=32, le=100_000_000)] = 50_000
     analyse_us: Annotated[int, Field(ge=1, le=60_000_000)] = 200_000
     threads: Annotated[int, Field(ge=1, le=16)] = 1
-    stall_s: PositiveFloat = 5.0
-    stall_periods: PositiveFloat = 10.0
-    gap_s: PositiveFloat = 1.0
+    stall_s: Seconds = 5.0
+    stall_periods: Annotated[float, Field(gt=0, le=1000)] = 10.0
+    gap_s: Seconds = 1.0
     queue: Annotated[int, Field(ge=1, le=64)] = 2
-    gather_s: NonNegative = 0.03
-    max_age_s: PositiveFloat = 0.5
+    gather_s: Annotated[float, Field(ge=0, le=10)] = 0.03
+    max_age_s: Seconds = 0.5
     max_abandoned: PositiveInt = 4
     retry: RetryConfig = RetryConfig()
 
@@ -95,11 +98,11 @@ class SourceConfig(Section):
 class EvidenceConfig(Section):
     """The camera's own video around an event, kept in memory until it is asked for."""
 
-    before_s: NonNegative = 5.0
-    after_s: NonNegative = 5.0
-    keep_s: NonNegative = 15.0
-    max_s: PositiveFloat = 30.0
-    max_mib: PositiveFloat = 64.0
+    before_s: Wait = 5.0
+    after_s: Wait = 5.0
+    keep_s: Wait = 15.0
+    max_s: Seconds = 30.0
+    max_mib: Annotated[float, Field(gt=0, le=4096)] = 64.0
 
     @model_validator(mode="after")
     def _check(self) -> Self:

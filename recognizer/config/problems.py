@@ -1,6 +1,7 @@
 """pydantic's errors in plain words: what was expected, what came."""
 
 import re
+from collections.abc import Sequence
 from typing import Any
 
 from pydantic import ValidationError
@@ -34,6 +35,7 @@ _EXPECTED = {
     "less_than_equal": "at most {le}",
 }
 _SECRET = re.compile(r"(?P<scheme>[A-Za-z][A-Za-z0-9+.-]*://)[^'\",}\s]*")
+_SECRET_KEYS = {"password", "secret", "token", "metrics_token"}
 _JSON_KINDS = {dict: "an object", list: "a list", str: "text", bool: "true or false"}
 
 
@@ -42,6 +44,8 @@ def expectation(problem: ErrorDetails) -> str:
     kind = problem["type"]
     if kind == "extra_forbidden":
         return ""
+    if kind in {"model_type", "model_attributes_type"} and is_secret(problem["loc"]):
+        return "{env: NAME} or {file: path}, where the secret stands"
     if kind == "missing" and isinstance(problem["loc"][-1], str):
         return f"the key {problem['loc'][-1]}, which is missing"
     if kind in _EXPECTED:
@@ -56,11 +60,18 @@ def first_problem(error: ValidationError) -> str:
     kind, value = problem["type"], problem["input"]
     if kind in ("extra_forbidden", "unexpected_keyword_argument"):
         return f"{key}: unknown key"
+    if kind in {"model_type", "model_attributes_type"} and is_secret(problem["loc"]):
+        return "{env: NAME} or {file: path}, where the secret stands"
     if kind == "missing" and isinstance(problem["loc"][-1], str):
         return f"{key}: the key is missing"
     expected = expectation(problem).removeprefix("expected ")
     came = json_kind(value) if value is None or isinstance(value, dict | list) else shown(value)
     return f"{key}: expected {expected}, got {came}"
+
+
+def is_secret(key: Sequence[int | str]) -> bool:
+    """Return whether a key is that of a secret, whose value no message repeats."""
+    return bool(key) and key[-1] in _SECRET_KEYS
 
 
 def shown(value: object) -> str:

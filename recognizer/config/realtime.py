@@ -2,12 +2,12 @@
 
 from typing import Annotated, Literal
 
-from pydantic import Field, PositiveFloat, model_validator
+from pydantic import Field, model_validator
 
 from recognizer.config.alerts import AlertsConfig
-from recognizer.config.live import CameraConfig, EvidenceConfig, SourceConfig
+from recognizer.config.live import CameraConfig, EvidenceConfig, Seconds, SourceConfig
 from recognizer.config.page import PageConfig
-from recognizer.config.types import ConfigPath, NonNegative, Section
+from recognizer.config.types import ConfigPath, Section
 from recognizer.installation import PROJECT
 
 
@@ -16,15 +16,15 @@ class LiveConfig(Section):
 
     cameras: list[CameraConfig] = []
     source: SourceConfig = SourceConfig()
-    stride_s: Annotated[float, Field(ge=0.02)] = 0.5
-    look_ahead_s: NonNegative = 0.0
+    stride_s: Annotated[float, Field(ge=0.02, le=60)] = 0.5
+    look_ahead_s: Annotated[float, Field(ge=0, le=60)] = 0.0
     max_frames: Annotated[int, Field(ge=1, le=256)] = 16
     alerts: AlertsConfig = AlertsConfig()
     evidence: EvidenceConfig = EvidenceConfig()
     clips: Literal["skeletons", "pixels", "none"] = "skeletons"
     clips_dir: ConfigPath = PROJECT / "output" / "live" / "clips"
     page: PageConfig = PageConfig()
-    status_s: PositiveFloat = 30.0
+    status_s: Seconds = 30.0
 
     @model_validator(mode="after")
     def _check_names(self) -> "LiveConfig":

@@ -1,21 +1,26 @@
 """What the engine finds goes to the store, the clips and the counters."""
 
 import logging
+import math
 import threading
 import time
 from collections import Counter, deque
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 
 from recognizer.live.analysis import CameraWindow
 from recognizer.live.clips import CameraClips
 from recognizer.live.engine import Stage
 from recognizer.live.events import LiveEvent, Outcome
 from recognizer.live.store import Store
+from recognizer.live.store_schema import StoreError
 from recognizer.live.values import Gap
 
 logger = logging.getLogger(__name__)
 
 _LAGS = 2000  # of each stage, for the quantiles of the log
+_AGAIN_S = 5.0  # until a store that failed is tried again
+_MOST_WAITING = 10_000  # changes kept in memory meanwhile
 
 
 class StoreRecorder:
@@ -40,13 +45,15 @@ class StoreRecorder:
     ) -> None:
         self._store, self._clips, self._utc = store, clips, utc
         self._on_event, self._on_lag = on_event, on_lag
+        self._waiting: deque[Callable[[], None]] = deque()
+        self._again_s = -math.inf
         self._lock = threading.Lock()
         self._lags: dict[Stage, deque[float]] = {}
         self.windows: Counter[str] = Counter()
 
     def outcomes(self, found: Sequence[Outcome]) -> None:
         """Write events as they change, and near misses."""
-        self._store.put(found, self._utc())
+        self._write(partial(self._store.put, tuple(found), self._utc()))
         for one in found:
             if isinstance(one, LiveEvent):
                 if (clips := self._clips.get(one.camera)) is not None:
@@ -55,12 +62,14 @@ class StoreRecorder:
 
     def gap(self, gap: Gap, start_utc_s: float, end_utc_s: float | None) -> None:
         """Write a time without video; clips that wait for later frames get none."""
-        self._store.put_gap(gap.camera, start_utc_s, end_utc_s, gap.reason)
+        put = partial(self._store.put_gap, gap.camera, start_utc_s, end_utc_s, gap.reason)
+        self._write(put)
         if (clips := self._clips.get(gap.camera)) is not None:
             clips.flush()
 
     def window(self, window: CameraWindow) -> None:
         """Count a window, and write the clips whose last second has come."""
+        self._write_waiting()
         self.windows[window.camera] += 1
         if (clips := self._clips.get(window.camera)) is not None:
             clips.at(window.window.stop_s)
@@ -78,6 +87,29 @@ class StoreRecorder:
         return lags[min(int(share * len(lags)), len(lags) - 1)] if lags else None
 
     def close(self) -> None:
-        """Write the clips that wait."""
+        """Write the clips that wait, and what the store did not take before."""
         for clips in self._clips.values():
             clips.flush()
+        self._again_s = -math.inf
+        self._write_waiting()
+        if self._waiting:
+            logger.error("%d changes of events were not written: see above", len(self._waiting))
+
+    def _write(self, change: Callable[[], None]) -> None:
+        """Write a change, after those that wait; detection goes on where the store cannot."""
+        if len(self._waiting) == _MOST_WAITING:
+            logger.error("the oldest change of events is dropped: %d wait", _MOST_WAITING)
+            self._waiting.popleft()
+        self._waiting.append(change)
+        self._write_waiting()
+
+    def _write_waiting(self) -> None:
+        if not self._waiting or time.monotonic() < self._again_s:
+            return
+        try:
+            while self._waiting:
+                self._waiting[0]()
+                self._waiting.popleft()
+        except StoreError as error:
+            self._again_s = time.monotonic() + _AGAIN_S
+            logger.error("%s; %d changes wait, tried again", error, len(self._waiting))

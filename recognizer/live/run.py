@@ -7,6 +7,7 @@ SIGINT or SIGTERM end it: open events are closed, what is found is in the databa
 
 import contextlib
 import logging
+import os
 import signal
 import sys
 import threading
@@ -14,6 +15,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
+from pathlib import Path
 
 from recognizer.action.classifier import Classifier
 from recognizer.analysis.services import classifier_path, open_classifier
@@ -35,6 +37,7 @@ from recognizer.live.schedule import schedules_of_camera
 from recognizer.live.sinks.mqtt_topics import Entity
 from recognizer.live.sinks.opening import open_deliveries
 from recognizer.live.store import Store
+from recognizer.live.store_reads import outbox_depths
 from recognizer.live.store_schema import StoreError
 from recognizer.live.values import CameraState as State
 from recognizer.live.zones import zones_of_camera
@@ -49,6 +52,8 @@ _DAY_S = 24 * 3600.0
 _CLEAN_EVERY_S = 3600.0
 _MIB = 1 << 20
 _JOIN_S = 5.0
+_TICK_S = 1.0
+_SEEN = (State.STREAMING, State.ENDED)
 
 
 def realtime(config: Config, progress: ProgressFactory) -> int:
@@ -110,7 +115,10 @@ class _Live:
     def run(self, stop: threading.Event) -> int:
         """Run until ``stop`` is set or every camera has ended; return the exit code."""
         section = self._section
-        section.alerts.store.path.parent.mkdir(parents=True, exist_ok=True)
+        _make_folder(section.alerts.store.path.parent, "live.alerts.store.path")
+        if section.clips != "none":
+            _make_folder(section.clips_dir, "live.clips_dir")
+        _log_unused(self._config, self._cameras)
         with ExitStack() as stack:
             store = Store(section.alerts.store.path, section.alerts.sinks)
             stack.callback(store.close)
@@ -143,12 +151,13 @@ class _Live:
             stack.callback(stop.set)  # whatever ended the engine
             engine.run(stop)
             stop.set()
-            away = [
-                one.name for one in fleet.status() if one.state in (State.WAITING, State.FAILED)
-            ]
+            away = [one for one in fleet.status() if one.state not in _SEEN]
         logger.info("stopped; events are in %s", section.alerts.store.path)
-        if away:
-            logger.error("away at the end: %s", ", ".join(away))
+        for depth in outbox_depths(section.alerts.store.path):
+            if depth.pending:
+                logger.warning("sink %s: %d notices wait", depth.sink, depth.pending)
+        for one in away:
+            logger.error("away at the end: %s (%s)", one.name, one.last_error or "no picture yet")
         return EXIT_SOME_REFUSED if away else EXIT_DONE
 
     def _open_page(
@@ -258,9 +267,13 @@ class _Live:
         self, fleet: CameraFleet, recorder: StoreRecorder, store: Store, stop: threading.Event
     ) -> None:
         """Log the cameras' state and clean the store, until stopped."""
-        cleaned_s = -_CLEAN_EVERY_S
-        while not stop.wait(self._section.status_s):
-            _log_status(fleet, recorder)
+        cleaned_s, logged_s = -_CLEAN_EVERY_S, time.monotonic()
+        states: dict[str, State] = {}
+        while not stop.wait(_TICK_S):
+            _log_changes(fleet, states)
+            if time.monotonic() - logged_s >= self._section.status_s:
+                logged_s = time.monotonic()
+                _log_status(fleet, recorder)
             if time.monotonic() - cleaned_s >= _CLEAN_EVERY_S:
                 cleaned_s = time.monotonic()
                 try:
@@ -289,6 +302,15 @@ def _open_classifiers(config: Config) -> list[Classifier]:
     ]
 
 
+def _make_folder(folder: Path, key: str) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ConfigError(f"{key}: cannot make the folder {folder}: {error.strerror}") from error
+    if not os.access(folder, os.W_OK):
+        raise ConfigError(f"{key}: expected a folder that can be written to, got {folder}")
+
+
 def _log_event(event: LiveEvent) -> None:
     if event.state != "update":
         logger.info(
@@ -300,6 +322,29 @@ def _log_event(event: LiveEvent) -> None:
             event.end_s - event.start_s,
             f", zone {event.zone}" if event.zone else "",
         )
+
+
+def _log_changes(fleet: CameraFleet, states: dict[str, State]) -> None:
+    """Log which cameras were lost or came back since the last call."""
+    for one in fleet.status():
+        before = states.get(one.name)
+        lost = one.state in (State.WAITING, State.FAILED)
+        if lost and before not in (State.WAITING, State.FAILED):
+            logger.warning("%s: away: %s", one.name, one.last_error)
+            states[one.name] = one.state
+        elif one.state in _SEEN and before != one.state:
+            logger.info("%s: %s", one.name, one.state)
+            states[one.name] = one.state
+
+
+def _log_unused(config: Config, cameras: Sequence[CameraConfig]) -> None:
+    """Warn of settings whose pattern fits no camera."""
+    alerts, names = config.live.alerts, [camera.name for camera in cameras]
+    parts = [("zones", i, one.fits) for i, one in enumerate(alerts.zones)]
+    parts += [("schedules", i, one.fits) for i, one in enumerate(alerts.schedules)]
+    for key, number, fits in parts:
+        if not any(map(fits, names)):
+            logger.warning("live.alerts.%s.%d: fits none of the cameras", key, number)
 
 
 def _log_status(fleet: CameraFleet, recorder: StoreRecorder) -> None:

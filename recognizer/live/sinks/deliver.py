@@ -100,7 +100,7 @@ class Delivery:
             self._changed.clear()
             try:
                 wait_s = self._step()
-            except StoreError as error:
+            except (StoreError, OSError, ValueError, TypeError, LookupError) as error:
                 self._failures += 1
                 wait_s = self._back_off.wait_s(self._failures, random.random())
                 logger.warning("sink %s: %s; trying again in %.0f s", self._name, error, wait_s)
