@@ -19,7 +19,7 @@ import yaml
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
-from recognizer.config.problems import expectation, is_secret, shown
+from recognizer.config.problems import expectation, is_secret, masked, shown
 from recognizer.config.schema import Config, Given
 from recognizer.config.types import ShellText
 from recognizer.installation import PROJECT, SHIPPED_CONFIG
@@ -195,7 +195,7 @@ def _apply_override(data: dict[str, Any], text: str) -> None:
     parts = key.strip().split(".")
     if not equals or not all(parts):
         raise ConfigError(
-            f"--set {shown(text)}: expected key.path=value, such as annotation.workers=2"
+            f"--set {masked(text)}: expected key.path=value, such as annotation.workers=2"
         )
     value = value.strip()
     try:
@@ -208,7 +208,7 @@ def _apply_override(data: dict[str, Any], text: str) -> None:
     for part in parts[:-1]:
         child = target.setdefault(part, {})
         if not isinstance(child, dict):
-            raise ConfigError(f"--set {key}: {part} is a value, not a section")
+            raise ConfigError(f"--set {masked(text)}: {part} is a value, not a section")
         target = child
     target[parts[-1]] = _from_shell(parsed)
 

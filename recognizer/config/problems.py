@@ -74,12 +74,14 @@ def is_secret(key: Sequence[int | str]) -> bool:
     return bool(key) and key[-1] in _SECRET_KEYS
 
 
-def shown(value: object) -> str:
-    """Return a value for a message, at most 80 characters, without what an address may hold.
+def masked(text: str) -> str:
+    """Return a text without what an address in it may hold: passwords, and tokens in paths."""
+    return _SECRET.sub(lambda found: f"{found['scheme']}...", text)
 
-    Addresses of cameras and servers may hold passwords, and their paths tokens.
-    """
-    return _SECRET.sub(lambda found: f"{found['scheme']}...", repr(value))[:80]
+
+def shown(value: object) -> str:
+    """Return a value for a message, masked, at most 80 characters."""
+    return masked(repr(value))[:80]
 
 
 def json_kind(value: Any) -> str:
