@@ -84,7 +84,7 @@ def verify(config: Config, progress: ProgressFactory) -> int:
         0; 1 where something is over its tolerance or not finite, or no person was detected.
 
     Raises:
-        ConfigError: fewer than two backends, or no checkpoint to compare a classifier with.
+        ConfigError: nothing to compare with, or no checkpoint to compare a classifier with.
         FileNotFoundError, ModelError: a file that is not there or cannot be used.
 
     """
@@ -121,6 +121,8 @@ def verify(config: Config, progress: ProgressFactory) -> int:
             "%d of %d comparisons are over their tolerance: %s", len(wrong), len(rows), names
         )
         return EXIT_APART
+    if len(results) == 1:
+        logger.warning("one backend is here: it was compared with itself, at another input shape")
     logger.info("all %d comparisons are within their tolerance", len(rows))
     logger.info("next: %s", next_command(config, "deploy.benchmark"))
     return EXIT_DONE
@@ -189,6 +191,8 @@ def compare_rectangle(
         ours.precision,
     )
     by_square, missing = run_backends([square], pictures)
+    if missing and missing[0].broken:
+        raise NonFiniteOutputError(f"{square.name}: {missing[0].reason}")
     if missing:
         logger.warning("%s: no check of the shape: %s", square.name, missing[0].reason)
         return []

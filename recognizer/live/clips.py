@@ -71,11 +71,6 @@ class SkeletonRing:
             while float(self._parts[0].time_s[-1]) < keep_s:
                 self._parts.popleft()
 
-    def restart(self) -> None:
-        """Forget what is there, as after a loss of the camera."""
-        with self._lock:
-            self._parts.clear()
-
     def write(self, start_s: float, end_s: float, path: Path, root: Path) -> None:
         """Write skeletons on black, from ``before_s`` ahead of the event to ``after_s`` behind it.
 
@@ -88,12 +83,15 @@ class SkeletonRing:
         last_s = min(end_s + self._config.after_s, first_s + self._config.max_s)
         with self._lock:
             parts = list(self._parts)
+        parts = [one for one in parts if one.time_s[-1] >= first_s and one.time_s[0] <= last_s]
+        # The camera may have changed its picture's size meanwhile.
+        parts = [one for one in parts if one.size_wh == parts[0].size_wh]
         frames = list(_frames(parts, first_s, last_s))
         if not frames:
             raise EvidenceError(f"expected poses from {first_s:.1f} to {last_s:.1f} s, found none")
         path.parent.mkdir(parents=True, exist_ok=True)
         with atomic_path(path, root) as scratch:
-            _draw(frames, parts[-1].size_wh, scratch)
+            _draw(frames, parts[0].size_wh, scratch)
 
 
 def _frames(
@@ -155,6 +153,8 @@ class ClipWriter:
         """Write what waits, at most for some seconds, and end the thread."""
         self._jobs.put(None)
         self._thread.join(_STOP_S)
+        if self._thread.is_alive():
+            logger.error("%d clips of events are not written", max(self._jobs.qsize() - 1, 1))
 
     def put(self, event: LiveEvent, source: ClipSource) -> None:
         """Let the clip of an event be written."""
@@ -166,17 +166,20 @@ class ClipWriter:
             path = clip_path(self._folder, event.camera, event.event_id)
             try:
                 job.source.write(event.start_s, event.end_s, path, self._folder)
-            except (EvidenceError, OSError) as error:
+            except (OSError, ValueError, RuntimeError) as error:  # the next clip may succeed
                 logger.error("event %s: no clip: %s", event.event_id, error)
 
 
 class CameraClips:
     """Decide when the clip of each event of a camera can be written.
 
+    That is some seconds after its end; of an event that is longer than a clip may be, as soon as
+    the clip is full.
+
     Args:
         source: gives the video.
         writer: writes it.
-        after_s: seconds that have to come after an event.
+        config: seconds around an event, and a clip's longest duration.
         keep_from: told when the oldest open event began; None: there is none.
 
     """
@@ -185,27 +188,36 @@ class CameraClips:
         self,
         source: ClipSource,
         writer: ClipWriter,
-        after_s: float,
+        config: EvidenceConfig,
         keep_from: Callable[[float | None], None] = lambda start_s: None,
     ) -> None:
-        self._source, self._writer, self._after_s = source, writer, after_s
+        self._source, self._writer, self._config = source, writer, config
         self._keep_from = keep_from
         self._open: dict[str, LiveEvent] = {}
         self._waiting: list[LiveEvent] = []
+        self._full: set[str] = set()  # open events whose clip is written already
 
     def event(self, event: LiveEvent) -> None:
         """Take a state of an event."""
         if event.state == "end":
             self._open.pop(event.event_id, None)
-            self._waiting.append(event)
+            if event.event_id in self._full:
+                self._full.remove(event.event_id)
+            else:
+                self._waiting.append(event)
         else:
             self._open[event.event_id] = event
         self._notify()
 
     def at(self, time_s: float) -> None:
         """Write the clips whose seconds after the event have come by now."""
-        ready = [one for one in self._waiting if one.end_s + self._after_s <= time_s]
-        self._write(ready)
+        after_s = self._config.after_s
+        self._write([one for one in self._waiting if one.end_s + after_s <= time_s])
+        full_s = self._config.max_s - self._config.before_s
+        for event in list(self._open.values()):
+            if event.event_id not in self._full and event.start_s + full_s <= time_s:
+                self._full.add(event.event_id)
+                self._writer.put(replace(event, end_s=time_s), self._source)
 
     def flush(self) -> None:
         """Write all clips that wait: nothing more comes."""
@@ -219,5 +231,6 @@ class CameraClips:
             self._notify()
 
     def _notify(self) -> None:
-        starts = [one.start_s for one in (*self._open.values(), *self._waiting)]
+        open_events = (one for one in self._open.values() if one.event_id not in self._full)
+        starts = [one.start_s for one in (*open_events, *self._waiting)]
         self._keep_from(min(starts, default=None))

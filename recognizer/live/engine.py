@@ -8,6 +8,7 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
@@ -48,16 +49,14 @@ class CameraState:
     Attributes:
         analysis: its tracks and windows.
         rules: by service.
-        utc_offset_s: seconds since 1970 less the camera's time; set by the first frame of each
-            connection.
-        connection: that the offset is of.
+        begun_utc_s: when a file in a camera's place began, whose times count from 0; None: a
+            camera, whose times are those of the monotonic clock.
 
     """
 
     analysis: CameraAnalysis
     rules: Mapping[str, CameraRules]
-    utc_offset_s: float = 0.0
-    connection: int = 0
+    begun_utc_s: float | None = None
 
 
 class Engine:
@@ -104,13 +103,13 @@ class Engine:
                 if batch.is_last:
                     break
         finally:
-            for name in self._cameras:
-                self._close(name, "stop")
+            with ExitStack() as stack:  # calls all, also where one fails
+                for name in self._cameras:
+                    stack.callback(self._close, name, "stop")
 
     def _take(self, frames: Sequence[LiveFrame]) -> None:
         for live in frames:
             self._note_lag("decode", live)
-            self._keep_time(live)
         found = self._pose(frames)
         for live, poses in zip(frames, found, strict=True):
             self._note_lag("pose", live)
@@ -120,17 +119,15 @@ class Engine:
                 self._note_lag("score", live)
 
     def _note_gap(self, gap: Gap) -> None:
-        offset_s = self._cameras[gap.camera].utc_offset_s
-        end_utc_s = None if gap.end_s is None else gap.end_s + offset_s
-        self._recorder.gap(gap, gap.start_s + offset_s, end_utc_s)
+        end_utc_s = None if gap.end_s is None else self._utc_of(gap.camera, gap.end_s)
+        self._recorder.gap(gap, self._utc_of(gap.camera, gap.start_s), end_utc_s)
 
-    def _keep_time(self, live: LiveFrame) -> None:
-        """Learn from the first frame of a connection what time of day the camera's time is."""
-        state = self._cameras[live.camera]
-        if live.connection != state.connection:
-            state.connection = live.connection
-            age_s = self._clock() - live.captured_s
-            state.utc_offset_s = self._utc() - age_s - live.frame.time_s
+    def _utc_of(self, camera: str, time_s: float) -> float:
+        """Return a camera's time as seconds since 1970, by the wall clock as it is set now."""
+        begun_utc_s = self._cameras[camera].begun_utc_s
+        if begun_utc_s is not None:
+            return begun_utc_s + time_s
+        return self._utc() - (self._clock() - time_s)
 
     def _note_lag(self, stage: Stage, live: LiveFrame) -> None:
         self._recorder.lag(stage, self._clock() - live.captured_s)
@@ -139,7 +136,7 @@ class Engine:
         state = self._cameras[camera]
         for one in windows:
             self._recorder.window(one)
-            utc_s = one.window.stop_s + state.utc_offset_s
+            utc_s = self._utc_of(camera, one.window.stop_s)
             found = state.rules[one.service].update(one.window, utc_s, one.size_wh)
             if found:
                 self._recorder.outcomes(found)

@@ -4,7 +4,7 @@ import logging
 import math
 import threading
 import time
-from collections import Counter, deque
+from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 
@@ -49,7 +49,6 @@ class StoreRecorder:
         self._again_s = -math.inf
         self._lock = threading.Lock()
         self._lags: dict[Stage, deque[float]] = {}
-        self.windows: Counter[str] = Counter()
 
     def outcomes(self, found: Sequence[Outcome]) -> None:
         """Write events as they change, and near misses."""
@@ -68,9 +67,8 @@ class StoreRecorder:
             clips.flush()
 
     def window(self, window: CameraWindow) -> None:
-        """Count a window, and write the clips whose last second has come."""
+        """Write what waits, and the clips whose last second has come."""
         self._write_waiting()
-        self.windows[window.camera] += 1
         if (clips := self._clips.get(window.camera)) is not None:
             clips.at(window.window.stop_s)
 

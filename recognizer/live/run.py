@@ -219,10 +219,10 @@ class _Live:
             name = camera.name
             if kind == "pixels":
                 ring = rings[name] = EvidenceRing(name, evidence)
-                clips[name] = CameraClips(PixelRing(ring), writer, evidence.after_s, ring.keep_from)
+                clips[name] = CameraClips(PixelRing(ring), writer, evidence, ring.keep_from)
             elif kind == "skeletons":
                 skeletons[name] = SkeletonRing(evidence)
-                clips[name] = CameraClips(skeletons[name], writer, evidence.after_s)
+                clips[name] = CameraClips(skeletons[name], writer, evidence)
         return rings, clips, skeletons
 
     def _states(
@@ -259,8 +259,8 @@ class _Live:
                 one.service: CameraRules(scene, one.service, one.classes, alerts.rules)
                 for one in self._classifiers
             }
-            clock_s = time.monotonic() if camera.path is None else 0.0  # a file begins at 0
-            states[name] = CameraState(analyses[name], rules, time.time() - clock_s)
+            begun_utc_s = None if camera.path is None else time.time()
+            states[name] = CameraState(analyses[name], rules, begun_utc_s)
         return states
 
     def _watch(
@@ -278,7 +278,7 @@ class _Live:
                 cleaned_s = time.monotonic()
                 try:
                     self._clean(store)
-                except StoreError as error:
+                except (StoreError, OSError) as error:
                     logger.warning("events are not cleaned: %s", error)
 
     def _clean(self, store: Store) -> None:

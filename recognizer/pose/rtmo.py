@@ -8,7 +8,6 @@ lose people who stand close together.
 """
 
 from collections.abc import Callable, Sequence
-from itertools import groupby
 from pathlib import Path
 
 import numpy as np
@@ -91,10 +90,14 @@ class RtmoPose:
 
     def __call__(self, images: Sequence[Image]) -> list[Poses]:
         """Return the people of each image, in image pixels, clipped to nothing."""
-        found: list[Poses] = []
-        for input_wh, alike in groupby(images, self._input_wh):
-            found += self._run(list(alike), self._letterbox(input_wh))
-        return found
+        alike: dict[tuple[int, int], list[int]] = {}
+        for i, image in enumerate(images):
+            alike.setdefault(self._input_wh(image), []).append(i)
+        found: dict[int, Poses] = {}
+        for input_wh, rows in alike.items():
+            poses = self._run([images[i] for i in rows], self._letterbox(input_wh))
+            found |= zip(rows, poses, strict=True)
+        return [found[i] for i in range(len(images))]
 
     def _run(self, images: Sequence[Image], letterboxes: LetterboxBatch) -> list[Poses]:
         found: list[Poses] = []
@@ -120,7 +123,7 @@ class RtmoPose:
     def _letterbox(self, input_wh: tuple[int, int]) -> LetterboxBatch:
         if input_wh not in self._letterboxes:
             if len(self._letterboxes) == _MAX_SHAPES:
-                self._letterboxes.clear()
+                del self._letterboxes[next(iter(self._letterboxes))]
             make = host_arrays(self._network)
             self._letterboxes[input_wh] = LetterboxBatch(input_wh, uint8=self._uint8, make=make)
         return self._letterboxes[input_wh]

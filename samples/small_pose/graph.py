@@ -20,7 +20,7 @@ class TrainableGraph(nn.Module):
     """An ONNX graph of one input and one output, its convolutions' weights as parameters.
 
     Args:
-        model: see ``batched`` for graphs of a fixed batch.
+        model: its batch is free.
 
     Raises:
         ValueError: an operator that is not known here.

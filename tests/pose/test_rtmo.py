@@ -146,7 +146,7 @@ def test_an_input_that_follows_the_picture_wastes_no_rows():
     assert len(found) == len(sizes)
     wide, tall, thin, square = (448, 640), (640, 544), (640, 160), (640, 640)
     # One by one: a batch costs a CPU more.
-    sides = [wide, wide, tall, wide, thin, square, square]
+    sides = [wide, wide, wide, tall, thin, square, square]
     assert network.seen == [(1, 3, *side) for side in sides]
 
 

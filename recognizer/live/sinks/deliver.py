@@ -1,5 +1,6 @@
 """One thread a sink: notices go from the outbox to the sink, in order, until they arrive."""
 
+import contextlib
 import logging
 import random
 import threading
@@ -13,6 +14,7 @@ from recognizer.live.store_schema import StoreError
 
 logger = logging.getLogger(__name__)
 STOP_S = 5.0
+_DRAIN_S = 2.0  # less than half of it
 _POLL_S = 5.0  # in case a notice was written by another way than this process's store
 
 
@@ -67,6 +69,7 @@ class Delivery:
         self._now_utc_s, self._monotonic_s = now_utc_s, monotonic_s
         self._failing_since_s: float | None = None
         self._stopping, self._changed = threading.Event(), threading.Event()
+        self._closed = threading.Event()
         self._failures = 0
         self._thread = threading.Thread(target=self._run, name=f"sink {name}", daemon=True)
 
@@ -89,6 +92,7 @@ class Delivery:
         self._changed.set()
         until_s = time.monotonic() + STOP_S
         self._thread.join(timeout=STOP_S / 2)  # time for a notice under way to arrive
+        self._closed.set()
         self._sink.close()
         self._thread.join(timeout=max(0.0, until_s - time.monotonic()))
         if self._thread.is_alive():
@@ -110,6 +114,18 @@ class Delivery:
                     self._changed.wait(_POLL_S)
                 else:
                     self._stopping.wait(wait_s)
+        self._drain()
+
+    def _drain(self) -> None:
+        """Send what was written last, as long as the sink takes it at once."""
+        until_s = time.monotonic() + _DRAIN_S
+        with contextlib.suppress(StoreError, OSError, ValueError, TypeError, LookupError):
+            while self._may_send(until_s) and self._step() == 0.0:
+                pass
+
+    def _may_send(self, until_s: float) -> bool:
+        closed = self._closed.is_set() or self._failures > 0
+        return not closed and time.monotonic() < until_s
 
     def _step(self) -> float | None:
         """Send one notice; return seconds to wait before the next, None: until there is one."""

@@ -1,0 +1,78 @@
+"""Clips of skeletons: of short and long events, across a change of the picture's size."""
+
+import av
+import numpy as np
+import pytest
+
+from recognizer.config.live import EvidenceConfig
+from recognizer.live.clips import CameraClips, ClipWriter, SkeletonRing, clip_path, find_clip
+from recognizer.types import Poses, PoseSequenceBuilder
+from tests.live.test_recording import event
+
+CONFIG = EvidenceConfig(before_s=2.0, after_s=2.0, keep_s=4.0, max_s=10.0)
+
+
+def part(start_s, seconds, size_wh=(320, 180), fps=5.0):
+    builder = PoseSequenceBuilder()
+    for i in range(round(seconds * fps)):
+        points = np.full((1, 17, 2), 60.0 + i, np.float32)
+        points += 3 * np.arange(17, dtype=np.float32)[None, :, None]
+        box = np.array([[50, 50, 130, 130]], np.float32)
+        scores = np.ones((1, 17), np.float32)
+        builder.append(
+            Poses.untracked(points, scores, box, np.ones(1, np.float32)), start_s + i / fps
+        )
+    return builder.build(size_wh)
+
+
+def run(folder, events, seconds, parts=()):
+    """Feed a camera's seconds and the states of its events; write the clips."""
+    ring, writer = SkeletonRing(CONFIG), ClipWriter(folder)
+    writer.start()
+    clips = CameraClips(ring, writer, CONFIG)
+    for second in range(seconds):
+        ring.add(dict(parts).get(second) or part(second, 1.0))
+        for at, state in events:
+            if at == second:
+                clips.event(state)
+        clips.at(second + 1.0)
+    clips.flush()
+    writer.stop()
+
+
+def seconds_of(path):
+    with av.open(str(path)) as container:
+        frames = [float(frame.time) for frame in container.decode(video=0)]
+    return frames[-1] - frames[0] + 0.2
+
+
+def test_a_clip_reaches_from_before_an_event_to_after_it(tmp_path):
+    run(tmp_path, [(5, event(4)), (7, event(4, "end", 1))], 15)
+    path = clip_path(tmp_path, "door", event(4).event_id)
+    assert seconds_of(path) == pytest.approx(2 + 2 + 2, abs=0.5)  # it lasts 2 s
+    assert find_clip(tmp_path, event(4).event_id) == path
+    assert find_clip(tmp_path, "../x") is None
+    assert find_clip(tmp_path, "0" * 32) is None
+
+
+def test_of_a_long_event_the_beginning_is_kept(tmp_path):
+    run(tmp_path, [(5, event(4)), (90, event(4, "end", 1))], 100)
+    path = clip_path(tmp_path, "door", event(4).event_id)
+    assert seconds_of(path) == pytest.approx(CONFIG.max_s, abs=0.5)
+
+
+def test_a_change_of_size_ends_a_clip(tmp_path):
+    run(tmp_path, [(5, event(4)), (6, event(4, "end", 1))], 10, [(6, part(6, 1.0, (640, 360)))])
+    with av.open(str(clip_path(tmp_path, "door", event(4).event_id))) as container:
+        stream = container.streams.video[0]
+        assert (stream.width, stream.height) == (320, 180)
+
+
+def test_a_clip_that_fails_costs_no_other(tmp_path, caplog):
+    late = [(1, event(0)), (2, event(0, "end", 1)), (8, event(8)), (9, event(8, "end", 1))]
+    (tmp_path / "door").write_text("in the way")
+    run(tmp_path, late[:2], 6)
+    assert "no clip" in caplog.text
+    (tmp_path / "door").unlink()
+    run(tmp_path, late, 14)
+    assert find_clip(tmp_path, event(8).event_id) is not None
