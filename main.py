@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 from recognizer.command import FLAGS, mode_hint, show, start_logging, version_text
-from recognizer.installation import CALL, FILES, INSTALLED, SHIPPED_CONFIG, install_training_command
+from recognizer.installation import CALL, INSTALLED, SHIPPED_CONFIG, package_advice
 from recognizer.names import printable
 
 CLASSIFIER, POSE = "recognizer.training.classifier", "recognizer.training.pose"
@@ -124,9 +124,7 @@ def _run(arguments: argparse.Namespace) -> int:
 
 def _advice(error: ModuleNotFoundError) -> RuntimeError:
     missing = f"the package {error.name} is not installed for {sys.executable}"
-    training = f"for training: {install_training_command()}"
-    setup = f"run `make setup` in {FILES} and start with {FILES / '.venv/bin/python'}"
-    return RuntimeError(f"{missing}; {training if INSTALLED else setup}")
+    return RuntimeError(f"{missing}; {package_advice(error.name or '')}")
 
 
 def _fail(code: int, error: Exception, *, show: bool) -> int:

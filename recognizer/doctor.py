@@ -23,6 +23,7 @@ from recognizer.installation import (
     REQUIREMENTS,
     cpu_cores,
     install_command,
+    pip_command,
 )
 from recognizer.model_files import fetch_hint, find_file, unset
 
@@ -54,7 +55,7 @@ def examine(config: Config | None) -> list[Finding]:
             _input(config),
             _output(config),
         ]
-    findings += [_training_set()]
+    findings += [_training_set(), _live_set()]
     return findings
 
 
@@ -157,6 +158,16 @@ def _training_set() -> Finding:
     missing = [name for name in pins if not installed(name)]
     found = f"{len(missing)} of {len(pins)} packages missing" if missing else ", ".join(off)
     return Finding("training set", None, found, _SETUP_TRAINING)
+
+
+def _live_set() -> Finding:
+    pins = read_pins(REQUIREMENTS / "live.txt")
+    off, name = _off(pins), "live page and MQTT"
+    if not off:
+        return Finding(name, True, f"{len(pins)} packages as pinned")
+    missing = [package for package in pins if not installed(package)]
+    found = f"{len(missing)} of {len(pins)} packages missing" if missing else ", ".join(off)
+    return Finding(name, None, found, pip_command("live.txt"))
 
 
 # --- what the packages can do ------------------------------------------------------

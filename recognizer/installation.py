@@ -48,6 +48,7 @@ def pip_command(name: str, flags: str = "") -> str:
     return f"pip install {flags}-r {shlex.quote(path)}"
 
 
+_TRAINING = {"torch", "mmengine", "mmcv", "mmpose", "mmaction", "onnx", "einops"}
 PIP_TRAINING = f"{pip_command('training.txt')} && {pip_command('openmmlab.txt', '--no-deps ')}"
 """What training needs besides; the packages of OpenMMLab pin what does not build today."""
 
@@ -65,3 +66,10 @@ def install_command(runtime: Runtime = "cpu") -> str:
 def install_training_command() -> str:
     """Return the command that installs what training needs besides."""
     return PIP_TRAINING if INSTALLED else "make setup-train"
+
+
+def package_advice(name: str) -> str:
+    """Return what to do about a package that cannot be imported, by its import name."""
+    if INSTALLED or name.partition(".")[0] in _TRAINING:
+        return f"for training: {install_training_command()}"
+    return f"run `make setup` in {FILES} and start with {FILES / '.venv/bin/python'}"

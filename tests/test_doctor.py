@@ -32,7 +32,7 @@ def one(findings: list[Finding], name: str) -> Finding:
 def versions(monkeypatch):
     """Pretend that the pinned versions are installed; a test changes what it wants."""
     pins: dict[str, str] = {}
-    for file in ("base", "cpu", "training", "openmmlab"):
+    for file in ("base", "cpu", "training", "openmmlab", "live"):
         pins |= read_pins(ROOT / "requirements" / f"{file}.txt")
 
     def version(name):
@@ -391,3 +391,11 @@ def test_importing_the_doctor_is_light():
         env={**os.environ},
     )
     assert done.stdout == "[]\n"
+
+
+def test_what_live_detection_needs_is_named_with_its_command(versions):
+    del versions["starlette"]
+    live = one(examine(None), "live page and MQTT")
+    assert live.ok is None
+    assert "1 of" in live.found
+    assert live.remedy == "pip install -r requirements/live.txt"

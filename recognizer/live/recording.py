@@ -11,7 +11,7 @@ from functools import partial
 from recognizer.live.analysis import CameraWindow
 from recognizer.live.clips import CameraClips
 from recognizer.live.engine import Stage
-from recognizer.live.events import LiveEvent, Outcome
+from recognizer.live.events import LiveEvent, NearMiss, Outcome
 from recognizer.live.store import Store
 from recognizer.live.store_schema import StoreError
 from recognizer.live.values import Gap
@@ -47,6 +47,7 @@ class StoreRecorder:
         self._on_event, self._on_lag = on_event, on_lag
         self._waiting: deque[Callable[[], None]] = deque()
         self._again_s = -math.inf
+        self._events = self._near_misses = 0
         self._lock = threading.Lock()
         self._lags: dict[Stage, deque[float]] = {}
 
@@ -54,10 +55,18 @@ class StoreRecorder:
         """Write events as they change, and near misses."""
         self._write(partial(self._store.put, tuple(found), self._utc()))
         for one in found:
-            if isinstance(one, LiveEvent):
+            if isinstance(one, NearMiss):
+                self._near_misses += 1
+            else:
+                self._events += one.state == "new"
                 if (clips := self._clips.get(one.camera)) is not None:
                     clips.event(one)
                 self._on_event(one)
+
+    @property
+    def counts(self) -> tuple[int, int]:
+        """Numbers of events and of near misses since the start."""
+        return self._events, self._near_misses
 
     def gap(self, gap: Gap, start_utc_s: float, end_utc_s: float | None) -> None:
         """Write a time without video; clips that wait for later frames get none."""

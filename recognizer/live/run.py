@@ -23,7 +23,7 @@ from recognizer.command import EXIT_DONE, EXIT_SOME_REFUSED
 from recognizer.config.file import ConfigError
 from recognizer.config.live import CameraConfig
 from recognizer.config.schema import Config
-from recognizer.installation import cpu_cores
+from recognizer.installation import cpu_cores, pip_command
 from recognizer.live.analysis import SharedPose, analyses_of
 from recognizer.live.clips import CameraClips, ClipWriter, PixelRing, SkeletonRing
 from recognizer.live.engine import CameraState, Engine, Stage
@@ -78,6 +78,11 @@ def realtime(config: Config, progress: ProgressFactory) -> int:
             "live.cameras: expected one camera or more, got none; see configs/live.yaml, or try: "
             "--set \"live.cameras=[{name: door, url: 'rtsp://<host>/<stream>'}]\""
         )
+    for camera in cameras:
+        if camera.path is not None and not camera.path.is_file():
+            raise ConfigError(
+                f"live.cameras: {camera.name}: expected a video file at {camera.path}"
+            )
     live = _Live(config, cameras)
     with _until_stopped() as stop:
         return live.run(stop)
@@ -152,7 +157,8 @@ class _Live:
             engine.run(stop)
             stop.set()
             away = [one for one in fleet.status() if one.state not in _SEEN]
-        logger.info("stopped; events are in %s", section.alerts.store.path)
+        path = section.alerts.store.path
+        logger.info("stopped; %d events, %d near misses in %s", *recorder.counts, path)
         for depth in outbox_depths(section.alerts.store.path):
             if depth.pending:
                 logger.warning("sink %s: %d notices wait", depth.sink, depth.pending)
@@ -171,9 +177,8 @@ class _Live:
             from recognizer.live.page.server import PageServer
         except ImportError as error:
             raise ConfigError(
-                f"live.page: it needs the packages of requirements/live.txt ({error}); install "
-                f"them ({sys.executable} -m pip install -r requirements/live.txt), or set "
-                "live.page.enabled: false"
+                f"live.page: it needs more packages ({error}); install them ({sys.executable} -m "
+                f"{pip_command('live.txt')}), or set live.page.enabled: false"
             ) from error
         sinks = [sink.name for sink in self._section.alerts.sinks]
         metrics = Metrics(program, store.path, sinks)
