@@ -9,10 +9,11 @@ import logging
 import queue
 import threading
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
-from typing import Literal, Protocol
+from typing import Literal, Protocol, TypeAlias
 
 import numpy as np
 
@@ -43,11 +44,16 @@ def find_clip(folder: Path, event_id: str) -> Path | None:
     return next((path for path in folder.glob(f"*/{event_id}.mp4") if path.is_file()), None)
 
 
+Write: TypeAlias = Callable[[Path, Path], None]
+"""Writes a clip to a path; the second is the folder whose scratch folder takes it meanwhile. Raises
+EvidenceError where no video is kept, OSError where the file cannot be written."""
+
+
 class ClipSource(Protocol):
     """Gives the video around an event."""
 
-    def write(self, start_s: float, end_s: float, path: Path, root: Path) -> None:
-        """Write it. Raises EvidenceError where none is kept, OSError where it cannot be written."""
+    def cut(self, start_s: float, end_s: float) -> Write:
+        """Return what writes it, from another thread and later."""
 
 
 class SkeletonRing:
@@ -71,27 +77,31 @@ class SkeletonRing:
             while float(self._parts[0].time_s[-1]) < keep_s:
                 self._parts.popleft()
 
-    def write(self, start_s: float, end_s: float, path: Path, root: Path) -> None:
-        """Write skeletons on black, from ``before_s`` ahead of the event to ``after_s`` behind it.
+    def cut(self, start_s: float, end_s: float) -> Write:
+        """Return what writes skeletons, from ``before_s`` ahead of an event to ``after_s`` behind.
 
-        Raises:
-            EvidenceError: no frames of that time are kept.
-            OSError: the file cannot be written.
-
+        The frames are taken now: later ones may push them out.
         """
         first_s = start_s - self._config.before_s
         last_s = min(end_s + self._config.after_s, first_s + self._config.max_s)
         with self._lock:
-            parts = list(self._parts)
-        parts = [one for one in parts if one.time_s[-1] >= first_s and one.time_s[0] <= last_s]
+            parts = [
+                one for one in self._parts if one.time_s[-1] >= first_s and one.time_s[0] <= last_s
+            ]
         # The camera may have changed its picture's size meanwhile.
         parts = [one for one in parts if one.size_wh == parts[0].size_wh]
-        frames = list(_frames(parts, first_s, last_s))
-        if not frames:
-            raise EvidenceError(f"expected poses from {first_s:.1f} to {last_s:.1f} s, found none")
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with atomic_path(path, root) as scratch:
-            _draw(frames, parts[0].size_wh, scratch)
+        return partial(_write_skeletons, parts, first_s, last_s)
+
+
+def _write_skeletons(
+    parts: Sequence[PoseSequence], first_s: float, last_s: float, path: Path, root: Path
+) -> None:
+    frames = list(_frames(parts, first_s, last_s))
+    if not frames:
+        raise EvidenceError(f"expected poses from {first_s:.1f} to {last_s:.1f} s, found none")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with atomic_path(path, root) as scratch:
+        _draw(frames, parts[0].size_wh, scratch)
 
 
 def _frames(
@@ -120,8 +130,11 @@ class PixelRing:
     def __init__(self, ring: EvidenceRing) -> None:
         self._ring = ring
 
-    def write(self, start_s: float, end_s: float, path: Path, root: Path) -> None:
-        """Write the camera's video around an event. Raises as ``EvidenceRing.clip``."""
+    def cut(self, start_s: float, end_s: float) -> Write:
+        """Return what writes the camera's video around an event, as ``EvidenceRing.clip`` does."""
+        return partial(self._write, start_s, end_s)
+
+    def _write(self, start_s: float, end_s: float, path: Path, root: Path) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         self._ring.clip(start_s, end_s, path, root)
 
@@ -129,7 +142,7 @@ class PixelRing:
 @dataclass(frozen=True, slots=True)
 class _Job:
     event: LiveEvent
-    source: ClipSource
+    write: Write
 
 
 class ClipWriter:
@@ -156,16 +169,16 @@ class ClipWriter:
         if self._thread.is_alive():
             logger.error("%d clips of events are not written", max(self._jobs.qsize() - 1, 1))
 
-    def put(self, event: LiveEvent, source: ClipSource) -> None:
+    def put(self, event: LiveEvent, write: Write) -> None:
         """Let the clip of an event be written."""
-        self._jobs.put(_Job(event, source))
+        self._jobs.put(_Job(event, write))
 
     def _run(self) -> None:
         while (job := self._jobs.get()) is not None:
             event = job.event
             path = clip_path(self._folder, event.camera, event.event_id)
             try:
-                job.source.write(event.start_s, event.end_s, path, self._folder)
+                job.write(path, self._folder)
             except (OSError, ValueError, RuntimeError) as error:  # the next clip may succeed
                 logger.error("event %s: no clip: %s", event.event_id, error)
 
@@ -217,7 +230,7 @@ class CameraClips:
         for event in list(self._open.values()):
             if event.event_id not in self._full and event.start_s + full_s <= time_s:
                 self._full.add(event.event_id)
-                self._writer.put(replace(event, end_s=time_s), self._source)
+                self._writer.put(event, self._source.cut(event.start_s, time_s))
 
     def flush(self) -> None:
         """Write all clips that wait: nothing more comes."""
@@ -226,7 +239,7 @@ class CameraClips:
     def _write(self, ready: list[LiveEvent]) -> None:
         for event in ready:
             self._waiting.remove(event)
-            self._writer.put(event, self._source)
+            self._writer.put(event, self._source.cut(event.start_s, event.end_s))
         if ready:
             self._notify()
 

@@ -5,9 +5,17 @@ import numpy as np
 import pytest
 
 from recognizer.config.live import EvidenceConfig
+from recognizer.live import clips as module
 from recognizer.live.clips import CameraClips, ClipWriter, SkeletonRing, clip_path, find_clip
 from recognizer.types import Poses, PoseSequenceBuilder
 from tests.live.test_recording import event
+
+
+@pytest.fixture(autouse=True)
+def patience(monkeypatch):
+    """Let a busy machine write the clips."""
+    monkeypatch.setattr(module, "_STOP_S", 60.0)
+
 
 CONFIG = EvidenceConfig(before_s=2.0, after_s=2.0, keep_s=4.0, max_s=10.0)
 
