@@ -20,7 +20,7 @@ from recognizer.backends.onnx import OnnxNetwork
 from recognizer.config.models import PoseEstimationConfig
 from recognizer.config.types import OnnxRuntimeOptions
 from recognizer.geometry import box_iou, nms
-from recognizer.pose.estimator import build_pose_model
+from recognizer.pose.estimator import block_of, build_pose_model
 from recognizer.pose.movenet import People, check_multipose, decode_people, input_wh, see
 from recognizer.pose.topdown import TopDownPose
 from recognizer.pose.turned import SAME_PERSON, TURNS, TurnedImage, turned_back
@@ -77,15 +77,7 @@ def build_teacher(
 
 def second_device(settings: PoseEstimationConfig, gpu: int | None = None) -> str:
     """Return the device of the second opinion: that of the teacher's pose network."""
-    if gpu is not None:
-        return f"cuda:{gpu}"
-    match settings.inference_mode:
-        case "onnx":
-            return settings.onnx.device
-        case "pth":
-            return settings.pth.device
-        case "tensorrt":
-            return settings.tensorrt.device
+    return block_of(settings).device if gpu is None else f"cuda:{gpu}"
 
 
 def open_movenet(path: Path, threads: int = 1, device: str = "cpu") -> OnnxNetwork:

@@ -3,12 +3,11 @@
 import os
 from fnmatch import fnmatchcase
 from typing import Annotated, Literal, Self
-from urllib.parse import urlsplit
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from pydantic import AfterValidator, ConfigDict, Field, PositiveFloat, PositiveInt, model_validator
 
-from recognizer.config.types import ConfigPath, NonNegative, PlainName, Section, Unit
+from recognizer.config.types import ConfigPath, NonNegative, PlainName, Section, Unit, read_address
 from recognizer.config.zones import Polygon, ShownName
 from recognizer.installation import PROJECT
 
@@ -229,18 +228,11 @@ class SecretConfig(Section):
 
 
 def _http_url(value: str) -> str:
-    # The value is never repeated here: it may hold a token.
-    try:
-        parts = urlsplit(value)
-        right = parts.port is None or parts.port > 0
-    except ValueError:
-        raise ValueError("expected an address such as https://<host>/<path>") from None
-    if parts.scheme not in {"http", "https"} or not parts.hostname or not right:
-        raise ValueError("expected an address such as https://<host>/<path>")
+    parts = read_address(value, ("http", "https"), "https://<host>/<path>")
     if parts.username is not None or parts.password is not None:
         raise ValueError("expected an address without user and password")
-    if parts.fragment or not value.isprintable() or " " in value:
-        raise ValueError("expected an address without spaces, control characters and #")
+    if parts.fragment:
+        raise ValueError("expected an address without #")
     return value
 
 

@@ -1,11 +1,10 @@
 """The config's sections on cameras, how they are read, and the video kept as evidence."""
 
 from typing import Annotated, Literal, Self
-from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, Field, PositiveInt, model_validator
 
-from recognizer.config.types import ConfigPath, PlainName, Section
+from recognizer.config.types import ConfigPath, PlainName, Section, read_address
 
 SCHEMES = ("rtsp", "rtsps", "http", "https", "tcp", "udp")
 _MAX_DEVICE = 63
@@ -15,16 +14,7 @@ Wait = Annotated[float, Field(ge=0, le=_DAY_S)]
 
 
 def _camera_url(value: str) -> str:
-    # The value is never repeated here: it may hold a password.
-    try:
-        parts = urlsplit(value)
-        port_is_right = parts.port is None or parts.port > 0
-    except ValueError:
-        raise ValueError("expected an address such as rtsp://<host>:554/<stream>") from None
-    if parts.scheme not in SCHEMES or not parts.hostname or not port_is_right:
-        raise ValueError(f"expected an address <scheme>://<host>..., scheme {', '.join(SCHEMES)}")
-    if not value.isprintable() or " " in value:
-        raise ValueError("expected an address without spaces or control characters")
+    read_address(value, SCHEMES, "rtsp://<host>:554/<stream>")
     return value
 
 

@@ -2,8 +2,10 @@
 
 import os
 import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Literal, Self
+from urllib.parse import SplitResult, urlsplit
 
 from pydantic import (
     AfterValidator,
@@ -67,6 +69,27 @@ def _gpu(value: str) -> str:
     if not re.fullmatch(r"cuda:\d{1,3}", value):
         raise ValueError("expected cuda:N, such as cuda:0")
     return value
+
+
+def read_address(value: str, schemes: Sequence[str], example: str) -> SplitResult:
+    """Return the parts of an address.
+
+    Raises:
+        ValueError: another scheme, no host, a wrong port or characters that no address has. The
+            message never repeats the value, which may hold a password or token.
+
+    """
+    expected = f"expected an address such as {example}, scheme {' or '.join(schemes)}"
+    try:
+        parts = urlsplit(value)
+        port_is_right = parts.port is None or parts.port > 0
+    except ValueError:
+        raise ValueError(expected) from None
+    if parts.scheme not in schemes or not parts.hostname or not port_is_right:
+        raise ValueError(expected)
+    if not value.isprintable() or " " in value:
+        raise ValueError("expected an address without spaces and control characters")
+    return parts
 
 
 ConfigPath = Annotated[Path, BeforeValidator(_to_path)]

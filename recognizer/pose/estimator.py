@@ -101,7 +101,7 @@ def _build_rtmo(
     size_wh, follows = _input_size(settings), False
     if size_wh is None and metadata is not None:
         size_wh, follows = metadata.input_size, metadata.follows_picture
-    return RtmoPose(network, _block(settings), size_wh, file, follows_picture=follows)
+    return RtmoPose(network, block_of(settings), size_wh, file, follows_picture=follows)
 
 
 def _build_topdown(
@@ -119,7 +119,7 @@ def _build_topdown(
         )
     detector = OnnxNetwork(files["detector"], _on_gpu(topdown.detector, gpu), threads)
     boxes = build_detector(detector, topdown.detector, files["detector"])
-    model = TopDownPose(boxes, network, topdown, _block(settings).keypoint_threshold or 0.0)
+    model = TopDownPose(boxes, network, topdown, block_of(settings).keypoint_threshold or 0.0)
     if settings.inference_mode == "onnx":  # pth has refused it, engines bring their own
         _check_size(settings.onnx.model_input_size, model.input_wh, files["pose"])
     return model
@@ -163,7 +163,8 @@ def _on_gpu(section: _Section, gpu: int | None) -> _Section:
     return section if gpu is None else section.model_copy(update={"device": f"cuda:{gpu}"})
 
 
-def _block(settings: PoseEstimationConfig) -> PoseConfig:
+def block_of(settings: PoseEstimationConfig) -> PoseConfig:
+    """Return the block of the backend that runs the pose network."""
     match settings.inference_mode:
         case "onnx":
             return settings.onnx

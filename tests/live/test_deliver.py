@@ -70,6 +70,21 @@ def test_notices_arrive_in_order_whatever_fails(store):
     assert sink.keys == [f"{e}:{n}" for e in ("e1", "e2") for n in range(3)]
 
 
+def test_what_was_written_last_is_sent_before_the_end(store):
+    class Slow(Recorder):
+        def send(self, notice):
+            time.sleep(0.1)
+            super().send(notice)
+
+    sink = Slow()
+    delivery = Delivery(store, "one", sink)
+    delivery.start()
+    store.put(whole("e1"), UTC_S)
+    assert delivery.stop()
+    assert pending(store, "one") == 0
+    assert len(sink.keys) == 3
+
+
 def test_a_new_notice_is_sent_at_once(store):
     sink = Recorder()
     delivery = Delivery(store, "one", sink)

@@ -6,13 +6,18 @@ from pathlib import Path
 import pytest
 
 from recognizer.action.classifier import Classifier
+from recognizer.backends.network import ModelError
 from recognizer.config.alerts import RulesConfig
 from recognizer.config.live import CameraConfig, SourceConfig
 from recognizer.live.analysis import SharedPose, analyses_of
 from recognizer.live.engine import CameraState, Engine
+from recognizer.live.errors import Reason
 from recognizer.live.events import LiveEvent
 from recognizer.live.fleet import CameraFleet
+from recognizer.live.gather import Gatherer
 from recognizer.live.rules import CameraRules, Scene
+from recognizer.live.slot import FrameSlot
+from recognizer.live.values import Gap
 from recognizer.models import open_classifier, open_pose_model
 from recognizer.pipeline import EventDetector, PipelineSettings, detect_events
 from recognizer.pose.stream import estimate_poses
@@ -112,3 +117,48 @@ def test_a_fight_is_an_event_once_from_new_to_end(networks):
     assert states[-1] == "end"
     assert len({one.event_id for one in fights}) == 1
     assert set(kept.lags) == {"decode", "pose", "score"}
+
+
+class Failing:
+    """An analysis whose end fails, and that notes that it was ended."""
+
+    def __init__(self, name, ended):
+        self.name, self.ended = name, ended
+
+    def finish(self):
+        self.ended.append(self.name)
+        raise ModelError(f"{self.name}: NaN")
+
+
+def test_every_camera_is_closed_where_one_fails(networks):
+    ended = []
+    states = {name: CameraState(Failing(name, ended), {}) for name in ("a", "b", "c")}
+    stop = threading.Event()
+    stop.set()
+    with pytest.raises(ModelError):
+        Engine(Gatherer([], threading.Condition()), SharedPose(networks[0]), states, Kept()).run(
+            stop
+        )
+    assert sorted(ended) == ["a", "b", "c"]
+
+
+@pytest.mark.parametrize(("begun_utc_s", "expected"), [(None, 5000 - 3.0), (700.0, 797.0)])
+def test_times_of_day_are_those_of_the_clock_as_it_is_set_now(networks, begun_utc_s, expected):
+    """A gap at 97 s, noticed at 100 s on the monotonic clock: the wall clock was set meanwhile."""
+    seen = []
+    kept = Kept()
+    kept.gap = lambda gap, start_utc_s, end_utc_s: seen.append(start_utc_s)
+    state = CameraState(analyses_of(["a"], [], SETTINGS, "rtmo")["a"], {}, begun_utc_s)
+    slot = FrameSlot(2, ready := threading.Condition())
+    slot.put(Gap("a", 97.0, None, Reason.TIMEOUT))
+    slot.close()
+    engine = Engine(
+        Gatherer([slot], ready),
+        SharedPose(networks[0]),
+        {"a": state},
+        kept,
+        utc=lambda: 5000.0,
+        clock=lambda: 100.0,
+    )
+    engine.run(threading.Event())
+    assert seen == [expected]
