@@ -41,15 +41,20 @@ RUNTIME_LISTS := requirements/base.txt requirements/$(RUNTIME).txt \
 TRAIN_LISTS := requirements/training.txt requirements/openmmlab.txt
 DEV_LISTS := $(TRAIN_LISTS) requirements/live.txt requirements/dev.txt
 
-.PHONY: demo setup setup-train setup-dev setup-benchmark test test-slow lint format benchmark \
+.PHONY: demo video-exists setup setup-train setup-dev setup-benchmark test test-slow lint format benchmark \
 	test-image check-gpu check-gpu-libs clean-venv
 .DEFAULT_GOAL := demo
 
 ifneq ($(origin VIDEO),undefined)
 # By the environment: a name may hold quotes, blanks and dollars.
 export VIDEO_FILE := $(value VIDEO)
-demo: $(RUNTIME_SET)
+demo: video-exists $(RUNTIME_SET)
 	$(PY) main.py --mode inference.analysis --set "inference.input=$$VIDEO_FILE"
+
+video-exists:  # before anything is installed
+	@test -e "$$VIDEO_FILE" || { \
+		printf 'VIDEO: expected a video or a folder of videos, found none at %s\n' "$$VIDEO_FILE"; \
+		exit 1; }
 else
 demo: $(TRAIN_SET)
 	$(PY) main.py --mode demo

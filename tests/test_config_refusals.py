@@ -201,6 +201,14 @@ def test_no_file(tmp_path):
         load_config(tmp_path / "gone.yaml")
 
 
+def test_a_shipped_config_that_is_not_in_this_folder_is_named(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(FileNotFoundError) as caught:
+        load_config(Path("configs/live.yaml"), [])
+    shipped = Path(str(caught.value).rpartition("copy ")[2])
+    assert shipped.is_file()
+
+
 @pytest.mark.parametrize("text", ["", "# only a comment\n", "{}"], ids=["empty", "comment", "map"])
 def test_an_empty_file_is_all_defaults(tmp_path, text):
     assert load_config(write(tmp_path, text)).tracking == TrackingConfig()

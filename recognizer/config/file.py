@@ -22,7 +22,7 @@ from pydantic_core import ErrorDetails
 from recognizer.config.problems import expectation, is_secret, masked, shown
 from recognizer.config.schema import Config, Given
 from recognizer.config.types import ShellText
-from recognizer.installation import PROJECT, SHIPPED_CONFIG
+from recognizer.installation import FILES, PROJECT, SHIPPED_CONFIG
 
 KeyPath = tuple[str | int, ...]
 _MAX_BYTES = 100_000  # PyYAML takes 1.4 s for that; ours has 10,000
@@ -61,7 +61,9 @@ def read_yaml(path: Path) -> YamlSource:
 
     """
     if not path.is_file():
-        raise FileNotFoundError(f"configuration: expected a YAML file, found none at {path}")
+        shipped = FILES / path
+        hint = f"; to begin with, copy {shipped}" if shipped.is_file() else ""
+        raise FileNotFoundError(f"configuration: expected a YAML file, found none at {path}{hint}")
     if path.stat().st_size > _MAX_BYTES:
         raise ConfigError(f"{path}: expected at most {_MAX_BYTES} bytes of configuration")
     try:

@@ -16,8 +16,8 @@ import torch
 from torch import Tensor
 
 from annotation.teacher_labels import PERSON
+from recognizer.geometry import oks
 from recognizer.imagenet import MEAN_RGB, STD_RGB
-from recognizer.skeleton import OKS_SIGMAS
 from recognizer.types import FloatArray
 from samples.one_line_errors import one_line_errors
 from samples.small_pose import starts, training
@@ -98,10 +98,12 @@ def mean_oks(network: TrainableGraph, crops: Crops, right: FloatArray) -> float:
         images = torch.from_numpy(crops.images[start : start + 50]).to(device)
         places = decoded(network(normalised(images)))[..., :2]
         found.append(places.cpu().numpy() * STRIDE)
-    square = ((np.concatenate(found) - right[..., :2]) ** 2).sum(-1)
-    alike = np.exp(-square / (2 * right[..., 3] * (2 * np.asarray(OKS_SIGMAS)) ** 2))
-    known = right[..., 2] > 0
-    return float(((alike * known).sum(1) / known.sum(1)).mean())
+    pairs = zip(np.concatenate(found)[:, None], right[:, None], strict=True)  # (1, 17, ...) each
+    return float(np.mean([_oks_of_pair(*pair) for pair in pairs]))
+
+
+def _oks_of_pair(found: FloatArray, right: FloatArray) -> float:
+    return float(oks(found, right[..., :2], right[None, ..., 2] > 0, right[:, :1, 3])[0, 0])
 
 
 @one_line_errors
