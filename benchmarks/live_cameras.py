@@ -1,11 +1,12 @@
 """How many cameras one machine serves live: frames a second, lag, CPU time.
 
-    python -m benchmarks.live_cameras [--cameras 1 2 4] [--seconds 40] [--fps 10]
+    python -m benchmarks.live_cameras [--cameras 1 2 4] [--seconds 40] [--fps 10] [--null]
 
 Each camera is a clip of fights that a real RTSP server of another process plays without an end; all
 else is mode inference.realtime's: one pose network, tracks, both classifiers, rules. The lag of a
 window is the time from the capture of the frame that completes it until it is classified. The
-server's own work is not counted, though it takes part of a core.
+server's own work is not counted, though it takes part of a core. With ``--null`` a null network
+gives recorded poses: what remains is the work of everything else.
 """
 
 import argparse
@@ -16,7 +17,6 @@ import threading
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from multiprocessing.connection import Connection
 from pathlib import Path
 
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
@@ -24,6 +24,7 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 import numpy as np
 
 from benchmarks._command import ASSETS, ROOT, Parser, existing_file, one_line_errors, positive
+from benchmarks._live import NullPose, record_poses, serve_rtsp, write_clip
 from benchmarks._needs import need
 from recognizer.config.alerts import RulesConfig
 from recognizer.config.live import CameraConfig, SourceConfig
@@ -35,10 +36,9 @@ from recognizer.live.rules import CameraRules, Scene
 from recognizer.live.values import CameraStatus, Gap
 from recognizer.models import open_classifier, open_pose_model
 from recognizer.pipeline import PipelineSettings
-from recognizer.video.reader import VideoReader
-from recognizer.video.writer import VideoWriter
 
 CLIP = ASSETS / "fight_surv" / "Fight" / "fi005.mp4"
+_CLIP_FPS = 25.0
 _SETTLE_S = 5.0  # until the windows come
 
 
@@ -63,29 +63,8 @@ class Figures:
             self.lags.append((time.monotonic(), seconds))
 
 
-def write_clip(clip: Path, path: Path, seconds: float) -> None:
-    """Write a clip again and again into one file."""
-    with VideoReader(clip) as reader:
-        frames = [(frame.image.bgr(), frame.time_s) for frame in reader]
-    period_s = frames[-1][1] / (len(frames) - 1)
-    height, width = frames[0][0].shape[:2]
-    with VideoWriter(path, (width, height), 1 / period_s) as writer:
-        for number in range(round(seconds / period_s)):
-            writer.write(frames[number % len(frames)][0], number * period_s)
-
-
-def serve(folder: Path, port: Connection) -> None:
-    """Play a folder's clips by RTSP until the process is ended."""
-    from tests.live.cameras import rtsp_camera
-
-    with rtsp_camera(folder) as number:
-        port.send(number)
-        threading.Event().wait()
-
-
-def measure(url: str, cameras: int, fps: float, seconds: float) -> str:
+def measure(url: str, pose: SharedPose, cameras: int, fps: float, seconds: float) -> str:
     """Run live detection on so many cameras; return a row of the table."""
-    pose = SharedPose(open_pose_model(ROOT / "samples/models/small_pose.onnx", threads=1))
     classifiers = [open_classifier(f"{name}.onnx", threads=1) for name in ("fight", "falldown")]
     names = [f"camera {i}" for i in range(cameras)]
     settings = PipelineSettings(stride_s=0.5, look_ahead_s=0.0, threads=1)
@@ -149,21 +128,26 @@ def main() -> None:
     parser.add_argument("--cameras", type=positive, nargs="+", default=[1, 2, 4])
     parser.add_argument("--seconds", type=positive, default=40)
     parser.add_argument("--fps", type=float, default=10.0, help="asked of each camera")
+    parser.add_argument("--null", action="store_true", help="recorded poses: no network runs")
     parser.add_argument("--clip", type=Path, default=CLIP)
     given: argparse.Namespace = parser.parse_args()
     need(peers=["aio_rtsp_toolkit"], files=[given.clip])
     existing_file(str(given.clip))
+    model = open_pose_model(ROOT / "samples/models/small_pose.onnx", threads=1)
     context = multiprocessing.get_context("spawn")
     with tempfile.TemporaryDirectory() as folder:
-        write_clip(given.clip, Path(folder) / "clip.mp4", given.seconds + 3 * _SETTLE_S)
+        clip = Path(folder) / "clip.mp4"
+        write_clip([(given.clip, given.seconds + 3 * _SETTLE_S)], clip, _CLIP_FPS)
+        recorded = record_poses(model, clip, given.fps) if given.null else []
         receiver, sender = context.Pipe(duplex=False)
-        server = context.Process(target=serve, args=(Path(folder), sender), daemon=True)
+        server = context.Process(target=serve_rtsp, args=(Path(folder), sender), daemon=True)
         server.start()
         url = f"rtsp://127.0.0.1:{receiver.recv()}/clip.mp4"
         print("| cameras | frames/s each | dropped late | lag: median, 95 % (s) | cores |")
         print("|---" * 5 + "|")
         for number in given.cameras:
-            print(measure(url, number, given.fps, given.seconds), flush=True)
+            pose = NullPose(model, recorded) if given.null else SharedPose(model)
+            print(measure(url, pose, number, given.fps, given.seconds), flush=True)
         server.kill()
 
 

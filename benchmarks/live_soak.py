@@ -231,8 +231,11 @@ def main() -> None:
     parser.add_argument("--cameras", type=positive, default=1)
     parser.add_argument("--fps", type=seconds, default=5.0, help="of every camera")
     parser.add_argument("--every", type=seconds, default=30.0, help="seconds between samples")
-    parser.add_argument("--table", type=Path, default=Path("live_soak.csv"), help="of all samples")
+    parser.add_argument(
+        "--table", type=Path, default=ROOT / "output/live_soak.csv", help="of all samples"
+    )
     given = parser.parse_args()
+    given.table.parent.mkdir(parents=True, exist_ok=True)
     need(peers=["aio_rtsp_toolkit"], files=[FIGHT, NO_FIGHT])
     stop = threading.Event()
     with tempfile.TemporaryDirectory() as name:
