@@ -3,6 +3,7 @@
 #
 #   sudo make test-image                    the container without a GPU: minutes, 4 GB of disk
 #   sudo make test-image TARGET=training    the same with the training image (torch for CPUs)
+#   sudo make test-image TARGET=live        live detection: a camera, its event on the page, the end
 #   sudo make test-image TARGET=gpu         another kind of docker-compose.yml: built (several GB to
 #                                           download) and loaded; it is not started without a GPU
 #   sudo make test-image TARGET="cpu gpu"   several; all: every one of them
@@ -65,8 +66,8 @@ wait_until() { # SECONDS WHAT COMMAND...
     local seconds=$1 what=$2
     shift 2
     for ((; seconds > 0; seconds--)); do "$@" && return; sleep 1; done
-    docker logs --tail 20 mmlabs >&2 || true
-    docker inspect --format '{{json .State}}' mmlabs >&2 || true
+    docker compose --project-name recognizer-test logs --tail 20 >&2 || true
+    docker ps --all >&2 || true
     fail "$what: not within its time"
 }
 health_is() { [ "$(docker inspect --format '{{.State.Health.Status}}' mmlabs)" = "$1" ]; }
@@ -213,8 +214,56 @@ use() { # NAME: the image to start
     take_down
 }
 
+page() { # PATH: what the page of live detection answers
+    "$python" -c 'import sys, urllib.request as r
+sys.stdout.write(r.urlopen(f"http://127.0.0.1:{sys.argv[1]}", timeout=20).read().decode())' \
+        "$LIVE_PAGE_PORT/$1"
+}
+is_ready() { [ "$(docker inspect --format '{{.State.Health.Status}}' mmlabs-live)" = healthy ] &&
+    page readyz >/dev/null 2>&1; }
+has_event() { page metrics 2>/dev/null | grep -E '^recognizer_events\{.*\} [1-9]' >"$work/events"; }
+
+use_live() { # a camera of a clip that is played again and again, and its event on the page
+    lay_out
+    ended+=(take_down)
+    take_down >/dev/null 2>&1
+    mkdir -p "$OUTPUT_DIR" "$WORK_DIRS"
+    chown "$USER_ID:$GROUP_ID" "$OUTPUT_DIR" "$WORK_DIRS"
+    local clip
+    clip=$(cd "$DATA_DIR" && find . -path './Fight/*' -type f | sort | head -1)
+    [ -n "$clip" ] || fail "$clips: expected a folder Fight"
+    say "a clip of three minutes of data/$clip"
+    run_shut_in --interactive --rm recognizer-test:live python3 - "data/$clip" <<'PYTHON'
+import sys
+
+from recognizer.video.reader import VideoReader
+from recognizer.video.writer import VideoWriter
+
+with VideoReader(sys.argv[1]) as reader:
+    frames = [frame.image.bgr() for frame in reader]
+height, width = frames[0].shape[:2]
+with VideoWriter("output/camera.mp4", (width, height), 25) as writer:
+    for number in range(180 * 25):
+        writer.write(frames[number % len(frames)], number / 25)
+PYTHON
+    export LIVE_CONFIG=$work/live.yaml LIVE_PAGE_PORT=18740 COMPOSE_PROFILES=live
+    printf '%s\n' "live:" "  cameras: [{name: yard, path: ../output/camera.mp4}]" \
+        "  page: {port: $LIVE_PAGE_PORT}" >"$LIVE_CONFIG"
+    say "docker compose --profile live up -d"
+    compose --profile live up --detach --no-build
+    wait_until 300 "healthy and ready" is_ready
+    wait_until 120 "an event" has_event
+    say "events: $(tr '\n' ' ' <"$work/events")"
+    say "docker stop"
+    stopped_as mmlabs-live 0
+    docker logs mmlabs-live 2>&1 | tail -4
+    owned
+    take_down
+}
+
 test_one() {
     case $1 in
+        live) build live live; use_live ;;
         cpu) build cpu cpu; use cpu ;;
         training) build cpu training "      target: training"; use training ;;
         *) build "$1" "$1"; try_loading "$1" ;;
