@@ -13,6 +13,7 @@ import os
 import platform
 import shlex
 import shutil
+import signal
 import sys
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -27,7 +28,8 @@ if TYPE_CHECKING:
     from recognizer.config.schema import Config
 
 
-EXIT_DONE, EXIT_SOME_REFUSED = 0, 3
+EXIT_DONE, EXIT_SOME_REFUSED, _EXIT_INTERRUPTED = 0, 3, 130
+_LIVE = "inference.realtime"
 
 
 @dataclass(frozen=True, slots=True)
@@ -244,11 +246,22 @@ class _Formatter(logging.Formatter):
         return printable(super().format(record), keep="\n\t")
 
 
-def start_logging(*, debug: bool) -> None:
-    """Log to stderr, from DEBUG on or from INFO on."""
+def start(mode: str, *, debug: bool) -> None:
+    """Log to stderr, from DEBUG on or from INFO on; let SIGTERM end live detection as SIGINT."""
+    if mode == _LIVE:  # until it has handlers of its own
+        signal.signal(signal.SIGTERM, signal.default_int_handler)
     handler = logging.StreamHandler()
     handler.setFormatter(_Formatter("%(asctime)s %(levelname)s %(message)s", "%H:%M:%S"))
     logging.basicConfig(level=logging.DEBUG if debug else logging.INFO, handlers=[handler])
+
+
+def interrupted(mode: str) -> int:
+    """Say that a mode was stopped by a signal; return the exit code."""
+    if mode == _LIVE:
+        sys.stderr.write("stopped before cameras were read\n")
+        return EXIT_DONE
+    sys.stderr.write("stopped; the same command goes on from here, a training with --resume\n")
+    return _EXIT_INTERRUPTED
 
 
 def show(text: str) -> None:

@@ -8,6 +8,7 @@ for a disk.
 import logging
 import queue
 import threading
+import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -162,10 +163,16 @@ class ClipWriter:
         """Start the thread."""
         self._thread.start()
 
-    def stop(self) -> None:
-        """Write what waits, at most for some seconds, and end the thread."""
+    def stop(self, until_s: float | None = None) -> None:
+        """Write what waits, and end the thread.
+
+        Args:
+            until_s: when it has to be over, on the monotonic clock; None: in some seconds.
+
+        """
         self._jobs.put(None)
-        self._thread.join(_STOP_S)
+        timeout_s = _STOP_S if until_s is None else max(0.0, until_s - time.monotonic())
+        self._thread.join(timeout_s)
         if self._thread.is_alive():
             logger.error("%d clips of events are not written", max(self._jobs.qsize() - 1, 1))
 

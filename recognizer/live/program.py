@@ -9,8 +9,8 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Sequence
-from contextlib import ExitStack
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 from recognizer.action.classifier import Classifier
@@ -31,10 +31,12 @@ from recognizer.live.running import LatestPoses, RunningProgram
 from recognizer.live.schedule import schedules_of_camera
 from recognizer.live.sinks.mqtt_topics import Entity
 from recognizer.live.sinks.opening import open_deliveries
+from recognizer.live.stopping import END_S, Closing, Work
 from recognizer.live.store import Store
 from recognizer.live.store_reads import outbox_depths
 from recognizer.live.store_schema import StoreError
 from recognizer.live.values import CameraState as State
+from recognizer.live.values import CameraStatus
 from recognizer.live.zones import zones_of_camera
 from recognizer.pipeline import PipelineSettings
 
@@ -43,7 +45,7 @@ logger = logging.getLogger(__name__)
 _DAY_S = 24 * 3600.0
 _CLEAN_EVERY_S = 3600.0
 _MIB = 1 << 20
-_JOIN_S = 5.0
+_FOR_SINKS_S = 1.8  # of END_S, to send what is written last
 _TICK_S = 1.0
 _SEEN = (State.STREAMING, State.ENDED)
 
@@ -68,6 +70,7 @@ class LiveProgram:
     ) -> None:
         self._config, self._section, self._cameras = config, config.live, cameras
         self._pose, self._classifiers = pose, classifiers
+        self._engine: Work[None] | None = None
 
     def run(self, stop: threading.Event) -> int:
         """Run until ``stop`` is set or every camera has ended; return the exit code.
@@ -83,15 +86,14 @@ class LiveProgram:
         if section.clips != "none":
             _make_folder(section.clips_dir, "live.clips_dir")
         _log_unused(self._config, self._cameras)
-        with ExitStack() as stack:
-            store = Store(section.alerts.store.path, section.alerts.sinks)
-            stack.callback(store.close)
+        store = Store(section.alerts.store.path, section.alerts.sinks)
+        with Closing("database", store.close) as closing:
             if closed := store.close_left_open(time.time()):
                 logger.warning("%d events of an earlier run were left open; ended", closed)
-            self._start_sinks(store, stack)
+            self._start_sinks(store, closing)
             writer = ClipWriter(section.clips_dir)
             writer.start()
-            stack.callback(writer.stop)
+            closing.add("clips", writer.stop)
             rings, clips, skeletons = self._clips(writer)
             fleet = CameraFleet(
                 self._cameras, section.source, sinks=rings, max_frames=section.max_frames
@@ -99,26 +101,61 @@ class LiveProgram:
             latest = LatestPoses()
             hidden = section.clips == "pixels" and section.page.skeleton_only
             program = RunningProgram(fleet, latest, None if hidden else section.clips_dir)
-            on_lag = self._open_page(program, store, stack)
+            on_lag = self._open_page(program, store, closing)
             recorder = StoreRecorder(store, clips, _log_event, on_lag)
-            stack.callback(recorder.close)
             states = self._states(latest, skeletons)
             engine = Engine(fleet.gatherer, self._pose, states, recorder)
-            fleet.start()
-            stack.callback(fleet.stop)
-            logger.info("cameras: %s; events go to %s", _names(self._cameras), store.path)
-            watch = threading.Thread(
-                target=self._watch, args=(fleet, recorder, store, stop), daemon=True
-            )
-            watch.start()
-            stack.callback(watch.join, _JOIN_S)
-            stack.callback(stop.set)  # whatever ended the engine
-            engine.run(stop)
-            stop.set()
+            self._work(engine, fleet, recorder, closing, stop)
             away = [one for one in fleet.status() if one.state not in _SEEN]
-        path = section.alerts.store.path
+        return self._report(recorder, away)
+
+    def _work(
+        self,
+        engine: Engine,
+        fleet: CameraFleet,
+        recorder: StoreRecorder,
+        closing: Closing,
+        stop: threading.Event,
+    ) -> None:
+        """Find events until stopped; what is found is written before this returns."""
+
+        def find() -> None:
+            try:
+                engine.run(stop)
+            finally:
+                recorder.close()
+
+        fleet.start()
+        closing.add("cameras", lambda until_s: fleet.stop(max(until_s - time.monotonic(), 0)))
+        logger.info("cameras: %s; events go to %s", _names(self._cameras), recorder.store.path)
+        watch = Work("watch", partial(self._watch, fleet, recorder, stop))
+        closing.add("watch", watch.wait_until)
+        self._engine = Work("engine", find)
+        try:
+            self._engine.wait(stop)
+        finally:
+            stop.set()  # whatever ended the engine
+            closing.until_s = time.monotonic() + END_S
+        self._engine.wait_until(closing.until_s - _FOR_SINKS_S)
+        if self._engine.is_over:
+            self._engine.result()
+        else:
+            logger.error("the network takes too long; open events are ended at the next start")
+
+    @property
+    def hangs(self) -> bool:
+        """Whether a thread of an ended run is still in the network."""
+        return self._engine is not None and not self._engine.is_over
+
+    def _report(self, recorder: StoreRecorder, away: Sequence[CameraStatus]) -> int:
+        path = self._section.alerts.store.path
         logger.info("stopped; %d events, %d near misses in %s", *recorder.counts, path)
-        for depth in outbox_depths(section.alerts.store.path):
+        try:
+            depths = outbox_depths(path)
+        except StoreError as error:
+            logger.error("%s", error)
+            depths = ()
+        for depth in depths:
             if depth.pending:
                 logger.warning("sink %s: %d notices wait", depth.sink, depth.pending)
         for one in away:
@@ -126,7 +163,7 @@ class LiveProgram:
         return EXIT_SOME_REFUSED if away else EXIT_DONE
 
     def _open_page(
-        self, program: RunningProgram, store: Store, stack: ExitStack
+        self, program: RunningProgram, store: Store, closing: Closing
     ) -> Callable[[Stage, float], None]:
         """Serve the page, where it is enabled; return what takes lags."""
         if not self._section.page.enabled:
@@ -151,12 +188,12 @@ class LiveProgram:
             )
         except ValueError as error:
             raise ConfigError(f"live.page: {error}") from error
-        stack.callback(page.stop)
+        closing.add("page", lambda until_s: page.stop())
         page.start()
         logger.info("the page is at %s", page.url)
         return metrics.observe_lag
 
-    def _start_sinks(self, store: Store, stack: ExitStack) -> None:
+    def _start_sinks(self, store: Store, closing: Closing) -> None:
         entities = [
             Entity(camera.name, name)
             for camera in self._cameras
@@ -169,7 +206,7 @@ class LiveProgram:
             raise ConfigError(f"live.alerts.sinks: {error}") from error
         for delivery in deliveries:
             delivery.start()
-            stack.callback(delivery.stop)
+            closing.add(delivery.name, delivery.stop)
 
     def _clips(
         self, writer: ClipWriter
@@ -227,9 +264,7 @@ class LiveProgram:
             states[name] = CameraState(analyses[name], rules, begun_utc_s)
         return states
 
-    def _watch(
-        self, fleet: CameraFleet, recorder: StoreRecorder, store: Store, stop: threading.Event
-    ) -> None:
+    def _watch(self, fleet: CameraFleet, recorder: StoreRecorder, stop: threading.Event) -> None:
         """Log the cameras' state and clean the store, until stopped."""
         cleaned_s, logged_s = -_CLEAN_EVERY_S, time.monotonic()
         states: dict[str, State] = {}
@@ -241,7 +276,7 @@ class LiveProgram:
             if time.monotonic() - cleaned_s >= _CLEAN_EVERY_S:
                 cleaned_s = time.monotonic()
                 try:
-                    self._clean(store)
+                    self._clean(recorder.store)
                 except (StoreError, OSError) as error:
                     logger.warning("events are not cleaned: %s", error)
 

@@ -5,21 +5,24 @@
 SIGINT or SIGTERM end it: open events are closed, what is found is in the database by then.
 """
 
-import contextlib
-import signal
-import threading
-from collections.abc import Iterator
+import logging
+import time
+from functools import partial
 
 from recognizer.action.classifier import Classifier
 from recognizer.analysis.services import classifier_path, open_classifier
+from recognizer.command import EXIT_DONE
 from recognizer.config.file import ConfigError
 from recognizer.config.schema import Config
 from recognizer.installation import cpu_cores
 from recognizer.live.analysis import SharedPose
 from recognizer.live.program import LiveProgram
+from recognizer.live.stopping import END_S, Work, end_process, until_stopped
 from recognizer.pose.estimator import build_pose_model
 from recognizer.runs.progress import ProgressFactory
 from recognizer.runs.stage_folders import pose_model_files
+
+logger = logging.getLogger(__name__)
 
 
 def realtime(config: Config, progress: ProgressFactory) -> int:
@@ -49,28 +52,21 @@ def realtime(config: Config, progress: ProgressFactory) -> int:
             raise ConfigError(
                 f"live.cameras: {camera.name}: expected a video file at {camera.path}"
             )
+    with until_stopped() as stop:
+        opening = Work("networks", partial(_open_networks, config))
+        opening.wait(stop)
+        if stop.is_set():
+            logger.info("stopped before cameras were read")
+            opening.wait_until(time.monotonic() + END_S)
+            return EXIT_DONE if opening.is_over else end_process(EXIT_DONE)
+        program = LiveProgram(config, cameras, *opening.result())
+        code = program.run(stop)
+        return end_process(code) if program.hangs else code
+
+
+def _open_networks(config: Config) -> tuple[SharedPose, list[Classifier]]:
     classifiers = _open_classifiers(config)
-    program = LiveProgram(config, cameras, _open_pose(config), classifiers)
-    with _until_stopped() as stop:
-        return program.run(stop)
-
-
-@contextlib.contextmanager
-def _until_stopped() -> Iterator[threading.Event]:
-    """Give an event that SIGINT and SIGTERM set."""
-    stop = threading.Event()
-    if threading.current_thread() is not threading.main_thread():
-        yield stop
-        return
-    kept = {
-        number: signal.signal(number, lambda *_: stop.set())
-        for number in (signal.SIGINT, signal.SIGTERM)
-    }
-    try:
-        yield stop
-    finally:
-        for number, handler in kept.items():
-            signal.signal(number, handler)
+    return _open_pose(config), classifiers
 
 
 def _open_pose(config: Config) -> SharedPose:
