@@ -93,8 +93,8 @@ def main(argv: list[str] | None = None) -> int:
         about = {name: text for name, (_, _, text) in MODES.items()}
         show(help_text(about, arguments.mode) if arguments.help else list_text(about))
         return 0
-    start(arguments.mode, debug=arguments.debug)
     try:
+        start(arguments.mode, debug=arguments.debug)
         return _run(arguments)
     except KeyboardInterrupt:
         return interrupted(arguments.mode)
