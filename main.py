@@ -7,7 +7,7 @@ import json
 import sys
 from pathlib import Path
 
-from recognizer.command import FLAGS, interrupted, mode_hint, show, start, version_text
+from recognizer.command import FLAGS, mode_hint, show, start, version_text
 from recognizer.installation import CALL, INSTALLED, SHIPPED_CONFIG, package_advice
 from recognizer.names import printable
 
@@ -97,7 +97,8 @@ def main(argv: list[str] | None = None) -> int:
         start(arguments.mode, debug=arguments.debug)
         return _run(arguments)
     except KeyboardInterrupt:
-        return interrupted(arguments.mode)
+        sys.stderr.write("stopped; the same command goes on from here, a training with --resume\n")
+        return 130
     except ModuleNotFoundError as error:
         return _fail(EXIT_FAILED, _advice(error), show=arguments.debug)
 

@@ -11,13 +11,13 @@ from functools import partial
 
 from recognizer.action.classifier import Classifier
 from recognizer.analysis.services import classifier_path, open_classifier
-from recognizer.command import EXIT_DONE
+from recognizer.command import EXIT_DONE, heed_signals
 from recognizer.config.file import ConfigError
 from recognizer.config.schema import Config
 from recognizer.installation import cpu_cores
 from recognizer.live.analysis import SharedPose
 from recognizer.live.program import LiveProgram
-from recognizer.live.stopping import END_S, Work, end_process, until_stopped
+from recognizer.live.stopping import END_S, Work, end_process
 from recognizer.pose.estimator import build_pose_model
 from recognizer.runs.progress import ProgressFactory
 from recognizer.runs.stage_folders import pose_model_files
@@ -52,16 +52,16 @@ def realtime(config: Config, progress: ProgressFactory) -> int:
             raise ConfigError(
                 f"live.cameras: {camera.name}: expected a video file at {camera.path}"
             )
-    with until_stopped() as stop:
-        opening = Work("networks", partial(_open_networks, config))
-        opening.wait(stop)
-        if stop.is_set():
-            logger.info("stopped before cameras were read")
-            opening.wait_until(time.monotonic() + END_S)
-            return EXIT_DONE if opening.is_over else end_process(EXIT_DONE)
-        program = LiveProgram(config, cameras, *opening.result())
-        code = program.run(stop)
-        return end_process(code) if program.hangs else code
+    stop = heed_signals()
+    opening = Work("networks", partial(_open_networks, config))
+    opening.wait(stop)
+    if stop.is_set():
+        logger.info("stopped before cameras were read")
+        opening.wait_until(time.monotonic() + END_S)
+        return EXIT_DONE if opening.is_over else end_process(EXIT_DONE)
+    program = LiveProgram(config, cameras, *opening.result())
+    code = program.run(stop)
+    return end_process(code) if program.hangs else code
 
 
 def _open_networks(config: Config) -> tuple[SharedPose, list[Classifier]]:

@@ -1,17 +1,11 @@
-"""The end of a run: signals, work that may hang, and parts that stop together by one deadline.
+"""The end of a run: work that may hang, and parts that stop together by one deadline."""
 
-A signal's handler sets an event. The main thread never waits for that event, whose lock the
-handler takes: it waits for threads.
-"""
-
-import contextlib
 import logging
 import os
-import signal
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from functools import partial
 from types import TracebackType
 from typing import Generic, NoReturn, Self, TypeVar
@@ -22,24 +16,6 @@ END_S = 4.0  # of the 5 s from a signal to the end; the interpreter needs the re
 _LAST_S = 0.3  # for the part that all others use
 _LOOK_S = 0.1
 _T = TypeVar("_T")
-
-
-@contextlib.contextmanager
-def until_stopped() -> Iterator[threading.Event]:
-    """Give an event that SIGINT and SIGTERM set."""
-    stop = threading.Event()
-    if threading.current_thread() is not threading.main_thread():
-        yield stop
-        return
-    kept = {
-        number: signal.signal(number, lambda *_: stop.set())
-        for number in (signal.SIGINT, signal.SIGTERM)
-    }
-    try:
-        yield stop
-    finally:
-        for number, handler in kept.items():
-            signal.signal(number, handler)
 
 
 class Work(Generic[_T]):
