@@ -23,6 +23,7 @@ class LiveConfig(Section):
     evidence: EvidenceConfig = EvidenceConfig()
     clips: Literal["skeletons", "pixels", "none"] = "skeletons"
     clips_dir: ConfigPath = PROJECT / "output" / "live" / "clips"
+    min_free_mib: Annotated[int, Field(ge=0, le=2**30)] = 1024
     page: PageConfig = PageConfig()
     status_s: Seconds = 30.0
 

@@ -8,7 +8,7 @@ import os
 import sys
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -20,7 +20,13 @@ from recognizer.config.live import CameraConfig
 from recognizer.config.schema import Config
 from recognizer.installation import pip_command
 from recognizer.live.analysis import SharedPose, analyses_of
-from recognizer.live.clips import CameraClips, ClipWriter, PixelRing, SkeletonRing
+from recognizer.live.clips import (
+    CameraClips,
+    ClipWriter,
+    PixelRing,
+    SkeletonRing,
+    files_by_event,
+)
 from recognizer.live.engine import CameraState, Engine, Stage
 from recognizer.live.events import LiveEvent
 from recognizer.live.evidence import EvidenceRing
@@ -33,12 +39,13 @@ from recognizer.live.sinks.mqtt_topics import Entity
 from recognizer.live.sinks.opening import open_deliveries
 from recognizer.live.stopping import END_S, Closing, Work
 from recognizer.live.store import Store
-from recognizer.live.store_reads import outbox_depths
+from recognizer.live.store_reads import last_notices, outbox_depths
 from recognizer.live.store_schema import StoreError
 from recognizer.live.values import CameraState as State
 from recognizer.live.values import CameraStatus
 from recognizer.live.zones import zones_of_camera
 from recognizer.pipeline import PipelineSettings
+from recognizer.storage.artifacts import remove_stale_scratch
 
 logger = logging.getLogger(__name__)
 
@@ -91,7 +98,8 @@ class LiveProgram:
             if closed := store.close_left_open(time.time()):
                 logger.warning("%d events of an earlier run were left open; ended", closed)
             self._start_sinks(store, closing)
-            writer = ClipWriter(section.clips_dir)
+            remove_stale_scratch(section.clips_dir)
+            writer = ClipWriter(section.clips_dir, section.min_free_mib * _MIB)
             writer.start()
             closing.add("clips", writer.stop)
             rings, clips, skeletons = self._clips(writer)
@@ -101,9 +109,10 @@ class LiveProgram:
             latest = LatestPoses()
             hidden = section.clips == "pixels" and section.page.skeleton_only
             program = RunningProgram(fleet, latest, None if hidden else section.clips_dir)
-            on_lag = self._open_page(program, store, closing)
+            on_lag = self._open_page(program, writer, closing, store)
             recorder = StoreRecorder(store, clips, _log_event, on_lag)
             states = self._states(latest, skeletons)
+            remember_notices(store.path, states)
             engine = Engine(fleet.gatherer, self._pose, states, recorder)
             self._work(engine, fleet, recorder, closing, stop)
             away = [one for one in fleet.status() if one.state not in _SEEN]
@@ -163,7 +172,7 @@ class LiveProgram:
         return EXIT_SOME_REFUSED if away else EXIT_DONE
 
     def _open_page(
-        self, program: RunningProgram, store: Store, closing: Closing
+        self, program: RunningProgram, writer: ClipWriter, closing: Closing, store: Store
     ) -> Callable[[Stage, float], None]:
         """Serve the page, where it is enabled; return what takes lags."""
         if not self._section.page.enabled:
@@ -177,7 +186,7 @@ class LiveProgram:
                 f"{pip_command('live.txt')}), or set live.page.enabled: false"
             ) from error
         sinks = [sink.name for sink in self._section.alerts.sinks]
-        metrics = Metrics(program, store.path, sinks)
+        metrics = Metrics(program, store.path, sinks, clips_paused=lambda: writer.is_paused)
         try:
             page = PageServer(
                 self._section.page,
@@ -268,7 +277,9 @@ class LiveProgram:
         """Log the cameras' state and clean the store, until stopped."""
         cleaned_s, logged_s = -_CLEAN_EVERY_S, time.monotonic()
         states: dict[str, State] = {}
+        trouble = ""
         while not stop.wait(_TICK_S):
+            trouble = _checked(recorder.store, trouble)
             _log_changes(fleet, states)
             if time.monotonic() - logged_s >= self._section.status_s:
                 logged_s = time.monotonic()
@@ -276,22 +287,40 @@ class LiveProgram:
             if time.monotonic() - cleaned_s >= _CLEAN_EVERY_S:
                 cleaned_s = time.monotonic()
                 try:
-                    self._clean(recorder.store)
+                    self.clean(recorder.store)
                 except (StoreError, OSError) as error:
                     logger.warning("events are not cleaned: %s", error)
 
-    def _clean(self, store: Store) -> None:
+    def clean(self, store: Store) -> None:
+        """Remove what is too old or above the quota, with its clips."""
         keep = self._section.alerts.store
-        removed = store.clean(time.time(), keep.retention_days * _DAY_S, keep.quota_mib * _MIB)
+        files = files_by_event(self._section.clips_dir)
+        removed = store.clean(
+            time.time(),
+            keep.retention_days * _DAY_S,
+            keep.quota_mib * _MIB,
+            {event_id: sum(size for _, size in own) for event_id, own in files.items()},
+        )
         for event_id in removed.events:
-            for path in self._section.clips_dir.glob(f"*/{event_id}.mp4"):
+            for path, _ in files.get(event_id, ()):
                 path.unlink(missing_ok=True)
         if removed.over_quota_bytes > 0:
             logger.warning(
-                "%s: %.0f MiB above live.alerts.store.quota_mib, none of it reviewed and sent",
+                "%s and clips: %.0f MiB above live.alerts.store.quota_mib, none of it reviewed "
+                "and sent; review events, or set a larger quota",
                 store.path,
                 removed.over_quota_bytes / _MIB,
             )
+
+
+def remember_notices(path: Path, states: Mapping[str, CameraState]) -> None:
+    """Mute what a run before this one has sent notices of; files begin anew each time."""
+    now_utc_s, now_s = time.time(), time.monotonic()
+    for (camera, class_name, zone), utc_s in last_notices(path, now_utc_s - _DAY_S).items():
+        state = states.get(camera)
+        if state is not None and state.begun_utc_s is None:
+            for rules in state.rules.values():
+                rules.remember_notice(class_name, zone, now_utc_s - utc_s, now_s)
 
 
 def _make_folder(folder: Path, key: str) -> None:
@@ -327,6 +356,19 @@ def _log_changes(fleet: CameraFleet, states: dict[str, State]) -> None:
         elif one.state in _SEEN and before != one.state:
             logger.info("%s: %s", one.name, one.state)
             states[one.name] = one.state
+
+
+def _checked(store: Store, trouble: str) -> str:
+    """Look after the database; log what is wrong with it where that changes, and return it."""
+    try:
+        store.check()
+    except StoreError as error:
+        if str(error) != trouble:
+            logger.error("%s", error)
+        return str(error)
+    if trouble:
+        logger.info("%s: can be used again", store.path)
+    return ""
 
 
 def _log_unused(config: Config, cameras: Sequence[CameraConfig]) -> None:
