@@ -10,6 +10,8 @@ from recognizer.config.page import PageConfig
 from recognizer.config.types import ConfigPath, Section
 from recognizer.installation import PROJECT
 
+_SCRATCH = ".scratch"  # takes unfinished clips, and is emptied at the start
+
 
 class LiveConfig(Section):
     """Cameras in, events out."""
@@ -33,4 +35,6 @@ class LiveConfig(Section):
         twice = sorted({name for name in names if names.count(name) > 1})
         if twice:
             raise ValueError(f"cameras: expected every name once, got {', '.join(twice)} twice")
+        if any(name.casefold() == _SCRATCH for name in names):
+            raise ValueError(f"cameras: expected another name than {_SCRATCH}, a folder of clips")
         return self

@@ -7,15 +7,18 @@ SIGINT or SIGTERM end it: open events are closed, what is found is in the databa
 
 import logging
 import time
+from collections.abc import Sequence
 from functools import partial
 
 from recognizer.action.classifier import Classifier
 from recognizer.analysis.services import classifier_path, open_classifier
 from recognizer.command import EXIT_DONE, heed_signals
 from recognizer.config.file import ConfigError
+from recognizer.config.live import CameraConfig
 from recognizer.config.schema import Config
 from recognizer.installation import cpu_cores
 from recognizer.live.analysis import SharedPose
+from recognizer.live.logs import PatientLog
 from recognizer.live.program import LiveProgram
 from recognizer.live.stopping import END_S, Work, end_process
 from recognizer.pose.estimator import build_pose_model
@@ -52,16 +55,24 @@ def realtime(config: Config, progress: ProgressFactory) -> int:
             raise ConfigError(
                 f"live.cameras: {camera.name}: expected a video file at {camera.path}"
             )
+    log = PatientLog()
+    with log:
+        code, hangs = _run(config, cameras)
+    # Handlers, or a network, that are stuck would hold up or crash an orderly end.
+    return end_process(code, flush=not log.hangs) if hangs or log.hangs else code
+
+
+def _run(config: Config, cameras: Sequence[CameraConfig]) -> tuple[int, bool]:
+    """Return the exit code, and whether a thread is still in a network."""
     stop = heed_signals()
     opening = Work("networks", partial(_open_networks, config))
     opening.wait(stop)
     if stop.is_set():
         logger.info("stopped before cameras were read")
         opening.wait_until(time.monotonic() + END_S)
-        return EXIT_DONE if opening.is_over else end_process(EXIT_DONE)
+        return EXIT_DONE, not opening.is_over
     program = LiveProgram(config, cameras, *opening.result())
-    code = program.run(stop)
-    return end_process(code) if program.hangs else code
+    return program.run(stop), program.hangs
 
 
 def _open_networks(config: Config) -> tuple[SharedPose, list[Classifier]]:

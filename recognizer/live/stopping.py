@@ -12,7 +12,7 @@ from typing import Generic, NoReturn, Self, TypeVar
 
 logger = logging.getLogger(__name__)
 
-END_S = 4.0  # of the 5 s from a signal to the end; the interpreter needs the rest
+END_S = 3.5  # of the 5 s from a signal to the end; the log and the interpreter need the rest
 _LAST_S = 0.3  # for the part that all others use
 _LOOK_S = 0.1
 _T = TypeVar("_T")
@@ -116,9 +116,16 @@ class Closing:
                 work.result()
 
 
-def end_process(code: int) -> NoReturn:
-    """End the process at once: a thread that runs in a network would crash an orderly end."""
-    logging.shutdown()
-    sys.stdout.flush()
-    sys.stderr.flush()
+def end_process(code: int, *, flush: bool) -> NoReturn:
+    """End the process at once: a thread that runs in a network would crash an orderly end.
+
+    Args:
+        code: the exit code.
+        flush: write what the log and the standard streams hold; not where they are stuck.
+
+    """
+    if flush:
+        logging.shutdown()
+        sys.stdout.flush()
+        sys.stderr.flush()
     os._exit(code)

@@ -1,6 +1,7 @@
 """A run ends in time, whatever hangs, and at any moment."""
 
 import json
+import logging
 import signal
 import socket
 import threading
@@ -9,6 +10,7 @@ import time
 import pytest
 import requests
 
+from recognizer.live.logs import PatientLog
 from recognizer.live.stopping import Closing, Work
 from recognizer.live.store import Store
 from recognizer.live.store_reads import outbox_depths
@@ -169,3 +171,50 @@ def test_work_gives_its_result_or_its_error():
     failed.wait_until(time.monotonic() + 5)
     with pytest.raises(ValueError, match="property name"):
         failed.result()
+
+
+def test_a_log_that_is_read_no_more_holds_up_nothing(tmp_path):
+    """A full pipe, from the first line on: no byte of it is read."""
+    config = write_config(tmp_path, [{"name": "a", "url": "rtsp://127.0.0.1:9/x"}])
+    code = (
+        "import fcntl, os, sys, main\n"
+        "fcntl.fcntl(2, 1031, 4096)\n"  # F_SETPIPE_SZ
+        "os.write(2, b'x' * 4096)\n"
+        "sys.exit(main.main(sys.argv[1:]))\n"
+    )
+    process = start(config, code)
+    until_s = time.monotonic() + 100
+    while not (tmp_path / "events.sqlite3").exists():
+        assert time.monotonic() < until_s
+        time.sleep(0.05)
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(timeout=100) == 3
+    process.stdout.close()
+
+
+def test_lines_that_nothing_reads_are_dropped_and_counted():
+    written, release = [], threading.Event()
+
+    class Stuck(logging.Handler):
+        def emit(self, record):
+            release.wait(60)
+            written.append(record.getMessage())
+
+    root = logging.getLogger()
+    kept, root.handlers = root.handlers, [Stuck()]
+    try:
+        with PatientLog(lines=3):
+            for number in range(50):
+                root.warning("line %d", number)
+            release.set()
+            until_s = time.monotonic() + 20
+            while len(written) < 3:
+                assert time.monotonic() < until_s
+                time.sleep(0.01)
+            root.warning("last")
+    finally:
+        root.handlers = kept
+    assert written[0] == "line 0"
+    assert written[-1] == "last"
+    (text,) = [one for one in written if "were dropped" in one]
+    assert int(text.split()[0]) == 51 - (len(written) - 1)
