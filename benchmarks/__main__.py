@@ -29,6 +29,7 @@ QUICK = {
     "--set annotation.sample_fps=3.0 --cfg-options train_cfg.max_epochs=1",
     "frame_overhead": "--rounds 1 --videos 1",
     "live_cameras": "--cameras 1 --seconds 5",
+    "live_hostile": "--seconds 3 --bad refusing",
     "lying": "--out output/benchmark_quick/lying",
     "pair_coverage": "--few",
     "pose_precision": "--pictures 5 --frames 2 --rounds 1",
