@@ -7,7 +7,7 @@ import json
 import sys
 from pathlib import Path
 
-from recognizer.command import FLAGS, mode_hint, show, start_logging, version_text
+from recognizer.command import FLAGS, mode_hint, show, start, version_text
 from recognizer.installation import CALL, INSTALLED, SHIPPED_CONFIG, package_advice
 from recognizer.names import printable
 
@@ -93,8 +93,8 @@ def main(argv: list[str] | None = None) -> int:
         about = {name: text for name, (_, _, text) in MODES.items()}
         show(help_text(about, arguments.mode) if arguments.help else list_text(about))
         return 0
-    start_logging(debug=arguments.debug)
     try:
+        start(arguments.mode, debug=arguments.debug)
         return _run(arguments)
     except KeyboardInterrupt:
         sys.stderr.write("stopped; the same command goes on from here, a training with --resume\n")

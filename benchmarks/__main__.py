@@ -31,6 +31,7 @@ QUICK = {
     "live_cameras": "--cameras 1 --seconds 5",
     "live_soak": "--null --video-hours 0.03 --cameras 2 --every 0.5 "
     "--table output/benchmark_quick/live_soak.csv",
+    "live_hostile": "--seconds 3 --bad refusing",
     "lying": "--out output/benchmark_quick/lying",
     "pair_coverage": "--few",
     "pose_precision": "--pictures 5 --frames 2 --rounds 1",

@@ -13,10 +13,13 @@ import os
 import platform
 import shlex
 import shutil
+import signal
 import sys
+import threading
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import FrameType
 from typing import TYPE_CHECKING, Any
 
 from recognizer import __version__
@@ -28,6 +31,7 @@ if TYPE_CHECKING:
 
 
 EXIT_DONE, EXIT_SOME_REFUSED = 0, 3
+_LIVE = "inference.realtime"
 
 
 @dataclass(frozen=True, slots=True)
@@ -244,11 +248,37 @@ class _Formatter(logging.Formatter):
         return printable(super().format(record), keep="\n\t")
 
 
-def start_logging(*, debug: bool) -> None:
-    """Log to stderr, from DEBUG on or from INFO on."""
+def start(mode: str, *, debug: bool) -> None:
+    """Log to stderr, from DEBUG on or from INFO on; note signals for live detection."""
+    if mode == _LIVE:
+        heed_signals()
     handler = logging.StreamHandler()
     handler.setFormatter(_Formatter("%(asctime)s %(levelname)s %(message)s", "%H:%M:%S"))
     logging.basicConfig(level=logging.DEBUG if debug else logging.INFO, handlers=[handler])
+
+
+class _Handler:
+    """Sets an event at a signal.
+
+    An error raised instead can be lost in a library that is being imported. The main thread must
+    not wait for the event, whose lock the handler takes.
+    """
+
+    def __init__(self) -> None:
+        self.stop = threading.Event()
+
+    def __call__(self, _number: int, _frame: FrameType | None) -> None:
+        self.stop.set()
+
+
+def heed_signals() -> threading.Event:
+    """Return the event that SIGINT and SIGTERM set from now on; the same at every call."""
+    known = signal.getsignal(signal.SIGTERM)
+    handler = known if isinstance(known, _Handler) else _Handler()
+    if threading.current_thread() is threading.main_thread():
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, handler)
+    return handler.stop
 
 
 def show(text: str) -> None:

@@ -10,6 +10,8 @@ from recognizer.config.page import PageConfig
 from recognizer.config.types import ConfigPath, Section
 from recognizer.installation import PROJECT
 
+_SCRATCH = ".scratch"  # takes unfinished clips, and is emptied at the start
+
 
 class LiveConfig(Section):
     """Cameras in, events out."""
@@ -23,6 +25,7 @@ class LiveConfig(Section):
     evidence: EvidenceConfig = EvidenceConfig()
     clips: Literal["skeletons", "pixels", "none"] = "skeletons"
     clips_dir: ConfigPath = PROJECT / "output" / "live" / "clips"
+    min_free_mib: Annotated[int, Field(ge=0, le=2**30)] = 1024
     page: PageConfig = PageConfig()
     status_s: Seconds = 30.0
 
@@ -32,4 +35,6 @@ class LiveConfig(Section):
         twice = sorted({name for name in names if names.count(name) > 1})
         if twice:
             raise ValueError(f"cameras: expected every name once, got {', '.join(twice)} twice")
+        if any(name.casefold() == _SCRATCH for name in names):
+            raise ValueError(f"cameras: expected another name than {_SCRATCH}, a folder of clips")
         return self

@@ -5,9 +5,13 @@ it have come, or the camera is gone, a thread of its own writes the clip: the en
 for a disk.
 """
 
+import contextlib
 import logging
 import queue
+import shutil
+import stat
 import threading
+import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -21,7 +25,7 @@ from recognizer.config.live import EvidenceConfig
 from recognizer.draw import draw_people
 from recognizer.live.events import LiveEvent
 from recognizer.live.evidence import EvidenceError, EvidenceRing
-from recognizer.storage.artifacts import atomic_path
+from recognizer.storage.artifacts import SCRATCH_FOLDER, atomic_path
 from recognizer.types import Poses, PoseSequence
 from recognizer.video.writer import VideoWriter
 
@@ -42,6 +46,19 @@ def find_clip(folder: Path, event_id: str) -> Path | None:
     if not event_id.isalnum():  # ids are hexadecimal: anything else could lead elsewhere
         return None
     return next((path for path in folder.glob(f"*/{event_id}.mp4") if path.is_file()), None)
+
+
+def files_by_event(folder: Path) -> dict[str, list[tuple[Path, int]]]:
+    """Return the files of all events in a folder of clips, with their sizes in bytes."""
+    found: dict[str, list[tuple[Path, int]]] = {}
+    for path in folder.glob("*/*"):
+        if path.parent.name == SCRATCH_FOLDER:
+            continue
+        with contextlib.suppress(OSError):  # removed meanwhile
+            about = path.lstat()
+            if stat.S_ISREG(about.st_mode):
+                found.setdefault(path.stem, []).append((path, about.st_size))
+    return found
 
 
 Write: TypeAlias = Callable[[Path, Path], None]
@@ -150,11 +167,19 @@ class ClipWriter:
 
     Args:
         folder: where they go.
+        min_free_bytes: none is written while its disk has less room.
+        free_bytes: gives the room on a folder's disk.
 
     """
 
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
+    def __init__(
+        self,
+        folder: Path,
+        min_free_bytes: int = 0,
+        free_bytes: Callable[[Path], int] = lambda folder: shutil.disk_usage(folder).free,
+    ) -> None:
+        self._folder, self._min_free, self._free_bytes = folder, min_free_bytes, free_bytes
+        self._was_paused = False
         self._jobs: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
         self._thread = threading.Thread(target=self._run, name="clips", daemon=True)
 
@@ -162,12 +187,26 @@ class ClipWriter:
         """Start the thread."""
         self._thread.start()
 
-    def stop(self) -> None:
-        """Write what waits, at most for some seconds, and end the thread."""
+    def stop(self, until_s: float | None = None) -> None:
+        """Write what waits, and end the thread.
+
+        Args:
+            until_s: when it has to be over, on the monotonic clock; None: in some seconds.
+
+        """
         self._jobs.put(None)
-        self._thread.join(_STOP_S)
+        timeout_s = _STOP_S if until_s is None else max(0.0, until_s - time.monotonic())
+        self._thread.join(timeout_s)
         if self._thread.is_alive():
             logger.error("%d clips of events are not written", max(self._jobs.qsize() - 1, 1))
+
+    @property
+    def is_paused(self) -> bool:
+        """Whether the disk has too little room for clips now, or cannot be asked."""
+        try:
+            return self._min_free > 0 and self._free_bytes(self._folder) < self._min_free
+        except OSError:
+            return True
 
     def put(self, event: LiveEvent, write: Write) -> None:
         """Let the clip of an event be written."""
@@ -176,11 +215,27 @@ class ClipWriter:
     def _run(self) -> None:
         while (job := self._jobs.get()) is not None:
             event = job.event
+            if self._lacks_room():
+                continue
             path = clip_path(self._folder, event.camera, event.event_id)
             try:
                 job.write(path, self._folder)
             except (OSError, ValueError, RuntimeError) as error:  # the next clip may succeed
                 logger.error("event %s: no clip: %s", event.event_id, error)
+
+    def _lacks_room(self) -> bool:
+        """Return whether clips are left out, and log where that changes."""
+        before, self._was_paused = self._was_paused, self.is_paused
+        if self._was_paused and not before:
+            logger.error(
+                "%s: its disk has less room than live.min_free_mib (%d MiB): no clips of events "
+                "are written until there is more; events are. Free space on it",
+                self._folder,
+                self._min_free >> 20,
+            )
+        elif before and not self._was_paused:
+            logger.info("%s: its disk has room again, clips are written", self._folder)
+        return self._was_paused
 
 
 class CameraClips:

@@ -8,9 +8,9 @@ import os
 import sys
 import threading
 import time
-from collections.abc import Callable, Sequence
-from contextlib import ExitStack
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 from recognizer.action.classifier import Classifier
@@ -20,7 +20,13 @@ from recognizer.config.live import CameraConfig
 from recognizer.config.schema import Config
 from recognizer.installation import pip_command
 from recognizer.live.analysis import SharedPose, analyses_of
-from recognizer.live.clips import CameraClips, ClipWriter, PixelRing, SkeletonRing
+from recognizer.live.clips import (
+    CameraClips,
+    ClipWriter,
+    PixelRing,
+    SkeletonRing,
+    files_by_event,
+)
 from recognizer.live.engine import CameraState, Engine, Stage
 from recognizer.live.events import LiveEvent
 from recognizer.live.evidence import EvidenceRing
@@ -31,19 +37,22 @@ from recognizer.live.running import LatestPoses, RunningProgram
 from recognizer.live.schedule import schedules_of_camera
 from recognizer.live.sinks.mqtt_topics import Entity
 from recognizer.live.sinks.opening import open_deliveries
+from recognizer.live.stopping import END_S, Closing, Work
 from recognizer.live.store import Store
-from recognizer.live.store_reads import outbox_depths
+from recognizer.live.store_reads import last_notices, outbox_depths
 from recognizer.live.store_schema import StoreError
 from recognizer.live.values import CameraState as State
+from recognizer.live.values import CameraStatus
 from recognizer.live.zones import zones_of_camera
 from recognizer.pipeline import PipelineSettings
+from recognizer.storage.artifacts import remove_stale_scratch
 
 logger = logging.getLogger(__name__)
 
 _DAY_S = 24 * 3600.0
 _CLEAN_EVERY_S = 3600.0
 _MIB = 1 << 20
-_JOIN_S = 5.0
+_FOR_SINKS_S = 1.8  # of END_S, to send what is written last
 _TICK_S = 1.0
 _SEEN = (State.STREAMING, State.ENDED)
 
@@ -68,6 +77,7 @@ class LiveProgram:
     ) -> None:
         self._config, self._section, self._cameras = config, config.live, cameras
         self._pose, self._classifiers = pose, classifiers
+        self._engine: Work[None] | None = None
 
     def run(self, stop: threading.Event) -> int:
         """Run until ``stop`` is set or every camera has ended; return the exit code.
@@ -83,15 +93,15 @@ class LiveProgram:
         if section.clips != "none":
             _make_folder(section.clips_dir, "live.clips_dir")
         _log_unused(self._config, self._cameras)
-        with ExitStack() as stack:
-            store = Store(section.alerts.store.path, section.alerts.sinks)
-            stack.callback(store.close)
+        store = Store(section.alerts.store.path, section.alerts.sinks)
+        with Closing("database", store.close) as closing:
             if closed := store.close_left_open(time.time()):
                 logger.warning("%d events of an earlier run were left open; ended", closed)
-            self._start_sinks(store, stack)
-            writer = ClipWriter(section.clips_dir)
+            self._start_sinks(store, closing)
+            remove_stale_scratch(section.clips_dir)
+            writer = ClipWriter(section.clips_dir, section.min_free_mib * _MIB)
             writer.start()
-            stack.callback(writer.stop)
+            closing.add("clips", writer.stop)
             rings, clips, skeletons = self._clips(writer)
             fleet = CameraFleet(
                 self._cameras, section.source, sinks=rings, max_frames=section.max_frames
@@ -99,26 +109,62 @@ class LiveProgram:
             latest = LatestPoses()
             hidden = section.clips == "pixels" and section.page.skeleton_only
             program = RunningProgram(fleet, latest, None if hidden else section.clips_dir)
-            on_lag = self._open_page(program, store, stack)
+            on_lag = self._open_page(program, writer, closing, store)
             recorder = StoreRecorder(store, clips, _log_event, on_lag)
-            stack.callback(recorder.close)
             states = self._states(latest, skeletons)
+            remember_notices(store.path, states)
             engine = Engine(fleet.gatherer, self._pose, states, recorder)
-            fleet.start()
-            stack.callback(fleet.stop)
-            logger.info("cameras: %s; events go to %s", _names(self._cameras), store.path)
-            watch = threading.Thread(
-                target=self._watch, args=(fleet, recorder, store, stop), daemon=True
-            )
-            watch.start()
-            stack.callback(watch.join, _JOIN_S)
-            stack.callback(stop.set)  # whatever ended the engine
-            engine.run(stop)
-            stop.set()
+            self._work(engine, fleet, recorder, closing, stop)
             away = [one for one in fleet.status() if one.state not in _SEEN]
-        path = section.alerts.store.path
+        return self._report(recorder, away)
+
+    def _work(
+        self,
+        engine: Engine,
+        fleet: CameraFleet,
+        recorder: StoreRecorder,
+        closing: Closing,
+        stop: threading.Event,
+    ) -> None:
+        """Find events until stopped; what is found is written before this returns."""
+
+        def find() -> None:
+            try:
+                engine.run(stop)
+            finally:
+                recorder.close()
+
+        fleet.start()
+        closing.add("cameras", lambda until_s: fleet.stop(max(until_s - time.monotonic(), 0)))
+        logger.info("cameras: %s; events go to %s", _names(self._cameras), recorder.store.path)
+        watch = Work("watch", partial(self._watch, fleet, recorder, stop))
+        closing.add("watch", watch.wait_until)
+        self._engine = Work("engine", find)
+        try:
+            self._engine.wait(stop)
+        finally:
+            stop.set()  # whatever ended the engine
+            closing.until_s = time.monotonic() + END_S
+        self._engine.wait_until(closing.until_s - _FOR_SINKS_S)
+        if self._engine.is_over:
+            self._engine.result()
+        else:
+            logger.error("the network takes too long; open events are ended at the next start")
+
+    @property
+    def hangs(self) -> bool:
+        """Whether a thread of an ended run is still in the network."""
+        return self._engine is not None and not self._engine.is_over
+
+    def _report(self, recorder: StoreRecorder, away: Sequence[CameraStatus]) -> int:
+        path = self._section.alerts.store.path
         logger.info("stopped; %d events, %d near misses in %s", *recorder.counts, path)
-        for depth in outbox_depths(section.alerts.store.path):
+        try:
+            depths = outbox_depths(path)
+        except StoreError as error:
+            logger.error("%s", error)
+            depths = ()
+        for depth in depths:
             if depth.pending:
                 logger.warning("sink %s: %d notices wait", depth.sink, depth.pending)
         for one in away:
@@ -126,7 +172,7 @@ class LiveProgram:
         return EXIT_SOME_REFUSED if away else EXIT_DONE
 
     def _open_page(
-        self, program: RunningProgram, store: Store, stack: ExitStack
+        self, program: RunningProgram, writer: ClipWriter, closing: Closing, store: Store
     ) -> Callable[[Stage, float], None]:
         """Serve the page, where it is enabled; return what takes lags."""
         if not self._section.page.enabled:
@@ -140,7 +186,7 @@ class LiveProgram:
                 f"{pip_command('live.txt')}), or set live.page.enabled: false"
             ) from error
         sinks = [sink.name for sink in self._section.alerts.sinks]
-        metrics = Metrics(program, store.path, sinks)
+        metrics = Metrics(program, store.path, sinks, clips_paused=lambda: writer.is_paused)
         try:
             page = PageServer(
                 self._section.page,
@@ -151,12 +197,12 @@ class LiveProgram:
             )
         except ValueError as error:
             raise ConfigError(f"live.page: {error}") from error
-        stack.callback(page.stop)
+        closing.add("page", lambda until_s: page.stop())
         page.start()
         logger.info("the page is at %s", page.url)
         return metrics.observe_lag
 
-    def _start_sinks(self, store: Store, stack: ExitStack) -> None:
+    def _start_sinks(self, store: Store, closing: Closing) -> None:
         entities = [
             Entity(camera.name, name)
             for camera in self._cameras
@@ -169,7 +215,7 @@ class LiveProgram:
             raise ConfigError(f"live.alerts.sinks: {error}") from error
         for delivery in deliveries:
             delivery.start()
-            stack.callback(delivery.stop)
+            closing.add(delivery.name, delivery.stop)
 
     def _clips(
         self, writer: ClipWriter
@@ -227,13 +273,13 @@ class LiveProgram:
             states[name] = CameraState(analyses[name], rules, begun_utc_s)
         return states
 
-    def _watch(
-        self, fleet: CameraFleet, recorder: StoreRecorder, store: Store, stop: threading.Event
-    ) -> None:
+    def _watch(self, fleet: CameraFleet, recorder: StoreRecorder, stop: threading.Event) -> None:
         """Log the cameras' state and clean the store, until stopped."""
         cleaned_s, logged_s = -_CLEAN_EVERY_S, time.monotonic()
         states: dict[str, State] = {}
+        trouble = ""
         while not stop.wait(_TICK_S):
+            trouble = _checked(recorder.store, trouble)
             _log_changes(fleet, states)
             if time.monotonic() - logged_s >= self._section.status_s:
                 logged_s = time.monotonic()
@@ -241,22 +287,40 @@ class LiveProgram:
             if time.monotonic() - cleaned_s >= _CLEAN_EVERY_S:
                 cleaned_s = time.monotonic()
                 try:
-                    self._clean(store)
+                    self.clean(recorder.store)
                 except (StoreError, OSError) as error:
                     logger.warning("events are not cleaned: %s", error)
 
-    def _clean(self, store: Store) -> None:
+    def clean(self, store: Store) -> None:
+        """Remove what is too old or above the quota, with its clips."""
         keep = self._section.alerts.store
-        removed = store.clean(time.time(), keep.retention_days * _DAY_S, keep.quota_mib * _MIB)
+        files = files_by_event(self._section.clips_dir)
+        removed = store.clean(
+            time.time(),
+            keep.retention_days * _DAY_S,
+            keep.quota_mib * _MIB,
+            {event_id: sum(size for _, size in own) for event_id, own in files.items()},
+        )
         for event_id in removed.events:
-            for path in self._section.clips_dir.glob(f"*/{event_id}.mp4"):
+            for path, _ in files.get(event_id, ()):
                 path.unlink(missing_ok=True)
         if removed.over_quota_bytes > 0:
             logger.warning(
-                "%s: %.0f MiB above live.alerts.store.quota_mib, none of it reviewed and sent",
+                "%s and clips: %.0f MiB above live.alerts.store.quota_mib, none of it reviewed "
+                "and sent; review events, or set a larger quota",
                 store.path,
                 removed.over_quota_bytes / _MIB,
             )
+
+
+def remember_notices(path: Path, states: Mapping[str, CameraState]) -> None:
+    """Mute what a run before this one has sent notices of; files begin anew each time."""
+    now_utc_s, now_s = time.time(), time.monotonic()
+    for (camera, class_name, zone), utc_s in last_notices(path, now_utc_s - _DAY_S).items():
+        state = states.get(camera)
+        if state is not None and state.begun_utc_s is None:
+            for rules in state.rules.values():
+                rules.remember_notice(class_name, zone, now_utc_s - utc_s, now_s)
 
 
 def _make_folder(folder: Path, key: str) -> None:
@@ -292,6 +356,19 @@ def _log_changes(fleet: CameraFleet, states: dict[str, State]) -> None:
         elif one.state in _SEEN and before != one.state:
             logger.info("%s: %s", one.name, one.state)
             states[one.name] = one.state
+
+
+def _checked(store: Store, trouble: str) -> str:
+    """Look after the database; log what is wrong with it where that changes, and return it."""
+    try:
+        store.check()
+    except StoreError as error:
+        if str(error) != trouble:
+            logger.error("%s", error)
+        return str(error)
+    if trouble:
+        logger.info("%s: can be used again", store.path)
+    return ""
 
 
 def _log_unused(config: Config, cameras: Sequence[CameraConfig]) -> None:

@@ -33,6 +33,9 @@ class StoreRecorder:
         on_lag: called with each lag.
         utc: the wall clock, seconds since 1970.
 
+    Attributes:
+        store: takes what is found.
+
     """
 
     def __init__(
@@ -43,7 +46,7 @@ class StoreRecorder:
         on_lag: Callable[[Stage, float], None] = lambda stage, seconds: None,
         utc: Callable[[], float] = time.time,
     ) -> None:
-        self._store, self._clips, self._utc = store, clips, utc
+        self.store, self._clips, self._utc = store, clips, utc
         self._on_event, self._on_lag = on_event, on_lag
         self._waiting: deque[Callable[[], None]] = deque()
         self._again_s = -math.inf
@@ -53,7 +56,7 @@ class StoreRecorder:
 
     def outcomes(self, found: Sequence[Outcome]) -> None:
         """Write events as they change, and near misses."""
-        self._write(partial(self._store.put, tuple(found), self._utc()))
+        self._write(partial(self.store.put, tuple(found), self._utc()))
         for one in found:
             if isinstance(one, NearMiss):
                 self._near_misses += 1
@@ -70,7 +73,7 @@ class StoreRecorder:
 
     def gap(self, gap: Gap, start_utc_s: float, end_utc_s: float | None) -> None:
         """Write a time without video; clips that wait for later frames get none."""
-        put = partial(self._store.put_gap, gap.camera, start_utc_s, end_utc_s, gap.reason)
+        put = partial(self.store.put_gap, gap.camera, start_utc_s, end_utc_s, gap.reason)
         self._write(put)
         if (clips := self._clips.get(gap.camera)) is not None:
             clips.flush()

@@ -86,6 +86,21 @@ class CameraRules:
         counted = count_people(window.people, self._zones, size_wh, rest=self._rest)
         return [o for c in self._classes for o in c.update(window, utc_s, counted)]
 
+    def remember_notice(self, class_name: str, zone: str, ago_s: float, now_s: float) -> None:
+        """Take a notice of an earlier run into account.
+
+        Args:
+            class_name: of its event.
+            zone: of its event.
+            ago_s: how long ago it was; below 0 where the clock was set back meanwhile.
+            now_s: the present on the monotonic clock.
+
+        """
+        for one in self._classes:
+            if one.name == class_name:
+                left_s = one.rules.cooldown_s - max(ago_s, 0.0)
+                one.muted_until_s[zone] = now_s + left_s
+
     def interrupt(self, cause: CloseCause) -> list[Outcome]:
         """End all open events and start anew: after a gap, or at the end of the camera."""
         self._last = (-math.inf, -math.inf)

@@ -5,21 +5,27 @@
 SIGINT or SIGTERM end it: open events are closed, what is found is in the database by then.
 """
 
-import contextlib
-import signal
-import threading
-from collections.abc import Iterator
+import logging
+import time
+from collections.abc import Sequence
+from functools import partial
 
 from recognizer.action.classifier import Classifier
 from recognizer.analysis.services import classifier_path, open_classifier
+from recognizer.command import EXIT_DONE, heed_signals
 from recognizer.config.file import ConfigError
+from recognizer.config.live import CameraConfig
 from recognizer.config.schema import Config
 from recognizer.installation import cpu_cores
 from recognizer.live.analysis import SharedPose
+from recognizer.live.logs import PatientLog
 from recognizer.live.program import LiveProgram
+from recognizer.live.stopping import END_S, Work, end_process
 from recognizer.pose.estimator import build_pose_model
 from recognizer.runs.progress import ProgressFactory
 from recognizer.runs.stage_folders import pose_model_files
+
+logger = logging.getLogger(__name__)
 
 
 def realtime(config: Config, progress: ProgressFactory) -> int:
@@ -49,28 +55,29 @@ def realtime(config: Config, progress: ProgressFactory) -> int:
             raise ConfigError(
                 f"live.cameras: {camera.name}: expected a video file at {camera.path}"
             )
+    log = PatientLog()
+    with log:
+        code, hangs = _run(config, cameras)
+    # Handlers, or a network, that are stuck would hold up or crash an orderly end.
+    return end_process(code, flush=not log.hangs) if hangs or log.hangs else code
+
+
+def _run(config: Config, cameras: Sequence[CameraConfig]) -> tuple[int, bool]:
+    """Return the exit code, and whether a thread is still in a network."""
+    stop = heed_signals()
+    opening = Work("networks", partial(_open_networks, config))
+    opening.wait(stop)
+    if stop.is_set():
+        logger.info("stopped before cameras were read")
+        opening.wait_until(time.monotonic() + END_S)
+        return EXIT_DONE, not opening.is_over
+    program = LiveProgram(config, cameras, *opening.result())
+    return program.run(stop), program.hangs
+
+
+def _open_networks(config: Config) -> tuple[SharedPose, list[Classifier]]:
     classifiers = _open_classifiers(config)
-    program = LiveProgram(config, cameras, _open_pose(config), classifiers)
-    with _until_stopped() as stop:
-        return program.run(stop)
-
-
-@contextlib.contextmanager
-def _until_stopped() -> Iterator[threading.Event]:
-    """Give an event that SIGINT and SIGTERM set."""
-    stop = threading.Event()
-    if threading.current_thread() is not threading.main_thread():
-        yield stop
-        return
-    kept = {
-        number: signal.signal(number, lambda *_: stop.set())
-        for number in (signal.SIGINT, signal.SIGTERM)
-    }
-    try:
-        yield stop
-    finally:
-        for number, handler in kept.items():
-            signal.signal(number, handler)
+    return _open_pose(config), classifiers
 
 
 def _open_pose(config: Config) -> SharedPose:

@@ -5,22 +5,20 @@ one transaction, so that a killed process leaves both or neither. Times are seco
 """
 
 import contextlib
-import fcntl
 import json
 import sqlite3
 import threading
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import astuple, dataclass, replace
 from pathlib import Path
-from typing import IO, Any, Literal
+from types import MappingProxyType
+from typing import Any, Literal
 
 from recognizer.config.alerts import SinkConfig
 from recognizer.live.events import LiveEvent, NearMiss, Outcome
+from recognizer.live.store_file import StoreFile
 from recognizer.live.store_schema import (
     BUSY_S,
-    StoreFullError,
-    StoreLockedError,
-    open_writer,
     parsed_event,
     pragma,
     reading,
@@ -95,18 +93,25 @@ class Store:
         self.path = path
         self._sinks, self._listeners = tuple(sinks), list[Callable[[], None]]()
         self._lock = threading.Lock()
-        self._held = _held_alone(path)
-        try:
-            self._db = open_writer(path, busy_s)
-        except BaseException:
-            self._held.close()
-            raise
+        self._file = StoreFile(path, busy_s)
 
     def close(self) -> None:
         """Close the database; what was written is on the disk."""
         with self._lock:
-            self._db.close()
-            self._held.close()
+            self._file.close()
+
+    def check(self) -> None:
+        """Look whether the database is where it was, and open it anew where it is not.
+
+        Every write looks too; this is for a time without any.
+
+        Raises:
+            StoreMovedError: it is away, and cannot be opened anew now.
+            StoreError: of any kind, of what stands in its place.
+
+        """
+        with self._lock, store_errors(self.path):
+            self._file.at_its_place()
 
     def listen(self, listener: Callable[[], None]) -> None:
         """Call a function after every change of events, from the thread that made it."""
@@ -271,67 +276,61 @@ class Store:
         """Write the id that a sink's server gave an event."""
         with self._write() as db:
             db.execute(
-                "INSERT OR REPLACE INTO remote_ids VALUES (?, ?, ?)", (sink, event_id, remote_id)
+                "INSERT OR REPLACE INTO remote_ids SELECT ?, id, ? FROM events WHERE id = ?",
+                (sink, remote_id, event_id),  # the event may be removed meanwhile
             )
 
     # --- retention -----------------------------------------------------------------------
 
-    def clean(self, utc_s: float, retention_s: float, quota_bytes: int) -> Cleaned:
+    def clean(
+        self,
+        utc_s: float,
+        retention_s: float,
+        quota_bytes: int,
+        file_bytes: Mapping[str, int] = MappingProxyType({}),
+    ) -> Cleaned:
         """Remove what is too old, and the oldest above the quota.
 
         An event that is open, unreviewed, or has a notice that was not sent is always kept.
+
+        Args:
+            utc_s: the present.
+            retention_s: how long events are kept.
+            quota_bytes: of the database and the files together.
+            file_bytes: sizes of the events' files, by event id; they are the caller's to remove.
+
         """
         before = utc_s - retention_s
         with self._write() as db:
             removed = _ids(db, f"{_REMOVABLE} AND end_utc_s < ?", before)
             misses = db.execute("DELETE FROM near_misses WHERE end_utc_s < ?", (before,)).rowcount
             gaps = db.execute("DELETE FROM gaps WHERE end_utc_s < ?", (before,)).rowcount
-            while _used(db) > quota_bytes:
-                oldest = _ids(
-                    db,
-                    f"id IN (SELECT id FROM events WHERE {_REMOVABLE} "
-                    "ORDER BY start_utc_s LIMIT ?)",
-                    _BATCH,
-                )
+            files = sum(file_bytes.values()) - sum(file_bytes.get(one, 0) for one in removed)
+            while (over := _used(db) + files - quota_bytes) > 0:
+                oldest = _oldest(db, over, file_bytes)
                 if not oldest:
                     break
-                removed += oldest
-            over = max(0, _used(db) - quota_bytes)
+                removed += _ids(db, "id IN (SELECT value FROM json_each(?))", json.dumps(oldest))
+                files -= sum(file_bytes.get(one, 0) for one in oldest)
         with self._lock, store_errors(self.path):
             # As a script: a single execute() gives back one page. The checkpoint shortens the file.
-            self._db.executescript("PRAGMA incremental_vacuum; PRAGMA wal_checkpoint(TRUNCATE)")
-        return Cleaned(tuple(removed), misses, gaps, over)
+            self._file.at_its_place().executescript(
+                "PRAGMA incremental_vacuum; PRAGMA wal_checkpoint(TRUNCATE)"
+            )
+        return Cleaned(tuple(removed), misses, gaps, max(0, over))
 
     @contextlib.contextmanager
     def _write(self) -> Iterator[sqlite3.Connection]:
         with self._lock, store_errors(self.path):
-            self._db.execute("BEGIN IMMEDIATE")
+            db = self._file.at_its_place()
+            db.execute("BEGIN IMMEDIATE")
             try:
-                yield self._db
-                self._db.execute("COMMIT")
+                yield db
+                db.execute("COMMIT")
             except BaseException:
-                if self._db.in_transaction:
-                    self._db.execute("ROLLBACK")
+                if db.in_transaction:
+                    db.execute("ROLLBACK")
                 raise
-
-
-def _held_alone(path: Path) -> IO[bytes]:
-    """Return a lock file that no other process holds; the lock ends with its process."""
-    place = path.with_name(path.name + ".lock")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        file = place.open("ab")
-    except OSError as error:
-        raise StoreFullError(f"{place}: cannot be made: {error.strerror}") from error
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError as error:
-        file.close()
-        raise StoreLockedError(
-            f"{path}: expected a database for this process alone, another one writes it; end that "
-            "or set another path"
-        ) from error
-    return file
 
 
 def _put_event(db: sqlite3.Connection, event: LiveEvent, utc_s: float) -> bool:
@@ -376,11 +375,25 @@ def _put_near_miss(db: sqlite3.Connection, miss: NearMiss) -> None:
     )
 
 
-def _ids(db: sqlite3.Connection, where: str, value: float) -> list[str]:
+def _ids(db: sqlite3.Connection, where: str, value: float | str) -> list[str]:
     """Delete events; return their ids."""
     return [
         row[0] for row in db.execute(f"DELETE FROM events WHERE {where} RETURNING id", (value,))
     ]
+
+
+def _oldest(db: sqlite3.Connection, over: int, file_bytes: Mapping[str, int]) -> list[str]:
+    """Return the oldest events that may be removed: a batch, or fewer whose files are enough."""
+    rows = db.execute(
+        f"SELECT id FROM events WHERE {_REMOVABLE} ORDER BY start_utc_s LIMIT ?", (_BATCH,)
+    ).fetchall()
+    chosen: list[str] = []
+    for (event_id,) in rows:
+        if over <= 0:
+            break
+        chosen.append(event_id)
+        over -= file_bytes.get(event_id, 0)
+    return chosen
 
 
 def _used(db: sqlite3.Connection) -> int:

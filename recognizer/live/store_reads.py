@@ -234,6 +234,25 @@ def outbox_depths(path: Path) -> tuple[OutboxDepth, ...]:
     return tuple(OutboxDepth(*row) for row in rows)
 
 
+def last_notices(path: Path, since_utc_s: float) -> dict[tuple[str, str, str], float]:
+    """Return when the last event with notices began to be sent, by camera, class and zone.
+
+    Args:
+        path: the database.
+        since_utc_s: older ones are left out.
+
+    """
+    with reading(path) as db:
+        rows = db.execute(
+            "SELECT e.camera, e.class, e.zone, max(u.utc_s) FROM events e "
+            "JOIN event_updates u ON u.event_id = e.id AND u.state = 'new' "
+            "WHERE e.muted = 0 AND e.end_utc_s >= ? AND u.utc_s >= ? "
+            "GROUP BY e.camera, e.class, e.zone",
+            (since_utc_s, since_utc_s),
+        )
+        return {(row[0], row[1], row[2]): float(row[3]) for row in rows}
+
+
 def count_events(path: Path) -> dict[tuple[str, str], int]:
     """Return the number of events by class and state."""
     with reading(path) as db:

@@ -84,6 +84,10 @@ class StoreLockedError(StoreError):
     """Another process holds the database."""
 
 
+class StoreMovedError(StoreError):
+    """The database is no longer at its place; it is opened anew when that is possible."""
+
+
 _FULL = {sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_READONLY}
 _LOCKED = {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED}
 

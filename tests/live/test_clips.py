@@ -1,12 +1,21 @@
 """Clips of skeletons: of short and long events, across a change of the picture's size."""
 
+import time
+
 import av
 import numpy as np
 import pytest
 
 from recognizer.config.live import EvidenceConfig
 from recognizer.live import clips as module
-from recognizer.live.clips import CameraClips, ClipWriter, SkeletonRing, clip_path, find_clip
+from recognizer.live.clips import (
+    CameraClips,
+    ClipWriter,
+    SkeletonRing,
+    clip_path,
+    files_by_event,
+    find_clip,
+)
 from recognizer.types import Poses, PoseSequenceBuilder
 from tests.live.test_recording import event
 
@@ -84,3 +93,43 @@ def test_a_clip_that_fails_costs_no_other(tmp_path, caplog):
     (tmp_path / "door").unlink()
     run(tmp_path, late, 14)
     assert find_clip(tmp_path, event(8).event_id) is not None
+
+
+def test_without_room_no_clip_is_written_until_there_is_some(tmp_path, caplog):
+    free = [5 << 20]
+    writer = ClipWriter(tmp_path, 10 << 20, lambda folder: free[0])
+    written = []
+
+    def write(path, root):
+        written.append(path.stem)
+        if len(written) == 1:
+            free[0] = 5 << 20
+
+    for number in range(2):
+        writer.put(event(number), write)
+    writer.start()
+    until_s = time.monotonic() + 20
+    while "no clips" not in caplog.text:
+        assert time.monotonic() < until_s
+        time.sleep(0.01)
+    assert writer.is_paused
+    writer.stop()
+    assert not written
+    assert caplog.text.count("live.min_free_mib") == 1
+    free[0] = 11 << 20
+    assert not writer.is_paused
+    again = ClipWriter(tmp_path, 10 << 20, lambda folder: free[0])
+    for number in (2, 3):
+        again.put(event(number), write)
+    again.start()
+    again.stop()
+    assert written == [event(2).event_id]  # its clip has filled the disk
+
+
+def test_the_files_of_events_are_found_with_their_sizes(tmp_path):
+    for name, data in (("door/a.mp4", b"12"), ("door/a.npz", b"3"), (".scratch/b.mp4", b"4")):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_bytes(data)
+    assert {
+        name: sum(size for _, size in own) for name, own in files_by_event(tmp_path).items()
+    } == {"a": 3}

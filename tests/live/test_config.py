@@ -4,6 +4,7 @@ import pytest
 from pydantic import ValidationError
 
 from recognizer.config.live import CameraConfig, EvidenceConfig, SourceConfig
+from recognizer.config.realtime import LiveConfig
 
 
 def test_the_defaults_are_those_of_the_documentation():
@@ -77,3 +78,24 @@ def test_what_is_kept_fits_its_limits():
         ValidationError, match=r"expected before_s <= keep_s <= max_s, got 5\.0, 40"
     ):
         EvidenceConfig(keep_s=40.0)
+
+
+@pytest.mark.parametrize(
+    ("names", "words"),
+    [
+        (["door", "door"], "door twice"),
+        ([".Scratch"], "another name"),
+        (["a/b"], "plain name"),
+        (["a\nb"], "visible"),
+        (["x" * 300], "100 bytes"),
+        ([".."], "plain name"),
+    ],
+)
+def test_names_that_cannot_be_folders_of_clips_are_refused(names, words):
+    with pytest.raises(ValidationError, match=words):
+        LiveConfig.model_validate({"cameras": [{"name": name, "device": 0} for name in names]})
+
+
+def test_a_thousand_cameras_are_accepted_also_with_names_that_differ_in_case_alone():
+    cameras = [{"name": name, "device": 0} for n in range(500) for name in (f"cam{n}", f"CAM{n}")]
+    assert len(LiveConfig.model_validate({"cameras": cameras}).cameras) == 1000

@@ -82,12 +82,12 @@ def run(networks, cameras, rules=None):
     return kept
 
 
-def offline(networks, clip):
+def offline(networks, clip, fps=None):
     """Return the windows of each service by the pipeline."""
     pose, classifiers = networks
     windows = {one.service: [] for one in classifiers}
     detectors = [EventDetector(one, SETTINGS, windows[one.service].append) for one in classifiers]
-    with VideoReader(clip) as reader:
+    with VideoReader(clip, sample_fps=fps) as reader:
         poses = estimate_poses(reader, pose, movement=True)
         list(detect_events(track_stream(poses, look_ahead_s=0.0, kind=pose.kind), detectors))
     return windows

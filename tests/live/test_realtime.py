@@ -38,8 +38,10 @@ def write_config(folder: Path, cameras: list[dict[str, object]], **live: object)
     return path
 
 
-def start(config: Path) -> subprocess.Popen[str]:
-    command = [sys.executable, "main.py", "--mode", "inference.realtime", "--config", str(config)]
+def start(config: Path, code: str = "") -> subprocess.Popen[str]:
+    """Start the mode, by ``main.py`` or other code."""
+    program = ["-c", code] if code else ["main.py"]
+    command = [sys.executable, *program, "--mode", "inference.realtime", "--config", str(config)]
     return subprocess.Popen(
         command,
         cwd=ROOT,

@@ -370,3 +370,15 @@ def test_with_plain_thresholds_events_are_those_of_an_analysis(probabilities, ga
     assert [(e.start_s, e.end_s, e.peak_probability) for e in live] == [
         (e.start_s, e.stop_s, e.peak_probability) for e in offline
     ]
+
+
+@pytest.mark.parametrize(("ago_s", "muted"), [(5.0, True), (25.0, False), (-3600.0, True)])
+def test_the_cooldown_goes_on_after_a_restart(ago_s, muted):
+    """A clock that was set back meanwhile mutes for one cooldown, no longer."""
+    rules = camera(quiet_s=1.0, merge_s=1.0, cooldown_s=20.0)
+    rules.remember_notice("Fight", "", ago_s, 0.0)
+    rules.remember_notice("Fight", "elsewhere", 0.0, 0.0)
+    rules.remember_notice("Other", "", 0.0, 0.0)
+    outcomes = fed(rules, [0.9] * 5 + [0.0] * 40 + [0.9] * 5)
+    new = [o for o in outcomes if isinstance(o, LiveEvent) and o.state == "new"]
+    assert [o.muted for o in new] == [muted, False]

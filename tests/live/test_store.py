@@ -319,7 +319,7 @@ def test_damage_inside_is_noticed(path):
 def test_a_row_that_holds_no_event_is_damage(store, path):
     store.put([event()], UTC_S)
     for body in ("{", "[]", '{"people": []}'):
-        store._db.execute("UPDATE event_updates SET body = ?", (body,))
+        store._file.at_its_place().execute("UPDATE event_updates SET body = ?", (body,))
         with pytest.raises(StoreDamagedError, match="expected an event as JSON"):
             store.next_notice("one")
 
@@ -333,12 +333,12 @@ def test_a_closed_store_says_so(path):
 
 def test_a_full_disk_keeps_what_was_written(store, path):
     store.put([event("e1")], UTC_S)
-    (pages,) = store._db.execute("PRAGMA page_count").fetchone()
-    store._db.execute(f"PRAGMA max_page_count = {pages}")
+    (pages,) = store._file.at_its_place().execute("PRAGMA page_count").fetchone()
+    store._file.at_its_place().execute(f"PRAGMA max_page_count = {pages}")
     many = [one for number in range(100) for one in whole(f"f{number}")]
     with pytest.raises(StoreFullError, match="Free space"):
         store.put(many, UTC_S)
-    store._db.execute("PRAGMA max_page_count = 1000000")
+    store._file.at_its_place().execute("PRAGMA max_page_count = 1000000")
     store.put([event("e2")], UTC_S)
     assert sent(store) == ["e1:0", "e2:0"]
     assert {e.event_id for e in list_events(path).events} == {"e1", "e2"}

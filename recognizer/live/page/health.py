@@ -1,5 +1,6 @@
 """Health for monitoring: is it alive, is it ready, and figures for Prometheus."""
 
+import math
 import shutil
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
@@ -26,10 +27,18 @@ class Metrics:
         live: the running program.
         store: the database of events.
         sinks: names of all sinks, to show those without waiting notices.
+        clips_paused: whether the disk has too little room for clips.
 
     """
 
-    def __init__(self, live: LiveState, store: Path, sinks: Sequence[str] = ()) -> None:
+    def __init__(
+        self,
+        live: LiveState,
+        store: Path,
+        sinks: Sequence[str] = (),
+        *,
+        clips_paused: Callable[[], bool] = lambda: False,
+    ) -> None:
         self._registry = CollectorRegistry()
         self._lag = Histogram(
             "recognizer_lag_seconds",
@@ -38,7 +47,7 @@ class Metrics:
             buckets=_LAG_BUCKETS_S,
             registry=self._registry,
         )
-        self._registry.register(_Figures(live, store, tuple(sinks)))
+        self._registry.register(_Figures(live, store, tuple(sinks), clips_paused))
 
     def observe_lag(self, stage: Stage, seconds: float) -> None:
         """Count how long after its capture a frame was through a stage."""
@@ -52,8 +61,15 @@ class Metrics:
 class _Figures(Collector):
     """Figures that are read when they are asked for."""
 
-    def __init__(self, live: LiveState, store: Path, sinks: tuple[str, ...]) -> None:
+    def __init__(
+        self,
+        live: LiveState,
+        store: Path,
+        sinks: tuple[str, ...],
+        clips_paused: Callable[[], bool],
+    ) -> None:
         self._live, self._store, self._sinks = live, store, sinks
+        self._clips_paused = clips_paused
 
     def describe(self) -> Iterable[Metric]:
         return []  # else a registration would read the store
@@ -64,7 +80,10 @@ class _Figures(Collector):
         yield _gauge(
             "disk_free_bytes",
             "Free bytes on the disk of the store",
-            lambda: shutil.disk_usage(self._store.parent).free,
+            lambda: _free_bytes(self._store.parent),
+        )
+        yield _gauge(
+            "clips_paused", "Whether the disk has too little room for clips", self._clips_paused
         )
         try:
             yield self._outbox()
@@ -91,6 +110,14 @@ class _Figures(Collector):
         for labels, count in count_events(self._store).items():
             family.add_metric(labels, count)
         return family
+
+
+def _free_bytes(folder: Path) -> float:
+    """Return the room on a folder's disk; NaN where there is no such folder."""
+    try:
+        return shutil.disk_usage(folder).free
+    except OSError:
+        return math.nan
 
 
 def _gauge(name: str, text: str, value: Callable[[], float]) -> Metric:

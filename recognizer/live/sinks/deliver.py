@@ -14,7 +14,7 @@ from recognizer.live.store_schema import StoreError
 
 logger = logging.getLogger(__name__)
 STOP_S = 5.0
-_DRAIN_S = 2.0  # less than half of it
+_DRAIN_S = 1.5  # less than half of it, and of what a program that is stopped leaves
 _POLL_S = 5.0  # in case a notice was written by another way than this process's store
 
 
@@ -79,19 +79,30 @@ class Delivery:
         self._thread.start()
 
     @property
+    def name(self) -> str:
+        """What its thread is called."""
+        return self._thread.name
+
+    @property
     def alive(self) -> bool:
         """Whether the thread runs, for a health check."""
         return self._thread.is_alive()
 
-    def stop(self) -> bool:
-        """End the thread within 5 s; a notice under way is sent again at the next start.
+    def stop(self, until_s: float | None = None) -> bool:
+        """End the thread; a notice under way is sent again at the next start.
 
         Returns False where a sink hangs still; its thread ends with the process.
+
+        Args:
+            until_s: when it has to be over, on the monotonic clock; None: in 5 s.
+
         """
         self._stopping.set()
         self._changed.set()
-        until_s = time.monotonic() + STOP_S
-        self._thread.join(timeout=STOP_S / 2)  # time for a notice under way to arrive
+        now_s = time.monotonic()
+        until_s = now_s + STOP_S if until_s is None else until_s
+        # Time for a notice under way to arrive.
+        self._thread.join(timeout=max(0.0, (until_s - now_s) / 2))
         self._closed.set()
         self._sink.close()
         self._thread.join(timeout=max(0.0, until_s - time.monotonic()))

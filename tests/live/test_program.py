@@ -1,0 +1,85 @@
+"""What a run does with what runs before it have left."""
+
+import time
+from dataclasses import replace
+
+import pytest
+
+from recognizer.config.live import CameraConfig
+from recognizer.config.schema import Config
+from recognizer.live.analysis import SharedPose
+from recognizer.live.clips import clip_path
+from recognizer.live.engine import CameraState
+from recognizer.live.program import LiveProgram, remember_notices
+from recognizer.live.store import Store
+from recognizer.live.store_reads import list_events
+from tests.live.events import OPEN, file_sink, whole
+from tests.live.test_rules import camera
+from tests.live.windows import fed
+
+NOW_S = time.time()
+
+
+def sent(store, name):
+    """Note that a sink has all notices."""
+    while (notice := store.next_notice(name)) is not None:
+        store.mark_sent(notice, NOW_S)
+
+
+@pytest.mark.parametrize(
+    ("ago_s", "begun_utc_s", "muted"),
+    [(5.0, None, True), (5000.0, None, False), (-3600.0, None, True), (5.0, NOW_S, False)],
+)
+def test_the_last_notices_of_an_earlier_run_mute_those_of_this_one(
+    tmp_path, ago_s, begun_utc_s, muted
+):
+    """A file in a camera's place begins anew each time."""
+    store = Store(tmp_path / "events.sqlite3", [file_sink(tmp_path)])
+    utc_s = time.time() - ago_s
+    store.put([replace(OPEN, zone="", start_utc_s=utc_s - 3, end_utc_s=utc_s)], utc_s)
+    rules = camera(cooldown_s=60.0)
+    remember_notices(store.path, {"hall": CameraState(None, {"fight": rules}, begun_utc_s)})
+    store.close()
+    (event,) = fed(rules, [0.9] * 4, first=round(2 * time.monotonic()))
+    assert event.muted == muted
+
+
+class NoPeople:
+    """A pose network without people."""
+
+    kind = "rtmo"
+
+
+def test_clips_count_for_the_quota_and_go_with_their_events_oldest_first(tmp_path):
+    live = Config().live
+    alerts = live.alerts.model_copy(
+        update={
+            "store": live.alerts.store.model_copy(
+                update={"path": tmp_path / "events.sqlite3", "quota_mib": 3, "retention_days": 9999}
+            )
+        }
+    )
+    section = live.model_copy(update={"alerts": alerts, "clips_dir": tmp_path / "clips"})
+    config = Config().model_copy(update={"live": section})
+    program = LiveProgram(config, [CameraConfig(name="hall", device=0)], SharedPose(NoPeople()), [])
+    store = Store(alerts.store.path, [file_sink(tmp_path)])
+    names = ["unreviewed", "old", "middle", "unsent", "young"]
+    for number, name in enumerate(names):
+        if name == "unsent":
+            sent(store, "log")
+        store.put(whole(name, after_s=float(number)), NOW_S)
+        if name != "unreviewed":
+            store.review(name, "confirmed", "kim", NOW_S)
+        path = clip_path(tmp_path / "clips", "hall", name)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(bytes(1 << 20))
+    path.with_name("old.npz").write_bytes(bytes(1 << 20))  # beside a clip
+    program.clean(store)  # 6 MiB and a little: "old" and "middle" go, the others may not
+    left = {one.event_id for one in list_events(store.path).events}
+    assert left == {"unreviewed", "unsent", "young"}
+    clips = {path.stem for path in (tmp_path / "clips").glob("*/*")}
+    assert clips == left
+    sent(store, "log")
+    program.clean(store)
+    store.close()
+    assert {path.stem for path in (tmp_path / "clips").glob("*/*")} == {"unreviewed", "young"}
