@@ -22,6 +22,7 @@ class LiveConfig(Section):
     alerts: AlertsConfig = AlertsConfig()
     evidence: EvidenceConfig = EvidenceConfig()
     clips: Literal["skeletons", "pixels", "none"] = "skeletons"
+    keep_poses: bool = True
     clips_dir: ConfigPath = PROJECT / "output" / "live" / "clips"
     page: PageConfig = PageConfig()
     status_s: Seconds = 30.0

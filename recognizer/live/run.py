@@ -16,6 +16,7 @@ from recognizer.config.file import ConfigError
 from recognizer.config.schema import Config
 from recognizer.installation import cpu_cores
 from recognizer.live.analysis import SharedPose
+from recognizer.live.kept_poses import origin_of
 from recognizer.live.program import LiveProgram
 from recognizer.pose.estimator import build_pose_model
 from recognizer.runs.progress import ProgressFactory
@@ -50,7 +51,8 @@ def realtime(config: Config, progress: ProgressFactory) -> int:
                 f"live.cameras: {camera.name}: expected a video file at {camera.path}"
             )
     classifiers = _open_classifiers(config)
-    program = LiveProgram(config, cameras, _open_pose(config), classifiers)
+    origin = origin_of(config, classifiers) if config.live.keep_poses else None
+    program = LiveProgram(config, cameras, _open_pose(config), classifiers, origin)
     with _until_stopped() as stop:
         return program.run(stop)
 
