@@ -5,6 +5,7 @@ members like all others: split by source, tested on in ``test.crossval``.
 """
 
 import hashlib
+import logging
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,10 +21,13 @@ from recognizer.runs.manifest import Manifest, Progress, Settings, read_manifest
 from recognizer.runs.stage_folders import LABELS, SOURCES, also_files
 from recognizer.storage.artifacts import ArtifactError
 
+logger = logging.getLogger(__name__)
+
 _NAMED = 5  # of many equal faults, how many a message names
+_TURNED = "turned_revision"  # the same networks, another version of this program
 # Of stage 1's settings, what need not be equal: the frame rate is each camera's own, and movement
 # that was not measured is missing in the samples, which train.movement reports.
-_FREE = ("sample_fps", "movement", "rounded_to")
+_FREE = ("sample_fps", "movement", "rounded_to", _TURNED)
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -124,6 +128,15 @@ def _check_settings(path: Path, made: Settings, expected: Settings) -> None:
             "dataset.also: expected poses and tracks by the data set's networks and tracker, or a "
             f"classifier learns to tell these apart, got others in {path}: {shown}; make the data "
             "set's with the config of live detection, or let that run with the data set's"
+        )
+    ours, theirs = (dict(one.get("stage1") or {}).get(_TURNED) for one in (made, expected))
+    if ours != theirs:
+        logger.warning(
+            "stage 3: dataset.also: poses in %s are of revision %s of the search in turned "
+            "pictures, the data set's of %s: people who lie may be found more often in one",
+            path,
+            ours,
+            theirs,
         )
 
 

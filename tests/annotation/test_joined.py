@@ -132,13 +132,14 @@ def test_a_folder_that_lacks_a_file_is_refused(tmp_path, name):
         run_stage3(config(tmp_path, clips(), also=[str(folder)]))
 
 
-def test_tracks_by_another_network_are_refused_another_rate_is_not(tmp_path):
+def test_tracks_by_another_network_are_refused_another_rate_is_not(tmp_path, caplog):
     other = json.loads(json.dumps(SETTINGS).replace('"00"', '"11"'))
     with pytest.raises(ConfigError, match=r"stage1.models.pose.sha256: '11' instead of '00'"):
         run_stage3(config(tmp_path, clips(), also=[str(reviews(tmp_path / "a", settings=other))]))
-    slower = {"stage1": {**SETTINGS["stage1"], "sample_fps": 5.0, "movement": True}}
-    folder = reviews(tmp_path / "b", settings=slower)
+    slower = {"sample_fps": 5.0, "movement": True, "turned_revision": 2}
+    folder = reviews(tmp_path / "b", settings={"stage1": {**SETTINGS["stage1"], **slower}})
     assert run_stage3(config(tmp_path, also=[str(folder)])).is_dir()
+    assert caplog.text.count("are of revision 2 of the search in turned pictures") == 1
 
 
 def test_a_folder_or_a_video_twice_is_refused(tmp_path):
