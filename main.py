@@ -19,6 +19,7 @@ MODES = {
     "annotation.stage2": ("annotation.pipeline", "stage2", "poses -> tracked, ranked people"),
     "annotation.stage3": ("annotation.pipeline", "stage3", "people -> train/val/test pickles"),
     "annotation.visualize": ("annotation.pipeline", "overlay", "overlay videos of stage 1 or 2"),
+    "annotation.from_reviews": ("annotation.from_reviews", "from_reviews", "reviews -> tracks"),
     "annotation.distill": ("annotation.distill", "distill", "video -> COCO data by a teacher"),
     "train.fight": (f"{CLASSIFIER}.train", "train_fight", "pickles -> a trained fight classifier"),
     "train.falldown": (f"{CLASSIFIER}.train", "train_falldown", "the same for falls"),

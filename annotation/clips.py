@@ -106,6 +106,7 @@ class VideoClips:
         size_wh: width and height of the pictures, pixels.
         fps: pictures per second that stage 1 saw; 0 of a single picture.
         unreadable: whether stage 2's result is missing or damaged.
+        whole: its one sample is the whole video, under the video's name.
 
     """
 
@@ -120,6 +121,7 @@ class VideoClips:
     size_wh: tuple[int, int] = (0, 0)
     fps: float = 0.0
     unreadable: bool = False
+    whole: bool = False
 
 
 class ClipFinder:
@@ -147,13 +149,19 @@ class ClipFinder:
             class_name: the class of everything there, whatever its folders are called.
 
         """
-        self._dataset = config.dataset
+        self._config, self._dataset = config, config.dataset
         self._scoring = config.scoring
         self._folder = folder
         self._segments = segments
         self._class_name = class_name
         self.statistics = {name: ClassStatistics() for name in config.dataset.classes}
         self.reasons: Counter[str] = Counter()
+
+    def beside(self, folder: Path, segments: Mapping[str, tuple[Segment, ...]]) -> "ClipFinder":
+        """Return a finder for another folder, whose statistics and reasons count with these."""
+        other = ClipFinder(self._config, folder, segments)
+        other.statistics, other.reasons = self.statistics, self.reasons
+        return other
 
     def find(self, before: Outcome) -> VideoClips:
         """Return the clips of a video of stage 2; faults are recorded, not raised."""
@@ -196,7 +204,7 @@ class ClipFinder:
         return sequence, extra, meta
 
     def _clips(self, before: Outcome, sequence: PoseSequence) -> VideoClips:
-        video = VideoClips(before)
+        video = VideoClips(before, whole=self._whole)
         names: set[str] = set()
         for part in self._parts(sequence, video):
             try:

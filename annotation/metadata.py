@@ -211,16 +211,16 @@ def _untracked(dataset: Dataset) -> dict[str, object]:
     Their split is that of their source; None if no part of that is in a split.
     """
     section = dataset.section
-    whole = section.segments is None and section.window_s is None
     of_source = {dataset.source_of[video]: split for video, split in dataset.split_of.items()}
     rows: dict[str, object] = {}
     for video in dataset.videos:
         name = video.outcome.video
         for part in video.untracked:
             source = dataset.source_of[name]
-            split = folder_split(name) if dataset.split_by == "folders" else of_source.get(source)
+            by_folder = folder_split(name) if dataset.split_by == "folders" else None
+            split = of_source.get(source) or by_folder
             start, stop = round(part.start_s, 6), round(part.stop_s, 6)
-            rows[clip_name(name, start, stop, whole=whole)] = {
+            rows[clip_name(name, start, stop, whole=video.whole)] = {
                 "video": name,
                 "start_s": start,
                 "stop_s": stop,

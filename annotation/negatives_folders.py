@@ -120,7 +120,7 @@ def _read(path: Path, expected: Settings | None) -> Manifest:
 
 def _check_settings(path: Path, made: Settings, expected: Settings) -> None:
     ours, theirs = ({k: v for k, v in s.items() if k != "scoring"} for s in (made, expected))
-    if differ := list(_differences(ours, theirs)):
+    if differ := list(differences(ours, theirs)):
         shown = "; ".join(f"{key}: {a!r:.80} instead of {b!r:.80}" for key, a, b in differ[:_NAMED])
         raise ConfigError(
             f"dataset.negatives: expected poses and tracks made as the data set's, or the network "
@@ -129,10 +129,10 @@ def _check_settings(path: Path, made: Settings, expected: Settings) -> None:
         )
 
 
-def _differences(one: object, other: object, key: str = "") -> Iterator[tuple[str, object, object]]:
+def differences(one: object, other: object, key: str = "") -> Iterator[tuple[str, object, object]]:
     """Yield where two trees of settings differ: the key and both values, None if missing."""
     if isinstance(one, Mapping) and isinstance(other, Mapping):
         for name in sorted(one.keys() | other.keys()):
-            yield from _differences(one.get(name), other.get(name), f"{key}.{name}".lstrip("."))
+            yield from differences(one.get(name), other.get(name), f"{key}.{name}".lstrip("."))
     elif one != other:
         yield key, one, other

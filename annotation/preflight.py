@@ -3,6 +3,7 @@
 import json
 from collections import Counter
 
+from annotation.joined import read_joined
 from annotation.negatives_folders import read_folders
 from annotation.sources import find_sources
 from recognizer.config.file import ConfigError
@@ -44,6 +45,9 @@ def check_labels(config: Config) -> None:
             f"among {len(videos)} videos in {section.input}{example}"
         )
     find_sources(dataset.split, videos, {})
+    if dataset.also:
+        read_joined(dataset, section.stage2_dir, None)
+        read_joined(dataset, section.stage2_dir, _settings_to_be(config))
     if dataset.negatives:  # without settings first: these may need a missing network file
         read_folders(dataset, section.stage2_dir, None)
         read_folders(dataset, section.stage2_dir, _settings_to_be(config))

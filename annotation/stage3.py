@@ -9,12 +9,13 @@ import hashlib
 import json
 import logging
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from annotation.clips import Clip, ClipFinder, VideoClips
 from annotation.contact_sheet import ContactSheets
+from annotation.joined import JoinedFolder, Members, find_members, labels_digest, read_joined
 from annotation.metadata import (
     SHOWS_VIDEO,
     Dataset,
@@ -108,8 +109,11 @@ def run_stage3(config: Config, progress: ProgressFactory = silent) -> Path:
     folder = stage3_dir(config, settings)
     stills = stills_of(config, sample_fps_of(stage2.settings))
     with exclusive(folder):
+        joined = read_joined(config.dataset, tracks, stage2.settings)
         others = read_folders(config.dataset, tracks, stage2.settings).items()
-        inputs = combined_digest([_inputs_digest(*one) for one in ((tracks, stage2), *others)])
+        digests = [_inputs_digest(*one) for one in ((tracks, stage2), *others)]
+        digests += [labels_digest(j, _inputs_digest(j.path, j.manifest)) for j in joined]
+        inputs = combined_digest(digests)
         if is_finished(folder, inputs, settings):
             _redraw(folder, stills, progress)
             return folder
@@ -120,17 +124,18 @@ def run_stage3(config: Config, progress: ProgressFactory = silent) -> Path:
                 config.dataset.segments, config.dataset.classes, names, partial=bool(include)
             )
         finder = ClipFinder(config, tracks, segments)
-        with progress("stage 3: videos", len(stage2.outcomes)) as advance:
-            videos = []
-            for before in stage2.outcomes:
-                videos.append(finder.find(before))
-                advance(videos[-1].outcome if not videos[-1].clips else None, before.frames)
+        with progress("stage 3: videos", _count(stage2, joined)) as advance:
+            members = find_members(finder, stage2, joined, advance)
             source = _Inputs(tracks, stage2.settings, settings, inputs, stills is not None)
-            dataset = _dataset(config, source, videos, finder, progress)
+            dataset = _dataset(config, source, members, finder, progress)
             sheets = ContactSheets(dataset.clips, stills)
-            _write_splits(folder, dataset, finder, sheets, advance)
+            _write_splits(folder, dataset, members, sheets, advance)
         _describe(folder, dataset, sheets, progress)
     return folder
+
+
+def _count(own: Manifest, joined: Sequence[JoinedFolder]) -> int:
+    return sum(len(manifest.outcomes) for manifest in (own, *(one.manifest for one in joined)))
 
 
 def _redraw(folder: Path, stills: Stills | None, progress: ProgressFactory) -> None:
@@ -173,29 +178,29 @@ def _inputs_digest(tracks: Path, stage2: Manifest) -> str:
 def _dataset(
     config: Config,
     source: _Inputs,
-    videos: list[VideoClips],
+    members: Members,
     finder: ClipFinder,
     progress: ProgressFactory,
 ) -> Dataset:
     """Assign the clips to the splits and check that nothing is in two of them."""
-    section = config.dataset
+    section, videos = config.dataset, members.videos
     clips = sorted((c for video in videos for c in video.clips), key=lambda c: c.name)
     _require_samples(clips, section, finder.reasons)
-    named = _named_sources(section, videos)
+    named = {**_named_sources(section, members.own), **_joined_sources(members)}
     source_of, copies = _merge_copies(named, videos)
-    members = [
+    samples = [
         SplitSample(c.name, c.video, source_of[c.video], section.classes[c.class_name])
         for c in clips
     ]
     try:
-        by, split_of_video = _split(section, members)
+        by, split_of_video = _split(section, samples, members.joined)
     except ConfigError:
         raise
     except ValueError as error:  # too few sources: say where the others went
         raise ValueError(f"stage 3: {error}{_without_sample(videos)}") from error
     data = LabelledTracks(source.tracks, source.stage2, videos, named)
     negatives = find_negatives(config, data, progress)
-    assigned = [(m, split_of_video[m.video]) for m in members]
+    assigned = [(s, split_of_video[s.video]) for s in samples]
     leak_table = _check_leaks(assigned, negatives, section)
     places = {video: (split, source_of[video]) for video, split in split_of_video.items()}
     alike = near_duplicates(videos, clips, places, section.duplicate_distance)
@@ -277,6 +282,12 @@ def _named_sources(section: DatasetConfig, videos: Iterable[VideoClips]) -> dict
     return find_sources(section.split, list(used), class_of)
 
 
+def _joined_sources(members: Members) -> dict[str, str]:
+    """Return the source of each joined video with labelled parts."""
+    used = (v.outcome.video for v in members.videos if v.clips or v.untracked)
+    return {video: members.joined[video] for video in used if video in members.joined}
+
+
 def _merge_copies(
     named: Mapping[str, str], videos: Iterable[VideoClips]
 ) -> tuple[dict[str, str], list[list[str]]]:
@@ -298,9 +309,17 @@ def _merge_copies(
     return source_of, sorted(copies)
 
 
-def _split(section: DatasetConfig, members: list[SplitSample]) -> tuple[str, dict[str, str]]:
-    """Return how the split was made and the split of each video."""
-    folders = {member.video: folder_split(member.video) for member in members}
+def _split(
+    section: DatasetConfig, members: list[SplitSample], joined: Collection[str]
+) -> tuple[str, dict[str, str]]:
+    """Return how the split was made and the split of each video.
+
+    Where folders make it, joined videos, which have none, are learnt from.
+    """
+    folders = {
+        member.video: "train" if member.video in joined else folder_split(member.video)
+        for member in members
+    }
     without = sorted(video for video, split in folders.items() if split is None)
     if section.split.by == "folders" and without:
         raise ConfigError(
@@ -316,13 +335,13 @@ def _split(section: DatasetConfig, members: list[SplitSample]) -> tuple[str, dic
 
 
 def _write_splits(
-    folder: Path, dataset: Dataset, finder: ClipFinder, sheets: ContactSheets, advance: Progress
+    folder: Path, dataset: Dataset, members: Members, sheets: ContactSheets, advance: Progress
 ) -> None:
     # Old and new pickles side by side would be of different splits, and leak.
     for name in (METADATA, MANIFEST, *(f"{split}.pkl" for split in SPLITS)):
         (folder / name).unlink(missing_ok=True)
     for split in SPLITS:
-        samples = _samples(dataset, split, finder, advance)
+        samples = _samples(dataset, split, members, advance)
         write_split(folder / f"{split}.pkl", folder, sheets.collect(samples))
 
 
@@ -336,12 +355,11 @@ def _describe(
     write_json(folder / METADATA, folder, metadata)
 
 
-def _samples(
-    dataset: Dataset, split: str, finder: ClipFinder, advance: Progress
-) -> Iterator[Sample]:
+def _samples(dataset: Dataset, split: str, members: Members, advance: Progress) -> Iterator[Sample]:
     """Yield the samples of one split, one video after another."""
     for video in sorted(dataset.videos, key=lambda v: v.outcome.video):
         if video.clips and dataset.split_of[video.outcome.video] == split:
+            finder = members.finder_of[video.outcome.video]
             yield from finder.samples(video.outcome.video, video.clips)
             advance(video.outcome, 0)
     if split == "train" and dataset.negatives is not None:

@@ -27,8 +27,9 @@ import cv2
 import numpy as np
 
 from benchmarks._command import Parser, one_line_errors, positive
+from benchmarks._live import serve_rtsp, write_clip
 from benchmarks._needs import need
-from benchmarks.live_cameras import CLIP, Figures, serve, write_clip
+from benchmarks.live_cameras import CLIP, Figures
 from recognizer.config.live import CameraConfig, SourceConfig
 from recognizer.config.types import PoseKind
 from recognizer.live.analysis import SharedPose, analyses_of
@@ -45,7 +46,7 @@ _LARGE = 16_000  # pixels of a side
 Send = Callable[[socket.socket], None]
 
 
-class NullPose:
+class EmptyScene:
     """A pose network that sees an empty scene."""
 
     kind: PoseKind = "rtmo"
@@ -142,7 +143,7 @@ def serve_bad(addresses: Connection) -> None:
 
 def frames_per_s(cameras: Sequence[CameraConfig], seconds: float) -> tuple[float, float, str]:
     """Read cameras; return frames/s and drops/s of a good one, and the state of the last."""
-    names, pose = [one.name for one in cameras], SharedPose(NullPose())
+    names, pose = [one.name for one in cameras], SharedPose(EmptyScene())
     analyses = analyses_of(names, [], PipelineSettings(look_ahead_s=0.0), pose.kind)
     fleet, stop = CameraFleet(cameras, SourceConfig()), threading.Event()
     states = {name: CameraState(analyses[name], {}) for name in names}
@@ -179,11 +180,11 @@ def main() -> None:
     need(peers=["aio_rtsp_toolkit"], files=[CLIP])
     context = multiprocessing.get_context("spawn")
     with tempfile.TemporaryDirectory() as folder:
-        write_clip(CLIP, Path(folder) / "clip.mp4", 60.0)
+        write_clip([(CLIP, 60.0)], Path(folder) / "clip.mp4", 25.0)
         here, there = context.Pipe(duplex=False)
         bad_here, bad_there = context.Pipe(duplex=False)
         servers = [
-            context.Process(target=serve, args=(Path(folder), there), daemon=True),
+            context.Process(target=serve_rtsp, args=(Path(folder), there), daemon=True),
             context.Process(target=serve_bad, args=(bad_there,), daemon=True),
         ]
         for server in servers:

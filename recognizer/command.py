@@ -140,6 +140,12 @@ READS: dict[str, tuple[str, ...]] = {
     "annotation.stage2": ("annotation", "tracking", "scoring"),
     "annotation.stage3": ("annotation", "dataset", *_PRIVACY),
     "annotation.visualize": ("annotation", "visualize", "dataset.service"),
+    "annotation.from_reviews": (
+        *("annotation.dataset", "annotation.output_dir", "annotation.movement"),
+        *("live.alerts.store", "live.clips_dir", "live.look_ahead_s"),
+        *("models", "tracking", "scoring"),
+        *("dataset.service", "dataset.classes", "dataset.min_frames"),
+    ),
     "annotation.distill": (*_POSES, "distill", "dataset.split"),
     "train.fight": ("train",),
     "train.falldown": ("train",),

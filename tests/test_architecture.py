@@ -94,7 +94,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "live": {
         *("action", "backends", "checks", "command", "config", "draw", "geometry"),
         *("installation", "models", "model_files", "movement", "pipeline", "pose", "runs"),
-        *("scoring", "skeleton", "storage", "tracking", "types", "video", "analysis"),
+        *("scoring", "sequences", "skeleton", "storage", "tracking", "types", "video", "analysis"),
     },
     "__main__": {"installation"},
 }

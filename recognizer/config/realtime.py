@@ -24,6 +24,7 @@ class LiveConfig(Section):
     alerts: AlertsConfig = AlertsConfig()
     evidence: EvidenceConfig = EvidenceConfig()
     clips: Literal["skeletons", "pixels", "none"] = "skeletons"
+    keep_poses: bool = True
     clips_dir: ConfigPath = PROJECT / "output" / "live" / "clips"
     min_free_mib: Annotated[int, Field(ge=0, le=2**30)] = 1024
     page: PageConfig = PageConfig()

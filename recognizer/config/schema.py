@@ -248,6 +248,7 @@ class DatasetConfig(Section):
     num_person: Annotated[int, Field(ge=1, le=100)] = 4
     min_frames: PositiveInt = 4
     duplicate_distance: Annotated[float, Field(ge=0, le=32)] | None = 8.0
+    also: list[ConfigPath] = []
     negatives: list[ConfigPath] = []
     negatives_s: Annotated[float, Field(ge=0.1, le=3600)] = 10.0
     split: SplitConfig = SplitConfig()

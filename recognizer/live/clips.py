@@ -1,7 +1,7 @@
-"""Clips of events: skeletons on black, or the camera's own video.
+"""Files of events: clips of skeletons on black or of the camera's own video, and poses.
 
 A camera's tracked people are kept for some seconds. When an event has ended and the seconds after
-it have come, or the camera is gone, a thread of its own writes the clip: the engine never waits
+it have come, or the camera is gone, a thread of its own writes its files: the engine never waits
 for a disk.
 """
 
@@ -12,7 +12,6 @@ import shutil
 import stat
 import threading
 import time
-from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -25,6 +24,7 @@ from recognizer.config.live import EvidenceConfig
 from recognizer.draw import draw_people
 from recognizer.live.events import LiveEvent
 from recognizer.live.evidence import EvidenceError, EvidenceRing
+from recognizer.live.pose_ring import PoseRing
 from recognizer.storage.artifacts import SCRATCH_FOLDER, atomic_path
 from recognizer.types import Poses, PoseSequence
 from recognizer.video.writer import VideoWriter
@@ -36,16 +36,21 @@ _LONGEST_SIDE = 960  # pixels of a clip of skeletons
 _STOP_S = 4.0
 
 
-def clip_path(folder: Path, camera: str, event_id: str) -> Path:
-    """Return where the clip of an event goes."""
-    return folder / camera / f"{event_id}.mp4"
+CLIP, POSES = ".mp4", ".npz"
+"""Suffixes of the files of an event."""
+_WHAT = {CLIP: "clip", POSES: "poses"}
 
 
-def find_clip(folder: Path, event_id: str) -> Path | None:
-    """Return the clip of an event of any camera; None: there is none."""
+def event_file(folder: Path, camera: str, event_id: str, suffix: str = CLIP) -> Path:
+    """Return where a file of an event goes."""
+    return folder / camera / f"{event_id}{suffix}"
+
+
+def find_event_file(folder: Path, event_id: str, suffix: str = CLIP) -> Path | None:
+    """Return a file of an event of any camera; None: there is none."""
     if not event_id.isalnum():  # ids are hexadecimal: anything else could lead elsewhere
         return None
-    return next((path for path in folder.glob(f"*/{event_id}.mp4") if path.is_file()), None)
+    return next((path for path in folder.glob(f"*/{event_id}{suffix}") if path.is_file()), None)
 
 
 def files_by_event(folder: Path) -> dict[str, list[tuple[Path, int]]]:
@@ -62,58 +67,64 @@ def files_by_event(folder: Path) -> dict[str, list[tuple[Path, int]]]:
 
 
 Write: TypeAlias = Callable[[Path, Path], None]
-"""Writes a clip to a path; the second is the folder whose scratch folder takes it meanwhile. Raises
+"""Writes a file to a path; the second is the folder whose scratch folder takes it meanwhile. Raises
 EvidenceError where no video is kept, OSError where the file cannot be written."""
 
 
 class ClipSource(Protocol):
-    """Gives the video around an event."""
+    """Gives what happened around an event.
 
-    def cut(self, start_s: float, end_s: float) -> Write:
-        """Return what writes it, from another thread and later."""
+    Attributes:
+        suffix: of its files.
+
+    """
+
+    suffix: str
+
+    def cut(self, event: LiveEvent, end_s: float) -> Write:
+        """Return what writes it up to some time after ``end_s``, from another thread and later."""
+
+    def restart(self) -> None:
+        """Forget what was before: the camera's tracks start anew."""
 
 
-class SkeletonRing:
-    """The tracked people of a camera's last seconds; a ``ClipSource``.
+class SkeletonClips:
+    """The tracked people as a ``ClipSource`` of skeletons on black.
 
     Args:
+        ring: keeps them.
         config: seconds around an event, and a clip's longest duration.
 
     """
 
-    def __init__(self, config: EvidenceConfig) -> None:
-        self._config = config
-        self._lock = threading.Lock()
-        self._parts: deque[PoseSequence] = deque()
+    suffix = CLIP
 
-    def add(self, part: PoseSequence) -> None:
-        """Take the next tracked frames."""
-        keep_s = float(part.time_s[-1]) - self._config.max_s - self._config.after_s
-        with self._lock:
-            self._parts.append(part)
-            while float(self._parts[0].time_s[-1]) < keep_s:
-                self._parts.popleft()
+    def __init__(self, ring: PoseRing, config: EvidenceConfig) -> None:
+        self._ring, self._config = ring, config
 
-    def cut(self, start_s: float, end_s: float) -> Write:
+    def cut(self, event: LiveEvent, end_s: float) -> Write:
         """Return what writes skeletons, from ``before_s`` ahead of an event to ``after_s`` behind.
 
         The frames are taken now: later ones may push them out.
         """
-        first_s = start_s - self._config.before_s
-        last_s = min(end_s + self._config.after_s, first_s + self._config.max_s)
-        with self._lock:
-            parts = [
-                one for one in self._parts if one.time_s[-1] >= first_s and one.time_s[0] <= last_s
-            ]
-        # The camera may have changed its picture's size meanwhile.
-        parts = [one for one in parts if one.size_wh == parts[0].size_wh]
-        return partial(_write_skeletons, parts, first_s, last_s)
+        first_s, last_s = span_around(event.start_s, end_s, self._config)
+        return partial(_write_skeletons, self._ring.between(first_s, last_s), first_s, last_s)
+
+    def restart(self) -> None:
+        """Forget the frames before."""
+        self._ring.restart()
+
+
+def span_around(start_s: float, end_s: float, config: EvidenceConfig) -> tuple[float, float]:
+    """Return first and last second of the files of an event; of a long one its beginning."""
+    first_s = start_s - config.before_s
+    return first_s, min(end_s + config.after_s, first_s + config.max_s)
 
 
 def _write_skeletons(
     parts: Sequence[PoseSequence], first_s: float, last_s: float, path: Path, root: Path
 ) -> None:
-    frames = list(_frames(parts, first_s, last_s))
+    frames = list(_frames(parts))
     if not frames:
         raise EvidenceError(f"expected poses from {first_s:.1f} to {last_s:.1f} s, found none")
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -121,13 +132,9 @@ def _write_skeletons(
         _draw(frames, parts[0].size_wh, scratch)
 
 
-def _frames(
-    parts: Iterable[PoseSequence], first_s: float, last_s: float
-) -> Iterator[tuple[float, Poses]]:
+def _frames(parts: Iterable[PoseSequence]) -> Iterator[tuple[float, Poses]]:
     for part in parts:
-        for time_s, poses in zip(part.time_s.tolist(), part.frames(), strict=True):
-            if first_s <= time_s <= last_s:
-                yield time_s, poses
+        yield from zip(part.time_s.tolist(), part.frames(), strict=True)
 
 
 def _draw(frames: list[tuple[float, Poses]], size_wh: tuple[int, int], path: Path) -> None:
@@ -144,12 +151,17 @@ def _draw(frames: list[tuple[float, Poses]], size_wh: tuple[int, int], path: Pat
 class PixelRing:
     """The camera's own packets as a ``ClipSource``."""
 
+    suffix = CLIP
+
     def __init__(self, ring: EvidenceRing) -> None:
         self._ring = ring
 
-    def cut(self, start_s: float, end_s: float) -> Write:
+    def cut(self, event: LiveEvent, end_s: float) -> Write:
         """Return what writes the camera's video around an event, as ``EvidenceRing.clip`` does."""
-        return partial(self._write, start_s, end_s)
+        return partial(self._write, event.start_s, end_s)
+
+    def restart(self) -> None:
+        """Keep the packets: their times tell them apart."""
 
     def _write(self, start_s: float, end_s: float, path: Path, root: Path) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -159,11 +171,12 @@ class PixelRing:
 @dataclass(frozen=True, slots=True)
 class _Job:
     event: LiveEvent
+    suffix: str
     write: Write
 
 
 class ClipWriter:
-    """Write clips in a thread of its own.
+    """Write the files of events in a thread of its own.
 
     Args:
         folder: where they go.
@@ -198,7 +211,7 @@ class ClipWriter:
         timeout_s = _STOP_S if until_s is None else max(0.0, until_s - time.monotonic())
         self._thread.join(timeout_s)
         if self._thread.is_alive():
-            logger.error("%d clips of events are not written", max(self._jobs.qsize() - 1, 1))
+            logger.error("%d files of events are not written", max(self._jobs.qsize() - 1, 1))
 
     @property
     def is_paused(self) -> bool:
@@ -208,20 +221,20 @@ class ClipWriter:
         except OSError:
             return True
 
-    def put(self, event: LiveEvent, write: Write) -> None:
-        """Let the clip of an event be written."""
-        self._jobs.put(_Job(event, write))
+    def put(self, event: LiveEvent, suffix: str, write: Write) -> None:
+        """Let a file of an event be written."""
+        self._jobs.put(_Job(event, suffix, write))
 
     def _run(self) -> None:
         while (job := self._jobs.get()) is not None:
             event = job.event
             if self._lacks_room():
                 continue
-            path = clip_path(self._folder, event.camera, event.event_id)
+            path = event_file(self._folder, event.camera, event.event_id, job.suffix)
             try:
                 job.write(path, self._folder)
-            except (OSError, ValueError, RuntimeError) as error:  # the next clip may succeed
-                logger.error("event %s: no clip: %s", event.event_id, error)
+            except (OSError, ValueError, RuntimeError) as error:  # the next file may succeed
+                logger.error("event %s: no %s: %s", event.event_id, _WHAT[job.suffix], error)
 
     def _lacks_room(self) -> bool:
         """Return whether clips are left out, and log where that changes."""
@@ -239,13 +252,13 @@ class ClipWriter:
 
 
 class CameraClips:
-    """Decide when the clip of each event of a camera can be written.
+    """Decide when the files of each event of a camera can be written.
 
     That is some seconds after its end; of an event that is longer than a clip may be, as soon as
     the clip is full.
 
     Args:
-        source: gives the video.
+        sources: give what is written: a clip, poses.
         writer: writes it.
         config: seconds around an event, and a clip's longest duration.
         keep_from: told when the oldest open event began; None: there is none.
@@ -254,12 +267,12 @@ class CameraClips:
 
     def __init__(
         self,
-        source: ClipSource,
+        sources: Sequence[ClipSource],
         writer: ClipWriter,
         config: EvidenceConfig,
         keep_from: Callable[[float | None], None] = lambda start_s: None,
     ) -> None:
-        self._source, self._writer, self._config = source, writer, config
+        self._sources, self._writer, self._config = sources, writer, config
         self._keep_from = keep_from
         self._open: dict[str, LiveEvent] = {}
         self._waiting: list[LiveEvent] = []
@@ -285,16 +298,26 @@ class CameraClips:
         for event in list(self._open.values()):
             if event.event_id not in self._full and event.start_s + full_s <= time_s:
                 self._full.add(event.event_id)
-                self._writer.put(event, self._source.cut(event.start_s, time_s))
+                self._put(event, time_s)
 
     def flush(self) -> None:
         """Write all clips that wait: nothing more comes."""
         self._write(list(self._waiting))
 
+    def restart(self) -> None:
+        """Write all clips that wait, and forget the time before: tracks start anew."""
+        self.flush()
+        for source in self._sources:
+            source.restart()
+
+    def _put(self, event: LiveEvent, end_s: float) -> None:
+        for source in self._sources:
+            self._writer.put(event, source.suffix, source.cut(event, end_s))
+
     def _write(self, ready: list[LiveEvent]) -> None:
         for event in ready:
             self._waiting.remove(event)
-            self._writer.put(event, self._source.cut(event.start_s, event.end_s))
+            self._put(event, event.end_s)
         if ready:
             self._notify()
 

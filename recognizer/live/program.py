@@ -22,15 +22,18 @@ from recognizer.installation import pip_command
 from recognizer.live.analysis import SharedPose, analyses_of
 from recognizer.live.clips import (
     CameraClips,
+    ClipSource,
     ClipWriter,
     PixelRing,
-    SkeletonRing,
+    SkeletonClips,
     files_by_event,
 )
 from recognizer.live.engine import CameraState, Engine, Stage
 from recognizer.live.events import LiveEvent
 from recognizer.live.evidence import EvidenceRing
 from recognizer.live.fleet import CameraFleet
+from recognizer.live.kept_poses import KeptPosesSource, PoseOrigin
+from recognizer.live.pose_ring import PoseRing
 from recognizer.live.recording import StoreRecorder
 from recognizer.live.rules import CameraRules, Scene
 from recognizer.live.running import LatestPoses, RunningProgram
@@ -65,6 +68,7 @@ class LiveProgram:
         cameras: those that are read.
         pose: the network that they share.
         classifiers: one for each service.
+        origin: what makes the poses, to keep those of events; None: they are not kept.
 
     """
 
@@ -74,9 +78,10 @@ class LiveProgram:
         cameras: Sequence[CameraConfig],
         pose: SharedPose,
         classifiers: Sequence[Classifier],
+        origin: PoseOrigin | None = None,
     ) -> None:
         self._config, self._section, self._cameras = config, config.live, cameras
-        self._pose, self._classifiers = pose, classifiers
+        self._pose, self._classifiers, self._origin = pose, classifiers, origin
         self._engine: Work[None] | None = None
 
     def run(self, stop: threading.Event) -> int:
@@ -90,7 +95,7 @@ class LiveProgram:
         """
         section = self._section
         _make_folder(section.alerts.store.path.parent, "live.alerts.store.path")
-        if section.clips != "none":
+        if section.clips != "none" or self._origin is not None:
             _make_folder(section.clips_dir, "live.clips_dir")
         _log_unused(self._config, self._cameras)
         store = Store(section.alerts.store.path, section.alerts.sinks)
@@ -102,16 +107,16 @@ class LiveProgram:
             writer = ClipWriter(section.clips_dir, section.min_free_mib * _MIB)
             writer.start()
             closing.add("clips", writer.stop)
-            rings, clips, skeletons = self._clips(writer)
+            packets, poses, clips = self._clips(writer)
             fleet = CameraFleet(
-                self._cameras, section.source, sinks=rings, max_frames=section.max_frames
+                self._cameras, section.source, sinks=packets, max_frames=section.max_frames
             )
             latest = LatestPoses()
             hidden = section.clips == "pixels" and section.page.skeleton_only
             program = RunningProgram(fleet, latest, None if hidden else section.clips_dir)
             on_lag = self._open_page(program, writer, closing, store)
             recorder = StoreRecorder(store, clips, _log_event, on_lag)
-            states = self._states(latest, skeletons)
+            states = self._states(latest, poses)
             remember_notices(store.path, states)
             engine = Engine(fleet.gatherer, self._pose, states, recorder)
             self._work(engine, fleet, recorder, closing, stop)
@@ -219,25 +224,31 @@ class LiveProgram:
 
     def _clips(
         self, writer: ClipWriter
-    ) -> tuple[dict[str, EvidenceRing], dict[str, CameraClips], dict[str, SkeletonRing]]:
-        """Return what keeps packets, what decides on clips, and what keeps poses, by camera."""
+    ) -> tuple[dict[str, EvidenceRing], dict[str, PoseRing], dict[str, CameraClips]]:
+        """Return what keeps packets, what keeps poses, and what decides on files, by camera."""
         evidence, kind = self._section.evidence, self._section.clips
-        rings: dict[str, EvidenceRing] = {}
-        skeletons: dict[str, SkeletonRing] = {}
+        packets: dict[str, EvidenceRing] = {}
+        poses: dict[str, PoseRing] = {}
         clips: dict[str, CameraClips] = {}
         for camera in self._cameras:
             name = camera.name
+            ring = PoseRing(evidence.max_s + evidence.after_s)
+            sources: list[ClipSource] = []
+            if self._origin is not None:  # first: at the end, time to write is short
+                sources.append(KeptPosesSource(ring, evidence, self._origin))
+            if kind == "skeletons":
+                sources.append(SkeletonClips(ring, evidence))
+            if sources:
+                poses[name] = ring
             if kind == "pixels":
-                ring = rings[name] = EvidenceRing(name, evidence)
-                clips[name] = CameraClips(PixelRing(ring), writer, evidence, ring.keep_from)
-            elif kind == "skeletons":
-                skeletons[name] = SkeletonRing(evidence)
-                clips[name] = CameraClips(skeletons[name], writer, evidence)
-        return rings, clips, skeletons
+                packets[name] = EvidenceRing(name, evidence)
+                sources.append(PixelRing(packets[name]))
+                clips[name] = CameraClips(sources, writer, evidence, packets[name].keep_from)
+            elif sources:
+                clips[name] = CameraClips(sources, writer, evidence)
+        return packets, poses, clips
 
-    def _states(
-        self, latest: LatestPoses, skeletons: dict[str, SkeletonRing]
-    ) -> dict[str, CameraState]:
+    def _states(self, latest: LatestPoses, poses: dict[str, PoseRing]) -> dict[str, CameraState]:
         settings = replace(
             PipelineSettings.from_config(self._config),
             stride_s=self._section.stride_s,
@@ -245,8 +256,8 @@ class LiveProgram:
         )
         alerts = self._section.alerts
         listeners = {
-            camera.name: latest.listener(camera.name, skeletons[camera.name].add)
-            if camera.name in skeletons
+            camera.name: latest.listener(camera.name, poses[camera.name].add)
+            if camera.name in poses
             else latest.listener(camera.name)
             for camera in self._cameras
         }

@@ -76,7 +76,7 @@ class StoreRecorder:
         put = partial(self.store.put_gap, gap.camera, start_utc_s, end_utc_s, gap.reason)
         self._write(put)
         if (clips := self._clips.get(gap.camera)) is not None:
-            clips.flush()
+            clips.restart()
 
     def window(self, window: CameraWindow) -> None:
         """Write what waits, and the clips whose last second has come."""

@@ -18,6 +18,7 @@ from recognizer.config.live import CameraConfig
 from recognizer.config.schema import Config
 from recognizer.installation import cpu_cores
 from recognizer.live.analysis import SharedPose
+from recognizer.live.kept_poses import PoseOrigin, origin_of
 from recognizer.live.logs import PatientLog
 from recognizer.live.program import LiveProgram
 from recognizer.live.stopping import END_S, Work, end_process
@@ -75,9 +76,12 @@ def _run(config: Config, cameras: Sequence[CameraConfig]) -> tuple[int, bool]:
     return program.run(stop), program.hangs
 
 
-def _open_networks(config: Config) -> tuple[SharedPose, list[Classifier]]:
+def _open_networks(
+    config: Config,
+) -> tuple[SharedPose, list[Classifier], PoseOrigin | None]:
     classifiers = _open_classifiers(config)
-    return _open_pose(config), classifiers
+    origin = origin_of(config, classifiers) if config.live.keep_poses else None
+    return _open_pose(config), classifiers, origin
 
 
 def _open_pose(config: Config) -> SharedPose:

@@ -4,7 +4,7 @@ import threading
 from collections.abc import Callable
 from pathlib import Path
 
-from recognizer.live.clips import find_clip
+from recognizer.live.clips import find_event_file
 from recognizer.live.fleet import CameraFleet
 from recognizer.live.values import CameraState, CameraStatus
 from recognizer.types import PoseSequence
@@ -63,4 +63,4 @@ class RunningProgram:
 
     def clip(self, event_id: str) -> Path | None:
         """Return the file of an event's clip; None: there is none."""
-        return None if self._clips_dir is None else find_clip(self._clips_dir, event_id)
+        return None if self._clips_dir is None else find_event_file(self._clips_dir, event_id)

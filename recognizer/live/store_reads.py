@@ -7,7 +7,7 @@ from typing import Any
 
 from recognizer.live.events import LiveEvent, NearMiss
 from recognizer.live.store import Verdict
-from recognizer.live.store_schema import parsed_event, reading
+from recognizer.live.store_schema import check_application, parsed_event, reading
 
 MAX_PAGE = 500
 
@@ -77,6 +77,14 @@ class Review:
     reviewer: str
     note: str
     utc_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class DecidedEvent:
+    """An event in its last state and the last decision about it; None: there is none."""
+
+    event: LiveEvent
+    verdict: Verdict | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -186,6 +194,19 @@ def read_event(path: Path, event_id: str) -> LiveEvent:
     if row is None:
         raise KeyError(f"expected the id of an event, got {event_id!r}; it may be removed")
     return parsed_event(row["body"], path)
+
+
+def list_decided(path: Path) -> list[DecidedEvent]:
+    """Return all events with the decisions about them, of one moment, the earliest first.
+
+    Raises:
+        StoreError: of any kind, as for a database of another program or a later version.
+
+    """
+    with reading(path) as db:
+        check_application(db, path)
+        rows = db.execute("SELECT body, review FROM events ORDER BY start_utc_s, id").fetchall()
+    return [DecidedEvent(parsed_event(row["body"], path), row["review"]) for row in rows]
 
 
 def list_reviews(path: Path, event_id: str) -> tuple[Review, ...]:

@@ -134,7 +134,7 @@ def open_writer(path: Path, busy_s: float = BUSY_S) -> sqlite3.Connection:
     with store_errors(path):
         db = sqlite3.connect(path, timeout=busy_s, isolation_level=None, check_same_thread=False)
         try:
-            _check_application(db, path)
+            check_application(db, path)
             db.execute("PRAGMA auto_vacuum = INCREMENTAL")
             db.execute("PRAGMA journal_mode = WAL")
             db.execute("PRAGMA synchronous = FULL")
@@ -182,7 +182,13 @@ def parsed_event(body: str, path: Path) -> LiveEvent:
         ) from error
 
 
-def _check_application(db: sqlite3.Connection, path: Path) -> None:
+def check_application(db: sqlite3.Connection, path: Path) -> None:
+    """Check that a database is one of ours, or empty, and of no later version.
+
+    Raises:
+        StoreVersionError: it is not.
+
+    """
     version, application = pragma(db, "user_version"), pragma(db, "application_id")
     (tables,) = db.execute("SELECT count(*) FROM sqlite_schema").fetchone()
     if tables and application != APPLICATION_ID:

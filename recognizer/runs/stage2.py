@@ -5,7 +5,7 @@ that the last manifest accounts for every video.
 """
 
 import logging
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TypeVar
@@ -13,7 +13,7 @@ from typing import TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from recognizer.config.schema import Config, TrackingConfig
+from recognizer.config.schema import Config, ScoringConfig, TrackingConfig
 from recognizer.pose.settings import people_left_out, tracking_settings
 from recognizer.runs.batch import run_batch, worker_count
 from recognizer.runs.inputs import is_included, list_videos
@@ -30,7 +30,7 @@ from recognizer.runs.manifest import (
 from recognizer.runs.progress import ProgressFactory, silent
 from recognizer.runs.stage_folders import stage1_dir, stage2_dir, stage2_settings
 from recognizer.runs.worker_pool import Job, OnFrames, StopRunError, WorkerPool
-from recognizer.scoring.ranking import SERVICES, Involvement, rank_people
+from recognizer.scoring.ranking import SERVICES, rank_people
 from recognizer.storage.artifacts import (
     POSE_SCHEMA,
     ArtifactError,
@@ -40,6 +40,7 @@ from recognizer.storage.artifacts import (
 )
 from recognizer.tracking.backward import Progress
 from recognizer.tracking.offline import track_people
+from recognizer.types import PoseSequence
 from recognizer.video.hashes import check_hashes
 
 T = TypeVar("T")
@@ -158,17 +159,11 @@ class _TrackWorker:
                 before.video, "refused", f"stage 1 result: {text}; delete it, run stage 1"
             )
         tracked = track_people(sequence, plan.config.tracking, _reporting(on_frames))
-        arrays: dict[str, NDArray[np.generic]] = dict(hashes)
-        names = {}
-        for service in SERVICES:
-            on_frames(0)  # ranking a day of video takes minutes
-            ranked = rank_people(tracked, service, plan.config.scoring)
-            arrays |= _arrays(service, ranked)
-            names[service] = list(ranked.measure_names)
+        ranks, names = ranking_arrays(tracked, plan.config.scoring, lambda: on_frames(0))
         meta = {**meta, "settings": plan.settings, "measures": names}
         final = result_path(plan.folder, before.video, ".npz")
         try:
-            write_poses(final, plan.folder, tracked, meta, arrays)
+            write_poses(final, plan.folder, tracked, meta, {**hashes, **ranks})
         except OSError as error:
             raise StopRunError(f"cannot write {final}: {error}") from error
         on_frames(len(tracked) % _FRAMES_A_REPORT)
@@ -193,9 +188,26 @@ def _reporting(on_frames: OnFrames) -> Progress:
     return frames
 
 
-def _arrays(service: str, ranked: Involvement) -> dict[str, NDArray[np.generic]]:
-    return {
-        f"{service}_track_ids": ranked.track_ids,
-        f"{service}_involvement": ranked.involvement,
-        f"{service}_measures": ranked.measures,
-    }
+def ranking_arrays(
+    tracked: PoseSequence, scoring: ScoringConfig, alive: Callable[[], None] = lambda: None
+) -> tuple[dict[str, NDArray[np.generic]], dict[str, list[str]]]:
+    """Return the ranking of the people for every service, and the names of its measures.
+
+    Args:
+        tracked: the tracked people of a video.
+        scoring: the weights of the measures.
+        alive: called before each ranking: that of a day of video takes minutes.
+
+    """
+    arrays: dict[str, NDArray[np.generic]] = {}
+    names: dict[str, list[str]] = {}
+    for service in SERVICES:
+        alive()
+        ranked = rank_people(tracked, service, scoring)
+        arrays |= {
+            f"{service}_track_ids": ranked.track_ids,
+            f"{service}_involvement": ranked.involvement,
+            f"{service}_measures": ranked.measures,
+        }
+        names[service] = list(ranked.measure_names)
+    return arrays, names

@@ -24,6 +24,7 @@ from recognizer.pose.turned import TURNED_REVISION
 from recognizer.runs.manifest import MANIFEST, Manifest, Settings, read_manifest
 from recognizer.storage.artifacts import sha256_file, short_digest
 
+LABELS, SOURCES = "labels.csv", "sources.csv"  # beside the tracks of a folder of dataset.also
 _MAX_NAME_BYTES = 255
 
 
@@ -186,6 +187,10 @@ def stage3_settings(config: Config, stage2: Manifest) -> Settings:
         dataset["negatives"] = [sha256_file(path) for path in manifests]
     else:  # older results know neither
         del dataset["negatives"], dataset["negatives_s"]
+    if config.dataset.also:
+        dataset["also"] = [list(map(sha256_file, also_files(p))) for p in config.dataset.also]
+    else:
+        del dataset["also"]
     selected = {"include": config.annotation.include} if config.annotation.include else {}
     return {"stage2": stage2.settings, "dataset": dataset, **selected}
 
@@ -211,6 +216,23 @@ def negatives_manifest(negatives: Path) -> Path:
             "footage first"
         ) from error
     return path
+
+
+def also_files(folder: Path) -> list[Path]:
+    """Return manifest, labels and sources of a folder of ``dataset.also``.
+
+    Raises:
+        ConfigError: one of them is missing.
+
+    """
+    files = [folder / name for name in (MANIFEST, LABELS, SOURCES)]
+    for path in files:
+        if not path.is_file():
+            raise ConfigError(
+                f"dataset.also: expected a folder with {MANIFEST}, {LABELS} and {SOURCES}, as "
+                f"--mode annotation.from_reviews writes it, found no {path.name} in {folder}"
+            )
+    return files
 
 
 # --- model files of the poses -------------------------------------------------------

@@ -74,13 +74,15 @@ def write_stage2(
     videos: Mapping[str, PoseSequence | Outcome],
     settings: dict[str, Any] | None = None,
     hashes: Mapping[str, Sequence[int]] | None = None,
+    first: int = 0,
 ) -> Path:
     """Write a finished stage 2: ``videos`` maps a path to a PoseSequence or an Outcome.
 
     ``hashes`` maps a path to the hashes of its pictures, one every 0.25 s; none of the others.
+    ``first``: number from which the videos' content is told apart.
     """
     outcomes = []
-    for number, (video, value) in enumerate(sorted(videos.items())):
+    for number, (video, value) in enumerate(sorted(videos.items()), first):
         if isinstance(value, Outcome):
             outcomes.append(value)
             continue

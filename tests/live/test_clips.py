@@ -9,13 +9,15 @@ import pytest
 from recognizer.config.live import EvidenceConfig
 from recognizer.live import clips as module
 from recognizer.live.clips import (
+    CLIP,
     CameraClips,
     ClipWriter,
-    SkeletonRing,
-    clip_path,
+    SkeletonClips,
+    event_file,
     files_by_event,
-    find_clip,
+    find_event_file,
 )
+from recognizer.live.pose_ring import PoseRing
 from recognizer.types import Poses, PoseSequenceBuilder
 from tests.live.test_recording import event
 
@@ -44,9 +46,9 @@ def part(start_s, seconds, size_wh=(320, 180), fps=5.0):
 
 def run(folder, events, seconds, parts=()):
     """Feed a camera's seconds and the states of its events; write the clips."""
-    ring, writer = SkeletonRing(CONFIG), ClipWriter(folder)
+    ring, writer = PoseRing(CONFIG.max_s + CONFIG.after_s), ClipWriter(folder)
     writer.start()
-    clips = CameraClips(ring, writer, CONFIG)
+    clips = CameraClips([SkeletonClips(ring, CONFIG)], writer, CONFIG)
     for second in range(seconds):
         ring.add(dict(parts).get(second) or part(second, 1.0))
         for at, state in events:
@@ -65,22 +67,22 @@ def seconds_of(path):
 
 def test_a_clip_reaches_from_before_an_event_to_after_it(tmp_path):
     run(tmp_path, [(5, event(4)), (7, event(4, "end", 1))], 15)
-    path = clip_path(tmp_path, "door", event(4).event_id)
+    path = event_file(tmp_path, "door", event(4).event_id)
     assert seconds_of(path) == pytest.approx(2 + 2 + 2, abs=0.5)  # it lasts 2 s
-    assert find_clip(tmp_path, event(4).event_id) == path
-    assert find_clip(tmp_path, "../x") is None
-    assert find_clip(tmp_path, "0" * 32) is None
+    assert find_event_file(tmp_path, event(4).event_id) == path
+    assert find_event_file(tmp_path, "../x") is None
+    assert find_event_file(tmp_path, "0" * 32) is None
 
 
 def test_of_a_long_event_the_beginning_is_kept(tmp_path):
     run(tmp_path, [(5, event(4)), (90, event(4, "end", 1))], 100)
-    path = clip_path(tmp_path, "door", event(4).event_id)
+    path = event_file(tmp_path, "door", event(4).event_id)
     assert seconds_of(path) == pytest.approx(CONFIG.max_s, abs=0.5)
 
 
 def test_a_change_of_size_ends_a_clip(tmp_path):
     run(tmp_path, [(5, event(4)), (6, event(4, "end", 1))], 10, [(6, part(6, 1.0, (640, 360)))])
-    with av.open(str(clip_path(tmp_path, "door", event(4).event_id))) as container:
+    with av.open(str(event_file(tmp_path, "door", event(4).event_id))) as container:
         stream = container.streams.video[0]
         assert (stream.width, stream.height) == (320, 180)
 
@@ -92,7 +94,7 @@ def test_a_clip_that_fails_costs_no_other(tmp_path, caplog):
     assert "no clip" in caplog.text
     (tmp_path / "door").unlink()
     run(tmp_path, late, 14)
-    assert find_clip(tmp_path, event(8).event_id) is not None
+    assert find_event_file(tmp_path, event(8).event_id) is not None
 
 
 def test_without_room_no_clip_is_written_until_there_is_some(tmp_path, caplog):
@@ -106,7 +108,7 @@ def test_without_room_no_clip_is_written_until_there_is_some(tmp_path, caplog):
             free[0] = 5 << 20
 
     for number in range(2):
-        writer.put(event(number), write)
+        writer.put(event(number), CLIP, write)
     writer.start()
     until_s = time.monotonic() + 20
     while "no clips" not in caplog.text:
@@ -120,7 +122,7 @@ def test_without_room_no_clip_is_written_until_there_is_some(tmp_path, caplog):
     assert not writer.is_paused
     again = ClipWriter(tmp_path, 10 << 20, lambda folder: free[0])
     for number in (2, 3):
-        again.put(event(number), write)
+        again.put(event(number), CLIP, write)
     again.start()
     again.stop()
     assert written == [event(2).event_id]  # its clip has filled the disk
