@@ -21,6 +21,7 @@ from recognizer.config.schema import Config
 from recognizer.installation import pip_command
 from recognizer.live.analysis import SharedPose, analyses_of
 from recognizer.live.clips import CameraClips, ClipWriter, PixelRing, SkeletonRing
+from recognizer.live.drawn_zones import ZoneBook
 from recognizer.live.engine import CameraState, Engine, Stage
 from recognizer.live.events import LiveEvent
 from recognizer.live.evidence import EvidenceRing
@@ -29,13 +30,13 @@ from recognizer.live.recording import StoreRecorder
 from recognizer.live.rules import CameraRules, Scene
 from recognizer.live.running import LatestPoses, RunningProgram
 from recognizer.live.schedule import schedules_of_camera
+from recognizer.live.sinks.deliver import Delivery
 from recognizer.live.sinks.mqtt_topics import Entity
 from recognizer.live.sinks.opening import open_deliveries
 from recognizer.live.store import Store
 from recognizer.live.store_reads import outbox_depths
 from recognizer.live.store_schema import StoreError
 from recognizer.live.values import CameraState as State
-from recognizer.live.zones import zones_of_camera
 from recognizer.pipeline import PipelineSettings
 
 logger = logging.getLogger(__name__)
@@ -88,7 +89,8 @@ class LiveProgram:
             stack.callback(store.close)
             if closed := store.close_left_open(time.time()):
                 logger.warning("%d events of an earlier run were left open; ended", closed)
-            self._start_sinks(store, stack)
+            zones = ZoneBook(store, section.alerts.zones)
+            sinks = self._start_sinks(store, stack)
             writer = ClipWriter(section.clips_dir)
             writer.start()
             stack.callback(writer.stop)
@@ -97,12 +99,11 @@ class LiveProgram:
                 self._cameras, section.source, sinks=rings, max_frames=section.max_frames
             )
             latest = LatestPoses()
-            hidden = section.clips == "pixels" and section.page.skeleton_only
-            program = RunningProgram(fleet, latest, None if hidden else section.clips_dir)
-            on_lag = self._open_page(program, store, stack)
+            program = self._running(fleet, latest, sinks)
+            on_lag = self._open_page(program, store, zones, stack)
             recorder = StoreRecorder(store, clips, _log_event, on_lag)
             stack.callback(recorder.close)
-            states = self._states(latest, skeletons)
+            states = self._states(latest, skeletons, zones)
             engine = Engine(fleet.gatherer, self._pose, states, recorder)
             fleet.start()
             stack.callback(fleet.stop)
@@ -125,8 +126,16 @@ class LiveProgram:
             logger.error("away at the end: %s (%s)", one.name, one.last_error or "no picture yet")
         return EXIT_SOME_REFUSED if away else EXIT_DONE
 
+    def _running(
+        self, fleet: CameraFleet, latest: LatestPoses, sinks: dict[str, Delivery]
+    ) -> RunningProgram:
+        skeleton_only = self._section.page.skeleton_only
+        hidden = self._section.clips == "pixels" and skeleton_only
+        clips_dir = None if hidden else self._section.clips_dir
+        return RunningProgram(fleet, latest, clips_dir, sinks=sinks, shows_pixels=not skeleton_only)
+
     def _open_page(
-        self, program: RunningProgram, store: Store, stack: ExitStack
+        self, program: RunningProgram, store: Store, zones: ZoneBook, stack: ExitStack
     ) -> Callable[[Stage, float], None]:
         """Serve the page, where it is enabled; return what takes lags."""
         if not self._section.page.enabled:
@@ -148,6 +157,7 @@ class LiveProgram:
                 program,
                 rules=self._section.alerts.rules,
                 metrics=metrics,
+                zones=zones,
             )
         except ValueError as error:
             raise ConfigError(f"live.page: {error}") from error
@@ -156,7 +166,7 @@ class LiveProgram:
         logger.info("the page is at %s", page.url)
         return metrics.observe_lag
 
-    def _start_sinks(self, store: Store, stack: ExitStack) -> None:
+    def _start_sinks(self, store: Store, stack: ExitStack) -> dict[str, Delivery]:
         entities = [
             Entity(camera.name, name)
             for camera in self._cameras
@@ -170,6 +180,8 @@ class LiveProgram:
         for delivery in deliveries:
             delivery.start()
             stack.callback(delivery.stop)
+        names = [sink.name for sink in self._section.alerts.sinks]
+        return dict(zip(names, deliveries, strict=True))
 
     def _clips(
         self, writer: ClipWriter
@@ -190,7 +202,7 @@ class LiveProgram:
         return rings, clips, skeletons
 
     def _states(
-        self, latest: LatestPoses, skeletons: dict[str, SkeletonRing]
+        self, latest: LatestPoses, skeletons: dict[str, SkeletonRing], zones: ZoneBook
     ) -> dict[str, CameraState]:
         settings = replace(
             PipelineSettings.from_config(self._config),
@@ -214,11 +226,7 @@ class LiveProgram:
         states = {}
         for camera in self._cameras:
             name = camera.name
-            scene = Scene(
-                name,
-                zones_of_camera(alerts.zones, name),
-                schedules_of_camera(alerts.schedules, name),
-            )
+            scene = Scene(name, zones.current(name), schedules_of_camera(alerts.schedules, name))
             rules: dict[str, CameraRules] = {
                 one.service: CameraRules(scene, one.service, one.classes, alerts.rules)
                 for one in self._classifiers

@@ -302,6 +302,10 @@ class Store:
             self._db.executescript("PRAGMA incremental_vacuum; PRAGMA wal_checkpoint(TRUNCATE)")
         return Cleaned(tuple(removed), misses, gaps, over)
 
+    def writing(self) -> contextlib.AbstractContextManager[sqlite3.Connection]:
+        """Give the connection that writes, in one transaction: for tables of other modules."""
+        return self._write()
+
     @contextlib.contextmanager
     def _write(self) -> Iterator[sqlite3.Connection]:
         with self._lock, store_errors(self.path):
