@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from fnmatch import fnmatchcase
 from itertools import combinations
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field
 
@@ -20,29 +20,45 @@ def _shown(name: str) -> str:
 
 ShownName = Annotated[str, Field(min_length=1, max_length=60), AfterValidator(_shown)]
 Point = Annotated[tuple[Unit, Unit], Field(strict=False)]
-_MAX_POINTS = 100  # as many as a person would click; the check of crossings is quadratic
+MAX_CORNERS = 100  # as many as a person would click; the check of crossings is quadratic
+
+
+PolygonProblem = Literal["corners", "twice", "crossing", "line"]
+
+
+class PolygonError(ValueError):
+    """Corners that are no polygon; ``problem`` says why, for a message in another language."""
+
+    def __init__(self, problem: PolygonProblem, message: str) -> None:
+        super().__init__(message)
+        self.problem = problem
 
 
 def _polygon(points: list[tuple[float, float]]) -> list[tuple[float, float]]:
     """Return the corners; raise ValueError where they enclose nothing or cross."""
-    if not 3 <= len(points) <= _MAX_POINTS:
-        raise ValueError(f"expected 3 to {_MAX_POINTS} corners [x, y], got {len(points)}")
+    if not 3 <= len(points) <= MAX_CORNERS:
+        raise PolygonError(
+            "corners", f"expected 3 to {MAX_CORNERS} corners [x, y], got {len(points)}"
+        )
     twice = next((i for i, p in enumerate(points) if p in points[:i]), None)
     if twice is not None:
         x, y = points[twice]
-        raise ValueError(
-            f"expected every corner once, the last is joined to the first; got [{x:g}, {y:g}] twice"
+        raise PolygonError(
+            "twice",
+            "expected every corner once, the last is joined to the first; got "
+            f"[{x:g}, {y:g}] twice",
         )
     sides = [(points[i], points[(i + 1) % len(points)]) for i in range(len(points))]
     for (i, one), (j, other) in combinations(enumerate(sides), 2):
         neighbours = j - i in {1, len(sides) - 1}
         if not neighbours and _cross(*one, *other):
-            raise ValueError(
+            raise PolygonError(
+                "crossing",
                 f"expected corners in their order around the zone, got sides {i + 1} and {j + 1} "
-                "that cross"
+                "that cross",
             )
     if abs(_doubled_area(points)) < 1e-6:
-        raise ValueError("expected corners around an area, got corners on one line")
+        raise PolygonError("line", "expected corners around an area, got corners on one line")
     return points
 
 

@@ -22,6 +22,7 @@ from recognizer.live.sources import (
     open_source,
 )
 from recognizer.live.values import CameraState, CameraStatus, DropCause, LiveFrame
+from recognizer.types import Image
 
 _RATE_OVER_S = 5.0
 _MAX_TIMES = 600
@@ -157,6 +158,11 @@ class Camera:
                 last_error=self._last_error,
                 abandoned=self._abandoned(),
             )
+
+    def last_image(self) -> Image | None:
+        """Return the picture of the last frame; None: there was none."""
+        with self._lock:
+            return None if self._last is None else self._last.frame.image
 
     # --- the watchdog ----------------------------------------------------------------
 

@@ -10,6 +10,7 @@ from recognizer.live.gather import Gatherer
 from recognizer.live.slot import FrameSlot
 from recognizer.live.sources import PacketSink
 from recognizer.live.values import CameraStatus
+from recognizer.types import Image
 
 _TICK_S = 0.2
 _STOP_S = 5.0
@@ -77,6 +78,10 @@ class CameraFleet:
     def status(self) -> list[CameraStatus]:
         """Return a snapshot of every camera."""
         return [camera.status() for camera in self.cameras]
+
+    def last_image(self, camera: str) -> Image | None:
+        """Return the picture of a camera's last frame; None: there is none, or no such camera."""
+        return next((one.last_image() for one in self.cameras if one.config.name == camera), None)
 
     def _watch(self) -> None:
         while not self._stop.wait(_TICK_S):

@@ -26,8 +26,8 @@ from recognizer.live.clips import (
     ClipWriter,
     PixelRing,
     SkeletonClips,
-    files_by_event,
 )
+from recognizer.live.drawn_zones import ZoneBook
 from recognizer.live.engine import CameraState, Engine, Stage
 from recognizer.live.events import LiveEvent
 from recognizer.live.evidence import EvidenceRing
@@ -38,26 +38,23 @@ from recognizer.live.recording import StoreRecorder
 from recognizer.live.rules import CameraRules, Scene
 from recognizer.live.running import LatestPoses, RunningProgram
 from recognizer.live.schedule import schedules_of_camera
+from recognizer.live.sinks.deliver import Delivery
 from recognizer.live.sinks.mqtt_topics import Entity
 from recognizer.live.sinks.opening import open_deliveries
 from recognizer.live.stopping import END_S, Closing, Work
 from recognizer.live.store import Store
 from recognizer.live.store_reads import last_notices, outbox_depths
 from recognizer.live.store_schema import StoreError
-from recognizer.live.values import CameraState as State
 from recognizer.live.values import CameraStatus
-from recognizer.live.zones import zones_of_camera
+from recognizer.live.watch import SEEN, Watch
 from recognizer.pipeline import PipelineSettings
 from recognizer.storage.artifacts import remove_stale_scratch
 
 logger = logging.getLogger(__name__)
 
 _DAY_S = 24 * 3600.0
-_CLEAN_EVERY_S = 3600.0
 _MIB = 1 << 20
 _FOR_SINKS_S = 1.8  # of END_S, to send what is written last
-_TICK_S = 1.0
-_SEEN = (State.STREAMING, State.ENDED)
 
 
 class LiveProgram:
@@ -102,7 +99,8 @@ class LiveProgram:
         with Closing("database", store.close) as closing:
             if closed := store.close_left_open(time.time()):
                 logger.warning("%d events of an earlier run were left open; ended", closed)
-            self._start_sinks(store, closing)
+            zones = ZoneBook(store, section.alerts.zones)
+            sinks = self._start_sinks(store, closing)
             remove_stale_scratch(section.clips_dir)
             writer = ClipWriter(section.clips_dir, section.min_free_mib * _MIB)
             writer.start()
@@ -112,15 +110,14 @@ class LiveProgram:
                 self._cameras, section.source, sinks=packets, max_frames=section.max_frames
             )
             latest = LatestPoses()
-            hidden = section.clips == "pixels" and section.page.skeleton_only
-            program = RunningProgram(fleet, latest, None if hidden else section.clips_dir)
-            on_lag = self._open_page(program, writer, closing, store)
+            program = self._running(fleet, latest, sinks)
+            on_lag = self._open_page(program, writer, closing, store, zones)
             recorder = StoreRecorder(store, clips, _log_event, on_lag)
-            states = self._states(latest, poses)
+            states = self._states(latest, poses, zones)
             remember_notices(store.path, states)
             engine = Engine(fleet.gatherer, self._pose, states, recorder)
             self._work(engine, fleet, recorder, closing, stop)
-            away = [one for one in fleet.status() if one.state not in _SEEN]
+            away = [one for one in fleet.status() if one.state not in SEEN]
         return self._report(recorder, away)
 
     def _work(
@@ -142,7 +139,7 @@ class LiveProgram:
         fleet.start()
         closing.add("cameras", lambda until_s: fleet.stop(max(until_s - time.monotonic(), 0)))
         logger.info("cameras: %s; events go to %s", _names(self._cameras), recorder.store.path)
-        watch = Work("watch", partial(self._watch, fleet, recorder, stop))
+        watch = Work("watch", partial(Watch(self._section, fleet, recorder).run, stop))
         closing.add("watch", watch.wait_until)
         self._engine = Work("engine", find)
         try:
@@ -176,8 +173,21 @@ class LiveProgram:
             logger.error("away at the end: %s (%s)", one.name, one.last_error or "no picture yet")
         return EXIT_SOME_REFUSED if away else EXIT_DONE
 
+    def _running(
+        self, fleet: CameraFleet, latest: LatestPoses, sinks: dict[str, Delivery]
+    ) -> RunningProgram:
+        skeleton_only = self._section.page.skeleton_only
+        hidden = self._section.clips == "pixels" and skeleton_only
+        clips_dir = None if hidden else self._section.clips_dir
+        return RunningProgram(fleet, latest, clips_dir, sinks=sinks, shows_pixels=not skeleton_only)
+
     def _open_page(
-        self, program: RunningProgram, writer: ClipWriter, closing: Closing, store: Store
+        self,
+        program: RunningProgram,
+        writer: ClipWriter,
+        closing: Closing,
+        store: Store,
+        zones: ZoneBook,
     ) -> Callable[[Stage, float], None]:
         """Serve the page, where it is enabled; return what takes lags."""
         if not self._section.page.enabled:
@@ -199,6 +209,7 @@ class LiveProgram:
                 program,
                 rules=self._section.alerts.rules,
                 metrics=metrics,
+                zones=zones,
             )
         except ValueError as error:
             raise ConfigError(f"live.page: {error}") from error
@@ -207,7 +218,7 @@ class LiveProgram:
         logger.info("the page is at %s", page.url)
         return metrics.observe_lag
 
-    def _start_sinks(self, store: Store, closing: Closing) -> None:
+    def _start_sinks(self, store: Store, closing: Closing) -> dict[str, Delivery]:
         entities = [
             Entity(camera.name, name)
             for camera in self._cameras
@@ -221,6 +232,8 @@ class LiveProgram:
         for delivery in deliveries:
             delivery.start()
             closing.add(delivery.name, delivery.stop)
+        names = [sink.name for sink in self._section.alerts.sinks]
+        return dict(zip(names, deliveries, strict=True))
 
     def _clips(
         self, writer: ClipWriter
@@ -248,7 +261,9 @@ class LiveProgram:
                 clips[name] = CameraClips(sources, writer, evidence)
         return packets, poses, clips
 
-    def _states(self, latest: LatestPoses, poses: dict[str, PoseRing]) -> dict[str, CameraState]:
+    def _states(
+        self, latest: LatestPoses, poses: dict[str, PoseRing], zones: ZoneBook
+    ) -> dict[str, CameraState]:
         settings = replace(
             PipelineSettings.from_config(self._config),
             stride_s=self._section.stride_s,
@@ -271,11 +286,7 @@ class LiveProgram:
         states = {}
         for camera in self._cameras:
             name = camera.name
-            scene = Scene(
-                name,
-                zones_of_camera(alerts.zones, name),
-                schedules_of_camera(alerts.schedules, name),
-            )
+            scene = Scene(name, zones.current(name), schedules_of_camera(alerts.schedules, name))
             rules: dict[str, CameraRules] = {
                 one.service: CameraRules(scene, one.service, one.classes, alerts.rules)
                 for one in self._classifiers
@@ -283,45 +294,6 @@ class LiveProgram:
             begun_utc_s = None if camera.path is None else time.time()
             states[name] = CameraState(analyses[name], rules, begun_utc_s)
         return states
-
-    def _watch(self, fleet: CameraFleet, recorder: StoreRecorder, stop: threading.Event) -> None:
-        """Log the cameras' state and clean the store, until stopped."""
-        cleaned_s, logged_s = -_CLEAN_EVERY_S, time.monotonic()
-        states: dict[str, State] = {}
-        trouble = ""
-        while not stop.wait(_TICK_S):
-            trouble = _checked(recorder.store, trouble)
-            _log_changes(fleet, states)
-            if time.monotonic() - logged_s >= self._section.status_s:
-                logged_s = time.monotonic()
-                _log_status(fleet, recorder)
-            if time.monotonic() - cleaned_s >= _CLEAN_EVERY_S:
-                cleaned_s = time.monotonic()
-                try:
-                    self.clean(recorder.store)
-                except (StoreError, OSError) as error:
-                    logger.warning("events are not cleaned: %s", error)
-
-    def clean(self, store: Store) -> None:
-        """Remove what is too old or above the quota, with its clips."""
-        keep = self._section.alerts.store
-        files = files_by_event(self._section.clips_dir)
-        removed = store.clean(
-            time.time(),
-            keep.retention_days * _DAY_S,
-            keep.quota_mib * _MIB,
-            {event_id: sum(size for _, size in own) for event_id, own in files.items()},
-        )
-        for event_id in removed.events:
-            for path, _ in files.get(event_id, ()):
-                path.unlink(missing_ok=True)
-        if removed.over_quota_bytes > 0:
-            logger.warning(
-                "%s and clips: %.0f MiB above live.alerts.store.quota_mib, none of it reviewed "
-                "and sent; review events, or set a larger quota",
-                store.path,
-                removed.over_quota_bytes / _MIB,
-            )
 
 
 def remember_notices(path: Path, states: Mapping[str, CameraState]) -> None:
@@ -356,32 +328,6 @@ def _log_event(event: LiveEvent) -> None:
         )
 
 
-def _log_changes(fleet: CameraFleet, states: dict[str, State]) -> None:
-    """Log which cameras were lost or came back since the last call."""
-    for one in fleet.status():
-        before = states.get(one.name)
-        lost = one.state in (State.WAITING, State.FAILED)
-        if lost and before not in (State.WAITING, State.FAILED):
-            logger.warning("%s: away: %s", one.name, one.last_error)
-            states[one.name] = one.state
-        elif one.state in _SEEN and before != one.state:
-            logger.info("%s: %s", one.name, one.state)
-            states[one.name] = one.state
-
-
-def _checked(store: Store, trouble: str) -> str:
-    """Look after the database; log what is wrong with it where that changes, and return it."""
-    try:
-        store.check()
-    except StoreError as error:
-        if str(error) != trouble:
-            logger.error("%s", error)
-        return str(error)
-    if trouble:
-        logger.info("%s: can be used again", store.path)
-    return ""
-
-
 def _log_unused(config: Config, cameras: Sequence[CameraConfig]) -> None:
     """Warn of settings whose pattern fits no camera."""
     alerts, names = config.live.alerts, [camera.name for camera in cameras]
@@ -390,18 +336,6 @@ def _log_unused(config: Config, cameras: Sequence[CameraConfig]) -> None:
     for key, number, fits in parts:
         if not any(map(fits, names)):
             logger.warning("live.alerts.%s.%d: fits none of the cameras", key, number)
-
-
-def _log_status(fleet: CameraFleet, recorder: StoreRecorder) -> None:
-    for one in fleet.status():
-        dropped = sum(one.drops.values())
-        text = f", {one.last_error}" if one.last_error and one.state != State.STREAMING else ""
-        logger.info(
-            "%s: %s, %.1f frames/s, %d dropped%s", one.name, one.state, one.fps, dropped, text
-        )
-    lag = recorder.lag_quantile("score", 0.95)
-    if lag is not None:
-        logger.info("95 %% of the windows were classified within %.2f s of their last frame", lag)
 
 
 def _names(cameras: Sequence[CameraConfig]) -> str:

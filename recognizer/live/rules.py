@@ -15,7 +15,7 @@ from recognizer.config.alerts import RuleConfig, RulesConfig
 from recognizer.live.event_state import OpenEvent, Seen
 from recognizer.live.events import PROBABILITY_DIGITS, CloseCause, NearMiss, Outcome, Rule
 from recognizer.live.schedule import Schedule
-from recognizer.live.zones import CameraZone, Counted, count_people
+from recognizer.live.zones import CameraZones, Counted, count_people
 from recognizer.scoring.ranking import Service
 
 _ROUNDING_S = 2e-6  # as in recognizer.action.events
@@ -29,13 +29,13 @@ class Scene:
 
     Attributes:
         camera: its name.
-        zones: parts of its picture.
+        zones: parts of its picture, as they are at each window.
         schedules: events count where any of them counts; none: always.
 
     """
 
     camera: str
-    zones: tuple[CameraZone, ...] = ()
+    zones: CameraZones = field(default_factory=CameraZones)
     schedules: tuple[Schedule, ...] = ()
 
     def counts_at(self, utc_s: float) -> bool:
@@ -83,7 +83,7 @@ class CameraRules:
 
         """
         self._check_order(window)
-        counted = count_people(window.people, self._zones, size_wh, rest=self._rest)
+        counted = count_people(window.people, self._zones.now, size_wh, rest=self._rest)
         return [o for c in self._classes for o in c.update(window, utc_s, counted)]
 
     def remember_notice(self, class_name: str, zone: str, ago_s: float, now_s: float) -> None:

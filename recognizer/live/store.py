@@ -319,6 +319,10 @@ class Store:
             )
         return Cleaned(tuple(removed), misses, gaps, max(0, over))
 
+    def writing(self) -> contextlib.AbstractContextManager[sqlite3.Connection]:
+        """Give the connection that writes, in one transaction: for tables of other modules."""
+        return self._write()
+
     @contextlib.contextmanager
     def _write(self) -> Iterator[sqlite3.Connection]:
         with self._lock, store_errors(self.path):

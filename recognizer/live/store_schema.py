@@ -61,6 +61,15 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
         ) STRICT""",
         "CREATE INDEX remote_ids_by_event ON remote_ids (event_id)",
     ),
+    (
+        # Every state of every zone that was drawn; the last one of a zone counts.
+        """CREATE TABLE zones (
+            seq INTEGER PRIMARY KEY, id TEXT NOT NULL, camera TEXT NOT NULL, kind TEXT NOT NULL,
+            name TEXT NOT NULL, polygon TEXT NOT NULL, is_removed INTEGER NOT NULL,
+            author TEXT NOT NULL, utc_s REAL NOT NULL
+        ) STRICT""",
+        "CREATE INDEX zones_by_id ON zones (id, seq)",
+    ),
 )
 
 

@@ -31,6 +31,28 @@ class CameraZone:
     polygon: tuple[tuple[float, float], ...]
 
 
+class CameraZones:
+    """The zones of a camera as they are now.
+
+    One thread may swap them while others read: each reader gets the old ones or the new ones, and
+    waits for none.
+    """
+
+    __slots__ = ("_now",)
+
+    def __init__(self, zones: Iterable[CameraZone] = ()) -> None:
+        self._now = tuple(zones)
+
+    @property
+    def now(self) -> tuple[CameraZone, ...]:
+        """The zones; of two that hold a person, the first gives its name."""
+        return self._now
+
+    def swap(self, zones: Iterable[CameraZone]) -> None:
+        """Put others in their place."""
+        self._now = tuple(zones)
+
+
 @dataclass(frozen=True, slots=True)
 class Counted:
     """What zones leave of a window's people.

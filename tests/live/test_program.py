@@ -5,14 +5,13 @@ from dataclasses import replace
 
 import pytest
 
-from recognizer.config.live import CameraConfig
 from recognizer.config.schema import Config
-from recognizer.live.analysis import SharedPose
-from recognizer.live.clips import clip_path
+from recognizer.live.clips import event_file
 from recognizer.live.engine import CameraState
-from recognizer.live.program import LiveProgram, remember_notices
+from recognizer.live.program import remember_notices
 from recognizer.live.store import Store
 from recognizer.live.store_reads import list_events
+from recognizer.live.watch import clean
 from tests.live.events import OPEN, file_sink, whole
 from tests.live.test_rules import camera
 from tests.live.windows import fed
@@ -60,8 +59,6 @@ def test_clips_count_for_the_quota_and_go_with_their_events_oldest_first(tmp_pat
         }
     )
     section = live.model_copy(update={"alerts": alerts, "clips_dir": tmp_path / "clips"})
-    config = Config().model_copy(update={"live": section})
-    program = LiveProgram(config, [CameraConfig(name="hall", device=0)], SharedPose(NoPeople()), [])
     store = Store(alerts.store.path, [file_sink(tmp_path)])
     names = ["unreviewed", "old", "middle", "unsent", "young"]
     for number, name in enumerate(names):
@@ -70,16 +67,16 @@ def test_clips_count_for_the_quota_and_go_with_their_events_oldest_first(tmp_pat
         store.put(whole(name, after_s=float(number)), NOW_S)
         if name != "unreviewed":
             store.review(name, "confirmed", "kim", NOW_S)
-        path = clip_path(tmp_path / "clips", "hall", name)
+        path = event_file(tmp_path / "clips", "hall", name)
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(bytes(1 << 20))
     path.with_name("old.npz").write_bytes(bytes(1 << 20))  # beside a clip
-    program.clean(store)  # 6 MiB and a little: "old" and "middle" go, the others may not
+    clean(section, store)  # 6 MiB and a little: "old" and "middle" go, the others may not
     left = {one.event_id for one in list_events(store.path).events}
     assert left == {"unreviewed", "unsent", "young"}
     clips = {path.stem for path in (tmp_path / "clips").glob("*/*")}
     assert clips == left
     sent(store, "log")
-    program.clean(store)
+    clean(section, store)
     store.close()
     assert {path.stem for path in (tmp_path / "clips").glob("*/*")} == {"unreviewed", "young"}

@@ -12,7 +12,7 @@ from recognizer.config.alerts import LiveZoneConfig, RulesConfig, ScheduleConfig
 from recognizer.live.events import LiveEvent, NearMiss, event_from_dict
 from recognizer.live.rules import CameraRules, Scene
 from recognizer.live.schedule import schedules_of_camera
-from recognizer.live.zones import zones_of_camera
+from recognizer.live.zones import CameraZones, zones_of_camera
 from tests.live.windows import CLASSES, LENGTH_S, SIZE, STRIDE_S, UTC_S, fed, person, window
 
 PLAIN = {"smoothing_s": 0.0}
@@ -204,7 +204,7 @@ RIGHT = [[0.5, 0.0], [1.0, 0.0], [1.0, 1.0], [0.5, 1.0]]
 
 def zoned(*zones):
     made = [LiveZoneConfig(name=n, kind=k, polygon=[tuple(p) for p in c]) for n, k, c in zones]
-    return Scene("hall", zones_of_camera(made, "hall"))
+    return Scene("hall", CameraZones(zones_of_camera(made, "hall")))
 
 
 def test_people_outside_the_included_zone_are_a_near_miss():

@@ -16,7 +16,7 @@ from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from recognizer.live.page import actions, formats, health, views
+from recognizer.live.page import actions, formats, health, views, zones
 from recognizer.live.page.changes import new_events
 from recognizer.live.page.site import FOLDER, Site
 from recognizer.live.page.users import Role
@@ -96,6 +96,9 @@ def make_app(site: Site) -> Starlette:
             route("/login", actions.login_page, None),
             route("/login", actions.log_in, None, "POST"),
             route("/logout", actions.log_out, None, "POST"),
+            route("/zones", zones.zones_page, "admin"),
+            route("/zones", zones.change_zone, "admin", "POST"),
+            route("/zones/still", zones.still, "admin"),
             route("/users", actions.users_page, "admin"),
             route("/users", actions.change_user, "admin", "POST"),
             Route("/healthz", _healthz),

@@ -152,9 +152,11 @@ def _cameras(cameras: Sequence[CameraStatus]) -> Iterator[Metric]:
 
 
 def not_ready(live: LiveState, store: Path) -> str | None:
-    """Return why the program cannot detect yet, None: it can."""
+    """Return why the program cannot detect and report, None: it can."""
     if not live.ready():
         return "networks are not loaded or cameras are not read yet"
+    if dead := live.dead_sinks():
+        return f"sinks deliver no more, the log says why; start anew: {', '.join(dead)}"
     try:
         count_events(store)
     except StoreError:

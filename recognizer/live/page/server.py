@@ -9,14 +9,16 @@ import uvicorn
 
 from recognizer.config.alerts import RulesConfig
 from recognizer.config.page import PageConfig
+from recognizer.live.drawn_zones import ZoneBook
 from recognizer.live.page.app import make_app
+from recognizer.live.page.connections import PatientProtocol
 from recognizer.live.page.health import Metrics
 from recognizer.live.page.site import make_site
 from recognizer.live.page.state import LiveState
 from recognizer.live.store import Store
 
 _START_S, _STOP_S = 10.0, 2.0
-_MAX_CONNECTIONS, _MAX_HEADERS, _KEEP_ALIVE_S = 256, 32 * 1024, 5
+_MAX_REQUESTS, _MAX_HEADERS, _KEEP_ALIVE_S = 256, 32 * 1024, 5
 
 
 class PageError(RuntimeError):
@@ -32,6 +34,7 @@ class PageServer:
         live: the running program.
         rules: thresholds, to draw them.
         metrics: figures; None: without lags.
+        zones: of the cameras; None: those that are drawn, of no config.
 
     Attributes:
         url: where the page is.
@@ -51,12 +54,18 @@ class PageServer:
         *,
         rules: RulesConfig | None = None,
         metrics: Metrics | None = None,
+        zones: ZoneBook | None = None,
     ) -> None:
         self._socket = _listening(config.host, config.port)
         self.url = _url(self._socket)
         try:
             self._site = make_site(
-                config, store, live, rules or RulesConfig(), metrics or Metrics(live, store.path)
+                config,
+                store,
+                live,
+                rules or RulesConfig(),
+                metrics or Metrics(live, store.path),
+                zones or ZoneBook(store),
             )
         except BaseException:
             self._socket.close()
@@ -68,11 +77,11 @@ class PageServer:
                 access_log=False,
                 lifespan="off",
                 ws="none",
-                http="h11",
+                http=PatientProtocol,
                 loop="asyncio",
                 proxy_headers=False,  # a header of the visitor's must not evade the login limit
                 server_header=False,
-                limit_concurrency=_MAX_CONNECTIONS,
+                limit_concurrency=_MAX_REQUESTS,
                 h11_max_incomplete_event_size=_MAX_HEADERS,
                 timeout_keep_alive=_KEEP_ALIVE_S,
                 timeout_graceful_shutdown=1,

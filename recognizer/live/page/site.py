@@ -7,6 +7,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from recognizer.config.alerts import RulesConfig
 from recognizer.config.page import PageConfig
+from recognizer.live.drawn_zones import ZoneBook
 from recognizer.live.page.auth import Access
 from recognizer.live.page.changes import Changes
 from recognizer.live.page.health import Metrics
@@ -29,6 +30,7 @@ class Site:
         access: users and sessions.
         changes: wakes those who wait for new events.
         metrics: figures for monitoring.
+        zones: of the cameras, to draw them.
         metrics_token: what a monitor must send where the page has users; None: it gets nothing.
         templates: of the pages.
 
@@ -41,12 +43,18 @@ class Site:
     access: Access
     changes: Changes
     metrics: Metrics
+    zones: ZoneBook
     metrics_token: str | None
     templates: Environment
 
 
 def make_site(
-    config: PageConfig, store: Store, live: LiveState, rules: RulesConfig, metrics: Metrics
+    config: PageConfig,
+    store: Store,
+    live: LiveState,
+    rules: RulesConfig,
+    metrics: Metrics,
+    zones: ZoneBook,
 ) -> Site:
     """Return the parts of a page; users are kept beside the store.
 
@@ -69,6 +77,7 @@ def make_site(
         access=Access(users, config.session_hours * 3600),
         changes=changes,
         metrics=metrics,
+        zones=zones,
         metrics_token=config.metrics_token.read() if config.metrics_token else None,
         templates=Environment(
             loader=FileSystemLoader(FOLDER / "templates"),

@@ -22,6 +22,17 @@ class LiveState(Protocol):
         """Return whether networks are loaded and cameras are read."""
         ...
 
+    def dead_sinks(self) -> list[str]:
+        """Return the names of the sinks that deliver no more, because their thread has ended."""
+        ...
+
+    def still(self, camera: str) -> bytes | None:
+        """Return a camera's last frame as JPEG; None: there is none, or no such camera.
+
+        With the page's ``skeleton_only`` there is none of any camera.
+        """
+        ...
+
     def clip(self, event_id: str) -> Path | None:
         """Return the file of an event's clip; None: there is none.
 

@@ -46,8 +46,13 @@ def cameras(visit: Visit) -> Response:
         place="cameras",
         cameras=visit.site.live.cameras(),
         skeleton_only=visit.site.config.skeleton_only,
-        edges=" ".join(f"{a},{b}" for a, b in EDGES),
+        edges=skeleton_edges(),
     )
+
+
+def skeleton_edges() -> str:
+    """Return the pairs of keypoints that scripts join with lines."""
+    return " ".join(f"{a},{b}" for a, b in EDGES)
 
 
 def camera_states(visit: Visit) -> Response:

@@ -1,5 +1,6 @@
 """A request and who sends it: reading, refusing, and answering."""
 
+import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
@@ -16,13 +17,14 @@ from starlette.responses import (
     Response,
 )
 
+from recognizer.live.page.languages import texts_for
 from recognizer.live.page.site import Site
-from recognizer.live.page.texts import Texts, texts_for
+from recognizer.live.page.texts import Texts
 from recognizer.live.page.users import Role, User
 from recognizer.live.store_schema import StoreError
 
 SESSION, LANGUAGE, TOKEN_HEADER = "recognizer_session", "recognizer_language", "x-csrf-token"
-MAX_BODY, MAX_FIELDS = 64 * 1024, 50
+MAX_BODY, MAX_FIELDS, BODY_S = 64 * 1024, 50, 10.0
 _YEAR_S = 365 * 24 * 3600
 logger = logging.getLogger(__name__)
 
@@ -81,7 +83,7 @@ class Visit:
         if wants_json(self.request):
             return JSONResponse({"error": error.text}, error.status)
         if error.status == 401:
-            return RedirectResponse(f"/login?next={_quoted(_place(self.request))}", 303)
+            return RedirectResponse(f"/login?next={quoted(_place(self.request))}", 303)
         return self.page(
             "error.html", error.status, place="error", text=error.text, code=error.status
         )
@@ -97,11 +99,12 @@ def _with_language(request: Request, language: str) -> str:
     """Return the place of a page that is asked for again in another language."""
     path = request.url.path if request.method == "GET" else "/"
     pairs = [(k, v) for k, v in request.query_params.multi_items() if k != "lang"]
-    query = "&".join(f"{_quoted(k)}={_quoted(v)}" for k, v in [*pairs, ("lang", language)])
-    return f"/{_quoted(path.lstrip('/'), '/')}?{query}"
+    query = "&".join(f"{quoted(k)}={quoted(v)}" for k, v in [*pairs, ("lang", language)])
+    return f"/{quoted(path.lstrip('/'), '/')}?{query}"
 
 
-def _quoted(text: str, safe: str = "") -> str:
+def quoted(text: str, safe: str = "") -> str:
+    """Return a text as it may stand in an address."""
     return quote(text, safe, errors="replace")
 
 
@@ -127,14 +130,15 @@ def endpoint(site: Site, handler: Handler, role: Role | None) -> Endpoint:
 
 
 async def _body(request: Request) -> bytes | None:
-    """Return the body, None: too large or cut off."""
+    """Return the body, None: too large, too slow or cut off."""
     body = bytearray()
     try:
-        async for part in request.stream():
-            body += part
-            if len(body) > MAX_BODY:
-                return None
-    except ClientDisconnect:
+        async with asyncio.timeout(BODY_S):
+            async for part in request.stream():
+                body += part
+                if len(body) > MAX_BODY:
+                    return None
+    except (ClientDisconnect, TimeoutError):
         return None
     return bytes(body)
 
@@ -217,7 +221,7 @@ def _place(request: Request) -> str:
 def safe_place(text: str) -> str:
     """Return a place within this page, whatever a link asks for."""
     inside = text.startswith("/") and not text.startswith(("//", "/\\")) and text.isprintable()
-    return _quoted(text, "/?&=%~:+,-._") if inside else "/"
+    return quoted(text, "/?&=%~:+,-._") if inside else "/"
 
 
 def _set_cookies(visit: Visit, response: Response) -> None:

@@ -23,7 +23,7 @@ def store(tmp_path: Path) -> Iterator[Store]:
 
 @pytest.fixture(scope="session")
 def large(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Store]:
-    """Return a store with 10,000 events, which no test changes."""
+    """Return a store with 10,000 events, which stay as they are."""
     made = Store(tmp_path_factory.mktemp("large") / "events.sqlite")
     made.put([live_event(n) for n in range(10_000)], time.time())
     yield made

@@ -10,8 +10,9 @@ from pathlib import Path
 from starlette.testclient import TestClient
 
 from recognizer.action.results import Person
-from recognizer.config.alerts import RulesConfig
+from recognizer.config.alerts import LiveZoneConfig, RulesConfig
 from recognizer.config.page import PageConfig
+from recognizer.live.drawn_zones import ZoneBook
 from recognizer.live.errors import Reason
 from recognizer.live.events import LiveEvent
 from recognizer.live.page.app import make_app
@@ -46,6 +47,7 @@ HALL = CameraStatus(
 YARD = replace(
     HALL,
     name="yard",
+    address="rtsp://***@192.0.2.8/stream",
     state=CameraState.WAITING,
     fps=0.0,
     last_frame_age_s=75.0,
@@ -58,6 +60,8 @@ class Recorded:
 
     def __init__(self, folder: Path, cameras: Sequence[CameraStatus] = (HALL, YARD)) -> None:
         self.folder, self.is_ready = folder, True
+        self.dead: list[str] = []
+        self.stills: dict[str, bytes] = {}
         self._cameras = list(cameras)
         self._poses: PoseSequence = read_poses(SAMPLE)[0]
 
@@ -76,6 +80,14 @@ class Recorded:
     def ready(self) -> bool:
         """Return what was set."""
         return self.is_ready
+
+    def dead_sinks(self) -> list[str]:
+        """Return what was set."""
+        return self.dead
+
+    def still(self, camera: str) -> bytes | None:
+        """Return what was set."""
+        return self.stills.get(camera)
 
     def clip(self, event_id: str) -> Path | None:
         """Return the clip of an event that has one."""
@@ -112,7 +124,13 @@ def live_event(number: int, **other: object) -> LiveEvent:
 
 
 def site_of(
-    store: Store, live: Recorded, folder: Path, *, with_password: bool = False, token: str = ""
+    store: Store,
+    live: Recorded,
+    folder: Path,
+    *,
+    with_password: bool = False,
+    token: str = "",
+    zones: Sequence[LiveZoneConfig] = (),
 ) -> Site:
     """Return a page; with a password there is one user, the administrator."""
     values: dict[str, object] = {}
@@ -121,7 +139,8 @@ def site_of(
             (folder / key).write_text(secret, encoding="utf-8")
             values[key] = {"file": str(folder / key)}
     config = PageConfig.model_validate(values)
-    return make_site(config, store, live, RulesConfig(), Metrics(live, store.path, ("log",)))
+    metrics, book = Metrics(live, store.path, ("log",)), ZoneBook(store, zones)
+    return make_site(config, store, live, RulesConfig(), metrics, book)
 
 
 def client_of(site: Site, address: str = "127.0.0.1") -> TestClient:

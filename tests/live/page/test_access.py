@@ -17,6 +17,8 @@ PAGES = (
     "/events/event-00001",
     "/near-misses",
     "/users",
+    "/zones",
+    "/zones/still",
     "/export.csv",
     "/export.jsonl",
 )

@@ -10,9 +10,12 @@ from datetime import datetime
 
 import pytest
 
+from recognizer.live.errors import Reason
 from recognizer.live.events import NearMiss
 from recognizer.live.page.actions import _plain
+from recognizer.live.page.english import ENGLISH
 from recognizer.live.page.filters import cursor_of, fields_of
+from recognizer.live.page.korean import KOREAN
 from recognizer.live.page.timeline import plan, timeline
 from recognizer.live.store_reads import Cursor, Filter, list_events, list_reviews, newer_event
 from tests.live.page.recorded import UTC_S, client_of, live_event, site_of, token_of
@@ -113,9 +116,15 @@ def test_near_misses_and_gaps_are_listed(browser, store):
     store.put_gap("yard", UTC_S, UTC_S + 75, "timeout")
     store.put_gap("hall", UTC_S, None, "refused")
     text = browser.get("/near-misses").text
-    for part in ("shortest duration", "0.57", "1.5 s", "1:15", "timeout", "goes on"):
+    for part in ("shortest duration", "0.57", "1.5 s", "1:15", "no answer", "goes on"):
         assert part in text
     assert "None." not in text
+
+
+@pytest.mark.parametrize("texts", [ENGLISH, KOREAN])
+def test_every_reason_of_a_gap_has_words(texts):
+    assert set(texts.gap_reasons) == set(Reason)
+    assert len(set(texts.gap_reasons.values())) == len(Reason)
 
 
 # --- view ----------------------------------------------------------------------------

@@ -31,6 +31,13 @@ def test_the_program_is_alive_and_ready(browser, live):
     assert browser.get("/healthz").status_code == 200
 
 
+def test_a_sink_whose_thread_died_is_named(browser, live):
+    live.dead = ["hook", "log"]
+    answer = browser.get("/readyz")
+    assert answer.status_code == 503
+    assert answer.text.endswith("start anew: hook, log\n")
+
+
 def test_a_damaged_store_is_not_ready_and_fails_no_page_with_500(browser, store):
     store.close()
     for name in ("-wal", "-shm"):

@@ -1,6 +1,7 @@
 """The page over a real socket: new events as they come, the end, a port in use, header floods."""
 
 import asyncio
+import contextlib
 import json
 import socket
 import threading
@@ -10,7 +11,9 @@ from http.client import HTTPConnection
 import pytest
 
 from recognizer.config.page import PageConfig
+from recognizer.live.page import connections, visit
 from recognizer.live.page.changes import MAX_STREAMS, Changes
+from recognizer.live.page.connections import MAX_CONNECTIONS
 from recognizer.live.page.server import PageError, PageServer
 from tests.live.page.recorded import live_event, served
 
@@ -128,6 +131,66 @@ def test_a_flood_is_cut_off_and_others_are_answered(server, flood):
             answer = b""
         assert answer == b"" or answer.split(b" ")[1] in {b"400", b"413", b"431"}
     assert get(server, "/events") == 200
+
+
+def address(server):
+    host, port = server.url.removeprefix("http://").strip("/").split(":")
+    return host, int(port)
+
+
+def is_closed(raw):
+    raw.settimeout(10)
+    try:
+        return raw.recv(1) == b""
+    except ConnectionError:
+        return True
+
+
+def test_connections_that_send_nothing_keep_no_other_from_its_answer(server):
+    beginnings = (b"", b"GET / HTTP/1.1\r\nHost: 127.0.0.1\r\n", b"GET /")
+    idle = []
+    for number in range(2 * MAX_CONNECTIONS):
+        raw = socket.create_connection(address(server), timeout=10)
+        raw.sendall(beginnings[number % 3])
+        idle.append(raw)
+    assert get(server, "/events") == 200
+    assert all(is_closed(raw) for raw in idle[: MAX_CONNECTIONS // 2]), "the oldest made room"
+    for raw in idle:
+        raw.close()
+
+
+def test_streams_survive_a_flood_of_connections(server, store):
+    connection, answer = waiting(server)
+    idle = [socket.create_connection(address(server)) for _ in range(MAX_CONNECTIONS + 20)]
+    assert get(server, "/healthz") == 200
+    store.put([live_event(60)], time.time())
+    assert answer.readline() == b"event: new\n"
+    for raw in idle:
+        raw.close()
+    connection.close()
+
+
+@pytest.mark.parametrize(
+    "sent",
+    [
+        b"",
+        b"GET / HTTP/1.1\r\nX: y",
+        b"GET /healthz HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\nGET /he",
+        b"POST /login HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 50\r\n\r\nname=",
+    ],
+    ids=["nothing", "a head", "a second head", "a body"],
+)
+def test_a_request_that_does_not_end_is_closed(server, monkeypatch, sent):
+    monkeypatch.setattr(connections, "REQUEST_S", 0.3)
+    monkeypatch.setattr(visit, "BODY_S", 0.3)
+    with socket.create_connection(address(server), timeout=20) as raw:
+        raw.sendall(sent)
+        received = b""
+        with contextlib.suppress(ConnectionError):
+            while part := raw.recv(4096):
+                received += part
+    assert (b"413" in received) == sent.startswith(b"POST")
+    assert get(server, "/healthz") == 200
 
 
 def test_streams_are_limited_and_handed_back(server):

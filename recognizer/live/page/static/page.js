@@ -34,14 +34,16 @@ function color(id) {
   return id < 0 ? "#c8c8c8" : `hsl(${(id * 137.508) % 360} 85% 65%)`;
 }
 
-function draw(canvas, camera, edges) {
+function draw(canvas, camera, edges, isClear = false) {
   const [width, height] = camera.size || [640, 360];
   const scale = Math.min(1, 960 / Math.max(width, height)) || 1;
   canvas.width = Math.round(width * scale);
   canvas.height = Math.round(height * scale);
   const pen = canvas.getContext("2d");
-  pen.fillStyle = "#000";
-  pen.fillRect(0, 0, canvas.width, canvas.height);
+  if (!isClear) {
+    pen.fillStyle = "#000";
+    pen.fillRect(0, 0, canvas.width, canvas.height);
+  }
   if (camera.state !== "streaming") {
     pen.fillStyle = "#8a97a6";
     pen.font = `${Math.round(canvas.height / 12)}px sans-serif`;
