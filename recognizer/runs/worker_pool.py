@@ -281,7 +281,11 @@ def serve_pickled(pipe: Connection, task: bytes, memory_gb: float | None, parent
 
     The process that starts it need not import what they name.
     """
-    start, arguments = pickle.loads(task)
+    try:
+        start, arguments = pickle.loads(task)
+    except (ImportError, AttributeError, pickle.UnpicklingError) as error:
+        pipe.send(("stop", f"expected what the driver can import here, too: {error}"))
+        return
     _serve(pipe, start, arguments, memory_gb, parent)
 
 
