@@ -17,6 +17,7 @@ import pytest
 from recognizer.config.file import ConfigError, load_config
 from recognizer.runs.cluster import probe, schedule, session
 from recognizer.runs.cluster.attempts import Attempts
+from recognizer.runs.cluster.membership import Membership
 from recognizer.runs.cluster.nodes import pickled_task
 from recognizer.runs.cluster.schedule import run_on_cluster
 from recognizer.runs.cluster.session import ray_session, write_marker
@@ -223,6 +224,36 @@ def test_gpus_are_chosen_by_ray(tmp_path):
         run_stage1(config)
 
 
+def joined(members, done):
+    """Follow the cluster until ``done``; every node in it counts as one that just joined."""
+    deadline = time.monotonic() + 60
+    while not done():
+        assert time.monotonic() < deadline
+        members.look(time.monotonic(), idle=False)
+        time.sleep(0.1)
+
+
+def test_a_node_that_joins_is_checked_and_gets_the_files_that_it_lacks(ray, tmp_path):
+    model = tmp_path / "m.onnx"
+    model.write_bytes(b"of a node that joins")
+    with model.open("rb") as file:
+        path = Path(f"/proc/self/fd/{file.fileno()}")
+        members = Membership(cluster(tmp_path, files=(path,)), write_marker(tmp_path))
+        joined(members, lambda: members.fit)
+    (fit,) = members.fit
+    assert fit.slots == ray.cluster_resources()["CPU"]
+    assert fit.moved[path].read_bytes() == b"of a node that joins"
+    shutil.rmtree(fit.moved[path].parent)
+
+
+def test_a_node_that_joins_and_lacks_something_is_set_aside_by_name(ray, tmp_path, caplog):
+    unseen = cluster(tmp_path, reads=(Path("/nowhere/videos"),))
+    members = Membership(unseen, write_marker(tmp_path))
+    joined(members, lambda: "set aside" in caplog.text)
+    assert "expected to see /nowhere/videos" in caplog.text
+    assert members.fit == []
+
+
 # --- nodes that lack something --------------------------------------------------------
 
 
@@ -312,6 +343,15 @@ def test_an_address_without_a_ray_fails_in_seconds(monkeypatch):
             session._check_address(f"127.0.0.1:{port}")
     with pytest.raises(RunError, match="which does not answer"):
         session._check_address(f"127.0.0.1:{port}")
+
+
+@pytest.mark.slow
+def test_a_killed_node_changes_no_byte():
+    command = [sys.executable, "-m", "benchmarks.ray_executor", "kills", "--kills", "2"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=600)
+    assert done.returncode == 0, done.stderr
+    assert "2 kills" in done.stdout
+    assert ": 0 runs differ" in done.stdout
 
 
 # --- what is left behind --------------------------------------------------------------

@@ -93,6 +93,7 @@ def _import_ray(*, local: bool) -> ModuleType:
             f"annotation.executor: ray: expected the package ray, found no {error.name}; "
             f"{pip_command('ray.txt')}"
         ) from error
+    logging.getLogger("ray").setLevel(logging.WARNING)
     # What raylets report of processes that died goes to the log, not between progress bars.
     worker.print_to_stdstream = _log
     module: ModuleType = ray
