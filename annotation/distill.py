@@ -30,14 +30,18 @@ from annotation.distill_video import IMAGES, VideoLabeller, picture_prefix
 from annotation.sources import find_sources
 from annotation.teacher import TEACHER_REVISION, build_teacher
 from recognizer.backends.network import ModelError
-from recognizer.checks import MAX_THREADS
 from recognizer.command import EXIT_DONE, EXIT_SOME_REFUSED, next_command
 from recognizer.config.file import ConfigError
 from recognizer.config.schema import Config
-from recognizer.installation import cpu_cores
 from recognizer.model_files import find_model_file
 from recognizer.pose.settings import pose_settings
-from recognizer.runs.batch import run_batch, worker_count
+from recognizer.runs.batch import (
+    WorkerPaths,
+    run_batch,
+    worker_count,
+    worker_pool,
+    worker_threads,
+)
 from recognizer.runs.inputs import Video, list_videos
 from recognizer.runs.manifest import Outcome, Settings, State, exclusive, result_path
 from recognizer.runs.progress import ProgressFactory, silent
@@ -177,13 +181,13 @@ def _worker_pool(
     config: Config, files: dict[str, Path], settings: Settings, folder: Path
 ) -> WorkerPool:
     section = config.annotation
-    count = worker_count(section)
-    threads = max(1, min(cpu_cores() // count, MAX_THREADS))
+    threads = worker_threads(section)
     plans = []
-    for i in range(count):
+    for i in range(worker_count(section)):
         gpu = section.gpus[i % len(section.gpus)] if section.gpus else None
         plans.append((_DistillWorkerPlan(config, files, settings, folder, threads, gpu),))
-    return WorkerPool(_DistillWorker, plans, section.stall_timeout_s, section.worker_memory_gb)
+    paths = WorkerPaths(folder, (section.input,), tuple(files.values()))
+    return worker_pool(section, _DistillWorker, plans, paths)
 
 
 # --- one video ---------------------------------------------------------------------

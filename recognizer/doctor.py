@@ -55,7 +55,7 @@ def examine(config: Config | None) -> list[Finding]:
             _input(config),
             _output(config),
         ]
-    findings += [_training_set(), _live_set()]
+    findings += [_training_set(), _live_set(), _ray_set()]
     return findings
 
 
@@ -161,13 +161,21 @@ def _training_set() -> Finding:
 
 
 def _live_set() -> Finding:
-    pins = read_pins(REQUIREMENTS / "live.txt")
-    off, name = _off(pins), "live page and MQTT"
+    return _optional_set("live page and MQTT", "live.txt")
+
+
+def _ray_set() -> Finding:
+    return _optional_set("Ray executor", "ray.txt")
+
+
+def _optional_set(name: str, requirements: str) -> Finding:
+    pins = read_pins(REQUIREMENTS / requirements)
+    off = _off(pins)
     if not off:
         return Finding(name, True, f"{len(pins)} packages as pinned")
     missing = [package for package in pins if not installed(package)]
     found = f"{len(missing)} of {len(pins)} packages missing" if missing else ", ".join(off)
-    return Finding(name, None, found, pip_command("live.txt"))
+    return Finding(name, None, found, pip_command(requirements))
 
 
 # --- what the packages can do ------------------------------------------------------

@@ -114,6 +114,7 @@ HEAVY = {
     "mmaction": {"action"},
     "matplotlib": {"runs", "training"},
     "rich": {"runs"},
+    "ray": {"runs"},
     "paho": {"live"},
     "starlette": {"live"},
     "uvicorn": {"live"},
@@ -137,7 +138,7 @@ ALLOWED_NAMES = {
 }
 NOT_AT_IMPORT = {
     *("torch", "mmengine", "mmcv", "mmpose", "mmaction", "onnxruntime", "matplotlib", "sklearn"),
-    *("cv2", "av"),
+    *("cv2", "av", "ray"),
 }
 
 

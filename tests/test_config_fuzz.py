@@ -155,6 +155,7 @@ SPECIAL = {
     "gpus": [[-1]],
     "mirror": ["", "ftp://host", "http://host", "host/path"],
     "host": ["", "0.0.0.0", "cameras.example", "h" * 254],  # without a password
+    "ray_address": ["", "head", "ray://head:10001", "head:", ":6379", "head:port"],
     "admin": ["", "..", "a/b", "a" * 101],
     "password": [{}, {"env": "NAME", "file": "path"}],
     "metrics_token": [{}, {"env": "NAME", "file": "path"}],

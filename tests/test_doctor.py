@@ -18,8 +18,6 @@ from tests import networks
 
 ROOT = Path(__file__).resolve().parents[1]
 SHIPPED = ROOT / "configs" / "config.yaml"
-
-
 GPU_PINS = read_pins(ROOT / "requirements" / "gpu.txt")
 
 
@@ -32,7 +30,7 @@ def one(findings: list[Finding], name: str) -> Finding:
 def versions(monkeypatch):
     """Pretend that the pinned versions are installed; a test changes what it wants."""
     pins: dict[str, str] = {}
-    for file in ("base", "cpu", "training", "openmmlab", "live"):
+    for file in ("base", "cpu", "training", "openmmlab", "live", "ray"):
         pins |= read_pins(ROOT / "requirements" / f"{file}.txt")
 
     def version(name):
@@ -393,8 +391,9 @@ def test_importing_the_doctor_is_light():
     assert done.stdout == "[]\n"
 
 
-def test_what_live_detection_needs_is_named_with_its_command(versions):
-    del versions["starlette"]
-    live = one(examine(None), "live page and MQTT")
-    assert (live.ok, live.found[:4]) == (None, "1 of")
-    assert live.remedy == "pip install -r requirements/live.txt"
+@pytest.mark.parametrize(("package", "file"), [("starlette", "live"), ("ray", "ray")])
+def test_what_an_extra_needs_is_named_with_its_command(versions, package, file):
+    del versions[package]
+    found = one(examine(None), {"live": "live page and MQTT", "ray": "Ray executor"}[file])
+    assert (found.ok, found.found[:4]) == (None, "1 of")
+    assert found.remedy == f"pip install -r requirements/{file}.txt"

@@ -51,7 +51,7 @@ from recognizer.analysis.zones import unseen_zones
 from recognizer.command import EXIT_DONE, EXIT_SOME_REFUSED, next_command
 from recognizer.config.file import ConfigError
 from recognizer.config.schema import Config
-from recognizer.runs.batch import run_batch, worker_count
+from recognizer.runs.batch import WorkerPaths, run_batch, worker_count, worker_pool
 from recognizer.runs.inputs import Video, list_videos
 from recognizer.runs.manifest import (
     MANIFEST,
@@ -64,7 +64,7 @@ from recognizer.runs.manifest import (
 from recognizer.runs.progress import ProgressFactory
 from recognizer.runs.stage1 import run_stage1
 from recognizer.runs.stage2 import run_stage2
-from recognizer.runs.worker_pool import Job, WorkerPool
+from recognizer.runs.worker_pool import Job
 from recognizer.scoring.ranking import Service
 
 logger = logging.getLogger(__name__)
@@ -174,7 +174,9 @@ def _analyse_videos(
                 jobs.append(Job(before.video, Input(before, paths[before.video])))
         jobs.sort(key=lambda job: -job.payload.before.frames)  # no long tail at the end
         arguments = [(plan,)] * worker_count(section)
-        pool = WorkerPool(VideoWorker, arguments, section.stall_timeout_s, section.worker_memory_gb)
+        reads = (section.input, plan.tracks)
+        shared = WorkerPaths(plan.folder, reads, tuple(plan.files.values()))
+        pool = worker_pool(section, VideoWorker, arguments, shared)
         return run_batch(settled, jobs, pool, advance)
 
 

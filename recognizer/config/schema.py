@@ -103,6 +103,10 @@ class AnnotationConfig(Section):
     gpus: list[Annotated[int, Field(ge=0)]] = []
     stall_timeout_s: Annotated[float, Field(gt=0, le=86400)] = 120.0
     worker_memory_gb: Annotated[float, Field(gt=0, le=65536)] | None = None
+    executor: Literal["local", "ray"] = "local"
+    ray_address: Annotated[str, Field(pattern=r"^[^\s/]+:[0-9]{1,5}$")] | None = None
+    ray_num_cpus: Annotated[float, Field(gt=0, le=256)] = 1.0
+    ray_num_gpus: Annotated[float, Field(ge=0, le=16)] = 0.0
     stage1_dir: ConfigPath | None = None
     stage2_dir: ConfigPath | None = None
 

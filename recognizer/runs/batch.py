@@ -1,12 +1,17 @@
 """One stage over all its inputs: finished ones are kept, workers do the rest."""
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
 
+from recognizer.checks import MAX_THREADS
+from recognizer.config.file import ConfigError
 from recognizer.config.schema import AnnotationConfig
 from recognizer.installation import cpu_cores
+from recognizer.runs.cluster.settings import Cluster
 from recognizer.runs.manifest import Outcome, Progress
-from recognizer.runs.worker_pool import Job, WorkerPool, run_jobs
+from recognizer.runs.worker_pool import Handler, Job, WorkerEvent, WorkerPool, run_jobs
 
 logger = logging.getLogger(__name__)
 
@@ -31,7 +36,7 @@ def run_batch(
         logger.info("%d of %d inputs are settled already", len(settled), len(settled) + len(jobs))
     for outcome in settled:
         advance(outcome, 0)
-    for event in run_jobs(jobs, pool):
+    for event in _events(jobs, pool):
         result: Outcome | None = event.result
         if event.lost:
             result = Outcome(event.job.name, "refused", event.lost)
@@ -41,8 +46,82 @@ def run_batch(
     return tuple(outcomes)
 
 
+def _events(jobs: Sequence[Job], pool: WorkerPool) -> Iterator[WorkerEvent]:
+    if pool.cluster is None:
+        return run_jobs(jobs, pool)
+    from recognizer.runs.cluster.schedule import run_on_cluster
+
+    return run_on_cluster(jobs, pool, pool.cluster)
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerPaths:
+    """What workers write and read, wherever they run.
+
+    Attributes:
+        folder: their results.
+        reads: their inputs, files or folders.
+        files: the network files that their plan names.
+        on_gpu: they run networks, so that Ray gives them ``annotation.ray_num_gpus``.
+
+    """
+
+    folder: Path
+    reads: tuple[Path, ...] = ()
+    files: tuple[Path, ...] = ()
+    on_gpu: bool = True
+
+
+def worker_pool(
+    section: AnnotationConfig,
+    start: Callable[..., Handler],
+    arguments: Sequence[tuple[object, ...]],
+    paths: WorkerPaths,
+) -> WorkerPool:
+    """Return how a stage's workers are started, here or on a cluster.
+
+    Args:
+        section: executor, limits of time and memory.
+        start: as of ``WorkerPool``; on a cluster an importable function.
+        arguments: as of ``WorkerPool``, of ``worker_count(section)`` workers.
+        paths: what they write and read.
+
+    Raises:
+        ConfigError: ``annotation.gpus`` for workers whose GPUs Ray chooses.
+
+    """
+    cluster = None
+    if section.executor == "ray":
+        if section.gpus:
+            raise ConfigError(
+                f"annotation.gpus: expected [] with annotation.executor: ray, got {section.gpus}; "
+                "Ray chooses GPUs: set annotation.ray_num_gpus, such as 1"
+            )
+        cluster = Cluster(
+            section.ray_address,
+            section.ray_num_cpus,
+            section.ray_num_gpus if paths.on_gpu else 0.0,
+            None if section.workers == "auto" else section.workers,
+            paths.folder,
+            paths.reads,
+            paths.files,
+        )
+    return WorkerPool(start, arguments, section.stall_timeout_s, section.worker_memory_gb, cluster)
+
+
 def worker_count(section: AnnotationConfig) -> int:
-    """Return the number of workers: one per core, or per GPU if there are more of these."""
+    """Return the number of workers: one per core, or per GPU if there are more of these.
+
+    On a cluster it is that of different workers: all are started alike.
+    """
+    if section.executor == "ray":
+        return 1
     if section.workers != "auto":
         return section.workers
     return max(cpu_cores(), len(section.gpus))
+
+
+def worker_threads(section: AnnotationConfig) -> int:
+    """Return the threads of one worker, at least 1: its share of the cores."""
+    cores = int(section.ray_num_cpus) if section.executor == "ray" else cpu_cores()
+    return max(1, min(cores // worker_count(section), MAX_THREADS))

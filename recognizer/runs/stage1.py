@@ -11,13 +11,17 @@ from pathlib import Path
 
 from recognizer.backends.network import ModelError
 from recognizer.backends.pose_kind import describe_files
-from recognizer.checks import MAX_THREADS
 from recognizer.config.schema import Config
-from recognizer.installation import cpu_cores
 from recognizer.names import printable
 from recognizer.pose.estimator import build_pose_model
 from recognizer.pose.stream import estimate_poses
-from recognizer.runs.batch import run_batch, worker_count
+from recognizer.runs.batch import (
+    WorkerPaths,
+    run_batch,
+    worker_count,
+    worker_pool,
+    worker_threads,
+)
 from recognizer.runs.inputs import Video, list_videos
 from recognizer.runs.manifest import (
     MANIFEST,
@@ -108,13 +112,13 @@ def _worker_pool(
 ) -> WorkerPool:
     section = config.annotation
     # One single-threaded worker per core beats fewer with more threads, on short clips.
-    count = worker_count(section)
-    threads = max(1, min(cpu_cores() // count, MAX_THREADS))
+    threads = worker_threads(section)
     plans = []
-    for i in range(count):
+    for i in range(worker_count(section)):
         gpu = section.gpus[i % len(section.gpus)] if section.gpus else None
         plans.append((_PoseWorkerPlan(config, files, settings, folder, threads, gpu),))
-    return WorkerPool(_PoseWorker, plans, section.stall_timeout_s, section.worker_memory_gb)
+    paths = WorkerPaths(folder, (section.input,), tuple(files.values()))
+    return worker_pool(section, _PoseWorker, plans, paths)
 
 
 def _size(path: Path) -> int:

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from recognizer.config.schema import Config, ScoringConfig, TrackingConfig
 from recognizer.pose.settings import people_left_out, tracking_settings
-from recognizer.runs.batch import run_batch, worker_count
+from recognizer.runs.batch import WorkerPaths, run_batch, worker_count, worker_pool
 from recognizer.runs.inputs import is_included, list_videos
 from recognizer.runs.manifest import (
     Manifest,
@@ -118,7 +118,8 @@ def _worker_pool(config: Config, settings: Settings, poses: Path, folder: Path) 
     section = config.annotation
     plan = _TrackWorkerPlan(config, settings, poses, folder)
     arguments = [(plan,)] * worker_count(section)
-    return WorkerPool(_TrackWorker, arguments, section.stall_timeout_s, section.worker_memory_gb)
+    paths = WorkerPaths(folder, (poses,), on_gpu=False)
+    return worker_pool(section, _TrackWorker, arguments, paths)
 
 
 def _is_finished(poses_folder: Path, folder: Path, settings: Settings, video: str) -> bool:

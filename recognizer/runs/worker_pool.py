@@ -9,6 +9,7 @@ import contextlib
 import logging
 import multiprocessing as mp
 import os
+import pickle
 import resource
 import signal
 import threading
@@ -21,10 +22,12 @@ from multiprocessing.connection import Connection, wait
 from multiprocessing.context import SpawnProcess
 from typing import Any
 
+from recognizer.runs.cluster.settings import Cluster
+
 logger = logging.getLogger(__name__)
 
 _MAX_ATTEMPTS = 2
-_MAX_DEATHS_AT_START = 3
+MAX_DEATHS_AT_START = 3
 _POLL_S = 1.0
 _OUT_OF_MEMORY_EXIT = 70
 
@@ -78,6 +81,8 @@ class WorkerPool:
         arguments: one tuple per worker, so that each can have its own device.
         stall_timeout_s: a worker silent for longer is killed.
         memory_gb: address space a worker may use, None for no limit.
+        cluster: the Ray cluster that runs the workers, all with the first of ``arguments``; None:
+            they are processes of this machine.
 
     """
 
@@ -85,6 +90,7 @@ class WorkerPool:
     arguments: Sequence[tuple[object, ...]]
     stall_timeout_s: float = 120.0
     memory_gb: float | None = None
+    cluster: Cluster | None = None
 
 
 @dataclass(eq=False, slots=True)
@@ -200,10 +206,10 @@ class _Run:
         worker.pipe.close()
         self._workers.remove(worker)
         limit_s = self._pool.stall_timeout_s
-        how = _silence(limit_s) if silent else _cause(worker.process.exitcode)
+        how = silence(limit_s) if silent else cause_of_death(worker.process.exitcode)
         if not worker.ready:
             self._deaths_at_start += 1
-            if self._deaths_at_start >= _MAX_DEATHS_AT_START:
+            if self._deaths_at_start >= MAX_DEATHS_AT_START:
                 raise RunError(f"workers die while they start ({how})")
         job = worker.job
         if job is not None:
@@ -221,14 +227,16 @@ class _Run:
             self._workers.append(self._spawn(worker.arguments))
 
 
-def _silence(limit_s: float) -> str:
+def silence(limit_s: float) -> str:
+    """Return why a worker that sent nothing for ``limit_s`` seconds was killed."""
     return (
         f"silent for {limit_s:g} s (annotation.stall_timeout_s; on an overloaded machine set it "
         "higher)"
     )
 
 
-def _cause(exit_code: int | None) -> str:
+def cause_of_death(exit_code: int | None) -> str:
+    """Return what the exit code of a worker process means."""
     if exit_code == _OUT_OF_MEMORY_EXIT:
         return "out of memory"
     if exit_code is not None and exit_code < 0:
@@ -266,6 +274,19 @@ def _serve(
         while True:
             job: Job = pipe.recv()
             pipe.send(_work(handler, job, lambda frames: pipe.send(("frames", frames))))
+
+
+def serve_pickled(pipe: Connection, task: bytes, memory_gb: float | None, parent: int) -> None:
+    """Be a worker of ``pickle.loads(task)``, a start function and its arguments.
+
+    The process that starts it need not import what they name.
+    """
+    try:
+        start, arguments = pickle.loads(task)
+    except (ImportError, AttributeError, pickle.UnpicklingError) as error:
+        pipe.send(("stop", f"expected what the driver can import here, too: {error}"))
+        return
+    _serve(pipe, start, arguments, memory_gb, parent)
 
 
 def _work(handler: Handler, job: Job, on_frames: OnFrames) -> tuple[str, Any]:

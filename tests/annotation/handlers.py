@@ -20,6 +20,19 @@ def pass_time(what: str, report: Callable[[int], object]) -> None:
             report(1)
 
 
+def raise_or_pass(what: str, report: Callable[[int], object]) -> None:
+    if what == "raise":
+        raise KeyError("lost key")
+    if what == "disk":
+        raise StopRunError("disk full")
+    pass_time(what, report)
+
+
+def send_to_parent(number: signal.Signals) -> None:
+    os.kill(os.getppid(), number)
+    time.sleep(60)
+
+
 class Handler:
     """Does what the job's text says; a marker file tells the second try from the first."""
 
@@ -39,12 +52,10 @@ class Handler:
             os.kill(os.getpid(), signal.SIGKILL)
         elif what == "stop" or (what == "stop-once" and first):
             os.kill(os.getpid(), signal.SIGSTOP)
+        elif what.endswith("-host-once") and first:
+            send_to_parent(signal.SIGKILL if what.startswith("kill") else signal.SIGSTOP)
         elif what == "memory":
             np.ones(2**40, np.uint8)
-        elif what == "raise":
-            raise KeyError("lost key")
-        elif what == "disk":
-            raise StopRunError("disk full")
         else:
-            pass_time(what, report)
+            raise_or_pass(what, report)
         return f"{name} by a worker"

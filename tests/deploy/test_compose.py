@@ -26,7 +26,7 @@ EXAMPLE = ROOT / ".env.example"
 
 
 def test_four_kinds_of_one_container():
-    assert set(SERVICES) == {*KINDS, "live", "folders"}
+    assert set(SERVICES) == {*KINDS, "live", "ray-head", "ray-worker", "folders"}
     for kind in KINDS:
         service = SERVICES[kind]
         assert service["profiles"] == [kind]
@@ -95,7 +95,7 @@ def test_volumes_are_where_the_config_looks():
 
 def test_folders_are_handed_over_before_any_kind_starts(tmp_path):
     folders = SERVICES["folders"]
-    assert set(folders["profiles"]) == {*KINDS, "live"}
+    assert set(folders["profiles"]) == {*KINDS, "live", "ray"}
     assert set(mounts(folders).values()) == set(mounts(SERVICES["cpu"]).values())
     for kind in KINDS:
         assert SERVICES[kind]["depends_on"] == {

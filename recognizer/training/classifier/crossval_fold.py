@@ -8,7 +8,7 @@ import os
 import shutil
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,9 +19,9 @@ from recognizer.action.views import average
 from recognizer.config.schema import AnnotationConfig
 from recognizer.dataset.mmaction import read_split, write_split
 from recognizer.dataset.split import SPLITS, SplitSample, class_weights, split_by_source
-from recognizer.runs.batch import run_batch, worker_count
+from recognizer.runs.batch import WorkerPaths, run_batch, worker_count, worker_pool
 from recognizer.runs.manifest import Outcome, Progress
-from recognizer.runs.worker_pool import Handler, Job, OnFrames, StopRunError, WorkerPool
+from recognizer.runs.worker_pool import Handler, Job, OnFrames, StopRunError
 from recognizer.storage.artifacts import ArtifactError, read_npz, short_digest, write_npz
 from recognizer.types import Sample
 
@@ -145,11 +145,12 @@ def run_folds(
     settled = [Outcome(job.name, "done") for job in jobs if read_result(job) is not None]
     done = {outcome.video for outcome in settled}
     left = [Job(job.name, job) for job in jobs if job.name not in done]
-    pool = WorkerPool(
-        start,
-        [(dataset_dir,)] * worker_count(section),
+    folder = Path(os.path.commonpath([job.folder.parent for job in jobs]))
+    reads = (dataset_dir, *{job.config_file for job in jobs})
+    arguments = [(dataset_dir,)] * worker_count(section)
+    pool = replace(
+        worker_pool(section, start, arguments, WorkerPaths(folder, reads)),
         stall_timeout_s=_NEVER_S,
-        memory_gb=section.worker_memory_gb,
     )
     outcomes = run_batch(settled, left, pool, advance)
     failed = [o for o in outcomes if o.state != "done"]
