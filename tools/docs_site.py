@@ -2,7 +2,8 @@
 
 Links in the Markdown files are those of the repository, so that they work on GitHub and in an
 editor. A linked file outside docs/ is put under ``repository/`` of the site, and every link is
-rewritten to where its target is there.
+rewritten to where its target is there. ``api.md`` has the docstrings of the library's public
+names in the groups of docs/python.md; mkdocstrings fills it in.
 """
 
 import posixpath
@@ -16,8 +17,11 @@ if TYPE_CHECKING:
     from mkdocs.structure.files import Files
     from mkdocs.structure.pages import Page
 
+import recognizer
+
 ROOT = Path(__file__).resolve().parents[1]
 OUTSIDE = "repository/"  # on the site: what is not in docs/
+API = "api.md"  # on the site alone
 _DOCS = "docs/"
 _CODE = r"^```.*?^```|`[^`\n]+`"
 _LINK = r"\]\((?P<path>[^)\s:#]+)(?P<anchor>#[^)\s]*)?\)"
@@ -86,13 +90,51 @@ def outside_files(root: Path) -> list[str]:
     return sorted(path for path in seen if not path.startswith(_DOCS))
 
 
+def groups(page: str) -> dict[str, list[str]]:
+    """Return the groups of names in the table of docs/python.md, in its order.
+
+    Raises:
+        ValueError: the table does not have each public name once.
+
+    """
+    table = page.partition("\n## Names\n")[2]
+    rows = re.findall(r"^\| ([a-z ]+) \| (.+) \|$", table, re.M)
+    found = {group: re.findall(r"`(\w+)`", names) for group, names in rows}
+    listed = sorted(name for names in found.values() for name in names)
+    if listed != sorted(set(recognizer.__all__) - {"__version__"}):
+        raise ValueError(
+            f"docs/python.md, Names: expected each name of recognizer.__all__ once, got {listed}"
+        )
+    return found
+
+
+def api_page(page: str) -> str:
+    """Return the reference of the library as Markdown for mkdocstrings.
+
+    Args:
+        page: docs/python.md, whose table has the groups.
+
+    """
+    parts = [
+        "# Library reference\n",
+        "What `import recognizer as rz` offers, from the docstrings. Coordinates are pixels, times "
+        "seconds. [Python](python.md) shows how the names go together.\n",
+    ]
+    for group, names in groups(page).items():
+        parts.append(f"## {group.capitalize()}\n")
+        parts += [f"::: recognizer.{recognizer._HOMES[name]}.{name}\n" for name in names]
+    return "\n".join(parts)
+
+
 def on_files(files: "Files", config: "MkDocsConfig") -> "Files":
-    """Add the files outside docs/ that are linked to."""
+    """Add the reference and the files outside docs/ that are linked to."""
     from mkdocs.structure.files import File
 
     for path in outside_files(ROOT):
         source = str(ROOT / path)
         files.append(File.generated(config, site_path(path), abs_src_path=source))
+    page = (ROOT / "docs" / "python.md").read_text(encoding="utf-8")
+    files.append(File.generated(config, API, content=api_page(page)))
     return files
 
 

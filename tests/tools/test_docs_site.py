@@ -5,10 +5,22 @@ from pathlib import Path
 
 import pytest
 
-from tools.docs_site import OUTSIDE, linked, outside_files, repository_path, rewrite, site_path
+import recognizer
+from tools.docs_site import (
+    API,
+    OUTSIDE,
+    api_page,
+    groups,
+    linked,
+    outside_files,
+    repository_path,
+    rewrite,
+    site_path,
+)
 
 ROOT = Path(__file__).resolve().parents[2]
 SITE = (ROOT / "mkdocs.yml").read_text(encoding="utf-8")
+PYTHON = (ROOT / "docs" / "python.md").read_text(encoding="utf-8")
 NAV = re.findall(r"([\w./-]+\.md)$", SITE.partition("\nnav:\n")[2], re.M)
 
 
@@ -54,7 +66,20 @@ def test_links_are_listed_by_their_place_in_the_repository():
 def test_the_navigation_has_every_page_once():
     pages = [path.relative_to(ROOT / "docs").as_posix() for path in (ROOT / "docs").rglob("*.md")]
     outside = [OUTSIDE + path for path in outside_files(ROOT) if path.endswith(".md")]
-    assert sorted(NAV) == sorted(pages + outside)
+    assert sorted(NAV) == sorted([*pages, *outside, API])
+
+
+def test_the_reference_has_every_public_name_below_its_group():
+    text = api_page(PYTHON)
+    tracks = text.partition("## Tracks\n")[2].partition("\n## ")[0]
+    assert "::: recognizer.tracking.tracker.Tracker\n" in tracks
+    assert text.count("\n::: ") == len(recognizer.__all__) - 1  # all but __version__
+
+
+def test_a_name_that_the_page_lacks_is_refused():
+    assert groups(PYTHON)["errors"][0] == "ModelError"
+    with pytest.raises(ValueError, match=r"docs/python\.md, Names: expected each name"):
+        groups(PYTHON.replace("`ModelError`, ", ""))
 
 
 def test_the_site_asks_no_other_host():
