@@ -9,6 +9,7 @@
 #                  ARGS=--quick small, in minutes; ARGS="tracking rtmo_speed" these
 # make setup-benchmark  the dev set and the peers that benchmarks compare with
 # make docs        build the documentation as a site into site/ (makes .venv with the docs set alone)
+# make docs-check  run the commands of the pages that need nothing but the repository (minutes)
 # make test-image  build and use the container; needs Compose 2, and an engine or root
 # make check-gpu   on a GPU server, after make setup-train RUNTIME=tensorrt (or gpu): whatever runs
 #                  on a GPU is run and timed; one table for a report. ARGS="--video FILE ...",
@@ -44,7 +45,7 @@ TRAIN_LISTS := requirements/training.txt requirements/openmmlab.txt
 DEV_LISTS := $(TRAIN_LISTS) requirements/live.txt requirements/dev.txt
 
 .PHONY: demo video-exists setup setup-train setup-dev setup-benchmark test test-slow lint format benchmark \
-	docs test-image check-gpu check-gpu-libs clean-venv
+	docs docs-check test-image check-gpu check-gpu-libs clean-venv
 .DEFAULT_GOAL := demo
 
 ifneq ($(origin VIDEO),undefined)
@@ -91,6 +92,9 @@ benchmark: $(PEERS)
 docs: $(DOCS_SET)
 	NO_MKDOCS_2_WARNING=1 $(PY) -m mkdocs build --quiet
 	@echo "open site/index.html"
+
+docs-check: $(DEV_SET)
+	$(QUIET_CORES) $(PY) -m pytest -m "slow or not slow" tests/test_docs.py tests/test_docs_commands.py
 
 # TARGET=training, gpu, tensorrt, train or all: other images; deploy/image_test.sh tells more.
 test-image:

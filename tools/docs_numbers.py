@@ -56,7 +56,7 @@ class Table:
     source: str
     about: str
     header: tuple[str, ...]
-    rows: list[tuple[str, ...]]
+    rows: Sequence[tuple[str, ...]]
 
     def markdown(self) -> str:
         """Return the heading, the sentence and the table."""
@@ -247,7 +247,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _scores(name: str, overall: Json) -> tuple[str, str, str]:
-    return (name, *(_with_interval(overall[key]) for key in ("accuracy", "roc_auc")))
+    return name, _with_interval(overall["accuracy"]), _with_interval(overall["roc_auc"])
 
 
 def _with_interval(one: Json) -> str:
