@@ -18,7 +18,11 @@ from tests.annotation import clips
 
 ROOT = Path(__file__).resolve().parents[1]
 README = ROOT / "README.md"
-PAGES = [README, *sorted((ROOT / "docs").rglob("*.md")), *sorted((ROOT / "samples").rglob("*.md"))]
+PAGES = [
+    *sorted(ROOT.glob("*.md")),
+    *sorted((ROOT / "docs").rglob("*.md")),
+    *sorted((ROOT / "samples").rglob("*.md")),
+]
 MAX_README_LINES = 150
 KEYS = set(known_keys())
 SECTIONS = {key for key in KEYS if "." not in key}
