@@ -8,6 +8,8 @@
 # make benchmark   every benchmark in benchmarks/, one after another, with its peers (hours);
 #                  ARGS=--quick small, in minutes; ARGS="tracking rtmo_speed" these
 # make setup-benchmark  the dev set and the peers that benchmarks compare with
+# make docs        build the documentation as a site into site/ (makes .venv with the docs set alone)
+# make docs-check  run the commands of the pages that need nothing but the repository (minutes)
 # make test-image  build and use the container; needs Compose 2, and an engine or root
 # make check-gpu   on a GPU server, after make setup-train RUNTIME=tensorrt (or gpu): whatever runs
 #                  on a GPU is run and timed; one table for a report. ARGS="--video FILE ...",
@@ -36,13 +38,14 @@ RUNTIME_SET := $(VENV)/.runtime-$(RUNTIME)
 TRAIN_SET := $(VENV)/.training
 DEV_SET := $(VENV)/.dev
 PEERS := $(VENV)/.benchmark
+DOCS_SET := $(VENV)/.docs
 RUNTIME_LISTS := requirements/base.txt requirements/$(RUNTIME).txt \
 	$(if $(filter tensorrt,$(RUNTIME)),requirements/gpu.txt)
 TRAIN_LISTS := requirements/training.txt requirements/openmmlab.txt
 DEV_LISTS := $(TRAIN_LISTS) requirements/live.txt requirements/ray.txt requirements/dev.txt
 
 .PHONY: demo video-exists setup setup-train setup-dev setup-benchmark test test-slow lint format benchmark \
-	test-image check-gpu check-gpu-libs clean-venv
+	docs docs-check test-image check-gpu check-gpu-libs clean-venv
 .DEFAULT_GOAL := demo
 
 ifneq ($(origin VIDEO),undefined)
@@ -85,6 +88,13 @@ format: $(DEV_SET)
 
 benchmark: $(PEERS)
 	$(QUIET_CORES) $(PY) -m benchmarks $(ARGS)
+
+docs: $(DOCS_SET)
+	NO_MKDOCS_2_WARNING=1 $(PY) -m mkdocs build --quiet
+	@echo "open site/index.html"
+
+docs-check: $(DEV_SET)
+	$(QUIET_CORES) $(PY) -m pytest -m "slow or not slow" tests/test_docs.py tests/test_docs_commands.py
 
 # TARGET=training, gpu, tensorrt, train or all: other images; deploy/image_test.sh tells more.
 test-image:
@@ -141,4 +151,9 @@ $(DEV_SET): $(DEV_LISTS) $(RUNTIME_SET) | $(INTERPRETER)
 $(PEERS): requirements/benchmark.txt $(DEV_SET) | $(INTERPRETER)
 	@echo "installing the benchmarks' peers into $(VENV)"
 	$(PIP) --no-deps -r requirements/benchmark.txt
+	@touch $@
+
+$(DOCS_SET): requirements/docs.txt | $(INTERPRETER)
+	@echo "installing the docs set into $(VENV)"
+	$(PIP) --no-deps -r requirements/docs.txt
 	@touch $@

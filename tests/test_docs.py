@@ -18,7 +18,11 @@ from tests.annotation import clips
 
 ROOT = Path(__file__).resolve().parents[1]
 README = ROOT / "README.md"
-PAGES = [README, *sorted((ROOT / "docs").rglob("*.md")), *sorted((ROOT / "samples").rglob("*.md"))]
+PAGES = [
+    *sorted(ROOT.glob("*.md")),
+    *sorted((ROOT / "docs").rglob("*.md")),
+    *sorted((ROOT / "samples").rglob("*.md")),
+]
 MAX_README_LINES = 150
 KEYS = set(known_keys())
 SECTIONS = {key for key in KEYS if "." not in key}
@@ -81,15 +85,16 @@ def links(text):
 def commands(text):
     """Return the argument lists of every main.py in the code blocks, variables filled in."""
     found = []
-    for block in fenced(text):
+    for block in [block for name in ("", "bash", "sh", "console") for block in fenced(text, name)]:
         lines = block.replace("\\\n", " ").splitlines()
         variables = dict(
             SHELL_VARIABLE.findall("\n".join(li for li in lines if "main.py" not in li))
         )
         for line in lines:
-            if "main.py --mode" not in line or line.startswith("#"):
+            called = re.search(r"\bmain\.py (?=-)|^(?:\$ )?recognizer (?=-)", line)
+            if not called or line.startswith("#"):
                 continue
-            arguments = line.partition("main.py ")[2]
+            arguments = line[called.end() :]
             if arguments.count('"') % 2:  # the end of `bash -c "... main.py ..."`
                 arguments = arguments.removesuffix('"')
             for name, value in variables.items():
@@ -151,7 +156,8 @@ def test_every_command_parses_and_its_settings_load(words):
 
 
 def test_there_are_commands_of_most_modes():
-    modes = {words[words.index("--mode") + 1] for (words,) in (p.values for p in ALL_COMMANDS)}
+    every = [words for (words,) in (command.values for command in ALL_COMMANDS)]
+    modes = {words[words.index("--mode") + 1] for words in every if "--mode" in words}
     assert modes <= set(main.MODES)
     assert len(modes) >= 17
 

@@ -128,7 +128,7 @@ class Store:
             StoreError: of any kind.
 
         """
-        with self._write() as db:
+        with self.writing() as db:
             for outcome in outcomes:
                 if isinstance(outcome, NearMiss):
                     _put_near_miss(db, outcome)
@@ -155,7 +155,7 @@ class Store:
         self, camera: str, start_utc_s: float, end_utc_s: float | None, reason: str
     ) -> None:
         """Write a time without video, or the end of one that was written without."""
-        with self._write() as db:
+        with self.writing() as db:
             db.execute(
                 "INSERT INTO gaps (camera, start_utc_s, end_utc_s, reason) VALUES (?, ?, ?, ?) "
                 "ON CONFLICT DO UPDATE SET end_utc_s = excluded.end_utc_s "
@@ -172,7 +172,7 @@ class Store:
             KeyError: no such event.
 
         """
-        with self._write() as db:
+        with self.writing() as db:
             done = db.execute("UPDATE events SET review = ? WHERE id = ?", (verdict, event_id))
             if done.rowcount != 1:
                 raise KeyError(f"expected the id of an event, got {event_id!r}; it may be removed")
@@ -219,7 +219,7 @@ class Store:
         self._mark(notice, "dead", error[:MAX_ERROR], utc_s)
 
     def _mark(self, notice: Notice, status: str, error: str | None, utc_s: float) -> None:
-        with self._write() as db:
+        with self.writing() as db:
             db.execute(
                 "UPDATE outbox SET status = ?, done_utc_s = ?, last_error = ? "
                 "WHERE seq = ? AND status = 'pending'",
@@ -228,7 +228,7 @@ class Store:
 
     def mark_failed(self, sink: str, notice: Notice, error: str, utc_s: float) -> None:
         """Note a failed try; from now on all notices of the sink wait for it."""
-        with self._write() as db:
+        with self.writing() as db:
             db.execute(
                 "UPDATE outbox SET attempts = attempts + 1, last_error = ? WHERE seq = ?",
                 (error[:MAX_ERROR], notice.seq),
@@ -241,7 +241,7 @@ class Store:
 
     def retry_dead(self, sink: str) -> int:
         """Let notices that were given up wait again, behind the others; return their number."""
-        with self._write() as db:
+        with self.writing() as db:
             done = db.execute(
                 "UPDATE outbox SET status = 'pending', attempts = 0, waiting_since_utc_s = NULL, "
                 "done_utc_s = NULL, seq = seq + (SELECT max(seq) FROM outbox) "
@@ -258,7 +258,7 @@ class Store:
 
     def drop_notices(self, sink: str) -> int:
         """Remove what a sink has not had, as for one that is gone; return the number."""
-        with self._write() as db:
+        with self.writing() as db:
             return db.execute(
                 "DELETE FROM outbox WHERE sink = ? AND status != 'sent'", (sink,)
             ).rowcount
@@ -274,7 +274,7 @@ class Store:
 
     def put_remote_id(self, sink: str, event_id: str, remote_id: str) -> None:
         """Write the id that a sink's server gave an event."""
-        with self._write() as db:
+        with self.writing() as db:
             db.execute(
                 "INSERT OR REPLACE INTO remote_ids SELECT ?, id, ? FROM events WHERE id = ?",
                 (sink, remote_id, event_id),  # the event may be removed meanwhile
@@ -301,7 +301,7 @@ class Store:
 
         """
         before = utc_s - retention_s
-        with self._write() as db:
+        with self.writing() as db:
             removed = _ids(db, f"{_REMOVABLE} AND end_utc_s < ?", before)
             misses = db.execute("DELETE FROM near_misses WHERE end_utc_s < ?", (before,)).rowcount
             gaps = db.execute("DELETE FROM gaps WHERE end_utc_s < ?", (before,)).rowcount
@@ -319,12 +319,9 @@ class Store:
             )
         return Cleaned(tuple(removed), misses, gaps, max(0, over))
 
-    def writing(self) -> contextlib.AbstractContextManager[sqlite3.Connection]:
-        """Give the connection that writes, in one transaction: for tables of other modules."""
-        return self._write()
-
     @contextlib.contextmanager
-    def _write(self) -> Iterator[sqlite3.Connection]:
+    def writing(self) -> Iterator[sqlite3.Connection]:
+        """Give the connection that writes, in one transaction: for tables of other modules too."""
         with self._lock, store_errors(self.path):
             db = self._file.at_its_place()
             db.execute("BEGIN IMMEDIATE")
