@@ -39,7 +39,7 @@ PEERS := $(VENV)/.benchmark
 RUNTIME_LISTS := requirements/base.txt requirements/$(RUNTIME).txt \
 	$(if $(filter tensorrt,$(RUNTIME)),requirements/gpu.txt)
 TRAIN_LISTS := requirements/training.txt requirements/openmmlab.txt
-DEV_LISTS := $(TRAIN_LISTS) requirements/live.txt requirements/dev.txt
+DEV_LISTS := $(TRAIN_LISTS) requirements/live.txt requirements/objectstore.txt requirements/dev.txt
 
 .PHONY: demo setup setup-train setup-dev setup-benchmark test test-slow lint format benchmark \
 	test-image check-gpu check-gpu-libs clean-venv

@@ -32,6 +32,7 @@ QUICK = {
     "lying": "--out output/benchmark_quick/lying",
     "pair_coverage": "--few",
     "pose_precision": "--pictures 5 --frames 2 --rounds 1",
+    "restart_scan": "--videos 2000 --rounds 1",
     "rtmo_speed": "--rounds 2",
     "sdpose_overfit": "--persons 4 --epochs 2 --first 2 --first-epochs 2 --batch-size 2 --bf16 "
     "--work-dir work_dirs/benchmark_quick/sdpose_overfit",

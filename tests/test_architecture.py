@@ -34,7 +34,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "config": {"imagenet", "installation", "names"},
     "command": {"config", "installation", "names"},
     "model_files": {"config", "installation"},
-    "storage": {"arrays", "config", "names", "skeleton", "types"},
+    "storage": {"arrays", "config", "installation", "names", "skeleton", "types"},
     "openmmlab": {"installation"},
     "text": {"names"},
     "draw": {"skeleton", "text", "checks", "types"},
@@ -120,6 +120,7 @@ HEAVY = {
     "jinja2": {"live"},
     "argon2": {"live"},
     "prometheus_client": {"live"},
+    "obstore": {"storage"},
     "argparse": set(),
 }
 VAGUE_FILES = {"utils", "util", "helpers", "helper", "common", "misc", "base", "core", "manager"}
@@ -137,7 +138,7 @@ ALLOWED_NAMES = {
 }
 NOT_AT_IMPORT = {
     *("torch", "mmengine", "mmcv", "mmpose", "mmaction", "onnxruntime", "matplotlib", "sklearn"),
-    *("cv2", "av"),
+    *("cv2", "av", "obstore"),
 }
 
 

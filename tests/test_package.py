@@ -143,6 +143,7 @@ def test_the_requirements_follow_the_lists_that_make_setup_installs(metadata):
     extras = {
         "train": pins("training") - base,
         "live": pins("live"),
+        "object-store": pins("objectstore"),
         "cpu": pins("cpu"),
         "gpu": pins("gpu"),
         "tensorrt": pins("gpu", "tensorrt"),

@@ -42,6 +42,7 @@ class AnalysisPlan:
     Attributes:
         config: the config; its ``annotation`` section points at the videos.
         folder: the analysis's folder.
+        root: the folder whose scratch takes unfinished files.
         tracks: folder of stage 2's results.
         made_from: names of the folders of poses and tracks.
         files: classifier file of each service.
@@ -52,6 +53,7 @@ class AnalysisPlan:
 
     config: Config
     folder: Path
+    root: Path
     tracks: Path
     made_from: dict[str, str]
     files: dict[Service, Path]
@@ -179,7 +181,7 @@ class VideoWorker:
             zones=zones,
         )
         try:
-            _keep(plan.folder, record)
+            _keep(plan, record)
             on_frames(0 if plan.config.inference.overlay else len(sequence))
             problem = self._draw(job, record, sequence, meta, on_frames)
         except OSError as error:
@@ -242,7 +244,7 @@ class VideoWorker:
         frames = overlay_frames(record, sequence, pictures)
         crf = plan.config.visualize.crf
         try:
-            write_frames(final, plan.folder, frames, sequence.frame_period_s, crf, on_frames)
+            write_frames(final, plan.root, frames, sequence.frame_period_s, crf, on_frames)
         except (SourceVideoError, VideoError) as error:
             return str(error).replace(str(job.path), record.video)
         return ""
@@ -257,9 +259,9 @@ def _rounded_span(sequence: PoseSequence) -> tuple[float, float]:
     return round(begin, TIME_DIGITS), round(end, TIME_DIGITS)
 
 
-def _keep(folder: Path, record: Record) -> None:
+def _keep(plan: AnalysisPlan, record: Record) -> None:
     """Write the JSON file unless it is unchanged; the overlay of another one is removed."""
-    final = record_path(folder, record.video)
+    final = record_path(plan.folder, record.video)
     if not final.is_file() or final.read_bytes() != record_bytes(record):
-        remove_results(folder, record.video)
-        write_record(final, folder, record)
+        remove_results(plan.folder, record.video)
+        write_record(final, plan.root, record)
