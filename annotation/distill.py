@@ -38,7 +38,7 @@ from recognizer.installation import cpu_cores
 from recognizer.model_files import find_model_file
 from recognizer.pose.settings import pose_settings
 from recognizer.runs.batch import run_batch, worker_count
-from recognizer.runs.inputs import Video, list_videos
+from recognizer.runs.inputs import Video, list_videos, local_input
 from recognizer.runs.manifest import Outcome, Settings, State, exclusive, result_path
 from recognizer.runs.progress import ProgressFactory, silent
 from recognizer.runs.shards import refuse_shard
@@ -68,6 +68,7 @@ def distill(config: Config, progress: ProgressFactory = silent) -> int:
 
     """
     refuse_shard(config, "annotation.distill")
+    local_input(config.annotation)
     videos = list_videos(config.annotation)
     source_of = find_sources(config.dataset.split, [v.relative for v in videos], {})
     files = teacher_files(config)

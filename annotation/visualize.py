@@ -114,11 +114,12 @@ def _one(
         sequence, _, meta = read_poses(result)
     except (ArtifactError, OSError) as error:
         return Outcome(entry.video, "refused", _without_folder(error, result, entry.video))
-    source = video_path(config.annotation, entry.video)
+    source = Path(entry.video)
     try:
         if config.visualize.skeleton_only:
             pictures = _black(sequence)
         else:
+            source = video_path(config.annotation, entry.video)
             check_source(source, meta)
             pictures = pictures_of(source, sequence, sample_fps_of(meta.get("settings", {})))
         _write(config, sequence, pictures, folder, entry.video, advance)

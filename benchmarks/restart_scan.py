@@ -13,6 +13,7 @@ import sys
 import tempfile
 import time
 import zipfile
+from dataclasses import dataclass
 from pathlib import Path
 
 from benchmarks._command import ROOT, SMALL_POSE, Parser, positive
@@ -31,7 +32,8 @@ config = load_config(sys.argv[1], sys.argv[2:])
 start = time.perf_counter()
 run_stage1(config)
 seconds = time.perf_counter() - start
-print(json.dumps([seconds, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024]))
+usage = resource.getrusage(resource.RUSAGE_SELF)
+print(json.dumps([seconds, usage.ru_utime + usage.ru_stime, usage.ru_maxrss / 1024]))
 """
 _FOLDER_SIZE = 1000
 
@@ -70,12 +72,23 @@ def meta_of(name: str, video: Path, settings: Settings) -> dict[str, object]:
     }
 
 
-def measure(folder: Path) -> tuple[float, float]:
-    """Run stage 1; return seconds and MiB."""
+@dataclass(frozen=True, slots=True, order=True)
+class Figures:
+    """One run: seconds of its stage, CPU seconds of its process, MiB at its peak."""
+
+    seconds: float
+    cpu_s: float
+    peak_mib: float
+
+    def __str__(self) -> str:
+        return f"{self.seconds:.1f} s ({self.cpu_s:.1f} s of CPU), peak {self.peak_mib:.0f} MiB"
+
+
+def measure(folder: Path) -> Figures:
+    """Run stage 1 in a process of its own."""
     command = [sys.executable, "-c", RUN, str(SHIPPED_CONFIG), *overrides(folder)]
     done = subprocess.run(command, cwd=ROOT, check=True, stdout=subprocess.PIPE, text=True)
-    seconds, mib = json.loads(done.stdout)
-    return seconds, mib
+    return Figures(*json.loads(done.stdout))
 
 
 def main() -> None:
@@ -87,12 +100,9 @@ def main() -> None:
         start = time.perf_counter()
         make_results(Path(work), load_config(SHIPPED_CONFIG, overrides(Path(work))), args.videos)
         print(f"{args.videos} videos made in {time.perf_counter() - start:.0f} s (not measured)")
-        seconds, mib = measure(Path(work))
-        print(f"no journal, every result opened: {seconds:.1f} s, peak {mib:.0f} MiB")
-        runs = [measure(Path(work)) for _ in range(args.rounds)]
-        seconds, mib = min(runs)
-        times = ", ".join(f"{one:.1f}" for one, _ in runs)
-        print(f"with the journal: {seconds:.1f} s ({times}), peak {mib:.0f} MiB")
+        print(f"no journal, every result opened: {measure(Path(work))}", flush=True)
+        for _ in range(args.rounds):
+            print(f"with the journal: {measure(Path(work))}", flush=True)
 
 
 if __name__ == "__main__":

@@ -119,13 +119,14 @@ def _pointed_at_input(config: Config) -> Config:
 
     """
     section = config.inference
-    source, output = section.input.resolve(), section.output_dir.resolve()
-    if source == output or output in source.parents:
+    output = section.output_dir.resolve()
+    source = section.input.resolve() if isinstance(section.input, Path) else None
+    if source is not None and output in (source, *source.parents):
         raise ConfigError(
             f"inference.output_dir: expected a folder that does not hold inference.input "
             f"({section.input}), got {section.output_dir}; results would be taken for videos"
         )
-    annotation = {
+    annotation: dict[str, object] = {
         "input": section.input,
         "dataset": _WORK,
         "output_dir": section.output_dir,
@@ -162,7 +163,7 @@ def _analyse_videos(
     plan: AnalysisPlan, videos: list[Video], progress: ProgressFactory
 ) -> tuple[Outcome, ...]:
     """Bring every video to its end state and write the manifest."""
-    section, paths = plan.config.annotation, {v.relative: v.path for v in videos}
+    section, by_name = plan.config.annotation, {v.relative: v for v in videos}
     tracked = stage_manifest(plan.tracks, "stage2", shard_of(section)).outcomes
     with progress("analysis: videos", len(tracked)) as advance:
         settled, jobs = [], []
@@ -172,7 +173,7 @@ def _analyse_videos(
             elif (outcome := finished(plan, before)) is not None:
                 settled.append(outcome)
             else:
-                jobs.append(Job(before.video, Input(before, paths[before.video])))
+                jobs.append(Job(before.video, Input(before, by_name[before.video])))
         jobs.sort(key=lambda job: -job.payload.before.frames)  # no long tail at the end
         arguments = [(plan,)] * worker_count(section)
         pool = WorkerPool(VideoWorker, arguments, section.stall_timeout_s, section.worker_memory_gb)

@@ -143,8 +143,8 @@ def included_videos(videos: Sequence[Video], section: AnnotationConfig) -> list[
     return kept
 
 
-def video_path(section: AnnotationConfig, relative: str) -> Path:
-    """Return the path of a video of ``annotation.input``, which may be that file itself.
+def local_input(section: AnnotationConfig) -> Path:
+    """Return ``annotation.input`` for a mode that reads local videos alone.
 
     Raises:
         ConfigError: the videos lie in object storage.
@@ -152,7 +152,18 @@ def video_path(section: AnnotationConfig, relative: str) -> Path:
     """
     if isinstance(section.input, str):
         raise _not_local(section.input)
-    return section.input if section.input.is_file() else result_path(section.input, relative, "")
+    return section.input
+
+
+def video_path(section: AnnotationConfig, relative: str) -> Path:
+    """Return the path of a video of ``annotation.input``, which may be that file itself.
+
+    Raises:
+        ConfigError: the videos lie in object storage.
+
+    """
+    folder = local_input(section)
+    return folder if folder.is_file() else result_path(folder, relative, "")
 
 
 def find_videos(
