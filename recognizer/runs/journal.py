@@ -59,6 +59,7 @@ class Journal:
         self._file = file
         self._own = own
         self._others = others
+        self._unchanged: set[str] = set()  # of ``own``, looked at in this run
 
     def outcome(self, video: str, source: str, result: Path) -> Outcome | None:
         """Return the end state of a finished result, None if it must be looked at.
@@ -71,8 +72,13 @@ class Journal:
         """
         for entries in (self._own, self._others):
             entry = entries.get(video)
-            if entry is not None and source and entry.source == source:
-                return entry.outcome if entry.result == file_stamp(result) else None
+            if entry is None or not source or entry.source != source:
+                continue
+            if entry.result != file_stamp(result):
+                return None
+            if entries is self._own:
+                self._unchanged.add(video)
+            return entry.outcome
         return None
 
     def record(self, outcome: Outcome, source: str, result: Path) -> None:
@@ -98,7 +104,7 @@ class Journal:
         """
 
         def record(outcome: Outcome | None, frames: int) -> None:
-            if outcome is not None:
+            if outcome is not None and outcome.video not in self._unchanged:
                 source = sources.get(outcome.video, "")
                 self.record(outcome, source, result_of(outcome.video))
             advance(outcome, frames)

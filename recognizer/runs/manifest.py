@@ -9,7 +9,7 @@ import hashlib
 import json
 import os
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, get_args
 
@@ -134,9 +134,12 @@ def write_manifest(
         counts[outcome.state] += 1
     inputs = {}
     for outcome in sorted(manifest.outcomes, key=lambda o: o.video):
-        inputs[outcome.video] = {k: v for k, v in asdict(outcome).items() if k != "video"}
-        if not outcome.notes:
-            del inputs[outcome.video]["notes"]
+        inputs[outcome.video] = {
+            "state": outcome.state,
+            "reason": outcome.reason,
+            "frames": outcome.frames,
+            **({"notes": outcome.notes} if outcome.notes else {}),
+        }
     value = {
         "schema": MANIFEST_SCHEMA,
         "stage": manifest.stage,

@@ -219,6 +219,8 @@ def kept_outcomes(
         videos: those of the input that a narrower ``annotation.include`` leaves out.
 
     """
+    if not videos:
+        return ()
     before: Mapping[str, Outcome] = outcomes_before(stage_dir / MANIFEST)
     for finished in _finished(stage_dir):
         before = {**before, **outcomes_before(stage_dir / finished.manifest)}
