@@ -70,8 +70,8 @@ def test_what_is_no_shard_is_refused_on_the_command_line(dataset, text, capsys):
     assert (
         main.main(["--mode", "annotation.stage1", "--config", str(dataset), "--shard", text]) == 2
     )
-    told = capsys.readouterr().err
-    assert "--set: annotation.shard: expected a shard such as 3/16" in told
+    error = capsys.readouterr().err
+    assert "--set: annotation.shard: expected a shard such as 3/16" in error
 
 
 @pytest.mark.parametrize(
