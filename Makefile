@@ -42,7 +42,8 @@ DOCS_SET := $(VENV)/.docs
 RUNTIME_LISTS := requirements/base.txt requirements/$(RUNTIME).txt \
 	$(if $(filter tensorrt,$(RUNTIME)),requirements/gpu.txt)
 TRAIN_LISTS := requirements/training.txt requirements/openmmlab.txt
-DEV_LISTS := $(TRAIN_LISTS) requirements/live.txt requirements/ray.txt requirements/dev.txt
+DEV_LISTS := $(TRAIN_LISTS) requirements/live.txt requirements/ray.txt requirements/objectstore.txt \
+    requirements/dev.txt
 
 .PHONY: demo video-exists setup setup-train setup-dev setup-benchmark test test-slow lint format benchmark \
 	docs docs-check test-image check-gpu check-gpu-libs clean-venv

@@ -9,6 +9,7 @@ EXTRAS = {
     "train": "training.txt",
     "live": "live.txt",
     "ray": "ray.txt",
+    "object-store": "objectstore.txt",
     "cpu": "cpu.txt",  # one of these four: all but tensorrt, which adds to gpu, hold one module
     "gpu": "gpu.txt",
     "tensorrt": "tensorrt.txt",
@@ -46,7 +47,7 @@ def ranges(name: str) -> list[str]:
 
 _BROUGHT = "# What those bring"
 BASE = requirements("base.txt")
-LISTS = ("base", "cpu", "gpu", "live", "openmmlab", "openvino", "ray", "tensorrt", "training")
+LISTS = ("base", "openmmlab", *(name.removesuffix(".txt") for name in EXTRAS.values()))
 DATA = {
     "configs": ["*.yaml", "presets/*.yaml", "**/*.py"],
     "requirements": [f"{name}.txt" for name in LISTS],

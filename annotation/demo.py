@@ -106,7 +106,7 @@ def _find_clips(config: Config) -> Path | None:
     except ConfigError:
         return None
     for folder in (config.annotation.input, _CLIPS):
-        if all((folder / name).is_file() for name in _FROM_VIDEO):
+        if isinstance(folder, Path) and all((folder / name).is_file() for name in _FROM_VIDEO):
             return folder
     return None
 

@@ -42,9 +42,10 @@ from recognizer.runs.batch import (
     worker_pool,
     worker_threads,
 )
-from recognizer.runs.inputs import Video, list_videos
+from recognizer.runs.inputs import Video, list_videos, local_input
 from recognizer.runs.manifest import Outcome, Settings, State, exclusive, result_path
 from recognizer.runs.progress import ProgressFactory, silent
+from recognizer.runs.shards import refuse_shard
 from recognizer.runs.stage1 import describe_damage
 from recognizer.runs.stage_folders import pose_model_files, stage1_settings
 from recognizer.runs.worker_pool import Job, OnFrames, StopRunError, WorkerPool
@@ -70,6 +71,8 @@ def distill(config: Config, progress: ProgressFactory = silent) -> int:
         RunError: a network does not load, or results cannot be written.
 
     """
+    refuse_shard(config, "annotation.distill")
+    local_input(config.annotation)
     videos = list_videos(config.annotation)
     source_of = find_sources(config.dataset.split, [v.relative for v in videos], {})
     files = teacher_files(config)

@@ -14,8 +14,9 @@ from recognizer.command import EXIT_DONE, EXIT_SOME_REFUSED, next_command
 from recognizer.config.schema import Config
 from recognizer.dataset.mmaction import METADATA
 from recognizer.names import printable
-from recognizer.runs.manifest import MANIFEST, read_manifest
+from recognizer.runs.manifest import MANIFEST
 from recognizer.runs.progress import ProgressFactory
+from recognizer.runs.shards import Shard, refuse_shard, shard_of, stage_manifest
 from recognizer.runs.stage1 import run_stage1
 from recognizer.runs.stage2 import run_stage2
 from recognizer.runs.stage_folders import stage1_dir, stage2_dir, stage3_dir
@@ -33,6 +34,10 @@ def stage1(config: Config, progress: ProgressFactory) -> int:
 def stage2(config: Config, progress: ProgressFactory) -> int:
     """Run stage 2 and return the exit code (``--mode annotation.stage2``)."""
     code = report_stage2(config, progress)
+    if config.annotation.shard is not None:
+        all_of_it = next_command(config, "annotation.stage2", {}, without=("annotation.shard",))
+        logger.info("next, after the last shard of stage 2: %s", all_of_it)
+        return code
     logger.info("to see them: %s", next_command(config, "annotation.visualize"))
     logger.info("next: %s", next_command(config, "annotation.stage3"))
     return code
@@ -40,6 +45,7 @@ def stage2(config: Config, progress: ProgressFactory) -> int:
 
 def stage3(config: Config, progress: ProgressFactory) -> int:
     """Run stage 3 and return the exit code (``--mode annotation.stage3``)."""
+    refuse_shard(config, "annotation.stage3")
     code = report_stage3(config, progress)
     train, data = f"train.{config.dataset.service}", {"train.dataset_dir": stage3_dir(config)}
     logger.info("next: %s", next_command(config, train, data))
@@ -48,6 +54,7 @@ def stage3(config: Config, progress: ProgressFactory) -> int:
 
 def pipeline(config: Config, progress: ProgressFactory) -> int:
     """Run the three stages and return the worst exit code (``--mode annotation.pipeline``)."""
+    refuse_shard(config, "annotation.pipeline")
     check_labels(config)
     return max(
         report_stage1(config, progress), report_stage2(config, progress), stage3(config, progress)
@@ -56,6 +63,7 @@ def pipeline(config: Config, progress: ProgressFactory) -> int:
 
 def overlay(config: Config, progress: ProgressFactory) -> int:
     """Write overlay videos and return the exit code (``--mode annotation.visualize``)."""
+    refuse_shard(config, "annotation.visualize")
     code = report_overlay(config, progress)
     after = "annotation.stage2" if config.visualize.stage == "stage1" else "annotation.stage3"
     logger.info("next: %s", next_command(config, after))
@@ -69,14 +77,14 @@ def report_stage1(config: Config, progress: ProgressFactory) -> int:
     """Run stage 1, log its result and return the exit code."""
     folder = run_stage1(config, progress)
     logger.info("poses, one .npz a video, are in %s", folder)
-    return _report("stage 1", folder)
+    return _report("stage 1", folder, shard_of(config.annotation))
 
 
 def report_stage2(config: Config, progress: ProgressFactory) -> int:
     """Run stage 2, log its result and return the exit code."""
     folder = run_stage2(config, progress)
     logger.info("tracks, one .npz a video, are in %s", folder)
-    return _report("stage 2", folder)
+    return _report("stage 2", folder, shard_of(config.annotation))
 
 
 def report_stage3(config: Config, progress: ProgressFactory) -> int:
@@ -100,7 +108,7 @@ def report_overlay(config: Config, progress: ProgressFactory) -> int:
     """Write overlay videos, log their folder and return the exit code."""
     section = config.visualize
     source = stage1_dir(config) if section.stage == "stage1" else stage2_dir(config)
-    outcomes = read_manifest(source, section.stage).outcomes  # refused inputs count as well
+    outcomes = stage_manifest(source, section.stage).outcomes  # refused inputs count as well
     total = len(outcomes)
     with progress("overlay videos", min(total, section.limit or total)) as advance:
         folder = visualize(config, advance)
@@ -108,8 +116,9 @@ def report_overlay(config: Config, progress: ProgressFactory) -> int:
     return _report("overlay videos", folder)
 
 
-def _report(title: str, folder: Path) -> int:
-    outcomes = read_manifest(folder).outcomes
+def _report(title: str, folder: Path, shard: Shard | None = None) -> int:
+    outcomes = stage_manifest(folder, shard=shard).outcomes
+    manifest = MANIFEST if shard is None else shard.manifest
     counts = Counter(outcome.state for outcome in outcomes)
     text = ", ".join(f"{counts[state]} {state}" for state in ("done", "damaged", "refused"))
     frames = sum(outcome.frames for outcome in outcomes)
@@ -119,6 +128,6 @@ def _report(title: str, folder: Path) -> int:
         len(outcomes),
         frames,
         text,
-        folder / MANIFEST,
+        folder / manifest,
     )
     return EXIT_SOME_REFUSED if counts["refused"] else EXIT_DONE

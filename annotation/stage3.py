@@ -47,11 +47,11 @@ from recognizer.runs.manifest import (
     Progress,
     Settings,
     exclusive,
-    read_manifest,
     result_path,
     write_manifest,
 )
 from recognizer.runs.progress import ProgressFactory, silent
+from recognizer.runs.shards import stage_manifest
 from recognizer.runs.stage_folders import stage2_dir, stage3_dir, stage3_settings
 from recognizer.runs.stills import Stills, sample_fps_of, stills_of
 from recognizer.storage.artifacts import POSE_SCHEMA, read_npz_meta, write_json
@@ -101,7 +101,7 @@ def run_stage3(config: Config, progress: ProgressFactory = silent) -> Path:
 
     """
     tracks = stage2_dir(config)
-    stage2 = read_manifest(tracks, "stage2")
+    stage2 = stage_manifest(tracks, "stage2")
     include = config.annotation.include
     chosen = tuple(o for o in stage2.outcomes if is_included(o.video, include))
     stage2 = replace(stage2, outcomes=chosen)

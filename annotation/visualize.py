@@ -20,7 +20,6 @@ from recognizer.runs.manifest import (
     Progress,
     Settings,
     exclusive,
-    read_manifest,
     result_path,
     write_manifest,
 )
@@ -30,6 +29,7 @@ from recognizer.runs.overlays import (
     pictures_of,
     write_frames,
 )
+from recognizer.runs.shards import stage_manifest
 from recognizer.runs.stage_folders import dataset_dir, stage1_dir, stage2_dir
 from recognizer.runs.stills import sample_fps_of
 from recognizer.scoring.ranking import rank_people
@@ -61,7 +61,7 @@ def visualize(config: Config, advance: Progress | None = None) -> Path:
 
     """
     stage_dir = stage1_dir(config) if config.visualize.stage == "stage1" else stage2_dir(config)
-    stage = read_manifest(stage_dir, config.visualize.stage)
+    stage = stage_manifest(stage_dir, config.visualize.stage)
     folder = dataset_dir(config) / "visualize" / _folder_name(config, stage_dir)
     settings = _settings(config, stage)
     # Spread over the list, so that all classes show.
@@ -114,11 +114,12 @@ def _one(
         sequence, _, meta = read_poses(result)
     except (ArtifactError, OSError) as error:
         return Outcome(entry.video, "refused", _without_folder(error, result, entry.video))
-    source = video_path(config.annotation, entry.video)
+    source = Path(entry.video)
     try:
         if config.visualize.skeleton_only:
             pictures = _black(sequence)
         else:
+            source = video_path(config.annotation, entry.video)
             check_source(source, meta)
             pictures = pictures_of(source, sequence, sample_fps_of(meta.get("settings", {})))
         _write(config, sequence, pictures, folder, entry.video, advance)

@@ -36,6 +36,7 @@ QUICK = {
     "pair_coverage": "--few",
     "pose_precision": "--pictures 5 --frames 2 --rounds 1",
     "ray_executor": "--jobs 2000 --videos 2 --rounds 1 --kills 1",
+    "restart_scan": "--videos 2000 --rounds 1",
     "rtmo_speed": "--rounds 2",
     "sdpose_overfit": "--persons 4 --epochs 2 --first 2 --first-epochs 2 --batch-size 2 --bf16 "
     "--work-dir work_dirs/benchmark_quick/sdpose_overfit",

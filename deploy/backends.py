@@ -101,10 +101,10 @@ def frames(config: Config) -> tuple[list[Image], str]:
     They are those of ``deploy.frames_dir``, else of ``annotation.input`` if it has videos, else
     made pictures.
     """
-    count, folder = config.deploy.frames, config.deploy.frames_dir
-    if folder is None and config.annotation.input.is_dir():
+    count, folder, videos = config.deploy.frames, config.deploy.frames_dir, config.annotation.input
+    if folder is None and isinstance(videos, Path) and videos.is_dir():
         with contextlib.suppress(FileNotFoundError):  # a folder without videos
-            return frames_of(config.annotation.input, count), str(config.annotation.input)
+            return frames_of(videos, count), str(videos)
     return frames_of(folder, count), "made pictures" if folder is None else str(folder)
 
 

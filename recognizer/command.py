@@ -65,6 +65,8 @@ _TRAIN = (
     "train.check",
     "train.ablation",
 )
+_SHARD = "annotation.shard"
+_SHARDED = ("annotation.stage1", "annotation.stage2", "inference.analysis")
 _DEMO = () if INSTALLED else ("demo",)  # a wheel is without the samples that it trains on
 _TEST = ("test.fight", "test.falldown", "test.pose")
 FLAGS = (
@@ -95,6 +97,12 @@ FLAGS = (
         "how many iterations to look at",
         {"train.check": "train.check_iterations"},
         {"type": int, "metavar": "N"},
+    ),
+    Flag(
+        "--shard",
+        "the part of the videos for this run, such as 3/16: the third of 16",
+        dict.fromkeys(_SHARDED, _SHARD),
+        {"metavar": "N/COUNT"},
     ),
     Flag(
         "--seeds",
@@ -296,7 +304,12 @@ def show(text: str) -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
-def next_command(config: "Config", mode: str, changes: Mapping[str, object] | None = None) -> str:
+def next_command(
+    config: "Config",
+    mode: str,
+    changes: Mapping[str, object] | None = None,
+    without: Collection[str] = (),
+) -> str:
     """Return the command that runs a mode with what the user set and that mode reads.
 
     ``visualize.skeleton_only`` goes along in any case, so that later modes hide faces too.
@@ -305,6 +318,7 @@ def next_command(config: "Config", mode: str, changes: Mapping[str, object] | No
         config: the config of this run; it knows what was typed.
         mode: what comes next.
         changes: keys to set besides; a value is a path, text, number, or a list of these.
+        without: keys that are left out though the user set them.
 
     """
     words = [*_program(), "--mode", mode]
@@ -314,14 +328,14 @@ def next_command(config: "Config", mode: str, changes: Mapping[str, object] | No
     kept = {}
     for text in given.overrides:
         key, _, value = text.partition("=")
-        if _is_read(key.strip(), mode) and key.strip() not in changes:
+        if _is_read(key.strip(), mode) and key.strip() not in {*changes, *without}:
             kept[key.strip()] = value.strip()
     for key, text in kept.items():
         named = _flag_of(key, mode)
         words += ["--set", f"{key}={text}"] if named is None else _flag_words(named, _parsed(text))
     section, hint = _INPUT.get(mode, ("", ""))
     key = f"{section}.input"
-    if section and key not in {**kept, **changes} and not getattr(config, section).input.exists():
+    if section and key not in {**kept, **changes} and _is_missing(getattr(config, section).input):
         changes = {key: hint, **changes}
     for key, change in changes.items():
         named = _flag_of(key, mode)
@@ -330,7 +344,14 @@ def next_command(config: "Config", mode: str, changes: Mapping[str, object] | No
     return shlex.join(words)
 
 
+def _is_missing(place: Path | str) -> bool:
+    """Tell whether there is no such file or folder; object storage is not asked."""
+    return isinstance(place, Path) and not place.exists()
+
+
 def _is_read(key: str, mode: str) -> bool:
+    if key == _SHARD:
+        return mode in _SHARDED
     sections = (*READS[mode], *FINDS.get(mode, ()), *_PRIVACY)
     return any(f"{key}.".startswith(f"{s}.") or f"{s}.".startswith(f"{key}.") for s in sections)
 

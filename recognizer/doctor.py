@@ -273,6 +273,11 @@ def _classifiers(config: Config) -> list[Finding]:
 
 def _input(config: Config) -> Finding:
     folder = config.annotation.input
+    if isinstance(folder, str):
+        if installed("obstore"):
+            return Finding("annotation.input", True, f"{folder}, listed when a mode runs")
+        remedy = pip_command("objectstore.txt")
+        return Finding("annotation.input", None, f"{folder} needs obstore", remedy)
     if folder.is_dir():
         return Finding("annotation.input", True, str(folder.resolve()))
     remedy = "--set annotation.input=<folder of videos>"

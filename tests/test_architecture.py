@@ -34,7 +34,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "config": {"imagenet", "installation", "names"},
     "command": {"config", "installation", "names"},
     "model_files": {"config", "installation"},
-    "storage": {"arrays", "config", "names", "skeleton", "types"},
+    "storage": {"arrays", "config", "installation", "names", "skeleton", "types"},
     "openmmlab": {"installation"},
     "text": {"names"},
     "draw": {"skeleton", "text", "checks", "types"},
@@ -121,6 +121,7 @@ HEAVY = {
     "jinja2": {"live"},
     "argon2": {"live"},
     "prometheus_client": {"live"},
+    "obstore": {"storage"},
     "argparse": set(),
 }
 VAGUE_FILES = {"utils", "util", "helpers", "helper", "common", "misc", "base", "core", "manager"}
@@ -138,7 +139,7 @@ ALLOWED_NAMES = {
 }
 NOT_AT_IMPORT = {
     *("torch", "mmengine", "mmcv", "mmpose", "mmaction", "onnxruntime", "matplotlib", "sklearn"),
-    *("cv2", "av", "ray"),
+    *("cv2", "av", "ray", "obstore"),
 }
 
 

@@ -149,6 +149,7 @@ def wrong_type(key: str) -> Any:
 SPECIAL = {
     "device": ["gpu", "cuda", "cuda:-1", "cuda:x", "CPU"],
     "dataset": ["", "..", "a/b", "a" * 101],
+    "shard": ["0/16", "17/16", "a/b", "3", "3/16/2", "-1/4", "1/0", " 1/2", "1/10001", ""],
     "source_regex": ["(", "no group", "(two)(groups)"],
     "classes": [{}, {"a": 0}, {"a": 1, "b": 2}, {"a": 0, "b": 0}],
     "dark_blur_kernel": [4],

@@ -29,6 +29,7 @@ from recognizer.pipeline import (
     track_stream,
 )
 from recognizer.pose.estimator import build_pose_model
+from recognizer.runs.inputs import Video
 from recognizer.runs.manifest import Outcome, result_path
 from recognizer.sequences import join_sequences, slice_frames
 from recognizer.storage.artifacts import read_poses, write_poses
@@ -104,13 +105,15 @@ def record_of(clip, folder, report=lambda frames: None):
     plan = AnalysisPlan(
         config,
         folder,
+        folder,
         tracks,
         {"poses": "p", "tracks": "t"},
         files,
         {service: one for service, (one, _) in metadata.items()},
         {service: rules for service, (_, rules) in metadata.items()},
     )
-    VideoWorker(plan)(Input(Outcome(name, "done", frames=len(video)), folder), report)
+    before = Outcome(name, "done", frames=len(video))
+    VideoWorker(plan)(Input(before, Video(name, folder)), report)
     return read_record(record_path(folder, name))
 
 

@@ -57,11 +57,9 @@ from recognizer.runs.manifest import (
     MANIFEST,
     Manifest,
     Outcome,
-    exclusive,
-    read_manifest,
-    write_manifest,
 )
 from recognizer.runs.progress import ProgressFactory
+from recognizer.runs.shards import Shard, exclusive_run, finish_run, shard_of, stage_manifest
 from recognizer.runs.stage1 import run_stage1
 from recognizer.runs.stage2 import run_stage2
 from recognizer.runs.worker_pool import Job
@@ -90,13 +88,16 @@ def analyse(config: Config, progress: ProgressFactory) -> int:
     for text in unseen_zones(config.inference.zones, names):
         logger.warning("%s", text)
     truth = read_ground_truth(config, {s: classifiers[s]["classes"] for s in services}, names)
-    folder = config.inference.output_dir
-    with exclusive(folder):
+    folder, shard = config.inference.output_dir, shard_of(config.annotation)
+    with exclusive_run(folder, shard) as root:
         poses = run_stage1(config, progress)
         tracks = run_stage2(config, progress)
         made_from = {"poses": poses.name, "tracks": tracks.name}
-        plan = AnalysisPlan(config, folder, tracks, made_from, files, classifiers, rules)
+        plan = AnalysisPlan(config, folder, root, tracks, made_from, files, classifiers, rules)
         outcomes = _analyse_videos(plan, videos, progress)
+        if shard is not None:
+            finish_run(folder, shard, _manifest(plan, outcomes))
+            return _report_shard(config, shard, outcomes)
         summaries = _conclude(plan, outcomes, truth)
     return _report(config, plan, outcomes, summaries)
 
@@ -118,13 +119,14 @@ def _pointed_at_input(config: Config) -> Config:
 
     """
     section = config.inference
-    source, output = section.input.resolve(), section.output_dir.resolve()
-    if source == output or output in source.parents:
+    output = section.output_dir.resolve()
+    source = section.input.resolve() if isinstance(section.input, Path) else None
+    if source is not None and output in (source, *source.parents):
         raise ConfigError(
             f"inference.output_dir: expected a folder that does not hold inference.input "
             f"({section.input}), got {section.output_dir}; results would be taken for videos"
         )
-    annotation = {
+    annotation: dict[str, object] = {
         "input": section.input,
         "dataset": _WORK,
         "output_dir": section.output_dir,
@@ -161,8 +163,8 @@ def _analyse_videos(
     plan: AnalysisPlan, videos: list[Video], progress: ProgressFactory
 ) -> tuple[Outcome, ...]:
     """Bring every video to its end state and write the manifest."""
-    section, paths = plan.config.annotation, {v.relative: v.path for v in videos}
-    tracked = read_manifest(plan.tracks, "stage2").outcomes
+    section, by_name = plan.config.annotation, {v.relative: v for v in videos}
+    tracked = stage_manifest(plan.tracks, "stage2", shard_of(section)).outcomes
     with progress("analysis: videos", len(tracked)) as advance:
         settled, jobs = [], []
         for before in tracked:
@@ -171,7 +173,7 @@ def _analyse_videos(
             elif (outcome := finished(plan, before)) is not None:
                 settled.append(outcome)
             else:
-                jobs.append(Job(before.video, Input(before, paths[before.video])))
+                jobs.append(Job(before.video, Input(before, by_name[before.video])))
         jobs.sort(key=lambda job: -job.payload.before.frames)  # no long tail at the end
         arguments = [(plan,)] * worker_count(section)
         reads = (section.input, plan.tracks)
@@ -215,12 +217,27 @@ def _conclude(
             logger.warning("labels of %s: %s", service, problem)
         for line in summarise(service, report):
             logger.info("%s", line)
+    finish_run(plan.folder, None, _manifest(plan, outcomes))
+    return summaries
+
+
+def _manifest(plan: AnalysisPlan, outcomes: tuple[Outcome, ...]) -> Manifest:
     settings = {
         "made_from": plan.made_from,
-        "services": {s: {**plan.classifiers[s], **plan.rules[s]} for s in services},
+        "services": {s: {**plan.classifiers[s], **plan.rules[s]} for s in plan.files},
     }
-    write_manifest(plan.folder, Manifest("analysis", settings, outcomes))
-    return summaries
+    return Manifest("analysis", settings, outcomes)
+
+
+def _report_shard(config: Config, shard: Shard, outcomes: tuple[Outcome, ...]) -> int:
+    """Log the end states of a shard, which has no summary, and return the exit code."""
+    counts = Counter(outcome.state for outcome in outcomes)
+    text = ", ".join(f"{counts[state]} {state}" for state in ("done", "damaged", "refused"))
+    path = config.inference.output_dir / shard.manifest
+    logger.info("analysis, shard %s: %d inputs: %s; see %s", shard, len(outcomes), text, path)
+    again = next_command(config, "inference.analysis", without=("annotation.shard",))
+    logger.info("next, after the last shard, for the table and the evaluation: %s", again)
+    return EXIT_SOME_REFUSED if counts["refused"] else EXIT_DONE
 
 
 def _record_of(plan: AnalysisPlan, outcome: Outcome) -> Record | None:

@@ -23,12 +23,14 @@ from recognizer.analysis.zones import Zone, without_ignored, zones_of
 from recognizer.backends.network import ModelError
 from recognizer.config.schema import Config
 from recognizer.dataset.windows import TIME_DIGITS, span_of
+from recognizer.runs.inputs import Video, local_file
 from recognizer.runs.manifest import Outcome, State, result_path
 from recognizer.runs.overlays import SourceVideoError, pictures_of, write_frames
 from recognizer.runs.stills import sample_fps_of
 from recognizer.runs.worker_pool import OnFrames, StopRunError
 from recognizer.scoring.ranking import Service
 from recognizer.storage.artifacts import POSE_SCHEMA, ArtifactError, read_npz_meta, read_poses
+from recognizer.storage.objects import ObjectError, StoreError
 from recognizer.types import PoseSequence
 from recognizer.video.reader import VideoError
 
@@ -42,6 +44,7 @@ class AnalysisPlan:
     Attributes:
         config: the config; its ``annotation`` section points at the videos.
         folder: the analysis's folder.
+        root: the folder whose scratch takes unfinished files.
         tracks: folder of stage 2's results.
         made_from: names of the folders of poses and tracks.
         files: classifier file of each service.
@@ -52,6 +55,7 @@ class AnalysisPlan:
 
     config: Config
     folder: Path
+    root: Path
     tracks: Path
     made_from: dict[str, str]
     files: dict[Service, Path]
@@ -64,7 +68,7 @@ class Input:
     """A video with stage 2's end state of it."""
 
     before: Outcome
-    path: Path
+    video: Video
 
 
 def record_path(folder: Path, video: str) -> Path:
@@ -179,7 +183,7 @@ class VideoWorker:
             zones=zones,
         )
         try:
-            _keep(plan.folder, record)
+            _keep(plan, record)
             on_frames(0 if plan.config.inference.overlay else len(sequence))
             problem = self._draw(job, record, sequence, meta, on_frames)
         except OSError as error:
@@ -238,13 +242,16 @@ class VideoWorker:
         plan, final = self._plan, overlay_path(self._plan.folder, record.video)
         if not plan.config.inference.overlay or final.is_file():
             return ""
-        pictures = pictures_of(job.path, sequence, sample_fps_of(meta.get("settings", {})))
-        frames = overlay_frames(record, sequence, pictures)
-        crf = plan.config.visualize.crf
+        crf, path = plan.config.visualize.crf, Path(record.video)
         try:
-            write_frames(final, plan.folder, frames, sequence.frame_period_s, crf, on_frames)
-        except (SourceVideoError, VideoError) as error:
-            return str(error).replace(str(job.path), record.video)
+            with local_file(job.video, plan.root, on_frames) as path:
+                pictures = pictures_of(path, sequence, sample_fps_of(meta.get("settings", {})))
+                frames = overlay_frames(record, sequence, pictures)
+                write_frames(final, plan.root, frames, sequence.frame_period_s, crf, on_frames)
+        except StoreError as error:
+            raise StopRunError(f"inference.input: {error}") from error
+        except (SourceVideoError, VideoError, ObjectError) as error:
+            return str(error).replace(str(path), record.video)
         return ""
 
 
@@ -257,9 +264,9 @@ def _rounded_span(sequence: PoseSequence) -> tuple[float, float]:
     return round(begin, TIME_DIGITS), round(end, TIME_DIGITS)
 
 
-def _keep(folder: Path, record: Record) -> None:
+def _keep(plan: AnalysisPlan, record: Record) -> None:
     """Write the JSON file unless it is unchanged; the overlay of another one is removed."""
-    final = record_path(folder, record.video)
+    final = record_path(plan.folder, record.video)
     if not final.is_file() or final.read_bytes() != record_bytes(record):
-        remove_results(folder, record.video)
-        write_record(final, folder, record)
+        remove_results(plan.folder, record.video)
+        write_record(final, plan.root, record)

@@ -9,6 +9,7 @@ from recognizer.config.types import (
     ConfigPath,
     NonNegative,
     OnnxRuntimeOptions,
+    Place,
     Section,
     Unit,
 )
@@ -117,7 +118,7 @@ class FalldownClassifierConfig(ClassifierConfig):
 class InferenceConfig(Section):
     """From new video to windows, probabilities and events."""
 
-    input: ConfigPath = PROJECT / "data"
+    input: Place = PROJECT / "data"
     output_dir: ConfigPath = PROJECT / "output" / "analysis"
     services: list[Literal["fight", "falldown"]] = ["fight", "falldown"]
     fight: FightClassifierConfig = FightClassifierConfig()

@@ -25,9 +25,11 @@ from recognizer.config.realtime import LiveConfig
 from recognizer.config.types import (
     ConfigPath,
     NonNegative,
+    Place,
     PlainName,
     PoseKind,
     Section,
+    ShardText,
     Triple,
     Unit,
 )
@@ -53,7 +55,7 @@ class Given:
 class AnnotationConfig(Section):
     """Where videos are, where results go, how much runs at once."""
 
-    input: ConfigPath = PROJECT / "data"
+    input: Place = PROJECT / "data"
     dataset: PlainName = "dataset"
     output_dir: ConfigPath = PROJECT / "output"
     video_suffixes: list[str] = [
@@ -95,6 +97,7 @@ class AnnotationConfig(Section):
         ".ivf",
     ]
     include: list[str] = []
+    shard: ShardText | None = None
     sample_fps: PositiveFloat | None = None
     movement: bool = True
     decoder: Literal["cpu", "nvdec"] = "cpu"

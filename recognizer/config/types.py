@@ -49,6 +49,19 @@ def _to_path(value: object, info: ValidationInfo) -> Path:
     return as_on_disk(Path(os.path.normpath(path if folder is None else Path(folder) / path)))
 
 
+def _to_place(value: object, info: ValidationInfo) -> Path | str:
+    if not isinstance(value, str) or "://" not in value:
+        return _to_path(value, info)
+    if re.fullmatch(r"(s3|gs|az)://[A-Za-z0-9._-]{1,255}(/[^?#]*)?", value) is None:
+        raise ValueError(
+            "expected a folder, or s3://, gs:// or az:// with a bucket and a prefix, such as "
+            "s3://bucket/videos; credentials and endpoint come from the environment"
+        )
+    if not value.isprintable():
+        raise ValueError("expected an address without control characters")
+    return str(value)
+
+
 def _plain_name(value: str) -> str:
     if value in {"", ".", ".."} or "/" in value or "\\" in value or "\0" in value:
         raise ValueError("expected a plain name that can be a folder, without / or ..")
@@ -56,6 +69,16 @@ def _plain_name(value: str) -> str:
         raise ValueError("expected a name of visible characters")
     if len(value.encode()) > 100:
         raise ValueError("expected a name of at most 100 bytes")
+    return value
+
+
+def _shard(value: str) -> str:
+    match = re.fullmatch(r"(\d{1,5})/(\d{1,5})", value, re.ASCII)
+    if match is None or not 1 <= int(match[1]) <= int(match[2]) <= MAX_SHARDS:
+        raise ValueError(
+            f"expected a shard such as 3/16: its number, from 1, and how many there are, at most "
+            f"{MAX_SHARDS}"
+        )
     return value
 
 
@@ -93,9 +116,13 @@ def read_address(value: str, schemes: Sequence[str], example: str) -> SplitResul
 
 
 ConfigPath = Annotated[Path, BeforeValidator(_to_path)]
+Place = Annotated[Path | str, BeforeValidator(_to_place)]
+"""A local path, or as text the address of an object store."""
 PlainName = Annotated[str, AfterValidator(_plain_name)]
 Device = Annotated[str, AfterValidator(_any_device)]
 GpuDevice = Annotated[str, AfterValidator(_gpu)]
+MAX_SHARDS = 10000
+ShardText = Annotated[str, AfterValidator(_shard)]
 MAX_SIDE = 8192
 """Pixels of an input's side; a larger picture would not fit into memory."""
 MAX_DETECTIONS = 2**16

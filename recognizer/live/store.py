@@ -378,9 +378,8 @@ def _put_near_miss(db: sqlite3.Connection, miss: NearMiss) -> None:
 
 def _ids(db: sqlite3.Connection, where: str, value: float | str) -> list[str]:
     """Delete events; return their ids."""
-    return [
-        row[0] for row in db.execute(f"DELETE FROM events WHERE {where} RETURNING id", (value,))
-    ]
+    rows = db.execute(f"DELETE FROM events WHERE {where} RETURNING id", (value,))
+    return [row[0] for row in rows]
 
 
 def _oldest(db: sqlite3.Connection, over: int, file_bytes: Mapping[str, int]) -> list[str]:

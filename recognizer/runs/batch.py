@@ -60,14 +60,14 @@ class WorkerPaths:
 
     Attributes:
         folder: their results.
-        reads: their inputs, files or folders.
+        reads: their inputs: files, folders, or addresses in object storage.
         files: the network files that their plan names.
         on_gpu: they run networks, so that Ray gives them ``annotation.ray_num_gpus``.
 
     """
 
     folder: Path
-    reads: tuple[Path, ...] = ()
+    reads: tuple[Path | str, ...] = ()
     files: tuple[Path, ...] = ()
     on_gpu: bool = True
 
@@ -103,7 +103,7 @@ def worker_pool(
             section.ray_num_gpus if paths.on_gpu else 0.0,
             None if section.workers == "auto" else section.workers,
             paths.folder,
-            paths.reads,
+            tuple(one for one in paths.reads if isinstance(one, Path)),
             paths.files,
         )
     return WorkerPool(start, arguments, section.stall_timeout_s, section.worker_memory_gb, cluster)

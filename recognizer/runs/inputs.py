@@ -1,17 +1,23 @@
-"""List the videos below a folder, by suffix, each under one name."""
+"""List the videos below a folder or an object store's address, by suffix, each under one name."""
 
+import contextlib
 import logging
 import os
 import re
+import secrets
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from recognizer.config.file import ConfigError
 from recognizer.config.schema import AnnotationConfig
 from recognizer.names import nfc
+from recognizer.runs.journal import file_stamp
 from recognizer.runs.manifest import result_path
+from recognizer.runs.worker_pool import OnFrames
+from recognizer.storage.artifacts import SCRATCH_FOLDER
+from recognizer.storage.objects import StoredObject, fetch, list_objects, split_address
 
 logger = logging.getLogger(__name__)
 
@@ -26,23 +32,99 @@ _KINDS = (
 )
 _VIDEO_KINDS = frozenset(_KINDS.split())
 _APPLE_DOUBLE = "._"  # prefix of files in which macOS keeps the attributes of others
+_MAX_NAME_BYTES = 255
 _SUFFIX = re.compile(r"\*?\.?([^\s./*\\]+)")
 
 
 @dataclass(frozen=True, slots=True)
 class Video:
-    """An input video: its path inside the input folder (with /) and on disk."""
+    """An input video: its path inside the input folder (with /), and the file or object."""
 
     relative: str
-    path: Path
+    source: Path | StoredObject
+
+    @property
+    def path(self) -> Path:
+        """The path on disk.
+
+        Raises:
+            ConfigError: the video lies in object storage; ``local_file`` fetches it.
+
+        """
+        if isinstance(self.source, Path):
+            return self.source
+        raise _not_local(self.source.address)
+
+    @property
+    def size(self) -> int:
+        """Bytes; 0 for a file that cannot be looked at."""
+        if isinstance(self.source, StoredObject):
+            return self.source.size
+        try:
+            return self.source.stat().st_size
+        except OSError:
+            return 0
+
+    @property
+    def stamp(self) -> str:
+        """Text that changes with the content; "" for a file that cannot be looked at."""
+        if isinstance(self.source, StoredObject):
+            return self.source.stamp
+        return file_stamp(self.source)
+
+    @property
+    def refusal(self) -> str:
+        """Why it can have no result under its name; "" if it can."""
+        folders = self.relative.split("/")[:-1] if isinstance(self.source, StoredObject) else ()
+        if all(len(os.fsencode(part)) <= _MAX_NAME_BYTES for part in folders):
+            return ""
+        return f"a part of the object's key is longer than {_MAX_NAME_BYTES} bytes; rename it"
+
+
+def _not_local(address: str) -> ConfigError:
+    return ConfigError(
+        f"annotation.input: expected a local folder for this mode, got {address}; fetch the videos "
+        "with a tool of the store first"
+    )
+
+
+@contextlib.contextmanager
+def local_file(video: Video, root: Path, on_frames: OnFrames) -> Iterator[Path]:
+    """Give the path of a video; one in object storage is fetched and removed at the end.
+
+    Args:
+        video: the video.
+        root: the folder whose scratch folder takes it.
+        on_frames: called with 0 while it is fetched.
+
+    Raises:
+        ObjectError, StoreError: as of ``fetch``.
+        OSError: it cannot be written.
+
+    """
+    if isinstance(video.source, Path):
+        yield video.source
+        return
+    folder = root / SCRATCH_FOLDER
+    folder.mkdir(parents=True, exist_ok=True)
+    # The suffix stays: FFmpeg takes raw streams by it.
+    path = folder / f"{secrets.token_hex(8)}{PurePosixPath(video.relative).suffix[:16]}"
+    try:
+        fetch(video.source, path, lambda count: on_frames(0))
+        yield path
+    finally:
+        path.unlink(missing_ok=True)
 
 
 def list_videos(section: AnnotationConfig, *, selected: bool = True) -> list[Video]:
     """Return the videos of ``annotation.input``: those ``include`` selects, or all.
 
     A file counts as a folder with this video alone, whatever its suffix. An output folder inside
-    the input folder is not searched. Raises as ``find_videos``.
+    the input folder is not searched. Raises as ``find_videos``, and as ``list_objects``.
     """
+    if isinstance(section.input, str):
+        found = _stored_videos(section.input, section.video_suffixes)
+        return included_videos(found, section) if selected else found
     if section.input.is_file():
         return [Video(section.input.name, section.input)]
     include = section.include if selected else ()
@@ -51,9 +133,37 @@ def list_videos(section: AnnotationConfig, *, selected: bool = True) -> list[Vid
     return find_videos(section.input, section.video_suffixes, include, results)
 
 
+def included_videos(videos: Sequence[Video], section: AnnotationConfig) -> list[Video]:
+    """Return the videos that ``annotation.include`` selects; ValueError if there are none."""
+    if isinstance(section.input, Path) and section.input.is_file():
+        return [*videos]
+    kept = [v for v in videos if is_included(v.relative, section.include)]
+    if not kept:
+        raise _none_found(section.input, section.video_suffixes, section.include)
+    return kept
+
+
+def local_input(section: AnnotationConfig) -> Path:
+    """Return ``annotation.input`` for a mode that reads local videos alone.
+
+    Raises:
+        ConfigError: the videos lie in object storage.
+
+    """
+    if isinstance(section.input, str):
+        raise _not_local(section.input)
+    return section.input
+
+
 def video_path(section: AnnotationConfig, relative: str) -> Path:
-    """Return the path of a video of ``annotation.input``, which may be that file itself."""
-    return section.input if section.input.is_file() else result_path(section.input, relative, "")
+    """Return the path of a video of ``annotation.input``, which may be that file itself.
+
+    Raises:
+        ConfigError: the videos lie in object storage.
+
+    """
+    folder = local_input(section)
+    return folder if folder.is_file() else result_path(folder, relative, "")
 
 
 def find_videos(
@@ -81,28 +191,63 @@ def find_videos(
         raise FileNotFoundError(
             f"annotation.input: expected a folder of videos, found {found_there} at {folder}"
         )
+    videos = _videos_among(_files(folder, excluded), suffixes, folder)
+    kept = [v for v in videos if is_included(v.relative, include)]
+    if not kept:
+        raise _none_found(folder, suffixes, include)
+    return kept
+
+
+def _stored_videos(address: str, suffixes: Sequence[str]) -> list[Video]:
+    """Return the videos below the address of an object store, sorted by name.
+
+    Raises:
+        StoreError: as of ``list_objects``.
+        ValueError: no video there.
+
+    """
+    stored = list_objects(address)
+    one = split_address(address)[1].rpartition("/")[2]
+    videos = _videos_among(((item.key or one, item) for item in stored), suffixes, address)
+    if not videos:
+        raise _none_found(address, suffixes, ())
+    return videos
+
+
+def _none_found(place: Path | str, suffixes: Iterable[str], include: Sequence[str]) -> ValueError:
+    matching = f" and matching {', '.join(include)}" if include else ""
+    return ValueError(
+        f"annotation.input: expected videos ({', '.join(sorted(_normal_suffixes(suffixes)))})"
+        f"{matching} below {place}, found none"
+    )
+
+
+def _videos_among(
+    files: Iterable[tuple[str, Path | StoredObject]], suffixes: Iterable[str], place: Path | str
+) -> list[Video]:
+    """Return the videos among files, sorted by name; warn of others of a video kind."""
     selected = _normal_suffixes(suffixes)
-    found: dict[str, Path] = {}
+    known = selected | _VIDEO_KINDS
+    found: dict[str, Path | StoredObject] = {}
     left_out: dict[str, list[str]] = {}  # by suffix, or by what they are
-    for path in _files(folder, excluded):
-        relative, suffix = path.relative_to(folder).as_posix(), path.suffix.lower()
-        if suffix not in selected | _VIDEO_KINDS:
+    for relative, source in files:
+        name = relative.rpartition("/")[2]
+        suffix = os.path.splitext(name)[1].lower()  # noqa: PTH122 - of a million names
+        if suffix not in known:
             continue
-        if path.name.startswith(_APPLE_DOUBLE):
+        if name.startswith(_APPLE_DOUBLE):
             left_out.setdefault(_APPLE_DOUBLE, []).append(relative)
-        elif suffix in selected:
-            found[relative] = path
-        else:
+        elif suffix not in selected:
             left_out.setdefault(suffix, []).append(relative)
-    _warn_of_left_out(folder, left_out)
-    names = [name for name in sorted(found) if is_included(name, include)]
-    if not names:
-        matching = f" and matching {', '.join(include)}" if include else ""
-        raise ValueError(
-            f"annotation.input: expected videos ({', '.join(sorted(selected))}){matching} below "
-            f"{folder}, found none"
-        )
-    return [Video(name, found[name]) for name in names]
+        elif relative not in found or not _is_marker(source):
+            found[relative] = source
+    _warn_of_left_out(place, left_out)
+    return [Video(name, found[name]) for name in sorted(found)]
+
+
+def _is_marker(source: Path | StoredObject) -> bool:
+    """Tell whether an object may be the marker of a folder, which its client names without /."""
+    return isinstance(source, StoredObject) and source.size == 0
 
 
 def _normal_suffixes(suffixes: Iterable[str]) -> frozenset[str]:
@@ -116,8 +261,8 @@ def _normal_suffixes(suffixes: Iterable[str]) -> frozenset[str]:
     return frozenset(f".{match[1].lower()}" for match in matches.values() if match is not None)
 
 
-def _files(folder: Path, excluded: Path | None) -> Iterator[Path]:
-    """Yield every file below a folder; links to folders are followed once each."""
+def _files(folder: Path, excluded: Path | None) -> Iterator[tuple[str, Path]]:
+    """Yield every file below a folder, with its path inside; links to folders count once each."""
     seen = {os.path.realpath(excluded)} if excluded is not None else set()
     for root, subfolders, files in os.walk(folder, onerror=_cannot_list, followlinks=True):
         real = os.path.realpath(root)
@@ -128,13 +273,15 @@ def _files(folder: Path, excluded: Path | None) -> Iterator[Path]:
         seen.add(real)
         # Links last: a folder gets its own name rather than a link's.
         subfolders.sort(key=lambda name: (Path(root, name).is_symlink(), name))
-        yield from (Path(root, name) for name in files)
+        inside = Path(root).relative_to(folder).as_posix()
+        start = "" if inside == "." else f"{inside}/"
+        yield from ((start + name, Path(root, name)) for name in files)
 
 
 _warned: set[str] = set()
 
 
-def _warn_of_left_out(folder: Path, left_out: Mapping[str, Sequence[str]]) -> None:
+def _warn_of_left_out(place: Path | str, left_out: Mapping[str, Sequence[str]]) -> None:
     """Warn once of files of a video kind that are not read, and why."""
     texts = []
     copies = left_out.get(_APPLE_DOUBLE, ())
@@ -152,7 +299,7 @@ def _warn_of_left_out(folder: Path, left_out: Mapping[str, Sequence[str]]) -> No
             "suffixes to annotation.video_suffixes to read them"
         )
     for text in texts:
-        line = f"{folder}: {text}"
+        line = f"{place}: {text}"
         if line not in _warned:  # every stage lists the videos
             _warned.add(line)
             logger.warning("%s", line)

@@ -9,7 +9,7 @@ import hashlib
 import json
 import os
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, get_args
 
@@ -82,21 +82,7 @@ def exclusive(stage_dir: Path) -> Iterator[None]:
         OSError: the folder cannot be made or written.
 
     """
-    try:
-        stage_dir.mkdir(parents=True, exist_ok=True)
-        lock = (stage_dir / ".lock").open("a")
-    except OSError as error:
-        raise OSError(
-            f"output folder: expected a place that can be written, got {stage_dir}: "
-            f"{error.strerror or error}"
-        ) from error
-    with lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise BlockingIOError(
-                f"another run is at work in {stage_dir}; wait for it or stop it"
-            ) from error
+    with lock_folder(stage_dir):
         remove_stale_scratch(stage_dir)
         try:
             yield
@@ -104,16 +90,56 @@ def exclusive(stage_dir: Path) -> Iterator[None]:
             remove_stale_scratch(stage_dir)
 
 
-def write_manifest(stage_dir: Path, manifest: Manifest) -> None:
-    """Write ``manifest.json``: settings, totals and one end state per input."""
+@contextlib.contextmanager
+def lock_folder(folder: Path, *, shared: bool = False) -> Iterator[None]:
+    """Lock a folder, made if need be: alone, or shared with others that share it.
+
+    Raises:
+        BlockingIOError: another run is at work in this folder.
+        OSError: the folder cannot be made or written.
+
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        lock = (folder / ".lock").open("a+")  # a shared lock over NFS needs it readable
+    except OSError as error:
+        raise OSError(
+            f"output folder: expected a place that can be written, got {folder}: "
+            f"{error.strerror or error}"
+        ) from error
+    with lock:
+        try:
+            fcntl.flock(lock, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise BlockingIOError(
+                f"another run is at work in {folder}; wait for it or stop it"
+            ) from error
+        yield
+
+
+def write_manifest(
+    stage_dir: Path, manifest: Manifest, name: str = MANIFEST, root: Path | None = None
+) -> None:
+    """Write ``manifest.json``: settings, totals and one end state per input.
+
+    Args:
+        stage_dir: the stage's folder.
+        manifest: the manifest.
+        name: of the file; a shard has its own.
+        root: the folder whose scratch takes the unfinished file; None: the stage's.
+
+    """
     counts = dict.fromkeys(get_args(State), 0)
     for outcome in manifest.outcomes:
         counts[outcome.state] += 1
     inputs = {}
     for outcome in sorted(manifest.outcomes, key=lambda o: o.video):
-        inputs[outcome.video] = {k: v for k, v in asdict(outcome).items() if k != "video"}
-        if not outcome.notes:
-            del inputs[outcome.video]["notes"]
+        inputs[outcome.video] = {
+            "state": outcome.state,
+            "reason": outcome.reason,
+            "frames": outcome.frames,
+            **({"notes": outcome.notes} if outcome.notes else {}),
+        }
     value = {
         "schema": MANIFEST_SCHEMA,
         "stage": manifest.stage,
@@ -121,13 +147,13 @@ def write_manifest(stage_dir: Path, manifest: Manifest) -> None:
         "totals": {**counts, "inputs": len(inputs)},
         "inputs": inputs,
     }
-    write_json(stage_dir / MANIFEST, stage_dir, value)
+    write_json(stage_dir / name, stage_dir if root is None else root, value)
 
 
-def outcomes_before(stage_dir: Path) -> dict[str, Outcome]:
-    """Return the end states of an earlier run in this folder, none if there was no such run."""
+def outcomes_before(path: Path) -> dict[str, Outcome]:
+    """Return the end states in a manifest of an earlier run, none if there is no such file."""
     try:
-        return {outcome.video: outcome for outcome in read_manifest(stage_dir).outcomes}
+        return {outcome.video: outcome for outcome in read_manifest_file(path).outcomes}
     except (FileNotFoundError, ArtifactError):
         return {}
 
@@ -151,6 +177,17 @@ def read_manifest(stage_dir: Path, stage: str | None = None) -> Manifest:
             f"expected the results of a finished stage in {stage_dir}, found no {MANIFEST}; "
             f"run the stage before this one{mode} with the same config first"
         )
+    return read_manifest_file(path)
+
+
+def read_manifest_file(path: Path) -> Manifest:
+    """Read a manifest under any name.
+
+    Raises:
+        FileNotFoundError: no such file.
+        ArtifactError: the file is damaged or of another kind.
+
+    """
     try:
         value = json.loads(path.read_bytes())
         if value["schema"] != MANIFEST_SCHEMA:

@@ -5,7 +5,7 @@ used, with a damage report. Finished videos are not repeated.
 """
 
 import logging
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
@@ -22,27 +22,34 @@ from recognizer.runs.batch import (
     worker_pool,
     worker_threads,
 )
-from recognizer.runs.inputs import Video, list_videos
+from recognizer.runs.inputs import Video, included_videos, list_videos, local_file
+from recognizer.runs.journal import Journal, open_journal
 from recognizer.runs.manifest import (
     MANIFEST,
     Manifest,
     Outcome,
     Settings,
-    exclusive,
-    outcomes_before,
     result_path,
-    write_manifest,
 )
-from recognizer.runs.progress import ProgressFactory, silent
+from recognizer.runs.progress import ProgressFactory, counted_progress, silent
+from recognizer.runs.shards import (
+    exclusive_run,
+    finish_run,
+    kept_outcomes,
+    other_roots,
+    shard_of,
+)
 from recognizer.runs.stage_folders import pose_model_files, stage1_dir, stage1_settings
 from recognizer.runs.worker_pool import Job, OnFrames, StopRunError, WorkerPool
 from recognizer.storage.artifacts import (
     POSE_SCHEMA,
     ArtifactError,
+    Meta,
     read_npz_meta,
     sha256_file,
     write_poses,
 )
+from recognizer.storage.objects import ObjectError, StoredObject, StoreError
 from recognizer.types import FrameAccount, PoseSequence, PoseSequenceBuilder
 from recognizer.video.hashes import HashRecorder
 from recognizer.video.nvdec import check_nvdec
@@ -52,15 +59,17 @@ from recognizer.video.writer import describe_holes
 
 logger = logging.getLogger(__name__)
 
+_PATIENCE_S = 2.0
+
 
 @dataclass(frozen=True, slots=True)
 class _PoseWorkerPlan:
-    """Settings of one worker."""
+    """Settings of one worker; ``places``: folder of the results and that of scratch files."""
 
     config: Config
     files: dict[str, Path]
     settings: Settings
-    folder: Path
+    places: tuple[Path, Path]
     threads: int
     gpu: int | None
 
@@ -76,28 +85,69 @@ def run_stage1(config: Config, progress: ProgressFactory = silent) -> Path:
         RunError: the model does not load, or results cannot be written.
 
     """
-    present = list_videos(config.annotation, selected=False)
-    videos = list_videos(config.annotation)
+    section, shard = config.annotation, shard_of(config.annotation)
+    present = list_videos(section, selected=False)
+    included = included_videos(present, section)
+    videos = [v for v in included if shard is None or shard.has(v.relative)]
     files, settings = pose_model_files(config), stage1_settings(config)
     folder = stage1_dir(config)
     if what := describe_files(files):
         logger.info("models.pose_estimation: %s", what)
-    with exclusive(folder), progress("stage 1: videos", len(videos)) as advance:
-        finished = {v.relative: _finished(folder, settings, v) for v in videos}
-        todo = [v for v in videos if finished[v.relative] is None]
-        todo.sort(key=lambda v: -_size(v.path))  # the longest first: no long tail at the end
-        outcomes = run_batch(
-            [outcome for outcome in finished.values() if outcome is not None],
-            [Job(v.relative, v) for v in todo],
-            _worker_pool(config, files, settings, folder),
-            advance,
-        )
+    with (
+        exclusive_run(folder, shard) as root,
+        open_journal(root, settings, other_roots(folder, shard)) as journal,
+    ):
+        stamps = {v.relative: v.stamp for v in videos}  # before any is read
+        settled = _settled(videos, stamps, journal, (folder, settings), progress)
+        todo = [v for v in videos if v.relative not in settled]
+        todo.sort(key=lambda v: -v.size)  # the longest first: no long tail at the end
+        with progress("stage 1: videos", len(videos)) as advance:
+            outcomes = run_batch(
+                list(settled.values()),
+                [Job(v.relative, v) for v in todo],
+                _worker_pool(config, files, settings, (folder, root)),
+                journal.recording(advance, stamps, lambda v: result_path(folder, v, ".npz")),
+            )
         # A narrower annotation.include keeps the end states of a wider run.
-        others = {v.relative for v in present} - {v.relative for v in videos}
-        kept = [o for video, o in outcomes_before(folder).items() if video in others]
-        write_manifest(folder, Manifest("stage1", settings, (*outcomes, *kept)))
+        others = {v.relative for v in present} - {v.relative for v in included}
+        kept = kept_outcomes(folder, shard, others)
+        finish_run(folder, shard, Manifest("stage1", settings, (*outcomes, *kept)))
     _log_notes(outcomes, folder)
     return folder
+
+
+def _settled(
+    videos: Sequence[Video],
+    stamps: Mapping[str, str],
+    journal: Journal,
+    place: tuple[Path, Settings],
+    progress: ProgressFactory,
+) -> dict[str, Outcome]:
+    """Return the end states that are known before any work, by name.
+
+    Args:
+        videos: the inputs.
+        stamps: the stamp of each.
+        journal: of this run.
+        place: folder and settings of the results.
+        progress: shows how many were looked at, where that takes long.
+
+    """
+    folder, settings = place
+    settled: dict[str, Outcome] = {}
+    with counted_progress(progress, "stage 1: finished results", _PATIENCE_S) as on_progress:
+        for number, video in enumerate(videos, 1):
+            name, refusal = video.relative, video.refusal
+            if refusal:
+                settled[name] = Outcome(name, "refused", refusal)
+                continue
+            result = result_path(folder, name, ".npz")
+            outcome = journal.outcome(name, stamps[name], result)
+            outcome = _finished(result, settings, video) if outcome is None else outcome
+            if outcome is not None:
+                settled[name] = outcome
+            on_progress(number, len(videos))
+    return settled
 
 
 def _log_notes(outcomes: Iterable[Outcome], folder: Path) -> None:
@@ -108,7 +158,7 @@ def _log_notes(outcomes: Iterable[Outcome], folder: Path) -> None:
 
 
 def _worker_pool(
-    config: Config, files: dict[str, Path], settings: Settings, folder: Path
+    config: Config, files: dict[str, Path], settings: Settings, places: tuple[Path, Path]
 ) -> WorkerPool:
     section = config.annotation
     # One single-threaded worker per core beats fewer with more threads, on short clips.
@@ -116,28 +166,16 @@ def _worker_pool(
     plans = []
     for i in range(worker_count(section)):
         gpu = section.gpus[i % len(section.gpus)] if section.gpus else None
-        plans.append((_PoseWorkerPlan(config, files, settings, folder, threads, gpu),))
-    paths = WorkerPaths(folder, (section.input,), tuple(files.values()))
+        plans.append((_PoseWorkerPlan(config, files, settings, places, threads, gpu),))
+    paths = WorkerPaths(places[0], (section.input,), tuple(files.values()))
     return worker_pool(section, _PoseWorker, plans, paths)
 
 
-def _size(path: Path) -> int:
-    try:
-        return path.stat().st_size
-    except OSError:
-        return 0
-
-
-def _finished(folder: Path, settings: Settings, video: Video) -> Outcome | None:
+def _finished(result: Path, settings: Settings, video: Video) -> Outcome | None:
     """Return the outcome of a finished result of the same video and settings, else None."""
-    path = result_path(folder, video.relative, ".npz")
     try:
-        meta = read_npz_meta(path, POSE_SCHEMA)
-        now, source = video.path.stat(), meta["source"]
-        same = now.st_size == source["size_bytes"]
-        # As in make: a file newer than its result is compared by content.
-        if same and now.st_mtime > path.stat().st_mtime:
-            same = sha256_file(video.path) == source["sha256"]
+        meta = read_npz_meta(result, POSE_SCHEMA)
+        same = _is_source(video, meta["source"], result.stat().st_mtime)
         if not same or meta["video"] != video.relative or meta["settings"] != settings:
             return None
         if "pixel_aspect" not in meta["video_info"]:
@@ -145,6 +183,20 @@ def _finished(folder: Path, settings: Settings, video: Video) -> Outcome | None:
         return _outcome(video.relative, FrameAccount(**meta["frame_account"]), meta["frames"])
     except (ArtifactError, OSError, KeyError, TypeError):
         return None
+
+
+def _is_source(video: Video, source: Meta, result_s: float) -> bool:
+    """Tell whether a result is made from the present video, as in make.
+
+    A file newer than its result is compared by content; a newer object is read again.
+    """
+    if isinstance(video.source, StoredObject):
+        return video.source.size == source["size_bytes"] and video.source.modified_s <= result_s
+    now = video.source.stat()
+    same = bool(now.st_size == source["size_bytes"])
+    if same and now.st_mtime > result_s:
+        same = bool(sha256_file(video.source) == source["sha256"])
+    return same
 
 
 def _outcome(relative: str, account: FrameAccount, frames: int) -> Outcome:
@@ -203,15 +255,26 @@ class _PoseWorker:
         self._model = build_pose_model(pose, plan.files, threads=plan.threads, gpu=plan.gpu)
 
     def __call__(self, video: Video, on_frames: OnFrames) -> Outcome:
+        try:
+            with local_file(video, self._plan.places[1], on_frames) as path:
+                return self._estimate(video, path, on_frames)
+        except StoreError as error:
+            raise StopRunError(f"annotation.input: {error}") from error
+        except OSError as error:  # the object, or the disk that should hold it
+            if isinstance(video.source, StoredObject) and not isinstance(error, ObjectError):
+                raise StopRunError(f"cannot write the fetched {video.relative}: {error}") from error
+            return Outcome(video.relative, "refused", str(error))
+
+    def _estimate(self, video: Video, path: Path, on_frames: OnFrames) -> Outcome:
         hashes = HashRecorder()
         try:
-            sequence, account, info = self._poses(video, on_frames, hashes)
+            sequence, account, info = self._poses(path, on_frames, hashes)
             on_frames(0)  # shows that work goes on before the file is read again
-            source = {"sha256": sha256_file(video.path), "size_bytes": video.path.stat().st_size}
+            source = {"sha256": sha256_file(path), "size_bytes": path.stat().st_size}
         except ModelError as error:
             raise StopRunError(str(error)) from error
         except (VideoError, OSError) as error:
-            return Outcome(video.relative, "refused", _reason(error, video))
+            return Outcome(video.relative, "refused", _reason(error, path, video.relative))
         meta = {
             "video": video.relative,
             "source": source,
@@ -220,20 +283,21 @@ class _PoseWorker:
             "frame_account": asdict(account),
             "settings": self._plan.settings,
         }
-        final = result_path(self._plan.folder, video.relative, ".npz")
+        folder, root = self._plan.places
+        final = result_path(folder, video.relative, ".npz")
         try:
-            write_poses(final, self._plan.folder, sequence, meta, hashes.arrays())
+            write_poses(final, root, sequence, meta, hashes.arrays())
         except OSError as error:
             raise StopRunError(f"cannot write {final}: {error}") from error
         return _outcome(video.relative, account, len(sequence))
 
     def _poses(
-        self, video: Video, on_frames: OnFrames, hashes: HashRecorder
+        self, path: Path, on_frames: OnFrames, hashes: HashRecorder
     ) -> tuple[PoseSequence, FrameAccount, VideoInfo]:
         section = self._plan.config.annotation
         builder = PoseSequenceBuilder()
         with VideoReader(
-            video.path,
+            path,
             sample_fps=section.sample_fps,
             threads=self._plan.threads,
             gpu=self._decoder_gpu,
@@ -252,7 +316,7 @@ class _PoseWorker:
             return sequence, replace(account, facts=(*account.facts, *holes)), reader.info
 
 
-def _reason(error: Exception, video: Video) -> str:
+def _reason(error: Exception, path: Path, relative: str) -> str:
     """Return the error's text without this machine's folders, so that manifests compare."""
     text = str(error) if not isinstance(error, OSError) else f"{error.strerror or error}"
-    return text.replace(str(video.path), video.relative)
+    return text.replace(str(path), relative)

@@ -5,7 +5,7 @@ that the last manifest accounts for every video.
 """
 
 import logging
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TypeVar
@@ -17,17 +17,23 @@ from recognizer.config.schema import Config, ScoringConfig, TrackingConfig
 from recognizer.pose.settings import people_left_out, tracking_settings
 from recognizer.runs.batch import WorkerPaths, run_batch, worker_count, worker_pool
 from recognizer.runs.inputs import is_included, list_videos
+from recognizer.runs.journal import Journal, file_stamp, open_journal
 from recognizer.runs.manifest import (
     Manifest,
     Outcome,
     Settings,
-    exclusive,
-    outcomes_before,
-    read_manifest,
     result_path,
-    write_manifest,
 )
-from recognizer.runs.progress import ProgressFactory, silent
+from recognizer.runs.progress import ProgressFactory, counted_progress, silent
+from recognizer.runs.shards import (
+    Shard,
+    exclusive_run,
+    finish_run,
+    kept_outcomes,
+    other_roots,
+    shard_of,
+    stage_manifest,
+)
 from recognizer.runs.stage_folders import stage1_dir, stage2_dir, stage2_settings
 from recognizer.runs.worker_pool import Job, OnFrames, StopRunError, WorkerPool
 from recognizer.scoring.ranking import SERVICES, rank_people
@@ -47,6 +53,7 @@ T = TypeVar("T")
 logger = logging.getLogger(__name__)
 
 _FRAMES_A_REPORT = 1000
+_PATIENCE_S = 2.0
 
 
 def run_stage2(config: Config, progress: ProgressFactory = silent) -> Path:
@@ -60,41 +67,73 @@ def run_stage2(config: Config, progress: ProgressFactory = silent) -> Path:
         RunError: results cannot be written.
 
     """
-    poses_folder = stage1_dir(config)
-    stage1 = read_manifest(poses_folder, "stage1")
+    poses_folder, shard = stage1_dir(config), shard_of(config.annotation)
+    stage1 = stage_manifest(poses_folder, "stage1", shard)
     folder = stage2_dir(config)
     settings = stage2_settings(config, stage1)
     include = config.annotation.include
     selected = [o for o in stage1.outcomes if is_included(o.video, include)]
-    _warn_of_missing(config, {outcome.video for outcome in stage1.outcomes})
-    with exclusive(folder), progress("stage 2: videos", len(selected)) as advance:
-        settled, jobs = [], []
-        for before in selected:
-            if before.state == "refused":
-                settled.append(replace(before, reason=f"stage 1: {before.reason}"))
-            elif _is_finished(poses_folder, folder, settings, before.video):
-                settled.append(before)
-            else:
-                jobs.append(Job(before.video, before))
-        tracking = tracking_settings(config, stage1.settings)
-        _warn_of_people_left_out(stage1.settings, tracking)
-        pool = _worker_pool(
-            config.model_copy(update={"tracking": tracking}), settings, poses_folder, folder
+    _warn_of_missing(config, shard, {outcome.video for outcome in stage1.outcomes})
+    tracking = tracking_settings(config, stage1.settings)
+    _warn_of_people_left_out(stage1.settings, tracking)
+    with (
+        exclusive_run(folder, shard) as root,
+        open_journal(root, settings, other_roots(folder, shard)) as journal,
+    ):
+        plan = _TrackWorkerPlan(
+            config.model_copy(update={"tracking": tracking}), settings, poses_folder, folder, root
         )
-        outcomes = run_batch(settled, jobs, pool, advance)
+        stamps = {o.video: file_stamp(result_path(poses_folder, o.video, ".npz")) for o in selected}
+        settled = _settled(selected, stamps, journal, plan, progress)
+        jobs = [Job(o.video, o) for o in selected if o.video not in settled]
+        with progress("stage 2: videos", len(selected)) as advance:
+            outcomes = run_batch(
+                list(settled.values()),
+                jobs,
+                _worker_pool(plan),
+                journal.recording(advance, stamps, lambda v: result_path(folder, v, ".npz")),
+            )
         others = {o.video for o in stage1.outcomes} - {o.video for o in selected}
-        kept = [o for video, o in outcomes_before(folder).items() if video in others]
-        write_manifest(folder, Manifest("stage2", settings, (*outcomes, *kept)))
+        kept = kept_outcomes(folder, shard, others)
+        finish_run(folder, shard, Manifest("stage2", settings, (*outcomes, *kept)))
     return folder
 
 
-def _warn_of_missing(config: Config, known: set[str]) -> None:
-    """Warn of videos in the input folder that stage 1 has not read."""
+def _settled(
+    selected: Sequence[Outcome],
+    stamps: Mapping[str, str],
+    journal: Journal,
+    plan: "_TrackWorkerPlan",
+    progress: ProgressFactory,
+) -> dict[str, Outcome]:
+    """Return the end states that are known before any work, by name."""
+    settled: dict[str, Outcome] = {}
+    with counted_progress(progress, "stage 2: finished results", _PATIENCE_S) as on_progress:
+        for number, before in enumerate(selected, 1):
+            video = before.video
+            result = result_path(plan.folder, video, ".npz")
+            if before.state == "refused":
+                settled[video] = replace(before, reason=f"stage 1: {before.reason}")
+            elif journal.outcome(video, stamps[video], result) is not None or _is_finished(
+                plan.poses_folder, plan.folder, plan.settings, video
+            ):
+                settled[video] = before
+            on_progress(number, len(selected))
+    return settled
+
+
+def _warn_of_missing(config: Config, shard: Shard | None, known: set[str]) -> None:
+    """Warn of videos in the input folder that stage 1 has not read.
+
+    A prefix in object storage is not listed for that: it may take minutes.
+    """
     section = config.annotation
-    if section.stage1_dir is not None or not section.input.is_dir():
+    local = isinstance(section.input, Path) and section.input.is_dir()
+    if section.stage1_dir is not None or not local:
         return
     try:
-        missing = {v.relative for v in list_videos(section)} - known
+        present = {v.relative for v in list_videos(section)}
+        missing = {v for v in present if shard is None or shard.has(v)} - known
     except (ValueError, OSError):  # the videos are gone or locked: their poses are enough here
         return
     if missing:
@@ -114,11 +153,10 @@ def _warn_of_people_left_out(poses: Settings, tracking: TrackingConfig) -> None:
         logger.warning("stage 2: poses were made with topdown.%s; run stage 1 with a lower", keys)
 
 
-def _worker_pool(config: Config, settings: Settings, poses: Path, folder: Path) -> WorkerPool:
-    section = config.annotation
-    plan = _TrackWorkerPlan(config, settings, poses, folder)
+def _worker_pool(plan: "_TrackWorkerPlan") -> WorkerPool:
+    section = plan.config.annotation
     arguments = [(plan,)] * worker_count(section)
-    paths = WorkerPaths(folder, (poses,), on_gpu=False)
+    paths = WorkerPaths(plan.folder, (plan.poses_folder,), on_gpu=False)
     return worker_pool(section, _TrackWorker, arguments, paths)
 
 
@@ -134,12 +172,13 @@ def _is_finished(poses_folder: Path, folder: Path, settings: Settings, video: st
 
 @dataclass(frozen=True, slots=True)
 class _TrackWorkerPlan:
-    """Settings of one worker."""
+    """Settings of one worker; ``root``: the folder whose scratch takes unfinished files."""
 
     config: Config
     settings: Settings
     poses_folder: Path
     folder: Path
+    root: Path
 
 
 class _TrackWorker:
@@ -164,7 +203,7 @@ class _TrackWorker:
         meta = {**meta, "settings": plan.settings, "measures": names}
         final = result_path(plan.folder, before.video, ".npz")
         try:
-            write_poses(final, plan.folder, tracked, meta, {**hashes, **ranks})
+            write_poses(final, plan.root, tracked, meta, {**hashes, **ranks})
         except OSError as error:
             raise StopRunError(f"cannot write {final}: {error}") from error
         on_frames(len(tracked) % _FRAMES_A_REPORT)

@@ -21,7 +21,8 @@ from recognizer.model_files import find_model_file
 from recognizer.openmmlab import find_pose_config, read_pose_config
 from recognizer.pose.settings import pose_settings, tracking_settings
 from recognizer.pose.turned import TURNED_REVISION
-from recognizer.runs.manifest import MANIFEST, Manifest, Settings, read_manifest
+from recognizer.runs.manifest import MANIFEST, Manifest, Settings
+from recognizer.runs.shards import shard_of, stage_manifest
 from recognizer.storage.artifacts import sha256_file, short_digest
 
 LABELS, SOURCES = "labels.csv", "sources.csv"  # beside the tracks of a folder of dataset.also
@@ -51,9 +52,9 @@ def stage1_dir(config: Config) -> Path:
     try:
         settings = stage1_settings(config)
     except ConfigError as error:
-        finished = sorted(parent.glob(f"*/{MANIFEST}"))
+        finished = {path.parent for path in parent.glob("*/manifest*.json")}  # or of shards
         if len(finished) == 1:
-            return finished[0].parent
+            return finished.pop()
         raise ConfigError(
             f"{error}\nTo go on from finished poses without it, --set "
             "annotation.stage1_dir=<folder>"
@@ -151,7 +152,8 @@ def stage2_dir(config: Config) -> Path:
     """Return the folder of the tracks, ``annotation.stage2_dir`` if that is set."""
     if config.annotation.stage2_dir is not None:
         return config.annotation.stage2_dir
-    settings = stage2_settings(config, read_manifest(stage1_dir(config), "stage1"))
+    shard = shard_of(config.annotation)
+    settings = stage2_settings(config, stage_manifest(stage1_dir(config), "stage1", shard))
     return dataset_dir(config) / "stage2_tracking" / f"bytetrack-{short_digest(settings)}"
 
 
@@ -170,7 +172,7 @@ def stage2_settings(config: Config, stage1: Manifest) -> Settings:
 def stage3_dir(config: Config, settings: Settings | None = None) -> Path:
     """Return the folder of the pickles; ``settings``: of stage 3, None to read them now."""
     if settings is None:
-        settings = stage3_settings(config, read_manifest(stage2_dir(config), "stage2"))
+        settings = stage3_settings(config, stage_manifest(stage2_dir(config), "stage2"))
     window = config.dataset.window_s
     kind = "clips" if window is None else f"{window:g}s"
     name = f"{config.dataset.service}-{kind}-{short_digest(settings)}"

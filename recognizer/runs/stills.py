@@ -74,8 +74,9 @@ class Stills:
         if by_video:
             with progress("pictures for the sheets: videos", len(by_video)) as advance:
                 for video, parts in by_video.items():
-                    path = video_path(self.config.annotation, video)
+                    path = Path(video)
                     try:
+                        path = video_path(self.config.annotation, video)
                         pictures |= _read_parts(path, parts, self.sample_fps, advance)
                     except (ValueError, OSError) as error:
                         text = str(error).replace(str(path), "the video")

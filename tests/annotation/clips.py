@@ -54,9 +54,9 @@ def make_dataset(folder: Path, *, clips: int = 3, score: float = 0.9, frames: in
 
 
 def contents(folder: Path) -> dict[str, bytes]:
-    """Return the bytes of every file below a folder, the lock aside."""
+    """Return the bytes of every file below a folder, the lock and the journal aside."""
     return {
         str(p.relative_to(folder)): p.read_bytes()
         for p in sorted(folder.rglob("*"))
-        if p.is_file() and p.name != ".lock"
+        if p.is_file() and p.name not in {".lock", ".journal"}
     }

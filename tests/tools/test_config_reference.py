@@ -1,5 +1,7 @@
 """docs/configuration.md is what the config models and configs/config.yaml make of it."""
 
+import re
+
 import pytest
 
 from recognizer.config.file import known_keys
@@ -52,7 +54,7 @@ def test_every_key_has_one_row_or_heading():
         ("annotation", "workers", "`auto` or whole number 1 to 256 | `auto` |  |"),
         ("annotation", "stall_timeout_s", "number > 0 to 86400 | `120.0` | s |"),
         ("annotation", "sample_fps", "number > 0 or null | `null` | frames/s |"),
-        ("annotation", "input", "path | `../data` |  |"),
+        ("annotation", "input", "path or text | `../data` |  |"),
         ("dataset", "classes", "map of text to whole number >= 0 | `{NonFight: 0, Fight: 1}` |"),
         ("tracking", "min_box_area", "number >= 0 | `100.0` | px^2 |"),
         ("tracking", "fuse_score", "true or false or null | `null` |"),
@@ -92,6 +94,6 @@ def test_a_key_that_nothing_explains_is_refused_by_name():
     at = TEXT.index("  # Folder of videos, one sub-folder")
     until = TEXT.index("  input: ../data")
     changed = TEXT[:at] + TEXT[until:]
-    changed = changed.replace("  # A video or a folder of videos.\n", "")
+    changed = re.sub(r"  # A video or a folder of videos,.*\n", "", changed)
     with pytest.raises(ValueError, match=r"expected a comment above annotation\.input"):
         reference(changed)

@@ -1,0 +1,198 @@
+"""Object storage by obstore: listing what lies below an address, fetching one object.
+
+An address is ``s3://bucket/prefix``, ``gs://...`` or ``az://container/prefix``. Endpoint, region
+and credentials come from the environment variables that the stores' own tools read
+(``AWS_ENDPOINT_URL``, ``AWS_ACCESS_KEY_ID``, ...); no message repeats a request's address.
+"""
+
+import contextlib
+import os
+import re
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from datetime import timedelta
+from functools import lru_cache
+from pathlib import Path
+from types import ModuleType
+from typing import TYPE_CHECKING
+
+from recognizer.config.file import ConfigError
+from recognizer.installation import pip_command
+
+if TYPE_CHECKING:
+    from obstore import GetOptions, ObjectMeta
+    from obstore.store import ClientConfig, ObjectStore, RetryConfig
+
+OBJECT_STORE_LIST = "objectstore.txt"
+_PAGE = 1000
+_PART = 16 * 2**20
+_REQUEST_TIMEOUT = timedelta(seconds=60)  # for one part
+_RETRIES: "RetryConfig" = {"max_retries": 6, "retry_timeout": timedelta(seconds=60)}
+_CHANGED = "the object has changed since it was listed; run again to read the new one"
+_ADVICE = {
+    "401": "the credentials in the environment are refused",
+    "403": "the credentials in the environment are refused, or may not read this",
+    "404": "no such bucket or object",
+    "412": _CHANGED,
+}
+_STATUS = re.compile(r"status code: (\d{3})")
+_CODE = re.compile(r"<Code>(\w{1,64})</Code>")
+_BAD_KEY = re.compile(r"(?:parsing |invalid path: |parse path: )Path (\".{0,1100}?\") ", re.DOTALL)
+
+OnBytes = Callable[[int], None]
+"""Called with the number of bytes since the last call."""
+
+
+class StoreError(OSError):
+    """A store that cannot be used at all: no bucket, credentials refused, not reached."""
+
+    def __init__(self, address: str, reason: str) -> None:
+        super().__init__(f"{address}: {reason}")
+        self.reason = reason
+
+
+class ObjectError(OSError):
+    """An object that cannot be read, while the store can: gone, changed, not permitted."""
+
+
+@dataclass(frozen=True, slots=True)
+class StoredObject:
+    """An object below an address.
+
+    Attributes:
+        address: of the bucket and prefix.
+        key: below the prefix, with /; "" is the object at the address itself.
+        size: bytes.
+        tag: its ETag; "" where the store has none.
+        modified_s: seconds since 1970.
+
+    """
+
+    address: str
+    key: str
+    size: int
+    tag: str
+    modified_s: float
+
+    @property
+    def stamp(self) -> str:
+        """Text that changes with the content."""
+        return f"{self.size} {self.tag or self.modified_s}"
+
+
+def list_objects(address: str) -> Iterator[StoredObject]:
+    """Yield the objects below an address, page by page, in the store's order.
+
+    Where the address is that of one object, it alone is yielded, with the key "".
+
+    Raises:
+        ConfigError: obstore is not installed, or the address is none of a store.
+        StoreError: the store cannot be used, or holds a key that its client cannot address.
+
+    """
+    bucket, prefix = split_address(address)
+    with _translated(address) as obstore:
+        store, found = _open(bucket), False
+        for page in obstore.list(store, prefix or None, chunk_size=_PAGE):
+            for meta in page:
+                key = meta["path"].removeprefix(prefix).removeprefix("/")
+                if key:  # not the marker of a folder at the prefix itself
+                    found = True
+                    yield _stored(address, key, meta)
+        if prefix and not found:
+            try:
+                yield _stored(address, "", obstore.head(store, prefix))
+            except FileNotFoundError:
+                return
+
+
+def _stored(address: str, key: str, meta: "ObjectMeta") -> StoredObject:
+    modified_s = meta["last_modified"].timestamp()
+    return StoredObject(address, key, meta["size"], meta["e_tag"] or "", modified_s)
+
+
+def fetch(stored: StoredObject, target: Path, on_bytes: OnBytes) -> None:
+    """Write an object to a file: in parts, all of the version that was listed.
+
+    Raises:
+        ObjectError: the object is gone, has changed since it was listed, or may not be read.
+        StoreError: the store cannot be used: no other object could be read either.
+        OSError: the file cannot be written.
+
+    """
+    bucket, prefix = split_address(stored.address)
+    path = "/".join(filter(None, (prefix, stored.key)))
+    options: GetOptions = {"if_match": stored.tag} if stored.tag else {}
+    with target.open("wb") as file:
+        for start in range(0, stored.size, _PART):
+            stop = min(start + _PART, stored.size)
+            try:
+                with _translated(stored.address) as obstore:
+                    options["range"] = (start, stop)
+                    result = obstore.get(_open(bucket), path, options=options)
+                    size, data = result.meta["size"], result.bytes()
+            except StoreError as error:
+                _probe(stored.address)
+                raise ObjectError(f"object storage: {error.reason}") from None
+            if size != stored.size or len(data) != stop - start:
+                raise ObjectError(f"object storage: {_CHANGED}")
+            file.write(data)
+            on_bytes(len(data))
+
+
+def _probe(address: str) -> None:
+    """Raise StoreError unless the store itself can be used."""
+    bucket, prefix = split_address(address)
+    with _translated(address) as obstore:
+        next(iter(obstore.list(_open(bucket), prefix or None, chunk_size=1)), None)
+
+
+def split_address(address: str) -> tuple[str, str]:
+    """Return the address of the bucket, such as ``s3://bucket``, and the prefix without /."""
+    scheme, _, rest = address.partition("://")
+    bucket, _, prefix = rest.partition("/")
+    return f"{scheme}://{bucket}", prefix.strip("/")
+
+
+@lru_cache(maxsize=8)
+def _open(bucket: str) -> "ObjectStore":
+    from obstore.store import from_url
+
+    endpoint = os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL", "")
+    options: ClientConfig = {"timeout": _REQUEST_TIMEOUT}
+    if endpoint.startswith("http://"):  # typed so: a store on the own network
+        options["allow_http"] = True
+    return from_url(bucket, client_options=options, retry_config=_RETRIES)
+
+
+@contextlib.contextmanager
+def _translated(address: str) -> Iterator[ModuleType]:
+    """Give obstore; raise its errors as ``StoreError`` without addresses and bodies."""
+    try:
+        import obstore
+    except ModuleNotFoundError as error:
+        raise ConfigError(
+            f"{address}: object storage needs obstore; {pip_command(OBJECT_STORE_LIST)}"
+        ) from error
+    try:
+        yield obstore
+    except (obstore.exceptions.BaseError, FileNotFoundError, PermissionError, ValueError) as error:
+        raise StoreError(address, _reason(error)) from None
+
+
+def _reason(error: Exception) -> str:
+    text = str(error)
+    key = _BAD_KEY.search(text)
+    if key is not None:
+        return (
+            f"the key {key[1]} has an empty part, . or .. as a part, or a control character, which "
+            "the client cannot address; rename the object, or name a prefix beside it"
+        )
+    status, code = _STATUS.search(text), _CODE.search(text)
+    number = status[1] if status else ""
+    what = " ".join(found[1] for found in (status, code) if found is not None)
+    return _ADVICE.get(
+        number,
+        "not reached, or it does not answer as a store; look at the "
+        "endpoint (AWS_ENDPOINT_URL) and the network",
+    ) + (f" ({what})" if what else "")
