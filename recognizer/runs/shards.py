@@ -1,7 +1,8 @@
 """Shards: one list of videos split among drivers, each with its own lock, scratch and manifest.
 
 A video belongs to a shard by the SHA-256 of its name, so that restarts and videos added later
-change no other video's shard. 100,000 videos in 16 shards differ by about 1 % in number.
+change no other video's shard. The sizes of 16 shards of 100,000 videos have a standard deviation of
+about 1 %.
 
     <stage folder>/manifest-03-of-16.json     end states of a finished shard
     <stage folder>/.shards/03-of-16/          its lock, scratch files and journal
