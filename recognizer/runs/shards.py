@@ -202,11 +202,17 @@ def _merged(stage_dir: Path, stage: str | None, finished: Sequence[Shard]) -> Ma
 def finish_run(stage_dir: Path, shard: Shard | None, manifest: Manifest) -> None:
     """Write the manifest of a shard, or that of all videos in place of the shards' manifests."""
     root = shard_root(stage_dir, shard)
-    write_manifest(stage_dir, manifest, MANIFEST if shard is None else shard.manifest, root)
-    if shard is None:
-        for merged in _finished(stage_dir):
-            (stage_dir / merged.manifest).unlink(missing_ok=True)
-        shutil.rmtree(stage_dir / _FOLDER, ignore_errors=True)  # read into this run's journal
+    if shard is not None:
+        write_manifest(stage_dir, manifest, shard.manifest, root)
+        return
+    merged = [stage_dir / one.manifest for one in _finished(stage_dir)]
+    # One goes last: where this is killed, a split that lacks shards is refused, not read as new.
+    for path in merged[1:]:
+        path.unlink(missing_ok=True)
+    write_manifest(stage_dir, manifest, MANIFEST, root)
+    for path in merged[:1]:
+        path.unlink(missing_ok=True)
+    shutil.rmtree(stage_dir / _FOLDER, ignore_errors=True)  # read into this run's journal
 
 
 def kept_outcomes(
