@@ -13,18 +13,16 @@ import os
 import platform
 import shlex
 import shutil
-import signal
 import sys
-import threading
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from types import FrameType
 from typing import TYPE_CHECKING, Any
 
 from recognizer import __version__
 from recognizer.installation import CALL, FILES, INSTALLED, ONNX_RUNTIMES
 from recognizer.names import printable
+from recognizer.signals import heed_signals
 
 if TYPE_CHECKING:
     from recognizer.config.schema import Config
@@ -269,33 +267,6 @@ def start(mode: str, *, debug: bool) -> None:
     handler = logging.StreamHandler()
     handler.setFormatter(_Formatter("%(asctime)s %(levelname)s %(message)s", "%H:%M:%S"))
     logging.basicConfig(level=logging.DEBUG if debug else logging.INFO, handlers=[handler])
-
-
-class _Handler:
-    """Sets an event at a signal.
-
-    An error raised instead can be lost in a library that is being imported. The main thread must
-    neither wait for the event nor set it: the handler runs in it and takes the event's lock.
-    """
-
-    def __init__(self) -> None:
-        self.stop = threading.Event()
-        self._came = False
-
-    def __call__(self, _number: int, _frame: FrameType | None) -> None:
-        if not self._came:  # a second signal may come while the first one holds the lock
-            self._came = True
-            self.stop.set()
-
-
-def heed_signals() -> threading.Event:
-    """Return the event that SIGINT and SIGTERM set from now on; the same at every call."""
-    known = signal.getsignal(signal.SIGTERM)
-    handler = known if isinstance(known, _Handler) else _Handler()
-    if threading.current_thread() is threading.main_thread():
-        for number in (signal.SIGINT, signal.SIGTERM):
-            signal.signal(number, handler)
-    return handler.stop
 
 
 def show(text: str) -> None:

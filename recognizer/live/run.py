@@ -12,7 +12,7 @@ from functools import partial
 
 from recognizer.action.classifier import Classifier
 from recognizer.analysis.services import classifier_path, open_classifier
-from recognizer.command import EXIT_DONE, heed_signals
+from recognizer.command import EXIT_DONE
 from recognizer.config.file import ConfigError
 from recognizer.config.live import CameraConfig
 from recognizer.config.schema import Config
@@ -25,6 +25,7 @@ from recognizer.live.stopping import END_S, Work, end_process
 from recognizer.pose.estimator import build_pose_model
 from recognizer.runs.progress import ProgressFactory
 from recognizer.runs.stage_folders import pose_model_files
+from recognizer.signals import heed_signals
 
 logger = logging.getLogger(__name__)
 

@@ -10,11 +10,11 @@ import time
 import pytest
 import requests
 
-from recognizer.command import heed_signals
 from recognizer.live.logs import PatientLog
 from recognizer.live.stopping import Closing, Work
 from recognizer.live.store import Store
 from recognizer.live.store_reads import outbox_depths
+from recognizer.signals import heed_signals
 from tests.live.cameras import tcp_camera
 from tests.live.events import event
 from tests.live.test_realtime import start, write_config
@@ -158,6 +158,22 @@ def test_a_second_signal_while_the_first_one_is_noted_does_not_hang(monkeypatch)
         for number, handler in before.items():
             signal.signal(number, handler)
     assert noted == ["set"]
+
+
+def test_a_run_that_ended_by_itself_does_not_stop_the_next_one_of_the_process():
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        first = heed_signals()
+        assert heed_signals() is first
+        first.set()  # all of its cameras were files, and are over
+        second = heed_signals()
+        assert not second.is_set()
+        signal.raise_signal(signal.SIGTERM)
+        assert second.is_set()
+        assert heed_signals() is second
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def test_parts_stop_at_once_and_what_they_use_behind_them():
