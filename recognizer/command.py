@@ -275,14 +275,18 @@ class _Handler:
     """Sets an event at a signal.
 
     An error raised instead can be lost in a library that is being imported. The main thread must
-    not wait for the event, whose lock the handler takes.
+    neither wait for the event nor set it, whose lock the handler takes; nor does a signal that
+    comes while another one is handled.
     """
 
     def __init__(self) -> None:
         self.stop = threading.Event()
+        self._is_noted = False
 
     def __call__(self, _number: int, _frame: FrameType | None) -> None:
-        self.stop.set()
+        if not self._is_noted:
+            self._is_noted = True
+            self.stop.set()
 
 
 def heed_signals() -> threading.Event:

@@ -145,8 +145,9 @@ class LiveProgram:
         try:
             self._engine.wait(stop)
         finally:
-            stop.set()  # whatever ended the engine
             closing.until_s = time.monotonic() + END_S
+            # Whatever ended the engine. A signal that interrupts this thread takes the same lock.
+            Work("stop", stop.set).wait_until(closing.until_s)
         self._engine.wait_until(closing.until_s - _FOR_SINKS_S)
         if self._engine.is_over:
             self._engine.result()
