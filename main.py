@@ -4,6 +4,7 @@ import argparse
 import difflib
 import importlib
 import json
+import os
 import sys
 from pathlib import Path
 
@@ -45,6 +46,7 @@ MODES = {
 if INSTALLED:  # without the samples that it trains on
     del MODES["demo"]
 EXIT_FAILED, EXIT_BAD_CONFIG = 1, 2
+_STDERR = 2  # its number
 
 
 def _arguments(argv: list[str] | None) -> argparse.Namespace:
@@ -82,8 +84,21 @@ def _arguments(argv: list[str] | None) -> argparse.Namespace:
     return arguments
 
 
+def _open_closed_streams() -> None:
+    """Open the null device in place of standard streams that the caller closed.
+
+    Else files that the program opens take their numbers, and libraries write messages into them.
+    """
+    while (number := os.open(os.devnull, os.O_RDWR)) <= _STDERR:
+        os.set_inheritable(number, True)
+    os.close(number)
+    sys.stdout = sys.stdout or open(1, "w", closefd=False)  # noqa: SIM115 - for the process
+    sys.stderr = sys.stderr or open(_STDERR, "w", closefd=False)  # noqa: SIM115
+
+
 def main(argv: list[str] | None = None) -> int:
     """Parse the command line, load the config, run the mode; return the exit code."""
+    _open_closed_streams()
     arguments = _arguments(argv)
     if arguments.version:
         show(version_text())

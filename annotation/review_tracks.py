@@ -86,6 +86,8 @@ class ReviewExport:
         """Return why nothing is to be learnt from an event, "" if something is."""
         if reason := _UNDECIDED.get(one.verdict):
             return reason
+        if one.verdict not in ("confirmed", "false_alarm"):
+            return f"reviewed as {one.verdict!r:.60}, which this version does not know"
         if one.event.state != "end":
             return "reviewed, but it goes on still"
         if known_as(one.event.class_name, self._dataset.classes) in (None, self._normal):

@@ -314,3 +314,19 @@ def test_a_table_is_read_by_excel_and_by_us(tmp_path):
     write_csv(path, tmp_path, rows, byte_order_mark=False)
     assert path.read_bytes().startswith(b"video,class\n")
     assert read_table(path, ["video"]) == table
+
+
+def test_a_full_disk_is_named_with_the_file(tmp_path):
+    code = (
+        "import resource, sys; resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))\n"
+        "from pathlib import Path\n"
+        "from recognizer.storage.artifacts import write_json\n"
+        "folder = Path(sys.argv[1])\n"
+        "try: write_json(folder / 'a.json', folder, [1])\n"
+        "except OSError as error: sys.exit(str(error))\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(tmp_path)], cwd=ROOT, capture_output=True, check=False
+    )
+    assert done.stderr.decode().strip() == f"[Errno 27] File too large: '{tmp_path / 'a.json'}'"
+    assert [p.name for p in tmp_path.rglob("*") if p.is_file()] == []

@@ -3,6 +3,8 @@
 import contextlib
 import importlib
 import shlex
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -134,3 +136,25 @@ def test_a_mode_reads_the_sections_that_the_table_says(mode, monkeypatch, tmp_pa
     known = {key.partition(".")[0] for key in (*READS[mode], *FINDS.get(mode, ()))}
     assert read, "nothing was heard"
     assert read <= known
+
+
+_SIGNALS_IN_SIGNALS = """
+import signal, sys, threading
+from recognizer.signals import heed_signals
+def trace(frame, event, arg):
+    if frame.f_code is threading.Event.set.__code__ and event == "line":
+        signal.raise_signal(signal.SIGTERM)
+    return trace
+
+stop = heed_signals()
+sys.settrace(trace)
+signal.raise_signal(signal.SIGINT)
+sys.settrace(None)
+print(stop.is_set())
+"""
+
+
+def test_a_signal_that_comes_while_another_is_handled_does_not_lock():
+    command = [sys.executable, "-c", _SIGNALS_IN_SIGNALS]
+    out = subprocess.run(command, cwd=ROOT, capture_output=True, check=True, timeout=120)
+    assert out.stdout == b"True\n"

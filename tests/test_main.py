@@ -75,6 +75,16 @@ def test_a_text_ends_quietly_where_its_reader_has_gone(arguments):
     assert (out.returncode, out.stderr) == (0, "")
 
 
+def test_closed_standard_streams_are_no_fault_and_no_file_takes_their_place(tmp_path):
+    config = clips.make_dataset(tmp_path, clips=1)
+    script = 'exec "$@" <&- >&- 2>&-'
+    command = ["sh", "-c", script, "sh", sys.executable, str(ROOT / "main.py")]
+    command += ["--mode", "annotation.stage1", "--config", str(config)]
+    assert subprocess.run(command, check=False, timeout=120).returncode == 0
+    (manifest,) = (tmp_path / "out").rglob("manifest.json")
+    assert json.loads(manifest.read_bytes())["totals"]["done"] == 2
+
+
 @pytest.mark.parametrize("mode", sorted(main.MODES))
 def test_every_mode_has_its_function(mode):
     import importlib

@@ -1,6 +1,7 @@
 """Object storage: lists, fetching whole and unchanged, and what a store can do wrong."""
 
 import tracemalloc
+from dataclasses import replace
 
 import pytest
 
@@ -94,6 +95,20 @@ def test_an_object_that_is_not_as_listed_is_refused(store, tmp_path, fault, text
     fault(store)
     with pytest.raises(ObjectError, match=text):
         fetch(item, tmp_path / "a", lambda count: None)
+
+
+def test_a_store_that_heeds_no_if_match_cannot_give_another_object(store, tmp_path, monkeypatch):
+    monkeypatch.setattr(object_server._Handler, "_object", sends_what_it_has)
+    store.objects = {"rwf/a.mp4": b"first content"}
+    (item,) = list_objects(ADDRESS)
+    fetch(replace(item, tag=item.tag.strip('"')), tmp_path / "a", lambda count: None)
+    store.objects["rwf/a.mp4"] = b"other content"
+    with pytest.raises(ObjectError, match="has changed"):
+        fetch(item, tmp_path / "a", lambda count: None)
+
+
+def sends_what_it_has(handler, key):
+    handler._send(handler.server.objects[key])
 
 
 def test_an_object_that_changes_between_two_parts_is_refused(store, tmp_path, monkeypatch):

@@ -177,9 +177,16 @@ def _read(path: Path, header: bytes) -> tuple[dict[str, Entry], int, int]:
 
 
 def _entry(line: bytes) -> Entry | None:
-    """Return the entry of a line, None for one that is not whole."""
+    """Return the entry of a line, None for one that is not whole or not of this form."""
     crc, data = line[:8], line[9:-1]
     if not data or not line.endswith(b"\n") or crc != b"%08x" % zlib.crc32(data):
         return None
-    video, source, result, state, reason, frames, notes = json.loads(data)
+    try:
+        video, source, result, state, reason, frames, notes = json.loads(data)
+        texts = (video, source, result, reason, *notes)
+    except (ValueError, TypeError, RecursionError):
+        return None
+    fits = all(type(text) is str for text in texts) and type(frames) is int
+    if not fits or state not in ("done", "damaged"):
+        return None
     return Entry(source, result, Outcome(video, state, reason, frames, tuple(notes)))

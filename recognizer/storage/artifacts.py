@@ -157,8 +157,13 @@ def write_csv(
 
 
 def _write_bytes(final: Path, root: Path, data: bytes) -> None:
-    with atomic_path(final, root) as scratch:
-        scratch.write_bytes(data)
+    try:
+        with atomic_path(final, root) as scratch:
+            scratch.write_bytes(data)
+    except OSError as error:
+        if error.filename is not None or error.errno is None:
+            raise
+        raise OSError(error.errno, error.strerror, str(final)) from error  # a full disk: where
 
 
 # --- arrays with a JSON text beside them -------------------------------------------

@@ -131,13 +131,21 @@ def fetch(stored: StoredObject, target: Path, on_bytes: OnBytes) -> None:
                     options["range"] = (start, stop)
                     result = obstore.get(_open(bucket), path, options=options)
                     size, data = result.meta["size"], result.bytes()
+                    tag = result.meta["e_tag"] or ""
             except StoreError as error:
                 _probe(stored.address)
                 raise ObjectError(f"object storage: {error.reason}") from None
-            if size != stored.size or len(data) != stop - start:
+            other = "" not in (tag, stored.tag) and _plain_tag(tag) != _plain_tag(stored.tag)
+            # Not every store heeds If-Match.
+            if other or size != stored.size or len(data) != stop - start:
                 raise ObjectError(f"object storage: {_CHANGED}")
             file.write(data)
             on_bytes(len(data))
+
+
+def _plain_tag(tag: str) -> str:
+    """Return an ETag without quotes, which some stores leave out in their lists."""
+    return tag.removeprefix("W/").strip('"')
 
 
 def _probe(address: str) -> None:

@@ -1,5 +1,6 @@
 """What people decide about live events becomes tracks, labels and sources."""
 
+import contextlib
 import csv
 import sqlite3
 from dataclasses import replace
@@ -59,6 +60,20 @@ def test_decisions_become_labels_of_the_events_seconds(tmp_path):
     assert np.array_equal(mine.poses.keypoints, sequence(4.0).poses.keypoints)
     assert set(arrays["fight_track_ids"]) == {0, 1}
     assert meta["measures"].keys() == {"fight", "falldown"}
+
+
+def test_a_decision_of_another_program_is_no_false_alarm(tmp_path):
+    settings = config(tmp_path)
+    known, odd = event(1), event(2, after_s=60.0)
+    for one in (known, odd):
+        keep(settings, one)
+    decide(settings, [(known, "confirmed"), (odd, "confirmed")])
+    with contextlib.closing(sqlite3.connect(settings.live.alerts.store.path)) as db, db:
+        db.execute("UPDATE events SET review = 'drop' WHERE id = ?", (odd.event_id,))
+    found = states(run_from_reviews(settings))
+    assert found[known.event_id] == ("done", "Fight", "")
+    assert found[odd.event_id][:2] == ("skipped", "")
+    assert "'drop'" in found[odd.event_id][2]
 
 
 def test_the_folder_alone_is_a_data_set_that_mmaction2_reads(tmp_path, quick_pictures):

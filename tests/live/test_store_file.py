@@ -37,6 +37,9 @@ class Ready:
     def ready(self):
         return True
 
+    def dead_sinks(self):
+        return ()
+
 
 def keys(path):
     """Return what waits for the sink, once the database is whole."""

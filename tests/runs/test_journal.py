@@ -1,8 +1,10 @@
 """The journal: what it decides, what it leaves to the results, and how it is torn."""
 
+import json
 import os
 import random
 import shutil
+import zlib
 
 import pytest
 
@@ -102,6 +104,25 @@ def test_a_flipped_bit_ends_the_journal(tmp_path, result):
     back = found(tmp_path, entries, result)
     assert None in back
     assert [o for o in back if o is not None] == entries[: back.index(None)]
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        5,
+        ["a.mp4", "source"],
+        [["a.mp4"], "source", "result", "done", "", 1, []],
+        ["a.mp4", "source", "result", "perfect", "", 1, []],
+        ["a.mp4", "source", "result", "done", "", "1", []],
+        ["a.mp4", "source", "result", "done", "", 1, None],
+    ],
+)
+def test_a_whole_line_of_another_form_ends_the_journal(tmp_path, result, value):
+    (first, *_) = written(tmp_path, result, count=2)
+    data = json.dumps(value).encode()
+    with (tmp_path / JOURNAL).open("ab") as file:
+        file.write(b"%08x %s\n" % (zlib.crc32(data), data))
+    assert found(tmp_path, [first, Outcome("a.mp4", "done")], result) == [first, None]
 
 
 def test_a_journal_of_many_repetitions_is_written_short(tmp_path, result):
