@@ -245,6 +245,13 @@ def mode_hint(word: str, modes: Collection[str]) -> str:
     return f"; modes are named by --mode: {CALL} --mode {close[0]}" if close else ""
 
 
+def quotes_hint(unknown: Sequence[str]) -> str:
+    """Return what to do about words that no flag takes; "" if they begin with a flag."""
+    if unknown[0].startswith("-"):
+        return ""
+    return "; put a value with blanks in quotes: --set 'annotation.input=/data/my videos'"
+
+
 def version_text() -> str:
     """Return the versions of the program, Python and what runs networks, in one line."""
     parts = [f"recognizer {__version__}", f"Python {platform.python_version()}"]
