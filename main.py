@@ -7,7 +7,7 @@ import json
 import sys
 from pathlib import Path
 
-from recognizer.command import FLAGS, mode_hint, quotes_hint, show, start, version_text
+from recognizer.command import FLAGS, mode_hint, show, start, version_text
 from recognizer.installation import CALL, INSTALLED, SHIPPED_CONFIG, package_advice
 from recognizer.names import printable
 
@@ -47,6 +47,13 @@ if INSTALLED:  # without the samples that it trains on
 EXIT_FAILED, EXIT_BAD_CONFIG = 1, 2
 
 
+def _quotes_hint(unknown: list[str]) -> str:
+    """Return what to do about words that no flag takes; "" if they begin with a flag."""
+    if unknown[0].startswith("-"):
+        return ""
+    return "; put a value with blanks in quotes: --set 'annotation.input=/data/my videos'"
+
+
 def _arguments(argv: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(CALL, add_help=False, allow_abbrev=False)
     parser.add_argument("--mode")
@@ -61,7 +68,7 @@ def _arguments(argv: list[str] | None) -> argparse.Namespace:
     parser.usage = f"{CALL} --mode MODE [--config FILE] [--set KEY=VALUE ...]; --help shows more"
     arguments, unknown = parser.parse_known_args(argv)
     if unknown:
-        hint = mode_hint(unknown[0], MODES) if arguments.mode is None else quotes_hint(unknown)
+        hint = mode_hint(unknown[0], MODES) if arguments.mode is None else _quotes_hint(unknown)
         parser.error(f"unrecognized arguments: {' '.join(unknown)}{hint}")
     if arguments.mode is None and not (arguments.list_modes or arguments.help or arguments.version):
         parser.error("--mode or --list-modes is needed")

@@ -6,7 +6,8 @@ usual work, and the network itself costs nothing.
 
 import threading
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from fractions import Fraction
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -15,8 +16,11 @@ import av
 import cv2
 import numpy as np
 
+from recognizer.config.live import CameraConfig, SourceConfig
 from recognizer.live.analysis import SharedPose
-from recognizer.live.values import LiveFrame
+from recognizer.live.engine import CameraState, Engine, Recorder
+from recognizer.live.fleet import CameraFleet
+from recognizer.live.values import CameraStatus, LiveFrame
 from recognizer.pose.estimator import PoseModel
 from recognizer.types import Poses
 from recognizer.video.reader import VideoReader
@@ -97,6 +101,33 @@ class NullPose(SharedPose):
     def forget(self, camera: str) -> None:
         """Begin with the first frame again."""
         self._starts[camera] = self.frames[camera]
+
+
+def late_drops(camera: CameraStatus) -> int:
+    """Return the frames of a camera that were read and came too late for the network."""
+    return sum(number for cause, number in camera.drops.items() if cause in ("queue_full", "stale"))
+
+
+@contextmanager
+def running(
+    cameras: Sequence[CameraConfig],
+    pose: SharedPose,
+    states: Mapping[str, CameraState],
+    recorder: Recorder,
+) -> Iterator[CameraFleet]:
+    """Read cameras and analyse their frames in a thread of its own."""
+    fleet, stop = CameraFleet(cameras, SourceConfig()), threading.Event()
+    engine = threading.Thread(
+        target=Engine(fleet.gatherer, pose, states, recorder).run, args=(stop,)
+    )
+    fleet.start()
+    engine.start()
+    try:
+        yield fleet
+    finally:
+        stop.set()
+        engine.join()
+        fleet.stop()
 
 
 def serve_rtsp(folder: Path, port: Connection) -> None:

@@ -13,7 +13,6 @@ import argparse
 import multiprocessing
 import os
 import tempfile
-import threading
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -24,14 +23,20 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 import numpy as np
 
 from benchmarks._command import ASSETS, ROOT, Parser, existing_file, one_line_errors, positive
-from benchmarks._live import NullPose, record_poses, serve_rtsp, write_clip
+from benchmarks._live import (
+    NullPose,
+    late_drops,
+    record_poses,
+    running,
+    serve_rtsp,
+    write_clip,
+)
 from benchmarks._needs import need
 from recognizer.config.alerts import RulesConfig
-from recognizer.config.live import CameraConfig, SourceConfig
+from recognizer.config.live import CameraConfig
 from recognizer.live.analysis import CameraWindow, SharedPose, analyses_of
-from recognizer.live.engine import CameraState, Engine, Stage
+from recognizer.live.engine import CameraState, Stage
 from recognizer.live.events import Outcome
-from recognizer.live.fleet import CameraFleet
 from recognizer.live.rules import CameraRules, Scene
 from recognizer.live.values import CameraStatus, Gap
 from recognizer.models import open_classifier, open_pose_model
@@ -79,22 +84,13 @@ def measure(url: str, pose: SharedPose, cameras: int, fps: float, seconds: float
         )
         for name in names
     }
-    fleet = CameraFleet(
-        [CameraConfig(name=name, url=url, fps=fps) for name in names], SourceConfig()
-    )
-    figures, stop = Figures(), threading.Event()
-    engine = threading.Thread(
-        target=Engine(fleet.gatherer, pose, states, figures).run, args=(stop,)
-    )
-    fleet.start()
-    engine.start()
-    time.sleep(_SETTLE_S)
-    before, cpu, start = fleet.status(), time.process_time(), time.monotonic()
-    time.sleep(seconds)
-    after, used = fleet.status(), time.process_time() - cpu
-    stop.set()
-    engine.join()
-    fleet.stop()
+    figures = Figures()
+    configs = [CameraConfig(name=name, url=url, fps=fps) for name in names]
+    with running(configs, pose, states, figures) as fleet:
+        time.sleep(_SETTLE_S)
+        before, cpu, start = fleet.status(), time.process_time(), time.monotonic()
+        time.sleep(seconds)
+        after, used = fleet.status(), time.process_time() - cpu
     lags = [lag for at, lag in figures.lags if at >= start]
     return row(before, after, seconds, used, lags)
 
@@ -108,12 +104,7 @@ def row(
 ) -> str:
     """Return a row: cameras, frames a second each, share dropped late, lag, cores used."""
     read = sum(b.frames - a.frames for a, b in zip(before, after, strict=True))
-    late = sum(
-        b.drops.get(cause, 0) - a.drops.get(cause, 0)
-        for a, b in zip(before, after, strict=True)
-        for cause in b.drops
-        if cause in ("queue_full", "stale")
-    )
+    late = sum(late_drops(b) - late_drops(a) for a, b in zip(before, after, strict=True))
     taken = read - late
     middle, high = np.quantile(lags, (0.5, 0.95)) if lags else (np.nan, np.nan)
     return (

@@ -27,15 +27,13 @@ import cv2
 import numpy as np
 
 from benchmarks._command import Parser, one_line_errors, positive
-from benchmarks._live import serve_rtsp, write_clip
+from benchmarks._live import late_drops, running, serve_rtsp, write_clip
 from benchmarks._needs import need
 from benchmarks.live_cameras import CLIP, Figures
-from recognizer.config.live import CameraConfig, SourceConfig
+from recognizer.config.live import CameraConfig
 from recognizer.config.types import PoseKind
 from recognizer.live.analysis import SharedPose, analyses_of
-from recognizer.live.engine import CameraState, Engine
-from recognizer.live.fleet import CameraFleet
-from recognizer.live.values import CameraStatus
+from recognizer.live.engine import CameraState
 from recognizer.pipeline import PipelineSettings
 from recognizer.pose.estimator import VideoPose
 from recognizer.types import Image, Poses
@@ -145,29 +143,17 @@ def frames_per_s(cameras: Sequence[CameraConfig], seconds: float) -> tuple[float
     """Read cameras; return frames/s and drops/s of a good one, and the state of the last."""
     names, pose = [one.name for one in cameras], SharedPose(EmptyScene())
     analyses = analyses_of(names, [], PipelineSettings(look_ahead_s=0.0), pose.kind)
-    fleet, stop = CameraFleet(cameras, SourceConfig()), threading.Event()
     states = {name: CameraState(analyses[name], {}) for name in names}
-    engine = threading.Thread(
-        target=Engine(fleet.gatherer, pose, states, Figures()).run, args=(stop,)
-    )
-    fleet.start()
-    engine.start()
-    time.sleep(_SETTLE_S)
-    before, start_s = fleet.status(), time.monotonic()
-    time.sleep(seconds)
-    after, took_s = fleet.status(), time.monotonic() - start_s
-    stop.set()
-    engine.join()
-    fleet.stop()
+    with running(cameras, pose, states, Figures()) as fleet:
+        time.sleep(_SETTLE_S)
+        before, start_s = fleet.status(), time.monotonic()
+        time.sleep(seconds)
+        after, took_s = fleet.status(), time.monotonic() - start_s
     good = [(a, b) for a, b in zip(before, after, strict=True) if a.name in GOOD]
-    late = sum(_late(b) - _late(a) for a, b in good)
+    late = sum(late_drops(b) - late_drops(a) for a, b in good)
     taken = sum(b.frames - a.frames for a, b in good) - late
     per = took_s * len(good)
     return taken / per, late / per, str(after[-1].last_error or after[-1].state)
-
-
-def _late(camera: CameraStatus) -> int:
-    return sum(n for cause, n in camera.drops.items() if cause in ("queue_full", "stale"))
 
 
 @one_line_errors

@@ -6,8 +6,8 @@
 The whole program of mode inference.realtime runs: cameras, tracks, both classifiers, rules, store,
 a sink, clips of skeletons, and the page, which is asked for its figures. With ``--null``, cameras
 are files that are read as fast as it goes, and a null network gives recorded poses; without it, a
-real RTSP server of another process plays to the small network. Every minute of video is 20 s of a
-fight of two people and 40 s of an empty room.
+real RTSP server of another process plays to the small network. Every minute of video is a fight of
+two people (``--fight-s``) and then an empty room.
 
 The slope of the memory is that of a line through all samples but those of the first tenth of the
 time; speeds are those of the first and the last quarter of the rest.
@@ -230,6 +230,7 @@ def main() -> None:
     parser.add_argument("--hours", type=seconds, default=1.0, help="of the run, without --null")
     parser.add_argument("--cameras", type=positive, default=1)
     parser.add_argument("--fps", type=seconds, default=5.0, help="of every camera")
+    parser.add_argument("--fight-s", type=seconds, default=20.0, help="of every minute")
     parser.add_argument("--every", type=seconds, default=30.0, help="seconds between samples")
     parser.add_argument(
         "--table", type=Path, default=ROOT / "output/live_soak.csv", help="of all samples"
@@ -241,7 +242,8 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         fps = given.fps if given.null else _CAMERA_FPS
-        write_clip([(FIGHT, _CLIP_S / 3), (NO_FIGHT, 2 * _CLIP_S / 3)], folder / "clip.mp4", fps)
+        parts = [(FIGHT, given.fight_s), (NO_FIGHT, _CLIP_S - given.fight_s)]
+        write_clip(parts, folder / "clip.mp4", fps)
         server = None
         if given.null:
             config, pose = null_run(folder, given)

@@ -245,13 +245,6 @@ def mode_hint(word: str, modes: Collection[str]) -> str:
     return f"; modes are named by --mode: {CALL} --mode {close[0]}" if close else ""
 
 
-def quotes_hint(unknown: Sequence[str]) -> str:
-    """Return what to do about words that no flag takes; "" if they begin with a flag."""
-    if unknown[0].startswith("-"):
-        return ""
-    return "; put a value with blanks in quotes: --set 'annotation.input=/data/my videos'"
-
-
 def version_text() -> str:
     """Return the versions of the program, Python and what runs networks, in one line."""
     parts = [f"recognizer {__version__}", f"Python {platform.python_version()}"]
@@ -282,14 +275,17 @@ class _Handler:
     """Sets an event at a signal.
 
     An error raised instead can be lost in a library that is being imported. The main thread must
-    not wait for the event, whose lock the handler takes.
+    neither wait for the event nor set it: the handler runs in it and takes the event's lock.
     """
 
     def __init__(self) -> None:
         self.stop = threading.Event()
+        self._came = False
 
     def __call__(self, _number: int, _frame: FrameType | None) -> None:
-        self.stop.set()
+        if not self._came:  # a second signal may come while the first one holds the lock
+            self._came = True
+            self.stop.set()
 
 
 def heed_signals() -> threading.Event:

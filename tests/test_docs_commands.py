@@ -54,13 +54,27 @@ def expanded(path):
     return [found[1] + one + found[3] for one in found[2].split(",")] if found else [path]
 
 
-def missing_files(block):
-    """Return the files of a block's commands that are neither here nor marked as the reader's."""
+MAKES = re.compile(r"(?:^cp \S+|--out|deploy\.output=) ?(\S+)")
+
+
+def made_by(block):
+    """Return the files that the commands of a block make."""
+    return {path for line in lines_of(block) for path in MAKES.findall(line)}
+
+
+def missing_files(block, before=()):
+    """Return the files of a block's commands that are neither here nor marked as the reader's.
+
+    Args:
+        block: the commands.
+        before: the page's earlier blocks, whose files are there.
+
+    """
     official = text_of(ROOT / "docs" / "quickstart.md").partition("## Weights")[2]
     named = {*re.findall(r"`([\w-]+\.onnx)`", official.partition("\n## ")[0])}
-    made, missing = set(), []
+    made, missing = set().union(*map(made_by, before)), []
     for line in lines_of(block):
-        made |= set(re.findall(r"(?:^cp \S+|--out) (\S+)", line))
+        made |= set(MAKES.findall(line))
         called = COMMAND.search(line)
         if not called:
             continue
@@ -78,12 +92,10 @@ def missing_files(block):
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(ROOT).as_posix())
 def test_every_file_of_a_command_exists_or_is_the_readers(page):
-    assert not [
-        path
-        for name in ("", "bash", "sh", "console")
-        for block in fenced(text_of(page), name)
-        for path in missing_files(block)
-    ]
+    for name in ("", "bash", "sh", "console"):
+        blocks = fenced(text_of(page), name)
+        for number, block in enumerate(blocks):
+            assert not missing_files(block, blocks[:number])
 
 
 @pytest.mark.parametrize(

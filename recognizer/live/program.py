@@ -10,7 +10,6 @@ import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 
 from recognizer.action.classifier import Classifier
@@ -134,18 +133,23 @@ class LiveProgram:
             try:
                 engine.run(stop)
             finally:
-                recorder.close()
+                try:
+                    recorder.close()
+                finally:
+                    stop.set()  # whatever ended the engine; the main thread must not set it
 
         fleet.start()
         closing.add("cameras", lambda until_s: fleet.stop(max(until_s - time.monotonic(), 0)))
         logger.info("cameras: %s; events go to %s", _names(self._cameras), recorder.store.path)
-        watch = Work("watch", partial(Watch(self._section, fleet, recorder).run, stop))
-        closing.add("watch", watch.wait_until)
+        # A plain thread: what it raises is shown at once, not at the end of a run of weeks.
+        upkeep = Watch(self._section, fleet, recorder)
+        watch = threading.Thread(target=upkeep.run, args=(stop,), name="watch", daemon=True)
+        watch.start()
+        closing.add("watch", lambda until_s: watch.join(max(until_s - time.monotonic(), 0)))
         self._engine = Work("engine", find)
         try:
             self._engine.wait(stop)
         finally:
-            stop.set()  # whatever ended the engine
             closing.until_s = time.monotonic() + END_S
         self._engine.wait_until(closing.until_s - _FOR_SINKS_S)
         if self._engine.is_over:

@@ -297,7 +297,7 @@ class Store:
             utc_s: the present.
             retention_s: how long events are kept.
             quota_bytes: of the database and the files together.
-            file_bytes: sizes of the events' files, by event id; they are the caller's to remove.
+            file_bytes: of files by event id, for the caller to remove; other ids do not count.
 
         """
         before = utc_s - retention_s
@@ -305,7 +305,7 @@ class Store:
             removed = _ids(db, f"{_REMOVABLE} AND end_utc_s < ?", before)
             misses = db.execute("DELETE FROM near_misses WHERE end_utc_s < ?", (before,)).rowcount
             gaps = db.execute("DELETE FROM gaps WHERE end_utc_s < ?", (before,)).rowcount
-            files = sum(file_bytes.values()) - sum(file_bytes.get(one, 0) for one in removed)
+            files = sum(file_bytes.get(one, 0) for (one,) in db.execute("SELECT id FROM events"))
             while (over := _used(db) + files - quota_bytes) > 0:
                 oldest = _oldest(db, over, file_bytes)
                 if not oldest:

@@ -275,9 +275,12 @@ def last_notices(path: Path, since_utc_s: float) -> dict[tuple[str, str, str], f
 
 
 def count_events(path: Path) -> dict[tuple[str, str], int]:
-    """Return the number of events by class and state."""
+    """Return the number of events by class and state; ``reviewed`` comes after ``end``."""
     with reading(path) as db:
-        rows = db.execute("SELECT class, state, count(*) FROM events GROUP BY class, state")
+        rows = db.execute(
+            "SELECT class, CASE WHEN review IS NULL THEN state ELSE 'reviewed' END AS reached, "
+            "count(*) FROM events GROUP BY class, reached"
+        )
         return {(row[0], row[1]): row[2] for row in rows}
 
 

@@ -179,7 +179,7 @@ def _read(path: Path, header: bytes) -> tuple[dict[str, Entry], int, int]:
 def _entry(line: bytes) -> Entry | None:
     """Return the entry of a line, None for one that is not whole."""
     crc, data = line[:8], line[9:-1]
-    if not line.endswith(b"\n") or crc != b"%08x" % zlib.crc32(data):
+    if not data or not line.endswith(b"\n") or crc != b"%08x" % zlib.crc32(data):
         return None
     video, source, result, state, reason, frames, notes = json.loads(data)
     return Entry(source, result, Outcome(video, state, reason, frames, tuple(notes)))

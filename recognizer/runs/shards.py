@@ -1,7 +1,8 @@
 """Shards: one list of videos split among drivers, each with its own lock, scratch and manifest.
 
 A video belongs to a shard by the SHA-256 of its name, so that restarts and videos added later
-change no other video's shard. 100,000 videos in 16 shards differ by about 1 % in number.
+change no other video's shard. The sizes of 16 shards of 100,000 videos have a standard deviation of
+about 1 %.
 
     <stage folder>/manifest-03-of-16.json     end states of a finished shard
     <stage folder>/.shards/03-of-16/          its lock, scratch files and journal
@@ -201,11 +202,17 @@ def _merged(stage_dir: Path, stage: str | None, finished: Sequence[Shard]) -> Ma
 def finish_run(stage_dir: Path, shard: Shard | None, manifest: Manifest) -> None:
     """Write the manifest of a shard, or that of all videos in place of the shards' manifests."""
     root = shard_root(stage_dir, shard)
-    write_manifest(stage_dir, manifest, MANIFEST if shard is None else shard.manifest, root)
-    if shard is None:
-        for merged in _finished(stage_dir):
-            (stage_dir / merged.manifest).unlink(missing_ok=True)
-        shutil.rmtree(stage_dir / _FOLDER, ignore_errors=True)  # read into this run's journal
+    if shard is not None:
+        write_manifest(stage_dir, manifest, shard.manifest, root)
+        return
+    merged = [stage_dir / one.manifest for one in _finished(stage_dir)]
+    # One goes last: where this is killed, a split that lacks shards is refused, not read as new.
+    for path in merged[1:]:
+        path.unlink(missing_ok=True)
+    write_manifest(stage_dir, manifest, MANIFEST, root)
+    for path in merged[:1]:
+        path.unlink(missing_ok=True)
+    shutil.rmtree(stage_dir / _FOLDER, ignore_errors=True)  # read into this run's journal
 
 
 def kept_outcomes(

@@ -13,7 +13,7 @@ from annotation.stage3 import run_stage3
 from recognizer.config.file import ConfigError
 from recognizer.dataset.mmaction import read_split
 from recognizer.live.store import Store
-from recognizer.live.store_schema import StoreError
+from recognizer.live.store_schema import MIGRATIONS, StoreError
 from recognizer.runs.manifest import exclusive, read_manifest, result_path
 from recognizer.runs.progress import silent
 from recognizer.storage.artifacts import ArtifactError, read_poses
@@ -272,7 +272,7 @@ def test_a_store_that_is_not_ours_or_holds_nothing_is_a_clear_error(tmp_path):
     with sqlite3.connect(path) as db:
         db.execute("PRAGMA user_version = 99")
     db.close()
-    with pytest.raises(StoreError, match="version 1 or before, found version 99"):
+    with pytest.raises(StoreError, match=f"version {len(MIGRATIONS)} or before, found version 99"):
         run_from_reviews(settings)
     path.write_bytes(b"no database at all" * 100)
     with pytest.raises(StoreError, match="expected a database"):

@@ -1,22 +1,67 @@
-"""What a run does with what runs before it have left."""
+"""What a run does with what runs before it have left, and with its upkeep."""
 
+import threading
 import time
 from dataclasses import replace
 
+import numpy as np
 import pytest
 
 from recognizer.config.schema import Config
+from recognizer.live import program
+from recognizer.live.analysis import SharedPose
 from recognizer.live.clips import event_file
 from recognizer.live.engine import CameraState
 from recognizer.live.program import remember_notices
 from recognizer.live.store import Store
 from recognizer.live.store_reads import list_events
 from recognizer.live.watch import clean
+from recognizer.types import Poses
+from recognizer.video.writer import VideoWriter
 from tests.live.events import OPEN, file_sink, whole
 from tests.live.test_rules import camera
 from tests.live.windows import fed
 
 NOW_S = time.time()
+
+
+class NoPeople:
+    """A pose network that sees an empty scene."""
+
+    kind = "rtmo"
+
+    def __call__(self, images):
+        return [Poses.empty() for _ in images]
+
+    def for_video(self):
+        return lambda images, times: self(images)
+
+
+def test_a_watch_that_fails_is_shown_at_once_and_detection_goes_on(tmp_path, monkeypatch):
+    class Failing:
+        def __init__(self, *parts):
+            pass
+
+        def run(self, stop):
+            raise OSError("no upkeep")
+
+    shown = []
+    monkeypatch.setattr(threading, "excepthook", lambda given: shown.append(str(given.exc_value)))
+    monkeypatch.setattr(program, "Watch", Failing)
+    clip = tmp_path / "grey.mp4"
+    with VideoWriter(clip, (64, 48), 10.0) as writer:
+        for number in range(5):
+            writer.write(np.full((48, 64, 3), 90, np.uint8), number / 10)
+    live = {
+        "cameras": [{"name": "hall", "path": str(clip), "speed": "fastest"}],
+        "alerts": {"store": {"path": str(tmp_path / "events.sqlite3")}},
+        "clips_dir": str(tmp_path / "clips"),
+        "page": {"enabled": False},
+    }
+    config = Config.model_validate({"live": live})
+    run = program.LiveProgram(config, config.live.cameras, SharedPose(NoPeople()), [])
+    assert run.run(threading.Event()) == 0
+    assert shown == ["no upkeep"]
 
 
 def sent(store, name):
@@ -27,7 +72,7 @@ def sent(store, name):
 
 @pytest.mark.parametrize(
     ("ago_s", "begun_utc_s", "muted"),
-    [(5.0, None, True), (5000.0, None, False), (-3600.0, None, True), (5.0, NOW_S, False)],
+    [(5.0, None, True), (5000.0, None, False), (-3600.0, None, True), (5.0, 1e9, False)],
 )
 def test_the_last_notices_of_an_earlier_run_mute_those_of_this_one(
     tmp_path, ago_s, begun_utc_s, muted
@@ -43,13 +88,8 @@ def test_the_last_notices_of_an_earlier_run_mute_those_of_this_one(
     assert event.muted == muted
 
 
-class NoPeople:
-    """A pose network without people."""
-
-    kind = "rtmo"
-
-
-def test_clips_count_for_the_quota_and_go_with_their_events_oldest_first(tmp_path):
+def small(tmp_path):
+    """Return a config of 3 MiB for database and clips."""
     live = Config().live
     alerts = live.alerts.model_copy(
         update={
@@ -58,8 +98,28 @@ def test_clips_count_for_the_quota_and_go_with_their_events_oldest_first(tmp_pat
             )
         }
     )
-    section = live.model_copy(update={"alerts": alerts, "clips_dir": tmp_path / "clips"})
-    store = Store(alerts.store.path, [file_sink(tmp_path)])
+    return live.model_copy(update={"alerts": alerts, "clips_dir": tmp_path / "clips"})
+
+
+def test_files_of_no_event_neither_count_for_the_quota_nor_go(tmp_path):
+    """Those of another database, or of another program, cost no event."""
+    section = small(tmp_path)
+    store = Store(section.alerts.store.path)
+    store.put([replace(one, muted=True) for one in whole("e1")], NOW_S)
+    store.review("e1", "confirmed", "kim", NOW_S)
+    foreign = [event_file(section.clips_dir, "hall", "e0"), section.clips_dir / "music" / "song"]
+    for path in foreign:
+        path.parent.mkdir(parents=True)
+        path.write_bytes(bytes(8 << 20))
+    clean(section, store)
+    store.close()
+    assert [one.event_id for one in list_events(store.path).events] == ["e1"]
+    assert all(path.is_file() for path in foreign)
+
+
+def test_clips_count_for_the_quota_and_go_with_their_events_oldest_first(tmp_path):
+    section = small(tmp_path)
+    store = Store(section.alerts.store.path, [file_sink(tmp_path)])
     names = ["unreviewed", "old", "middle", "unsent", "young"]
     for number, name in enumerate(names):
         if name == "unsent":

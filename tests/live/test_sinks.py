@@ -28,6 +28,10 @@ SECRET = "correct horse battery"
 # --- JSON lines ------------------------------------------------------------------------
 
 
+def keys_after_first(path):
+    return [json.loads(line)["key"] for line in path.read_text().splitlines()[1:]]
+
+
 def keys(path):
     return [json.loads(line)["key"] for line in path.read_text().splitlines()]
 
@@ -65,6 +69,10 @@ def test_lines_of_another_program_stay(tmp_path):
     path.write_text("hello\n[]\n")
     JsonLines(path).send(notice())
     assert path.read_text().startswith("hello\n[]\n{")
+    path.write_text("without an end")
+    JsonLines(path).send(notice())
+    assert path.read_text().startswith("without an end\n{")
+    assert keys_after_first(path) == ["e1:0"]
 
 
 def test_a_file_that_cannot_be_written_is_an_error(tmp_path):

@@ -10,6 +10,7 @@ import time
 import pytest
 import requests
 
+from recognizer.command import heed_signals
 from recognizer.live.logs import PatientLog
 from recognizer.live.stopping import Closing, Work
 from recognizer.live.store import Store
@@ -137,6 +138,28 @@ def test_a_network_that_takes_too_long_does_not_delay_the_end(tmp_path):
     assert "stopped before cameras were read" in output
 
 
+def test_a_second_signal_while_the_first_one_is_noted_does_not_hang(monkeypatch):
+    """The second one's handler runs within the first one's, which holds the event's lock."""
+    lock, noted = threading.Lock(), []
+
+    class Interrupted(threading.Event):
+        def set(self):
+            assert lock.acquire(blocking=False), "set again within set: a real event hangs here"
+            signal.raise_signal(signal.SIGINT)
+            noted.append("set")
+            lock.release()
+
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        heed_signals()
+        monkeypatch.setattr(signal.getsignal(signal.SIGTERM), "stop", Interrupted())
+        signal.raise_signal(signal.SIGTERM)
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+    assert noted == ["set"]
+
+
 def test_parts_stop_at_once_and_what_they_use_behind_them():
     ended, both = [], threading.Barrier(2, timeout=20)
 
@@ -163,9 +186,9 @@ def test_a_part_that_fails_is_no_secret_and_costs_no_other():
 
 
 def test_work_gives_its_result_or_its_error():
-    assert Work("a", lambda: 3).wait(threading.Event()) is None
     done = Work("a", lambda: 3)
-    done.wait_until(time.monotonic() + 5)
+    done.wait(threading.Event())
+    assert done.is_over
     assert done.result() == 3
     failed = Work("b", lambda: json.loads("{"))
     failed.wait_until(time.monotonic() + 5)

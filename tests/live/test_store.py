@@ -114,6 +114,8 @@ def test_reviews_are_kept_and_the_last_counts(store, path):
     store.review("e1", "false_alarm", "lee", UTC_S + 1, "a hug")
     assert [r.verdict for r in list_reviews(path, "e1")] == ["unsure", "false_alarm"]
     assert list_events(path).events[0].review == "false_alarm"
+    store.put(whole("e2"), UTC_S)
+    assert count_events(path) == {("Fight", "end"): 1, ("Fight", "reviewed"): 1}
     with pytest.raises(KeyError, match="'e9'"):
         store.review("e9", "unsure", "kim", UTC_S)
 

@@ -87,6 +87,13 @@ def test_a_journal_torn_at_any_byte_is_read_to_its_last_whole_line(tmp_path, res
         assert found(tmp_path, entries, result)[-1] == ODD, "the torn line is gone"
 
 
+def test_a_line_of_nothing_with_its_checksum_ends_the_journal(tmp_path, result):
+    entries = written(tmp_path, result)
+    with (tmp_path / JOURNAL).open("ab") as file:
+        file.write(b"00000000\n")
+    assert found(tmp_path, entries, result) == entries
+
+
 def test_a_flipped_bit_ends_the_journal(tmp_path, result):
     entries = written(tmp_path, result)
     data = bytearray((tmp_path / JOURNAL).read_bytes())

@@ -8,6 +8,7 @@ import pytest
 
 import main
 from recognizer.config.file import ConfigError, load_config
+from recognizer.runs import shards
 from recognizer.runs.manifest import MANIFEST, Manifest, Outcome, read_manifest, write_manifest
 from recognizer.runs.shards import (
     Shard,
@@ -93,6 +94,24 @@ def test_manifests_of_shards_merge_to_the_bytes_of_one(split, tmp_path_factory):
     finish_run(split, None, merged)
     assert (split / MANIFEST).read_bytes() == (whole / MANIFEST).read_bytes()
     assert not list(split.glob("manifest-*"))
+
+
+def test_a_merge_that_is_killed_after_its_manifest_is_not_taken_for_the_old_split(
+    split, monkeypatch
+):
+    def killed(*given):
+        write_manifest(*given)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(shards, "write_manifest", killed)
+    newer = Manifest("stage1", {"a": 1}, outcomes(names=NAMES[:60]))
+    with pytest.raises(KeyboardInterrupt):
+        finish_run(split, None, newer)
+    with pytest.raises(FileNotFoundError, match=r"run --mode annotation\.stage1 with"):
+        stage_manifest(split, "stage1")
+    monkeypatch.undo()
+    finish_run(split, None, newer)
+    assert stage_manifest(split, "stage1") == newer
 
 
 def test_missing_shards_are_named(split):

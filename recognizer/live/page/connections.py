@@ -13,7 +13,9 @@ REQUEST_S = 10.0
 
 
 class PatientProtocol(H11Protocol):
-    """HTTP/1.1 on a connection that is closed where a whole request takes longer than 10 s.
+    """HTTP/1.1 on a connection that is closed where the head of a request takes longer than 10 s.
+
+    ``visit`` limits the time of its body.
 
     Where all connections are taken, the one that has waited longest makes room for a new one; where
     all are being answered, the new one is closed.

@@ -7,6 +7,7 @@ from pathlib import Path
 from recognizer.live.sinks.sink import SinkError, notice_bytes
 from recognizer.live.store import Notice
 
+_BEGIN = b'{"key"'
 _TAIL = 4 * 2**20  # a line is far shorter
 
 
@@ -14,7 +15,8 @@ class JsonLines:
     """Appends notices to a file, which other programs may move away at any time.
 
     A process killed between the line and the note that it was sent writes no second line: the
-    file's last line tells. A line without an end, of a killed process or a full disk, is removed.
+    file's last line tells. A line of ours without an end, of a killed process or a full disk, is
+    removed; one of another program gets its end.
 
     Args:
         path: the file; made where there is none.
@@ -49,19 +51,20 @@ class JsonLines:
         start = max(0, size - _TAIL)
         tail = os.pread(handle, size - start, start)
         whole = tail.rfind(b"\n") + 1
-        end = start + whole if whole or start == 0 else size
         if _key(tail[:whole]) == notice.key:
             return
-        if end < size:
-            os.ftruncate(handle, end)
-        line = memoryview(notice_bytes(notice) + b"\n")
+        torn = tail[whole:]
+        is_ours = torn.startswith(_BEGIN[: len(torn)]) and (whole > 0 or start == 0)
+        end = size - len(torn) if is_ours else size
+        os.ftruncate(handle, end)
+        line = memoryview((b"" if is_ours else b"\n") + notice_bytes(notice) + b"\n")
         try:
             while line:
                 written = os.pwrite(handle, line, end)
                 line, end = line[written:], end + written
             os.fsync(handle)
         except OSError:
-            os.ftruncate(handle, start + whole if whole or start == 0 else size)
+            os.ftruncate(handle, size - len(torn) if is_ours else size)
             raise
 
 

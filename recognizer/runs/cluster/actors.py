@@ -3,7 +3,7 @@
 import logging
 import pickle
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -119,9 +119,9 @@ class Actors:
             self._await(actor, "report", -1, call.remote())
 
     def _await(self, actor: Actor, call: Call, number: int, reference: Any) -> None:
-        put: Callable[[Future[Any]], None] = lambda future: self._inbox.put(  # noqa: E731
-            Answer(actor, call, number, future)
-        )
+        def put(future: "Future[Any]") -> None:
+            self._inbox.put(Answer(actor, call, number, future))
+
         reference.future().add_done_callback(put)
 
     def drop(self, actor: Actor) -> None:

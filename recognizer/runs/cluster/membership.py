@@ -74,8 +74,8 @@ class Membership:
         workers = min(workers, inputs, self._cluster.max_workers or workers)
         text = f"Ray {ray.__version__} {where}: {_shown(nodes)}; {inputs} inputs for {workers} "
         text += f"worker{'' if workers == 1 else 's'} of {self._cluster.amount()}"
-        idle = len(nodes) - len(self.fit)
-        return f"{text}; {idle} nodes have no room for one" if idle else text
+        full = sum(not self._slots(node) for node in nodes)
+        return f"{text}; nodes without room for one: {full}" if full else text
 
     def _begin(self) -> list[Node]:
         nodes = living_nodes()

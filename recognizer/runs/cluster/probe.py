@@ -4,6 +4,7 @@ It is sent by value and needs the standard library alone, so that a node without
 with another version of it, can still answer. All arguments and results are plain values.
 """
 
+import contextlib
 import hashlib
 import os
 import secrets
@@ -61,11 +62,9 @@ def examine_node(
 def _appears(path: Path, content: str) -> bool:
     deadline = time.monotonic() + _APPEAR_S
     while True:
-        try:
+        with contextlib.suppress(OSError):  # not there yet
             if path.read_text(encoding="utf-8") == content:
                 return True
-        except OSError:
-            pass
         if time.monotonic() > deadline:
             return False
         time.sleep(0.2)

@@ -1,8 +1,9 @@
 """Jobs on a Ray cluster: the driver feeds actors, and decides what is tried again.
 
 A job that kills three workers is given up; the death of a node is no attempt of its jobs. An actor
-that Ray cannot reach gets nothing more: its jobs go to others once it is gone for certain. Nodes
-that join get workers, those that leave are not missed.
+that Ray cannot reach is killed and gets nothing more: its jobs go to others some seconds later. If
+it still works, it writes the same bytes. Nodes that join get workers, those that leave are not
+missed.
 """
 
 import logging

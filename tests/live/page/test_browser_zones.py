@@ -148,13 +148,26 @@ def test_a_zone_is_drawn_by_touch_in_a_narrow_window_and_its_error_is_shown(
     page.locator("#close-zone").tap()
     page.locator("#zone-form input[name=name]").fill("문")
     page.locator("#zone-form button.primary").tap()
-    playwright.expect(page.locator("[role=alert]")).to_contain_text("교차")
+    playwright.expect(page.locator("[role=alert]:visible")).to_contain_text("교차")
     playwright.expect(page.locator("#zone-form input[name=name]")).to_have_value("문")
     playwright.expect(page.locator("#zone-state")).to_contain_text("4")
     assert page.evaluate("document.documentElement.scrollWidth - window.innerWidth") <= 0
     photograph(page, "zones-narrow")
     context.close()
     assert saved(store) == []
+
+
+def test_a_program_that_does_not_answer_is_shown_until_it_does(chromium, served):
+    page = chromium.new_page(locale="en-US", base_url=served.url)
+    failures = []
+    page.on("pageerror", lambda error: failures.append(str(error)))
+    page.route("**/api/cameras", lambda route: route.abort())
+    page.goto("/zones")
+    playwright.expect(page.locator("#no-answer")).to_be_visible()
+    page.unroute("**/api/cameras")
+    playwright.expect(page.locator("#no-answer")).to_be_hidden()
+    page.close()
+    assert failures == []
 
 
 def photograph(page, name):

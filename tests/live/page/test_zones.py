@@ -94,7 +94,7 @@ def test_what_is_wrong_is_shown_beside_the_form_in_both_languages(
         browser.headers["Accept-Language"] = language
         answer = form(browser, **changed)
         assert answer.status_code == 400
-        assert words in re.search(r'role="alert">([^<]*)<', answer.text)[1]
+        assert words in re.search(r'class="problem" role="alert">([^<]*)<', answer.text)[1]
     assert drawn(site) == ()
 
 

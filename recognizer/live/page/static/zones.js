@@ -219,19 +219,26 @@
   if (still) still.addEventListener("error", () => still.remove());
 
   async function refresh() {
-    try {
-      const answer = document.hidden ? null : await fetch("/api/cameras");
-      const all = answer && answer.ok ? await answer.json() : [];
-      const camera = all.find((one) => one.name === root.dataset.camera);
-      if (camera) {
-        draw(canvas, camera, edges, still !== null && still.isConnected);
-        if (camera.size && String(camera.size) !== String(size)) {
-          size = camera.size;
-          render();
-        }
+    if (!document.hidden) {
+      let all = null;
+      try {
+        const answer = await fetch("/api/cameras", { headers: { Accept: "application/json" } });
+        all = answer.ok ? await answer.json() : null;
+      } catch (error) {
+        all = null;
       }
-    } finally {
-      setTimeout(refresh, PERIOD_MS);
+      id("no-answer").hidden = all !== null;
+      const camera = (all || []).find((one) => one.name === root.dataset.camera);
+      if (camera) show(camera);
+    }
+    setTimeout(refresh, PERIOD_MS);
+  }
+
+  function show(camera) {
+    draw(canvas, camera, edges, still !== null && still.isConnected);
+    if (camera.size && String(camera.size) !== String(size)) {
+      size = camera.size;
+      render();
     }
   }
 
@@ -243,5 +250,5 @@
   closed = corners.length >= 3;
   new ResizeObserver(render).observe(stage);
   render();
-  refresh().catch(() => toast(document.body.dataset.notSaved));
+  refresh();
 })();
