@@ -49,6 +49,13 @@ EXIT_FAILED, EXIT_BAD_CONFIG = 1, 2
 _STDERR = 2  # its number
 
 
+def _quotes_hint(unknown: list[str]) -> str:
+    """Return what to do about words that no flag takes; "" if they begin with a flag."""
+    if unknown[0].startswith("-"):
+        return ""
+    return "; put a value with blanks in quotes: --set 'annotation.input=/data/my videos'"
+
+
 def _arguments(argv: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(CALL, add_help=False, allow_abbrev=False)
     parser.add_argument("--mode")
@@ -63,7 +70,7 @@ def _arguments(argv: list[str] | None) -> argparse.Namespace:
     parser.usage = f"{CALL} --mode MODE [--config FILE] [--set KEY=VALUE ...]; --help shows more"
     arguments, unknown = parser.parse_known_args(argv)
     if unknown:
-        hint = mode_hint(unknown[0], MODES) if arguments.mode is None else ""
+        hint = mode_hint(unknown[0], MODES) if arguments.mode is None else _quotes_hint(unknown)
         parser.error(f"unrecognized arguments: {' '.join(unknown)}{hint}")
     if arguments.mode is None and not (arguments.list_modes or arguments.help or arguments.version):
         parser.error("--mode or --list-modes is needed")

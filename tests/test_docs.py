@@ -188,6 +188,8 @@ def test_every_file_of_the_repository_that_is_named_exists(page):
 
 def exists(span, path):
     """Tell whether a named path is there; of ``{a,b}`` patterns the folder has to be."""
+    if path == "configs/my.yaml":  # the reader's copy of configs/live.yaml
+        return True
     pattern = set("{}*<>") & set(span)
     return (ROOT / path).parent.is_dir() if pattern else (ROOT / path).exists()
 

@@ -19,6 +19,7 @@ COMMAND = re.compile(r"\b(?:main|tools/\w+)\.py (?=\S)|^(?:\$ )?recognizer (?=-)
 FILE = re.compile(r"[\w./{},<>\[\]*$:+-]+\.(?:onnx|pth|yaml|csv|py|trt|engine)\b")
 # Files of the reader, and those that an earlier command leaves.
 READERS = (
+    "configs/my.yaml",
     "/data/",
     "/workspace/",
     "../shared/",

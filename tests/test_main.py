@@ -104,6 +104,11 @@ def test_every_mode_has_its_function(mode):
         (["anotation.stage1"], 2, "main.py --mode annotation.stage1"),
         (["--verbose"], 2, "unrecognized arguments: --verbose"),
         (["--mode", "doctor", "--iter", "3"], 2, "unrecognized arguments: --iter"),
+        (
+            ["--mode", "doctor", "--set", "annotation.input=우리", "회사 CCTV"],
+            2,
+            "unrecognized arguments: 회사 CCTV; put a value with blanks in quotes",
+        ),
         (["--mode", "doctor", "--config", "no.yaml"], 1, "no.yaml"),
         (["--mode", "doctor", "--set", "tracking.match_tresh=1"], 2, "did you mean 'match_thresh'"),
         (["--mode", "doctor", "--set", "tracking"], 2, "expected key.path=value"),

@@ -107,3 +107,8 @@ class CameraStatus:
     last_frame_age_s: float | None
     last_error: str | None
     abandoned: int
+
+    @property
+    def dropped(self) -> int:
+        """Frames that were lost; those above the camera's ``fps`` were never to be handed on."""
+        return sum(n for cause, n in self.drops.items() if cause != DropCause.RATE)

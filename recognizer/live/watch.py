@@ -123,10 +123,9 @@ def _checked(store: Store, trouble: str) -> str:
 
 def _log_status(fleet: CameraFleet, recorder: StoreRecorder) -> None:
     for one in fleet.status():
-        dropped = sum(one.drops.values())
         text = f", {one.last_error}" if one.last_error and one.state != State.STREAMING else ""
         logger.info(
-            "%s: %s, %.1f frames/s, %d dropped%s", one.name, one.state, one.fps, dropped, text
+            "%s: %s, %.1f frames/s, %d dropped%s", one.name, one.state, one.fps, one.dropped, text
         )
     lag = recorder.lag_quantile("score", 0.95)
     if lag is not None:

@@ -73,7 +73,7 @@ KOREAN = Texts(
     why_peak="{name}의 평활화된 확률이 {seconds}초 뒤 {peak}에 이르렀습니다.",
     why_windows="{count}개 구간 중 {above}개가 임계값 {enter} 이상이었습니다.",
     why_stream="최고점에서는 “{stream}” 스트림의 확률이 가장 높았습니다.",
-    why_muted="알림 없음: 앞선 이벤트의 대기 시간 안에 시작되어 알림을 보내지 않았습니다.",
+    why_muted="알림 없음: 앞선 이벤트의 재알림 대기 시간 안에 시작되어 알림을 보내지 않았습니다.",
     why_continues="너무 길어져 나뉜 앞선 이벤트에서 이어집니다.",
     why_open="아직 진행 중입니다.",
     around="같은 카메라의 비슷한 시각",
@@ -111,7 +111,7 @@ KOREAN = Texts(
     event_states={"new": "시작", "update": "진행 중", "end": "종료"},
     verdicts={"confirmed": "확인", "false_alarm": "오탐", "unsure": "불확실"},
     closings={
-        "quiet": "조용해져 종료되었습니다.",
+        "quiet": "더 이상 감지되지 않아 종료되었습니다.",
         "max_s": "최대 지속 시간에 도달해 종료되었습니다.",
         "gap": "영상이 끊겨 종료되었습니다.",
         "stop": "프로그램이 중지되어 종료되었습니다.",
@@ -126,7 +126,7 @@ KOREAN = Texts(
         "gap": "영상 끊김",
     },
     roles={"viewer": "열람", "reviewer": "검토", "admin": "관리자"},
-    classes={"Fight": "싸움", "Fall": "넘어짐", "Falldown": "넘어짐", "Falling": "넘어짐"},
+    classes={"Fight": "싸움", "Fall": "쓰러짐", "Falldown": "쓰러짐", "Falling": "쓰러짐"},
     stream_names={"pose": "자세", "movement": "움직임"},
     gap_reasons={
         "credentials": "사용자 또는 비밀번호 거부",
@@ -140,7 +140,7 @@ KOREAN = Texts(
         "rejected": "카메라가 요청을 거부함",
         "reset": "연결 끊김",
         "ended": "스트림 종료",
-        "stalled": "화면이 오지 않음",
+        "stalled": "영상이 수신되지 않음",
         "changed": "화면 크기 또는 형식 변경",
         "overload": "처리 속도 부족",
         "permission": "읽기 권한 없음",
@@ -152,18 +152,18 @@ KOREAN = Texts(
     zone_new="새 구역",
     zone_changed="구역 수정",
     zone_kind="종류",
-    zone_help="화면에서 꼭짓점을 차례로 클릭하세요. 첫 꼭짓점을 클릭하면 구역이 닫힙니다. "
+    zone_help="화면에서 꼭짓점을 차례로 클릭하세요. 첫 꼭짓점을 다시 클릭하면 구역이 완성됩니다. "
     "꼭짓점을 끌어 옮길 수 있습니다.",
     zone_keys="화면 단축키: Space 꼭짓점 추가, 화살표 이동(Shift: 더 멀리), Tab 다음 꼭짓점, "
-    "Delete 제거, Enter 닫기, Esc 취소",
+    "Delete 제거, Enter 완성, Esc 취소",
     zone_add_corner="꼭짓점 추가",
     zone_remove_corner="꼭짓점 제거",
-    zone_close="닫기",
+    zone_close="구역 완성",
     zone_cancel="취소",
     zone_edit="수정",
     zone_corner="꼭짓점 {number}",
-    zone_open="꼭짓점 {count}개, 열림",
-    zone_closed="꼭짓점 {count}개, 닫힘",
+    zone_open="꼭짓점 {count}개, 그리는 중",
+    zone_closed="꼭짓점 {count}개, 완성",
     zone_configured="설정 파일",
     zone_author="{author}, {time}",
     zone_remove_question="“{name}” 구역을 삭제할까요?",
@@ -172,7 +172,7 @@ KOREAN = Texts(
     zone_kind_notes={
         "include": "이런 구역 안의 사람만 감지",
         "ignore": "이곳의 사람은 감지하지 않음",
-        "rest": "이곳의 사람은 넘어짐 감지에서 제외",
+        "rest": "이곳의 사람은 쓰러짐 감지에서 제외",
     },
     zone_problems={
         "name": "이름은 보이는 문자 1~60자여야 합니다.",

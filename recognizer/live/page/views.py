@@ -73,7 +73,7 @@ def _camera(camera: CameraStatus, poses: PoseSequence | None, state: str) -> dic
         "state": camera.state,
         "state_name": state,
         "fps": round(camera.fps, 1),
-        "drops": sum(camera.drops.values()),
+        "drops": camera.dropped,
         "reconnects": sum(camera.reconnects.values()),
         "age_s": camera.last_frame_age_s and round(camera.last_frame_age_s, 1),
         "last_error": camera.last_error,

@@ -74,6 +74,8 @@ def test_events_are_reviewed_by_key(page, store):
         if key in "cu":
             name = {"c": "confirmed", "u": "unsure"}[key]
             playwright.expect(page.locator("#event [data-verdict]")).to_have_text(name)
+            latest = page.locator("#decisions [data-verdict]").first
+            playwright.expect(latest).to_have_text(name)
     verdicts = [one.verdict for one in list_reviews(store.path, "event-00010")]
     assert verdicts == ["false_alarm", "confirmed"]
     assert [one.verdict for one in list_reviews(store.path, "event-00009")] == ["unsure"]

@@ -1,5 +1,6 @@
 """What monitoring asks: alive, ready, figures."""
 
+import re
 import time
 
 import pytest
@@ -29,6 +30,12 @@ def test_the_program_is_alive_and_ready(browser, live):
     answer = browser.get("/readyz")
     assert (answer.status_code, "networks are not loaded" in answer.text) == (503, True)
     assert browser.get("/healthz").status_code == 200
+
+
+def test_frames_above_the_rate_are_not_dropped_ones(browser):
+    hall = browser.get("/api/cameras").json()[0]
+    assert (hall["name"], hall["drops"]) == ("hall", 4)
+    assert re.search(r'data-field="drops">4</dd>', browser.get("/").text)
 
 
 def test_a_sink_whose_thread_died_is_named(browser, live):
@@ -65,6 +72,7 @@ def test_the_figures_are_those_of_cameras_and_store(tmp_path):
     assert found["recognizer_drops_total"] == {
         (hall, ("cause", "stale")): 3,
         (hall, ("cause", "queue_full")): 1,
+        (hall, ("cause", "rate")): 900,
     }
     assert found["recognizer_reconnects_total"] == {(hall, ("reason", "timeout")): 2}
     assert found["recognizer_last_frame_age_seconds"] == {(hall,): 0.1}

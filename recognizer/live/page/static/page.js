@@ -129,6 +129,13 @@ function select(index) {
   rows[index].scrollIntoView({ block: "nearest" });
 }
 
+async function showDecisions() {
+  const answer = await fetch(location.href);
+  if (!answer.ok) return;
+  const page = new DOMParser().parseFromString(await answer.text(), "text/html");
+  document.getElementById("decisions").replaceWith(page.getElementById("decisions"));
+}
+
 async function review(place, verdict) {
   const fields = new URLSearchParams({ verdict });
   const note = document.querySelector(".review input[name=note]");
@@ -145,6 +152,7 @@ async function review(place, verdict) {
     badge.textContent = done.name;
     badge.className = `badge verdict-${done.verdict}`;
     toast(`${document.body.dataset.saved}: ${done.name}`);
+    if (single) showDecisions().catch(console.warn); // saved all the same
   } catch (error) {
     toast(document.body.dataset.notSaved);
   }
