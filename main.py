@@ -4,11 +4,10 @@ import argparse
 import difflib
 import importlib
 import json
-import os
 import sys
 from pathlib import Path
 
-from recognizer.command import FLAGS, mode_hint, show, start, version_text
+from recognizer.command import FLAGS, open_closed_streams, show, start, unknown_hint, version_text
 from recognizer.installation import CALL, INSTALLED, SHIPPED_CONFIG, package_advice
 from recognizer.names import printable
 
@@ -46,14 +45,6 @@ MODES = {
 if INSTALLED:  # without the samples that it trains on
     del MODES["demo"]
 EXIT_FAILED, EXIT_BAD_CONFIG = 1, 2
-_STDERR = 2  # its number
-
-
-def _quotes_hint(unknown: list[str]) -> str:
-    """Return what to do about words that no flag takes; "" if they begin with a flag."""
-    if unknown[0].startswith("-"):
-        return ""
-    return "; put a value with blanks in quotes: --set 'annotation.input=/data/my videos'"
 
 
 def _arguments(argv: list[str] | None) -> argparse.Namespace:
@@ -70,7 +61,7 @@ def _arguments(argv: list[str] | None) -> argparse.Namespace:
     parser.usage = f"{CALL} --mode MODE [--config FILE] [--set KEY=VALUE ...]; --help shows more"
     arguments, unknown = parser.parse_known_args(argv)
     if unknown:
-        hint = mode_hint(unknown[0], MODES) if arguments.mode is None else _quotes_hint(unknown)
+        hint = unknown_hint(unknown[0], MODES if arguments.mode is None else ())
         parser.error(f"unrecognized arguments: {' '.join(unknown)}{hint}")
     if arguments.mode is None and not (arguments.list_modes or arguments.help or arguments.version):
         parser.error("--mode or --list-modes is needed")
@@ -91,21 +82,9 @@ def _arguments(argv: list[str] | None) -> argparse.Namespace:
     return arguments
 
 
-def _open_closed_streams() -> None:
-    """Open the null device in place of standard streams that the caller closed.
-
-    Else files that the program opens take their numbers, and libraries write messages into them.
-    """
-    while (number := os.open(os.devnull, os.O_RDWR)) <= _STDERR:
-        os.set_inheritable(number, True)
-    os.close(number)
-    sys.stdout = sys.stdout or open(1, "w", closefd=False)  # noqa: SIM115 - for the process
-    sys.stderr = sys.stderr or open(_STDERR, "w", closefd=False)  # noqa: SIM115
-
-
 def main(argv: list[str] | None = None) -> int:
     """Parse the command line, load the config, run the mode; return the exit code."""
-    _open_closed_streams()
+    open_closed_streams()
     arguments = _arguments(argv)
     if arguments.version:
         show(version_text())

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
 
 EXIT_DONE, EXIT_SOME_REFUSED = 0, 3
+_STDERR = 2  # its number
 _LIVE = "inference.realtime"
 
 
@@ -267,6 +268,33 @@ def start(mode: str, *, debug: bool) -> None:
     handler = logging.StreamHandler()
     handler.setFormatter(_Formatter("%(asctime)s %(levelname)s %(message)s", "%H:%M:%S"))
     logging.basicConfig(level=logging.DEBUG if debug else logging.INFO, handlers=[handler])
+
+
+def unknown_hint(word: str, modes: Collection[str]) -> str:
+    """Return what may be meant by a word that no flag takes; "" if it is a flag itself.
+
+    Args:
+        word: the first one that is not known.
+        modes: that may be meant; none where a mode was given.
+
+    """
+    if modes:
+        return mode_hint(word, modes)
+    if word.startswith("-"):
+        return ""
+    return "; put a value with blanks in quotes: --set 'annotation.input=/data/my videos'"
+
+
+def open_closed_streams() -> None:
+    """Open the null device in place of standard streams that the caller closed.
+
+    Else files that the program opens take their numbers, and libraries write messages into them.
+    """
+    while (number := os.open(os.devnull, os.O_RDWR)) <= _STDERR:
+        os.set_inheritable(number, True)
+    os.close(number)
+    sys.stdout = sys.stdout or open(1, "w", closefd=False)  # noqa: SIM115 - for the process
+    sys.stderr = sys.stderr or open(_STDERR, "w", closefd=False)  # noqa: SIM115
 
 
 def show(text: str) -> None:

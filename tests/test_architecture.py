@@ -95,7 +95,17 @@ MAY_IMPORT: dict[str, set[str]] = {
     "live": {
         *("action", "backends", "checks", "command", "config", "draw", "geometry"),
         *("installation", "models", "model_files", "movement", "pipeline", "pose", "runs"),
-        *("scoring", "sequences", "skeleton", "storage", "tracking", "types", "video", "analysis"),
+        *(
+            "scoring",
+            "sequences",
+            "signals",
+            "skeleton",
+            "storage",
+            "tracking",
+            "types",
+            "video",
+            "analysis",
+        ),
     },
     "__main__": {"installation"},
 }

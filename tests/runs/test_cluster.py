@@ -169,7 +169,7 @@ def dying_start(folder):
 )
 def test_workers_that_cannot_start_stop_the_run(ray, tmp_path, start, text):
     with pytest.raises(RunError, match=text):
-        run(tmp_path, ["work"], start=start)
+        run(tmp_path, ["work"], start=start, stall=60.0)
 
 
 def test_attempts_count_workers_and_nodes_apart():

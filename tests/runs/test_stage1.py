@@ -172,7 +172,7 @@ def test_a_model_of_another_kind_stops_the_run_with_the_remedy(dataset):
 )
 def test_workers_take_the_gpus_in_turn(dataset, sets, gpus):
     config = load_config(dataset, ["annotation.workers=auto", *sets])
-    force = _worker_pool(config, {}, {}, dataset.parent)
+    force = _worker_pool(config, {}, {}, (dataset.parent, dataset.parent))
     assert [plan.gpu for (plan,) in force.arguments] == gpus
 
 
