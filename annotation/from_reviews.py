@@ -77,7 +77,7 @@ def run_from_reviews(config: Config, progress: ProgressFactory = silent) -> Path
     Events that the database no longer has stay as an earlier run left them.
 
     Returns:
-        The folder, one for each service and each set of networks and trackers.
+        The folder, one for each service, its classes, and each set of networks and trackers.
 
     Raises:
         ConfigError: no database, no network file, or a normal class that is the event.
@@ -95,7 +95,8 @@ def run_from_reviews(config: Config, progress: ProgressFactory = silent) -> Path
         )
     normal_class(config.dataset)
     settings = _settings(config)
-    digest = short_digest(settings)
+    # Other classes are another folder: they would refuse what this one holds, and remove it.
+    digest = short_digest({**settings, "classes": dict(config.dataset.classes)})
     folder = dataset_dir(config) / "from_reviews" / f"{config.dataset.service}-{digest}"
     decided = list_decided(store)
     if not any(one.verdict for one in decided) and not read_records(folder):

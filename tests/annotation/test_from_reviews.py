@@ -119,6 +119,9 @@ def test_the_same_reviews_give_the_same_bytes_others_change_what_they_say(tmp_pa
     assert [row[3] for row in table(folder, "labels.csv")] == ["Fight", "NonFight"]
     name = f"door/{DAY}/{first.event_id}.npz"
     assert digests(folder)[name] == before[name]
+    other = settings.dataset.model_copy(update={"classes": {"Normal": 0, "Brawl": 1}})
+    assert run_from_reviews(settings.model_copy(update={"dataset": other})) != folder
+    assert len(list(folder.rglob("*.npz"))) == 2  # those of these classes stay
     decide(settings, [(first, "unsure"), (second, "unsure")])
     run_from_reviews(settings)
     assert table(folder, "labels.csv") == []
