@@ -237,17 +237,17 @@ class ClipWriter:
                 logger.error("event %s: no %s: %s", event.event_id, _WHAT[job.suffix], error)
 
     def _lacks_room(self) -> bool:
-        """Return whether clips are left out, and log where that changes."""
+        """Return whether files are left out, and log where that changes."""
         before, self._was_paused = self._was_paused, self.is_paused
         if self._was_paused and not before:
             logger.error(
-                "%s: its disk has less room than live.min_free_mib (%d MiB): no clips of events "
-                "are written until there is more; events are. Free space on it",
+                "%s: its disk has less room than live.min_free_mib (%d MiB): no clips and "
+                "poses of events are written until there is more; events are. Free space on it",
                 self._folder,
                 self._min_free >> 20,
             )
         elif before and not self._was_paused:
-            logger.info("%s: its disk has room again, clips are written", self._folder)
+            logger.info("%s: its disk has room again, clips and poses are written", self._folder)
         return self._was_paused
 
 

@@ -14,7 +14,7 @@ from recognizer.live.store_schema import StoreError
 
 logger = logging.getLogger(__name__)
 STOP_S = 5.0
-_DRAIN_S = 1.5  # less than half of it, and of what a program that is stopped leaves
+_DRAIN_S = 1.5  # to send what waits; a program that is stopped may leave less, by ``until_s``
 _POLL_S = 5.0  # in case a notice was written by another way than this process's store
 
 

@@ -3,13 +3,18 @@
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 from starlette.testclient import TestClient
 
 from recognizer.live.page.site import Site
 from recognizer.live.store import Store
+from tests.live.page.browser import CHROMIUM
 from tests.live.page.recorded import Recorded, client_of, live_event, site_of
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser
 
 
 @pytest.fixture
@@ -54,3 +59,15 @@ def guarded(store: Store, live: Recorded, tmp_path: Path) -> Site:
 def browser(site: Site) -> TestClient:
     """Return a browser at the page without a password."""
     return client_of(site)
+
+
+@pytest.fixture(scope="module")
+def chromium() -> Iterator["Browser"]:
+    """Return a browser without a window."""
+    playwright = pytest.importorskip("playwright.sync_api")
+    with playwright.sync_playwright() as driver:
+        browser = driver.chromium.launch(
+            executable_path=CHROMIUM, args=["--no-sandbox", "--disable-gpu"]
+        )
+        yield browser
+        browser.close()

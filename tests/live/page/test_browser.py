@@ -1,7 +1,6 @@
 """The page in Chromium: skeletons, reviews by key, new events, a narrow window."""
 
 import re
-import shutil
 import time
 from pathlib import Path
 
@@ -9,25 +8,12 @@ import pytest
 
 from recognizer.config.page import PageConfig
 from recognizer.live.store_reads import list_reviews
+from tests.live.page.browser import NEEDS_BROWSER, WIDE, quiet_page
 from tests.live.page.recorded import ADMIN, PASSWORD, live_event, served
 
 playwright = pytest.importorskip("playwright.sync_api")
-CHROMIUM = shutil.which("chromium")
-pytestmark = [
-    pytest.mark.slow,
-    pytest.mark.skipif(CHROMIUM is None, reason="chromium is not installed"),
-]
-WIDE, NARROW = {"width": 1280, "height": 900}, {"width": 360, "height": 740}
-
-
-@pytest.fixture(scope="module")
-def chromium():
-    with playwright.sync_playwright() as driver:
-        browser = driver.chromium.launch(
-            executable_path=CHROMIUM, args=["--no-sandbox", "--disable-gpu"]
-        )
-        yield browser
-        browser.close()
+pytestmark = NEEDS_BROWSER
+NARROW = {"width": 360, "height": 740}
 
 
 @pytest.fixture
@@ -39,13 +25,8 @@ def server(store, live):
 @pytest.fixture
 def page(chromium, server):
     """Return a page that must end without an error in its console."""
-    context = chromium.new_context(viewport=WIDE, locale="en-US", base_url=server.url)
-    opened, messages = context.new_page(), []
-    opened.on("console", lambda m: messages.append(m.text) if m.type == "error" else None)
-    opened.on("pageerror", lambda error: messages.append(str(error)))
-    yield opened
-    context.close()
-    assert messages == []
+    with quiet_page(chromium, server.url) as opened:
+        yield opened
 
 
 def test_skeletons_are_drawn_on_black(page):

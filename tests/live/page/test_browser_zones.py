@@ -5,7 +5,6 @@ With RECOGNIZER_SCREENSHOTS set to a folder, the pages are photographed there, a
 
 import os
 import re
-import shutil
 import sys
 import time
 from pathlib import Path
@@ -16,15 +15,12 @@ from recognizer.config.alerts import LiveZoneConfig, RulesConfig
 from recognizer.config.page import PageConfig
 from recognizer.live.drawn_zones import ZoneBook, checked_zone, list_drawn
 from recognizer.live.page.server import PageServer
+from tests.live.page.browser import NEEDS_BROWSER, WIDE, quiet_page
 from tests.live.page.recorded import Recorded, live_event
 
 playwright = pytest.importorskip("playwright.sync_api")
-CHROMIUM = shutil.which("chromium")
-pytestmark = [
-    pytest.mark.slow,
-    pytest.mark.skipif(CHROMIUM is None, reason="chromium is not installed"),
-]
-WIDE, NARROW = {"width": 1280, "height": 900}, {"width": 390, "height": 844}
+pytestmark = NEEDS_BROWSER
+NARROW = {"width": 390, "height": 844}
 SCREEN = LiveZoneConfig.model_validate(
     {
         "name": "screen",
@@ -33,16 +29,6 @@ SCREEN = LiveZoneConfig.model_validate(
         "polygon": [[0.8, 0.05], [0.97, 0.05], [0.97, 0.3], [0.8, 0.3]],
     }
 )
-
-
-@pytest.fixture(scope="module")
-def chromium():
-    with playwright.sync_playwright() as driver:
-        browser = driver.chromium.launch(
-            executable_path=CHROMIUM, args=["--no-sandbox", "--disable-gpu"]
-        )
-        yield browser
-        browser.close()
 
 
 @pytest.fixture
@@ -55,13 +41,8 @@ def served(store, live):
 
 @pytest.fixture
 def page(chromium, served):
-    context = chromium.new_context(viewport=WIDE, locale="en-US", base_url=served.url)
-    opened, messages = context.new_page(), []
-    opened.on("console", lambda m: messages.append(m.text) if m.type == "error" else None)
-    opened.on("pageerror", lambda error: messages.append(str(error)))
-    yield opened
-    context.close()
-    assert messages == []
+    with quiet_page(chromium, served.url) as opened:
+        yield opened
 
 
 def at(page, x, y):
