@@ -24,7 +24,7 @@ from annotation.metadata import (
     is_finished,
     negatives_by_class,
 )
-from annotation.near_duplicates import duplicate_warnings, near_duplicates
+from annotation.near_duplicates import near_duplicates
 from annotation.negatives import LabelledTracks, Negatives, find_negatives
 from annotation.negatives_folders import combined_digest, read_folders
 from annotation.report import write_report, write_sheets
@@ -204,8 +204,6 @@ def _dataset(
     leak_table = _check_leaks(assigned, negatives, section)
     places = {video: (split, source_of[video]) for video, split in split_of_video.items()}
     alike = near_duplicates(videos, clips, places, section.duplicate_distance)
-    for warning in duplicate_warnings(alike):
-        logger.warning("stage 3: %s", warning)
     return Dataset(
         section=section,
         settings=source.settings,

@@ -298,12 +298,17 @@ def open_closed_streams() -> None:
 
 
 def show(text: str) -> None:
-    """Write a text to stdout; end quietly where its reader, such as ``head``, has read enough."""
+    """Write a text to stdout; end quietly where its reader, such as ``head``, has read enough.
+
+    Another stdout that cannot be written, such as a file on a full disk, ends the program.
+    """
     try:
         sys.stdout.write(text)
         sys.stdout.flush()
-    except BrokenPipeError:  # at its end Python flushes once more: that must not fail again
+    except OSError as error:  # at its end Python flushes once more: that must not fail again
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        if not isinstance(error, BrokenPipeError):
+            sys.exit(f"stdout cannot be written: {error.strerror}")
 
 
 def next_command(

@@ -75,6 +75,21 @@ def test_a_text_ends_quietly_where_its_reader_has_gone(arguments):
     assert (out.returncode, out.stderr) == (0, "")
 
 
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="the system has no /dev/full")
+def test_a_text_that_cannot_be_written_is_one_line(tmp_path):
+    with Path("/dev/full").open("w") as full:
+        out = subprocess.run(
+            [sys.executable, str(ROOT / "main.py"), "--list-modes"],
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+            check=False,
+            timeout=120,
+        )
+    assert out.returncode == 1
+    assert out.stderr == "stdout cannot be written: No space left on device\n"
+
+
 def test_closed_standard_streams_are_no_fault_and_no_file_takes_their_place(tmp_path):
     config = clips.make_dataset(tmp_path, clips=1)
     script = 'exec "$@" <&- >&- 2>&-'

@@ -141,10 +141,7 @@ def _videos(config: Config) -> list[Video]:
     try:
         return list_videos(config.annotation)
     except (OSError, ValueError) as error:
-        text = str(error).replace("annotation.input", "inference.input")
-        raise type(error)(
-            text.replace("a folder of videos", "a video or a folder of videos")
-        ) from error
+        raise type(error)(str(error).replace("annotation.input", "inference.input")) from error
 
 
 def _describe_classifiers(

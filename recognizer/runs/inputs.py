@@ -189,7 +189,8 @@ def find_videos(
     if not folder.is_dir():
         found_there = "a file" if folder.exists() else "nothing"
         raise FileNotFoundError(
-            f"annotation.input: expected a folder of videos, found {found_there} at {folder}"
+            f"annotation.input: expected a video or a folder of videos, found {found_there} at "
+            f"{folder}"
         )
     videos = _videos_among(_files(folder, excluded), suffixes, folder)
     kept = [v for v in videos if is_included(v.relative, include)]

@@ -229,11 +229,15 @@ def also_files(folder: Path) -> list[Path]:
     """
     files = [folder / name for name in (MANIFEST, LABELS, SOURCES)]
     for path in files:
-        if not path.is_file():
+        try:
+            path.open("rb").close()
+        except (OSError, ValueError) as error:  # of another user, or a name that is too long
+            reason = error.strerror if isinstance(error, OSError) else str(error)
             raise ConfigError(
                 f"dataset.also: expected a folder with {MANIFEST}, {LABELS} and {SOURCES}, as "
-                f"--mode annotation.from_reviews writes it, found no {path.name} in {folder}"
-            )
+                f"--mode annotation.from_reviews writes it, found no {path.name} in "
+                f"{str(folder)[:_MAX_NAME_BYTES]} ({reason})"
+            ) from error
     return files
 
 

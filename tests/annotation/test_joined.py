@@ -132,6 +132,13 @@ def test_a_folder_that_lacks_a_file_is_refused(tmp_path, name):
         run_stage3(config(tmp_path, clips(), also=[str(folder)]))
 
 
+def test_a_name_that_no_file_system_takes_is_refused(tmp_path):
+    with pytest.raises(
+        ConfigError, match=r"dataset\.also: expected a folder .* \(File name too long"
+    ):
+        run_stage3(config(tmp_path, clips(), also=[str(tmp_path / ("가" * 300))]))
+
+
 def test_tracks_by_another_network_are_refused_another_rate_is_not(tmp_path, caplog):
     other = json.loads(json.dumps(SETTINGS).replace('"00"', '"11"'))
     with pytest.raises(ConfigError, match=r"stage1.models.pose.sha256: '11' instead of '00'"):
