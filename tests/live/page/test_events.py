@@ -133,7 +133,7 @@ def test_every_reason_of_a_gap_has_words(texts):
     ("language", "words"),
     [
         ("en", "connection refused: check the port, and that the camera&#39;s server runs"),
-        ("ko", "연결 거부: 포트 번호와 카메라의 서버가 실행 중인지 확인하세요."),
+        ("ko", "연결 거부: 포트 번호가 맞는지, 카메라의 서버가 실행 중인지 확인하세요."),
     ],
 )
 def test_an_error_of_a_camera_is_told_in_the_language_with_the_message_behind_it(
