@@ -92,7 +92,7 @@ benchmark: $(PEERS)
 
 docs: $(DOCS_SET)
 	NO_MKDOCS_2_WARNING=1 $(PY) -m mkdocs build --quiet
-	@echo "open site/index.html"
+	@echo "open site/index.html; with the search: python3 -m http.server --bind 127.0.0.1 --directory site"
 
 docs-check: $(DEV_SET)
 	$(QUIET_CORES) $(PY) -m pytest -m "slow or not slow" tests/test_docs.py tests/test_docs_commands.py
