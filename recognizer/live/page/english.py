@@ -86,6 +86,13 @@ ENGLISH = Texts(
     save="Save",
     remove="Remove",
     password_rule="At least 8 characters",
+    user_problems={
+        "name": "The name needs 1 to 64 visible characters.",
+        "role": "Choose one of the roles.",
+        "password": "The password needs 8 to 1024 characters.",
+        "hash": "The argon2 hash is not whole. Paste all of it.",
+        "last_admin": "This is the only administrator. Make another one first.",
+    },
     refused="Refused",
     not_found="There is no such page, or the event was removed.",
     bad_request="The request cannot be read. Go back and check the fields.",

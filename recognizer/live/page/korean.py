@@ -85,6 +85,13 @@ KOREAN = Texts(
     save="저장",
     remove="삭제",
     password_rule="8자 이상",
+    user_problems={
+        "name": "이름은 보이는 문자 1~64자여야 합니다.",
+        "role": "권한을 하나 고르세요.",
+        "password": "비밀번호는 8~1024자여야 합니다.",
+        "hash": "argon2 해시가 잘렸습니다. 전체를 붙여 넣으세요.",
+        "last_admin": "하나뿐인 관리자입니다. 먼저 다른 관리자를 추가하세요.",
+    },
     refused="거부됨",
     not_found="페이지가 없거나 이벤트가 삭제되었습니다.",
     bad_request="요청을 해석할 수 없습니다. 뒤로 돌아가 입력값을 확인하세요.",
