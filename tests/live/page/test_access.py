@@ -202,7 +202,7 @@ def test_what_is_wrong_with_a_user_is_told_in_the_language(guarded, language, te
     admin = client_of(guarded)
     log_in(admin)
     add = {"token": token_of(admin, "/users"), "name": "kim", "password": PASSWORD}
-    told = set()
+    shown = set()
     for problem, wrong in (
         ("role", {"role": "owner"}),
         ("password", {"password": "short", "role": "viewer"}),
@@ -215,8 +215,8 @@ def test_what_is_wrong_with_a_user_is_told_in_the_language(guarded, language, te
         answer = admin.post("/users", data={**add, **wrong}, headers={"Accept-Language": language})
         assert answer.status_code == 400
         assert f'role="alert">{texts.user_problems[problem]}</p>' in answer.text
-        told.add(problem)
-    assert told == set(texts.user_problems) == set(get_args(UserProblem))
+        shown.add(problem)
+    assert shown == set(texts.user_problems) == set(get_args(UserProblem))
 
 
 def test_without_a_password_everyone_is_the_local_administrator(browser):
