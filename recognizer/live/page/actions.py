@@ -16,7 +16,7 @@ from starlette.responses import JSONResponse, RedirectResponse, Response, Stream
 from recognizer.live.page import formats
 from recognizer.live.page.auth import LOCAL_USER, LoginLimitError
 from recognizer.live.page.filters import MAX_TEXT, checked_text
-from recognizer.live.page.users import ROLES
+from recognizer.live.page.users import ROLES, UserError, UserProblem
 from recognizer.live.page.views import asked, event_of
 from recognizer.live.page.visit import RefusedError, Visit, safe_place, set_session, wants_json
 from recognizer.live.store import Verdict
@@ -159,13 +159,14 @@ def users_page(visit: Visit) -> Response:
     return _users_page(visit, None)
 
 
-def _users_page(visit: Visit, problem: str | None) -> Response:
+def _users_page(visit: Visit, problem: UserProblem | None) -> Response:
     users = visit.site.access.users
     if users is None:
         raise RefusedError(404, visit.texts.not_found)
     status = 200 if problem is None else 400
+    text = None if problem is None else visit.texts.user_problems[problem]
     return visit.page(
-        "users.html", status, place="users", users=users.all(), roles=ROLES, problem=problem
+        "users.html", status, place="users", users=users.all(), roles=ROLES, problem=text
     )
 
 
@@ -181,7 +182,9 @@ def change_user(visit: Visit) -> Response:
             users.remove(name)
         else:
             users.put(name, visit.form.get("role", ""), visit.form.get("password", ""))
-    except ValueError as error:
-        return _users_page(visit, str(error))
+    except UnicodeError:
+        return _users_page(visit, "name")
+    except UserError as error:
+        return _users_page(visit, error.problem)
     visit.site.access.end_sessions(name)
     return RedirectResponse("/users", 303)

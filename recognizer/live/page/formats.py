@@ -20,10 +20,10 @@ def zone_name() -> str:
     return datetime.now().astimezone().tzname() or "UTC"
 
 
-def duration(seconds: float, unit: str) -> str:
-    """Return a duration: 3.5 s (by its unit's name), 2:05, 1:02:05."""
+def duration(seconds: float, text: str) -> str:
+    """Return a duration: 3.5 s (by the text of seconds), 2:05, 1:02:05."""
     if seconds < _MINUTE_S:
-        return f"{seconds:.1f} {unit}"
+        return text.format(seconds=f"{seconds:.1f}")
     minutes, rest = divmod(round(seconds), _MINUTE_S)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"

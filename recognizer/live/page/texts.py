@@ -93,6 +93,7 @@ class Texts:
     save: str
     remove: str
     password_rule: str
+    user_problems: Mapping[str, str]
     refused: str
     not_found: str
     bad_request: str

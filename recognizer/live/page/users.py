@@ -16,6 +16,7 @@ from recognizer.live.store_schema import store_errors
 
 Role = Literal["viewer", "reviewer", "admin"]
 ROLES: tuple[Role, ...] = get_args(Role)  # each may do what those before it may
+UserProblem = Literal["name", "role", "password", "hash", "last_admin"]
 MIN_PASSWORD, MAX_PASSWORD, MAX_NAME = 8, 1024, 64
 _HASH, _TO_WRITE = "$argon2", "BEGIN IMMEDIATE"
 _TABLE = """CREATE TABLE IF NOT EXISTS users (
@@ -32,6 +33,14 @@ class User:
     def may(self, role: Role) -> bool:
         """Return whether the user has a role or one above it."""
         return ROLES.index(self.role) >= ROLES.index(role)
+
+
+class UserError(ValueError):
+    """A user that cannot be; ``problem`` says why, for a message in another language."""
+
+    def __init__(self, problem: UserProblem, message: str) -> None:
+        super().__init__(message)
+        self.problem = problem
 
 
 class Users:
@@ -80,12 +89,12 @@ class Users:
             password: 8 to 1024 characters, or an argon2 hash of one.
 
         Raises:
-            ValueError: another name, role or password, or a change of the only administrator's
+            UserError: another name, role or password, or a change of the only administrator's
                 role.
 
         """
         if not name.isprintable() or not 1 <= len(name.strip()) <= MAX_NAME:
-            raise ValueError(f"name: expected 1 to {MAX_NAME} visible characters")
+            raise UserError("name", f"name: expected 1 to {MAX_NAME} visible characters")
         hashed = self._hash(password)
         kept = _role(role)
         with self._db(_TO_WRITE) as db:
@@ -97,7 +106,7 @@ class Users:
         """Remove a user.
 
         Raises:
-            ValueError: the only administrator.
+            UserError: the only administrator.
 
         """
         with self._db(_TO_WRITE) as db:
@@ -137,10 +146,12 @@ class Users:
             try:
                 self._hasher.check_needs_rehash(password)
             except InvalidHashError as error:
-                raise ValueError("password: expected a whole argon2 hash") from error
+                raise UserError("hash", "password: expected a whole argon2 hash") from error
             return password
         if not MIN_PASSWORD <= len(password) <= MAX_PASSWORD:
-            raise ValueError(f"password: expected {MIN_PASSWORD} to {MAX_PASSWORD} characters")
+            raise UserError(
+                "password", f"password: expected {MIN_PASSWORD} to {MAX_PASSWORD} characters"
+            )
         with self._hashing:
             return self._hasher.hash(password.encode("utf-8", "surrogatepass"))
 
@@ -159,11 +170,13 @@ class Users:
 def _keep_an_admin(db: sqlite3.Connection, name: str) -> None:
     rows = db.execute("SELECT name FROM users WHERE role = 'admin'").fetchall()
     if rows == [(name,)]:
-        raise ValueError(f"{name}: expected an administrator to stay, this is the only one")
+        raise UserError(
+            "last_admin", f"{name}: expected an administrator to stay, this is the only one"
+        )
 
 
 def _role(text: str) -> Role:
     for role in ROLES:
         if text == role:
             return role
-    raise ValueError(f"role: expected {', '.join(ROLES)}, got {text[:40]!r}")
+    raise UserError("role", f"role: expected {', '.join(ROLES)}, got {text[:40]!r}")

@@ -2,12 +2,15 @@
 
 import sqlite3
 from dataclasses import replace
+from typing import get_args
 from urllib.parse import quote
 
 import pytest
 
 from recognizer.live.page.auth import LOGINS, Access, LoginLimit, LoginLimitError
-from recognizer.live.page.users import Users
+from recognizer.live.page.english import ENGLISH
+from recognizer.live.page.korean import KOREAN
+from recognizer.live.page.users import UserProblem, Users
 from recognizer.live.store_reads import list_reviews
 from tests.live.page.recorded import ADMIN, BASE, PASSWORD, client_of, log_in, site_of, token_of
 
@@ -192,17 +195,28 @@ def test_an_administrator_changes_users(guarded):
         admin.post("/users", data={"token": token, "name": "kim", "remove": "1"}).status_code == 303
     )
     assert kim.get("/events").status_code == 303, "the session ends with the user"
-    for wrong in (
-        {"role": "owner"},
-        {"password": "short"},
-        {"name": ""},
-        {"name": "a\nb"},
-        {"password": "$argon2id$v=19$broken"},
+
+
+@pytest.mark.parametrize(("language", "texts"), [("en", ENGLISH), ("ko", KOREAN)])
+def test_what_is_wrong_with_a_user_is_told_in_the_language(guarded, language, texts):
+    admin = client_of(guarded)
+    log_in(admin)
+    add = {"token": token_of(admin, "/users"), "name": "kim", "password": PASSWORD}
+    shown = set()
+    for problem, wrong in (
+        ("role", {"role": "owner"}),
+        ("password", {"password": "short", "role": "viewer"}),
+        ("name", {"name": ""}),
+        ("name", {"name": "a\nb"}),
+        ("hash", {"password": "$argon2id$v=19$broken"}),
+        ("last_admin", {"name": ADMIN, "remove": "1"}),
+        ("last_admin", {"name": ADMIN, "role": "viewer"}),
     ):
-        answer = admin.post("/users", data={**add, **wrong})
-        assert (answer.status_code, "expected" in answer.text) == (400, True)
-    last = admin.post("/users", data={"token": token, "name": ADMIN, "remove": "1"})
-    assert (last.status_code, "the only one" in last.text) == (400, True)
+        answer = admin.post("/users", data={**add, **wrong}, headers={"Accept-Language": language})
+        assert answer.status_code == 400
+        assert f'role="alert">{texts.user_problems[problem]}</p>' in answer.text
+        shown.add(problem)
+    assert shown == set(texts.user_problems) == set(get_args(UserProblem))
 
 
 def test_without_a_password_everyone_is_the_local_administrator(browser):

@@ -160,6 +160,16 @@ def test_an_event_shows_what_is_known_of_it(browser, live):
     assert "There is no clip" not in browser.get("/events/event-00008").text
 
 
+def test_seconds_are_spelt_as_the_language_does(browser):
+    for language, words in (
+        ("en", ("7.5 s", ">0 s<", ">2 s<")),
+        ("ko", ("7.5초", ">0초<", ">2초<")),
+    ):
+        browser.headers["Accept-Language"] = language
+        text = browser.get("/events/event-00008").text
+        assert all(word in text for word in words)
+
+
 def test_an_event_leads_to_its_neighbours_within_the_filter(browser):
     text = browser.get("/events/event-00004?camera=hall").text
     assert re.search(r'id="newer" href="/events/event-00006\?camera=hall"', text)
