@@ -10,6 +10,8 @@
 # make setup-benchmark  the dev set and the peers that benchmarks compare with
 # make docs        build the documentation as a site into site/ (makes .venv with the docs set alone)
 # make docs-check  run the commands of the pages that need nothing but the repository (minutes)
+# make notebooks   run notebooks/ and write them with their outputs (minutes); ARGS=explain_alarm one
+# make pictures    draw the pictures of docs/ from the samples; of the live page where Chromium is
 # make test-image  build and use the container; needs Compose 2, and an engine or root
 # make check-gpu   on a GPU server, after make setup-train RUNTIME=tensorrt (or gpu): whatever runs
 #                  on a GPU is run and timed; one table for a report. ARGS="--video FILE ...",
@@ -46,7 +48,7 @@ DEV_LISTS := $(TRAIN_LISTS) requirements/live.txt requirements/ray.txt requireme
     requirements/dev.txt
 
 .PHONY: demo video-exists setup setup-train setup-dev setup-benchmark test test-slow lint format benchmark \
-	docs docs-check test-image check-gpu check-gpu-libs clean-venv
+	docs docs-check notebooks pictures test-image check-gpu check-gpu-libs clean-venv
 .DEFAULT_GOAL := demo
 
 ifneq ($(origin VIDEO),undefined)
@@ -95,7 +97,14 @@ docs: $(DOCS_SET)
 	@echo "open site/index.html; with the search: python3 -m http.server --bind 127.0.0.1 --directory site"
 
 docs-check: $(DEV_SET)
-	$(QUIET_CORES) $(PY) -m pytest -m "slow or not slow" tests/test_docs.py tests/test_docs_commands.py
+	$(QUIET_CORES) $(PY) -m pytest -m "slow or not slow" tests/test_docs.py \
+		tests/test_docs_commands.py tests/test_notebooks.py
+
+notebooks: $(DEV_SET)
+	$(QUIET_CORES) $(PY) -m tools.notebooks $(ARGS)
+
+pictures: $(DEV_SET)
+	$(QUIET_CORES) $(PY) -m tools.docs_pictures $(ARGS)
 
 # TARGET=training, gpu, tensorrt, train or all: other images; deploy/image_test.sh tells more.
 test-image:

@@ -38,6 +38,7 @@ FOLDERS = (
     "tools",
     "samples",
     "docs",
+    "notebooks",
     "tests",
     "requirements",
 )
