@@ -167,7 +167,7 @@ def _sheet(figure: "Figure", title: str, strips: list[Strip]) -> None:
     grid = figure.subplots(max(len(strips), 1), 1, squeeze=False)[:, 0]
     for axes, strip in zip(grid, strips, strict=True):
         people = "1 person" if strip.people == 1 else f"{strip.people} people"
-        text = f"{strip.name}: {people}, somebody seen in {strip.visible:.0%} of the frames"
+        text = f"{strip.name}: {people}, people seen in {strip.visible:.0%} of the frames"
         draw_strip(axes, strip, text)
     figure.suptitle(f"Class {title}: a few moments of {len(strips)} samples", fontsize=13)
     slot_legend(figure, max((strip.people for strip in strips), default=1))

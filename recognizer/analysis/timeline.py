@@ -18,7 +18,7 @@ _LANE_GROUND: Color = (46, 42, 40)
 _AXIS: Color = (150, 146, 142)
 _TEXT: Color = (225, 222, 220)
 # The meaning of the boxes above, which the picture does not show otherwise.
-LEGEND = "thick: whom an event is about   grey: others, or not tracked   dashed: interpolated"
+LEGEND = "thick: people of an event   grey: others, or not tracked   dashed: interpolated"
 LEGEND_RESTING = (
     "thick: of an event   grey: others   dashed: interpolated   grey bar: in a rest zone"
 )
