@@ -143,6 +143,23 @@ def on_page_markdown(markdown: str, page: "Page", **_others: object) -> str:
     return rewrite(markdown, repository_path(page.file.src_uri))
 
 
+def on_post_page(output: str, page: "Page", **_others: object) -> str:
+    """Declare the language of a Korean page."""
+    return in_its_language(output, repository_path(page.file.src_uri))
+
+
+def in_its_language(html: str, page: str) -> str:
+    """Return a page of the site with the language that it is in, for browsers and screen readers.
+
+    Args:
+        html: the page as the theme makes it, in English.
+        page: its path in the repository.
+
+    """
+    korean = page.startswith("docs/ko/") or page.endswith(".ko.md")
+    return html.replace('<html lang="en"', '<html lang="ko"', 1) if korean else html
+
+
 def _with_links(text: str, folder: str, change: Callable[[str], str]) -> str:
     """Return a text whose relative link targets, as paths from the root, went through change."""
 

@@ -21,7 +21,7 @@ from recognizer.live.sources import (
     address_of,
     open_source,
 )
-from recognizer.live.values import CameraState, CameraStatus, DropCause, LiveFrame
+from recognizer.live.values import CameraError, CameraState, CameraStatus, DropCause, LiveFrame
 from recognizer.types import Image
 
 _RATE_OVER_S = 5.0
@@ -86,7 +86,7 @@ class Camera:
         self._failures = self._connection = self._frames = 0
         self._state = CameraState.OFF
         self._last: CapturedFrame | None = None
-        self._last_error: str | None = None
+        self._last_error: CameraError | None = None
 
     # --- from outside ----------------------------------------------------------------
 
@@ -125,7 +125,7 @@ class Camera:
             is_dead = reader.thread is not None and not reader.thread.is_alive()
             if not self._is_live:
                 if is_dead:
-                    self._last_error = f"{self.config.path}: {_DIED}"
+                    self._last_error = CameraError(Reason.OTHER, f"{self.config.path}: {_DIED}")
                     self._finish(Reason.OTHER, CameraState.FAILED)
                 return
             self._threads = [thread for thread in self._threads if thread.is_alive()]
@@ -287,7 +287,7 @@ class Camera:
         retry = self._source.retry
         self._failures = failures_after(retry, self._failures, reader.streamed_s)
         self._reconnects[error.reason] += 1
-        self._last_error = str(error)
+        self._last_error = CameraError(error.reason, str(error))
         self._state = CameraState.WAITING
         reader.active_s = None
         self._gaps.lost(error.reason)

@@ -74,6 +74,23 @@ Item: TypeAlias = LiveFrame | Gap
 
 
 @dataclass(frozen=True, slots=True)
+class CameraError:
+    """Why a camera was lost.
+
+    Attributes:
+        reason: what kind of failure it was.
+        text: the message, in English and without credentials.
+
+    """
+
+    reason: Reason
+    text: str
+
+    def __str__(self) -> str:
+        return self.text
+
+
+@dataclass(frozen=True, slots=True)
 class CameraStatus:
     """A snapshot of a camera for metrics and the page.
 
@@ -89,7 +106,7 @@ class CameraStatus:
         reconnects: connections lost or refused, by reason.
         connection: number of the current or last connection, 0 before the first.
         last_frame_age_s: seconds since the last frame, None before the first.
-        last_error: why it was lost last, without credentials; None: it never was.
+        last_error: why it was lost last; None: it never was.
         abandoned: readers that hang inside a library and were given up.
 
     """
@@ -105,7 +122,7 @@ class CameraStatus:
     reconnects: Mapping[Reason, int]
     connection: int
     last_frame_age_s: float | None
-    last_error: str | None
+    last_error: CameraError | None
     abandoned: int
 
     @property

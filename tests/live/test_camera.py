@@ -84,7 +84,7 @@ def test_a_camera_that_is_absent_at_the_start_stays_listed_and_is_found(rtsp_por
         with watching(rtsp("late", proxy.port)) as watch:
             watch.until(lambda: watch.status("late").reconnects.get(Reason.REFUSED, 0) >= 2)
             assert watch.status("late").state in {CameraState.WAITING, CameraState.CONNECTING}
-            assert "check the port" in watch.status("late").last_error
+            assert "check the port" in watch.status("late").last_error.text
             assert "secret" not in repr(watch.fleet.status())
             proxy.set(Fault.NONE)
             watch.until(lambda: len(watch.frames) > 5)
@@ -115,7 +115,7 @@ def test_a_reader_without_frames_is_given_up_and_another_takes_over(clips):
             watch.until(lambda: {item.connection for item in watch.frames} >= {1, 2})
             status = watch.status("door")
             assert status.reconnects == {Reason.STALLED: 1}
-            assert "no frame for 1.0 s" in status.last_error
+            assert "no frame for 1.0 s" in status.last_error.text
             assert status.abandoned == 1  # it still waits for packets of its stream
             connections = [item.connection for item in watch.frames]
     assert connections == sorted(connections)

@@ -11,6 +11,7 @@ from tools.docs_site import (
     OUTSIDE,
     api_page,
     groups,
+    in_its_language,
     linked,
     outside_files,
     repository_path,
@@ -80,6 +81,15 @@ def test_a_name_that_the_page_lacks_is_refused():
     assert groups(PYTHON)["errors"][0] == "ModelError"
     with pytest.raises(ValueError, match=r"docs/python\.md, Names: expected each name"):
         groups(PYTHON.replace("`ModelError`, ", ""))
+
+
+@pytest.mark.parametrize(
+    ("page", "language"),
+    [("docs/ko/live.md", "ko"), ("README.ko.md", "ko"), ("docs/live.md", "en")],
+)
+def test_a_page_declares_its_language(page, language):
+    html = '<!doctype html>\n<html lang="en" class="no-js">\n'
+    assert in_its_language(html, page) == html.replace("en", language)
 
 
 def test_the_site_asks_no_other_host():

@@ -1,5 +1,6 @@
 """The page's texts in English."""
 
+from recognizer.live.errors import ADVICE
 from recognizer.live.page.texts import Texts
 
 ENGLISH = Texts(
@@ -23,6 +24,7 @@ ENGLISH = Texts(
     seconds_ago="{seconds} s ago",
     never="never",
     last_error="Last error",
+    error_message="Message",
     skeletons_only="Skeletons only. No pixels leave the program.",
     people="People",
     connection_lost="No answer from the program. Trying again …",
@@ -146,6 +148,7 @@ ENGLISH = Texts(
         "permission": "no right to read",
         "other": "another error; see the log",
     },
+    camera_advice={str(reason): advice for reason, advice in ADVICE.items()},
     zones="Zones",
     zone_note="Parts of a camera's picture. Changes count at once, without a restart.",
     zone_picture="Picture of {camera} and its zones",

@@ -31,6 +31,7 @@ class Texts:
     seconds_ago: str
     never: str
     last_error: str
+    error_message: str
     skeletons_only: str
     people: str
     connection_lost: str
@@ -117,6 +118,7 @@ class Texts:
     classes: Mapping[str, str]
     stream_names: Mapping[str, str]
     gap_reasons: Mapping[str, str]
+    camera_advice: Mapping[str, str]
     zones: str
     zone_note: str
     zone_picture: str
@@ -144,3 +146,9 @@ class Texts:
     def named(self, names: Mapping[str, str], key: str) -> str:
         """Return the name of a key, which may be one of a classifier of one's own."""
         return names.get(key, key)
+
+    def camera_error(self, reason: str) -> str:
+        """Return why a camera was lost and, where something can be done, what to check."""
+        advice = self.camera_advice.get(reason)
+        name = self.gap_reasons[reason]
+        return name if advice is None else f"{name}: {advice}"

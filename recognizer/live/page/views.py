@@ -16,6 +16,7 @@ from recognizer.live.page.filters import (
     cursor_text,
     fields_of,
 )
+from recognizer.live.page.texts import Texts
 from recognizer.live.page.timeline import plan, timeline
 from recognizer.live.page.visit import RefusedError, Visit
 from recognizer.live.store_reads import (
@@ -60,23 +61,24 @@ def camera_states(visit: Visit) -> Response:
     t = visit.texts
     return JSONResponse(
         [
-            _camera(camera, visit.site.live.latest(camera.name), t.camera_states[camera.state])
+            _camera(camera, visit.site.live.latest(camera.name), t)
             for camera in visit.site.live.cameras()
         ]
     )
 
 
-def _camera(camera: CameraStatus, poses: PoseSequence | None, state: str) -> dict[str, Any]:
+def _camera(camera: CameraStatus, poses: PoseSequence | None, t: Texts) -> dict[str, Any]:
+    error = camera.last_error
     is_live = camera.state in {CameraState.STREAMING, CameraState.ENDED}
     return {
         "name": camera.name,
         "state": camera.state,
-        "state_name": state,
+        "state_name": t.camera_states[camera.state],
         "fps": round(camera.fps, 1),
         "drops": camera.dropped,
         "reconnects": sum(camera.reconnects.values()),
         "age_s": camera.last_frame_age_s and round(camera.last_frame_age_s, 1),
-        "last_error": camera.last_error,
+        "last_error": error and {"text": t.camera_error(error.reason), "message": error.text},
         "size": camera.size_wh if poses is None else poses.size_wh,
         "people": _people(poses) if is_live and poses is not None and len(poses) else [],
     }

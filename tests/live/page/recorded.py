@@ -20,7 +20,7 @@ from recognizer.live.page.health import Metrics
 from recognizer.live.page.server import PageServer
 from recognizer.live.page.site import Site, make_site
 from recognizer.live.store import Store
-from recognizer.live.values import CameraState, CameraStatus, DropCause
+from recognizer.live.values import CameraError, CameraState, CameraStatus, DropCause
 from recognizer.sequences import slice_frames
 from recognizer.storage.artifacts import read_poses
 from recognizer.types import PoseSequence
@@ -51,7 +51,9 @@ YARD = replace(
     state=CameraState.WAITING,
     fps=0.0,
     last_frame_age_s=75.0,
-    last_error="rtsp://***@192.0.2.8/stream: refused; check the port",
+    last_error=CameraError(
+        Reason.REFUSED, "rtsp://***@192.0.2.8/stream: expected video, got Connection refused"
+    ),
 )
 
 

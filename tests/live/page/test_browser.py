@@ -37,7 +37,10 @@ def test_skeletons_are_drawn_on_black(page):
         return light / (d.length / 4); }"""
     page.wait_for_function(f"({drawn})() > 0", timeout=10_000)
     assert 0 < page.evaluate(drawn) < 0.2
-    assert page.locator('[data-camera="yard"] [data-field="last_error"]').inner_text()
+    error = page.locator('[data-camera="yard"] .last-error')
+    assert "connection refused" in error.locator('[data-field="last_error"]').inner_text()
+    error.locator("summary").click()
+    playwright.expect(error.locator('[data-field="error_message"]')).to_contain_text("rtsp://***@")
 
 
 def test_events_are_reviewed_by_key(page, store):

@@ -7,10 +7,11 @@ import re
 import sqlite3
 from dataclasses import replace
 from datetime import datetime
+from html import unescape
 
 import pytest
 
-from recognizer.live.errors import Reason
+from recognizer.live.errors import ADVICE, Reason
 from recognizer.live.events import NearMiss
 from recognizer.live.page.actions import _plain
 from recognizer.live.page.english import ENGLISH
@@ -18,7 +19,7 @@ from recognizer.live.page.filters import cursor_of, fields_of
 from recognizer.live.page.korean import KOREAN
 from recognizer.live.page.timeline import plan, timeline
 from recognizer.live.store_reads import Cursor, Filter, list_events, list_reviews, newer_event
-from tests.live.page.recorded import UTC_S, client_of, live_event, site_of, token_of
+from tests.live.page.recorded import UTC_S, YARD, client_of, live_event, site_of, token_of
 
 ROW = re.compile(r'<tr data-event="([^"]+)">')
 NEXT = re.compile(r'rel="next" href="([^"]+)"')
@@ -125,6 +126,26 @@ def test_near_misses_and_gaps_are_listed(browser, store):
 def test_every_reason_of_a_gap_has_words(texts):
     assert set(texts.gap_reasons) == set(Reason)
     assert len(set(texts.gap_reasons.values())) == len(Reason)
+    assert set(texts.camera_advice) == set(ADVICE)
+
+
+@pytest.mark.parametrize(
+    ("language", "words"),
+    [
+        ("en", "connection refused: check the port, and that the camera&#39;s server runs"),
+        ("ko", "연결 거부: 포트 번호가 맞는지, 카메라의 서버가 실행 중인지 확인하세요."),
+    ],
+)
+def test_an_error_of_a_camera_is_told_in_the_language_with_the_message_behind_it(
+    browser, language, words
+):
+    browser.headers["Accept-Language"] = language
+    text = browser.get("/").text
+    assert words in text
+    assert YARD.last_error.text in text
+    hall, yard = browser.get("/api/cameras").json()
+    assert hall["last_error"] is None
+    assert yard["last_error"] == {"text": unescape(words), "message": YARD.last_error.text}
 
 
 # --- view ----------------------------------------------------------------------------

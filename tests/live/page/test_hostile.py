@@ -7,8 +7,10 @@ from urllib.parse import quote
 
 import pytest
 
+from recognizer.live.errors import Reason
 from recognizer.live.page.visit import MAX_BODY
 from recognizer.live.store import Store
+from recognizer.live.values import CameraError
 from tests.live.page.recorded import (
     HALL,
     PASSWORD,
@@ -65,7 +67,9 @@ def test_files_of_the_page_are_sent(harsh):
     "name", [HOSTILE, "=cmd|' /C calc'!A0", "\u202eevil", "a" * 100, "%s%n{0}"]
 )
 def test_a_hostile_camera_name_is_text(tmp_path, name):
-    live = Recorded(tmp_path, [replace(HALL, name=name, last_error=name), YARD])
+    live = Recorded(
+        tmp_path, [replace(HALL, name=name, last_error=CameraError(Reason.OTHER, name)), YARD]
+    )
     store = Store(tmp_path / "events.sqlite")
     store.put([live_event(1, camera=name, class_name=name, zone=name)], 0.0)
     client = client_of(site_of(store, live, tmp_path))

@@ -83,8 +83,10 @@ function show(card, camera, edges) {
   field("age").textContent = camera.age_s === null
     ? cameras.dataset.never
     : cameras.dataset.ago.replace("{seconds}", camera.age_s);
-  field("last_error").textContent = camera.last_error || "";
-  card.querySelector(".last-error").hidden = !camera.last_error;
+  const error = camera.last_error;
+  field("last_error").textContent = error ? error.text : "";
+  field("error_message").textContent = error ? error.message : "";
+  card.querySelector(".last-error").hidden = !error;
   draw(card.querySelector("canvas"), camera, edges);
 }
 
