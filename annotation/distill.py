@@ -186,7 +186,7 @@ def _worker_pool(
     section = config.annotation
     threads = worker_threads(section)
     plans = []
-    for i in range(worker_count(section)):
+    for i in range(worker_count(section, networks=True)):
         gpu = section.gpus[i % len(section.gpus)] if section.gpus else None
         plans.append((_DistillWorkerPlan(config, files, settings, folder, threads, gpu),))
     paths = WorkerPaths(folder, (section.input,), tuple(files.values()))

@@ -6,10 +6,7 @@ needs no source video and shows no face.
 """
 
 from collections.abc import Generator, Iterator, Mapping
-from itertools import repeat
 from pathlib import Path
-
-import numpy as np
 
 from recognizer.config.schema import Config
 from recognizer.draw import draw_caption, draw_people
@@ -25,6 +22,7 @@ from recognizer.runs.manifest import (
 )
 from recognizer.runs.overlays import (
     SourceVideoError,
+    black_pictures,
     check_source,
     pictures_of,
     write_frames,
@@ -117,7 +115,7 @@ def _one(
     source = Path(entry.video)
     try:
         if config.visualize.skeleton_only:
-            pictures = _black(sequence)
+            pictures = black_pictures(sequence)
         else:
             source = video_path(config.annotation, entry.video)
             check_source(source, meta)
@@ -175,9 +173,3 @@ def _overlays(
         if involvement is not None and image.shape[1] >= _LEGEND_WIDTH_PX:
             drawn = draw_caption(drawn, _LEGEND, line=1)
         yield draw_caption(drawn, caption), time_s
-
-
-def _black(sequence: PoseSequence) -> Iterator[ImageArray]:
-    """Yield a black picture for every frame of the result."""
-    width, height = sequence.size_wh
-    return repeat(np.zeros((height, width, 3), np.uint8), len(sequence))

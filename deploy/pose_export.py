@@ -51,6 +51,10 @@ _SHORT = {"fp16": "_fp16", "int8": "_int8"}
 # How far above the threshold a person may be missed: rounding moves scores by so much.
 _EDGES = {"fp32": 1e-3, "fp16": 0.02, "int8": 0.1}
 _CALIBRATED_ON = 64
+_LOOSER = {  # how to keep or to do without a file of less precision that differs
+    "fp16": " (deploy.fp16_tolerance_px; deploy.precision=fp32 makes none)",
+    "int8": " (deploy.int8_tolerance_px; deploy.int8=false makes none)",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -277,10 +281,10 @@ def check_parity(
     if not (
         parity.median_px <= limit_px and parity.worst_px <= worst and parity.only_one <= allowed
     ):
-        key = "" if precision == "fp32" else f" (deploy.{precision}_tolerance_px)"
+        rest = f", {worst} px at worst" if precision == "fp32" else _LOOSER[precision]
         raise ModelError(
             f"{output}: not written: against torch {parity}; expected at most {limit_px} px in the "
-            f"median{key}, {worst} px at worst, {allowed} seen by one only"
+            f"median{rest}, {allowed} seen by one only"
         )
 
 

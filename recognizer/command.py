@@ -180,7 +180,13 @@ READS: dict[str, tuple[str, ...]] = {
         "annotation.worker_memory_gb",
         *_PRIVACY,
     ),
-    "inference.analysis": ("inference", *_TRACKS, "dataset.min_frames", "visualize.crf"),
+    "inference.analysis": (
+        "inference",
+        *_TRACKS,
+        "dataset.min_frames",
+        "visualize.crf",
+        *_PRIVACY,
+    ),
     "inference.realtime": (
         "live",
         "models",

@@ -202,7 +202,9 @@ def _conclude(
         record = _record_of(plan, outcome)
         rows += summary_rows(outcome, record, services)
         if record is not None:
-            summaries.append(VideoSummary.of(record, overlay_path(plan.folder, record.video)))
+            hidden = plan.config.visualize.skeleton_only
+            overlay = overlay_path(plan.folder, record.video, skeleton_only=hidden)
+            summaries.append(VideoSummary.of(record, overlay))
             for service, evaluation in evaluations.items():
                 evaluation.add(record, service)
     write_summary(plan.folder, rows)

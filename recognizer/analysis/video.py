@@ -1,6 +1,6 @@
 """One video of an analysis, in a worker process: its JSON file and its overlay."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -25,13 +25,13 @@ from recognizer.config.schema import Config
 from recognizer.dataset.windows import TIME_DIGITS, span_of
 from recognizer.runs.inputs import Video, local_file
 from recognizer.runs.manifest import Outcome, State, result_path
-from recognizer.runs.overlays import SourceVideoError, pictures_of, write_frames
+from recognizer.runs.overlays import SourceVideoError, black_pictures, pictures_of, write_frames
 from recognizer.runs.stills import sample_fps_of
 from recognizer.runs.worker_pool import OnFrames, StopRunError
 from recognizer.scoring.ranking import Service
 from recognizer.storage.artifacts import POSE_SCHEMA, ArtifactError, read_npz_meta, read_poses
 from recognizer.storage.objects import ObjectError, StoreError
-from recognizer.types import PoseSequence
+from recognizer.types import ImageArray, PoseSequence
 from recognizer.video.reader import VideoError
 
 VIDEOS = "videos"
@@ -76,14 +76,15 @@ def record_path(folder: Path, video: str) -> Path:
     return result_path(folder / VIDEOS, video, ".json")
 
 
-def overlay_path(folder: Path, video: str) -> Path:
-    """Return the path of a video's overlay."""
-    return result_path(folder / VIDEOS, video, ".mp4")
+def overlay_path(folder: Path, video: str, *, skeleton_only: bool) -> Path:
+    """Return the path of a video's overlay, on its pictures or of skeletons on black."""
+    return result_path(folder / VIDEOS, video, ".skeleton.mp4" if skeleton_only else ".mp4")
 
 
 def remove_results(folder: Path, video: str) -> None:
-    """Remove an earlier run's record and overlay of a video."""
-    overlay_path(folder, video).unlink(missing_ok=True)
+    """Remove an earlier run's record and overlays of a video."""
+    for skeleton_only in (False, True):
+        overlay_path(folder, video, skeleton_only=skeleton_only).unlink(missing_ok=True)
     record_path(folder, video).unlink(missing_ok=True)
 
 
@@ -105,9 +106,20 @@ def finished(plan: AnalysisPlan, before: Outcome) -> Outcome | None:
     same &= record.zones == zones_of(plan.config.inference.zones, before.video)
     falls = record.services.get("falldown")
     same &= falls is None or falls.lying == lying_rules(plan.config)
-    drawn = overlay_path(plan.folder, before.video).is_file() or not plan.config.inference.overlay
+    overlay, other = _overlays(plan, before.video)
+    drawn = overlay.is_file() or not plan.config.inference.overlay
+    drawn &= not other.is_file()
     as_before = (record.state, record.damage) == (settled.state, settled.reason)
     return settled if same and drawn and as_before else None
+
+
+def _overlays(plan: AnalysisPlan, video: str) -> tuple[Path, Path]:
+    """Return the path of a video's overlay, and that of the kind that is not asked for."""
+    hidden = plan.config.visualize.skeleton_only
+    return (
+        overlay_path(plan.folder, video, skeleton_only=hidden),
+        overlay_path(plan.folder, video, skeleton_only=not hidden),
+    )
 
 
 def _earlier(plan: AnalysisPlan, video: str, meta: Mapping[str, Any]) -> Record | None:
@@ -238,21 +250,38 @@ class VideoWorker:
         meta: Mapping[str, Any],
         on_frames: OnFrames,
     ) -> str:
-        """Draw the overlay unless it exists; return the reason if it cannot be drawn."""
-        plan, final = self._plan, overlay_path(self._plan.folder, record.video)
+        """Draw the overlay unless it exists; return the reason if it cannot be drawn.
+
+        One of the other kind, on pictures or on black, is removed.
+        """
+        plan, (final, other) = self._plan, _overlays(self._plan, record.video)
+        other.unlink(missing_ok=True)
         if not plan.config.inference.overlay or final.is_file():
             return ""
-        crf, path = plan.config.visualize.crf, Path(record.video)
+        path = Path(record.video)
         try:
+            if plan.config.visualize.skeleton_only:
+                self._write(final, record, sequence, black_pictures(sequence), on_frames)
+                return ""
             with local_file(job.video, plan.root, on_frames) as path:
                 pictures = pictures_of(path, sequence, sample_fps_of(meta.get("settings", {})))
-                frames = overlay_frames(record, sequence, pictures)
-                write_frames(final, plan.root, frames, sequence.frame_period_s, crf, on_frames)
+                self._write(final, record, sequence, pictures, on_frames)
         except StoreError as error:
             raise StopRunError(f"inference.input: {error}") from error
         except (SourceVideoError, VideoError, ObjectError) as error:
             return str(error).replace(str(path), record.video)
         return ""
+
+    def _write(
+        self,
+        final: Path,
+        record: Record,
+        sequence: PoseSequence,
+        pictures: Iterator[ImageArray],
+        on_frames: OnFrames,
+    ) -> None:
+        frames, crf = overlay_frames(record, sequence, pictures), self._plan.config.visualize.crf
+        write_frames(final, self._plan.root, frames, sequence.frame_period_s, crf, on_frames)
 
 
 def _ignored(zones: tuple[Zone, ...]) -> list[Zone]:

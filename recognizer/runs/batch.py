@@ -83,7 +83,7 @@ def worker_pool(
     Args:
         section: executor, limits of time and memory.
         start: as of ``WorkerPool``; on a cluster an importable function.
-        arguments: as of ``WorkerPool``, of ``worker_count(section)`` workers.
+        arguments: as of ``WorkerPool``, of ``worker_count`` workers.
         paths: what they write and read.
 
     Raises:
@@ -109,19 +109,24 @@ def worker_pool(
     return WorkerPool(start, arguments, section.stall_timeout_s, section.worker_memory_gb, cluster)
 
 
-def worker_count(section: AnnotationConfig) -> int:
-    """Return the number of workers: one per core, or per GPU if there are more of these.
+def worker_count(section: AnnotationConfig, *, networks: bool = False) -> int:
+    """Return the number of workers: one per core, or one per GPU of ``annotation.gpus``.
 
     On a cluster it is that of different workers: all are started alike.
+
+    Args:
+        section: ``annotation``.
+        networks: they run networks, so that ``annotation.gpus`` counts.
+
     """
     if section.executor == "ray":
         return 1
     if section.workers != "auto":
         return section.workers
-    return max(cpu_cores(), len(section.gpus))
+    return len(section.gpus) if networks and section.gpus else cpu_cores()
 
 
 def worker_threads(section: AnnotationConfig) -> int:
-    """Return the threads of one worker, at least 1: its share of the cores."""
+    """Return the threads of one worker that runs networks, >= 1: its share of the cores."""
     cores = int(section.ray_num_cpus) if section.executor == "ray" else cpu_cores()
-    return max(1, min(cores // worker_count(section), MAX_THREADS))
+    return max(1, min(cores // worker_count(section, networks=True), MAX_THREADS))

@@ -3,7 +3,7 @@
 import contextlib
 import errno
 from collections.abc import Generator, Iterator, Mapping
-from itertools import chain
+from itertools import chain, repeat
 from pathlib import Path
 from typing import Any
 
@@ -97,6 +97,12 @@ def check_source(source: Path, meta: Mapping[str, Any]) -> None:
         raise SourceVideoError(f"the source video cannot be read: {error.strerror}") from error
     if digest != meta.get("source", {}).get("sha256", digest):
         raise SourceVideoError("the source video is not the one that stage 1 read; run it again")
+
+
+def black_pictures(sequence: PoseSequence) -> Iterator[ImageArray]:
+    """Yield a black picture for every frame of the result: the same array, not to be drawn on."""
+    width, height = sequence.size_wh
+    return repeat(np.zeros((height, width, 3), np.uint8), len(sequence))
 
 
 def pictures_of(

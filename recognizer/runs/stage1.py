@@ -164,7 +164,7 @@ def _worker_pool(
     # One single-threaded worker per core beats fewer with more threads, on short clips.
     threads = worker_threads(section)
     plans = []
-    for i in range(worker_count(section)):
+    for i in range(worker_count(section, networks=True)):
         gpu = section.gpus[i % len(section.gpus)] if section.gpus else None
         plans.append((_PoseWorkerPlan(config, files, settings, places, threads, gpu),))
     paths = WorkerPaths(places[0], (section.input,), tuple(files.values()))

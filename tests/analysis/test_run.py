@@ -94,6 +94,31 @@ def test_the_overlay_has_every_frame_at_its_time(analysed):
     assert first.shape[0] > 64 * first.shape[1] / 96  # the strip is below the picture
 
 
+def last_picture(overlay):
+    """Return an overlay's last picture without the strip."""
+    with av.open(str(overlay)) as container:
+        *_, last = container.decode(video=0)
+    picture = last.to_ndarray(format="bgr24")
+    return picture[: picture.shape[1] * clips.SIZE_WH[1] // clips.SIZE_WH[0]].astype(int)
+
+
+def blue_pixels(picture):
+    return int(np.sum(picture[..., 0] - picture[..., 1:].max(axis=-1) > 100))
+
+
+def test_skeletons_on_black_take_the_place_of_overlays_on_pictures(analysed):
+    folder = out(analysed) / "videos/Fight"
+    on_pictures, record = folder / "f0.mp4.mp4", folder / "f0.mp4.json"
+    written, dot = record.stat().st_mtime_ns, blue_pixels(last_picture(on_pictures))
+    run(analysed, "visualize.skeleton_only=true")
+    assert not on_pictures.exists()
+    assert blue_pixels(last_picture(folder / "f0.mp4.skeleton.mp4")) < dot / 4
+    run(analysed)
+    assert on_pictures.exists()
+    assert not files(out(analysed), "*.skeleton.mp4")
+    assert record.stat().st_mtime_ns == written
+
+
 def test_without_overlays_none_are_written_or_spoken_of(place, caplog):
     caplog.set_level("INFO", "recognizer.analysis.run")
     run(place, "inference.overlay=false")

@@ -1,6 +1,7 @@
 """Pose networks as ONNX files: compared, described, whole, and the same bytes again."""
 
 import json
+import re
 
 import numpy as np
 import onnx
@@ -222,6 +223,20 @@ def test_a_file_that_is_too_far_off_is_not_kept(tmp_path):
             pose_export.check_parity(
                 tmp_path / "x.onnx", "fp32", pose_export.replace(good, **change), 0.01
             )
+
+
+@pytest.mark.parametrize(
+    ("precision", "limits"),
+    [
+        ("fp32", "median, 0.5 px at worst, 0 seen"),
+        ("fp16", "median (deploy.fp16_tolerance_px; deploy.precision=fp32 makes none), 5 seen"),
+        ("int8", "median (deploy.int8_tolerance_px; deploy.int8=false makes none), 5 seen"),
+    ],
+)
+def test_a_refused_file_names_its_limits_and_how_to_do_without_it(tmp_path, precision, limits):
+    far = Parity(10, 100, 0, 9.0, 9.0, 1e-5, 0.01)
+    with pytest.raises(ModelError, match=re.escape(f"at most 2 px in the {limits}")):
+        pose_export.check_parity(tmp_path / "x.onnx", precision, far, 2, 0.05)
 
 
 def people(*places, score=0.9):

@@ -168,6 +168,8 @@ def test_a_model_of_another_kind_stops_the_run_with_the_remedy(dataset):
         ([], [None] * len(os.sched_getaffinity(0))),
         (["annotation.workers=3", "annotation.gpus=[0, 1]"], [0, 1, 0]),
         (["annotation.workers=1", "annotation.gpus=[2]"], [2]),
+        (["annotation.gpus=[1]"], [1]),  # not one per core: each holds the network on its GPU
+        (["annotation.gpus=[0, 1, 2, 3]"], [0, 1, 2, 3]),
     ],
 )
 def test_workers_take_the_gpus_in_turn(dataset, sets, gpus):
