@@ -77,6 +77,7 @@ def pipeline(config: Config, progress: ProgressFactory) -> int:
 def overlay(config: Config, progress: ProgressFactory) -> int:
     """Write overlay videos and return the exit code (``--mode annotation.visualize``)."""
     refuse_shard(config, "annotation.visualize")
+    dataset_dir(config)  # refused before any work if it is no folder
     code = report_overlay(config, progress)
     after = "annotation.stage2" if config.visualize.stage == "stage1" else "annotation.stage3"
     logger.info("next: %s", next_command(config, after))
