@@ -80,6 +80,20 @@ def test_a_store_that_repeats_its_continuation_token_is_named(store, count):
             pass
 
 
+def test_a_store_that_sends_empty_pages_for_ever_is_named(store, monkeypatch):
+    monkeypatch.setattr(objects, "_PAGE_S", 0.5)
+    monkeypatch.setattr(object_server._Handler, "_list", sends_no_key)
+    with pytest.raises(StoreError, match=f"{ADDRESS}: the store lists no object for minutes"):
+        list(list_objects(ADDRESS))
+
+
+def sends_no_key(handler, prefix, after):
+    token = b"<NextContinuationToken>same</NextContinuationToken>"
+    handler._answer(
+        200, b"<ListBucketResult><IsTruncated>true</IsTruncated>%s</ListBucketResult>" % token
+    )
+
+
 def test_an_object_and_a_folder_marker_of_its_name_are_no_repetition(store):
     store.objects = {"rwf/a.mp4": b"x", "rwf/a.mp4/": b"", "rwf/b.mp4": b"", "rwf/b.mp4/": b""}
     assert len(list(list_objects(ADDRESS))) == 4

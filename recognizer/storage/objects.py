@@ -5,10 +5,11 @@ and credentials come from the environment variables that the stores' own tools r
 (``AWS_ENDPOINT_URL``, ``AWS_ACCESS_KEY_ID``, ...); no message repeats a request's address.
 """
 
+import asyncio
 import contextlib
 import os
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from functools import lru_cache
@@ -20,11 +21,12 @@ from recognizer.config.file import ConfigError
 from recognizer.installation import pip_command
 
 if TYPE_CHECKING:
-    from obstore import GetOptions, ObjectMeta, PutMode
+    from obstore import GetOptions, ListStream, ObjectMeta, PutMode
     from obstore.store import ClientConfig, ObjectStore, RetryConfig
 
 OBJECT_STORE_LIST = "objectstore.txt"
 _PAGE = 1000
+_PAGE_S = 300.0
 _PART = 16 * 2**20
 _TRIES = 3
 _REQUEST_TIMEOUT = timedelta(seconds=60)  # for one part
@@ -33,6 +35,10 @@ _CHANGED = "the object has changed since it was listed; run again to read the ne
 _ENDLESS = (
     "the store lists the same objects again and again: it repeats its continuation token; look for "
     "another version of its server, or a proxy before it that caches"
+)
+_NO_PAGE = (
+    "the store lists no object for minutes: it does not answer, or repeats its continuation token; "
+    "look at its server, or a proxy before it"
 )
 _ADVICE = {
     "401": "the credentials in the environment are refused",
@@ -132,7 +138,8 @@ def list_below(address: str, after: str = "") -> Iterator[StoredObject]:
         # Brent's algorithm: an earlier key, renewed ever later. A folder's marker, which the client
         # names without its /, may repeat an object's key once.
         earlier, again, count, power = "", 0, 0, 1
-        for page in obstore.list(_open(bucket), prefix or None, offset=offset, chunk_size=_PAGE):
+        listing = obstore.list(_open(bucket), prefix or None, offset=offset, chunk_size=_PAGE)
+        for page in _pages(listing, address):
             for meta in page:
                 again += meta["path"] == earlier
                 if again > 1:
@@ -143,6 +150,25 @@ def list_below(address: str, after: str = "") -> Iterator[StoredObject]:
                 key = meta["path"].removeprefix(prefix).removeprefix("/")
                 if key:  # not the marker of a folder at the prefix itself
                     yield _stored(address, key, meta)
+
+
+def _pages(
+    listing: "ListStream[Sequence[ObjectMeta]]", address: str
+) -> Iterator[Sequence["ObjectMeta"]]:
+    """Yield the pages of a list; StoreError for one that takes minutes: all its pages are empty."""
+
+    async def following() -> "Sequence[ObjectMeta] | None":
+        return await asyncio.wait_for(anext(listing, None), _PAGE_S)
+
+    with asyncio.Runner() as runner:
+        while True:
+            try:
+                page = runner.run(following())
+            except TimeoutError:
+                raise StoreError(address, _NO_PAGE) from None
+            if page is None:
+                return
+            yield page
 
 
 def _stored(address: str, key: str, meta: "ObjectMeta") -> StoredObject:
