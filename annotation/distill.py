@@ -47,7 +47,7 @@ from recognizer.runs.manifest import Outcome, Settings, State, exclusive, result
 from recognizer.runs.progress import ProgressFactory, silent
 from recognizer.runs.shards import refuse_shard
 from recognizer.runs.stage1 import describe_damage
-from recognizer.runs.stage_folders import pose_model_files, stage1_settings
+from recognizer.runs.stage_folders import local_place, pose_model_files, stage1_settings
 from recognizer.runs.worker_pool import Job, OnFrames, StopRunError, WorkerPool
 from recognizer.storage.artifacts import sha256_file, write_json
 from recognizer.video.reader import VideoError
@@ -143,7 +143,10 @@ def _report_dropped(folder: Path, videos: set[str]) -> None:
 
 def distill_dir(config: Config) -> Path:
     """Return the folder of the data set."""
-    return config.distill.output or config.annotation.output_dir / "distill"
+    return (
+        config.distill.output
+        or local_place(config.annotation.output_dir, "annotation.output_dir") / "distill"
+    )
 
 
 def teacher_files(config: Config) -> dict[str, Path]:

@@ -17,9 +17,16 @@ from recognizer.names import printable
 from recognizer.runs.manifest import MANIFEST
 from recognizer.runs.progress import ProgressFactory
 from recognizer.runs.shards import Shard, refuse_shard, shard_of, stage_manifest
-from recognizer.runs.stage1 import run_stage1
-from recognizer.runs.stage2 import run_stage2
-from recognizer.runs.stage_folders import stage1_dir, stage2_dir, stage3_dir
+from recognizer.runs.stage1 import extract_poses
+from recognizer.runs.stage2 import make_tracks
+from recognizer.runs.stage_folders import (
+    dataset_dir,
+    stage1_dir,
+    stage2_dir,
+    stage2_place,
+    stage3_dir,
+)
+from recognizer.runs.stage_run import read_stage
 
 logger = logging.getLogger(__name__)
 
@@ -38,6 +45,11 @@ def stage2(config: Config, progress: ProgressFactory) -> int:
         all_of_it = next_command(config, "annotation.stage2", {}, without=("annotation.shard",))
         logger.info("next, after the last shard of stage 2: %s", all_of_it)
         return code
+    place = stage2_place(config)
+    if isinstance(place, str):  # pictures and pickles need a folder
+        changes = {"annotation.stage2_dir": place, "annotation.output_dir": "<folder>"}
+        logger.info("next: %s", next_command(config, "annotation.stage3", changes))
+        return code
     logger.info("to see them: %s", next_command(config, "annotation.visualize"))
     logger.info("next: %s", next_command(config, "annotation.stage3"))
     return code
@@ -55,6 +67,7 @@ def stage3(config: Config, progress: ProgressFactory) -> int:
 def pipeline(config: Config, progress: ProgressFactory) -> int:
     """Run the three stages and return the worst exit code (``--mode annotation.pipeline``)."""
     refuse_shard(config, "annotation.pipeline")
+    dataset_dir(config)  # refused before any work if it is no folder
     check_labels(config)
     return max(
         report_stage1(config, progress), report_stage2(config, progress), stage3(config, progress)
@@ -64,6 +77,7 @@ def pipeline(config: Config, progress: ProgressFactory) -> int:
 def overlay(config: Config, progress: ProgressFactory) -> int:
     """Write overlay videos and return the exit code (``--mode annotation.visualize``)."""
     refuse_shard(config, "annotation.visualize")
+    dataset_dir(config)  # refused before any work if it is no folder
     code = report_overlay(config, progress)
     after = "annotation.stage2" if config.visualize.stage == "stage1" else "annotation.stage3"
     logger.info("next: %s", next_command(config, after))
@@ -75,16 +89,16 @@ def overlay(config: Config, progress: ProgressFactory) -> int:
 
 def report_stage1(config: Config, progress: ProgressFactory) -> int:
     """Run stage 1, log its result and return the exit code."""
-    folder = run_stage1(config, progress)
-    logger.info("poses, one .npz a video, are in %s", folder)
-    return _report("stage 1", folder, shard_of(config.annotation))
+    place = extract_poses(config, progress)
+    logger.info("poses, one .npz a video, are in %s", place)
+    return _report("stage 1", place, shard_of(config.annotation))
 
 
 def report_stage2(config: Config, progress: ProgressFactory) -> int:
     """Run stage 2, log its result and return the exit code."""
-    folder = run_stage2(config, progress)
-    logger.info("tracks, one .npz a video, are in %s", folder)
-    return _report("stage 2", folder, shard_of(config.annotation))
+    place = make_tracks(config, progress)
+    logger.info("tracks, one .npz a video, are in %s", place)
+    return _report("stage 2", place, shard_of(config.annotation))
 
 
 def report_stage3(config: Config, progress: ProgressFactory) -> int:
@@ -116,18 +130,19 @@ def report_overlay(config: Config, progress: ProgressFactory) -> int:
     return _report("overlay videos", folder)
 
 
-def _report(title: str, folder: Path, shard: Shard | None = None) -> int:
-    outcomes = stage_manifest(folder, shard=shard).outcomes
+def _report(title: str, place: Path | str, shard: Shard | None = None) -> int:
+    outcomes = read_stage(place, shard=shard).outcomes
     manifest = MANIFEST if shard is None else shard.manifest
     counts = Counter(outcome.state for outcome in outcomes)
     text = ", ".join(f"{counts[state]} {state}" for state in ("done", "damaged", "refused"))
     frames = sum(outcome.frames for outcome in outcomes)
     logger.info(
-        "%s: %d inputs, %d frames: %s; see %s",
+        "%s: %d inputs, %d frames: %s; see %s/%s",
         title,
         len(outcomes),
         frames,
         text,
-        folder / manifest,
+        place,
+        manifest,
     )
     return EXIT_SOME_REFUSED if counts["refused"] else EXIT_DONE

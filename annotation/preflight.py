@@ -2,6 +2,7 @@
 
 import json
 from collections import Counter
+from pathlib import Path
 
 from annotation.joined import read_joined
 from annotation.negatives_folders import read_folders
@@ -45,12 +46,13 @@ def check_labels(config: Config) -> None:
             f"among {len(videos)} videos in {section.input}{example}"
         )
     find_sources(dataset.split, videos, {})
+    own = section.stage2_dir if isinstance(section.stage2_dir, Path) else None
     if dataset.also:
-        read_joined(dataset, section.stage2_dir, None)
-        read_joined(dataset, section.stage2_dir, _settings_to_be(config))
+        read_joined(dataset, own, None)
+        read_joined(dataset, own, _settings_to_be(config))
     if dataset.negatives:  # without settings first: these may need a missing network file
-        read_folders(dataset, section.stage2_dir, None)
-        read_folders(dataset, section.stage2_dir, _settings_to_be(config))
+        read_folders(dataset, own, None)
+        read_folders(dataset, own, _settings_to_be(config))
 
 
 def _settings_to_be(config: Config) -> Settings | None:

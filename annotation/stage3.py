@@ -52,7 +52,12 @@ from recognizer.runs.manifest import (
 )
 from recognizer.runs.progress import ProgressFactory, silent
 from recognizer.runs.shards import stage_manifest
-from recognizer.runs.stage_folders import stage2_dir, stage3_dir, stage3_settings
+from recognizer.runs.stage_folders import (
+    dataset_dir,
+    fetched_tracks,
+    stage3_dir,
+    stage3_settings,
+)
 from recognizer.runs.stills import Stills, sample_fps_of, stills_of
 from recognizer.storage.artifacts import POSE_SCHEMA, read_npz_meta, write_json
 from recognizer.types import Sample
@@ -100,7 +105,8 @@ def run_stage3(config: Config, progress: ProgressFactory = silent) -> Path:
         OSError: the folder is not writable or the disk is full.
 
     """
-    tracks = stage2_dir(config)
+    dataset_dir(config)  # refused before any work if it is no folder
+    tracks = fetched_tracks(config, progress)
     stage2 = stage_manifest(tracks, "stage2")
     include = config.annotation.include
     chosen = tuple(o for o in stage2.outcomes if is_included(o.video, include))

@@ -19,6 +19,7 @@ from recognizer.config.schema import Config
 from recognizer.model_files import find_model_file
 from recognizer.openmmlab import find_pose_config
 from recognizer.pose.estimator import PoseModel, build_pose_model
+from recognizer.runs.stage_folders import local_place
 from recognizer.types import Image
 
 _KEY = "models.pose_estimation"
@@ -110,7 +111,10 @@ def frames(config: Config) -> tuple[list[Image], str]:
 
 def report_dir(config: Config) -> Path:
     """Return the folder of the reports."""
-    return config.deploy.output_dir or config.annotation.output_dir / "deploy"
+    return (
+        config.deploy.output_dir
+        or local_place(config.annotation.output_dir, "annotation.output_dir") / "deploy"
+    )
 
 
 # --- one backend after the other ---------------------------------------------------

@@ -271,13 +271,16 @@ def _classifiers(config: Config) -> list[Finding]:
     return examine_classifiers(config)
 
 
+def _stored(key: str, address: str) -> Finding:
+    if installed("obstore"):
+        return Finding(key, True, f"{address}, asked when a mode runs")
+    return Finding(key, None, f"{address} needs obstore", pip_command("objectstore.txt"))
+
+
 def _input(config: Config) -> Finding:
     folder = config.annotation.input
     if isinstance(folder, str):
-        if installed("obstore"):
-            return Finding("annotation.input", True, f"{folder}, listed when a mode runs")
-        remedy = pip_command("objectstore.txt")
-        return Finding("annotation.input", None, f"{folder} needs obstore", remedy)
+        return _stored("annotation.input", folder)
     if folder.is_dir():
         return Finding("annotation.input", True, str(folder.resolve()))
     remedy = "--set annotation.input=<folder of videos>"
@@ -285,9 +288,11 @@ def _input(config: Config) -> Finding:
 
 
 def _output(config: Config) -> Finding:
+    name, remedy = "annotation.output_dir", "--set annotation.output_dir=<another folder>"
+    if isinstance(config.annotation.output_dir, str):
+        return _stored(name, config.annotation.output_dir)
     folder = config.annotation.output_dir.resolve()
     there = next(place for place in (folder, *folder.parents) if place.exists())
-    name, remedy = "annotation.output_dir", "--set annotation.output_dir=<another folder>"
     if not there.is_dir() or not os.access(there, os.W_OK | os.X_OK):
         return Finding(name, False, f"{there} cannot be written to", remedy)
     free_gb = shutil.disk_usage(there).free / 2**30

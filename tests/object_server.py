@@ -1,10 +1,11 @@
 """A small S3 on 127.0.0.1: what obstore asks for, and the faults of a store on demand.
 
-It answers lists in pages, GET with If-Match and Range, HEAD and PUT, with the status codes and
-error bodies of S3. It checks no signature.
+It answers lists in pages, GET with If-Match and Range, HEAD, PUT with If-Match and If-None-Match,
+and deletion, with the status codes and error bodies of S3. It checks no signature.
 """
 
 import hashlib
+import re
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -12,7 +13,7 @@ from email.utils import formatdate
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from itertools import islice
 from urllib.parse import parse_qs, unquote, urlsplit
-from xml.sax.saxutils import escape
+from xml.sax.saxutils import escape, unescape
 
 BUCKET = "footage"
 _PAGE = 1000
@@ -26,6 +27,8 @@ class ObjectServer(ThreadingHTTPServer):
         keys: yields the keys of a list after one; None: those of ``objects``.
         refused: a status code and an error code for every request; None: none.
         before_get: called with the key of an object that is about to be read.
+        before_put: called with the key of an object that is about to be written.
+        stuck: lists end with a continuation token that leads to the same page again.
         requests: method and path of all requests.
 
     """
@@ -38,7 +41,10 @@ class ObjectServer(ThreadingHTTPServer):
         self.keys: Callable[[str], Iterator[str]] | None = None
         self.refused: tuple[int, str] | None = None
         self.before_get: Callable[[str], None] = lambda key: None
+        self.before_put: Callable[[str], None] = lambda key: None
+        self.stuck = False
         self.requests: list[str] = []
+        self.writing = threading.Lock()
 
     @property
     def address(self) -> str:
@@ -75,27 +81,59 @@ class _Handler(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         parts = urlsplit(self.path)
         bucket, _, key = unquote(parts.path).lstrip("/").partition("/")
-        if self.server.refused is not None:
-            self._fail(*self.server.refused)
-        elif bucket != BUCKET:
-            self._fail(404, "NoSuchBucket")
-        elif key:
+        if self._is_refused(bucket):
+            return
+        if key:
             self._object(key)
         else:
             query = parse_qs(parts.query)
-            self._list(query.get("prefix", [""])[0], query.get("continuation-token", [""])[0])
+            after = query.get("continuation-token", query.get("start-after", [""]))[0]
+            self._list(query.get("prefix", [""])[0], after)
 
     def do_HEAD(self) -> None:
         self.do_GET()
 
     def do_PUT(self) -> None:
-        key = unquote(urlsplit(self.path).path).lstrip("/").partition("/")[2]
+        bucket, _, key = unquote(urlsplit(self.path).path).lstrip("/").partition("/")
         data = self.rfile.read(int(self.headers["Content-Length"]))
-        if self.headers.get("If-None-Match") == "*" and key in self.server.objects:
-            self._fail(412, "PreconditionFailed")
-            return
-        self.server.objects[key] = data
-        self._answer(200, b"", {"ETag": etag(data)})
+        self.server.before_put(key)
+        with self.server.writing:
+            if self._is_refused(bucket):
+                return
+            present = self.server.objects.get(key)
+            expected = self.headers.get("If-Match")
+            if self.headers.get("If-None-Match") == "*" and present is not None:
+                self._fail(412, "PreconditionFailed")
+            elif expected is not None and present is None:
+                self._fail(404, "NoSuchKey")
+            elif expected is not None and present is not None and expected != etag(present):
+                self._fail(412, "PreconditionFailed")
+            else:
+                self.server.objects[key] = data
+                self._answer(200, b"", {"ETag": etag(data)})
+
+    def do_POST(self) -> None:
+        """Delete the objects that the body names."""
+        bucket = unquote(urlsplit(self.path).path).strip("/")
+        body = self.rfile.read(int(self.headers["Content-Length"])).decode()
+        with self.server.writing:
+            if self._is_refused(bucket):
+                return
+            keys = [unescape(key) for key in re.findall(r"<Key>(.*?)</Key>", body, re.DOTALL)]
+            for key in keys:
+                self.server.objects.pop(key, None)
+        rows = "".join(f"<Deleted><Key>{escape(key)}</Key></Deleted>" for key in keys)
+        self._answer(200, f"<DeleteResult>{rows}</DeleteResult>".encode())
+
+    def _is_refused(self, bucket: str) -> bool:
+        """Answer a request that the store refuses."""
+        if self.server.refused is not None:
+            self._fail(*self.server.refused)
+        elif bucket != BUCKET:
+            self._fail(404, "NoSuchBucket")
+        else:
+            return False
+        return True
 
     def _object(self, key: str) -> None:
         if self.command == "GET":
@@ -120,8 +158,8 @@ class _Handler(BaseHTTPRequestHandler):
         self._answer(206, part, headers)
 
     def _list(self, prefix: str, after: str) -> None:
-        keys = self.server.page(prefix, after)
-        more, last = len(keys) > _PAGE, keys[:_PAGE][-1] if keys else ""
+        keys = self.server.page(prefix, "" if self.server.stuck else after)
+        more, last = len(keys) > _PAGE or self.server.stuck, keys[:_PAGE][-1] if keys else ""
         rows = "".join(map(self._row, keys[:_PAGE]))
         token = f"<NextContinuationToken>{escape(last)}</NextContinuationToken>"
         self._answer(

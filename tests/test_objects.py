@@ -6,7 +6,18 @@ from dataclasses import replace
 import pytest
 
 from recognizer.storage import objects
-from recognizer.storage.objects import ObjectError, StoreError, fetch, list_objects
+from recognizer.storage.objects import (
+    ConflictError,
+    ObjectError,
+    StoreError,
+    delete_object,
+    fetch,
+    list_below,
+    list_objects,
+    put_object,
+    read_object,
+    save_object,
+)
 from tests import object_server
 from tests.object_server import BUCKET
 
@@ -58,6 +69,71 @@ def test_lists_of_several_pages_are_whole_and_held_page_by_page(store):
     tracemalloc.stop()
     assert count == 5_000
     assert peak < 20 * MIB
+
+
+@pytest.mark.parametrize("count", [1, 700, 1700])
+def test_a_store_that_repeats_its_continuation_token_is_named(store, count):
+    store.objects = {f"rwf/{i:05}.mp4": b"" for i in range(count)}
+    store.stuck = True
+    with pytest.raises(StoreError, match=rf"{ADDRESS}: .* repeats its continuation token"):
+        for _ in list_objects(ADDRESS):
+            pass
+
+
+def test_a_store_that_sends_empty_pages_for_ever_is_named(store, monkeypatch):
+    monkeypatch.setattr(objects, "_PAGE_S", 0.5)
+    monkeypatch.setattr(object_server._Handler, "_list", sends_no_key)
+    with pytest.raises(StoreError, match=f"{ADDRESS}: the store lists no object for minutes"):
+        list(list_objects(ADDRESS))
+
+
+def sends_no_key(handler, prefix, after):
+    token = b"<NextContinuationToken>same</NextContinuationToken>"
+    handler._answer(
+        200, b"<ListBucketResult><IsTruncated>true</IsTruncated>%s</ListBucketResult>" % token
+    )
+
+
+def test_an_object_and_a_folder_marker_of_its_name_are_no_repetition(store):
+    store.objects = {"rwf/a.mp4": b"x", "rwf/a.mp4/": b"", "rwf/b.mp4": b"", "rwf/b.mp4/": b""}
+    assert len(list(list_objects(ADDRESS))) == 4
+
+
+def test_an_object_is_put_only_over_the_version_that_is_expected(store):
+    first = put_object(ADDRESS, "a", b"1")
+    with pytest.raises(ConflictError, match=f"{ADDRESS}/a: another process wrote"):
+        put_object(ADDRESS, "a", b"2")
+    second = put_object(ADDRESS, "a", b"2", first)
+    with pytest.raises(ConflictError, match="another process wrote"):
+        put_object(ADDRESS, "a", b"3", first)
+    assert read_object(ADDRESS, "a") == (b"2", second)
+    delete_object(ADDRESS, "a")
+    with pytest.raises(ConflictError, match="or removed it meanwhile"):
+        put_object(ADDRESS, "a", b"3", second)
+    store.refused = (404, "NoSuchBucket")
+    with pytest.raises(StoreError, match="no such bucket"):
+        put_object(ADDRESS, "a", b"3", second)
+    store.refused = None
+    delete_object(ADDRESS, "a")
+    assert read_object(ADDRESS, "a") is None
+
+
+def test_saving_over_an_object_goes_on_while_others_write_it_until_it_is_too_often(store):
+    save_object(ADDRESS, "a", b"1")
+    numbers = iter(range(9))
+    store.before_put = lambda key: store.objects.update({f"rwf/a{next(numbers)}": b""})
+    save_object(ADDRESS, "a", b"2")
+    assert store.objects["rwf/a"] == b"2"
+    store.before_put = lambda key: store.objects.update({"rwf/a": b"%d" % next(numbers)})
+    with pytest.raises(ConflictError, match="write it at the same time"):
+        save_object(ADDRESS, "a", b"3")
+
+
+def test_keys_after_another_are_listed_alone(store):
+    store.objects = {f"rwf/{name}": b"" for name in ("a", "manifest-1", "manifest.json", "z/y")}
+    assert [o.key for o in list_below(ADDRESS, after="manifest")] == [
+        *("manifest-1", "manifest.json", "z/y"),
+    ]
 
 
 def test_a_large_object_comes_in_parts(store, tmp_path, monkeypatch):
@@ -140,6 +216,9 @@ def test_a_store_that_refuses_is_named_with_its_reason_alone(store, tmp_path, st
     for use in (
         lambda: list(list_objects(ADDRESS)),
         lambda: fetch(item, tmp_path / "a", lambda count: None),
+        lambda: put_object(ADDRESS, "b", b""),
+        lambda: read_object(ADDRESS, "a.mp4"),
+        lambda: delete_object(ADDRESS, "a.mp4"),
     ):
         with pytest.raises(StoreError) as caught:
             use()

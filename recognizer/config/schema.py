@@ -57,7 +57,7 @@ class AnnotationConfig(Section):
 
     input: Place = PROJECT / "data"
     dataset: PlainName = "dataset"
-    output_dir: ConfigPath = PROJECT / "output"
+    output_dir: Place = PROJECT / "output"
     video_suffixes: list[str] = [
         ".mp4",
         ".avi",
@@ -110,8 +110,8 @@ class AnnotationConfig(Section):
     ray_address: Annotated[str, Field(pattern=r"^[^\s/]+:[0-9]{1,5}$")] | None = None
     ray_num_cpus: Annotated[float, Field(gt=0, le=256)] = 1.0
     ray_num_gpus: Annotated[float, Field(ge=0, le=16)] = 0.0
-    stage1_dir: ConfigPath | None = None
-    stage2_dir: ConfigPath | None = None
+    stage1_dir: Place | None = None
+    stage2_dir: Place | None = None
 
 
 class TrackingConfig(Section):

@@ -59,14 +59,14 @@ class WorkerPaths:
     """What workers write and read, wherever they run.
 
     Attributes:
-        folder: their results.
+        folder: their results; as text an address in object storage.
         reads: their inputs: files, folders, or addresses in object storage.
         files: the network files that their plan names.
         on_gpu: they run networks, so that Ray gives them ``annotation.ray_num_gpus``.
 
     """
 
-    folder: Path
+    folder: Path | str
     reads: tuple[Path | str, ...] = ()
     files: tuple[Path, ...] = ()
     on_gpu: bool = True

@@ -13,11 +13,11 @@ from pathlib import Path, PurePosixPath
 from recognizer.config.file import ConfigError
 from recognizer.config.schema import AnnotationConfig
 from recognizer.names import nfc
-from recognizer.runs.journal import file_stamp
 from recognizer.runs.manifest import result_path
 from recognizer.runs.worker_pool import OnFrames
 from recognizer.storage.artifacts import SCRATCH_FOLDER
 from recognizer.storage.objects import StoredObject, fetch, list_objects, split_address
+from recognizer.storage.results import file_stamp
 
 logger = logging.getLogger(__name__)
 
@@ -128,8 +128,11 @@ def list_videos(section: AnnotationConfig, *, selected: bool = True) -> list[Vid
     if section.input.is_file():
         return [Video(section.input.name, section.input)]
     include = section.include if selected else ()
-    same = os.path.realpath(section.output_dir) == os.path.realpath(section.input)
-    results = section.output_dir / section.dataset if same else section.output_dir
+    results = section.output_dir
+    if isinstance(results, str):
+        return find_videos(section.input, section.video_suffixes, include)
+    same = os.path.realpath(results) == os.path.realpath(section.input)
+    results = results / section.dataset if same else results
     return find_videos(section.input, section.video_suffixes, include, results)
 
 

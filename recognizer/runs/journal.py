@@ -11,8 +11,8 @@ import hashlib
 import json
 import os
 import zlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import BinaryIO
 
@@ -40,18 +40,6 @@ class Entry:
     outcome: Outcome
 
 
-def file_stamp(path: Path) -> str:
-    """Return text that changes with a file's content, "" if there is no such file.
-
-    The time of the inode changes also where a copy keeps size and time of the content.
-    """
-    try:
-        now = path.stat()
-    except OSError:
-        return ""
-    return f"{now.st_size} {now.st_mtime_ns} {now.st_ctime_ns}"
-
-
 class Journal:
     """The finished results of a run, read at its start and appended to."""
 
@@ -61,52 +49,47 @@ class Journal:
         self._others = others
         self._unchanged: set[str] = set()  # of ``own``, looked at in this run
 
-    def outcome(self, video: str, source: str, result: Path) -> Outcome | None:
+    def outcome(self, video: str, source: str, result: str) -> Outcome | None:
         """Return the end state of a finished result, None if it must be looked at.
 
         Args:
             video: name of the input.
             source: present stamp of what the result is made from.
-            result: its file.
+            result: its present stamp, "" if there is none.
 
         """
         for entries in (self._own, self._others):
             entry = entries.get(video)
             if entry is None or not source or entry.source != source:
                 continue
-            if entry.result != file_stamp(result):
+            if entry.result != result:
                 return None
             if entries is self._own:
                 self._unchanged.add(video)
-            return entry.outcome
+            return replace(entry.outcome, stamp=result)
         return None
 
-    def record(self, outcome: Outcome, source: str, result: Path) -> None:
+    def record(self, outcome: Outcome, source: str) -> None:
         """Append a finished result unless it is there; refused inputs have none."""
-        stamp = file_stamp(result)
-        if outcome.state == "refused" or not source or not stamp:
+        if outcome.state == "refused" or not source or not outcome.stamp:
             return
-        entry = Entry(source, stamp, outcome)
+        entry = Entry(source, outcome.stamp, outcome)
         if self._own.get(outcome.video) != entry:
             self._own[outcome.video] = entry
             self._file.write(_line(entry))
 
-    def recording(
-        self, advance: Progress, sources: Mapping[str, str], result_of: Callable[[str], Path]
-    ) -> Progress:
+    def recording(self, advance: Progress, sources: Mapping[str, str]) -> Progress:
         """Return ``advance`` that records as well.
 
         Args:
-            advance: called first.
+            advance: called last.
             sources: stamp of each input's source, as of before its job.
-            result_of: returns the path of an input's result.
 
         """
 
         def record(outcome: Outcome | None, frames: int) -> None:
             if outcome is not None and outcome.video not in self._unchanged:
-                source = sources.get(outcome.video, "")
-                self.record(outcome, source, result_of(outcome.video))
+                self.record(outcome, sources.get(outcome.video, ""))
             advance(outcome, frames)
 
         return record

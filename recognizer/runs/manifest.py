@@ -9,7 +9,7 @@ import hashlib
 import json
 import os
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, get_args
 
@@ -33,6 +33,7 @@ class Outcome:
         reason: why it is damaged or refused; empty when done.
         frames: frames in the result.
         notes: remarks that are no damage, such as streams that were not read.
+        stamp: of the result, where it was written or looked at in this run; in no manifest.
 
     """
 
@@ -41,6 +42,7 @@ class Outcome:
     reason: str = ""
     frames: int = 0
     notes: tuple[str, ...] = ()
+    stamp: str = field(default="", compare=False)
 
 
 Progress = Callable[[Outcome | None, int], None]
@@ -57,7 +59,12 @@ class Manifest:
 
 
 def result_path(stage_dir: Path, video: str, suffix: str) -> Path:
-    """Return the path of the result for ``video``: its path, its suffix and ours.
+    """Return the path of the result for ``video`` in a folder. Raises as ``result_name``."""
+    return stage_dir / result_name(video, suffix)
+
+
+def result_name(video: str, suffix: str) -> str:
+    """Return the name of the result for ``video``: its path, its suffix and ours.
 
     Raises:
         ValueError: the path would leave the stage's folder.
@@ -70,7 +77,7 @@ def result_path(stage_dir: Path, video: str, suffix: str) -> Path:
         digest = hashlib.sha256(os.fsencode(name)).hexdigest()[:16]
         start = os.fsdecode(os.fsencode(name)[:200]).encode("utf-8", "ignore").decode()
         name = f"{start}~{digest}"
-    return stage_dir.joinpath(*folders, name + suffix)
+    return "/".join((*folders, name + suffix))
 
 
 @contextlib.contextmanager

@@ -36,7 +36,7 @@ from recognizer.runs.manifest import (
 )
 from recognizer.storage.artifacts import ArtifactError, remove_stale_scratch
 
-_FOLDER = ".shards"
+SHARDS_FOLDER = ".shards"
 _NAME = re.compile(r"(\d+)-of-(\d+)")
 
 
@@ -91,12 +91,12 @@ def refuse_shard(config: Config, mode: str) -> None:
 
 def shard_root(stage_dir: Path, shard: Shard | None) -> Path:
     """Return the folder of a run's lock, scratch files and journal."""
-    return stage_dir if shard is None else stage_dir / _FOLDER / shard.name
+    return stage_dir if shard is None else stage_dir / SHARDS_FOLDER / shard.name
 
 
 def shard_roots(stage_dir: Path) -> list[Path]:
     """Return the folders of the shards that were begun."""
-    return sorted(p for p in (stage_dir / _FOLDER).glob("*-of-*") if p.is_dir())
+    return sorted(p for p in (stage_dir / SHARDS_FOLDER).glob("*-of-*") if p.is_dir())
 
 
 @contextlib.contextmanager
@@ -212,7 +212,7 @@ def finish_run(stage_dir: Path, shard: Shard | None, manifest: Manifest) -> None
     write_manifest(stage_dir, manifest, MANIFEST, root)
     for path in merged[:1]:
         path.unlink(missing_ok=True)
-    shutil.rmtree(stage_dir / _FOLDER, ignore_errors=True)  # read into this run's journal
+    shutil.rmtree(stage_dir / SHARDS_FOLDER, ignore_errors=True)  # read into this run's journal
 
 
 def kept_outcomes(

@@ -29,17 +29,22 @@ from recognizer.runs.manifest import (
     Manifest,
     Outcome,
     Settings,
-    result_path,
+    result_name,
 )
 from recognizer.runs.progress import ProgressFactory, counted_progress, silent
 from recognizer.runs.shards import (
-    exclusive_run,
     finish_run,
     kept_outcomes,
     other_roots,
     shard_of,
 )
-from recognizer.runs.stage_folders import pose_model_files, stage1_dir, stage1_settings
+from recognizer.runs.stage_folders import (
+    local_place,
+    pose_model_files,
+    stage1_place,
+    stage1_settings,
+)
+from recognizer.runs.stage_run import stage_run
 from recognizer.runs.worker_pool import Job, OnFrames, StopRunError, WorkerPool
 from recognizer.storage.artifacts import (
     POSE_SCHEMA,
@@ -50,6 +55,7 @@ from recognizer.storage.artifacts import (
     write_poses,
 )
 from recognizer.storage.objects import ObjectError, StoredObject, StoreError
+from recognizer.storage.results import Listed, Results
 from recognizer.types import FrameAccount, PoseSequence, PoseSequenceBuilder
 from recognizer.video.hashes import HashRecorder
 from recognizer.video.nvdec import check_nvdec
@@ -64,24 +70,41 @@ _PATIENCE_S = 2.0
 
 @dataclass(frozen=True, slots=True)
 class _PoseWorkerPlan:
-    """Settings of one worker; ``places``: folder of the results and that of scratch files."""
+    """Settings of one worker."""
 
     config: Config
     files: dict[str, Path]
     settings: Settings
-    places: tuple[Path, Path]
+    results: Results
     threads: int
     gpu: int | None
 
 
 def run_stage1(config: Config, progress: ProgressFactory = silent) -> Path:
-    """Extract the poses of every video below ``annotation.input``.
+    """Extract the poses of every video below ``annotation.input`` into a folder.
 
     Returns:
         The stage's folder; its manifest has the end state of every video.
 
     Raises:
+        ConfigError: results go to object storage. Others as ``extract_poses``.
+
+    """
+    section = config.annotation
+    local_place(section.stage1_dir or section.output_dir, "annotation.output_dir")
+    return Path(extract_poses(config, progress))
+
+
+def extract_poses(config: Config, progress: ProgressFactory = silent) -> Path | str:
+    """Extract the poses of every video below ``annotation.input``.
+
+    Returns:
+        The stage's folder, or as text its address in object storage; its manifest has the end
+        state of every video.
+
+    Raises:
         ConfigError, FileNotFoundError, ValueError: no videos, no model file.
+        BlockingIOError: another run is at work there.
         RunError: the model does not load, or results cannot be written.
 
     """
@@ -90,37 +113,37 @@ def run_stage1(config: Config, progress: ProgressFactory = silent) -> Path:
     included = included_videos(present, section)
     videos = [v for v in included if shard is None or shard.has(v.relative)]
     files, settings = pose_model_files(config), stage1_settings(config)
-    folder = stage1_dir(config)
+    place = stage1_place(config)
     if what := describe_files(files):
         logger.info("models.pose_estimation: %s", what)
     with (
-        exclusive_run(folder, shard) as root,
-        open_journal(root, settings, other_roots(folder, shard)) as journal,
+        stage_run(place, shard) as run,
+        open_journal(run.root, settings, other_roots(run.folder, shard)) as journal,
     ):
         stamps = {v.relative: v.stamp for v in videos}  # before any is read
-        settled = _settled(videos, stamps, journal, (folder, settings), progress)
+        settled = _settled(videos, stamps, journal, (run.results, settings), progress)
         todo = [v for v in videos if v.relative not in settled]
         todo.sort(key=lambda v: -v.size)  # the longest first: no long tail at the end
         with progress("stage 1: videos", len(videos)) as advance:
             outcomes = run_batch(
                 list(settled.values()),
                 [Job(v.relative, v) for v in todo],
-                _worker_pool(config, files, settings, (folder, root)),
-                journal.recording(advance, stamps, lambda v: result_path(folder, v, ".npz")),
+                _worker_pool(config, files, settings, (place, run.results)),
+                run.keeping(journal.recording(advance, stamps)),
             )
         # A narrower annotation.include keeps the end states of a wider run.
         others = {v.relative for v in present} - {v.relative for v in included}
-        kept = kept_outcomes(folder, shard, others)
-        finish_run(folder, shard, Manifest("stage1", settings, (*outcomes, *kept)))
-    _log_notes(outcomes, folder)
-    return folder
+        kept = kept_outcomes(run.folder, shard, others)
+        finish_run(run.folder, shard, Manifest("stage1", settings, (*outcomes, *kept)))
+    _log_notes(outcomes, place)
+    return place
 
 
 def _settled(
     videos: Sequence[Video],
     stamps: Mapping[str, str],
     journal: Journal,
-    place: tuple[Path, Settings],
+    done: tuple[Results, Settings],
     progress: ProgressFactory,
 ) -> dict[str, Outcome]:
     """Return the end states that are known before any work, by name.
@@ -129,58 +152,72 @@ def _settled(
         videos: the inputs.
         stamps: the stamp of each.
         journal: of this run.
-        place: folder and settings of the results.
+        done: the results, and their settings.
         progress: shows how many were looked at, where that takes long.
 
     """
-    folder, settings = place
+    results, settings = done
     settled: dict[str, Outcome] = {}
+    names = {v.relative: result_name(v.relative, ".npz") for v in videos if not v.refusal}
+    there = results.listed(names.values())
     with counted_progress(progress, "stage 1: finished results", _PATIENCE_S) as on_progress:
         for number, video in enumerate(videos, 1):
-            name, refusal = video.relative, video.refusal
+            name = video.relative
+            refusal = video.refusal or results.refusal(names[name])
+            found = None if refusal else there(names[name])
             if refusal:
                 settled[name] = Outcome(name, "refused", refusal)
-                continue
-            result = result_path(folder, name, ".npz")
-            outcome = journal.outcome(name, stamps[name], result)
-            outcome = _finished(result, settings, video) if outcome is None else outcome
-            if outcome is not None:
-                settled[name] = outcome
+            elif found is not None:
+                outcome = journal.outcome(name, stamps[name], found.stamp)
+                if outcome is None:
+                    outcome = _finished((results, names[name]), found, settings, video)
+                if outcome is not None:
+                    settled[name] = outcome
             on_progress(number, len(videos))
     return settled
 
 
-def _log_notes(outcomes: Iterable[Outcome], folder: Path) -> None:
+def _log_notes(outcomes: Iterable[Outcome], place: Path | str) -> None:
     noted = [outcome for outcome in outcomes if outcome.notes]
     if noted:
         example = printable(f"{noted[0].video}: {'; '.join(noted[0].notes)}")
-        logger.info("notes on %d videos in %s, such as %s", len(noted), folder / MANIFEST, example)
+        logger.info("notes on %d videos in %s/%s, such as %s", len(noted), place, MANIFEST, example)
 
 
 def _worker_pool(
-    config: Config, files: dict[str, Path], settings: Settings, places: tuple[Path, Path]
+    config: Config,
+    files: dict[str, Path],
+    settings: Settings,
+    output: tuple[Path | str, Results],
 ) -> WorkerPool:
+    place, results = output
     section = config.annotation
     # One single-threaded worker per core beats fewer with more threads, on short clips.
     threads = worker_threads(section)
     plans = []
     for i in range(worker_count(section, networks=True)):
         gpu = section.gpus[i % len(section.gpus)] if section.gpus else None
-        plans.append((_PoseWorkerPlan(config, files, settings, places, threads, gpu),))
-    paths = WorkerPaths(places[0], (section.input,), tuple(files.values()))
+        plans.append((_PoseWorkerPlan(config, files, settings, results, threads, gpu),))
+    paths = WorkerPaths(place, (section.input,), tuple(files.values()))
     return worker_pool(section, _PoseWorker, plans, paths)
 
 
-def _finished(result: Path, settings: Settings, video: Video) -> Outcome | None:
+def _finished(
+    result: tuple[Results, str], found: Listed, settings: Settings, video: Video
+) -> Outcome | None:
     """Return the outcome of a finished result of the same video and settings, else None."""
     try:
-        meta = read_npz_meta(result, POSE_SCHEMA)
-        same = _is_source(video, meta["source"], result.stat().st_mtime)
+        with result[0].local(result[1]) as path:
+            meta = read_npz_meta(path, POSE_SCHEMA)
+        same = _is_source(video, meta["source"], found.modified_s)
         if not same or meta["video"] != video.relative or meta["settings"] != settings:
             return None
         if "pixel_aspect" not in meta["video_info"]:
             return None  # made when pictures were read as stored, not as displayed
-        return _outcome(video.relative, FrameAccount(**meta["frame_account"]), meta["frames"])
+        outcome = _outcome(video.relative, FrameAccount(**meta["frame_account"]), meta["frames"])
+        return replace(outcome, stamp=found.stamp)
+    except StoreError:
+        raise
     except (ArtifactError, OSError, KeyError, TypeError):
         return None
 
@@ -256,7 +293,7 @@ class _PoseWorker:
 
     def __call__(self, video: Video, on_frames: OnFrames) -> Outcome:
         try:
-            with local_file(video, self._plan.places[1], on_frames) as path:
+            with local_file(video, self._plan.results.root, on_frames) as path:
                 return self._estimate(video, path, on_frames)
         except StoreError as error:
             raise StopRunError(f"annotation.input: {error}") from error
@@ -283,13 +320,16 @@ class _PoseWorker:
             "frame_account": asdict(account),
             "settings": self._plan.settings,
         }
-        folder, root = self._plan.places
-        final = result_path(folder, video.relative, ".npz")
-        try:
+        on_frames(0)  # before it goes to a store, which may take long
+
+        def write(final: Path, root: Path) -> None:
             write_poses(final, root, sequence, meta, hashes.arrays())
+
+        try:
+            stamp = self._plan.results.save(result_name(video.relative, ".npz"), write)
         except OSError as error:
-            raise StopRunError(f"cannot write {final}: {error}") from error
-        return _outcome(video.relative, account, len(sequence))
+            raise StopRunError(str(error)) from error
+        return replace(_outcome(video.relative, account, len(sequence)), stamp=stamp)
 
     def _poses(
         self, path: Path, on_frames: OnFrames, hashes: HashRecorder

@@ -8,7 +8,7 @@ import logging
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,33 +17,35 @@ from recognizer.config.schema import Config, ScoringConfig, TrackingConfig
 from recognizer.pose.settings import people_left_out, tracking_settings
 from recognizer.runs.batch import WorkerPaths, run_batch, worker_count, worker_pool
 from recognizer.runs.inputs import is_included, list_videos
-from recognizer.runs.journal import Journal, file_stamp, open_journal
+from recognizer.runs.journal import Journal, open_journal
 from recognizer.runs.manifest import (
     Manifest,
     Outcome,
     Settings,
-    result_path,
+    result_name,
 )
 from recognizer.runs.progress import ProgressFactory, counted_progress, silent
 from recognizer.runs.shards import (
     Shard,
-    exclusive_run,
     finish_run,
     kept_outcomes,
     other_roots,
     shard_of,
-    stage_manifest,
 )
-from recognizer.runs.stage_folders import stage1_dir, stage2_dir, stage2_settings
+from recognizer.runs.stage_folders import local_place, stage1_place, stage2_place, stage2_settings
+from recognizer.runs.stage_run import read_stage, stage_run
 from recognizer.runs.worker_pool import Job, OnFrames, StopRunError, WorkerPool
 from recognizer.scoring.ranking import SERVICES, rank_people
 from recognizer.storage.artifacts import (
     POSE_SCHEMA,
     ArtifactError,
+    Meta,
     read_npz_meta,
     read_poses,
     write_poses,
 )
+from recognizer.storage.objects import StoreError
+from recognizer.storage.results import Results, open_results
 from recognizer.tracking.backward import Progress
 from recognizer.tracking.offline import track_people
 from recognizer.types import PoseSequence
@@ -57,19 +59,36 @@ _PATIENCE_S = 2.0
 
 
 def run_stage2(config: Config, progress: ProgressFactory = silent) -> Path:
-    """Track the people of every video that stage 1 finished.
+    """Track the people of every video that stage 1 finished into a folder.
 
     Returns:
         The stage's folder; its manifest has the end state of every video.
 
     Raises:
+        ConfigError: results go to object storage. Others as ``make_tracks``.
+
+    """
+    section = config.annotation
+    local_place(section.stage2_dir or section.output_dir, "annotation.output_dir")
+    return Path(make_tracks(config, progress))
+
+
+def make_tracks(config: Config, progress: ProgressFactory = silent) -> Path | str:
+    """Track the people of every video that stage 1 finished.
+
+    Returns:
+        The stage's folder, or as text its address in object storage; its manifest has the end
+        state of every video.
+
+    Raises:
         FileNotFoundError: stage 1 has not finished with this config.
+        BlockingIOError: another run is at work there.
         RunError: results cannot be written.
 
     """
-    poses_folder, shard = stage1_dir(config), shard_of(config.annotation)
-    stage1 = stage_manifest(poses_folder, "stage1", shard)
-    folder = stage2_dir(config)
+    poses_place, shard = stage1_place(config), shard_of(config.annotation)
+    stage1 = read_stage(poses_place, "stage1", shard)
+    place = stage2_place(config)
     settings = stage2_settings(config, stage1)
     include = config.annotation.include
     selected = [o for o in stage1.outcomes if is_included(o.video, include)]
@@ -77,26 +96,34 @@ def run_stage2(config: Config, progress: ProgressFactory = silent) -> Path:
     tracking = tracking_settings(config, stage1.settings)
     _warn_of_people_left_out(stage1.settings, tracking)
     with (
-        exclusive_run(folder, shard) as root,
-        open_journal(root, settings, other_roots(folder, shard)) as journal,
+        stage_run(place, shard) as run,
+        open_journal(run.root, settings, other_roots(run.folder, shard)) as journal,
     ):
-        plan = _TrackWorkerPlan(
-            config.model_copy(update={"tracking": tracking}), settings, poses_folder, folder, root
-        )
-        stamps = {o.video: file_stamp(result_path(poses_folder, o.video, ".npz")) for o in selected}
+        poses = open_results(poses_place, run.root)
+        config = config.model_copy(update={"tracking": tracking})
+        plan = _TrackWorkerPlan(config, settings, poses, run.results)
+        stamps = _stamps(poses, selected)
         settled = _settled(selected, stamps, journal, plan, progress)
         jobs = [Job(o.video, o) for o in selected if o.video not in settled]
         with progress("stage 2: videos", len(selected)) as advance:
             outcomes = run_batch(
                 list(settled.values()),
                 jobs,
-                _worker_pool(plan),
-                journal.recording(advance, stamps, lambda v: result_path(folder, v, ".npz")),
+                _worker_pool(plan, poses_place, place),
+                run.keeping(journal.recording(advance, stamps)),
             )
         others = {o.video for o in stage1.outcomes} - {o.video for o in selected}
-        kept = kept_outcomes(folder, shard, others)
-        finish_run(folder, shard, Manifest("stage2", settings, (*outcomes, *kept)))
-    return folder
+        kept = kept_outcomes(run.folder, shard, others)
+        finish_run(run.folder, shard, Manifest("stage2", settings, (*outcomes, *kept)))
+    return place
+
+
+def _stamps(results: Results, selected: Sequence[Outcome]) -> dict[str, str]:
+    """Return the stamp of each video's result, "" for one that is not there."""
+    names = {o.video: result_name(o.video, ".npz") for o in selected}
+    there = results.listed(names.values())
+    found = {video: there(name) for video, name in names.items()}
+    return {video: "" if one is None else one.stamp for video, one in found.items()}
 
 
 def _settled(
@@ -108,16 +135,17 @@ def _settled(
 ) -> dict[str, Outcome]:
     """Return the end states that are known before any work, by name."""
     settled: dict[str, Outcome] = {}
+    done = _stamps(plan.results, selected)
     with counted_progress(progress, "stage 2: finished results", _PATIENCE_S) as on_progress:
         for number, before in enumerate(selected, 1):
             video = before.video
-            result = result_path(plan.folder, video, ".npz")
             if before.state == "refused":
                 settled[video] = replace(before, reason=f"stage 1: {before.reason}")
-            elif journal.outcome(video, stamps[video], result) is not None or _is_finished(
-                plan.poses_folder, plan.folder, plan.settings, video
+            elif done[video] and (
+                journal.outcome(video, stamps[video], done[video]) is not None
+                or _is_finished(plan, video)
             ):
-                settled[video] = before
+                settled[video] = replace(before, stamp=done[video])
             on_progress(number, len(selected))
     return settled
 
@@ -153,32 +181,38 @@ def _warn_of_people_left_out(poses: Settings, tracking: TrackingConfig) -> None:
         logger.warning("stage 2: poses were made with topdown.%s; run stage 1 with a lower", keys)
 
 
-def _worker_pool(plan: "_TrackWorkerPlan") -> WorkerPool:
+def _worker_pool(
+    plan: "_TrackWorkerPlan", poses_place: Path | str, place: Path | str
+) -> WorkerPool:
     section = plan.config.annotation
     arguments = [(plan,)] * worker_count(section)
-    paths = WorkerPaths(plan.folder, (plan.poses_folder,), on_gpu=False)
+    paths = WorkerPaths(place, (poses_place,), on_gpu=False)
     return worker_pool(section, _TrackWorker, arguments, paths)
 
 
-def _is_finished(poses_folder: Path, folder: Path, settings: Settings, video: str) -> bool:
+def _is_finished(plan: "_TrackWorkerPlan", video: str) -> bool:
     """Tell whether a result of these settings exists, made from the present poses."""
+    name = result_name(video, ".npz")
     try:
-        poses_meta = read_npz_meta(result_path(poses_folder, video, ".npz"), POSE_SCHEMA)
-        meta = read_npz_meta(result_path(folder, video, ".npz"), POSE_SCHEMA)
-        return bool(meta["source"] == poses_meta["source"] and meta["settings"] == settings)
+        with plan.poses.local(name) as path:
+            poses_meta = read_npz_meta(path, POSE_SCHEMA)
+        with plan.results.local(name) as path:
+            meta = read_npz_meta(path, POSE_SCHEMA)
+        return bool(meta["source"] == poses_meta["source"] and meta["settings"] == plan.settings)
+    except StoreError:
+        raise
     except (ArtifactError, OSError, KeyError):
         return False
 
 
 @dataclass(frozen=True, slots=True)
 class _TrackWorkerPlan:
-    """Settings of one worker; ``root``: the folder whose scratch takes unfinished files."""
+    """Settings of one worker; ``poses``: what stage 1 made."""
 
     config: Config
     settings: Settings
-    poses_folder: Path
-    folder: Path
-    root: Path
+    poses: Results
+    results: Results
 
 
 class _TrackWorker:
@@ -189,25 +223,38 @@ class _TrackWorker:
 
     def __call__(self, before: Outcome, on_frames: OnFrames) -> Outcome:
         plan = self._plan
-        path = result_path(plan.poses_folder, before.video, ".npz")
+        name = result_name(before.video, ".npz")
+        on_frames(0)
         try:
-            sequence, extra, meta = read_poses(path)
-            hashes = check_hashes(extra)
+            sequence, hashes, meta = self._read(before.video, name)
+        except StoreError as error:
+            raise StopRunError(f"poses of stage 1: {error}") from error
         except (ValueError, OSError) as error:
-            text = str(error).replace(str(path), before.video)
             return Outcome(
-                before.video, "refused", f"stage 1 result: {text}; delete it, run stage 1"
+                before.video, "refused", f"stage 1 result: {error}; delete it, run stage 1"
             )
         tracked = track_people(sequence, plan.config.tracking, _reporting(on_frames))
         ranks, names = ranking_arrays(tracked, plan.config.scoring, lambda: on_frames(0))
         meta = {**meta, "settings": plan.settings, "measures": names}
-        final = result_path(plan.folder, before.video, ".npz")
+
+        def write(final: Path, root: Path) -> None:
+            write_poses(final, root, tracked, meta, {**hashes, **ranks})
+
         try:
-            write_poses(final, plan.root, tracked, meta, {**hashes, **ranks})
+            stamp = plan.results.save(name, write)
         except OSError as error:
-            raise StopRunError(f"cannot write {final}: {error}") from error
+            raise StopRunError(str(error)) from error
         on_frames(len(tracked) % _FRAMES_A_REPORT)
-        return before
+        return replace(before, stamp=stamp)
+
+    def _read(self, video: str, name: str) -> tuple[PoseSequence, dict[str, NDArray[Any]], Meta]:
+        """Return poses, hashes and metadata; errors name the video."""
+        with self._plan.poses.local(name) as path:
+            try:
+                sequence, extra, meta = read_poses(path)
+                return sequence, check_hashes(extra), meta
+            except (ValueError, OSError) as error:
+                raise ArtifactError(str(error).replace(str(path), video)) from error
 
 
 def _reporting(on_frames: OnFrames) -> Progress:

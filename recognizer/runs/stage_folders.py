@@ -22,7 +22,10 @@ from recognizer.openmmlab import find_pose_config, read_pose_config
 from recognizer.pose.settings import pose_settings, tracking_settings
 from recognizer.pose.turned import TURNED_REVISION
 from recognizer.runs.manifest import MANIFEST, Manifest, Settings
-from recognizer.runs.shards import shard_of, stage_manifest
+from recognizer.runs.progress import ProgressFactory, silent
+from recognizer.runs.shards import shard_of
+from recognizer.runs.stage_fetch import fetch_stage
+from recognizer.runs.stage_run import read_stage
 from recognizer.storage.artifacts import sha256_file, short_digest
 
 LABELS, SOURCES = "labels.csv", "sources.csv"  # beside the tracks of a folder of dataset.also
@@ -30,17 +33,56 @@ _MAX_NAME_BYTES = 255
 
 
 def dataset_dir(config: Config) -> Path:
-    """Return the folder of the data set's results."""
-    return config.annotation.output_dir / config.annotation.dataset
+    """Return the folder of the data set's results. ConfigError if it is no folder."""
+    output = config.annotation.output_dir
+    return local_place(output, "annotation.output_dir") / config.annotation.dataset
+
+
+def local_place(place: Path | str, key: str) -> Path:
+    """Return a place that must be a folder, for modes other than stages 1 and 2.
+
+    Args:
+        place: the folder, or as text an address of object storage.
+        key: of the config, for the message.
+
+    Raises:
+        ConfigError: it is an address.
+
+    """
+    if isinstance(place, Path):
+        return place
+    raise ConfigError(
+        f"{key}: expected a local folder for this mode, got {place}; modes annotation.stage1 and "
+        "annotation.stage2 write to object storage. Go on from their tracks by --set "
+        "annotation.output_dir=<folder> --set annotation.stage2_dir=<address of the tracks> with "
+        "--mode annotation.stage3, which fetches them"
+    )
+
+
+def _dataset_place(config: Config) -> Path | str:
+    output, dataset = config.annotation.output_dir, config.annotation.dataset
+    return output / dataset if isinstance(output, Path) else f"{output.rstrip('/')}/{dataset}"
+
+
+def _below(place: Path | str, name: str) -> Path | str:
+    return place / name if isinstance(place, Path) else f"{place}/{name}"
 
 
 # --- stage 1: poses ----------------------------------------------------------------
 
 
 def stage1_dir(config: Config) -> Path:
-    """Return the folder of the poses, ``annotation.stage1_dir`` if that is set.
+    """Return the folder of the poses. Raises as ``stage1_place``; ConfigError if it is none."""
+    return local_place(stage1_place(config), "annotation: the poses of stage 1")
+
+
+def stage1_place(config: Config) -> Path | str:
+    """Return where the poses are, ``annotation.stage1_dir`` if that is set.
 
     Without the model files it is the only folder of finished poses, if there is just one.
+
+    Returns:
+        A folder, or as text an address of object storage.
 
     Raises:
         ConfigError: no model file, and no finished poses or several.
@@ -48,11 +90,12 @@ def stage1_dir(config: Config) -> Path:
     """
     if config.annotation.stage1_dir is not None:
         return config.annotation.stage1_dir
-    parent = dataset_dir(config) / "stage1_poses"
+    parent = _below(_dataset_place(config), "stage1_poses")
     try:
         settings = stage1_settings(config)
     except ConfigError as error:
-        finished = {path.parent for path in parent.glob("*/manifest*.json")}  # or of shards
+        found = parent.glob("*/manifest*.json") if isinstance(parent, Path) else ()  # or of shards
+        finished = {path.parent for path in found}
         if len(finished) == 1:
             return finished.pop()
         raise ConfigError(
@@ -60,7 +103,7 @@ def stage1_dir(config: Config) -> Path:
             "annotation.stage1_dir=<folder>"
         ) from error
     stems = "+".join(Path(m["file"]).stem[:40] for m in settings["models"].values())
-    return parent / f"{stems}-{short_digest(settings)}"
+    return _below(parent, f"{stems}-{short_digest(settings)}")
 
 
 def stage1_settings(config: Config) -> Settings:
@@ -149,12 +192,38 @@ def _content_digest(role: str, path: Path) -> str:
 
 
 def stage2_dir(config: Config) -> Path:
-    """Return the folder of the tracks, ``annotation.stage2_dir`` if that is set."""
+    """Return the folder of the tracks. Raises as ``stage2_place``; ConfigError if it is none."""
+    return local_place(stage2_place(config), "annotation: the tracks of stage 2")
+
+
+def stage2_place(config: Config) -> Path | str:
+    """Return where the tracks are, ``annotation.stage2_dir`` if that is set.
+
+    Returns:
+        A folder, or as text an address of object storage.
+
+    """
     if config.annotation.stage2_dir is not None:
         return config.annotation.stage2_dir
     shard = shard_of(config.annotation)
-    settings = stage2_settings(config, stage_manifest(stage1_dir(config), "stage1", shard))
-    return dataset_dir(config) / "stage2_tracking" / f"bytetrack-{short_digest(settings)}"
+    settings = stage2_settings(config, read_stage(stage1_place(config), "stage1", shard))
+    parent = _below(_dataset_place(config), "stage2_tracking")
+    return _below(parent, f"bytetrack-{short_digest(settings)}")
+
+
+def fetched_tracks(config: Config, progress: ProgressFactory = silent) -> Path:
+    """Return the folder of the tracks; those in object storage are fetched into one.
+
+    Raises:
+        ConfigError: ``annotation.output_dir``, below which they go, is none.
+        FileNotFoundError, OSError: as of ``fetch_stage``.
+
+    """
+    place = stage2_place(config)
+    if isinstance(place, Path):
+        return place
+    name = f"fetched-{place.rpartition('/')[2][:100]}-{short_digest(place)}"
+    return fetch_stage(place, "stage2", dataset_dir(config) / "stage2_tracking" / name, progress)
 
 
 def stage2_settings(config: Config, stage1: Manifest) -> Settings:
@@ -172,7 +241,7 @@ def stage2_settings(config: Config, stage1: Manifest) -> Settings:
 def stage3_dir(config: Config, settings: Settings | None = None) -> Path:
     """Return the folder of the pickles; ``settings``: of stage 3, None to read them now."""
     if settings is None:
-        settings = stage3_settings(config, stage_manifest(stage2_dir(config), "stage2"))
+        settings = stage3_settings(config, read_stage(stage2_place(config), "stage2"))
     window = config.dataset.window_s
     kind = "clips" if window is None else f"{window:g}s"
     name = f"{config.dataset.service}-{kind}-{short_digest(settings)}"

@@ -1,14 +1,15 @@
-"""Object storage by obstore: listing what lies below an address, fetching one object.
+"""Object storage by obstore: listing what lies below an address, reading and writing one object.
 
 An address is ``s3://bucket/prefix``, ``gs://...`` or ``az://container/prefix``. Endpoint, region
 and credentials come from the environment variables that the stores' own tools read
 (``AWS_ENDPOINT_URL``, ``AWS_ACCESS_KEY_ID``, ...); no message repeats a request's address.
 """
 
+import asyncio
 import contextlib
 import os
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from functools import lru_cache
@@ -20,18 +21,28 @@ from recognizer.config.file import ConfigError
 from recognizer.installation import pip_command
 
 if TYPE_CHECKING:
-    from obstore import GetOptions, ObjectMeta
+    from obstore import GetOptions, ListStream, ObjectMeta, PutMode
     from obstore.store import ClientConfig, ObjectStore, RetryConfig
 
 OBJECT_STORE_LIST = "objectstore.txt"
 _PAGE = 1000
+_PAGE_S = 300.0
 _PART = 16 * 2**20
+_TRIES = 3
 _REQUEST_TIMEOUT = timedelta(seconds=60)  # for one part
 _RETRIES: "RetryConfig" = {"max_retries": 6, "retry_timeout": timedelta(seconds=60)}
 _CHANGED = "the object has changed since it was listed; run again to read the new one"
+_ENDLESS = (
+    "the store lists the same objects again and again: it repeats its continuation token; look for "
+    "another version of its server, or a proxy before it that caches"
+)
+_NO_PAGE = (
+    "the store lists no object for minutes: it does not answer, or repeats its continuation token; "
+    "look at its server, or a proxy before it"
+)
 _ADVICE = {
     "401": "the credentials in the environment are refused",
-    "403": "the credentials in the environment are refused, or may not read this",
+    "403": "the credentials in the environment are refused, or do not permit this",
     "404": "no such bucket or object",
     "412": _CHANGED,
 }
@@ -53,6 +64,10 @@ class StoreError(OSError):
 
 class ObjectError(OSError):
     """An object that cannot be read, while the store can: gone, changed, not permitted."""
+
+
+class ConflictError(OSError):
+    """An object that is not the one to be replaced: another process wrote or removed it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +95,14 @@ class StoredObject:
         return f"{self.size} {self.tag or self.modified_s}"
 
 
+@dataclass(frozen=True, slots=True)
+class Version:
+    """A version of an object: its ETag, and its number in stores that have one."""
+
+    tag: str
+    number: str | None
+
+
 def list_objects(address: str) -> Iterator[StoredObject]:
     """Yield the objects below an address, page by page, in the store's order.
 
@@ -90,20 +113,62 @@ def list_objects(address: str) -> Iterator[StoredObject]:
         StoreError: the store cannot be used, or holds a key that its client cannot address.
 
     """
+    found = False
+    for stored in list_below(address):
+        found = True
+        yield stored
     bucket, prefix = split_address(address)
-    with _translated(address) as obstore:
-        store, found = _open(bucket), False
-        for page in obstore.list(store, prefix or None, chunk_size=_PAGE):
-            for meta in page:
-                key = meta["path"].removeprefix(prefix).removeprefix("/")
-                if key:  # not the marker of a folder at the prefix itself
-                    found = True
-                    yield _stored(address, key, meta)
-        if prefix and not found:
+    if prefix and not found:
+        with _translated(address) as obstore:
             try:
-                yield _stored(address, "", obstore.head(store, prefix))
+                stored = _stored(address, "", obstore.head(_open(bucket), prefix))
             except FileNotFoundError:
                 return
+        yield stored
+
+
+def list_below(address: str, after: str = "") -> Iterator[StoredObject]:
+    """Yield the objects below an address alone, those with keys greater than ``after``.
+
+    Raises as ``list_objects``.
+    """
+    bucket, prefix = split_address(address)
+    offset = "/".join(filter(None, (prefix, after))) if after else None
+    with _translated(address) as obstore:
+        # Brent's algorithm: an earlier key, renewed ever later. A folder's marker, which the client
+        # names without its /, may repeat an object's key once.
+        earlier, again, count, power = "", 0, 0, 1
+        listing = obstore.list(_open(bucket), prefix or None, offset=offset, chunk_size=_PAGE)
+        for page in _pages(listing, address):
+            for meta in page:
+                again += meta["path"] == earlier
+                if again > 1:
+                    raise StoreError(address, _ENDLESS)
+                count += 1
+                if count == power:
+                    earlier, again, count, power = meta["path"], 0, 0, 2 * power
+                key = meta["path"].removeprefix(prefix).removeprefix("/")
+                if key:  # not the marker of a folder at the prefix itself
+                    yield _stored(address, key, meta)
+
+
+def _pages(
+    listing: "ListStream[Sequence[ObjectMeta]]", address: str
+) -> Iterator[Sequence["ObjectMeta"]]:
+    """Yield the pages of a list; StoreError for one that takes minutes: all its pages are empty."""
+
+    async def following() -> "Sequence[ObjectMeta] | None":
+        return await asyncio.wait_for(anext(listing, None), _PAGE_S)
+
+    with asyncio.Runner() as runner:
+        while True:
+            try:
+                page = runner.run(following())
+            except TimeoutError:
+                raise StoreError(address, _NO_PAGE) from None
+            if page is None:
+                return
+            yield page
 
 
 def _stored(address: str, key: str, meta: "ObjectMeta") -> StoredObject:
@@ -120,8 +185,7 @@ def fetch(stored: StoredObject, target: Path, on_bytes: OnBytes) -> None:
         OSError: the file cannot be written.
 
     """
-    bucket, prefix = split_address(stored.address)
-    path = "/".join(filter(None, (prefix, stored.key)))
+    bucket, path = _locate(stored.address, stored.key)
     options: GetOptions = {"if_match": stored.tag} if stored.tag else {}
     with target.open("wb") as file:
         for start in range(0, stored.size, _PART):
@@ -141,6 +205,105 @@ def fetch(stored: StoredObject, target: Path, on_bytes: OnBytes) -> None:
                 raise ObjectError(f"object storage: {_CHANGED}")
             file.write(data)
             on_bytes(len(data))
+
+
+def read_object(address: str, key: str) -> tuple[bytes, Version] | None:
+    """Return the content and version of the object of a key below an address, None without one.
+
+    Raises:
+        ConfigError, StoreError: as of ``list_objects``.
+
+    """
+    bucket, path = _locate(address, key)
+    with _translated(address) as obstore:
+        try:
+            result = obstore.get(_open(bucket), path)
+        except FileNotFoundError as error:
+            if _is_bucket_missing(error):
+                raise
+            return None
+        return bytes(result.bytes()), Version(result.meta["e_tag"] or "", result.meta["version"])
+
+
+def put_object(address: str, key: str, data: bytes, replaced: Version | None = None) -> Version:
+    """Write an object whole and return its version.
+
+    Args:
+        address: of the bucket and prefix.
+        key: below the prefix.
+        data: its content.
+        replaced: the version that must be there; None: there must be no such object.
+
+    Raises:
+        ConflictError: another is there, or none.
+        ConfigError, StoreError: as of ``list_objects``.
+
+    """
+    bucket, path = _locate(address, key)
+    mode: PutMode = "create"
+    if replaced is not None:
+        mode = {"e_tag": replaced.tag}
+        if replaced.number is not None:
+            mode["version"] = replaced.number
+    with _translated(address) as obstore:
+        taken = obstore.exceptions.AlreadyExistsError, obstore.exceptions.PreconditionError
+        try:
+            done = obstore.put(_open(bucket), path, data, mode=mode)
+        except taken:
+            _probe(address)  # the client takes a missing bucket for a missing object
+            raise ConflictError(
+                f"{address}/{key}: another process wrote or removed it meanwhile"
+            ) from None
+        return Version(done["e_tag"] or "", done["version"])
+
+
+def save_object(address: str, key: str, data: bytes) -> Version:
+    """Write an object, also over one that is there; no other process's is lost unseen.
+
+    Raises as ``put_object``.
+    """
+    replaced = None
+    for _ in range(_TRIES):
+        try:
+            return put_object(address, key, data, replaced)
+        except ConflictError:
+            replaced = _version(address, key)
+    raise ConflictError(f"{address}/{key}: other processes write it at the same time; stop them")
+
+
+def _version(address: str, key: str) -> Version | None:
+    bucket, path = _locate(address, key)
+    with _translated(address) as obstore:
+        try:
+            meta = obstore.head(_open(bucket), path)
+        except FileNotFoundError:
+            return None
+        return Version(meta["e_tag"] or "", meta["version"])
+
+
+def delete_object(address: str, key: str) -> None:
+    """Remove an object if it is there.
+
+    Raises:
+        ConfigError, StoreError: as of ``list_objects``.
+
+    """
+    bucket, path = _locate(address, key)
+    with _translated(address) as obstore:
+        try:
+            obstore.delete(_open(bucket), path)
+        except FileNotFoundError as error:
+            if _is_bucket_missing(error):
+                raise
+
+
+def _locate(address: str, key: str) -> tuple[str, str]:
+    bucket, prefix = split_address(address)
+    return bucket, "/".join(filter(None, (prefix, key)))
+
+
+def _is_bucket_missing(error: Exception) -> bool:
+    return "NoSuchBucket" in str(error)
 
 
 def _plain_tag(tag: str) -> str:

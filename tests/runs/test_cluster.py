@@ -20,7 +20,7 @@ from recognizer.runs.cluster.attempts import Attempts
 from recognizer.runs.cluster.membership import Membership
 from recognizer.runs.cluster.nodes import pickled_task
 from recognizer.runs.cluster.schedule import run_on_cluster
-from recognizer.runs.cluster.session import ray_session, write_marker
+from recognizer.runs.cluster.session import marker_in, ray_session
 from recognizer.runs.cluster.settings import Cluster
 from recognizer.runs.stage1 import run_stage1
 from recognizer.runs.stage2 import run_stage2
@@ -40,6 +40,12 @@ def ray():
 
     with ray_session(None):
         yield ray
+
+
+@pytest.fixture
+def marker(tmp_path):
+    with marker_in(tmp_path) as written:
+        yield written
 
 
 def cluster(folder, **changes):
@@ -185,25 +191,6 @@ def test_attempts_count_workers_and_nodes_apart():
 # --- room -----------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(
-    ("num_cpus", "num_gpus", "node", "slots"),
-    [
-        (1.0, 0.0, (8, 0), 8),
-        (3.0, 0.0, (8, 0), 2),
-        (0.1, 0.0, (1, 0), 10),
-        (1.0, 1.0, (8, 2), 2),
-        (1.0, 1.0, (8, 0), 0),
-        (1.0, 0.5, (8, 2), 4),
-        (1.0, 0.3, (8, 1), 3),
-        (1.0, 2.0, (8, 3), 1),
-        (1.0, 1.0, (1, 8), 1),
-        (1.0, 0.0, (0, 0), 0),
-    ],
-)
-def test_workers_that_fit_on_a_node(tmp_path, num_cpus, num_gpus, node, slots):
-    assert cluster(tmp_path, num_cpus=num_cpus, num_gpus=num_gpus).slots(*node) == slots
-
-
 def test_a_cluster_without_room_for_one_worker_is_named_before_work(ray, tmp_path):
     pool = WorkerPool(Handler, [(str(tmp_path),)])
     with pytest.raises(RunError, match=r"room for a worker of 1 CPU, 1 GPU, found 1 node .*0 GPUs"):
@@ -233,22 +220,22 @@ def joined(members, done):
         time.sleep(0.1)
 
 
-def test_a_node_that_joins_is_checked_and_gets_the_files_that_it_lacks(ray, tmp_path):
+def test_a_node_that_joins_is_checked_and_gets_the_files_that_it_lacks(ray, tmp_path, marker):
     model = tmp_path / "m.onnx"
     model.write_bytes(b"of a node that joins")
     with model.open("rb") as file:
         path = Path(f"/proc/self/fd/{file.fileno()}")
-        members = Membership(cluster(tmp_path, files=(path,)), write_marker(tmp_path))
+        members = Membership(cluster(tmp_path, files=(path,)), marker)
         joined(members, lambda: members.fit)
     (fit,) = members.fit
-    assert fit.slots == ray.cluster_resources()["CPU"]
+    assert 1 <= fit.slots <= ray.cluster_resources()["CPU"], "as many as are free"
     assert fit.moved[path].read_bytes() == b"of a node that joins"
     shutil.rmtree(fit.moved[path].parent)
 
 
-def test_a_node_that_joins_and_lacks_something_is_set_aside_by_name(ray, tmp_path, caplog):
+def test_a_node_that_joins_and_lacks_something_is_set_aside_by_name(ray, tmp_path, caplog, marker):
     unseen = cluster(tmp_path, reads=(Path("/nowhere/videos"),))
-    members = Membership(unseen, write_marker(tmp_path))
+    members = Membership(unseen, marker)
     joined(members, lambda: "set aside" in caplog.text)
     assert "expected to see /nowhere/videos" in caplog.text
     assert members.fit == []
@@ -265,23 +252,17 @@ def test_a_folder_that_a_worker_does_not_see_is_found_before_work(ray, tmp_path)
     assert not (tmp_path / "a").exists()
 
 
-def test_a_node_is_asked_for_the_version_the_folder_and_the_files(tmp_path):
-    path, content = write_marker(tmp_path)
+def test_a_node_is_asked_for_the_version_the_folder_and_the_files(tmp_path, marker):
     model = tmp_path / "m.onnx"
     model.write_bytes(b"m")
-    ok, lacking = probe.examine_node(
-        "0", (str(path), content), [str(tmp_path)], {str(model): "0" * 64}
-    )
+    ok, lacking = probe.examine_node("0", marker, [str(tmp_path)], {str(model): "0" * 64})
     assert lacking == [str(model)], "another content is as good as none"
     assert [fault.partition(",")[0] for fault in ok] == ["expected Recognizer 0"]
 
 
-def test_an_output_folder_of_the_same_name_on_another_disk_is_not_the_drivers(
-    tmp_path, monkeypatch
-):
+def test_an_output_folder_of_the_same_name_on_another_disk_is_not_the_drivers(marker, monkeypatch):
     monkeypatch.setattr(probe, "_APPEAR_S", 0.0)
-    path, _ = write_marker(tmp_path)
-    (fault,) = probe.examine_node(session_version(), (str(path), "another"), [], {})[0]
+    (fault,) = probe.examine_node(session_version(), (marker[0], "another"), [], {})[0]
     assert "mount the folder on every node" in fault
 
 

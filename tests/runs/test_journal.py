@@ -5,15 +5,17 @@ import os
 import random
 import shutil
 import zlib
+from dataclasses import replace
 
 import pytest
 
 from recognizer.config.file import load_config
 from recognizer.runs import stage1, stage2
-from recognizer.runs.journal import JOURNAL, file_stamp, open_journal
+from recognizer.runs.journal import JOURNAL, open_journal
 from recognizer.runs.manifest import Outcome
 from recognizer.runs.stage1 import run_stage1
 from recognizer.runs.stage2 import run_stage2
+from recognizer.storage.results import file_stamp
 from tests.annotation import clips
 
 SETTINGS = {"models": {"pose": "1" * 64}}
@@ -27,17 +29,21 @@ def result(tmp_path):
     return path
 
 
+def with_stamp(outcome, result):
+    return replace(outcome, stamp=file_stamp(result))
+
+
 def written(root, result, count=20):
     entries = [Outcome(f"Fight/{i}.mp4", "done", frames=i) for i in range(count - 1)] + [ODD]
     with open_journal(root, SETTINGS) as journal:
         for outcome in entries:
-            journal.record(outcome, "source", result)
+            journal.record(with_stamp(outcome, result), "source")
     return entries
 
 
 def found(root, entries, result, settings=SETTINGS, source="source"):
     with open_journal(root, settings) as journal:
-        return [journal.outcome(o.video, source, result) for o in entries]
+        return [journal.outcome(o.video, source, file_stamp(result)) for o in entries]
 
 
 def test_what_was_recorded_is_read_back(tmp_path, result):
@@ -71,7 +77,7 @@ def test_a_changed_result_is_looked_at(tmp_path, result, change):
 
 def test_a_refused_input_is_tried_again(tmp_path, result):
     with open_journal(tmp_path, SETTINGS) as journal:
-        journal.record(Outcome("a.mp4", "refused", "no permission"), "source", result)
+        journal.record(with_stamp(Outcome("a.mp4", "refused", "no permission"), result), "source")
     assert found(tmp_path, [Outcome("a.mp4", "done")], result) == [None]
 
 
@@ -85,7 +91,7 @@ def test_a_journal_torn_at_any_byte_is_read_to_its_last_whole_line(tmp_path, res
         expected = [*entries[:kept], *[None] * (len(entries) - kept)]
         assert found(tmp_path, entries, result) == expected
         with open_journal(tmp_path, SETTINGS) as journal:
-            journal.record(entries[-1], "source", result)
+            journal.record(with_stamp(entries[-1], result), "source")
         assert found(tmp_path, entries, result)[-1] == ODD, "the torn line is gone"
 
 
@@ -128,7 +134,8 @@ def test_a_whole_line_of_another_form_ends_the_journal(tmp_path, result, value):
 def test_a_journal_of_many_repetitions_is_written_short(tmp_path, result):
     with open_journal(tmp_path, SETTINGS) as journal:
         for number in range(1500):
-            journal.record(Outcome("a.mp4", "done", frames=number), "source", result)
+            one = Outcome("a.mp4", "done", frames=number)
+            journal.record(with_stamp(one, result), "source")
     assert found(tmp_path, [ODD], result) == [None]
     assert (tmp_path / JOURNAL).read_bytes().count(b"\n") == 2
     (last,) = found(tmp_path, [Outcome("a.mp4", "done")], result)

@@ -10,6 +10,7 @@ from recognizer.runs.stage1 import _worker_pool, run_stage1
 from recognizer.runs.stage_folders import pose_model_files, stage1_dir, stage1_settings
 from recognizer.runs.worker_pool import StopRunError
 from recognizer.storage import objects
+from recognizer.storage.results import FolderResults
 from tests import object_server
 from tests.annotation import clips
 from tests.object_server import BUCKET
@@ -70,8 +71,8 @@ def worker(dataset):
     """Return a worker of stage 1 in this process, and the folder of its results."""
     config = stored(dataset)
     folder = stage1_dir(config)
-    places = folder, folder
-    pool = _worker_pool(config, pose_model_files(config), stage1_settings(config), places)
+    output = folder, FolderResults(folder, folder)
+    pool = _worker_pool(config, pose_model_files(config), stage1_settings(config), output)
     return pool.start(*pool.arguments[0]), folder
 
 

@@ -1,6 +1,7 @@
 """Which nodes the cluster has now, and which of them are fit for work."""
 
 import logging
+import time
 from concurrent.futures import Future
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +16,7 @@ logger = logging.getLogger(__name__)
 
 _CHECK_S = 60.0
 _NO_NODE_S = 600.0
+_FREE_S = 5.0
 _MAX_SHOWN = 5
 
 
@@ -30,7 +32,7 @@ class _Pending:
 class Membership:
     """Follows the nodes of the cluster; each that has room for a worker is checked once."""
 
-    def __init__(self, cluster: Cluster, marker: tuple[Path, str]) -> None:
+    def __init__(self, cluster: Cluster, marker: tuple[str, str]) -> None:
         self._cluster = cluster
         self._check = NodeCheck(cluster, marker)
         self._known: set[str] = set()
@@ -46,7 +48,7 @@ class Membership:
             RunError: a node that has room lacks what workers need, or none has room.
 
         """
-        nodes = self._begin()
+        nodes = self._begin(_nodes_when_free())
         for pending in self._pending:
             try:
                 faults, lacking = pending.check.result(_CHECK_S)
@@ -59,10 +61,12 @@ class Membership:
                 self.set_aside(pending.node, str(error).strip().splitlines()[0])
         self._pending = []
         if not self.fit:
+            remedy = "set annotation.ray_num_cpus or annotation.ray_num_gpus lower, or add nodes"
+            if any(self._cluster.slots(node.cpus, node.gpus) for node in nodes):
+                remedy = "wait until other jobs of the cluster have ended, or add nodes"
             raise RunError(
                 f"annotation.executor: ray: expected a node with room for a worker of "
-                f"{self._cluster.amount()}, found {_shown(nodes)}; set annotation.ray_num_cpus or "
-                "annotation.ray_num_gpus lower, or add nodes"
+                f"{self._cluster.amount()}, found {_shown(nodes)}{_taken(nodes)}; {remedy}"
             )
         return self._introduction(nodes, inputs)
 
@@ -72,22 +76,23 @@ class Membership:
         where = self._cluster.address or "on this machine"
         workers = sum(fit.slots for fit in self.fit)
         workers = min(workers, inputs, self._cluster.max_workers or workers)
-        text = f"Ray {ray.__version__} {where}: {_shown(nodes)}; {inputs} inputs for {workers} "
+        text = f"Ray {ray.__version__} {where}: {_shown(nodes)}{_taken(nodes)}; "
+        text += f"{inputs} inputs for {workers} "
         text += f"worker{'' if workers == 1 else 's'} of {self._cluster.amount()}"
         full = sum(not self._slots(node) for node in nodes)
         return f"{text}; nodes without room for one: {full}" if full else text
 
-    def _begin(self) -> list[Node]:
-        nodes = living_nodes()
+    def _begin(self, nodes: list[Node]) -> list[Node]:
+        """Check nodes that joined; one that is full is looked at again until it has room."""
         self.living = {node.id for node in nodes}
         for node in nodes:
             if node.id not in self._known and self._slots(node):
+                self._known.add(node.id)
                 self._pending.append(_Pending(node, self._check.begin(node)))
-            self._known.add(node.id)
         return nodes
 
     def _slots(self, node: Node) -> int:
-        return self._cluster.slots(node.cpus, node.gpus)
+        return self._cluster.slots(node.free_cpus, node.free_gpus)
 
     def _send(self, pending: _Pending, lacking: list[str], timeout_s: float) -> list[str]:
         return self._check.send(pending.node, lacking).result(timeout_s) if lacking else []
@@ -120,7 +125,7 @@ class Membership:
             RunError: no node for work in ten minutes.
 
         """
-        self._begin()
+        self._begin(living_nodes())
         self.fit = [fit for fit in self.fit if fit.node.id in self.living]
         for pending in list(self._pending):
             self._pending.remove(pending)
@@ -157,6 +162,27 @@ class Membership:
             self._accept(pending.node, lacking, kept)
             fit = self.fit[-1]
             logger.info("node %s joins: %d workers", fit.node.name, fit.slots)
+
+
+def _nodes_when_free() -> list[Node]:
+    """Return the nodes once nothing of them is taken, or after some seconds.
+
+    Ray counts what an earlier batch's workers took as taken for a moment after their end.
+    """
+    deadline = time.monotonic() + _FREE_S
+    while True:
+        nodes = living_nodes()
+        if all(node.is_free for node in nodes) or time.monotonic() > deadline:
+            return nodes
+        time.sleep(0.1)
+
+
+def _taken(nodes: list[Node]) -> str:
+    """Return what is free for messages, "" where all is."""
+    if all(node.is_free for node in nodes):
+        return ""
+    free = describe(sum(node.free_cpus for node in nodes), sum(node.free_gpus for node in nodes))
+    return f", of which {free} are free: other jobs have the rest"
 
 
 def _shown(nodes: list[Node]) -> str:

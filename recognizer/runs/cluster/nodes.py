@@ -27,11 +27,11 @@ class _HasFiles(Protocol):
 class NodeCheck:
     """Asks nodes what ``probe`` looks for; answers come as futures, so that none is waited for."""
 
-    def __init__(self, cluster: Cluster, marker: tuple[Path, str]) -> None:
+    def __init__(self, cluster: Cluster, marker: tuple[str, str]) -> None:
         from ray import cloudpickle
 
         cloudpickle.register_pickle_by_value(probe)
-        self._cluster, self._marker = cluster, (str(marker[0]), marker[1])
+        self._cluster, self._marker = cluster, marker
         self._digests = {str(path): sha256_file(path) for path in cluster.files}
         self._sent: dict[str, Any] = {}  # path -> Ray's reference of its content
 

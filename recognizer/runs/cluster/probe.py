@@ -24,7 +24,8 @@ def examine_node(
 
     Args:
         version: of this program on the driver.
-        marker: path and content of a file that the driver wrote into the output folder.
+        marker: path and content of a file that the driver wrote into the output folder; or the
+            address of an object.
         reads: paths that workers read.
         files: network files with their SHA-256.
 
@@ -43,20 +44,48 @@ def examine_node(
                 f"expected Recognizer {version}, as the driver has, found "
                 f"{recognizer.__version__}; install the same there"
             )
-    path, content = marker
-    if not _appears(Path(path), content):
-        faults.append(
-            f"expected to see the driver's output folder, found no file that it wrote at {path}; "
-            "mount the folder on every node under the same path"
-        )
-    elif not os.access(Path(path).parent, os.W_OK | os.X_OK):
-        faults.append(f"expected an output folder that can be written to, got {Path(path).parent}")
+    place = marker[0]
+    faults += _store_faults(*marker) if "://" in place else _folder_faults(*marker)
     faults += [
         f"expected to see {one}, found nothing there; mount it on every node under the same path"
         for one in reads
         if not Path(one).exists()
     ]
     return faults, [one for one, digest in files.items() if _digest(Path(one)) != digest]
+
+
+def _folder_faults(path: str, content: str) -> list[str]:
+    if not _appears(Path(path), content):
+        return [
+            f"expected to see the driver's output folder, found no file that it wrote at {path}; "
+            "mount the folder on every node under the same path"
+        ]
+    if not os.access(Path(path).parent, os.W_OK | os.X_OK):
+        return [f"expected an output folder that can be written to, got {Path(path).parent}"]
+    return []
+
+
+def _store_faults(address: str, content: str) -> list[str]:
+    """Return why the output in object storage cannot be used from here."""
+    try:
+        from recognizer.storage.objects import read_object
+    except ImportError:
+        return []  # no Recognizer here, which is a fault already
+    advice = (
+        "every node needs the endpoint and the credentials of object storage in the environment "
+        "with which it started Ray"
+    )
+    folder, _, name = address.rpartition("/")
+    try:
+        found = read_object(folder, name)
+    except (OSError, ValueError) as error:  # refused, not reached; no obstore
+        return [f"expected to read the driver's output, got {error}; {advice}"]
+    if found is None or found[0] != content.encode():
+        return [
+            f"expected to see the driver's output, found no object that it wrote at {address}; "
+            f"{advice}"
+        ]
+    return []
 
 
 def _appears(path: Path, content: str) -> bool:

@@ -17,7 +17,7 @@ from recognizer.runs.cluster.actors import Actor, Actors, Answer
 from recognizer.runs.cluster.attempts import Attempts
 from recognizer.runs.cluster.host import Reply, Report
 from recognizer.runs.cluster.membership import Membership
-from recognizer.runs.cluster.session import ray_session, write_marker
+from recognizer.runs.cluster.session import marker_in, ray_session
 from recognizer.runs.cluster.settings import Cluster
 from recognizer.runs.worker_pool import (
     MAX_DEATHS_AT_START,
@@ -49,8 +49,7 @@ def run_on_cluster(
         return
     with ExitStack() as stack:
         stack.enter_context(ray_session(cluster.address))
-        marker = write_marker(cluster.folder)
-        stack.callback(marker[0].unlink, missing_ok=True)
+        marker = stack.enter_context(marker_in(cluster.folder))
         run = _Run(jobs, pool, cluster, Membership(cluster, marker))
         stack.callback(run.stop)
         yield from run.events()

@@ -21,6 +21,7 @@ from types import ModuleType
 from recognizer.installation import cpu_cores, pip_command
 from recognizer.runs.worker_pool import RunError
 from recognizer.storage.artifacts import SCRATCH_FOLDER
+from recognizer.storage.objects import StoreError, delete_object, put_object
 
 logger = logging.getLogger(__name__)
 
@@ -32,12 +33,19 @@ _MAX_TEMP = 40  # characters: a path of a Unix socket has 107
 
 @dataclass(frozen=True, slots=True)
 class Node:
-    """A living node: Ray's id of it, a name for messages, and what Ray may use there."""
+    """A living node: Ray's id of it, a name for messages, what Ray may use there, what is free."""
 
     id: str
     name: str
     cpus: float
     gpus: float
+    free_cpus: float
+    free_gpus: float
+
+    @property
+    def is_free(self) -> bool:
+        """Whether nothing of it is taken."""
+        return (self.free_cpus, self.free_gpus) == (self.cpus, self.gpus)
 
 
 @contextlib.contextmanager
@@ -67,14 +75,16 @@ def ray_session(address: str | None) -> Iterator[None]:
 def living_nodes() -> list[Node]:
     """Return the nodes that are alive now, in a fixed order."""
     import ray
+    from ray._private.state import available_resources_per_node  # ray's own is a sum over nodes
 
     found = []
+    free = available_resources_per_node()
     for one in ray.nodes():
         if one["Alive"]:
-            total = one["Resources"]
             name = f"{one['NodeManagerHostname']} ({one['NodeManagerAddress']})"
-            cpus, gpus = float(total.get("CPU", 0)), float(total.get("GPU", 0))
-            found.append(Node(one["NodeID"], name, cpus, gpus))
+            there = one["Resources"], free.get(one["NodeID"], {})  # a full one has no key
+            amounts = [float(each.get(key, 0)) for each in there for key in ("CPU", "GPU")]
+            found.append(Node(one["NodeID"], name, *amounts))
     return sorted(found, key=lambda node: node.id)
 
 
@@ -166,11 +176,30 @@ def _connect(ray: ModuleType, address: str) -> None:
         ) from error
 
 
-def write_marker(folder: Path) -> tuple[Path, str]:
-    """Write a file into the output folder that every node must see; return its path and content."""
+@contextlib.contextmanager
+def marker_in(folder: Path | str) -> Iterator[tuple[str, str]]:
+    """Write a file that every node must see into the output folder, or an object at its address.
+
+    Yields:
+        Its path or address, and its content. It is removed at the end.
+
+    """
+    content = secrets.token_hex(16)
+    name = f"ray-{content[:8]}"
+    if isinstance(folder, str):
+        key = f"{SCRATCH_FOLDER}/{name}"
+        put_object(folder, key, content.encode())
+        try:
+            yield f"{folder}/{key}", content
+        finally:
+            with contextlib.suppress(StoreError):  # what ended the run says so already
+                delete_object(folder, key)
+        return
     scratch = folder / SCRATCH_FOLDER
     scratch.mkdir(parents=True, exist_ok=True)
-    content = secrets.token_hex(16)
-    path = scratch / f"ray-{content[:8]}"
+    path = scratch / name
     path.write_text(content, encoding="utf-8")
-    return path, content
+    try:
+        yield str(path), content
+    finally:
+        path.unlink(missing_ok=True)

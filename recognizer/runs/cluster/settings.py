@@ -13,7 +13,8 @@ class Cluster:
         num_cpus: CPUs reserved for a worker.
         num_gpus: GPUs reserved for a worker.
         max_workers: None for as many as the cluster has room for.
-        folder: where workers write results; every node must see it.
+        folder: where workers write results; every node must see it. As text an address in object
+            storage, for which every node must have obstore and the credentials.
         reads: files and folders that workers read; every node must see them under these paths.
         files: network files; a node that lacks one gets it from the driver, by its digest.
 
@@ -23,7 +24,7 @@ class Cluster:
     num_cpus: float
     num_gpus: float
     max_workers: int | None
-    folder: Path
+    folder: Path | str
     reads: tuple[Path, ...] = ()
     files: tuple[Path, ...] = ()
 

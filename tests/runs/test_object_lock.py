@@ -1,0 +1,155 @@
+"""The lock of a run in object storage: who holds it, who takes it over, who is refused."""
+
+import json
+import subprocess
+import sys
+
+import pytest
+
+from recognizer.runs import object_lock
+from recognizer.runs.object_lock import ALL
+from recognizer.runs.object_lock import object_lock as lock
+from recognizer.storage import objects
+from recognizer.storage.objects import StoreError
+from tests import object_server
+from tests.object_server import BUCKET
+
+ADDRESS = f"s3://{BUCKET}/out"
+SHARD = "03-of-16"
+HOLDER = """
+import sys
+from recognizer.runs.object_lock import object_lock
+with object_lock(sys.argv[1], sys.argv[2]):
+    print("held", flush=True)
+    sys.stdin.read()
+"""
+
+
+@pytest.fixture
+def store(monkeypatch):
+    with object_server.running() as server:
+        for name, value in server.environment.items():
+            monkeypatch.setenv(name, value)
+        monkeypatch.setattr(objects, "_RETRIES", {"max_retries": 0})
+        objects._open.cache_clear()
+        yield server
+    objects._open.cache_clear()
+
+
+@pytest.fixture
+def start(store):
+    """Return a function that starts a process which holds a lock, and waits until it does."""
+    running = []
+
+    def run(name):
+        process = subprocess.Popen(
+            [sys.executable, "-c", HOLDER, ADDRESS, name],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        running.append(process)
+        assert process.stdout.readline() == "held\n"
+        return process
+
+    yield run
+    for process in running:
+        process.kill()
+        process.wait()
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "refused"),
+    [
+        (SHARD, SHARD, True),
+        (SHARD, "02-of-16", False),
+        (SHARD, ALL, True),
+        (ALL, SHARD, True),
+        (ALL, ALL, True),
+    ],
+)
+def test_two_runs_of_one_part_exclude_each_other(store, first, second, refused):
+    with lock(ADDRESS, first):
+        before = dict(store.objects)
+        if refused:
+            with (
+                pytest.raises(BlockingIOError, match="another run is at work"),
+                lock(ADDRESS, second),
+            ):
+                pass
+            assert store.objects == before
+        else:
+            with lock(ADDRESS, second):
+                assert len(store.objects) == 2
+    assert store.objects == {}
+
+
+def test_the_message_names_the_owner_and_the_command_that_removes_a_stale_lock(store, start):
+    process = start(ALL)
+    with pytest.raises(BlockingIOError) as caught, lock(ADDRESS, SHARD):
+        pass
+    text = str(caught.value)
+    assert f"process {process.pid}, since 20" in text
+    assert f"remove the object {ADDRESS}/.locks/all: aws s3 rm {ADDRESS}/.locks/all" in text
+
+
+@pytest.mark.parametrize("second", [ALL, SHARD])
+def test_the_lock_of_a_killed_process_of_this_machine_is_taken_over(store, start, second):
+    process = start(second if second == SHARD else SHARD)
+    process.kill()
+    process.wait()
+    assert list(store.objects) == [f"out/.locks/{SHARD}"]
+    with lock(ADDRESS, second):
+        assert list(store.objects) == [f"out/.locks/{second}"]
+    assert store.objects == {}
+
+
+def test_a_process_that_is_terminated_removes_its_lock(store, start):
+    process = start(ALL)
+    process.terminate()
+    assert process.wait(60) != 0
+    assert store.objects == {}
+
+
+@pytest.mark.parametrize("change", [{"place": "another machine"}, None])
+def test_a_lock_whose_owner_cannot_be_seen_stays(store, start, change):
+    process = start(ALL)
+    process.kill()
+    process.wait()
+    key = f"out/.locks/{ALL}"
+    value = json.loads(store.objects[key])
+    store.objects[key] = b"{}" if change is None else json.dumps({**value, **change}).encode()
+    before = dict(store.objects)
+    with pytest.raises(BlockingIOError, match="wait for it or stop it"), lock(ADDRESS, ALL):
+        pass
+    assert store.objects == before
+
+
+def test_of_two_that_take_over_one_lock_one_goes_on(store, start, monkeypatch):
+    process = start(ALL)
+    process.kill()
+    process.wait()
+    own = object_lock._own()
+    other = json.dumps({**object_lock.asdict(own), "token": "other"}).encode()
+    put = object_lock.put_object
+
+    def second(address, key, data, replaced=None):
+        if replaced is not None:  # between this run's look and its put
+            store.objects[f"out/{key}"] = other
+        return put(address, key, data, replaced)
+
+    monkeypatch.setattr(object_lock, "put_object", second)
+    with pytest.raises(BlockingIOError, match=f"process {own.process}"), lock(ADDRESS, ALL):
+        pass
+    assert store.objects == {f"out/.locks/{ALL}": other}
+
+
+def test_a_store_that_refuses_is_named_and_a_lock_that_stays_is_logged(store, caplog):
+    store.refused = (403, "AccessDenied")
+    with pytest.raises(StoreError, match="credentials in the environment"), lock(ADDRESS, ALL):
+        pass
+    assert caplog.text == ""
+    store.refused = None
+    with lock(ADDRESS, ALL):
+        store.refused = (404, "NoSuchBucket")
+    assert f"the lock {ADDRESS}/.locks/all could not be removed" in caplog.text
