@@ -97,7 +97,7 @@ docs: $(DOCS_SET)
 docs-check: $(DEV_SET)
 	$(QUIET_CORES) $(PY) -m pytest -m "slow or not slow" tests/test_docs.py tests/test_docs_commands.py
 
-# TARGET=training, gpu, tensorrt, train or all: other images; deploy/image_test.sh tells more.
+# TARGET=training, live, ray, gpu, tensorrt, train or all: other images; deploy/image_test.sh tells more.
 test-image:
 	deploy/image_test.sh $(TARGET)
 
