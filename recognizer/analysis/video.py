@@ -12,6 +12,7 @@ from recognizer.action.windows import classify_windows
 from recognizer.analysis.grades import grade_events, lying_rules
 from recognizer.analysis.overlay import overlay_frames
 from recognizer.analysis.record import (
+    SCHEMA_VERSION,
     Record,
     ServiceResult,
     read_record,
@@ -24,12 +25,19 @@ from recognizer.backends.network import ModelError
 from recognizer.config.schema import Config
 from recognizer.dataset.windows import TIME_DIGITS, span_of
 from recognizer.runs.inputs import Video, local_file
-from recognizer.runs.manifest import Outcome, State, result_path
+from recognizer.runs.journal import Journal, file_stamp
+from recognizer.runs.manifest import Outcome, Settings, State, result_path
 from recognizer.runs.overlays import SourceVideoError, pictures_of, write_frames
 from recognizer.runs.stills import sample_fps_of
 from recognizer.runs.worker_pool import OnFrames, StopRunError
 from recognizer.scoring.ranking import Service
-from recognizer.storage.artifacts import POSE_SCHEMA, ArtifactError, read_npz_meta, read_poses
+from recognizer.storage.artifacts import (
+    POSE_SCHEMA,
+    ArtifactError,
+    read_npz_meta,
+    read_poses,
+    short_digest,
+)
 from recognizer.storage.objects import ObjectError, StoreError
 from recognizer.types import PoseSequence
 from recognizer.video.reader import VideoError
@@ -81,14 +89,50 @@ def overlay_path(folder: Path, video: str) -> Path:
     return result_path(folder / VIDEOS, video, ".mp4")
 
 
+def decisive_settings(plan: AnalysisPlan) -> Settings:
+    """Return all that decides the results: a journal of other settings is begun anew."""
+    section = plan.config.inference
+    return {
+        "schema_version": SCHEMA_VERSION,
+        "made_from": plan.made_from,
+        "classifiers": {service: plan.classifiers[service] for service in plan.files},
+        "rules": {service: plan.rules[service] for service in plan.files},
+        "zones": section.zones.model_dump(mode="json"),
+        "lying": lying_rules(plan.config),
+        "overlay": section.overlay,
+    }
+
+
+def input_stamp(plan: AnalysisPlan, before: Outcome) -> str:
+    """Return text that changes with stage 2's result and end state, "" if there is no result."""
+    stamp = file_stamp(result_path(plan.tracks, before.video, ".npz"))
+    return f"{stamp} {short_digest([before.state, before.reason, before.notes])}" if stamp else ""
+
+
 def remove_results(folder: Path, video: str) -> None:
     """Remove an earlier run's record and overlay of a video."""
     overlay_path(folder, video).unlink(missing_ok=True)
     record_path(folder, video).unlink(missing_ok=True)
 
 
-def finished(plan: AnalysisPlan, before: Outcome) -> Outcome | None:
-    """Return the outcome of a finished analysis, None if anything is missing or out of date."""
+def finished(plan: AnalysisPlan, before: Outcome, stamp: str, journal: Journal) -> Outcome | None:
+    """Return the outcome of a finished analysis, None if anything is missing or out of date.
+
+    Args:
+        plan: the settings.
+        before: stage 2's end state of the video.
+        stamp: ``input_stamp`` of it.
+        journal: of this run, whose settings are ``decisive_settings``.
+
+    """
+    if plan.config.inference.overlay and not overlay_path(plan.folder, before.video).is_file():
+        return None
+    outcome = journal.outcome(before.video, stamp, record_path(plan.folder, before.video))
+    return _read_finished(plan, before) if outcome is None else outcome
+
+
+def _read_finished(plan: AnalysisPlan, before: Outcome) -> Outcome | None:
+    """Return what the record of a video says of its end, None if it is out of date."""
     try:
         meta = read_npz_meta(result_path(plan.tracks, before.video, ".npz"), POSE_SCHEMA)
     except (ArtifactError, OSError):
@@ -105,9 +149,8 @@ def finished(plan: AnalysisPlan, before: Outcome) -> Outcome | None:
     same &= record.zones == zones_of(plan.config.inference.zones, before.video)
     falls = record.services.get("falldown")
     same &= falls is None or falls.lying == lying_rules(plan.config)
-    drawn = overlay_path(plan.folder, before.video).is_file() or not plan.config.inference.overlay
     as_before = (record.state, record.damage) == (settled.state, settled.reason)
-    return settled if same and drawn and as_before else None
+    return settled if same and as_before else None
 
 
 def _earlier(plan: AnalysisPlan, video: str, meta: Mapping[str, Any]) -> Record | None:
