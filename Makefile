@@ -106,7 +106,7 @@ notebooks: $(DEV_SET)
 pictures: $(DEV_SET)
 	$(QUIET_CORES) $(PY) -m tools.docs_pictures $(ARGS)
 
-# TARGET=training, gpu, tensorrt, train or all: other images; deploy/image_test.sh tells more.
+# TARGET=training, live, ray, gpu, tensorrt, train or all: other images; deploy/image_test.sh tells more.
 test-image:
 	deploy/image_test.sh $(TARGET)
 

@@ -7,9 +7,10 @@ import json
 import sys
 from pathlib import Path
 
-from recognizer.command import FLAGS, open_closed_streams, show, start, unknown_hint, version_text
+from recognizer.command import FLAGS, unknown_hint
 from recognizer.installation import CALL, INSTALLED, SHIPPED_CONFIG, package_advice
 from recognizer.names import printable
+from recognizer.terminal import open_closed_streams, show, start, version_text
 
 CLASSIFIER, POSE = "recognizer.training.classifier", "recognizer.training.pose"
 # mode -> (module, function, what it does); a module is imported only when its mode runs.
@@ -87,14 +88,12 @@ def main(argv: list[str] | None = None) -> int:
     open_closed_streams()
     arguments = _arguments(argv)
     if arguments.version:
-        show(version_text())
-        return 0
+        return show(version_text())
     if arguments.help or arguments.list_modes:
         from annotation.mode_help import help_text, list_text
 
         about = {name: text for name, (_, _, text) in MODES.items()}
-        show(help_text(about, arguments.mode) if arguments.help else list_text(about))
-        return 0
+        return show(help_text(about, arguments.mode) if arguments.help else list_text(about))
     try:
         start(arguments.mode, debug=arguments.debug)
         return _run(arguments)

@@ -11,7 +11,8 @@ next; results must have the bytes of a local run and the manifest one end state 
 finds a dead node after 15 s by default, here after 2 s.
 overhead: videos of 10 s through samples/models/small_pose.onnx by two workers of one thread, local
 and Ray in turn; of the time from the first report to the last, the start apart.
-schedule: jobs that do nothing, two workers; jobs a second and the driver's resident memory.
+schedule: jobs that do nothing, two workers; jobs a second, the driver's CPU time of a job and its
+resident memory.
 """
 
 import argparse
@@ -228,15 +229,19 @@ def measure_schedule(jobs: int) -> None:
         cluster = Cluster(None, 1.0, 0.0, 2, Path(folder))
         pool = WorkerPool(start_nothing, [()])
         todo = [Job(f"{number}.mp4", f"{number}.mp4") for number in range(jobs)]
-        done, first_s, sizes = 0, 0.0, []
+        done, first_s, first_cpu_s, sizes = 0, 0.0, 0.0, []
         for event in run_on_cluster(todo, pool, cluster):
             done += event.result is not None
-            first_s = first_s or time.monotonic()
+            if not first_s:
+                first_s, first_cpu_s = time.monotonic(), time.process_time()
             if done % max(1, jobs // 10) == 0 and event.result is not None:
                 sizes.append(memory.memory_info().rss / 2**20)
-        took_s = time.monotonic() - first_s
+        took_s, cpu_s = time.monotonic() - first_s, time.process_time() - first_cpu_s
     shown = ", ".join(f"{size:.0f}" for size in sizes)
-    print(f"{done} jobs at {done / took_s:.0f} a second; driver MiB at each tenth: {shown}")
+    print(
+        f"{done} jobs at {done / took_s:.0f} a second, {1e3 * cpu_s / done:.2f} ms of the driver's "
+        f"CPU each; driver MiB at each tenth: {shown}"
+    )
 
 
 @one_line_errors

@@ -4,6 +4,7 @@
 #   docker compose up -d                                           idle
 #   docker compose run --rm cpu python3 main.py --mode doctor      a command
 #   docker compose run --rm cpu --mode doctor                      the same: flags are main.py's
+#   docker compose --profile ray up -d                             nodes of a Ray cluster
 set -e
 
 for folder in output weights work_dirs; do
@@ -21,6 +22,14 @@ case "${1:-idle}" in
         trap 'kill -KILL "$!" 2>/dev/null || true; wait "$!" 2>/dev/null || true; exit 0' TERM INT HUP
         sleep infinity &
         wait "$!"
+        ;;
+    ray)
+        # A node that was told to end drains and ends with 1, as one that failed: told apart here.
+        # An INT it would take for Ctrl-C, and not drain.
+        "$@" &
+        node=$!
+        trap 'kill -TERM "$node" 2>/dev/null || true; wait "$node" || true; exit 0' TERM INT HUP
+        wait "$node"
         ;;
     -*) exec python3 main.py "$@" ;;
     *) exec "$@" ;;

@@ -4,6 +4,7 @@
 #   sudo make test-image                    the container without a GPU: minutes, 4 GB of disk
 #   sudo make test-image TARGET=training    the same with the training image (torch for CPUs)
 #   sudo make test-image TARGET=live        live detection: a camera, its event on the page, the end
+#   sudo make test-image TARGET=ray         a Ray cluster of a head and two workers, one is killed
 #   sudo make test-image TARGET=gpu         another kind of docker-compose.yml: built (several GB to
 #                                           download) and loaded; it is not started without a GPU
 #   sudo make test-image TARGET="cpu gpu"   several; all: every one of them
@@ -261,9 +262,63 @@ PYTHON
     take_down
 }
 
+ray_node() { printf 'recognizer-test-ray-%s-%s' "$1" "${2:-1}"; } # head, or worker and its number
+has_nodes() { # COUNT: of the cluster, alive
+    docker exec "$(ray_node head)" python3 -c 'import sys, ray
+ray.init("ray-head:6379", logging_level="ERROR", log_to_driver=False)
+sys.exit(sum(node["Alive"] for node in ray.nodes()) != int(sys.argv[1]))' "$1" >/dev/null 2>&1
+}
+stage1_on_ray() { # the line of docker-compose.yml, word for word
+    compose exec -T ray-head python3 main.py --mode annotation.stage1 \
+        --set annotation.executor=ray --set annotation.ray_address=ray-head:6379 >"$work/$1.log" 2>&1
+}
+
+use_ray() { # stage 1 on a head and two workers gives the bytes of one machine, also if a worker dies
+    lay_out
+    ended+=(take_down)
+    take_down >/dev/null 2>&1
+    mkdir -p "$OUTPUT_DIR" "$WORK_DIRS"
+    chown "$USER_ID:$GROUP_ID" "$OUTPUT_DIR" "$WORK_DIRS"
+    export COMPOSE_PROFILES=ray RAY_WORKERS=2 RAY_CPUS=1 RAY_AUTH_TOKEN
+    RAY_AUTH_TOKEN=$(openssl rand -hex 32)
+    say "stage 1 of $count clips in one container, without Ray"
+    run_shut_in --rm recognizer-test:ray --mode annotation.stage1 >"$work/local.log" 2>&1 ||
+        { tail -20 "$work/local.log" >&2; fail "stage 1 without Ray failed"; }
+    [ "$(results)" = "$count" ] || fail "expected $count results, found $(results)"
+    digests >"$work/first"
+
+    say "docker compose --profile ray up -d"
+    rm -rf "${OUTPUT_DIR:?}"/dataset
+    compose --profile ray up --detach --no-build
+    wait_until 60 "a head and two workers" has_nodes 3
+    stage1_on_ray whole || { tail -20 "$work/whole.log" >&2; fail "stage 1 on Ray failed"; }
+    grep -o 'Ray .* inputs for .*' "$work/whole.log"
+    digests >"$work/second"
+    cmp "$work/first" "$work/second" || fail "the results differ from those without Ray"
+
+    say "the same again, docker kill of a worker in the middle"
+    rm -rf "${OUTPUT_DIR:?}"/dataset
+    stage1_on_ray cut &
+    wait_until 900 "a first result" more_results_than 0
+    docker kill "$(ray_node worker 2)" >/dev/null
+    say "killed at $(results) of $count results"
+    [ "$(results)" -lt "$count" ] || fail "stage 1 ended before the kill; nothing was cut off"
+    wait $! || { tail -20 "$work/cut.log" >&2; fail "stage 1 failed after the kill"; }
+    grep -E 'WARNING' "$work/cut.log" || fail "the run has not noticed the kill"
+    digests >"$work/second"
+    cmp "$work/first" "$work/second" || fail "the results differ after a worker's death"
+    owned
+
+    say "docker stop"
+    stopped_as "$(ray_node worker)" 0
+    stopped_as "$(ray_node head)" 0
+    take_down
+}
+
 test_one() {
     case $1 in
         live) build live live; use_live ;;
+        ray) build ray-head ray "  ray-worker:" "    image: recognizer-test:ray"; use_ray ;;
         cpu) build cpu cpu; use cpu ;;
         training) build cpu training "      target: training"; use training ;;
         *) build "$1" "$1"; try_loading "$1" ;;
@@ -278,8 +333,8 @@ start_engine
 find_python_image
 kinds=${*:-cpu}
 if [ "$kinds" = all ]; then
-    kinds="cpu training $(docker compose --profile '*' config --services |
-        grep -vxE 'cpu|folders' | sort | xargs)"
+    kinds="cpu training ray $(docker compose --profile '*' config --services |
+        grep -vxE 'cpu|folders|ray-.*' | sort | xargs)"
 fi
 for kind in $kinds; do test_one "$kind"; done
 say "everything as expected: $kinds"

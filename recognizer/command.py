@@ -4,13 +4,9 @@
 next, with what the user set and that command reads.
 """
 
-import contextlib
 import difflib
-import importlib.metadata
 import json
-import logging
 import os
-import platform
 import shlex
 import shutil
 import sys
@@ -19,18 +15,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from recognizer import __version__
-from recognizer.installation import CALL, FILES, INSTALLED, ONNX_RUNTIMES
-from recognizer.names import printable
-from recognizer.signals import heed_signals
+from recognizer.installation import CALL, FILES, INSTALLED
 
 if TYPE_CHECKING:
     from recognizer.config.schema import Config
 
 
 EXIT_DONE, EXIT_SOME_REFUSED = 0, 3
-_STDERR = 2  # its number
-_LIVE = "inference.realtime"
 
 
 @dataclass(frozen=True, slots=True)
@@ -250,32 +241,6 @@ def mode_hint(word: str, modes: Collection[str]) -> str:
     return f"; modes are named by --mode: {CALL} --mode {close[0]}" if close else ""
 
 
-def version_text() -> str:
-    """Return the versions of the program, Python and what runs networks, in one line."""
-    parts = [f"recognizer {__version__}", f"Python {platform.python_version()}"]
-    for package in (*ONNX_RUNTIMES, "torch"):
-        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
-            parts.append(f"{package} {importlib.metadata.version(package)}")
-    return ", ".join(parts) + "\n"
-
-
-class _Formatter(logging.Formatter):
-    """Log lines without control characters, which a file name or a message may hold."""
-
-    def format(self, record: logging.LogRecord) -> str:
-        """Return the line, or the lines of a message that has several."""
-        return printable(super().format(record), keep="\n\t")
-
-
-def start(mode: str, *, debug: bool) -> None:
-    """Log to stderr, from DEBUG on or from INFO on; note signals for live detection."""
-    if mode == _LIVE:
-        heed_signals()
-    handler = logging.StreamHandler()
-    handler.setFormatter(_Formatter("%(asctime)s %(levelname)s %(message)s", "%H:%M:%S"))
-    logging.basicConfig(level=logging.DEBUG if debug else logging.INFO, handlers=[handler])
-
-
 def unknown_hint(word: str, modes: Collection[str]) -> str:
     """Return what may be meant by a word that no flag takes; "" if it is a flag itself.
 
@@ -289,32 +254,6 @@ def unknown_hint(word: str, modes: Collection[str]) -> str:
     if word.startswith("-"):
         return ""
     return "; put a value with blanks in quotes: --set 'annotation.input=/data/my videos'"
-
-
-def open_closed_streams() -> None:
-    """Open the null device in place of standard streams that the caller closed.
-
-    Else files that the program opens take their numbers, and libraries write messages into them.
-    """
-    while (number := os.open(os.devnull, os.O_RDWR)) <= _STDERR:
-        os.set_inheritable(number, True)
-    os.close(number)
-    sys.stdout = sys.stdout or open(1, "w", closefd=False)  # noqa: SIM115 - for the process
-    sys.stderr = sys.stderr or open(_STDERR, "w", closefd=False)  # noqa: SIM115
-
-
-def show(text: str) -> None:
-    """Write a text to stdout; end quietly where its reader, such as ``head``, has read enough.
-
-    Another stdout that cannot be written, such as a file on a full disk, ends the program.
-    """
-    try:
-        sys.stdout.write(text)
-        sys.stdout.flush()
-    except OSError as error:  # at its end Python flushes once more: that must not fail again
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        if not isinstance(error, BrokenPipeError):
-            sys.exit(f"stdout cannot be written: {error.strerror}")
 
 
 def next_command(

@@ -42,7 +42,9 @@ from recognizer.analysis.video import (
     AnalysisPlan,
     Input,
     VideoWorker,
+    decisive_settings,
     finished,
+    input_stamp,
     overlay_path,
     record_path,
     remove_results,
@@ -53,13 +55,21 @@ from recognizer.config.file import ConfigError
 from recognizer.config.schema import Config
 from recognizer.runs.batch import WorkerPaths, run_batch, worker_count, worker_pool
 from recognizer.runs.inputs import Video, list_videos
+from recognizer.runs.journal import open_journal
 from recognizer.runs.manifest import (
     MANIFEST,
     Manifest,
     Outcome,
 )
 from recognizer.runs.progress import ProgressFactory
-from recognizer.runs.shards import Shard, exclusive_run, finish_run, shard_of, stage_manifest
+from recognizer.runs.shards import (
+    Shard,
+    exclusive_run,
+    finish_run,
+    other_roots,
+    shard_of,
+    stage_manifest,
+)
 from recognizer.runs.stage1 import run_stage1
 from recognizer.runs.stage2 import run_stage2
 from recognizer.runs.worker_pool import Job
@@ -161,14 +171,20 @@ def _analyse_videos(
 ) -> tuple[Outcome, ...]:
     """Bring every video to its end state and write the manifest."""
     section, by_name = plan.config.annotation, {v.relative: v for v in videos}
-    tracked = stage_manifest(plan.tracks, "stage2", shard_of(section)).outcomes
-    with progress("analysis: videos", len(tracked)) as advance:
+    shard = shard_of(section)
+    tracked = stage_manifest(plan.tracks, "stage2", shard).outcomes
+    stamps = {before.video: input_stamp(plan, before) for before in tracked}
+    others = other_roots(plan.folder, shard)
+    with (
+        open_journal(plan.root, decisive_settings(plan), others) as journal,
+        progress("analysis: videos", len(tracked)) as advance,
+    ):
         settled, jobs = [], []
         for before in tracked:
             if before.state == "refused":
                 settled.append(before)
-            elif (outcome := finished(plan, before)) is not None:
-                settled.append(outcome)
+            elif (done := finished(plan, before, stamps[before.video], journal)) is not None:
+                settled.append(done)
             else:
                 jobs.append(Job(before.video, Input(before, by_name[before.video])))
         jobs.sort(key=lambda job: -job.payload.before.frames)  # no long tail at the end
@@ -176,7 +192,7 @@ def _analyse_videos(
         reads = (section.input, plan.tracks)
         shared = WorkerPaths(plan.folder, reads, tuple(plan.files.values()))
         pool = worker_pool(section, VideoWorker, arguments, shared)
-        return run_batch(settled, jobs, pool, advance)
+        return run_batch(settled, jobs, pool, journal.recording(advance, stamps))
 
 
 def _conclude(

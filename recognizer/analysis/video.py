@@ -12,6 +12,7 @@ from recognizer.action.windows import classify_windows
 from recognizer.analysis.grades import grade_events, lying_rules
 from recognizer.analysis.overlay import overlay_frames
 from recognizer.analysis.record import (
+    SCHEMA_VERSION,
     Record,
     ServiceResult,
     read_record,
@@ -24,13 +25,21 @@ from recognizer.backends.network import ModelError
 from recognizer.config.schema import Config
 from recognizer.dataset.windows import TIME_DIGITS, span_of
 from recognizer.runs.inputs import Video, local_file
-from recognizer.runs.manifest import Outcome, State, result_path
+from recognizer.runs.journal import Journal
+from recognizer.runs.manifest import Outcome, Settings, State, result_path
 from recognizer.runs.overlays import SourceVideoError, black_pictures, pictures_of, write_frames
 from recognizer.runs.stills import sample_fps_of
 from recognizer.runs.worker_pool import OnFrames, StopRunError
 from recognizer.scoring.ranking import Service
-from recognizer.storage.artifacts import POSE_SCHEMA, ArtifactError, read_npz_meta, read_poses
+from recognizer.storage.artifacts import (
+    POSE_SCHEMA,
+    ArtifactError,
+    read_npz_meta,
+    read_poses,
+    short_digest,
+)
 from recognizer.storage.objects import ObjectError, StoreError
+from recognizer.storage.results import file_stamp
 from recognizer.types import ImageArray, PoseSequence
 from recognizer.video.reader import VideoError
 
@@ -81,6 +90,26 @@ def overlay_path(folder: Path, video: str, *, skeleton_only: bool) -> Path:
     return result_path(folder / VIDEOS, video, ".skeleton.mp4" if skeleton_only else ".mp4")
 
 
+def decisive_settings(plan: AnalysisPlan) -> Settings:
+    """Return all that decides the results: a journal of other settings is begun anew."""
+    section = plan.config.inference
+    return {
+        "schema_version": SCHEMA_VERSION,
+        "made_from": plan.made_from,
+        "classifiers": {service: plan.classifiers[service] for service in plan.files},
+        "rules": {service: plan.rules[service] for service in plan.files},
+        "zones": section.zones.model_dump(mode="json"),
+        "lying": lying_rules(plan.config),
+        "overlay": section.overlay,
+    }
+
+
+def input_stamp(plan: AnalysisPlan, before: Outcome) -> str:
+    """Return text that changes with stage 2's result and end state, "" if there is no result."""
+    stamp = file_stamp(result_path(plan.tracks, before.video, ".npz"))
+    return f"{stamp} {short_digest([before.state, before.reason, before.notes])}" if stamp else ""
+
+
 def remove_results(folder: Path, video: str) -> None:
     """Remove an earlier run's record and overlays of a video."""
     for skeleton_only in (False, True):
@@ -88,8 +117,28 @@ def remove_results(folder: Path, video: str) -> None:
     record_path(folder, video).unlink(missing_ok=True)
 
 
-def finished(plan: AnalysisPlan, before: Outcome) -> Outcome | None:
-    """Return the outcome of a finished analysis, None if anything is missing or out of date."""
+def finished(plan: AnalysisPlan, before: Outcome, stamp: str, journal: Journal) -> Outcome | None:
+    """Return the outcome of a finished analysis, None if anything is missing or out of date.
+
+    Args:
+        plan: the settings.
+        before: stage 2's end state of the video.
+        stamp: ``input_stamp`` of it.
+        journal: of this run, whose settings are ``decisive_settings``.
+
+    """
+    overlay, other = _overlays(plan, before.video)
+    if other.is_file() or (plan.config.inference.overlay and not overlay.is_file()):
+        return None
+    present = file_stamp(record_path(plan.folder, before.video))
+    outcome = journal.outcome(before.video, stamp, present)
+    if outcome is None and (read := _read_finished(plan, before)) is not None:
+        return replace(read, stamp=present)
+    return outcome
+
+
+def _read_finished(plan: AnalysisPlan, before: Outcome) -> Outcome | None:
+    """Return what the record of a video says of its end, None if it is out of date."""
     try:
         meta = read_npz_meta(result_path(plan.tracks, before.video, ".npz"), POSE_SCHEMA)
     except (ArtifactError, OSError):
@@ -106,11 +155,8 @@ def finished(plan: AnalysisPlan, before: Outcome) -> Outcome | None:
     same &= record.zones == zones_of(plan.config.inference.zones, before.video)
     falls = record.services.get("falldown")
     same &= falls is None or falls.lying == lying_rules(plan.config)
-    overlay, other = _overlays(plan, before.video)
-    drawn = overlay.is_file() or not plan.config.inference.overlay
-    drawn &= not other.is_file()
     as_before = (record.state, record.damage) == (settled.state, settled.reason)
-    return settled if same and drawn and as_before else None
+    return settled if same and as_before else None
 
 
 def _overlays(plan: AnalysisPlan, video: str) -> tuple[Path, Path]:
@@ -200,6 +246,7 @@ class VideoWorker:
             problem = self._draw(job, record, sequence, meta, on_frames)
         except OSError as error:
             raise StopRunError(f"cannot write the analysis of {video}: {error}") from error
+        settled = replace(settled, stamp=file_stamp(record_path(plan.folder, video)))
         if problem:
             reason = "; ".join(filter(None, [settled.reason, f"no overlay: {problem}"]))
             return replace(settled, state="damaged", reason=reason)

@@ -277,9 +277,10 @@ def _files(folder: Path, excluded: Path | None) -> Iterator[tuple[str, Path]]:
         seen.add(real)
         # Links last: a folder gets its own name rather than a link's.
         subfolders.sort(key=lambda name: (Path(root, name).is_symlink(), name))
-        inside = Path(root).relative_to(folder).as_posix()
+        here = Path(root)
+        inside = here.relative_to(folder).as_posix()
         start = "" if inside == "." else f"{inside}/"
-        yield from ((start + name, Path(root, name)) for name in files)
+        yield from ((start + name, here / name) for name in files)
 
 
 _warned: set[str] = set()

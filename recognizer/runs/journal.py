@@ -165,7 +165,7 @@ def _entry(line: bytes) -> Entry | None:
     if not data or not line.endswith(b"\n") or crc != b"%08x" % zlib.crc32(data):
         return None
     try:
-        video, source, result, state, reason, frames, notes = json.loads(data)
+        video, source, result, state, reason, frames, notes = json.loads(str(data, "ascii"))
         texts = (video, source, result, reason, *notes)
     except (ValueError, TypeError, RecursionError):
         return None

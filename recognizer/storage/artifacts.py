@@ -122,10 +122,14 @@ def remove_stale_scratch(root: Path) -> None:
     shutil.rmtree(root / SCRATCH_FOLDER, ignore_errors=True)
 
 
+def json_text(value: object) -> str:
+    """Return readable JSON with sorted keys and the end of a line."""
+    return json.dumps(value, indent=2, sort_keys=True, ensure_ascii=False, allow_nan=False) + "\n"
+
+
 def json_bytes(value: object) -> bytes:
-    """Return readable UTF-8 JSON with sorted keys; undecodable file names are escaped."""
-    text = json.dumps(value, indent=2, sort_keys=True, ensure_ascii=False, allow_nan=False)
-    return (text + "\n").encode("utf-8", "backslashreplace")
+    """Return ``json_text`` as UTF-8; undecodable file names are escaped."""
+    return json_text(value).encode("utf-8", "backslashreplace")
 
 
 def write_json(final: Path, root: Path, value: object) -> None:

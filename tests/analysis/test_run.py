@@ -15,6 +15,7 @@ import av
 import numpy as np
 import pytest
 
+from recognizer.analysis import video as analysis_video
 from recognizer.analysis.record import SCHEMA_FILE
 from recognizer.config.file import ConfigError
 from recognizer.runs.worker_pool import RunError
@@ -308,6 +309,24 @@ def test_a_lost_overlay_is_drawn_again(analysed):
     run(analysed)
     assert overlay.is_file()
     assert overlay.with_name("f0.mp4.json").stat().st_mtime_ns == record
+
+
+def test_a_restart_knows_from_the_journal_what_is_finished(analysed, monkeypatch):
+    run(analysed)  # files of a copy have other times than the journal
+
+    def opened(path, *_):
+        raise AssertionError(f"{path} was opened")
+
+    before = contents(analysed)
+    monkeypatch.setattr(analysis_video, "read_npz_meta", opened)
+    monkeypatch.setattr(analysis_video, "read_record", opened)
+    run(analysed)
+    assert contents(analysed) == before
+    monkeypatch.undo()
+    overlay = out(analysed) / "videos" / "Fight" / "f0.mp4.mp4"
+    overlay.unlink()
+    run(analysed)
+    assert overlay.is_file()
 
 
 def test_two_runs_at_once_are_refused(place):

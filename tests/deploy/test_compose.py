@@ -189,6 +189,33 @@ def test_idle_stays_until_it_is_stopped(folder, arguments, number):
     assert not Path(f"/proc/{sleeper}").exists()
 
 
+def ray_that(folder, *lines):
+    """Write a program named ray, and return the PATH that finds it."""
+    program = folder / "bin" / "ray"
+    program.parent.mkdir()
+    program.write_text("\n".join(["#!/bin/sh", *lines]))
+    program.chmod(0o755)
+    return f"{program.parent}:{os.environ['PATH']}"
+
+
+@pytest.mark.parametrize("number", [15, 2])
+def test_a_ray_node_that_is_told_to_end_drains_and_ends_with_0(folder, monkeypatch, number):
+    lines = ("trap 'echo drained; exit 1' TERM", 'echo "$@"', "while :; do sleep 0.1; done")
+    monkeypatch.setenv("PATH", ray_that(folder, *lines))
+    process = start(folder, "ray", "start", "--block")
+    assert process.stdout.readline() == "start --block\n"
+    process.send_signal(number)
+    out, _ = process.communicate(timeout=30)
+    assert (out, process.returncode) == ("drained\n", 0)
+
+
+def test_a_ray_node_that_fails_ends_as_it_did(folder, monkeypatch):
+    monkeypatch.setenv("PATH", ray_that(folder, "exit 3"))
+    process = start(folder, "ray", "start", "--block")
+    process.communicate(timeout=30)
+    assert process.returncode == 3
+
+
 def test_a_folder_that_cannot_be_written_to_is_reported(folder):
     (folder / "output").rmdir()
     _, err = start(folder, "true").communicate(timeout=30)

@@ -57,6 +57,14 @@ def test_nothing_is_reported_and_the_head_does_no_work():
     assert parameters == {"num-cpus": "0", "include-dashboard": "false"}
 
 
+def test_a_node_has_time_to_drain_and_its_object_store_fits_into_shared_memory():
+    for service in (HEAD, WORKER):
+        assert int(service["stop_grace_period"].removesuffix("s")) > 30, "seconds that Ray drains"
+        (store,) = re.findall(r"--object-store-memory=(\d+)", " ".join(service["command"]))
+        assert service["shm_size"] == "${RAY_SHM_SIZE:-1gb}"
+        assert int(store) < 0.9 * 2**30
+
+
 def test_the_manifest_is_of_the_pinned_ray():
     assert (KUBERAY["apiVersion"], KUBERAY["kind"]) == ("ray.io/v1", "RayCluster")
     assert KUBERAY["spec"]["rayVersion"] == PIN

@@ -23,7 +23,7 @@ from recognizer.runs.manifest import (
     write_manifest,
 )
 from recognizer.runs.stage_folders import stage1_settings
-from recognizer.storage.artifacts import ArtifactError, short_digest
+from recognizer.storage.artifacts import ArtifactError, json_bytes, short_digest
 from tests import networks
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -240,6 +240,28 @@ def test_manifests_hold_one_end_state_per_input_and_come_back(tmp_path):
     assert back.settings == manifest.settings
     write_manifest(tmp_path, Manifest("stage1", manifest.settings, outcomes[::-1]))
     assert (tmp_path / "manifest.json").read_bytes() == first
+
+
+@pytest.mark.parametrize("count", [0, 1, 5])
+def test_the_bytes_of_a_manifest_are_those_of_any_other_json_file(tmp_path, count):
+    outcomes = (
+        Outcome('quo"te\\ and\nline.mp4', "done", frames=60, notes=("한 줄", "a\nb  c\t")),
+        Outcome("a.mp4", "done", frames=60),
+        Outcome("Z/b.mp4", "refused", 'no "picture"\n    in it \u2028 \x07'),
+        Outcome("é.mp4", "done", frames=60),
+        Outcome(os.fsdecode(b"\xff.mp4"), "damaged", os.fsdecode(b"cut \xff"), 57),
+    )[:count]
+    write_manifest(tmp_path, Manifest("stage1", {"models": {"pose": "ü"}}, outcomes))
+    written = (tmp_path / "manifest.json").read_bytes()
+    inputs = {
+        o.video: {"state": o.state, "reason": o.reason, "frames": o.frames}
+        | ({"notes": list(o.notes)} if o.notes else {})
+        for o in outcomes
+    }
+    value = json.loads(written)
+    assert value["totals"]["inputs"] == len(inputs)
+    assert written == json_bytes({**value, "inputs": inputs})
+    assert set(read_manifest(tmp_path).outcomes) == set(outcomes)
 
 
 @pytest.mark.parametrize(
