@@ -28,6 +28,7 @@ class ObjectServer(ThreadingHTTPServer):
         refused: a status code and an error code for every request; None: none.
         before_get: called with the key of an object that is about to be read.
         before_put: called with the key of an object that is about to be written.
+        lost_answers: so many puts are done, and answered with an error of the server.
         stuck: lists end with a continuation token that leads to the same page again.
         requests: method and path of all requests.
 
@@ -42,6 +43,7 @@ class ObjectServer(ThreadingHTTPServer):
         self.refused: tuple[int, str] | None = None
         self.before_get: Callable[[str], None] = lambda key: None
         self.before_put: Callable[[str], None] = lambda key: None
+        self.lost_answers = 0
         self.stuck = False
         self.requests: list[str] = []
         self.writing = threading.Lock()
@@ -110,7 +112,14 @@ class _Handler(BaseHTTPRequestHandler):
                 self._fail(412, "PreconditionFailed")
             else:
                 self.server.objects[key] = data
-                self._answer(200, b"", {"ETag": etag(data)})
+                self._answer_put(data)
+
+    def _answer_put(self, data: bytes) -> None:
+        if self.server.lost_answers:
+            self.server.lost_answers -= 1
+            self._fail(500, "InternalError")
+        else:
+            self._answer(200, b"", {"ETag": etag(data)})
 
     def do_POST(self) -> None:
         """Delete the objects that the body names."""

@@ -15,7 +15,7 @@ import signal
 import socket
 import threading
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from datetime import UTC, datetime
 from pathlib import Path
 from types import FrameType
@@ -131,8 +131,6 @@ def _take(address: str, name: str, own: Owner) -> None:
                 replaced = None
                 continue
             owner, replaced = found
-            if owner == own:  # the answer to an earlier request was lost
-                return
             if owner is None or not owner.has_ended():
                 raise _busy(address, name, owner) from None
             logger.warning("%s: taking over the lock of a run that was killed", address)
@@ -161,9 +159,12 @@ def _read(address: str, name: str) -> tuple[Owner | None, Version] | None:
     if found is None:
         return None
     try:
-        return Owner(**json.loads(found[0])), found[1]
-    except (ValueError, TypeError):
+        owner = Owner(**json.loads(found[0]))
+    except (ValueError, TypeError, RecursionError):
         return None, found[1]
+    expected = {one.name: one.type for one in fields(Owner)}
+    fits = all(type(value) is expected[name] for name, value in asdict(owner).items())
+    return owner if fits else None, found[1]
 
 
 def _busy(address: str, name: str, owner: Owner | None) -> BlockingIOError:

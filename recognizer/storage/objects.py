@@ -48,7 +48,11 @@ _ADVICE = {
 }
 _STATUS = re.compile(r"status code: (\d{3})")
 _CODE = re.compile(r"<Code>(\w{1,64})</Code>")
-_BAD_KEY = re.compile(r"(?:parsing |invalid path: |parse path: )Path (\".{0,1100}?\") ", re.DOTALL)
+_BAD_KEY = re.compile(
+    r"(?:parsing |invalid path: |parse path: )Path (\".{0,1100}?\")[: ]", re.DOTALL
+)
+_VARIABLES = ("AWS_", "GOOGLE_", "AZURE_")
+_CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 
 OnBytes = Callable[[int], None]
 """Called with the number of bytes since the last call."""
@@ -228,6 +232,9 @@ def read_object(address: str, key: str) -> tuple[bytes, Version] | None:
 def put_object(address: str, key: str, data: bytes, replaced: Version | None = None) -> Version:
     """Write an object whole and return its version.
 
+    Where the store has written it, and the answer was lost, the client asks again and is refused:
+    an object of the same content counts as written.
+
     Args:
         address: of the bucket and prefix.
         key: below the prefix.
@@ -245,16 +252,21 @@ def put_object(address: str, key: str, data: bytes, replaced: Version | None = N
         mode = {"e_tag": replaced.tag}
         if replaced.number is not None:
             mode["version"] = replaced.number
-    with _translated(address) as obstore:
-        taken = obstore.exceptions.AlreadyExistsError, obstore.exceptions.PreconditionError
-        try:
-            done = obstore.put(_open(bucket), path, data, mode=mode)
-        except taken:
-            _probe(address)  # the client takes a missing bucket for a missing object
-            raise ConflictError(
-                f"{address}/{key}: another process wrote or removed it meanwhile"
-            ) from None
-        return Version(done["e_tag"] or "", done["version"])
+    for _ in range(_TRIES):
+        with _translated(address) as obstore:
+            taken = obstore.exceptions.AlreadyExistsError, obstore.exceptions.PreconditionError
+            try:
+                done = obstore.put(_open(bucket), path, data, mode=mode)
+            except taken:
+                _probe(address)  # the client takes a missing bucket for a missing object
+            else:
+                return Version(done["e_tag"] or "", done["version"])
+        found = read_object(address, key)
+        if found is not None and found[0] == data:  # put by this call, whose answer was lost
+            return found[1]
+        if found is not None or replaced is not None:
+            break  # else S3 refused one of two puts at the same time, and neither is there
+    raise ConflictError(f"{address}/{key}: another process wrote or removed it meanwhile")
 
 
 def save_object(address: str, key: str, data: bytes) -> Version:
@@ -329,11 +341,26 @@ def split_address(address: str) -> tuple[str, str]:
 def _open(bucket: str) -> "ObjectStore":
     from obstore.store import from_url
 
+    _check_environment(bucket)
     endpoint = os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL", "")
     options: ClientConfig = {"timeout": _REQUEST_TIMEOUT}
     if endpoint.startswith("http://"):  # typed so: a store on the own network
         options["allow_http"] = True
     return from_url(bucket, client_options=options, retry_config=_RETRIES)
+
+
+def _check_environment(bucket: str) -> None:
+    """Refuse variables that end the client in a panic; StoreError names them, not their values."""
+    for name, value in sorted(os.environ.items()):
+        if name.startswith(_VARIABLES) and _CONTROL.search(value):
+            raise StoreError(
+                bucket,
+                f"the environment variable {name} holds a control character, such as the end of a "
+                "line; set it without",
+            )
+        is_endpoint = name.startswith("AWS_ENDPOINT_URL")
+        if is_endpoint and value and not value.startswith(("http://", "https://")):
+            raise StoreError(bucket, f"{name}: expected an address with http:// or https://")
 
 
 @contextlib.contextmanager

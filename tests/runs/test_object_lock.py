@@ -111,14 +111,18 @@ def test_a_process_that_is_terminated_removes_its_lock(store, start):
     assert store.objects == {}
 
 
-@pytest.mark.parametrize("change", [{"place": "another machine"}, None])
+OF_NO_OWNER = [b"{}", b"\xff", b"[" * 100_000, b"null"]
+
+
+@pytest.mark.parametrize("change", [{"place": "another machine"}, {"process": "1"}, *OF_NO_OWNER])
 def test_a_lock_whose_owner_cannot_be_seen_stays(store, start, change):
     process = start(ALL)
     process.kill()
     process.wait()
     key = f"out/.locks/{ALL}"
     value = json.loads(store.objects[key])
-    store.objects[key] = b"{}" if change is None else json.dumps({**value, **change}).encode()
+    is_garbage = isinstance(change, bytes)
+    store.objects[key] = change if is_garbage else json.dumps({**value, **change}).encode()
     before = dict(store.objects)
     with pytest.raises(BlockingIOError, match="wait for it or stop it"), lock(ADDRESS, ALL):
         pass
