@@ -217,6 +217,9 @@ def test_an_object_that_changes_between_two_parts_is_refused(store, tmp_path, mo
         (401, "InvalidToken", "the credentials in the environment are refused"),
         (404, "NoSuchBucket", "no such bucket"),
         (301, "PermanentRedirect", "AWS_ENDPOINT_URL"),
+        (301, "PermanentRedirect", "AWS_REGION"),
+        (400, "AuthorizationHeaderMalformed", "AWS_REGION"),
+        (400, "ExpiredToken", "the credentials in the environment have expired"),
         (503, "SlowDown", "AWS_ENDPOINT_URL"),
     ],
 )
@@ -237,6 +240,13 @@ def test_a_store_that_refuses_is_named_with_its_reason_alone(store, tmp_path, st
         assert text.startswith(f"{ADDRESS}: ")
         assert advice in text
         assert not any(word in text for word in ("secret", "the-key", "127.0.0.1", "<Error>"))
+
+
+def test_an_object_that_may_not_be_removed_is_told_from_a_store_that_is_not_reached(store):
+    put_object(ADDRESS, "a", b"1")
+    store.keeps = True
+    with pytest.raises(StoreError, match=r"do not permit this \(AccessDenied\)$"):
+        delete_object(ADDRESS, "a")
 
 
 def test_a_bucket_that_is_not_there_and_a_store_that_is_not_there(store, monkeypatch):
