@@ -11,6 +11,7 @@ import json
 import logging
 import os
 import secrets
+import shlex
 import signal
 import socket
 import threading
@@ -174,7 +175,11 @@ def _busy(address: str, name: str, owner: Owner | None) -> BlockingIOError:
         else f"{owner.user} on {owner.host}, process {owner.process}, since {owner.started}"
     )
     lock = f"{address}/{_key(name)}"
-    how = f": aws s3 rm {lock}" if lock.startswith("s3://") else " with a tool of the store"
+    how = (
+        f": aws s3 rm {shlex.quote(lock)}"
+        if lock.startswith("s3://")
+        else " with a tool of the store"
+    )
     return BlockingIOError(
         f"another run is at work in {address}: {who}; wait for it or stop it. If it is known to "
         f"have ended without removing its lock, remove the object {lock}{how}"

@@ -93,6 +93,13 @@ def test_the_message_names_the_owner_and_the_command_that_removes_a_stale_lock(s
     assert f"remove the object {ADDRESS}/.locks/all: aws s3 rm {ADDRESS}/.locks/all" in text
 
 
+def test_the_command_that_removes_a_lock_can_be_typed_as_it_is(store):
+    address = f"s3://{BUCKET}/of a; test"
+    with lock(address, ALL), pytest.raises(BlockingIOError) as caught, lock(address, ALL):
+        pass
+    assert str(caught.value).endswith(f": aws s3 rm '{address}/.locks/all'")
+
+
 @pytest.mark.parametrize("second", [ALL, SHARD])
 def test_the_lock_of_a_killed_process_of_this_machine_is_taken_over(store, start, second):
     process = start(second if second == SHARD else SHARD)

@@ -119,6 +119,7 @@ def test_tracks_are_fetched_once_for_the_modes_that_read_files(dataset, store):
     place = make_tracks(config)
     local = load_config(dataset, [f"annotation.stage2_dir={place}"])
     folder = fetched_tracks(local)
+    assert fetched_tracks(load_config(dataset, [f"annotation.stage2_dir={place}/"])) == folder
     below = place.removeprefix(f"s3://{BUCKET}/")
     there = {key.removeprefix(below): store.objects[key] for key in store.objects if below in key}
     here = {f"/{name}": data for name, data in clips.contents(folder).items()}
