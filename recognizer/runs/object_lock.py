@@ -99,7 +99,8 @@ def _born(process: int) -> str:
 def object_lock(address: str, name: str) -> Iterator[None]:
     """Hold the lock of a run: over all videos, or of a shard, which shares with other shards.
 
-    SIGTERM ends the run as Ctrl-C does, so that the lock is removed.
+    SIGTERM, and SIGHUP of a terminal that closes, end the run as Ctrl-C does, so that the lock is
+    removed.
 
     Args:
         address: of the stage's results.
@@ -114,7 +115,7 @@ def object_lock(address: str, name: str) -> Iterator[None]:
     _take(address, name, own)
     try:
         _refuse_others(address, name)
-        with _heeding_sigterm():
+        with _heeding_signals():
             yield
     finally:
         _release(address, name, own)
@@ -205,15 +206,22 @@ def _key(name: str) -> str:
 
 
 @contextlib.contextmanager
-def _heeding_sigterm() -> Iterator[None]:
+def _heeding_signals() -> Iterator[None]:
     if threading.current_thread() is not threading.main_thread():
         yield  # signals are the main thread's alone
         return
-    before = signal.signal(signal.SIGTERM, _stop)
+    before = {
+        number: handler
+        for number in (signal.SIGTERM, signal.SIGHUP)
+        if (handler := signal.getsignal(number)) not in (None, signal.SIG_IGN)  # by C; by nohup
+    }
+    for number in before:
+        signal.signal(number, _stop)
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def _stop(number: int, frame: FrameType | None) -> None:

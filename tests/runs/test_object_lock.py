@@ -1,6 +1,7 @@
 """The lock of a run in object storage: who holds it, who takes it over, who is refused."""
 
 import json
+import signal
 import subprocess
 import sys
 
@@ -111,11 +112,23 @@ def test_the_lock_of_a_killed_process_of_this_machine_is_taken_over(store, start
     assert store.objects == {}
 
 
-def test_a_process_that_is_terminated_removes_its_lock(store, start):
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_a_process_that_is_terminated_removes_its_lock(store, start, number):
     process = start(ALL)
-    process.terminate()
+    process.send_signal(number)
     assert process.wait(60) != 0
     assert store.objects == {}
+
+
+def test_a_process_that_ignores_a_closed_terminal_goes_on(store, start):
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        process = start(ALL)
+    finally:
+        signal.signal(signal.SIGHUP, before)
+    process.send_signal(signal.SIGHUP)
+    process.communicate("", timeout=60)
+    assert process.returncode == 0
 
 
 OF_NO_OWNER = [b"{}", b"\xff", b"[" * 100_000, b"null"]
