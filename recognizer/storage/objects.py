@@ -326,7 +326,7 @@ def split_address(address: str) -> tuple[str, str]:
 def _open(bucket: str) -> "ObjectStore":
     from obstore.store import from_url
 
-    if problem := environment_problem():
+    if bucket.startswith("s3:") and (problem := environment_problem()):
         raise StoreError(bucket, problem)
     endpoint = os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL", "")
     options: ClientConfig = {"timeout": _REQUEST_TIMEOUT}

@@ -32,7 +32,6 @@ _NO_LOCATION = "redirect without LOCATION"  # how S3 answers for a bucket of ano
 _BAD_KEY = re.compile(
     r"(?:parsing |invalid path: |parse path: )Path (\".{0,1100}?\")[: ]", re.DOTALL
 )
-_VARIABLES = ("AWS_", "GOOGLE_", "AZURE_")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 
 
@@ -54,9 +53,9 @@ def reason_of(error: Exception) -> str:
 
 
 def environment_problem() -> str:
-    """Return which variable would end the client in a panic, without its value; "" if none."""
+    """Return which variable would end the client of S3 in a panic, not its value; "" if none."""
     for name, value in sorted(os.environ.items()):
-        if name.startswith(_VARIABLES) and _CONTROL.search(value):
+        if name.startswith("AWS_") and _CONTROL.search(value):
             return (
                 f"the environment variable {name} holds a control character, such as the end of a "
                 "line; set it without"
