@@ -17,6 +17,7 @@ from xml.sax.saxutils import escape, unescape
 
 BUCKET = "footage"
 _PAGE = 1000
+_KEPT = "<Code>AccessDenied</Code><Message>secret-of-the-body</Message>"
 
 
 class ObjectServer(ThreadingHTTPServer):
@@ -28,6 +29,8 @@ class ObjectServer(ThreadingHTTPServer):
         refused: a status code and an error code for every request; None: none.
         before_get: called with the key of an object that is about to be read.
         before_put: called with the key of an object that is about to be written.
+        keeps: no object may be removed.
+        lost_answers: so many puts are done, and answered with an error of the server.
         stuck: lists end with a continuation token that leads to the same page again.
         requests: method and path of all requests.
 
@@ -42,6 +45,8 @@ class ObjectServer(ThreadingHTTPServer):
         self.refused: tuple[int, str] | None = None
         self.before_get: Callable[[str], None] = lambda key: None
         self.before_put: Callable[[str], None] = lambda key: None
+        self.keeps = False
+        self.lost_answers = 0
         self.stuck = False
         self.requests: list[str] = []
         self.writing = threading.Lock()
@@ -110,7 +115,14 @@ class _Handler(BaseHTTPRequestHandler):
                 self._fail(412, "PreconditionFailed")
             else:
                 self.server.objects[key] = data
-                self._answer(200, b"", {"ETag": etag(data)})
+                self._answer_put(data)
+
+    def _answer_put(self, data: bytes) -> None:
+        if self.server.lost_answers:
+            self.server.lost_answers -= 1
+            self._fail(500, "InternalError")
+        else:
+            self._answer(200, b"", {"ETag": etag(data)})
 
     def do_POST(self) -> None:
         """Delete the objects that the body names."""
@@ -120,9 +132,11 @@ class _Handler(BaseHTTPRequestHandler):
             if self._is_refused(bucket):
                 return
             keys = [unescape(key) for key in re.findall(r"<Key>(.*?)</Key>", body, re.DOTALL)]
-            for key in keys:
-                self.server.objects.pop(key, None)
-        rows = "".join(f"<Deleted><Key>{escape(key)}</Key></Deleted>" for key in keys)
+            if not self.server.keeps:
+                for key in keys:
+                    self.server.objects.pop(key, None)
+        tag, why = ("Error", _KEPT) if self.server.keeps else ("Deleted", "")
+        rows = "".join(f"<{tag}><Key>{escape(key)}</Key>{why}</{tag}>" for key in keys)
         self._answer(200, f"<DeleteResult>{rows}</DeleteResult>".encode())
 
     def _is_refused(self, bucket: str) -> bool:

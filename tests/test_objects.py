@@ -118,13 +118,24 @@ def test_an_object_is_put_only_over_the_version_that_is_expected(store):
     assert read_object(ADDRESS, "a") is None
 
 
+def test_a_put_that_was_done_and_not_answered_counts(store, monkeypatch):
+    monkeypatch.setattr(objects, "_RETRIES", {"max_retries": 1})
+    store.lost_answers = 1
+    version = put_object(ADDRESS, "a", b"1")
+    store.lost_answers = 1
+    put_object(ADDRESS, "a", b"2", version)
+    assert store.objects["rwf/a"] == b"2"
+    with pytest.raises(ConflictError, match="another process wrote"):
+        put_object(ADDRESS, "a", b"3", version)
+
+
 def test_saving_over_an_object_goes_on_while_others_write_it_until_it_is_too_often(store):
     save_object(ADDRESS, "a", b"1")
     numbers = iter(range(9))
     store.before_put = lambda key: store.objects.update({f"rwf/a{next(numbers)}": b""})
     save_object(ADDRESS, "a", b"2")
     assert store.objects["rwf/a"] == b"2"
-    store.before_put = lambda key: store.objects.update({"rwf/a": b"%d" % next(numbers)})
+    store.before_put = lambda key: store.objects.update({"rwf/a": b"of %d" % next(numbers)})
     with pytest.raises(ConflictError, match="write it at the same time"):
         save_object(ADDRESS, "a", b"3")
 
@@ -206,6 +217,9 @@ def test_an_object_that_changes_between_two_parts_is_refused(store, tmp_path, mo
         (401, "InvalidToken", "the credentials in the environment are refused"),
         (404, "NoSuchBucket", "no such bucket"),
         (301, "PermanentRedirect", "AWS_ENDPOINT_URL"),
+        (301, "PermanentRedirect", "AWS_REGION"),
+        (400, "AuthorizationHeaderMalformed", "AWS_REGION"),
+        (400, "ExpiredToken", "the credentials in the environment have expired"),
         (503, "SlowDown", "AWS_ENDPOINT_URL"),
     ],
 )
@@ -228,6 +242,13 @@ def test_a_store_that_refuses_is_named_with_its_reason_alone(store, tmp_path, st
         assert not any(word in text for word in ("secret", "the-key", "127.0.0.1", "<Error>"))
 
 
+def test_an_object_that_may_not_be_removed_is_told_from_a_store_that_is_not_reached(store):
+    put_object(ADDRESS, "a", b"1")
+    store.keeps = True
+    with pytest.raises(StoreError, match=r"do not permit this \(AccessDenied\)$"):
+        delete_object(ADDRESS, "a")
+
+
 def test_a_bucket_that_is_not_there_and_a_store_that_is_not_there(store, monkeypatch):
     with pytest.raises(StoreError, match=r"s3://none/x: no such bucket.*NoSuchBucket"):
         list(list_objects("s3://none/x"))
@@ -241,8 +262,26 @@ def test_a_bucket_that_is_not_there_and_a_store_that_is_not_there(store, monkeyp
 @pytest.mark.parametrize("key", ["a//b.mp4", "a/../b.mp4", "./b.mp4", "a\x7fb.mp4"])
 def test_a_key_that_the_client_cannot_address_is_named(store, key):
     store.objects = {f"rwf/{key}": b"", "rwf/z.mp4": b""}
-    with pytest.raises(StoreError, match=r'the key "rwf/.*" has an empty part'):
+    with pytest.raises(StoreError, match=r'the key "rwf/[^"]*" has an empty part'):
         list(list_objects(ADDRESS))
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "why"),
+    [
+        ("AWS_SECRET_ACCESS_KEY", "secret\r", "holds a control character"),
+        ("AWS_REGION", "secret\n", "holds a control character"),
+        ("AWS_ENDPOINT_URL", "secret", "expected an address with http:// or https://"),
+    ],
+)
+def test_a_variable_that_the_client_cannot_use_is_named_without_its_value(
+    store, monkeypatch, name, value, why
+):
+    monkeypatch.setenv(name, value)
+    objects._open.cache_clear()
+    with pytest.raises(StoreError, match=f"{name}.*{why}") as caught:
+        list(list_objects(ADDRESS))
+    assert "secret" not in str(caught.value)
 
 
 def test_without_obstore_the_command_that_installs_it_is_named(monkeypatch):

@@ -20,6 +20,8 @@ from pydantic import (
 
 from recognizer.names import as_on_disk
 
+_ADDRESS_LIKE = re.compile("://|^(s3|gs|az):", re.IGNORECASE)
+
 PoseKind = Literal["rtmo", "topdown", "movenet"]
 Unit = Annotated[float, Field(ge=0, le=1)]
 NonNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
@@ -50,7 +52,7 @@ def _to_path(value: object, info: ValidationInfo) -> Path:
 
 
 def _to_place(value: object, info: ValidationInfo) -> Path | str:
-    if not isinstance(value, str) or "://" not in value:
+    if not isinstance(value, str) or not _ADDRESS_LIKE.search(value):
         return _to_path(value, info)
     if re.fullmatch(r"(s3|gs|az)://[A-Za-z0-9._-]{1,255}(/[^?#]*)?", value) is None:
         raise ValueError(
@@ -59,6 +61,9 @@ def _to_place(value: object, info: ValidationInfo) -> Path | str:
         )
     if not value.isprintable():
         raise ValueError("expected an address without control characters")
+    prefix = value.partition("://")[2].partition("/")[2].strip("/")
+    if prefix and not {"", ".", ".."}.isdisjoint(prefix.split("/")):
+        raise ValueError("expected a prefix without empty parts, . and .., which no client reads")
     return str(value)
 
 

@@ -13,7 +13,10 @@ from pathlib import Path, PurePosixPath
 from recognizer.config.file import ConfigError
 from recognizer.config.schema import AnnotationConfig
 from recognizer.names import nfc
-from recognizer.runs.manifest import result_path
+from recognizer.runs.journal import JOURNAL
+from recognizer.runs.manifest import LOCK, MANIFEST, result_path
+from recognizer.runs.object_lock import LOCKS
+from recognizer.runs.shards import SHARDS_FOLDER
 from recognizer.runs.worker_pool import OnFrames
 from recognizer.storage.artifacts import SCRATCH_FOLDER
 from recognizer.storage.objects import StoredObject, fetch, list_objects, split_address
@@ -34,6 +37,8 @@ _VIDEO_KINDS = frozenset(_KINDS.split())
 _APPLE_DOUBLE = "._"  # prefix of files in which macOS keeps the attributes of others
 _MAX_NAME_BYTES = 255
 _SUFFIX = re.compile(r"\*?\.?([^\s./*\\]+)")
+# What a run keeps beside its results and removes: a video's result may not lie below.
+_OWN_NAMES = frozenset((SCRATCH_FOLDER, SHARDS_FOLDER, LOCKS, LOCK, JOURNAL, MANIFEST))
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,8 +80,11 @@ class Video:
     @property
     def refusal(self) -> str:
         """Why it can have no result under its name; "" if it can."""
-        folders = self.relative.split("/")[:-1] if isinstance(self.source, StoredObject) else ()
-        if all(len(os.fsencode(part)) <= _MAX_NAME_BYTES for part in folders):
+        first, *_ = folders = self.relative.split("/")[:-1] or [""]
+        if first in _OWN_NAMES:
+            return f"below a folder {first}, a name that runs use beside results; rename the folder"
+        stored = isinstance(self.source, StoredObject)
+        if not stored or all(len(os.fsencode(part)) <= _MAX_NAME_BYTES for part in folders):
             return ""
         return f"a part of the object's key is longer than {_MAX_NAME_BYTES} bytes; rename it"
 

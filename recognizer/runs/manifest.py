@@ -17,6 +17,7 @@ from typing import Any, Literal, get_args
 from recognizer.storage.artifacts import ArtifactError, json_text, remove_stale_scratch, write_text
 
 MANIFEST, MANIFEST_SCHEMA = "manifest.json", "recognizer.manifest"
+LOCK = ".lock"
 State = Literal["done", "damaged", "refused"]
 Settings = dict[str, Any]
 """What decides a stage's results, as JSON holds it: nested objects of plain values."""
@@ -110,7 +111,7 @@ def lock_folder(folder: Path, *, shared: bool = False) -> Iterator[None]:
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        lock = (folder / ".lock").open("a+")  # a shared lock over NFS needs it readable
+        lock = (folder / LOCK).open("a+")  # a shared lock over NFS needs it readable
     except OSError as error:
         raise OSError(
             f"output folder: expected a place that can be written, got {folder}: "

@@ -11,11 +11,12 @@ import json
 import logging
 import os
 import secrets
+import shlex
 import signal
 import socket
 import threading
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from datetime import UTC, datetime
 from pathlib import Path
 from types import FrameType
@@ -98,7 +99,8 @@ def _born(process: int) -> str:
 def object_lock(address: str, name: str) -> Iterator[None]:
     """Hold the lock of a run: over all videos, or of a shard, which shares with other shards.
 
-    SIGTERM ends the run as Ctrl-C does, so that the lock is removed.
+    SIGTERM, and SIGHUP of a terminal that closes, end the run as Ctrl-C does, so that the lock is
+    removed.
 
     Args:
         address: of the stage's results.
@@ -113,7 +115,7 @@ def object_lock(address: str, name: str) -> Iterator[None]:
     _take(address, name, own)
     try:
         _refuse_others(address, name)
-        with _heeding_sigterm():
+        with _heeding_signals():
             yield
     finally:
         _release(address, name, own)
@@ -131,8 +133,6 @@ def _take(address: str, name: str, own: Owner) -> None:
                 replaced = None
                 continue
             owner, replaced = found
-            if owner == own:  # the answer to an earlier request was lost
-                return
             if owner is None or not owner.has_ended():
                 raise _busy(address, name, owner) from None
             logger.warning("%s: taking over the lock of a run that was killed", address)
@@ -161,9 +161,12 @@ def _read(address: str, name: str) -> tuple[Owner | None, Version] | None:
     if found is None:
         return None
     try:
-        return Owner(**json.loads(found[0])), found[1]
-    except (ValueError, TypeError):
+        owner = Owner(**json.loads(found[0]))
+    except (ValueError, TypeError, RecursionError):
         return None, found[1]
+    expected = {one.name: one.type for one in fields(Owner)}
+    fits = all(type(value) is expected[name] for name, value in asdict(owner).items())
+    return owner if fits else None, found[1]
 
 
 def _busy(address: str, name: str, owner: Owner | None) -> BlockingIOError:
@@ -173,7 +176,11 @@ def _busy(address: str, name: str, owner: Owner | None) -> BlockingIOError:
         else f"{owner.user} on {owner.host}, process {owner.process}, since {owner.started}"
     )
     lock = f"{address}/{_key(name)}"
-    how = f": aws s3 rm {lock}" if lock.startswith("s3://") else " with a tool of the store"
+    how = (
+        f": aws s3 rm {shlex.quote(lock)}"
+        if lock.startswith("s3://")
+        else " with a tool of the store"
+    )
     return BlockingIOError(
         f"another run is at work in {address}: {who}; wait for it or stop it. If it is known to "
         f"have ended without removing its lock, remove the object {lock}{how}"
@@ -199,15 +206,22 @@ def _key(name: str) -> str:
 
 
 @contextlib.contextmanager
-def _heeding_sigterm() -> Iterator[None]:
+def _heeding_signals() -> Iterator[None]:
     if threading.current_thread() is not threading.main_thread():
         yield  # signals are the main thread's alone
         return
-    before = signal.signal(signal.SIGTERM, _stop)
+    before = {
+        number: handler
+        for number in (signal.SIGTERM, signal.SIGHUP)
+        if (handler := signal.getsignal(number)) not in (None, signal.SIG_IGN)  # by C; by nohup
+    }
+    for number in before:
+        signal.signal(number, _stop)
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def _stop(number: int, frame: FrameType | None) -> None:

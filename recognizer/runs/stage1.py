@@ -91,7 +91,8 @@ def run_stage1(config: Config, progress: ProgressFactory = silent) -> Path:
 
     """
     section = config.annotation
-    local_place(section.stage1_dir or section.output_dir, "annotation.output_dir")
+    key = "output_dir" if section.stage1_dir is None else "stage1_dir"
+    local_place(section.stage1_dir or section.output_dir, f"annotation.{key}")
     return Path(extract_poses(config, progress))
 
 

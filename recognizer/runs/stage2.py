@@ -69,7 +69,8 @@ def run_stage2(config: Config, progress: ProgressFactory = silent) -> Path:
 
     """
     section = config.annotation
-    local_place(section.stage2_dir or section.output_dir, "annotation.output_dir")
+    key = "output_dir" if section.stage2_dir is None else "stage2_dir"
+    local_place(section.stage2_dir or section.output_dir, f"annotation.{key}")
     return Path(make_tracks(config, progress))
 
 

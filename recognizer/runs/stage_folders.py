@@ -222,6 +222,7 @@ def fetched_tracks(config: Config, progress: ProgressFactory = silent) -> Path:
     place = stage2_place(config)
     if isinstance(place, Path):
         return place
+    place = place.rstrip("/")
     name = f"fetched-{place.rpartition('/')[2][:100]}-{short_digest(place)}"
     return fetch_stage(place, "stage2", dataset_dir(config) / "stage2_tracking" / name, progress)
 

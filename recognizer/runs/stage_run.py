@@ -8,6 +8,7 @@ version that was fetched, so that two runs never mix. Results are written by the
 
 import contextlib
 import logging
+import re
 import tempfile
 import time
 from collections.abc import Iterator
@@ -43,6 +44,7 @@ logger = logging.getLogger(__name__)
 _EVERY_S = 10.0
 _SHARE = 20  # a put that took a second is followed by none for twenty
 _STEM, _, _SUFFIX = MANIFEST.rpartition(".")
+_SHARD_JOURNAL = re.compile(rf"\d+-of-\d+/{re.escape(JOURNAL)}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,7 +162,8 @@ class _Copies:
         names = [JOURNAL]
         if shard is None:
             below = f"{self._address}/{SHARDS_FOLDER}"
-            names += [f"{SHARDS_FOLDER}/{stored.key}" for stored in list_below(below)]
+            there = [stored.key for stored in list_below(below)]
+            names += [f"{SHARDS_FOLDER}/{key}" for key in there if _SHARD_JOURNAL.fullmatch(key)]
         else:
             own = shard_root(self._folder, shard).relative_to(self._folder)
             self._journal = f"{own.as_posix()}/{JOURNAL}"

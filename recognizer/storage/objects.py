@@ -8,7 +8,6 @@ and credentials come from the environment variables that the stores' own tools r
 import asyncio
 import contextlib
 import os
-import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
@@ -19,6 +18,7 @@ from typing import TYPE_CHECKING
 
 from recognizer.config.file import ConfigError
 from recognizer.installation import pip_command
+from recognizer.storage.store_reasons import CHANGED, environment_problem, reason_of
 
 if TYPE_CHECKING:
     from obstore import GetOptions, ListStream, ObjectMeta, PutMode
@@ -31,7 +31,6 @@ _PART = 16 * 2**20
 _TRIES = 3
 _REQUEST_TIMEOUT = timedelta(seconds=60)  # for one part
 _RETRIES: "RetryConfig" = {"max_retries": 6, "retry_timeout": timedelta(seconds=60)}
-_CHANGED = "the object has changed since it was listed; run again to read the new one"
 _ENDLESS = (
     "the store lists the same objects again and again: it repeats its continuation token; look for "
     "another version of its server, or a proxy before it that caches"
@@ -40,16 +39,6 @@ _NO_PAGE = (
     "the store lists no object for minutes: it does not answer, or repeats its continuation token; "
     "look at its server, or a proxy before it"
 )
-_ADVICE = {
-    "401": "the credentials in the environment are refused",
-    "403": "the credentials in the environment are refused, or do not permit this",
-    "404": "no such bucket or object",
-    "412": _CHANGED,
-}
-_STATUS = re.compile(r"status code: (\d{3})")
-_CODE = re.compile(r"<Code>(\w{1,64})</Code>")
-_BAD_KEY = re.compile(r"(?:parsing |invalid path: |parse path: )Path (\".{0,1100}?\") ", re.DOTALL)
-
 OnBytes = Callable[[int], None]
 """Called with the number of bytes since the last call."""
 
@@ -202,7 +191,7 @@ def fetch(stored: StoredObject, target: Path, on_bytes: OnBytes) -> None:
             other = "" not in (tag, stored.tag) and _plain_tag(tag) != _plain_tag(stored.tag)
             # Not every store heeds If-Match.
             if other or size != stored.size or len(data) != stop - start:
-                raise ObjectError(f"object storage: {_CHANGED}")
+                raise ObjectError(f"object storage: {CHANGED}")
             file.write(data)
             on_bytes(len(data))
 
@@ -228,6 +217,9 @@ def read_object(address: str, key: str) -> tuple[bytes, Version] | None:
 def put_object(address: str, key: str, data: bytes, replaced: Version | None = None) -> Version:
     """Write an object whole and return its version.
 
+    Where the store has written it, and the answer was lost, the client asks again and is refused:
+    an object of the same content counts as written.
+
     Args:
         address: of the bucket and prefix.
         key: below the prefix.
@@ -245,16 +237,21 @@ def put_object(address: str, key: str, data: bytes, replaced: Version | None = N
         mode = {"e_tag": replaced.tag}
         if replaced.number is not None:
             mode["version"] = replaced.number
-    with _translated(address) as obstore:
-        taken = obstore.exceptions.AlreadyExistsError, obstore.exceptions.PreconditionError
-        try:
-            done = obstore.put(_open(bucket), path, data, mode=mode)
-        except taken:
-            _probe(address)  # the client takes a missing bucket for a missing object
-            raise ConflictError(
-                f"{address}/{key}: another process wrote or removed it meanwhile"
-            ) from None
-        return Version(done["e_tag"] or "", done["version"])
+    for _ in range(_TRIES):
+        with _translated(address) as obstore:
+            taken = obstore.exceptions.AlreadyExistsError, obstore.exceptions.PreconditionError
+            try:
+                done = obstore.put(_open(bucket), path, data, mode=mode)
+            except taken:
+                _probe(address)  # the client takes a missing bucket for a missing object
+            else:
+                return Version(done["e_tag"] or "", done["version"])
+        found = read_object(address, key)
+        if found is not None and found[0] == data:  # put by this call, whose answer was lost
+            return found[1]
+        if found is not None or replaced is not None:
+            break  # else S3 refused one of two puts at the same time, and neither is there
+    raise ConflictError(f"{address}/{key}: another process wrote or removed it meanwhile")
 
 
 def save_object(address: str, key: str, data: bytes) -> Version:
@@ -329,6 +326,8 @@ def split_address(address: str) -> tuple[str, str]:
 def _open(bucket: str) -> "ObjectStore":
     from obstore.store import from_url
 
+    if bucket.startswith("s3:") and (problem := environment_problem()):
+        raise StoreError(bucket, problem)
     endpoint = os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL", "")
     options: ClientConfig = {"timeout": _REQUEST_TIMEOUT}
     if endpoint.startswith("http://"):  # typed so: a store on the own network
@@ -348,22 +347,4 @@ def _translated(address: str) -> Iterator[ModuleType]:
     try:
         yield obstore
     except (obstore.exceptions.BaseError, FileNotFoundError, PermissionError, ValueError) as error:
-        raise StoreError(address, _reason(error)) from None
-
-
-def _reason(error: Exception) -> str:
-    text = str(error)
-    key = _BAD_KEY.search(text)
-    if key is not None:
-        return (
-            f"the key {key[1]} has an empty part, . or .. as a part, or a control character, which "
-            "the client cannot address; rename the object, or name a prefix beside it"
-        )
-    status, code = _STATUS.search(text), _CODE.search(text)
-    number = status[1] if status else ""
-    what = " ".join(found[1] for found in (status, code) if found is not None)
-    return _ADVICE.get(
-        number,
-        "not reached, or it does not answer as a store; look at the "
-        "endpoint (AWS_ENDPOINT_URL) and the network",
-    ) + (f" ({what})" if what else "")
+        raise StoreError(address, reason_of(error)) from None

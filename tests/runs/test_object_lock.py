@@ -1,6 +1,7 @@
 """The lock of a run in object storage: who holds it, who takes it over, who is refused."""
 
 import json
+import signal
 import subprocess
 import sys
 
@@ -93,6 +94,13 @@ def test_the_message_names_the_owner_and_the_command_that_removes_a_stale_lock(s
     assert f"remove the object {ADDRESS}/.locks/all: aws s3 rm {ADDRESS}/.locks/all" in text
 
 
+def test_the_command_that_removes_a_lock_can_be_typed_as_it_is(store):
+    address = f"s3://{BUCKET}/of a; test"
+    with lock(address, ALL), pytest.raises(BlockingIOError) as caught, lock(address, ALL):
+        pass
+    assert str(caught.value).endswith(f": aws s3 rm '{address}/.locks/all'")
+
+
 @pytest.mark.parametrize("second", [ALL, SHARD])
 def test_the_lock_of_a_killed_process_of_this_machine_is_taken_over(store, start, second):
     process = start(second if second == SHARD else SHARD)
@@ -104,21 +112,37 @@ def test_the_lock_of_a_killed_process_of_this_machine_is_taken_over(store, start
     assert store.objects == {}
 
 
-def test_a_process_that_is_terminated_removes_its_lock(store, start):
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_a_process_that_is_terminated_removes_its_lock(store, start, number):
     process = start(ALL)
-    process.terminate()
+    process.send_signal(number)
     assert process.wait(60) != 0
     assert store.objects == {}
 
 
-@pytest.mark.parametrize("change", [{"place": "another machine"}, None])
+def test_a_process_that_ignores_a_closed_terminal_goes_on(store, start):
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        process = start(ALL)
+    finally:
+        signal.signal(signal.SIGHUP, before)
+    process.send_signal(signal.SIGHUP)
+    process.communicate("", timeout=60)
+    assert process.returncode == 0
+
+
+OF_NO_OWNER = [b"{}", b"\xff", b"[" * 100_000, b"null"]
+
+
+@pytest.mark.parametrize("change", [{"place": "another machine"}, {"process": "1"}, *OF_NO_OWNER])
 def test_a_lock_whose_owner_cannot_be_seen_stays(store, start, change):
     process = start(ALL)
     process.kill()
     process.wait()
     key = f"out/.locks/{ALL}"
     value = json.loads(store.objects[key])
-    store.objects[key] = b"{}" if change is None else json.dumps({**value, **change}).encode()
+    is_garbage = isinstance(change, bytes)
+    store.objects[key] = change if is_garbage else json.dumps({**value, **change}).encode()
     before = dict(store.objects)
     with pytest.raises(BlockingIOError, match="wait for it or stop it"), lock(ADDRESS, ALL):
         pass

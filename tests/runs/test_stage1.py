@@ -228,6 +228,22 @@ def test_refused_videos_show_in_the_exit_code(dataset):
     assert "Fight/text.mp4: refused: " in out.stderr
 
 
+def test_a_video_is_refused_where_its_result_would_be_removed_with_scratch_files(dataset):
+    for name in (".scratch", ".shards", ".locks", "manifest.json"):
+        shutil.copytree(dataset.parent / "data/Fight", dataset.parent / "data" / name)
+    shutil.copytree(dataset.parent / "data/Fight", dataset.parent / "data/NonFight/.scratch")
+    found = states(run_stage1(load_config(dataset)))
+    refused = {video for video, state in found.items() if state == "refused"}
+    assert {video.partition("/")[0] for video in refused} == {
+        ".scratch",
+        ".shards",
+        ".locks",
+        "manifest.json",
+    }
+    assert len(refused) == 12
+    assert len(found) == 21
+
+
 def kill_and_finish(dataset, kills, seed):
     """Kill the run at random moments, let it finish, return its files."""
     rng = random.Random(seed)

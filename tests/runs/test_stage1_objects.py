@@ -129,7 +129,15 @@ def test_a_mode_that_reads_local_videos_alone_says_so(dataset):
 
 @pytest.mark.parametrize(
     "text",
-    ["s3:///prefix", "ftp://host/x", "s3://key:secret@bucket/x", "s3://bucket/x?y=1", "s3://"],
+    [
+        "s3:///prefix",
+        "ftp://host/x",
+        "s3://key:secret@bucket/x",
+        "s3://bucket/x?y=1",
+        "s3://",
+        "s3:/bucket/x",
+        "S3:bucket/x",
+    ],
 )
 def test_an_address_that_is_none_of_a_store_is_refused_without_its_secret(dataset, text):
     with pytest.raises(
@@ -137,3 +145,12 @@ def test_an_address_that_is_none_of_a_store_is_refused_without_its_secret(datase
     ) as caught:
         load_config(dataset, [f"annotation.input={text}"])
     assert "secret" not in str(caught.value)
+
+
+@pytest.mark.parametrize("prefix", ["a//b", "../a", "a/./b", ".."])
+def test_an_address_that_no_client_reads_is_refused_at_once(dataset, prefix):
+    with pytest.raises(ConfigError, match=r"annotation\.input: expected a prefix without empty"):
+        load_config(dataset, [f"annotation.input=s3://bucket/{prefix}"])
+    for right in ("", "/", "/a..b/.c/"):
+        config = load_config(dataset, [f"annotation.input=s3://bucket{right}"])
+        assert config.annotation.input == f"s3://bucket{right}"

@@ -119,6 +119,7 @@ def test_tracks_are_fetched_once_for_the_modes_that_read_files(dataset, store):
     place = make_tracks(config)
     local = load_config(dataset, [f"annotation.stage2_dir={place}"])
     folder = fetched_tracks(local)
+    assert fetched_tracks(load_config(dataset, [f"annotation.stage2_dir={place}/"])) == folder
     below = place.removeprefix(f"s3://{BUCKET}/")
     there = {key.removeprefix(below): store.objects[key] for key in store.objects if below in key}
     here = {f"/{name}": data for name, data in clips.contents(folder).items()}
@@ -205,6 +206,29 @@ def test_the_journal_is_kept_now_and_then_and_after_an_error(store, monkeypatch)
     assert "out/manifest.json" not in store.objects
     with stage_run(OUT, None) as run, open_journal(run.root, {}) as journal:
         assert journal.outcome("a.mp4", "source", "7 tag") == DONE
+
+
+def test_a_put_whose_answer_was_lost_ends_no_run(store, monkeypatch):
+    monkeypatch.setattr(objects, "_RETRIES", {"max_retries": 1})
+    with stage_run(OUT, None) as run, open_journal(run.root, {}) as journal:
+        for name in ("a.mp4", "b.mp4"):  # the first makes the journal, the second replaces it
+            journal.record(Outcome(name, "done", stamp="8 tag"), "source")
+            monkeypatch.setattr(run.copies, "_next_s", 0.0)
+            store.lost_answers = 1
+            run.copies.keep_journal()
+        finish_run(run.folder, None, Manifest("stage1", {}, ()))
+        store.lost_answers = 1
+    assert store.lost_answers == 0
+    assert sorted(store.objects) == ["out/.journal", "out/manifest.json"]
+    assert b"b.mp4" in store.objects["out/.journal"]
+
+
+def test_what_is_no_journal_of_a_shard_stays(store):
+    foreign = {"out/.shards/note.txt": b"note", "out/.shards/01-of-02": b"no folder"}
+    store.objects = {**foreign, "out/.shards/01-of-02/.journal": b"of other settings"}
+    with stage_run(OUT, None) as run:
+        finish_run(run.folder, None, Manifest("stage1", {}, ()))
+    assert store.objects.keys() == {*foreign, "out/manifest.json"}
 
 
 def test_a_run_whose_lock_was_taken_away_does_not_overwrite_another(store):
