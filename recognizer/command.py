@@ -328,7 +328,7 @@ def _parsed(text: str) -> object:
 
 def _text(value: object) -> str:
     plain = not isinstance(value, list | dict | bool)
-    return str(value) if plain else json.dumps(value, default=str)
+    return str(value) if plain else json.dumps(value, default=str, ensure_ascii=False)
 
 
 def _program() -> Sequence[str]:

@@ -82,6 +82,13 @@ def test_changes_win_over_what_was_typed_and_use_short_flags(tmp_path):
     ]
 
 
+def test_changes_keep_letters_of_any_script_and_come_to_the_same_config():
+    changes = {"dataset.also": ["/내 영상/fight-1"]}
+    _, *words_ = words(Config(), "annotation.stage3", changes)
+    assert words_ == ["--set", 'dataset.also=["/내 영상/fight-1"]']
+    assert load_config(SHIPPED, [words_[1]]).dataset.also == [Path("/내 영상/fight-1")]
+
+
 def test_what_was_typed_goes_along_with_a_changed_config():
     config = load_config(SHIPPED, ["annotation.workers=2"])
     changed = config.model_copy(update={"annotation": config.annotation})

@@ -361,4 +361,5 @@ def test_nothing_stays_open(tmp_path):
     before = sum(1 for _ in Path("/proc/self/fd").iterdir())
     for _ in range(5):
         sink.send(notice())
-    assert sum(1 for _ in Path("/proc/self/fd").iterdir()) == before
+    # Descriptors of earlier tests may be closed meanwhile.
+    assert sum(1 for _ in Path("/proc/self/fd").iterdir()) <= before
