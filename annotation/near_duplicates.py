@@ -83,8 +83,8 @@ def describe_comparison(alike: Mapping[str, Any]) -> str:
     unknown = ""
     if alike["without_hash"]:
         unknown = (
-            f"; unknown of {alike['without_hash']} clips without hashes (stage 1 of an older "
-            "version, or pictures that are all but flat)"
+            f"; unknown of {alike['without_hash']} clips without hashes (events of live "
+            "detection, stage 1 of an older version, or pictures that are all but flat)"
         )
     return (
         f"Near-duplicates: {alike['found']} pairs of different sources among {alike['compared']} "

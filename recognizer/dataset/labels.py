@@ -64,7 +64,8 @@ def label_from_folders(video: str, classes: Collection[str]) -> str:
     hint = next((h for f in reversed(folders) if (h := _similar(f, classes))), "")
     raise LabelError(
         f"no folder of its path is a class ({', '.join(sorted(classes))}); its folders: {seen}"
-        f"{hint or '; name it in dataset.classes, or give a table in dataset.segments'}"
+        f"{f'{hint} Otherwise' if hint else ';'} name it in dataset.classes, or give a table in "
+        "dataset.segments"
     )
 
 

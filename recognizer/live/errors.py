@@ -51,7 +51,7 @@ ADVICE: dict[Reason, str] = {
     Reason.TIMEOUT: "check the network and that the camera answers",
     Reason.TLS: "check the port, that the camera speaks TLS, and its certificate",
     Reason.CODEC: "set the camera to H.264",
-    Reason.BAD_DATA: "check that the camera is up and that its address gives video",
+    Reason.BAD_DATA: "check that the camera is up, and that its address or file gives video",
     Reason.REJECTED: "check the camera's own log; it may have too many clients",
     Reason.PERMISSION: "permit this user to read it",
 }

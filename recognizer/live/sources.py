@@ -13,7 +13,7 @@ from av.video.stream import VideoStream
 
 from recognizer.config.live import CameraConfig, SourceConfig
 from recognizer.live.clock import StreamClock
-from recognizer.live.errors import Reason, failure, failure_of
+from recognizer.live.errors import Reason, SourceError, failure, failure_of, redacted
 from recognizer.types import Frame
 from recognizer.video.container import BARE_FORMATS, VideoError
 from recognizer.video.deinterlace import DecodedFrame, Deinterlacer
@@ -290,7 +290,7 @@ class FileSource:
             self._reader = VideoReader(camera.path, sample_fps=camera.fps)
         except VideoError as error:
             reason = Reason.BAD_DATA if camera.path.is_file() else Reason.NOT_FOUND
-            raise failure(reason, str(camera.path), str(error)) from error
+            raise SourceError(reason, redacted(str(error))) from error
         self._times = self._packet_times()
 
     @property

@@ -91,6 +91,22 @@ def test_windows_of_joined_videos_follow_their_labels(tmp_path):
     }
 
 
+def test_a_joined_sample_far_longer_than_the_clips_is_warned_of(tmp_path):
+    folder = reviews(tmp_path / "reviews")
+    labels = folder / "labels.csv"
+    made = run_stage3(config(tmp_path, clips(), also=[str(folder)]))
+    assert not long_sample(made)
+    labels.write_text(labels.read_text().replace("1.0,3.0", "0.0,4.0", 1))
+    (warning,) = long_sample(run_stage3(config(tmp_path, also=[str(folder)])))
+    assert warning.startswith("yard/day0/0@0.000-4.000 is a sample of 4.0 s")
+    made = run_stage3(config(tmp_path, also=[str(folder)], window_s=1.4))
+    assert not long_sample(made)
+
+
+def long_sample(folder: Path) -> list[str]:
+    return [text for text in read_metadata(folder)["warnings"] if "is a sample of" in text]
+
+
 def test_new_labels_make_a_new_data_set_and_equal_ones_the_same(tmp_path):
     folder = reviews(tmp_path / "reviews")
     settings = config(tmp_path, clips(), also=[str(folder)])

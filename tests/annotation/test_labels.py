@@ -51,7 +51,7 @@ def test_label_from_a_folder_in_either_coding(on_disk, typed):
 @pytest.mark.parametrize(
     ("video", "texts"),
     [
-        ("fight/a.mp4", ["its folders: fight", "did you mean 'Fight'"]),
+        ("fight/a.mp4", ["its folders: fight", "did you mean 'Fight'? Otherwise name it in"]),
         ("data/Fights/a.mp4", ["its folders: data, Fights", "did you mean 'Fight'"]),
         ("zebra/a.mp4", ["its folders: zebra", "dataset.classes"]),
         ("Fight.mp4", ["its folders: none"]),

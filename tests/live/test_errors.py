@@ -143,7 +143,10 @@ def test_files_have_their_reason(tmp_path):
     missing = CameraConfig(name="file", path=tmp_path / "none.mp4")
     assert failing(missing).reason is Reason.NOT_FOUND
     (tmp_path / "text.mp4").write_text("no video")
-    assert failing(CameraConfig(name="file", path=tmp_path / "text.mp4")).reason is Reason.BAD_DATA
+    error = failing(CameraConfig(name="file", path=tmp_path / "text.mp4"))
+    assert error.reason is Reason.BAD_DATA
+    assert str(error).count("text.mp4") == 1
+    assert "camera" not in str(error)
 
 
 def test_a_stream_of_a_codec_without_decoder_has_its_reason(tmp_path):

@@ -57,7 +57,8 @@ ENGLISH = Texts(
     no_decisions="None yet.",
     saved="Saved",
     not_saved="Not saved. Load the page again.",
-    keys="Keys: c confirm, f false alarm, u unsure, j older, k newer, Enter open",
+    keys="Keys: j older, k newer (in the list: select first), Enter open, c confirm, "
+    "f false alarm, u unsure",
     timeline="Probability over time",
     no_timeline="No probabilities were kept.",
     thresholds="Dashed lines: begins at {enter}, ends at {leave}",
