@@ -1,7 +1,7 @@
 """Labelled clips of tracked videos: their times, people and statistics."""
 
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -27,6 +27,7 @@ from recognizer.video.hashes import TIMES, VALUES, check_hashes
 
 CONFIDENCE_BINS = 50
 _MAX_PEOPLE = 20  # the last bin of people per frame holds this many and more
+_MAX_PARTS = 5  # of a long segment
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,12 +155,24 @@ class ClipFinder:
         self._folder = folder
         self._segments = segments
         self._class_name = class_name
+        self._part_s: float | None = None
         self.statistics = {name: ClassStatistics() for name in config.dataset.classes}
         self.reasons: Counter[str] = Counter()
 
-    def beside(self, folder: Path, segments: Mapping[str, tuple[Segment, ...]]) -> "ClipFinder":
-        """Return a finder for another folder, whose statistics and reasons count with these."""
+    def beside(
+        self, folder: Path, segments: Mapping[str, tuple[Segment, ...]], part_s: float | None
+    ) -> "ClipFinder":
+        """Return a finder for another folder, whose statistics and reasons count with these.
+
+        Args:
+            folder: stage 2's.
+            segments: of each video.
+            part_s: longer segments are cut into parts of so many seconds, without
+                ``dataset.window_s``; None: they stay whole.
+
+        """
         other = ClipFinder(self._config, folder, segments)
+        other._part_s = part_s
         other.statistics, other.reasons = self.statistics, self.reasons
         return other
 
@@ -245,7 +258,8 @@ class ClipFinder:
             raise LabelError("no row in the table of dataset.segments names it")
         segments = self._inside(self._segments[name], sequence, video)
         if dataset.window_s is None:
-            yield from segments
+            for segment in segments:
+                yield from [segment] if self._part_s is None else parts_of(segment, self._part_s)
             return
         for start, stop in self._windows(sequence):
             label = label_of_window(segments, start, stop)
@@ -302,6 +316,29 @@ class ClipFinder:
                 raise ArtifactError(f"{video}: its stage 2 result changed during the run")
             label = self._dataset.classes[clip.class_name]
             yield build_sample(cut, clip.track_ids, len(clip.track_ids), clip.name, label)
+
+
+def median_s(clips: Sequence[Clip]) -> float:
+    """Return the median length of clips, seconds: the window where whole clips are learnt from."""
+    return round(float(np.median([clip.stop_s - clip.start_s for clip in clips])), 3)
+
+
+def parts_of(segment: Segment, part_s: float) -> list[Segment]:
+    """Return parts of a long segment, evenly spread over it; one that is not long is its own part.
+
+    Neighbouring parts are much alike, so that a long event gives five at most.
+
+    Args:
+        segment: a part of a video.
+        part_s: seconds of a part; a segment up to one and a half of it is not long.
+
+    """
+    length_s = segment.stop_s - segment.start_s
+    count = min(round(length_s / part_s), _MAX_PARTS)
+    if count < 2:
+        return [segment]
+    starts = np.linspace(segment.start_s, segment.stop_s - part_s, count).round(6)
+    return [replace(segment, start_s=s, stop_s=round(s + part_s, 6)) for s in starts.tolist()]
 
 
 def clip_name(video: str, start_s: float, stop_s: float, *, whole: bool) -> str:

@@ -10,7 +10,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from annotation.clips import ClipFinder, VideoClips
+from annotation.clips import ClipFinder, VideoClips, median_s
 from annotation.negatives_folders import differences
 from annotation.sources import read_sources
 from recognizer.config.file import ConfigError
@@ -165,14 +165,21 @@ def find_members(
     videos: list[VideoClips] = []
     finders: dict[str, ClipFinder] = {}
     joined: dict[str, str] = {}
-    parts = [(finder, own), *((finder.beside(f.path, f.segments), f.manifest) for f in folders)]
-    for one, manifest in parts:
+
+    def find(one: ClipFinder, manifest: Manifest) -> None:
         _refuse_twice(manifest, finders)
         for before in manifest.outcomes:
             video = one.find(before)
             videos.append(video)
             finders[before.video] = one
             advance(video.outcome if not video.clips else None, before.frames)
+
+    find(finder, own)
+    clips = [clip for video in videos for clip in video.clips]
+    # Events last as long as they do; a classifier takes equally many frames of each sample.
+    part_s = median_s(clips) if clips else None
+    for folder in folders:
+        find(finder.beside(folder.path, folder.segments, part_s), folder.manifest)
     for folder in folders:
         joined |= {o.video: folder.source_of.get(o.video, "") for o in folder.manifest.outcomes}
     return Members(videos, finders, joined)

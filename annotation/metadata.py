@@ -4,9 +4,7 @@ import json
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from math import ceil
 from pathlib import Path
-from statistics import median
 from typing import Any
 
 from annotation.clips import ClassStatistics, Clip, VideoClips, clip_name
@@ -20,7 +18,6 @@ from recognizer.storage.artifacts import sha256_file
 
 SCHEMA_VERSION = 1
 SHOWS_VIDEO = "report_shows_video"
-_LONG = 3.0  # times the median: a joined sample of another time scale
 Metadata = Mapping[str, Any]  # the content of ``metadata.json``
 
 
@@ -261,26 +258,9 @@ def _warnings(dataset: Dataset, counts: dict[str, dict[str, int]]) -> list[str]:
             "every video counts as its own source; if several were cut from one recording, name "
             "it with dataset.split.sources or source_regex"
         )
-    warnings += _length_warnings(dataset)
     warnings += duplicate_warnings(dataset.near_duplicates)
     warnings += [f"copies of one file, kept in one split: {', '.join(c)}" for c in dataset.copies]
     return warnings
-
-
-def _length_warnings(dataset: Dataset) -> list[str]:
-    """Return a warning where joined folders make samples far longer than usual."""
-    if not dataset.section.also or dataset.section.window_s is not None:
-        return []
-    usual_s = median(clip.stop_s - clip.start_s for clip in dataset.clips)
-    longest = max(dataset.clips, key=lambda clip: clip.stop_s - clip.start_s)
-    length_s = longest.stop_s - longest.start_s
-    if length_s < _LONG * usual_s:
-        return []
-    return [
-        f"{longest.name} is a sample of {length_s:.1f} s, the median is {usual_s:.1f} s: the "
-        "classifier takes equally many frames of each, and live detection shows it none so long; "
-        f"set dataset.window_s, such as {ceil(usual_s * 10) / 10:.1f}, to cut it into windows"
-    ]
 
 
 def is_finished(folder: Path, inputs_digest: str, settings: Settings) -> bool:

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from annotation.clips import Clip, ClipFinder, VideoClips
+from annotation.clips import Clip, ClipFinder, VideoClips, median_s
 from annotation.negatives_folders import ROUNDING, normal_class, read_folders, windows_per_video
 from annotation.sources import known_sources
 from recognizer.config.file import ConfigError
@@ -145,11 +145,6 @@ def find_negatives(
     if section.duplicate_distance is not None:
         folders = _without_alike(folders, data, section.duplicate_distance)
     return Negatives(normal, window_s, tuple(folders))
-
-
-def median_s(clips: Sequence[Clip]) -> float:
-    """Return the median length of clips, seconds: the window where whole clips are learnt from."""
-    return round(float(np.median([clip.stop_s - clip.start_s for clip in clips])), 3)
 
 
 def _if_long_enough(video: VideoClips, window_s: float, finder: ClipFinder) -> VideoClips:

@@ -3,6 +3,7 @@
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from annotation.preflight import check_labels
@@ -46,7 +47,7 @@ def reviews(folder, days=4, events=2, settings=SETTINGS, camera="yard"):
 
 def test_joined_videos_are_members_and_their_days_stay_in_one_split(tmp_path):
     folder = reviews(tmp_path / "reviews")
-    plain = run_stage3(config(tmp_path, clips()))
+    plain = run_stage3(config(tmp_path, clips(seconds=1.8)))
     joined = run_stage3(config(tmp_path, also=[str(folder)]))
     samples, own = all_samples(joined), all_samples(plain)
     added = samples.keys() - own.keys()
@@ -84,32 +85,43 @@ def test_where_folders_make_the_split_joined_videos_are_learnt_from(tmp_path):
 
 def test_windows_of_joined_videos_follow_their_labels(tmp_path):
     folder = reviews(tmp_path / "reviews")
-    made = run_stage3(config(tmp_path, clips(), also=[str(folder)], window_s=1.0, stride_s=0.5))
+    made = run_stage3(
+        config(tmp_path, clips(seconds=1.8), also=[str(folder)], window_s=1.0, stride_s=0.5)
+    )
     rows = [r for r in read_metadata(made)["samples"].values() if r["video"][:5] == "yard/"]
     assert {(row["start_s"], row["stop_s"]) for row in rows} == {
         (start / 2, start / 2 + 1.0) for start in range(1, 6)
     }
 
 
-def test_a_joined_sample_far_longer_than_the_clips_is_warned_of(tmp_path):
-    folder = reviews(tmp_path / "reviews")
-    labels = folder / "labels.csv"
-    made = run_stage3(config(tmp_path, clips(), also=[str(folder)]))
-    assert not long_sample(made)
-    labels.write_text(labels.read_text().replace("1.0,3.0", "0.0,4.0", 1))
-    (warning,) = long_sample(run_stage3(config(tmp_path, also=[str(folder)])))
-    assert warning.startswith("yard/day0/0@0.000-4.000 is a sample of 4.0 s")
-    made = run_stage3(config(tmp_path, also=[str(folder)], window_s=1.4))
-    assert not long_sample(made)
-
-
-def long_sample(folder: Path) -> list[str]:
-    return [text for text in read_metadata(folder)["warnings"] if "is a sample of" in text]
+def test_long_events_are_cut_to_the_length_of_the_clips_five_parts_at_most(tmp_path):
+    folder = tmp_path / "reviews"
+    seconds = {"yard/day0/0": 40.0, "yard/day1/0": 4.0, "yard/day2/0": 2.0}
+    write_stage2(folder, {name: sequence(s) for name, s in seconds.items()}, SETTINGS, first=1000)
+    rows = [(name, 0.0, s, "Fight") for name, s in seconds.items()]
+    write_csv(folder / "labels.csv", folder, [("video", "start_s", "stop_s", "class"), *rows])
+    sources = [(name, name[:-2]) for name in seconds]
+    write_csv(folder / "sources.csv", folder, [("video", "source"), *sources])
+    metadata = read_metadata(run_stage3(config(tmp_path, clips(seconds=1.8), also=[str(folder)])))
+    own = [r for r in metadata["samples"].values() if r["video"] not in seconds]
+    length = float(np.median([round(r["stop_s"] - r["start_s"], 3) for r in own]))
+    parts = {
+        name: sorted(
+            (r["start_s"], r["stop_s"]) for r in metadata["samples"].values() if r["video"] == name
+        )
+        for name in seconds
+    }
+    assert [len(one) for one in parts.values()] == [5, round(4.0 / length), 1]
+    for name in ("yard/day0/0", "yard/day1/0"):
+        assert parts[name][0][0] == 0.0
+        assert parts[name][-1][1] == pytest.approx(seconds[name], abs=1e-6)
+        assert all(b - a == pytest.approx(length, abs=1e-6) for a, b in parts[name])
+    assert parts["yard/day2/0"] == [(0.0, 2.0)]
 
 
 def test_new_labels_make_a_new_data_set_and_equal_ones_the_same(tmp_path):
     folder = reviews(tmp_path / "reviews")
-    settings = config(tmp_path, clips(), also=[str(folder)])
+    settings = config(tmp_path, clips(seconds=1.8), also=[str(folder)])
     made = run_stage3(settings)
     before = digests(made)
     assert run_stage3(settings) == made
@@ -131,7 +143,7 @@ def test_parts_without_people_have_the_names_of_their_parts(tmp_path):
         for n in (0, 1)
     }
     write_stage2(folder, videos, SETTINGS, first=1000)
-    metadata = read_metadata(run_stage3(config(tmp_path, clips(), also=[str(folder)])))
+    metadata = read_metadata(run_stage3(config(tmp_path, clips(seconds=1.8), also=[str(folder)])))
     (name,) = metadata["nobody_tracked"]
     assert name == "yard/day0/0@1.000-3.000"
     assert metadata["nobody_tracked"][name]["split"] in ("train", "val", "test")
@@ -145,20 +157,24 @@ def test_a_folder_that_lacks_a_file_is_refused(tmp_path, name):
     folder = reviews(tmp_path / "reviews")
     (folder / name).unlink()
     with pytest.raises(ConfigError, match=f"found no {name} in"):
-        run_stage3(config(tmp_path, clips(), also=[str(folder)]))
+        run_stage3(config(tmp_path, clips(seconds=1.8), also=[str(folder)]))
 
 
 def test_a_name_that_no_file_system_takes_is_refused(tmp_path):
     with pytest.raises(
         ConfigError, match=r"dataset\.also: expected a folder .* \(File name too long"
     ):
-        run_stage3(config(tmp_path, clips(), also=[str(tmp_path / ("가" * 300))]))
+        run_stage3(config(tmp_path, clips(seconds=1.8), also=[str(tmp_path / ("가" * 300))]))
 
 
 def test_tracks_by_another_network_are_refused_another_rate_is_not(tmp_path, caplog):
     other = json.loads(json.dumps(SETTINGS).replace('"00"', '"11"'))
     with pytest.raises(ConfigError, match=r"stage1.models.pose.sha256: '11' instead of '00'"):
-        run_stage3(config(tmp_path, clips(), also=[str(reviews(tmp_path / "a", settings=other))]))
+        run_stage3(
+            config(
+                tmp_path, clips(seconds=1.8), also=[str(reviews(tmp_path / "a", settings=other))]
+            )
+        )
     slower = {"sample_fps": 5.0, "movement": True, "turned_revision": 2}
     folder = reviews(tmp_path / "b", settings={"stage1": {**SETTINGS["stage1"], **slower}})
     assert run_stage3(config(tmp_path, also=[str(folder)])).is_dir()
@@ -168,7 +184,7 @@ def test_tracks_by_another_network_are_refused_another_rate_is_not(tmp_path, cap
 def test_a_folder_or_a_video_twice_is_refused(tmp_path):
     folder = str(reviews(tmp_path / "reviews"))
     with pytest.raises(ConfigError, match="each once, got"):
-        run_stage3(config(tmp_path, clips(), also=[folder, folder]))
+        run_stage3(config(tmp_path, clips(seconds=1.8), also=[folder, folder]))
     with pytest.raises(ConfigError, match="each once, got"):
         run_stage3(reviews_alone(tmp_path, folder))
     copy = str(reviews(tmp_path / "copy"))
@@ -187,7 +203,7 @@ def test_labels_without_a_source_and_damaged_manifests_are_refused(tmp_path):
     rows = (folder / "sources.csv").read_text(encoding="utf-8-sig").splitlines()
     (folder / "sources.csv").write_text("\n".join(rows[:-1]))
     with pytest.raises(ConfigError, match=r"expected a row for every video of labels.csv, 1 are"):
-        run_stage3(config(tmp_path, clips(), also=[str(folder)]))
+        run_stage3(config(tmp_path, clips(seconds=1.8), also=[str(folder)]))
     (folder / "manifest.json").write_text("{")
     with pytest.raises(ConfigError, match="not a readable manifest"):
         run_stage3(config(tmp_path, also=[str(folder)]))
